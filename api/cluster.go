@@ -1,0 +1,76 @@
+package api
+
+import "time"
+
+// Cluster is what every node of a cluster agrees on.
+type Cluster struct {
+	Extra
+	ID      string    `json:"id"`
+	Name    string    `json:"name"`
+	Created time.Time `json:"created,omitzero"`
+}
+
+// Authority is the cluster's secrets. Only voters hold them; no API shows them.
+type Authority struct {
+	Extra
+	CACert    []byte // PEM
+	CAKey     []byte // PEM
+	GossipKey []byte // 32 bytes
+	Pin       string // hash of the CA's public key
+}
+
+// Health is what /v1/health answers.
+type Health struct {
+	Leader  string `json:"leader"` // the leader's name
+	Quorum  bool   `json:"quorum"`
+	Node    string `json:"node"` // who answers
+	Version string `json:"version"`
+	Index   uint64 `json:"index"`
+	Reason  string `json:"reason,omitempty"`
+}
+
+// JoinRequest is what a joiner sends once it has checked the CA pin.
+type JoinRequest struct {
+	Token     string `json:"token"` // the id and the secret, without the pin
+	CSR       []byte `json:"csr"`   // DER
+	Name      string `json:"name"`
+	Cluster   string `json:"cluster"` // the name in the token
+	VoterOnly bool   `json:"voterOnly,omitempty"`
+}
+
+// JoinGrant is what a joiner gets.
+type JoinGrant struct {
+	NodeID      string   `json:"nodeID"`
+	Name        string   `json:"name"`
+	Cluster     *Cluster `json:"cluster"`
+	Certificate []byte   `json:"certificate"` // PEM
+	CACert      []byte   `json:"caCert"`      // PEM
+	GossipKey   []byte   `json:"gossipKey"`
+	Seeds       []string `json:"seeds"` // addresses of nodes
+}
+
+// Blob is an uploaded program.
+type Blob struct {
+	Extra
+	Digest  string    `json:"digest"` // "sha256:" and 64 hex digits
+	Name    string    `json:"name"`
+	Size    int64     `json:"size"`
+	Nodes   []string  `json:"nodes"` // ids of the nodes that hold it for the others
+	Created time.Time `json:"created,omitzero"`
+}
+
+// MaxBlob is the most bytes an uploaded program may have.
+const MaxBlob = 512 << 20
+
+// ValidDigest tells whether s is "sha256:" and 64 lower-case hex digits.
+func ValidDigest(s string) bool {
+	if len(s) != 71 || s[:7] != "sha256:" {
+		return false
+	}
+	for _, c := range s[7:] {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,118 @@
+package api
+
+import "time"
+
+// Kind is the kind of a job.
+type Kind uint8
+
+// The kinds. Append only.
+const (
+	KindService Kind = iota // keeps N running
+	KindBatch               // runs to completion
+	KindCron                // a batch on a timetable
+	KindSystem              // one on each matching node
+)
+
+var kinds = []string{"service", "batch", "cron", "system"}
+
+func (k Kind) String() string { return enumString(kinds, k) }
+
+// MarshalText writes the kind's name.
+func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads the kind's name.
+func (k *Kind) UnmarshalText(b []byte) (err error) {
+	*k, err = enumText[Kind]("kind", kinds, b)
+	return err
+}
+
+// JobState is the sum of a job's tasks.
+type JobState uint8
+
+// The states of a job. Append only.
+const (
+	JobPending  JobState = iota // nothing runs yet
+	JobRunning                  // something runs
+	JobStopping                 // told to stop, something still runs
+	JobStopped                  // told to stop, and did
+	JobFinished                 // a batch whose tasks all finished
+	JobFailed                   // a batch of which a task failed for good
+)
+
+var jobStates = []string{"pending", "running", "stopping", "stopped", "finished", "failed"}
+
+func (s JobState) String() string { return enumString(jobStates, s) }
+
+// MarshalText writes the state's name.
+func (s JobState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the state's name.
+func (s *JobState) UnmarshalText(b []byte) (err error) {
+	*s, err = enumText[JobState]("job state", jobStates, b)
+	return err
+}
+
+// Ended tells whether a job in this state runs nothing and never will again.
+func (s JobState) Ended() bool { return s >= JobStopped }
+
+// Job is what a user submitted, with its version history and the count of its
+// tasks by what became of them.
+type Job struct {
+	Extra
+	ID      string       `json:"id"` // its name, or a number
+	Version int          `json:"version"`
+	State   JobState     `json:"state"`
+	Stop    bool         `json:"stop,omitempty"` // told to stop
+	Spec    *JobSpec     `json:"spec"`
+	History []JobVersion `json:"history,omitempty"` // earlier versions, oldest first
+	Counts  JobCounts    `json:"counts"`
+	Seq     uint64       `json:"seq"`            // order of submission
+	Made    int          `json:"made"`           // batch: tasks made so far
+	Base    int          `json:"base,omitempty"` // attempts of removed tasks: numbers are never used twice
+	Request string       `json:"request,omitempty"`
+	Actor   string       `json:"actor,omitempty"`
+	Created time.Time    `json:"created,omitzero"`
+	Updated time.Time    `json:"updated,omitzero"`
+	Ended   time.Time    `json:"ended,omitzero"`
+	// ExitCode is the first non-zero exit code of a task that failed for good;
+	// 0 when all finished; null before the job has ended.
+	ExitCode *int `json:"exitCode,omitempty"`
+}
+
+// JobVersion is an earlier version of a job.
+type JobVersion struct {
+	Version int       `json:"version"`
+	Spec    *JobSpec  `json:"spec"`
+	Created time.Time `json:"created,omitzero"`
+}
+
+// MaxHistory is how many earlier versions a job remembers.
+const MaxHistory = 10
+
+// JobCounts says how many of a job's tasks are in which condition.
+type JobCounts struct {
+	Pending  int `json:"pending"`
+	Starting int `json:"starting"` // placed, not running yet
+	Running  int `json:"running"`
+	Finished int `json:"finished"`
+	Failed   int `json:"failed"`
+}
+
+// Total is the number of tasks counted.
+func (c JobCounts) Total() int { return c.Pending + c.Starting + c.Running + c.Finished + c.Failed }
+
+// Live is the number of tasks not ended.
+func (c JobCounts) Live() int { return c.Pending + c.Starting + c.Running }
+
+// SpecOf is the spec of that version, nil if it is forgotten.
+func (j *Job) SpecOf(version int) *JobSpec {
+	if version == j.Version {
+		return j.Spec
+	}
+	for i := range j.History {
+		if j.History[i].Version == version {
+			return j.History[i].Spec
+		}
+	}
+	return nil
+}

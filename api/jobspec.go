@@ -1,0 +1,379 @@
+package api
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// JobSpec is what a user wants to run. Flags, YAML, JSON and the Go client use
+// the same field names.
+type JobSpec struct {
+	Extra
+	Name      string `json:"name,omitempty"`
+	Kind      Kind   `json:"kind"`
+	Partition string `json:"partition,omitempty"` // "" = default
+	Count     int    `json:"count,omitempty"`     // service: how many to keep running
+	Array     string `json:"array,omitempty"`     // batch: indexes, such as "0-99"
+	Retries   int    `json:"retries,omitempty"`   // batch: further attempts after a failure
+	TaskSpec
+}
+
+// TaskSpec is what one task of a job runs, and with what.
+type TaskSpec struct {
+	Command     []string          `json:"command,omitempty"`
+	Program     string            `json:"program,omitempty"` // digest of an uploaded program run as command[0]
+	Env         map[string]string `json:"env,omitempty"`
+	Dir         string            `json:"dir,omitempty"`  // working folder; "" = one of the task's own
+	User        string            `json:"user,omitempty"` // "" = root
+	Request                       // resources
+	Constraints []Constraint      `json:"constraints,omitempty"`
+	StopSignal  string            `json:"stopSignal,omitempty"` // default SIGTERM
+	StopGrace   Duration          `json:"stopGrace,omitempty"`  // until SIGKILL; default 10s
+	Time        Duration          `json:"time,omitempty"`       // batch: the most one attempt may take
+	Restart     RestartPolicy     `json:"restart,omitempty"`
+	LogMax      Bytes             `json:"logMax,omitempty"` // bound of the logs kept per task; default 20MiB
+	Pids        int64             `json:"pids,omitempty"`   // most processes; default 4096
+	Privileged  bool              `json:"privileged,omitempty"`
+	HostPIDs    bool              `json:"hostPIDs,omitempty"` // see the node's processes
+}
+
+// Request is the resources that one task asks for.
+type Request struct {
+	CPUs   MilliCPU            `json:"cpus,omitempty"`
+	Mem    Bytes               `json:"mem,omitempty"`
+	Disk   Bytes               `json:"disk,omitempty"`
+	GPUs   int64               `json:"gpus,omitempty"`
+	Ports  []PortRequest       `json:"ports,omitempty"`
+	Custom map[string]Quantity `json:"custom,omitempty"`
+}
+
+// PortRequest is a port by name; Port 0 means any free one of the node's.
+type PortRequest struct {
+	Name string `json:"name"`
+	Port int    `json:"port,omitempty"`
+}
+
+// RestartPolicy says what happens after a service's task ended.
+type RestartPolicy struct {
+	Delay    Duration `json:"delay,omitempty"`    // first back-off; doubles; default 1s
+	MaxDelay Duration `json:"maxDelay,omitempty"` // default 1m
+	Attempts int      `json:"attempts,omitempty"` // in a row before giving up; 0 = never give up
+}
+
+// Constraint is a condition on a node attribute ("node.name" is the name).
+type Constraint struct {
+	Attr  string `json:"attr"`
+	Op    string `json:"op"` // "=", "!="
+	Value string `json:"value"`
+}
+
+// Defaults of a spec.
+const (
+	DefaultPartition          = "default"
+	DefaultCPUs      MilliCPU = 100
+	DefaultMem       Bytes    = 64 << 20
+	DefaultStopGrace          = Duration(10 * time.Second)
+	DefaultDelay              = Duration(time.Second)
+	DefaultMaxDelay           = Duration(time.Minute)
+	DefaultLogMax    Bytes    = 20 << 20
+	DefaultPids      int64    = 4096
+	MaxArray                  = 50_000
+	MaxCount                  = 10_000
+	maxArgs                   = 1024
+	maxSpecText               = 256 << 10
+	maxRetries                = 1000
+)
+
+// StopSignals are the signals that a spec may name.
+var stopSignals = []string{"SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGKILL", "SIGWINCH"}
+
+// Normalize fills the defaults in. It is called once, where a spec enters.
+func (s *JobSpec) Normalize() {
+	setDefault(&s.Partition, DefaultPartition)
+	setDefault(&s.CPUs, DefaultCPUs)
+	setDefault(&s.Mem, DefaultMem)
+	setDefault(&s.StopSignal, "SIGTERM")
+	if !strings.HasPrefix(s.StopSignal, "SIG") {
+		s.StopSignal = "SIG" + strings.ToUpper(s.StopSignal)
+	}
+	setDefault(&s.StopGrace, DefaultStopGrace)
+	setDefault(&s.LogMax, DefaultLogMax)
+	setDefault(&s.Pids, DefaultPids)
+	if s.Kind == KindService {
+		setDefault(&s.Count, 1)
+		setDefault(&s.Restart.Delay, DefaultDelay)
+		setDefault(&s.Restart.MaxDelay, max(DefaultMaxDelay, s.Restart.Delay))
+	}
+}
+
+func setDefault[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}
+
+// Indexes is the index range of a batch's tasks; a batch that is no array has
+// the one index 0.
+func (s *JobSpec) Indexes() (first, count int, err error) {
+	if s.Array == "" {
+		return 0, 1, nil
+	}
+	a, b, two := strings.Cut(s.Array, "-")
+	lo, err := strconv.Atoi(a)
+	hi := lo
+	if err == nil && two {
+		hi, err = strconv.Atoi(b)
+	}
+	if err != nil || lo < 0 || hi < lo || hi > 1<<30 {
+		return 0, 0, FieldErrorf("array", "%q is no index range: write 0-99", s.Array)
+	}
+	if n := hi - lo + 1; n > MaxArray {
+		return 0, 0, FieldErrorf("array", "%d tasks are %d over the limit of %d: submit it in parts", n, n-MaxArray, MaxArray)
+	}
+	return lo, hi - lo + 1, nil
+}
+
+// Tasks is the number of tasks that the spec asks for.
+func (s *JobSpec) Tasks() int {
+	if s.Kind == KindService {
+		return s.Count
+	}
+	_, n, _ := s.Indexes()
+	return n
+}
+
+// Need is the resource vector of one task, without the ports whose numbers the
+// scheduler chooses.
+func (s *JobSpec) Need() Resources {
+	r := Resources{CPUs: s.CPUs, Mem: s.Mem, Disk: s.Disk, GPUs: s.GPUs, Custom: s.Custom}
+	for _, p := range s.Ports {
+		if p.Port != 0 {
+			r.Ports = r.Ports.Union(Ranges{{int64(p.Port), int64(p.Port)}})
+		}
+	}
+	return r
+}
+
+// AnyPorts is how many ports the scheduler has to choose.
+func (s *JobSpec) AnyPorts() int {
+	n := 0
+	for _, p := range s.Ports {
+		if p.Port == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// Validate checks a normalized spec. The error names the field.
+func (s *JobSpec) Validate() error {
+	if s.Name != "" || s.Kind == KindService {
+		if err := ValidateName("name", s.Name); err != nil {
+			return err
+		}
+		if _, err := strconv.Atoi(s.Name); err == nil {
+			return FieldErrorf("name", "%q is a number, and numbers are the ids of unnamed jobs: add a letter", s.Name)
+		}
+	}
+	if err := ValidatePartition("partition", s.Partition); err != nil {
+		return err
+	}
+	if err := s.validateKind(); err != nil {
+		return err
+	}
+	if err := s.TaskSpec.validate(); err != nil {
+		return err
+	}
+	return s.Request.validate()
+}
+
+func (s *JobSpec) validateKind() error {
+	switch s.Kind {
+	case KindService:
+		switch {
+		case s.Count < 0 || s.Count > MaxCount:
+			return FieldErrorf("count", "%d is not within 0 to %d", s.Count, MaxCount)
+		case s.Array != "":
+			return FieldErrorf("array", "is for batch jobs; use count for a service")
+		case s.Retries != 0:
+			return FieldErrorf("retries", "is for batch jobs; use restart.attempts for a service")
+		case s.Time != 0:
+			return FieldErrorf("time", "is for batch jobs: a service has no end")
+		}
+	case KindBatch:
+		switch {
+		case s.Count != 0:
+			return FieldErrorf("count", "is for services; use array for a batch job")
+		case s.Retries < 0 || s.Retries > maxRetries:
+			return FieldErrorf("retries", "%d is not within 0 to %d", s.Retries, maxRetries)
+		case s.Time < 0:
+			return FieldErrorf("time", "is negative: give a span such as 20m")
+		}
+		_, _, err := s.Indexes()
+		return err
+	default:
+		return FieldErrorf("kind", "%s jobs cannot be submitted: use service or batch", s.Kind)
+	}
+	return nil
+}
+
+func (t *TaskSpec) validate() error {
+	if len(t.Command) == 0 || t.Command[0] == "" {
+		return FieldErrorf("command", "is empty: give the program and its arguments")
+	}
+	if len(t.Command) > maxArgs {
+		return FieldErrorf("command", "has %d words, at most %d are allowed", len(t.Command), maxArgs)
+	}
+	size := 0
+	for _, a := range t.Command {
+		if strings.ContainsRune(a, 0) {
+			return FieldErrorf("command", "has a NUL character")
+		}
+		size += len(a)
+	}
+	for k, v := range t.Env {
+		if k == "" || strings.ContainsAny(k, "=\x00") || strings.ContainsRune(v, 0) {
+			return FieldErrorf("env", "%q is no variable name", k)
+		}
+		size += len(k) + len(v)
+	}
+	if size > maxSpecText {
+		return FieldErrorf("command", "command and env have %d bytes, at most %d are allowed", size, maxSpecText)
+	}
+	if t.Program != "" && !ValidDigest(t.Program) {
+		return FieldErrorf("program", "%q is no digest: sha256: and 64 hex digits", t.Program)
+	}
+	if t.Dir != "" && !strings.HasPrefix(t.Dir, "/") {
+		return FieldErrorf("dir", "%q is not absolute: begin it with /", t.Dir)
+	}
+	if strings.ContainsAny(t.User, " :/\n\x00") || len(t.User) > MaxName {
+		return FieldErrorf("user", "%q is no user name or number", t.User)
+	}
+	return t.validateLimits()
+}
+
+func (t *TaskSpec) validateLimits() error {
+	if !slices.Contains(stopSignals, t.StopSignal) {
+		return FieldErrorf("stopSignal", "%q is none of %s", t.StopSignal, strings.Join(stopSignals, ", "))
+	}
+	for _, f := range []struct {
+		name string
+		d    Duration
+	}{{"stopGrace", t.StopGrace}, {"restart.delay", t.Restart.Delay}, {"restart.maxDelay", t.Restart.MaxDelay}} {
+		if f.d < 0 || f.d > Duration(24*time.Hour) {
+			return FieldErrorf(f.name, "%s is not within 0s to 24h", f.d)
+		}
+	}
+	if t.Restart.Attempts < 0 {
+		return FieldErrorf("restart.attempts", "is negative: 0 means never give up")
+	}
+	if t.LogMax < 64<<10 || t.LogMax > 10<<30 {
+		return FieldErrorf("logMax", "%s is not within 64KiB to 10GiB", t.LogMax)
+	}
+	if t.Pids < 1 || t.Pids > 1<<22 {
+		return FieldErrorf("pids", "%d is not within 1 to %d", t.Pids, 1<<22)
+	}
+	if len(t.Constraints) > 64 {
+		return FieldErrorf("constraints", "has %d entries, at most 64 are allowed", len(t.Constraints))
+	}
+	for _, c := range t.Constraints {
+		if c.Attr == "" || c.Op != "=" && c.Op != "!=" {
+			return FieldErrorf("constraints", "%q is no condition: write attr=value or attr!=value", c)
+		}
+	}
+	return nil
+}
+
+func (r *Request) validate() error {
+	if r.CPUs <= 0 {
+		return FieldErrorf("cpus", "%s is not above zero", r.CPUs)
+	}
+	if r.Mem < 1<<20 {
+		return FieldErrorf("mem", "%s is below the least a process needs, 1MiB", r.Mem)
+	}
+	if err := (Resources{CPUs: r.CPUs, Mem: r.Mem, Disk: r.Disk, GPUs: r.GPUs, Custom: r.Custom}).Validate(); err != nil {
+		return err
+	}
+	if len(r.Ports) > 64 {
+		return FieldErrorf("ports", "has %d entries, at most 64 are allowed", len(r.Ports))
+	}
+	for i, p := range r.Ports {
+		if err := ValidateName("ports", p.Name); err != nil {
+			return err
+		}
+		if p.Port < 0 || p.Port > 65535 {
+			return FieldErrorf("ports", "%s: %d is no port: 1 to 65535, or 0 for any", p.Name, p.Port)
+		}
+		if slices.ContainsFunc(r.Ports[:i], func(q PortRequest) bool { return q.Name == p.Name || p.Port != 0 && q.Port == p.Port }) {
+			return FieldErrorf("ports", "%q is given twice", p.Name)
+		}
+	}
+	return nil
+}
+
+// ParsePort reads "http" or "http=8080".
+func ParsePort(s string) (PortRequest, error) {
+	name, num, fixed := strings.Cut(s, "=")
+	p := PortRequest{Name: name}
+	if err := ValidateName("ports", name); err != nil {
+		return p, err
+	}
+	if fixed {
+		n, err := strconv.Atoi(num)
+		if err != nil || n < 1 || n > 65535 {
+			return p, FieldErrorf("ports", "%q is no port: write http or http=8080", s)
+		}
+		p.Port = n
+	}
+	return p, nil
+}
+
+// UnmarshalJSON reads {"name": …, "port": …} or the short form "http=8080".
+func (p *PortRequest) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '"' {
+		v, err := ParsePort(unquote(b))
+		*p = v
+		return err
+	}
+	type plain PortRequest
+	return strictUnmarshal(b, (*plain)(p))
+}
+
+// ParseConstraint reads "disk=ssd" or "zone!=b".
+func ParseConstraint(s string) (Constraint, error) {
+	op := "="
+	k, v, ok := strings.Cut(s, "!=")
+	if ok {
+		op = "!="
+	} else if k, v, ok = strings.Cut(s, "="); !ok {
+		return Constraint{}, FieldErrorf("constraints", "%q is no condition: write attr=value or attr!=value", s)
+	}
+	return Constraint{Attr: strings.TrimSpace(k), Op: op, Value: strings.TrimSpace(v)}, nil
+}
+
+func (c Constraint) String() string { return c.Attr + c.Op + c.Value }
+
+// UnmarshalJSON reads {"attr": …, "op": …, "value": …} or the short form
+// "zone!=b".
+func (c *Constraint) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '"' {
+		v, err := ParseConstraint(unquote(b))
+		*c = v
+		return err
+	}
+	type plain Constraint
+	return strictUnmarshal(b, (*plain)(c))
+}
+
+// Match tells whether a node with that name and those attributes meets c. An
+// attribute that the node lacks equals nothing.
+func (c Constraint) Match(name string, attrs map[string]string) bool {
+	v, ok := attrs[c.Attr]
+	if c.Attr == "node.name" {
+		v, ok = name, true
+	}
+	return (ok && v == c.Value) == (c.Op == "=")
+}

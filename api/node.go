@@ -1,0 +1,95 @@
+package api
+
+import "time"
+
+// NodeState is what the cluster thinks of a node.
+type NodeState uint8
+
+// The states of a node. Append only.
+const (
+	NodeReady       NodeState = iota
+	NodeDraining              // runs what it has until the drain moved it; gets nothing new
+	NodeUnreachable           // does not answer; its tasks are replaced
+	NodeDown                  // unreachable for long, or stopped on purpose
+	NodeGone                  // removed for good
+)
+
+var nodeStates = []string{"ready", "draining", "unreachable", "down", "gone"}
+
+func (s NodeState) String() string { return enumString(nodeStates, s) }
+
+// MarshalText writes the state's name.
+func (s NodeState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the state's name.
+func (s *NodeState) UnmarshalText(b []byte) (err error) {
+	*s, err = enumText[NodeState]("node state", nodeStates, b)
+	return err
+}
+
+// Node is one server. Its id is the hash of its key; its name is unique in the
+// cluster; its address may change.
+type Node struct {
+	Extra
+	ID        string            `json:"id"`
+	Name      string            `json:"name"`
+	Addr      string            `json:"addr"` // host:port of its one port
+	State     NodeState         `json:"state"`
+	Drain     bool              `json:"drain,omitempty"`     // gets nothing new until resumed
+	DrainBy   time.Time         `json:"drainBy,omitzero"`    // tasks still there then are stopped
+	VoterOnly bool              `json:"voterOnly,omitempty"` // votes and runs nothing
+	DiskFull  bool              `json:"diskFull,omitempty"`  // takes no new work
+	Attrs     map[string]string `json:"attrs,omitempty"`     // operator's and detected
+	Resources Resources         `json:"resources"`           // what it has
+	Version   string            `json:"version"`             // of mesita
+	Boot      string            `json:"boot,omitempty"`      // the kernel's boot id
+	JoinToken string            `json:"joinToken,omitempty"` // id of the token it joined with
+	Joined    time.Time         `json:"joined,omitzero"`     //
+	Since     time.Time         `json:"since,omitzero"`      // in this state
+	Reason    string            `json:"reason,omitempty"`    // of this state
+}
+
+// Schedulable tells whether the node may get new tasks.
+func (n *Node) Schedulable() bool {
+	return n.State == NodeReady && !n.Drain && !n.VoterOnly && !n.DiskFull
+}
+
+// Ledger is where each unit of a node's resources is. The four always add up
+// to the node's capacity.
+type Ledger struct {
+	Free       Resources `json:"free"`
+	Offered    Resources `json:"offered"`
+	Allocated  Resources `json:"allocated"`
+	Reclaiming Resources `json:"reclaiming"` // of tasks that are being stopped
+}
+
+// NodeStatus is a node as a reader sees it, with what follows from other state.
+type NodeStatus struct {
+	*Node
+	Role   string `json:"role"` // "voter", "voter, leader", "worker"
+	Ledger Ledger `json:"ledger"`
+	Tasks  int    `json:"tasks"`
+}
+
+// NodeHello is what a node says of itself when it starts, when its address or
+// resources change, and when it comes back.
+type NodeHello struct {
+	Addr      string            `json:"addr"`
+	Version   string            `json:"version"`
+	Boot      string            `json:"boot"`
+	VoterOnly bool              `json:"voterOnly,omitempty"`
+	DiskFull  bool              `json:"diskFull,omitempty"`
+	Attrs     map[string]string `json:"attrs,omitempty"`
+	Resources Resources         `json:"resources"`
+}
+
+// Validate checks what a node says of itself.
+func (h *NodeHello) Validate() error {
+	if h.Addr == "" || len(h.Addr) > 255 {
+		return FieldErrorf("addr", "%q is no host:port", h.Addr)
+	}
+	if err := ValidateAttrs("attrs", h.Attrs); err != nil {
+		return err
+	}
+	return InField("resources", h.Resources.Validate())
+}

@@ -1,0 +1,208 @@
+package api
+
+import (
+	"strconv"
+	"time"
+)
+
+// TaskState is where one attempt of a task is, named as Mesos names it. Values
+// are stored as numbers in the log: append only.
+type TaskState uint8
+
+// The states of an attempt. A staging task with no node is pending.
+const (
+	TaskStaging TaskState = iota
+	TaskStarting
+	TaskRunning
+	TaskKilling
+	TaskFinished
+	TaskFailed
+	TaskKilled
+	TaskError
+	TaskLost
+	TaskDropped
+	TaskGone
+	TaskGoneByOperator
+	TaskUnreachable
+	TaskUnknown
+)
+
+var taskStates = []string{"TASK_STAGING", "TASK_STARTING", "TASK_RUNNING", "TASK_KILLING", "TASK_FINISHED", "TASK_FAILED",
+	"TASK_KILLED", "TASK_ERROR", "TASK_LOST", "TASK_DROPPED", "TASK_GONE", "TASK_GONE_BY_OPERATOR", "TASK_UNREACHABLE", "TASK_UNKNOWN"}
+
+func (s TaskState) String() string { return enumString(taskStates, s) }
+
+// MarshalText writes the Mesos name.
+func (s TaskState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the Mesos name.
+func (s *TaskState) UnmarshalText(b []byte) (err error) {
+	*s, err = enumText[TaskState]("task state", taskStates, b)
+	return err
+}
+
+// Final tells whether an attempt in this state can never change again.
+func (s TaskState) Final() bool { return s >= TaskFinished && s <= TaskGoneByOperator }
+
+// Active tells whether a process may exist.
+func (s TaskState) Active() bool {
+	return s == TaskStarting || s == TaskRunning || s == TaskKilling || s == TaskUnreachable
+}
+
+// CanBecome tells whether an attempt may go from s to next: only forward,
+// except that an unreachable task may be seen running again.
+func (s TaskState) CanBecome(next TaskState) bool {
+	switch {
+	case s.Final() || s == next || next == TaskStaging:
+		return false
+	case s == TaskUnreachable:
+		return next != TaskStarting
+	case next == TaskUnreachable || next.Final():
+		return true
+	}
+	return next > s
+}
+
+// Desired is what the cluster wants of a task.
+type Desired uint8
+
+// The wanted states. Append only.
+const (
+	DesiredRun  Desired = iota
+	DesiredStop         // end, and stay ended
+	DesiredMove         // end here, and start again as the next attempt
+)
+
+var desireds = []string{"run", "stop", "move"}
+
+func (d Desired) String() string { return enumString(desireds, d) }
+
+// MarshalText writes run or stop.
+func (d Desired) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads run or stop.
+func (d *Desired) UnmarshalText(b []byte) (err error) {
+	*d, err = enumText[Desired]("desired state", desireds, b)
+	return err
+}
+
+// MaxAttempts is how many earlier attempts a task remembers.
+const MaxAttempts = 10
+
+// Task is one instance of a job. Its id is the job's id, a dot and its index.
+type Task struct {
+	Extra
+	ID        string         `json:"id"`
+	Job       string         `json:"job"`
+	Index     int            `json:"index"`
+	Version   int            `json:"version"` // of the job
+	Partition string         `json:"partition"`
+	State     TaskState      `json:"state"`
+	Desired   Desired        `json:"desired"`
+	Node      string         `json:"node"`             // the node's name; empty while pending
+	NodeID    string         `json:"nodeID,omitempty"` // the node's id
+	Attempt   int            `json:"attempt"`          // from 1
+	PID       int            `json:"pid"`
+	Resources Resources      `json:"resources"`
+	Ports     map[string]int `json:"ports"` // by name
+	Created   time.Time      `json:"created,omitzero"`
+	Started   time.Time      `json:"started,omitzero"`
+	Ended     time.Time      `json:"ended,omitzero"`
+	NotBefore time.Time      `json:"notBefore,omitzero"` // the next attempt's back-off
+	ExitCode  *int           `json:"exitCode"`
+	Signal    string         `json:"signal,omitempty"` // that ended it, such as SIGKILL
+	Reason    Reason         `json:"reason"`
+	Message   string         `json:"message,omitempty"`
+	Healthy   *bool          `json:"healthy"` // null without a health check
+	Failures  int            `json:"failures,omitempty"`
+	Earlier   []Attempt      `json:"attempts,omitempty"` // oldest first
+}
+
+// Attempt is one ended run of a task.
+type Attempt struct {
+	Attempt  int       `json:"attempt"`
+	Version  int       `json:"version"`
+	Node     string    `json:"node"`
+	NodeID   string    `json:"nodeID,omitempty"`
+	State    TaskState `json:"state"`
+	PID      int       `json:"pid"`
+	Started  time.Time `json:"started,omitzero"`
+	Ended    time.Time `json:"ended,omitzero"`
+	ExitCode *int      `json:"exitCode"`
+	Signal   string    `json:"signal,omitempty"`
+	Reason   Reason    `json:"reason"`
+	Message  string    `json:"message,omitempty"`
+}
+
+// Reason says in one word why a task is in its state.
+type Reason string
+
+// The reasons. Scripts compare them: append only.
+const (
+	ReasonNone        Reason = ""
+	ReasonExited      Reason = "exited"       // by itself
+	ReasonSignaled    Reason = "signaled"     // by a signal from outside mesita
+	ReasonOOM         Reason = "oom"          // killed for its memory limit
+	ReasonTimeLimit   Reason = "time_limit"   // over its --time
+	ReasonStopped     Reason = "stopped"      // asked for
+	ReasonStartFailed Reason = "start_failed" // no such program, user or folder
+	ReasonFetchFailed Reason = "fetch_failed" // its program could not be fetched
+	ReasonNodeLost    Reason = "node_lost"    //
+	ReasonKeeperLost  Reason = "keeper_lost"  // the process that watched it is gone
+	ReasonReboot      Reason = "reboot"       // its node was rebooted
+	ReasonDrained     Reason = "drained"      //
+	ReasonScaledDown  Reason = "scaled_down"  //
+	ReasonReplaced    Reason = "replaced"     // by a newer attempt or version
+	ReasonDiskFull    Reason = "disk_full"    //
+	ReasonUnsupported Reason = "unsupported"  // the node cannot enforce what it needs
+	ReasonInternal    Reason = "internal"     //
+)
+
+// TaskID is the id of the task of that job and index.
+func TaskID(job string, index int) string { return job + "." + strconv.Itoa(index) }
+
+// Pending tells whether the task waits for a node.
+func (t *Task) Pending() bool { return t.State == TaskStaging && t.NodeID == "" }
+
+// Holds tells whether the task holds resources on its node.
+func (t *Task) Holds() bool { return t.NodeID != "" && !t.State.Final() }
+
+// TaskStatus is what an executor says of an attempt. It is sent at least once.
+type TaskStatus struct {
+	Task     string    `json:"task"`
+	Attempt  int       `json:"attempt"`
+	NodeID   string    `json:"nodeID"`
+	State    TaskState `json:"state"`
+	PID      int       `json:"pid,omitempty"`
+	ExitCode *int      `json:"exitCode,omitempty"`
+	Signal   string    `json:"signal,omitempty"`
+	Reason   Reason    `json:"reason,omitempty"`
+	Message  string    `json:"message,omitempty"`
+	Time     time.Time `json:"time,omitzero"`
+}
+
+// Assignment is a task placed on a node, with what is needed to run it.
+type Assignment struct {
+	Task *Task    `json:"task"`
+	Spec *JobSpec `json:"spec"`
+}
+
+// TaskStats is what a running task uses now.
+type TaskStats struct {
+	Task      string        `json:"task"`
+	Attempt   int           `json:"attempt"`
+	CPUTime   time.Duration `json:"cpuTimeNs"`
+	Mem       Bytes         `json:"mem"`
+	MemPeak   Bytes         `json:"memPeak,omitempty"`
+	Processes int           `json:"processes"`
+	Throttled time.Duration `json:"throttledNs,omitempty"`
+	Pressure  *Pressure     `json:"pressure,omitempty"`
+}
+
+// Pressure is the share of the last ten seconds, in percent, in which some
+// process waited for the resource.
+type Pressure struct {
+	CPU float64 `json:"cpu"`
+	Mem float64 `json:"mem"`
+	IO  float64 `json:"io"`
+}

@@ -1,0 +1,145 @@
+package api
+
+import (
+	"strings"
+	"time"
+)
+
+// Role is what an identity may do.
+type Role uint8
+
+// The roles, each with all rights of the one before. Append only.
+const (
+	RoleNone Role = iota
+	RoleViewer
+	RoleOperator
+	RoleAdmin
+	RoleNode // another node of the cluster
+)
+
+var roles = []string{"none", "viewer", "operator", "admin", "node"}
+
+func (r Role) String() string { return enumString(roles, r) }
+
+// MarshalText writes the role's name.
+func (r Role) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText reads the role's name.
+func (r *Role) UnmarshalText(b []byte) (err error) {
+	*r, err = enumText[Role]("role", roles, b)
+	return err
+}
+
+// TokenKind tells a join token from a client token.
+type TokenKind uint8
+
+// The kinds of token. Append only.
+const (
+	TokenJoin TokenKind = iota
+	TokenClient
+)
+
+var tokenKinds = []string{"join", "client"}
+
+func (k TokenKind) String() string { return enumString(tokenKinds, k) }
+
+// MarshalText writes join or client.
+func (k TokenKind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads join or client.
+func (k *TokenKind) UnmarshalText(b []byte) (err error) {
+	*k, err = enumText[TokenKind]("token kind", tokenKinds, b)
+	return err
+}
+
+// Token is a credential. Its secret is known to its holder only; the cluster
+// keeps the hash.
+type Token struct {
+	Extra
+	ID        string    `json:"id"`
+	Kind      TokenKind `json:"kind"`
+	Name      string    `json:"name,omitempty"`
+	Role      Role      `json:"role"`                // of a client token
+	VoterOnly bool      `json:"voterOnly,omitempty"` // of a join token: only voter-only nodes may use it
+	Hash      string    `json:"hash,omitempty"`      // SHA-256 of the secret, hex; never sent to a client
+	MaxUses   int       `json:"maxUses,omitempty"`   // of a join token; 0 = any number
+	Uses      int       `json:"uses"`
+	Created   time.Time `json:"created,omitzero"`
+	Expires   time.Time `json:"expires,omitzero"` // zero = never
+}
+
+// TokenRequest asks for a token.
+type TokenRequest struct {
+	Kind      TokenKind `json:"kind"`
+	Name      string    `json:"name,omitempty"`
+	Role      Role      `json:"role,omitempty"`
+	VoterOnly bool      `json:"voterOnly,omitempty"`
+	MaxUses   int       `json:"maxUses,omitempty"`
+	TTL       Duration  `json:"ttl,omitempty"` // default 24h for a join token, 90d for a client token
+}
+
+// TokenGrant is a new token with its secret, shown once.
+type TokenGrant struct {
+	*Token
+	Secret string `json:"secret"` // the whole token as the user types it
+}
+
+// Validate checks a token request.
+func (r *TokenRequest) Validate() error {
+	if r.Name != "" {
+		if err := ValidateName("name", r.Name); err != nil {
+			return err
+		}
+	}
+	if r.Kind == TokenClient && (r.Role < RoleViewer || r.Role > RoleAdmin) {
+		return FieldErrorf("role", "%q is none of viewer, operator, admin", r.Role)
+	}
+	if r.MaxUses < 0 || r.MaxUses > 1_000_000 {
+		return FieldErrorf("maxUses", "%d is not within 0 to 1000000", r.MaxUses)
+	}
+	if r.TTL < 0 || r.TTL > Duration(10*365*24*time.Hour) {
+		return FieldErrorf("ttl", "%s is not within 0 and ten years", r.TTL)
+	}
+	return nil
+}
+
+// JoinToken is the parts of "mst1-CLUSTER-ID.SECRET.PIN".
+type JoinToken struct {
+	Cluster string // the cluster's name
+	ID      string
+	Secret  string
+	Pin     string // of the cluster's CA
+}
+
+const joinPrefix, clientPrefix = "mst1-", "msc1-"
+
+func (t JoinToken) String() string {
+	return joinPrefix + t.Cluster + "-" + t.ID + "." + t.Secret + "." + t.Pin
+}
+
+// ParseJoinToken takes a join token apart.
+func ParseJoinToken(s string) (JoinToken, error) {
+	rest, ok := strings.CutPrefix(strings.TrimSpace(s), joinPrefix)
+	dash := strings.LastIndexByte(rest, '-')
+	if !ok || dash < 1 || len(s) > 512 {
+		return JoinToken{}, FieldErrorf("token", "is no join token: it begins with %sCLUSTER-; get one with `mesita node token`", joinPrefix)
+	}
+	parts := strings.Split(rest[dash+1:], ".")
+	if len(parts) != 3 || parts[0] == "" || parts[1] == "" || len(parts[2]) < 16 {
+		return JoinToken{}, FieldErrorf("token", "is cut off or altered: copy it whole, or get a new one with `mesita node token`")
+	}
+	return JoinToken{Cluster: rest[:dash], ID: parts[0], Secret: parts[1], Pin: parts[2]}, nil
+}
+
+// ClientSecret is the text of a client token.
+func ClientSecret(id, secret string) string { return clientPrefix + id + "." + secret }
+
+// ParseClientSecret takes a client token apart.
+func ParseClientSecret(s string) (id, secret string, ok bool) {
+	rest, ok := strings.CutPrefix(strings.TrimSpace(s), clientPrefix)
+	if !ok || len(s) > 512 {
+		return "", "", false
+	}
+	id, secret, ok = strings.Cut(rest, ".")
+	return id, secret, ok && id != "" && secret != ""
+}

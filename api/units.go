@@ -1,0 +1,171 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// MilliCPU is processor time in thousandths of a core. In JSON and YAML it is
+// a number of cores: 0.25 is MilliCPU(250).
+type MilliCPU int64
+
+// Cores returns the value as a number of cores.
+func (c MilliCPU) Cores() float64 { return float64(c) / 1000 }
+
+func (c MilliCPU) String() string { return strconv.FormatFloat(c.Cores(), 'f', -1, 64) }
+
+// MarshalJSON writes a number of cores.
+func (c MilliCPU) MarshalJSON() ([]byte, error) { return []byte(c.String()), nil }
+
+// UnmarshalJSON reads a number of cores, or a string with one.
+func (c *MilliCPU) UnmarshalJSON(b []byte) error {
+	v, err := ParseCPU(unquote(b))
+	if err != nil {
+		return err
+	}
+	*c = v
+	return nil
+}
+
+// maxCPUs bounds what one request or one node may name, far above any machine,
+// so that sums over a cluster cannot overflow.
+const maxCPUs = 1 << 20
+
+// ParseCPU reads a number of cores such as "0.25", "4" or "250m".
+func ParseCPU(s string) (MilliCPU, error) {
+	t, scale := s, 1000.0
+	if n, ok := strings.CutSuffix(s, "m"); ok {
+		t, scale = n, 1
+	}
+	f, err := strconv.ParseFloat(t, 64)
+	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+		return 0, Errorf(CodeInvalid, "%q is not a number of cores: write 0.25, 2 or 250m", s)
+	}
+	milli := math.Round(f * scale)
+	if math.Abs(milli) > maxCPUs*1000 {
+		return 0, Errorf(CodeInvalid, "%q cores is more than mesita counts (%d)", s, maxCPUs)
+	}
+	if milli == 0 && f != 0 {
+		return 0, Errorf(CodeInvalid, "%q cores is below the smallest step, 0.001", s)
+	}
+	return MilliCPU(milli), nil
+}
+
+// Bytes is an amount of memory or disk. In JSON it is a number of bytes;
+// strings with a unit ("128MiB", "2GB") are read too.
+type Bytes int64
+
+var byteUnits = []struct {
+	name string
+	size float64
+}{
+	{"PiB", 1 << 50}, {"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10},
+	{"PB", 1e15}, {"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"KB", 1e3},
+	{"P", 1 << 50}, {"T", 1 << 40}, {"G", 1 << 30}, {"M", 1 << 20}, {"K", 1 << 10}, {"k", 1 << 10},
+	{"B", 1},
+}
+
+// String is the shortest form with a binary unit, such as 128MiB or 1.5GiB.
+func (b Bytes) String() string {
+	for _, u := range byteUnits[:5] {
+		if math.Abs(float64(b)) >= u.size {
+			return strconv.FormatFloat(math.Round(float64(b)/u.size*10)/10, 'f', -1, 64) + u.name
+		}
+	}
+	return strconv.FormatInt(int64(b), 10) + "B"
+}
+
+// UnmarshalJSON reads a number of bytes or a string with a unit.
+func (b *Bytes) UnmarshalJSON(data []byte) error {
+	v, err := ParseBytes(unquote(data))
+	if err != nil {
+		return err
+	}
+	*b = v
+	return nil
+}
+
+const maxBytes = 1 << 55
+
+// ParseBytes reads an amount such as "128MiB", "2GB", "1.5GiB" or "4096".
+func ParseBytes(s string) (Bytes, error) {
+	num, size := s, 1.0
+	for _, u := range byteUnits {
+		if n, ok := strings.CutSuffix(s, u.name); ok {
+			num, size = strings.TrimSpace(n), u.size
+			break
+		}
+	}
+	f, err := strconv.ParseFloat(num, 64)
+	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+		return 0, Errorf(CodeInvalid, "%q is not an amount of bytes: write 128MiB, 2GiB or 4096", s)
+	}
+	if math.Abs(f*size) > maxBytes {
+		return 0, Errorf(CodeInvalid, "%q is more than mesita counts (%s)", s, Bytes(maxBytes))
+	}
+	return Bytes(math.Round(f * size)), nil
+}
+
+// Duration is a span of time; in JSON it is a string such as "10s" or "1h30m".
+type Duration time.Duration
+
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// MarshalJSON writes a string such as "10s".
+func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()) }
+
+// UnmarshalJSON reads a string such as "10s", or a number of seconds.
+func (d *Duration) UnmarshalJSON(b []byte) error {
+	v, err := ParseDuration(unquote(b))
+	if err != nil {
+		return err
+	}
+	*d = v
+	return nil
+}
+
+// ParseDuration reads "10s", "20m", "1h30m", "7d" or a bare number of seconds.
+func ParseDuration(s string) (Duration, error) {
+	if n, ok := strings.CutSuffix(s, "d"); ok {
+		if days, err := strconv.ParseFloat(n, 64); err == nil && math.Abs(days) < 36500 {
+			return Duration(days * 24 * float64(time.Hour)), nil
+		}
+	}
+	if sec, err := strconv.ParseFloat(s, 64); err == nil && math.Abs(sec) < 3e9 {
+		return Duration(sec * float64(time.Second)), nil
+	}
+	v, err := time.ParseDuration(s)
+	if err != nil {
+		return 0, Errorf(CodeInvalid, "%q is not a duration: write 10s, 20m, 1h30m or 7d", s)
+	}
+	return Duration(v), nil
+}
+
+func unquote(b []byte) string {
+	var s string
+	if len(b) > 0 && b[0] == '"' && json.Unmarshal(b, &s) == nil {
+		return s
+	}
+	return string(b)
+}
+
+// enumText finds the value whose name is text, for the enums' UnmarshalText.
+func enumText[E ~uint8](what string, names []string, text []byte) (E, error) {
+	for i, n := range names {
+		if n == string(text) {
+			return E(i), nil
+		}
+	}
+	return 0, Errorf(CodeInvalid, "unknown %s %q: one of %s", what, text, strings.Join(names, ", "))
+}
+
+func enumString[E ~uint8](names []string, e E) string {
+	if int(e) < len(names) {
+		return names[e]
+	}
+	return fmt.Sprintf("unknown(%d)", uint8(e))
+}

@@ -1,0 +1,32 @@
+package api
+
+// Why says why a job or task is in the state it is in.
+type Why struct {
+	ID      string    `json:"id"`
+	State   string    `json:"state"`
+	Summary string    `json:"summary"`         // one sentence
+	Nodes   []WhyNode `json:"nodes,omitempty"` // of a pending task: the first reason of each node
+	Hints   []string  `json:"hints,omitempty"` // what would change it
+}
+
+// WhyNode is what keeps a task off a node.
+type WhyNode struct {
+	Node   string `json:"node"`
+	Reason string `json:"reason"`
+}
+
+// Plan is what submitting a spec would do.
+type Plan struct {
+	Job      string     `json:"job"`
+	Action   string     `json:"action"` // "create", "update", "nothing"
+	Tasks    int        `json:"tasks"`
+	Fits     int        `json:"fits"`  // tasks that would start at once
+	Nodes    []PlanNode `json:"nodes"` // where
+	Warnings []string   `json:"warnings,omitempty"`
+}
+
+// PlanNode is how many of a plan's tasks a node would get.
+type PlanNode struct {
+	Node  string `json:"node"`
+	Tasks int    `json:"tasks"`
+}

@@ -1,0 +1,105 @@
+package fsm
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/mesita/mesita/api"
+)
+
+// ringSize is how many events a store keeps at least. A reader that falls
+// further behind is cut off, so no reader can make the store grow.
+const ringSize = 8192
+
+// snapshotEvents is how many of them a snapshot carries.
+const snapshotEvents = 2048
+
+// ring keeps the newest events, whose indexes have no gap. Its lock is its
+// own: a reader holds up apply no longer than a copy takes.
+type ring struct {
+	mu     sync.Mutex
+	events []api.Event
+	ready  chan struct{} // closed at the next wake; nil while nobody waits
+}
+
+func (r *ring) add(e api.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.events) >= 2*ringSize {
+		r.events = slices.Clone(r.events[len(r.events)-ringSize:])
+	}
+	r.events = append(r.events, e)
+}
+
+func (r *ring) wake() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ready != nil {
+		close(r.ready)
+		r.ready = nil
+	}
+}
+
+func (r *ring) replace(events []api.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = events
+}
+
+// last returns up to n of the newest events.
+func (r *ring) last(n int) []api.Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.events[max(0, len(r.events)-n):])
+}
+
+// Events returns up to limit events after index, and waits until there is one.
+// It fails with CodeConflict when events after index are no longer kept: the
+// reader then takes a new View and goes on from its LastEvent.
+func (s *Store) Events(ctx context.Context, after uint64, limit int) ([]api.Event, error) {
+	for {
+		s.events.mu.Lock()
+		out, gap := s.events.after(after, limit, s.View().LastEvent())
+		if len(out) == 0 && !gap && s.events.ready == nil {
+			s.events.ready = make(chan struct{})
+		}
+		ready := s.events.ready
+		s.events.mu.Unlock()
+		switch {
+		case gap:
+			return nil, conflict("events after %d are no longer kept: read the state again and go on from there", after)
+		case len(out) > 0:
+			return out, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-ready:
+		}
+	}
+}
+
+// after copies events up to the published one; a reader must not see an event
+// before the view that holds its effect.
+func (r *ring) after(index uint64, limit int, published uint64) (out []api.Event, gap bool) {
+	if index >= published {
+		return nil, index > published
+	}
+	if len(r.events) == 0 || index+1 < r.events[0].Index {
+		return nil, true
+	}
+	first := r.events[0].Index
+	from, to := index+1-first, published+1-first
+	return slices.Clone(r.events[from:min(to, from+uint64(limit), uint64(len(r.events)))]), false
+}
+
+// RecentEvents returns up to n of the newest events.
+func (s *Store) RecentEvents(n int) []api.Event {
+	published := s.View().LastEvent()
+	out := s.events.last(n)
+	for len(out) > 0 && out[len(out)-1].Index > published {
+		out = out[:len(out)-1]
+	}
+	return out
+}

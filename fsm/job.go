@@ -1,0 +1,214 @@
+package fsm
+
+import (
+	"reflect"
+	"slices"
+	"strconv"
+
+	"github.com/mesita/mesita/api"
+)
+
+// maxBases bounds the removed job ids whose attempt numbers are remembered.
+const maxBases = 10_000
+
+// JobCreate submits a job. Its value is the *api.Job. The same request again,
+// or the same spec under the same name, gives the job that is there already.
+type JobCreate struct {
+	Meta
+	Spec    *api.JobSpec `json:"spec"`
+	Request string       `json:"request,omitempty"`
+}
+
+func (c *JobCreate) apply(x *tx) (any, error) {
+	if c.Request != "" {
+		if r, ok := x.requests.Get(requestRow{request: c.Request}); ok {
+			return x.job(r.job)
+		}
+	}
+	if get(x.partitions, &api.Partition{Path: c.Spec.Partition}) == nil {
+		return nil, notFound("partition", c.Spec.Partition)
+	}
+	if err := x.checkProgram(c.Spec); err != nil {
+		return nil, err
+	}
+	x.jobSeq++
+	j := &api.Job{ID: c.Spec.Name, Version: 1, Spec: c.Spec, Seq: x.jobSeq, Request: c.Request, Actor: c.Actor, Created: c.At, Updated: c.At}
+	if j.ID == "" {
+		j.ID = strconv.FormatUint(x.jobSeq, 10)
+	} else if r, ok := x.bases.Delete(baseRow{job: j.ID}); ok {
+		j.Base = r.base
+	}
+	if old, err := x.job(j.ID); err == nil {
+		if !old.State.Ended() {
+			if reflect.DeepEqual(old.Spec, c.Spec) {
+				return old, nil
+			}
+			return nil, conflict("job %q exists and differs: change it with `mesita apply`, stop it, or choose another name", j.ID)
+		}
+		j.Version, j.History = old.Version+1, pushVersion(old)
+		j.Base = x.dropTasks(old)
+		x.indexJob(old, nil)
+	}
+	x.jobs.ReplaceOrInsert(j)
+	x.indexJob(nil, j)
+	x.touch(TableJobs, j.ID)
+	x.happened(api.Event{Kind: api.EventJobCreated, Object: j.ID, Job: j.ID, Message: j.Spec.Kind.String()})
+	return j, nil
+}
+
+func (x *tx) checkProgram(s *api.JobSpec) error {
+	if s.Program != "" && get(x.blobs, &api.Blob{Digest: s.Program}) == nil {
+		return api.FieldErrorf("program", "%s was not uploaded: upload it first", s.Program)
+	}
+	return nil
+}
+
+func pushVersion(old *api.Job) []api.JobVersion {
+	h := append(slices.Clone(old.History), api.JobVersion{Version: old.Version, Spec: old.Spec, Created: old.Updated})
+	return h[max(0, len(h)-api.MaxHistory):]
+}
+
+// dropTasks removes all tasks of an ended job and returns the highest attempt
+// that any of them had.
+func (x *tx) dropTasks(j *api.Job) int {
+	base := j.Base
+	for _, t := range x.jobTasks(j.ID) {
+		base = max(base, t.Attempt)
+		x.tasks.Delete(t)
+		x.indexTask(t, nil)
+	}
+	return base
+}
+
+// JobUpdate gives a job a new spec, if it still has the version IfVersion (0 =
+// any). Its value is the *api.Job.
+type JobUpdate struct {
+	Meta
+	ID        string       `json:"id"`
+	IfVersion int          `json:"ifVersion,omitempty"`
+	Spec      *api.JobSpec `json:"spec"`
+}
+
+func (c *JobUpdate) apply(x *tx) (any, error) {
+	old, err := x.job(c.ID)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case c.IfVersion != 0 && old.Version != c.IfVersion:
+		return nil, conflict("job %q has version %d by now, not %d: look at it and try again", c.ID, old.Version, c.IfVersion)
+	case old.Spec.Kind != api.KindService || c.Spec.Kind != api.KindService:
+		return nil, conflict("job %q cannot be changed: only services can; submit it under another name", c.ID)
+	case old.Stop || old.State.Ended():
+		return nil, conflict("job %q is %s: run it again instead", c.ID, old.State)
+	case reflect.DeepEqual(old.Spec, c.Spec):
+		return old, nil
+	}
+	if err := x.checkProgram(c.Spec); err != nil {
+		return nil, err
+	}
+	j := *old
+	j.Version, j.History, j.Spec, j.Updated = old.Version+1, pushVersion(old), c.Spec, c.At
+	x.happened(api.Event{Kind: api.EventJobUpdated, Object: j.ID, Job: j.ID, Message: "version " + strconv.Itoa(j.Version)})
+	x.replaceJob(old, &j)
+	return &j, nil
+}
+
+// JobScale changes how many tasks a service keeps running. Its value is the
+// *api.Job.
+type JobScale struct {
+	Meta
+	ID    string `json:"id"`
+	Count int    `json:"count"`
+}
+
+func (c *JobScale) apply(x *tx) (any, error) {
+	old, err := x.job(c.ID)
+	if err != nil {
+		return nil, err
+	}
+	if old.Spec.Kind != api.KindService {
+		return nil, conflict("job %q is a %s: only services can be scaled", c.ID, old.Spec.Kind)
+	}
+	if old.Stop {
+		return nil, conflict("job %q is %s: run it again instead", c.ID, old.State)
+	}
+	if c.Count < 0 || c.Count > api.MaxCount {
+		return nil, api.FieldErrorf("count", "%d is not within 0 to %d", c.Count, api.MaxCount)
+	}
+	if old.Spec.Count == c.Count {
+		return old, nil
+	}
+	j, spec := *old, *old.Spec
+	spec.Count = c.Count
+	j.Spec, j.Updated = &spec, c.At
+	x.happened(api.Event{Kind: api.EventJobScaled, Object: j.ID, Job: j.ID, Message: strconv.Itoa(old.Spec.Count) + " to " + strconv.Itoa(c.Count)})
+	x.replaceJob(old, &j)
+	return &j, nil
+}
+
+// JobStop tells a job to stop: pending tasks end at once, the others are told
+// to. Its value is the *api.Job.
+type JobStop struct {
+	Meta
+	ID string `json:"id"`
+}
+
+func (c *JobStop) apply(x *tx) (any, error) {
+	old, err := x.job(c.ID)
+	if err != nil {
+		return nil, err
+	}
+	if old.Stop || old.State.Ended() {
+		return old, nil
+	}
+	j := *old
+	j.Stop, j.Updated = true, c.At
+	x.happened(api.Event{Kind: api.EventJobStopped, Object: j.ID, Job: j.ID})
+	x.replaceJob(old, &j)
+	for _, t := range x.jobTasks(c.ID) {
+		x.stopTask(t, api.DesiredStop, api.ReasonStopped)
+	}
+	return x.job(c.ID)
+}
+
+// JobRemove forgets ended jobs and their tasks. Its value is how many.
+type JobRemove struct {
+	Meta
+	IDs []string `json:"ids"`
+}
+
+func (c *JobRemove) apply(x *tx) (any, error) {
+	n := 0
+	var refused error
+	for _, id := range c.IDs {
+		j, err := x.job(id)
+		if err == nil && !j.State.Ended() {
+			err = conflict("job %q is %s: stop it first", id, j.State)
+		}
+		if err != nil {
+			refused = err
+			continue
+		}
+		base := x.dropTasks(j)
+		if j.Spec.Name != "" {
+			x.rememberBase(id, base)
+		}
+		x.indexJob(j, nil)
+		x.jobs.Delete(j)
+		x.touch(TableJobs, id)
+		x.happened(api.Event{Kind: api.EventJobRemoved, Object: id, Job: id})
+		n++
+	}
+	if len(c.IDs) == 1 {
+		return n, refused
+	}
+	return n, nil
+}
+
+func (x *tx) rememberBase(job string, base int) {
+	if x.bases.Len() >= maxBases {
+		x.bases.DeleteMin()
+	}
+	x.bases.ReplaceOrInsert(baseRow{job, base})
+}

@@ -1,0 +1,263 @@
+package fsm
+
+import (
+	"maps"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+// ClusterInit makes the cluster. It happens once.
+type ClusterInit struct {
+	Meta
+	Cluster   *api.Cluster   `json:"cluster"`
+	Authority *api.Authority `json:"authority"`
+	Node      *api.Node      `json:"node"` // the first
+}
+
+func (c *ClusterInit) apply(x *tx) (any, error) {
+	if x.cluster != nil {
+		if x.cluster.ID == c.Cluster.ID {
+			return x.cluster, nil
+		}
+		return nil, conflict("the cluster %q is made already", x.cluster.Name)
+	}
+	x.cluster, x.authority = c.Cluster, c.Authority
+	x.partitions.ReplaceOrInsert(&api.Partition{Path: api.DefaultPartition, Weight: 1000, Created: c.At})
+	x.putNode(c.Node)
+	x.touch(TableCluster, c.Cluster.ID)
+	x.happened(api.Event{Kind: api.EventClusterCreated, Object: c.Cluster.ID, Message: c.Cluster.Name})
+	x.happened(api.Event{Kind: api.EventNodeJoined, Object: c.Node.ID, Node: c.Node.Name})
+	return c.Cluster, nil
+}
+
+// NodeJoin admits a node that shows a join token. Its value is the *api.Node.
+// The same node may join again with the same token without using it up.
+type NodeJoin struct {
+	Meta
+	Token     string `json:"token"` // its id
+	Hash      string `json:"hash"`  // of the secret that was shown
+	NodeID    string `json:"nodeID"`
+	Name      string `json:"name"`
+	VoterOnly bool   `json:"voterOnly,omitempty"`
+}
+
+func (c *NodeJoin) apply(x *tx) (any, error) {
+	tok := get(x.tokens, &api.Token{ID: c.Token})
+	old, _ := x.node(c.NodeID)
+	again := old != nil && old.State != api.NodeGone && old.JoinToken == c.Token
+	if err := checkJoin(tok, c, again); err != nil {
+		return nil, err
+	}
+	var clash *api.Node
+	x.nodes.Ascend(func(r *nodeRow) bool {
+		if r.node.Name == c.Name && r.node.ID != c.NodeID && r.node.State != api.NodeGone {
+			clash = r.node
+		}
+		return clash == nil
+	})
+	if clash != nil {
+		return nil, &api.Error{Code: api.CodeConflict, Field: "name", Message: "another node is named " + c.Name + ": choose one with --name, or remove that node with `mesita node rm " + c.Name + "`"}
+	}
+	if again && old.Name == c.Name && old.VoterOnly == c.VoterOnly {
+		return old, nil
+	}
+	if !again {
+		used := *tok
+		used.Uses++
+		x.tokens.ReplaceOrInsert(&used)
+		x.touch(TableTokens, tok.ID)
+		x.happened(api.Event{Kind: api.EventTokenUsed, Object: tok.ID, Node: c.Name})
+	}
+	n := &api.Node{ID: c.NodeID, Name: c.Name, State: api.NodeDown, Reason: "has not reported yet", VoterOnly: c.VoterOnly,
+		JoinToken: c.Token, Joined: c.At, Since: c.At}
+	x.putNode(n)
+	x.happened(api.Event{Kind: api.EventNodeJoined, Object: n.ID, Node: n.Name})
+	return n, nil
+}
+
+func checkJoin(tok *api.Token, c *NodeJoin, again bool) error {
+	deny := func(why string) error {
+		return &api.Error{Code: api.CodeNotAllowed, Field: "token", Message: why + ": get a new one with `mesita node token` on a node of the cluster"}
+	}
+	switch {
+	case tok == nil || tok.Kind != api.TokenJoin || tok.Hash != c.Hash:
+		return deny("is not valid in this cluster, or was revoked")
+	case !tok.Expires.IsZero() && c.At.After(tok.Expires):
+		return deny("expired at " + tok.Expires.Format(time.RFC3339))
+	case tok.MaxUses > 0 && tok.Uses >= tok.MaxUses && !again:
+		return deny("is used up")
+	case tok.VoterOnly && !c.VoterOnly:
+		return &api.Error{Code: api.CodeNotAllowed, Field: "token", Message: "is for voter-only nodes: add --voter-only"}
+	}
+	return nil
+}
+
+// NodeHello records what a node says of itself, and makes it ready. Its value
+// is the *api.Node.
+type NodeHello struct {
+	Meta
+	ID    string        `json:"id"`
+	Hello api.NodeHello `json:"hello"`
+}
+
+func (c *NodeHello) apply(x *tx) (any, error) {
+	row := get(x.nodes, &nodeRow{node: &api.Node{ID: c.ID}})
+	if row == nil || row.node.State == api.NodeGone {
+		return nil, &api.Error{Code: api.CodeNotAllowed, Message: "this node was removed from the cluster: join again with a new token"}
+	}
+	old := row.node
+	n := *old
+	h := c.Hello
+	n.Addr, n.Version, n.Boot, n.VoterOnly, n.DiskFull, n.Attrs = h.Addr, h.Version, h.Boot, h.VoterOnly, h.DiskFull, h.Attrs
+	n.Resources = atLeast(h.Resources, row.allocated.Add(row.reclaiming).Add(row.offered))
+	n.State, n.Reason = api.NodeReady, ""
+	if n.Drain {
+		n.State = api.NodeDraining
+	}
+	if n.State != old.State {
+		n.Since = c.At
+	}
+	if sameNode(old, &n) {
+		return old, nil
+	}
+	kind := api.EventNodeUpdated
+	if n.State != old.State {
+		kind = api.EventNodeState
+	}
+	x.happened(api.Event{Kind: kind, Object: n.ID, Node: n.Name, Message: n.State.String()})
+	x.putNode(&n)
+	return &n, nil
+}
+
+func sameNode(a, b *api.Node) bool {
+	return a.Addr == b.Addr && a.Version == b.Version && a.Boot == b.Boot && a.VoterOnly == b.VoterOnly && a.DiskFull == b.DiskFull &&
+		a.State == b.State && a.Reason == b.Reason && maps.Equal(a.Attrs, b.Attrs) && a.Resources.Equal(b.Resources)
+}
+
+// atLeast is what a node has, but never less than what is held of it: a node
+// that comes back smaller shrinks as its tasks end.
+func atLeast(has, held api.Resources) api.Resources {
+	has.CPUs, has.Mem, has.Disk, has.GPUs = max(has.CPUs, held.CPUs), max(has.Mem, held.Mem), max(has.Disk, held.Disk), max(has.GPUs, held.GPUs)
+	has.Ports = has.Ports.Union(held.Ports)
+	for k, q := range held.Custom {
+		if !(api.Resources{Custom: has.Custom}).Fits(api.Resources{Custom: map[string]api.Quantity{k: q}}) {
+			has.Custom = maps.Clone(has.Custom)
+			if has.Custom == nil {
+				has.Custom = map[string]api.Quantity{}
+			}
+			has.Custom[k] = q
+		}
+	}
+	return has
+}
+
+// NodeState records that a node does not answer, or stopped on purpose. Its
+// tasks become pending again.
+type NodeState struct {
+	Meta
+	ID     string        `json:"id"`
+	State  api.NodeState `json:"state"` // unreachable or down
+	Reason string        `json:"reason,omitempty"`
+	Since  time.Time     `json:"since"` // the node's Since that the decision was made on
+}
+
+func (c *NodeState) apply(x *tx) (any, error) {
+	old, err := x.node(c.ID)
+	if err != nil {
+		return nil, err
+	}
+	if c.State != api.NodeUnreachable && c.State != api.NodeDown {
+		return nil, conflict("a node cannot be set %s", c.State)
+	}
+	if old.State == c.State || old.State == api.NodeGone || !old.Since.Equal(c.Since) {
+		return nil, conflict("node %s is %s by now", old.Name, old.State)
+	}
+	n := *old
+	n.State, n.Reason, n.Since = c.State, c.Reason, c.At
+	x.happened(api.Event{Kind: api.EventNodeState, Object: n.ID, Node: n.Name, Message: n.State.String() + ": " + c.Reason})
+	x.putNode(&n)
+	x.replaceLost(n.ID, api.TaskUnreachable)
+	return &n, nil
+}
+
+// replaceLost ends the attempts on a lost node, so that they start elsewhere.
+func (x *tx) replaceLost(nodeID string, state api.TaskState) {
+	for _, t := range x.nodeTaskList(nodeID) {
+		lost := *t
+		lost.State, lost.Reason, lost.Message, lost.Ended = state, api.ReasonNodeLost, "node "+t.Node+" was lost", x.At
+		x.happened(api.Event{Kind: api.EventTaskState, Object: t.ID, Job: t.Job, Node: t.Node, Task: &lost, Message: lost.Message})
+		j := get(x.jobs, &api.Job{ID: t.Job})
+		if j == nil || j.Stop || t.Desired == api.DesiredStop {
+			lost.State = api.TaskLost
+			x.endTask(t, &lost)
+			continue
+		}
+		x.requeue(&lost, time.Time{})
+	}
+	for _, o := range x.offersOf(nodeID) {
+		x.deleteOffer(o)
+		x.happened(api.Event{Kind: api.EventOfferGone, Object: o.ID, Message: "node lost"})
+	}
+}
+
+// NodeDrain starts or ends a drain. Its value is the *api.Node.
+type NodeDrain struct {
+	Meta
+	ID    string    `json:"id"`
+	Drain bool      `json:"drain"`
+	By    time.Time `json:"by"`
+}
+
+func (c *NodeDrain) apply(x *tx) (any, error) {
+	old, err := x.node(c.ID)
+	if err != nil {
+		return nil, err
+	}
+	if old.State == api.NodeGone {
+		return nil, conflict("node %s was removed", old.Name)
+	}
+	if old.Drain == c.Drain && old.DrainBy.Equal(c.By) {
+		return old, nil
+	}
+	n := *old
+	n.Drain, n.DrainBy = c.Drain, c.By
+	switch {
+	case c.Drain && n.State == api.NodeReady:
+		n.State = api.NodeDraining
+	case !c.Drain && n.State == api.NodeDraining:
+		n.State = api.NodeReady
+	}
+	if n.State != old.State {
+		n.Since = c.At
+	}
+	x.happened(api.Event{Kind: api.EventNodeState, Object: n.ID, Node: n.Name, Message: n.State.String()})
+	x.putNode(&n)
+	return &n, nil
+}
+
+// NodeRemove removes a node for good; its certificate is no longer accepted.
+type NodeRemove struct {
+	Meta
+	ID    string `json:"id"`
+	Force bool   `json:"force,omitempty"` // also while it runs tasks
+}
+
+func (c *NodeRemove) apply(x *tx) (any, error) {
+	row := get(x.nodes, &nodeRow{node: &api.Node{ID: c.ID}})
+	if row == nil {
+		return nil, notFound("node", c.ID)
+	}
+	if row.node.State == api.NodeGone {
+		return row.node, nil
+	}
+	if row.tasks > 0 && !c.Force {
+		return nil, conflict("node %s runs %d tasks: drain it first, or use --force", row.node.Name, row.tasks)
+	}
+	n := *row.node
+	n.State, n.Reason, n.Since = api.NodeGone, "removed", c.At
+	x.happened(api.Event{Kind: api.EventNodeRemoved, Object: n.ID, Node: n.Name})
+	x.putNode(&n)
+	x.replaceLost(n.ID, api.TaskGoneByOperator)
+	return &n, nil
+}

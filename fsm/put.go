@@ -1,0 +1,274 @@
+package fsm
+
+import (
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+// This file is the only place that changes a table: each put keeps the indexes
+// and the sums that follow from a value in step with it.
+
+func (x *tx) putTask(t *api.Task) {
+	old, had := x.tasks.ReplaceOrInsert(t)
+	if !had {
+		old = nil
+	}
+	x.indexTask(old, t)
+	x.countTask(old, t)
+}
+
+func (x *tx) deleteTask(t *api.Task) {
+	x.tasks.Delete(t)
+	x.indexTask(t, nil)
+	x.countTask(t, nil)
+}
+
+// indexTask moves the indexes and the node's sums from old to t; either may be
+// nil.
+func (x *tx) indexTask(old, t *api.Task) {
+	if old != nil && old.Pending() && (t == nil || !t.Pending()) {
+		x.pending.Delete(x.pendingKey(old))
+	}
+	if t != nil && t.Pending() && (old == nil || !old.Pending()) {
+		x.pending.ReplaceOrInsert(x.pendingKey(t))
+	}
+	holdSame := old != nil && t != nil && old.Holds() && t.Holds() && old.NodeID == t.NodeID && old.Desired == t.Desired && old.Attempt == t.Attempt
+	if !holdSame {
+		if old != nil && old.Holds() {
+			x.hold(old, -1)
+		}
+		if t != nil && t.Holds() {
+			x.hold(t, 1)
+		}
+	}
+	for _, v := range []*api.Task{old, t} {
+		if v != nil {
+			x.touch(TableTasks, v.ID)
+			if v.NodeID != "" {
+				x.touch(TableNodeTasks, v.NodeID)
+			}
+		}
+	}
+}
+
+func (x *tx) pendingKey(t *api.Task) pendingKey {
+	var seq uint64
+	if j := get(x.jobs, &api.Job{ID: t.Job}); j != nil {
+		seq = j.Seq
+	}
+	return pendingKey{t.Partition, seq, taskKey{t.Job, t.Index}}
+}
+
+// hold adds a task to its node's sums, or takes it out.
+func (x *tx) hold(t *api.Task, sign int) {
+	key := nodeTaskKey{t.NodeID, taskKey{t.Job, t.Index}}
+	if sign > 0 {
+		x.nodeTasks.ReplaceOrInsert(key)
+	} else {
+		x.nodeTasks.Delete(key)
+	}
+	old := get(x.nodes, &nodeRow{node: &api.Node{ID: t.NodeID}})
+	if old == nil {
+		return
+	}
+	row := *old
+	row.tasks += sign
+	sum := &row.allocated
+	if t.Desired != api.DesiredRun {
+		sum = &row.reclaiming
+	}
+	if sign > 0 {
+		*sum = sum.Add(t.Resources)
+	} else {
+		*sum = sum.Minus(t.Resources)
+	}
+	x.nodes.ReplaceOrInsert(&row)
+	x.touch(TableNodes, t.NodeID)
+}
+
+// countTask keeps the job's counts and state in step.
+func (x *tx) countTask(old, t *api.Task) {
+	id := ""
+	if t != nil {
+		id = t.Job
+	} else {
+		id = old.Job
+	}
+	prev := get(x.jobs, &api.Job{ID: id})
+	if prev == nil {
+		return
+	}
+	if old != nil && t != nil && bucket(&prev.Counts, old) == bucket(&prev.Counts, t) {
+		return
+	}
+	j := *prev
+	if old != nil {
+		*bucket(&j.Counts, old)--
+	}
+	if t != nil {
+		b := bucket(&j.Counts, t)
+		*b++
+		if b == &j.Counts.Failed && (j.ExitCode == nil || *j.ExitCode == 0) {
+			j.ExitCode = failureCode(t)
+		}
+	}
+	x.replaceJob(prev, &j)
+}
+
+func bucket(c *api.JobCounts, t *api.Task) *int {
+	switch {
+	case t.Pending():
+		return &c.Pending
+	case t.State == api.TaskRunning || t.State == api.TaskKilling:
+		return &c.Running
+	case t.State == api.TaskFinished:
+		return &c.Finished
+	case t.State.Final():
+		return &c.Failed
+	}
+	return &c.Starting
+}
+
+// failureCode is the exit code a failed task gives its job: its own, or 1 when
+// it never had one.
+func failureCode(t *api.Task) *int {
+	if t.ExitCode != nil && *t.ExitCode != 0 {
+		return t.ExitCode
+	}
+	one := 1
+	return &one
+}
+
+// replaceJob stores j, whose state follows from its counts, in place of prev.
+func (x *tx) replaceJob(prev, j *api.Job) {
+	j.State = jobState(j)
+	switch ended := j.State.Ended(); {
+	case !ended:
+		j.Ended = time.Time{}
+	case j.Ended.IsZero():
+		j.Ended = x.At
+		if j.ExitCode == nil && j.State == api.JobFinished {
+			j.ExitCode = new(int)
+		}
+		x.happened(api.Event{Kind: api.EventJobEnded, Object: j.ID, Job: j.ID, Message: j.State.String()})
+	}
+	x.indexJob(prev, j)
+	x.jobs.ReplaceOrInsert(j)
+	x.touch(TableJobs, j.ID)
+}
+
+func jobState(j *api.Job) api.JobState {
+	c := j.Counts
+	switch {
+	case j.Stop && c.Live() > 0:
+		return api.JobStopping
+	case j.Spec.Kind == api.KindBatch && c.Live() == 0 && j.Made >= j.Spec.Tasks():
+		if j.Stop && c.Finished < j.Spec.Tasks() {
+			return api.JobStopped
+		}
+		if c.Failed > 0 {
+			return api.JobFailed
+		}
+		return api.JobFinished
+	case j.Stop:
+		return api.JobStopped
+	case j.Spec.Kind == api.KindService && c.Failed > 0 && c.Live() == 0 && c.Total() >= j.Spec.Count:
+		return api.JobFailed
+	case c.Running > 0:
+		return api.JobRunning
+	case j.State == api.JobRunning && c.Live() > 0 && j.Spec.Kind == api.KindBatch:
+		return api.JobRunning
+	}
+	return api.JobPending
+}
+
+// indexJob keeps the lookups by request and by end in step.
+func (x *tx) indexJob(old, j *api.Job) {
+	if old != nil && old.Request != "" && (j == nil || j.Request != old.Request) {
+		x.requests.Delete(requestRow{request: old.Request})
+	}
+	if old != nil && !old.Ended.IsZero() {
+		x.ended.Delete(endedKey{old.Ended, old.ID})
+	}
+	if j == nil {
+		return
+	}
+	if j.Request != "" {
+		x.requests.ReplaceOrInsert(requestRow{j.Request, j.ID})
+	}
+	if !j.Ended.IsZero() {
+		x.ended.ReplaceOrInsert(endedKey{j.Ended, j.ID})
+	}
+}
+
+// putNode stores a node, keeping its sums.
+func (x *tx) putNode(n *api.Node) {
+	row := nodeRow{}
+	if old := get(x.nodes, &nodeRow{node: n}); old != nil {
+		row = *old
+	}
+	row.node = n
+	x.nodes.ReplaceOrInsert(&row)
+	x.touch(TableNodes, n.ID)
+}
+
+func (x *tx) putOffer(o *api.Offer) {
+	x.offers.ReplaceOrInsert(o)
+	x.holdOffer(o, api.Resources.Add)
+}
+
+func (x *tx) deleteOffer(o *api.Offer) {
+	x.offers.Delete(o)
+	x.holdOffer(o, api.Resources.Minus)
+}
+
+func (x *tx) holdOffer(o *api.Offer, op func(api.Resources, api.Resources) api.Resources) {
+	if old := get(x.nodes, &nodeRow{node: &api.Node{ID: o.NodeID}}); old != nil {
+		row := *old
+		row.offered = op(row.offered, o.Resources)
+		x.nodes.ReplaceOrInsert(&row)
+		x.touch(TableNodes, o.NodeID)
+	}
+	x.touch(TableOffers, o.ID)
+}
+
+func (x *tx) job(id string) (*api.Job, error) {
+	if j := get(x.jobs, &api.Job{ID: id}); j != nil {
+		return j, nil
+	}
+	return nil, notFound("job", id)
+}
+
+func (x *tx) node(id string) (*api.Node, error) {
+	if r := get(x.nodes, &nodeRow{node: &api.Node{ID: id}}); r != nil {
+		return r.node, nil
+	}
+	return nil, notFound("node", id)
+}
+
+// jobTasks copies the list of a job's tasks, so that the caller may change
+// them.
+func (x *tx) jobTasks(job string) []*api.Task {
+	var out []*api.Task
+	x.tasks.AscendGreaterOrEqual(&api.Task{Job: job, Index: -1}, func(t *api.Task) bool {
+		if t.Job != job {
+			return false
+		}
+		out = append(out, t)
+		return true
+	})
+	return out
+}
+
+func (x *tx) nodeTaskList(nodeID string) []*api.Task {
+	var out []*api.Task
+	x.nodeTasks.AscendGreaterOrEqual(nodeTaskKey{node: nodeID}, func(k nodeTaskKey) bool {
+		if k.node != nodeID {
+			return false
+		}
+		out = append(out, get(x.tasks, &api.Task{Job: k.job, Index: k.index}))
+		return true
+	})
+	return out
+}

@@ -1,0 +1,135 @@
+package fsm
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/mesita/mesita/api"
+)
+
+// Proposer gets commands agreed on and applied, and returns their results in
+// order. A non-nil error means that their outcome is not known.
+type Proposer interface {
+	Propose(ctx context.Context, cmds []Command) ([]Result, error)
+}
+
+// Store holds the state. All methods may be called from any goroutine.
+type Store struct {
+	proposer Proposer
+
+	mu     sync.Mutex // serialises apply, restore and watcher registration
+	t      tables
+	events ring
+	watch  watchers
+	view   atomic.Pointer[View]
+}
+
+// NewStore makes an empty store that writes through p. With a nil p the store
+// is on its own: Propose encodes, decodes and applies at once, one call after
+// the other.
+func NewStore(p Proposer) *Store {
+	s := &Store{proposer: p, t: newTables()}
+	s.publish()
+	return s
+}
+
+// SetProposer gives a store its proposer; call it before anything else does.
+// It exists because the proposer needs the store that it applies to.
+func (s *Store) SetProposer(p Proposer) { s.proposer = p }
+
+// View is the newest state.
+func (s *Store) View() *View { return s.view.Load() }
+
+// Propose gets commands agreed on. The results are in the order of cmds; a
+// refused command has its error there, and does not stop the others.
+func (s *Store) Propose(ctx context.Context, cmds ...Command) ([]Result, error) {
+	if s.proposer != nil {
+		return s.proposer.Propose(ctx, cmds)
+	}
+	entry, err := Encode(cmds...)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	res, err := s.applyLocked(s.t.index+1, entry)
+	s.publish()
+	return res, err
+}
+
+// Do proposes one command and returns its value.
+func (s *Store) Do(ctx context.Context, cmd Command) (any, error) {
+	res, err := s.Propose(ctx, cmd)
+	if err != nil {
+		return nil, err
+	}
+	return res[0].Value, res[0].Err
+}
+
+// Entry is one log entry to apply.
+type Entry struct {
+	Index uint64
+	Data  []byte
+}
+
+// Apply applies log entries in order and publishes one new view after the
+// last. An error means that an entry cannot be read: the caller must halt the
+// node rather than skip it.
+func (s *Store) Apply(entries []Entry) ([][]Result, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([][]Result, len(entries))
+	for i, e := range entries {
+		res, err := s.applyLocked(e.Index, e.Data)
+		if err != nil {
+			return nil, fmt.Errorf("entry %d: %w", e.Index, err)
+		}
+		out[i] = res
+	}
+	s.publish()
+	return out, nil
+}
+
+func (s *Store) applyLocked(index uint64, data []byte) ([]Result, error) {
+	cmds, err := Decode(data)
+	if err != nil {
+		return nil, err
+	}
+	if index <= s.t.index { // already in a restored snapshot
+		return make([]Result, len(cmds)), nil
+	}
+	s.t.index = index
+	tx := &tx{tables: &s.t, emit: s.events.add, touch: s.watch.touch}
+	res := make([]Result, len(cmds))
+	for i, c := range cmds {
+		tx.Meta = c.meta()
+		res[i].Value, res[i].Err = c.apply(tx)
+	}
+	return res, nil
+}
+
+func (s *Store) publish() {
+	s.view.Store(&View{s.t.freeze()})
+	s.events.wake()
+	s.watch.wake()
+}
+
+// tx is the state while a command changes it.
+type tx struct {
+	*tables
+	Meta  // of the command
+	emit  func(api.Event)
+	touch func(Table, string)
+}
+
+// happened appends an event about a change.
+func (x *tx) happened(e api.Event) {
+	x.event++
+	e.Index, e.Time = x.event, x.At
+	if e.Actor == "" {
+		e.Actor = x.Actor
+	}
+	x.emit(e)
+}

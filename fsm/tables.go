@@ -1,0 +1,114 @@
+package fsm
+
+import (
+	"cmp"
+	"strings"
+	"time"
+
+	"github.com/google/btree"
+	"github.com/mesita/mesita/api"
+)
+
+// degree of the copy-on-write trees: measured best between 16 and 32.
+const degree = 24
+
+type taskKey struct {
+	job   string
+	index int
+}
+
+type pendingKey struct {
+	partition string
+	seq       uint64 // of the job
+	taskKey
+}
+
+type nodeTaskKey struct {
+	node string
+	taskKey
+}
+
+type endedKey struct {
+	at time.Time
+	id string
+}
+
+// nodeRow is a node with what its tasks and offers hold of it.
+type nodeRow struct {
+	node       *api.Node
+	allocated  api.Resources
+	reclaiming api.Resources
+	offered    api.Resources
+	tasks      int
+}
+
+type requestRow struct{ request, job string }
+
+type baseRow struct {
+	job  string
+	base int
+}
+
+// tables is the whole state. Copying the struct after cloning the trees makes
+// a frozen view of it.
+type tables struct {
+	index     uint64 // of the last applied log entry
+	event     uint64 // index of the last event
+	jobSeq    uint64
+	cluster   *api.Cluster
+	authority *api.Authority
+
+	jobs       *btree.BTreeG[*api.Job]
+	tasks      *btree.BTreeG[*api.Task]
+	nodes      *btree.BTreeG[*nodeRow]
+	partitions *btree.BTreeG[*api.Partition]
+	offers     *btree.BTreeG[*api.Offer]
+	tokens     *btree.BTreeG[*api.Token]
+	blobs      *btree.BTreeG[*api.Blob]
+
+	requests  *btree.BTreeG[requestRow]
+	bases     *btree.BTreeG[baseRow] // attempts used by removed jobs, by job id
+	pending   *btree.BTreeG[pendingKey]
+	nodeTasks *btree.BTreeG[nodeTaskKey]
+	ended     *btree.BTreeG[endedKey] // jobs, oldest end first
+}
+
+func compareTaskKeys(a, b taskKey) int {
+	return cmp.Or(strings.Compare(a.job, b.job), cmp.Compare(a.index, b.index))
+}
+
+func newTables() tables {
+	byID := func(a, b string) bool { return a < b }
+	return tables{
+		jobs: btree.NewG(degree, func(a, b *api.Job) bool { return byID(a.ID, b.ID) }),
+		tasks: btree.NewG(degree, func(a, b *api.Task) bool {
+			return compareTaskKeys(taskKey{a.Job, a.Index}, taskKey{b.Job, b.Index}) < 0
+		}),
+		nodes:      btree.NewG(degree, func(a, b *nodeRow) bool { return byID(a.node.ID, b.node.ID) }),
+		partitions: btree.NewG(degree, func(a, b *api.Partition) bool { return byID(a.Path, b.Path) }),
+		offers:     btree.NewG(degree, func(a, b *api.Offer) bool { return byID(a.ID, b.ID) }),
+		tokens:     btree.NewG(degree, func(a, b *api.Token) bool { return byID(a.ID, b.ID) }),
+		blobs:      btree.NewG(degree, func(a, b *api.Blob) bool { return byID(a.Digest, b.Digest) }),
+		requests:   btree.NewG(degree, func(a, b requestRow) bool { return byID(a.request, b.request) }),
+		bases:      btree.NewG(degree, func(a, b baseRow) bool { return byID(a.job, b.job) }),
+		pending: btree.NewG(degree, func(a, b pendingKey) bool {
+			return cmp.Or(strings.Compare(a.partition, b.partition), cmp.Compare(a.seq, b.seq), compareTaskKeys(a.taskKey, b.taskKey)) < 0
+		}),
+		nodeTasks: btree.NewG(degree, func(a, b nodeTaskKey) bool {
+			return cmp.Or(strings.Compare(a.node, b.node), compareTaskKeys(a.taskKey, b.taskKey)) < 0
+		}),
+		ended: btree.NewG(degree, func(a, b endedKey) bool {
+			return cmp.Or(a.at.Compare(b.at), strings.Compare(a.id, b.id)) < 0
+		}),
+	}
+}
+
+// freeze returns a copy that later changes of t do not touch.
+func (t *tables) freeze() tables {
+	f := *t
+	f.jobs, f.tasks, f.nodes = t.jobs.Clone(), t.tasks.Clone(), t.nodes.Clone()
+	f.partitions, f.offers, f.tokens, f.blobs = t.partitions.Clone(), t.offers.Clone(), t.tokens.Clone(), t.blobs.Clone()
+	f.requests, f.bases, f.pending = t.requests.Clone(), t.bases.Clone(), t.pending.Clone()
+	f.nodeTasks, f.ended = t.nodeTasks.Clone(), t.ended.Clone()
+	return f
+}

@@ -1,0 +1,290 @@
+package fsm
+
+import (
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+// TaskCreate makes the tasks of a job with the indexes First to First+Count-1
+// that do not exist. Its value is how many were made.
+type TaskCreate struct {
+	Meta
+	Job   string `json:"job"`
+	First int    `json:"first"`
+	Count int    `json:"count"`
+}
+
+func (c *TaskCreate) apply(x *tx) (any, error) {
+	j, err := x.job(c.Job)
+	if err != nil {
+		return nil, err
+	}
+	if j.Stop || j.State.Ended() {
+		return nil, conflict("job %q is %s", c.Job, j.State)
+	}
+	made := 0
+	need := j.Spec.Need()
+	for i := c.First; i < c.First+c.Count; i++ {
+		if get(x.tasks, &api.Task{Job: c.Job, Index: i}) != nil {
+			continue
+		}
+		t := &api.Task{ID: api.TaskID(c.Job, i), Job: c.Job, Index: i, Version: j.Version, Partition: j.Spec.Partition,
+			Attempt: j.Base + 1, Resources: need, Created: c.At}
+		x.happened(api.Event{Kind: api.EventTaskCreated, Object: t.ID, Job: c.Job, Task: t})
+		x.putTask(t)
+		made++
+	}
+	if j.Spec.Kind == api.KindBatch {
+		prev, _ := x.job(c.Job)
+		j := *prev
+		j.Made += made
+		x.replaceJob(prev, &j)
+	}
+	return made, nil
+}
+
+// Placement puts one attempt of a task on a node.
+type Placement struct {
+	Task      string         `json:"task"` // job and index, so that apply need not parse an id
+	Job       string         `json:"job"`
+	Index     int            `json:"index"`
+	Attempt   int            `json:"attempt"`
+	NodeID    string         `json:"nodeID"`
+	Resources api.Resources  `json:"resources"` // with the chosen ports
+	Ports     map[string]int `json:"ports,omitempty"`
+}
+
+// TaskPlace places tasks. A placement whose task or node changed meanwhile is
+// left out. Its value is how many were placed.
+type TaskPlace struct {
+	Meta
+	Placements []Placement `json:"placements"`
+}
+
+func (c *TaskPlace) apply(x *tx) (any, error) {
+	placed := 0
+	for i := range c.Placements {
+		p := &c.Placements[i]
+		old := get(x.tasks, &api.Task{Job: p.Job, Index: p.Index})
+		row := get(x.nodes, &nodeRow{node: &api.Node{ID: p.NodeID}})
+		if old == nil || row == nil || !old.Pending() || old.Attempt != p.Attempt || old.Desired != api.DesiredRun ||
+			!row.node.Schedulable() || !row.free().Fits(p.Resources) {
+			continue
+		}
+		t := *old
+		t.Node, t.NodeID, t.Resources, t.Ports = row.node.Name, p.NodeID, p.Resources, p.Ports
+		x.happened(api.Event{Kind: api.EventTaskPlaced, Object: t.ID, Job: t.Job, Node: t.Node, Task: &t})
+		x.putTask(&t)
+		placed++
+	}
+	return placed, nil
+}
+
+// TaskReport is what a node's executor says of attempts. What is old or known
+// is ignored, so a report may come twice. Its value is how many changed
+// something.
+type TaskReport struct {
+	Meta
+	Statuses []api.TaskStatus `json:"statuses"`
+}
+
+func (c *TaskReport) apply(x *tx) (any, error) {
+	changed := 0
+	for i := range c.Statuses {
+		s := &c.Statuses[i]
+		job, index, ok := splitTaskID(s.Task)
+		if !ok {
+			continue
+		}
+		if t := get(x.tasks, &api.Task{Job: job, Index: index}); t != nil && x.report(t, s) {
+			changed++
+		}
+	}
+	return changed, nil
+}
+
+// report applies one status, if it belongs to the current attempt and moves it
+// forward.
+func (x *tx) report(old *api.Task, s *api.TaskStatus) bool {
+	restarted := old.State == api.TaskRunning && s.State == api.TaskRunning && s.PID != 0 && s.PID != old.PID
+	if old.Attempt != s.Attempt || old.NodeID != s.NodeID || !restarted && !old.State.CanBecome(s.State) {
+		return false
+	}
+	t := *old
+	t.State, t.Reason, t.Message = s.State, s.Reason, s.Message
+	if s.PID != 0 {
+		t.PID = s.PID
+	}
+	if s.State == api.TaskRunning && (restarted || t.Started.IsZero()) {
+		t.Started = s.Time
+	}
+	if s.State.Final() {
+		t.Ended, t.ExitCode, t.Signal = s.Time, s.ExitCode, s.Signal
+	}
+	x.happened(api.Event{Kind: api.EventTaskState, Object: t.ID, Job: t.Job, Node: t.Node, Task: &t, Message: t.Message})
+	if s.State.Final() {
+		x.endTask(old, &t)
+	} else {
+		x.putTask(&t)
+	}
+	return true
+}
+
+// endTask decides, by the job's own policy, what follows the end of an
+// attempt. It is part of apply so that no reader ever sees a task ended that
+// will be tried again.
+func (x *tx) endTask(old, t *api.Task) {
+	j := get(x.jobs, &api.Job{ID: t.Job})
+	if j == nil {
+		x.putTask(t)
+		return
+	}
+	switch {
+	case j.Stop || t.Desired == api.DesiredStop:
+		x.putTask(t)
+		if !j.Stop && j.Spec.Kind == api.KindService && t.Index >= j.Spec.Count {
+			x.removeTask(t)
+		}
+	case t.Desired == api.DesiredMove:
+		x.requeue(t, time.Time{})
+	case t.State == api.TaskLost || t.State == api.TaskDropped:
+		x.requeue(t, time.Time{})
+	case j.Spec.Kind == api.KindBatch:
+		t.Failures++
+		if t.State == api.TaskFinished || t.Failures > j.Spec.Retries {
+			x.putTask(t)
+			return
+		}
+		x.requeue(t, x.At.Add(backoff(t.Failures, time.Second, time.Minute)))
+	default:
+		x.restartService(j, old, t)
+	}
+}
+
+// restartService applies the restart policy. A task that ran for ten times its
+// longest back-off, or ten minutes, starts with a clean record.
+func (x *tx) restartService(j *api.Job, old, t *api.Task) {
+	p := j.Spec.Restart
+	steady := min(10*time.Duration(p.MaxDelay), 10*time.Minute)
+	if old.State == api.TaskRunning && t.Ended.Sub(t.Started) > steady {
+		t.Failures = 0
+	}
+	t.Failures++
+	if p.Attempts > 0 && t.Failures > p.Attempts {
+		x.putTask(t)
+		return
+	}
+	x.requeue(t, x.At.Add(backoff(t.Failures, time.Duration(p.Delay), time.Duration(p.MaxDelay))))
+}
+
+func backoff(failures int, first, most time.Duration) time.Duration {
+	d := first
+	for i := 1; i < failures && d < most; i++ {
+		d *= 2
+	}
+	return min(d, most)
+}
+
+// requeue files the ended attempt and makes the task pending again, in the
+// job's newest version.
+func (x *tx) requeue(t *api.Task, notBefore time.Time) {
+	next := &api.Task{Extra: t.Extra, ID: t.ID, Job: t.Job, Index: t.Index, Version: t.Version, Partition: t.Partition, Attempt: t.Attempt + 1,
+		Resources: t.Resources, Created: t.Created, NotBefore: notBefore, Failures: t.Failures, Reason: t.Reason, Message: t.Message}
+	if j := get(x.jobs, &api.Job{ID: t.Job}); j != nil {
+		next.Version, next.Resources = j.Version, j.Spec.Need()
+	}
+	earlier := append(make([]api.Attempt, 0, len(t.Earlier)+1), t.Earlier...)
+	earlier = append(earlier, api.Attempt{Attempt: t.Attempt, Version: t.Version, Node: t.Node, NodeID: t.NodeID, State: t.State, PID: t.PID,
+		Started: t.Started, Ended: t.Ended, ExitCode: t.ExitCode, Signal: t.Signal, Reason: t.Reason, Message: t.Message})
+	next.Earlier = earlier[max(0, len(earlier)-api.MaxAttempts):]
+	x.happened(api.Event{Kind: api.EventTaskRequeued, Object: t.ID, Job: t.Job, Node: t.Node, Task: next, Message: string(t.Reason)})
+	x.putTask(next)
+}
+
+// removeTask forgets a task that is no longer wanted, but not the number of
+// its attempts.
+func (x *tx) removeTask(t *api.Task) {
+	x.deleteTask(t)
+	if prev := get(x.jobs, &api.Job{ID: t.Job}); prev != nil && prev.Base < t.Attempt {
+		j := *prev
+		j.Base = t.Attempt
+		x.replaceJob(prev, &j)
+	}
+	x.happened(api.Event{Kind: api.EventTaskRemoved, Object: t.ID, Job: t.Job})
+}
+
+// TaskStop tells tasks to end: for good, or with Move to start again elsewhere.
+// Its value is how many were told.
+type TaskStop struct {
+	Meta
+	IDs    []string   `json:"ids"`
+	Move   bool       `json:"move,omitempty"`
+	Reason api.Reason `json:"reason,omitempty"`
+}
+
+func (c *TaskStop) apply(x *tx) (any, error) {
+	n := 0
+	for _, id := range c.IDs {
+		job, index, ok := splitTaskID(id)
+		if !ok {
+			continue
+		}
+		t := get(x.tasks, &api.Task{Job: job, Index: index})
+		if t == nil || t.State.Final() {
+			continue
+		}
+		desired := api.DesiredStop
+		if c.Move {
+			desired = api.DesiredMove
+		}
+		if x.stopTask(t, desired, c.Reason) {
+			n++
+		}
+	}
+	if n == 0 && len(c.IDs) == 1 {
+		return 0, notFound("running task", c.IDs[0])
+	}
+	return n, nil
+}
+
+// stopTask changes what is wanted of a task. One that is pending has nothing
+// to end: it ends, or just takes its job's newest version.
+func (x *tx) stopTask(old *api.Task, desired api.Desired, reason api.Reason) bool {
+	if old.State.Final() || old.Desired == desired || old.Desired == api.DesiredStop {
+		return false
+	}
+	t := *old
+	t.Desired, t.Reason = desired, reason
+	if !t.Pending() {
+		x.happened(api.Event{Kind: api.EventTaskStop, Object: t.ID, Job: t.Job, Node: t.Node, Task: &t, Message: string(reason)})
+		x.putTask(&t)
+		return true
+	}
+	if desired == api.DesiredMove {
+		j := get(x.jobs, &api.Job{ID: t.Job})
+		if j == nil || j.Version == t.Version {
+			return false
+		}
+		t.Desired, t.Version, t.Resources = api.DesiredRun, j.Version, j.Spec.Need()
+		x.putTask(&t)
+		return true
+	}
+	t.State, t.Ended = api.TaskKilled, x.At
+	x.happened(api.Event{Kind: api.EventTaskState, Object: t.ID, Job: t.Job, Task: &t, Message: string(reason)})
+	x.endTask(old, &t)
+	return true
+}
+
+func splitTaskID(id string) (job string, index int, ok bool) {
+	i := len(id) - 1
+	scale := 1
+	for ; i >= 0 && id[i] >= '0' && id[i] <= '9' && scale <= 1e9; i-- {
+		index += int(id[i]-'0') * scale
+		scale *= 10
+	}
+	if i < 1 || i == len(id)-1 || id[i] != '.' {
+		return "", 0, false
+	}
+	return id[:i], index, true
+}

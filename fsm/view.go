@@ -1,0 +1,207 @@
+package fsm
+
+import (
+	"iter"
+	"strconv"
+	"strings"
+
+	"github.com/google/btree"
+	"github.com/mesita/mesita/api"
+)
+
+// View is the state as it was after one log entry. It never changes, needs no
+// lock, and lists in key order. What it returns is shared: do not change it.
+type View struct{ t tables }
+
+// Index is that of the last log entry in the view.
+func (v *View) Index() uint64 { return v.t.index }
+
+// LastEvent is the index of the last event in the view.
+func (v *View) LastEvent() uint64 { return v.t.event }
+
+// Cluster is nil before the cluster was made.
+func (v *View) Cluster() *api.Cluster { return v.t.cluster }
+
+// Authority is the cluster's secrets: keep it away from every API.
+func (v *View) Authority() *api.Authority { return v.t.authority }
+
+// Job is nil if there is none with that id.
+func (v *View) Job(id string) *api.Job { return get(v.t.jobs, &api.Job{ID: id}) }
+
+// Jobs lists all jobs by id.
+func (v *View) Jobs() iter.Seq[*api.Job] { return all(v.t.jobs) }
+
+// EndedJobs lists the ended jobs, the oldest end first.
+func (v *View) EndedJobs() iter.Seq[*api.Job] {
+	return func(yield func(*api.Job) bool) {
+		v.t.ended.Ascend(func(k endedKey) bool { return yield(v.Job(k.id)) })
+	}
+}
+
+// EndedCount is the number of ended jobs.
+func (v *View) EndedCount() int { return v.t.ended.Len() }
+
+// Task finds a task by its id, JOB.INDEX.
+func (v *View) Task(id string) *api.Task {
+	dot := strings.LastIndexByte(id, '.')
+	if dot < 0 {
+		return nil
+	}
+	i, err := strconv.Atoi(id[dot+1:])
+	if err != nil {
+		return nil
+	}
+	return v.TaskOf(id[:dot], i)
+}
+
+// TaskOf finds a task by its job and index.
+func (v *View) TaskOf(job string, index int) *api.Task {
+	return get(v.t.tasks, &api.Task{Job: job, Index: index})
+}
+
+// Tasks lists all tasks by job and index.
+func (v *View) Tasks() iter.Seq[*api.Task] { return all(v.t.tasks) }
+
+// TaskCount is the number of all tasks.
+func (v *View) TaskCount() int { return v.t.tasks.Len() }
+
+// JobTasks lists a job's tasks by index.
+func (v *View) JobTasks(job string) iter.Seq[*api.Task] {
+	return func(yield func(*api.Task) bool) {
+		v.t.tasks.AscendGreaterOrEqual(&api.Task{Job: job, Index: -1}, func(t *api.Task) bool { return t.Job == job && yield(t) })
+	}
+}
+
+// NodeTasks lists the tasks that hold resources of a node.
+func (v *View) NodeTasks(nodeID string) iter.Seq[*api.Task] {
+	return func(yield func(*api.Task) bool) {
+		v.t.nodeTasks.AscendGreaterOrEqual(nodeTaskKey{node: nodeID}, func(k nodeTaskKey) bool {
+			return k.node == nodeID && yield(v.TaskOf(k.job, k.index))
+		})
+	}
+}
+
+// PendingTasks lists the tasks of a partition that wait for a node, in the
+// order of submission.
+func (v *View) PendingTasks(partition string) iter.Seq[*api.Task] {
+	return func(yield func(*api.Task) bool) {
+		v.t.pending.AscendGreaterOrEqual(pendingKey{partition: partition}, func(k pendingKey) bool {
+			return k.partition == partition && yield(v.TaskOf(k.job, k.index))
+		})
+	}
+}
+
+// PendingCount is the number of tasks that wait for a node.
+func (v *View) PendingCount() int { return v.t.pending.Len() }
+
+// Node finds a node by its id.
+func (v *View) Node(id string) *api.Node {
+	if r := v.row(id); r != nil {
+		return r.node
+	}
+	return nil
+}
+
+func (v *View) row(id string) *nodeRow { return get(v.t.nodes, &nodeRow{node: &api.Node{ID: id}}) }
+
+// FindNode finds a node that is not gone by its id, its name, or the unique
+// beginning of its id.
+func (v *View) FindNode(ref string) *api.Node {
+	if n := v.Node(ref); n != nil && n.State != api.NodeGone {
+		return n
+	}
+	var found *api.Node
+	matches := 0
+	for n := range v.Nodes() {
+		if n.State == api.NodeGone {
+			continue
+		}
+		if n.Name == ref {
+			return n
+		}
+		if ref != "" && strings.HasPrefix(n.ID, ref) {
+			found, matches = n, matches+1
+		}
+	}
+	if matches == 1 {
+		return found
+	}
+	return nil
+}
+
+// Nodes lists all nodes by id, also those that are gone.
+func (v *View) Nodes() iter.Seq[*api.Node] {
+	return func(yield func(*api.Node) bool) {
+		v.t.nodes.Ascend(func(r *nodeRow) bool { return yield(r.node) })
+	}
+}
+
+// Ledger is where each unit of a node's resources is, and how many tasks hold
+// some.
+func (v *View) Ledger(nodeID string) (l api.Ledger, tasks int) {
+	r := v.row(nodeID)
+	if r == nil {
+		return l, 0
+	}
+	return api.Ledger{Free: r.free(), Offered: r.offered, Allocated: r.allocated, Reclaiming: r.reclaiming}, r.tasks
+}
+
+// Free is what no task and no offer holds of a node.
+func (v *View) Free(nodeID string) api.Resources {
+	if r := v.row(nodeID); r != nil {
+		return r.free()
+	}
+	return api.Resources{}
+}
+
+func (r *nodeRow) free() api.Resources {
+	return r.node.Resources.Minus(r.allocated).Minus(r.reclaiming).Minus(r.offered)
+}
+
+// Partition is nil if there is none with that path.
+func (v *View) Partition(path string) *api.Partition {
+	return get(v.t.partitions, &api.Partition{Path: path})
+}
+
+// Partitions lists all partitions by path.
+func (v *View) Partitions() iter.Seq[*api.Partition] { return all(v.t.partitions) }
+
+// Offers lists all offers by id.
+func (v *View) Offers() iter.Seq[*api.Offer] { return all(v.t.offers) }
+
+// Token is nil if there is none with that id.
+func (v *View) Token(id string) *api.Token { return get(v.t.tokens, &api.Token{ID: id}) }
+
+// Tokens lists all tokens by id.
+func (v *View) Tokens() iter.Seq[*api.Token] { return all(v.t.tokens) }
+
+// Blob is nil if there is none with that digest.
+func (v *View) Blob(digest string) *api.Blob { return get(v.t.blobs, &api.Blob{Digest: digest}) }
+
+// Blobs lists all uploaded programs by digest.
+func (v *View) Blobs() iter.Seq[*api.Blob] { return all(v.t.blobs) }
+
+// Assignments is what a node should run or stop: its tasks with the version of
+// the spec that each runs.
+func (v *View) Assignments(nodeID string) []api.Assignment {
+	var out []api.Assignment
+	var job *api.Job
+	for t := range v.NodeTasks(nodeID) {
+		if job == nil || job.ID != t.Job {
+			job = v.Job(t.Job)
+		}
+		if spec := job.SpecOf(t.Version); spec != nil {
+			out = append(out, api.Assignment{Task: t, Spec: spec})
+		}
+	}
+	return out
+}
+
+func get[T any](t *btree.BTreeG[T], key T) T {
+	v, _ := t.Get(key)
+	return v
+}
+
+func all[T any](t *btree.BTreeG[T]) iter.Seq[T] {
+	return func(yield func(T) bool) { t.Ascend(func(v T) bool { return yield(v) }) }
+}

@@ -1,0 +1,154 @@
+package fsm
+
+import (
+	"context"
+	"slices"
+	"sync"
+)
+
+// Table names a part of the state that a watcher can watch.
+type Table uint8
+
+// The tables.
+const (
+	TableJobs Table = iota
+	TableTasks
+	TableNodes
+	TableNodeTasks // keyed by node: the tasks that hold resources of it changed
+	TablePartitions
+	TableOffers
+	TableTokens
+	TableBlobs
+	TableCluster
+)
+
+// maxDirty bounds what a watcher remembers; beyond it the watcher says that
+// everything may have changed.
+const maxDirty = 65536
+
+// Change is one changed object.
+type Change struct {
+	Table Table
+	ID    string
+}
+
+// watchers is the set of watchers. Its lock nests inside the store's.
+type watchers struct {
+	mu  sync.Mutex
+	set []*Watcher
+}
+
+// Watcher collects which objects changed since it was last asked. It holds
+// each object once however often it changed, so a slow reader costs nothing
+// and misses nothing.
+type Watcher struct {
+	store  *Store
+	tables [16]bool
+	key    string // only this id, if not ""
+
+	mu    sync.Mutex
+	dirty map[Change]struct{}
+	all   bool
+	fresh bool          // something was touched since the last wake
+	ready chan struct{} // one slot
+}
+
+// Watch starts to collect changes of those tables. Everything counts as
+// changed at first. Close the watcher when done.
+func (s *Store) Watch(tables ...Table) *Watcher { return s.WatchKey("", tables...) }
+
+// WatchKey is Watch for the one object with that id.
+func (s *Store) WatchKey(id string, tables ...Table) *Watcher {
+	w := &Watcher{store: s, key: id, dirty: map[Change]struct{}{}, all: true, ready: make(chan struct{}, 1)}
+	for _, t := range tables {
+		w.tables[t] = true
+	}
+	w.ready <- struct{}{}
+	s.watch.mu.Lock()
+	defer s.watch.mu.Unlock()
+	s.watch.set = append(s.watch.set, w)
+	return w
+}
+
+// Close ends the watch.
+func (w *Watcher) Close() {
+	set := &w.store.watch
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	set.set = slices.DeleteFunc(set.set, func(x *Watcher) bool { return x == w })
+}
+
+// Ready is signalled when Take has something to return.
+func (w *Watcher) Ready() <-chan struct{} { return w.ready }
+
+// Wait blocks until something changed or ctx ends, then is Take.
+func (w *Watcher) Wait(ctx context.Context) (changes map[Change]struct{}, all bool, err error) {
+	select {
+	case <-ctx.Done():
+		return nil, false, context.Cause(ctx)
+	case <-w.ready:
+		changes, all = w.Take()
+		return changes, all, nil
+	}
+}
+
+// Take returns what changed since the last Take; with all set, anything may
+// have. A view taken afterwards holds all of these changes.
+func (w *Watcher) Take() (changes map[Change]struct{}, all bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	changes, all = w.dirty, w.all
+	w.dirty, w.all = map[Change]struct{}{}, false
+	return changes, all
+}
+
+func (ws *watchers) touch(t Table, id string) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for _, w := range ws.set {
+		if w.tables[t] && (w.key == "" || w.key == id) {
+			w.touch(Change{t, id})
+		}
+	}
+}
+
+func (w *Watcher) touch(c Change) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fresh = true
+	if w.all {
+		return
+	}
+	if len(w.dirty) >= maxDirty {
+		w.all, w.dirty = true, map[Change]struct{}{}
+		return
+	}
+	w.dirty[c] = struct{}{}
+}
+
+func (ws *watchers) wake() {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for _, w := range ws.set {
+		w.mu.Lock()
+		if w.fresh {
+			w.fresh = false
+			select {
+			case w.ready <- struct{}{}:
+			default:
+			}
+		}
+		w.mu.Unlock()
+	}
+}
+
+// touchAll marks everything as changed, after a restore.
+func (ws *watchers) touchAll() {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for _, w := range ws.set {
+		w.mu.Lock()
+		w.all, w.fresh, w.dirty = true, true, map[Change]struct{}{}
+		w.mu.Unlock()
+	}
+}
