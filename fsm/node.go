@@ -69,8 +69,12 @@ func (c *NodeJoin) apply(x *tx) (any, error) {
 		x.touch(TableTokens, tok.ID)
 		x.happened(api.Event{Kind: api.EventTokenUsed, Object: tok.ID, Node: c.Name})
 	}
-	n := &api.Node{ID: c.NodeID, Name: c.Name, State: api.NodeDown, Reason: "has not reported yet", VoterOnly: c.VoterOnly,
-		JoinToken: c.Token, Joined: c.At, Since: c.At}
+	n := &api.Node{ID: c.NodeID, State: api.NodeDown, Reason: "has not reported yet", Joined: c.At, Since: c.At}
+	if old != nil && old.State != api.NodeGone { // it may still hold tasks
+		kept := *old
+		n = &kept
+	}
+	n.Name, n.VoterOnly, n.JoinToken = c.Name, c.VoterOnly, c.Token
 	x.putNode(n)
 	x.happened(api.Event{Kind: api.EventNodeJoined, Object: n.ID, Node: n.Name})
 	return n, nil

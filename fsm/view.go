@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"iter"
+	"math"
 	"strconv"
 	"strings"
 
@@ -81,12 +82,29 @@ func (v *View) NodeTasks(nodeID string) iter.Seq[*api.Task] {
 	}
 }
 
-// PendingTasks lists the tasks of a partition that wait for a node, in the
-// order of submission.
-func (v *View) PendingTasks(partition string) iter.Seq[*api.Task] {
+// PendingJobs lists the jobs of a partition that have tasks waiting for a
+// node, in the order of submission.
+func (v *View) PendingJobs(partition string) iter.Seq[*api.Job] {
+	return func(yield func(*api.Job) bool) {
+		from := pendingKey{partition: partition}
+		for {
+			var next *pendingKey
+			v.t.pending.AscendGreaterOrEqual(from, func(k pendingKey) bool { next = &k; return false })
+			if next == nil || next.partition != partition || !yield(v.Job(next.job)) {
+				return
+			}
+			from = *next
+			from.index = math.MaxInt
+		}
+	}
+}
+
+// PendingTasks lists the tasks of a job that wait for a node, by index.
+func (v *View) PendingTasks(j *api.Job) iter.Seq[*api.Task] {
 	return func(yield func(*api.Task) bool) {
-		v.t.pending.AscendGreaterOrEqual(pendingKey{partition: partition}, func(k pendingKey) bool {
-			return k.partition == partition && yield(v.TaskOf(k.job, k.index))
+		from := pendingKey{j.Spec.Partition, j.Seq, taskKey{j.ID, -1}}
+		v.t.pending.AscendGreaterOrEqual(from, func(k pendingKey) bool {
+			return k.job == j.ID && k.seq == j.Seq && yield(v.TaskOf(k.job, k.index))
 		})
 	}
 }

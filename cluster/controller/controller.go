@@ -1,0 +1,145 @@
+// Package controller turns what users want into tasks: it makes the tasks of
+// services and batches, scales down, replaces old versions, empties draining
+// nodes and forgets what ended long ago.
+//
+// It owns these decisions and nothing else: where a task goes is the
+// scheduler's, what follows the end of an attempt is the job's own policy and
+// part of fsm's apply. The cluster agent runs it on the leader.
+package controller
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+// chunk is how many tasks one command makes.
+const chunk = 1000
+
+// Config is what a controller needs.
+type Config struct {
+	Store *fsm.Store
+	Now   func() time.Time
+	Log   *slog.Logger
+	// KeepEnded is how long an ended job is kept, KeepJobs how many at most.
+	KeepEnded time.Duration
+	KeepJobs  int
+}
+
+// DefaultKeepEnded and DefaultKeepJobs bound what is remembered of the past.
+const (
+	DefaultKeepEnded = 72 * time.Hour
+	DefaultKeepJobs  = 20_000
+)
+
+// Controller is the loop.
+type Controller struct{ cfg Config }
+
+// New makes a controller; zero bounds get their defaults.
+func New(cfg Config) *Controller {
+	if cfg.KeepEnded == 0 {
+		cfg.KeepEnded = DefaultKeepEnded
+	}
+	if cfg.KeepJobs == 0 {
+		cfg.KeepJobs = DefaultKeepJobs
+	}
+	return &Controller{cfg: cfg}
+}
+
+// Run works until ctx ends: a full pass at first, then one over what changed.
+func (c *Controller) Run(ctx context.Context) error {
+	w := c.cfg.Store.Watch(fsm.TableJobs, fsm.TableNodes)
+	defer w.Close()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	retry := false
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.Ready():
+		case <-timer.C:
+		}
+		changes, all := w.Take()
+		v, now := c.cfg.Store.View(), c.cfg.Now()
+		cmds := Decide(v, now, changes, all || retry)
+		reap, next := c.reap(v, now)
+		cmds = append(cmds, reap...)
+		retry = false
+		if len(cmds) > 0 {
+			if _, err := c.cfg.Store.Propose(ctx, cmds...); err != nil {
+				if ctx.Err() != nil {
+					return nil
+				}
+				c.cfg.Log.Warn("changing tasks failed; trying again", "err", fmt.Errorf("propose: %w", err))
+				retry, next = true, now.Add(100*time.Millisecond)
+			}
+		}
+		if d := drainDeadline(v, now); !d.IsZero() && d.Before(next) {
+			next = d
+		}
+		timer.Reset(max(next.Sub(now), time.Millisecond))
+	}
+}
+
+// Decide compares what is wanted with what is there: of all jobs and nodes, or
+// of those that changed. It changes nothing itself.
+func Decide(v *fsm.View, now time.Time, changes map[fsm.Change]struct{}, all bool) []fsm.Command {
+	d := &decision{view: v, now: now}
+	if all {
+		for j := range v.Jobs() {
+			d.job(j)
+		}
+	} else {
+		for ch := range changes {
+			if ch.Table == fsm.TableJobs {
+				if j := v.Job(ch.ID); j != nil {
+					d.job(j)
+				}
+			}
+		}
+	}
+	for n := range v.Nodes() {
+		if n.Drain && n.State != api.NodeGone {
+			d.drain(n)
+		}
+	}
+	return d.cmds
+}
+
+type decision struct {
+	view *fsm.View
+	now  time.Time
+	cmds []fsm.Command
+}
+
+func (d *decision) meta() fsm.Meta { return fsm.Meta{At: d.now, Actor: "controller"} }
+
+func (d *decision) add(c fsm.Command) { d.cmds = append(d.cmds, c) }
+
+func (d *decision) job(j *api.Job) {
+	if j.Stop || j.State.Ended() {
+		return
+	}
+	switch j.Spec.Kind {
+	case api.KindService:
+		d.service(j)
+	case api.KindBatch:
+		d.batch(j)
+	}
+}
+
+// batch makes the tasks of a batch that do not exist yet.
+func (d *decision) batch(j *api.Job) {
+	first, count, err := j.Spec.Indexes()
+	if err != nil || j.Made >= count {
+		return
+	}
+	for at := j.Made; at < count; at += chunk {
+		d.add(&fsm.TaskCreate{Meta: d.meta(), Job: j.ID, First: first + at, Count: min(chunk, count-at)})
+	}
+}

@@ -1,0 +1,139 @@
+package controller
+
+import (
+	"slices"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+// service keeps the tasks 0 to Count-1 of a service, stops those beyond, and
+// moves tasks of an older version to the newest, one at a time and only while
+// all others run.
+func (d *decision) service(j *api.Job) {
+	var have, surplus, old []string
+	settled := 0
+	seen := make([]bool, j.Spec.Count)
+	for t := range d.view.JobTasks(j.ID) {
+		switch {
+		case t.Index >= j.Spec.Count:
+			if t.Desired != api.DesiredStop {
+				surplus = append(surplus, t.ID)
+			}
+			continue
+		case t.Desired == api.DesiredRun && t.State == api.TaskRunning:
+			settled++
+		}
+		seen[t.Index] = true
+		have = append(have, t.ID)
+		if t.Version != j.Version && t.Desired == api.DesiredRun && !t.State.Final() {
+			old = append(old, t.ID)
+		}
+	}
+	if len(surplus) > 0 {
+		d.add(&fsm.TaskStop{Meta: d.meta(), IDs: surplus, Reason: api.ReasonScaledDown})
+	}
+	for first := 0; first < len(seen); {
+		if seen[first] {
+			first++
+			continue
+		}
+		last := first
+		for last < len(seen) && !seen[last] && last-first < chunk {
+			last++
+		}
+		d.add(&fsm.TaskCreate{Meta: d.meta(), Job: j.ID, First: first, Count: last - first})
+		first = last
+	}
+	if len(old) > 0 {
+		d.replace(j, old, settled, len(have))
+	}
+}
+
+// replace moves the next task to the newest version. One that does not run
+// costs nothing to replace; one that does waits until the others run.
+func (d *decision) replace(j *api.Job, old []string, running, have int) {
+	for _, id := range old {
+		if t := d.view.Task(id); t.State != api.TaskRunning || running == have {
+			d.add(&fsm.TaskStop{Meta: d.meta(), IDs: []string{id}, Move: true, Reason: api.ReasonReplaced})
+			return
+		}
+	}
+}
+
+// drain moves the tasks of a draining node away: services one task of each job
+// at a time, batch tasks when the deadline has come.
+func (d *decision) drain(n *api.Node) {
+	due := !n.DrainBy.IsZero() && !n.DrainBy.After(d.now)
+	var ids []string
+	moving := map[string]bool{}
+	for t := range d.view.NodeTasks(n.ID) {
+		if t.Desired == api.DesiredMove {
+			moving[t.Job] = true
+		}
+	}
+	for t := range d.view.NodeTasks(n.ID) {
+		j := d.view.Job(t.Job)
+		if t.Desired != api.DesiredRun || j == nil {
+			continue
+		}
+		service := j.Spec.Kind == api.KindService
+		if due || service && !moving[t.Job] && d.othersRun(j, n.ID) {
+			ids = append(ids, t.ID)
+			moving[t.Job] = true
+		}
+	}
+	if len(ids) > 0 {
+		d.add(&fsm.TaskStop{Meta: d.meta(), IDs: ids, Move: true, Reason: api.ReasonDrained})
+	}
+}
+
+// othersRun tells whether every task of the job elsewhere runs, so that moving
+// one more never takes two away.
+func (d *decision) othersRun(j *api.Job, nodeID string) bool {
+	for t := range d.view.JobTasks(j.ID) {
+		if t.NodeID != nodeID && t.State != api.TaskRunning && !t.State.Final() {
+			return false
+		}
+	}
+	return true
+}
+
+// drainDeadline is the next time at which a drain ends the patience with batch
+// tasks; zero if there is none ahead.
+func drainDeadline(v *fsm.View, now time.Time) time.Time {
+	var next time.Time
+	for n := range v.Nodes() {
+		if n.Drain && n.DrainBy.After(now) && (next.IsZero() || n.DrainBy.Before(next)) {
+			next = n.DrainBy
+		}
+	}
+	return next
+}
+
+// reap forgets ended jobs that are too many or too old, and says when the next
+// one will be.
+func (c *Controller) reap(v *fsm.View, now time.Time) ([]fsm.Command, time.Time) {
+	next := now.Add(time.Hour)
+	var ids []string
+	surplus := v.EndedCount() - c.cfg.KeepJobs
+	for j := range v.EndedJobs() {
+		old := now.Sub(j.Ended) > c.cfg.KeepEnded
+		if !old && len(ids) >= surplus {
+			if due := j.Ended.Add(c.cfg.KeepEnded); due.After(now) && due.Before(next) {
+				next = due
+			}
+			break
+		}
+		if ids = append(ids, j.ID); len(ids) >= chunk {
+			next = now.Add(10 * time.Millisecond)
+			break
+		}
+	}
+	// A few too many are not worth a log entry each.
+	if len(ids) == 0 || surplus > 0 && surplus < c.cfg.KeepJobs/100 && !slices.ContainsFunc(ids[:1], func(id string) bool { return now.Sub(v.Job(id).Ended) > c.cfg.KeepEnded }) {
+		return nil, next
+	}
+	return []fsm.Command{&fsm.JobRemove{Meta: fsm.Meta{At: now, Actor: "controller"}, IDs: ids}}, next
+}

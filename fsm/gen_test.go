@@ -1,0 +1,148 @@
+package fsm
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+// generator makes random commands, valid and stale ones, with names that
+// collide often.
+type generator struct {
+	*rand.Rand
+	now time.Time
+}
+
+func newGenerator(seed uint64) *generator {
+	return &generator{Rand: rand.New(rand.NewPCG(seed, 7)), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+}
+
+func (g *generator) meta() Meta {
+	g.now = g.now.Add(time.Duration(g.IntN(5000)) * time.Millisecond)
+	return Meta{At: g.now, Actor: "test"}
+}
+
+func nodeID(i int) string { return fmt.Sprintf("node%04d", i) }
+
+func testInit() *ClusterInit {
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	return &ClusterInit{Meta: Meta{At: at}, Cluster: &api.Cluster{ID: "c1", Name: "pine", Created: at},
+		Authority: &api.Authority{CACert: []byte("cert"), CAKey: []byte("key"), GossipKey: []byte("0123")},
+		Node:      &api.Node{ID: nodeID(0), Name: "n0", State: api.NodeDown, Joined: at, Since: at}}
+}
+
+func testSpec(kind api.Kind, name string, n int) *api.JobSpec {
+	s := &api.JobSpec{Name: name, Kind: kind, TaskSpec: api.TaskSpec{Command: []string{"/bin/true"},
+		Request: api.Request{CPUs: 250, Mem: 64 << 20, Ports: []api.PortRequest{{Name: "http"}}}}}
+	if kind == api.KindService {
+		s.Count = n
+	} else {
+		s.Array, s.Retries = fmt.Sprintf("0-%d", n-1), 1
+	}
+	s.Normalize()
+	return s
+}
+
+func testHello(cpus api.MilliCPU) api.NodeHello {
+	return api.NodeHello{Addr: "10.0.0.1:5050", Version: "1", Boot: "b", Attrs: map[string]string{"zone": "a"},
+		Resources: api.Resources{CPUs: cpus, Mem: 1 << 30, Ports: api.Ranges{{First: 20000, Last: 20099}}}}
+}
+
+func (g *generator) jobName() string { return fmt.Sprintf("job-%d", g.IntN(4)) }
+
+// command makes one command that may or may not be acceptable in v.
+func (g *generator) command(v *View) Command {
+	switch g.IntN(14) {
+	case 0:
+		return &NodeHello{Meta: g.meta(), ID: nodeID(g.IntN(4)), Hello: testHello(api.MilliCPU(1000 * (1 + g.IntN(4))))}
+	case 1:
+		n := v.Node(nodeID(g.IntN(4)))
+		if n == nil || g.IntN(3) > 0 {
+			return &NodeJoin{Meta: g.meta(), Token: "t1", Hash: "h", NodeID: nodeID(g.IntN(4)), Name: fmt.Sprintf("n%d", g.IntN(4))}
+		}
+		return &NodeState{Meta: g.meta(), ID: n.ID, State: api.NodeUnreachable, Since: n.Since, Reason: "no answer"}
+	case 2, 3:
+		if g.IntN(2) == 0 {
+			return &JobCreate{Meta: g.meta(), Spec: testSpec(api.KindBatch, "", 1+g.IntN(5)), Request: fmt.Sprint(g.IntN(1000))}
+		}
+		return &JobCreate{Meta: g.meta(), Spec: testSpec(api.KindService, g.jobName(), 1+g.IntN(4))}
+	case 4:
+		return &JobScale{Meta: g.meta(), ID: g.jobName(), Count: g.IntN(5)}
+	case 5:
+		return &JobStop{Meta: g.meta(), ID: g.anyJob(v)}
+	case 6:
+		return &JobRemove{Meta: g.meta(), IDs: []string{g.anyJob(v), g.anyJob(v)}}
+	case 7:
+		return &JobUpdate{Meta: g.meta(), ID: g.jobName(), Spec: testSpec(api.KindService, g.jobName(), 1+g.IntN(6))}
+	case 8:
+		id := g.anyJob(v)
+		return &TaskCreate{Meta: g.meta(), Job: id, First: 0, Count: 1 + g.IntN(5)}
+	case 9:
+		return g.place(v)
+	case 10, 11:
+		return g.report(v)
+	case 12:
+		if g.IntN(2) == 0 {
+			return &OfferMake{Meta: g.meta(), Offers: []*api.Offer{{ID: fmt.Sprint("o", g.IntN(5)), NodeID: nodeID(g.IntN(4)), Resources: api.Resources{CPUs: 500}}}}
+		}
+		return &OfferRemove{Meta: g.meta(), IDs: []string{fmt.Sprint("o", g.IntN(5))}}
+	}
+	t := g.anyTask(v)
+	if t == nil {
+		return &NodeDrain{Meta: g.meta(), ID: nodeID(g.IntN(4)), Drain: g.IntN(2) == 0}
+	}
+	return &TaskStop{Meta: g.meta(), IDs: []string{t.ID}, Move: g.IntN(2) == 0, Reason: api.ReasonDrained}
+}
+
+func (g *generator) anyJob(v *View) string {
+	var ids []string
+	for j := range v.Jobs() {
+		ids = append(ids, j.ID)
+	}
+	if len(ids) == 0 {
+		return "none"
+	}
+	return ids[g.IntN(len(ids))]
+}
+
+func (g *generator) anyTask(v *View) *api.Task {
+	var ts []*api.Task
+	for t := range v.Tasks() {
+		ts = append(ts, t)
+	}
+	if len(ts) == 0 {
+		return nil
+	}
+	return ts[g.IntN(len(ts))]
+}
+
+func (g *generator) place(v *View) Command {
+	c := &TaskPlace{Meta: g.meta()}
+	for range 4 {
+		t := g.anyTask(v)
+		if t == nil {
+			break
+		}
+		port := int64(20000 + g.IntN(100))
+		need := t.Resources
+		need.Ports = api.Ranges{{First: port, Last: port}}
+		c.Placements = append(c.Placements, Placement{Task: t.ID, Job: t.Job, Index: t.Index, Attempt: t.Attempt, NodeID: nodeID(g.IntN(4)),
+			Resources: need, Ports: map[string]int{"http": int(port)}})
+	}
+	return c
+}
+
+func (g *generator) report(v *View) Command {
+	t := g.anyTask(v)
+	if t == nil {
+		return &TaskReport{Meta: g.meta()}
+	}
+	code := g.IntN(3)
+	s := api.TaskStatus{Task: t.ID, Attempt: t.Attempt - g.IntN(2)*g.IntN(2), NodeID: t.NodeID, State: api.TaskState(g.IntN(8)), PID: 100 + g.IntN(5), Time: g.now}
+	if s.State.Final() {
+		s.ExitCode = &code
+	}
+	return &TaskReport{Meta: g.meta(), Statuses: []api.TaskStatus{s}}
+}

@@ -1,0 +1,209 @@
+package fsm
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+func snapshotBytes(t *testing.T, s *Store) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := s.Snapshot().Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// randomLog runs random commands on a store and returns their entries.
+func randomLog(t *testing.T, seed uint64, n int, each func(*Store)) [][]byte {
+	t.Helper()
+	s := NewStore(nil)
+	g := newGenerator(seed)
+	var log [][]byte
+	run := func(c Command) {
+		entry, err := Encode(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log = append(log, entry)
+		if _, err := s.Propose(context.Background(), c); err != nil {
+			t.Fatal(err)
+		}
+		each(s)
+	}
+	run(testInit())
+	run(&TokenCreate{Meta: g.meta(), Token: &api.Token{ID: "t1", Kind: api.TokenJoin, Hash: "h"}})
+	for range n {
+		run(g.command(s.View()))
+	}
+	return log
+}
+
+// Applying a log twice, and through a snapshot at any index, gives the same
+// bytes.
+func TestReplay(t *testing.T) {
+	for seed := range uint64(8) {
+		var snaps [][]byte
+		log := randomLog(t, seed, 250, func(s *Store) { snaps = append(snaps, snapshotBytes(t, s)) })
+		for from := 0; from < len(log); from += 17 {
+			s := NewStore(nil)
+			if err := s.Restore(bytes.NewReader(snaps[from])); err != nil {
+				t.Fatal(err)
+			}
+			for i, e := range log { // those before the snapshot are ignored
+				if _, err := s.Apply([]Entry{{uint64(i + 1), e}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !bytes.Equal(snapshotBytes(t, s), snaps[len(snaps)-1]) {
+				t.Fatalf("seed %d: replay from the snapshot at %d differs", seed, from+1)
+			}
+			checkSums(t, s.View())
+		}
+	}
+}
+
+// After every command: what is held never exceeds capacity, the ledger adds
+// up, sums and counts equal what a slow recount finds.
+func TestInvariants(t *testing.T) {
+	for seed := range uint64(20) {
+		randomLog(t, seed+100, 400, func(s *Store) { checkSums(t, s.View()) })
+	}
+}
+
+func checkSums(t *testing.T, v *View) {
+	t.Helper()
+	held := map[string]api.Resources{}
+	tasks := map[string]int{}
+	counts := map[string]api.JobCounts{}
+	pending := 0
+	for task := range v.Tasks() {
+		if task.Holds() {
+			if !held[task.NodeID].Ports.Minus(task.Resources.Ports).Contains(held[task.NodeID].Ports) {
+				t.Fatalf("index %d: port of %s is held twice", v.Index(), task.ID)
+			}
+			held[task.NodeID] = held[task.NodeID].Add(task.Resources)
+			tasks[task.NodeID]++
+		}
+		if task.Pending() {
+			pending++
+		}
+		c := counts[task.Job]
+		*bucket(&c, task)++
+		counts[task.Job] = c
+		if v.Job(task.Job) == nil {
+			t.Fatalf("index %d: task %s has no job", v.Index(), task.ID)
+		}
+	}
+	if pending != v.PendingCount() {
+		t.Fatalf("index %d: %d pending, the index has %d", v.Index(), pending, v.PendingCount())
+	}
+	for j := range v.Jobs() {
+		if counts[j.ID] != j.Counts {
+			t.Fatalf("index %d: job %s counts %+v, recount %+v", v.Index(), j.ID, j.Counts, counts[j.ID])
+		}
+		if j.State.Ended() == j.Ended.IsZero() {
+			t.Fatalf("index %d: job %s is %s and ended %v", v.Index(), j.ID, j.State, j.Ended)
+		}
+	}
+	for n := range v.Nodes() {
+		l, k := v.Ledger(n.ID)
+		sum := l.Allocated.Add(l.Reclaiming)
+		if !sum.Equal(held[n.ID]) || k != tasks[n.ID] {
+			t.Fatalf("index %d: node %s holds %v in %d tasks, recount %v in %d", v.Index(), n.Name, sum, k, held[n.ID], tasks[n.ID])
+		}
+		if got := l.Free.Add(l.Offered).Add(sum); !got.Equal(n.Resources) || l.Free.CPUs < 0 || l.Free.Mem < 0 {
+			t.Fatalf("index %d: node %s: the ledger adds up to %v of %v, free %v", v.Index(), n.Name, got, n.Resources, l.Free)
+		}
+	}
+}
+
+// Unknown fields of a newer version survive a round trip through the log and a
+// snapshot of this one.
+func TestUnknownFieldsSurvive(t *testing.T) {
+	newer := map[string]any{"id": "c1", "name": "pine", "motto": "small"}
+	body, err := marshal(newer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c api.Cluster
+	if err := unmarshal(body, &c); err != nil {
+		t.Fatal(err)
+	}
+	if c.Name != "pine" {
+		t.Fatalf("got %+v", c)
+	}
+	again, err := marshal(&c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back map[string]any
+	if err := unmarshal(again, &back); err != nil {
+		t.Fatal(err)
+	}
+	if back["motto"] != "small" {
+		t.Fatalf("motto is lost: %v", back)
+	}
+}
+
+func TestDecodeRefusesWhatItDoesNotKnow(t *testing.T) {
+	good, _ := Encode(testInit())
+	for name, entry := range map[string][]byte{
+		"empty": {}, "version": {9, 1, 0}, "kind": {entryVersion, 99, 0}, "cut": good[:len(good)-3], "kind 0": {entryVersion, 0, 0},
+	} {
+		if _, err := Decode(entry); err == nil {
+			t.Errorf("%s: decoded", name)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	good, _ := Encode(testInit(), &JobCreate{Spec: testSpec(api.KindBatch, "", 3)})
+	f.Add(good)
+	f.Fuzz(func(t *testing.T, b []byte) { _, _ = Decode(b) }) // must not panic
+}
+
+func FuzzRestore(f *testing.F) {
+	s := NewStore(nil)
+	if _, err := s.Do(context.Background(), testInit()); err != nil {
+		f.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := s.Snapshot().Write(&b); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b.Bytes())
+	f.Fuzz(func(t *testing.T, b []byte) { _ = NewStore(nil).Restore(bytes.NewReader(b)) })
+}
+
+func BenchmarkApplyJobLifecycle(b *testing.B) {
+	s := NewStore(nil)
+	at := time.Now().UTC()
+	ctx := context.Background()
+	if _, err := s.Propose(ctx, testInit(), &NodeHello{Meta: Meta{At: at}, ID: nodeID(0), Hello: testHello(1000)}); err != nil {
+		b.Fatal(err)
+	}
+	i := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		i++
+		id := fmt.Sprint(i)
+		code := 0
+		_, err := s.Propose(ctx, &JobCreate{Meta: Meta{At: at}, Spec: testSpec(api.KindBatch, "", 1)},
+			&TaskCreate{Meta: Meta{At: at}, Job: id, Count: 1},
+			&TaskPlace{Meta: Meta{At: at}, Placements: []Placement{{Task: id + ".0", Job: id, Attempt: 1, NodeID: nodeID(0), Resources: api.Resources{CPUs: 250}}}},
+			&TaskReport{Meta: Meta{At: at}, Statuses: []api.TaskStatus{{Task: id + ".0", Attempt: 1, NodeID: nodeID(0), State: api.TaskRunning, PID: 5, Time: at}}},
+			&TaskReport{Meta: Meta{At: at}, Statuses: []api.TaskStatus{{Task: id + ".0", Attempt: 1, NodeID: nodeID(0), State: api.TaskFinished, ExitCode: &code, Time: at}}})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	if c := s.View().Job("1").Counts; c.Finished != 1 {
+		b.Fatalf("job 1 did not finish: %+v", c)
+	}
+}
