@@ -1,0 +1,227 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/executor/keeper"
+	"github.com/mesita/mesita/executor/logs"
+)
+
+// LogOptions chooses what Logs returns: see logs.Options.
+type LogOptions = logs.Options
+
+// LogReader returns a task's log piece by piece: see logs.Reader.
+type LogReader = logs.Reader
+
+// Logs opens the log of an attempt of a task on this node: 0 is the newest,
+// below 0 as many before it. With Follow the log of an attempt that has not
+// started yet is waited for. The caller closes the reader.
+func (e *Executor) Logs(ctx context.Context, task string, attempt int, opts LogOptions) (*LogReader, error) {
+	if !filepath.IsLocal(task) || strings.Contains(task, "/") {
+		return nil, api.FieldErrorf("task", "%q is no task id", task)
+	}
+	current := 0
+	if err := e.ask(ctx, func() {
+		if a := e.loop.tasks[task]; a != nil {
+			current = a.n
+		}
+	}); err != nil {
+		return nil, err
+	}
+	ns, err := e.logged(task)
+	if err != nil {
+		return nil, err
+	}
+	if current > 0 && !slices.Contains(ns, current) {
+		ns = append(ns, current)
+		slices.Sort(ns)
+	}
+	n := attempt
+	if attempt <= 0 {
+		i := len(ns) - 1 + attempt
+		if i < 0 {
+			return nil, noLog(task, attempt)
+		}
+		n = ns[i]
+	}
+	if !slices.Contains(ns, n) {
+		return nil, noLog(task, attempt)
+	}
+	return logs.Open(e.logDir(attemptID(task, n)), opts)
+}
+
+func noLog(task string, attempt int) error {
+	if attempt < 0 {
+		return api.Errorf(api.CodeNotFound, "task %s has no earlier attempt with a log on this node", task)
+	}
+	return api.Errorf(api.CodeNotFound, "task %s has no log on this node: it did not run here, or its log was removed for its age", task)
+}
+
+// logged lists the attempts with a log.
+func (e *Executor) logged(task string) ([]int, error) {
+	names, err := os.ReadDir(filepath.Join(e.cfg.DataDir, "logs", task))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	var out []int
+	for _, f := range names {
+		if n, err := strconv.Atoi(f.Name()); err == nil && n > 0 {
+			out = append(out, n)
+		}
+	}
+	slices.Sort(out)
+	return out, nil
+}
+
+// ExecRequest is a command to run beside a running task, in its namespaces and
+// slice and with its environment.
+type ExecRequest struct {
+	Task    string
+	Attempt int // 0: the one that runs
+	Command []string
+	Env     map[string]string // on top of the task's
+	User    string            // "" = the task's
+	Dir     string            // "" = the task's
+	TTY     bool
+
+	Stdin          io.Reader // nil: nothing to read
+	Stdout, Stderr io.Writer
+	Size           keeper.Size
+	Resize         <-chan keeper.Size
+}
+
+// Exec runs the command until it ends, or kills it when ctx ends. It returns
+// the exit code, 128 and the signal's number for a signal.
+func (e *Executor) Exec(ctx context.Context, r ExecRequest) (code int, err error) {
+	if len(r.Command) == 0 || r.Command[0] == "" {
+		return 0, api.FieldErrorf("command", "is empty: give the program and its arguments")
+	}
+	var task *api.Task
+	var spec *api.JobSpec
+	var id string
+	if err := e.ask(ctx, func() {
+		if a := e.loop.tasks[r.Task]; a != nil && a.phase == running && (r.Attempt == 0 || r.Attempt == a.n) {
+			task, spec, id = a.task, a.spec, a.id
+		}
+	}); err != nil {
+		return 0, err
+	}
+	if task == nil {
+		return 0, api.Errorf(api.CodeConflict, "task %s does not run on this node now", r.Task)
+	}
+	req, err := e.prepareExec(r, id, task, spec)
+	if err != nil {
+		return 0, api.Errorf(api.CodeFailed, "%v", err)
+	}
+	res, err := e.rt.Exec(ctx, req)
+	switch {
+	case err == nil:
+	case gone(err):
+		return 0, api.Errorf(api.CodeConflict, "task %s ended", r.Task)
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission):
+		return 0, api.Errorf(api.CodeFailed, "%v", err)
+	default:
+		return 0, err
+	}
+	if res.Signal != 0 {
+		return 128 + int(res.Signal), nil
+	}
+	return res.Code, nil
+}
+
+func (e *Executor) prepareExec(r ExecRequest, id string, t *api.Task, s *api.JobSpec) (keeper.ExecRequest, error) {
+	var none keeper.ExecRequest
+	name := r.User
+	if name == "" {
+		name = s.User
+	}
+	who, err := lookupUser(name)
+	if err != nil {
+		return none, err
+	}
+	dir := r.Dir
+	if dir == "" {
+		if dir = s.Dir; dir == "" {
+			dir = e.taskDir(id)
+		}
+	}
+	env := environ(e.cfg.Name, t, s, who)
+	if r.TTY && variable(env, "TERM") == "" {
+		env = append(env, "TERM=xterm-256color")
+	}
+	for k, v := range r.Env {
+		env = slices.DeleteFunc(env, func(old string) bool { return strings.HasPrefix(old, k+"=") })
+		env = append(env, k+"="+v)
+	}
+	args := expand(r.Command, t)
+	path, err := findProgram(args[0], dir, variable(env, "PATH"))
+	if err != nil {
+		return none, err
+	}
+	return keeper.ExecRequest{
+		ID: id, Path: path, Args: args, Env: env, Dir: dir, UID: who.uid, GID: who.gid, Groups: who.groups,
+		TTY: r.TTY, AllowNewPrivileges: s.Privileged,
+		Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Size: r.Size, Resize: r.Resize,
+	}, nil
+}
+
+// Stats tells what each running task uses now, in the order of their ids. What
+// ended meanwhile is left out.
+func (e *Executor) Stats(ctx context.Context) []api.TaskStats {
+	var out []api.TaskStats
+	var ids []string
+	if e.ask(ctx, func() {
+		for _, a := range e.loop.tasks {
+			if a.phase == running {
+				out = append(out, api.TaskStats{Task: a.task.ID, Attempt: a.n})
+			}
+		}
+	}) != nil {
+		return nil
+	}
+	slices.SortFunc(out, func(a, b api.TaskStats) int { return strings.Compare(a.Task, b.Task) })
+	for _, s := range out {
+		ids = append(ids, attemptID(s.Task, s.Attempt))
+	}
+	ok := make([]bool, len(out))
+	var work sync.WaitGroup
+	const lanes = 4
+	for lane := range lanes {
+		work.Go(func() {
+			for i := lane; i < len(out); i += lanes {
+				if st, err := e.rt.Stats(ctx, ids[i]); err == nil {
+					st.Task, st.Attempt = out[i].Task, out[i].Attempt
+					out[i], ok[i] = st, true
+				}
+			}
+		})
+	}
+	work.Wait()
+	i := -1
+	return slices.DeleteFunc(out, func(api.TaskStats) bool { i++; return !ok[i] })
+}
+
+// PutBlob stores a program whose content has that digest.
+func (e *Executor) PutBlob(digest string, r io.Reader) error {
+	return e.blobs.Put(digest, func(w io.Writer) error {
+		_, err := io.Copy(w, r)
+		return err
+	})
+}
+
+// OpenBlob opens a program for another node and tells its size in bytes.
+func (e *Executor) OpenBlob(digest string) (io.ReadCloser, int64, error) {
+	return e.blobs.OpenBlob(digest)
+}
+
+// HasBlob tells whether the program is on this node.
+func (e *Executor) HasBlob(digest string) bool { return e.blobs.Has(digest) }

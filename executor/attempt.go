@@ -1,0 +1,322 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/executor/journal"
+	"github.com/mesita/mesita/executor/keeper"
+)
+
+// phase is how far an attempt is on this node. It only moves forward, but for
+// a service that is restarted after a reboot.
+type phase uint8
+
+const (
+	waiting  phase = iota // for the journal, its program, or its turn
+	starting              // the keeper was asked
+	running
+	ended
+)
+
+// attempt is one run of a task on this node. The loop owns it.
+type attempt struct {
+	id    string // with the keeper
+	task  *api.Task
+	spec  *api.JobSpec
+	n     int
+	phase phase
+	rec   journal.Record
+	gen   uint64 // of the last set it was in
+	since uint64 // loop.seq when it came to run
+
+	revive bool           // waits to be started again after a reboot
+	pinned bool           // its program is kept
+	stored bool           // its assignment is in the journal
+	early  *keeper.Status // its end, known before its start
+	next   *api.Assignment
+
+	// Why it is to end, if it is.
+	ending   bool
+	state    api.TaskState
+	reason   api.Reason
+	message  string
+	killed   bool
+	canceled atomic.Bool // read by the worker that starts it
+
+	limit, grace *time.Timer
+}
+
+func attemptID(task string, n int) string { return task + "/" + strconv.Itoa(n) }
+
+func newAttempt(as api.Assignment) *attempt {
+	t := as.Task
+	return &attempt{id: attemptID(t.ID, t.Attempt), task: t, spec: as.Spec, n: t.Attempt, rec: journal.Record{Attempt: t.Attempt}}
+}
+
+func (a *attempt) stopTimers() {
+	for _, t := range []*time.Timer{a.limit, a.grace} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+}
+
+// track makes the attempt the one of its task.
+func (e *Executor) track(a *attempt) {
+	e.loop.tasks[a.task.ID] = a
+	if a.phase != ended {
+		e.loop.active++
+		e.disk.watch(e)
+	}
+}
+
+// begin takes on an attempt that was never seen here.
+func (e *Executor) begin(as api.Assignment) {
+	a := newAttempt(as)
+	a.gen = e.loop.gen
+	e.track(a)
+	if full, msg := e.disk.check(e.log); full {
+		e.finish(a, api.TaskFailed, api.ReasonDiskFull, msg)
+		return
+	}
+	a.rec.Touched, a.stored = e.cfg.Now(), true
+	e.journal.Put(a.task.ID, &as, a.rec, func(err error) {
+		e.post(func() { e.journaled(a, err) })
+	})
+}
+
+func (e *Executor) journaled(a *attempt, err error) {
+	if a.phase != waiting {
+		return
+	}
+	if err != nil {
+		reason := api.ReasonInternal
+		if errors.Is(err, unix.ENOSPC) {
+			reason = api.ReasonDiskFull
+		}
+		e.finish(a, api.TaskFailed, reason, err.Error())
+		return
+	}
+	e.supply(a)
+}
+
+// supply sees to the attempt's program, and then starts it.
+func (e *Executor) supply(a *attempt) {
+	digest := a.spec.Program
+	if digest == "" {
+		e.launch(a)
+		return
+	}
+	if e.blobs.Pin(digest) {
+		a.pinned = true
+		e.launch(a)
+		return
+	}
+	e.fetch(a)
+}
+
+// launched takes in how the start went.
+func (e *Executor) launched(a *attempt, res keeper.StartResult, err error) {
+	switch {
+	case a.phase != starting:
+		return // found running meanwhile, or lost
+	case errors.Is(err, keeper.ErrLost):
+		e.lost(a)
+		return
+	case err != nil:
+		if a.ending {
+			e.finish(a, a.state, a.reason, a.message)
+			return
+		}
+		e.finish(a, api.TaskFailed, startReason(err), err.Error())
+		return
+	}
+	e.running(a, res.PID, res.Started)
+	if a.early != nil {
+		e.exited(a, *a.early)
+	}
+}
+
+// running takes note that the attempt's process runs.
+func (e *Executor) running(a *attempt, pid int, started time.Time) {
+	a.phase = running
+	e.loop.seq++
+	a.since = e.loop.seq
+	a.rec.Phase, a.rec.PID, a.rec.Started, a.rec.Touched = journal.Running, pid, started, e.cfg.Now()
+	if a.early != nil {
+		return // the end says it all
+	}
+	e.journal.Put(a.task.ID, nil, a.rec, nil)
+	e.watch(a)
+	e.reports.add(e.status(a, api.TaskRunning, started))
+}
+
+// watch arms what has to happen to a running attempt later.
+func (e *Executor) watch(a *attempt) {
+	if a.ending {
+		e.signal(a)
+		return
+	}
+	if d := time.Duration(a.spec.Time); d > 0 {
+		a.limit = e.after(a.rec.Started.Add(d).Sub(e.cfg.Now()), func() {
+			e.end(a, api.TaskFailed, api.ReasonTimeLimit, fmt.Sprintf("it ran for its time limit of %s", a.spec.Time))
+		})
+	}
+}
+
+func (e *Executor) status(a *attempt, s api.TaskState, at time.Time) api.TaskStatus {
+	return api.TaskStatus{Task: a.task.ID, Attempt: a.n, NodeID: e.cfg.NodeID, State: s, PID: a.rec.PID, Time: at}
+}
+
+// end stops an attempt: its stop signal, and after the grace time by force.
+// What was the first cause stays so.
+func (e *Executor) end(a *attempt, s api.TaskState, r api.Reason, msg string) {
+	if a.phase == ended || a.ending {
+		return
+	}
+	a.ending, a.state, a.reason, a.message = true, s, r, msg
+	switch a.phase {
+	case waiting:
+		e.finish(a, s, r, msg)
+	case starting:
+		a.canceled.Store(true) // launched hears of it; or it is signalled once it runs
+	case running:
+		e.signal(a)
+	}
+}
+
+// endNow stops an attempt by force.
+func (e *Executor) endNow(a *attempt, s api.TaskState, r api.Reason, msg string) {
+	a.killed = true
+	if a.ending {
+		e.kill(a)
+		return
+	}
+	e.end(a, s, r, msg)
+}
+
+func (e *Executor) signal(a *attempt) {
+	if a.killed {
+		e.kill(a)
+		return
+	}
+	sig := unix.SignalNum(a.spec.StopSignal)
+	if sig == 0 {
+		sig = syscall.SIGTERM
+	}
+	a.grace = e.after(time.Duration(a.spec.StopGrace), func() { e.kill(a) })
+	id := a.id
+	e.loop.ops.add(func(ctx context.Context) {
+		if err := e.rt.Signal(ctx, id, sig); err != nil && !gone(err) && ctx.Err() == nil {
+			e.log.Warn("a task was not sent its stop signal; it is killed after its grace time", "task", id, "error", err)
+		}
+	})
+}
+
+// gone tells whether there was nothing left to signal.
+func gone(err error) bool {
+	return errors.Is(err, keeper.ErrUnknown) || errors.Is(err, keeper.ErrNotRunning)
+}
+
+// killAgain is when a kill that showed no effect is repeated.
+const killAgain = 2 * time.Second
+
+// kill ends the attempt by force, and again until it has.
+func (e *Executor) kill(a *attempt) {
+	a.killed = true
+	if a.phase != running {
+		return // launched calls again
+	}
+	a.stopTimers()
+	a.grace = e.after(killAgain, func() { e.kill(a) })
+	id := a.id
+	e.loop.ops.add(func(ctx context.Context) {
+		if err := e.rt.Kill(ctx, id); err != nil && !gone(err) && ctx.Err() == nil {
+			e.log.Warn("a task was not killed; trying again", "task", id, "error", err)
+		}
+	})
+}
+
+// exited takes in the end of the process.
+func (e *Executor) exited(a *attempt, st keeper.Status) {
+	if !st.Started.IsZero() {
+		a.rec.Started, a.rec.PID = st.Started, st.PID
+	}
+	f := e.status(a, api.TaskFinished, st.Ended)
+	code := st.Code
+	if st.Signal != 0 {
+		code = 128 + int(st.Signal)
+		f.Signal = unix.SignalName(st.Signal)
+	}
+	f.ExitCode = &code
+	f.Reason = api.ReasonExited
+	switch {
+	case a.ending:
+		f.State, f.Reason, f.Message = a.state, a.reason, a.message
+	case st.OOMKills > 0 && code != 0:
+		f.State, f.Reason = api.TaskFailed, api.ReasonOOM
+		f.Message = fmt.Sprintf("it needed more than its memory limit of %s and was killed by the kernel: give it more with --mem", memory(a))
+	case st.Signal != 0:
+		f.State, f.Reason, f.Message = api.TaskFailed, api.ReasonSignaled, "it was ended by "+f.Signal+" from outside mesita or by a fault of its own"
+	case code != 0:
+		f.State, f.Message = api.TaskFailed, fmt.Sprintf("it exited with code %d", code)
+	}
+	if st.Error != "" {
+		f.Message = st.Error
+	}
+	e.conclude(a, f)
+}
+
+// finish ends an attempt that has no process.
+func (e *Executor) finish(a *attempt, s api.TaskState, r api.Reason, msg string) {
+	f := e.status(a, s, e.cfg.Now())
+	f.Reason, f.Message = r, msg
+	e.conclude(a, f)
+}
+
+// lost ends an attempt whose keeper died with it.
+func (e *Executor) lost(a *attempt) {
+	e.finish(a, api.TaskFailed, api.ReasonKeeperLost,
+		"the keeper process of node "+e.cfg.Name+" was killed, and its tasks ended with it")
+	e.seal(a)
+}
+
+// conclude makes f the final status.
+func (e *Executor) conclude(a *attempt, f api.TaskStatus) {
+	if a.phase == ended {
+		return
+	}
+	a.phase = ended
+	a.stopTimers()
+	e.loop.active--
+	if a.pinned {
+		e.blobs.Unpin(a.spec.Program)
+		a.pinned = false
+	}
+	a.rec.Phase, a.rec.Final, a.rec.Touched = journal.Ended, &f, e.cfg.Now()
+	var as *api.Assignment
+	if !a.stored {
+		as, a.stored = &api.Assignment{Task: a.task, Spec: a.spec}, true
+	}
+	e.journal.Put(a.task.ID, as, a.rec, func(err error) {
+		if err == nil {
+			e.post(func() { e.forget(a.id) })
+		}
+	})
+	e.reports.add(f)
+	e.tidyLater()
+	if a.next != nil {
+		next := *a.next
+		a.next = nil
+		e.begin(next)
+	}
+}

@@ -1,0 +1,237 @@
+// Package blobs owns a node's cache of uploaded programs: files named by the
+// SHA-256 of their content, checked as they are written, executable by every
+// user, and bounded: the least recently used go first. It does not own where a
+// program comes from, nor how long the cluster keeps it; the executor calls it.
+package blobs
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+// Cache is a folder of programs.
+type Cache struct {
+	dir   string
+	limit int64
+
+	mu    sync.Mutex
+	blobs map[string]*blob // by digest
+	size  int64
+}
+
+type blob struct {
+	size int64
+	used time.Time
+	pins int // tasks that run it
+}
+
+const temp = "incoming-"
+
+// Open reads the cache in dir, which it makes if needed, of at most limit
+// bytes.
+func Open(dir string, limit int64) (*Cache, error) {
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return nil, fmt.Errorf("make the program cache: %w", err)
+	}
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read the program cache: %w", err)
+	}
+	c := &Cache{dir: dir, limit: limit, blobs: map[string]*blob{}}
+	for _, e := range names {
+		if strings.HasPrefix(e.Name(), temp) {
+			_ = os.Remove(filepath.Join(dir, e.Name())) // left by a crash; tried again at the next start
+			continue
+		}
+		digest := "sha256:" + e.Name()
+		if fi, err := e.Info(); err == nil && api.ValidDigest(digest) {
+			c.blobs[digest] = &blob{size: fi.Size(), used: fi.ModTime()}
+			c.size += fi.Size()
+		}
+	}
+	return c, nil
+}
+
+// Path is where the program with that digest is or would be.
+func (c *Cache) Path(digest string) string {
+	return filepath.Join(c.dir, strings.TrimPrefix(digest, "sha256:"))
+}
+
+// Has tells whether the program is here.
+func (c *Cache) Has(digest string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.blobs[digest] != nil
+}
+
+// Pin keeps the program from being evicted until Unpin. It is false if the
+// program is not here.
+func (c *Cache) Pin(digest string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b := c.blobs[digest]
+	if b == nil {
+		return false
+	}
+	if _, err := os.Stat(c.Path(digest)); err != nil { // removed behind our back
+		c.forget(digest)
+		return false
+	}
+	b.pins++
+	b.used = time.Now()
+	return true
+}
+
+// Unpin takes back one Pin.
+func (c *Cache) Unpin(digest string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if b := c.blobs[digest]; b != nil && b.pins > 0 {
+		b.pins--
+		b.used = time.Now()
+	}
+}
+
+// OpenBlob opens the program for reading and tells its size in bytes.
+func (c *Cache) OpenBlob(digest string) (io.ReadCloser, int64, error) {
+	if !c.Has(digest) {
+		return nil, 0, notHere(digest)
+	}
+	f, err := os.Open(c.Path(digest))
+	if errors.Is(err, os.ErrNotExist) {
+		c.mu.Lock()
+		c.forget(digest)
+		c.mu.Unlock()
+		return nil, 0, notHere(digest)
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("open program: %w", err)
+	}
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, fi.Size(), nil
+}
+
+func notHere(digest string) error {
+	return api.Errorf(api.CodeNotFound, "program %s is not on this node", digest)
+}
+
+// writer receives a program that is on its way in.
+type writer struct {
+	file *os.File
+	sum  interface {
+		io.Writer
+		Sum([]byte) []byte
+	}
+	size int64
+}
+
+// Write adds to the program; it refuses one that is larger than api.MaxBlob.
+func (w *writer) Write(p []byte) (int, error) {
+	if w.size+int64(len(p)) > api.MaxBlob {
+		return 0, api.Errorf(api.CodeTooLarge, "the program has more than %s, the most that may be uploaded", api.Bytes(api.MaxBlob))
+	}
+	n, err := w.file.Write(p)
+	w.sum.Write(p[:n])
+	w.size += int64(n)
+	return n, err
+}
+
+// Put stores what fill writes, if its digest is the one given; otherwise the
+// cache stays as it was.
+func (c *Cache) Put(digest string, fill func(io.Writer) error) (err error) {
+	if !api.ValidDigest(digest) {
+		return api.FieldErrorf("program", "%q is no digest: sha256: and 64 hex digits", digest)
+	}
+	f, err := os.CreateTemp(c.dir, temp)
+	if err != nil {
+		return fmt.Errorf("store program: %w", err)
+	}
+	defer func() {
+		f.Close() // closed before when all went well
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	w := &writer{file: f, sum: sha256.New()}
+	if err := fill(w); err != nil {
+		return fmt.Errorf("store program %s: %w", digest, err)
+	}
+	if got := "sha256:" + hex.EncodeToString(w.sum.Sum(nil)); got != digest {
+		return api.FieldErrorf("program", "the content has the digest %s and not %s: it was damaged or changed on its way; send it again", got, digest)
+	}
+	if err := errors.Join(f.Chmod(0o555), f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("store program: %w", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := os.Rename(f.Name(), c.Path(digest)); err != nil {
+		return fmt.Errorf("store program: %w", err)
+	}
+	if err := syncDir(c.dir); err != nil {
+		return err
+	}
+	if old := c.blobs[digest]; old != nil {
+		old.used = time.Now()
+		return nil
+	}
+	c.blobs[digest] = &blob{size: w.size, used: time.Now()}
+	c.size += w.size
+	c.evict(digest)
+	return nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("store program: %w", err)
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// evict removes what was not used for longest until the limit is kept, but
+// never what is pinned nor the newest.
+func (c *Cache) evict(newest string) {
+	if c.size <= c.limit {
+		return
+	}
+	var out []string
+	for d, b := range c.blobs {
+		if b.pins == 0 && d != newest {
+			out = append(out, d)
+		}
+	}
+	slices.SortFunc(out, func(a, b string) int {
+		return cmp.Or(c.blobs[a].used.Compare(c.blobs[b].used), strings.Compare(a, b))
+	})
+	for _, d := range out {
+		if c.size <= c.limit {
+			return
+		}
+		if err := os.Remove(c.Path(d)); err == nil || errors.Is(err, os.ErrNotExist) {
+			c.forget(d)
+		}
+	}
+}
+
+// forget drops the entry of a file that is gone. c.mu is held.
+func (c *Cache) forget(digest string) {
+	if b := c.blobs[digest]; b != nil {
+		c.size -= b.size
+		delete(c.blobs, digest)
+	}
+}

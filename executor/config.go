@@ -1,0 +1,112 @@
+// Package executor runs this node's tasks: what the cluster assigned is
+// started, watched, stopped and reported. It owns the journal, the program
+// cache, the logs and the working folders of tasks. It does not own which
+// tasks run here (the cluster decides), nor the processes (the keeper is their
+// parent, package executor/keeper), nor how a report travels. The node's agent
+// makes one, hands it assignments, and serves logs, exec and statistics from it.
+//
+// One goroutine, the loop in Run, owns the state of all attempts; everything
+// slow (disk, keeper, network) is done beside it and posts its result back.
+package executor
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/executor/keeper"
+)
+
+// Config is what an executor needs. Zero limits take their defaults.
+type Config struct {
+	NodeID, Name string
+	DataDir      string // journal.db, tasks/, logs/, blobs/
+	Log          *slog.Logger
+	// Fetch writes a program that another node holds; nil if there is none to
+	// ask.
+	Fetch func(ctx context.Context, digest string, w io.Writer) error
+
+	Now      func() time.Time                                 // default time.Now
+	BootID   string                                           // default the kernel's
+	DiskFree func(path string) (free, total int64, err error) // default statfs
+
+	BlobCache    int64         // bytes of programs kept; default 2 GiB
+	LogKeep      time.Duration // of ended attempts; default 24h
+	LogTotal     int64         // bytes of ended attempts' logs; default 5 GiB
+	DirKeep      time.Duration // of ended attempts' own working folders; default 10m
+	DiskMin      int64         // free bytes below which nothing starts, or 5 % of the disk if that is less; default 512 MiB
+	RestartAfter time.Duration // after a reboot, until services restart unasked; default 10s
+	Starts       int           // at once; default 16
+
+	// MoveJournalAside makes a new journal if the old one cannot be read.
+	MoveJournalAside bool
+}
+
+func (c Config) withDefaults() (Config, error) {
+	def(&c.BlobCache, 2<<30)
+	def(&c.LogKeep, 24*time.Hour)
+	def(&c.LogTotal, 5<<30)
+	def(&c.DirKeep, 10*time.Minute)
+	def(&c.DiskMin, 512<<20)
+	def(&c.RestartAfter, 10*time.Second)
+	def(&c.Starts, 16)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.DiskFree == nil {
+		c.DiskFree = statfs
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.BootID == "" {
+		b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+		if err != nil {
+			return c, fmt.Errorf("tell whether the machine was rebooted: %w", err)
+		}
+		c.BootID = strings.TrimSpace(string(b))
+	}
+	return c, nil
+}
+
+func def[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}
+
+func statfs(path string) (free, total int64, err error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(path, &st); err != nil {
+		return 0, 0, &os.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, nil
+}
+
+// Reporter takes statuses to the cluster. A status may come more than once,
+// and a call that fails is repeated.
+type Reporter interface {
+	Report(ctx context.Context, statuses []api.TaskStatus) error
+}
+
+// Runtime runs attempts: keeper.Client, or a fake. See there for what each
+// method promises.
+type Runtime interface {
+	Start(ctx context.Context, r keeper.StartRequest) (keeper.StartResult, error)
+	Signal(ctx context.Context, id string, sig syscall.Signal) error
+	Kill(ctx context.Context, id string) error
+	Running(ctx context.Context) ([]keeper.Status, error)
+	Events(ctx context.Context) (<-chan keeper.Status, error)
+	Forget(ctx context.Context, ids ...string) error
+	Exec(ctx context.Context, r keeper.ExecRequest) (keeper.ExecResult, error)
+	Stats(ctx context.Context, id string) (api.TaskStats, error)
+}
+
+var _ Runtime = (*keeper.Client)(nil)

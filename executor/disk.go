@@ -1,0 +1,84 @@
+package executor
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+// diskEvery is how often the disk is looked at while tasks run.
+const diskEvery = 10 * time.Second
+
+// disk watches the space below the data folder. It is full when less is free
+// than Config.DiskMin or 5 % of the disk, whichever is less, and has space
+// again when a quarter more than that is free.
+type disk struct {
+	cfg *Config
+
+	mu    sync.Mutex
+	full  bool
+	timer *time.Timer
+}
+
+// check looks, and says what is wrong if the disk is full.
+func (d *disk) check(log *slog.Logger) (full bool, message string) {
+	free, total, err := d.cfg.DiskFree(d.cfg.DataDir)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err != nil {
+		log.Warn("the free disk space is not known", "error", err)
+		return d.full, "the disk was full when last looked at"
+	}
+	limit := min(d.cfg.DiskMin, total/20)
+	was := d.full
+	if d.full {
+		d.full = free < limit+limit/4
+	} else {
+		d.full = free < limit
+	}
+	if d.full != was && d.full {
+		log.Error("the disk is full: no more tasks start here until there is space", "folder", d.cfg.DataDir, "free", api.Bytes(free), "needed", api.Bytes(limit))
+	} else if d.full != was {
+		log.Info("the disk has space again", "folder", d.cfg.DataDir, "free", api.Bytes(free))
+	}
+	if !d.full {
+		return false, ""
+	}
+	return true, fmt.Sprintf("the disk of node %s is full: %s is free below %s and %s is needed; make room there",
+		d.cfg.Name, api.Bytes(free), d.cfg.DataDir, api.Bytes(limit+limit/4))
+}
+
+// watch looks now and then, as long as tasks run. The loop calls it.
+func (d *disk) watch(e *Executor) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.timer != nil {
+		return
+	}
+	d.timer = e.after(diskEvery, func() {
+		d.mu.Lock()
+		d.timer = nil
+		d.mu.Unlock()
+		d.check(e.log)
+		if e.loop.active > 0 {
+			d.watch(e)
+		}
+	})
+}
+
+func (d *disk) stop() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.timer != nil {
+		d.timer.Stop()
+	}
+}
+
+// DiskFull tells whether the node refuses new tasks for want of disk space.
+func (e *Executor) DiskFull() bool {
+	full, _ := e.disk.check(e.log)
+	return full
+}

@@ -1,0 +1,287 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/executor/blobs"
+	"github.com/mesita/mesita/executor/journal"
+	"github.com/mesita/mesita/executor/keeper"
+)
+
+// Executor runs one node's tasks.
+type Executor struct {
+	cfg     Config
+	log     *slog.Logger
+	rt      Runtime
+	journal *journal.Journal
+	blobs   *blobs.Cache
+	reports *reports
+	disk    *disk
+	past    []journal.Entry
+	reboot  bool
+	synced  chan struct{}
+
+	mu       sync.Mutex // of what others hand to the loop
+	assigned []api.Assignment
+	fresh    bool     // assigned is not reconciled yet
+	posted   []func() // results to take in
+	wake     chan struct{}
+
+	loop loop
+}
+
+// loop is what the loop goroutine alone may touch.
+type loop struct {
+	ctx       context.Context //nolint:containedctx // of Run; its callbacks have no other way to it
+	tasks     map[string]*attempt
+	graves    graves
+	gen       uint64 // of the assignment set
+	seq       uint64 // counts processes come to run
+	resyncing bool
+	again     bool // another resync is due after this one
+	ready     bool // what the keeper runs is known
+	first     bool // the first set was reconciled
+	active    int  // attempts not ended
+	forgets   []string
+	gcDue     time.Time
+	tidying   bool
+	dirty     bool // there is garbage since tidying began
+	fetching  map[string][]*attempt
+	revive    *time.Timer
+	gc        *time.Timer
+
+	starts, ops, fetches *pool
+	work                 sync.WaitGroup
+}
+
+// New opens the node's journal and program cache.
+func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range []string{"", "tasks", "logs"} {
+		if err := os.MkdirAll(filepath.Join(cfg.DataDir, d), 0o711); err != nil {
+			return nil, fmt.Errorf("make the executor's folder: %w", err)
+		}
+	}
+	cache, err := blobs.Open(filepath.Join(cfg.DataDir, "blobs"), cfg.BlobCache)
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(cfg.DataDir, "journal.db")
+	j, past, err := openJournal(path, cfg.MoveJournalAside, cfg.Log)
+	if err != nil {
+		return nil, err
+	}
+	boot, err := j.Boot(cfg.BootID)
+	if err != nil {
+		return nil, errors.Join(err, j.Close())
+	}
+	e := &Executor{
+		cfg: cfg, log: cfg.Log, rt: rt, journal: j, blobs: cache, past: past,
+		reboot: boot != "" && boot != cfg.BootID,
+		synced: make(chan struct{}), wake: make(chan struct{}, 1),
+		disk: &disk{cfg: &cfg},
+	}
+	e.reports = newReports(rep, cfg.Log, e.acknowledged)
+	return e, nil
+}
+
+// openJournal opens and reads the journal. One that opens but cannot be read
+// is moved aside as well, if that is wanted.
+func openJournal(path string, aside bool, log *slog.Logger) (*journal.Journal, []journal.Entry, error) {
+	j, err := journal.Open(path, aside, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	past, err := j.Load()
+	var bad *journal.CorruptError
+	if errors.As(err, &bad) && aside {
+		if err := errors.Join(j.Close(), journal.MoveAside(path)); err != nil {
+			return nil, nil, err
+		}
+		return openJournal(path, false, log)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, j.Close())
+	}
+	return j, past, nil
+}
+
+// Run runs the node's tasks until ctx ends; the tasks go on. It is called once.
+func (e *Executor) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, e.journal.Close()) }()
+	inner, cancel := context.WithCancel(ctx)
+	events, err := e.rt.Events(inner)
+	if err != nil {
+		cancel()
+		return fmt.Errorf("listen to the keeper: %w", err)
+	}
+	// The journal ends last: what the others post to it is still written.
+	jctx, jcancel := context.WithCancel(context.WithoutCancel(ctx))
+	var jwork sync.WaitGroup
+	var jerr error
+	jwork.Go(func() { jerr = e.journal.Run(jctx) })
+	l := &e.loop
+	*l = loop{ctx: inner, tasks: map[string]*attempt{}, fetching: map[string][]*attempt{}}
+	l.starts, l.ops, l.fetches = newPool(inner, &l.work, e.cfg.Starts), newPool(inner, &l.work, 8), newPool(inner, &l.work, 4)
+	l.work.Go(func() { e.reports.run(inner) })
+	e.load()
+	e.resync()
+	e.turn(inner, events)
+	cancel()
+	e.stopTimers()
+	for range events { // until the keeper's client closes it
+	}
+	l.work.Wait()
+	jcancel()
+	jwork.Wait()
+	return jerr
+}
+
+// turn is the loop.
+func (e *Executor) turn(ctx context.Context, events <-chan keeper.Status) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case st, ok := <-events:
+			if !ok {
+				return
+			}
+			e.event(st)
+			for more := true; more; { // what else is there, before the forgets go out
+				select {
+				case st, ok := <-events:
+					if ok {
+						e.event(st)
+					}
+					more = ok
+				default:
+					more = false
+				}
+			}
+		case <-e.wake:
+		}
+		e.mu.Lock()
+		todo := e.posted
+		e.posted = nil
+		e.mu.Unlock()
+		for _, f := range todo {
+			f()
+		}
+		e.reconcileIfFresh()
+		e.flushForgets()
+	}
+}
+
+// post has f run by the loop.
+func (e *Executor) post(f func()) {
+	e.mu.Lock()
+	e.posted = append(e.posted, f)
+	e.mu.Unlock()
+	e.poke()
+}
+
+func (e *Executor) poke() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// ask runs f in the loop and waits for it.
+func (e *Executor) ask(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	e.post(func() {
+		f()
+		close(done)
+	})
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Assign hands over the full set of what this node is to run; the newest set
+// wins. It never blocks and keeps as, which must not be changed any more.
+func (e *Executor) Assign(as []api.Assignment) {
+	e.mu.Lock()
+	e.assigned, e.fresh = as, true
+	e.mu.Unlock()
+	e.poke()
+}
+
+// Synced is closed when the first set has been reconciled: what is left over
+// from before and is not in it has been told to end.
+func (e *Executor) Synced() <-chan struct{} { return e.synced }
+
+func (e *Executor) stopTimers() {
+	for _, a := range e.loop.tasks {
+		a.stopTimers()
+	}
+	for _, t := range []*time.Timer{e.loop.revive, e.loop.gc} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+	e.disk.stop()
+}
+
+// after runs f in the loop once d has passed.
+func (e *Executor) after(d time.Duration, f func()) *time.Timer {
+	return time.AfterFunc(max(d, 0), func() { e.post(f) })
+}
+
+// pool runs work beside the loop, a bounded number at once, first come first
+// served.
+type pool struct {
+	ctx   context.Context //nolint:containedctx // of Run
+	work  *sync.WaitGroup
+	limit int
+
+	mu     sync.Mutex
+	active int
+	queue  []func(context.Context)
+}
+
+func newPool(ctx context.Context, work *sync.WaitGroup, limit int) *pool {
+	return &pool{ctx: ctx, work: work, limit: limit}
+}
+
+func (p *pool) add(f func(context.Context)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.queue = append(p.queue, f)
+	if p.active < p.limit {
+		p.active++
+		p.work.Go(p.drain)
+	}
+}
+
+func (p *pool) drain() {
+	for {
+		p.mu.Lock()
+		if len(p.queue) == 0 || p.ctx.Err() != nil {
+			p.active--
+			p.mu.Unlock()
+			return
+		}
+		f := p.queue[0]
+		p.queue[0] = nil
+		p.queue = p.queue[1:]
+		p.mu.Unlock()
+		f(p.ctx)
+	}
+}

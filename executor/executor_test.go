@@ -1,0 +1,514 @@
+package executor_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/executor"
+	"github.com/mesita/mesita/executor/keeper"
+	"github.com/mesita/mesita/executor/runtimetest"
+)
+
+// sink is a cluster that takes reports.
+type sink struct {
+	mu    sync.Mutex
+	all   []api.TaskStatus
+	fail  int // so many reports fail
+	calls int
+}
+
+func (s *sink) Report(_ context.Context, sts []api.TaskStatus) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls++
+	if s.fail > 0 {
+		s.fail--
+		return errors.New("no leader")
+	}
+	s.all = append(s.all, sts...)
+	return nil
+}
+
+// states lists what was reported of a task, as "attempt STATE reason".
+func (s *sink) states(task string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []string
+	for _, st := range s.all {
+		if st.Task == task {
+			out = append(out, strings.TrimSpace(fmt.Sprintf("%d %s %s", st.Attempt, st.State, st.Reason)))
+		}
+	}
+	return out
+}
+
+func (s *sink) last(task string) (last api.TaskStatus) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, st := range s.all {
+		if st.Task == task {
+			last = st
+		}
+	}
+	return last
+}
+
+// node is one executor with its fake keeper and cluster.
+type node struct {
+	t    *testing.T
+	dir  string
+	boot string
+	rt   *runtimetest.Fake
+	sink *sink
+	cfg  func(*executor.Config)
+
+	*executor.Executor
+	cancel context.CancelFunc
+	done   chan error
+}
+
+func newNode(t *testing.T) *node {
+	return &node{t: t, dir: t.TempDir(), boot: "boot-1", rt: runtimetest.New(), sink: &sink{}}
+}
+
+func (n *node) start() {
+	n.t.Helper()
+	cfg := executor.Config{
+		NodeID: "n1", Name: "oak", DataDir: n.dir, BootID: n.boot,
+		DiskFree: func(string) (int64, int64, error) { return 100 << 30, 200 << 30, nil },
+	}
+	if n.cfg != nil {
+		n.cfg(&cfg)
+	}
+	e, err := executor.New(cfg, n.rt, n.sink)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.Executor, n.cancel, n.done = e, cancel, make(chan error, 1)
+	go func() { n.done <- e.Run(ctx) }()
+}
+
+func (n *node) stop() {
+	n.t.Helper()
+	n.cancel()
+	if err := <-n.done; err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// settle waits until nothing happens any more at this moment. The journal's
+// disk is not on the bubble's clock, so a little fake time passes.
+func settle() {
+	for range 3 {
+		time.Sleep(5 * time.Millisecond)
+		synctest.Wait()
+	}
+}
+
+func bubble(t *testing.T, f func(t *testing.T, n *node)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		n.start()
+		defer func() { n.stop() }()
+		f(t, n)
+	})
+}
+
+func assignment(job string, index, attempt int, change ...func(*api.Task, *api.JobSpec)) api.Assignment {
+	s := &api.JobSpec{Name: job, Kind: api.KindService, TaskSpec: api.TaskSpec{Command: []string{"/bin/true"}}}
+	s.Normalize()
+	tk := &api.Task{ID: api.TaskID(job, index), Job: job, Index: index, Version: 1, Partition: "default", NodeID: "n1", Attempt: attempt,
+		Resources: api.Resources{CPUs: s.CPUs, Mem: s.Mem}}
+	for _, c := range change {
+		c(tk, s)
+	}
+	return api.Assignment{Task: tk, Spec: s}
+}
+
+func batch(_ *api.Task, s *api.JobSpec)         { s.Kind = api.KindBatch }
+func stopped(tk *api.Task, _ *api.JobSpec)      { tk.Desired = api.DesiredStop }
+func set(as ...api.Assignment) []api.Assignment { return as }
+
+func equal[T comparable](t *testing.T, what string, got, want []T) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Fatalf("%s: got %v, want %v", what, got, want)
+	}
+}
+
+func TestRunAndFinish(t *testing.T) {
+	bubble(t, func(t *testing.T, n *node) {
+		n.rt.Plan = func(r keeper.StartRequest) runtimetest.Plan {
+			if r.ID == "b.0/1" {
+				return runtimetest.Plan{Run: time.Minute}
+			}
+			return runtimetest.Plan{Run: time.Minute, Code: 3}
+		}
+		n.Assign(set(assignment("b", 0, 1, batch), assignment("b", 1, 1, batch)))
+		settle()
+		<-n.Synced()
+		equal(t, "alive", n.rt.Alive(), []string{"b.0/1", "b.1/1"})
+		time.Sleep(2 * time.Minute)
+		settle()
+		equal(t, "b.0", n.sink.states("b.0"), []string{"1 TASK_RUNNING", "1 TASK_FINISHED exited"})
+		equal(t, "b.1", n.sink.states("b.1"), []string{"1 TASK_RUNNING", "1 TASK_FAILED exited"})
+		if st := n.sink.last("b.1"); st.ExitCode == nil || *st.ExitCode != 3 || st.NodeID != "n1" || st.PID == 0 {
+			t.Fatalf("status %+v", st)
+		}
+		if all, _ := n.rt.Running(t.Context()); len(all) != 0 {
+			t.Fatalf("the keeper was not told to forget: %v", all)
+		}
+		// The set still names them, and so does one that lags behind later.
+		n.Assign(set(assignment("b", 0, 1, batch)))
+		settle()
+		n.Assign(nil)
+		settle()
+		n.Assign(set(assignment("b", 0, 1, batch)))
+		settle()
+		if got := len(n.rt.Started()); got != 2 {
+			t.Fatalf("%d starts, want 2: an ended attempt ran twice", got)
+		}
+	})
+}
+
+func TestStopGrace(t *testing.T) {
+	bubble(t, func(t *testing.T, n *node) {
+		n.rt.Plan = func(r keeper.StartRequest) runtimetest.Plan { return runtimetest.Plan{Ignore: r.ID == "deaf.0/1"} }
+		n.Assign(set(assignment("web", 0, 1), assignment("deaf", 0, 1)))
+		settle()
+		n.Assign(set(assignment("web", 0, 1, stopped), assignment("deaf", 0, 1, stopped)))
+		settle()
+		equal(t, "web", n.sink.states("web.0"), []string{"1 TASK_RUNNING", "1 TASK_KILLED stopped"})
+		equal(t, "alive within the grace time", n.rt.Alive(), []string{"deaf.0/1"})
+		time.Sleep(9 * time.Second)
+		equal(t, "alive within the grace time", n.rt.Alive(), []string{"deaf.0/1"})
+		time.Sleep(2 * time.Second)
+		settle()
+		equal(t, "deaf", n.sink.states("deaf.0"), []string{"1 TASK_RUNNING", "1 TASK_KILLED stopped"})
+		if st := n.sink.last("deaf.0"); st.Signal != "SIGKILL" || *st.ExitCode != 137 {
+			t.Fatalf("status %+v", st)
+		}
+	})
+}
+
+func TestTimeLimit(t *testing.T) {
+	bubble(t, func(t *testing.T, n *node) {
+		limited := func(_ *api.Task, s *api.JobSpec) { s.Time = api.Duration(time.Hour) }
+		n.Assign(set(assignment("b", 0, 1, batch, limited)))
+		settle()
+		time.Sleep(30 * time.Minute)
+		n.stop() // the limit holds over a restart of the daemon
+		n.start()
+		n.Assign(set(assignment("b", 0, 1, batch, limited)))
+		settle()
+		time.Sleep(29 * time.Minute)
+		equal(t, "alive", n.rt.Alive(), []string{"b.0/1"})
+		time.Sleep(2 * time.Minute)
+		settle()
+		if st := n.sink.last("b.0"); st.State != api.TaskFailed || st.Reason != api.ReasonTimeLimit {
+			t.Fatalf("status %+v", st)
+		}
+	})
+}
+
+func TestEndsToldApart(t *testing.T) {
+	bubble(t, func(t *testing.T, n *node) {
+		n.rt.Plan = func(r keeper.StartRequest) runtimetest.Plan {
+			switch r.ID {
+			case "oom.0/1":
+				return runtimetest.Plan{Run: time.Second, OOM: true}
+			case "bad.0/1":
+				return runtimetest.Plan{Err: fmt.Errorf("exec /x: %w", os.ErrNotExist)}
+			}
+			return runtimetest.Plan{}
+		}
+		none := func(_ *api.Task, s *api.JobSpec) { s.Command = []string{"no-such-program"} }
+		nobody := func(_ *api.Task, s *api.JobSpec) { s.User = "no-such-user" }
+		nowhere := func(_ *api.Task, s *api.JobSpec) { s.Dir = "/no/such/dir" }
+		n.Assign(set(assignment("oom", 0, 1), assignment("bad", 0, 1), assignment("sig", 0, 1),
+			assignment("none", 0, 1, none), assignment("nobody", 0, 1, nobody), assignment("nowhere", 0, 1, nowhere)))
+		settle()
+		n.rt.Exit("sig.0/1", 0, syscall.SIGSEGV)
+		time.Sleep(2 * time.Second)
+		settle()
+		for task, want := range map[string]struct {
+			reason api.Reason
+			words  string
+		}{
+			"oom.0":     {api.ReasonOOM, "64MiB"},
+			"bad.0":     {api.ReasonStartFailed, "/x"},
+			"sig.0":     {api.ReasonSignaled, "SIGSEGV"},
+			"none.0":    {api.ReasonStartFailed, "no-such-program"},
+			"nobody.0":  {api.ReasonStartFailed, "no-such-user"},
+			"nowhere.0": {api.ReasonStartFailed, "/no/such/dir"},
+		} {
+			st := n.sink.last(task)
+			if st.State != api.TaskFailed || st.Reason != want.reason || !strings.Contains(st.Message, want.words) {
+				t.Errorf("%s: %+v", task, st)
+			}
+		}
+	})
+}
+
+func TestRequest(t *testing.T) {
+	bubble(t, func(t *testing.T, n *node) {
+		n.Assign(set(assignment("web", 3, 2, func(tk *api.Task, s *api.JobSpec) {
+			tk.Ports = map[string]int{"http-main": 8080}
+			tk.Partition = "ml/train"
+			s.Command = []string{"sh", "-c", "serve {http-main} {index} {other}"}
+			s.Env = map[string]string{"A": "b", "PATH": "/bin", "MESITA_JOB": "fake"}
+		})))
+		settle()
+		r := n.rt.Started()[0]
+		equal(t, "args", r.Args, []string{"sh", "-c", "serve 8080 3 {other}"})
+		for _, v := range []string{"A=b", "PATH=/bin", "HOME=/root", "MESITA_TASK_ID=web.3", "MESITA_JOB=web", "MESITA_INDEX=3", "MESITA_ATTEMPT=2",
+			"MESITA_NODE=oak", "MESITA_PARTITION=ml/train", "MESITA_PORT_HTTP_MAIN=8080"} {
+			if !slices.Contains(r.Env, v) {
+				t.Errorf("environment lacks %s: %v", v, r.Env)
+			}
+		}
+		if slices.Contains(r.Env, "MESITA_JOB=fake") {
+			t.Error("a fact was replaced")
+		}
+		if r.Path != "/bin/sh" || r.Slice != "ml/train/web/3-a2" || !r.PrivatePIDs || r.AllowNewPrivileges ||
+			r.Limits.Memory != 64<<20 || r.Limits.MilliCPU != 100 || r.Limits.PIDs != 4096 || r.LogMax != 20<<20 {
+			t.Errorf("request %+v", r)
+		}
+	})
+}
+
+func TestNewerAttemptAndOrphan(t *testing.T) {
+	bubble(t, func(t *testing.T, n *node) {
+		n.rt.Plan = func(keeper.StartRequest) runtimetest.Plan { return runtimetest.Plan{Ignore: true} }
+		n.Assign(set(assignment("web", 0, 1), assignment("web", 1, 1)))
+		settle()
+		n.Assign(set(assignment("web", 0, 2)))
+		settle()
+		equal(t, "alive", n.rt.Alive(), []string{"web.0/2"})
+		equal(t, "killed", n.sink.states("web.1"), []string{"1 TASK_RUNNING", "1 TASK_KILLED replaced"})
+		n.Assign(set(assignment("web", 0, 1))) // of a view that lags behind
+		settle()
+		equal(t, "alive", n.rt.Alive(), []string{"web.0/2"})
+		// What a keeper runs and the journal does not know is killed.
+		if _, err := n.rt.Start(t.Context(), keeper.StartRequest{ID: "ghost.0/1"}); err != nil {
+			t.Fatal(err)
+		}
+		n.stop()
+		n.start()
+		settle()
+		equal(t, "alive", n.rt.Alive(), []string{"web.0/2"})
+	})
+}
+
+func TestReportsRetried(t *testing.T) {
+	bubble(t, func(t *testing.T, n *node) {
+		n.sink.fail = 8
+		n.rt.Plan = func(keeper.StartRequest) runtimetest.Plan { return runtimetest.Plan{Run: 100 * time.Millisecond} }
+		n.Assign(set(assignment("b", 0, 1, batch)))
+		settle()
+		n.stop() // with nothing acknowledged
+		n.start()
+		settle()
+		time.Sleep(30 * time.Second)
+		settle()
+		equal(t, "reported", n.sink.states("b.0"), []string{"1 TASK_FINISHED exited"})
+		if n.sink.calls != 9 {
+			t.Fatalf("%d calls, want 9", n.sink.calls)
+		}
+		if got := len(n.rt.Started()); got != 1 {
+			t.Fatalf("%d starts, want 1", got)
+		}
+	})
+}
+
+func TestDaemonRestart(t *testing.T) {
+	bubble(t, func(t *testing.T, n *node) {
+		as := set(assignment("web", 0, 1), assignment("b", 0, 1, batch))
+		n.Assign(as)
+		settle()
+		pid := n.sink.last("web.0").PID
+		n.stop()
+		n.rt.Exit("b.0/1", 7, 0) // while nobody listens
+		n.start()
+		n.Assign(as)
+		settle()
+		<-n.Synced()
+		equal(t, "alive", n.rt.Alive(), []string{"web.0/1"})
+		if got := n.sink.last("web.0"); got.PID != pid || got.State != api.TaskRunning {
+			t.Fatalf("status %+v, want pid %d", got, pid)
+		}
+		if got := n.sink.last("b.0"); got.State != api.TaskFailed || *got.ExitCode != 7 {
+			t.Fatalf("status %+v", got)
+		}
+		if got := len(n.rt.Started()); got != 2 {
+			t.Fatalf("%d starts, want 2", got)
+		}
+	})
+}
+
+func TestJournaledButNotStarted(t *testing.T) {
+	bubble(t, func(t *testing.T, n *node) {
+		n.rt.Plan = func(keeper.StartRequest) runtimetest.Plan { return runtimetest.Plan{Slow: time.Hour} }
+		n.Assign(set(assignment("b", 0, 1, batch)))
+		settle()
+		n.stop() // the request never reached the keeper
+		n.rt.Plan = nil
+		n.start()
+		settle() // with no set yet: it was told to run it
+		equal(t, "alive", n.rt.Alive(), []string{"b.0/1"})
+	})
+}
+
+func TestKeeperLost(t *testing.T) {
+	bubble(t, func(t *testing.T, n *node) {
+		n.Assign(set(assignment("web", 0, 1), assignment("b", 0, 1, batch)))
+		settle()
+		n.rt.KillKeeper()
+		settle()
+		for _, task := range []string{"web.0", "b.0"} {
+			equal(t, task, n.sink.states(task), []string{"1 TASK_RUNNING", "1 TASK_FAILED keeper_lost"})
+		}
+		n.Assign(set(assignment("web", 0, 2)))
+		settle()
+		equal(t, "alive", n.rt.Alive(), []string{"web.0/2"})
+	})
+}
+
+func TestReboot(t *testing.T) {
+	bubble(t, func(t *testing.T, n *node) {
+		n.Assign(set(assignment("web", 0, 1), assignment("web", 1, 1), assignment("b", 0, 1, batch)))
+		settle()
+		n.stop()
+		n.rt.Reboot()
+		n.boot = "boot-2"
+		n.start()
+		settle()
+		equal(t, "b.0", n.sink.states("b.0"), []string{"1 TASK_RUNNING", "1 TASK_FAILED reboot"})
+		equal(t, "alive at once", n.rt.Alive(), []string{})
+		time.Sleep(11 * time.Second) // no cluster to be heard of
+		settle()
+		equal(t, "alive", n.rt.Alive(), []string{"web.0/1", "web.1/1"})
+		n.Assign(set(assignment("web", 0, 1)))
+		settle()
+		equal(t, "alive", n.rt.Alive(), []string{"web.0/1"})
+	})
+}
+
+func TestDiskFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		free := int64(100 << 30)
+		n := newNode(t)
+		n.cfg = func(c *executor.Config) {
+			c.DiskFree = func(string) (int64, int64, error) { return free, 200 << 30, nil }
+		}
+		n.start()
+		defer func() { n.stop() }()
+		n.Assign(set(assignment("web", 0, 1)))
+		settle()
+		free = 511 << 20
+		n.Assign(set(assignment("web", 0, 1), assignment("web", 1, 1)))
+		settle()
+		equal(t, "web.1", n.sink.states("web.1"), []string{"1 TASK_FAILED disk_full"})
+		equal(t, "alive", n.rt.Alive(), []string{"web.0/1"})
+		free = 600 << 20
+		if !n.DiskFull() {
+			t.Fatal("there is no hysteresis")
+		}
+		free = 700 << 20
+		if n.DiskFull() {
+			t.Fatal("the disk has space again")
+		}
+	})
+}
+
+func TestGarbage(t *testing.T) {
+	bubble(t, func(t *testing.T, n *node) {
+		n.rt.Plan = func(r keeper.StartRequest) runtimetest.Plan {
+			if r.ID == "b.0/1" {
+				return runtimetest.Plan{Run: time.Second}
+			}
+			return runtimetest.Plan{}
+		}
+		n.Assign(set(assignment("b", 0, 1, batch), assignment("web", 0, 1)))
+		settle()
+		has := func(id string) bool {
+			_, err := os.Stat(filepath.Join(n.dir, "tasks", id))
+			return err == nil
+		}
+		if !has("b.0/1") || !has("web.0/1") {
+			t.Fatal("a working folder is missing")
+		}
+		// Files have times of the real clock, far ahead of the bubble's.
+		if err := os.Chtimes(filepath.Join(n.dir, "tasks", "b.0/1"), time.Now(), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Minute)
+		settle()
+		if has("b.0/1") || !has("web.0/1") {
+			t.Fatalf("folders after the garbage collection: b.0 %v, web.0 %v", has("b.0/1"), has("web.0/1"))
+		}
+	})
+}
+
+func TestManyCoalesced(t *testing.T) {
+	bubble(t, func(t *testing.T, n *node) {
+		n.rt.Plan = func(keeper.StartRequest) runtimetest.Plan { return runtimetest.Plan{Run: time.Second} }
+		var as []api.Assignment
+		for i := range 1000 {
+			as = append(as, assignment("b", i, 1, batch))
+			n.Assign(slices.Clone(as))
+		}
+		time.Sleep(10 * time.Second)
+		settle()
+		if got := len(n.rt.Started()); got != 1000 {
+			t.Fatalf("%d starts, want 1000", got)
+		}
+		if n.sink.calls > 200 {
+			t.Errorf("%d reports for 2000 statuses: they were not batched", n.sink.calls)
+		}
+		for i := range 1000 {
+			if st := n.sink.last(api.TaskID("b", i)); st.State != api.TaskFinished {
+				t.Fatalf("task %d: %+v", i, st)
+			}
+		}
+	})
+}
+
+func TestCorruptJournal(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "journal.db")
+	if err := os.WriteFile(path, []byte(strings.Repeat("garbage ", 4096)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := executor.Config{DataDir: dir, BootID: "b"}
+	_, err := executor.New(cfg, runtimetest.New(), &sink{})
+	if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "aside") {
+		t.Fatalf("error %v", err)
+	}
+	cfg.MoveJournalAside = true
+	e, err := executor.New(cfg, runtimetest.New(), &sink{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := e.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if old, _ := filepath.Glob(path + ".corrupt-*"); len(old) != 1 {
+		t.Fatalf("files kept aside: %v", old)
+	}
+}

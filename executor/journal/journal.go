@@ -1,0 +1,402 @@
+// Package journal owns the executor's memory on disk: what this node was last
+// told to run, how far each attempt is, and the statuses the cluster has not
+// acknowledged yet. It does not own what follows from that; the executor calls
+// it. Whatever waits is written in one transaction (group commit), so a
+// thousand records cost little more than one.
+package journal
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/mesita/mesita/api"
+)
+
+// Phase is how far an attempt is. Values are stored: append only.
+type Phase uint8
+
+// The phases of an attempt on its node.
+const (
+	Assigned Phase = iota // may have been started
+	Running
+	Ended // the final status is known
+	Acked // and the cluster has it
+)
+
+// Record is what is known of an attempt.
+type Record struct {
+	Phase   Phase           `json:"phase"`
+	Attempt int             `json:"attempt"`
+	PID     int             `json:"pid,omitempty"`
+	Started time.Time       `json:"started,omitzero"`
+	Final   *api.TaskStatus `json:"final,omitempty"`
+	Touched time.Time       `json:"touched,omitzero"` // last written
+}
+
+// Entry is a task with its record, as Load returns it.
+type Entry struct {
+	ID         string
+	Assignment api.Assignment
+	Record     Record
+}
+
+// format is raised when an older version could not read the file any more.
+const format = 1
+
+var (
+	metaBucket  = []byte("meta")
+	taskBucket  = []byte("tasks")   // id → api.Task
+	stateBucket = []byte("records") // id → Record
+	specBucket  = []byte("specs")   // job@version → api.JobSpec
+)
+
+// CorruptError names a journal that cannot be read, and the remedy.
+type CorruptError struct {
+	File  string
+	Cause error
+}
+
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("the journal %s cannot be read (%v): restore the file, or start once with the option that moves it aside; "+
+		"the tasks that run here are then ended and reported as failed", e.File, e.Cause)
+}
+
+func (e *CorruptError) Unwrap() error { return e.Cause }
+
+// Journal is one open file. Its methods may be called from several goroutines.
+type Journal struct {
+	db   *bbolt.DB
+	path string
+	log  *slog.Logger
+
+	mu      sync.Mutex
+	waiting *batch
+	wake    chan struct{}
+
+	// Of the writer alone.
+	specs map[string]int    // references to each spec
+	refs  map[string]string // the spec of each task
+	undo  []func()          // of the transaction under way
+}
+
+type batch struct {
+	puts map[string]put
+	done []func(error)
+}
+
+// put is what becomes of one task: nil fields stay as they are.
+type put struct {
+	assignment *api.Assignment
+	record     *Record
+	remove     bool
+}
+
+// Open opens or makes the journal at path. With moveAside a file that cannot
+// be read is renamed to path.corrupt-TIME, and a new one is made.
+func Open(path string, moveAside bool, log *slog.Logger) (*Journal, error) {
+	db, err := open(path)
+	var bad *CorruptError
+	if errors.As(err, &bad) && moveAside {
+		if err := MoveAside(path); err != nil {
+			return nil, err
+		}
+		db, err = open(path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Journal{db: db, path: path, log: log, wake: make(chan struct{}, 1), specs: map[string]int{}, refs: map[string]string{}}, nil
+}
+
+// MoveAside renames a journal that cannot be read to path.corrupt-TIME.
+func MoveAside(path string) error {
+	if err := os.Rename(path, path+".corrupt-"+strconv.FormatInt(time.Now().Unix(), 10)); err != nil {
+		return fmt.Errorf("move the journal aside: %w", err)
+	}
+	return nil
+}
+
+func open(path string) (db *bbolt.DB, err error) {
+	defer func() {
+		// bbolt checks its meta pages only; a damaged inner page panics.
+		if p := recover(); p != nil {
+			err = &CorruptError{path, fmt.Errorf("%v", p)}
+		}
+	}()
+	db, err = bbolt.Open(path, 0o600, &bbolt.Options{
+		Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
+	})
+	switch {
+	case err == nil:
+	case errors.Is(err, bbolt.ErrTimeout):
+		return nil, fmt.Errorf("the journal %s is in use: another mesita runs with this data folder; stop it first", path)
+	case errors.Is(err, os.ErrPermission), errors.Is(err, os.ErrNotExist):
+		return nil, fmt.Errorf("open the journal: %w", err)
+	default:
+		return nil, &CorruptError{path, err}
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		for _, b := range [][]byte{metaBucket, taskBucket, stateBucket, specBucket} {
+			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
+				return err
+			}
+		}
+		meta := tx.Bucket(metaBucket)
+		if v := meta.Get([]byte("format")); v != nil && string(v) != strconv.Itoa(format) {
+			return fmt.Errorf("the journal has format %s, and this version of mesita reads %d: use the version that wrote it", v, format)
+		}
+		return meta.Put([]byte("format"), []byte(strconv.Itoa(format)))
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open the journal %s: %w", path, err), db.Close())
+	}
+	return db, nil
+}
+
+// Close closes the file. Run must have ended.
+func (j *Journal) Close() error { return j.db.Close() }
+
+// Boot returns the boot id that the journal was last used under ("" for a new
+// one) and stores the one given.
+func (j *Journal) Boot(id string) (last string, err error) {
+	err = j.db.Update(func(tx *bbolt.Tx) error {
+		meta := tx.Bucket(metaBucket)
+		last = string(meta.Get([]byte("boot")))
+		if last == id {
+			return nil
+		}
+		return meta.Put([]byte("boot"), []byte(id))
+	})
+	return last, err
+}
+
+// Load returns every task in the journal. It must come before Run.
+func (j *Journal) Load() (out []Entry, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &CorruptError{j.path, fmt.Errorf("%v", p)}
+		}
+	}()
+	err = j.db.View(func(tx *bbolt.Tx) error {
+		specs := map[string]*api.JobSpec{}
+		err := tx.Bucket(specBucket).ForEach(func(k, v []byte) error {
+			s := &api.JobSpec{}
+			specs[string(k)] = s
+			return json.Unmarshal(v, s)
+		})
+		if err != nil {
+			return err
+		}
+		states := tx.Bucket(stateBucket)
+		return tx.Bucket(taskBucket).ForEach(func(k, v []byte) error {
+			e := Entry{ID: string(k), Assignment: api.Assignment{Task: &api.Task{}}}
+			if err := json.Unmarshal(v, e.Assignment.Task); err != nil {
+				return fmt.Errorf("task %s: %w", k, err)
+			}
+			if s := states.Get(k); s != nil {
+				if err := json.Unmarshal(s, &e.Record); err != nil {
+					return fmt.Errorf("task %s: %w", k, err)
+				}
+			}
+			key := specKey(e.Assignment.Task)
+			if e.Assignment.Spec = specs[key]; e.Assignment.Spec == nil {
+				return fmt.Errorf("task %s: the spec %s is missing", k, key)
+			}
+			j.refs[e.ID] = key
+			j.specs[key]++
+			out = append(out, e)
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, &CorruptError{j.path, err}
+	}
+	return out, nil
+}
+
+func specKey(t *api.Task) string { return t.Job + "@" + strconv.Itoa(t.Version) }
+
+// Put stores a record, and the assignment unless it is nil. done, unless nil,
+// is called once both are on disk or cannot be.
+func (j *Journal) Put(id string, a *api.Assignment, r Record, done func(error)) {
+	j.add(id, put{assignment: a, record: &r}, done)
+}
+
+// Remove forgets a task.
+func (j *Journal) Remove(id string) { j.add(id, put{remove: true}, nil) }
+
+func (j *Journal) add(id string, p put, done func(error)) {
+	j.mu.Lock()
+	if j.waiting == nil {
+		j.waiting = &batch{puts: map[string]put{}}
+	}
+	if old, ok := j.waiting.puts[id]; ok && p.assignment == nil && !p.remove {
+		p.assignment = old.assignment
+	}
+	j.waiting.puts[id] = p
+	if done != nil {
+		j.waiting.done = append(j.waiting.done, done)
+	}
+	j.mu.Unlock()
+	select {
+	case j.wake <- struct{}{}:
+	default:
+	}
+}
+
+// retryAfter is how long a write that failed waits, as when the disk is full.
+const retryAfter = time.Second
+
+// Run writes what is put until ctx ends, and then what is left. A write that
+// fails is told to those who wait for it, and tried again.
+func (j *Journal) Run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return j.flush()
+		case <-j.wake:
+		}
+		err := j.flush()
+		for ; err != nil; err = j.flush() {
+			j.log.Error("the journal cannot be written; trying again", "file", j.path, "error", err)
+			select {
+			case <-ctx.Done():
+				return j.flush()
+			case <-time.After(retryAfter):
+			}
+		}
+	}
+}
+
+// flush writes the waiting batch in one transaction.
+func (j *Journal) flush() error {
+	j.mu.Lock()
+	b := j.waiting
+	j.waiting = nil
+	j.mu.Unlock()
+	if b == nil {
+		return nil
+	}
+	j.undo = j.undo[:0]
+	err := j.db.Update(func(tx *bbolt.Tx) error {
+		for id, p := range b.puts {
+			if err := j.write(tx, id, p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		err = fmt.Errorf("write the journal %s: %w", j.path, err)
+		for i := len(j.undo) - 1; i >= 0; i-- {
+			j.undo[i]()
+		}
+		j.putBack(b)
+	}
+	for _, f := range b.done {
+		f(err)
+	}
+	return err
+}
+
+// putBack queues a batch that could not be written, under what came since.
+func (j *Journal) putBack(b *batch) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.waiting == nil {
+		j.waiting = &batch{puts: b.puts}
+		return
+	}
+	for id, p := range b.puts {
+		newer, ok := j.waiting.puts[id]
+		if ok && newer.assignment == nil && !newer.remove {
+			newer.assignment = p.assignment
+			p = newer
+		} else if ok {
+			continue
+		}
+		j.waiting.puts[id] = p
+	}
+}
+
+func (j *Journal) write(tx *bbolt.Tx, id string, p put) error {
+	key := []byte(id)
+	if p.remove {
+		if err := errors.Join(tx.Bucket(taskBucket).Delete(key), tx.Bucket(stateBucket).Delete(key)); err != nil {
+			return err
+		}
+		return j.refer(tx, id, "", nil)
+	}
+	if p.assignment != nil {
+		if err := j.refer(tx, id, specKey(p.assignment.Task), p.assignment.Spec); err != nil {
+			return err
+		}
+		v, err := json.Marshal(p.assignment.Task)
+		if err != nil {
+			return err
+		}
+		if err := tx.Bucket(taskBucket).Put(key, v); err != nil {
+			return err
+		}
+	}
+	v, err := json.Marshal(p.record)
+	if err != nil {
+		return err
+	}
+	return tx.Bucket(stateBucket).Put(key, v)
+}
+
+func restore[V comparable](m map[string]V, k string, v V) {
+	var zero V
+	if m[k] = v; v == zero {
+		delete(m, k)
+	}
+}
+
+// refer makes the task refer to another spec ("" for none); a spec that
+// nothing refers to is removed.
+func (j *Journal) refer(tx *bbolt.Tx, id, key string, spec *api.JobSpec) error {
+	old := j.refs[id]
+	if old == key {
+		return nil
+	}
+	nOld, nNew := j.specs[old], j.specs[key]
+	j.undo = append(j.undo, func() { // the counts follow the file, whatever becomes of the transaction
+		restore(j.refs, id, old)
+		restore(j.specs, old, nOld)
+		restore(j.specs, key, nNew)
+	})
+	specs := tx.Bucket(specBucket)
+	if key != "" {
+		if j.specs[key] == 0 {
+			v, err := json.Marshal(spec)
+			if err != nil {
+				return err
+			}
+			if err := specs.Put([]byte(key), v); err != nil {
+				return err
+			}
+		}
+		j.specs[key]++
+		j.refs[id] = key
+	} else {
+		delete(j.refs, id)
+	}
+	if old == "" {
+		return nil
+	}
+	if j.specs[old]--; j.specs[old] > 0 {
+		return nil
+	}
+	delete(j.specs, old)
+	return specs.Delete([]byte(old))
+}

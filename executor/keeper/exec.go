@@ -1,0 +1,111 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mesita/mesita/isolation"
+)
+
+// exec runs one command beside a running attempt. Its files came with the
+// message: the terminal, or input, output and errors. The command does not
+// outlive the connection.
+func (s *server) exec(c *conn, m *message) error {
+	reply := &message{Op: opAnswer, Seq: m.Seq}
+	p, err := s.execute(m.Exec, c.takeFiles())
+	var watch sync.WaitGroup
+	if err == nil {
+		watch.Go(func() {
+			if _, err := c.receive(); err != nil { // nothing more is sent: this is the end of the connection
+				_ = p.Signal(unix.SIGKILL) // it may have ended
+			}
+		})
+		var exit isolation.Exit
+		exit, err = waitProcess(p)
+		reply.Executed = &ExecResult{exit.Code, exit.Signal}
+	}
+	reply.Error = toWire(err)
+	b, err := encode(nil, reply)
+	if err == nil {
+		_, _ = c.sock.Write(b) // whoever asked may have left
+	}
+	_ = c.sock.SetReadDeadline(time.Now().Add(2 * drainTime)) // a socket has deadlines
+	watch.Wait()
+	return err
+}
+
+func (s *server) execute(r *ExecRequest, files []*os.File) (*isolation.Process, error) {
+	defer func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}()
+	want := 3
+	if r.TTY {
+		want = 1
+	}
+	if len(files) != want {
+		return nil, fmt.Errorf("%d files came with the command and not %d", len(files), want)
+	}
+	t, err := s.find(r.ID)
+	if err != nil {
+		return nil, err
+	}
+	cmd := isolation.Command{
+		Path: r.Path, Args: r.Args, Env: r.Env, Dir: r.Dir, UID: r.UID, GID: r.GID, Groups: r.Groups,
+		Stdin: files[0], Stdout: files[0], Stderr: files[0], Setsid: true, TTY: r.TTY,
+		AllowNewPrivileges: r.AllowNewPrivileges, Join: t.proc.Pid,
+	}
+	if !r.TTY {
+		cmd.Stdout, cmd.Stderr = files[1], files[2]
+	}
+	return t.slice.Start(cmd)
+}
+
+// Exec runs a command beside a running attempt and returns when it has ended
+// and its output is written, or kills it when ctx ends. A Read of r.Stdin may
+// still be waiting then: its owner ends it.
+func (c *Client) Exec(ctx context.Context, r ExecRequest) (ExecResult, error) {
+	k, err := c.dial(false)
+	if err != nil {
+		return ExecResult{}, fmt.Errorf("reach the keeper: %w", err)
+	}
+	defer k.sock.Close()
+	st, err := openStreams(&r)
+	if err != nil {
+		return ExecResult{}, err
+	}
+	defer st.close()
+	stop := context.AfterFunc(ctx, func() { k.sock.Close() })
+	defer stop()
+	err = k.sendFiles(&message{Op: opExec, Exec: &r}, st.theirs)
+	for _, f := range st.theirs {
+		f.Close()
+	}
+	if err != nil {
+		return ExecResult{}, fmt.Errorf("send the command to the keeper: %w", err)
+	}
+	wait := st.copy(&r)
+	m, err := k.receive()
+	switch {
+	case ctx.Err() != nil:
+		return ExecResult{}, context.Cause(ctx)
+	case errors.Is(err, io.EOF):
+		return ExecResult{}, errors.New("the keeper ended while the command ran")
+	case err != nil:
+		return ExecResult{}, fmt.Errorf("wait for the command: %w", err)
+	case m.Error != nil:
+		return ExecResult{}, m.Error.asError()
+	case m.Executed == nil:
+		return ExecResult{}, errors.New("the keeper did not say how the command ended")
+	}
+	wait()
+	return *m.Executed, nil
+}

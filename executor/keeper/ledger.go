@@ -1,0 +1,134 @@
+package keeper
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// ledger is the keeper's memory on disk: what was started, how it ended, and
+// what the daemon has taken note of. It is written without waiting for the
+// disk, since it has to outlive processes and not the machine: after a reboot
+// nothing runs anyway.
+type ledger struct {
+	path string
+	file *os.File
+	live map[string]struct{} // ids in it
+	dead int                 // lines of no more use
+}
+
+// line is one line of the ledger.
+type line struct {
+	Start  *Status `json:"start,omitempty"`
+	End    *Status `json:"end,omitempty"`
+	Forget string  `json:"forget,omitempty"`
+}
+
+// openLedger reads the ledger in dir. What was started and has no end is Lost:
+// only a keeper that died leaves such.
+func openLedger(dir string) (*ledger, []Status, error) {
+	l := &ledger{path: filepath.Join(dir, "ledger"), live: map[string]struct{}{}}
+	b, err := os.ReadFile(l.path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, nil, fmt.Errorf("read the keeper's ledger: %w", err)
+	}
+	known := map[string]Status{}
+	sc := bufio.NewScanner(bytes.NewReader(b))
+	sc.Buffer(nil, maxMessage)
+	for sc.Scan() {
+		var v line
+		if json.Unmarshal(sc.Bytes(), &v) != nil {
+			continue // torn by a power cut: its task is Lost, or was forgotten
+		}
+		switch {
+		case v.Start != nil:
+			s := *v.Start
+			s.State = Lost
+			known[s.ID] = s
+		case v.End != nil:
+			known[v.End.ID] = *v.End
+		case v.Forget != "":
+			delete(known, v.Forget)
+		}
+	}
+	if err := sc.Err(); err != nil {
+		return nil, nil, fmt.Errorf("read the keeper's ledger %s: %w", l.path, err)
+	}
+	var out []Status
+	for _, s := range known {
+		out = append(out, s)
+	}
+	return l, out, l.rewrite(out)
+}
+
+// rewrite makes the ledger hold just these.
+func (l *ledger) rewrite(all []Status) error {
+	var b []byte
+	clear(l.live)
+	for _, s := range all {
+		v := line{End: &s}
+		if s.State == Starting || s.State == Running {
+			v = line{Start: &s}
+		}
+		t, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		b = append(append(b, t...), '\n')
+		l.live[s.ID] = struct{}{}
+	}
+	tmp := l.path + ".new"
+	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+		return fmt.Errorf("write the keeper's ledger: %w", err)
+	}
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return fmt.Errorf("write the keeper's ledger: %w", err)
+	}
+	if err := os.Rename(tmp, l.path); err != nil {
+		return errors.Join(fmt.Errorf("write the keeper's ledger: %w", err), f.Close())
+	}
+	if l.file != nil {
+		l.file.Close()
+	}
+	l.file, l.dead = f, 0
+	return nil
+}
+
+func (l *ledger) add(v line) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = l.file.Write(append(b, '\n'))
+	return err
+}
+
+func (l *ledger) start(s Status) error {
+	l.live[s.ID] = struct{}{}
+	return l.add(line{Start: &s})
+}
+
+func (l *ledger) end(s Status) error {
+	l.dead++
+	return l.add(line{End: &s})
+}
+
+// forget is written last of an attempt; what is left then is of no use.
+func (l *ledger) forget(id string) error {
+	if _, ok := l.live[id]; !ok {
+		return nil
+	}
+	delete(l.live, id)
+	l.dead += 2
+	return l.add(line{Forget: id})
+}
+
+// bloated tells whether a rewrite pays.
+func (l *ledger) bloated() bool { return l.dead > 4096 && l.dead > 2*len(l.live) }
+
+func (l *ledger) close() error { return l.file.Close() }

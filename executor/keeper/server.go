@@ -1,0 +1,320 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/mesita/mesita/isolation"
+)
+
+// server holds the tasks and serves the daemon.
+type server struct {
+	cfg   Config
+	host  *isolation.Host
+	log   *slog.Logger
+	null  *os.File
+	slots chan struct{} // starts under way
+	tasks sync.WaitGroup
+	conns sync.WaitGroup
+
+	mu      sync.Mutex
+	ledger  *ledger
+	known   map[string]*task
+	running int // starting or running
+	open    map[*conn]struct{}
+	main    *conn
+	mainEnd chan struct{} // closed when main's requests are all taken
+	idle    *time.Timer
+	closing bool
+	end     chan struct{} // closed to end the server
+}
+
+func newServer(cfg Config, host *isolation.Host) (*server, error) {
+	l, past, err := openLedger(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return nil, errors.Join(err, l.close())
+	}
+	s := &server{
+		cfg: cfg, host: host, log: cfg.Log, null: null, ledger: l,
+		slots: make(chan struct{}, 2*runtime.NumCPU()),
+		known: map[string]*task{}, open: map[*conn]struct{}{}, end: make(chan struct{}),
+	}
+	for _, st := range past {
+		s.known[st.ID] = pastTask(st)
+	}
+	return s, nil
+}
+
+// sweep kills what an earlier keeper left running: nobody can collect its exit
+// or its output any more.
+func (s *server) sweep(ctx context.Context) {
+	names, err := s.host.List()
+	if err != nil {
+		s.log.Error("the slices left by an earlier keeper cannot be listed", "error", err)
+		return
+	}
+	for _, name := range names {
+		sl, err := s.host.Open(name)
+		if err == nil {
+			err = errors.Join(sl.Kill(), sl.Delete(ctx))
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			s.log.Error("a slice left by an earlier keeper cannot be removed", "slice", name, "error", err)
+		}
+	}
+}
+
+// run serves until nothing is left to do.
+func (s *server) run(ctx context.Context, l *net.UnixListener) error {
+	s.touch()
+	s.conns.Go(func() {
+		for {
+			sock, err := l.AcceptUnix()
+			if err != nil {
+				return // closed below; or out of files, and then no daemon can be served
+			}
+			s.conns.Go(func() { s.serve(sock) })
+		}
+	})
+	select {
+	case <-s.end:
+	case <-ctx.Done():
+		s.log.Info("told to end; doing so once no task runs")
+		s.finish(true)
+		<-s.end
+	}
+	err := l.Close()
+	s.mu.Lock()
+	for c := range s.open {
+		c.sock.Close()
+	}
+	s.mu.Unlock()
+	s.conns.Wait()
+	s.tasks.Wait()
+	return err
+}
+
+// touch plans the end of a keeper that has nothing to do. s.mu is not held.
+func (s *server) touch() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.plan()
+}
+
+func (s *server) plan() {
+	if s.idle != nil {
+		s.idle.Stop()
+		s.idle = nil
+	}
+	if s.running > 0 {
+		return
+	}
+	if s.closing {
+		s.closeLocked()
+		return
+	}
+	after := s.cfg.Orphaned
+	if len(s.open) > 0 {
+		after = s.cfg.Idle
+	}
+	s.idle = time.AfterFunc(after, func() { s.finish(false) })
+}
+
+// finish ends the server if no task runs, or else, if it was told to, as soon
+// as that is so.
+func (s *server) finish(told bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closing = s.closing || told
+	if s.running == 0 {
+		s.closeLocked()
+	}
+}
+
+func (s *server) closeLocked() {
+	select {
+	case <-s.end:
+		return
+	default:
+	}
+	s.closing = true
+	for c := range s.open {
+		_ = c.send(&message{Op: opBye}) // a broken connection says as much
+	}
+	close(s.end)
+}
+
+// serve runs one connection.
+func (s *server) serve(sock *net.UnixConn) {
+	c := newConn(sock)
+	done := make(chan struct{})
+	var writer sync.WaitGroup
+	writer.Go(func() { c.write(done) })
+	err := s.converse(c)
+	if err != nil {
+		s.log.Warn("a connection to the keeper ended", "error", err)
+	}
+	close(done)
+	c.fail(net.ErrClosed)
+	writer.Wait()
+	for _, f := range c.takeFiles() {
+		f.Close()
+	}
+}
+
+func (s *server) converse(c *conn) error {
+	m, err := c.receive()
+	if err != nil {
+		return nil //nolint:nilerr // gone before it said anything
+	}
+	if m.Op != opHello {
+		return fmt.Errorf("the connection began with %q and not with a hello", m.Op)
+	}
+	err = negotiate(m.Hello)
+	ours := &message{Op: opHello, Hello: &hello{Version: version, MinVersion: minVersion, PID: os.Getpid()}, Error: toWire(err)}
+	if err != nil {
+		b, _ := encode(nil, ours) // a hello always fits
+		_, werr := c.sock.Write(b)
+		return errors.Join(err, werr)
+	}
+	if !s.attach(c, m.Hello.Main) {
+		return nil
+	}
+	defer s.detach(c)
+	if err := c.send(ours); err != nil {
+		return err
+	}
+	for {
+		m, err := c.receive()
+		if err != nil {
+			return nil //nolint:nilerr // the daemon is gone: nothing to do about it
+		}
+		if m.Op == opExec {
+			return s.exec(c, m)
+		}
+		s.handle(c, m)
+	}
+}
+
+// attach registers c. A new main connection waits until all requests of the
+// earlier one are in hand, so that what it lists is complete.
+func (s *server) attach(c *conn, main bool) bool {
+	s.mu.Lock()
+	select {
+	case <-s.end:
+		s.mu.Unlock()
+		return false
+	default:
+	}
+	s.open[c] = struct{}{}
+	var old chan struct{}
+	if main {
+		if s.main != nil {
+			s.main.sock.Close()
+			old = s.mainEnd
+		}
+		s.main, s.mainEnd = c, make(chan struct{})
+	}
+	s.plan()
+	s.mu.Unlock()
+	if old != nil {
+		<-old
+	}
+	return true
+}
+
+func (s *server) detach(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, c)
+	if s.main == c {
+		s.main = nil
+		close(s.mainEnd)
+	}
+	s.plan()
+}
+
+// handle answers one request; what may take long is answered later.
+func (s *server) handle(c *conn, m *message) {
+	reply := &message{Op: opAnswer, Seq: m.Seq}
+	var err error
+	switch m.Op {
+	case opStart:
+		s.start(c, m)
+		return
+	case opSignal:
+		err = s.signal(m.ID, syscall.Signal(m.Signal))
+	case opKill:
+		err = s.kill(m.ID)
+	case opList:
+		reply.Statuses = s.list()
+	case opForget:
+		err = s.forget(m.IDs)
+	case opStats:
+		reply.Stats, err = s.stats(m.ID)
+	case opQuit:
+		s.finish(true)
+	default:
+		err = fmt.Errorf("this keeper does not know the operation %q: it is of an older version and ends with its tasks", m.Op)
+	}
+	reply.Error = toWire(err)
+	if err := c.send(reply); err != nil {
+		s.log.Warn("an answer of the keeper was not sent", "error", err)
+	}
+}
+
+func (s *server) list() []Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]Status, 0, len(s.known))
+	for _, t := range s.known {
+		out = append(out, t.status)
+	}
+	return out
+}
+
+func (s *server) forget(ids []string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, id := range ids {
+		t := s.known[id]
+		switch {
+		case t == nil:
+		case t.status.State == Starting || t.status.State == Running:
+			errs = append(errs, fmt.Errorf("%s runs: kill it first", id))
+		default:
+			delete(s.known, id)
+			errs = append(errs, s.ledger.forget(id))
+		}
+	}
+	if s.ledger.bloated() {
+		var all []Status
+		for _, t := range s.known {
+			all = append(all, t.status)
+		}
+		errs = append(errs, s.ledger.rewrite(all))
+	}
+	return errors.Join(errs...)
+}
+
+// announce tells every connection about an exit.
+func (s *server) announce(st Status) {
+	for c := range s.open {
+		if err := c.send(&message{Op: opStatus, Statuses: []Status{st}}); err != nil {
+			s.log.Warn("an exit was not announced; the daemon asks for it later", "task", st.ID, "error", err)
+		}
+	}
+}

@@ -1,0 +1,285 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/executor/logs"
+	"github.com/mesita/mesita/isolation"
+)
+
+// task is one attempt. status is guarded by server.mu; slice and proc are set
+// before ready is closed and stay.
+type task struct {
+	status Status
+	ready  chan struct{} // closed once it started or failed to
+	err    error         // why it did not start
+	slice  *isolation.Slice
+	proc   *isolation.Process
+	allow  bool // new privileges
+}
+
+func pastTask(st Status) *task {
+	t := &task{status: st, ready: make(chan struct{})}
+	if st.State == Lost {
+		t.err = ErrLost
+	}
+	close(t.ready)
+	return t
+}
+
+// start starts an attempt, or answers as before if it was started already.
+func (s *server) start(c *conn, m *message) {
+	s.mu.Lock()
+	t, again := s.known[m.Start.ID]
+	var err error
+	switch {
+	case again:
+	case s.closing && s.running == 0:
+		s.mu.Unlock()
+		return // the connection is about to end: the daemon asks the next keeper
+	case s.closing:
+		err = errors.New("the keeper was told to end with its last task, and starts no more")
+	default:
+		t = &task{status: Status{ID: m.Start.ID, State: Starting}, ready: make(chan struct{})}
+		if err = s.ledger.start(t.status); err == nil {
+			s.known[m.Start.ID] = t
+			s.running++
+			s.plan()
+		} else {
+			err = fmt.Errorf("write the keeper's ledger: %w", err)
+		}
+	}
+	s.mu.Unlock()
+	if err == nil && !again {
+		s.slots <- struct{}{}
+	}
+	s.tasks.Go(func() {
+		reply := &message{Op: opAnswer, Seq: m.Seq}
+		if err == nil {
+			if !again {
+				s.launch(t, m.Start)
+				<-s.slots
+			}
+			<-t.ready
+			err = t.err
+		}
+		if reply.Error = toWire(err); err == nil {
+			s.mu.Lock()
+			reply.Started = &StartResult{PID: t.status.PID, Started: t.status.Started}
+			s.mu.Unlock()
+		}
+		if err := c.send(reply); err != nil {
+			s.log.Info("the daemon left while a task started", "task", m.Start.ID)
+		}
+	})
+}
+
+// launch starts the process and arranges for its output and its end.
+func (s *server) launch(t *task, r *StartRequest) {
+	p, err := s.spawn(t, r)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer close(t.ready)
+	if err != nil {
+		t.err = err
+		delete(s.known, r.ID)
+		s.running--
+		if err := s.ledger.forget(r.ID); err != nil {
+			s.log.Error("the keeper's ledger cannot be written", "error", err)
+		}
+		s.plan()
+		return
+	}
+	t.status.State, t.status.PID, t.status.Started = Running, t.proc.Pid, time.Now()
+	s.tasks.Go(func() { s.follow(t, p) })
+}
+
+// output is where what the task writes goes.
+type output struct {
+	log      *logs.Writer
+	out, err *os.File
+}
+
+func (s *server) spawn(t *task, r *StartRequest) (o *output, err error) {
+	t.allow = r.AllowNewPrivileges
+	log, err := logs.Create(r.LogDir, r.LogMax)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, log.Close())
+		}
+	}()
+	out, outW, err := pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer outW.Close()
+	errR, errW, err := pipe()
+	if err != nil {
+		out.Close()
+		return nil, err
+	}
+	defer errW.Close()
+	sl, err := s.host.Create(r.Slice, r.Limits)
+	if err != nil {
+		out.Close()
+		errR.Close()
+		return nil, fmt.Errorf("make the slice: %w", err)
+	}
+	t.slice = sl
+	t.proc, err = sl.Start(isolation.Command{
+		Path: r.Path, Args: r.Args, Env: r.Env, Dir: r.Dir, UID: r.UID, GID: r.GID, Groups: r.Groups,
+		Stdin: s.null, Stdout: outW, Stderr: errW, Setsid: true,
+		PrivatePIDs: r.PrivatePIDs, PrivateMounts: r.PrivateMounts, AllowNewPrivileges: r.AllowNewPrivileges,
+	})
+	if err != nil {
+		out.Close()
+		errR.Close()
+		s.remove(sl)
+		return nil, err
+	}
+	return &output{log, out, errR}, nil
+}
+
+// pipe is one whose reading end waits in the poller and whose writing end
+// blocks, as programs expect.
+func pipe() (r, w *os.File, err error) {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		return nil, nil, os.NewSyscallError("pipe2", err)
+	}
+	w = os.NewFile(uintptr(fds[1]), "task")
+	if err := unix.SetNonblock(fds[0], true); err != nil {
+		return nil, nil, errors.Join(os.NewSyscallError("fcntl", err), w.Close(), unix.Close(fds[0]))
+	}
+	return os.NewFile(uintptr(fds[0]), "task"), w, nil
+}
+
+// drainTime is how long output is waited for once every process is dead. Only
+// a descriptor passed to a process outside the slice can hold a pipe open.
+const drainTime = time.Second
+
+// follow copies the output, waits for the end, cleans up, and tells.
+func (s *server) follow(t *task, o *output) {
+	copied := make(chan struct{}, 2)
+	for stream, f := range map[logs.Stream]*os.File{logs.Stdout: o.out, logs.Stderr: o.err} {
+		s.tasks.Go(func() {
+			s.copyOutput(t, o.log, stream, f)
+			copied <- struct{}{}
+		})
+	}
+	exit, err := waitProcess(t.proc)
+	st := Status{Ended: time.Now(), Code: exit.Code, Signal: exit.Signal}
+	if err != nil {
+		st.Code, st.Error = 255, err.Error()
+	}
+	// A clean exit was not for want of memory: spare the reading.
+	if exit.Code != 0 || exit.Signal != 0 {
+		if stats, err := t.slice.Stats(); err == nil {
+			st.OOMKills = stats.OOMKills
+		}
+	}
+	left, err := t.slice.Populated()
+	if left || err != nil {
+		s.remove(t.slice)
+	}
+	deadline := time.Now().Add(drainTime)
+	_ = o.out.SetReadDeadline(deadline) // not supported: then there is no deadline
+	_ = o.err.SetReadDeadline(deadline)
+	<-copied
+	<-copied
+	if err := o.log.Close(); err != nil {
+		s.log.Warn("the log of a task was not ended", "task", t.status.ID, "error", err)
+	}
+	s.ended(t, st)
+	if !left {
+		s.remove(t.slice)
+	}
+}
+
+// ended makes the exit known.
+func (s *server) ended(t *task, st Status) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st.ID, st.State, st.PID, st.Started = t.status.ID, Ended, t.status.PID, t.status.Started
+	t.status = st
+	if err := s.ledger.end(st); err != nil {
+		s.log.Error("the keeper's ledger cannot be written", "error", err)
+	}
+	s.running--
+	s.announce(st)
+	s.plan()
+}
+
+// remove kills what is left in the slice and deletes it.
+func (s *server) remove(sl *isolation.Slice) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := errors.Join(sl.Kill(), sl.Delete(ctx)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		s.log.Error("a slice cannot be removed", "slice", sl.Name(), "error", err)
+	}
+}
+
+// find returns a running attempt.
+func (s *server) find(id string) (*task, error) {
+	s.mu.Lock()
+	t := s.known[id]
+	s.mu.Unlock()
+	if t == nil {
+		return nil, fmt.Errorf("%s: %w", id, ErrUnknown)
+	}
+	<-t.ready
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t.status.State != Running {
+		return nil, fmt.Errorf("%s: %w", id, ErrNotRunning)
+	}
+	return t, nil
+}
+
+func (s *server) kill(id string) error {
+	t, err := s.find(id)
+	if err != nil {
+		return err
+	}
+	return t.slice.Kill()
+}
+
+// signal sends sig to the task's main process. The kernel keeps from the first
+// process of a PID namespace each signal that it has no handler for; what
+// would have ended any other process ends such a one by force.
+func (s *server) signal(id string, sig syscall.Signal) error {
+	t, err := s.find(id)
+	if err != nil {
+		return err
+	}
+	if deaf(t.proc.Pid, sig) {
+		return t.slice.Kill()
+	}
+	if err := t.proc.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return nil
+}
+
+func (s *server) stats(id string) (*api.TaskStats, error) {
+	t, err := s.find(id)
+	if err != nil {
+		return nil, err
+	}
+	st, err := t.slice.Stats()
+	if err != nil {
+		return nil, err
+	}
+	return &api.TaskStats{CPUTime: st.CPU, Mem: api.Bytes(st.Memory), MemPeak: api.Bytes(st.MemoryPeak), Processes: st.PIDs}, nil
+}

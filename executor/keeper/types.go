@@ -1,0 +1,114 @@
+// Package keeper owns the parent of a node's tasks: one small process per node
+// that starts tasks, writes their logs, and holds their exits until the daemon
+// has taken note of them. It outlives the daemon, so that a crash or upgrade of
+// the daemon stops no task and loses no exit code. It does not own which tasks
+// run or what an exit means: the executor decides that, through Client.
+//
+// The server side is Main, run in the child process; the client side is
+// Client. They speak frames over a unix socket (wire.go). The keeper's folder
+// holds the socket, a lock, a ledger of what was started and how it ended
+// (ledger.go), and the keeper's own output.
+package keeper
+
+import (
+	"errors"
+	"io"
+	"syscall"
+	"time"
+
+	"github.com/mesita/mesita/isolation"
+)
+
+// StartRequest is one attempt to start.
+type StartRequest struct {
+	ID     string           `json:"id"`    // unique among attempts, ever
+	Slice  string           `json:"slice"` // a fresh one
+	Limits isolation.Limits `json:"limits"`
+
+	Path   string   `json:"path"` // of the executable
+	Args   []string `json:"args"` // with the program's name first
+	Env    []string `json:"env"`
+	Dir    string   `json:"dir"`
+	UID    uint32   `json:"uid,omitempty"`
+	GID    uint32   `json:"gid,omitempty"`
+	Groups []uint32 `json:"groups,omitempty"`
+
+	PrivatePIDs        bool `json:"privatePIDs,omitempty"`
+	PrivateMounts      bool `json:"privateMounts,omitempty"`
+	AllowNewPrivileges bool `json:"allowNewPrivileges,omitempty"`
+
+	LogDir string `json:"logDir"`
+	LogMax int64  `json:"logMax"` // bytes on disk
+}
+
+// StartResult tells of a started attempt.
+type StartResult struct {
+	PID     int       `json:"pid"`
+	Started time.Time `json:"started"`
+}
+
+// State is how far an attempt is, as the keeper knows it.
+type State string
+
+// The states. They cross versions: append only.
+const (
+	Starting State = "starting"
+	Running  State = "running"
+	Ended    State = "ended"
+	Lost     State = "lost"  // an earlier keeper started it, and died with it
+	Reset    State = "reset" // of no attempt: the keeper was gone, so ask for Running again
+)
+
+// Status is what the keeper knows of one attempt.
+type Status struct {
+	ID       string         `json:"id"`
+	State    State          `json:"state"`
+	PID      int            `json:"pid,omitempty"`
+	Started  time.Time      `json:"started,omitzero"`
+	Ended    time.Time      `json:"ended,omitzero"`
+	Code     int            `json:"code,omitempty"`   // exit code
+	Signal   syscall.Signal `json:"signal,omitempty"` // that ended it, 0 for none
+	OOMKills uint64         `json:"oomKills,omitempty"`
+	Error    string         `json:"error,omitempty"` // why it never ran
+}
+
+// Size is a terminal's.
+type Size struct{ Rows, Cols uint16 }
+
+// ExecRequest is a command to run beside a running attempt, in its namespaces
+// and slice.
+type ExecRequest struct {
+	ID     string   `json:"id"` // of the attempt
+	Path   string   `json:"path"`
+	Args   []string `json:"args"`
+	Env    []string `json:"env"`
+	Dir    string   `json:"dir"`
+	UID    uint32   `json:"uid,omitempty"`
+	GID    uint32   `json:"gid,omitempty"`
+	Groups []uint32 `json:"groups,omitempty"`
+	TTY    bool     `json:"tty,omitempty"`
+
+	AllowNewPrivileges bool `json:"allowNewPrivileges,omitempty"`
+
+	Stdin  io.Reader   `json:"-"` // nil: nothing to read
+	Stdout io.Writer   `json:"-"`
+	Stderr io.Writer   `json:"-"` // unused with TTY
+	Size   Size        `json:"-"` // at first, with TTY
+	Resize <-chan Size `json:"-"` // later ones; may be nil
+}
+
+// ExecResult is how an executed command ended.
+type ExecResult struct {
+	Code   int            `json:"code"`
+	Signal syscall.Signal `json:"signal,omitempty"`
+}
+
+var (
+	// ErrUnknown says that the keeper does not know the attempt.
+	ErrUnknown = errors.New("the keeper does not know this attempt")
+	// ErrNotRunning says that the attempt has no process.
+	ErrNotRunning = errors.New("the attempt is not running")
+	// ErrLost says that a keeper died around the start, so that nobody knows
+	// whether the attempt ran. It does not run now.
+	ErrLost = errors.New("the keeper died while it started this attempt")
+)

@@ -1,0 +1,105 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/executor/keeper"
+	"github.com/mesita/mesita/executor/logs"
+)
+
+var errCanceled = errors.New("it was stopped before it started")
+
+// launch has the keeper start the attempt, when it is its turn.
+func (e *Executor) launch(a *attempt) {
+	a.phase = starting
+	id, task, spec := a.id, a.task, a.spec
+	e.loop.starts.add(func(ctx context.Context) {
+		res, err := keeper.StartResult{}, errCanceled
+		if !a.canceled.Load() {
+			var req keeper.StartRequest
+			if req, err = e.prepare(id, task, spec); err == nil {
+				res, err = e.rt.Start(ctx, req)
+			}
+		}
+		if err != nil && ctx.Err() != nil {
+			return // the daemon ends; the journal knows how far this is
+		}
+		e.post(func() { e.launched(a, res, err) })
+	})
+}
+
+const (
+	fetchTries = 4
+	fetchPause = time.Second // after the first try; doubles
+)
+
+// fetch gets the attempt's program from another node, once for all that wait
+// for it.
+func (e *Executor) fetch(a *attempt) {
+	digest := a.spec.Program
+	waiting := e.loop.fetching[digest]
+	e.loop.fetching[digest] = append(waiting, a)
+	if len(waiting) > 0 {
+		return
+	}
+	e.loop.fetches.add(func(ctx context.Context) {
+		err := e.fetchBlob(ctx, digest)
+		if ctx.Err() != nil {
+			return
+		}
+		e.post(func() { e.fetched(digest, err) })
+	})
+}
+
+func (e *Executor) fetchBlob(ctx context.Context, digest string) (err error) {
+	if e.cfg.Fetch == nil {
+		return fmt.Errorf("program %s is not on this node, and there is no other to ask", digest)
+	}
+	wait := fetchPause
+	for try := range fetchTries {
+		if try > 0 && !pause(ctx, wait<<(try-1)) {
+			return context.Cause(ctx)
+		}
+		if e.blobs.Has(digest) {
+			return nil
+		}
+		err = e.blobs.Put(digest, func(w io.Writer) error { return e.cfg.Fetch(ctx, digest, w) })
+		if err == nil {
+			return nil
+		}
+		e.log.Warn("a program could not be fetched", "program", digest, "try", try+1, "error", err)
+	}
+	return err
+}
+
+func (e *Executor) fetched(digest string, err error) {
+	all := e.loop.fetching[digest]
+	delete(e.loop.fetching, digest)
+	for _, a := range all {
+		switch {
+		case a.phase != waiting:
+		case err != nil:
+			e.finish(a, api.TaskFailed, api.ReasonFetchFailed, err.Error())
+		case e.blobs.Pin(digest):
+			a.pinned = true
+			e.launch(a)
+		default:
+			e.finish(a, api.TaskFailed, api.ReasonFetchFailed, "program "+digest+" was removed as soon as it was fetched: the program cache is too small")
+		}
+	}
+}
+
+// seal ends the log of an attempt whose keeper died.
+func (e *Executor) seal(a *attempt) {
+	id := a.id
+	e.loop.ops.add(func(context.Context) {
+		if err := logs.Seal(e.logDir(id)); err != nil {
+			e.log.Warn("a log was not ended", "attempt", id, "error", err)
+		}
+	})
+}

@@ -1,0 +1,201 @@
+package logs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Writer appends to the log of one attempt. Its methods may be called from
+// several goroutines.
+type Writer struct {
+	dir          string
+	max, segment int64
+
+	mu      sync.Mutex
+	file    *os.File
+	seq     int   // of the open segment
+	size    int64 // of the open segment
+	old     []segmentSize
+	oldSize int64
+	dropped int64 // bytes that no disk space was left for
+	closed  bool
+}
+
+type segmentSize struct {
+	seq  int
+	size int64
+}
+
+const (
+	minSegment = 16 << 10
+	maxSegment = 16 << 20
+)
+
+var scratch = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+
+// Create opens the log in dir, which it makes if needed, for at most limit
+// bytes on disk: the oldest segment goes first. An earlier log there is
+// continued in a new segment.
+func Create(dir string, limit int64) (*Writer, error) {
+	w := &Writer{dir: dir, max: limit, segment: min(max(limit/4, minSegment), maxSegment)}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the log folder: %w", err)
+	}
+	seqs, err := segments(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read the log folder: %w", err)
+	}
+	for _, s := range seqs {
+		if fi, err := os.Stat(segmentPath(dir, s)); err == nil {
+			w.old = append(w.old, segmentSize{s, fi.Size()})
+			w.oldSize += fi.Size()
+		}
+		w.seq = s
+	}
+	if err := w.open(); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *Writer) open() error {
+	f, err := os.OpenFile(segmentPath(w.dir, w.seq+1), os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("open the log: %w", err)
+	}
+	w.file, w.seq, w.size = f, w.seq+1, 0
+	for len(w.old) > 0 && w.oldSize+w.segment > w.max {
+		w.removeOldest()
+	}
+	return nil
+}
+
+func (w *Writer) removeOldest() {
+	s := w.old[0]
+	w.old, w.oldSize = w.old[1:], w.oldSize-s.size
+	// A segment that cannot be removed is taken by the garbage collection of
+	// the whole folder later.
+	_ = os.Remove(segmentPath(w.dir, s.seq))
+}
+
+// Write appends p, which stream wrote at t. When the disk is full the oldest
+// segments make room; what still finds none is dropped, and the log says so
+// once there is room again. The error is of that kind: the writer stays usable.
+func (w *Writer) Write(stream Stream, t time.Time, p []byte) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return os.ErrClosed
+	}
+	for len(p) > 0 {
+		n := min(len(p), maxFrame)
+		if err := w.frame(stream, t, p[:n]); err != nil {
+			w.dropped += int64(len(p))
+			return err
+		}
+		p = p[n:]
+	}
+	return nil
+}
+
+func (w *Writer) frame(stream Stream, t time.Time, p []byte) error {
+	buf := scratch.Get().(*[]byte)
+	defer scratch.Put(buf)
+	b := (*buf)[:0]
+	if w.dropped > 0 && stream != end {
+		b = appendFrame(b, Stderr, t, fmt.Appendf(nil, "[mesita: %d bytes of the log were dropped: the disk was full]\n", w.dropped))
+	}
+	b = appendFrame(b, stream, t, p)
+	*buf = b
+	if w.size > 0 && w.size+int64(len(b)) > w.segment {
+		if err := w.rotate(); err != nil {
+			return err
+		}
+	}
+	err := w.append(b)
+	for errors.Is(err, syscall.ENOSPC) && len(w.old) > 0 {
+		w.removeOldest()
+		err = w.append(b)
+	}
+	if err == nil {
+		w.dropped = 0
+	}
+	return err
+}
+
+// append writes b whole or not at all.
+func (w *Writer) append(b []byte) error {
+	n, err := w.file.Write(b)
+	if err != nil {
+		if n > 0 {
+			err = errors.Join(err, w.file.Truncate(w.size))
+		}
+		return fmt.Errorf("write the log: %w", err)
+	}
+	w.size += int64(n)
+	return nil
+}
+
+func (w *Writer) rotate() error {
+	last, seg := w.file, segmentSize{w.seq, w.size}
+	w.old, w.oldSize = append(w.old, seg), w.oldSize+seg.size
+	if err := w.open(); err != nil {
+		w.old, w.oldSize = w.old[:len(w.old)-1], w.oldSize-seg.size
+		return err
+	}
+	return last.Close()
+}
+
+// Close marks the end of the log, so that those who follow it stop.
+func (w *Writer) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return nil
+	}
+	w.closed = true
+	return errors.Join(w.frame(end, time.Now(), nil), w.file.Close())
+}
+
+// Seal marks the end of a log whose writer died. A log that does not exist or
+// has its mark stays as it is.
+func Seal(dir string) error {
+	seqs, err := segments(dir)
+	if err != nil || len(seqs) == 0 {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	last := seqs[len(seqs)-1]
+	s, err := openSegment(dir, last)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	ended := false
+	for {
+		e, err := s.next()
+		if err != nil {
+			break
+		}
+		ended = e.stream == end
+	}
+	if ended {
+		return nil
+	}
+	f, err := os.OpenFile(segmentPath(dir, last), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Truncate(s.off); err != nil {
+		return fmt.Errorf("cut the torn end of the log: %w", err)
+	}
+	_, err = f.WriteAt(appendFrame(nil, end, time.Now(), nil), s.off)
+	return err
+}

@@ -1,0 +1,396 @@
+package executor
+
+import (
+	"context"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/executor/journal"
+	"github.com/mesita/mesita/executor/keeper"
+)
+
+// load takes on what the journal knows. After a reboot nothing of it runs:
+// services wait to be started again, the rest has failed.
+func (e *Executor) load() {
+	for _, p := range e.past {
+		a := newAttempt(p.Assignment)
+		a.rec, a.stored = p.Record, true
+		a.n, a.id = p.Record.Attempt, attemptID(a.task.ID, p.Record.Attempt)
+		if a.rec.Phase >= journal.Ended {
+			a.phase = ended
+		}
+		e.track(a)
+		switch {
+		case a.rec.Phase == journal.Ended:
+			e.reports.add(*a.rec.Final)
+			e.forget(a.id)
+		case a.phase == ended:
+		case e.reboot && a.spec.Kind == api.KindService && a.task.Desired == api.DesiredRun:
+			a.revive = true
+		case e.reboot:
+			e.finish(a, api.TaskFailed, api.ReasonReboot, "node "+e.cfg.Name+" was rebooted while it ran")
+		case a.rec.Phase == journal.Running:
+			a.phase = running
+		}
+	}
+	e.past = nil
+	if e.reboot {
+		e.loop.revive = e.after(e.cfg.RestartAfter, e.reviveAll)
+	}
+	e.tidyLater()
+}
+
+// reviveAll starts the services again that ran before the reboot: this node
+// was last told to run them, and has heard nothing else since.
+func (e *Executor) reviveAll() {
+	for _, a := range e.loop.tasks {
+		e.reviveOne(a)
+	}
+}
+
+func (e *Executor) reviveOne(a *attempt) {
+	if !a.revive || a.phase != waiting || !e.loop.ready {
+		return
+	}
+	a.revive = false
+	a.rec.Phase, a.rec.PID, a.rec.Started = journal.Assigned, 0, time.Time{}
+	e.journal.Put(a.task.ID, nil, a.rec, func(err error) {
+		e.post(func() { e.journaled(a, err) })
+	})
+}
+
+const resyncAgain = time.Second
+
+// resync asks the keeper what runs, and takes it in.
+func (e *Executor) resync() {
+	l := &e.loop
+	if l.resyncing {
+		l.again = true
+		return
+	}
+	l.resyncing = true
+	seq, first := l.seq, !l.ready
+	l.ops.add(func(ctx context.Context) {
+		list, err := e.rt.Running(ctx)
+		if err == nil && first && e.reboot {
+			err = e.rt.Forget(ctx, lostIDs(list)...) // before the same attempts start again
+		}
+		if err != nil && ctx.Err() == nil {
+			e.log.Error("the keeper cannot be reached; trying again", "error", err)
+		}
+		e.post(func() {
+			l.resyncing = false
+			switch {
+			case err != nil:
+				e.after(resyncAgain, e.resync)
+			case l.again:
+				l.again = false
+				e.resync()
+			default:
+				e.takeIn(list, seq)
+			}
+		})
+	})
+}
+
+func lostIDs(list []keeper.Status) []string {
+	var out []string
+	for _, st := range list {
+		if st.State == keeper.Lost {
+			out = append(out, st.ID)
+		}
+	}
+	return out
+}
+
+// takeIn makes the attempts agree with what the keeper knows. An attempt that
+// came to run after seq is not expected in the list.
+func (e *Executor) takeIn(list []keeper.Status, seq uint64) {
+	l := &e.loop
+	byID := make(map[string]*attempt, len(l.tasks))
+	for _, a := range l.tasks {
+		byID[a.id] = a
+	}
+	seen := make(map[string]bool, len(list))
+	for _, st := range list {
+		seen[st.ID] = true
+		a := byID[st.ID]
+		if st.State == keeper.Starting || st.State == keeper.Running {
+			e.takeRunning(a, st)
+		} else {
+			e.takeEnded(a, st)
+		}
+	}
+	for _, a := range l.tasks {
+		switch {
+		case a.phase == running && !seen[a.id] && a.since <= seq:
+			e.lost(a)
+		case !l.ready && a.phase == waiting && !a.revive:
+			e.supply(a) // the journal was written, and the keeper never asked
+		}
+	}
+	if !l.ready {
+		l.ready = true
+		if e.reboot && l.revive != nil {
+			l.revive.Reset(e.cfg.RestartAfter)
+		}
+	}
+}
+
+// takeRunning finds a process that runs; a is nil if nothing is known of it.
+func (e *Executor) takeRunning(a *attempt, st keeper.Status) {
+	switch {
+	case a == nil || a.phase == ended:
+		e.killOrphan(st.ID)
+	case a.phase == starting || a.phase == running && a.since > 0:
+		// As we know it; or launched is about to say so.
+	case st.State == keeper.Starting:
+		e.launch(a) // asks for the result of the start under way
+	default:
+		if !a.pinned && a.spec.Program != "" {
+			a.pinned = e.blobs.Pin(a.spec.Program)
+		}
+		e.running(a, st.PID, st.Started)
+	}
+}
+
+func (e *Executor) killOrphan(id string) {
+	e.log.Warn("a process of an attempt that is not known here is killed", "attempt", id)
+	e.loop.ops.add(func(ctx context.Context) {
+		if err := e.rt.Kill(ctx, id); err != nil && !gone(err) && ctx.Err() == nil {
+			e.log.Error("an unknown attempt was not killed", "attempt", id, "error", err)
+		}
+	})
+}
+
+// takeEnded finds the end of a process.
+func (e *Executor) takeEnded(a *attempt, st keeper.Status) {
+	switch {
+	case a == nil, a.phase == ended, a.revive:
+		e.forget(st.ID)
+	case a.phase == starting:
+		a.early = &st // launched comes next
+	case st.State == keeper.Lost:
+		e.lost(a)
+	default:
+		e.exited(a, st)
+	}
+}
+
+// event takes in what the keeper tells.
+func (e *Executor) event(st keeper.Status) {
+	switch st.State {
+	case keeper.Reset:
+		e.resync()
+	case keeper.Ended, keeper.Lost:
+		e.takeEnded(e.find(st.ID), st)
+	}
+}
+
+// find returns the attempt with that id of the keeper.
+func (e *Executor) find(id string) *attempt {
+	if a := e.loop.tasks[taskOf(id)]; a != nil && a.id == id {
+		return a
+	}
+	return nil
+}
+
+func taskOf(id string) string {
+	for i := len(id) - 1; i >= 0; i-- {
+		if id[i] == '/' {
+			return id[:i]
+		}
+	}
+	return id
+}
+
+// reconcileIfFresh compares a new set with what runs, once that is known.
+func (e *Executor) reconcileIfFresh() {
+	if !e.loop.ready {
+		return
+	}
+	e.mu.Lock()
+	as, fresh := e.assigned, e.fresh
+	e.fresh = false
+	e.mu.Unlock()
+	if !fresh {
+		return
+	}
+	e.reconcile(as)
+	if !e.loop.first {
+		e.loop.first = true
+		close(e.synced)
+	}
+}
+
+func (e *Executor) reconcile(as []api.Assignment) {
+	l := &e.loop
+	l.gen++
+	for i := range as {
+		t := as[i].Task
+		if t.State.Final() {
+			continue
+		}
+		a := l.tasks[t.ID]
+		switch {
+		case a == nil:
+			e.adopt(as[i])
+			continue
+		case t.Attempt == a.n:
+			e.update(a, as[i])
+		case t.Attempt > a.n:
+			e.supersede(a, as[i])
+			a = l.tasks[t.ID]
+		}
+		a.gen = l.gen // an older attempt is of a view that lags behind
+	}
+	for id, a := range l.tasks {
+		if a.gen == l.gen {
+			continue
+		}
+		a.next = nil
+		switch {
+		case a.phase != ended:
+			e.abandon(a)
+		case a.rec.Phase == journal.Acked:
+			e.bury(id, a)
+		}
+	}
+}
+
+// adopt takes on a task that is not known here.
+func (e *Executor) adopt(as api.Assignment) {
+	t := as.Task
+	if e.loop.graves.holds(t.ID, t.Attempt) {
+		return // ended here, and the set is of a view that lags behind
+	}
+	switch {
+	case t.Desired == api.DesiredStop:
+		a := newAttempt(as)
+		a.gen = e.loop.gen
+		e.track(a)
+		e.finish(a, api.TaskKilled, api.ReasonStopped, "it was stopped before it started")
+	case t.State == api.TaskRunning || t.State == api.TaskKilling || t.State == api.TaskUnreachable:
+		// Starting it once more could run it twice.
+		a := newAttempt(as)
+		a.gen = e.loop.gen
+		e.track(a)
+		e.finish(a, api.TaskLost, api.ReasonInternal, "node "+e.cfg.Name+" knows nothing of it: its journal was removed")
+	default:
+		e.begin(as)
+	}
+}
+
+// update takes in a newer value of the same attempt.
+func (e *Executor) update(a *attempt, as api.Assignment) {
+	if as.Task.Desired == api.DesiredRun {
+		e.reviveOne(a)
+	}
+	if a.task == as.Task {
+		return
+	}
+	a.task, a.spec = as.Task, as.Spec
+	if a.phase == ended || a.ending || a.task.Desired == api.DesiredRun {
+		return
+	}
+	e.journal.Put(a.task.ID, &as, a.rec, nil)
+	e.end(a, api.TaskKilled, stopReason(a.task), "")
+}
+
+// stopReason is why the cluster wants the task to stop.
+func stopReason(t *api.Task) api.Reason {
+	if t.Reason != api.ReasonNone {
+		return t.Reason
+	}
+	return api.ReasonStopped
+}
+
+// supersede ends an attempt for a newer one of the same task.
+func (e *Executor) supersede(a *attempt, as api.Assignment) {
+	if a.phase == ended {
+		e.replace(a, as)
+		return
+	}
+	a.next = &as
+	e.endNow(a, api.TaskKilled, api.ReasonReplaced, "a newer attempt replaced it")
+}
+
+func (e *Executor) replace(a *attempt, as api.Assignment) {
+	delete(e.loop.tasks, a.task.ID)
+	e.adopt(as)
+	if e.loop.tasks[as.Task.ID] == nil {
+		e.loop.tasks[as.Task.ID] = a
+	}
+}
+
+// abandon ends an attempt that this node is not to run any more.
+func (e *Executor) abandon(a *attempt) {
+	e.endNow(a, api.TaskKilled, api.ReasonReplaced, "it is not assigned to node "+e.cfg.Name+" any more")
+}
+
+// acknowledged is called when the cluster has the statuses.
+func (e *Executor) acknowledged(sts []api.TaskStatus) {
+	e.post(func() {
+		for i := range sts {
+			a := e.loop.tasks[sts[i].Task]
+			if a == nil || a.n != sts[i].Attempt || !sts[i].State.Final() || a.rec.Phase != journal.Ended {
+				continue
+			}
+			a.rec.Phase, a.rec.Touched = journal.Acked, e.cfg.Now()
+			if e.loop.first && a.gen != e.loop.gen {
+				e.bury(a.task.ID, a)
+				continue
+			}
+			e.journal.Put(a.task.ID, nil, a.rec, nil)
+		}
+	})
+}
+
+// bury forgets an attempt that has ended, is acknowledged and is not assigned,
+// but for its number: a set of a view that lags behind may name it once more.
+func (e *Executor) bury(id string, a *attempt) {
+	delete(e.loop.tasks, id)
+	e.loop.graves.dig(id, a.n)
+	e.journal.Remove(id)
+}
+
+// forget tells the keeper that an attempt's end is in the journal.
+func (e *Executor) forget(id string) { e.loop.forgets = append(e.loop.forgets, id) }
+
+func (e *Executor) flushForgets() {
+	ids := e.loop.forgets
+	if len(ids) == 0 {
+		return
+	}
+	e.loop.forgets = nil
+	e.loop.ops.add(func(ctx context.Context) {
+		if err := e.rt.Forget(ctx, ids...); err != nil && ctx.Err() == nil {
+			e.log.Warn("the keeper was not told what is done; it is told at the next start", "error", err)
+		}
+	})
+}
+
+// graves remembers the newest attempt of tasks that ended lately, a bounded
+// number of them.
+type graves struct {
+	newest map[string]int
+	order  []string
+}
+
+const maxGraves = 20_000
+
+func (g *graves) dig(id string, n int) {
+	if g.newest == nil {
+		g.newest = map[string]int{}
+	}
+	if _, ok := g.newest[id]; !ok {
+		g.order = append(g.order, id)
+	}
+	g.newest[id] = max(g.newest[id], n)
+	if len(g.order) > maxGraves {
+		delete(g.newest, g.order[0])
+		g.order = g.order[1:]
+	}
+}
+
+func (g *graves) holds(id string, n int) bool { return g.newest[id] > 0 && g.newest[id] >= n }

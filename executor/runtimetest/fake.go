@@ -1,0 +1,294 @@
+// Package runtimetest has a keeper for tests that runs no processes: attempts
+// run as long as the test says, on the clock of the test's bubble. It owns no
+// policy; tests of the executor and of whole clusters on fake time use it.
+package runtimetest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/executor/keeper"
+)
+
+// Plan is what becomes of an attempt that is started.
+type Plan struct {
+	Run      time.Duration // until it exits by itself; 0: for ever
+	Code     int           // that it exits with then
+	OOM      bool          // it is killed for its memory then
+	Ignore   bool          // it ignores all signals but SIGKILL
+	Slow     time.Duration // the start takes so long
+	Err      error         // the start fails
+	ExecCode int           // what commands run beside it exit with
+}
+
+// Fake is a keeper without processes. It outlives the executors that use it.
+type Fake struct {
+	// Plan decides about each start; nil: everything runs for ever. It is set
+	// before the first start.
+	Plan func(keeper.StartRequest) Plan
+
+	mu      sync.Mutex
+	procs   map[string]*proc
+	starts  []keeper.StartRequest
+	signals []string
+	pid     int
+	down    bool
+	subs    map[chan keeper.Status]context.Context
+}
+
+type proc struct {
+	status keeper.Status
+	plan   Plan
+	timer  *time.Timer
+}
+
+// New makes an idle keeper.
+func New() *Fake {
+	return &Fake{procs: map[string]*proc{}, subs: map[chan keeper.Status]context.Context{}, pid: 1000}
+}
+
+var errDown = errors.New("the keeper cannot be started")
+
+// Start starts an attempt as planned.
+func (f *Fake) Start(ctx context.Context, r keeper.StartRequest) (keeper.StartResult, error) {
+	var plan Plan
+	if f.Plan != nil {
+		plan = f.Plan(r)
+	}
+	if plan.Slow > 0 {
+		select {
+		case <-time.After(plan.Slow):
+		case <-ctx.Done():
+			return keeper.StartResult{}, context.Cause(ctx)
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.down {
+		return keeper.StartResult{}, errDown
+	}
+	if p := f.procs[r.ID]; p != nil {
+		if p.status.State == keeper.Lost {
+			return keeper.StartResult{}, keeper.ErrLost
+		}
+		return keeper.StartResult{PID: p.status.PID, Started: p.status.Started}, nil
+	}
+	f.starts = append(f.starts, r)
+	if plan.Err != nil {
+		return keeper.StartResult{}, plan.Err
+	}
+	f.pid++
+	p := &proc{plan: plan, status: keeper.Status{ID: r.ID, State: keeper.Running, PID: f.pid, Started: time.Now()}}
+	f.procs[r.ID] = p
+	if plan.Run > 0 {
+		p.timer = time.AfterFunc(plan.Run, func() {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			if plan.OOM {
+				f.end(p, 0, syscall.SIGKILL, 1)
+				return
+			}
+			f.end(p, plan.Code, 0, 0)
+		})
+	}
+	return keeper.StartResult{PID: p.status.PID, Started: p.status.Started}, nil
+}
+
+// end makes p end and tells all listeners. f.mu is held.
+func (f *Fake) end(p *proc, code int, sig syscall.Signal, oom uint64) {
+	if p.status.State != keeper.Running {
+		return
+	}
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+	p.status.State, p.status.Ended = keeper.Ended, time.Now()
+	p.status.Code, p.status.Signal, p.status.OOMKills = code, sig, oom
+	f.tell(p.status)
+}
+
+func (f *Fake) tell(st keeper.Status) {
+	for ch, ctx := range f.subs {
+		select {
+		case ch <- st:
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (f *Fake) running(id string) (*proc, error) {
+	p := f.procs[id]
+	switch {
+	case f.down || p == nil:
+		return nil, keeper.ErrUnknown
+	case p.status.State != keeper.Running:
+		return nil, keeper.ErrNotRunning
+	}
+	return p, nil
+}
+
+// Signal ends the attempt unless its plan is to ignore signals.
+func (f *Fake) Signal(_ context.Context, id string, sig syscall.Signal) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p, err := f.running(id)
+	if err != nil {
+		return err
+	}
+	f.signals = append(f.signals, id+" "+sig.String())
+	if !p.plan.Ignore || sig == syscall.SIGKILL {
+		f.end(p, 0, sig, 0)
+	}
+	return nil
+}
+
+// Kill ends the attempt.
+func (f *Fake) Kill(_ context.Context, id string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p, err := f.running(id)
+	if err != nil {
+		return err
+	}
+	f.signals = append(f.signals, id+" kill")
+	f.end(p, 0, syscall.SIGKILL, 0)
+	return nil
+}
+
+// Running lists all attempts not forgotten.
+func (f *Fake) Running(context.Context) ([]keeper.Status, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.down {
+		return nil, errDown
+	}
+	var out []keeper.Status
+	for _, p := range f.procs {
+		out = append(out, p.status)
+	}
+	return out, nil
+}
+
+// Events returns the exits until ctx ends.
+func (f *Fake) Events(ctx context.Context) (<-chan keeper.Status, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ch := make(chan keeper.Status, 4096)
+	f.subs[ch] = ctx
+	context.AfterFunc(ctx, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.subs, ch)
+		close(ch)
+	})
+	return ch, nil
+}
+
+// Forget forgets ended attempts.
+func (f *Fake) Forget(_ context.Context, ids ...string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, id := range ids {
+		if p := f.procs[id]; p != nil && p.status.State != keeper.Running {
+			delete(f.procs, id)
+		}
+	}
+	return nil
+}
+
+// Exec ends at once with the planned code.
+func (f *Fake) Exec(_ context.Context, r keeper.ExecRequest) (keeper.ExecResult, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p, err := f.running(r.ID)
+	if err != nil {
+		return keeper.ExecResult{}, err
+	}
+	return keeper.ExecResult{Code: p.plan.ExecCode}, nil
+}
+
+// Stats says that the attempt has one process.
+func (f *Fake) Stats(_ context.Context, id string) (api.TaskStats, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, err := f.running(id); err != nil {
+		return api.TaskStats{}, err
+	}
+	return api.TaskStats{Processes: 1, Mem: 1 << 20}, nil
+}
+
+// Exit ends a running attempt from outside.
+func (f *Fake) Exit(id string, code int, sig syscall.Signal) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if p := f.procs[id]; p != nil {
+		f.end(p, code, sig, 0)
+	}
+}
+
+// KillKeeper is the death of the keeper by force: all that ran is lost. A new
+// keeper is there at once.
+func (f *Fake) KillKeeper() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lose()
+	f.tell(keeper.Status{State: keeper.Reset})
+}
+
+func (f *Fake) lose() {
+	for _, p := range f.procs {
+		if p.status.State == keeper.Running {
+			p.status.State = keeper.Lost
+			if p.timer != nil {
+				p.timer.Stop()
+			}
+		}
+	}
+}
+
+// Reboot is the death of everything: a new keeper knows what was lost.
+func (f *Fake) Reboot() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lose()
+}
+
+// SetDown makes the keeper unreachable, or reachable again.
+func (f *Fake) SetDown(down bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.down = down
+}
+
+// Alive lists the attempts that run now, sorted.
+func (f *Fake) Alive() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := []string{}
+	for id, p := range f.procs {
+		if p.status.State == keeper.Running {
+			out = append(out, id)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Started lists every start so far, in order.
+func (f *Fake) Started() []keeper.StartRequest {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.starts)
+}
+
+// Signals lists what was signalled, as "id signal", in order.
+func (f *Fake) Signals() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.signals)
+}

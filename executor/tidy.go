@@ -1,0 +1,183 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+const (
+	tidyEvery   = time.Minute
+	maxEndedLog = 20_000 // attempts whose logs are kept
+)
+
+// tidyLater plans a garbage collection soon, since there is new garbage.
+func (e *Executor) tidyLater() {
+	l := &e.loop
+	if l.tidying {
+		l.dirty = true
+		return
+	}
+	e.tidyAfter(tidyEvery)
+}
+
+func (e *Executor) tidyAfter(d time.Duration) {
+	l := &e.loop
+	due := e.cfg.Now().Add(d)
+	if l.gc != nil && !l.gcDue.After(due) {
+		return
+	}
+	if l.gc != nil {
+		l.gc.Stop()
+	}
+	l.gcDue, l.gc = due, e.after(d, e.tidy)
+}
+
+// tidy removes the working folders and logs of attempts that ended long ago.
+func (e *Executor) tidy() {
+	l := &e.loop
+	l.gc, l.tidying, l.dirty = nil, true, false
+	live := make(map[string]bool, l.active)
+	for _, a := range l.tasks {
+		if a.phase != ended {
+			live[a.id] = true
+		}
+	}
+	now := e.cfg.Now()
+	l.ops.add(func(context.Context) {
+		next := min(e.tidyDirs(live, now), e.tidyLogs(live, now))
+		e.post(func() {
+			l.tidying = false
+			if l.dirty {
+				next = 0
+			}
+			if next < never {
+				e.tidyAfter(max(next, tidyEvery))
+			}
+		})
+	})
+}
+
+const never = time.Duration(1<<63 - 1)
+
+// attempts lists the folders of attempts below root, as task/attempt.
+func attempts(root string) ([]string, error) {
+	tasks, err := os.ReadDir(root)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, t := range tasks {
+		ns, err := os.ReadDir(filepath.Join(root, t.Name()))
+		if err != nil {
+			continue // removed meanwhile
+		}
+		if len(ns) == 0 {
+			_ = os.Remove(filepath.Join(root, t.Name())) // fails if it is in use again
+		}
+		for _, n := range ns {
+			out = append(out, t.Name()+"/"+n.Name())
+		}
+	}
+	return out, nil
+}
+
+// tidyDirs removes old working folders; it tells when the next one is old.
+func (e *Executor) tidyDirs(live map[string]bool, now time.Time) time.Duration {
+	ids, err := attempts(filepath.Join(e.cfg.DataDir, "tasks"))
+	if err != nil {
+		e.log.Warn("old working folders cannot be listed", "error", err)
+		return never
+	}
+	next := never
+	for _, id := range ids {
+		if live[id] {
+			continue
+		}
+		ended := e.endedAt(id)
+		if left := ended.Add(e.cfg.DirKeep).Sub(now); left > 0 {
+			next = min(next, left)
+			continue
+		}
+		if err := os.RemoveAll(e.taskDir(id)); err != nil {
+			e.log.Warn("an old working folder cannot be removed", "error", err)
+		}
+		_ = os.Remove(filepath.Dir(e.taskDir(id))) // only if that was the last
+	}
+	return next
+}
+
+// endedAt is about when an attempt ended: when its log did.
+func (e *Executor) endedAt(id string) time.Time {
+	if _, at, err := logSize(e.logDir(id)); err == nil {
+		return at
+	}
+	fi, err := os.Stat(e.taskDir(id))
+	if err != nil {
+		return time.Time{}
+	}
+	return fi.ModTime()
+}
+
+func logSize(dir string) (size int64, last time.Time, err error) {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return 0, last, err
+	}
+	for _, f := range files {
+		fi, err := f.Info()
+		if err != nil {
+			continue // rotated away
+		}
+		size += fi.Size()
+		if fi.ModTime().After(last) {
+			last = fi.ModTime()
+		}
+	}
+	return size, last, nil
+}
+
+type oldLog struct {
+	id   string
+	size int64
+	last time.Time
+}
+
+// tidyLogs removes logs over the age, the total size and the number that are
+// kept; it tells when the next one is too old.
+func (e *Executor) tidyLogs(live map[string]bool, now time.Time) time.Duration {
+	ids, err := attempts(filepath.Join(e.cfg.DataDir, "logs"))
+	if err != nil {
+		e.log.Warn("old logs cannot be listed", "error", err)
+		return never
+	}
+	var old []oldLog
+	var total int64
+	for _, id := range ids {
+		if live[id] {
+			continue
+		}
+		size, last, err := logSize(e.logDir(id))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		old = append(old, oldLog{id, size, last})
+		total += size
+	}
+	slices.SortFunc(old, func(a, b oldLog) int { return a.last.Compare(b.last) })
+	for i, o := range old {
+		left := o.last.Add(e.cfg.LogKeep).Sub(now)
+		if left > 0 && total <= e.cfg.LogTotal && len(old)-i <= maxEndedLog {
+			return left
+		}
+		if err := os.RemoveAll(e.logDir(o.id)); err != nil {
+			e.log.Warn("an old log cannot be removed", "error", err)
+		}
+		_ = os.Remove(filepath.Dir(e.logDir(o.id))) // only if that was the last
+		total -= o.size
+	}
+	return never
+}
