@@ -1,0 +1,13 @@
+package tlsconf
+
+import "errors"
+
+var (
+	// ErrPinMismatch: the server's CA is not the one that the join token names.
+	ErrPinMismatch = errors.New("the CA pin does not match")
+	// ErrWrongKey: a key does not belong to the node id or certificate beside it.
+	ErrWrongKey = errors.New("the key belongs to another node")
+	// ErrNoNodeCertificate: a peer without a node certificate of this cluster
+	// asked for a protocol that is for nodes only.
+	ErrNoNodeCertificate = errors.New("this protocol needs a node certificate of the cluster")
+)

@@ -1,0 +1,186 @@
+package tlsconf
+
+import (
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Protocols of the one port, as ALPN names. What begins with "mesita/" is for
+// nodes only.
+const (
+	ProtoRaft   = "mesita/raft"
+	ProtoGossip = "mesita/gossip"
+	protoHTTP2  = "h2"
+	protoHTTP1  = "http/1.1"
+	nodeProtos  = "mesita/"
+)
+
+// Protocols is every ALPN name of the one port, in order of preference.
+func Protocols() []string { return []string{protoHTTP2, protoHTTP1, ProtoRaft, ProtoGossip} }
+
+// Holder is a node's certificate as it is now. Configs made from it follow a
+// Swap at once: listeners and connections stay as they are.
+type Holder struct {
+	key   *NodeKey
+	cas   []*x509.Certificate
+	roots *x509.CertPool
+	now   func() time.Time
+
+	current atomic.Pointer[tls.Certificate]
+	admit   atomic.Pointer[func(proto, nodeID string) error]
+}
+
+// NewHolder holds certPEM for key under the authority caPEM; now is nil for
+// the wall clock. An expired certificate is taken, so that it can be renewed;
+// one of another key or authority is refused.
+func NewHolder(key *NodeKey, certPEM, caPEM []byte, now func() time.Time) (*Holder, error) {
+	cas, err := parseCerts(caPEM)
+	if err != nil {
+		return nil, fmt.Errorf("CA certificate: %w", err)
+	}
+	if now == nil {
+		now = time.Now
+	}
+	h := &Holder{key: key, cas: cas, roots: x509.NewCertPool(), now: now}
+	for _, ca := range cas {
+		h.roots.AddCert(ca)
+	}
+	if err := h.Swap(certPEM); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// ID is the node's id.
+func (h *Holder) ID() string { return h.key.id }
+
+// Leaf is the certificate in use.
+func (h *Holder) Leaf() *x509.Certificate { return h.current.Load().Leaf }
+
+// Swap puts a new certificate in use once it has been checked against the
+// node's key and the cluster's authority.
+func (h *Holder) Swap(certPEM []byte) error {
+	certs, err := parseCerts(certPEM)
+	if err != nil {
+		return fmt.Errorf("node certificate: %w", err)
+	}
+	leaf := certs[0]
+	pub, ok := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+	if !ok || !pub.Equal(h.key.key.Public()) {
+		return fmt.Errorf("node certificate: %w: it is for %q, this node is %q", ErrWrongKey, leaf.Subject.CommonName, h.key.id)
+	}
+	if id, ok := certID(leaf); !ok || id != h.key.id {
+		return fmt.Errorf("node certificate: %q is no node certificate", leaf.Subject.CommonName)
+	}
+	// Checked as of its own time: that it has expired is for the rotator to mend.
+	chains, err := leaf.Verify(x509.VerifyOptions{Roots: h.roots, CurrentTime: leaf.NotAfter, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	if err != nil {
+		return fmt.Errorf("node certificate: is not of this cluster's authority: %w", err)
+	}
+	// The authority goes along for joiners, which know it by its pin only.
+	ca := chains[0][len(chains[0])-1]
+	h.current.Store(&tls.Certificate{Certificate: [][]byte{leaf.Raw, ca.Raw}, PrivateKey: h.key.key, Leaf: leaf})
+	return nil
+}
+
+// SetAdmit has every peer with a valid node certificate checked once more for
+// node-only protocols, so that a removed node is shut out before its
+// certificate expires. admit must be quick and safe for concurrent use.
+func (h *Holder) SetAdmit(admit func(proto, nodeID string) error) { h.admit.Store(&admit) }
+
+// ServerConfig is for the one port: TLS 1.3, client certificates optional for
+// HTTP and required, as a node's, for the protocols of nodes.
+func (h *Holder) ServerConfig(alpn []string) *tls.Config {
+	return &tls.Config{
+		MinVersion:       tls.VersionTLS13,
+		NextProtos:       slices.Clone(alpn),
+		Time:             h.now,
+		ClientAuth:       tls.VerifyClientCertIfGiven,
+		ClientCAs:        h.roots,
+		GetCertificate:   func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return h.current.Load(), nil },
+		VerifyConnection: h.verifyClient,
+		// A resumed session would outlive the removal of a node.
+		SessionTicketsDisabled: true,
+	}
+}
+
+func (h *Holder) verifyClient(cs tls.ConnectionState) error {
+	if !strings.HasPrefix(cs.NegotiatedProtocol, nodeProtos) {
+		return nil
+	}
+	id, ok := PeerID(&cs)
+	if !ok {
+		return fmt.Errorf("%w (%s)", ErrNoNodeCertificate, cs.NegotiatedProtocol)
+	}
+	return h.admitted(cs.NegotiatedProtocol, id)
+}
+
+func (h *Holder) admitted(proto, id string) error {
+	if admit := h.admit.Load(); admit != nil {
+		return (*admit)(proto, id)
+	}
+	return nil
+}
+
+// ClientConfig is for calling another node over one protocol ("" for HTTP,
+// whose transport chooses itself). The server must hold a certificate of the
+// cluster's authority for expectNodeID, or for any node if that is empty.
+func (h *Holder) ClientConfig(alpn string, expectNodeID string) *tls.Config {
+	conf := &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		Time:       h.now,
+		RootCAs:    h.roots,
+		ServerName: AnyNode,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return h.current.Load(), nil
+		},
+	}
+	if expectNodeID != "" {
+		conf.ServerName = nodeHost(expectNodeID)
+	}
+	if alpn != "" {
+		conf.NextProtos = []string{alpn}
+	}
+	conf.VerifyConnection = func(cs tls.ConnectionState) error {
+		id, ok := PeerID(&cs)
+		switch {
+		case !ok:
+			return errors.New("the server's certificate is not one of a node")
+		case expectNodeID != "" && id != expectNodeID:
+			return fmt.Errorf("the server is node %q, want %q", id, expectNodeID)
+		case alpn != "" && cs.NegotiatedProtocol != alpn:
+			return fmt.Errorf("the server does not speak %s", alpn)
+		}
+		if strings.HasPrefix(alpn, nodeProtos) {
+			return h.admitted(alpn, id)
+		}
+		return nil
+	}
+	return conf
+}
+
+// PeerID is the node id of a peer whose certificate was verified against the
+// cluster's authority; ok is false for everybody else.
+func PeerID(cs *tls.ConnectionState) (id string, ok bool) {
+	if cs == nil || len(cs.VerifiedChains) == 0 || len(cs.VerifiedChains[0]) == 0 {
+		return "", false
+	}
+	return certID(cs.VerifiedChains[0][0])
+}
+
+// certID trusts the key, not the text: the id is computed again.
+func certID(leaf *x509.Certificate) (string, bool) {
+	id := NodeID(leaf.PublicKey)
+	if id == "" || leaf.Subject.CommonName != id || !slices.Equal(leaf.Subject.OrganizationalUnit, []string{nodeUnit}) ||
+		!slices.Contains(leaf.DNSNames, nodeHost(id)) {
+		return "", false
+	}
+	return id, true
+}
