@@ -1,0 +1,186 @@
+package auth
+
+import (
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+// Credentials is how the callers of a listener may prove who they are.
+type Credentials uint8
+
+// The kinds of listener.
+const (
+	TLS    Credentials = iota // a node's certificate, or a bearer token
+	Unix                      // the kernel's word for root and the daemon's user; a bearer token for others
+	Bearer                    // a bearer token: plain HTTP on loopback
+	Open                      // nothing is asked: `mesita dev --http`
+)
+
+// Directory looks credentials up; a view of the state is one. What it returns
+// is not changed.
+type Directory interface {
+	Token(id string) *api.Token
+	Node(id string) *api.Node
+}
+
+// Config is what an Authenticator needs.
+type Config struct {
+	// Directory is the newest state.
+	Directory func() Directory
+	// Final tells whether a token that the directory lacks does not exist. It
+	// is so on the leader; elsewhere the leader is asked.
+	Final func() bool
+	// NodeCert is the id in a verified certificate of a node.
+	NodeCert func(r *http.Request) (nodeID string, ok bool)
+	Now      func() time.Time
+}
+
+// Authenticator finds out who calls. Its methods may be called from any
+// goroutine.
+type Authenticator struct {
+	cfg     Config
+	uid     uint32
+	limiter limiter
+	browser *http.CrossOriginProtection
+}
+
+// New makes an Authenticator. All of the Config is needed, except that without
+// NodeCert no caller is a node.
+func New(cfg Config) *Authenticator {
+	return &Authenticator{cfg: cfg, uid: uint32(os.Getuid()), limiter: limiter{sources: map[string]debt{}}, browser: http.NewCrossOriginProtection()}
+}
+
+// Identify says who sent the request. A caller without credentials is the zero
+// Identity and no error; wrong credentials are CodeNotAllowed, too many wrong
+// ones CodeBusy.
+func (a *Authenticator) Identify(r *http.Request, cred Credentials) (Identity, error) {
+	switch cred {
+	case Open:
+		if err := a.refuseBrowser(r); err != nil {
+			return Identity{}, err
+		}
+		return Identity{Actor: "dev", Role: api.RoleAdmin}, nil
+	case Unix:
+		if uid, ok := peerUID(r.Context()); ok && (uid == 0 || uid == a.uid) {
+			return Identity{Actor: "root", Role: api.RoleAdmin}, nil
+		}
+	case TLS:
+		if a.cfg.NodeCert != nil {
+			if id, ok := a.cfg.NodeCert(r); ok {
+				return a.node(r, id)
+			}
+		}
+	}
+	return a.bearer(r, source(r))
+}
+
+// node is the identity of a peer, or the one that the peer vouches for.
+func (a *Authenticator) node(r *http.Request, nodeID string) (Identity, error) {
+	name := nodeID
+	// A node that this replica has not heard of yet has a certificate of our
+	// CA; nodes that were removed stay in the state as gone.
+	if n := a.cfg.Directory().Node(nodeID); n != nil {
+		if n.State == api.NodeGone {
+			return Identity{}, api.Errorf(api.CodeNotAllowed, "node %s was removed from the cluster: join again with a new token", n.Name)
+		}
+		name = n.Name
+	}
+	if r.Header.Get(HeaderForwarded) == "" {
+		return Identity{Actor: "node:" + name, Role: api.RoleNode, NodeID: nodeID}, nil
+	}
+	id, err := forwarded(r.Header)
+	if err != nil || id.Role != api.RoleNone {
+		return id, err
+	}
+	id, err = a.bearer(r, "") // the relaying node counts the wrong guesses
+	id.Forwarded = true
+	return id, err
+}
+
+// bearer checks a client token. Wrong guesses count by source and, if it
+// exists, by the token guessed at, so that a guesser does not lock out the
+// other users behind the same address; an empty source is not counted.
+func (a *Authenticator) bearer(r *http.Request, from string) (Identity, error) {
+	header := r.Header.Get("Authorization")
+	if header == "" {
+		return Identity{}, nil
+	}
+	scheme, text, _ := strings.Cut(header, " ")
+	id, secret, ok := api.ParseClientSecret(text)
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return Identity{}, a.wrong(from, "is no client token: it begins with msc1-; make one with `mesita token create`")
+	}
+	tok, now := a.cfg.Directory().Token(id), a.cfg.Now()
+	known := tok != nil && tok.Kind == api.TokenClient
+	key := from
+	if known && from != "" {
+		key += " " + id
+	}
+	if err := a.mustWait(key, now); err != nil {
+		return Identity{}, err
+	}
+	switch {
+	case !known && !a.cfg.Final():
+		return Identity{Unverified: true}, nil
+	case !known || !Matches(tok, secret):
+		return Identity{}, a.wrong(key, "is not valid: it was revoked, belongs to another cluster, or is altered")
+	case !tok.Expires.IsZero() && !now.Before(tok.Expires):
+		return Identity{}, denied("expired at " + tok.Expires.Format(time.RFC3339) + ": make a new one with `mesita token create`")
+	}
+	actor := "token:" + tok.ID
+	if tok.Name != "" {
+		actor = "token:" + tok.Name
+	}
+	return Identity{Actor: actor, Role: tok.Role}, nil
+}
+
+func denied(why string) *api.Error {
+	return &api.Error{Code: api.CodeNotAllowed, Field: "token", Message: why}
+}
+
+func (a *Authenticator) wrong(key, why string) error {
+	now := a.cfg.Now()
+	if err := a.mustWait(key, now); err != nil {
+		return err
+	}
+	if key != "" {
+		a.limiter.fail(key, now)
+	}
+	return denied(why)
+}
+
+func (a *Authenticator) mustWait(key string, now time.Time) error {
+	if d := a.limiter.wait(key, now); d > 0 {
+		return api.Errorf(api.CodeBusy, "too many wrong credentials came from this address: try again in %d s", int(math.Ceil(d.Seconds())))
+	}
+	return nil
+}
+
+// Allowed refuses a request from an address with too many wrong guesses, for
+// secrets that somebody else checks.
+func (a *Authenticator) Allowed(r *http.Request) error { return a.mustWait(source(r), a.cfg.Now()) }
+
+// Failed counts a wrong guess that somebody else found.
+func (a *Authenticator) Failed(r *http.Request) { a.limiter.fail(source(r), a.cfg.Now()) }
+
+// refuseBrowser keeps web pages away from a listener that asks for nothing: a
+// page of another origin, and one whose own name was pointed at this machine.
+func (a *Authenticator) refuseBrowser(r *http.Request) error {
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	if host != "localhost" && net.ParseIP(strings.Trim(host, "[]")) == nil {
+		return api.Errorf(api.CodeNotAllowed, "the host %q is not this machine: call it by its address or as localhost", host)
+	}
+	if err := a.browser.Check(r); err != nil {
+		return api.Errorf(api.CodeNotAllowed, "a web page of another origin may not do this: %v", err)
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+package auth
+
+import (
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	maxFailures = 20              // wrong guesses in a row that cost nothing
+	forgive     = 3 * time.Second // for each further one
+	maxSources  = 4096            // remembered; the table never grows beyond
+)
+
+// limiter counts wrong guesses by where they came from. A source's debt grows
+// with each failure and shrinks with time; above maxFailures it must wait.
+type limiter struct {
+	mu      sync.Mutex
+	sources map[string]debt
+}
+
+// debt is the number of failures as of a moment.
+type debt struct {
+	failures float64
+	at       time.Time
+}
+
+func (d debt) now(t time.Time) float64 {
+	return max(0, d.failures-float64(t.Sub(d.at))/float64(forgive))
+}
+
+// wait is how long the source must wait until it may try again; 0 = not.
+func (l *limiter) wait(source string, now time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d, ok := l.sources[source]
+	if !ok {
+		return 0
+	}
+	over := d.now(now) - (maxFailures - 1)
+	if over <= 0 {
+		return 0
+	}
+	return time.Duration(over * float64(forgive))
+}
+
+func (l *limiter) fail(source string, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d, ok := l.sources[source]
+	if !ok && len(l.sources) >= maxSources {
+		l.makeRoom(now)
+	}
+	l.sources[source] = debt{min(d.now(now)+1, 2*maxFailures), now}
+}
+
+// makeRoom forgets the sources that have paid, or any one if all are in debt:
+// under such an attack the table's bound matters more than one counter.
+func (l *limiter) makeRoom(now time.Time) {
+	for s, d := range l.sources {
+		if d.now(now) == 0 {
+			delete(l.sources, s)
+		}
+	}
+	for s := range l.sources {
+		if len(l.sources) < maxSources {
+			return
+		}
+		delete(l.sources, s)
+	}
+}
+
+// source is the address without the port, since a guesser has many ports.
+func source(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return "local"
+	}
+	return host
+}

@@ -1,0 +1,86 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+const maxAnswer = 64 << 20 // of another node, decoded whole
+
+// ask sends a request of the server's own to the leader, in the name of the
+// caller, and waits for one as relayed requests do.
+func (c *call) ask(method, path string, in, out any) error {
+	var body []byte
+	if in != nil {
+		var err error
+		if body, err = json.Marshal(in); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(c.r.Context(), writeWait)
+	defer cancel()
+	tick := time.NewTicker(leaderCheck)
+	defer tick.Stop()
+	for {
+		if leader := c.Cluster.LeaderID(); leader != "" {
+			h := http.Header{}
+			c.id.Forward(h)
+			if c.id.Unverified {
+				h["Authorization"] = c.r.Header["Authorization"]
+			}
+			again, err := c.askNode(ctx, leader, method, path, h, body, out)
+			if !again {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return noQuorum()
+		case <-tick.C:
+		}
+	}
+}
+
+// askNode sends one request and decodes its answer into out. It says whether
+// to try again because nothing was answered.
+func (s *Server) askNode(ctx context.Context, nodeID, method, path string, h http.Header, body []byte, out any) (again bool, err error) {
+	addr, rt, err := s.Cluster.Peer(nodeID)
+	if err != nil {
+		return true, err
+	}
+	req := (&http.Request{Method: method, URL: &url.URL{Scheme: "https", Host: addr, Path: path}, Host: addr, Header: h,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body))}).WithContext(ctx)
+	if len(body) == 0 {
+		req.Body = http.NoBody
+	}
+	res, err := rt.RoundTrip(req)
+	if err != nil {
+		return true, err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return true, err
+	}
+	if res.Header.Get(headerNotLeader) != "" {
+		return true, nil
+	}
+	if res.StatusCode >= 300 {
+		var e errorBody
+		if json.Unmarshal(b, &e) != nil || e.Error == nil {
+			return false, api.Errorf(api.CodeUnavailable, "node %s answered %s", nodeID, res.Status)
+		}
+		return false, e.Error
+	}
+	if out == nil {
+		return false, nil
+	}
+	return false, json.Unmarshal(b, out)
+}

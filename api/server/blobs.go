@@ -1,0 +1,130 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+const maxBlobName = 255
+
+func (c *call) digest() (string, error) {
+	if d := c.args[0]; api.ValidDigest(d) {
+		return d, nil
+	}
+	return "", api.FieldErrorf("digest", "%q is no digest: sha256: and 64 hex digits", c.args[0])
+}
+
+func getBlob(c *call) (any, error) {
+	d, err := c.digest()
+	if err != nil {
+		return nil, err
+	}
+	content, size, err := c.Local.OpenBlob(d)
+	if err != nil {
+		return nil, err
+	}
+	defer content.Close()
+	c.w.Header()["Content-Length"] = []string{strconv.FormatInt(size, 10)}
+	c.head(http.StatusOK, []string{"application/octet-stream"})
+	if c.r.Method == http.MethodHead {
+		return done{}, nil
+	}
+	out := newStream(c)
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := content.Read(buf)
+		if n > 0 && out.write(buf[:n], false) != nil {
+			return done{}, nil // the reader left or is too slow
+		}
+		if errors.Is(err, io.EOF) {
+			return done{}, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// putBlob keeps an uploaded program on this node and tells the cluster.
+func putBlob(c *call) (any, error) {
+	d, err := c.digest()
+	if err != nil {
+		return nil, err
+	}
+	name := c.q.text("name")
+	if len(name) > maxBlobName {
+		return nil, api.FieldErrorf("name", "has %d characters, at most %d are allowed", len(name), maxBlobName)
+	}
+	if folder, full := c.Local.DiskFull(); full {
+		c.refuseBody()
+		return nil, api.Errorf(api.CodeUnavailable, "the disk of %s on node %s is full: free some space there, or upload to another node", folder, c.NodeName)
+	}
+	size := c.r.ContentLength
+	if c.Local.HasBlob(d) {
+		c.refuseBody()
+	} else if err := c.Local.PutBlob(d, func(w io.Writer) (err error) { size, err = c.receiveBlob(w); return err }); err != nil {
+		return nil, err
+	}
+	b := &api.Blob{Digest: d, Name: name, Size: max(size, 0), Created: c.Now()}
+	if c.Cluster.IsLeader() {
+		return c.do(&fsm.BlobPut{Meta: c.meta(), Blob: b, NodeID: c.Cluster.NodeID()})
+	}
+	var out api.Blob
+	return &out, c.ask(http.MethodPost, "/v1/internal/blobs", blobHeld{b, c.Cluster.NodeID()}, &out)
+}
+
+// receiveBlob copies the body; each part of it must come in time.
+func (c *call) receiveBlob(w io.Writer) (size int64, err error) {
+	rc := http.NewResponseController(c.w)
+	body := http.MaxBytesReader(c.w, c.r.Body, api.MaxBlob)
+	buf := make([]byte, 64<<10)
+	for {
+		rc.SetReadDeadline(time.Now().Add(bodyTimeout)) // an in-memory writer has none
+		n, err := body.Read(buf)
+		if n > 0 {
+			if _, err := w.Write(buf[:n]); err != nil {
+				return size, err
+			}
+			size += int64(n)
+		}
+		var large *http.MaxBytesError
+		switch {
+		case errors.Is(err, io.EOF):
+			rc.SetReadDeadline(time.Time{})
+			return size, nil
+		case errors.As(err, &large):
+			return size, tooLarge(api.MaxBlob)
+		case err != nil:
+			return size, api.Errorf(api.CodeInvalid, "the upload is cut off or too slow: %v", err)
+		}
+	}
+}
+
+// blobHeld says that a node holds an uploaded program.
+type blobHeld struct {
+	Blob   *api.Blob `json:"blob"`
+	NodeID string    `json:"nodeID"`
+}
+
+// recordBlob is how a node that does not lead tells of an upload. It comes in
+// the name of the user whose upload it is.
+func recordBlob(c *call) (any, error) {
+	var in blobHeld
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	if in.Blob == nil || !api.ValidDigest(in.Blob.Digest) || len(in.Blob.Name) > maxBlobName || in.Blob.Size < 0 || in.Blob.Size > api.MaxBlob {
+		return nil, api.FieldErrorf("blob", "is no program that was uploaded")
+	}
+	if n := c.Store.View().Node(in.NodeID); n == nil || n.State == api.NodeGone {
+		return nil, api.FieldErrorf("nodeID", "is no node of the cluster")
+	}
+	b := api.Blob{Digest: in.Blob.Digest, Name: in.Blob.Name, Size: in.Blob.Size, Created: in.Blob.Created}
+	return c.do(&fsm.BlobPut{Meta: c.meta(), Blob: &b, NodeID: in.NodeID})
+}

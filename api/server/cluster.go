@@ -1,0 +1,105 @@
+package server
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/mesita/mesita/api"
+)
+
+// nodeName is a node's name, or its id where the name is not known.
+func (s *Server) nodeName(id string) string {
+	if id == s.Cluster.NodeID() {
+		return s.NodeName
+	}
+	if n := s.Store.View().Node(id); n != nil {
+		return n.Name
+	}
+	return id
+}
+
+func getHealth(c *call) (any, error) {
+	leader := c.Cluster.LeaderID()
+	h := api.Health{Quorum: leader != "", Node: c.NodeName, Version: c.Version, Index: c.Store.View().Index()}
+	if folder, full := c.Local.DiskFull(); full {
+		h.Reason = "the disk of " + folder + " is full: no new work is taken here until there is room"
+	}
+	if leader == "" {
+		h.Reason = noQuorum().Message
+		return with{http.StatusServiceUnavailable, h}, nil
+	}
+	h.Leader = c.nodeName(leader)
+	return h, nil
+}
+
+// ClusterStatus is the cluster with what it is made of.
+type ClusterStatus struct {
+	*api.Cluster
+	Leader string `json:"leader"` // its name; "" while there is none
+	Nodes  int    `json:"nodes"`
+	Voters int    `json:"voters"`
+}
+
+func getCluster(c *call) (any, error) {
+	v := c.Store.View()
+	s := ClusterStatus{Cluster: v.Cluster()}
+	if s.Cluster == nil {
+		return nil, api.Errorf(api.CodeUnavailable, "the cluster is not made yet: try again in a moment")
+	}
+	if id := c.Cluster.LeaderID(); id != "" {
+		s.Leader = c.nodeName(id)
+	}
+	for n := range v.Nodes() {
+		if n.State == api.NodeGone {
+			continue
+		}
+		s.Nodes++
+		if strings.HasPrefix(c.Cluster.Role(n.ID), "voter") {
+			s.Voters++
+		}
+	}
+	return s, nil
+}
+
+// Whoami is who the caller is to the cluster.
+type Whoami struct {
+	Actor string   `json:"actor"`
+	Role  api.Role `json:"role"`
+}
+
+func getWhoami(c *call) (any, error) { return Whoami{c.id.Actor, c.id.Role}, nil }
+
+// joinNode admits a node. The token in the body is its credential; wrong ones
+// count like wrong client tokens, where the joiner's own address is known.
+func joinNode(c *call) (any, error) {
+	var in api.JoinRequest
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	if err := api.ValidateName("name", in.Name); err != nil {
+		return nil, err
+	}
+	if len(in.Token) > 512 || len(in.CSR) > 16<<10 {
+		return nil, api.FieldErrorf("token", "is no join token: get one with `mesita node token`")
+	}
+	if err := c.Auth.Allowed(c.r); err != nil {
+		return nil, err
+	}
+	grant, err := c.Cluster.Join(c.r.Context(), in)
+	if err != nil && api.ErrorCode(err) == api.CodeNotAllowed && !c.id.Forwarded {
+		c.Auth.Failed(c.r)
+	}
+	return grant, err
+}
+
+// index is a short guide for whoever looks at the address with a browser.
+func index(c *call) (any, error) {
+	var b strings.Builder
+	b.WriteString("mesita " + c.Version + ", node " + c.NodeName + "\n\n")
+	for _, r := range c.table {
+		if r.role < api.RoleNode {
+			b.WriteString(r.method + strings.Repeat(" ", 7-len(r.method)) + r.path + strings.Repeat(" ", max(1, 28-len(r.path))) + r.summary + "\n")
+		}
+	}
+	return text(b.String()), nil
+}

@@ -1,0 +1,160 @@
+package server
+
+import (
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+const maxStatuses = 10_000 // in one report
+
+// nodeOnly refuses callers that are no node themselves.
+func (c *call) nodeOnly() error {
+	if c.id.NodeID == "" {
+		return api.Errorf(api.CodeNotAllowed, "only nodes of the cluster may do this")
+	}
+	return nil
+}
+
+func helloNode(c *call) (any, error) {
+	var in api.NodeHello
+	if err := c.nodeOnly(); err != nil {
+		return nil, err
+	}
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	if err := in.Validate(); err != nil {
+		return nil, err
+	}
+	return c.do(&fsm.NodeHello{Meta: c.meta(), ID: c.id.NodeID, Hello: in})
+}
+
+// reported says how many statuses were news.
+type reported struct {
+	Changed int `json:"changed"`
+}
+
+func reportStatus(c *call) (any, error) {
+	var in []api.TaskStatus
+	if err := c.nodeOnly(); err != nil {
+		return nil, err
+	}
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	if len(in) > maxStatuses {
+		return nil, api.Errorf(api.CodeTooLarge, "%d statuses, at most %d are accepted at a time: send them in parts", len(in), maxStatuses)
+	}
+	for i := range in {
+		if in[i].NodeID != c.id.NodeID {
+			return nil, api.FieldErrorf("nodeID", "task %s is reported for another node, %q", in[i].Task, in[i].NodeID)
+		}
+	}
+	if len(in) == 0 {
+		return reported{}, nil
+	}
+	n, err := doAs[int](c, &fsm.TaskReport{Meta: c.meta(), Statuses: in})
+	return reported{n}, err
+}
+
+// RenewRequest asks for a new certificate.
+type RenewRequest struct {
+	CSR []byte `json:"csr"` // DER
+}
+
+// RenewGrant is the new certificate.
+type RenewGrant struct {
+	Certificate []byte `json:"certificate"` // PEM
+}
+
+func renewNode(c *call) (any, error) {
+	var in RenewRequest
+	if err := c.nodeOnly(); err != nil {
+		return nil, err
+	}
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	if len(in.CSR) == 0 || len(in.CSR) > 16<<10 {
+		return nil, api.FieldErrorf("csr", "has %d bytes: send a certificate request", len(in.CSR))
+	}
+	cert, err := c.Cluster.Renew(c.r.Context(), c.id.NodeID, in.CSR)
+	return RenewGrant{cert}, err
+}
+
+// AssignmentsDelta is one line of the stream of a node's assignments.
+type AssignmentsDelta struct {
+	Full   bool             `json:"full,omitempty"` // Put is all that there is
+	Index  uint64           `json:"index"`
+	Put    []api.Assignment `json:"put,omitempty"`
+	Remove []string         `json:"remove,omitempty"` // ids of tasks
+}
+
+// watchAssignments streams what the calling node should run: all at first,
+// then what changed. Values of a view never change, so a task is unchanged as
+// long as it is the same pointer.
+func watchAssignments(c *call) (any, error) {
+	if err := c.nodeOnly(); err != nil {
+		return nil, err
+	}
+	if id := c.q.text("node"); id != "" && id != c.id.NodeID {
+		return nil, api.FieldErrorf("node", "is another node: a node follows its own assignments")
+	}
+	w := c.Store.WatchKey(c.id.NodeID, fsm.TableNodeTasks, fsm.TableNodes)
+	defer w.Close()
+	out := newStream(c)
+	if out.begin("application/x-ndjson") != nil {
+		return done{}, nil
+	}
+	beat := time.NewTicker(nodeHeartbeat)
+	defer beat.Stop()
+	sent := map[string]api.Assignment{}
+	for first := true; ; first = false {
+		select {
+		case <-c.r.Context().Done():
+			return done{}, nil
+		case <-beat.C:
+			if !c.Cluster.IsLeader() || out.json(AssignmentsDelta{Index: c.Store.View().Index()}) != nil {
+				return done{}, nil
+			}
+			continue
+		case <-w.Ready():
+			w.Take()
+		}
+		v := c.Store.View()
+		if n := v.Node(c.id.NodeID); n != nil && n.State == api.NodeGone {
+			return done{}, nil
+		}
+		d := delta(v, c.id.NodeID, sent)
+		d.Full = first
+		if !first && len(d.Put) == 0 && len(d.Remove) == 0 {
+			continue
+		}
+		if out.json(d) != nil {
+			return done{}, nil
+		}
+	}
+}
+
+// delta is what changed since sent, which it brings up to date.
+func delta(v *fsm.View, nodeID string, sent map[string]api.Assignment) AssignmentsDelta {
+	d := AssignmentsDelta{Index: v.Index()}
+	now := v.Assignments(nodeID)
+	there := make(map[string]bool, len(now))
+	for _, a := range now {
+		there[a.Task.ID] = true
+		if old, ok := sent[a.Task.ID]; !ok || old != a {
+			d.Put = append(d.Put, a)
+			sent[a.Task.ID] = a
+		}
+	}
+	for id := range sent {
+		if !there[id] {
+			d.Remove = append(d.Remove, id)
+			delete(sent, id)
+		}
+	}
+	return d
+}

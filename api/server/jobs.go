@@ -1,0 +1,160 @@
+package server
+
+import (
+	"net/http"
+	"reflect"
+	"strconv"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+// spec reads, completes and checks the job in the body.
+func (c *call) spec() (*api.JobSpec, error) {
+	s := new(api.JobSpec)
+	if err := c.decode(s); err != nil {
+		return nil, err
+	}
+	if c.route.method == http.MethodPut {
+		if s.Name == "" {
+			s.Name = c.args[0]
+		}
+		if s.Name != c.args[0] {
+			return nil, api.FieldErrorf("name", "is %q in the body and %q in the path: make them the same", s.Name, c.args[0])
+		}
+	}
+	s.Normalize()
+	return s, s.Validate()
+}
+
+// admit refuses a job that this cluster cannot take at all.
+func (c *call) admit(v *fsm.View, s *api.JobSpec) error {
+	if folder, full := c.Local.DiskFull(); full {
+		return api.Errorf(api.CodeUnavailable, "the disk of %s on node %s is full, and no new work is taken until there is room: free some space there", folder, c.NodeName)
+	}
+	return c.Planner.CheckFits(v, s)
+}
+
+func createJob(c *call) (any, error) {
+	key, err := c.requestKey()
+	if err != nil {
+		return nil, err
+	}
+	s, err := c.spec()
+	if err != nil {
+		return nil, err
+	}
+	view := c.Store.View()
+	if err := c.admit(view, s); err != nil {
+		return nil, err
+	}
+	if c.q.flag("dry_run") {
+		return c.Planner.Plan(view, s), c.q.err
+	}
+	if c.q.err != nil {
+		return nil, c.q.err
+	}
+	j, err := c.do(&fsm.JobCreate{Meta: c.meta(), Spec: s, Request: key})
+	return with{http.StatusCreated, j}, err
+}
+
+// applyJob makes the job be as the body says: it creates or updates it, or
+// leaves it as it is.
+func applyJob(c *call) (any, error) {
+	key, err := c.requestKey()
+	if err != nil {
+		return nil, err
+	}
+	ifVersion, dry := c.q.number("if_version", 0, 1, 1<<31-1), c.q.flag("dry_run")
+	if c.q.err != nil {
+		return nil, c.q.err
+	}
+	s, err := c.spec()
+	if err != nil {
+		return nil, err
+	}
+	view := c.Store.View()
+	if err := c.admit(view, s); err != nil {
+		return nil, err
+	}
+	if dry {
+		return c.Planner.Plan(view, s), nil
+	}
+	old := view.Job(s.Name)
+	switch {
+	case old == nil && ifVersion != 0:
+		return nil, api.Errorf(api.CodeConflict, "there is no job %q, and so no version %d of it", s.Name, ifVersion)
+	case old != nil && ifVersion != 0 && old.Version != ifVersion:
+		return nil, api.Errorf(api.CodeConflict, "job %q has version %d by now, not %d: look at it and try again", s.Name, old.Version, ifVersion)
+	case old != nil && old.Spec.Kind == api.KindBatch && !old.Stop && reflect.DeepEqual(old.Spec, s):
+		return old, nil // a batch that ended is as it should be: it does not run twice
+	case old == nil || old.State.Ended() || s.Kind != api.KindService:
+		return c.do(&fsm.JobCreate{Meta: c.meta(), Spec: s, Request: key})
+	}
+	return c.do(&fsm.JobUpdate{Meta: c.meta(), ID: s.Name, IfVersion: ifVersion, Spec: s})
+}
+
+func listJobs(c *call) (any, error) {
+	var kind api.Kind
+	var state api.JobState
+	byKind, byState, all := c.q.enum("kind", &kind), c.q.enum("state", &state), c.q.flag("all")
+	if c.q.err != nil {
+		return nil, c.q.err
+	}
+	return listOf(filtered(c.Store.View().Jobs(), func(j *api.Job) bool {
+		return (!byKind || j.Spec.Kind == kind) && (!byState || j.State == state) && (all || byState || !j.State.Ended())
+	})), nil
+}
+
+// job is the one that the path names.
+func (c *call) job() (*api.Job, error) {
+	if j := c.Store.View().Job(c.args[0]); j != nil {
+		return j, nil
+	}
+	return nil, api.Errorf(api.CodeNotFound, "no job %q: `mesita ps --all` lists them", c.args[0])
+}
+
+func getJob(c *call) (any, error) {
+	if c.q.has("wait") {
+		return c.waitJob()
+	}
+	return c.job()
+}
+
+type scaleRequest struct {
+	Count *int `json:"count"`
+}
+
+func scaleJob(c *call) (any, error) {
+	var in scaleRequest
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	if in.Count == nil {
+		return nil, api.FieldErrorf("count", "is missing: give how many tasks to keep running")
+	}
+	return c.do(&fsm.JobScale{Meta: c.meta(), ID: c.args[0], Count: *in.Count})
+}
+
+func stopJob(c *call) (any, error) { return c.do(&fsm.JobStop{Meta: c.meta(), ID: c.args[0]}) }
+
+// removed says how many objects were removed.
+type removed struct {
+	Removed int `json:"removed"`
+}
+
+func removeJob(c *call) (any, error) {
+	n, err := doAs[int](c, &fsm.JobRemove{Meta: c.meta(), IDs: []string{c.args[0]}})
+	return removed{n}, err
+}
+
+func whyJob(c *call) (any, error) {
+	if _, err := c.job(); err != nil {
+		return nil, err
+	}
+	return c.Planner.Explain(c.Store.View(), c.args[0])
+}
+
+func progress(j *api.Job) string {
+	return j.State.String() + ", " + strconv.Itoa(j.Counts.Running) + "/" + strconv.Itoa(j.Spec.Tasks()) + " running"
+}

@@ -1,0 +1,96 @@
+package server
+
+import (
+	"iter"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+const maxDrain = 7 * 24 * time.Hour
+
+func findNode(v *fsm.View, ref string) (*api.Node, error) {
+	if n := v.FindNode(ref); n != nil {
+		return n, nil
+	}
+	if n := v.Node(ref); n != nil {
+		return n, nil // a gone one, by its whole id
+	}
+	return nil, api.Errorf(api.CodeNotFound, "no node %q, or more than one: give its name or more of its id; `mesita node ls` lists them", ref)
+}
+
+func (s *Server) nodeStatus(v *fsm.View, n *api.Node) *api.NodeStatus {
+	l, tasks := v.Ledger(n.ID)
+	return &api.NodeStatus{Node: n, Role: s.Cluster.Role(n.ID), Ledger: l, Tasks: tasks}
+}
+
+func listNodes(c *call) (any, error) {
+	all := c.q.flag("all")
+	if c.q.err != nil {
+		return nil, c.q.err
+	}
+	v := c.Store.View()
+	var rows iter.Seq[*api.NodeStatus] = func(yield func(*api.NodeStatus) bool) {
+		for n := range v.Nodes() {
+			if (all || n.State != api.NodeGone) && !yield(c.nodeStatus(v, n)) {
+				return
+			}
+		}
+	}
+	return listOf(rows), nil
+}
+
+func getNode(c *call) (any, error) {
+	v := c.Store.View()
+	n, err := findNode(v, c.args[0])
+	if err != nil {
+		return nil, err
+	}
+	return c.nodeStatus(v, n), nil
+}
+
+type drainRequest struct {
+	Deadline api.Duration `json:"deadline,omitempty"` // from now; 0 = none
+}
+
+func drainNode(c *call) (any, error) {
+	var in drainRequest
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	if in.Deadline < 0 || time.Duration(in.Deadline) > maxDrain {
+		return nil, api.FieldErrorf("deadline", "%s is not within 0s to %s", in.Deadline, maxDrain)
+	}
+	var by time.Time
+	if in.Deadline > 0 {
+		by = c.Now().Add(time.Duration(in.Deadline))
+	}
+	return c.setDrain(true, by)
+}
+
+func resumeNode(c *call) (any, error) { return c.setDrain(false, time.Time{}) }
+
+func (c *call) setDrain(drain bool, by time.Time) (any, error) {
+	n, err := findNode(c.Store.View(), c.args[0])
+	if err != nil {
+		return nil, err
+	}
+	n, err = doAs[*api.Node](c, &fsm.NodeDrain{Meta: c.meta(), ID: n.ID, Drain: drain, By: by})
+	if err != nil {
+		return nil, err
+	}
+	return c.nodeStatus(c.Store.View(), n), nil
+}
+
+func removeNode(c *call) (any, error) {
+	force := c.q.flag("force")
+	if c.q.err != nil {
+		return nil, c.q.err
+	}
+	n, err := findNode(c.Store.View(), c.args[0])
+	if err != nil {
+		return nil, err
+	}
+	return removed{1}, c.Cluster.RemoveNode(c.r.Context(), n, force, c.id.Actor)
+}

@@ -1,0 +1,171 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
+)
+
+// suspect is how often a relayed request that has no answer yet looks whether
+// the node it was sent to still leads.
+const suspect = 250 * time.Millisecond
+
+func newKey() string { return rand.Text() }
+
+// relayed are the request headers that travel on.
+var relayed = []string{"Accept", "Content-Type", "Idempotency-Key", "Last-Event-Id", "User-Agent"}
+
+// relay sends the request to another node and passes its answer on. It is
+// false if nothing was answered to the caller, with the reason.
+func (c *call) relay(ctx context.Context, nodeID, path string) (answered bool, err error) {
+	addr, rt, err := c.Cluster.Peer(nodeID)
+	if err != nil {
+		return false, api.Errorf(api.CodeUnavailable, "node %s cannot be reached: %v", nodeID, err)
+	}
+	// The wait for a leader must not cut an answer that has begun.
+	sendCtx, cancel := context.WithCancelCause(c.r.Context())
+	defer cancel(nil)
+	req := c.outgoing(sendCtx, addr, path)
+	stopGuard := c.guard(ctx, nodeID, cancel)
+	res, err := rt.RoundTrip(req)
+	stopGuard()
+	if err != nil {
+		return false, sendError(sendCtx, nodeID, err)
+	}
+	defer res.Body.Close()
+	if res.Header.Get(headerNotLeader) != "" {
+		return false, api.Errorf(api.CodeUnavailable, "node %s does not lead any more", nodeID)
+	}
+	if res.StatusCode == http.StatusUnauthorized && c.id.Unverified {
+		c.Auth.Failed(c.r)
+	}
+	return true, c.passOn(res)
+}
+
+// sendError is CodeUnknown unless the request cannot have been acted on.
+func sendError(ctx context.Context, nodeID string, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return api.Errorf(api.CodeUnavailable, "node %s cannot be reached: %v", nodeID, err)
+	}
+	return api.Errorf(api.CodeUnknown, "node %s did not answer, and may or may not have done it: %v; try again with the same Idempotency-Key", nodeID, err)
+}
+
+// guard gives a request up when the node that it waits for leads no more, or
+// when the time is up and the route is none that may be held. The returned
+// function ends the guard.
+func (c *call) guard(ctx context.Context, nodeID string, cancel context.CancelCauseFunc) (stop func()) {
+	if c.route.local || nodeID != c.Cluster.LeaderID() {
+		return func() {}
+	}
+	var ended atomic.Bool
+	var timer *time.Timer
+	timer = time.AfterFunc(time.Hour, func() {
+		switch {
+		case ended.Load():
+		case c.Cluster.LeaderID() != nodeID:
+			cancel(errors.New("the leader changed"))
+		case ctx.Err() != nil && !c.route.held && !c.route.stream:
+			cancel(errors.New("no answer in time"))
+		default:
+			timer.Reset(suspect)
+		}
+	})
+	timer.Reset(suspect)
+	return func() { ended.Store(true); timer.Stop() }
+}
+
+// outgoing is the request as it goes to another node: with the caller's
+// verified identity, and no header that the caller made up.
+func (c *call) outgoing(ctx context.Context, addr, path string) *http.Request {
+	u := &url.URL{Scheme: "https", Host: addr, Path: path, RawQuery: c.r.URL.RawQuery}
+	h := make(http.Header, 8)
+	for _, name := range relayed {
+		if v := c.r.Header[name]; v != nil {
+			h[name] = v
+		}
+	}
+	c.id.Forward(h)
+	if c.id.Unverified {
+		h["Authorization"] = c.r.Header["Authorization"]
+	}
+	if c.route.stream && c.r.Header.Get("Upgrade") != "" {
+		h.Set("Connection", "Upgrade")
+		h.Set("Upgrade", execProtocol)
+	}
+	req := (&http.Request{Method: c.r.Method, URL: u, Host: addr, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
+	if len(c.body) > 0 {
+		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(c.body)), int64(len(c.body))
+	}
+	return req
+}
+
+// answerHeaders are the answer's headers that travel on.
+var answerHeaders = []string{"Content-Type", "Content-Length", "Cache-Control", "X-Content-Type-Options", "Www-Authenticate", HeaderIndex, HeaderStale}
+
+// passOn copies another node's answer to the caller as it comes.
+func (c *call) passOn(res *http.Response) error {
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		return c.passUpgrade(res)
+	}
+	for _, name := range answerHeaders {
+		if v := res.Header[name]; v != nil {
+			c.w.Header()[name] = v
+		}
+	}
+	c.answered, c.status = true, res.StatusCode
+	out := newStream(c)
+	out.extend()
+	c.w.WriteHeader(res.StatusCode)
+	flush := res.ContentLength < 0
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := res.Body.Read(buf)
+		if n > 0 {
+			if out.write(buf[:n], flush) != nil {
+				return nil // the caller is gone or too slow
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("answer of the other node: %w", err)
+		}
+	}
+}
+
+// verifyElsewhere has the leader check a token that this node cannot, for a
+// request that this node answers itself.
+func (c *call) verifyElsewhere() error {
+	var who Whoami
+	if err := c.ask(http.MethodGet, "/v1/whoami", nil, &who); err != nil {
+		if api.ErrorCode(err) == api.CodeNotAllowed {
+			c.Auth.Failed(c.r)
+		}
+		return err
+	}
+	c.id = auth.Identity{Actor: who.Actor, Role: who.Role}
+	if err := c.id.Check(c.route.role); err != nil {
+		return err
+	}
+	var err error
+	if c.q, err = parseQuery(c.r, c.route.query); err != nil {
+		return err
+	}
+	return c.readBody()
+}

@@ -1,0 +1,137 @@
+package server
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/mesita/mesita/api"
+)
+
+// route is one line of the route table: all that is known of a request before
+// it is read.
+type route struct {
+	method  string
+	path    string   // with {name} for a path value
+	role    api.Role // the least that may; RoleNone = anybody
+	summary string
+	handle  func(*call) (any, error)
+	query   []string // known parameters
+	body    any      // an example of what the JSON body decodes into; nil = none
+	answer  any      // an example of the answer, for the description
+	local   bool     // this node answers by itself, leader or not
+	stream  bool     // may last; counted
+	held    bool     // may be held for minutes before it is answered
+
+	index int
+}
+
+// blobBody marks a route whose handler reads the raw body by itself.
+var blobBody any = "application/octet-stream"
+
+// routes finds a route: a tree of path segments.
+type routes struct {
+	root node
+}
+
+type node struct {
+	fixed   map[string]*node
+	any     *node // a path value
+	name    string
+	methods map[string]*route
+}
+
+func newRoutes(table []*route) *routes {
+	rs := &routes{}
+	for i, r := range table {
+		r.index = i
+		n := &rs.root
+		for seg := range strings.SplitSeq(strings.Trim(r.path, "/"), "/") {
+			n = n.child(seg)
+		}
+		if n.methods == nil {
+			n.methods = map[string]*route{}
+		}
+		n.methods[r.method] = r
+	}
+	return rs
+}
+
+func (n *node) child(seg string) *node {
+	if strings.HasPrefix(seg, "{") {
+		if n.any == nil {
+			n.any = &node{name: strings.Trim(seg, "{}")}
+		}
+		return n.any
+	}
+	if n.fixed == nil {
+		n.fixed = map[string]*node{}
+	}
+	if n.fixed[seg] == nil {
+		n.fixed[seg] = &node{}
+	}
+	return n.fixed[seg]
+}
+
+// find is the route of a request and its path values.
+func (rs *routes) find(r *http.Request, args *[1]string) (*route, error) {
+	path, escaped := r.URL.Path, false
+	if r.URL.RawPath != "" { // a value with an escaped slash is one value
+		path, escaped = r.URL.RawPath, true
+	}
+	n, rest := &rs.root, strings.Trim(path, "/")
+	for {
+		seg, after, more := strings.Cut(rest, "/")
+		next := n.fixed[seg]
+		if next == nil && n.any != nil {
+			next = n.any
+			if escaped {
+				var err error
+				if seg, err = url.PathUnescape(seg); err != nil {
+					return nil, api.FieldErrorf(next.name, "%v", err)
+				}
+			}
+			if err := checkRef(next.name, seg); err != nil {
+				return nil, err
+			}
+			args[0] = seg
+		}
+		if next == nil {
+			return nil, noPath(r)
+		}
+		if n, rest = next, after; !more {
+			break
+		}
+	}
+	if len(n.methods) == 0 {
+		return nil, noPath(r)
+	}
+	if rt := n.methods[r.Method]; rt != nil {
+		return rt, nil
+	}
+	allowed := make([]string, 0, len(n.methods))
+	for m := range n.methods {
+		allowed = append(allowed, m)
+	}
+	slices.Sort(allowed)
+	return nil, api.FieldErrorf("method", "%s is not possible on %s: use %s", r.Method, r.URL.Path, strings.Join(allowed, ", "))
+}
+
+func noPath(r *http.Request) error {
+	return api.Errorf(api.CodeNotFound, "nothing is at %s: / lists what there is", r.URL.Path)
+}
+
+// checkRef refuses path values that can name nothing.
+func checkRef(name, s string) error {
+	if s == "" || len(s) > 128 {
+		return api.FieldErrorf(name, "has %d characters: 1 to 128 are allowed", len(s))
+	}
+	for i := range len(s) {
+		b := s[i]
+		if (b < 'a' || b > 'z') && (b < 'A' || b > 'Z') && (b < '0' || b > '9') && b != '-' && b != '.' && b != '_' && b != ':' {
+			return api.FieldErrorf(name, "%q is no name or id: it has %q", s, b)
+		}
+	}
+	return nil
+}

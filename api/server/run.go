@@ -1,0 +1,124 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+const (
+	writeWait   = 5 * time.Second // for a leader, until a write is refused
+	readWait    = 2 * time.Second // for a leader, until an old answer is given
+	leaderCheck = 20 * time.Millisecond
+)
+
+// headerNotLeader tells a relaying node that its idea of the leader is old.
+const headerNotLeader = "X-Mesita-Not-Leader"
+
+// run acts on a request, here or on the leader. While a leader is elected it
+// waits, so that the caller sees one slow answer and no error.
+func (c *call) run() error {
+	if c.route.stream {
+		leave, err := c.enterStream()
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
+	if c.route.local || c.Cluster.IsLeader() {
+		v, err := c.route.handle(c)
+		if err == nil {
+			return c.answer(v)
+		}
+		if c.route.local || c.answered || c.Cluster.IsLeader() || !inDoubt(err) {
+			return err
+		}
+		// Lost the lead meanwhile: the new leader tells what became of it.
+		return c.runElsewhere(err)
+	}
+	return c.runElsewhere(nil)
+}
+
+func inDoubt(err error) bool {
+	code := api.ErrorCode(err)
+	return code == api.CodeUnknown || code == api.CodeUnavailable
+}
+
+// runElsewhere relays to the leader until there is one that answers.
+func (c *call) runElsewhere(last error) error {
+	if c.id.Forwarded {
+		c.w.Header().Set(headerNotLeader, "1")
+		return api.Errorf(api.CodeUnavailable, "node %s does not lead the cluster", c.NodeName)
+	}
+	if err := c.keepRequest(); err != nil {
+		return err
+	}
+	wait := writeWait
+	if c.r.Method == http.MethodGet {
+		wait = readWait
+	}
+	ctx, cancel := context.WithTimeout(c.r.Context(), wait)
+	defer cancel()
+	tick := time.NewTicker(leaderCheck)
+	defer tick.Stop()
+	for {
+		if c.Cluster.IsLeader() && !c.id.Unverified {
+			v, err := c.route.handle(c)
+			if err == nil {
+				return c.answer(v)
+			}
+			if c.answered || !inDoubt(err) {
+				return err
+			}
+			last = err
+		} else if leader := c.Cluster.LeaderID(); leader != "" && leader != c.Cluster.NodeID() {
+			answered, err := c.relay(ctx, leader, c.r.URL.Path)
+			if answered {
+				return err
+			}
+			last = err
+		}
+		select {
+		case <-ctx.Done():
+			return c.withoutLeader(last)
+		case <-tick.C:
+		}
+	}
+}
+
+// keepRequest makes a request safe to send twice.
+func (c *call) keepRequest() error {
+	c.buf = nil // a transport may read the body after its answer
+	if _, err := c.requestKey(); err != nil {
+		return err
+	}
+	if c.r.Method != http.MethodGet && c.r.Header.Get("Idempotency-Key") == "" {
+		c.r.Header.Set("Idempotency-Key", newKey())
+	}
+	return nil
+}
+
+// withoutLeader answers reads from what this node knows, and refuses the rest.
+func (c *call) withoutLeader(last error) error {
+	if c.r.Context().Err() != nil {
+		return c.r.Context().Err()
+	}
+	if c.r.Method == http.MethodGet && c.Cluster.HasReplica() && !c.id.Unverified {
+		c.w.Header()[HeaderStale] = stale
+		v, err := c.route.handle(c)
+		if err != nil {
+			return err
+		}
+		return c.answer(v)
+	}
+	if api.ErrorCode(last) == api.CodeUnknown {
+		return last
+	}
+	return noQuorum()
+}
+
+func noQuorum() *api.Error {
+	return api.Errorf(api.CodeUnavailable, "the cluster has no leader: most of its voters must be up and reach each other; nothing was changed, see `mesita node ls`")
+}

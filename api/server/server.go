@@ -1,0 +1,152 @@
+package server
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/fsm"
+)
+
+// Cluster is what the server asks of the node it runs in about the others.
+type Cluster interface {
+	NodeID() string
+	LeaderID() string // "" while there is none
+	IsLeader() bool
+	HasReplica() bool // the store follows the log
+	// Role is "voter", "voter, leader" or "worker".
+	Role(nodeID string) string
+	// Peer is the address of a node, host:port, and how to reach it with this
+	// node's certificate. The round tripper speaks HTTP/1.1, follows nothing
+	// and has no time limit on a response.
+	Peer(nodeID string) (addr string, rt http.RoundTripper, err error)
+	Join(ctx context.Context, r api.JoinRequest) (*api.JoinGrant, error)
+	// Renew signs a new certificate for a node; csr is DER, the answer PEM.
+	Renew(ctx context.Context, nodeID string, csr []byte) ([]byte, error)
+	RemoveNode(ctx context.Context, n *api.Node, force bool, actor string) error
+}
+
+// LogQuery says what of a task's log is wanted.
+type LogQuery struct {
+	Task    string
+	Attempt int
+	Follow  bool // until the attempt has ended
+	Tail    int  // only the last so many lines; 0 = all, below 0 = none of what is there
+	Stdout  bool // with neither Stdout nor Stderr: both
+	Stderr  bool
+}
+
+// Size is that of a terminal.
+type Size struct{ Rows, Cols uint16 }
+
+// ExecRequest is a command to run beside a task.
+type ExecRequest struct {
+	Task    string
+	Command []string
+	TTY     bool
+	Size    Size // at first, with TTY
+}
+
+// ExecIO is the caller's end of an executed command.
+type ExecIO struct {
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer
+	Resize <-chan Size
+}
+
+// Local is what the server asks of this node's executor.
+type Local interface {
+	// Logs calls emit for each line or piece of a line, in order, until the
+	// log or ctx ends or emit fails. Stream is "stdout" or "stderr"; text is
+	// valid until emit returns.
+	Logs(ctx context.Context, q LogQuery, emit func(at time.Time, stream string, text []byte) error) error
+	// Exec runs a command and returns its exit code. It calls start once, when
+	// it knows that the task runs; an error before that reaches the caller as
+	// an HTTP error.
+	Exec(ctx context.Context, r ExecRequest, start func() (ExecIO, error)) (exitCode int, err error)
+	Stats(ctx context.Context) ([]api.TaskStats, error)
+	HasBlob(digest string) bool
+	OpenBlob(digest string) (content io.ReadCloser, size int64, err error)
+	PutBlob(digest string, fill func(io.Writer) error) error
+	// DiskFull tells whether the data folder takes no more, and which it is.
+	DiskFull() (folder string, full bool)
+}
+
+// Planner says what the scheduler would do.
+type Planner interface {
+	CheckFits(v *fsm.View, s *api.JobSpec) error
+	Plan(v *fsm.View, s *api.JobSpec) *api.Plan
+	Explain(v *fsm.View, id string) (*api.Why, error)
+}
+
+// Config is what a Server needs; all of it, except where noted.
+type Config struct {
+	Store    *fsm.Store
+	Cluster  Cluster
+	Local    Local
+	Planner  Planner
+	Auth     *auth.Authenticator
+	Now      func() time.Time // for times that go into the state
+	Log      *slog.Logger
+	Version  string // of mesita
+	NodeName string
+	// MaxStreams bounds the event, log, exec and assignment streams open at a
+	// time; 0 = DefaultStreams.
+	MaxStreams int
+}
+
+// DefaultStreams is how many streams a node serves at a time.
+const DefaultStreams = 512
+
+// Server answers requests. It has no goroutines of its own.
+type Server struct {
+	Config
+	table   []*route
+	routes  *routes
+	streams atomic.Int64
+	counts  []requestCount // by route
+}
+
+// New makes a Server.
+func New(cfg Config) *Server {
+	if cfg.MaxStreams == 0 {
+		cfg.MaxStreams = DefaultStreams
+	}
+	s := &Server{Config: cfg, table: routeTable()}
+	s.routes = newRoutes(s.table)
+	s.counts = make([]requestCount, len(s.table))
+	return s
+}
+
+// Handler serves a listener whose callers prove themselves by cred.
+func (s *Server) Handler(cred auth.Credentials) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := &call{Server: s, w: w, r: r}
+		c.serve(cred)
+	})
+}
+
+const (
+	headerTimeout = 10 * time.Second // to send a request's header
+	idleTimeout   = 2 * time.Minute  // between the requests of a connection
+	maxHeader     = 64 << 10
+)
+
+// NewHTTPServer is an http.Server with the bounds that the handlers count on:
+// they set their own deadlines for bodies and answers.
+func NewHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ConnContext:       auth.ConnContext,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}

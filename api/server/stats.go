@@ -1,0 +1,88 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+const (
+	statsTimeout = 2 * time.Second // for a node to answer
+	statsAtOnce  = 16              // nodes asked at a time
+)
+
+// missingNode is a node whose figures are not in the answer.
+type missingNode struct {
+	Node   string `json:"node"`
+	Reason string `json:"reason"`
+}
+
+type missing struct {
+	Missing []missingNode `json:"missing"`
+}
+
+// statsAnswer is how statistics are listed.
+type statsAnswer struct {
+	Items []api.TaskStats `json:"items"`
+	Index uint64          `json:"index"`
+}
+
+func localStats(c *call) (any, error) {
+	stats, err := c.Local.Stats(c.r.Context())
+	if err != nil {
+		return nil, err
+	}
+	return listOf(slices.Values(stats)), nil
+}
+
+// allStats gathers the statistics of all nodes that should answer.
+func allStats(c *call) (any, error) {
+	var (
+		mu    sync.Mutex
+		wg    sync.WaitGroup
+		slots = make(chan struct{}, statsAtOnce)
+		out   []api.TaskStats
+		gone  = []missingNode{}
+	)
+	for n := range c.Store.View().Nodes() {
+		if n.State == api.NodeGone || n.VoterOnly {
+			continue
+		}
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			stats, err := c.statsOf(n)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				gone = append(gone, missingNode{n.Name, err.Error()})
+			}
+			out = append(out, stats...)
+		})
+	}
+	wg.Wait()
+	slices.SortFunc(out, func(a, b api.TaskStats) int { return strings.Compare(a.Task, b.Task) })
+	slices.SortFunc(gone, func(a, b missingNode) int { return strings.Compare(a.Node, b.Node) })
+	l := listOf(slices.Values(out))
+	l.extra = missing{gone}
+	return l, nil
+}
+
+func (c *call) statsOf(n *api.Node) ([]api.TaskStats, error) {
+	ctx, cancel := context.WithTimeout(c.r.Context(), statsTimeout)
+	defer cancel()
+	if n.ID == c.Cluster.NodeID() {
+		return c.Local.Stats(ctx)
+	}
+	if n.State != api.NodeReady && n.State != api.NodeDraining {
+		return nil, api.Errorf(api.CodeUnavailable, "is %s", n.State)
+	}
+	var a statsAnswer
+	_, err := c.askNode(ctx, n.ID, http.MethodGet, "/v1/local/stats", http.Header{}, nil, &a)
+	return a.Items, err
+}

@@ -1,0 +1,121 @@
+package server
+
+import (
+	"strings"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+// taskFilter reads ?state=: pending, or a state's name with or without TASK_.
+func (q *query) taskFilter() func(*api.Task) bool {
+	name := q.text("state")
+	switch {
+	case name == "":
+		return nil
+	case strings.EqualFold(name, "pending"):
+		return (*api.Task).Pending
+	}
+	name = strings.ToUpper(name)
+	if !strings.HasPrefix(name, "TASK_") {
+		name = "TASK_" + name
+	}
+	var state api.TaskState
+	if err := state.UnmarshalText([]byte(name)); err != nil {
+		q.fail(api.InField("state", err))
+	}
+	return func(t *api.Task) bool { return t.State == state }
+}
+
+func listTasks(c *call) (any, error) {
+	v := c.Store.View()
+	all, inState := c.q.flag("all"), c.q.taskFilter()
+	if c.q.err != nil {
+		return nil, c.q.err
+	}
+	nodeID := ""
+	if ref := c.q.text("node"); ref != "" {
+		n, err := findNode(v, ref)
+		if err != nil {
+			return nil, err
+		}
+		nodeID = n.ID
+	}
+	tasks := v.Tasks()
+	if job := c.q.text("job"); job != "" {
+		if v.Job(job) == nil {
+			return nil, api.Errorf(api.CodeNotFound, "no job %q: `mesita ps --all` lists them", job)
+		}
+		tasks = v.JobTasks(job)
+	}
+	return listOf(filtered(tasks, func(t *api.Task) bool {
+		switch {
+		case nodeID != "" && t.NodeID != nodeID:
+			return false
+		case inState != nil:
+			return inState(t)
+		}
+		return all || !t.State.Final()
+	})), nil
+}
+
+// task is the one that the path names.
+func (c *call) task() (*api.Task, error) {
+	if t := c.Store.View().Task(c.args[0]); t != nil {
+		return t, nil
+	}
+	return nil, api.Errorf(api.CodeNotFound, "no task %q: a task's id is its job's id, a dot and a number; `mesita ps --all` lists them", c.args[0])
+}
+
+func getTask(c *call) (any, error) { return c.task() }
+
+type taskStop struct {
+	Move bool `json:"move"`
+}
+
+func stopTask(c *call) (any, error) {
+	var in taskStop
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	if _, err := c.task(); err != nil {
+		return nil, err
+	}
+	_, err := c.do(&fsm.TaskStop{Meta: c.meta(), IDs: c.args[:], Move: in.Move, Reason: api.ReasonStopped})
+	if err != nil {
+		return nil, err
+	}
+	return c.task()
+}
+
+func whyTask(c *call) (any, error) {
+	if _, err := c.task(); err != nil {
+		return nil, err
+	}
+	return c.Planner.Explain(c.Store.View(), c.args[0])
+}
+
+// place is the node that has or had the attempt; attempt 0 is the newest that
+// was placed, -1 the one before it.
+func place(t *api.Task, attempt int) (nodeID string, number int, err error) {
+	placed := t.Earlier
+	if t.NodeID != "" {
+		placed = append(placed[:len(placed):len(placed)], api.Attempt{Attempt: t.Attempt, NodeID: t.NodeID})
+	}
+	if len(placed) == 0 {
+		return "", 0, api.Errorf(api.CodeConflict, "task %s has not been started yet: see `mesita why %s`", t.ID, t.ID)
+	}
+	if attempt <= 0 {
+		i := len(placed) - 1 + attempt
+		if i < 0 {
+			return "", 0, api.Errorf(api.CodeNotFound, "task %s has no earlier attempt", t.ID)
+		}
+		return placed[i].NodeID, placed[i].Attempt, nil
+	}
+	for _, a := range placed {
+		if a.Attempt == attempt {
+			return a.NodeID, a.Attempt, nil
+		}
+	}
+	return "", 0, api.FieldErrorf("attempt", "task %s has no attempt %d that is remembered", t.ID, attempt)
+}

@@ -1,0 +1,61 @@
+package server
+
+import (
+	"net/http"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/fsm"
+)
+
+// shown is a token without its hash.
+func shown(t *api.Token) *api.Token {
+	out := *t
+	out.Hash = ""
+	return &out
+}
+
+func listTokens(c *call) (any, error) {
+	var kind api.TokenKind
+	byKind := c.q.enum("kind", &kind)
+	if c.q.err != nil {
+		return nil, c.q.err
+	}
+	v := c.Store.View()
+	return list{items: func(yield func(any) bool) {
+		for t := range v.Tokens() {
+			if (!byKind || t.Kind == kind) && !yield(shown(t)) {
+				return
+			}
+		}
+	}}, nil
+}
+
+func createToken(c *call) (any, error) {
+	var in api.TokenRequest
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	if err := in.Validate(); err != nil {
+		return nil, err
+	}
+	v := c.Store.View()
+	cluster, authority := v.Cluster(), v.Authority()
+	if cluster == nil || authority == nil {
+		return nil, api.Errorf(api.CodeUnavailable, "the cluster is not made yet: try again in a moment")
+	}
+	t, secret := auth.NewToken(&in, c.Now())
+	if _, err := c.do(&fsm.TokenCreate{Meta: c.meta(), Token: t}); err != nil {
+		return nil, err
+	}
+	whole := api.ClientSecret(t.ID, secret)
+	if t.Kind == api.TokenJoin {
+		whole = api.JoinToken{Cluster: cluster.Name, ID: t.ID, Secret: secret, Pin: authority.Pin}.String()
+	}
+	return with{http.StatusCreated, api.TokenGrant{Token: shown(t), Secret: whole}}, nil
+}
+
+func revokeToken(c *call) (any, error) {
+	_, err := c.do(&fsm.TokenRevoke{Meta: c.meta(), ID: c.args[0]})
+	return removed{1}, err
+}
