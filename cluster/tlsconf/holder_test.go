@@ -8,7 +8,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -166,12 +168,16 @@ func TestRotation(t *testing.T) {
 		check(t, err)
 		first, server := h.Leaf(), h.ServerConfig(Protocols())
 		fails := 3
-		var tries []time.Duration
+		var mu sync.Mutex
+		var tried []time.Duration
+		tries := func() []time.Duration { mu.Lock(); defer mu.Unlock(); return slices.Clone(tried) }
 		begin := time.Now()
 		var saved atomic.Pointer[[]byte]
 		r := &Rotator{Holder: h, Log: quiet,
 			Renew: func(ctx context.Context, csr []byte) ([]byte, error) {
-				tries = append(tries, time.Since(begin))
+				mu.Lock()
+				defer mu.Unlock()
+				tried = append(tried, time.Since(begin))
 				if fails--; fails >= 0 {
 					return nil, errors.New("no quorum")
 				}
@@ -183,16 +189,16 @@ func TestRotation(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- r.Run(ctx) }()
 		time.Sleep(48 * time.Hour)
-		if h.Leaf() != first || len(tries) != 0 {
+		if h.Leaf() != first || len(tries()) != 0 {
 			t.Fatal("renewed before half life")
 		}
 		time.Sleep(10 * time.Hour)
 		synctest.Wait()
-		if h.Leaf() == first || len(tries) != 4 {
-			t.Fatalf("not renewed after half life: %v", tries)
+		if h.Leaf() == first || len(tries()) != 4 {
+			t.Fatalf("not renewed after half life: %v", tries())
 		}
-		if tries[1]-tries[0] != time.Second || tries[2]-tries[1] != 2*time.Second || tries[3]-tries[2] != 4*time.Second {
-			t.Errorf("tried at %v", tries)
+		if at := tries(); at[1]-at[0] != time.Second || at[2]-at[1] != 2*time.Second || at[3]-at[2] != 4*time.Second {
+			t.Errorf("tried at %v", at)
 		}
 		if p := saved.Load(); p == nil || !bytes.Equal(*p, encodeCert(h.Leaf().Raw)) {
 			t.Error("not saved")
@@ -206,8 +212,8 @@ func TestRotation(t *testing.T) {
 		if _, serverErr, clientErr := shake(server, h.ClientConfig(ProtoRaft, key.ID())); serverErr != nil || clientErr != nil {
 			t.Errorf("after rotation: %v, %v", serverErr, clientErr)
 		}
-		if len(tries) > 5 {
-			t.Errorf("renewed too often: %v", tries)
+		if len(tries()) > 5 {
+			t.Errorf("renewed too often: %v", tries())
 		}
 		cancel()
 		check(t, <-done)
@@ -223,10 +229,10 @@ func TestRotationOfAnExpiredCertificate(t *testing.T) {
 		time.Sleep(5 * time.Hour)
 		h, err := NewHolder(key, old, ca.CertPEM(), nil)
 		check(t, err)
-		renewed := 0
+		var renewed atomic.Int32
 		r := &Rotator{Holder: h, Log: quiet, Save: func([]byte) error { return errors.New("disk full") },
 			Renew: func(ctx context.Context, csr []byte) ([]byte, error) {
-				renewed++
+				renewed.Add(1)
 				// The signer's clock is far behind: what it signs is past half life already.
 				return ca.Sign(csr, NodeIdentity{ID: key.ID(), Name: "oak", ClusterID: "pine-id"}, time.Now().Add(-9*time.Hour), 10*time.Hour)
 			}}
@@ -234,13 +240,13 @@ func TestRotationOfAnExpiredCertificate(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- r.Run(ctx) }()
 		synctest.Wait()
-		if renewed != 1 || !h.Leaf().NotAfter.After(time.Now()) {
-			t.Errorf("renewed %d times, good until %s", renewed, h.Leaf().NotAfter)
+		if renewed.Load() != 1 || !h.Leaf().NotAfter.After(time.Now()) {
+			t.Errorf("renewed %d times, good until %s", renewed.Load(), h.Leaf().NotAfter)
 		}
 		time.Sleep(30 * time.Minute)
 		synctest.Wait()
-		if renewed != 1 {
-			t.Errorf("renewed %d times within half an hour", renewed)
+		if renewed.Load() != 1 {
+			t.Errorf("renewed %d times within half an hour", renewed.Load())
 		}
 		cancel()
 		check(t, <-done)
