@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/mesita/mesita/api"
 )
@@ -79,6 +80,7 @@ func (c *Client) dial(main bool) (*conn, error) {
 		return nil, err
 	}
 	k := newConn(sock)
+	_ = sock.SetDeadline(time.Now().Add(spawnTime)) // a socket has deadlines
 	b, err := encode(nil, &message{Op: opHello, Hello: &hello{Version: version, MinVersion: minVersion, PID: os.Getpid(), Main: main}})
 	if err == nil {
 		_, err = sock.Write(b)
@@ -95,6 +97,7 @@ func (c *Client) dial(main bool) (*conn, error) {
 	if err != nil {
 		return nil, errors.Join(err, sock.Close())
 	}
+	_ = sock.SetDeadline(time.Time{})
 	return k, nil
 }
 

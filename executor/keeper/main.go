@@ -81,7 +81,7 @@ func Main(ctx context.Context, cfg Config) (err error) {
 // acquire takes the lock on the folder. It is false when another keeper has it
 // and can be reached; one that is ending is waited for.
 func acquire(ctx context.Context, lock *os.File, dir string) (bool, error) {
-	for {
+	for end := time.Now().Add(spawnTime); ; {
 		err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			return true, nil
@@ -97,6 +97,9 @@ func acquire(ctx context.Context, lock *os.File, dir string) (bool, error) {
 		done()
 		if err == nil {
 			return false, sock.Close()
+		}
+		if time.Now().After(end) {
+			return false, fmt.Errorf("another keeper has the folder %s, does not answer, and does not end: see %s there, and kill the process named in %s", dir, outputFile, pidFile)
 		}
 		select {
 		case <-ctx.Done():

@@ -28,10 +28,9 @@ type server struct {
 	mu      sync.Mutex
 	ledger  *ledger
 	known   map[string]*task
-	running int // starting or running
-	open    map[*conn]struct{}
+	running int                     // starting or running
+	open    map[*conn]chan struct{} // closed when its requests are all taken
 	main    *conn
-	mainEnd chan struct{} // closed when main's requests are all taken
 	idle    *time.Timer
 	closing bool
 	end     chan struct{} // closed to end the server
@@ -49,7 +48,7 @@ func newServer(cfg Config, host *isolation.Host) (*server, error) {
 	s := &server{
 		cfg: cfg, host: host, log: cfg.Log, null: null, ledger: l,
 		slots: make(chan struct{}, 2*runtime.NumCPU()),
-		known: map[string]*task{}, open: map[*conn]struct{}{}, end: make(chan struct{}),
+		known: map[string]*task{}, open: map[*conn]chan struct{}{}, end: make(chan struct{}),
 	}
 	for _, st := range past {
 		s.known[st.ID] = pastTask(st)
@@ -218,14 +217,14 @@ func (s *server) attach(c *conn, main bool) bool {
 		return false
 	default:
 	}
-	s.open[c] = struct{}{}
+	s.open[c] = make(chan struct{})
 	var old chan struct{}
 	if main {
 		if s.main != nil {
 			s.main.sock.Close()
-			old = s.mainEnd
+			old = s.open[s.main]
 		}
-		s.main, s.mainEnd = c, make(chan struct{})
+		s.main = c
 	}
 	s.plan()
 	s.mu.Unlock()
@@ -238,10 +237,10 @@ func (s *server) attach(c *conn, main bool) bool {
 func (s *server) detach(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	close(s.open[c])
 	delete(s.open, c)
 	if s.main == c {
 		s.main = nil
-		close(s.mainEnd)
 	}
 	s.plan()
 }
