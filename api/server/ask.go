@@ -24,7 +24,7 @@ func (c *call) ask(method, path string, in, out any) error {
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(c.r.Context(), writeWait)
+	ctx, cancel := context.WithTimeout(c.r.Context(), c.patience.write)
 	defer cancel()
 	tick := time.NewTicker(leaderCheck)
 	defer tick.Stop()

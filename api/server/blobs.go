@@ -85,7 +85,7 @@ func (c *call) receiveBlob(w io.Writer) (size int64, err error) {
 	body := http.MaxBytesReader(c.w, c.r.Body, api.MaxBlob)
 	buf := make([]byte, 64<<10)
 	for {
-		rc.SetReadDeadline(time.Now().Add(bodyTimeout)) // an in-memory writer has none
+		rc.SetReadDeadline(time.Now().Add(c.patience.body)) // an in-memory writer has none
 		n, err := body.Read(buf)
 		if n > 0 {
 			if _, err := w.Write(buf[:n]); err != nil {

@@ -118,7 +118,7 @@ func (c *call) readBody() error {
 		return nil
 	}
 	rc := http.NewResponseController(c.w)
-	rc.SetReadDeadline(time.Now().Add(bodyTimeout)) // an in-memory writer has none
+	rc.SetReadDeadline(time.Now().Add(c.patience.body)) // an in-memory writer has none
 	c.buf = bodies.Get().(*bytes.Buffer)
 	if _, err := c.buf.ReadFrom(http.MaxBytesReader(c.w, c.r.Body, maxBody)); err != nil {
 		c.refuseBody()

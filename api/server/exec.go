@@ -70,7 +70,7 @@ func localExec(c *call) (any, error) {
 		if err != nil {
 			return ExecIO{}, err
 		}
-		conn, frames = up, &frameConn{w: up, deadline: up.SetWriteDeadline}
+		conn, frames = up, &frameConn{w: up, deadline: up.SetWriteDeadline, patience: c.patience.reader}
 		stdin, toStdin := io.Pipe()
 		resize := make(chan Size, 1)
 		go func() {
@@ -131,17 +131,20 @@ func (c *call) passUpgrade(res *http.Response) error {
 		io.Copy(far, in) // ends when either side does
 		far.Close()
 	}()
-	io.Copy(deadlineWriter{conn}, far) // ends when either side does
+	io.Copy(deadlineWriter{conn, c.patience.reader}, far) // ends when either side does
 	conn.Close()
 	<-left
 	return nil
 }
 
 // deadlineWriter cuts a caller who does not take what is sent.
-type deadlineWriter struct{ net.Conn }
+type deadlineWriter struct {
+	net.Conn
+	patience time.Duration
+}
 
 func (w deadlineWriter) Write(p []byte) (int, error) {
-	if err := w.SetWriteDeadline(time.Now().Add(streamTimeout)); err != nil {
+	if err := w.SetWriteDeadline(time.Now().Add(w.patience)); err != nil {
 		return 0, err
 	}
 	return w.Conn.Write(p)

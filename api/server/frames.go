@@ -39,12 +39,13 @@ type frameConn struct {
 	w  io.Writer
 	// deadline bounds how long the caller may take for a frame.
 	deadline func(time.Time) error
+	patience time.Duration
 }
 
 func (c *frameConn) send(kind byte, p []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.deadline(time.Now().Add(streamTimeout)) // the write fails if the connection does
+	c.deadline(time.Now().Add(c.patience)) // the write fails if the connection does
 	b := make([]byte, frameHeader, frameHeader+len(p))
 	b[0] = kind
 	binary.BigEndian.PutUint32(b[1:], uint32(len(p)))

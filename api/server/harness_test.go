@@ -53,6 +53,9 @@ type testNode struct {
 	removed []string
 	fits    error
 	panics  bool
+	asked   atomic.Int64                  // requests that came in
+	belief  atomic.Pointer[string]        // of who leads; nil = as it is
+	hang    atomic.Pointer[chan struct{}] // requests wait for this
 }
 
 // testCert is the header that stands for a verified node certificate.
@@ -77,6 +80,7 @@ func newTestNode(t testing.TB, w *world, id string, store *fsm.Store, change ...
 		f(&cfg)
 	}
 	n.server = New(cfg)
+	n.server.patience.read, n.server.patience.write = 100*time.Millisecond, 5*time.Second
 	n.http = n.listen(auth.TLS)
 	w.mu.Lock()
 	w.nodes[id] = n
@@ -87,7 +91,14 @@ func newTestNode(t testing.TB, w *world, id string, store *fsm.Store, change ...
 // listen opens one more listener of that kind.
 func (n *testNode) listen(cred auth.Credentials) *httptest.Server {
 	s := httptest.NewUnstartedServer(nil)
-	s.Config = NewHTTPServer(n.server.Handler(cred), n.server.Log)
+	h := n.server.Handler(cred)
+	s.Config = NewHTTPServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n.asked.Add(1)
+		if c := n.hang.Load(); c != nil {
+			<-*c
+		}
+		h.ServeHTTP(w, r)
+	}), n.server.Log)
 	s.StartTLS()
 	n.t.Cleanup(func() {
 		s.CloseClientConnections()
@@ -250,9 +261,15 @@ func until(t testing.TB, what string, cond func() bool) {
 // The fake of Cluster.
 
 func (n *testNode) NodeID() string   { return n.id }
-func (n *testNode) LeaderID() string { return *n.world.leader.Load() }
-func (n *testNode) IsLeader() bool   { return n.LeaderID() == n.id }
+func (n *testNode) IsLeader() bool   { return *n.world.leader.Load() == n.id }
 func (n *testNode) HasReplica() bool { return n.replica }
+
+func (n *testNode) LeaderID() string {
+	if b := n.belief.Load(); b != nil {
+		return *b
+	}
+	return *n.world.leader.Load()
+}
 
 func (n *testNode) Role(id string) string {
 	if id == n.LeaderID() {

@@ -55,9 +55,9 @@ func (c *call) runElsewhere(last error) error {
 	if err := c.keepRequest(); err != nil {
 		return err
 	}
-	wait := writeWait
+	wait := c.patience.write
 	if c.r.Method == http.MethodGet {
-		wait = readWait
+		wait = c.patience.read
 	}
 	ctx, cancel := context.WithTimeout(c.r.Context(), wait)
 	defer cancel()

@@ -107,10 +107,18 @@ const DefaultStreams = 512
 // Server answers requests. It has no goroutines of its own.
 type Server struct {
 	Config
-	table   []*route
-	routes  *routes
-	streams atomic.Int64
-	counts  []requestCount // by route
+	table    []*route
+	routes   *routes
+	patience patience
+	streams  atomic.Int64
+	counts   []requestCount // by route
+}
+
+// patience is how long the server waits for whom.
+type patience struct {
+	write, read time.Duration // for a leader
+	reader      time.Duration // to take a part of a stream
+	body        time.Duration // to send a request's body, or a part of an upload
 }
 
 // New makes a Server.
@@ -118,7 +126,7 @@ func New(cfg Config) *Server {
 	if cfg.MaxStreams == 0 {
 		cfg.MaxStreams = DefaultStreams
 	}
-	s := &Server{Config: cfg, table: routeTable()}
+	s := &Server{Config: cfg, table: routeTable(), patience: patience{write: writeWait, read: readWait, reader: streamTimeout, body: bodyTimeout}}
 	s.routes = newRoutes(s.table)
 	s.counts = make([]requestCount, len(s.table))
 	return s

@@ -38,7 +38,7 @@ func (s stream) begin(contentType string) error {
 }
 
 func (s stream) extend() {
-	s.rc.SetWriteDeadline(time.Now().Add(streamTimeout)) // an in-memory writer has none
+	s.rc.SetWriteDeadline(time.Now().Add(s.c.patience.reader)) // an in-memory writer has none
 }
 
 func (s stream) write(b []byte, flush bool) error {

@@ -1,0 +1,159 @@
+package server
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+// eventReader reads a server-sent event stream.
+type eventReader struct {
+	t   *testing.T
+	res *http.Response
+	in  *bufio.Scanner
+}
+
+func (n *testNode) follow(t *testing.T, token, query string, header http.Header) *eventReader {
+	t.Helper()
+	q := request{method: "GET", path: "/v1/events" + query, token: token, header: http.Header{"Accept": {"text/event-stream"}}}
+	for k, v := range header {
+		q.header[k] = v
+	}
+	res, err := n.http.Client().Do(n.newRequest(n.http, q))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { res.Body.Close() })
+	if res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" {
+		t.Fatalf("%s %v", res.Status, res.Header)
+	}
+	return &eventReader{t, res, bufio.NewScanner(res.Body)}
+}
+
+// next is the next event; its parts agree with each other.
+func (r *eventReader) next() api.Event {
+	r.t.Helper()
+	field := map[string]string{}
+	for r.in.Scan() {
+		line := r.in.Text()
+		if line == "" && field["data"] != "" {
+			var e api.Event
+			if err := json.Unmarshal([]byte(field["data"]), &e); err != nil {
+				r.t.Fatal(err)
+			}
+			if field["id"] != fmt.Sprint(e.Index) || field["event"] != string(e.Kind) {
+				r.t.Errorf("%v", field)
+			}
+			return e
+		}
+		k, v, _ := strings.Cut(line, ": ")
+		field[k] = v
+	}
+	r.t.Fatalf("the stream ended: %v", r.in.Err())
+	return api.Event{}
+}
+
+func TestEventsResumeWithoutGapOrDouble(t *testing.T) {
+	_, oak, elm := twoNodes(t)
+	token := oak.token(api.RoleViewer)
+	from := oak.store.View().LastEvent()
+	make100 := func(prefix string) {
+		for i := range 100 {
+			do(t, oak.store, &fsm.JobCreate{Meta: fsm.Meta{At: testTime}, Spec: batchSpec(fmt.Sprintf("%s-%d", prefix, i))})
+		}
+	}
+	make100("a")
+	var seen []uint64
+	r := elm.follow(t, token, fmt.Sprintf("?after=%d", from), nil)
+	for range 50 {
+		seen = append(seen, r.next().Index)
+	}
+	r.res.Body.Close() // the connection breaks; the reader goes on elsewhere
+	r = oak.follow(t, token, "", http.Header{"Last-Event-Id": {fmt.Sprint(seen[49])}})
+	go make100("b") // while it is read
+	for range 150 {
+		seen = append(seen, r.next().Index)
+	}
+	for i, index := range seen {
+		if index != from+uint64(i)+1 {
+			t.Fatalf("event %d has index %d, not %d", i, index, from+uint64(i)+1)
+		}
+	}
+}
+
+func TestEventsFromNowOnAndFiltered(t *testing.T) {
+	n := newLeader(t)
+	token := n.token(api.RoleViewer)
+	create := func(name string) {
+		do(t, n.store, &fsm.JobCreate{Meta: fsm.Meta{At: testTime}, Spec: batchSpec(name)})
+	}
+	create("old")
+	create("web")
+	r := n.follow(t, token, "?for=web", nil)
+	create("other")
+	do(t, n.store, &fsm.JobStop{ID: "web"})
+	if e := r.next(); e.Kind != api.EventJobStopped || e.Job != "web" {
+		t.Errorf("%+v", e)
+	}
+	r = n.follow(t, token, "?limit=2", nil)
+	last := n.store.View().LastEvent()
+	create("newer")
+	for i := range uint64(3) {
+		if e := r.next(); e.Index != last-1+i {
+			t.Errorf("event %d, not %d", e.Index, last-1+i)
+		}
+	}
+	list := into[items[api.Event]](t, n.send(request{method: "GET", path: "/v1/events?for=web&limit=1", token: token}))
+	if len(list.Items) != 1 || list.Items[0].Kind == api.EventJobCreated {
+		t.Errorf("%+v", list.Items)
+	}
+}
+
+func TestEventsTooOld(t *testing.T) {
+	n := newLeader(t)
+	token := n.token(api.RoleViewer)
+	for range 2*8192 + 10 {
+		do(t, n.store, &fsm.PartitionPut{Partition: &api.Partition{Path: "default", Weight: 1000}})
+	}
+	sse := http.Header{"Accept": {"text/event-stream"}}
+	e := n.send(request{method: "GET", path: "/v1/events?after=1", token: token, header: sse}).want(t, 409)
+	if e.Code != api.CodeConflict {
+		t.Errorf("%+v", e)
+	}
+	n.send(request{method: "GET", path: "/v1/events?after=999999999", token: token, header: sse}).want(t, 409)
+}
+
+func TestSlowReaderOfEventsIsCut(t *testing.T) {
+	n := newLeader(t)
+	n.server.patience.reader = 50 * time.Millisecond
+	token := n.token(api.RoleViewer)
+	n.follow(t, token, "", nil) // and reads nothing
+	until(t, "the stream is open", func() bool { return n.server.streams.Load() == 1 })
+	long := strings.Repeat("x", 200)
+	until(t, "the stream is cut", func() bool {
+		for range 200 {
+			do(t, n.store, &fsm.JobCreate{Meta: fsm.Meta{At: testTime, Actor: long}, Spec: batchSpec("")})
+		}
+		return n.server.streams.Load() == 0
+	})
+}
+
+func TestStreamsAreBounded(t *testing.T) {
+	n := newLeader(t, func(c *Config) { c.MaxStreams = 2 })
+	token := n.token(api.RoleViewer)
+	a := n.follow(t, token, "", nil)
+	n.follow(t, token, "", nil)
+	q := request{method: "GET", path: "/v1/events", token: token, header: http.Header{"Accept": {"text/event-stream"}}}
+	if e := n.send(q).want(t, 429); e.Code != api.CodeBusy {
+		t.Errorf("%+v", e)
+	}
+	a.res.Body.Close()
+	until(t, "a place is free", func() bool { return n.server.streams.Load() == 1 })
+}

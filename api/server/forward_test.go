@@ -1,0 +1,208 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/fsm"
+)
+
+// twoNodes is a cluster that oak leads and elm follows.
+func twoNodes(t *testing.T) (w *world, oak, elm *testNode) {
+	w = newWorld()
+	store := newStore(t)
+	addNode(t, store, "elm")
+	oak, elm = newTestNode(t, w, "oak", store), newTestNode(t, w, "elm", store)
+	w.lead("oak")
+	return w, oak, elm
+}
+
+func TestFollowerRelays(t *testing.T) {
+	_, oak, elm := twoNodes(t)
+	token := oak.token(api.RoleOperator)
+	r := elm.send(request{method: "POST", path: "/v1/jobs", body: webJob, token: token})
+	r.want(t, 201)
+	if j := into[api.Job](t, r); !strings.HasPrefix(j.Actor, "token:") {
+		t.Errorf("the leader saw the actor %q", j.Actor)
+	}
+	elm.send(request{method: "GET", path: "/v1/jobs/web", token: token}).want(t, 200)
+	elm.send(request{method: "GET", path: "/v1/jobs/wob", token: token}).want(t, 404)
+	if e := elm.send(request{method: "POST", path: "/v1/jobs", body: `{"nam":"x"}`, token: token}).want(t, 400); e.Field != "nam" {
+		t.Errorf("the leader's error got lost: %+v", e)
+	}
+	if got := oak.server.counts[oak.server.routes.mustFind("POST", "/v1/jobs").index][4].Load(); got != 1 {
+		t.Errorf("the leader counted %d refused jobs, not 1", got)
+	}
+}
+
+func (rs *routes) mustFind(method, path string) *route {
+	r, _ := http.NewRequest(method, "http://x"+path, nil)
+	var args [1]string
+	rt, err := rs.find(r, &args)
+	if err != nil {
+		panic(err)
+	}
+	return rt
+}
+
+func TestRelayWaitsForALeader(t *testing.T) {
+	w, oak, elm := twoNodes(t)
+	token := oak.token(api.RoleOperator)
+	w.lead("")
+	got := make(chan reply, 1)
+	go func() { got <- elm.send(request{method: "POST", path: "/v1/jobs", body: webJob, token: token}) }()
+	until(t, "elm is asked", func() bool { return elm.waiting() })
+	w.lead("oak")
+	(<-got).want(t, 201)
+}
+
+// waiting tells whether a request reached the server and has no answer.
+func (n *testNode) waiting() bool { return n.asked.Load() > 0 }
+
+func TestRelayFollowsTheLead(t *testing.T) {
+	w, oak, elm := twoNodes(t)
+	token := oak.token(api.RoleOperator)
+	// elm believes in oak, which has lost the lead and says so; then elm wins.
+	ash := newTestNode(t, w, "ash", oak.store)
+	oldLead := "oak"
+	elm.belief.Store(&oldLead)
+	w.lead("")
+	got := make(chan reply, 1)
+	go func() { got <- elm.send(request{method: "POST", path: "/v1/jobs", body: webJob, token: token}) }()
+	until(t, "oak refused", func() bool { return oak.asked.Load() > 1 })
+	w.lead("ash")
+	elm.belief.Store(nil)
+	(<-got).want(t, 201)
+	if ash.asked.Load() == 0 {
+		t.Error("the new leader was not asked")
+	}
+}
+
+func TestLeaderThatLosesTheLeadRelays(t *testing.T) {
+	w, oak, elm := twoNodes(t)
+	token := oak.token(api.RoleOperator)
+	lost := fsm.NewStore(lostLead{w})
+	// oak answers from a store whose log nobody accepts any more.
+	copyTokens(t, lost, oak.store)
+	oak.store, oak.server.Store = lost, lost
+	r := oak.send(request{method: "POST", path: "/v1/jobs", body: webJob, token: token})
+	r.want(t, 201)
+	if elm.store.View().Job("web") == nil {
+		t.Error("the job is not where the new leader is")
+	}
+}
+
+// lostLead is the proposer of a leader that finds out that it leads no more.
+type lostLead struct{ w *world }
+
+func (p lostLead) Propose(context.Context, []fsm.Command) ([]fsm.Result, error) {
+	p.w.lead("elm")
+	return nil, api.Errorf(api.CodeUnknown, "leadership lost")
+}
+
+// copyTokens fills an empty store through another proposer's back.
+func copyTokens(t *testing.T, to, from *fsm.Store) {
+	t.Helper()
+	cmds := []fsm.Command{&fsm.ClusterInit{Cluster: from.View().Cluster(), Authority: from.View().Authority(), Node: from.View().Node("oak")}}
+	for tok := range from.View().Tokens() {
+		cmds = append(cmds, &fsm.TokenCreate{Token: tok})
+	}
+	entry, err := fsm.Encode(cmds...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := to.Apply([]fsm.Entry{{Index: 1, Data: entry}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestNoLeader(t *testing.T) {
+	w, oak, elm := twoNodes(t)
+	token := oak.token(api.RoleAdmin)
+	w.lead("")
+	elm.server.patience.write = 200 * time.Millisecond
+	r := elm.send(request{method: "GET", path: "/v1/nodes", token: token})
+	r.want(t, 200)
+	if r.Header.Get(HeaderStale) != "1" {
+		t.Error("an old answer does not say so")
+	}
+	if e := elm.send(request{method: "POST", path: "/v1/jobs", body: webJob, token: token}).want(t, 503); e.Code != api.CodeUnavailable || !strings.Contains(e.Message, "no leader") {
+		t.Errorf("%+v", e)
+	}
+	elm.send(request{method: "GET", path: "/v1/health"}).want(t, 503)
+	elm.replica = false
+	elm.send(request{method: "GET", path: "/v1/nodes", token: token}).want(t, 503)
+}
+
+func TestWorkerWithoutReplica(t *testing.T) {
+	w, oak, _ := twoNodes(t)
+	token := oak.token(api.RoleOperator)
+	worker := newTestNode(t, w, "fir", fsm.NewStore(nil))
+	addNode(t, oak.store, "fir")
+	worker.replica = false
+	worker.send(request{method: "POST", path: "/v1/jobs", body: webJob, token: token}).want(t, 201)
+	worker.send(request{method: "GET", path: "/v1/tokens", token: token}).want(t, 403)
+	e := worker.send(request{method: "GET", path: "/v1/jobs", token: "msc1-wrong.secret"}).want(t, 401)
+	if e.Code != api.CodeNotAllowed {
+		t.Errorf("%+v", e)
+	}
+	// Routes that the worker answers itself: the leader checks the token.
+	worker.send(request{method: "GET", path: "/v1/local/stats", token: token}).want(t, 200)
+	worker.send(request{method: "GET", path: "/v1/local/stats", token: "msc1-wrong.secret"}).want(t, 401)
+	viewer := oak.token(api.RoleViewer)
+	worker.send(request{method: "PUT", path: "/v1/blobs/" + helloDigest, body: "hello", token: viewer}).want(t, 403)
+	worker.send(request{method: "PUT", path: "/v1/blobs/" + helloDigest + "?name=x", body: "hello", token: token}).want(t, 200)
+	if b := oak.store.View().Blob(helloDigest); b == nil || len(b.Nodes) != 1 || b.Nodes[0] != "fir" || b.Size != 5 || b.Name != "x" {
+		t.Errorf("the cluster knows %+v", b)
+	}
+}
+
+func TestForgedHeaders(t *testing.T) {
+	_, oak, elm := twoNodes(t)
+	forged := http.Header{auth.HeaderForwarded: {"1"}, auth.HeaderActor: {"root"}, auth.HeaderRole: {"admin"}, auth.HeaderNode: {"oak"}}
+	for _, n := range []*testNode{oak, elm} {
+		n.send(request{method: "GET", path: "/v1/tokens", header: forged}).want(t, 401)
+		n.send(request{method: "GET", path: "/v1/tokens", header: forged, token: oak.token(api.RoleViewer)}).want(t, 403)
+		r := n.send(request{method: "GET", path: "/v1/whoami", header: forged, token: oak.token(api.RoleViewer)})
+		r.want(t, 200)
+		if who := into[Whoami](t, r); who.Role != api.RoleViewer || who.Actor == "root" {
+			t.Errorf("%s believes %+v", n.id, who)
+		}
+	}
+	// The same headers from a node count.
+	oak.send(request{method: "GET", path: "/v1/tokens", header: forged, cert: "elm"}).want(t, 200)
+	// A relayed request without an identity is nobody's, not the node's.
+	oak.send(request{method: "GET", path: "/v1/tokens", header: http.Header{auth.HeaderForwarded: {"1"}}, cert: "elm"}).want(t, 401)
+	oak.send(request{method: "GET", path: "/v1/tokens", cert: "elm"}).want(t, 200)
+}
+
+func TestRemovedNodeIsRefused(t *testing.T) {
+	_, oak, _ := twoNodes(t)
+	do(t, oak.store, &fsm.NodeRemove{Meta: fsm.Meta{At: testTime}, ID: "elm"})
+	oak.send(request{method: "POST", path: "/v1/internal/status", body: `[]`, cert: "elm"}).want(t, 401)
+}
+
+func TestRelayGivesUpAHangingLeader(t *testing.T) {
+	w, oak, elm := twoNodes(t)
+	token := oak.token(api.RoleOperator)
+	ash := newTestNode(t, w, "ash", oak.store)
+	release := make(chan struct{})
+	oak.hang.Store(&release)
+	defer close(release)
+	got := make(chan reply, 1)
+	go func() { got <- elm.send(request{method: "POST", path: "/v1/jobs", body: webJob, token: token}) }()
+	until(t, "oak hangs", func() bool { return oak.asked.Load() > 0 })
+	w.lead("ash")
+	select {
+	case r := <-got:
+		r.want(t, 201)
+	case <-time.After(10 * time.Second):
+		t.Fatal("still waits for the old leader")
+	}
+	_ = ash
+}

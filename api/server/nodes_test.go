@@ -1,0 +1,123 @@
+package server
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+func TestNodes(t *testing.T) {
+	_, oak, _ := twoNodes(t)
+	admin := oak.token(api.RoleAdmin)
+	do(t, oak.store, &fsm.JobCreate{Meta: fsm.Meta{At: testTime}, Spec: batchSpec("sums")})
+	runTask(t, oak.store, "sums", 0)
+	r := oak.send(request{method: "GET", path: "/v1/nodes", token: admin})
+	r.want(t, 200)
+	list := into[items[api.NodeStatus]](t, r).Items
+	if len(list) != 2 {
+		t.Fatalf("%s", r.body)
+	}
+	byName := map[string]api.NodeStatus{}
+	for _, n := range list {
+		byName[n.Name] = n
+	}
+	o := byName["oak-name"]
+	if o.Role != "voter, leader" || o.Tasks != 1 || o.Ledger.Allocated.CPUs != 100 || o.Ledger.Free.CPUs != 3900 {
+		t.Errorf("%+v", o)
+	}
+	for _, ref := range []string{"elm", "elm-name", "el"} {
+		n := into[api.NodeStatus](t, oak.send(request{method: "GET", path: "/v1/nodes/" + ref, token: admin}))
+		if n.Node == nil || n.ID != "elm" {
+			t.Errorf("%s is %+v", ref, n)
+		}
+	}
+	r = oak.send(request{method: "POST", path: "/v1/nodes/elm/drain", body: `{"deadline":"10m"}`, token: admin})
+	r.want(t, 200)
+	if n := into[api.NodeStatus](t, r); n.State != api.NodeDraining || !n.DrainBy.Equal(testTime.Add(10*time.Minute)) {
+		t.Errorf("%s", r.body)
+	}
+	if n := into[api.NodeStatus](t, oak.send(request{method: "POST", path: "/v1/nodes/elm/resume", token: admin})); n.State != api.NodeReady || n.Drain {
+		t.Errorf("%+v", n.Node)
+	}
+	oak.send(request{method: "POST", path: "/v1/nodes/elm/drain", body: `{"deadline":"-1m"}`, token: admin}).want(t, 400)
+	oak.send(request{method: "POST", path: "/v1/nodes/fir/drain", token: admin}).want(t, 404)
+	oak.send(request{method: "DELETE", path: "/v1/nodes/elm-name?force=1", token: admin}).want(t, 200)
+	if len(oak.removed) != 1 || !strings.HasPrefix(oak.removed[0], "elm token:") {
+		t.Errorf("%v", oak.removed)
+	}
+}
+
+func batchSpec(name string) *api.JobSpec {
+	s := &api.JobSpec{Name: name, Kind: api.KindBatch, TaskSpec: api.TaskSpec{Command: []string{"true"}}}
+	s.Normalize()
+	return s
+}
+
+func TestNodesReportForThemselvesOnly(t *testing.T) {
+	_, oak, elm := twoNodes(t)
+	hello := api.NodeHello{Addr: "10.0.0.2:5050", Version: "9", Resources: api.Resources{CPUs: 1000}}
+	for _, via := range []*testNode{oak, elm} { // directly, and through a follower
+		hello.Version += "9"
+		via.send(request{method: "POST", path: "/v1/internal/hello", body: hello, cert: "elm"}).want(t, 200)
+		if n := oak.store.View().Node("elm"); n.Version != hello.Version {
+			t.Errorf("via %s: %+v", via.id, n)
+		}
+	}
+	oak.send(request{method: "POST", path: "/v1/internal/hello", body: `{"addr":""}`, cert: "elm"}).want(t, 400)
+	status := []api.TaskStatus{{Task: "sums.0", Attempt: 1, NodeID: "oak", State: api.TaskFailed}}
+	if e := oak.send(request{method: "POST", path: "/v1/internal/status", body: status, cert: "elm"}).want(t, 400); e.Field != "nodeID" {
+		t.Errorf("%+v", e)
+	}
+	status[0].NodeID = "elm"
+	oak.send(request{method: "POST", path: "/v1/internal/status", body: status, cert: "elm"}).want(t, 200)
+	r := oak.send(request{method: "POST", path: "/v1/internal/renew", body: RenewRequest{CSR: []byte("csr")}, cert: "elm"})
+	r.want(t, 200)
+	if g := into[RenewGrant](t, r); string(g.Certificate) != "cert of elm for csr" {
+		t.Errorf("%s", g.Certificate)
+	}
+	if e := oak.send(request{method: "GET", path: "/v1/internal/assignments?node=oak", cert: "elm"}).want(t, 400); e.Field != "node" {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestAssignments(t *testing.T) {
+	_, oak, elm := twoNodes(t)
+	do(t, oak.store, &fsm.JobCreate{Meta: fsm.Meta{At: testTime}, Spec: batchSpec("sums")})
+	res, err := elm.http.Client().Do(elm.newRequest(elm.http, request{method: "GET", path: "/v1/internal/assignments?node=oak", cert: "oak"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	lines := json.NewDecoder(res.Body)
+	next := func() (d AssignmentsDelta) {
+		t.Helper()
+		if err := lines.Decode(&d); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	if d := next(); !d.Full || len(d.Put) != 0 {
+		t.Fatalf("first %+v", d)
+	}
+	runTask(t, oak.store, "sums", 0)
+	d := next()
+	for len(d.Put) > 0 && d.Put[0].Task.State != api.TaskRunning {
+		d = next()
+	}
+	if d.Full || len(d.Put) != 1 || d.Put[0].Task.ID != "sums.0" || d.Put[0].Spec.Command[0] != "true" {
+		t.Errorf("%+v", d)
+	}
+	finishBatchTask(t, oak.store, "sums")
+	if d := next(); len(d.Put) != 0 || len(d.Remove) != 1 || d.Remove[0] != "sums.0" {
+		t.Errorf("%+v", d)
+	}
+}
+
+func finishBatchTask(t *testing.T, s *fsm.Store, job string) {
+	t.Helper()
+	do(t, s, &fsm.TaskReport{Meta: fsm.Meta{At: testTime}, Statuses: []api.TaskStatus{{Task: job + ".0", Attempt: 1, NodeID: "oak", State: api.TaskFinished, Time: testTime}}})
+}

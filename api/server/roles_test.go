@@ -1,0 +1,118 @@
+package server
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/mesita/mesita/api"
+)
+
+// least is the least role that may use each route. It is written out here
+// again on purpose: who may do what must not change by accident.
+var least = map[string]api.Role{
+	"GET /": api.RoleNone, "GET /v1/health": api.RoleNone, "GET /v1/openapi.json": api.RoleNone, "POST /v1/join": api.RoleNone,
+	"GET /metrics": api.RoleViewer, "GET /v1/whoami": api.RoleViewer, "GET /v1/cluster": api.RoleViewer,
+	"POST /v1/jobs": api.RoleOperator, "GET /v1/jobs": api.RoleViewer, "GET /v1/jobs/{id}": api.RoleViewer, "PUT /v1/jobs/{id}": api.RoleOperator,
+	"DELETE /v1/jobs/{id}": api.RoleOperator, "POST /v1/jobs/{id}/scale": api.RoleOperator, "POST /v1/jobs/{id}/stop": api.RoleOperator, "GET /v1/jobs/{id}/why": api.RoleViewer,
+	"GET /v1/tasks": api.RoleViewer, "GET /v1/tasks/{id}": api.RoleViewer, "POST /v1/tasks/{id}/stop": api.RoleOperator, "GET /v1/tasks/{id}/why": api.RoleViewer,
+	"GET /v1/tasks/{id}/logs": api.RoleViewer, "POST /v1/tasks/{id}/exec": api.RoleOperator, "GET /v1/stats": api.RoleViewer,
+	"GET /v1/nodes": api.RoleViewer, "GET /v1/nodes/{ref}": api.RoleViewer, "POST /v1/nodes/{ref}/drain": api.RoleAdmin, "POST /v1/nodes/{ref}/resume": api.RoleAdmin, "DELETE /v1/nodes/{ref}": api.RoleAdmin,
+	"GET /v1/events": api.RoleViewer, "GET /v1/tokens": api.RoleAdmin, "POST /v1/tokens": api.RoleAdmin, "DELETE /v1/tokens/{id}": api.RoleAdmin, "GET /v1/partitions": api.RoleViewer,
+	"GET /v1/blobs/{digest}": api.RoleViewer, "HEAD /v1/blobs/{digest}": api.RoleViewer, "PUT /v1/blobs/{digest}": api.RoleOperator,
+	"GET /v1/local/stats": api.RoleViewer, "GET /v1/local/tasks/{id}/logs": api.RoleViewer, "POST /v1/local/tasks/{id}/exec": api.RoleOperator,
+	"POST /v1/internal/hello": api.RoleNode, "POST /v1/internal/status": api.RoleNode, "POST /v1/internal/renew": api.RoleNode, "GET /v1/internal/assignments": api.RoleNode,
+	"POST /v1/internal/blobs": api.RoleOperator,
+}
+
+func TestEveryRouteForEveryRole(t *testing.T) {
+	n := newLeader(t)
+	tokens := map[api.Role]string{api.RoleNone: ""}
+	for r := api.RoleViewer; r <= api.RoleAdmin; r++ {
+		tokens[r] = n.token(r)
+	}
+	table := routeTable()
+	if len(table) != len(least) {
+		t.Errorf("%d routes, %d in the test", len(table), len(least))
+	}
+	for _, rt := range table {
+		name := rt.method + " " + rt.path
+		need, ok := least[name]
+		if !ok {
+			t.Errorf("%s: not in the test", name)
+			continue
+		}
+		path := strings.NewReplacer("{id}", "nothing", "{ref}", "nothing", "{digest}", "nothing").Replace(rt.path)
+		for role, token := range tokens {
+			r := n.send(request{method: rt.method, path: path, token: token})
+			refused := r.StatusCode == http.StatusUnauthorized || r.StatusCode == http.StatusForbidden
+			if refused != (role < need) {
+				t.Errorf("%s as %s: status %d", name, role, r.StatusCode)
+			}
+			if want := map[bool]int{true: 401, false: 403}[role == api.RoleNone]; refused && r.StatusCode != want {
+				t.Errorf("%s as %s: status %d, want %d", name, role, r.StatusCode, want)
+			}
+		}
+	}
+}
+
+func TestEveryRouteRefusesUnknownParameters(t *testing.T) {
+	n := newLeader(t)
+	token := n.token(api.RoleAdmin)
+	for _, rt := range routeTable() {
+		path := strings.NewReplacer("{id}", "x", "{ref}", "x", "{digest}", "x").Replace(rt.path)
+		if rt.role == api.RoleNode || rt.method == http.MethodHead {
+			continue
+		}
+		if e := n.send(request{method: rt.method, path: path + "?nonsense=1", token: token}).want(t, 400); e.Field != "nonsense" {
+			t.Errorf("%s %s: %+v", rt.method, rt.path, e)
+		}
+	}
+	e := n.send(request{method: "GET", path: "/v1/tasks?jobs=web", token: token}).want(t, 400)
+	if !strings.Contains(e.Message, "did you mean job?") {
+		t.Errorf("no nearest name: %+v", e)
+	}
+	n.send(request{method: "GET", path: "/v1/tasks?job=a&job=b", token: token}).want(t, 400)
+	n.send(request{method: "GET", path: "/v1/tasks?job=%zz", token: token}).want(t, 400)
+}
+
+func TestPathsThatAreNone(t *testing.T) {
+	n := newLeader(t)
+	token := n.token(api.RoleAdmin)
+	for path, status := range map[string]int{
+		"/v2/jobs": 404, "/v1": 404, "/v1/jobs/a/b/c": 404, "/v1/jobs/a%2Fscale": 400, "/v1/jobs/%20": 400, "/v1/jobs/" + strings.Repeat("a", 200): 400,
+		"/v1/jobs/a%00": 400, "/v1//jobs": 404, "/v1/jobs/..%2f..": 400,
+	} {
+		n.send(request{method: "GET", path: path, token: token}).want(t, status)
+	}
+	if e := n.send(request{method: "PATCH", path: "/v1/jobs", token: token}).want(t, 400); !strings.Contains(e.Message, "GET, POST") {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestEveryCodeHasItsStatus(t *testing.T) {
+	n := newLeader(t)
+	token := n.token(api.RoleOperator)
+	for code, status := range map[api.Code]int{
+		api.CodeFailed: 422, api.CodeInvalid: 400, api.CodeNotFound: 404, api.CodeNotAllowed: 403, api.CodeConflict: 409, api.CodeTimeout: 504,
+		api.CodeUnavailable: 503, api.CodeUnknown: 502, api.CodeDoesNotFit: 422, api.CodeBusy: 429, api.CodeTooLarge: 413, api.CodeInternal: 500,
+	} {
+		n.fits = &api.Error{Code: code, Field: "f", Message: "m"}
+		e := n.send(request{method: "POST", path: "/v1/jobs", body: webJob, token: token}).want(t, status)
+		if *e != (api.Error{Code: code, Field: "f", Message: "m"}) {
+			t.Errorf("%s became %+v", code, e)
+		}
+	}
+}
+
+func TestPanicIsAnErrorOfOneRequest(t *testing.T) {
+	n := newLeader(t)
+	token := n.token(api.RoleOperator)
+	n.panics = true
+	e := n.send(request{method: "POST", path: "/v1/jobs", body: webJob, token: token}).want(t, 500)
+	if e.Code != api.CodeInternal || strings.Contains(e.Message, "a bug in mesita") == false {
+		t.Errorf("%+v", e)
+	}
+	n.panics = false
+	n.send(request{method: "POST", path: "/v1/jobs", body: webJob, token: token}).want(t, 201)
+}

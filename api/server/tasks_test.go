@@ -1,0 +1,271 @@
+package server
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+func TestTasks(t *testing.T) {
+	n := newLeader(t)
+	token := n.token(api.RoleOperator)
+	for _, job := range []string{"sums", "totals"} {
+		do(t, n.store, &fsm.JobCreate{Meta: fsm.Meta{At: testTime}, Spec: batchSpec(job)})
+	}
+	runTask(t, n.store, "sums", 0)
+	do(t, n.store, &fsm.TaskCreate{Meta: fsm.Meta{At: testTime}, Job: "totals", First: 0, Count: 1})
+	for query, want := range map[string]string{
+		"": "sums.0 totals.0", "?job=sums": "sums.0", "?node=oak-name": "sums.0", "?state=pending": "totals.0", "?state=running": "sums.0",
+		"?state=TASK_RUNNING": "sums.0", "?state=finished": "", "?job=totals&node=oak": "",
+	} {
+		var ids []string
+		for _, task := range into[items[api.Task]](t, n.send(request{method: "GET", path: "/v1/tasks" + query, token: token})).Items {
+			ids = append(ids, task.ID)
+		}
+		if got := strings.Join(ids, " "); got != want {
+			t.Errorf("%s: %q, want %q", query, got, want)
+		}
+	}
+	for path, status := range map[string]int{"/v1/tasks?state=happy": 400, "/v1/tasks?job=none": 404, "/v1/tasks?node=none": 404, "/v1/tasks/sums.9": 404, "/v1/tasks/sums": 404, "/v1/tasks/sums.0/why": 200} {
+		n.send(request{method: "GET", path: path, token: token}).want(t, status)
+	}
+	r := n.send(request{method: "POST", path: "/v1/tasks/sums.0/stop", body: `{"move":true}`, token: token})
+	r.want(t, 200)
+	if got := into[api.Task](t, r); got.Desired != api.DesiredMove {
+		t.Errorf("%+v", got)
+	}
+	r = n.send(request{method: "GET", path: "/v1/partitions", token: token})
+	if p := into[items[PartitionStatus]](t, r).Items; len(p) != 1 || p[0].Path != "default" || p[0].Running != 1 || p[0].Pending != 1 || p[0].Allocated.CPUs != 100 {
+		t.Errorf("%s", r.body)
+	}
+}
+
+func TestPlaceOfAnAttempt(t *testing.T) {
+	task := &api.Task{ID: "a.0", Attempt: 3, NodeID: "n3", Earlier: []api.Attempt{{Attempt: 1, NodeID: "n1"}, {Attempt: 2, NodeID: "n2"}}}
+	pending := &api.Task{ID: "a.0", Attempt: 3, Earlier: task.Earlier}
+	for _, c := range []struct {
+		task    *api.Task
+		attempt int
+		node    string
+		code    api.Code
+	}{
+		{task, 0, "n3", ""}, {task, -1, "n2", ""}, {task, 1, "n1", ""}, {task, 3, "n3", ""}, {task, 4, "", api.CodeInvalid},
+		{pending, 0, "n2", ""}, {pending, -1, "n1", ""}, {pending, 3, "", api.CodeInvalid},
+		{&api.Task{ID: "a.0", Attempt: 1}, 0, "", api.CodeConflict}, {&api.Task{ID: "a.0", Attempt: 1, NodeID: "n"}, -1, "", api.CodeNotFound},
+	} {
+		node, _, err := place(c.task, c.attempt)
+		if node != c.node || api.ErrorCode(err) != c.code {
+			t.Errorf("attempt %d of %+v: %q, %v", c.attempt, c.task, node, err)
+		}
+	}
+}
+
+// runningOn is a two-node cluster with the task sums.0 running on oak, which
+// elm leads.
+func runningOnOak(t *testing.T) (oak, elm *testNode) {
+	w, oak, elm := twoNodes(t)
+	do(t, oak.store, &fsm.JobCreate{Meta: fsm.Meta{At: testTime}, Spec: batchSpec("sums")})
+	runTask(t, oak.store, "sums", 0)
+	w.lead("elm")
+	return oak, elm
+}
+
+func TestLogsComeFromTheNodeOfTheTask(t *testing.T) {
+	oak, elm := runningOnOak(t)
+	token := oak.token(api.RoleViewer)
+	more := make(chan string)
+	oak.logs = func(ctx context.Context, q LogQuery, emit func(time.Time, string, []byte) error) error {
+		if q != (LogQuery{Task: "sums.0", Attempt: 1, Follow: true, Tail: 5, Stderr: true}) {
+			t.Errorf("%+v", q)
+		}
+		if err := emit(testTime, "stderr", []byte("first \xff")); err != nil {
+			return err
+		}
+		for {
+			select {
+			case text, ok := <-more:
+				if !ok {
+					return nil
+				}
+				if err := emit(testTime, "stderr", []byte(text)); err != nil {
+					return err
+				}
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	res, err := elm.http.Client().Do(elm.newRequest(elm.http, request{method: "GET", path: "/v1/tasks/sums.0/logs?follow=1&tail=5&stream=stderr", token: token}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	lines := json.NewDecoder(res.Body)
+	for i, want := range []string{"first \uFFFD", "second", "third"} {
+		if i > 0 {
+			more <- want
+		}
+		var l LogLine
+		if err := lines.Decode(&l); err != nil || l.Text != want || l.Task != "sums.0" || l.Attempt != 1 || !l.Time.Equal(testTime) {
+			t.Fatalf("%+v, %v", l, err)
+		}
+	}
+	close(more)
+	var l LogLine
+	if err := lines.Decode(&l); err != io.EOF {
+		t.Errorf("after the end: %+v, %v", l, err)
+	}
+}
+
+func TestLogsThatCannotBeHad(t *testing.T) {
+	oak, elm := runningOnOak(t)
+	token := oak.token(api.RoleViewer)
+	oak.logs = func(context.Context, LogQuery, func(time.Time, string, []byte) error) error {
+		return api.Errorf(api.CodeNotFound, "the log was removed")
+	}
+	if e := elm.send(request{method: "GET", path: "/v1/tasks/sums.0/logs", token: token}).want(t, 404); e.Message != "the log was removed" {
+		t.Errorf("%+v", e)
+	}
+	for query, status := range map[string]int{"?tail=-1": 400, "?attempt=x": 400, "?attempt=-1": 404, "?stream=stdin": 400, "?attempt=7": 400} {
+		elm.send(request{method: "GET", path: "/v1/tasks/sums.0/logs" + query, token: token}).want(t, status)
+	}
+	delete(oak.world.nodes, "oak")
+	if e := elm.send(request{method: "GET", path: "/v1/tasks/sums.0/logs", token: token}).want(t, 503); e.Code != api.CodeUnavailable {
+		t.Errorf("%+v", e)
+	}
+}
+
+func frame(kind byte, p string) []byte {
+	return append(binary.BigEndian.AppendUint32([]byte{kind}, uint32(len(p))), p...)
+}
+
+// upgrade sends an exec request on a raw connection.
+func (n *testNode) upgrade(token, query string) (io.Writer, *bufio.Reader, *http.Response) {
+	n.t.Helper()
+	c := n.dial()
+	fmt.Fprintf(c, "POST /v1/tasks/sums.0/exec%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nConnection: Upgrade\r\nUpgrade: mesita-exec\r\n\r\n", query, token)
+	in := bufio.NewReader(c)
+	res, err := http.ReadResponse(in, nil)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return c, in, res
+}
+
+func TestExecThroughAllNodes(t *testing.T) {
+	oak, elm := runningOnOak(t)
+	token := oak.token(api.RoleOperator)
+	oak.exec = func(ctx context.Context, r ExecRequest, start func() (ExecIO, error)) (int, error) {
+		if r.Task != "sums.0" || strings.Join(r.Command, " ") != "cat -n" || !r.TTY || r.Size != (Size{50, 120}) {
+			t.Errorf("%+v", r)
+		}
+		io1, err := start()
+		if err != nil {
+			return 0, err
+		}
+		if s := <-io1.Resize; s != (Size{10, 20}) {
+			t.Errorf("resized to %+v", s)
+		}
+		fmt.Fprint(io1.Stderr, "ready")
+		b, err := io.ReadAll(io1.Stdin)
+		io1.Stdout.Write(bytes.Repeat(b, 30000))
+		return 42, err
+	}
+	out, in, res := elm.upgrade(token, "?tty=1&rows=50&cols=120&cmd=cat&cmd=-n")
+	if res.StatusCode != 101 || res.Header.Get("Upgrade") != "mesita-exec" {
+		t.Fatal(res.Status)
+	}
+	out.Write(frame(frameResize, "\x00\x0a\x00\x14"))
+	out.Write(frame(frameStdin, "hel"))
+	out.Write(frame(frameStdin, "lo"))
+	out.Write(frame(frameStdinEnd, ""))
+	got := map[byte]string{}
+	buf := make([]byte, maxFrame)
+	for {
+		kind, p, err := readFrame(in, buf)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[kind] += string(p)
+	}
+	if got[frameStderr] != "ready" || got[frameStdout] != strings.Repeat("hello", 30000) || got[frameExit] != "\x00\x00\x00\x2a" {
+		t.Errorf("stderr %q, %d bytes of stdout, exit %x", got[frameStderr], len(got[frameStdout]), got[frameExit])
+	}
+	until(t, "all streams end", func() bool { return oak.server.streams.Load()+elm.server.streams.Load() == 0 })
+}
+
+func TestExecEndsWithItsCaller(t *testing.T) {
+	oak, elm := runningOnOak(t)
+	token := oak.token(api.RoleOperator)
+	ended := make(chan error, 1)
+	oak.exec = func(ctx context.Context, _ ExecRequest, start func() (ExecIO, error)) (int, error) {
+		if _, err := start(); err != nil {
+			return 0, err
+		}
+		<-ctx.Done()
+		ended <- context.Cause(ctx)
+		return 0, ctx.Err()
+	}
+	out, _, res := elm.upgrade(token, "?cmd=sleep")
+	if res.StatusCode != 101 {
+		t.Fatal(res.Status)
+	}
+	out.(io.Closer).Close()
+	if err := <-ended; err == nil {
+		t.Error("no cause")
+	}
+	until(t, "all streams end", func() bool { return oak.server.streams.Load()+elm.server.streams.Load() == 0 })
+}
+
+func TestExecThatCannotStart(t *testing.T) {
+	oak, elm := runningOnOak(t)
+	token := oak.token(api.RoleOperator)
+	oak.exec = func(context.Context, ExecRequest, func() (ExecIO, error)) (int, error) {
+		return 0, api.Errorf(api.CodeConflict, "the task has just ended")
+	}
+	if _, _, res := elm.upgrade(token, "?cmd=sh"); res.StatusCode != 409 {
+		t.Error(res.Status)
+	}
+	if _, _, res := elm.upgrade(token, ""); res.StatusCode != 400 {
+		t.Error(res.Status)
+	}
+	finishBatchTask(t, oak.store, "sums")
+	if _, _, res := elm.upgrade(token, "?cmd=sh"); res.StatusCode != 409 {
+		t.Error(res.Status)
+	}
+	elm.send(request{method: "POST", path: "/v1/tasks/sums.0/exec?cmd=sh", token: token}).want(t, 400)
+}
+
+func TestStats(t *testing.T) {
+	oak, elm := runningOnOak(t)
+	oak.stats = []api.TaskStats{{Task: "sums.0", Mem: 5}}
+	elm.stats = []api.TaskStats{{Task: "other.0", Mem: 6}}
+	addNode(t, oak.store, "fir") // has no server
+	r := elm.send(request{method: "GET", path: "/v1/stats", token: oak.token(api.RoleViewer)})
+	r.want(t, 200)
+	var got struct {
+		Items   []api.TaskStats
+		Missing []struct{ Node, Reason string }
+		Index   uint64
+	}
+	if err := json.Unmarshal(r.body, &got); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Items) != 2 || got.Items[1].Mem != 5 || len(got.Missing) != 1 || got.Missing[0].Node != "fir-name" || got.Index == 0 {
+		t.Errorf("%s", r.body)
+	}
+}

@@ -1,0 +1,80 @@
+package server
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
+)
+
+func TestTokens(t *testing.T) {
+	n := newLeader(t)
+	admin := n.token(api.RoleAdmin)
+	r := n.send(request{method: "POST", path: "/v1/tokens", body: `{"kind":"client","role":"viewer","name":"ci","ttl":"1h"}`, token: admin})
+	r.want(t, 201)
+	g := into[api.TokenGrant](t, r)
+	if g.Hash != "" || !strings.HasPrefix(g.Secret, "msc1-"+g.ID+".") || !g.Expires.Equal(testTime.Add(3600e9)) {
+		t.Errorf("%+v", g)
+	}
+	who := into[Whoami](t, n.send(request{method: "GET", path: "/v1/whoami", token: g.Secret}))
+	if who != (Whoami{"token:ci", api.RoleViewer}) {
+		t.Errorf("%+v", who)
+	}
+	list := n.send(request{method: "GET", path: "/v1/tokens?kind=client", token: admin})
+	list.want(t, 200)
+	if got := into[items[api.Token]](t, list); len(got.Items) != 2 || bytes.Contains(list.body, []byte("hash")) {
+		t.Errorf("%s", list.body)
+	}
+	n.send(request{method: "DELETE", path: "/v1/tokens/" + g.ID, token: admin}).want(t, 200)
+	n.send(request{method: "GET", path: "/v1/whoami", token: g.Secret}).want(t, 401)
+	n.send(request{method: "DELETE", path: "/v1/tokens/" + g.ID, token: admin}).want(t, 404)
+}
+
+func TestJoinTokenHoldsThePin(t *testing.T) {
+	n := newLeader(t)
+	r := n.send(request{method: "POST", path: "/v1/tokens", body: `{"kind":"join","maxUses":1,"voterOnly":true}`, token: n.token(api.RoleAdmin)})
+	r.want(t, 201)
+	j, err := api.ParseJoinToken(into[api.TokenGrant](t, r).Secret)
+	if err != nil || j.Cluster != "pine" || j.Pin != "0123456789abcdef0123" {
+		t.Fatalf("%+v, %v", j, err)
+	}
+	tok := n.store.View().Token(j.ID)
+	if tok.Hash != auth.Hash(j.Secret) || tok.MaxUses != 1 || !tok.VoterOnly || tok.Role != api.RoleNone {
+		t.Errorf("%+v", tok)
+	}
+	// A join token is no client token.
+	n.send(request{method: "GET", path: "/v1/jobs", token: api.ClientSecret(j.ID, j.Secret)}).want(t, 401)
+}
+
+func TestRefusedTokens(t *testing.T) {
+	n := newLeader(t)
+	admin := n.token(api.RoleAdmin)
+	for body, field := range map[string]string{
+		`{"kind":"client"}`: "role", `{"kind":"client","role":"node"}`: "role", `{"kind":"client","role":"king"}`: "",
+		`{"kind":"join","ttl":"-1h"}`: "ttl", `{"kind":"join","maxUses":-1}`: "maxUses", `{"kind":"client","role":"viewer","name":"A b"}`: "name",
+	} {
+		if e := n.send(request{method: "POST", path: "/v1/tokens", body: body, token: admin}).want(t, 400); e.Field != field {
+			t.Errorf("%s: %+v", body, e)
+		}
+	}
+}
+
+func TestJoin(t *testing.T) {
+	n := newLeader(t)
+	q := request{method: "POST", path: "/v1/join", body: api.JoinRequest{Token: "id.secret", Name: "elm", Cluster: "pine"}}
+	r := n.send(q)
+	r.want(t, 200)
+	if g := into[api.JoinGrant](t, r); g.Name != "elm" || len(n.joined) != 1 {
+		t.Errorf("%+v", g)
+	}
+	n.send(request{method: "POST", path: "/v1/join", body: `{"name":"a b"}`}).want(t, 400)
+	n.joinErr = api.Errorf(api.CodeNotAllowed, "the token is used up")
+	for range 20 {
+		n.send(q).want(t, 401)
+	}
+	if e := n.send(q).want(t, 429); !strings.Contains(e.Message, "try again in") {
+		t.Errorf("guessing is not bounded: %+v", e)
+	}
+}
