@@ -12,8 +12,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -125,24 +127,47 @@ func MoveAside(path string) error {
 	return nil
 }
 
-func open(path string) (db *bbolt.DB, err error) {
+// verify reads every page once. bbolt itself would panic on a damaged one, and
+// in a goroutine of its own.
+func verify(path string) (err error) {
+	if fi, err := os.Stat(path); errors.Is(err, os.ErrNotExist) || err == nil && fi.Size() == 0 {
+		return nil
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // a file cut short faults
 	defer func() {
-		// bbolt checks its meta pages only; a damaged inner page panics.
 		if p := recover(); p != nil {
 			err = &CorruptError{path, fmt.Errorf("%v", p)}
 		}
 	}()
-	db, err = bbolt.Open(path, 0o600, &bbolt.Options{
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, ReadOnly: true})
+	if err != nil {
+		return openError(path, err)
+	}
+	defer db.Close()
+	return db.View(func(tx *bbolt.Tx) error {
+		return tx.ForEach(func(_ []byte, b *bbolt.Bucket) error { return b.ForEach(func(_, _ []byte) error { return nil }) })
+	})
+}
+
+func openError(path string, err error) error {
+	switch {
+	case errors.Is(err, bbolt.ErrTimeout):
+		return fmt.Errorf("the journal %s is in use: another mesita runs with this data folder; stop it first", path)
+	case errors.Is(err, os.ErrPermission), errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("open the journal: %w", err)
+	}
+	return &CorruptError{path, err}
+}
+
+func open(path string) (*bbolt.DB, error) {
+	if err := verify(path); err != nil {
+		return nil, err
+	}
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
 		Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
 	})
-	switch {
-	case err == nil:
-	case errors.Is(err, bbolt.ErrTimeout):
-		return nil, fmt.Errorf("the journal %s is in use: another mesita runs with this data folder; stop it first", path)
-	case errors.Is(err, os.ErrPermission), errors.Is(err, os.ErrNotExist):
-		return nil, fmt.Errorf("open the journal: %w", err)
-	default:
-		return nil, &CorruptError{path, err}
+	if err != nil {
+		return nil, openError(path, err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
 		for _, b := range [][]byte{metaBucket, taskBucket, stateBucket, specBucket} {

@@ -232,6 +232,9 @@ func (r *Reader) advance() (bool, error) {
 		if r.cur != nil && r.cur.more() {
 			return true, nil
 		}
+		if r.cur != nil && r.cur.buf.Buffered() > 0 { // only the last segment may end within a frame
+			return false, r.leave(&CorruptError{r.cur.path, r.cur.off})
+		}
 		s, err := openSegment(r.dir, seq)
 		if errors.Is(err, os.ErrNotExist) {
 			continue // rotated away

@@ -49,6 +49,11 @@ func Create(dir string, limit int64) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the log folder: %w", err)
 	}
+	if len(seqs) > 0 {
+		if err := Seal(dir); err != nil {
+			return nil, fmt.Errorf("end the earlier log: %w", err)
+		}
+	}
 	for _, s := range seqs {
 		if fi, err := os.Stat(segmentPath(dir, s)); err == nil {
 			w.old = append(w.old, segmentSize{s, fi.Size()})

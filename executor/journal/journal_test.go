@@ -1,0 +1,150 @@
+package journal_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/executor/journal"
+)
+
+// opened is a journal that is being written.
+type opened struct {
+	*journal.Journal
+	close func()
+}
+
+func open(t testing.TB, path string) (opened, []journal.Entry) {
+	t.Helper()
+	j, err := journal.Open(path, false, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	past, err := j.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- j.Run(ctx) }()
+	return opened{j, func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := j.Close(); err != nil {
+			t.Error(err)
+		}
+	}}, past
+}
+
+func assignment(index, version int) *api.Assignment {
+	s := &api.JobSpec{Name: "web", Kind: api.KindService, TaskSpec: api.TaskSpec{Command: []string{"sleep", fmt.Sprint(version)}}}
+	s.Normalize()
+	return &api.Assignment{Spec: s, Task: &api.Task{ID: api.TaskID("web", index), Job: "web", Index: index, Version: version, Attempt: 1}}
+}
+
+func TestSurvivesRestart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	j, past := open(t, path)
+	if len(past) != 0 {
+		t.Fatalf("entries of a new journal: %v", past)
+	}
+	for i := range 3 {
+		j.Put(api.TaskID("web", i), assignment(i, 1), journal.Record{Attempt: 1}, nil)
+	}
+	j.Put("web.0", nil, journal.Record{Phase: journal.Running, Attempt: 1, PID: 42}, nil)
+	j.Put("web.1", assignment(1, 2), journal.Record{Attempt: 2}, nil)
+	j.Remove("web.2")
+	j.close()
+	j, past = open(t, path)
+	if len(past) != 2 {
+		t.Fatalf("%d entries, want 2", len(past))
+	}
+	for _, e := range past {
+		switch e.ID {
+		case "web.0":
+			if e.Record.Phase != journal.Running || e.Record.PID != 42 || e.Assignment.Spec.Command[1] != "1" {
+				t.Errorf("entry %+v", e)
+			}
+		case "web.1":
+			if e.Record.Attempt != 2 || e.Assignment.Spec.Command[1] != "2" || e.Assignment.Spec.StopGrace != api.DefaultStopGrace {
+				t.Errorf("entry %+v", e)
+			}
+		}
+	}
+	// Specs go with the last task that has them.
+	j.Remove("web.0")
+	j.Put("web.1", assignment(1, 3), journal.Record{Attempt: 3}, nil)
+	j.close()
+	j, past = open(t, path)
+	defer j.close()
+	if len(past) != 1 || past[0].Assignment.Spec.Command[1] != "3" {
+		t.Fatalf("entries %+v", past)
+	}
+}
+
+func TestInUse(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	j, _ := open(t, path)
+	defer j.close()
+	if _, err := journal.Open(path, true, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Fatalf("error %v", err)
+	}
+}
+
+func TestDamage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	j, _ := open(t, path)
+	for i := range 200 {
+		j.Put(api.TaskID("web", i), assignment(i, 1), journal.Record{Attempt: 1}, nil)
+	}
+	j.close()
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := 0; at < len(good); at += 4096 {
+		bad := append([]byte(nil), good...)
+		for i := at; i < min(at+64, len(bad)); i++ {
+			bad[i] ^= 0x5a
+		}
+		if err := os.WriteFile(path, bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		j, err := journal.Open(path, false, slog.New(slog.DiscardHandler))
+		if err == nil {
+			_, err = j.Load() // a page that nothing refers to may be damaged
+			j.Close()
+		}
+		if err != nil && !strings.Contains(err.Error(), path) {
+			t.Errorf("page %d: the error does not name the file: %v", at/4096, err)
+		}
+	}
+}
+
+// BenchmarkGroupCommit is a thousand tasks through three records each.
+func BenchmarkGroupCommit(b *testing.B) {
+	j, _ := open(b, filepath.Join(b.TempDir(), "journal.db"))
+	defer j.close()
+	for b.Loop() {
+		for _, phase := range []journal.Phase{journal.Assigned, journal.Running, journal.Ended} {
+			var wg sync.WaitGroup
+			for i := range 1000 {
+				wg.Add(1)
+				var a *api.Assignment
+				if phase == journal.Assigned {
+					a = assignment(i, 1)
+				}
+				j.Put(api.TaskID("web", i), a, journal.Record{Phase: phase, Attempt: 1, PID: 77}, func(error) { wg.Done() })
+			}
+			wg.Wait()
+		}
+	}
+}
