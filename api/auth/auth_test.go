@@ -1,0 +1,314 @@
+package auth
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+var start = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+
+// book is a directory of tokens and nodes, with a clock.
+type book struct {
+	tokens map[string]*api.Token
+	nodes  map[string]*api.Node
+	now    time.Time
+	final  bool
+}
+
+func (b *book) Token(id string) *api.Token { return b.tokens[id] }
+func (b *book) Node(id string) *api.Node   { return b.nodes[id] }
+
+func newAuth() (*book, *Authenticator) {
+	b := &book{map[string]*api.Token{}, map[string]*api.Node{"n1": {ID: "n1", Name: "oak"}, "n2": {ID: "n2", Name: "elm", State: api.NodeGone}}, start, true}
+	return b, New(Config{
+		Directory: func() Directory { return b },
+		Final:     func() bool { return b.final },
+		Now:       func() time.Time { return b.now },
+		NodeCert:  func(r *http.Request) (string, bool) { c := r.Header.Get("Cert"); return c, c != "" },
+	})
+}
+
+func (b *book) add(r api.TokenRequest) (*api.Token, string) {
+	t, secret := NewToken(&r, b.now)
+	b.tokens[t.ID] = t
+	return t, api.ClientSecret(t.ID, secret)
+}
+
+func withHeader(kv ...string) *http.Request {
+	r := httptest.NewRequest("GET", "/v1/jobs", nil)
+	for i := 0; i < len(kv); i += 2 {
+		r.Header.Set(kv[i], kv[i+1])
+	}
+	return r
+}
+
+func TestNewToken(t *testing.T) {
+	b, _ := newAuth()
+	j, secret := NewToken(&api.TokenRequest{Kind: api.TokenJoin, MaxUses: 2, VoterOnly: true, Role: api.RoleAdmin}, start)
+	if j.Role != api.RoleNone || !j.VoterOnly || j.MaxUses != 2 || j.Expires != start.Add(24*time.Hour) || !Matches(j, secret) || Matches(j, secret+"a") || strings.Contains(j.Hash, secret) {
+		t.Errorf("%+v", j)
+	}
+	c, _ := b.add(api.TokenRequest{Kind: api.TokenClient, Role: api.RoleViewer, TTL: api.Duration(time.Hour)})
+	if c.Expires != start.Add(time.Hour) || c.Role != api.RoleViewer || c.MaxUses != 0 {
+		t.Errorf("%+v", c)
+	}
+	if Matches(&api.Token{Hash: ""}, "") || Matches(&api.Token{Hash: "zz"}, "") {
+		t.Error("a token without a hash matches")
+	}
+	// What is typed must come back from the parsers.
+	whole := api.JoinToken{Cluster: "pine-2", ID: j.ID, Secret: secret, Pin: strings.Repeat("0", 32)}
+	if back, err := api.ParseJoinToken(whole.String()); err != nil || back != whole {
+		t.Errorf("%+v, %v", back, err)
+	}
+}
+
+func TestBearer(t *testing.T) {
+	b, a := newAuth()
+	tok, text := b.add(api.TokenRequest{Kind: api.TokenClient, Role: api.RoleOperator})
+	join, joinText := b.add(api.TokenRequest{Kind: api.TokenJoin})
+	for _, c := range []struct {
+		name, header string
+		role         api.Role
+		code         api.Code
+	}{
+		{"none", "", api.RoleNone, ""},
+		{"good", "Bearer " + text, api.RoleOperator, ""},
+		{"lower case", "bearer " + text, api.RoleOperator, ""},
+		{"basic", "Basic " + text, api.RoleNone, api.CodeNotAllowed},
+		{"no scheme", text, api.RoleNone, api.CodeNotAllowed},
+		{"altered", "Bearer " + text + "x", api.RoleNone, api.CodeNotAllowed},
+		{"cut off", "Bearer " + text[:len(text)-1], api.RoleNone, api.CodeNotAllowed},
+		{"unknown", "Bearer msc1-x.y", api.RoleNone, api.CodeNotAllowed},
+		{"empty secret", "Bearer msc1-" + tok.ID + ".", api.RoleNone, api.CodeNotAllowed},
+		{"a join token", "Bearer " + joinText, api.RoleNone, api.CodeNotAllowed},
+		{"the hash", "Bearer msc1-" + tok.ID + "." + tok.Hash, api.RoleNone, api.CodeNotAllowed},
+	} {
+		for _, cred := range []Credentials{TLS, Unix, Bearer} {
+			r := withHeader()
+			if c.header != "" {
+				r.Header.Set("Authorization", c.header)
+			}
+			id, err := a.Identify(r, cred)
+			if id.Role != c.role || api.ErrorCode(err) != c.code {
+				t.Errorf("%s: %+v, %v", c.name, id, err)
+			}
+		}
+		a.limiter.sources = map[string]debt{}
+	}
+	_ = join
+	b.now = start.Add(ClientTTL)
+	if _, err := a.Identify(withHeader("Authorization", "Bearer "+text), TLS); err == nil || !strings.Contains(err.Error(), "expired at 2026-07-30T12:00:00Z") {
+		t.Errorf("expired: %v", err)
+	}
+}
+
+func TestUnknownTokenIsTheLeadersToJudge(t *testing.T) {
+	b, a := newAuth()
+	b.final = false
+	r := withHeader("Authorization", "Bearer msc1-new.secret")
+	if id, err := a.Identify(r, TLS); err != nil || !id.Unverified || id.Role != api.RoleNone {
+		t.Errorf("%+v, %v", id, err)
+	}
+}
+
+func TestNodes(t *testing.T) {
+	b, a := newAuth()
+	b.add(api.TokenRequest{Kind: api.TokenClient, Role: api.RoleViewer})
+	_, viewer := b.add(api.TokenRequest{Kind: api.TokenClient, Role: api.RoleViewer})
+	forward := func(id Identity) []string {
+		h := http.Header{}
+		id.Forward(h)
+		out := []string{"Cert", "n1"}
+		for k := range h {
+			out = append(out, k, h.Get(k))
+		}
+		return out
+	}
+	for _, c := range []struct {
+		name   string
+		header []string
+		want   Identity
+		code   api.Code
+	}{
+		{"itself", []string{"Cert", "n1"}, Identity{Actor: "node:oak", Role: api.RoleNode, NodeID: "n1"}, ""},
+		{"not known yet", []string{"Cert", "n9"}, Identity{Actor: "node:n9", Role: api.RoleNode, NodeID: "n9"}, ""},
+		{"gone", []string{"Cert", "n2"}, Identity{}, api.CodeNotAllowed},
+		{"gone, forwarding", []string{"Cert", "n2", HeaderForwarded, "1", HeaderActor, "root", HeaderRole, "admin"}, Identity{}, api.CodeNotAllowed},
+		{"forwarding root", forward(Identity{Actor: "root", Role: api.RoleAdmin}), Identity{Actor: "root", Role: api.RoleAdmin, Forwarded: true}, ""},
+		{"forwarding a node", forward(Identity{Actor: "node:fir", Role: api.RoleNode, NodeID: "n3"}), Identity{Actor: "node:fir", Role: api.RoleNode, NodeID: "n3", Forwarded: true}, ""},
+		{"forwarding nobody", forward(Identity{}), Identity{Forwarded: true}, ""},
+		{"forwarding nonsense", []string{"Cert", "n1", HeaderForwarded, "1", HeaderActor, "x", HeaderRole, "king"}, Identity{}, api.CodeNotAllowed},
+	} {
+		id, err := a.Identify(withHeader(c.header...), TLS)
+		if id != c.want || api.ErrorCode(err) != c.code {
+			t.Errorf("%s: %+v, %v", c.name, id, err)
+		}
+	}
+	r := withHeader("Cert", "n1", HeaderForwarded, "1", "Authorization", "Bearer "+viewer)
+	if id, err := a.Identify(r, TLS); err != nil || id.Role != api.RoleViewer || !id.Forwarded {
+		t.Errorf("forwarding a token: %+v, %v", id, err)
+	}
+	// A certificate counts on the TLS listener only.
+	if id, _ := a.Identify(withHeader("Cert", "n1"), Bearer); id.Role != api.RoleNone {
+		t.Errorf("%+v", id)
+	}
+}
+
+func TestOpenListenerRefusesBrowsers(t *testing.T) {
+	_, a := newAuth()
+	for _, c := range []struct {
+		host   string
+		header []string
+		ok     bool
+	}{
+		{"127.0.0.1:5051", nil, true}, {"localhost:5051", nil, true}, {"[::1]:5051", nil, true}, {"localhost", nil, true},
+		{"evil.example:5051", nil, false}, {"", nil, false},
+		{"127.0.0.1:5051", []string{"Sec-Fetch-Site", "cross-site"}, false},
+		{"127.0.0.1:5051", []string{"Origin", "https://evil.example"}, false},
+		{"127.0.0.1:5051", []string{"Sec-Fetch-Site", "same-origin"}, true},
+	} {
+		r := withHeader(c.header...)
+		r.Method, r.Host = "POST", c.host
+		id, err := a.Identify(r, Open)
+		if (err == nil) != c.ok || (id.Role == api.RoleAdmin) != c.ok {
+			t.Errorf("%q %v: %+v, %v", c.host, c.header, id, err)
+		}
+	}
+}
+
+func TestUnixPeer(t *testing.T) {
+	_, a := newAuth()
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	type answer struct {
+		id  Identity
+		err error
+	}
+	got := make(chan answer, 1)
+	srv := &http.Server{ConnContext: ConnContext, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		id, err := a.Identify(r, Unix)
+		got <- answer{id, err}
+	})}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	defer func() { srv.Close(); <-served }()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", l.Addr().String())
+	}}}
+	ask := func() answer {
+		res, err := client.Get("http://mesita/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return <-got
+	}
+	if r := ask(); r.err != nil || r.id != (Identity{Actor: "root", Role: api.RoleAdmin}) {
+		t.Errorf("the daemon's own user is %+v, %v", r.id, r.err)
+	}
+	if os.Getuid() != 0 {
+		a.uid++ // now this process is some other user
+		if r := ask(); r.err != nil || r.id.Role != api.RoleNone {
+			t.Errorf("another user is %+v, %v", r.id, r.err)
+		}
+	}
+	other := withHeader()
+	other = other.WithContext(context.WithValue(other.Context(), peerKey{}, uint32(os.Getuid()+12345)))
+	if id, err := a.Identify(other, Unix); err != nil || id.Role != api.RoleNone {
+		t.Errorf("another user is %+v, %v", id, err)
+	}
+	if id, err := a.Identify(withHeader(), Unix); err != nil || id.Role != api.RoleNone {
+		t.Errorf("an unknown peer is %+v, %v", id, err)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	for have := api.RoleNone; have <= api.RoleNode; have++ {
+		for need := api.RoleNone; need <= api.RoleNode; need++ {
+			err := Identity{Role: have}.Check(need)
+			if (err == nil) != (have >= need) || err != nil && api.ErrorCode(err) != api.CodeNotAllowed {
+				t.Errorf("%s for %s: %v", have, need, err)
+			}
+		}
+	}
+}
+
+func TestWrongGuessesCost(t *testing.T) {
+	b, a := newAuth()
+	bad := withHeader("Authorization", "Bearer nonsense")
+	for i := range maxFailures {
+		if _, err := a.Identify(bad, TLS); api.ErrorCode(err) != api.CodeNotAllowed {
+			t.Fatalf("guess %d: %v", i, err)
+		}
+	}
+	if _, err := a.Identify(bad, TLS); api.ErrorCode(err) != api.CodeBusy || !strings.Contains(err.Error(), "in 3 s") {
+		t.Fatalf("%v", err)
+	}
+	elsewhere := withHeader("Authorization", "Bearer nonsense")
+	elsewhere.RemoteAddr = "192.0.2.77:1"
+	if _, err := a.Identify(elsewhere, TLS); api.ErrorCode(err) != api.CodeNotAllowed {
+		t.Errorf("another address must wait, too: %v", err)
+	}
+	b.now = b.now.Add(forgive)
+	if _, err := a.Identify(bad, TLS); api.ErrorCode(err) != api.CodeNotAllowed {
+		t.Errorf("after the wait: %v", err)
+	}
+	if _, err := a.Identify(bad, TLS); api.ErrorCode(err) != api.CodeBusy {
+		t.Errorf("one wait buys one guess: %v", err)
+	}
+}
+
+func TestSourcesAreBounded(t *testing.T) {
+	l := limiter{sources: map[string]debt{}}
+	now := start
+	for i := range 3 * maxSources {
+		l.fail(strconv.Itoa(i), now)
+		if len(l.sources) > maxSources {
+			t.Fatalf("%d sources are remembered", len(l.sources))
+		}
+	}
+	for range maxFailures {
+		l.fail("again", now)
+	}
+	if l.wait("again", now) == 0 {
+		t.Error("a full table lets a new guesser go on")
+	}
+}
+
+func FuzzTokenParsers(f *testing.F) {
+	for _, s := range []string{"", "msc1-a.b", "mst1-pine-id.secret.0123456789abcdef", "mst1--..", "msc1-.", "mst1-a-b.c.d"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if id, secret, ok := api.ParseClientSecret(s); ok {
+			id2, secret2, ok2 := api.ParseClientSecret(api.ClientSecret(id, secret))
+			if !ok2 || id2 != id || secret2 != strings.TrimSpace(secret) {
+				t.Errorf("%q: %q %q, then %q %q", s, id, secret, id2, secret2)
+			}
+		}
+		if j, err := api.ParseJoinToken(s); err == nil {
+			if back, err := api.ParseJoinToken(j.String()); err != nil || back != j {
+				t.Errorf("%q: %+v, then %+v, %v", s, j, back, err)
+			}
+		}
+		b, a := newAuth()
+		b.add(api.TokenRequest{Kind: api.TokenClient, Role: api.RoleAdmin})
+		r := withHeader()
+		r.Header["Authorization"] = []string{s}
+		if id, _ := a.Identify(r, TLS); id.Role != api.RoleNone {
+			t.Errorf("%q is %+v", s, id)
+		}
+	})
+}
