@@ -29,31 +29,32 @@ func (e *Executor) Logs(ctx context.Context, task string, attempt int, opts LogO
 	if !filepath.IsLocal(task) || strings.Contains(task, "/") {
 		return nil, api.FieldErrorf("task", "%q is no task id", task)
 	}
-	current := 0
-	if err := e.ask(ctx, func() {
-		if a := e.loop.tasks[task]; a != nil {
-			current = a.n
-		}
-	}); err != nil {
-		return nil, err
-	}
 	ns, err := e.logged(task)
 	if err != nil {
 		return nil, err
 	}
-	if current > 0 && !slices.Contains(ns, current) {
-		ns = append(ns, current)
-		slices.Sort(ns)
-	}
-	n := attempt
-	if attempt <= 0 {
-		i := len(ns) - 1 + attempt
-		if i < 0 {
-			return nil, noLog(task, attempt)
+	n, known := attempt, false
+	if err := e.ask(ctx, func() {
+		a := e.loop.tasks[task]
+		newest := e.loop.graves.newest[task]
+		if a != nil {
+			newest = a.n
 		}
-		n = ns[i]
+		if n <= 0 && newest > 0 {
+			n += newest
+		} else if i := len(ns) - 1 + n; n <= 0 && i >= 0 {
+			n = ns[i]
+		}
+		known = n > 0 && n <= newest
+		if a != nil && a.n == n && a.phase != ended {
+			a.followed = a.followed || opts.Follow
+		} else {
+			opts.Follow = false // all of it is there
+		}
+	}); err != nil {
+		return nil, err
 	}
-	if !slices.Contains(ns, n) {
+	if n <= 0 || !known && !slices.Contains(ns, n) {
 		return nil, noLog(task, attempt)
 	}
 	return logs.Open(e.logDir(attemptID(task, n)), opts)
@@ -63,7 +64,7 @@ func noLog(task string, attempt int) error {
 	if attempt < 0 {
 		return api.Errorf(api.CodeNotFound, "task %s has no earlier attempt with a log on this node", task)
 	}
-	return api.Errorf(api.CodeNotFound, "task %s has no log on this node: it did not run here, or its log was removed for its age", task)
+	return api.Errorf(api.CodeNotFound, "task %s has no log on this node: it wrote nothing, did not run here, or its log was removed for its age", task)
 }
 
 // logged lists the attempts with a log.

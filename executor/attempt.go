@@ -38,11 +38,12 @@ type attempt struct {
 	gen   uint64 // of the last set it was in
 	since uint64 // loop.seq when it came to run
 
-	revive bool           // waits to be started again after a reboot
-	pinned bool           // its program is kept
-	stored bool           // its assignment is in the journal
-	early  *keeper.Status // its end, known before its start
-	next   *api.Assignment
+	revive   bool           // waits to be started again after a reboot
+	pinned   bool           // its program is kept
+	followed bool           // someone may wait for the end of its log
+	stored   bool           // its assignment is in the journal
+	early    *keeper.Status // its end, known before its start
+	next     *api.Assignment
 
 	// Why it is to end, if it is.
 	ending   bool
@@ -313,6 +314,9 @@ func (e *Executor) conclude(a *attempt, f api.TaskStatus) {
 		}
 	})
 	e.reports.add(f)
+	if a.followed {
+		e.sealEmpty(a)
+	}
 	e.tidyLater()
 	if a.next != nil {
 		next := *a.next

@@ -445,14 +445,14 @@ func TestGarbage(t *testing.T) {
 		n.Assign(set(assignment("b", 0, 1, batch), assignment("web", 0, 1)))
 		settle()
 		has := func(id string) bool {
-			_, err := os.Stat(filepath.Join(n.dir, "tasks", id))
+			_, err := os.Stat(filepath.Join(n.dir, "tasks", strings.Replace(id, "/", ".", 1)))
 			return err == nil
 		}
 		if !has("b.0/1") || !has("web.0/1") {
 			t.Fatal("a working folder is missing")
 		}
 		// Files have times of the real clock, far ahead of the bubble's.
-		if err := os.Chtimes(filepath.Join(n.dir, "tasks", "b.0/1"), time.Now(), time.Now()); err != nil {
+		if err := os.Chtimes(filepath.Join(n.dir, "tasks", "b.0.1"), time.Now(), time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(20 * time.Minute)

@@ -103,3 +103,13 @@ func (e *Executor) seal(a *attempt) {
 		}
 	})
 }
+
+// sealEmpty ends the log of an attempt that wrote nothing.
+func (e *Executor) sealEmpty(a *attempt) {
+	id := a.id
+	e.loop.ops.add(func(context.Context) {
+		if err := logs.SealEmpty(e.logDir(id)); err != nil {
+			e.log.Warn("a log was not ended", "attempt", id, "error", err)
+		}
+	})
+}

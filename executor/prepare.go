@@ -176,9 +176,13 @@ func variable(env []string, name string) string {
 	return ""
 }
 
-// taskDir is the attempt's own folder.
-func (e *Executor) taskDir(id string) string { return filepath.Join(e.cfg.DataDir, "tasks", id) }
-func (e *Executor) logDir(id string) string  { return filepath.Join(e.cfg.DataDir, "logs", id) }
+// taskDir is the attempt's own folder. It is one level deep, since making a
+// folder costs as much as starting a process.
+func (e *Executor) taskDir(id string) string {
+	return filepath.Join(e.cfg.DataDir, "tasks", strings.Replace(id, "/", ".", 1))
+}
+
+func (e *Executor) logDir(id string) string { return filepath.Join(e.cfg.DataDir, "logs", id) }
 
 // workDir is the task's working folder, made if it is its own.
 func (e *Executor) workDir(id string, s *api.JobSpec, who account) (string, error) {
@@ -190,9 +194,6 @@ func (e *Executor) workDir(id string, s *api.JobSpec, who account) (string, erro
 		return s.Dir, nil
 	}
 	dir := e.taskDir(id)
-	if err := os.MkdirAll(filepath.Dir(dir), 0o711); err != nil {
-		return "", fmt.Errorf("make the task's folder: %w", err)
-	}
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return "", fmt.Errorf("make the task's folder: %w", err)
 	}

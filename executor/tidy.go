@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -87,13 +88,18 @@ func attempts(root string) ([]string, error) {
 
 // tidyDirs removes old working folders; it tells when the next one is old.
 func (e *Executor) tidyDirs(live map[string]bool, now time.Time) time.Duration {
-	ids, err := attempts(filepath.Join(e.cfg.DataDir, "tasks"))
+	dirs, err := os.ReadDir(filepath.Join(e.cfg.DataDir, "tasks"))
 	if err != nil {
 		e.log.Warn("old working folders cannot be listed", "error", err)
 		return never
 	}
 	next := never
-	for _, id := range ids {
+	for _, d := range dirs {
+		i := strings.LastIndexByte(d.Name(), '.')
+		if i < 0 {
+			continue // none of ours
+		}
+		id := d.Name()[:i] + "/" + d.Name()[i+1:]
 		if live[id] {
 			continue
 		}
@@ -105,7 +111,6 @@ func (e *Executor) tidyDirs(live map[string]bool, now time.Time) time.Duration {
 		if err := os.RemoveAll(e.taskDir(id)); err != nil {
 			e.log.Warn("an old working folder cannot be removed", "error", err)
 		}
-		_ = os.Remove(filepath.Dir(e.taskDir(id))) // only if that was the last
 	}
 	return next
 }

@@ -37,16 +37,14 @@ const (
 
 var scratch = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
-// Create opens the log in dir, which it makes if needed, for at most limit
-// bytes on disk: the oldest segment goes first. An earlier log there is
-// continued in a new segment.
+// Create prepares the log in dir, for at most limit bytes on disk: the oldest
+// segment goes first. An earlier log there is continued in a new segment. The
+// folder is made with the first byte: most short tasks write nothing, and
+// inodes cost more than processes.
 func Create(dir string, limit int64) (*Writer, error) {
 	w := &Writer{dir: dir, max: limit, segment: min(max(limit/4, minSegment), maxSegment)}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the log folder: %w", err)
-	}
 	seqs, err := segments(dir)
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("read the log folder: %w", err)
 	}
 	if len(seqs) > 0 {
@@ -61,14 +59,17 @@ func Create(dir string, limit int64) (*Writer, error) {
 		}
 		w.seq = s
 	}
-	if err := w.open(); err != nil {
-		return nil, err
-	}
 	return w, nil
 }
 
 func (w *Writer) open() error {
-	f, err := os.OpenFile(segmentPath(w.dir, w.seq+1), os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+	const flags = os.O_CREATE | os.O_EXCL | os.O_WRONLY | os.O_APPEND
+	f, err := os.OpenFile(segmentPath(w.dir, w.seq+1), flags, 0o600)
+	if errors.Is(err, os.ErrNotExist) {
+		if err = os.MkdirAll(w.dir, 0o700); err == nil {
+			f, err = os.OpenFile(segmentPath(w.dir, w.seq+1), flags, 0o600)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("open the log: %w", err)
 	}
@@ -116,6 +117,11 @@ func (w *Writer) frame(stream Stream, t time.Time, p []byte) error {
 	}
 	b = appendFrame(b, stream, t, p)
 	*buf = b
+	if w.file == nil {
+		if err := w.open(); err != nil {
+			return err
+		}
+	}
 	if w.size > 0 && w.size+int64(len(b)) > w.segment {
 		if err := w.rotate(); err != nil {
 			return err
@@ -163,7 +169,23 @@ func (w *Writer) Close() error {
 		return nil
 	}
 	w.closed = true
+	if w.file == nil {
+		return nil
+	}
 	return errors.Join(w.frame(end, time.Now(), nil), w.file.Close())
+}
+
+// SealEmpty marks the end of a log that nothing was written to, for those who
+// follow it already.
+func SealEmpty(dir string) error {
+	w, err := Create(dir, minSegment)
+	if err != nil || w.seq > 0 {
+		return err
+	}
+	if err := w.open(); err != nil {
+		return err
+	}
+	return w.Close()
 }
 
 // Seal marks the end of a log whose writer died. A log that does not exist or
