@@ -55,20 +55,19 @@ func (l *limiter) fail(source string, now time.Time) {
 	l.sources[source] = debt{min(d.now(now)+1, 2*maxFailures), now}
 }
 
-// makeRoom forgets the sources that have paid, or any one if all are in debt:
-// under such an attack the table's bound matters more than one counter.
+// makeRoom forgets the one with the least debt of a few: under an attack from
+// many addresses the bounds on memory and time matter more than one counter.
 func (l *limiter) makeRoom(now time.Time) {
+	least, looked := "", 0
 	for s, d := range l.sources {
-		if d.now(now) == 0 {
-			delete(l.sources, s)
+		if looked == 0 || d.now(now) < l.sources[least].now(now) {
+			least = s
+		}
+		if looked++; looked == 8 {
+			break
 		}
 	}
-	for s := range l.sources {
-		if len(l.sources) < maxSources {
-			return
-		}
-		delete(l.sources, s)
-	}
+	delete(l.sources, least)
 }
 
 // source is the address without the port, since a guesser has many ports.

@@ -106,10 +106,12 @@ func tooLarge(limit int64) error {
 	return api.Errorf(api.CodeTooLarge, "the request body is over %s, the most that is accepted here: send it in parts", api.Bytes(limit))
 }
 
-// refuseBody has the connection closed rather than the body read to its end.
+// refuseBody has the connection closed rather than the body read to its end,
+// which net/http would wait for before it answers.
 func (c *call) refuseBody() {
 	if c.r.ContentLength != 0 {
 		c.w.Header()["Connection"] = []string{"close"}
+		http.NewResponseController(c.w).SetReadDeadline(time.Now()) // an in-memory writer has none
 	}
 }
 

@@ -136,9 +136,9 @@ func TestSlowReaderOfEventsIsCut(t *testing.T) {
 	token := n.token(api.RoleViewer)
 	n.follow(t, token, "", nil) // and reads nothing
 	until(t, "the stream is open", func() bool { return n.server.streams.Load() == 1 })
-	long := strings.Repeat("x", 200)
+	long := strings.Repeat("x", 20000)
 	until(t, "the stream is cut", func() bool {
-		for range 200 {
+		for range 20 {
 			do(t, n.store, &fsm.JobCreate{Meta: fsm.Meta{At: testTime, Actor: long}, Spec: batchSpec("")})
 		}
 		return n.server.streams.Load() == 0

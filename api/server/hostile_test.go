@@ -89,6 +89,19 @@ func TestHalfSentRequest(t *testing.T) {
 	n.send(request{method: "POST", path: "/v1/jobs", body: webJob, token: token}).want(t, 201)
 }
 
+func TestRefusalDoesNotWaitForTheBody(t *testing.T) {
+	n := newLeader(t)
+	for path, status := range map[string]int{"POST /v1/jobs": 401, "POST /v2/jobs": 404, "PATCH /v1/jobs": 400} {
+		for _, size := range []string{"Content-Length: 100", "Transfer-Encoding: chunked"} {
+			c := n.dial()
+			fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n", path, size)
+			if res := answerOf(t, c); res.StatusCode != status {
+				t.Errorf("%s: %s", path, res.Status)
+			}
+		}
+	}
+}
+
 func TestDeadlinesDoNotOutliveTheirRequest(t *testing.T) {
 	n := newLeader(t)
 	n.server.patience.body = 30 * time.Millisecond
