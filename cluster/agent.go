@@ -1,0 +1,314 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/server"
+	"github.com/mesita/mesita/cluster/consensus"
+	"github.com/mesita/mesita/cluster/tlsconf"
+	"github.com/mesita/mesita/executor"
+	"github.com/mesita/mesita/fsm"
+	"github.com/mesita/mesita/gossip"
+	"github.com/mesita/mesita/isolation"
+)
+
+// Agent is one node.
+type Agent struct {
+	cfg Config
+	log *slog.Logger
+
+	dir     *dataDir
+	files   tlsconf.Files
+	self    *nodeFile
+	addr    string // that others reach
+	started uint64 // grows with each start
+	pending *pendingCluster
+
+	certs  *tlsconf.Holder
+	peers  *peers
+	store  *fsm.Store
+	raft   *consensus.Node
+	gossip *gossip.Gossip
+	host   *isolation.Host
+	exec   *executor.Executor
+	server *server.Server
+	stack  *stack
+
+	changed    signal // who is alive, or where
+	lost       signal // what a worker heard of itself
+	joined     signal // the cluster knows this node
+	announced  atomic.Bool
+	ownNode    atomic.Pointer[api.Node] // what a worker heard of itself
+	leader     leaderCache
+	firstToken atomic.Pointer[string]
+}
+
+// Ready is what a node that can serve tells its starter.
+type Ready struct {
+	Name        string
+	ClusterName string
+	API         string // https://host:port
+	Socket      string
+	HTTP        string   // http://host:port, "" = none
+	FirstToken  string   // a join token, when the cluster was just made
+	Steps       []string // what was done, in a few words each
+	Warnings    []string // what this node cannot enforce
+}
+
+// New checks the configuration.
+func New(cfg Config) (*Agent, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	return &Agent{cfg: cfg, log: cfg.Log, stack: newStack(), started: uint64(cfg.Now().UnixNano())}, nil
+}
+
+// Run starts the node, calls ready once it can serve, and blocks until ctx
+// ends or a part of the node fails. Tasks outlive it.
+func (a *Agent) Run(ctx context.Context, ready func(Ready)) error {
+	dir, err := openDataDir(a.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	a.dir = dir
+	defer dir.close()
+	l, err := a.listen()
+	if err != nil {
+		return err
+	}
+	err = a.start(ctx, l)
+	if err != nil {
+		l.close()
+		return errors.Join(err, a.stack.stop())
+	}
+	a.stack.start("report readiness", func(rctx context.Context) error {
+		if a.awaitReady(rctx) == nil {
+			ready(a.readiness(l))
+		}
+		<-rctx.Done()
+		return nil
+	})
+	return a.stack.wait(ctx)
+}
+
+// start brings the parts up from the bottom: keys, the port, gossip, Raft, the
+// executor, HTTP, and last what makes this node take part.
+func (a *Agent) start(ctx context.Context, l *listeners) error {
+	key, err := a.identify(ctx)
+	if err != nil {
+		return err
+	}
+	if err := a.loadCertificates(key); err != nil {
+		return err
+	}
+	a.peers = newPeers(a.certs, a.addrOf)
+	mux := tlsconf.NewMux(tlsconf.MuxConfig{Listener: l.tcp, TLS: a.certs.ServerConfig(tlsconf.Protocols()), Log: a.log})
+	raftStreams, gossipStreams, https := mux.Listener(tlsconf.ProtoRaft), mux.Listener(tlsconf.ProtoGossip), mux.HTTP()
+	a.stack.start("port", mux.Run)
+
+	a.store = fsm.NewStore(nil)
+	if err := a.openRaft(raftStreams); err != nil {
+		return err
+	}
+	if err := a.openGossip(gossipStreams, l.udp); err != nil {
+		return err
+	}
+	a.stack.start("gossip", a.gossip.Run)
+	a.stack.start("gossip events", a.watchGossip)
+	a.stack.start("raft", a.raft.Run)
+	a.stack.start("certificate", a.rotator().Run)
+	if err := a.openExecutor(); err != nil {
+		return err
+	}
+	a.stack.start("executor", a.exec.Run)
+	a.newServer()
+	a.serve("https", https, auth.TLS)
+	a.serve("socket", l.unix, auth.Unix)
+	if l.http != nil {
+		cred := auth.Bearer
+		if a.cfg.Dev {
+			cred = auth.Open
+		}
+		a.serve("http", l.http, cred)
+	}
+	a.stack.start("leader loops", a.lead)
+	a.stack.start("assignments", a.followAssignments)
+	a.stack.start("presence", a.announce)
+	a.rejoin()
+	if a.pending != nil {
+		return a.raft.Bootstrap(a.addr)
+	}
+	return nil
+}
+
+// identify loads this node's identity, or makes it: a cluster of its own, or
+// by joining one.
+func (a *Agent) identify(ctx context.Context) (*tlsconf.NodeKey, error) {
+	a.files = tlsconf.Files{Dir: a.dir.path}
+	self, err := a.dir.load()
+	if err != nil {
+		return nil, err
+	}
+	if a.pending, err = a.dir.loadPending(); err != nil {
+		return nil, err
+	}
+	key, _, err := a.files.LoadOrMakeKey()
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case self != nil && self.NodeID != key.ID():
+		return nil, api.Errorf(api.CodeConflict, "the data folder %s is of node %s, and its key is of node %s: restore the key that belongs to it, or use another --data", a.dir.path, self.NodeID, key.ID())
+	case self != nil && a.cfg.Name != "" && a.cfg.Name != self.Name:
+		return nil, api.Errorf(api.CodeConflict, "the data folder %s is of node %q: start it without --name, or use another --data", a.dir.path, self.Name)
+	case self != nil && len(a.cfg.JoinAddrs) > 0:
+		tok, err := api.ParseJoinToken(a.cfg.Token)
+		if err == nil && tok.Cluster != self.Cluster {
+			return nil, api.Errorf(api.CodeConflict, "this node is in cluster %s already, and the token is of %s: use another --data", self.Cluster, tok.Cluster)
+		}
+		a.self = self
+	case self != nil:
+		a.self = self
+	default:
+		if a.cfg.Name == "" {
+			a.cfg.Name = defaultName()
+		}
+		if err := a.firstStart(ctx, key); err != nil {
+			return nil, err
+		}
+	}
+	a.cfg.Name, a.cfg.VoterOnly = a.self.Name, a.self.VoterOnly
+	return key, nil
+}
+
+func (a *Agent) firstStart(ctx context.Context, key *tlsconf.NodeKey) error {
+	switch {
+	case len(a.cfg.JoinAddrs) > 0:
+		return a.join(ctx, key)
+	case a.pending != nil:
+		return a.adoptCluster(key, a.pending)
+	}
+	if err := a.newCluster(key); err != nil {
+		return err
+	}
+	var err error
+	a.pending, err = a.dir.loadPending()
+	return err
+}
+
+// listeners are the sockets of a node.
+type listeners struct {
+	tcp  net.Listener
+	udp  net.PacketConn
+	unix net.Listener
+	http net.Listener // nil = none
+}
+
+func (l *listeners) close() {
+	for _, c := range []interface{ Close() error }{l.tcp, l.udp, l.unix, l.http} {
+		if c != nil {
+			_ = c.Close() // it is given up
+		}
+	}
+}
+
+// listen opens all sockets before anything is written, so that a port that is
+// taken changes nothing.
+func (a *Agent) listen() (l *listeners, err error) {
+	addr, err := a.cfg.listenAddr()
+	if err != nil {
+		return nil, err
+	}
+	l = &listeners{}
+	defer func() {
+		if err != nil {
+			l.close()
+		}
+	}()
+	if l.tcp, l.udp, err = listenBoth(addr); err != nil {
+		return nil, err
+	}
+	if l.unix, err = listenUnix(a.cfg.Socket); err != nil {
+		return nil, err
+	}
+	if a.cfg.HTTP != "" {
+		if l.http, err = net.Listen("tcp", a.cfg.HTTP); err != nil {
+			return nil, listenError("http", a.cfg.HTTP, err)
+		}
+	}
+	a.addr, err = a.cfg.advertise(l.tcp.Addr().(*net.TCPAddr))
+	return l, err
+}
+
+// listenBoth opens the one port for TCP and UDP; with port 0 it looks for one
+// that is free for both.
+func listenBoth(addr *net.TCPAddr) (net.Listener, net.PacketConn, error) {
+	for try := 0; ; try++ {
+		tcp, err := net.ListenTCP("tcp", addr)
+		if err != nil {
+			return nil, nil, listenError("listen", addr.String(), err)
+		}
+		at := tcp.Addr().(*net.TCPAddr)
+		udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: addr.IP, Port: at.Port})
+		if err == nil {
+			return tcp, udp, nil
+		}
+		_ = tcp.Close() // it is given up
+		if addr.Port != 0 || try == 20 {
+			return nil, nil, listenError("listen", at.String()+" (UDP)", err)
+		}
+	}
+}
+
+func listenError(field, addr string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return &api.Error{Code: api.CodeConflict, Field: field, Message: addr + " is taken by another program: stop it, or give another address with --" + field}
+	}
+	if errors.Is(err, syscall.EADDRNOTAVAIL) {
+		return api.FieldErrorf(field, "%s is no address of this machine", addr)
+	}
+	return api.InField(field, fmt.Errorf("listen on %s: %w", addr, err))
+}
+
+// listenUnix opens the local socket; one left behind by a node that died is
+// replaced.
+func listenUnix(path string) (net.Listener, error) {
+	if c, err := net.Dial("unix", path); err == nil {
+		_ = c.Close() // it was only to see who is there
+		return nil, &api.Error{Code: api.CodeConflict, Field: "socket", Message: "a mesita node answers at " + path + " already: stop it, or give another --socket"}
+	}
+	if err := syscall.Unlink(path); err != nil && !errors.Is(err, syscall.ENOENT) {
+		return nil, api.InField("socket", fmt.Errorf("replace %s: %w", path, err))
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, api.InField("socket", err)
+	}
+	if err := syscall.Chmod(path, 0o666); err != nil { // who may do what is decided by the peer's user
+		return nil, api.InField("socket", err)
+	}
+	return l, nil
+}
+
+// readiness is what the starter is told once the node can serve.
+func (a *Agent) readiness(l *listeners) Ready {
+	r := Ready{Name: a.self.Name, ClusterName: a.self.Cluster, API: "https://" + a.addr, Socket: a.cfg.Socket, Warnings: a.host.Warnings()}
+	if l.http != nil {
+		r.HTTP = "http://" + l.http.Addr().String()
+	}
+	if t := a.firstToken.Load(); t != nil {
+		r.FirstToken = *t
+		r.Steps = append(r.Steps, "cluster CA and keys made")
+	}
+	r.Steps = append(r.Steps, "isolation: "+string(a.host.Mode()))
+	return r
+}

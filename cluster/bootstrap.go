@@ -1,0 +1,133 @@
+package cluster
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/cluster/tlsconf"
+	"github.com/mesita/mesita/fsm"
+)
+
+// certLife is how long a node's certificate is valid; it is renewed at half of
+// it.
+const certLife = 30 * 24 * time.Hour
+
+// pendingCluster is a new cluster whose first log entry is not committed yet.
+// It is kept in a file until then, so that a crash in between is no trouble.
+type pendingCluster struct {
+	Cluster   *api.Cluster   `json:"cluster"`
+	Authority *api.Authority `json:"authority"`
+}
+
+func (d *dataDir) loadPending() (*pendingCluster, error) {
+	b, err := os.ReadFile(d.file("new-cluster.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	p := new(pendingCluster)
+	if err := json.Unmarshal(b, p); err != nil {
+		return nil, api.Errorf(api.CodeFailed, "%s is damaged (%v): the cluster was never made, so remove the data folder %s and start again", d.file("new-cluster.json"), err, d.path)
+	}
+	return p, nil
+}
+
+// newCluster makes the authority, the gossip key and this node's first
+// certificate.
+func (a *Agent) newCluster(key *tlsconf.NodeKey) error {
+	now := a.cfg.Now()
+	name := a.cfg.ClusterName
+	if name == "" {
+		name = randomWord()
+	}
+	c := &api.Cluster{ID: randomHex(8), Name: name, Created: now}
+	ca, err := tlsconf.NewCA(c.Name, c.ID, now)
+	if err != nil {
+		return fmt.Errorf("make the cluster's CA: %w", err)
+	}
+	keyPEM, err := ca.KeyPEM()
+	if err != nil {
+		return fmt.Errorf("make the cluster's CA: %w", err)
+	}
+	p := &pendingCluster{Cluster: c, Authority: &api.Authority{CACert: ca.CertPEM(), CAKey: keyPEM, GossipKey: randomBytes(32), Pin: ca.Pin()}}
+	b, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	if err := writeFile(a.dir.file("new-cluster.json"), b, 0o600); err != nil {
+		return err
+	}
+	return a.adoptCluster(key, p)
+}
+
+// adoptCluster signs this node's own certificate and writes its identity.
+func (a *Agent) adoptCluster(key *tlsconf.NodeKey, p *pendingCluster) error {
+	ca, err := tlsconf.LoadCA(p.Authority.CACert, p.Authority.CAKey)
+	if err != nil {
+		return err
+	}
+	csr, err := key.CSR()
+	if err != nil {
+		return err
+	}
+	cert, err := ca.Sign(csr, tlsconf.NodeIdentity{ID: key.ID(), Name: a.cfg.Name, ClusterID: p.Cluster.ID}, a.cfg.Now(), certLife)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(a.files.SaveCA(p.Authority.CACert), a.files.SaveCert(cert)); err != nil {
+		return err
+	}
+	a.self = &nodeFile{NodeID: key.ID(), Name: a.cfg.Name, ClusterID: p.Cluster.ID, Cluster: p.Cluster.Name,
+		VoterOnly: a.cfg.VoterOnly, GossipKey: p.Authority.GossipKey}
+	return a.dir.save(a.self)
+}
+
+// clusterInit is the first command of a cluster.
+func (a *Agent) clusterInit(p *pendingCluster) *fsm.ClusterInit {
+	now := a.cfg.Now()
+	return &fsm.ClusterInit{Meta: fsm.Meta{At: now, Actor: "node:" + a.self.Name}, Cluster: p.Cluster, Authority: p.Authority,
+		Node: &api.Node{ID: a.self.NodeID, Name: a.self.Name, State: api.NodeDown, Reason: "has not reported yet",
+			Addr: a.addr, VoterOnly: a.self.VoterOnly, Version: a.cfg.Version, Joined: now, Since: now}}
+}
+
+// firstTokens makes the first admin's token and the first join token of a new
+// cluster. The admin's is kept in the data folder, for root alone.
+func (a *Agent) firstTokens(pin string) (admin, join fsm.Command, text string, err error) {
+	now := a.cfg.Now()
+	tok, secret := auth.NewToken(&api.TokenRequest{Kind: api.TokenClient, Name: "admin", Role: api.RoleAdmin, TTL: adminTTL}, now)
+	if err := writeFile(a.dir.file("admin.token"), []byte(api.ClientSecret(tok.ID, secret)+"\n"), 0o600); err != nil {
+		return nil, nil, "", err
+	}
+	meta := fsm.Meta{At: now, Actor: "node:" + a.self.Name}
+	admin = &fsm.TokenCreate{Meta: meta, Token: tok}
+	tok, secret = auth.NewToken(&api.TokenRequest{Kind: api.TokenJoin, Name: "first"}, now)
+	join = &fsm.TokenCreate{Meta: meta, Token: tok}
+	return admin, join, api.JoinToken{Cluster: a.self.Cluster, ID: tok.ID, Secret: secret, Pin: pin}.String(), nil
+}
+
+// adminTTL is how long the first admin's token is valid.
+const adminTTL = api.Duration(10 * 365 * 24 * time.Hour)
+
+var clusterWords = []string{"acacia", "alder", "almond", "ash", "aspen", "beech", "birch", "cedar", "cherry", "cypress", "elder", "elm", "fig", "fir",
+	"hazel", "holly", "juniper", "larch", "laurel", "lime", "maple", "oak", "olive", "palm", "pear", "pine", "plum", "poplar", "rowan", "spruce", "walnut", "willow", "yew"}
+
+func randomWord() string { return clusterWords[int(randomBytes(1)[0])%len(clusterWords)] }
+
+func randomHex(n int) string { return hex.EncodeToString(randomBytes(n)) }
+
+// randomBytes never fails: crypto/rand crashes the program rather than return
+// weak bytes.
+func randomBytes(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.Read(b)
+	return b
+}

@@ -1,0 +1,228 @@
+package cluster
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+// Defaults of a node.
+const (
+	DefaultDataDir = "/var/lib/mesita"
+	DefaultSocket  = "/run/mesita.sock"
+	DefaultPort    = 5050
+	defaultPorts   = "20000-29999" // for tasks
+)
+
+// Config is what a node needs to start. Zero values get their defaults from
+// withDefaults.
+type Config struct {
+	Name      string
+	DataDir   string
+	Listen    string // IP:PORT of the one port
+	Advertise string // IP:PORT that others reach; "" = found from Listen
+	Socket    string
+	HTTP      string // plain HTTP on loopback, "" = none
+	Attrs     map[string]string
+	Resources string // such as "cpus=4,mem=8GiB"; what is not named is found
+	VoterOnly bool
+	Dev       bool // one node, HTTP needs no credentials
+
+	JoinAddrs []string // addresses of nodes to join; empty = start or resume
+	Token     string   // to join with
+
+	ClusterName    string // of a new cluster; "" = chosen
+	Slice          string // top slice; default mesita.slice
+	CgroupRoot     string // "" = found
+	RaftMultiplier float64
+	Grace          time.Duration // from a confirmed silence of a node to its tasks' replacement
+
+	Version string
+	Log     *slog.Logger
+	Now     func() time.Time
+}
+
+// DefaultGrace is how long a node may stay silent after its silence was
+// confirmed.
+const DefaultGrace = 500 * time.Millisecond
+
+func (c Config) withDefaults() (Config, error) {
+	set := func(p *string, v string) {
+		if *p == "" {
+			*p = v
+		}
+	}
+	set(&c.DataDir, DefaultDataDir)
+	set(&c.Socket, DefaultSocket)
+	set(&c.Listen, fmt.Sprintf("0.0.0.0:%d", DefaultPort))
+	set(&c.Slice, "mesita.slice")
+	set(&c.Version, "dev")
+	if c.Grace == 0 {
+		c.Grace = DefaultGrace
+	}
+	if c.RaftMultiplier == 0 {
+		c.RaftMultiplier = 1
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = func() time.Time { return time.Now().UTC() }
+	}
+	dir, err := filepath.Abs(c.DataDir)
+	if err != nil {
+		return c, api.FieldErrorf("data", "%v", err)
+	}
+	c.DataDir = dir
+	if err := c.validate(); err != nil {
+		return c, err
+	}
+	return c, nil
+}
+
+func (c *Config) validate() error {
+	if c.Name != "" {
+		if err := api.ValidateName("name", c.Name); err != nil {
+			return err
+		}
+	}
+	if err := api.ValidateAttrs("attr", c.Attrs); err != nil {
+		return err
+	}
+	for k := range c.Attrs {
+		if strings.HasPrefix(k, "isolation.") || strings.HasPrefix(k, "node.") {
+			return api.FieldErrorf("attr", "%q is set by mesita itself: choose another name", k)
+		}
+	}
+	if _, err := c.listenAddr(); err != nil {
+		return err
+	}
+	if c.HTTP != "" {
+		host, _, err := net.SplitHostPort(c.HTTP)
+		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
+			return api.FieldErrorf("http", "%q is not on loopback: plain HTTP is only for 127.0.0.1:PORT or [::1]:PORT; the port %d speaks HTTPS", c.HTTP, DefaultPort)
+		}
+	}
+	if _, err := api.ParseResources(c.Resources); err != nil {
+		return api.InField("resources", err)
+	}
+	if c.RaftMultiplier < 0.5 || c.RaftMultiplier > 20 {
+		return api.FieldErrorf("raft-multiplier", "%g is not within 0.5 to 20", c.RaftMultiplier)
+	}
+	return nil
+}
+
+// listenAddr is the address to listen on, its port filled in.
+func (c *Config) listenAddr() (*net.TCPAddr, error) {
+	s := c.Listen
+	if _, _, err := net.SplitHostPort(s); err != nil {
+		s = net.JoinHostPort(strings.Trim(s, "[]"), strconv.Itoa(DefaultPort))
+	}
+	host, port, _ := net.SplitHostPort(s)
+	n, err := strconv.Atoi(port)
+	ip := net.ParseIP(host)
+	if err != nil || n < 0 || n > 65535 || ip == nil && host != "" {
+		return nil, api.FieldErrorf("listen", "%q is no IP:PORT", c.Listen)
+	}
+	return &net.TCPAddr{IP: ip, Port: n}, nil
+}
+
+// advertise is the address under which others reach this node, given the one
+// it listens on.
+func (c *Config) advertise(bound *net.TCPAddr) (string, error) {
+	if c.Advertise != "" {
+		return withPort(c.Advertise), nil
+	}
+	ip := bound.IP
+	if ip == nil || ip.IsUnspecified() {
+		ip = outboundIP()
+	}
+	if ip == nil {
+		return "", api.FieldErrorf("listen", "this machine has no address that others reach: give one with --listen IP:%d", bound.Port)
+	}
+	return net.JoinHostPort(ip.String(), strconv.Itoa(bound.Port)), nil
+}
+
+// outboundIP is the first global unicast address of an interface that is up,
+// or loopback when there is none.
+func outboundIP() net.IP {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	var loop net.IP
+	for _, a := range addrs {
+		n, ok := a.(*net.IPNet)
+		if !ok {
+			continue
+		}
+		if n.IP.IsGlobalUnicast() {
+			return n.IP
+		}
+		if n.IP.IsLoopback() && loop == nil {
+			loop = n.IP
+		}
+	}
+	return loop
+}
+
+func withPort(addr string) string {
+	if _, _, err := net.SplitHostPort(addr); err == nil {
+		return addr
+	}
+	return net.JoinHostPort(strings.Trim(addr, "[]"), strconv.Itoa(DefaultPort))
+}
+
+// defaultName is the machine's host name, made to fit.
+func defaultName() string {
+	h, _ := os.Hostname()
+	h, _, _ = strings.Cut(strings.ToLower(h), ".")
+	h = strings.Trim(strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' {
+			return r
+		}
+		return '-'
+	}, h), "-")
+	if api.ValidateName("name", h) != nil {
+		return "node"
+	}
+	return h
+}
+
+// resources is what this node offers: what the machine has, overridden by what
+// the operator said.
+func (c *Config) resources() (api.Resources, error) {
+	if c.VoterOnly {
+		return api.Resources{}, nil
+	}
+	said, err := api.ParseResources(c.Resources)
+	if err != nil {
+		return said, api.InField("resources", err)
+	}
+	has := detectResources(c.DataDir)
+	if said.CPUs != 0 {
+		has.CPUs = said.CPUs
+	}
+	if said.Mem != 0 {
+		has.Mem = said.Mem
+	}
+	if said.Disk != 0 {
+		has.Disk = said.Disk
+	}
+	if said.GPUs != 0 {
+		has.GPUs = said.GPUs
+	}
+	if said.Ports != nil {
+		has.Ports = said.Ports
+	}
+	has.Custom = maps.Clone(said.Custom)
+	return has, api.InField("resources", has.Validate())
+}

@@ -1,0 +1,223 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+var t0 = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// world is a store with two nodes, the controller's decisions applied until
+// there are none, and tasks that do what the test says.
+type world struct {
+	*testing.T
+	*fsm.Store
+	now time.Time
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{t, fsm.NewStore(nil), t0}
+	w.do(&fsm.ClusterInit{Meta: w.meta(), Cluster: &api.Cluster{ID: "c", Name: "pine"}, Authority: &api.Authority{}, Node: &api.Node{ID: "id0", Name: "n0"}},
+		&fsm.TokenCreate{Meta: w.meta(), Token: &api.Token{ID: "t", Hash: "h"}},
+		&fsm.NodeJoin{Meta: w.meta(), Token: "t", Hash: "h", NodeID: "id1", Name: "n1"})
+	for i := range 2 {
+		w.do(&fsm.NodeHello{Meta: w.meta(), ID: fmt.Sprint("id", i), Hello: api.NodeHello{Addr: "x:1", Resources: api.Resources{CPUs: 64000, Mem: 64 << 30}}})
+	}
+	return w
+}
+
+func (w *world) meta() fsm.Meta { return fsm.Meta{At: w.now} }
+
+func (w *world) do(cmds ...fsm.Command) {
+	w.Helper()
+	res, err := w.Propose(context.Background(), cmds...)
+	if err != nil {
+		w.Fatal(err)
+	}
+	for _, r := range res {
+		if r.Err != nil {
+			w.Fatal(r.Err)
+		}
+	}
+}
+
+// settle applies decisions until there are none, and returns how many rounds
+// that took.
+func (w *world) settle() int {
+	w.Helper()
+	for round := range 50 {
+		cmds := Decide(w.View(), w.now, nil, true)
+		if len(cmds) == 0 {
+			return round
+		}
+		w.do(cmds...)
+	}
+	w.Fatal("the decisions never end")
+	return 0
+}
+
+// run places every pending task on a node and has it run.
+func (w *world) run(node string) {
+	w.Helper()
+	for t := range w.View().Tasks() {
+		if t.Pending() {
+			w.do(&fsm.TaskPlace{Meta: w.meta(), Placements: []fsm.Placement{{Task: t.ID, Job: t.Job, Index: t.Index, Attempt: t.Attempt, NodeID: node, Resources: t.Resources}}})
+			w.report(t.ID, api.TaskRunning, 0)
+		}
+	}
+}
+
+func (w *world) report(id string, state api.TaskState, code int) {
+	w.Helper()
+	t := w.View().Task(id)
+	s := api.TaskStatus{Task: id, Attempt: t.Attempt, NodeID: t.NodeID, State: state, PID: 7, Time: w.now}
+	if state.Final() {
+		s.ExitCode = &code
+	}
+	w.do(&fsm.TaskReport{Meta: w.meta(), Statuses: []api.TaskStatus{s}})
+}
+
+func (w *world) submit(s *api.JobSpec) string {
+	w.Helper()
+	s.Command = []string{"x"}
+	s.Normalize()
+	v, err := w.Do(context.Background(), &fsm.JobCreate{Meta: w.meta(), Spec: s})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return v.(*api.Job).ID
+}
+
+func TestServiceGrowsAndShrinks(t *testing.T) {
+	w := newWorld(t)
+	w.submit(&api.JobSpec{Name: "web", Kind: api.KindService, Count: 3})
+	w.settle()
+	w.run("id0")
+	w.do(&fsm.JobScale{Meta: w.meta(), ID: "web", Count: 1})
+	w.settle()
+	for _, id := range []string{"web.1", "web.2"} {
+		if w.View().Task(id).Desired != api.DesiredStop {
+			t.Fatalf("%s was not told to stop", id)
+		}
+		w.report(id, api.TaskKilled, 0)
+		if w.View().Task(id) != nil {
+			t.Fatalf("%s is still there after its end", id)
+		}
+	}
+	w.do(&fsm.JobScale{Meta: w.meta(), ID: "web", Count: 2})
+	w.settle()
+	if got := w.View().Task("web.1"); got == nil || got.Attempt != 2 {
+		t.Fatalf("web.1 must go on with attempt 2, so that nothing of the first is mixed up: %+v", got)
+	}
+}
+
+func TestBatchIsMadeOnceAndEnds(t *testing.T) {
+	w := newWorld(t)
+	id := w.submit(&api.JobSpec{Kind: api.KindBatch, Array: "5-2504"})
+	w.settle()
+	if n := w.View().Job(id).Made; n != 2500 {
+		t.Fatalf("made %d tasks, want 2500", n)
+	}
+	if w.View().TaskOf(id, 5) == nil || w.View().TaskOf(id, 2504) == nil || w.View().TaskOf(id, 4) != nil {
+		t.Fatal("the indexes are not 5 to 2504")
+	}
+	w.run("id0")
+	for i := 5; i <= 2504; i++ {
+		w.report(api.TaskID(id, i), api.TaskFinished, 0)
+	}
+	if j := w.View().Job(id); j.State != api.JobFinished || j.ExitCode == nil || *j.ExitCode != 0 {
+		t.Fatalf("the job is %s", j.State)
+	}
+	if rounds := w.settle(); rounds != 0 {
+		t.Fatal("an ended job is still being worked on")
+	}
+}
+
+// A new version replaces one task at a time, and only while the others run.
+func TestNewVersionRolls(t *testing.T) {
+	w := newWorld(t)
+	w.submit(&api.JobSpec{Name: "web", Kind: api.KindService, Count: 3})
+	w.settle()
+	w.run("id0")
+	spec := *w.View().Job("web").Spec
+	spec.CPUs = 200
+	w.do(&fsm.JobUpdate{Meta: w.meta(), ID: "web", Spec: &spec})
+	for range 3 {
+		w.settle()
+		moving := ""
+		for task := range w.View().JobTasks("web") {
+			if task.Desired == api.DesiredMove {
+				if moving != "" {
+					t.Fatalf("%s and %s move at once", moving, task.ID)
+				}
+				moving = task.ID
+			}
+		}
+		if moving == "" {
+			t.Fatal("nothing moves")
+		}
+		w.report(moving, api.TaskKilled, 0)
+		w.settle() // the others wait for it
+		w.run("id1")
+	}
+	w.settle()
+	for task := range w.View().JobTasks("web") {
+		if task.Version != 2 || task.Resources.CPUs != 200 || task.State != api.TaskRunning {
+			t.Fatalf("%s has version %d, %v, %s", task.ID, task.Version, task.Resources, task.State)
+		}
+	}
+}
+
+func TestDrainMovesServicesAtOnceAndBatchesAtTheDeadline(t *testing.T) {
+	w := newWorld(t)
+	w.submit(&api.JobSpec{Name: "web", Kind: api.KindService, Count: 2})
+	batch := w.submit(&api.JobSpec{Kind: api.KindBatch})
+	w.settle()
+	w.run("id0")
+	w.do(&fsm.NodeDrain{Meta: w.meta(), ID: "id0", Drain: true, By: w.now.Add(time.Minute)})
+	w.settle()
+	if w.View().Task("web.0").Desired != api.DesiredMove || w.View().Task("web.1").Desired != api.DesiredRun {
+		t.Fatal("one task of the service should move, the other wait for it")
+	}
+	if w.View().Task(batch+".0").Desired != api.DesiredRun {
+		t.Fatal("the batch should go on until the deadline")
+	}
+	w.report("web.0", api.TaskKilled, 0)
+	w.run("id1")
+	w.settle()
+	if w.View().Task("web.1").Desired != api.DesiredMove {
+		t.Fatal("web.0 runs elsewhere, so web.1 should move")
+	}
+	w.now = w.now.Add(time.Minute)
+	w.settle()
+	if w.View().Task(batch+".0").Desired != api.DesiredMove {
+		t.Fatal("the deadline has come, so the batch should move")
+	}
+}
+
+func TestReapForgetsTheOldAndTheTooMany(t *testing.T) {
+	w := newWorld(t)
+	c := New(Config{Store: w.Store, Now: func() time.Time { return w.now }, KeepEnded: time.Hour, KeepJobs: 3})
+	for range 5 {
+		id := w.submit(&api.JobSpec{Kind: api.KindBatch})
+		w.do(&fsm.JobStop{Meta: w.meta(), ID: id})
+		w.settle()
+		w.now = w.now.Add(time.Minute)
+	}
+	cmds, _ := c.reap(w.View(), w.now)
+	w.do(cmds...)
+	if n := w.View().EndedCount(); n != 3 {
+		t.Fatalf("%d ended jobs are kept, want 3", n)
+	}
+	w.now = w.now.Add(2 * time.Hour)
+	cmds, _ = c.reap(w.View(), w.now)
+	w.do(cmds...)
+	if n := w.View().EndedCount(); n != 0 {
+		t.Fatalf("%d ended jobs are kept after their time", n)
+	}
+}

@@ -1,0 +1,129 @@
+package cluster
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/mesita/mesita/api"
+	"golang.org/x/sys/unix"
+)
+
+// dataFormat is the version of the data folder's layout.
+const dataFormat = 1
+
+// nodeFile is what a node remembers of itself, in node.json.
+type nodeFile struct {
+	Format    int      `json:"format"`
+	NodeID    string   `json:"nodeID"`
+	Name      string   `json:"name"`
+	ClusterID string   `json:"clusterID"`
+	Cluster   string   `json:"cluster"`
+	VoterOnly bool     `json:"voterOnly,omitempty"`
+	Boot      string   `json:"boot"`
+	Seeds     []string `json:"seeds,omitempty"` // where the others were when last seen
+	GossipKey []byte   `json:"gossipKey"`
+}
+
+// dataDir is the locked data folder of one node.
+type dataDir struct {
+	path string
+	lock *os.File
+}
+
+// openDataDir makes the folder if needed and locks it, so that one daemon at a
+// time uses it.
+func openDataDir(path string) (*dataDir, error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data folder: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the data folder: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		holder := make([]byte, 32)
+		n, _ := f.ReadAt(holder, 0)
+		_ = f.Close() // it was only read
+		return nil, api.Errorf(api.CodeConflict, "a mesita node runs here already (pid %s, data %s): stop it first, or give another --data", strings.TrimSpace(string(holder[:n])), path)
+	}
+	if err := f.Truncate(0); err == nil {
+		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0) // for the message above only
+	}
+	return &dataDir{path, f}, nil
+}
+
+func (d *dataDir) close() error { return d.lock.Close() }
+
+func (d *dataDir) file(elem ...string) string {
+	return filepath.Join(append([]string{d.path}, elem...)...)
+}
+
+// load reads node.json; nil if this folder has none yet.
+func (d *dataDir) load() (*nodeFile, error) {
+	b, err := os.ReadFile(d.file("node.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the node's identity: %w", err)
+	}
+	var n nodeFile
+	if err := json.Unmarshal(b, &n); err != nil {
+		return nil, api.Errorf(api.CodeFailed, "%s is damaged (%v): restore it from a backup, or move the data folder away and join again", d.file("node.json"), err)
+	}
+	if n.Format > dataFormat {
+		return nil, api.Errorf(api.CodeConflict, "the data folder %s has format %d, this program reads up to %d: upgrade mesita on this node", d.path, n.Format, dataFormat)
+	}
+	return &n, nil
+}
+
+// save writes node.json so that a power cut leaves the old or the new one.
+func (d *dataDir) save(n *nodeFile) error {
+	n.Format = dataFormat
+	b, err := json.MarshalIndent(n, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(d.file("node.json"), b, 0o600)
+}
+
+// removePending forgets the new cluster once its first entry is committed.
+func (d *dataDir) removePending() error {
+	if err := os.Remove(d.file("new-cluster.json")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func writeFile(path string, b []byte, mode os.FileMode) error {
+	tmp := path + ".new"
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,84 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/mesita/mesita/cluster/allocator"
+	"github.com/mesita/mesita/cluster/controller"
+	"github.com/mesita/mesita/cluster/scheduler"
+	"golang.org/x/sync/errgroup"
+)
+
+// lead runs the leader's loops whenever this node leads, each time under a
+// context that ends with the leadership.
+func (a *Agent) lead(ctx context.Context) error {
+	for {
+		term, cancel, err := a.raft.AwaitLeadership(ctx)
+		if err != nil {
+			return nil // ctx ended
+		}
+		a.log.Info("this node leads")
+		err = a.leadTerm(term)
+		cancel()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			a.log.Warn("leading ended", "err", err)
+		}
+	}
+}
+
+// leadTerm runs the loops until the leadership ends. They start after a
+// barrier: before it the view may lack what an earlier leader decided.
+func (a *Agent) leadTerm(ctx context.Context) error {
+	if err := a.raft.Barrier(ctx); err != nil {
+		return fmt.Errorf("catch up: %w", err)
+	}
+	if err := a.finishNewCluster(ctx); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	alloc := allocator.New(a.store, a.cfg.Now, a.log)
+	group.Go(func() error { return alloc.Run(ctx) })
+	group.Go(func() error { return scheduler.New(a.store, alloc, a.cfg.Now, a.log).Run(ctx) })
+	group.Go(func() error {
+		return controller.New(controller.Config{Store: a.store, Now: a.cfg.Now, Log: a.log}).Run(ctx)
+	})
+	group.Go(func() error {
+		l := &liveness{self: a.self.NodeID, store: a.store, status: a.peerStatus, wake: a.changed.wait, probe: a.peers.alive,
+			grace: a.cfg.Grace, now: a.cfg.Now, log: a.log}
+		return l.Run(ctx)
+	})
+	group.Go(func() error {
+		l := &voterLoop{self: a.self.NodeID, store: a.store, raft: a.raft, alive: a.answers, wake: a.changed.wait, now: a.cfg.Now, log: a.log}
+		return l.Run(ctx)
+	})
+	return group.Wait()
+}
+
+// finishNewCluster commits the first entry of a cluster that was just made.
+func (a *Agent) finishNewCluster(ctx context.Context) error {
+	if a.pending == nil {
+		return nil
+	}
+	if a.store.View().Cluster() == nil {
+		admin, join, text, err := a.firstTokens(a.pending.Authority.Pin)
+		if err != nil {
+			return err
+		}
+		results, err := a.store.Propose(ctx, a.clusterInit(a.pending), admin, join)
+		if err != nil {
+			return fmt.Errorf("make the cluster: %w", err)
+		}
+		for _, r := range results {
+			if r.Err != nil {
+				return fmt.Errorf("make the cluster: %w", r.Err)
+			}
+		}
+		a.firstToken.Store(&text)
+	}
+	a.pending = nil
+	return a.dir.removePending()
+}

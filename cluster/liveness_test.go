@@ -1,0 +1,117 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+// watched is a liveness loop over a store with one other node, on fake time.
+type watched struct {
+	store  *fsm.Store
+	status atomic.Uint32
+	answer atomic.Bool
+	change signal
+}
+
+func (w *watched) set(s peerStatus, answers bool) {
+	w.status.Store(uint32(s))
+	w.answer.Store(answers)
+	w.change.notify()
+}
+
+func (w *watched) state() api.NodeState { return w.store.View().Node("b").State }
+
+func watch(t *testing.T, ctx context.Context) *watched {
+	w := &watched{store: fsm.NewStore(nil)}
+	w.set(peerAlive, true)
+	at := time.Now()
+	for _, c := range []fsm.Command{
+		&fsm.ClusterInit{Meta: fsm.Meta{At: at}, Cluster: &api.Cluster{ID: "c"}, Authority: &api.Authority{}, Node: &api.Node{ID: "a", Name: "a"}},
+		&fsm.TokenCreate{Meta: fsm.Meta{At: at}, Token: &api.Token{ID: "t", Hash: "h"}},
+		&fsm.NodeJoin{Meta: fsm.Meta{At: at}, Token: "t", Hash: "h", NodeID: "b", Name: "b"},
+		&fsm.NodeHello{Meta: fsm.Meta{At: at}, ID: "b", Hello: api.NodeHello{Addr: "b:1"}},
+	} {
+		if _, err := w.store.Do(ctx, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := &liveness{self: "a", store: w.store, status: func(string) peerStatus { return peerStatus(w.status.Load()) }, wake: w.change.wait,
+		probe: func(context.Context, string) error {
+			if w.answer.Load() {
+				return nil
+			}
+			return errors.New("connection refused")
+		}, grace: DefaultGrace, now: time.Now, log: slog.New(slog.DiscardHandler)}
+	go l.Run(ctx)
+	synctest.Wait()
+	return w
+}
+
+func TestASilentNodeIsReplacedAfterTheGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		w := watch(t, ctx)
+		w.set(peerFailed, false)
+		time.Sleep(DefaultGrace - time.Millisecond)
+		synctest.Wait()
+		if w.state() != api.NodeReady {
+			t.Fatalf("it is %s before the grace is over", w.state())
+		}
+		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
+		if w.state() != api.NodeUnreachable {
+			t.Fatalf("it is %s after the grace", w.state())
+		}
+	})
+}
+
+func TestANodeThatAnswersIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		w := watch(t, ctx)
+		w.set(peerFailed, true) // gossip packets are lost, TCP works
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if w.state() != api.NodeReady {
+			t.Fatalf("it answers and is %s", w.state())
+		}
+		w.set(peerFailed, false)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if w.state() != api.NodeUnreachable {
+			t.Fatalf("it stopped answering and is %s", w.state())
+		}
+	})
+}
+
+func TestANodeThatStopsHasTimeToComeBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		w := watch(t, ctx)
+		w.set(peerLeft, false)
+		time.Sleep(leaveGrace - time.Second)
+		w.set(peerAlive, true) // an upgrade
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if w.state() != api.NodeReady {
+			t.Fatalf("it came back and is %s", w.state())
+		}
+		w.set(peerLeft, false)
+		time.Sleep(leaveGrace + 2*time.Second)
+		synctest.Wait()
+		if w.state() != api.NodeDown {
+			t.Fatalf("it stayed away and is %s", w.state())
+		}
+	})
+}

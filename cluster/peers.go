@@ -1,0 +1,134 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/tlsconf"
+)
+
+// dialTimeout bounds how long a connection to a peer may take.
+const dialTimeout = 3 * time.Second
+
+// peers reaches other nodes by id, over mutual TLS, wherever they are now.
+type peers struct {
+	certs  *tlsconf.Holder
+	addrOf func(id string) (string, bool)
+
+	mu   sync.Mutex
+	http map[string]*http.Transport // by node id
+}
+
+func newPeers(certs *tlsconf.Holder, addrOf func(string) (string, bool)) *peers {
+	return &peers{certs: certs, addrOf: addrOf, http: map[string]*http.Transport{}}
+}
+
+// dial opens a connection to an address for one ALPN; with an id the peer must
+// be that node.
+func (p *peers) dial(ctx context.Context, addr, alpn, id string) (net.Conn, error) {
+	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: dialTimeout}, Config: p.certs.ClientConfig(alpn, id)}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	return d.DialContext(ctx, "tcp", addr)
+}
+
+// transport is the HTTP transport to a node; connections are kept and reused.
+func (p *peers) transport(id string) *http.Transport {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t, ok := p.http[id]
+	if !ok {
+		t = &http.Transport{
+			DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				addr, ok := p.addrOf(id)
+				if !ok {
+					return nil, fmt.Errorf("the address of node %s is not known", id)
+				}
+				return p.dial(ctx, addr, "http/1.1", id)
+			},
+			MaxIdleConnsPerHost:   64,
+			IdleConnTimeout:       2 * time.Minute,
+			ResponseHeaderTimeout: 11 * time.Minute, // a wait may take ten
+		}
+		p.http[id] = t
+	}
+	return t
+}
+
+func (p *peers) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, t := range p.http {
+		t.CloseIdleConnections()
+	}
+}
+
+// call sends a JSON request to a node and decodes the answer into out.
+func (p *peers) call(ctx context.Context, id, method, path string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "https://"+id+path, body)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	res, err := p.transport(id).RoundTrip(req)
+	if err != nil {
+		return fmt.Errorf("call node %s: %w", id, err)
+	}
+	defer res.Body.Close()
+	return decodeAnswer(res, out)
+}
+
+// maxAnswer bounds what is read of a peer's answer.
+const maxAnswer = 16 << 20
+
+func decodeAnswer(res *http.Response, out any) error {
+	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	if res.StatusCode >= 300 {
+		var e struct {
+			Error *api.Error `json:"error"`
+		}
+		if json.Unmarshal(b, &e) == nil && e.Error != nil {
+			return e.Error
+		}
+		return api.Errorf(api.CodeUnavailable, "answered %s", res.Status)
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(b, out); err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	return nil
+}
+
+// alive asks a node directly whether it answers at all; a node that knows no
+// leader does.
+func (p *peers) alive(ctx context.Context, id string) error {
+	err := p.call(ctx, id, http.MethodGet, "/v1/health", nil, nil)
+	var e *api.Error
+	if errors.As(err, &e) || err == nil {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,274 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+	"github.com/mesita/mesita/gossip"
+)
+
+// watchGossip passes on that somebody came, went or moved, and remembers where
+// the others are for the next start.
+func (a *Agent) watchGossip(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.gossip.Events():
+			a.changed.notify()
+			if err := a.rememberSeeds(); err != nil {
+				a.log.Warn("remembering the other nodes failed", "err", err)
+			}
+		}
+	}
+}
+
+func (a *Agent) rememberSeeds() error {
+	var seeds []string
+	for _, m := range a.gossip.Members() {
+		if m.ID != a.self.NodeID && m.State == gossip.Alive && len(seeds) < 16 {
+			seeds = append(seeds, m.Addr)
+		}
+	}
+	slices.Sort(seeds)
+	if len(seeds) == 0 || slices.Equal(seeds, a.self.Seeds) {
+		return nil
+	}
+	self := *a.self
+	self.Seeds = seeds
+	if err := a.dir.save(&self); err != nil {
+		return err
+	}
+	a.self.Seeds = seeds // only this goroutine reads it after the start
+	return nil
+}
+
+// rejoin looks for the other nodes where they were last, until one answers.
+func (a *Agent) rejoin() {
+	seeds := slices.Concat(a.self.Seeds, a.cfg.JoinAddrs)
+	for n := range a.store.View().Nodes() {
+		if n.ID != a.self.NodeID && n.Addr != "" && n.State != api.NodeGone {
+			seeds = append(seeds, n.Addr)
+		}
+	}
+	for i := range seeds {
+		seeds[i] = withPort(seeds[i])
+	}
+	slices.Sort(seeds)
+	seeds = slices.Compact(seeds)
+	a.stack.start("rejoin", func(ctx context.Context) error {
+		for wait := 200 * time.Millisecond; len(seeds) > 0 && ctx.Err() == nil; wait = min(2*wait, 10*time.Second) {
+			if n, err := a.gossip.Join(ctx, seeds); n > 0 {
+				break
+			} else if err != nil {
+				a.log.Info("no other node answers yet", "err", err)
+			}
+			if !sleep(ctx, wait) {
+				return nil
+			}
+		}
+		<-ctx.Done()
+		return nil
+	})
+}
+
+func (a *Agent) peerStatus(id string) peerStatus {
+	for _, m := range a.gossip.Members() {
+		if m.ID != id {
+			continue
+		}
+		switch m.State {
+		case gossip.Alive, gossip.Suspect:
+			return peerAlive
+		case gossip.Left:
+			return peerLeft
+		}
+		return peerFailed
+	}
+	return peerUnknown
+}
+
+// answers tells whether a node takes part as far as this node knows.
+func (a *Agent) answers(id string) bool {
+	return id == a.self.NodeID || a.peerStatus(id) == peerAlive
+}
+
+// addrOf is where a node is: gossip knows best, then the state.
+func (a *Agent) addrOf(id string) (string, bool) {
+	if a.gossip != nil {
+		if addr, ok := a.gossip.Addr(id); ok {
+			return addr, true
+		}
+	}
+	if n := a.store.View().Node(id); n != nil && n.Addr != "" {
+		return n.Addr, true
+	}
+	return "", false
+}
+
+func (a *Agent) nameOf(id string) string { return nodeName(a.store.View(), id) }
+
+// leaderCache is what a node that takes no part in Raft knows of the leader.
+type leaderCache struct {
+	mu     sync.Mutex
+	id     string
+	asked  time.Time
+	asking bool
+}
+
+// leaderAge is how long a worker trusts what it knows of the leader before it
+// asks again, when somebody wants to know.
+const leaderAge = 500 * time.Millisecond
+
+// leaderID is the id of the leader, "" while none is known. A voter knows; a
+// worker asks a voter, in the background.
+func (a *Agent) leaderID() string {
+	if id := a.raft.LeaderID(); id != "" {
+		return id
+	}
+	if a.raft.HasConfiguration() && slices.Contains(a.raft.Voters(), a.self.NodeID) && len(a.raft.Voters()) == 1 {
+		return ""
+	}
+	c := &a.leader
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.asking && time.Since(c.asked) > leaderAge {
+		c.asking = true
+		go a.askLeader()
+	}
+	return c.id
+}
+
+// askLeader asks the voters in turn who leads. It is bounded by its timeout,
+// and at most one runs.
+func (a *Agent) askLeader() {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	id := ""
+	for _, m := range a.gossip.Members() {
+		if m.ID == a.self.NodeID || m.State != gossip.Alive || !m.Meta.Voter {
+			continue
+		}
+		var h api.Health
+		if err := a.peers.call(ctx, m.ID, http.MethodGet, "/v1/health", nil, &h); err == nil && h.Leader != "" {
+			id = a.memberID(h.Leader)
+			break
+		}
+	}
+	a.leader.mu.Lock()
+	defer a.leader.mu.Unlock()
+	a.leader.id, a.leader.asked, a.leader.asking = id, time.Now(), false
+}
+
+func (a *Agent) memberID(name string) string {
+	for _, m := range a.gossip.Members() {
+		if m.Name == name && m.State == gossip.Alive {
+			return m.ID
+		}
+	}
+	return ""
+}
+
+// callLeader sends a request to the leader, whoever it is just now, and waits
+// for there to be one.
+func (a *Agent) callLeader(ctx context.Context, method, path string, in, out any) error {
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
+		err := error(api.Errorf(api.CodeUnavailable, "no node leads the cluster now"))
+		if id := a.leaderID(); id != "" {
+			err = a.peers.call(ctx, id, method, path, in, out)
+		}
+		switch api.ErrorCode(err) {
+		case "", api.CodeNotAllowed, api.CodeConflict, api.CodeInvalid, api.CodeNotFound:
+			return err
+		}
+		if !sleep(ctx, wait) {
+			return fmt.Errorf("%w (last: %w)", context.Cause(ctx), err)
+		}
+	}
+}
+
+// announce tells the cluster that this node is here, what it has, and when
+// that changes, so that it is given work.
+func (a *Agent) announce(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-a.exec.Synced(): // or tasks that belong elsewhere would still run here
+	}
+	res, err := a.cfg.resources()
+	if err != nil {
+		return err
+	}
+	w := a.store.WatchKey(a.self.NodeID, fsm.TableNodes)
+	defer w.Close()
+	tick := time.NewTicker(diskCheck)
+	defer tick.Stop()
+	var told *api.NodeHello
+	for {
+		hello := &api.NodeHello{Addr: a.addr, Version: a.cfg.Version, Boot: bootID(), VoterOnly: a.self.VoterOnly, DiskFull: a.exec.DiskFull(),
+			Attrs: a.attrs(), Resources: res}
+		if told == nil || told.DiskFull != hello.DiskFull || a.forgotten() {
+			if err := a.hello(ctx, hello); err != nil {
+				if ctx.Err() != nil {
+					return nil
+				}
+				if api.ErrorCode(err) == api.CodeNotAllowed {
+					a.log.Error("the cluster does not take this node", "err", err)
+				}
+				if !sleep(ctx, time.Second) {
+					return nil
+				}
+				continue
+			}
+			told = hello
+			a.announced.Store(true)
+			a.joined.notify()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.Ready():
+			w.Take()
+		case <-a.lost.wait():
+		case <-tick.C:
+		}
+	}
+}
+
+// diskCheck is how often a change of "disk full" is looked for.
+const diskCheck = 10 * time.Second
+
+// forgotten tells whether the cluster thinks that this node is away.
+func (a *Agent) forgotten() bool {
+	state, known := a.ownState()
+	return known && (state == api.NodeUnreachable || state == api.NodeDown)
+}
+
+func (a *Agent) hello(ctx context.Context, h *api.NodeHello) error {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	if a.raft.IsLeader() {
+		_, err := a.store.Do(ctx, &fsm.NodeHello{Meta: fsm.Meta{At: a.cfg.Now(), Actor: "node:" + a.self.Name}, ID: a.self.NodeID, Hello: *h})
+		return err
+	}
+	return a.callLeader(ctx, http.MethodPost, "/v1/internal/hello", h, nil)
+}
+
+// reporter takes the executor's statuses to the leader.
+type reporter struct{ *Agent }
+
+func (r reporter) Report(ctx context.Context, statuses []api.TaskStatus) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if r.raft.IsLeader() {
+		_, err := r.store.Do(ctx, &fsm.TaskReport{Meta: fsm.Meta{At: r.cfg.Now(), Actor: "node:" + r.self.Name}, Statuses: statuses})
+		return err
+	}
+	return r.callLeader(ctx, http.MethodPost, "/v1/internal/status", statuses, nil)
+}

@@ -1,0 +1,161 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/server"
+	"github.com/mesita/mesita/executor"
+	"github.com/mesita/mesita/executor/keeper"
+	"github.com/mesita/mesita/executor/logs"
+	"github.com/mesita/mesita/fsm"
+)
+
+// members is what the HTTP server asks about the other nodes.
+type members struct{ *Agent }
+
+var _ server.Cluster = members{}
+
+func (m members) NodeID() string   { return m.self.NodeID }
+func (m members) LeaderID() string { return m.leaderID() }
+func (m members) IsLeader() bool   { return m.raft.IsLeader() }
+func (m members) HasReplica() bool { return m.raft.HasConfiguration() }
+
+func (m members) Role(id string) string {
+	if id == m.leaderID() {
+		return "voter, leader"
+	}
+	if slices.Contains(m.raft.Voters(), id) {
+		return "voter"
+	}
+	return "worker"
+}
+
+func (m members) Peer(id string) (string, http.RoundTripper, error) {
+	addr, ok := m.addrOf(id)
+	if !ok {
+		return "", nil, api.Errorf(api.CodeUnavailable, "the address of node %s is not known", m.nameOf(id))
+	}
+	return addr, m.peers.transport(id), nil
+}
+
+func (m members) Join(ctx context.Context, r api.JoinRequest) (*api.JoinGrant, error) {
+	return m.admit(ctx, r)
+}
+
+func (m members) Renew(_ context.Context, id string, csr []byte) ([]byte, error) {
+	n := m.store.View().Node(id)
+	if n == nil || n.State == api.NodeGone {
+		return nil, api.Errorf(api.CodeNotAllowed, "node %s is not in the cluster", id)
+	}
+	return m.signFor(id, n.Name, csr)
+}
+
+// RemoveNode takes a node out of Raft first, so that it cannot vote once it is
+// gone.
+func (m members) RemoveNode(ctx context.Context, n *api.Node, force bool, actor string) error {
+	v := m.store.View()
+	voters := m.raft.Voters()
+	if err := mayRemoveNode(n, slices.Collect(v.Nodes()), voters, m.answers); err != nil {
+		return err
+	}
+	if _, tasks := v.Ledger(n.ID); tasks > 0 && !force {
+		return api.Errorf(api.CodeConflict, "node %s runs %d tasks: drain it first, or use --force", n.Name, tasks)
+	}
+	if n.ID == m.self.NodeID && len(voters) > 1 {
+		return api.Errorf(api.CodeConflict, "%s leads the cluster: drain it first, which hands the lead over, and try again", n.Name)
+	}
+	if slices.Contains(voters, n.ID) {
+		if err := m.raft.Remove(ctx, n.ID); err != nil {
+			return err
+		}
+	}
+	_, err := m.store.Do(ctx, &fsm.NodeRemove{Meta: fsm.Meta{At: m.cfg.Now(), Actor: actor}, ID: n.ID, Force: force})
+	return err
+}
+
+// local is what the HTTP server asks of this node's executor.
+type local struct{ *Agent }
+
+var _ server.Local = local{}
+
+func (l local) Logs(ctx context.Context, q server.LogQuery, emit func(time.Time, string, []byte) error) error {
+	attempt := q.Attempt
+	r, err := l.exec.Logs(ctx, q.Task, attempt, executor.LogOptions{Follow: q.Follow, Tail: q.Tail, Stdout: q.Stdout, Stderr: q.Stderr})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	for {
+		e, err := r.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		stream := "stdout"
+		if e.Stream == logs.Stderr {
+			stream = "stderr"
+		}
+		if err := emit(e.Time, stream, e.Data); err != nil {
+			return err
+		}
+	}
+}
+
+func (l local) Exec(ctx context.Context, r server.ExecRequest, start func() (server.ExecIO, error)) (int, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stdio, err := start()
+	if err != nil {
+		return 0, err
+	}
+	sizes := make(chan keeper.Size)
+	go func() {
+		defer close(sizes)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case s, ok := <-stdio.Resize:
+				if !ok {
+					return
+				}
+				select {
+				case sizes <- keeper.Size(s):
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+	}()
+	return l.exec.Exec(ctx, executor.ExecRequest{Task: r.Task, Command: r.Command, TTY: r.TTY, Size: keeper.Size(r.Size), Resize: sizes,
+		Stdin: stdio.Stdin, Stdout: stdio.Stdout, Stderr: stdio.Stderr})
+}
+
+func (l local) Stats(ctx context.Context) ([]api.TaskStats, error) { return l.exec.Stats(ctx), nil }
+
+func (l local) HasBlob(digest string) bool { return l.exec.HasBlob(digest) }
+
+func (l local) OpenBlob(digest string) (io.ReadCloser, int64, error) { return l.exec.OpenBlob(digest) }
+
+func (l local) PutBlob(digest string, fill func(io.Writer) error) error {
+	r, w := io.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = w.CloseWithError(fill(w)) // always nil
+	}()
+	err := l.exec.PutBlob(digest, r)
+	_ = r.CloseWithError(errStopping) // lets fill end if it has not
+	<-done
+	return err
+}
+
+func (l local) DiskFull() (string, bool) { return l.dir.path, l.exec.DiskFull() }

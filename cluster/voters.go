@@ -1,0 +1,209 @@
+package cluster
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+// A cluster has three voters, and five once it has five nodes: more would make
+// each write slower and no failure more survivable that matters at this size.
+const (
+	fewVoters  = 3
+	manyVoters = 5
+)
+
+// voterPatience is how long a voter may be unreachable before another node
+// takes its place.
+const voterPatience = 10 * time.Second
+
+// voterChange is one step towards the voters that should be; at most one is
+// taken at a time.
+type voterChange struct {
+	add, remove string // node ids; one of the two is set
+	addr        string
+	retry       time.Duration // ask again then, when there is nothing to do yet
+}
+
+// nextVoterChange decides the next step. A voter is removed only when the
+// voters that answer stay a majority of those that are left, and not before a
+// replacement votes, unless there are too many.
+func nextVoterChange(nodes []*api.Node, voters []string, self string, alive func(id string) bool, now time.Time) voterChange {
+	byID := map[string]*api.Node{}
+	usable := 0
+	for _, n := range nodes {
+		byID[n.ID] = n
+		if n.State != api.NodeGone {
+			usable++
+		}
+	}
+	want := fewVoters
+	if usable >= manyVoters {
+		want = manyVoters
+	}
+	answering := 0
+	var gone, lost string
+	var retry time.Duration
+	for _, id := range voters {
+		n := byID[id]
+		switch {
+		case n == nil || n.State == api.NodeGone:
+			gone = id
+		case alive(id):
+			answering++
+		case n.State == api.NodeUnreachable || n.State == api.NodeDown:
+			if wait := voterPatience - now.Sub(n.Since); wait > 0 {
+				retry = wait
+			} else {
+				lost = id
+			}
+		}
+	}
+	mayRemove := answering > (len(voters)-1)/2
+	candidate := bestCandidate(nodes, voters, alive)
+	switch {
+	case gone != "" && mayRemove && gone != self:
+		return voterChange{remove: gone}
+	case candidate != nil && len(voters) < want:
+		return voterChange{add: candidate.ID, addr: candidate.Addr}
+	case lost != "" && mayRemove && len(voters) > want:
+		return voterChange{remove: lost}
+	case lost != "" && candidate != nil:
+		return voterChange{add: candidate.ID, addr: candidate.Addr}
+	case len(voters) > want && mayRemove:
+		return voterChange{remove: surplusVoter(byID, voters, self)}
+	}
+	return voterChange{retry: retry}
+}
+
+// bestCandidate is the node to promote: one that answers, voter-only ones
+// first, then who joined first.
+func bestCandidate(nodes []*api.Node, voters []string, alive func(string) bool) *api.Node {
+	var best *api.Node
+	for _, n := range nodes {
+		if n.State != api.NodeReady || n.Addr == "" || slices.Contains(voters, n.ID) || !alive(n.ID) {
+			continue
+		}
+		if best == nil || n.VoterOnly && !best.VoterOnly || n.VoterOnly == best.VoterOnly && n.Joined.Before(best.Joined) {
+			best = n
+		}
+	}
+	return best
+}
+
+// surplusVoter is the voter that joined last, never this node itself.
+func surplusVoter(byID map[string]*api.Node, voters []string, self string) string {
+	last := ""
+	for _, id := range voters {
+		if id != self && (last == "" || byID[id].Joined.After(byID[last].Joined)) {
+			last = id
+		}
+	}
+	return last
+}
+
+// raftMembers is what the voter loop needs of Raft.
+type raftMembers interface {
+	Voters() []string
+	AddVoter(ctx context.Context, id, addr string) error
+	Remove(ctx context.Context, id string) error
+}
+
+// voterLoop keeps the voters as they should be while this node leads.
+type voterLoop struct {
+	self  string
+	store *fsm.Store
+	raft  raftMembers
+	alive func(id string) bool
+	wake  func() <-chan struct{} // fires when who is alive changed
+	now   func() time.Time
+	log   *slog.Logger
+}
+
+func (l *voterLoop) Run(ctx context.Context) error {
+	w := l.store.Watch(fsm.TableNodes)
+	defer w.Close()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		changed := l.wake() // before the step, so that no change is missed
+		timer.Reset(l.step(ctx))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.Ready():
+			w.Take()
+		case <-changed:
+		case <-timer.C:
+		}
+	}
+}
+
+func (l *voterLoop) step(ctx context.Context) time.Duration {
+	v := l.store.View()
+	change := nextVoterChange(slices.Collect(v.Nodes()), l.raft.Voters(), l.self, l.alive, l.now())
+	var err error
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	switch {
+	case change.add != "":
+		l.log.Info("adding a voter", "node", nodeName(v, change.add))
+		err = l.raft.AddVoter(ctx, change.add, change.addr)
+	case change.remove != "":
+		l.log.Info("removing a voter", "node", nodeName(v, change.remove))
+		err = l.raft.Remove(ctx, change.remove)
+	case change.retry > 0:
+		return change.retry
+	default:
+		return time.Hour
+	}
+	if err != nil {
+		l.log.Warn("changing the voters failed; trying again", "err", err)
+		return time.Second
+	}
+	return time.Millisecond
+}
+
+func nodeName(v *fsm.View, id string) string {
+	if n := v.Node(id); n != nil {
+		return n.Name
+	}
+	return id
+}
+
+// mayRemoveNode refuses to remove a node when the voters that are left could
+// not decide anything.
+func mayRemoveNode(n *api.Node, nodes []*api.Node, voters []string, alive func(string) bool) error {
+	if !slices.Contains(voters, n.ID) {
+		return nil
+	}
+	if len(voters) == 1 {
+		return api.Errorf(api.CodeConflict, "%s is the last voter: add another node first, or stop mesita there to end the cluster", n.Name)
+	}
+	left, answering := 0, 0
+	var silent []string
+	for _, id := range voters {
+		if id == n.ID {
+			continue
+		}
+		left++
+		if alive(id) {
+			answering++
+			continue
+		}
+		for _, m := range nodes {
+			if m.ID == id {
+				silent = append(silent, m.Name)
+			}
+		}
+	}
+	if answering <= left/2 {
+		return api.Errorf(api.CodeConflict, "removing %s would lose the quorum: of the %d voters left, %s would not answer; bring it back or remove it first", n.Name, left, strings.Join(silent, ", "))
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+package cluster
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+// someNodes makes nodes a, b, c, … of which those in down do not answer.
+func someNodes(n int, down string, since time.Time) (nodes []*api.Node, alive func(string) bool) {
+	for i := range n {
+		id := string(rune('a' + i))
+		node := &api.Node{ID: id, Name: id, Addr: id + ":1", State: api.NodeReady, Joined: time.Unix(int64(i), 0)}
+		if strings.Contains(down, id) {
+			node.State, node.Since = api.NodeUnreachable, since
+		}
+		nodes = append(nodes, node)
+	}
+	return nodes, func(id string) bool { return !strings.Contains(down, id) }
+}
+
+func TestNextVoterChange(t *testing.T) {
+	now := time.Unix(1000, 0)
+	long := now.Add(-time.Minute)
+	for _, c := range []struct {
+		name, voters, down string
+		nodes              int
+		gone               string
+		want               string
+	}{
+		{"one node", "a", "", 1, "", ""},
+		{"the second votes", "a", "", 2, "", "+b"},
+		{"the third votes", "ab", "", 3, "", "+c"},
+		{"the fourth does not", "abc", "", 4, "", ""},
+		{"five nodes, five voters", "abc", "", 5, "", "+d"},
+		{"a lost voter is replaced: first the new one", "abc", "b", 4, "", "+d"},
+		{"then the lost one goes", "abcd", "b", 4, "", "-b"},
+		{"nobody to replace it", "abc", "b", 3, "", ""},
+		{"half is silent: nothing is removed", "abcd", "bc", 4, "", ""},
+		{"a removed node does not vote", "abc", "", 3, "b", "-b"},
+		{"four voters are one too many", "abcd", "", 4, "", "-d"},
+		{"not enough left to remove one", "abc", "bc", 3, "b", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			nodes, alive := someNodes(c.nodes, c.down, long)
+			for _, n := range nodes {
+				if c.gone != "" && strings.Contains(c.gone, n.ID) {
+					n.State = api.NodeGone
+				}
+			}
+			got := nextVoterChange(nodes, strings.Split(c.voters, ""), "a", alive, now)
+			text := ""
+			if got.add != "" {
+				text = "+" + got.add
+			} else if got.remove != "" {
+				text = "-" + got.remove
+			}
+			if text != c.want {
+				t.Errorf("got %q, want %q", text, c.want)
+			}
+		})
+	}
+}
+
+func TestAVoterIsNotReplacedAtOnce(t *testing.T) {
+	now := time.Unix(1000, 0)
+	nodes, alive := someNodes(4, "b", now.Add(-time.Second))
+	if got := nextVoterChange(nodes, []string{"a", "b", "c"}, "a", alive, now); got.add != "" || got.retry <= 0 {
+		t.Errorf("got %+v, want to wait", got)
+	}
+}
+
+func TestVoterOnlyNodesVoteFirst(t *testing.T) {
+	nodes, alive := someNodes(4, "", time.Time{})
+	nodes[3].VoterOnly = true
+	if got := nextVoterChange(nodes, []string{"a", "b"}, "a", alive, time.Unix(1000, 0)); got.add != "d" {
+		t.Errorf("got %+v, want d to be added", got)
+	}
+}
+
+func TestTheLastVotersStay(t *testing.T) {
+	for _, c := range []struct {
+		voters, down, remove string
+		ok                   bool
+	}{
+		{"a", "", "a", false}, {"ab", "", "b", true}, {"abc", "", "c", true}, {"abc", "b", "c", false}, {"abc", "b", "b", true}, {"abc", "", "d", true},
+	} {
+		nodes, alive := someNodes(4, c.down, time.Time{})
+		var target *api.Node
+		for _, n := range nodes {
+			if n.ID == c.remove {
+				target = n
+			}
+		}
+		err := mayRemoveNode(target, nodes, strings.Split(c.voters, ""), alive)
+		if (err == nil) != c.ok || err != nil && api.ErrorCode(err) != api.CodeConflict {
+			t.Errorf("%s", fmt.Sprintf("voters %s, silent %q, remove %s: got %v", c.voters, c.down, c.remove, err))
+		}
+	}
+}

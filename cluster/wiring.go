@@ -1,0 +1,235 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/server"
+	"github.com/mesita/mesita/cluster/consensus"
+	"github.com/mesita/mesita/cluster/scheduler"
+	"github.com/mesita/mesita/cluster/tlsconf"
+	"github.com/mesita/mesita/executor"
+	"github.com/mesita/mesita/executor/keeper"
+	"github.com/mesita/mesita/gossip"
+	"github.com/mesita/mesita/isolation"
+)
+
+func (a *Agent) loadCertificates(key *tlsconf.NodeKey) error {
+	cert, err := a.files.LoadCert()
+	if err != nil {
+		return err
+	}
+	ca, err := a.files.LoadCA()
+	if err != nil {
+		return err
+	}
+	a.certs, err = tlsconf.NewHolder(key, cert, ca, a.cfg.Now)
+	if err != nil {
+		return err
+	}
+	a.certs.SetAdmit(func(_, id string) error {
+		if n := a.store.View().Node(id); n != nil && n.State == api.NodeGone {
+			return api.Errorf(api.CodeNotAllowed, "node %s was removed from the cluster", n.Name)
+		}
+		return nil
+	})
+	return nil
+}
+
+// rotator renews this node's certificate with the leader.
+func (a *Agent) rotator() *tlsconf.Rotator {
+	return &tlsconf.Rotator{Holder: a.certs, Save: a.files.SaveCert, Log: a.log,
+		Renew: func(ctx context.Context, csr []byte) ([]byte, error) {
+			var out struct {
+				Certificate []byte `json:"certificate"`
+			}
+			err := a.callLeader(ctx, http.MethodPost, "/v1/internal/renew", struct {
+				CSR []byte `json:"csr"`
+			}{csr}, &out)
+			return out.Certificate, err
+		}}
+}
+
+// raftStreams carries Raft over mutual TLS.
+type raftStreams struct {
+	net.Listener
+	peers *peers
+	self  net.Addr
+}
+
+func (s raftStreams) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return s.peers.dial(ctx, string(addr), tlsconf.ProtoRaft, "")
+}
+
+func (s raftStreams) Addr() net.Addr { return s.self }
+
+func (a *Agent) openRaft(l net.Listener) error {
+	self, err := net.ResolveTCPAddr("tcp", a.addr)
+	if err != nil {
+		return api.InField("advertise", err)
+	}
+	a.raft, err = consensus.Open(consensus.Config{NodeID: a.self.NodeID, Dir: a.dir.file("raft"), Store: a.store,
+		Stream: raftStreams{l, a.peers, self}, AddrOf: a.addrOf, Multiplier: a.cfg.RaftMultiplier, Log: a.log})
+	if err != nil {
+		return err
+	}
+	a.store.SetProposer(a.raft)
+	return nil
+}
+
+func (a *Agent) openGossip(streams net.Listener, udp net.PacketConn) error {
+	dial := func(ctx context.Context, addr string) (net.Conn, error) {
+		return a.peers.dial(ctx, addr, tlsconf.ProtoGossip, "")
+	}
+	at, err := netip.ParseAddrPort(a.addr)
+	if err != nil {
+		return api.FieldErrorf("advertise", "%q is no IP:PORT", a.addr)
+	}
+	tr, err := gossip.NewTransport(udp, streams, dial, at, a.log)
+	if err != nil {
+		return err
+	}
+	a.gossip, err = gossip.New(gossip.Config{NodeID: a.self.NodeID, Name: a.self.Name, ClusterID: a.self.ClusterID, Key: a.self.GossipKey,
+		AdvertiseAddr: at.Addr().String(), AdvertisePort: int(at.Port()), Meta: a.meta(false), Transport: tr, Log: a.log})
+	return err
+}
+
+// meta is what this node tells the others about itself by gossip.
+func (a *Agent) meta(voter bool) gossip.Meta {
+	return gossip.Meta{ID: a.self.NodeID, Name: a.self.Name, Addr: a.addr, Version: a.cfg.Version, Voter: voter, VoterOnly: a.self.VoterOnly, Boot: a.started}
+}
+
+// tellVoter lets the others know whether this node can answer for the cluster.
+func (a *Agent) tellVoter(voter bool) {
+	if err := a.gossip.UpdateMeta(a.meta(voter)); err != nil {
+		a.log.Warn("telling the others that this node votes failed", "err", err)
+	}
+}
+
+func (a *Agent) openExecutor() error {
+	host, err := isolation.Detect(isolation.Config{Root: a.cfg.CgroupRoot, Slice: a.cfg.Slice, Log: a.log})
+	if err != nil {
+		return fmt.Errorf("find out what this machine can isolate: %w", err)
+	}
+	a.host = host
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	argv := []string{exe, "keeper", "--dir", a.dir.file("keeper"), "--slice", a.cfg.Slice}
+	if a.cfg.CgroupRoot != "" {
+		argv = append(argv, "--cgroup-root", a.cfg.CgroupRoot)
+	}
+	rt := keeper.NewClient(keeper.ClientConfig{Dir: a.dir.file("keeper"), Argv: argv, Log: a.log})
+	a.exec, err = executor.New(executor.Config{NodeID: a.self.NodeID, Name: a.self.Name, DataDir: a.dir.file("executor"), Log: a.log,
+		Fetch: a.fetchBlob, Now: a.cfg.Now}, rt, reporter{a})
+	return errors.Join(err)
+}
+
+// KeeperMain is the life of the process that is the parent of a node's tasks.
+func KeeperMain(ctx context.Context, cfg keeper.Config) error { return keeper.Main(ctx, cfg) }
+
+// attrs are the operator's attributes and what was found out.
+func (a *Agent) attrs() map[string]string {
+	attrs := machineAttrs()
+	maps.Copy(attrs, a.host.Attributes())
+	maps.Copy(attrs, a.cfg.Attrs)
+	return attrs
+}
+
+func (a *Agent) newServer() {
+	authn := auth.New(auth.Config{
+		Directory: func() auth.Directory { return a.store.View() },
+		Final:     a.raft.IsLeader,
+		NodeCert: func(r *http.Request) (string, bool) {
+			if r.TLS == nil {
+				return "", false
+			}
+			return tlsconf.PeerID(r.TLS)
+		},
+		Now: a.cfg.Now,
+	})
+	a.server = server.New(server.Config{Store: a.store, Cluster: members{a}, Local: local{a}, Planner: scheduler.Planner{Now: a.cfg.Now},
+		Auth: authn, Now: a.cfg.Now, Log: a.log, Version: a.cfg.Version, NodeName: a.self.Name})
+}
+
+// serve runs an HTTP server on a listener, and gives open requests a moment at
+// the end.
+func (a *Agent) serve(name string, l net.Listener, cred auth.Credentials) {
+	srv := server.NewHTTPServer(a.server.Handler(cred), a.log)
+	a.stack.start(name, func(ctx context.Context) error {
+		stop := context.AfterFunc(ctx, func() {
+			sctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			if srv.Shutdown(sctx) != nil {
+				_ = srv.Close() // streams do not end by themselves
+			}
+		})
+		defer stop()
+		err := srv.Serve(l)
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	})
+}
+
+// fetchBlob gets an uploaded program from a node that holds it: those that are
+// known to first, then any other.
+func (a *Agent) fetchBlob(ctx context.Context, digest string, w io.Writer) error {
+	var ids []string
+	if b := a.store.View().Blob(digest); b != nil {
+		ids = append(ids, b.Nodes...)
+	}
+	for _, m := range a.gossip.Members() {
+		ids = append(ids, m.ID)
+	}
+	tried := map[string]bool{a.self.NodeID: true}
+	last := fmt.Errorf("no other node holds the program %s", digest)
+	for _, id := range ids {
+		if tried[id] {
+			continue
+		}
+		tried[id] = true
+		found, err := a.fetchFrom(ctx, id, digest, w)
+		if found {
+			return err
+		}
+		if err != nil {
+			last = err
+		}
+	}
+	return last
+}
+
+// fetchFrom copies a program from one node; found tells whether any of it was
+// written.
+func (a *Agent) fetchFrom(ctx context.Context, id, digest string, w io.Writer) (found bool, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+id+"/v1/blobs/"+digest, nil)
+	if err != nil {
+		return false, err
+	}
+	res, err := a.peers.transport(id).RoundTrip(req)
+	if err != nil {
+		return false, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return false, nil
+	}
+	_, err = io.Copy(w, io.LimitReader(res.Body, api.MaxBlob+1))
+	return true, err
+}

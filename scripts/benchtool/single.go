@@ -1,0 +1,357 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+func benchBinary(b *bench) error {
+	info, err := os.Stat(b.mesita)
+	if err != nil {
+		return err
+	}
+	b.figure("binary, stripped", "MB", 25).add(float64(info.Size()) / 1e6)
+	return nil
+}
+
+func benchStart(b *bench) error {
+	leader := b.figure("start of the first node → API answers as leader", "ms", 150)
+	first := b.figure("start of the first node → first task running", "ms", 250)
+	for range b.times(7) {
+		if err := startOnce(b, leader, first); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func startOnce(b *bench, leader, first *figure) error {
+	n := b.newNode(1, "start")
+	defer n.end()
+	begin := time.Now()
+	if err := n.start(); err != nil {
+		return err
+	}
+	if err := n.awaitLeader(time.Millisecond); err != nil {
+		return err
+	}
+	leader.add(ms(time.Since(begin)))
+	j, err := n.submit(batch("/bin/sleep", "30"))
+	if err != nil {
+		return err
+	}
+	if err := n.awaitRunning(j.ID, 1); err != nil {
+		return err
+	}
+	first.add(ms(time.Since(begin)))
+	return nil
+}
+
+// awaitRunning waits by the server's own wait, which does not poll.
+func (n *node) awaitRunning(id string, count int) error {
+	var j job
+	if err := n.call(http.MethodGet, "/v1/jobs/"+id+"?wait=running&timeout=60s", nil, &j); err != nil {
+		return err
+	}
+	if j.Counts.Running < count {
+		return fmt.Errorf("job %s: %d run, want %d", id, j.Counts.Running, count)
+	}
+	return nil
+}
+
+func (n *node) awaitEnded(id string) (job, error) {
+	var j job
+	err := n.call(http.MethodGet, "/v1/jobs/"+id+"?wait=ended&timeout=5m", nil, &j)
+	return j, err
+}
+
+// one starts a single node for a benchmark.
+func (b *bench) one() (*node, error) {
+	n := b.newNode(1, "start")
+	if err := n.startReady(); err != nil {
+		n.end()
+		return nil, err
+	}
+	return n, nil
+}
+
+func benchWarm(b *bench) error {
+	executing := b.figure("warm: submit → process executing", "ms", 15)
+	running := b.figure("warm: submit → running seen by the client", "ms", 25)
+	n, err := b.one()
+	if err != nil {
+		return err
+	}
+	defer n.end()
+	for i := range b.times(31) + 1 {
+		e, r, err := warmOnce(b, n)
+		if err != nil {
+			return err
+		}
+		if i > 0 { // the first starts the keeper
+			executing.add(ms(e))
+			running.add(ms(r))
+		}
+	}
+	return nil
+}
+
+// warmOnce follows the event stream while a task that makes a file is
+// submitted: the file's time is when the process ran.
+func warmOnce(b *bench, n *node) (executing, running time.Duration, err error) {
+	var h health
+	if err := n.call(http.MethodGet, "/v1/health", nil, &h); err != nil {
+		return 0, 0, err
+	}
+	var recent struct {
+		Items []struct{ Index uint64 }
+	}
+	if err := n.call(http.MethodGet, "/v1/events?limit=1", nil, &recent); err != nil {
+		return 0, 0, err
+	}
+	after := uint64(0)
+	if len(recent.Items) > 0 {
+		after = recent.Items[len(recent.Items)-1].Index
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	seen := make(chan time.Time, 1)
+	go func() {
+		_ = n.events(ctx, after, func(data []byte) bool { // the timeout below tells of its failure
+			var e struct {
+				Kind string
+				Task *task
+			}
+			if json.Unmarshal(data, &e) == nil && e.Task != nil && e.Task.State == "TASK_RUNNING" {
+				seen <- time.Now()
+				return false
+			}
+			return true
+		})
+	}()
+	time.Sleep(20 * time.Millisecond) // the stream is open
+	file := filepath.Join(b.dir, strconv.FormatInt(time.Now().UnixNano(), 36))
+	begin := time.Now()
+	j, err := n.submit(batch("/bin/sh", "-c", ": > "+file+"; exec sleep 60"))
+	if err != nil {
+		return 0, 0, err
+	}
+	defer n.call(http.MethodPost, "/v1/jobs/"+j.ID+"/stop", struct{}{}, nil)
+	select {
+	case at := <-seen:
+		running = at.Sub(begin)
+	case <-ctx.Done():
+		return 0, 0, errors.New("the task was not seen running")
+	}
+	var info os.FileInfo
+	err = await("the task's file", 5*time.Second, time.Millisecond, func() bool { info, err = os.Stat(file); return err == nil })
+	if err != nil {
+		return 0, 0, err
+	}
+	return info.ModTime().Sub(begin), running, nil
+}
+
+func benchArray(b *bench) error {
+	f := b.figure("1,000 tasks of /bin/true in one array: submit → all ended", "s", 2)
+	n, err := b.one()
+	if err != nil {
+		return err
+	}
+	defer n.end()
+	for range b.times(5) {
+		s := batch("/bin/true")
+		s["array"] = "0-999"
+		begin := time.Now()
+		j, err := n.submit(s)
+		if err != nil {
+			return err
+		}
+		if j, err = n.awaitEnded(j.ID); err != nil {
+			return err
+		}
+		if j.Counts.Finished != 1000 {
+			return fmt.Errorf("%d of 1000 finished", j.Counts.Finished)
+		}
+		f.add(time.Since(begin).Seconds())
+	}
+	return nil
+}
+
+func benchJobs(b *bench) error {
+	f := b.figure("1,000 jobs of one task over 16 connections: → all ended", "s", 4)
+	n, err := b.one()
+	if err != nil {
+		return err
+	}
+	defer n.end()
+	for range b.times(3) {
+		begin := time.Now()
+		ids := make([]string, 1000)
+		if err := parallel(16, len(ids), func(i int) error {
+			j, err := n.submit(batch("/bin/true"))
+			ids[i] = j.ID
+			return err
+		}); err != nil {
+			return err
+		}
+		if err := parallel(16, len(ids), func(i int) error {
+			j, err := n.awaitEnded(ids[i])
+			if err == nil && j.State != "finished" {
+				err = fmt.Errorf("job %s is %s", j.ID, j.State)
+			}
+			return err
+		}); err != nil {
+			return err
+		}
+		f.add(time.Since(begin).Seconds())
+	}
+	return nil
+}
+
+// parallel calls f(0) to f(n-1) from a number of workers, and returns the first
+// error.
+func parallel(workers, n int, f func(int) error) error {
+	next := make(chan int)
+	errs := make(chan error, workers)
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for i := range next {
+				if err := f(i); err != nil {
+					select {
+					case errs <- err:
+					default:
+					}
+				}
+			}
+		})
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	select {
+	case err := <-errs:
+		return err
+	default:
+		return nil
+	}
+}
+
+func benchIdle(b *bench) error {
+	rss := b.figure("idle node: RSS (daemon and keeper)", "MB", 35)
+	cpu := b.figure("idle node: CPU", "% core", 0.2)
+	entries := b.figure("idle node: Raft entries per minute (+1)", "", 1)
+	written := b.figure("idle node: bytes written per minute (+1)", "", 4097)
+	n, err := b.one()
+	if err != nil {
+		return err
+	}
+	defer n.end()
+	time.Sleep(10 * time.Second) // settles
+	var before, after health
+	if err := n.call(http.MethodGet, "/v1/health", nil, &before); err != nil {
+		return err
+	}
+	c0, w0 := cpuTime(n.cmd.Process.Pid), wrote(n.cmd.Process.Pid)
+	time.Sleep(time.Minute)
+	c1, w1 := cpuTime(n.cmd.Process.Pid), wrote(n.cmd.Process.Pid)
+	if err := n.call(http.MethodGet, "/v1/health", nil, &after); err != nil {
+		return err
+	}
+	sum := rssOf(n.cmd.Process.Pid)
+	for _, pid := range n.keeperPIDs() {
+		sum += rssOf(pid)
+	}
+	rss.add(sum)
+	cpu.add(max(c1-c0, 0.001) / 60 * 100)
+	entries.add(float64(after.Index-before.Index) + 1)
+	written.add(w1 - w0 + 1)
+	return nil
+}
+
+func benchMemory(b *bench) error {
+	f := b.figure("memory per running task beyond its own (of 200)", "MB", 0.5)
+	n, err := b.one()
+	if err != nil {
+		return err
+	}
+	defer n.end()
+	use := func() float64 {
+		sum := rssOf(n.cmd.Process.Pid)
+		for _, pid := range n.keeperPIDs() {
+			sum += rssOf(pid)
+		}
+		return sum
+	}
+	warm, err := n.submit(batch("/bin/sleep", "600")) // the keeper is there from the first task on
+	if err != nil {
+		return err
+	}
+	if err := n.awaitRunning(warm.ID, 1); err != nil {
+		return err
+	}
+	time.Sleep(2 * time.Second)
+	before := use()
+	s := batch("/bin/sleep", "600")
+	s["array"] = "0-199"
+	j, err := n.submit(s)
+	if err != nil {
+		return err
+	}
+	if err := await("200 tasks to run", time.Minute, 50*time.Millisecond, func() bool {
+		var now job
+		return n.call(http.MethodGet, "/v1/jobs/"+j.ID, nil, &now) == nil && now.Counts.Running == 200
+	}); err != nil {
+		return err
+	}
+	time.Sleep(5 * time.Second)
+	f.add((use() - before) / 200)
+	return nil
+}
+
+// rssOf is the resident memory of a process, in MB.
+func rssOf(pid int) float64 {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) >= 2 && f[0] == "VmRSS:" {
+			kb, _ := strconv.ParseFloat(f[1], 64)
+			return kb * 1024 / 1e6
+		}
+	}
+	return 0
+}
+
+// cpuTime is the processor time a process has used, in seconds.
+func cpuTime(pid int) float64 {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	if len(f) < 13 {
+		return 0
+	}
+	user, _ := strconv.ParseFloat(f[11], 64)
+	sys, _ := strconv.ParseFloat(f[12], 64)
+	return (user + sys) / 100
+}
+
+// wrote is how many bytes a process had written to disk.
+func wrote(pid int) float64 {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "write_bytes: "); ok {
+			n, _ := strconv.ParseFloat(strings.TrimSpace(v), 64)
+			return n
+		}
+	}
+	return 0
+}
