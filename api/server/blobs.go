@@ -8,16 +8,17 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/server/exchange"
 	"github.com/mesita/mesita/fsm"
 )
 
 const maxBlobName = 255
 
 func (c *call) digest() (string, error) {
-	if d := c.args[0]; api.ValidDigest(d) {
+	if d := c.Args[0]; api.ValidDigest(d) {
 		return d, nil
 	}
-	return "", api.FieldErrorf("digest", "%q is no digest: sha256: and 64 hex digits", c.args[0])
+	return "", api.FieldErrorf("digest", "%q is no digest: sha256: and 64 hex digits", c.Args[0])
 }
 
 func getBlob(c *call) (any, error) {
@@ -30,20 +31,20 @@ func getBlob(c *call) (any, error) {
 		return nil, err
 	}
 	defer content.Close()
-	c.w.Header()["Content-Length"] = []string{strconv.FormatInt(size, 10)}
-	c.head(http.StatusOK, []string{"application/octet-stream"})
-	if c.r.Method == http.MethodHead {
-		return done{}, nil
+	c.W.Header()["Content-Length"] = []string{strconv.FormatInt(size, 10)}
+	c.Head(http.StatusOK, []string{"application/octet-stream"})
+	if c.R.Method == http.MethodHead {
+		return exchange.Done{}, nil
 	}
-	out := newStream(c)
+	out := exchange.NewStream(c.Call)
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := content.Read(buf)
-		if n > 0 && out.write(buf[:n], false) != nil {
-			return done{}, nil // the reader left or is too slow
+		if n > 0 && out.Write(buf[:n], false) != nil {
+			return exchange.Done{}, nil // the reader left or is too slow
 		}
 		if errors.Is(err, io.EOF) {
-			return done{}, nil
+			return exchange.Done{}, nil
 		}
 		if err != nil {
 			return nil, err
@@ -57,35 +58,35 @@ func putBlob(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := c.q.text("name")
+	name := c.Query.Text("name")
 	if len(name) > maxBlobName {
 		return nil, api.FieldErrorf("name", "has %d characters, at most %d are allowed", len(name), maxBlobName)
 	}
 	if folder, full := c.Local.DiskFull(); full {
-		c.refuseBody()
+		c.RefuseBody()
 		return nil, api.Errorf(api.CodeUnavailable, "the disk of %s on node %s is full: free some space there, or upload to another node", folder, c.NodeName)
 	}
-	size := c.r.ContentLength
+	size := c.R.ContentLength
 	if c.Local.HasBlob(d) {
-		c.refuseBody()
+		c.RefuseBody()
 	} else if err := c.Local.PutBlob(d, func(w io.Writer) (err error) { size, err = c.receiveBlob(w); return err }); err != nil {
 		return nil, err
 	}
 	b := &api.Blob{Digest: d, Name: name, Size: max(size, 0), Created: c.Now()}
 	if c.Cluster.IsLeader() {
-		return c.do(&fsm.BlobPut{Meta: c.meta(), Blob: b, NodeID: c.Cluster.NodeID()})
+		return c.Do(&fsm.BlobPut{Meta: c.Meta(), Blob: b, NodeID: c.Cluster.NodeID()})
 	}
 	var out api.Blob
-	return &out, c.ask(http.MethodPost, "/v1/internal/blobs", blobHeld{b, c.Cluster.NodeID()}, &out)
+	return &out, c.Ask(http.MethodPost, "/v1/internal/blobs", blobHeld{b, c.Cluster.NodeID()}, &out)
 }
 
 // receiveBlob copies the body; each part of it must come in time.
 func (c *call) receiveBlob(w io.Writer) (size int64, err error) {
-	rc := http.NewResponseController(c.w)
-	body := http.MaxBytesReader(c.w, c.r.Body, api.MaxBlob)
+	rc := http.NewResponseController(c.W)
+	body := http.MaxBytesReader(c.W, c.R.Body, api.MaxBlob)
 	buf := make([]byte, 64<<10)
 	for {
-		rc.SetReadDeadline(time.Now().Add(c.patience.body)) // an in-memory writer has none
+		rc.SetReadDeadline(time.Now().Add(c.Patience.Body)) // an in-memory writer has none
 		n, err := body.Read(buf)
 		if n > 0 {
 			if _, err := w.Write(buf[:n]); err != nil {
@@ -99,7 +100,7 @@ func (c *call) receiveBlob(w io.Writer) (size int64, err error) {
 			rc.SetReadDeadline(time.Time{})
 			return size, nil
 		case errors.As(err, &large):
-			return size, tooLarge(api.MaxBlob)
+			return size, exchange.TooLarge(api.MaxBlob)
 		case err != nil:
 			return size, api.Errorf(api.CodeInvalid, "the upload is cut off or too slow: %v", err)
 		}
@@ -116,7 +117,7 @@ type blobHeld struct {
 // the name of the user whose upload it is.
 func recordBlob(c *call) (any, error) {
 	var in blobHeld
-	if err := c.decode(&in); err != nil {
+	if err := c.Decode(&in); err != nil {
 		return nil, err
 	}
 	if in.Blob == nil || !api.ValidDigest(in.Blob.Digest) || len(in.Blob.Name) > maxBlobName || in.Blob.Size < 0 || in.Blob.Size > api.MaxBlob {
@@ -126,5 +127,5 @@ func recordBlob(c *call) (any, error) {
 		return nil, api.FieldErrorf("nodeID", "is no node of the cluster")
 	}
 	b := api.Blob{Digest: in.Blob.Digest, Name: in.Blob.Name, Size: in.Blob.Size, Created: in.Blob.Created}
-	return c.do(&fsm.BlobPut{Meta: c.meta(), Blob: &b, NodeID: in.NodeID})
+	return c.Do(&fsm.BlobPut{Meta: c.Meta(), Blob: &b, NodeID: in.NodeID})
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/server/exchange"
 )
 
 // nodeName is a node's name, or its id where the name is not known.
@@ -25,8 +26,8 @@ func getHealth(c *call) (any, error) {
 		h.Reason = "the disk of " + folder + " is full: no new work is taken here until there is room"
 	}
 	if leader == "" {
-		h.Reason = noQuorum().Message
-		return with{http.StatusServiceUnavailable, h}, nil
+		h.Reason = exchange.NoQuorum().Message
+		return exchange.With{Status: http.StatusServiceUnavailable, Value: h}, nil
 	}
 	h.Leader = c.nodeName(leader)
 	return h, nil
@@ -61,19 +62,13 @@ func getCluster(c *call) (any, error) {
 	return s, nil
 }
 
-// Whoami is who the caller is to the cluster.
-type Whoami struct {
-	Actor string   `json:"actor"`
-	Role  api.Role `json:"role"`
-}
-
-func getWhoami(c *call) (any, error) { return Whoami{c.id.Actor, c.id.Role}, nil }
+func getWhoami(c *call) (any, error) { return exchange.Whoami{Actor: c.ID.Actor, Role: c.ID.Role}, nil }
 
 // joinNode admits a node. The token in the body is its credential; wrong ones
 // count like wrong client tokens, where the joiner's own address is known.
 func joinNode(c *call) (any, error) {
 	var in api.JoinRequest
-	if err := c.decode(&in); err != nil {
+	if err := c.Decode(&in); err != nil {
 		return nil, err
 	}
 	if err := api.ValidateName("name", in.Name); err != nil {
@@ -82,12 +77,12 @@ func joinNode(c *call) (any, error) {
 	if len(in.Token) > 512 || len(in.CSR) > 16<<10 {
 		return nil, api.FieldErrorf("token", "is no join token: get one with `mesita node token`")
 	}
-	if err := c.Auth.Allowed(c.r); err != nil {
+	if err := c.Auth.Allowed(c.R); err != nil {
 		return nil, err
 	}
-	grant, err := c.Cluster.Join(c.r.Context(), in)
-	if err != nil && api.ErrorCode(err) == api.CodeNotAllowed && !c.id.Forwarded {
-		c.Auth.Failed(c.r)
+	grant, err := c.Cluster.Join(c.R.Context(), in)
+	if err != nil && api.ErrorCode(err) == api.CodeNotAllowed && !c.ID.Forwarded {
+		c.Auth.Failed(c.R)
 	}
 	return grant, err
 }
@@ -97,9 +92,9 @@ func index(c *call) (any, error) {
 	var b strings.Builder
 	b.WriteString("mesita " + c.Version + ", node " + c.NodeName + "\n\n")
 	for _, r := range c.table {
-		if r.role < api.RoleNode {
-			b.WriteString(r.method + strings.Repeat(" ", 7-len(r.method)) + r.path + strings.Repeat(" ", max(1, 28-len(r.path))) + r.summary + "\n")
+		if r.Role < api.RoleNode {
+			b.WriteString(r.Method + strings.Repeat(" ", 7-len(r.Method)) + r.Path + strings.Repeat(" ", max(1, 28-len(r.Path))) + r.Summary + "\n")
 		}
 	}
-	return text(b.String()), nil
+	return exchange.Text(b.String()), nil
 }

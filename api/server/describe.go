@@ -2,6 +2,7 @@ package server
 
 import (
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/server/exchange"
 	"github.com/mesita/mesita/api/server/openapi"
 )
 
@@ -10,12 +11,12 @@ import (
 func getOpenAPI(c *call) (any, error) {
 	var ops []openapi.Operation
 	for _, r := range c.table {
-		op := openapi.Operation{Method: r.method, Path: r.path, Summary: r.summary, Query: r.query, Body: r.body, Answer: r.answer, Stream: r.stream}
-		if t, ok := r.answer.(text); ok {
+		op := openapi.Operation{Method: r.Method, Path: r.Path, Summary: r.Summary, Query: r.Query, Body: r.Body, Answer: r.Answer, Stream: r.Stream}
+		if t, ok := r.Answer.(exchange.Text); ok {
 			op.Answer = string(t)
 		}
-		if r.role > api.RoleNone {
-			op.Role = r.role.String()
+		if r.Role > api.RoleNone {
+			op.Role = r.Role.String()
 		}
 		ops = append(ops, op)
 	}

@@ -132,16 +132,16 @@ func TestEventsTooOld(t *testing.T) {
 
 func TestSlowReaderOfEventsIsCut(t *testing.T) {
 	n := newLeader(t)
-	n.server.patience.reader = 50 * time.Millisecond
+	n.server.http.Patience.Reader = 50 * time.Millisecond
 	token := n.token(api.RoleViewer)
 	n.follow(t, token, "", nil) // and reads nothing
-	until(t, "the stream is open", func() bool { return n.server.streams.Load() == 1 })
+	until(t, "the stream is open", func() bool { return n.server.http.Streams() == 1 })
 	long := strings.Repeat("x", 20000)
 	until(t, "the stream is cut", func() bool {
 		for range 20 {
 			do(t, n.store, &fsm.JobCreate{Meta: fsm.Meta{At: testTime, Actor: long}, Spec: batchSpec("")})
 		}
-		return n.server.streams.Load() == 0
+		return n.server.http.Streams() == 0
 	})
 }
 
@@ -155,5 +155,5 @@ func TestStreamsAreBounded(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	a.res.Body.Close()
-	until(t, "a place is free", func() bool { return n.server.streams.Load() == 1 })
+	until(t, "a place is free", func() bool { return n.server.http.Streams() == 1 })
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/server/exchange"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -35,19 +36,11 @@ func TestFollowerRelays(t *testing.T) {
 	if e := elm.send(request{method: "POST", path: "/v1/jobs", body: `{"nam":"x"}`, token: token}).want(t, 400); e.Field != "nam" {
 		t.Errorf("the leader's error got lost: %+v", e)
 	}
-	if got := oak.server.counts[oak.server.routes.mustFind("POST", "/v1/jobs").index][4].Load(); got != 1 {
-		t.Errorf("the leader counted %d refused jobs, not 1", got)
+	for i, rt := range oak.server.table {
+		if rt.Method == "POST" && rt.Path == "/v1/jobs" && oak.server.http.Answers(i)[4] != 1 {
+			t.Errorf("the leader counted %v", oak.server.http.Answers(i))
+		}
 	}
-}
-
-func (rs *routes) mustFind(method, path string) *route {
-	r, _ := http.NewRequest(method, "http://x"+path, nil)
-	var args [1]string
-	rt, err := rs.find(r, &args)
-	if err != nil {
-		panic(err)
-	}
-	return rt
 }
 
 func TestRelayWaitsForALeader(t *testing.T) {
@@ -89,7 +82,7 @@ func TestLeaderThatLosesTheLeadRelays(t *testing.T) {
 	lost := fsm.NewStore(lostLead{w})
 	// oak answers from a store whose log nobody accepts any more.
 	copyTokens(t, lost, oak.store)
-	oak.store, oak.server.Store = lost, lost
+	oak.store, oak.server.Store, oak.server.http.Store = lost, lost, lost
 	r := oak.send(request{method: "POST", path: "/v1/jobs", body: webJob, token: token})
 	r.want(t, 201)
 	if elm.store.View().Job("web") == nil {
@@ -125,10 +118,10 @@ func TestNoLeader(t *testing.T) {
 	w, oak, elm := twoNodes(t)
 	token := oak.token(api.RoleAdmin)
 	w.lead("")
-	elm.server.patience.write = 200 * time.Millisecond
+	elm.server.http.Patience.Write = 200 * time.Millisecond
 	r := elm.send(request{method: "GET", path: "/v1/nodes", token: token})
 	r.want(t, 200)
-	if r.Header.Get(HeaderStale) != "1" {
+	if r.Header.Get(exchange.HeaderStale) != "1" {
 		t.Error("an old answer does not say so")
 	}
 	if e := elm.send(request{method: "POST", path: "/v1/jobs", body: webJob, token: token}).want(t, 503); e.Code != api.CodeUnavailable || !strings.Contains(e.Message, "no leader") {
@@ -170,7 +163,7 @@ func TestForgedHeaders(t *testing.T) {
 		n.send(request{method: "GET", path: "/v1/tokens", header: forged, token: oak.token(api.RoleViewer)}).want(t, 403)
 		r := n.send(request{method: "GET", path: "/v1/whoami", header: forged, token: oak.token(api.RoleViewer)})
 		r.want(t, 200)
-		if who := into[Whoami](t, r); who.Role != api.RoleViewer || who.Actor == "root" {
+		if who := into[exchange.Whoami](t, r); who.Role != api.RoleViewer || who.Actor == "root" {
 			t.Errorf("%s believes %+v", n.id, who)
 		}
 	}

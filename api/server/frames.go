@@ -9,10 +9,6 @@ import (
 	"time"
 )
 
-// execProtocol is what an exec request upgrades to: frames of one byte type,
-// four bytes length (big-endian) and that many bytes.
-const execProtocol = "mesita-exec"
-
 const (
 	frameStdin byte = iota
 	frameStdout

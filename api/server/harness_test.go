@@ -16,6 +16,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/server/exchange"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -80,7 +81,7 @@ func newTestNode(t testing.TB, w *world, id string, store *fsm.Store, change ...
 		f(&cfg)
 	}
 	n.server = New(cfg)
-	n.server.patience.read, n.server.patience.write = 100*time.Millisecond, 5*time.Second
+	n.server.http.Patience.Read, n.server.http.Patience.Write = 100*time.Millisecond, 5*time.Second
 	n.http = n.listen(auth.TLS)
 	w.mu.Lock()
 	w.nodes[id] = n
@@ -215,13 +216,13 @@ func (r reply) want(t testing.TB, status int) *api.Error {
 	if r.StatusCode != status {
 		t.Fatalf("%s %s: status %d, want %d: %s", r.Request.Method, r.Request.URL, r.StatusCode, status, r.body)
 	}
-	if r.Header.Get(HeaderIndex) == "" {
-		t.Errorf("%s %s: no %s", r.Request.Method, r.Request.URL, HeaderIndex)
+	if r.Header.Get(exchange.HeaderIndex) == "" {
+		t.Errorf("%s %s: no %s", r.Request.Method, r.Request.URL, exchange.HeaderIndex)
 	}
 	if status < 400 {
 		return nil
 	}
-	var e errorBody
+	var e exchange.ErrorBody
 	if err := json.Unmarshal(r.body, &e); err != nil || e.Error == nil {
 		return nil
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/server/exchange"
 )
 
 // dial opens a raw connection to the server.
@@ -63,7 +64,7 @@ func TestEndlessBodyIsCut(t *testing.T) {
 	c := n.dial()
 	// One byte over the limit, in a chunk that says it has more.
 	fmt.Fprintf(c, "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n", n.token(api.RoleOperator), 1<<30)
-	io.WriteString(c, strings.Repeat(" ", maxBody+1))
+	io.WriteString(c, strings.Repeat(" ", exchange.MaxBody+1))
 	if res := answerOf(t, c); res.StatusCode != http.StatusRequestEntityTooLarge {
 		t.Error(res.Status)
 	}
@@ -71,7 +72,7 @@ func TestEndlessBodyIsCut(t *testing.T) {
 
 func TestHalfSentRequest(t *testing.T) {
 	n := newLeader(t)
-	n.server.patience.body = 50 * time.Millisecond
+	n.server.http.Patience.Body = 50 * time.Millisecond
 	token := n.token(api.RoleOperator)
 	before := n.store.View().Index()
 	for _, path := range []string{"POST /v1/jobs", "PUT /v1/blobs/" + helloDigest} {
@@ -85,7 +86,7 @@ func TestHalfSentRequest(t *testing.T) {
 		t.Error("half a request changed something")
 	}
 	// A connection lives through a request whose body was slow but whole.
-	n.server.patience.body = 10 * time.Second
+	n.server.http.Patience.Body = 10 * time.Second
 	n.send(request{method: "POST", path: "/v1/jobs", body: webJob, token: token}).want(t, 201)
 }
 
@@ -104,7 +105,7 @@ func TestRefusalDoesNotWaitForTheBody(t *testing.T) {
 
 func TestDeadlinesDoNotOutliveTheirRequest(t *testing.T) {
 	n := newLeader(t)
-	n.server.patience.body = 30 * time.Millisecond
+	n.server.http.Patience.Body = 30 * time.Millisecond
 	token := n.token(api.RoleOperator)
 	c := n.dial()
 	in := bufio.NewReader(c)

@@ -4,14 +4,18 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/server/exchange"
 	"github.com/mesita/mesita/fsm"
 )
 
-const maxStatuses = 10_000 // in one report
+const (
+	maxStatuses   = 10_000 // in one report
+	nodeHeartbeat = 10 * time.Second
+)
 
 // nodeOnly refuses callers that are no node themselves.
 func (c *call) nodeOnly() error {
-	if c.id.NodeID == "" {
+	if c.ID.NodeID == "" {
 		return api.Errorf(api.CodeNotAllowed, "only nodes of the cluster may do this")
 	}
 	return nil
@@ -22,13 +26,13 @@ func helloNode(c *call) (any, error) {
 	if err := c.nodeOnly(); err != nil {
 		return nil, err
 	}
-	if err := c.decode(&in); err != nil {
+	if err := c.Decode(&in); err != nil {
 		return nil, err
 	}
 	if err := in.Validate(); err != nil {
 		return nil, err
 	}
-	return c.do(&fsm.NodeHello{Meta: c.meta(), ID: c.id.NodeID, Hello: in})
+	return c.Do(&fsm.NodeHello{Meta: c.Meta(), ID: c.ID.NodeID, Hello: in})
 }
 
 // reported says how many statuses were news.
@@ -41,21 +45,21 @@ func reportStatus(c *call) (any, error) {
 	if err := c.nodeOnly(); err != nil {
 		return nil, err
 	}
-	if err := c.decode(&in); err != nil {
+	if err := c.Decode(&in); err != nil {
 		return nil, err
 	}
 	if len(in) > maxStatuses {
 		return nil, api.Errorf(api.CodeTooLarge, "%d statuses, at most %d are accepted at a time: send them in parts", len(in), maxStatuses)
 	}
 	for i := range in {
-		if in[i].NodeID != c.id.NodeID {
+		if in[i].NodeID != c.ID.NodeID {
 			return nil, api.FieldErrorf("nodeID", "task %s is reported for another node, %q", in[i].Task, in[i].NodeID)
 		}
 	}
 	if len(in) == 0 {
 		return reported{}, nil
 	}
-	n, err := doAs[int](c, &fsm.TaskReport{Meta: c.meta(), Statuses: in})
+	n, err := exchange.DoAs[int](c.Call, &fsm.TaskReport{Meta: c.Meta(), Statuses: in})
 	return reported{n}, err
 }
 
@@ -74,13 +78,13 @@ func renewNode(c *call) (any, error) {
 	if err := c.nodeOnly(); err != nil {
 		return nil, err
 	}
-	if err := c.decode(&in); err != nil {
+	if err := c.Decode(&in); err != nil {
 		return nil, err
 	}
 	if len(in.CSR) == 0 || len(in.CSR) > 16<<10 {
 		return nil, api.FieldErrorf("csr", "has %d bytes: send a certificate request", len(in.CSR))
 	}
-	cert, err := c.Cluster.Renew(c.r.Context(), c.id.NodeID, in.CSR)
+	cert, err := c.Cluster.Renew(c.R.Context(), c.ID.NodeID, in.CSR)
 	return RenewGrant{cert}, err
 }
 
@@ -99,41 +103,41 @@ func watchAssignments(c *call) (any, error) {
 	if err := c.nodeOnly(); err != nil {
 		return nil, err
 	}
-	if id := c.q.text("node"); id != "" && id != c.id.NodeID {
+	if id := c.Query.Text("node"); id != "" && id != c.ID.NodeID {
 		return nil, api.FieldErrorf("node", "is another node: a node follows its own assignments")
 	}
-	w := c.Store.WatchKey(c.id.NodeID, fsm.TableNodeTasks, fsm.TableNodes)
+	w := c.Store.WatchKey(c.ID.NodeID, fsm.TableNodeTasks, fsm.TableNodes)
 	defer w.Close()
-	out := newStream(c)
-	if out.begin("application/x-ndjson") != nil {
-		return done{}, nil
+	out := exchange.NewStream(c.Call)
+	if out.Begin("application/x-ndjson") != nil {
+		return exchange.Done{}, nil
 	}
 	beat := time.NewTicker(nodeHeartbeat)
 	defer beat.Stop()
 	sent := map[string]api.Assignment{}
 	for first := true; ; first = false {
 		select {
-		case <-c.r.Context().Done():
-			return done{}, nil
+		case <-c.R.Context().Done():
+			return exchange.Done{}, nil
 		case <-beat.C:
-			if !c.Cluster.IsLeader() || out.json(AssignmentsDelta{Index: c.Store.View().Index()}) != nil {
-				return done{}, nil
+			if !c.Cluster.IsLeader() || out.JSON(AssignmentsDelta{Index: c.Store.View().Index()}) != nil {
+				return exchange.Done{}, nil
 			}
 			continue
 		case <-w.Ready():
 			w.Take()
 		}
 		v := c.Store.View()
-		if n := v.Node(c.id.NodeID); n != nil && n.State == api.NodeGone {
-			return done{}, nil
+		if n := v.Node(c.ID.NodeID); n != nil && n.State == api.NodeGone {
+			return exchange.Done{}, nil
 		}
-		d := delta(v, c.id.NodeID, sent)
+		d := delta(v, c.ID.NodeID, sent)
 		d.Full = first
 		if !first && len(d.Put) == 0 && len(d.Remove) == 0 {
 			continue
 		}
-		if out.json(d) != nil {
-			return done{}, nil
+		if out.JSON(d) != nil {
+			return exchange.Done{}, nil
 		}
 	}
 }

@@ -6,21 +6,22 @@ import (
 	"strconv"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/server/exchange"
 	"github.com/mesita/mesita/fsm"
 )
 
 // spec reads, completes and checks the job in the body.
 func (c *call) spec() (*api.JobSpec, error) {
 	s := new(api.JobSpec)
-	if err := c.decode(s); err != nil {
+	if err := c.Decode(s); err != nil {
 		return nil, err
 	}
-	if c.route.method == http.MethodPut {
+	if c.Route.Method == http.MethodPut {
 		if s.Name == "" {
-			s.Name = c.args[0]
+			s.Name = c.Args[0]
 		}
-		if s.Name != c.args[0] {
-			return nil, api.FieldErrorf("name", "is %q in the body and %q in the path: make them the same", s.Name, c.args[0])
+		if s.Name != c.Args[0] {
+			return nil, api.FieldErrorf("name", "is %q in the body and %q in the path: make them the same", s.Name, c.Args[0])
 		}
 	}
 	s.Normalize()
@@ -36,7 +37,7 @@ func (c *call) admit(v *fsm.View, s *api.JobSpec) error {
 }
 
 func createJob(c *call) (any, error) {
-	key, err := c.requestKey()
+	key, err := c.RequestKey()
 	if err != nil {
 		return nil, err
 	}
@@ -48,26 +49,26 @@ func createJob(c *call) (any, error) {
 	if err := c.admit(view, s); err != nil {
 		return nil, err
 	}
-	if c.q.flag("dry_run") {
-		return c.Planner.Plan(view, s), c.q.err
+	if c.Query.Flag("dry_run") {
+		return c.Planner.Plan(view, s), c.Query.Err
 	}
-	if c.q.err != nil {
-		return nil, c.q.err
+	if c.Query.Err != nil {
+		return nil, c.Query.Err
 	}
-	j, err := c.do(&fsm.JobCreate{Meta: c.meta(), Spec: s, Request: key})
-	return with{http.StatusCreated, j}, err
+	j, err := c.Do(&fsm.JobCreate{Meta: c.Meta(), Spec: s, Request: key})
+	return exchange.With{Status: http.StatusCreated, Value: j}, err
 }
 
 // applyJob makes the job be as the body says: it creates or updates it, or
 // leaves it as it is.
 func applyJob(c *call) (any, error) {
-	key, err := c.requestKey()
+	key, err := c.RequestKey()
 	if err != nil {
 		return nil, err
 	}
-	ifVersion, dry := c.q.number("if_version", 0, 1, 1<<31-1), c.q.flag("dry_run")
-	if c.q.err != nil {
-		return nil, c.q.err
+	ifVersion, dry := c.Query.Number("if_version", 0, 1, 1<<31-1), c.Query.Flag("dry_run")
+	if c.Query.Err != nil {
+		return nil, c.Query.Err
 	}
 	s, err := c.spec()
 	if err != nil {
@@ -89,33 +90,33 @@ func applyJob(c *call) (any, error) {
 	case old != nil && old.Spec.Kind == api.KindBatch && !old.Stop && reflect.DeepEqual(old.Spec, s):
 		return old, nil // a batch that ended is as it should be: it does not run twice
 	case old == nil || old.State.Ended() || s.Kind != api.KindService:
-		return c.do(&fsm.JobCreate{Meta: c.meta(), Spec: s, Request: key})
+		return c.Do(&fsm.JobCreate{Meta: c.Meta(), Spec: s, Request: key})
 	}
-	return c.do(&fsm.JobUpdate{Meta: c.meta(), ID: s.Name, IfVersion: ifVersion, Spec: s})
+	return c.Do(&fsm.JobUpdate{Meta: c.Meta(), ID: s.Name, IfVersion: ifVersion, Spec: s})
 }
 
 func listJobs(c *call) (any, error) {
 	var kind api.Kind
 	var state api.JobState
-	byKind, byState, all := c.q.enum("kind", &kind), c.q.enum("state", &state), c.q.flag("all")
-	if c.q.err != nil {
-		return nil, c.q.err
+	byKind, byState, all := c.Query.Enum("kind", &kind), c.Query.Enum("state", &state), c.Query.Flag("all")
+	if c.Query.Err != nil {
+		return nil, c.Query.Err
 	}
-	return listOf(filtered(c.Store.View().Jobs(), func(j *api.Job) bool {
+	return exchange.ListOf(exchange.Filtered(c.Store.View().Jobs(), func(j *api.Job) bool {
 		return (!byKind || j.Spec.Kind == kind) && (!byState || j.State == state) && (all || byState || !j.State.Ended())
 	})), nil
 }
 
 // job is the one that the path names.
 func (c *call) job() (*api.Job, error) {
-	if j := c.Store.View().Job(c.args[0]); j != nil {
+	if j := c.Store.View().Job(c.Args[0]); j != nil {
 		return j, nil
 	}
-	return nil, api.Errorf(api.CodeNotFound, "no job %q: `mesita ps --all` lists them", c.args[0])
+	return nil, api.Errorf(api.CodeNotFound, "no job %q: `mesita ps --all` lists them", c.Args[0])
 }
 
 func getJob(c *call) (any, error) {
-	if c.q.has("wait") {
+	if c.Query.Has("wait") {
 		return c.waitJob()
 	}
 	return c.job()
@@ -127,16 +128,16 @@ type scaleRequest struct {
 
 func scaleJob(c *call) (any, error) {
 	var in scaleRequest
-	if err := c.decode(&in); err != nil {
+	if err := c.Decode(&in); err != nil {
 		return nil, err
 	}
 	if in.Count == nil {
 		return nil, api.FieldErrorf("count", "is missing: give how many tasks to keep running")
 	}
-	return c.do(&fsm.JobScale{Meta: c.meta(), ID: c.args[0], Count: *in.Count})
+	return c.Do(&fsm.JobScale{Meta: c.Meta(), ID: c.Args[0], Count: *in.Count})
 }
 
-func stopJob(c *call) (any, error) { return c.do(&fsm.JobStop{Meta: c.meta(), ID: c.args[0]}) }
+func stopJob(c *call) (any, error) { return c.Do(&fsm.JobStop{Meta: c.Meta(), ID: c.Args[0]}) }
 
 // removed says how many objects were removed.
 type removed struct {
@@ -144,7 +145,7 @@ type removed struct {
 }
 
 func removeJob(c *call) (any, error) {
-	n, err := doAs[int](c, &fsm.JobRemove{Meta: c.meta(), IDs: []string{c.args[0]}})
+	n, err := exchange.DoAs[int](c.Call, &fsm.JobRemove{Meta: c.Meta(), IDs: []string{c.Args[0]}})
 	return removed{n}, err
 }
 
@@ -152,7 +153,7 @@ func whyJob(c *call) (any, error) {
 	if _, err := c.job(); err != nil {
 		return nil, err
 	}
-	return c.Planner.Explain(c.Store.View(), c.args[0])
+	return c.Planner.Explain(c.Store.View(), c.Args[0])
 }
 
 func progress(j *api.Job) string {

@@ -226,7 +226,7 @@ func TestWaitForJob(t *testing.T) {
 	go func() {
 		got <- n.send(request{method: "GET", path: "/v1/jobs/web?wait=running&timeout=10s", token: token})
 	}()
-	until(t, "the wait holds", func() bool { return n.server.streams.Load() == 1 })
+	until(t, "the wait holds", func() bool { return n.server.http.Streams() == 1 })
 	runTask(t, n.store, "web", 0)
 	select {
 	case r := <-got:

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/server/exchange"
 )
 
 const maxAttempt = 1 << 30
@@ -24,7 +25,7 @@ type LogLine struct {
 
 // taskLogs passes on the log from the node that has the attempt.
 func taskLogs(c *call) (any, error) {
-	attempt := c.q.number("attempt", 0, -1, maxAttempt)
+	attempt := c.Query.Number("attempt", 0, -1, maxAttempt)
 	if _, err := c.logQuery(1); err != nil {
 		return nil, err
 	}
@@ -36,93 +37,93 @@ func taskLogs(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := c.r.URL.Query()
+	q := c.R.URL.Query()
 	q.Set("attempt", strconv.Itoa(number))
 	return c.toNode(nodeID, "/v1/local/tasks/"+t.ID+"/logs", q, localLogs)
 }
 
 // toNode acts on the node, which may be this one.
 func (c *call) toNode(nodeID, path string, q url.Values, local func(*call) (any, error)) (any, error) {
-	c.r.URL.RawQuery = q.Encode()
+	c.R.URL.RawQuery = q.Encode()
 	if nodeID == c.Cluster.NodeID() {
-		c.q.values = q
+		c.Query.Values = q
 		return local(c)
 	}
 	if n := c.Store.View().Node(nodeID); n != nil && n.State == api.NodeGone {
 		return nil, api.Errorf(api.CodeUnavailable, "node %s, which has it, was removed from the cluster", n.Name)
 	}
-	if answered, err := c.relay(c.r.Context(), nodeID, path); !answered {
-		e := asError(err)
+	if answered, err := c.Relay(c.R.Context(), nodeID, path); !answered {
+		e := exchange.AsError(err)
 		return nil, api.Errorf(api.CodeUnavailable, "the node that has it does not answer: %s", e.Message)
 	} else if err != nil {
 		return nil, err
 	}
-	return done{}, nil
+	return exchange.Done{}, nil
 }
 
 func (c *call) logQuery(attempt int) (LogQuery, error) {
-	l := LogQuery{Task: c.args[0], Attempt: attempt, Follow: c.q.flag("follow")}
-	if c.q.has("tail") {
-		if l.Tail = c.q.number("tail", 0, 0, 1<<30); l.Tail == 0 {
+	l := LogQuery{Task: c.Args[0], Attempt: attempt, Follow: c.Query.Flag("follow")}
+	if c.Query.Has("tail") {
+		if l.Tail = c.Query.Number("tail", 0, 0, 1<<30); l.Tail == 0 {
 			l.Tail = -1
 		}
 	}
-	switch c.q.oneOf("stream", "stdout", "stderr") {
+	switch c.Query.OneOf("stream", "stdout", "stderr") {
 	case "stdout":
 		l.Stdout = true
 	case "stderr":
 		l.Stderr = true
 	}
-	return l, c.q.err
+	return l, c.Query.Err
 }
 
 // localLogs reads the log on this node.
 func localLogs(c *call) (any, error) {
-	l, err := c.logQuery(c.q.number("attempt", 1, 1, maxAttempt))
+	l, err := c.logQuery(c.Query.Number("attempt", 1, 1, maxAttempt))
 	if err != nil {
 		return nil, err
 	}
-	out := newStream(c)
+	out := exchange.NewStream(c.Call)
 	begin := func() error {
-		if c.answered {
+		if c.Answered {
 			return nil
 		}
-		return out.begin("application/x-ndjson")
+		return out.Begin("application/x-ndjson")
 	}
 	if l.Follow { // a log that is silent so far is an answer, too
 		if err := begin(); err != nil {
-			return done{}, nil
+			return exchange.Done{}, nil
 		}
 	}
 	// Lines of what is there already come in a rush: they are sent together.
-	pending := getEncoder()
-	defer pending.free()
+	pending := exchange.GetEncoder()
+	defer pending.Free()
 	var sent time.Time
-	err = c.Local.Logs(c.r.Context(), l, func(at time.Time, stream string, text []byte) error {
+	err = c.Local.Logs(c.R.Context(), l, func(at time.Time, stream string, text []byte) error {
 		if err := begin(); err != nil {
 			return err
 		}
 		line := LogLine{at, stream, strings.ToValidUTF8(string(text), "\uFFFD"), l.Task, l.Attempt}
-		if err := pending.json.Encode(line); err != nil {
+		if err := pending.JSON.Encode(line); err != nil {
 			return err
 		}
-		if now := time.Now(); l.Follow || pending.Len() > maxPooled/2 || now.Sub(sent) > time.Second {
+		if now := time.Now(); l.Follow || pending.Len() > exchange.MaxPooled/2 || now.Sub(sent) > time.Second {
 			sent = now
-			err := out.write(pending.Bytes(), true)
+			err := out.Write(pending.Bytes(), true)
 			pending.Reset()
 			return err
 		}
 		return nil
 	})
-	if err != nil && c.r.Context().Err() != nil {
-		return done{}, nil // the reader left
+	if err != nil && c.R.Context().Err() != nil {
+		return exchange.Done{}, nil // the reader left
 	}
 	if err != nil {
 		return nil, err
 	}
 	if err := begin(); err != nil {
-		return done{}, nil
+		return exchange.Done{}, nil
 	}
-	out.write(pending.Bytes(), false) // the reader left if this fails
-	return done{}, nil
+	out.Write(pending.Bytes(), false) // the reader left if this fails
+	return exchange.Done{}, nil
 }

@@ -6,19 +6,10 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/server/exchange"
 )
-
-// requestCount counts a route's answers by the first digit of their status.
-type requestCount [6]atomic.Uint64
-
-func (n *requestCount) add(status int) {
-	if c := status / 100; c > 0 && c < len(n) {
-		n[c].Add(1)
-	}
-}
 
 // exposition is metrics in the text format of Prometheus.
 type exposition struct{ strings.Builder }
@@ -72,9 +63,9 @@ func getMetrics(c *call) (any, error) {
 	e.gauge("has_leader", "1 while this node knows a leader.", flagValue(c.Cluster.LeaderID() != ""))
 	_, full := c.Local.DiskFull()
 	e.gauge("disk_full", "1 while this node takes no new work for lack of disk.", flagValue(full))
-	e.gauge("streams", "Event, log, exec and assignment streams open here.", c.streams.Load())
+	e.gauge("streams", "Event, log, exec and assignment streams open here.", c.http.Streams())
 	c.processMetrics(&e)
-	return text(e.String()), nil
+	return exchange.Text(e.String()), nil
 }
 
 func flagValue(b bool) int {
@@ -91,9 +82,9 @@ func (c *call) processMetrics(e *exposition) {
 	e.gauge("heap_bytes", "Heap in use by this process.", m.HeapInuse)
 	e.family("http_requests_total", "counter", "Answered requests by route and class of status.")
 	for i, r := range c.table {
-		for class := range c.counts[i] {
-			if n := c.counts[i][class].Load(); n > 0 {
-				fmt.Fprintf(e, "mesita_http_requests_total{method=%q,path=%q,code=\"%dxx\"} %d\n", r.method, r.path, class, n)
+		for class, n := range c.http.Answers(i) {
+			if n > 0 {
+				fmt.Fprintf(e, "mesita_http_requests_total{method=%q,path=%q,code=\"%dxx\"} %d\n", r.Method, r.Path, class, n)
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/server/exchange"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -26,9 +27,9 @@ func (s *Server) nodeStatus(v *fsm.View, n *api.Node) *api.NodeStatus {
 }
 
 func listNodes(c *call) (any, error) {
-	all := c.q.flag("all")
-	if c.q.err != nil {
-		return nil, c.q.err
+	all := c.Query.Flag("all")
+	if c.Query.Err != nil {
+		return nil, c.Query.Err
 	}
 	v := c.Store.View()
 	var rows iter.Seq[*api.NodeStatus] = func(yield func(*api.NodeStatus) bool) {
@@ -38,12 +39,12 @@ func listNodes(c *call) (any, error) {
 			}
 		}
 	}
-	return listOf(rows), nil
+	return exchange.ListOf(rows), nil
 }
 
 func getNode(c *call) (any, error) {
 	v := c.Store.View()
-	n, err := findNode(v, c.args[0])
+	n, err := findNode(v, c.Args[0])
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +57,7 @@ type drainRequest struct {
 
 func drainNode(c *call) (any, error) {
 	var in drainRequest
-	if err := c.decode(&in); err != nil {
+	if err := c.Decode(&in); err != nil {
 		return nil, err
 	}
 	if in.Deadline < 0 || time.Duration(in.Deadline) > maxDrain {
@@ -72,11 +73,11 @@ func drainNode(c *call) (any, error) {
 func resumeNode(c *call) (any, error) { return c.setDrain(false, time.Time{}) }
 
 func (c *call) setDrain(drain bool, by time.Time) (any, error) {
-	n, err := findNode(c.Store.View(), c.args[0])
+	n, err := findNode(c.Store.View(), c.Args[0])
 	if err != nil {
 		return nil, err
 	}
-	n, err = doAs[*api.Node](c, &fsm.NodeDrain{Meta: c.meta(), ID: n.ID, Drain: drain, By: by})
+	n, err = exchange.DoAs[*api.Node](c.Call, &fsm.NodeDrain{Meta: c.Meta(), ID: n.ID, Drain: drain, By: by})
 	if err != nil {
 		return nil, err
 	}
@@ -84,13 +85,13 @@ func (c *call) setDrain(drain bool, by time.Time) (any, error) {
 }
 
 func removeNode(c *call) (any, error) {
-	force := c.q.flag("force")
-	if c.q.err != nil {
-		return nil, c.q.err
+	force := c.Query.Flag("force")
+	if c.Query.Err != nil {
+		return nil, c.Query.Err
 	}
-	n, err := findNode(c.Store.View(), c.args[0])
+	n, err := findNode(c.Store.View(), c.Args[0])
 	if err != nil {
 		return nil, err
 	}
-	return removed{1}, c.Cluster.RemoveNode(c.r.Context(), n, force, c.id.Actor)
+	return removed{1}, c.Cluster.RemoveNode(c.R.Context(), n, force, c.ID.Actor)
 }

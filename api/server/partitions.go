@@ -2,6 +2,7 @@ package server
 
 import (
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/server/exchange"
 )
 
 // PartitionStatus is a partition with what its tasks hold.
@@ -31,7 +32,7 @@ func listPartitions(c *call) (any, error) {
 			u.Allocated = u.Allocated.Add(t.Resources)
 		}
 	}
-	return list{items: func(yield func(any) bool) {
+	return exchange.List{Items: func(yield func(any) bool) {
 		for p := range v.Partitions() {
 			if !yield(PartitionStatus{p, *usage[p.Path]}) {
 				return

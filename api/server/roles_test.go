@@ -31,20 +31,20 @@ func TestEveryRouteForEveryRole(t *testing.T) {
 	for r := api.RoleViewer; r <= api.RoleAdmin; r++ {
 		tokens[r] = n.token(r)
 	}
-	table := routeTable()
+	table := routeTable(nil)
 	if len(table) != len(least) {
 		t.Errorf("%d routes, %d in the test", len(table), len(least))
 	}
 	for _, rt := range table {
-		name := rt.method + " " + rt.path
+		name := rt.Method + " " + rt.Path
 		need, ok := least[name]
 		if !ok {
 			t.Errorf("%s: not in the test", name)
 			continue
 		}
-		path := strings.NewReplacer("{id}", "nothing", "{ref}", "nothing", "{digest}", "nothing").Replace(rt.path)
+		path := strings.NewReplacer("{id}", "nothing", "{ref}", "nothing", "{digest}", "nothing").Replace(rt.Path)
 		for role, token := range tokens {
-			r := n.send(request{method: rt.method, path: path, token: token})
+			r := n.send(request{method: rt.Method, path: path, token: token})
 			refused := r.StatusCode == http.StatusUnauthorized || r.StatusCode == http.StatusForbidden
 			if refused != (role < need) {
 				t.Errorf("%s as %s: status %d", name, role, r.StatusCode)
@@ -59,13 +59,13 @@ func TestEveryRouteForEveryRole(t *testing.T) {
 func TestEveryRouteRefusesUnknownParameters(t *testing.T) {
 	n := newLeader(t)
 	token := n.token(api.RoleAdmin)
-	for _, rt := range routeTable() {
-		path := strings.NewReplacer("{id}", "x", "{ref}", "x", "{digest}", "x").Replace(rt.path)
-		if rt.role == api.RoleNode || rt.method == http.MethodHead {
+	for _, rt := range routeTable(nil) {
+		path := strings.NewReplacer("{id}", "x", "{ref}", "x", "{digest}", "x").Replace(rt.Path)
+		if rt.Role == api.RoleNode || rt.Method == http.MethodHead {
 			continue
 		}
-		if e := n.send(request{method: rt.method, path: path + "?nonsense=1", token: token}).want(t, 400); e.Field != "nonsense" {
-			t.Errorf("%s %s: %+v", rt.method, rt.path, e)
+		if e := n.send(request{method: rt.Method, path: path + "?nonsense=1", token: token}).want(t, 400); e.Field != "nonsense" {
+			t.Errorf("%s %s: %+v", rt.Method, rt.Path, e)
 		}
 	}
 	e := n.send(request{method: "GET", path: "/v1/tasks?jobs=web", token: token}).want(t, 400)

@@ -5,26 +5,19 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/server/exchange"
 	"github.com/mesita/mesita/fsm"
 )
 
 // Cluster is what the server asks of the node it runs in about the others.
 type Cluster interface {
-	NodeID() string
-	LeaderID() string // "" while there is none
-	IsLeader() bool
-	HasReplica() bool // the store follows the log
+	exchange.Cluster
 	// Role is "voter", "voter, leader" or "worker".
 	Role(nodeID string) string
-	// Peer is the address of a node, host:port, and how to reach it with this
-	// node's certificate. The round tripper speaks HTTP/1.1, follows nothing
-	// and has no time limit on a response.
-	Peer(nodeID string) (addr string, rt http.RoundTripper, err error)
 	Join(ctx context.Context, r api.JoinRequest) (*api.JoinGrant, error)
 	// Renew signs a new certificate for a node; csr is DER, the answer PEM.
 	Renew(ctx context.Context, nodeID string, csr []byte) ([]byte, error)
@@ -107,37 +100,34 @@ const DefaultStreams = 512
 // Server answers requests. It has no goroutines of its own.
 type Server struct {
 	Config
-	table    []*route
-	routes   *routes
-	patience patience
-	streams  atomic.Int64
-	counts   []requestCount // by route
-}
-
-// patience is how long the server waits for whom.
-type patience struct {
-	write, read time.Duration // for a leader
-	reader      time.Duration // to take a part of a stream
-	body        time.Duration // to send a request's body, or a part of an upload
+	table []*exchange.Route
+	http  *exchange.Server
 }
 
 // New makes a Server.
 func New(cfg Config) *Server {
-	if cfg.MaxStreams == 0 {
-		cfg.MaxStreams = DefaultStreams
+	s := &Server{Config: cfg}
+	if s.MaxStreams == 0 {
+		s.MaxStreams = DefaultStreams
 	}
-	s := &Server{Config: cfg, table: routeTable(), patience: patience{write: writeWait, read: readWait, reader: streamTimeout, body: bodyTimeout}}
-	s.routes = newRoutes(s.table)
-	s.counts = make([]requestCount, len(s.table))
+	s.table = routeTable(s)
+	s.http = exchange.New(exchange.Config{Store: cfg.Store, Cluster: cfg.Cluster, Auth: cfg.Auth, Now: cfg.Now, Log: cfg.Log,
+		NodeName: cfg.NodeName, MaxStreams: s.MaxStreams, Patience: exchange.DefaultPatience()}, s.table)
 	return s
 }
 
 // Handler serves a listener whose callers prove themselves by cred.
-func (s *Server) Handler(cred auth.Credentials) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := &call{Server: s, w: w, r: r}
-		c.serve(cred)
-	})
+func (s *Server) Handler(cred auth.Credentials) http.Handler { return s.http.Handler(cred) }
+
+// call is a request that reached its handler, and what the handler works with.
+type call struct {
+	*exchange.Call
+	*Server
+}
+
+// on makes a handler of this server's.
+func (s *Server) on(handle func(*call) (any, error)) func(*exchange.Call) (any, error) {
+	return func(c *exchange.Call) (any, error) { return handle(&call{c, s}) }
 }
 
 const (

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/server/exchange"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -32,18 +33,18 @@ func TestHealthAndCluster(t *testing.T) {
 func TestNoAnswerHoldsASecret(t *testing.T) {
 	n := newLeader(t)
 	token := n.token(api.RoleAdmin)
-	for _, rt := range routeTable() {
-		if rt.method != "GET" || rt.role == api.RoleNode || strings.Contains(rt.path, "{") {
+	for _, rt := range routeTable(nil) {
+		if rt.Method != "GET" || rt.Role == api.RoleNode || strings.Contains(rt.Path, "{") {
 			continue
 		}
-		r := n.send(request{method: "GET", path: rt.path, token: token})
+		r := n.send(request{method: "GET", path: rt.Path, token: token})
 		for tok := range n.store.View().Tokens() {
 			if bytes.Contains(r.body, []byte(tok.Hash)) {
-				t.Errorf("%s shows a token's hash", rt.path)
+				t.Errorf("%s shows a token's hash", rt.Path)
 			}
 		}
 		if bytes.Contains(r.body, []byte("top secret")) || bytes.Contains(r.body, []byte("dG9wIHNlY3JldA")) {
-			t.Errorf("%s shows the CA's key", rt.path)
+			t.Errorf("%s shows the CA's key", rt.Path)
 		}
 	}
 }
@@ -103,10 +104,10 @@ func TestOpenAPI(t *testing.T) {
 		t.Fatal(err)
 	}
 	ids := map[string]bool{}
-	for _, rt := range routeTable() {
-		op, ok := doc.Paths[rt.path][strings.ToLower(rt.method)]
+	for _, rt := range routeTable(nil) {
+		op, ok := doc.Paths[rt.Path][strings.ToLower(rt.Method)]
 		if !ok || op.OperationID == "" || ids[op.OperationID] {
-			t.Errorf("%s %s: %+v", rt.method, rt.path, op)
+			t.Errorf("%s %s: %+v", rt.Method, rt.Path, op)
 		}
 		ids[op.OperationID] = true
 	}
@@ -141,7 +142,7 @@ func FuzzDecodeSpec(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		s := new(api.JobSpec)
 		if err := api.DecodeStrict(bytes.NewReader(body), s); err != nil {
-			if asError(err).Code == api.CodeInternal && len(body) < 1<<16 {
+			if exchange.AsError(err).Code == api.CodeInternal && len(body) < 1<<16 {
 				t.Logf("no code: %v", err)
 			}
 			return

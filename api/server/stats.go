@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/server/exchange"
 )
 
 const (
@@ -33,11 +34,11 @@ type statsAnswer struct {
 }
 
 func localStats(c *call) (any, error) {
-	stats, err := c.Local.Stats(c.r.Context())
+	stats, err := c.Local.Stats(c.R.Context())
 	if err != nil {
 		return nil, err
 	}
-	return listOf(slices.Values(stats)), nil
+	return exchange.ListOf(slices.Values(stats)), nil
 }
 
 // allStats gathers the statistics of all nodes that should answer.
@@ -68,13 +69,13 @@ func allStats(c *call) (any, error) {
 	wg.Wait()
 	slices.SortFunc(out, func(a, b api.TaskStats) int { return strings.Compare(a.Task, b.Task) })
 	slices.SortFunc(gone, func(a, b missingNode) int { return strings.Compare(a.Node, b.Node) })
-	l := listOf(slices.Values(out))
-	l.extra = missing{gone}
+	l := exchange.ListOf(slices.Values(out))
+	l.Extra = missing{gone}
 	return l, nil
 }
 
 func (c *call) statsOf(n *api.Node) ([]api.TaskStats, error) {
-	ctx, cancel := context.WithTimeout(c.r.Context(), statsTimeout)
+	ctx, cancel := context.WithTimeout(c.R.Context(), statsTimeout)
 	defer cancel()
 	if n.ID == c.Cluster.NodeID() {
 		return c.Local.Stats(ctx)
@@ -83,6 +84,6 @@ func (c *call) statsOf(n *api.Node) ([]api.TaskStats, error) {
 		return nil, api.Errorf(api.CodeUnavailable, "is %s", n.State)
 	}
 	var a statsAnswer
-	_, err := c.askNode(ctx, n.ID, http.MethodGet, "/v1/local/stats", http.Header{}, nil, &a)
+	_, err := c.AskNode(ctx, n.ID, http.MethodGet, "/v1/local/stats", http.Header{}, nil, &a)
 	return a.Items, err
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/server/exchange"
 )
 
 const (
@@ -22,84 +23,84 @@ const (
 func words(w ...string) []string { return w }
 
 // routeTable is the API: what is served, who may, and what it looks like.
-func routeTable() []*route {
-	var table []*route
-	for _, part := range [][]*route{clusterRoutes(), jobRoutes(), taskRoutes(), nodeRoutes(), otherRoutes(), peerRoutes()} {
+func routeTable(s *Server) []*exchange.Route {
+	var table []*exchange.Route
+	for _, part := range [][]*exchange.Route{clusterRoutes(s), jobRoutes(s), taskRoutes(s), nodeRoutes(s), otherRoutes(s), peerRoutes(s)} {
 		table = append(table, part...)
 	}
 	return table
 }
 
-func clusterRoutes() []*route {
-	return []*route{
-		{method: get, path: "/", role: anybody, handle: index, local: true, answer: text(""), summary: "this list"},
-		{method: get, path: "/v1/health", role: anybody, handle: getHealth, local: true, answer: api.Health{}, summary: "can this node serve: 200 or 503"},
-		{method: get, path: "/v1/openapi.json", role: anybody, handle: getOpenAPI, local: true, answer: map[string]any{}, summary: "this API in OpenAPI 3.1"},
-		{method: get, path: "/metrics", role: viewer, handle: getMetrics, local: true, answer: text(""), summary: "metrics in the text format of Prometheus"},
-		{method: get, path: "/v1/whoami", role: viewer, handle: getWhoami, answer: Whoami{}, summary: "who the caller is, and its role"},
-		{method: get, path: "/v1/cluster", role: viewer, handle: getCluster, answer: ClusterStatus{}, summary: "the cluster, its nodes and voters in numbers"},
-		{method: post, path: "/v1/join", role: anybody, handle: joinNode, body: api.JoinRequest{}, answer: &api.JoinGrant{}, summary: "admit a node with a join token"},
+func clusterRoutes(s *Server) []*exchange.Route {
+	return []*exchange.Route{
+		{Method: get, Path: "/", Role: anybody, Handle: s.on(index), Local: true, Answer: exchange.Text(""), Summary: "this list"},
+		{Method: get, Path: "/v1/health", Role: anybody, Handle: s.on(getHealth), Local: true, Answer: api.Health{}, Summary: "can this node serve: 200 or 503"},
+		{Method: get, Path: "/v1/openapi.json", Role: anybody, Handle: s.on(getOpenAPI), Local: true, Answer: map[string]any{}, Summary: "this API in OpenAPI 3.1"},
+		{Method: get, Path: "/metrics", Role: viewer, Handle: s.on(getMetrics), Local: true, Answer: exchange.Text(""), Summary: "metrics in the text format of Prometheus"},
+		{Method: get, Path: "/v1/whoami", Role: viewer, Handle: s.on(getWhoami), Answer: exchange.Whoami{}, Summary: "who the caller is, and its role"},
+		{Method: get, Path: "/v1/cluster", Role: viewer, Handle: s.on(getCluster), Answer: ClusterStatus{}, Summary: "the cluster, its nodes and voters in numbers"},
+		{Method: post, Path: "/v1/join", Role: anybody, Handle: s.on(joinNode), Body: api.JoinRequest{}, Answer: &api.JoinGrant{}, Summary: "admit a node with a join token"},
 	}
 }
 
-func jobRoutes() []*route {
-	return []*route{
-		{method: post, path: "/v1/jobs", role: operator, handle: createJob, query: words("dry_run"), body: api.JobSpec{}, answer: api.Job{}, summary: "submit a job; dry_run=1 answers the plan"},
-		{method: get, path: "/v1/jobs", role: viewer, handle: listJobs, query: words("kind", "state", "all"), answer: []api.Job{}, summary: "jobs; all=1 also ended ones"},
-		{method: get, path: "/v1/jobs/{id}", role: viewer, handle: getJob, query: words("wait", "timeout"), held: true, answer: api.Job{}, summary: "a job; wait=running|ended|stopped holds the answer until so"},
-		{method: put, path: "/v1/jobs/{id}", role: operator, handle: applyJob, query: words("dry_run", "if_version"), body: api.JobSpec{}, answer: api.Job{}, summary: "create or update a job by name"},
-		{method: del, path: "/v1/jobs/{id}", role: operator, handle: removeJob, answer: removed{}, summary: "forget an ended job"},
-		{method: post, path: "/v1/jobs/{id}/scale", role: operator, handle: scaleJob, body: scaleRequest{}, answer: api.Job{}, summary: "change how many tasks a service keeps running"},
-		{method: post, path: "/v1/jobs/{id}/stop", role: operator, handle: stopJob, answer: api.Job{}, summary: "stop a job"},
-		{method: get, path: "/v1/jobs/{id}/why", role: viewer, handle: whyJob, answer: api.Why{}, summary: "why a job is in its state"},
+func jobRoutes(s *Server) []*exchange.Route {
+	return []*exchange.Route{
+		{Method: post, Path: "/v1/jobs", Role: operator, Handle: s.on(createJob), Query: words("dry_run"), Body: api.JobSpec{}, Answer: api.Job{}, Summary: "submit a job; dry_run=1 answers the plan"},
+		{Method: get, Path: "/v1/jobs", Role: viewer, Handle: s.on(listJobs), Query: words("kind", "state", "all"), Answer: []api.Job{}, Summary: "jobs; all=1 also ended ones"},
+		{Method: get, Path: "/v1/jobs/{id}", Role: viewer, Handle: s.on(getJob), Query: words("wait", "timeout"), Held: true, Answer: api.Job{}, Summary: "a job; wait=running|ended|stopped holds the answer until so"},
+		{Method: put, Path: "/v1/jobs/{id}", Role: operator, Handle: s.on(applyJob), Query: words("dry_run", "if_version"), Body: api.JobSpec{}, Answer: api.Job{}, Summary: "create or update a job by name"},
+		{Method: del, Path: "/v1/jobs/{id}", Role: operator, Handle: s.on(removeJob), Answer: removed{}, Summary: "forget an ended job"},
+		{Method: post, Path: "/v1/jobs/{id}/scale", Role: operator, Handle: s.on(scaleJob), Body: scaleRequest{}, Answer: api.Job{}, Summary: "change how many tasks a service keeps running"},
+		{Method: post, Path: "/v1/jobs/{id}/stop", Role: operator, Handle: s.on(stopJob), Answer: api.Job{}, Summary: "stop a job"},
+		{Method: get, Path: "/v1/jobs/{id}/why", Role: viewer, Handle: s.on(whyJob), Answer: api.Why{}, Summary: "why a job is in its state"},
 	}
 }
 
-func taskRoutes() []*route {
-	return []*route{
-		{method: get, path: "/v1/tasks", role: viewer, handle: listTasks, query: words("job", "node", "state", "all"), answer: []api.Task{}, summary: "tasks; all=1 also ended ones"},
-		{method: get, path: "/v1/tasks/{id}", role: viewer, handle: getTask, answer: api.Task{}, summary: "a task"},
-		{method: post, path: "/v1/tasks/{id}/stop", role: operator, handle: stopTask, body: taskStop{}, answer: api.Task{}, summary: "stop a task, or move it to another node"},
-		{method: get, path: "/v1/tasks/{id}/why", role: viewer, handle: whyTask, answer: api.Why{}, summary: "why a task is in its state"},
-		{method: get, path: "/v1/tasks/{id}/logs", role: viewer, handle: taskLogs, query: logQuery, stream: true, answer: LogLine{}, summary: "a task's log as NDJSON; follow=1 goes on"},
-		{method: post, path: "/v1/tasks/{id}/exec", role: operator, handle: execTask, query: execQuery, stream: true, answer: text(""), summary: "run a command beside a task; upgrades to mesita-exec"},
-		{method: get, path: "/v1/stats", role: viewer, handle: allStats, answer: []api.TaskStats{}, summary: "what the running tasks use now"},
+func taskRoutes(s *Server) []*exchange.Route {
+	return []*exchange.Route{
+		{Method: get, Path: "/v1/tasks", Role: viewer, Handle: s.on(listTasks), Query: words("job", "node", "state", "all"), Answer: []api.Task{}, Summary: "tasks; all=1 also ended ones"},
+		{Method: get, Path: "/v1/tasks/{id}", Role: viewer, Handle: s.on(getTask), Answer: api.Task{}, Summary: "a task"},
+		{Method: post, Path: "/v1/tasks/{id}/stop", Role: operator, Handle: s.on(stopTask), Body: taskStop{}, Answer: api.Task{}, Summary: "stop a task, or move it to another node"},
+		{Method: get, Path: "/v1/tasks/{id}/why", Role: viewer, Handle: s.on(whyTask), Answer: api.Why{}, Summary: "why a task is in its state"},
+		{Method: get, Path: "/v1/tasks/{id}/logs", Role: viewer, Handle: s.on(taskLogs), Query: logQuery, Stream: true, Answer: LogLine{}, Summary: "a task's log as NDJSON; follow=1 goes on"},
+		{Method: post, Path: "/v1/tasks/{id}/exec", Role: operator, Handle: s.on(execTask), Query: execQuery, Stream: true, Answer: exchange.Text(""), Summary: "run a command beside a task; upgrades to mesita-exec"},
+		{Method: get, Path: "/v1/stats", Role: viewer, Handle: s.on(allStats), Answer: []api.TaskStats{}, Summary: "what the running tasks use now"},
 	}
 }
 
-func nodeRoutes() []*route {
-	return []*route{
-		{method: get, path: "/v1/nodes", role: viewer, handle: listNodes, query: words("all"), answer: []api.NodeStatus{}, summary: "nodes; all=1 also removed ones"},
-		{method: get, path: "/v1/nodes/{ref}", role: viewer, handle: getNode, answer: api.NodeStatus{}, summary: "a node by name, id or the beginning of its id"},
-		{method: post, path: "/v1/nodes/{ref}/drain", role: admin, handle: drainNode, body: drainRequest{}, answer: api.NodeStatus{}, summary: "move a node's tasks away"},
-		{method: post, path: "/v1/nodes/{ref}/resume", role: admin, handle: resumeNode, answer: api.NodeStatus{}, summary: "let a drained node take work again"},
-		{method: del, path: "/v1/nodes/{ref}", role: admin, handle: removeNode, query: words("force"), answer: removed{}, summary: "remove a node for good"},
+func nodeRoutes(s *Server) []*exchange.Route {
+	return []*exchange.Route{
+		{Method: get, Path: "/v1/nodes", Role: viewer, Handle: s.on(listNodes), Query: words("all"), Answer: []api.NodeStatus{}, Summary: "nodes; all=1 also removed ones"},
+		{Method: get, Path: "/v1/nodes/{ref}", Role: viewer, Handle: s.on(getNode), Answer: api.NodeStatus{}, Summary: "a node by name, id or the beginning of its id"},
+		{Method: post, Path: "/v1/nodes/{ref}/drain", Role: admin, Handle: s.on(drainNode), Body: drainRequest{}, Answer: api.NodeStatus{}, Summary: "move a node's tasks away"},
+		{Method: post, Path: "/v1/nodes/{ref}/resume", Role: admin, Handle: s.on(resumeNode), Answer: api.NodeStatus{}, Summary: "let a drained node take work again"},
+		{Method: del, Path: "/v1/nodes/{ref}", Role: admin, Handle: s.on(removeNode), Query: words("force"), Answer: removed{}, Summary: "remove a node for good"},
 	}
 }
 
-func otherRoutes() []*route {
-	return []*route{
-		{method: get, path: "/v1/events", role: viewer, handle: listEvents, query: words("after", "for", "limit"), stream: true, answer: []api.Event{}, summary: "events; as text/event-stream they go on"},
-		{method: get, path: "/v1/tokens", role: admin, handle: listTokens, query: words("kind"), answer: []api.Token{}, summary: "tokens, without their secrets"},
-		{method: post, path: "/v1/tokens", role: admin, handle: createToken, body: api.TokenRequest{}, answer: api.TokenGrant{}, summary: "make a token; its secret is shown once"},
-		{method: del, path: "/v1/tokens/{id}", role: admin, handle: revokeToken, answer: removed{}, summary: "revoke a token"},
-		{method: get, path: "/v1/partitions", role: viewer, handle: listPartitions, answer: []PartitionStatus{}, summary: "partitions and what their tasks hold"},
-		{method: get, path: "/v1/blobs/{digest}", role: viewer, handle: getBlob, local: true, answer: blobBody, summary: "an uploaded program, if this node has it"},
-		{method: http.MethodHead, path: "/v1/blobs/{digest}", role: viewer, handle: getBlob, local: true, answer: blobBody, summary: "whether this node has an uploaded program"},
-		{method: put, path: "/v1/blobs/{digest}", role: operator, handle: putBlob, query: words("name"), body: blobBody, local: true, answer: api.Blob{}, summary: "upload a program to this node"},
+func otherRoutes(s *Server) []*exchange.Route {
+	return []*exchange.Route{
+		{Method: get, Path: "/v1/events", Role: viewer, Handle: s.on(listEvents), Query: words("after", "for", "limit"), Stream: true, Answer: []api.Event{}, Summary: "events; as text/event-stream they go on"},
+		{Method: get, Path: "/v1/tokens", Role: admin, Handle: s.on(listTokens), Query: words("kind"), Answer: []api.Token{}, Summary: "tokens, without their secrets"},
+		{Method: post, Path: "/v1/tokens", Role: admin, Handle: s.on(createToken), Body: api.TokenRequest{}, Answer: api.TokenGrant{}, Summary: "make a token; its secret is shown once"},
+		{Method: del, Path: "/v1/tokens/{id}", Role: admin, Handle: s.on(revokeToken), Answer: removed{}, Summary: "revoke a token"},
+		{Method: get, Path: "/v1/partitions", Role: viewer, Handle: s.on(listPartitions), Answer: []PartitionStatus{}, Summary: "partitions and what their tasks hold"},
+		{Method: get, Path: "/v1/blobs/{digest}", Role: viewer, Handle: s.on(getBlob), Local: true, Answer: exchange.BlobBody, Summary: "an uploaded program, if this node has it"},
+		{Method: http.MethodHead, Path: "/v1/blobs/{digest}", Role: viewer, Handle: s.on(getBlob), Local: true, Answer: exchange.BlobBody, Summary: "whether this node has an uploaded program"},
+		{Method: put, Path: "/v1/blobs/{digest}", Role: operator, Handle: s.on(putBlob), Query: words("name"), Body: exchange.BlobBody, Local: true, Answer: api.Blob{}, Summary: "upload a program to this node"},
 	}
 }
 
 // peerRoutes are those that nodes use among themselves.
-func peerRoutes() []*route {
-	return []*route{
-		{method: get, path: "/v1/local/stats", role: viewer, handle: localStats, local: true, answer: []api.TaskStats{}, summary: "what this node's tasks use now"},
-		{method: get, path: "/v1/local/tasks/{id}/logs", role: viewer, handle: localLogs, query: logQuery, local: true, stream: true, answer: LogLine{}, summary: "a log that this node has"},
-		{method: post, path: "/v1/local/tasks/{id}/exec", role: operator, handle: localExec, query: execQuery, local: true, stream: true, answer: text(""), summary: "run a command beside a task of this node"},
-		{method: post, path: "/v1/internal/hello", role: peer, handle: helloNode, body: api.NodeHello{}, answer: api.Node{}, summary: "what a node says of itself"},
-		{method: post, path: "/v1/internal/status", role: peer, handle: reportStatus, body: []api.TaskStatus{}, answer: reported{}, summary: "what became of a node's tasks"},
-		{method: post, path: "/v1/internal/renew", role: peer, handle: renewNode, body: RenewRequest{}, answer: RenewGrant{}, summary: "a new certificate for a node"},
-		{method: get, path: "/v1/internal/assignments", role: peer, handle: watchAssignments, query: words("node"), stream: true, answer: AssignmentsDelta{}, summary: "what a node should run, as it changes"},
-		{method: post, path: "/v1/internal/blobs", role: operator, handle: recordBlob, body: blobHeld{}, answer: api.Blob{}, summary: "that a node holds an uploaded program"},
+func peerRoutes(s *Server) []*exchange.Route {
+	return []*exchange.Route{
+		{Method: get, Path: "/v1/local/stats", Role: viewer, Handle: s.on(localStats), Local: true, Answer: []api.TaskStats{}, Summary: "what this node's tasks use now"},
+		{Method: get, Path: "/v1/local/tasks/{id}/logs", Role: viewer, Handle: s.on(localLogs), Query: logQuery, Local: true, Stream: true, Answer: LogLine{}, Summary: "a log that this node has"},
+		{Method: post, Path: "/v1/local/tasks/{id}/exec", Role: operator, Handle: s.on(localExec), Query: execQuery, Local: true, Stream: true, Answer: exchange.Text(""), Summary: "run a command beside a task of this node"},
+		{Method: post, Path: "/v1/internal/hello", Role: peer, Handle: s.on(helloNode), Body: api.NodeHello{}, Answer: api.Node{}, Summary: "what a node says of itself"},
+		{Method: post, Path: "/v1/internal/status", Role: peer, Handle: s.on(reportStatus), Body: []api.TaskStatus{}, Answer: reported{}, Summary: "what became of a node's tasks"},
+		{Method: post, Path: "/v1/internal/renew", Role: peer, Handle: s.on(renewNode), Body: RenewRequest{}, Answer: RenewGrant{}, Summary: "a new certificate for a node"},
+		{Method: get, Path: "/v1/internal/assignments", Role: peer, Handle: s.on(watchAssignments), Query: words("node"), Stream: true, Answer: AssignmentsDelta{}, Summary: "what a node should run, as it changes"},
+		{Method: post, Path: "/v1/internal/blobs", Role: operator, Handle: s.on(recordBlob), Body: blobHeld{}, Answer: api.Blob{}, Summary: "that a node holds an uploaded program"},
 	}
 }

@@ -4,12 +4,13 @@ import (
 	"strings"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/server/exchange"
 	"github.com/mesita/mesita/fsm"
 )
 
 // taskFilter reads ?state=: pending, or a state's name with or without TASK_.
-func (q *query) taskFilter() func(*api.Task) bool {
-	name := q.text("state")
+func taskFilter(q *exchange.Query) func(*api.Task) bool {
+	name := q.Text("state")
 	switch {
 	case name == "":
 		return nil
@@ -22,19 +23,19 @@ func (q *query) taskFilter() func(*api.Task) bool {
 	}
 	var state api.TaskState
 	if err := state.UnmarshalText([]byte(name)); err != nil {
-		q.fail(api.InField("state", err))
+		q.Fail(api.InField("state", err))
 	}
 	return func(t *api.Task) bool { return t.State == state }
 }
 
 func listTasks(c *call) (any, error) {
 	v := c.Store.View()
-	all, inState := c.q.flag("all"), c.q.taskFilter()
-	if c.q.err != nil {
-		return nil, c.q.err
+	all, inState := c.Query.Flag("all"), taskFilter(&c.Query)
+	if c.Query.Err != nil {
+		return nil, c.Query.Err
 	}
 	nodeID := ""
-	if ref := c.q.text("node"); ref != "" {
+	if ref := c.Query.Text("node"); ref != "" {
 		n, err := findNode(v, ref)
 		if err != nil {
 			return nil, err
@@ -42,13 +43,13 @@ func listTasks(c *call) (any, error) {
 		nodeID = n.ID
 	}
 	tasks := v.Tasks()
-	if job := c.q.text("job"); job != "" {
+	if job := c.Query.Text("job"); job != "" {
 		if v.Job(job) == nil {
 			return nil, api.Errorf(api.CodeNotFound, "no job %q: `mesita ps --all` lists them", job)
 		}
 		tasks = v.JobTasks(job)
 	}
-	return listOf(filtered(tasks, func(t *api.Task) bool {
+	return exchange.ListOf(exchange.Filtered(tasks, func(t *api.Task) bool {
 		switch {
 		case nodeID != "" && t.NodeID != nodeID:
 			return false
@@ -61,10 +62,10 @@ func listTasks(c *call) (any, error) {
 
 // task is the one that the path names.
 func (c *call) task() (*api.Task, error) {
-	if t := c.Store.View().Task(c.args[0]); t != nil {
+	if t := c.Store.View().Task(c.Args[0]); t != nil {
 		return t, nil
 	}
-	return nil, api.Errorf(api.CodeNotFound, "no task %q: a task's id is its job's id, a dot and a number; `mesita ps --all` lists them", c.args[0])
+	return nil, api.Errorf(api.CodeNotFound, "no task %q: a task's id is its job's id, a dot and a number; `mesita ps --all` lists them", c.Args[0])
 }
 
 func getTask(c *call) (any, error) { return c.task() }
@@ -75,13 +76,13 @@ type taskStop struct {
 
 func stopTask(c *call) (any, error) {
 	var in taskStop
-	if err := c.decode(&in); err != nil {
+	if err := c.Decode(&in); err != nil {
 		return nil, err
 	}
 	if _, err := c.task(); err != nil {
 		return nil, err
 	}
-	_, err := c.do(&fsm.TaskStop{Meta: c.meta(), IDs: c.args[:], Move: in.Move, Reason: api.ReasonStopped})
+	_, err := c.Do(&fsm.TaskStop{Meta: c.Meta(), IDs: c.Args[:], Move: in.Move, Reason: api.ReasonStopped})
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +93,7 @@ func whyTask(c *call) (any, error) {
 	if _, err := c.task(); err != nil {
 		return nil, err
 	}
-	return c.Planner.Explain(c.Store.View(), c.args[0])
+	return c.Planner.Explain(c.Store.View(), c.Args[0])
 }
 
 // place is the node that has or had the attempt; attempt 0 is the newest that

@@ -205,7 +205,7 @@ func TestExecThroughAllNodes(t *testing.T) {
 	if got[frameStderr] != "ready" || got[frameStdout] != strings.Repeat("hello", 30000) || got[frameExit] != "\x00\x00\x00\x2a" {
 		t.Errorf("stderr %q, %d bytes of stdout, exit %x", got[frameStderr], len(got[frameStdout]), got[frameExit])
 	}
-	until(t, "all streams end", func() bool { return oak.server.streams.Load()+elm.server.streams.Load() == 0 })
+	until(t, "all streams end", func() bool { return oak.server.http.Streams()+elm.server.http.Streams() == 0 })
 }
 
 func TestExecEndsWithItsCaller(t *testing.T) {
@@ -228,7 +228,7 @@ func TestExecEndsWithItsCaller(t *testing.T) {
 	if err := <-ended; err == nil {
 		t.Error("no cause")
 	}
-	until(t, "all streams end", func() bool { return oak.server.streams.Load()+elm.server.streams.Load() == 0 })
+	until(t, "all streams end", func() bool { return oak.server.http.Streams()+elm.server.http.Streams() == 0 })
 }
 
 func TestExecThatCannotStart(t *testing.T) {

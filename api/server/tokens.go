@@ -5,6 +5,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/server/exchange"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -17,12 +18,12 @@ func shown(t *api.Token) *api.Token {
 
 func listTokens(c *call) (any, error) {
 	var kind api.TokenKind
-	byKind := c.q.enum("kind", &kind)
-	if c.q.err != nil {
-		return nil, c.q.err
+	byKind := c.Query.Enum("kind", &kind)
+	if c.Query.Err != nil {
+		return nil, c.Query.Err
 	}
 	v := c.Store.View()
-	return list{items: func(yield func(any) bool) {
+	return exchange.List{Items: func(yield func(any) bool) {
 		for t := range v.Tokens() {
 			if (!byKind || t.Kind == kind) && !yield(shown(t)) {
 				return
@@ -33,7 +34,7 @@ func listTokens(c *call) (any, error) {
 
 func createToken(c *call) (any, error) {
 	var in api.TokenRequest
-	if err := c.decode(&in); err != nil {
+	if err := c.Decode(&in); err != nil {
 		return nil, err
 	}
 	if err := in.Validate(); err != nil {
@@ -45,17 +46,17 @@ func createToken(c *call) (any, error) {
 		return nil, api.Errorf(api.CodeUnavailable, "the cluster is not made yet: try again in a moment")
 	}
 	t, secret := auth.NewToken(&in, c.Now())
-	if _, err := c.do(&fsm.TokenCreate{Meta: c.meta(), Token: t}); err != nil {
+	if _, err := c.Do(&fsm.TokenCreate{Meta: c.Meta(), Token: t}); err != nil {
 		return nil, err
 	}
 	whole := api.ClientSecret(t.ID, secret)
 	if t.Kind == api.TokenJoin {
 		whole = api.JoinToken{Cluster: cluster.Name, ID: t.ID, Secret: secret, Pin: authority.Pin}.String()
 	}
-	return with{http.StatusCreated, api.TokenGrant{Token: shown(t), Secret: whole}}, nil
+	return exchange.With{Status: http.StatusCreated, Value: api.TokenGrant{Token: shown(t), Secret: whole}}, nil
 }
 
 func revokeToken(c *call) (any, error) {
-	_, err := c.do(&fsm.TokenRevoke{Meta: c.meta(), ID: c.args[0]})
+	_, err := c.Do(&fsm.TokenRevoke{Meta: c.Meta(), ID: c.Args[0]})
 	return removed{1}, err
 }

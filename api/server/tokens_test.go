@@ -7,6 +7,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/server/exchange"
 )
 
 func TestTokens(t *testing.T) {
@@ -18,8 +19,8 @@ func TestTokens(t *testing.T) {
 	if g.Hash != "" || !strings.HasPrefix(g.Secret, "msc1-"+g.ID+".") || !g.Expires.Equal(testTime.Add(3600e9)) {
 		t.Errorf("%+v", g)
 	}
-	who := into[Whoami](t, n.send(request{method: "GET", path: "/v1/whoami", token: g.Secret}))
-	if who != (Whoami{"token:ci", api.RoleViewer}) {
+	who := into[exchange.Whoami](t, n.send(request{method: "GET", path: "/v1/whoami", token: g.Secret}))
+	if who != (exchange.Whoami{Actor: "token:ci", Role: api.RoleViewer}) {
 		t.Errorf("%+v", who)
 	}
 	list := n.send(request{method: "GET", path: "/v1/tokens?kind=client", token: admin})

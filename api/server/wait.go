@@ -16,22 +16,22 @@ const (
 
 // waitJob holds the answer until the job is as asked, or cannot become so.
 func (c *call) waitJob() (any, error) {
-	until := c.q.oneOf("wait", "running", "ended", "stopped")
-	timeout := c.q.duration("timeout", defaultWait, maxWait)
+	until := c.Query.OneOf("wait", "running", "ended", "stopped")
+	timeout := c.Query.Duration("timeout", defaultWait, maxWait)
 	if until == "" {
-		c.q.fail(api.FieldErrorf("wait", "is empty: write running, ended or stopped"))
+		c.Query.Fail(api.FieldErrorf("wait", "is empty: write running, ended or stopped"))
 	}
-	if c.q.err != nil {
-		return nil, c.q.err
+	if c.Query.Err != nil {
+		return nil, c.Query.Err
 	}
-	leave, err := c.enterStream()
+	leave, err := c.EnterStream()
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	w := c.Store.WatchKey(c.args[0], fsm.TableJobs)
+	w := c.Store.WatchKey(c.Args[0], fsm.TableJobs)
 	defer w.Close()
-	ctx, cancel := context.WithTimeout(c.r.Context(), timeout)
+	ctx, cancel := context.WithTimeout(c.R.Context(), timeout)
 	defer cancel()
 	for {
 		_, _, err := w.Wait(ctx)

@@ -1,4 +1,4 @@
-package server
+package exchange
 
 import (
 	"context"
@@ -19,20 +19,20 @@ const headerNotLeader = "X-Mesita-Not-Leader"
 
 // run acts on a request, here or on the leader. While a leader is elected it
 // waits, so that the caller sees one slow answer and no error.
-func (c *call) run() error {
-	if c.route.stream {
-		leave, err := c.enterStream()
+func (c *Call) run() error {
+	if c.Route.Stream {
+		leave, err := c.EnterStream()
 		if err != nil {
 			return err
 		}
 		defer leave()
 	}
-	if c.route.local || c.Cluster.IsLeader() {
-		v, err := c.route.handle(c)
+	if c.Route.Local || c.Cluster.IsLeader() {
+		v, err := c.Route.Handle(c)
 		if err == nil {
 			return c.answer(v)
 		}
-		if c.route.local || c.answered || c.Cluster.IsLeader() || !inDoubt(err) {
+		if c.Route.Local || c.Answered || c.Cluster.IsLeader() || !inDoubt(err) {
 			return err
 		}
 		// Lost the lead meanwhile: the new leader tells what became of it.
@@ -47,34 +47,34 @@ func inDoubt(err error) bool {
 }
 
 // runElsewhere relays to the leader until there is one that answers.
-func (c *call) runElsewhere(last error) error {
-	if c.id.Forwarded {
-		c.w.Header().Set(headerNotLeader, "1")
+func (c *Call) runElsewhere(last error) error {
+	if c.ID.Forwarded {
+		c.W.Header().Set(headerNotLeader, "1")
 		return api.Errorf(api.CodeUnavailable, "node %s does not lead the cluster", c.NodeName)
 	}
 	if err := c.keepRequest(); err != nil {
 		return err
 	}
-	wait := c.patience.write
-	if c.r.Method == http.MethodGet {
-		wait = c.patience.read
+	wait := c.Patience.Write
+	if c.R.Method == http.MethodGet {
+		wait = c.Patience.Read
 	}
-	ctx, cancel := context.WithTimeout(c.r.Context(), wait)
+	ctx, cancel := context.WithTimeout(c.R.Context(), wait)
 	defer cancel()
 	tick := time.NewTicker(leaderCheck)
 	defer tick.Stop()
 	for {
-		if c.Cluster.IsLeader() && !c.id.Unverified {
-			v, err := c.route.handle(c)
+		if c.Cluster.IsLeader() && !c.ID.Unverified {
+			v, err := c.Route.Handle(c)
 			if err == nil {
 				return c.answer(v)
 			}
-			if c.answered || !inDoubt(err) {
+			if c.Answered || !inDoubt(err) {
 				return err
 			}
 			last = err
 		} else if leader := c.Cluster.LeaderID(); leader != "" && leader != c.Cluster.NodeID() {
-			answered, err := c.relay(ctx, leader, c.r.URL.Path)
+			answered, err := c.Relay(ctx, leader, c.R.URL.Path)
 			if answered {
 				return err
 			}
@@ -89,25 +89,25 @@ func (c *call) runElsewhere(last error) error {
 }
 
 // keepRequest makes a request safe to send twice.
-func (c *call) keepRequest() error {
+func (c *Call) keepRequest() error {
 	c.buf = nil // a transport may read the body after its answer
-	if _, err := c.requestKey(); err != nil {
+	if _, err := c.RequestKey(); err != nil {
 		return err
 	}
-	if c.r.Method != http.MethodGet && c.r.Header.Get("Idempotency-Key") == "" {
-		c.r.Header.Set("Idempotency-Key", newKey())
+	if c.R.Method != http.MethodGet && c.R.Header.Get("Idempotency-Key") == "" {
+		c.R.Header.Set("Idempotency-Key", newKey())
 	}
 	return nil
 }
 
 // withoutLeader answers reads from what this node knows, and refuses the rest.
-func (c *call) withoutLeader(last error) error {
-	if c.r.Context().Err() != nil {
-		return c.r.Context().Err()
+func (c *Call) withoutLeader(last error) error {
+	if c.R.Context().Err() != nil {
+		return c.R.Context().Err()
 	}
-	if c.r.Method == http.MethodGet && c.Cluster.HasReplica() && !c.id.Unverified {
-		c.w.Header()[HeaderStale] = stale
-		v, err := c.route.handle(c)
+	if c.R.Method == http.MethodGet && c.Cluster.HasReplica() && !c.ID.Unverified {
+		c.W.Header()[HeaderStale] = stale
+		v, err := c.Route.Handle(c)
 		if err != nil {
 			return err
 		}
@@ -116,9 +116,9 @@ func (c *call) withoutLeader(last error) error {
 	if api.ErrorCode(last) == api.CodeUnknown {
 		return last
 	}
-	return noQuorum()
+	return NoQuorum()
 }
 
-func noQuorum() *api.Error {
+func NoQuorum() *api.Error {
 	return api.Errorf(api.CodeUnavailable, "the cluster has no leader: most of its voters must be up and reach each other; nothing was changed, see `mesita node ls`")
 }

@@ -1,4 +1,4 @@
-package server
+package exchange
 
 import (
 	"bytes"
@@ -26,15 +26,15 @@ func newKey() string { return rand.Text() }
 // relayed are the request headers that travel on.
 var relayed = []string{"Accept", "Content-Type", "Idempotency-Key", "Last-Event-Id", "User-Agent"}
 
-// relay sends the request to another node and passes its answer on. It is
+// Relay sends the request to another node and passes its answer on. It is
 // false if nothing was answered to the caller, with the reason.
-func (c *call) relay(ctx context.Context, nodeID, path string) (answered bool, err error) {
+func (c *Call) Relay(ctx context.Context, nodeID, path string) (answered bool, err error) {
 	addr, rt, err := c.Cluster.Peer(nodeID)
 	if err != nil {
 		return false, api.Errorf(api.CodeUnavailable, "node %s cannot be reached: %v", nodeID, err)
 	}
 	// The wait for a leader must not cut an answer that has begun.
-	sendCtx, cancel := context.WithCancelCause(c.r.Context())
+	sendCtx, cancel := context.WithCancelCause(c.R.Context())
 	defer cancel(nil)
 	req := c.outgoing(sendCtx, addr, path)
 	stopGuard := c.guard(ctx, nodeID, cancel)
@@ -47,8 +47,8 @@ func (c *call) relay(ctx context.Context, nodeID, path string) (answered bool, e
 	if res.Header.Get(headerNotLeader) != "" {
 		return false, api.Errorf(api.CodeUnavailable, "node %s does not lead any more", nodeID)
 	}
-	if res.StatusCode == http.StatusUnauthorized && c.id.Unverified {
-		c.Auth.Failed(c.r)
+	if res.StatusCode == http.StatusUnauthorized && c.ID.Unverified {
+		c.Auth.Failed(c.R)
 	}
 	return true, c.passOn(res)
 }
@@ -68,8 +68,8 @@ func sendError(ctx context.Context, nodeID string, err error) error {
 // guard gives a request up when the node that it waits for leads no more, or
 // when the time is up and the route is none that may be held. The returned
 // function ends the guard.
-func (c *call) guard(ctx context.Context, nodeID string, cancel context.CancelCauseFunc) (stop func()) {
-	if c.route.local || nodeID != c.Cluster.LeaderID() {
+func (c *Call) guard(ctx context.Context, nodeID string, cancel context.CancelCauseFunc) (stop func()) {
+	if c.Route.Local || nodeID != c.Cluster.LeaderID() {
 		return func() {}
 	}
 	var ended atomic.Bool
@@ -79,7 +79,7 @@ func (c *call) guard(ctx context.Context, nodeID string, cancel context.CancelCa
 		case ended.Load():
 		case c.Cluster.LeaderID() != nodeID:
 			cancel(errors.New("the leader changed"))
-		case ctx.Err() != nil && !c.route.held && !c.route.stream:
+		case ctx.Err() != nil && !c.Route.Held && !c.Route.Stream:
 			cancel(errors.New("no answer in time"))
 		default:
 			timer.Reset(suspect)
@@ -91,23 +91,23 @@ func (c *call) guard(ctx context.Context, nodeID string, cancel context.CancelCa
 
 // outgoing is the request as it goes to another node: with the caller's
 // verified identity, and no header that the caller made up.
-func (c *call) outgoing(ctx context.Context, addr, path string) *http.Request {
-	u := &url.URL{Scheme: "https", Host: addr, Path: path, RawQuery: c.r.URL.RawQuery}
+func (c *Call) outgoing(ctx context.Context, addr, path string) *http.Request {
+	u := &url.URL{Scheme: "https", Host: addr, Path: path, RawQuery: c.R.URL.RawQuery}
 	h := make(http.Header, 8)
 	for _, name := range relayed {
-		if v := c.r.Header[name]; v != nil {
+		if v := c.R.Header[name]; v != nil {
 			h[name] = v
 		}
 	}
-	c.id.Forward(h)
-	if c.id.Unverified {
-		h["Authorization"] = c.r.Header["Authorization"]
+	c.ID.Forward(h)
+	if c.ID.Unverified {
+		h["Authorization"] = c.R.Header["Authorization"]
 	}
-	if c.route.stream && c.r.Header.Get("Upgrade") != "" {
+	if c.Route.Stream && c.R.Header.Get("Upgrade") != "" {
 		h.Set("Connection", "Upgrade")
-		h.Set("Upgrade", execProtocol)
+		h.Set("Upgrade", ExecProtocol)
 	}
-	req := (&http.Request{Method: c.r.Method, URL: u, Host: addr, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
+	req := (&http.Request{Method: c.R.Method, URL: u, Host: addr, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
 	if len(c.body) > 0 {
 		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(c.body)), int64(len(c.body))
 	}
@@ -118,25 +118,25 @@ func (c *call) outgoing(ctx context.Context, addr, path string) *http.Request {
 var answerHeaders = []string{"Content-Type", "Content-Length", "Cache-Control", "X-Content-Type-Options", "Www-Authenticate", HeaderIndex, HeaderStale}
 
 // passOn copies another node's answer to the caller as it comes.
-func (c *call) passOn(res *http.Response) error {
+func (c *Call) passOn(res *http.Response) error {
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		return c.passUpgrade(res)
 	}
 	for _, name := range answerHeaders {
 		if v := res.Header[name]; v != nil {
-			c.w.Header()[name] = v
+			c.W.Header()[name] = v
 		}
 	}
-	c.answered, c.status = true, res.StatusCode
-	out := newStream(c)
-	out.extend()
-	c.w.WriteHeader(res.StatusCode)
+	c.Answered, c.Status = true, res.StatusCode
+	out := NewStream(c)
+	out.Extend()
+	c.W.WriteHeader(res.StatusCode)
 	flush := res.ContentLength < 0
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := res.Body.Read(buf)
 		if n > 0 {
-			if out.write(buf[:n], flush) != nil {
+			if out.Write(buf[:n], flush) != nil {
 				return nil // the caller is gone or too slow
 			}
 		}
@@ -151,20 +151,20 @@ func (c *call) passOn(res *http.Response) error {
 
 // verifyElsewhere has the leader check a token that this node cannot, for a
 // request that this node answers itself.
-func (c *call) verifyElsewhere() error {
+func (c *Call) verifyElsewhere() error {
 	var who Whoami
-	if err := c.ask(http.MethodGet, "/v1/whoami", nil, &who); err != nil {
+	if err := c.Ask(http.MethodGet, "/v1/whoami", nil, &who); err != nil {
 		if api.ErrorCode(err) == api.CodeNotAllowed {
-			c.Auth.Failed(c.r)
+			c.Auth.Failed(c.R)
 		}
 		return err
 	}
-	c.id = auth.Identity{Actor: who.Actor, Role: who.Role}
-	if err := c.id.Check(c.route.role); err != nil {
+	c.ID = auth.Identity{Actor: who.Actor, Role: who.Role}
+	if err := c.ID.Check(c.Route.Role); err != nil {
 		return err
 	}
 	var err error
-	if c.q, err = parseQuery(c.r, c.route.query); err != nil {
+	if c.Query, err = parseQuery(c.R, c.Route.Query); err != nil {
 		return err
 	}
 	return c.readBody()

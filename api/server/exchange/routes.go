@@ -1,4 +1,4 @@
-package server
+package exchange
 
 import (
 	"net/http"
@@ -9,26 +9,26 @@ import (
 	"github.com/mesita/mesita/api"
 )
 
-// route is one line of the route table: all that is known of a request before
+// Route is one line of the route table: all that is known of a request before
 // it is read.
-type route struct {
-	method  string
-	path    string   // with {name} for a path value
-	role    api.Role // the least that may; RoleNone = anybody
-	summary string
-	handle  func(*call) (any, error)
-	query   []string // known parameters
-	body    any      // an example of what the JSON body decodes into; nil = none
-	answer  any      // an example of the answer, for the description
-	local   bool     // this node answers by itself, leader or not
-	stream  bool     // may last; counted
-	held    bool     // may be held for minutes before it is answered
+type Route struct {
+	Method  string
+	Path    string   // with {name} for a path value
+	Role    api.Role // the least that may; RoleNone = anybody
+	Summary string
+	Handle  func(*Call) (any, error)
+	Query   []string // known parameters
+	Body    any      // an example of what the JSON body decodes into; nil = none
+	Answer  any      // an example of the answer, for the description
+	Local   bool     // this node answers by itself, leader or not
+	Stream  bool     // may last; counted
+	Held    bool     // may be held for minutes before it is answered
 
-	index int
+	Index int
 }
 
-// blobBody marks a route whose handler reads the raw body by itself.
-var blobBody any = "application/octet-stream"
+// BlobBody marks a route whose handler reads the raw body by itself.
+var BlobBody any = "application/octet-stream"
 
 // routes finds a route: a tree of path segments.
 type routes struct {
@@ -39,21 +39,21 @@ type node struct {
 	fixed   map[string]*node
 	any     *node // a path value
 	name    string
-	methods map[string]*route
+	methods map[string]*Route
 }
 
-func newRoutes(table []*route) *routes {
+func newRoutes(table []*Route) *routes {
 	rs := &routes{}
 	for i, r := range table {
-		r.index = i
+		r.Index = i
 		n := &rs.root
-		for seg := range strings.SplitSeq(strings.Trim(r.path, "/"), "/") {
+		for seg := range strings.SplitSeq(strings.Trim(r.Path, "/"), "/") {
 			n = n.child(seg)
 		}
 		if n.methods == nil {
-			n.methods = map[string]*route{}
+			n.methods = map[string]*Route{}
 		}
-		n.methods[r.method] = r
+		n.methods[r.Method] = r
 	}
 	return rs
 }
@@ -75,7 +75,7 @@ func (n *node) child(seg string) *node {
 }
 
 // find is the route of a request and its path values.
-func (rs *routes) find(r *http.Request, args *[1]string) (*route, error) {
+func (rs *routes) find(r *http.Request, args *[1]string) (*Route, error) {
 	path, escaped := r.URL.Path, false
 	if r.URL.RawPath != "" { // a value with an escaped slash is one value
 		path, escaped = r.URL.RawPath, true

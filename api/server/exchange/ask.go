@@ -1,4 +1,4 @@
-package server
+package exchange
 
 import (
 	"bytes"
@@ -14,9 +14,9 @@ import (
 
 const maxAnswer = 64 << 20 // of another node, decoded whole
 
-// ask sends a request of the server's own to the leader, in the name of the
+// Ask sends a request of the server's own to the leader, in the name of the
 // caller, and waits for one as relayed requests do.
-func (c *call) ask(method, path string, in, out any) error {
+func (c *Call) Ask(method, path string, in, out any) error {
 	var body []byte
 	if in != nil {
 		var err error
@@ -24,33 +24,33 @@ func (c *call) ask(method, path string, in, out any) error {
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(c.r.Context(), c.patience.write)
+	ctx, cancel := context.WithTimeout(c.R.Context(), c.Patience.Write)
 	defer cancel()
 	tick := time.NewTicker(leaderCheck)
 	defer tick.Stop()
 	for {
 		if leader := c.Cluster.LeaderID(); leader != "" {
 			h := http.Header{}
-			c.id.Forward(h)
-			if c.id.Unverified {
-				h["Authorization"] = c.r.Header["Authorization"]
+			c.ID.Forward(h)
+			if c.ID.Unverified {
+				h["Authorization"] = c.R.Header["Authorization"]
 			}
-			again, err := c.askNode(ctx, leader, method, path, h, body, out)
+			again, err := c.AskNode(ctx, leader, method, path, h, body, out)
 			if !again {
 				return err
 			}
 		}
 		select {
 		case <-ctx.Done():
-			return noQuorum()
+			return NoQuorum()
 		case <-tick.C:
 		}
 	}
 }
 
-// askNode sends one request and decodes its answer into out. It says whether
+// AskNode sends one request and decodes its answer into out. It says whether
 // to try again because nothing was answered.
-func (s *Server) askNode(ctx context.Context, nodeID, method, path string, h http.Header, body []byte, out any) (again bool, err error) {
+func (s *Server) AskNode(ctx context.Context, nodeID, method, path string, h http.Header, body []byte, out any) (again bool, err error) {
 	addr, rt, err := s.Cluster.Peer(nodeID)
 	if err != nil {
 		return true, err
@@ -73,7 +73,7 @@ func (s *Server) askNode(ctx context.Context, nodeID, method, path string, h htt
 		return true, nil
 	}
 	if res.StatusCode >= 300 {
-		var e errorBody
+		var e ErrorBody
 		if json.Unmarshal(b, &e) != nil || e.Error == nil {
 			return false, api.Errorf(api.CodeUnavailable, "node %s answered %s", nodeID, res.Status)
 		}

@@ -1,0 +1,70 @@
+package exchange
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+func TestFindRoute(t *testing.T) {
+	rs := newRoutes([]*Route{{Method: "GET", Path: "/"}, {Method: "GET", Path: "/jobs"}, {Method: "GET", Path: "/jobs/{id}"}, {Method: "POST", Path: "/jobs/{id}/stop"}, {Method: "GET", Path: "/jobs/new"}})
+	for _, c := range []struct {
+		method, path, found, arg string
+		code                     api.Code
+	}{
+		{"GET", "/", "/", "", ""}, {"GET", "/jobs", "/jobs", "", ""}, {"GET", "/jobs/", "/jobs", "", ""}, {"GET", "/jobs/web", "/jobs/{id}", "web", ""},
+		{"GET", "/jobs/new", "/jobs/new", "", ""}, {"POST", "/jobs/web.1/stop", "/jobs/{id}/stop", "web.1", ""}, {"GET", "/jobs/sha256%3Aab", "/jobs/{id}", "sha256:ab", ""},
+		{"POST", "/jobs", "", "", api.CodeInvalid}, {"GET", "/jobs/web/stop", "", "web", api.CodeInvalid}, {"GET", "/jobs/a b", "", "", api.CodeInvalid},
+		{"GET", "/jobs/a%2fb", "", "", api.CodeInvalid}, {"GET", "/jobs/web/go", "", "web", api.CodeNotFound}, {"GET", "/job", "", "", api.CodeNotFound}, {"GET", "/jobs//stop", "", "", api.CodeInvalid},
+	} {
+		r := httptest.NewRequest(c.method, "/", nil)
+		if err := r.URL.UnmarshalBinary([]byte(c.path)); err != nil {
+			t.Fatal(err)
+		}
+		var args [1]string
+		rt, err := rs.find(r, &args)
+		if api.ErrorCode(err) != c.code || args[0] != c.arg || rt != nil && rt.Path != c.found {
+			t.Errorf("%s %s: %+v %q %v", c.method, c.path, rt, args[0], err)
+		}
+	}
+}
+
+func TestQuery(t *testing.T) {
+	known := []string{"n", "f", "d", "w", "i", "k", "cmd"}
+	parse := func(raw string) (Query, error) {
+		return parseQuery(httptest.NewRequest(http.MethodGet, "/?"+raw, nil), known)
+	}
+	q, err := parse("n=5&f=true&d=1m&w=b&i=18446744073709551615&k=batch&cmd=a&cmd=b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kind api.Kind
+	if q.Number("n", 1, 0, 9) != 5 || !q.Flag("f") || q.Duration("d", 0, time.Hour) != time.Minute || q.OneOf("w", "a", "b") != "b" || q.Index("i") != 1<<64-1 || !q.Enum("k", &kind) || kind != api.KindBatch || q.Err != nil {
+		t.Errorf("%+v", q)
+	}
+	q, _ = parse("")
+	if q.Number("n", 7, 0, 9) != 7 || q.Flag("f") || q.Duration("d", time.Second, time.Hour) != time.Second || q.Enum("k", &kind) || q.Has("n") || q.Err != nil {
+		t.Errorf("%+v", q)
+	}
+	for raw, read := range map[string]func(*Query){
+		"n=10": func(q *Query) { q.Number("n", 0, 0, 9) }, "n=x": func(q *Query) { q.Number("n", 0, 0, 9) }, "f=maybe": func(q *Query) { q.Flag("f") },
+		"d=2h": func(q *Query) { q.Duration("d", 0, time.Hour) }, "d=-1s": func(q *Query) { q.Duration("d", 0, time.Hour) }, "d=soon": func(q *Query) { q.Duration("d", 0, time.Hour) },
+		"w=c": func(q *Query) { q.OneOf("w", "a", "b") }, "i=-1": func(q *Query) { q.Index("i") }, "k=mad": func(q *Query) { q.Enum("k", &kind) },
+	} {
+		q, err := parse(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if read(&q); api.ErrorCode(q.Err) != api.CodeInvalid || q.Err.(*api.Error).Field != raw[:1] {
+			t.Errorf("%s: %v", raw, q.Err)
+		}
+	}
+	for _, raw := range []string{"x=1", "n=1&n=2", "n=%zz", "a;b"} {
+		if _, err := parse(raw); api.ErrorCode(err) != api.CodeInvalid {
+			t.Errorf("%s: %v", raw, err)
+		}
+	}
+}

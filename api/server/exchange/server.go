@@ -1,0 +1,103 @@
+// Package exchange takes an HTTP request from its header to its answer: route,
+// identity, body, the relay to the leader, and the encoding of answers, errors
+// and streams, with a bound on the time and size of each.
+//
+// It does not know what is asked for: api/server hands it a table of routes
+// whose handlers return a value or an error. It owns no state, no listener and
+// no goroutines beyond a request.
+package exchange
+
+import (
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/fsm"
+)
+
+// Cluster is what an exchange asks of the node about the others.
+type Cluster interface {
+	NodeID() string
+	LeaderID() string // "" while there is none
+	IsLeader() bool
+	HasReplica() bool // the store follows the log
+	// Peer is the address of a node, host:port, and how to reach it with this
+	// node's certificate. The round tripper speaks HTTP/1.1, follows nothing
+	// and has no time limit on a response.
+	Peer(nodeID string) (addr string, rt http.RoundTripper, err error)
+}
+
+// Patience is how long the server waits for whom.
+type Patience struct {
+	Write, Read time.Duration // for a leader, until a request is refused or answered from old state
+	Reader      time.Duration // to take a part of a stream
+	Body        time.Duration // to send a request's body, or a part of an upload
+}
+
+// DefaultPatience is what users of a cluster get.
+func DefaultPatience() Patience {
+	return Patience{Write: writeWait, Read: readWait, Reader: streamTimeout, Body: bodyTimeout}
+}
+
+// Config is what a Server needs.
+type Config struct {
+	Store      *fsm.Store
+	Cluster    Cluster
+	Auth       *auth.Authenticator
+	Now        func() time.Time // for times that go into the state
+	Log        *slog.Logger
+	NodeName   string
+	MaxStreams int // open at a time
+	Patience   Patience
+}
+
+// Server answers requests by a table of routes.
+type Server struct {
+	Config
+	routes  *routes
+	streams atomic.Int64
+	counts  []requestCount // by route
+}
+
+// requestCount counts a route's answers by the first digit of their status.
+type requestCount [6]atomic.Uint64
+
+func (n *requestCount) add(status int) {
+	if c := status / 100; c > 0 && c < len(n) {
+		n[c].Add(1)
+	}
+}
+
+// New makes a Server.
+func New(cfg Config, table []*Route) *Server {
+	return &Server{Config: cfg, routes: newRoutes(table), counts: make([]requestCount, len(table))}
+}
+
+// Handler serves a listener whose callers prove themselves by cred.
+func (s *Server) Handler(cred auth.Credentials) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := &Call{Server: s, W: w, R: r}
+		c.serve(cred)
+	})
+}
+
+// Streams is how many streams are open.
+func (s *Server) Streams() int64 { return s.streams.Load() }
+
+// Answers counts what was answered on the route at that place of the table,
+// by the first digit of the status.
+func (s *Server) Answers(route int) (by [6]uint64) {
+	for i := range by {
+		by[i] = s.counts[route][i].Load()
+	}
+	return by
+}
+
+// Whoami is who the caller is to the cluster.
+type Whoami struct {
+	Actor string   `json:"actor"`
+	Role  api.Role `json:"role"`
+}

@@ -1,0 +1,66 @@
+package exchange
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+// ExecProtocol is what an exec request upgrades to: frames of one byte type,
+// four bytes length (big-endian) and that many bytes.
+const ExecProtocol = "mesita-exec"
+
+// Upgrade takes the connection over and says so to the caller.
+func (c *Call) Upgrade() (net.Conn, io.Reader, error) {
+	conn, rw, err := http.NewResponseController(c.W).Hijack()
+	if err != nil {
+		return nil, nil, api.Errorf(api.CodeInvalid, "this connection cannot be upgraded (%v): use HTTP/1.1", err)
+	}
+	c.Answered, c.Status = true, http.StatusSwitchingProtocols
+	conn.SetDeadline(time.Time{}) // the write below fails if the connection does
+	_, err = fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", ExecProtocol)
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	return conn, rw.Reader, nil
+}
+
+// passUpgrade joins the caller's connection with the other node's.
+func (c *Call) passUpgrade(res *http.Response) error {
+	far, ok := res.Body.(io.ReadWriteCloser)
+	if !ok {
+		return api.Errorf(api.CodeInternal, "the transport between nodes cannot upgrade")
+	}
+	conn, in, err := c.Upgrade()
+	if err != nil {
+		return err
+	}
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		io.Copy(far, in) // ends when either side does
+		far.Close()
+	}()
+	io.Copy(deadlineWriter{conn, c.Patience.Reader}, far) // ends when either side does
+	conn.Close()
+	<-left
+	return nil
+}
+
+// deadlineWriter cuts a caller who does not take what is sent.
+type deadlineWriter struct {
+	net.Conn
+	patience time.Duration
+}
+
+func (w deadlineWriter) Write(p []byte) (int, error) {
+	if err := w.SetWriteDeadline(time.Now().Add(w.patience)); err != nil {
+		return 0, err
+	}
+	return w.Conn.Write(p)
+}
