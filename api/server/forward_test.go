@@ -199,3 +199,19 @@ func TestRelayGivesUpAHangingLeader(t *testing.T) {
 	}
 	_ = ash
 }
+
+func TestTokenOfAFollowerThatBecomesLeader(t *testing.T) {
+	w, oak, _ := twoNodes(t)
+	late := newTestNode(t, w, "ash", fsm.NewStore(nil)) // its replica lags: no tokens yet
+	w.lead("")
+	got := make(chan reply, 2)
+	for _, token := range []string{oak.token(api.RoleOperator), "msc1-wrong.secret"} {
+		go func() { got <- late.send(request{method: "POST", path: "/v1/jobs", body: webJob, token: token}) }()
+	}
+	until(t, "ash is asked", func() bool { return late.asked.Load() == 2 })
+	copyTokens(t, late.store, oak.store)
+	w.lead("ash")
+	if a, b := <-got, <-got; a.StatusCode+b.StatusCode != 201+401 {
+		t.Errorf("%s, %s", a.Status, b.Status)
+	}
+}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -72,10 +73,23 @@ func TestJoin(t *testing.T) {
 	}
 	n.send(request{method: "POST", path: "/v1/join", body: `{"name":"a b"}`}).want(t, 400)
 	n.joinErr = api.Errorf(api.CodeNotAllowed, "the token is used up")
+	q.header = http.Header{auth.HeaderForwarded: {"1"}} // which is not believed
 	for range 20 {
 		n.send(q).want(t, 401)
 	}
 	if e := n.send(q).want(t, 429); !strings.Contains(e.Message, "try again in") {
 		t.Errorf("guessing is not bounded: %+v", e)
 	}
+}
+
+func TestJoinThroughAFollower(t *testing.T) {
+	_, oak, elm := twoNodes(t)
+	q := request{method: "POST", path: "/v1/join", body: api.JoinRequest{Token: "id.secret", Name: "fir", Cluster: "pine"}}
+	elm.send(q).want(t, 200)
+	oak.joinErr = api.Errorf(api.CodeNotAllowed, "the token is used up")
+	for range 20 {
+		elm.send(q).want(t, 401)
+	}
+	elm.send(q).want(t, 429)
+	oak.send(q).want(t, 401) // the follower's address is not to blame
 }

@@ -47,7 +47,7 @@ func (c *Call) Relay(ctx context.Context, nodeID, path string) (answered bool, e
 	if res.Header.Get(headerNotLeader) != "" {
 		return false, api.Errorf(api.CodeUnavailable, "node %s does not lead any more", nodeID)
 	}
-	if res.StatusCode == http.StatusUnauthorized && c.ID.Unverified {
+	if res.StatusCode == http.StatusUnauthorized && (c.ID.Unverified || c.Route.Role == api.RoleNone) {
 		c.Auth.Failed(c.R)
 	}
 	return true, c.passOn(res)

@@ -64,7 +64,12 @@ func (c *Call) runElsewhere(last error) error {
 	tick := time.NewTicker(leaderCheck)
 	defer tick.Stop()
 	for {
-		if c.Cluster.IsLeader() && !c.ID.Unverified {
+		if c.Cluster.IsLeader() {
+			if c.ID.Unverified { // this node leads now, and can tell
+				if err := c.verify(); err != nil {
+					return err
+				}
+			}
 			v, err := c.Route.Handle(c)
 			if err == nil {
 				return c.answer(v)
@@ -86,6 +91,14 @@ func (c *Call) runElsewhere(last error) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// verify checks on the leader what this node could not when it followed.
+func (c *Call) verify() error {
+	if err := c.identify(); err != nil {
+		return err
+	}
+	return c.ID.Check(c.Route.Role)
 }
 
 // keepRequest makes a request safe to send twice.
