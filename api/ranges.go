@@ -17,8 +17,12 @@ type Range struct {
 // overlap. In JSON it is a string such as "80,20000-20999".
 type Ranges []Range
 
-// maxRanges bounds the pieces of one set.
-const maxRanges = 4096
+// maxRanges bounds the pieces of one set, maxNumber the numbers in it, so that
+// counting them cannot overflow.
+const (
+	maxRanges = 4096
+	maxNumber = 1 << 53
+)
 
 // ParseRanges reads "80,20000-20999".
 func ParseRanges(s string) (Ranges, error) {
@@ -38,7 +42,7 @@ func ParseRanges(s string) (Ranges, error) {
 		if err == nil && two {
 			last, err = strconv.ParseInt(b, 10, 64)
 		}
-		if err != nil || first < 0 || last < first {
+		if err != nil || first < 0 || last < first || last > maxNumber {
 			return nil, Errorf(CodeInvalid, "%q is no range: write 80 or 20000-20999", p)
 		}
 		out = append(out, Range{first, last})

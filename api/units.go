@@ -116,7 +116,7 @@ type Duration time.Duration
 func (d Duration) String() string { return time.Duration(d).String() }
 
 // MarshalJSON writes a string such as "10s".
-func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()) }
+func (d Duration) MarshalJSON() ([]byte, error) { return strconv.AppendQuote(nil, d.String()), nil }
 
 // UnmarshalJSON reads a string such as "10s", or a number of seconds.
 func (d *Duration) UnmarshalJSON(b []byte) error {

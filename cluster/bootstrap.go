@@ -15,10 +15,6 @@ import (
 	"github.com/mesita/mesita/fsm"
 )
 
-// certLife is how long a node's certificate is valid; it is renewed at half of
-// it.
-const certLife = 30 * 24 * time.Hour
-
 // pendingCluster is a new cluster whose first log entry is not committed yet.
 // It is kept in a file until then, so that a crash in between is no trouble.
 type pendingCluster struct {
@@ -54,11 +50,7 @@ func (a *Agent) newCluster(key *tlsconf.NodeKey) error {
 	if err != nil {
 		return fmt.Errorf("make the cluster's CA: %w", err)
 	}
-	keyPEM, err := ca.KeyPEM()
-	if err != nil {
-		return fmt.Errorf("make the cluster's CA: %w", err)
-	}
-	p := &pendingCluster{Cluster: c, Authority: &api.Authority{CACert: ca.CertPEM(), CAKey: keyPEM, GossipKey: randomBytes(32), Pin: ca.Pin()}}
+	p := &pendingCluster{Cluster: c, Authority: &api.Authority{CACert: ca.CertPEM(), CAKey: ca.KeyPEM(), GossipKey: randomBytes(32), Pin: ca.Pin()}}
 	b, err := json.Marshal(p)
 	if err != nil {
 		return err
@@ -79,7 +71,7 @@ func (a *Agent) adoptCluster(key *tlsconf.NodeKey, p *pendingCluster) error {
 	if err != nil {
 		return err
 	}
-	cert, err := ca.Sign(csr, tlsconf.NodeIdentity{ID: key.ID(), Name: a.cfg.Name, ClusterID: p.Cluster.ID}, a.cfg.Now(), certLife)
+	cert, err := ca.Sign(csr, tlsconf.NodeIdentity{ID: key.ID(), Name: a.cfg.Name, ClusterID: p.Cluster.ID}, a.cfg.Now(), tlsconf.DefaultLife)
 	if err != nil {
 		return err
 	}

@@ -51,6 +51,9 @@ func (a *Agent) loadCertificates(key *tlsconf.NodeKey) error {
 func (a *Agent) rotator() *tlsconf.Rotator {
 	return &tlsconf.Rotator{Holder: a.certs, Save: a.files.SaveCert, Log: a.log,
 		Renew: func(ctx context.Context, csr []byte) ([]byte, error) {
+			if a.store.View().Authority() != nil { // a voter holds the CA, also when no leader answers
+				return a.signFor(a.self.NodeID, a.self.Name, csr)
+			}
 			var out struct {
 				Certificate []byte `json:"certificate"`
 			}

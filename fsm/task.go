@@ -151,7 +151,9 @@ func (x *tx) endTask(old, t *api.Task) {
 	case t.State == api.TaskLost || t.State == api.TaskDropped:
 		x.requeue(t, time.Time{})
 	case j.Spec.Kind == api.KindBatch:
-		t.Failures++
+		if t.State != api.TaskFinished {
+			t.Failures++
+		}
 		if t.State == api.TaskFinished || t.Failures > j.Spec.Retries {
 			x.putTask(t)
 			return

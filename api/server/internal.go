@@ -94,6 +94,7 @@ type AssignmentsDelta struct {
 	Index  uint64           `json:"index"`
 	Put    []api.Assignment `json:"put,omitempty"`
 	Remove []string         `json:"remove,omitempty"` // ids of tasks
+	Node   *api.Node        `json:"node,omitempty"`   // the node itself, at first and when it changed
 }
 
 // watchAssignments streams what the calling node should run: all at first,
@@ -115,6 +116,7 @@ func watchAssignments(c *call) (any, error) {
 	beat := time.NewTicker(nodeHeartbeat)
 	defer beat.Stop()
 	sent := map[string]api.Assignment{}
+	var self *api.Node
 	for first := true; ; first = false {
 		select {
 		case <-c.R.Context().Done():

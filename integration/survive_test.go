@@ -1,0 +1,234 @@
+package integration
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+// processes counts the living processes of a sleeper service on this machine,
+// whatever the cluster believes.
+func processes(l *lab, name string) int { return len(pidsOf("mesita-test-"+name, "while :")) }
+
+func settled(l *lab, n *labNode, job string, count int) {
+	l.t.Helper()
+	l.await(30*time.Second, "exactly the wanted number of processes", func() bool {
+		return len(n.running(job)) == count && processes(l, job) == count
+	})
+}
+
+// The leader is killed: the next write succeeds by itself.
+func TestLeaderKilled(t *testing.T) {
+	l := newLab(t, 3)
+	l.form()
+	for range 2 {
+		leader := l.leader()
+		if leader == nil {
+			t.Fatal("nobody leads")
+		}
+		other := l.other(leader)
+		leader.kill()
+		j := other.submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
+		other.must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=ended&timeout=20s", nil, &j)
+		if j.State != api.JobFinished {
+			t.Fatalf("job %s is %s", j.ID, j.State)
+		}
+		leader.start()
+		l.await(30*time.Second, "the killed node to be ready again", func() bool {
+			for _, m := range other.members() {
+				if m.State != api.NodeReady {
+					return false
+				}
+			}
+			return true
+		})
+	}
+}
+
+// A node is lost: its tasks start elsewhere. When it is back, exactly the
+// wanted number runs.
+func TestNodeLost(t *testing.T) {
+	l := newLab(t, 3)
+	l.form()
+	leader := l.leader()
+	leader.submit(sleeper("lost", 3))
+	settled(l, leader, "lost", 3)
+	victim := l.other(leader)
+	victim.kill()
+	l.await(30*time.Second, "three tasks on the two nodes that are left", func() bool {
+		run := leader.running("lost")
+		return len(run) == 3 && !slices.ContainsFunc(run, func(t *api.Task) bool { return t.Node == victim.name })
+	})
+	if n := processes(l, "lost"); n != 4 {
+		t.Errorf("%d processes: the lost node's task should go on under its keeper, beside the three", n)
+	}
+	victim.start()
+	settled(l, leader, "lost", 3)
+}
+
+// A node is cut off from the network: its tasks keep running, and when the
+// network is back exactly the wanted number runs.
+func TestNodeCutOff(t *testing.T) {
+	l := newLab(t, 3)
+	l.form()
+	leader := l.leader()
+	leader.submit(sleeper("cut", 3))
+	settled(l, leader, "cut", 3)
+	victim := l.other(leader)
+	l.ip("-n", victim.ns, "link", "set", "eth0", "down")
+	l.await(30*time.Second, "replacement", func() bool {
+		run := leader.running("cut")
+		return len(run) == 3 && !slices.ContainsFunc(run, func(t *api.Task) bool { return t.Node == victim.name })
+	})
+	if n := processes(l, "cut"); n != 4 {
+		t.Errorf("%d processes: the cut-off node's task should go on, beside the three", n)
+	}
+	l.ip("-n", victim.ns, "link", "set", "eth0", "up")
+	settled(l, leader, "cut", 3)
+}
+
+// The daemon is killed with -9: the same processes go on, what they print is
+// not lost, and an exit code in between arrives.
+func TestDaemonKilled(t *testing.T) {
+	l := newLab(t, 1)
+	n := l.nodes[0]
+	n.start()
+	n.submit(sleeper("stay", 1))
+	gate := n.dir + ".gate"
+	j := n.submit(map[string]any{"kind": "batch", "command": []string{"/bin/sh", "-c", "while [ ! -e " + gate + " ]; do sleep 0.1; done; exit 7"}})
+	settled(l, n, "stay", 1)
+	n.must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=running&timeout=20s", nil, nil)
+	pid := n.running("stay")[0].PID
+	n.kill()
+	touch(t, gate)
+	n.await(10*time.Second, "the batch's process to end", func() bool { return len(pidsOf(gate)) == 0 })
+	n.start()
+	n.must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=ended&timeout=20s", nil, &j)
+	if j.ExitCode == nil || *j.ExitCode != 7 {
+		t.Errorf("the exit code of while the daemon was away is %v, want 7", j.ExitCode)
+	}
+	run := n.running("stay")
+	if len(run) != 1 || run[0].PID != pid || run[0].Attempt != 1 || processes(l, "stay") != 1 {
+		t.Fatalf("the service's process changed: %+v, want pid %d", run, pid)
+	}
+	before, _, _ := n.cli("logs", "stay")
+	n.await(10*time.Second, "the log to go on", func() bool {
+		now, _, _ := n.cli("logs", "stay")
+		return strings.Count(now, "tick") > strings.Count(before, "tick")+2
+	})
+}
+
+// The daemon is stopped and started, as in an upgrade: nothing restarts.
+func TestDaemonRestarted(t *testing.T) {
+	l := newLab(t, 3)
+	l.form()
+	l.nodes[0].submit(sleeper("up", 3))
+	settled(l, l.nodes[0], "up", 3)
+	before := map[string]int{}
+	for _, task := range l.nodes[0].running("up") {
+		before[task.ID] = task.PID
+	}
+	for _, n := range l.nodes {
+		n.terminate()
+		n.start()
+	}
+	after := map[string]int{}
+	for _, task := range l.nodes[0].running("up") {
+		after[task.ID] = task.PID
+	}
+	if !maps.Equal(before, after) {
+		t.Errorf("pids were %v and are %v", before, after)
+	}
+}
+
+// The power fails everywhere: what was acknowledged is there, and services
+// come back.
+func TestPowerCut(t *testing.T) {
+	l := newLab(t, 3)
+	l.form()
+	leader := l.leader()
+	leader.submit(sleeper("power", 3))
+	settled(l, leader, "power", 3)
+	var ids []string
+	for range 20 {
+		ids = append(ids, leader.submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}}).ID)
+	}
+	for _, n := range l.nodes {
+		n.powerOff()
+	}
+	if n := processes(l, "power"); n != 0 {
+		t.Fatalf("%d processes live after the power cut", n)
+	}
+	for _, n := range l.nodes {
+		n.launch("start")
+	}
+	for _, n := range l.nodes {
+		n.awaitReady()
+	}
+	settled(l, l.nodes[0], "power", 3)
+	for _, id := range ids {
+		var j api.Job
+		l.nodes[1].must(http.MethodGet, "/v1/jobs/"+id+"?wait=ended&timeout=20s", nil, &j)
+		if j.State != api.JobFinished {
+			t.Errorf("job %s is %s", id, j.State)
+		}
+	}
+}
+
+// A node that comes back with another address is the same node.
+func TestNewAddress(t *testing.T) {
+	l := newLab(t, 3)
+	l.form()
+	leader := l.leader()
+	n := l.other(leader)
+	n.terminate()
+	l.ip("-n", n.ns, "addr", "flush", "dev", "eth0")
+	n.ip = "10.77.0.99"
+	l.ip("-n", n.ns, "addr", "add", n.ip+"/24", "dev", "eth0")
+	n.start()
+	l.await(30*time.Second, "the node under its new address", func() bool {
+		for _, m := range leader.members() {
+			if m.Name == n.name {
+				return m.Addr == "10.77.0.99:5050" && m.State == api.NodeReady && strings.HasPrefix(m.Role, "voter")
+			}
+		}
+		return false
+	})
+	if got := len(leader.members()); got != 3 {
+		t.Errorf("there are %d nodes, want 3", got)
+	}
+	// It votes from there: the cluster does without the third node.
+	third := l.other(leader, n)
+	third.kill()
+	leader.submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
+}
+
+// A fourth node works without voting, follows its assignments over a stream,
+// and takes the place of a voter that is gone for good.
+func TestWorkerIsPromoted(t *testing.T) {
+	l := newLab(t, 4)
+	l.form()
+	worker := l.nodes[3]
+	leader := l.leader()
+	s := sleeper("work", 1)
+	s["constraints"] = []string{"node.name=" + worker.name}
+	leader.submit(s)
+	settled(l, leader, "work", 1)
+	worker.must(http.MethodPost, "/v1/jobs/work/scale", map[string]int{"count": 2}, nil)
+	settled(l, worker, "work", 2)
+	voter := l.other(leader, worker)
+	voter.kill()
+	l.await(60*time.Second, "the worker to vote", func() bool {
+		roles := map[string]string{}
+		for _, m := range leader.members() {
+			roles[m.Name] = m.Role
+		}
+		return strings.HasPrefix(roles[worker.name], "voter") && roles[voter.name] == "worker"
+	})
+	settled(l, leader, "work", 2)
+}
