@@ -130,12 +130,16 @@ func watchAssignments(c *call) (any, error) {
 			w.Take()
 		}
 		v := c.Store.View()
-		if n := v.Node(c.ID.NodeID); n != nil && n.State == api.NodeGone {
+		n := v.Node(c.ID.NodeID)
+		if n != nil && n.State == api.NodeGone {
 			return exchange.Done{}, nil
 		}
 		d := delta(v, c.ID.NodeID, sent)
 		d.Full = first
-		if !first && len(d.Put) == 0 && len(d.Remove) == 0 {
+		if n != self {
+			d.Node, self = n, n
+		}
+		if !first && len(d.Put) == 0 && len(d.Remove) == 0 && d.Node == nil {
 			continue
 		}
 		if out.JSON(d) != nil {
