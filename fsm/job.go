@@ -53,8 +53,22 @@ func (c *JobCreate) apply(x *tx) (any, error) {
 	x.indexJob(nil, j)
 	x.touch(TableJobs, j.ID)
 	x.happened(api.Event{Kind: api.EventJobCreated, Object: j.ID, Job: j.ID, Message: j.Spec.Kind.String()})
-	return j, nil
+	x.firstTasks(j)
+	return x.job(j.ID)
 }
+
+// firstTasks makes the tasks of a new job, as far as one command should: a
+// small job needs no further log entry before it can be placed. The controller
+// makes the rest.
+func (x *tx) firstTasks(j *api.Job) {
+	first, count := 0, j.Spec.Count
+	if j.Spec.Kind == api.KindBatch {
+		first, count, _ = j.Spec.Indexes() // validated where it came in
+	}
+	x.makeTasks(j.ID, first, min(count, maxFirstTasks))
+}
+
+const maxFirstTasks = 1000
 
 func (x *tx) checkProgram(s *api.JobSpec) error {
 	if s.Program != "" && get(x.blobs, &api.Blob{Digest: s.Program}) == nil {

@@ -23,25 +23,35 @@ func (c *TaskCreate) apply(x *tx) (any, error) {
 	if j.Stop || j.State.Ended() {
 		return nil, conflict("job %q is %s", c.Job, j.State)
 	}
+	return x.makeTasks(c.Job, c.First, c.Count), nil
+}
+
+// makeTasks makes those tasks of a job that do not exist, and returns how
+// many.
+func (x *tx) makeTasks(job string, first, count int) int {
+	j := get(x.jobs, &api.Job{ID: job})
 	made := 0
 	need := j.Spec.Need()
-	for i := c.First; i < c.First+c.Count; i++ {
-		if get(x.tasks, &api.Task{Job: c.Job, Index: i}) != nil {
+	next := *j
+	for i := first; i < first+count; i++ {
+		if get(x.tasks, &api.Task{Job: job, Index: i}) != nil {
 			continue
 		}
-		t := &api.Task{ID: api.TaskID(c.Job, i), Job: c.Job, Index: i, Version: j.Version, Partition: j.Spec.Partition,
-			Attempt: j.Base + 1, Resources: need, Created: c.At}
-		x.happened(api.Event{Kind: api.EventTaskCreated, Object: t.ID, Job: c.Job, Task: t})
-		x.putTask(t)
+		t := &api.Task{ID: api.TaskID(job, i), Job: job, Index: i, Version: j.Version, Partition: j.Spec.Partition,
+			Attempt: j.Base + 1, Resources: need, Created: x.At}
+		x.happened(api.Event{Kind: api.EventTaskCreated, Object: t.ID, Job: job, Task: t})
+		x.tasks.ReplaceOrInsert(t)
+		x.indexTask(nil, t)
+		next.Counts.Pending++
 		made++
 	}
-	if j.Spec.Kind == api.KindBatch {
-		prev, _ := x.job(c.Job)
-		j := *prev
-		j.Made += made
-		x.replaceJob(prev, &j)
+	if made > 0 {
+		if j.Spec.Kind == api.KindBatch {
+			next.Made += made
+		}
+		x.replaceJob(j, &next)
 	}
-	return made, nil
+	return made
 }
 
 // Placement puts one attempt of a task on a node.

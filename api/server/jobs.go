@@ -55,8 +55,16 @@ func createJob(c *call) (any, error) {
 	if c.Query.Err != nil {
 		return nil, c.Query.Err
 	}
-	j, err := c.Do(&fsm.JobCreate{Meta: c.Meta(), Spec: s, Request: key})
-	return exchange.With{Status: http.StatusCreated, Value: j}, err
+	v, err := c.Do(&fsm.JobCreate{Meta: c.Meta(), Spec: s, Request: key})
+	if j, ok := v.(*api.Job); ok && c.R.Header.Get("Prefer") == "return=minimal" { // RFC 7240
+		v = jobID{j.ID}
+	}
+	return exchange.With{Status: http.StatusCreated, Value: v}, err
+}
+
+// jobID is the answer to who wants to know no more of a new job.
+type jobID struct {
+	ID string `json:"id"`
 }
 
 // applyJob makes the job be as the body says: it creates or updates it, or

@@ -82,6 +82,9 @@ func Decide(v *fsm.View, order Order, now time.Time) (cmds []fsm.Command, next t
 		return nil, time.Time{}
 	}
 	p := &pass{view: v, now: now, nodes: candidates(v)}
+	if len(p.nodes) == 0 {
+		return nil, time.Time{}
+	}
 	for _, path := range order.Partitions(v) {
 		p.partition(path)
 	}
