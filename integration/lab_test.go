@@ -152,10 +152,11 @@ func (n *labNode) slice() string { return "mesita-" + n.ns + ".slice" }
 // launch starts the daemon: launch("start") or launch("join", addr, …).
 func (n *labNode) launch(verb string, args ...string) {
 	n.t.Helper()
-	n.args = append(append([]string{"netns", "exec", n.ns, n.bin, "node", verb}, args...), "--foreground", "--name", n.name, "--data", n.dir,
+	n.args = append(append([]string{"--net=/run/netns/" + n.ns, n.bin, "node", verb}, args...), "--foreground", "--name", n.name, "--data", n.dir,
 		"--socket", n.socket, "--listen", n.ip+":5050", "--slice", n.slice(), "--resources", "cpus=4,mem=2GiB,disk=2GiB", "--attr", "rack="+n.name)
 	n.out = &syncBuffer{}
-	n.cmd = exec.Command("ip", n.args...)
+	// Not `ip netns exec`: that one mounts a /sys without cgroups.
+	n.cmd = exec.Command("nsenter", n.args...)
 	log, err := os.OpenFile(n.dir+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		n.t.Fatal(err)
@@ -172,7 +173,14 @@ func (n *labNode) launch(verb string, args ...string) {
 
 func (n *labNode) awaitReady() {
 	n.t.Helper()
-	n.await(40*time.Second, n.name+" to be ready", func() bool { return strings.HasPrefix(n.out.String(), "ready ") })
+	n.await(40*time.Second, n.name+" to be ready", func() bool {
+		select {
+		case <-n.done:
+			n.t.Fatalf("%s ended before it was ready", n.name)
+		default:
+		}
+		return strings.HasPrefix(n.out.String(), "ready ")
+	})
 }
 
 func (n *labNode) start() {
@@ -181,7 +189,7 @@ func (n *labNode) start() {
 	n.awaitReady()
 }
 
-// pid is the daemon's (`ip netns exec` execs it).
+// kill ends the daemon with -9 (nsenter has become it).
 func (n *labNode) kill() {
 	n.t.Helper()
 	if err := n.cmd.Process.Kill(); err != nil {
