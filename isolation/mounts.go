@@ -1,0 +1,55 @@
+package isolation
+
+import (
+	"bufio"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// mounts are the cgroup hierarchies of this machine.
+type mounts struct {
+	unified string
+	v1      map[string]string // controller → mount point
+}
+
+// readMounts reads the mount table: where the hierarchies are is a custom of
+// the distribution and cannot be assumed.
+func readMounts(procRoot string) (mounts, error) {
+	m := mounts{v1: map[string]string{}}
+	f, err := os.Open(filepath.Join(procRoot, "self/mountinfo"))
+	if err != nil {
+		return m, err
+	}
+	defer f.Close()
+	s := bufio.NewScanner(f)
+	for s.Scan() {
+		before, after, ok := strings.Cut(s.Text(), " - ")
+		pre, post := strings.Fields(before), strings.Fields(after)
+		if !ok || len(pre) < 6 || len(post) < 3 {
+			continue
+		}
+		point := unescape(pre[4])
+		switch post[0] {
+		case "cgroup2":
+			// Of several mounts the first is the machine's own; the rest are binds.
+			if m.unified == "" {
+				m.unified = point
+			}
+		case "cgroup":
+			if strings.Contains(","+pre[5]+",", ",ro,") {
+				continue
+			}
+			for opt := range strings.SplitSeq(post[2], ",") {
+				if _, known := m.v1[opt]; !known {
+					m.v1[opt] = point
+				}
+			}
+		}
+	}
+	return m, s.Err()
+}
+
+var mountEscapes = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+
+func unescape(path string) string { return mountEscapes.Replace(path) }

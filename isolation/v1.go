@@ -1,0 +1,186 @@
+package isolation
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/containerd/cgroups/v3/cgroup1"
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// v1 limits by v1 controllers, on a machine where those are not in the v2 tree.
+type v1 struct {
+	top         string // the top slice's name, the same in each hierarchy
+	controllers map[string]v1Controller
+	memsw       bool // memory and swap together can be limited
+}
+
+// v1Controller is what the library's controllers have in common.
+type v1Controller interface {
+	Path(group string) string
+	Create(group string, r *specs.LinuxResources) error
+	Update(group string, r *specs.LinuxResources) error
+}
+
+// newV1 returns nil if no v1 controller can be used.
+func newV1(points map[string]string, top string) *v1 {
+	l := &v1{top: top, controllers: map[string]v1Controller{}}
+	for name, open := range map[string]func(root string) v1Controller{
+		"cpu":    func(r string) v1Controller { return cgroup1.NewCpu(r) },
+		"memory": func(r string) v1Controller { return cgroup1.NewMemory(r, cgroup1.OptionalSwap()) },
+		"pids":   func(r string) v1Controller { return cgroup1.NewPids(r) },
+	} {
+		point, ok := points[name]
+		if !ok {
+			continue
+		}
+		// The library looks below the parent for the controller's own name. A
+		// hierarchy of several has a symbolic link of that name on every distribution.
+		c := open(filepath.Dir(point))
+		if _, err := os.Stat(c.Path("tasks")); err != nil {
+			continue
+		}
+		if err := os.MkdirAll(c.Path(top), 0o755); err != nil {
+			continue
+		}
+		l.controllers[name] = c
+	}
+	if len(l.controllers) == 0 {
+		return nil
+	}
+	if c := l.controllers["memory"]; c != nil {
+		_, err := os.Stat(filepath.Join(c.Path(top), "memory.memsw.limit_in_bytes"))
+		l.memsw = err == nil
+		_ = writeFile(c.Path(top), "memory.use_hierarchy", "1") // always on where there is no such file
+	}
+	return l
+}
+
+func (l *v1) enforces(c string) bool { return l.controllers[c] != nil }
+
+func (l *v1) group(name string) string { return filepath.Join(l.top, name) }
+
+func (l *v1) create(name string, lim Limits) error {
+	r := l.resources(lim, false)
+	for _, c := range l.controllers {
+		// A group left over from an earlier boot of the keeper has old counters.
+		if err := os.Remove(c.Path(l.group(name))); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove what an earlier slice left: %w", err)
+		}
+		if err := c.Create(l.group(name), r); err != nil {
+			return errors.Join(fmt.Errorf("set the limits of %s: %w", name, err), l.remove(name))
+		}
+	}
+	return nil
+}
+
+func (l *v1) update(name string, lim Limits) error {
+	r := l.resources(lim, true)
+	for _, c := range l.controllers {
+		if _, err := os.Stat(c.Path(l.group(name))); err != nil {
+			return err // the library would make it anew
+		}
+		if err := c.Update(l.group(name), r); err != nil {
+			return fmt.Errorf("set the limits of %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+const (
+	v1Unlimited = int64(1<<63 - 4096) // what the kernel shows for no limit: the library takes only what is above 0
+	v1MaxPIDs   = int64(4 << 20)      // the kernel's own limit: the library cannot write "max"
+	minPIDs     = int64(2)            // the forking thread is in the group too at first
+)
+
+// resources are the settings for lim; those that a fresh group has anyway only
+// if reset.
+func (l *v1) resources(lim Limits, reset bool) *specs.LinuxResources {
+	r := &specs.LinuxResources{}
+	period, quota, shares := uint64(cpuPeriod), lim.quota(), min(max(lim.CPUWeight*1024/100, 2), 262_144)
+	if lim.CPUWeight == 0 {
+		shares = 1024
+	}
+	if quota == 0 {
+		quota = -1
+	}
+	if reset || lim.MilliCPU > 0 || lim.CPUWeight > 0 {
+		r.CPU = &specs.LinuxCPU{}
+		if reset || quota > 0 {
+			r.CPU.Period, r.CPU.Quota = &period, &quota
+		}
+		if reset || lim.CPUWeight > 0 {
+			r.CPU.Shares = &shares
+		}
+	}
+	if memory := lim.Memory; reset || memory > 0 {
+		if memory <= 0 {
+			memory = v1Unlimited
+		}
+		r.Memory = &specs.LinuxMemory{Limit: &memory}
+		if l.memsw {
+			r.Memory.Swap = &memory
+		}
+	}
+	if pids := lim.PIDs; reset || pids > 0 {
+		if pids <= 0 {
+			pids = v1MaxPIDs
+		}
+		pids = min(max(pids, minPIDs), v1MaxPIDs)
+		r.Pids = &specs.LinuxPids{Limit: &pids}
+	}
+	return r
+}
+
+func (l *v1) stats(name string, s *Stats) error {
+	if c := l.controllers["cpu"]; c != nil {
+		kv, err := readKeys(c.Path(l.group(name)), "cpu.stat")
+		if err != nil {
+			return err
+		}
+		s.Throttled = nanos(kv["throttled_time"])
+	}
+	if c := l.controllers["memory"]; c != nil {
+		dir := c.Path(l.group(name))
+		var err error
+		if s.Memory, err = readInt(dir, "memory.usage_in_bytes"); err != nil {
+			return err
+		}
+		if s.MemoryPeak, err = readInt(dir, "memory.max_usage_in_bytes"); err != nil {
+			return err
+		}
+		kv, err := readKeys(dir, "memory.oom_control")
+		if err != nil {
+			return err
+		}
+		s.OOMKills = kv["oom_kill"]
+	}
+	if c := l.controllers["pids"]; c != nil {
+		n, err := readInt(c.Path(l.group(name)), "pids.current")
+		if err != nil {
+			return err
+		}
+		s.PIDs = int(n)
+	}
+	return nil
+}
+
+func (l *v1) addThread(name string, tid int) error {
+	for _, c := range l.controllers {
+		if err := writeFile(c.Path(l.group(name)), "tasks", strconv.Itoa(tid)); err != nil {
+			return fmt.Errorf("enter the limits of %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (l *v1) remove(name string) error {
+	var errs []error
+	for _, c := range l.controllers {
+		errs = append(errs, removeGroups(c.Path(l.top), name))
+	}
+	return errors.Join(errs...)
+}
