@@ -1,0 +1,252 @@
+package consensus
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+func TestThreeNodesFailOverAndHeal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newMemCluster(t, 3, nil)
+		old := c.leader()
+		c.nodes[old].must(t, createJob("a"))
+
+		term, cancel, err := c.nodes[old].AwaitLeadership(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cancel()
+		c.cut(old)
+		began := time.Now()
+		for c.nodes[old].IsLeader() || !c.nodes[(old+1)%3].IsLeader() && !c.nodes[(old+2)%3].IsLeader() {
+			c.settle(5 * time.Millisecond)
+			if time.Since(began) > 5*time.Second {
+				t.Fatal("no new leader")
+			}
+		}
+		t.Logf("new leader after %v", time.Since(began))
+		<-term.Done()
+		if !errors.Is(context.Cause(term), ErrNotLeader) {
+			t.Errorf("the term ended with %v", context.Cause(term))
+		}
+		if _, err := c.nodes[old].Propose(t.Context(), nil); err != nil {
+			t.Errorf("nothing proposed: %v", err)
+		}
+		now := c.leader(old)
+		c.nodes[now].must(t, createJob("b"), createJob("c"))
+
+		c.link(old)
+		c.settle(5 * time.Second)
+		c.nodes[c.leader()].must(t, createJob("d"))
+		c.settle(time.Second)
+		want := c.nodes[0].bytes(t)
+		for i, n := range c.nodes {
+			if !bytes.Equal(n.bytes(t), want) {
+				t.Errorf("the state of n%d differs", i)
+			}
+			if n.store.View().Job("d") == nil || !n.CaughtUp() {
+				t.Errorf("n%d lacks the last entry, or does not know that it has it", i)
+			}
+		}
+	})
+}
+
+func TestProposeWithoutQuorumIsUnknownAndThenRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newMemCluster(t, 3, nil)
+		l := c.leader()
+		c.cut(l)
+		_, err := c.nodes[l].Propose(t.Context(), cmds("x", 1))
+		if api.ErrorCode(err) != api.CodeUnknown {
+			t.Errorf("while cut off: %v", err)
+		}
+		_, err = c.nodes[l].Propose(t.Context(), cmds("y", 1))
+		if !errors.Is(err, ErrNotLeader) || api.ErrorCode(err) != api.CodeUnavailable {
+			t.Errorf("after the lead is lost: %v", err)
+		}
+		if err := c.nodes[l].Barrier(t.Context()); !errors.Is(err, ErrNotLeader) {
+			t.Errorf("barrier: %v", err)
+		}
+		c.link(l)
+		c.settle(5 * time.Second)
+	})
+}
+
+func TestFollowersHearOfACommitAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newMemCluster(t, 3, nil)
+		l := c.leader()
+		c.settle(10 * time.Second)
+		c.nodes[l].must(t, createJob("a"))
+		c.settle(2 * announceAfter)
+		for i, n := range c.nodes {
+			if n.store.View().Job("a") == nil {
+				t.Errorf("n%d has not heard of the commit after %v", i, 2*announceAfter)
+			}
+		}
+	})
+}
+
+func TestIdleWritesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newMemCluster(t, 3, nil)
+		before := c.nodes[c.leader()].LastIndex()
+		c.settle(2 * time.Minute)
+		if after := c.nodes[c.leader()].LastIndex(); after != before {
+			t.Errorf("the log grew from %d to %d", before, after)
+		}
+	})
+}
+
+func TestLeaderHandsOverWhenItEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newMemCluster(t, 3, nil)
+		l := c.leader()
+		began := time.Now()
+		if err := c.nodes[l].end(); err != nil {
+			t.Fatal(err)
+		}
+		c.settle(20 * time.Millisecond)
+		c.leader(l)
+		if d := time.Since(began); d > 100*time.Millisecond {
+			t.Errorf("it took %v", d)
+		}
+		if _, err := c.nodes[l].Propose(t.Context(), cmds("x", 1)); api.ErrorCode(err) != api.CodeUnavailable {
+			t.Errorf("propose after the end: %v", err)
+		}
+	})
+}
+
+func TestMembersComeAndGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newMemCluster(t, 3, nil)
+		l := c.leader()
+		gone := (l + 1) % 3
+		if err := c.nodes[l].Remove(t.Context(), c.nodes[gone].id); err != nil {
+			t.Fatal(err)
+		}
+		c.settle(time.Minute)
+		if got := c.nodes[l].Voters(); len(got) != 2 {
+			t.Errorf("voters: %v", got)
+		}
+		if c.nodes[gone].IsLeader() || c.leader() != l {
+			t.Error("the removed node disturbed the others")
+		}
+		if err := c.nodes[l].AddVoter(t.Context(), c.nodes[gone].id, fmt.Sprintf("a%d", gone)); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.nodes[l].Demote(t.Context(), c.nodes[gone].id); err != nil {
+			t.Fatal(err)
+		}
+		c.settle(time.Second)
+		members, err := c.nodes[gone].Members()
+		if err != nil || len(members) != 3 || members[gone].Voter {
+			t.Errorf("members: %v, %v", members, err)
+		}
+		if err := c.nodes[(l+2)%3].AddVoter(t.Context(), "n9", "a9"); !errors.Is(err, ErrNotLeader) {
+			t.Errorf("a follower added a voter: %v", err)
+		}
+	})
+}
+
+func TestVoterThatDoesNotAnswerDoesNotVote(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newMemCluster(t, 1, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		err := c.nodes[0].AddVoter(ctx, "n1", "a1")
+		if api.ErrorCode(err) != api.CodeTimeout {
+			t.Errorf("%v", err)
+		}
+		c.nodes[0].must(t, createJob("a")) // it still decides alone
+	})
+}
+
+func TestSlowDiskMakesElectionsPatient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var disks [3]*flakyLogs
+		c := newMemCluster(t, 3, func(i int, cfg *Config) { disks[i] = flaky(cfg) })
+		for _, d := range disks {
+			d.delay.Store(int64(250 * time.Millisecond))
+		}
+		for i := range 5 {
+			c.nodes[c.leader()].must(t, createJob(fmt.Sprint("slow", i)))
+		}
+		c.settle(time.Second)
+		l := c.leader()
+		for i, n := range c.nodes {
+			if got := n.Stats().Patience; got != 3 {
+				t.Errorf("n%d: patience %d", i, got)
+			}
+			s := n.raft.ReloadableConfig()
+			if s.ElectionTimeout != 900*time.Millisecond || i == l && s.HeartbeatTimeout != heartbeatTimeout || i != l && s.HeartbeatTimeout != 900*time.Millisecond {
+				t.Errorf("n%d: election %v, heartbeat %v", i, s.ElectionTimeout, s.HeartbeatTimeout)
+			}
+		}
+		before := c.nodes[l].Stats().Term
+		c.settle(time.Minute)
+		if c.leader() != l || c.nodes[l].Stats().Term != before {
+			t.Error("the lead changed on a slow disk")
+		}
+		c.cut(l)
+		c.settle(10 * time.Second)
+		c.leader(l) // there is one on disks nearly as slow as an election
+		c.link(l)
+		for _, d := range disks {
+			d.delay.Store(0)
+		}
+		for i := range paceSamples + 8 {
+			c.settle(3 * time.Second)
+			c.nodes[c.leader()].must(t, createJob(fmt.Sprint("fast", i)))
+		}
+		if got := c.nodes[c.leader()].Stats().Patience; got != 1 {
+			t.Errorf("patience %d once the disk is fast", got)
+		}
+	})
+}
+
+func TestFullDiskStepsDownAndComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var disk *flakyLogs
+		c := newMemCluster(t, 1, func(_ int, cfg *Config) { disk = flaky(cfg) })
+		n := c.nodes[0]
+		full := error(syscall.ENOSPC)
+		disk.fail.Store(&full)
+		_, err := n.Propose(t.Context(), cmds("x", 1))
+		if api.ErrorCode(err) != api.CodeUnknown || n.Healthy() == nil {
+			t.Errorf("propose: %v, healthy: %v", err, n.Healthy())
+		}
+		c.settle(time.Minute)
+		if n.IsLeader() {
+			t.Error("it leads with a full disk")
+		}
+		disk.fail.Store(nil)
+		c.settle(5 * time.Second)
+		n.must(t, createJob("y"))
+		if err := n.Healthy(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestEndsWithAFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var disk *flakyLogs
+		c := newMemCluster(t, 1, func(_ int, cfg *Config) { disk = flaky(cfg) })
+		full := error(syscall.ENOSPC)
+		disk.fail.Store(&full)
+		_, _ = c.nodes[0].Propose(t.Context(), cmds("x", 1))
+		c.settle(time.Minute)
+		if err := c.nodes[0].end(); err != nil {
+			t.Error(err)
+		}
+	})
+}

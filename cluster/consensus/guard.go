@@ -1,0 +1,111 @@
+package consensus
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// guard watches the disk under the log: whether writes succeed, and how long
+// they take.
+type guard struct {
+	log    *slog.Logger
+	ending <-chan struct{} // closed when the node ends
+	slow   chan struct{}   // cap 1: how patient elections should be has changed
+
+	mu   sync.Mutex
+	err  error
+	pace pace
+}
+
+func newGuard(log *slog.Logger, timeout time.Duration, ending <-chan struct{}) *guard {
+	return &guard{log: log, ending: ending, slow: make(chan struct{}, 1), pace: newPace(timeout)}
+}
+
+// wrote notes the end of a write.
+func (g *guard) wrote(what string, began time.Time, err error) error {
+	now := time.Now()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err != nil {
+		err = fmt.Errorf("%s: %w", what, err)
+		if g.err == nil {
+			g.log.Error("the raft log cannot be written; this node does not lead until it can", "err", err)
+		}
+		g.err = err
+		return err
+	}
+	if g.err != nil {
+		g.log.Info("the raft log can be written again")
+		g.err = nil
+	}
+	if g.pace.observe(now.Sub(began), now) {
+		select {
+		case g.slow <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+// failure is the error of the last write, nil if it succeeded.
+func (g *guard) failure() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.err
+}
+
+// patience is by how much elections should be slower because of the disk, and
+// how long writes took.
+func (g *guard) patience() (factor int, slowest time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.pace.factor, g.pace.slow()
+}
+
+// guardedLogs is a log store under guard.
+type guardedLogs struct {
+	raft.LogStore
+	*guard
+}
+
+func (l guardedLogs) StoreLog(e *raft.Log) error { return l.StoreLogs([]*raft.Log{e}) }
+
+func (l guardedLogs) StoreLogs(e []*raft.Log) error {
+	began := time.Now()
+	return l.wrote("write the raft log", began, l.LogStore.StoreLogs(e))
+}
+
+// guardedStable is a stable store under guard.
+type guardedStable struct {
+	raft.StableStore
+	*guard
+}
+
+func (s guardedStable) Set(key, val []byte) error {
+	began := time.Now()
+	return s.wrote("write the vote", began, s.StableStore.Set(key, val))
+}
+
+// SetUint64 does not return while the term cannot be written: raft panics on
+// an error there, while to stand still until there is space again is safe.
+// When the node ends meanwhile, so does the goroutine that called.
+func (s guardedStable) SetUint64(key []byte, val uint64) error {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		began := time.Now()
+		err := s.wrote("write the term", began, s.StableStore.SetUint64(key, val))
+		if err == nil || !bytes.Equal(key, []byte("CurrentTerm")) {
+			return err
+		}
+		select {
+		case <-time.After(wait):
+		case <-s.ending:
+			runtime.Goexit()
+		}
+	}
+}

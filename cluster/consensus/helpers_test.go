@@ -1,0 +1,290 @@
+package consensus
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+func quiet() *slog.Logger {
+	if os.Getenv("RAFT_LOG") != "" {
+		return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	return slog.New(slog.NewTextHandler(io.Discard, nil))
+}
+
+var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func initCluster() fsm.Command {
+	return &fsm.ClusterInit{Meta: fsm.Meta{At: epoch}, Cluster: &api.Cluster{ID: "c1", Name: "pine", Created: epoch},
+		Authority: &api.Authority{CACert: []byte("cert"), CAKey: []byte("key"), GossipKey: []byte("0123")},
+		Node:      &api.Node{ID: "n0", Name: "n0", State: api.NodeDown, Joined: epoch, Since: epoch}}
+}
+
+func createJob(name string) fsm.Command {
+	s := &api.JobSpec{Name: name, Kind: api.KindBatch, Array: "0", TaskSpec: api.TaskSpec{Command: []string{"/bin/true"},
+		Request: api.Request{CPUs: 250, Mem: 64 << 20}}}
+	s.Normalize()
+	return &fsm.JobCreate{Meta: fsm.Meta{At: epoch, Actor: "test"}, Spec: s}
+}
+
+// member is one node of a test and what it runs on.
+type member struct {
+	*Node
+	id    string
+	cfg   Config
+	store *fsm.Store
+	stop  context.CancelFunc
+	done  chan error
+}
+
+func startNode(t testing.TB, cfg Config) *member {
+	t.Helper()
+	m, err := tryStart(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.end() })
+	return m
+}
+
+func tryStart(cfg Config) (*member, error) {
+	if cfg.Store == nil {
+		cfg.Store = fsm.NewStore(nil)
+	}
+	if cfg.Log == nil {
+		cfg.Log = quiet()
+	}
+	n, err := Open(cfg)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Store.SetProposer(n)
+	ctx, stop := context.WithCancel(context.Background())
+	m := &member{Node: n, id: cfg.NodeID, cfg: cfg, store: cfg.Store, stop: stop, done: make(chan error, 1)}
+	go func() { m.done <- n.Run(ctx) }()
+	return m, nil
+}
+
+// end stops the node and returns what Run did; it may be called twice.
+func (m *member) end() error {
+	m.stop()
+	err := <-m.done
+	m.done <- err
+	return err
+}
+
+func (m *member) bytes(t testing.TB) []byte {
+	var b bytes.Buffer
+	if err := m.store.Snapshot().Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func (m *member) must(t testing.TB, cmds ...fsm.Command) []fsm.Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	res, err := m.Propose(ctx, cmds)
+	if err != nil {
+		t.Fatalf("propose on %s: %v", m.id, err)
+	}
+	for i, r := range res {
+		if r.Err != nil {
+			t.Fatalf("command %d: %v", i, r.Err)
+		}
+	}
+	return res
+}
+
+// waitFor polls until ok, for at most a while.
+func waitFor(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+		<-time.After(time.Millisecond)
+	}
+}
+
+// tcp is a stream layer over the loopback device.
+type tcp struct{ net.Listener }
+
+func (tcp) Dial(a raft.ServerAddress, d time.Duration) (net.Conn, error) {
+	return net.DialTimeout("tcp", string(a), d)
+}
+
+func listenTCP(t testing.TB) tcp {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tcp{l}
+}
+
+// diskCluster is n voters on disk, over TCP; the first leads.
+func diskCluster(t testing.TB, n int) []*member {
+	t.Helper()
+	var out []*member
+	for i := range n {
+		l := listenTCP(t)
+		m := startNode(t, Config{NodeID: fmt.Sprintf("n%d", i), Dir: t.TempDir(), Stream: l})
+		out = append(out, m)
+		if i == 0 {
+			if err := m.Bootstrap(l.Addr().String()); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, "a leader", m.IsLeader)
+			m.must(t, initCluster())
+			continue
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		if err := out[0].AddVoter(ctx, m.id, l.Addr().String()); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+	}
+	return out
+}
+
+// memCluster is a cluster in memory, for tests in fake time.
+type memCluster struct {
+	t     *testing.T
+	nodes []*member
+	wires []*raft.InmemTransport
+}
+
+func (c *memCluster) config(i int) Config {
+	_, tr := raft.NewInmemTransport(raft.ServerAddress(fmt.Sprintf("a%d", i)))
+	logs := raft.NewInmemStore()
+	return Config{NodeID: fmt.Sprintf("n%d", i), Transport: tr, LogStore: logs, StableStore: logs, SnapshotStore: raft.NewInmemSnapshotStore()}
+}
+
+func newMemCluster(t *testing.T, n int, change func(i int, c *Config)) *memCluster {
+	t.Helper()
+	c := &memCluster{t: t}
+	t.Cleanup(func() { c.settle(time.Minute) }) // raft does not wait for a handover that it started
+	for i := range n {
+		cfg := c.config(i)
+		c.wires = append(c.wires, cfg.Transport.(*raft.InmemTransport))
+		if change != nil {
+			change(i, &cfg)
+		}
+		c.nodes = append(c.nodes, startNode(t, cfg))
+	}
+	for i := range n {
+		c.link(i)
+	}
+	if err := c.nodes[0].Bootstrap("a0"); err != nil {
+		t.Fatal(err)
+	}
+	c.settle(100 * time.Millisecond)
+	c.nodes[0].must(t, initCluster())
+	for i := 1; i < n; i++ {
+		if err := c.nodes[0].AddVoter(t.Context(), c.nodes[i].id, fmt.Sprintf("a%d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.settle(time.Second)
+	return c
+}
+
+func (c *memCluster) settle(d time.Duration) {
+	time.Sleep(d) // fake
+	synctest.Wait()
+}
+
+func (c *memCluster) cut(i int) {
+	for j, w := range c.wires {
+		if j != i {
+			w.Disconnect(c.wires[i].LocalAddr())
+		}
+	}
+	c.wires[i].DisconnectAll()
+}
+
+func (c *memCluster) link(i int) {
+	for j, w := range c.wires {
+		if j != i {
+			w.Connect(c.wires[i].LocalAddr(), c.wires[i])
+			c.wires[i].Connect(w.LocalAddr(), w)
+		}
+	}
+}
+
+func (c *memCluster) leader(except ...int) int {
+	c.t.Helper()
+	for i, n := range c.nodes {
+		if n.IsLeader() && (len(except) == 0 || i != except[0]) {
+			return i
+		}
+	}
+	c.t.Fatal("no node leads")
+	return -1
+}
+
+// flakyLogs is a log store that is slow or fails when told to.
+type flakyLogs struct {
+	*raft.InmemStore
+	delay atomic.Int64
+	fail  atomic.Pointer[error]
+}
+
+// flaky puts such a store under a node.
+func flaky(cfg *Config) *flakyLogs {
+	f := &flakyLogs{InmemStore: cfg.LogStore.(*raft.InmemStore)}
+	cfg.LogStore, cfg.StableStore = f, f
+	return f
+}
+
+func (f *flakyLogs) broken() error {
+	time.Sleep(time.Duration(f.delay.Load())) // fake
+	if e := f.fail.Load(); e != nil {
+		return *e
+	}
+	return nil
+}
+
+func (f *flakyLogs) StoreLogs(l []*raft.Log) error {
+	if err := f.broken(); err != nil {
+		return err
+	}
+	return f.InmemStore.StoreLogs(l)
+}
+
+func (f *flakyLogs) SetUint64(k []byte, v uint64) error {
+	if err := f.broken(); err != nil {
+		return err
+	}
+	return f.InmemStore.SetUint64(k, v)
+}
+
+func (f *flakyLogs) Set(k, v []byte) error {
+	if err := f.broken(); err != nil {
+		return err
+	}
+	return f.InmemStore.Set(k, v)
+}
+
+func cmds(name string, n int) []fsm.Command {
+	var out []fsm.Command
+	for i := range n {
+		out = append(out, createJob(fmt.Sprintf("%s-%d", name, i)))
+	}
+	return out
+}

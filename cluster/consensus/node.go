@@ -1,0 +1,318 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/mesita/mesita/api"
+)
+
+const (
+	transferWithin = 2 * time.Second
+	endWithin      = 15 * time.Second
+)
+
+// Node is one node's part in Raft. All methods may be called from any
+// goroutine.
+type Node struct {
+	cfg    Config
+	raft   *raft.Raft
+	wire   *wire
+	glue   *glue
+	guard  *guard
+	stores *stores
+	leader *leadership
+	queue  *queue
+	tasks  sync.WaitGroup // goroutines that end with raft
+	ending chan struct{}  // closed when the node ends
+	caught latch
+
+	tune     sync.Mutex // held while raft's settings change
+	patience int        // see guard
+}
+
+// Open opens the node's log and takes part in its cluster, if it is in one. A
+// fresh node is passive until it is bootstrapped or a leader adds it. The only
+// voter of a cluster leads a moment later. Run must be called afterwards: it
+// also closes what Open opened.
+//
+// It fails if the folder is another node's, of a newer format, in use, or
+// damaged.
+func Open(cfg Config) (*Node, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s, err := openStores(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{cfg: cfg, stores: s, leader: newLeadership(), queue: newQueue(), ending: make(chan struct{}), patience: 1}
+	n.guard = newGuard(cfg.Log, cfg.stretch(heartbeatTimeout), n.ending)
+	transport := cfg.Transport
+	if transport == nil {
+		transport = newTransport(&cfg)
+	}
+	n.wire = newWire(transport, n.ending)
+	n.glue = newGlue(cfg.Store, cfg.snapshotEntries, n.wire.committed, n.ending)
+	if n.raft, err = n.openRaft(); err != nil {
+		close(n.ending)
+		return nil, errors.Join(err, n.wire.Close(), s.close())
+	}
+	n.tasks.Go(n.wire.listen)
+	n.tasks.Go(n.wire.announce)
+	if n.onlyVoter() {
+		n.elect()
+	}
+	return n, nil
+}
+
+// openRaft starts the library; where it panics over a log that cannot be read,
+// it fails.
+func (n *Node) openRaft() (r *raft.Raft, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = damaged("the raft log in "+n.cfg.Dir, p)
+		}
+	}()
+	cache, err := raft.NewLogCache(logCache, guardedLogs{n.stores.logs, n.guard})
+	if err != nil {
+		return nil, err
+	}
+	r, err = raft.NewRaft(n.cfg.raftConfig(n.leader.notify), n.glue, cache, guardedStable{n.stores.stable, n.guard}, n.stores.snaps, n.wire)
+	if failed := n.glue.opened(); failed != nil {
+		n.cfg.Log.Error("a snapshot of the cluster's state cannot be read", "dir", n.cfg.Dir, "err", failed)
+		err = errors.Join(err, failed)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open raft in %s: %w", n.cfg.Dir, err)
+	}
+	return r, nil
+}
+
+// Bootstrap makes a cluster with this node, reachable at addr, as its only
+// voter. It leads a few milliseconds later; with a cluster already there,
+// nothing happens.
+func (n *Node) Bootstrap(addr string) error {
+	err := n.raft.BootstrapCluster(raft.Configuration{Servers: []raft.Server{
+		{ID: raft.ServerID(n.cfg.NodeID), Address: raft.ServerAddress(addr)}}}).Error()
+	if err != nil && !errors.Is(err, raft.ErrCantBootstrap) {
+		return fmt.Errorf("make a cluster: %w", err)
+	}
+	if n.onlyVoter() {
+		n.elect()
+	}
+	return nil
+}
+
+func (n *Node) onlyVoter() bool {
+	v := n.Voters()
+	return len(v) == 1 && v[0] == n.cfg.NodeID
+}
+
+// elect stands for election now instead of after the timeout: raft looks for
+// its leader at once when the heartbeat timeout is lowered, by however little.
+func (n *Node) elect() {
+	n.tune.Lock()
+	defer n.tune.Unlock()
+	s := n.settings()
+	higher := s
+	higher.HeartbeatTimeout += time.Millisecond
+	higher.ElectionTimeout += time.Millisecond
+	for _, s := range []raft.ReloadableConfig{higher, s} {
+		if err := n.raft.ReloadConfig(s); err != nil {
+			n.cfg.Log.Error("raft refused its settings", "err", err)
+		}
+	}
+}
+
+// settings are those of raft's that change while it runs; n.tune is held. Only
+// who waits for a leader is patient: a leader's heartbeats come at a tenth of
+// its own timeout, and must stay as frequent as the others expect.
+func (n *Node) settings() raft.ReloadableConfig {
+	timeout := n.cfg.stretch(heartbeatTimeout)
+	patient := timeout * time.Duration(n.patience)
+	s := raft.ReloadableConfig{TrailingLogs: n.glue.trailing(), SnapshotInterval: never, SnapshotThreshold: n.cfg.snapshotEntries,
+		HeartbeatTimeout: patient, ElectionTimeout: patient}
+	if n.IsLeader() {
+		s.HeartbeatTimeout = timeout
+	}
+	return s
+}
+
+// retune gives raft its settings for the present role and disk.
+func (n *Node) retune() {
+	n.tune.Lock()
+	defer n.tune.Unlock()
+	factor, slowest := n.guard.patience()
+	if factor != n.patience {
+		n.patience = factor
+		n.cfg.Log.Warn("elections are as patient as the disk of the raft log needs", "factor", factor, "write", slowest)
+	}
+	if s := n.settings(); s != n.raft.ReloadableConfig() {
+		if err := n.raft.ReloadConfig(s); err != nil {
+			n.cfg.Log.Error("raft refused its settings", "err", err)
+		}
+	}
+}
+
+// Run takes part until ctx ends or the node cannot go on, hands over the lead
+// if it has it, and closes everything. It returns why the node cannot go on:
+// an entry or snapshot that this version cannot read.
+func (n *Node) Run(ctx context.Context) error {
+	loops, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	n.tasks.Go(func() { n.coalesce(loops) })
+	n.tasks.Go(func() { n.snapshots(loops) })
+	n.tasks.Go(func() { n.followRole(loops) })
+	var fatal error
+	select {
+	case <-ctx.Done():
+		n.handOver(loops)
+	case fatal = <-n.glue.fatal:
+		n.cfg.Log.Error("raft stops on this node", "err", fatal)
+	}
+	n.queue.end(errEnding)
+	return errors.Join(fatal, n.end(stop))
+}
+
+// handOver gives the lead to another voter, so that nobody has to wait for an
+// election.
+func (n *Node) handOver(ctx context.Context) {
+	if !n.IsLeader() || len(n.Voters()) < 2 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, transferWithin)
+	defer cancel()
+	if err := n.TransferLeadership(ctx); err != nil {
+		n.cfg.Log.Warn("handing over the lead failed; the others will elect", "err", err)
+	}
+}
+
+// end stops raft before the stores below it are closed.
+func (n *Node) end(stop func()) error {
+	close(n.ending)
+	down := n.raft.Shutdown()
+	if t, ok := n.wire.Transport.(*raft.NetworkTransport); ok {
+		_ = t.Close() // raft closes it too, but only after requests to nodes that are gone
+	}
+	ended := make(chan error, 1)
+	go func() {
+		err := down.Error()
+		stop()
+		n.tasks.Wait()
+		ended <- err
+	}()
+	timer := time.NewTimer(endWithin)
+	defer timer.Stop()
+	select {
+	case err := <-ended:
+		n.leader.lose()
+		return errors.Join(err, n.wire.Close(), n.stores.close())
+	case <-timer.C: // the stores stay open: raft panics on one that is closed
+		n.leader.lose()
+		return api.Errorf(api.CodeFailed, "raft did not end within %v: the disk does not answer", endWithin)
+	}
+}
+
+// followRole adapts to a new role and to the speed of the disk.
+func (n *Node) followRole(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case leads := <-n.leader.notify:
+			n.retune()
+			if leads {
+				n.leader.win()
+			} else {
+				n.leader.lose()
+			}
+		case <-n.guard.slow:
+			n.retune()
+		}
+	}
+}
+
+// snapshots takes a snapshot when one is due. It spends at most a tenth of the
+// time on it.
+func (n *Node) snapshots(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	<-timer.C
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.glue.full:
+		}
+		if !n.glue.due() {
+			continue
+		}
+		n.retune()
+		began := time.Now()
+		if err := n.raft.Snapshot().Error(); err != nil && !errors.Is(err, raft.ErrRaftShutdown) {
+			n.cfg.Log.Warn("taking a snapshot of the cluster's state failed; it is tried again later", "err", err)
+		}
+		timer.Reset(9 * time.Since(began))
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+	}
+}
+
+// Healthy is nil if this node can do its part, else why it cannot.
+func (n *Node) Healthy() error {
+	if err := n.guard.failure(); err != nil {
+		return api.Errorf(api.CodeUnavailable, "the raft log of this node cannot be written: %v", err)
+	}
+	return nil
+}
+
+// Stats are numbers about Raft on this node.
+type Stats struct {
+	State        string // leader, follower, candidate, shutdown
+	Term         uint64
+	LastIndex    uint64 // of the log
+	CommitIndex  uint64
+	AppliedIndex uint64
+	Waiting      int           // commands that wait for a log entry
+	SlowWrite    time.Duration // of the recent writes to the log
+	Patience     int           // by how much elections are slower because of the disk
+}
+
+// Stats tells how this node does.
+func (n *Node) Stats() Stats {
+	factor, slow := n.guard.patience()
+	n.queue.mu.Lock()
+	waiting := len(n.queue.items)
+	n.queue.mu.Unlock()
+	return Stats{State: stateName(n.raft.State()), Term: n.raft.CurrentTerm(), LastIndex: n.raft.LastIndex(), CommitIndex: n.raft.CommitIndex(),
+		AppliedIndex: n.AppliedIndex(), Waiting: waiting, SlowWrite: slow, Patience: factor}
+}
+
+func stateName(s raft.RaftState) string {
+	names := []string{raft.Follower: "follower", raft.Candidate: "candidate", raft.Leader: "leader", raft.Shutdown: "shutdown"}
+	if int(s) < len(names) {
+		return names[s]
+	}
+	return "unknown"
+}
+
+// LastIndex is that of the newest log entry on this node.
+func (n *Node) LastIndex() uint64 { return n.raft.LastIndex() }
+
+// AppliedIndex is that of the newest log entry that was handed to the store.
+func (n *Node) AppliedIndex() uint64 { return n.raft.AppliedIndex() }
+
+// HasConfiguration tells whether this node is a member of a cluster.
+func (n *Node) HasConfiguration() bool {
+	return slices.ContainsFunc(n.members(), func(s raft.Server) bool { return string(s.ID) == n.cfg.NodeID })
+}

@@ -1,0 +1,86 @@
+package consensus
+
+import (
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// pipeSilence is how long a pipeline may say nothing before an empty message
+// shows whether its connection still stands.
+const pipeSilence = 500 * time.Millisecond
+
+// pipe is a pipeline to a follower that keeps up.
+//
+// Raft sends an empty message at every commit timeout, and learns nothing from
+// it; those that tell the follower nothing new are left out. Heartbeats go
+// another way and are not touched.
+type pipe struct {
+	raft.AppendPipeline
+	wire *wire
+	id   raft.ServerID
+
+	mu   sync.Mutex
+	last *raft.AppendEntriesRequest // that was sent, nil = none
+	sent time.Time
+}
+
+// AppendEntries sends entries, or tells of a commit.
+func (p *pipe) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.needless(args) {
+		return nil, nil // raft takes the answers from the consumer only
+	}
+	return p.send(args, resp)
+}
+
+func (p *pipe) needless(args *raft.AppendEntriesRequest) bool {
+	if p.last == nil || len(args.Entries) > 0 || args.LeaderCommitIndex > p.last.LeaderCommitIndex || time.Since(p.sent) >= pipeSilence {
+		return false
+	}
+	index, _ := end(p.last)
+	return args.PrevLogEntry == index
+}
+
+// send sends; p.mu is held.
+func (p *pipe) send(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
+	f, err := p.AppendPipeline.AppendEntries(args, resp)
+	if err == nil {
+		p.last, p.sent = args, time.Now()
+	}
+	return f, err
+}
+
+// end is the index and term of the last entry that a follower has after a
+// request.
+func end(r *raft.AppendEntriesRequest) (index, term uint64) {
+	if n := len(r.Entries); n > 0 {
+		return r.Entries[n-1].Index, r.Entries[n-1].Term
+	}
+	return r.PrevLogEntry, r.PrevLogTerm
+}
+
+// announce tells the follower that entries up to index are committed, unless
+// it was told, or is being sent something now.
+func (p *pipe) announce(index uint64) {
+	if !p.mu.TryLock() {
+		return
+	}
+	defer p.mu.Unlock()
+	if p.last == nil || p.last.LeaderCommitIndex >= index {
+		return
+	}
+	next := *p.last
+	next.PrevLogEntry, next.PrevLogTerm = end(p.last)
+	next.Entries, next.LeaderCommitIndex = nil, index
+	_, _ = p.send(&next, new(raft.AppendEntriesResponse)) // raft finds out by itself that the pipeline is broken
+}
+
+// Close closes the pipeline. It does not wait for a send, which it ends.
+func (p *pipe) Close() error {
+	err := p.AppendPipeline.Close()
+	p.wire.closed(p)
+	return err
+}

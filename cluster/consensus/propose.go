@@ -1,0 +1,175 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+const (
+	// entriesInFlight bounds the log entries without an outcome. More would
+	// only make them smaller.
+	entriesInFlight = 4
+
+	// gatherFor is how long commands wait for company, while an earlier entry
+	// is on its way. With none on its way they do not wait.
+	gatherFor = time.Millisecond
+
+	// enqueueFor is how long raft may take to accept an entry.
+	enqueueFor = 10 * time.Second
+)
+
+// ErrNotLeader says that this node does not lead: nothing was written, ask the
+// leader.
+var ErrNotLeader error = &api.Error{Code: api.CodeUnavailable, Message: "this node does not lead the cluster: ask the leader"}
+
+var errEnding error = &api.Error{Code: api.CodeUnavailable, Message: "this node is ending: ask another one"}
+
+var _ fsm.Proposer = (*Node)(nil)
+
+// Propose gets commands into the log and returns what became of each, in order,
+// once they took effect on this node.
+//
+// It fails with ErrNotLeader when another node leads, and with codes: busy
+// when too many commands wait; unavailable when nothing was written;
+// outcome_unknown when the commands, or some of them, may still take effect,
+// which includes a ctx that ended.
+func (n *Node) Propose(ctx context.Context, cmds []fsm.Command) ([]fsm.Result, error) {
+	if len(cmds) == 0 {
+		return nil, nil
+	}
+	if !n.IsLeader() {
+		return nil, ErrNotLeader
+	}
+	c := &call{encoded: make([][]byte, len(cmds)), results: make([]fsm.Result, len(cmds)), left: len(cmds), done: make(chan struct{})}
+	for i, cmd := range cmds {
+		e, err := fsm.EncodeOne(cmd)
+		if err != nil {
+			return nil, api.Errorf(api.CodeInvalid, "%v", err)
+		}
+		c.encoded[i] = e
+	}
+	if err := n.queue.push(c); err != nil {
+		return nil, err
+	}
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		if n.queue.withdraw(c) {
+			return nil, fmt.Errorf("%w (%w)", api.Errorf(api.CodeUnavailable, "the change was given up before it was written"), context.Cause(ctx))
+		}
+		select {
+		case <-c.done: // just now
+		default:
+			return nil, fmt.Errorf("%w (%w)", api.Errorf(api.CodeUnknown, "the change may still take effect"), context.Cause(ctx))
+		}
+	}
+	if c.err != nil {
+		return nil, c.failure()
+	}
+	return c.results, nil
+}
+
+// failure is the error of a call that has ended.
+func (c *call) failure() error {
+	if c.applied && api.ErrorCode(c.err) != api.CodeUnknown {
+		return fmt.Errorf("%w (%w)", api.Errorf(api.CodeUnknown, "only some of the changes took effect"), c.err)
+	}
+	return c.err
+}
+
+// proposeError tells what a failed entry means for its commands.
+func proposeError(err error) error {
+	switch {
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return ErrNotLeader
+	case errors.Is(err, raft.ErrEnqueueTimeout):
+		return api.Errorf(api.CodeUnavailable, "the log took no change for %v: the disk of this node is too slow", enqueueFor)
+	case errors.Is(err, raft.ErrLeadershipLost):
+		return fmt.Errorf("%w (%w)", api.Errorf(api.CodeUnknown, "the lead was lost while the change was on its way"), err)
+	}
+	return api.Errorf(api.CodeUnknown, "the change may or may not take effect: %v", err)
+}
+
+// coalesce writes what waits into the log, until ctx ends.
+func (n *Node) coalesce(ctx context.Context) {
+	slots := make(chan struct{}, entriesInFlight)
+	landed := make(chan struct{}, 1) // an entry has its outcome
+	timer := time.NewTimer(0)
+	<-timer.C
+	for {
+		if empty, _ := n.queue.state(); empty {
+			select {
+			case <-ctx.Done():
+				return
+			case <-n.queue.filled:
+			}
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case slots <- struct{}{}:
+		}
+		n.gather(ctx, slots, landed, timer)
+		items := n.queue.take()
+		if len(items) == 0 { // withdrawn meanwhile
+			<-slots
+			continue
+		}
+		future := n.raft.Apply(fsm.Pack(encodings(items)), enqueueFor)
+		n.tasks.Go(func() {
+			results, err := outcome(future, len(items))
+			<-slots
+			select {
+			case landed <- struct{}{}:
+			default:
+			}
+			n.queue.finish(items, results, err)
+		})
+	}
+}
+
+// gather waits for more commands while other entries are on their way.
+func (n *Node) gather(ctx context.Context, slots, landed chan struct{}, timer *time.Timer) {
+	timer.Reset(gatherFor)
+	defer timer.Stop()
+	for len(slots) > 1 {
+		if _, full := n.queue.state(); full {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+			return
+		case <-landed:
+		case <-n.queue.filled:
+		}
+	}
+}
+
+func encodings(items []item) [][]byte {
+	out := make([][]byte, len(items))
+	for i, it := range items {
+		out[i] = it.call.encoded[it.at]
+	}
+	return out
+}
+
+// outcome waits for an entry.
+func outcome(f raft.ApplyFuture, commands int) ([]fsm.Result, error) {
+	if err := f.Error(); err != nil {
+		return nil, proposeError(err)
+	}
+	results, _ := f.Response().([]fsm.Result)
+	if len(results) != commands {
+		return nil, api.Errorf(api.CodeInternal, "an entry of %d commands has %d results", commands, len(results))
+	}
+	return results, nil
+}

@@ -1,0 +1,218 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+const (
+	rpcTimeout = 5 * time.Second
+	maxPool    = 3 // idle connections to each node
+
+	// announceAfter is how long the leader waits for an entry that would tell
+	// the followers of a commit anyway.
+	announceAfter = time.Millisecond
+)
+
+// wire is the transport as raft sees it. It listens in: to what the leader has
+// committed, and to which followers keep up; and it tells followers of a
+// commit as soon as it is known.
+type wire struct {
+	raft.Transport
+	rpcs   chan raft.RPC
+	commit chan uint64 // cap 1: the newest that was applied here
+	ending <-chan struct{}
+
+	mu    sync.Mutex
+	heard heard
+	pipes map[raft.ServerID]*pipe
+	moved chan struct{} // closed when pipes changed
+}
+
+var (
+	_ raft.WithPreVote = (*wire)(nil)
+	_ raft.WithClose   = (*wire)(nil)
+)
+
+// heard is the newest commit that a leader told of.
+type heard struct{ term, commit uint64 }
+
+func newWire(t raft.Transport, ending <-chan struct{}) *wire {
+	return &wire{Transport: t, rpcs: make(chan raft.RPC), commit: make(chan uint64, 1), ending: ending,
+		pipes: map[raft.ServerID]*pipe{}, moved: make(chan struct{})}
+}
+
+// newTransport makes the transport over a stream layer.
+func newTransport(cfg *Config) raft.Transport {
+	nc := &raft.NetworkTransportConfig{Stream: newStreams(cfg.Stream), MaxPool: maxPool, Timeout: rpcTimeout, Logger: newLogBridge(cfg.Log)}
+	if cfg.AddrOf != nil {
+		nc.ServerAddressProvider = addresses(cfg.AddrOf)
+	}
+	return raft.NewNetworkTransportWithConfig(nc)
+}
+
+// addresses finds a node's address when it is dialled, so that a node with a
+// new address stays a member.
+type addresses func(nodeID string) (string, bool)
+
+var errNoAddress = errors.New("not known; using the address it joined with")
+
+func (a addresses) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
+	if addr, ok := a(string(id)); ok && addr != "" {
+		return raft.ServerAddress(addr), nil
+	}
+	return "", errNoAddress
+}
+
+// Consumer hands raft what others ask for.
+func (w *wire) Consumer() <-chan raft.RPC { return w.rpcs }
+
+// listen passes on requests, and notes what the leader committed. It returns
+// at the end of the node.
+func (w *wire) listen() {
+	from := w.Transport.Consumer()
+	for {
+		select {
+		case rpc := <-from:
+			if a, ok := rpc.Command.(*raft.AppendEntriesRequest); ok && a.LeaderCommitIndex > 0 {
+				w.mu.Lock()
+				w.heard = heard{a.Term, a.LeaderCommitIndex}
+				w.mu.Unlock()
+			}
+			select {
+			case w.rpcs <- rpc:
+			case <-w.ending:
+				return
+			}
+		case <-w.ending:
+			return
+		}
+	}
+}
+
+// leaderCommit is the newest commit that a leader told this node of.
+func (w *wire) leaderCommit() heard {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.heard
+}
+
+// RequestPreVote asks whether an election could be won.
+func (w *wire) RequestPreVote(id raft.ServerID, addr raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
+	p, ok := w.Transport.(raft.WithPreVote)
+	if !ok {
+		return errors.New("the transport has no pre-vote")
+	}
+	return p.RequestPreVote(id, addr, args, resp)
+}
+
+// Close closes the transport below; raft calls it at its end.
+func (w *wire) Close() error {
+	if c, ok := w.Transport.(raft.WithClose); ok {
+		return c.Close()
+	}
+	return nil
+}
+
+// AppendEntriesPipeline opens a pipeline. Raft does that with a follower that
+// has all of the log but what came in this moment.
+func (w *wire) AppendEntriesPipeline(id raft.ServerID, addr raft.ServerAddress) (raft.AppendPipeline, error) {
+	inner, err := w.Transport.AppendEntriesPipeline(id, addr)
+	if err != nil {
+		return nil, err
+	}
+	p := &pipe{AppendPipeline: inner, wire: w, id: id}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pipes[id] = p
+	w.changed()
+	return p, nil
+}
+
+// changed wakes who waits for a follower; w.mu is held.
+func (w *wire) changed() {
+	close(w.moved)
+	w.moved = make(chan struct{})
+}
+
+func (w *wire) closed(p *pipe) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.pipes[p.id] == p {
+		delete(w.pipes, p.id)
+		w.changed()
+	}
+}
+
+// awaitFollower blocks until the follower keeps up with the log.
+func (w *wire) awaitFollower(ctx context.Context, id raft.ServerID) error {
+	for {
+		w.mu.Lock()
+		_, ok := w.pipes[id]
+		moved := w.moved
+		w.mu.Unlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-moved:
+		}
+	}
+}
+
+// committed notes that entries up to index took effect on this node.
+func (w *wire) committed(index uint64) {
+	w.mu.Lock()
+	followers := len(w.pipes) > 0
+	w.mu.Unlock()
+	if !followers {
+		return
+	}
+	select { // only the newest matters
+	case <-w.commit:
+	default:
+	}
+	select {
+	case w.commit <- index:
+	default:
+	}
+}
+
+// announce tells followers of commits, until the node ends. Raft alone would
+// tell them with the next entry, or when its commit timeout is over.
+func (w *wire) announce() {
+	timer := time.NewTimer(0)
+	<-timer.C
+	for {
+		select {
+		case <-w.ending:
+			return
+		case index := <-w.commit:
+			timer.Reset(announceAfter)
+			select {
+			case <-w.ending:
+				return
+			case <-timer.C:
+			}
+			for _, p := range w.followers() {
+				p.announce(index)
+			}
+		}
+	}
+}
+
+func (w *wire) followers() []*pipe {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := make([]*pipe, 0, len(w.pipes))
+	for _, p := range w.pipes {
+		out = append(out, p)
+	}
+	return out
+}
