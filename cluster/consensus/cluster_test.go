@@ -175,7 +175,7 @@ func TestSlowDiskMakesElectionsPatient(t *testing.T) {
 		var disks [3]*flakyLogs
 		c := newMemCluster(t, 3, func(i int, cfg *Config) { disks[i] = flaky(cfg) })
 		for _, d := range disks {
-			d.delay.Store(int64(250 * time.Millisecond))
+			d.delay.Store(int64(120 * time.Millisecond))
 		}
 		for i := range 5 {
 			c.nodes[c.leader()].must(t, createJob(fmt.Sprint("slow", i)))
@@ -183,11 +183,11 @@ func TestSlowDiskMakesElectionsPatient(t *testing.T) {
 		c.settle(time.Second)
 		l := c.leader()
 		for i, n := range c.nodes {
-			if got := n.Stats().Patience; got != 3 {
+			if got := n.Stats().Patience; got != 2 {
 				t.Errorf("n%d: patience %d", i, got)
 			}
 			s := n.raft.ReloadableConfig()
-			if s.ElectionTimeout != 900*time.Millisecond || i == l && s.HeartbeatTimeout != heartbeatTimeout || i != l && s.HeartbeatTimeout != 900*time.Millisecond {
+			if s.ElectionTimeout != 600*time.Millisecond || i == l && s.HeartbeatTimeout != heartbeatTimeout || i != l && s.HeartbeatTimeout != 600*time.Millisecond {
 				t.Errorf("n%d: election %v, heartbeat %v", i, s.ElectionTimeout, s.HeartbeatTimeout)
 			}
 		}
@@ -203,7 +203,7 @@ func TestSlowDiskMakesElectionsPatient(t *testing.T) {
 		for _, d := range disks {
 			d.delay.Store(0)
 		}
-		for i := range paceSamples + 8 {
+		for i := range paceSamples + 30 {
 			c.settle(3 * time.Second)
 			c.nodes[c.leader()].must(t, createJob(fmt.Sprint("fast", i)))
 		}

@@ -3,13 +3,9 @@ package consensus
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 )
-
-// latch is a bool that stays true.
-type latch struct{ atomic.Bool }
 
 // leadership is whether this node leads, with a context for each time it does.
 type leadership struct {
@@ -98,7 +94,9 @@ func (n *Node) TransferLeadership(ctx context.Context) error {
 // when the lead is lost or the node ends.
 func (n *Node) await(ctx context.Context, ask func() raft.Future) error {
 	answer := make(chan error, 1)
-	n.tasks.Go(func() { answer <- ask().Error() })
+	if !n.spawn(func() { answer <- ask().Error() }) {
+		return errEnding
+	}
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)

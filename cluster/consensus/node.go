@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -28,9 +29,14 @@ type Node struct {
 	stores *stores
 	leader *leadership
 	queue  *queue
-	tasks  sync.WaitGroup // goroutines that end with raft
-	ending chan struct{}  // closed when the node ends
-	caught latch
+	slots  chan struct{} // log entries on their way
+	landed chan struct{} // cap 1: one of them has its outcome
+	ending chan struct{} // closed when the node ends
+	caught atomic.Bool   // see CaughtUp
+
+	life  sync.Mutex // held to set over
+	over  bool       // no goroutine starts any more
+	tasks sync.WaitGroup
 
 	tune     sync.Mutex // held while raft's settings change
 	patience int        // see guard
@@ -52,7 +58,8 @@ func Open(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, stores: s, leader: newLeadership(), queue: newQueue(), ending: make(chan struct{}), patience: 1}
+	n := &Node{cfg: cfg, stores: s, leader: newLeadership(), queue: newQueue(),
+		slots: make(chan struct{}, entriesInFlight), landed: make(chan struct{}, 1), ending: make(chan struct{}), patience: 1}
 	n.guard = newGuard(cfg.Log, cfg.stretch(heartbeatTimeout), n.ending)
 	transport := cfg.Transport
 	if transport == nil {
@@ -64,8 +71,8 @@ func Open(cfg Config) (*Node, error) {
 		close(n.ending)
 		return nil, errors.Join(err, n.wire.Close(), s.close())
 	}
-	n.tasks.Go(n.wire.listen)
-	n.tasks.Go(n.wire.announce)
+	n.spawn(n.wire.listen)
+	n.spawn(n.wire.announce)
 	if n.onlyVoter() {
 		n.elect()
 	}
@@ -167,9 +174,9 @@ func (n *Node) retune() {
 func (n *Node) Run(ctx context.Context) error {
 	loops, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	n.tasks.Go(func() { n.coalesce(loops) })
-	n.tasks.Go(func() { n.snapshots(loops) })
-	n.tasks.Go(func() { n.followRole(loops) })
+	n.spawn(func() { n.coalesce(loops) })
+	n.spawn(func() { n.snapshots(loops) })
+	n.spawn(func() { n.followRole(loops) })
 	var fatal error
 	select {
 	case <-ctx.Done():
@@ -194,8 +201,23 @@ func (n *Node) handOver(ctx context.Context) {
 	}
 }
 
+// spawn starts a goroutine that the end of the node waits for; after the end
+// it starts none and returns false.
+func (n *Node) spawn(f func()) bool {
+	n.life.Lock()
+	defer n.life.Unlock()
+	if n.over {
+		return false
+	}
+	n.tasks.Go(f)
+	return true
+}
+
 // end stops raft before the stores below it are closed.
 func (n *Node) end(stop func()) error {
+	n.life.Lock()
+	n.over = true
+	n.life.Unlock()
 	close(n.ending)
 	down := n.raft.Shutdown()
 	if t, ok := n.wire.Transport.(*raft.NetworkTransport); ok {

@@ -54,7 +54,7 @@ func (n *Node) Propose(ctx context.Context, cmds []fsm.Command) ([]fsm.Result, e
 		}
 		c.encoded[i] = e
 	}
-	if err := n.queue.push(c); err != nil {
+	if err := n.submit(c); err != nil {
 		return nil, err
 	}
 	select {
@@ -96,10 +96,28 @@ func proposeError(err error) error {
 	return api.Errorf(api.CodeUnknown, "the change may or may not take effect: %v", err)
 }
 
+// submit writes the commands of a call, or queues them. With no entry on its
+// way the caller writes, which spares a switch to another goroutine.
+func (n *Node) submit(c *call) error {
+	select {
+	case n.slots <- struct{}{}:
+	default:
+		return n.queue.push(c)
+	}
+	if len(n.slots) > 1 {
+		n.release()
+		return n.queue.push(c)
+	}
+	if err := n.queue.push(c); err != nil {
+		n.release()
+		return err
+	}
+	n.write()
+	return nil
+}
+
 // coalesce writes what waits into the log, until ctx ends.
 func (n *Node) coalesce(ctx context.Context) {
-	slots := make(chan struct{}, entriesInFlight)
-	landed := make(chan struct{}, 1) // an entry has its outcome
 	timer := time.NewTimer(0)
 	<-timer.C
 	for {
@@ -114,32 +132,18 @@ func (n *Node) coalesce(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case slots <- struct{}{}:
+		case n.slots <- struct{}{}:
 		}
-		n.gather(ctx, slots, landed, timer)
-		items := n.queue.take()
-		if len(items) == 0 { // withdrawn meanwhile
-			<-slots
-			continue
-		}
-		future := n.raft.Apply(fsm.Pack(encodings(items)), enqueueFor)
-		n.tasks.Go(func() {
-			results, err := outcome(future, len(items))
-			<-slots
-			select {
-			case landed <- struct{}{}:
-			default:
-			}
-			n.queue.finish(items, results, err)
-		})
+		n.gather(ctx, timer)
+		n.write()
 	}
 }
 
 // gather waits for more commands while other entries are on their way.
-func (n *Node) gather(ctx context.Context, slots, landed chan struct{}, timer *time.Timer) {
+func (n *Node) gather(ctx context.Context, timer *time.Timer) {
 	timer.Reset(gatherFor)
 	defer timer.Stop()
-	for len(slots) > 1 {
+	for len(n.slots) > 1 {
 		if _, full := n.queue.state(); full {
 			return
 		}
@@ -148,9 +152,36 @@ func (n *Node) gather(ctx context.Context, slots, landed chan struct{}, timer *t
 			return
 		case <-timer.C:
 			return
-		case <-landed:
+		case <-n.landed:
 		case <-n.queue.filled:
 		}
+	}
+}
+
+// write makes one log entry of what waits. The slot for it is taken.
+func (n *Node) write() {
+	items := n.queue.take()
+	if len(items) == 0 { // somebody else was faster
+		n.release()
+		return
+	}
+	future := n.raft.Apply(fsm.Pack(encodings(items)), enqueueFor)
+	finish := func() {
+		results, err := outcome(future, len(items))
+		n.release()
+		n.queue.finish(items, results, err)
+	}
+	if !n.spawn(finish) {
+		finish() // raft ends, and answers at once
+	}
+}
+
+// release frees a slot.
+func (n *Node) release() {
+	<-n.slots
+	select {
+	case n.landed <- struct{}{}:
+	default:
 	}
 }
 
