@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -142,8 +143,17 @@ func (a *Agent) openExecutor() error {
 	return errors.Join(err)
 }
 
-// KeeperMain is the life of the process that is the parent of a node's tasks.
-func KeeperMain(ctx context.Context, cfg keeper.Config) error { return keeper.Main(ctx, cfg) }
+// KeeperConfig is what the process needs that is the parent of a node's tasks.
+type KeeperConfig struct {
+	Dir, Slice, CgroupRoot string
+	Log                    io.Writer
+}
+
+// KeeperMain is the life of that process.
+func KeeperMain(ctx context.Context, cfg KeeperConfig) error {
+	log := slog.New(slog.NewTextHandler(cfg.Log, nil))
+	return keeper.Main(ctx, keeper.Config{Dir: cfg.Dir, Log: log, Isolation: isolation.Config{Root: cfg.CgroupRoot, Slice: cfg.Slice, Log: log}})
+}
 
 // attrs are the operator's attributes and what was found out.
 func (a *Agent) attrs() map[string]string {

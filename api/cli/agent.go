@@ -1,0 +1,275 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster"
+	"github.com/urfave/cli/v2"
+)
+
+// This file is the only one that knows how a node is configured by flags and
+// environment.
+
+func agentFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "name", Usage: "`NAME` of the node, unique in the cluster (default: the host name)"},
+		&cli.StringFlag{Name: "data", EnvVars: []string{"MESITA_DATA"}, Value: cluster.DefaultDataDir, Usage: "data `DIR`"},
+		&cli.StringFlag{Name: "listen", Value: fmt.Sprintf("0.0.0.0:%d", cluster.DefaultPort), Usage: "`IP:PORT` of the one port, TCP and UDP"},
+		&cli.StringFlag{Name: "advertise", Usage: "`IP:PORT` that the others reach (default: found from --listen)"},
+		&cli.StringFlag{Name: "http", Usage: "plain HTTP on loopback, `127.0.0.1:PORT`; a token is needed"},
+		&cli.StringSliceFlag{Name: "attr", Usage: "attribute `K=V` for constraints; may be repeated"},
+		&cli.StringFlag{Name: "resources", Usage: "what the node offers, `'cpus=4,mem=8GiB,…'` (default: what the machine has)"},
+		&cli.BoolFlag{Name: "voter-only", Usage: "vote, and run no tasks"},
+		&cli.BoolFlag{Name: "foreground", Usage: "do not go to the background"},
+		&cli.StringFlag{Name: "slice", Value: "mesita.slice", Usage: "top cgroup `NAME` of this node's tasks"},
+		&cli.StringFlag{Name: "cgroup-root", Usage: "`DIR` where cgroup v2 is mounted (default: found)"},
+		&cli.Float64Flag{Name: "raft-multiplier", Value: 1, Usage: "`FACTOR` on the election timeouts, for slow networks and disks"},
+		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "`FORMAT` of the log on standard error: text or json"},
+		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "`LEVEL`: debug, info, warn or error"},
+	}
+}
+
+func (a *app) agentConfig(c *cli.Context) (cluster.Config, error) {
+	cfg := cluster.Config{
+		Name: c.String("name"), DataDir: c.String("data"), Listen: c.String("listen"), Advertise: c.String("advertise"), HTTP: c.String("http"),
+		Socket: c.String("socket"), Resources: c.String("resources"), VoterOnly: c.Bool("voter-only"), Slice: c.String("slice"),
+		CgroupRoot: c.String("cgroup-root"), RaftMultiplier: c.Float64("raft-multiplier"), Version: Version, Attrs: map[string]string{},
+	}
+	for _, kv := range c.StringSlice("attr") {
+		k, v, ok := strings.Cut(kv, "=")
+		if !ok {
+			return cfg, api.FieldErrorf("attr", "%q is not K=V", kv)
+		}
+		cfg.Attrs[k] = v
+	}
+	log, err := a.logger(c)
+	cfg.Log = log
+	return cfg, err
+}
+
+func (a *app) logger(c *cli.Context) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.String("log-level"))); err != nil {
+		return nil, api.FieldErrorf("log-level", "%q is none of debug, info, warn, error", c.String("log-level"))
+	}
+	o := &slog.HandlerOptions{Level: level}
+	switch c.String("log-format") {
+	case "text":
+		return slog.New(slog.NewTextHandler(a.err, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(a.err, o)), nil
+	}
+	return nil, api.FieldErrorf("log-format", "%q is neither text nor json", c.String("log-format"))
+}
+
+// runAgent runs a node here, or starts itself in the background.
+func (a *app) runAgent(c *cli.Context, cfg cluster.Config) error {
+	if c.Bool("foreground") || os.Getenv("INVOCATION_ID") != "" {
+		return a.foreground(c.Context, cfg)
+	}
+	return a.background(c.Context, cfg)
+}
+
+func (a *app) foreground(ctx context.Context, cfg cluster.Config) error {
+	agent, err := cluster.New(cfg)
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	return agent.Run(ctx, func(r cluster.Ready) {
+		fmt.Fprintf(a.out, "ready name=%s api=%s socket=%s http=%s\n", r.Name, r.API, r.Socket, r.HTTP)
+		a.greet(r, time.Since(begin))
+	})
+}
+
+// greet tells a person what was done and what comes next.
+func (a *app) greet(r cluster.Ready, took time.Duration) {
+	for _, w := range r.Warnings {
+		fmt.Fprintf(a.err, "! %s\n", w)
+	}
+	fmt.Fprintf(a.err, "✓ %s   (%.1f s)\n", strings.Join(r.Steps, " · ✓ "), took.Seconds())
+	fmt.Fprintf(a.err, "  cluster  %s     api  %s     metrics  %s/metrics\n", r.ClusterName, r.API, r.API)
+	if r.HTTP != "" {
+		fmt.Fprintf(a.err, "  http     %s\n", r.HTTP)
+	}
+	if r.FirstToken != "" {
+		host := strings.TrimSuffix(strings.TrimPrefix(r.API, "https://"), fmt.Sprintf(":%d", cluster.DefaultPort))
+		fmt.Fprintf(a.err, "Add a machine (token valid 24 h):\n  sudo mesita node join %s --token %s\n", host, r.FirstToken)
+	}
+}
+
+// background starts this program again as a daemon, waits until it is ready
+// and passes on what it says.
+func (a *app) background(ctx context.Context, cfg cluster.Config) error {
+	if _, err := cluster.New(cfg); err != nil { // refuse at once what the daemon would refuse
+		return err
+	}
+	if err := os.MkdirAll(cfg.DataDir, 0o711); err != nil {
+		return err
+	}
+	path := filepath.Join(cfg.DataDir, "mesita.log")
+	log, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	at, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(exe, append(os.Args[1:], "--foreground")...)
+	if i := indexOf(os.Args, "--"); i > 0 {
+		cmd.Args = append(append(append([]string{exe}, os.Args[1:i]...), "--foreground"), os.Args[i:]...)
+	}
+	cmd.Stderr = log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	return a.awaitDaemon(ctx, cmd, out, path, at)
+}
+
+// slowStart is when a start that waits for the others gets a word about it.
+const slowStart = 5 * time.Second
+
+func (a *app) awaitDaemon(ctx context.Context, cmd *exec.Cmd, out io.Reader, logPath string, logAt int64) error {
+	line := make(chan string, 1)
+	go func() {
+		s, _ := bufio.NewReader(out).ReadString('\n') // "" when the daemon ended
+		line <- s
+	}()
+	slow := time.NewTimer(slowStart)
+	defer slow.Stop()
+	for {
+		select {
+		case s := <-line:
+			said, _ := readFrom(logPath, logAt)
+			if s == "" {
+				err := cmd.Wait()
+				fmt.Fprint(a.err, lastError(said))
+				var exit *exec.ExitError
+				if errors.As(err, &exit) {
+					return exitError(exit.ExitCode())
+				}
+				return fmt.Errorf("the daemon ended before it was ready; see %s", logPath)
+			}
+			fmt.Fprint(a.out, s)
+			fmt.Fprint(a.err, human(said))
+			return cmd.Process.Release()
+		case <-slow.C:
+			fmt.Fprintf(a.err, "! waiting for a majority of the voters; the daemon runs (pid %d), its log is %s\n", cmd.Process.Pid, logPath)
+		case <-ctx.Done():
+			fmt.Fprintf(a.err, "detached; the daemon goes on (pid %d), its log is %s\n", cmd.Process.Pid, logPath)
+			return nil
+		}
+	}
+}
+
+func readFrom(path string, at int64) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	b := make([]byte, 64<<10)
+	n, err := f.ReadAt(b, at)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return string(b[:n]), err
+}
+
+// human is the part of a daemon's log that greet wrote.
+func human(log string) string {
+	var out strings.Builder
+	for l := range strings.Lines(log) {
+		if !strings.HasPrefix(l, "time=") && !strings.HasPrefix(l, "{") {
+			out.WriteString(l)
+		}
+	}
+	return out.String()
+}
+
+// lastError is what a daemon said before it ended.
+func lastError(log string) string {
+	if s := human(log); s != "" {
+		return s
+	}
+	return log
+}
+
+func indexOf(list []string, s string) int {
+	for i, v := range list {
+		if v == s {
+			return i
+		}
+	}
+	return -1
+}
+
+func (a *app) devCommand() *cli.Command {
+	return &cli.Command{
+		Name: "dev", Usage: "run one node in the foreground, with nothing to configure",
+		Description: example("mesita dev", "mesita dev --http 127.0.0.1:8080"),
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "data", Usage: "data `DIR` (default: a temporary one, removed at the end)"},
+			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:0", Usage: "`IP:PORT` of the one port"},
+			&cli.StringFlag{Name: "http", Usage: "plain HTTP on loopback without credentials, `127.0.0.1:PORT`"},
+			&cli.StringFlag{Name: "name", Value: "dev", Usage: "`NAME` of the node"},
+			&cli.StringFlag{Name: "resources", Usage: "what the node offers (default: what the machine has)"},
+			&cli.StringSliceFlag{Name: "attr", Usage: "attribute `K=V` for constraints; may be repeated"},
+			&cli.StringFlag{Name: "slice", Usage: "top cgroup `NAME` (default: one of its own)"},
+			&cli.StringFlag{Name: "log-format", Value: "text", Usage: "`FORMAT` of the log: text or json"},
+			&cli.StringFlag{Name: "log-level", Value: "warn", Usage: "`LEVEL`: debug, info, warn or error"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := args(c, 0, 0, "dev"); err != nil {
+				return err
+			}
+			return a.dev(c)
+		},
+	}
+}
+
+func (a *app) dev(c *cli.Context) error {
+	cfg, err := a.agentConfig(c)
+	if err != nil {
+		return err
+	}
+	cfg.Dev, cfg.RaftMultiplier = true, 1
+	if cfg.DataDir == "" {
+		dir, err := os.MkdirTemp("", "mesita-dev-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		cfg.DataDir = dir
+	}
+	if cfg.Slice == "" {
+		cfg.Slice = fmt.Sprintf("mesita-dev-%d.slice", os.Getpid())
+	}
+	if cfg.Socket == "" {
+		cfg.Socket = filepath.Join(cfg.DataDir, "mesita.sock")
+	}
+	return a.foreground(c.Context, cfg)
+}

@@ -1,0 +1,65 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster"
+	"github.com/urfave/cli/v2"
+)
+
+func (a *app) clusterCommand() *cli.Command {
+	return &cli.Command{
+		Name: "cluster", Usage: "the cluster as a whole", Description: example("mesita cluster show"),
+		Subcommands: []*cli.Command{a.clusterShow(), a.clusterRecover()},
+	}
+}
+
+func (a *app) clusterShow() *cli.Command {
+	return &cli.Command{
+		Name: "show", Usage: "show who leads, and whether there is a quorum", Description: example("mesita cluster show -o json"),
+		Flags: readFlags(),
+		Action: func(c *cli.Context) error {
+			if err := args(c, 0, 0, "cluster show"); err != nil {
+				return err
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			h, err := cl.Health(c.Context)
+			if err != nil {
+				return err
+			}
+			return one(a.out, c, h, h.Leader, func(w io.Writer) error {
+				_, err := fmt.Fprintf(w, "leader   %s\nquorum   %v\nanswered %s (mesita %s)\nindex    %d\n", h.Leader, h.Quorum, h.Node, h.Version, h.Index)
+				return err
+			})
+		},
+	}
+}
+
+func (a *app) clusterRecover() *cli.Command {
+	return &cli.Command{
+		Name: "recover", Usage: "make this node, which is stopped, the only voter after the majority was lost for good", ArgsUsage: "CLUSTER",
+		Description: "It backs the log up first. What other voters had acknowledged and this one had not received is lost.\nAsk for it by the cluster's name. Then start this node, and join the others anew.\n\n" +
+			example("mesita cluster recover pine --data /var/lib/mesita"),
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "data", EnvVars: []string{"MESITA_DATA"}, Value: cluster.DefaultDataDir, Usage: "data `DIR`"},
+			&cli.StringFlag{Name: "listen", Value: fmt.Sprintf("0.0.0.0:%d", cluster.DefaultPort), Usage: "`IP:PORT` of the node's one port"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := args(c, 1, 1, "cluster recover CLUSTER"); err != nil {
+				return err
+			}
+			backup, err := cluster.Recover(c.Context, cluster.Config{DataDir: c.String("data"), Listen: c.String("listen")}, c.Args().First())
+			if err != nil {
+				return api.InField("", err)
+			}
+			fmt.Fprintf(a.out, "this node is the only voter now; the log as it was is in %s\n", backup)
+			a.progress("start it with `mesita node start`, then remove the lost nodes with `mesita node rm --force` and join others")
+			return nil
+		},
+	}
+}

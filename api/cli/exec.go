@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/client"
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+)
+
+func (a *app) execCommand() *cli.Command {
+	return &cli.Command{
+		Name: "exec", Usage: "run a command beside a running task", ArgsUsage: "JOB|TASK -- COMMAND [ARG…]", Description: example("mesita exec web.1 -- sh", "mesita exec web -- cat /etc/hostname"),
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "no-tty", Aliases: []string{"T"}, Usage: "no terminal, even when this is one"}},
+		Action: func(c *cli.Context) error {
+			if c.NArg() < 2 {
+				return usage("mesita exec JOB|TASK -- COMMAND [ARG…]: got %d arguments", c.NArg())
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			id, err := a.runningTask(c, cl, c.Args().First())
+			if err != nil {
+				return err
+			}
+			return a.exec(c, cl, id, c.Args().Tail())
+		},
+	}
+}
+
+// runningTask is the task that id names, or the first running one of that job.
+func (a *app) runningTask(c *cli.Context, cl *client.Client, id string) (string, error) {
+	_, err := cl.Task(c.Context, id)
+	if err == nil {
+		return id, nil
+	}
+	if api.ErrorCode(err) != api.CodeNotFound {
+		return "", err
+	}
+	if _, err := cl.Job(c.Context, id); err != nil {
+		return "", noJobOrTask(id, err)
+	}
+	tasks, err := cl.Tasks(c.Context, id, "", false)
+	if err != nil {
+		return "", err
+	}
+	for _, t := range tasks {
+		if t.State == api.TaskRunning {
+			return t.ID, nil
+		}
+	}
+	return "", api.Errorf(api.CodeConflict, "no task of %s runs now: see `mesita why %s`", id, id)
+}
+
+func (a *app) exec(c *cli.Context, cl *client.Client, id string, command []string) error {
+	o := client.ExecOptions{Command: command, Stdin: a.in, Stdout: a.out, Stderr: a.err}
+	ctx, cancel := context.WithCancel(c.Context)
+	defer cancel()
+	in, ok := a.in.(*os.File)
+	if ok && !c.Bool("no-tty") && term.IsTerminal(int(in.Fd())) && isTerminal(a.out) {
+		o.TTY = true
+		o.Size = terminalSize(in)
+		o.Resize = watchSize(ctx, in)
+		old, err := term.MakeRaw(int(in.Fd()))
+		if err != nil {
+			return err
+		}
+		defer func() { _ = term.Restore(int(in.Fd()), old) }() // nothing to do if it fails
+	}
+	code, err := cl.Exec(ctx, id, o)
+	if err != nil {
+		return err
+	}
+	if code != 0 {
+		return exitError(code)
+	}
+	return nil
+}
+
+func terminalSize(f *os.File) client.Size {
+	w, h, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return client.Size{Rows: 24, Cols: 80}
+	}
+	return client.Size{Rows: uint16(h), Cols: uint16(w)}
+}
+
+// watchSize passes on changes of the terminal's size until ctx ends.
+func watchSize(ctx context.Context, f *os.File) <-chan client.Size {
+	changed := make(chan os.Signal, 1)
+	signal.Notify(changed, syscall.SIGWINCH)
+	out := make(chan client.Size)
+	go func() {
+		defer signal.Stop(changed)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-changed:
+				select {
+				case out <- terminalSize(f):
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+	}()
+	return out
+}

@@ -1,0 +1,349 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/client"
+	"github.com/urfave/cli/v2"
+)
+
+// waitStep is how long one request waits; longer waits repeat it.
+const waitStep = 60 * time.Second
+
+func (a *app) progress(format string, args ...any) { fmt.Fprintf(a.err, format+"\n", args...) }
+
+func (a *app) runCommand() *cli.Command {
+	return &cli.Command{
+		Name: "run", Usage: "run a service: keep N tasks running", ArgsUsage: "NAME -- COMMAND [ARG…]",
+		Description: example("mesita run web -n 3 --cpus 0.25 --mem 128MiB -p http -- ./server --listen :{http}", "mesita run cache -c disk=ssd -- redis-server"),
+		Flags: taskFlags(
+			&cli.IntFlag{Name: "count", Aliases: []string{"n"}, Value: 1, Usage: "`NUMBER` of tasks to keep running"},
+			&cli.StringFlag{Name: "restart-delay", Usage: "`TIME` before the first restart; doubles (default 1s)"},
+			&cli.StringFlag{Name: "restart-max-delay", Usage: "the longest `TIME` before a restart (default 1m)"},
+			&cli.IntFlag{Name: "restart-attempts", Usage: "give up after so many failures in a row, `NUMBER` (default: never)"},
+			&cli.DurationFlag{Name: "timeout", Value: 5 * time.Minute, Usage: "the most `TIME` to wait for all tasks to run"},
+		),
+		Action: func(c *cli.Context) error {
+			if c.NArg() < 2 {
+				return usage("mesita run NAME -- COMMAND [ARG…]: got %d arguments", c.NArg())
+			}
+			s := &api.JobSpec{Name: c.Args().First(), Kind: api.KindService, Count: c.Int("count")}
+			if s.Count <= 0 {
+				return api.FieldErrorf("count", "%d is not above zero", s.Count)
+			}
+			p := flagParser{c: c}
+			s.Restart.Delay = parseFlag(&p, "restart-delay", api.ParseDuration)
+			s.Restart.MaxDelay = parseFlag(&p, "restart-max-delay", api.ParseDuration)
+			s.Restart.Attempts = c.Int("restart-attempts")
+			if p.err != nil {
+				return p.err
+			}
+			return a.submit(c, s, c.Args().Tail(), a.afterRun)
+		},
+	}
+}
+
+// submit fills a spec in, checks it, uploads its program and submits it.
+func (a *app) submit(c *cli.Context, s *api.JobSpec, command []string, after func(*cli.Context, *client.Client, *api.Job) error) error {
+	if err := fillTask(c, s, command); err != nil {
+		return err
+	}
+	check := *s
+	check.Normalize()
+	if err := check.Validate(); err != nil { // before anything is uploaded
+		return err
+	}
+	cl, err := a.client(c)
+	if err != nil {
+		return err
+	}
+	if c.Bool("dry-run") {
+		return a.plan(c, cl, s)
+	}
+	if err := a.upload(c, cl, s); err != nil {
+		return err
+	}
+	j, err := cl.Submit(c.Context, s)
+	if err != nil {
+		return err
+	}
+	return after(c, cl, j)
+}
+
+func (a *app) plan(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
+	p, err := cl.Plan(c.Context, s)
+	if err != nil {
+		return err
+	}
+	return one(a.out, c, p, p.Job, func(w io.Writer) error {
+		fmt.Fprintf(w, "plan  %s %s: %d tasks, %d would start now\n", p.Action, or(p.Job, "a job"), p.Tasks, p.Fits)
+		for _, n := range p.Nodes {
+			fmt.Fprintf(w, "  %-20s %d\n", n.Node, n.Tasks)
+		}
+		for _, x := range p.Warnings {
+			fmt.Fprintf(w, "! %s\n", x)
+		}
+		return nil
+	})
+}
+
+// printJob is the result of a command that changed a job.
+func (a *app) printJob(c *cli.Context, j *api.Job) error {
+	if c.Bool("quiet") {
+		fmt.Fprintln(a.out, j.ID)
+		return nil
+	}
+	return one(a.out, c, j, j.ID, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "%s v%d   %s   %s\n", j.ID, j.Version, jobCounts(j), j.State)
+		return err
+	})
+}
+
+func jobCounts(j *api.Job) string {
+	n := j.Counts
+	if j.Spec.Kind == api.KindService {
+		return fmt.Sprintf("%d/%d running", n.Running, j.Spec.Count)
+	}
+	return fmt.Sprintf("%d finished, %d failed, %d running, %d waiting", n.Finished, n.Failed, n.Running, n.Pending+n.Starting)
+}
+
+// afterRun waits until all tasks of the service run.
+func (a *app) afterRun(c *cli.Context, cl *client.Client, j *api.Job) error {
+	if c.Bool("detach") {
+		return a.printJob(c, j)
+	}
+	got, err := a.await(c, cl, j.ID, c.Duration("timeout"), func(j *api.Job) bool {
+		return j.State.Ended() || j.Counts.Running >= j.Spec.Count && j.Counts.Total() == j.Spec.Count
+	})
+	if err != nil || got == nil {
+		if api.ErrorCode(err) == api.CodeTimeout {
+			a.explain(c.Context, cl, j.ID)
+		}
+		return err
+	}
+	if err := a.printJob(c, got); err != nil {
+		return err
+	}
+	if got.State == api.JobFailed {
+		a.explain(c.Context, cl, j.ID)
+		return exitError(1)
+	}
+	return nil
+}
+
+func (a *app) explain(ctx context.Context, cl *client.Client, id string) {
+	if w, err := cl.Why(ctx, id); err == nil {
+		a.progress("%s", w.Summary)
+		for _, n := range w.Nodes {
+			a.progress("  %-16s %s", n.Node, n.Reason)
+		}
+		for _, h := range w.Hints {
+			a.progress("  %s", h)
+		}
+	}
+}
+
+// await follows the events of a job until it is as wanted. It returns nil and
+// no error when the user detached.
+func (a *app) await(c *cli.Context, cl *client.Client, id string, timeout time.Duration, done func(*api.Job) bool) (*api.Job, error) {
+	ctx, cancel := c.Context, func() {}
+	if timeout > 0 {
+		ctx, cancel = context.WithTimeout(c.Context, timeout)
+	}
+	defer cancel()
+	for pause := 20 * time.Millisecond; ; pause = min(pause*3/2, 500*time.Millisecond) {
+		j, err := cl.Job(ctx, id)
+		switch {
+		case c.Context.Err() != nil:
+			a.progress("detached; %s goes on: see `mesita show %s`", id, id)
+			return nil, nil
+		case errors.Is(ctx.Err(), context.DeadlineExceeded):
+			return nil, api.Errorf(api.CodeTimeout, "%s is not there after %s; it goes on: see `mesita why %s`", id, timeout, id)
+		case err != nil:
+			return nil, err
+		case done(j):
+			return j, nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (a *app) jobCommand() *cli.Command {
+	return &cli.Command{
+		Name: "job", Usage: "batch jobs and services",
+		Description: example("mesita job submit --array 0-99 -- ./train.sh", "mesita job ls"),
+		Subcommands: []*cli.Command{a.jobSubmit(), a.jobLs(), a.jobWait(), a.jobRm(),
+			rename(a.showCommand(), "show", "mesita job show 57"), rename(a.stopCommand(), "stop", "mesita job stop 57")},
+	}
+}
+
+func rename(c *cli.Command, name, ex string) *cli.Command {
+	c.Name, c.Description = name, example(ex)
+	return c
+}
+
+func (a *app) jobSubmit() *cli.Command {
+	return &cli.Command{
+		Name: "submit", Usage: "submit a batch job: it runs to its end", ArgsUsage: "-- COMMAND [ARG…]",
+		Description: example("mesita job submit --array 0-99 --cpus 1 --mem 2GiB --time 20m --retries 2 -- ./train.sh", "mesita job submit --wait -- /bin/sh -c 'exit 7'    # exits with 7"),
+		Flags: taskFlags(
+			&cli.StringFlag{Name: "name", Usage: "`NAME` of the job (default: it gets a number)"},
+			&cli.StringFlag{Name: "array", Usage: "`FIRST-LAST` index of an array of tasks"},
+			&cli.IntFlag{Name: "retries", Usage: "`NUMBER` of further attempts after a failure"},
+			&cli.StringFlag{Name: "time", Usage: "the most `TIME` one attempt may take"},
+			&cli.BoolFlag{Name: "wait", Usage: "wait for the end, and exit with the job's exit code"},
+			&cli.DurationFlag{Name: "timeout", Usage: "the most `TIME` to wait (default: no limit)"},
+		),
+		Action: func(c *cli.Context) error {
+			if c.NArg() < 1 {
+				return usage("mesita job submit -- COMMAND [ARG…]: no command given")
+			}
+			s := &api.JobSpec{Name: c.String("name"), Kind: api.KindBatch, Array: c.String("array"), Retries: c.Int("retries")}
+			p := flagParser{c: c}
+			s.Time = parseFlag(&p, "time", api.ParseDuration)
+			if p.err != nil {
+				return p.err
+			}
+			return a.submit(c, s, c.Args().Slice(), func(c *cli.Context, cl *client.Client, j *api.Job) error {
+				if !c.Bool("wait") || c.Bool("detach") {
+					if !c.Bool("quiet") {
+						a.progress("submitted job %s: %d tasks", j.ID, j.Spec.Tasks())
+					}
+					return a.printID(c, j)
+				}
+				return a.waitEnd(c, cl, j.ID)
+			})
+		},
+	}
+}
+
+func (a *app) printID(c *cli.Context, j *api.Job) error {
+	if f, err := format(c); err != nil || f != "table" && f != "name" {
+		return errors.Join(err, a.printJob(c, j))
+	}
+	fmt.Fprintln(a.out, j.ID)
+	return nil
+}
+
+// waitEnd waits for the end of a job and exits with its code.
+func (a *app) waitEnd(c *cli.Context, cl *client.Client, id string) error {
+	begin := time.Now()
+	var j *api.Job
+	for {
+		step := waitStep
+		if limit := c.Duration("timeout"); limit > 0 {
+			step = min(step, limit-time.Since(begin))
+			if step <= 0 {
+				return api.Errorf(api.CodeTimeout, "job %s has not ended after %s; it goes on: see `mesita show %s`", id, limit, id)
+			}
+		}
+		var err error
+		j, err = cl.WaitJob(c.Context, id, "ended", max(step, time.Second))
+		if c.Context.Err() != nil {
+			a.progress("detached; %s goes on: see `mesita show %s`", id, id)
+			return nil
+		}
+		if err == nil {
+			break
+		}
+		if api.ErrorCode(err) != api.CodeTimeout {
+			return err
+		}
+	}
+	if err := a.printJob(c, j); err != nil {
+		return err
+	}
+	if j.ExitCode != nil && *j.ExitCode != 0 {
+		a.explain(c.Context, cl, id)
+		return exitError(*j.ExitCode)
+	}
+	if j.State != api.JobFinished {
+		return exitError(1)
+	}
+	return nil
+}
+
+func (a *app) jobWait() *cli.Command {
+	return &cli.Command{
+		Name: "wait", Usage: "wait for the end of a job, and exit with its exit code", ArgsUsage: "JOB",
+		Description: example("mesita job wait 57 --timeout 1h"),
+		Flags:       readFlags(&cli.DurationFlag{Name: "timeout", Usage: "the most `TIME` to wait (default: no limit)"}),
+		Action: func(c *cli.Context) error {
+			if err := args(c, 1, 1, "job wait JOB"); err != nil {
+				return err
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			return a.waitEnd(c, cl, c.Args().First())
+		},
+	}
+}
+
+func (a *app) jobLs() *cli.Command {
+	return &cli.Command{
+		Name: "ls", Usage: "list jobs", Description: example("mesita job ls", "mesita job ls --all -o json"),
+		Flags: readFlags(&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "also those that ended"}),
+		Action: func(c *cli.Context) error {
+			if err := args(c, 0, 0, "job ls"); err != nil {
+				return err
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			jobs, err := cl.Jobs(c.Context, c.Bool("all"))
+			if err != nil {
+				return err
+			}
+			return list(a.out, c, jobs, func(j *api.Job) string { return j.ID }, []column[*api.Job]{
+				{"JOB", func(j *api.Job) string { return j.ID }, false},
+				{"KIND", func(j *api.Job) string { return j.Spec.Kind.String() }, false},
+				{"STATE", func(j *api.Job) string { return j.State.String() }, false},
+				{"TASKS", jobCounts, false},
+				{"VERSION", func(j *api.Job) string { return fmt.Sprint(j.Version) }, true},
+				{"PARTITION", func(j *api.Job) string { return j.Spec.Partition }, true},
+				{"BY", func(j *api.Job) string { return j.Actor }, true},
+				{"AGE", func(j *api.Job) string { return age(j.Created) }, false},
+			})
+		},
+	}
+}
+
+func (a *app) jobRm() *cli.Command {
+	return &cli.Command{
+		Name: "rm", Usage: "forget jobs that ended", ArgsUsage: "JOB…", Description: example("mesita job rm 57 58"),
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"}},
+		Action: func(c *cli.Context) error {
+			if err := args(c, 1, -1, "job rm JOB…"); err != nil {
+				return err
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			for _, id := range c.Args().Slice() {
+				if c.Bool("dry-run") {
+					if _, err := cl.Job(c.Context, id); err != nil {
+						return err
+					}
+					a.progress("would forget job %s", id)
+					continue
+				}
+				if err := cl.RemoveJob(c.Context, id); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}

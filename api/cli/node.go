@@ -1,0 +1,396 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/client"
+	"github.com/mesita/mesita/cluster"
+	"github.com/urfave/cli/v2"
+)
+
+func (a *app) nodeCommand() *cli.Command {
+	return &cli.Command{
+		Name: "node", Usage: "the servers of the cluster", Description: example("mesita node start", "mesita node ls"),
+		Subcommands: []*cli.Command{a.nodeStart(), a.nodeJoin(), a.nodeLs(), a.nodeShow(), a.nodeDrain(), a.nodeResume(), a.nodeRm(), a.nodeToken(), a.nodeInstall()},
+	}
+}
+
+func (a *app) nodeStart() *cli.Command {
+	return &cli.Command{
+		Name: "start", Usage: "start this node: a new cluster, or the one it is in", Description: example("mesita node start", "mesita node start --name oak --listen 10.0.0.11:5050 --attr disk=ssd"),
+		Flags: agentFlags(),
+		Action: func(c *cli.Context) error {
+			if err := args(c, 0, 0, "node start"); err != nil {
+				return err
+			}
+			cfg, err := a.agentConfig(c)
+			if err != nil {
+				return err
+			}
+			return a.runAgent(c, cfg)
+		},
+	}
+}
+
+func (a *app) nodeJoin() *cli.Command {
+	return &cli.Command{
+		Name: "join", Usage: "start this node and join a cluster", ArgsUsage: "ADDRESS[,ADDRESS…]", Description: example("mesita node join 10.0.0.11 --token mst1-pine-…", "mesita node join oak:5050 --token-file /root/token --voter-only"),
+		Flags: append(agentFlags(),
+			&cli.StringFlag{Name: "token", EnvVars: []string{"MESITA_JOIN_TOKEN"}, Usage: "the join `TOKEN`"},
+			&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the join token"},
+		),
+		Action: func(c *cli.Context) error {
+			if err := args(c, 1, 1, "node join ADDRESS --token TOKEN"); err != nil {
+				return err
+			}
+			cfg, err := a.agentConfig(c)
+			if err != nil {
+				return err
+			}
+			cfg.JoinAddrs, cfg.Token = strings.Split(c.Args().First(), ","), c.String("token")
+			if path := c.String("token-file"); path != "" {
+				b, err := os.ReadFile(path)
+				if err != nil {
+					return api.FieldErrorf("token-file", "%v", err)
+				}
+				cfg.Token = strings.TrimSpace(string(b))
+			}
+			if cfg.Token == "" {
+				return api.FieldErrorf("token", "is missing: get one with `mesita node token` on a node of the cluster")
+			}
+			if _, err := api.ParseJoinToken(cfg.Token); err != nil {
+				return err
+			}
+			return a.runAgent(c, cfg)
+		},
+	}
+}
+
+func usedOf(used, total fmt.Stringer) string { return used.String() + "/" + total.String() }
+
+var nodeColumns = []column[*api.NodeStatus]{
+	{"NAME", func(n *api.NodeStatus) string { return n.Name }, false},
+	{"STATE", func(n *api.NodeStatus) string { return n.State.String() }, false},
+	{"ROLE", func(n *api.NodeStatus) string { return n.Role }, false},
+	{"CPUS used/total", func(n *api.NodeStatus) string {
+		return usedOf(n.Ledger.Allocated.CPUs+n.Ledger.Reclaiming.CPUs, n.Resources.CPUs)
+	}, false},
+	{"MEM used/total", func(n *api.NodeStatus) string {
+		return usedOf(n.Ledger.Allocated.Mem+n.Ledger.Reclaiming.Mem, n.Resources.Mem)
+	}, false},
+	{"TASKS", func(n *api.NodeStatus) string { return fmt.Sprint(n.Tasks) }, false},
+	{"VERSION", func(n *api.NodeStatus) string { return n.Version }, false},
+	{"AGE", func(n *api.NodeStatus) string { return age(n.Joined) }, false},
+	{"ADDRESS", func(n *api.NodeStatus) string { return n.Addr }, true},
+	{"ID", func(n *api.NodeStatus) string { return n.ID }, true},
+	{"ATTRIBUTES", attrsText, true},
+}
+
+func attrsText(n *api.NodeStatus) string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(n.Attrs)) {
+		out = append(out, k+"="+n.Attrs[k])
+	}
+	return strings.Join(out, ",")
+}
+
+func (a *app) nodeLs() *cli.Command {
+	return &cli.Command{
+		Name: "ls", Usage: "list nodes", Description: example("mesita node ls", "mesita node ls -o wide", "mesita node ls -l zone=a -o json"),
+		Flags: readFlags(
+			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "also those that were removed"},
+			&cli.StringFlag{Name: "label", Aliases: []string{"l"}, Usage: "only those with the attribute `K=V`"},
+			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "print again whenever something changes"},
+		),
+		Action: func(c *cli.Context) error {
+			if err := args(c, 0, 0, "node ls"); err != nil {
+				return err
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			return a.watch(c, cl, func() error {
+				nodes, err := cl.Nodes(c.Context, c.Bool("all"))
+				if err != nil {
+					return err
+				}
+				if l := c.String("label"); l != "" {
+					con, err := api.ParseConstraint(l)
+					if err != nil {
+						return api.InField("label", err)
+					}
+					nodes = slices.DeleteFunc(nodes, func(n *api.NodeStatus) bool { return !con.Match(n.Name, n.Attrs) })
+				}
+				slices.SortFunc(nodes, func(x, y *api.NodeStatus) int { return strings.Compare(x.Name, y.Name) })
+				return list(a.out, c, nodes, func(n *api.NodeStatus) string { return n.Name }, nodeColumns)
+			})
+		},
+	}
+}
+
+func (a *app) nodeShow() *cli.Command {
+	return &cli.Command{
+		Name: "show", Usage: "show a node and its tasks", ArgsUsage: "NODE", Description: example("mesita node show oak"),
+		Flags: readFlags(),
+		Action: func(c *cli.Context) error {
+			if err := args(c, 1, 1, "node show NODE"); err != nil {
+				return err
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			n, err := cl.Node(c.Context, c.Args().First())
+			if err != nil {
+				return err
+			}
+			tasks, err := cl.Tasks(c.Context, "", n.Name, false)
+			if err != nil {
+				return err
+			}
+			return one(a.out, c, n, n.Name, func(w io.Writer) error {
+				fmt.Fprintf(w, "node       %s   %s   %s\nid         %s\naddress    %s\nversion    %s\n", n.Name, n.State, n.Role, n.ID, n.Addr, n.Version)
+				if n.Reason != "" {
+					fmt.Fprintf(w, "why        %s\n", n.Reason)
+				}
+				fmt.Fprintf(w, "has        %s\nfree       %s\nattributes %s\n\n", n.Resources, n.Ledger.Free, attrsText(n))
+				return table(w, tasks, taskColumns, false, true)
+			})
+		},
+	}
+}
+
+// onNode is a command that does one thing to a node.
+func (a *app) onNode(name, use, ex string, flags []cli.Flag, do func(*cli.Context, *client.Client, *api.NodeStatus) error) *cli.Command {
+	return &cli.Command{
+		Name: name, Usage: use, ArgsUsage: "NODE", Description: example(ex), Flags: flags,
+		Action: func(c *cli.Context) error {
+			if err := args(c, 1, 1, "node "+name+" NODE"); err != nil {
+				return err
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			n, err := cl.Node(c.Context, c.Args().First())
+			if err != nil {
+				return err
+			}
+			return do(c, cl, n)
+		},
+	}
+}
+
+func (a *app) nodeDrain() *cli.Command {
+	flags := []cli.Flag{
+		&cli.DurationFlag{Name: "deadline", Usage: "stop what still runs there after this `TIME` (default: batch tasks may end)"},
+		&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
+		&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"},
+		&cli.DurationFlag{Name: "timeout", Usage: "the most `TIME` to wait (default: no limit)"},
+	}
+	return a.onNode("drain", "move all tasks away from a node", "mesita node drain fir --deadline 10m", flags, func(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
+		if c.Bool("dry-run") {
+			a.progress("would drain %s: %d tasks", n.Name, n.Tasks)
+			return nil
+		}
+		if err := cl.Drain(c.Context, n.Name, c.Duration("deadline")); err != nil || c.Bool("detach") {
+			return err
+		}
+		return a.awaitEmpty(c, cl, n)
+	})
+}
+
+func (a *app) awaitEmpty(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
+	begin, left := time.Now(), -1
+	for {
+		now, err := cl.Node(c.Context, n.Name)
+		switch {
+		case c.Context.Err() != nil:
+			a.progress("detached; the drain of %s goes on: see `mesita node show %s`", n.Name, n.Name)
+			return nil
+		case err != nil:
+			return err
+		case now.Tasks == 0:
+			fmt.Fprintf(a.out, "%s is empty\n", n.Name)
+			return nil
+		case c.Duration("timeout") > 0 && time.Since(begin) > c.Duration("timeout"):
+			return api.Errorf(api.CodeTimeout, "%s still runs %d tasks after %s; the drain goes on", n.Name, now.Tasks, c.Duration("timeout"))
+		case now.Tasks != left:
+			left = now.Tasks
+			a.progress("%s: %d tasks left", n.Name, left)
+		}
+		select {
+		case <-c.Context.Done():
+		case <-time.After(300 * time.Millisecond):
+		}
+	}
+}
+
+func (a *app) nodeResume() *cli.Command {
+	return a.onNode("resume", "end the drain of a node", "mesita node resume fir", nil, func(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
+		return cl.Resume(c.Context, n.Name)
+	})
+}
+
+func (a *app) nodeRm() *cli.Command {
+	flags := []cli.Flag{
+		&cli.BoolFlag{Name: "force", Usage: "also while it runs tasks"},
+		&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"},
+	}
+	return a.onNode("rm", "remove a node for good", "mesita node rm fir", flags, func(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
+		if c.Bool("dry-run") {
+			a.progress("would remove %s (%s, %d tasks)", n.Name, n.Role, n.Tasks)
+			return nil
+		}
+		return cl.RemoveNode(c.Context, n.Name, c.Bool("force"))
+	})
+}
+
+func (a *app) nodeToken() *cli.Command {
+	return &cli.Command{
+		Name: "token", Usage: "make a join token, and print the command that uses it", Description: example("mesita node token", "mesita node token --ttl 1h --uses 1 --quiet"),
+		Flags: []cli.Flag{
+			&cli.DurationFlag{Name: "ttl", Value: 24 * time.Hour, Usage: "`TIME` until it expires"},
+			&cli.IntFlag{Name: "uses", Usage: "`NUMBER` of nodes that may join with it (default: any)"},
+			&cli.BoolFlag{Name: "voter-only", Usage: "for voter-only nodes"},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the token only"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := args(c, 0, 0, "node token"); err != nil {
+				return err
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			g, err := cl.CreateToken(c.Context, api.TokenRequest{Kind: api.TokenJoin, MaxUses: c.Int("uses"), VoterOnly: c.Bool("voter-only"), TTL: api.Duration(c.Duration("ttl"))})
+			if err != nil {
+				return err
+			}
+			if c.Bool("quiet") {
+				fmt.Fprintln(a.out, g.Secret)
+				return nil
+			}
+			nodes, err := cl.Nodes(c.Context, false)
+			if err != nil {
+				return err
+			}
+			more := ""
+			if c.Bool("voter-only") {
+				more = " --voter-only"
+			}
+			for _, n := range nodes {
+				if n.State == api.NodeReady {
+					fmt.Fprintf(a.out, "sudo mesita node join %s --token %s%s\n", strings.TrimSuffix(n.Addr, fmt.Sprintf(":%d", cluster.DefaultPort)), g.Secret, more)
+					break
+				}
+			}
+			a.progress("valid until %s", g.Expires.Local().Format(time.RFC3339))
+			return nil
+		},
+	}
+}
+
+const unitText = `[Unit]
+Description=mesita node
+Documentation=https://github.com/mesita/mesita
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+Type=exec
+ExecStart=%s
+# Tasks have a parent of their own and outlive the daemon.
+KillMode=process
+Delegate=yes
+Restart=always
+RestartSec=1
+TimeoutStopSec=30
+LimitNOFILE=1048576
+TasksMax=infinity
+
+[Install]
+WantedBy=multi-user.target
+`
+
+func (a *app) nodeInstall() *cli.Command {
+	return &cli.Command{
+		Name: "install", Usage: "write the systemd unit that runs this node", Description: example("mesita node install && systemctl daemon-reload && systemctl enable --now mesita", "mesita node install --print --listen 10.0.0.11:5050"),
+		Flags: append(agentFlags(),
+			&cli.BoolFlag{Name: "print", Usage: "print the unit instead"},
+			&cli.StringFlag{Name: "root", Value: "/", Usage: "write below this `DIR`"},
+		),
+		Action: func(c *cli.Context) error {
+			if err := args(c, 0, 0, "node install"); err != nil {
+				return err
+			}
+			cfg, err := a.agentConfig(c)
+			if err != nil {
+				return err
+			}
+			if _, err := cluster.New(cfg); err != nil {
+				return err
+			}
+			exe, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			return a.writeUnit(c, fmt.Sprintf(unitText, strings.Join(unitCommand(c, exe), " ")))
+		},
+	}
+}
+
+// unitCommand is the start command with the flags that were given.
+func unitCommand(c *cli.Context, exe string) []string {
+	line := []string{exe, "node", "start", "--foreground"}
+	for _, f := range agentFlags() {
+		name := f.Names()[0]
+		if !c.IsSet(name) || name == "foreground" {
+			continue
+		}
+		if _, ok := f.(*cli.StringSliceFlag); ok {
+			for _, v := range c.StringSlice(name) {
+				line = append(line, "--"+name, unitQuote(v))
+			}
+			continue
+		}
+		line = append(line, "--"+name+"="+unitQuote(fmt.Sprint(c.Value(name))))
+	}
+	if s := c.String("socket"); s != "" {
+		line = append(line, "--socket="+unitQuote(s))
+	}
+	return line
+}
+
+func unitQuote(s string) string {
+	s = strings.ReplaceAll(s, "%", "%%")
+	if strings.ContainsAny(s, " \t\"'\\$") {
+		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `$`, `$$`).Replace(s) + `"`
+	}
+	return s
+}
+
+func (a *app) writeUnit(c *cli.Context, unit string) error {
+	if c.Bool("print") {
+		_, err := fmt.Fprint(a.out, unit)
+		return err
+	}
+	dir := strings.TrimSuffix(c.String("root"), "/") + "/etc/systemd/system"
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(dir+"/mesita.service", []byte(unit), 0o644); err != nil {
+		return err
+	}
+	fmt.Fprintln(a.out, dir+"/mesita.service")
+	a.progress("start it with: systemctl daemon-reload && systemctl enable --now mesita")
+	return nil
+}

@@ -1,0 +1,201 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/urfave/cli/v2"
+	"go.yaml.in/yaml/v3"
+)
+
+var formats = []string{"table", "wide", "json", "yaml", "name"}
+
+// readFlags are those of every command that reads.
+func readFlags(more ...cli.Flag) []cli.Flag {
+	return append([]cli.Flag{
+		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT`: table, wide, json, yaml or name"},
+		&cli.BoolFlag{Name: "no-headers", Usage: "leave the heading of a table out"},
+		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print names only"},
+	}, more...)
+}
+
+func format(c *cli.Context) (string, error) {
+	f := c.String("output")
+	if c.Bool("quiet") {
+		f = "name"
+	}
+	for _, known := range formats {
+		if f == known {
+			return f, nil
+		}
+	}
+	return "", api.FieldErrorf("output", "%q is none of %s", f, strings.Join(formats, ", "))
+}
+
+// column is one of a table; wide ones show with -o wide only.
+type column[T any] struct {
+	head string
+	get  func(T) string
+	wide bool
+}
+
+// list prints items in the format that the user chose.
+func list[T any](w io.Writer, c *cli.Context, items []T, name func(T) string, cols []column[T]) error {
+	f, err := format(c)
+	if err != nil {
+		return err
+	}
+	switch f {
+	case "json":
+		if items == nil {
+			items = []T{}
+		}
+		return printJSON(w, items)
+	case "yaml":
+		return printYAML(w, items)
+	case "name":
+		for _, it := range items {
+			fmt.Fprintln(w, name(it))
+		}
+		return nil
+	}
+	return table(w, items, cols, f == "wide", !c.Bool("no-headers"))
+}
+
+func table[T any](w io.Writer, items []T, cols []column[T], wide, heads bool) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	row := func(cell func(column[T]) string) {
+		var cells []string
+		for _, col := range cols {
+			if wide || !col.wide {
+				cells = append(cells, cell(col))
+			}
+		}
+		fmt.Fprintln(t, strings.Join(cells, "\t"))
+	}
+	if heads {
+		row(func(c column[T]) string { return c.head })
+	}
+	for _, it := range items {
+		row(func(c column[T]) string { return or(c.get(it), "-") })
+	}
+	return t.Flush()
+}
+
+// one prints a single object: as JSON or YAML, else by show.
+func one[T any](w io.Writer, c *cli.Context, v T, name string, show func(io.Writer) error) error {
+	f, err := format(c)
+	if err != nil {
+		return err
+	}
+	switch f {
+	case "json":
+		return printJSON(w, v)
+	case "yaml":
+		return printYAML(w, v)
+	case "name":
+		fmt.Fprintln(w, name)
+		return nil
+	}
+	return show(w)
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// printYAML writes the JSON form of v as YAML, in the same order of fields.
+func printYAML(w io.Writer, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	n, err := yamlNode(d)
+	if err != nil {
+		return err
+	}
+	e := yaml.NewEncoder(w)
+	e.SetIndent(2)
+	if err := e.Encode(n); err != nil {
+		return err
+	}
+	return e.Close()
+}
+
+// yamlNode turns the next JSON value into YAML.
+func yamlNode(d *json.Decoder) (*yaml.Node, error) {
+	tok, err := d.Token()
+	if err != nil {
+		return nil, err
+	}
+	delim, ok := tok.(json.Delim)
+	if !ok {
+		n := new(yaml.Node)
+		if num, ok := tok.(json.Number); ok {
+			n.Kind, n.Tag, n.Value = yaml.ScalarNode, "!!float", num.String()
+			if !strings.ContainsAny(num.String(), ".eE") {
+				n.Tag = "!!int"
+			}
+			return n, nil
+		}
+		return n, n.Encode(tok)
+	}
+	n := &yaml.Node{Kind: yaml.MappingNode}
+	if delim == '[' {
+		n.Kind = yaml.SequenceNode
+	}
+	for d.More() {
+		child, err := yamlNode(d) // of a map: the key, then the value
+		if err != nil {
+			return nil, err
+		}
+		n.Content = append(n.Content, child)
+	}
+	_, err = d.Token()
+	return n, err
+}
+
+func or(s, empty string) string {
+	if s == "" {
+		return empty
+	}
+	return s
+}
+
+// age is how long ago, in one or two units.
+func age(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	d := time.Since(t)
+	switch {
+	case d < 0:
+		return "0s"
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+// stateText is a task's state as people say it.
+func stateText(t *api.Task) string {
+	if t.Pending() {
+		return "pending"
+	}
+	return strings.ToLower(strings.TrimPrefix(t.State.String(), "TASK_"))
+}

@@ -1,0 +1,193 @@
+package cli
+
+import (
+	"bufio"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/client"
+	"github.com/urfave/cli/v2"
+)
+
+// taskFlags are those that say what one task runs, and with what.
+func taskFlags(more ...cli.Flag) []cli.Flag {
+	return append([]cli.Flag{
+		&cli.StringFlag{Name: "cpus", Usage: "`CORES` of one task, such as 0.25 (default 0.1)"},
+		&cli.StringFlag{Name: "mem", Usage: "`BYTES` of memory, such as 128MiB (default 64MiB)"},
+		&cli.StringFlag{Name: "disk", Usage: "`BYTES` of disk, counted and not enforced"},
+		&cli.Int64Flag{Name: "gpus", Usage: "`NUMBER` of GPUs"},
+		&cli.StringSliceFlag{Name: "resource", Usage: "custom resource `K=V`: a number, 1-5,9 or {a,b}; may be repeated"},
+		&cli.StringSliceFlag{Name: "port", Aliases: []string{"p"}, Usage: "`NAME` of a port, or NAME=NUMBER; {NAME} in arguments; may be repeated"},
+		&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "environment `K=V`; may be repeated"},
+		&cli.StringFlag{Name: "env-file", Usage: "`FILE` with a K=V on each line"},
+		&cli.StringSliceFlag{Name: "constraint", Aliases: []string{"c"}, Usage: "`CONDITION` on node attributes: disk=ssd, zone!=b, node.name=oak; may be repeated"},
+		&cli.StringFlag{Name: "user", Usage: "`USER` name or number (default root)"},
+		&cli.StringFlag{Name: "dir", Usage: "working `FOLDER` (default: one of the task's own)"},
+		&cli.StringFlag{Name: "stop-signal", Usage: "`SIGNAL` to stop with (default SIGTERM)"},
+		&cli.StringFlag{Name: "stop-grace", Usage: "`TIME` until SIGKILL (default 10s)"},
+		&cli.StringFlag{Name: "log-max", Usage: "`BYTES` of logs kept per task (default 20MiB)"},
+		&cli.Int64Flag{Name: "pids", Usage: "most processes of a task, `NUMBER` (default 4096)"},
+		&cli.BoolFlag{Name: "privileged", Usage: "let programs gain privileges"},
+		&cli.BoolFlag{Name: "host-pids", Usage: "see the node's processes"},
+		&cli.StringFlag{Name: "partition", Usage: "`PATH` of the partition (default: default)"},
+		&cli.BoolFlag{Name: "no-upload", Usage: "do not upload a local program"},
+		&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"},
+		&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
+		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the id only"},
+		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT` of the result: table, json or yaml"},
+	}, more...)
+}
+
+// fillTask reads taskFlags and the command into a spec.
+func fillTask(c *cli.Context, s *api.JobSpec, command []string) error {
+	s.Command, s.Partition, s.User, s.Dir = command, c.String("partition"), c.String("user"), c.String("dir")
+	s.StopSignal, s.GPUs, s.Pids, s.Privileged, s.HostPIDs = c.String("stop-signal"), c.Int64("gpus"), c.Int64("pids"), c.Bool("privileged"), c.Bool("host-pids")
+	p := flagParser{c: c}
+	s.CPUs = parseFlag(&p, "cpus", api.ParseCPU)
+	s.Mem = parseFlag(&p, "mem", api.ParseBytes)
+	s.Disk = parseFlag(&p, "disk", api.ParseBytes)
+	s.LogMax = parseFlag(&p, "log-max", api.ParseBytes)
+	s.StopGrace = parseFlag(&p, "stop-grace", api.ParseDuration)
+	if p.err != nil {
+		return p.err
+	}
+	for _, v := range c.StringSlice("port") {
+		port, err := api.ParsePort(v)
+		if err != nil {
+			return api.InField("port", err)
+		}
+		s.Ports = append(s.Ports, port)
+	}
+	for _, v := range c.StringSlice("constraint") {
+		con, err := api.ParseConstraint(v)
+		if err != nil {
+			return api.InField("constraint", err)
+		}
+		s.Constraints = append(s.Constraints, con)
+	}
+	if err := fillCustom(c, s); err != nil {
+		return err
+	}
+	return fillEnv(c, s)
+}
+
+func fillCustom(c *cli.Context, s *api.JobSpec) error {
+	for _, v := range c.StringSlice("resource") {
+		r, err := api.ParseResources(v)
+		if err != nil {
+			return api.InField("resource", err)
+		}
+		if len(r.Custom) != 1 {
+			return api.FieldErrorf("resource", "%q is not NAME=AMOUNT of a custom resource", v)
+		}
+		if s.Custom == nil {
+			s.Custom = map[string]api.Quantity{}
+		}
+		for k, q := range r.Custom {
+			s.Custom[k] = q
+		}
+	}
+	return nil
+}
+
+func fillEnv(c *cli.Context, s *api.JobSpec) error {
+	set := func(field, kv string) error {
+		k, v, ok := strings.Cut(kv, "=")
+		if !ok || k == "" {
+			return api.FieldErrorf(field, "%q is not K=V", kv)
+		}
+		if s.Env == nil {
+			s.Env = map[string]string{}
+		}
+		s.Env[k] = v
+		return nil
+	}
+	if path := c.String("env-file"); path != "" {
+		f, err := os.Open(path)
+		if err != nil {
+			return api.FieldErrorf("env-file", "%v", err)
+		}
+		defer f.Close()
+		for lines := bufio.NewScanner(f); lines.Scan(); {
+			line := strings.TrimSpace(lines.Text())
+			if line == "" || line[0] == '#' {
+				continue
+			}
+			if err := set("env-file", line); err != nil {
+				return err
+			}
+		}
+	}
+	for _, kv := range c.StringSlice("env") {
+		if err := set("env", kv); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// flagParser reads flags whose values have a type of ours; the first error
+// stays.
+type flagParser struct {
+	c   *cli.Context
+	err error
+}
+
+// parseFlag is zero for a flag that was not given. One that was given as zero
+// is refused here: further on it would be taken for not given.
+func parseFlag[T ~int64](p *flagParser, name string, parse func(string) (T, error)) T {
+	text := p.c.String(name)
+	if text == "" || p.err != nil {
+		return 0
+	}
+	v, err := parse(text)
+	if err == nil && v <= 0 {
+		err = api.Errorf(api.CodeInvalid, "%q is not above zero", text)
+	}
+	if err != nil {
+		p.err = api.InField(name, err)
+	}
+	return v
+}
+
+// systemFolders hold programs that other nodes have too.
+var systemFolders = []string{"/bin/", "/sbin/", "/usr/", "/lib", "/opt/"}
+
+// upload stores the program of a spec in the cluster if it is a file of this
+// machine that the other nodes lack.
+func (a *app) upload(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
+	path := s.Command[0]
+	if c.Bool("no-upload") || !strings.Contains(path, "/") {
+		return nil
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	for _, f := range systemFolders {
+		if strings.HasPrefix(abs, f) {
+			return nil
+		}
+	}
+	info, err := os.Stat(abs)
+	if err != nil {
+		if filepath.IsAbs(path) {
+			return nil // it may be there on the nodes
+		}
+		return api.FieldErrorf("command", "%v: name a program of this machine, or one by its full path on the nodes", err)
+	}
+	if !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
+		return api.FieldErrorf("command", "%s is no executable file: chmod +x it, or use --no-upload", path)
+	}
+	digest, uploaded, err := cl.UploadProgram(c.Context, abs)
+	if err != nil {
+		return err
+	}
+	if uploaded {
+		a.progress("uploaded %s (%s)", filepath.Base(path), api.Bytes(info.Size()))
+	}
+	s.Program = digest
+	return nil
+}

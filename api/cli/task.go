@@ -1,0 +1,305 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/client"
+	"github.com/urfave/cli/v2"
+)
+
+var taskColumns = []column[*api.Task]{
+	{"TASK", func(t *api.Task) string { return t.ID }, false},
+	{"STATE", stateText, false},
+	{"NODE", func(t *api.Task) string { return t.Node }, false},
+	{"ATTEMPT", func(t *api.Task) string { return fmt.Sprint(t.Attempt) }, false},
+	{"PID", func(t *api.Task) string { return number(t.PID) }, true},
+	{"PORTS", portsText, false},
+	{"CPUS", func(t *api.Task) string { return t.Resources.CPUs.String() }, true},
+	{"MEM", func(t *api.Task) string { return t.Resources.Mem.String() }, true},
+	{"EXIT", exitText, false},
+	{"REASON", reasonText, false},
+	{"AGE", func(t *api.Task) string { return age(t.Created) }, false},
+}
+
+func number(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprint(n)
+}
+
+func portsText(t *api.Task) string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(t.Ports)) {
+		out = append(out, fmt.Sprintf("%s=%d", k, t.Ports[k]))
+	}
+	return strings.Join(out, ",")
+}
+
+func exitText(t *api.Task) string {
+	switch {
+	case t.Signal != "":
+		return t.Signal
+	case t.ExitCode != nil:
+		return fmt.Sprint(*t.ExitCode)
+	}
+	return ""
+}
+
+func reasonText(t *api.Task) string {
+	if t.State == api.TaskRunning && t.Desired == api.DesiredRun {
+		return ""
+	}
+	return string(t.Reason)
+}
+
+func (a *app) psCommand() *cli.Command {
+	return &cli.Command{
+		Name: "ps", Usage: "list tasks", ArgsUsage: "[JOB]",
+		Description: example("mesita ps", "mesita ps web -o wide", "mesita ps --all --node oak -o json"),
+		Flags: readFlags(
+			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "also those that ended"},
+			&cli.StringFlag{Name: "node", Usage: "only those on this `NODE`"},
+			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "print again whenever something changes"},
+		),
+		Action: func(c *cli.Context) error {
+			if err := args(c, 0, 1, "ps [JOB]"); err != nil {
+				return err
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			return a.watch(c, cl, func() error {
+				tasks, err := cl.Tasks(c.Context, c.Args().First(), c.String("node"), c.Bool("all"))
+				if err != nil {
+					return err
+				}
+				if len(tasks) == 0 && c.NArg() == 1 {
+					if _, err := cl.Job(c.Context, c.Args().First()); err != nil {
+						return err
+					}
+				}
+				return list(a.out, c, tasks, func(t *api.Task) string { return t.ID }, taskColumns)
+			})
+		},
+	}
+}
+
+// watch shows once, or with --watch again after each event, at most twice a
+// second.
+func (a *app) watch(c *cli.Context, cl *client.Client, show func() error) error {
+	if err := show(); err != nil || !c.Bool("watch") {
+		return err
+	}
+	recent, err := cl.RecentEvents(c.Context, "", 1)
+	if err != nil {
+		return err
+	}
+	after := uint64(0)
+	if len(recent) > 0 {
+		after = recent[len(recent)-1].Index
+	}
+	shown := time.Now()
+	return cl.Events(c.Context, after, "", func(api.Event) error {
+		if time.Since(shown) < 500*time.Millisecond {
+			return nil
+		}
+		shown = time.Now()
+		fmt.Fprintln(a.out)
+		return show()
+	})
+}
+
+func (a *app) showCommand() *cli.Command {
+	return &cli.Command{
+		Name: "show", Usage: "show a job or a task", ArgsUsage: "JOB|TASK", Description: example("mesita show web", "mesita show web.1 -o json"),
+		Flags: readFlags(),
+		Action: func(c *cli.Context) error {
+			if err := args(c, 1, 1, "show JOB|TASK"); err != nil {
+				return err
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			id := c.Args().First()
+			t, err := cl.Task(c.Context, id)
+			if err == nil {
+				return one(a.out, c, t, t.ID, func(w io.Writer) error { return showTask(w, t) })
+			}
+			if api.ErrorCode(err) != api.CodeNotFound {
+				return err
+			}
+			j, err := cl.Job(c.Context, id)
+			if err != nil {
+				return noJobOrTask(id, err)
+			}
+			tasks, err := cl.Tasks(c.Context, id, "", true)
+			if err != nil {
+				return err
+			}
+			return one(a.out, c, j, j.ID, func(w io.Writer) error { return showJob(w, j, tasks) })
+		},
+	}
+}
+
+func noJobOrTask(id string, err error) error {
+	if api.ErrorCode(err) == api.CodeNotFound {
+		return api.Errorf(api.CodeNotFound, "no job or task %q: `mesita ps --all` lists them", id)
+	}
+	return err
+}
+
+func showJob(w io.Writer, j *api.Job, tasks []*api.Task) error {
+	fmt.Fprintf(w, "job        %s   %s v%d, %s\n", j.ID, j.Spec.Kind, j.Version, j.State)
+	fmt.Fprintf(w, "tasks      %s\n", jobCounts(j))
+	fmt.Fprintf(w, "command    %s\n", strings.Join(j.Spec.Command, " "))
+	fmt.Fprintf(w, "each       %s\n", j.Spec.Need())
+	for _, c := range j.Spec.Constraints {
+		fmt.Fprintf(w, "only where %s\n", c)
+	}
+	fmt.Fprintf(w, "submitted  %s ago by %s\n\n", age(j.Created), or(j.Actor, "-"))
+	return table(w, tasks[:min(len(tasks), 50)], taskColumns, false, true)
+}
+
+func showTask(w io.Writer, t *api.Task) error {
+	fmt.Fprintf(w, "task       %s   %s\n", t.ID, stateText(t))
+	fmt.Fprintf(w, "node       %s   pid %s   ports %s\n", or(t.Node, "-"), or(number(t.PID), "-"), or(portsText(t), "-"))
+	fmt.Fprintf(w, "holds      %s\n", t.Resources)
+	if t.Message != "" || t.Reason != "" {
+		fmt.Fprintf(w, "why        %s %s\n", t.Reason, t.Message)
+	}
+	fmt.Fprintln(w)
+	attempts := append(slices.Clone(t.Earlier), api.Attempt{Attempt: t.Attempt, Version: t.Version, Node: t.Node, State: t.State, PID: t.PID,
+		Started: t.Started, Ended: t.Ended, ExitCode: t.ExitCode, Signal: t.Signal, Reason: t.Reason, Message: t.Message})
+	return table(w, attempts, []column[api.Attempt]{
+		{"ATTEMPT", func(x api.Attempt) string { return fmt.Sprint(x.Attempt) }, false},
+		{"STATE", func(x api.Attempt) string { return strings.ToLower(strings.TrimPrefix(x.State.String(), "TASK_")) }, false},
+		{"NODE", func(x api.Attempt) string { return x.Node }, false},
+		{"PID", func(x api.Attempt) string { return number(x.PID) }, false},
+		{"EXIT", func(x api.Attempt) string { return exitText(&api.Task{Signal: x.Signal, ExitCode: x.ExitCode}) }, false},
+		{"REASON", func(x api.Attempt) string { return string(x.Reason) }, false},
+		{"STARTED", func(x api.Attempt) string { return age(x.Started) }, false},
+		{"ENDED", func(x api.Attempt) string { return age(x.Ended) }, false},
+		{"MESSAGE", func(x api.Attempt) string { return x.Message }, false},
+	}, false, true)
+}
+
+func (a *app) stopCommand() *cli.Command {
+	return &cli.Command{
+		Name: "stop", Usage: "stop a job, or one of its tasks", ArgsUsage: "JOB|TASK", Description: example("mesita stop web", "mesita stop 57.12"),
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
+			&cli.BoolFlag{Name: "restart", Usage: "of a task: start it again, as its next attempt"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"},
+			&cli.DurationFlag{Name: "timeout", Value: 5 * time.Minute, Usage: "the most `TIME` to wait"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := args(c, 1, 1, "stop JOB|TASK"); err != nil {
+				return err
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			id := c.Args().First()
+			if t, err := cl.Task(c.Context, id); err == nil {
+				return a.stopTask(c, cl, t)
+			}
+			return a.stopJob(c, cl, id)
+		},
+	}
+}
+
+func (a *app) stopTask(c *cli.Context, cl *client.Client, t *api.Task) error {
+	if c.Bool("dry-run") {
+		a.progress("would stop task %s on %s", t.ID, or(t.Node, "no node"))
+		return nil
+	}
+	if err := cl.StopTask(c.Context, t.ID, c.Bool("restart")); err != nil || c.Bool("detach") {
+		return err
+	}
+	_, err := a.await(c, cl, t.Job, c.Duration("timeout"), func(*api.Job) bool {
+		now, err := cl.Task(c.Context, t.ID)
+		return api.ErrorCode(err) == api.CodeNotFound || err == nil && (now.State.Final() || now.Attempt > t.Attempt)
+	})
+	if err == nil && c.Context.Err() == nil {
+		fmt.Fprintf(a.out, "%s stopped\n", t.ID)
+	}
+	return err
+}
+
+func (a *app) stopJob(c *cli.Context, cl *client.Client, id string) error {
+	if c.Bool("dry-run") {
+		j, err := cl.Job(c.Context, id)
+		if err != nil {
+			return noJobOrTask(id, err)
+		}
+		a.progress("would stop job %s: %s", id, jobCounts(j))
+		return nil
+	}
+	j, err := cl.StopJob(c.Context, id)
+	if err != nil {
+		return noJobOrTask(id, err)
+	}
+	if c.Bool("detach") {
+		return nil
+	}
+	j, err = a.await(c, cl, j.ID, c.Duration("timeout"), func(j *api.Job) bool { return j.State.Ended() })
+	if err == nil && j != nil {
+		fmt.Fprintf(a.out, "%s %s\n", j.ID, j.State)
+	}
+	return err
+}
+
+func (a *app) scaleCommand() *cli.Command {
+	return &cli.Command{
+		Name: "scale", Usage: "change how many tasks a service keeps running", ArgsUsage: "JOB NUMBER", Description: example("mesita scale web 5"),
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the id only"},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT` of the result: table, json or yaml"},
+			&cli.DurationFlag{Name: "timeout", Value: 5 * time.Minute, Usage: "the most `TIME` to wait"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := args(c, 2, 2, "scale JOB NUMBER"); err != nil {
+				return err
+			}
+			var n int
+			if _, err := fmt.Sscanf(c.Args().Get(1)+" .", "%d .", &n); err != nil || n < 0 {
+				return api.FieldErrorf("count", "%q is no number of tasks", c.Args().Get(1))
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			if c.Bool("dry-run") {
+				j, err := cl.Job(c.Context, c.Args().First())
+				if err != nil {
+					return err
+				}
+				a.progress("would scale %s from %d to %d", j.ID, j.Spec.Count, n)
+				return nil
+			}
+			j, err := cl.Scale(c.Context, c.Args().First(), n)
+			if err != nil || c.Bool("detach") {
+				return err
+			}
+			got, err := a.await(c, cl, j.ID, c.Duration("timeout"), func(j *api.Job) bool {
+				return j.State.Ended() || j.Counts.Running == n && j.Counts.Total() == n
+			})
+			if err != nil || got == nil {
+				return err
+			}
+			return a.printJob(c, got)
+		},
+	}
+}

@@ -1,0 +1,197 @@
+package cli
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/client"
+	"github.com/urfave/cli/v2"
+)
+
+func (a *app) tokenCommand() *cli.Command {
+	return &cli.Command{
+		Name: "token", Usage: "tokens of users and programs", Description: example("mesita token create --role operator --name ci", "mesita token ls"),
+		Subcommands: []*cli.Command{a.tokenCreate(), a.tokenLs(), a.tokenRevoke()},
+	}
+}
+
+func (a *app) tokenCreate() *cli.Command {
+	return &cli.Command{
+		Name: "create", Usage: "make a client token; it is shown once", Description: example("mesita token create --role operator --name ci --ttl 720h"),
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "role", Value: "viewer", Usage: "`ROLE`: viewer, operator or admin"},
+			&cli.StringFlag{Name: "name", Usage: "`NAME` that events show"},
+			&cli.DurationFlag{Name: "ttl", Value: 90 * 24 * time.Hour, Usage: "`TIME` until it expires"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := args(c, 0, 0, "token create"); err != nil {
+				return err
+			}
+			r := api.TokenRequest{Kind: api.TokenClient, Name: c.String("name"), TTL: api.Duration(c.Duration("ttl"))}
+			if err := r.Role.UnmarshalText([]byte(c.String("role"))); err != nil {
+				return api.InField("role", err)
+			}
+			if err := r.Validate(); err != nil {
+				return err
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			g, err := cl.CreateToken(c.Context, r)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(a.out, g.Secret)
+			a.progress("%s, valid until %s; it is not shown again", g.Role, g.Expires.Local().Format(time.RFC3339))
+			return nil
+		},
+	}
+}
+
+func (a *app) tokenLs() *cli.Command {
+	return &cli.Command{
+		Name: "ls", Usage: "list tokens", Description: example("mesita token ls", "mesita token ls --join"),
+		Flags: readFlags(&cli.BoolFlag{Name: "join", Usage: "join tokens instead of client tokens"}),
+		Action: func(c *cli.Context) error {
+			if err := args(c, 0, 0, "token ls"); err != nil {
+				return err
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			kind := api.TokenClient
+			if c.Bool("join") {
+				kind = api.TokenJoin
+			}
+			tokens, err := cl.Tokens(c.Context, kind)
+			if err != nil {
+				return err
+			}
+			return list(a.out, c, tokens, func(t *api.Token) string { return t.ID }, []column[*api.Token]{
+				{"ID", func(t *api.Token) string { return t.ID }, false},
+				{"NAME", func(t *api.Token) string { return t.Name }, false},
+				{"ROLE", func(t *api.Token) string {
+					if t.Kind == api.TokenJoin {
+						return "join"
+					}
+					return t.Role.String()
+				}, false},
+				{"USES", func(t *api.Token) string {
+					if t.MaxUses > 0 {
+						return fmt.Sprintf("%d/%d", t.Uses, t.MaxUses)
+					}
+					return fmt.Sprint(t.Uses)
+				}, false},
+				{"AGE", func(t *api.Token) string { return age(t.Created) }, false},
+				{"EXPIRES", func(t *api.Token) string { return t.Expires.Local().Format(time.RFC3339) }, false},
+			})
+		},
+	}
+}
+
+func (a *app) tokenRevoke() *cli.Command {
+	return &cli.Command{
+		Name: "revoke", Usage: "revoke a token", ArgsUsage: "ID", Description: example("mesita token revoke k3f9x2ab"),
+		Action: func(c *cli.Context) error {
+			if err := args(c, 1, 1, "token revoke ID"); err != nil {
+				return err
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			return cl.RevokeToken(c.Context, c.Args().First())
+		},
+	}
+}
+
+func (a *app) loginCommand() *cli.Command {
+	return &cli.Command{
+		Name: "login", Usage: "remember a cluster and a token for the commands that follow", ArgsUsage: "ADDRESS[,ADDRESS…]",
+		Description: example("mesita login 10.0.0.11 --ca ca.crt --token msc1-…", "echo msc1-… | mesita login oak,fir --ca ca.crt"),
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "token", EnvVars: []string{"MESITA_TOKEN"}, Usage: "the client `TOKEN` (default: read from standard input)"},
+			&cli.StringFlag{Name: "ca", EnvVars: []string{"MESITA_CA"}, Usage: "`FILE` with the cluster's CA: ca.crt in the data folder of any node"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := args(c, 1, 1, "login ADDRESS"); err != nil {
+				return err
+			}
+			s := savedContext{Addrs: strings.Split(c.Args().First(), ","), Token: strings.TrimSpace(c.String("token"))}
+			if s.Token == "" {
+				if isTerminal(a.in) {
+					fmt.Fprint(a.err, "token: ")
+				}
+				line, _ := bufio.NewReader(a.in).ReadString('\n') // an empty one is refused below
+				s.Token = strings.TrimSpace(line)
+			}
+			if _, _, ok := api.ParseClientSecret(s.Token); !ok {
+				return api.FieldErrorf("token", "is no client token: it begins with msc1-; make one with `mesita token create` on a node")
+			}
+			if c.String("ca") == "" {
+				return api.FieldErrorf("ca", "is needed: copy ca.crt from the data folder of a node, and name it with --ca")
+			}
+			ca, err := os.ReadFile(c.String("ca"))
+			if err != nil {
+				return api.FieldErrorf("ca", "%v", err)
+			}
+			s.CA = ca
+			return a.login(c, &s)
+		},
+	}
+}
+
+// login tries the credentials before it keeps them.
+func (a *app) login(c *cli.Context, s *savedContext) error {
+	cl, err := client.New(client.Config{Addrs: s.Addrs, Token: s.Token, CA: s.CA})
+	if err != nil {
+		return err
+	}
+	nodes, err := cl.Nodes(c.Context, false)
+	if err != nil {
+		return err
+	}
+	path, err := contextPath()
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		return err
+	}
+	a.progress("logged in: %d nodes; kept in %s", len(nodes), path)
+	return nil
+}
+
+func (a *app) logoutCommand() *cli.Command {
+	return &cli.Command{
+		Name: "logout", Usage: "forget what login remembered", Description: example("mesita logout"),
+		Action: func(c *cli.Context) error {
+			if err := args(c, 0, 0, "logout"); err != nil {
+				return err
+			}
+			path, err := contextPath()
+			if err != nil {
+				return err
+			}
+			if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+				return err
+			}
+			return nil
+		},
+	}
+}

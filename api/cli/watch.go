@@ -1,0 +1,336 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/client"
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sync/errgroup"
+)
+
+func (a *app) logsCommand() *cli.Command {
+	return &cli.Command{
+		Name: "logs", Usage: "print what tasks printed", ArgsUsage: "JOB|TASK", Description: example("mesita logs web -f", "mesita logs 57.12 --previous --tail 20"),
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the task ends"},
+			&cli.BoolFlag{Name: "previous", Usage: "of the attempt before"},
+			&cli.IntFlag{Name: "attempt", Usage: "of the attempt `NUMBER`"},
+			&cli.IntFlag{Name: "tail", Usage: "only the last `NUMBER` lines"},
+			&cli.BoolFlag{Name: "timestamps", Aliases: []string{"t"}, Usage: "begin each line with its time"},
+			&cli.BoolFlag{Name: "stdout", Usage: "only standard output"},
+			&cli.BoolFlag{Name: "stderr", Usage: "only standard error"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := args(c, 1, 1, "logs JOB|TASK"); err != nil {
+				return err
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			return a.logs(c, cl)
+		},
+	}
+}
+
+func (a *app) logs(c *cli.Context, cl *client.Client) error {
+	o := client.LogOptions{Attempt: c.Int("attempt"), Follow: c.Bool("follow"), Tail: c.Int("tail")}
+	if c.Bool("previous") {
+		o.Attempt = -1
+	}
+	if c.Bool("stdout") != c.Bool("stderr") {
+		o.Stream = "stdout"
+		if c.Bool("stderr") {
+			o.Stream = "stderr"
+		}
+	}
+	id := c.Args().First()
+	if _, err := cl.Task(c.Context, id); err == nil {
+		return cl.Logs(c.Context, id, o, (&lineWriter{app: a, times: c.Bool("timestamps")}).write)
+	}
+	tasks, err := cl.Tasks(c.Context, id, "", true)
+	if err != nil {
+		return noJobOrTask(id, err)
+	}
+	if len(tasks) == 0 {
+		if _, err := cl.Job(c.Context, id); err != nil {
+			return noJobOrTask(id, err)
+		}
+		return nil
+	}
+	w := &lineWriter{app: a, times: c.Bool("timestamps"), prefix: len(tasks) > 1}
+	if !o.Follow { // one after the other, so that they do not mix
+		for _, t := range tasks {
+			if err := cl.Logs(c.Context, t.ID, o, w.write); err != nil && api.ErrorCode(err) != api.CodeNotFound {
+				return err
+			}
+			w.end()
+		}
+		return nil
+	}
+	if len(tasks) > 64 {
+		return usage("job %s has %d tasks: follow up to 64, or name one task", id, len(tasks))
+	}
+	g, ctx := errgroup.WithContext(c.Context)
+	for _, t := range tasks {
+		g.Go(func() error { return cl.Logs(ctx, t.ID, o, w.write) })
+	}
+	return g.Wait()
+}
+
+// lineWriter prints pieces of logs, whole lines with a prefix where asked for.
+type lineWriter struct {
+	app    *app
+	times  bool
+	prefix bool
+
+	mu   sync.Mutex
+	open map[string]string // the beginning of an unfinished line, by task and stream
+}
+
+func (l *lineWriter) write(p client.LogLine) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := l.app.out
+	if p.Stream == "stderr" {
+		out = l.app.err
+	}
+	if !l.times && !l.prefix {
+		_, err := io.WriteString(out, p.Text)
+		return err
+	}
+	if l.open == nil {
+		l.open = map[string]string{}
+	}
+	key := p.Task + " " + p.Stream
+	text := l.open[key] + p.Text
+	head := ""
+	if l.times {
+		head = p.Time.Local().Format("2006-01-02T15:04:05.000") + " "
+	}
+	if l.prefix {
+		head += p.Task + "  "
+	}
+	for {
+		line, rest, ok := strings.Cut(text, "\n")
+		if !ok && len(line) < 1<<16 {
+			break
+		}
+		if _, err := fmt.Fprintf(out, "%s%s\n", head, line); err != nil {
+			return err
+		}
+		text = rest
+	}
+	l.open[key] = text
+	return nil
+}
+
+// end prints lines that never ended.
+func (l *lineWriter) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, text := range l.open {
+		if text != "" {
+			task, _, _ := strings.Cut(key, " ")
+			fmt.Fprintf(l.app.out, "%s  %s\n", task, text)
+		}
+	}
+	clear(l.open)
+}
+
+func (a *app) eventsCommand() *cli.Command {
+	return &cli.Command{
+		Name: "events", Usage: "print what happened", Description: example("mesita events --for web", "mesita events -f -o json"),
+		Flags: readFlags(
+			&cli.StringFlag{Name: "for", Usage: "only about this job, task or node, `ID`"},
+			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on"},
+			&cli.Uint64Flag{Name: "after", Usage: "only those after this `INDEX`"},
+			&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Value: 100, Usage: "the newest `NUMBER`"},
+		),
+		Action: func(c *cli.Context) error {
+			if err := args(c, 0, 0, "events"); err != nil {
+				return err
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			return a.events(c, cl)
+		},
+	}
+}
+
+func (a *app) events(c *cli.Context, cl *client.Client) error {
+	f, err := format(c)
+	if err != nil {
+		return err
+	}
+	after := c.Uint64("after")
+	var recent []api.Event
+	if !c.IsSet("after") || !c.Bool("follow") {
+		if recent, err = cl.RecentEvents(c.Context, c.String("for"), c.Int("limit")); err != nil {
+			return err
+		}
+		recent = slices.DeleteFunc(recent, func(e api.Event) bool { return e.Index <= after })
+	}
+	if !c.Bool("follow") {
+		return list(a.out, c, recent, func(e api.Event) string { return fmt.Sprint(e.Index) }, []column[api.Event]{
+			{"INDEX", func(e api.Event) string { return fmt.Sprint(e.Index) }, false},
+			{"AGE", func(e api.Event) string { return age(e.Time) }, false},
+			{"KIND", func(e api.Event) string { return string(e.Kind) }, false},
+			{"OBJECT", func(e api.Event) string { return e.Object }, false},
+			{"NODE", func(e api.Event) string { return e.Node }, false},
+			{"BY", func(e api.Event) string { return e.Actor }, false},
+			{"WHAT", eventText, false},
+		})
+	}
+	show := func(e api.Event) error {
+		after = e.Index
+		if f == "json" || f == "yaml" {
+			return printJSON(a.out, e)
+		}
+		_, err := fmt.Fprintf(a.out, "%s  %-14s %-16s %-10s %s\n", e.Time.Local().Format(time.TimeOnly), e.Kind, e.Object, or(e.Node, "-"), eventText(e))
+		return err
+	}
+	for _, e := range recent {
+		if err := show(e); err != nil {
+			return err
+		}
+	}
+	return cl.Events(c.Context, after, c.String("for"), show)
+}
+
+func eventText(e api.Event) string {
+	if e.Kind == api.EventTaskState && e.Task != nil {
+		return strings.TrimSpace(stateText(e.Task) + " " + e.Message)
+	}
+	return e.Message
+}
+
+func (a *app) whyCommand() *cli.Command {
+	return &cli.Command{
+		Name: "why", Usage: "say why a job or task is as it is", ArgsUsage: "JOB|TASK", Description: example("mesita why 57.12", "mesita why web"),
+		Flags: readFlags(),
+		Action: func(c *cli.Context) error {
+			if err := args(c, 1, 1, "why JOB|TASK"); err != nil {
+				return err
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			why, err := cl.Why(c.Context, c.Args().First())
+			if err != nil {
+				return noJobOrTask(c.Args().First(), err)
+			}
+			return one(a.out, c, why, why.ID, func(w io.Writer) error {
+				fmt.Fprintln(w, why.Summary)
+				for _, n := range why.Nodes {
+					fmt.Fprintf(w, "  %-16s %s\n", n.Node, n.Reason)
+				}
+				for _, h := range why.Hints {
+					fmt.Fprintf(w, "  %s\n", h)
+				}
+				return nil
+			})
+		},
+	}
+}
+
+func (a *app) topCommand() *cli.Command {
+	return &cli.Command{
+		Name: "top", Usage: "show what the running tasks use", Description: example("mesita top", "mesita top --once"),
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "once", Usage: "print one table (the default when not on a terminal)"},
+			&cli.DurationFlag{Name: "interval", Value: 2 * time.Second, Usage: "`TIME` between two looks"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := args(c, 0, 0, "top"); err != nil {
+				return err
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			return a.top(c, cl)
+		},
+	}
+}
+
+type usageRow struct {
+	api.TaskStats
+	cores float64
+}
+
+// top takes two looks and shows the difference, again and again on a terminal.
+func (a *app) top(c *cli.Context, cl *client.Client) error {
+	every := max(c.Duration("interval"), 200*time.Millisecond)
+	live := isTerminal(a.out) && !c.Bool("once")
+	first := every
+	if !live {
+		first = 500 * time.Millisecond
+	}
+	before, err := cl.Stats(c.Context)
+	if err != nil {
+		return err
+	}
+	for at, wait := time.Now(), first; ; wait = every {
+		select {
+		case <-c.Context.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		now, err := cl.Stats(c.Context)
+		if err != nil {
+			return err
+		}
+		rows := usageRows(before, now, time.Since(at))
+		before, at = now, time.Now()
+		if live {
+			fmt.Fprint(a.out, "\x1b[H\x1b[2J")
+		}
+		if err := table(a.out, rows, usageColumns, false, true); err != nil || !live {
+			return err
+		}
+	}
+}
+
+func usageRows(before, now []api.TaskStats, span time.Duration) []usageRow {
+	old := map[string]api.TaskStats{}
+	for _, s := range before {
+		old[s.Task] = s
+	}
+	var rows []usageRow
+	for _, s := range now {
+		r := usageRow{TaskStats: s}
+		if o, ok := old[s.Task]; ok && o.Attempt == s.Attempt && span > 0 {
+			r.cores = max(0, float64(s.CPUTime-o.CPUTime)/float64(span))
+		}
+		rows = append(rows, r)
+	}
+	slices.SortStableFunc(rows, func(x, y usageRow) int {
+		switch {
+		case x.cores > y.cores:
+			return -1
+		case x.cores < y.cores:
+			return 1
+		}
+		return strings.Compare(x.Task, y.Task)
+	})
+	return rows
+}
+
+var usageColumns = []column[usageRow]{
+	{"TASK", func(r usageRow) string { return r.Task }, false},
+	{"CPU cores", func(r usageRow) string { return fmt.Sprintf("%.2f", r.cores) }, false},
+	{"MEM", func(r usageRow) string { return r.Mem.String() }, false},
+	{"PEAK", func(r usageRow) string { return r.MemPeak.String() }, false},
+	{"PROCESSES", func(r usageRow) string { return fmt.Sprint(r.Processes) }, false},
+	{"THROTTLED", func(r usageRow) string { return r.Throttled.Round(time.Millisecond).String() }, false},
+}

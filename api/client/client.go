@@ -1,0 +1,127 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+// Config says how to reach a cluster: by addresses, or by the unix socket of a
+// node on this machine.
+type Config struct {
+	Addrs  []string // https://HOST:PORT or HOST:PORT; http:// on loopback only
+	Socket string   // used without Addrs
+	Token  string   // a client token
+	CA     []byte   // PEM of the cluster's CA; needed for https
+	// Patience is how long to retry while no node answers or leads; default
+	// 10 s, negative for one try.
+	Patience time.Duration
+	// HTTP carries the requests instead of a transport made from the above.
+	HTTP http.RoundTripper
+}
+
+// DefaultPatience is how long a call is retried.
+const DefaultPatience = 10 * time.Second
+
+// anyNode is a name that the certificate of every node has.
+const anyNode = "node.mesita"
+
+// Client calls a cluster. Its methods may be called from any goroutine; they
+// return *api.Error with the code that the cluster sent.
+type Client struct {
+	cfg   Config
+	bases []string
+	best  atomic.Int64 // the place in bases of the node that answered last
+	http  *http.Client
+}
+
+const (
+	dialTimeout   = 3 * time.Second
+	answerTimeout = 30 * time.Second // from a request sent to its answer's header
+	maxAnswer     = 256 << 20        // of one answer that is decoded whole
+)
+
+// deadPeer finds out within half a minute that the other end is gone, also on
+// a stream that is silent.
+var deadPeer = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 4}
+
+// New makes a client. It connects to nothing yet.
+func New(cfg Config) (*Client, error) {
+	if cfg.Patience == 0 {
+		cfg.Patience = DefaultPatience
+	}
+	c := &Client{cfg: cfg}
+	dial := &net.Dialer{Timeout: dialTimeout, KeepAliveConfig: deadPeer}
+	tr := &http.Transport{DialContext: dial.DialContext, MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute,
+		TLSHandshakeTimeout: dialTimeout, ResponseHeaderTimeout: answerTimeout}
+	if len(cfg.Addrs) == 0 {
+		tr.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dial.DialContext(ctx, "unix", cfg.Socket)
+		}
+		c.bases = []string{"http://mesita"}
+	}
+	for _, a := range cfg.Addrs {
+		base, err := baseURL(a)
+		if err != nil {
+			return nil, err
+		}
+		if strings.HasPrefix(base, "https:") && len(cfg.CA) == 0 && cfg.HTTP == nil {
+			return nil, api.FieldErrorf("ca", "is needed for %s: set MESITA_CA to the cluster's ca.crt, or run `mesita login`", a)
+		}
+		c.bases = append(c.bases, base)
+	}
+	if len(cfg.CA) > 0 {
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(cfg.CA) {
+			return nil, api.FieldErrorf("ca", "holds no PEM certificate")
+		}
+		tr.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool, ServerName: anyNode}
+	}
+	c.http = &http.Client{Transport: cfg.HTTP}
+	if cfg.HTTP == nil {
+		c.http.Transport = tr
+	}
+	return c, nil
+}
+
+func baseURL(addr string) (string, error) {
+	if !strings.Contains(addr, "://") {
+		addr = "https://" + addr
+	}
+	u, err := url.Parse(addr)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return "", api.FieldErrorf("addr", "%q is no address: write HOST:PORT or https://HOST:PORT", addr)
+	}
+	if u.Scheme == "http" {
+		if ip := net.ParseIP(u.Hostname()); u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return "", api.FieldErrorf("addr", "%q would send credentials in clear: use https://", addr)
+		}
+	}
+	if u.Port() == "" && u.Scheme == "https" {
+		u.Host = net.JoinHostPort(u.Hostname(), "5050")
+	}
+	return u.Scheme + "://" + u.Host, nil
+}
+
+// list is what every list endpoint answers.
+type list[T any] struct {
+	Items []T    `json:"items"`
+	Index uint64 `json:"index"`
+}
+
+func getList[T any](ctx context.Context, c *Client, path string, q url.Values) ([]T, error) {
+	if len(q) > 0 {
+		path += "?" + q.Encode()
+	}
+	var l list[T]
+	err := c.call(ctx, http.MethodGet, path, nil, &l)
+	return l.Items, err
+}

@@ -1,0 +1,150 @@
+package client
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+
+	"github.com/mesita/mesita/api"
+)
+
+// The frames of an exec connection: a type, a length of four bytes, a payload.
+const (
+	frameStdin byte = iota
+	frameStdout
+	frameStderr
+	frameResize
+	frameExit
+	frameStdinEnd
+	maxFrame = 64 << 10
+)
+
+// Size is that of a terminal.
+type Size struct{ Rows, Cols uint16 }
+
+// ExecOptions is a command to run beside a task, and its streams.
+type ExecOptions struct {
+	Command []string
+	TTY     bool
+	Size    Size // at first
+	Stdin   io.Reader
+	Stdout  io.Writer
+	Stderr  io.Writer
+	Resize  <-chan Size
+}
+
+// Exec runs a command in a running task's namespaces and slice, and returns
+// its exit code. It does not wait for Stdin once the command has ended.
+func (c *Client) Exec(ctx context.Context, task string, o ExecOptions) (int, error) {
+	q := url.Values{"cmd": o.Command}
+	if o.TTY {
+		q.Set("tty", "1")
+		q.Set("rows", strconv.Itoa(int(max(o.Size.Rows, 1))))
+		q.Set("cols", strconv.Itoa(int(max(o.Size.Cols, 1))))
+	}
+	res, err := c.try(ctx, request{method: http.MethodPost, path: "/v1/tasks/" + url.PathEscape(task) + "/exec?" + q.Encode(),
+		header: http.Header{"Connection": {"Upgrade"}, "Upgrade": {"mesita-exec"}}, once: true})
+	if err != nil {
+		return 0, err
+	}
+	conn, ok := res.Body.(io.ReadWriteCloser)
+	if res.StatusCode != http.StatusSwitchingProtocols || !ok {
+		_ = res.Body.Close() // it is of no use
+		return 0, api.Errorf(api.CodeFailed, "the server answered %s instead of a connection", res.Status)
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // ends the reads below
+	defer stop()
+	w := &frames{w: conn}
+	go w.copyStdin(o.Stdin)
+	done := make(chan struct{})
+	defer close(done)
+	go w.resizes(o.Resize, done)
+	return receive(bufio.NewReader(conn), o.Stdout, o.Stderr)
+}
+
+type frames struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (f *frames) send(kind byte, p []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b := make([]byte, 5, 5+len(p))
+	b[0] = kind
+	binary.BigEndian.PutUint32(b[1:], uint32(len(p)))
+	_, err := f.w.Write(append(b, p...))
+	return err
+}
+
+func (f *frames) copyStdin(r io.Reader) {
+	buf := make([]byte, 32<<10)
+	for r != nil {
+		n, err := r.Read(buf)
+		if n > 0 && f.send(frameStdin, buf[:n]) != nil {
+			return
+		}
+		if err != nil {
+			break
+		}
+	}
+	_ = f.send(frameStdinEnd, nil) // the command may have ended
+}
+
+func (f *frames) resizes(sizes <-chan Size, done <-chan struct{}) {
+	for {
+		select {
+		case <-done:
+			return
+		case s, ok := <-sizes:
+			if !ok {
+				return
+			}
+			p := binary.BigEndian.AppendUint16(nil, s.Rows)
+			if f.send(frameResize, binary.BigEndian.AppendUint16(p, s.Cols)) != nil {
+				return
+			}
+		}
+	}
+}
+
+// receive writes out what the command prints, until its exit code comes.
+func receive(r io.Reader, stdout, stderr io.Writer) (int, error) {
+	buf := make([]byte, maxFrame)
+	for {
+		var h [5]byte
+		if _, err := io.ReadFull(r, h[:]); err != nil {
+			return 0, api.Errorf(api.CodeUnavailable, "the connection to the command broke off: %v", err)
+		}
+		size := binary.BigEndian.Uint32(h[1:])
+		if size > maxFrame {
+			return 0, fmt.Errorf("a frame of %d bytes, at most %d are allowed", size, maxFrame)
+		}
+		if _, err := io.ReadFull(r, buf[:size]); err != nil {
+			return 0, api.Errorf(api.CodeUnavailable, "the connection to the command broke off: %v", err)
+		}
+		var err error
+		switch h[0] {
+		case frameStdout:
+			_, err = stdout.Write(buf[:size])
+		case frameStderr:
+			_, err = stderr.Write(buf[:size])
+		case frameExit:
+			if size != 4 {
+				return 0, errors.New("an exit frame without a code")
+			}
+			return int(int32(binary.BigEndian.Uint32(buf[:4]))), nil
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+}

@@ -1,0 +1,207 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+// Health asks a node how the cluster is.
+func (c *Client) Health(ctx context.Context) (*api.Health, error) {
+	h := new(api.Health)
+	return h, c.call(ctx, http.MethodGet, "/v1/health", nil, h)
+}
+
+// Cluster is the cluster, with who leads it and the number of its nodes.
+type Cluster struct {
+	*api.Cluster
+	Leader string `json:"leader"` // its name; "" while there is none
+	Nodes  int    `json:"nodes"`
+	Voters int    `json:"voters"`
+}
+
+// Cluster describes the cluster.
+func (c *Client) Cluster(ctx context.Context) (*Cluster, error) {
+	v := new(Cluster)
+	return v, c.call(ctx, http.MethodGet, "/v1/cluster", nil, v)
+}
+
+// Submit submits a new job.
+func (c *Client) Submit(ctx context.Context, s *api.JobSpec) (*api.Job, error) {
+	j := new(api.Job)
+	return j, c.call(ctx, http.MethodPost, "/v1/jobs", s, j)
+}
+
+// Apply makes the job of that name be as the spec says.
+func (c *Client) Apply(ctx context.Context, s *api.JobSpec) (*api.Job, error) {
+	j := new(api.Job)
+	return j, c.call(ctx, http.MethodPut, "/v1/jobs/"+url.PathEscape(s.Name), s, j)
+}
+
+// Plan says what submitting the spec would do.
+func (c *Client) Plan(ctx context.Context, s *api.JobSpec) (*api.Plan, error) {
+	p := new(api.Plan)
+	if s.Name == "" {
+		return p, c.call(ctx, http.MethodPost, "/v1/jobs?dry_run=1", s, p)
+	}
+	return p, c.call(ctx, http.MethodPut, "/v1/jobs/"+url.PathEscape(s.Name)+"?dry_run=1", s, p)
+}
+
+// Jobs lists the jobs that have not ended, or all.
+func (c *Client) Jobs(ctx context.Context, all bool) ([]*api.Job, error) {
+	return getList[*api.Job](ctx, c, "/v1/jobs", flag("all", all))
+}
+
+func flag(name string, on bool) url.Values {
+	if on {
+		return url.Values{name: {"1"}}
+	}
+	return url.Values{}
+}
+
+// Job finds a job.
+func (c *Client) Job(ctx context.Context, id string) (*api.Job, error) {
+	j := new(api.Job)
+	return j, c.call(ctx, http.MethodGet, "/v1/jobs/"+url.PathEscape(id), nil, j)
+}
+
+// waitStep is how long one request waits: a node that dies meanwhile is noticed.
+const waitStep = answerTimeout * 2 / 3
+
+// WaitJob waits until the job is "running", "ended" or "stopped", or cannot
+// become so. It fails with CodeTimeout when that takes longer than the timeout.
+func (c *Client) WaitJob(ctx context.Context, id, until string, timeout time.Duration) (*api.Job, error) {
+	for deadline := time.Now().Add(timeout); ; {
+		left := max(time.Until(deadline), 0)
+		j := new(api.Job)
+		q := url.Values{"wait": {until}, "timeout": {min(left, waitStep).String()}}
+		err := c.call(ctx, http.MethodGet, "/v1/jobs/"+url.PathEscape(id)+"?"+q.Encode(), nil, j)
+		if err == nil {
+			return j, nil
+		}
+		if api.ErrorCode(err) != api.CodeTimeout || left <= waitStep {
+			return nil, err
+		}
+	}
+}
+
+// Scale changes how many tasks a service keeps running.
+func (c *Client) Scale(ctx context.Context, id string, count int) (*api.Job, error) {
+	j := new(api.Job)
+	return j, c.call(ctx, http.MethodPost, "/v1/jobs/"+url.PathEscape(id)+"/scale", map[string]int{"count": count}, j)
+}
+
+// StopJob tells a job to stop.
+func (c *Client) StopJob(ctx context.Context, id string) (*api.Job, error) {
+	j := new(api.Job)
+	return j, c.call(ctx, http.MethodPost, "/v1/jobs/"+url.PathEscape(id)+"/stop", struct{}{}, j)
+}
+
+// RemoveJob forgets an ended job.
+func (c *Client) RemoveJob(ctx context.Context, id string) error {
+	return c.call(ctx, http.MethodDelete, "/v1/jobs/"+url.PathEscape(id), nil, nil)
+}
+
+// Why explains the state of a job or a task.
+func (c *Client) Why(ctx context.Context, id string) (*api.Why, error) {
+	w := new(api.Why)
+	err := c.call(ctx, http.MethodGet, "/v1/tasks/"+url.PathEscape(id)+"/why", nil, w)
+	if api.ErrorCode(err) == api.CodeNotFound {
+		err = c.call(ctx, http.MethodGet, "/v1/jobs/"+url.PathEscape(id)+"/why", nil, w)
+	}
+	return w, err
+}
+
+// Tasks lists tasks: of a job if it is not "", on a node if it is not "", and
+// with all also those that ended.
+func (c *Client) Tasks(ctx context.Context, job, node string, all bool) ([]*api.Task, error) {
+	q := flag("all", all)
+	if job != "" {
+		q.Set("job", job)
+	}
+	if node != "" {
+		q.Set("node", node)
+	}
+	return getList[*api.Task](ctx, c, "/v1/tasks", q)
+}
+
+// Task finds a task.
+func (c *Client) Task(ctx context.Context, id string) (*api.Task, error) {
+	t := new(api.Task)
+	return t, c.call(ctx, http.MethodGet, "/v1/tasks/"+url.PathEscape(id), nil, t)
+}
+
+// StopTask tells one task to end: for good, or with move to start again
+// elsewhere.
+func (c *Client) StopTask(ctx context.Context, id string, move bool) error {
+	return c.call(ctx, http.MethodPost, "/v1/tasks/"+url.PathEscape(id)+"/stop", map[string]bool{"move": move}, nil)
+}
+
+// Nodes lists the nodes; with all also those that were removed.
+func (c *Client) Nodes(ctx context.Context, all bool) ([]*api.NodeStatus, error) {
+	return getList[*api.NodeStatus](ctx, c, "/v1/nodes", flag("all", all))
+}
+
+// Node finds a node by name, id or the beginning of its id.
+func (c *Client) Node(ctx context.Context, ref string) (*api.NodeStatus, error) {
+	n := new(api.NodeStatus)
+	return n, c.call(ctx, http.MethodGet, "/v1/nodes/"+url.PathEscape(ref), nil, n)
+}
+
+// Drain empties a node; tasks still there after the deadline are stopped.
+func (c *Client) Drain(ctx context.Context, ref string, deadline time.Duration) error {
+	in := map[string]string{}
+	if deadline > 0 {
+		in["deadline"] = deadline.String()
+	}
+	return c.call(ctx, http.MethodPost, "/v1/nodes/"+url.PathEscape(ref)+"/drain", in, nil)
+}
+
+// Resume ends a drain.
+func (c *Client) Resume(ctx context.Context, ref string) error {
+	return c.call(ctx, http.MethodPost, "/v1/nodes/"+url.PathEscape(ref)+"/resume", struct{}{}, nil)
+}
+
+// RemoveNode removes a node for good; with force also while it runs tasks.
+func (c *Client) RemoveNode(ctx context.Context, ref string, force bool) error {
+	path := "/v1/nodes/" + url.PathEscape(ref)
+	if force {
+		path += "?force=1"
+	}
+	return c.call(ctx, http.MethodDelete, path, nil, nil)
+}
+
+// Stats tells what the running tasks use now.
+func (c *Client) Stats(ctx context.Context) ([]api.TaskStats, error) {
+	return getList[api.TaskStats](ctx, c, "/v1/stats", nil)
+}
+
+// Tokens lists tokens of a kind.
+func (c *Client) Tokens(ctx context.Context, kind api.TokenKind) ([]*api.Token, error) {
+	return getList[*api.Token](ctx, c, "/v1/tokens", url.Values{"kind": {kind.String()}})
+}
+
+// CreateToken makes a token. Its secret is in the answer and nowhere else.
+func (c *Client) CreateToken(ctx context.Context, r api.TokenRequest) (*api.TokenGrant, error) {
+	g := new(api.TokenGrant)
+	return g, c.call(ctx, http.MethodPost, "/v1/tokens", r, g)
+}
+
+// RevokeToken revokes a token.
+func (c *Client) RevokeToken(ctx context.Context, id string) error {
+	return c.call(ctx, http.MethodDelete, "/v1/tokens/"+url.PathEscape(id), nil, nil)
+}
+
+// RecentEvents lists up to limit of the newest events, about one job, task or
+// node if about is not "".
+func (c *Client) RecentEvents(ctx context.Context, about string, limit int) ([]api.Event, error) {
+	q := url.Values{"limit": {strconv.Itoa(limit)}}
+	if about != "" {
+		q.Set("for", about)
+	}
+	return getList[api.Event](ctx, c, "/v1/events", q)
+}

@@ -1,0 +1,54 @@
+package client
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/mesita/mesita/api"
+)
+
+// UploadProgram stores a local file in the cluster, unless it is there
+// already, and returns its digest. It fails with CodeTooLarge above
+// api.MaxBlob bytes.
+func (c *Client) UploadProgram(ctx context.Context, path string) (digest string, uploaded bool, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", false, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", false, err
+	}
+	if info.Size() > api.MaxBlob {
+		return "", false, &api.Error{Code: api.CodeTooLarge, Field: "command",
+			Message: fmt.Sprintf("%s has %s, at most %s can be uploaded: make it smaller, or install it on the nodes and use --no-upload", path, api.Bytes(info.Size()), api.Bytes(api.MaxBlob))}
+	}
+	h := sha256.New()
+	size, err := io.Copy(h, f)
+	if err != nil {
+		return "", false, fmt.Errorf("read %s: %w", path, err)
+	}
+	digest = "sha256:" + hex.EncodeToString(h.Sum(nil))
+	res, err := c.try(ctx, request{method: http.MethodHead, path: "/v1/blobs/" + digest})
+	if err == nil {
+		return digest, false, res.Body.Close()
+	}
+	if api.ErrorCode(err) != api.CodeNotFound {
+		return "", false, err
+	}
+	r := request{method: http.MethodPut, path: "/v1/blobs/" + digest + "?name=" + url.QueryEscape(filepath.Base(path)),
+		header: http.Header{"Content-Type": {"application/octet-stream"}},
+		body:   func() (io.Reader, int64) { return io.NewSectionReader(f, 0, size), size }} // an earlier try may still read
+	if res, err = c.try(ctx, r); err != nil {
+		return "", false, err
+	}
+	return digest, true, res.Body.Close()
+}
