@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // Exit is how a process ended: by an exit code, or by a signal if that is not 0.
@@ -68,12 +69,24 @@ func (p *Process) deaf(sig syscall.Signal) bool {
 		syscall.SIGCONT, syscall.SIGCHLD, syscall.SIGURG, syscall.SIGWINCH:
 		return false
 	}
-	b, err := os.ReadFile(filepath.Join(p.procRoot, strconv.Itoa(p.Pid), "status"))
-	if err != nil {
-		return false
+	// Blocked, it may be for a moment, as in a shell that forks, and is dropped
+	// when that is over; or for good, by one that takes its signals with sigwait.
+	for wait := time.Millisecond; ; wait *= 2 {
+		b, err := os.ReadFile(filepath.Join(p.procRoot, strconv.Itoa(p.Pid), "status"))
+		if err != nil || hasSignal(b, "SigCgt:", sig) || hasSignal(b, "SigIgn:", sig) {
+			return false
+		}
+		if !hasSignal(b, "SigBlk:", sig) {
+			return true
+		}
+		if wait > maxBlocked {
+			return false
+		}
+		time.Sleep(wait)
 	}
-	return !hasSignal(b, "SigCgt:", sig) && !hasSignal(b, "SigIgn:", sig) && !hasSignal(b, "SigBlk:", sig)
 }
+
+const maxBlocked = 64 * time.Millisecond // so twice that in all
 
 func hasSignal(status []byte, mask string, sig syscall.Signal) bool {
 	_, rest, _ := bytes.Cut(status, []byte("\n"+mask))

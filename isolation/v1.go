@@ -79,9 +79,16 @@ func (l *v1) create(name string, lim Limits) error {
 
 func (l *v1) update(name string, lim Limits) error {
 	r := l.resources(lim, true)
-	for _, c := range l.controllers {
+	for controller, c := range l.controllers {
 		if _, err := os.Stat(c.Path(l.group(name))); err != nil {
 			return err // the library would make it anew
+		}
+		if controller == "memory" && l.memsw {
+			// It must never be below the limit of memory alone, which is written
+			// first: the library means to swap the two, but swaps the wrong ones.
+			if err := writeFile(c.Path(l.group(name)), "memory.memsw.limit_in_bytes", "-1"); err != nil {
+				return fmt.Errorf("set the limits of %s: %w", name, err)
+			}
 		}
 		if err := c.Update(l.group(name), r); err != nil {
 			return fmt.Errorf("set the limits of %s: %w", name, err)

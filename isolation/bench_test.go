@@ -1,0 +1,54 @@
+package isolation
+
+import (
+	"os"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func cpuTime(who int) time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(who, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkStart is a whole life of a slice. own-µs is CPU of this process for
+// each; the plain fork beside it is what cannot be saved.
+func BenchmarkStart(b *testing.B) {
+	h := newHost(b)
+	run := func(name string, life func()) {
+		b.Run(name, func(b *testing.B) {
+			before := cpuTime(syscall.RUSAGE_SELF)
+			for b.Loop() {
+				life()
+			}
+			b.ReportMetric(float64((cpuTime(syscall.RUSAGE_SELF)-before).Microseconds())/float64(b.N), "own-µs/op")
+		})
+	}
+	run("fork", func() {
+		p, err := os.StartProcess("/bin/true", []string{"true"}, &os.ProcAttr{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := p.Wait(); err != nil {
+			b.Fatal(err)
+		}
+	})
+	limits := Limits{MilliCPU: 1000, CPUWeight: 100, Memory: 64 << 20, PIDs: 64}
+	for name, c := range map[string]Command{
+		"slice":      {Path: "/bin/true", Setsid: true},
+		"namespaces": {Path: "/bin/true", Setsid: true, PrivatePIDs: true, PrivateMounts: true},
+	} {
+		run(name, func() {
+			s := create(b, h, "part/job/task", limits)
+			wait(b, start(b, s, c))
+			remove(b, s)
+		})
+	}
+	run("limits", func() { remove(b, create(b, h, "part/job/task", limits)) })
+	s := create(b, h, "part/job/stats", limits)
+	run("stats", func() { stats(b, s) })
+}

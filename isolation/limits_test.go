@@ -1,0 +1,141 @@
+package isolation
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// eat is a script that takes about n MiB of memory.
+const eat = "x=$(head -c 67108864 /dev/zero | tr '\\0' x); echo done"
+
+func TestMemoryLimitKills(t *testing.T) {
+	h := needController(t, "memory")
+	s := create(t, h, "job/task", Limits{Memory: 24 << 20})
+	out, e := output(t, s, sh(eat))
+	if strings.Contains(out, "done") || e == (Exit{}) {
+		t.Errorf("64 MiB fitted into 24: %q, %+v", out, e)
+	}
+	st := stats(t, s)
+	if st.OOMKills == 0 {
+		t.Errorf("no kill was counted: %+v", st)
+	}
+	if st.MemoryPeak > 24<<20 {
+		t.Errorf("the peak was %d", st.MemoryPeak)
+	}
+}
+
+func TestPIDsLimitRefuses(t *testing.T) {
+	h := needController(t, "pids")
+	s := create(t, h, "job/task", Limits{PIDs: 4})
+	p := ready(t, s, sh("(for i in 1 2 3 4 5 6 7 8; do sleep 1000 & done) 2>/dev/null; echo ready; exec sleep 1000"))
+	if n := stats(t, s).PIDs; n < 2 || n > 4 {
+		t.Errorf("%d processes under a limit of 4", n)
+	}
+	if err := s.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, p)
+}
+
+func TestCPULimitThrottles(t *testing.T) {
+	h := needController(t, "cpu")
+	s := create(t, h, "job/task", Limits{MilliCPU: 100, CPUWeight: 10})
+	p := start(t, s, sh("while :; do :; done"))
+	eventually(t, "it is held up", func() bool { return stats(t, s).Throttled > 100*time.Millisecond })
+	if err := s.Update(Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	// Without the limit it is not held up any more.
+	eventually(t, "it runs freely", func() bool {
+		a := stats(t, s)
+		<-time.After(300 * time.Millisecond)
+		b := stats(t, s)
+		return b.Throttled == a.Throttled && b.CPU > a.CPU
+	})
+	if err := s.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, p)
+}
+
+// TestUpdate raises, lowers and lifts limits, each way round.
+func TestUpdate(t *testing.T) {
+	h := needController(t, "memory")
+	s := create(t, h, "job/task", Limits{Memory: 32 << 20, PIDs: 8, MilliCPU: 500})
+	for _, l := range []Limits{
+		{Memory: 64 << 20, PIDs: 16, MilliCPU: 1500, CPUWeight: 10_000},
+		{Memory: 16 << 20, PIDs: 4, MilliCPU: 1, CPUWeight: 1},
+		{},
+		{Memory: 48 << 20, MemoryHigh: 40 << 20, PIDs: 5},
+	} {
+		if err := s.Update(l); err != nil {
+			t.Fatalf("%+v: %v", l, err)
+		}
+		file, dir := "memory.max", s.dir
+		if v, ok := h.limiter.(*v1); ok {
+			file, dir = "memory.limit_in_bytes", v.controllers["memory"].Path(v.group(s.name))
+		}
+		got, err := readInt(dir, file)
+		if err != nil || l.Memory > 0 && got != l.Memory || l.Memory == 0 && got < 1<<60 {
+			t.Errorf("%+v: the limit is %d, %v", l, got, err)
+		}
+	}
+}
+
+func TestUnifiedFiles(t *testing.T) {
+	h := needUnified(t)
+	s := create(t, h, "part/job/task", Limits{MilliCPU: 250, CPUWeight: 300, Memory: 64 << 20, MemoryHigh: 48 << 20, PIDs: 9})
+	for file, want := range map[string]string{
+		"cpu.max": "25000 100000", "cpu.weight": "300", "memory.max": "67108864", "memory.high": "50331648",
+		"memory.oom.group": "1", "pids.max": "9", "memory.swap.max": "0",
+	} {
+		got, err := os.ReadFile(filepath.Join(s.dir, file))
+		if os.IsNotExist(err) && file == "memory.swap.max" {
+			continue
+		}
+		if err != nil || strings.TrimSpace(string(got)) != want {
+			t.Errorf("%s is %q, not %q: %v", file, got, want, err)
+		}
+	}
+	if err := s.Update(Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]string{"cpu.max": "max 100000", "cpu.weight": "100", "memory.max": "max", "memory.high": "max", "memory.oom.group": "0", "pids.max": "max"} {
+		if got, err := os.ReadFile(filepath.Join(s.dir, file)); err != nil || strings.TrimSpace(string(got)) != want {
+			t.Errorf("%s is %q, not %q: %v", file, got, want, err)
+		}
+	}
+}
+
+// TestOOMKillsTheWholeSlice: a task that lost one process of several is worse
+// than one that ended.
+func TestOOMKillsTheWholeSlice(t *testing.T) {
+	h := needUnified(t)
+	s := create(t, h, "job/task", Limits{Memory: 24 << 20})
+	p := start(t, s, sh("sleep 1000 & "+eat+"; sleep 1000"))
+	if e := wait(t, p); e.Signal != syscall.SIGKILL {
+		t.Errorf("it ended by %+v", e)
+	}
+	eventually(t, "nothing is left", func() bool { left, err := s.Populated(); return err == nil && !left })
+	if st := stats(t, s); st.OOMKills == 0 {
+		t.Errorf("no kill was counted: %+v", st)
+	}
+}
+
+func TestPressure(t *testing.T) {
+	h := needUnified(t)
+	s := create(t, h, "job/task", Limits{MilliCPU: 100})
+	if st := stats(t, s); st.CPUPressure != 0 || st.MemPressure != 0 || st.IOPressure != 0 {
+		t.Errorf("an empty slice has %+v", st)
+	}
+	p := start(t, s, sh("while :; do :; done & while :; do :; done"))
+	eventually(t, "there is pressure", func() bool { return stats(t, s).CPUPressure > 1 })
+	if err := s.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, p)
+}
