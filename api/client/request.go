@@ -70,7 +70,7 @@ func (e *noAnswer) Error() string { return fmt.Sprintf("%s: %v", e.base, e.err) 
 // is over. It returns neither answer nor error for the removal of something
 // that an earlier try, whose answer was lost, removed.
 func (c *Client) try(ctx context.Context, r request) (*http.Response, error) {
-	deadline := time.Now().Add(c.cfg.Patience)
+	begin, patience := time.Now(), c.cfg.Patience
 	doubt := false
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		var refused error // what a node said
@@ -101,7 +101,10 @@ func (c *Client) try(ctx context.Context, r request) (*http.Response, error) {
 				break
 			}
 		}
-		if time.Now().Add(wait).After(deadline) || doubt && r.once {
+		if refused == nil && len(c.cfg.Addrs) == 0 && !silent[0].sent {
+			patience = min(patience, noDaemonPatience)
+		}
+		if time.Since(begin)+wait > patience || doubt && r.once {
 			if refused != nil {
 				return nil, refused
 			}
@@ -114,6 +117,10 @@ func (c *Client) try(ctx context.Context, r request) (*http.Response, error) {
 		}
 	}
 }
+
+// noDaemonPatience is how long to wait for a node of this machine that may just
+// be starting again.
+const noDaemonPatience = 3 * time.Second
 
 // again tells whether another try may get another answer.
 func again(err error) bool {

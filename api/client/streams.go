@@ -68,21 +68,27 @@ func (c *Client) eventsOnce(ctx context.Context, after *uint64, about string, f 
 	defer res.Body.Close()
 	lines := bufio.NewScanner(res.Body)
 	lines.Buffer(nil, maxEvent)
-	for failed := false; lines.Scan(); {
-		if kind, ok := bytes.CutPrefix(lines.Bytes(), []byte("event: ")); ok {
-			failed = string(kind) == "error"
-		}
-		data, ok := bytes.CutPrefix(lines.Bytes(), []byte("data: "))
+	var kind, data []byte
+	for lines.Scan() {
+		line := lines.Bytes()
 		switch {
-		case !ok:
+		case len(line) > 0:
+			if v, ok := bytes.CutPrefix(line, []byte("event: ")); ok {
+				kind = append(kind[:0], v...)
+			} else if v, ok := bytes.CutPrefix(line, []byte("data: ")); ok {
+				data = append(data[:0], v...)
+			}
 			continue
-		case failed:
+		case len(data) == 0: // a sign of life
+			continue
+		case string(kind) == "error":
 			return streamError(data)
 		}
 		var e api.Event
 		if err := json.Unmarshal(data, &e); err != nil {
 			return api.Errorf(api.CodeFailed, "an event cannot be read: %v", err)
 		}
+		data = data[:0]
 		if err := f(e); err != nil {
 			return err
 		}
