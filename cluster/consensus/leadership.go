@@ -128,7 +128,7 @@ func (n *Node) CaughtUp() bool {
 // holds tells whether the store has what a leader had committed. A leader knows
 // what is committed only from the first entry of its own term on.
 func (n *Node) holds(h heard) bool {
-	if n.raft.AppliedIndex() < h.commit {
+	if n.raft.CommitIndex() < h.commit {
 		return false
 	}
 	var e raft.Log

@@ -3,14 +3,19 @@ package consensus
 import "time"
 
 const (
+	// electionWrites is how many writes an election takes one after the other:
+	// the term and the two halves of the vote, at the candidate and then at the
+	// node that votes for it.
+	electionWrites = 6
+
 	maxFactor   = 10
 	paceSamples = 32
 	paceCalm    = time.Minute // of fast writes before elections get faster again
 )
 
 // pace decides how patient elections must be on a slow disk. An election
-// writes the term and the vote first: on a disk that takes about as long as the
-// election may, none is ever won.
+// writes the term and the votes: on a disk that takes about as long for that as
+// the election may, none is ever won.
 type pace struct {
 	timeout time.Duration // of an election at factor 1
 	factor  int           // 1 to maxFactor
@@ -27,7 +32,7 @@ func newPace(timeout time.Duration) pace { return pace{timeout: timeout, factor:
 func (p *pace) observe(d time.Duration, now time.Time) bool {
 	p.recent[p.next] = d
 	p.next = (p.next + 1) % paceSamples
-	want := min(1+int(3*p.slow()/p.timeout), maxFactor)
+	want := min(1+int(electionWrites*p.slow()/p.timeout), maxFactor)
 	switch {
 	case want > p.factor:
 		p.factor, p.calm = want, time.Time{}

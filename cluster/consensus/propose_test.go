@@ -192,7 +192,7 @@ func TestPace(t *testing.T) {
 	if p.observe(5*time.Second, now) {
 		t.Error("one slow write alone changed it")
 	}
-	if !p.observe(350*time.Millisecond, now) || p.factor != 4 {
+	if !p.observe(350*time.Millisecond, now) || p.factor != 8 {
 		t.Errorf("factor %d", p.factor)
 	}
 	if !p.observe(time.Minute, now) || p.factor != maxFactor {
