@@ -81,6 +81,11 @@ func (a *Agent) Run(ctx context.Context, ready func(Ready)) error {
 	}
 	a.dir = dir
 	defer dir.close()
+	defer func() {
+		if a.peers != nil {
+			a.peers.close()
+		}
+	}()
 	l, err := a.listen()
 	if err != nil {
 		return err
