@@ -37,6 +37,7 @@ func BenchmarkStart(b *testing.B) {
 			b.Fatal(err)
 		}
 	})
+	create(b, h, "part/job/other", Limits{}) // the job has more than one task
 	limits := Limits{MilliCPU: 1000, CPUWeight: 100, Memory: 64 << 20, PIDs: 64}
 	for name, c := range map[string]Command{
 		"slice":      {Path: "/bin/true", Setsid: true},

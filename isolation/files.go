@@ -7,25 +7,75 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // writeFile writes a control file. It makes none: in a group they all exist.
+// Plain system calls, since the os package would put each file into the poller.
 func writeFile(dir, name, value string) error {
-	f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY, 0)
+	path := filepath.Join(dir, name)
+	fd, err := open(path, unix.O_WRONLY)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(value)
-	return errors.Join(err, f.Close())
+	defer unix.Close(fd)
+	if _, err := ignoringEINTR(func() (int, error) { return unix.Write(fd, []byte(value)) }); err != nil {
+		return &os.PathError{Op: "write", Path: path, Err: err}
+	}
+	return nil
+}
+
+const maxControlFile = 8 << 20 // a group of a million processes
+
+// readFile reads a control file whole.
+func readFile(dir, name string) ([]byte, error) {
+	path := filepath.Join(dir, name)
+	fd, err := open(path, unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	b := make([]byte, 0, 1024)
+	for len(b) < maxControlFile {
+		b = slices.Grow(b, 512)
+		n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, b[len(b):cap(b)]) })
+		if err != nil {
+			return nil, &os.PathError{Op: "read", Path: path, Err: err}
+		}
+		if n == 0 {
+			return b, nil
+		}
+		b = b[:len(b)+n]
+	}
+	return nil, fmt.Errorf("read %s: it is longer than %d bytes", path, maxControlFile)
+}
+
+func open(path string, flags int) (int, error) {
+	fd, err := ignoringEINTR(func() (int, error) { return unix.Open(path, flags|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return -1, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return fd, nil
+}
+
+func ignoringEINTR(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if err != unix.EINTR { //nolint:errorlint // straight from the system call
+			return n, err
+		}
+	}
 }
 
 // readKeys reads a file of lines "key number".
 func readKeys(dir, name string) (map[string]uint64, error) {
-	b, err := os.ReadFile(filepath.Join(dir, name))
+	b, err := readFile(dir, name)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +91,7 @@ func readKeys(dir, name string) (map[string]uint64, error) {
 
 // readInt reads a number; "max" is the greatest.
 func readInt(dir, name string) (int64, error) {
-	b, err := os.ReadFile(filepath.Join(dir, name))
+	b, err := readFile(dir, name)
 	if err != nil {
 		return 0, err
 	}
@@ -62,7 +112,7 @@ func nanos(n uint64) time.Duration  { return time.Duration(min(n, math.MaxInt64)
 // readPIDs reads the processes of a group and of the groups that a process in
 // it made.
 func readPIDs(dir string) ([]int, error) {
-	b, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	b, err := readFile(dir, "cgroup.procs")
 	if err != nil {
 		return nil, err
 	}

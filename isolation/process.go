@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Exit is how a process ended: by an exit code, or by a signal if that is not 0.
@@ -77,7 +79,7 @@ func (p *Process) deaf(sig syscall.Signal) bool {
 			return false
 		}
 		if !hasSignal(b, "SigBlk:", sig) {
-			return true
+			return !p.waitsForSignals()
 		}
 		if wait > maxBlocked {
 			return false
@@ -87,6 +89,13 @@ func (p *Process) deaf(sig syscall.Signal) bool {
 }
 
 const maxBlocked = 64 * time.Millisecond // so twice that in all
+
+// waitsForSignals tells whether the process is in sigwait, where the kernel
+// shows the signals it waits for as not blocked.
+func (p *Process) waitsForSignals() bool {
+	b, err := os.ReadFile(filepath.Join(p.procRoot, strconv.Itoa(p.Pid), "syscall"))
+	return err == nil && bytes.HasPrefix(b, []byte(strconv.Itoa(unix.SYS_RT_SIGTIMEDWAIT)+" "))
+}
 
 func hasSignal(status []byte, mask string, sig syscall.Signal) bool {
 	_, rest, _ := bytes.Cut(status, []byte("\n"+mask))

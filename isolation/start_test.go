@@ -222,3 +222,22 @@ func TestTerminal(t *testing.T) {
 		t.Errorf("%+v: %q and %q, %v", e, out, b[:m], err)
 	}
 }
+
+// TestPID1WaitsForItsSignals: one that blocks its signals and takes them one by
+// one, as small init programs do, has no handler and must get them all the same.
+func TestPID1WaitsForItsSignals(t *testing.T) {
+	const python = "/usr/bin/python3"
+	if _, err := os.Stat(python); err != nil {
+		t.Skip("python3 is not installed")
+	}
+	h := newHost(t)
+	s := create(t, h, "job/task", Limits{})
+	script := "import signal as s\ns.pthread_sigmask(s.SIG_BLOCK, {s.SIGTERM})\nprint('ready', flush=True)\ns.sigwait({s.SIGTERM})\nraise SystemExit(4)"
+	p := ready(t, s, Command{Path: python, Args: []string{"python3", "-c", script}, Dir: "/", Setsid: true, PrivatePIDs: true})
+	if err := p.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if e := wait(t, p); e != (Exit{Code: 4}) {
+		t.Errorf("%+v", e)
+	}
+}

@@ -3,8 +3,6 @@ package isolation
 import (
 	"bytes"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 )
@@ -51,7 +49,7 @@ func (s *Slice) Stats() (Stats, error) {
 
 // pressure returns avg10 of the line "some avg10=0.00 avg60=…".
 func pressure(dir, name string) float64 {
-	b, err := os.ReadFile(filepath.Join(dir, name))
+	b, err := readFile(dir, name)
 	if err != nil {
 		return -1
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 
 	"github.com/containerd/cgroups/v3/cgroup1"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -66,13 +67,31 @@ func (l *v1) group(name string) string { return filepath.Join(l.top, name) }
 func (l *v1) create(name string, lim Limits) error {
 	r := l.resources(lim, false)
 	for _, c := range l.controllers {
-		// A group left over from an earlier boot of the keeper has old counters.
-		if err := os.Remove(c.Path(l.group(name))); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("remove what an earlier slice left: %w", err)
+		if err := l.makeGroup(c, l.group(name)); err != nil {
+			return errors.Join(fmt.Errorf("make the group of %s: %w", name, err), l.remove(name))
 		}
 		if err := c.Create(l.group(name), r); err != nil {
 			return errors.Join(fmt.Errorf("set the limits of %s: %w", name, err), l.remove(name))
 		}
+	}
+	return nil
+}
+
+// makeGroup makes a group, anew if one was left over, whose counters are old.
+func (l *v1) makeGroup(c v1Controller, group string) error {
+	dir := c.Path(group)
+	err := syscall.Mkdir(dir, 0o755)
+	if errors.Is(err, syscall.EEXIST) {
+		if err := removeTree(dir); err != nil {
+			return err
+		}
+		err = syscall.Mkdir(dir, 0o755)
+	}
+	if errors.Is(err, syscall.ENOENT) {
+		return os.MkdirAll(dir, 0o755)
+	}
+	if err != nil {
+		return &os.PathError{Op: "mkdir", Path: dir, Err: err}
 	}
 	return nil
 }
