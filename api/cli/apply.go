@@ -1,22 +1,13 @@
 package cli
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"os"
-	"reflect"
-	"strings"
+	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/client"
 	"github.com/urfave/cli/v2"
-	"go.yaml.in/yaml/v3"
 )
-
-// maxDocument bounds what apply reads.
-const maxDocument = 4 << 20
 
 func (a *app) applyCommand() *cli.Command {
 	return &cli.Command{
@@ -25,6 +16,8 @@ func (a *app) applyCommand() *cli.Command {
 			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Required: true, Usage: "`FILE` of one or more documents, or - for standard input"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"},
 			&cli.BoolFlag{Name: "no-upload", Usage: "do not upload local programs"},
+			&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
+			spanFlag("timeout", 5*time.Minute, "the most `TIME` to wait for each service to run"),
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print ids only"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT` of the result: table, json or yaml"},
 		},
@@ -46,6 +39,7 @@ func (a *app) apply(c *cli.Context, specs []*api.JobSpec) error {
 	if err != nil {
 		return err
 	}
+	jobs := make([]*api.Job, 0, len(specs))
 	for _, s := range specs {
 		if c.Bool("dry-run") {
 			if err := a.plan(c, cl, s); err != nil {
@@ -62,142 +56,18 @@ func (a *app) apply(c *cli.Context, specs []*api.JobSpec) error {
 		if err != nil {
 			return api.InField(s.Name, err)
 		}
-		if err := a.printJob(c, j); err != nil {
+		jobs = append(jobs, j)
+	}
+	for _, j := range jobs { // all were told first: they start together
+		after := a.afterRun
+		if j.Spec.Kind != api.KindService {
+			after = func(c *cli.Context, _ *client.Client, j *api.Job) error { return a.printJob(c, j) }
+		}
+		if err := after(c, cl, j); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// readSpecs reads and checks all documents of a file, so that nothing is done
-// when one of them is wrong.
-func (a *app) readSpecs(path string) ([]*api.JobSpec, error) {
-	r := a.in
-	if path != "-" {
-		f, err := os.Open(path)
-		if err != nil {
-			return nil, api.FieldErrorf("file", "%v", err)
-		}
-		defer f.Close()
-		r = f
-	}
-	b, err := io.ReadAll(io.LimitReader(r, maxDocument+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(b) > maxDocument {
-		return nil, api.FieldErrorf("file", "has more than %s", api.Bytes(maxDocument))
-	}
-	specs, err := parseSpecs(b)
-	if err != nil {
-		return nil, api.InField(path, err)
-	}
-	return specs, nil
-}
-
-func parseSpecs(b []byte) ([]*api.JobSpec, error) {
-	var specs []*api.JobSpec
-	for d := yaml.NewDecoder(bytes.NewReader(b)); ; {
-		var doc yaml.Node
-		if err := d.Decode(&doc); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			return nil, api.Errorf(api.CodeInvalid, "no valid YAML: %v", err)
-		}
-		s, err := specOf(&doc)
-		if err != nil {
-			return nil, err
-		}
-		specs = append(specs, s)
-	}
-	if len(specs) == 0 {
-		return nil, api.Errorf(api.CodeInvalid, "holds no job")
-	}
-	return specs, nil
-}
-
-// specOf turns a document into a spec by way of JSON, so that flags, files and
-// API read values alike. Errors name the line.
-func specOf(doc *yaml.Node) (*api.JobSpec, error) {
-	n := doc
-	if n.Kind == yaml.DocumentNode && len(n.Content) == 1 {
-		n = n.Content[0]
-	}
-	if n.Kind != yaml.MappingNode {
-		return nil, api.Errorf(api.CodeInvalid, "line %d: a job is a map of fields, such as name: web", n.Line)
-	}
-	known := api.FieldNames(reflect.TypeFor[api.JobSpec]())
-	for i := 0; i < len(n.Content); i += 2 {
-		key := n.Content[i]
-		if indexOf(known, key.Value) < 0 {
-			e := api.UnknownField(key.Value, known)
-			e.Message = fmt.Sprintf("%s (line %d)", e.Message, key.Line)
-			return nil, e
-		}
-		if err := checkField(key, n.Content[i+1]); err != nil {
-			return nil, err
-		}
-	}
-	s := new(api.JobSpec)
-	if err := decodeNode(n, s); err != nil {
-		return nil, api.InField("", fmt.Errorf("line %d: %w", n.Line, err))
-	}
-	full := *s
-	full.Normalize()
-	if err := full.Validate(); err != nil {
-		return nil, atLine(n, err)
-	}
-	if s.Name == "" {
-		return nil, api.FieldErrorf("name", "is missing (line %d): apply finds jobs by their names", n.Line)
-	}
-	return s, nil
-}
-
-// checkField decodes one field on its own, to know its line if it is wrong.
-func checkField(key, value *yaml.Node) error {
-	one := &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{key, value}}
-	if err := decodeNode(one, new(api.JobSpec)); err != nil {
-		var e *api.Error
-		if errors.As(err, &e) {
-			at := *e
-			at.Message = fmt.Sprintf("%s (line %d)", e.Message, value.Line)
-			if at.Field == "" {
-				at.Field = key.Value
-			}
-			return &at
-		}
-		return api.FieldErrorf(key.Value, "%v (line %d)", err, value.Line)
-	}
-	return nil
-}
-
-func decodeNode(n *yaml.Node, s *api.JobSpec) error {
-	var v any
-	if err := n.Decode(&v); err != nil {
-		return err
-	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	return api.DecodeStrict(bytes.NewReader(b), s)
-}
-
-// atLine adds the line of the field that an error names.
-func atLine(n *yaml.Node, err error) error {
-	var e *api.Error
-	if !errors.As(err, &e) {
-		return err
-	}
-	field, _, _ := strings.Cut(e.Field, ".")
-	for i := 0; i < len(n.Content); i += 2 {
-		if n.Content[i].Value == field {
-			at := *e
-			at.Message = fmt.Sprintf("%s (line %d)", e.Message, n.Content[i].Line)
-			return &at
-		}
-	}
-	return err
 }
 
 func (a *app) exportCommand() *cli.Command {

@@ -32,12 +32,22 @@ func (e exitError) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 func Main(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
 	a := &app{in: in, out: out, err: errw}
 	root := a.root()
-	ordered, err := reorder(root, args[1:])
-	if err == nil {
-		err = root.RunContext(ctx, append([]string{args[0]}, ordered...))
+	l, err := parseLine(root, args[1:])
+	switch {
+	case err != nil:
+	case l.help:
+		a.help(root, l)
+	default:
+		err = root.RunContext(ctx, append([]string{"mesita"}, l.ordered()...))
+	}
+	if err != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		return interrupted
 	}
 	return a.exit(err)
 }
+
+// interrupted is what shells give a program that a SIGINT ended.
+const interrupted = 130
 
 // exit prints an error, with what to do next, and chooses the exit code.
 func (a *app) exit(err error) int {
@@ -63,6 +73,7 @@ func (a *app) root() *cli.App {
 	r := cli.NewApp()
 	r.Name, r.HelpName = "mesita", "mesita"
 	r.Usage = "run work on a handful of servers as if they were one"
+	r.Description = example("mesita dev", "mesita run web -n 3 -p http -- ./server --listen :{http}", "mesita ps")
 	r.Version, r.HideVersion = Version, true
 	r.Reader, r.Writer, r.ErrWriter = a.in, a.out, a.err
 	r.ExitErrHandler = func(*cli.Context, error) {} // Main alone decides
@@ -74,7 +85,7 @@ func (a *app) root() *cli.App {
 		a.execCommand(), a.eventsCommand(), a.whyCommand(), a.topCommand(), a.applyCommand(), a.exportCommand(),
 		a.tokenCommand(), a.loginCommand(), a.logoutCommand(), a.completionCommand(), a.versionCommand(),
 	}
-	r.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usage("%v", err) }
+	r.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return badFlag(err) }
 	walk(r.Commands, func(c *cli.Command) {
 		c.OnUsageError = r.OnUsageError
 		c.HideHelpCommand = true
@@ -97,114 +108,9 @@ func globalFlags() []cli.Flag {
 	}
 }
 
-// reorder puts the flags of a command before its arguments, which the flag
-// parser wants and people do not. It refuses unknown flags and commands with
-// the nearest that exists.
-func reorder(root *cli.App, args []string) ([]string, error) {
-	var globals, path, flags, rest []string
-	cmds, local := root.Commands, []cli.Flag(nil)
-	leaf := false
-	for i := 0; i < len(args); i++ {
-		arg := args[i]
-		if arg == "--" {
-			rest = append(rest, args[i+1:]...)
-			break
-		}
-		if len(arg) > 1 && arg[0] == '-' {
-			name, _, inline := strings.Cut(strings.TrimLeft(arg, "-"), "=")
-			to := &flags
-			f := find(local, name)
-			if f == nil {
-				f, to = find(root.Flags, name), &globals
-			}
-			if f == nil && (name == "help" || name == "h") {
-				flags = append(flags, "--help")
-				continue
-			}
-			if f == nil {
-				return nil, unknownFlag(arg, name, local, root.Flags)
-			}
-			*to = append(*to, arg)
-			if b, ok := f.(cli.DocGenerationFlag); !inline && (!ok || b.TakesValue()) {
-				if i++; i >= len(args) {
-					return nil, usage("%s needs a value", arg)
-				}
-				*to = append(*to, args[i])
-			}
-			continue
-		}
-		if c := command(cmds, arg); c != nil && !leaf {
-			path = append(path, c.Name)
-			cmds, local = c.Subcommands, c.Flags
-			leaf = len(cmds) == 0
-			continue
-		}
-		if !leaf {
-			return nil, unknownCommand(path, arg, cmds)
-		}
-		rest = append(rest, arg)
-	}
-	out := append(append(globals, path...), flags...)
-	if len(rest) > 0 {
-		out = append(append(out, "--"), rest...)
-	}
-	return out, nil
-}
-
-func find(flags []cli.Flag, name string) cli.Flag {
-	for _, f := range flags {
-		for _, n := range f.Names() {
-			if n == name {
-				return f
-			}
-		}
-	}
-	return nil
-}
-
-func command(cs []*cli.Command, name string) *cli.Command {
-	for _, c := range cs {
-		if c.HasName(name) {
-			return c
-		}
-	}
-	return nil
-}
-
-func unknownFlag(arg, name string, sets ...[]cli.Flag) error {
-	var known []string
-	for _, set := range sets {
-		for _, f := range set {
-			for _, n := range f.Names() {
-				if len(n) > 1 {
-					known = append(known, n)
-				}
-			}
-		}
-	}
-	if near := api.Nearest(name, known); near != "" {
-		return usage("%s: no such flag: did you mean --%s?", arg, near)
-	}
-	return usage("%s: no such flag: see --help", arg)
-}
-
-func unknownCommand(path []string, arg string, cs []*cli.Command) error {
-	var known []string
-	for _, c := range cs {
-		if !c.Hidden {
-			known = append(known, c.Name)
-		}
-	}
-	text := strings.Join(append(append([]string{"mesita"}, path...), arg), " ")
-	if near := api.Nearest(arg, known); near != "" {
-		return usage("%s: no such command: did you mean %s?", text, near)
-	}
-	return usage("%s: no such command: one of %s", text, strings.Join(known, ", "))
-}
-
 // example is the part of a command's help that shows its use.
 func example(lines ...string) string {
-	return "Examples:\n   " + strings.Join(lines, "\n   ")
+	return "Examples:\n  " + strings.Join(lines, "\n  ")
 }
 
 // args checks the number of arguments of a command.

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/client"
 	"github.com/mesita/mesita/cluster"
 	"github.com/urfave/cli/v2"
 )
@@ -32,8 +33,18 @@ func (a *app) clusterShow() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return one(a.out, c, h, h.Leader, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "leader   %s\nquorum   %v\nanswered %s (mesita %s)\nindex    %d\n", h.Leader, h.Quorum, h.Node, h.Version, h.Index)
+			about, err := cl.Cluster(c.Context)
+			if err != nil {
+				return err
+			}
+			v := struct {
+				*client.Cluster
+				*api.Health
+				Leader string `json:"leader"` // both have it
+			}{about, h, h.Leader}
+			return one(a.out, c, v, about.Name, func(w io.Writer) error {
+				_, err := fmt.Fprintf(w, "cluster   %s   %d nodes, %d voters   made %s ago\nleader    %s   quorum %v\nanswered  %s   mesita %s, index %d\n",
+					about.Name, about.Nodes, about.Voters, age(about.Created), or(h.Leader, "-"), h.Quorum, h.Node, h.Version, h.Index)
 				return err
 			})
 		},

@@ -52,6 +52,11 @@ func loadContext() (*savedContext, error) {
 // client reaches the cluster: by --addr, else by --socket, else by the saved
 // context, else by the default socket.
 func (a *app) client(c *cli.Context) (*client.Client, error) {
+	if c.String("output") != "" { // nothing is done for an answer that cannot be shown
+		if _, err := format(c); err != nil {
+			return nil, err
+		}
+	}
 	cfg := client.Config{Token: os.Getenv("MESITA_TOKEN"), Socket: c.String("socket")}
 	if addr := c.String("addr"); addr != "" {
 		cfg.Addrs = strings.Split(addr, ",")

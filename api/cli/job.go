@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,11 +11,6 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// waitStep is how long one request waits; longer waits repeat it.
-const waitStep = 60 * time.Second
-
-func (a *app) progress(format string, args ...any) { fmt.Fprintf(a.err, format+"\n", args...) }
-
 func (a *app) runCommand() *cli.Command {
 	return &cli.Command{
 		Name: "run", Usage: "run a service: keep N tasks running", ArgsUsage: "NAME -- COMMAND [ARG…]",
@@ -26,7 +20,7 @@ func (a *app) runCommand() *cli.Command {
 			&cli.StringFlag{Name: "restart-delay", Usage: "`TIME` before the first restart; doubles (default 1s)"},
 			&cli.StringFlag{Name: "restart-max-delay", Usage: "the longest `TIME` before a restart (default 1m)"},
 			&cli.IntFlag{Name: "restart-attempts", Usage: "give up after so many failures in a row, `NUMBER` (default: never)"},
-			&cli.DurationFlag{Name: "timeout", Value: 5 * time.Minute, Usage: "the most `TIME` to wait for all tasks to run"},
+			spanFlag("timeout", 5*time.Minute, "the most `TIME` to wait for all tasks to run"),
 		),
 		Action: func(c *cli.Context) error {
 			if c.NArg() < 2 {
@@ -117,7 +111,7 @@ func (a *app) afterRun(c *cli.Context, cl *client.Client, j *api.Job) error {
 	if c.Bool("detach") {
 		return a.printJob(c, j)
 	}
-	got, err := a.await(c, cl, j.ID, c.Duration("timeout"), func(j *api.Job) bool {
+	got, err := a.await(c, cl, j.ID, span(c, "timeout"), func(j *api.Job) bool {
 		return j.State.Ended() || j.Counts.Running >= j.Spec.Count && j.Counts.Total() == j.Spec.Count
 	})
 	if err != nil || got == nil {
@@ -134,46 +128,6 @@ func (a *app) afterRun(c *cli.Context, cl *client.Client, j *api.Job) error {
 		return exitError(1)
 	}
 	return nil
-}
-
-func (a *app) explain(ctx context.Context, cl *client.Client, id string) {
-	if w, err := cl.Why(ctx, id); err == nil {
-		a.progress("%s", w.Summary)
-		for _, n := range w.Nodes {
-			a.progress("  %-16s %s", n.Node, n.Reason)
-		}
-		for _, h := range w.Hints {
-			a.progress("  %s", h)
-		}
-	}
-}
-
-// await follows the events of a job until it is as wanted. It returns nil and
-// no error when the user detached.
-func (a *app) await(c *cli.Context, cl *client.Client, id string, timeout time.Duration, done func(*api.Job) bool) (*api.Job, error) {
-	ctx, cancel := c.Context, func() {}
-	if timeout > 0 {
-		ctx, cancel = context.WithTimeout(c.Context, timeout)
-	}
-	defer cancel()
-	for pause := 20 * time.Millisecond; ; pause = min(pause*3/2, 500*time.Millisecond) {
-		j, err := cl.Job(ctx, id)
-		switch {
-		case c.Context.Err() != nil:
-			a.progress("detached; %s goes on: see `mesita show %s`", id, id)
-			return nil, nil
-		case errors.Is(ctx.Err(), context.DeadlineExceeded):
-			return nil, api.Errorf(api.CodeTimeout, "%s is not there after %s; it goes on: see `mesita why %s`", id, timeout, id)
-		case err != nil:
-			return nil, err
-		case done(j):
-			return j, nil
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause):
-		}
-	}
 }
 
 func (a *app) jobCommand() *cli.Command {
@@ -200,7 +154,7 @@ func (a *app) jobSubmit() *cli.Command {
 			&cli.IntFlag{Name: "retries", Usage: "`NUMBER` of further attempts after a failure"},
 			&cli.StringFlag{Name: "time", Usage: "the most `TIME` one attempt may take"},
 			&cli.BoolFlag{Name: "wait", Usage: "wait for the end, and exit with the job's exit code"},
-			&cli.DurationFlag{Name: "timeout", Usage: "the most `TIME` to wait (default: no limit)"},
+			spanFlag("timeout", 0, "the most `TIME` to wait (default: no limit)"),
 		),
 		Action: func(c *cli.Context) error {
 			if c.NArg() < 1 {
@@ -233,49 +187,11 @@ func (a *app) printID(c *cli.Context, j *api.Job) error {
 	return nil
 }
 
-// waitEnd waits for the end of a job and exits with its code.
-func (a *app) waitEnd(c *cli.Context, cl *client.Client, id string) error {
-	begin := time.Now()
-	var j *api.Job
-	for {
-		step := waitStep
-		if limit := c.Duration("timeout"); limit > 0 {
-			step = min(step, limit-time.Since(begin))
-			if step <= 0 {
-				return api.Errorf(api.CodeTimeout, "job %s has not ended after %s; it goes on: see `mesita show %s`", id, limit, id)
-			}
-		}
-		var err error
-		j, err = cl.WaitJob(c.Context, id, "ended", max(step, time.Second))
-		if c.Context.Err() != nil {
-			a.progress("detached; %s goes on: see `mesita show %s`", id, id)
-			return nil
-		}
-		if err == nil {
-			break
-		}
-		if api.ErrorCode(err) != api.CodeTimeout {
-			return err
-		}
-	}
-	if err := a.printJob(c, j); err != nil {
-		return err
-	}
-	if j.ExitCode != nil && *j.ExitCode != 0 {
-		a.explain(c.Context, cl, id)
-		return exitError(*j.ExitCode)
-	}
-	if j.State != api.JobFinished {
-		return exitError(1)
-	}
-	return nil
-}
-
 func (a *app) jobWait() *cli.Command {
 	return &cli.Command{
 		Name: "wait", Usage: "wait for the end of a job, and exit with its exit code", ArgsUsage: "JOB",
 		Description: example("mesita job wait 57 --timeout 1h"),
-		Flags:       readFlags(&cli.DurationFlag{Name: "timeout", Usage: "the most `TIME` to wait (default: no limit)"}),
+		Flags:       readFlags(spanFlag("timeout", 0, "the most `TIME` to wait (default: no limit)")),
 		Action: func(c *cli.Context) error {
 			if err := args(c, 1, 1, "job wait JOB"); err != nil {
 				return err
@@ -292,7 +208,10 @@ func (a *app) jobWait() *cli.Command {
 func (a *app) jobLs() *cli.Command {
 	return &cli.Command{
 		Name: "ls", Usage: "list jobs", Description: example("mesita job ls", "mesita job ls --all -o json"),
-		Flags: readFlags(&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "also those that ended"}),
+		Flags: readFlags(
+			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "also those that ended"},
+			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "print again whenever something changes"},
+		),
 		Action: func(c *cli.Context) error {
 			if err := args(c, 0, 0, "job ls"); err != nil {
 				return err
@@ -301,22 +220,26 @@ func (a *app) jobLs() *cli.Command {
 			if err != nil {
 				return err
 			}
-			jobs, err := cl.Jobs(c.Context, c.Bool("all"))
-			if err != nil {
-				return err
-			}
-			return list(a.out, c, jobs, func(j *api.Job) string { return j.ID }, []column[*api.Job]{
-				{"JOB", func(j *api.Job) string { return j.ID }, false},
-				{"KIND", func(j *api.Job) string { return j.Spec.Kind.String() }, false},
-				{"STATE", func(j *api.Job) string { return j.State.String() }, false},
-				{"TASKS", jobCounts, false},
-				{"VERSION", func(j *api.Job) string { return fmt.Sprint(j.Version) }, true},
-				{"PARTITION", func(j *api.Job) string { return j.Spec.Partition }, true},
-				{"BY", func(j *api.Job) string { return j.Actor }, true},
-				{"AGE", func(j *api.Job) string { return age(j.Created) }, false},
+			return a.watch(c, cl, func() error {
+				jobs, err := cl.Jobs(c.Context, c.Bool("all"))
+				if err != nil {
+					return err
+				}
+				return list(a.out, c, jobs, func(j *api.Job) string { return j.ID }, jobColumns)
 			})
 		},
 	}
+}
+
+var jobColumns = []column[*api.Job]{
+	{"JOB", func(j *api.Job) string { return j.ID }, false},
+	{"KIND", func(j *api.Job) string { return j.Spec.Kind.String() }, false},
+	{"STATE", func(j *api.Job) string { return j.State.String() }, false},
+	{"TASKS", jobCounts, false},
+	{"VERSION", func(j *api.Job) string { return fmt.Sprint(j.Version) }, true},
+	{"PARTITION", func(j *api.Job) string { return j.Spec.Partition }, true},
+	{"BY", func(j *api.Job) string { return j.Actor }, true},
+	{"AGE", func(j *api.Job) string { return age(j.Created) }, false},
 }
 
 func (a *app) jobRm() *cli.Command {

@@ -191,17 +191,17 @@ func (a *app) onNode(name, use, ex string, flags []cli.Flag, do func(*cli.Contex
 
 func (a *app) nodeDrain() *cli.Command {
 	flags := []cli.Flag{
-		&cli.DurationFlag{Name: "deadline", Usage: "stop what still runs there after this `TIME` (default: batch tasks may end)"},
+		spanFlag("deadline", 0, "stop what still runs there after this `TIME` (default: batch tasks may end)"),
 		&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"},
-		&cli.DurationFlag{Name: "timeout", Usage: "the most `TIME` to wait (default: no limit)"},
+		spanFlag("timeout", 0, "the most `TIME` to wait (default: no limit)"),
 	}
 	return a.onNode("drain", "move all tasks away from a node", "mesita node drain fir --deadline 10m", flags, func(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
 		if c.Bool("dry-run") {
 			a.progress("would drain %s: %d tasks", n.Name, n.Tasks)
 			return nil
 		}
-		if err := cl.Drain(c.Context, n.Name, c.Duration("deadline")); err != nil || c.Bool("detach") {
+		if err := cl.Drain(c.Context, n.Name, span(c, "deadline")); err != nil || c.Bool("detach") {
 			return err
 		}
 		return a.awaitEmpty(c, cl, n)
@@ -221,8 +221,8 @@ func (a *app) awaitEmpty(c *cli.Context, cl *client.Client, n *api.NodeStatus) e
 		case now.Tasks == 0:
 			fmt.Fprintf(a.out, "%s is empty\n", n.Name)
 			return nil
-		case c.Duration("timeout") > 0 && time.Since(begin) > c.Duration("timeout"):
-			return api.Errorf(api.CodeTimeout, "%s still runs %d tasks after %s; the drain goes on", n.Name, now.Tasks, c.Duration("timeout"))
+		case span(c, "timeout") > 0 && time.Since(begin) > span(c, "timeout"):
+			return api.Errorf(api.CodeTimeout, "%s still runs %d tasks after %s; the drain goes on", n.Name, now.Tasks, span(c, "timeout"))
 		case now.Tasks != left:
 			left = now.Tasks
 			a.progress("%s: %d tasks left", n.Name, left)
@@ -258,7 +258,7 @@ func (a *app) nodeToken() *cli.Command {
 	return &cli.Command{
 		Name: "token", Usage: "make a join token, and print the command that uses it", Description: example("mesita node token", "mesita node token --ttl 1h --uses 1 --quiet"),
 		Flags: []cli.Flag{
-			&cli.DurationFlag{Name: "ttl", Value: 24 * time.Hour, Usage: "`TIME` until it expires"},
+			spanFlag("ttl", 24*time.Hour, "`TIME` until it expires"),
 			&cli.IntFlag{Name: "uses", Usage: "`NUMBER` of nodes that may join with it (default: any)"},
 			&cli.BoolFlag{Name: "voter-only", Usage: "for voter-only nodes"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the token only"},
@@ -271,7 +271,7 @@ func (a *app) nodeToken() *cli.Command {
 			if err != nil {
 				return err
 			}
-			g, err := cl.CreateToken(c.Context, api.TokenRequest{Kind: api.TokenJoin, MaxUses: c.Int("uses"), VoterOnly: c.Bool("voter-only"), TTL: api.Duration(c.Duration("ttl"))})
+			g, err := cl.CreateToken(c.Context, api.TokenRequest{Kind: api.TokenJoin, MaxUses: c.Int("uses"), VoterOnly: c.Bool("voter-only"), TTL: api.Duration(span(c, "ttl"))})
 			if err != nil {
 				return err
 			}

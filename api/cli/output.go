@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/mesita/mesita/api"
 	"github.com/urfave/cli/v2"
@@ -51,11 +52,11 @@ func list[T any](w io.Writer, c *cli.Context, items []T, name func(T) string, co
 	if err != nil {
 		return err
 	}
+	if items == nil {
+		items = []T{}
+	}
 	switch f {
 	case "json":
-		if items == nil {
-			items = []T{}
-		}
 		return printJSON(w, items)
 	case "yaml":
 		return printYAML(w, items)
@@ -83,7 +84,7 @@ func table[T any](w io.Writer, items []T, cols []column[T], wide, heads bool) er
 		row(func(c column[T]) string { return c.head })
 	}
 	for _, it := range items {
-		row(func(c column[T]) string { return or(c.get(it), "-") })
+		row(func(c column[T]) string { return or(printable(c.get(it)), "-") })
 	}
 	return t.Flush()
 }
@@ -164,6 +165,16 @@ func yamlNode(d *json.Decoder) (*yaml.Node, error) {
 	}
 	_, err = d.Token()
 	return n, err
+}
+
+// printable is text of others without what would move a terminal's cursor.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
 }
 
 func or(s, empty string) string {

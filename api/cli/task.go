@@ -11,6 +11,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/client"
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sync/errgroup"
 )
 
 var taskColumns = []column[*api.Task]{
@@ -92,8 +93,7 @@ func (a *app) psCommand() *cli.Command {
 	}
 }
 
-// watch shows once, or with --watch again after each event, at most twice a
-// second.
+// watch shows once, or with --watch again after events, at most twice a second.
 func (a *app) watch(c *cli.Context, cl *client.Client, show func() error) error {
 	if err := show(); err != nil || !c.Bool("watch") {
 		return err
@@ -106,16 +106,38 @@ func (a *app) watch(c *cli.Context, cl *client.Client, show func() error) error 
 	if len(recent) > 0 {
 		after = recent[len(recent)-1].Index
 	}
-	shown := time.Now()
-	return cl.Events(c.Context, after, "", func(api.Event) error {
-		if time.Since(shown) < 500*time.Millisecond {
+	g, ctx := errgroup.WithContext(c.Context)
+	changed := make(chan struct{}, 1)
+	g.Go(func() error {
+		defer close(changed)
+		return cl.Events(ctx, after, "", func(api.Event) error {
+			select {
+			case changed <- struct{}{}:
+			default: // it will be shown already
+			}
 			return nil
-		}
-		shown = time.Now()
-		fmt.Fprintln(a.out)
-		return show()
+		})
 	})
+	g.Go(func() error {
+		for range changed {
+			fmt.Fprintln(a.out)
+			if err := show(); err != nil {
+				return err
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(watchPause):
+			}
+		}
+		return nil
+	})
+	if err := g.Wait(); c.Context.Err() == nil {
+		return err
+	}
+	return nil // Ctrl-C is how a watch ends
 }
+
+const watchPause = 500 * time.Millisecond
 
 func (a *app) showCommand() *cli.Command {
 	return &cli.Command{
@@ -199,7 +221,7 @@ func (a *app) stopCommand() *cli.Command {
 			&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
 			&cli.BoolFlag{Name: "restart", Usage: "of a task: start it again, as its next attempt"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"},
-			&cli.DurationFlag{Name: "timeout", Value: 5 * time.Minute, Usage: "the most `TIME` to wait"},
+			spanFlag("timeout", 5*time.Minute, "the most `TIME` to wait"),
 		},
 		Action: func(c *cli.Context) error {
 			if err := args(c, 1, 1, "stop JOB|TASK"); err != nil {
@@ -210,8 +232,12 @@ func (a *app) stopCommand() *cli.Command {
 				return err
 			}
 			id := c.Args().First()
-			if t, err := cl.Task(c.Context, id); err == nil {
+			t, err := cl.Task(c.Context, id)
+			switch {
+			case err == nil:
 				return a.stopTask(c, cl, t)
+			case api.ErrorCode(err) != api.CodeNotFound:
+				return err
 			}
 			return a.stopJob(c, cl, id)
 		},
@@ -226,7 +252,7 @@ func (a *app) stopTask(c *cli.Context, cl *client.Client, t *api.Task) error {
 	if err := cl.StopTask(c.Context, t.ID, c.Bool("restart")); err != nil || c.Bool("detach") {
 		return err
 	}
-	_, err := a.await(c, cl, t.Job, c.Duration("timeout"), func(*api.Job) bool {
+	_, err := a.await(c, cl, t.Job, span(c, "timeout"), func(*api.Job) bool {
 		now, err := cl.Task(c.Context, t.ID)
 		return api.ErrorCode(err) == api.CodeNotFound || err == nil && (now.State.Final() || now.Attempt > t.Attempt)
 	})
@@ -252,7 +278,7 @@ func (a *app) stopJob(c *cli.Context, cl *client.Client, id string) error {
 	if c.Bool("detach") {
 		return nil
 	}
-	j, err = a.await(c, cl, j.ID, c.Duration("timeout"), func(j *api.Job) bool { return j.State.Ended() })
+	j, err = a.await(c, cl, j.ID, span(c, "timeout"), func(j *api.Job) bool { return j.State.Ended() })
 	if err == nil && j != nil {
 		fmt.Fprintf(a.out, "%s %s\n", j.ID, j.State)
 	}
@@ -267,7 +293,7 @@ func (a *app) scaleCommand() *cli.Command {
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the id only"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT` of the result: table, json or yaml"},
-			&cli.DurationFlag{Name: "timeout", Value: 5 * time.Minute, Usage: "the most `TIME` to wait"},
+			spanFlag("timeout", 5*time.Minute, "the most `TIME` to wait"),
 		},
 		Action: func(c *cli.Context) error {
 			if err := args(c, 2, 2, "scale JOB NUMBER"); err != nil {
@@ -293,7 +319,7 @@ func (a *app) scaleCommand() *cli.Command {
 			if err != nil || c.Bool("detach") {
 				return err
 			}
-			got, err := a.await(c, cl, j.ID, c.Duration("timeout"), func(j *api.Job) bool {
+			got, err := a.await(c, cl, j.ID, span(c, "timeout"), func(j *api.Job) bool {
 				return j.State.Ended() || j.Counts.Running == n && j.Counts.Total() == n
 			})
 			if err != nil || got == nil {

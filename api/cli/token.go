@@ -27,13 +27,13 @@ func (a *app) tokenCreate() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "role", Value: "viewer", Usage: "`ROLE`: viewer, operator or admin"},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` that events show"},
-			&cli.DurationFlag{Name: "ttl", Value: 90 * 24 * time.Hour, Usage: "`TIME` until it expires"},
+			spanFlag("ttl", 90*24*time.Hour, "`TIME` until it expires"),
 		},
 		Action: func(c *cli.Context) error {
 			if err := args(c, 0, 0, "token create"); err != nil {
 				return err
 			}
-			r := api.TokenRequest{Kind: api.TokenClient, Name: c.String("name"), TTL: api.Duration(c.Duration("ttl"))}
+			r := api.TokenRequest{Kind: api.TokenClient, Name: c.String("name"), TTL: api.Duration(span(c, "ttl"))}
 			if err := r.Role.UnmarshalText([]byte(c.String("role"))); err != nil {
 				return api.InField("role", err)
 			}
@@ -170,7 +170,10 @@ func (a *app) login(c *cli.Context, s *savedContext) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	if err := os.WriteFile(path, b, 0o600); err != nil {
+	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+		return err
+	}
+	if err := os.Rename(path+".new", path); err != nil { // whole or not at all, and with these rights
 		return err
 	}
 	a.progress("logged in: %d nodes; kept in %s", len(nodes), path)

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -51,8 +52,14 @@ func (a *app) logs(c *cli.Context, cl *client.Client) error {
 		}
 	}
 	id := c.Args().First()
-	if _, err := cl.Task(c.Context, id); err == nil {
-		return cl.Logs(c.Context, id, o, (&lineWriter{app: a, times: c.Bool("timestamps")}).write)
+	_, err := cl.Task(c.Context, id)
+	switch {
+	case err == nil:
+		w := &lineWriter{app: a, times: c.Bool("timestamps")}
+		defer w.end()
+		return cl.Logs(c.Context, id, o, w.write)
+	case api.ErrorCode(err) != api.CodeNotFound:
+		return err
 	}
 	tasks, err := cl.Tasks(c.Context, id, "", true)
 	if err != nil {
@@ -65,6 +72,7 @@ func (a *app) logs(c *cli.Context, cl *client.Client) error {
 		return nil
 	}
 	w := &lineWriter{app: a, times: c.Bool("timestamps"), prefix: len(tasks) > 1}
+	defer w.end()
 	if !o.Follow { // one after the other, so that they do not mix
 		for _, t := range tasks {
 			if err := cl.Logs(c.Context, t.ID, o, w.write); err != nil && api.ErrorCode(err) != api.CodeNotFound {
@@ -91,7 +99,7 @@ type lineWriter struct {
 	prefix bool
 
 	mu   sync.Mutex
-	open map[string]string // the beginning of an unfinished line, by task and stream
+	open map[string]client.LogLine // the beginning of an unfinished line, by task and stream
 }
 
 func (l *lineWriter) write(p client.LogLine) error {
@@ -106,17 +114,11 @@ func (l *lineWriter) write(p client.LogLine) error {
 		return err
 	}
 	if l.open == nil {
-		l.open = map[string]string{}
+		l.open = map[string]client.LogLine{}
 	}
 	key := p.Task + " " + p.Stream
-	text := l.open[key] + p.Text
-	head := ""
-	if l.times {
-		head = p.Time.Local().Format("2006-01-02T15:04:05.000") + " "
-	}
-	if l.prefix {
-		head += p.Task + "  "
-	}
+	text := l.open[key].Text + p.Text
+	head := l.head(p)
 	for {
 		line, rest, ok := strings.Cut(text, "\n")
 		if !ok && len(line) < 1<<16 {
@@ -127,18 +129,35 @@ func (l *lineWriter) write(p client.LogLine) error {
 		}
 		text = rest
 	}
-	l.open[key] = text
+	p.Text = text
+	l.open[key] = p
 	return nil
+}
+
+// head is what a line begins with.
+func (l *lineWriter) head(p client.LogLine) string {
+	head := ""
+	if l.times {
+		head = p.Time.Local().Format("2006-01-02T15:04:05.000") + " "
+	}
+	if l.prefix {
+		head += p.Task + "  "
+	}
+	return head
 }
 
 // end prints lines that never ended.
 func (l *lineWriter) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for key, text := range l.open {
-		if text != "" {
-			task, _, _ := strings.Cut(key, " ")
-			fmt.Fprintf(l.app.out, "%s  %s\n", task, text)
+	for _, key := range slices.Sorted(maps.Keys(l.open)) {
+		p := l.open[key]
+		out := l.app.out
+		if p.Stream == "stderr" {
+			out = l.app.err
+		}
+		if p.Text != "" {
+			fmt.Fprintf(out, "%s%s\n", l.head(p), p.Text) // nobody reads if it fails
 		}
 	}
 	clear(l.open)
@@ -248,7 +267,7 @@ func (a *app) topCommand() *cli.Command {
 		Name: "top", Usage: "show what the running tasks use", Description: example("mesita top", "mesita top --once"),
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "once", Usage: "print one table (the default when not on a terminal)"},
-			&cli.DurationFlag{Name: "interval", Value: 2 * time.Second, Usage: "`TIME` between two looks"},
+			spanFlag("interval", 2*time.Second, "`TIME` between two looks"),
 		},
 		Action: func(c *cli.Context) error {
 			if err := args(c, 0, 0, "top"); err != nil {
@@ -270,7 +289,7 @@ type usageRow struct {
 
 // top takes two looks and shows the difference, again and again on a terminal.
 func (a *app) top(c *cli.Context, cl *client.Client) error {
-	every := max(c.Duration("interval"), 200*time.Millisecond)
+	every := max(span(c, "interval"), 200*time.Millisecond)
 	live := isTerminal(a.out) && !c.Bool("once")
 	first := every
 	if !live {

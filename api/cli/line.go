@@ -1,0 +1,215 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/mesita/mesita/api"
+	"github.com/urfave/cli/v2"
+)
+
+// line is a command line taken apart: the flag parser wants a command's flags
+// before its arguments, and people do not.
+type line struct {
+	globals []string // flags of mesita itself, with their values
+	path    []string // the command
+	flags   []string // of the command, with their values
+	args    []string
+	command *cli.Command // nil = mesita itself
+	help    bool
+}
+
+// ordered is what the flag parser wants.
+func (l *line) ordered() []string {
+	out := slices.Concat(l.globals, l.path, l.flags)
+	if len(l.args) > 0 {
+		out = append(append(out, "--"), l.args...)
+	}
+	return out
+}
+
+// parseLine refuses unknown flags and commands, and names the nearest that
+// exists.
+func parseLine(root *cli.App, args []string) (*line, error) {
+	l := &line{}
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		switch {
+		case arg == "--":
+			l.args = append(l.args, args[i+1:]...)
+			return l, l.check(root)
+		case len(arg) > 1 && arg[0] == '-':
+			used, err := l.flag(root, args[i:])
+			if err != nil {
+				return nil, err
+			}
+			i += used - 1
+		case !l.complete():
+			if err := l.word(root, arg); err != nil {
+				return nil, err
+			}
+		default:
+			l.args = append(l.args, arg)
+		}
+	}
+	return l, l.check(root)
+}
+
+// complete tells whether the command has no sub-commands to choose from.
+func (l *line) complete() bool { return l.command != nil && len(l.command.Subcommands) == 0 }
+
+func (l *line) subcommands(root *cli.App) []*cli.Command {
+	if l.command == nil {
+		return root.Commands
+	}
+	return l.command.Subcommands
+}
+
+func (l *line) localFlags() []cli.Flag {
+	if l.command == nil {
+		return nil
+	}
+	return l.command.Flags
+}
+
+func (l *line) word(root *cli.App, arg string) error {
+	if arg == "help" {
+		l.help = true
+		return nil
+	}
+	known := l.subcommands(root)
+	for _, c := range known {
+		if c.HasName(arg) {
+			l.path, l.command = append(l.path, c.Name), c
+			return nil
+		}
+	}
+	return unknownCommand(l.path, arg, known)
+}
+
+// flag takes the flag that args begin with, and tells how many words it is.
+func (l *line) flag(root *cli.App, args []string) (used int, err error) {
+	name, _, inline := strings.Cut(strings.TrimLeft(args[0], "-"), "=")
+	f, to := find(l.localFlags(), name), &l.flags
+	if f == nil {
+		f, to = find(root.Flags, name), &l.globals
+	}
+	switch {
+	case f == nil && (name == "help" || name == "h"):
+		l.help = true
+		return 1, nil
+	case f == nil && name == "version" && l.command == nil:
+		return 1, l.word(root, "version")
+	case f == nil && l.bundle(args[0]):
+		return 1, nil
+	case f == nil:
+		return 0, unknownFlag(args[0], name, l.localFlags(), root.Flags)
+	}
+	used = 1
+	if !inline && takesValue(f) {
+		used = 2
+	}
+	if used > len(args) {
+		return 0, usage("%s needs a value; see --help", args[0])
+	}
+	*to = append(*to, args[:used]...)
+	return used, nil
+}
+
+// bundle takes -aq for -a -q.
+func (l *line) bundle(arg string) bool {
+	var out []string
+	for _, r := range arg[1:] {
+		f := find(l.localFlags(), string(r))
+		if f == nil || takesValue(f) {
+			return false
+		}
+		out = append(out, "-"+string(r))
+	}
+	l.flags = append(l.flags, out...)
+	return true
+}
+
+func takesValue(f cli.Flag) bool {
+	b, ok := f.(cli.DocGenerationFlag)
+	return !ok || b.TakesValue()
+}
+
+// check finds what is missing, where the parser would print the whole help.
+func (l *line) check(root *cli.App) error {
+	l.help = l.help || l.command == nil && len(l.globals) == 0 || l.command != nil && !l.complete()
+	switch {
+	case l.help:
+		return nil
+	case l.command == nil:
+		return usage("mesita: which command? See --help")
+	}
+	for _, f := range l.command.Flags {
+		need, ok := f.(cli.RequiredFlag)
+		if ok && need.IsRequired() && !l.has(f) {
+			return api.FieldErrorf(f.Names()[0], "is missing: give --%s; see --help", f.Names()[0])
+		}
+	}
+	return nil
+}
+
+func (l *line) has(f cli.Flag) bool {
+	return slices.ContainsFunc(l.flags, func(given string) bool {
+		name, _, _ := strings.Cut(strings.TrimLeft(given, "-"), "=")
+		return slices.Contains(f.Names(), name)
+	})
+}
+
+func find(flags []cli.Flag, name string) cli.Flag {
+	for _, f := range flags {
+		if slices.Contains(f.Names(), name) {
+			return f
+		}
+	}
+	return nil
+}
+
+func unknownFlag(arg, name string, sets ...[]cli.Flag) error {
+	var known []string
+	for _, set := range sets {
+		for _, f := range set {
+			for _, n := range f.Names() {
+				if len(n) > 1 {
+					known = append(known, n)
+				}
+			}
+		}
+	}
+	if near := api.Nearest(name, known); near != "" && len(name) > 1 {
+		return usage("%s: no such flag: did you mean --%s?", arg, near)
+	}
+	return usage("%s: no such flag: see --help; flags of your own program come after --", arg)
+}
+
+func unknownCommand(path []string, arg string, cs []*cli.Command) error {
+	var known []string
+	for _, c := range cs {
+		if !c.Hidden {
+			known = append(known, c.Name)
+		}
+	}
+	text := strings.Join(append(append([]string{"mesita"}, path...), arg), " ")
+	if near := api.Nearest(arg, known); near != "" {
+		return usage("%s: no such command: did you mean %s?", text, near)
+	}
+	return usage("%s: no such command: one of %s", text, strings.Join(known, ", "))
+}
+
+// badFlag names the flag whose value the parser refused.
+func badFlag(err error) error {
+	var value, name string
+	if n, _ := fmt.Sscanf(err.Error(), "invalid value %q for flag -%s", &value, &name); n != 2 {
+		return usage("%v", err)
+	}
+	_, why, _ := strings.Cut(err.Error(), "flag -"+name+" ")
+	if why == "parse error" {
+		why = fmt.Sprintf("%q is no number", value)
+	}
+	return api.FieldErrorf(strings.TrimSuffix(name, ":"), "%s", why)
+}

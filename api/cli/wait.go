@@ -1,0 +1,157 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/client"
+	"github.com/urfave/cli/v2"
+)
+
+const (
+	firstLook = 20 * time.Millisecond // grows up to lookPause
+	lookPause = 500 * time.Millisecond
+	waitStep  = 2 * time.Second // between two lines of progress of a batch
+)
+
+// progress says on standard error what goes on.
+func (a *app) progress(format string, args ...any) { fmt.Fprintf(a.err, format+"\n", args...) }
+
+// status is one line about something that is waited for: on a terminal it
+// changes in place, elsewhere each change is a line, one a second at most.
+type status struct {
+	w     io.Writer
+	live  bool
+	quiet bool
+	last  string
+	at    time.Time
+}
+
+func (a *app) status(c *cli.Context) *status {
+	return &status{w: a.err, live: isTerminal(a.err), quiet: c.Bool("quiet")}
+}
+
+func (s *status) show(text string) {
+	switch {
+	case s.quiet || text == s.last:
+		return
+	case s.live:
+		fmt.Fprintf(s.w, "\r\x1b[K%s", text)
+	case time.Since(s.at) < time.Second:
+		return
+	default:
+		fmt.Fprintln(s.w, text)
+	}
+	s.last, s.at = text, time.Now()
+}
+
+// clear makes room for the result.
+func (s *status) clear() {
+	if s.live && s.last != "" {
+		fmt.Fprint(s.w, "\r\x1b[K")
+	}
+}
+
+// await looks at a job until it is as wanted, and shows how it gets there. It
+// returns nil and no error when the user detached.
+func (a *app) await(c *cli.Context, cl *client.Client, id string, timeout time.Duration, done func(*api.Job) bool) (*api.Job, error) {
+	ctx, cancel := c.Context, func() {}
+	if timeout > 0 {
+		ctx, cancel = context.WithTimeout(c.Context, timeout)
+	}
+	defer cancel()
+	st := a.status(c)
+	defer st.clear()
+	for pause := firstLook; ; pause = min(pause*3/2, lookPause) {
+		j, err := cl.Job(ctx, id)
+		switch {
+		case c.Context.Err() != nil:
+			st.clear()
+			a.progress("detached; %s goes on: see `mesita show %s`", id, id)
+			return nil, nil
+		case errors.Is(ctx.Err(), context.DeadlineExceeded):
+			return nil, api.Errorf(api.CodeTimeout, "%s is not there after %s; it goes on: see `mesita why %s`", id, timeout, id)
+		case err != nil:
+			return nil, err
+		case done(j):
+			return j, nil
+		}
+		if pause >= lookPause/2 { // what is done at once needs no progress
+			st.show(fmt.Sprintf("%s v%d   %s   %s", j.ID, j.Version, jobCounts(j), j.State))
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+// explain says on standard error why a job or task is as it is.
+func (a *app) explain(ctx context.Context, cl *client.Client, id string) {
+	w, err := cl.Why(ctx, id)
+	if err != nil { // the user waits for another answer
+		return
+	}
+	a.progress("%s", w.Summary)
+	for _, n := range w.Nodes {
+		a.progress("  %-16s %s", n.Node, n.Reason)
+	}
+	for _, h := range w.Hints {
+		a.progress("  %s", h)
+	}
+}
+
+// waitEnd waits for the end of a job and exits with its code.
+func (a *app) waitEnd(c *cli.Context, cl *client.Client, id string) error {
+	j, err := a.ended(c, cl, id)
+	if err != nil || j == nil {
+		return err
+	}
+	if err := a.printJob(c, j); err != nil {
+		return err
+	}
+	if j.ExitCode != nil && *j.ExitCode != 0 {
+		a.explain(c.Context, cl, id)
+		return exitError(*j.ExitCode)
+	}
+	if j.State != api.JobFinished {
+		return exitError(1)
+	}
+	return nil
+}
+
+// ended is the job once it has ended, nil when the user detached.
+func (a *app) ended(c *cli.Context, cl *client.Client, id string) (*api.Job, error) {
+	begin, limit := time.Now(), span(c, "timeout")
+	st := a.status(c)
+	defer st.clear()
+	for {
+		step := waitStep
+		if limit > 0 {
+			step = max(min(step, limit-time.Since(begin)), 0)
+		}
+		j, err := cl.WaitJob(c.Context, id, "ended", step)
+		if err == nil {
+			return j, nil
+		}
+		if api.ErrorCode(err) == api.CodeTimeout && (limit == 0 || time.Since(begin) < limit) {
+			if j, err = cl.Job(c.Context, id); err == nil {
+				st.show(fmt.Sprintf("%s   %s", j.ID, jobCounts(j)))
+				continue
+			}
+		}
+		switch {
+		case c.Context.Err() != nil:
+			st.clear()
+			a.progress("detached; %s goes on: see `mesita show %s`", id, id)
+			return nil, nil
+		case api.ErrorCode(err) == api.CodeTimeout:
+			return nil, api.Errorf(api.CodeTimeout, "job %s has not ended after %s; it goes on: see `mesita show %s`", id, limit, id)
+		}
+		return nil, err
+	}
+}
