@@ -113,6 +113,9 @@ type JoinToken struct {
 
 const joinPrefix, clientPrefix = "mst1-", "msc1-"
 
+// pinLength is that of a SHA-256 hash in base32.
+const pinLength = 52
+
 func (t JoinToken) String() string {
 	return joinPrefix + t.Cluster + "-" + t.ID + "." + t.Secret + "." + t.Pin
 }
@@ -125,7 +128,7 @@ func ParseJoinToken(s string) (JoinToken, error) {
 		return JoinToken{}, FieldErrorf("token", "is no join token: it begins with %sCLUSTER-; get one with `mesita node token`", joinPrefix)
 	}
 	parts := strings.Split(rest[dash+1:], ".")
-	if len(parts) != 3 || parts[0] == "" || parts[1] == "" || len(parts[2]) < 16 {
+	if len(parts) != 3 || parts[0] == "" || parts[1] == "" || len(parts[2]) != pinLength {
 		return JoinToken{}, FieldErrorf("token", "is cut off or altered: copy it whole, or get a new one with `mesita node token`")
 	}
 	return JoinToken{Cluster: rest[:dash], ID: parts[0], Secret: parts[1], Pin: parts[2]}, nil

@@ -66,7 +66,7 @@ func TestNewToken(t *testing.T) {
 		t.Error("a token without a hash matches")
 	}
 	// What is typed must come back from the parsers.
-	whole := api.JoinToken{Cluster: "pine-2", ID: j.ID, Secret: secret, Pin: strings.Repeat("0", 32)}
+	whole := api.JoinToken{Cluster: "pine-2", ID: j.ID, Secret: secret, Pin: strings.Repeat("0", 52)}
 	if back, err := api.ParseJoinToken(whole.String()); err != nil || back != whole {
 		t.Errorf("%+v, %v", back, err)
 	}

@@ -39,7 +39,7 @@ func TestJoinTokenHoldsThePin(t *testing.T) {
 	r := n.send(request{method: "POST", path: "/v1/tokens", body: `{"kind":"join","maxUses":1,"voterOnly":true}`, token: n.token(api.RoleAdmin)})
 	r.want(t, 201)
 	j, err := api.ParseJoinToken(into[api.TokenGrant](t, r).Secret)
-	if err != nil || j.Cluster != "pine" || j.Pin != "0123456789abcdef0123" {
+	if err != nil || j.Cluster != "pine" || j.Pin != "0123456789abcdef0123456789abcdef0123456789abcdef0123" {
 		t.Fatalf("%+v, %v", j, err)
 	}
 	tok := n.store.View().Token(j.ID)

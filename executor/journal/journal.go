@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/mesita/mesita/api"
 )
@@ -151,7 +152,7 @@ func verify(path string) (err error) {
 
 func openError(path string, err error) error {
 	switch {
-	case errors.Is(err, bbolt.ErrTimeout):
+	case errors.Is(err, berrors.ErrTimeout):
 		return fmt.Errorf("the journal %s is in use: another mesita runs with this data folder; stop it first", path)
 	case errors.Is(err, os.ErrPermission), errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EROFS):
 		return fmt.Errorf("open the journal: %w", err)

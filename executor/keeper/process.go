@@ -1,13 +1,9 @@
 package keeper
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
 	"os"
-	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -75,44 +71,4 @@ func (s *server) copyOutput(t *task, w *logs.Writer, stream logs.Stream, f *os.F
 			return
 		}
 	}
-}
-
-// deadly are the signals that end a process with no handler for them.
-func deadly(sig syscall.Signal) bool {
-	switch sig {
-	case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2:
-		return true
-	}
-	return false
-}
-
-// deaf tells whether pid is the first process of a PID namespace of its own
-// and would not get sig, though any other process would end by it.
-func deaf(pid int, sig syscall.Signal) bool {
-	if !deadly(sig) {
-		return false
-	}
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return false
-	}
-	inner := bytes.Fields(statusField(b, "NSpid:"))
-	if len(inner) < 2 || string(inner[len(inner)-1]) != "1" {
-		return false
-	}
-	return !hasSignal(statusField(b, "SigCgt:"), sig) && !hasSignal(statusField(b, "SigIgn:"), sig)
-}
-
-func statusField(status []byte, name string) []byte {
-	_, rest, ok := bytes.Cut(status, []byte("\n"+name))
-	if !ok {
-		return nil
-	}
-	v, _, _ := bytes.Cut(rest, []byte("\n"))
-	return bytes.TrimSpace(v)
-}
-
-func hasSignal(mask []byte, sig syscall.Signal) bool {
-	v, err := strconv.ParseUint(string(mask), 16, 64)
-	return err == nil && v&(1<<(uint(sig)-1)) != 0
 }

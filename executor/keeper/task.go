@@ -255,16 +255,11 @@ func (s *server) kill(id string) error {
 	return t.slice.Kill()
 }
 
-// signal sends sig to the task's main process. The kernel keeps from the first
-// process of a PID namespace each signal that it has no handler for; what
-// would have ended any other process ends such a one by force.
+// signal sends sig to the task's main process.
 func (s *server) signal(id string, sig syscall.Signal) error {
 	t, err := s.find(id)
 	if err != nil {
 		return err
-	}
-	if deaf(t.proc.Pid, sig) {
-		return t.slice.Kill()
 	}
 	if err := t.proc.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err

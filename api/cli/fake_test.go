@@ -1,0 +1,367 @@
+package cli
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+// fake is a cluster that speaks the HTTP contract: three nodes, a service, an
+// array of which one task failed, and a job that waits. New services run at
+// the second look; new batches have ended at the second.
+type fake struct {
+	mu    sync.Mutex
+	http  *httptest.Server
+	jobs  map[string]*api.Job
+	looks map[string]int
+	calls []string // that change something
+	drain int      // tasks left on fir
+	now   time.Time
+}
+
+func newFake(socket string) (*fake, error) {
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		return nil, err
+	}
+	f := &fake{jobs: map[string]*api.Job{}, looks: map[string]int{}, now: time.Now().Add(-9*time.Minute - 30*time.Second), drain: 2}
+	f.jobs["web"] = &api.Job{ID: "web", Version: 2, State: api.JobRunning, Counts: api.JobCounts{Running: 3}, Actor: "root", Created: f.now,
+		Spec: &api.JobSpec{Name: "web", Kind: api.KindService, Count: 3, TaskSpec: api.TaskSpec{Command: []string{"./server", "--listen", ":{http}"},
+			Request: api.Request{CPUs: 250, Mem: 128 << 20, Ports: []api.PortRequest{{Name: "http"}}}}}}
+	code := 7
+	f.jobs["57"] = &api.Job{ID: "57", Version: 1, State: api.JobFailed, Counts: api.JobCounts{Finished: 9, Failed: 1}, Actor: "ci", Created: f.now, ExitCode: &code,
+		Spec: &api.JobSpec{Kind: api.KindBatch, Array: "0-9", TaskSpec: api.TaskSpec{Command: []string{"/bin/train"}, Request: api.Request{CPUs: 1000, Mem: 2 << 30}}}}
+	f.jobs["58"] = &api.Job{ID: "58", Version: 1, State: api.JobPending, Counts: api.JobCounts{Pending: 1}, Actor: "ci", Created: f.now,
+		Spec: &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Command: []string{"/bin/merge"}, Request: api.Request{CPUs: 64000, Mem: 2 << 30}}}}
+	for _, j := range f.jobs {
+		j.Spec.Normalize()
+	}
+	f.http = &httptest.Server{Listener: l, Config: &http.Server{Handler: f.routes()}}
+	f.http.Start()
+	return f, nil
+}
+
+func (f *fake) routes() http.Handler {
+	m := http.NewServeMux()
+	handle := func(pattern string, h func(r *http.Request) (any, error)) {
+		m.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			if r.Method != http.MethodGet && !r.URL.Query().Has("dry_run") {
+				f.calls = append(f.calls, r.Method+" "+r.URL.RequestURI())
+			}
+			v, err := h(r)
+			reply(w, v, err)
+		})
+	}
+	f.readRoutes(handle)
+	f.writeRoutes(handle)
+	m.HandleFunc("GET /v1/tasks/{id}/logs", f.logs)
+	m.HandleFunc("POST /v1/tasks/{id}/exec", f.exec)
+	return m
+}
+
+func reply(w http.ResponseWriter, v any, err error) {
+	status := http.StatusOK
+	if err != nil {
+		e := &api.Error{Code: api.ErrorCode(err), Message: err.Error()}
+		if own, ok := err.(*api.Error); ok {
+			e = own
+		}
+		status, v = e.Code.HTTPStatus(), map[string]any{"error": e}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // the client is gone if this fails
+}
+
+func items[T any](list []T) map[string]any { return map[string]any{"items": list, "index": 7} }
+
+func (f *fake) readRoutes(handle func(string, func(*http.Request) (any, error))) {
+	handle("GET /v1/health", func(*http.Request) (any, error) {
+		return api.Health{Leader: "oak", Quorum: true, Node: "oak", Version: "1.0.0", Index: 7}, nil
+	})
+	handle("GET /v1/cluster", func(*http.Request) (any, error) {
+		return map[string]any{"id": "c1", "name": "pine", "created": f.now, "leader": "oak", "nodes": 3, "voters": 3}, nil
+	})
+	handle("GET /v1/nodes", func(*http.Request) (any, error) { return items(f.nodes()), nil })
+	handle("GET /v1/nodes/{ref}", func(r *http.Request) (any, error) {
+		for _, n := range f.nodes() {
+			if n.Name == r.PathValue("ref") || strings.HasPrefix(n.ID, r.PathValue("ref")) {
+				return n, nil
+			}
+		}
+		return nil, api.Errorf(api.CodeNotFound, "no node %q: `mesita node ls` lists them", r.PathValue("ref"))
+	})
+	handle("GET /v1/jobs", func(r *http.Request) (any, error) {
+		var out []*api.Job
+		for _, id := range []string{"57", "58", "web"} {
+			if j := f.jobs[id]; j != nil && (r.URL.Query().Has("all") || !j.State.Ended()) {
+				out = append(out, j)
+			}
+		}
+		return items(out), nil
+	})
+	handle("GET /v1/jobs/{id}", f.getJob)
+	handle("GET /v1/tasks", func(r *http.Request) (any, error) {
+		q := r.URL.Query()
+		if id := q.Get("job"); id != "" && f.jobs[id] == nil {
+			return nil, noJob(id)
+		}
+		return items(slices.DeleteFunc(f.tasks(), func(t *api.Task) bool {
+			return q.Has("job") && t.Job != q.Get("job") || q.Has("node") && t.Node != q.Get("node") || !q.Has("all") && t.State.Final()
+		})), nil
+	})
+	handle("GET /v1/tasks/{id}", func(r *http.Request) (any, error) { return f.task(r.PathValue("id")) })
+	handle("GET /v1/tasks/{id}/why", func(r *http.Request) (any, error) {
+		_, err := f.task(r.PathValue("id"))
+		return f.why(r.PathValue("id")), err
+	})
+	handle("GET /v1/jobs/{id}/why", func(r *http.Request) (any, error) {
+		if f.jobs[r.PathValue("id")] == nil {
+			return nil, noJob(r.PathValue("id"))
+		}
+		return f.why(r.PathValue("id")), nil
+	})
+	handle("GET /v1/stats", func(*http.Request) (any, error) {
+		f.looks["stats"]++
+		return items([]api.TaskStats{{Task: "web.0", Attempt: 1, Mem: 90 << 20, MemPeak: 100 << 20, Processes: 4},
+			{Task: "web.1", Attempt: 1, CPUTime: time.Duration(f.looks["stats"]) * time.Hour, Mem: 64 << 20, MemPeak: 64 << 20, Processes: 1}}), nil
+	})
+	handle("GET /v1/events", func(*http.Request) (any, error) {
+		return items([]api.Event{{Index: 6, Time: f.now, Kind: api.EventJobCreated, Object: "web", Job: "web", Actor: "root", Message: "service, 3 tasks"},
+			{Index: 7, Time: f.now, Kind: api.EventTaskState, Object: "web.0", Job: "web", Node: "oak", Task: f.tasks()[0]}}), nil
+	})
+	handle("GET /v1/tokens", func(*http.Request) (any, error) {
+		return items([]api.Token{{ID: "k3f9x2ab", Kind: api.TokenClient, Name: "ci", Role: api.RoleOperator, Uses: 2, Created: f.now}}), nil
+	})
+}
+
+func noJob(id string) error {
+	return api.Errorf(api.CodeNotFound, "no job %q: `mesita ps --all` lists them", id)
+}
+
+func (f *fake) why(id string) api.Why {
+	return api.Why{ID: id, State: "pending", Summary: id + " waits: no node has room for it.",
+		Nodes: []api.WhyNode{{Node: "fir", Reason: "needs 64 cpus, 4 free"}, {Node: "oak", Reason: "is draining"}}, Hints: []string{"would fit with --cpus 4"}}
+}
+
+func (f *fake) nodes() []*api.NodeStatus {
+	make := func(id, name, role string, state api.NodeState, tasks int, attrs map[string]string) *api.NodeStatus {
+		total := api.Resources{CPUs: 4000, Mem: 8 << 30}
+		used := api.Resources{CPUs: api.MilliCPU(250 * tasks), Mem: api.Bytes(tasks) * 128 << 20}
+		return &api.NodeStatus{Node: &api.Node{ID: id, Name: name, Addr: "10.0.0.11:5050", State: state, Version: "1.0.0", Resources: total, Joined: f.now, Attrs: attrs},
+			Role: role, Tasks: tasks, Ledger: api.Ledger{Allocated: used, Free: total.Minus(used)}}
+	}
+	fir := make("f1f2", "fir", "voter", api.NodeReady, f.drain, nil)
+	if f.looks["drain"] > 0 {
+		fir.State, f.drain = api.NodeDraining, max(f.drain-1, 0)
+	}
+	return []*api.NodeStatus{make("a1a2", "oak", "voter, leader", api.NodeReady, 1, map[string]string{"disk": "ssd", "zone": "a"}), fir,
+		make("e1e2", "elm", "voter", api.NodeUnreachable, 0, map[string]string{"disk": "hdd"})}
+}
+
+func (f *fake) tasks() []*api.Task {
+	var out []*api.Task
+	zero, seven := 0, 7
+	for i, node := range []string{"oak", "fir", "fir"} {
+		out = append(out, &api.Task{ID: api.TaskID("web", i), Job: "web", Index: i, Version: 2, State: api.TaskRunning, Node: node, NodeID: node, Attempt: 1, PID: 100 + i,
+			Resources: api.Resources{CPUs: 250, Mem: 128 << 20}, Ports: map[string]int{"http": 20000 + i}, Created: f.now, Started: f.now})
+	}
+	if w := f.jobs["web"]; w == nil || w.Stop {
+		out = nil
+	}
+	out = append(out, &api.Task{ID: "57.0", Job: "57", State: api.TaskFinished, Node: "oak", NodeID: "oak", Attempt: 1, ExitCode: &zero, Reason: api.ReasonExited, Created: f.now, Ended: f.now},
+		&api.Task{ID: "57.1", Job: "57", Index: 1, State: api.TaskFailed, Node: "fir", NodeID: "fir", Attempt: 2, ExitCode: &seven, Reason: api.ReasonExited, Message: "exited with 7\x1b[31m",
+			Created: f.now, Ended: f.now, Earlier: []api.Attempt{{Attempt: 1, Node: "oak", State: api.TaskFailed, Signal: "SIGKILL", Reason: api.ReasonOOM, Started: f.now, Ended: f.now}}},
+		&api.Task{ID: "58.0", Job: "58", State: api.TaskStaging, Attempt: 1, Resources: api.Resources{CPUs: 64000, Mem: 2 << 30}, Created: f.now})
+	return out
+}
+
+func (f *fake) task(id string) (*api.Task, error) {
+	for _, t := range f.tasks() {
+		if t.ID == id {
+			return t, nil
+		}
+	}
+	return nil, api.Errorf(api.CodeNotFound, "no task %q", id)
+}
+
+// getJob moves new jobs on with each look.
+func (f *fake) getJob(r *http.Request) (any, error) {
+	id := r.PathValue("id")
+	j := f.jobs[id]
+	if j == nil {
+		return nil, noJob(id)
+	}
+	f.looks[id]++
+	switch {
+	case id == "57" || id == "58" || f.looks[id] < 2:
+	case j.Stop:
+		j.State, j.Counts = api.JobStopped, api.JobCounts{}
+	case j.Spec.Kind == api.KindService && j.Spec.CPUs < 64000:
+		j.State, j.Counts = api.JobRunning, api.JobCounts{Running: j.Spec.Count}
+	case j.Spec.Kind == api.KindBatch:
+		code := 0
+		if _, err := fmt.Sscanf(strings.Join(j.Spec.Command, " "), "exit %d", &code); err == nil && code != 0 {
+			j.State, j.Counts = api.JobFailed, api.JobCounts{Failed: 1}
+		} else {
+			j.State, j.Counts = api.JobFinished, api.JobCounts{Finished: j.Spec.Tasks()}
+		}
+		j.ExitCode = &code
+	}
+	if r.URL.Query().Get("wait") == "ended" && !j.State.Ended() {
+		return nil, api.Errorf(api.CodeTimeout, "it goes on")
+	}
+	return j, nil
+}
+
+func (f *fake) writeRoutes(handle func(string, func(*http.Request) (any, error))) {
+	put := func(r *http.Request) (any, error) {
+		s := new(api.JobSpec)
+		if err := api.DecodeStrict(r.Body, s); err != nil {
+			return nil, err
+		}
+		s.Normalize()
+		if err := s.Validate(); err != nil {
+			return nil, err
+		}
+		if s.CPUs > 64000 {
+			return nil, &api.Error{Code: api.CodeDoesNotFit, Field: "cpus", Message: "no node has 100 cpus, the most is 64 (oak): ask for less"}
+		}
+		if r.URL.Query().Has("dry_run") {
+			return api.Plan{Job: s.Name, Action: "create", Tasks: s.Tasks(), Fits: 1, Nodes: []api.PlanNode{{Node: "oak", Tasks: 1}}, Warnings: []string{"2 tasks would wait"}}, nil
+		}
+		id := s.Name
+		if id == "" {
+			id = "59"
+		}
+		j := &api.Job{ID: id, Version: 1, Spec: s, State: api.JobPending, Counts: api.JobCounts{Pending: s.Tasks()}, Created: time.Now()}
+		if old := f.jobs[id]; old != nil {
+			if r.Method == http.MethodPost {
+				return nil, api.Errorf(api.CodeConflict, "job %q exists: `mesita apply` changes it", id)
+			}
+			j.Version = old.Version + 1
+		}
+		f.jobs[id], f.looks[id] = j, 0
+		return j, nil
+	}
+	handle("POST /v1/jobs", put)
+	handle("PUT /v1/jobs/{id}", put)
+	onJob := func(do func(j *api.Job, r *http.Request)) func(*http.Request) (any, error) {
+		return func(r *http.Request) (any, error) {
+			j := f.jobs[r.PathValue("id")]
+			if j == nil {
+				return nil, noJob(r.PathValue("id"))
+			}
+			do(j, r)
+			f.looks[j.ID] = 0
+			return j, nil
+		}
+	}
+	handle("POST /v1/jobs/{id}/stop", onJob(func(j *api.Job, _ *http.Request) { j.Stop, j.State = true, api.JobStopping }))
+	handle("POST /v1/jobs/{id}/scale", onJob(func(j *api.Job, r *http.Request) {
+		var in struct{ Count int }
+		_ = json.NewDecoder(r.Body).Decode(&in) // a wrong one shows in the count
+		j.Spec.Count, j.State = in.Count, api.JobPending
+	}))
+	handle("DELETE /v1/jobs/{id}", onJob(func(j *api.Job, _ *http.Request) { delete(f.jobs, j.ID) }))
+	handle("POST /v1/nodes/{ref}/drain", func(*http.Request) (any, error) { f.looks["drain"]++; return struct{}{}, nil })
+	handle("POST /v1/nodes/{ref}/resume", func(*http.Request) (any, error) { return struct{}{}, nil })
+	handle("DELETE /v1/nodes/{ref}", func(*http.Request) (any, error) {
+		return nil, api.Errorf(api.CodeConflict, "node fir runs 2 tasks: drain it first, or use --force")
+	})
+	handle("POST /v1/tokens", func(r *http.Request) (any, error) {
+		var in api.TokenRequest
+		if err := api.DecodeStrict(r.Body, &in); err != nil {
+			return nil, err
+		}
+		g := api.TokenGrant{Token: &api.Token{ID: "t1", Kind: in.Kind, Role: in.Role, Expires: time.Now().Add(time.Duration(in.TTL))}, Secret: "msc1-t1.secret"}
+		if in.Kind == api.TokenJoin {
+			g.Secret = "mst1-pine-t1.secret.0123456789abcdef"
+		}
+		return g, nil
+	})
+	handle("DELETE /v1/tokens/{id}", func(*http.Request) (any, error) { return struct{}{}, nil })
+	blobs := map[string]bool{}
+	handle("HEAD /v1/blobs/{digest}", func(r *http.Request) (any, error) {
+		if blobs[r.PathValue("digest")] {
+			return nil, nil
+		}
+		return nil, api.Errorf(api.CodeNotFound, "no such program")
+	})
+	handle("PUT /v1/blobs/{digest}", func(r *http.Request) (any, error) {
+		blobs[r.PathValue("digest")] = true
+		_, err := io.Copy(io.Discard, r.Body)
+		return struct{}{}, err
+	})
+}
+
+func (f *fake) logs(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	t, err := f.task(r.PathValue("id"))
+	f.mu.Unlock()
+	if err != nil {
+		reply(w, nil, err)
+		return
+	}
+	attempt := "now"
+	if r.URL.Query().Get("attempt") == "-1" {
+		attempt = "before"
+	}
+	e := json.NewEncoder(w)
+	for i, text := range []string{"begin " + attempt + "\n", "a warning\n", "half a ", "line"} {
+		stream := "stdout"
+		if i == 1 {
+			stream = "stderr"
+		}
+		_ = e.Encode(map[string]any{"time": f.now.Add(time.Duration(i)), "stream": stream, "text": text, "task": t.ID, "attempt": 1}) // gone if this fails
+	}
+}
+
+// exec echoes its input, then exits with the number of words of the command.
+func (f *fake) exec(w http.ResponseWriter, r *http.Request) {
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: mesita-exec\r\n\r\n")
+	for {
+		kind, p, err := readFrame(rw.Reader)
+		switch {
+		case err != nil:
+			return
+		case kind == 0:
+			_, _ = conn.Write(frame(1, p)) // gone if this fails
+		case kind == 5:
+			_, _ = conn.Write(frame(4, binary.BigEndian.AppendUint32(nil, uint32(len(r.URL.Query()["cmd"]))))) // gone if this fails
+			return
+		}
+	}
+}
+
+func readFrame(r *bufio.Reader) (byte, []byte, error) {
+	var h [5]byte
+	if _, err := io.ReadFull(r, h[:]); err != nil {
+		return 0, nil, err
+	}
+	p := make([]byte, binary.BigEndian.Uint32(h[1:]))
+	_, err := io.ReadFull(r, p)
+	return h[0], p, err
+}
+
+func frame(kind byte, p []byte) []byte {
+	return append(binary.BigEndian.AppendUint32([]byte{kind}, uint32(len(p))), p...)
+}

@@ -1,0 +1,79 @@
+package cli
+
+import (
+	"context"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+var update = flag.Bool("update", false, "write what the scripts print into them, and the golden files")
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"mesita": func() { os.Exit(Main(context.Background(), os.Args, os.Stdin, os.Stdout, os.Stderr)) },
+	})
+}
+
+// Each script gets a cluster of its own; what changed it is in $WORK/calls
+// after `calls`.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		UpdateScripts:       *update,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			socket := filepath.Join(e.WorkDir, "s")
+			f, err := newFake(socket)
+			if err != nil {
+				return err
+			}
+			e.Defer(func() {
+				f.http.CloseClientConnections()
+				f.http.Close()
+			})
+			e.Values["fake"] = f
+			e.Setenv("MESITA_SOCKET", socket)
+			e.Setenv("XDG_CONFIG_HOME", filepath.Join(e.WorkDir, "config"))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"code":  code,
+			"calls": calls,
+		},
+	})
+}
+
+// code runs mesita and checks its exit code: code N args…
+func code(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code NUMBER ARG…")
+	}
+	f := ts.Value("fake").(*fake)
+	_ = f
+	err := ts.Exec("mesita", args[1:]...)
+	got := "0"
+	if err != nil {
+		got = exitCode(err)
+	}
+	if got != args[0] {
+		ts.Fatalf("exit code %s, want %s", got, args[0])
+	}
+}
+
+// calls lists the requests that changed something since the last time.
+func calls(ts *testscript.TestScript, _ bool, _ []string) {
+	f := ts.Value("fake").(*fake)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := ""
+	for _, c := range f.calls {
+		out += c + "\n"
+	}
+	f.calls = nil
+	ts.Check(os.WriteFile(ts.MkAbs("calls"), []byte(out), 0o600))
+}

@@ -1,0 +1,118 @@
+package api
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func goodSpec() *JobSpec {
+	s := &JobSpec{Name: "web", Kind: KindService, TaskSpec: TaskSpec{Command: []string{"./server"}}}
+	s.Normalize()
+	return s
+}
+
+func TestSpecValidate(t *testing.T) {
+	if err := goodSpec().Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for field, change := range map[string]func(*JobSpec){
+		"name":        func(s *JobSpec) { s.Name = "my web" },
+		"name ":       func(s *JobSpec) { s.Name = "a/b" },
+		"name  ":      func(s *JobSpec) { s.Name = strings.Repeat("x", 300) },
+		"name   ":     func(s *JobSpec) { s.Name = "42" },
+		"command":     func(s *JobSpec) { s.Command = nil },
+		"cpus":        func(s *JobSpec) { s.CPUs = -1 },
+		"mem":         func(s *JobSpec) { s.Mem = 5 },
+		"count":       func(s *JobSpec) { s.Count = -3 },
+		"array":       func(s *JobSpec) { s.Array = "0-9" },
+		"retries":     func(s *JobSpec) { s.Retries = 1 },
+		"kind":        func(s *JobSpec) { s.Kind = KindCron },
+		"ports":       func(s *JobSpec) { s.Ports = []PortRequest{{"a", 80}, {"b", 80}} },
+		"dir":         func(s *JobSpec) { s.Dir = "tmp" },
+		"user":        func(s *JobSpec) { s.User = "a b" },
+		"stopSignal":  func(s *JobSpec) { s.StopSignal = "SIGFOO" },
+		"stopGrace":   func(s *JobSpec) { s.StopGrace = -1 },
+		"logMax":      func(s *JobSpec) { s.LogMax = 1 },
+		"pids":        func(s *JobSpec) { s.Pids = -1 },
+		"constraints": func(s *JobSpec) { s.Constraints = []Constraint{{"zone", "~", "a"}} },
+		"env":         func(s *JobSpec) { s.Env = map[string]string{"A=B": "c"} },
+		"program":     func(s *JobSpec) { s.Program = "md5:1" },
+		"partition":   func(s *JobSpec) { s.Partition = "a//b" },
+	} {
+		s := goodSpec()
+		change(s)
+		var e *Error
+		if err := s.Validate(); !errors.As(err, &e) || e.Code != CodeInvalid || e.Field != strings.TrimSpace(field) {
+			t.Errorf("%s: got %v", field, err)
+		}
+	}
+}
+
+func TestIndexes(t *testing.T) {
+	for array, want := range map[string][2]int{"": {0, 1}, "7": {7, 1}, "0-99": {0, 100}, "5-5": {5, 1}} {
+		s := &JobSpec{Kind: KindBatch, Array: array}
+		if first, count, err := s.Indexes(); err != nil || first != want[0] || count != want[1] {
+			t.Errorf("%q: got %d, %d, %v", array, first, count, err)
+		}
+	}
+	for _, array := range []string{"9-1", "x", "-3", "0-99999", "0-1000000000000"} {
+		s := &JobSpec{Kind: KindBatch, Array: array}
+		if _, _, err := s.Indexes(); err == nil {
+			t.Errorf("%q is accepted", array)
+		}
+	}
+	_, _, err := (&JobSpec{Kind: KindBatch, Array: "0-99999"}).Indexes()
+	if err == nil || !strings.Contains(err.Error(), "50000 over the limit of 50000") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// An attempt moves forward only; nothing follows a final state.
+func TestTaskStatesMoveForward(t *testing.T) {
+	for from := TaskStaging; from <= TaskUnknown; from++ {
+		for to := TaskStaging; to <= TaskUnknown; to++ {
+			can := from.CanBecome(to)
+			switch {
+			case from.Final() && can, from == to && can, to == TaskStaging && can:
+				t.Errorf("%s can become %s", from, to)
+			case !from.Final() && to.Final() && !can:
+				t.Errorf("%s cannot become %s", from, to)
+			}
+		}
+	}
+	if TaskRunning.CanBecome(TaskStarting) || !TaskUnreachable.CanBecome(TaskRunning) || !TaskStarting.CanBecome(TaskRunning) {
+		t.Error("starting → running → unreachable → running is the way")
+	}
+}
+
+func TestJoinToken(t *testing.T) {
+	tok := JoinToken{Cluster: "my-pine", ID: "abc", Secret: "s3cret", Pin: strings.Repeat("p", 52)}
+	if back, err := ParseJoinToken(tok.String() + "\n"); err != nil || back != tok {
+		t.Errorf("got %+v, %v", back, err)
+	}
+	for _, bad := range []string{"", "mst1-", "mst1-pine-abc", "mst1-pine-abc.s", "msc1-abc.def", tok.String()[:40], strings.Repeat("x", 1000)} {
+		if _, err := ParseJoinToken(bad); err == nil {
+			t.Errorf("%q is accepted", bad)
+		}
+	}
+}
+
+func TestUnknownFieldNamesTheNearest(t *testing.T) {
+	err := DecodeStrict(strings.NewReader(`{"name":"web","comand":["x"]}`), new(JobSpec))
+	if err == nil || !strings.Contains(err.Error(), "comand") || !strings.Contains(err.Error(), "did you mean command") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestEveryCodeHasAStatusAndAnExit(t *testing.T) {
+	for _, c := range []Code{CodeFailed, CodeInvalid, CodeNotFound, CodeNotAllowed, CodeConflict, CodeTimeout, CodeUnavailable, CodeDoesNotFit, CodeBusy,
+		CodeTooLarge, CodeInternal, CodeRolledBack, CodeUnknown} {
+		if _, ok := codes[c]; !ok {
+			t.Errorf("%s is in no table", c)
+		}
+		if c.ExitCode() < 1 || c.ExitCode() > 9 {
+			t.Errorf("%s exits with %d", c, c.ExitCode())
+		}
+	}
+}
