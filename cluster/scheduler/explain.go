@@ -22,6 +22,9 @@ func (p Planner) CheckFits(v *fsm.View, s *api.JobSpec) error {
 		if n.State == api.NodeGone || n.VoterOnly {
 			continue
 		}
+		if n.Resources.CPUs == 0 {
+			return nil // it has not reported yet: nobody knows
+		}
 		nodes++
 		if !meetsAll(n, s) {
 			continue
