@@ -105,7 +105,7 @@ func (a *app) exportCommand() *cli.Command {
 				if i > 0 {
 					fmt.Fprintln(a.out, "---")
 				}
-				if err := printYAML(a.out, j.Spec); err != nil {
+				if err := printSpec(a.out, j.Spec); err != nil {
 					return err
 				}
 			}

@@ -85,7 +85,7 @@ func (a *app) root() *cli.App {
 		a.execCommand(), a.eventsCommand(), a.whyCommand(), a.topCommand(), a.applyCommand(), a.exportCommand(),
 		a.tokenCommand(), a.loginCommand(), a.logoutCommand(), a.completionCommand(), a.versionCommand(),
 	}
-	r.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return badFlag(err) }
+	r.OnUsageError = func(c *cli.Context, err error, _ bool) error { return badFlag(err, c.Command.Flags) }
 	walk(r.Commands, func(c *cli.Command) {
 		c.OnUsageError = r.OnUsageError
 		c.HideHelpCommand = true
@@ -116,7 +116,7 @@ func example(lines ...string) string {
 // args checks the number of arguments of a command.
 func args(c *cli.Context, least, most int, form string) error {
 	if n := c.NArg(); n < least || most >= 0 && n > most {
-		return usage("mesita %s: got %d arguments", form, n)
+		return usage("mesita %s: got %d arguments; see --help", form, n)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -26,6 +27,7 @@ type fake struct {
 	jobs  map[string]*api.Job
 	looks map[string]int
 	calls []string // that change something
+	next  int      // number of the last unnamed job, above 58
 	drain int      // tasks left on fir
 	now   time.Time
 }
@@ -37,7 +39,7 @@ func newFake(socket string) (*fake, error) {
 	}
 	f := &fake{jobs: map[string]*api.Job{}, looks: map[string]int{}, now: time.Now().Add(-9*time.Minute - 30*time.Second), drain: 2}
 	f.jobs["web"] = &api.Job{ID: "web", Version: 2, State: api.JobRunning, Counts: api.JobCounts{Running: 3}, Actor: "root", Created: f.now,
-		Spec: &api.JobSpec{Name: "web", Kind: api.KindService, Count: 3, TaskSpec: api.TaskSpec{Command: []string{"./server", "--listen", ":{http}"},
+		Spec: &api.JobSpec{Name: "web", Kind: api.KindService, Count: 3, TaskSpec: api.TaskSpec{Command: []string{"/srv/server", "--listen", ":{http}"},
 			Request: api.Request{CPUs: 250, Mem: 128 << 20, Ports: []api.PortRequest{{Name: "http"}}}}}}
 	code := 7
 	f.jobs["57"] = &api.Job{ID: "57", Version: 1, State: api.JobFailed, Counts: api.JobCounts{Finished: 9, Failed: 1}, Actor: "ci", Created: f.now, ExitCode: &code,
@@ -137,7 +139,7 @@ func (f *fake) readRoutes(handle func(string, func(*http.Request) (any, error)))
 	handle("GET /v1/stats", func(*http.Request) (any, error) {
 		f.looks["stats"]++
 		return items([]api.TaskStats{{Task: "web.0", Attempt: 1, Mem: 90 << 20, MemPeak: 100 << 20, Processes: 4},
-			{Task: "web.1", Attempt: 1, CPUTime: time.Duration(f.looks["stats"]) * time.Hour, Mem: 64 << 20, MemPeak: 64 << 20, Processes: 1}}), nil
+			{Task: "web.1", Attempt: 1, CPUTime: time.Duration(f.looks["stats"]) * time.Second, Mem: 64 << 20, MemPeak: 64 << 20, Processes: 1}}), nil
 	})
 	handle("GET /v1/events", func(*http.Request) (any, error) {
 		return items([]api.Event{{Index: 6, Time: f.now, Kind: api.EventJobCreated, Object: "web", Job: "web", Actor: "root", Message: "service, 3 tasks"},
@@ -245,7 +247,8 @@ func (f *fake) writeRoutes(handle func(string, func(*http.Request) (any, error))
 		}
 		id := s.Name
 		if id == "" {
-			id = "59"
+			f.next++
+			id = strconv.Itoa(58 + f.next)
 		}
 		j := &api.Job{ID: id, Version: 1, Spec: s, State: api.JobPending, Counts: api.JobCounts{Pending: s.Tasks()}, Created: time.Now()}
 		if old := f.jobs[id]; old != nil {
@@ -276,6 +279,7 @@ func (f *fake) writeRoutes(handle func(string, func(*http.Request) (any, error))
 		_ = json.NewDecoder(r.Body).Decode(&in) // a wrong one shows in the count
 		j.Spec.Count, j.State = in.Count, api.JobPending
 	}))
+	handle("POST /v1/tasks/{id}/stop", func(r *http.Request) (any, error) { return f.task(r.PathValue("id")) })
 	handle("DELETE /v1/jobs/{id}", onJob(func(j *api.Job, _ *http.Request) { delete(f.jobs, j.ID) }))
 	handle("POST /v1/nodes/{ref}/drain", func(*http.Request) (any, error) { f.looks["drain"]++; return struct{}{}, nil })
 	handle("POST /v1/nodes/{ref}/resume", func(*http.Request) (any, error) { return struct{}{}, nil })

@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"errors"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/mesita/mesita/api"
 	"github.com/urfave/cli/v2"
@@ -38,4 +41,37 @@ func span(c *cli.Context, name string) time.Duration {
 		return 0
 	}
 	return time.Duration(*v)
+}
+
+// inFlag gives an error about a field of a spec the name of its flag.
+func inFlag(name string, err error) error {
+	var e *api.Error
+	if !errors.As(err, &e) {
+		return api.FieldErrorf(name, "%v", err)
+	}
+	out := *e
+	if out.Field = name; name == "" {
+		out.Field = flagOf(e.Field)
+	}
+	return &out
+}
+
+// flagOf is the flag of a field: restart.maxDelay is --restart-max-delay.
+func flagOf(field string) string {
+	switch field {
+	case "ports":
+		return "port"
+	case "constraints":
+		return "constraint"
+	}
+	var b strings.Builder
+	lower := false // the rune before
+	for _, r := range field {
+		if lower && unicode.IsUpper(r) {
+			b.WriteByte('-')
+		}
+		lower = unicode.IsLower(r)
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return strings.ReplaceAll(b.String(), ".", "-")
 }

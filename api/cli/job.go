@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -50,7 +51,7 @@ func (a *app) submit(c *cli.Context, s *api.JobSpec, command []string, after fun
 	check := *s
 	check.Normalize()
 	if err := check.Validate(); err != nil { // before anything is uploaded
-		return err
+		return inFlag("", err)
 	}
 	cl, err := a.client(c)
 	if err != nil {
@@ -75,7 +76,7 @@ func (a *app) plan(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
 		return err
 	}
 	return one(a.out, c, p, p.Job, func(w io.Writer) error {
-		fmt.Fprintf(w, "plan  %s %s: %d tasks, %d would start now\n", p.Action, or(p.Job, "a job"), p.Tasks, p.Fits)
+		fmt.Fprintf(w, "plan  %s %s: %s, %d would start now\n", p.Action, or(p.Job, "a job"), count(p.Tasks, "task"), p.Fits)
 		for _, n := range p.Nodes {
 			fmt.Fprintf(w, "  %-20s %d\n", n.Node, n.Tasks)
 		}
@@ -103,7 +104,16 @@ func jobCounts(j *api.Job) string {
 	if j.Spec.Kind == api.KindService {
 		return fmt.Sprintf("%d/%d running", n.Running, j.Spec.Count)
 	}
-	return fmt.Sprintf("%d finished, %d failed, %d running, %d waiting", n.Finished, n.Failed, n.Running, n.Pending+n.Starting)
+	var out []string
+	for _, part := range []struct {
+		n    int
+		what string
+	}{{n.Running, "running"}, {n.Pending + n.Starting, "waiting"}, {n.Finished, "finished"}, {n.Failed, "failed"}} {
+		if part.n > 0 {
+			out = append(out, fmt.Sprintf("%d %s", part.n, part.what))
+		}
+	}
+	return or(strings.Join(out, ", "), "none yet")
 }
 
 // afterRun waits until all tasks of the service run.
@@ -169,7 +179,7 @@ func (a *app) jobSubmit() *cli.Command {
 			return a.submit(c, s, c.Args().Slice(), func(c *cli.Context, cl *client.Client, j *api.Job) error {
 				if !c.Bool("wait") || c.Bool("detach") {
 					if !c.Bool("quiet") {
-						a.progress("submitted job %s: %d tasks", j.ID, j.Spec.Tasks())
+						a.progress("submitted job %s: %s", j.ID, count(j.Spec.Tasks(), "task"))
 					}
 					return a.printID(c, j)
 				}

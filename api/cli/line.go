@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/mesita/mesita/api"
@@ -39,7 +40,7 @@ func parseLine(root *cli.App, args []string) (*line, error) {
 		case arg == "--":
 			l.args = append(l.args, args[i+1:]...)
 			return l, l.check(root)
-		case len(arg) > 1 && arg[0] == '-':
+		case len(arg) > 1 && arg[0] == '-' && !(l.complete() && isNumber(arg)):
 			used, err := l.flag(root, args[i:])
 			if err != nil {
 				return nil, err
@@ -54,6 +55,11 @@ func parseLine(root *cli.App, args []string) (*line, error) {
 		}
 	}
 	return l, l.check(root)
+}
+
+func isNumber(s string) bool {
+	_, err := strconv.Atoi(s)
+	return err == nil
 }
 
 // complete tells whether the command has no sub-commands to choose from.
@@ -202,7 +208,7 @@ func unknownCommand(path []string, arg string, cs []*cli.Command) error {
 }
 
 // badFlag names the flag whose value the parser refused.
-func badFlag(err error) error {
+func badFlag(err error, flags []cli.Flag) error {
 	var value, name string
 	if n, _ := fmt.Sscanf(err.Error(), "invalid value %q for flag -%s", &value, &name); n != 2 {
 		return usage("%v", err)
@@ -211,5 +217,9 @@ func badFlag(err error) error {
 	if why == "parse error" {
 		why = fmt.Sprintf("%q is no number", value)
 	}
-	return api.FieldErrorf(strings.TrimSuffix(name, ":"), "%s", why)
+	name = strings.TrimSuffix(name, ":")
+	if f := find(flags, name); f != nil {
+		name = f.Names()[0]
+	}
+	return api.FieldErrorf(name, "%s", why)
 }

@@ -98,7 +98,7 @@ func attrsText(n *api.NodeStatus) string {
 	for _, k := range slices.Sorted(maps.Keys(n.Attrs)) {
 		out = append(out, k+"="+n.Attrs[k])
 	}
-	return strings.Join(out, ",")
+	return or(strings.Join(out, ","), "-")
 }
 
 func (a *app) nodeLs() *cli.Command {
@@ -161,7 +161,7 @@ func (a *app) nodeShow() *cli.Command {
 				if n.Reason != "" {
 					fmt.Fprintf(w, "why        %s\n", n.Reason)
 				}
-				fmt.Fprintf(w, "has        %s\nfree       %s\nattributes %s\n\n", n.Resources, n.Ledger.Free, attrsText(n))
+				fmt.Fprintf(w, "has        %s\nfree       %s\nattrs      %s\n\n", n.Resources, n.Ledger.Free, attrsText(n))
 				return table(w, tasks, taskColumns, false, true)
 			})
 		},
@@ -198,7 +198,7 @@ func (a *app) nodeDrain() *cli.Command {
 	}
 	return a.onNode("drain", "move all tasks away from a node", "mesita node drain fir --deadline 10m", flags, func(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
 		if c.Bool("dry-run") {
-			a.progress("would drain %s: %d tasks", n.Name, n.Tasks)
+			a.progress("would drain %s: %s", n.Name, count(n.Tasks, "task"))
 			return nil
 		}
 		if err := cl.Drain(c.Context, n.Name, span(c, "deadline")); err != nil || c.Bool("detach") {
@@ -222,10 +222,10 @@ func (a *app) awaitEmpty(c *cli.Context, cl *client.Client, n *api.NodeStatus) e
 			fmt.Fprintf(a.out, "%s is empty\n", n.Name)
 			return nil
 		case span(c, "timeout") > 0 && time.Since(begin) > span(c, "timeout"):
-			return api.Errorf(api.CodeTimeout, "%s still runs %d tasks after %s; the drain goes on", n.Name, now.Tasks, span(c, "timeout"))
+			return api.Errorf(api.CodeTimeout, "%s still runs %s after %s; the drain goes on: see `mesita node show %s`", n.Name, count(now.Tasks, "task"), span(c, "timeout"), n.Name)
 		case now.Tasks != left:
 			left = now.Tasks
-			a.progress("%s: %d tasks left", n.Name, left)
+			a.progress("%s: %s left", n.Name, count(left, "task"))
 		}
 		select {
 		case <-c.Context.Done():
@@ -247,7 +247,7 @@ func (a *app) nodeRm() *cli.Command {
 	}
 	return a.onNode("rm", "remove a node for good", "mesita node rm fir", flags, func(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
 		if c.Bool("dry-run") {
-			a.progress("would remove %s (%s, %d tasks)", n.Name, n.Role, n.Tasks)
+			a.progress("would remove %s (%s, %s)", n.Name, n.Role, count(n.Tasks, "task"))
 			return nil
 		}
 		return cl.RemoveNode(c.Context, n.Name, c.Bool("force"))

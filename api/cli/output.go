@@ -116,16 +116,24 @@ func printJSON(w io.Writer, v any) error {
 
 // printYAML writes the JSON form of v as YAML, in the same order of fields.
 func printYAML(w io.Writer, v any) error {
-	b, err := json.Marshal(v)
+	n, err := yamlOf(v)
 	if err != nil {
 		return err
+	}
+	return writeYAML(w, n)
+}
+
+func yamlOf(v any) (*yaml.Node, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
-	n, err := yamlNode(d)
-	if err != nil {
-		return err
-	}
+	return yamlNode(d)
+}
+
+func writeYAML(w io.Writer, n *yaml.Node) error {
 	e := yaml.NewEncoder(w)
 	e.SetIndent(2)
 	if err := e.Encode(n); err != nil {
@@ -175,6 +183,13 @@ func printable(s string) string {
 		}
 		return r
 	}, s)
+}
+
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }
 
 func or(s, empty string) string {

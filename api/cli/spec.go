@@ -56,14 +56,14 @@ func fillTask(c *cli.Context, s *api.JobSpec, command []string) error {
 	for _, v := range c.StringSlice("port") {
 		port, err := api.ParsePort(v)
 		if err != nil {
-			return api.InField("port", err)
+			return inFlag("port", err)
 		}
 		s.Ports = append(s.Ports, port)
 	}
 	for _, v := range c.StringSlice("constraint") {
 		con, err := api.ParseConstraint(v)
 		if err != nil {
-			return api.InField("constraint", err)
+			return inFlag("constraint", err)
 		}
 		s.Constraints = append(s.Constraints, con)
 	}
@@ -77,7 +77,7 @@ func fillCustom(c *cli.Context, s *api.JobSpec) error {
 	for _, v := range c.StringSlice("resource") {
 		r, err := api.ParseResources(v)
 		if err != nil {
-			return api.InField("resource", err)
+			return inFlag("resource", err)
 		}
 		if len(r.Custom) != 1 {
 			return api.FieldErrorf("resource", "%q is not NAME=AMOUNT of a custom resource", v)
@@ -110,7 +110,8 @@ func fillEnv(c *cli.Context, s *api.JobSpec) error {
 			return api.FieldErrorf("env-file", "%v", err)
 		}
 		defer f.Close()
-		for lines := bufio.NewScanner(f); lines.Scan(); {
+		lines := bufio.NewScanner(f)
+		for lines.Scan() {
 			line := strings.TrimSpace(lines.Text())
 			if line == "" || line[0] == '#' {
 				continue
@@ -118,6 +119,9 @@ func fillEnv(c *cli.Context, s *api.JobSpec) error {
 			if err := set("env-file", line); err != nil {
 				return err
 			}
+		}
+		if err := lines.Err(); err != nil {
+			return api.FieldErrorf("env-file", "%s: %v", path, err)
 		}
 	}
 	for _, kv := range c.StringSlice("env") {
@@ -176,7 +180,7 @@ func (a *app) upload(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
 		if filepath.IsAbs(path) {
 			return nil // it may be there on the nodes
 		}
-		return api.FieldErrorf("command", "%v: name a program of this machine, or one by its full path on the nodes", err)
+		return api.FieldErrorf("command", "%s is not there: name a program of this machine, or one by its full path on the nodes", path)
 	}
 	if !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
 		return api.FieldErrorf("command", "%s is no executable file: chmod +x it, or use --no-upload", path)

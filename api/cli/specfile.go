@@ -91,7 +91,7 @@ func (f specFile) spec(n *yaml.Node) (*api.JobSpec, error) {
 	plainDates(n)
 	var whole any
 	if err := n.Decode(&whole); err != nil { // also refuses keys given twice, and aliases that never end
-		return nil, f.errorf(n, "", "%s", strings.TrimPrefix(err.Error(), "yaml: "))
+		return nil, f.errorf(n, "", "%s", strings.ReplaceAll(strings.TrimPrefix(err.Error(), "yaml: unmarshal errors:\n  "), "\n ", ";"))
 	}
 	if err := f.check(n, reflect.TypeFor[api.JobSpec](), ""); err != nil {
 		return nil, err
@@ -210,4 +210,31 @@ func nodeOf(n *yaml.Node, field string) *yaml.Node {
 		}
 	}
 	return n
+}
+
+// printSpec writes a spec as parseSpecs reads it, with amounts as people do.
+func printSpec(w io.Writer, s *api.JobSpec) error {
+	n, err := yamlOf(s)
+	if err != nil {
+		return err
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i].Value, n.Content[i+1]
+		if value.Kind == yaml.MappingNode && len(value.Content) == 0 { // a struct that has nothing set
+			n.Content = slices.Delete(n.Content, i, i+2)
+			i -= 2
+			continue
+		}
+		if key != "mem" && key != "disk" && key != "logMax" {
+			continue
+		}
+		exact, err := api.ParseBytes(value.Value)
+		if err != nil {
+			return err
+		}
+		if short, err := api.ParseBytes(exact.String()); err == nil && short == exact {
+			value.Tag, value.Value = "!!str", exact.String()
+		}
+	}
+	return writeYAML(w, n)
 }

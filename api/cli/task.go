@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -182,8 +183,11 @@ func noJobOrTask(id string, err error) error {
 func showJob(w io.Writer, j *api.Job, tasks []*api.Task) error {
 	fmt.Fprintf(w, "job        %s   %s v%d, %s\n", j.ID, j.Spec.Kind, j.Version, j.State)
 	fmt.Fprintf(w, "tasks      %s\n", jobCounts(j))
-	fmt.Fprintf(w, "command    %s\n", strings.Join(j.Spec.Command, " "))
+	fmt.Fprintf(w, "command    %s\n", printable(strings.Join(j.Spec.Command, " ")))
 	fmt.Fprintf(w, "each       %s\n", j.Spec.Need())
+	for _, p := range j.Spec.Ports {
+		fmt.Fprintf(w, "port       %s %s\n", p.Name, or(number(p.Port), "(any free one)"))
+	}
 	for _, c := range j.Spec.Constraints {
 		fmt.Fprintf(w, "only where %s\n", c)
 	}
@@ -196,7 +200,7 @@ func showTask(w io.Writer, t *api.Task) error {
 	fmt.Fprintf(w, "node       %s   pid %s   ports %s\n", or(t.Node, "-"), or(number(t.PID), "-"), or(portsText(t), "-"))
 	fmt.Fprintf(w, "holds      %s\n", t.Resources)
 	if t.Message != "" || t.Reason != "" {
-		fmt.Fprintf(w, "why        %s %s\n", t.Reason, t.Message)
+		fmt.Fprintf(w, "why        %s   %s\n", or(string(t.Reason), "-"), printable(t.Message))
 	}
 	fmt.Fprintln(w)
 	attempts := append(slices.Clone(t.Earlier), api.Attempt{Attempt: t.Attempt, Version: t.Version, Node: t.Node, State: t.State, PID: t.PID,
@@ -299,9 +303,9 @@ func (a *app) scaleCommand() *cli.Command {
 			if err := args(c, 2, 2, "scale JOB NUMBER"); err != nil {
 				return err
 			}
-			var n int
-			if _, err := fmt.Sscanf(c.Args().Get(1)+" .", "%d .", &n); err != nil || n < 0 {
-				return api.FieldErrorf("count", "%q is no number of tasks", c.Args().Get(1))
+			n, err := strconv.Atoi(c.Args().Get(1))
+			if err != nil || n < 0 {
+				return api.FieldErrorf("count", "%q is no number of tasks: give 0 or more", c.Args().Get(1))
 			}
 			cl, err := a.client(c)
 			if err != nil {

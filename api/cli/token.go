@@ -35,7 +35,7 @@ func (a *app) tokenCreate() *cli.Command {
 			}
 			r := api.TokenRequest{Kind: api.TokenClient, Name: c.String("name"), TTL: api.Duration(span(c, "ttl"))}
 			if err := r.Role.UnmarshalText([]byte(c.String("role"))); err != nil {
-				return api.InField("role", err)
+				return api.FieldErrorf("role", "%q is none of viewer, operator, admin", c.String("role"))
 			}
 			if err := r.Validate(); err != nil {
 				return err
@@ -91,7 +91,12 @@ func (a *app) tokenLs() *cli.Command {
 					return fmt.Sprint(t.Uses)
 				}, false},
 				{"AGE", func(t *api.Token) string { return age(t.Created) }, false},
-				{"EXPIRES", func(t *api.Token) string { return t.Expires.Local().Format(time.RFC3339) }, false},
+				{"EXPIRES", func(t *api.Token) string {
+					if t.Expires.IsZero() {
+						return "never"
+					}
+					return t.Expires.Local().Format(time.RFC3339)
+				}, false},
 			})
 		},
 	}
@@ -176,7 +181,7 @@ func (a *app) login(c *cli.Context, s *savedContext) error {
 	if err := os.Rename(path+".new", path); err != nil { // whole or not at all, and with these rights
 		return err
 	}
-	a.progress("logged in: %d nodes; kept in %s", len(nodes), path)
+	a.progress("logged in: %s; kept in %s", count(len(nodes), "node"), path)
 	return nil
 }
 

@@ -1,0 +1,282 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/urfave/cli/v2"
+)
+
+// result is what one run of the command line gave.
+type result struct {
+	code     int
+	out, err string
+}
+
+// buffer may be written while it is read.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func run(ctx context.Context, args ...string) result {
+	var out, errs buffer
+	code := Main(ctx, append([]string{"mesita"}, args...), strings.NewReader(""), &out, &errs)
+	return result{code, out.String(), errs.String()}
+}
+
+func withFake(t *testing.T) *fake {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "s")
+	f, err := newFake(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		f.http.CloseClientConnections()
+		f.http.Close()
+	})
+	t.Setenv("MESITA_SOCKET", socket)
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	return f
+}
+
+func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
+	var paths [][]string
+	var collect func(cs []*cli.Command, path []string)
+	collect = func(cs []*cli.Command, path []string) {
+		for _, c := range cs {
+			at := append(path[:len(path):len(path)], c.Name)
+			paths = append(paths, at)
+			collect(c.Subcommands, at)
+		}
+	}
+	collect((&app{}).root().Commands, nil)
+	if len(paths) < 40 {
+		t.Fatalf("only %d commands", len(paths))
+	}
+	for _, path := range append(paths, nil) {
+		r := run(t.Context(), append(path, "--help")...)
+		name := strings.Join(append([]string{"mesita"}, path...), " ")
+		_, examples, ok := strings.Cut(r.out, "Examples:\n  "+name)
+		if len(path) == 0 {
+			_, examples, ok = strings.Cut(r.out, "Examples:\n  mesita")
+		}
+		if r.code != 0 || r.err != "" || !ok || examples == "" || !strings.HasPrefix(r.out, name+": ") || !strings.Contains(r.out, "Usage:  "+name) {
+			t.Errorf("%s --help: code %d, %q\n%s", name, r.code, r.err, r.out)
+		}
+		for l := range strings.Lines(r.out) {
+			if len(l) > 140 {
+				t.Errorf("%s --help has a line of %d characters: %s", name, len(l), l)
+			}
+		}
+	}
+}
+
+// The examples of the help are commands that the parser takes.
+func TestExamplesParse(t *testing.T) {
+	root := (&app{}).root()
+	walk(root.Commands, func(c *cli.Command) {
+		_, text, _ := strings.Cut(c.Description, "Examples:\n")
+		for l := range strings.Lines(text) {
+			l, _, _ = strings.Cut(strings.TrimSpace(l), " &&")
+			l, _, _ = strings.Cut(l, " > ")
+			l, _, _ = strings.Cut(l, " <")
+			if _, after, ok := strings.Cut(l, "| "); ok {
+				l = after
+			}
+			words := strings.Fields(l)
+			if len(words) == 0 || words[0] != "mesita" {
+				t.Errorf("%s: example %q", c.Name, l)
+				continue
+			}
+			if p, err := parseLine(root, words[1:]); err != nil || p.command == nil {
+				t.Errorf("%s: example %q: %v", c.Name, l, err)
+			}
+		}
+	})
+}
+
+func TestFlagsAfterArguments(t *testing.T) {
+	for in, want := range map[string]string{
+		"run web -n 3 -- ./server -n 4":         "run -n 3 -- web ./server -n 4",
+		"logs web -f":                           "logs -f -- web",
+		"ps -o json":                            "ps -o json",
+		"ps web -aq":                            "ps -a -q -- web",
+		"node drain fir --deadline=10m":         "node drain --deadline=10m -- fir",
+		"--addr a:1 ps --socket=/s":             "--addr a:1 --socket=/s ps",
+		"scale web -1":                          "scale -- web -1",
+		"apply -f -":                            "apply -f -",
+		"exec web -T -- sh -c 'x'":              "exec -T -- web sh -c 'x'",
+		"stop --dry-run=false web":              "stop --dry-run=false -- web",
+		"job submit -e A=-1 -e B=--x -- ls":     "job submit -e A=-1 -e B=--x -- ls",
+		"run web --env-file --no-upload -- a b": "run --env-file --no-upload -- web a b",
+	} {
+		l, err := parseLine((&app{}).root(), strings.Fields(in))
+		if err != nil || strings.Join(l.ordered(), " ") != want {
+			t.Errorf("%s: %v (%v), want %s", in, l, err, want)
+		}
+	}
+}
+
+// Ctrl-C while waiting detaches: what was asked for goes on.
+func TestInterruptDetaches(t *testing.T) {
+	f := withFake(t)
+	for _, args := range [][]string{
+		{"run", "large", "--cpus", "64", "--", "/bin/true"},
+		{"job", "wait", "58"},
+	} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		done := make(chan result, 1)
+		go func() { done <- run(ctx, args...) }()
+		id := map[bool]string{true: "58", false: "large"}[args[0] == "job"]
+		poll(t, func() bool {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			return f.looks[id] > 1
+		})
+		cancel(errors.New("interrupted"))
+		r := <-done
+		if r.code != 0 || !strings.Contains(r.err, "detached; "+id+" goes on: see `mesita show "+id+"`") {
+			t.Errorf("%v: code %d, %q %q", args, r.code, r.out, r.err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if r := run(ctx, "ps"); r.code != interrupted || r.err != "" {
+		t.Errorf("ps: code %d, %q", r.code, r.err)
+	}
+}
+
+func poll(t *testing.T, cond func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(10 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-deadline.C:
+			t.Fatal("it never came to be")
+		case <-tick.C:
+		}
+	}
+}
+
+func TestStatusOnTerminalAndElsewhere(t *testing.T) {
+	var out strings.Builder
+	s := status{w: &out}
+	for _, x := range []string{"1/3", "1/3", "2/3", "3/3"} {
+		s.show(x)
+	}
+	s.clear()
+	if out.String() != "1/3\n" { // the rest came within a second
+		t.Errorf("got %q", out.String())
+	}
+	out.Reset()
+	s = status{w: &out, live: true}
+	s.show("1/3")
+	s.show("2/3")
+	s.clear()
+	if out.String() != "\r\x1b[K1/3\r\x1b[K2/3\r\x1b[K" {
+		t.Errorf("got %q", out.String())
+	}
+	s = status{w: &out, quiet: true}
+	if out.Reset(); out.Len() != 0 {
+		t.Errorf("quiet, and got %q", out.String())
+	}
+}
+
+func TestFlagOfField(t *testing.T) {
+	known := map[string]bool{}
+	for _, f := range (&app{}).runCommand().Flags {
+		known[f.Names()[0]] = true
+	}
+	for _, f := range (&app{}).jobSubmit().Flags {
+		known[f.Names()[0]] = true
+	}
+	fields := api.FieldNames(reflect.TypeFor[api.JobSpec]())
+	for _, sub := range api.FieldNames(reflect.TypeFor[api.RestartPolicy]()) {
+		fields = append(fields, "restart."+sub)
+	}
+	for _, field := range fields {
+		switch field {
+		case "kind", "command", "program", "custom", "restart": // no flags
+			continue
+		}
+		if !known[flagOf(field)] {
+			t.Errorf("the field %s has no flag --%s", field, flagOf(field))
+		}
+	}
+}
+
+func TestAge(t *testing.T) {
+	for d, want := range map[time.Duration]string{-time.Minute: "0s", 5 * time.Second: "5s", 119 * time.Second: "119s", 5 * time.Minute: "5m", 3 * time.Hour: "3h", 72 * time.Hour: "3d"} {
+		if got := age(time.Now().Add(-d - time.Millisecond)); got != want {
+			t.Errorf("%s: %s, want %s", d, got, want)
+		}
+	}
+	if age(time.Time{}) != "" {
+		t.Error("no time has no age")
+	}
+}
+
+// What export prints is read back as the same spec.
+func TestSpecRoundTrip(t *testing.T) {
+	s := &api.JobSpec{Name: "web", Kind: api.KindService, Partition: "ml/train", Count: 3, TaskSpec: api.TaskSpec{
+		Command: []string{"/bin/sh", "-c", "echo 'a: b'\n\t# no comment", "", "~", "0x10", "1e3", "null", "2026-05-01", "\u00e9\u2028"},
+		Program: "sha256:" + strings.Repeat("0f", 32), Env: map[string]string{"A": "yes", "B": "", "C": "line\nline", "D": "12:30:45"},
+		Dir: "/srv", User: "www", Request: api.Request{CPUs: 1, Mem: 123456789, Disk: 1 << 40, GPUs: 2, Ports: []api.PortRequest{{Name: "http"}, {Name: "x", Port: 80}},
+			Custom: map[string]api.Quantity{"n": {Scalar: 1500}, "lane": {Ranges: api.Ranges{{First: 1, Last: 4}, {First: 9, Last: 9}}}, "zone": {Set: []string{"a", "on"}}}},
+		Constraints: []api.Constraint{{Attr: "zone", Op: "!=", Value: "b"}, {Attr: "n", Op: "=", Value: "1"}}, StopSignal: "SIGINT", StopGrace: api.Duration(1500 * time.Millisecond),
+		Restart: api.RestartPolicy{Attempts: 3, Delay: api.Duration(time.Second), MaxDelay: api.Duration(time.Hour)}, LogMax: 1 << 30, Pids: 7, Privileged: true, HostPIDs: true}}
+	batch := &api.JobSpec{Name: "b", Kind: api.KindBatch, Array: "3-7", Retries: 2, TaskSpec: api.TaskSpec{Command: []string{"x"}, Time: api.Duration(36 * time.Hour)}}
+	batch.Normalize()
+	s.Normalize()
+	var out bytes.Buffer
+	for _, x := range []*api.JobSpec{s, batch} {
+		fmt.Fprintln(&out, "---")
+		if err := printSpec(&out, x); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := parseSpecs("x.yaml", out.Bytes())
+	if err != nil || len(got) != 2 || !reflect.DeepEqual(got[0], s) || !reflect.DeepEqual(got[1], batch) {
+		t.Fatalf("got %+v (%v) from\n%s", got, err, out.String())
+	}
+}
+
+func FuzzSpecFile(f *testing.F) {
+	f.Add([]byte("name: a\ncommand: [x]\nrestart: {delay: 1s}\n"))
+	f.Add([]byte("a: &a [*a]\n<<: {x: *a}\n? [1]\n: 2\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		specs, err := parseSpecs("x.yaml", b)
+		if (err == nil) != (len(specs) > 0) {
+			t.Fatalf("%v %v", specs, err)
+		}
+		if err != nil && api.ErrorCode(err) != api.CodeInvalid {
+			t.Fatalf("%v is %s", err, api.ErrorCode(err))
+		}
+	})
+}
