@@ -72,7 +72,7 @@ func Open(cfg Config) (*Node, error) {
 		return nil, errors.Join(err, n.wire.Close(), s.close())
 	}
 	n.spawn(n.wire.listen)
-	n.spawn(n.wire.announce)
+	n.spawn(func() { n.wire.announce(n.raft.CurrentTerm) })
 	if n.onlyVoter() {
 		n.elect()
 	}

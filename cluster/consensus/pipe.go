@@ -62,19 +62,27 @@ func end(r *raft.AppendEntriesRequest) (index, term uint64) {
 	return r.PrevLogEntry, r.PrevLogTerm
 }
 
-// announce tells the follower that entries up to index are committed, unless
-// it was told, or is being sent something now.
-func (p *pipe) announce(index uint64) {
+// announce tells the follower that entries up to index are committed, which
+// this node knew in term; unless it was told, or is being sent something now.
+//
+// It keeps to what Raft allows. A pipeline of an older term, that is about to
+// close, says nothing: its follower may hold entries there that another leader
+// has replaced. Nor is more announced than was sent: beyond that the follower
+// may have a stale rest, which it would take for committed.
+func (p *pipe) announce(index, term uint64) {
 	if !p.mu.TryLock() {
 		return
 	}
 	defer p.mu.Unlock()
-	if p.last == nil || p.last.LeaderCommitIndex >= index {
+	if p.last == nil || p.last.Term != term {
 		return
 	}
 	next := *p.last
 	next.PrevLogEntry, next.PrevLogTerm = end(p.last)
-	next.Entries, next.LeaderCommitIndex = nil, index
+	next.Entries, next.LeaderCommitIndex = nil, min(index, next.PrevLogEntry)
+	if next.LeaderCommitIndex <= p.last.LeaderCommitIndex {
+		return
+	}
 	_, _ = p.send(&next, new(raft.AppendEntriesResponse)) // raft finds out by itself that the pipeline is broken
 }
 

@@ -185,8 +185,9 @@ func (w *wire) committed(index uint64) {
 }
 
 // announce tells followers of commits, until the node ends. Raft alone would
-// tell them with the next entry, or when its commit timeout is over.
-func (w *wire) announce() {
+// tell them with the next entry, or when its commit timeout is over. term is
+// the node's current term.
+func (w *wire) announce(term func() uint64) {
 	timer := time.NewTimer(0)
 	<-timer.C
 	for {
@@ -200,8 +201,9 @@ func (w *wire) announce() {
 				return
 			case <-timer.C:
 			}
+			now := term() // read after index was applied: what was known in it
 			for _, p := range w.followers() {
-				p.announce(index)
+				p.announce(index, now)
 			}
 		}
 	}
