@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -76,17 +77,54 @@ func openLog(dir string) (bolt *raftboltdb.BoltStore, err error) {
 			err = damaged(path, r)
 		}
 	}()
+	if err := checkLog(path); err != nil {
+		return nil, err
+	}
 	bolt, err = raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: &bbolt.Options{
 		NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, Timeout: lockWait}})
-	switch {
-	case errors.Is(err, berrors.ErrTimeout):
-		return nil, api.Errorf(api.CodeConflict, "the raft log %s is in use: a mesita node runs on it; stop it first", path)
-	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
-		return nil, damaged(path, err)
-	case err != nil:
-		return nil, fmt.Errorf("open the raft log %s: %w", path, err)
+	if err != nil {
+		return nil, openError(path, err)
 	}
 	return bolt, nil
+}
+
+// openError says what to do about a log that cannot be opened.
+func openError(path string, err error) error {
+	switch {
+	case errors.Is(err, berrors.ErrTimeout):
+		return api.Errorf(api.CodeConflict, "the raft log %s is in use: a mesita node runs on it; stop it first", path)
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
+		return damaged(path, err)
+	}
+	return fmt.Errorf("open the raft log %s: %w", path, err)
+}
+
+// checkLog looks at every page of the log before it is opened for writing.
+// bbolt panics on a damaged page, and then it does so in a goroutine of its
+// own, where nothing could stop the program from crashing.
+func checkLog(path string) (err error) {
+	if st, err := os.Stat(path); errors.Is(err, os.ErrNotExist) || err == nil && st.Size() == 0 {
+		return nil // new
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // an offset may lead out of the file
+	defer func() {
+		if r := recover(); r != nil {
+			err = damaged(path, r)
+		}
+	}()
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: lockWait})
+	if err != nil {
+		return openError(path, err)
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	tx, err := db.Begin(false)
+	if err != nil {
+		return openError(path, err)
+	}
+	defer func() { err = errors.Join(err, tx.Rollback()) }()
+	return tx.ForEach(func(_ []byte, b *bbolt.Bucket) error {
+		return b.ForEach(func(_, _ []byte) error { return nil })
+	})
 }
 
 func damaged(path string, what any) error {
