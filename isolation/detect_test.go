@@ -91,6 +91,26 @@ func TestNothingToWorkWith(t *testing.T) {
 	}
 }
 
+// TestWarningsSayWhatV1Lacks: whoever reads no warning may rely on all of it.
+func TestWarningsSayWhatV1Lacks(t *testing.T) {
+	h := newHost(t)
+	told := strings.Join(h.Warnings(), "\n")
+	switch h.Mode() {
+	case Unified:
+		if told != "" {
+			t.Errorf("everything is enforced, and yet: %s", told)
+		}
+	case Hybrid:
+		if h.limiter.enforces("memory") && (!strings.Contains(told, "memory.oom.group") || !strings.Contains(told, "memory.high")) {
+			t.Errorf("not told of what v1 lacks: %q", told)
+		}
+	default:
+		if !strings.Contains(told, "memory limits are NOT enforced") {
+			t.Errorf("not told that nothing is enforced: %q", told)
+		}
+	}
+}
+
 // TestTreeOfFiles uses plain files as a cgroup tree: what is written is what
 // the kernel would get.
 func TestTreeOfFiles(t *testing.T) {

@@ -204,6 +204,9 @@ func (h *Host) describe() {
 			h.warn(f.missing, nil)
 		}
 	}
+	if h.mode == Hybrid && h.limiter.enforces("memory") {
+		h.warn("a task out of memory may lose one process and run on, and a soft memory limit is NOT enforced: cgroup v1 has no memory.oom.group and no memory.high", nil)
+	}
 }
 
 // Mode returns how much this machine enforces.

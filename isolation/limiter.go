@@ -4,7 +4,7 @@ package isolation
 type Limits struct {
 	MilliCPU   int64  `json:"milliCPU,omitempty"`   // thousandths of a CPU that may be used, however idle the machine is
 	CPUWeight  uint64 `json:"cpuWeight,omitempty"`  // share of a busy CPU, 1 to 10000; 100 is usual
-	Memory     int64  `json:"memory,omitempty"`     // bytes; the whole slice is killed above
+	Memory     int64  `json:"memory,omitempty"`     // bytes; the whole slice is killed above, with cgroup v1 one process of it
 	MemoryHigh int64  `json:"memoryHigh,omitempty"` // bytes; slowed down above; cgroup v2 only
 	PIDs       int64  `json:"pids,omitempty"`       // processes and threads
 }
@@ -15,6 +15,7 @@ type limiter interface {
 	enforces(controller string) bool
 	create(name string, l Limits) error // a group for the slice, if that is not the v2 tree's own
 	update(name string, l Limits) error
+	settings(name string, l Limits) []setting // what update sets, as the kernel then shows it
 	stats(name string, s *Stats) error
 	addThread(name string, tid int) error // its children are born in the group
 	remove(name string) error             // the group, and each parent left empty

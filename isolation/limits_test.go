@@ -1,8 +1,10 @@
 package isolation
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -83,6 +85,65 @@ func TestUpdate(t *testing.T) {
 		if err != nil || l.Memory > 0 && got != l.Memory || l.Memory == 0 && got < 1<<60 {
 			t.Errorf("%+v: the limit is %d, %v", l, got, err)
 		}
+	}
+}
+
+func TestUpdateIsReadBack(t *testing.T) {
+	h := needController(t, "memory")
+	s := create(t, h, "job/task", Limits{Memory: 32 << 20})
+	odd := Limits{Memory: 48<<20 + 123, MemoryHigh: 40<<20 + 1, PIDs: 7, MilliCPU: 333, CPUWeight: 77}
+	if err := s.Update(odd); err != nil {
+		t.Fatal(err) // the kernel keeps whole pages, which is no failure
+	}
+	want := h.limiter.settings(s.name, odd)
+	if err := readBack(want); err != nil {
+		t.Error(err)
+	}
+	for i := range want {
+		wrong := slices.Clone(want)
+		wrong[i].value = "1234567"
+		if err := readBack(wrong); err == nil || !strings.Contains(err.Error(), wrong[i].file) {
+			t.Errorf("%s is not compared: %v", wrong[i].file, err)
+		}
+	}
+}
+
+// TestRefusedUpdateChangesNothing: neither a limit that makes no sense nor one
+// that the kernel refuses leaves some of the others changed.
+func TestRefusedUpdateChangesNothing(t *testing.T) {
+	h := needController(t, "memory")
+	was := Limits{Memory: 96 << 20, PIDs: 50, MilliCPU: 500}
+	s := create(t, h, "job/task", was)
+	refused := map[string]Limits{
+		"negative memory": {Memory: -1}, "negative high": {MemoryHigh: -1}, "negative PIDs": {PIDs: -1}, "negative CPU": {MilliCPU: -1},
+		"absurd CPU": {MilliCPU: 1 << 60, Memory: 64 << 20},
+	}
+	if h.Mode() == Unified {
+		refused["more PIDs than the kernel has"] = Limits{PIDs: 1 << 40, MilliCPU: 900, Memory: 64 << 20}
+	} else { // v1 does not kill to make a limit true
+		p := ready(t, s, sh("x=$(head -c 41943040 /dev/zero | tr '\\0' x); echo ready; sleep 1000; echo $x"))
+		defer func() {
+			if err := s.Kill(); err != nil {
+				t.Error(err)
+			}
+			wait(t, p)
+		}()
+		refused["memory below what is in use"] = Limits{Memory: 8 << 20, PIDs: 60, MilliCPU: 900}
+	}
+	for what, l := range refused {
+		for range 4 { // v1 sets its controllers in no order
+			if err := s.Update(l); err == nil {
+				t.Errorf("%s: %+v was taken", what, l)
+			}
+			if err := readBack(h.limiter.settings(s.name, was)); err != nil {
+				t.Fatalf("%s: refused, but %v", what, err)
+			}
+		}
+	}
+	remaining := create(t, h, "job/other", Limits{})
+	remove(t, remaining)
+	if err := remaining.Update(was); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a slice that is gone was given limits: %v", err)
 	}
 }
 

@@ -29,8 +29,8 @@ func (h *Host) Create(name string, l Limits) (*Slice, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
-	if l.MilliCPU < 0 || l.Memory < 0 || l.MemoryHigh < 0 || l.PIDs < 0 {
-		return nil, fmt.Errorf("limits of %s: one is negative: give 0 for no limit", name)
+	if err := l.check(name); err != nil {
+		return nil, err
 	}
 	h.tree.Lock()
 	defer h.tree.Unlock()
@@ -137,9 +137,6 @@ func leaves(top, name string, names *[]string) error {
 	}
 	return nil
 }
-
-// Update sets all limits anew, while the processes run.
-func (s *Slice) Update(l Limits) error { return s.h.limiter.update(s.name, l) }
 
 // Delete waits until no process is left, then removes the slice and the groups
 // above it that are left empty. The error is ctx's if it ends before. A slice

@@ -125,7 +125,7 @@ func TestPrivateNamespaces(t *testing.T) {
 func TestProcByTheTool(t *testing.T) {
 	h := newHost(t)
 	if h.proc.tool == "" {
-		t.Skip("mount(8) is not installed")
+		skip(t, "mount(8) is not installed")
 	}
 	h.proc.option = false
 	s := create(t, h, "job/task", Limits{PIDs: 20})
@@ -198,7 +198,7 @@ func TestTerminal(t *testing.T) {
 	s := create(t, h, "job/task", Limits{})
 	ptmx, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
-		t.Skipf("no terminals here: %v", err)
+		skip(t, "no terminals here: "+err.Error())
 	}
 	defer ptmx.Close()
 	if err := unix.IoctlSetPointerInt(int(ptmx.Fd()), unix.TIOCSPTLCK, 0); err != nil {
@@ -228,7 +228,7 @@ func TestTerminal(t *testing.T) {
 func TestPID1WaitsForItsSignals(t *testing.T) {
 	const python = "/usr/bin/python3"
 	if _, err := os.Stat(python); err != nil {
-		t.Skip("python3 is not installed")
+		skip(t, "python3 is not installed")
 	}
 	h := newHost(t)
 	s := create(t, h, "job/task", Limits{})
