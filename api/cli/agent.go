@@ -133,9 +133,10 @@ func (a *app) background(ctx context.Context, cfg cluster.Config) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(exe, append(os.Args[1:], "--foreground")...)
-	if i := indexOf(os.Args, "--"); i > 0 {
-		cmd.Args = append(append(append([]string{exe}, os.Args[1:i]...), "--foreground"), os.Args[i:]...)
+	cmd := exec.Command(exe, daemonArgs(os.Args[1:])...)
+	cmd.Env = os.Environ()
+	if cfg.Token != "" {
+		cmd.Env = append(cmd.Env, joinTokenEnv+"="+cfg.Token)
 	}
 	cmd.Stderr = log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -147,6 +148,29 @@ func (a *app) background(ctx context.Context, cfg cluster.Config) error {
 		return err
 	}
 	return a.awaitDaemon(ctx, cmd, out, path, at)
+}
+
+// joinTokenEnv hands the join token over.
+const joinTokenEnv = "MESITA_JOIN_TOKEN"
+
+// daemonArgs are those of the command with --foreground, and without the join
+// token: everybody may read a process's arguments.
+func daemonArgs(args []string) []string {
+	end := indexOf(args, "--")
+	if end < 0 {
+		end = len(args)
+	}
+	var out []string
+	for i := 0; i < end; i++ {
+		switch {
+		case args[i] == "--token" || args[i] == "-token":
+			i++ // its value
+		case strings.HasPrefix(args[i], "--token=") || strings.HasPrefix(args[i], "-token="):
+		default:
+			out = append(out, args[i])
+		}
+	}
+	return append(append(out, "--foreground"), args[end:]...)
 }
 
 // slowStart is when a start that waits for the others gets a word about it.

@@ -84,7 +84,7 @@ func (a *app) exec(c *cli.Context, cl *client.Client, id string, command []strin
 
 func terminalSize(f *os.File) client.Size {
 	w, h, err := term.GetSize(int(f.Fd()))
-	if err != nil {
+	if err != nil || w <= 0 || h <= 0 {
 		return client.Size{Rows: 24, Cols: 80}
 	}
 	return client.Size{Rows: uint16(h), Cols: uint16(w)}

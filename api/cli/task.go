@@ -261,7 +261,7 @@ func (a *app) stopTask(c *cli.Context, cl *client.Client, t *api.Task) error {
 		return api.ErrorCode(err) == api.CodeNotFound || err == nil && (now.State.Final() || now.Attempt > t.Attempt)
 	})
 	if err == nil && c.Context.Err() == nil {
-		fmt.Fprintf(a.out, "%s stopped\n", t.ID)
+		fmt.Fprintf(a.out, "%s %s\n", t.ID, map[bool]string{true: "restarts", false: "stopped"}[c.Bool("restart")])
 	}
 	return err
 }
