@@ -264,11 +264,11 @@ func (a *app) whyCommand() *cli.Command {
 
 func (a *app) topCommand() *cli.Command {
 	return &cli.Command{
-		Name: "top", Usage: "show what the running tasks use", Description: example("mesita top", "mesita top --once"),
-		Flags: []cli.Flag{
+		Name: "top", Usage: "show what the running tasks use", Description: example("mesita top", "mesita top --once -o json"),
+		Flags: readFlags(
 			&cli.BoolFlag{Name: "once", Usage: "print one table (the default when not on a terminal)"},
 			spanFlag("interval", 2*time.Second, "`TIME` between two looks"),
-		},
+		),
 		Action: func(c *cli.Context) error {
 			if err := args(c, 0, 0, "top"); err != nil {
 				return err
@@ -284,13 +284,17 @@ func (a *app) topCommand() *cli.Command {
 
 type usageRow struct {
 	api.TaskStats
-	cores float64
+	Cores float64 `json:"cores"` // busy, on average between the two looks
 }
 
 // top takes two looks and shows the difference, again and again on a terminal.
 func (a *app) top(c *cli.Context, cl *client.Client) error {
 	every := max(span(c, "interval"), 200*time.Millisecond)
-	live := isTerminal(a.out) && !c.Bool("once")
+	f, err := format(c)
+	if err != nil {
+		return err
+	}
+	live := isTerminal(a.out) && !c.Bool("once") && (f == "table" || f == "wide")
 	first := every
 	if !live {
 		first = 500 * time.Millisecond
@@ -314,7 +318,7 @@ func (a *app) top(c *cli.Context, cl *client.Client) error {
 		if live {
 			fmt.Fprint(a.out, "\x1b[H\x1b[2J")
 		}
-		if err := table(a.out, rows, usageColumns, false, true); err != nil || !live {
+		if err := list(a.out, c, rows, func(r usageRow) string { return r.Task }, usageColumns); err != nil || !live {
 			return err
 		}
 	}
@@ -329,15 +333,15 @@ func usageRows(before, now []api.TaskStats, span time.Duration) []usageRow {
 	for _, s := range now {
 		r := usageRow{TaskStats: s}
 		if o, ok := old[s.Task]; ok && o.Attempt == s.Attempt && span > 0 {
-			r.cores = max(0, float64(s.CPUTime-o.CPUTime)/float64(span))
+			r.Cores = max(0, float64(s.CPUTime-o.CPUTime)/float64(span))
 		}
 		rows = append(rows, r)
 	}
 	slices.SortStableFunc(rows, func(x, y usageRow) int {
 		switch {
-		case x.cores > y.cores:
+		case x.Cores > y.Cores:
 			return -1
-		case x.cores < y.cores:
+		case x.Cores < y.Cores:
 			return 1
 		}
 		return strings.Compare(x.Task, y.Task)
@@ -347,9 +351,20 @@ func usageRows(before, now []api.TaskStats, span time.Duration) []usageRow {
 
 var usageColumns = []column[usageRow]{
 	{"TASK", func(r usageRow) string { return r.Task }, false},
-	{"CPU cores", func(r usageRow) string { return fmt.Sprintf("%.2f", r.cores) }, false},
+	{"CPU cores", func(r usageRow) string { return fmt.Sprintf("%.2f", r.Cores) }, false},
 	{"MEM", func(r usageRow) string { return r.Mem.String() }, false},
 	{"PEAK", func(r usageRow) string { return r.MemPeak.String() }, false},
 	{"PROCESSES", func(r usageRow) string { return fmt.Sprint(r.Processes) }, false},
+	{"WAITS FOR CPU", func(r usageRow) string { return pressure(r, func(p *api.Pressure) float64 { return p.CPU }) }, true},
+	{"FOR MEM", func(r usageRow) string { return pressure(r, func(p *api.Pressure) float64 { return p.Mem }) }, true},
+	{"FOR IO", func(r usageRow) string { return pressure(r, func(p *api.Pressure) float64 { return p.IO }) }, true},
 	{"THROTTLED", func(r usageRow) string { return r.Throttled.Round(time.Millisecond).String() }, false},
+}
+
+// pressure is the share of the last ten seconds in which some process waited.
+func pressure(r usageRow, of func(*api.Pressure) float64) string {
+	if r.Pressure == nil {
+		return ""
+	}
+	return fmt.Sprintf("%.0f%%", of(r.Pressure))
 }
