@@ -81,7 +81,7 @@ func (s *Slice) start(c Command) (*Process, error) {
 	if err := enterNamespaces(c); err != nil {
 		return nil, err
 	}
-	if err := s.h.limiter.addThread(s.name, unix.Gettid()); err != nil {
+	if err := s.h.limiter.addThread(s.name); err != nil {
 		return nil, err
 	}
 	ownProc := c.PrivatePIDs && c.PrivateMounts && c.Join == 0 && s.h.proc.can()

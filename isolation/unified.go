@@ -135,7 +135,7 @@ func (u *unified) stats(name string, s *Stats) error {
 }
 
 // addThread has nothing to do: the process is cloned into its group.
-func (u *unified) addThread(string, int) error { return nil }
+func (u *unified) addThread(string) error { return nil }
 
 // remove has nothing to do: the group is the tree's own.
 func (u *unified) remove(string) error { return nil }

@@ -57,7 +57,7 @@ func (b *bench) newNode(index int, verb string, args ...string) *node {
 	n := &node{name: name, dir: dir, socket: dir + ".sock", bin: b.mesita}
 	n.args = append(append([]string{"node", verb}, args...), "--foreground", "--name", name, "--data", dir, "--socket", n.socket,
 		"--listen", fmt.Sprintf("127.0.7.%d:5950", index), "--slice", "mesita-bench-"+name+".slice", "--log-level", "warn",
-		"--resources", "cpus=64,mem=16GiB,disk=10GiB")
+		"--resources", "cpus=256,mem=20GiB,disk=10GiB")
 	n.http = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 128, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", n.socket)
 	}}}
@@ -193,7 +193,7 @@ type task struct {
 type spec map[string]any
 
 func batch(args ...string) spec {
-	return spec{"kind": "batch", "command": args, "cpus": 0.001, "mem": "8MiB"}
+	return spec{"kind": "batch", "command": args, "cpus": 0.1, "mem": "8MiB"}
 }
 
 // submit submits a job and returns it.
