@@ -228,30 +228,33 @@ func (l *listeners) close() {
 
 // listen opens all sockets before anything is written, so that a port that is
 // taken changes nothing.
-func (a *Agent) listen() (l *listeners, err error) {
+func (a *Agent) listen() (*listeners, error) {
+	l := &listeners{}
+	if err := a.openListeners(l); err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (a *Agent) openListeners(l *listeners) error {
 	addr, err := a.cfg.listenAddr()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	l = &listeners{}
-	defer func() {
-		if err != nil {
-			l.close()
-		}
-	}()
 	if l.tcp, l.udp, err = listenBoth(addr); err != nil {
-		return nil, err
+		return err
 	}
 	if l.unix, err = listenUnix(a.cfg.Socket); err != nil {
-		return nil, err
+		return err
 	}
 	if a.cfg.HTTP != "" {
 		if l.http, err = net.Listen("tcp", a.cfg.HTTP); err != nil {
-			return nil, listenError("http", a.cfg.HTTP, err)
+			return listenError("http", a.cfg.HTTP, err)
 		}
 	}
 	a.addr, err = a.cfg.advertise(l.tcp.Addr().(*net.TCPAddr))
-	return l, err
+	return err
 }
 
 // listenBoth opens the one port for TCP and UDP; with port 0 it looks for one

@@ -38,7 +38,9 @@ type dataDir struct {
 // openDataDir makes the folder if needed and locks it, so that one daemon at a
 // time uses it.
 func openDataDir(path string) (*dataDir, error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	// Tasks of other users have their working folders below it; what is secret has
+	// a mode of its own.
+	if err := os.MkdirAll(path, 0o711); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
 	f, err := os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
