@@ -158,9 +158,7 @@ func TestPowerCut(t *testing.T) {
 	for _, n := range l.nodes {
 		n.powerOff()
 	}
-	if n := processes(l, "power"); n != 0 {
-		t.Fatalf("%d processes live after the power cut", n)
-	}
+	l.await(10*time.Second, "nothing to live after the power cut", func() bool { return processes(l, "power") == 0 })
 	for _, n := range l.nodes {
 		n.launch("start")
 	}
