@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -40,17 +41,19 @@ func (s *Slice) Freeze(ctx context.Context) error { return s.freeze(ctx, true) }
 func (s *Slice) Thaw(ctx context.Context) error { return s.freeze(ctx, false) }
 
 func (s *Slice) freeze(ctx context.Context, on bool) error {
-	value, sig, verb := "0", syscall.SIGCONT, "thaw"
-	want := uint64(0)
+	value, verb, want := "0", "thaw", uint64(0)
 	if on {
-		value, sig, verb, want = "1", syscall.SIGSTOP, "freeze", 1
+		value, verb, want = "1", "freeze", 1
 	}
-	if s.session != nil {
-		return s.Signal(sig)
+	var err error = os.ErrNotExist
+	if s.session == nil {
+		err = writeFile(s.dir, "cgroup.freeze", value)
 	}
-	err := writeFile(s.dir, "cgroup.freeze", value)
-	if errors.Is(err, os.ErrNotExist) {
-		return s.Signal(sig) // before Linux 5.2, or the slice is gone, which Signal says
+	if errors.Is(err, os.ErrNotExist) { // before Linux 5.2, or the slice is gone, which Procs says
+		if on {
+			return s.stopEach(ctx)
+		}
+		return s.Signal(syscall.SIGCONT)
 	}
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", verb, s.name, err)
@@ -69,6 +72,45 @@ func (s *Slice) freeze(ctx context.Context, on bool) error {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// stopEach stops process by process, again while one may have forked before its
+// signal came, and returns when none runs.
+func (s *Slice) stopEach(ctx context.Context) error {
+	signalled := map[int]bool{}
+	for wait := 100 * time.Microsecond; ; wait = min(2*wait, 20*time.Millisecond) {
+		pids, err := s.Procs()
+		if err != nil {
+			return err
+		}
+		settled := true
+		for _, pid := range pids {
+			if signalled[pid] && !runs(s.h.cfg.ProcRoot, pid) {
+				continue
+			}
+			settled = false
+			if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil && !errors.Is(err, syscall.ESRCH) {
+				return fmt.Errorf("stop process %d of %s: %w", pid, s.name, err)
+			}
+			signalled[pid] = true
+		}
+		if settled {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("freeze %s: %w", s.name, context.Cause(ctx))
+		case <-time.After(wait):
+		}
+	}
+}
+
+// runs tells whether a process that was sent SIGSTOP still can. One in the
+// kernel cannot: it stops on its way out, and whoever waits in vfork for a
+// stopped child does not come out before that goes on.
+func runs(procRoot string, pid int) bool {
+	f := statFields(procRoot, pid)
+	return len(f) > 0 && !strings.Contains("TtDZX", string(f[0]))
 }
 
 const killRounds = 100

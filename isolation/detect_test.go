@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 const hybridTable = `22 1 0:20 / /proc rw - proc proc rw
@@ -62,6 +63,7 @@ func TestNothingToWorkWith(t *testing.T) {
 		t.Errorf("told of %q by %s", w, told.String())
 	}
 	s := create(t, h, "job/task", Limits{Memory: 1 << 20})
+	killIfFailed(t, s)
 	if _, err := h.Create("job/task", Limits{}); err == nil {
 		t.Error("a slice that exists was made again")
 	}
@@ -76,7 +78,14 @@ func TestNothingToWorkWith(t *testing.T) {
 	if err := s.Freeze(t.Context()); err != nil {
 		t.Error(err)
 	}
-	eventually(t, "it is stopped", func() bool { return strings.HasPrefix(status(t, p.Pid, "State"), "T") })
+	if pids, err = s.Procs(); err != nil || len(pids) < 2 {
+		t.Errorf("%v, %v", pids, err)
+	}
+	for _, pid := range pids {
+		if runs("/proc", pid) {
+			t.Errorf("process %d runs in a frozen slice: %s", pid, status(t, pid, "State"))
+		}
+	}
 	done := make(chan Exit)
 	go func() { done <- wait(t, p) }()
 	if err := s.Kill(); err != nil {
@@ -89,6 +98,46 @@ func TestNothingToWorkWith(t *testing.T) {
 	if names, err := h.List(); err != nil || len(names) != 0 {
 		t.Errorf("%v, %v", names, err)
 	}
+}
+
+// TestFreezeByForce: without cgroup.freeze those that are being forked stop too.
+func TestFreezeByForce(t *testing.T) {
+	h, err := Detect(Config{ProcRoot: procRoot(t, "")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.cfg.ProcRoot = "/proc" // what runs is real
+	s := create(t, h, "job/task", Limits{})
+	killIfFailed(t, s)
+	p := ready(t, s, sh("echo ready; while :; do (:) & (:); done"))
+	for range 10 {
+		if err := s.Freeze(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		before, err := s.Procs()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			<-time.After(time.Millisecond)
+			after, err := s.Procs()
+			if err != nil || !slices.Equal(before, after) {
+				t.Fatalf("a frozen slice had %v and has %v, %v", before, after, err)
+			}
+		}
+		if err := s.Thaw(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	done := make(chan Exit)
+	go func() { done <- wait(t, p) }()
+	if err := s.Kill(); err != nil {
+		t.Error(err)
+	}
+	if e := <-done; e.Signal != syscall.SIGKILL {
+		t.Errorf("%+v", e)
+	}
+	remove(t, s)
 }
 
 // TestWarningsSayWhatV1Lacks: whoever reads no warning may rely on all of it.
@@ -162,4 +211,14 @@ func TestTreeOfFiles(t *testing.T) {
 	if got := stats(t, s); got != want {
 		t.Errorf("%+v, not %+v", got, want)
 	}
+}
+
+// killIfFailed ends what a failed test leaves: without a group nothing finds it
+// later. Not after one that passed: its PIDs may be others' by then.
+func killIfFailed(t *testing.T, s *Slice) {
+	t.Cleanup(func() {
+		if t.Failed() {
+			_ = s.Kill()
+		}
+	})
 }
