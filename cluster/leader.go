@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/mesita/mesita/cluster/allocator"
 	"github.com/mesita/mesita/cluster/controller"
@@ -26,6 +27,7 @@ func (a *Agent) lead(ctx context.Context) error {
 		}
 		if err != nil {
 			a.log.Warn("leading ended", "err", err)
+			sleep(ctx, 100*time.Millisecond) // it may lead still
 		}
 	}
 }

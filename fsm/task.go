@@ -158,7 +158,7 @@ func (x *tx) endTask(old, t *api.Task) {
 		}
 	case t.Desired == api.DesiredMove:
 		x.requeue(t, time.Time{})
-	case t.State == api.TaskLost || t.State == api.TaskDropped:
+	case t.State == api.TaskLost || t.State == api.TaskDropped, lostWithNode(t):
 		x.requeue(t, time.Time{})
 	case j.Spec.Kind == api.KindBatch:
 		if t.State != api.TaskFinished {
@@ -172,6 +172,17 @@ func (x *tx) endTask(old, t *api.Task) {
 	default:
 		x.restartService(j, old, t)
 	}
+}
+
+// lostWithNode tells whether an attempt ended through no fault of its own, so
+// that it costs the task none of its retries. Who was unlucky that often is
+// suspected of being the cause.
+func lostWithNode(t *api.Task) bool {
+	switch t.Reason {
+	case api.ReasonReboot, api.ReasonKeeperLost:
+		return len(t.Earlier) < api.MaxAttempts
+	}
+	return false
 }
 
 // restartService applies the restart policy. A task that ran for ten times its
