@@ -16,7 +16,9 @@ type JobSpec struct {
 	Partition string `json:"partition,omitempty"` // "" = default
 	Count     int    `json:"count,omitempty"`     // service: how many to keep running
 	Array     string `json:"array,omitempty"`     // batch: indexes, such as "0-99"
+	Gang      int    `json:"gang,omitempty"`      // batch: so many tasks that start together or not at all
 	Retries   int    `json:"retries,omitempty"`   // batch: further attempts after a failure
+	Priority  int    `json:"priority,omitempty"`  // within the partition, if its policy is priority
 	TaskSpec
 }
 
@@ -29,9 +31,12 @@ type TaskSpec struct {
 	User        string            `json:"user,omitempty"` // "" = root
 	Request                       // resources
 	Constraints []Constraint      `json:"constraints,omitempty"`
+	Prefer      []Constraint      `json:"prefer,omitempty"`     // nodes that meet more of these come first
+	Affinity    []Affinity        `json:"affinity,omitempty"`   // near or away from other jobs
+	Spread      string            `json:"spread,omitempty"`     // attribute whose values get equal numbers of tasks
 	StopSignal  string            `json:"stopSignal,omitempty"` // default SIGTERM
 	StopGrace   Duration          `json:"stopGrace,omitempty"`  // until SIGKILL; default 10s
-	Time        Duration          `json:"time,omitempty"`       // batch: the most one attempt may take
+	Time        Duration          `json:"time,omitempty"`       // batch: the most one attempt may take; plans count on it
 	Restart     RestartPolicy     `json:"restart,omitempty"`
 	LogMax      Bytes             `json:"logMax,omitempty"` // bound of the logs kept per task; default 20MiB
 	Pids        int64             `json:"pids,omitempty"`   // most processes; default 4096
@@ -62,13 +67,6 @@ type RestartPolicy struct {
 	Attempts int      `json:"attempts,omitempty"` // in a row before giving up; 0 = never give up
 }
 
-// Constraint is a condition on a node attribute ("node.name" is the name).
-type Constraint struct {
-	Attr  string `json:"attr"`
-	Op    string `json:"op"` // "=", "!="
-	Value string `json:"value"`
-}
-
 // Defaults of a spec.
 const (
 	DefaultPartition          = "default"
@@ -81,6 +79,7 @@ const (
 	DefaultPids      int64    = 4096
 	MaxArray                  = 50_000
 	MaxCount                  = 10_000
+	MaxGang                   = 1000
 	maxArgs                   = 1024
 	maxSpecText               = 256 << 10
 	maxRetries                = 1000
@@ -118,6 +117,9 @@ func setDefault[T comparable](p *T, v T) {
 // Indexes is the index range of a batch's tasks; a batch that is no array has
 // the one index 0.
 func (s *JobSpec) Indexes() (first, count int, err error) {
+	if s.Gang > 0 {
+		return 0, s.Gang, nil
+	}
 	if s.Array == "" {
 		return 0, 1, nil
 	}
@@ -181,6 +183,9 @@ func (s *JobSpec) Validate() error {
 	if err := ValidatePartition("partition", s.Partition); err != nil {
 		return err
 	}
+	if s.Priority < -maxPriority || s.Priority > maxPriority {
+		return FieldErrorf("priority", "%d is not within -%d to %d", s.Priority, maxPriority, maxPriority)
+	}
 	if err := s.validateKind(); err != nil {
 		return err
 	}
@@ -198,6 +203,8 @@ func (s *JobSpec) validateKind() error {
 			return FieldErrorf("count", "%d is not within 0 to %d", s.Count, MaxCount)
 		case s.Array != "":
 			return FieldErrorf("array", "is for batch jobs; use count for a service")
+		case s.Gang != 0:
+			return FieldErrorf("gang", "is for batch jobs; use count for a service")
 		case s.Retries != 0:
 			return FieldErrorf("retries", "is for batch jobs; use restart.attempts for a service")
 		case s.Time != 0:
@@ -207,6 +214,10 @@ func (s *JobSpec) validateKind() error {
 		switch {
 		case s.Count != 0:
 			return FieldErrorf("count", "is for services; use array for a batch job")
+		case s.Gang < 0 || s.Gang > MaxGang:
+			return FieldErrorf("gang", "%d is not within 1 to %d", s.Gang, MaxGang)
+		case s.Gang > 0 && s.Array != "":
+			return FieldErrorf("gang", "is a number of tasks of its own: leave array out")
 		case s.Retries < 0 || s.Retries > maxRetries:
 			return FieldErrorf("retries", "%d is not within 0 to %d", s.Retries, maxRetries)
 		case s.Time < 0:
@@ -276,15 +287,7 @@ func (t *TaskSpec) validateLimits() error {
 	if t.Pids < 1 || t.Pids > 1<<22 {
 		return FieldErrorf("pids", "%d is not within 1 to %d", t.Pids, 1<<22)
 	}
-	if len(t.Constraints) > 64 {
-		return FieldErrorf("constraints", "has %d entries, at most 64 are allowed", len(t.Constraints))
-	}
-	for _, c := range t.Constraints {
-		if c.Attr == "" || c.Op != "=" && c.Op != "!=" {
-			return FieldErrorf("constraints", "%q is no condition: write attr=value or attr!=value", c)
-		}
-	}
-	return nil
+	return t.validatePlace()
 }
 
 func (r *Request) validate() error {
@@ -340,40 +343,4 @@ func (p *PortRequest) UnmarshalJSON(b []byte) error {
 	}
 	type plain PortRequest
 	return strictUnmarshal(b, (*plain)(p))
-}
-
-// ParseConstraint reads "disk=ssd" or "zone!=b".
-func ParseConstraint(s string) (Constraint, error) {
-	op := "="
-	k, v, ok := strings.Cut(s, "!=")
-	if ok {
-		op = "!="
-	} else if k, v, ok = strings.Cut(s, "="); !ok {
-		return Constraint{}, FieldErrorf("constraints", "%q is no condition: write attr=value or attr!=value", s)
-	}
-	return Constraint{Attr: strings.TrimSpace(k), Op: op, Value: strings.TrimSpace(v)}, nil
-}
-
-func (c Constraint) String() string { return c.Attr + c.Op + c.Value }
-
-// UnmarshalJSON reads {"attr": …, "op": …, "value": …} or the short form
-// "zone!=b".
-func (c *Constraint) UnmarshalJSON(b []byte) error {
-	if len(b) > 0 && b[0] == '"' {
-		v, err := ParseConstraint(unquote(b))
-		*c = v
-		return err
-	}
-	type plain Constraint
-	return strictUnmarshal(b, (*plain)(c))
-}
-
-// Match tells whether a node with that name and those attributes meets c. An
-// attribute that the node lacks equals nothing.
-func (c Constraint) Match(name string, attrs map[string]string) bool {
-	v, ok := attrs[c.Attr]
-	if c.Attr == "node.name" {
-		v, ok = name, true
-	}
-	return (ok && v == c.Value) == (c.Op == "=")
 }

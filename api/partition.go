@@ -1,32 +1,288 @@
 package api
 
-import "time"
+import (
+	"slices"
+	"strings"
+	"time"
+)
 
-// Partition is a named share of the cluster.
+// Partition is a named share of the cluster, in a tree by path ("ml/train" is
+// a child of "ml"). Work is submitted to any of them.
 type Partition struct {
 	Extra
-	Path     string    `json:"path"`
-	Weight   int64     `json:"weight"` // in thousandths
-	Priority int       `json:"priority,omitempty"`
-	Created  time.Time `json:"created,omitzero"`
+	Path      string       `json:"path"`
+	Guarantee Amounts      `json:"guarantee,omitzero"` // the least it can always get
+	Limit     Amounts      `json:"limit,omitzero"`     // the most it can ever hold; an amount not named is not limited
+	Weight    Weight       `json:"weight"`             // of its share of what is not guaranteed; default 1
+	Priority  int          `json:"priority,omitempty"` // whose guarantee is served first
+	Nodes     []Constraint `json:"nodes,omitempty"`    // the nodes it may use; none: all
+	Policy    Policy       `json:"policy,omitempty"`
+	Placement Placement    `json:"placement,omitempty"`
+	Preempt   Preempt      `json:"preempt,omitempty"` // how its tasks give back what was lent
+	// MinRuntime is how long a task that was preempted is left alone then.
+	MinRuntime Duration `json:"minRuntime,omitempty"`
+	Users      []string `json:"users,omitempty"` // who may submit; none: everybody who may submit at all
+	Roles      []string `json:"roles,omitempty"`
+	HalfLife   Duration `json:"halfLife,omitempty"` // fair: the time after which past use counts half
+	Aging      Duration `json:"aging,omitempty"`    // priority: the wait that is worth one step
+	Alpha      Weight   `json:"alpha,omitempty"`    // weighted: exponent of the node's weight
+	Beta       Weight   `json:"beta,omitempty"`     // weighted: exponent of its free share
+	Adjust     *Adjust  `json:"adjust,omitempty"`   // lets the guarantee move
+	// Current is the guarantee that holds now, if it was moved.
+	Current *Amounts  `json:"current,omitempty"`
+	Drain   bool      `json:"drain,omitempty"` // takes no new work, and goes when it is empty
+	Created time.Time `json:"created,omitzero"`
 }
 
-// Validate checks a partition.
+// Adjust is how the guarantee of a partition moves between two bounds: with
+// its demand, or by a timetable.
+type Adjust struct {
+	Min   Amounts  `json:"min,omitzero"`
+	Max   Amounts  `json:"max,omitzero"`
+	Hours []Window `json:"hours,omitempty"` // none: by demand
+}
+
+// Window is a time of the week at which a guarantee holds.
+type Window struct {
+	Days      string  `json:"days,omitempty"` // such as mon-fri or sat,sun; "" = every day
+	From      string  `json:"from"`           // 08:00
+	To        string  `json:"to"`             // 18:00; before From: past midnight
+	Zone      string  `json:"zone,omitempty"` // such as Europe/Berlin; "" = UTC
+	Guarantee Amounts `json:"guarantee"`
+}
+
+// Policy is the order of the jobs in a partition.
+type Policy string
+
+// The queue policies.
+const (
+	PolicyFIFO     Policy = "fifo"     // first come, first served
+	PolicySJF      Policy = "sjf"      // the shortest job first
+	PolicySRTF     Policy = "srtf"     // the shortest remaining time first, preemptive
+	PolicyPriority Policy = "priority" // the highest priority first, with aging, preemptive
+	PolicyFair     Policy = "fair"     // the user with the least decayed use first
+)
+
+// Placement is how a node is chosen among those that fit.
+type Placement string
+
+// The placements.
+const (
+	PlaceSpread   Placement = "spread"   // over nodes (and an attribute), then the least loaded
+	PlaceClosest  Placement = "closest"  // the best fit
+	PlaceWeighted Placement = "weighted" // drawn by capacity
+	PlacePack     Placement = "pack"     // the whole backlog at once
+)
+
+// Preempt is what may be done to a task to take back what it borrowed.
+type Preempt string
+
+// The preemption rules.
+const (
+	PreemptKill   Preempt = "kill"   // stop it, and start it again when there is room
+	PreemptFreeze Preempt = "freeze" // stop its processes in place: CPU is free, memory is kept
+	PreemptNever  Preempt = "never"
+)
+
+var (
+	policies   = []Policy{PolicyFIFO, PolicySJF, PolicySRTF, PolicyPriority, PolicyFair}
+	placements = []Placement{PlaceSpread, PlaceClosest, PlaceWeighted, PlacePack}
+	preempts   = []Preempt{PreemptKill, PreemptFreeze, PreemptNever}
+	roleNames  = []string{"viewer", "operator", "admin"}
+)
+
+// Defaults of a partition.
+const (
+	DefaultWeight     Weight = 1000
+	DefaultMinRuntime        = Duration(time.Minute)
+	DefaultHalfLife          = Duration(24 * time.Hour)
+	DefaultAging             = Duration(10 * time.Minute)
+	MaxPartitions            = 1000
+	maxWeight         Weight = 1000 * 1000
+	maxPriority              = 1000
+)
+
+// Normalize fills the defaults in. It is called once, where a partition enters.
+func (p *Partition) Normalize() {
+	setDefault(&p.Weight, DefaultWeight)
+	setDefault(&p.Policy, PolicyFIFO)
+	setDefault(&p.Placement, PlaceSpread)
+	setDefault(&p.Preempt, PreemptKill)
+	setDefault(&p.MinRuntime, DefaultMinRuntime)
+	setDefault(&p.HalfLife, DefaultHalfLife)
+	setDefault(&p.Aging, DefaultAging)
+	setDefault(&p.Alpha, 1000)
+	setDefault(&p.Beta, 1000)
+}
+
+// Validate checks a normalized partition by itself; whether it fits its
+// parent, only the state can tell.
 func (p *Partition) Validate() error {
 	if err := ValidatePartition("path", p.Path); err != nil {
 		return err
 	}
-	if p.Weight <= 0 {
-		return FieldErrorf("weight", "is not above zero")
+	if p.Weight <= 0 || p.Weight > maxWeight {
+		return FieldErrorf("weight", "%s is not above 0 and at most %s", p.Weight, maxWeight)
+	}
+	if p.Priority < -maxPriority || p.Priority > maxPriority {
+		return FieldErrorf("priority", "%d is not within -%d to %d", p.Priority, maxPriority, maxPriority)
+	}
+	if err := oneOf("policy", p.Policy, policies); err != nil {
+		return err
+	}
+	if err := oneOf("placement", p.Placement, placements); err != nil {
+		return err
+	}
+	if err := oneOf("preempt", p.Preempt, preempts); err != nil {
+		return err
+	}
+	if err := p.validateAmounts(); err != nil {
+		return err
+	}
+	if err := validateConstraints("nodes", p.Nodes); err != nil {
+		return err
+	}
+	return p.validateRest()
+}
+
+func (p *Partition) validateAmounts() error {
+	if err := InField("guarantee", p.Guarantee.Validate()); err != nil {
+		return err
+	}
+	if err := InField("limit", p.Limit.Validate()); err != nil {
+		return err
+	}
+	if over := p.Guarantee.over(p.Limit); over != "" {
+		return FieldErrorf("guarantee", "%s is above the limit: raise the limit or lower the guarantee", over)
+	}
+	if p.Adjust == nil {
+		return nil
+	}
+	return InField("adjust", p.Adjust.validate(p.Limit))
+}
+
+func (a *Adjust) validate(limit Amounts) error {
+	if err := InField("min", a.Min.Validate()); err != nil {
+		return err
+	}
+	if err := InField("max", a.Max.Validate()); err != nil {
+		return err
+	}
+	if over := a.Min.over(a.Max.orNothing(a.Min)); over != "" {
+		return FieldErrorf("min", "%s is above max", over)
+	}
+	if over := a.Max.over(limit); over != "" {
+		return FieldErrorf("max", "%s is above the limit", over)
+	}
+	if len(a.Hours) > 64 {
+		return FieldErrorf("hours", "has %d entries, at most 64 are allowed", len(a.Hours))
+	}
+	for _, w := range a.Hours {
+		if err := InField("hours", w.validate(a)); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// PartitionUsage is what the tasks of a partition hold.
+func (p *Partition) validateRest() error {
+	for _, f := range []struct {
+		name string
+		d    Duration
+		most Duration
+	}{{"minRuntime", p.MinRuntime, Duration(24 * time.Hour)}, {"halfLife", p.HalfLife, Duration(10000 * time.Hour)}, {"aging", p.Aging, Duration(10000 * time.Hour)}} {
+		if f.d < Duration(time.Second) || f.d > f.most {
+			return FieldErrorf(f.name, "%s is not within 1s to %s", f.d, f.most)
+		}
+	}
+	if p.Alpha < 0 || p.Alpha > 10_000 || p.Beta < 0 || p.Beta > 10_000 {
+		return FieldErrorf("alpha", "alpha and beta are exponents from 0 to 10")
+	}
+	if len(p.Users) > 1000 || len(p.Roles) > len(roleNames) {
+		return FieldErrorf("users", "at most 1000 users and %d roles are allowed", len(roleNames))
+	}
+	for _, u := range p.Users {
+		if u == "" || len(u) > 2*MaxName || strings.ContainsAny(u, " \n\x00,") {
+			return FieldErrorf("users", "%q is no user name", u)
+		}
+	}
+	for _, r := range p.Roles {
+		if err := oneOf("roles", r, roleNames); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func oneOf[T ~string](field string, v T, all []T) error {
+	if slices.Contains(all, v) {
+		return nil
+	}
+	names := make([]string, len(all))
+	for i, a := range all {
+		names[i] = string(a)
+	}
+	return FieldErrorf(field, "%q is none of %s", v, strings.Join(names, ", "))
+}
+
+// Parent is the path of the partition above, "" at the top.
+func (p *Partition) Parent() string { return ParentPath(p.Path) }
+
+// ParentPath is the path above that path, "" at the top.
+func ParentPath(path string) string {
+	if i := strings.LastIndexByte(path, '/'); i >= 0 {
+		return path[:i]
+	}
+	return ""
+}
+
+// Guaranteed is the guarantee that holds now.
+func (p *Partition) Guaranteed() Amounts {
+	if p.Current != nil {
+		return *p.Current
+	}
+	return p.Guarantee
+}
+
+// Uses tells whether the partition may use that node.
+func (p *Partition) Uses(n *Node) bool {
+	for _, c := range p.Nodes {
+		if !c.Match(n.Name, n.Attrs) {
+			return false
+		}
+	}
+	return true
+}
+
+// PartitionUsage is what the tasks of a partition, those below it not
+// counted, hold.
 type PartitionUsage struct {
-	Allocated Resources `json:"allocated"`
+	Allocated Resources `json:"allocated"` // without port numbers
+	Starting  int       `json:"starting"`
 	Running   int       `json:"running"`
+	Frozen    int       `json:"frozen"`
 	Pending   int       `json:"pending"`
+}
+
+// PartitionStatus is a partition as a reader sees it, those below it included.
+type PartitionStatus struct {
+	*Partition
+	PartitionUsage
+	Capacity Resources `json:"capacity"`           // of the nodes it may use
+	Lent     Amounts   `json:"lent,omitzero"`      // guaranteed and used by others
+	Borrowed Amounts   `json:"borrowed,omitzero"`  // used beyond the guarantee
+	Share    float64   `json:"share"`              // the largest share of any one resource that it holds
+	Fair     float64   `json:"fair"`               // the share it is entitled to while others want theirs
+	Oldest   time.Time `json:"oldest,omitzero"`    // when its longest waiting job was submitted
+	Warnings []string  `json:"warnings,omitempty"` //
+}
+
+// PartitionChange is what making or changing a partition did or would do.
+type PartitionChange struct {
+	Partition *Partition `json:"partition"`
+	Action    string     `json:"action"`              // "create", "update", "remove", "nothing"
+	Reclaimed []string   `json:"reclaimed,omitempty"` // tasks that would give way, if their owners want it now
+	Warnings  []string   `json:"warnings,omitempty"`
 }
 
 // Offer is resources of one node set aside for one framework for a short time.

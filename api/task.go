@@ -68,12 +68,13 @@ type Desired uint8
 
 // The wanted states. Append only.
 const (
-	DesiredRun  Desired = iota
-	DesiredStop         // end, and stay ended
-	DesiredMove         // end here, and start again as the next attempt
+	DesiredRun    Desired = iota
+	DesiredStop           // end, and stay ended
+	DesiredMove           // end here, and start again as the next attempt
+	DesiredFreeze         // stop in place, and give the cpus back
 )
 
-var desireds = []string{"run", "stop", "move"}
+var desireds = []string{"run", "stop", "move", "freeze"}
 
 func (d Desired) String() string { return enumString(desireds, d) }
 
@@ -115,7 +116,11 @@ type Task struct {
 	Message   string         `json:"message,omitempty"`
 	Healthy   *bool          `json:"healthy"` // null without a health check
 	Failures  int            `json:"failures,omitempty"`
-	Earlier   []Attempt      `json:"attempts,omitempty"` // oldest first
+	Frozen    bool           `json:"frozen,omitempty"`    // its processes are stopped in place: it holds no cpus
+	FrozenAt  time.Time      `json:"frozenAt,omitzero"`   // since when
+	FrozenFor Duration       `json:"frozenFor,omitempty"` // earlier, in this attempt
+	Preempted time.Time      `json:"preempted,omitzero"`  // when it last had to give way
+	Earlier   []Attempt      `json:"attempts,omitempty"`  // oldest first
 }
 
 // Attempt is one ended run of a task.
@@ -156,6 +161,9 @@ const (
 	ReasonDiskFull    Reason = "disk_full"    //
 	ReasonUnsupported Reason = "unsupported"  // the node cannot enforce what it needs
 	ReasonInternal    Reason = "internal"     //
+	ReasonPreempted   Reason = "preempted"    // gave way to work that had the better claim
+	ReasonGang        Reason = "gang"         // another task of its gang ended early
+	ReasonPartition   Reason = "partition"    // its partition is being removed
 )
 
 // TaskID is the id of the task of that job and index.
@@ -166,6 +174,31 @@ func (t *Task) Pending() bool { return t.State == TaskStaging && t.NodeID == "" 
 
 // Holds tells whether the task holds resources on its node.
 func (t *Task) Holds() bool { return t.NodeID != "" && !t.State.Final() }
+
+// Held is what the task holds of its node now. A frozen task keeps its memory
+// and gives its cpus back.
+func (t *Task) Held() Resources {
+	r := t.Resources
+	if t.Frozen {
+		r.CPUs = 0
+	}
+	return r
+}
+
+// Ran is how long the current attempt has run, the time in which it was frozen
+// not counted.
+func (t *Task) Ran(now time.Time) time.Duration {
+	if t.Started.IsZero() {
+		return 0
+	}
+	end := now
+	if !t.Ended.IsZero() {
+		end = t.Ended
+	} else if t.Frozen {
+		end = t.FrozenAt
+	}
+	return max(0, end.Sub(t.Started)-time.Duration(t.FrozenFor))
+}
 
 // TaskStatus is what an executor says of an attempt. It is sent at least once.
 type TaskStatus struct {
@@ -179,6 +212,7 @@ type TaskStatus struct {
 	Reason   Reason    `json:"reason,omitempty"`
 	Message  string    `json:"message,omitempty"`
 	Time     time.Time `json:"time,omitzero"`
+	Frozen   bool      `json:"frozen,omitempty"` // running, and stopped in place
 }
 
 // Assignment is a task placed on a node, with what is needed to run it.

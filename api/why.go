@@ -1,5 +1,7 @@
 package api
 
+import "time"
+
 // Why says why a job or task is in the state it is in.
 type Why struct {
 	ID      string    `json:"id"`
@@ -7,6 +9,10 @@ type Why struct {
 	Summary string    `json:"summary"`         // one sentence
 	Nodes   []WhyNode `json:"nodes,omitempty"` // of a pending task: the first reason of each node
 	Hints   []string  `json:"hints,omitempty"` // what would change it
+	// Nearest is the node that lacks least, Holders who holds what it lacks.
+	Nearest  string    `json:"nearest,omitempty"`
+	Holders  []string  `json:"holders,omitempty"`
+	Estimate time.Time `json:"estimate,omitzero"` // when it starts, if nothing else happens
 }
 
 // WhyNode is what keeps a task off a node.

@@ -1,0 +1,277 @@
+package api
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Amounts is a vector of countable resources in which what is not named means
+// nothing: no guarantee, no limit.
+type Amounts struct {
+	CPUs   MilliCPU          `json:"cpus,omitempty"`
+	Mem    Bytes             `json:"mem,omitempty"`
+	Disk   Bytes             `json:"disk,omitempty"`
+	GPUs   int64             `json:"gpus,omitempty"`
+	Custom map[string]Weight `json:"custom,omitempty"` // operator-declared scalars
+}
+
+// ParseAmounts reads "cpus=4,mem=8GiB,licence=3".
+func ParseAmounts(s string) (Amounts, error) {
+	r, err := ParseResources(s)
+	if err != nil {
+		return Amounts{}, err
+	}
+	if len(r.Ports) > 0 {
+		return Amounts{}, FieldErrorf("ports", "cannot be shared by amount: name cpus, mem, disk, gpus or a scalar of your own")
+	}
+	for k, q := range r.Custom {
+		if q.Ranges != nil || q.Set != nil {
+			return Amounts{}, FieldErrorf(k, "%s is no amount: write a number", q)
+		}
+	}
+	a := AmountsOf(r)
+	return a, a.Validate()
+}
+
+// AmountsOf is the countable part of a resource vector.
+func AmountsOf(r Resources) Amounts {
+	a := Amounts{CPUs: r.CPUs, Mem: r.Mem, Disk: r.Disk, GPUs: r.GPUs}
+	for k, q := range r.Custom {
+		if q.Scalar != 0 {
+			if a.Custom == nil {
+				a.Custom = map[string]Weight{}
+			}
+			a.Custom[k] = Weight(q.Scalar)
+		}
+	}
+	return a
+}
+
+// Each yields the amounts that are named, in a fixed order.
+func (a Amounts) Each(yield func(name string, v int64) bool) {
+	for _, f := range []struct {
+		name string
+		v    int64
+	}{{"cpus", int64(a.CPUs)}, {"mem", int64(a.Mem)}, {"disk", int64(a.Disk)}, {"gpus", a.GPUs}} {
+		if f.v != 0 && !yield(f.name, f.v) {
+			return
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(a.Custom)) {
+		if a.Custom[k] != 0 && !yield(k, int64(a.Custom[k])) {
+			return
+		}
+	}
+}
+
+// Of is the amount of one resource, 0 if it is not named.
+func (a Amounts) Of(name string) int64 {
+	switch name {
+	case "cpus":
+		return int64(a.CPUs)
+	case "mem":
+		return int64(a.Mem)
+	case "disk":
+		return int64(a.Disk)
+	case "gpus":
+		return a.GPUs
+	}
+	return int64(a.Custom[name])
+}
+
+// With is a with another amount of one resource.
+func (a Amounts) With(name string, v int64) Amounts {
+	switch name {
+	case "cpus":
+		a.CPUs = MilliCPU(v)
+	case "mem":
+		a.Mem = Bytes(v)
+	case "disk":
+		a.Disk = Bytes(v)
+	case "gpus":
+		a.GPUs = v
+	default:
+		a.Custom = maps.Clone(a.Custom)
+		if a.Custom == nil {
+			a.Custom = map[string]Weight{}
+		}
+		if a.Custom[name] = Weight(v); v == 0 {
+			delete(a.Custom, name)
+		}
+	}
+	return a
+}
+
+// IsZero tells whether nothing is named.
+func (a Amounts) IsZero() bool {
+	for range a.Each {
+		return false
+	}
+	return true
+}
+
+// Add is a + b.
+func (a Amounts) Add(b Amounts) Amounts {
+	for k, v := range b.Each {
+		a = a.With(k, a.Of(k)+v)
+	}
+	return a
+}
+
+// FormatAmount writes an amount of that resource for a reader.
+func FormatAmount(name string, v int64) string {
+	switch name {
+	case "mem", "disk":
+		return Bytes(v).String()
+	case "gpus":
+		return strconv.FormatInt(v, 10)
+	}
+	return MilliCPU(v).String()
+}
+
+func (a Amounts) String() string {
+	var parts []string
+	for k, v := range a.Each {
+		parts = append(parts, k+"="+FormatAmount(k, v))
+	}
+	return strings.Join(parts, ",")
+}
+
+// over names the first amount of a that is above one named in b, "" if none.
+func (a Amounts) over(b Amounts) string {
+	for k, v := range a.Each {
+		if most := b.Of(k); most != 0 && v > most {
+			return k + "=" + FormatAmount(k, v) + " (of " + FormatAmount(k, most) + ")"
+		}
+	}
+	return ""
+}
+
+func (a Amounts) orNothing(like Amounts) Amounts {
+	for k := range like.Each {
+		if a.Of(k) == 0 {
+			a = a.With(k, -1)
+		}
+	}
+	return a
+}
+
+// Validate checks that nothing is negative or beyond what mesita counts.
+func (a Amounts) Validate() error {
+	for k, v := range a.Each {
+		if v < 0 {
+			return FieldErrorf(k, "is negative: give an amount above zero")
+		}
+	}
+	if a.Mem > maxBytes || a.Disk > maxBytes || a.GPUs > 1<<20 || a.CPUs > 1<<20*1000 {
+		return FieldErrorf("cpus", "%s is more than mesita counts", a)
+	}
+	if len(a.Custom) > 64 {
+		return FieldErrorf("custom", "has %d resources, at most 64 are allowed", len(a.Custom))
+	}
+	for k := range a.Custom {
+		if err := validateCustomName(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Weight is a decimal number in thousandths.
+type Weight int64
+
+// Float is the number.
+func (w Weight) Float() float64 { return float64(w) / 1000 }
+
+func (w Weight) String() string { return MilliCPU(w).String() }
+
+// MarshalJSON writes a number.
+func (w Weight) MarshalJSON() ([]byte, error) { return []byte(w.String()), nil }
+
+// UnmarshalJSON reads a number, or a string with one.
+func (w *Weight) UnmarshalJSON(b []byte) error {
+	v, err := ParseWeight(unquote(b))
+	if err == nil {
+		*w = v
+	}
+	return err
+}
+
+// ParseWeight reads a number such as 2 or 0.5.
+func ParseWeight(s string) (Weight, error) {
+	v, err := ParseCPU(s)
+	if err != nil || strings.HasSuffix(s, "m") {
+		return 0, Errorf(CodeInvalid, "%q is no number from 0.001 to %d: write 2 or 0.5", s, maxCPUs)
+	}
+	return Weight(v), nil
+}
+
+var weekdays = []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}
+
+// days is the set of days of a window, by time.Weekday.
+func (w Window) days() (set [7]bool, err error) {
+	if w.Days == "" {
+		return [7]bool{true, true, true, true, true, true, true}, nil
+	}
+	for _, part := range strings.Split(w.Days, ",") {
+		from, to, two := strings.Cut(strings.TrimSpace(part), "-")
+		if !two {
+			to = from
+		}
+		a, b := slices.Index(weekdays, from), slices.Index(weekdays, to)
+		if a < 0 || b < 0 {
+			return set, FieldErrorf("days", "%q is no day: write mon-fri or sat,sun", part)
+		}
+		for d := a; ; d = (d + 1) % 7 {
+			set[d] = true
+			if d == b {
+				break
+			}
+		}
+	}
+	return set, nil
+}
+
+func (w Window) validate(a *Adjust) error {
+	if _, err := w.days(); err != nil {
+		return err
+	}
+	for _, f := range []struct{ name, v string }{{"from", w.From}, {"to", w.To}} {
+		if _, err := time.Parse("15:04", f.v); err != nil {
+			return FieldErrorf(f.name, "%q is no time of day: write 08:00", f.v)
+		}
+	}
+	if _, err := time.LoadLocation(w.Zone); err != nil {
+		return FieldErrorf("zone", "%q is no time zone: write Europe/Berlin", w.Zone)
+	}
+	if err := InField("guarantee", w.Guarantee.Validate()); err != nil {
+		return err
+	}
+	if over := w.Guarantee.over(a.Max); over != "" {
+		return FieldErrorf("guarantee", "%s is above max", over)
+	}
+	for k, v := range a.Min.Each {
+		if w.Guarantee.Of(k) < v {
+			return FieldErrorf("guarantee", "%s is below min (%s)", k, FormatAmount(k, v))
+		}
+	}
+	return nil
+}
+
+// Holds tells whether t is within the window.
+func (w Window) Holds(t time.Time) bool {
+	loc, err := time.LoadLocation(w.Zone)
+	if err != nil {
+		return false // checked where it came in
+	}
+	set, _ := w.days()
+	t = t.In(loc)
+	at, yesterday := t.Format("15:04"), (int(t.Weekday())+6)%7
+	if w.From <= w.To {
+		return set[t.Weekday()] && at >= w.From && at < w.To
+	}
+	return set[t.Weekday()] && at >= w.From || set[yesterday] && at < w.To
+}

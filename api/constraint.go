@@ -1,0 +1,156 @@
+package api
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Constraint is a condition on a node attribute ("node.name" is the name).
+type Constraint struct {
+	Attr  string `json:"attr"`
+	Op    string `json:"op"` // "=", "!=", "<", "<=", ">", ">="
+	Value string `json:"value"`
+}
+
+// Affinity asks for the same node as another job's tasks, or for one of the
+// same attribute, or for another one.
+type Affinity struct {
+	Job  string `json:"job"`
+	Attr string `json:"attr,omitempty"` // "" = the node itself
+	Away bool   `json:"away,omitempty"` // not where the job is
+	Soft bool   `json:"soft,omitempty"` // if it can be had
+}
+
+func (t *TaskSpec) validatePlace() error {
+	if err := validateConstraints("constraints", t.Constraints); err != nil {
+		return err
+	}
+	if err := validateConstraints("prefer", t.Prefer); err != nil {
+		return err
+	}
+	if len(t.Affinity) > 16 {
+		return FieldErrorf("affinity", "has %d entries, at most 16 are allowed", len(t.Affinity))
+	}
+	for _, a := range t.Affinity {
+		if err := ValidateName("affinity", a.Job); err != nil {
+			return err
+		}
+	}
+	if t.Spread != "" {
+		return ValidateAttrs("spread", map[string]string{t.Spread: ""})
+	}
+	return nil
+}
+
+func validateConstraints(field string, cs []Constraint) error {
+	if len(cs) > 64 {
+		return FieldErrorf(field, "has %d entries, at most 64 are allowed", len(cs))
+	}
+	for _, c := range cs {
+		switch c.Op {
+		case "=", "!=":
+		case "<", "<=", ">", ">=":
+			if _, err := strconv.ParseFloat(c.Value, 64); err != nil {
+				return FieldErrorf(field, "%q compares with no number: write attr>=4", c)
+			}
+		default:
+			c.Attr = ""
+		}
+		if c.Attr == "" {
+			return FieldErrorf(field, "%q is no condition: write attr=value, attr!=value or attr>=number", c)
+		}
+	}
+	return nil
+}
+
+// ParseConstraint reads "disk=ssd", "zone!=b" or "cores>=8".
+func ParseConstraint(s string) (Constraint, error) {
+	i := strings.IndexAny(s, "=!<>")
+	if i <= 0 {
+		return Constraint{}, FieldErrorf("constraints", "%q is no condition: write attr=value, attr!=value or attr>=number", s)
+	}
+	op := s[i : i+1]
+	if i+1 < len(s) && s[i+1] == '=' && op != "=" {
+		op += "="
+	}
+	return Constraint{Attr: strings.TrimSpace(s[:i]), Op: op, Value: strings.TrimSpace(s[i+len(op):])}, nil
+}
+
+func (c Constraint) String() string { return c.Attr + c.Op + c.Value }
+
+// UnmarshalJSON reads {"attr": …, "op": …, "value": …} or the short form
+// "zone!=b".
+func (c *Constraint) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '"' {
+		v, err := ParseConstraint(unquote(b))
+		*c = v
+		return err
+	}
+	type plain Constraint
+	return strictUnmarshal(b, (*plain)(c))
+}
+
+// Match tells whether a node with that name and those attributes meets c. An
+// attribute that the node lacks equals nothing and is no number.
+func (c Constraint) Match(name string, attrs map[string]string) bool {
+	v, ok := attrs[c.Attr]
+	if c.Attr == "node.name" {
+		v, ok = name, true
+	}
+	switch c.Op {
+	case "=":
+		return ok && v == c.Value
+	case "!=":
+		return !ok || v != c.Value
+	}
+	x, err1 := strconv.ParseFloat(v, 64)
+	y, err2 := strconv.ParseFloat(c.Value, 64)
+	if err1 != nil || err2 != nil {
+		return false
+	}
+	switch c.Op {
+	case "<":
+		return x < y
+	case "<=":
+		return x <= y
+	case ">":
+		return x > y
+	}
+	return x >= y
+}
+
+// ParseAffinity reads "db" (with db), "db@zone" (in a zone of db), "!db" (not
+// with db); a "~" before it makes it a wish.
+func ParseAffinity(s string) (Affinity, error) {
+	var a Affinity
+	rest, soft := strings.CutPrefix(s, "~")
+	rest, away := strings.CutPrefix(rest, "!")
+	a.Soft, a.Away = soft, away
+	a.Job, a.Attr, _ = strings.Cut(rest, "@")
+	return a, ValidateName("affinity", a.Job)
+}
+
+func (a Affinity) String() string {
+	s := a.Job
+	if a.Attr != "" {
+		s += "@" + a.Attr
+	}
+	if a.Away {
+		s = "!" + s
+	}
+	if a.Soft {
+		s = "~" + s
+	}
+	return s
+}
+
+// UnmarshalJSON reads {"job": …} or the short form "!db@zone".
+func (a *Affinity) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '"' {
+		v, err := ParseAffinity(unquote(b))
+		*a = v
+		return err
+	}
+	type plain Affinity
+	return strictUnmarshal(b, (*plain)(a))
+}

@@ -1,0 +1,37 @@
+package api
+
+import "time"
+
+// Incident is a failure that was seen: what it was, what was done, and when it
+// was over.
+type Incident struct {
+	Extra
+	ID      uint64       `json:"id"`
+	Kind    IncidentKind `json:"kind"`
+	Object  string       `json:"object"` // the task or node
+	Job     string       `json:"job,omitempty"`
+	Node    string       `json:"node,omitempty"` // its name
+	Message string       `json:"message,omitempty"`
+	Action  string       `json:"action"`          // what was done
+	Count   int          `json:"count,omitempty"` // how often, if it came again before it was over
+	Seen    time.Time    `json:"seen,omitzero"`
+	Over    time.Time    `json:"over,omitzero"` // zero: it is not
+}
+
+// IncidentKind says what failed.
+type IncidentKind string
+
+// The kinds of incidents. Scripts compare them: append only.
+const (
+	IncidentNodeLost   IncidentKind = "node-lost"
+	IncidentDiskFull   IncidentKind = "disk-full"
+	IncidentTaskFailed IncidentKind = "task-failed"
+	IncidentTaskOOM    IncidentKind = "task-oom"
+	IncidentTaskLost   IncidentKind = "task-lost"
+)
+
+// Incidents are kept for a month and no longer than there is room.
+const (
+	IncidentsKept = 30 * 24 * time.Hour
+	MaxIncidents  = 10_000
+)
