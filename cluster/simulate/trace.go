@@ -1,0 +1,253 @@
+package simulate
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+// MaxTasks bounds the tasks of a trace.
+const MaxTasks = 2_000_000
+
+// Trace is a workload: jobs in the order of their submission.
+type Trace struct {
+	Jobs  []Job
+	Tasks int      // of all jobs
+	Notes []string // what was left out, and what was assumed
+}
+
+// Job is one submission of a trace.
+type Job struct {
+	Line      int // of the file, where it began
+	Submit    time.Duration
+	Name      string // of the trace; the simulated job's id is a number
+	User      string
+	Partition string
+	Kind      api.Kind
+	Tasks     int
+	Gang      bool // all tasks start together or not at all
+	CPUs      api.MilliCPU
+	Mem       api.Bytes
+	Runtime   time.Duration   // what each task takes; 0 for a service: it runs until all batch work is done
+	Runtimes  []time.Duration // what each task takes, where they differ
+	Time      time.Duration   // what the user said it takes at most; 0: nothing
+	Priority  int
+}
+
+// runtime is what one task of the job takes.
+func (j *Job) runtime(index int) time.Duration {
+	if j.Runtimes != nil {
+		return j.Runtimes[index]
+	}
+	return j.Runtime
+}
+
+// columns are those of the layout of our own, in the order of the documentation.
+var columns = []string{"submit", "name", "user", "partition", "kind", "tasks", "gang", "cpus", "mem", "runtime", "time", "priority"}
+
+// ReadTrace reads a trace in the layout that m names. The name is the file's,
+// for errors, which also name the line and the column.
+func ReadTrace(name string, r io.Reader, m Mapping) (*Trace, error) {
+	if err := m.validate(); err != nil {
+		return nil, err
+	}
+	l := layoutOf(m.layout())
+	t, err := newTable(name, r, l, m)
+	if err != nil {
+		return nil, err
+	}
+	b := &builder{table: t, mapping: m, trace: new(Trace)}
+	if err := l.read(b); err != nil {
+		return nil, err
+	}
+	if len(b.trace.Jobs) == 0 {
+		return nil, api.FieldErrorf(name, "holds no job that can be simulated%s", b.why())
+	}
+	slices.SortStableFunc(b.trace.Jobs, func(x, y Job) int { return int(x.Submit - y.Submit) })
+	return b.trace, nil
+}
+
+// builder collects the jobs of a trace.
+type builder struct {
+	table   *table
+	mapping Mapping
+	trace   *Trace
+}
+
+func (b *builder) note(format string, args ...any) {
+	b.trace.Notes = append(b.trace.Notes, fmt.Sprintf(format, args...))
+}
+
+func (b *builder) why() string {
+	if len(b.trace.Notes) == 0 {
+		return ": it ends after its header"
+	}
+	return ": " + strings.Join(b.trace.Notes, "; ")
+}
+
+// add appends a job, within the bound.
+func (b *builder) add(j Job) error {
+	if b.trace.Tasks += j.Tasks; b.trace.Tasks > MaxTasks {
+		return b.table.errorf("", "the trace has more than %d tasks: simulate a part of it", MaxTasks)
+	}
+	b.trace.Jobs = append(b.trace.Jobs, j)
+	return nil
+}
+
+// fromStart moves all jobs so that the first comes at 0.
+func (b *builder) fromStart() {
+	if len(b.trace.Jobs) == 0 {
+		return
+	}
+	first := slices.MinFunc(b.trace.Jobs, func(x, y Job) int { return int(x.Submit - y.Submit) }).Submit
+	for i := range b.trace.Jobs {
+		b.trace.Jobs[i].Submit -= first
+	}
+}
+
+// readOwn reads the layout of our own: one job a line.
+func readOwn(b *builder) error {
+	for {
+		ok, err := b.table.next()
+		if err != nil || !ok {
+			return err
+		}
+		j, err := b.table.job()
+		if err != nil {
+			return err
+		}
+		if err := b.add(j); err != nil {
+			return err
+		}
+	}
+}
+
+// job reads one line.
+func (t *table) job() (Job, error) {
+	j := Job{Line: t.line, Name: t.get("name"), User: t.get("user"), Partition: t.get("partition"), Tasks: 1}
+	for _, step := range []struct {
+		column string
+		set    func(text string) error
+	}{
+		{"submit", func(s string) (err error) { j.Submit, err = parseSpan(s, 0); return err }},
+		{"kind", func(s string) error { return j.Kind.UnmarshalText([]byte(s)) }},
+		{"tasks", func(s string) (err error) { j.Tasks, err = parseCount(s, api.MaxArray); return err }},
+		{"gang", func(s string) error { return j.setGang(s, t.get("tasks") != "") }},
+		{"cpus", func(s string) (err error) { j.CPUs, err = api.ParseCPU(s); return err }},
+		{"mem", func(s string) (err error) { j.Mem, err = api.ParseBytes(s); return err }},
+		{"runtime", func(s string) (err error) { j.Runtime, err = parseSpan(s, time.Millisecond); return err }},
+		{"time", func(s string) (err error) { j.Time, err = parseSpan(s, time.Millisecond); return err }},
+		{"priority", func(s string) (err error) { j.Priority, err = parsePriority(s); return err }},
+	} {
+		text := t.get(step.column)
+		if text == "" {
+			text = defaults[step.column]
+		}
+		if text == "" {
+			continue
+		}
+		if err := step.set(text); err != nil {
+			return j, t.errorf(step.column, "%s", message(err))
+		}
+	}
+	return j, t.check(&j)
+}
+
+// defaults are what an empty cell means, where that is not zero.
+var defaults = map[string]string{"kind": "batch", "cpus": api.DefaultCPUs.String(), "mem": api.DefaultMem.String()}
+
+func (t *table) check(j *Job) error {
+	if t.get("submit") == "" {
+		return t.errorf("submit", "is empty: give the time of submission, such as 90 or 1m30s")
+	}
+	if j.Kind == api.KindBatch && j.Runtime == 0 {
+		return t.errorf("runtime", "is empty: give what a task takes, such as 90 or 1m30s; only a service may run for ever")
+	}
+	if j.Partition == "" {
+		j.Partition = api.DefaultPartition
+	}
+	spec := j.spec(0)
+	if err := spec.Validate(); err != nil {
+		field := "kind"
+		var e *api.Error
+		if asError(err, &e) && slices.Contains(columns, e.Field) {
+			field = e.Field
+		}
+		return t.errorf(field, "%s", message(err))
+	}
+	return nil
+}
+
+// setGang reads yes, no, or the number of tasks that start together.
+func (j *Job) setGang(s string, tasksGiven bool) error {
+	switch strings.ToLower(s) {
+	case "no", "false", "0":
+		return nil
+	case "yes", "true":
+		j.Gang = true
+		return nil
+	}
+	n, err := parseCount(s, api.MaxGang)
+	if err != nil {
+		return err
+	}
+	if tasksGiven && j.Tasks != n {
+		return api.Errorf(api.CodeInvalid, "%d tasks start together, but tasks is %d: a gang starts whole, so leave tasks empty or make them equal", n, j.Tasks)
+	}
+	j.Tasks, j.Gang = n, true
+	return nil
+}
+
+// spec is what the user would have submitted.
+func (j *Job) spec(stop time.Duration) *api.JobSpec {
+	s := &api.JobSpec{Kind: j.Kind, Partition: j.Partition, Priority: j.Priority, TaskSpec: api.TaskSpec{
+		Command: []string{"true"}, Request: api.Request{CPUs: j.CPUs, Mem: j.Mem}, Time: api.Duration(j.Time)}}
+	switch {
+	case j.Kind == api.KindService:
+		s.Name, s.Count, s.Time = "service", j.Tasks, 0
+	case j.Gang:
+		s.Gang = j.Tasks
+	case j.Tasks > 1:
+		s.Array = "0-" + strconv.Itoa(j.Tasks-1)
+	}
+	s.Normalize()
+	s.StopGrace = min(s.StopGrace, api.Duration(stop))
+	return s
+}
+
+// parseSpan reads a time or duration from least to MaxSpan.
+func parseSpan(s string, least time.Duration) (time.Duration, error) {
+	d, err := api.ParseDuration(s)
+	if f, bad := strconv.ParseFloat(s, 64); bad == nil && (math.IsNaN(f) || math.Abs(f) > MaxSpan.Seconds()) {
+		return 0, api.Errorf(api.CodeInvalid, "%q is no time: give seconds or 1h30m, at most %s", s, api.Duration(MaxSpan))
+	}
+	if err != nil {
+		return 0, err
+	}
+	if v := time.Duration(d); v < least || v > MaxSpan {
+		return 0, api.Errorf(api.CodeInvalid, "%q is not within %s to %s", s, least, api.Duration(MaxSpan))
+	}
+	return time.Duration(d), nil
+}
+
+func parseCount(s string, most int) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > most {
+		return 0, api.Errorf(api.CodeInvalid, "%q is no whole number from 1 to %d", s, most)
+	}
+	return n, nil
+}
+
+func parsePriority(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return 0, api.Errorf(api.CodeInvalid, "%q is no whole number", s)
+	}
+	return n, nil
+}
