@@ -67,7 +67,7 @@ type Job struct {
 	History []JobVersion `json:"history,omitempty"` // earlier versions, oldest first
 	Counts  JobCounts    `json:"counts"`
 	Seq     uint64       `json:"seq"`            // order of submission
-	Made    int          `json:"made"`           // batch: tasks made so far
+	Made    int          `json:"made"`           // batch: tasks made so far; the others are just counted as pending
 	Base    int          `json:"base,omitempty"` // attempts of removed tasks: numbers are never used twice
 	Request string       `json:"request,omitempty"`
 	Actor   string       `json:"actor,omitempty"`
@@ -115,4 +115,19 @@ func (j *Job) SpecOf(version int) *JobSpec {
 		}
 	}
 	return nil
+}
+
+// Unmade is how many tasks of a batch have not been made yet and will be.
+func (j *Job) Unmade() int {
+	if j.Spec.Kind != KindBatch || j.Stop {
+		return 0
+	}
+	return max(0, j.Spec.Tasks()-j.Made)
+}
+
+// UnmadeTask is the task that a batch will have at that index once it is
+// placed.
+func (j *Job) UnmadeTask(index int) *Task {
+	return &Task{ID: TaskID(j.ID, index), Job: j.ID, Index: index, Version: j.Version, Partition: j.Spec.Partition,
+		Attempt: j.Base + 1, Resources: j.Spec.Need(), Created: j.Created}
 }

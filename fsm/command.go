@@ -46,6 +46,10 @@ var kinds = []func() Command{
 	20: func() Command { return new(TokenRevoke) },
 	21: func() Command { return new(BlobPut) },
 	22: func() Command { return new(BlobRemove) },
+	23: func() Command { return new(PartitionRemove) },
+	24: func() Command { return new(PartitionAdjust) },
+	25: func() Command { return new(TaskPreempt) },
+	26: func() Command { return new(TaskThaw) },
 }
 
 func kindOf(c Command) int {
@@ -94,6 +98,14 @@ func kindOf(c Command) int {
 		return 21
 	case *BlobRemove:
 		return 22
+	case *PartitionRemove:
+		return 23
+	case *PartitionAdjust:
+		return 24
+	case *TaskPreempt:
+		return 25
+	case *TaskThaw:
+		return 26
 	}
 	panic("fsm: command without a kind: add it to kinds and kindOf")
 }

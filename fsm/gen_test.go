@@ -3,6 +3,7 @@ package fsm
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -54,7 +55,7 @@ func (g *generator) jobName() string { return fmt.Sprintf("job-%d", g.IntN(4)) }
 
 // command makes one command that may or may not be acceptable in v.
 func (g *generator) command(v *View) Command {
-	switch g.IntN(14) {
+	switch g.IntN(17) {
 	case 0:
 		return &NodeHello{Meta: g.meta(), ID: nodeID(g.IntN(4)), Hello: testHello(api.MilliCPU(1000 * (1 + g.IntN(4))))}
 	case 1:
@@ -65,7 +66,14 @@ func (g *generator) command(v *View) Command {
 		return &NodeState{Meta: g.meta(), ID: n.ID, State: api.NodeUnreachable, Since: n.Since, Reason: "no answer"}
 	case 2, 3:
 		if g.IntN(2) == 0 {
-			return &JobCreate{Meta: g.meta(), Spec: testSpec(api.KindBatch, "", 1+g.IntN(5)), Request: fmt.Sprint(g.IntN(1000))}
+			spec := testSpec(api.KindBatch, "", 1+g.IntN(5))
+			if g.IntN(3) == 0 {
+				spec.Gang, spec.Array = 2, ""
+			}
+			if g.IntN(3) == 0 {
+				spec.Partition = "ml"
+			}
+			return &JobCreate{Meta: g.meta(), Spec: spec, Request: fmt.Sprint(g.IntN(1000))}
 		}
 		return &JobCreate{Meta: g.meta(), Spec: testSpec(api.KindService, g.jobName(), 1+g.IntN(4))}
 	case 4:
@@ -89,11 +97,34 @@ func (g *generator) command(v *View) Command {
 		}
 		return &OfferRemove{Meta: g.meta(), IDs: []string{fmt.Sprint("o", g.IntN(5))}}
 	}
+	if g.IntN(4) == 0 {
+		return g.sharing(v)
+	}
 	t := g.anyTask(v)
 	if t == nil {
 		return &NodeDrain{Meta: g.meta(), ID: nodeID(g.IntN(4)), Drain: g.IntN(2) == 0}
 	}
 	return &TaskStop{Meta: g.meta(), IDs: []string{t.ID}, Move: g.IntN(2) == 0, Reason: api.ReasonDrained}
+}
+
+// sharing makes a command about partitions or preemption.
+func (g *generator) sharing(v *View) Command {
+	t := g.anyTask(v)
+	path := []string{"prod", "ml", "ml/train"}[g.IntN(3)]
+	switch k := g.IntN(6); {
+	case k == 0 || t == nil:
+		return &PartitionPut{Meta: g.meta(), Partition: &api.Partition{Path: path, Weight: api.Weight(1000 * g.IntN(3)), Policy: api.PolicyFair,
+			Guarantee: api.Amounts{CPUs: api.MilliCPU(500 * g.IntN(4))}, Adjust: &api.Adjust{}}}
+	case k == 1:
+		return &PartitionRemove{Meta: g.meta(), Path: path, Drain: g.IntN(2) == 0}
+	case k == 2:
+		return &PartitionAdjust{Meta: g.meta(), Path: path, Guarantee: api.Amounts{CPUs: 100}, Cause: "test"}
+	case k == 3:
+		return &TaskThaw{Meta: g.meta(), Victims: []Victim{{t.Job, t.Index, t.Attempt}}}
+	case k == 4:
+		return &TaskReport{Meta: g.meta(), Statuses: []api.TaskStatus{{Task: t.ID, Attempt: t.Attempt, NodeID: t.NodeID, State: api.TaskRunning, PID: 3, Frozen: true, Time: g.now}}}
+	}
+	return &TaskPreempt{Meta: g.meta(), Victims: []Victim{{t.Job, t.Index, t.Attempt}}, Freeze: g.IntN(2) == 0, Cause: "test"}
 }
 
 func (g *generator) anyJob(v *View) string {
@@ -120,11 +151,16 @@ func (g *generator) anyTask(v *View) *api.Task {
 
 func (g *generator) place(v *View) Command {
 	c := &TaskPlace{Meta: g.meta()}
-	for range 4 {
-		t := g.anyTask(v)
-		if t == nil {
-			break
+	var some []*api.Task
+	for range 3 {
+		if t := g.anyTask(v); t != nil {
+			some = append(some, t)
 		}
+	}
+	if len(some) > 0 {
+		some = slices.AppendSeq(some, v.JobTasks(some[0].Job))
+	}
+	for _, t := range some {
 		port := int64(20000 + g.IntN(100))
 		need := t.Resources
 		need.Ports = api.Ranges{{First: port, Last: port}}

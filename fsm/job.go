@@ -25,8 +25,12 @@ func (c *JobCreate) apply(x *tx) (any, error) {
 			return x.job(r.job)
 		}
 	}
-	if get(x.partitions, &api.Partition{Path: c.Spec.Partition}) == nil {
+	part := get(x.partitions, &api.Partition{Path: c.Spec.Partition})
+	if part == nil {
 		return nil, notFound("partition", c.Spec.Partition)
+	}
+	if part.Drain {
+		return nil, conflict("partition %q is being removed and takes no new work", part.Path)
 	}
 	if err := x.checkProgram(c.Spec); err != nil {
 		return nil, err
@@ -49,6 +53,9 @@ func (c *JobCreate) apply(x *tx) (any, error) {
 		j.Base = x.dropTasks(old)
 		x.indexJob(old, nil)
 	}
+	if j.Spec.Kind == api.KindBatch {
+		j.Counts.Pending = j.Spec.Tasks()
+	}
 	x.jobs.ReplaceOrInsert(j)
 	x.indexJob(nil, j)
 	x.touch(TableJobs, j.ID)
@@ -57,15 +64,13 @@ func (c *JobCreate) apply(x *tx) (any, error) {
 	return x.job(j.ID)
 }
 
-// firstTasks makes the tasks of a new job, as far as one command should: a
-// small job needs no further log entry before it can be placed. The controller
-// makes the rest.
+// firstTasks makes the tasks of a new service, as far as one command should: a
+// small one needs no further log entry before it can be placed. The controller
+// makes the rest. A batch's tasks are only counted until they are placed.
 func (x *tx) firstTasks(j *api.Job) {
-	first, count := 0, j.Spec.Count
-	if j.Spec.Kind == api.KindBatch {
-		first, count, _ = j.Spec.Indexes() // validated where it came in
+	if j.Spec.Kind == api.KindService {
+		x.makeTasks(j.ID, 0, min(j.Spec.Count, maxFirstTasks))
 	}
-	x.makeTasks(j.ID, first, min(count, maxFirstTasks))
 }
 
 const maxFirstTasks = 1000
@@ -177,6 +182,7 @@ func (c *JobStop) apply(x *tx) (any, error) {
 		return old, nil
 	}
 	j := *old
+	j.Counts.Pending -= old.Unmade() // they never will be
 	j.Stop, j.Updated = true, c.At
 	x.happened(api.Event{Kind: api.EventJobStopped, Object: j.ID, Job: j.ID})
 	x.replaceJob(old, &j)

@@ -23,7 +23,9 @@ func (c *ClusterInit) apply(x *tx) (any, error) {
 		return nil, conflict("the cluster %q is made already", x.cluster.Name)
 	}
 	x.cluster, x.authority = c.Cluster, c.Authority
-	x.partitions.ReplaceOrInsert(&api.Partition{Path: api.DefaultPartition, Weight: 1000, Created: c.At})
+	first := &api.Partition{Path: api.DefaultPartition, Created: c.At}
+	first.Normalize()
+	x.partitions.ReplaceOrInsert(first)
 	x.putNode(c.Node)
 	x.touch(TableCluster, c.Cluster.ID)
 	x.happened(api.Event{Kind: api.EventClusterCreated, Object: c.Cluster.ID, Message: c.Cluster.Name})
@@ -125,6 +127,7 @@ func (c *NodeHello) apply(x *tx) (any, error) {
 	if sameNode(old, &n) {
 		return old, nil
 	}
+	x.nodeIncidents(old, &n)
 	kind := api.EventNodeUpdated
 	if n.State != old.State {
 		kind = api.EventNodeState
@@ -181,6 +184,7 @@ func (c *NodeState) apply(x *tx) (any, error) {
 	n.State, n.Reason, n.Since = c.State, c.Reason, c.At
 	x.happened(api.Event{Kind: api.EventNodeState, Object: n.ID, Node: n.Name, Message: n.State.String() + ": " + c.Reason})
 	x.putNode(&n)
+	x.nodeIncidents(old, &n)
 	x.replaceLost(n.ID, api.TaskUnreachable)
 	return &n, nil
 }
@@ -198,6 +202,9 @@ func (x *tx) replaceLost(nodeID string, state api.TaskState) {
 			continue
 		}
 		x.requeue(&lost, time.Time{})
+		if j.Spec.Gang > 0 {
+			x.breakGang(j.ID, &lost)
+		}
 	}
 	for _, o := range x.offersOf(nodeID) {
 		x.deleteOffer(o)
@@ -262,6 +269,7 @@ func (c *NodeRemove) apply(x *tx) (any, error) {
 	n.State, n.Reason, n.Since = api.NodeGone, "removed", c.At
 	x.happened(api.Event{Kind: api.EventNodeRemoved, Object: n.ID, Node: n.Name})
 	x.putNode(&n)
+	x.nodeIncidents(row.node, &n)
 	x.replaceLost(n.ID, api.TaskGoneByOperator)
 	return &n, nil
 }

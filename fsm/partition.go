@@ -1,172 +1,186 @@
 package fsm
 
 import (
-	"slices"
+	"fmt"
+	"strings"
 
 	"github.com/mesita/mesita/api"
 )
 
-// PartitionPut makes or changes a partition.
+// PartitionPut makes or changes a partition. Its value is the *api.Partition.
 type PartitionPut struct {
 	Meta
 	Partition *api.Partition `json:"partition"`
 }
 
 func (c *PartitionPut) apply(x *tx) (any, error) {
-	if err := c.Partition.Validate(); err != nil {
+	p := *c.Partition
+	p.Normalize()
+	if err := p.Validate(); err != nil {
 		return nil, err
 	}
-	x.partitions.ReplaceOrInsert(c.Partition)
-	x.touch(TablePartitions, c.Partition.Path)
-	x.happened(api.Event{Kind: api.EventPartition, Object: c.Partition.Path})
-	return c.Partition, nil
-}
-
-// OfferMake sets resources aside. An offer that no longer fits is left out.
-// Its value is how many were made.
-type OfferMake struct {
-	Meta
-	Offers []*api.Offer `json:"offers"`
-}
-
-func (c *OfferMake) apply(x *tx) (any, error) {
-	n := 0
-	for _, o := range c.Offers {
-		row := get(x.nodes, &nodeRow{node: &api.Node{ID: o.NodeID}})
-		if row == nil || !row.node.Schedulable() || !row.free().Fits(o.Resources) || get(x.offers, o) != nil {
-			continue
-		}
-		x.putOffer(o)
-		x.happened(api.Event{Kind: api.EventOfferMade, Object: o.ID, Node: row.node.Name, Message: o.Resources.String()})
-		n++
+	old := get(x.partitions, &p)
+	if old == nil && x.partitions.Len() >= api.MaxPartitions {
+		return nil, conflict("there are %d partitions already, more are not allowed", api.MaxPartitions)
 	}
-	return n, nil
+	if err := x.fitsTree(&p); err != nil {
+		return nil, err
+	}
+	p.Created, p.Current = c.At, nil
+	kind := "made"
+	if old != nil {
+		p.Created, p.Drain, kind = old.Created, old.Drain, "changed"
+	}
+	x.partitions.ReplaceOrInsert(&p)
+	x.touch(TablePartitions, p.Path)
+	x.happened(api.Event{Kind: api.EventPartition, Object: p.Path, Message: kind})
+	return &p, nil
 }
 
-// OfferRemove gives offered resources back. Its value is how many offers.
-type OfferRemove struct {
-	Meta
-	IDs    []string `json:"ids"`
-	Reason string   `json:"reason,omitempty"`
-}
-
-func (c *OfferRemove) apply(x *tx) (any, error) {
-	n := 0
-	for _, id := range c.IDs {
-		if o := get(x.offers, &api.Offer{ID: id}); o != nil {
-			x.deleteOffer(o)
-			x.happened(api.Event{Kind: api.EventOfferGone, Object: id, Message: c.Reason})
-			n++
+// fitsTree tells whether the guarantees and limits of the tree still fit into
+// one another with p in it.
+func (x *tx) fitsTree(p *api.Partition) error {
+	above := x.capacity
+	what, has := "the cluster has", api.AmountsOf(above)
+	if parent := p.Parent(); parent != "" {
+		up := get(x.partitions, &api.Partition{Path: parent})
+		if up == nil {
+			return &api.Error{Code: api.CodeNotFound, Field: "path", Message: fmt.Sprintf("there is no partition %q to put %q into: create it first", parent, p.Path)}
+		}
+		what, has = parent+" is guaranteed", up.Guarantee
+	} else if above.CPUs == 0 {
+		what = "" // no node has reported yet: nobody knows
+	}
+	if what != "" {
+		if err := fitsSum(p, x.children(p.Parent(), p.Path), what, has); err != nil {
+			return err
 		}
 	}
-	return n, nil
+	var below api.Amounts
+	for _, q := range x.children(p.Path, "") {
+		below = below.Add(q.Guarantee)
+	}
+	for k, v := range below.Each {
+		if v > p.Guarantee.Of(k) {
+			return api.FieldErrorf("guarantee", "its children are guaranteed %s=%s, that is %s more: lower theirs first", k,
+				api.FormatAmount(k, v), api.FormatAmount(k, v-p.Guarantee.Of(k)))
+		}
+	}
+	return nil
 }
 
-func (x *tx) offersOf(nodeID string) []*api.Offer {
-	var out []*api.Offer
-	x.offers.Ascend(func(o *api.Offer) bool {
-		if o.NodeID == nodeID {
-			out = append(out, o)
+func fitsSum(p *api.Partition, siblings []*api.Partition, what string, has api.Amounts) error {
+	for k, v := range p.Guarantee.Each {
+		sum, who := v, []string(nil)
+		for _, q := range siblings {
+			if g := q.Guarantee.Of(k); g > 0 {
+				sum += g
+				who = append(who, q.Path+" "+api.FormatAmount(k, g))
+			}
+		}
+		if over := sum - has.Of(k); over > 0 {
+			taken := ""
+			if len(who) > 0 {
+				taken = " and " + strings.Join(who[:min(len(who), 5)], ", ") + " of it is taken"
+			}
+			return &api.Error{Code: api.CodeDoesNotFit, Field: "guarantee", Message: fmt.Sprintf("%s=%s does not fit: %s %s%s; it is %s too much", k,
+				api.FormatAmount(k, v), what, api.FormatAmount(k, has.Of(k)), taken, api.FormatAmount(k, over))}
+		}
+	}
+	return nil
+}
+
+// children lists the partitions right below that path, all but one.
+func (x *tx) children(path, not string) []*api.Partition {
+	var out []*api.Partition
+	x.partitions.Ascend(func(q *api.Partition) bool {
+		if q.Parent() == path && q.Path != not {
+			out = append(out, q)
 		}
 		return true
 	})
 	return out
 }
 
-// maxTokens bounds the tokens a cluster keeps.
-const maxTokens = 10_000
-
-// TokenCreate adds a token; tokens that expired a day ago are forgotten.
-type TokenCreate struct {
+// PartitionRemove removes a partition that holds no work; with Drain it takes
+// no new work from now on, its services end, and it goes when it is empty. Its
+// value is the *api.Partition.
+type PartitionRemove struct {
 	Meta
-	Token *api.Token `json:"token"`
+	Path  string `json:"path"`
+	Drain bool   `json:"drain,omitempty"`
 }
 
-func (c *TokenCreate) apply(x *tx) (any, error) {
-	var old []*api.Token
-	x.tokens.Ascend(func(t *api.Token) bool {
-		if !t.Expires.IsZero() && c.At.Sub(t.Expires).Hours() > 24 {
-			old = append(old, t)
+func (c *PartitionRemove) apply(x *tx) (any, error) {
+	p := get(x.partitions, &api.Partition{Path: c.Path})
+	if p == nil {
+		return nil, notFound("partition", c.Path)
+	}
+	if p.Path == api.DefaultPartition {
+		return nil, conflict("the partition %q cannot be removed: work that names none goes there", p.Path)
+	}
+	if kids := x.children(p.Path, ""); len(kids) > 0 {
+		return nil, conflict("partition %q has %s below it: remove that first", p.Path, kids[0].Path)
+	}
+	work := x.workIn(p.Path)
+	if len(work) == 0 {
+		x.partitions.Delete(p)
+		x.usage.Delete(&usageRow{path: p.Path})
+		x.touch(TablePartitions, p.Path)
+		x.happened(api.Event{Kind: api.EventPartitionGone, Object: p.Path})
+		return p, nil
+	}
+	if !c.Drain {
+		return nil, conflict("partition %q holds %d jobs (%s): stop them, or use --drain to let them end", p.Path, len(work), work[0].ID)
+	}
+	n := *p
+	n.Drain = true
+	x.partitions.ReplaceOrInsert(&n)
+	x.touch(TablePartitions, p.Path)
+	x.happened(api.Event{Kind: api.EventPartition, Object: p.Path, Message: "is being removed"})
+	for _, j := range work {
+		if j.Spec.Kind == api.KindService {
+			if _, err := (&JobStop{Meta: c.Meta, ID: j.ID}).apply(x); err != nil {
+				return nil, err
+			}
 		}
-		return true
-	})
-	for _, t := range old {
-		x.tokens.Delete(t)
 	}
-	if x.tokens.Len() >= maxTokens {
-		return nil, conflict("there are %d tokens already: revoke some", maxTokens)
-	}
-	if get(x.tokens, c.Token) != nil {
-		return nil, conflict("token %s exists", c.Token.ID)
-	}
-	x.tokens.ReplaceOrInsert(c.Token)
-	x.touch(TableTokens, c.Token.ID)
-	x.happened(api.Event{Kind: api.EventTokenCreated, Object: c.Token.ID, Message: c.Token.Kind.String()})
-	return c.Token, nil
+	return &n, nil
 }
 
-// TokenRevoke removes a token.
-type TokenRevoke struct {
-	Meta
-	ID string `json:"id"`
-}
-
-func (c *TokenRevoke) apply(x *tx) (any, error) {
-	if _, ok := x.tokens.Delete(&api.Token{ID: c.ID}); !ok {
-		return nil, notFound("token", c.ID)
-	}
-	x.touch(TableTokens, c.ID)
-	x.happened(api.Event{Kind: api.EventTokenRevoked, Object: c.ID})
-	return nil, nil
-}
-
-// BlobPut records that a node holds an uploaded program.
-type BlobPut struct {
-	Meta
-	Blob   *api.Blob `json:"blob"`
-	NodeID string    `json:"nodeID"`
-}
-
-func (c *BlobPut) apply(x *tx) (any, error) {
-	b := *c.Blob
-	if old := get(x.blobs, &b); old != nil {
-		if slices.Contains(old.Nodes, c.NodeID) {
-			return old, nil
-		}
-		b = *old
-	}
-	b.Nodes = append(slices.Clone(b.Nodes), c.NodeID)
-	x.blobs.ReplaceOrInsert(&b)
-	x.touch(TableBlobs, b.Digest)
-	x.happened(api.Event{Kind: api.EventBlobAdded, Object: b.Digest, Message: b.Name})
-	return &b, nil
-}
-
-// BlobRemove forgets uploaded programs that no job uses. Its value is how many.
-type BlobRemove struct {
-	Meta
-	Digests []string `json:"digests"`
-}
-
-func (c *BlobRemove) apply(x *tx) (any, error) {
-	used := map[string]bool{}
+// workIn lists the jobs of a partition that have not ended.
+func (x *tx) workIn(path string) []*api.Job {
+	var out []*api.Job
 	x.jobs.Ascend(func(j *api.Job) bool {
-		used[j.Spec.Program] = true
-		for i := range j.History {
-			used[j.History[i].Spec.Program] = true
+		if j.Spec.Partition == path && !j.State.Ended() {
+			out = append(out, j)
 		}
 		return true
 	})
-	n := 0
-	for _, d := range c.Digests {
-		if used[d] {
-			continue
-		}
-		if _, ok := x.blobs.Delete(&api.Blob{Digest: d}); ok {
-			x.touch(TableBlobs, d)
-			x.happened(api.Event{Kind: api.EventBlobRemoved, Object: d})
-			n++
-		}
+	return out
+}
+
+// PartitionAdjust moves the guarantee of a partition within its operator's
+// bounds.
+type PartitionAdjust struct {
+	Meta
+	Path      string      `json:"path"`
+	Guarantee api.Amounts `json:"guarantee"`
+	Cause     string      `json:"cause"`
+}
+
+func (c *PartitionAdjust) apply(x *tx) (any, error) {
+	p := get(x.partitions, &api.Partition{Path: c.Path})
+	if p == nil {
+		return nil, notFound("partition", c.Path)
 	}
-	return n, nil
+	if p.Adjust == nil {
+		return nil, conflict("partition %q has a fixed guarantee", c.Path)
+	}
+	n := *p
+	n.Current = &c.Guarantee
+	x.partitions.ReplaceOrInsert(&n)
+	x.touch(TablePartitions, p.Path)
+	x.happened(api.Event{Kind: api.EventPartitionMoved, Object: p.Path, Message: p.Guaranteed().String() + " to " + c.Guarantee.String() + ": " + c.Cause})
+	return &n, nil
 }

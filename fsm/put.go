@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"math"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -18,6 +19,18 @@ func (x *tx) putTask(t *api.Task) {
 	x.countTask(old, t)
 }
 
+// putMade stores the first placement of a task that was only counted so far.
+func (x *tx) putMade(t *api.Task) {
+	x.tasks.ReplaceOrInsert(t)
+	x.indexTask(nil, t)
+	prev := get(x.jobs, &api.Job{ID: t.Job})
+	j := *prev
+	j.Made++
+	j.Counts.Pending--
+	*bucket(&j.Counts, t)++
+	x.replaceJob(prev, &j)
+}
+
 func (x *tx) deleteTask(t *api.Task) {
 	x.tasks.Delete(t)
 	x.indexTask(t, nil)
@@ -33,7 +46,7 @@ func (x *tx) indexTask(old, t *api.Task) {
 	if t != nil && t.Pending() && (old == nil || !old.Pending()) {
 		x.pending.ReplaceOrInsert(x.pendingKey(t))
 	}
-	holdSame := old != nil && t != nil && old.Holds() && t.Holds() && old.NodeID == t.NodeID && old.Desired == t.Desired && old.Attempt == t.Attempt
+	holdSame := old != nil && t != nil && old.Holds() && t.Holds() && old.NodeID == t.NodeID && old.Desired == t.Desired && old.Attempt == t.Attempt && old.Frozen == t.Frozen
 	if !holdSame {
 		if old != nil && old.Holds() {
 			x.hold(old, -1)
@@ -60,8 +73,13 @@ func (x *tx) pendingKey(t *api.Task) pendingKey {
 	return pendingKey{t.Partition, seq, taskKey{t.Job, t.Index}}
 }
 
-// hold adds a task to its node's sums, or takes it out.
+// hold adds a task to the sums of its node and its partition, or takes it out.
 func (x *tx) hold(t *api.Task, sign int) {
+	op := api.Resources.Add
+	if sign < 0 {
+		op = api.Resources.Minus
+	}
+	x.holdUsage(t, sign, op)
 	key := nodeTaskKey{t.NodeID, taskKey{t.Job, t.Index}}
 	if sign > 0 {
 		x.nodeTasks.ReplaceOrInsert(key)
@@ -74,17 +92,47 @@ func (x *tx) hold(t *api.Task, sign int) {
 	}
 	row := *old
 	row.tasks += sign
-	sum := &row.allocated
-	if t.Desired != api.DesiredRun {
-		sum = &row.reclaiming
-	}
-	if sign > 0 {
-		*sum = sum.Add(t.Resources)
-	} else {
-		*sum = sum.Minus(t.Resources)
+	switch {
+	case t.Desired == api.DesiredRun || t.Frozen && t.Desired == api.DesiredFreeze:
+		row.allocated = op(row.allocated, t.Held())
+	case t.Desired == api.DesiredFreeze: // only the cpus come back
+		kept := t.Resources
+		kept.CPUs = 0
+		row.allocated = op(row.allocated, kept)
+		row.reclaiming = op(row.reclaiming, api.Resources{CPUs: t.Resources.CPUs})
+	default:
+		row.reclaiming = op(row.reclaiming, t.Held())
 	}
 	x.nodes.ReplaceOrInsert(&row)
 	x.touch(TableNodes, t.NodeID)
+}
+
+// holdUsage keeps the sums of a task's partition in step.
+func (x *tx) holdUsage(t *api.Task, sign int, op func(a, b api.Resources) api.Resources) {
+	held := t.Held()
+	held.Ports = nil // the same numbers on several nodes do not add up
+	x.changeUsage(t.Partition, func(u *api.PartitionUsage) {
+		u.Allocated = op(u.Allocated, held)
+		if t.Frozen {
+			u.Frozen += sign
+		}
+	})
+	if t.Frozen || t.Desired == api.DesiredFreeze {
+		if key := (taskKey{t.Job, t.Index}); sign > 0 {
+			x.frozen.ReplaceOrInsert(key)
+		} else {
+			x.frozen.Delete(key)
+		}
+	}
+}
+
+func (x *tx) changeUsage(path string, change func(*api.PartitionUsage)) {
+	row := usageRow{path: path}
+	if old := get(x.usage, &row); old != nil {
+		row = *old
+	}
+	change(&row.PartitionUsage)
+	x.usage.ReplaceOrInsert(&row)
 }
 
 // countTask keeps the job's counts and state in step.
@@ -163,7 +211,7 @@ func jobState(j *api.Job) api.JobState {
 	switch {
 	case j.Stop && c.Live() > 0:
 		return api.JobStopping
-	case j.Spec.Kind == api.KindBatch && c.Live() == 0 && j.Made >= j.Spec.Tasks():
+	case j.Spec.Kind == api.KindBatch && c.Live() == 0 && (j.Stop || j.Made >= j.Spec.Tasks()):
 		if j.Stop && c.Finished < j.Spec.Tasks() {
 			return api.JobStopped
 		}
@@ -183,8 +231,12 @@ func jobState(j *api.Job) api.JobState {
 	return api.JobPending
 }
 
-// indexJob keeps the lookups by request and by end in step.
+// indexJob keeps the lookups by request and by end, and the sums of the
+// partition, in step.
 func (x *tx) indexJob(old, j *api.Job) {
+	x.indexUnmade(old, j)
+	x.sumJob(old, -1)
+	x.sumJob(j, 1)
 	if old != nil && old.Request != "" && (j == nil || j.Request != old.Request) {
 		x.requests.Delete(requestRow{request: old.Request})
 	}
@@ -202,15 +254,52 @@ func (x *tx) indexJob(old, j *api.Job) {
 	}
 }
 
+// unmade is the index of a pendingKey that stands for all tasks of a batch
+// that were not made yet: they have no row before they are placed.
+const unmade = math.MaxInt - 1
+
+func (x *tx) indexUnmade(old, j *api.Job) {
+	had, has := old != nil && old.Unmade() > 0, j != nil && j.Unmade() > 0
+	if had && !has {
+		x.pending.Delete(pendingKey{old.Spec.Partition, old.Seq, taskKey{old.ID, unmade}})
+	}
+	if has && !had {
+		x.pending.ReplaceOrInsert(pendingKey{j.Spec.Partition, j.Seq, taskKey{j.ID, unmade}})
+	}
+}
+
+func (x *tx) sumJob(j *api.Job, sign int) {
+	if j == nil || j.Counts.Live() == 0 {
+		return
+	}
+	x.changeUsage(j.Spec.Partition, func(u *api.PartitionUsage) {
+		u.Pending += sign * j.Counts.Pending
+		u.Starting += sign * j.Counts.Starting
+		u.Running += sign * j.Counts.Running
+	})
+}
+
 // putNode stores a node, keeping its sums.
 func (x *tx) putNode(n *api.Node) {
 	row := nodeRow{}
 	if old := get(x.nodes, &nodeRow{node: n}); old != nil {
 		row = *old
+		x.capacity = x.capacity.Minus(capacityOf(old.node))
 	}
+	x.capacity = x.capacity.Add(capacityOf(n))
 	row.node = n
 	x.nodes.ReplaceOrInsert(&row)
 	x.touch(TableNodes, n.ID)
+}
+
+// capacityOf is what a node adds to the cluster's capacity.
+func capacityOf(n *api.Node) api.Resources {
+	if n.State == api.NodeGone || n.VoterOnly {
+		return api.Resources{}
+	}
+	r := n.Resources
+	r.Ports = nil
+	return r
 }
 
 func (x *tx) putOffer(o *api.Offer) {

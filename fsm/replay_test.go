@@ -81,13 +81,22 @@ func checkSums(t *testing.T, v *View) {
 	held := map[string]api.Resources{}
 	tasks := map[string]int{}
 	counts := map[string]api.JobCounts{}
-	pending := 0
+	usage := map[string]api.PartitionUsage{}
+	pending, frozen := 0, 0
 	for task := range v.Tasks() {
 		if task.Holds() {
 			if !held[task.NodeID].Ports.Minus(task.Resources.Ports).Contains(held[task.NodeID].Ports) {
 				t.Fatalf("index %d: port of %s is held twice", v.Index(), task.ID)
 			}
-			held[task.NodeID] = held[task.NodeID].Add(task.Resources)
+			held[task.NodeID] = held[task.NodeID].Add(task.Held())
+			shared := task.Held()
+			shared.Ports = nil
+			u := usage[task.Partition]
+			u.Allocated = u.Allocated.Add(shared)
+			if task.Frozen {
+				u.Frozen++
+			}
+			usage[task.Partition] = u
 			tasks[task.NodeID]++
 		}
 		if task.Pending() {
@@ -102,6 +111,18 @@ func checkSums(t *testing.T, v *View) {
 	}
 	if pending != v.PendingCount() {
 		t.Fatalf("index %d: %d pending, the index has %d", v.Index(), pending, v.PendingCount())
+	}
+	gangs(t, v)
+	for path, want := range usage {
+		if got := v.Usage(path); !got.Allocated.Equal(want.Allocated) || got.Frozen != want.Frozen {
+			t.Fatalf("index %d: partition %s holds %+v, recount %+v", v.Index(), path, got, want)
+		}
+	}
+	for range v.FrozenTasks() {
+		frozen++
+	}
+	if frozen != v.FrozenCount() {
+		t.Fatalf("index %d: %d tasks are frozen, the index has %d", v.Index(), frozen, v.FrozenCount())
 	}
 	for j := range v.Jobs() {
 		if counts[j.ID] != j.Counts {
@@ -119,6 +140,29 @@ func checkSums(t *testing.T, v *View) {
 		}
 		if got := l.Free.Add(l.Offered).Add(sum); !got.Equal(n.Resources) || l.Free.CPUs < 0 || l.Free.Mem < 0 {
 			t.Fatalf("index %d: node %s: the ledger adds up to %v of %v, free %v", v.Index(), n.Name, got, n.Resources, l.Free)
+		}
+	}
+}
+
+// gangs checks that no task of a gang is on a node while another one still has
+// to be placed, but those that are told to give way.
+func gangs(t *testing.T, v *View) {
+	t.Helper()
+	for j := range v.Jobs() {
+		if j.Spec.Gang == 0 || j.Stop {
+			continue
+		}
+		waits, runs := 0, 0
+		for task := range v.JobTasks(j.ID) {
+			switch {
+			case task.Pending():
+				waits++
+			case task.Holds() && (task.Desired == api.DesiredRun || task.Desired == api.DesiredFreeze):
+				runs++
+			}
+		}
+		if waits > 0 && runs > 0 {
+			t.Fatalf("index %d: gang %s: %d run while %d wait", v.Index(), j.ID, runs, waits)
 		}
 	}
 }

@@ -7,13 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/google/btree"
 	"github.com/mesita/mesita/api"
 )
 
 // snapshotVersion is raised when an older program could not read the snapshot.
-const snapshotVersion = 1
+const snapshotVersion = 2
 
 // maxRecord bounds one record of a snapshot.
 const maxRecord = 64 << 20
@@ -31,6 +32,9 @@ const (
 	recBase
 	recEvent
 	recEnd
+	recIncident
+	recRuntime
+	recUse
 )
 
 type snapshotHeader struct {
@@ -38,8 +42,16 @@ type snapshotHeader struct {
 	Index     uint64         `json:"index"`
 	Event     uint64         `json:"event"`
 	JobSeq    uint64         `json:"jobSeq"`
+	Incident  uint64         `json:"incident,omitempty"`
 	Cluster   *api.Cluster   `json:"cluster"`
 	Authority *api.Authority `json:"authority"`
+}
+
+type snapshotUse struct {
+	Partition string    `json:"partition"`
+	User      string    `json:"user"`
+	Value     float64   `json:"value"`
+	At        time.Time `json:"at"`
 }
 
 type snapshotBase struct {
@@ -74,7 +86,7 @@ func (s *Snapshot) Write(w io.Writer) error {
 	b := bufio.NewWriterSize(z, 64<<10)
 	t := &s.view.t
 	rw := &recordWriter{w: b}
-	rw.put(recHeader, snapshotHeader{snapshotVersion, t.index, t.event, t.jobSeq, t.cluster, t.authority})
+	rw.put(recHeader, snapshotHeader{snapshotVersion, t.index, t.event, t.jobSeq, t.incidentN, t.cluster, t.authority})
 	putAll(rw, recPartition, t.partitions)
 	t.nodes.Ascend(func(r *nodeRow) bool { return rw.put(recNode, r.node) })
 	putAll(rw, recJob, t.jobs)
@@ -83,6 +95,9 @@ func (s *Snapshot) Write(w io.Writer) error {
 	putAll(rw, recToken, t.tokens)
 	putAll(rw, recBlob, t.blobs)
 	t.bases.Ascend(func(r baseRow) bool { return rw.put(recBase, snapshotBase{r.job, r.base}) })
+	putAll(rw, recIncident, t.incidents)
+	putAll(rw, recRuntime, t.runtimes)
+	t.uses.Ascend(func(r *useRow) bool { return rw.put(recUse, snapshotUse{r.partition, r.user, r.value, r.at}) })
 	for i := range s.events {
 		rw.put(recEvent, &s.events[i])
 	}
@@ -180,11 +195,14 @@ func (x *tx) restore(kind byte, body []byte, events *[]api.Event) error {
 		if h.Version > snapshotVersion {
 			return fmt.Errorf("it has version %d, this program reads up to %d: upgrade mesita on this node", h.Version, snapshotVersion)
 		}
-		x.index, x.event, x.jobSeq, x.cluster, x.authority = h.Index, h.Event, h.JobSeq, h.Cluster, h.Authority
+		x.index, x.event, x.jobSeq, x.incidentN, x.cluster, x.authority = h.Index, h.Event, h.JobSeq, h.Incident, h.Cluster, h.Authority
 	case recPartition:
-		return restoreTo(body, func(p *api.Partition) { x.partitions.ReplaceOrInsert(p) })
+		return restoreTo(body, func(p *api.Partition) {
+			p.Normalize() // one written by version 1 lacks what came later
+			x.partitions.ReplaceOrInsert(p)
+		})
 	case recNode:
-		return restoreTo(body, func(n *api.Node) { x.nodes.ReplaceOrInsert(&nodeRow{node: n}) })
+		return restoreTo(body, x.putNode)
 	case recJob:
 		return restoreTo(body, func(j *api.Job) { x.indexJob(nil, j); x.jobs.ReplaceOrInsert(j) })
 	case recTask:
@@ -197,6 +215,18 @@ func (x *tx) restore(kind byte, body []byte, events *[]api.Event) error {
 		return restoreTo(body, func(b *api.Blob) { x.blobs.ReplaceOrInsert(b) })
 	case recBase:
 		return restoreTo(body, func(b *snapshotBase) { x.bases.ReplaceOrInsert(baseRow{b.Job, b.Base}) })
+	case recIncident:
+		return restoreTo(body, func(n *api.Incident) {
+			x.incidents.ReplaceOrInsert(n)
+			x.newest.ReplaceOrInsert(incidentKey{n.Kind, n.Object, n.ID})
+		})
+	case recRuntime:
+		return restoreTo(body, func(r *runtimeRow) {
+			x.runtimes.ReplaceOrInsert(r)
+			x.ages.ReplaceOrInsert(ageKey{r.Used, r.Key})
+		})
+	case recUse:
+		return restoreTo(body, func(u *snapshotUse) { x.uses.ReplaceOrInsert(&useRow{u.Partition, u.User, u.Value, u.At}) })
 	case recEvent:
 		return restoreTo(body, func(e *api.Event) { *events = append(*events, *e) })
 	default:

@@ -42,6 +42,31 @@ type nodeRow struct {
 	tasks      int
 }
 
+// usageRow is what the tasks of one partition hold, those of its children not
+// counted.
+type usageRow struct {
+	path string
+	api.PartitionUsage
+}
+
+// useRow is what a user's ended attempts took of a partition, decayed to at.
+type useRow struct {
+	partition, user string
+	value           float64 // shares of the cluster times seconds
+	at              time.Time
+}
+
+type ageKey struct {
+	at  time.Time
+	key string
+}
+
+type incidentKey struct {
+	kind   api.IncidentKind
+	object string
+	id     uint64 // not part of the order
+}
+
 type requestRow struct{ request, job string }
 
 type baseRow struct {
@@ -55,6 +80,8 @@ type tables struct {
 	index     uint64 // of the last applied log entry
 	event     uint64 // index of the last event
 	jobSeq    uint64
+	incidentN uint64        // the last incident's id
+	capacity  api.Resources // of the nodes that may run work, gone ones not counted
 	cluster   *api.Cluster
 	authority *api.Authority
 
@@ -65,12 +92,19 @@ type tables struct {
 	offers     *btree.BTreeG[*api.Offer]
 	tokens     *btree.BTreeG[*api.Token]
 	blobs      *btree.BTreeG[*api.Blob]
+	incidents  *btree.BTreeG[*api.Incident]
+	runtimes   *btree.BTreeG[*runtimeRow] // what earlier runs took, by what ran
+	uses       *btree.BTreeG[*useRow]
 
 	requests  *btree.BTreeG[requestRow]
 	bases     *btree.BTreeG[baseRow] // attempts used by removed jobs, by job id
 	pending   *btree.BTreeG[pendingKey]
 	nodeTasks *btree.BTreeG[nodeTaskKey]
 	ended     *btree.BTreeG[endedKey] // jobs, oldest end first
+	usage     *btree.BTreeG[*usageRow]
+	frozen    *btree.BTreeG[taskKey]     // tasks stopped in place, or told to
+	newest    *btree.BTreeG[incidentKey] // the newest incident of a kind and object
+	ages      *btree.BTreeG[ageKey]      // runtimes, the longest unused first
 }
 
 func compareTaskKeys(a, b taskKey) int {
@@ -100,6 +134,19 @@ func newTables() tables {
 		ended: btree.NewG(degree, func(a, b endedKey) bool {
 			return cmp.Or(a.at.Compare(b.at), strings.Compare(a.id, b.id)) < 0
 		}),
+		incidents: btree.NewG(degree, func(a, b *api.Incident) bool { return a.ID < b.ID }),
+		runtimes:  btree.NewG(degree, func(a, b *runtimeRow) bool { return byID(a.Key, b.Key) }),
+		uses: btree.NewG(degree, func(a, b *useRow) bool {
+			return cmp.Or(strings.Compare(a.partition, b.partition), strings.Compare(a.user, b.user)) < 0
+		}),
+		usage:  btree.NewG(degree, func(a, b *usageRow) bool { return byID(a.path, b.path) }),
+		frozen: btree.NewG(degree, func(a, b taskKey) bool { return compareTaskKeys(a, b) < 0 }),
+		newest: btree.NewG(degree, func(a, b incidentKey) bool {
+			return cmp.Or(cmp.Compare(a.kind, b.kind), strings.Compare(a.object, b.object)) < 0
+		}),
+		ages: btree.NewG(degree, func(a, b ageKey) bool {
+			return cmp.Or(a.at.Compare(b.at), strings.Compare(a.key, b.key)) < 0
+		}),
 	}
 }
 
@@ -110,5 +157,7 @@ func (t *tables) freeze() tables {
 	f.partitions, f.offers, f.tokens, f.blobs = t.partitions.Clone(), t.offers.Clone(), t.tokens.Clone(), t.blobs.Clone()
 	f.requests, f.bases, f.pending = t.requests.Clone(), t.bases.Clone(), t.pending.Clone()
 	f.nodeTasks, f.ended = t.nodeTasks.Clone(), t.ended.Clone()
+	f.incidents, f.runtimes, f.uses = t.incidents.Clone(), t.runtimes.Clone(), t.uses.Clone()
+	f.usage, f.frozen, f.newest, f.ages = t.usage.Clone(), t.frozen.Clone(), t.newest.Clone(), t.ages.Clone()
 	return f
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/mesita/mesita/api"
 )
 
-// TaskCreate makes the tasks of a job with the indexes First to First+Count-1
+// TaskCreate makes the tasks of a service with the indexes First to First+Count-1
 // that do not exist. Its value is how many were made.
 type TaskCreate struct {
 	Meta
@@ -22,6 +22,9 @@ func (c *TaskCreate) apply(x *tx) (any, error) {
 	}
 	if j.Stop || j.State.Ended() {
 		return nil, conflict("job %q is %s", c.Job, j.State)
+	}
+	if j.Spec.Kind == api.KindBatch {
+		return 0, nil // made one by one as they are placed
 	}
 	return x.makeTasks(c.Job, c.First, c.Count), nil
 }
@@ -46,9 +49,6 @@ func (x *tx) makeTasks(job string, first, count int) int {
 		made++
 	}
 	if made > 0 {
-		if j.Spec.Kind == api.KindBatch {
-			next.Made += made
-		}
 		x.replaceJob(j, &next)
 	}
 	return made
@@ -74,21 +74,104 @@ type TaskPlace struct {
 
 func (c *TaskPlace) apply(x *tx) (any, error) {
 	placed := 0
-	for i := range c.Placements {
-		p := &c.Placements[i]
-		old := get(x.tasks, &api.Task{Job: p.Job, Index: p.Index})
-		row := get(x.nodes, &nodeRow{node: &api.Node{ID: p.NodeID}})
-		if old == nil || row == nil || !old.Pending() || old.Attempt != p.Attempt || old.Desired != api.DesiredRun ||
-			!row.node.Schedulable() || !row.free().Fits(p.Resources) {
-			continue
+	for i := 0; i < len(c.Placements); {
+		n := 1
+		if x.isGang(&c.Placements[i]) {
+			for i+n < len(c.Placements) && c.Placements[i+n].Job == c.Placements[i].Job {
+				n++
+			}
+			if !x.gangFits(c.Placements[i : i+n]) {
+				i += n
+				continue
+			}
 		}
-		t := *old
-		t.Node, t.NodeID, t.Resources, t.Ports = row.node.Name, p.NodeID, p.Resources, p.Ports
-		x.happened(api.Event{Kind: api.EventTaskPlaced, Object: t.ID, Job: t.Job, Node: t.Node, Task: &t})
-		x.putTask(&t)
-		placed++
+		for k := range n {
+			if x.place(&c.Placements[i+k]) {
+				placed++
+			}
+		}
+		i += n
 	}
 	return placed, nil
+}
+
+func (x *tx) isGang(p *Placement) bool {
+	j := get(x.jobs, &api.Job{ID: p.Job})
+	return j != nil && j.Spec.Gang > 0
+}
+
+// place puts one attempt on a node, if both are still as they were.
+func (x *tx) place(p *Placement) bool {
+	row := get(x.nodes, &nodeRow{node: &api.Node{ID: p.NodeID}})
+	if row == nil || !row.node.Schedulable() || !row.free().Fits(p.Resources) {
+		return false
+	}
+	old := get(x.tasks, &api.Task{Job: p.Job, Index: p.Index})
+	made := old != nil
+	if !made {
+		if old = x.unmadeTask(p.Job, p.Index); old == nil {
+			return false
+		}
+	}
+	if !old.Pending() || old.Attempt != p.Attempt || old.Desired != api.DesiredRun {
+		return false
+	}
+	t := *old
+	t.Node, t.NodeID, t.Resources, t.Ports = row.node.Name, p.NodeID, p.Resources, p.Ports
+	x.happened(api.Event{Kind: api.EventTaskPlaced, Object: t.ID, Job: t.Job, Node: t.Node, Task: &t})
+	if made {
+		x.putTask(&t)
+	} else {
+		x.putMade(&t)
+	}
+	return true
+}
+
+// unmadeTask is the next task of a batch to be made, nil if that is another.
+func (x *tx) unmadeTask(job string, index int) *api.Task {
+	j := get(x.jobs, &api.Job{ID: job})
+	if j == nil || j.Unmade() == 0 {
+		return nil
+	}
+	if first, _, err := j.Spec.Indexes(); err != nil || index != first+j.Made {
+		return nil
+	}
+	return j.UnmadeTask(index)
+}
+
+// gangFits tells whether all unfinished tasks of a gang are among ps and have
+// room together: it starts whole or not at all.
+func (x *tx) gangFits(ps []Placement) bool {
+	j := get(x.jobs, &api.Job{ID: ps[0].Job})
+	if len(ps) != j.Counts.Pending || j.Counts.Live() != j.Counts.Pending {
+		return false
+	}
+	free := map[string]api.Resources{}
+	seen := map[int]bool{}
+	for i := range ps {
+		p := &ps[i]
+		t := get(x.tasks, &api.Task{Job: p.Job, Index: p.Index})
+		if t == nil && p.Index >= 0 && p.Index < j.Spec.Gang && p.Index == j.Made+i {
+			t = j.UnmadeTask(p.Index)
+		}
+		if t == nil || seen[p.Index] || !t.Pending() || t.Attempt != p.Attempt || t.Desired != api.DesiredRun {
+			return false
+		}
+		seen[p.Index] = true
+		left, ok := free[p.NodeID]
+		if !ok {
+			row := get(x.nodes, &nodeRow{node: &api.Node{ID: p.NodeID}})
+			if row == nil || !row.node.Schedulable() {
+				return false
+			}
+			left = row.free()
+		}
+		if !left.Fits(p.Resources) {
+			return false
+		}
+		free[p.NodeID] = left.Minus(p.Resources)
+	}
+	return true
 }
 
 // TaskReport is what a node's executor says of attempts. What is old or known
@@ -118,10 +201,14 @@ func (c *TaskReport) apply(x *tx) (any, error) {
 // forward.
 func (x *tx) report(old *api.Task, s *api.TaskStatus) bool {
 	restarted := old.State == api.TaskRunning && s.State == api.TaskRunning && s.PID != 0 && s.PID != old.PID
-	if old.Attempt != s.Attempt || old.NodeID != s.NodeID || !restarted && !old.State.CanBecome(s.State) {
+	froze := s.Frozen && !old.Frozen && old.Desired == api.DesiredFreeze && old.State == api.TaskRunning && s.State == api.TaskRunning
+	if old.Attempt != s.Attempt || old.NodeID != s.NodeID || !restarted && !froze && !old.State.CanBecome(s.State) {
 		return false
 	}
 	t := *old
+	if froze {
+		t.Frozen, t.FrozenAt = true, s.Time
+	}
 	t.State, t.Reason, t.Message = s.State, s.Reason, s.Message
 	if s.PID != 0 {
 		t.PID = s.PID
@@ -135,9 +222,12 @@ func (x *tx) report(old *api.Task, s *api.TaskStatus) bool {
 	x.happened(api.Event{Kind: api.EventTaskState, Object: t.ID, Job: t.Job, Node: t.Node, Task: &t, Message: t.Message})
 	if s.State.Final() {
 		x.endTask(old, &t)
-	} else {
-		x.putTask(&t)
+		return true
 	}
+	if t.State == api.TaskRunning && old.State != api.TaskRunning {
+		x.taskIncidentsOver(t.ID)
+	}
+	x.putTask(&t)
 	return true
 }
 
@@ -150,6 +240,29 @@ func (x *tx) endTask(old, t *api.Task) {
 		x.putTask(t)
 		return
 	}
+	x.learn(j, t)
+	x.taskIncident(j, t)
+	x.nextAttempt(j, old, t)
+	if j.Spec.Gang > 0 && t.State != api.TaskFinished {
+		x.breakGang(j.ID, t)
+	}
+}
+
+// breakGang ends the other tasks of a gang of which one ended early: they
+// start again together, or not at all.
+func (x *tx) breakGang(job string, t *api.Task) {
+	desired := api.DesiredStop
+	if now := get(x.tasks, &api.Task{Job: t.Job, Index: t.Index}); now != nil && now.Pending() {
+		desired = api.DesiredMove
+	}
+	for _, o := range x.jobTasks(job) {
+		if o.Index != t.Index && !o.State.Final() && o.Desired != desired {
+			x.stopTask(o, desired, api.ReasonGang)
+		}
+	}
+}
+
+func (x *tx) nextAttempt(j *api.Job, old, t *api.Task) {
 	switch {
 	case j.Stop || t.Desired == api.DesiredStop:
 		x.putTask(t)
@@ -213,7 +326,7 @@ func backoff(failures int, first, most time.Duration) time.Duration {
 // job's newest version.
 func (x *tx) requeue(t *api.Task, notBefore time.Time) {
 	next := &api.Task{Extra: t.Extra, ID: t.ID, Job: t.Job, Index: t.Index, Version: t.Version, Partition: t.Partition, Attempt: t.Attempt + 1,
-		Resources: t.Resources, Created: t.Created, NotBefore: notBefore, Failures: t.Failures, Reason: t.Reason, Message: t.Message}
+		Resources: t.Resources, Created: t.Created, NotBefore: notBefore, Failures: t.Failures, Reason: t.Reason, Message: t.Message, Preempted: t.Preempted}
 	if j := get(x.jobs, &api.Job{ID: t.Job}); j != nil {
 		next.Version, next.Resources = j.Version, j.Spec.Need()
 	}
@@ -274,7 +387,7 @@ func (c *TaskStop) apply(x *tx) (any, error) {
 // stopTask changes what is wanted of a task. One that is pending has nothing
 // to end: it ends, or just takes its job's newest version.
 func (x *tx) stopTask(old *api.Task, desired api.Desired, reason api.Reason) bool {
-	if old.State.Final() || old.Desired == desired || old.Desired == api.DesiredStop {
+	if old.State.Final() || old.Desired == desired || old.Desired == api.DesiredStop || old.Desired == api.DesiredMove && desired == api.DesiredFreeze {
 		return false
 	}
 	t := *old

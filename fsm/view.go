@@ -57,27 +57,74 @@ func (v *View) Task(id string) *api.Task {
 
 // TaskOf finds a task by its job and index.
 func (v *View) TaskOf(job string, index int) *api.Task {
-	return get(v.t.tasks, &api.Task{Job: job, Index: index})
+	if t := get(v.t.tasks, &api.Task{Job: job, Index: index}); t != nil {
+		return t
+	}
+	if j := v.Job(job); j != nil && j.Unmade() > 0 {
+		if first, count, err := j.Spec.Indexes(); err == nil && index >= first+j.Made && index < first+count {
+			return j.UnmadeTask(index)
+		}
+	}
+	return nil
 }
 
-// Tasks lists all tasks by job and index.
-func (v *View) Tasks() iter.Seq[*api.Task] { return all(v.t.tasks) }
+// Tasks lists all tasks by job and index, those of arrays that wait to be made
+// too.
+func (v *View) Tasks() iter.Seq[*api.Task] {
+	return func(yield func(*api.Task) bool) {
+		more := true
+		v.t.jobs.Ascend(func(j *api.Job) bool {
+			for t := range v.JobTasks(j.ID) {
+				if more = yield(t); !more {
+					break
+				}
+			}
+			return more
+		})
+	}
+}
 
-// TaskCount is the number of all tasks.
+// TaskCount is the number of tasks that were made.
 func (v *View) TaskCount() int { return v.t.tasks.Len() }
 
 // JobTasks lists a job's tasks by index.
 func (v *View) JobTasks(job string) iter.Seq[*api.Task] {
 	return func(yield func(*api.Task) bool) {
-		v.t.tasks.AscendGreaterOrEqual(&api.Task{Job: job, Index: -1}, func(t *api.Task) bool { return t.Job == job && yield(t) })
+		more := true
+		v.t.tasks.AscendGreaterOrEqual(&api.Task{Job: job, Index: -1}, func(t *api.Task) bool {
+			if t.Job != job {
+				return false
+			}
+			more = yield(t)
+			return more
+		})
+		if j := v.Job(job); more && j != nil && j.Unmade() > 0 {
+			v.unmadeTasks(j, yield)
+		}
 	}
+}
+
+func (v *View) unmadeTasks(j *api.Job, yield func(*api.Task) bool) bool {
+	first, count, err := j.Spec.Indexes()
+	if err != nil {
+		return true
+	}
+	need := j.Spec.Need()
+	for i := first + j.Made; i < first+count; i++ {
+		t := j.UnmadeTask(i)
+		t.Resources = need
+		if !yield(t) {
+			return false
+		}
+	}
+	return true
 }
 
 // NodeTasks lists the tasks that hold resources of a node.
 func (v *View) NodeTasks(nodeID string) iter.Seq[*api.Task] {
 	return func(yield func(*api.Task) bool) {
 		v.t.nodeTasks.AscendGreaterOrEqual(nodeTaskKey{node: nodeID}, func(k nodeTaskKey) bool {
-			return k.node == nodeID && yield(v.TaskOf(k.job, k.index))
+			return k.node == nodeID && yield(get(v.t.tasks, &api.Task{Job: k.job, Index: k.index}))
 		})
 	}
 }
@@ -104,13 +151,54 @@ func (v *View) PendingTasks(j *api.Job) iter.Seq[*api.Task] {
 	return func(yield func(*api.Task) bool) {
 		from := pendingKey{j.Spec.Partition, j.Seq, taskKey{j.ID, -1}}
 		v.t.pending.AscendGreaterOrEqual(from, func(k pendingKey) bool {
-			return k.job == j.ID && k.seq == j.Seq && yield(v.TaskOf(k.job, k.index))
+			switch {
+			case k.job != j.ID || k.seq != j.Seq:
+				return false
+			case k.index == unmade:
+				return v.unmadeTasks(j, yield)
+			}
+			return yield(get(v.t.tasks, &api.Task{Job: k.job, Index: k.index}))
 		})
 	}
 }
 
 // PendingCount is the number of tasks that wait for a node.
-func (v *View) PendingCount() int { return v.t.pending.Len() }
+func (v *View) PendingCount() int {
+	n := 0
+	v.t.usage.Ascend(func(r *usageRow) bool { n += r.Pending; return true })
+	return n
+}
+
+// Usage is what the tasks of a partition hold, those of its children not
+// counted.
+func (v *View) Usage(path string) api.PartitionUsage {
+	if r := get(v.t.usage, &usageRow{path: path}); r != nil {
+		return r.PartitionUsage
+	}
+	return api.PartitionUsage{}
+}
+
+// Capacity is what the nodes that may run work have, without port numbers.
+func (v *View) Capacity() api.Resources { return v.t.capacity }
+
+// FrozenTasks lists the tasks that are stopped in place, or told to be.
+func (v *View) FrozenTasks() iter.Seq[*api.Task] {
+	return func(yield func(*api.Task) bool) {
+		v.t.frozen.Ascend(func(k taskKey) bool { return yield(get(v.t.tasks, &api.Task{Job: k.job, Index: k.index})) })
+	}
+}
+
+// FrozenCount is the number of those.
+func (v *View) FrozenCount() int { return v.t.frozen.Len() }
+
+// Room is a node with what is left of it, for one read instead of two.
+func (v *View) Room(nodeID string) (n *api.Node, free, reclaiming api.Resources) {
+	r := v.row(nodeID)
+	if r == nil {
+		return nil, api.Resources{}, api.Resources{}
+	}
+	return r.node, r.free(), r.reclaiming
+}
 
 // Node finds a node by its id.
 func (v *View) Node(id string) *api.Node {

@@ -20,6 +20,7 @@ const (
 	TableTokens
 	TableBlobs
 	TableCluster
+	TableIncidents
 )
 
 // maxDirty bounds what a watcher remembers; beyond it the watcher says that

@@ -125,21 +125,7 @@ func (d *decision) job(j *api.Job) {
 	if j.Stop || j.State.Ended() {
 		return
 	}
-	switch j.Spec.Kind {
-	case api.KindService:
+	if j.Spec.Kind == api.KindService {
 		d.service(j)
-	case api.KindBatch:
-		d.batch(j)
-	}
-}
-
-// batch makes the tasks of a batch that do not exist yet.
-func (d *decision) batch(j *api.Job) {
-	first, count, err := j.Spec.Indexes()
-	if err != nil || j.Made >= count {
-		return
-	}
-	for at := j.Made; at < count; at += chunk {
-		d.add(&fsm.TaskCreate{Meta: d.meta(), Job: j.ID, First: first + at, Count: min(chunk, count-at)})
 	}
 }

@@ -1,0 +1,130 @@
+package fsm
+
+import (
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+// sameIncident is how soon after its end a failure of the same kind and object
+// is the same incident again: a task that crashes each minute is one incident,
+// not a thousand.
+const sameIncident = 10 * time.Minute
+
+// openIncident records a failure. One that is still open, or was over just
+// now, is counted again instead.
+func (x *tx) openIncident(n api.Incident) {
+	last, seen := x.newest.Get(incidentKey{kind: n.Kind, object: n.Object})
+	if seen {
+		if old := get(x.incidents, &api.Incident{ID: last.id}); old != nil && (old.Over.IsZero() || x.At.Sub(old.Over) < sameIncident) {
+			again := *old
+			again.Count, again.Over, again.Message, again.Action, again.Node = max(old.Count, 1)+1, n.Over, n.Message, n.Action, n.Node
+			x.incidents.ReplaceOrInsert(&again)
+			x.touch(TableIncidents, n.Object)
+			return
+		}
+	}
+	x.pruneIncidents()
+	x.incidentN++
+	n.ID, n.Seen = x.incidentN, x.At
+	x.incidents.ReplaceOrInsert(&n)
+	x.newest.ReplaceOrInsert(incidentKey{n.Kind, n.Object, n.ID})
+	x.touch(TableIncidents, n.Object)
+	x.happened(api.Event{Kind: api.EventIncidentOpened, Object: n.Object, Job: n.Job, Node: n.Node, Message: fmt.Sprintf("%s: %s; %s", n.Kind, n.Message, n.Action)})
+}
+
+// closeIncident records that a failure is over, and what ended it.
+func (x *tx) closeIncident(kind api.IncidentKind, object, action string) {
+	last, ok := x.newest.Get(incidentKey{kind: kind, object: object})
+	if !ok {
+		return
+	}
+	old := get(x.incidents, &api.Incident{ID: last.id})
+	if old == nil || !old.Over.IsZero() {
+		return
+	}
+	n := *old
+	n.Over = x.At
+	if action != "" {
+		n.Action = action
+	}
+	x.incidents.ReplaceOrInsert(&n)
+	x.touch(TableIncidents, object)
+	x.happened(api.Event{Kind: api.EventIncidentOver, Object: object, Job: n.Job, Node: n.Node, Message: string(kind) + ": " + n.Action})
+}
+
+// pruneIncidents forgets the oldest when there are too many or they are too
+// old.
+func (x *tx) pruneIncidents() {
+	for {
+		old, ok := x.incidents.Min()
+		if !ok || x.incidents.Len() < api.MaxIncidents && x.At.Sub(old.Seen) < api.IncidentsKept {
+			return
+		}
+		x.incidents.Delete(old)
+		if k, ok := x.newest.Get(incidentKey{kind: old.Kind, object: old.Object}); ok && k.id == old.ID {
+			x.newest.Delete(k)
+		}
+	}
+}
+
+// taskIncident records that an attempt ended as it should not have. It is
+// called before it is decided what follows.
+func (x *tx) taskIncident(j *api.Job, t *api.Task) {
+	if j.Stop || t.Desired != api.DesiredRun && t.Desired != api.DesiredFreeze || t.State == api.TaskFinished && j.Spec.Kind == api.KindBatch {
+		return
+	}
+	kind := api.IncidentTaskFailed
+	switch t.Reason {
+	case api.ReasonOOM:
+		kind = api.IncidentTaskOOM
+	case api.ReasonReboot, api.ReasonKeeperLost, api.ReasonNodeLost:
+		kind = api.IncidentTaskLost
+	}
+	message := t.Message
+	if message == "" && t.ExitCode != nil {
+		message = fmt.Sprintf("exit code %d", *t.ExitCode)
+	}
+	n := api.Incident{Kind: kind, Object: t.ID, Job: t.Job, Node: t.Node, Message: message, Action: "starts again"}
+	if j.Spec.Kind == api.KindBatch && kind != api.IncidentTaskLost && t.Failures >= j.Spec.Retries {
+		n.Action, n.Over = fmt.Sprintf("gave up after attempt %d", t.Attempt), x.At
+	}
+	x.openIncident(n)
+}
+
+// taskIncidentsOver records that a task runs again.
+func (x *tx) taskIncidentsOver(id string) {
+	if x.newest.Len() == 0 {
+		return
+	}
+	for _, kind := range []api.IncidentKind{api.IncidentTaskFailed, api.IncidentTaskOOM, api.IncidentTaskLost} {
+		x.closeIncident(kind, id, "runs again")
+	}
+}
+
+// nodeIncidents opens and closes the incidents that follow from a node's
+// change.
+func (x *tx) nodeIncidents(old, n *api.Node) {
+	lost := func(s api.NodeState) bool { return s == api.NodeUnreachable }
+	switch {
+	case lost(n.State) && !lost(old.State):
+		x.openIncident(api.Incident{Kind: api.IncidentNodeLost, Object: n.ID, Node: n.Name, Message: n.Reason, Action: "its tasks start elsewhere"})
+	case lost(old.State) && (n.State == api.NodeReady || n.State == api.NodeDraining):
+		x.closeIncident(api.IncidentNodeLost, n.ID, "it came back")
+	case lost(old.State) && n.State == api.NodeGone:
+		x.closeIncident(api.IncidentNodeLost, n.ID, "it was removed")
+	}
+	switch {
+	case n.DiskFull && !old.DiskFull:
+		x.openIncident(api.Incident{Kind: api.IncidentDiskFull, Object: n.ID, Node: n.Name, Message: "its data folder has no room", Action: "it gets no new work"})
+	case !n.DiskFull && old.DiskFull:
+		x.closeIncident(api.IncidentDiskFull, n.ID, "there is room again")
+	}
+}
+
+// Incidents lists the failures that were seen, the newest first.
+func (v *View) Incidents() iter.Seq[*api.Incident] {
+	return func(yield func(*api.Incident) bool) { v.t.incidents.Descend(yield) }
+}

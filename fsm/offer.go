@@ -1,0 +1,54 @@
+package fsm
+
+import "github.com/mesita/mesita/api"
+
+// OfferMake sets resources aside. An offer that no longer fits is left out.
+// Its value is how many were made.
+type OfferMake struct {
+	Meta
+	Offers []*api.Offer `json:"offers"`
+}
+
+func (c *OfferMake) apply(x *tx) (any, error) {
+	n := 0
+	for _, o := range c.Offers {
+		row := get(x.nodes, &nodeRow{node: &api.Node{ID: o.NodeID}})
+		if row == nil || !row.node.Schedulable() || !row.free().Fits(o.Resources) || get(x.offers, o) != nil {
+			continue
+		}
+		x.putOffer(o)
+		x.happened(api.Event{Kind: api.EventOfferMade, Object: o.ID, Node: row.node.Name, Message: o.Resources.String()})
+		n++
+	}
+	return n, nil
+}
+
+// OfferRemove gives offered resources back. Its value is how many offers.
+type OfferRemove struct {
+	Meta
+	IDs    []string `json:"ids"`
+	Reason string   `json:"reason,omitempty"`
+}
+
+func (c *OfferRemove) apply(x *tx) (any, error) {
+	n := 0
+	for _, id := range c.IDs {
+		if o := get(x.offers, &api.Offer{ID: id}); o != nil {
+			x.deleteOffer(o)
+			x.happened(api.Event{Kind: api.EventOfferGone, Object: id, Message: c.Reason})
+			n++
+		}
+	}
+	return n, nil
+}
+
+func (x *tx) offersOf(nodeID string) []*api.Offer {
+	var out []*api.Offer
+	x.offers.Ascend(func(o *api.Offer) bool {
+		if o.NodeID == nodeID {
+			out = append(out, o)
+		}
+		return true
+	})
+	return out
+}
