@@ -26,7 +26,7 @@ func newWorld(t *testing.T) *world {
 		&fsm.TokenCreate{Meta: w.meta(), Token: &api.Token{ID: "t", Hash: "h"}},
 		&fsm.NodeJoin{Meta: w.meta(), Token: "t", Hash: "h", NodeID: "id1", Name: "n1"})
 	for i := range 2 {
-		w.do(&fsm.NodeHello{Meta: w.meta(), ID: fmt.Sprint("id", i), Hello: api.NodeHello{Addr: "x:1", Resources: api.Resources{CPUs: 64000, Mem: 64 << 30}}})
+		w.do(&fsm.NodeHello{Meta: w.meta(), ID: fmt.Sprint("id", i), Hello: api.NodeHello{Addr: "x:1", Resources: api.Resources{CPUs: 640000, Mem: 640 << 30}}})
 	}
 	return w
 }
