@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/loop"
 	"github.com/mesita/mesita/fsm"
 	"golang.org/x/sync/errgroup"
 )
@@ -47,22 +48,9 @@ type liveness struct {
 
 func (l *liveness) Run(ctx context.Context) error {
 	l.began, l.silent = l.now(), map[string]time.Time{}
-	w := l.store.Watch(fsm.TableNodes)
-	defer w.Close()
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	for {
-		changed := l.wake() // before the pass, so that no change is missed
-		timer.Reset(l.pass(ctx))
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-w.Ready():
-			w.Take()
-		case <-changed:
-		case <-timer.C:
-		}
-	}
+	w := &loop.Loop{Store: l.store, Tables: []fsm.Table{fsm.TableNodes}, Now: l.now, Wake: l.wake,
+		Pass: func(ctx context.Context, _ loop.Changes) time.Time { return l.now().Add(l.pass(ctx)) }}
+	return w.Run(ctx)
 }
 
 // pass looks at every node, asks the silent ones, and returns when to look

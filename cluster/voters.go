@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/loop"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -126,22 +127,9 @@ type voterLoop struct {
 }
 
 func (l *voterLoop) Run(ctx context.Context) error {
-	w := l.store.Watch(fsm.TableNodes)
-	defer w.Close()
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	for {
-		changed := l.wake() // before the step, so that no change is missed
-		timer.Reset(l.step(ctx))
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-w.Ready():
-			w.Take()
-		case <-changed:
-		case <-timer.C:
-		}
-	}
+	w := &loop.Loop{Store: l.store, Tables: []fsm.Table{fsm.TableNodes}, Now: l.now, Wake: l.wake,
+		Pass: func(ctx context.Context, _ loop.Changes) time.Time { return l.now().Add(l.step(ctx)) }}
+	return w.Run(ctx)
 }
 
 func (l *voterLoop) step(ctx context.Context) time.Duration {

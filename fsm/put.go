@@ -104,7 +104,7 @@ func (x *tx) hold(t *api.Task, sign int) {
 		row.reclaiming = op(row.reclaiming, t.Held())
 	}
 	x.nodes.ReplaceOrInsert(&row)
-	x.touch(TableNodes, t.NodeID)
+	x.touch(TableRooms, t.NodeID)
 }
 
 // holdUsage keeps the sums of a task's partition in step.
@@ -317,7 +317,7 @@ func (x *tx) holdOffer(o *api.Offer, op func(api.Resources, api.Resources) api.R
 		row := *old
 		row.offered = op(row.offered, o.Resources)
 		x.nodes.ReplaceOrInsert(&row)
-		x.touch(TableNodes, o.NodeID)
+		x.touch(TableRooms, o.NodeID)
 	}
 	x.touch(TableOffers, o.ID)
 }

@@ -21,6 +21,7 @@ const (
 	TableBlobs
 	TableCluster
 	TableIncidents
+	TableRooms // keyed by node: what is held of it changed
 )
 
 // maxDirty bounds what a watcher remembers; beyond it the watcher says that
@@ -35,8 +36,10 @@ type Change struct {
 
 // watchers is the set of watchers. Its lock nests inside the store's.
 type watchers struct {
-	mu  sync.Mutex
-	set []*Watcher
+	mu    sync.Mutex
+	all   []*Watcher
+	keyed map[string][]*Watcher // those that watch one object
+	fresh []*Watcher            // touched since the last wake
 }
 
 // Watcher collects which objects changed since it was last asked. It holds
@@ -67,8 +70,30 @@ func (s *Store) WatchKey(id string, tables ...Table) *Watcher {
 	w.ready <- struct{}{}
 	s.watch.mu.Lock()
 	defer s.watch.mu.Unlock()
-	s.watch.set = append(s.watch.set, w)
+	s.watch.add(w)
 	return w
+}
+
+func (ws *watchers) add(w *Watcher) {
+	if w.key == "" {
+		ws.all = append(ws.all, w)
+		return
+	}
+	if ws.keyed == nil {
+		ws.keyed = map[string][]*Watcher{}
+	}
+	ws.keyed[w.key] = append(ws.keyed[w.key], w)
+}
+
+func (ws *watchers) remove(w *Watcher) {
+	is := func(x *Watcher) bool { return x == w }
+	if w.key == "" {
+		ws.all = slices.DeleteFunc(ws.all, is)
+		return
+	}
+	if ws.keyed[w.key] = slices.DeleteFunc(ws.keyed[w.key], is); len(ws.keyed[w.key]) == 0 {
+		delete(ws.keyed, w.key)
+	}
 }
 
 // Close ends the watch.
@@ -76,7 +101,7 @@ func (w *Watcher) Close() {
 	set := &w.store.watch
 	set.mu.Lock()
 	defer set.mu.Unlock()
-	set.set = slices.DeleteFunc(set.set, func(x *Watcher) bool { return x == w })
+	set.remove(w)
 }
 
 // Ready is signalled when Take has something to return.
@@ -106,50 +131,67 @@ func (w *Watcher) Take() (changes map[Change]struct{}, all bool) {
 func (ws *watchers) touch(t Table, id string) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	for _, w := range ws.set {
-		if w.tables[t] && (w.key == "" || w.key == id) {
-			w.touch(Change{t, id})
-		}
+	for _, w := range ws.all {
+		ws.mark(w, Change{t, id})
+	}
+	for _, w := range ws.keyed[id] {
+		ws.mark(w, Change{t, id})
 	}
 }
 
-func (w *Watcher) touch(c Change) {
+func (ws *watchers) mark(w *Watcher, c Change) {
+	if !w.tables[c.Table] {
+		return
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.fresh = true
-	if w.all {
-		return
+	if !w.fresh {
+		w.fresh = true
+		ws.fresh = append(ws.fresh, w)
 	}
-	if len(w.dirty) >= maxDirty {
+	switch {
+	case w.all:
+	case len(w.dirty) >= maxDirty:
 		w.all, w.dirty = true, map[Change]struct{}{}
-		return
+	default:
+		w.dirty[c] = struct{}{}
 	}
-	w.dirty[c] = struct{}{}
 }
 
 func (ws *watchers) wake() {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	for _, w := range ws.set {
+	for i, w := range ws.fresh {
 		w.mu.Lock()
-		if w.fresh {
-			w.fresh = false
-			select {
-			case w.ready <- struct{}{}:
-			default:
-			}
-		}
+		w.fresh = false
 		w.mu.Unlock()
+		select {
+		case w.ready <- struct{}{}:
+		default:
+		}
+		ws.fresh[i] = nil
 	}
+	ws.fresh = ws.fresh[:0]
 }
 
 // touchAll marks everything as changed, after a restore.
 func (ws *watchers) touchAll() {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	for _, w := range ws.set {
+	ws.reset(ws.all)
+	for _, set := range ws.keyed {
+		ws.reset(set)
+	}
+}
+
+func (ws *watchers) reset(set []*Watcher) {
+	for _, w := range set {
 		w.mu.Lock()
-		w.all, w.fresh, w.dirty = true, true, map[Change]struct{}{}
+		if !w.fresh {
+			w.fresh = true
+			ws.fresh = append(ws.fresh, w)
+		}
+		w.all, w.dirty = true, map[Change]struct{}{}
 		w.mu.Unlock()
 	}
 }

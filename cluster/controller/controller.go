@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/loop"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -37,7 +38,10 @@ const (
 )
 
 // Controller is the loop.
-type Controller struct{ cfg Config }
+type Controller struct {
+	cfg   Config
+	retry bool // the last decisions may not have been agreed on: look at everything again
+}
 
 // New makes a controller; zero bounds get their defaults.
 func New(cfg Config) *Controller {
@@ -52,38 +56,28 @@ func New(cfg Config) *Controller {
 
 // Run works until ctx ends: a full pass at first, then one over what changed.
 func (c *Controller) Run(ctx context.Context) error {
-	w := c.cfg.Store.Watch(fsm.TableJobs, fsm.TableNodes)
-	defer w.Close()
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	retry := false
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-w.Ready():
-		case <-timer.C:
-		}
-		changes, all := w.Take()
-		v, now := c.cfg.Store.View(), c.cfg.Now()
-		cmds := Decide(v, now, changes, all || retry)
-		reap, next := c.reap(v, now)
-		cmds = append(cmds, reap...)
-		retry = false
-		if len(cmds) > 0 {
-			if _, err := c.cfg.Store.Propose(ctx, cmds...); err != nil {
-				if ctx.Err() != nil {
-					return nil
-				}
+	l := &loop.Loop{Store: c.cfg.Store, Now: c.cfg.Now, Pass: c.pass, Tables: []fsm.Table{fsm.TableJobs, fsm.TableNodes, fsm.TablePartitions}}
+	return l.Run(ctx)
+}
+
+func (c *Controller) pass(ctx context.Context, ch loop.Changes) time.Time {
+	v, now := c.cfg.Store.View(), c.cfg.Now()
+	cmds := Decide(v, now, ch.Objects, ch.All || c.retry)
+	reap, next := c.reap(v, now)
+	cmds = append(cmds, reap...)
+	c.retry = false
+	if len(cmds) > 0 {
+		if _, err := c.cfg.Store.Propose(ctx, cmds...); err != nil {
+			if ctx.Err() == nil {
 				c.cfg.Log.Warn("changing tasks failed; trying again", "err", fmt.Errorf("propose: %w", err))
-				retry, next = true, now.Add(100*time.Millisecond)
 			}
+			c.retry, next = true, now.Add(100*time.Millisecond)
 		}
-		if d := drainDeadline(v, now); !d.IsZero() && d.Before(next) {
-			next = d
-		}
-		timer.Reset(max(next.Sub(now), time.Millisecond))
 	}
+	if d := drainDeadline(v, now); !d.IsZero() && d.Before(next) {
+		next = d
+	}
+	return next
 }
 
 // Decide compares what is wanted with what is there: of all jobs and nodes, or

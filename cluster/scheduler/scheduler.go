@@ -38,7 +38,7 @@ func New(store *fsm.Store, order Order, now func() time.Time, log *slog.Logger) 
 // Run places tasks until ctx ends: a full pass at first, then one whenever
 // something changed or a back-off is over.
 func (s *Scheduler) Run(ctx context.Context) error {
-	w := s.store.Watch(fsm.TableTasks, fsm.TableNodes, fsm.TableOffers, fsm.TablePartitions)
+	w := s.store.Watch(fsm.TableTasks, fsm.TableNodes, fsm.TableRooms, fsm.TablePartitions)
 	defer w.Close()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
