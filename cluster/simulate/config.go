@@ -7,14 +7,13 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/simulate/trace"
 )
 
 // Bounds of what a simulation takes.
 const (
 	MaxNodes    = 20_000
 	MaxFailures = 100_000
-	// MaxSpan bounds every time and duration of a cluster file and a trace.
-	MaxSpan = 10 * 365 * 24 * time.Hour
 )
 
 // Cluster is the cluster to simulate. Its JSON and YAML field names are those
@@ -27,7 +26,7 @@ type Cluster struct {
 	Start      time.Time        `json:"start,omitzero"`  // the wall clock at time 0, for timetables; default Monday 2026-01-05 00:00 UTC
 	Stop       api.Duration     `json:"stop,omitempty"`  // how long a task takes to end when it is told to, at most its grace; default 0
 	Until      api.Duration     `json:"until,omitempty"` // end the simulation then; default: when nothing is left to do
-	Trace      Mapping          `json:"trace,omitzero"`  // how to read the trace
+	Trace      trace.Mapping    `json:"trace,omitzero"`  // how to read the trace
 }
 
 // NodeGroup is one node, or Count nodes that are alike and named NAME1,
@@ -71,10 +70,10 @@ func (c *Cluster) Validate() error {
 	if err := validSpan("stop", c.Stop, 24*time.Hour); err != nil {
 		return err
 	}
-	if err := validSpan("until", c.Until, MaxSpan); err != nil {
+	if err := validSpan("until", c.Until, trace.MaxSpan); err != nil {
 		return err
 	}
-	return api.InField("trace", c.Trace.validate())
+	return api.InField("trace", c.Trace.Validate())
 }
 
 func validSpan(field string, d api.Duration, most time.Duration) error {
@@ -181,10 +180,10 @@ func (c *Cluster) validateFailures() error {
 			}
 			return api.FieldErrorf(field+".node", "there is no node %q: %s", f.Node, hint)
 		}
-		if err := validSpan(field+".at", f.At, MaxSpan); err != nil {
+		if err := validSpan(field+".at", f.At, trace.MaxSpan); err != nil {
 			return err
 		}
-		if err := validSpan(field+".for", f.For, MaxSpan); err != nil {
+		if err := validSpan(field+".for", f.For, trace.MaxSpan); err != nil {
 			return err
 		}
 	}

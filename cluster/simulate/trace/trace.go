@@ -1,4 +1,4 @@
-package simulate
+package trace
 
 import (
 	"fmt"
@@ -12,8 +12,11 @@ import (
 	"github.com/mesita/mesita/api"
 )
 
-// MaxTasks bounds the tasks of a trace.
-const MaxTasks = 2_000_000
+// Bounds of a trace.
+const (
+	MaxTasks = 2_000_000
+	MaxSpan  = 10 * 365 * 24 * time.Hour // every time and duration
+)
 
 // Trace is a workload: jobs in the order of their submission.
 type Trace struct {
@@ -40,8 +43,8 @@ type Job struct {
 	Priority  int
 }
 
-// runtime is what one task of the job takes.
-func (j *Job) runtime(index int) time.Duration {
+// TaskRuntime is what one task of the job takes.
+func (j *Job) TaskRuntime(index int) time.Duration {
 	if j.Runtimes != nil {
 		return j.Runtimes[index]
 	}
@@ -51,10 +54,10 @@ func (j *Job) runtime(index int) time.Duration {
 // columns are those of the layout of our own, in the order of the documentation.
 var columns = []string{"submit", "name", "user", "partition", "kind", "tasks", "gang", "cpus", "mem", "runtime", "time", "priority"}
 
-// ReadTrace reads a trace in the layout that m names. The name is the file's,
+// Read reads a trace in the layout that m names. The name is the file's,
 // for errors, which also name the line and the column.
-func ReadTrace(name string, r io.Reader, m Mapping) (*Trace, error) {
-	if err := m.validate(); err != nil {
+func Read(name string, r io.Reader, m Mapping) (*Trace, error) {
+	if err := m.Validate(); err != nil {
 		return nil, err
 	}
 	l := layoutOf(m.layout())
@@ -172,7 +175,7 @@ func (t *table) check(j *Job) error {
 	if j.Partition == "" {
 		j.Partition = api.DefaultPartition
 	}
-	spec := j.spec(0)
+	spec := j.Spec(0)
 	if err := spec.Validate(); err != nil {
 		field := "kind"
 		var e *api.Error
@@ -204,10 +207,32 @@ func (j *Job) setGang(s string, tasksGiven bool) error {
 	return nil
 }
 
-// spec is what the user would have submitted.
-func (j *Job) spec(stop time.Duration) *api.JobSpec {
+// Steps is how many ends of the job are to be waited for: of its tasks, or of a
+// service that has an end.
+func (j *Job) Steps() int {
+	switch {
+	case j.Kind == api.KindBatch:
+		return j.Tasks
+	case j.Runtime > 0:
+		return 1
+	}
+	return 0
+}
+
+// program is what the scheduler takes for the job's program: what runs of one
+// program took tells how long the next will.
+func (j *Job) program() string {
+	if j.Name != "" {
+		return j.Name
+	}
+	return "line-" + strconv.Itoa(j.Line)
+}
+
+// Spec is what the user would have submitted, for a cluster in which tasks take
+// at most stop to end. A service has the same name as any other.
+func (j *Job) Spec(stop time.Duration) *api.JobSpec {
 	s := &api.JobSpec{Kind: j.Kind, Partition: j.Partition, Priority: j.Priority, TaskSpec: api.TaskSpec{
-		Command: []string{"true"}, Request: api.Request{CPUs: j.CPUs, Mem: j.Mem}, Time: api.Duration(j.Time)}}
+		Command: []string{j.program()}, Request: api.Request{CPUs: j.CPUs, Mem: j.Mem}, Time: api.Duration(j.Time)}}
 	switch {
 	case j.Kind == api.KindService:
 		s.Name, s.Count, s.Time = "service", j.Tasks, 0

@@ -1,4 +1,4 @@
-package simulate
+package trace
 
 import (
 	"math"
@@ -64,7 +64,8 @@ func (m Mapping) layout() string {
 	return m.Layout
 }
 
-func (m Mapping) validate() error {
+// Validate checks a mapping; the error names the field.
+func (m Mapping) Validate() error {
 	if !slices.Contains(layoutNames, m.layout()) {
 		return api.FieldErrorf("layout", "%q is none of %s", m.Layout, strings.Join(layoutNames, ", "))
 	}
