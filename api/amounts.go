@@ -275,3 +275,27 @@ func (w Window) Holds(t time.Time) bool {
 	}
 	return set[t.Weekday()] && at >= w.From || set[yesterday] && at < w.To
 }
+
+// Next is the first time after t at which the window begins or ends, zero if
+// it never does.
+func (w Window) Next(t time.Time) time.Time {
+	loc, err := time.LoadLocation(w.Zone)
+	if err != nil {
+		return time.Time{}
+	}
+	var next time.Time
+	t = t.In(loc)
+	for day := -1; day <= 8; day++ {
+		for _, clock := range []string{w.From, w.To} {
+			c, err := time.Parse("15:04", clock)
+			if err != nil {
+				return time.Time{}
+			}
+			at := time.Date(t.Year(), t.Month(), t.Day()+day, c.Hour(), c.Minute(), 0, 0, loc)
+			if at.After(t) && (next.IsZero() || at.Before(next)) && w.Holds(at) != w.Holds(at.Add(-time.Second)) {
+				next = at
+			}
+		}
+	}
+	return next
+}

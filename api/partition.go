@@ -262,6 +262,7 @@ type PartitionUsage struct {
 	Running   int       `json:"running"`
 	Frozen    int       `json:"frozen"`
 	Pending   int       `json:"pending"`
+	Wanted    Amounts   `json:"wanted,omitzero"` // by those that wait
 }
 
 // PartitionStatus is a partition as a reader sees it, those below it included.

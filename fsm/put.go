@@ -273,7 +273,13 @@ func (x *tx) sumJob(j *api.Job, sign int) {
 		return
 	}
 	x.changeUsage(j.Spec.Partition, func(u *api.PartitionUsage) {
-		u.Pending += sign * j.Counts.Pending
+		n := int64(sign * j.Counts.Pending)
+		u.Pending += int(n)
+		r := &j.Spec.Request
+		u.Wanted.CPUs += api.MilliCPU(n) * r.CPUs
+		u.Wanted.Mem += api.Bytes(n) * r.Mem
+		u.Wanted.Disk += api.Bytes(n) * r.Disk
+		u.Wanted.GPUs += n * r.GPUs
 		u.Starting += sign * j.Counts.Starting
 		u.Running += sign * j.Counts.Running
 	})

@@ -70,7 +70,7 @@ type Snapshot struct {
 func (s *Store) Snapshot() *Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return &Snapshot{view: &View{s.t.freeze()}, events: s.events.last(snapshotEvents)}
+	return &Snapshot{view: &View{t: s.t.freeze()}, events: s.events.last(snapshotEvents)}
 }
 
 // Index is that of the last log entry in the snapshot.

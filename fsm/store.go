@@ -111,7 +111,7 @@ func (s *Store) applyLocked(index uint64, data []byte) ([]Result, error) {
 }
 
 func (s *Store) publish() {
-	s.view.Store(&View{s.t.freeze()})
+	s.view.Store(&View{t: s.t.freeze()})
 	s.events.wake()
 	s.watch.wake()
 }

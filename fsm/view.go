@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/google/btree"
 	"github.com/mesita/mesita/api"
@@ -12,7 +13,10 @@ import (
 
 // View is the state as it was after one log entry. It never changes, needs no
 // lock, and lists in key order. What it returns is shared: do not change it.
-type View struct{ t tables }
+type View struct {
+	t     tables
+	trial sync.Mutex // copying the trees writes to them
+}
 
 // Index is that of the last log entry in the view.
 func (v *View) Index() uint64 { return v.t.index }
@@ -310,4 +314,21 @@ func get[T any](t *btree.BTreeG[T], key T) T {
 
 func all[T any](t *btree.BTreeG[T]) iter.Seq[T] {
 	return func(yield func(T) bool) { t.Ascend(func(v T) bool { return yield(v) }) }
+}
+
+// Trial is what a command would do to a view.
+type Trial struct {
+	View  *View // as it would be then
+	Value any
+	Err   error // the command would be refused
+}
+
+// Trial applies a command to a copy of the view.
+func (v *View) Trial(c Command) Trial {
+	v.trial.Lock()
+	t := v.t.freeze()
+	v.trial.Unlock()
+	x := &tx{tables: &t, Meta: c.meta(), emit: func(api.Event) {}, touch: func(Table, string) {}}
+	value, err := c.apply(x)
+	return Trial{View: &View{t: t}, Value: value, Err: err}
 }

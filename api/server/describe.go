@@ -1,6 +1,8 @@
 package server
 
 import (
+	"strings"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/server/exchange"
 	"github.com/mesita/mesita/api/server/openapi"
@@ -11,7 +13,7 @@ import (
 func getOpenAPI(c *call) (any, error) {
 	var ops []openapi.Operation
 	for _, r := range c.table {
-		op := openapi.Operation{Method: r.Method, Path: r.Path, Summary: r.Summary, Query: r.Query, Body: r.Body, Answer: r.Answer, Stream: r.Stream}
+		op := openapi.Operation{Method: r.Method, Path: strings.Replace(r.Path, "...}", "}", 1), Summary: r.Summary, Query: r.Query, Body: r.Body, Answer: r.Answer, Stream: r.Stream}
 		if t, ok := r.Answer.(exchange.Text); ok {
 			op.Answer = string(t)
 		}

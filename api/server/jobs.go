@@ -28,8 +28,12 @@ func (c *call) spec() (*api.JobSpec, error) {
 	return s, s.Validate()
 }
 
-// admit refuses a job that this cluster cannot take at all.
+// admit refuses a job that this cluster cannot take at all, or not from this
+// caller.
 func (c *call) admit(v *fsm.View, s *api.JobSpec) error {
+	if err := c.maySubmit(v, s.Partition); err != nil {
+		return err
+	}
 	if folder, full := c.Local.DiskFull(); full {
 		return api.Errorf(api.CodeUnavailable, "the disk of %s on node %s is full, and no new work is taken until there is room: free some space there", folder, c.NodeName)
 	}
@@ -141,6 +145,12 @@ func scaleJob(c *call) (any, error) {
 	}
 	if in.Count == nil {
 		return nil, api.FieldErrorf("count", "is missing: give how many tasks to keep running")
+	}
+	v := c.Store.View()
+	if j := v.Job(c.Args[0]); j != nil && *in.Count > j.Spec.Count { // more work is work submitted
+		if err := c.maySubmit(v, j.Spec.Partition); err != nil {
+			return nil, err
+		}
 	}
 	return c.Do(&fsm.JobScale{Meta: c.Meta(), ID: c.Args[0], Count: *in.Count})
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/server/exchange"
+	"github.com/mesita/mesita/fsm"
 )
 
 // exposition is metrics in the text format of Prometheus.
@@ -33,7 +34,7 @@ func (e *exposition) byState(name, help string, counts map[string]int) {
 func getMetrics(c *call) (any, error) {
 	var e exposition
 	v := c.Store.View()
-	nodes, jobs, tasks := map[string]int{}, map[string]int{}, map[string]int{}
+	nodes := map[string]int{}
 	var has, free api.Resources
 	for n := range v.Nodes() {
 		nodes[n.State.String()]++
@@ -41,19 +42,10 @@ func getMetrics(c *call) (any, error) {
 			has, free = has.Add(n.Resources), free.Add(v.Free(n.ID))
 		}
 	}
-	for j := range v.Jobs() {
-		jobs[j.State.String()]++
-	}
-	for t := range v.Tasks() {
-		s := t.State.String()
-		if t.Pending() {
-			s = "pending"
-		}
-		tasks[s]++
-	}
 	e.byState("nodes", "Nodes by state.", nodes)
-	e.byState("jobs", "Jobs by state.", jobs)
-	e.byState("tasks", "Tasks by state of their newest attempt.", tasks)
+	e.work(v)
+	e.partitions(c.Shares.Status(v))
+	e.gauge("incidents_open", "Failures that are not over.", openIncidents(v))
 	e.gauge("cpus_total", "Cores of the nodes that answer.", has.CPUs)
 	e.gauge("cpus_free", "Cores that nothing holds.", free.CPUs)
 	e.gauge("memory_total_bytes", "Memory of the nodes that answer.", int64(has.Mem))
@@ -66,6 +58,56 @@ func getMetrics(c *call) (any, error) {
 	e.gauge("streams", "Event, log, exec and assignment streams open here.", c.http.Streams())
 	c.processMetrics(&e)
 	return exchange.Text(e.String()), nil
+}
+
+// work counts jobs and tasks without a look at any single task.
+func (e *exposition) work(v *fsm.View) {
+	jobs, tasks := map[string]int{}, map[string]int{}
+	for j := range v.Jobs() {
+		jobs[j.State.String()]++
+		tasks[api.TaskFinished.String()] += j.Counts.Finished
+		tasks[api.TaskFailed.String()] += j.Counts.Failed
+	}
+	for p := range v.Partitions() {
+		u := v.Usage(p.Path)
+		tasks["pending"] += u.Pending
+		tasks["frozen"] += u.Frozen
+		tasks[api.TaskStarting.String()] += u.Starting
+		tasks[api.TaskRunning.String()] += u.Running
+	}
+	e.byState("jobs", "Jobs by state.", jobs)
+	e.byState("tasks", "Tasks by state of their newest attempt.", tasks)
+}
+
+// partitions writes what each partition holds, those below it included.
+func (e *exposition) partitions(list []api.PartitionStatus) {
+	for _, f := range []struct {
+		name, help string
+		get        func(*api.PartitionStatus) any
+	}{
+		{"cpus_allocated", "Cores that the tasks of a partition hold.", func(p *api.PartitionStatus) any { return p.Allocated.CPUs }},
+		{"memory_allocated_bytes", "Memory that the tasks of a partition hold.", func(p *api.PartitionStatus) any { return int64(p.Allocated.Mem) }},
+		{"pending", "Tasks of a partition that wait for a node.", func(p *api.PartitionStatus) any { return p.Pending }},
+		{"running", "Running tasks of a partition.", func(p *api.PartitionStatus) any { return p.Running }},
+		{"frozen", "Tasks of a partition that are stopped in place.", func(p *api.PartitionStatus) any { return p.Frozen }},
+		{"share", "The largest share of any one resource that a partition holds.", func(p *api.PartitionStatus) any { return p.Share }},
+		{"fair", "The share that a partition is entitled to.", func(p *api.PartitionStatus) any { return p.Fair }},
+	} {
+		e.family("partition_"+f.name, "gauge", f.help)
+		for i := range list {
+			fmt.Fprintf(e, "mesita_partition_%s{partition=%q} %v\n", f.name, list[i].Path, f.get(&list[i]))
+		}
+	}
+}
+
+func openIncidents(v *fsm.View) int {
+	n := 0
+	for i := range v.Incidents() {
+		if i.Over.IsZero() {
+			n++
+		}
+	}
+	return n
 }
 
 func flagValue(b bool) int {

@@ -78,12 +78,24 @@ type Planner interface {
 	Explain(v *fsm.View, id string) (*api.Why, error)
 }
 
+// Shares says what the allocator gives to whom.
+type Shares interface {
+	// Status lists all partitions by path.
+	Status(v *fsm.View) []api.PartitionStatus
+	// Plan says what making p, or changing it to be so, would do; what would
+	// be refused is an error.
+	Plan(v *fsm.View, p *api.Partition) (api.PartitionChange, error)
+	// PlanRemove says what removing a partition with its work would do.
+	PlanRemove(v *fsm.View, path string) (api.PartitionChange, error)
+}
+
 // Config is what a Server needs; all of it, except where noted.
 type Config struct {
 	Store    *fsm.Store
 	Cluster  Cluster
 	Local    Local
 	Planner  Planner
+	Shares   Shares
 	Auth     *auth.Authenticator
 	Now      func() time.Time // for times that go into the state
 	Log      *slog.Logger

@@ -105,7 +105,7 @@ func TestOpenAPI(t *testing.T) {
 	}
 	ids := map[string]bool{}
 	for _, rt := range routeTable(nil) {
-		op, ok := doc.Paths[rt.Path][strings.ToLower(rt.Method)]
+		op, ok := doc.Paths[strings.Replace(rt.Path, "...}", "}", 1)][strings.ToLower(rt.Method)]
 		if !ok || op.OperationID == "" || ids[op.OperationID] {
 			t.Errorf("%s %s: %+v", rt.Method, rt.Path, op)
 		}

@@ -25,7 +25,7 @@ func words(w ...string) []string { return w }
 // routeTable is the API: what is served, who may, and what it looks like.
 func routeTable(s *Server) []*exchange.Route {
 	var table []*exchange.Route
-	for _, part := range [][]*exchange.Route{clusterRoutes(s), jobRoutes(s), taskRoutes(s), nodeRoutes(s), otherRoutes(s), peerRoutes(s)} {
+	for _, part := range [][]*exchange.Route{clusterRoutes(s), jobRoutes(s), taskRoutes(s), nodeRoutes(s), partitionRoutes(s), otherRoutes(s), peerRoutes(s)} {
 		table = append(table, part...)
 	}
 	return table
@@ -78,13 +78,23 @@ func nodeRoutes(s *Server) []*exchange.Route {
 	}
 }
 
+// partitionRoutes take a path with its slashes as they are: /v1/partitions/ml/train.
+func partitionRoutes(s *Server) []*exchange.Route {
+	return []*exchange.Route{
+		{Method: get, Path: "/v1/partitions", Role: viewer, Handle: s.on(listPartitions), Answer: []api.PartitionStatus{}, Summary: "partitions and what their tasks hold"},
+		{Method: get, Path: "/v1/partitions/{path...}", Role: viewer, Handle: s.on(getPartition), Answer: api.PartitionStatus{}, Summary: "a partition and what its tasks hold"},
+		{Method: put, Path: "/v1/partitions/{path...}", Role: admin, Handle: s.on(putPartition), Query: words("dry_run", "create"), Body: api.Partition{}, Answer: api.PartitionChange{}, Summary: "make or change a partition; create=1 only makes it, dry_run=1 only says what would be"},
+		{Method: del, Path: "/v1/partitions/{path...}", Role: admin, Handle: s.on(removePartition), Query: words("dry_run", "drain"), Answer: api.PartitionChange{}, Summary: "remove an empty partition; drain=1 lets its work end first"},
+	}
+}
+
 func otherRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
 		{Method: get, Path: "/v1/events", Role: viewer, Handle: s.on(listEvents), Query: words("after", "for", "limit"), Stream: true, Answer: []api.Event{}, Summary: "events; as text/event-stream they go on"},
+		{Method: get, Path: "/v1/incidents", Role: viewer, Handle: s.on(listIncidents), Query: words("open", "for", "limit"), Answer: []api.Incident{}, Summary: "failures that were seen, open ones first; open=1 only those"},
 		{Method: get, Path: "/v1/tokens", Role: admin, Handle: s.on(listTokens), Query: words("kind"), Answer: []api.Token{}, Summary: "tokens, without their secrets"},
 		{Method: post, Path: "/v1/tokens", Role: admin, Handle: s.on(createToken), Body: api.TokenRequest{}, Answer: api.TokenGrant{}, Summary: "make a token; its secret is shown once"},
 		{Method: del, Path: "/v1/tokens/{id}", Role: admin, Handle: s.on(revokeToken), Answer: removed{}, Summary: "revoke a token"},
-		{Method: get, Path: "/v1/partitions", Role: viewer, Handle: s.on(listPartitions), Answer: []PartitionStatus{}, Summary: "partitions and what their tasks hold"},
 		{Method: get, Path: "/v1/blobs/{digest}", Role: viewer, Handle: s.on(getBlob), Local: true, Answer: exchange.BlobBody, Summary: "an uploaded program, if this node has it"},
 		{Method: http.MethodHead, Path: "/v1/blobs/{digest}", Role: viewer, Handle: s.on(getBlob), Local: true, Answer: exchange.BlobBody, Summary: "whether this node has an uploaded program"},
 		{Method: put, Path: "/v1/blobs/{digest}", Role: operator, Handle: s.on(putBlob), Query: words("name"), Body: exchange.BlobBody, Local: true, Answer: api.Blob{}, Summary: "upload a program to this node"},

@@ -3,6 +3,7 @@ package exchange
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,7 +11,7 @@ import (
 )
 
 func TestFindRoute(t *testing.T) {
-	rs := newRoutes([]*Route{{Method: "GET", Path: "/"}, {Method: "GET", Path: "/jobs"}, {Method: "GET", Path: "/jobs/{id}"}, {Method: "POST", Path: "/jobs/{id}/stop"}, {Method: "GET", Path: "/jobs/new"}})
+	rs := newRoutes([]*Route{{Method: "GET", Path: "/"}, {Method: "GET", Path: "/jobs"}, {Method: "GET", Path: "/jobs/{id}"}, {Method: "POST", Path: "/jobs/{id}/stop"}, {Method: "GET", Path: "/jobs/new"}, {Method: "PUT", Path: "/parts/{path...}"}})
 	for _, c := range []struct {
 		method, path, found, arg string
 		code                     api.Code
@@ -19,6 +20,9 @@ func TestFindRoute(t *testing.T) {
 		{"GET", "/jobs/new", "/jobs/new", "", ""}, {"POST", "/jobs/web.1/stop", "/jobs/{id}/stop", "web.1", ""}, {"GET", "/jobs/sha256%3Aab", "/jobs/{id}", "sha256:ab", ""},
 		{"POST", "/jobs", "", "", api.CodeInvalid}, {"GET", "/jobs/web/stop", "", "web", api.CodeInvalid}, {"GET", "/jobs/a b", "", "", api.CodeInvalid},
 		{"GET", "/jobs/a%2fb", "", "", api.CodeInvalid}, {"GET", "/jobs/web/go", "", "web", api.CodeNotFound}, {"GET", "/job", "", "", api.CodeNotFound}, {"GET", "/jobs//stop", "", "", api.CodeInvalid},
+		{"PUT", "/parts/ml", "/parts/{path...}", "ml", ""}, {"PUT", "/parts/ml/train/x", "/parts/{path...}", "ml/train/x", ""}, {"PUT", "/parts/ml%2Ftrain", "/parts/{path...}", "ml/train", ""},
+		{"PUT", "/parts/ml//x", "", "", api.CodeInvalid}, {"PUT", "/parts/ml/a b", "", "", api.CodeInvalid}, {"PUT", "/parts/" + strings.Repeat("a/", 300) + "a", "", "", api.CodeInvalid},
+		{"GET", "/parts/ml/x", "", "ml/x", api.CodeInvalid}, {"PUT", "/parts", "", "", api.CodeNotFound},
 	} {
 		r := httptest.NewRequest(c.method, "/", nil)
 		if err := r.URL.UnmarshalBinary([]byte(c.path)); err != nil {

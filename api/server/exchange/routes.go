@@ -13,7 +13,7 @@ import (
 // it is read.
 type Route struct {
 	Method  string
-	Path    string   // with {name} for a path value
+	Path    string   // with {name} for a path value, {name...} for one that is the rest of the path
 	Role    api.Role // the least that may; RoleNone = anybody
 	Summary string
 	Handle  func(*Call) (any, error)
@@ -39,6 +39,7 @@ type node struct {
 	fixed   map[string]*node
 	any     *node // a path value
 	name    string
+	rest    bool // the value is all that is left of the path
 	methods map[string]*Route
 }
 
@@ -61,7 +62,8 @@ func newRoutes(table []*Route) *routes {
 func (n *node) child(seg string) *node {
 	if strings.HasPrefix(seg, "{") {
 		if n.any == nil {
-			n.any = &node{name: strings.Trim(seg, "{}")}
+			name, rest := strings.CutSuffix(strings.Trim(seg, "{}"), "...")
+			n.any = &node{name: name, rest: rest}
 		}
 		return n.any
 	}
@@ -86,13 +88,16 @@ func (rs *routes) find(r *http.Request, args *[1]string) (*Route, error) {
 		next := n.fixed[seg]
 		if next == nil && n.any != nil {
 			next = n.any
+			if next.rest {
+				seg, more = rest, false
+			}
 			if escaped {
 				var err error
 				if seg, err = url.PathUnescape(seg); err != nil {
 					return nil, api.FieldErrorf(next.name, "%v", err)
 				}
 			}
-			if err := checkRef(next.name, seg); err != nil {
+			if err := next.check(seg); err != nil {
 				return nil, err
 			}
 			args[0] = seg
@@ -120,6 +125,24 @@ func (rs *routes) find(r *http.Request, args *[1]string) (*Route, error) {
 
 func noPath(r *http.Request) error {
 	return api.Errorf(api.CodeNotFound, "nothing is at %s: / lists what there is", r.URL.Path)
+}
+
+// maxPath bounds a path value of several segments.
+const maxPath = 512
+
+func (n *node) check(value string) error {
+	if !n.rest {
+		return checkRef(n.name, value)
+	}
+	if len(value) > maxPath {
+		return api.FieldErrorf(n.name, "has %d characters: 1 to %d are allowed", len(value), maxPath)
+	}
+	for seg := range strings.SplitSeq(value, "/") {
+		if err := checkRef(n.name, seg); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkRef refuses path values that can name nothing.

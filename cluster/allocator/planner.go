@@ -1,0 +1,219 @@
+package allocator
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+// Planner answers what partitions hold and are entitled to, and what changing
+// one would do. It only reads.
+type Planner struct{ Now func() time.Time }
+
+// Status lists all partitions by path with their numbers.
+func (Planner) Status(v *fsm.View) []api.PartitionStatus {
+	t := newTree(v)
+	fair := t.fairShares()
+	oldest := map[string]time.Time{}
+	var out []api.PartitionStatus
+	for p := range v.Partitions() {
+		c := t.parts[p.Path]
+		s := api.PartitionStatus{Partition: p, PartitionUsage: v.Usage(p.Path), Capacity: pool(v, p),
+			Share: fsm.Dominant(c.used, t.capacity), Fair: fair[c]}
+		s.Allocated = c.used
+		for j := range v.PendingJobs(p.Path) {
+			oldest[p.Path] = j.Created
+			break
+		}
+		s.Oldest = oldest[p.Path]
+		for k, g := range p.Guaranteed().Each {
+			if used := amountOf(c.used, k); used < g {
+				s.Lent = s.Lent.With(k, g-used)
+			} else if used > g {
+				s.Borrowed = s.Borrowed.With(k, used-g)
+			}
+		}
+		s.Warnings = warnings(v, p)
+		out = append(out, s)
+	}
+	addBelow(out)
+	return out
+}
+
+// addBelow adds the counts of children to their parents; the sums of resources
+// have them already.
+func addBelow(all []api.PartitionStatus) {
+	at := map[string]int{}
+	for i := range all {
+		at[all[i].Path] = i
+	}
+	for i := len(all) - 1; i >= 0; i-- { // children sort after their parent
+		up, ok := at[all[i].Parent()]
+		if !ok {
+			continue
+		}
+		u, c := &all[up].PartitionUsage, &all[i].PartitionUsage
+		u.Pending, u.Running, u.Starting, u.Frozen = u.Pending+c.Pending, u.Running+c.Running, u.Starting+c.Starting, u.Frozen+c.Frozen
+		u.Wanted = u.Wanted.Add(c.Wanted)
+		if o := all[i].Oldest; !o.IsZero() && (all[up].Oldest.IsZero() || o.Before(all[up].Oldest)) {
+			all[up].Oldest = o
+		}
+	}
+}
+
+// pool is what the nodes that a partition may use have.
+func pool(v *fsm.View, p *api.Partition) api.Resources {
+	if len(p.Nodes) == 0 {
+		return v.Capacity()
+	}
+	var sum api.Resources
+	for n := range v.Nodes() {
+		if n.State != api.NodeGone && !n.VoterOnly && p.Uses(n) {
+			r := n.Resources
+			r.Ports = nil
+			sum = sum.Add(r)
+		}
+	}
+	return sum
+}
+
+func warnings(v *fsm.View, p *api.Partition) (out []string) {
+	if len(p.Nodes) > 0 {
+		found := false
+		for n := range v.Nodes() {
+			found = found || n.State != api.NodeGone && !n.VoterOnly && p.Uses(n)
+		}
+		if !found {
+			out = append(out, "no node matches its selector: nothing will run in it; see `mesita node ls -o wide` for attributes")
+		}
+	}
+	has := pool(v, p)
+	for k, g := range p.Guaranteed().Each {
+		if whole := amountOf(has, k); whole < g {
+			out = append(out, fmt.Sprintf("its guarantee of %s %s is more than the %s that its nodes have", api.FormatAmount(k, g), k, api.FormatAmount(k, whole)))
+		}
+	}
+	return out
+}
+
+// Plan says what making or changing a partition would do.
+func (pl Planner) Plan(v *fsm.View, p *api.Partition) (api.PartitionChange, error) {
+	next := *p
+	next.Normalize()
+	trial := v.Trial(&fsm.PartitionPut{Meta: fsm.Meta{At: pl.Now()}, Partition: &next})
+	if trial.Err != nil {
+		return api.PartitionChange{}, trial.Err
+	}
+	c := api.PartitionChange{Partition: &next, Action: "create", Warnings: warnings(trial.View, &next)}
+	if v.Partition(p.Path) != nil {
+		c.Action = "update"
+	}
+	t := newTree(trial.View)
+	c.Reclaimed = reclaimable(trial.View, t, pl.Now())
+	return c, nil
+}
+
+// PlanRemove says what removing a partition would do.
+func (pl Planner) PlanRemove(v *fsm.View, path string) (api.PartitionChange, error) {
+	trial := v.Trial(&fsm.PartitionRemove{Meta: fsm.Meta{At: pl.Now()}, Path: path})
+	if trial.Err != nil {
+		return api.PartitionChange{}, trial.Err
+	}
+	return api.PartitionChange{Partition: v.Partition(path), Action: "remove"}, nil
+}
+
+// maxReclaimed bounds the list of a plan.
+const maxReclaimed = 100
+
+// reclaimable lists the tasks that would give way: for limits that are
+// crossed, and for guarantees that somebody waits for. Those that ran the
+// least come first.
+func reclaimable(v *fsm.View, t *tree, now time.Time) []string {
+	r := &Round{t: t}
+	r.keys(t.root)
+	need := map[*part]api.Amounts{}
+	for path, c := range t.parts {
+		u := v.Usage(path)
+		for k, g := range c.guarantee.Each {
+			if miss := min(g-amountOf(c.used, k), u.Wanted.Of(k)); miss > 0 {
+				need[c] = need[c].With(k, miss)
+			}
+		}
+	}
+	if len(need) == 0 && !t.anyOver() {
+		return nil
+	}
+	var out []string
+	for _, task := range byWaste(v, now) {
+		if len(out) >= maxReclaimed {
+			break
+		}
+		victim := t.leaf(task.Partition)
+		if over(victim) || takes(r, need, victim, task) {
+			t.charge(victim, task.Held(), -1)
+			out = append(out, task.ID)
+		}
+	}
+	return out
+}
+
+// takes tells whether someone may take a task's resources, and counts them as
+// taken.
+func takes(r *Round, need map[*part]api.Amounts, victim *part, task *api.Task) bool {
+	for w, miss := range need {
+		useful := false
+		for k, v := range miss.Each {
+			useful = useful || v > 0 && amountOf(task.Held(), k) > 0
+		}
+		if !useful || !r.borrowed(w, victim, task.Held()) || w == victim {
+			continue
+		}
+		for k := range miss.Each {
+			need[w] = need[w].With(k, max(0, miss.Of(k)-amountOf(task.Held(), k)))
+		}
+		return true
+	}
+	return false
+}
+
+func (t *tree) anyOver() bool {
+	for _, c := range t.parts {
+		if over(c) {
+			return true
+		}
+	}
+	return false
+}
+
+// over tells whether a part, or one above it, holds more than its limit.
+func over(c *part) bool {
+	for ; c != nil; c = c.parent {
+		for k, v := range c.limit.Each {
+			if amountOf(c.used, k) > v {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// byWaste lists the tasks that hold something and may give way, the least work
+// lost first.
+func byWaste(v *fsm.View, now time.Time) []*api.Task {
+	var all []*api.Task
+	for n := range v.Nodes() {
+		for task := range v.NodeTasks(n.ID) {
+			if p := v.Partition(task.Partition); p != nil && p.Preempt != api.PreemptNever && task.Desired == api.DesiredRun {
+				all = append(all, task)
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b *api.Task) int {
+		return cmp.Or(cmp.Compare(a.Ran(now), b.Ran(now)), cmp.Compare(a.ID, b.ID))
+	})
+	return all
+}
