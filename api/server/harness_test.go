@@ -48,6 +48,7 @@ type testNode struct {
 	http   *httptest.Server
 	auth   *auth.Authenticator
 
+	shares  *fakeShares
 	replica bool
 	joined  []api.JoinRequest
 	joinErr error
@@ -65,7 +66,7 @@ const testCert = "Test-Node-Certificate"
 // newTestNode starts a server; nodes that share a store are replicas of one
 // cluster.
 func newTestNode(t testing.TB, w *world, id string, store *fsm.Store, change ...func(*Config)) *testNode {
-	n := &testNode{fakeLocal: &fakeLocal{blobs: map[string][]byte{}}, t: t, world: w, id: id, store: store, replica: true}
+	n := &testNode{fakeLocal: &fakeLocal{blobs: map[string][]byte{}}, t: t, world: w, id: id, store: store, shares: &fakeShares{}, replica: true}
 	n.auth = auth.New(auth.Config{
 		Directory: func() auth.Directory { return n.store.View() },
 		Final:     n.IsLeader,
@@ -75,7 +76,7 @@ func newTestNode(t testing.TB, w *world, id string, store *fsm.Store, change ...
 		},
 		Now: func() time.Time { return testTime },
 	})
-	cfg := Config{Store: store, Cluster: n, Local: n, Planner: n, Auth: n.auth, Now: func() time.Time { return testTime },
+	cfg := Config{Store: store, Cluster: n, Local: n, Planner: n, Shares: n.shares, Auth: n.auth, Now: func() time.Time { return testTime },
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Version: "1.2.3", NodeName: id + "-name"}
 	for _, f := range change {
 		f(&cfg)
@@ -330,6 +331,32 @@ func (n *testNode) Plan(_ *fsm.View, s *api.JobSpec) *api.Plan {
 
 func (n *testNode) Explain(_ *fsm.View, id string) (*api.Why, error) {
 	return &api.Why{ID: id, Summary: "because"}, nil
+}
+
+// fakeShares is the fake of Shares: it knows usage and nothing of fairness.
+type fakeShares struct {
+	refuse error
+	warn   []string
+}
+
+func (f *fakeShares) Status(v *fsm.View) []api.PartitionStatus {
+	var out []api.PartitionStatus
+	for p := range v.Partitions() {
+		out = append(out, api.PartitionStatus{Partition: p, PartitionUsage: v.Usage(p.Path), Capacity: v.Capacity(), Share: 0.25, Fair: 0.5})
+	}
+	return out
+}
+
+func (f *fakeShares) Plan(v *fsm.View, p *api.Partition) (api.PartitionChange, error) {
+	c := api.PartitionChange{Partition: p, Action: "create", Warnings: f.warn}
+	if v.Partition(p.Path) != nil {
+		c.Action = "update"
+	}
+	return c, f.refuse
+}
+
+func (f *fakeShares) PlanRemove(v *fsm.View, path string) (api.PartitionChange, error) {
+	return api.PartitionChange{Partition: v.Partition(path), Action: "remove"}, f.refuse
 }
 
 // fakeLocal is the fake of Local.

@@ -73,7 +73,7 @@ func (e *exposition) work(v *fsm.View) {
 		tasks["pending"] += u.Pending
 		tasks["frozen"] += u.Frozen
 		tasks[api.TaskStarting.String()] += u.Starting
-		tasks[api.TaskRunning.String()] += u.Running
+		tasks[api.TaskRunning.String()] += u.Running - u.Frozen // which run, in place
 	}
 	e.byState("jobs", "Jobs by state.", jobs)
 	e.byState("tasks", "Tasks by state of their newest attempt.", tasks)

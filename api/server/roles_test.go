@@ -19,6 +19,7 @@ var least = map[string]api.Role{
 	"GET /v1/tasks/{id}/logs": api.RoleViewer, "POST /v1/tasks/{id}/exec": api.RoleOperator, "GET /v1/stats": api.RoleViewer,
 	"GET /v1/nodes": api.RoleViewer, "GET /v1/nodes/{ref}": api.RoleViewer, "POST /v1/nodes/{ref}/drain": api.RoleAdmin, "POST /v1/nodes/{ref}/resume": api.RoleAdmin, "DELETE /v1/nodes/{ref}": api.RoleAdmin,
 	"GET /v1/events": api.RoleViewer, "GET /v1/tokens": api.RoleAdmin, "POST /v1/tokens": api.RoleAdmin, "DELETE /v1/tokens/{id}": api.RoleAdmin, "GET /v1/partitions": api.RoleViewer,
+	"GET /v1/partitions/{path...}": api.RoleViewer, "PUT /v1/partitions/{path...}": api.RoleAdmin, "DELETE /v1/partitions/{path...}": api.RoleAdmin, "GET /v1/incidents": api.RoleViewer,
 	"GET /v1/blobs/{digest}": api.RoleViewer, "HEAD /v1/blobs/{digest}": api.RoleViewer, "PUT /v1/blobs/{digest}": api.RoleOperator,
 	"GET /v1/local/stats": api.RoleViewer, "GET /v1/local/tasks/{id}/logs": api.RoleViewer, "POST /v1/local/tasks/{id}/exec": api.RoleOperator,
 	"POST /v1/internal/hello": api.RoleNode, "POST /v1/internal/status": api.RoleNode, "POST /v1/internal/renew": api.RoleNode, "GET /v1/internal/assignments": api.RoleNode,
@@ -42,7 +43,7 @@ func TestEveryRouteForEveryRole(t *testing.T) {
 			t.Errorf("%s: not in the test", name)
 			continue
 		}
-		path := strings.NewReplacer("{id}", "nothing", "{ref}", "nothing", "{digest}", "nothing").Replace(rt.Path)
+		path := strings.NewReplacer("{id}", "nothing", "{ref}", "nothing", "{digest}", "nothing", "{path...}", "no/thing").Replace(rt.Path)
 		for role, token := range tokens {
 			r := n.send(request{method: rt.Method, path: path, token: token})
 			refused := r.StatusCode == http.StatusUnauthorized || r.StatusCode == http.StatusForbidden
@@ -60,7 +61,7 @@ func TestEveryRouteRefusesUnknownParameters(t *testing.T) {
 	n := newLeader(t)
 	token := n.token(api.RoleAdmin)
 	for _, rt := range routeTable(nil) {
-		path := strings.NewReplacer("{id}", "x", "{ref}", "x", "{digest}", "x").Replace(rt.Path)
+		path := strings.NewReplacer("{id}", "x", "{ref}", "x", "{digest}", "x", "{path...}", "x/y").Replace(rt.Path)
 		if rt.Role == api.RoleNode || rt.Method == http.MethodHead {
 			continue
 		}

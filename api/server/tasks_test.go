@@ -46,7 +46,7 @@ func TestTasks(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	r = n.send(request{method: "GET", path: "/v1/partitions", token: token})
-	if p := into[items[PartitionStatus]](t, r).Items; len(p) != 1 || p[0].Path != "default" || p[0].Running != 1 || p[0].Pending != 1 || p[0].Allocated.CPUs != 100 {
+	if p := into[items[api.PartitionStatus]](t, r).Items; len(p) != 1 || p[0].Path != "default" || p[0].Running != 1 || p[0].Pending != 1 || p[0].Allocated.CPUs != 100 {
 		t.Errorf("%s", r.body)
 	}
 }

@@ -1,0 +1,189 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+func TestPartitions(t *testing.T) {
+	n := newLeader(t)
+	admin, viewer := n.token(api.RoleAdmin), n.token(api.RoleViewer)
+	send := func(method, path, body string) reply {
+		return n.send(request{method: method, path: "/v1/partitions" + path, body: body, token: admin})
+	}
+	r := send("PUT", "/ml?create=1", `{"guarantee":{"cpus":2,"mem":"1GiB"},"limit":{"cpus":3},"weight":2,"policy":"fair","nodes":["zone=a"],"users":["ci"]}`)
+	r.want(t, 200)
+	if c := into[api.PartitionChange](t, r); c.Action != "create" || c.Partition.Path != "ml" || c.Partition.Guarantee.CPUs != 2000 || !c.Partition.Created.Equal(testTime) {
+		t.Errorf("%s", r.body)
+	}
+	for _, path := range []string{"/ml/train", "/ml%2Ftrain"} { // both ways to write a slash
+		send("PUT", path, `{"guarantee":{"cpus":1}}`).want(t, 200)
+	}
+	r = n.send(request{method: "GET", path: "/v1/partitions/ml/train", token: viewer})
+	r.want(t, 200)
+	if p := into[api.PartitionStatus](t, r); p.Partition == nil || p.Path != "ml/train" || p.Weight != api.DefaultWeight || p.Fair != 0.5 {
+		t.Errorf("%s", r.body)
+	}
+	r = n.send(request{method: "GET", path: "/v1/partitions", token: viewer})
+	if l := into[items[api.PartitionStatus]](t, r); len(l.Items) != 3 || l.Items[1].Path != "ml" {
+		t.Errorf("%s", r.body)
+	}
+	// A dry run answers the same and changes nothing; so does what is so already.
+	before := n.store.View().Index()
+	r = send("PUT", "/ml?dry_run=1", `{"weight":7}`)
+	if c := into[api.PartitionChange](t, r); c.Action != "update" || c.Partition.Weight != 7000 {
+		t.Errorf("%s", r.body)
+	}
+	send("DELETE", "/ml/train?dry_run=1", "").want(t, 200)
+	send("PUT", "/ml/train", `{"guarantee":{"cpus":1}}`).want(t, 200)
+	if n.store.View().Index() != before {
+		t.Error("a dry run, or no change, wrote to the log")
+	}
+	n.shares.refuse = api.Errorf(api.CodeDoesNotFit, "no")
+	send("PUT", "/ml", `{"weight":7}`).want(t, 422)
+	send("DELETE", "/ml/train", "").want(t, 422)
+	n.shares.refuse = nil
+	if n.store.View().Index() != before {
+		t.Error("what the plan refused was done")
+	}
+	send("DELETE", "/ml", "").want(t, 409) // a child is below it
+	send("DELETE", "/ml/train", "").want(t, 200)
+	send("GET", "/ml/train", "").want(t, 404)
+	send("DELETE", "/ml/train", "").want(t, 404)
+}
+
+func TestRefusedPartitions(t *testing.T) {
+	n := newLeader(t)
+	token := n.token(api.RoleAdmin)
+	n.send(request{method: "PUT", path: "/v1/partitions/ml", body: `{"guarantee":{"cpus":2},"limit":{"cpus":3}}`, token: token}).want(t, 200)
+	for _, c := range []struct {
+		path, body  string
+		status      int
+		field, says string
+	}{
+		{"ml?create=1", `{}`, 409, "", "partition set"},
+		{"a", `{"guarantee":{"cpus":4},"limit":{"cpus":3}}`, 400, "guarantee", "cpus=4 (of 3)"},
+		{"a", `{"guarantee":{"cpus":3}}`, 422, "guarantee", "ml 2"},
+		{"ml/a", `{"guarantee":{"cpus":2.5}}`, 422, "guarantee", "0.5 too much"},
+		{"none/a", `{}`, 404, "path", "create it first"},
+		{"a", `{"weight":-1}`, 400, "weight", "above 0"},
+		{"a", `{"weight":"NaN"}`, 400, "", "NaN"},
+		{"a", `{"weight":1e300}`, 400, "", "1e300"},
+		{"a", `{"guarantee":{"cpus":1e300}}`, 400, "", "1e300"},
+		{"a", `{"guarantee":{"cpus":"NaN"}}`, 400, "", "NaN"},
+		{"a", `{"guarantee":{"mem":"9999999PiB"}}`, 400, "", "9999999PiB"},
+		{"a", `{"guarantee":{"cpus":-1}}`, 400, "guarantee.cpus", "negative"},
+		{"a", `{"polcy":"fair"}`, 400, "polcy", "did you mean policy"},
+		{"a", `{"policy":"lottery"}`, 400, "policy", "fifo"},
+		{"a", `{"preempt":"maybe"}`, 400, "preempt", "freeze"},
+		{"a", `{"nodes":["zone"]}`, 400, "constraints", "no condition"},
+		{"a", `{"roles":["king"]}`, 400, "roles", "operator"},
+		{"a", `{"users":["a b"]}`, 400, "users", "a b"},
+		{"a", `{"path":"b"}`, 400, "path", "the same"},
+		{"A", `{}`, 400, "path", "position 1"},
+		{"a/b/c/d/e/f/g/h/i", `{}`, 400, "path", "levels"},
+		{"a", `{"minRuntime":"0.1s"}`, 400, "minRuntime", "1s"},
+		{"a", `{"adjust":{"min":{"cpus":2},"max":{"cpus":1}}}`, 400, "adjust.min", "above max"},
+		{"a", `{"adjust":{"hours":[{"days":"mon-fry","from":"08:00","to":"18:00","guarantee":{"cpus":1}}]}}`, 400, "adjust.hours.days", "mon-fry"},
+		{"a", `{} {}`, 400, "", "more after"},
+		{"a", `[`, 400, "", "JSON"},
+	} {
+		e := n.send(request{method: "PUT", path: "/v1/partitions/" + c.path, body: c.body, token: token}).want(t, c.status)
+		if e == nil || e.Field != c.field || !strings.Contains(e.Message, c.says) {
+			t.Errorf("%s %s: %+v", c.path, c.body, e)
+		}
+	}
+	for p := range n.store.View().Partitions() {
+		if p.Path != "ml" && p.Path != "default" || p.Path == "ml" && p.Guarantee.CPUs != 2000 {
+			t.Errorf("something was written: %+v", p)
+		}
+	}
+}
+
+func TestRemovePartitionWithWork(t *testing.T) {
+	n := newLeader(t)
+	token := n.token(api.RoleAdmin)
+	n.send(request{method: "PUT", path: "/v1/partitions/ml", token: token}).want(t, 200)
+	n.send(request{method: "POST", path: "/v1/jobs", body: `{"name":"web","kind":"service","partition":"ml","command":["x"]}`, token: token}).want(t, 201)
+	if e := n.send(request{method: "DELETE", path: "/v1/partitions/ml", token: token}).want(t, 409); !strings.Contains(e.Message, "--drain") {
+		t.Errorf("%+v", e)
+	}
+	n.send(request{method: "DELETE", path: "/v1/partitions/ml?drain=1", token: token}).want(t, 200)
+	if p := n.store.View().Partition("ml"); p != nil && !p.Drain {
+		t.Errorf("%+v", p)
+	}
+}
+
+func TestWhoMaySubmit(t *testing.T) {
+	n := newLeader(t)
+	admin := n.token(api.RoleAdmin)
+	named := func(name string, role api.Role) string {
+		r := n.send(request{method: "POST", path: "/v1/tokens", body: fmt.Sprintf(`{"kind":"client","name":%q,"role":%q}`, name, role), token: admin})
+		r.want(t, 201)
+		return into[api.TokenGrant](t, r).Secret
+	}
+	ci, eve := named("ci", api.RoleOperator), named("eve", api.RoleOperator)
+	put := func(path, body string) {
+		n.send(request{method: "PUT", path: "/v1/partitions/" + path, body: body, token: admin}).want(t, 200)
+	}
+	put("ml", `{"users":["ci","bob"]}`)
+	put("ml/train", `{}`)
+	put("ml/open", `{"roles":["operator"]}`)
+	put("ops", `{"roles":["admin"]}`)
+	put("full", `{"users":["token:ci"]}`)
+	for i, c := range []struct {
+		token, partition string
+		may              bool
+	}{
+		{ci, "ml", true}, {eve, "ml", false}, {admin, "ml", true}, {eve, "default", true}, {ci, "ml/train", true}, {eve, "ml/train", false},
+		{eve, "ml/open", true}, {ci, "ops", false}, {admin, "ops", true}, {ci, "full", true}, {eve, "full", false},
+	} {
+		status := map[bool]int{true: 201, false: 403}[c.may]
+		body := fmt.Sprintf(`{"name":"j%d","kind":"service","partition":%q,"command":["x"]}`, i, c.partition)
+		e := n.send(request{method: "POST", path: "/v1/jobs", body: body, token: c.token}).want(t, status)
+		if !c.may && (e.Code != api.CodeNotAllowed || e.Field != "partition" || !strings.Contains(e.Message, "token:") || !strings.Contains(e.Message, "admins")) {
+			t.Errorf("%+v", e)
+		}
+		n.send(request{method: "PUT", path: fmt.Sprintf("/v1/jobs/j%d?dry_run=1", i), body: body, token: c.token}).want(t, map[bool]int{true: 200, false: 403}[c.may])
+	}
+	// More of a job is work submitted; less is not.
+	n.send(request{method: "POST", path: "/v1/jobs/j2/scale", body: `{"count":2}`, token: eve}).want(t, 403)
+	n.send(request{method: "POST", path: "/v1/jobs/j2/scale", body: `{"count":0}`, token: eve}).want(t, 200)
+}
+
+func TestIncidents(t *testing.T) {
+	n := newLeader(t)
+	addNode(t, n.store, "elm")
+	token := n.token(api.RoleViewer)
+	for i, id := range []string{"oak", "elm"} {
+		do(t, n.store, &fsm.NodeState{Meta: fsm.Meta{At: testTime.Add(time.Duration(i) * time.Minute)}, ID: id, State: api.NodeUnreachable,
+			Reason: "no answer", Since: n.store.View().Node(id).Since})
+	}
+	do(t, n.store, &fsm.NodeHello{Meta: fsm.Meta{At: testTime.Add(time.Hour)}, ID: "elm", Hello: api.NodeHello{Addr: "x:1"}})
+	get := func(q string) []api.Incident {
+		r := n.send(request{method: "GET", path: "/v1/incidents" + q, token: token})
+		r.want(t, http.StatusOK)
+		return into[items[api.Incident]](t, r).Items
+	}
+	all := get("")
+	if len(all) != 2 || all[0].Node != "oak-name" || !all[0].Over.IsZero() || all[1].Node != "elm-name" || all[1].Over.IsZero() {
+		t.Errorf("%+v", all)
+	}
+	for q, want := range map[string]int{"?open=1": 1, "?for=elm-name": 1, "?for=elm": 1, "?for=none": 0, "?limit=1": 1, "?open=1&for=elm": 0} {
+		if l := get(q); len(l) != want {
+			t.Errorf("%s: %+v", q, l)
+		}
+	}
+	for _, q := range []string{"?limit=0", "?limit=x", "?open=perhaps"} {
+		n.send(request{method: "GET", path: "/v1/incidents" + q, token: token}).want(t, 400)
+	}
+	if m := string(n.send(request{method: "GET", path: "/metrics", token: token}).body); !strings.Contains(m, "mesita_incidents_open 1\n") {
+		t.Errorf("%s", m)
+	}
+}
