@@ -3,7 +3,6 @@ package simulate
 import (
 	"time"
 
-	"github.com/mesita/mesita/cluster/allocator"
 	"github.com/mesita/mesita/cluster/scheduler"
 	"github.com/mesita/mesita/fsm"
 )
@@ -19,18 +18,25 @@ type engine interface {
 
 // passes is an engine that looks at everything each time.
 type passes struct {
-	order *allocator.Allocator
-	view  *fsm.View
+	view *fsm.View
+}
+
+// Partitions lists them by path.
+func (p *passes) Partitions(v *fsm.View) (out []string) {
+	for q := range v.Partitions() {
+		out = append(out, q.Path)
+	}
+	return out
 }
 
 func newEngine(s *fsm.Store, now func() time.Time) engine {
-	return &passes{order: allocator.New(s, now, nil)}
+	return &passes{}
 }
 
 func (p *passes) Update(v *fsm.View, _ map[fsm.Change]struct{}, _ bool) { p.view = v }
 
 func (p *passes) Decide(now time.Time) ([]fsm.Command, time.Time) {
-	return scheduler.Decide(p.view, p.order, now)
+	return scheduler.Decide(p.view, p, now)
 }
 
 // engineTables are those whose changes an engine has to know.

@@ -20,8 +20,8 @@ import (
 
 // Bounds against decisions that never come to rest.
 const (
-	maxRounds = 100_000 // within one instant
-	maxIdle   = 10_000  // wake-ups in a row that change nothing while nothing runs or comes
+	maxRounds = 10_000 // within one instant
+	maxIdle   = 10_000 // wake-ups in a row that change nothing while nothing runs or comes
 )
 
 // keepEnded is how many ended jobs the store holds before they are forgotten.

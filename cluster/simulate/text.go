@@ -32,7 +32,7 @@ func (r *recorder) notes(s *simulator, rep *Report) []string {
 func (rep *Report) WriteText(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	line := func(name, format string, args ...any) { fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
-	line("cluster", "%d nodes, %s cpus, %s of memory", rep.Nodes, rep.CPUs, rep.Mem)
+	line("cluster", "%s, %s cpus, %s of memory", plural(rep.Nodes, "node"), rep.CPUs, rep.Mem)
 	line("work", "%d jobs, %d tasks: %d finished, %d over their time, %d not ended, %d never started", rep.Jobs, rep.Tasks, rep.Finished, rep.OverTime, rep.Unfinished, rep.Unstarted)
 	line("makespan", "%s", length(rep.Makespan))
 	line("utilisation", "%s of cpus, %s of memory", percent(rep.Utilisation.CPUs), percent(rep.Utilisation.Mem))

@@ -54,6 +54,9 @@ func (j *Job) TaskRuntime(index int) time.Duration {
 // columns are those of the layout of our own, in the order of the documentation.
 var columns = []string{"submit", "name", "user", "partition", "kind", "tasks", "gang", "cpus", "mem", "runtime", "time", "priority"}
 
+// Columns lists the columns of the layout of our own.
+func Columns() []string { return slices.Clone(columns) }
+
 // Read reads a trace in the layout that m names. The name is the file's,
 // for errors, which also name the line and the column.
 func Read(name string, r io.Reader, m Mapping) (*Trace, error) {
