@@ -1,0 +1,82 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/mesita/mesita/api"
+)
+
+// partitionPath is the address of a partition. Its slashes stay as they are.
+func partitionPath(path string) (string, error) {
+	return "/v1/partitions/" + path, api.ValidatePartition("path", path)
+}
+
+// Partitions lists all partitions by path, with what their tasks hold.
+func (c *Client) Partitions(ctx context.Context) ([]*api.PartitionStatus, error) {
+	return getList[*api.PartitionStatus](ctx, c, "/v1/partitions", nil)
+}
+
+// Partition finds a partition.
+func (c *Client) Partition(ctx context.Context, path string) (*api.PartitionStatus, error) {
+	at, err := partitionPath(path)
+	if err != nil {
+		return nil, err
+	}
+	p := new(api.PartitionStatus)
+	return p, c.call(ctx, http.MethodGet, at, nil, p)
+}
+
+// PutPartition makes a partition or changes it to be as p says; with create it
+// fails with CodeConflict if there is one.
+func (c *Client) PutPartition(ctx context.Context, p *api.Partition, create bool) (*api.PartitionChange, error) {
+	return c.changePartition(ctx, http.MethodPut, p.Path, p, flag("create", create))
+}
+
+// PlanPartition says what PutPartition would do.
+func (c *Client) PlanPartition(ctx context.Context, p *api.Partition, create bool) (*api.PartitionChange, error) {
+	q := flag("create", create)
+	q.Set("dry_run", "1")
+	return c.changePartition(ctx, http.MethodPut, p.Path, p, q)
+}
+
+// RemovePartition removes a partition. One with work in it is CodeConflict;
+// with drain it takes no more, and goes when its work has ended.
+func (c *Client) RemovePartition(ctx context.Context, path string, drain bool) (*api.PartitionChange, error) {
+	return c.changePartition(ctx, http.MethodDelete, path, nil, flag("drain", drain))
+}
+
+// PlanRemovePartition says what RemovePartition with drain would do.
+func (c *Client) PlanRemovePartition(ctx context.Context, path string) (*api.PartitionChange, error) {
+	return c.changePartition(ctx, http.MethodDelete, path, nil, url.Values{"dry_run": {"1"}})
+}
+
+func (c *Client) changePartition(ctx context.Context, method, path string, p *api.Partition, q url.Values) (*api.PartitionChange, error) {
+	at, err := partitionPath(path)
+	if err != nil {
+		return nil, err
+	}
+	if len(q) > 0 {
+		at += "?" + q.Encode()
+	}
+	var in any
+	if p != nil {
+		in = p
+	}
+	change := new(api.PartitionChange)
+	return change, c.call(ctx, method, at, in, change)
+}
+
+// Incidents lists up to limit failures that were seen, open ones first and the
+// newest first of each: with open only those, and about one task, job or node
+// if about is not "".
+func (c *Client) Incidents(ctx context.Context, open bool, about string, limit int) ([]*api.Incident, error) {
+	q := flag("open", open)
+	q.Set("limit", strconv.Itoa(limit))
+	if about != "" {
+		q.Set("for", about)
+	}
+	return getList[*api.Incident](ctx, c, "/v1/incidents", q)
+}
