@@ -109,15 +109,19 @@ func (e *Executor) Exec(ctx context.Context, r ExecRequest) (code int, err error
 	var task *api.Task
 	var spec *api.JobSpec
 	var id string
+	frozen := false
 	if err := e.ask(ctx, func() {
 		if a := e.loop.tasks[r.Task]; a != nil && a.phase == running && (r.Attempt == 0 || r.Attempt == a.n) {
-			task, spec, id = a.task, a.spec, a.id
+			task, spec, id, frozen = a.task, a.spec, a.id, a.freezer.on
 		}
 	}); err != nil {
 		return 0, err
 	}
 	if task == nil {
 		return 0, api.Errorf(api.CodeConflict, "task %s does not run on this node now", r.Task)
+	}
+	if frozen {
+		return 0, errFrozen(r.Task)
 	}
 	req, err := e.prepareExec(r, id, task, spec)
 	if err != nil {
@@ -128,6 +132,8 @@ func (e *Executor) Exec(ctx context.Context, r ExecRequest) (code int, err error
 	case err == nil:
 	case gone(err):
 		return 0, api.Errorf(api.CodeConflict, "task %s ended", r.Task)
+	case errors.Is(err, keeper.ErrFrozen):
+		return 0, errFrozen(r.Task)
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission):
 		return 0, api.Errorf(api.CodeFailed, "%v", err)
 	default:

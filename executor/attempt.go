@@ -54,6 +54,7 @@ type attempt struct {
 	canceled atomic.Bool // read by the worker that starts it
 
 	limit, grace *time.Timer
+	freezer      freezer
 }
 
 func attemptID(task string, n int) string { return task + "/" + strconv.Itoa(n) }
@@ -69,6 +70,7 @@ func (a *attempt) stopTimers() {
 			t.Stop()
 		}
 	}
+	a.freezer.stop()
 }
 
 // track makes the attempt the one of its task.
@@ -159,6 +161,7 @@ func (e *Executor) running(a *attempt, pid int, started time.Time) {
 	e.journal.Put(a.task.ID, nil, a.rec, nil)
 	e.watch(a)
 	e.reports.add(e.status(a, api.TaskRunning, started))
+	e.setFreezer(a)
 }
 
 // watch arms what has to happen to a running attempt later.
@@ -167,11 +170,24 @@ func (e *Executor) watch(a *attempt) {
 		e.signal(a)
 		return
 	}
-	if d := time.Duration(a.spec.Time); d > 0 {
-		a.limit = e.after(a.rec.Started.Add(d).Sub(e.cfg.Now()), func() {
-			e.end(a, api.TaskFailed, api.ReasonTimeLimit, fmt.Sprintf("it ran for its time limit of %s", a.spec.Time))
-		})
+	e.limit(a)
+}
+
+// limit arms the attempt's time limit, which leaves out the time in which it
+// was frozen.
+func (e *Executor) limit(a *attempt) {
+	if a.limit != nil {
+		a.limit.Stop()
 	}
+	d := time.Duration(a.spec.Time)
+	if d <= 0 || a.ending || a.freezer.frozen() {
+		return
+	}
+	a.limit = e.after(a.rec.Started.Add(d+a.freezer.earlier).Sub(e.cfg.Now()), func() {
+		if !a.freezer.frozen() { // just as it was due
+			e.end(a, api.TaskFailed, api.ReasonTimeLimit, fmt.Sprintf("it ran for its time limit of %s", a.spec.Time))
+		}
+	})
 }
 
 func (e *Executor) status(a *attempt, s api.TaskState, at time.Time) api.TaskStatus {
@@ -215,6 +231,15 @@ func (e *Executor) signal(a *attempt) {
 		sig = syscall.SIGTERM
 	}
 	a.grace = e.after(time.Duration(a.spec.StopGrace), func() { e.kill(a) })
+	if !a.freezer.idle() {
+		a.freezer.signal = sig // a frozen process cannot heed it
+		e.setFreezer(a)
+		return
+	}
+	e.send(a, sig)
+}
+
+func (e *Executor) send(a *attempt, sig syscall.Signal) {
 	id := a.id
 	e.loop.ops.add(func(ctx context.Context) {
 		if err := e.rt.Signal(ctx, id, sig); err != nil && !gone(err) && ctx.Err() == nil {

@@ -102,6 +102,8 @@ type Runtime interface {
 	Start(ctx context.Context, r keeper.StartRequest) (keeper.StartResult, error)
 	Signal(ctx context.Context, id string, sig syscall.Signal) error
 	Kill(ctx context.Context, id string) error
+	Freeze(ctx context.Context, id string) (keeper.Status, error)
+	Thaw(ctx context.Context, id string) (keeper.Status, error)
 	Running(ctx context.Context) ([]keeper.Status, error)
 	Events(ctx context.Context) (<-chan keeper.Status, error)
 	Forget(ctx context.Context, ids ...string) error

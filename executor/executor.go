@@ -58,8 +58,8 @@ type loop struct {
 	revive    *time.Timer
 	gc        *time.Timer
 
-	starts, ops, fetches *pool
-	work                 sync.WaitGroup
+	starts, ops, fetches, freezes *pool
+	work                          sync.WaitGroup
 }
 
 // New opens the node's journal and program cache.
@@ -134,6 +134,7 @@ func (e *Executor) Run(ctx context.Context) (err error) {
 	l := &e.loop
 	*l = loop{ctx: inner, tasks: map[string]*attempt{}, fetching: map[string][]*attempt{}}
 	l.starts, l.ops, l.fetches = newPool(inner, &l.work, e.cfg.Starts), newPool(inner, &l.work, 8), newPool(inner, &l.work, 4)
+	l.freezes = newPool(inner, &l.work, 8)
 	l.work.Go(func() { e.reports.run(inner) })
 	e.load()
 	e.resync()

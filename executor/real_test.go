@@ -253,22 +253,27 @@ func TestRealDaemonRestart(t *testing.T) {
 	}
 }
 
+func (r *real) killKeeper() {
+	r.Helper()
+	b, err := os.ReadFile(filepath.Join(r.dir, "keeper", "pid"))
+	if err != nil {
+		r.Fatal(err)
+	}
+	var pid int
+	if _, err := fmt.Sscan(string(b), &pid); err != nil {
+		r.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		r.Fatal(err)
+	}
+}
+
 func TestRealKeeperKilled(t *testing.T) {
 	r := newReal(t)
 	as := set(assignment("web", 0, 1, command("sleep", "1000")))
 	r.Assign(as)
 	pid := r.state("web.0", api.TaskRunning).PID
-	b, err := os.ReadFile(filepath.Join(r.dir, "keeper", "pid"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var kpid int
-	if _, err := fmt.Sscan(string(b), &kpid); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Kill(kpid, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	r.killKeeper()
 	if st := r.state("web.0", api.TaskFailed); st.Reason != api.ReasonKeeperLost {
 		t.Fatalf("status %+v", st)
 	}

@@ -150,6 +150,7 @@ func (e *Executor) takeRunning(a *attempt, st keeper.Status) {
 		if !a.pinned && a.spec.Program != "" {
 			a.pinned = e.blobs.Pin(a.spec.Program)
 		}
+		a.freezer.take(st)
 		e.running(a, st.PID, st.Started)
 	}
 }
@@ -265,11 +266,11 @@ func (e *Executor) adopt(as api.Assignment) {
 		return // ended here, and the set is of a view that lags behind
 	}
 	switch {
-	case t.Desired == api.DesiredStop:
+	case t.Desired == api.DesiredStop, t.Desired == api.DesiredMove && t.State < api.TaskRunning:
 		a := newAttempt(as)
 		a.gen = e.loop.gen
 		e.track(a)
-		e.finish(a, api.TaskKilled, api.ReasonStopped, "it was stopped before it started")
+		e.finish(a, api.TaskKilled, stopReason(t), "it was stopped before it started")
 	case t.State == api.TaskRunning || t.State == api.TaskKilling || t.State == api.TaskUnreachable:
 		// Starting it once more could run it twice.
 		a := newAttempt(as)
@@ -289,11 +290,19 @@ func (e *Executor) update(a *attempt, as api.Assignment) {
 	if a.task == as.Task {
 		return
 	}
+	was := a.task.Desired
 	a.task, a.spec = as.Task, as.Spec
-	if a.phase == ended || a.ending || a.task.Desired == api.DesiredRun {
+	if a.phase == ended || a.ending {
 		return
 	}
-	e.journal.Put(a.task.ID, &as, a.rec, nil)
+	stays := a.task.Desired == api.DesiredRun || a.task.Desired == api.DesiredFreeze
+	if !stays || a.task.Desired != was {
+		e.journal.Put(a.task.ID, &as, a.rec, nil)
+	}
+	if stays {
+		e.setFreezer(a)
+		return
+	}
 	e.end(a, api.TaskKilled, stopReason(a.task), "")
 }
 

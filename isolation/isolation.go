@@ -193,7 +193,7 @@ func (h *Host) describe() {
 		{"cpu", "CPU limits and shares are NOT enforced: no cpu controller", h.limiter.enforces("cpu")},
 		{"memory", "memory limits are NOT enforced: no memory controller", h.limiter.enforces("memory")},
 		{"pids", "limits of processes are NOT enforced: no pids controller", h.limiter.enforces("pids")},
-		{"freeze", "tasks cannot be frozen as a whole: no cgroup.freeze (SIGSTOP is used)", has("cgroup.freeze")},
+		{"freeze", "tasks that have to give way cannot be frozen, only killed: no cgroup.freeze", has("cgroup.freeze")},
 		{"kill", "tasks are killed process by process: no cgroup.kill", has("cgroup.kill")},
 		{"psi", "", has("cpu.pressure")},
 	} {

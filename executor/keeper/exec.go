@@ -66,6 +66,11 @@ func (s *server) execute(r *ExecRequest, files []*os.File) (*isolation.Process, 
 	if !r.TTY {
 		cmd.Stdout, cmd.Stderr = files[1], files[2]
 	}
+	t.freezer.gate.RLock()
+	defer t.freezer.gate.RUnlock()
+	if t.freezer.on {
+		return nil, fmt.Errorf("%s: %w", r.ID, ErrFrozen)
+	}
 	return t.slice.Start(cmd)
 }
 

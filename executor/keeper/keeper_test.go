@@ -21,7 +21,7 @@ import (
 	"github.com/mesita/mesita/isolation"
 )
 
-const envDir, envSlice = "MESITA_TEST_KEEPER_DIR", "MESITA_TEST_KEEPER_SLICE"
+const envDir, envSlice, envRoot = "MESITA_TEST_KEEPER_DIR", "MESITA_TEST_KEEPER_SLICE", "MESITA_TEST_KEEPER_ROOT"
 
 // TestMain is the keeper process when the tests start themselves as one.
 func TestMain(m *testing.M) {
@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	err := keeper.Main(context.Background(), keeper.Config{
-		Dir: dir, Isolation: isolation.Config{Slice: os.Getenv(envSlice)},
+		Dir: dir, Isolation: isolation.Config{Slice: os.Getenv(envSlice), Root: os.Getenv(envRoot)},
 		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), Orphaned: time.Second, Idle: time.Minute,
 	})
 	if err != nil {

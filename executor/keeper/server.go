@@ -255,6 +255,9 @@ func (s *server) handle(c *conn, m *message) {
 		return
 	case opSignal:
 		err = s.signal(m.ID, syscall.Signal(m.Signal))
+	case opFreeze, opThaw:
+		s.freeze(c, m)
+		return
 	case opKill:
 		err = s.kill(m.ID)
 	case opList:

@@ -24,6 +24,8 @@ type task struct {
 	slice  *isolation.Slice
 	proc   *isolation.Process
 	allow  bool // new privileges
+
+	freezer freezer
 }
 
 func pastTask(st Status) *task {

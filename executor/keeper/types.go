@@ -70,6 +70,10 @@ type Status struct {
 	Signal   syscall.Signal `json:"signal,omitempty"` // that ended it, 0 for none
 	OOMKills uint64         `json:"oomKills,omitempty"`
 	Error    string         `json:"error,omitempty"` // why it never ran
+
+	Freezer   bool          `json:"freezer,omitempty"`   // it was told to freeze: some processes may be stopped
+	Frozen    time.Time     `json:"frozen,omitzero"`     // since when all are
+	FrozenFor time.Duration `json:"frozenFor,omitempty"` // earlier
 }
 
 // Size is a terminal's.

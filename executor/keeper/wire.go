@@ -64,6 +64,8 @@ const (
 	opForget = "forget"
 	opStats  = "stats"
 	opExec   = "exec"
+	opFreeze = "freeze"
+	opThaw   = "thaw"
 	opQuit   = "quit"
 	opAnswer = "answer"
 	opStatus = "status" // an event
@@ -76,7 +78,10 @@ type wireError struct {
 	Message string `json:"message"`
 }
 
-var kinds = map[string]error{"unknown": ErrUnknown, "notRunning": ErrNotRunning, "lost": ErrLost, "notExist": os.ErrNotExist, "permission": os.ErrPermission}
+var kinds = map[string]error{
+	"unknown": ErrUnknown, "notRunning": ErrNotRunning, "lost": ErrLost, "notExist": os.ErrNotExist, "permission": os.ErrPermission,
+	"frozen": ErrFrozen, "unfreezable": ErrUnfreezable,
+}
 
 func toWire(err error) *wireError {
 	if err == nil {

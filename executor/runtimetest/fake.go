@@ -24,6 +24,8 @@ type Plan struct {
 	Slow     time.Duration // the start takes so long
 	Err      error         // the start fails
 	ExecCode int           // what commands run beside it exit with
+	Freezing time.Duration // until all its processes are stopped
+	Freeze   error         // freezing it fails
 }
 
 // Fake is a keeper without processes. It outlives the executors that use it.
@@ -45,6 +47,9 @@ type proc struct {
 	status keeper.Status
 	plan   Plan
 	timer  *time.Timer
+	due    time.Time      // when the timer fires
+	left   time.Duration  // of the timer, while frozen
+	held   syscall.Signal // heeded once thawed
 }
 
 // New makes an idle keeper.
@@ -86,6 +91,7 @@ func (f *Fake) Start(ctx context.Context, r keeper.StartRequest) (keeper.StartRe
 	p := &proc{plan: plan, status: keeper.Status{ID: r.ID, State: keeper.Running, PID: f.pid, Started: time.Now()}}
 	f.procs[r.ID] = p
 	if plan.Run > 0 {
+		p.due = time.Now().Add(plan.Run)
 		p.timer = time.AfterFunc(plan.Run, func() {
 			f.mu.Lock()
 			defer f.mu.Unlock()
@@ -141,7 +147,13 @@ func (f *Fake) Signal(_ context.Context, id string, sig syscall.Signal) error {
 		return err
 	}
 	f.signals = append(f.signals, id+" "+sig.String())
-	if !p.plan.Ignore || sig == syscall.SIGKILL {
+	switch {
+	case sig == syscall.SIGKILL:
+		f.end(p, 0, sig, 0)
+	case p.plan.Ignore:
+	case p.status.Freezer:
+		p.held = sig
+	default:
 		f.end(p, 0, sig, 0)
 	}
 	return nil
@@ -208,6 +220,9 @@ func (f *Fake) Exec(_ context.Context, r keeper.ExecRequest) (keeper.ExecResult,
 	p, err := f.running(r.ID)
 	if err != nil {
 		return keeper.ExecResult{}, err
+	}
+	if p.status.Freezer {
+		return keeper.ExecResult{}, keeper.ErrFrozen
 	}
 	return keeper.ExecResult{Code: p.plan.ExecCode}, nil
 }
