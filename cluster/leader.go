@@ -8,6 +8,7 @@ import (
 	"github.com/mesita/mesita/cluster/allocator"
 	"github.com/mesita/mesita/cluster/controller"
 	"github.com/mesita/mesita/cluster/scheduler"
+	"github.com/mesita/mesita/fsm"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -44,7 +45,7 @@ func (a *Agent) leadTerm(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	alloc := allocator.New(a.store, a.cfg.Now, a.log)
 	group.Go(func() error { return alloc.Run(ctx) })
-	group.Go(func() error { return scheduler.New(a.store, alloc, a.cfg.Now, a.log).Run(ctx) })
+	group.Go(func() error { return scheduler.New(a.store, beginRound, a.cfg.Now, a.log).Run(ctx) })
 	group.Go(func() error {
 		return controller.New(controller.Config{Store: a.store, Now: a.cfg.Now, Log: a.log}).Run(ctx)
 	})
@@ -59,6 +60,9 @@ func (a *Agent) leadTerm(ctx context.Context) error {
 	})
 	return group.Wait()
 }
+
+// beginRound lets the scheduler serve partitions in the allocator's order.
+func beginRound(v *fsm.View) scheduler.Round { return allocator.Begin(v) }
 
 // finishNewCluster commits the first entry of a cluster that was just made.
 func (a *Agent) finishNewCluster(ctx context.Context) error {

@@ -164,8 +164,8 @@ func (g *generator) place(v *View) Command {
 		port := int64(20000 + g.IntN(100))
 		need := t.Resources
 		need.Ports = api.Ranges{{First: port, Last: port}}
-		c.Placements = append(c.Placements, Placement{Task: t.ID, Job: t.Job, Index: t.Index, Attempt: t.Attempt, NodeID: nodeID(g.IntN(4)),
-			Resources: need, Ports: map[string]int{"http": int(port)}})
+		c.Placements = append(c.Placements, Placement{Job: t.Job, Index: t.Index, Attempt: t.Attempt, NodeID: nodeID(g.IntN(4)),
+			Resources: &need, Ports: map[string]int{"http": int(port)}})
 	}
 	return c
 }

@@ -240,7 +240,7 @@ func BenchmarkApplyJobLifecycle(b *testing.B) {
 		code := 0
 		_, err := s.Propose(ctx, &JobCreate{Meta: Meta{At: at}, Spec: testSpec(api.KindBatch, "", 1)},
 			&TaskCreate{Meta: Meta{At: at}, Job: id, Count: 1},
-			&TaskPlace{Meta: Meta{At: at}, Placements: []Placement{{Task: id + ".0", Job: id, Attempt: 1, NodeID: nodeID(0), Resources: api.Resources{CPUs: 250}}}},
+			&TaskPlace{Meta: Meta{At: at}, Placements: []Placement{{Job: id, Attempt: 1, NodeID: nodeID(0), Resources: &api.Resources{CPUs: 250}}}},
 			&TaskReport{Meta: Meta{At: at}, Statuses: []api.TaskStatus{{Task: id + ".0", Attempt: 1, NodeID: nodeID(0), State: api.TaskRunning, PID: 5, Time: at}}},
 			&TaskReport{Meta: Meta{At: at}, Statuses: []api.TaskStatus{{Task: id + ".0", Attempt: 1, NodeID: nodeID(0), State: api.TaskFinished, ExitCode: &code, Time: at}}})
 		if err != nil {

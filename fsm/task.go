@@ -56,13 +56,22 @@ func (x *tx) makeTasks(job string, first, count int) int {
 
 // Placement puts one attempt of a task on a node.
 type Placement struct {
-	Task      string         `json:"task"` // job and index, so that apply need not parse an id
-	Job       string         `json:"job"`
-	Index     int            `json:"index"`
-	Attempt   int            `json:"attempt"`
-	NodeID    string         `json:"nodeID"`
-	Resources api.Resources  `json:"resources"` // with the chosen ports
+	Job     string `json:"job"`
+	Index   int    `json:"index"`
+	Attempt int    `json:"attempt"`
+	NodeID  string `json:"nodeID"`
+	// Resources is what it holds there; nil: what the task asks for. One with
+	// ports names their numbers here.
+	Resources *api.Resources `json:"resources,omitempty"`
 	Ports     map[string]int `json:"ports,omitempty"`
+}
+
+// need is what the placement of that task holds.
+func (p *Placement) need(t *api.Task) api.Resources {
+	if p.Resources != nil {
+		return *p.Resources
+	}
+	return t.Resources
 }
 
 // TaskPlace places tasks. A placement whose task or node changed meanwhile is
@@ -103,7 +112,7 @@ func (x *tx) isGang(p *Placement) bool {
 // place puts one attempt on a node, if both are still as they were.
 func (x *tx) place(p *Placement) bool {
 	row := get(x.nodes, &nodeRow{node: &api.Node{ID: p.NodeID}})
-	if row == nil || !row.node.Schedulable() || !row.free().Fits(p.Resources) {
+	if row == nil || !row.node.Schedulable() {
 		return false
 	}
 	old := get(x.tasks, &api.Task{Job: p.Job, Index: p.Index})
@@ -113,11 +122,12 @@ func (x *tx) place(p *Placement) bool {
 			return false
 		}
 	}
-	if !old.Pending() || old.Attempt != p.Attempt || old.Desired != api.DesiredRun {
+	need := p.need(old)
+	if !old.Pending() || old.Attempt != p.Attempt || old.Desired != api.DesiredRun || !row.free().Fits(need) {
 		return false
 	}
 	t := *old
-	t.Node, t.NodeID, t.Resources, t.Ports = row.node.Name, p.NodeID, p.Resources, p.Ports
+	t.Node, t.NodeID, t.Resources, t.Ports = row.node.Name, p.NodeID, need, p.Ports
 	x.happened(api.Event{Kind: api.EventTaskPlaced, Object: t.ID, Job: t.Job, Node: t.Node, Task: &t})
 	if made {
 		x.putTask(&t)
@@ -166,10 +176,11 @@ func (x *tx) gangFits(ps []Placement) bool {
 			}
 			left = row.free()
 		}
-		if !left.Fits(p.Resources) {
+		need := p.need(t)
+		if !left.Fits(need) {
 			return false
 		}
-		free[p.NodeID] = left.Minus(p.Resources)
+		free[p.NodeID] = left.Minus(need)
 	}
 	return true
 }

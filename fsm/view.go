@@ -332,3 +332,27 @@ func (v *View) Trial(c Command) Trial {
 	value, err := c.apply(x)
 	return Trial{View: &View{t: t}, Value: value, Err: err}
 }
+
+// MadeTasks lists a job's tasks that were made, by index.
+func (v *View) MadeTasks(job string) iter.Seq[*api.Task] {
+	return func(yield func(*api.Task) bool) {
+		v.t.tasks.AscendGreaterOrEqual(&api.Task{Job: job, Index: -1}, func(t *api.Task) bool { return t.Job == job && yield(t) })
+	}
+}
+
+// PendingMade lists the tasks of a job that wait for a node and have a row of
+// their own, by index; beside them a batch has its unmade ones.
+func (v *View) PendingMade(j *api.Job) iter.Seq[*api.Task] {
+	return func(yield func(*api.Task) bool) {
+		v.t.pending.AscendGreaterOrEqual(pendingKey{j.Spec.Partition, j.Seq, taskKey{j.ID, -1}}, func(k pendingKey) bool {
+			return k.job == j.ID && k.seq == j.Seq && k.index != unmade && yield(get(v.t.tasks, &api.Task{Job: k.job, Index: k.index}))
+		})
+	}
+}
+
+// LiveJobs lists the jobs that have not ended.
+func (v *View) LiveJobs() iter.Seq[*api.Job] {
+	return func(yield func(*api.Job) bool) {
+		v.t.jobs.Ascend(func(j *api.Job) bool { return j.State.Ended() || yield(j) })
+	}
+}

@@ -172,7 +172,7 @@ func runTask(t *testing.T, s *fsm.Store, job string, i int) {
 	meta := fsm.Meta{At: testTime}
 	do(t, s, &fsm.TaskCreate{Meta: meta, Job: job, First: i, Count: 1})
 	task := s.View().TaskOf(job, i)
-	do(t, s, &fsm.TaskPlace{Meta: meta, Placements: []fsm.Placement{{Task: task.ID, Job: job, Index: i, Attempt: task.Attempt, NodeID: "oak", Resources: task.Resources}}})
+	do(t, s, &fsm.TaskPlace{Meta: meta, Placements: []fsm.Placement{{Job: job, Index: i, Attempt: task.Attempt, NodeID: "oak"}}})
 	do(t, s, &fsm.TaskReport{Meta: meta, Statuses: []api.TaskStatus{{Task: task.ID, Attempt: task.Attempt, NodeID: "oak", State: api.TaskRunning, PID: 7, Time: testTime}}})
 }
 

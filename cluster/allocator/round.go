@@ -2,6 +2,7 @@ package allocator
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/fsm"
@@ -172,4 +173,20 @@ func (r *Round) ratio(c *part, used api.Resources) float64 {
 		return 1e9
 	}
 	return 0
+}
+
+// Over lists the partitions that hold more than their limit, the deepest first.
+func (r *Round) Over() []string {
+	var out []string
+	for path, c := range r.t.parts {
+		for k, v := range c.limit.Each {
+			if amountOf(c.used, k) > v {
+				out = append(out, path)
+				break
+			}
+		}
+	}
+	slices.Sort(out)
+	slices.Reverse(out)
+	return out
 }

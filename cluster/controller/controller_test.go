@@ -66,7 +66,7 @@ func (w *world) run(node string) {
 	w.Helper()
 	for t := range w.View().Tasks() {
 		if t.Pending() {
-			w.do(&fsm.TaskPlace{Meta: w.meta(), Placements: []fsm.Placement{{Task: t.ID, Job: t.Job, Index: t.Index, Attempt: t.Attempt, NodeID: node, Resources: t.Resources}}})
+			w.do(&fsm.TaskPlace{Meta: w.meta(), Placements: []fsm.Placement{{Job: t.Job, Index: t.Index, Attempt: t.Attempt, NodeID: node}}})
 			w.report(t.ID, api.TaskRunning, 0)
 		}
 	}

@@ -10,13 +10,20 @@ import (
 )
 
 // Planner answers what would happen and why something did not. It only reads.
-type Planner struct{ Now func() time.Time }
+type Planner struct {
+	Now   func() time.Time
+	Begin Begin
+}
 
 // CheckFits refuses a spec of which no node could hold one task even if it
 // were empty, and says by how much.
 func (p Planner) CheckFits(v *fsm.View, s *api.JobSpec) error {
 	need := s.Need()
-	nodes := 0
+	part := v.Partition(s.Partition)
+	if err := fitsLimits(v, s); err != nil {
+		return err
+	}
+	nodes, room := 0, 0
 	var reasons []string
 	for n := range v.Nodes() {
 		if n.State == api.NodeGone || n.VoterOnly {
@@ -26,39 +33,69 @@ func (p Planner) CheckFits(v *fsm.View, s *api.JobSpec) error {
 			return nil // it has not reported yet: nobody knows
 		}
 		nodes++
-		if !meetsAll(n, s) {
+		if unfit(n, part, s) != "" {
 			continue
 		}
 		over := excess(n.Resources, need)
 		if over == "" {
-			return nil
+			if room += countMost(n.Resources, need, max(1, s.Gang)-room); room >= max(1, s.Gang) {
+				return nil
+			}
+			continue
 		}
 		reasons = append(reasons, n.Name+" "+over)
 	}
 	switch {
 	case nodes == 0:
 		return nil // a cluster that has no node for work yet: the task waits
+	case room > 0:
+		return api.Errorf(api.CodeDoesNotFit, "gang: %d tasks of %s are more than the cluster has ever room for: the largest gang of this shape is %d; ask for fewer or smaller tasks", s.Gang, need, room)
 	case len(reasons) == 0:
-		return api.Errorf(api.CodeDoesNotFit, "no node meets %s: see `mesita node ls -o wide` for their attributes", constraintList(s))
+		return api.Errorf(api.CodeDoesNotFit, "no node meets %s: see `mesita node ls -o wide` for their attributes", constraintList(s, part))
 	}
 	return api.Errorf(api.CodeDoesNotFit, "one task is more than any node has: %s; ask for less, or add a bigger node", strings.Join(reasons[:min(len(reasons), 3)], "; "))
 }
 
-func meetsAll(n *api.Node, s *api.JobSpec) bool {
-	for _, c := range s.Constraints {
-		if !c.Match(n.Name, n.Attrs) {
-			return false
-		}
-	}
-	return true
-}
-
-func constraintList(s *api.JobSpec) string {
+func constraintList(s *api.JobSpec, part *api.Partition) string {
 	var out []string
 	for _, c := range s.Constraints {
 		out = append(out, c.String())
 	}
+	if part != nil {
+		for _, c := range part.Nodes {
+			out = append(out, c.String()+" of partition "+part.Path)
+		}
+	}
 	return strings.Join(out, ", ")
+}
+
+// countMost is how many tasks fit at once, at most so many.
+func countMost(has, need api.Resources, most int) int {
+	n := 0
+	for n < most && has.Fits(need) {
+		has = has.Minus(need)
+		n++
+	}
+	return n
+}
+
+// fitsLimits refuses a spec of which the limits of its partition never allow
+// one task, or the whole gang.
+func fitsLimits(v *fsm.View, s *api.JobSpec) error {
+	need := api.AmountsOf(times(s.Need(), max(1, s.Gang)))
+	for path := s.Partition; path != ""; path = api.ParentPath(path) {
+		p := v.Partition(path)
+		if p == nil {
+			continue
+		}
+		for k, most := range p.Limit.Each {
+			if x := need.Of(k); x > most {
+				return api.Errorf(api.CodeDoesNotFit, "it needs %s=%s, the limit of partition %s is %s, %s too few: ask for less, or raise the limit", k,
+					api.FormatAmount(k, x), p.Path, api.FormatAmount(k, most), api.FormatAmount(k, x-most))
+			}
+		}
+	}
+	return nil
 }
 
 // excess says by how much need is over what a node has, "" if it is not.
@@ -83,38 +120,6 @@ func excess(has, need api.Resources) string {
 	return fmt.Sprintf("has %s %s of %s, %s too few", short.Have, short.Resource, short.Need, by)
 }
 
-// Plan says where the tasks of a spec would go now.
-func (p Planner) Plan(v *fsm.View, s *api.JobSpec) *api.Plan {
-	plan := &api.Plan{Job: s.Name, Action: "create", Tasks: s.Tasks()}
-	wanted := plan.Tasks
-	if old := v.Job(s.Name); s.Name != "" && old != nil && !old.State.Ended() {
-		plan.Action = "update"
-		wanted = max(0, wanted-old.Counts.Live())
-		plan.Fits = plan.Tasks - wanted
-	}
-	nodes := candidates(v)
-	counts := map[string]int{}
-	task := &api.Task{ID: "plan"}
-	for range wanted {
-		c := choose(nodes, s, s.Need(), func(c *candidate) int { return counts[c.node.ID] })
-		if c == nil {
-			plan.Warnings = append(plan.Warnings, fmt.Sprintf("%d of %d tasks would wait: there is not enough free", plan.Tasks-plan.Fits, plan.Tasks))
-			break
-		}
-		need := s.Need()
-		_, need.Ports = pickPorts(s, task, c.free.Ports)
-		c.free = c.free.Minus(need)
-		counts[c.node.ID]++
-		plan.Fits++
-	}
-	for _, c := range nodes {
-		if counts[c.node.ID] > 0 {
-			plan.Nodes = append(plan.Nodes, api.PlanNode{Node: c.node.Name, Tasks: counts[c.node.ID]})
-		}
-	}
-	return plan
-}
-
 // Explain says why a job or task is in its state.
 func (p Planner) Explain(v *fsm.View, id string) (*api.Why, error) {
 	if t := v.Task(id); t != nil {
@@ -124,8 +129,10 @@ func (p Planner) Explain(v *fsm.View, id string) (*api.Why, error) {
 	if j == nil {
 		return nil, api.Errorf(api.CodeNotFound, "no job or task %q: see `mesita ps -a`", id)
 	}
-	for t := range v.PendingTasks(j) {
-		return p.explainTask(v, t), nil
+	if j.Counts.Pending > 0 {
+		for t := range v.PendingTasks(j) {
+			return p.explainTask(v, t), nil
+		}
 	}
 	why := &api.Why{ID: id, State: j.State.String(), Summary: fmt.Sprintf("%s is %s: %d running, %d starting, %d finished, %d failed", id,
 		j.State, j.Counts.Running, j.Counts.Starting, j.Counts.Finished, j.Counts.Failed)}
@@ -159,35 +166,6 @@ func (p Planner) explainTask(v *fsm.View, t *api.Task) *api.Why {
 		p.explainWait(v, j, t, why)
 	}
 	return why
-}
-
-// explainWait lists the first reason of each node against a pending task.
-func (p Planner) explainWait(v *fsm.View, j *api.Job, t *api.Task, why *api.Why) {
-	spec := j.SpecOf(t.Version)
-	fits := false
-	for n := range v.Nodes() {
-		if n.State == api.NodeGone {
-			continue
-		}
-		reason := unavailable(n)
-		if reason == "" {
-			reason = reject(n, v.Free(n.ID), spec, t.Resources)
-		}
-		if reason == "" {
-			reason, fits = "has room", true
-		}
-		why.Nodes = append(why.Nodes, api.WhyNode{Node: n.Name, Reason: reason})
-	}
-	switch {
-	case fits:
-		why.Summary = t.ID + " is about to start"
-	case len(why.Nodes) == 0:
-		why.Summary = t.ID + " is waiting: the cluster has no node for work"
-		why.Hints = append(why.Hints, "add one with `mesita node join`")
-	default:
-		why.Summary = t.ID + " is waiting: no node can take it now"
-		why.Hints = append(why.Hints, "it starts by itself when a node has room; `mesita top` shows who uses what")
-	}
 }
 
 func ended(t *api.Task) string {

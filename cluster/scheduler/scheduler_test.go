@@ -11,11 +11,34 @@ import (
 	"github.com/mesita/mesita/fsm"
 )
 
+var planner = Planner{Now: func() time.Time { return t0 }, Begin: begin}
+
 var t0 = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-type defaultOnly struct{}
+// oneQueue serves the partitions in the order of their paths, without shares.
+type oneQueue struct{ paths []string }
 
-func (defaultOnly) Partitions(*fsm.View) []string { return []string{api.DefaultPartition} }
+func begin(v *fsm.View) Round {
+	r := &oneQueue{}
+	for p := range v.Partitions() {
+		r.paths = append(r.paths, p.Path)
+	}
+	return r
+}
+
+func (r *oneQueue) Next() string {
+	if len(r.paths) == 0 {
+		return ""
+	}
+	return r.paths[0]
+}
+func (r *oneQueue) Done(string)                                                  { r.paths = r.paths[1:] }
+func (r *oneQueue) Room(string, api.Resources) string                            { return "" }
+func (r *oneQueue) Charge(string, api.Resources)                                 {}
+func (r *oneQueue) Refund(string, api.Resources)                                 {}
+func (r *oneQueue) Entitled(string, api.Resources) bool                          { return false }
+func (r *oneQueue) Over() []string                                               { return nil }
+func (r *oneQueue) MayReclaim(string, string, api.Resources, api.Resources) bool { return false }
 
 // cluster makes a store with n nodes of two cores, 1 GiB and ten ports each.
 func cluster(t testing.TB, n int) *fsm.Store {
@@ -60,13 +83,14 @@ func submit(t testing.TB, s *fsm.Store, spec *api.JobSpec) *api.Job {
 		t.Fatal(err)
 	}
 	j := v.(*api.Job)
-	do(t, s, &fsm.TaskCreate{Meta: fsm.Meta{At: t0}, Job: j.ID, Count: spec.Tasks()})
 	return j
 }
 
 func schedule(t testing.TB, s *fsm.Store, now time.Time) time.Time {
 	t.Helper()
-	cmds, next := Decide(s.View(), defaultOnly{}, now)
+	e := NewEngine(begin)
+	e.Update(s.View(), nil, true)
+	cmds, next := e.Decide(now)
 	do(t, s, cmds...)
 	return next
 }
@@ -116,7 +140,7 @@ func TestPorts(t *testing.T) {
 	if len(seen) != 10 || s.View().Job("p").Counts.Pending != 1 {
 		t.Fatalf("ten ports hold five tasks of two, got %d ports, %+v", len(seen), s.View().Job("p").Counts)
 	}
-	why, err := Planner{Now: func() time.Time { return t0 }}.Explain(s.View(), "p")
+	why, err := planner.Explain(s.View(), "p")
 	if err != nil || len(why.Nodes) != 1 || !strings.Contains(why.Nodes[0].Reason, "ports") {
 		t.Fatalf("got %+v, %v", why, err)
 	}
@@ -161,16 +185,16 @@ func TestBackoffIsWaitedFor(t *testing.T) {
 func TestCheckFitsSaysByHowMuch(t *testing.T) {
 	s := cluster(t, 2)
 	spec := &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 5000, Mem: 1 << 20}}}
-	err := Planner{}.CheckFits(s.View(), spec)
+	err := planner.CheckFits(s.View(), spec)
 	if api.ErrorCode(err) != api.CodeDoesNotFit || !strings.Contains(err.Error(), "3 too few") {
 		t.Fatalf("got %v", err)
 	}
 	spec.CPUs = 2000
-	if err := (Planner{}).CheckFits(s.View(), spec); err != nil {
+	if err := planner.CheckFits(s.View(), spec); err != nil {
 		t.Fatal(err)
 	}
 	spec.Constraints = []api.Constraint{{Attr: "zone", Op: "=", Value: "9"}}
-	if err := (Planner{}).CheckFits(s.View(), spec); api.ErrorCode(err) != api.CodeDoesNotFit || !strings.Contains(err.Error(), "zone=9") {
+	if err := planner.CheckFits(s.View(), spec); api.ErrorCode(err) != api.CodeDoesNotFit || !strings.Contains(err.Error(), "zone=9") {
 		t.Fatalf("got %v", err)
 	}
 }
@@ -180,7 +204,7 @@ func TestPlanChangesNothing(t *testing.T) {
 	spec := &api.JobSpec{Name: "web", Kind: api.KindService, Count: 50, TaskSpec: api.TaskSpec{Command: []string{"x"}}}
 	spec.Normalize()
 	before := s.View().Index()
-	p := Planner{}.Plan(s.View(), spec)
+	p := planner.Plan(s.View(), spec)
 	if p.Fits != 32 || p.Tasks != 50 || len(p.Warnings) != 1 || s.View().Index() != before {
 		t.Fatalf("got %+v", p)
 	}
@@ -191,7 +215,9 @@ func BenchmarkDecide(b *testing.B) {
 	submit(b, s, &api.JobSpec{Kind: api.KindBatch, Array: "0-999"})
 	v := s.View()
 	for b.Loop() {
-		if cmds, _ := Decide(v, defaultOnly{}, t0); len(cmds) != 2 {
+		e := NewEngine(begin)
+		e.Update(v, nil, true)
+		if cmds, _ := e.Decide(t0); len(cmds) != 2 {
 			b.Fatal(len(cmds))
 		}
 	}

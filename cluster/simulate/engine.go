@@ -3,6 +3,7 @@ package simulate
 import (
 	"time"
 
+	"github.com/mesita/mesita/cluster/allocator"
 	"github.com/mesita/mesita/cluster/scheduler"
 	"github.com/mesita/mesita/fsm"
 )
@@ -16,28 +17,9 @@ type engine interface {
 	Decide(now time.Time) (cmds []fsm.Command, next time.Time)
 }
 
-// passes is an engine that looks at everything each time.
-type passes struct {
-	view *fsm.View
-}
-
-// Partitions lists them by path.
-func (p *passes) Partitions(v *fsm.View) (out []string) {
-	for q := range v.Partitions() {
-		out = append(out, q.Path)
-	}
-	return out
-}
-
-func newEngine(s *fsm.Store, now func() time.Time) engine {
-	return &passes{}
-}
-
-func (p *passes) Update(v *fsm.View, _ map[fsm.Change]struct{}, _ bool) { p.view = v }
-
-func (p *passes) Decide(now time.Time) ([]fsm.Command, time.Time) {
-	return scheduler.Decide(p.view, p, now)
+func newEngine() engine {
+	return scheduler.NewEngine(func(v *fsm.View) scheduler.Round { return allocator.Begin(v) })
 }
 
 // engineTables are those whose changes an engine has to know.
-var engineTables = []fsm.Table{fsm.TableJobs, fsm.TableTasks, fsm.TableNodes, fsm.TablePartitions, fsm.TableOffers}
+var engineTables = scheduler.Tables

@@ -1,0 +1,241 @@
+package scheduler
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/mesita/mesita/api"
+)
+
+// class is all tasks of a partition that ask for the same: they share one
+// order of the nodes, which is kept up as nodes change.
+type class struct {
+	s         *slots
+	part      *api.Partition
+	spec      *api.JobSpec // of any of its jobs
+	need      api.Resources
+	anyPorts  int
+	placement api.Placement
+	near      *near // of a class that one job has to itself
+
+	epoch  int
+	pos    int // in the slots' changes
+	seen   []*api.Node
+	ok     []bool // the node meets all conditions
+	wish   []float64
+	groups []group        // of nodes, by the value of the attribute to spread over
+	where  []int32        // each slot's group
+	rank   []int32        // and its place there
+	index  map[string]int // groups by value
+	used   int            // when it was used last
+}
+
+// group is nodes among which the best is wanted.
+type group struct {
+	value   string
+	members []int32
+	best    *tournament
+	draw    *lottery // instead, if placement is weighted
+}
+
+// A task is placed where the fewest of its job are, then where most wishes are
+// met, then by score; scores are below ten.
+const (
+	perTask = 1e6
+	perWish = 1e2
+)
+
+// classKey names what a spec asks for in its partition.
+func classKey(part *api.Partition, s *api.JobSpec) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s|%d|%d|%d|%d|%d|%s|%v|%v|%v|%s", part.Path, s.Kind, s.CPUs, s.Mem, s.Disk, s.GPUs, placementOf(part), s.Ports, s.Constraints, s.Prefer, s.Spread)
+	if len(s.Custom) > 0 {
+		b.WriteString(s.Need().String())
+	}
+	return b.String()
+}
+
+func placementOf(part *api.Partition) api.Placement {
+	if part == nil || part.Placement == "" {
+		return api.PlaceSpread
+	}
+	return part.Placement
+}
+
+func newClass(s *slots, part *api.Partition, spec *api.JobSpec) *class {
+	return &class{s: s, part: part, spec: spec, need: spec.Need(), anyPorts: spec.AnyPorts(), placement: placementOf(part), epoch: -1}
+}
+
+// catchUp brings the order up to date.
+func (c *class) catchUp() {
+	changes, known := c.s.since(c.pos)
+	if c.epoch != c.s.epoch || !known || len(changes) > len(c.s.node)/2+16 {
+		c.build()
+		return
+	}
+	for _, i := range changes {
+		if c.seen[i] != c.s.node[i] && attrOf(c.seen[i], c.spec.Spread) != attrOf(c.s.node[i], c.spec.Spread) {
+			c.build() // it changed its group
+			return
+		}
+		c.update(int(i))
+	}
+	c.pos = c.s.pos()
+}
+
+func (c *class) build() {
+	n := len(c.s.node)
+	c.epoch, c.pos = c.s.epoch, c.s.pos()
+	c.seen, c.ok, c.wish = make([]*api.Node, n), make([]bool, n), make([]float64, n)
+	c.where, c.rank, c.index, c.groups = make([]int32, n), make([]int32, n), map[string]int{}, nil
+	for i, node := range c.s.node {
+		c.look(i)
+		value := ""
+		if c.spec.Spread != "" {
+			value = attrOf(node, c.spec.Spread)
+		}
+		g, ok := c.index[value]
+		if !ok {
+			g = len(c.groups)
+			c.index[value] = g
+			c.groups = append(c.groups, group{value: value})
+		}
+		c.where[i], c.rank[i] = int32(g), int32(len(c.groups[g].members))
+		c.groups[g].members = append(c.groups[g].members, int32(i))
+	}
+	for g := range c.groups {
+		keys := make([]float64, len(c.groups[g].members))
+		for k, i := range c.groups[g].members {
+			keys[k] = c.keyOf(int(i))
+		}
+		if c.placement == api.PlaceWeighted {
+			c.groups[g].draw = newLottery(keys)
+		} else {
+			c.groups[g].best = newTournament(keys)
+		}
+	}
+}
+
+// look checks the conditions of a node that is new or changed.
+func (c *class) look(i int) {
+	n := c.s.node[i]
+	c.seen[i] = n
+	c.ok[i] = n.Schedulable() && unfit(n, c.part, c.spec) == ""
+	c.wish[i] = 0
+	for _, p := range c.spec.Prefer {
+		if !p.Match(n.Name, n.Attrs) {
+			c.wish[i]++
+		}
+	}
+	if c.near != nil && c.ok[i] {
+		missed, reason := c.near.check(n)
+		c.wish[i] += float64(missed)
+		c.ok[i] = reason == ""
+	}
+}
+
+// update puts a slot back to the place that follows from what is left of it.
+func (c *class) update(i int) {
+	if c.seen[i] != c.s.node[i] {
+		c.look(i)
+	}
+	c.set(i, c.keyOf(i))
+}
+
+func (c *class) set(i int, key float64) {
+	g := &c.groups[c.where[i]]
+	if g.draw != nil {
+		g.draw.set(int(c.rank[i]), key)
+		return
+	}
+	g.best.set(int(c.rank[i]), key)
+}
+
+// bar takes a slot out of the order.
+func (c *class) bar(i int) {
+	if c.placement == api.PlaceWeighted {
+		c.set(i, 0)
+		return
+	}
+	c.set(i, none)
+}
+
+// fits tells whether a slot can take one more task.
+func (c *class) fits(i int) bool {
+	f := &c.s.free[i]
+	if !c.ok[i] || f.CPUs < c.need.CPUs || f.Mem < c.need.Mem {
+		return false
+	}
+	return f.Fits(c.need) && (c.anyPorts == 0 || portsLeft(*f, c.need, c.anyPorts))
+}
+
+// keyOf is a slot's place in the order: the smaller the better; when drawn, its
+// weight.
+func (c *class) keyOf(i int) float64 {
+	if c.placement == api.PlaceWeighted {
+		if !c.fits(i) {
+			return 0
+		}
+		return c.chance(i)
+	}
+	if !c.fits(i) {
+		return none
+	}
+	if c.placement == api.PlaceSpread {
+		return c.wish[i]*perWish + c.load(i)
+	}
+	return c.wish[i]*perWish + c.leftover(i)
+}
+
+// load is the share of the scarcest of cpus and mem that is in use once the
+// task is placed.
+func (c *class) load(i int) float64 {
+	has, free := &c.s.node[i].Resources, &c.s.free[i]
+	return max(inUse(int64(has.CPUs), int64(free.CPUs-c.need.CPUs)), inUse(int64(has.Mem), int64(free.Mem-c.need.Mem)))
+}
+
+func inUse(total, left int64) float64 {
+	if total <= 0 {
+		return 1
+	}
+	return 1 - float64(left)/float64(total)
+}
+
+// leftover is how far the node's free vector is from nothing once the task is
+// placed, in units of the largest node: the best fit leaves least.
+func (c *class) leftover(i int) float64 {
+	f, most := &c.s.free[i], &c.s.most
+	d := square(int64(f.CPUs-c.need.CPUs), int64(most.CPUs)) + square(int64(f.Mem-c.need.Mem), int64(most.Mem)) + square(f.GPUs-c.need.GPUs, most.GPUs)
+	if c.need.Disk > 0 {
+		d += square(int64(f.Disk-c.need.Disk), int64(most.Disk))
+	}
+	return math.Sqrt(d)
+}
+
+func square(left, most int64) float64 {
+	if most <= 0 {
+		return 0
+	}
+	x := float64(left) / float64(most)
+	return x * x
+}
+
+// chance is a node's weight in the draw: its own weight and its free share, to
+// the powers alpha and beta.
+func (c *class) chance(i int) float64 {
+	n, f := c.s.node[i], &c.s.free[i]
+	weight := max(n.Resources.CPUs.Cores(), 0.001)
+	if w, err := api.ParseWeight(n.Attrs["weight"]); err == nil && w > 0 {
+		weight = w.Float()
+	}
+	free := min(share(int64(f.CPUs), int64(n.Resources.CPUs)), share(int64(f.Mem), int64(n.Resources.Mem)))
+	return math.Pow(weight, c.part.Alpha.Float()) * math.Pow(free, c.part.Beta.Float()) * math.Pow(0.1, c.wish[i])
+}
+
+func share(part, whole int64) float64 {
+	if whole <= 0 {
+		return 0
+	}
+	return float64(part) / float64(whole)
+}

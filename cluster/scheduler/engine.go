@@ -1,0 +1,250 @@
+package scheduler
+
+import (
+	"math"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+// Round says which partition is served next as resources are handed out, and
+// who may take from whom. The allocator has one.
+type Round interface {
+	// Next is the partition to serve next, "" when nobody is left.
+	Next() string
+	// Done takes a partition out of the round.
+	Done(partition string)
+	// Room says why a partition may not hold so much more, "" if it may.
+	Room(partition string, need api.Resources) string
+	Charge(partition string, need api.Resources)
+	Refund(partition string, held api.Resources)
+	// Entitled tells whether a partition's guarantee covers so much more.
+	Entitled(partition string, need api.Resources) bool
+	// MayReclaim tells whether winner may take need from a victim that loses
+	// lost.
+	MayReclaim(winner, victim string, need, lost api.Resources) bool
+	// Over lists the partitions that hold more than their limit.
+	Over() []string
+}
+
+// Begin starts a round over a view.
+type Begin func(v *fsm.View) Round
+
+// maxClasses bounds the orders of nodes that are kept up to date.
+const maxClasses = 64
+
+// Engine decides placements. It follows the views that Update is given; it is
+// used from one goroutine.
+type Engine struct {
+	begin   Begin
+	view    *fsm.View
+	slots   slots
+	queues  map[string]*queue
+	jobs    map[string]*live
+	held    map[string]map[string]float64 // partition, user: dominant share of what runs now
+	fixed   map[string]api.Resources      // partition: held by tasks that have no end
+	classes map[string]*class
+	clock   int
+	holds   map[string]*hold // room held for the first blocked job, by partition
+	dirty   map[string]bool  // nodes that the last pass handed out from
+}
+
+// live is a job that has not ended.
+type live struct {
+	entry *entry // if it waits
+	queue *queue
+	part  string
+	user  string
+	share float64
+	fixed api.Resources
+}
+
+// NewEngine makes an engine that has seen nothing yet.
+func NewEngine(begin Begin) *Engine {
+	return &Engine{begin: begin, dirty: map[string]bool{}}
+}
+
+// Update follows the state to a newer view of which those objects changed;
+// with all set, anything may have. The changes are those of jobs, nodes, rooms
+// and partitions.
+func (e *Engine) Update(v *fsm.View, changes map[fsm.Change]struct{}, all bool) {
+	e.view = v
+	if all || e.queues == nil {
+		e.reload()
+		return
+	}
+	for ch := range changes {
+		if ch.Table == fsm.TablePartitions {
+			e.reload() // rare, and everything may depend on it
+			return
+		}
+	}
+	renumber := false
+	for ch := range changes {
+		switch ch.Table {
+		case fsm.TableNodes, fsm.TableRooms:
+			e.dirty[ch.ID] = true
+		case fsm.TableJobs:
+			e.refreshJob(ch.ID)
+		}
+	}
+	for id := range e.dirty {
+		renumber = renumber || !e.slots.refresh(v, id)
+	}
+	clear(e.dirty)
+	if renumber {
+		e.slots.load(v)
+	}
+}
+
+func (e *Engine) reload() {
+	e.slots.load(e.view)
+	clear(e.dirty)
+	e.queues, e.jobs, e.held, e.fixed = map[string]*queue{}, map[string]*live{}, map[string]map[string]float64{}, map[string]api.Resources{}
+	e.classes = map[string]*class{}
+	for p := range e.view.Partitions() {
+		e.queues[p.Path] = newQueue(p)
+	}
+	for j := range e.view.LiveJobs() {
+		e.refreshJob(j.ID)
+	}
+}
+
+// refreshJob puts a job into its queue, or takes it out, and keeps the sums.
+func (e *Engine) refreshJob(id string) {
+	old := e.jobs[id]
+	var class *class
+	if old != nil {
+		if old.entry != nil {
+			class = old.entry.class
+			old.queue.remove(old.entry)
+		}
+		e.sum(old, -1)
+		delete(e.jobs, id)
+	}
+	j := e.view.Job(id)
+	if j == nil || j.State.Ended() {
+		return
+	}
+	q := e.queues[j.Spec.Partition]
+	if q == nil {
+		return
+	}
+	l := &live{part: j.Spec.Partition, user: j.Actor, queue: q}
+	running := j.Counts.Running + j.Counts.Starting
+	if q.users != nil {
+		l.share = float64(running) * fsm.Dominant(j.Spec.Need(), e.view.Capacity())
+	}
+	if j.Spec.Kind != api.KindBatch {
+		l.fixed = times(j.Spec.Need(), running)
+	}
+	if j.Counts.Pending > 0 && !j.Stop {
+		l.entry = &entry{job: j, rank: rank(q.part, e.view, j) + l.share}
+		if old != nil && old.entry != nil && old.entry.job.Version == j.Version {
+			l.entry.class = class
+		}
+		q.put(l.entry)
+	}
+	e.sum(l, 1)
+	e.jobs[id] = l
+}
+
+func (e *Engine) sum(l *live, sign float64) {
+	if l.share != 0 {
+		if e.held[l.part] == nil {
+			e.held[l.part] = map[string]float64{}
+		}
+		if e.held[l.part][l.user] += sign * l.share; math.Abs(e.held[l.part][l.user]) < 1e-9 {
+			delete(e.held[l.part], l.user)
+		}
+	}
+	if l.fixed.CPUs != 0 || l.fixed.Mem != 0 {
+		if sign > 0 {
+			e.fixed[l.part] = e.fixed[l.part].Add(l.fixed)
+		} else {
+			e.fixed[l.part] = e.fixed[l.part].Minus(l.fixed)
+		}
+	}
+}
+
+func times(r api.Resources, n int) api.Resources {
+	k := int64(n)
+	r.CPUs, r.Mem, r.Disk, r.GPUs, r.Ports = r.CPUs*api.MilliCPU(k), r.Mem*api.Bytes(k), r.Disk*api.Bytes(k), r.GPUs*k, nil
+	if len(r.Custom) > 0 {
+		custom := map[string]api.Quantity{}
+		for name, q := range r.Custom {
+			if q.Scalar != 0 {
+				custom[name] = api.Quantity{Scalar: q.Scalar * k}
+			}
+		}
+		r.Custom = custom
+	}
+	return r
+}
+
+// userUse is what a user had of a fair partition: on average over its half
+// life, and now.
+func (e *Engine) userUse(q *queue, user string, now time.Time) float64 {
+	window := time.Duration(q.part.HalfLife).Seconds() / math.Ln2
+	return e.view.Used(q.part, user, now)/window + e.held[q.part.Path][user]
+}
+
+// classOf finds or makes the order of nodes for a job's tasks.
+func (e *Engine) classOf(en *entry, q *queue) *class {
+	c := en.class
+	if c == nil || c.near != nil { // what is near may have moved
+		c = e.findClass(q.part, en.job.Spec)
+		en.class = c
+	}
+	e.clock++
+	c.used = e.clock
+	c.catchUp()
+	return c
+}
+
+func (e *Engine) findClass(part *api.Partition, spec *api.JobSpec) *class {
+	if len(spec.Affinity) > 0 {
+		c := newClass(&e.slots, part, spec)
+		c.near = newNear(e.view, spec)
+		return c
+	}
+	key := classKey(part, spec)
+	if c := e.classes[key]; c != nil {
+		return c
+	}
+	if len(e.classes) >= maxClasses {
+		oldest := ""
+		for k, c := range e.classes {
+			if oldest == "" || c.used < e.classes[oldest].used {
+				oldest = k
+			}
+		}
+		delete(e.classes, oldest)
+	}
+	c := newClass(&e.slots, part, spec)
+	e.classes[key] = c
+	return c
+}
+
+// Decide places what fits, holds room for what comes next, and names what must
+// give way; next is when to decide again without a change (zero: not needed).
+// It changes nothing itself.
+func (e *Engine) Decide(now time.Time) (cmds []fsm.Command, next time.Time) {
+	if e.view.PendingCount() == 0 && e.view.FrozenCount() == 0 && len(e.over()) == 0 {
+		e.holds = nil
+		return nil, time.Time{}
+	}
+	p := newPass(e, now)
+	p.run()
+	return p.cmds, p.next
+}
+
+func (e *Engine) over() []string {
+	for _, q := range e.queues {
+		if !q.part.Limit.IsZero() {
+			return e.begin(e.view).Over()
+		}
+	}
+	return nil
+}

@@ -1,0 +1,61 @@
+package scheduler
+
+import (
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+// gang places all tasks of the current job or none. It is false when it could
+// not; the job was left then.
+func (p *pass) gang(t *turn) bool {
+	e, path := t.entry, t.q.part.Path
+	n := e.job.Counts.Pending
+	if t.tasks.left() < n || e.job.Counts.Live() != n {
+		p.leave(t) // some of it is still ending, or waits for its back-off
+		return false
+	}
+	if reason := p.round.Room(path, times(t.tasks.need, n)); reason != "" {
+		if p.block(t, reason, true) {
+			t.blocked = maxBlocked
+		}
+		return false
+	}
+	var found []int
+	var before []api.Resources
+	all := *t.tasks
+	for range n {
+		u := t.tasks.peek()
+		i := p.pick(t, u)
+		if i < 0 {
+			break
+		}
+		found, before = append(found, i), append(before, p.e.slots.free[i])
+		need := u.need
+		if len(e.job.Spec.Ports) > 0 {
+			_, need.Ports = pickPorts(e.job.Spec, e.job.ID, u, before[len(before)-1].Ports)
+		}
+		p.e.slots.take(i, need)
+		t.seat.taken(i)
+		t.tasks.pop()
+	}
+	for k := len(found) - 1; k >= 0; k-- { // it was taken on trial
+		p.e.slots.free[found[k]] = before[k]
+		p.e.slots.touch(found[k])
+	}
+	*t.tasks = all
+	if len(found) < n {
+		p.block(t, "not all tasks of the gang fit at once", false)
+		return false
+	}
+	for _, i := range found {
+		p.place(t, t.tasks.peek(), i)
+		t.tasks.pop()
+		p.round.Charge(path, t.tasks.need)
+	}
+	t.cur.charge(e.job.Actor, float64(n)*fsm.Dominant(t.tasks.need, p.view.Capacity()))
+	if len(p.open.Placements) >= batch {
+		p.flush()
+	}
+	p.leave(t)
+	return true
+}

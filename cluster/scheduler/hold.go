@@ -1,0 +1,249 @@
+package scheduler
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+// hold is room kept for the first job of a partition that does not fit: the
+// reservation of EASY backfilling (Lifka, The ANL/IBM SP Scheduling System,
+// JSSPP 1995). Others may use it only if they end before, or if enough is left
+// then.
+type hold struct {
+	job      string
+	path     string
+	seq      int // older holds go first
+	need     api.Resources
+	entitled bool
+	at       time.Time             // when the job can start; zero: when tasks of unknown length end
+	tasks    map[int]int           // how many of the job's tasks each slot will take
+	extra    map[int]api.Resources // what is left of each slot then
+	nodes    []string              // of the slots, which may be numbered anew
+}
+
+// maxHoldNodes bounds the nodes looked at for one hold: those that lack least.
+const maxHoldNodes = 64
+
+// hold keeps room for a job, if that can help it.
+func (p *pass) hold(t *turn, e *entry) {
+	old := p.e.holds[t.q.part.Path]
+	if old != nil && old.job == e.job.ID {
+		return // it was renewed when the pass began
+	}
+	p.drop(old)
+	c := p.e.classOf(e, t.q)
+	if h := p.findHold(e, t.q, c, p.candidates(e, c)); h != nil {
+		p.e.clock++
+		h.seq = p.e.clock
+		p.keep(h)
+	}
+}
+
+// renew computes a hold of an earlier pass anew, on the same nodes, if they can
+// still help.
+func (p *pass) renew(h *hold, l *live) {
+	c := p.e.classOf(l.entry, l.queue)
+	var slots []int
+	for _, id := range h.nodes {
+		if i, ok := p.e.slots.ids[id]; ok && c.ok[i] {
+			slots = append(slots, i)
+		}
+	}
+	n := p.findHold(l.entry, l.queue, c, slots)
+	if n != nil {
+		n.seq = h.seq
+		p.keep(n)
+	}
+}
+
+func (p *pass) keep(h *hold) {
+	if p.e.holds == nil {
+		p.e.holds = map[string]*hold{}
+	}
+	p.e.holds[h.path] = h
+	for i := range h.tasks {
+		p.held[i] = append(p.held[i], h)
+	}
+}
+
+func (p *pass) drop(h *hold) {
+	if h == nil {
+		return
+	}
+	delete(p.e.holds, h.path)
+	for i := range h.tasks {
+		p.held[i] = slices.DeleteFunc(p.held[i], func(x *hold) bool { return x == h })
+	}
+}
+
+// candidates lists the slots that could take the job's tasks one day, those
+// that lack least first.
+func (p *pass) candidates(e *entry, c *class) []int {
+	type cand struct {
+		i    int
+		lack float64
+	}
+	var all []cand
+	for i := range c.s.node {
+		if !c.ok[i] || !c.s.node[i].Resources.Fits(c.need) {
+			continue
+		}
+		f, most := &c.s.free[i], &c.s.most
+		lack := missing(int64(c.need.CPUs-f.CPUs), int64(most.CPUs)) + missing(int64(c.need.Mem-f.Mem), int64(most.Mem)) + missing(c.need.GPUs-f.GPUs, most.GPUs)
+		all = append(all, cand{i, lack})
+	}
+	slices.SortStableFunc(all, func(a, b cand) int { return cmp.Compare(a.lack, b.lack) })
+	n := maxHoldNodes
+	if g := e.job.Spec.Gang; g > 0 {
+		n = max(n, 2*g)
+	}
+	out := make([]int, 0, n)
+	for _, x := range all[:min(n, len(all))] {
+		out = append(out, x.i)
+	}
+	return out
+}
+
+func missing(lack, most int64) float64 {
+	if lack <= 0 || most <= 0 {
+		return 0
+	}
+	return float64(lack) / float64(most)
+}
+
+// release is resources that come back.
+type release struct {
+	at   time.Time // zero: nobody knows when
+	slot int
+	held api.Resources
+}
+
+// findHold finds when and where a job can start once tasks end, in the order
+// of their estimated ends; nil if it cannot even then.
+func (p *pass) findHold(e *entry, q *queue, c *class, slots []int) *hold {
+	want := max(1, e.job.Spec.Gang)
+	h := &hold{job: e.job.ID, path: q.part.Path, need: c.need, tasks: map[int]int{}, extra: map[int]api.Resources{}, at: p.now}
+	h.entitled = p.round.Entitled(h.path, times(c.need, want))
+	left := map[int]api.Resources{}
+	room := map[int]int{}
+	total := 0
+	var ends []release
+	for _, i := range slots {
+		left[i] = c.s.free[i]
+		for _, o := range p.held[i] {
+			left[i] = left[i].Minus(times(o.need, o.tasks[i]))
+		}
+		room[i] = countFits(left[i], c, want)
+		total += room[i]
+		ends = p.releases(ends, i)
+	}
+	slices.SortStableFunc(ends, func(a, b release) int {
+		if a.at.IsZero() != b.at.IsZero() {
+			if a.at.IsZero() {
+				return 1
+			}
+			return -1
+		}
+		return a.at.Compare(b.at)
+	})
+	for _, r := range ends {
+		if total >= want {
+			break
+		}
+		left[r.slot] = left[r.slot].Add(r.held)
+		n := countFits(left[r.slot], c, want)
+		total += n - room[r.slot]
+		room[r.slot], h.at = n, r.at
+	}
+	if total < want {
+		return nil
+	}
+	for _, i := range slots {
+		n := min(room[i], want)
+		if n == 0 {
+			continue
+		}
+		h.tasks[i], h.extra[i] = n, left[i].Minus(times(c.need, n))
+		h.nodes = append(h.nodes, c.s.node[i].ID)
+		if want -= n; want == 0 {
+			break
+		}
+	}
+	return h
+}
+
+func countFits(left api.Resources, c *class, most int) int {
+	n := 0
+	for n < most && lacks(left, c.need, c.anyPorts) == "" {
+		left = left.Minus(c.need)
+		if c.anyPorts > 0 {
+			most = 1 // how many more ports fit is not worth counting
+		}
+		n++
+	}
+	return n
+}
+
+// releases adds what the tasks of a slot will give back. Services never do.
+func (p *pass) releases(out []release, slot int) []release {
+	for t := range p.view.NodeTasks(p.e.slots.node[slot].ID) {
+		j := p.view.Job(t.Job)
+		if j == nil {
+			continue
+		}
+		if t.Desired == api.DesiredStop || t.Desired == api.DesiredMove {
+			out = append(out, release{p.now.Add(time.Second), slot, t.Held()})
+			continue
+		}
+		if j.Spec.Kind != api.KindBatch {
+			continue
+		}
+		d := p.estimate(j)
+		if d == 0 {
+			out = append(out, release{time.Time{}, slot, t.Held()})
+			continue
+		}
+		// One that is overdue is about to end.
+		out = append(out, release{p.now.Add(max(d-t.Ran(p.now), time.Second)), slot, t.Held()})
+	}
+	return out
+}
+
+// mayUse tells whether a task may go to a slot in which room is held.
+func (p *pass) mayUse(t *turn, slot int, need api.Resources) bool {
+	if len(p.held[slot]) == 0 {
+		return true
+	}
+	own := p.e.holds[t.q.part.Path]
+	for _, h := range p.held[slot] {
+		if h.job == t.entry.job.ID || p.endsBefore(t.entry.job, h) || h.extra[slot].Fits(need) {
+			continue
+		}
+		if own != nil && own.job == t.entry.job.ID && own.seq < h.seq {
+			continue
+		}
+		if !h.entitled && p.round.Entitled(t.q.part.Path, need) {
+			continue // what is guaranteed goes first
+		}
+		return false
+	}
+	return true
+}
+
+func (p *pass) endsBefore(j *api.Job, h *hold) bool {
+	d := p.estimate(j)
+	return d > 0 && !h.at.IsZero() && !p.now.Add(d).After(h.at)
+}
+
+// backfilled takes a task that stays beyond the start of a held job off what
+// is left then.
+func (p *pass) backfilled(t *turn, slot int, need api.Resources) {
+	for _, h := range p.held[slot] {
+		if h.job != t.entry.job.ID && !p.endsBefore(t.entry.job, h) {
+			h.extra[slot] = h.extra[slot].Minus(need)
+		}
+	}
+}

@@ -1,0 +1,266 @@
+package scheduler
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+// batch is how many placements go into one command.
+const batch = 512
+
+// maxBlocked is how many jobs that cannot start a pass looks past in each
+// partition, so that a long backlog on a full cluster costs a bounded time.
+const maxBlocked = 256
+
+// pass is one decision over one view.
+type pass struct {
+	e     *Engine
+	view  *fsm.View
+	now   time.Time
+	round Round
+	turns map[string]*turn
+	held  map[int][]*hold // room held, by slot
+	open  *fsm.TaskPlace
+	cmds  []fsm.Command
+	next  time.Time
+	ends  map[string]time.Duration // estimates of the jobs asked for in this pass
+	watch string                   // the job to be explained
+	said  string                   // why it waits
+}
+
+// turn is a partition's place in its queue during a pass.
+type turn struct {
+	q       *queue
+	cur     *cursor
+	entry   *entry // the job being placed
+	seat    *seat
+	tasks   *units
+	kept    map[*entry]*seat // of jobs that another user interrupted
+	blocked int
+	first   *entry // the first job that did not fit
+	waiting []*entry
+	frozen  []*api.Task // those of the partition that may go on
+	listed  bool
+	packed  *packing
+}
+
+func newPass(e *Engine, now time.Time) *pass {
+	p := &pass{e: e, view: e.view, now: now, round: e.begin(e.view), turns: map[string]*turn{}, held: map[int][]*hold{}, ends: map[string]time.Duration{}}
+	old := slices.SortedFunc(maps.Values(e.holds), func(a, b *hold) int { return cmp.Compare(a.seq, b.seq) })
+	clear(e.holds)
+	for _, h := range old {
+		if l := e.jobs[h.job]; l != nil && l.entry != nil && l.part == h.path {
+			p.renew(h, l)
+		}
+	}
+	return p
+}
+
+func (p *pass) run() {
+	for path := p.round.Next(); path != ""; path = p.round.Next() {
+		if !p.serve(path) {
+			p.round.Done(path)
+		}
+	}
+	p.flush()
+	p.preempt()
+	for path, h := range p.e.holds {
+		if t := p.turns[path]; t == nil || t.first == nil || t.first.job.ID != h.job {
+			delete(p.e.holds, path)
+		}
+	}
+}
+
+func (p *pass) turn(path string) *turn {
+	t := p.turns[path]
+	if t == nil {
+		q := p.e.queues[path]
+		if q == nil {
+			return nil
+		}
+		t = &turn{q: q, cur: newCursor(q, func(user string) float64 { return p.e.userUse(q, user, p.now) })}
+		p.turns[path] = t
+	}
+	return t
+}
+
+// serve places the next task of a partition, or the next gang. It is false
+// when the partition can use nothing more.
+func (p *pass) serve(path string) bool {
+	t := p.turn(path)
+	if t == nil {
+		return false
+	}
+	if p.thaw(t) {
+		return true
+	}
+	for {
+		if t.entry == nil && !p.nextJob(t) {
+			return false
+		}
+		if t.entry.job.Spec.Gang > 0 {
+			if p.gang(t) {
+				return true
+			}
+			if p.over(t) {
+				return false
+			}
+			continue
+		}
+		u := t.tasks.peek()
+		if u == nil {
+			p.leave(t)
+			continue
+		}
+		if reason := p.round.Room(path, u.need); reason != "" {
+			if p.block(t, reason, true) {
+				return false
+			}
+			continue
+		}
+		i := p.pick(t, u)
+		if i < 0 {
+			if p.block(t, "no node has room", false) {
+				return false
+			}
+			continue
+		}
+		p.place(t, u, i)
+		t.tasks.pop()
+		p.charged(t, u.need)
+		return true
+	}
+}
+
+// charged counts a placement, and lets another user go first if it is now
+// entitled to.
+func (p *pass) charged(t *turn, need api.Resources) {
+	p.round.Charge(t.q.part.Path, need)
+	if t.q.users != nil && t.cur.charge(t.entry.job.Actor, fsm.Dominant(need, p.view.Capacity())) {
+		t.cur.back(t.entry)
+		if t.kept == nil {
+			t.kept = map[*entry]*seat{}
+		}
+		t.kept[t.entry] = t.seat
+		p.leave(t)
+	}
+}
+
+// nextJob opens the next job that has a task to place now.
+func (p *pass) nextJob(t *turn) bool {
+	for e := t.cur.next(); e != nil; e = t.cur.next() {
+		if t.blocked >= maxBlocked {
+			return false
+		}
+		if seat := t.kept[e]; seat != nil {
+			t.entry, t.seat, t.tasks = e, seat, seat.tasks
+			seat.enter()
+			return true
+		}
+		units, again := newUnits(p.view, e.job, p.now)
+		if !again.IsZero() && (p.next.IsZero() || again.Before(p.next)) {
+			p.next = again
+		}
+		if units.peek() == nil {
+			continue
+		}
+		t.entry, t.tasks, t.seat = e, units, newSeat(p, t.q, e, units)
+		t.seat.enter()
+		return true
+	}
+	return false
+}
+
+// leave ends the work on the current job.
+func (p *pass) leave(t *turn) {
+	t.seat.leave()
+	t.entry, t.seat = nil, nil
+}
+
+// block notes that the current job cannot go on, and leaves it. The first one
+// gets room held for it. It is true when nothing behind it may start.
+func (p *pass) block(t *turn, reason string, limit bool) (strict bool) {
+	e := t.entry
+	if p.watch == e.job.ID {
+		p.said = reason
+	}
+	t.waiting = append(t.waiting, e)
+	t.blocked++
+	if t.first == nil {
+		t.first = e
+		if limit {
+			strict = p.fitsLimit(t, e)
+		} else {
+			p.hold(t, e)
+		}
+	}
+	p.leave(t)
+	return strict || p.over(t)
+}
+
+func (p *pass) over(t *turn) bool { return t.blocked >= maxBlocked }
+
+// fitsLimit tells whether a job that its partition's limit holds back can
+// start once tasks end: then nothing may overtake it, or it would starve.
+func (p *pass) fitsLimit(t *turn, e *entry) bool {
+	limit := t.q.part.Limit
+	fixed := p.e.fixed[t.q.part.Path]
+	need := e.job.Spec.Need()
+	if e.job.Spec.Gang > 0 {
+		need = times(need, e.job.Spec.Gang)
+	}
+	if limit.IsZero() {
+		return false // it is the limit of one above, which others fill too
+	}
+	need = need.Add(fixed)
+	for name, v := range limit.Each {
+		if api.AmountsOf(need).Of(name) > v {
+			return false
+		}
+	}
+	return true
+}
+
+// place puts a task on a slot.
+func (p *pass) place(t *turn, u *unit, i int) {
+	spec := t.entry.job.SpecOf(u.version)
+	need := u.need
+	c := fsm.Placement{Job: t.entry.job.ID, Index: u.index, Attempt: u.attempt, NodeID: p.e.slots.node[i].ID}
+	if len(spec.Ports) > 0 {
+		c.Ports, need.Ports = pickPorts(spec, t.entry.job.ID, u, p.e.slots.free[i].Ports)
+		c.Resources = &need
+	}
+	p.backfilled(t, i, need)
+	p.e.slots.take(i, need)
+	p.e.dirty[c.NodeID] = true
+	t.seat.taken(i)
+	if p.open == nil {
+		p.open = &fsm.TaskPlace{Meta: fsm.Meta{At: p.now, Actor: "scheduler"}}
+	}
+	p.open.Placements = append(p.open.Placements, c)
+	if len(p.open.Placements) >= batch && t.entry.job.Spec.Gang == 0 {
+		p.flush()
+	}
+}
+
+func (p *pass) flush() {
+	if p.open != nil {
+		p.cmds = append(p.cmds, p.open)
+		p.open = nil
+	}
+}
+
+// estimate is how long a task of a job runs, zero if nobody knows.
+func (p *pass) estimate(j *api.Job) time.Duration {
+	d, ok := p.ends[j.ID]
+	if !ok {
+		d = p.view.Estimate(j.Spec)
+		p.ends[j.ID] = d
+	}
+	return d
+}

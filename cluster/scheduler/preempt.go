@@ -1,0 +1,366 @@
+package scheduler
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+// maxWinners bounds the tasks for which one pass takes something back.
+const maxWinners = 256
+
+// FreezeAttr is the attribute by which a node says that it cannot freeze.
+const FreezeAttr = "mesita.freeze"
+
+// preemption collects who must give way in a pass.
+type preemption struct {
+	*pass
+	coming map[int]api.Resources // what a slot will have left, less what was promised
+	chosen map[string]bool       // tasks
+	left   int                   // winners still allowed
+}
+
+// preempt takes back what was lent to others while a guarantee is not met, and
+// within a partition what its policy lets a better job take.
+func (p *pass) preempt() {
+	x := &preemption{pass: p, coming: map[int]api.Resources{}, chosen: map[string]bool{}, left: maxWinners}
+	x.limits()
+	turns := make([]*turn, 0, len(p.turns))
+	for _, t := range p.turns {
+		if len(t.waiting) > 0 {
+			turns = append(turns, t)
+		}
+	}
+	slices.SortFunc(turns, func(a, b *turn) int {
+		return cmp.Or(cmp.Compare(b.q.part.Priority, a.q.part.Priority), cmp.Compare(a.q.part.Path, b.q.part.Path))
+	})
+	for _, t := range turns {
+		if !t.q.part.Guaranteed().IsZero() {
+			x.guarantee(t)
+		}
+	}
+	for _, t := range turns {
+		if pol := t.q.part.Policy; pol == api.PolicySRTF || pol == api.PolicyPriority {
+			x.within(t)
+		}
+	}
+}
+
+// guarantee takes back for the waiting jobs that the partition's guarantee
+// covers.
+func (x *preemption) guarantee(t *turn) {
+	path := t.q.part.Path
+	for _, e := range t.waiting {
+		x.claim(t, e, func(need, lost api.Resources, v *api.Task) bool {
+			return v.Partition != path && x.round.MayReclaim(path, v.Partition, need, lost)
+		}, func(need api.Resources) bool { return x.round.Entitled(path, need) })
+	}
+}
+
+// within takes from worse jobs of the same partition.
+func (x *preemption) within(t *turn) {
+	part := t.q.part
+	for _, e := range t.waiting {
+		mine := x.estimate(e.job)
+		if part.Policy == api.PolicySRTF && mine == 0 {
+			continue // nobody knows that it is shorter
+		}
+		x.claim(t, e, func(_, _ api.Resources, v *api.Task) bool {
+			j := x.view.Job(v.Job)
+			if j == nil || v.Partition != part.Path || j.ID == e.job.ID {
+				return false
+			}
+			if part.Policy == api.PolicyPriority {
+				return j.Spec.Priority < e.job.Spec.Priority
+			}
+			all := x.estimate(j)
+			return j.Spec.Kind == api.KindBatch && (all == 0 || all-v.Ran(x.now) > mine)
+		}, func(need api.Resources) bool { return true })
+	}
+}
+
+// claim takes back for the waiting tasks of a job, one after the other; a gang
+// as a whole.
+func (x *preemption) claim(t *turn, e *entry, allow func(need, lost api.Resources, v *api.Task) bool, covered func(api.Resources) bool) {
+	units, _ := newUnits(x.view, e.job, x.now)
+	c := x.e.classOf(e, t.q)
+	slots := x.candidates(e, c)
+	if e.job.Spec.Gang > 0 && (units.left() < e.job.Counts.Pending || !covered(times(units.need, e.job.Spec.Gang))) {
+		return
+	}
+	for u := units.peek(); u != nil && x.left > 0; u = units.peek() {
+		units.pop()
+		if !covered(u.need) {
+			return
+		}
+		if i := x.promised(c, slots); i >= 0 && x.round.Room(t.q.part.Path, u.need) == "" {
+			x.coming[i] = x.comingTo(i).Minus(u.need)
+			x.round.Charge(t.q.part.Path, u.need)
+			x.left--
+			continue
+		}
+		set := x.victims(t, c, u.need, slots, allow, false)
+		if set == nil {
+			set = x.victims(t, c, u.need, slots, allow, true)
+		}
+		if set == nil {
+			return
+		}
+		x.take(t, e, u, set)
+		x.left--
+	}
+}
+
+// comingTo is what a slot will have left once what is being taken back is
+// there, less what was promised of it.
+func (x *preemption) comingTo(i int) api.Resources {
+	if r, ok := x.coming[i]; ok {
+		return r
+	}
+	r := x.e.slots.free[i].Add(x.e.slots.reclaiming[i])
+	x.coming[i] = r
+	return r
+}
+
+// promised is a slot that will have room without taking anything more back.
+func (x *preemption) promised(c *class, slots []int) int {
+	for _, i := range slots {
+		if c.ok[i] && lacks(x.comingTo(i), c.need, c.anyPorts) == "" {
+			return i
+		}
+	}
+	return -1
+}
+
+// victim is a task that is to give way.
+type victim struct {
+	task   *api.Task
+	freeze bool
+	gives  api.Resources
+	waste  float64
+}
+
+// victimSet is the tasks of one node that make room for one task.
+type victimSet struct {
+	slot int
+	list []victim
+	cost float64
+}
+
+// victims finds the node where the least work is lost. With force, tasks that
+// would rather be frozen are ended: their memory is needed.
+func (x *preemption) victims(t *turn, c *class, need api.Resources, slots []int, allow func(need, lost api.Resources, v *api.Task) bool, force bool) *victimSet {
+	var best *victimSet
+	for _, i := range slots {
+		if !c.ok[i] {
+			continue
+		}
+		set := x.victimsOn(t, c, need, i, allow, force)
+		if set != nil && (best == nil || set.cost < best.cost) {
+			best = set
+		}
+	}
+	return best
+}
+
+func (x *preemption) victimsOn(t *turn, c *class, need api.Resources, slot int, allow func(need, lost api.Resources, v *api.Task) bool, force bool) *victimSet {
+	var all []victim
+	node := x.e.slots.node[slot]
+	for v := range x.view.NodeTasks(node.ID) {
+		if d, ok := x.victim(v, node, force); ok {
+			all = append(all, d)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b victim) int { return cmp.Compare(a.waste, b.waste) })
+	set := &victimSet{slot: slot}
+	left := x.comingTo(slot)
+	lost := map[string]api.Resources{}
+	enough := func() bool { return lacks(left, need, c.anyPorts) == "" && x.roomAfter(t, need, set.list) }
+	for _, v := range all {
+		if enough() {
+			break
+		}
+		loses := lost[v.task.Partition].Add(v.gives)
+		if !allow(need, loses, v.task) {
+			continue
+		}
+		lost[v.task.Partition] = loses
+		left = left.Add(v.gives)
+		set.list = append(set.list, v)
+	}
+	if !enough() || len(set.list) == 0 {
+		return nil
+	}
+	x.spare(set, c, need, left, t)
+	for _, v := range set.list {
+		set.cost += v.waste
+	}
+	return set
+}
+
+// spare lets those go on that are not needed after all, the most valuable
+// first.
+func (x *preemption) spare(set *victimSet, c *class, need, left api.Resources, t *turn) {
+	for k := len(set.list) - 1; k >= 0; k-- {
+		without := left.Minus(set.list[k].gives)
+		rest := slices.Delete(slices.Clone(set.list), k, k+1)
+		if len(rest) > 0 && lacks(without, need, c.anyPorts) == "" && x.roomAfter(t, need, rest) {
+			left, set.list = without, rest
+		}
+	}
+}
+
+// roomAfter tells whether limits allow the need once the victims are gone.
+func (x *preemption) roomAfter(t *turn, need api.Resources, list []victim) bool {
+	path := t.q.part.Path
+	if x.round.Room(path, need) == "" {
+		return true
+	}
+	for _, v := range list {
+		x.round.Refund(v.task.Partition, v.gives)
+	}
+	ok := x.round.Room(path, need) == ""
+	for _, v := range list {
+		x.round.Charge(v.task.Partition, v.gives)
+	}
+	return ok
+}
+
+// victim tells whether a task may be made to give way now, and how.
+func (x *preemption) victim(v *api.Task, node *api.Node, force bool) (victim, bool) {
+	part := x.view.Partition(v.Partition)
+	if part == nil || part.Preempt == api.PreemptNever || x.chosen[v.ID] || v.State != api.TaskRunning && v.State != api.TaskStarting && v.State != api.TaskStaging {
+		return victim{}, false
+	}
+	if v.Desired != api.DesiredRun && !(v.Frozen && v.Desired == api.DesiredFreeze) {
+		return victim{}, false
+	}
+	if !v.Preempted.IsZero() && x.now.Sub(v.Preempted) < time.Duration(part.MinRuntime) {
+		x.again(v.Preempted.Add(time.Duration(part.MinRuntime)))
+		return victim{}, false
+	}
+	d := victim{task: v, gives: v.Held(), waste: 1e-6 + v.Ran(x.now).Seconds()*fsm.Dominant(v.Resources, x.view.Capacity())}
+	if part.Preempt == api.PreemptFreeze && !force && node.Attrs[FreezeAttr] != "no" {
+		if v.Frozen || v.State != api.TaskRunning {
+			return victim{}, false
+		}
+		d.freeze, d.gives, d.waste = true, api.Resources{CPUs: v.Resources.CPUs}, 1e-6
+	}
+	return d, true
+}
+
+// again asks for another pass at a time.
+func (p *pass) again(at time.Time) {
+	if at.After(p.now) && (p.next.IsZero() || at.Before(p.next)) {
+		p.next = at
+	}
+}
+
+// take tells the victims, and counts what they give as the winner's.
+func (x *preemption) take(t *turn, e *entry, u *unit, set *victimSet) {
+	left := x.comingTo(set.slot)
+	kill, freeze := x.command(t, e, false), x.command(t, e, true)
+	for _, v := range set.list {
+		x.chosen[v.task.ID] = true
+		left = left.Add(v.gives)
+		x.round.Refund(v.task.Partition, v.gives)
+		one := fsm.Victim{Job: v.task.Job, Index: v.task.Index, Attempt: v.task.Attempt}
+		if v.freeze {
+			freeze.Victims = append(freeze.Victims, one)
+		} else {
+			kill.Victims = append(kill.Victims, one)
+		}
+	}
+	for _, c := range []*fsm.TaskPreempt{kill, freeze} {
+		if len(c.Victims) > 0 {
+			x.cmds = append(x.cmds, c)
+		}
+	}
+	x.coming[set.slot] = left.Minus(u.need)
+	x.round.Charge(t.q.part.Path, u.need)
+}
+
+func (x *preemption) command(t *turn, e *entry, freeze bool) *fsm.TaskPreempt {
+	return &fsm.TaskPreempt{Meta: fsm.Meta{At: x.now, Actor: "scheduler"}, Freeze: freeze, Cause: fmt.Sprintf("for job %s of partition %s", e.job.ID, t.q.part.Path)}
+}
+
+// limits makes partitions give back what they hold above a limit that was
+// lowered, the youngest tasks first.
+func (x *preemption) limits() {
+	for _, path := range x.round.Over() {
+		var all []victim
+		for i, n := range x.e.slots.node {
+			for v := range x.view.NodeTasks(n.ID) {
+				if !below(v.Partition, path) {
+					continue
+				}
+				if v.Desired == api.DesiredStop || v.Desired == api.DesiredMove {
+					x.round.Refund(v.Partition, v.Held()) // it is on its way
+				} else if d, ok := x.victim(v, x.e.slots.node[i], true); ok {
+					all = append(all, d)
+				}
+			}
+		}
+		slices.SortStableFunc(all, func(a, b victim) int { return cmp.Compare(a.waste, b.waste) })
+		c := &fsm.TaskPreempt{Meta: fsm.Meta{At: x.now, Actor: "scheduler"}, Cause: "partition " + path + " is above its limit"}
+		for _, v := range all {
+			if !slices.Contains(x.round.Over(), path) {
+				break
+			}
+			x.chosen[v.task.ID] = true
+			x.round.Refund(v.task.Partition, v.gives)
+			c.Victims = append(c.Victims, fsm.Victim{Job: v.task.Job, Index: v.task.Index, Attempt: v.task.Attempt})
+		}
+		if len(c.Victims) > 0 {
+			x.cmds = append(x.cmds, c)
+		}
+	}
+}
+
+func below(path, top string) bool {
+	return path == top || len(path) > len(top) && path[:len(top)] == top && path[len(top)] == '/'
+}
+
+// thaw lets the next frozen task of a partition go on that has room for its
+// cpus. It is false when there is none.
+func (p *pass) thaw(t *turn) bool {
+	if !t.listed {
+		t.listed = true
+		for v := range p.view.FrozenTasks() {
+			if v.Partition == t.q.part.Path && v.Frozen && v.Desired == api.DesiredFreeze {
+				t.frozen = append(t.frozen, v)
+			}
+		}
+		slices.SortStableFunc(t.frozen, func(a, b *api.Task) int { return a.Preempted.Compare(b.Preempted) })
+	}
+	for len(t.frozen) > 0 {
+		v := t.frozen[0]
+		t.frozen = t.frozen[1:]
+		need := api.Resources{CPUs: v.Resources.CPUs}
+		i, ok := p.e.slots.ids[v.NodeID]
+		if !ok || !p.e.slots.free[i].Fits(need) || p.round.Room(v.Partition, need) != "" || !p.frozenMayUse(i, need) {
+			continue
+		}
+		p.e.slots.take(i, need)
+		p.e.dirty[v.NodeID] = true
+		p.round.Charge(v.Partition, need)
+		p.cmds = append(p.cmds, &fsm.TaskThaw{Meta: fsm.Meta{At: p.now, Actor: "scheduler"}, Victims: []fsm.Victim{{Job: v.Job, Index: v.Index, Attempt: v.Attempt}}})
+		return true
+	}
+	return false
+}
+
+// frozenMayUse tells whether cpus are not held for someone who is entitled to
+// them.
+func (p *pass) frozenMayUse(slot int, need api.Resources) bool {
+	for _, h := range p.held[slot] {
+		if h.entitled && !h.extra[slot].Fits(need) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,152 @@
+package scheduler
+
+import (
+	"slices"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+// slots is the nodes that may get tasks or will again, in the order of their
+// ids, with what is left of each. What a pass hands out is taken off at once.
+type slots struct {
+	ids        map[string]int
+	node       []*api.Node
+	free       []api.Resources
+	reclaiming []api.Resources
+	most       api.Resources // the largest amount of each resource that one node has
+
+	changed []int32 // slots in the order of their changes
+	dropped int     // changes before changed[0]
+	epoch   int     // raised when the slots were numbered anew
+}
+
+// load reads all nodes of a view anew.
+func (s *slots) load(v *fsm.View) {
+	s.ids, s.node, s.free, s.reclaiming = map[string]int{}, nil, nil, nil
+	s.most = api.Resources{}
+	for n := range v.Nodes() {
+		if n.State == api.NodeGone || n.VoterOnly {
+			continue
+		}
+		_, free, coming := v.Room(n.ID)
+		s.ids[n.ID] = len(s.node)
+		s.node, s.free, s.reclaiming = append(s.node, n), append(s.free, free), append(s.reclaiming, coming)
+		s.grow(n)
+	}
+	s.changed, s.dropped = nil, 0
+	s.epoch++
+}
+
+func (s *slots) grow(n *api.Node) {
+	r := n.Resources
+	s.most.CPUs, s.most.Mem, s.most.Disk, s.most.GPUs = max(s.most.CPUs, r.CPUs), max(s.most.Mem, r.Mem), max(s.most.Disk, r.Disk), max(s.most.GPUs, r.GPUs)
+}
+
+// refresh reads one node anew. It is false when the slots must be numbered
+// anew: a node came or went.
+func (s *slots) refresh(v *fsm.View, id string) bool {
+	n, free, coming := v.Room(id)
+	i, known := s.ids[id]
+	wanted := n != nil && n.State != api.NodeGone && !n.VoterOnly
+	if wanted != known {
+		return false
+	}
+	if !known {
+		return true
+	}
+	old := s.node[i]
+	if old != n && (n.Resources.CPUs > s.most.CPUs || n.Resources.Mem > s.most.Mem || n.Resources.GPUs > s.most.GPUs || n.Resources.Disk > s.most.Disk) {
+		return false // scores are relative to the largest node
+	}
+	s.node[i], s.free[i], s.reclaiming[i] = n, free, coming
+	s.touch(i)
+	return true
+}
+
+// touch notes that a slot changed, for the classes.
+func (s *slots) touch(i int) {
+	if len(s.changed) > 4*len(s.node)+1024 {
+		cut := len(s.changed) / 2
+		s.dropped += cut
+		s.changed = slices.Clone(s.changed[cut:])
+	}
+	s.changed = append(s.changed, int32(i))
+}
+
+// since is what changed after a position, and false if that is no longer known.
+func (s *slots) since(pos int) ([]int32, bool) {
+	if pos < s.dropped {
+		return nil, false
+	}
+	return s.changed[pos-s.dropped:], true
+}
+
+func (s *slots) pos() int { return s.dropped + len(s.changed) }
+
+// take hands out a part of a slot.
+func (s *slots) take(i int, need api.Resources) {
+	s.free[i] = s.free[i].Minus(need)
+	s.touch(i)
+}
+
+// unavailable says why a node gets no new tasks at all, "" if it does.
+func unavailable(n *api.Node) string {
+	switch {
+	case n.State == api.NodeGone:
+		return "was removed"
+	case n.VoterOnly:
+		return "votes only"
+	case n.Drain || n.State == api.NodeDraining:
+		return "is draining"
+	case n.State != api.NodeReady:
+		return "is " + n.State.String()
+	case n.DiskFull:
+		return "has a full disk"
+	}
+	return ""
+}
+
+// unfit says which condition a node does not meet, "" if it meets all: of the
+// partition, then of the job.
+func unfit(n *api.Node, part *api.Partition, spec *api.JobSpec) string {
+	if part != nil {
+		for _, c := range part.Nodes {
+			if !c.Match(n.Name, n.Attrs) {
+				return "is not of partition " + part.Path + " (" + c.String() + ")"
+			}
+		}
+	}
+	for _, c := range spec.Constraints {
+		if !c.Match(n.Name, n.Attrs) {
+			return "does not meet " + c.String()
+		}
+	}
+	return ""
+}
+
+// lacks says what a node has too little of, "" if it has enough.
+func lacks(free, need api.Resources, anyPorts int) string {
+	if short, ok := free.Missing(need); !ok {
+		return short.String()
+	}
+	if anyPorts > 0 && !portsLeft(free, need, anyPorts) {
+		return "has no free ports"
+	}
+	return ""
+}
+
+func portsLeft(free, need api.Resources, k int) bool {
+	left := free.Ports
+	if len(need.Ports) > 0 {
+		left = left.Minus(need.Ports)
+	}
+	return left.Count() >= int64(k)
+}
+
+func attrOf(n *api.Node, attr string) string {
+	if attr == "node.name" {
+		return n.Name
+	}
+	return n.Attrs[attr]
+}
