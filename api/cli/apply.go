@@ -2,16 +2,20 @@ package cli
 
 import (
 	"fmt"
+	"io"
+	"os"
+	"reflect"
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/specfile"
 	"github.com/mesita/mesita/api/client"
 	"github.com/urfave/cli/v2"
 )
 
 func (a *app) applyCommand() *cli.Command {
 	return &cli.Command{
-		Name: "apply", Usage: "make jobs be as a YAML file says", Description: example("mesita apply -f web.yaml", "mesita apply -f - --dry-run < jobs.yaml"),
+		Name: "apply", Usage: "make partitions and jobs be as a YAML file says", Description: example("mesita apply -f web.yaml", "mesita apply -f - --dry-run < jobs.yaml"),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Required: true, Usage: "`FILE` of one or more documents, or - for standard input"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"},
@@ -25,28 +29,131 @@ func (a *app) applyCommand() *cli.Command {
 			if err := args(c, 0, 0, "apply -f FILE"); err != nil {
 				return err
 			}
-			specs, err := a.readSpecs(c.String("file"))
+			docs, err := a.readDocs(c.String("file"))
 			if err != nil {
 				return err
 			}
-			return a.apply(c, specs)
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			if c.Bool("dry-run") {
+				return a.planDocs(c, cl, docs)
+			}
+			if err := a.applyPartitions(c, cl, docs.Partitions); err != nil {
+				return err
+			}
+			return a.applyJobs(c, cl, docs.Jobs)
 		},
 	}
 }
 
-func (a *app) apply(c *cli.Context, specs []*api.JobSpec) error {
-	cl, err := a.client(c)
-	if err != nil {
-		return err
+func (a *app) readDocs(path string) (*specfile.Docs, error) {
+	r := a.in
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, api.FieldErrorf("file", "%v", err)
+		}
+		defer f.Close()
+		r = f
 	}
-	jobs := make([]*api.Job, 0, len(specs))
-	for _, s := range specs {
-		if c.Bool("dry-run") {
-			if err := a.plan(c, cl, s); err != nil {
-				return err
+	b, err := io.ReadAll(io.LimitReader(r, specfile.MaxSize+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > specfile.MaxSize {
+		return nil, api.FieldErrorf("file", "has more than %s", api.Bytes(specfile.MaxSize))
+	}
+	if path == "-" {
+		path = "stdin"
+	}
+	return specfile.Parse(path, b)
+}
+
+// applyPartitions makes the partitions be as told. A guarantee may have to
+// shrink before another one fits, and a parent to be there before its child:
+// what is refused is tried again for as long as others succeed.
+func (a *app) applyPartitions(c *cli.Context, cl *client.Client, left []*api.Partition) error {
+	for len(left) > 0 {
+		var refused []*api.Partition
+		var first error
+		for _, p := range left {
+			old, err := cl.Partition(c.Context, p.Path)
+			if api.ErrorCode(err) == api.CodeNotFound {
+				old, err = &api.PartitionStatus{}, nil
 			}
+			if err != nil {
+				return api.InField(p.Path, err)
+			}
+			change, err := cl.PutPartition(c.Context, p, false)
+			switch api.ErrorCode(err) {
+			case "":
+				if err := a.printChange(c, change, differences(old.Partition, change.Partition)); err != nil {
+					return err
+				}
+				continue
+			case api.CodeInvalid, api.CodeDoesNotFit, api.CodeNotFound, api.CodeConflict:
+				refused = append(refused, p)
+				if first == nil {
+					first = api.InField(p.Path, err)
+				}
+			default:
+				return api.InField(p.Path, err)
+			}
+		}
+		if len(refused) == len(left) {
+			return first
+		}
+		left = refused
+	}
+	return nil
+}
+
+// planDocs says what apply would do. What depends on a partition that the file
+// only makes is not known to the cluster yet.
+func (a *app) planDocs(c *cli.Context, cl *client.Client, docs *specfile.Docs) error {
+	made, was := map[string]bool{}, map[string]*api.Partition{}
+	for _, p := range docs.Partitions {
+		old, err := cl.Partition(c.Context, p.Path)
+		switch {
+		case err == nil:
+			was[p.Path] = old.Partition
+		case api.ErrorCode(err) == api.CodeNotFound:
+			made[p.Path] = true
+		default:
+			return api.InField(p.Path, err)
+		}
+	}
+	for _, p := range docs.Partitions {
+		change, err := cl.PlanPartition(c.Context, p, false)
+		if made[p.Parent()] && api.ErrorCode(err) == api.CodeNotFound {
+			full := *p
+			full.Normalize()
+			change, err = &api.PartitionChange{Partition: &full, Action: "create"}, nil
+		}
+		if err != nil {
+			return api.InField(p.Path, err)
+		}
+		if err := a.printChange(c, change, differences(was[p.Path], change.Partition)); err != nil {
+			return err
+		}
+	}
+	for _, s := range docs.Jobs {
+		if made[s.Partition] {
+			a.progress("job %s would be made in partition %s, which this file makes: where it goes is not known before", s.Name, s.Partition)
 			continue
 		}
+		if err := a.plan(c, cl, s); err != nil {
+			return api.InField(s.Name, err)
+		}
+	}
+	return nil
+}
+
+func (a *app) applyJobs(c *cli.Context, cl *client.Client, specs []*api.JobSpec) error {
+	jobs := make([]*api.Job, 0, len(specs))
+	for _, s := range specs {
 		if s.Program == "" {
 			if err := a.upload(c, cl, s); err != nil {
 				return err
@@ -72,44 +179,84 @@ func (a *app) apply(c *cli.Context, specs []*api.JobSpec) error {
 
 func (a *app) exportCommand() *cli.Command {
 	return &cli.Command{
-		Name: "export", Usage: "print jobs as YAML that apply takes", ArgsUsage: "[JOB…]", Description: example("mesita export web > web.yaml", "mesita export --all"),
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "all services"}},
+		Name: "export", Usage: "print jobs and partitions as YAML that apply takes", ArgsUsage: "[JOB…]",
+		Description: example("mesita export web > web.yaml", "mesita export --partition ml --partition ml/train", "mesita export --all"),
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "all partitions and all services"},
+			&cli.StringSliceFlag{Name: "partition", Usage: "the partition with this `PATH`; may be repeated"},
+		},
 		Action: func(c *cli.Context) error {
-			if c.Bool("all") == (c.NArg() > 0) {
-				return usage("mesita export JOB…, or mesita export --all")
+			if c.Bool("all") == (c.NArg() > 0 || c.IsSet("partition")) {
+				return usage("mesita export JOB…, mesita export --partition PATH, or mesita export --all")
 			}
 			cl, err := a.client(c)
 			if err != nil {
 				return err
 			}
-			var jobs []*api.Job
-			for _, id := range c.Args().Slice() {
-				j, err := cl.Job(c.Context, id)
-				if err != nil {
-					return err
-				}
-				jobs = append(jobs, j)
+			docs, err := exported(c, cl)
+			if err != nil {
+				return err
 			}
-			if c.Bool("all") {
-				list, err := cl.Jobs(c.Context, false)
-				if err != nil {
-					return err
-				}
-				for _, j := range list {
-					if j.Spec.Kind == api.KindService {
-						jobs = append(jobs, j)
-					}
-				}
-			}
-			for i, j := range jobs {
+			for i, d := range docs {
 				if i > 0 {
 					fmt.Fprintln(a.out, "---")
 				}
-				if err := printSpec(a.out, j.Spec); err != nil {
+				if err := specfile.Print(a.out, d); err != nil {
 					return err
 				}
 			}
 			return nil
 		},
 	}
+}
+
+// exported is what export prints, in an order in which apply can make it.
+func exported(c *cli.Context, cl *client.Client) ([]any, error) {
+	var docs []any
+	if c.Bool("all") {
+		parts, err := cl.Partitions(c.Context)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range parts {
+			if !asMade(p.Partition) {
+				docs = append(docs, p.Partition)
+			}
+		}
+		jobs, err := cl.Jobs(c.Context, false)
+		if err != nil {
+			return nil, err
+		}
+		for _, j := range jobs {
+			if j.Spec.Kind == api.KindService {
+				docs = append(docs, j.Spec)
+			}
+		}
+		return docs, nil
+	}
+	for _, path := range c.StringSlice("partition") {
+		p, err := cl.Partition(c.Context, path)
+		if err != nil {
+			return nil, err
+		}
+		docs = append(docs, p.Partition)
+	}
+	for _, id := range c.Args().Slice() {
+		j, err := cl.Job(c.Context, id)
+		if err != nil {
+			return nil, err
+		}
+		docs = append(docs, j.Spec)
+	}
+	return docs, nil
+}
+
+// asMade tells whether p is the partition that every cluster has, unchanged.
+func asMade(p *api.Partition) bool {
+	if p.Path != api.DefaultPartition {
+		return false
+	}
+	plain := api.Partition{Path: p.Path, Created: p.Created}
+	plain.Normalize()
+	return reflect.DeepEqual(&plain, p)
 }

@@ -78,11 +78,12 @@ func (a *app) root() *cli.App {
 	r.Reader, r.Writer, r.ErrWriter = a.in, a.out, a.err
 	r.ExitErrHandler = func(*cli.Context, error) {} // Main alone decides
 	r.UseShortOptionHandling = false
+	r.DisableSliceFlagSeparator = true // a value may hold a comma
 	r.Flags = globalFlags()
 	r.Commands = []*cli.Command{
-		a.devCommand(), a.nodeCommand(), a.clusterCommand(), a.keeperCommand(),
+		a.devCommand(), a.nodeCommand(), a.clusterCommand(), a.partitionCommand(), a.keeperCommand(),
 		a.runCommand(), a.jobCommand(), a.psCommand(), a.showCommand(), a.logsCommand(), a.stopCommand(), a.scaleCommand(),
-		a.execCommand(), a.eventsCommand(), a.whyCommand(), a.topCommand(), a.applyCommand(), a.exportCommand(),
+		a.execCommand(), a.eventsCommand(), a.whyCommand(), a.incidentsCommand(), a.topCommand(), a.applyCommand(), a.exportCommand(),
 		a.tokenCommand(), a.loginCommand(), a.logoutCommand(), a.completionCommand(), a.versionCommand(),
 	}
 	r.OnUsageError = func(c *cli.Context, err error, _ bool) error { return badFlag(err, c.Command.Flags) }

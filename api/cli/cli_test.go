@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -240,43 +239,4 @@ func TestAge(t *testing.T) {
 	if age(time.Time{}) != "" {
 		t.Error("no time has no age")
 	}
-}
-
-// What export prints is read back as the same spec.
-func TestSpecRoundTrip(t *testing.T) {
-	s := &api.JobSpec{Name: "web", Kind: api.KindService, Partition: "ml/train", Count: 3, TaskSpec: api.TaskSpec{
-		Command: []string{"/bin/sh", "-c", "echo 'a: b'\n\t# no comment", "", "~", "0x10", "1e3", "null", "2026-05-01", "\u00e9\u2028"},
-		Program: "sha256:" + strings.Repeat("0f", 32), Env: map[string]string{"A": "yes", "B": "", "C": "line\nline", "D": "12:30:45"},
-		Dir: "/srv", User: "www", Request: api.Request{CPUs: 1, Mem: 123456789, Disk: 1 << 40, GPUs: 2, Ports: []api.PortRequest{{Name: "http"}, {Name: "x", Port: 80}},
-			Custom: map[string]api.Quantity{"n": {Scalar: 1500}, "lane": {Ranges: api.Ranges{{First: 1, Last: 4}, {First: 9, Last: 9}}}, "zone": {Set: []string{"a", "on"}}}},
-		Constraints: []api.Constraint{{Attr: "zone", Op: "!=", Value: "b"}, {Attr: "n", Op: "=", Value: "1"}}, StopSignal: "SIGINT", StopGrace: api.Duration(1500 * time.Millisecond),
-		Restart: api.RestartPolicy{Attempts: 3, Delay: api.Duration(time.Second), MaxDelay: api.Duration(time.Hour)}, LogMax: 1 << 30, Pids: 7, Privileged: true, HostPIDs: true}}
-	batch := &api.JobSpec{Name: "b", Kind: api.KindBatch, Array: "3-7", Retries: 2, TaskSpec: api.TaskSpec{Command: []string{"x"}, Time: api.Duration(36 * time.Hour)}}
-	batch.Normalize()
-	s.Normalize()
-	var out bytes.Buffer
-	for _, x := range []*api.JobSpec{s, batch} {
-		fmt.Fprintln(&out, "---")
-		if err := printSpec(&out, x); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := parseSpecs("x.yaml", out.Bytes())
-	if err != nil || len(got) != 2 || !reflect.DeepEqual(got[0], s) || !reflect.DeepEqual(got[1], batch) {
-		t.Fatalf("got %+v (%v) from\n%s", got, err, out.String())
-	}
-}
-
-func FuzzSpecFile(f *testing.F) {
-	f.Add([]byte("name: a\ncommand: [x]\nrestart: {delay: 1s}\n"))
-	f.Add([]byte("a: &a [*a]\n<<: {x: *a}\n? [1]\n: 2\n"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		specs, err := parseSpecs("x.yaml", b)
-		if (err == nil) != (len(specs) > 0) {
-			t.Fatalf("%v %v", specs, err)
-		}
-		if err != nil && api.ErrorCode(err) != api.CodeInvalid {
-			t.Fatalf("%v is %s", err, api.ErrorCode(err))
-		}
-	})
 }

@@ -29,6 +29,7 @@ type fake struct {
 	calls []string // that change something
 	next  int      // number of the last unnamed job, above 58
 	drain int      // tasks left on fir
+	parts map[string]*api.PartitionStatus
 	now   time.Time
 }
 
@@ -46,9 +47,12 @@ func newFake(socket string) (*fake, error) {
 		Spec: &api.JobSpec{Kind: api.KindBatch, Array: "0-9", TaskSpec: api.TaskSpec{Command: []string{"/bin/train"}, Request: api.Request{CPUs: 1000, Mem: 2 << 30}}}}
 	f.jobs["58"] = &api.Job{ID: "58", Version: 1, State: api.JobPending, Counts: api.JobCounts{Pending: 1}, Actor: "ci", Created: f.now,
 		Spec: &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Command: []string{"/bin/merge"}, Request: api.Request{CPUs: 64000, Mem: 2 << 30}}}}
+	f.jobs["ml"] = &api.Job{ID: "ml", Version: 1, State: api.JobPending, Counts: api.JobCounts{Running: 1, Pending: 1}, Actor: "ci", Created: f.now,
+		Spec: &api.JobSpec{Name: "ml", Kind: api.KindBatch, Partition: "ml", Array: "0-1", TaskSpec: api.TaskSpec{Command: []string{"/bin/train"}}}}
 	for _, j := range f.jobs {
 		j.Spec.Normalize()
 	}
+	f.addPartitions()
 	f.http = &httptest.Server{Listener: l, Config: &http.Server{Handler: f.routes()}}
 	f.http.Start()
 	return f, nil
@@ -69,6 +73,7 @@ func (f *fake) routes() http.Handler {
 	}
 	f.readRoutes(handle)
 	f.writeRoutes(handle)
+	f.partitionRoutes(handle)
 	m.HandleFunc("GET /v1/tasks/{id}/logs", f.logs)
 	m.HandleFunc("POST /v1/tasks/{id}/exec", f.exec)
 	return m
@@ -155,6 +160,11 @@ func noJob(id string) error {
 }
 
 func (f *fake) why(id string) api.Why {
+	if id == "ml" {
+		return api.Why{ID: id, State: "pending", Summary: "ml.1 waits: partition ml is at its fair share (49%).", Nearest: "fir lacks 1 cpus", Holders: []string{"gang 55", "web"},
+			Nodes: []api.WhyNode{{Node: "oak", Reason: "needs 1 cpus, 0 free"}, {Node: "fir", Reason: "1 cpus held for gang 55"}, {Node: "ash", Reason: "needs 1 cpus, 0 free"}},
+			Hints: []string{"would start now with --time 9m (backfill)"}, Estimate: time.Date(2030, 1, 2, 3, 4, 5, 0, time.Local)}
+	}
 	return api.Why{ID: id, State: "pending", Summary: id + " waits: no node has room for it.",
 		Nodes: []api.WhyNode{{Node: "fir", Reason: "needs 64 cpus, 4 free"}, {Node: "oak", Reason: "is draining"}}, Hints: []string{"would fit with --cpus 4"}}
 }
@@ -184,6 +194,8 @@ func (f *fake) tasks() []*api.Task {
 	if w := f.jobs["web"]; w == nil || w.Stop {
 		out = nil
 	}
+	out = append(out, &api.Task{ID: "ml.0", Job: "ml", State: api.TaskRunning, Frozen: true, Desired: api.DesiredFreeze, Reason: api.ReasonPreempted, Node: "oak", NodeID: "oak", Attempt: 1, Created: f.now},
+		&api.Task{ID: "ml.1", Job: "ml", Index: 1, State: api.TaskStaging, Attempt: 1, Created: f.now})
 	out = append(out, &api.Task{ID: "57.0", Job: "57", State: api.TaskFinished, Node: "oak", NodeID: "oak", Attempt: 1, ExitCode: &zero, Reason: api.ReasonExited, Created: f.now, Ended: f.now},
 		&api.Task{ID: "57.1", Job: "57", Index: 1, State: api.TaskFailed, Node: "fir", NodeID: "fir", Attempt: 2, ExitCode: &seven, Reason: api.ReasonExited, Message: "exited with 7\x1b[31m",
 			Created: f.now, Ended: f.now, Earlier: []api.Attempt{{Attempt: 1, Node: "oak", State: api.TaskFailed, Signal: "SIGKILL", Reason: api.ReasonOOM, Started: f.now, Ended: f.now}}},

@@ -56,13 +56,29 @@ func inFlag(name string, err error) error {
 	return &out
 }
 
+// named gives an error of the cluster about a field the name of its flag.
+func named(err error) error {
+	var e *api.Error
+	if !errors.As(err, &e) || e.Field == "" {
+		return err
+	}
+	return inFlag("", err)
+}
+
 // flagOf is the flag of a field: restart.maxDelay is --restart-max-delay.
 func flagOf(field string) string {
-	switch field {
-	case "ports":
-		return "port"
-	case "constraints":
-		return "constraint"
+	whole, _, _ := strings.Cut(field, ".")
+	switch whole {
+	case "ports", "constraints", "users", "roles":
+		return strings.TrimSuffix(whole, "s")
+	case "guarantee", "limit":
+		return whole
+	case "adjust":
+		for _, f := range []string{"adjust-min", "adjust-max", "hours"} {
+			if strings.HasPrefix(field, "adjust."+strings.TrimPrefix(f, "adjust-")) {
+				return f
+			}
+		}
 	}
 	var b strings.Builder
 	lower := false // the rune before

@@ -76,7 +76,11 @@ func (a *app) plan(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
 		return err
 	}
 	return one(a.out, c, p, p.Job, func(w io.Writer) error {
-		fmt.Fprintf(w, "plan  %s %s: %s, %d would start now\n", p.Action, or(p.Job, "a job"), count(p.Tasks, "task"), p.Fits)
+		fmt.Fprintf(w, "plan  %s %s: %s, %d would start now", p.Action, or(p.Job, "a job"), count(p.Tasks, "task"), p.Fits)
+		if wait := p.Tasks - p.Fits; wait > 0 && p.Action != "nothing" {
+			fmt.Fprintf(w, ", %d would wait", wait)
+		}
+		fmt.Fprintln(w)
 		for _, n := range p.Nodes {
 			fmt.Fprintf(w, "  %-20s %d\n", n.Node, n.Tasks)
 		}
@@ -144,7 +148,7 @@ func (a *app) jobCommand() *cli.Command {
 	return &cli.Command{
 		Name: "job", Usage: "batch jobs and services",
 		Description: example("mesita job submit --array 0-99 -- ./train.sh", "mesita job ls"),
-		Subcommands: []*cli.Command{a.jobSubmit(), a.jobLs(), a.jobWait(), a.jobRm(),
+		Subcommands: []*cli.Command{a.jobSubmit(), a.jobPlan(), a.jobLs(), a.jobWait(), a.jobRm(),
 			rename(a.showCommand(), "show", "mesita job show 57"), rename(a.stopCommand(), "stop", "mesita job stop 57")},
 	}
 }
@@ -161,6 +165,7 @@ func (a *app) jobSubmit() *cli.Command {
 		Flags: taskFlags(
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the job (default: it gets a number)"},
 			&cli.StringFlag{Name: "array", Usage: "`FIRST-LAST` index of an array of tasks"},
+			&cli.IntFlag{Name: "gang", Usage: "`NUMBER` of tasks that start together or not at all"},
 			&cli.IntFlag{Name: "retries", Usage: "`NUMBER` of further attempts after a failure"},
 			&cli.StringFlag{Name: "time", Usage: "the most `TIME` one attempt may take"},
 			&cli.BoolFlag{Name: "wait", Usage: "wait for the end, and exit with the job's exit code"},
@@ -170,7 +175,10 @@ func (a *app) jobSubmit() *cli.Command {
 			if c.NArg() < 1 {
 				return usage("mesita job submit -- COMMAND [ARG…]: no command given")
 			}
-			s := &api.JobSpec{Name: c.String("name"), Kind: api.KindBatch, Array: c.String("array"), Retries: c.Int("retries")}
+			s := &api.JobSpec{Name: c.String("name"), Kind: api.KindBatch, Array: c.String("array"), Gang: c.Int("gang"), Retries: c.Int("retries")}
+			if c.IsSet("gang") && s.Gang == 0 {
+				return api.FieldErrorf("gang", "0 is not within 1 to %d: leave it out for a job that is no gang", api.MaxGang)
+			}
 			p := flagParser{c: c}
 			s.Time = parseFlag(&p, "time", api.ParseDuration)
 			if p.err != nil {
@@ -187,6 +195,21 @@ func (a *app) jobSubmit() *cli.Command {
 			})
 		},
 	}
+}
+
+// jobPlan is submit that always stops before it submits.
+func (a *app) jobPlan() *cli.Command {
+	cmd := a.jobSubmit()
+	cmd.Name, cmd.Usage = "plan", "say where the tasks of a job would go, and what would wait"
+	cmd.Description = example("mesita job plan --gang 4 --cpus 2 --mem 4GiB -- ./merge.sh", "mesita job plan --array 0-99 --spread zone -o json -- ./train.sh")
+	submit := cmd.Action
+	cmd.Action = func(c *cli.Context) error {
+		if err := c.Set("dry-run", "true"); err != nil {
+			return err
+		}
+		return submit(c)
+	}
+	return cmd
 }
 
 func (a *app) printID(c *cli.Context, j *api.Job) error {

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,8 +10,8 @@ import (
 	"unicode"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/specfile"
 	"github.com/urfave/cli/v2"
-	"go.yaml.in/yaml/v3"
 )
 
 var formats = []string{"table", "wide", "json", "yaml", "name"}
@@ -115,65 +114,7 @@ func printJSON(w io.Writer, v any) error {
 }
 
 // printYAML writes the JSON form of v as YAML, in the same order of fields.
-func printYAML(w io.Writer, v any) error {
-	n, err := yamlOf(v)
-	if err != nil {
-		return err
-	}
-	return writeYAML(w, n)
-}
-
-func yamlOf(v any) (*yaml.Node, error) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.UseNumber()
-	return yamlNode(d)
-}
-
-func writeYAML(w io.Writer, n *yaml.Node) error {
-	e := yaml.NewEncoder(w)
-	e.SetIndent(2)
-	if err := e.Encode(n); err != nil {
-		return err
-	}
-	return e.Close()
-}
-
-// yamlNode turns the next JSON value into YAML.
-func yamlNode(d *json.Decoder) (*yaml.Node, error) {
-	tok, err := d.Token()
-	if err != nil {
-		return nil, err
-	}
-	delim, ok := tok.(json.Delim)
-	if !ok {
-		n := new(yaml.Node)
-		if num, ok := tok.(json.Number); ok {
-			n.Kind, n.Tag, n.Value = yaml.ScalarNode, "!!float", num.String()
-			if !strings.ContainsAny(num.String(), ".eE") {
-				n.Tag = "!!int"
-			}
-			return n, nil
-		}
-		return n, n.Encode(tok)
-	}
-	n := &yaml.Node{Kind: yaml.MappingNode}
-	if delim == '[' {
-		n.Kind = yaml.SequenceNode
-	}
-	for d.More() {
-		child, err := yamlNode(d) // of a map: the key, then the value
-		if err != nil {
-			return nil, err
-		}
-		n.Content = append(n.Content, child)
-	}
-	_, err = d.Token()
-	return n, err
-}
+func printYAML(w io.Writer, v any) error { return specfile.YAML(w, v) }
 
 // printable is text of others without what would move a terminal's cursor.
 func printable(s string) string {
@@ -220,8 +161,11 @@ func age(t time.Time) string {
 
 // stateText is a task's state as people say it.
 func stateText(t *api.Task) string {
-	if t.Pending() {
+	switch {
+	case t.Pending():
 		return "pending"
+	case t.Frozen && !t.State.Final():
+		return "frozen"
 	}
 	return strings.ToLower(strings.TrimPrefix(t.State.String(), "TASK_"))
 }

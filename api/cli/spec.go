@@ -23,6 +23,10 @@ func taskFlags(more ...cli.Flag) []cli.Flag {
 		&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "environment `K=V`; may be repeated"},
 		&cli.StringFlag{Name: "env-file", Usage: "`FILE` with a K=V on each line"},
 		&cli.StringSliceFlag{Name: "constraint", Aliases: []string{"c"}, Usage: "`CONDITION` on node attributes: disk=ssd, zone!=b, node.name=oak; may be repeated"},
+		&cli.StringSliceFlag{Name: "prefer", Usage: "`CONDITION` on node attributes that is a wish: disk=ssd; may be repeated"},
+		&cli.StringSliceFlag{Name: "affinity", Usage: "near another job, `[~][!]JOB[@ATTR]`: db, db@zone, !db (away), ~db (a wish); may be repeated"},
+		&cli.StringFlag{Name: "spread", Usage: "as many tasks for each value of the node attribute `ATTR`"},
+		&cli.IntFlag{Name: "priority", Usage: "`NUMBER` in a partition of the policy priority, -1000 to 1000"},
 		&cli.StringFlag{Name: "user", Usage: "`USER` name or number (default root)"},
 		&cli.StringFlag{Name: "dir", Usage: "working `FOLDER` (default: one of the task's own)"},
 		&cli.StringFlag{Name: "stop-signal", Usage: "`SIGNAL` to stop with (default SIGTERM)"},
@@ -60,17 +64,35 @@ func fillTask(c *cli.Context, s *api.JobSpec, command []string) error {
 		}
 		s.Ports = append(s.Ports, port)
 	}
-	for _, v := range c.StringSlice("constraint") {
-		con, err := api.ParseConstraint(v)
-		if err != nil {
-			return inFlag("constraint", err)
-		}
-		s.Constraints = append(s.Constraints, con)
+	if err := fillPlace(c, s); err != nil {
+		return err
 	}
 	if err := fillCustom(c, s); err != nil {
 		return err
 	}
 	return fillEnv(c, s)
+}
+
+// fillPlace reads the flags that say where a task goes.
+func fillPlace(c *cli.Context, s *api.JobSpec) error {
+	s.Spread, s.Priority = c.String("spread"), c.Int("priority")
+	for flag, to := range map[string]*[]api.Constraint{"constraint": &s.Constraints, "prefer": &s.Prefer} {
+		for _, v := range c.StringSlice(flag) {
+			con, err := api.ParseConstraint(v)
+			if err != nil {
+				return inFlag(flag, err)
+			}
+			*to = append(*to, con)
+		}
+	}
+	for _, v := range c.StringSlice("affinity") {
+		aff, err := api.ParseAffinity(v)
+		if err != nil {
+			return inFlag("affinity", err)
+		}
+		s.Affinity = append(s.Affinity, aff)
+	}
+	return nil
 }
 
 func fillCustom(c *cli.Context, s *api.JobSpec) error {

@@ -96,13 +96,7 @@ func (a *app) explain(ctx context.Context, cl *client.Client, id string) {
 	if err != nil { // the user waits for another answer
 		return
 	}
-	a.progress("%s", w.Summary)
-	for _, n := range w.Nodes {
-		a.progress("  %-16s %s", n.Node, n.Reason)
-	}
-	for _, h := range w.Hints {
-		a.progress("  %s", h)
-	}
+	_ = printWhy(a.err, w) // nobody reads if it fails
 }
 
 // waitEnd waits for the end of a job and exits with its code.

@@ -248,16 +248,7 @@ func (a *app) whyCommand() *cli.Command {
 			if err != nil {
 				return noJobOrTask(c.Args().First(), err)
 			}
-			return one(a.out, c, why, why.ID, func(w io.Writer) error {
-				fmt.Fprintln(w, why.Summary)
-				for _, n := range why.Nodes {
-					fmt.Fprintf(w, "  %-16s %s\n", n.Node, n.Reason)
-				}
-				for _, h := range why.Hints {
-					fmt.Fprintf(w, "  %s\n", h)
-				}
-				return nil
-			})
+			return one(a.out, c, why, why.ID, func(w io.Writer) error { return printWhy(w, why) })
 		},
 	}
 }

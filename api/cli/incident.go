@@ -1,0 +1,60 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/mesita/mesita/api"
+	"github.com/urfave/cli/v2"
+)
+
+func (a *app) incidentsCommand() *cli.Command {
+	return &cli.Command{
+		Name: "incidents", Usage: "list failures that were seen, what was done, and when they were over",
+		Description: example("mesita incidents", "mesita incidents --all --for oak -o json"),
+		Flags: readFlags(
+			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "also those that are over, after those that are not"},
+			&cli.StringFlag{Name: "for", Usage: "only about this job, task or node, `ID`"},
+			&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Value: 100, Usage: "the newest `NUMBER`"},
+			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "print again whenever something changes"},
+		),
+		Action: func(c *cli.Context) error {
+			if err := args(c, 0, 0, "incidents"); err != nil {
+				return err
+			}
+			if n := c.Int("limit"); n < 1 || n > api.MaxIncidents {
+				return api.FieldErrorf("limit", "%d is not within 1 to %d", n, api.MaxIncidents)
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			return a.watch(c, cl, func() error {
+				all, err := cl.Incidents(c.Context, !c.Bool("all"), c.String("for"), c.Int("limit"))
+				if err != nil {
+					return err
+				}
+				return list(a.out, c, all, func(i *api.Incident) string { return fmt.Sprint(i.ID) }, incidentColumns)
+			})
+		},
+	}
+}
+
+var incidentColumns = []column[*api.Incident]{
+	{"KIND", func(i *api.Incident) string { return string(i.Kind) }, false},
+	{"OBJECT", incidentObject, false},
+	{"NODE", func(i *api.Incident) string { return i.Node }, false},
+	{"SEEN", func(i *api.Incident) string { return age(i.Seen) }, false},
+	{"OVER", func(i *api.Incident) string { return age(i.Over) }, false},
+	{"COUNT", func(i *api.Incident) string { return fmt.Sprint(max(i.Count, 1)) }, false},
+	{"ACTION", func(i *api.Incident) string { return i.Action }, false},
+	{"MESSAGE", func(i *api.Incident) string { return i.Message }, true},
+	{"ID", func(i *api.Incident) string { return fmt.Sprint(i.ID) }, true},
+}
+
+// incidentObject names a node by its name, as everywhere else.
+func incidentObject(i *api.Incident) string {
+	if i.Job == "" {
+		return or(i.Node, i.Object)
+	}
+	return i.Object
+}

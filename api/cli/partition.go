@@ -1,0 +1,286 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/client"
+	"github.com/urfave/cli/v2"
+)
+
+func (a *app) partitionCommand() *cli.Command {
+	return &cli.Command{
+		Name: "partition", Usage: "shares of the cluster, in a tree",
+		Description: example("mesita partition create ml --guarantee cpus=4,mem=8GiB --weight 2 --policy fair", "mesita partition ls"),
+		Subcommands: []*cli.Command{a.partitionCreate(), a.partitionSet(), a.partitionLs(), a.partitionShow(), a.partitionRm()},
+	}
+}
+
+func (a *app) partitionCreate() *cli.Command {
+	return &cli.Command{
+		Name: "create", Usage: "make a partition", ArgsUsage: "PATH",
+		Description: example("mesita partition create ml --guarantee cpus=4,mem=8GiB --limit cpus=10 --weight 2 --policy fair",
+			"mesita partition create ml/train --nodes gpu=yes --preempt freeze --user ci"),
+		Flags: partitionFlags(),
+		Action: func(c *cli.Context) error {
+			if err := args(c, 1, 1, "partition create PATH"); err != nil {
+				return err
+			}
+			p := &api.Partition{Path: c.Args().First()}
+			return a.putPartition(c, p, nil)
+		},
+	}
+}
+
+func (a *app) partitionSet() *cli.Command {
+	return &cli.Command{
+		Name: "set", Usage: "change a partition while it works; only the flags that are given", ArgsUsage: "PATH",
+		Description: example("mesita partition set ml --weight 3", "mesita partition set ml --limit none --dry-run",
+			"mesita partition set web --adjust-max cpus=8 --hours 'mon-fri 08:00-18:00 Europe/Berlin cpus=8'"),
+		Flags: partitionFlags(),
+		Action: func(c *cli.Context) error {
+			if err := args(c, 1, 1, "partition set PATH"); err != nil {
+				return err
+			}
+			if !anySet(c) {
+				return usage("mesita partition set %s: what is to change? Give a flag such as --weight 2; see --help", c.Args().First())
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			old, err := cl.Partition(c.Context, c.Args().First())
+			if err != nil {
+				return err
+			}
+			p := *old.Partition
+			return a.putPartition(c, &p, old.Partition)
+		},
+	}
+}
+
+// putPartition changes p by the flags, and the cluster by p. Without old it
+// makes a new one.
+func (a *app) putPartition(c *cli.Context, p, old *api.Partition) error {
+	if err := fillPartition(c, p); err != nil {
+		return err
+	}
+	p.Normalize()
+	if err := p.Validate(); err != nil {
+		return inFlag("", err)
+	}
+	cl, err := a.client(c)
+	if err != nil {
+		return err
+	}
+	change := cl.PutPartition
+	if c.Bool("dry-run") {
+		change = cl.PlanPartition
+	}
+	got, err := change(c.Context, p, old == nil)
+	if err != nil {
+		return named(err)
+	}
+	return a.printChange(c, got, differences(old, p))
+}
+
+// differences lists the fields in which an operator sees two partitions
+// differ; of a new one, those that are not the default.
+func differences(old, p *api.Partition) []string {
+	show := "%s %s → %s"
+	if old == nil {
+		show, old = "%[1]s %[3]s", &api.Partition{Path: p.Path}
+		old.Normalize()
+	}
+	var out []string
+	for _, f := range partitionFields() {
+		if f.text == nil {
+			continue
+		}
+		if was, is := f.text(old), f.text(p); was != is {
+			out = append(out, fmt.Sprintf(show, f.name, or(was, "-"), or(is, "-")))
+		}
+	}
+	return out
+}
+
+// printChange says what became of a partition, or would: the result on
+// standard output, warnings on standard error.
+func (a *app) printChange(c *cli.Context, change *api.PartitionChange, what []string) error {
+	path := ""
+	if change.Partition != nil {
+		path = change.Partition.Path
+	}
+	err := one(a.out, c, change, path, func(w io.Writer) error {
+		head, done := "", map[string]string{"create": "created", "update": "changed", "remove": "removed"}
+		verb := or(done[change.Action], "unchanged")
+		if c.Bool("dry-run") {
+			head, verb = "plan  ", change.Action
+		} else if change.Action == "remove" && change.Partition != nil && change.Partition.Drain {
+			verb = "takes no new work, and goes when it is empty"
+		}
+		_, err := fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("%s%s %s   %s", head, path, verb, strings.Join(what, ", ")), " "))
+		for _, t := range change.Reclaimed {
+			fmt.Fprintf(w, "  gives way  %s\n", t)
+		}
+		return err
+	})
+	for _, x := range change.Warnings {
+		a.progress("! %s", x)
+	}
+	return err
+}
+
+func (a *app) partitionLs() *cli.Command {
+	return &cli.Command{
+		Name: "ls", Usage: "list partitions and what they hold", Description: example("mesita partition ls", "mesita partition ls -o wide", "mesita partition ls -w"),
+		Flags: readFlags(&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "print again whenever something changes"}),
+		Action: func(c *cli.Context) error {
+			if err := args(c, 0, 0, "partition ls"); err != nil {
+				return err
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			return a.watch(c, cl, func() error {
+				all, err := cl.Partitions(c.Context)
+				if err != nil {
+					return err
+				}
+				return list(a.out, c, all, func(p *api.PartitionStatus) string { return p.Path }, partitionColumns)
+			})
+		},
+	}
+}
+
+func (a *app) partitionShow() *cli.Command {
+	return &cli.Command{
+		Name: "show", Usage: "show a partition with its settings", ArgsUsage: "PATH", Description: example("mesita partition show ml/train", "mesita partition show ml -o yaml"),
+		Flags: readFlags(),
+		Action: func(c *cli.Context) error {
+			if err := args(c, 1, 1, "partition show PATH"); err != nil {
+				return err
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			p, err := cl.Partition(c.Context, c.Args().First())
+			if err != nil {
+				return err
+			}
+			return one(a.out, c, p, p.Path, func(w io.Writer) error { return showPartition(w, p) })
+		},
+	}
+}
+
+func (a *app) partitionRm() *cli.Command {
+	return &cli.Command{
+		Name: "rm", Usage: "remove a partition", ArgsUsage: "PATH", Description: example("mesita partition rm ml/train", "mesita partition rm ml --drain --timeout 1h"),
+		Flags: append(changeFlags(),
+			&cli.BoolFlag{Name: "drain", Usage: "also with work in it: services stop, batches may end, and then it goes"},
+			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "answer yes: drain it if there is work in it"},
+			&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
+			spanFlag("timeout", 0, "the most `TIME` to wait (default: no limit)"),
+		),
+		Action: func(c *cli.Context) error {
+			if err := args(c, 1, 1, "partition rm PATH"); err != nil {
+				return err
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			return a.removePartition(c, cl, c.Args().First())
+		},
+	}
+}
+
+func (a *app) removePartition(c *cli.Context, cl *client.Client, path string) error {
+	p, err := cl.Partition(c.Context, path)
+	if err != nil {
+		return err
+	}
+	if c.Bool("dry-run") {
+		change, err := cl.PlanRemovePartition(c.Context, path)
+		if err != nil {
+			return err
+		}
+		return a.printChange(c, change, []string{workText(p)})
+	}
+	drain := c.Bool("drain") || c.Bool("yes")
+	if n := workLeft(p); n > 0 && !drain && isTerminal(a.in) && isTerminal(a.err) {
+		if drain = a.agreed(c.Context, "%s holds %s: let them end first, and stop its services?", path, count(n, "task")); !drain {
+			return exitError(1)
+		}
+	}
+	change, err := cl.RemovePartition(c.Context, path, drain)
+	if err != nil {
+		return err
+	}
+	if change.Partition == nil || !change.Partition.Drain || c.Bool("detach") {
+		return a.printChange(c, change, nil)
+	}
+	return a.awaitGone(c, cl, path)
+}
+
+// agreed asks a person. The read of a terminal cannot be cut off: it ends with
+// the process.
+func (a *app) agreed(ctx context.Context, format string, args ...any) bool {
+	fmt.Fprintf(a.err, format+" [y/N] ", args...)
+	answers := make(chan string, 1)
+	go func() {
+		var answer string
+		_, _ = fmt.Fscanln(a.in, &answer) // no answer is no
+		answers <- answer
+	}()
+	select {
+	case <-ctx.Done():
+		return false
+	case answer := <-answers:
+		return strings.HasPrefix(strings.ToLower(answer), "y")
+	}
+}
+
+// awaitGone waits until a partition that is being removed is gone.
+func (a *app) awaitGone(c *cli.Context, cl *client.Client, path string) error {
+	begin, left := time.Now(), -1
+	for {
+		p, err := cl.Partition(c.Context, path)
+		switch {
+		case c.Context.Err() != nil:
+			a.progress("detached; the removal of %s goes on: see `mesita partition show %s`", path, path)
+			return nil
+		case api.ErrorCode(err) == api.CodeNotFound:
+			fmt.Fprintf(a.out, "%s removed\n", path)
+			return nil
+		case err != nil:
+			return err
+		case !p.Drain:
+			return api.Errorf(api.CodeConflict, "partition %s was made again meanwhile: see `mesita partition show %s`", path, path)
+		case span(c, "timeout") > 0 && time.Since(begin) > span(c, "timeout"):
+			return api.Errorf(api.CodeTimeout, "%s still holds %s after %s; its removal goes on: see `mesita partition show %s`", path, workText(p), span(c, "timeout"), path)
+		case workLeft(p) != left:
+			left = workLeft(p)
+			a.progress("%s: %s left", path, count(left, "task"))
+		}
+		select {
+		case <-c.Context.Done():
+		case <-time.After(lookPause):
+		}
+	}
+}
+
+func workLeft(p *api.PartitionStatus) int { return p.Pending + p.Starting + p.Running }
+
+func workText(p *api.PartitionStatus) string {
+	if n := workLeft(p); n > 0 {
+		return count(n, "task")
+	}
+	return "no work"
+}

@@ -1,0 +1,199 @@
+package cli
+
+import (
+	"strings"
+
+	"github.com/mesita/mesita/api"
+	"github.com/urfave/cli/v2"
+)
+
+// none is how a flag of `partition set` takes a setting away.
+const none = "none"
+
+// partitionField is a setting of a partition: its flag, how it is read, and
+// how it looks.
+type partitionField struct {
+	name string
+	flag cli.Flag
+	fill func(*api.Partition, *flagParser)
+	text func(*api.Partition) string // nil: it shows with another one
+}
+
+func partitionFields() []partitionField {
+	return []partitionField{
+		amountsField("guarantee", "the least it can always get, `AMOUNTS` such as cpus=4,mem=8GiB; none takes it away", func(p *api.Partition) *api.Amounts { return &p.Guarantee }),
+		amountsField("limit", "the most it can ever hold, `AMOUNTS` such as cpus=10; none takes it away", func(p *api.Partition) *api.Amounts { return &p.Limit }),
+		numberField("weight", "`NUMBER` by which it shares what is not guaranteed (default 1)", api.ParseWeight, func(p *api.Partition) *api.Weight { return &p.Weight }),
+		{"priority", &cli.IntFlag{Name: "priority", Usage: "`NUMBER`: whose guarantee is served first (default 0)"},
+			func(p *api.Partition, f *flagParser) { p.Priority = f.c.Int("priority") },
+			func(p *api.Partition) string { return number(p.Priority) }},
+		{"nodes", &cli.StringSliceFlag{Name: "nodes", Usage: "only the nodes that meet the `CONDITION`: zone=a, cores>=8; may be repeated; none: all"},
+			fillNodes, func(p *api.Partition) string { return joined(p.Nodes) }},
+		wordField("policy", "order of its jobs, `NAME`: fifo, sjf, srtf, priority or fair (default fifo)", func(p *api.Partition) *api.Policy { return &p.Policy }),
+		wordField("placement", "how nodes are chosen, `NAME`: spread, closest, weighted or pack (default spread)", func(p *api.Partition) *api.Placement { return &p.Placement }),
+		wordField("preempt", "how its tasks give way, `NAME`: kill, freeze or never (default kill)", func(p *api.Partition) *api.Preempt { return &p.Preempt }),
+		numberField("min-runtime", "`TIME` for which a task that gave way is left alone (default 1m)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.MinRuntime }),
+		wordsField("user", "`NAME` of a token that may submit; may be repeated; none: everybody", func(p *api.Partition) *[]string { return &p.Users }),
+		wordsField("role", "`ROLE` that may submit: operator or admin; may be repeated; none: everybody", func(p *api.Partition) *[]string { return &p.Roles }),
+		numberField("half-life", "fair: the `TIME` after which past use counts half (default 24h)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.HalfLife }),
+		numberField("aging", "priority: the wait that is worth one step, `TIME` (default 10m)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.Aging }),
+		numberField("alpha", "weighted: `EXPONENT` of a node's weight (default 1)", api.ParseWeight, func(p *api.Partition) *api.Weight { return &p.Alpha }),
+		numberField("beta", "weighted: `EXPONENT` of a node's free share (default 1)", api.ParseWeight, func(p *api.Partition) *api.Weight { return &p.Beta }),
+		amountsField("adjust-min", "lets the guarantee follow demand or --hours, not below `AMOUNTS`; none", func(p *api.Partition) *api.Amounts { return &adjustOf(p).Min }),
+		amountsField("adjust-max", "lets the guarantee follow demand or --hours, not above `AMOUNTS`; none", func(p *api.Partition) *api.Amounts { return &adjustOf(p).Max }),
+		{"hours", &cli.StringSliceFlag{Name: "hours", Usage: "a guarantee at some hours, `[DAYS] FROM-TO [ZONE] AMOUNTS`; may be repeated; none"},
+			fillHours, func(p *api.Partition) string { return joined(adjustOf(p).Hours) }},
+	}
+}
+
+// adjustOf is where the bounds of a guarantee are. Reading them of a partition
+// that has none changes nothing.
+func adjustOf(p *api.Partition) *api.Adjust {
+	if p.Adjust == nil {
+		return new(api.Adjust)
+	}
+	return p.Adjust
+}
+
+func partitionFlags() []cli.Flag {
+	var out []cli.Flag
+	for _, f := range partitionFields() {
+		out = append(out, f.flag)
+	}
+	return append(out, changeFlags()...)
+}
+
+// changeFlags are those of a command that changes a partition.
+func changeFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"},
+		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the path only"},
+		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT` of the result: table, json or yaml"},
+	}
+}
+
+func anySet(c *cli.Context) bool {
+	for _, f := range partitionFields() {
+		if c.IsSet(f.name) {
+			return true
+		}
+	}
+	return false
+}
+
+// fillPartition changes what flags were given for.
+func fillPartition(c *cli.Context, p *api.Partition) error {
+	adjust := api.Adjust{}
+	if p.Adjust != nil {
+		adjust = *p.Adjust
+	}
+	p.Adjust = &adjust
+	f := &flagParser{c: c}
+	for _, field := range partitionFields() {
+		if c.IsSet(field.name) && f.err == nil {
+			field.fill(p, f)
+		}
+	}
+	if adjust.Min.IsZero() && adjust.Max.IsZero() && len(adjust.Hours) == 0 {
+		p.Adjust = nil
+	}
+	return f.err
+}
+
+func amountsField(name, use string, at func(*api.Partition) *api.Amounts) partitionField {
+	return partitionField{name, &cli.StringFlag{Name: name, Usage: use},
+		func(p *api.Partition, f *flagParser) {
+			text := f.c.String(name)
+			if text == none {
+				*at(p) = api.Amounts{}
+				return
+			}
+			v, err := parseAmounts(text)
+			if err != nil {
+				f.err = inFlag(name, err)
+				return
+			}
+			*at(p) = v
+		},
+		func(p *api.Partition) string { return at(p).String() }}
+}
+
+// parseAmounts refuses an amount of zero, which further on would be one that is
+// not named: no limit at all.
+func parseAmounts(text string) (api.Amounts, error) {
+	a, err := api.ParseAmounts(text)
+	if err != nil {
+		return a, err
+	}
+	for part := range strings.SplitSeq(text, ",") {
+		if k, v, _ := strings.Cut(part, "="); a.Of(strings.TrimSpace(k)) == 0 {
+			return a, api.FieldErrorf("", "%s=%s is not above zero: leave %s out, or write none", k, v, k)
+		}
+	}
+	return a, nil
+}
+
+func numberField[T ~int64](name, use string, parse func(string) (T, error), at func(*api.Partition) *T) partitionField {
+	return partitionField{name, &cli.StringFlag{Name: name, Usage: use},
+		func(p *api.Partition, f *flagParser) {
+			if v := parseFlag(f, name, parse); f.err == nil {
+				*at(p) = v
+			}
+		},
+		func(p *api.Partition) string { return textOf(*at(p)) }}
+}
+
+func textOf(v any) string {
+	switch v := v.(type) {
+	case api.Weight:
+		return v.String()
+	case api.Duration:
+		return v.String()
+	}
+	return ""
+}
+
+func wordField[T ~string](name, use string, at func(*api.Partition) *T) partitionField {
+	return partitionField{name, &cli.StringFlag{Name: name, Usage: use},
+		func(p *api.Partition, f *flagParser) { *at(p) = T(f.c.String(name)) },
+		func(p *api.Partition) string { return string(*at(p)) }}
+}
+
+func wordsField(name, use string, at func(*api.Partition) *[]string) partitionField {
+	return partitionField{name, &cli.StringSliceFlag{Name: name, Usage: use},
+		func(p *api.Partition, f *flagParser) { *at(p) = wordsOf(f.c, name) },
+		func(p *api.Partition) string { return strings.Join(*at(p), ", ") }}
+}
+
+// wordsOf is the values of a flag that may be repeated; none is no value.
+func wordsOf(c *cli.Context, name string) []string {
+	words := c.StringSlice(name)
+	if len(words) == 1 && words[0] == none {
+		return nil
+	}
+	return words
+}
+
+func fillNodes(p *api.Partition, f *flagParser) {
+	p.Nodes = nil
+	for _, v := range wordsOf(f.c, "nodes") {
+		con, err := api.ParseConstraint(v)
+		if err != nil {
+			f.err = inFlag("nodes", err)
+			return
+		}
+		p.Nodes = append(p.Nodes, con)
+	}
+}
+
+func fillHours(p *api.Partition, f *flagParser) {
+	p.Adjust.Hours = nil
+	for _, v := range wordsOf(f.c, "hours") {
+		w, err := api.ParseWindow(v)
+		if err != nil {
+			f.err = inFlag("hours", err)
+			return
+		}
+		p.Adjust.Hours = append(p.Adjust.Hours, w)
+	}
+}

@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/mesita/mesita/api"
+)
+
+var partitionColumns = []column[*api.PartitionStatus]{
+	{"PARTITION", func(p *api.PartitionStatus) string { return p.Path }, false},
+	{"POLICY", func(p *api.PartitionStatus) string { return string(p.Policy) }, false},
+	{"WEIGHT", func(p *api.PartitionStatus) string { return p.Weight.String() }, false},
+	{"GUARANTEE", func(p *api.PartitionStatus) string { return brief(p.Guaranteed(), 3) }, false},
+	{"LIMIT", func(p *api.PartitionStatus) string { return brief(p.Limit, 3) }, false},
+	{"USED", usedText, false},
+	{"LENT/BORROWED", lentText, false},
+	{"SHARE (fair)", shareText, false},
+	{"RUN", func(p *api.PartitionStatus) string { return fmt.Sprint(p.Running - p.Frozen) }, false},
+	{"PEND", func(p *api.PartitionStatus) string { return fmt.Sprint(p.Pending) }, false},
+	{"OLDEST", func(p *api.PartitionStatus) string { return age(p.Oldest) }, false},
+	{"FROZEN", func(p *api.PartitionStatus) string { return fmt.Sprint(p.Frozen) }, true},
+	{"PRIORITY", func(p *api.PartitionStatus) string { return fmt.Sprint(p.Priority) }, true},
+	{"PLACEMENT", func(p *api.PartitionStatus) string { return string(p.Placement) }, true},
+	{"PREEMPT", func(p *api.PartitionStatus) string { return string(p.Preempt) }, true},
+	{"NODES", func(p *api.PartitionStatus) string { return joined(p.Nodes) }, true},
+	{"CAPACITY", func(p *api.PartitionStatus) string { return brief(api.AmountsOf(p.Capacity), 1) }, true},
+	{"STATE", func(p *api.PartitionStatus) string { return partitionState(p) }, true},
+}
+
+func partitionState(p *api.PartitionStatus) string {
+	if p.Drain {
+		return "is being removed"
+	}
+	return "open"
+}
+
+// brief writes amounts for a table: 4c/8G. Cores get up to that many decimals.
+func brief(a api.Amounts, decimals int) string {
+	var out []string
+	for k, v := range a.Each {
+		switch k {
+		case "cpus":
+			out = append(out, briefCores(api.MilliCPU(v), decimals)+"c")
+		case "mem":
+			out = append(out, briefBytes(api.Bytes(v)))
+		case "gpus":
+			out = append(out, fmt.Sprintf("%dgpu", v))
+		default:
+			out = append(out, k+"="+strings.TrimSuffix(api.FormatAmount(k, v), "iB"))
+		}
+	}
+	return strings.Join(out, "/")
+}
+
+// briefCores keeps all decimals of less than a core.
+func briefCores(c api.MilliCPU, decimals int) string {
+	if c < 1000 {
+		decimals = 3
+	}
+	s := strconv.FormatFloat(c.Cores(), 'f', decimals, 64)
+	if decimals < 3 {
+		return s
+	}
+	return strings.TrimRight(strings.TrimRight(s, "0"), ".")
+}
+
+func briefBytes(b api.Bytes) string {
+	if b >= 10<<30 && b < 1<<40 {
+		return strconv.FormatFloat(float64(b)/(1<<30), 'f', 0, 64) + "G"
+	}
+	return strings.TrimSuffix(b.String(), "iB")
+}
+
+func usedText(p *api.PartitionStatus) string {
+	return brief(api.AmountsOf(p.Allocated), 1)
+}
+
+func lentText(p *api.PartitionStatus) string {
+	var out []string
+	if !p.Lent.IsZero() {
+		out = append(out, "lent "+brief(p.Lent, 3))
+	}
+	if !p.Borrowed.IsZero() {
+		out = append(out, "borrowed "+brief(p.Borrowed, 3))
+	}
+	return strings.Join(out, ", ")
+}
+
+// shareText leaves the fair share out where nothing waits for it.
+func shareText(p *api.PartitionStatus) string {
+	fair := "-"
+	if p.Pending+p.Frozen > 0 {
+		fair = percent(p.Fair)
+	}
+	return percent(p.Share) + " (" + fair + ")"
+}
+
+func percent(f float64) string { return strconv.FormatFloat(100*f, 'f', 0, 64) + "%" }
+
+func joined[T fmt.Stringer](list []T) string {
+	out := make([]string, len(list))
+	for i, v := range list {
+		out[i] = v.String()
+	}
+	return strings.Join(out, ", ")
+}
+
+func showPartition(w io.Writer, p *api.PartitionStatus) error {
+	fmt.Fprintf(w, "partition   %s   %s\n", p.Path, partitionState(p))
+	for _, f := range partitionFields() {
+		if f.text != nil {
+			if text := f.text(p.Partition); text != "" {
+				fmt.Fprintf(w, "%-11s %s\n", f.name, text)
+			}
+		}
+	}
+	if p.Current != nil {
+		fmt.Fprintf(w, "now         guarantee %s\n", p.Current)
+	}
+	fmt.Fprintf(w, "pool        %s\n", or(p.Capacity.String(), "no node matches"))
+	fmt.Fprintf(w, "used        %s   %s\n", or(api.AmountsOf(p.Allocated).String(), "-"), lentText(p))
+	fmt.Fprintf(w, "share       %s   fair %s\n", percent(p.Share), percent(p.Fair))
+	fmt.Fprintf(w, "tasks       %d running, %d frozen, %d starting, %d pending", p.Running-p.Frozen, p.Frozen, p.Starting, p.Pending)
+	if !p.Oldest.IsZero() {
+		fmt.Fprintf(w, " (the oldest for %s)", age(p.Oldest))
+	}
+	fmt.Fprintln(w)
+	for _, x := range p.Warnings {
+		fmt.Fprintf(w, "! %s\n", x)
+	}
+	return nil
+}

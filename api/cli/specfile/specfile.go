@@ -1,0 +1,317 @@
+// Package specfile reads and writes the YAML documents of `mesita apply` and
+// `mesita export`: jobs and partitions, in the field names of the API.
+//
+// It checks a file by itself and names the line of what is wrong; whether the
+// cluster takes it, the cluster says. It is called by api/cli alone.
+package specfile
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"go.yaml.in/yaml/v3"
+)
+
+// MaxSize bounds a file, in bytes.
+const MaxSize = 4 << 20
+
+// Docs is what a file asks for, each kind in the order of the file.
+type Docs struct {
+	Jobs       []*api.JobSpec
+	Partitions []*api.Partition
+}
+
+// file is a file of documents. Its errors name the line.
+type file struct{ name string }
+
+func (f file) errorf(n *yaml.Node, field, format string, args ...any) error {
+	text := fmt.Sprintf(format, args...)
+	if field != "" {
+		text = field + ": " + text
+	}
+	return api.FieldErrorf(fmt.Sprintf("%s:%d", f.name, max(n.Line, 1)), "%s", text)
+}
+
+// Parse reads and checks all documents of a file of that name, so that nothing
+// need be done when one of them is wrong. Its errors are CodeInvalid.
+func Parse(name string, b []byte) (*Docs, error) {
+	f := file{name}
+	docs := new(Docs)
+	for d := yaml.NewDecoder(bytes.NewReader(b)); ; {
+		var doc yaml.Node
+		if err := d.Decode(&doc); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return nil, api.FieldErrorf(name, "is no valid YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
+		}
+		if len(doc.Content) == 0 || doc.Content[0].Tag == "!!null" { // nothing but comments
+			continue
+		}
+		if err := f.add(docs, doc.Content[0]); err != nil {
+			return nil, err
+		}
+	}
+	if len(docs.Jobs)+len(docs.Partitions) == 0 {
+		return nil, api.FieldErrorf(name, "holds no job and no partition: see `mesita export` for how one looks")
+	}
+	return docs, nil
+}
+
+// kindPartition is what tells a partition from a job, whose kinds are those of
+// the API.
+const kindPartition = "partition"
+
+func (f file) add(docs *Docs, n *yaml.Node) error {
+	if n.Kind != yaml.MappingNode {
+		return f.errorf(n, "", "a job is a map of fields, such as name: web")
+	}
+	plainDates(n)
+	var whole any
+	if err := n.Decode(&whole); err != nil { // also refuses keys given twice, and aliases that never end
+		return f.errorf(n, "", "%s", strings.ReplaceAll(strings.TrimPrefix(err.Error(), "yaml: unmarshal errors:\n  "), "\n ", ";"))
+	}
+	kind := nodeOf(n, "kind")
+	if kind.Kind == yaml.ScalarNode && kind.Value != kindPartition {
+		var known api.Kind
+		if known.UnmarshalText([]byte(kind.Value)) != nil && api.Nearest(kind.Value, []string{kindPartition}) != "" {
+			return f.errorf(kind, "kind", "unknown kind %q: did you mean %s?", kind.Value, kindPartition)
+		}
+	}
+	if kind.Kind == yaml.ScalarNode && kind.Value == kindPartition {
+		p, err := f.partition(n)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(docs.Partitions, func(o *api.Partition) bool { return o.Path == p.Path }) {
+			return f.errorf(n, "path", "partition %q is in the file twice", p.Path)
+		}
+		docs.Partitions = append(docs.Partitions, p)
+		return nil
+	}
+	s, err := f.job(n)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(docs.Jobs, func(o *api.JobSpec) bool { return o.Name == s.Name }) {
+		return f.errorf(n, "name", "job %q is in the file twice", s.Name)
+	}
+	docs.Jobs = append(docs.Jobs, s)
+	return nil
+}
+
+// job turns a document into a spec by way of JSON, so that flags, files and
+// the API read values alike.
+func (f file) job(n *yaml.Node) (*api.JobSpec, error) {
+	if err := f.check(n, reflect.TypeFor[api.JobSpec](), ""); err != nil {
+		return nil, err
+	}
+	s := new(api.JobSpec)
+	if err := fromYAML(n, s); err != nil {
+		return nil, f.errorf(n, "", "%v", err)
+	}
+	if s.Name == "" {
+		return nil, f.errorf(n, "name", "is missing: apply finds jobs by their names")
+	}
+	full := *s
+	full.Normalize()
+	return s, f.located(n, full.Validate())
+}
+
+func (f file) partition(n *yaml.Node) (*api.Partition, error) {
+	var own []*yaml.Node // without the kind, which is no field of the noun
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		switch key := n.Content[i]; key.Value {
+		case "kind":
+			continue
+		case "created", "current", "drain":
+			return nil, f.errorf(key, key.Value, "is the cluster's own: leave it out")
+		}
+		own = append(own, n.Content[i], n.Content[i+1])
+	}
+	body := *n
+	body.Content = own
+	if err := f.check(&body, reflect.TypeFor[api.Partition](), ""); err != nil {
+		return nil, err
+	}
+	p := new(api.Partition)
+	if err := fromYAML(&body, p); err != nil {
+		return nil, f.errorf(n, "", "%v", err)
+	}
+	if p.Path == "" {
+		return nil, f.errorf(n, "path", "is missing: give the path of the partition, such as ml/train")
+	}
+	full := *p
+	full.Normalize()
+	return p, f.located(n, full.Validate())
+}
+
+// located gives an error about a field the line of that field.
+func (f file) located(n *yaml.Node, err error) error {
+	var e *api.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	return f.errorf(nodeOf(n, e.Field), e.Field, "%s", e.Message)
+}
+
+// plainDates makes text of what YAML takes for a date, which no field is.
+func plainDates(n *yaml.Node) {
+	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!timestamp" {
+		n.Tag = "!!str"
+	}
+	for _, c := range n.Content {
+		plainDates(c)
+	}
+}
+
+// check finds the first key or value that a type does not have.
+func (f file) check(n *yaml.Node, t reflect.Type, field string) error {
+	for n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	switch {
+	case n.Kind == yaml.MappingNode && t.Kind() == reflect.Struct:
+		return f.checkKeys(n, t, field)
+	case n.Kind == yaml.MappingNode && t.Kind() == reflect.Map:
+		for i := 0; i < len(n.Content); i += 2 {
+			if err := f.check(n.Content[i+1], t.Elem(), join(field, n.Content[i].Value)); err != nil {
+				return err
+			}
+		}
+		return nil
+	case n.Kind == yaml.SequenceNode && t.Kind() == reflect.Slice:
+		for i, c := range n.Content {
+			if err := f.check(c, t.Elem(), fmt.Sprintf("%s[%d]", field, i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	err := fromYAML(n, reflect.New(t).Interface())
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	if t.Kind() == reflect.String && n.Kind == yaml.ScalarNode {
+		text = fmt.Sprintf("%s must be text: put it in quotes", n.Value)
+	}
+	return f.errorf(n, field, "%s", strings.TrimPrefix(text, ": "))
+}
+
+func (f file) checkKeys(n *yaml.Node, t reflect.Type, field string) error {
+	known := map[string]reflect.Type{}
+	for _, sf := range reflect.VisibleFields(t) {
+		if name, _, _ := strings.Cut(sf.Tag.Get("json"), ","); name != "" {
+			known[name] = sf.Type
+		}
+	}
+	for i := 0; i < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		ft, ok := known[key.Value]
+		switch {
+		case key.ShortTag() == "!!merge":
+			continue
+		case !ok:
+			return f.errorf(key, join(field, key.Value), "%s", api.UnknownField(key.Value, api.FieldNames(t)).Message)
+		}
+		if err := f.check(value, ft, join(field, key.Value)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func join(field, key string) string {
+	if field == "" {
+		return key
+	}
+	return field + "." + key
+}
+
+func fromYAML(n *yaml.Node, to any) error {
+	var v any
+	if err := n.Decode(&v); err != nil {
+		return err
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return api.DecodeStrict(bytes.NewReader(b), to)
+}
+
+// nodeOf is the value of a field, or the nearest there is above it.
+func nodeOf(n *yaml.Node, field string) *yaml.Node {
+	key, rest, _ := strings.Cut(field, ".")
+	for i := 0; i+1 < len(n.Content) && n.Kind == yaml.MappingNode; i += 2 {
+		if n.Content[i].Value == key {
+			return nodeOf(n.Content[i+1], rest)
+		}
+	}
+	return n
+}
+
+// Print writes a job or a partition as Parse reads it, with amounts as people
+// write them.
+func Print(w io.Writer, v any) error {
+	if p, ok := v.(*api.Partition); ok {
+		plain := *p
+		plain.Created, plain.Current, plain.Drain = time.Time{}, nil, false
+		v = &plain
+	}
+	n, err := nodeFor(v)
+	if err != nil {
+		return err
+	}
+	if _, ok := v.(*api.Partition); ok {
+		kind := []*yaml.Node{{Kind: yaml.ScalarNode, Value: "kind"}, {Kind: yaml.ScalarNode, Value: kindPartition}}
+		n.Content = append(kind, n.Content...)
+	}
+	n.Content = slices.Clip(n.Content)
+	if err := readable(n); err != nil {
+		return err
+	}
+	return write(w, n)
+}
+
+// readable leaves out structs that have nothing set, and writes numbers of
+// bytes with their unit where that loses nothing.
+func readable(n *yaml.Node) error {
+	for i := 0; i+1 < len(n.Content) && n.Kind == yaml.MappingNode; i += 2 {
+		key, value := n.Content[i].Value, n.Content[i+1]
+		if err := readable(value); err != nil {
+			return err
+		}
+		if value.Kind == yaml.MappingNode && len(value.Content) == 0 {
+			n.Content = slices.Delete(n.Content, i, i+2)
+			i -= 2
+			continue
+		}
+		if key != "mem" && key != "disk" && key != "logMax" || value.Tag != "!!int" {
+			continue
+		}
+		exact, err := api.ParseBytes(value.Value)
+		if err != nil {
+			return err
+		}
+		if short, err := api.ParseBytes(exact.String()); err == nil && short == exact {
+			value.Tag, value.Value = "!!str", exact.String()
+		}
+	}
+	for _, c := range n.Content {
+		if n.Kind == yaml.SequenceNode {
+			if err := readable(c); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
