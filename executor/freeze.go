@@ -64,9 +64,9 @@ func (e *Executor) setFreezer(a *attempt) {
 	case !want && f.on:
 		e.askFreezer(a, false)
 	case want:
-		// Again if the cluster does not say so: it could not take the report yet,
-		// or wanted the task to run for a moment.
-		if !a.task.Frozen {
+		// Once the cluster knows that it runs, or the report of its start would be
+		// replaced; and again if the cluster wanted it to run for a moment.
+		if !a.task.Frozen && a.task.State >= api.TaskRunning {
 			st := e.status(a, api.TaskRunning, f.since)
 			st.Frozen, st.Reason = true, a.task.Reason
 			e.reports.add(st)

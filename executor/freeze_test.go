@@ -15,11 +15,11 @@ import (
 )
 
 func frozen(tk *api.Task, _ *api.JobSpec) {
-	tk.Desired, tk.Reason = api.DesiredFreeze, api.ReasonPreempted
+	tk.Desired, tk.Reason, tk.State = api.DesiredFreeze, api.ReasonPreempted, api.TaskRunning
 }
 
 // known is a task that the cluster knows to be frozen.
-func known(tk *api.Task, _ *api.JobSpec) { tk.Frozen, tk.State = true, api.TaskRunning }
+func known(tk *api.Task, _ *api.JobSpec) { tk.Frozen = true }
 
 func moved(tk *api.Task, _ *api.JobSpec) {
 	tk.Desired, tk.Reason = api.DesiredMove, api.ReasonPreempted
@@ -27,7 +27,7 @@ func moved(tk *api.Task, _ *api.JobSpec) {
 
 func hour(_ *api.Task, s *api.JobSpec) { s.Time = api.Duration(time.Hour) }
 
-// count is how often the task was reported frozen.
+// frozen is how often the task was reported so.
 func (s *sink) frozen(task string) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,25 +80,30 @@ func TestFreezeAndThaw(t *testing.T) {
 	})
 }
 
-// A task that was told to freeze before it ran is reported twice: the cluster
-// takes the first as its start.
+// A task that was told to freeze before it ran is reported frozen when the
+// cluster knows that it runs.
 func TestFreezeReportedUntilKnown(t *testing.T) {
 	bubble(t, func(t *testing.T, n *node) {
-		n.Assign(set(assignment("b", 0, 1, batch, frozen)))
+		staging := func(tk *api.Task, _ *api.JobSpec) { tk.State = api.TaskStaging }
+		n.Assign(set(assignment("b", 0, 1, batch, frozen, staging)))
 		settle()
 		equal(t, "frozen", n.rt.Frozen(), []string{"b.0/1"})
-		n.Assign(set(assignment("b", 0, 1, batch, frozen, func(tk *api.Task, _ *api.JobSpec) { tk.State = api.TaskRunning })))
+		equal(t, "reported", n.sink.states("b.0"), []string{"1 TASK_RUNNING"})
+		if st := n.sink.last("b.0"); st.Frozen {
+			t.Fatalf("status %+v", st)
+		}
+		n.Assign(set(assignment("b", 0, 1, batch, frozen)))
 		settle()
-		if got := n.sink.frozen("b.0"); got != 2 {
-			t.Fatalf("reported frozen %d times, want twice", got)
+		if got := n.sink.frozen("b.0"); got != 1 {
+			t.Fatalf("reported frozen %d times, want once", got)
 		}
 		// Wanted to run for a moment that was not seen here.
 		n.Assign(set(assignment("b", 0, 1, batch, frozen, known)))
 		n.Assign(set(assignment("b", 0, 1, batch)))
 		n.Assign(set(assignment("b", 0, 1, batch, frozen)))
 		settle()
-		if got := n.sink.frozen("b.0"); got != 3 {
-			t.Fatalf("reported frozen %d times, want three times", got)
+		if got := n.sink.frozen("b.0"); got != 2 {
+			t.Fatalf("reported frozen %d times, want twice", got)
 		}
 	})
 }
