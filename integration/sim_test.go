@@ -3,7 +3,6 @@ package integration
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -14,15 +13,11 @@ import (
 
 	"github.com/hashicorp/raft"
 	"github.com/mesita/mesita/api"
-	"github.com/mesita/mesita/cluster/allocator"
 	"github.com/mesita/mesita/cluster/consensus"
-	"github.com/mesita/mesita/cluster/controller"
-	"github.com/mesita/mesita/cluster/scheduler"
 	"github.com/mesita/mesita/executor"
 	"github.com/mesita/mesita/executor/keeper"
 	"github.com/mesita/mesita/executor/runtimetest"
 	"github.com/mesita/mesita/fsm"
-	"golang.org/x/sync/errgroup"
 )
 
 // sim is a whole cluster in one process, on the fake time of a bubble: real
@@ -34,6 +29,8 @@ type sim struct {
 	plan  func(keeper.StartRequest) runtimetest.Plan
 	watch watchdog
 	over  chan struct{} // closed after the last daemon has ended
+
+	patience time.Duration // of clients, while nobody answers
 }
 
 // simNode is one machine. What it keeps on disk outlives its daemon.
@@ -58,16 +55,6 @@ const (
 	answersLost         // they do, and the node does not hear of it
 )
 
-// simDaemon is one life of a node's daemon.
-type simDaemon struct {
-	*simNode
-	wire  *raft.InmemTransport
-	raft  *consensus.Node
-	store *fsm.Store
-	exec  *executor.Executor
-	stops []func() error // in start order
-}
-
 const (
 	simGrace  = 2 * time.Second // until a silent node is lost
 	simRPC    = 5 * time.Second // as over the network
@@ -79,7 +66,7 @@ const (
 func simulate(t *testing.T, plan func(keeper.StartRequest) runtimetest.Plan, f func(s *sim)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s := &sim{t: t, plan: plan, over: make(chan struct{})}
+		s := &sim{t: t, plan: plan, over: make(chan struct{}), patience: time.Minute}
 		t.Cleanup(func() {
 			s.settle(time.Minute) // raft does not wait for all that it started; it gives up in time
 			close(s.over)
@@ -130,12 +117,8 @@ func (s *sim) form() {
 	if err := first.raft.Bootstrap(string(first.addr)); err != nil {
 		s.t.Fatal(err)
 	}
-	s.until(time.Second, "the first node to lead", func() bool { return first.raft.IsLeader() })
-	now := time.Now()
-	meta := fsm.Meta{At: now, Actor: "test"}
-	s.must(&fsm.ClusterInit{Meta: meta, Cluster: &api.Cluster{ID: "c1", Name: "pine", Created: now},
-		Authority: &api.Authority{CACert: []byte("cert"), CAKey: []byte("key"), GossipKey: []byte("0123")},
-		Node:      &api.Node{ID: first.id, Name: first.name, State: api.NodeDown, Joined: now, Since: now}})
+	s.until(time.Second, "the first node to have made the cluster", func() bool { return first.store.View().Cluster() != nil })
+	now, meta := time.Now(), s.meta()
 	s.must(&fsm.TokenCreate{Meta: meta, Token: &api.Token{ID: "t1", Kind: api.TokenJoin, Hash: simSecret, Created: now}})
 	for _, n := range s.nodes[1:] {
 		s.must(&fsm.NodeJoin{Meta: meta, Token: "t1", Hash: simSecret, NodeID: n.id, Name: n.name})
@@ -187,17 +170,6 @@ func (n *simNode) start() {
 	d.run(d.lead)
 	d.run(d.follow)
 	d.run(d.announce)
-}
-
-// run starts a part of the daemon.
-func (d *simDaemon) run(part func(context.Context) error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- part(ctx) }()
-	d.stops = append(d.stops, func() error {
-		cancel()
-		return <-done
-	})
 }
 
 // stop ends the daemon, if it runs; tasks go on.
@@ -268,166 +240,6 @@ func (n *simNode) hears(m *simNode) bool {
 	return m == n || !n.away.Load() && !m.away.Load() && m.daemon.Load() != nil
 }
 
-var errNoAnswer = errors.New("no answer")
-
-// tellLeader gets a command to the leader as this node knows it.
-func (d *simDaemon) tellLeader(ctx context.Context, cmd fsm.Command) error {
-	if d.raft.IsLeader() {
-		_, err := d.store.Do(ctx, cmd)
-		return err
-	}
-	for _, m := range d.nodes {
-		if to := m.daemon.Load(); to != nil && m.id == d.raft.LeaderID() && d.hears(m) {
-			_, err := to.store.Do(ctx, cmd)
-			if !d.hears(m) {
-				return errNoAnswer
-			}
-			return err
-		}
-	}
-	return errNoAnswer
-}
-
-// Report takes statuses to the leader, or loses them.
-func (d *simDaemon) Report(ctx context.Context, statuses []api.TaskStatus) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	how := d.reports.Load()
-	if how == reportsLost {
-		return errNoAnswer
-	}
-	err := d.tellLeader(ctx, &fsm.TaskReport{Meta: fsm.Meta{At: time.Now(), Actor: "node:" + d.name}, Statuses: statuses})
-	if how == answersLost {
-		return errNoAnswer
-	}
-	return err
-}
-
-// lead runs the leader's loops whenever this node leads.
-func (d *simDaemon) lead(ctx context.Context) error {
-	for {
-		term, cancel, err := d.raft.AwaitLeadership(ctx)
-		if err != nil {
-			return nil // ctx ended
-		}
-		err = d.leadTerm(term)
-		cancel()
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			time.Sleep(100 * time.Millisecond)
-		}
-	}
-}
-
-func (d *simDaemon) leadTerm(ctx context.Context) error {
-	if err := d.raft.Barrier(ctx); err != nil {
-		return err
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	log := simLog().With("node", d.name)
-	alloc := allocator.New(d.store, time.Now, log)
-	group.Go(func() error { return alloc.Run(ctx) })
-	group.Go(func() error { return scheduler.New(d.store, alloc, time.Now, log).Run(ctx) })
-	group.Go(func() error {
-		return controller.New(controller.Config{Store: d.store, Now: time.Now, Log: log}).Run(ctx)
-	})
-	group.Go(func() error { return d.liveness(ctx) })
-	return group.Wait()
-}
-
-// liveness records the nodes that are silent for the grace time. It stands in
-// for gossip and probes, which need sockets.
-func (d *simDaemon) liveness(ctx context.Context) error {
-	tick := time.NewTicker(simGrace / 8)
-	defer tick.Stop()
-	silent := map[string]time.Time{}
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		for _, m := range d.nodes {
-			node := d.store.View().Node(m.id)
-			if d.hears(m) || node == nil || node.State != api.NodeReady {
-				delete(silent, m.id)
-				continue
-			}
-			if _, ok := silent[m.id]; !ok {
-				silent[m.id] = time.Now()
-			}
-			if time.Since(silent[m.id]) >= simGrace { // a failure is tried again
-				_, _ = d.store.Do(ctx, &fsm.NodeState{Meta: fsm.Meta{At: time.Now(), Actor: "liveness"}, ID: m.id, State: api.NodeUnreachable,
-					Since: node.Since, Reason: "does not answer"})
-			}
-		}
-	}
-}
-
-// follow hands the executor what the node's replica says it should run.
-func (d *simDaemon) follow(ctx context.Context) error {
-	for !d.raft.CaughtUp() {
-		if !nap(ctx, 10*time.Millisecond) {
-			return nil
-		}
-	}
-	w := d.store.WatchKey(d.id, fsm.TableNodeTasks)
-	defer w.Close()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-w.Ready():
-			w.Take()
-			d.exec.Assign(d.store.View().Assignments(d.id))
-		}
-	}
-}
-
-// announce says what the node has, and again when the cluster gave it up.
-func (d *simDaemon) announce(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-d.exec.Synced():
-	}
-	hello := api.NodeHello{Addr: string(d.addr), Version: "test", Boot: "boot", Resources: api.Resources{CPUs: 4000, Mem: 4 << 30}}
-	w := d.store.WatchKey(d.id, fsm.TableNodes)
-	defer w.Close()
-	for told := false; ; {
-		node := d.store.View().Node(d.id)
-		if !told || node != nil && node.State == api.NodeUnreachable {
-			hctx, cancel := context.WithTimeout(ctx, 15*time.Second)
-			err := d.tellLeader(hctx, &fsm.NodeHello{Meta: fsm.Meta{At: time.Now(), Actor: "node:" + d.name}, ID: d.id, Hello: hello})
-			cancel()
-			if told = told || err == nil; err != nil {
-				if !nap(ctx, time.Second) {
-					return nil
-				}
-				continue
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-w.Ready():
-			w.Take()
-		}
-	}
-}
-
-// nap waits; false when ctx ended.
-func nap(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
-	}
-}
-
 // leader is the daemon that leads and can be reached, nil if there is none.
 func (s *sim) leader() *simDaemon {
 	for _, n := range s.nodes {
@@ -441,7 +253,7 @@ func (s *sim) leader() *simDaemon {
 // do gets a command agreed on as a patient client does: it asks whoever leads
 // until there is an answer.
 func (s *sim) do(cmd fsm.Command) (any, error) {
-	for end := time.Now().Add(time.Minute); ; {
+	for end := time.Now().Add(s.patience); ; {
 		err := errNoAnswer
 		if l := s.leader(); l != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -471,15 +283,23 @@ func (s *sim) must(cmd fsm.Command) any {
 
 // submit is acknowledged once it returns; the request's name makes it safe to
 // repeat.
-func (s *sim) submit(spec api.JobSpec) *api.Job {
+func (s *sim) submit(spec api.JobSpec) {
+	s.t.Helper()
+	s.must(s.creation(spec))
+}
+
+// creation is the command behind a submission.
+func (s *sim) creation(spec api.JobSpec) fsm.Command {
 	s.t.Helper()
 	spec.Command = []string{"/bin/true"}
 	spec.Normalize()
 	if err := spec.Validate(); err != nil {
 		s.t.Fatal(err)
 	}
-	return s.must(&fsm.JobCreate{Meta: fsm.Meta{At: time.Now(), Actor: "test"}, Spec: &spec, Request: "submit " + spec.Name}).(*api.Job)
+	return &fsm.JobCreate{Meta: s.meta(), Spec: &spec, Request: "submit " + spec.Name}
 }
+
+func (s *sim) meta() fsm.Meta { return fsm.Meta{At: time.Now(), Actor: "test"} }
 
 func (s *sim) settle(d time.Duration) {
 	time.Sleep(d) // fake

@@ -15,13 +15,13 @@ const doubleFor = 3 * time.Second
 // watchdog looks at what must hold at all times, whatever is cut, lost or
 // restarted.
 type watchdog struct {
-	double map[string]time.Time // tasks that run twice, and since when
-	looks  int
+	double  map[string]time.Time // tasks that run twice, and since when
+	started map[string]string    // attempts, and where
+	seen    map[string]int       // starts on each node that are in started
 }
 
 func (w *watchdog) look(s *sim) {
 	s.t.Helper()
-	w.looks++
 	for _, n := range s.nodes {
 		if d := n.daemon.Load(); d != nil {
 			w.resources(d)
@@ -50,14 +50,18 @@ func (w *watchdog) resources(d *simDaemon) {
 // attempts: no attempt is ever started twice, on one node or on two.
 func (w *watchdog) attempts(s *sim) {
 	s.t.Helper()
-	seen := map[string]string{}
+	if w.started == nil {
+		w.started, w.seen = map[string]string{}, map[string]int{}
+	}
 	for _, n := range s.nodes {
-		for _, r := range n.rt.Started() {
-			if other, ok := seen[r.ID]; ok {
+		all := n.rt.Started()
+		for _, r := range all[w.seen[n.name]:] {
+			if other, ok := w.started[r.ID]; ok {
 				s.t.Fatalf("attempt %s was started on %s and on %s", r.ID, other, n.name)
 			}
-			seen[r.ID] = n.name
+			w.started[r.ID] = n.name
 		}
+		w.seen[n.name] = len(all)
 	}
 }
 
