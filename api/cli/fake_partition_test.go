@@ -57,11 +57,11 @@ func (f *fake) partitionRoutes(handle func(string, func(*http.Request) (any, err
 		}
 		change := api.PartitionChange{Partition: p.Partition, Action: "remove"}
 		switch {
+		case p.Running > 0 && !r.URL.Query().Has("drain"):
+			return nil, api.Errorf(api.CodeConflict, "partition %q holds 1 jobs (57): stop them, or use --drain to let them end", p.Path)
 		case r.URL.Query().Has("dry_run"):
 		case p.Running == 0:
 			delete(f.parts, p.Path)
-		case !r.URL.Query().Has("drain"):
-			return nil, api.Errorf(api.CodeConflict, "partition %q holds 1 jobs (57): stop them, or use --drain to let them end", p.Path)
 		default:
 			p.Drain = true
 		}

@@ -206,14 +206,14 @@ func (a *app) removePartition(c *cli.Context, cl *client.Client, path string) er
 	if err != nil {
 		return err
 	}
+	drain := c.Bool("drain") || c.Bool("yes")
 	if c.Bool("dry-run") {
-		change, err := cl.PlanRemovePartition(c.Context, path)
+		change, err := cl.PlanRemovePartition(c.Context, path, drain)
 		if err != nil {
 			return err
 		}
 		return a.printChange(c, change, []string{workText(p)})
 	}
-	drain := c.Bool("drain") || c.Bool("yes")
 	if n := workLeft(p); n > 0 && !drain && isTerminal(a.in) && isTerminal(a.err) {
 		if drain = a.agreed(c.Context, "%s holds %s: let them end first, and stop its services?", path, count(n, "task")); !drain {
 			return exitError(1)

@@ -48,9 +48,11 @@ func (c *Client) RemovePartition(ctx context.Context, path string, drain bool) (
 	return c.changePartition(ctx, http.MethodDelete, path, nil, flag("drain", drain))
 }
 
-// PlanRemovePartition says what RemovePartition with drain would do.
-func (c *Client) PlanRemovePartition(ctx context.Context, path string) (*api.PartitionChange, error) {
-	return c.changePartition(ctx, http.MethodDelete, path, nil, url.Values{"dry_run": {"1"}})
+// PlanRemovePartition says what RemovePartition would do.
+func (c *Client) PlanRemovePartition(ctx context.Context, path string, drain bool) (*api.PartitionChange, error) {
+	q := flag("drain", drain)
+	q.Set("dry_run", "1")
+	return c.changePartition(ctx, http.MethodDelete, path, nil, q)
 }
 
 func (c *Client) changePartition(ctx context.Context, method, path string, p *api.Partition, q url.Values) (*api.PartitionChange, error) {

@@ -50,14 +50,14 @@ func TestPartitions(t *testing.T) {
 	if ch, err := c.RemovePartition(ctx, "ml/train", true); err != nil || !ch.Partition.Drain {
 		t.Errorf("%+v %v", ch, err)
 	}
-	if _, err := c.PlanRemovePartition(ctx, "ml/train"); err != nil {
+	if _, err := c.PlanRemovePartition(ctx, "ml/train", true); err != nil {
 		t.Error(err)
 	}
 	if l, err := c.Incidents(ctx, true, "a.0", 5); err != nil || len(l) != 1 || l[0].Kind != api.IncidentTaskOOM {
 		t.Errorf("%+v %v", l, err)
 	}
 	want := []string{"GET /v1/partitions", "GET /v1/partitions/ml/train", "PUT /v1/partitions/ml/train?create=1", "PUT /v1/partitions/ml/train", "PUT /v1/partitions/ml/train?create=1&dry_run=1",
-		"DELETE /v1/partitions/ml/train?drain=1", "DELETE /v1/partitions/ml/train?dry_run=1", "GET /v1/incidents?for=a.0&limit=5&open=1"}
+		"DELETE /v1/partitions/ml/train?drain=1", "DELETE /v1/partitions/ml/train?drain=1&dry_run=1", "GET /v1/incidents?for=a.0&limit=5&open=1"}
 	for i, w := range want {
 		if i >= len(calls) || calls[i] != w {
 			t.Fatalf("calls %q, want %q", calls, want)

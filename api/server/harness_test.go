@@ -355,7 +355,7 @@ func (f *fakeShares) Plan(v *fsm.View, p *api.Partition) (api.PartitionChange, e
 	return c, f.refuse
 }
 
-func (f *fakeShares) PlanRemove(v *fsm.View, path string) (api.PartitionChange, error) {
+func (f *fakeShares) PlanRemove(v *fsm.View, path string, _ bool) (api.PartitionChange, error) {
 	return api.PartitionChange{Partition: v.Partition(path), Action: "remove"}, f.refuse
 }
 

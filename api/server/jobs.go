@@ -53,17 +53,29 @@ func createJob(c *call) (any, error) {
 	if err := c.admit(view, s); err != nil {
 		return nil, err
 	}
+	cmd := &fsm.JobCreate{Meta: c.Meta(), Spec: s, Request: key}
 	if c.Query.Flag("dry_run") {
-		return c.Planner.Plan(view, s), c.Query.Err
+		return c.plan(view, s, cmd)
 	}
 	if c.Query.Err != nil {
 		return nil, c.Query.Err
 	}
-	v, err := c.Do(&fsm.JobCreate{Meta: c.Meta(), Spec: s, Request: key})
+	v, err := c.Do(cmd)
 	if j, ok := v.(*api.Job); ok && c.R.Header.Get("Prefer") == "return=minimal" { // RFC 7240
 		v = jobID{j.ID}
 	}
 	return exchange.With{Status: http.StatusCreated, Value: v}, err
+}
+
+// plan says what a command with that spec would do, or why it would be refused.
+func (c *call) plan(v *fsm.View, s *api.JobSpec, cmd fsm.Command) (any, error) {
+	if c.Query.Err != nil {
+		return nil, c.Query.Err
+	}
+	if t := v.Trial(cmd); t.Err != nil {
+		return nil, t.Err
+	}
+	return c.Planner.Plan(v, s), nil
 }
 
 // jobID is the answer to who wants to know no more of a new job.
@@ -90,9 +102,6 @@ func applyJob(c *call) (any, error) {
 	if err := c.admit(view, s); err != nil {
 		return nil, err
 	}
-	if dry {
-		return c.Planner.Plan(view, s), nil
-	}
 	old := view.Job(s.Name)
 	switch {
 	case old == nil && ifVersion != 0:
@@ -100,11 +109,19 @@ func applyJob(c *call) (any, error) {
 	case old != nil && ifVersion != 0 && old.Version != ifVersion:
 		return nil, api.Errorf(api.CodeConflict, "job %q has version %d by now, not %d: look at it and try again", s.Name, old.Version, ifVersion)
 	case old != nil && old.Spec.Kind == api.KindBatch && !old.Stop && reflect.DeepEqual(old.Spec, s):
+		if dry {
+			return c.Planner.Plan(view, s), nil
+		}
 		return old, nil // a batch that ended is as it should be: it does not run twice
-	case old == nil || old.State.Ended() || s.Kind != api.KindService:
-		return c.Do(&fsm.JobCreate{Meta: c.Meta(), Spec: s, Request: key})
 	}
-	return c.Do(&fsm.JobUpdate{Meta: c.Meta(), ID: s.Name, IfVersion: ifVersion, Spec: s})
+	var cmd fsm.Command = &fsm.JobUpdate{Meta: c.Meta(), ID: s.Name, IfVersion: ifVersion, Spec: s}
+	if old == nil || old.State.Ended() || s.Kind != api.KindService {
+		cmd = &fsm.JobCreate{Meta: c.Meta(), Spec: s, Request: key}
+	}
+	if dry {
+		return c.plan(view, s, cmd)
+	}
+	return c.Do(cmd)
 }
 
 func listJobs(c *call) (any, error) {

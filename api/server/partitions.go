@@ -87,7 +87,7 @@ func removePartition(c *call) (any, error) {
 	if v.Partition(c.Args[0]) == nil {
 		return nil, noPartition(c.Args[0])
 	}
-	change, err := c.Shares.PlanRemove(v, c.Args[0])
+	change, err := c.Shares.PlanRemove(v, c.Args[0], drain)
 	if err != nil || dry {
 		return change, err
 	}

@@ -115,6 +115,15 @@ func TestRemovePartitionWithWork(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	n.send(request{method: "DELETE", path: "/v1/partitions/ml?drain=1", token: token}).want(t, 200)
+	// A plan refuses what the submission itself would be refused for.
+	for partition, status := range map[string]int{"ml": 409, "none": 404, "default": 200} {
+		body := `{"name":"more","kind":"batch","partition":"` + partition + `","command":["x"]}`
+		n.send(request{method: "POST", path: "/v1/jobs?dry_run=1", body: body, token: token}).want(t, status)
+		n.send(request{method: "PUT", path: "/v1/jobs/more?dry_run=1", body: body, token: token}).want(t, status)
+	}
+	if n.store.View().Job("more") != nil {
+		t.Error("a plan made a job")
+	}
 	if p := n.store.View().Partition("ml"); p != nil && !p.Drain {
 		t.Errorf("%+v", p)
 	}

@@ -85,8 +85,9 @@ type Shares interface {
 	// Plan says what making p, or changing it to be so, would do; what would
 	// be refused is an error.
 	Plan(v *fsm.View, p *api.Partition) (api.PartitionChange, error)
-	// PlanRemove says what removing a partition with its work would do.
-	PlanRemove(v *fsm.View, path string) (api.PartitionChange, error)
+	// PlanRemove says what removing a partition would do; with drain, also one
+	// with work in it.
+	PlanRemove(v *fsm.View, path string, drain bool) (api.PartitionChange, error)
 }
 
 // Config is what a Server needs; all of it, except where noted.

@@ -117,9 +117,10 @@ func (pl Planner) Plan(v *fsm.View, p *api.Partition) (api.PartitionChange, erro
 	return c, nil
 }
 
-// PlanRemove says what removing a partition would do.
-func (pl Planner) PlanRemove(v *fsm.View, path string) (api.PartitionChange, error) {
-	trial := v.Trial(&fsm.PartitionRemove{Meta: fsm.Meta{At: pl.Now()}, Path: path})
+// PlanRemove says what removing a partition would do; with drain, also one with
+// work in it.
+func (pl Planner) PlanRemove(v *fsm.View, path string, drain bool) (api.PartitionChange, error) {
+	trial := v.Trial(&fsm.PartitionRemove{Meta: fsm.Meta{At: pl.Now()}, Path: path, Drain: drain})
 	if trial.Err != nil {
 		return api.PartitionChange{}, trial.Err
 	}
