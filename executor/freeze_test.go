@@ -45,7 +45,7 @@ func TestFreezeAndThaw(t *testing.T) {
 		n.Assign(set(assignment("b", 0, 1, batch)))
 		settle()
 		pid := n.sink.last("b.0").PID
-		time.Sleep(30 * time.Minute)
+		pass(30 * time.Minute)
 		n.Assign(set(assignment("b", 0, 1, batch, frozen)))
 		settle()
 		equal(t, "frozen", n.rt.Frozen(), []string{"b.0/1"})
@@ -60,7 +60,7 @@ func TestFreezeAndThaw(t *testing.T) {
 			t.Fatalf("stats %+v", got)
 		}
 		n.Assign(set(assignment("b", 0, 1, batch, frozen, known)))
-		time.Sleep(100 * time.Hour)
+		pass(100 * time.Hour)
 		if got := n.sink.frozen("b.0"); got != 1 {
 			t.Fatalf("reported frozen %d times, want once", got)
 		}
@@ -70,9 +70,9 @@ func TestFreezeAndThaw(t *testing.T) {
 		if _, err := n.Exec(t.Context(), executor.ExecRequest{Task: "b.0", Command: []string{"true"}}); err != nil {
 			t.Fatalf("exec: %v", err)
 		}
-		time.Sleep(29 * time.Minute)
+		pass(29 * time.Minute)
 		equal(t, "alive", n.rt.Alive(), []string{"b.0/1"})
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		settle()
 		if st := n.sink.last("b.0"); st.State != api.TaskFinished || st.PID != pid {
 			t.Fatalf("status %+v", st)
@@ -114,22 +114,22 @@ func TestFreezeTimeLimit(t *testing.T) {
 		n.Assign(run)
 		settle()
 		for range 3 { // three times 19 minutes, and once with a restart in between
-			time.Sleep(19 * time.Minute)
+			pass(19 * time.Minute)
 			n.Assign(ice)
 			settle()
-			time.Sleep(10 * time.Hour)
+			pass(10 * time.Hour)
 			n.stop()
-			time.Sleep(10 * time.Hour)
+			pass(10 * time.Hour)
 			n.start()
 			n.Assign(ice)
-			time.Sleep(10 * time.Hour)
+			pass(10 * time.Hour)
 			equal(t, "frozen", n.rt.Frozen(), []string{"b.0/1"})
 			n.Assign(run)
 			settle()
 		}
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		equal(t, "alive", n.rt.Alive(), []string{"b.0/1"})
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		settle()
 		if st := n.sink.last("b.0"); st.State != api.TaskFailed || st.Reason != api.ReasonTimeLimit {
 			t.Fatalf("status %+v", st)
@@ -167,7 +167,7 @@ func TestFreezeThenStop(t *testing.T) {
 					}
 				}
 				equal(t, "signals", got, []string{"web.0/1 freeze", "web.0/1 thaw", "web.0/1 terminated"})
-				time.Sleep(11 * time.Second)
+				pass(11 * time.Second)
 				settle()
 				equal(t, "alive", n.rt.Alive(), []string{})
 			})
@@ -232,7 +232,7 @@ func TestFreezeFails(t *testing.T) {
 		n.Assign(set(assignment("none", 0, 1, frozen), assignment("slow", 0, 1, frozen), assignment("oom", 0, 1, frozen)))
 		settle()
 		n.rt.Exit("oom.0/1", 0, syscall.SIGKILL)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		for _, task := range []string{"none.0", "slow.0", "oom.0"} {
 			if n.sink.frozen(task) != 0 {
 				t.Errorf("%s was reported frozen", task)

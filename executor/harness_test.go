@@ -113,6 +113,12 @@ func settle() {
 	}
 }
 
+// pass lets fake time pass, and what is due in it happen.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 func bubble(t *testing.T, f func(t *testing.T, n *node)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
