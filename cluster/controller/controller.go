@@ -102,6 +102,7 @@ func Decide(v *fsm.View, now time.Time, changes map[fsm.Change]struct{}, all boo
 			d.drain(n)
 		}
 	}
+	d.drainedPartitions()
 	return d.cmds
 }
 
