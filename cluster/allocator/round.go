@@ -10,10 +10,7 @@ import (
 
 // Round is one round of service over one view: it says who is next as
 // resources are handed out. It changes nothing but itself.
-type Round struct {
-	t    *tree
-	fair map[*part]float64 // computed when first asked for
-}
+type Round struct{ t *tree }
 
 // Begin starts a round in which every partition with waiting work takes part.
 func Begin(v *fsm.View) *Round {
@@ -115,20 +112,14 @@ func (r *Round) Entitled(path string, need api.Resources) bool {
 }
 
 // MayReclaim tells whether the winner may take need from a victim that would
-// lose lost: the winner stays within its guarantee, the victim borrowed what
-// it loses, and the winner is not better off afterwards than the victim, each
-// measured by its fair share. The last is why taking back always ends: the
-// smaller of the two ratios rises with every step.
+// lose lost: the winner stays within its guarantee, and the victim borrowed
+// what it loses. What each holds beyond its guarantee is what is compared: the
+// winner's is nothing afterwards, so it is never above the victim's. That is
+// also why taking back ends: with every step more of what runs is guaranteed
+// to its owner, and nobody can take that.
 func (r *Round) MayReclaim(winner, victim string, need, lost api.Resources) bool {
 	w, v := r.t.leaf(winner), r.t.leaf(victim)
-	if w == nil || v == nil || w == v || !r.Entitled(winner, need) {
-		return false
-	}
-	if !r.borrowed(w, v, lost) {
-		return false
-	}
-	after := r.ratio(w, w.used.Add(need))
-	return after <= r.ratio(v, v.used.Minus(lost)) || after <= 1 && r.ratio(v, v.used) > 1
+	return w != nil && v != nil && w != v && r.Entitled(winner, need) && r.borrowed(w, v, lost)
 }
 
 // borrowed tells whether the victim, or one above it that is not above the
@@ -158,21 +149,6 @@ func covered(g api.Amounts, rest api.Resources) bool {
 		}
 	}
 	return true
-}
-
-// ratio is used as a multiple of what the part is entitled to.
-func (r *Round) ratio(c *part, used api.Resources) float64 {
-	if r.fair == nil {
-		r.fair = r.t.fairShares()
-	}
-	share := fsm.Dominant(used, r.t.capacity)
-	if f := r.fair[c]; f > 0 {
-		return share / f
-	}
-	if share > 0 {
-		return 1e9
-	}
-	return 0
 }
 
 // Over lists the partitions that hold more than their limit, the deepest first.

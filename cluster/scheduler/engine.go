@@ -248,3 +248,6 @@ func (e *Engine) over() []string {
 	}
 	return nil
 }
+
+// Holds is for how many jobs room is held since the last pass.
+func (e *Engine) Holds() int { return len(e.holds) }

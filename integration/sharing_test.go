@@ -1,0 +1,694 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/allocator"
+	"github.com/mesita/mesita/cluster/controller"
+	"github.com/mesita/mesita/cluster/scheduler"
+	"github.com/mesita/mesita/fsm"
+	"pgregory.net/rapid"
+)
+
+// shared is a cluster without machines: the state, the controller, the
+// allocator and the scheduler, on a clock that the test turns. Tasks run until
+// the test ends them; what is told to stop or freeze does so at once.
+type shared struct {
+	t interface {
+		Helper()
+		Fatalf(string, ...any)
+	}
+	*fsm.Store
+	engine  *scheduler.Engine
+	watch   *fsm.Watcher
+	now     time.Time
+	preempt int // victims so far
+}
+
+func roundOf(v *fsm.View) scheduler.Round { return allocator.Begin(v) }
+
+func newShared(t interface {
+	Helper()
+	Fatalf(string, ...any)
+}, nodes []api.Resources) *shared {
+	s := &shared{t: t, Store: fsm.NewStore(nil), engine: scheduler.NewEngine(roundOf), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+	s.watch = s.Watch(scheduler.Tables...)
+	s.do(&fsm.ClusterInit{Meta: s.meta(), Cluster: &api.Cluster{ID: "c", Name: "pine"}, Authority: &api.Authority{}, Node: &api.Node{ID: "id0", Name: "n0"}},
+		&fsm.TokenCreate{Meta: s.meta(), Token: &api.Token{ID: "t", Hash: "h"}})
+	for i, r := range nodes {
+		id := fmt.Sprint("id", i)
+		if i > 0 {
+			s.do(&fsm.NodeJoin{Meta: s.meta(), Token: "t", Hash: "h", NodeID: id, Name: fmt.Sprint("n", i)})
+		}
+		s.hello(id, r)
+	}
+	return s
+}
+
+func (s *shared) meta() fsm.Meta { return fsm.Meta{At: s.now, Actor: "test"} }
+
+func (s *shared) hello(id string, r api.Resources) {
+	s.do(&fsm.NodeHello{Meta: s.meta(), ID: id, Hello: api.NodeHello{Addr: "x:1", Attrs: map[string]string{"zone": id[len(id)-1:]}, Resources: r}})
+}
+
+// do proposes commands, which must be accepted.
+func (s *shared) do(cmds ...fsm.Command) {
+	s.t.Helper()
+	res, err := s.Propose(context.Background(), cmds...)
+	if err != nil {
+		s.t.Fatalf("%v", err)
+	}
+	for _, r := range res {
+		if r.Err != nil {
+			s.t.Fatalf("%v", r.Err)
+		}
+	}
+}
+
+func (s *shared) partition(p *api.Partition) {
+	s.t.Helper()
+	s.do(&fsm.PartitionPut{Meta: s.meta(), Partition: p})
+}
+
+func (s *shared) submit(actor string, spec *api.JobSpec) string {
+	s.t.Helper()
+	spec.Command = []string{"x"}
+	spec.Normalize()
+	if err := spec.Validate(); err != nil {
+		s.t.Fatalf("%v", err)
+	}
+	v, err := s.Do(context.Background(), &fsm.JobCreate{Meta: fsm.Meta{At: s.now, Actor: actor}, Spec: spec})
+	if err != nil {
+		s.t.Fatalf("%v", err)
+	}
+	return v.(*api.Job).ID
+}
+
+func batchOf(partition string, tasks int, cpus api.MilliCPU, mem api.Bytes) *api.JobSpec {
+	return &api.JobSpec{Kind: api.KindBatch, Partition: partition, Array: fmt.Sprintf("0-%d", tasks-1),
+		TaskSpec: api.TaskSpec{Request: api.Request{CPUs: cpus, Mem: mem}}}
+}
+
+func (s *shared) report(t *api.Task, state api.TaskState, frozen bool) {
+	st := api.TaskStatus{Task: t.ID, Attempt: t.Attempt, NodeID: t.NodeID, State: state, PID: 1, Time: s.now, Frozen: frozen}
+	if state.Final() {
+		st.ExitCode = new(int)
+	}
+	s.do(&fsm.TaskReport{Meta: s.meta(), Statuses: []api.TaskStatus{st}})
+}
+
+// obey does what executors would: start what was placed, end what is told to,
+// freeze what is told to.
+func (s *shared) obey() (did bool) {
+	for n := range s.View().Nodes() {
+		if n.State != api.NodeReady {
+			continue
+		}
+		for t := range s.View().NodeTasks(n.ID) {
+			switch {
+			case t.Desired == api.DesiredStop || t.Desired == api.DesiredMove:
+				s.report(t, api.TaskKilled, false)
+			case t.State != api.TaskRunning:
+				s.report(t, api.TaskRunning, false)
+			case t.Desired == api.DesiredFreeze && !t.Frozen:
+				s.report(t, api.TaskRunning, true)
+			default:
+				continue
+			}
+			did = true
+		}
+	}
+	return did
+}
+
+// settle lets everybody decide until nothing more changes. It fails if that
+// never is. Each decision is checked against one made from nothing.
+func (s *shared) settle() {
+	s.t.Helper()
+	running, gaveWay := 0, s.preempt
+	for p := range s.View().Partitions() {
+		running += s.View().Usage(p.Path).Running
+	}
+	for range 500 {
+		changes, all := s.watch.Take()
+		s.engine.Update(s.View(), changes, all)
+		cmds, _ := s.engine.Decide(s.now)
+		s.check()
+		cmds = append(cmds, controller.Decide(s.View(), s.now, nil, true)...)
+		for _, c := range cmds {
+			before := s.borrowed()
+			if _, err := s.Propose(context.Background(), c); err != nil {
+				s.t.Fatalf("%v", err)
+			}
+			if p, ok := c.(*fsm.TaskPreempt); ok && len(p.Victims) > 0 {
+				s.preempt += len(p.Victims)
+				if after := s.borrowed(); after >= before && strings.HasSuffix(p.Cause, "of partition prod") {
+					s.t.Fatalf("%s: what is borrowed went from %d to %d thousandths of a core: taking back must lower it", p.Cause, before, after)
+				}
+			}
+		}
+		s.check()
+		if !s.obey() && len(cmds) == 0 {
+			if n := s.preempt - gaveWay; n > running+s.View().TaskCount() {
+				s.t.Fatalf("%d tasks gave way at one instant, there are only %d", n, s.View().TaskCount())
+			}
+			return
+		}
+	}
+	s.t.Fatalf("the decisions never end")
+}
+
+// borrowed is the potential that every act of taking back lowers: the cpus of
+// tasks that are to run on, beyond the guarantees of their partitions. As what
+// a winner gets is within its guarantee, placing it never raises it.
+func (s *shared) borrowed() (sum int64) {
+	held := map[string]int64{}
+	for t := range s.View().Tasks() {
+		if t.Holds() && t.Desired == api.DesiredRun {
+			held[t.Partition] += int64(t.Resources.CPUs)
+		}
+	}
+	for p := range s.View().Partitions() {
+		sum += max(0, held[p.Path]-int64(p.Guaranteed().CPUs))
+	}
+	return sum
+}
+
+// check holds what must be true at every step: nothing is given twice, and
+// gangs are whole.
+func (s *shared) check() {
+	s.t.Helper()
+	v := s.View()
+	for n := range v.Nodes() {
+		l, _ := v.Ledger(n.ID)
+		if l.Free.CPUs < 0 || l.Free.Mem < 0 || l.Free.GPUs < 0 {
+			s.t.Fatalf("node %s has %v free", n.Name, l.Free)
+		}
+	}
+	for j := range v.Jobs() {
+		if j.Spec.Gang > 0 && !j.State.Ended() && !j.Stop && j.Counts.Pending > 0 {
+			for t := range v.MadeTasks(j.ID) {
+				if t.Holds() && t.Desired == api.DesiredRun {
+					s.t.Fatalf("gang %s: %s runs while %d wait", j.ID, t.ID, j.Counts.Pending)
+				}
+			}
+		}
+	}
+}
+
+// used is what a partition and those below it hold of a resource.
+func (s *shared) used(path, name string) int64 {
+	for _, p := range (allocator.Planner{Now: func() time.Time { return s.now }}).Status(s.View()) {
+		if p.Path == path {
+			return api.AmountsOf(p.Allocated).Of(name)
+		}
+	}
+	return 0
+}
+
+// limitsHold checks the limits of the partitions that can be made to keep
+// them: one whose tasks may not be preempted keeps what it has when its limit
+// is lowered, and so does one whose tasks just gave way.
+func (s *shared) limitsHold() {
+	s.t.Helper()
+	for p := range s.View().Partitions() {
+		stuck := false
+		for t := range s.View().Tasks() {
+			q := s.View().Partition(t.Partition)
+			stuck = stuck || t.Holds() && (q.Preempt == api.PreemptNever || !t.Preempted.IsZero() && s.now.Sub(t.Preempted) < time.Duration(q.MinRuntime))
+		}
+		if stuck {
+			continue
+		}
+		for k, most := range p.Limit.Each {
+			if u := s.used(p.Path, k); u > most {
+				s.t.Fatalf("partition %s holds %s %d of at most %d", p.Path, k, u, most)
+			}
+		}
+	}
+}
+
+var (
+	policies   = []api.Policy{api.PolicyFIFO, api.PolicySJF, api.PolicySRTF, api.PolicyPriority, api.PolicyFair}
+	placements = []api.Placement{api.PlaceSpread, api.PlaceClosest, api.PlaceWeighted, api.PlacePack}
+	preempts   = []api.Preempt{api.PreemptKill, api.PreemptFreeze, api.PreemptNever}
+)
+
+// Whatever is submitted, ended, changed or lost: nothing is given twice, limits
+// hold, gangs are whole, decisions end, and an engine that followed all changes
+// decides as one that starts from nothing.
+func TestSharingHolds(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		s := newShared(rt, randomNodes(rt))
+		for _, path := range []string{"a", "a/x", "b"} {
+			s.partition(randomPartition(rt, path))
+		}
+		for range rapid.IntRange(5, 25).Draw(rt, "steps") {
+			s.randomStep(rt)
+			s.settle()
+			s.limitsHold()
+			s.freshAgrees(rt)
+		}
+	})
+}
+
+func randomNodes(rt *rapid.T) []api.Resources {
+	out := make([]api.Resources, rapid.IntRange(1, 5).Draw(rt, "nodes"))
+	for i := range out {
+		out[i] = api.Resources{CPUs: api.MilliCPU(rapid.IntRange(1, 8).Draw(rt, "cpus")) * 1000, Mem: api.Bytes(rapid.IntRange(1, 8).Draw(rt, "mem")) << 30,
+			Ports: api.Ranges{{First: 20000, Last: 20007}}}
+	}
+	return out
+}
+
+func randomPartition(rt *rapid.T, path string) *api.Partition {
+	p := &api.Partition{Path: path, Weight: api.Weight(rapid.IntRange(1, 4).Draw(rt, "weight")) * 1000, Priority: rapid.IntRange(0, 2).Draw(rt, "priority"),
+		Policy: rapid.SampledFrom(policies).Draw(rt, "policy"), Placement: rapid.SampledFrom(placements).Draw(rt, "placement"),
+		Preempt: rapid.SampledFrom(preempts).Draw(rt, "preempt"), MinRuntime: api.Duration(10 * time.Second)}
+	if path != "a/x" && rapid.Bool().Draw(rt, "limited") {
+		p.Limit = api.Amounts{CPUs: api.MilliCPU(rapid.IntRange(1, 10).Draw(rt, "limit")) * 1000}
+	}
+	return p
+}
+
+func (s *shared) randomStep(rt *rapid.T) {
+	s.now = s.now.Add(time.Duration(rapid.IntRange(0, 20).Draw(rt, "seconds")) * time.Second)
+	switch rapid.IntRange(0, 9).Draw(rt, "step") {
+	case 0, 1, 2, 3:
+		s.randomJob(rt)
+	case 4, 5, 6:
+		for t := range s.View().Tasks() {
+			if t.Holds() && t.State == api.TaskRunning && t.Desired == api.DesiredRun && rapid.IntRange(0, 2).Draw(rt, "end") == 0 {
+				s.report(t, rapid.SampledFrom([]api.TaskState{api.TaskFinished, api.TaskFailed}).Draw(rt, "how"), false)
+			}
+		}
+	case 7:
+		n := s.View().Node(fmt.Sprint("id", rapid.IntRange(0, 4).Draw(rt, "node")))
+		switch {
+		case n == nil:
+		case n.State == api.NodeReady:
+			s.do(&fsm.NodeState{Meta: s.meta(), ID: n.ID, State: api.NodeUnreachable, Since: n.Since})
+		default:
+			s.hello(n.ID, n.Resources)
+		}
+	case 8:
+		path := rapid.SampledFrom([]string{"a", "b"}).Draw(rt, "path")
+		p := randomPartition(rt, path)
+		g := api.MilliCPU(rapid.IntRange(0, 4).Draw(rt, "guarantee")) * 1000
+		if p.Limit.CPUs == 0 || g <= p.Limit.CPUs {
+			p.Guarantee.CPUs = g
+		}
+		_, _ = s.Do(context.Background(), &fsm.PartitionPut{Meta: s.meta(), Partition: p}) // one that does not fit is refused
+	case 9:
+		for j := range s.View().LiveJobs() {
+			if rapid.IntRange(0, 3).Draw(rt, "stop") == 0 {
+				s.do(&fsm.JobStop{Meta: s.meta(), ID: j.ID})
+			}
+		}
+	}
+}
+
+func (s *shared) randomJob(rt *rapid.T) {
+	spec := batchOf(rapid.SampledFrom([]string{"default", "a", "a/x", "b"}).Draw(rt, "partition"), rapid.IntRange(1, 6).Draw(rt, "tasks"),
+		api.MilliCPU(rapid.IntRange(1, 30).Draw(rt, "need"))*100, api.Bytes(rapid.IntRange(1, 30).Draw(rt, "memory"))*100<<20)
+	spec.Priority = rapid.IntRange(0, 3).Draw(rt, "jobPriority")
+	spec.Time = api.Duration(rapid.IntRange(0, 60).Draw(rt, "time")) * api.Duration(time.Second)
+	switch rapid.IntRange(0, 5).Draw(rt, "kind") {
+	case 0:
+		spec.Array, spec.Gang = "", rapid.IntRange(2, 5).Draw(rt, "gang")
+	case 1:
+		spec.Kind, spec.Array, spec.Time, spec.Name, spec.Count = api.KindService, "", 0, fmt.Sprintf("svc-%d", s.View().Index()), rapid.IntRange(1, 3).Draw(rt, "count")
+		spec.Ports = []api.PortRequest{{Name: "http"}}
+	case 2:
+		spec.Spread = "zone"
+	}
+	s.submit(rapid.SampledFrom([]string{"ann", "bob"}).Draw(rt, "user"), spec)
+}
+
+// freshAgrees compares the engine with one that has seen nothing before. What
+// room is held for whom is all that an engine may remember.
+func (s *shared) freshAgrees(rt *rapid.T) {
+	rt.Helper()
+	fresh := scheduler.NewEngine(roundOf)
+	fresh.Update(s.View(), nil, true)
+	cmds, _ := fresh.Decide(s.now)
+	for _, c := range cmds {
+		if p, ok := c.(*fsm.TaskPlace); ok && len(p.Placements) > 0 && s.engine.Holds() == 0 {
+			rt.Fatalf("an engine from nothing would place %+v", p.Placements[0])
+		}
+	}
+}
+
+// With a backlog everywhere, weighted dominant shares differ by no more than
+// one task.
+func TestDominantSharesAreFair(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		nodes := make([]api.Resources, rapid.IntRange(1, 4).Draw(rt, "nodes"))
+		for i := range nodes {
+			nodes[i] = api.Resources{CPUs: 20_000, Mem: 40 << 30}
+		}
+		s := newShared(rt, nodes)
+		type user struct {
+			path   string
+			weight float64
+			need   api.Resources
+		}
+		var users []user
+		for i := range rapid.IntRange(2, 4).Draw(rt, "users") {
+			u := user{fmt.Sprint("p", i), float64(rapid.IntRange(1, 3).Draw(rt, "weight")),
+				api.Resources{CPUs: api.MilliCPU(rapid.IntRange(1, 10).Draw(rt, "cpus")) * 100, Mem: api.Bytes(rapid.IntRange(1, 10).Draw(rt, "mem")) * 100 << 20}}
+			users = append(users, u)
+			s.partition(&api.Partition{Path: u.path, Weight: api.Weight(u.weight * 1000)})
+			s.submit("x", batchOf(u.path, 2000, u.need.CPUs, u.need.Mem))
+		}
+		s.settle()
+		capacity := s.View().Capacity()
+		for _, a := range users {
+			for _, b := range users {
+				mine := fsm.Dominant(s.View().Usage(a.path).Allocated, capacity) / a.weight
+				theirs := fsm.Dominant(s.View().Usage(b.path).Allocated, capacity) / b.weight
+				one := max(fsm.Dominant(a.need, capacity)/a.weight, fsm.Dominant(b.need, capacity)/b.weight)
+				// Small rests that no task of a fits in may go to b.
+				if theirs-mine > one+1e-9 && s.fitsSomewhere(a.need) {
+					rt.Fatalf("%s has a weighted share of %.4f, %s of %.4f: more than one task (%.4f) apart", a.path, mine, b.path, theirs, one)
+				}
+			}
+			s.fairTo(rt, a.path, a.need, a.weight, capacity, len(users))
+		}
+	})
+}
+
+func (s *shared) fitsSomewhere(need api.Resources) bool {
+	for n := range s.View().Nodes() {
+		if s.View().Free(n.ID).Fits(need) {
+			return true
+		}
+	}
+	return false
+}
+
+// fairTo checks two promises of dominant resource fairness against what a
+// partition would have by itself: it has at least its part of an evenly split
+// cluster (less what does not divide), and would not rather have the bundle of
+// another of the same weight.
+func (s *shared) fairTo(rt *rapid.T, path string, need api.Resources, weight float64, capacity api.Resources, users int) {
+	rt.Helper()
+	mine := int64(s.View().Usage(path).Allocated.CPUs / need.CPUs)
+	total := 0.0
+	for p := range s.View().Partitions() {
+		if p.Path != api.DefaultPartition {
+			total += p.Weight.Float()
+		}
+	}
+	part := weight / total
+	alone := min(int64(float64(capacity.CPUs)*part)/int64(need.CPUs), int64(float64(capacity.Mem)*part)/int64(need.Mem))
+	nodes := int64(0)
+	for range s.View().Nodes() {
+		nodes++
+	}
+	if mine < alone-nodes-int64(users) { // each node and each user may leave a rest
+		rt.Fatalf("%s runs %d tasks, in its own part of the cluster it could run %d", path, mine, alone)
+	}
+	for p := range s.View().Partitions() {
+		if p.Path == path || p.Path == api.DefaultPartition || p.Weight.Float() != weight {
+			continue
+		}
+		other := s.View().Usage(p.Path).Allocated
+		would := min(int64(other.CPUs/need.CPUs), int64(other.Mem/need.Mem))
+		if mine < would-nodes-2 {
+			rt.Fatalf("%s runs %d tasks and could run %d with what %s has", path, mine, would, p.Path)
+		}
+	}
+}
+
+// Asking for more than a task needs does not get more of them to run.
+func TestLyingDoesNotPay(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		truth := api.Resources{CPUs: api.MilliCPU(rapid.IntRange(1, 8).Draw(rt, "cpus")) * 250, Mem: api.Bytes(rapid.IntRange(1, 8).Draw(rt, "mem")) * 256 << 20}
+		lie := truth
+		if rapid.Bool().Draw(rt, "which") {
+			lie.CPUs = lie.CPUs * api.MilliCPU(rapid.IntRange(11, 30).Draw(rt, "lie")) / 10
+		} else {
+			lie.Mem = lie.Mem * api.Bytes(rapid.IntRange(11, 30).Draw(rt, "lie")) / 10
+		}
+		other := api.Resources{CPUs: api.MilliCPU(rapid.IntRange(1, 8).Draw(rt, "cpus2")) * 250, Mem: api.Bytes(rapid.IntRange(1, 8).Draw(rt, "mem2")) * 256 << 20}
+		runs := func(need api.Resources) int {
+			s := newShared(rt, []api.Resources{{CPUs: 64_000, Mem: 64 << 30}})
+			s.partition(&api.Partition{Path: "me"})
+			s.partition(&api.Partition{Path: "other"})
+			s.submit("x", batchOf("me", 3000, need.CPUs, need.Mem))
+			s.submit("y", batchOf("other", 3000, other.CPUs, other.Mem))
+			s.settle()
+			return s.View().Usage("me").Running
+		}
+		if honest, liar := runs(truth), runs(lie); liar > honest+1 {
+			rt.Fatalf("a need of %v runs %d tasks, said to be %v it runs %d", truth, honest, lie, liar)
+		}
+	})
+}
+
+// A guarantee is reached as soon as its owner asks, whatever others hold, as
+// far as whole tasks and nodes allow: what a search over all evictions finds is
+// the measure. Taking back ends, and nobody gives way twice within minRuntime.
+func TestGuaranteesComeBack(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		nodes := make([]api.Resources, rapid.IntRange(1, 3).Draw(rt, "nodes"))
+		for i := range nodes {
+			nodes[i] = api.Resources{CPUs: 4000, Mem: 8 << 30}
+		}
+		s := newShared(rt, nodes)
+		g := api.MilliCPU(rapid.IntRange(1, len(nodes)*4).Draw(rt, "guarantee")) * 1000
+		s.partition(&api.Partition{Path: "prod", Guarantee: api.Amounts{CPUs: g}})
+		mode := rapid.SampledFrom([]api.Preempt{api.PreemptKill, api.PreemptFreeze}).Draw(rt, "mode")
+		s.partition(&api.Partition{Path: "ml", Preempt: mode})
+		s.submit("x", batchOf("ml", 100, api.MilliCPU(rapid.IntRange(1, 4).Draw(rt, "ml"))*500, 64<<20))
+		s.settle()
+		s.now = s.now.Add(time.Minute)
+		need := api.MilliCPU(rapid.IntRange(1, 4).Draw(rt, "prod")) * 500
+		s.submit("y", batchOf("prod", 100, need, 64<<20))
+		s.settle()
+		// Without the borrowers each node holds so many tasks; the guarantee
+		// covers so many.
+		perNode, want := 4000/need, g/need
+		want = min(want, perNode*api.MilliCPU(len(nodes)))
+		if got := s.View().Usage("prod").Allocated.CPUs / need; got < want {
+			rt.Fatalf("prod runs %d tasks of %v, its guarantee of %v covers %d", got, need, g, want)
+		}
+		before := s.preempt
+		s.settle()
+		if s.preempt != before {
+			rt.Fatalf("taking back goes on: %d more", s.preempt-before)
+		}
+	})
+}
+
+// Frozen tasks go on where they were once their owner's room is free again.
+func TestFrozenTasksGoOn(t *testing.T) {
+	s := newShared(t, []api.Resources{{CPUs: 4000, Mem: 8 << 30}})
+	s.partition(&api.Partition{Path: "prod", Guarantee: api.Amounts{CPUs: 2000}})
+	s.partition(&api.Partition{Path: "ml", Preempt: api.PreemptFreeze})
+	ml := s.submit("x", batchOf("ml", 4, 1000, 64<<20))
+	s.settle()
+	prod := s.submit("y", batchOf("prod", 2, 1000, 64<<20))
+	s.settle()
+	if u := s.View().Usage("ml"); u.Frozen != 2 || u.Allocated.CPUs != 2000 || u.Allocated.Mem != 4*64<<20 {
+		t.Fatalf("ml has %+v, want two frozen tasks that keep their memory", u)
+	}
+	if u := s.View().Usage("prod"); u.Running != 2 {
+		t.Fatalf("prod runs %d tasks, want 2", u.Running)
+	}
+	s.now = s.now.Add(time.Minute)
+	for task := range s.View().MadeTasks(prod) {
+		s.report(task, api.TaskFinished, false)
+	}
+	s.settle()
+	for task := range s.View().MadeTasks(ml) {
+		if task.Frozen || task.Attempt != 1 || task.State != api.TaskRunning {
+			t.Fatalf("%s: frozen %v, attempt %d, %s", task.ID, task.Frozen, task.Attempt, task.State)
+		}
+		if task.FrozenFor != 0 && task.FrozenFor != api.Duration(time.Minute) {
+			t.Fatalf("%s was frozen for %s", task.ID, task.FrozenFor)
+		}
+	}
+}
+
+// A stream of small jobs never keeps a large one from starting.
+func TestNobodyStarves(t *testing.T) {
+	for _, policy := range policies {
+		for _, said := range []time.Duration{0, 10 * time.Second} {
+			t.Run(fmt.Sprintf("%s/%s", policy, said), func(t *testing.T) {
+				s := newShared(t, []api.Resources{{CPUs: 4000, Mem: 8 << 30}, {CPUs: 4000, Mem: 8 << 30}})
+				s.partition(&api.Partition{Path: "p", Policy: policy})
+				small := func() {
+					j := batchOf("p", 1, 1000, 64<<20)
+					j.Time = api.Duration(said)
+					s.submit("many", j)
+				}
+				for range 12 {
+					small()
+				}
+				s.settle()
+				large := batchOf("p", 1, 4000, 64<<20)
+				large.Time = api.Duration(said)
+				id := s.submit("one", large)
+				for step := range 200 {
+					s.now = s.now.Add(time.Second)
+					small()
+					for task := range s.View().Tasks() { // each runs for ten seconds
+						if task.State == api.TaskRunning && task.Ran(s.now) >= 10*time.Second {
+							s.report(task, api.TaskFinished, false)
+						}
+					}
+					s.settle()
+					if s.View().Job(id).Counts.Pending == 0 {
+						t.Logf("started after %d s", step)
+						return
+					}
+				}
+				if policy != api.PolicySJF && policy != api.PolicySRTF {
+					t.Fatal("the large job never started")
+				}
+			})
+		}
+	}
+}
+
+// What is behind a blocked job starts only if it ends before that job can.
+func TestBackfill(t *testing.T) {
+	s := newShared(t, []api.Resources{{CPUs: 4000, Mem: 8 << 30}})
+	at := func(cpus api.MilliCPU, d time.Duration) string {
+		j := batchOf("default", 1, cpus, 64<<20)
+		j.Time = api.Duration(d)
+		return s.submit("x", j)
+	}
+	at(3000, 100*time.Second)
+	s.settle()
+	blocked := at(4000, 50*time.Second)
+	long := at(1000, 200*time.Second)
+	short := at(1000, 90*time.Second)
+	s.settle()
+	runs := func(id string) bool { return s.View().Job(id).Counts.Pending == 0 }
+	if runs(blocked) || runs(long) || !runs(short) {
+		t.Fatalf("blocked %v, long %v, short %v: only the short one ends before the blocked one can start", runs(blocked), runs(long), runs(short))
+	}
+	why, err := scheduler.Planner{Now: func() time.Time { return s.now }, Begin: roundOf}.Explain(s.View(), long)
+	if err != nil || len(why.Nodes) != 1 {
+		t.Fatalf("%+v, %v", why, err)
+	}
+	t.Logf("%+v", why)
+}
+
+// The jobs of each policy start in the order that it promises.
+func TestPolicies(t *testing.T) {
+	type job struct {
+		user     string
+		priority int
+		time     time.Duration
+	}
+	jobs := []job{{"ann", 0, 30 * time.Second}, {"ann", 2, 10 * time.Second}, {"bob", 1, 20 * time.Second}, {"ann", 0, 5 * time.Second}}
+	for policy, want := range map[api.Policy][]int{
+		api.PolicyFIFO:     {0, 1, 2, 3},
+		api.PolicySJF:      {3, 1, 2, 0},
+		api.PolicySRTF:     {3, 1, 2, 0},
+		api.PolicyPriority: {1, 2, 0, 3},
+		api.PolicyFair:     {0, 2, 1, 3},
+	} {
+		t.Run(string(policy), func(t *testing.T) {
+			s := newShared(t, []api.Resources{{CPUs: 1000, Mem: 8 << 30}})
+			s.partition(&api.Partition{Path: "p", Policy: policy})
+			first := batchOf("p", 1, 1000, 64<<20)
+			first.Priority, first.Time = 9, api.Duration(time.Second)
+			running := s.submit("carl", first)
+			s.settle()
+			var ids []string
+			for _, j := range jobs {
+				spec := batchOf("p", 1, 1000, 64<<20)
+				spec.Priority, spec.Time = j.priority, api.Duration(j.time)
+				spec.Name = fmt.Sprintf("j%d", len(ids))
+				ids = append(ids, s.submit(j.user, spec))
+			}
+			var got []int
+			for range jobs {
+				s.now = s.now.Add(time.Second)
+				s.report(s.View().Task(running+".0"), api.TaskFinished, false)
+				s.settle()
+				for i, id := range ids {
+					if s.View().Job(id).Counts.Running == 1 {
+						got, running = append(got, i), id
+					}
+				}
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Fatalf("they started in the order %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+// A better job takes the place of a worse one where the policy says so, and
+// the worse one starts again later.
+func TestPolicyPreempts(t *testing.T) {
+	for _, policy := range []api.Policy{api.PolicyPriority, api.PolicySRTF} {
+		t.Run(string(policy), func(t *testing.T) {
+			s := newShared(t, []api.Resources{{CPUs: 1000, Mem: 8 << 30}})
+			s.partition(&api.Partition{Path: "p", Policy: policy})
+			low := batchOf("p", 1, 1000, 64<<20)
+			low.Time = api.Duration(time.Hour)
+			worse := s.submit("x", low)
+			s.settle()
+			s.now = s.now.Add(time.Second)
+			high := batchOf("p", 1, 1000, 64<<20)
+			high.Priority, high.Time = 5, api.Duration(time.Minute)
+			better := s.submit("x", high)
+			s.settle()
+			if s.View().Job(better).Counts.Running != 1 || s.View().Job(worse).Counts.Pending != 1 {
+				t.Fatalf("better %+v, worse %+v", s.View().Job(better).Counts, s.View().Job(worse).Counts)
+			}
+			s.report(s.View().Task(better+".0"), api.TaskFinished, false)
+			s.settle()
+			if task := s.View().Task(worse + ".0"); task.Attempt != 2 || task.State != api.TaskRunning {
+				t.Fatalf("the worse one is %s in attempt %d", task.State, task.Attempt)
+			}
+		})
+	}
+}
+
+// The draw of the weighted placement follows the weights of the nodes.
+func TestWeightedDraw(t *testing.T) {
+	nodes := []api.Resources{{CPUs: 100_000, Mem: 1 << 40}, {CPUs: 300_000, Mem: 1 << 40}}
+	s := newShared(t, nodes)
+	s.partition(&api.Partition{Path: "p", Placement: api.PlaceWeighted, Alpha: 1000, Beta: 1})
+	s.submit("x", batchOf("p", 1000, 10, 1<<20))
+	s.settle()
+	_, small := s.View().Ledger("id0")
+	if got := float64(small) / 1000; math.Abs(got-0.25) > 0.05 {
+		t.Fatalf("the small node got %.3f of the tasks, want about 0.25", got)
+	}
+}
+
+// The optimiser packs what a greedy order leaves out.
+func TestPackUsesTheWholeBacklog(t *testing.T) {
+	nodes := []api.Resources{{CPUs: 10_000, Mem: 10 << 30}, {CPUs: 10_000, Mem: 10 << 30}}
+	fits := func(placement api.Placement) int {
+		s := newShared(t, nodes)
+		s.partition(&api.Partition{Path: "p", Placement: placement})
+		for _, cpus := range []api.MilliCPU{4000, 4000, 6000, 6000} {
+			s.submit("x", batchOf("p", 1, cpus, 64<<20))
+		}
+		s.settle()
+		return s.View().Usage("p").Running
+	}
+	if got := fits(api.PlacePack); got != 4 {
+		t.Fatalf("pack runs %d of 4 tasks that fill both nodes exactly", got)
+	}
+	if got := fits(api.PlaceClosest); got != 3 {
+		t.Fatalf("best fit in the order of submission runs %d; with 3 this example shows what pack is for", got)
+	}
+}
