@@ -13,6 +13,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/fsm"
 )
 
 // pipeListener hands out the far ends of in-memory connections.
@@ -76,4 +77,19 @@ func BenchmarkCreateJob(b *testing.B) {
 			io.Copy(io.Discard, res.Body)
 		}
 	})
+}
+
+// A scrape costs as much with a million tasks as with none: sums are kept.
+func BenchmarkMetricsMillionTasks(b *testing.B) {
+	n := newLeader(b)
+	for i := range 20 {
+		s := &api.JobSpec{Name: fmt.Sprintf("a%d", i), Kind: api.KindBatch, Array: "0-49999", TaskSpec: api.TaskSpec{Command: []string{"x"}}}
+		s.Normalize()
+		do(b, n.store, &fsm.JobCreate{Meta: fsm.Meta{At: testTime}, Spec: s})
+	}
+	token := n.token(api.RoleViewer)
+	for b.Loop() {
+		n.send(request{method: "GET", path: "/metrics", token: token}).want(b, 200)
+		n.send(request{method: "GET", path: "/v1/partitions", token: token}).want(b, 200)
+	}
 }

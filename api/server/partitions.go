@@ -110,7 +110,7 @@ func (c *call) maySubmit(v *fsm.View, path string) error {
 			return nil
 		}
 		return &api.Error{Code: api.CodeNotAllowed, Field: "partition",
-			Message: "partition " + path + " takes work from " + who(p) + " only, and you are " + c.ID.Actor + " (" + c.ID.Role.String() + "): use another partition, or ask an admin to add you with `mesita partition set " + path + " --user NAME`"}
+			Message: "partition " + path + " takes work from " + who(p) + " only, and you are " + c.ID.Actor + " (" + c.ID.Role.String() + "): use another partition, or ask an admin to put you on the list with `mesita partition set " + path + " --user …`"}
 	}
 	return nil
 }

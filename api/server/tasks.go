@@ -43,6 +43,9 @@ func listTasks(c *call) (any, error) {
 		nodeID = n.ID
 	}
 	tasks := v.Tasks()
+	if nodeID != "" && !all && inState == nil {
+		tasks = v.NodeTasks(nodeID)
+	}
 	if job := c.Query.Text("job"); job != "" {
 		if v.Job(job) == nil {
 			return nil, api.Errorf(api.CodeNotFound, "no job %q: `mesita ps --all` lists them", job)
