@@ -28,7 +28,7 @@ func (c *TaskPreempt) apply(x *tx) (any, error) {
 	n := 0
 	for _, v := range c.Victims {
 		t := get(x.tasks, &api.Task{Job: v.Job, Index: v.Index})
-		if t == nil || t.Attempt != v.Attempt || !t.Holds() || t.Desired != api.DesiredRun && !(t.Frozen && !c.Freeze) || !x.mayPreempt(t) {
+		if t == nil || t.Attempt != v.Attempt || !t.Holds() || t.Desired != api.DesiredRun && (c.Freeze || t.Desired != api.DesiredFreeze) || !x.mayPreempt(t) {
 			continue
 		}
 		u := *t

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,6 +36,7 @@ type labNode struct {
 	*lab
 	name, ns, ip string
 	dir, socket  string
+	wrap         []string // a command that starts the daemon
 	args         []string
 	cmd          *exec.Cmd
 	done         chan struct{}
@@ -152,7 +154,8 @@ func (n *labNode) slice() string { return "mesita-" + n.ns + ".slice" }
 // launch starts the daemon: launch("start") or launch("join", addr, …).
 func (n *labNode) launch(verb string, args ...string) {
 	n.t.Helper()
-	n.args = append(append([]string{"--net=/run/netns/" + n.ns, n.bin, "node", verb}, args...), "--foreground", "--name", n.name, "--data", n.dir,
+	n.args = slices.Concat([]string{"--net=/run/netns/" + n.ns}, n.wrap, []string{n.bin, "node", verb}, args)
+	n.args = append(n.args, "--foreground", "--name", n.name, "--data", n.dir,
 		"--socket", n.socket, "--listen", n.ip+":5050", "--slice", n.slice(), "--resources", "cpus=4,mem=2GiB,disk=2GiB", "--attr", "rack="+n.name)
 	n.out = &syncBuffer{}
 	// Not `ip netns exec`: that one mounts a /sys without cgroups.

@@ -188,8 +188,13 @@ func showJob(w io.Writer, j *api.Job, tasks []*api.Task) error {
 	for _, p := range j.Spec.Ports {
 		fmt.Fprintf(w, "port       %s %s\n", p.Name, or(number(p.Port), "(any free one)"))
 	}
-	for _, c := range j.Spec.Constraints {
-		fmt.Fprintf(w, "only where %s\n", c)
+	for _, f := range []struct{ name, text string }{
+		{"partition", j.Spec.Partition}, {"priority", number(j.Spec.Priority)}, {"gang", number(j.Spec.Gang)}, {"only where", joined(j.Spec.Constraints)},
+		{"prefers", joined(j.Spec.Prefer)}, {"affinity", joined(j.Spec.Affinity)}, {"spread", j.Spec.Spread},
+	} {
+		if f.text != "" {
+			fmt.Fprintf(w, "%-10s %s\n", f.name, f.text)
+		}
 	}
 	fmt.Fprintf(w, "submitted  %s ago by %s\n\n", age(j.Created), or(j.Actor, "-"))
 	return table(w, tasks[:min(len(tasks), 50)], taskColumns, false, true)

@@ -8,7 +8,7 @@ import (
 	"github.com/mesita/mesita/fsm"
 )
 
-// taskFilter reads ?state=: pending, or a state's name with or without TASK_.
+// taskFilter reads ?state=: pending, frozen, or a state's name with or without TASK_.
 func taskFilter(q *exchange.Query) func(*api.Task) bool {
 	name := q.Text("state")
 	switch {
@@ -16,6 +16,8 @@ func taskFilter(q *exchange.Query) func(*api.Task) bool {
 		return nil
 	case strings.EqualFold(name, "pending"):
 		return (*api.Task).Pending
+	case strings.EqualFold(name, "frozen"):
+		return func(t *api.Task) bool { return t.Frozen && !t.State.Final() }
 	}
 	name = strings.ToUpper(name)
 	if !strings.HasPrefix(name, "TASK_") {

@@ -13,8 +13,8 @@ import (
 // maxWinners bounds the tasks for which one pass takes something back.
 const maxWinners = 256
 
-// FreezeAttr is the attribute by which a node says that it cannot freeze.
-const FreezeAttr = "mesita.freeze"
+// freezeAttr is the attribute by which a node says that it cannot freeze.
+const freezeAttr = "isolation.freeze"
 
 // preemption collects who must give way in a pass.
 type preemption struct {
@@ -28,6 +28,7 @@ type preemption struct {
 // within a partition what its policy lets a better job take.
 func (p *pass) preempt() {
 	x := &preemption{pass: p, coming: map[int]api.Resources{}, chosen: map[string]bool{}, left: maxWinners}
+	x.stuck()
 	x.limits()
 	turns := make([]*turn, 0, len(p.turns))
 	for _, t := range p.turns {
@@ -47,6 +48,28 @@ func (p *pass) preempt() {
 		if pol := t.q.part.Policy; pol == api.PolicySRTF || pol == api.PolicyPriority {
 			x.within(t)
 		}
+	}
+}
+
+// stuck ends the tasks that could not be frozen: a process that hangs in the
+// kernel must not keep what is owed.
+func (x *preemption) stuck() {
+	c := &fsm.TaskPreempt{Meta: fsm.Meta{At: x.now, Actor: "scheduler"}, Cause: "it could not be frozen"}
+	for v := range x.view.FrozenTasks() {
+		part := x.view.Partition(v.Partition)
+		if v.Frozen || v.Desired != api.DesiredFreeze || part == nil {
+			continue
+		}
+		due := v.Preempted.Add(time.Duration(part.MinRuntime))
+		if due.After(x.now) {
+			x.again(due)
+			continue
+		}
+		x.chosen[v.ID] = true
+		c.Victims = append(c.Victims, fsm.Victim{Job: v.Job, Index: v.Index, Attempt: v.Attempt})
+	}
+	if len(c.Victims) > 0 {
+		x.cmds = append(x.cmds, c)
 	}
 }
 
@@ -244,7 +267,7 @@ func (x *preemption) victim(v *api.Task, node *api.Node, force bool) (victim, bo
 		return victim{}, false
 	}
 	d := victim{task: v, gives: v.Held(), waste: 1e-6 + v.Ran(x.now).Seconds()*fsm.Dominant(v.Resources, x.view.Capacity())}
-	if part.Preempt == api.PreemptFreeze && !force && node.Attrs[FreezeAttr] != "no" {
+	if part.Preempt == api.PreemptFreeze && !force && node.Attrs[freezeAttr] != "no" {
 		if v.Frozen || v.State != api.TaskRunning {
 			return victim{}, false
 		}
