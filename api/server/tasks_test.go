@@ -27,7 +27,7 @@ func TestTasks(t *testing.T) {
 	do(t, n.store, &fsm.TaskCreate{Meta: fsm.Meta{At: testTime}, Job: "totals", First: 0, Count: 1})
 	for query, want := range map[string]string{
 		"": "sums.0 totals.0", "?job=sums": "sums.0", "?node=oak-name": "sums.0", "?state=pending": "totals.0", "?state=running": "sums.0",
-		"?state=TASK_RUNNING": "sums.0", "?state=finished": "", "?job=totals&node=oak": "",
+		"?state=TASK_RUNNING": "sums.0", "?state=finished": "", "?state=frozen": "", "?job=totals&node=oak": "",
 	} {
 		var ids []string
 		for _, task := range into[items[api.Task]](t, n.send(request{method: "GET", path: "/v1/tasks" + query, token: token})).Items {
