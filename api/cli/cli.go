@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/line"
 	"github.com/urfave/cli/v2"
 )
 
@@ -32,13 +33,13 @@ func (e exitError) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 func Main(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
 	a := &app{in: in, out: out, err: errw}
 	root := a.root()
-	l, err := parseLine(root, args[1:])
+	l, err := line.Parse(root, args[1:])
 	switch {
 	case err != nil:
-	case l.help:
-		a.help(root, l)
+	case l.Help:
+		l.PrintHelp(a.out, root)
 	default:
-		err = root.RunContext(ctx, append([]string{"mesita"}, l.ordered()...))
+		err = root.RunContext(ctx, append([]string{"mesita"}, l.Ordered()...))
 	}
 	if err != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 		return interrupted
@@ -86,7 +87,7 @@ func (a *app) root() *cli.App {
 		a.execCommand(), a.eventsCommand(), a.whyCommand(), a.incidentsCommand(), a.topCommand(), a.applyCommand(), a.exportCommand(),
 		a.tokenCommand(), a.loginCommand(), a.logoutCommand(), a.completionCommand(), a.versionCommand(),
 	}
-	r.OnUsageError = func(c *cli.Context, err error, _ bool) error { return badFlag(err, c.Command.Flags) }
+	r.OnUsageError = func(c *cli.Context, err error, _ bool) error { return line.BadFlag(err, c.Command.Flags) }
 	walk(r.Commands, func(c *cli.Command) {
 		c.OnUsageError = r.OnUsageError
 		c.HideHelpCommand = true

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/line"
 	"github.com/urfave/cli/v2"
 )
 
@@ -110,7 +111,7 @@ func TestExamplesParse(t *testing.T) {
 				t.Errorf("%s: example %q", c.Name, l)
 				continue
 			}
-			if p, err := parseLine(root, words[1:]); err != nil || p.command == nil {
+			if p, err := line.Parse(root, words[1:]); err != nil || p.Command == nil {
 				t.Errorf("%s: example %q: %v", c.Name, l, err)
 			}
 		}
@@ -132,8 +133,8 @@ func TestFlagsAfterArguments(t *testing.T) {
 		"job submit -e A=-1 -e B=--x -- ls":     "job submit -e A=-1 -e B=--x -- ls",
 		"run web --env-file --no-upload -- a b": "run --env-file --no-upload -- web a b",
 	} {
-		l, err := parseLine((&app{}).root(), strings.Fields(in))
-		if err != nil || strings.Join(l.ordered(), " ") != want {
+		l, err := line.Parse((&app{}).root(), strings.Fields(in))
+		if err != nil || strings.Join(l.Ordered(), " ") != want {
 			t.Errorf("%s: %v (%v), want %s", in, l, err, want)
 		}
 	}

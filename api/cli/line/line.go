@@ -1,4 +1,8 @@
-package cli
+// Package line reads a command line as people write it, and says how commands
+// are used: help, completion scripts, and the nearest word for a wrong one.
+//
+// It owns no command and runs none: api/cli hands it the tree of commands.
+package line
 
 import (
 	"fmt"
@@ -10,19 +14,19 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// line is a command line taken apart: the flag parser wants a command's flags
+// Line is a command line taken apart: the flag parser wants a command's flags
 // before its arguments, and people do not.
-type line struct {
+type Line struct {
 	globals []string // flags of mesita itself, with their values
 	path    []string // the command
 	flags   []string // of the command, with their values
 	args    []string
-	command *cli.Command // nil = mesita itself
-	help    bool
+	Command *cli.Command // nil = mesita itself
+	Help    bool         // it is asked for
 }
 
-// ordered is what the flag parser wants.
-func (l *line) ordered() []string {
+// Ordered is what the flag parser wants.
+func (l *Line) Ordered() []string {
 	out := slices.Concat(l.globals, l.path, l.flags)
 	if len(l.args) > 0 {
 		out = append(append(out, "--"), l.args...)
@@ -30,10 +34,9 @@ func (l *line) ordered() []string {
 	return out
 }
 
-// parseLine refuses unknown flags and commands, and names the nearest that
-// exists.
-func parseLine(root *cli.App, args []string) (*line, error) {
-	l := &line{}
+// Parse refuses unknown flags and commands, and names the nearest that exists.
+func Parse(root *cli.App, args []string) (*Line, error) {
+	l := &Line{}
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
 		switch {
@@ -63,31 +66,31 @@ func isNumber(s string) bool {
 }
 
 // complete tells whether the command has no sub-commands to choose from.
-func (l *line) complete() bool { return l.command != nil && len(l.command.Subcommands) == 0 }
+func (l *Line) complete() bool { return l.Command != nil && len(l.Command.Subcommands) == 0 }
 
-func (l *line) subcommands(root *cli.App) []*cli.Command {
-	if l.command == nil {
+func (l *Line) subcommands(root *cli.App) []*cli.Command {
+	if l.Command == nil {
 		return root.Commands
 	}
-	return l.command.Subcommands
+	return l.Command.Subcommands
 }
 
-func (l *line) localFlags() []cli.Flag {
-	if l.command == nil {
+func (l *Line) localFlags() []cli.Flag {
+	if l.Command == nil {
 		return nil
 	}
-	return l.command.Flags
+	return l.Command.Flags
 }
 
-func (l *line) word(root *cli.App, arg string) error {
+func (l *Line) word(root *cli.App, arg string) error {
 	if arg == "help" {
-		l.help = true
+		l.Help = true
 		return nil
 	}
 	known := l.subcommands(root)
 	for _, c := range known {
 		if c.HasName(arg) {
-			l.path, l.command = append(l.path, c.Name), c
+			l.path, l.Command = append(l.path, c.Name), c
 			return nil
 		}
 	}
@@ -95,7 +98,7 @@ func (l *line) word(root *cli.App, arg string) error {
 }
 
 // flag takes the flag that args begin with, and tells how many words it is.
-func (l *line) flag(root *cli.App, args []string) (used int, err error) {
+func (l *Line) flag(root *cli.App, args []string) (used int, err error) {
 	name, _, inline := strings.Cut(strings.TrimLeft(args[0], "-"), "=")
 	f, to := find(l.localFlags(), name), &l.flags
 	if f == nil {
@@ -103,9 +106,9 @@ func (l *line) flag(root *cli.App, args []string) (used int, err error) {
 	}
 	switch {
 	case f == nil && (name == "help" || name == "h"):
-		l.help = true
+		l.Help = true
 		return 1, nil
-	case f == nil && name == "version" && l.command == nil:
+	case f == nil && name == "version" && l.Command == nil:
 		return 1, l.word(root, "version")
 	case f == nil && l.bundle(args[0]):
 		return 1, nil
@@ -124,7 +127,7 @@ func (l *line) flag(root *cli.App, args []string) (used int, err error) {
 }
 
 // bundle takes -aq for -a -q.
-func (l *line) bundle(arg string) bool {
+func (l *Line) bundle(arg string) bool {
 	var out []string
 	for _, r := range arg[1:] {
 		f := find(l.localFlags(), string(r))
@@ -143,15 +146,15 @@ func takesValue(f cli.Flag) bool {
 }
 
 // check finds what is missing, where the parser would print the whole help.
-func (l *line) check(root *cli.App) error {
-	l.help = l.help || l.command == nil && len(l.globals) == 0 || l.command != nil && !l.complete()
+func (l *Line) check(root *cli.App) error {
+	l.Help = l.Help || l.Command == nil && len(l.globals) == 0 || l.Command != nil && !l.complete()
 	switch {
-	case l.help:
+	case l.Help:
 		return nil
-	case l.command == nil:
+	case l.Command == nil:
 		return usage("mesita: which command? See --help")
 	}
-	for _, f := range l.command.Flags {
+	for _, f := range l.Command.Flags {
 		need, ok := f.(cli.RequiredFlag)
 		if ok && need.IsRequired() && !l.has(f) {
 			return api.FieldErrorf(f.Names()[0], "is missing: give --%s; see --help", f.Names()[0])
@@ -160,7 +163,7 @@ func (l *line) check(root *cli.App) error {
 	return nil
 }
 
-func (l *line) has(f cli.Flag) bool {
+func (l *Line) has(f cli.Flag) bool {
 	return slices.ContainsFunc(l.flags, func(given string) bool {
 		name, _, _ := strings.Cut(strings.TrimLeft(given, "-"), "=")
 		return slices.Contains(f.Names(), name)
@@ -207,8 +210,8 @@ func unknownCommand(path []string, arg string, cs []*cli.Command) error {
 	return usage("%s: no such command: one of %s", text, strings.Join(known, ", "))
 }
 
-// badFlag names the flag whose value the parser refused.
-func badFlag(err error, flags []cli.Flag) error {
+// BadFlag names the flag whose value the parser refused.
+func BadFlag(err error, flags []cli.Flag) error {
 	var value, name string
 	if n, _ := fmt.Sscanf(err.Error(), "invalid value %q for flag -%s", &value, &name); n != 2 {
 		return usage("%v", err)
@@ -223,3 +226,5 @@ func badFlag(err error, flags []cli.Flag) error {
 	}
 	return api.FieldErrorf(name, "%s", why)
 }
+
+func usage(format string, args ...any) error { return api.Errorf(api.CodeInvalid, format, args...) }

@@ -1,4 +1,4 @@
-package cli
+package line
 
 import (
 	"fmt"
@@ -9,24 +9,24 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// help prints how to use a command.
-func (a *app) help(root *cli.App, l *line) {
+// PrintHelp prints how to use the command of the line.
+func (l *Line) PrintHelp(w io.Writer, root *cli.App) {
 	name, use, form, text := "mesita", root.Usage, "", root.Description
-	if c := l.command; c != nil {
+	if c := l.Command; c != nil {
 		name, use, form, text = "mesita "+strings.Join(l.path, " "), c.Usage, c.ArgsUsage, c.Description
 	}
 	switch {
 	case !l.complete():
 		form = "COMMAND"
-	case len(l.command.Flags) > 0:
+	case len(l.Command.Flags) > 0:
 		form = strings.TrimSpace("[OPTIONS] " + form)
 	}
-	fmt.Fprintf(a.out, "%s: %s\n\nUsage:  %s %s\n\n%s\n", name, use, name, form, text)
+	fmt.Fprintf(w, "%s: %s\n\nUsage:  %s %s\n\n%s\n", name, use, name, form, text)
 	if !l.complete() {
-		helpCommands(a.out, l.subcommands(root))
+		helpCommands(w, l.subcommands(root))
 	}
-	helpFlags(a.out, "Options", l.localFlags())
-	helpFlags(a.out, "Options of all commands", root.Flags)
+	helpFlags(w, "Options", l.localFlags())
+	helpFlags(w, "Options of all commands", root.Flags)
 }
 
 func helpCommands(w io.Writer, cs []*cli.Command) {
