@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/option"
 	"github.com/mesita/mesita/api/cli/specfile"
 	"github.com/mesita/mesita/api/client"
 	"github.com/urfave/cli/v2"
@@ -21,7 +22,7 @@ func (a *app) applyCommand() *cli.Command {
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"},
 			&cli.BoolFlag{Name: "no-upload", Usage: "do not upload local programs"},
 			&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
-			spanFlag("timeout", 5*time.Minute, "the most `TIME` to wait for each service to run"),
+			option.SpanFlag("timeout", 5*time.Minute, "the most `TIME` to wait for each service to run"),
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print ids only"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT` of the result: table, json or yaml"},
 		},
@@ -89,7 +90,7 @@ func (a *app) applyPartitions(c *cli.Context, cl *client.Client, left []*api.Par
 			change, err := cl.PutPartition(c.Context, p, false)
 			switch api.ErrorCode(err) {
 			case "":
-				if err := a.printChange(c, change, differences(old.Partition, change.Partition)); err != nil {
+				if err := a.printChange(c, change, option.Differences(old.Partition, change.Partition)); err != nil {
 					return err
 				}
 				continue
@@ -135,7 +136,7 @@ func (a *app) planDocs(c *cli.Context, cl *client.Client, docs *specfile.Docs) e
 		if err != nil {
 			return api.InField(p.Path, err)
 		}
-		if err := a.printChange(c, change, differences(was[p.Path], change.Partition)); err != nil {
+		if err := a.printChange(c, change, option.Differences(was[p.Path], change.Partition)); err != nil {
 			return err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/cli/line"
+	"github.com/mesita/mesita/api/cli/option"
 	"github.com/urfave/cli/v2"
 )
 
@@ -225,8 +226,8 @@ func TestFlagOfField(t *testing.T) {
 		case "kind", "command", "program", "custom", "restart": // no flags
 			continue
 		}
-		if !known[flagOf(field)] {
-			t.Errorf("the field %s has no flag --%s", field, flagOf(field))
+		if !known[option.FlagOf(field)] {
+			t.Errorf("the field %s has no flag --%s", field, option.FlagOf(field))
 		}
 	}
 }

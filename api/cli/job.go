@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/option"
 	"github.com/mesita/mesita/api/client"
 	"github.com/urfave/cli/v2"
 )
@@ -16,12 +17,12 @@ func (a *app) runCommand() *cli.Command {
 	return &cli.Command{
 		Name: "run", Usage: "run a service: keep N tasks running", ArgsUsage: "NAME -- COMMAND [ARG…]",
 		Description: example("mesita run web -n 3 --cpus 0.25 --mem 128MiB -p http -- ./server --listen :{http}", "mesita run cache -c disk=ssd -- redis-server"),
-		Flags: taskFlags(
+		Flags: option.TaskFlags(
 			&cli.IntFlag{Name: "count", Aliases: []string{"n"}, Value: 1, Usage: "`NUMBER` of tasks to keep running"},
 			&cli.StringFlag{Name: "restart-delay", Usage: "`TIME` before the first restart; doubles (default 1s)"},
 			&cli.StringFlag{Name: "restart-max-delay", Usage: "the longest `TIME` before a restart (default 1m)"},
 			&cli.IntFlag{Name: "restart-attempts", Usage: "give up after so many failures in a row, `NUMBER` (default: never)"},
-			spanFlag("timeout", 5*time.Minute, "the most `TIME` to wait for all tasks to run"),
+			option.SpanFlag("timeout", 5*time.Minute, "the most `TIME` to wait for all tasks to run"),
 		),
 		Action: func(c *cli.Context) error {
 			if c.NArg() < 2 {
@@ -31,12 +32,12 @@ func (a *app) runCommand() *cli.Command {
 			if s.Count <= 0 {
 				return api.FieldErrorf("count", "%d is not above zero", s.Count)
 			}
-			p := flagParser{c: c}
-			s.Restart.Delay = parseFlag(&p, "restart-delay", api.ParseDuration)
-			s.Restart.MaxDelay = parseFlag(&p, "restart-max-delay", api.ParseDuration)
+			p := option.Parser{C: c}
+			s.Restart.Delay = option.Parse(&p, "restart-delay", api.ParseDuration)
+			s.Restart.MaxDelay = option.Parse(&p, "restart-max-delay", api.ParseDuration)
 			s.Restart.Attempts = c.Int("restart-attempts")
-			if p.err != nil {
-				return p.err
+			if p.Err != nil {
+				return p.Err
 			}
 			return a.submit(c, s, c.Args().Tail(), a.afterRun)
 		},
@@ -45,13 +46,13 @@ func (a *app) runCommand() *cli.Command {
 
 // submit fills a spec in, checks it, uploads its program and submits it.
 func (a *app) submit(c *cli.Context, s *api.JobSpec, command []string, after func(*cli.Context, *client.Client, *api.Job) error) error {
-	if err := fillTask(c, s, command); err != nil {
+	if err := option.FillTask(c, s, command); err != nil {
 		return err
 	}
 	check := *s
 	check.Normalize()
 	if err := check.Validate(); err != nil { // before anything is uploaded
-		return inFlag("", err)
+		return option.InFlag("", err)
 	}
 	cl, err := a.client(c)
 	if err != nil {
@@ -125,7 +126,7 @@ func (a *app) afterRun(c *cli.Context, cl *client.Client, j *api.Job) error {
 	if c.Bool("detach") {
 		return a.printJob(c, j)
 	}
-	got, err := a.await(c, cl, j.ID, span(c, "timeout"), func(j *api.Job) bool {
+	got, err := a.await(c, cl, j.ID, option.Span(c, "timeout"), func(j *api.Job) bool {
 		return j.State.Ended() || j.Counts.Running >= j.Spec.Count && j.Counts.Total() == j.Spec.Count
 	})
 	if err != nil || got == nil {
@@ -162,14 +163,14 @@ func (a *app) jobSubmit() *cli.Command {
 	return &cli.Command{
 		Name: "submit", Usage: "submit a batch job: it runs to its end", ArgsUsage: "-- COMMAND [ARG…]",
 		Description: example("mesita job submit --array 0-99 --cpus 1 --mem 2GiB --time 20m --retries 2 -- ./train.sh", "mesita job submit --wait -- /bin/sh -c 'exit 7'    # exits with 7"),
-		Flags: taskFlags(
+		Flags: option.TaskFlags(
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the job (default: it gets a number)"},
 			&cli.StringFlag{Name: "array", Usage: "`FIRST-LAST` index of an array of tasks"},
 			&cli.IntFlag{Name: "gang", Usage: "`NUMBER` of tasks that start together or not at all"},
 			&cli.IntFlag{Name: "retries", Usage: "`NUMBER` of further attempts after a failure"},
 			&cli.StringFlag{Name: "time", Usage: "the most `TIME` one attempt may take"},
 			&cli.BoolFlag{Name: "wait", Usage: "wait for the end, and exit with the job's exit code"},
-			spanFlag("timeout", 0, "the most `TIME` to wait (default: no limit)"),
+			option.SpanFlag("timeout", 0, "the most `TIME` to wait (default: no limit)"),
 		),
 		Action: func(c *cli.Context) error {
 			if c.NArg() < 1 {
@@ -179,10 +180,10 @@ func (a *app) jobSubmit() *cli.Command {
 			if c.IsSet("gang") && s.Gang == 0 {
 				return api.FieldErrorf("gang", "0 is not within 1 to %d: leave it out for a job that is no gang", api.MaxGang)
 			}
-			p := flagParser{c: c}
-			s.Time = parseFlag(&p, "time", api.ParseDuration)
-			if p.err != nil {
-				return p.err
+			p := option.Parser{C: c}
+			s.Time = option.Parse(&p, "time", api.ParseDuration)
+			if p.Err != nil {
+				return p.Err
 			}
 			return a.submit(c, s, c.Args().Slice(), func(c *cli.Context, cl *client.Client, j *api.Job) error {
 				if !c.Bool("wait") || c.Bool("detach") {
@@ -224,7 +225,7 @@ func (a *app) jobWait() *cli.Command {
 	return &cli.Command{
 		Name: "wait", Usage: "wait for the end of a job, and exit with its exit code", ArgsUsage: "JOB",
 		Description: example("mesita job wait 57 --timeout 1h"),
-		Flags:       readFlags(spanFlag("timeout", 0, "the most `TIME` to wait (default: no limit)")),
+		Flags:       readFlags(option.SpanFlag("timeout", 0, "the most `TIME` to wait (default: no limit)")),
 		Action: func(c *cli.Context) error {
 			if err := args(c, 1, 1, "job wait JOB"); err != nil {
 				return err

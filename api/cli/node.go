@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/option"
 	"github.com/mesita/mesita/api/client"
 	"github.com/mesita/mesita/cluster"
 	"github.com/urfave/cli/v2"
@@ -191,17 +192,17 @@ func (a *app) onNode(name, use, ex string, flags []cli.Flag, do func(*cli.Contex
 
 func (a *app) nodeDrain() *cli.Command {
 	flags := []cli.Flag{
-		spanFlag("deadline", 0, "stop what still runs there after this `TIME` (default: batch tasks may end)"),
+		option.SpanFlag("deadline", 0, "stop what still runs there after this `TIME` (default: batch tasks may end)"),
 		&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"},
-		spanFlag("timeout", 0, "the most `TIME` to wait (default: no limit)"),
+		option.SpanFlag("timeout", 0, "the most `TIME` to wait (default: no limit)"),
 	}
 	return a.onNode("drain", "move all tasks away from a node", "mesita node drain fir --deadline 10m", flags, func(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
 		if c.Bool("dry-run") {
 			a.progress("would drain %s: %s", n.Name, count(n.Tasks, "task"))
 			return nil
 		}
-		if err := cl.Drain(c.Context, n.Name, span(c, "deadline")); err != nil || c.Bool("detach") {
+		if err := cl.Drain(c.Context, n.Name, option.Span(c, "deadline")); err != nil || c.Bool("detach") {
 			return err
 		}
 		return a.awaitEmpty(c, cl, n)
@@ -221,8 +222,8 @@ func (a *app) awaitEmpty(c *cli.Context, cl *client.Client, n *api.NodeStatus) e
 		case now.Tasks == 0:
 			fmt.Fprintf(a.out, "%s is empty\n", n.Name)
 			return nil
-		case span(c, "timeout") > 0 && time.Since(begin) > span(c, "timeout"):
-			return api.Errorf(api.CodeTimeout, "%s still runs %s after %s; the drain goes on: see `mesita node show %s`", n.Name, count(now.Tasks, "task"), span(c, "timeout"), n.Name)
+		case option.Span(c, "timeout") > 0 && time.Since(begin) > option.Span(c, "timeout"):
+			return api.Errorf(api.CodeTimeout, "%s still runs %s after %s; the drain goes on: see `mesita node show %s`", n.Name, count(now.Tasks, "task"), option.Span(c, "timeout"), n.Name)
 		case now.Tasks != left:
 			left = now.Tasks
 			a.progress("%s: %s left", n.Name, count(left, "task"))
@@ -258,7 +259,7 @@ func (a *app) nodeToken() *cli.Command {
 	return &cli.Command{
 		Name: "token", Usage: "make a join token, and print the command that uses it", Description: example("mesita node token", "mesita node token --ttl 1h --uses 1 --quiet"),
 		Flags: []cli.Flag{
-			spanFlag("ttl", 24*time.Hour, "`TIME` until it expires"),
+			option.SpanFlag("ttl", 24*time.Hour, "`TIME` until it expires"),
 			&cli.IntFlag{Name: "uses", Usage: "`NUMBER` of nodes that may join with it (default: any)"},
 			&cli.BoolFlag{Name: "voter-only", Usage: "for voter-only nodes"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the token only"},
@@ -271,7 +272,7 @@ func (a *app) nodeToken() *cli.Command {
 			if err != nil {
 				return err
 			}
-			g, err := cl.CreateToken(c.Context, api.TokenRequest{Kind: api.TokenJoin, MaxUses: c.Int("uses"), VoterOnly: c.Bool("voter-only"), TTL: api.Duration(span(c, "ttl"))})
+			g, err := cl.CreateToken(c.Context, api.TokenRequest{Kind: api.TokenJoin, MaxUses: c.Int("uses"), VoterOnly: c.Bool("voter-only"), TTL: api.Duration(option.Span(c, "ttl"))})
 			if err != nil {
 				return err
 			}

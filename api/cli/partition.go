@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/option"
 	"github.com/mesita/mesita/api/client"
 	"github.com/urfave/cli/v2"
 )
@@ -25,7 +26,7 @@ func (a *app) partitionCreate() *cli.Command {
 		Name: "create", Usage: "make a partition", ArgsUsage: "PATH",
 		Description: example("mesita partition create ml --guarantee cpus=4,mem=8GiB --limit cpus=10 --weight 2 --policy fair",
 			"mesita partition create ml/train --nodes gpu=yes --preempt freeze --user ci"),
-		Flags: partitionFlags(),
+		Flags: option.PartitionFlags(),
 		Action: func(c *cli.Context) error {
 			if err := args(c, 1, 1, "partition create PATH"); err != nil {
 				return err
@@ -41,12 +42,12 @@ func (a *app) partitionSet() *cli.Command {
 		Name: "set", Usage: "change a partition while it works; only the flags that are given", ArgsUsage: "PATH",
 		Description: example("mesita partition set ml --weight 3", "mesita partition set ml --limit none --dry-run",
 			"mesita partition set web --adjust-max cpus=8 --hours 'mon-fri 08:00-18:00 Europe/Berlin cpus=8'"),
-		Flags: partitionFlags(),
+		Flags: option.PartitionFlags(),
 		Action: func(c *cli.Context) error {
 			if err := args(c, 1, 1, "partition set PATH"); err != nil {
 				return err
 			}
-			if !anySet(c) {
+			if !option.AnySet(c) {
 				return usage("mesita partition set %s: what is to change? Give a flag such as --weight 2; see --help", c.Args().First())
 			}
 			cl, err := a.client(c)
@@ -66,12 +67,12 @@ func (a *app) partitionSet() *cli.Command {
 // putPartition changes p by the flags, and the cluster by p. Without old it
 // makes a new one.
 func (a *app) putPartition(c *cli.Context, p, old *api.Partition) error {
-	if err := fillPartition(c, p); err != nil {
+	if err := option.FillPartition(c, p); err != nil {
 		return err
 	}
 	p.Normalize()
 	if err := p.Validate(); err != nil {
-		return inFlag("", err)
+		return option.InFlag("", err)
 	}
 	cl, err := a.client(c)
 	if err != nil {
@@ -83,29 +84,9 @@ func (a *app) putPartition(c *cli.Context, p, old *api.Partition) error {
 	}
 	got, err := change(c.Context, p, old == nil)
 	if err != nil {
-		return named(err)
+		return option.Named(err)
 	}
-	return a.printChange(c, got, differences(old, p))
-}
-
-// differences lists the fields in which an operator sees two partitions
-// differ; of a new one, those that are not the default.
-func differences(old, p *api.Partition) []string {
-	show := "%s %s → %s"
-	if old == nil {
-		show, old = "%[1]s %[3]s", &api.Partition{Path: p.Path}
-		old.Normalize()
-	}
-	var out []string
-	for _, f := range partitionFields() {
-		if f.text == nil {
-			continue
-		}
-		if was, is := f.text(old), f.text(p); was != is {
-			out = append(out, fmt.Sprintf(show, f.name, or(was, "-"), or(is, "-")))
-		}
-	}
-	return out
+	return a.printChange(c, got, option.Differences(old, p))
 }
 
 // printChange says what became of a partition, or would: the result on
@@ -182,11 +163,11 @@ func (a *app) partitionShow() *cli.Command {
 func (a *app) partitionRm() *cli.Command {
 	return &cli.Command{
 		Name: "rm", Usage: "remove a partition", ArgsUsage: "PATH", Description: example("mesita partition rm ml/train", "mesita partition rm ml --drain --timeout 1h"),
-		Flags: append(changeFlags(),
+		Flags: append(option.ChangeFlags(),
 			&cli.BoolFlag{Name: "drain", Usage: "also with work in it: services stop, batches may end, and then it goes"},
 			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "answer yes: drain it if there is work in it"},
 			&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
-			spanFlag("timeout", 0, "the most `TIME` to wait (default: no limit)"),
+			option.SpanFlag("timeout", 0, "the most `TIME` to wait (default: no limit)"),
 		),
 		Action: func(c *cli.Context) error {
 			if err := args(c, 1, 1, "partition rm PATH"); err != nil {
@@ -263,8 +244,8 @@ func (a *app) awaitGone(c *cli.Context, cl *client.Client, path string) error {
 			return err
 		case !p.Drain:
 			return api.Errorf(api.CodeConflict, "partition %s was made again meanwhile: see `mesita partition show %s`", path, path)
-		case span(c, "timeout") > 0 && time.Since(begin) > span(c, "timeout"):
-			return api.Errorf(api.CodeTimeout, "%s still holds %s after %s; its removal goes on: see `mesita partition show %s`", path, workText(p), span(c, "timeout"), path)
+		case option.Span(c, "timeout") > 0 && time.Since(begin) > option.Span(c, "timeout"):
+			return api.Errorf(api.CodeTimeout, "%s still holds %s after %s; its removal goes on: see `mesita partition show %s`", path, workText(p), option.Span(c, "timeout"), path)
 		case workLeft(p) != left:
 			left = workLeft(p)
 			a.progress("%s: %s left", path, count(left, "task"))

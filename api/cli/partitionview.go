@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/option"
 )
 
 var partitionColumns = []column[*api.PartitionStatus]{
@@ -110,12 +111,8 @@ func joined[T fmt.Stringer](list []T) string {
 
 func showPartition(w io.Writer, p *api.PartitionStatus) error {
 	fmt.Fprintf(w, "partition   %s   %s\n", p.Path, partitionState(p))
-	for _, f := range partitionFields() {
-		if f.text != nil {
-			if text := f.text(p.Partition); text != "" {
-				fmt.Fprintf(w, "%-11s %s\n", f.name, text)
-			}
-		}
+	for _, s := range option.Settings(p.Partition) {
+		fmt.Fprintf(w, "%-11s %s\n", s[0], s[1])
 	}
 	if p.Current != nil {
 		fmt.Fprintf(w, "now         guarantee %s\n", p.Current)

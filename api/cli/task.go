@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/option"
 	"github.com/mesita/mesita/api/client"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sync/errgroup"
@@ -230,7 +231,7 @@ func (a *app) stopCommand() *cli.Command {
 			&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
 			&cli.BoolFlag{Name: "restart", Usage: "of a task: start it again, as its next attempt"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"},
-			spanFlag("timeout", 5*time.Minute, "the most `TIME` to wait"),
+			option.SpanFlag("timeout", 5*time.Minute, "the most `TIME` to wait"),
 		},
 		Action: func(c *cli.Context) error {
 			if err := args(c, 1, 1, "stop JOB|TASK"); err != nil {
@@ -261,7 +262,7 @@ func (a *app) stopTask(c *cli.Context, cl *client.Client, t *api.Task) error {
 	if err := cl.StopTask(c.Context, t.ID, c.Bool("restart")); err != nil || c.Bool("detach") {
 		return err
 	}
-	_, err := a.await(c, cl, t.Job, span(c, "timeout"), func(*api.Job) bool {
+	_, err := a.await(c, cl, t.Job, option.Span(c, "timeout"), func(*api.Job) bool {
 		now, err := cl.Task(c.Context, t.ID)
 		return api.ErrorCode(err) == api.CodeNotFound || err == nil && (now.State.Final() || now.Attempt > t.Attempt)
 	})
@@ -287,7 +288,7 @@ func (a *app) stopJob(c *cli.Context, cl *client.Client, id string) error {
 	if c.Bool("detach") {
 		return nil
 	}
-	j, err = a.await(c, cl, j.ID, span(c, "timeout"), func(j *api.Job) bool { return j.State.Ended() })
+	j, err = a.await(c, cl, j.ID, option.Span(c, "timeout"), func(j *api.Job) bool { return j.State.Ended() })
 	if err == nil && j != nil {
 		fmt.Fprintf(a.out, "%s %s\n", j.ID, j.State)
 	}
@@ -302,7 +303,7 @@ func (a *app) scaleCommand() *cli.Command {
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the id only"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT` of the result: table, json or yaml"},
-			spanFlag("timeout", 5*time.Minute, "the most `TIME` to wait"),
+			option.SpanFlag("timeout", 5*time.Minute, "the most `TIME` to wait"),
 		},
 		Action: func(c *cli.Context) error {
 			if err := args(c, 2, 2, "scale JOB NUMBER"); err != nil {
@@ -328,7 +329,7 @@ func (a *app) scaleCommand() *cli.Command {
 			if err != nil || c.Bool("detach") {
 				return err
 			}
-			got, err := a.await(c, cl, j.ID, span(c, "timeout"), func(j *api.Job) bool {
+			got, err := a.await(c, cl, j.ID, option.Span(c, "timeout"), func(j *api.Job) bool {
 				return j.State.Ended() || j.Counts.Running == n && j.Counts.Total() == n
 			})
 			if err != nil || got == nil {

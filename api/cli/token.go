@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/option"
 	"github.com/mesita/mesita/api/client"
 	"github.com/urfave/cli/v2"
 )
@@ -27,13 +28,13 @@ func (a *app) tokenCreate() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "role", Value: "viewer", Usage: "`ROLE`: viewer, operator or admin"},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` that events show"},
-			spanFlag("ttl", 90*24*time.Hour, "`TIME` until it expires"),
+			option.SpanFlag("ttl", 90*24*time.Hour, "`TIME` until it expires"),
 		},
 		Action: func(c *cli.Context) error {
 			if err := args(c, 0, 0, "token create"); err != nil {
 				return err
 			}
-			r := api.TokenRequest{Kind: api.TokenClient, Name: c.String("name"), TTL: api.Duration(span(c, "ttl"))}
+			r := api.TokenRequest{Kind: api.TokenClient, Name: c.String("name"), TTL: api.Duration(option.Span(c, "ttl"))}
 			if err := r.Role.UnmarshalText([]byte(c.String("role"))); err != nil {
 				return api.FieldErrorf("role", "%q is none of viewer, operator, admin", c.String("role"))
 			}

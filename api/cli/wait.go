@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/option"
 	"github.com/mesita/mesita/api/client"
 	"github.com/urfave/cli/v2"
 )
@@ -120,7 +121,7 @@ func (a *app) waitEnd(c *cli.Context, cl *client.Client, id string) error {
 
 // ended is the job once it has ended, nil when the user detached.
 func (a *app) ended(c *cli.Context, cl *client.Client, id string) (*api.Job, error) {
-	begin, limit := time.Now(), span(c, "timeout")
+	begin, limit := time.Now(), option.Span(c, "timeout")
 	st := a.status(c)
 	defer st.clear()
 	for {

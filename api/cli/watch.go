@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/option"
 	"github.com/mesita/mesita/api/client"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sync/errgroup"
@@ -258,7 +259,7 @@ func (a *app) topCommand() *cli.Command {
 		Name: "top", Usage: "show what the running tasks use", Description: example("mesita top", "mesita top --once -o json"),
 		Flags: readFlags(
 			&cli.BoolFlag{Name: "once", Usage: "print one table (the default when not on a terminal)"},
-			spanFlag("interval", 2*time.Second, "`TIME` between two looks"),
+			option.SpanFlag("interval", 2*time.Second, "`TIME` between two looks"),
 		),
 		Action: func(c *cli.Context) error {
 			if err := args(c, 0, 0, "top"); err != nil {
@@ -280,7 +281,7 @@ type usageRow struct {
 
 // top takes two looks and shows the difference, again and again on a terminal.
 func (a *app) top(c *cli.Context, cl *client.Client) error {
-	every := max(span(c, "interval"), 200*time.Millisecond)
+	every := max(option.Span(c, "interval"), 200*time.Millisecond)
 	f, err := format(c)
 	if err != nil {
 		return err

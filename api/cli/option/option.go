@@ -1,4 +1,9 @@
-package cli
+// Package option is the flags that several commands have, and how their values
+// become what the API takes: spans of time, job specs, partitions.
+//
+// It reads flags and files and names the flag in its errors; it talks to no
+// cluster. It is called by api/cli alone.
+package option
 
 import (
 	"errors"
@@ -31,11 +36,13 @@ func (v *spanValue) String() string {
 	return time.Duration(*v).String()
 }
 
-func spanFlag(name string, value time.Duration, use string) cli.Flag {
+// SpanFlag is a flag that takes a span of time.
+func SpanFlag(name string, value time.Duration, use string) cli.Flag {
 	return &cli.GenericFlag{Name: name, Value: (*spanValue)(&value), Usage: use}
 }
 
-func span(c *cli.Context, name string) time.Duration {
+// Span is the value of a SpanFlag.
+func Span(c *cli.Context, name string) time.Duration {
 	v, _ := c.Generic(name).(*spanValue)
 	if v == nil {
 		return 0
@@ -43,30 +50,30 @@ func span(c *cli.Context, name string) time.Duration {
 	return time.Duration(*v)
 }
 
-// inFlag gives an error about a field of a spec the name of its flag.
-func inFlag(name string, err error) error {
+// InFlag gives an error about a field of a spec the name of its flag.
+func InFlag(name string, err error) error {
 	var e *api.Error
 	if !errors.As(err, &e) {
 		return api.FieldErrorf(name, "%v", err)
 	}
 	out := *e
 	if out.Field = name; name == "" {
-		out.Field = flagOf(e.Field)
+		out.Field = FlagOf(e.Field)
 	}
 	return &out
 }
 
-// named gives an error of the cluster about a field the name of its flag.
-func named(err error) error {
+// Named gives an error of the cluster about a field the name of its flag.
+func Named(err error) error {
 	var e *api.Error
 	if !errors.As(err, &e) || e.Field == "" {
 		return err
 	}
-	return inFlag("", err)
+	return InFlag("", err)
 }
 
-// flagOf is the flag of a field: restart.maxDelay is --restart-max-delay.
-func flagOf(field string) string {
+// FlagOf is the flag of a field: restart.maxDelay is --restart-max-delay.
+func FlagOf(field string) string {
 	whole, _, _ := strings.Cut(field, ".")
 	switch whole {
 	case "ports", "constraints", "users", "roles":
@@ -90,4 +97,28 @@ func flagOf(field string) string {
 		b.WriteRune(unicode.ToLower(r))
 	}
 	return strings.ReplaceAll(b.String(), ".", "-")
+}
+
+// Parser reads flags whose values have a type of ours; the first error
+// stays.
+type Parser struct {
+	C   *cli.Context
+	Err error
+}
+
+// Parse is zero for a flag that was not given. One that was given as zero
+// is refused here: further on it would be taken for not given.
+func Parse[T ~int64](p *Parser, name string, parse func(string) (T, error)) T {
+	text := p.C.String(name)
+	if text == "" || p.Err != nil {
+		return 0
+	}
+	v, err := parse(text)
+	if err == nil && v <= 0 {
+		err = api.Errorf(api.CodeInvalid, "%q is not above zero", text)
+	}
+	if err != nil {
+		p.Err = api.InField(name, err)
+	}
+	return v
 }

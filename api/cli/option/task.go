@@ -1,18 +1,16 @@
-package cli
+package option
 
 import (
 	"bufio"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/mesita/mesita/api"
-	"github.com/mesita/mesita/api/client"
 	"github.com/urfave/cli/v2"
 )
 
-// taskFlags are those that say what one task runs, and with what.
-func taskFlags(more ...cli.Flag) []cli.Flag {
+// TaskFlags are those that say what one task runs, and with what.
+func TaskFlags(more ...cli.Flag) []cli.Flag {
 	return append([]cli.Flag{
 		&cli.StringFlag{Name: "cpus", Usage: "`CORES` of one task, such as 0.25 (default 0.1)"},
 		&cli.StringFlag{Name: "mem", Usage: "`BYTES` of memory, such as 128MiB (default 64MiB)"},
@@ -44,23 +42,23 @@ func taskFlags(more ...cli.Flag) []cli.Flag {
 	}, more...)
 }
 
-// fillTask reads taskFlags and the command into a spec.
-func fillTask(c *cli.Context, s *api.JobSpec, command []string) error {
+// FillTask reads TaskFlags and the command into a spec.
+func FillTask(c *cli.Context, s *api.JobSpec, command []string) error {
 	s.Command, s.Partition, s.User, s.Dir = command, c.String("partition"), c.String("user"), c.String("dir")
 	s.StopSignal, s.GPUs, s.Pids, s.Privileged, s.HostPIDs = c.String("stop-signal"), c.Int64("gpus"), c.Int64("pids"), c.Bool("privileged"), c.Bool("host-pids")
-	p := flagParser{c: c}
-	s.CPUs = parseFlag(&p, "cpus", api.ParseCPU)
-	s.Mem = parseFlag(&p, "mem", api.ParseBytes)
-	s.Disk = parseFlag(&p, "disk", api.ParseBytes)
-	s.LogMax = parseFlag(&p, "log-max", api.ParseBytes)
-	s.StopGrace = parseFlag(&p, "stop-grace", api.ParseDuration)
-	if p.err != nil {
-		return p.err
+	p := Parser{C: c}
+	s.CPUs = Parse(&p, "cpus", api.ParseCPU)
+	s.Mem = Parse(&p, "mem", api.ParseBytes)
+	s.Disk = Parse(&p, "disk", api.ParseBytes)
+	s.LogMax = Parse(&p, "log-max", api.ParseBytes)
+	s.StopGrace = Parse(&p, "stop-grace", api.ParseDuration)
+	if p.Err != nil {
+		return p.Err
 	}
 	for _, v := range c.StringSlice("port") {
 		port, err := api.ParsePort(v)
 		if err != nil {
-			return inFlag("port", err)
+			return InFlag("port", err)
 		}
 		s.Ports = append(s.Ports, port)
 	}
@@ -80,7 +78,7 @@ func fillPlace(c *cli.Context, s *api.JobSpec) error {
 		for _, v := range c.StringSlice(flag) {
 			con, err := api.ParseConstraint(v)
 			if err != nil {
-				return inFlag(flag, err)
+				return InFlag(flag, err)
 			}
 			*to = append(*to, con)
 		}
@@ -88,7 +86,7 @@ func fillPlace(c *cli.Context, s *api.JobSpec) error {
 	for _, v := range c.StringSlice("affinity") {
 		aff, err := api.ParseAffinity(v)
 		if err != nil {
-			return inFlag("affinity", err)
+			return InFlag("affinity", err)
 		}
 		s.Affinity = append(s.Affinity, aff)
 	}
@@ -99,7 +97,7 @@ func fillCustom(c *cli.Context, s *api.JobSpec) error {
 	for _, v := range c.StringSlice("resource") {
 		r, err := api.ParseResources(v)
 		if err != nil {
-			return inFlag("resource", err)
+			return InFlag("resource", err)
 		}
 		if len(r.Custom) != 1 {
 			return api.FieldErrorf("resource", "%q is not NAME=AMOUNT of a custom resource", v)
@@ -151,69 +149,5 @@ func fillEnv(c *cli.Context, s *api.JobSpec) error {
 			return err
 		}
 	}
-	return nil
-}
-
-// flagParser reads flags whose values have a type of ours; the first error
-// stays.
-type flagParser struct {
-	c   *cli.Context
-	err error
-}
-
-// parseFlag is zero for a flag that was not given. One that was given as zero
-// is refused here: further on it would be taken for not given.
-func parseFlag[T ~int64](p *flagParser, name string, parse func(string) (T, error)) T {
-	text := p.c.String(name)
-	if text == "" || p.err != nil {
-		return 0
-	}
-	v, err := parse(text)
-	if err == nil && v <= 0 {
-		err = api.Errorf(api.CodeInvalid, "%q is not above zero", text)
-	}
-	if err != nil {
-		p.err = api.InField(name, err)
-	}
-	return v
-}
-
-// systemFolders hold programs that other nodes have too.
-var systemFolders = []string{"/bin/", "/sbin/", "/usr/", "/lib", "/opt/"}
-
-// upload stores the program of a spec in the cluster if it is a file of this
-// machine that the other nodes lack.
-func (a *app) upload(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
-	path := s.Command[0]
-	if c.Bool("no-upload") || !strings.Contains(path, "/") {
-		return nil
-	}
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return err
-	}
-	for _, f := range systemFolders {
-		if strings.HasPrefix(abs, f) {
-			return nil
-		}
-	}
-	info, err := os.Stat(abs)
-	if err != nil {
-		if filepath.IsAbs(path) {
-			return nil // it may be there on the nodes
-		}
-		return api.FieldErrorf("command", "%s is not there: name a program of this machine, or one by its full path on the nodes", path)
-	}
-	if !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
-		return api.FieldErrorf("command", "%s is no executable file: chmod +x it, or use --no-upload", path)
-	}
-	digest, uploaded, err := cl.UploadProgram(c.Context, abs)
-	if err != nil {
-		return err
-	}
-	if uploaded {
-		a.progress("uploaded %s (%s)", filepath.Base(path), api.Bytes(info.Size()))
-	}
-	s.Program = digest
 	return nil
 }

@@ -1,6 +1,8 @@
-package cli
+package option
 
 import (
+	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/mesita/mesita/api"
@@ -15,8 +17,8 @@ const none = "none"
 type partitionField struct {
 	name string
 	flag cli.Flag
-	fill func(*api.Partition, *flagParser)
-	text func(*api.Partition) string // nil: it shows with another one
+	fill func(*api.Partition, *Parser)
+	text func(*api.Partition) string
 }
 
 func partitionFields() []partitionField {
@@ -25,8 +27,13 @@ func partitionFields() []partitionField {
 		amountsField("limit", "the most it can ever hold, `AMOUNTS` such as cpus=10; none takes it away", func(p *api.Partition) *api.Amounts { return &p.Limit }),
 		numberField("weight", "`NUMBER` by which it shares what is not guaranteed (default 1)", api.ParseWeight, func(p *api.Partition) *api.Weight { return &p.Weight }),
 		{"priority", &cli.IntFlag{Name: "priority", Usage: "`NUMBER`: whose guarantee is served first (default 0)"},
-			func(p *api.Partition, f *flagParser) { p.Priority = f.c.Int("priority") },
-			func(p *api.Partition) string { return number(p.Priority) }},
+			func(p *api.Partition, f *Parser) { p.Priority = f.C.Int("priority") },
+			func(p *api.Partition) string {
+				if p.Priority == 0 {
+					return ""
+				}
+				return strconv.Itoa(p.Priority)
+			}},
 		{"nodes", &cli.StringSliceFlag{Name: "nodes", Usage: "only the nodes that meet the `CONDITION`: zone=a, cores>=8; may be repeated; none: all"},
 			fillNodes, func(p *api.Partition) string { return joined(p.Nodes) }},
 		wordField("policy", "order of its jobs, `NAME`: fifo, sjf, srtf, priority or fair (default fifo)", func(p *api.Partition) *api.Policy { return &p.Policy }),
@@ -55,16 +62,17 @@ func adjustOf(p *api.Partition) *api.Adjust {
 	return p.Adjust
 }
 
-func partitionFlags() []cli.Flag {
+// PartitionFlags are those of a command that makes or changes a partition.
+func PartitionFlags() []cli.Flag {
 	var out []cli.Flag
 	for _, f := range partitionFields() {
 		out = append(out, f.flag)
 	}
-	return append(out, changeFlags()...)
+	return append(out, ChangeFlags()...)
 }
 
-// changeFlags are those of a command that changes a partition.
-func changeFlags() []cli.Flag {
+// ChangeFlags are those of a command that changes a partition.
+func ChangeFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the path only"},
@@ -72,7 +80,8 @@ func changeFlags() []cli.Flag {
 	}
 }
 
-func anySet(c *cli.Context) bool {
+// AnySet tells whether a setting of a partition is given.
+func AnySet(c *cli.Context) bool {
 	for _, f := range partitionFields() {
 		if c.IsSet(f.name) {
 			return true
@@ -81,36 +90,36 @@ func anySet(c *cli.Context) bool {
 	return false
 }
 
-// fillPartition changes what flags were given for.
-func fillPartition(c *cli.Context, p *api.Partition) error {
+// FillPartition changes what flags were given for.
+func FillPartition(c *cli.Context, p *api.Partition) error {
 	adjust := api.Adjust{}
 	if p.Adjust != nil {
 		adjust = *p.Adjust
 	}
 	p.Adjust = &adjust
-	f := &flagParser{c: c}
+	f := &Parser{C: c}
 	for _, field := range partitionFields() {
-		if c.IsSet(field.name) && f.err == nil {
+		if c.IsSet(field.name) && f.Err == nil {
 			field.fill(p, f)
 		}
 	}
 	if adjust.Min.IsZero() && adjust.Max.IsZero() && len(adjust.Hours) == 0 {
 		p.Adjust = nil
 	}
-	return f.err
+	return f.Err
 }
 
 func amountsField(name, use string, at func(*api.Partition) *api.Amounts) partitionField {
 	return partitionField{name, &cli.StringFlag{Name: name, Usage: use},
-		func(p *api.Partition, f *flagParser) {
-			text := f.c.String(name)
+		func(p *api.Partition, f *Parser) {
+			text := f.C.String(name)
 			if text == none {
 				*at(p) = api.Amounts{}
 				return
 			}
 			v, err := parseAmounts(text)
 			if err != nil {
-				f.err = inFlag(name, err)
+				f.Err = InFlag(name, err)
 				return
 			}
 			*at(p) = v
@@ -135,8 +144,8 @@ func parseAmounts(text string) (api.Amounts, error) {
 
 func numberField[T ~int64](name, use string, parse func(string) (T, error), at func(*api.Partition) *T) partitionField {
 	return partitionField{name, &cli.StringFlag{Name: name, Usage: use},
-		func(p *api.Partition, f *flagParser) {
-			if v := parseFlag(f, name, parse); f.err == nil {
+		func(p *api.Partition, f *Parser) {
+			if v := Parse(f, name, parse); f.Err == nil {
 				*at(p) = v
 			}
 		},
@@ -155,13 +164,13 @@ func textOf(v any) string {
 
 func wordField[T ~string](name, use string, at func(*api.Partition) *T) partitionField {
 	return partitionField{name, &cli.StringFlag{Name: name, Usage: use},
-		func(p *api.Partition, f *flagParser) { *at(p) = T(f.c.String(name)) },
+		func(p *api.Partition, f *Parser) { *at(p) = T(f.C.String(name)) },
 		func(p *api.Partition) string { return string(*at(p)) }}
 }
 
 func wordsField(name, use string, at func(*api.Partition) *[]string) partitionField {
 	return partitionField{name, &cli.StringSliceFlag{Name: name, Usage: use},
-		func(p *api.Partition, f *flagParser) { *at(p) = wordsOf(f.c, name) },
+		func(p *api.Partition, f *Parser) { *at(p) = wordsOf(f.C, name) },
 		func(p *api.Partition) string { return strings.Join(*at(p), ", ") }}
 }
 
@@ -174,26 +183,70 @@ func wordsOf(c *cli.Context, name string) []string {
 	return words
 }
 
-func fillNodes(p *api.Partition, f *flagParser) {
+func fillNodes(p *api.Partition, f *Parser) {
 	p.Nodes = nil
-	for _, v := range wordsOf(f.c, "nodes") {
+	for _, v := range wordsOf(f.C, "nodes") {
 		con, err := api.ParseConstraint(v)
 		if err != nil {
-			f.err = inFlag("nodes", err)
+			f.Err = InFlag("nodes", err)
 			return
 		}
 		p.Nodes = append(p.Nodes, con)
 	}
 }
 
-func fillHours(p *api.Partition, f *flagParser) {
+func fillHours(p *api.Partition, f *Parser) {
 	p.Adjust.Hours = nil
-	for _, v := range wordsOf(f.c, "hours") {
+	for _, v := range wordsOf(f.C, "hours") {
 		w, err := api.ParseWindow(v)
 		if err != nil {
-			f.err = inFlag("hours", err)
+			f.Err = InFlag("hours", err)
 			return
 		}
 		p.Adjust.Hours = append(p.Adjust.Hours, w)
 	}
+}
+
+// Differences lists the fields in which an operator sees two partitions
+// differ; of a new one, those that are not the default.
+func Differences(old, p *api.Partition) []string {
+	show := "%s %s → %s"
+	if old == nil {
+		show, old = "%[1]s %[3]s", &api.Partition{Path: p.Path}
+		old.Normalize()
+	}
+	var out []string
+	for _, f := range partitionFields() {
+		if was, is := f.text(old), f.text(p); was != is {
+			out = append(out, fmt.Sprintf(show, f.name, or(was, "-"), or(is, "-")))
+		}
+	}
+	return out
+}
+
+// Settings is what an operator chose for a partition and what was left as it
+// is, by the names of the flags.
+func Settings(p *api.Partition) [][2]string {
+	var out [][2]string
+	for _, f := range partitionFields() {
+		if text := f.text(p); text != "" {
+			out = append(out, [2]string{f.name, text})
+		}
+	}
+	return out
+}
+
+func joined[T fmt.Stringer](list []T) string {
+	out := make([]string, len(list))
+	for i, v := range list {
+		out[i] = v.String()
+	}
+	return strings.Join(out, ", ")
+}
+
+func or(s, empty string) string {
+	if s == "" {
+		return empty
+	}
+	return s
 }
