@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -198,6 +199,19 @@ func TestRelayGivesUpAHangingLeader(t *testing.T) {
 		t.Fatal("still waits for the old leader")
 	}
 	_ = ash
+}
+
+// A token that could not be checked when the request came in is checked before
+// the request acts, also if the node leads by then.
+func TestUncheckedTokenOnANewLeader(t *testing.T) {
+	n := newLeader(t)
+	final := atomic.Bool{}
+	n.server.Auth = auth.New(auth.Config{Directory: func() auth.Directory { return n.store.View() }, Final: func() bool { return final.Swap(true) }, Now: func() time.Time { return testTime }})
+	n.server.http.Auth = n.server.Auth
+	n.send(request{method: "POST", path: "/v1/jobs", body: webJob, token: "msc1-wrong.secret"}).want(t, 401)
+	if n.store.View().Job("web") != nil {
+		t.Error("a wrong token made a job")
+	}
 }
 
 func TestTokenOfAFollowerThatBecomesLeader(t *testing.T) {

@@ -61,7 +61,11 @@ func putPartition(c *call) (any, error) {
 		return nil, api.Errorf(api.CodeConflict, "partition %q exists: `mesita partition set` changes it", p.Path)
 	}
 	change, err := c.Shares.Plan(v, p)
-	if err != nil || dry || old != nil && samePartition(old, p) {
+	if err == nil && old != nil && samePartition(old, p) {
+		change.Partition, change.Action = old, "nothing"
+		return change, nil
+	}
+	if err != nil || dry {
 		return change, err
 	}
 	change.Partition, err = exchange.DoAs[*api.Partition](c.Call, &fsm.PartitionPut{Meta: c.Meta(), Partition: p})

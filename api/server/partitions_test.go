@@ -41,7 +41,9 @@ func TestPartitions(t *testing.T) {
 		t.Errorf("%s", r.body)
 	}
 	send("DELETE", "/ml/train?dry_run=1", "").want(t, 200)
-	send("PUT", "/ml/train", `{"guarantee":{"cpus":1}}`).want(t, 200)
+	if c := into[api.PartitionChange](t, send("PUT", "/ml/train", `{"guarantee":{"cpus":1}}`)); c.Action != "nothing" || c.Partition.Created.IsZero() {
+		t.Errorf("%+v", c)
+	}
 	if n.store.View().Index() != before {
 		t.Error("a dry run, or no change, wrote to the log")
 	}

@@ -27,7 +27,9 @@ func (c *Call) run() error {
 		}
 		defer leave()
 	}
-	if c.Route.Local || c.Cluster.IsLeader() {
+	// Who came to lead since the caller showed a token that it could not check
+	// checks it first, below.
+	if c.Route.Local || c.Cluster.IsLeader() && !c.ID.Unverified {
 		v, err := c.Route.Handle(c)
 		if err == nil {
 			return c.answer(v)
