@@ -18,8 +18,15 @@ type engine interface {
 }
 
 func newEngine() engine {
-	return scheduler.NewEngine(func(v *fsm.View) scheduler.Round { return allocator.Begin(v) })
+	return scheduler.NewEngine(newRound)
 }
 
 // engineTables are those whose changes an engine has to know.
 var engineTables = scheduler.Tables
+
+func newRound(v *fsm.View) scheduler.Round { return allocator.Begin(v) }
+
+// planner says why something waits, or that it never fits.
+func planner(now func() time.Time) scheduler.Planner {
+	return scheduler.Planner{Now: now, Begin: newRound}
+}

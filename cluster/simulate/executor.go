@@ -116,6 +116,9 @@ func (s *simulator) look(k runKey, t *api.Task) {
 		r = nil
 	}
 	if t == nil || !t.Holds() {
+		if t != nil && t.State.Final() && t.NodeID == "" {
+			s.drop(k)
+		}
 		return
 	}
 	if r == nil {
@@ -132,6 +135,15 @@ func (s *simulator) look(k runKey, t *api.Task) {
 		s.report(r, freezeStatus())
 	case !frozen(t) && !wantsFreeze(t) && r.frozen:
 		s.goOn(r)
+	}
+}
+
+// drop counts a task that ended while it waited, with the rest of its gang.
+func (s *simulator) drop(k runKey) {
+	if !s.dropped[k] {
+		s.dropped[k] = true
+		s.open--
+		s.rec.drop(k.job)
 	}
 }
 

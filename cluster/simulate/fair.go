@@ -21,9 +21,9 @@ type part struct {
 	gotTime  float64 // its share times those seconds
 	fairTime float64 // what it was entitled to times those seconds
 
-	jobs, tasks, ended, finished, preempted, nodeLost, freezes int
-	slowdown                                                   float64
-	lastEnd                                                    time.Duration
+	jobs, tasks, ended, finished, stopped, preempted, nodeLost, freezes int
+	slowdown                                                            float64
+	lastEnd                                                             time.Duration
 }
 
 // entitle finds what each partition is entitled to now: its demand where there

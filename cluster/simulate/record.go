@@ -168,6 +168,12 @@ func (r *recorder) freeze(run *run, on bool) {
 	p.held.cpus += j.CPUs
 }
 
+// drop counts a waiting task that was stopped.
+func (r *recorder) drop(job int) {
+	r.pend(job, -1)
+	r.part(job).stopped++
+}
+
 // requeue counts a task as waiting again.
 func (r *recorder) requeue(run *run) { r.pend(run.key.job, 1) }
 
@@ -204,6 +210,11 @@ func (r *recorder) end(run *run, now time.Duration) {
 		p.preempted++
 	case outcomeNodeLost:
 		p.nodeLost++
+	case outcomeStopped:
+		if j.Kind == api.KindBatch {
+			p.stopped++
+			p.lastEnd = now
+		}
 	}
 }
 

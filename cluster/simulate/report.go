@@ -21,6 +21,7 @@ type Report struct {
 	Refused     int               `json:"refused"` // jobs that no node could ever hold
 	Finished    int               `json:"finished"`
 	OverTime    int               `json:"overTime"`  // tasks that their own time limit ended
+	Stopped     int               `json:"stopped"`   // tasks of gangs of which another one failed
 	Unstarted   int               `json:"unstarted"` // tasks that never ran
 	Unfinished  int               `json:"unfinished"`
 	Makespan    float64           `json:"makespan"` // from the first submission to the last end
@@ -73,7 +74,7 @@ type Work struct {
 	Lost      float64 `json:"lost"`      // to preemption and failures
 	OverTime  float64 `json:"overTime"`  // of tasks that their time limit ended
 	Services  float64 `json:"services"`
-	Open      float64 `json:"open"` // of batch tasks that the end of the simulation cut short or that were stopped
+	Open      float64 `json:"open"` // of batch tasks that were stopped or cut short by the end of the simulation
 	Used      float64 `json:"used"` // the sum of all but submitted
 }
 
@@ -322,11 +323,12 @@ func (r *recorder) countTasks(rep *Report) {
 	ended := 0
 	for _, p := range r.parts {
 		rep.Finished += p.finished
+		rep.Stopped += p.stopped
 		ended += p.ended
 	}
 	rep.OverTime = ended - rep.Finished
 	rep.Unstarted = rep.Tasks - len(r.waits)
-	rep.Unfinished = batch - ended
+	rep.Unfinished = batch - ended - rep.Stopped
 }
 
 // distribution sums the waits of one partition up, or of all (-1).

@@ -13,7 +13,6 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/controller"
-	"github.com/mesita/mesita/cluster/scheduler"
 	"github.com/mesita/mesita/cluster/simulate/trace"
 	"github.com/mesita/mesita/fsm"
 )
@@ -41,16 +40,17 @@ type simulator struct {
 	forCtrl *fsm.Watcher
 	forEng  *fsm.Watcher
 
-	now   time.Duration
-	queue eventQueue
-	wake  time.Duration // when the engine wants to be asked again; 0: not
-	idle  int
-	jobs  []jobRun
-	byID  map[string]int
-	runs  map[runKey]*run
-	out   []api.TaskStatus // what the executors will report
-	open  int              // batch tasks that have arrived or will, and have not ended
-	rec   *recorder
+	now     time.Duration
+	queue   eventQueue
+	wake    time.Duration // when the engine wants to be asked again; 0: not
+	idle    int
+	jobs    []jobRun
+	byID    map[string]int
+	runs    map[runKey]*run
+	dropped map[runKey]bool
+	out     []api.TaskStatus // what the executors will report
+	open    int              // batch tasks that have arrived or will, and have not ended
+	rec     *recorder
 }
 
 // jobRun is a job of the trace during the simulation.
@@ -93,7 +93,7 @@ func newSimulator(c *Cluster, t *trace.Trace) (*simulator, error) {
 		return nil, err
 	}
 	s := &simulator{cluster: c, trace: t, start: c.Start, nodes: nodes, nodeOf: map[string]int{}, store: fsm.NewStore(nil),
-		jobs: make([]jobRun, len(t.Jobs)), byID: map[string]int{}, runs: map[runKey]*run{}}
+		jobs: make([]jobRun, len(t.Jobs)), byID: map[string]int{}, runs: map[runKey]*run{}, dropped: map[runKey]bool{}}
 	if s.start.IsZero() {
 		s.start = defaultStart
 	}
@@ -331,7 +331,7 @@ func (s *simulator) nodeEvent(e *event) fsm.Command {
 func (s *simulator) arrive(ctx context.Context, items []int) error {
 	var cmds []fsm.Command
 	var asked []int
-	plan := scheduler.Planner{Now: s.clock}
+	plan := planner(s.clock)
 	for _, i := range items {
 		j := &s.jobs[i]
 		spec := j.Spec(time.Duration(s.cluster.Stop))
@@ -401,7 +401,7 @@ func (s *simulator) finish() *Result {
 // why is what the planner says of the first jobs that never started.
 func (s *simulator) why() []string {
 	var out []string
-	plan := scheduler.Planner{Now: s.clock}
+	plan := planner(s.clock)
 	for i := range s.jobs {
 		j := &s.jobs[i]
 		if j.id == "" || j.started || len(out) >= 3 {

@@ -33,14 +33,14 @@ func (rep *Report) WriteText(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	line := func(name, format string, args ...any) { fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
 	line("cluster", "%s, %s cpus, %s of memory", plural(rep.Nodes, "node"), rep.CPUs, rep.Mem)
-	line("work", "%d jobs, %d tasks: %d finished, %d over their time, %d not ended, %d never started", rep.Jobs, rep.Tasks, rep.Finished, rep.OverTime, rep.Unfinished, rep.Unstarted)
+	line("work", "%d jobs, %d tasks: %d finished, %d over their time, %d stopped with their gang, %d not ended, %d never started", rep.Jobs, rep.Tasks, rep.Finished, rep.OverTime, rep.Stopped, rep.Unfinished, rep.Unstarted)
 	line("makespan", "%s", length(rep.Makespan))
 	line("utilisation", "%s of cpus, %s of memory", percent(rep.Utilisation.CPUs), percent(rep.Utilisation.Mem))
 	line("wait", "%s", rep.Wait)
 	line("slowdown", "%.2f in the mean, tasks below %s counted as that long", rep.Slowdown, slowdownBound)
 	line("preempted", "%d killed, with %s core hours lost; %d frozen, for %s in all", rep.Preemptions.Killed, hours(rep.Preemptions.LostWork), rep.Preemptions.Frozen, length(rep.Preemptions.FrozenTime))
 	line("failures", "%d attempts lost with their node, with %s core hours", rep.NodeLosses.Attempts, hours(rep.NodeLosses.LostWork))
-	line("core hours", "%s submitted, %s done, %s lost, %s over time, %s of services, %s not ended", hours(rep.Work.Submitted), hours(rep.Work.Done),
+	line("core hours", "%s submitted, %s done, %s lost, %s over time, %s of services, %s cut short", hours(rep.Work.Submitted), hours(rep.Work.Done),
 		hours(rep.Work.Lost), hours(rep.Work.OverTime), hours(rep.Work.Services), hours(rep.Work.Open))
 	line("fairness", "%.3f over partitions, %.3f over users (Jain's index: 1 is all alike)", rep.Fairness.Partitions, rep.Fairness.Users)
 	if err := t.Flush(); err != nil {

@@ -13,6 +13,7 @@ import (
 	"io"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -73,10 +74,8 @@ func (f file) add(docs *Docs, n *yaml.Node) error {
 	if n.Kind != yaml.MappingNode {
 		return f.errorf(n, "", "a job is a map of fields, such as name: web")
 	}
-	plainDates(n)
-	var whole any
-	if err := n.Decode(&whole); err != nil { // also refuses keys given twice, and aliases that never end
-		return f.errorf(n, "", "%s", strings.ReplaceAll(strings.TrimPrefix(err.Error(), "yaml: unmarshal errors:\n  "), "\n ", ";"))
+	if err := f.plain(n); err != nil {
+		return err
 	}
 	kind := nodeOf(n, "kind")
 	if kind.Kind == yaml.ScalarNode && kind.Value != kindPartition {
@@ -162,6 +161,16 @@ func (f file) located(n *yaml.Node, err error) error {
 	return f.errorf(nodeOf(n, e.Field), e.Field, "%s", e.Message)
 }
 
+// plain makes a document ready to be read, and refuses what YAML itself does.
+func (f file) plain(n *yaml.Node) error {
+	plainDates(n)
+	var whole any
+	if err := n.Decode(&whole); err != nil { // also refuses keys given twice, and aliases that never end
+		return f.errorf(n, "", "%s", strings.ReplaceAll(strings.TrimPrefix(err.Error(), "yaml: unmarshal errors:\n  "), "\n ", ";"))
+	}
+	return nil
+}
+
 // plainDates makes text of what YAML takes for a date, which no field is.
 func plainDates(n *yaml.Node) {
 	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!timestamp" {
@@ -176,6 +185,9 @@ func plainDates(n *yaml.Node) {
 func (f file) check(n *yaml.Node, t reflect.Type, field string) error {
 	for n.Kind == yaml.AliasNode {
 		n = n.Alias
+	}
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
 	}
 	switch {
 	case n.Kind == yaml.MappingNode && t.Kind() == reflect.Struct:
@@ -248,13 +260,20 @@ func fromYAML(n *yaml.Node, to any) error {
 	return api.DecodeStrict(bytes.NewReader(b), to)
 }
 
-// nodeOf is the value of a field, or the nearest there is above it.
+// nodeOf is the value of a field such as a.b[2].c, or the nearest there is
+// above it.
 func nodeOf(n *yaml.Node, field string) *yaml.Node {
 	key, rest, _ := strings.Cut(field, ".")
+	key, index, item := strings.Cut(strings.TrimSuffix(key, "]"), "[")
 	for i := 0; i+1 < len(n.Content) && n.Kind == yaml.MappingNode; i += 2 {
-		if n.Content[i].Value == key {
-			return nodeOf(n.Content[i+1], rest)
+		if n.Content[i].Value != key {
+			continue
 		}
+		value := n.Content[i+1]
+		if k, err := strconv.Atoi(index); item && err == nil && value.Kind == yaml.SequenceNode && k >= 0 && k < len(value.Content) {
+			value = value.Content[k]
+		}
+		return nodeOf(value, rest)
 	}
 	return n
 }

@@ -89,7 +89,7 @@ func (p *painter) style() {
 	p.printf("<style>\n.title{font-size:17px;font-weight:600;fill:#111}.name{font-size:11px;fill:#333;text-anchor:end}" +
 		".size{font-size:10px;fill:#777;text-anchor:end}.mark{font-size:11px;fill:#555;text-anchor:middle}.key{font-size:12px;fill:#222}.head{font-size:12px;font-weight:600;fill:#222}" +
 		".grid{stroke:#e3e6ea;stroke-width:1}.frame{fill:#f7f8fa;stroke:none}.bar{stroke:#fff;stroke-width:.5}" +
-		".gang{stroke:#111;stroke-width:1.3}.lost{fill:url(#lost);stroke:none}.frozen{stroke-width:2;stroke-dasharray:2 2;fill:none}.down{fill:url(#down)}\n")
+		".gang{stroke:#111;stroke-width:1.2;fill:none;pointer-events:none}.lost{fill:url(#lost);pointer-events:none}.casing{stroke:#fff;stroke-width:5;fill:none}.frozen{stroke-width:3;stroke-dasharray:3 2;fill:none}.down{fill:url(#down)}\n")
 	for i := range p.chart.Groups {
 		p.printf(".g%d{fill:%s}.s%d{stroke:%s}", i, color(i, len(p.chart.Groups)), i, color(i, len(p.chart.Groups)))
 	}
@@ -127,7 +127,7 @@ func (p *painter) keys() []key {
 		return out
 	}
 	if gang {
-		out = append(out, key{"gang", `<rect x=".7" y=".7" width="16.6" height="10.6" fill="#ddd" class="gang"/>`})
+		out = append(out, key{"gang", `<rect x=".7" y=".7" width="16.6" height="10.6" class="gang"/>`})
 	}
 	if lost {
 		out = append(out, key{"work lost", `<rect width="18" height="12" fill="#888"/><rect width="18" height="12" class="lost"/>`})

@@ -54,8 +54,12 @@ func (p *painter) row(r *Row, top, height float64) {
 		return
 	}
 	scale := height / float64(max(r.CPUs, 1))
-	for _, l := range lanes(r) {
+	all := lanes(r)
+	for _, l := range all {
 		p.bar(l, top+height, scale)
+	}
+	for _, l := range all {
+		p.outline(l, top+height, scale)
 	}
 }
 
@@ -64,25 +68,41 @@ const leastWidth = 0.4
 
 // bar draws one task from the bottom of its row upwards.
 func (p *painter) bar(l lane, bottom, scale float64) {
-	x := p.axis.x(l.From)
-	w := max(leastWidth, p.axis.x(l.To)-x)
-	title := "<title>" + html.EscapeString(fmt.Sprintf("%s: %s to %s", l.Label, label(l.From), label(l.To))) + "</title>"
-	if l.Frozen {
-		p.printf("<path d=\"M%s %sh%s\" class=\"frozen s%d\">%s</path>\n", px(x), px(bottom-1), px(w), l.Group, title)
-		return
-	}
 	for _, b := range l.bands {
-		y, h := bottom-float64(b.to)*scale, float64(b.to-b.from)*scale
-		box := fmt.Sprintf("x=\"%s\" y=\"%s\" width=\"%s\" height=\"%s\"", px(x), px(y), px(w), px(h))
-		class := "bar"
-		if l.Gang {
-			class = "gang"
-		}
-		p.printf("<rect %s class=\"g%d %s\">%s</rect>\n", box, l.Group, class, title)
+		box := p.box(l.Span, b, bottom, scale, 0)
+		p.printf("<rect %s class=\"g%d bar\">%s</rect>\n", box, l.Group, title(l.Bar))
 		if l.Lost {
 			p.printf("<rect %s class=\"lost\"/>\n", box)
 		}
 	}
+}
+
+// outline draws what lies on top of all bars: the frames of gangs, and frozen
+// tasks, which have no cpus and so no height.
+func (p *painter) outline(l lane, bottom, scale float64) {
+	if l.Frozen {
+		x := p.axis.x(l.From)
+		line := fmt.Sprintf("d=\"M%s %sh%s\"", px(x), px(bottom-2), px(max(leastWidth, p.axis.x(l.To)-x)))
+		p.printf("<path %s class=\"casing\"/>\n<path %s class=\"frozen s%d\">%s</path>\n", line, line, l.Group, title(l.Bar))
+		return
+	}
+	if l.Gang {
+		for _, b := range l.bands {
+			p.printf("<rect %s class=\"gang\"/>\n", p.box(l.Span, b, bottom, scale, 0.6))
+		}
+	}
+}
+
+func title(b *Bar) string {
+	return "<title>" + html.EscapeString(fmt.Sprintf("%s: %s to %s", b.Label, label(b.From), label(b.To))) + "</title>"
+}
+
+// box is the place of a band, so much smaller on each side.
+func (p *painter) box(s Span, b band, bottom, scale, inset float64) string {
+	x := p.axis.x(s.From)
+	w := max(leastWidth, p.axis.x(s.To)-x-2*inset)
+	y, h := bottom-float64(b.to)*scale, max(leastWidth, float64(b.to-b.from)*scale-2*inset)
+	return fmt.Sprintf("x=\"%s\" y=\"%s\" width=\"%s\" height=\"%s\"", px(x+inset), px(y+inset), px(w), px(h))
 }
 
 // stack draws what the tasks of each group hold of a row as stacked areas.

@@ -1,9 +1,11 @@
 package trace
 
 import (
+	"compress/gzip"
 	"fmt"
 	"io"
 	"math"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,6 +58,24 @@ var columns = []string{"submit", "name", "user", "partition", "kind", "tasks", "
 
 // Columns lists the columns of the layout of our own.
 func Columns() []string { return slices.Clone(columns) }
+
+// Open reads a trace file, which gzip may have packed. Its errors are
+// CodeInvalid.
+func Open(path string, m Mapping) (*Trace, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, api.FieldErrorf("file", "%v", err)
+	}
+	defer f.Close()
+	if !strings.HasSuffix(path, ".gz") {
+		return Read(path, f, m)
+	}
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		return nil, api.FieldErrorf("file", "%s: %v", path, err)
+	}
+	return Read(path, z, m)
+}
 
 // Read reads a trace in the layout that m names. The name is the file's,
 // for errors, which also name the line and the column.
@@ -145,8 +165,8 @@ func (t *table) job() (Job, error) {
 		{"kind", func(s string) error { return j.Kind.UnmarshalText([]byte(s)) }},
 		{"tasks", func(s string) (err error) { j.Tasks, err = parseCount(s, api.MaxArray); return err }},
 		{"gang", func(s string) error { return j.setGang(s, t.get("tasks") != "") }},
-		{"cpus", func(s string) (err error) { j.CPUs, err = api.ParseCPU(s); return err }},
-		{"mem", func(s string) (err error) { j.Mem, err = api.ParseBytes(s); return err }},
+		{"cpus", func(s string) (err error) { j.CPUs, err = positive(s, api.ParseCPU); return err }},
+		{"mem", func(s string) (err error) { j.Mem, err = positive(s, api.ParseBytes); return err }},
 		{"runtime", func(s string) (err error) { j.Runtime, err = parseSpan(s, time.Millisecond); return err }},
 		{"time", func(s string) (err error) { j.Time, err = parseSpan(s, time.Millisecond); return err }},
 		{"priority", func(s string) (err error) { j.Priority, err = parsePriority(s); return err }},
@@ -174,6 +194,9 @@ func (t *table) check(j *Job) error {
 	}
 	if j.Kind == api.KindBatch && j.Runtime == 0 {
 		return t.errorf("runtime", "is empty: give what a task takes, such as 90 or 1m30s; only a service may run for ever")
+	}
+	if j.Kind == api.KindService && j.Gang {
+		return t.errorf("gang", "is for batch jobs: leave it empty for a service")
 	}
 	if j.Partition == "" {
 		j.Partition = api.DefaultPartition
@@ -262,6 +285,15 @@ func parseSpan(s string, least time.Duration) (time.Duration, error) {
 		return 0, api.Errorf(api.CodeInvalid, "%q is not within %s to %s", s, least, api.Duration(MaxSpan))
 	}
 	return time.Duration(d), nil
+}
+
+// positive refuses zero, which a spec would take for not given.
+func positive[T ~int64](s string, parse func(string) (T, error)) (T, error) {
+	v, err := parse(s)
+	if err == nil && v <= 0 {
+		err = api.Errorf(api.CodeInvalid, "%s is not above zero", s)
+	}
+	return v, err
 }
 
 func parseCount(s string, most int) (int, error) {
