@@ -284,3 +284,38 @@ func TestSimulatedQuorumLost(t *testing.T) {
 		s.agreed()
 	})
 }
+
+// Nodes join and are removed while work is under way: it spreads to the new
+// one, and leaves the one that is gone.
+func TestSimulatedNodesComeAndGo(t *testing.T) {
+	simulate(t, moods, func(s *sim) {
+		s.submit(service("web", 6))
+		s.submit(array("sum", "0-29", 2))
+		s.runs("web", 6)
+		fresh := s.addNode(3)
+		fresh.start()
+		s.admit(fresh)
+		s.until(10*time.Second, "the new node to be ready", func() bool { return s.nodeState(fresh) == api.NodeReady })
+		s.submit(array("more", "0-29", 2))
+		s.checkJob(s.ended("sum", time.Minute), api.JobFinished, 0, 30, 0)
+		s.checkJob(s.ended("more", time.Minute), api.JobFinished, 0, 30, 0)
+		if len(fresh.rt.Started()) == 0 {
+			t.Error("the new node was given nothing")
+		}
+		gone := s.nodes[1]
+		if len(gone.rt.Alive()) == 0 {
+			t.Fatal("nothing runs on the node that is to be removed")
+		}
+		s.must(&fsm.NodeRemove{Meta: s.meta(), ID: gone.id, Force: true})
+		s.submit(array("rest", "0-9", 2))
+		s.runs("web", 6)
+		s.checkJob(s.ended("rest", time.Minute), api.JobFinished, 0, 10, 0)
+		if n := len(gone.rt.Alive()); n != 0 {
+			t.Errorf("%d processes run on the node that was removed", n)
+		}
+		for _, job := range []string{"sum", "more", "rest"} {
+			s.checkArray(job, 2)
+		}
+		s.agreed()
+	})
+}

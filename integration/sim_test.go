@@ -87,12 +87,13 @@ func simulate(t *testing.T, plan func(keeper.StartRequest) runtimetest.Plan, f f
 	})
 }
 
-func (s *sim) addNode(i int) {
+func (s *sim) addNode(i int) *simNode {
 	s.t.Helper()
 	n := &simNode{sim: s, id: fmt.Sprintf("id%d", i), name: fmt.Sprintf("n%d", i), addr: raft.ServerAddress(fmt.Sprintf("10.0.0.%d:5050", i)),
 		dir: memDir(s.t), logs: raft.NewInmemStore(), snaps: raft.NewInmemSnapshotStore(), rt: runtimetest.New()}
 	n.rt.Plan = s.plan
 	s.nodes = append(s.nodes, n)
+	return n
 }
 
 // memDir is a folder without a slow disk below it, where there is one.
@@ -121,10 +122,7 @@ func (s *sim) form() {
 	now, meta := time.Now(), s.meta()
 	s.must(&fsm.TokenCreate{Meta: meta, Token: &api.Token{ID: "t1", Kind: api.TokenJoin, Hash: simSecret, Created: now}})
 	for _, n := range s.nodes[1:] {
-		s.must(&fsm.NodeJoin{Meta: meta, Token: "t1", Hash: simSecret, NodeID: n.id, Name: n.name})
-		if err := first.raft.AddVoter(s.t.Context(), n.id, string(n.addr)); err != nil {
-			s.t.Fatal(err)
-		}
+		s.admit(n)
 	}
 	s.until(10*time.Second, "all nodes to be ready", func() bool {
 		for n := range first.store.View().Nodes() {
@@ -134,6 +132,22 @@ func (s *sim) form() {
 		}
 		return true
 	})
+}
+
+// admit lets a node join, and makes it a voter.
+func (s *sim) admit(n *simNode) {
+	s.t.Helper()
+	s.must(&fsm.NodeJoin{Meta: s.meta(), Token: "t1", Hash: simSecret, NodeID: n.id, Name: n.name})
+	if err := s.leader().raft.AddVoter(s.t.Context(), n.id, string(n.addr)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *sim) nodeState(n *simNode) api.NodeState {
+	if node := s.leader().store.View().Node(n.id); node != nil {
+		return node.State
+	}
+	return api.NodeGone
 }
 
 func simLog() *slog.Logger {

@@ -85,7 +85,11 @@ func (d *simDaemon) lead(ctx context.Context) error {
 			return nil
 		}
 		if err != nil {
-			time.Sleep(100 * time.Millisecond)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(100 * time.Millisecond):
+			}
 		}
 	}
 }

@@ -89,25 +89,18 @@ func TestRecoveredQuorum(t *testing.T) {
 	settled(l, leader, "keep", 2)
 	before := leader.submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
 	left := l.other(leader)
+	var at, has api.Health
+	leader.must(http.MethodGet, "/v1/health", nil, &at)
+	l.await(10*time.Second, "the node that will be left to have all", func() bool {
+		return left.call(http.MethodGet, "/v1/health", nil, &has) == nil && has.Index >= at.Index
+	})
 	for _, n := range l.nodes {
 		if n != left {
 			n.powerOff()
 		}
 	}
 	left.await(10*time.Second, "the quorum to be missed", func() bool { return left.call(http.MethodGet, "/v1/health", nil, nil) != nil })
-	var self struct{ Cluster string }
-	if b, err := os.ReadFile(filepath.Join(left.dir, "node.json")); err != nil || json.Unmarshal(b, &self) != nil {
-		t.Fatalf("%v: %s", err, b)
-	}
-	recoverArgs := []string{"cluster", "recover", self.Cluster, "--data", left.dir, "--listen", left.ip + ":5050"}
-	if _, errs, code := left.cli(recoverArgs...); code != 5 {
-		t.Errorf("recovering a node that runs ends with %d, want 5: %s", code, errs)
-	}
-	left.terminate()
-	if out, errs, code := left.cli(recoverArgs...); code != 0 {
-		t.Fatalf("recover: exit code %d: %s%s", code, out, errs)
-	}
-	left.start()
+	left.recover()
 	after := left.submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
 	left.must(http.MethodGet, "/v1/jobs/"+after.ID+"?wait=ended&timeout=20s", nil, &after)
 	settled(l, left, "keep", 2)
@@ -125,7 +118,7 @@ func TestRecoveredQuorum(t *testing.T) {
 	for _, n := range []*labNode{left, back} {
 		for _, id := range []string{before.ID, after.ID} {
 			var j api.Job
-			n.must(http.MethodGet, "/v1/jobs/"+id, nil, &j)
+			n.must(http.MethodGet, "/v1/jobs/"+id+"?wait=ended&timeout=20s", nil, &j)
 			if j.State != api.JobFinished {
 				t.Errorf("%s says that job %s is %s", n.name, id, j.State)
 			}
@@ -139,6 +132,61 @@ func TestRecoveredQuorum(t *testing.T) {
 	}
 	back.submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
 	settled(l, left, "keep", 2)
+}
+
+// recover makes a node whose quorum is lost the only voter, and starts it.
+func (n *labNode) recover() {
+	n.t.Helper()
+	var self struct{ Cluster string }
+	if b, err := os.ReadFile(filepath.Join(n.dir, "node.json")); err != nil || json.Unmarshal(b, &self) != nil {
+		n.t.Fatalf("%v: %s", err, b)
+	}
+	recoverArgs := []string{"cluster", "recover", self.Cluster, "--data", n.dir, "--listen", n.ip + ":5050"}
+	if _, errs, code := n.cli(recoverArgs...); code != 5 {
+		n.t.Errorf("recovering a node that runs ends with %d, want 5: %s", code, errs)
+	}
+	n.terminate()
+	if out, errs, code := n.cli(recoverArgs...); code != 0 {
+		n.t.Fatalf("recover: exit code %d: %s%s", code, out, errs)
+	}
+	n.start()
+}
+
+// Both lost nodes start again with their old data, after they were removed:
+// they are enough to elect a leader among themselves, and it must not become
+// that of the recovered node and undo what was written since.
+func TestRemovedVotersDoNotTakeOver(t *testing.T) {
+	l := newLab(t, 3)
+	l.form()
+	left := l.other(l.leader())
+	b := l.other(left)
+	c := l.other(left, b)
+	b.powerOff()
+	c.powerOff()
+	left.recover()
+	after := left.submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
+	left.must(http.MethodGet, "/v1/jobs/"+after.ID+"?wait=ended&timeout=20s", nil, &after)
+	for _, n := range []*labNode{b, c} {
+		if _, errs, code := left.cli("node", "rm", "--force", n.name); code != 0 {
+			t.Fatalf("remove %s: exit code %d: %s", n.name, code, errs)
+		}
+		n.launch("start")
+	}
+	l.await(20*time.Second, "the removed nodes to have a leader of their own", func() bool {
+		var h api.Health
+		return b.call(http.MethodGet, "/v1/health", nil, &h) == nil && (h.Leader == b.name || h.Leader == c.name)
+	})
+	next := left.submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
+	left.must(http.MethodGet, "/v1/jobs/"+next.ID+"?wait=ended&timeout=20s", nil, &next)
+	var h api.Health
+	left.must(http.MethodGet, "/v1/health", nil, &h)
+	if h.Leader != left.name {
+		t.Errorf("%s leads the recovered node", h.Leader)
+	}
+	left.must(http.MethodGet, "/v1/jobs/"+after.ID, nil, nil)
+	if out, errs, code := left.cli("node", "ls", "-q"); code != 0 || strings.Contains(out, b.name) || strings.Contains(out, c.name) {
+		t.Errorf("exit code %d, nodes: %s%s", code, out, errs)
+	}
 }
 
 // The disk under the data folder is full: new work is refused in words that
