@@ -108,6 +108,25 @@ func (s *simulator) report(r *run, st api.TaskStatus) {
 	s.out = append(s.out, st)
 }
 
+// startAtOnce adds the executors' reports to placements: here a task runs as
+// soon as it is placed. Those of a placement that is refused are ignored.
+func (s *simulator) startAtOnce(cmds []fsm.Command) []fsm.Command {
+	report := &fsm.TaskReport{Meta: s.meta()}
+	for _, c := range cmds {
+		if place, ok := c.(*fsm.TaskPlace); ok {
+			for i := range place.Placements {
+				p := &place.Placements[i]
+				report.Statuses = append(report.Statuses, api.TaskStatus{Task: api.TaskID(p.Job, p.Index), Attempt: p.Attempt, NodeID: p.NodeID,
+					State: api.TaskRunning, PID: 1, Time: s.clock()})
+			}
+		}
+	}
+	if len(report.Statuses) == 0 {
+		return cmds
+	}
+	return append(cmds, report)
+}
+
 // look compares a task with the run of it.
 func (s *simulator) look(k runKey, t *api.Task) {
 	r := s.runs[k]
@@ -163,7 +182,6 @@ func (s *simulator) begin(k runKey, t *api.Task) *run {
 	j.started = true
 	s.runs[k] = r
 	s.rec.begin(r, s.now)
-	s.report(r, api.TaskStatus{State: api.TaskRunning, PID: 1})
 	return r
 }
 
@@ -249,6 +267,9 @@ func (s *simulator) gone(r *run, t *api.Task) {
 	if t == nil || t.State.Final() {
 		if s.jobs[r.key.job].Kind == api.KindBatch {
 			s.open--
+			if r.ended == outcomeNodeLost || r.ended == outcomePreempted {
+				s.rec.abandon(r)
+			}
 		}
 		return
 	}

@@ -174,6 +174,9 @@ func (r *recorder) drop(job int) {
 	r.part(job).stopped++
 }
 
+// abandon counts a task that was stopped before it could go on.
+func (r *recorder) abandon(run *run) { r.part(run.key.job).stopped++ }
+
 // requeue counts a task as waiting again.
 func (r *recorder) requeue(run *run) { r.pend(run.key.job, 1) }
 

@@ -227,6 +227,7 @@ func (s *simulator) settle(ctx context.Context) error {
 			var next time.Time
 			cmds, next = s.engine.Decide(s.clock())
 			s.setWake(next, len(cmds) > 0)
+			cmds = s.startAtOnce(cmds)
 		}
 		if len(cmds) == 0 {
 			return nil
