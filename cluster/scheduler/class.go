@@ -69,8 +69,8 @@ func newClass(s *slots, part *api.Partition, spec *api.JobSpec) *class {
 
 // catchUp brings the order up to date.
 func (c *class) catchUp() {
-	changes, known := c.s.since(c.pos)
-	if c.epoch != c.s.epoch || !known || len(changes) > len(c.s.node)/2+16 {
+	changes, known := c.s.since(c.epoch, c.pos)
+	if !known || len(changes) > len(c.s.node)/2+16 {
 		c.build()
 		return
 	}

@@ -214,23 +214,33 @@ func (p *pass) releases(out []release, slot int) []release {
 
 // mayUse tells whether a task may go to a slot in which room is held.
 func (p *pass) mayUse(t *turn, slot int, need api.Resources) bool {
-	if len(p.held[slot]) == 0 {
-		return true
-	}
-	own := p.e.holds[t.q.part.Path]
 	for _, h := range p.held[slot] {
-		if h.job == t.entry.job.ID || p.endsBefore(t.entry.job, h) || h.extra[slot].Fits(need) {
-			continue
+		if !p.goesFirst(t, t.entry, h, need) && !p.endsBefore(t.entry.job, h) && !h.extra[slot].Fits(need) {
+			return false
 		}
-		if own != nil && own.job == t.entry.job.ID && own.seq < h.seq {
-			continue
-		}
-		if !h.entitled && p.round.Entitled(t.q.part.Path, need) {
-			continue // what is guaranteed goes first
-		}
-		return false
 	}
 	return true
+}
+
+// mayClaim tells whether what is taken back on a slot would be the job's. It
+// must not rely on when tasks end there: that is what is to change.
+func (p *pass) mayClaim(t *turn, e *entry, slot int, need api.Resources) bool {
+	for _, h := range p.held[slot] {
+		if !p.goesFirst(t, e, h, need) {
+			return false
+		}
+	}
+	return true
+}
+
+// goesFirst tells whether a job's task need not stand back for a hold: it is
+// the job's own, or younger than that, or for what nobody was promised while
+// the task's partition was.
+func (p *pass) goesFirst(t *turn, e *entry, h *hold, need api.Resources) bool {
+	if own := p.e.holds[t.q.part.Path]; h.job == e.job.ID || own != nil && own.job == e.job.ID && own.seq < h.seq {
+		return true
+	}
+	return !h.entitled && p.round.Entitled(t.q.part.Path, need)
 }
 
 func (p *pass) endsBefore(j *api.Job, h *hold) bool {

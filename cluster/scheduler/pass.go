@@ -13,24 +13,29 @@ import (
 // batch is how many placements go into one command.
 const batch = 512
 
+// maxPlaced is how many tasks one pass places at most: what it decided is on
+// its way to the voters while the next one decides.
+const maxPlaced = 16 * batch
+
 // maxBlocked is how many jobs that cannot start a pass looks past in each
 // partition, so that a long backlog on a full cluster costs a bounded time.
 const maxBlocked = 256
 
 // pass is one decision over one view.
 type pass struct {
-	e     *Engine
-	view  *fsm.View
-	now   time.Time
-	round Round
-	turns map[string]*turn
-	held  map[int][]*hold // room held, by slot
-	open  *fsm.TaskPlace
-	cmds  []fsm.Command
-	next  time.Time
-	ends  map[string]time.Duration // estimates of the jobs asked for in this pass
-	watch string                   // the job to be explained
-	said  string                   // why it waits
+	e      *Engine
+	view   *fsm.View
+	now    time.Time
+	round  Round
+	turns  map[string]*turn
+	held   map[int][]*hold // room held, by slot
+	open   *fsm.TaskPlace
+	placed int
+	cmds   []fsm.Command
+	next   time.Time
+	ends   map[string]time.Duration // estimates of the jobs asked for in this pass
+	watch  string                   // the job to be explained
+	said   string                   // why it waits
 }
 
 // turn is a partition's place in its queue during a pass.
@@ -63,6 +68,10 @@ func newPass(e *Engine, now time.Time) *pass {
 
 func (p *pass) run() {
 	for path := p.round.Next(); path != ""; path = p.round.Next() {
+		if p.placed >= maxPlaced && p.watch == "" {
+			p.pause()
+			return
+		}
 		if !p.serve(path) {
 			p.round.Done(path)
 		}
@@ -74,6 +83,18 @@ func (p *pass) run() {
 			delete(p.e.holds, path)
 		}
 	}
+}
+
+// pause ends a pass that has decided enough for now; the next one goes on at
+// once.
+func (p *pass) pause() {
+	p.flush()
+	for _, t := range p.turns {
+		if t.seat != nil {
+			p.leave(t)
+		}
+	}
+	p.next = p.now
 }
 
 func (p *pass) turn(path string) *turn {
@@ -189,6 +210,9 @@ func (p *pass) block(t *turn, reason string, limit bool) (strict bool) {
 	if p.watch == e.job.ID {
 		p.said = reason
 	}
+	if t.first == nil && !limit && p.takeOver(t, e) {
+		return false
+	}
 	t.waiting = append(t.waiting, e)
 	t.blocked++
 	if t.first == nil {
@@ -201,6 +225,23 @@ func (p *pass) block(t *turn, reason string, limit bool) (strict bool) {
 	}
 	p.leave(t)
 	return strict || p.over(t)
+}
+
+// takeOver gives the room that was held for a job which is no longer the first
+// to the one that is, and tells whether that can start there at once.
+func (p *pass) takeOver(t *turn, e *entry) bool {
+	old := p.e.holds[t.q.part.Path]
+	if old == nil || old.job == e.job.ID {
+		return false
+	}
+	p.hold(t, e)
+	h := p.e.holds[t.q.part.Path]
+	if h == nil || h.job != e.job.ID || !h.at.Equal(p.now) {
+		return false
+	}
+	t.seat.leave() // it may look again at the slots that were barred
+	t.seat.enter()
+	return true
 }
 
 func (p *pass) over(t *turn) bool { return t.blocked >= maxBlocked }
@@ -243,6 +284,7 @@ func (p *pass) place(t *turn, u *unit, i int) {
 		p.open = &fsm.TaskPlace{Meta: fsm.Meta{At: p.now, Actor: "scheduler"}}
 	}
 	p.open.Placements = append(p.open.Placements, c)
+	p.placed++
 	if len(p.open.Placements) >= batch && t.entry.job.Spec.Gang == 0 {
 		p.flush()
 	}

@@ -21,7 +21,8 @@ type preemption struct {
 	*pass
 	coming map[int]api.Resources // what a slot will have left, less what was promised
 	chosen map[string]bool       // tasks
-	left   int                   // winners still allowed
+	left   int                   // tasks still to be helped
+	undo   []func()              // takes back what the current job claimed
 }
 
 // preempt takes back what was lent to others while a guarantee is not met, and
@@ -106,36 +107,65 @@ func (x *preemption) within(t *turn) {
 	}
 }
 
-// claim takes back for the waiting tasks of a job, one after the other; a gang
-// as a whole.
-func (x *preemption) claim(t *turn, e *entry, allow func(need, lost api.Resources, v *api.Task) bool, covered func(api.Resources) bool) {
+// claim takes back for the waiting tasks of a job, one after the other; for a
+// gang all at once or nothing.
+func (x *preemption) claim(t *turn, e *entry, allow allowed, covered func(api.Resources) bool) {
 	units, _ := newUnits(x.view, e.job, x.now)
 	c := x.e.classOf(e, t.q)
-	slots := x.candidates(e, c)
-	if e.job.Spec.Gang > 0 && (units.left() < e.job.Counts.Pending || !covered(times(units.need, e.job.Spec.Gang))) {
+	// Where room is held for others, what is taken back would not be the job's.
+	slots := slices.DeleteFunc(x.candidates(e, c), func(i int) bool { return !x.mayClaim(t, e, i, c.need) })
+	gang := e.job.Spec.Gang > 0
+	if gang && (units.left() < e.job.Counts.Pending || !covered(times(units.need, e.job.Spec.Gang))) {
 		return
 	}
-	for u := units.peek(); u != nil && x.left > 0; u = units.peek() {
+	x.undo = nil
+	cmds := len(x.cmds)
+	for u := units.peek(); u != nil; u = units.peek() {
 		units.pop()
-		if !covered(u.need) {
-			return
-		}
-		if i := x.promised(c, slots); i >= 0 && x.round.Room(t.q.part.Path, u.need) == "" {
-			x.coming[i] = x.comingTo(i).Minus(u.need)
-			x.round.Charge(t.q.part.Path, u.need)
+		if x.left > 0 && covered(u.need) && x.claimOne(t, e, u, c, slots, allow) {
 			x.left--
 			continue
 		}
-		set := x.victims(t, c, u.need, slots, allow, false)
-		if set == nil {
-			set = x.victims(t, c, u.need, slots, allow, true)
+		if gang {
+			x.cmds = x.cmds[:cmds]
+			for _, undo := range slices.Backward(x.undo) {
+				undo()
+			}
 		}
-		if set == nil {
-			return
-		}
-		x.take(t, e, u, set)
-		x.left--
+		return
 	}
+}
+
+// allowed tells whether a task that needs so much may take it from a victim of
+// a partition that loses so much in all.
+type allowed func(need, lost api.Resources, v *api.Task) bool
+
+// claimOne takes back for one task. It is false if that cannot be.
+func (x *preemption) claimOne(t *turn, e *entry, u *unit, c *class, slots []int, allow allowed) bool {
+	if i := x.promised(c, slots); i >= 0 && x.round.Room(t.q.part.Path, u.need) == "" {
+		x.promise(t, i, u.need)
+		return true
+	}
+	set := x.victims(t, c, u.need, slots, allow, false)
+	if set == nil {
+		set = x.victims(t, c, u.need, slots, allow, true)
+	}
+	if set == nil {
+		return false
+	}
+	x.take(t, e, u, set)
+	return true
+}
+
+// promise gives the winner what a slot will have.
+func (x *preemption) promise(t *turn, slot int, need api.Resources) {
+	left := x.comingTo(slot)
+	x.coming[slot] = left.Minus(need)
+	x.round.Charge(t.q.part.Path, need)
+	x.undo = append(x.undo, func() {
+		x.coming[slot] = left
+		x.round.Refund(t.q.part.Path, need)
+	})
 }
 
 // comingTo is what a slot will have left once what is being taken back is
@@ -176,7 +206,7 @@ type victimSet struct {
 
 // victims finds the node where the least work is lost. With force, tasks that
 // would rather be frozen are ended: their memory is needed.
-func (x *preemption) victims(t *turn, c *class, need api.Resources, slots []int, allow func(need, lost api.Resources, v *api.Task) bool, force bool) *victimSet {
+func (x *preemption) victims(t *turn, c *class, need api.Resources, slots []int, allow allowed, force bool) *victimSet {
 	var best *victimSet
 	for _, i := range slots {
 		if !c.ok[i] {
@@ -190,7 +220,7 @@ func (x *preemption) victims(t *turn, c *class, need api.Resources, slots []int,
 	return best
 }
 
-func (x *preemption) victimsOn(t *turn, c *class, need api.Resources, slot int, allow func(need, lost api.Resources, v *api.Task) bool, force bool) *victimSet {
+func (x *preemption) victimsOn(t *turn, c *class, need api.Resources, slot int, allow allowed, force bool) *victimSet {
 	var all []victim
 	node := x.e.slots.node[slot]
 	for v := range x.view.NodeTasks(node.ID) {
@@ -285,12 +315,9 @@ func (p *pass) again(at time.Time) {
 
 // take tells the victims, and counts what they give as the winner's.
 func (x *preemption) take(t *turn, e *entry, u *unit, set *victimSet) {
-	left := x.comingTo(set.slot)
 	kill, freeze := x.command(t, e, false), x.command(t, e, true)
 	for _, v := range set.list {
-		x.chosen[v.task.ID] = true
-		left = left.Add(v.gives)
-		x.round.Refund(v.task.Partition, v.gives)
+		x.giveWay(set.slot, v)
 		one := fsm.Victim{Job: v.task.Job, Index: v.task.Index, Attempt: v.task.Attempt}
 		if v.freeze {
 			freeze.Victims = append(freeze.Victims, one)
@@ -303,8 +330,20 @@ func (x *preemption) take(t *turn, e *entry, u *unit, set *victimSet) {
 			x.cmds = append(x.cmds, c)
 		}
 	}
-	x.coming[set.slot] = left.Minus(u.need)
-	x.round.Charge(t.q.part.Path, u.need)
+	x.promise(t, set.slot, u.need)
+}
+
+// giveWay counts what a victim gives.
+func (x *preemption) giveWay(slot int, v victim) {
+	left := x.comingTo(slot)
+	x.chosen[v.task.ID] = true
+	x.coming[slot] = left.Add(v.gives)
+	x.round.Refund(v.task.Partition, v.gives)
+	x.undo = append(x.undo, func() {
+		delete(x.chosen, v.task.ID)
+		x.coming[slot] = left
+		x.round.Charge(v.task.Partition, v.gives)
+	})
 }
 
 func (x *preemption) command(t *turn, e *entry, freeze bool) *fsm.TaskPreempt {

@@ -55,8 +55,8 @@ func (s *seat) enter() {
 
 // sync follows what others took since, while the job sits.
 func (s *seat) sync() {
-	changes, known := s.c.s.since(s.c.pos)
-	if !known || s.c.epoch != s.c.s.epoch {
+	changes, known := s.c.s.since(s.c.epoch, s.c.pos)
+	if !known {
 		s.c.build()
 		s.enter()
 		return

@@ -74,9 +74,10 @@ func (s *slots) touch(i int) {
 	s.changed = append(s.changed, int32(i))
 }
 
-// since is what changed after a position, and false if that is no longer known.
-func (s *slots) since(pos int) ([]int32, bool) {
-	if pos < s.dropped {
+// since is what changed after a position of an epoch, and false if that is no
+// longer known.
+func (s *slots) since(epoch, pos int) ([]int32, bool) {
+	if epoch != s.epoch || pos < s.dropped {
 		return nil, false
 	}
 	return s.changed[pos-s.dropped:], true
