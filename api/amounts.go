@@ -52,13 +52,9 @@ func AmountsOf(r Resources) Amounts {
 
 // Each yields the amounts that are named, in a fixed order.
 func (a Amounts) Each(yield func(name string, v int64) bool) {
-	for _, f := range []struct {
-		name string
-		v    int64
-	}{{"cpus", int64(a.CPUs)}, {"mem", int64(a.Mem)}, {"disk", int64(a.Disk)}, {"gpus", a.GPUs}} {
-		if f.v != 0 && !yield(f.name, f.v) {
-			return
-		}
+	if a.CPUs != 0 && !yield("cpus", int64(a.CPUs)) || a.Mem != 0 && !yield("mem", int64(a.Mem)) ||
+		a.Disk != 0 && !yield("disk", int64(a.Disk)) || a.GPUs != 0 && !yield("gpus", a.GPUs) || len(a.Custom) == 0 {
+		return
 	}
 	for _, k := range slices.Sorted(maps.Keys(a.Custom)) {
 		if a.Custom[k] != 0 && !yield(k, int64(a.Custom[k])) {

@@ -19,16 +19,14 @@ func (x *tx) putTask(t *api.Task) {
 	x.countTask(old, t)
 }
 
-// putMade stores the first placement of a task that was only counted so far.
-func (x *tx) putMade(t *api.Task) {
+// putMade stores the first placement of a task that was only counted so far,
+// and counts it in its job's copy.
+func (x *tx) putMade(t *api.Task, j *api.Job) {
 	x.tasks.ReplaceOrInsert(t)
 	x.indexTask(nil, t)
-	prev := get(x.jobs, &api.Job{ID: t.Job})
-	j := *prev
 	j.Made++
 	j.Counts.Pending--
 	*bucket(&j.Counts, t)++
-	x.replaceJob(prev, &j)
 }
 
 func (x *tx) deleteTask(t *api.Task) {

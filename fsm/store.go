@@ -119,7 +119,8 @@ func (s *Store) publish() {
 // tx is the state while a command changes it.
 type tx struct {
 	*tables
-	Meta  // of the command
+	Meta           // of the command
+	run   *api.Job // the batch whose tasks are being made: see making
 	emit  func(api.Event)
 	touch func(Table, string)
 }

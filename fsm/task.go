@@ -83,8 +83,12 @@ type TaskPlace struct {
 
 func (c *TaskPlace) apply(x *tx) (any, error) {
 	placed := 0
+	defer x.made()
 	for i := 0; i < len(c.Placements); {
 		n := 1
+		if i == 0 || c.Placements[i].Job != c.Placements[i-1].Job {
+			x.made()
+		}
 		if x.isGang(&c.Placements[i]) {
 			for i+n < len(c.Placements) && c.Placements[i+n].Job == c.Placements[i].Job {
 				n++
@@ -115,38 +119,66 @@ func (x *tx) place(p *Placement) bool {
 	if row == nil || !row.node.Schedulable() {
 		return false
 	}
-	old := get(x.tasks, &api.Task{Job: p.Job, Index: p.Index})
-	made := old != nil
-	if !made {
-		if old = x.unmadeTask(p.Job, p.Index); old == nil {
-			return false
+	if old := get(x.tasks, &api.Task{Job: p.Job, Index: p.Index}); old != nil {
+		x.made() // its count goes to the job as stored
+		t, ok := x.placed(old, p, row)
+		if ok {
+			x.putTask(t)
 		}
+		return ok
 	}
-	need := p.need(old)
-	if !old.Pending() || old.Attempt != p.Attempt || old.Desired != api.DesiredRun || !row.free().Fits(need) {
+	j := x.making(p.Job)
+	if j == nil {
 		return false
 	}
-	t := *old
-	t.Node, t.NodeID, t.Resources, t.Ports = row.node.Name, p.NodeID, need, p.Ports
-	x.happened(api.Event{Kind: api.EventTaskPlaced, Object: t.ID, Job: t.Job, Node: t.Node, Task: &t})
-	if made {
-		x.putTask(&t)
-	} else {
-		x.putMade(&t)
+	if first, _, err := j.Spec.Indexes(); err != nil || p.Index != first+j.Made {
+		return false
 	}
-	return true
+	t, ok := x.placed(j.UnmadeTask(p.Index), p, row)
+	if ok {
+		x.putMade(t, j)
+	}
+	return ok
 }
 
-// unmadeTask is the next task of a batch to be made, nil if that is another.
-func (x *tx) unmadeTask(job string, index int) *api.Task {
+// placed is a pending task as it is once it was placed.
+func (x *tx) placed(old *api.Task, p *Placement, row *nodeRow) (*api.Task, bool) {
+	need := p.need(old)
+	if !old.Pending() || old.Attempt != p.Attempt || old.Desired != api.DesiredRun || !row.free().Fits(need) {
+		return nil, false
+	}
+	t := *old
+	t.Node, t.NodeID, t.Resources, t.Ports = row.node.Name, row.node.ID, need, p.Ports
+	x.happened(api.Event{Kind: api.EventTaskPlaced, Object: t.ID, Job: t.Job, Node: t.Node, Task: &t})
+	return &t, true
+}
+
+// making is the copy of a batch that collects what the placements of its
+// unmade tasks change, so that a run of them changes the job once; nil if it
+// has none to make.
+func (x *tx) making(job string) *api.Job {
+	if x.run != nil && x.run.ID == job {
+		if x.run.Unmade() == 0 {
+			return nil
+		}
+		return x.run
+	}
+	x.made()
 	j := get(x.jobs, &api.Job{ID: job})
 	if j == nil || j.Unmade() == 0 {
 		return nil
 	}
-	if first, _, err := j.Spec.Indexes(); err != nil || index != first+j.Made {
-		return nil
+	next := *j
+	x.run = &next
+	return x.run
+}
+
+// made stores the job that was being made.
+func (x *tx) made() {
+	if x.run != nil {
+		x.replaceJob(get(x.jobs, x.run), x.run)
+		x.run = nil
 	}
-	return j.UnmadeTask(index)
 }
 
 // gangFits tells whether all unfinished tasks of a gang are among ps and have

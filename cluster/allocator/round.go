@@ -74,6 +74,9 @@ func (r *Round) Done(path string) {
 // Room says why a partition may not hold so much more, "" if it may.
 func (r *Round) Room(path string, need api.Resources) string {
 	for c := r.t.leaf(path); c != nil; c = c.parent {
+		if !c.limited {
+			continue
+		}
 		if name, ok := within(c.limit, c.used, need); !ok {
 			return fmt.Sprintf("partition %s is at its limit: %s of %s %s used, %s more asked for", c.path,
 				api.FormatAmount(name, amountOf(c.used, name)), api.FormatAmount(name, c.limit.Of(name)), name, api.FormatAmount(name, amountOf(need, name)))
@@ -100,7 +103,7 @@ func (r *Round) Refund(path string, held api.Resources) {
 // cover so much more.
 func (r *Round) Entitled(path string, need api.Resources) bool {
 	c := r.t.leaf(path)
-	if c == nil || c.guarantee.IsZero() {
+	if c == nil || !c.promised {
 		return false
 	}
 	for ; c.parent != nil; c = c.parent {
@@ -130,7 +133,7 @@ func (r *Round) borrowed(w, v *part, lost api.Resources) bool {
 		above[c] = true
 	}
 	for c := v; c != nil && !above[c]; c = c.parent {
-		if c.guarantee.IsZero() {
+		if !c.promised {
 			continue // it has nothing of its own
 		}
 		if covered(c.guarantee, c.used.Minus(lost)) {

@@ -16,6 +16,8 @@ type part struct {
 	priority  int
 	guarantee api.Amounts
 	limit     api.Amounts
+	promised  bool // it has a guarantee
+	limited   bool // it has a limit
 
 	used   api.Resources // with all below
 	wants  int           // tasks that wait, with all below
@@ -75,7 +77,8 @@ func (t *tree) add(p *api.Partition) {
 	if up == nil {
 		up = t.root
 	}
-	c := &part{p: p, path: p.Path, parent: up, weight: p.Weight.Float(), priority: p.Priority, guarantee: p.Guaranteed(), limit: p.Limit}
+	c := &part{p: p, path: p.Path, parent: up, weight: p.Weight.Float(), priority: p.Priority, guarantee: p.Guaranteed(), limit: p.Limit,
+		promised: !p.Guaranteed().IsZero(), limited: !p.Limit.IsZero()}
 	up.children = append(up.children, c)
 	t.parts[p.Path] = c
 }
@@ -90,6 +93,7 @@ func (t *tree) addOwn(c *part) {
 			own.guarantee = own.guarantee.With(name, max(0, own.guarantee.Of(name)-v))
 		}
 	}
+	own.promised = !own.guarantee.IsZero()
 	c.children = append(c.children, own)
 	c.own = own
 }
@@ -117,8 +121,10 @@ func (t *tree) charge(c *part, r api.Resources, sign int) {
 }
 
 func (t *tree) keyOf(c *part) key {
-	if met, share := metBy(c.guarantee, c.used); !met {
-		return key{class: 0, priority: c.priority, share: share}
+	if c.promised {
+		if met, share := metBy(c.guarantee, c.used); !met {
+			return key{class: 0, priority: c.priority, share: share}
+		}
 	}
 	return key{class: 1, share: fsm.Dominant(c.used, t.capacity) / c.weight}
 }
