@@ -27,7 +27,9 @@ func (r *ring) add(e api.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.events) >= 2*ringSize {
-		r.events = slices.Clone(r.events[len(r.events)-ringSize:])
+		kept := make([]api.Event, ringSize, 2*ringSize)
+		copy(kept, r.events[len(r.events)-ringSize:])
+		r.events = kept
 	}
 	r.events = append(r.events, e)
 }

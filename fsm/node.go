@@ -108,7 +108,7 @@ type NodeHello struct {
 }
 
 func (c *NodeHello) apply(x *tx) (any, error) {
-	row := get(x.nodes, &nodeRow{node: &api.Node{ID: c.ID}})
+	row := x.rowAt(c.ID)
 	if row == nil || row.node.State == api.NodeGone {
 		return nil, &api.Error{Code: api.CodeNotAllowed, Message: "this node was removed from the cluster: join again with a new token"}
 	}
@@ -195,7 +195,7 @@ func (x *tx) replaceLost(nodeID string, state api.TaskState) {
 		lost := *t
 		lost.State, lost.Reason, lost.Message, lost.Ended = state, api.ReasonNodeLost, "node "+t.Node+" was lost", x.At
 		x.happened(api.Event{Kind: api.EventTaskState, Object: t.ID, Job: t.Job, Node: t.Node, Task: &lost, Message: lost.Message})
-		j := get(x.jobs, &api.Job{ID: t.Job})
+		j := x.jobAt(t.Job)
 		if j == nil || j.Stop || t.Desired == api.DesiredStop {
 			lost.State = api.TaskLost
 			x.endTask(t, &lost)
@@ -255,7 +255,7 @@ type NodeRemove struct {
 }
 
 func (c *NodeRemove) apply(x *tx) (any, error) {
-	row := get(x.nodes, &nodeRow{node: &api.Node{ID: c.ID}})
+	row := x.rowAt(c.ID)
 	if row == nil {
 		return nil, notFound("node", c.ID)
 	}

@@ -12,7 +12,7 @@ type OfferMake struct {
 func (c *OfferMake) apply(x *tx) (any, error) {
 	n := 0
 	for _, o := range c.Offers {
-		row := get(x.nodes, &nodeRow{node: &api.Node{ID: o.NodeID}})
+		row := x.rowAt(o.NodeID)
 		if row == nil || !row.node.Schedulable() || !row.free().Fits(o.Resources) || get(x.offers, o) != nil {
 			continue
 		}

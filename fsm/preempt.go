@@ -27,7 +27,7 @@ type TaskPreempt struct {
 func (c *TaskPreempt) apply(x *tx) (any, error) {
 	n := 0
 	for _, v := range c.Victims {
-		t := get(x.tasks, &api.Task{Job: v.Job, Index: v.Index})
+		t := x.taskAt(v.Job, v.Index)
 		if t == nil || t.Attempt != v.Attempt || !t.Holds() || t.Desired != api.DesiredRun && (c.Freeze || t.Desired != api.DesiredFreeze) || !x.mayPreempt(t) {
 			continue
 		}
@@ -61,14 +61,14 @@ type TaskThaw struct {
 func (c *TaskThaw) apply(x *tx) (any, error) {
 	n := 0
 	for _, v := range c.Victims {
-		t := get(x.tasks, &api.Task{Job: v.Job, Index: v.Index})
+		t := x.taskAt(v.Job, v.Index)
 		if t == nil || t.Attempt != v.Attempt || t.Desired != api.DesiredFreeze || !t.Holds() {
 			continue
 		}
 		u := *t
 		u.Desired, u.Reason = api.DesiredRun, api.ReasonNone
 		if t.Frozen {
-			row := get(x.nodes, &nodeRow{node: &api.Node{ID: t.NodeID}})
+			row := x.rowAt(t.NodeID)
 			if row == nil || row.free().CPUs < t.Resources.CPUs {
 				continue
 			}

@@ -45,6 +45,12 @@ func (x *tx) indexTask(old, t *api.Task) {
 		x.pending.ReplaceOrInsert(x.pendingKey(t))
 	}
 	holdSame := old != nil && t != nil && old.Holds() && t.Holds() && old.NodeID == t.NodeID && old.Desired == t.Desired && old.Attempt == t.Attempt && old.Frozen == t.Frozen
+	if old != nil && old.Holds() && (t == nil || !t.Holds() || t.NodeID != old.NodeID) {
+		x.nodeTasks.Delete(old)
+	}
+	if t != nil && t.Holds() {
+		x.nodeTasks.ReplaceOrInsert(t)
+	}
 	if !holdSame {
 		if old != nil && old.Holds() {
 			x.hold(old, -1)
@@ -65,7 +71,7 @@ func (x *tx) indexTask(old, t *api.Task) {
 
 func (x *tx) pendingKey(t *api.Task) pendingKey {
 	var seq uint64
-	if j := get(x.jobs, &api.Job{ID: t.Job}); j != nil {
+	if j := x.jobAt(t.Job); j != nil {
 		seq = j.Seq
 	}
 	return pendingKey{t.Partition, seq, taskKey{t.Job, t.Index}}
@@ -78,17 +84,10 @@ func (x *tx) hold(t *api.Task, sign int) {
 		op = api.Resources.Minus
 	}
 	x.holdUsage(t, sign, op)
-	key := nodeTaskKey{t.NodeID, taskKey{t.Job, t.Index}}
-	if sign > 0 {
-		x.nodeTasks.ReplaceOrInsert(key)
-	} else {
-		x.nodeTasks.Delete(key)
-	}
-	old := get(x.nodes, &nodeRow{node: &api.Node{ID: t.NodeID}})
-	if old == nil {
+	row := x.ownRow(t.NodeID)
+	if row == nil {
 		return
 	}
-	row := *old
 	row.tasks += sign
 	switch {
 	case t.Desired == api.DesiredRun || t.Frozen && t.Desired == api.DesiredFreeze:
@@ -101,7 +100,6 @@ func (x *tx) hold(t *api.Task, sign int) {
 	default:
 		row.reclaiming = op(row.reclaiming, t.Held())
 	}
-	x.nodes.ReplaceOrInsert(&row)
 	x.touch(TableRooms, t.NodeID)
 }
 
@@ -125,12 +123,7 @@ func (x *tx) holdUsage(t *api.Task, sign int, op func(a, b api.Resources) api.Re
 }
 
 func (x *tx) changeUsage(path string, change func(*api.PartitionUsage)) {
-	row := usageRow{path: path}
-	if old := get(x.usage, &row); old != nil {
-		row = *old
-	}
-	change(&row.PartitionUsage)
-	x.usage.ReplaceOrInsert(&row)
+	change(&x.ownUsage(path).PartitionUsage)
 }
 
 // countTask keeps the job's counts and state in step.
@@ -141,7 +134,7 @@ func (x *tx) countTask(old, t *api.Task) {
 	} else {
 		id = old.Job
 	}
-	prev := get(x.jobs, &api.Job{ID: id})
+	prev := x.jobAt(id)
 	if prev == nil {
 		return
 	}
@@ -317,24 +310,22 @@ func (x *tx) deleteOffer(o *api.Offer) {
 }
 
 func (x *tx) holdOffer(o *api.Offer, op func(api.Resources, api.Resources) api.Resources) {
-	if old := get(x.nodes, &nodeRow{node: &api.Node{ID: o.NodeID}}); old != nil {
-		row := *old
+	if row := x.ownRow(o.NodeID); row != nil {
 		row.offered = op(row.offered, o.Resources)
-		x.nodes.ReplaceOrInsert(&row)
 		x.touch(TableRooms, o.NodeID)
 	}
 	x.touch(TableOffers, o.ID)
 }
 
 func (x *tx) job(id string) (*api.Job, error) {
-	if j := get(x.jobs, &api.Job{ID: id}); j != nil {
+	if j := x.jobAt(id); j != nil {
 		return j, nil
 	}
 	return nil, notFound("job", id)
 }
 
 func (x *tx) node(id string) (*api.Node, error) {
-	if r := get(x.nodes, &nodeRow{node: &api.Node{ID: id}}); r != nil {
+	if r := x.rowAt(id); r != nil {
 		return r.node, nil
 	}
 	return nil, notFound("node", id)
@@ -356,11 +347,11 @@ func (x *tx) jobTasks(job string) []*api.Task {
 
 func (x *tx) nodeTaskList(nodeID string) []*api.Task {
 	var out []*api.Task
-	x.nodeTasks.AscendGreaterOrEqual(nodeTaskKey{node: nodeID}, func(k nodeTaskKey) bool {
-		if k.node != nodeID {
+	x.nodeTasks.AscendGreaterOrEqual(&api.Task{NodeID: nodeID}, func(t *api.Task) bool {
+		if t.NodeID != nodeID {
 			return false
 		}
-		out = append(out, get(x.tasks, &api.Task{Job: k.job, Index: k.index}))
+		out = append(out, t)
 		return true
 	})
 	return out

@@ -123,6 +123,58 @@ type tx struct {
 	run   *api.Job // the batch whose tasks are being made: see making
 	emit  func(api.Event)
 	touch func(Table, string)
+	probe struct { // what is looked up: kept, as a key is as large as a value
+		task api.Task
+		job  api.Job
+		node api.Node
+		row  nodeRow
+		use  usageRow
+	}
+}
+
+// taskAt, jobAt and rowAt are nil where there is none.
+
+func (x *tx) taskAt(job string, index int) *api.Task {
+	x.probe.task.Job, x.probe.task.Index = job, index
+	return get(x.tasks, &x.probe.task)
+}
+
+func (x *tx) jobAt(id string) *api.Job {
+	x.probe.job.ID = id
+	return get(x.jobs, &x.probe.job)
+}
+
+func (x *tx) rowAt(node string) *nodeRow {
+	x.probe.node.ID, x.probe.row.node = node, &x.probe.node
+	return get(x.nodes, &x.probe.row)
+}
+
+// ownRow is a node's row that may be changed in place, nil if there is none.
+func (x *tx) ownRow(node string) *nodeRow {
+	old := x.rowAt(node)
+	if old == nil || old.edition == x.edition {
+		return old
+	}
+	row := *old
+	row.edition = x.edition
+	x.nodes.ReplaceOrInsert(&row)
+	return &row
+}
+
+// ownUsage is a partition's row that may be changed in place.
+func (x *tx) ownUsage(path string) *usageRow {
+	x.probe.use.path = path
+	old := get(x.usage, &x.probe.use)
+	if old != nil && old.edition == x.edition {
+		return old
+	}
+	row := usageRow{path: path}
+	if old != nil {
+		row = *old
+	}
+	row.edition = x.edition
+	x.usage.ReplaceOrInsert(&row)
+	return &row
 }
 
 // happened appends an event about a change.

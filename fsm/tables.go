@@ -23,11 +23,6 @@ type pendingKey struct {
 	taskKey
 }
 
-type nodeTaskKey struct {
-	node string
-	taskKey
-}
-
 type endedKey struct {
 	at time.Time
 	id string
@@ -40,6 +35,7 @@ type nodeRow struct {
 	reclaiming api.Resources
 	offered    api.Resources
 	tasks      int
+	edition    uint64 // of the tables, when it was made
 }
 
 // usageRow is what the tasks of one partition hold, those of its children not
@@ -47,6 +43,7 @@ type nodeRow struct {
 type usageRow struct {
 	path string
 	api.PartitionUsage
+	edition uint64 // of the tables, when it was made
 }
 
 // useRow is what a user's ended attempts took of a partition, decayed to at.
@@ -81,6 +78,7 @@ type tables struct {
 	event     uint64 // index of the last event
 	jobSeq    uint64
 	incidentN uint64        // the last incident's id
+	edition   uint64        // raised with each view: a row of this one is in no view yet
 	capacity  api.Resources // of the nodes that may run work, gone ones not counted
 	cluster   *api.Cluster
 	authority *api.Authority
@@ -99,8 +97,8 @@ type tables struct {
 	requests  *btree.BTreeG[requestRow]
 	bases     *btree.BTreeG[baseRow] // attempts used by removed jobs, by job id
 	pending   *btree.BTreeG[pendingKey]
-	nodeTasks *btree.BTreeG[nodeTaskKey]
-	ended     *btree.BTreeG[endedKey] // jobs, oldest end first
+	nodeTasks *btree.BTreeG[*api.Task] // those that hold resources, by node
+	ended     *btree.BTreeG[endedKey]  // jobs, oldest end first
 	usage     *btree.BTreeG[*usageRow]
 	frozen    *btree.BTreeG[taskKey]     // tasks stopped in place, or told to
 	newest    *btree.BTreeG[incidentKey] // the newest incident of a kind and object
@@ -128,8 +126,8 @@ func newTables() tables {
 		pending: btree.NewG(degree, func(a, b pendingKey) bool {
 			return cmp.Or(strings.Compare(a.partition, b.partition), cmp.Compare(a.seq, b.seq), compareTaskKeys(a.taskKey, b.taskKey)) < 0
 		}),
-		nodeTasks: btree.NewG(degree, func(a, b nodeTaskKey) bool {
-			return cmp.Or(strings.Compare(a.node, b.node), compareTaskKeys(a.taskKey, b.taskKey)) < 0
+		nodeTasks: btree.NewG(degree, func(a, b *api.Task) bool {
+			return cmp.Or(strings.Compare(a.NodeID, b.NodeID), compareTaskKeys(taskKey{a.Job, a.Index}, taskKey{b.Job, b.Index})) < 0
 		}),
 		ended: btree.NewG(degree, func(a, b endedKey) bool {
 			return cmp.Or(a.at.Compare(b.at), strings.Compare(a.id, b.id)) < 0
@@ -152,6 +150,7 @@ func newTables() tables {
 
 // freeze returns a copy that later changes of t do not touch.
 func (t *tables) freeze() tables {
+	t.edition++
 	f := *t
 	f.jobs, f.tasks, f.nodes = t.jobs.Clone(), t.tasks.Clone(), t.nodes.Clone()
 	f.partitions, f.offers, f.tokens, f.blobs = t.partitions.Clone(), t.offers.Clone(), t.tokens.Clone(), t.blobs.Clone()

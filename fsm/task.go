@@ -32,12 +32,12 @@ func (c *TaskCreate) apply(x *tx) (any, error) {
 // makeTasks makes those tasks of a job that do not exist, and returns how
 // many.
 func (x *tx) makeTasks(job string, first, count int) int {
-	j := get(x.jobs, &api.Job{ID: job})
+	j := x.jobAt(job)
 	made := 0
 	need := j.Spec.Need()
 	next := *j
 	for i := first; i < first+count; i++ {
-		if get(x.tasks, &api.Task{Job: job, Index: i}) != nil {
+		if x.taskAt(job, i) != nil {
 			continue
 		}
 		t := &api.Task{ID: api.TaskID(job, i), Job: job, Index: i, Version: j.Version, Partition: j.Spec.Partition,
@@ -109,23 +109,27 @@ func (c *TaskPlace) apply(x *tx) (any, error) {
 }
 
 func (x *tx) isGang(p *Placement) bool {
-	j := get(x.jobs, &api.Job{ID: p.Job})
+	j := x.run
+	if j == nil || j.ID != p.Job {
+		j = x.jobAt(p.Job)
+	}
 	return j != nil && j.Spec.Gang > 0
 }
 
 // place puts one attempt on a node, if both are still as they were.
 func (x *tx) place(p *Placement) bool {
-	row := get(x.nodes, &nodeRow{node: &api.Node{ID: p.NodeID}})
+	row := x.rowAt(p.NodeID)
 	if row == nil || !row.node.Schedulable() {
 		return false
 	}
-	if old := get(x.tasks, &api.Task{Job: p.Job, Index: p.Index}); old != nil {
+	if old := x.taskAt(p.Job, p.Index); old != nil {
 		x.made() // its count goes to the job as stored
-		t, ok := x.placed(old, p, row)
-		if ok {
-			x.putTask(t)
+		t := *old
+		if !x.placed(&t, p, row) {
+			return false
 		}
-		return ok
+		x.putTask(&t)
+		return true
 	}
 	j := x.making(p.Job)
 	if j == nil {
@@ -134,23 +138,24 @@ func (x *tx) place(p *Placement) bool {
 	if first, _, err := j.Spec.Indexes(); err != nil || p.Index != first+j.Made {
 		return false
 	}
-	t, ok := x.placed(j.UnmadeTask(p.Index), p, row)
-	if ok {
-		x.putMade(t, j)
+	t := j.UnmadeTask(p.Index)
+	if !x.placed(t, p, row) {
+		return false
 	}
-	return ok
+	x.putMade(t, j)
+	return true
 }
 
-// placed is a pending task as it is once it was placed.
-func (x *tx) placed(old *api.Task, p *Placement, row *nodeRow) (*api.Task, bool) {
-	need := p.need(old)
-	if !old.Pending() || old.Attempt != p.Attempt || old.Desired != api.DesiredRun || !row.free().Fits(need) {
-		return nil, false
+// placed makes a pending task one that was placed. It is false, and the task as
+// it was, if it cannot be placed there.
+func (x *tx) placed(t *api.Task, p *Placement, row *nodeRow) bool {
+	need := p.need(t)
+	if !t.Pending() || t.Attempt != p.Attempt || t.Desired != api.DesiredRun || !row.free().Fits(need) {
+		return false
 	}
-	t := *old
 	t.Node, t.NodeID, t.Resources, t.Ports = row.node.Name, row.node.ID, need, p.Ports
-	x.happened(api.Event{Kind: api.EventTaskPlaced, Object: t.ID, Job: t.Job, Node: t.Node, Task: &t})
-	return &t, true
+	x.happened(api.Event{Kind: api.EventTaskPlaced, Object: t.ID, Job: t.Job, Node: t.Node, Task: t})
+	return true
 }
 
 // making is the copy of a batch that collects what the placements of its
@@ -164,7 +169,7 @@ func (x *tx) making(job string) *api.Job {
 		return x.run
 	}
 	x.made()
-	j := get(x.jobs, &api.Job{ID: job})
+	j := x.jobAt(job)
 	if j == nil || j.Unmade() == 0 {
 		return nil
 	}
@@ -184,7 +189,7 @@ func (x *tx) made() {
 // gangFits tells whether all unfinished tasks of a gang are among ps and have
 // room together: it starts whole or not at all.
 func (x *tx) gangFits(ps []Placement) bool {
-	j := get(x.jobs, &api.Job{ID: ps[0].Job})
+	j := x.jobAt(ps[0].Job)
 	if len(ps) != j.Counts.Pending || j.Counts.Live() != j.Counts.Pending {
 		return false
 	}
@@ -192,7 +197,7 @@ func (x *tx) gangFits(ps []Placement) bool {
 	seen := map[int]bool{}
 	for i := range ps {
 		p := &ps[i]
-		t := get(x.tasks, &api.Task{Job: p.Job, Index: p.Index})
+		t := x.taskAt(p.Job, p.Index)
 		if t == nil && p.Index >= 0 && p.Index < j.Spec.Gang && p.Index == j.Made+i {
 			t = j.UnmadeTask(p.Index)
 		}
@@ -202,7 +207,7 @@ func (x *tx) gangFits(ps []Placement) bool {
 		seen[p.Index] = true
 		left, ok := free[p.NodeID]
 		if !ok {
-			row := get(x.nodes, &nodeRow{node: &api.Node{ID: p.NodeID}})
+			row := x.rowAt(p.NodeID)
 			if row == nil || !row.node.Schedulable() {
 				return false
 			}
@@ -233,7 +238,7 @@ func (c *TaskReport) apply(x *tx) (any, error) {
 		if !ok {
 			continue
 		}
-		if t := get(x.tasks, &api.Task{Job: job, Index: index}); t != nil && x.report(t, s) {
+		if t := x.taskAt(job, index); t != nil && x.report(t, s) {
 			changed++
 		}
 	}
@@ -278,7 +283,7 @@ func (x *tx) report(old *api.Task, s *api.TaskStatus) bool {
 // attempt. It is part of apply so that no reader ever sees a task ended that
 // will be tried again.
 func (x *tx) endTask(old, t *api.Task) {
-	j := get(x.jobs, &api.Job{ID: t.Job})
+	j := x.jobAt(t.Job)
 	if j == nil {
 		x.putTask(t)
 		return
@@ -295,7 +300,7 @@ func (x *tx) endTask(old, t *api.Task) {
 // start again together, or not at all.
 func (x *tx) breakGang(job string, t *api.Task) {
 	desired := api.DesiredStop
-	if now := get(x.tasks, &api.Task{Job: t.Job, Index: t.Index}); now != nil && now.Pending() {
+	if now := x.taskAt(t.Job, t.Index); now != nil && now.Pending() {
 		desired = api.DesiredMove
 	}
 	for _, o := range x.jobTasks(job) {
@@ -370,7 +375,7 @@ func backoff(failures int, first, most time.Duration) time.Duration {
 func (x *tx) requeue(t *api.Task, notBefore time.Time) {
 	next := &api.Task{Extra: t.Extra, ID: t.ID, Job: t.Job, Index: t.Index, Version: t.Version, Partition: t.Partition, Attempt: t.Attempt + 1,
 		Resources: t.Resources, Created: t.Created, NotBefore: notBefore, Failures: t.Failures, Reason: t.Reason, Message: t.Message, Preempted: t.Preempted}
-	if j := get(x.jobs, &api.Job{ID: t.Job}); j != nil {
+	if j := x.jobAt(t.Job); j != nil {
 		next.Version, next.Resources = j.Version, j.Spec.Need()
 	}
 	earlier := append(make([]api.Attempt, 0, len(t.Earlier)+1), t.Earlier...)
@@ -385,7 +390,7 @@ func (x *tx) requeue(t *api.Task, notBefore time.Time) {
 // its attempts.
 func (x *tx) removeTask(t *api.Task) {
 	x.deleteTask(t)
-	if prev := get(x.jobs, &api.Job{ID: t.Job}); prev != nil && prev.Base < t.Attempt {
+	if prev := x.jobAt(t.Job); prev != nil && prev.Base < t.Attempt {
 		j := *prev
 		j.Base = t.Attempt
 		x.replaceJob(prev, &j)
@@ -409,7 +414,7 @@ func (c *TaskStop) apply(x *tx) (any, error) {
 		if !ok {
 			continue
 		}
-		t := get(x.tasks, &api.Task{Job: job, Index: index})
+		t := x.taskAt(job, index)
 		if t == nil || t.State.Final() {
 			continue
 		}
@@ -441,7 +446,7 @@ func (x *tx) stopTask(old *api.Task, desired api.Desired, reason api.Reason) boo
 		return true
 	}
 	if desired == api.DesiredMove {
-		j := get(x.jobs, &api.Job{ID: t.Job})
+		j := x.jobAt(t.Job)
 		if j == nil || j.Version == t.Version {
 			return false
 		}

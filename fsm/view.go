@@ -127,9 +127,7 @@ func (v *View) unmadeTasks(j *api.Job, yield func(*api.Task) bool) bool {
 // NodeTasks lists the tasks that hold resources of a node.
 func (v *View) NodeTasks(nodeID string) iter.Seq[*api.Task] {
 	return func(yield func(*api.Task) bool) {
-		v.t.nodeTasks.AscendGreaterOrEqual(nodeTaskKey{node: nodeID}, func(k nodeTaskKey) bool {
-			return k.node == nodeID && yield(get(v.t.tasks, &api.Task{Job: k.job, Index: k.index}))
-		})
+		v.t.nodeTasks.AscendGreaterOrEqual(&api.Task{NodeID: nodeID}, func(t *api.Task) bool { return t.NodeID == nodeID && yield(t) })
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 const (
 	heartbeatTimeout = 300 * time.Millisecond // below that a busy host loses its leader for no reason
 	leaderHeartbeat  = 2                      // times that, on the leader: it sends one after a tenth to a fifth of it
-	leaseTimeout     = 200 * time.Millisecond
+	leaseTimeout     = heartbeatTimeout
 	commitTimeout    = 50 * time.Millisecond // only a fallback: see pipe.announce
 	maxMultiplier    = 50
 
