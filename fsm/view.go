@@ -3,6 +3,7 @@ package fsm
 import (
 	"iter"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -269,6 +270,23 @@ func (r *nodeRow) free() api.Resources {
 // Partition is nil if there is none with that path.
 func (v *View) Partition(path string) *api.Partition {
 	return get(v.t.partitions, &api.Partition{Path: path})
+}
+
+// Eligible is a partition with all conditions that its nodes must meet: those
+// of the partitions above it hold for it too. It is nil if there is none.
+func (v *View) Eligible(path string) *api.Partition {
+	p := v.Partition(path)
+	if p == nil {
+		return nil
+	}
+	for up := v.Partition(p.Parent()); up != nil; up = v.Partition(up.Parent()) {
+		if len(up.Nodes) > 0 {
+			all := *p
+			all.Nodes = append(slices.Clone(up.Nodes), p.Nodes...)
+			p = &all
+		}
+	}
+	return p
 }
 
 // Partitions lists all partitions by path.

@@ -8,20 +8,27 @@ import (
 // fairShares is the dominant share that each part is entitled to while others
 // want theirs: level by level, what guarantees promise first, and the rest by
 // weight, filled up evenly (max-min) so that what one does not want goes to
-// the others.
-func (t *tree) fairShares() map[*part]float64 {
+// the others. Nobody's is more than the nodes that it may use have.
+func (t *tree) fairShares(v *fsm.View) map[*part]float64 {
+	pools := map[*part]float64{}
+	for path, c := range t.parts {
+		pools[c] = fsm.Dominant(pool(v, path), t.capacity)
+		if c.own != nil {
+			pools[c.own] = pools[c]
+		}
+	}
 	out := map[*part]float64{t.root: 1}
-	t.fill(t.root, 1, out)
+	t.fill(t.root, 1, pools, out)
 	return out
 }
 
-func (t *tree) fill(c *part, total float64, out map[*part]float64) {
+func (t *tree) fill(c *part, total float64, pools, out map[*part]float64) {
 	if len(c.children) == 0 {
 		return
 	}
 	floor, ceil := make([]float64, len(c.children)), make([]float64, len(c.children))
 	for i, k := range c.children {
-		ceil[i] = min(total, t.most(k))
+		ceil[i] = min(total, pools[k], t.most(k))
 		floor[i] = min(ceil[i], fsm.Dominant(resourcesOf(k.guarantee), t.capacity))
 	}
 	at := func(i int, level float64) float64 {
@@ -45,7 +52,7 @@ func (t *tree) fill(c *part, total float64, out map[*part]float64) {
 	}
 	for i, k := range c.children {
 		out[k] = at(i, low)
-		t.fill(k, out[k], out)
+		t.fill(k, out[k], pools, out)
 	}
 }
 

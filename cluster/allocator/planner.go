@@ -17,12 +17,12 @@ type Planner struct{ Now func() time.Time }
 // Status lists all partitions by path with their numbers.
 func (Planner) Status(v *fsm.View) []api.PartitionStatus {
 	t := newTree(v)
-	fair := t.fairShares()
+	fair := t.fairShares(v)
 	oldest := map[string]time.Time{}
 	var out []api.PartitionStatus
 	for p := range v.Partitions() {
 		c := t.parts[p.Path]
-		s := api.PartitionStatus{Partition: p, PartitionUsage: v.Usage(p.Path), Capacity: pool(v, p),
+		s := api.PartitionStatus{Partition: p, PartitionUsage: v.Usage(p.Path), Capacity: pool(v, p.Path),
 			Share: fsm.Dominant(c.used, t.capacity), Fair: fair[c]}
 		s.Allocated = c.used
 		for j := range v.PendingJobs(p.Path) {
@@ -37,7 +37,7 @@ func (Planner) Status(v *fsm.View) []api.PartitionStatus {
 				s.Borrowed = s.Borrowed.With(k, used-g)
 			}
 		}
-		s.Warnings = warnings(v, p)
+		s.Warnings = warnings(v, p.Path)
 		out = append(out, s)
 	}
 	addBelow(out)
@@ -66,7 +66,8 @@ func addBelow(all []api.PartitionStatus) {
 }
 
 // pool is what the nodes that a partition may use have.
-func pool(v *fsm.View, p *api.Partition) api.Resources {
+func pool(v *fsm.View, path string) api.Resources {
+	p := v.Eligible(path)
 	if len(p.Nodes) == 0 {
 		return v.Capacity()
 	}
@@ -81,7 +82,8 @@ func pool(v *fsm.View, p *api.Partition) api.Resources {
 	return sum
 }
 
-func warnings(v *fsm.View, p *api.Partition) (out []string) {
+func warnings(v *fsm.View, path string) (out []string) {
+	p := v.Eligible(path)
 	if len(p.Nodes) > 0 {
 		found := false
 		for n := range v.Nodes() {
@@ -91,7 +93,7 @@ func warnings(v *fsm.View, p *api.Partition) (out []string) {
 			out = append(out, "no node matches its selector: nothing will run in it; see `mesita node ls -o wide` for attributes")
 		}
 	}
-	has := pool(v, p)
+	has := pool(v, path)
 	for k, g := range p.Guaranteed().Each {
 		if whole := amountOf(has, k); whole < g {
 			out = append(out, fmt.Sprintf("its guarantee of %s %s is more than the %s that its nodes have", api.FormatAmount(k, g), k, api.FormatAmount(k, whole)))
@@ -108,7 +110,7 @@ func (pl Planner) Plan(v *fsm.View, p *api.Partition) (api.PartitionChange, erro
 	if trial.Err != nil {
 		return api.PartitionChange{}, trial.Err
 	}
-	c := api.PartitionChange{Partition: &next, Action: "create", Warnings: warnings(trial.View, &next)}
+	c := api.PartitionChange{Partition: &next, Action: "create", Warnings: warnings(trial.View, next.Path)}
 	if v.Partition(p.Path) != nil {
 		c.Action = "update"
 	}
@@ -136,13 +138,15 @@ const maxReclaimed = 100
 func reclaimable(v *fsm.View, t *tree, now time.Time) []string {
 	r := &Round{t: t}
 	r.keys(t.root)
-	need := map[*part]api.Amounts{}
-	for path, c := range t.parts {
-		u := v.Usage(path)
+	var need []*claim
+	for p := range v.Partitions() {
+		c, u := t.parts[p.Path], v.Usage(p.Path)
+		var miss api.Amounts
 		for k, g := range c.guarantee.Each {
-			if miss := min(g-amountOf(c.used, k), u.Wanted.Of(k)); miss > 0 {
-				need[c] = need[c].With(k, miss)
-			}
+			miss = miss.With(k, max(0, min(g-amountOf(c.used, k), u.Wanted.Of(k))))
+		}
+		if !miss.IsZero() {
+			need = append(need, &claim{c, miss})
 		}
 	}
 	if len(need) == 0 && !t.anyOver() {
@@ -162,19 +166,25 @@ func reclaimable(v *fsm.View, t *tree, now time.Time) []string {
 	return out
 }
 
+// claim is what a part waits for of its guarantee.
+type claim struct {
+	by   *part
+	miss api.Amounts
+}
+
 // takes tells whether someone may take a task's resources, and counts them as
 // taken.
-func takes(r *Round, need map[*part]api.Amounts, victim *part, task *api.Task) bool {
-	for w, miss := range need {
+func takes(r *Round, need []*claim, victim *part, task *api.Task) bool {
+	for _, c := range need {
 		useful := false
-		for k, v := range miss.Each {
+		for k, v := range c.miss.Each {
 			useful = useful || v > 0 && amountOf(task.Held(), k) > 0
 		}
-		if !useful || !r.borrowed(w, victim, task.Held()) || w == victim {
+		if !useful || c.by == victim || !r.borrowed(c.by, victim, task.Held()) {
 			continue
 		}
-		for k := range miss.Each {
-			need[w] = need[w].With(k, max(0, miss.Of(k)-amountOf(task.Held(), k)))
+		for k, v := range c.miss.Each {
+			c.miss = c.miss.With(k, max(0, v-amountOf(task.Held(), k)))
 		}
 		return true
 	}

@@ -104,7 +104,7 @@ func (e *Engine) reload() {
 	e.queues, e.jobs, e.held, e.fixed = map[string]*queue{}, map[string]*live{}, map[string]map[string]float64{}, map[string]api.Resources{}
 	e.classes = map[string]*class{}
 	for p := range e.view.Partitions() {
-		e.queues[p.Path] = newQueue(p)
+		e.queues[p.Path] = newQueue(e.view.Eligible(p.Path))
 	}
 	for j := range e.view.LiveJobs() {
 		e.refreshJob(j.ID)

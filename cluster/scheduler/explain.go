@@ -19,7 +19,7 @@ type Planner struct {
 // were empty, and says by how much.
 func (p Planner) CheckFits(v *fsm.View, s *api.JobSpec) error {
 	need := s.Need()
-	part := v.Partition(s.Partition)
+	part := v.Eligible(s.Partition)
 	if err := fitsLimits(v, s); err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ func (p Planner) explainWait(v *fsm.View, j *api.Job, t *api.Task, why *api.Why)
 		return
 	}
 	spec := j.SpecOf(t.Version)
-	c := newClass(&e.slots, v.Partition(t.Partition), spec)
+	c := newClass(&e.slots, v.Eligible(t.Partition), spec)
 	if len(spec.Affinity) > 0 {
 		c.near = newNear(v, spec)
 	}
