@@ -50,11 +50,39 @@ type Watcher struct {
 	tables [16]bool
 	key    string // only this id, if not ""
 
-	mu    sync.Mutex
+	mu     sync.Mutex
+	seen   changeSet     // what the published view holds
+	coming changeSet     // what the next one will
+	fresh  bool          // coming has something
+	ready  chan struct{} // one slot
+}
+
+// changeSet is what changed; with all set, anything may have.
+type changeSet struct {
 	dirty map[Change]struct{}
 	all   bool
-	fresh bool          // something was touched since the last wake
-	ready chan struct{} // one slot
+}
+
+func (c *changeSet) add(x Change) {
+	switch {
+	case c.all:
+	case len(c.dirty) >= maxDirty:
+		c.dirty, c.all = nil, true
+	case c.dirty == nil:
+		c.dirty = map[Change]struct{}{x: {}}
+	default:
+		c.dirty[x] = struct{}{}
+	}
+}
+
+func (c *changeSet) merge(o changeSet) {
+	if c.dirty == nil && !c.all || o.all {
+		*c = o
+		return
+	}
+	for x := range o.dirty {
+		c.add(x)
+	}
 }
 
 // Watch starts to collect changes of those tables. Everything counts as
@@ -63,7 +91,7 @@ func (s *Store) Watch(tables ...Table) *Watcher { return s.WatchKey("", tables..
 
 // WatchKey is Watch for the one object with that id.
 func (s *Store) WatchKey(id string, tables ...Table) *Watcher {
-	w := &Watcher{store: s, key: id, dirty: map[Change]struct{}{}, all: true, ready: make(chan struct{}, 1)}
+	w := &Watcher{store: s, key: id, seen: changeSet{all: true}, ready: make(chan struct{}, 1)}
 	for _, t := range tables {
 		w.tables[t] = true
 	}
@@ -123,8 +151,8 @@ func (w *Watcher) Wait(ctx context.Context) (changes map[Change]struct{}, all bo
 func (w *Watcher) Take() (changes map[Change]struct{}, all bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	changes, all = w.dirty, w.all
-	w.dirty, w.all = map[Change]struct{}{}, false
+	changes, all = w.seen.dirty, w.seen.all
+	w.seen = changeSet{}
 	return changes, all
 }
 
@@ -149,21 +177,17 @@ func (ws *watchers) mark(w *Watcher, c Change) {
 		w.fresh = true
 		ws.fresh = append(ws.fresh, w)
 	}
-	switch {
-	case w.all:
-	case len(w.dirty) >= maxDirty:
-		w.all, w.dirty = true, map[Change]struct{}{}
-	default:
-		w.dirty[c] = struct{}{}
-	}
+	w.coming.add(c)
 }
 
+// wake hands out what changed, once the view that holds it is published.
 func (ws *watchers) wake() {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for i, w := range ws.fresh {
 		w.mu.Lock()
-		w.fresh = false
+		w.seen.merge(w.coming)
+		w.coming, w.fresh = changeSet{}, false
 		w.mu.Unlock()
 		select {
 		case w.ready <- struct{}{}:
@@ -191,7 +215,7 @@ func (ws *watchers) reset(set []*Watcher) {
 			w.fresh = true
 			ws.fresh = append(ws.fresh, w)
 		}
-		w.all, w.dirty = true, map[Change]struct{}{}
+		w.coming = changeSet{all: true}
 		w.mu.Unlock()
 	}
 }
