@@ -29,6 +29,14 @@ type class struct {
 	rank   []int32        // and its place there
 	index  map[string]int // groups by value
 	used   int            // when it was used last
+
+	fullEpoch, fullPos int // in the slots' changes, when no slot had room
+}
+
+// isFull tells whether no slot has room, as far as that is known without
+// looking.
+func (c *class) isFull() bool {
+	return c != nil && c.near == nil && c.fullEpoch == c.s.epoch && c.fullPos == c.s.pos()
 }
 
 // group is nodes among which the best is wanted.
@@ -64,7 +72,7 @@ func placementOf(part *api.Partition) api.Placement {
 }
 
 func newClass(s *slots, part *api.Partition, spec *api.JobSpec) *class {
-	return &class{s: s, part: part, spec: spec, need: spec.Need(), anyPorts: spec.AnyPorts(), placement: placementOf(part), epoch: -1}
+	return &class{s: s, part: part, spec: spec, need: spec.Need(), anyPorts: spec.AnyPorts(), placement: placementOf(part), epoch: -1, fullEpoch: -1}
 }
 
 // catchUp brings the order up to date.

@@ -183,6 +183,11 @@ func (p *pass) nextJob(t *turn) bool {
 			seat.enter()
 			return true
 		}
+		if t.first != nil && p.watch != e.job.ID && e.class.isFull() {
+			t.waiting = append(t.waiting, e)
+			t.blocked++
+			continue
+		}
 		units, again := newUnits(p.view, e.job, p.now)
 		if !again.IsZero() && (p.next.IsZero() || again.Before(p.next)) {
 			p.next = again

@@ -156,12 +156,16 @@ func (p *pass) pick(t *turn, u *unit) int {
 		}
 	}
 	t.seat.sync()
-	for {
+	for barred := false; ; barred = true {
 		i := t.seat.best(u)
-		if i < 0 || p.mayUse(t, i, u.need) {
-			return i
+		if i >= 0 && !p.mayUse(t, i, u.need) {
+			t.seat.bar(i)
+			continue
 		}
-		t.seat.bar(i)
+		if i < 0 && !barred {
+			t.seat.c.fullEpoch, t.seat.c.fullPos = p.e.slots.epoch, p.e.slots.pos()
+		}
+		return i
 	}
 }
 
