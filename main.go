@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // timetables name zones, and a host may have no zone files
 
 	"github.com/mesita/mesita/api/cli"
 )

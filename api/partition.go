@@ -32,6 +32,15 @@ type Partition struct {
 	Current *Amounts  `json:"current,omitempty"`
 	Drain   bool      `json:"drain,omitempty"` // takes no new work, and goes when it is empty
 	Created time.Time `json:"created,omitzero"`
+	Version int       `json:"version,omitempty"` // raised by each change
+}
+
+// Asked is a copy with only what an operator asks for, without what the
+// cluster keeps itself.
+func (p *Partition) Asked() *Partition {
+	q := *p
+	q.Created, q.Current, q.Drain, q.Version = time.Time{}, nil, false, 0
+	return &q
 }
 
 // Adjust is how the guarantee of a partition moves between two bounds: with

@@ -26,6 +26,8 @@ func (m members) LeaderID() string { return m.leaderID() }
 func (m members) IsLeader() bool   { return m.raft.IsLeader() }
 func (m members) HasReplica() bool { return m.raft.HasConfiguration() }
 
+func (m members) Healthy() error { return m.raft.Healthy() }
+
 func (m members) Role(id string) string {
 	if id == m.leaderID() {
 		return "voter, leader"

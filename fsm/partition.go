@@ -11,25 +11,33 @@ import (
 type PartitionPut struct {
 	Meta
 	Partition *api.Partition `json:"partition"`
+	Create    bool           `json:"create,omitempty"`    // only if there is none
+	IfVersion int            `json:"ifVersion,omitempty"` // only if it has that one; 0: any
 }
 
 func (c *PartitionPut) apply(x *tx) (any, error) {
-	p := *c.Partition
+	p := *c.Partition.Asked()
 	p.Normalize()
 	if err := p.Validate(); err != nil {
 		return nil, err
 	}
 	old := get(x.partitions, &p)
+	switch {
+	case old != nil && c.Create:
+		return nil, conflict("partition %q exists: `mesita partition set` changes it", p.Path)
+	case old != nil && c.IfVersion > 0 && old.Version != c.IfVersion:
+		return nil, conflict("partition %q was changed meanwhile: look at it, and change it again", p.Path)
+	}
 	if old == nil && x.partitions.Len() >= api.MaxPartitions {
 		return nil, conflict("there are %d partitions already, more are not allowed", api.MaxPartitions)
 	}
 	if err := x.fitsTree(&p); err != nil {
 		return nil, err
 	}
-	p.Created, p.Current = c.At, nil
+	p.Created, p.Version = c.At, 1
 	kind := "made"
 	if old != nil {
-		p.Created, p.Drain, kind = old.Created, old.Drain, "changed"
+		p.Created, p.Drain, p.Version, kind = old.Created, old.Drain, old.Version+1, "changed"
 	}
 	x.partitions.ReplaceOrInsert(&p)
 	x.touch(TablePartitions, p.Path)
@@ -102,6 +110,18 @@ func (x *tx) children(path, not string) []*api.Partition {
 	return out
 }
 
+// firstOf names some jobs.
+func firstOf(jobs []*api.Job) string {
+	var names []string
+	for _, j := range jobs[:min(len(jobs), 3)] {
+		names = append(names, j.ID)
+	}
+	if more := len(jobs) - len(names); more > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(names, ", ")
+}
+
 // PartitionRemove removes a partition that holds no work; with Drain it takes
 // no new work from now on, its services end, and it goes when it is empty. Its
 // value is the *api.Partition.
@@ -131,7 +151,7 @@ func (c *PartitionRemove) apply(x *tx) (any, error) {
 		return p, nil
 	}
 	if !c.Drain {
-		return nil, conflict("partition %q holds %d jobs (%s): stop them, or use --drain to let them end", p.Path, len(work), work[0].ID)
+		return nil, conflict("partition %q holds work (jobs %s): stop it, or use --drain to let it end", p.Path, firstOf(work))
 	}
 	n := *p
 	n.Drain = true

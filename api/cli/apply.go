@@ -257,7 +257,7 @@ func asMade(p *api.Partition) bool {
 	if p.Path != api.DefaultPartition {
 		return false
 	}
-	plain := api.Partition{Path: p.Path, Created: p.Created}
+	plain := api.Partition{Path: p.Path}
 	plain.Normalize()
-	return reflect.DeepEqual(&plain, p)
+	return reflect.DeepEqual(&plain, p.Asked())
 }

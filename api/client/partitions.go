@@ -30,16 +30,25 @@ func (c *Client) Partition(ctx context.Context, path string) (*api.PartitionStat
 }
 
 // PutPartition makes a partition or changes it to be as p says; with create it
-// fails with CodeConflict if there is one.
+// fails with CodeConflict if there is one. With the version of p set it fails
+// so if somebody changed the partition since.
 func (c *Client) PutPartition(ctx context.Context, p *api.Partition, create bool) (*api.PartitionChange, error) {
-	return c.changePartition(ctx, http.MethodPut, p.Path, p, flag("create", create))
+	return c.changePartition(ctx, http.MethodPut, p.Path, p, putQuery(p, create))
 }
 
 // PlanPartition says what PutPartition would do.
 func (c *Client) PlanPartition(ctx context.Context, p *api.Partition, create bool) (*api.PartitionChange, error) {
-	q := flag("create", create)
+	q := putQuery(p, create)
 	q.Set("dry_run", "1")
 	return c.changePartition(ctx, http.MethodPut, p.Path, p, q)
+}
+
+func putQuery(p *api.Partition, create bool) url.Values {
+	q := flag("create", create)
+	if p.Version > 0 && !create {
+		q.Set("if_version", strconv.Itoa(p.Version))
+	}
+	return q
 }
 
 // RemovePartition removes a partition. One with work in it is CodeConflict;

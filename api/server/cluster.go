@@ -25,6 +25,10 @@ func getHealth(c *call) (any, error) {
 	if folder, full := c.Local.DiskFull(); full {
 		h.Reason = "the disk of " + folder + " is full: no new work is taken here until there is room"
 	}
+	if err := c.Cluster.Healthy(); err != nil {
+		h.Reason = err.Error()
+		return exchange.With{Status: http.StatusServiceUnavailable, Value: h}, nil
+	}
 	if leader != "" && c.Cluster.IsLeader() && c.Store.View().Cluster() == nil {
 		h.Quorum, h.Reason = false, "the cluster is just being made: try again in a moment"
 		return exchange.With{Status: http.StatusServiceUnavailable, Value: h}, nil

@@ -49,6 +49,7 @@ type testNode struct {
 	auth   *auth.Authenticator
 
 	shares  *fakeShares
+	sick    error
 	replica bool
 	joined  []api.JoinRequest
 	joinErr error
@@ -265,6 +266,7 @@ func until(t testing.TB, what string, cond func() bool) {
 func (n *testNode) NodeID() string   { return n.id }
 func (n *testNode) IsLeader() bool   { return *n.world.leader.Load() == n.id }
 func (n *testNode) HasReplica() bool { return n.replica }
+func (n *testNode) Healthy() error   { return n.sick }
 
 func (n *testNode) LeaderID() string {
 	if b := n.belief.Load(); b != nil {
@@ -347,7 +349,8 @@ func (f *fakeShares) Status(v *fsm.View) []api.PartitionStatus {
 	return out
 }
 
-func (f *fakeShares) Plan(v *fsm.View, p *api.Partition) (api.PartitionChange, error) {
+func (f *fakeShares) Plan(v *fsm.View, cmd *fsm.PartitionPut) (api.PartitionChange, error) {
+	p := cmd.Partition
 	c := api.PartitionChange{Partition: p, Action: "create", Warnings: f.warn}
 	if v.Partition(p.Path) != nil {
 		c.Action = "update"

@@ -4,7 +4,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
@@ -42,12 +41,13 @@ func (c *call) partition() (*api.Partition, error) {
 		return nil, api.FieldErrorf("path", "is %q in the body and %q in the address: make them the same", p.Path, c.Args[0])
 	}
 	p.Normalize()
-	p.Created, p.Current, p.Drain = time.Time{}, nil, false // the cluster's own
+	p = p.Asked()
 	return p, p.Validate()
 }
 
 func putPartition(c *call) (any, error) {
 	dry, create := c.Query.Flag("dry_run"), c.Query.Flag("create")
+	ifVersion := c.Query.Number("if_version", 0, 1, 1<<31-1)
 	if c.Query.Err != nil {
 		return nil, c.Query.Err
 	}
@@ -57,10 +57,8 @@ func putPartition(c *call) (any, error) {
 	}
 	v := c.Store.View()
 	old := v.Partition(p.Path)
-	if create && old != nil {
-		return nil, api.Errorf(api.CodeConflict, "partition %q exists: `mesita partition set` changes it", p.Path)
-	}
-	change, err := c.Shares.Plan(v, p)
+	cmd := &fsm.PartitionPut{Meta: c.Meta(), Partition: p, Create: create, IfVersion: ifVersion}
+	change, err := c.Shares.Plan(v, cmd)
 	if err == nil && old != nil && samePartition(old, p) {
 		change.Partition, change.Action = old, "nothing"
 		return change, nil
@@ -68,18 +66,13 @@ func putPartition(c *call) (any, error) {
 	if err != nil || dry {
 		return change, err
 	}
-	change.Partition, err = exchange.DoAs[*api.Partition](c.Call, &fsm.PartitionPut{Meta: c.Meta(), Partition: p})
+	change.Partition, err = exchange.DoAs[*api.Partition](c.Call, cmd)
 	return change, err
 }
 
 // samePartition tells whether an operator asked for the same in both.
 func samePartition(a, b *api.Partition) bool {
-	plain := func(p *api.Partition) api.Partition {
-		q := *p
-		q.Created, q.Current, q.Drain = time.Time{}, nil, false
-		return q
-	}
-	return reflect.DeepEqual(plain(a), plain(b))
+	return reflect.DeepEqual(a.Asked(), b.Asked())
 }
 
 func removePartition(c *call) (any, error) {

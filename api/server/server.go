@@ -18,6 +18,9 @@ type Cluster interface {
 	exchange.Cluster
 	// Role is "voter", "voter, leader" or "worker".
 	Role(nodeID string) string
+	// Healthy is nil if this node can do its part of the log, else why it
+	// cannot.
+	Healthy() error
 	Join(ctx context.Context, r api.JoinRequest) (*api.JoinGrant, error)
 	// Renew signs a new certificate for a node; csr is DER, the answer PEM.
 	Renew(ctx context.Context, nodeID string, csr []byte) ([]byte, error)
@@ -82,9 +85,9 @@ type Planner interface {
 type Shares interface {
 	// Status lists all partitions by path.
 	Status(v *fsm.View) []api.PartitionStatus
-	// Plan says what making p, or changing it to be so, would do; what would
-	// be refused is an error.
-	Plan(v *fsm.View, p *api.Partition) (api.PartitionChange, error)
+	// Plan says what making or changing a partition so would do; what would be
+	// refused is an error.
+	Plan(v *fsm.View, cmd *fsm.PartitionPut) (api.PartitionChange, error)
 	// PlanRemove says what removing a partition would do; with drain, also one
 	// with work in it.
 	PlanRemove(v *fsm.View, path string, drain bool) (api.PartitionChange, error)

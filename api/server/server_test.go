@@ -174,3 +174,14 @@ func FuzzDecodeSpec(f *testing.F) {
 		}
 	})
 }
+
+// A node whose log cannot be written says so, and by 503 to what watches it.
+func TestHealthOfASickNode(t *testing.T) {
+	n := newLeader(t)
+	n.sick = api.Errorf(api.CodeUnavailable, "the raft log of this node cannot be written: no space")
+	r := n.send(request{method: "GET", path: "/v1/health"})
+	r.want(t, 503)
+	if h := into[api.Health](t, r); !strings.Contains(h.Reason, "no space") || h.Node == "" {
+		t.Errorf("%+v", h)
+	}
+}

@@ -83,7 +83,7 @@ func partitionRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
 		{Method: get, Path: "/v1/partitions", Role: viewer, Handle: s.on(listPartitions), Answer: []api.PartitionStatus{}, Summary: "partitions and what their tasks hold"},
 		{Method: get, Path: "/v1/partitions/{path...}", Role: viewer, Handle: s.on(getPartition), Answer: api.PartitionStatus{}, Summary: "a partition and what its tasks hold"},
-		{Method: put, Path: "/v1/partitions/{path...}", Role: admin, Handle: s.on(putPartition), Query: words("dry_run", "create"), Body: api.Partition{}, Answer: api.PartitionChange{}, Summary: "make or change a partition; create=1 only makes it, dry_run=1 only says what would be"},
+		{Method: put, Path: "/v1/partitions/{path...}", Role: admin, Handle: s.on(putPartition), Query: words("dry_run", "create", "if_version"), Body: api.Partition{}, Answer: api.PartitionChange{}, Summary: "make or change a partition; create=1 only makes it, dry_run=1 only says what would be"},
 		{Method: del, Path: "/v1/partitions/{path...}", Role: admin, Handle: s.on(removePartition), Query: words("dry_run", "drain"), Answer: api.PartitionChange{}, Summary: "remove an empty partition; drain=1 lets its work end first"},
 	}
 }

@@ -54,6 +54,10 @@ func put(t testing.TB, s *fsm.Store, p *api.Partition) {
 	do(t, s, &fsm.PartitionPut{Meta: fsm.Meta{At: t0}, Partition: p})
 }
 
+func putOf(p *api.Partition) *fsm.PartitionPut {
+	return &fsm.PartitionPut{Meta: fsm.Meta{At: t0}, Partition: p}
+}
+
 // submit makes a batch of one-core tasks, of which the first so many run.
 func submit(t testing.TB, s *fsm.Store, partition string, tasks, run int) *api.Job {
 	t.Helper()
@@ -138,18 +142,18 @@ func TestPlanSaysWhatIsReclaimed(t *testing.T) {
 	submit(t, s, "a", 4, 0)
 	pl := Planner{Now: func() time.Time { return t0.Add(time.Minute) }}
 	before := s.View()
-	c, err := pl.Plan(s.View(), &api.Partition{Path: "a", Guarantee: cpus(3)})
+	c, err := pl.Plan(s.View(), putOf(&api.Partition{Path: "a", Guarantee: cpus(3)}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if c.Action != "update" || len(c.Reclaimed) != 3 || !strings.HasPrefix(c.Reclaimed[0], young.ID+".") {
 		t.Errorf("a guarantee of 3 cpus: %+v", c)
 	}
-	c, err = pl.Plan(s.View(), &api.Partition{Path: "b", Limit: cpus(10)})
+	c, err = pl.Plan(s.View(), putOf(&api.Partition{Path: "b", Limit: cpus(10)}))
 	if err != nil || len(c.Reclaimed) < 6 {
 		t.Errorf("a limit of 10 cpus for 16 used reclaims %v (%v)", c.Reclaimed, err)
 	}
-	if _, err = pl.Plan(s.View(), &api.Partition{Path: "c", Guarantee: cpus(15)}); api.ErrorCode(err) != api.CodeDoesNotFit {
+	if _, err = pl.Plan(s.View(), putOf(&api.Partition{Path: "c", Guarantee: cpus(15)})); api.ErrorCode(err) != api.CodeDoesNotFit {
 		t.Errorf("an overcommitted guarantee: %v", err)
 	}
 	if s.View() != before {
@@ -161,11 +165,11 @@ func TestPlanWarns(t *testing.T) {
 	s := cluster(t)
 	pl := Planner{Now: func() time.Time { return t0 }}
 	put(t, s, &api.Partition{Path: "a", Nodes: []api.Constraint{{Attr: "zone", Op: "=", Value: "a"}}})
-	c, err := pl.Plan(s.View(), &api.Partition{Path: "a/none", Nodes: []api.Constraint{{Attr: "zone", Op: "=", Value: "b"}}})
+	c, err := pl.Plan(s.View(), putOf(&api.Partition{Path: "a/none", Nodes: []api.Constraint{{Attr: "zone", Op: "=", Value: "b"}}}))
 	if err != nil || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "no node matches") {
 		t.Errorf("a selector that contradicts its parent's: %v, %v", c.Warnings, err)
 	}
-	c, err = pl.Plan(s.View(), &api.Partition{Path: "big", Guarantee: cpus(9), Nodes: []api.Constraint{{Attr: "zone", Op: "=", Value: "a"}}})
+	c, err = pl.Plan(s.View(), putOf(&api.Partition{Path: "big", Guarantee: cpus(9), Nodes: []api.Constraint{{Attr: "zone", Op: "=", Value: "a"}}}))
 	if err != nil || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "more than the 8 that its nodes have") {
 		t.Errorf("a guarantee above what its nodes have: %q, %v", c.Warnings, err)
 	}

@@ -103,15 +103,14 @@ func warnings(v *fsm.View, path string) (out []string) {
 }
 
 // Plan says what making or changing a partition would do.
-func (pl Planner) Plan(v *fsm.View, p *api.Partition) (api.PartitionChange, error) {
-	next := *p
-	next.Normalize()
-	trial := v.Trial(&fsm.PartitionPut{Meta: fsm.Meta{At: pl.Now()}, Partition: &next})
+func (pl Planner) Plan(v *fsm.View, cmd *fsm.PartitionPut) (api.PartitionChange, error) {
+	trial := v.Trial(cmd)
 	if trial.Err != nil {
 		return api.PartitionChange{}, trial.Err
 	}
-	c := api.PartitionChange{Partition: &next, Action: "create", Warnings: warnings(trial.View, next.Path)}
-	if v.Partition(p.Path) != nil {
+	next := trial.View.Partition(cmd.Partition.Path)
+	c := api.PartitionChange{Partition: next, Action: "create", Warnings: warnings(trial.View, next.Path)}
+	if v.Partition(next.Path) != nil {
 		c.Action = "update"
 	}
 	t := newTree(trial.View)

@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/mesita/mesita/api"
 	"go.yaml.in/yaml/v3"
@@ -130,7 +129,7 @@ func (f file) partition(n *yaml.Node) (*api.Partition, error) {
 		switch key := n.Content[i]; key.Value {
 		case "kind":
 			continue
-		case "created", "current", "drain":
+		case "created", "current", "drain", "version":
 			return nil, f.errorf(key, key.Value, "is the cluster's own: leave it out")
 		}
 		own = append(own, n.Content[i], n.Content[i+1])
@@ -282,9 +281,7 @@ func nodeOf(n *yaml.Node, field string) *yaml.Node {
 // write them.
 func Print(w io.Writer, v any) error {
 	if p, ok := v.(*api.Partition); ok {
-		plain := *p
-		plain.Created, plain.Current, plain.Drain = time.Time{}, nil, false
-		v = &plain
+		v = p.Asked()
 	}
 	n, err := nodeFor(v)
 	if err != nil {
