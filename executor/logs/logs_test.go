@@ -190,6 +190,29 @@ func TestFollow(t *testing.T) {
 	}
 }
 
+// TestFollowAsItIsMade: the folders and the first segment appear one after the
+// other while a reader comes down to them.
+func TestFollowAsItIsMade(t *testing.T) {
+	root := t.TempDir()
+	for i := range 300 {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		dir := filepath.Join(root, fmt.Sprint(i), "1")
+		r, err := logs.Open(dir, logs.Options{Follow: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		made := make(chan error)
+		go func() { made <- logs.SealEmpty(dir) }()
+		if e, err := r.Next(ctx); !errors.Is(err, io.EOF) {
+			t.Fatalf("log %d: %+v, %v", i, e, err)
+		}
+		if err := errors.Join(<-made, r.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestFollowEndsWithContext(t *testing.T) {
 	dir := t.TempDir()
 	create(t, dir, 64<<10)

@@ -32,26 +32,41 @@ func newWatch(dir string) (*watch, error) {
 	return w, nil
 }
 
-// attach watches the folder, or what is there of its path.
+// attach watches the folder, or what is there of its path. What is below that
+// may have been made just before it was watched, so again until nothing is.
 func (w *watch) attach() error {
-	raw, err := w.file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	for path := w.dir; ; path = filepath.Dir(path) {
+	for w.on != w.dir {
+		path, err := w.nearest()
+		if err != nil {
+			return err
+		}
 		if path == w.on {
 			return nil
 		}
+		w.on = path
+	}
+	return nil
+}
+
+// nearest watches the folder, or the nearest parent that exists.
+func (w *watch) nearest() (string, error) {
+	raw, err := w.file.SyscallConn()
+	if err != nil {
+		return "", err
+	}
+	for path := w.dir; ; path = filepath.Dir(path) {
+		if path == w.on {
+			return path, nil
+		}
 		var failed error
 		if err := raw.Control(func(fd uintptr) { _, failed = unix.InotifyAddWatch(int(fd), path, watchMask) }); err != nil {
-			return err
+			return "", err
 		}
 		if failed == nil {
-			w.on = path
-			return nil
+			return path, nil
 		}
 		if !errors.Is(failed, unix.ENOENT) || path == filepath.Dir(path) {
-			return fmt.Errorf("follow the log in %s: %w", path, failed)
+			return "", fmt.Errorf("follow the log in %s: %w", path, failed)
 		}
 	}
 }
