@@ -97,7 +97,7 @@ func (s *server) run(ctx context.Context, l *net.UnixListener) error {
 	err := l.Close()
 	s.mu.Lock()
 	for c := range s.open {
-		c.sock.Close()
+		_ = c.sock.CloseRead() // ends the connection once all is sent, if it has not ended
 	}
 	s.mu.Unlock()
 	s.conns.Wait()
@@ -165,9 +165,12 @@ func (s *server) serve(sock *net.UnixConn) {
 	if err != nil {
 		s.log.Warn("a connection to the keeper ended", "error", err)
 	}
+	// What is queued may be the goodbye that keeps the daemon from starting
+	// another keeper.
+	_ = sock.SetWriteDeadline(time.Now().Add(drainTime)) // a socket has deadlines
 	close(done)
-	c.fail(net.ErrClosed)
 	writer.Wait()
+	c.fail(net.ErrClosed)
 	for _, f := range c.takeFiles() {
 		f.Close()
 	}

@@ -194,13 +194,13 @@ func (c *conn) sendFiles(m *message, files []*os.File) error {
 	return err
 }
 
-// write sends what is queued until the connection ends.
+// write sends what is queued, and once done is closed what is left.
 func (c *conn) write(done <-chan struct{}) {
 	var spare []byte
-	for {
+	for last := false; !last; {
 		select {
 		case <-done:
-			return
+			last = true
 		case <-c.wake:
 		}
 		c.mu.Lock()
