@@ -88,6 +88,15 @@ func TestUpdate(t *testing.T) {
 	}
 }
 
+func TestCreateSetsAllLimits(t *testing.T) {
+	h := needController(t, "memory")
+	l := Limits{Memory: 48<<20 + 123, MemoryHigh: 40<<20 + 1, PIDs: 7, MilliCPU: 333, CPUWeight: 77}
+	s := create(t, h, "job/task", l)
+	if err := readBack(h.limiter.settings(s.name, l)); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestUpdateIsReadBack(t *testing.T) {
 	h := needController(t, "memory")
 	s := create(t, h, "job/task", Limits{Memory: 32 << 20})

@@ -103,17 +103,17 @@ func (m *procMounter) mountFor(pid int) error {
 }
 
 func mountProc(pid int) error {
-	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/pid", pid))
+	ns, err := open(fmt.Sprintf("/proc/%d/ns/pid", pid), unix.O_RDONLY)
 	if err != nil {
 		return err
 	}
-	defer ns.Close()
+	defer unix.Close(ns)
 	fs, err := unix.Fsopen("proc", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return fmt.Errorf("open procfs: %w", err)
 	}
 	defer unix.Close(fs)
-	if err := unix.FsconfigSetFd(fs, "pidns", int(ns.Fd())); err != nil {
+	if err := unix.FsconfigSetFd(fs, "pidns", ns); err != nil {
 		return fmt.Errorf("set the PID namespace of procfs: %w", err)
 	}
 	if err := unix.FsconfigCreate(fs); err != nil {

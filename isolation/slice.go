@@ -160,6 +160,20 @@ func (s *Slice) Delete(ctx context.Context) error {
 	}
 }
 
+// DeleteEmpty is Delete for a slice that may have processes: with any left it
+// tells so and waits for none. Part of the slice may be gone then, so the next
+// to do is Kill and Delete.
+func (s *Slice) DeleteEmpty() (deleted bool, err error) {
+	switch err := s.remove(); {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, syscall.EBUSY):
+		return false, nil
+	default:
+		return false, fmt.Errorf("remove slice %s: %w", s.name, err)
+	}
+}
+
 func (s *Slice) remove() error {
 	s.h.tree.Lock()
 	defer s.h.tree.Unlock()

@@ -96,6 +96,37 @@ func TestDeleteWaitsForTheProcesses(t *testing.T) {
 	}
 }
 
+// TestDeleteEmpty: with siblings the groups above stay, and go with the last.
+func TestDeleteEmpty(t *testing.T) {
+	h := newHost(t)
+	s, sibling := create(t, h, "part/job/1", Limits{}), create(t, h, "part/job/2", Limits{})
+	p := start(t, s, sh("exec sleep 1000"))
+	if deleted, err := s.DeleteEmpty(); deleted || err != nil {
+		t.Errorf("a slice in use was removed: %v, %v", deleted, err)
+	}
+	if err := p.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, p)
+	if deleted, err := s.DeleteEmpty(); !deleted || err != nil {
+		t.Errorf("an empty slice was not removed: %v, %v", deleted, err)
+	}
+	remove(t, s) // gone already: no error
+	for _, top := range tops(h) {
+		if got, err := subgroups(filepath.Join(top, "part/job")); err != nil || !slices.Equal(got, []string{"2"}) {
+			t.Errorf("%s has %v, %v", top, got, err)
+		}
+	}
+	if deleted, err := sibling.DeleteEmpty(); !deleted || err != nil {
+		t.Errorf("an empty slice was not removed: %v, %v", deleted, err)
+	}
+	for _, top := range tops(h) {
+		if left, err := subgroups(top); err != nil || len(left) != 0 {
+			t.Errorf("%s still has %v, %v", top, left, err)
+		}
+	}
+}
+
 func TestKillTakesTheWholeTree(t *testing.T) {
 	h := newHost(t)
 	s := create(t, h, "job/task", Limits{})

@@ -101,9 +101,9 @@ func (s *Slice) start(c Command) (*Process, error) {
 }
 
 func (s *Slice) attributes(c Command) (*os.ProcAttr, func(), error) {
-	var open []*os.File
+	var opened []*os.File
 	closeFiles := func() {
-		for _, f := range open {
+		for _, f := range opened {
 			f.Close()
 		}
 	}
@@ -120,12 +120,12 @@ func (s *Slice) attributes(c Command) (*os.ProcAttr, func(), error) {
 		sys.Setctty, sys.Ctty = true, 0
 	}
 	if s.dir != "" {
-		group, err := os.OpenFile(s.dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+		group, err := open(s.dir, unix.O_PATH|unix.O_DIRECTORY)
 		if err != nil {
 			return nil, nil, err
 		}
-		open = append(open, group)
-		sys.UseCgroupFD, sys.CgroupFD = true, int(group.Fd())
+		opened = append(opened, os.NewFile(uintptr(group), s.dir))
+		sys.UseCgroupFD, sys.CgroupFD = true, group
 	}
 	if c.PrivatePIDs && c.Join == 0 {
 		sys.Cloneflags |= unix.CLONE_NEWPID
@@ -140,7 +140,7 @@ func (s *Slice) attributes(c Command) (*os.ProcAttr, func(), error) {
 			closeFiles()
 			return nil, nil, err
 		}
-		open = append(open, null)
+		opened = append(opened, null)
 		files[i] = null
 	}
 	env := c.Env

@@ -93,7 +93,7 @@ func (u *unified) settings(name string, l Limits) []setting {
 }
 
 func (l *v1) settings(name string, lim Limits) []setting {
-	r := l.resources(lim, true)
+	r := l.resources(lim)
 	var set []setting
 	add := func(controller, file, value string) {
 		if c := l.controllers[controller]; c != nil {

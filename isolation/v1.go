@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/containerd/cgroups/v3/cgroup1"
@@ -21,7 +22,6 @@ type v1 struct {
 // v1Controller is what the library's controllers have in common.
 type v1Controller interface {
 	Path(group string) string
-	Create(group string, r *specs.LinuxResources) error
 	Update(group string, r *specs.LinuxResources) error
 }
 
@@ -64,12 +64,20 @@ func (l *v1) enforces(c string) bool { return l.controllers[c] != nil }
 func (l *v1) group(name string) string { return filepath.Join(l.top, name) }
 
 func (l *v1) create(name string, lim Limits) error {
-	r := l.resources(lim, false)
 	for _, c := range l.controllers {
 		if err := l.makeGroup(c, l.group(name)); err != nil {
 			return errors.Join(fmt.Errorf("make the group of %s: %w", name, err), l.remove(name))
 		}
-		if err := c.Create(l.group(name), r); err != nil {
+	}
+	// Only what a fresh group has not anyway, by plain writes: the library's cost
+	// as much as making the groups. Backwards, since the limit of memory alone
+	// must never be above that of memory and swap.
+	fresh := l.settings(name, Limits{})
+	for i, s := range slices.Backward(l.settings(name, lim)) {
+		if s.value == fresh[i].value {
+			continue
+		}
+		if err := writeFile(s.dir, s.file, s.value); err != nil {
 			return errors.Join(fmt.Errorf("set the limits of %s: %w", name, err), l.remove(name))
 		}
 	}
@@ -96,7 +104,7 @@ func (l *v1) makeGroup(c v1Controller, group string) error {
 }
 
 func (l *v1) update(name string, lim Limits) error {
-	r := l.resources(lim, true)
+	r := l.resources(lim)
 	for controller, c := range l.controllers {
 		if _, err := os.Stat(c.Path(l.group(name))); err != nil {
 			return err // the library would make it anew
@@ -121,10 +129,8 @@ const (
 	minPIDs     = int64(2)            // the forking thread is in the group too at first
 )
 
-// resources are the settings for lim; those that a fresh group has anyway only
-// if reset.
-func (l *v1) resources(lim Limits, reset bool) *specs.LinuxResources {
-	r := &specs.LinuxResources{}
+// resources are the settings for lim.
+func (l *v1) resources(lim Limits) *specs.LinuxResources {
 	period, quota, shares := uint64(cpuPeriod), lim.quota(), min(max(lim.CPUWeight*1024/100, 2), 262_144)
 	if lim.CPUWeight == 0 {
 		shares = 1024
@@ -132,30 +138,21 @@ func (l *v1) resources(lim Limits, reset bool) *specs.LinuxResources {
 	if quota == 0 {
 		quota = -1
 	}
-	if reset || lim.MilliCPU > 0 || lim.CPUWeight > 0 {
-		r.CPU = &specs.LinuxCPU{}
-		if reset || quota > 0 {
-			r.CPU.Period, r.CPU.Quota = &period, &quota
-		}
-		if reset || lim.CPUWeight > 0 {
-			r.CPU.Shares = &shares
-		}
+	memory, pids := lim.Memory, lim.PIDs
+	if memory <= 0 {
+		memory = v1Unlimited
 	}
-	if memory := lim.Memory; reset || memory > 0 {
-		if memory <= 0 {
-			memory = v1Unlimited
-		}
-		r.Memory = &specs.LinuxMemory{Limit: &memory}
-		if l.memsw {
-			r.Memory.Swap = &memory
-		}
+	if pids <= 0 {
+		pids = v1MaxPIDs
 	}
-	if pids := lim.PIDs; reset || pids > 0 {
-		if pids <= 0 {
-			pids = v1MaxPIDs
-		}
-		pids = min(max(pids, minPIDs), v1MaxPIDs)
-		r.Pids = &specs.LinuxPids{Limit: &pids}
+	pids = min(max(pids, minPIDs), v1MaxPIDs)
+	r := &specs.LinuxResources{
+		CPU:    &specs.LinuxCPU{Period: &period, Quota: &quota, Shares: &shares},
+		Memory: &specs.LinuxMemory{Limit: &memory},
+		Pids:   &specs.LinuxPids{Limit: &pids},
+	}
+	if l.memsw {
+		r.Memory.Swap = &memory
 	}
 	return r
 }
