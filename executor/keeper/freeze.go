@@ -59,6 +59,11 @@ func (s *server) freeze(c *conn, m *message) {
 		}
 		if err == nil {
 			err = s.setFreezer(ctx, t, m.Op == opFreeze)
+			s.mu.Lock()
+			if err != nil && t.over {
+				err = fmt.Errorf("%s: %w", m.ID, ErrNotRunning) // its slice was removed meanwhile
+			}
+			s.mu.Unlock()
 		}
 		if reply.Error = toWire(err); err == nil {
 			s.mu.Lock()
@@ -115,7 +120,7 @@ func (s *server) setFreezer(ctx context.Context, t *task, on bool) error {
 func (s *server) note(t *task, change func(*Status)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t.status.State != Running {
+	if t.status.State != Running || t.over {
 		return fmt.Errorf("%s: %w", t.status.ID, ErrNotRunning)
 	}
 	change(&t.status)

@@ -15,10 +15,11 @@ import (
 	"github.com/mesita/mesita/isolation"
 )
 
-// task is one attempt. status is guarded by server.mu; slice and proc are set
-// before ready is closed and stay.
+// task is one attempt. status and over are guarded by server.mu; slice and proc
+// are set before ready is closed and stay.
 type task struct {
 	status Status
+	over   bool          // its process is, and soon its slice
 	ready  chan struct{} // closed once it started or failed to
 	err    error         // why it did not start
 	slice  *isolation.Slice
@@ -191,8 +192,11 @@ func (s *server) follow(t *task, o *output) {
 			st.OOMKills = stats.OOMKills
 		}
 	}
-	left, err := t.slice.Populated()
-	if left || err != nil {
+	s.mu.Lock()
+	t.over = true
+	s.mu.Unlock()
+	// Whoever is left in the slice may hold the pipes open.
+	if empty, err := t.slice.DeleteEmpty(); !empty || err != nil {
 		s.remove(t.slice)
 	}
 	deadline := time.Now().Add(drainTime)
@@ -204,9 +208,6 @@ func (s *server) follow(t *task, o *output) {
 		s.log.Warn("the log of a task was not ended", "task", t.status.ID, "error", err)
 	}
 	s.ended(t, st)
-	if !left {
-		s.remove(t.slice)
-	}
 }
 
 // ended makes the exit known.
@@ -243,7 +244,7 @@ func (s *server) find(id string) (*task, error) {
 	<-t.ready
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t.status.State != Running {
+	if t.status.State != Running || t.over {
 		return nil, fmt.Errorf("%s: %w", id, ErrNotRunning)
 	}
 	return t, nil
