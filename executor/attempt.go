@@ -158,7 +158,7 @@ func (e *Executor) running(a *attempt, pid int, started time.Time) {
 	if a.early != nil {
 		return // the end says it all
 	}
-	e.journal.Put(a.task.ID, nil, a.rec, nil)
+	e.journal.PutSoon(a.task.ID, nil, a.rec, nil)
 	e.watch(a)
 	e.reports.add(e.status(a, api.TaskRunning, started))
 	e.setFreezer(a)
@@ -333,7 +333,11 @@ func (e *Executor) conclude(a *attempt, f api.TaskStatus) {
 	if !a.stored {
 		as, a.stored = &api.Assignment{Task: a.task, Spec: a.spec}, true
 	}
-	e.journal.Put(a.task.ID, as, a.rec, func(err error) {
+	put := e.journal.PutSoon // the keeper knows of the end until forget
+	if a.rec.PID == 0 {
+		put = e.journal.Put // nobody else knows, and it must not start after all
+	}
+	put(a.task.ID, as, a.rec, func(err error) {
 		if err == nil {
 			e.post(func() { e.forget(a.id) })
 		}

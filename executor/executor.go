@@ -92,7 +92,7 @@ func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
 		synced: make(chan struct{}), wake: make(chan struct{}, 1),
 		disk: &disk{cfg: &cfg},
 	}
-	e.reports = newReports(rep, cfg.Log, e.acknowledged)
+	e.reports = newReports(rep, cfg.Log, e.acknowledged, func() bool { return e.loop.starts.backlog() })
 	return e, nil
 }
 
@@ -269,6 +269,13 @@ func (p *pool) add(f func(context.Context)) {
 		p.active++
 		p.work.Go(p.drain)
 	}
+}
+
+// backlog tells whether work waits for its turn.
+func (p *pool) backlog() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.queue) > 0
 }
 
 func (p *pool) drain() {

@@ -356,6 +356,40 @@ func TestManyCoalesced(t *testing.T) {
 	})
 }
 
+// TestReportsWhileBusy: while starts wait, reports go together; a node that has
+// nothing else to do tells at once.
+func TestReportsWhileBusy(t *testing.T) {
+	bubble(t, func(t *testing.T, n *node) {
+		n.rt.Plan = func(keeper.StartRequest) runtimetest.Plan {
+			return runtimetest.Plan{Slow: 4 * time.Millisecond, Run: time.Millisecond}
+		}
+		var as []api.Assignment
+		for i := range 800 {
+			as = append(as, assignment("b", i, 1, batch))
+		}
+		n.Assign(as)
+		time.Sleep(time.Second)
+		settle()
+		for i := range as {
+			if st := n.sink.last(api.TaskID("b", i)); st.State != api.TaskFinished {
+				t.Fatalf("task %d: %+v", i, st)
+			}
+		}
+		if n.sink.calls > 20 { // they took 200 ms
+			t.Errorf("%d reports of 800 tasks", n.sink.calls)
+		}
+		begun := time.Now()
+		n.Assign(append(as, assignment("c", 0, 1, batch)))
+		for n.sink.last("c.0").State != api.TaskFinished {
+			time.Sleep(time.Millisecond)
+			synctest.Wait()
+			if took := time.Since(begun); took > 15*time.Millisecond {
+				t.Fatalf("the end of a single task was not told after %s", took)
+			}
+		}
+	})
+}
+
 func TestCorruptJournal(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "journal.db")

@@ -108,7 +108,7 @@ func (n *node) stop() {
 // disk is not on the bubble's clock, so a little fake time passes.
 func settle() {
 	for range 3 {
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond)
 		synctest.Wait()
 	}
 }

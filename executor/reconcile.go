@@ -297,7 +297,7 @@ func (e *Executor) update(a *attempt, as api.Assignment) {
 	}
 	stays := a.task.Desired == api.DesiredRun || a.task.Desired == api.DesiredFreeze
 	if !stays || a.task.Desired != was {
-		e.journal.Put(a.task.ID, &as, a.rec, nil)
+		e.journal.PutSoon(a.task.ID, &as, a.rec, nil)
 	}
 	if stays {
 		e.setFreezer(a)
@@ -350,7 +350,7 @@ func (e *Executor) acknowledged(sts []api.TaskStatus) {
 				e.bury(a.task.ID, a)
 				continue
 			}
-			e.journal.Put(a.task.ID, nil, a.rec, nil)
+			e.journal.PutSoon(a.task.ID, nil, a.rec, nil)
 		}
 	})
 }

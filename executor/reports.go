@@ -12,6 +12,7 @@ import (
 const (
 	maxReport   = 512                  // statuses in one
 	reportGap   = 2 * time.Millisecond // between two, so that what comes meanwhile goes along
+	busyGap     = 25 * time.Millisecond
 	retryFirst  = 50 * time.Millisecond
 	retryLatest = 5 * time.Second
 )
@@ -22,6 +23,7 @@ type reports struct {
 	rep   Reporter
 	log   *slog.Logger
 	acked func([]api.TaskStatus)
+	busy  func() bool // there are starts that wait for others
 
 	mu    sync.Mutex
 	order []string // ids in newest, oldest first
@@ -29,8 +31,8 @@ type reports struct {
 	wake  chan struct{}
 }
 
-func newReports(rep Reporter, log *slog.Logger, acked func([]api.TaskStatus)) *reports {
-	return &reports{rep: rep, log: log, acked: acked, queue: map[string]api.TaskStatus{}, wake: make(chan struct{}, 1)}
+func newReports(rep Reporter, log *slog.Logger, acked func([]api.TaskStatus), busy func() bool) *reports {
+	return &reports{rep: rep, log: log, acked: acked, busy: busy, queue: map[string]api.TaskStatus{}, wake: make(chan struct{}, 1)}
 }
 
 func (r *reports) add(st api.TaskStatus) {
@@ -94,11 +96,20 @@ func (r *reports) run(ctx context.Context) {
 		case <-r.wake:
 		}
 		for sts := r.take(); len(sts) > 0; sts = r.take() {
-			if !r.deliver(ctx, sts) || !pause(ctx, reportGap) {
+			if !r.deliver(ctx, sts) || !pause(ctx, r.gap()) {
 				return
 			}
 		}
 	}
+}
+
+// gap is how long to wait after a report. Each costs the cluster a write, so
+// while starts wait here anyway, and no place falls empty, more go in one.
+func (r *reports) gap() time.Duration {
+	if r.busy() {
+		return busyGap
+	}
+	return reportGap
 }
 
 // deliver repeats the report until it is taken; false when ctx ended.

@@ -83,6 +83,7 @@ type Journal struct {
 
 	mu      sync.Mutex
 	waiting *batch
+	planned bool // a wake for what can wait
 	wake    chan struct{}
 
 	// Of the writer alone.
@@ -254,13 +255,22 @@ func specKey(t *api.Task) string { return t.Job + "@" + strconv.Itoa(t.Version) 
 // Put stores a record, and the assignment unless it is nil. done, unless nil,
 // is called once both are on disk or cannot be.
 func (j *Journal) Put(id string, a *api.Assignment, r Record, done func(error)) {
-	j.add(id, put{assignment: a, record: &r}, done)
+	j.add(id, put{assignment: a, record: &r}, done, true)
 }
 
-// Remove forgets a task.
-func (j *Journal) Remove(id string) { j.add(id, put{remove: true}, nil) }
+// PutSoon is Put for what nobody waits for: it is written with the next Put, or
+// within 25 ms.
+func (j *Journal) PutSoon(id string, a *api.Assignment, r Record, done func(error)) {
+	j.add(id, put{assignment: a, record: &r}, done, false)
+}
 
-func (j *Journal) add(id string, p put, done func(error)) {
+// Remove forgets a task, as soon as PutSoon writes.
+func (j *Journal) Remove(id string) { j.add(id, put{remove: true}, nil, false) }
+
+// soon is how long company is waited for: a transaction costs milliseconds.
+const soon = 25 * time.Millisecond
+
+func (j *Journal) add(id string, p put, done func(error), now bool) {
 	j.mu.Lock()
 	if j.waiting == nil {
 		j.waiting = &batch{puts: map[string]put{}}
@@ -272,7 +282,24 @@ func (j *Journal) add(id string, p put, done func(error)) {
 	if done != nil {
 		j.waiting.done = append(j.waiting.done, done)
 	}
+	if !now && !j.planned {
+		j.planned = true
+		time.AfterFunc(soon, j.due)
+	}
 	j.mu.Unlock()
+	if now {
+		j.poke()
+	}
+}
+
+func (j *Journal) due() {
+	j.mu.Lock()
+	j.planned = false
+	j.mu.Unlock()
+	j.poke()
+}
+
+func (j *Journal) poke() {
 	select {
 	case j.wake <- struct{}{}:
 	default:

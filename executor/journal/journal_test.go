@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/executor/journal"
@@ -88,6 +90,39 @@ func TestSurvivesRestart(t *testing.T) {
 	if len(past) != 1 || past[0].Assignment.Spec.Command[1] != "3" {
 		t.Fatalf("entries %+v", past)
 	}
+}
+
+// TestSoon: what can wait does, for company, but not for long.
+func TestSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "journal.db")
+		j, _ := open(t, path)
+		begun := time.Now()
+		took := make(chan time.Duration, 3)
+		done := func(err error) {
+			if err != nil {
+				t.Error(err)
+			}
+			took <- time.Since(begun)
+		}
+		j.PutSoon("web.0", assignment(0, 1), journal.Record{Attempt: 1}, done)
+		if d := <-took; d != 25*time.Millisecond {
+			t.Errorf("alone, it was written after %s", d)
+		}
+		begun = time.Now()
+		j.PutSoon("web.1", assignment(1, 1), journal.Record{Attempt: 1}, done)
+		j.Put("web.2", assignment(2, 1), journal.Record{Attempt: 1}, done)
+		if a, b := <-took, <-took; a != 0 || b != 0 {
+			t.Errorf("together with one that cannot wait, they were written after %s and %s", a, b)
+		}
+		j.PutSoon("web.0", nil, journal.Record{Attempt: 1, Phase: journal.Ended}, nil)
+		j.close() // writes what waits
+		j, past := open(t, path)
+		defer j.close()
+		if len(past) != 3 || past[0].Record.Phase != journal.Ended {
+			t.Errorf("entries %+v", past)
+		}
+	})
 }
 
 func TestInUse(t *testing.T) {
