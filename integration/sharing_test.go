@@ -361,10 +361,11 @@ func TestDominantSharesAreFair(t *testing.T) {
 			need   api.Resources
 		}
 		var users []user
+		needs := map[string]api.Resources{}
 		for i := range rapid.IntRange(2, 4).Draw(rt, "users") {
 			u := user{fmt.Sprint("p", i), float64(rapid.IntRange(1, 3).Draw(rt, "weight")),
 				api.Resources{CPUs: api.MilliCPU(rapid.IntRange(1, 10).Draw(rt, "cpus")) * 100, Mem: api.Bytes(rapid.IntRange(1, 10).Draw(rt, "mem")) * 100 << 20}}
-			users = append(users, u)
+			users, needs[u.path] = append(users, u), u.need
 			s.partition(&api.Partition{Path: u.path, Weight: api.Weight(u.weight * 1000)})
 			s.submit("x", batchOf(u.path, 2000, u.need.CPUs, u.need.Mem))
 		}
@@ -380,7 +381,7 @@ func TestDominantSharesAreFair(t *testing.T) {
 					rt.Fatalf("%s has a weighted share of %.4f, %s of %.4f: more than one task (%.4f) apart", a.path, mine, b.path, theirs, one)
 				}
 			}
-			s.fairTo(rt, a.path, a.need, a.weight, capacity, len(users))
+			s.fairTo(rt, a.path, a.weight, needs)
 		}
 	})
 }
@@ -396,10 +397,15 @@ func (s *shared) fitsSomewhere(need api.Resources) bool {
 
 // fairTo checks two promises of dominant resource fairness against what a
 // partition would have by itself: it has at least its part of an evenly split
-// cluster (less what does not divide), and would not rather have the bundle of
-// another of the same weight.
-func (s *shared) fairTo(rt *rapid.T, path string, need api.Resources, weight float64, capacity api.Resources, users int) {
+// cluster (less what does not divide, and what another one is ahead by with one
+// task), and would not rather have the bundle of another of the same weight.
+func (s *shared) fairTo(rt *rapid.T, path string, weight float64, needs map[string]api.Resources) {
 	rt.Helper()
+	need, capacity := needs[path], s.View().Capacity()
+	ahead := func(other string) int64 { // one task of the other, in tasks of this one
+		o := needs[other]
+		return max(int64((o.CPUs+need.CPUs-1)/need.CPUs), int64((o.Mem+need.Mem-1)/need.Mem))
+	}
 	mine := int64(s.View().Usage(path).Allocated.CPUs / need.CPUs)
 	total := 0.0
 	for p := range s.View().Partitions() {
@@ -413,7 +419,11 @@ func (s *shared) fairTo(rt *rapid.T, path string, need api.Resources, weight flo
 	for range s.View().Nodes() {
 		nodes++
 	}
-	if mine < alone-nodes-int64(users) { // each node and each user may leave a rest
+	rest := nodes + 1 // each node may leave one
+	for other := range needs {
+		rest += ahead(other)
+	}
+	if mine < alone-rest {
 		rt.Fatalf("%s runs %d tasks, in its own part of the cluster it could run %d", path, mine, alone)
 	}
 	for p := range s.View().Partitions() {
@@ -422,7 +432,7 @@ func (s *shared) fairTo(rt *rapid.T, path string, need api.Resources, weight flo
 		}
 		other := s.View().Usage(p.Path).Allocated
 		would := min(int64(other.CPUs/need.CPUs), int64(other.Mem/need.Mem))
-		if mine < would-nodes-2 {
+		if mine < would-nodes-1-ahead(p.Path) {
 			rt.Fatalf("%s runs %d tasks and could run %d with what %s has", path, mine, would, p.Path)
 		}
 	}

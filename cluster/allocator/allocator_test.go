@@ -262,3 +262,36 @@ func TestGuaranteesFollowTimetable(t *testing.T) {
 		}
 	})
 }
+
+// What a parent is guaranteed beyond its children's guarantees is for all of
+// them; between two of them only their own count.
+func TestEntitlementInATree(t *testing.T) {
+	s := cluster(t)
+	put(t, s, &api.Partition{Path: "ml", Guarantee: cpus(8)})
+	put(t, s, &api.Partition{Path: "ml/train", Guarantee: cpus(2)})
+	put(t, s, &api.Partition{Path: "ml/try"})
+	put(t, s, &api.Partition{Path: "web", Guarantee: cpus(2)})
+	submit(t, s, "ml/train", 20, 2)
+	submit(t, s, "ml/try", 20, 4)
+	submit(t, s, "web", 4, 2)
+	submit(t, s, "default", 20, 4)
+	one := api.Resources{CPUs: 1000}
+	check := func(when string, winner, victim string, want bool) {
+		t.Helper()
+		if got := Begin(s.View()).MayReclaim(winner, victim, one, one); got != want {
+			t.Errorf("%s: %s takes from %s: %v", when, winner, victim, got)
+		}
+	}
+	check("ml has 6 of 8", "ml/train", "default", true)
+	check("ml has 6 of 8", "ml/try", "default", true)
+	check("train has what it is guaranteed", "ml/train", "ml/try", false)
+	check("web has what it is guaranteed, and only that", "ml/try", "web", false)
+	check("web has what it is guaranteed", "web", "default", false)
+	check("nobody owes default", "default", "web", false)
+	submit(t, s, "ml/try", 4, 4) // ml has 10 of 8
+	check("ml has more than it is guaranteed", "ml/train", "default", false)
+	check("ml borrows", "web", "ml/try", false) // web's own is met
+	put(t, s, &api.Partition{Path: "ml/train", Guarantee: cpus(3)})
+	check("train has 2 of 3, try borrowed within ml", "ml/train", "ml/try", true)
+	check("that is not default's to give", "ml/train", "default", false)
+}

@@ -137,17 +137,24 @@ const maxReclaimed = 100
 func reclaimable(v *fsm.View, t *tree, now time.Time) []string {
 	r := &Round{t: t}
 	r.keys(t.root)
+	wanted := map[*part]api.Amounts{} // by each part and all below it
+	for p := range v.Partitions() {
+		for c := t.parts[p.Path]; c != nil; c = c.parent {
+			wanted[c] = wanted[c].Add(v.Usage(p.Path).Wanted)
+		}
+	}
 	var need []*claim
 	for p := range v.Partitions() {
-		c, u := t.parts[p.Path], v.Usage(p.Path)
+		c := t.parts[p.Path]
 		var miss api.Amounts
 		for k, g := range c.guarantee.Each {
-			miss = miss.With(k, max(0, min(g-amountOf(c.used, k), u.Wanted.Of(k))))
+			miss = miss.With(k, max(0, min(g-amountOf(c.used, k), wanted[c].Of(k))))
 		}
 		if !miss.IsZero() {
 			need = append(need, &claim{c, miss})
 		}
 	}
+	slices.Reverse(need) // the lower ones first: what they get, those above them have
 	if len(need) == 0 && !t.anyOver() {
 		return nil
 	}
@@ -179,13 +186,27 @@ func takes(r *Round, need []*claim, victim *part, task *api.Task) bool {
 		for k, v := range c.miss.Each {
 			useful = useful || v > 0 && amountOf(task.Held(), k) > 0
 		}
-		if !useful || c.by == victim || !r.borrowed(c.by, victim, task.Held()) {
+		if w, v := r.apart(c.by.path, victim.path); !useful || w == nil || v == nil || !r.borrowed(victim, v.parent, task.Held()) {
 			continue
 		}
-		for k, v := range c.miss.Each {
-			c.miss = c.miss.With(k, max(0, v-amountOf(task.Held(), k)))
+		for _, o := range need {
+			if o.by == c.by || below(c.by, o.by) {
+				for k, v := range o.miss.Each {
+					o.miss = o.miss.With(k, max(0, v-amountOf(task.Held(), k)))
+				}
+			}
 		}
 		return true
+	}
+	return false
+}
+
+// below tells whether c is somewhere below top.
+func below(c, top *part) bool {
+	for c = c.parent; c != nil; c = c.parent {
+		if c == top {
+			return true
+		}
 	}
 	return false
 }

@@ -99,19 +99,47 @@ func (r *Round) Refund(path string, held api.Resources) {
 	}
 }
 
-// Entitled tells whether a partition's guarantee, and those of all above it,
-// cover so much more.
+// Entitled tells whether a guarantee covers so much more for a partition: its
+// own, or that of one above it, of which what its children leave is for all of
+// them.
 func (r *Round) Entitled(path string, need api.Resources) bool {
-	c := r.t.leaf(path)
-	if c == nil || !c.promised {
-		return false
-	}
-	for ; c.parent != nil; c = c.parent {
-		if _, ok := within(c.guarantee, c.used, need); !ok {
-			return false
+	for c := r.t.leaf(path); c != nil && c.parent != nil; c = c.parent {
+		if c.covers(need) {
+			return true
 		}
 	}
-	return true
+	return false
+}
+
+// Ahead tells whether a guarantee covers so much more for a partition that
+// does not hold for the other one too.
+func (r *Round) Ahead(path, other string, need api.Resources) bool {
+	c, _ := r.apart(path, other)
+	return c != nil && c.covers(need)
+}
+
+// apart are the highest parts that hold one of two partitions and not the
+// other; nil if there are none.
+func (r *Round) apart(a, b string) (x, y *part) {
+	above := map[*part]*part{} // b and what is above it, and from where one comes there
+	for c, from := r.t.leaf(b), (*part)(nil); c != nil; c, from = c.parent, c {
+		above[c] = from
+	}
+	for c, from := r.t.leaf(a), (*part)(nil); c != nil; c, from = c.parent, c {
+		if y, ok := above[c]; ok {
+			return from, y
+		}
+	}
+	return nil, nil
+}
+
+// covers tells whether the part's guarantee covers so much more.
+func (c *part) covers(need api.Resources) bool {
+	if !c.promised {
+		return false
+	}
+	_, ok := within(c.guarantee, c.used, need)
+	return ok
 }
 
 // MayReclaim tells whether the winner may take need from a victim that would
@@ -121,22 +149,15 @@ func (r *Round) Entitled(path string, need api.Resources) bool {
 // also why taking back ends: with every step more of what runs is guaranteed
 // to its owner, and nobody can take that.
 func (r *Round) MayReclaim(winner, victim string, need, lost api.Resources) bool {
-	w, v := r.t.leaf(winner), r.t.leaf(victim)
-	return w != nil && v != nil && w != v && r.Entitled(winner, need) && r.borrowed(w, v, lost)
+	w, v := r.apart(winner, victim)
+	return w != nil && v != nil && w.covers(need) && r.borrowed(r.t.leaf(victim), v.parent, lost)
 }
 
-// borrowed tells whether the victim, or one above it that is not above the
-// winner too, holds what it loses beyond its guarantee.
-func (r *Round) borrowed(w, v *part, lost api.Resources) bool {
-	above := map[*part]bool{}
-	for c := w; c != nil; c = c.parent {
-		above[c] = true
-	}
-	for c := v; c != nil && !above[c]; c = c.parent {
-		if !c.promised {
-			continue // it has nothing of its own
-		}
-		if covered(c.guarantee, c.used.Minus(lost)) {
+// borrowed tells whether the victim, and each one above it below that part,
+// holds what it loses beyond its guarantee.
+func (r *Round) borrowed(v, below *part, lost api.Resources) bool {
+	for c := v; c != below; c = c.parent {
+		if c.promised && covered(c.guarantee, c.used.Minus(lost)) {
 			return false
 		}
 	}

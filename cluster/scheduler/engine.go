@@ -19,8 +19,10 @@ type Round interface {
 	Room(partition string, need api.Resources) string
 	Charge(partition string, need api.Resources)
 	Refund(partition string, held api.Resources)
-	// Entitled tells whether a partition's guarantee covers so much more.
+	// Entitled tells whether a guarantee covers so much more for a partition.
 	Entitled(partition string, need api.Resources) bool
+	// Ahead tells whether such a guarantee is not the other's too.
+	Ahead(partition, other string, need api.Resources) bool
 	// MayReclaim tells whether winner may take need from a victim that loses
 	// lost.
 	MayReclaim(winner, victim string, need, lost api.Resources) bool

@@ -234,13 +234,13 @@ func (p *pass) mayClaim(t *turn, e *entry, slot int, need api.Resources) bool {
 }
 
 // goesFirst tells whether a job's task need not stand back for a hold: it is
-// the job's own, or younger than that, or for what nobody was promised while
-// the task's partition was.
+// the job's own, or younger than that, or for what its partition was not
+// promised while the task's was.
 func (p *pass) goesFirst(t *turn, e *entry, h *hold, need api.Resources) bool {
 	if own := p.e.holds[t.q.part.Path]; h.job == e.job.ID || own != nil && own.job == e.job.ID && own.seq < h.seq {
 		return true
 	}
-	return !h.entitled && p.round.Entitled(t.q.part.Path, need)
+	return !h.entitled && p.round.Ahead(t.q.part.Path, h.path, need)
 }
 
 func (p *pass) endsBefore(j *api.Job, h *hold) bool {

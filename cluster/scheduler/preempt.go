@@ -41,9 +41,7 @@ func (p *pass) preempt() {
 		return cmp.Or(cmp.Compare(b.q.part.Priority, a.q.part.Priority), cmp.Compare(a.q.part.Path, b.q.part.Path))
 	})
 	for _, t := range turns {
-		if !t.q.part.Guaranteed().IsZero() {
-			x.guarantee(t)
-		}
+		x.guarantee(t)
 	}
 	for _, t := range turns {
 		if pol := t.q.part.Policy; pol == api.PolicySRTF || pol == api.PolicyPriority {
@@ -79,6 +77,9 @@ func (x *preemption) stuck() {
 func (x *preemption) guarantee(t *turn) {
 	path := t.q.part.Path
 	for _, e := range t.waiting {
+		if !x.round.Entitled(path, e.job.Spec.Need()) {
+			continue
+		}
 		x.claim(t, e, func(need, lost api.Resources, v *api.Task) bool {
 			return v.Partition != path && x.round.MayReclaim(path, v.Partition, need, lost)
 		}, func(need api.Resources) bool { return x.round.Entitled(path, need) })

@@ -37,6 +37,7 @@ func (r *oneQueue) Room(string, api.Resources) string                           
 func (r *oneQueue) Charge(string, api.Resources)                                 {}
 func (r *oneQueue) Refund(string, api.Resources)                                 {}
 func (r *oneQueue) Entitled(string, api.Resources) bool                          { return false }
+func (r *oneQueue) Ahead(string, string, api.Resources) bool                     { return false }
 func (r *oneQueue) Over() []string                                               { return nil }
 func (r *oneQueue) MayReclaim(string, string, api.Resources, api.Resources) bool { return false }
 
