@@ -71,8 +71,18 @@ func submit(t testing.TB, s *fsm.Store, partition string, tasks, run int) *api.J
 	j := res[0].Value.(*api.Job)
 	place := &fsm.TaskPlace{Meta: fsm.Meta{At: t0}}
 	report := &fsm.TaskReport{Meta: fsm.Meta{At: t0}}
+	free := map[string]api.MilliCPU{}
+	for n := range s.View().Nodes() {
+		free[n.ID] = s.View().Free(n.ID).CPUs
+	}
 	for i := range run {
-		node := fmt.Sprint("id", i%4)
+		node := ""
+		for k := range 4 { // the next one that has room
+			if id := fmt.Sprint("id", (i+k)%4); node == "" && free[id] >= 1000 {
+				node = id
+				free[id] -= 1000
+			}
+		}
 		place.Placements = append(place.Placements, fsm.Placement{Job: j.ID, Index: i, Attempt: 1, NodeID: node})
 		report.Statuses = append(report.Statuses, api.TaskStatus{Task: api.TaskID(j.ID, i), Attempt: 1, NodeID: node, State: api.TaskRunning, Time: t0})
 	}
