@@ -15,7 +15,7 @@ const batch = 512
 
 // maxPlaced is how many tasks one pass places at most: what it decided is on
 // its way to the voters while the next one decides.
-const maxPlaced = 16 * batch
+const maxPlaced = 32 * batch
 
 // maxBlocked is how many jobs that cannot start a pass looks past in each
 // partition, so that a long backlog on a full cluster costs a bounded time.
