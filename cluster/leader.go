@@ -42,6 +42,9 @@ func (a *Agent) leadTerm(ctx context.Context) error {
 	if err := a.finishNewCluster(ctx); err != nil {
 		return err
 	}
+	if err := a.tellRecovered(ctx); err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	alloc := allocator.New(a.store, a.cfg.Now, a.log)
 	group.Go(func() error { return alloc.Run(ctx) })

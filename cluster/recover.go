@@ -2,11 +2,15 @@ package cluster
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
+	"os"
 	"strconv"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/consensus"
+	"github.com/mesita/mesita/fsm"
 )
 
 // Recover makes this node, which must be stopped, the only voter of its
@@ -48,5 +52,30 @@ func Recover(_ context.Context, cfg Config, clusterName string) (backup string, 
 	if err != nil {
 		return "", err
 	}
+	// The event follows once the node leads: there is no cluster to tell yet.
+	if err := writeFile(dir.file(recoveredFile), []byte(r.Backup), 0o600); err != nil {
+		return r.Backup, err
+	}
 	return r.Backup, nil
+}
+
+// recoveredFile is there from a recovery to the event about it, and holds the
+// folder with the log as it was.
+const recoveredFile = "recovered"
+
+// tellRecovered makes the event about a recovery.
+func (a *Agent) tellRecovered(ctx context.Context) error {
+	backup, err := os.ReadFile(a.dir.file(recoveredFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read whether the cluster was recovered: %w", err)
+	}
+	_, err = a.store.Do(ctx, &fsm.ClusterRecovered{Meta: fsm.Meta{At: a.cfg.Now(), Actor: "node:" + a.self.Name}, NodeID: a.self.NodeID,
+		Cause: fmt.Sprintf("the majority was lost: %s went on as the only voter; the log as it was is in %s", a.self.Name, backup)})
+	if err != nil {
+		return fmt.Errorf("tell that the cluster was recovered: %w", err)
+	}
+	return os.Remove(a.dir.file(recoveredFile))
 }

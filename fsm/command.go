@@ -50,6 +50,7 @@ var kinds = []func() Command{
 	24: func() Command { return new(PartitionAdjust) },
 	25: func() Command { return new(TaskPreempt) },
 	26: func() Command { return new(TaskThaw) },
+	27: func() Command { return new(ClusterRecovered) },
 }
 
 func kindOf(c Command) int {
@@ -106,6 +107,8 @@ func kindOf(c Command) int {
 		return 25
 	case *TaskThaw:
 		return 26
+	case *ClusterRecovered:
+		return 27
 	}
 	panic("fsm: command without a kind: add it to kinds and kindOf")
 }

@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"cmp"
+	"fmt"
 	"reflect"
 	"slices"
 	"strconv"
@@ -59,7 +61,7 @@ func (c *JobCreate) apply(x *tx) (any, error) {
 	x.jobs.ReplaceOrInsert(j)
 	x.indexJob(nil, j)
 	x.touch(TableJobs, j.ID)
-	x.happened(api.Event{Kind: api.EventJobCreated, Object: j.ID, Job: j.ID, Message: j.Spec.Kind.String()})
+	x.happened(api.Event{Kind: api.EventJobCreated, Object: j.ID, Job: j.ID, Message: fmt.Sprintf("%s, %d tasks, partition %s", j.Spec.Kind, j.Spec.Tasks(), j.Spec.Partition)})
 	x.firstTasks(j)
 	return x.job(j.ID)
 }
@@ -171,6 +173,8 @@ func (c *JobScale) apply(x *tx) (any, error) {
 type JobStop struct {
 	Meta
 	ID string `json:"id"`
+
+	cause string // when it follows from another command
 }
 
 func (c *JobStop) apply(x *tx) (any, error) {
@@ -184,7 +188,7 @@ func (c *JobStop) apply(x *tx) (any, error) {
 	j := *old
 	j.Counts.Pending -= old.Unmade() // they never will be
 	j.Stop, j.Updated = true, c.At
-	x.happened(api.Event{Kind: api.EventJobStopped, Object: j.ID, Job: j.ID})
+	x.happened(api.Event{Kind: api.EventJobStopped, Object: j.ID, Job: j.ID, Message: cmp.Or(c.cause, "asked for")})
 	x.replaceJob(old, &j)
 	for _, t := range x.jobTasks(c.ID) {
 		x.stopTask(t, api.DesiredStop, api.ReasonStopped)
@@ -217,7 +221,7 @@ func (c *JobRemove) apply(x *tx) (any, error) {
 		x.indexJob(j, nil)
 		x.jobs.Delete(j)
 		x.touch(TableJobs, id)
-		x.happened(api.Event{Kind: api.EventJobRemoved, Object: id, Job: id})
+		x.happened(api.Event{Kind: api.EventJobRemoved, Object: id, Job: id, Message: "was " + j.State.String()})
 		n++
 	}
 	if len(c.IDs) == 1 {

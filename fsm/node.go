@@ -1,7 +1,9 @@
 package fsm
 
 import (
+	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -29,7 +31,8 @@ func (c *ClusterInit) apply(x *tx) (any, error) {
 	x.putNode(c.Node)
 	x.touch(TableCluster, c.Cluster.ID)
 	x.happened(api.Event{Kind: api.EventClusterCreated, Object: c.Cluster.ID, Message: c.Cluster.Name})
-	x.happened(api.Event{Kind: api.EventNodeJoined, Object: c.Node.ID, Node: c.Node.Name})
+	x.happened(api.Event{Kind: api.EventPartition, Object: first.Path, Message: "made, with the cluster"})
+	x.happened(api.Event{Kind: api.EventNodeJoined, Object: c.Node.ID, Node: c.Node.Name, Message: "made the cluster"})
 	return c.Cluster, nil
 }
 
@@ -69,7 +72,7 @@ func (c *NodeJoin) apply(x *tx) (any, error) {
 		used.Uses++
 		x.tokens.ReplaceOrInsert(&used)
 		x.touch(TableTokens, tok.ID)
-		x.happened(api.Event{Kind: api.EventTokenUsed, Object: tok.ID, Node: c.Name})
+		x.happened(api.Event{Kind: api.EventTokenUsed, Object: tok.ID, Node: c.Name, Message: "to join"})
 	}
 	n := &api.Node{ID: c.NodeID, State: api.NodeDown, Reason: "has not reported yet", Joined: c.At, Since: c.At}
 	if old != nil && old.State != api.NodeGone { // it may still hold tasks
@@ -78,7 +81,7 @@ func (c *NodeJoin) apply(x *tx) (any, error) {
 	}
 	n.Name, n.VoterOnly, n.JoinToken = c.Name, c.VoterOnly, c.Token
 	x.putNode(n)
-	x.happened(api.Event{Kind: api.EventNodeJoined, Object: n.ID, Node: n.Name})
+	x.happened(api.Event{Kind: api.EventNodeJoined, Object: n.ID, Node: n.Name, Message: "with join token " + c.Token})
 	return n, nil
 }
 
@@ -128,11 +131,11 @@ func (c *NodeHello) apply(x *tx) (any, error) {
 		return old, nil
 	}
 	x.nodeIncidents(old, &n)
-	kind := api.EventNodeUpdated
+	kind, what := api.EventNodeUpdated, nodeChange(old, &n)
 	if n.State != old.State {
-		kind = api.EventNodeState
+		kind, what = api.EventNodeState, n.State.String()+": it reported, and was "+old.State.String()
 	}
-	x.happened(api.Event{Kind: kind, Object: n.ID, Node: n.Name, Message: n.State.String()})
+	x.happened(api.Event{Kind: kind, Object: n.ID, Node: n.Name, Message: what})
 	x.putNode(&n)
 	return &n, nil
 }
@@ -140,6 +143,21 @@ func (c *NodeHello) apply(x *tx) (any, error) {
 func sameNode(a, b *api.Node) bool {
 	return a.Addr == b.Addr && a.Version == b.Version && a.Boot == b.Boot && a.VoterOnly == b.VoterOnly && a.DiskFull == b.DiskFull &&
 		a.State == b.State && a.Reason == b.Reason && maps.Equal(a.Attrs, b.Attrs) && a.Resources.Equal(b.Resources)
+}
+
+// nodeChange names what a node said of itself that was different before.
+func nodeChange(old, n *api.Node) string {
+	var out []string
+	for _, c := range []struct {
+		name string
+		same bool
+	}{{"address", old.Addr == n.Addr}, {"version", old.Version == n.Version}, {"boot", old.Boot == n.Boot}, {"voter only", old.VoterOnly == n.VoterOnly},
+		{"room on disk", old.DiskFull == n.DiskFull}, {"attributes", maps.Equal(old.Attrs, n.Attrs)}, {"resources", old.Resources.Equal(n.Resources)}} {
+		if !c.same {
+			out = append(out, c.name)
+		}
+	}
+	return "it reported: " + strings.Join(out, ", ") + " changed"
 }
 
 // atLeast is what a node has, but never less than what is held of it: a node
@@ -242,7 +260,14 @@ func (c *NodeDrain) apply(x *tx) (any, error) {
 	if n.State != old.State {
 		n.Since = c.At
 	}
-	x.happened(api.Event{Kind: api.EventNodeState, Object: n.ID, Node: n.Name, Message: n.State.String()})
+	why := ": the drain is over"
+	if c.Drain {
+		why = ": to be emptied"
+		if !c.By.IsZero() {
+			why += " by " + c.By.Format(time.RFC3339)
+		}
+	}
+	x.happened(api.Event{Kind: api.EventNodeState, Object: n.ID, Node: n.Name, Message: n.State.String() + why})
 	x.putNode(&n)
 	return &n, nil
 }
@@ -267,7 +292,7 @@ func (c *NodeRemove) apply(x *tx) (any, error) {
 	}
 	n := *row.node
 	n.State, n.Reason, n.Since = api.NodeGone, "removed", c.At
-	x.happened(api.Event{Kind: api.EventNodeRemoved, Object: n.ID, Node: n.Name})
+	x.happened(api.Event{Kind: api.EventNodeRemoved, Object: n.ID, Node: n.Name, Message: fmt.Sprintf("asked for; %d tasks were on it", row.tasks)})
 	x.putNode(&n)
 	x.nodeIncidents(row.node, &n)
 	x.replaceLost(n.ID, api.TaskGoneByOperator)

@@ -1,8 +1,13 @@
 package fsm
 
 import (
+	"cmp"
+	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/mesita/mesita/api"
 )
@@ -35,14 +40,41 @@ func (c *PartitionPut) apply(x *tx) (any, error) {
 		return nil, err
 	}
 	p.Created, p.Version = c.At, 1
-	kind := "made"
+	what := "made"
 	if old != nil {
-		p.Created, p.Drain, p.Version, kind = old.Created, old.Drain, old.Version+1, "changed"
+		p.Created, p.Drain, p.Version = old.Created, old.Drain, old.Version+1
+		what = changedFields(old, &p)
 	}
 	x.partitions.ReplaceOrInsert(&p)
 	x.touch(TablePartitions, p.Path)
-	x.happened(api.Event{Kind: api.EventPartition, Object: p.Path, Message: kind})
+	x.happened(api.Event{Kind: api.EventPartition, Object: p.Path, Message: what})
 	return &p, nil
+}
+
+// changedFields says what an operator's change of a partition does to it.
+func changedFields(old, p *api.Partition) string {
+	fields := func(p *api.Partition) (m map[string]json.RawMessage) {
+		q := *p
+		q.Current, q.Created, q.Version = nil, time.Time{}, 0
+		b, err := json.Marshal(&q)
+		if err != nil || json.Unmarshal(b, &m) != nil {
+			return nil
+		}
+		return m
+	}
+	before, after := fields(old), fields(p)
+	names := maps.Clone(before)
+	maps.Copy(names, after)
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(names)) {
+		if was, is := string(before[k]), string(after[k]); was != is {
+			out = append(out, k+" "+cmp.Or(was, "none")+" to "+cmp.Or(is, "none"))
+		}
+	}
+	if len(out) == 0 {
+		return "set again as it was"
+	}
+	return "changed: " + strings.Join(out, ", ")
 }
 
 // fitsTree tells whether the guarantees and limits of the tree still fit into
@@ -147,7 +179,11 @@ func (c *PartitionRemove) apply(x *tx) (any, error) {
 		x.partitions.Delete(p)
 		x.usage.Delete(&usageRow{path: p.Path})
 		x.touch(TablePartitions, p.Path)
-		x.happened(api.Event{Kind: api.EventPartitionGone, Object: p.Path})
+		why := "it held no work"
+		if p.Drain {
+			why = "its work has ended"
+		}
+		x.happened(api.Event{Kind: api.EventPartitionGone, Object: p.Path, Message: why})
 		return p, nil
 	}
 	if !c.Drain {
@@ -157,10 +193,10 @@ func (c *PartitionRemove) apply(x *tx) (any, error) {
 	n.Drain = true
 	x.partitions.ReplaceOrInsert(&n)
 	x.touch(TablePartitions, p.Path)
-	x.happened(api.Event{Kind: api.EventPartition, Object: p.Path, Message: "is being removed"})
+	x.happened(api.Event{Kind: api.EventPartition, Object: p.Path, Message: fmt.Sprintf("is being removed: it takes no new work, %d jobs have to end", len(work))})
 	for _, j := range work {
 		if j.Spec.Kind == api.KindService {
-			if _, err := (&JobStop{Meta: c.Meta, ID: j.ID}).apply(x); err != nil {
+			if _, err := (&JobStop{Meta: c.Meta, ID: j.ID, cause: "partition " + p.Path + " is being removed"}).apply(x); err != nil {
 				return nil, err
 			}
 		}

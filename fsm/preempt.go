@@ -74,7 +74,7 @@ func (c *TaskThaw) apply(x *tx) (any, error) {
 			}
 			u.Frozen, u.FrozenFor, u.FrozenAt = false, u.FrozenFor+api.Duration(c.At.Sub(t.FrozenAt)), time.Time{}
 		}
-		x.happened(api.Event{Kind: api.EventTaskThawed, Object: u.ID, Job: u.Job, Node: u.Node, Task: &u})
+		x.happened(api.Event{Kind: api.EventTaskThawed, Object: u.ID, Job: u.Job, Node: u.Node, Task: &u, Message: "there is room for its cpus again"})
 		x.putTask(&u)
 		n++
 	}

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"fmt"
 	"math"
 	"time"
 
@@ -190,7 +191,7 @@ func (x *tx) replaceJob(prev, j *api.Job) {
 		if j.ExitCode == nil && j.State == api.JobFinished {
 			j.ExitCode = new(int)
 		}
-		x.happened(api.Event{Kind: api.EventJobEnded, Object: j.ID, Job: j.ID, Message: j.State.String()})
+		x.happened(api.Event{Kind: api.EventJobEnded, Object: j.ID, Job: j.ID, Message: fmt.Sprintf("%s: %d tasks finished, %d failed", j.State, j.Counts.Finished, j.Counts.Failed)})
 	}
 	x.indexJob(prev, j)
 	x.jobs.ReplaceOrInsert(j)

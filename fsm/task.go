@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -42,7 +43,7 @@ func (x *tx) makeTasks(job string, first, count int) int {
 		}
 		t := &api.Task{ID: api.TaskID(job, i), Job: job, Index: i, Version: j.Version, Partition: j.Spec.Partition,
 			Attempt: j.Base + 1, Resources: need, Created: x.At}
-		x.happened(api.Event{Kind: api.EventTaskCreated, Object: t.ID, Job: job, Task: t})
+		x.happened(api.Event{Kind: api.EventTaskCreated, Object: t.ID, Job: job, Task: t, Message: "its job wants it"})
 		x.tasks.ReplaceOrInsert(t)
 		x.indexTask(nil, t)
 		next.Counts.Pending++
@@ -267,7 +268,11 @@ func (x *tx) report(old *api.Task, s *api.TaskStatus) bool {
 	if s.State.Final() {
 		t.Ended, t.ExitCode, t.Signal = s.Time, s.ExitCode, s.Signal
 	}
-	x.happened(api.Event{Kind: api.EventTaskState, Object: t.ID, Job: t.Job, Node: t.Node, Task: &t, Message: t.Message})
+	what := t.Message
+	if froze && what == "" {
+		what = "frozen: its cpus are free"
+	}
+	x.happened(api.Event{Kind: api.EventTaskState, Object: t.ID, Job: t.Job, Node: t.Node, Task: &t, Message: what})
 	if s.State.Final() {
 		x.endTask(old, &t)
 		return true
@@ -382,7 +387,7 @@ func (x *tx) requeue(t *api.Task, notBefore time.Time) {
 	earlier = append(earlier, api.Attempt{Attempt: t.Attempt, Version: t.Version, Node: t.Node, NodeID: t.NodeID, State: t.State, PID: t.PID,
 		Started: t.Started, Ended: t.Ended, ExitCode: t.ExitCode, Signal: t.Signal, Reason: t.Reason, Message: t.Message})
 	next.Earlier = earlier[max(0, len(earlier)-api.MaxAttempts):]
-	x.happened(api.Event{Kind: api.EventTaskRequeued, Object: t.ID, Job: t.Job, Node: t.Node, Task: next, Message: string(t.Reason)})
+	x.happened(api.Event{Kind: api.EventTaskRequeued, Object: t.ID, Job: t.Job, Node: t.Node, Task: next, Message: cmp.Or(string(t.Reason), t.Message, t.State.String())})
 	x.putTask(next)
 }
 
@@ -395,7 +400,7 @@ func (x *tx) removeTask(t *api.Task) {
 		j.Base = t.Attempt
 		x.replaceJob(prev, &j)
 	}
-	x.happened(api.Event{Kind: api.EventTaskRemoved, Object: t.ID, Job: t.Job})
+	x.happened(api.Event{Kind: api.EventTaskRemoved, Object: t.ID, Job: t.Job, Message: "its job wants fewer"})
 }
 
 // TaskStop tells tasks to end: for good, or with Move to start again elsewhere.

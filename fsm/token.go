@@ -25,6 +25,7 @@ func (c *TokenCreate) apply(x *tx) (any, error) {
 	})
 	for _, t := range old {
 		x.tokens.Delete(t)
+		x.happened(api.Event{Kind: api.EventTokenRevoked, Object: t.ID, Message: "expired, and is forgotten"})
 	}
 	if x.tokens.Len() >= maxTokens {
 		return nil, conflict("there are %d tokens already: revoke some", maxTokens)
@@ -34,8 +35,20 @@ func (c *TokenCreate) apply(x *tx) (any, error) {
 	}
 	x.tokens.ReplaceOrInsert(c.Token)
 	x.touch(TableTokens, c.Token.ID)
-	x.happened(api.Event{Kind: api.EventTokenCreated, Object: c.Token.ID, Message: c.Token.Kind.String()})
+	x.happened(api.Event{Kind: api.EventTokenCreated, Object: c.Token.ID, Message: tokenText(c.Token)})
 	return c.Token, nil
+}
+
+// tokenText is what an event says of a token: never its secret or its hash.
+func tokenText(t *api.Token) string {
+	s := t.Kind.String() + " token"
+	if t.Name != "" {
+		s += " " + t.Name
+	}
+	if t.Kind == api.TokenClient {
+		s += ", " + t.Role.String()
+	}
+	return s
 }
 
 // TokenRevoke removes a token.
@@ -45,11 +58,12 @@ type TokenRevoke struct {
 }
 
 func (c *TokenRevoke) apply(x *tx) (any, error) {
-	if _, ok := x.tokens.Delete(&api.Token{ID: c.ID}); !ok {
+	old, ok := x.tokens.Delete(&api.Token{ID: c.ID})
+	if !ok {
 		return nil, notFound("token", c.ID)
 	}
 	x.touch(TableTokens, c.ID)
-	x.happened(api.Event{Kind: api.EventTokenRevoked, Object: c.ID})
+	x.happened(api.Event{Kind: api.EventTokenRevoked, Object: c.ID, Message: "asked for: " + tokenText(old)})
 	return nil, nil
 }
 
@@ -97,7 +111,7 @@ func (c *BlobRemove) apply(x *tx) (any, error) {
 		}
 		if _, ok := x.blobs.Delete(&api.Blob{Digest: d}); ok {
 			x.touch(TableBlobs, d)
-			x.happened(api.Event{Kind: api.EventBlobRemoved, Object: d})
+			x.happened(api.Event{Kind: api.EventBlobRemoved, Object: d, Message: "no job uses it"})
 			n++
 		}
 	}
