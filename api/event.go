@@ -1,6 +1,9 @@
 package api
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Event is one thing that happened, in the order in which the cluster agreed
 // on it. Index grows by one with each event.
@@ -53,9 +56,48 @@ const (
 	EventBlobRemoved     EventKind = "program.removed"
 	EventClusterCreated  EventKind = "cluster.created"
 	EventClusterRestored EventKind = "cluster.recovered"
+	EventsMissed         EventKind = "events.missed" // those up to its index are not in that node's history
 )
 
-// About tells whether the event is about that job, task or node.
+// About tells whether the event is about that job, task or node, or was caused
+// by that user: one whose name says what it is, such as token:ci or user:root.
 func (e *Event) About(id string) bool {
-	return id == e.Object || id == e.Job || id == e.Node || e.Task != nil && id == e.Task.NodeID
+	return id == e.Object || id == e.Job || id == e.Node || e.Task != nil && id == e.Task.NodeID || id == e.Actor && e.byUser()
+}
+
+// byUser tells a user from a loop, whose name could be a job's.
+func (e *Event) byUser() bool { return strings.Contains(e.Actor, ":") }
+
+// Subjects calls f with all ids that the event is About; some may come twice.
+func (e *Event) Subjects(f func(id string)) {
+	f(e.Object)
+	if e.Job != "" && e.Job != e.Object {
+		f(e.Job)
+	}
+	if e.Node != "" {
+		f(e.Node)
+	}
+	if e.Task != nil && e.Task.NodeID != "" {
+		f(e.Task.NodeID)
+	}
+	if e.byUser() {
+		f(e.Actor)
+	}
+}
+
+// EventFilter says which events are wanted. The zero value wants all.
+type EventFilter struct {
+	For    string    // what they are About
+	After  uint64    // only those with a higher index
+	Before uint64    // only those with a lower index; 0 = all
+	Since  time.Time // not older
+	Until  time.Time // not newer
+}
+
+// Match tells whether an event is wanted. One that says what is missing is
+// about everything.
+func (f *EventFilter) Match(e *Event) bool {
+	return e.Index > f.After && (f.Before == 0 || e.Index < f.Before) &&
+		(f.Since.IsZero() || !e.Time.Before(f.Since)) && (f.Until.IsZero() || !e.Time.After(f.Until)) &&
+		(f.For == "" || e.Kind == EventsMissed || e.About(f.For))
 }

@@ -145,6 +145,19 @@ func ParseDuration(s string) (Duration, error) {
 	return Duration(v), nil
 }
 
+// ParseWhen reads a point in time: one as in RFC 3339, or how long ago it was,
+// such as 2h or 7d.
+func ParseWhen(s string, now time.Time) (time.Time, error) {
+	if t, err := time.Parse(time.RFC3339, s); err == nil {
+		return t, nil
+	}
+	d, err := ParseDuration(s)
+	if err != nil || d < 0 {
+		return time.Time{}, Errorf(CodeInvalid, "%q is no point in time: write how long ago, such as 2h or 7d, or a time such as %s", s, now.UTC().Format(time.RFC3339))
+	}
+	return now.Add(-time.Duration(d)), nil
+}
+
 func unquote(b []byte) string {
 	var s string
 	if len(b) > 0 && b[0] == '"' && json.Unmarshal(b, &s) == nil {

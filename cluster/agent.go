@@ -13,6 +13,7 @@ import (
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/server"
 	"github.com/mesita/mesita/cluster/consensus"
+	"github.com/mesita/mesita/cluster/history"
 	"github.com/mesita/mesita/cluster/tlsconf"
 	"github.com/mesita/mesita/executor"
 	"github.com/mesita/mesita/fsm"
@@ -32,15 +33,16 @@ type Agent struct {
 	started uint64 // grows with each start
 	pending *pendingCluster
 
-	certs  *tlsconf.Holder
-	peers  *peers
-	store  *fsm.Store
-	raft   *consensus.Node
-	gossip *gossip.Gossip
-	host   *isolation.Host
-	exec   *executor.Executor
-	server *server.Server
-	stack  *stack
+	certs   *tlsconf.Holder
+	peers   *peers
+	store   *fsm.Store
+	raft    *consensus.Node
+	gossip  *gossip.Gossip
+	host    *isolation.Host
+	exec    *executor.Executor
+	server  *server.Server
+	history *history.History
+	stack   *stack
 
 	changed    signal // who is alive, or where
 	lost       signal // what a worker heard of itself
@@ -131,6 +133,8 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	a.stack.start("gossip events", a.watchGossip)
 	a.stack.start("raft", a.raft.Run)
 	a.stack.start("certificate", a.rotator().Run)
+	a.history = history.New(history.Config{Dir: a.dir.file("events"), Node: a.self.Name, Source: a.store, MaxBytes: a.cfg.EventBytes, MaxAge: a.cfg.EventAge, Now: a.cfg.Now, Log: a.log})
+	a.stack.start("history", a.history.Run)
 	if err := a.openExecutor(); err != nil {
 		return err
 	}

@@ -45,6 +45,9 @@ type Config struct {
 	RaftMultiplier float64
 	Grace          time.Duration // from a confirmed silence of a node to its tasks' replacement
 
+	EventBytes int64         // of the history of events; 0 = history.DefaultBytes
+	EventAge   time.Duration // how far back it goes; 0 = history.DefaultAge
+
 	Version string
 	Log     *slog.Logger
 	Now     func() time.Time

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sync"
 
@@ -97,11 +98,28 @@ func (r *ring) after(index uint64, limit int, published uint64) (out []api.Event
 }
 
 // RecentEvents returns up to n of the newest events.
-func (s *Store) RecentEvents(n int) []api.Event {
-	published := s.View().LastEvent()
-	out := s.events.last(n)
-	for len(out) > 0 && out[len(out)-1].Index > published {
-		out = out[:len(out)-1]
+func (s *Store) RecentEvents(n int) []api.Event { return s.EventsBefore(math.MaxUint64, n) }
+
+// EventsBefore returns up to n of the newest events before index, oldest first.
+func (s *Store) EventsBefore(index uint64, n int) []api.Event {
+	end := min(index, s.View().LastEvent()+1)
+	s.events.mu.Lock()
+	defer s.events.mu.Unlock()
+	kept := s.events.events
+	if len(kept) == 0 || end <= kept[0].Index {
+		return nil
 	}
-	return out
+	kept = kept[:min(end-kept[0].Index, uint64(len(kept)))]
+	return slices.Clone(kept[max(0, len(kept)-n):])
+}
+
+// EventBounds are the indexes of the oldest event that is kept, 0 if there is
+// none, and of the newest.
+func (s *Store) EventBounds() (oldest, newest uint64) {
+	s.events.mu.Lock()
+	defer s.events.mu.Unlock()
+	if len(s.events.events) > 0 {
+		oldest = s.events.events[0].Index
+	}
+	return oldest, s.View().LastEvent()
 }

@@ -37,6 +37,7 @@ var imports = map[string][]string{
 	"cluster/loop":       {"fsm"},
 	"cluster/simulate":   {"api", "fsm", "cluster/allocator", "cluster/scheduler", "cluster/controller", "cluster/loop"},
 	"cluster/tlsconf":    {},
+	"cluster/history":    {"api"},
 	"integration":        {"*"},
 	"scripts":            {"*"},
 }

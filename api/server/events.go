@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,44 +23,98 @@ const (
 
 func listEvents(c *call) (any, error) {
 	limit := c.Query.Number("limit", 0, 1, maxEvents)
-	after, resumed := c.Query.Index("after"), c.Query.Has("after")
+	want, resumed := c.wantedEvents(), c.Query.Has("after")
 	if c.Query.Err != nil {
 		return nil, c.Query.Err
 	}
-	about := c.Query.Text("for")
-	wanted := func(e *api.Event) bool { return about == "" || e.About(about) }
 	if strings.Contains(c.R.Header.Get("Accept"), "text/event-stream") {
 		if id := c.R.Header.Get("Last-Event-Id"); id != "" {
 			n, err := strconv.ParseUint(id, 10, 64)
 			if err != nil {
 				return nil, api.FieldErrorf("Last-Event-ID", "%q is not an index", id)
 			}
-			after, resumed = n, true
+			want.After, resumed = n, true
 		}
-		return c.streamEvents(after, resumed, limit, wanted)
+		for _, name := range []string{"before", "since", "until"} {
+			if c.Query.Has(name) {
+				return nil, api.FieldErrorf(name, "is for a list: a stream begins after an index, or now; leave it out, or do not ask for text/event-stream")
+			}
+		}
+		return c.streamEvents(want.After, resumed, limit, want.For)
 	}
 	if limit == 0 {
 		limit = defaultEvents
 	}
-	return exchange.ListOf(slices.Values(c.newest(limit, after, wanted))), nil
+	events, err := c.newest(limit, want)
+	if err != nil {
+		return nil, err
+	}
+	return exchange.ListOf(slices.Values(events)), nil
 }
 
-// newest is the newest events that are wanted, oldest first.
-func (c *call) newest(limit int, after uint64, wanted func(*api.Event) bool) []api.Event {
-	events := c.Store.RecentEvents(maxEvents)
+// wantedEvents reads which events are wanted; what is wrong is in the query.
+func (c *call) wantedEvents() api.EventFilter {
+	f := api.EventFilter{For: c.Query.Text("for"), After: c.Query.Index("after"), Before: c.Query.Index("before")}
+	f.Since, f.Until = c.when("since"), c.when("until")
+	if c.Query.Has("before") && f.Before == 0 {
+		c.Query.Fail(api.FieldErrorf("before", "no event has an index below 1: give the lowest index of the page after it"))
+	}
+	if !f.Since.IsZero() && !f.Until.IsZero() && f.Until.Before(f.Since) {
+		c.Query.Fail(api.FieldErrorf("until", "is before since: exchange them"))
+	}
+	return f
+}
+
+func (c *call) when(name string) time.Time {
+	s := c.Query.Text(name)
+	if s == "" {
+		return time.Time{}
+	}
+	t, err := api.ParseWhen(s, c.Now())
+	if err != nil {
+		c.Query.Fail(api.InField(name, err))
+	}
+	return t
+}
+
+// newest is the newest events that are wanted, oldest first: those that the
+// store keeps, then those that this node remembers.
+func (c *call) newest(limit int, f api.EventFilter) ([]api.Event, error) {
 	var out []api.Event
-	for i := len(events) - 1; i >= 0 && len(out) < limit && events[i].Index > after; i-- {
-		if wanted(&events[i]) {
-			out = append(out, events[i])
+	more := func(e *api.Event) bool {
+		if f.Match(e) {
+			out = append(out, *e)
 		}
+		return len(out) < limit
+	}
+	before, done := f.Before, false
+	if before == 0 {
+		before = math.MaxUint64
+	}
+	for before > f.After && !done {
+		events := c.Store.EventsBefore(before, eventBatch)
+		if len(events) == 0 {
+			break
+		}
+		for i := len(events) - 1; i >= 0 && !done; i-- {
+			done = !more(&events[i])
+		}
+		before = events[0].Index
+	}
+	var err error
+	if c.History != nil && !done && before > f.After {
+		if before != math.MaxUint64 {
+			f.Before = before
+		}
+		err = c.History.Newest(c.R.Context(), f, more)
 	}
 	slices.Reverse(out)
-	return out
+	return out, err
 }
 
 // streamEvents sends events as they happen, each once. It begins after the
 // one the reader saw last, or with the newest few, or with the next.
-func (c *call) streamEvents(after uint64, resumed bool, limit int, wanted func(*api.Event) bool) (any, error) {
+func (c *call) streamEvents(after uint64, resumed bool, limit int, about string) (any, error) {
 	if resumed {
 		// A reader who is too late must learn it before the stream begins.
 		ended, cancel := context.WithCancel(c.R.Context())
@@ -75,7 +130,12 @@ func (c *call) streamEvents(after uint64, resumed bool, limit int, wanted func(*
 		return exchange.Done{}, nil
 	}
 	if !resumed && limit > 0 {
-		for _, e := range c.newest(limit, 0, func(e *api.Event) bool { return e.Index <= after && wanted(e) }) {
+		events, err := c.newest(limit, api.EventFilter{For: about, Before: after + 1})
+		if err != nil {
+			sendFailure(out, err)
+			return exchange.Done{}, nil
+		}
+		for _, e := range events {
 			if sendEvent(out, &e, false) != nil {
 				return exchange.Done{}, nil
 			}
@@ -84,13 +144,13 @@ func (c *call) streamEvents(after uint64, resumed bool, limit int, wanted func(*
 			return exchange.Done{}, nil
 		}
 	}
-	c.followEvents(out, after, wanted)
+	c.followEvents(out, after, api.EventFilter{For: about})
 	return exchange.Done{}, nil
 }
 
 // followEvents ends when the reader leaves or is too slow, and when this node
 // no longer leads: the reader then resumes at another.
-func (c *call) followEvents(out exchange.Stream, after uint64, wanted func(*api.Event) bool) {
+func (c *call) followEvents(out exchange.Stream, after uint64, want api.EventFilter) {
 	led := c.Cluster.IsLeader()
 	for {
 		ctx, cancel := context.WithTimeout(c.R.Context(), eventHeartbeat)
@@ -109,7 +169,7 @@ func (c *call) followEvents(out exchange.Stream, after uint64, wanted func(*api.
 		}
 		for i := range events {
 			after = events[i].Index
-			if wanted(&events[i]) && sendEvent(out, &events[i], i == len(events)-1) != nil {
+			if want.Match(&events[i]) && sendEvent(out, &events[i], i == len(events)-1) != nil {
 				return
 			}
 		}

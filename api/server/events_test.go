@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -156,4 +157,75 @@ func TestStreamsAreBounded(t *testing.T) {
 	}
 	a.res.Body.Close()
 	until(t, "a place is free", func() bool { return n.server.http.Streams() == 1 })
+}
+
+// memory is a history of those events, oldest first.
+type memory struct {
+	events []api.Event
+	asked  []api.EventFilter
+}
+
+func (m *memory) Newest(_ context.Context, f api.EventFilter, yield func(*api.Event) bool) error {
+	m.asked = append(m.asked, f)
+	for i := len(m.events) - 1; i >= 0; i-- {
+		if f.Match(&m.events[i]) && !yield(&m.events[i]) {
+			break
+		}
+	}
+	return nil
+}
+
+func TestEventsOfThePast(t *testing.T) {
+	past := &memory{}
+	n := newLeader(t, func(c *Config) { c.History = past })
+	token := n.token(api.RoleViewer)
+	for n.store.View().LastEvent() < 3*8192 {
+		do(t, n.store, &fsm.PartitionPut{Meta: fsm.Meta{At: testTime}, Partition: &api.Partition{Path: "default", Weight: 1000}})
+	}
+	oldest, newest := n.store.EventBounds()
+	for i := range oldest + 100 { // the history has what the store has too
+		past.events = append(past.events, api.Event{Index: i + 1, Time: testTime.Add(-time.Hour + time.Duration(i)*time.Second), Object: "old", Actor: "token:ci"})
+	}
+	past.events[7].Kind, past.events[7].Object = api.EventsMissed, "oak"
+	list := func(query string) []api.Event {
+		t.Helper()
+		return into[items[api.Event]](t, n.send(request{method: "GET", path: "/v1/events" + query, token: token})).Items
+	}
+	check := func(query string, first, last uint64) {
+		t.Helper()
+		got := list(query)
+		if len(got) != int(last-first+1) || got[0].Index != first || got[len(got)-1].Index != last {
+			t.Errorf("%s: %d events, %+v", query, len(got), got[:min(1, len(got))])
+		}
+		for i := range got {
+			if got[i].Index != first+uint64(i) {
+				t.Errorf("%s: event %d at %d", query, got[i].Index, i)
+				break
+			}
+		}
+	}
+	check("?limit=10", newest-9, newest)
+	if len(past.asked) != 0 {
+		t.Errorf("the history was asked for what the store has: %+v", past.asked)
+	}
+	check(fmt.Sprintf("?limit=10&before=%d", oldest+5), oldest-5, oldest+4)
+	check("?limit=10&before=21", 11, 20)
+	check("?limit=100&before=21", 1, 20)
+	check(fmt.Sprintf("?limit=16384&after=%d", oldest-4), max(oldest-3, newest-16383), newest)
+	check("?since=1h&until=59m50s", 1, 11)
+	check("?since=2026-05-01T11:00:05Z&until=2026-05-01T13:00:10%2B02:00", 6, 11)
+	check("?for=old&limit=3", oldest-3, oldest-1)
+	check("?for=token:ci&limit=3", oldest-3, oldest-1)
+	if got := list("?for=nobody&until=2026-05-01T11:59:00Z"); len(got) != 1 || got[0].Kind != api.EventsMissed {
+		t.Errorf("what is missing may have been about anybody: %+v", got)
+	}
+	for query, field := range map[string]string{"?since=yesterday": "since", "?until=-5m": "until", "?since=1h&until=2h": "until", "?before=0": "before", "?before=x": "before"} {
+		if e := n.send(request{method: "GET", path: "/v1/events" + query, token: token}).want(t, 400); e.Field != field {
+			t.Errorf("%s: %+v", query, e)
+		}
+	}
+	sse := http.Header{"Accept": {"text/event-stream"}}
+	if e := n.send(request{method: "GET", path: "/v1/events?since=1h", token: token, header: sse}).want(t, 400); e.Field != "since" {
+		t.Errorf("%+v", e)
+	}
 }

@@ -93,6 +93,13 @@ type Shares interface {
 	PlanRemove(v *fsm.View, path string, drain bool) (api.PartitionChange, error)
 }
 
+// History is what this node remembers of the events that the store has dropped.
+type History interface {
+	// Newest calls yield with the events that are wanted, the newest first, until
+	// there are no more, yield is false or ctx ends.
+	Newest(ctx context.Context, f api.EventFilter, yield func(*api.Event) bool) error
+}
+
 // Config is what a Server needs; all of it, except where noted.
 type Config struct {
 	Store    *fsm.Store
@@ -100,6 +107,7 @@ type Config struct {
 	Local    Local
 	Planner  Planner
 	Shares   Shares
+	History  History // nil = none
 	Auth     *auth.Authenticator
 	Now      func() time.Time // for times that go into the state
 	Log      *slog.Logger
