@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -146,13 +147,31 @@ func (f *fake) readRoutes(handle func(string, func(*http.Request) (any, error)))
 		return items([]api.TaskStats{{Task: "web.0", Attempt: 1, Mem: 90 << 20, MemPeak: 100 << 20, Processes: 4},
 			{Task: "web.1", Attempt: 1, CPUTime: time.Duration(f.looks["stats"]) * time.Second, Mem: 64 << 20, MemPeak: 64 << 20, Processes: 1}}), nil
 	})
-	handle("GET /v1/events", func(*http.Request) (any, error) {
-		return items([]api.Event{{Index: 6, Time: f.now, Kind: api.EventJobCreated, Object: "web", Job: "web", Actor: "root", Message: "service, 3 tasks"},
-			{Index: 7, Time: f.now, Kind: api.EventTaskState, Object: "web.0", Job: "web", Node: "oak", Task: f.tasks()[0]}}), nil
+	handle("GET /v1/events", func(r *http.Request) (any, error) {
+		return items(f.events(r.URL.Query(), []api.Event{{Index: 6, Time: f.now, Kind: api.EventJobCreated, Object: "web", Job: "web", Actor: "root", Message: "service, 3 tasks"},
+			{Index: 7, Time: f.now, Kind: api.EventTaskState, Object: "web.0", Job: "web", Node: "oak", Task: f.tasks()[0]}})), nil
 	})
 	handle("GET /v1/tokens", func(*http.Request) (any, error) {
 		return items([]api.Token{{ID: "k3f9x2ab", Kind: api.TokenClient, Name: "ci", Role: api.RoleOperator, Uses: 2, Created: f.now}}), nil
 	})
+}
+
+// events are the newest that are wanted.
+func (f *fake) events(q url.Values, all []api.Event) []api.Event {
+	index := func(name string) uint64 {
+		n, _ := strconv.ParseUint(q.Get(name), 10, 64)
+		return n
+	}
+	when := func(name string) time.Time {
+		t, _ := api.ParseWhen(q.Get(name), time.Now())
+		if !q.Has(name) {
+			t = time.Time{}
+		}
+		return t
+	}
+	want := api.EventFilter{After: index("after"), Before: index("before"), Since: when("since"), Until: when("until")}
+	all = slices.DeleteFunc(all, func(e api.Event) bool { return !want.Match(&e) })
+	return all[max(0, len(all)-int(index("limit"))):]
 }
 
 func noJob(id string) error {

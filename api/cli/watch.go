@@ -166,11 +166,14 @@ func (l *lineWriter) end() {
 
 func (a *app) eventsCommand() *cli.Command {
 	return &cli.Command{
-		Name: "events", Usage: "print what happened", Description: example("mesita events --for web", "mesita events -f -o json"),
+		Name: "events", Usage: "print what happened", Description: example("mesita events --for web", "mesita events --since 2h", "mesita events --since 2026-11-20T10:00:00Z --until 2026-11-20T12:00:00Z -n 1000", "mesita events -f -o json"),
 		Flags: readFlags(
-			&cli.StringFlag{Name: "for", Usage: "only about this job, task or node, `ID`"},
+			&cli.StringFlag{Name: "for", Usage: "only about this job, task, node or partition, or by this token, `ID`"},
+			&cli.StringFlag{Name: "since", Usage: "only those not older than `TIME`: how long ago, or as in RFC 3339; 30 days are kept"},
+			&cli.StringFlag{Name: "until", Usage: "only those not newer than `TIME`"},
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on"},
 			&cli.Uint64Flag{Name: "after", Usage: "only those after this `INDEX`"},
+			&cli.Uint64Flag{Name: "before", Usage: "only those before this `INDEX`: the page before"},
 			&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Value: 100, Usage: "the newest `NUMBER`"},
 		),
 		Action: func(c *cli.Context) error {
@@ -186,18 +189,56 @@ func (a *app) eventsCommand() *cli.Command {
 	}
 }
 
+// eventQuery checks which events are wanted.
+func eventQuery(c *cli.Context) (client.EventQuery, error) {
+	q := client.EventQuery{For: c.String("for"), Since: c.String("since"), Until: c.String("until"), After: c.Uint64("after"), Before: c.Uint64("before"), Limit: c.Int("limit")}
+	now := time.Now()
+	var at [2]time.Time
+	for i, name := range []string{"since", "until"} {
+		s := c.String(name)
+		if s == "" && !c.IsSet(name) {
+			continue
+		}
+		var err error
+		if at[i], err = api.ParseWhen(s, now); err != nil {
+			return q, option.InFlag(name, err)
+		}
+	}
+	switch {
+	case q.Limit < 1:
+		return q, api.FieldErrorf("limit", "%d is not above 0", q.Limit)
+	case c.IsSet("before") && q.Before == 0:
+		return q, api.FieldErrorf("before", "no event has an index below 1: give the lowest index of the page after it")
+	case q.Since != "" && at[0].After(now.Add(time.Minute)):
+		return q, api.FieldErrorf("since", "%s is to come: give a time that is past", q.Since)
+	case q.Since != "" && q.Until != "" && at[1].Before(at[0]):
+		return q, api.FieldErrorf("until", "%s is before --since %s: exchange them", q.Until, q.Since)
+	case c.Bool("follow") && c.IsSet("until"):
+		return q, api.FieldErrorf("until", "goes against --follow, which never ends: leave one of them out")
+	case c.Bool("follow") && c.IsSet("before"):
+		return q, api.FieldErrorf("before", "goes against --follow, which never ends: leave one of them out")
+	}
+	return q, nil
+}
+
 func (a *app) events(c *cli.Context, cl *client.Client) error {
 	f, err := format(c)
 	if err != nil {
 		return err
 	}
-	after := c.Uint64("after")
+	q, err := eventQuery(c)
+	if err != nil {
+		return err
+	}
+	after := q.After
 	var recent []api.Event
-	if !c.IsSet("after") || !c.Bool("follow") {
-		if recent, err = cl.RecentEvents(c.Context, c.String("for"), c.Int("limit")); err != nil {
+	if !c.IsSet("after") || !c.Bool("follow") || q.Since != "" {
+		if recent, err = cl.FindEvents(c.Context, q); err != nil {
 			return err
 		}
-		recent = slices.DeleteFunc(recent, func(e api.Event) bool { return e.Index <= after })
+	}
+	if len(recent) == q.Limit && (q.Since != "" || q.Before != 0) && !c.Bool("quiet") {
+		fmt.Fprintf(a.err, "the newest %d: there may be more, with a higher --limit or with --before %d\n", q.Limit, recent[0].Index) // nobody reads if it fails
 	}
 	if !c.Bool("follow") {
 		return list(a.out, c, recent, func(e api.Event) string { return fmt.Sprint(e.Index) }, []column[api.Event]{
@@ -229,6 +270,9 @@ func (a *app) events(c *cli.Context, cl *client.Client) error {
 func eventText(e api.Event) string {
 	if e.Kind == api.EventTaskState && e.Task != nil {
 		return strings.TrimSpace(stateText(e.Task) + " " + e.Message)
+	}
+	if e.Kind == api.EventTaskPlaced && e.Task != nil && e.Message == "" {
+		return fmt.Sprintf("attempt %d, for partition %s", e.Task.Attempt, e.Task.Partition)
 	}
 	return e.Message
 }
