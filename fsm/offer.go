@@ -1,6 +1,10 @@
 package fsm
 
-import "github.com/mesita/mesita/api"
+import (
+	"cmp"
+
+	"github.com/mesita/mesita/api"
+)
 
 // OfferMake sets resources aside. An offer that no longer fits is left out.
 // Its value is how many were made.
@@ -35,7 +39,7 @@ func (c *OfferRemove) apply(x *tx) (any, error) {
 	for _, id := range c.IDs {
 		if o := get(x.offers, &api.Offer{ID: id}); o != nil {
 			x.deleteOffer(o)
-			x.happened(api.Event{Kind: api.EventOfferGone, Object: id, Message: c.Reason})
+			x.happened(api.Event{Kind: api.EventOfferGone, Object: id, Message: cmp.Or(c.Reason, "given back")})
 			n++
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -104,6 +105,13 @@ func TestRecoveredQuorum(t *testing.T) {
 	after := left.submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
 	left.must(http.MethodGet, "/v1/jobs/"+after.ID+"?wait=ended&timeout=20s", nil, &after)
 	settled(l, left, "keep", 2)
+	var told struct{ Items []api.Event }
+	left.must(http.MethodGet, "/v1/events?since=10m&limit=1000", nil, &told)
+	if !slices.ContainsFunc(told.Items, func(e api.Event) bool {
+		return e.Kind == api.EventClusterRestored && e.Actor == "node:"+left.name && strings.Contains(e.Message, "only voter")
+	}) {
+		t.Errorf("no event tells of the recovery: %+v", told.Items)
+	}
 
 	back := l.other(left)
 	back.start()
