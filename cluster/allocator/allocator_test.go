@@ -247,7 +247,7 @@ func TestGuaranteesFollowDemand(t *testing.T) {
 func TestGuaranteesFollowTimetable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := cluster(t)
-		time.Sleep(t0.Sub(time.Now()))
+		time.Sleep(time.Until(t0))
 		w, err := api.ParseWindow("mon-fri 08:00-18:00 UTC cpus=8")
 		if err != nil {
 			t.Fatal(err)
