@@ -33,12 +33,12 @@ func (c *TaskPreempt) apply(x *tx) (any, error) {
 		}
 		u := *t
 		u.Preempted = c.At
-		x.happened(api.Event{Kind: api.EventTaskPreempted, Object: t.ID, Job: t.Job, Node: t.Node, Task: &u, Message: c.Cause})
-		x.putTask(&u)
-		desired := api.DesiredMove
+		desired, how := api.DesiredMove, "ends and waits again, "
 		if c.Freeze {
-			desired = api.DesiredFreeze
+			desired, how = api.DesiredFreeze, "stops in place, "
 		}
+		x.happened(api.Event{Kind: api.EventTaskPreempted, Object: t.ID, Job: t.Job, Node: t.Node, Task: &u, Message: how + c.Cause})
+		x.putTask(&u)
 		if x.stopTask(&u, desired, api.ReasonPreempted) {
 			n++
 		}

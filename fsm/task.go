@@ -446,7 +446,9 @@ func (x *tx) stopTask(old *api.Task, desired api.Desired, reason api.Reason) boo
 	t := *old
 	t.Desired, t.Reason = desired, reason
 	if !t.Pending() {
-		x.happened(api.Event{Kind: api.EventTaskStop, Object: t.ID, Job: t.Job, Node: t.Node, Task: &t, Message: cmp.Or(string(reason), "asked for")})
+		if desired != api.DesiredFreeze { // which was told as a preemption
+			x.happened(api.Event{Kind: api.EventTaskStop, Object: t.ID, Job: t.Job, Node: t.Node, Task: &t, Message: cmp.Or(string(reason), "asked for")})
+		}
 		x.putTask(&t)
 		return true
 	}

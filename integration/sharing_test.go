@@ -515,6 +515,13 @@ func TestFrozenTasksGoOn(t *testing.T) {
 		t.Fatalf("prod runs %d tasks, want 2", u.Running)
 	}
 	s.now = s.now.Add(time.Minute)
+	plan := scheduler.Planner{Now: func() time.Time { return s.now }, Begin: roundOf}
+	for task := range s.View().FrozenTasks() {
+		why, err := plan.Explain(s.View(), task.ID)
+		if err != nil || !strings.Contains(why.Summary, "is frozen on "+task.Node+" for 1m0s") || !strings.Contains(why.Hints[0], "1 cpus") {
+			t.Errorf("why %s: %+v, %v", task.ID, why, err)
+		}
+	}
 	for task := range s.View().MadeTasks(prod) {
 		s.report(task, api.TaskFinished, false)
 	}

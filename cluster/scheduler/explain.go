@@ -154,6 +154,10 @@ func (p Planner) explainTask(v *fsm.View, t *api.Task) *api.Why {
 	case t.State.Final():
 		why.Summary = ended(t)
 		why.Hints = []string{"mesita logs " + t.ID + " shows what it printed"}
+	case t.Frozen:
+		why.Summary = fmt.Sprintf("%s is frozen on %s for %s: others were entitled to its cpus; its memory stays", t.ID, t.Node, p.Now().Sub(t.FrozenAt).Round(time.Second))
+		why.Hints = []string{fmt.Sprintf("it goes on where it stopped once %s cpus are free on %s; %s are now", t.Resources.CPUs, t.Node, v.Free(t.NodeID).CPUs),
+			"a higher guarantee for partition " + t.Partition + " would keep them"}
 	case !t.Pending():
 		why.Summary = fmt.Sprintf("%s is on %s (%s)", t.ID, t.Node, strings.ToLower(strings.TrimPrefix(t.State.String(), "TASK_")))
 		if t.Desired != api.DesiredRun {
