@@ -56,9 +56,9 @@ func Main(ctx context.Context, cfg Config) (err error) {
 			cfg.Ready.Close()
 		}
 	}()
-	// A keeper lives long and does little: memory counts more than processor
-	// time.
-	debug.SetGCPercent(50)
+	// What a keeper holds is small, and while it starts tasks by the hundred the
+	// processor is what it lacks.
+	debug.SetGCPercent(200)
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return fmt.Errorf("make the keeper's folder: %w", err)
 	}
