@@ -352,7 +352,7 @@ func TestDiskThatTakesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := newSource(10)
 		cfg := testConfig(t, src)
-		var log strings.Builder
+		var log logText
 		cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
 		if err := os.WriteFile(cfg.Dir, nil, 0o600); err != nil { // as good as full, for who may write everywhere
 			t.Fatal(err)
@@ -408,4 +408,22 @@ func TestReadersDoNotDisturb(t *testing.T) {
 			g.Wait()
 		})
 	})
+}
+
+// logText is a log that may be read while it is written.
+type logText struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
