@@ -602,6 +602,45 @@ func TestBackfill(t *testing.T) {
 	t.Logf("%+v", why)
 }
 
+// Room held for a job that waits for more is lent to those from whom the job
+// can take it back when its time comes, and to nobody else.
+func TestBackfillByLoan(t *testing.T) {
+	for _, c := range []struct {
+		preempt api.Preempt
+		lent    bool
+	}{{api.PreemptKill, true}, {api.PreemptFreeze, true}, {api.PreemptNever, false}} {
+		t.Run(string(c.preempt), func(t *testing.T) {
+			s := newShared(t, []api.Resources{{CPUs: 4000, Mem: 8 << 30}, {CPUs: 4000, Mem: 8 << 30}})
+			s.partition(&api.Partition{Path: "p", Policy: api.PolicyPriority, Preempt: c.preempt})
+			job := func(priority, gang int, d time.Duration) string {
+				j := batchOf("p", 1, 4000, 64<<20)
+				j.Priority, j.Time = priority, api.Duration(d)
+				if gang > 0 {
+					j.Gang, j.Array = gang, ""
+				}
+				return s.submit("x", j)
+			}
+			first := job(5, 0, time.Hour)
+			s.settle()
+			gang := job(5, 2, time.Hour)
+			s.settle()
+			low := job(1, 0, 2*time.Hour)
+			s.settle()
+			if got := s.View().Job(low).Counts.Running == 1; got != c.lent {
+				t.Fatalf("the room held for the gang was lent: %v, want %v", got, c.lent)
+			}
+			s.now = s.now.Add(10 * time.Minute)
+			for task := range s.View().MadeTasks(first) {
+				s.report(task, api.TaskFinished, false)
+			}
+			s.settle()
+			if n := s.View().Job(gang).Counts.Running; n != 2 {
+				t.Fatalf("%d tasks of the gang run once there is room for it", n)
+			}
+		})
+	}
+}
+
 // The jobs of each policy start in the order that it promises.
 func TestPolicies(t *testing.T) {
 	type job struct {

@@ -131,6 +131,7 @@ func (p *pass) findHold(e *entry, q *queue, c *class, slots []int) *hold {
 	room := map[int]int{}
 	total := 0
 	var ends []release
+	gives := p.givesWay(e, q, c.need)
 	for _, i := range slots {
 		left[i] = c.s.free[i]
 		for _, o := range p.held[i] {
@@ -138,7 +139,7 @@ func (p *pass) findHold(e *entry, q *queue, c *class, slots []int) *hold {
 		}
 		room[i] = countFits(left[i], c, want)
 		total += room[i]
-		ends = p.releases(ends, i)
+		ends = p.releases(ends, i, gives)
 	}
 	slices.SortStableFunc(ends, func(a, b release) int {
 		if a.at.IsZero() != b.at.IsZero() {
@@ -187,8 +188,27 @@ func countFits(left api.Resources, c *class, most int) int {
 	return n
 }
 
-// releases adds what the tasks of a slot will give back. Services never do.
-func (p *pass) releases(out []release, slot int) []release {
+// givesWay tells of which tasks a job may take what it needs, once they were
+// left alone for as long as they must be.
+func (p *pass) givesWay(e *entry, q *queue, need api.Resources) func(v *api.Task, j *api.Job) bool {
+	lent := map[string]bool{} // by partition
+	return func(v *api.Task, j *api.Job) bool {
+		if v.Partition == q.part.Path {
+			return q.part.Preempt != api.PreemptNever && p.outranks(q.part, e.job, j, v.Ran(p.now))
+		}
+		ok, known := lent[v.Partition]
+		if !known {
+			part := p.view.Partition(v.Partition)
+			ok = part != nil && part.Preempt != api.PreemptNever && p.round.MayReclaim(q.part.Path, v.Partition, need, need)
+			lent[v.Partition] = ok
+		}
+		return ok
+	}
+}
+
+// releases adds what the tasks of a slot will give back. Services never do, but
+// where they give way.
+func (p *pass) releases(out []release, slot int, gives func(v *api.Task, j *api.Job) bool) []release {
 	for t := range p.view.NodeTasks(p.e.slots.node[slot].ID) {
 		j := p.view.Job(t.Job)
 		if j == nil {
@@ -198,28 +218,55 @@ func (p *pass) releases(out []release, slot int) []release {
 			out = append(out, release{p.now.Add(time.Second), slot, t.Held()})
 			continue
 		}
-		if j.Spec.Kind != api.KindBatch {
-			continue
+		at, known := time.Time{}, false
+		if d := p.estimate(j); d > 0 && j.Spec.Kind == api.KindBatch {
+			at, known = p.now.Add(max(d-t.Ran(p.now), time.Second)), true // one that is overdue is about to end
 		}
-		d := p.estimate(j)
-		if d == 0 {
-			out = append(out, release{time.Time{}, slot, t.Held()})
-			continue
+		if gives(t, j) {
+			due := p.now.Add(time.Second)
+			if part := p.view.Partition(t.Partition); !t.Preempted.IsZero() && part != nil {
+				due = later(due, t.Preempted.Add(time.Duration(part.MinRuntime)))
+			}
+			if !known || due.Before(at) {
+				at, known = due, true
+			}
 		}
-		// One that is overdue is about to end.
-		out = append(out, release{p.now.Add(max(d-t.Ran(p.now), time.Second)), slot, t.Held()})
+		if known || j.Spec.Kind == api.KindBatch {
+			out = append(out, release{at, slot, t.Held()})
+		}
 	}
 	return out
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // mayUse tells whether a task may go to a slot in which room is held.
 func (p *pass) mayUse(t *turn, slot int, need api.Resources) bool {
 	for _, h := range p.held[slot] {
-		if !p.goesFirst(t, t.entry, h, need) && !p.endsBefore(t.entry.job, h) && !h.extra[slot].Fits(need) {
+		if !p.goesFirst(t, t.entry, h, need) && !p.endsBefore(t.entry.job, h) && !h.extra[slot].Fits(need) && !p.isLoan(t, h) {
 			return false
 		}
 	}
 	return true
+}
+
+// isLoan tells whether the holder can take back what a task of the current job
+// gets, and will not want it before the task was worth starting.
+func (p *pass) isLoan(t *turn, h *hold) bool {
+	part := t.q.part
+	if part.Preempt == api.PreemptNever || !h.at.IsZero() && h.at.Sub(p.now) < time.Duration(part.MinRuntime) {
+		return false
+	}
+	if h.path != part.Path {
+		return p.round.MayReclaim(h.path, part.Path, h.need, api.Resources{})
+	}
+	l := p.e.jobs[h.job]
+	return l != nil && l.entry != nil && p.outranks(part, l.entry.job, t.entry.job, 0)
 }
 
 // mayClaim tells whether what is taken back on a slot would be the job's. It
@@ -252,7 +299,7 @@ func (p *pass) endsBefore(j *api.Job, h *hold) bool {
 // is left then.
 func (p *pass) backfilled(t *turn, slot int, need api.Resources) {
 	for _, h := range p.held[slot] {
-		if h.job != t.entry.job.ID && !p.endsBefore(t.entry.job, h) {
+		if h.job != t.entry.job.ID && !p.endsBefore(t.entry.job, h) && !p.isLoan(t, h) {
 			h.extra[slot] = h.extra[slot].Minus(need)
 		}
 	}

@@ -86,12 +86,24 @@ func (x *preemption) guarantee(t *turn) {
 	}
 }
 
+// outranks tells whether a job may take from another one of its partition that
+// ran for so long, by the partition's policy.
+func (p *pass) outranks(part *api.Partition, winner, loser *api.Job, ran time.Duration) bool {
+	switch part.Policy {
+	case api.PolicyPriority:
+		return loser.Spec.Priority < winner.Spec.Priority
+	case api.PolicySRTF:
+		mine, all := p.estimate(winner), p.estimate(loser)
+		return mine > 0 && loser.Spec.Kind == api.KindBatch && (all == 0 || all-ran > mine)
+	}
+	return false
+}
+
 // within takes from worse jobs of the same partition.
 func (x *preemption) within(t *turn) {
 	part := t.q.part
 	for _, e := range t.waiting {
-		mine := x.estimate(e.job)
-		if part.Policy == api.PolicySRTF && mine == 0 {
+		if part.Policy == api.PolicySRTF && x.estimate(e.job) == 0 {
 			continue // nobody knows that it is shorter
 		}
 		x.claim(t, e, func(_, _ api.Resources, v *api.Task) bool {
@@ -99,11 +111,7 @@ func (x *preemption) within(t *turn) {
 			if j == nil || v.Partition != part.Path || j.ID == e.job.ID {
 				return false
 			}
-			if part.Policy == api.PolicyPriority {
-				return j.Spec.Priority < e.job.Spec.Priority
-			}
-			all := x.estimate(j)
-			return j.Spec.Kind == api.KindBatch && (all == 0 || all-v.Ran(x.now) > mine)
+			return x.outranks(part, e.job, j, v.Ran(x.now))
 		}, func(need api.Resources) bool { return true })
 	}
 }
@@ -405,7 +413,7 @@ func (p *pass) thaw(t *turn) bool {
 		t.frozen = t.frozen[1:]
 		need := api.Resources{CPUs: v.Resources.CPUs}
 		i, ok := p.e.slots.ids[v.NodeID]
-		if !ok || !p.e.slots.free[i].Fits(need) || p.round.Room(v.Partition, need) != "" || !p.frozenMayUse(i, need) {
+		if !ok || !p.e.slots.free[i].Fits(need) || p.round.Room(v.Partition, need) != "" || !p.frozenMayUse(t, v, i, need) {
 			continue
 		}
 		p.e.slots.take(i, need)
@@ -418,10 +426,17 @@ func (p *pass) thaw(t *turn) bool {
 }
 
 // frozenMayUse tells whether cpus are not held for someone who is entitled to
-// them.
-func (p *pass) frozenMayUse(slot int, need api.Resources) bool {
+// them, or whose job outranks the frozen task's.
+func (p *pass) frozenMayUse(t *turn, v *api.Task, slot int, need api.Resources) bool {
 	for _, h := range p.held[slot] {
-		if h.entitled && !h.extra[slot].Fits(need) {
+		if h.extra[slot].Fits(need) {
+			continue
+		}
+		if h.entitled {
+			return false
+		}
+		l, j := p.e.jobs[h.job], p.view.Job(v.Job)
+		if h.path == v.Partition && l != nil && l.entry != nil && j != nil && p.outranks(t.q.part, l.entry.job, j, v.Ran(p.now)) {
 			return false
 		}
 	}
