@@ -270,7 +270,7 @@ func (x *tx) report(old *api.Task, s *api.TaskStatus) bool {
 	}
 	what := t.Message
 	if froze && what == "" {
-		what = "frozen: its cpus are free"
+		what = "its cpus are free"
 	}
 	x.happened(api.Event{Kind: api.EventTaskState, Object: t.ID, Job: t.Job, Node: t.Node, Task: &t, Message: what})
 	if s.State.Final() {

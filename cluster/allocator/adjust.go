@@ -47,7 +47,10 @@ func (a *adjuster) target(v *fsm.View, p *api.Partition, now time.Time) (g api.A
 		g, cause = p.Guarantee, "its timetable names no guarantee for now"
 		for _, w := range p.Adjust.Hours {
 			if w.Holds(now) {
-				g, cause = w.Guarantee, fmt.Sprintf("timetable %s %s-%s", w.Days, w.From, w.To)
+				for k, v := range w.Guarantee.Each { // what the window does not name stays
+					g = g.With(k, v)
+				}
+				cause = fmt.Sprintf("timetable %s %s-%s", w.Days, w.From, w.To)
 				break
 			}
 		}

@@ -252,7 +252,7 @@ func TestGuaranteesFollowTimetable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		put(t, s, &api.Partition{Path: "day", Guarantee: cpus(1), Adjust: &api.Adjust{Hours: []api.Window{w}}})
+		put(t, s, &api.Partition{Path: "day", Guarantee: api.Amounts{CPUs: 1000, Mem: 1 << 30}, Adjust: &api.Adjust{Hours: []api.Window{w}}})
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- New(s, time.Now, slog.New(slog.DiscardHandler)).Run(ctx) }()
@@ -265,6 +265,9 @@ func TestGuaranteesFollowTimetable(t *testing.T) {
 			if got := guaranteed(s, "day"); got[0] != c.want {
 				t.Errorf("at %s it is guaranteed %v, want %v", time.Now().UTC().Format("Mon 15:04"), got, c.want)
 			}
+		}
+		if m := s.View().Partition("day").Guaranteed().Mem; m != 1<<30 {
+			t.Errorf("the window names no memory, and %v is guaranteed", m)
 		}
 		stop()
 		if err := <-done; err != nil {

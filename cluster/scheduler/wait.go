@@ -283,6 +283,7 @@ func (p Planner) Plan(v *fsm.View, s *api.JobSpec) *api.Plan {
 	x.watch = j.ID
 	x.run()
 	counts := map[string]int{}
+	victims := 0
 	for _, c := range x.cmds {
 		switch c := c.(type) {
 		case *fsm.TaskPlace:
@@ -294,9 +295,12 @@ func (p Planner) Plan(v *fsm.View, s *api.JobSpec) *api.Plan {
 			}
 		case *fsm.TaskPreempt:
 			if strings.HasPrefix(c.Cause, "for job "+j.ID+" ") {
-				plan.Warnings = append(plan.Warnings, fmt.Sprintf("%d tasks of others would give way", len(c.Victims)))
+				victims += len(c.Victims)
 			}
 		}
+	}
+	if victims > 0 {
+		plan.Warnings = append(plan.Warnings, fmt.Sprintf("%d of the tasks of others would give way", victims))
 	}
 	for _, name := range slices.Sorted(maps.Keys(counts))[:min(len(counts), maxPlanNodes)] {
 		plan.Nodes = append(plan.Nodes, api.PlanNode{Node: name, Tasks: counts[name]})
