@@ -161,8 +161,9 @@ func (s *Slice) Delete(ctx context.Context) error {
 }
 
 // DeleteEmpty is Delete for a slice that may have processes: with any left it
-// tells so and waits for none. Part of the slice may be gone then, so the next
-// to do is Kill and Delete.
+// tells so and waits for none (the kernel may count one for a moment after it
+// was waited for). Part of the slice may be gone then, so the next to do is
+// Kill and Delete.
 func (s *Slice) DeleteEmpty() (deleted bool, err error) {
 	switch err := s.remove(); {
 	case err == nil:
