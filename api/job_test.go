@@ -24,7 +24,7 @@ func TestSpecValidate(t *testing.T) {
 		"command":     func(s *JobSpec) { s.Command = nil },
 		"cpus":        func(s *JobSpec) { s.CPUs = -1 },
 		"mem":         func(s *JobSpec) { s.Mem = 5 },
-		"count":       func(s *JobSpec) { s.Count = -3 },
+		"count":       func(s *JobSpec) { s.Count = new(-3) },
 		"array":       func(s *JobSpec) { s.Array = "0-9" },
 		"retries":     func(s *JobSpec) { s.Retries = 1 },
 		"kind":        func(s *JobSpec) { s.Kind = KindCron },

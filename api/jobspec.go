@@ -14,7 +14,7 @@ type JobSpec struct {
 	Name      string `json:"name,omitempty"`
 	Kind      Kind   `json:"kind"`
 	Partition string `json:"partition,omitempty"` // "" = default
-	Count     int    `json:"count,omitempty"`     // service: how many to keep running
+	Count     *int   `json:"count,omitempty"`     // service: how many to keep running; nil = 1, which Normalize makes of it
 	Array     string `json:"array,omitempty"`     // batch: indexes, such as "0-99"
 	Gang      int    `json:"gang,omitempty"`      // batch: so many tasks that start together or not at all
 	Retries   int    `json:"retries,omitempty"`   // batch: further attempts after a failure
@@ -101,7 +101,9 @@ func (s *JobSpec) Normalize() {
 	setDefault(&s.LogMax, DefaultLogMax)
 	setDefault(&s.Pids, DefaultPids)
 	if s.Kind == KindService {
-		setDefault(&s.Count, 1)
+		if s.Count == nil {
+			s.Count = new(1)
+		}
 		setDefault(&s.Restart.Delay, DefaultDelay)
 		setDefault(&s.Restart.MaxDelay, max(DefaultMaxDelay, s.Restart.Delay))
 	}
@@ -141,7 +143,10 @@ func (s *JobSpec) Indexes() (first, count int, err error) {
 // Tasks is the number of tasks that the spec asks for.
 func (s *JobSpec) Tasks() int {
 	if s.Kind == KindService {
-		return s.Count
+		if s.Count == nil {
+			return 0
+		}
+		return *s.Count
 	}
 	_, n, _ := s.Indexes()
 	return n
@@ -199,8 +204,8 @@ func (s *JobSpec) validateKind() error {
 	switch s.Kind {
 	case KindService:
 		switch {
-		case s.Count < 0 || s.Count > MaxCount:
-			return FieldErrorf("count", "%d is not within 0 to %d", s.Count, MaxCount)
+		case s.Tasks() < 0 || s.Tasks() > MaxCount:
+			return FieldErrorf("count", "%d is not within 0 to %d", s.Tasks(), MaxCount)
 		case s.Array != "":
 			return FieldErrorf("array", "is for batch jobs; use count for a service")
 		case s.Gang != 0:
@@ -212,7 +217,7 @@ func (s *JobSpec) validateKind() error {
 		}
 	case KindBatch:
 		switch {
-		case s.Count != 0:
+		case s.Count != nil:
 			return FieldErrorf("count", "is for services; use array for a batch job")
 		case s.Gang < 0 || s.Gang > MaxGang:
 			return FieldErrorf("gang", "%d is not within 1 to %d", s.Gang, MaxGang)

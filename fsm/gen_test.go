@@ -38,7 +38,7 @@ func testSpec(kind api.Kind, name string, n int) *api.JobSpec {
 	s := &api.JobSpec{Name: name, Kind: kind, TaskSpec: api.TaskSpec{Command: []string{"/bin/true"},
 		Request: api.Request{CPUs: 250, Mem: 64 << 20, Ports: []api.PortRequest{{Name: "http"}}}}}
 	if kind == api.KindService {
-		s.Count = n
+		s.Count = new(n)
 	} else {
 		s.Array, s.Retries = fmt.Sprintf("0-%d", n-1), 1
 	}

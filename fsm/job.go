@@ -71,7 +71,7 @@ func (c *JobCreate) apply(x *tx) (any, error) {
 // makes the rest. A batch's tasks are only counted until they are placed.
 func (x *tx) firstTasks(j *api.Job) {
 	if j.Spec.Kind == api.KindService {
-		x.makeTasks(j.ID, 0, min(j.Spec.Count, maxFirstTasks))
+		x.makeTasks(j.ID, 0, min(j.Spec.Tasks(), maxFirstTasks))
 	}
 }
 
@@ -157,13 +157,13 @@ func (c *JobScale) apply(x *tx) (any, error) {
 	if c.Count < 0 || c.Count > api.MaxCount {
 		return nil, api.FieldErrorf("count", "%d is not within 0 to %d", c.Count, api.MaxCount)
 	}
-	if old.Spec.Count == c.Count {
+	if old.Spec.Tasks() == c.Count {
 		return old, nil
 	}
 	j, spec := *old, *old.Spec
-	spec.Count = c.Count
+	spec.Count = new(c.Count)
 	j.Spec, j.Updated = &spec, c.At
-	x.happened(api.Event{Kind: api.EventJobScaled, Object: j.ID, Job: j.ID, Message: strconv.Itoa(old.Spec.Count) + " to " + strconv.Itoa(c.Count)})
+	x.happened(api.Event{Kind: api.EventJobScaled, Object: j.ID, Job: j.ID, Message: strconv.Itoa(old.Spec.Tasks()) + " to " + strconv.Itoa(c.Count)})
 	x.replaceJob(old, &j)
 	return &j, nil
 }

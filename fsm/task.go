@@ -319,7 +319,7 @@ func (x *tx) nextAttempt(j *api.Job, old, t *api.Task) {
 	switch {
 	case j.Stop || t.Desired == api.DesiredStop:
 		x.putTask(t)
-		if !j.Stop && j.Spec.Kind == api.KindService && t.Index >= j.Spec.Count {
+		if !j.Stop && j.Spec.Kind == api.KindService && t.Index >= j.Spec.Tasks() {
 			x.removeTask(t)
 		}
 	case t.Desired == api.DesiredMove:

@@ -13,7 +13,7 @@ import (
 )
 
 func service(name string, count int) api.JobSpec {
-	return api.JobSpec{Name: name, Kind: api.KindService, Count: count, TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 250, Mem: 64 << 20}}}
+	return api.JobSpec{Name: name, Kind: api.KindService, Count: new(count), TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 250, Mem: 64 << 20}}}
 }
 
 func array(name, indexes string, retries int) api.JobSpec {

@@ -324,7 +324,7 @@ func (s *shared) randomJob(rt *rapid.T) {
 	case 0:
 		spec.Array, spec.Gang = "", rapid.IntRange(2, 5).Draw(rt, "gang")
 	case 1:
-		spec.Kind, spec.Array, spec.Time, spec.Name, spec.Count = api.KindService, "", 0, fmt.Sprintf("svc-%d", s.View().Index()), rapid.IntRange(1, 3).Draw(rt, "count")
+		spec.Kind, spec.Array, spec.Time, spec.Name, spec.Count = api.KindService, "", 0, fmt.Sprintf("svc-%d", s.View().Index()), new(rapid.IntRange(1, 3).Draw(rt, "count"))
 		spec.Ports = []api.PortRequest{{Name: "http"}}
 	case 2:
 		spec.Spread = "zone"

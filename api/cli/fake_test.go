@@ -41,7 +41,7 @@ func newFake(socket string) (*fake, error) {
 	}
 	f := &fake{jobs: map[string]*api.Job{}, looks: map[string]int{}, now: time.Now().Add(-9*time.Minute - 30*time.Second), drain: 2}
 	f.jobs["web"] = &api.Job{ID: "web", Version: 2, State: api.JobRunning, Counts: api.JobCounts{Running: 3}, Actor: "root", Created: f.now,
-		Spec: &api.JobSpec{Name: "web", Kind: api.KindService, Count: 3, TaskSpec: api.TaskSpec{Command: []string{"/srv/server", "--listen", ":{http}"},
+		Spec: &api.JobSpec{Name: "web", Kind: api.KindService, Count: new(3), TaskSpec: api.TaskSpec{Command: []string{"/srv/server", "--listen", ":{http}"},
 			Request: api.Request{CPUs: 250, Mem: 128 << 20, Ports: []api.PortRequest{{Name: "http"}}}}}}
 	code := 7
 	f.jobs["57"] = &api.Job{ID: "57", Version: 1, State: api.JobFailed, Counts: api.JobCounts{Finished: 9, Failed: 1}, Actor: "ci", Created: f.now, ExitCode: &code,
@@ -244,7 +244,7 @@ func (f *fake) getJob(r *http.Request) (any, error) {
 	case j.Stop:
 		j.State, j.Counts = api.JobStopped, api.JobCounts{}
 	case j.Spec.Kind == api.KindService && j.Spec.CPUs < 64000:
-		j.State, j.Counts = api.JobRunning, api.JobCounts{Running: j.Spec.Count}
+		j.State, j.Counts = api.JobRunning, api.JobCounts{Running: j.Spec.Tasks()}
 	case j.Spec.Kind == api.KindBatch:
 		code := 0
 		if _, err := fmt.Sscanf(strings.Join(j.Spec.Command, " "), "exit %d", &code); err == nil && code != 0 {
@@ -308,7 +308,7 @@ func (f *fake) writeRoutes(handle func(string, func(*http.Request) (any, error))
 	handle("POST /v1/jobs/{id}/scale", onJob(func(j *api.Job, r *http.Request) {
 		var in struct{ Count int }
 		_ = json.NewDecoder(r.Body).Decode(&in) // a wrong one shows in the count
-		j.Spec.Count, j.State = in.Count, api.JobPending
+		j.Spec.Count, j.State = new(in.Count), api.JobPending
 	}))
 	handle("POST /v1/tasks/{id}/stop", func(r *http.Request) (any, error) { return f.task(r.PathValue("id")) })
 	handle("DELETE /v1/jobs/{id}", onJob(func(j *api.Job, _ *http.Request) { delete(f.jobs, j.ID) }))

@@ -28,10 +28,11 @@ func (a *app) runCommand() *cli.Command {
 			if c.NArg() < 2 {
 				return usage("mesita run NAME -- COMMAND [ARG…]: got %d arguments", c.NArg())
 			}
-			s := &api.JobSpec{Name: c.Args().First(), Kind: api.KindService, Count: c.Int("count")}
-			if s.Count <= 0 {
-				return api.FieldErrorf("count", "%d is not above zero", s.Count)
+			count := c.Int("count")
+			if count <= 0 {
+				return api.FieldErrorf("count", "%d is not above zero", count)
 			}
+			s := &api.JobSpec{Name: c.Args().First(), Kind: api.KindService, Count: &count}
 			p := option.Parser{C: c}
 			s.Restart.Delay = option.Parse(&p, "restart-delay", api.ParseDuration)
 			s.Restart.MaxDelay = option.Parse(&p, "restart-max-delay", api.ParseDuration)
@@ -107,7 +108,7 @@ func (a *app) printJob(c *cli.Context, j *api.Job) error {
 func jobCounts(j *api.Job) string {
 	n := j.Counts
 	if j.Spec.Kind == api.KindService {
-		return fmt.Sprintf("%d/%d running", n.Running, j.Spec.Count)
+		return fmt.Sprintf("%d/%d running", n.Running, j.Spec.Tasks())
 	}
 	var out []string
 	for _, part := range []struct {
@@ -127,7 +128,7 @@ func (a *app) afterRun(c *cli.Context, cl *client.Client, j *api.Job) error {
 		return a.printJob(c, j)
 	}
 	got, err := a.await(c, cl, j.ID, option.Span(c, "timeout"), func(j *api.Job) bool {
-		return j.State.Ended() || j.Counts.Running >= j.Spec.Count && j.Counts.Total() == j.Spec.Count
+		return j.State.Ended() || j.Counts.Running >= j.Spec.Tasks() && j.Counts.Total() == j.Spec.Tasks()
 	})
 	if err != nil || got == nil {
 		if api.ErrorCode(err) == api.CodeTimeout {

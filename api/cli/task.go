@@ -322,7 +322,7 @@ func (a *app) scaleCommand() *cli.Command {
 				if err != nil {
 					return err
 				}
-				a.progress("would scale %s from %d to %d", j.ID, j.Spec.Count, n)
+				a.progress("would scale %s from %d to %d", j.ID, j.Spec.Tasks(), n)
 				return nil
 			}
 			j, err := cl.Scale(c.Context, c.Args().First(), n)

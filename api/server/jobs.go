@@ -164,7 +164,7 @@ func scaleJob(c *call) (any, error) {
 		return nil, api.FieldErrorf("count", "is missing: give how many tasks to keep running")
 	}
 	v := c.Store.View()
-	if j := v.Job(c.Args[0]); j != nil && *in.Count > j.Spec.Count { // more work is work submitted
+	if j := v.Job(c.Args[0]); j != nil && *in.Count > j.Spec.Tasks() { // more work is work submitted
 		if err := c.maySubmit(v, j.Spec.Partition); err != nil {
 			return nil, err
 		}

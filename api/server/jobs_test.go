@@ -186,13 +186,25 @@ func TestJobLife(t *testing.T) {
 		return r
 	}
 	send("POST", "/v1/jobs", webJob, 201)
-	if j := into[api.Job](t, send("POST", "/v1/jobs/web/scale", `{"count":3}`, 200)); j.Spec.Count != 3 {
-		t.Errorf("scaled to %d", j.Spec.Count)
+	if j := into[api.Job](t, send("POST", "/v1/jobs/web/scale", `{"count":3}`, 200)); j.Spec.Tasks() != 3 {
+		t.Errorf("scaled to %d", j.Spec.Tasks())
 	}
 	if e := send("POST", "/v1/jobs/web/scale", nil, 400).want(t, 400); e.Field != "count" {
 		t.Errorf("%+v", e)
 	}
 	send("POST", "/v1/jobs/web/scale", `{"count":-1}`, 400)
+	// What is read back of a service scaled to nothing, applied, leaves it so.
+	none := into[api.Job](t, send("POST", "/v1/jobs/web/scale", `{"count":0}`, 200))
+	if j := into[api.Job](t, send("PUT", "/v1/jobs/web", none.Spec, 200)); j.Spec.Tasks() != 0 || j.Version != none.Version {
+		t.Errorf("version %d of %d tasks, was %d of none", j.Version, j.Spec.Tasks(), none.Version)
+	}
+	if j := into[api.Job](t, send("PUT", "/v1/jobs/web", webJob, 200)); j.Spec.Tasks() != 2 {
+		t.Errorf("%d tasks", j.Spec.Tasks())
+	}
+	none.Spec.Count = nil
+	if j := into[api.Job](t, send("PUT", "/v1/jobs/web", none.Spec, 200)); j.Spec.Tasks() != 1 {
+		t.Errorf("%d tasks without a count", j.Spec.Tasks())
+	}
 	send("DELETE", "/v1/jobs/web", nil, 409)
 	if w := into[api.Why](t, send("GET", "/v1/jobs/web/why", nil, 200)); w.ID != "web" {
 		t.Errorf("%+v", w)

@@ -63,7 +63,7 @@ func settled(v *fsm.View, j *api.Job, until string) bool {
 	if j.Spec.Kind != api.KindService {
 		return j.Counts.Running+j.Counts.Finished+j.Counts.Failed > 0
 	}
-	if j.Counts.Running < j.Spec.Count {
+	if j.Counts.Running < j.Spec.Tasks() {
 		return false
 	}
 	running := 0
@@ -72,5 +72,5 @@ func settled(v *fsm.View, j *api.Job, until string) bool {
 			running++
 		}
 	}
-	return running >= j.Spec.Count
+	return running >= j.Spec.Tasks()
 }

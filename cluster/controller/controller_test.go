@@ -95,7 +95,7 @@ func (w *world) submit(s *api.JobSpec) string {
 
 func TestServiceGrowsAndShrinks(t *testing.T) {
 	w := newWorld(t)
-	w.submit(&api.JobSpec{Name: "web", Kind: api.KindService, Count: 3})
+	w.submit(&api.JobSpec{Name: "web", Kind: api.KindService, Count: new(3)})
 	w.settle()
 	w.run("id0")
 	w.do(&fsm.JobScale{Meta: w.meta(), ID: "web", Count: 1})
@@ -141,7 +141,7 @@ func TestBatchIsMadeOnceAndEnds(t *testing.T) {
 // A new version replaces one task at a time, and only while the others run.
 func TestNewVersionRolls(t *testing.T) {
 	w := newWorld(t)
-	w.submit(&api.JobSpec{Name: "web", Kind: api.KindService, Count: 3})
+	w.submit(&api.JobSpec{Name: "web", Kind: api.KindService, Count: new(3)})
 	w.settle()
 	w.run("id0")
 	spec := *w.View().Job("web").Spec
@@ -175,7 +175,7 @@ func TestNewVersionRolls(t *testing.T) {
 
 func TestDrainMovesServicesAtOnceAndBatchesAtTheDeadline(t *testing.T) {
 	w := newWorld(t)
-	w.submit(&api.JobSpec{Name: "web", Kind: api.KindService, Count: 2})
+	w.submit(&api.JobSpec{Name: "web", Kind: api.KindService, Count: new(2)})
 	batch := w.submit(&api.JobSpec{Kind: api.KindBatch})
 	w.settle()
 	w.run("id0")

@@ -14,10 +14,10 @@ import (
 func (d *decision) service(j *api.Job) {
 	var have, surplus, old []string
 	settled := 0
-	seen := make([]bool, j.Spec.Count)
+	seen := make([]bool, j.Spec.Tasks())
 	for t := range d.view.JobTasks(j.ID) {
 		switch {
-		case t.Index >= j.Spec.Count:
+		case t.Index >= j.Spec.Tasks():
 			if t.Desired != api.DesiredStop {
 				surplus = append(surplus, t.ID)
 			}

@@ -106,9 +106,9 @@ func perNode(s *fsm.Store, job string) map[string]int {
 
 func TestServicesSpread(t *testing.T) {
 	s := cluster(t, 3)
-	submit(t, s, &api.JobSpec{Name: "big", Kind: api.KindService, Count: 1, TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 1000}}})
+	submit(t, s, &api.JobSpec{Name: "big", Kind: api.KindService, Count: new(1), TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 1000}}})
 	schedule(t, s, t0)
-	submit(t, s, &api.JobSpec{Name: "web", Kind: api.KindService, Count: 6})
+	submit(t, s, &api.JobSpec{Name: "web", Kind: api.KindService, Count: new(6)})
 	schedule(t, s, t0)
 	if got := perNode(s, "web"); got["n0"] != 2 || got["n1"] != 2 || got["n2"] != 2 {
 		t.Fatalf("web is on %v, want two on each node", got)
@@ -126,7 +126,7 @@ func TestNothingIsOvercommitted(t *testing.T) {
 
 func TestPorts(t *testing.T) {
 	s := cluster(t, 1)
-	j := submit(t, s, &api.JobSpec{Name: "p", Kind: api.KindService, Count: 6, TaskSpec: api.TaskSpec{
+	j := submit(t, s, &api.JobSpec{Name: "p", Kind: api.KindService, Count: new(6), TaskSpec: api.TaskSpec{
 		Request: api.Request{CPUs: 10, Ports: []api.PortRequest{{Name: "http"}, {Name: "admin"}}}}})
 	schedule(t, s, t0)
 	seen := map[int]bool{}
@@ -149,7 +149,7 @@ func TestPorts(t *testing.T) {
 
 func TestFixedPortGoesOncePerNode(t *testing.T) {
 	s := cluster(t, 3)
-	submit(t, s, &api.JobSpec{Name: "p", Kind: api.KindService, Count: 4, TaskSpec: api.TaskSpec{Request: api.Request{Ports: []api.PortRequest{{Name: "http", Port: 20005}}}}})
+	submit(t, s, &api.JobSpec{Name: "p", Kind: api.KindService, Count: new(4), TaskSpec: api.TaskSpec{Request: api.Request{Ports: []api.PortRequest{{Name: "http", Port: 20005}}}}})
 	schedule(t, s, t0)
 	if got := perNode(s, "p"); got["n0"] != 1 || got["n1"] != 1 || got["n2"] != 1 || got[""] != 1 {
 		t.Fatalf("got %v", got)
@@ -202,7 +202,7 @@ func TestCheckFitsSaysByHowMuch(t *testing.T) {
 
 func TestPlanChangesNothing(t *testing.T) {
 	s := cluster(t, 2)
-	spec := &api.JobSpec{Name: "web", Kind: api.KindService, Count: 50, TaskSpec: api.TaskSpec{Command: []string{"x"}}}
+	spec := &api.JobSpec{Name: "web", Kind: api.KindService, Count: new(50), TaskSpec: api.TaskSpec{Command: []string{"x"}}}
 	spec.Normalize()
 	before := s.View().Index()
 	p := planner.Plan(s.View(), spec)

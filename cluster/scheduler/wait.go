@@ -264,7 +264,7 @@ func (p Planner) Plan(v *fsm.View, s *api.JobSpec) *api.Plan {
 	var cmd fsm.Command = &fsm.JobCreate{Meta: meta, Spec: s}
 	if old := v.Job(s.Name); s.Name != "" && old != nil && !old.State.Ended() {
 		plan.Action = "update"
-		cmd = &fsm.JobScale{Meta: meta, ID: old.ID, Count: s.Count}
+		cmd = &fsm.JobScale{Meta: meta, ID: old.ID, Count: s.Tasks()}
 		plan.Fits = min(plan.Tasks, old.Counts.Live()-old.Counts.Pending)
 	}
 	trial := v.Trial(cmd)
@@ -274,8 +274,8 @@ func (p Planner) Plan(v *fsm.View, s *api.JobSpec) *api.Plan {
 	}
 	j := trial.Value.(*api.Job)
 	w := trial.View
-	if j.Spec.Kind == api.KindService && j.Counts.Live() < s.Count {
-		w = w.Trial(&fsm.TaskCreate{Meta: meta, Job: j.ID, Count: s.Count}).View
+	if j.Spec.Kind == api.KindService && j.Counts.Live() < s.Tasks() {
+		w = w.Trial(&fsm.TaskCreate{Meta: meta, Job: j.ID, Count: s.Tasks()}).View
 	}
 	e := NewEngine(p.Begin)
 	e.Update(w, nil, true)

@@ -13,7 +13,7 @@ import (
 
 // What export prints is read back as the same spec.
 func TestSpecRoundTrip(t *testing.T) {
-	s := &api.JobSpec{Name: "web", Kind: api.KindService, Partition: "ml/train", Count: 3, TaskSpec: api.TaskSpec{
+	s := &api.JobSpec{Name: "web", Kind: api.KindService, Partition: "ml/train", Count: new(3), TaskSpec: api.TaskSpec{
 		Command: []string{"/bin/sh", "-c", "echo 'a: b'\n\t# no comment", "", "~", "0x10", "1e3", "null", "2026-05-01", "\u00e9\u2028"},
 		Program: "sha256:" + strings.Repeat("0f", 32), Env: map[string]string{"A": "yes", "B": "", "C": "line\nline", "D": "12:30:45"},
 		Dir: "/srv", User: "www", Request: api.Request{CPUs: 1, Mem: 123456789, Disk: 1 << 40, GPUs: 2, Ports: []api.PortRequest{{Name: "http"}, {Name: "x", Port: 80}},
@@ -21,17 +21,17 @@ func TestSpecRoundTrip(t *testing.T) {
 		Constraints: []api.Constraint{{Attr: "zone", Op: "!=", Value: "b"}, {Attr: "n", Op: "=", Value: "1"}}, StopSignal: "SIGINT", StopGrace: api.Duration(1500 * time.Millisecond),
 		Restart: api.RestartPolicy{Attempts: 3, Delay: api.Duration(time.Second), MaxDelay: api.Duration(time.Hour)}, LogMax: 1 << 30, Pids: 7, Privileged: true, HostPIDs: true}}
 	batch := &api.JobSpec{Name: "b", Kind: api.KindBatch, Array: "3-7", Retries: 2, TaskSpec: api.TaskSpec{Command: []string{"x"}, Time: api.Duration(36 * time.Hour)}}
-	batch.Normalize()
-	s.Normalize()
+	none := &api.JobSpec{Name: "none", Kind: api.KindService, Count: new(0), TaskSpec: api.TaskSpec{Command: []string{"x"}}}
 	var out bytes.Buffer
-	for _, x := range []*api.JobSpec{s, batch} {
+	for _, x := range []*api.JobSpec{s, batch, none} {
+		x.Normalize()
 		fmt.Fprintln(&out, "---")
 		if err := Print(&out, x); err != nil {
 			t.Fatal(err)
 		}
 	}
 	got, err := Parse("x.yaml", out.Bytes())
-	if err != nil || len(got.Jobs) != 2 || !reflect.DeepEqual(got.Jobs[0], s) || !reflect.DeepEqual(got.Jobs[1], batch) {
+	if err != nil || len(got.Jobs) != 3 || !reflect.DeepEqual(got.Jobs[0], s) || !reflect.DeepEqual(got.Jobs[1], batch) || !reflect.DeepEqual(got.Jobs[2], none) {
 		t.Fatalf("got %+v (%v) from\n%s", got, err, out.String())
 	}
 }

@@ -261,7 +261,7 @@ func (j *Job) Spec(stop time.Duration) *api.JobSpec {
 		Command: []string{j.program()}, Request: api.Request{CPUs: j.CPUs, Mem: j.Mem}, Time: api.Duration(j.Time)}}
 	switch {
 	case j.Kind == api.KindService:
-		s.Name, s.Count, s.Time = "service", j.Tasks, 0
+		s.Name, s.Count, s.Time = "service", new(j.Tasks), 0
 	case j.Gang:
 		s.Gang = j.Tasks
 	case j.Tasks > 1:
