@@ -96,6 +96,10 @@ func (s *Store) WatchKey(id string, tables ...Table) *Watcher {
 		w.tables[t] = true
 	}
 	w.ready <- struct{}{}
+	// Between the changes of an entry and the view that holds them, a watcher
+	// would be told nothing of them and read the view before.
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.watch.mu.Lock()
 	defer s.watch.mu.Unlock()
 	s.watch.add(w)

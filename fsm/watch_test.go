@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -65,6 +66,40 @@ func TestTakenChangesAreInTheView(t *testing.T) {
 	take()
 	if len(seen) != entries*each {
 		t.Errorf("%d of %d jobs were told", len(seen), entries*each)
+	}
+}
+
+// A watcher that is made while commands are applied misses nothing: what it
+// is not told is in the view that it looks at first.
+func TestWatchBegunDuringAnEntry(t *testing.T) {
+	s := NewStore(nil)
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	if _, err := s.Do(t.Context(), &ClusterInit{Meta: Meta{At: now}, Cluster: &api.Cluster{ID: "c", Name: "pine"}, Authority: &api.Authority{},
+		Node: &api.Node{ID: "id0", Name: "n0"}}); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	for i := range 3000 {
+		id := fmt.Sprint("j", i)
+		go func() {
+			spec := &api.JobSpec{Kind: api.KindBatch, Name: id, TaskSpec: api.TaskSpec{Command: []string{"/bin/true"}}}
+			spec.Normalize()
+			_, err := s.Do(t.Context(), &JobCreate{Meta: Meta{At: now}, Spec: spec})
+			done <- err
+		}()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		w := s.WatchKey(id, TableJobs)
+		for ctx.Err() == nil && s.View().Job(id) == nil {
+			_, _, _ = w.Wait(ctx) // a ctx that ended is told below
+		}
+		cancel()
+		w.Close()
+		if err := <-done; err != nil || s.View().Job(id) == nil {
+			t.Fatal(err)
+		}
+		if ctx.Err() == context.DeadlineExceeded {
+			t.Fatalf("job %s is there, and its watcher was not told", id)
+		}
 	}
 }
 
