@@ -9,8 +9,10 @@ import (
 	"github.com/mesita/mesita/api"
 )
 
-// diskEvery is how often the disk is looked at while tasks run.
-const diskEvery = 10 * time.Second
+const (
+	diskEvery = 10 * time.Second       // the disk is looked at while tasks run
+	diskFresh = 100 * time.Millisecond // an answer about it holds good
+)
 
 // disk watches the space below the data folder. It is full when less is free
 // than Config.DiskMin or 5 % of the disk, whichever is less, and has space
@@ -18,9 +20,10 @@ const diskEvery = 10 * time.Second
 type disk struct {
 	cfg *Config
 
-	mu    sync.Mutex
-	full  bool
-	timer *time.Timer
+	mu     sync.Mutex
+	full   bool
+	looked time.Time // when last
+	timer  *time.Timer
 }
 
 // check looks, and says what is wrong if the disk is full.
@@ -32,6 +35,7 @@ func (d *disk) check(log *slog.Logger) (full bool, message string) {
 		log.Warn("the free disk space is not known", "error", err)
 		return d.full, "the disk was full when last looked at"
 	}
+	d.looked = d.cfg.Now()
 	limit := min(d.cfg.DiskMin, total/20)
 	was := d.full
 	if d.full {
@@ -78,7 +82,15 @@ func (d *disk) stop() {
 }
 
 // DiskFull tells whether the node refuses new tasks for want of disk space.
+// It looks at most ten times a second: thousands may ask.
 func (e *Executor) DiskFull() bool {
-	full, _ := e.disk.check(e.log)
+	d := e.disk
+	d.mu.Lock()
+	full, age := d.full, d.cfg.Now().Sub(d.looked)
+	d.mu.Unlock()
+	if age >= 0 && age < diskFresh {
+		return full
+	}
+	full, _ = d.check(e.log)
 	return full
 }

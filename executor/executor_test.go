@@ -297,6 +297,10 @@ func TestDiskFull(t *testing.T) {
 			t.Fatal("there is no hysteresis")
 		}
 		free = 700 << 20
+		if !n.DiskFull() {
+			t.Fatal("it looked again at once")
+		}
+		time.Sleep(100 * time.Millisecond)
 		if n.DiskFull() {
 			t.Fatal("the disk has space again")
 		}

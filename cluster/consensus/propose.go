@@ -17,7 +17,7 @@ const (
 	entriesInFlight = 4
 
 	// gatherFor is how long commands wait for company, while an earlier entry
-	// is on its way. With none on its way they do not wait.
+	// is on its way. With none on its way they only wait in a crowd.
 	gatherFor = time.Millisecond
 
 	// enqueueFor is how long raft may take to accept an entry.
@@ -104,7 +104,7 @@ func (n *Node) submit(c *call) error {
 	default:
 		return n.queue.push(c)
 	}
-	if len(n.slots) > 1 {
+	if _, gathers := n.queue.state(); gathers || len(n.slots) > 1 {
 		n.release()
 		return n.queue.push(c)
 	}
@@ -121,7 +121,7 @@ func (n *Node) coalesce(ctx context.Context) {
 	timer := time.NewTimer(0)
 	<-timer.C
 	for {
-		if empty, _ := n.queue.state(); empty {
+		if n.queue.empty() {
 			select {
 			case <-ctx.Done():
 				return
@@ -139,19 +139,29 @@ func (n *Node) coalesce(ctx context.Context) {
 	}
 }
 
-// gather waits for more commands while other entries are on their way.
+// gather waits for more commands: a little while other entries are on their
+// way, and longer in a crowd.
 func (n *Node) gather(ctx context.Context, timer *time.Timer) {
-	timer.Reset(gatherFor)
+	begin := time.Now()
 	defer timer.Stop()
-	for len(n.slots) > 1 {
-		if _, full := n.queue.state(); full {
+	for {
+		full, gathers := n.queue.state()
+		patience := gatherFor
+		switch {
+		case full, !gathers && len(n.slots) == 1:
+			return
+		case gathers:
+			patience = gatherMost
+		}
+		left := patience - time.Since(begin)
+		if left <= 0 {
 			return
 		}
+		timer.Reset(left)
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
-			return
 		case <-n.landed:
 		case <-n.queue.filled:
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,7 +29,7 @@ func TestQueuePacks(t *testing.T) {
 	}{
 		{[]*call{newCall(1, 10)}, []int{1}},
 		{[]*call{newCall(1, 10), newCall(2, 10)}, []int{3}},
-		{[]*call{newCall(100, 10), newCall(30, 10)}, []int{64, 64, 2}},
+		{[]*call{newCall(2*packCommands-28, 10), newCall(30, 10)}, []int{packCommands, packCommands, 2}},
 		{[]*call{newCall(3, packBytes/2)}, []int{2, 1}},
 		{[]*call{newCall(1, 4*packBytes), newCall(1, 1)}, []int{1, 1}},
 	} {
@@ -135,10 +136,91 @@ func TestCommandsShareEntries(t *testing.T) {
 			})
 		}
 		group.Wait()
-		if entries := n.LastIndex() - before; entries > 256/packCommands+3 {
+		if entries := n.LastIndex() - before; entries > 5 {
 			t.Errorf("256 commands took %d entries", entries)
 		}
 	})
+}
+
+// waves has callers that each propose one command after the other, with a
+// while of their own in between, and returns how many log entries that took
+// and the longest that one had to wait.
+func waves(t *testing.T, callers, rounds int, disk time.Duration) (entries uint64, longest time.Duration) {
+	synctest.Test(t, func(t *testing.T) {
+		var d *flakyLogs
+		c := newMemCluster(t, 1, func(_ int, cfg *Config) { d = flaky(cfg) })
+		n := c.nodes[0]
+		d.delay.Store(int64(disk))
+		before := n.LastIndex()
+		var slowest atomic.Int64
+		var group sync.WaitGroup
+		for i := range callers {
+			group.Go(func() {
+				for round := range rounds {
+					time.Sleep(time.Duration((i*7+round*13)%40) * 100 * time.Microsecond)
+					begin := time.Now()
+					n.must(t, createJob(fmt.Sprint("j", i, "-", round)))
+					for took := int64(time.Since(begin)); ; {
+						if old := slowest.Load(); took <= old || slowest.CompareAndSwap(old, took) {
+							break
+						}
+					}
+				}
+			})
+		}
+		group.Wait()
+		entries, longest = n.LastIndex()-before, time.Duration(slowest.Load())
+	})
+	return entries, longest
+}
+
+func TestCrowdSharesEntries(t *testing.T) {
+	const callers, rounds, disk = 64, 30, time.Millisecond
+	entries, longest := waves(t, callers, rounds, disk)
+	if few := uint64(rounds * 3 / 2); entries > few {
+		t.Errorf("%d waves of %d callers took %d entries, want at most %d", rounds, callers, entries, few)
+	}
+	if most := 2*gatherMost + 4*disk; longest > most {
+		t.Errorf("one waited %v, want at most %v", longest, most)
+	}
+}
+
+func TestFewDoNotWaitForCompany(t *testing.T) {
+	const disk = time.Millisecond
+	for _, callers := range []int{1, 2, crowded - 1} {
+		if _, longest := waves(t, callers, 30, disk); longest > gatherFor+2*disk {
+			t.Errorf("of %d callers one waited %v", callers, longest)
+		}
+	}
+}
+
+// A crowd that is gone holds up nobody.
+func TestCrowdIsForgotten(t *testing.T) {
+	var c crowd
+	now := epoch
+	c.count(now)
+	for range 50 {
+		for range 64 {
+			c.enter()
+		}
+		now = now.Add(4 * time.Millisecond)
+		c.count(now)
+		c.leave(64)
+	}
+	c.enter()
+	if !c.gathers() {
+		t.Fatal("64 callers are no crowd")
+	}
+	c.leave(1)
+	for i := range 100 { // one caller is left
+		c.enter()
+		now = now.Add(2 * time.Millisecond)
+		c.count(now)
+		if i > 50 && c.gathers() {
+			t.Fatalf("after %d calls of one caller it still waits for others", i)
+		}
+		c.leave(1)
+	}
 }
 
 func TestRefusedCommandsDoNotStopOthers(t *testing.T) {

@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"sync"
+	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/fsm"
@@ -10,7 +11,7 @@ import (
 const (
 	queueCommands = 4096
 	queueBytes    = 16 << 20
-	packCommands  = 64
+	packCommands  = 256
 	packBytes     = 256 << 10
 )
 
@@ -37,6 +38,7 @@ type queue struct {
 	items  []item
 	bytes  int
 	ended  error
+	crowd  crowd
 	filled chan struct{} // cap 1: something came
 }
 
@@ -61,6 +63,7 @@ func (q *queue) push(c *call) error {
 		q.items = append(q.items, item{c, i})
 	}
 	q.bytes += size
+	q.crowd.enter()
 	select {
 	case q.filled <- struct{}{}:
 	default:
@@ -72,6 +75,7 @@ func (q *queue) push(c *call) error {
 func (q *queue) take() []item {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.crowd.count(time.Now())
 	n := q.pack()
 	out := q.items[:n:n]
 	q.items = q.items[n:]
@@ -97,11 +101,19 @@ func (q *queue) pack() int {
 	return len(q.items)
 }
 
-// state tells whether nothing waits, and whether enough for one entry does.
-func (q *queue) state() (empty, full bool) {
+// empty tells whether nothing waits.
+func (q *queue) empty() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.items) == 0, len(q.items) >= packCommands || q.bytes >= packBytes
+	return len(q.items) == 0
+}
+
+// state tells whether enough for one entry waits, and whether more is about to
+// come.
+func (q *queue) state() (full, gathers bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.items) >= packCommands || q.bytes >= packBytes, q.crowd.gathers()
 }
 
 // withdraw takes a call out if none of it was sent, and tells whether it did.
@@ -120,6 +132,7 @@ func (q *queue) withdraw(c *call) bool {
 		}
 	}
 	q.items = kept
+	q.crowd.leave(1)
 	return true
 }
 
@@ -127,6 +140,7 @@ func (q *queue) withdraw(c *call) bool {
 func (q *queue) finish(items []item, results []fsm.Result, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	over := 0
 	for i, it := range items {
 		c := it.call
 		if err != nil {
@@ -136,9 +150,11 @@ func (q *queue) finish(items []item, results []fsm.Result, err error) {
 			c.applied = true
 		}
 		if c.left--; c.left == 0 {
+			over++
 			close(c.done)
 		}
 	}
+	q.crowd.leave(over)
 }
 
 // fail notes why an entry of the call has no outcome; not to know is worse

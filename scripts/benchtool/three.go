@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -203,15 +204,45 @@ func benchAccept(b *bench) error {
 		}
 	}
 	const jobs, connections = 20_000, 64
+	total := 0
+	used := usage(nodes)
+	var first, last health
+	if err := leader.call(http.MethodGet, "/v1/health", nil, &first); err != nil {
+		return err
+	}
 	for range b.times(3) {
 		begin := time.Now()
 		if err := parallel(connections, connections, func(int) error { return load(leader.socket, jobs/connections) }); err != nil {
 			return err
 		}
 		f.add(float64(jobs/connections*connections) / time.Since(begin).Seconds())
+		total += jobs / connections * connections
 	}
-	f.note = "over the leader's socket; load, three nodes and disks share this machine"
+	if err := leader.call(http.MethodGet, "/v1/health", nil, &last); err != nil {
+		return err
+	}
+	per := func(c float64) float64 { return c / float64(total) * 1e6 }
+	var leads, follow float64
+	after := usage(nodes)
+	for i, n := range nodes {
+		if c := after[i] - used[i]; n == leader {
+			leads = c
+		} else {
+			follow += c
+		}
+	}
+	f.note = fmt.Sprintf("over the leader's socket; load, three nodes and disks share this machine; CPU per job: leader %.0f µs, followers together %.0f, load %.0f; %.0f jobs per log entry",
+		per(leads), per(follow), per(after[len(nodes)]-used[len(nodes)]), float64(total)/float64(last.Index-first.Index))
 	return nil
+}
+
+// usage is the processor time of each node, and then of this program, in seconds.
+func usage(nodes []*node) []float64 {
+	var out []float64
+	for _, n := range nodes {
+		out = append(out, cpuTime(n.cmd.Process.Pid))
+	}
+	return append(out, cpuTime(os.Getpid()))
 }
 
 // load submits jobs over one connection, each after the answer to the one
