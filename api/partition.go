@@ -204,8 +204,8 @@ func (p *Partition) validateRest() error {
 			return FieldErrorf(f.name, "%s is not within 1s to %s", f.d, f.most)
 		}
 	}
-	if p.Alpha < 0 || p.Alpha > 10_000 || p.Beta < 0 || p.Beta > 10_000 {
-		return FieldErrorf("alpha", "alpha and beta are exponents from 0 to 10")
+	if p.Alpha <= 0 || p.Alpha > 10_000 || p.Beta <= 0 || p.Beta > 10_000 {
+		return FieldErrorf("alpha", "alpha and beta are exponents from 0.001 to 10: 0.001 hardly counts")
 	}
 	if len(p.Users) > 1000 || len(p.Roles) > len(roleNames) {
 		return FieldErrorf("users", "at most 1000 users and %d roles are allowed", len(roleNames))
