@@ -1,0 +1,73 @@
+package integration
+
+import (
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+// TestTroubleWhileTasksGiveWay: while tasks that do not want to end give way to
+// an owner that asks for its guarantee, the leader dies or a node is cut off.
+// The owner gets what is its own all the same, nothing holds more than a node
+// has, and once all are back exactly the wanted processes run.
+func TestTroubleWhileTasksGiveWay(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		trouble func(l *lab) (over func(), rest *labNode)
+	}{
+		{"the leader is killed", func(l *lab) (func(), *labNode) {
+			leader := l.leader()
+			leader.kill()
+			return leader.start, l.other(leader)
+		}},
+		{"a node is cut off", func(l *lab) (func(), *labNode) {
+			leader := l.leader()
+			victim := l.other(leader)
+			l.ip("-n", victim.ns, "link", "set", "eth0", "down")
+			return func() { l.ip("-n", victim.ns, "link", "set", "eth0", "up") }, leader
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newLab(t, 3)
+			l.form()
+			n := l.leader()
+			var room api.MilliCPU
+			for _, m := range n.members() {
+				room += m.Resources.CPUs
+			}
+			tasks := int(room / 1000) // a task needs a cpu
+			n.must(http.MethodPut, "/v1/partitions/owner?create=1", map[string]any{"guarantee": map[string]any{"cpus": tasks / 2}}, nil)
+			n.must(http.MethodPut, "/v1/partitions/guest?create=1", map[string]any{"minRuntime": "1s"}, nil)
+			service := func(partition string, count int) {
+				n.submit(map[string]any{"kind": "service", "name": partition, "partition": partition, "count": count, "cpus": 1, "mem": "16MiB", "stopGrace": "2s",
+					"command": []string{"/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.2; done", "mesita-test-" + partition}})
+			}
+			service("guest", tasks)
+			settled(l, n, "guest", tasks)
+			<-time.After(time.Second) // its min-runtime
+			service("owner", tasks/2)
+			l.await(20*time.Second, "tasks to give way", func() bool {
+				return slices.ContainsFunc(n.tasks("guest"), func(v *api.Task) bool { return v.Desired == api.DesiredMove })
+			})
+			over, rest := tt.trouble(l)
+			l.await(40*time.Second, "the owner's guarantee on the nodes that are left", func() bool { return len(rest.running("owner")) == tasks/2 })
+			over()
+			settled(l, rest, "owner", tasks/2)
+			settled(l, rest, "guest", tasks-tasks/2)
+			held := map[string]api.MilliCPU{}
+			for _, job := range []string{"owner", "guest"} {
+				for _, v := range rest.running(job) {
+					held[v.Node] += v.Resources.CPUs
+				}
+			}
+			for _, m := range rest.members() {
+				if held[m.Name] > m.Resources.CPUs {
+					t.Errorf("%s has %v cpus, and its tasks hold %v", m.Name, m.Resources.CPUs, held[m.Name])
+				}
+			}
+		})
+	}
+}
