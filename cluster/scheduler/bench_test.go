@@ -50,7 +50,11 @@ func benchDecide(b *testing.B, nodes, jobs, tasks, shapes int, spread string, pl
 	part := &api.Partition{Path: api.DefaultPartition, Placement: placement}
 	do(b, s, &fsm.PartitionPut{Meta: fsm.Meta{At: t0}, Partition: part})
 	submitMany(b, s, jobs, tasks, shapes, spread)
-	v := s.View()
+	benchView(b, s.View(), jobs*tasks)
+}
+
+// benchView places the tasks that wait in a state, again and again.
+func benchView(b *testing.B, v *fsm.View, want int) {
 	placed := 0
 	for b.Loop() {
 		b.StopTimer()
@@ -63,8 +67,8 @@ func benchDecide(b *testing.B, nodes, jobs, tasks, shapes int, spread string, pl
 			placed += len(c.(*fsm.TaskPlace).Placements)
 		}
 	}
-	if placed != jobs*tasks {
-		b.Fatalf("placed %d of %d", placed, jobs*tasks)
+	if placed != want {
+		b.Fatalf("placed %d of %d", placed, want)
 	}
 	b.ReportMetric(float64(b.N)*float64(placed)/b.Elapsed().Seconds(), "placements/s")
 }
@@ -84,6 +88,41 @@ func BenchmarkPlacements(b *testing.B) {
 func BenchmarkCurve(b *testing.B) {
 	for _, nodes := range []int{100, 1000, 10_000} {
 		b.Run(fmt.Sprintf("nodes=%d", nodes), func(b *testing.B) { benchDecide(b, nodes, 100, 10, 1, "", api.PlaceSpread) })
+	}
+}
+
+// BenchmarkPartitions is 1,000 jobs of 10 tasks in so many partitions, of which
+// every second one has a guarantee.
+func BenchmarkPartitions(b *testing.B) {
+	for _, parts := range []int{1, 30, 990} {
+		b.Run(fmt.Sprintf("partitions=%d", parts), func(b *testing.B) {
+			s := bigCluster(b, 5000)
+			for i := range parts {
+				p := &api.Partition{Path: fmt.Sprintf("d%d", i%30)}
+				if i >= 30 {
+					p.Path += fmt.Sprintf("/t%d", i/30)
+				} else {
+					p.Guarantee = api.Amounts{CPUs: 1_000_000}
+				}
+				if i%2 == 0 {
+					p.Guarantee.CPUs = max(p.Guarantee.CPUs, 10_000)
+				}
+				p.Normalize()
+				do(b, s, &fsm.PartitionPut{Meta: fsm.Meta{At: t0}, Partition: p})
+			}
+			var cmds []fsm.Command
+			for i := range 1000 {
+				spec := &api.JobSpec{Kind: api.KindBatch, Array: "0-9", Partition: fmt.Sprintf("d%d", i%min(parts, 30)), TaskSpec: api.TaskSpec{Command: []string{"x"},
+					Request: api.Request{CPUs: 100, Mem: 64 << 20}}}
+				if t := i % parts / 30; t > 0 {
+					spec.Partition += fmt.Sprintf("/t%d", t)
+				}
+				spec.Normalize()
+				cmds = append(cmds, &fsm.JobCreate{Meta: fsm.Meta{At: t0}, Spec: spec})
+			}
+			do(b, s, cmds...)
+			benchView(b, s.View(), 10_000)
+		})
 	}
 }
 

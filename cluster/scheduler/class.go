@@ -3,6 +3,7 @@ package scheduler
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/mesita/mesita/api"
@@ -29,6 +30,7 @@ type class struct {
 	rank   []int32        // and its place there
 	index  map[string]int // groups by value
 	used   int            // when it was used last
+	moved  map[int]bool   // slots that stand elsewhere as long as a job sits here
 
 	fullEpoch, fullPos int // in the slots' changes, when no slot had room
 }
@@ -54,10 +56,11 @@ const (
 	perWish = 1e2
 )
 
-// classKey names what a spec asks for in its partition.
-func classKey(part *api.Partition, s *api.JobSpec) string {
+// orderKey names what the order of the nodes follows from: what a spec asks
+// for, and how its partition chooses.
+func orderKey(part *api.Partition, s *api.JobSpec) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s|%d|%d|%d|%d|%d|%s|%v|%v|%v|%s", part.Path, s.Kind, s.CPUs, s.Mem, s.Disk, s.GPUs, placementOf(part), s.Ports, s.Constraints, s.Prefer, s.Spread)
+	fmt.Fprintf(&b, "%s|%d|%d|%v|%d|%d|%d|%d|%d|%v|%v|%v|%s", placementOf(part), part.Alpha, part.Beta, part.Nodes, s.Kind, s.CPUs, s.Mem, s.Disk, s.GPUs, s.Ports, s.Constraints, s.Prefer, s.Spread)
 	if len(s.Custom) > 0 {
 		b.WriteString(s.Need().String())
 	}
@@ -72,7 +75,23 @@ func placementOf(part *api.Partition) api.Placement {
 }
 
 func newClass(s *slots, part *api.Partition, spec *api.JobSpec) *class {
-	return &class{s: s, part: part, spec: spec, need: spec.Need(), anyPorts: spec.AnyPorts(), placement: placementOf(part), epoch: -1, fullEpoch: -1}
+	return &class{s: s, part: part, spec: spec, need: spec.Need(), anyPorts: spec.AnyPorts(), placement: placementOf(part), epoch: -1, fullEpoch: -1, moved: map[int]bool{}}
+}
+
+// copyFor is the same order for another partition: to copy one is an order of
+// magnitude cheaper than to build one.
+func (c *class) copyFor(part *api.Partition, spec *api.JobSpec) *class {
+	n := *c // what only building changes is shared
+	n.part, n.spec, n.moved, n.fullEpoch = part, spec, map[int]bool{}, -1
+	n.seen, n.ok, n.wish = slices.Clone(c.seen), slices.Clone(c.ok), slices.Clone(c.wish)
+	n.groups = slices.Clone(c.groups)
+	for g := range n.groups {
+		n.groups[g].best, n.groups[g].draw = c.groups[g].best.clone(), c.groups[g].draw.clone()
+	}
+	for i := range c.moved {
+		n.set(i, n.keyOf(i))
+	}
+	return &n
 }
 
 // catchUp brings the order up to date.
@@ -234,8 +253,10 @@ func square(left, most int64) float64 {
 func (c *class) chance(i int) float64 {
 	n, f := c.s.node[i], &c.s.free[i]
 	weight := max(n.Resources.CPUs.Cores(), 0.001)
-	if w, err := api.ParseWeight(n.Attrs["weight"]); err == nil && w > 0 {
-		weight = w.Float()
+	if text := n.Attrs["weight"]; text != "" {
+		if w, err := api.ParseWeight(text); err == nil && w > 0 {
+			weight = w.Float()
+		}
 	}
 	free := min(share(int64(f.CPUs), int64(n.Resources.CPUs)), share(int64(f.Mem), int64(n.Resources.Mem)))
 	return math.Pow(weight, c.part.Alpha.Float()) * math.Pow(free, c.part.Beta.Float()) * math.Pow(0.1, c.wish[i])

@@ -47,6 +47,7 @@ type Engine struct {
 	held    map[string]map[string]float64 // partition, user: dominant share of what runs now
 	fixed   map[string]api.Resources      // partition: held by tasks that have no end
 	classes map[string]*class
+	orders  map[string]*class // the newest of those that differ in their partition alone
 	clock   int
 	holds   map[string]*hold // room held for the first blocked job, by partition
 	dirty   map[string]bool  // nodes that the last pass handed out from
@@ -104,7 +105,7 @@ func (e *Engine) reload() {
 	e.slots.load(e.view)
 	clear(e.dirty)
 	e.queues, e.jobs, e.held, e.fixed = map[string]*queue{}, map[string]*live{}, map[string]map[string]float64{}, map[string]api.Resources{}
-	e.classes = map[string]*class{}
+	e.classes, e.orders = map[string]*class{}, map[string]*class{}
 	for p := range e.view.Partitions() {
 		e.queues[p.Path] = newQueue(e.view.Eligible(p.Path))
 	}
@@ -211,7 +212,8 @@ func (e *Engine) findClass(part *api.Partition, spec *api.JobSpec) *class {
 		c.near = newNear(e.view, spec)
 		return c
 	}
-	key := classKey(part, spec)
+	order := orderKey(part, spec)
+	key := part.Path + "|" + order
 	if c := e.classes[key]; c != nil {
 		return c
 	}
@@ -224,8 +226,16 @@ func (e *Engine) findClass(part *api.Partition, spec *api.JobSpec) *class {
 		}
 		delete(e.classes, oldest)
 	}
-	c := newClass(&e.slots, part, spec)
-	e.classes[key] = c
+	var c *class
+	if twin := e.orders[order]; twin != nil && twin.epoch == e.slots.epoch {
+		c = twin.copyFor(part, spec)
+	} else {
+		c = newClass(&e.slots, part, spec)
+	}
+	if len(e.orders) >= maxClasses {
+		clear(e.orders)
+	}
+	e.classes[key], e.orders[order] = c, c
 	return c
 }
 

@@ -16,11 +16,10 @@ type seat struct {
 	tasks   *units
 	count   map[int]int // tasks of the job, by slot, if they are to be spread
 	inGroup []int       // and by group
-	moved   map[int]bool
 }
 
 func newSeat(p *pass, q *queue, e *entry, tasks *units) *seat {
-	s := &seat{c: p.e.classOf(e, q), job: e.job, tasks: tasks, moved: map[int]bool{}}
+	s := &seat{c: p.e.classOf(e, q), job: e.job, tasks: tasks}
 	spread := s.c.placement == api.PlaceSpread && e.job.Spec.Kind == api.KindService
 	if !spread && e.job.Spec.Spread == "" {
 		return s
@@ -68,10 +67,10 @@ func (s *seat) sync() {
 }
 
 func (s *seat) leave() {
-	for i := range s.moved {
+	for i := range s.c.moved {
 		s.c.update(i)
 	}
-	clear(s.moved)
+	clear(s.c.moved)
 }
 
 // move puts a slot where the job's own tasks make it stand.
@@ -79,7 +78,7 @@ func (s *seat) move(i int) {
 	key := s.c.keyOf(i)
 	if n := s.count[i]; n > 0 && s.c.placement != api.PlaceWeighted {
 		key += float64(n) * perTask
-		s.moved[i] = true
+		s.c.moved[i] = true
 	}
 	s.c.set(i, key)
 }
@@ -87,7 +86,7 @@ func (s *seat) move(i int) {
 // bar takes a slot out of the order until the job leaves.
 func (s *seat) bar(i int) {
 	s.c.bar(i)
-	s.moved[i] = true
+	s.c.moved[i] = true
 }
 
 // taken notes that a task of the job went to a slot.

@@ -1,6 +1,9 @@
 package scheduler
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // none is the key of a slot that cannot be chosen.
 var none = math.Inf(1)
@@ -30,6 +33,13 @@ func newTournament(keys []float64) *tournament {
 		t.win[i] = t.better(t.win[2*i], t.win[2*i+1])
 	}
 	return t
+}
+
+func (t *tournament) clone() *tournament {
+	if t == nil {
+		return nil
+	}
+	return &tournament{t.size, slices.Clone(t.key), slices.Clone(t.win)}
 }
 
 func (t *tournament) better(a, b int32) int32 {
@@ -76,6 +86,13 @@ func newLottery(weights []float64) *lottery {
 		l.sum[i] = l.sum[2*i] + l.sum[2*i+1]
 	}
 	return l
+}
+
+func (l *lottery) clone() *lottery {
+	if l == nil {
+		return nil
+	}
+	return &lottery{l.size, slices.Clone(l.sum)}
 }
 
 func (l *lottery) set(i int, weight float64) {

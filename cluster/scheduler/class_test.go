@@ -1,0 +1,75 @@
+package scheduler
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/mesita/mesita/api"
+)
+
+// A copied order is the one that building makes, also of an order that a job
+// sits at and that has not seen the newest changes.
+func TestCopiedOrderIsAsBuilt(t *testing.T) {
+	for _, placement := range []api.Placement{api.PlaceSpread, api.PlaceClosest, api.PlaceWeighted} {
+		for _, spread := range []string{"", "zone"} {
+			e := NewEngine(begin)
+			e.Update(bigCluster(t, 50).View(), nil, true)
+			spec := &api.JobSpec{Kind: api.KindService, Name: "web", TaskSpec: api.TaskSpec{Command: []string{"x"}, Spread: spread, Request: api.Request{CPUs: 3000, Mem: 1 << 30}}}
+			spec.Normalize()
+			one, two := &api.Partition{Path: "one", Placement: placement}, &api.Partition{Path: "two", Placement: placement}
+			one.Normalize()
+			two.Normalize()
+			c := e.findClass(one, spec)
+			c.catchUp()
+			s := &seat{c: c, job: &api.Job{Spec: spec}, count: map[int]int{}}
+			for i := range 20 {
+				e.slots.take(i%7, c.need)
+				s.taken(i % 7)
+			}
+			s.bar(30)
+			e.slots.take(9, c.need) // by somebody else
+
+			twin := e.findClass(two, spec)
+			if twin == c || len(twin.groups) == 0 {
+				t.Fatal("it was not copied")
+			}
+			twin.catchUp()
+			built := newClass(&e.slots, two, spec)
+			built.catchUp()
+			for g := range built.groups {
+				want, got := built.groups[g], twin.groups[g]
+				if !slices.Equal(got.members, want.members) {
+					t.Fatalf("%s, spread over %q: group %d has %v, want %v", placement, spread, g, got.members, want.members)
+				}
+				if placement == api.PlaceWeighted {
+					if !slices.Equal(got.draw.sum, want.draw.sum) {
+						t.Errorf("spread over %q: the weights of group %d differ", spread, g)
+					}
+				} else if !slices.Equal(got.best.key, want.best.key) || !slices.Equal(got.best.win, want.best.win) {
+					t.Errorf("%s, spread over %q: the order of group %d differs", placement, spread, g)
+				}
+			}
+			before := slices.Clone(keysOf(c))
+			e.slots.take(11, c.need)
+			twin.catchUp()
+			if !slices.Equal(keysOf(c), before) {
+				t.Errorf("%s: a change of the copy reached the other", placement)
+			}
+		}
+	}
+	var anywhere api.Partition
+	if orderKey(&anywhere, new(api.JobSpec)) == orderKey(&api.Partition{Nodes: []api.Constraint{{Attr: "zone", Op: "=", Value: "a"}}}, new(api.JobSpec)) {
+		t.Error("partitions of different nodes share an order")
+	}
+}
+
+func keysOf(c *class) (out []float64) {
+	for _, g := range c.groups {
+		if g.draw != nil {
+			out = append(out, g.draw.sum...)
+		} else {
+			out = append(out, g.best.key...)
+		}
+	}
+	return out
+}
