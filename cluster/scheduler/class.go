@@ -67,6 +67,12 @@ func orderKey(part *api.Partition, s *api.JobSpec) string {
 	return b.String()
 }
 
+// conditionsKey names what decides which nodes a task may go to, and into which
+// groups they fall.
+func conditionsKey(part *api.Partition, s *api.JobSpec) string {
+	return fmt.Sprintf("%v|%v|%v|%s", part.Nodes, s.Constraints, s.Prefer, s.Spread)
+}
+
 func placementOf(part *api.Partition) api.Placement {
 	if part == nil || part.Placement == "" {
 		return api.PlaceSpread
@@ -131,11 +137,36 @@ func (c *class) build() {
 		c.where[i], c.rank[i] = int32(g), int32(len(c.groups[g].members))
 		c.groups[g].members = append(c.groups[g].members, int32(i))
 	}
+	c.sort()
+}
+
+// buildLike is build for one that has the same conditions as another, which has
+// looked at the nodes already. It is false if they changed since.
+func (c *class) buildLike(kin *class) bool {
+	changes, known := c.s.since(kin.epoch, kin.pos)
+	if !known {
+		return false
+	}
+	for _, i := range changes {
+		if kin.seen[i] != c.s.node[i] {
+			return false
+		}
+	}
+	c.epoch, c.pos = c.s.epoch, c.s.pos()
+	c.seen, c.ok, c.wish = slices.Clone(kin.seen), slices.Clone(kin.ok), slices.Clone(kin.wish)
+	c.where, c.rank, c.index, c.groups = kin.where, kin.rank, kin.index, slices.Clone(kin.groups)
+	c.sort()
+	return true
+}
+
+// sort puts the nodes of each group in order.
+func (c *class) sort() {
 	for g := range c.groups {
 		keys := make([]float64, len(c.groups[g].members))
 		for k, i := range c.groups[g].members {
 			keys[k] = c.keyOf(int(i))
 		}
+		c.groups[g].best, c.groups[g].draw = nil, nil
 		if c.placement == api.PlaceWeighted {
 			c.groups[g].draw = newLottery(keys)
 		} else {

@@ -36,19 +36,25 @@ func TestCopiedOrderIsAsBuilt(t *testing.T) {
 			twin.catchUp()
 			built := newClass(&e.slots, two, spec)
 			built.catchUp()
-			for g := range built.groups {
-				want, got := built.groups[g], twin.groups[g]
-				if !slices.Equal(got.members, want.members) {
-					t.Fatalf("%s, spread over %q: group %d has %v, want %v", placement, spread, g, got.members, want.members)
-				}
-				if placement == api.PlaceWeighted {
-					if !slices.Equal(got.draw.sum, want.draw.sum) {
-						t.Errorf("spread over %q: the weights of group %d differ", spread, g)
-					}
-				} else if !slices.Equal(got.best.key, want.best.key) || !slices.Equal(got.best.win, want.best.win) {
-					t.Errorf("%s, spread over %q: the order of group %d differs", placement, spread, g)
-				}
+			same(t, placement, spread, twin, built)
+
+			smaller := *spec
+			smaller.CPUs = 500
+			like := e.findClass(two, &smaller)
+			built = newClass(&e.slots, two, &smaller)
+			built.catchUp()
+			same(t, placement, spread, like, built)
+			if !newClass(&e.slots, two, &smaller).buildLike(c) {
+				t.Error("the conditions were looked at again")
 			}
+			drained := *e.slots.node[3]
+			drained.Drain = true
+			e.slots.node[3] = &drained
+			e.slots.touch(3)
+			if newClass(&e.slots, two, &smaller).buildLike(c) {
+				t.Error("a node that changed was not looked at")
+			}
+
 			before := slices.Clone(keysOf(c))
 			e.slots.take(11, c.need)
 			twin.catchUp()
@@ -60,6 +66,18 @@ func TestCopiedOrderIsAsBuilt(t *testing.T) {
 	var anywhere api.Partition
 	if orderKey(&anywhere, new(api.JobSpec)) == orderKey(&api.Partition{Nodes: []api.Constraint{{Attr: "zone", Op: "=", Value: "a"}}}, new(api.JobSpec)) {
 		t.Error("partitions of different nodes share an order")
+	}
+}
+
+func same(t *testing.T, placement api.Placement, spread string, got, want *class) {
+	t.Helper()
+	if !slices.Equal(keysOf(got), keysOf(want)) || !slices.Equal(got.ok, want.ok) || !slices.Equal(got.where, want.where) || !slices.Equal(got.rank, want.rank) {
+		t.Errorf("%s, spread over %q: the order differs from one that is built", placement, spread)
+	}
+	for g := range want.groups {
+		if !slices.Equal(got.groups[g].members, want.groups[g].members) {
+			t.Errorf("%s, spread over %q: group %d has %v, want %v", placement, spread, g, got.groups[g].members, want.groups[g].members)
+		}
 	}
 }
 

@@ -48,6 +48,7 @@ type Engine struct {
 	fixed   map[string]api.Resources      // partition: held by tasks that have no end
 	classes map[string]*class
 	orders  map[string]*class // the newest of those that differ in their partition alone
+	kin     map[string]*class // the newest of those with the same conditions
 	clock   int
 	holds   map[string]*hold // room held for the first blocked job, by partition
 	dirty   map[string]bool  // nodes that the last pass handed out from
@@ -105,7 +106,7 @@ func (e *Engine) reload() {
 	e.slots.load(e.view)
 	clear(e.dirty)
 	e.queues, e.jobs, e.held, e.fixed = map[string]*queue{}, map[string]*live{}, map[string]map[string]float64{}, map[string]api.Resources{}
-	e.classes, e.orders = map[string]*class{}, map[string]*class{}
+	e.classes, e.orders, e.kin = map[string]*class{}, map[string]*class{}, map[string]*class{}
 	for p := range e.view.Partitions() {
 		e.queues[p.Path] = newQueue(e.view.Eligible(p.Path))
 	}
@@ -226,16 +227,29 @@ func (e *Engine) findClass(part *api.Partition, spec *api.JobSpec) *class {
 		}
 		delete(e.classes, oldest)
 	}
-	var c *class
-	if twin := e.orders[order]; twin != nil && twin.epoch == e.slots.epoch {
-		c = twin.copyFor(part, spec)
-	} else {
-		c = newClass(&e.slots, part, spec)
-	}
+	c := e.makeClass(part, spec, order)
+	e.classes[key] = c
+	return c
+}
+
+// makeClass makes an order of nodes, with the help of one that is alike.
+func (e *Engine) makeClass(part *api.Partition, spec *api.JobSpec, order string) *class {
 	if len(e.orders) >= maxClasses {
 		clear(e.orders)
 	}
-	e.classes[key], e.orders[order] = c, c
+	if twin := e.orders[order]; twin != nil && twin.epoch == e.slots.epoch {
+		c := twin.copyFor(part, spec)
+		e.orders[order] = c
+		return c
+	}
+	c, conditions := newClass(&e.slots, part, spec), conditionsKey(part, spec)
+	if kin := e.kin[conditions]; kin == nil || !c.buildLike(kin) {
+		c.build()
+	}
+	if len(e.kin) >= maxClasses {
+		clear(e.kin)
+	}
+	e.orders[order], e.kin[conditions] = c, c
 	return c
 }
 
