@@ -346,6 +346,39 @@ func (s *shared) freshAgrees(rt *rapid.T) {
 	}
 }
 
+// Room that was held for a job is given up when another one becomes the first of
+// its partition: who was served before that, and had to pass it by, looks again.
+func TestRoomGivenUpIsSeenAtOnce(t *testing.T) {
+	cpu := func(n api.MilliCPU, mem api.Bytes) api.Resources {
+		return api.Resources{CPUs: n * 1000, Mem: mem << 30, Ports: api.Ranges{{First: 20000, Last: 20007}}}
+	}
+	s := newShared(t, []api.Resources{cpu(1, 3), cpu(2, 1), cpu(1, 6)})
+	s.partition(&api.Partition{Path: "a"})
+	submit := func(spec *api.JobSpec) string {
+		id := s.submit("ann", spec)
+		s.settle()
+		return id
+	}
+	large := batchOf("default", 1, 1100, 100<<20)
+	large.Kind, large.Array, large.Name = api.KindService, "", "large" // fits the second node alone
+	submit(large)
+	submit(batchOf("default", 1, 100, 100<<20))
+	gang := batchOf("default", 1, 100, 3000<<20) // has to wait, and room is held for it
+	gang.Array, gang.Gang = "", 3
+	submit(gang)
+	spread := batchOf("a", 1, 100, 200<<20)
+	spread.Spread = "zone"
+	id := submit(spread)
+	if at := s.View().TaskOf(id, 0).NodeID; at != "id1" {
+		t.Fatalf("the task went to %q: this test needs it on the second node", at)
+	}
+	s.do(&fsm.NodeState{Meta: s.meta(), ID: "id1", State: api.NodeUnreachable, Since: s.View().Node("id1").Since})
+	s.settle()
+	if v := s.View().TaskOf(id, 0); v.State != api.TaskRunning || v.NodeID == "id1" {
+		t.Errorf("the task is %s on %q, and the third node has room that is held for nobody", v.State, v.NodeID)
+	}
+}
+
 // With a backlog everywhere, weighted dominant shares differ by no more than
 // one task.
 func TestDominantSharesAreFair(t *testing.T) {

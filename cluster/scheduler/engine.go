@@ -33,6 +33,9 @@ type Round interface {
 // Begin starts a round over a view.
 type Begin func(v *fsm.View) Round
 
+// maxRetries bounds the passes of one decision.
+const maxRetries = 3
+
 // maxClasses bounds the orders of nodes that are kept up to date.
 const maxClasses = 64
 
@@ -263,6 +266,15 @@ func (e *Engine) Decide(now time.Time) (cmds []fsm.Command, next time.Time) {
 	}
 	p := newPass(e, now)
 	p.run()
+	// Who was served before a hold was given up looks again. With commands it
+	// does so once they took effect.
+	for range maxRetries {
+		if !p.freed || len(p.cmds) > 0 {
+			break
+		}
+		p = newPass(e, now)
+		p.run()
+	}
 	return p.cmds, p.next
 }
 

@@ -74,6 +74,7 @@ func (p *pass) drop(h *hold) {
 		return
 	}
 	delete(p.e.holds, h.path)
+	p.freed = true
 	for i := range h.tasks {
 		p.held[i] = slices.DeleteFunc(p.held[i], func(x *hold) bool { return x == h })
 	}

@@ -29,6 +29,7 @@ type pass struct {
 	round  Round
 	turns  map[string]*turn
 	held   map[int][]*hold // room held, by slot
+	freed  bool            // some of it no more, which others had to pass by
 	open   *fsm.TaskPlace
 	placed int
 	cmds   []fsm.Command
@@ -78,9 +79,9 @@ func (p *pass) run() {
 	}
 	p.flush()
 	p.preempt()
-	for path, h := range p.e.holds {
+	for path, h := range maps.Clone(p.e.holds) {
 		if t := p.turns[path]; t == nil || t.first == nil || t.first.job.ID != h.job {
-			delete(p.e.holds, path)
+			p.drop(h)
 		}
 	}
 }
