@@ -87,9 +87,9 @@ func (r *runtimeRow) estimate() time.Duration {
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// runtimeKey names what runs: the job's name, else its command, in its
-// partition.
-func runtimeKey(s *api.JobSpec) string {
+// RuntimeKey names what runs: the job's name, else its command, in its
+// partition. What earlier runs took is remembered by it.
+func RuntimeKey(s *api.JobSpec) string {
 	if s.Name != "" {
 		return s.Partition + " " + s.Name
 	}
@@ -107,7 +107,7 @@ func (x *tx) learn(j *api.Job, t *api.Task) {
 	if t.State != api.TaskFinished {
 		return
 	}
-	key := runtimeKey(j.Spec)
+	key := RuntimeKey(j.Spec)
 	row := runtimeRow{Key: key}
 	if old := get(x.runtimes, &row); old != nil {
 		row = *old
@@ -135,15 +135,23 @@ func (v *View) Estimate(s *api.JobSpec) time.Duration {
 	if s.Kind != api.KindBatch {
 		return 0
 	}
-	said := time.Duration(s.Time)
-	row := get(v.t.runtimes, &runtimeRow{Key: runtimeKey(s)})
-	if row == nil {
-		return said
+	return atMost(v.Learned(s), time.Duration(s.Time))
+}
+
+// Learned is what earlier runs of that spec took, zero if there were none.
+func (v *View) Learned(s *api.JobSpec) time.Duration {
+	if row := get(v.t.runtimes, &runtimeRow{Key: RuntimeKey(s)}); row != nil {
+		return row.estimate()
 	}
-	if learned := row.estimate(); said == 0 || learned < said {
-		return learned
+	return 0
+}
+
+// atMost is the lesser of the two that are not zero.
+func atMost(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
 	}
-	return said
+	return a
 }
 
 // charge adds an ended attempt to the decayed use of its user.

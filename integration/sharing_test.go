@@ -346,6 +346,32 @@ func (s *shared) freshAgrees(rt *rapid.T) {
 	}
 }
 
+// What a first run took decides about those that wait already.
+func TestWaitingJobsAreRankedByWhatIsLearned(t *testing.T) {
+	s := newShared(t, []api.Resources{{CPUs: 1000, Mem: 1 << 30}})
+	s.partition(&api.Partition{Path: "p", Policy: api.PolicySJF})
+	submit := func(command string, said time.Duration) string {
+		spec := batchOf("p", 1, 1000, 64<<20)
+		spec.Command, spec.Time = []string{command}, api.Duration(said)
+		spec.Normalize()
+		v, err := s.Do(t.Context(), &fsm.JobCreate{Meta: s.meta(), Spec: spec})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.settle()
+		return v.(*api.Job).ID
+	}
+	first := submit("quick", 0)
+	hour := submit("slow", time.Hour)
+	again := submit("quick", 0) // nobody knows yet that it is
+	s.now = s.now.Add(10 * time.Second)
+	s.report(s.View().TaskOf(first, 0), api.TaskFinished, false)
+	s.settle()
+	if quick, slow := s.View().TaskOf(again, 0), s.View().TaskOf(hour, 0); quick.State != api.TaskRunning || slow.State == api.TaskRunning {
+		t.Errorf("the job that takes 10 s is %s, and the one of an hour %s", quick.State, slow.State)
+	}
+}
+
 // Room that was held for a job is given up when another one becomes the first of
 // its partition: who was served before that, and had to pass it by, looks again.
 func TestRoomGivenUpIsSeenAtOnce(t *testing.T) {

@@ -131,11 +131,14 @@ func (e *Engine) refreshJob(id string) {
 		delete(e.jobs, id)
 	}
 	j := e.view.Job(id)
-	if j == nil || j.State.Ended() {
+	if j == nil {
 		return
 	}
 	q := e.queues[j.Spec.Partition]
 	if q == nil {
+		return
+	}
+	if q.learn(e.view, j.Spec); j.State.Ended() {
 		return
 	}
 	l := &live{part: j.Spec.Partition, user: j.Actor, queue: q}
@@ -147,11 +150,11 @@ func (e *Engine) refreshJob(id string) {
 		l.fixed = times(j.Spec.Need(), running)
 	}
 	if j.Counts.Pending > 0 && !j.Stop {
-		l.entry = &entry{job: j, rank: rank(q.part, e.view, j) + l.share}
+		l.entry = &entry{job: j}
 		if old != nil && old.entry != nil && old.entry.job.Version == j.Version {
 			l.entry.class = class
 		}
-		q.put(l.entry)
+		q.put(e.view, l.entry, l.share)
 	}
 	e.sum(l, 1)
 	e.jobs[id] = l

@@ -28,7 +28,15 @@ type queue struct {
 	part  *api.Partition
 	order *entries            // nil with the fair policy, which
 	users map[string]*entries // keeps one per user
+	alike map[string]*alike   // nil unless the policy goes by run times
 	size  int
+}
+
+// alike is the waiting jobs that run the same, and how long that was found to
+// take when they were ranked.
+type alike struct {
+	learned time.Duration
+	entries map[*entry]struct{}
 }
 
 func newQueue(part *api.Partition) *queue {
@@ -37,6 +45,9 @@ func newQueue(part *api.Partition) *queue {
 		q.users = map[string]*entries{}
 	} else {
 		q.order = newEntries()
+	}
+	if part.Policy == api.PolicySJF || part.Policy == api.PolicySRTF {
+		q.alike = map[string]*alike{}
 	}
 	return q
 }
@@ -55,15 +66,54 @@ func (q *queue) of(user string) *entries {
 	return t
 }
 
-func (q *queue) put(e *entry) {
+// put ranks a job, and those that run the same; more is added to its rank.
+func (q *queue) put(v *fsm.View, e *entry, more float64) {
+	q.learn(v, e.job.Spec)
+	e.rank = rank(q.part, v, e.job) + more
 	q.of(e.job.Actor).ReplaceOrInsert(e)
 	q.size++
+	if q.alike == nil {
+		return
+	}
+	key := fsm.RuntimeKey(e.job.Spec)
+	a := q.alike[key]
+	if a == nil {
+		a = &alike{coarse(v.Learned(e.job.Spec)), map[*entry]struct{}{}}
+		q.alike[key] = a
+	}
+	a.entries[e] = struct{}{}
+}
+
+// learn ranks the jobs that run the same as that spec anew, if by now it is
+// known to take another time.
+func (q *queue) learn(v *fsm.View, spec *api.JobSpec) {
+	if q.alike == nil {
+		return
+	}
+	a, d := q.alike[fsm.RuntimeKey(spec)], coarse(v.Learned(spec))
+	if a == nil || a.learned == d {
+		return
+	}
+	a.learned = d
+	for e := range a.entries {
+		q.order.Delete(e)
+		e.rank = rank(q.part, v, e.job)
+		q.order.ReplaceOrInsert(e)
+	}
 }
 
 func (q *queue) remove(e *entry) {
 	t := q.of(e.job.Actor)
 	t.Delete(e)
 	q.size--
+	if q.alike != nil {
+		key := fsm.RuntimeKey(e.job.Spec)
+		if a := q.alike[key]; a != nil {
+			if delete(a.entries, e); len(a.entries) == 0 {
+				delete(q.alike, key)
+			}
+		}
+	}
 	if q.users != nil && t.Len() == 0 {
 		delete(q.users, e.job.Actor)
 	}
@@ -73,12 +123,27 @@ func (q *queue) remove(e *entry) {
 // after all others.
 const unknown = 1e15
 
+// coarse rounds a run time to a sixth or so, as what was learned moves a little
+// with each run.
+func coarse(d time.Duration) time.Duration {
+	if d <= 0 {
+		return 0
+	}
+	return time.Duration(math.Exp2(math.Round(4*math.Log2(float64(d))) / 4))
+}
+
 // rank is a job's place by a policy; none of them changes with time alone, so
 // that a queue need not be sorted again.
 func rank(part *api.Partition, v *fsm.View, j *api.Job) float64 {
 	switch part.Policy {
 	case api.PolicySJF, api.PolicySRTF:
-		if d := v.Estimate(j.Spec); d > 0 {
+		d := time.Duration(j.Spec.Time)
+		if j.Spec.Kind == api.KindBatch {
+			if l := coarse(v.Learned(j.Spec)); l > 0 && (d == 0 || l < d) {
+				d = l
+			}
+		}
+		if d > 0 {
 			return d.Seconds()
 		}
 		return unknown
