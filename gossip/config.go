@@ -65,7 +65,7 @@ func (c *Config) memberlist(d *delegate) *memberlist.Config {
 	mc.SuspicionMaxTimeoutMult = 3
 	mc.ProbeInterval = 500 * time.Millisecond
 	mc.ProbeTimeout = 200 * time.Millisecond
-	mc.GossipInterval = 250 * time.Millisecond // more often, and it is most of what an idle node does
+	mc.GossipInterval = 400 * time.Millisecond // more often, and it is most of what an idle node does
 	mc.PushPullInterval = 10 * time.Second
 	mc.TCPTimeout = 5 * time.Second
 	if c.Profile == ProfileWAN {
