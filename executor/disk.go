@@ -11,7 +11,8 @@ import (
 
 const (
 	diskEvery = 10 * time.Second       // the disk is looked at while tasks run
-	diskFresh = 100 * time.Millisecond // an answer about it holds good
+	diskFresh = 100 * time.Millisecond // an answer about it holds good, with
+	diskSpare = 1 << 30                // this much space left: no disk takes more in that time
 )
 
 // disk watches the space below the data folder. It is full when less is free
@@ -20,10 +21,10 @@ const (
 type disk struct {
 	cfg *Config
 
-	mu     sync.Mutex
-	full   bool
-	looked time.Time // when last
-	timer  *time.Timer
+	mu    sync.Mutex
+	full  bool
+	fine  time.Time // until when there is space for sure
+	timer *time.Timer
 }
 
 // check looks, and says what is wrong if the disk is full.
@@ -35,8 +36,10 @@ func (d *disk) check(log *slog.Logger) (full bool, message string) {
 		log.Warn("the free disk space is not known", "error", err)
 		return d.full, "the disk was full when last looked at"
 	}
-	d.looked = d.cfg.Now()
 	limit := min(d.cfg.DiskMin, total/20)
+	if d.fine = (time.Time{}); free-limit > diskSpare {
+		d.fine = d.cfg.Now().Add(diskFresh)
+	}
 	was := d.full
 	if d.full {
 		d.full = free < limit+limit/4
@@ -82,15 +85,15 @@ func (d *disk) stop() {
 }
 
 // DiskFull tells whether the node refuses new tasks for want of disk space.
-// It looks at most ten times a second: thousands may ask.
+// Thousands may ask: while there is plenty, it looks ten times a second at most.
 func (e *Executor) DiskFull() bool {
 	d := e.disk
 	d.mu.Lock()
-	full, age := d.full, d.cfg.Now().Sub(d.looked)
+	left := d.fine.Sub(d.cfg.Now())
 	d.mu.Unlock()
-	if age >= 0 && age < diskFresh {
-		return full
+	if left > 0 && left <= diskFresh { // more: the clock was set back
+		return false
 	}
-	full, _ = d.check(e.log)
+	full, _ := d.check(e.log)
 	return full
 }

@@ -297,12 +297,24 @@ func TestDiskFull(t *testing.T) {
 			t.Fatal("there is no hysteresis")
 		}
 		free = 700 << 20
-		if !n.DiskFull() {
-			t.Fatal("it looked again at once")
-		}
-		time.Sleep(100 * time.Millisecond)
 		if n.DiskFull() {
 			t.Fatal("the disk has space again")
+		}
+		free = 0
+		if !n.DiskFull() {
+			t.Fatal("a disk with little space was not looked at again")
+		}
+		free = 100 << 30
+		if n.DiskFull() {
+			t.Fatal("the disk has plenty of space")
+		}
+		free = 0
+		if n.DiskFull() {
+			t.Fatal("a disk that had plenty was looked at again at once")
+		}
+		time.Sleep(100 * time.Millisecond)
+		if !n.DiskFull() {
+			t.Fatal("it was never looked at again")
 		}
 	})
 }

@@ -1,8 +1,10 @@
 package integration
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -11,9 +13,18 @@ import (
 	"github.com/mesita/mesita/api"
 )
 
-// processes counts the living processes of a sleeper service on this machine,
-// whatever the cluster believes. One that is just forking counts twice.
-func processes(l *lab, name string) int { return len(pidsOf("mesita-test-"+name, "while :")) }
+// processes counts the living processes of a sleeper service of this lab,
+// whatever the cluster believes; another run may have left some of the same
+// name. One that is just forking counts twice.
+func processes(l *lab, name string) (n int) {
+	for _, pid := range pidsOf("mesita-test-"+name, "while :") {
+		groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+		if err == nil && strings.Contains(string(groups), "/mesita-"+l.id+"-") { // an error: it just ended
+			n++
+		}
+	}
+	return n
+}
 
 func settled(l *lab, n *labNode, job string, count int) {
 	l.t.Helper()
