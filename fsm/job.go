@@ -132,7 +132,18 @@ func (c *JobUpdate) apply(x *tx) (any, error) {
 	j.Version, j.History, j.Spec, j.Updated = old.Version+1, pushVersion(old), c.Spec, c.At
 	x.happened(api.Event{Kind: api.EventJobUpdated, Object: j.ID, Job: j.ID, Message: "version " + strconv.Itoa(j.Version)})
 	x.replaceJob(old, &j)
-	return &j, nil
+	return x.trim(&j), nil
+}
+
+// trim removes the ended tasks that a service wants no more: when it grows
+// again it begins anew there. It returns the job as it is then.
+func (x *tx) trim(j *api.Job) *api.Job {
+	for _, t := range x.jobTasks(j.ID) {
+		if t.Index >= j.Spec.Tasks() && t.State.Final() {
+			x.removeTask(t)
+		}
+	}
+	return x.jobAt(j.ID)
 }
 
 // JobScale changes how many tasks a service keeps running. Its value is the
@@ -165,7 +176,7 @@ func (c *JobScale) apply(x *tx) (any, error) {
 	j.Spec, j.Updated = &spec, c.At
 	x.happened(api.Event{Kind: api.EventJobScaled, Object: j.ID, Job: j.ID, Message: strconv.Itoa(old.Spec.Tasks()) + " to " + strconv.Itoa(c.Count)})
 	x.replaceJob(old, &j)
-	return &j, nil
+	return x.trim(&j), nil
 }
 
 // JobStop tells a job to stop: pending tasks end at once, the others are told

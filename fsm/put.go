@@ -213,7 +213,7 @@ func jobState(j *api.Job) api.JobState {
 		return api.JobFinished
 	case j.Stop:
 		return api.JobStopped
-	case j.Spec.Kind == api.KindService && c.Failed > 0 && c.Live() == 0 && c.Total() >= j.Spec.Tasks():
+	case j.Spec.Kind == api.KindService && c.Failed > 0 && c.Live() == 0 && j.Spec.Tasks() > 0 && c.Total() >= j.Spec.Tasks():
 		return api.JobFailed
 	case c.Running > 0:
 		return api.JobRunning

@@ -316,10 +316,11 @@ func (x *tx) breakGang(job string, t *api.Task) {
 }
 
 func (x *tx) nextAttempt(j *api.Job, old, t *api.Task) {
+	surplus := j.Spec.Kind == api.KindService && t.Index >= j.Spec.Tasks()
 	switch {
-	case j.Stop || t.Desired == api.DesiredStop:
+	case j.Stop || t.Desired == api.DesiredStop || surplus:
 		x.putTask(t)
-		if !j.Stop && j.Spec.Kind == api.KindService && t.Index >= j.Spec.Tasks() {
+		if !j.Stop && surplus {
 			x.removeTask(t)
 		}
 	case t.Desired == api.DesiredMove:

@@ -116,6 +116,36 @@ func TestServiceGrowsAndShrinks(t *testing.T) {
 	}
 }
 
+// A service of which a task gave up is not failed once it is scaled to nothing:
+// it can grow again.
+func TestServiceScaledToNothing(t *testing.T) {
+	w := newWorld(t)
+	w.submit(&api.JobSpec{Name: "web", Kind: api.KindService, Count: new(2), TaskSpec: api.TaskSpec{Restart: api.RestartPolicy{Attempts: 1}}})
+	w.settle()
+	w.run("id0")
+	for range 2 {
+		w.report("web.0", api.TaskFailed, 3)
+		w.settle()
+		w.run("id0")
+	}
+	if c := w.View().Job("web").Counts; c.Failed != 1 || c.Running != 1 {
+		t.Fatalf("one should have given up and one run: %+v", c)
+	}
+	w.do(&fsm.JobScale{Meta: w.meta(), ID: "web", Count: 0})
+	w.settle()
+	w.report("web.1", api.TaskKilled, 0)
+	w.settle()
+	if j := w.View().Job("web"); j.State.Ended() {
+		t.Fatalf("the service is %s: %+v", j.State, j.Counts)
+	}
+	w.do(&fsm.JobScale{Meta: w.meta(), ID: "web", Count: 1})
+	w.settle()
+	w.run("id0")
+	if j := w.View().Job("web"); j.Counts.Running != 1 || j.State != api.JobRunning {
+		t.Errorf("the service is %s: %+v", j.State, j.Counts)
+	}
+}
+
 func TestBatchIsMadeOnceAndEnds(t *testing.T) {
 	w := newWorld(t)
 	id := w.submit(&api.JobSpec{Kind: api.KindBatch, Array: "5-2504"})

@@ -18,7 +18,7 @@ func (d *decision) service(j *api.Job) {
 	for t := range d.view.JobTasks(j.ID) {
 		switch {
 		case t.Index >= j.Spec.Tasks():
-			if t.Desired != api.DesiredStop {
+			if t.Desired != api.DesiredStop && !t.State.Final() {
 				surplus = append(surplus, t.ID)
 			}
 			continue
