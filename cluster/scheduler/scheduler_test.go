@@ -183,6 +183,15 @@ func TestBackoffIsWaitedFor(t *testing.T) {
 	}
 }
 
+func TestWhyNothingRuns(t *testing.T) {
+	s := cluster(t, 1)
+	submit(t, s, &api.JobSpec{Name: "web", Kind: api.KindService, Count: new(0)})
+	why, err := planner.Explain(s.View(), "web")
+	if err != nil || !strings.Contains(why.Summary, "scaled to 0") || len(why.Hints) != 1 {
+		t.Errorf("%+v, %v", why, err)
+	}
+}
+
 func TestCheckFitsSaysByHowMuch(t *testing.T) {
 	s := cluster(t, 2)
 	spec := &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 5000, Mem: 1 << 20}}}
