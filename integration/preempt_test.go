@@ -40,14 +40,13 @@ func TestTroubleWhileTasksGiveWay(t *testing.T) {
 			}
 			tasks := int(room / 1000) // a task needs a cpu
 			n.must(http.MethodPut, "/v1/partitions/owner?create=1", map[string]any{"guarantee": map[string]any{"cpus": tasks / 2}}, nil)
-			n.must(http.MethodPut, "/v1/partitions/guest?create=1", map[string]any{"minRuntime": "1s"}, nil)
+			n.must(http.MethodPut, "/v1/partitions/guest?create=1", map[string]any{}, nil)
 			service := func(partition string, count int) {
 				n.submit(map[string]any{"kind": "service", "name": partition, "partition": partition, "count": count, "cpus": 1, "mem": "16MiB", "stopGrace": "2s",
 					"command": []string{"/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.2; done", "mesita-test-" + partition}})
 			}
 			service("guest", tasks)
 			settled(l, n, "guest", tasks)
-			<-time.After(time.Second) // its min-runtime
 			service("owner", tasks/2)
 			l.await(20*time.Second, "tasks to give way", func() bool {
 				return slices.ContainsFunc(n.tasks("guest"), func(v *api.Task) bool { return v.Desired == api.DesiredMove })

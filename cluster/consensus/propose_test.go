@@ -157,7 +157,7 @@ func waves(t *testing.T, callers, rounds int, disk time.Duration) (entries uint6
 		for i := range callers {
 			group.Go(func() {
 				for round := range rounds {
-					time.Sleep(time.Duration((i*7+round*13)%40) * 100 * time.Microsecond)
+					time.Sleep(time.Duration((i*7+round*13)%40) * 100 * time.Microsecond) // fake
 					begin := time.Now()
 					n.must(t, createJob(fmt.Sprint("j", i, "-", round)))
 					for took := int64(time.Since(begin)); ; {
