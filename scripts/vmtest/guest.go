@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -90,11 +91,30 @@ func (g *guestJob) run() error {
 			}
 		}
 	}()
+	ended := make(chan struct{})
+	var heart sync.WaitGroup
+	heart.Go(func() { g.beat(ended) })
 	code, err := reap(pid)
+	close(ended)
+	heart.Wait()
 	if err != nil {
 		return err
 	}
 	return g.enc.Encode(event{Exit: &code})
+}
+
+// beat tells the host that the guest is alive until ended is closed.
+func (g *guestJob) beat(ended <-chan struct{}) {
+	tick := time.NewTicker(heartbeat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			g.enc.Encode(event{Alive: true}) // what fails is missed by the host
+		case <-ended:
+			return
+		}
+	}
 }
 
 // start runs the job's program in the cgroup that leaf is open on.

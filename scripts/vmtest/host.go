@@ -19,6 +19,11 @@ const (
 	// bootLimit is how long the guest may take to start the program (2–5 s on a
 	// loaded machine). The program itself has no limit here: go test has one.
 	bootLimit = 2 * time.Minute
+	// heartbeat is how often the guest says that it is alive, silenceLimit how
+	// long it may say nothing. An emulated machine can stop for ever, rarely,
+	// and takes the program's own timeout with it.
+	heartbeat    = time.Second
+	silenceLimit = time.Minute
 	// powerOffLimit is how long the guest may take to power itself off.
 	powerOffLimit = 10 * time.Second
 	// consoleTail is how much of the guest's console is shown when it failed, in bytes.
@@ -86,8 +91,8 @@ func newJob(args []string) (job, error) {
 // run hands j to the guest, passes output, signals and the exit status on, and
 // returns when the VM is gone.
 func (m *machine) run(j job, signals <-chan os.Signal) (int, error) {
-	boot := time.AfterFunc(bootLimit, m.qemu.kill)
-	defer boot.Stop()
+	limit := time.AfterFunc(bootLimit, m.qemu.kill)
+	defer limit.Stop()
 	var copies sync.WaitGroup
 	for name, w := range map[string]io.Writer{portStdout: os.Stdout, portStderr: os.Stderr} {
 		c, err := m.connect(name)
@@ -104,33 +109,39 @@ func (m *machine) run(j job, signals <-chan os.Signal) (int, error) {
 	if err := enc.Encode(j); err != nil {
 		return 0, fmt.Errorf("send the job: %w", err)
 	}
-	dec := json.NewDecoder(ctl)
-	failure := fmt.Sprintf("the guest did not start the program (it has %s)", bootLimit)
-	var e event
-	for e.Exit == nil && e.Error == "" {
-		if err := dec.Decode(&e); err != nil { // the VM is gone
-			break
-		}
-		if e.Started {
-			e.Started = false
-			boot.Stop()
-			failure = "the guest ended before the program did"
-			go forward(signals, enc)
-		}
-	}
+	last, failure := listen(json.NewDecoder(ctl), limit, func() { go forward(signals, enc) })
 	select { // the guest powers itself off, which flushes the ports
 	case <-m.qemu.done:
 	case <-time.After(powerOffLimit):
 	}
 	m.stop()
 	copies.Wait()
-	if e.Exit != nil {
-		return *e.Exit, nil
-	}
-	if e.Error != "" {
-		failure = "in the guest: " + e.Error
+	if last.Exit != nil {
+		return *last.Exit, nil
 	}
 	return 0, fmt.Errorf("%s\n%s", failure, m.logs())
+}
+
+// listen reads the guest's events until the last one or until the VM is gone,
+// and says what is wrong when the last has no exit status. It calls started
+// once. limit, which ends the VM, is put off by each event.
+func listen(events *json.Decoder, limit *time.Timer, started func()) (last event, failure string) {
+	failure = fmt.Sprintf("the guest did not start the program (it has %s)", bootLimit)
+	for {
+		var e event
+		if events.Decode(&e) != nil {
+			return e, failure
+		}
+		if e.Exit != nil || e.Error != "" {
+			limit.Stop()
+			return e, "in the guest: " + e.Error
+		}
+		if e.Started {
+			failure = fmt.Sprintf("the guest ended before the program did, or said nothing for %s", silenceLimit)
+			started()
+		}
+		limit.Reset(silenceLimit)
+	}
 }
 
 // forward ends with the process: nobody closes signals.

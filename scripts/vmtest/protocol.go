@@ -18,9 +18,10 @@ type job struct {
 }
 
 // event is every later message on the control port. Guest to host: Started,
-// then Exit or Error. Host to guest: Signal.
+// Alive now and then, and at last Exit or Error. Host to guest: Signal.
 type event struct {
 	Started bool   `json:",omitempty"`
+	Alive   bool   `json:",omitempty"`
 	Exit    *int   `json:",omitempty"`
 	Error   string `json:",omitempty"`
 	Signal  int    `json:",omitempty"`
