@@ -49,6 +49,7 @@ type Engine struct {
 	jobs    map[string]*live
 	held    map[string]map[string]float64 // partition, user: dominant share of what runs now
 	fixed   map[string]api.Resources      // partition: held by tasks that have no end
+	running map[string]map[string]bool    // partition: jobs with tasks that run
 	classes map[string]*class
 	orders  map[string]*class // the newest of those that differ in their partition alone
 	kin     map[string]*class // the newest of those with the same conditions
@@ -59,12 +60,14 @@ type Engine struct {
 
 // live is a job that has not ended.
 type live struct {
-	entry *entry // if it waits
-	queue *queue
-	part  string
-	user  string
-	share float64
-	fixed api.Resources
+	job     string
+	running bool
+	entry   *entry // if it waits
+	queue   *queue
+	part    string
+	user    string
+	share   float64
+	fixed   api.Resources
 }
 
 // NewEngine makes an engine that has seen nothing yet.
@@ -109,6 +112,7 @@ func (e *Engine) reload() {
 	e.slots.load(e.view)
 	clear(e.dirty)
 	e.queues, e.jobs, e.held, e.fixed = map[string]*queue{}, map[string]*live{}, map[string]map[string]float64{}, map[string]api.Resources{}
+	e.running = map[string]map[string]bool{}
 	e.classes, e.orders, e.kin = map[string]*class{}, map[string]*class{}, map[string]*class{}
 	for p := range e.view.Partitions() {
 		e.queues[p.Path] = newQueue(e.view.Eligible(p.Path))
@@ -141,8 +145,8 @@ func (e *Engine) refreshJob(id string) {
 	if q.learn(e.view, j.Spec); j.State.Ended() {
 		return
 	}
-	l := &live{part: j.Spec.Partition, user: j.Actor, queue: q}
 	running := j.Counts.Running + j.Counts.Starting
+	l := &live{job: id, running: running > 0, part: j.Spec.Partition, user: j.Actor, queue: q}
 	if q.users != nil {
 		l.share = float64(running) * fsm.Dominant(j.Spec.Need(), e.view.Capacity())
 	}
@@ -168,6 +172,15 @@ func (e *Engine) sum(l *live, sign float64) {
 		if e.held[l.part][l.user] += sign * l.share; math.Abs(e.held[l.part][l.user]) < 1e-9 {
 			delete(e.held[l.part], l.user)
 		}
+	}
+	switch jobs := e.running[l.part]; {
+	case !l.running:
+	case sign < 0:
+		delete(jobs, l.job)
+	case jobs == nil:
+		e.running[l.part] = map[string]bool{l.job: true}
+	default:
+		jobs[l.job] = true
 	}
 	if l.fixed.CPUs != 0 || l.fixed.Mem != 0 {
 		if sign > 0 {

@@ -20,6 +20,10 @@ func (p *pass) gang(t *turn) bool {
 		}
 		return false
 	}
+	if !p.mayUseQuota(t, times(t.tasks.need, n)) {
+		p.block(t, t.quota.reason(path), true)
+		return false
+	}
 	var found []int
 	var before []api.Resources
 	all := *t.tasks

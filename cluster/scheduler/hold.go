@@ -122,6 +122,17 @@ type release struct {
 	held api.Resources
 }
 
+// compare orders by time, those of which nobody knows it last.
+func (r release) compare(o release) int {
+	if r.at.IsZero() != o.at.IsZero() {
+		if r.at.IsZero() {
+			return 1
+		}
+		return -1
+	}
+	return r.at.Compare(o.at)
+}
+
 // findHold finds when and where a job can start once tasks end, in the order
 // of their estimated ends; nil if it cannot even then.
 func (p *pass) findHold(e *entry, q *queue, c *class, slots []int) *hold {
@@ -142,15 +153,7 @@ func (p *pass) findHold(e *entry, q *queue, c *class, slots []int) *hold {
 		total += room[i]
 		ends = p.releases(ends, i, gives)
 	}
-	slices.SortStableFunc(ends, func(a, b release) int {
-		if a.at.IsZero() != b.at.IsZero() {
-			if a.at.IsZero() {
-				return 1
-			}
-			return -1
-		}
-		return a.at.Compare(b.at)
-	})
+	slices.SortStableFunc(ends, release.compare)
 	for _, r := range ends {
 		if total >= want {
 			break
@@ -215,28 +218,36 @@ func (p *pass) releases(out []release, slot int, gives func(v *api.Task, j *api.
 		if j == nil {
 			continue
 		}
-		if t.Desired == api.DesiredStop || t.Desired == api.DesiredMove {
-			out = append(out, release{p.now.Add(time.Second), slot, t.Held()})
-			continue
-		}
-		at, known := time.Time{}, false
-		if d := p.estimate(j); d > 0 && j.Spec.Kind == api.KindBatch {
-			at, known = p.now.Add(max(d-t.Ran(p.now), time.Second)), true // one that is overdue is about to end
-		}
+		at, known := p.endOf(t, j)
 		if gives(t, j) {
 			due := p.now.Add(time.Second)
 			if part := p.view.Partition(t.Partition); !t.Preempted.IsZero() && part != nil {
 				due = later(due, t.Preempted.Add(time.Duration(part.MinRuntime)))
 			}
-			if !known || due.Before(at) {
+			if !known || at.IsZero() || due.Before(at) {
 				at, known = due, true
 			}
 		}
-		if known || j.Spec.Kind == api.KindBatch {
+		if known {
 			out = append(out, release{at, slot, t.Held()})
 		}
 	}
 	return out
+}
+
+// endOf is when a task will end: zero if nobody knows when, false if it is not
+// known to end at all.
+func (p *pass) endOf(t *api.Task, j *api.Job) (at time.Time, ends bool) {
+	if t.Desired == api.DesiredStop || t.Desired == api.DesiredMove {
+		return p.now.Add(time.Second), true
+	}
+	if j.Spec.Kind != api.KindBatch {
+		return time.Time{}, false
+	}
+	if d := p.estimate(j); d > 0 {
+		at = p.now.Add(max(d-t.Ran(p.now), time.Second)) // one that is overdue is about to end
+	}
+	return at, true
 }
 
 func later(a, b time.Time) time.Time {
@@ -291,9 +302,12 @@ func (p *pass) goesFirst(t *turn, e *entry, h *hold, need api.Resources) bool {
 	return !h.entitled && p.round.Ahead(t.q.part.Path, h.path, need)
 }
 
-func (p *pass) endsBefore(j *api.Job, h *hold) bool {
+func (p *pass) endsBefore(j *api.Job, h *hold) bool { return p.endsBy(j, h.at) }
+
+// endsBy tells whether a job that starts now ends by then, at a known time.
+func (p *pass) endsBy(j *api.Job, at time.Time) bool {
 	d := p.estimate(j)
-	return d > 0 && !h.at.IsZero() && !p.now.Add(d).After(h.at)
+	return d > 0 && !at.IsZero() && !p.now.Add(d).After(at)
 }
 
 // backfilled takes a task that stays beyond the start of a held job off what

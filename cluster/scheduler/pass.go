@@ -49,6 +49,7 @@ type turn struct {
 	kept    map[*entry]*seat // of jobs that another user interrupted
 	blocked int
 	first   *entry // the first job that did not fit
+	quota   *quota // what is kept for it, if it was its partition's limit
 	waiting []*entry
 	frozen  []*api.Task // those of the partition that may go on
 	listed  bool
@@ -145,6 +146,12 @@ func (p *pass) serve(path string) bool {
 			}
 			continue
 		}
+		if !p.mayUseQuota(t, u.need) {
+			if p.block(t, t.quota.reason(path), true) {
+				return false
+			}
+			continue
+		}
 		i := p.pick(t, u)
 		if i < 0 {
 			if p.block(t, "no node has room", false) {
@@ -224,7 +231,7 @@ func (p *pass) block(t *turn, reason string, limit bool) (strict bool) {
 	if t.first == nil {
 		t.first = e
 		if limit {
-			strict = p.fitsLimit(t, e)
+			strict = p.keepQuota(t, e)
 		} else {
 			p.hold(t, e)
 		}
@@ -252,27 +259,6 @@ func (p *pass) takeOver(t *turn, e *entry) bool {
 
 func (p *pass) over(t *turn) bool { return t.blocked >= maxBlocked }
 
-// fitsLimit tells whether a job that its partition's limit holds back can
-// start once tasks end: then nothing may overtake it, or it would starve.
-func (p *pass) fitsLimit(t *turn, e *entry) bool {
-	limit := t.q.part.Limit
-	fixed := p.e.fixed[t.q.part.Path]
-	need := e.job.Spec.Need()
-	if e.job.Spec.Gang > 0 {
-		need = times(need, e.job.Spec.Gang)
-	}
-	if limit.IsZero() {
-		return false // it is the limit of one above, which others fill too
-	}
-	need = need.Add(fixed)
-	for name, v := range limit.Each {
-		if api.AmountsOf(need).Of(name) > v {
-			return false
-		}
-	}
-	return true
-}
-
 // place puts a task on a slot.
 func (p *pass) place(t *turn, u *unit, i int) {
 	spec := t.entry.job.SpecOf(u.version)
@@ -283,6 +269,7 @@ func (p *pass) place(t *turn, u *unit, i int) {
 		c.Resources = &need
 	}
 	p.backfilled(t, i, need)
+	p.usedQuota(t, need)
 	p.e.slots.take(i, need)
 	p.e.dirty[c.NodeID] = true
 	t.seat.taken(i)

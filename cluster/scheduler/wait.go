@@ -169,6 +169,9 @@ func (w *waiting) holders() {
 
 // estimate is when the job starts if nothing else happens.
 func (w *waiting) estimate() {
+	if q := w.quota(); q != nil && q.job == w.j.ID && q.at.After(w.now) {
+		w.why.Estimate = q.at.Truncate(time.Second)
+	}
 	l := w.e.jobs[w.j.ID]
 	if l == nil || l.entry == nil || strings.HasPrefix(w.said, "partition") {
 		return
@@ -183,12 +186,23 @@ func (w *waiting) estimate() {
 	}
 }
 
+// quota is what the task's partition keeps below its limit, nil if nothing.
+func (w *waiting) quota() *quota {
+	if t := w.turns[w.t.Partition]; t != nil {
+		return t.quota
+	}
+	return nil
+}
+
 // hints says what change would start the task now, and what happens otherwise.
 func (w *waiting) hints() {
 	add := func(format string, a ...any) { w.why.Hints = append(w.why.Hints, fmt.Sprintf(format, a...)) }
 	part := w.c.part
 	switch {
 	case strings.HasPrefix(w.said, "partition"):
+		if q := w.quota(); q != nil && q.job != w.j.ID {
+			w.backfill(q.at, add)
+		}
 		for path := w.t.Partition; path != ""; path = api.ParentPath(path) {
 			p := w.view.Partition(path)
 			if p == nil {
@@ -206,10 +220,8 @@ func (w *waiting) hints() {
 		add("add a node with `mesita node join`")
 	case w.nearest < 0:
 		add("ask for less, or add a node that is larger or meets its conditions")
-	case w.by != nil && !w.by.at.IsZero():
-		if d := w.by.at.Sub(w.now).Truncate(time.Second); d > 0 {
-			add("would start now with --time %s (backfill)", d)
-		}
+	case w.by != nil:
+		w.backfill(w.by.at, add)
 	}
 	if w.nearest >= 0 && !w.fits {
 		w.smaller(add)
@@ -223,6 +235,13 @@ func (w *waiting) hints() {
 	}
 	if len(w.why.Hints) == 0 {
 		add("it starts by itself when a node has room; `mesita top` shows who uses what")
+	}
+}
+
+// backfill names the time in which the task would have to end to start now.
+func (w *waiting) backfill(until time.Time, add func(string, ...any)) {
+	if d := until.Sub(w.now).Truncate(time.Second); d > 0 {
+		add("would start now with --time %s (backfill)", d)
 	}
 }
 
