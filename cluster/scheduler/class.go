@@ -97,6 +97,7 @@ func (c *class) copyFor(part *api.Partition, spec *api.JobSpec) *class {
 	for i := range c.moved {
 		n.set(i, n.keyOf(i))
 	}
+	n.s.made += n.size()
 	return &n
 }
 
@@ -138,6 +139,7 @@ func (c *class) build() {
 		c.groups[g].members = append(c.groups[g].members, int32(i))
 	}
 	c.sort()
+	c.s.made += c.size()
 }
 
 // buildLike is build for one that has the same conditions as another, which has
@@ -156,6 +158,7 @@ func (c *class) buildLike(kin *class) bool {
 	c.seen, c.ok, c.wish = slices.Clone(kin.seen), slices.Clone(kin.ok), slices.Clone(kin.wish)
 	c.where, c.rank, c.index, c.groups = kin.where, kin.rank, kin.index, slices.Clone(kin.groups)
 	c.sort()
+	c.s.made += c.size()
 	return true
 }
 

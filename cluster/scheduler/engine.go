@@ -56,6 +56,8 @@ type Engine struct {
 	clock   int
 	holds   map[string]*hold // room held for the first blocked job, by partition
 	dirty   map[string]bool  // nodes that the last pass handed out from
+
+	maxOrders int64 // bytes
 }
 
 // live is a job that has not ended.
@@ -72,7 +74,7 @@ type live struct {
 
 // NewEngine makes an engine that has seen nothing yet.
 func NewEngine(begin Begin) *Engine {
-	return &Engine{begin: begin, dirty: map[string]bool{}}
+	return &Engine{begin: begin, dirty: map[string]bool{}, maxOrders: maxOrders}
 }
 
 // Update follows the state to a newer view of which those objects changed;

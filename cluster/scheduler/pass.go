@@ -115,6 +115,7 @@ func (p *pass) turn(path string) *turn {
 // serve places the next task of a partition, or the next gang. It is false
 // when the partition can use nothing more.
 func (p *pass) serve(path string) bool {
+	p.e.trim()
 	t := p.turn(path)
 	if t == nil {
 		return false

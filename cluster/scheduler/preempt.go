@@ -119,6 +119,7 @@ func (x *preemption) within(t *turn) {
 // claim takes back for the waiting tasks of a job, one after the other; for a
 // gang all at once or nothing.
 func (x *preemption) claim(t *turn, e *entry, allow allowed, covered func(api.Resources) bool) {
+	x.e.trim()
 	units, _ := newUnits(x.view, e.job, x.now)
 	c := x.e.classOf(e, t.q)
 	// Where room is held for others, what is taken back would not be the job's.

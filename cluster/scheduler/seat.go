@@ -149,12 +149,12 @@ func lot(job string, u *unit) float64 {
 
 // pick finds the slot for a task, passing by room that is held for others.
 func (p *pass) pick(t *turn, u *unit) int {
+	t.seat.sync()
 	if t.q.part.Placement == api.PlacePack {
 		if i := p.planned(t, u); i >= 0 {
 			return i
 		}
 	}
-	t.seat.sync()
 	for barred := false; ; barred = true {
 		i := t.seat.best(u)
 		if i >= 0 && !p.mayUse(t, i, u.need) {

@@ -19,6 +19,7 @@ type slots struct {
 	changed []int32 // slots in the order of their changes
 	dropped int     // changes before changed[0]
 	epoch   int     // raised when the slots were numbered anew
+	made    int64   // bytes of the orders made of them since Engine.trim looked
 }
 
 // load reads all nodes of a view anew.
