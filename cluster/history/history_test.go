@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -376,6 +377,62 @@ func TestDiskThatTakesNothing(t *testing.T) {
 				t.Errorf("%+v", got[10])
 			}
 		})
+	})
+}
+
+// A disk that gets full in the middle of a write: what is there can be read, is
+// not taken for damage, and goes on without a gap once there is room.
+func TestDiskThatGetsFull(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounts a small disk of its own: run it as root")
+	}
+	disk := t.TempDir()
+	if err := syscall.Mount("mesita-test", disk, "tmpfs", 0, "size=256k"); err != nil {
+		t.Skipf("mounts a small disk of its own: %v", err)
+	}
+	defer syscall.Unmount(disk, syscall.MNT_DETACH)
+	ballast := filepath.Join(disk, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 192<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		src := newSource(100_000)
+		cfg := testConfig(t, src)
+		cfg.Dir = filepath.Join(disk, "events")
+		var log logText
+		cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+		last := uint64(0)
+		session(t, cfg, func(h *History) {
+			for i := 0; !strings.Contains(log.String(), "no space left"); i++ {
+				if src.happen(500); i > 100 {
+					t.Fatal("the disk does not get full")
+				}
+				time.Sleep(5 * time.Second)
+			}
+			got := find(t, h, api.EventFilter{}, all)
+			if len(got) == 0 {
+				t.Fatal("nothing was written before the disk was full")
+			}
+			want(t, "with a full disk", got, span(got[0].Index, 1))
+			last = got[0].Index
+		})
+		session(t, cfg, func(h *History) { // as after a restart, still full
+			time.Sleep(time.Minute)
+			if got := find(t, h, api.EventFilter{}, all); len(got) == 0 || got[0].Index < last {
+				t.Errorf("after a restart %d events are left of %d", len(got), last)
+			}
+			if err := os.Remove(ballast); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+			_, newest := src.EventBounds()
+			want(t, "once there is room", find(t, h, api.EventFilter{}, all), span(newest, 1))
+		})
+		for _, word := range []string{"damage", "aside", "cannot be read"} {
+			if strings.Contains(log.String(), word) {
+				t.Errorf("a full disk is told as %q: %s", word, log.String())
+			}
+		}
 	})
 }
 
