@@ -374,6 +374,11 @@ func TestBackfillBelowALimit(t *testing.T) {
 			} else if !c.starts && c.said > 0 && !strings.Contains(why.Hints[0], "--time 1m40s") {
 				t.Errorf("the one behind: %v", why.Hints)
 			}
+			more := at(2000, 10*time.Second)
+			full, err := plan.Explain(s.View(), more)
+			if err != nil || strings.Contains(fmt.Sprint(full.Hints), "--time") || strings.Contains(fmt.Sprint(full.Hints), "guarantee") {
+				t.Errorf("one for which the limit leaves too little now: %v, %v", full.Hints, err)
+			}
 			s.now = s.now.Add(100 * time.Second)
 			s.report(s.View().TaskOf(first, 0), api.TaskFinished, false)
 			if c.starts && c.need == 4000 {

@@ -200,7 +200,7 @@ func (w *waiting) hints() {
 	part := w.c.part
 	switch {
 	case strings.HasPrefix(w.said, "partition"):
-		if q := w.quota(); q != nil && q.job != w.j.ID {
+		if q := w.quota(); q != nil && w.said == q.reason(w.t.Partition) {
 			w.backfill(q.at, add)
 		}
 		for path := w.t.Partition; path != ""; path = api.ParentPath(path) {
@@ -226,7 +226,7 @@ func (w *waiting) hints() {
 	if w.nearest >= 0 && !w.fits {
 		w.smaller(add)
 	}
-	if g := part.Guaranteed(); w.nearest >= 0 && !w.round.Entitled(part.Path, w.c.need) && len(w.holdersElsewhere()) > 0 {
+	if g := part.Guaranteed(); w.nearest >= 0 && !strings.HasPrefix(w.said, "partition") && !w.round.Entitled(part.Path, w.c.need) && len(w.holdersElsewhere()) > 0 {
 		if g.IsZero() {
 			add("a guarantee for partition %s would take room back from others", part.Path)
 		} else {
