@@ -1,0 +1,115 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/option"
+	"github.com/mesita/mesita/api/client"
+	"github.com/urfave/cli/v2"
+)
+
+func (a *app) stopCommand() *cli.Command {
+	return &cli.Command{
+		Name: "stop", Usage: "stop jobs, or some of their tasks", ArgsUsage: "JOB|TASK...", Description: example("mesita stop web", "mesita stop 57.12 57.14", "mesita stop web.0 --restart"),
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
+			&cli.BoolFlag{Name: "restart", Usage: "of a task: start it again, as its next attempt"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"},
+			option.SpanFlag("timeout", 5*time.Minute, "the most `TIME` to wait for each"),
+		},
+		Action: func(c *cli.Context) error {
+			if err := args(c, 1, -1, "stop JOB|TASK..."); err != nil {
+				return err
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			var all []toStop
+			for _, id := range c.Args().Slice() { // all of them before any is stopped
+				t, err := findToStop(c, cl, id)
+				if err != nil {
+					return err
+				}
+				all = append(all, t)
+			}
+			return a.stop(c, cl, all)
+		},
+	}
+}
+
+// toStop is a job, or one of its tasks.
+type toStop struct {
+	job  *api.Job
+	task *api.Task
+}
+
+func findToStop(c *cli.Context, cl *client.Client, id string) (toStop, error) {
+	t, err := cl.Task(c.Context, id)
+	if err == nil || api.ErrorCode(err) != api.CodeNotFound {
+		return toStop{task: t}, err
+	}
+	j, err := cl.Job(c.Context, id)
+	switch {
+	case err != nil:
+		return toStop{}, noJobOrTask(id, err)
+	case c.Bool("restart"):
+		return toStop{}, api.FieldErrorf("restart", "%s is a job: name its tasks, as in %s", id, api.TaskID(id, 0))
+	}
+	return toStop{job: j}, nil
+}
+
+// stop tells all of them, then waits for each.
+func (a *app) stop(c *cli.Context, cl *client.Client, all []toStop) error {
+	for _, x := range all {
+		var err error
+		switch {
+		case c.Bool("dry-run") && x.task != nil:
+			a.progress("would stop task %s on %s", x.task.ID, or(x.task.Node, "no node"))
+		case c.Bool("dry-run"):
+			a.progress("would stop job %s: %s", x.job.ID, jobCounts(x.job))
+		case x.task != nil:
+			err = cl.StopTask(c.Context, x.task.ID, c.Bool("restart"))
+		default:
+			_, err = cl.StopJob(c.Context, x.job.ID)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if c.Bool("dry-run") || c.Bool("detach") {
+		return nil
+	}
+	for _, x := range all {
+		wait := a.awaitJobEnd
+		if x.task != nil {
+			wait = a.awaitTaskEnd
+		}
+		if err := wait(c, cl, x); err != nil || c.Context.Err() != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *app) awaitTaskEnd(c *cli.Context, cl *client.Client, x toStop) error {
+	t := x.task
+	_, err := a.await(c, cl, t.Job, option.Span(c, "timeout"), func(*api.Job) bool {
+		now, err := cl.Task(c.Context, t.ID)
+		return api.ErrorCode(err) == api.CodeNotFound || err == nil && (now.State.Final() || now.Attempt > t.Attempt)
+	})
+	if err == nil && c.Context.Err() == nil {
+		fmt.Fprintf(a.out, "%s %s\n", t.ID, map[bool]string{true: "restarts", false: "stopped"}[c.Bool("restart")])
+	}
+	return err
+}
+
+func (a *app) awaitJobEnd(c *cli.Context, cl *client.Client, x toStop) error {
+	j, err := a.await(c, cl, x.job.ID, option.Span(c, "timeout"), func(j *api.Job) bool { return j.State.Ended() })
+	if err == nil && j != nil {
+		fmt.Fprintf(a.out, "%s %s\n", j.ID, j.State)
+	}
+	return err
+}
