@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -139,6 +140,9 @@ func jobCgroup() (*os.File, error) {
 	if err := keepQuota(root + "/quota.scope"); err != nil {
 		return nil, err
 	}
+	if err := startCPUs(); err != nil {
+		return nil, fmt.Errorf("start the other CPUs: %w", err)
+	}
 	if err := os.Mkdir(root+"/job.scope", 0o755); err != nil {
 		return nil, err
 	}
@@ -147,14 +151,23 @@ func jobCgroup() (*os.File, error) {
 
 // keepQuota makes a cgroup with a cpu quota that stays. The kernel patches its
 // scheduler's code when the first quota is set and when the last is gone; on an
-// emulated machine a CPU that is in there can keep running the instruction that
-// is there in between, for ever (QEMU 7.2, one run in forty). So it is done once,
-// before there is a load.
+// emulated machine another CPU that is in there may run the instruction that is
+// there in between for ever (QEMU 7.2, one run in forty). So it is done once,
+// while there is no other CPU.
 func keepQuota(dir string) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
 	return os.WriteFile(dir+"/cpu.max", []byte("100000 100000"), 0)
+}
+
+// startCPUs starts the CPUs that the kernel was told to leave (maxcpus=1).
+func startCPUs() error {
+	cpus, err := filepath.Glob("/sys/devices/system/cpu/cpu[0-9]*/online")
+	for _, c := range cpus {
+		err = errors.Join(err, os.WriteFile(c, []byte("1"), 0))
+	}
+	return err
 }
 
 func linkUp(name string) error {
