@@ -406,6 +406,35 @@ func TestKeeperEndsWhenIdle(t *testing.T) {
 	}
 }
 
+// A keeper that ends because it is told to, or has nothing to do, says so before
+// its connections close: a daemon would take it for dead and start another one.
+func TestKeeperSaysGoodbye(t *testing.T) {
+	r := newRig(t)
+	for i := range 20 {
+		c := r.client()
+		id := fmt.Sprintf("a.%d/1", i)
+		c.start(id, "/bin/true")
+		c.exit(id)
+		if err := c.Quit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.until("the keeper ends", func() bool {
+			_, err := os.Stat(filepath.Join(r.dir, "pid"))
+			return errors.Is(err, os.ErrNotExist)
+		})
+		c.start(id+"0", "/bin/true") // by a new keeper: the old connection was read to its end
+		c.exit(id + "0")
+		c.mu.Lock()
+		for _, st := range c.events {
+			if st.State == keeper.Reset {
+				t.Fatalf("round %d: the daemon took the keeper for dead", i)
+			}
+		}
+		c.mu.Unlock()
+		c.leave()
+	}
+}
+
 func TestExec(t *testing.T) {
 	r := newRig(t)
 	c := r.client()
