@@ -277,6 +277,10 @@ func (e *Executor) exited(a *attempt, st keeper.Status) {
 	if !st.Started.IsZero() {
 		a.rec.Started, a.rec.PID = st.Started, st.PID
 	}
+	if a.spec.Dir == "" {
+		dir := e.taskDir(a.id)
+		e.loop.ops.add(func(context.Context) { e.folders.release(dir) })
+	}
 	f := e.status(a, api.TaskFinished, st.Ended)
 	code := st.Code
 	if st.Signal != 0 {

@@ -23,6 +23,7 @@ type Executor struct {
 	rt      Runtime
 	journal *journal.Journal
 	blobs   *blobs.Cache
+	folders *folders
 	reports *reports
 	disk    *disk
 	past    []journal.Entry
@@ -68,10 +69,14 @@ func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range []string{"", "tasks", "logs"} {
+	for _, d := range []string{"", "logs"} {
 		if err := os.MkdirAll(filepath.Join(cfg.DataDir, d), 0o711); err != nil {
 			return nil, fmt.Errorf("make the executor's folder: %w", err)
 		}
+	}
+	dirs, err := openFolders(filepath.Join(cfg.DataDir, "tasks"))
+	if err != nil {
+		return nil, fmt.Errorf("open the tasks' folders: %w", err)
 	}
 	cache, err := blobs.Open(filepath.Join(cfg.DataDir, "blobs"), cfg.BlobCache)
 	if err != nil {
@@ -87,7 +92,7 @@ func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
 		return nil, errors.Join(err, j.Close())
 	}
 	e := &Executor{
-		cfg: cfg, log: cfg.Log, rt: rt, journal: j, blobs: cache, past: past,
+		cfg: cfg, log: cfg.Log, rt: rt, journal: j, blobs: cache, folders: dirs, past: past,
 		reboot: boot != "" && boot != cfg.BootID,
 		synced: make(chan struct{}), wake: make(chan struct{}, 1),
 		disk: &disk{cfg: &cfg},

@@ -179,7 +179,7 @@ func variable(env []string, name string) string {
 // taskDir is the attempt's own folder. It is one level deep, since making a
 // folder costs as much as starting a process.
 func (e *Executor) taskDir(id string) string {
-	return filepath.Join(e.cfg.DataDir, "tasks", strings.Replace(id, "/", ".", 1))
+	return filepath.Join(e.folders.root, strings.Replace(id, "/", ".", 1))
 }
 
 func (e *Executor) logDir(id string) string { return filepath.Join(e.cfg.DataDir, "logs", id) }
@@ -194,7 +194,7 @@ func (e *Executor) workDir(id string, s *api.JobSpec, who account) (string, erro
 		return s.Dir, nil
 	}
 	dir := e.taskDir(id)
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+	if err := e.folders.create(dir); err != nil {
 		return "", fmt.Errorf("make the task's folder: %w", err)
 	}
 	if who.uid != 0 {

@@ -88,7 +88,7 @@ func attempts(root string) ([]string, error) {
 
 // tidyDirs removes old working folders; it tells when the next one is old.
 func (e *Executor) tidyDirs(live map[string]bool, now time.Time) time.Duration {
-	dirs, err := os.ReadDir(filepath.Join(e.cfg.DataDir, "tasks"))
+	dirs, err := os.ReadDir(e.folders.root)
 	if err != nil {
 		e.log.Warn("old working folders cannot be listed", "error", err)
 		return never
