@@ -1,6 +1,7 @@
 package api
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -74,6 +75,25 @@ func ParseConstraint(s string) (Constraint, error) {
 		op += "="
 	}
 	return Constraint{Attr: strings.TrimSpace(s[:i]), Op: op, Value: strings.TrimSpace(s[i+len(op):])}, nil
+}
+
+// ParseLabels reads the conditions by which a list is narrowed, given in that
+// flag or parameter.
+func ParseLabels(field string, texts []string) ([]Constraint, error) {
+	var out []Constraint
+	for _, s := range texts {
+		c, err := ParseConstraint(s)
+		if err != nil {
+			return nil, FieldErrorf(field, "%q is no condition: write name=value, name!=value or name>=number", s)
+		}
+		out = append(out, c)
+	}
+	return out, validateConstraints(field, out)
+}
+
+// MatchAll tells whether a node with that name and those attributes meets all.
+func MatchAll(cs []Constraint, name string, attrs map[string]string) bool {
+	return !slices.ContainsFunc(cs, func(c Constraint) bool { return !c.Match(name, attrs) })
 }
 
 func (c Constraint) String() string { return c.Attr + c.Op + c.Value }

@@ -19,6 +19,8 @@ type JobSpec struct {
 	Gang      int    `json:"gang,omitempty"`      // batch: so many tasks that start together or not at all
 	Retries   int    `json:"retries,omitempty"`   // batch: further attempts after a failure
 	Priority  int    `json:"priority,omitempty"`  // within the partition, if its policy is priority
+
+	Labels map[string]string `json:"labels,omitempty"` // by which lists are narrowed; they mean nothing to the cluster
 	TaskSpec
 }
 
@@ -100,6 +102,9 @@ func (s *JobSpec) Normalize() {
 	setDefault(&s.StopGrace, DefaultStopGrace)
 	setDefault(&s.LogMax, DefaultLogMax)
 	setDefault(&s.Pids, DefaultPids)
+	if len(s.Labels) == 0 {
+		s.Labels = nil // no change of a job that has none
+	}
 	if s.Kind == KindService {
 		if s.Count == nil {
 			s.Count = new(1)
@@ -190,6 +195,9 @@ func (s *JobSpec) Validate() error {
 	}
 	if s.Priority < -maxPriority || s.Priority > maxPriority {
 		return FieldErrorf("priority", "%d is not within -%d to %d", s.Priority, maxPriority, maxPriority)
+	}
+	if err := validatePairs("labels", "label", s.Labels); err != nil {
+		return err
 	}
 	if err := s.validateKind(); err != nil {
 		return err

@@ -41,12 +41,16 @@ func ValidatePartition(field, path string) error {
 // ValidateAttrs checks node attributes: at most 64, keys of a-z, 0-9, '.', '-'
 // and '_', values of at most 255 printable characters.
 func ValidateAttrs(field string, attrs map[string]string) error {
-	if len(attrs) > 64 {
-		return FieldErrorf(field, "has %d attributes, at most 64 are allowed", len(attrs))
+	return validatePairs(field, "attribute", attrs)
+}
+
+func validatePairs(field, what string, pairs map[string]string) error {
+	if len(pairs) > 64 {
+		return FieldErrorf(field, "has %d %ss, at most 64 are allowed", len(pairs), what)
 	}
-	for k, v := range attrs {
+	for k, v := range pairs {
 		if k == "" || len(k) > MaxName || strings.Trim(k, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") != "" {
-			return FieldErrorf(field, "%q is no attribute name: use letters, digits, '.', '-' and '_', at most %d", k, MaxName)
+			return FieldErrorf(field, "%q is no %s name: use letters, digits, '.', '-' and '_', at most %d", k, what, MaxName)
 		}
 		if len(v) > 255 || strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r == 127 }) {
 			return FieldErrorf(field, "the value of %q must be at most 255 printable characters", k)

@@ -3,6 +3,7 @@ package fsm
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -129,10 +130,32 @@ func (c *JobUpdate) apply(x *tx) (any, error) {
 		return nil, err
 	}
 	j := *old
-	j.Version, j.History, j.Spec, j.Updated = old.Version+1, pushVersion(old), c.Spec, c.At
-	x.happened(api.Event{Kind: api.EventJobUpdated, Object: j.ID, Job: j.ID, Message: "version " + strconv.Itoa(j.Version)})
+	j.Spec, j.Updated = c.Spec, c.At
+	if sameTasks(old.Spec, c.Spec) {
+		if was, is := old.Spec.Tasks(), c.Spec.Tasks(); was != is {
+			x.happened(scaled(j.ID, was, is))
+		}
+		if c.Spec.Priority != old.Spec.Priority || !maps.Equal(c.Spec.Labels, old.Spec.Labels) {
+			x.happened(api.Event{Kind: api.EventJobUpdated, Object: j.ID, Job: j.ID, Message: "priority or labels; its tasks stay as they are"})
+		}
+	} else {
+		j.Version, j.History = old.Version+1, pushVersion(old)
+		x.happened(api.Event{Kind: api.EventJobUpdated, Object: j.ID, Job: j.ID, Message: "version " + strconv.Itoa(j.Version)})
+	}
 	x.replaceJob(old, &j)
 	return x.trim(&j), nil
+}
+
+// sameTasks tells whether each task of a job is the same by both specs: how many
+// there are, and what the job is listed by, is no reason to replace one.
+func sameTasks(a, b *api.JobSpec) bool {
+	like := *a
+	like.Count, like.Priority, like.Labels = b.Count, b.Priority, b.Labels
+	return reflect.DeepEqual(&like, b)
+}
+
+func scaled(job string, from, to int) api.Event {
+	return api.Event{Kind: api.EventJobScaled, Object: job, Job: job, Message: strconv.Itoa(from) + " to " + strconv.Itoa(to)}
 }
 
 // trim removes the ended tasks that a service wants no more: when it grows
@@ -174,7 +197,7 @@ func (c *JobScale) apply(x *tx) (any, error) {
 	j, spec := *old, *old.Spec
 	spec.Count = new(c.Count)
 	j.Spec, j.Updated = &spec, c.At
-	x.happened(api.Event{Kind: api.EventJobScaled, Object: j.ID, Job: j.ID, Message: strconv.Itoa(old.Spec.Tasks()) + " to " + strconv.Itoa(c.Count)})
+	x.happened(scaled(j.ID, old.Spec.Tasks(), c.Count))
 	x.replaceJob(old, &j)
 	return x.trim(&j), nil
 }

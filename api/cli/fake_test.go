@@ -41,7 +41,7 @@ func newFake(socket string) (*fake, error) {
 	}
 	f := &fake{jobs: map[string]*api.Job{}, looks: map[string]int{}, now: time.Now().Add(-9*time.Minute - 30*time.Second), drain: 2}
 	f.jobs["web"] = &api.Job{ID: "web", Version: 2, State: api.JobRunning, Counts: api.JobCounts{Running: 3}, Actor: "root", Created: f.now,
-		Spec: &api.JobSpec{Name: "web", Kind: api.KindService, Count: new(3), TaskSpec: api.TaskSpec{Command: []string{"/srv/server", "--listen", ":{http}"},
+		Spec: &api.JobSpec{Name: "web", Kind: api.KindService, Count: new(3), Labels: map[string]string{"team": "web", "tier": "2"}, TaskSpec: api.TaskSpec{Command: []string{"/srv/server", "--listen", ":{http}"},
 			Request: api.Request{CPUs: 250, Mem: 128 << 20, Ports: []api.PortRequest{{Name: "http"}}}}}}
 	code := 7
 	f.jobs["57"] = &api.Job{ID: "57", Version: 1, State: api.JobFailed, Counts: api.JobCounts{Finished: 9, Failed: 1}, Actor: "ci", Created: f.now, ExitCode: &code,
@@ -114,8 +114,12 @@ func (f *fake) readRoutes(handle func(string, func(*http.Request) (any, error)))
 	})
 	handle("GET /v1/jobs", func(r *http.Request) (any, error) {
 		var out []*api.Job
+		labels, err := api.ParseLabels("label", r.URL.Query()["label"])
+		if err != nil {
+			return nil, err
+		}
 		for _, id := range []string{"57", "58", "web"} {
-			if j := f.jobs[id]; j != nil && (r.URL.Query().Has("all") || !j.State.Ended()) {
+			if j := f.jobs[id]; j != nil && api.MatchAll(labels, "", j.Spec.Labels) && (r.URL.Query().Has("all") || !j.State.Ended()) {
 				out = append(out, j)
 			}
 		}
@@ -127,8 +131,12 @@ func (f *fake) readRoutes(handle func(string, func(*http.Request) (any, error)))
 		if id := q.Get("job"); id != "" && f.jobs[id] == nil {
 			return nil, noJob(id)
 		}
+		labels, err := api.ParseLabels("label", q["label"])
+		if err != nil {
+			return nil, err
+		}
 		return items(slices.DeleteFunc(f.tasks(), func(t *api.Task) bool {
-			return q.Has("job") && t.Job != q.Get("job") || q.Has("node") && t.Node != q.Get("node") || !q.Has("all") && t.State.Final()
+			return len(labels) > 0 && !api.MatchAll(labels, "", f.jobs[t.Job].Spec.Labels) || q.Has("job") && t.Job != q.Get("job") || q.Has("node") && t.Node != q.Get("node") || !q.Has("all") && t.State.Final()
 		})), nil
 	})
 	handle("GET /v1/tasks/{id}", func(r *http.Request) (any, error) { return f.task(r.PathValue("id")) })

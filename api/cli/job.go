@@ -242,9 +242,10 @@ func (a *app) jobWait() *cli.Command {
 
 func (a *app) jobLs() *cli.Command {
 	return &cli.Command{
-		Name: "ls", Usage: "list jobs", Description: example("mesita job ls", "mesita job ls --all -o json"),
+		Name: "ls", Usage: "list jobs", Description: example("mesita job ls", "mesita job ls -l team=web", "mesita job ls --all -o json"),
 		Flags: readFlags(
 			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "also those that ended"},
+			labelFlag("the label"),
 			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "print again whenever something changes"},
 		),
 		Action: func(c *cli.Context) error {
@@ -256,7 +257,7 @@ func (a *app) jobLs() *cli.Command {
 				return err
 			}
 			return a.watch(c, cl, func() error {
-				jobs, err := cl.Jobs(c.Context, c.Bool("all"))
+				jobs, err := cl.Jobs(c.Context, c.Bool("all"), c.StringSlice("label")...)
 				if err != nil {
 					return err
 				}
@@ -274,6 +275,7 @@ var jobColumns = []column[*api.Job]{
 	{"VERSION", func(j *api.Job) string { return fmt.Sprint(j.Version) }, true},
 	{"PARTITION", func(j *api.Job) string { return j.Spec.Partition }, true},
 	{"BY", func(j *api.Job) string { return j.Actor }, true},
+	{"LABELS", labelsText, true},
 	{"AGE", func(j *api.Job) string { return age(j.Created) }, false},
 }
 

@@ -107,11 +107,15 @@ func (a *app) nodeLs() *cli.Command {
 		Name: "ls", Usage: "list nodes", Description: example("mesita node ls", "mesita node ls -o wide", "mesita node ls -l zone=a -o json"),
 		Flags: readFlags(
 			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "also those that were removed"},
-			&cli.StringFlag{Name: "label", Aliases: []string{"l"}, Usage: "only those with the attribute `K=V`"},
+			labelFlag("the attribute"),
 			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "print again whenever something changes"},
 		),
 		Action: func(c *cli.Context) error {
 			if err := args(c, 0, 0, "node ls"); err != nil {
+				return err
+			}
+			labels, err := api.ParseLabels("label", c.StringSlice("label"))
+			if err != nil {
 				return err
 			}
 			cl, err := a.client(c)
@@ -123,13 +127,7 @@ func (a *app) nodeLs() *cli.Command {
 				if err != nil {
 					return err
 				}
-				if l := c.String("label"); l != "" {
-					con, err := api.ParseConstraint(l)
-					if err != nil {
-						return api.InField("label", err)
-					}
-					nodes = slices.DeleteFunc(nodes, func(n *api.NodeStatus) bool { return !con.Match(n.Name, n.Attrs) })
-				}
+				nodes = slices.DeleteFunc(nodes, func(n *api.NodeStatus) bool { return !api.MatchAll(labels, n.Name, n.Attrs) })
 				slices.SortFunc(nodes, func(x, y *api.NodeStatus) int { return strings.Compare(x.Name, y.Name) })
 				return list(a.out, c, nodes, func(n *api.NodeStatus) string { return n.Name }, nodeColumns)
 			})

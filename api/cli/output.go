@@ -25,6 +25,11 @@ func readFlags(more ...cli.Flag) []cli.Flag {
 	}, more...)
 }
 
+// labelFlag narrows a list.
+func labelFlag(what string) cli.Flag {
+	return &cli.StringSliceFlag{Name: "label", Aliases: []string{"l"}, Usage: "only those with " + what + " `K=V`, or K!=V; may be repeated"}
+}
+
 func format(c *cli.Context) (string, error) {
 	f := c.String("output")
 	if c.Bool("quiet") {

@@ -65,10 +65,11 @@ func reasonText(t *api.Task) string {
 func (a *app) psCommand() *cli.Command {
 	return &cli.Command{
 		Name: "ps", Usage: "list tasks", ArgsUsage: "[JOB]",
-		Description: example("mesita ps", "mesita ps web -o wide", "mesita ps --all --node oak -o json"),
+		Description: example("mesita ps", "mesita ps web -o wide", "mesita ps -l team=web", "mesita ps --all --node oak -o json"),
 		Flags: readFlags(
 			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "also those that ended"},
 			&cli.StringFlag{Name: "node", Usage: "only those on this `NODE`"},
+			labelFlag("the job's label"),
 			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "print again whenever something changes"},
 		),
 		Action: func(c *cli.Context) error {
@@ -80,7 +81,7 @@ func (a *app) psCommand() *cli.Command {
 				return err
 			}
 			return a.watch(c, cl, func() error {
-				tasks, err := cl.Tasks(c.Context, c.Args().First(), c.String("node"), c.Bool("all"))
+				tasks, err := cl.Tasks(c.Context, c.Args().First(), c.String("node"), c.Bool("all"), c.StringSlice("label")...)
 				if err != nil {
 					return err
 				}
@@ -191,7 +192,7 @@ func showJob(w io.Writer, j *api.Job, tasks []*api.Task) error {
 	}
 	for _, f := range []struct{ name, text string }{
 		{"partition", j.Spec.Partition}, {"priority", number(j.Spec.Priority)}, {"gang", number(j.Spec.Gang)}, {"only where", joined(j.Spec.Constraints)},
-		{"prefers", joined(j.Spec.Prefer)}, {"affinity", joined(j.Spec.Affinity)}, {"spread", j.Spec.Spread},
+		{"prefers", joined(j.Spec.Prefer)}, {"affinity", joined(j.Spec.Affinity)}, {"spread", j.Spec.Spread}, {"labels", labelsText(j)},
 	} {
 		if f.text != "" {
 			fmt.Fprintf(w, "%-10s %s\n", f.name, f.text)
@@ -199,6 +200,14 @@ func showJob(w io.Writer, j *api.Job, tasks []*api.Task) error {
 	}
 	fmt.Fprintf(w, "submitted  %s ago by %s\n\n", age(j.Created), or(j.Actor, "-"))
 	return table(w, tasks[:min(len(tasks), 50)], taskColumns, false, true)
+}
+
+func labelsText(j *api.Job) string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(j.Spec.Labels)) {
+		out = append(out, printable(k+"="+j.Spec.Labels[k]))
+	}
+	return strings.Join(out, ",")
 }
 
 func showTask(w io.Writer, t *api.Task) error {

@@ -52,8 +52,12 @@ func (c *Client) Plan(ctx context.Context, s *api.JobSpec) (*api.Plan, error) {
 }
 
 // Jobs lists the jobs that have not ended, or all.
-func (c *Client) Jobs(ctx context.Context, all bool) ([]*api.Job, error) {
-	return getList[*api.Job](ctx, c, "/v1/jobs", flag("all", all))
+func (c *Client) Jobs(ctx context.Context, all bool, labels ...string) ([]*api.Job, error) {
+	q := flag("all", all)
+	if len(labels) > 0 {
+		q["label"] = labels
+	}
+	return getList[*api.Job](ctx, c, "/v1/jobs", q)
 }
 
 func flag(name string, on bool) url.Values {
@@ -118,8 +122,11 @@ func (c *Client) Why(ctx context.Context, id string) (*api.Why, error) {
 
 // Tasks lists tasks: of a job if it is not "", on a node if it is not "", and
 // with all also those that ended.
-func (c *Client) Tasks(ctx context.Context, job, node string, all bool) ([]*api.Task, error) {
+func (c *Client) Tasks(ctx context.Context, job, node string, all bool, labels ...string) ([]*api.Task, error) {
 	q := flag("all", all)
+	if len(labels) > 0 {
+		q["label"] = labels
+	}
 	if job != "" {
 		q.Set("job", job)
 	}

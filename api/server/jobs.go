@@ -128,11 +128,12 @@ func listJobs(c *call) (any, error) {
 	var kind api.Kind
 	var state api.JobState
 	byKind, byState, all := c.Query.Enum("kind", &kind), c.Query.Enum("state", &state), c.Query.Flag("all")
+	labels := c.Query.Labels()
 	if c.Query.Err != nil {
 		return nil, c.Query.Err
 	}
 	return exchange.ListOf(exchange.Filtered(c.Store.View().Jobs(), func(j *api.Job) bool {
-		return (!byKind || j.Spec.Kind == kind) && (!byState || j.State == state) && (all || byState || !j.State.Ended())
+		return (!byKind || j.Spec.Kind == kind) && (!byState || j.State == state) && (all || byState || !j.State.Ended()) && api.MatchAll(labels, "", j.Spec.Labels)
 	})), nil
 }
 

@@ -46,7 +46,7 @@ func clusterRoutes(s *Server) []*exchange.Route {
 func jobRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
 		{Method: post, Path: "/v1/jobs", Role: operator, Handle: s.on(createJob), Query: words("dry_run"), Body: api.JobSpec{}, Answer: api.Job{}, Summary: "submit a job; dry_run=1 answers the plan"},
-		{Method: get, Path: "/v1/jobs", Role: viewer, Handle: s.on(listJobs), Query: words("kind", "state", "all"), Answer: []api.Job{}, Summary: "jobs; all=1 also ended ones"},
+		{Method: get, Path: "/v1/jobs", Role: viewer, Handle: s.on(listJobs), Query: words("kind", "state", "label", "all"), Answer: []api.Job{}, Summary: "jobs; label=K=V only those, may be repeated; all=1 also ended ones"},
 		{Method: get, Path: "/v1/jobs/{id}", Role: viewer, Handle: s.on(getJob), Query: words("wait", "timeout"), Held: true, Answer: api.Job{}, Summary: "a job; wait=running|ended|stopped holds the answer until so"},
 		{Method: put, Path: "/v1/jobs/{id}", Role: operator, Handle: s.on(applyJob), Query: words("dry_run", "if_version"), Body: api.JobSpec{}, Answer: api.Job{}, Summary: "create or update a job by name"},
 		{Method: del, Path: "/v1/jobs/{id}", Role: operator, Handle: s.on(removeJob), Answer: removed{}, Summary: "forget an ended job"},
@@ -58,7 +58,7 @@ func jobRoutes(s *Server) []*exchange.Route {
 
 func taskRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
-		{Method: get, Path: "/v1/tasks", Role: viewer, Handle: s.on(listTasks), Query: words("job", "node", "state", "all"), Answer: []api.Task{}, Summary: "tasks; all=1 also ended ones"},
+		{Method: get, Path: "/v1/tasks", Role: viewer, Handle: s.on(listTasks), Query: words("job", "node", "state", "label", "all"), Answer: []api.Task{}, Summary: "tasks; label=K=V only those of such jobs, may be repeated; all=1 also ended ones"},
 		{Method: get, Path: "/v1/tasks/{id}", Role: viewer, Handle: s.on(getTask), Answer: api.Task{}, Summary: "a task"},
 		{Method: post, Path: "/v1/tasks/{id}/stop", Role: operator, Handle: s.on(stopTask), Body: taskStop{}, Answer: api.Task{}, Summary: "stop a task, or move it to another node"},
 		{Method: get, Path: "/v1/tasks/{id}/why", Role: viewer, Handle: s.on(whyTask), Answer: api.Why{}, Summary: "why a task is in its state"},

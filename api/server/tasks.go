@@ -32,7 +32,7 @@ func taskFilter(q *exchange.Query) func(*api.Task) bool {
 
 func listTasks(c *call) (any, error) {
 	v := c.Store.View()
-	all, inState := c.Query.Flag("all"), taskFilter(&c.Query)
+	all, inState, labels := c.Query.Flag("all"), taskFilter(&c.Query), c.Query.Labels()
 	if c.Query.Err != nil {
 		return nil, c.Query.Err
 	}
@@ -56,6 +56,8 @@ func listTasks(c *call) (any, error) {
 	}
 	return exchange.ListOf(exchange.Filtered(tasks, func(t *api.Task) bool {
 		switch {
+		case len(labels) > 0 && !labelled(v, t.Job, labels):
+			return false
 		case nodeID != "" && t.NodeID != nodeID:
 			return false
 		case inState != nil:
@@ -63,6 +65,12 @@ func listTasks(c *call) (any, error) {
 		}
 		return all || !t.State.Final()
 	})), nil
+}
+
+// labelled tells whether a job has such labels.
+func labelled(v *fsm.View, job string, labels []api.Constraint) bool {
+	j := v.Job(job)
+	return j != nil && api.MatchAll(labels, "", j.Spec.Labels)
 }
 
 // task is the one that the path names.

@@ -20,14 +20,17 @@ import (
 func TestTasks(t *testing.T) {
 	n := newLeader(t)
 	token := n.token(api.RoleOperator)
-	for _, job := range []string{"sums", "totals"} {
-		do(t, n.store, &fsm.JobCreate{Meta: fsm.Meta{At: testTime}, Spec: batchSpec(job)})
+	for job, team := range map[string]string{"sums": "red", "totals": "blue"} {
+		spec := batchSpec(job)
+		spec.Labels = map[string]string{"team": team, "tier": "2"}
+		do(t, n.store, &fsm.JobCreate{Meta: fsm.Meta{At: testTime}, Spec: spec})
 	}
 	runTask(t, n.store, "sums", 0)
 	do(t, n.store, &fsm.TaskCreate{Meta: fsm.Meta{At: testTime}, Job: "totals", First: 0, Count: 1})
 	for query, want := range map[string]string{
 		"": "sums.0 totals.0", "?job=sums": "sums.0", "?node=oak-name": "sums.0", "?state=pending": "totals.0", "?state=running": "sums.0",
 		"?state=TASK_RUNNING": "sums.0", "?state=finished": "", "?state=frozen": "", "?job=totals&node=oak": "",
+		"?label=team=red": "sums.0", "?label=team!=red": "totals.0", "?label=tier>=2&label=team=blue": "totals.0", "?label=none=1": "", "?label=team=blue&node=oak-name": "",
 	} {
 		var ids []string
 		for _, task := range into[items[api.Task]](t, n.send(request{method: "GET", path: "/v1/tasks" + query, token: token})).Items {
@@ -37,10 +40,14 @@ func TestTasks(t *testing.T) {
 			t.Errorf("%s: %q, want %q", query, got, want)
 		}
 	}
-	for path, status := range map[string]int{"/v1/tasks?state=happy": 400, "/v1/tasks?job=none": 404, "/v1/tasks?node=none": 404, "/v1/tasks/sums.9": 404, "/v1/tasks/sums": 404, "/v1/tasks/sums.0/why": 200} {
+	r := n.send(request{method: "GET", path: "/v1/jobs?label=team=blue&label=tier=2", token: token})
+	if jobs := into[items[api.Job]](t, r).Items; len(jobs) != 1 || jobs[0].ID != "totals" || jobs[0].Spec.Labels["team"] != "blue" {
+		t.Errorf("%s", r.body)
+	}
+	for path, status := range map[string]int{"/v1/tasks?state=happy": 400, "/v1/tasks?label=team": 400, "/v1/jobs?label=tier<x": 400, "/v1/jobs?all=1&all=1": 400, "/v1/tasks?job=none": 404, "/v1/tasks?node=none": 404, "/v1/tasks/sums.9": 404, "/v1/tasks/sums": 404, "/v1/tasks/sums.0/why": 200} {
 		n.send(request{method: "GET", path: path, token: token}).want(t, status)
 	}
-	r := n.send(request{method: "POST", path: "/v1/tasks/sums.0/stop", body: `{"move":true}`, token: token})
+	r = n.send(request{method: "POST", path: "/v1/tasks/sums.0/stop", body: `{"move":true}`, token: token})
 	r.want(t, 200)
 	if got := into[api.Task](t, r); got.Desired != api.DesiredMove {
 		t.Errorf("%+v", got)

@@ -203,6 +203,46 @@ func TestNewVersionRolls(t *testing.T) {
 	}
 }
 
+// A change of how many tasks there are, or of what the job is listed by,
+// replaces none; with a change of the tasks themselves it counts too.
+func TestTasksStayWhenTheyAreTheSame(t *testing.T) {
+	w := newWorld(t)
+	w.submit(&api.JobSpec{Name: "web", Kind: api.KindService, Count: new(1)})
+	w.settle()
+	w.run("id0")
+	update := func(change func(s *api.JobSpec)) *api.Job {
+		spec := *w.View().Job("web").Spec
+		change(&spec)
+		w.do(&fsm.JobUpdate{Meta: w.meta(), ID: "web", Spec: &spec})
+		w.settle()
+		w.run("id0")
+		w.settle()
+		return w.View().Job("web")
+	}
+	j := update(func(s *api.JobSpec) {
+		s.Count, s.Priority, s.Labels = new(2), 3, map[string]string{"team": "web"}
+	})
+	if j.Version != 1 || len(j.History) != 0 || j.Spec.Tasks() != 2 || j.Spec.Priority != 3 || j.Spec.Labels["team"] != "web" || j.Counts.Running != 2 {
+		t.Fatalf("version %d, %+v, %+v", j.Version, j.Spec, j.Counts)
+	}
+	for task := range w.View().JobTasks("web") {
+		if task.Attempt != 1 || task.Desired != api.DesiredRun {
+			t.Errorf("%s: attempt %d, to %s", task.ID, task.Attempt, task.Desired)
+		}
+	}
+	if j := update(func(s *api.JobSpec) { s.Count = new(0) }); j.Version != 1 || j.Counts.Live() != 2 {
+		t.Fatalf("version %d, %+v", j.Version, j.Counts)
+	}
+	for task := range w.View().JobTasks("web") {
+		if task.Desired != api.DesiredStop {
+			t.Errorf("%s is to %s", task.ID, task.Desired)
+		}
+	}
+	if j := update(func(s *api.JobSpec) { s.Count, s.Labels, s.Env = new(1), nil, map[string]string{"A": "1"} }); j.Version != 2 || j.Spec.Labels != nil {
+		t.Errorf("version %d, %v", j.Version, j.Spec.Labels)
+	}
+}
+
 func TestDrainMovesServicesAtOnceAndBatchesAtTheDeadline(t *testing.T) {
 	w := newWorld(t)
 	w.submit(&api.JobSpec{Name: "web", Kind: api.KindService, Count: new(2)})

@@ -76,7 +76,7 @@ func Named(err error) error {
 func FlagOf(field string) string {
 	whole, _, _ := strings.Cut(field, ".")
 	switch whole {
-	case "ports", "constraints", "users", "roles":
+	case "ports", "constraints", "labels", "users", "roles":
 		return strings.TrimSuffix(whole, "s")
 	case "guarantee", "limit":
 		return whole

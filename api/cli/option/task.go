@@ -25,6 +25,7 @@ func TaskFlags(more ...cli.Flag) []cli.Flag {
 		&cli.StringSliceFlag{Name: "affinity", Usage: "near another job, `[~][!]JOB[@ATTR]`: db, db@zone, !db (away), ~db (a wish); may be repeated"},
 		&cli.StringFlag{Name: "spread", Usage: "as many tasks for each value of the node attribute `ATTR`"},
 		&cli.IntFlag{Name: "priority", Usage: "`NUMBER` in a partition of the policy priority, -1000 to 1000"},
+		&cli.StringSliceFlag{Name: "label", Usage: "label `K=V`, by which lists can be narrowed; may be repeated"},
 		&cli.StringFlag{Name: "user", Usage: "`USER` name or number (default root)"},
 		&cli.StringFlag{Name: "dir", Usage: "working `FOLDER` (default: one of the task's own)"},
 		&cli.StringFlag{Name: "stop-signal", Usage: "`SIGNAL` to stop with (default SIGTERM)"},
@@ -63,6 +64,9 @@ func FillTask(c *cli.Context, s *api.JobSpec, command []string) error {
 		s.Ports = append(s.Ports, port)
 	}
 	if err := fillPlace(c, s); err != nil {
+		return err
+	}
+	if err := fillMap("label", c.StringSlice("label"), &s.Labels); err != nil {
 		return err
 	}
 	if err := fillCustom(c, s); err != nil {
@@ -113,41 +117,48 @@ func fillCustom(c *cli.Context, s *api.JobSpec) error {
 }
 
 func fillEnv(c *cli.Context, s *api.JobSpec) error {
-	set := func(field, kv string) error {
-		k, v, ok := strings.Cut(kv, "=")
-		if !ok || k == "" {
-			return api.FieldErrorf(field, "%q is not K=V", kv)
-		}
-		if s.Env == nil {
-			s.Env = map[string]string{}
-		}
-		s.Env[k] = v
-		return nil
-	}
 	if path := c.String("env-file"); path != "" {
-		f, err := os.Open(path)
+		lines, err := envLines(path)
 		if err != nil {
-			return api.FieldErrorf("env-file", "%v", err)
-		}
-		defer f.Close()
-		lines := bufio.NewScanner(f)
-		for lines.Scan() {
-			line := strings.TrimSpace(lines.Text())
-			if line == "" || line[0] == '#' {
-				continue
-			}
-			if err := set("env-file", line); err != nil {
-				return err
-			}
-		}
-		if err := lines.Err(); err != nil {
-			return api.FieldErrorf("env-file", "%s: %v", path, err)
-		}
-	}
-	for _, kv := range c.StringSlice("env") {
-		if err := set("env", kv); err != nil {
 			return err
 		}
+		if err := fillMap("env-file", lines, &s.Env); err != nil {
+			return err
+		}
+	}
+	return fillMap("env", c.StringSlice("env"), &s.Env)
+}
+
+// envLines are the lines of a file that are not empty and no comments.
+func envLines(path string) (out []string, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, api.FieldErrorf("env-file", "%v", err)
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		if line := strings.TrimSpace(lines.Text()); line != "" && line[0] != '#' {
+			out = append(out, line)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, api.FieldErrorf("env-file", "%s: %v", path, err)
+	}
+	return out, nil
+}
+
+// fillMap adds the K=V of a flag; the last of a name counts.
+func fillMap(flag string, all []string, to *map[string]string) error {
+	for _, kv := range all {
+		k, v, ok := strings.Cut(kv, "=")
+		if !ok || k == "" {
+			return api.FieldErrorf(flag, "%q is not K=V", kv)
+		}
+		if *to == nil {
+			*to = map[string]string{}
+		}
+		(*to)[k] = v
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ func parseQuery(r *http.Request, known []string) (Query, error) {
 		if !slices.Contains(known, name) {
 			return Query{}, api.UnknownField(name, known)
 		}
-		if len(v) > 1 && name != "cmd" {
+		if len(v) > 1 && name != "cmd" && name != "label" {
 			return Query{}, api.FieldErrorf(name, "is given %d times: give it once", len(v))
 		}
 	}
@@ -39,6 +39,15 @@ func parseQuery(r *http.Request, known []string) (Query, error) {
 }
 
 func (q *Query) Text(name string) string { return q.Values.Get(name) }
+
+// Labels reads the conditions of ?label=, which may be repeated.
+func (q *Query) Labels() []api.Constraint {
+	cs, err := api.ParseLabels("label", q.Values["label"])
+	if err != nil {
+		q.Fail(err)
+	}
+	return cs
+}
 
 func (q *Query) Has(name string) bool { return q.Values.Has(name) }
 
