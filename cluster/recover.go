@@ -18,36 +18,11 @@ import (
 // so that it does not happen to the wrong one, and returns the folder with the
 // log as it was before.
 func Recover(_ context.Context, cfg Config, clusterName string) (backup string, err error) {
-	cfg, err = cfg.withDefaults()
-	if err != nil {
-		return "", err
-	}
-	dir, err := openDataDir(cfg.DataDir)
+	dir, self, addr, err := openToRecover(&cfg, clusterName)
 	if err != nil {
 		return "", err
 	}
 	defer dir.close()
-	self, err := dir.load()
-	if err != nil {
-		return "", err
-	}
-	if self == nil {
-		return "", api.Errorf(api.CodeNotFound, "there is no node in %s: name its data folder with --data", cfg.DataDir)
-	}
-	if self.Cluster != clusterName {
-		return "", api.Errorf(api.CodeConflict, "the node in %s is in the cluster %q, not %q: recover the one you mean", cfg.DataDir, self.Cluster, clusterName)
-	}
-	listen, err := cfg.listenAddr()
-	if err != nil {
-		return "", err
-	}
-	addr, err := cfg.advertise(&net.TCPAddr{IP: listen.IP, Port: listen.Port})
-	if err != nil {
-		return "", err
-	}
-	if listen.Port == 0 {
-		addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(DefaultPort)) // only a hint: nodes are found by their ids
-	}
 	r, err := consensus.Recover(consensus.Config{NodeID: self.NodeID, Dir: dir.file("raft"), Log: cfg.Log}, addr)
 	if err != nil {
 		return "", err
@@ -57,6 +32,59 @@ func Recover(_ context.Context, cfg Config, clusterName string) (backup string, 
 		return r.Backup, err
 	}
 	return r.Backup, nil
+}
+
+// MayRecover tells why Recover would refuse, and changes nothing.
+func MayRecover(cfg Config, clusterName string) error {
+	dir, _, _, err := openToRecover(&cfg, clusterName)
+	if err != nil {
+		return err
+	}
+	defer dir.close()
+	return consensus.MayRecover(dir.file("raft"))
+}
+
+// openToRecover opens the data folder of a stopped node of that cluster, and
+// fills the defaults in.
+func openToRecover(cfg *Config, clusterName string) (dir *dataDir, self *nodeFile, addr string, err error) {
+	if *cfg, err = cfg.withDefaults(); err != nil {
+		return nil, nil, "", err
+	}
+	if _, err := os.Stat(cfg.DataDir); errors.Is(err, os.ErrNotExist) {
+		return nil, nil, "", noNode(cfg.DataDir)
+	}
+	if dir, err = openDataDir(cfg.DataDir); err != nil {
+		return nil, nil, "", err
+	}
+	defer func() {
+		if err != nil {
+			dir.close()
+		}
+	}()
+	if self, err = dir.load(); err != nil {
+		return nil, nil, "", err
+	}
+	if self == nil {
+		return nil, nil, "", noNode(cfg.DataDir)
+	}
+	if self.Cluster != clusterName {
+		return nil, nil, "", api.Errorf(api.CodeConflict, "the node in %s is in the cluster %q, not %q: recover the one you mean", cfg.DataDir, self.Cluster, clusterName)
+	}
+	listen, err := cfg.listenAddr()
+	if err != nil {
+		return nil, nil, "", err
+	}
+	if addr, err = cfg.advertise(&net.TCPAddr{IP: listen.IP, Port: listen.Port}); err != nil {
+		return nil, nil, "", err
+	}
+	if listen.Port == 0 {
+		addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(DefaultPort)) // only a hint: nodes are found by their ids
+	}
+	return dir, self, addr, nil
+}
+
+func noNode(dir string) error {
+	return api.Errorf(api.CodeNotFound, "there is no node in %s: name its data folder with --data", dir)
 }
 
 // recoveredFile is there from a recovery to the event about it, and holds the

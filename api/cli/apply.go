@@ -19,7 +19,7 @@ func (a *app) applyCommand() *cli.Command {
 		Name: "apply", Usage: "make partitions and jobs be as a YAML file says", Description: example("mesita apply -f web.yaml", "mesita apply -f - --dry-run < jobs.yaml"),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Required: true, Usage: "`FILE` of one or more documents, or - for standard input"},
-			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"},
+			option.DryRunFlag(),
 			&cli.BoolFlag{Name: "no-upload", Usage: "do not upload local programs"},
 			&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
 			option.SpanFlag("timeout", 5*time.Minute, "the most `TIME` to wait for each service to run"),

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/option"
 	"github.com/mesita/mesita/api/client"
 	"github.com/mesita/mesita/cluster"
 	"github.com/urfave/cli/v2"
@@ -18,7 +19,7 @@ func (a *app) clusterCommand() *cli.Command {
 }
 
 func (a *app) clusterShow() *cli.Command {
-	return &cli.Command{
+	return a.watched(&cli.Command{
 		Name: "show", Usage: "show who leads, and whether there is a quorum", Description: example("mesita cluster show -o json"),
 		Flags: readFlags(),
 		Action: func(c *cli.Context) error {
@@ -48,7 +49,7 @@ func (a *app) clusterShow() *cli.Command {
 				return err
 			})
 		},
-	}
+	})
 }
 
 func (a *app) clusterRecover() *cli.Command {
@@ -59,12 +60,21 @@ func (a *app) clusterRecover() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "data", EnvVars: []string{"MESITA_DATA"}, Value: cluster.DefaultDataDir, Usage: "data `DIR`"},
 			&cli.StringFlag{Name: "listen", Value: fmt.Sprintf("0.0.0.0:%d", cluster.DefaultPort), Usage: "`IP:PORT` of the node's one port"},
+			option.DryRunFlag(),
 		},
 		Action: func(c *cli.Context) error {
 			if err := args(c, 1, 1, "cluster recover CLUSTER"); err != nil {
 				return err
 			}
-			backup, err := cluster.Recover(c.Context, cluster.Config{DataDir: c.String("data"), Listen: c.String("listen")}, c.Args().First())
+			cfg := cluster.Config{DataDir: c.String("data"), Listen: c.String("listen")}
+			if c.Bool("dry-run") {
+				if err := cluster.MayRecover(cfg, c.Args().First()); err != nil {
+					return api.InField("", err)
+				}
+				a.progress("would make the node in %s the only voter of %s, after a backup of its log; what it did not receive would be lost", cfg.DataDir, c.Args().First())
+				return nil
+			}
+			backup, err := cluster.Recover(c.Context, cfg, c.Args().First())
 			if err != nil {
 				return api.InField("", err)
 			}

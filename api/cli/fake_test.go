@@ -159,7 +159,10 @@ func (f *fake) readRoutes(handle func(string, func(*http.Request) (any, error)))
 		return items(f.events(r.URL.Query(), []api.Event{{Index: 6, Time: f.now, Kind: api.EventJobCreated, Object: "web", Job: "web", Actor: "root", Message: "service, 3 tasks"},
 			{Index: 7, Time: f.now, Kind: api.EventTaskState, Object: "web.0", Job: "web", Node: "oak", Task: f.tasks()[0]}})), nil
 	})
-	handle("GET /v1/tokens", func(*http.Request) (any, error) {
+	handle("GET /v1/tokens", func(r *http.Request) (any, error) {
+		if r.URL.Query().Get("kind") == api.TokenJoin.String() {
+			return items([]api.Token{{ID: "t1", Kind: api.TokenJoin, Created: f.now}}), nil
+		}
 		return items([]api.Token{{ID: "k3f9x2ab", Kind: api.TokenClient, Name: "ci", Role: api.RoleOperator, Uses: 2, Created: f.now}}), nil
 	})
 }

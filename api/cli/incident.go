@@ -8,14 +8,13 @@ import (
 )
 
 func (a *app) incidentsCommand() *cli.Command {
-	return &cli.Command{
+	return a.watched(&cli.Command{
 		Name: "incidents", Usage: "list failures that were seen, what was done, and when they were over",
 		Description: example("mesita incidents", "mesita incidents --all --for oak -o json"),
 		Flags: readFlags(
 			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "also those that are over, after those that are not"},
 			&cli.StringFlag{Name: "for", Usage: "only about this job, task or node, `ID`"},
 			&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Value: 100, Usage: "the newest `NUMBER`"},
-			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "print again whenever something changes"},
 		),
 		Action: func(c *cli.Context) error {
 			if err := args(c, 0, 0, "incidents"); err != nil {
@@ -28,15 +27,13 @@ func (a *app) incidentsCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return a.watch(c, cl, func() error {
-				all, err := cl.Incidents(c.Context, !c.Bool("all"), c.String("for"), c.Int("limit"))
-				if err != nil {
-					return err
-				}
-				return list(a.out, c, all, func(i *api.Incident) string { return fmt.Sprint(i.ID) }, incidentColumns)
-			})
+			all, err := cl.Incidents(c.Context, !c.Bool("all"), c.String("for"), c.Int("limit"))
+			if err != nil {
+				return err
+			}
+			return list(a.out, c, all, func(i *api.Incident) string { return fmt.Sprint(i.ID) }, incidentColumns)
 		},
-	}
+	})
 }
 
 var incidentColumns = []column[*api.Incident]{

@@ -241,12 +241,11 @@ func (a *app) jobWait() *cli.Command {
 }
 
 func (a *app) jobLs() *cli.Command {
-	return &cli.Command{
+	return a.watched(&cli.Command{
 		Name: "ls", Usage: "list jobs", Description: example("mesita job ls", "mesita job ls -l team=web", "mesita job ls --all -o json"),
 		Flags: readFlags(
 			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "also those that ended"},
 			labelFlag("the label"),
-			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "print again whenever something changes"},
 		),
 		Action: func(c *cli.Context) error {
 			if err := args(c, 0, 0, "job ls"); err != nil {
@@ -256,15 +255,13 @@ func (a *app) jobLs() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return a.watch(c, cl, func() error {
-				jobs, err := cl.Jobs(c.Context, c.Bool("all"), c.StringSlice("label")...)
-				if err != nil {
-					return err
-				}
-				return list(a.out, c, jobs, func(j *api.Job) string { return j.ID }, jobColumns)
-			})
+			jobs, err := cl.Jobs(c.Context, c.Bool("all"), c.StringSlice("label")...)
+			if err != nil {
+				return err
+			}
+			return list(a.out, c, jobs, func(j *api.Job) string { return j.ID }, jobColumns)
 		},
-	}
+	})
 }
 
 var jobColumns = []column[*api.Job]{
@@ -282,7 +279,7 @@ var jobColumns = []column[*api.Job]{
 func (a *app) jobRm() *cli.Command {
 	return &cli.Command{
 		Name: "rm", Usage: "forget jobs that ended", ArgsUsage: "JOB…", Description: example("mesita job rm 57 58"),
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"}},
+		Flags: []cli.Flag{option.DryRunFlag()},
 		Action: func(c *cli.Context) error {
 			if err := args(c, 1, -1, "job rm JOB…"); err != nil {
 				return err

@@ -103,12 +103,11 @@ func attrsText(n *api.NodeStatus) string {
 }
 
 func (a *app) nodeLs() *cli.Command {
-	return &cli.Command{
+	return a.watched(&cli.Command{
 		Name: "ls", Usage: "list nodes", Description: example("mesita node ls", "mesita node ls -o wide", "mesita node ls -l zone=a -o json"),
 		Flags: readFlags(
 			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "also those that were removed"},
 			labelFlag("the attribute"),
-			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "print again whenever something changes"},
 		),
 		Action: func(c *cli.Context) error {
 			if err := args(c, 0, 0, "node ls"); err != nil {
@@ -122,21 +121,19 @@ func (a *app) nodeLs() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return a.watch(c, cl, func() error {
-				nodes, err := cl.Nodes(c.Context, c.Bool("all"))
-				if err != nil {
-					return err
-				}
-				nodes = slices.DeleteFunc(nodes, func(n *api.NodeStatus) bool { return !api.MatchAll(labels, n.Name, n.Attrs) })
-				slices.SortFunc(nodes, func(x, y *api.NodeStatus) int { return strings.Compare(x.Name, y.Name) })
-				return list(a.out, c, nodes, func(n *api.NodeStatus) string { return n.Name }, nodeColumns)
-			})
+			nodes, err := cl.Nodes(c.Context, c.Bool("all"))
+			if err != nil {
+				return err
+			}
+			nodes = slices.DeleteFunc(nodes, func(n *api.NodeStatus) bool { return !api.MatchAll(labels, n.Name, n.Attrs) })
+			slices.SortFunc(nodes, func(x, y *api.NodeStatus) int { return strings.Compare(x.Name, y.Name) })
+			return list(a.out, c, nodes, func(n *api.NodeStatus) string { return n.Name }, nodeColumns)
 		},
-	}
+	})
 }
 
 func (a *app) nodeShow() *cli.Command {
-	return &cli.Command{
+	return a.watched(&cli.Command{
 		Name: "show", Usage: "show a node and its tasks", ArgsUsage: "NODE", Description: example("mesita node show oak"),
 		Flags: readFlags(),
 		Action: func(c *cli.Context) error {
@@ -164,7 +161,7 @@ func (a *app) nodeShow() *cli.Command {
 				return table(w, tasks, taskColumns, false, true)
 			})
 		},
-	}
+	})
 }
 
 // onNode is a command that does one thing to a node.
@@ -192,7 +189,7 @@ func (a *app) nodeDrain() *cli.Command {
 	flags := []cli.Flag{
 		option.SpanFlag("deadline", 0, "stop what still runs there after this `TIME` (default: batch tasks may end)"),
 		&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
-		&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"},
+		option.DryRunFlag(),
 		option.SpanFlag("timeout", 0, "the most `TIME` to wait (default: no limit)"),
 	}
 	return a.onNode("drain", "move all tasks away from a node", "mesita node drain fir --deadline 10m", flags, func(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
@@ -234,7 +231,11 @@ func (a *app) awaitEmpty(c *cli.Context, cl *client.Client, n *api.NodeStatus) e
 }
 
 func (a *app) nodeResume() *cli.Command {
-	return a.onNode("resume", "end the drain of a node", "mesita node resume fir", nil, func(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
+	return a.onNode("resume", "end the drain of a node", "mesita node resume fir", []cli.Flag{option.DryRunFlag()}, func(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
+		if c.Bool("dry-run") {
+			a.progress("would let %s (%s) take tasks again", n.Name, n.State)
+			return nil
+		}
 		return cl.Resume(c.Context, n.Name)
 	})
 }
@@ -242,7 +243,7 @@ func (a *app) nodeResume() *cli.Command {
 func (a *app) nodeRm() *cli.Command {
 	flags := []cli.Flag{
 		&cli.BoolFlag{Name: "force", Usage: "also while it runs tasks"},
-		&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"},
+		option.DryRunFlag(),
 	}
 	return a.onNode("rm", "remove a node for good", "mesita node rm fir", flags, func(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
 		if c.Bool("dry-run") {
@@ -260,17 +261,26 @@ func (a *app) nodeToken() *cli.Command {
 			option.SpanFlag("ttl", 24*time.Hour, "`TIME` until it expires"),
 			&cli.IntFlag{Name: "uses", Usage: "`NUMBER` of nodes that may join with it (default: any)"},
 			&cli.BoolFlag{Name: "voter-only", Usage: "for voter-only nodes"},
+			option.DryRunFlag(),
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the token only"},
 		},
 		Action: func(c *cli.Context) error {
 			if err := args(c, 0, 0, "node token"); err != nil {
 				return err
 			}
+			r := api.TokenRequest{Kind: api.TokenJoin, MaxUses: c.Int("uses"), VoterOnly: c.Bool("voter-only"), TTL: api.Duration(option.Span(c, "ttl"))}
+			if err := r.Validate(); err != nil {
+				return err
+			}
+			if c.Bool("dry-run") {
+				a.progress("would make a join token, valid for %s", r.TTL)
+				return nil
+			}
 			cl, err := a.client(c)
 			if err != nil {
 				return err
 			}
-			g, err := cl.CreateToken(c.Context, api.TokenRequest{Kind: api.TokenJoin, MaxUses: c.Int("uses"), VoterOnly: c.Bool("voter-only"), TTL: api.Duration(option.Span(c, "ttl"))})
+			g, err := cl.CreateToken(c.Context, r)
 			if err != nil {
 				return err
 			}
@@ -324,7 +334,7 @@ func (a *app) nodeInstall() *cli.Command {
 	return &cli.Command{
 		Name: "install", Usage: "write the systemd unit that runs this node", Description: example("mesita node install && systemctl daemon-reload && systemctl enable --now mesita", "mesita node install --print --listen 10.0.0.11:5050"),
 		Flags: append(agentFlags(),
-			&cli.BoolFlag{Name: "print", Usage: "print the unit instead"},
+			&cli.BoolFlag{Name: "print", Aliases: []string{"dry-run"}, Usage: "print the unit instead"},
 			&cli.StringFlag{Name: "root", Value: "/", Usage: "write below this `DIR`"},
 		),
 		Action: func(c *cli.Context) error {

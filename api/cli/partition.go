@@ -117,9 +117,9 @@ func (a *app) printChange(c *cli.Context, change *api.PartitionChange, what []st
 }
 
 func (a *app) partitionLs() *cli.Command {
-	return &cli.Command{
+	return a.watched(&cli.Command{
 		Name: "ls", Usage: "list partitions and what they hold", Description: example("mesita partition ls", "mesita partition ls -o wide", "mesita partition ls -w"),
-		Flags: readFlags(&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "print again whenever something changes"}),
+		Flags: readFlags(),
 		Action: func(c *cli.Context) error {
 			if err := args(c, 0, 0, "partition ls"); err != nil {
 				return err
@@ -128,19 +128,17 @@ func (a *app) partitionLs() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return a.watch(c, cl, func() error {
-				all, err := cl.Partitions(c.Context)
-				if err != nil {
-					return err
-				}
-				return list(a.out, c, all, func(p *api.PartitionStatus) string { return p.Path }, partitionColumns)
-			})
+			all, err := cl.Partitions(c.Context)
+			if err != nil {
+				return err
+			}
+			return list(a.out, c, all, func(p *api.PartitionStatus) string { return p.Path }, partitionColumns)
 		},
-	}
+	})
 }
 
 func (a *app) partitionShow() *cli.Command {
-	return &cli.Command{
+	return a.watched(&cli.Command{
 		Name: "show", Usage: "show a partition with its settings", ArgsUsage: "PATH", Description: example("mesita partition show ml/train", "mesita partition show ml -o yaml"),
 		Flags: readFlags(),
 		Action: func(c *cli.Context) error {
@@ -157,7 +155,7 @@ func (a *app) partitionShow() *cli.Command {
 			}
 			return one(a.out, c, p, p.Path, func(w io.Writer) error { return showPartition(w, p) })
 		},
-	}
+	})
 }
 
 func (a *app) partitionRm() *cli.Command {

@@ -16,7 +16,7 @@ func (a *app) stopCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
 			&cli.BoolFlag{Name: "restart", Usage: "of a task: start it again, as its next attempt"},
-			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"},
+			option.DryRunFlag(),
 			option.SpanFlag("timeout", 5*time.Minute, "the most `TIME` to wait for each"),
 		},
 		Action: func(c *cli.Context) error {

@@ -11,9 +11,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/cli/option"
-	"github.com/mesita/mesita/api/client"
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sync/errgroup"
 )
 
 var taskColumns = []column[*api.Task]{
@@ -63,14 +61,13 @@ func reasonText(t *api.Task) string {
 }
 
 func (a *app) psCommand() *cli.Command {
-	return &cli.Command{
+	return a.watched(&cli.Command{
 		Name: "ps", Usage: "list tasks", ArgsUsage: "[JOB]",
 		Description: example("mesita ps", "mesita ps web -o wide", "mesita ps -l team=web", "mesita ps --all --node oak -o json"),
 		Flags: readFlags(
 			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "also those that ended"},
 			&cli.StringFlag{Name: "node", Usage: "only those on this `NODE`"},
 			labelFlag("the job's label"),
-			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "print again whenever something changes"},
 		),
 		Action: func(c *cli.Context) error {
 			if err := args(c, 0, 1, "ps [JOB]"); err != nil {
@@ -80,70 +77,22 @@ func (a *app) psCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return a.watch(c, cl, func() error {
-				tasks, err := cl.Tasks(c.Context, c.Args().First(), c.String("node"), c.Bool("all"), c.StringSlice("label")...)
-				if err != nil {
-					return err
-				}
-				if len(tasks) == 0 && c.NArg() == 1 {
-					if _, err := cl.Job(c.Context, c.Args().First()); err != nil {
-						return err
-					}
-				}
-				return list(a.out, c, tasks, func(t *api.Task) string { return t.ID }, taskColumns)
-			})
-		},
-	}
-}
-
-// watch shows once, or with --watch again after events, at most twice a second.
-func (a *app) watch(c *cli.Context, cl *client.Client, show func() error) error {
-	if err := show(); err != nil || !c.Bool("watch") {
-		return err
-	}
-	recent, err := cl.RecentEvents(c.Context, "", 1)
-	if err != nil {
-		return err
-	}
-	after := uint64(0)
-	if len(recent) > 0 {
-		after = recent[len(recent)-1].Index
-	}
-	g, ctx := errgroup.WithContext(c.Context)
-	changed := make(chan struct{}, 1)
-	g.Go(func() error {
-		defer close(changed)
-		return cl.Events(ctx, after, "", func(api.Event) error {
-			select {
-			case changed <- struct{}{}:
-			default: // it will be shown already
-			}
-			return nil
-		})
-	})
-	g.Go(func() error {
-		for range changed {
-			fmt.Fprintln(a.out)
-			if err := show(); err != nil {
+			tasks, err := cl.Tasks(c.Context, c.Args().First(), c.String("node"), c.Bool("all"), c.StringSlice("label")...)
+			if err != nil {
 				return err
 			}
-			select {
-			case <-ctx.Done():
-			case <-time.After(watchPause):
+			if len(tasks) == 0 && c.NArg() == 1 {
+				if _, err := cl.Job(c.Context, c.Args().First()); err != nil {
+					return err
+				}
 			}
-		}
-		return nil
+			return list(a.out, c, tasks, func(t *api.Task) string { return t.ID }, taskColumns)
+		},
 	})
-	if err := g.Wait(); c.Context.Err() == nil {
-		return err
-	}
-	return nil // Ctrl-C is how a watch ends
 }
 
-const watchPause = 500 * time.Millisecond
-
 func (a *app) showCommand() *cli.Command {
-	return &cli.Command{
+	return a.watched(&cli.Command{
 		Name: "show", Usage: "show a job or a task", ArgsUsage: "JOB|TASK", Description: example("mesita show web", "mesita show web.1 -o json"),
 		Flags: readFlags(),
 		Action: func(c *cli.Context) error {
@@ -172,7 +121,7 @@ func (a *app) showCommand() *cli.Command {
 			}
 			return one(a.out, c, j, j.ID, func(w io.Writer) error { return showJob(w, j, tasks) })
 		},
-	}
+	})
 }
 
 func noJobOrTask(id string, err error) error {
@@ -238,7 +187,7 @@ func (a *app) scaleCommand() *cli.Command {
 		Name: "scale", Usage: "change how many tasks a service keeps running", ArgsUsage: "JOB NUMBER", Description: example("mesita scale web 5"),
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
-			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"},
+			option.DryRunFlag(),
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the id only"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT` of the result: table, json or yaml"},
 			option.SpanFlag("timeout", 5*time.Minute, "the most `TIME` to wait"),

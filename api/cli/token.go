@@ -29,6 +29,7 @@ func (a *app) tokenCreate() *cli.Command {
 			&cli.StringFlag{Name: "role", Value: "viewer", Usage: "`ROLE`: viewer, operator or admin"},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` that events show"},
 			option.SpanFlag("ttl", 90*24*time.Hour, "`TIME` until it expires"),
+			option.DryRunFlag(),
 		},
 		Action: func(c *cli.Context) error {
 			if err := args(c, 0, 0, "token create"); err != nil {
@@ -40,6 +41,10 @@ func (a *app) tokenCreate() *cli.Command {
 			}
 			if err := r.Validate(); err != nil {
 				return err
+			}
+			if c.Bool("dry-run") {
+				a.progress("would make a token of the role %s, valid for %s", r.Role, r.TTL)
+				return nil
 			}
 			cl, err := a.client(c)
 			if err != nil {
@@ -57,7 +62,7 @@ func (a *app) tokenCreate() *cli.Command {
 }
 
 func (a *app) tokenLs() *cli.Command {
-	return &cli.Command{
+	return a.watched(&cli.Command{
 		Name: "ls", Usage: "list tokens", Description: example("mesita token ls", "mesita token ls --join"),
 		Flags: readFlags(&cli.BoolFlag{Name: "join", Usage: "join tokens instead of client tokens"}),
 		Action: func(c *cli.Context) error {
@@ -100,12 +105,13 @@ func (a *app) tokenLs() *cli.Command {
 				}, false},
 			})
 		},
-	}
+	})
 }
 
 func (a *app) tokenRevoke() *cli.Command {
 	return &cli.Command{
-		Name: "revoke", Usage: "revoke a token", ArgsUsage: "ID", Description: example("mesita token revoke k3f9x2ab"),
+		Name: "revoke", Usage: "revoke a token", ArgsUsage: "ID", Description: example("mesita token revoke k3f9x2ab", "mesita token revoke k3f --dry-run"),
+		Flags: []cli.Flag{option.DryRunFlag()},
 		Action: func(c *cli.Context) error {
 			if err := args(c, 1, 1, "token revoke ID"); err != nil {
 				return err
@@ -114,9 +120,48 @@ func (a *app) tokenRevoke() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return cl.RevokeToken(c.Context, c.Args().First())
+			t, err := findToken(c, cl, c.Args().First())
+			if err != nil {
+				return err
+			}
+			if c.Bool("dry-run") {
+				a.progress("would revoke token %s (%s)", t.ID, tokenText(t))
+				return nil
+			}
+			return cl.RevokeToken(c.Context, t.ID)
 		},
 	}
+}
+
+// findToken finds a token by its id, or by the unique beginning of it.
+func findToken(c *cli.Context, cl *client.Client, id string) (*api.Token, error) {
+	var found []*api.Token
+	for _, kind := range []api.TokenKind{api.TokenClient, api.TokenJoin} {
+		all, err := cl.Tokens(c.Context, kind)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range all {
+			if t.ID == id {
+				return t, nil
+			}
+			if id != "" && strings.HasPrefix(t.ID, id) {
+				found = append(found, t)
+			}
+		}
+	}
+	if len(found) != 1 {
+		return nil, api.Errorf(api.CodeNotFound, "no token %q, or more than one: give more of its id; `mesita token ls` and `mesita token ls --join` list them", id)
+	}
+	return found[0], nil
+}
+
+func tokenText(t *api.Token) string {
+	what := t.Role.String()
+	if t.Kind == api.TokenJoin {
+		what = "join"
+	}
+	return strings.TrimSpace(what + " " + t.Name)
 }
 
 func (a *app) loginCommand() *cli.Command {

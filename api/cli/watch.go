@@ -171,7 +171,7 @@ func (a *app) eventsCommand() *cli.Command {
 			&cli.StringFlag{Name: "for", Usage: "only about this job, task, node or partition, or by this token, `ID`"},
 			&cli.StringFlag{Name: "since", Usage: "only those not older than `TIME`: how long ago, or as in RFC 3339; 30 days are kept"},
 			&cli.StringFlag{Name: "until", Usage: "only those not newer than `TIME`"},
-			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on"},
+			&cli.BoolFlag{Name: "follow", Aliases: []string{"f", "w"}, Usage: "go on"},
 			&cli.Uint64Flag{Name: "after", Usage: "only those after this `INDEX`"},
 			&cli.Uint64Flag{Name: "before", Usage: "only those before this `INDEX`: the page before"},
 			&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Value: 100, Usage: "the newest `NUMBER`"},
@@ -278,7 +278,7 @@ func eventText(e api.Event) string {
 }
 
 func (a *app) whyCommand() *cli.Command {
-	return &cli.Command{
+	return a.watched(&cli.Command{
 		Name: "why", Usage: "say why a job or task is as it is", ArgsUsage: "JOB|TASK", Description: example("mesita why 57.12", "mesita why web"),
 		Flags: readFlags(),
 		Action: func(c *cli.Context) error {
@@ -295,7 +295,7 @@ func (a *app) whyCommand() *cli.Command {
 			}
 			return one(a.out, c, why, why.ID, func(w io.Writer) error { return printWhy(w, why) })
 		},
-	}
+	})
 }
 
 func (a *app) topCommand() *cli.Command {
@@ -303,6 +303,7 @@ func (a *app) topCommand() *cli.Command {
 		Name: "top", Usage: "show what the running tasks use", Description: example("mesita top", "mesita top --once -o json"),
 		Flags: readFlags(
 			&cli.BoolFlag{Name: "once", Usage: "print one table (the default when not on a terminal)"},
+			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "go on (the default on a terminal)"},
 			option.SpanFlag("interval", 2*time.Second, "`TIME` between two looks"),
 		),
 		Action: func(c *cli.Context) error {
@@ -331,8 +332,9 @@ func (a *app) top(c *cli.Context, cl *client.Client) error {
 		return err
 	}
 	live := isTerminal(a.out) && !c.Bool("once") && (f == "table" || f == "wide")
+	again := live || c.Bool("watch") && !c.Bool("once")
 	first := every
-	if !live {
+	if !again {
 		first = 500 * time.Millisecond
 	}
 	before, err := cl.Stats(c.Context)
@@ -354,7 +356,7 @@ func (a *app) top(c *cli.Context, cl *client.Client) error {
 		if live {
 			fmt.Fprint(a.out, "\x1b[H\x1b[2J")
 		}
-		if err := list(a.out, c, rows, func(r usageRow) string { return r.Task }, usageColumns); err != nil || !live {
+		if err := list(a.out, c, rows, func(r usageRow) string { return r.Task }, usageColumns); err != nil || !again {
 			return err
 		}
 	}

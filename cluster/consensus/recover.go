@@ -38,8 +38,8 @@ func Recover(cfg Config, addr string) (*Recovery, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(filepath.Join(cfg.Dir, "raft.db")); errors.Is(err, fs.ErrNotExist) {
-		return nil, api.Errorf(api.CodeNotFound, "there is no raft log in %s: this node never voted, recover on one that did", cfg.Dir)
+	if err := MayRecover(cfg.Dir); err != nil {
+		return nil, err
 	}
 	s, err := openStores(&cfg) // which locks it
 	if err != nil {
@@ -47,6 +47,14 @@ func Recover(cfg Config, addr string) (*Recovery, error) {
 	}
 	r, err := recoverStores(&cfg, s, addr, transport)
 	return r, errors.Join(err, s.close())
+}
+
+// MayRecover tells why a folder has nothing to recover, nil if it has a log.
+func MayRecover(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, "raft.db")); errors.Is(err, fs.ErrNotExist) {
+		return api.Errorf(api.CodeNotFound, "there is no raft log in %s: this node never voted, recover on one that did", dir)
+	}
+	return nil
 }
 
 func recoverStores(cfg *Config, s *stores, addr string, transport raft.Transport) (*Recovery, error) {

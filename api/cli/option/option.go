@@ -72,6 +72,11 @@ func Named(err error) error {
 	return InFlag("", err)
 }
 
+// DryRunFlag is that of every command that changes something.
+func DryRunFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"}
+}
+
 // FlagOf is the flag of a field: restart.maxDelay is --restart-max-delay.
 func FlagOf(field string) string {
 	whole, _, _ := strings.Cut(field, ".")

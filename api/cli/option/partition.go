@@ -74,7 +74,7 @@ func PartitionFlags() []cli.Flag {
 // ChangeFlags are those of a command that changes a partition.
 func ChangeFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"},
+		DryRunFlag(),
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the path only"},
 		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT` of the result: table, json or yaml"},
 	}

@@ -36,7 +36,7 @@ func TaskFlags(more ...cli.Flag) []cli.Flag {
 		&cli.BoolFlag{Name: "host-pids", Usage: "see the node's processes"},
 		&cli.StringFlag{Name: "partition", Usage: "`PATH` of the partition (default: default)"},
 		&cli.BoolFlag{Name: "no-upload", Usage: "do not upload a local program"},
-		&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"},
+		DryRunFlag(),
 		&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the id only"},
 		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT` of the result: table, json or yaml"},
