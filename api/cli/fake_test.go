@@ -23,15 +23,16 @@ import (
 // array of which one task failed, and a job that waits. New services run at
 // the second look; new batches have ended at the second.
 type fake struct {
-	mu    sync.Mutex
-	http  *httptest.Server
-	jobs  map[string]*api.Job
-	looks map[string]int
-	calls []string // that change something
-	next  int      // number of the last unnamed job, above 58
-	drain int      // tasks left on fir
-	parts map[string]*api.PartitionStatus
-	now   time.Time
+	mu      sync.Mutex
+	http    *httptest.Server
+	jobs    map[string]*api.Job
+	looks   map[string]int
+	calls   []string // that change something
+	next    int      // number of the last unnamed job, above 58
+	version int      // of the tasks of web
+	drain   int      // tasks left on fir
+	parts   map[string]*api.PartitionStatus
+	now     time.Time
 }
 
 func newFake(socket string) (*fake, error) {
@@ -39,7 +40,7 @@ func newFake(socket string) (*fake, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &fake{jobs: map[string]*api.Job{}, looks: map[string]int{}, now: time.Now().Add(-9*time.Minute - 30*time.Second), drain: 2}
+	f := &fake{version: 2, jobs: map[string]*api.Job{}, looks: map[string]int{}, now: time.Now().Add(-9*time.Minute - 30*time.Second), drain: 2}
 	f.jobs["web"] = &api.Job{ID: "web", Version: 2, State: api.JobRunning, Counts: api.JobCounts{Running: 3}, Actor: "root", Created: f.now,
 		Spec: &api.JobSpec{Name: "web", Kind: api.KindService, Count: new(3), Labels: map[string]string{"team": "web", "tier": "2"}, TaskSpec: api.TaskSpec{Command: []string{"/srv/server", "--listen", ":{http}"},
 			Request: api.Request{CPUs: 250, Mem: 128 << 20, Ports: []api.PortRequest{{Name: "http"}}}}}}
@@ -131,6 +132,11 @@ func (f *fake) readRoutes(handle func(string, func(*http.Request) (any, error)))
 		if id := q.Get("job"); id != "" && f.jobs[id] == nil {
 			return nil, noJob(id)
 		}
+		defer func() { // the new version of a service is there at the second look
+			if w := f.jobs["web"]; w != nil {
+				f.version = w.Version
+			}
+		}()
 		labels, err := api.ParseLabels("label", q["label"])
 		if err != nil {
 			return nil, err
@@ -218,7 +224,7 @@ func (f *fake) tasks() []*api.Task {
 	var out []*api.Task
 	zero, seven := 0, 7
 	for i, node := range []string{"oak", "fir", "fir"} {
-		out = append(out, &api.Task{ID: api.TaskID("web", i), Job: "web", Index: i, Version: 2, State: api.TaskRunning, Node: node, NodeID: node, Attempt: 1, PID: 100 + i,
+		out = append(out, &api.Task{ID: api.TaskID("web", i), Job: "web", Index: i, Version: f.version, State: api.TaskRunning, Node: node, NodeID: node, Attempt: 1, PID: 100 + i,
 			Resources: api.Resources{CPUs: 250, Mem: 128 << 20}, Ports: map[string]int{"http": 20000 + i}, Created: f.now, Started: f.now})
 	}
 	if w := f.jobs["web"]; w == nil || w.Stop {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -128,7 +129,7 @@ func (a *app) afterRun(c *cli.Context, cl *client.Client, j *api.Job) error {
 		return a.printJob(c, j)
 	}
 	got, err := a.await(c, cl, j.ID, option.Span(c, "timeout"), func(j *api.Job) bool {
-		return j.State.Ended() || j.Counts.Running >= j.Spec.Tasks() && j.Counts.Total() == j.Spec.Tasks()
+		return j.State.Ended() || j.Counts.Running >= j.Spec.Tasks() && j.Counts.Total() == j.Spec.Tasks() && replaced(c, cl, j)
 	})
 	if err != nil || got == nil {
 		if api.ErrorCode(err) == api.CodeTimeout {
@@ -238,6 +239,15 @@ func (a *app) jobWait() *cli.Command {
 			return a.waitEnd(c, cl, c.Args().First())
 		},
 	}
+}
+
+// replaced tells whether all tasks of a service are of its newest version.
+func replaced(c *cli.Context, cl *client.Client, j *api.Job) bool {
+	if j.Version == 1 || j.Spec.Kind != api.KindService {
+		return true
+	}
+	tasks, err := cl.Tasks(c.Context, j.ID, "", false)
+	return err == nil && !slices.ContainsFunc(tasks, func(t *api.Task) bool { return t.Version != j.Version })
 }
 
 func (a *app) jobLs() *cli.Command {
