@@ -48,7 +48,10 @@ type toStop struct {
 
 func findToStop(c *cli.Context, cl *client.Client, id string) (toStop, error) {
 	t, err := cl.Task(c.Context, id)
-	if err == nil || api.ErrorCode(err) != api.CodeNotFound {
+	switch {
+	case err == nil && t.State.Final(): // the cluster would refuse it when others were told already
+		return toStop{}, api.Errorf(api.CodeNotFound, "task %s has ended: leave it out", id)
+	case err == nil || api.ErrorCode(err) != api.CodeNotFound:
 		return toStop{task: t}, err
 	}
 	j, err := cl.Job(c.Context, id)

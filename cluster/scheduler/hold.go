@@ -24,6 +24,14 @@ type hold struct {
 	nodes    []string              // of the slots, which may be numbered anew
 }
 
+// until says how long something is held.
+func until(at time.Time) string {
+	if at.IsZero() {
+		return "until its tasks end"
+	}
+	return "until " + at.Format("15:04")
+}
+
 // maxHoldNodes bounds the nodes looked at for one hold: those that lack least.
 const maxHoldNodes = 64
 

@@ -37,6 +37,7 @@ type pass struct {
 	ends   map[string]time.Duration // estimates of the jobs asked for in this pass
 	watch  string                   // the job to be explained
 	said   string                   // why it waits
+	limit  bool                     // that is a limit
 }
 
 // turn is a partition's place in its queue during a pass.
@@ -222,7 +223,7 @@ func (p *pass) leave(t *turn) {
 func (p *pass) block(t *turn, reason string, limit bool) (strict bool) {
 	e := t.entry
 	if p.watch == e.job.ID {
-		p.said = reason
+		p.said, p.limit = reason, limit
 	}
 	if t.first == nil && !limit && p.takeOver(t, e) {
 		return false

@@ -24,33 +24,28 @@ type quota struct {
 
 // reason says why a job behind the first waits.
 func (q *quota) reason(path string) string {
-	until := "until its tasks end"
-	if !q.at.IsZero() {
-		until = "until " + q.at.Format("15:04")
-	}
-	return fmt.Sprintf("partition %s keeps what its limit leaves for job %s, which was first, %s", path, q.job, until)
+	return fmt.Sprintf("partition %s keeps what its limit leaves for job %s, which was first, %s", path, q.job, until(q.at))
 }
 
 // keepQuota keeps what the limit leaves for the current job, lest it starve. It
 // is true when nothing may start behind it, as nobody knows what ends before.
 func (p *pass) keepQuota(t *turn, e *entry) (strict bool) {
-	if !p.fitsLimit(t, e) {
+	need := times(e.job.Spec.Need(), max(1, e.job.Spec.Gang))
+	if !p.fitsLimit(t, need) {
 		return false
 	}
-	t.quota = p.findQuota(t.q.part.Path, e)
+	t.quota = p.findQuota(t.q.part.Path, e, need)
 	return t.quota == nil
 }
 
 // fitsLimit tells whether a job that its partition's limit holds back can
 // start once tasks end.
-func (p *pass) fitsLimit(t *turn, e *entry) bool {
+func (p *pass) fitsLimit(t *turn, need api.Resources) bool {
 	limit := t.q.part.Limit
-	fixed := p.e.fixed[t.q.part.Path]
-	need := times(e.job.Spec.Need(), max(1, e.job.Spec.Gang))
 	if limit.IsZero() {
 		return false // it is the limit of one above, which others fill too
 	}
-	need = need.Add(fixed)
+	need = need.Add(p.e.fixed[t.q.part.Path])
 	for name, v := range limit.Each {
 		if api.AmountsOf(need).Of(name) > v {
 			return false
@@ -62,8 +57,8 @@ func (p *pass) fitsLimit(t *turn, e *entry) bool {
 // findQuota finds when a job that its partition's limit holds back can start,
 // as the partition's own tasks end in the order of their estimated ends; nil if
 // it cannot, or if there are too many of them to look at.
-func (p *pass) findQuota(path string, e *entry) *quota {
-	q := &quota{job: e.job.ID, need: times(e.job.Spec.Need(), max(1, e.job.Spec.Gang))}
+func (p *pass) findQuota(path string, e *entry, need api.Resources) *quota {
+	q := &quota{job: e.job.ID, need: need}
 	jobs := p.e.running[path]
 	if len(jobs) > maxQuotaTasks {
 		return nil

@@ -114,18 +114,14 @@ func (w *waiting) heldFor(i int) string {
 		if j := w.view.Job(h.job); j != nil && j.Spec.Gang > 0 {
 			what = "gang"
 		}
-		until := "until its tasks end"
-		if !h.at.IsZero() {
-			until = "until " + h.at.Format("15:04")
-		}
-		return fmt.Sprintf("%s free, held for %s %s %s", w.e.slots.free[i].CPUs, what, h.job, until)
+		return fmt.Sprintf("%s free, held for %s %s %s", w.e.slots.free[i].CPUs, what, h.job, until(h.at))
 	}
 	return ""
 }
 
 func (w *waiting) summary() {
 	switch {
-	case w.said != "" && strings.HasPrefix(w.said, "partition"):
+	case w.limit:
 		w.why.Summary = fmt.Sprintf("%s is waiting: %s", w.t.ID, w.said)
 	case len(w.why.Nodes) == 0:
 		w.why.Summary = w.t.ID + " is waiting: the cluster has no node for work"
@@ -173,7 +169,7 @@ func (w *waiting) estimate() {
 		w.why.Estimate = q.at.Truncate(time.Second)
 	}
 	l := w.e.jobs[w.j.ID]
-	if l == nil || l.entry == nil || strings.HasPrefix(w.said, "partition") {
+	if l == nil || l.entry == nil || w.limit {
 		return
 	}
 	h := w.e.holds[w.t.Partition]
@@ -199,7 +195,7 @@ func (w *waiting) hints() {
 	add := func(format string, a ...any) { w.why.Hints = append(w.why.Hints, fmt.Sprintf(format, a...)) }
 	part := w.c.part
 	switch {
-	case strings.HasPrefix(w.said, "partition"):
+	case w.limit:
 		if q := w.quota(); q != nil && w.said == q.reason(w.t.Partition) {
 			w.backfill(q.at, add)
 		}
@@ -226,7 +222,7 @@ func (w *waiting) hints() {
 	if w.nearest >= 0 && !w.fits {
 		w.smaller(add)
 	}
-	if g := part.Guaranteed(); w.nearest >= 0 && !strings.HasPrefix(w.said, "partition") && !w.round.Entitled(part.Path, w.c.need) && len(w.holdersElsewhere()) > 0 {
+	if g := part.Guaranteed(); w.nearest >= 0 && !w.limit && !w.round.Entitled(part.Path, w.c.need) && len(w.holdersElsewhere()) > 0 {
 		if g.IsZero() {
 			add("a guarantee for partition %s would take room back from others", part.Path)
 		} else {
@@ -239,8 +235,8 @@ func (w *waiting) hints() {
 }
 
 // backfill names the time in which the task would have to end to start now.
-func (w *waiting) backfill(until time.Time, add func(string, ...any)) {
-	if d := until.Sub(w.now).Truncate(time.Second); d > 0 {
+func (w *waiting) backfill(by time.Time, add func(string, ...any)) {
+	if d := by.Sub(w.now).Truncate(time.Second); d > 0 {
 		add("would start now with --time %s (backfill)", d)
 	}
 }
