@@ -53,15 +53,16 @@ func openToRecover(cfg *Config, clusterName string) (dir *dataDir, self *nodeFil
 	if _, err := os.Stat(cfg.DataDir); errors.Is(err, os.ErrNotExist) {
 		return nil, nil, "", noNode(cfg.DataDir)
 	}
-	if dir, err = openDataDir(cfg.DataDir); err != nil {
+	opened, err := openDataDir(cfg.DataDir)
+	if err != nil {
 		return nil, nil, "", err
 	}
 	defer func() {
 		if err != nil {
-			dir.close()
+			_ = opened.close() // what was wrong before counts
 		}
 	}()
-	if self, err = dir.load(); err != nil {
+	if self, err = opened.load(); err != nil {
 		return nil, nil, "", err
 	}
 	if self == nil {
@@ -80,7 +81,7 @@ func openToRecover(cfg *Config, clusterName string) (dir *dataDir, self *nodeFil
 	if listen.Port == 0 {
 		addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(DefaultPort)) // only a hint: nodes are found by their ids
 	}
-	return dir, self, addr, nil
+	return opened, self, addr, nil
 }
 
 func noNode(dir string) error {
