@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/backoff"
 	"github.com/mesita/mesita/fsm"
 	"github.com/mesita/mesita/gossip"
 )
@@ -63,13 +64,13 @@ func (a *Agent) rejoin() {
 	slices.Sort(seeds)
 	seeds = slices.Compact(seeds)
 	a.stack.start("rejoin", func(ctx context.Context) error {
-		for wait := 200 * time.Millisecond; len(seeds) > 0 && ctx.Err() == nil; wait = min(2*wait, 10*time.Second) {
+		for retry := backoff.New(200*time.Millisecond, 10*time.Second); len(seeds) > 0 && ctx.Err() == nil; {
 			if n, err := a.gossip.Join(ctx, seeds); n > 0 {
 				break
 			} else if err != nil {
 				a.log.Info("no other node answers yet", "err", err)
 			}
-			if !sleep(ctx, wait) {
+			if !retry.Wait(ctx) {
 				return nil
 			}
 		}
@@ -178,7 +179,7 @@ func (a *Agent) memberID(name string) string {
 // callLeader sends a request to the leader, whoever it is just now, and waits
 // for there to be one.
 func (a *Agent) callLeader(ctx context.Context, method, path string, in, out any) error {
-	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
+	for retry := backoff.New(20*time.Millisecond, 500*time.Millisecond); ; {
 		err := error(api.Errorf(api.CodeUnavailable, "no node leads the cluster now"))
 		if id := a.leaderID(); id != "" {
 			err = a.peers.call(ctx, id, method, path, in, out)
@@ -187,7 +188,7 @@ func (a *Agent) callLeader(ctx context.Context, method, path string, in, out any
 		case "", api.CodeNotAllowed, api.CodeConflict, api.CodeInvalid, api.CodeNotFound:
 			return err
 		}
-		if !sleep(ctx, wait) {
+		if !retry.Wait(ctx) {
 			return fmt.Errorf("%w (last: %w)", context.Cause(ctx), err)
 		}
 	}
@@ -209,6 +210,7 @@ func (a *Agent) announce(ctx context.Context) error {
 	defer w.Close()
 	tick := time.NewTicker(diskCheck)
 	defer tick.Stop()
+	retry := backoff.New(time.Second, 10*time.Second)
 	var told *api.NodeHello
 	for {
 		hello := &api.NodeHello{Addr: a.addr, Version: a.cfg.Version, Boot: bootID(), VoterOnly: a.self.VoterOnly, DiskFull: a.exec.DiskFull(),
@@ -221,12 +223,13 @@ func (a *Agent) announce(ctx context.Context) error {
 				if api.ErrorCode(err) == api.CodeNotAllowed {
 					a.log.Error("the cluster does not take this node", "err", err)
 				}
-				if !sleep(ctx, time.Second) {
+				if !retry.Wait(ctx) {
 					return nil
 				}
 				continue
 			}
 			told = hello
+			retry.Reset()
 			a.announced.Store(true)
 			a.joined.notify()
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/backoff"
 	"github.com/mesita/mesita/executor/keeper"
 	"github.com/mesita/mesita/executor/logs"
 )
@@ -60,9 +61,9 @@ func (e *Executor) fetchBlob(ctx context.Context, digest string) (err error) {
 	if e.cfg.Fetch == nil {
 		return fmt.Errorf("program %s is not on this node, and there is no other to ask", digest)
 	}
-	wait := fetchPause
+	retry := backoff.New(fetchPause, fetchPause<<fetchTries)
 	for try := range fetchTries {
-		if try > 0 && !pause(ctx, wait<<(try-1)) {
+		if try > 0 && !retry.Wait(ctx) {
 			return context.Cause(ctx)
 		}
 		if e.blobs.Has(digest) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/backoff"
 )
 
 const (
@@ -96,7 +97,7 @@ func (r *reports) run(ctx context.Context) {
 		case <-r.wake:
 		}
 		for sts := r.take(); len(sts) > 0; sts = r.take() {
-			if !r.deliver(ctx, sts) || !pause(ctx, r.gap()) {
+			if !r.deliver(ctx, sts) || !backoff.Pause(ctx, r.gap()) {
 				return
 			}
 		}
@@ -114,7 +115,7 @@ func (r *reports) gap() time.Duration {
 
 // deliver repeats the report until it is taken; false when ctx ended.
 func (r *reports) deliver(ctx context.Context, sts []api.TaskStatus) bool {
-	wait := retryFirst
+	retry := backoff.New(retryFirst, retryLatest)
 	for {
 		err := r.rep.Report(ctx, sts)
 		if err == nil {
@@ -124,25 +125,12 @@ func (r *reports) deliver(ctx context.Context, sts []api.TaskStatus) bool {
 		if ctx.Err() != nil {
 			return false
 		}
-		if wait == retryFirst {
+		if retry.First() {
 			r.log.Warn("the cluster was not told what became of tasks; trying again", "tasks", len(sts), "error", err)
 		}
-		if !pause(ctx, wait) {
+		if !retry.Wait(ctx) {
 			return false
 		}
-		wait = min(2*wait, retryLatest)
 		r.renew(sts)
-	}
-}
-
-// pause waits; false when ctx ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+	"github.com/mesita/mesita/backoff"
 )
 
 const (
@@ -131,16 +132,16 @@ func (t *Transport) Shutdown() error {
 
 func (t *Transport) readPackets() {
 	buf := make([]byte, maxPacket+1)
-	delay := minReadRetry
+	delay := backoff.New(minReadRetry, maxReadRetry)
 	for {
 		n, from, err := t.udp.ReadFrom(buf)
 		if err != nil {
-			if !t.retry("read gossip packet", err, &delay) {
+			if !t.retry("read gossip packet", err, delay) {
 				return
 			}
 			continue
 		}
-		delay = minReadRetry
+		delay.Reset()
 		if n == 0 || n > maxPacket {
 			t.dropped.Add(1)
 			continue
@@ -155,16 +156,16 @@ func (t *Transport) readPackets() {
 }
 
 func (t *Transport) acceptStreams() {
-	delay := minReadRetry
+	delay := backoff.New(minReadRetry, maxReadRetry)
 	for {
 		conn, err := t.streams.Accept()
 		if err != nil {
-			if !t.retry("accept gossip stream", err, &delay) {
+			if !t.retry("accept gossip stream", err, delay) {
 				return
 			}
 			continue
 		}
-		delay = minReadRetry
+		delay.Reset()
 		if t.open.Add(1) > maxStreams {
 			t.open.Add(-1)
 			t.dropped.Add(1)
@@ -182,7 +183,7 @@ func (t *Transport) acceptStreams() {
 }
 
 // retry waits a little after a passing error, and reports false after a final one.
-func (t *Transport) retry(what string, err error, delay *time.Duration) bool {
+func (t *Transport) retry(what string, err error, delay *backoff.Backoff) bool {
 	if t.ctx.Err() != nil {
 		return false
 	}
@@ -190,16 +191,9 @@ func (t *Transport) retry(what string, err error, delay *time.Duration) bool {
 		t.log.Error(what+": closed too early", "error", err)
 		return false
 	}
-	t.log.Warn(what, "error", err, "retry", *delay)
-	timer := time.NewTimer(*delay)
-	defer timer.Stop()
-	*delay = min(2**delay, maxReadRetry)
-	select {
-	case <-timer.C:
-		return true
-	case <-t.ctx.Done():
-		return false
-	}
+	wait := delay.Next()
+	t.log.Warn(what, "error", err, "retry", wait)
+	return backoff.Pause(t.ctx, wait)
 }
 
 // boundedConn gives its place back when it is closed.

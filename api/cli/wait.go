@@ -10,6 +10,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/cli/option"
 	"github.com/mesita/mesita/api/client"
+	"github.com/mesita/mesita/backoff"
 	"github.com/urfave/cli/v2"
 )
 
@@ -67,7 +68,7 @@ func (a *app) await(c *cli.Context, cl *client.Client, id string, timeout time.D
 	defer cancel()
 	st := a.status(c)
 	defer st.clear()
-	for pause := firstLook; ; pause = min(pause*3/2, lookPause) {
+	for looks := backoff.New(firstLook, lookPause); ; {
 		j, err := cl.Job(ctx, id)
 		switch {
 		case c.Context.Err() != nil:
@@ -81,13 +82,11 @@ func (a *app) await(c *cli.Context, cl *client.Client, id string, timeout time.D
 		case done(j):
 			return j, nil
 		}
-		if pause >= lookPause/2 { // what is done at once needs no progress
+		wait := looks.Next()
+		if wait >= lookPause/2 { // what is done at once needs no progress
 			st.show(fmt.Sprintf("%s v%d   %s   %s", j.ID, j.Version, jobCounts(j), j.State))
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause):
-		}
+		backoff.Pause(ctx, wait) // the next look says why, should ctx have ended
 	}
 }
 

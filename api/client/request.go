@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/backoff"
 )
 
 // request is one call of the API, which may be sent several times.
@@ -72,7 +73,7 @@ func (e *noAnswer) Error() string { return fmt.Sprintf("%s: %v", e.base, e.err) 
 func (c *Client) try(ctx context.Context, r request) (*http.Response, error) {
 	begin, patience := time.Now(), c.cfg.Patience
 	doubt := false
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+	for retry := backoff.New(50*time.Millisecond, time.Second); ; {
 		var refused error // what a node said
 		var silent []*noAnswer
 		for i := range c.bases {
@@ -104,16 +105,15 @@ func (c *Client) try(ctx context.Context, r request) (*http.Response, error) {
 		if refused == nil && len(c.cfg.Addrs) == 0 && !silent[0].sent {
 			patience = min(patience, noDaemonPatience)
 		}
+		wait := retry.Next()
 		if time.Since(begin)+wait > patience || doubt && r.once {
 			if refused != nil {
 				return nil, refused
 			}
 			return nil, c.unreachable(silent)
 		}
-		select {
-		case <-ctx.Done():
+		if !backoff.Pause(ctx, wait) {
 			return nil, context.Cause(ctx)
-		case <-time.After(wait):
 		}
 	}
 }

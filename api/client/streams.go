@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/backoff"
 )
 
 const (
@@ -29,7 +30,7 @@ var errBroken = errors.New("the stream ended")
 // CodeConflict when events after index are no longer kept, and with
 // CodeUnavailable when no node answers for as long as the patience is.
 func (c *Client) Events(ctx context.Context, after uint64, about string, f func(api.Event) error) error {
-	for wait := reconnect; ; wait = min(2*wait, maxReconnect) {
+	for retry := backoff.New(reconnect, maxReconnect); ; {
 		seen := after
 		err := c.eventsOnce(ctx, &after, about, f)
 		if ctx.Err() != nil {
@@ -39,20 +40,11 @@ func (c *Client) Events(ctx context.Context, after uint64, about string, f func(
 			return err
 		}
 		if after != seen {
-			wait = reconnect
+			retry.Reset()
 		}
-		if pause(ctx, wait) != nil {
+		if !retry.Wait(ctx) {
 			return nil
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
 	}
 }
 
@@ -133,7 +125,7 @@ type LogLine struct {
 // node on the way is lost, and ends when the task is.
 func (c *Client) Logs(ctx context.Context, task string, o LogOptions, f func(LogLine) error) error {
 	var last LogLine
-	for wait := reconnect; ; wait = min(2*wait, maxReconnect) {
+	for retry := backoff.New(reconnect, maxReconnect); ; {
 		seen := last.Time
 		err := c.logsOnce(ctx, task, o, &last, f)
 		switch {
@@ -147,10 +139,10 @@ func (c *Client) Logs(ctx context.Context, task string, o LogOptions, f func(Log
 			return err
 		}
 		if last.Time != seen {
-			wait = reconnect
+			retry.Reset()
 			o.Tail = 0 // the rest is told by its time
 		}
-		if pause(ctx, wait) != nil {
+		if !retry.Wait(ctx) {
 			return nil
 		}
 	}

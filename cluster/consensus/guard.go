@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"github.com/mesita/mesita/backoff"
 )
 
 // guard watches the disk under the log: whether writes succeed, and how long
@@ -96,14 +97,14 @@ func (s guardedStable) Set(key, val []byte) error {
 // an error there, while to stand still until there is space again is safe.
 // When the node ends meanwhile, so does the goroutine that called.
 func (s guardedStable) SetUint64(key []byte, val uint64) error {
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+	for retry := backoff.New(50*time.Millisecond, time.Second); ; {
 		began := time.Now()
 		err := s.wrote("write the term", began, s.StableStore.SetUint64(key, val))
 		if err == nil || !bytes.Equal(key, []byte("CurrentTerm")) {
 			return err
 		}
 		select {
-		case <-time.After(wait):
+		case <-time.After(retry.Next()):
 		case <-s.ending:
 			runtime.Goexit()
 		}

@@ -9,6 +9,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/mesita/mesita/backoff"
 )
 
 // MuxConfig is what a Mux needs. Zero numbers take the defaults named.
@@ -96,7 +98,7 @@ func (m *Mux) Run(ctx context.Context) error {
 }
 
 func (m *Mux) accept(ctx context.Context) error {
-	delay := time.Duration(0)
+	retry := backoff.New(5*time.Millisecond, time.Second)
 	for {
 		conn, err := m.conf.Listener.Accept()
 		if err != nil {
@@ -104,14 +106,14 @@ func (m *Mux) accept(ctx context.Context) error {
 				return fmt.Errorf("accept on %s: %w", m.conf.Listener.Addr(), err)
 			}
 			// Most likely out of file descriptors: wait for some to be closed.
-			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
+			delay := retry.Next()
 			m.conf.Log.Warn("accept failed", "error", err, "retry", delay)
-			if !sleep(ctx, delay) {
+			if !backoff.Pause(ctx, delay) {
 				return nil
 			}
 			continue
 		}
-		delay = 0
+		retry.Reset()
 		hctx, cancel := context.WithTimeout(ctx, m.conf.HandshakeTimeout)
 		p := m.pending.add(sourceOf(conn.RemoteAddr()), cancel)
 		m.wg.Go(func() {

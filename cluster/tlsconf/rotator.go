@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"time"
+
+	"github.com/mesita/mesita/backoff"
 )
 
 const (
@@ -29,14 +31,14 @@ type Rotator struct {
 }
 
 // Run renews until ctx is done, and then returns nil. A renewal that fails is
-// tried again after 1 s, then after twice that and so on, up to 5 minutes.
+// tried again after 1 s, then after ever longer, up to 5 minutes.
 func (r *Rotator) Run(ctx context.Context) error {
 	due := r.due(0)
-	retry := minRenewRetry
+	retry := backoff.New(minRenewRetry, maxRenewRetry)
 	for {
 		wait := due.Sub(r.Holder.now())
 		if wait > 0 {
-			if !sleep(ctx, min(wait, clockCheck)) {
+			if !backoff.Pause(ctx, min(wait, clockCheck)) {
 				return nil
 			}
 			continue
@@ -46,16 +48,16 @@ func (r *Rotator) Run(ctx context.Context) error {
 			return nil
 		}
 		if err == nil {
-			retry = minRenewRetry
+			retry.Reset()
 			due = r.due(r.life() / 10)
 			r.Log.Info("node certificate renewed", "until", r.Holder.Leaf().NotAfter, "next", due)
 			continue
 		}
-		r.Log.Warn("node certificate not renewed", "error", err, "expires", r.Holder.Leaf().NotAfter, "retry", retry)
-		if !sleep(ctx, retry) {
+		pause := retry.Next()
+		r.Log.Warn("node certificate not renewed", "error", err, "expires", r.Holder.Leaf().NotAfter, "retry", pause)
+		if !backoff.Pause(ctx, pause) {
 			return nil
 		}
-		retry = min(2*retry, maxRenewRetry)
 	}
 }
 
@@ -95,15 +97,4 @@ func (r *Rotator) renew(ctx context.Context) error {
 		r.Log.Error("new node certificate is in use but not saved", "error", err)
 	}
 	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }
