@@ -56,6 +56,7 @@ const (
 	EventBlobRemoved     EventKind = "program.removed"
 	EventClusterCreated  EventKind = "cluster.created"
 	EventClusterRestored EventKind = "cluster.recovered"
+	EventClusterLevel    EventKind = "cluster.level"
 	EventsMissed         EventKind = "events.missed" // those up to its index are not in that node's history
 )
 

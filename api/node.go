@@ -41,6 +41,7 @@ type Node struct {
 	DiskFull  bool              `json:"diskFull,omitempty"`  // takes no new work
 	Attrs     map[string]string `json:"attrs,omitempty"`     // operator's and detected
 	Resources Resources         `json:"resources"`           // what it has
+	Level     int               `json:"level,omitempty"`     // the highest that its mesita knows
 	Version   string            `json:"version"`             // of mesita
 	Boot      string            `json:"boot,omitempty"`      // the kernel's boot id
 	JoinToken string            `json:"joinToken,omitempty"` // id of the token it joined with
@@ -81,6 +82,7 @@ type NodeHello struct {
 	DiskFull  bool              `json:"diskFull,omitempty"`
 	Attrs     map[string]string `json:"attrs,omitempty"`
 	Resources Resources         `json:"resources"`
+	Level     int               `json:"level,omitempty"` // the highest that its mesita knows; said only to a cluster of level 1 and above
 }
 
 // Validate checks what a node says of itself.

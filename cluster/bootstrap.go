@@ -86,7 +86,7 @@ func (a *Agent) adoptCluster(key *tlsconf.NodeKey, p *pendingCluster) error {
 // clusterInit is the first command of a cluster.
 func (a *Agent) clusterInit(p *pendingCluster) *fsm.ClusterInit {
 	now := a.cfg.Now()
-	return &fsm.ClusterInit{Meta: fsm.Meta{At: now, Actor: "node:" + a.self.Name}, Cluster: p.Cluster, Authority: p.Authority,
+	return &fsm.ClusterInit{Level: fsm.Newest, Meta: fsm.Meta{At: now, Actor: "node:" + a.self.Name}, Cluster: p.Cluster, Authority: p.Authority,
 		Node: &api.Node{ID: a.self.NodeID, Name: a.self.Name, State: api.NodeDown, Reason: "has not reported yet",
 			Addr: a.addr, VoterOnly: a.self.VoterOnly, Version: a.cfg.Version, Joined: now, Since: now}}
 }

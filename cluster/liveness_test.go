@@ -34,7 +34,7 @@ func watch(t *testing.T, ctx context.Context) *watched {
 	w.set(peerAlive, true)
 	at := time.Now()
 	for _, c := range []fsm.Command{
-		&fsm.ClusterInit{Meta: fsm.Meta{At: at}, Cluster: &api.Cluster{ID: "c"}, Authority: &api.Authority{}, Node: &api.Node{ID: "a", Name: "a"}},
+		&fsm.ClusterInit{Level: fsm.Newest, Meta: fsm.Meta{At: at}, Cluster: &api.Cluster{ID: "c"}, Authority: &api.Authority{}, Node: &api.Node{ID: "a", Name: "a"}},
 		&fsm.TokenCreate{Meta: fsm.Meta{At: at}, Token: &api.Token{ID: "t", Hash: "h"}},
 		&fsm.NodeJoin{Meta: fsm.Meta{At: at}, Token: "t", Hash: "h", NodeID: "b", Name: "b"},
 		&fsm.NodeHello{Meta: fsm.Meta{At: at}, ID: "b", Hello: api.NodeHello{Addr: "b:1"}},

@@ -94,12 +94,15 @@ func Decode(entry []byte) ([]Command, error) {
 		if n <= 0 || m <= 0 || size > uint64(len(b)-n-m) {
 			return nil, fmt.Errorf("log entry is cut off at command %d", len(out))
 		}
-		if kind >= uint64(len(kinds)) || kinds[kind] == nil {
+		if kind >= uint64(len(kinds)) || kinds[kind].make == nil {
 			return nil, fmt.Errorf("log entry has command kind %d, which this program does not know: upgrade mesita on this node", kind)
 		}
-		c := kinds[kind]()
+		c := kinds[kind].make()
 		b = b[n+m:]
 		if err := unmarshal(b[:size], c); err != nil {
+			return nil, err
+		}
+		if err := readable(c); err != nil {
 			return nil, err
 		}
 		out = append(out, c)

@@ -29,7 +29,7 @@ func nodeID(i int) string { return fmt.Sprintf("node%04d", i) }
 
 func testInit() *ClusterInit {
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	return &ClusterInit{Meta: Meta{At: at}, Cluster: &api.Cluster{ID: "c1", Name: "pine", Created: at},
+	return &ClusterInit{Level: Newest, Meta: Meta{At: at}, Cluster: &api.Cluster{ID: "c1", Name: "pine", Created: at},
 		Authority: &api.Authority{CACert: []byte("cert"), CAKey: []byte("key"), GossipKey: []byte("0123")},
 		Node:      &api.Node{ID: nodeID(0), Name: "n0", State: api.NodeDown, Joined: at, Since: at}}
 }
@@ -55,6 +55,9 @@ func (g *generator) jobName() string { return fmt.Sprintf("job-%d", g.IntN(4)) }
 
 // command makes one command that may or may not be acceptable in v.
 func (g *generator) command(v *View) Command {
+	if g.IntN(200) == 0 {
+		return &LevelSet{Meta: g.meta(), Level: Newest}
+	}
 	switch g.IntN(17) {
 	case 0:
 		return &NodeHello{Meta: g.meta(), ID: nodeID(g.IntN(4)), Hello: testHello(api.MilliCPU(1000 * (1 + g.IntN(4))))}

@@ -15,6 +15,7 @@ type ClusterInit struct {
 	Cluster   *api.Cluster   `json:"cluster"`
 	Authority *api.Authority `json:"authority"`
 	Node      *api.Node      `json:"node"` // the first
+	Level     Level          `json:"level,omitempty"`
 }
 
 func (c *ClusterInit) apply(x *tx) (any, error) {
@@ -24,7 +25,7 @@ func (c *ClusterInit) apply(x *tx) (any, error) {
 		}
 		return nil, conflict("the cluster %q is made already", x.cluster.Name)
 	}
-	x.cluster, x.authority = c.Cluster, c.Authority
+	x.cluster, x.authority, x.level = c.Cluster, c.Authority, c.Level
 	first := &api.Partition{Path: api.DefaultPartition, Created: c.At}
 	first.Normalize()
 	x.partitions.ReplaceOrInsert(first)
@@ -118,8 +119,13 @@ func (c *NodeHello) apply(x *tx) (any, error) {
 	old := row.node
 	n := *old
 	h := c.Hello
-	n.Addr, n.Version, n.Boot, n.VoterOnly, n.DiskFull, n.Attrs = h.Addr, h.Version, h.Boot, h.VoterOnly, h.DiskFull, h.Attrs
-	n.Resources = atLeast(h.Resources, row.allocated.Add(row.reclaiming).Add(row.offered))
+	h.Resources = atLeast(h.Resources, row.allocated.Add(row.reclaiming).Add(row.offered))
+	var changed []string
+	for _, f := range said {
+		if f.take(&n, &h) {
+			changed = append(changed, f.name)
+		}
+	}
 	n.State, n.Reason = api.NodeReady, ""
 	if n.Drain {
 		n.State = api.NodeDraining
@@ -127,37 +133,17 @@ func (c *NodeHello) apply(x *tx) (any, error) {
 	if n.State != old.State {
 		n.Since = c.At
 	}
-	if sameNode(old, &n) {
+	if len(changed) == 0 && n.State == old.State && n.Reason == old.Reason {
 		return old, nil
 	}
 	x.nodeIncidents(old, &n)
-	kind, what := api.EventNodeUpdated, nodeChange(old, &n)
+	kind, what := api.EventNodeUpdated, "it reported: "+strings.Join(changed, ", ")+" changed"
 	if n.State != old.State {
 		kind, what = api.EventNodeState, n.State.String()+": it reported, and was "+old.State.String()
 	}
 	x.happened(api.Event{Kind: kind, Object: n.ID, Node: n.Name, Message: what})
 	x.putNode(&n)
 	return &n, nil
-}
-
-func sameNode(a, b *api.Node) bool {
-	return a.Addr == b.Addr && a.Version == b.Version && a.Boot == b.Boot && a.VoterOnly == b.VoterOnly && a.DiskFull == b.DiskFull &&
-		a.State == b.State && a.Reason == b.Reason && maps.Equal(a.Attrs, b.Attrs) && a.Resources.Equal(b.Resources)
-}
-
-// nodeChange names what a node said of itself that was different before.
-func nodeChange(old, n *api.Node) string {
-	var out []string
-	for _, c := range []struct {
-		name string
-		same bool
-	}{{"address", old.Addr == n.Addr}, {"version", old.Version == n.Version}, {"boot", old.Boot == n.Boot}, {"voter only", old.VoterOnly == n.VoterOnly},
-		{"room on disk", old.DiskFull == n.DiskFull}, {"attributes", maps.Equal(old.Attrs, n.Attrs)}, {"resources", old.Resources.Equal(n.Resources)}} {
-		if !c.same {
-			out = append(out, c.name)
-		}
-	}
-	return "it reported: " + strings.Join(out, ", ") + " changed"
 }
 
 // atLeast is what a node has, but never less than what is held of it: a node

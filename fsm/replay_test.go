@@ -36,7 +36,9 @@ func randomLog(t *testing.T, seed uint64, n int, each func(*Store)) [][]byte {
 		}
 		each(s)
 	}
-	run(testInit())
+	init := testInit()
+	init.Level = Level(seed % 2) // 0: the log raises it
+	run(init)
 	run(&TokenCreate{Meta: g.meta(), Token: &api.Token{ID: "t1", Kind: api.TokenJoin, Hash: "h"}})
 	for range n {
 		run(g.command(s.View()))

@@ -14,7 +14,11 @@ import (
 )
 
 // snapshotVersion is raised when an older program could not read the snapshot.
-const snapshotVersion = 2
+const snapshotVersion = 3
+
+// levelVersion is the version of a snapshot of a cluster at level 0, which
+// programs that know no levels read; one of a higher level they refuse.
+const levelVersion = 2
 
 // maxRecord bounds one record of a snapshot.
 const maxRecord = 64 << 20
@@ -45,6 +49,7 @@ type snapshotHeader struct {
 	Incident  uint64         `json:"incident,omitempty"`
 	Cluster   *api.Cluster   `json:"cluster"`
 	Authority *api.Authority `json:"authority"`
+	Level     Level          `json:"level,omitempty"`
 }
 
 type snapshotUse struct {
@@ -86,7 +91,11 @@ func (s *Snapshot) Write(w io.Writer) error {
 	b := bufio.NewWriterSize(z, 64<<10)
 	t := &s.view.t
 	rw := &recordWriter{w: b}
-	rw.put(recHeader, snapshotHeader{snapshotVersion, t.index, t.event, t.jobSeq, t.incidentN, t.cluster, t.authority})
+	version := snapshotVersion
+	if t.level == 0 {
+		version = levelVersion
+	}
+	rw.put(recHeader, snapshotHeader{version, t.index, t.event, t.jobSeq, t.incidentN, t.cluster, t.authority, t.level})
 	putAll(rw, recPartition, t.partitions)
 	t.nodes.Ascend(func(r *nodeRow) bool { return rw.put(recNode, r.node) })
 	putAll(rw, recJob, t.jobs)
@@ -195,6 +204,10 @@ func (x *tx) restore(kind byte, body []byte, events *[]api.Event) error {
 		if h.Version > snapshotVersion {
 			return fmt.Errorf("it has version %d, this program reads up to %d: upgrade mesita on this node", h.Version, snapshotVersion)
 		}
+		if err := h.Level.known(); err != nil {
+			return err
+		}
+		x.level = h.Level
 		x.index, x.event, x.jobSeq, x.incidentN, x.cluster, x.authority = h.Index, h.Event, h.JobSeq, h.Incident, h.Cluster, h.Authority
 	case recPartition:
 		return restoreTo(body, func(p *api.Partition) {

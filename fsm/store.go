@@ -52,6 +52,11 @@ func (s *Store) Propose(ctx context.Context, cmds ...Command) ([]Result, error) 
 	if err != nil {
 		return nil, err
 	}
+	for _, c := range cmds {
+		if err := s.View().Allows(c); err != nil {
+			return nil, err
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	res, err := s.applyLocked(s.t.index+1, entry)

@@ -78,6 +78,7 @@ type tables struct {
 	event     uint64 // index of the last event
 	jobSeq    uint64
 	incidentN uint64        // the last incident's id
+	level     Level         // what apply may do
 	edition   uint64        // raised with each view: a row of this one is in no view yet
 	capacity  api.Resources // of the nodes that may run work, gone ones not counted
 	cluster   *api.Cluster

@@ -341,6 +341,9 @@ type Trial struct {
 
 // Trial applies a command to a copy of the view.
 func (v *View) Trial(c Command) Trial {
+	if err := v.Allows(c); err != nil {
+		return Trial{View: v, Err: err}
+	}
 	v.trial.Lock()
 	t := v.t.freeze()
 	v.trial.Unlock()

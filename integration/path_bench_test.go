@@ -151,7 +151,7 @@ func threeVoters(b *testing.B) voters {
 // bigCluster makes n nodes of 32 cores and 128 GiB.
 func bigCluster(n int) []fsm.Command {
 	meta := fsm.Meta{At: time.Now()}
-	cmds := []fsm.Command{&fsm.ClusterInit{Meta: meta, Cluster: &api.Cluster{ID: "c", Name: "pine"}, Authority: &api.Authority{}, Node: &api.Node{ID: "id00000", Name: "n0"}},
+	cmds := []fsm.Command{&fsm.ClusterInit{Level: fsm.Newest, Meta: meta, Cluster: &api.Cluster{ID: "c", Name: "pine"}, Authority: &api.Authority{}, Node: &api.Node{ID: "id00000", Name: "n0"}},
 		&fsm.TokenCreate{Meta: meta, Token: &api.Token{ID: "t", Hash: "h"}}}
 	for i := range n {
 		id := fmt.Sprintf("id%05d", i)

@@ -36,7 +36,7 @@ func newShared(t interface {
 }, nodes []api.Resources) *shared {
 	s := &shared{t: t, Store: fsm.NewStore(nil), engine: scheduler.NewEngine(roundOf), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
 	s.watch = s.Watch(scheduler.Tables...)
-	s.do(&fsm.ClusterInit{Meta: s.meta(), Cluster: &api.Cluster{ID: "c", Name: "pine"}, Authority: &api.Authority{}, Node: &api.Node{ID: "id0", Name: "n0"}},
+	s.do(&fsm.ClusterInit{Level: fsm.Newest, Meta: s.meta(), Cluster: &api.Cluster{ID: "c", Name: "pine"}, Authority: &api.Authority{}, Node: &api.Node{ID: "id0", Name: "n0"}},
 		&fsm.TokenCreate{Meta: s.meta(), Token: &api.Token{ID: "t", Hash: "h"}})
 	for i, r := range nodes {
 		id := fmt.Sprint("id", i)

@@ -119,7 +119,7 @@ func (d *simDaemon) leadTerm(ctx context.Context) error {
 // makeCluster commits the first entry, before the loops look at the state.
 func (d *simDaemon) makeCluster(ctx context.Context) error {
 	now := time.Now()
-	_, err := d.store.Do(ctx, &fsm.ClusterInit{Meta: d.meta(), Cluster: &api.Cluster{ID: "c1", Name: "pine", Created: now},
+	_, err := d.store.Do(ctx, &fsm.ClusterInit{Level: fsm.Newest, Meta: d.meta(), Cluster: &api.Cluster{ID: "c1", Name: "pine", Created: now},
 		Authority: &api.Authority{CACert: []byte("cert"), CAKey: []byte("key"), GossipKey: []byte("0123")},
 		Node:      &api.Node{ID: d.id, Name: d.name, State: api.NodeDown, Joined: now, Since: now}})
 	return err

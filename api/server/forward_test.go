@@ -102,7 +102,7 @@ func (p lostLead) Propose(context.Context, []fsm.Command) ([]fsm.Result, error) 
 // copyTokens fills an empty store through another proposer's back.
 func copyTokens(t *testing.T, to, from *fsm.Store) {
 	t.Helper()
-	cmds := []fsm.Command{&fsm.ClusterInit{Cluster: from.View().Cluster(), Authority: from.View().Authority(), Node: from.View().Node("oak")}}
+	cmds := []fsm.Command{&fsm.ClusterInit{Level: fsm.Newest, Cluster: from.View().Cluster(), Authority: from.View().Authority(), Node: from.View().Node("oak")}}
 	for tok := range from.View().Tokens() {
 		cmds = append(cmds, &fsm.TokenCreate{Token: tok})
 	}

@@ -22,7 +22,7 @@ var t0 = time.Date(2026, 3, 2, 6, 0, 0, 0, time.UTC) // a Monday
 func cluster(t testing.TB) *fsm.Store {
 	t.Helper()
 	s := fsm.NewStore(nil)
-	cmds := []fsm.Command{&fsm.ClusterInit{Meta: fsm.Meta{At: t0}, Cluster: &api.Cluster{ID: "c", Name: "pine"}, Authority: &api.Authority{},
+	cmds := []fsm.Command{&fsm.ClusterInit{Level: fsm.Newest, Meta: fsm.Meta{At: t0}, Cluster: &api.Cluster{ID: "c", Name: "pine"}, Authority: &api.Authority{},
 		Node: &api.Node{ID: "id0", Name: "n0"}}, &fsm.TokenCreate{Meta: fsm.Meta{At: t0}, Token: &api.Token{ID: "t", Hash: "h"}}}
 	for i := range 4 {
 		id := fmt.Sprint("id", i)

@@ -28,7 +28,7 @@ func quiet() *slog.Logger {
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func initCluster() fsm.Command {
-	return &fsm.ClusterInit{Meta: fsm.Meta{At: epoch}, Cluster: &api.Cluster{ID: "c1", Name: "pine", Created: epoch},
+	return &fsm.ClusterInit{Level: fsm.Newest, Meta: fsm.Meta{At: epoch}, Cluster: &api.Cluster{ID: "c1", Name: "pine", Created: epoch},
 		Authority: &api.Authority{CACert: []byte("cert"), CAKey: []byte("key"), GossipKey: []byte("0123")},
 		Node:      &api.Node{ID: "n0", Name: "n0", State: api.NodeDown, Joined: epoch, Since: epoch}}
 }

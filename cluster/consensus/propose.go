@@ -47,7 +47,11 @@ func (n *Node) Propose(ctx context.Context, cmds []fsm.Command) ([]fsm.Result, e
 		return nil, ErrNotLeader
 	}
 	c := &call{encoded: make([][]byte, len(cmds)), results: make([]fsm.Result, len(cmds)), left: len(cmds), done: make(chan struct{})}
+	v := n.cfg.Store.View()
 	for i, cmd := range cmds {
+		if err := v.Allows(cmd); err != nil {
+			return nil, err
+		}
 		e, err := fsm.EncodeOne(cmd)
 		if err != nil {
 			return nil, api.Errorf(api.CodeInvalid, "%v", err)

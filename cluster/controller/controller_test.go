@@ -22,7 +22,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	w := &world{t, fsm.NewStore(nil), t0}
-	w.do(&fsm.ClusterInit{Meta: w.meta(), Cluster: &api.Cluster{ID: "c", Name: "pine"}, Authority: &api.Authority{}, Node: &api.Node{ID: "id0", Name: "n0"}},
+	w.do(&fsm.ClusterInit{Level: fsm.Newest, Meta: w.meta(), Cluster: &api.Cluster{ID: "c", Name: "pine"}, Authority: &api.Authority{}, Node: &api.Node{ID: "id0", Name: "n0"}},
 		&fsm.TokenCreate{Meta: w.meta(), Token: &api.Token{ID: "t", Hash: "h"}},
 		&fsm.NodeJoin{Meta: w.meta(), Token: "t", Hash: "h", NodeID: "id1", Name: "n1"})
 	for i := range 2 {

@@ -98,7 +98,7 @@ func placeAMillion(b *testing.B, followed bool) (missed, perSecond float64) {
 	}
 	now := fsm.Meta{At: time.Now(), Actor: "scheduler"}
 	big := api.Resources{CPUs: 1 << 40, Mem: 1 << 60}
-	propose(&fsm.ClusterInit{Meta: now, Cluster: &api.Cluster{ID: "c", Name: "pine"}, Authority: &api.Authority{}, Node: &api.Node{ID: "n1", Name: "oak"}},
+	propose(&fsm.ClusterInit{Level: fsm.Newest, Meta: now, Cluster: &api.Cluster{ID: "c", Name: "pine"}, Authority: &api.Authority{}, Node: &api.Node{ID: "n1", Name: "oak"}},
 		&fsm.NodeHello{Meta: now, ID: "n1", Hello: api.NodeHello{Resources: big}})
 	ctx, cancel := context.WithCancel(context.Background())
 	h := New(Config{Dir: b.TempDir(), Node: "oak", Source: s, Now: time.Now, Log: slog.New(slog.DiscardHandler)})

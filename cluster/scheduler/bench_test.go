@@ -14,7 +14,7 @@ import (
 func bigCluster(tb testing.TB, n int) *fsm.Store {
 	tb.Helper()
 	s := fsm.NewStore(nil)
-	do(tb, s, &fsm.ClusterInit{Meta: fsm.Meta{At: t0}, Cluster: &api.Cluster{ID: "c", Name: "pine"}, Authority: &api.Authority{}, Node: &api.Node{ID: "id00000", Name: "n0"}})
+	do(tb, s, &fsm.ClusterInit{Level: fsm.Newest, Meta: fsm.Meta{At: t0}, Cluster: &api.Cluster{ID: "c", Name: "pine"}, Authority: &api.Authority{}, Node: &api.Node{ID: "id00000", Name: "n0"}})
 	do(tb, s, &fsm.TokenCreate{Meta: fsm.Meta{At: t0}, Token: &api.Token{ID: "t", Hash: "h"}})
 	hello := func(i int) *fsm.NodeHello {
 		return &fsm.NodeHello{Meta: fsm.Meta{At: t0}, ID: fmt.Sprintf("id%05d", i), Hello: api.NodeHello{Addr: "x:1",

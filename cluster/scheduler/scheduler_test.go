@@ -45,7 +45,7 @@ func (r *oneQueue) MayReclaim(string, string, api.Resources, api.Resources) bool
 func cluster(t testing.TB, n int) *fsm.Store {
 	t.Helper()
 	s := fsm.NewStore(nil)
-	do(t, s, &fsm.ClusterInit{Meta: fsm.Meta{At: t0}, Cluster: &api.Cluster{ID: "c", Name: "pine"}, Authority: &api.Authority{},
+	do(t, s, &fsm.ClusterInit{Level: fsm.Newest, Meta: fsm.Meta{At: t0}, Cluster: &api.Cluster{ID: "c", Name: "pine"}, Authority: &api.Authority{},
 		Node: &api.Node{ID: "id0", Name: "n0"}})
 	do(t, s, &fsm.TokenCreate{Meta: fsm.Meta{At: t0}, Token: &api.Token{ID: "t", Hash: "h"}})
 	for i := range n {

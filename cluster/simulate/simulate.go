@@ -128,7 +128,7 @@ func (s *simulator) meta() fsm.Meta { return fsm.Meta{At: s.clock(), Actor: "sim
 func (s *simulator) setUp(ctx context.Context) error {
 	first := &api.Node{ID: s.nodes[0].id, Name: s.nodes[0].name, Joined: s.clock(), Since: s.clock(), State: api.NodeDown}
 	cmds := []fsm.Command{
-		&fsm.ClusterInit{Meta: s.meta(), Cluster: &api.Cluster{ID: "simulation", Name: "simulation"}, Authority: &api.Authority{}, Node: first},
+		&fsm.ClusterInit{Level: fsm.Newest, Meta: s.meta(), Cluster: &api.Cluster{ID: "simulation", Name: "simulation"}, Authority: &api.Authority{}, Node: first},
 		&fsm.TokenCreate{Meta: s.meta(), Token: &api.Token{ID: "join", Kind: api.TokenJoin}},
 	}
 	for _, n := range s.nodes {

@@ -1,0 +1,40 @@
+package fsm
+
+import (
+	"maps"
+
+	"github.com/mesita/mesita/api"
+)
+
+// saidField is one thing that a node says of itself.
+type saidField struct {
+	name string // in events
+	// take gives the node what it said, and tells whether that is news.
+	take func(*api.Node, *api.NodeHello) bool
+}
+
+func sayAs[T any](name string, of func(*api.Node) *T, from func(*api.NodeHello) T, same func(a, b T) bool) saidField {
+	return saidField{name, func(n *api.Node, h *api.NodeHello) bool {
+		field, is := of(n), from(h)
+		was := *field
+		*field = is
+		return !same(was, is)
+	}}
+}
+
+func say[T comparable](name string, of func(*api.Node) *T, from func(*api.NodeHello) T) saidField {
+	return sayAs(name, of, from, func(a, b T) bool { return a == b })
+}
+
+// said is all that a node says of itself. A test holds that no field of
+// api.NodeHello is missing here.
+var said = []saidField{
+	say("address", func(n *api.Node) *string { return &n.Addr }, func(h *api.NodeHello) string { return h.Addr }),
+	say("version", func(n *api.Node) *string { return &n.Version }, func(h *api.NodeHello) string { return h.Version }),
+	say("boot", func(n *api.Node) *string { return &n.Boot }, func(h *api.NodeHello) string { return h.Boot }),
+	say("voter only", func(n *api.Node) *bool { return &n.VoterOnly }, func(h *api.NodeHello) bool { return h.VoterOnly }),
+	say("room on disk", func(n *api.Node) *bool { return &n.DiskFull }, func(h *api.NodeHello) bool { return h.DiskFull }),
+	sayAs("attributes", func(n *api.Node) *map[string]string { return &n.Attrs }, func(h *api.NodeHello) map[string]string { return h.Attrs }, maps.Equal),
+	sayAs("resources", func(n *api.Node) *api.Resources { return &n.Resources }, func(h *api.NodeHello) api.Resources { return h.Resources }, api.Resources.Equal),
+	say("level", func(n *api.Node) *int { return &n.Level }, func(h *api.NodeHello) int { return h.Level }),
+}

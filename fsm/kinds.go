@@ -1,0 +1,73 @@
+package fsm
+
+import (
+	"fmt"
+	"reflect"
+)
+
+// kind is one kind of command: how to make one, and the level that the cluster
+// must have before one may be in its log.
+type kind struct {
+	make  func() Command
+	level Level
+}
+
+func of[T any, P interface {
+	*T
+	Command
+}](level Level) kind {
+	return kind{make: func() Command { return P(new(T)) }, level: level}
+}
+
+// kinds are all kinds of commands by their number in the log. Append only;
+// never reuse a number. A new kind needs a level at which no node is that does
+// not know it: an unknown kind halts a voter.
+var kinds = []kind{
+	1:  of[ClusterInit](0),
+	2:  of[NodeJoin](0),
+	3:  of[NodeHello](0),
+	4:  of[NodeState](0),
+	5:  of[NodeDrain](0),
+	6:  of[NodeRemove](0),
+	7:  of[JobCreate](0),
+	8:  of[JobUpdate](0),
+	9:  of[JobScale](0),
+	10: of[JobStop](0),
+	11: of[JobRemove](0),
+	12: of[TaskCreate](0),
+	13: of[TaskPlace](0),
+	14: of[TaskReport](0),
+	15: of[TaskStop](0),
+	16: of[PartitionPut](0),
+	17: of[OfferMake](0),
+	18: of[OfferRemove](0),
+	19: of[TokenCreate](0),
+	20: of[TokenRevoke](0),
+	21: of[BlobPut](0),
+	22: of[BlobRemove](0),
+	23: of[PartitionRemove](0),
+	24: of[PartitionAdjust](0),
+	25: of[TaskPreempt](0),
+	26: of[TaskThaw](0),
+	27: of[ClusterRecovered](0),
+	28: of[LevelSet](0), // proposed only when all voters know it: cluster's level loop sees to that
+}
+
+// numbers are the kinds' numbers by type.
+var numbers = func() map[reflect.Type]int {
+	m := make(map[reflect.Type]int, len(kinds))
+	for n, k := range kinds {
+		if k.make != nil {
+			m[reflect.TypeOf(k.make())] = n
+		}
+	}
+	return m
+}()
+
+func kindOf(c Command) int {
+	n, ok := numbers[reflect.TypeOf(c)]
+	if !ok {
+		panic(fmt.Sprintf("fsm: %T has no number: add it to kinds", c))
+	}
+	return n
+}

@@ -1,0 +1,151 @@
+package fsm
+
+import (
+	"fmt"
+	"reflect"
+
+	"github.com/mesita/mesita/api"
+)
+
+// Level is what all programs of a cluster know. It is part of the state, only
+// ever rises, and is 0 in a cluster that was made before there were levels.
+// What apply does, which commands may be in the log and which fields they may
+// have follow from it, never from the version of one program: so voters of two
+// versions agree. It is raised once all nodes run a program that knows the
+// next one (see LevelSet); a new cluster begins with Newest.
+type Level int
+
+// Newest is the highest level that this program knows.
+const Newest Level = 1
+
+// Feature is something that apply, or a node, does only from some level on.
+type Feature uint8
+
+// The features. The order has no meaning outside of this program.
+const (
+	Levels Feature = iota // a node says in its hello which level it knows
+)
+
+// Holder says who must know a feature before it is used.
+type Holder uint8
+
+// Whoever applies the log must know all of it, so each feature asks for the
+// level of the cluster. Beyond that, a node that came back with an old program
+// may be asked for more than it knows: see View.NodeDoes.
+const (
+	Voters     Holder = iota // and nobody else
+	ReadyNodes               // each that is given work
+	TaskNode                 // the one that a task is placed on
+	TaskKeeper               // the keeper there, which may be older than the daemon
+)
+
+// features says which level each needs, and who must have it.
+var features = [...]struct {
+	level Level
+	who   Holder
+}{
+	Levels: {1, ReadyNodes},
+}
+
+// field is a field of a command that not every level has.
+type field struct {
+	kind  int
+	name  string
+	level Level
+	used  func(Command) bool
+}
+
+func fieldOf[P Command](name string, level Level, used func(P) bool) field {
+	return field{kind: numbers[reflect.TypeFor[P]()], name: name, level: level, used: func(c Command) bool { return used(c.(P)) }}
+}
+
+// fields are those that were added to commands, and to the nouns in them, since
+// level 0. A voter below the level would drop the field and apply something
+// else.
+var fields = []field{
+	fieldOf("hello.level", 1, func(c *NodeHello) bool { return c.Hello.Level != 0 }),
+}
+
+// Level is the cluster's.
+func (v *View) Level() Level { return v.t.level }
+
+// Does tells whether the cluster's level has a feature.
+func (v *View) Does(f Feature) bool { return v.t.does(f) }
+
+func (t *tables) does(f Feature) bool { return t.level >= features[f].level }
+
+// NodeDoes tells whether the cluster has a feature and that node knows it.
+func (v *View) NodeDoes(f Feature, n *api.Node) bool {
+	return v.Does(f) && (features[f].who == Voters || Level(n.Level) >= features[f].level)
+}
+
+// Allows refuses a command that the cluster's level does not have. Whoever
+// writes to the log asks it first.
+func (v *View) Allows(c Command) error {
+	if v.t.level >= Newest || v.t.cluster == nil {
+		return nil
+	}
+	n := kindOf(c)
+	if need := kinds[n].level; need > v.t.level {
+		return v.below(reflect.TypeOf(c).Elem().Name(), need)
+	}
+	for _, f := range fields {
+		if f.kind == n && f.level > v.t.level && f.used(c) {
+			return v.below(reflect.TypeOf(c).Elem().Name()+"."+f.name, f.level)
+		}
+	}
+	return nil
+}
+
+func (v *View) below(what string, need Level) error {
+	return api.Errorf(api.CodeConflict, "%s needs level %d of the cluster, which is at level %d: upgrade the nodes that `mesita cluster level` names first", what, need, v.t.level)
+}
+
+// LevelSet raises the level of the cluster. It is proposed at a lower level
+// than its own kind would need: whoever proposes it has made sure that all
+// voters know it. Its value is the Level.
+type LevelSet struct {
+	Meta
+	Level Level `json:"level"`
+}
+
+func (c *LevelSet) apply(x *tx) (any, error) {
+	switch {
+	case x.cluster == nil:
+		return nil, conflict("the cluster is not made yet")
+	case c.Level <= x.level:
+		return nil, conflict("the cluster is at level %d already, and a level never sinks", x.level)
+	}
+	was := x.level
+	for x.level < c.Level {
+		x.level++
+		x.reached(x.level)
+	}
+	x.touch(TableCluster, x.cluster.ID)
+	x.happened(api.Event{Kind: api.EventClusterLevel, Object: x.cluster.ID, Message: fmt.Sprintf("%d to %d: all nodes know it, and older programs no longer take part", was, x.level)})
+	return x.level, nil
+}
+
+// reached changes what is stored to what a level asks for, at the one index at
+// which the cluster comes to it.
+func (x *tx) reached(Level) {}
+
+// readable fails if a command brings a level that this program does not know:
+// a replica that went on would diverge.
+func readable(c Command) error {
+	level := Level(0)
+	switch c := c.(type) {
+	case *LevelSet:
+		level = c.Level
+	case *ClusterInit:
+		level = c.Level
+	}
+	return level.known()
+}
+
+func (l Level) known() error {
+	if l > Newest {
+		return fmt.Errorf("the cluster is at level %d, this program knows levels up to %d: upgrade mesita on this node", l, Newest)
+	}
+	return nil
+}
