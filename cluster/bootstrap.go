@@ -71,7 +71,7 @@ func (a *Agent) adoptCluster(key *tlsconf.NodeKey, p *pendingCluster) error {
 	if err != nil {
 		return err
 	}
-	cert, err := ca.Sign(csr, tlsconf.NodeIdentity{ID: key.ID(), Name: a.cfg.Name, ClusterID: p.Cluster.ID}, a.cfg.Now(), tlsconf.DefaultLife)
+	cert, err := ca.Sign(csr, tlsconf.NodeIdentity{ID: key.ID(), Name: a.cfg.Name, ClusterID: p.Cluster.ID}, a.cfg.Wall(), tlsconf.DefaultLife)
 	if err != nil {
 		return err
 	}

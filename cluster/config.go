@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/clock"
 )
 
 // Defaults of a node.
@@ -50,7 +51,8 @@ type Config struct {
 
 	Version string
 	Log     *slog.Logger
-	Now     func() time.Time
+	Now     func() time.Time // default: Wall without its jumps, what all waits and commands go by
+	Wall    func() time.Time // the machine's clock, which certificates go by; default time.Now
 }
 
 // DefaultGrace is how long a node may stay silent after its silence was
@@ -77,8 +79,11 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.Wall == nil {
+		c.Wall = func() time.Time { return time.Now().UTC() }
+	}
 	if c.Now == nil {
-		c.Now = func() time.Time { return time.Now().UTC() }
+		c.Now = clock.NewSteady(c.Wall, nil, c.Log).Now
 	}
 	dir, err := filepath.Abs(c.DataDir)
 	if err != nil {

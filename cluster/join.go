@@ -155,7 +155,7 @@ func (a *Agent) signFor(id, name string, csr []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load the cluster's CA: %w", err)
 	}
-	cert, err := ca.Sign(csr, tlsconf.NodeIdentity{ID: id, Name: name, ClusterID: v.Cluster().ID}, a.cfg.Now(), tlsconf.DefaultLife)
+	cert, err := ca.Sign(csr, tlsconf.NodeIdentity{ID: id, Name: name, ClusterID: v.Cluster().ID}, a.cfg.Wall(), tlsconf.DefaultLife)
 	if err != nil {
 		return nil, api.FieldErrorf("csr", "%v", err)
 	}

@@ -36,7 +36,7 @@ func (a *Agent) loadCertificates(key *tlsconf.NodeKey) error {
 	if err != nil {
 		return err
 	}
-	a.certs, err = tlsconf.NewHolder(key, cert, ca, a.cfg.Now)
+	a.certs, err = tlsconf.NewHolder(key, cert, ca, a.cfg.Wall)
 	if err != nil {
 		return err
 	}

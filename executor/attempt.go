@@ -143,17 +143,23 @@ func (e *Executor) launched(a *attempt, res keeper.StartResult, err error) {
 		e.finish(a, api.TaskFailed, startReason(err), err.Error())
 		return
 	}
-	e.running(a, res.PID, res.Started)
+	e.running(a, res.PID, res.Started, res.Up)
 	if a.early != nil {
 		e.exited(a, *a.early)
 	}
 }
 
 // running takes note that the attempt's process runs.
-func (e *Executor) running(a *attempt, pid int, started time.Time) {
+func (e *Executor) running(a *attempt, pid int, started time.Time, up time.Duration) {
 	a.phase = running
 	e.loop.seq++
 	a.since = e.loop.seq
+	switch {
+	case up != 0:
+		a.rec.Up = up
+	case a.rec.Up == 0 || a.rec.PID != pid: // the keeper is of a version that does not tell
+		a.rec.Up = e.cfg.Uptime() - max(0, e.cfg.Now().Sub(started))
+	}
 	a.rec.Phase, a.rec.PID, a.rec.Started, a.rec.Touched = journal.Running, pid, started, e.cfg.Now()
 	if a.early != nil {
 		return // the end says it all
@@ -174,7 +180,7 @@ func (e *Executor) watch(a *attempt) {
 }
 
 // limit arms the attempt's time limit, which leaves out the time in which it
-// was frozen.
+// was frozen. It goes by the time since boot: the clock on the wall may jump.
 func (e *Executor) limit(a *attempt) {
 	if a.limit != nil {
 		a.limit.Stop()
@@ -183,7 +189,7 @@ func (e *Executor) limit(a *attempt) {
 	if d <= 0 || a.ending || a.freezer.frozen() {
 		return
 	}
-	a.limit = e.after(a.rec.Started.Add(d+a.freezer.earlier).Sub(e.cfg.Now()), func() {
+	a.limit = e.after(a.rec.Up+d+a.freezer.earlier-e.cfg.Uptime(), func() {
 		if !a.freezer.frozen() { // just as it was due
 			e.end(a, api.TaskFailed, api.ReasonTimeLimit, fmt.Sprintf("it ran for its time limit of %s", a.spec.Time))
 		}
@@ -308,9 +314,18 @@ func (e *Executor) exited(a *attempt, st keeper.Status) {
 
 // finish ends an attempt that has no process.
 func (e *Executor) finish(a *attempt, s api.TaskState, r api.Reason, msg string) {
-	f := e.status(a, s, e.cfg.Now())
+	f := e.status(a, s, e.now(a))
 	f.Reason, f.Message = r, msg
 	e.conclude(a, f)
+}
+
+// now is the time by the clock of the attempt's start, if it started: it ran for
+// as long as it did, whatever became of that clock meanwhile.
+func (e *Executor) now(a *attempt) time.Time {
+	if a.rec.Up == 0 {
+		return e.cfg.Now()
+	}
+	return a.rec.Started.Add(e.cfg.Uptime() - a.rec.Up)
 }
 
 // lost ends an attempt whose keeper died with it.

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/clock"
 	"github.com/mesita/mesita/executor/keeper"
 )
 
@@ -33,6 +34,7 @@ type Config struct {
 	Fetch func(ctx context.Context, digest string, w io.Writer) error
 
 	Now      func() time.Time                                 // default time.Now
+	Uptime   func() time.Duration                             // default clock.Uptime
 	BootID   string                                           // default the kernel's
 	DiskFree func(path string) (free, total int64, err error) // default statfs
 
@@ -58,6 +60,9 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.Starts, 16)
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Uptime == nil {
+		c.Uptime = clock.Uptime
 	}
 	if c.DiskFree == nil {
 		c.DiskFree = statfs

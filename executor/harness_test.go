@@ -81,7 +81,7 @@ func newNode(t *testing.T) *node {
 func (n *node) start() {
 	n.t.Helper()
 	cfg := executor.Config{
-		NodeID: "n1", Name: "oak", DataDir: n.dir, BootID: n.boot,
+		NodeID: "n1", Name: "oak", DataDir: n.dir, BootID: n.boot, Now: n.rt.Now, Uptime: n.rt.Uptime,
 		DiskFree: func(string) (int64, int64, error) { return 100 << 30, 200 << 30, nil },
 	}
 	if n.cfg != nil {

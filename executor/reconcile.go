@@ -53,7 +53,7 @@ func (e *Executor) reviveOne(a *attempt) {
 		return
 	}
 	a.revive = false
-	a.rec.Phase, a.rec.PID, a.rec.Started = journal.Assigned, 0, time.Time{}
+	a.rec.Phase, a.rec.PID, a.rec.Started, a.rec.Up = journal.Assigned, 0, time.Time{}, 0
 	e.journal.Put(a.task.ID, nil, a.rec, func(err error) {
 		e.post(func() { e.journaled(a, err) })
 	})
@@ -151,7 +151,7 @@ func (e *Executor) takeRunning(a *attempt, st keeper.Status) {
 			a.pinned = e.blobs.Pin(a.spec.Program)
 		}
 		a.freezer.take(st)
-		e.running(a, st.PID, st.Started)
+		e.running(a, st.PID, st.Started, st.Up)
 	}
 }
 

@@ -41,6 +41,7 @@ type Record struct {
 	Attempt int             `json:"attempt"`
 	PID     int             `json:"pid,omitempty"`
 	Started time.Time       `json:"started,omitzero"`
+	Up      time.Duration   `json:"up,omitempty"` // clock.Uptime at the start
 	Final   *api.TaskStatus `json:"final,omitempty"`
 	Touched time.Time       `json:"touched,omitzero"` // last written
 }

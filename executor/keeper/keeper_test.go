@@ -222,7 +222,7 @@ func TestStartLogExit(t *testing.T) {
 	}
 	c.start("a.0/1", "/bin/sh", "-c", "echo out; echo err >&2; exit 3")
 	c.start("a.1/1", "/bin/true")
-	if st := c.exit("a.0/1"); st.Code != 3 || st.Signal != 0 || st.State != keeper.Ended || st.Started.IsZero() || st.Ended.Before(st.Started) {
+	if st := c.exit("a.0/1"); st.Code != 3 || st.Signal != 0 || st.State != keeper.Ended || st.Started.IsZero() || st.Up <= 0 || st.Ended.Before(st.Started) {
 		t.Fatalf("status %+v", st)
 	}
 	if st := c.exit("a.1/1"); st.Code != 0 {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/clock"
 	"github.com/mesita/mesita/executor/logs"
 	"github.com/mesita/mesita/isolation"
 )
@@ -76,7 +77,7 @@ func (s *server) start(c *conn, m *message) {
 		}
 		if reply.Error = toWire(err); err == nil {
 			s.mu.Lock()
-			reply.Started = &StartResult{PID: t.status.PID, Started: t.status.Started}
+			reply.Started = &StartResult{PID: t.status.PID, Started: t.status.Started, Up: t.status.Up}
 			s.mu.Unlock()
 		}
 		if err := c.send(reply); err != nil {
@@ -102,6 +103,7 @@ func (s *server) launch(t *task, r *StartRequest) {
 		return
 	}
 	t.status.State, t.status.PID, t.status.Started = Running, t.proc.Pid, time.Now()
+	t.status.Up = clock.Uptime()
 	s.tasks.Go(func() { s.follow(t, p) })
 }
 
@@ -214,7 +216,8 @@ func (s *server) follow(t *task, o *output) {
 func (s *server) ended(t *task, st Status) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st.ID, st.State, st.PID, st.Started = t.status.ID, Ended, t.status.PID, t.status.Started
+	st.ID, st.State, st.PID, st.Started, st.Up = t.status.ID, Ended, t.status.PID, t.status.Started, t.status.Up
+	st.Ended = st.Started.Add(st.Ended.Sub(st.Started)) // by the clock of its start, whatever became of that meanwhile
 	t.status = st
 	if err := s.ledger.end(st); err != nil {
 		s.log.Error("the keeper's ledger cannot be written", "error", err)

@@ -43,8 +43,9 @@ type StartRequest struct {
 
 // StartResult tells of a started attempt.
 type StartResult struct {
-	PID     int       `json:"pid"`
-	Started time.Time `json:"started"`
+	PID     int           `json:"pid"`
+	Started time.Time     `json:"started"`
+	Up      time.Duration `json:"up,omitempty"` // clock.Uptime at the start; 0: an older keeper does not say
 }
 
 // State is how far an attempt is, as the keeper knows it.
@@ -65,6 +66,7 @@ type Status struct {
 	State    State          `json:"state"`
 	PID      int            `json:"pid,omitempty"`
 	Started  time.Time      `json:"started,omitzero"`
+	Up       time.Duration  `json:"up,omitempty"` // as in StartResult
 	Ended    time.Time      `json:"ended,omitzero"`
 	Code     int            `json:"code,omitempty"`   // exit code
 	Signal   syscall.Signal `json:"signal,omitempty"` // that ended it, 0 for none

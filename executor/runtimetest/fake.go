@@ -35,6 +35,8 @@ type Fake struct {
 	Plan func(keeper.StartRequest) Plan
 
 	mu      sync.Mutex
+	began   time.Time
+	jump    time.Duration // of the machine's clock
 	procs   map[string]*proc
 	starts  []keeper.StartRequest
 	signals []string
@@ -54,7 +56,26 @@ type proc struct {
 
 // New makes an idle keeper.
 func New() *Fake {
-	return &Fake{procs: map[string]*proc{}, subs: map[chan keeper.Status]context.Context{}, pid: 1000}
+	return &Fake{began: time.Now(), procs: map[string]*proc{}, subs: map[chan keeper.Status]context.Context{}, pid: 1000}
+}
+
+// Uptime is the fake machine's clock.Uptime.
+func (f *Fake) Uptime() time.Duration { return time.Hour + time.Since(f.began) }
+
+// Now is the time of the fake machine, which Jump changes.
+func (f *Fake) Now() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.now()
+}
+
+func (f *Fake) now() time.Time { return time.Now().Add(f.jump) }
+
+// Jump sets the machine's clock that much later, or earlier.
+func (f *Fake) Jump(by time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.jump += by
 }
 
 var errDown = errors.New("the keeper cannot be started")
@@ -81,14 +102,14 @@ func (f *Fake) Start(ctx context.Context, r keeper.StartRequest) (keeper.StartRe
 		if p.status.State == keeper.Lost {
 			return keeper.StartResult{}, keeper.ErrLost
 		}
-		return keeper.StartResult{PID: p.status.PID, Started: p.status.Started}, nil
+		return keeper.StartResult{PID: p.status.PID, Started: p.status.Started, Up: p.status.Up}, nil
 	}
 	f.starts = append(f.starts, r)
 	if plan.Err != nil {
 		return keeper.StartResult{}, plan.Err
 	}
 	f.pid++
-	p := &proc{plan: plan, status: keeper.Status{ID: r.ID, State: keeper.Running, PID: f.pid, Started: time.Now()}}
+	p := &proc{plan: plan, status: keeper.Status{ID: r.ID, State: keeper.Running, PID: f.pid, Started: f.now(), Up: f.Uptime()}}
 	f.procs[r.ID] = p
 	if plan.Run > 0 {
 		p.due = time.Now().Add(plan.Run)
@@ -102,7 +123,7 @@ func (f *Fake) Start(ctx context.Context, r keeper.StartRequest) (keeper.StartRe
 			f.end(p, plan.Code, 0, 0)
 		})
 	}
-	return keeper.StartResult{PID: p.status.PID, Started: p.status.Started}, nil
+	return keeper.StartResult{PID: p.status.PID, Started: p.status.Started, Up: p.status.Up}, nil
 }
 
 // end makes p end and tells all listeners. f.mu is held.
@@ -113,7 +134,7 @@ func (f *Fake) end(p *proc, code int, sig syscall.Signal, oom uint64) {
 	if p.timer != nil {
 		p.timer.Stop()
 	}
-	p.status.State, p.status.Ended = keeper.Ended, time.Now()
+	p.status.State, p.status.Ended = keeper.Ended, p.status.Started.Add(f.Uptime()-p.status.Up)
 	p.status.Code, p.status.Signal, p.status.OOMKills = code, sig, oom
 	f.tell(p.status)
 }
