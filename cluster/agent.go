@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -50,6 +51,10 @@ type Agent struct {
 	announced  atomic.Bool
 	ownNode    atomic.Pointer[api.Node] // what a worker heard of itself
 	leader     leaderCache
+	telling    sync.Mutex
+	voting     atomic.Bool  // this node answers for the cluster
+	holds      atomic.Bool  // this node was told to hold the level
+	levelDue   atomic.Int64 // when the level will be raised: see levelLoop
 	firstToken atomic.Pointer[string]
 }
 
@@ -126,12 +131,16 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	if err := a.openRaft(raftStreams); err != nil {
 		return err
 	}
+	if err := a.loadHold(); err != nil {
+		return err
+	}
 	if err := a.openGossip(gossipStreams, l.udp); err != nil {
 		return err
 	}
 	a.stack.start("gossip", a.gossip.Run)
 	a.stack.start("gossip events", a.watchGossip)
 	a.stack.start("raft", a.raft.Run)
+	a.stack.start("level", a.tellLevel)
 	a.stack.start("certificate", a.rotator().Run)
 	a.history = history.New(history.Config{Dir: a.dir.file("events"), Node: a.self.Name, Source: a.store, MaxBytes: a.cfg.EventBytes, MaxAge: a.cfg.EventAge, Now: a.cfg.Now, Log: a.log})
 	a.stack.start("history", a.history.Run)

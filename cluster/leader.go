@@ -58,9 +58,10 @@ func (a *Agent) leadTerm(ctx context.Context) error {
 		return l.Run(ctx)
 	})
 	group.Go(func() error {
-		l := &voterLoop{self: a.self.NodeID, store: a.store, raft: a.raft, alive: a.answers, wake: a.changed.wait, now: a.cfg.Now, log: a.log}
+		l := &voterLoop{self: a.self.NodeID, store: a.store, raft: a.raft, alive: a.answers, able: a.knows, wake: a.changed.wait, now: a.cfg.Now, log: a.log}
 		return l.Run(ctx)
 	})
+	group.Go(func() error { return a.levelLoop().Run(ctx) })
 	return group.Wait()
 }
 

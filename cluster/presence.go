@@ -215,7 +215,10 @@ func (a *Agent) announce(ctx context.Context) error {
 	for {
 		hello := &api.NodeHello{Addr: a.addr, Version: a.cfg.Version, Boot: bootID(), VoterOnly: a.self.VoterOnly, DiskFull: a.exec.DiskFull(),
 			Attrs: a.attrs(), Resources: res}
-		if told == nil || told.DiskFull != hello.DiskFull || a.forgotten() {
+		if a.level() > 0 {
+			hello.Level = int(fsm.Newest)
+		}
+		if told == nil || told.Level != hello.Level || told.DiskFull != hello.DiskFull || a.forgotten() {
 			if err := a.hello(ctx, hello); err != nil {
 				if ctx.Err() != nil {
 					return nil

@@ -34,7 +34,7 @@ type voterChange struct {
 // nextVoterChange decides the next step. A voter is removed only when the
 // voters that answer stay a majority of those that are left, and not before a
 // replacement votes, unless there are too many.
-func nextVoterChange(nodes []*api.Node, voters []string, self string, alive func(id string) bool, now time.Time) voterChange {
+func nextVoterChange(nodes []*api.Node, voters []string, self string, alive, able func(id string) bool, now time.Time) voterChange {
 	byID := map[string]*api.Node{}
 	usable := 0
 	for _, n := range nodes {
@@ -66,7 +66,7 @@ func nextVoterChange(nodes []*api.Node, voters []string, self string, alive func
 		}
 	}
 	mayRemove := answering > (len(voters)-1)/2
-	candidate := bestCandidate(nodes, voters, alive)
+	candidate := bestCandidate(nodes, voters, func(id string) bool { return alive(id) && able(id) })
 	switch {
 	case gone != "" && mayRemove && gone != self:
 		return voterChange{remove: gone}
@@ -82,7 +82,7 @@ func nextVoterChange(nodes []*api.Node, voters []string, self string, alive func
 	return voterChange{retry: retry}
 }
 
-// bestCandidate is the node to promote: one that answers, voter-only ones
+// bestCandidate is the node to promote: one that may, voter-only ones
 // first, then who joined first.
 func bestCandidate(nodes []*api.Node, voters []string, alive func(string) bool) *api.Node {
 	var best *api.Node
@@ -121,6 +121,7 @@ type voterLoop struct {
 	store *fsm.Store
 	raft  raftMembers
 	alive func(id string) bool
+	able  func(id string) bool   // knows what a voter has to
 	wake  func() <-chan struct{} // fires when who is alive changed
 	now   func() time.Time
 	log   *slog.Logger
@@ -134,7 +135,7 @@ func (l *voterLoop) Run(ctx context.Context) error {
 
 func (l *voterLoop) step(ctx context.Context) time.Duration {
 	v := l.store.View()
-	change := nextVoterChange(slices.Collect(v.Nodes()), l.raft.Voters(), l.self, l.alive, l.now())
+	change := nextVoterChange(slices.Collect(v.Nodes()), l.raft.Voters(), l.self, l.alive, l.able, l.now())
 	var err error
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

@@ -52,7 +52,7 @@ func TestNextVoterChange(t *testing.T) {
 					n.State = api.NodeGone
 				}
 			}
-			got := nextVoterChange(nodes, strings.Split(c.voters, ""), "a", alive, now)
+			got := nextVoterChange(nodes, strings.Split(c.voters, ""), "a", alive, alive, now)
 			text := ""
 			if got.add != "" {
 				text = "+" + got.add
@@ -69,7 +69,7 @@ func TestNextVoterChange(t *testing.T) {
 func TestAVoterIsNotReplacedAtOnce(t *testing.T) {
 	now := time.Unix(1000, 0)
 	nodes, alive := someNodes(4, "b", now.Add(-time.Second))
-	if got := nextVoterChange(nodes, []string{"a", "b", "c"}, "a", alive, now); got.add != "" || got.retry <= 0 {
+	if got := nextVoterChange(nodes, []string{"a", "b", "c"}, "a", alive, alive, now); got.add != "" || got.retry <= 0 {
 		t.Errorf("got %+v, want to wait", got)
 	}
 }
@@ -77,7 +77,7 @@ func TestAVoterIsNotReplacedAtOnce(t *testing.T) {
 func TestVoterOnlyNodesVoteFirst(t *testing.T) {
 	nodes, alive := someNodes(4, "", time.Time{})
 	nodes[3].VoterOnly = true
-	if got := nextVoterChange(nodes, []string{"a", "b"}, "a", alive, time.Unix(1000, 0)); got.add != "d" {
+	if got := nextVoterChange(nodes, []string{"a", "b"}, "a", alive, alive, time.Unix(1000, 0)); got.add != "d" {
 		t.Errorf("got %+v, want d to be added", got)
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/mesita/mesita/cluster/tlsconf"
 	"github.com/mesita/mesita/executor"
 	"github.com/mesita/mesita/executor/keeper"
+	"github.com/mesita/mesita/fsm"
 	"github.com/mesita/mesita/gossip"
 	"github.com/mesita/mesita/isolation"
 )
@@ -108,19 +109,28 @@ func (a *Agent) openGossip(streams net.Listener, udp net.PacketConn) error {
 		return err
 	}
 	a.gossip, err = gossip.New(gossip.Config{NodeID: a.self.NodeID, Name: a.self.Name, ClusterID: a.self.ClusterID, Key: a.self.GossipKey,
-		AdvertiseAddr: at.Addr().String(), AdvertisePort: int(at.Port()), Meta: a.meta(false), Transport: tr, Log: a.log})
+		AdvertiseAddr: at.Addr().String(), AdvertisePort: int(at.Port()), Meta: a.meta(), Transport: tr, Log: a.log})
 	return err
 }
 
 // meta is what this node tells the others about itself by gossip.
-func (a *Agent) meta(voter bool) gossip.Meta {
-	return gossip.Meta{ID: a.self.NodeID, Name: a.self.Name, Addr: a.addr, Version: a.cfg.Version, Voter: voter, VoterOnly: a.self.VoterOnly, Boot: a.started}
+func (a *Agent) meta() gossip.Meta {
+	return gossip.Meta{ID: a.self.NodeID, Name: a.self.Name, Addr: a.addr, Version: a.cfg.Version, Voter: a.voting.Load(), VoterOnly: a.self.VoterOnly, Boot: a.started,
+		Level: int(fsm.Newest), Cluster: int(a.store.View().Level()), Hold: a.holds.Load()}
 }
 
 // tellVoter lets the others know whether this node can answer for the cluster.
 func (a *Agent) tellVoter(voter bool) {
-	if err := a.gossip.UpdateMeta(a.meta(voter)); err != nil {
-		a.log.Warn("telling the others that this node votes failed", "err", err)
+	a.voting.Store(voter)
+	a.tell()
+}
+
+// tell passes on what this node says of itself by gossip.
+func (a *Agent) tell() {
+	a.telling.Lock() // so that the last to come is the newest
+	defer a.telling.Unlock()
+	if err := a.gossip.UpdateMeta(a.meta()); err != nil {
+		a.log.Warn("telling the others about this node failed", "err", err)
 	}
 }
 

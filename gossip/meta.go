@@ -18,6 +18,9 @@ type Meta struct {
 	Voter     bool   `json:"r,omitempty"` // votes in Raft now
 	VoterOnly bool   `json:"o,omitempty"` // runs no tasks
 	Boot      uint64 `json:"b"`           // grows with each start of the node, such as its time in nanoseconds; not zero
+	Level     int    `json:"k,omitempty"` // the highest level of a cluster that its program knows
+	Cluster   int    `json:"c,omitempty"` // the level of the cluster, as far as it knows
+	Hold      bool   `json:"h,omitempty"` // was told that the level is not to be raised
 	Leaving   bool   `json:"l,omitempty"` // set by Run when it stops on purpose
 }
 

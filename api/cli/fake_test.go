@@ -104,6 +104,7 @@ func (f *fake) readRoutes(handle func(string, func(*http.Request) (any, error)))
 	handle("GET /v1/cluster", func(*http.Request) (any, error) {
 		return map[string]any{"id": "c1", "name": "pine", "created": f.now, "leader": "oak", "nodes": 3, "voters": 3}, nil
 	})
+	handle("GET /v1/level", func(*http.Request) (any, error) { return f.level(), nil })
 	handle("GET /v1/nodes", func(*http.Request) (any, error) { return items(f.nodes()), nil })
 	handle("GET /v1/nodes/{ref}", func(r *http.Request) (any, error) {
 		for _, n := range f.nodes() {
@@ -309,6 +310,20 @@ func (f *fake) writeRoutes(handle func(string, func(*http.Request) (any, error))
 		return j, nil
 	}
 	handle("POST /v1/jobs", put)
+	handle("POST /v1/level", func(r *http.Request) (any, error) {
+		var in api.LevelRequest
+		if err := api.DecodeStrict(r.Body, &in); err != nil {
+			return nil, err
+		}
+		s := f.level()
+		if in.Raise {
+			return nil, api.Errorf(api.CodeConflict, "upgrade mesita on elm first")
+		}
+		if *in.Hold {
+			s.Held = []string{"oak"}
+		}
+		return s, nil
+	})
 	handle("PUT /v1/jobs/{id}", put)
 	onJob := func(do func(j *api.Job, r *http.Request)) func(*http.Request) (any, error) {
 		return func(r *http.Request) (any, error) {
@@ -416,4 +431,10 @@ func readFrame(r *bufio.Reader) (byte, []byte, error) {
 
 func frame(kind byte, p []byte) []byte {
 	return append(binary.BigEndian.AppendUint32([]byte{kind}, uint32(len(p))), p...)
+}
+
+// level is that of a cluster in which two of three nodes were upgraded.
+func (f *fake) level() *api.LevelStatus {
+	return &api.LevelStatus{Level: 0, Behind: []string{"elm"}, Nodes: []api.NodeLevel{
+		{Name: "elm", Version: "1.0.0", Voter: true, Answers: true}, {Name: "fir", Version: "1.1.0", Level: 1}, {Name: "oak", Version: "1.1.0", Level: 1, Voter: true, Answers: true}}}
 }

@@ -30,6 +30,18 @@ func (c *Client) Cluster(ctx context.Context) (*Cluster, error) {
 	return v, c.call(ctx, http.MethodGet, "/v1/cluster", nil, v)
 }
 
+// Level says which level the cluster has, and which each node knows.
+func (c *Client) Level(ctx context.Context) (*api.LevelStatus, error) {
+	s := new(api.LevelStatus)
+	return s, c.call(ctx, http.MethodGet, "/v1/level", nil, s)
+}
+
+// SetLevel holds the level, lets it rise by itself again, or raises it now.
+func (c *Client) SetLevel(ctx context.Context, r api.LevelRequest) (*api.LevelStatus, error) {
+	s := new(api.LevelStatus)
+	return s, c.call(ctx, http.MethodPost, "/v1/level", r, s)
+}
+
 // Submit submits a new job.
 func (c *Client) Submit(ctx context.Context, s *api.JobSpec) (*api.Job, error) {
 	j := new(api.Job)

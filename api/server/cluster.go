@@ -70,6 +70,33 @@ func getCluster(c *call) (any, error) {
 	return s, nil
 }
 
+func getLevel(c *call) (any, error) { return c.Cluster.Level(), nil }
+
+func setLevel(c *call) (any, error) {
+	var in api.LevelRequest
+	if err := c.Decode(&in); err != nil {
+		return nil, err
+	}
+	if (in.Hold == nil) == !in.Raise {
+		return nil, api.FieldErrorf("hold", "give hold or raise, one of the two")
+	}
+	return c.Cluster.SetLevel(c.R.Context(), in, c.ID.Actor)
+}
+
+func holdLevel(c *call) (any, error) {
+	var in api.LevelRequest
+	if err := c.nodeOnly(); err != nil {
+		return nil, err
+	}
+	if err := c.Decode(&in); err != nil {
+		return nil, err
+	}
+	if in.Hold == nil {
+		return nil, api.FieldErrorf("hold", "is missing")
+	}
+	return in, c.Cluster.HoldLevel(*in.Hold)
+}
+
 func getWhoami(c *call) (any, error) { return exchange.Whoami{Actor: c.ID.Actor, Role: c.ID.Role}, nil }
 
 // joinNode admits a node. The token in the body is its credential; wrong ones

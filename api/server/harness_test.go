@@ -268,6 +268,14 @@ func (n *testNode) IsLeader() bool   { return *n.world.leader.Load() == n.id }
 func (n *testNode) HasReplica() bool { return n.replica }
 func (n *testNode) Healthy() error   { return n.sick }
 
+func (n *testNode) Level() api.LevelStatus { return api.LevelStatus{Level: 1, Next: 1} }
+
+func (n *testNode) HoldLevel(bool) error { return nil }
+
+func (n *testNode) SetLevel(context.Context, api.LevelRequest, string) (api.LevelStatus, error) {
+	return n.Level(), nil
+}
+
 func (n *testNode) LeaderID() string {
 	if b := n.belief.Load(); b != nil {
 		return *b
