@@ -9,15 +9,16 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/integration/lab"
 )
 
 // switches is how often a process gave up its processor to wait: a loop that
 // sleeps does so all the time, and a frozen one never.
-func (l *lab) switches(pid int) string {
-	l.t.Helper()
+func switches(l *lab.Lab, pid int) string {
+	l.T.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		l.t.Fatal(err)
+		l.T.Fatalf("%v", err)
 	}
 	_, after, _ := strings.Cut(string(b), "\nvoluntary_ctxt_switches:")
 	line, _, _ := strings.Cut(after, "\n")
@@ -29,23 +30,23 @@ func (l *lab) switches(pid int) string {
 // is room.
 func TestLentAndFrozen(t *testing.T) {
 	l := newLab(t, 1)
-	l.form()
-	n := l.nodes[0]
-	n.must(http.MethodPut, "/v1/partitions/owner?create=1", map[string]any{"guarantee": map[string]any{"cpus": 3}}, nil)
-	n.must(http.MethodPut, "/v1/partitions/guest?create=1", map[string]any{"preempt": "freeze"}, nil)
+	l.Form()
+	n := l.Nodes[0]
+	n.Must(http.MethodPut, "/v1/partitions/owner?create=1", map[string]any{"guarantee": map[string]any{"cpus": 3}}, nil)
+	n.Must(http.MethodPut, "/v1/partitions/guest?create=1", map[string]any{"preempt": "freeze"}, nil)
 	job := func(partition string, count int) {
-		n.submit(map[string]any{"kind": "service", "name": partition, "partition": partition, "count": count, "cpus": 1, "mem": "16MiB", "stopGrace": "1s",
+		n.Submit(map[string]any{"kind": "service", "name": partition, "partition": partition, "count": count, "cpus": 1, "mem": "16MiB", "stopGrace": "1s",
 			"command": []string{"/bin/sh", "-c", "while :; do sleep 0.02; done", "mesita-test-" + partition}})
-		l.await(20*time.Second, partition+" to run", func() bool { return len(n.running(partition)) == count })
+		l.Await(20*time.Second, partition+" to run", func() bool { return len(n.Running(partition)) == count })
 	}
 	job("guest", 4)
 	pids := map[string]int{}
-	for _, v := range n.running("guest") {
+	for _, v := range n.Running("guest") {
 		pids[v.ID] = v.PID
 	}
 	job("owner", 3)
 	frozen := func() (out []*api.Task) {
-		for _, v := range n.running("guest") {
+		for _, v := range n.Running("guest") {
 			if v.Frozen {
 				out = append(out, v)
 			}
@@ -59,32 +60,32 @@ func TestLentAndFrozen(t *testing.T) {
 		t.Helper()
 		before := map[int]string{}
 		for _, v := range frozen() {
-			before[v.PID] = l.switches(v.PID)
+			before[v.PID] = switches(l, v.PID)
 		}
 		<-time.After(200 * time.Millisecond) // ten turns of the loop
 		for pid, was := range before {
-			if now := l.switches(pid); now != was {
+			if now := switches(l, pid); now != was {
 				t.Errorf("%s: process %d waited %s times and then %s: it runs", when, pid, was, now)
 			}
 		}
 	}
 	still("frozen")
-	if _, errs, code := n.cli("exec", frozen()[0].ID, "--", "true"); code == 0 || !strings.Contains(errs, "is frozen") {
+	if _, errs, code := n.CLI("exec", frozen()[0].ID, "--", "true"); code == 0 || !strings.Contains(errs, "is frozen") {
 		t.Errorf("exec into a frozen task: code %d, %s", code, errs)
 	}
-	n.kill()
-	n.start()
-	l.await(20*time.Second, "all to be as before", func() bool { return len(frozen()) == 3 && len(n.running("owner")) == 3 })
+	n.Kill()
+	n.Start()
+	l.Await(20*time.Second, "all to be as before", func() bool { return len(frozen()) == 3 && len(n.Running("owner")) == 3 })
 	still("after the daemon was killed")
-	n.must(http.MethodPost, "/v1/jobs/owner/stop", nil, nil)
-	l.await(20*time.Second, "the guests to go on", func() bool { return len(n.running("guest")) == 4 && len(frozen()) == 0 })
-	for _, v := range n.running("guest") {
+	n.Must(http.MethodPost, "/v1/jobs/owner/stop", nil, nil)
+	l.Await(20*time.Second, "the guests to go on", func() bool { return len(n.Running("guest")) == 4 && len(frozen()) == 0 })
+	for _, v := range n.Running("guest") {
 		if v.PID != pids[v.ID] || v.Attempt != 1 {
 			t.Errorf("%s runs as process %d in attempt %d, and was %d", v.ID, v.PID, v.Attempt, pids[v.ID])
 		}
-		was := l.switches(v.PID)
-		l.await(10*time.Second, v.ID+" to turn its loop", func() bool { return l.switches(v.PID) != was })
+		was := switches(l, v.PID)
+		l.Await(10*time.Second, v.ID+" to turn its loop", func() bool { return switches(l, v.PID) != was })
 	}
-	n.must(http.MethodPost, "/v1/jobs/guest/stop", nil, nil)
+	n.Must(http.MethodPost, "/v1/jobs/guest/stop", nil, nil)
 	settled(l, n, "guest", 0)
 }

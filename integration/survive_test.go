@@ -11,47 +11,48 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/integration/lab"
 )
 
 // processes counts the living processes of a sleeper service of this lab,
 // whatever the cluster believes; another run may have left some of the same
 // name. One that is just forking counts twice.
-func processes(l *lab, name string) (n int) {
-	for _, pid := range pidsOf("mesita-test-"+name, "while :") {
+func processes(l *lab.Lab, name string) (n int) {
+	for _, pid := range lab.PidsOf("mesita-test-"+name, "while :") {
 		groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
-		if err == nil && strings.Contains(string(groups), "/mesita-"+l.id+"-") { // an error: it just ended
+		if err == nil && strings.Contains(string(groups), "/mesita-"+l.ID+"-") { // an error: it just ended
 			n++
 		}
 	}
 	return n
 }
 
-func settled(l *lab, n *labNode, job string, count int) {
-	l.t.Helper()
-	l.await(30*time.Second, "exactly the wanted number of processes", func() bool {
-		return len(n.running(job)) == count && processes(l, job) == count
+func settled(l *lab.Lab, n *lab.Node, job string, count int) {
+	l.T.Helper()
+	l.Await(30*time.Second, "exactly the wanted number of processes", func() bool {
+		return len(n.Running(job)) == count && processes(l, job) == count
 	})
 }
 
 // The leader is killed: the next write succeeds by itself.
 func TestLeaderKilled(t *testing.T) {
 	l := newLab(t, 3)
-	l.form()
+	l.Form()
 	for range 2 {
-		leader := l.leader()
+		leader := l.Leader()
 		if leader == nil {
 			t.Fatal("nobody leads")
 		}
-		other := l.other(leader)
-		leader.kill()
-		j := other.submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
-		other.must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=ended&timeout=20s", nil, &j)
+		other := l.Other(leader)
+		leader.Kill()
+		j := other.Submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
+		other.Must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=ended&timeout=20s", nil, &j)
 		if j.State != api.JobFinished {
 			t.Fatalf("job %s is %s", j.ID, j.State)
 		}
-		leader.start()
-		l.await(30*time.Second, "the killed node to be ready again", func() bool {
-			for _, m := range other.members() {
+		leader.Start()
+		l.Await(30*time.Second, "the killed node to be ready again", func() bool {
+			for _, m := range other.Members() {
 				if m.State != api.NodeReady {
 					return false
 				}
@@ -65,18 +66,18 @@ func TestLeaderKilled(t *testing.T) {
 // wanted number runs.
 func TestNodeLost(t *testing.T) {
 	l := newLab(t, 3)
-	l.form()
-	leader := l.leader()
-	leader.submit(sleeper("lost", 3))
+	l.Form()
+	leader := l.Leader()
+	leader.Submit(sleeper("lost", 3))
 	settled(l, leader, "lost", 3)
-	victim := l.other(leader)
-	victim.kill()
-	l.await(30*time.Second, "three tasks on the two nodes that are left", func() bool {
-		run := leader.running("lost")
-		return len(run) == 3 && !slices.ContainsFunc(run, func(t *api.Task) bool { return t.Node == victim.name })
+	victim := l.Other(leader)
+	victim.Kill()
+	l.Await(30*time.Second, "three tasks on the two nodes that are left", func() bool {
+		run := leader.Running("lost")
+		return len(run) == 3 && !slices.ContainsFunc(run, func(t *api.Task) bool { return t.Node == victim.Name })
 	})
-	l.await(5*time.Second, "the lost node's task to go on under its keeper, beside the three", func() bool { return processes(l, "lost") == 4 })
-	victim.start()
+	l.Await(5*time.Second, "the lost node's task to go on under its keeper, beside the three", func() bool { return processes(l, "lost") == 4 })
+	victim.Start()
 	settled(l, leader, "lost", 3)
 }
 
@@ -84,18 +85,18 @@ func TestNodeLost(t *testing.T) {
 // network is back exactly the wanted number runs.
 func TestNodeCutOff(t *testing.T) {
 	l := newLab(t, 3)
-	l.form()
-	leader := l.leader()
-	leader.submit(sleeper("cut", 3))
+	l.Form()
+	leader := l.Leader()
+	leader.Submit(sleeper("cut", 3))
 	settled(l, leader, "cut", 3)
-	victim := l.other(leader)
-	l.ip("-n", victim.ns, "link", "set", "eth0", "down")
-	l.await(30*time.Second, "replacement", func() bool {
-		run := leader.running("cut")
-		return len(run) == 3 && !slices.ContainsFunc(run, func(t *api.Task) bool { return t.Node == victim.name })
+	victim := l.Other(leader)
+	l.Run("ip", "-n", victim.NS, "link", "set", "eth0", "down")
+	l.Await(30*time.Second, "replacement", func() bool {
+		run := leader.Running("cut")
+		return len(run) == 3 && !slices.ContainsFunc(run, func(t *api.Task) bool { return t.Node == victim.Name })
 	})
-	l.await(5*time.Second, "the cut-off node's task to go on, beside the three", func() bool { return processes(l, "cut") == 4 })
-	l.ip("-n", victim.ns, "link", "set", "eth0", "up")
+	l.Await(5*time.Second, "the cut-off node's task to go on, beside the three", func() bool { return processes(l, "cut") == 4 })
+	l.Run("ip", "-n", victim.NS, "link", "set", "eth0", "up")
 	settled(l, leader, "cut", 3)
 }
 
@@ -103,30 +104,30 @@ func TestNodeCutOff(t *testing.T) {
 // not lost, and an exit code in between arrives.
 func TestDaemonKilled(t *testing.T) {
 	l := newLab(t, 1)
-	n := l.nodes[0]
-	n.start()
-	n.submit(sleeper("stay", 1))
-	gate := n.dir + ".gate"
-	j := n.submit(map[string]any{"kind": "batch", "command": []string{"/bin/sh", "-c", "while [ ! -e " + gate + " ]; do sleep 0.1; done; exit 7"}})
+	n := l.Nodes[0]
+	n.Start()
+	n.Submit(sleeper("stay", 1))
+	gate := n.Dir + ".gate"
+	j := n.Submit(map[string]any{"kind": "batch", "command": []string{"/bin/sh", "-c", "while [ ! -e " + gate + " ]; do sleep 0.1; done; exit 7"}})
 	settled(l, n, "stay", 1)
-	n.must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=running&timeout=20s", nil, nil)
-	pid := n.running("stay")[0].PID
-	n.kill()
+	n.Must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=running&timeout=20s", nil, nil)
+	pid := n.Running("stay")[0].PID
+	n.Kill()
 	touch(t, gate)
-	n.await(10*time.Second, "the batch's process to end", func() bool { return len(pidsOf(gate)) == 0 })
-	n.start()
-	n.must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=ended&timeout=20s", nil, &j)
+	n.Await(10*time.Second, "the batch's process to end", func() bool { return len(lab.PidsOf(gate)) == 0 })
+	n.Start()
+	n.Must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=ended&timeout=20s", nil, &j)
 	if j.ExitCode == nil || *j.ExitCode != 7 {
 		t.Errorf("the exit code of while the daemon was away is %v, want 7", j.ExitCode)
 	}
-	run := n.running("stay")
+	run := n.Running("stay")
 	if len(run) != 1 || run[0].PID != pid || run[0].Attempt != 1 {
 		t.Fatalf("the service's process changed: %+v, want pid %d", run, pid)
 	}
 	settled(l, n, "stay", 1)
-	before, _, _ := n.cli("logs", "stay")
-	n.await(10*time.Second, "the log to go on", func() bool {
-		now, _, _ := n.cli("logs", "stay")
+	before, _, _ := n.CLI("logs", "stay")
+	n.Await(10*time.Second, "the log to go on", func() bool {
+		now, _, _ := n.CLI("logs", "stay")
 		return strings.Count(now, "tick") > strings.Count(before, "tick")+2
 	})
 }
@@ -134,19 +135,19 @@ func TestDaemonKilled(t *testing.T) {
 // The daemon is stopped and started, as in an upgrade: nothing restarts.
 func TestDaemonRestarted(t *testing.T) {
 	l := newLab(t, 3)
-	l.form()
-	l.nodes[0].submit(sleeper("up", 3))
-	settled(l, l.nodes[0], "up", 3)
+	l.Form()
+	l.Nodes[0].Submit(sleeper("up", 3))
+	settled(l, l.Nodes[0], "up", 3)
 	before := map[string]int{}
-	for _, task := range l.nodes[0].running("up") {
+	for _, task := range l.Nodes[0].Running("up") {
 		before[task.ID] = task.PID
 	}
-	for _, n := range l.nodes {
-		n.terminate()
-		n.start()
+	for _, n := range l.Nodes {
+		n.Terminate()
+		n.Start()
 	}
 	after := map[string]int{}
-	for _, task := range l.nodes[0].running("up") {
+	for _, task := range l.Nodes[0].Running("up") {
 		after[task.ID] = task.PID
 	}
 	if !maps.Equal(before, after) {
@@ -158,28 +159,28 @@ func TestDaemonRestarted(t *testing.T) {
 // come back.
 func TestPowerCut(t *testing.T) {
 	l := newLab(t, 3)
-	l.form()
-	leader := l.leader()
-	leader.submit(sleeper("power", 3))
+	l.Form()
+	leader := l.Leader()
+	leader.Submit(sleeper("power", 3))
 	settled(l, leader, "power", 3)
 	var ids []string
 	for range 20 {
-		ids = append(ids, leader.submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}}).ID)
+		ids = append(ids, leader.Submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}}).ID)
 	}
-	for _, n := range l.nodes {
-		n.powerOff()
+	for _, n := range l.Nodes {
+		n.PowerOff()
 	}
-	l.await(10*time.Second, "nothing to live after the power cut", func() bool { return processes(l, "power") == 0 })
-	for _, n := range l.nodes {
-		n.launch("start")
+	l.Await(10*time.Second, "nothing to live after the power cut", func() bool { return processes(l, "power") == 0 })
+	for _, n := range l.Nodes {
+		n.Launch("start")
 	}
-	for _, n := range l.nodes {
-		n.awaitReady()
+	for _, n := range l.Nodes {
+		n.AwaitReady()
 	}
-	settled(l, l.nodes[0], "power", 3)
+	settled(l, l.Nodes[0], "power", 3)
 	for _, id := range ids {
 		var j api.Job
-		l.nodes[1].must(http.MethodGet, "/v1/jobs/"+id+"?wait=ended&timeout=20s", nil, &j)
+		l.Nodes[1].Must(http.MethodGet, "/v1/jobs/"+id+"?wait=ended&timeout=20s", nil, &j)
 		if j.State != api.JobFinished {
 			t.Errorf("job %s is %s", id, j.State)
 		}
@@ -189,52 +190,52 @@ func TestPowerCut(t *testing.T) {
 // A node that comes back with another address is the same node.
 func TestNewAddress(t *testing.T) {
 	l := newLab(t, 3)
-	l.form()
-	leader := l.leader()
-	n := l.other(leader)
-	n.terminate()
-	l.ip("-n", n.ns, "addr", "flush", "dev", "eth0")
-	n.ip = "10.77.0.99"
-	l.ip("-n", n.ns, "addr", "add", n.ip+"/24", "dev", "eth0")
-	n.start()
-	l.await(30*time.Second, "the node under its new address", func() bool {
-		for _, m := range leader.members() {
-			if m.Name == n.name {
+	l.Form()
+	leader := l.Leader()
+	n := l.Other(leader)
+	n.Terminate()
+	l.Run("ip", "-n", n.NS, "addr", "flush", "dev", "eth0")
+	n.IP = "10.77.0.99"
+	l.Run("ip", "-n", n.NS, "addr", "add", n.IP+"/24", "dev", "eth0")
+	n.Start()
+	l.Await(30*time.Second, "the node under its new address", func() bool {
+		for _, m := range leader.Members() {
+			if m.Name == n.Name {
 				return m.Addr == "10.77.0.99:5050" && m.State == api.NodeReady && strings.HasPrefix(m.Role, "voter")
 			}
 		}
 		return false
 	})
-	if got := len(leader.members()); got != 3 {
+	if got := len(leader.Members()); got != 3 {
 		t.Errorf("there are %d nodes, want 3", got)
 	}
 	// It votes from there: the cluster does without the third node.
-	third := l.other(leader, n)
-	third.kill()
-	leader.submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
+	third := l.Other(leader, n)
+	third.Kill()
+	leader.Submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
 }
 
 // A fourth node works without voting, follows its assignments over a stream,
 // and takes the place of a voter that is gone for good.
 func TestWorkerIsPromoted(t *testing.T) {
 	l := newLab(t, 4)
-	l.form()
-	worker := l.nodes[3]
-	leader := l.leader()
+	l.Form()
+	worker := l.Nodes[3]
+	leader := l.Leader()
 	s := sleeper("work", 1)
-	s["constraints"] = []string{"node.name=" + worker.name}
-	leader.submit(s)
+	s["constraints"] = []string{"node.name=" + worker.Name}
+	leader.Submit(s)
 	settled(l, leader, "work", 1)
-	worker.must(http.MethodPost, "/v1/jobs/work/scale", map[string]int{"count": 2}, nil)
+	worker.Must(http.MethodPost, "/v1/jobs/work/scale", map[string]int{"count": 2}, nil)
 	settled(l, worker, "work", 2)
-	voter := l.other(leader, worker)
-	voter.kill()
-	l.await(60*time.Second, "the worker to vote", func() bool {
+	voter := l.Other(leader, worker)
+	voter.Kill()
+	l.Await(60*time.Second, "the worker to vote", func() bool {
 		roles := map[string]string{}
-		for _, m := range leader.members() {
+		for _, m := range leader.Members() {
 			roles[m.Name] = m.Role
 		}
-		return strings.HasPrefix(roles[worker.name], "voter") && roles[voter.name] == "worker"
+		return strings.HasPrefix(roles[worker.Name], "voter") && roles[voter.Name] == "worker"
 	})
 	settled(l, leader, "work", 2)
 }

@@ -6,14 +6,12 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -22,49 +20,49 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
-	"golang.org/x/sys/unix"
+	"github.com/mesita/mesita/integration/lab"
 )
 
 // A program that only the submitter has is uploaded, fetched by the node that
 // is to run it, and runs there.
 func TestUploadedProgramRunsElsewhere(t *testing.T) {
 	l := newLab(t, 3)
-	l.form()
-	from := l.leader()
-	to := l.other(from)
-	program := filepath.Join(l.dir, "hello")
+	l.Form()
+	from := l.Leader()
+	to := l.Other(from)
+	program := filepath.Join(l.Dir, "hello")
 	if err := os.WriteFile(program, []byte("#!/bin/sh\necho \"$0 on $MESITA_NODE says $1\"\nexit 4\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	out, errs, code := from.cli("job", "submit", "--wait", "--constraint", "node.name="+to.name, "--name", "hello", "--", program, "moin")
+	out, errs, code := from.CLI("job", "submit", "--wait", "--constraint", "node.name="+to.Name, "--name", "hello", "--", program, "moin")
 	if code != 4 || !strings.Contains(errs, "uploaded hello") {
 		t.Errorf("exit code %d, want the program's 4\n%s%s", code, out, errs)
 	}
-	logs, _, _ := from.cli("logs", "hello")
-	if !strings.Contains(logs, "on "+to.name+" says moin") || !strings.Contains(logs, to.dir+"/") {
-		t.Errorf("it did not run from the program cache of %s: %q", to.name, logs)
+	logs, _, _ := from.CLI("logs", "hello")
+	if !strings.Contains(logs, "on "+to.Name+" says moin") || !strings.Contains(logs, to.Dir+"/") {
+		t.Errorf("it did not run from the program cache of %s: %q", to.Name, logs)
 	}
-	held := func(n *labNode) bool {
-		for _, f := range glob(t, n.dir+"/executor/blobs/*") {
+	held := func(n *lab.Node) bool {
+		for _, f := range glob(t, n.Dir+"/executor/blobs/*") {
 			if info, err := os.Stat(f); err == nil && info.Mode().IsRegular() {
 				return true
 			}
 		}
 		return false
 	}
-	third := l.other(from, to)
+	third := l.Other(from, to)
 	if !held(from) || !held(to) || held(third) {
-		t.Errorf("program held by %s: %v, %s: %v, %s: %v", from.name, held(from), to.name, held(to), third.name, held(third))
+		t.Errorf("program held by %s: %v, %s: %v, %s: %v", from.Name, held(from), to.Name, held(to), third.Name, held(third))
 	}
 	// Where it came from is gone: it is run again from what the nodes hold.
 	if err := os.Remove(program); err != nil {
 		t.Fatal(err)
 	}
 	var j api.Job
-	from.must(http.MethodGet, "/v1/jobs/hello", nil, &j)
-	next := from.submit(map[string]any{"kind": "batch", "name": "again", "command": []string{program, "tschuess"}, "program": j.Spec.Program,
-		"constraints": []string{"node.name=" + third.name}})
-	from.must(http.MethodGet, "/v1/jobs/"+next.ID+"?wait=ended&timeout=20s", nil, &next)
+	from.Must(http.MethodGet, "/v1/jobs/hello", nil, &j)
+	next := from.Submit(map[string]any{"kind": "batch", "name": "again", "command": []string{program, "tschuess"}, "program": j.Spec.Program,
+		"constraints": []string{"node.name=" + third.Name}})
+	from.Must(http.MethodGet, "/v1/jobs/"+next.ID+"?wait=ended&timeout=20s", nil, &next)
 	if next.ExitCode == nil || *next.ExitCode != 4 {
 		t.Errorf("on the third node it ended with %v", next.ExitCode)
 	}
@@ -84,80 +82,80 @@ func glob(t *testing.T, pattern string) []string {
 // as it is now, and nothing written since is lost.
 func TestRecoveredQuorum(t *testing.T) {
 	l := newLab(t, 3)
-	l.form()
-	leader := l.leader()
-	leader.submit(sleeper("keep", 2))
+	l.Form()
+	leader := l.Leader()
+	leader.Submit(sleeper("keep", 2))
 	settled(l, leader, "keep", 2)
-	before := leader.submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
-	left := l.other(leader)
+	before := leader.Submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
+	left := l.Other(leader)
 	var at, has api.Health
-	leader.must(http.MethodGet, "/v1/health", nil, &at)
-	l.await(10*time.Second, "the node that will be left to have all", func() bool {
-		return left.call(http.MethodGet, "/v1/health", nil, &has) == nil && has.Index >= at.Index
+	leader.Must(http.MethodGet, "/v1/health", nil, &at)
+	l.Await(10*time.Second, "the node that will be left to have all", func() bool {
+		return left.Call(http.MethodGet, "/v1/health", nil, &has) == nil && has.Index >= at.Index
 	})
-	for _, n := range l.nodes {
+	for _, n := range l.Nodes {
 		if n != left {
-			n.powerOff()
+			n.PowerOff()
 		}
 	}
-	left.await(10*time.Second, "the quorum to be missed", func() bool { return left.call(http.MethodGet, "/v1/health", nil, nil) != nil })
-	left.recover()
-	after := left.submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
-	left.must(http.MethodGet, "/v1/jobs/"+after.ID+"?wait=ended&timeout=20s", nil, &after)
+	left.Await(10*time.Second, "the quorum to be missed", func() bool { return left.Call(http.MethodGet, "/v1/health", nil, nil) != nil })
+	recoverNode(left)
+	after := left.Submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
+	left.Must(http.MethodGet, "/v1/jobs/"+after.ID+"?wait=ended&timeout=20s", nil, &after)
 	settled(l, left, "keep", 2)
 	var told struct{ Items []api.Event }
-	left.must(http.MethodGet, "/v1/events?since=10m&limit=1000", nil, &told)
+	left.Must(http.MethodGet, "/v1/events?since=10m&limit=1000", nil, &told)
 	if !slices.ContainsFunc(told.Items, func(e api.Event) bool {
-		return e.Kind == api.EventClusterRestored && e.Actor == "node:"+left.name && strings.Contains(e.Message, "only voter")
+		return e.Kind == api.EventClusterRestored && e.Actor == "node:"+left.Name && strings.Contains(e.Message, "only voter")
 	}) {
 		t.Errorf("no event tells of the recovery: %+v", told.Items)
 	}
 
-	back := l.other(left)
-	back.start()
-	l.await(30*time.Second, "the node to be back as a voter", func() bool {
-		for _, m := range left.members() {
-			if m.Name == back.name {
+	back := l.Other(left)
+	back.Start()
+	l.Await(30*time.Second, "the node to be back as a voter", func() bool {
+		for _, m := range left.Members() {
+			if m.Name == back.Name {
 				return m.State == api.NodeReady && strings.HasPrefix(m.Role, "voter")
 			}
 		}
 		return false
 	})
-	for _, n := range []*labNode{left, back} {
+	for _, n := range []*lab.Node{left, back} {
 		for _, id := range []string{before.ID, after.ID} {
 			var j api.Job
-			n.must(http.MethodGet, "/v1/jobs/"+id+"?wait=ended&timeout=20s", nil, &j)
+			n.Must(http.MethodGet, "/v1/jobs/"+id+"?wait=ended&timeout=20s", nil, &j)
 			if j.State != api.JobFinished {
-				t.Errorf("%s says that job %s is %s", n.name, id, j.State)
+				t.Errorf("%s says that job %s is %s", n.Name, id, j.State)
 			}
 		}
 	}
 	var a, b api.Health
-	left.must(http.MethodGet, "/v1/health", nil, &a)
-	back.must(http.MethodGet, "/v1/health", nil, &b)
+	left.Must(http.MethodGet, "/v1/health", nil, &a)
+	back.Must(http.MethodGet, "/v1/health", nil, &b)
 	if a.Leader != b.Leader {
-		t.Errorf("%s follows %q, %s follows %q", left.name, a.Leader, back.name, b.Leader)
+		t.Errorf("%s follows %q, %s follows %q", left.Name, a.Leader, back.Name, b.Leader)
 	}
-	back.submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
+	back.Submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
 	settled(l, left, "keep", 2)
 }
 
-// recover makes a node whose quorum is lost the only voter, and starts it.
-func (n *labNode) recover() {
-	n.t.Helper()
+// recoverNode makes a node whose quorum is lost the only voter, and starts it.
+func recoverNode(n *lab.Node) {
+	n.T.Helper()
 	var self struct{ Cluster string }
-	if b, err := os.ReadFile(filepath.Join(n.dir, "node.json")); err != nil || json.Unmarshal(b, &self) != nil {
-		n.t.Fatalf("%v: %s", err, b)
+	if b, err := os.ReadFile(filepath.Join(n.Dir, "node.json")); err != nil || json.Unmarshal(b, &self) != nil {
+		n.T.Fatalf("%v: %s", err, b)
 	}
-	recoverArgs := []string{"cluster", "recover", self.Cluster, "--data", n.dir, "--listen", n.ip + ":5050"}
-	if _, errs, code := n.cli(recoverArgs...); code != 5 {
-		n.t.Errorf("recovering a node that runs ends with %d, want 5: %s", code, errs)
+	recoverArgs := []string{"cluster", "recover", self.Cluster, "--data", n.Dir, "--listen", n.IP + ":5050"}
+	if _, errs, code := n.CLI(recoverArgs...); code != 5 {
+		n.T.Errorf("recovering a node that runs ends with %d, want 5: %s", code, errs)
 	}
-	n.terminate()
-	if out, errs, code := n.cli(recoverArgs...); code != 0 {
-		n.t.Fatalf("recover: exit code %d: %s%s", code, out, errs)
+	n.Terminate()
+	if out, errs, code := n.CLI(recoverArgs...); code != 0 {
+		n.T.Fatalf("recover: exit code %d: %s%s", code, out, errs)
 	}
-	n.start()
+	n.Start()
 }
 
 // Both lost nodes start again with their old data, after they were removed:
@@ -165,34 +163,34 @@ func (n *labNode) recover() {
 // that of the recovered node and undo what was written since.
 func TestRemovedVotersDoNotTakeOver(t *testing.T) {
 	l := newLab(t, 3)
-	l.form()
-	left := l.other(l.leader())
-	b := l.other(left)
-	c := l.other(left, b)
-	b.powerOff()
-	c.powerOff()
-	left.recover()
-	after := left.submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
-	left.must(http.MethodGet, "/v1/jobs/"+after.ID+"?wait=ended&timeout=20s", nil, &after)
-	for _, n := range []*labNode{b, c} {
-		if _, errs, code := left.cli("node", "rm", "--force", n.name); code != 0 {
-			t.Fatalf("remove %s: exit code %d: %s", n.name, code, errs)
+	l.Form()
+	left := l.Other(l.Leader())
+	b := l.Other(left)
+	c := l.Other(left, b)
+	b.PowerOff()
+	c.PowerOff()
+	recoverNode(left)
+	after := left.Submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
+	left.Must(http.MethodGet, "/v1/jobs/"+after.ID+"?wait=ended&timeout=20s", nil, &after)
+	for _, n := range []*lab.Node{b, c} {
+		if _, errs, code := left.CLI("node", "rm", "--force", n.Name); code != 0 {
+			t.Fatalf("remove %s: exit code %d: %s", n.Name, code, errs)
 		}
-		n.launch("start")
+		n.Launch("start")
 	}
-	l.await(20*time.Second, "the removed nodes to have a leader of their own", func() bool {
+	l.Await(20*time.Second, "the removed nodes to have a leader of their own", func() bool {
 		var h api.Health
-		return b.call(http.MethodGet, "/v1/health", nil, &h) == nil && (h.Leader == b.name || h.Leader == c.name)
+		return b.Call(http.MethodGet, "/v1/health", nil, &h) == nil && (h.Leader == b.Name || h.Leader == c.Name)
 	})
-	next := left.submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
-	left.must(http.MethodGet, "/v1/jobs/"+next.ID+"?wait=ended&timeout=20s", nil, &next)
+	next := left.Submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
+	left.Must(http.MethodGet, "/v1/jobs/"+next.ID+"?wait=ended&timeout=20s", nil, &next)
 	var h api.Health
-	left.must(http.MethodGet, "/v1/health", nil, &h)
-	if h.Leader != left.name {
+	left.Must(http.MethodGet, "/v1/health", nil, &h)
+	if h.Leader != left.Name {
 		t.Errorf("%s leads the recovered node", h.Leader)
 	}
-	left.must(http.MethodGet, "/v1/jobs/"+after.ID, nil, nil)
-	if out, errs, code := left.cli("node", "ls", "-q"); code != 0 || strings.Contains(out, b.name) || strings.Contains(out, c.name) {
+	left.Must(http.MethodGet, "/v1/jobs/"+after.ID, nil, nil)
+	if out, errs, code := left.CLI("node", "ls", "-q"); code != 0 || strings.Contains(out, b.Name) || strings.Contains(out, c.Name) {
 		t.Errorf("exit code %d, nodes: %s%s", code, out, errs)
 	}
 }
@@ -201,39 +199,39 @@ func TestRemovedVotersDoNotTakeOver(t *testing.T) {
 // name the disk, what runs goes on, and once there is room work starts again.
 func TestFullDisk(t *testing.T) {
 	l := newLab(t, 1)
-	n := l.nodes[0]
-	if err := os.Mkdir(n.dir, 0o755); err != nil {
+	n := l.Nodes[0]
+	if err := os.Mkdir(n.Dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	// Of the daemon and its children alone: nobody else sees the mount.
-	n.wrap = []string{"unshare", "--mount", "--propagation", "private", "sh", "-c", "mount -t tmpfs -o size=96m mesita " + n.dir + ` && exec "$0" "$@"`}
-	n.start()
-	inside := fmt.Sprintf("/proc/%d/root%s", n.cmd.Process.Pid, n.dir)
-	n.submit(sleeper("on", 1))
+	n.Wrap = []string{"unshare", "--mount", "--propagation", "private", "sh", "-c", "mount -t tmpfs -o size=96m mesita " + n.Dir + ` && exec "$0" "$@"`}
+	n.Start()
+	inside := fmt.Sprintf("/proc/%d/root%s", n.Cmd.Process.Pid, n.Dir)
+	n.Submit(sleeper("on", 1))
 	settled(l, n, "on", 1)
-	pid := n.running("on")[0].PID
+	pid := n.Running("on")[0].PID
 
 	ballast := filepath.Join(inside, "ballast")
 	fill(t, ballast)
-	out, errs, code := n.cli("job", "submit", "--wait", "--timeout", "25s", "--", "/bin/true")
-	if code != 8 || !strings.Contains(errs, "the disk of "+n.dir) || !strings.Contains(errs, n.name) {
+	out, errs, code := n.CLI("job", "submit", "--wait", "--timeout", "25s", "--", "/bin/true")
+	if code != 8 || !strings.Contains(errs, "the disk of "+n.Dir) || !strings.Contains(errs, n.Name) {
 		t.Errorf("with a full disk a job is answered with exit code %d, want 8 and a text that names the disk\n%s%s", code, out, errs)
 	}
-	if run := n.running("on"); len(run) != 1 || run[0].PID != pid || processes(l, "on") != 1 {
+	if run := n.Running("on"); len(run) != 1 || run[0].PID != pid || processes(l, "on") != 1 {
 		t.Errorf("the running task is %+v", run)
 	}
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
 	j := api.Job{}
-	l.await(40*time.Second, "work to be taken again", func() bool {
-		return n.call(http.MethodPost, "/v1/jobs", map[string]any{"kind": "batch", "command": []string{"/bin/true"}}, &j) == nil
+	l.Await(40*time.Second, "work to be taken again", func() bool {
+		return n.Call(http.MethodPost, "/v1/jobs", map[string]any{"kind": "batch", "command": []string{"/bin/true"}}, &j) == nil
 	})
-	n.must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=ended&timeout=30s", nil, &j)
+	n.Must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=ended&timeout=30s", nil, &j)
 	if j.State != api.JobFinished {
 		t.Errorf("job %s is %s", j.ID, j.State)
 	}
-	if run := n.running("on"); len(run) != 1 || run[0].PID != pid {
+	if run := n.Running("on"); len(run) != 1 || run[0].PID != pid {
 		t.Errorf("the task that ran all the time is %+v", run)
 	}
 }
@@ -266,32 +264,32 @@ func TestFollowerFedBySnapshot(t *testing.T) {
 		t.Setenv("TMPDIR", "/dev/shm") // 17,000 entries are a matter of the disk
 	}
 	l := newLab(t, 3)
-	l.form()
-	leader := l.leader()
-	late := l.other(leader)
-	leader.submit(sleeper("here", 3))
+	l.Form()
+	leader := l.Leader()
+	late := l.Other(leader)
+	leader.Submit(sleeper("here", 3))
 	settled(l, leader, "here", 3)
-	late.terminate()
+	late.Terminate()
 	began := time.Now()
 	index := busyLog(t, leader, late, 17_000)
 	t.Logf("%d entries after %v", index, time.Since(began))
-	late.launch("start", "--log-level", "debug")
-	late.awaitReady()
-	l.await(30*time.Second, "the follower to have caught up", func() bool {
+	late.Launch("start", "--log-level", "debug")
+	late.AwaitReady()
+	l.Await(30*time.Second, "the follower to have caught up", func() bool {
 		var h api.Health
-		return late.call(http.MethodGet, "/v1/health", nil, &h) == nil && h.Index >= index
+		return late.Call(http.MethodGet, "/v1/health", nil, &h) == nil && h.Index >= index
 	})
-	if log, err := os.ReadFile(late.dir + ".log"); err != nil || !bytes.Contains(log, []byte("Installed remote snapshot")) {
+	if log, err := os.ReadFile(late.Dir + ".log"); err != nil || !bytes.Contains(log, []byte("Installed remote snapshot")) {
 		t.Errorf("the follower caught up without a snapshot (%v)", err)
 	}
 	settled(l, late, "here", 3)
-	third := l.other(leader, late)
-	third.kill()
-	leader.submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}}) // with its vote
+	third := l.Other(leader, late)
+	third.Kill()
+	leader.Submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}}) // with its vote
 }
 
 // busyLog makes the log grow to so many entries, and returns its end.
-func busyLog(t *testing.T, n, down *labNode, entries uint64) uint64 {
+func busyLog(t *testing.T, n, down *lab.Node, entries uint64) uint64 {
 	t.Helper()
 	var h api.Health
 	var wg sync.WaitGroup
@@ -299,17 +297,17 @@ func busyLog(t *testing.T, n, down *labNode, entries uint64) uint64 {
 	reached := false
 	for i := range 2 {
 		spec := sleeper(fmt.Sprintf("busy%d", i), 1)
-		spec["constraints"] = []string{"node.name=" + down.name}
-		n.submit(spec)
+		spec["constraints"] = []string{"node.name=" + down.Name}
+		n.Submit(spec)
 		wg.Go(func() {
 			for k := 0; ; k++ {
-				if err := n.call(http.MethodPost, fmt.Sprintf("/v1/jobs/busy%d/scale", i), map[string]int{"count": 1 + k%2}, nil); err != nil {
+				if err := n.Call(http.MethodPost, fmt.Sprintf("/v1/jobs/busy%d/scale", i), map[string]int{"count": 1 + k%2}, nil); err != nil {
 					t.Error(err)
 					return
 				}
 				mu.Lock()
 				if k%64 == 0 {
-					if err := n.call(http.MethodGet, "/v1/health", nil, &h); err != nil {
+					if err := n.Call(http.MethodGet, "/v1/health", nil, &h); err != nil {
 						t.Error(err)
 					}
 				}
@@ -330,8 +328,8 @@ func busyLog(t *testing.T, n, down *labNode, entries uint64) uint64 {
 // the node still answers, and works.
 func TestHalfRequests(t *testing.T) {
 	l := newLab(t, 1)
-	n := l.nodes[0]
-	n.start()
+	n := l.Nodes[0]
+	n.Start()
 	var conns []net.Conn
 	defer func() {
 		for _, c := range conns {
@@ -340,7 +338,7 @@ func TestHalfRequests(t *testing.T) {
 	}()
 	const half = "POST /v1/jobs HTTP/1.1\r\nHost: mesita\r\nContent-Type: application/json\r\nContent-Le"
 	for range 1000 {
-		c, err := net.Dial("unix", n.socket)
+		c, err := net.Dial("unix", n.Socket)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -349,7 +347,7 @@ func TestHalfRequests(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for i, c := range n.dialIn(1000) {
+	for i, c := range n.DialIn(1000) {
 		conns = append(conns, c)
 		if i%2 == 0 {
 			c = tls.Client(c, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
@@ -362,62 +360,37 @@ func TestHalfRequests(t *testing.T) {
 	}
 	began := time.Now()
 	for range 5 {
-		n.must(http.MethodGet, "/v1/health", nil, nil)
-		n.healthOverTLS()
+		n.Must(http.MethodGet, "/v1/health", nil, nil)
+		healthOverTLS(n)
 	}
 	if d := time.Since(began); d > 5*time.Second {
 		t.Errorf("ten answers took %v", d)
 	}
-	j := n.submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
-	n.must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=ended&timeout=20s", nil, &j)
+	j := n.Submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
+	n.Must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=ended&timeout=20s", nil, &j)
 	if j.State != api.JobFinished {
 		t.Errorf("job %s is %s", j.ID, j.State)
 	}
 }
 
-// dialIn opens connections to the node's port from within its network.
-func (n *labNode) dialIn(count int) []net.Conn {
-	n.t.Helper()
-	var out []net.Conn
-	failed := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		f, err := os.Open("/run/netns/" + n.ns)
-		if err == nil {
-			err = errors.Join(unix.Setns(int(f.Fd()), unix.CLONE_NEWNET), f.Close())
-		}
-		for i := 0; i < count && err == nil; i++ {
-			var c net.Conn
-			if c, err = net.DialTimeout("tcp", n.ip+":5050", 10*time.Second); err == nil {
-				out = append(out, c)
-			}
-		}
-		failed <- err
-	}()
-	if err := <-failed; err != nil {
-		n.t.Fatal(err)
-	}
-	return out
-}
-
-func (n *labNode) healthOverTLS() {
-	n.t.Helper()
-	c := tls.Client(n.dialIn(1)[0], &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+func healthOverTLS(n *lab.Node) {
+	n.T.Helper()
+	c := tls.Client(n.DialIn(1)[0], &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := c.HandshakeContext(ctx); err != nil {
-		n.t.Fatal(err)
+		n.T.Fatalf("%v", err)
 	}
 	if _, err := io.WriteString(c, "GET /v1/health HTTP/1.1\r\nHost: mesita\r\n\r\n"); err != nil {
-		n.t.Fatal(err)
+		n.T.Fatalf("%v", err)
 	}
 	res, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatalf("%v", err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		n.t.Errorf("health over TLS is %s", res.Status)
+		n.T.Errorf("health over TLS is %s", res.Status)
 	}
 }

@@ -14,16 +14,16 @@ import (
 // What reads goes on with -w: it prints again after a change, until Ctrl-C.
 func TestWatch(t *testing.T) {
 	l := newLab(t, 1)
-	n := l.nodes[0]
-	n.start()
-	n.submit(sleeper("on", 1))
+	n := l.Nodes[0]
+	n.Start()
+	n.Submit(sleeper("on", 1))
 	settled(l, n, "on", 1)
 	type watch struct {
 		name, out string
 		cmd       *exec.Cmd
 	}
 	var all []*watch
-	for _, name := range []string{"ps", "ps on", "job ls", "show on", "show on.0", "why on", "node ls", "node show " + n.name, "partition ls", "partition show default",
+	for _, name := range []string{"ps", "ps on", "job ls", "show on", "show on.0", "why on", "node ls", "node show " + n.Name, "partition ls", "partition show default",
 		"token ls", "cluster show", "incidents -a", "events", "top --interval 300ms"} {
 		w := &watch{name: name, out: filepath.Join(t.TempDir(), "out")}
 		f, err := os.Create(w.out)
@@ -31,7 +31,7 @@ func TestWatch(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		w.cmd = exec.Command(n.bin, append(append([]string{"--socket", n.socket}, strings.Fields(name)...), "-w")...)
+		w.cmd = exec.Command(n.Bin, append(append([]string{"--socket", n.Socket}, strings.Fields(name)...), "-w")...)
 		w.cmd.Stdout, w.cmd.Stderr = f, f
 		if err := w.cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -48,14 +48,14 @@ func TestWatch(t *testing.T) {
 	}
 	before := map[*watch]int64{}
 	for _, w := range all {
-		l.await(20*time.Second, "the first output of "+w.name, func() bool { before[w] = size(w); return before[w] > 0 })
+		l.Await(20*time.Second, "the first output of "+w.name, func() bool { before[w] = size(w); return before[w] > 0 })
 	}
-	n.must(http.MethodPost, "/v1/jobs/on/scale", map[string]any{"count": 2}, nil)
+	n.Must(http.MethodPost, "/v1/jobs/on/scale", map[string]any{"count": 2}, nil)
 	for _, w := range all {
-		l.await(20*time.Second, "more output of "+w.name, func() bool { return size(w) > before[w] })
+		l.Await(20*time.Second, "more output of "+w.name, func() bool { return size(w) > before[w] })
 	}
 	settled(l, n, "on", 2)
-	l.await(20*time.Second, "both tasks in the output", func() bool {
+	l.Await(20*time.Second, "both tasks in the output", func() bool {
 		b, err := os.ReadFile(all[0].out)
 		return err == nil && strings.Contains(string(b), "on.1  running")
 	})

@@ -1,0 +1,201 @@
+package lab
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+// T is what the lab needs of a test: a *testing.T, or something else that ends
+// the goroutine which calls Fatalf.
+type T interface {
+	Helper()
+	Fatalf(format string, args ...any)
+	Errorf(format string, args ...any)
+	Logf(format string, args ...any)
+	Cleanup(f func())
+	Failed() bool
+	TempDir() string
+}
+
+// Lab is a set of nodes. Everything is ended and removed with the test.
+type Lab struct {
+	T     T
+	Bin   string // the binary that nodes start
+	Dir   string
+	ID    string // of namespaces and slices
+	Nodes []*Node
+	Wire  *Wire
+}
+
+var builds struct {
+	sync.Mutex
+	dir  string
+	path string
+}
+
+// Binary builds mesita once for a process; Tidy removes it.
+func Binary(t T) string {
+	t.Helper()
+	builds.Lock()
+	defer builds.Unlock()
+	if builds.path != "" {
+		return builds.path
+	}
+	dir, err := os.MkdirTemp("", "mesita-bin-")
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	builds.dir = dir
+	Build(t, Root(t), filepath.Join(dir, "mesita"))
+	builds.path = filepath.Join(dir, "mesita")
+	return builds.path
+}
+
+// Tidy removes what Binary built.
+func Tidy() {
+	if builds.dir != "" {
+		os.RemoveAll(builds.dir)
+	}
+}
+
+// Root is the folder of the module.
+func Root(t T) string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		t.Fatalf("find the module: %v", err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// Build builds the program of the module in a folder.
+func Build(t T, module, to string) {
+	t.Helper()
+	c := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", to, ".")
+	c.Dir = module
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+}
+
+// New makes a switch and n nodes, none of them started.
+func New(t T, bin string, n int) *Lab {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Fatalf("needs root: it makes network namespaces")
+	}
+	l := &Lab{T: t, Bin: bin, Dir: t.TempDir(), ID: fmt.Sprintf("mi%x", time.Now().UnixNano()&0xffffff), Wire: newWire()}
+	t.Cleanup(l.Wire.close)
+	if err := os.Chmod(l.Dir, 0o755); err != nil {
+		t.Fatalf("%v", err)
+	}
+	for i := 1; i <= n; i++ {
+		l.AddNode(i)
+	}
+	return l
+}
+
+// Run runs a command that has to succeed.
+func (l *Lab) Run(name string, args ...string) {
+	l.T.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		l.T.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
+	}
+}
+
+// try runs a command whose failure does not matter: what it removes may be
+// gone.
+func (l *Lab) try(name string, args ...string) { _ = exec.Command(name, args...).Run() }
+
+// Await waits for a condition; tests never sleep for a fixed time.
+func (l *Lab) Await(limit time.Duration, what string, cond func() bool) {
+	l.T.Helper()
+	if !Until(limit, cond) {
+		l.T.Fatalf("waited %s for %s", limit, what)
+	}
+}
+
+// Until asks again and again whether a condition holds, at most that long.
+func Until(limit time.Duration, cond func() bool) bool {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(limit)
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			return false
+		}
+	}
+	return true
+}
+
+// Leader finds who leads, as seen by any node that answers.
+func (l *Lab) Leader() *Node {
+	for _, n := range l.Nodes {
+		var h api.Health
+		if n.Call("GET", "/v1/health", nil, &h) != nil {
+			continue
+		}
+		for _, m := range l.Nodes {
+			if m.Name == h.Leader {
+				return m
+			}
+		}
+	}
+	return nil
+}
+
+// Other is a node that is none of those.
+func (l *Lab) Other(not ...*Node) *Node {
+next:
+	for _, n := range l.Nodes {
+		for _, x := range not {
+			if n == x {
+				continue next
+			}
+		}
+		return n
+	}
+	l.T.Fatalf("no other node")
+	return nil
+}
+
+// Form starts all nodes as one cluster and waits for the voters.
+func (l *Lab) Form() {
+	l.T.Helper()
+	first := l.Nodes[0]
+	first.Start()
+	tok := first.Token(api.TokenRequest{Kind: api.TokenJoin})
+	for _, n := range l.Nodes[1:] {
+		n.Launch("join", first.IP, "--token", tok)
+		n.AwaitReady()
+	}
+	l.AwaitVoters(min(len(l.Nodes), 3))
+}
+
+// AwaitVoters waits until so many nodes vote.
+func (l *Lab) AwaitVoters(want int) {
+	l.T.Helper()
+	l.Await(30*time.Second, fmt.Sprintf("%d voters", want), func() bool {
+		n := l.Leader()
+		if n == nil {
+			return false
+		}
+		voters := 0
+		for _, m := range n.Members() {
+			if strings.HasPrefix(m.Role, "voter") {
+				voters++
+			}
+		}
+		return voters == want
+	})
+}
