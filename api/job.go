@@ -53,7 +53,7 @@ func (s *JobState) UnmarshalText(b []byte) (err error) {
 }
 
 // Ended tells whether a job in this state runs nothing and never will again.
-func (s JobState) Ended() bool { return s >= JobStopped }
+func (s JobState) Ended() bool { return s == JobStopped || s == JobFinished || s == JobFailed }
 
 // Job is what a user submitted, with its version history and the count of its
 // tasks by what became of them.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -173,7 +174,10 @@ func enumText[E ~uint8](what string, names []string, text []byte) (E, error) {
 			return E(i), nil
 		}
 	}
-	return 0, Errorf(CodeInvalid, "unknown %s %q: one of %s", what, text, strings.Join(names, ", "))
+	if string(text) == unknownName {
+		return E(unknownEnum), nil
+	}
+	return 0, &unknownValue{Errorf(CodeInvalid, "unknown %s %q: one of %s", what, text, strings.Join(names, ", "))}
 }
 
 func enumString[E ~uint8](names []string, e E) string {
@@ -182,3 +186,17 @@ func enumString[E ~uint8](names []string, e E) string {
 	}
 	return fmt.Sprintf("unknown(%d)", uint8(e))
 }
+
+// unknownEnum is the value that DecodeLenient reads for a name that this
+// program does not know.
+const unknownEnum = math.MaxUint8
+
+// unknownName stands for it inside of DecodeLenient. It is drawn at random, so
+// that nobody can ask for that value from outside.
+var unknownName = "unknown " + rand.Text()
+
+// unknownValue is the error of a name that an enum does not have.
+type unknownValue struct{ err *Error }
+
+func (e *unknownValue) Error() string { return e.err.Error() }
+func (e *unknownValue) Unwrap() error { return e.err }

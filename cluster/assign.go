@@ -110,7 +110,12 @@ func (a *Agent) followLeader(ctx context.Context) error {
 	have := map[string]api.Assignment{}
 	for dec := json.NewDecoder(res.Body); ; {
 		var d server.AssignmentsDelta
-		if err := dec.Decode(&d); err != nil {
+		var row json.RawMessage
+		err := dec.Decode(&row)
+		if err == nil {
+			err = api.DecodeLenient(row, &d)
+		}
+		if err != nil {
 			return fmt.Errorf("read the stream: %w", err)
 		}
 		silence.Reset(streamSilence)

@@ -116,7 +116,7 @@ func decodeAnswer(res *http.Response, out any) error {
 	if out == nil {
 		return nil
 	}
-	if err := json.Unmarshal(b, out); err != nil {
+	if err := api.DecodeLenient(b, out); err != nil {
 		return fmt.Errorf("read the answer: %w", err)
 	}
 	return nil

@@ -1,7 +1,10 @@
 package fsm
 
 import (
+	"cmp"
 	"math"
+	"math/big"
+	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -14,78 +17,113 @@ const maxLearned = 10_000
 
 // runtimeRow is what the runs of one program took: five markers of the
 // P-square algorithm (Jain and Chlamtac, CACM 28(10), 1985), which follow one
-// quantile without keeping the runs, so that one outlier does not rule.
+// quantile without keeping the runs, so that one outlier does not rule. It
+// reckons in integers: with floating point two processors may differ, as one
+// rounds once where the other does twice.
 type runtimeRow struct {
-	Key    string     `json:"key"`
-	Count  int        `json:"count"`
-	Height [5]float64 `json:"height"` // seconds
-	Pos    [5]float64 `json:"pos"`
-	Used   time.Time  `json:"used"`
+	api.Extra
+	Key    string    `json:"key"`
+	Count  int       `json:"count"`
+	Height [5]int64  `json:"us"`     // microseconds
+	Place  [5]int64  `json:"places"` // of the markers among the runs, from 1
+	Used   time.Time `json:"used"`
+
+	floats *floatMarkers // instead of Height and Place, below the level of IntegerLearning
 }
 
-// quantile is the one followed: three of four runs take no longer.
-const quantile = 0.75
+// The quantile that is followed: three of four runs take no longer.
+const (
+	quantileOf   = 3
+	quantileFrom = 4
+)
 
-func (r *runtimeRow) add(x float64) {
+// steps are where the markers should be: none, half of the quantile, the
+// quantile, halfway from there to all, and all, in eighths.
+var steps = [5]int64{0, quantileOf, 2 * quantileOf, quantileFrom + quantileOf, 8}
+
+func (r *runtimeRow) add(ran time.Duration) {
+	if r.floats != nil {
+		r.Count = r.floats.add(r.Count, ran.Seconds())
+		return
+	}
+	x := ran.Microseconds()
 	if r.Count < 5 {
 		r.Height[r.Count] = x
 		r.Count++
 		slices.Sort(r.Height[:r.Count])
 		if r.Count == 5 {
-			r.Pos = [5]float64{1, 2, 3, 4, 5}
+			r.Place = [5]int64{1, 2, 3, 4, 5}
 		}
 		return
 	}
 	r.Count++
-	k := 0
-	switch {
-	case x < r.Height[0]:
-		r.Height[0] = x
-	case x >= r.Height[4]:
-		r.Height[4], k = x, 3
-	default:
-		for k = 0; k < 3 && x >= r.Height[k+1]; k++ {
-		}
+	for i := 1 + below(r.Height[:], x); i < 5; i++ {
+		r.Place[i]++
 	}
-	for i := k + 1; i < 5; i++ {
-		r.Pos[i]++
-	}
-	n := float64(r.Count - 1)
-	for i, step := range [5]float64{0, quantile / 2, quantile, (1 + quantile) / 2, 1} {
-		if i > 0 && i < 4 {
-			r.move(i, 1+n*step-r.Pos[i])
-		}
+	r.Height[0], r.Height[4] = min(r.Height[0], x), max(r.Height[4], x)
+	for i := 1; i < 4; i++ {
+		r.move(i, 8+int64(r.Count-1)*steps[i]-8*r.Place[i])
 	}
 }
 
-// move brings marker i nearer to where it should be, d places away.
-func (r *runtimeRow) move(i int, d float64) {
-	if !(d >= 1 && r.Pos[i+1]-r.Pos[i] > 1 || d <= -1 && r.Pos[i-1]-r.Pos[i] < -1) {
-		return
+// below is the marker of 0 to 3 that x comes after.
+func below[T cmp.Ordered](height []T, x T) int {
+	k := 0
+	for k < 3 && x >= height[k+1] {
+		k++
 	}
-	s := math.Copysign(1, d)
-	q, n := &r.Height, &r.Pos
-	parabolic := q[i] + s/(n[i+1]-n[i-1])*((n[i]-n[i-1]+s)*(q[i+1]-q[i])/(n[i+1]-n[i])+(n[i+1]-n[i]-s)*(q[i]-q[i-1])/(n[i]-n[i-1]))
-	if q[i-1] < parabolic && parabolic < q[i+1] {
-		q[i] = parabolic
-	} else {
-		j := i + int(s)
-		q[i] += s * (q[j] - q[i]) / (n[j] - n[i])
+	return k
+}
+
+// move brings marker i one place nearer to where it should be, d eighths away.
+func (r *runtimeRow) move(i int, d int64) {
+	q, n := &r.Height, &r.Place
+	before, after := n[i]-n[i-1], n[i+1]-n[i]
+	switch {
+	case d >= 8 && after > 1:
+		rise := mulDiv(before+1, q[i+1]-q[i], after) + mulDiv(after-1, q[i]-q[i-1], before)
+		if up := q[i] + rise/(before+after); q[i-1] < up && up < q[i+1] {
+			q[i] = up
+		} else {
+			q[i] += (q[i+1] - q[i]) / after
+		}
+		n[i]++
+	case d <= -8 && before > 1:
+		fall := mulDiv(before-1, q[i+1]-q[i], after) + mulDiv(after+1, q[i]-q[i-1], before)
+		if down := q[i] - fall/(before+after); q[i-1] < down && down < q[i+1] {
+			q[i] = down
+		} else {
+			q[i] -= (q[i] - q[i-1]) / before
+		}
+		n[i]--
 	}
-	n[i] += s
+}
+
+// mulDiv is a*b/c, none of them below zero, at most half of what an int64
+// holds, so that two of them add up.
+func mulDiv(a, b, c int64) int64 {
+	hi, lo := bits.Mul64(uint64(a), uint64(b))
+	if c <= 0 || hi >= uint64(c) {
+		return math.MaxInt64 / 2
+	}
+	q, _ := bits.Div64(hi, lo, uint64(c))
+	return int64(min(q, math.MaxInt64/2))
 }
 
 func (r *runtimeRow) estimate() time.Duration {
+	few := min(r.Count-1, quantileOf*r.Count/quantileFrom) // the quantile of less than five
 	switch {
 	case r.Count == 0:
 		return 0
-	case r.Count < 5: // the quantile of the few
-		return seconds(r.Height[min(r.Count-1, int(quantile*float64(r.Count)))])
+	case r.floats != nil && r.Count < 5:
+		return seconds(r.floats.Height[few])
+	case r.floats != nil:
+		return seconds(r.floats.Height[2])
+	case r.Count < 5:
+		return time.Duration(r.Height[few]) * time.Microsecond
 	}
-	return seconds(r.Height[2])
+	return time.Duration(r.Height[2]) * time.Microsecond
 }
-
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 // RuntimeKey names what runs: the job's name, else its command, in its
 // partition. What earlier runs took is remembered by it.
@@ -109,8 +147,14 @@ func (x *tx) learn(j *api.Job, t *api.Task) {
 	}
 	key := RuntimeKey(j.Spec)
 	row := runtimeRow{Key: key}
+	if !x.does(IntegerLearning) {
+		row.floats = new(floatMarkers)
+	}
 	if old := get(x.runtimes, &row); old != nil {
 		row = *old
+		if row.floats != nil {
+			row.floats = new(*old.floats)
+		}
 		if old.Count >= 5 && x.At.Sub(old.Used) < time.Second && old.Count%16 != 0 {
 			// Of many that end at once a sample is enough.
 			row.Count++
@@ -123,10 +167,14 @@ func (x *tx) learn(j *api.Job, t *api.Task) {
 			x.runtimes.Delete(&runtimeRow{Key: oldest.key})
 		}
 	}
-	row.add(ran.Seconds())
+	row.add(ran)
 	row.Used = x.At
-	x.runtimes.ReplaceOrInsert(&row)
-	x.ages.ReplaceOrInsert(ageKey{row.Used, key})
+	x.putRuntime(&row)
+}
+
+func (x *tx) putRuntime(r *runtimeRow) {
+	x.runtimes.ReplaceOrInsert(r)
+	x.ages.ReplaceOrInsert(ageKey{r.Used, r.Key})
 }
 
 // Estimate is how long a task of that spec will run: what its earlier runs
@@ -160,32 +208,80 @@ func (x *tx) charge(j *api.Job, t *api.Task, ran time.Duration) {
 	if p == nil || p.Policy != api.PolicyFair {
 		return
 	}
-	row := useRow{partition: t.Partition, user: j.Actor}
+	row := useRow{Partition: t.Partition, User: j.Actor}
 	if old := get(x.uses, &row); old != nil {
 		row = *old
 	} else if x.uses.Len() >= maxLearned {
 		x.uses.DeleteMin()
 	}
-	row.value = decayed(row.value, row.at, x.At, time.Duration(p.HalfLife)) + Dominant(t.Resources, x.capacity)*ran.Seconds()
-	row.at = x.At
+	half := time.Duration(p.HalfLife)
+	if x.does(IntegerLearning) {
+		row.Value = min(decayed(row.Value, row.At, x.At, half)+dominantTime(t.Resources, x.capacity, ran), math.MaxInt64/2)
+	} else {
+		row.float = decayedFloat(row.float, row.At, x.At, half) + Dominant(t.Resources, x.capacity)*ran.Seconds()
+	}
+	row.At = x.At
 	x.uses.ReplaceOrInsert(&row)
 }
 
-func decayed(value float64, at, now time.Time, half time.Duration) float64 {
+// dominantTime is the largest share of any one resource of whole that part is,
+// for that long.
+func dominantTime(part, whole api.Resources, ran time.Duration) int64 {
+	share := func(a, b int64) int64 {
+		if a <= 0 || b <= 0 {
+			return 0
+		}
+		return mulDiv(int64(ran), a, b)
+	}
+	most := max(share(int64(part.CPUs), int64(whole.CPUs)), share(int64(part.Mem), int64(whole.Mem)),
+		share(int64(part.Disk), int64(whole.Disk)), share(part.GPUs, whole.GPUs))
+	for k, q := range part.Custom {
+		most = max(most, share(q.Scalar, whole.Custom[k].Scalar))
+	}
+	return most
+}
+
+// halves are 2^-1, 2^-1/2, 2^-1/4 and so on, times 2^32.
+var halves = func() (h [25]uint64) {
+	c := new(big.Int).Lsh(big.NewInt(1), 63) // times 2^64, for exact roots
+	for i := range h {
+		h[i] = new(big.Int).Rsh(c, 32).Uint64()
+		c.Sqrt(c.Lsh(c, 64))
+	}
+	return h
+}()
+
+// decayed halves a value with each half life that went by, in integers.
+func decayed(value int64, at, now time.Time, half time.Duration) int64 {
 	if value == 0 || half <= 0 || !now.After(at) {
 		return value
 	}
-	return value * math.Exp2(-float64(now.Sub(at))/float64(half))
+	gone := now.Sub(at)
+	value >>= min(uint64(gone/half), 63)
+	rest := gone % half
+	for _, h := range halves[1:] { // the bits of rest/half
+		half = (half + 1) / 2
+		if rest >= half {
+			rest -= half
+			hi, lo := bits.Mul64(uint64(value), h)
+			value = int64(hi<<32 | lo>>32)
+		}
+	}
+	return value
 }
 
 // Used is what a user's ended attempts took of a partition with that half
 // life, decayed to now: shares of the cluster times seconds.
 func (v *View) Used(p *api.Partition, user string, now time.Time) float64 {
-	row := get(v.t.uses, &useRow{partition: p.Path, user: user})
+	row := get(v.t.uses, &useRow{Partition: p.Path, User: user})
 	if row == nil {
 		return 0
 	}
-	return decayed(row.value, row.at, now, time.Duration(p.HalfLife))
+	half := time.Duration(p.HalfLife)
+	if v.Does(IntegerLearning) {
+		return time.Duration(decayed(row.Value, row.At, now, half)).Seconds()
+	}
+	return decayedFloat(row.float, row.At, now, half)
 }
 
 // Dominant is the largest share of any one resource of whole that part is.

@@ -23,7 +23,8 @@ type Feature uint8
 
 // The features. The order has no meaning outside of this program.
 const (
-	Levels Feature = iota // a node says in its hello which level it knows
+	Levels          Feature = iota // a node says in its hello which level it knows
+	IntegerLearning                // what is learned of earlier runs is kept in integers
 )
 
 // Holder says who must know a feature before it is used.
@@ -44,7 +45,8 @@ var features = [...]struct {
 	level Level
 	who   Holder
 }{
-	Levels: {1, ReadyNodes},
+	Levels:          {1, ReadyNodes},
+	IntegerLearning: {1, Voters},
 }
 
 // field is a field of a command that not every level has.
@@ -128,7 +130,11 @@ func (c *LevelSet) apply(x *tx) (any, error) {
 
 // reached changes what is stored to what a level asks for, at the one index at
 // which the cluster comes to it.
-func (x *tx) reached(Level) {}
+func (x *tx) reached(l Level) {
+	if l == features[IntegerLearning].level {
+		x.learnIntegers()
+	}
+}
 
 // readable fails if a command brings a level that this program does not know:
 // a replica that went on would diverge.

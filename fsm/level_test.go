@@ -2,13 +2,18 @@ package fsm
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
+	"encoding/binary"
 	"errors"
+	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mesita/mesita/api"
 )
@@ -155,4 +160,101 @@ func TestAllThatANodeSays(t *testing.T) {
 			t.Errorf("%s is taken by %d of the list", h.Field(i).Name, taken)
 		}
 	}
+}
+
+// golden reads a file that the commit before levels wrote.
+func golden(t *testing.T, name string) []byte {
+	t.Helper()
+	f, err := os.Open(filepath.Join("testdata", "level0", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// goldenLog is 1,665 entries of random commands.
+func goldenLog(t *testing.T) (log []Entry) {
+	t.Helper()
+	for b := golden(t, "log.gz"); len(b) > 0; {
+		size, n := binary.Uvarint(b)
+		log = append(log, Entry{Index: uint64(len(log) + 1), Data: b[n : n+int(size)]})
+		b = b[n+int(size):]
+	}
+	return log
+}
+
+// plain is a snapshot without its compression.
+func plain(t *testing.T, s *Store) []byte {
+	t.Helper()
+	z, err := gzip.NewReader(bytes.NewReader(snapshotBytes(t, s)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// At level 0 apply makes of a log, to the byte, what programs without levels
+// made of it, events included: a cluster may hold voters of both. Whoever
+// changes what apply does makes a Feature of it, and leaves these files alone.
+func TestGoldenState(t *testing.T) {
+	s := NewStore(nil)
+	want := golden(t, "state.gz")
+	for _, e := range goldenLog(t) {
+		if _, err := s.Apply([]Entry{e}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := plain(t, s); !bytes.Equal(got, want) {
+		t.Errorf("the state differs: %d bytes, want %d", len(got), len(want))
+	}
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	if _, err := z.Write(want); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	back := NewStore(nil)
+	if err := back.Restore(&b); err != nil {
+		t.Fatal(err)
+	}
+	if got := plain(t, back); !bytes.Equal(got, want) {
+		t.Errorf("the snapshot of then is not written again as it was: %d bytes, want %d", len(got), len(want))
+	}
+	raise(t, s, back)
+}
+
+// raise brings both to the newest level, from where they go on alike.
+func raise(t *testing.T, a, b *Store) {
+	t.Helper()
+	spec := &api.JobSpec{Partition: "fair", TaskSpec: api.TaskSpec{Command: []string{"/bin/learn", "x"}}}
+	before, used := a.View().Learned(spec), a.View().Used(a.View().Partition("fair"), "ann", a.View().Partition("fair").Created.Add(10*time.Hour))
+	for _, s := range []*Store{a, b} {
+		if _, err := s.Do(t.Context(), &LevelSet{Level: Newest}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(plain(t, a), plain(t, b)) {
+		t.Error("after the raise one that applied the log and one that restored a snapshot differ")
+	}
+	v := a.View()
+	after, usedAfter := v.Learned(spec), v.Used(v.Partition("fair"), "ann", v.Partition("fair").Created.Add(10*time.Hour))
+	if before == 0 || (before-after).Abs() > time.Microsecond || used == 0 || math.Abs(usedAfter-used) > 1e-4*used {
+		t.Errorf("learned %v before and %v after, used %v and %v", before, after, used, usedAfter)
+	}
+	checkSums(t, v)
 }

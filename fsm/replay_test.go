@@ -197,6 +197,18 @@ func TestUnknownFieldsSurvive(t *testing.T) {
 	}
 }
 
+// So do values of enums that this version has no name for.
+func TestUnknownEnumSurvives(t *testing.T) {
+	body, err := marshal(&api.Task{ID: "web.0", State: 77, Desired: 78})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back api.Task
+	if err := unmarshal(body, &back); err != nil || back.State != 77 || back.Desired != 78 || back.State.Final() {
+		t.Errorf("%+v: %v", back, err)
+	}
+}
+
 func TestDecodeRefusesWhatItDoesNotKnow(t *testing.T) {
 	good, _ := Encode(testInit())
 	for name, entry := range map[string][]byte{

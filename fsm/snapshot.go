@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/google/btree"
 	"github.com/mesita/mesita/api"
@@ -39,6 +38,8 @@ const (
 	recIncident
 	recRuntime
 	recUse
+	recLearnedRuntime // from the level of IntegerLearning on
+	recLearnedUse
 )
 
 type snapshotHeader struct {
@@ -50,13 +51,6 @@ type snapshotHeader struct {
 	Cluster   *api.Cluster   `json:"cluster"`
 	Authority *api.Authority `json:"authority"`
 	Level     Level          `json:"level,omitempty"`
-}
-
-type snapshotUse struct {
-	Partition string    `json:"partition"`
-	User      string    `json:"user"`
-	Value     float64   `json:"value"`
-	At        time.Time `json:"at"`
 }
 
 type snapshotBase struct {
@@ -105,8 +99,15 @@ func (s *Snapshot) Write(w io.Writer) error {
 	putAll(rw, recBlob, t.blobs)
 	t.bases.Ascend(func(r baseRow) bool { return rw.put(recBase, snapshotBase{r.job, r.base}) })
 	putAll(rw, recIncident, t.incidents)
-	putAll(rw, recRuntime, t.runtimes)
-	t.uses.Ascend(func(r *useRow) bool { return rw.put(recUse, snapshotUse{r.partition, r.user, r.value, r.at}) })
+	if t.does(IntegerLearning) {
+		putAll(rw, recLearnedRuntime, t.runtimes)
+		putAll(rw, recLearnedUse, t.uses)
+	} else {
+		t.runtimes.Ascend(func(r *runtimeRow) bool {
+			return rw.put(recRuntime, snapshotRuntime{r.Key, r.Count, r.floats.Height, r.floats.Pos, r.Used})
+		})
+		t.uses.Ascend(func(r *useRow) bool { return rw.put(recUse, snapshotUse{r.Partition, r.User, r.float, r.At}) })
+	}
 	for i := range s.events {
 		rw.put(recEvent, &s.events[i])
 	}
@@ -234,12 +235,17 @@ func (x *tx) restore(kind byte, body []byte, events *[]api.Event) error {
 			x.newest.ReplaceOrInsert(incidentKey{n.Kind, n.Object, n.ID})
 		})
 	case recRuntime:
-		return restoreTo(body, func(r *runtimeRow) {
-			x.runtimes.ReplaceOrInsert(r)
-			x.ages.ReplaceOrInsert(ageKey{r.Used, r.Key})
+		return restoreTo(body, func(r *snapshotRuntime) {
+			x.putRuntime(&runtimeRow{Key: r.Key, Count: r.Count, Used: r.Used, floats: &floatMarkers{r.Height, r.Pos}})
 		})
 	case recUse:
-		return restoreTo(body, func(u *snapshotUse) { x.uses.ReplaceOrInsert(&useRow{u.Partition, u.User, u.Value, u.At}) })
+		return restoreTo(body, func(u *snapshotUse) {
+			x.uses.ReplaceOrInsert(&useRow{Partition: u.Partition, User: u.User, At: u.At, float: u.Value})
+		})
+	case recLearnedRuntime:
+		return restoreTo(body, x.putRuntime)
+	case recLearnedUse:
+		return restoreTo(body, func(u *useRow) { x.uses.ReplaceOrInsert(u) })
 	case recEvent:
 		return restoreTo(body, func(e *api.Event) { *events = append(*events, *e) })
 	default:

@@ -48,9 +48,13 @@ type usageRow struct {
 
 // useRow is what a user's ended attempts took of a partition, decayed to at.
 type useRow struct {
-	partition, user string
-	value           float64 // shares of the cluster times seconds
-	at              time.Time
+	api.Extra
+	Partition string    `json:"partition"`
+	User      string    `json:"user"`
+	Value     int64     `json:"ns"` // shares of the cluster times nanoseconds
+	At        time.Time `json:"at"`
+
+	float float64 // instead of Value, below the level of IntegerLearning: in seconds
 }
 
 type ageKey struct {
@@ -136,7 +140,7 @@ func newTables() tables {
 		incidents: btree.NewG(degree, func(a, b *api.Incident) bool { return a.ID < b.ID }),
 		runtimes:  btree.NewG(degree, func(a, b *runtimeRow) bool { return byID(a.Key, b.Key) }),
 		uses: btree.NewG(degree, func(a, b *useRow) bool {
-			return cmp.Or(strings.Compare(a.partition, b.partition), strings.Compare(a.user, b.user)) < 0
+			return cmp.Or(strings.Compare(a.Partition, b.Partition), strings.Compare(a.User, b.User)) < 0
 		}),
 		usage:  btree.NewG(degree, func(a, b *usageRow) bool { return byID(a.path, b.path) }),
 		frozen: btree.NewG(degree, func(a, b taskKey) bool { return compareTaskKeys(a, b) < 0 }),

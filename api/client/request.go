@@ -51,7 +51,11 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 		_, err = io.Copy(io.Discard, io.LimitReader(res.Body, 1<<20)) // so that the connection can be used again
 		return err
 	}
-	if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswer)).Decode(out); err != nil {
+	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err == nil {
+		err = api.DecodeLenient(b, out)
+	}
+	if err != nil {
 		return api.Errorf(api.CodeUnavailable, "the answer to %s %s broke off: %v", method, path, err)
 	}
 	return nil

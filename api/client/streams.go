@@ -77,7 +77,7 @@ func (c *Client) eventsOnce(ctx context.Context, after *uint64, about string, f 
 			return streamError(data)
 		}
 		var e api.Event
-		if err := json.Unmarshal(data, &e); err != nil {
+		if err := api.DecodeLenient(data, &e); err != nil {
 			return api.Errorf(api.CodeFailed, "an event cannot be read: %v", err)
 		}
 		data = data[:0]

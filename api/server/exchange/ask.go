@@ -82,5 +82,5 @@ func (s *Server) AskNode(ctx context.Context, nodeID, method, path string, h htt
 	if out == nil {
 		return false, nil
 	}
-	return false, json.Unmarshal(b, out)
+	return false, api.DecodeLenient(b, out)
 }
