@@ -28,6 +28,7 @@ const (
 	IncidentTaskFailed IncidentKind = "task-failed"
 	IncidentTaskOOM    IncidentKind = "task-oom"
 	IncidentTaskLost   IncidentKind = "task-lost"
+	IncidentStartsFail IncidentKind = "starts-fail" // no task starts on a node
 )
 
 // Incidents are kept for a month and no longer than there is room.

@@ -69,11 +69,13 @@ type Job struct {
 	Seq     uint64       `json:"seq"`            // order of submission
 	Made    int          `json:"made"`           // batch: tasks made so far; the others are just counted as pending
 	Base    int          `json:"base,omitempty"` // attempts of removed tasks: numbers are never used twice
-	Request string       `json:"request,omitempty"`
-	Actor   string       `json:"actor,omitempty"`
-	Created time.Time    `json:"created,omitzero"`
-	Updated time.Time    `json:"updated,omitzero"`
-	Ended   time.Time    `json:"ended,omitzero"`
+	// Avoid is where tasks of it failed to start, the newest first.
+	Avoid   []AvoidedNode `json:"avoid,omitempty"`
+	Request string        `json:"request,omitempty"`
+	Actor   string        `json:"actor,omitempty"`
+	Created time.Time     `json:"created,omitzero"`
+	Updated time.Time     `json:"updated,omitzero"`
+	Ended   time.Time     `json:"ended,omitzero"`
 	// ExitCode is the first non-zero exit code of a task that failed for good;
 	// 0 when all finished; null before the job has ended.
 	ExitCode *int `json:"exitCode,omitempty"`

@@ -157,6 +157,16 @@ func (s *JobSpec) Tasks() int {
 	return n
 }
 
+// Uses tells whether a node meets the job's constraints.
+func (s *JobSpec) Uses(n *Node) bool {
+	for _, c := range s.Constraints {
+		if !c.Match(n.Name, n.Attrs) {
+			return false
+		}
+	}
+	return true
+}
+
 // Need is the resource vector of one task, without the ports whose numbers the
 // scheduler chooses.
 func (s *JobSpec) Need() Resources {

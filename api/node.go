@@ -48,11 +48,30 @@ type Node struct {
 	Joined    time.Time         `json:"joined,omitzero"`     //
 	Since     time.Time         `json:"since,omitzero"`      // in this state
 	Reason    string            `json:"reason,omitempty"`    // of this state
+	Starts    *StartTrouble     `json:"starts,omitempty"`    // tasks failed to start there
 }
 
 // Schedulable tells whether the node may get new tasks.
 func (n *Node) Schedulable() bool {
-	return n.State == NodeReady && !n.Drain && !n.VoterOnly && !n.DiskFull
+	return n.State == NodeReady && !n.Drain && !n.VoterOnly && !n.DiskFull && !n.Starts.Stopped()
+}
+
+// Trouble is what is wrong with a node that answers: in a word or two, and what
+// there is to know about it.
+type Trouble struct{ Short, Text string }
+
+// Troubles lists what is wrong with the node, nothing of one that is away.
+func (n *Node) Troubles() (out []Trouble) {
+	if n.State != NodeReady && n.State != NodeDraining {
+		return nil
+	}
+	if n.DiskFull {
+		out = append(out, Trouble{"disk full", "its data folder has no room: it gets no new tasks"})
+	}
+	if n.Starts != nil && !n.Starts.Since.IsZero() {
+		out = append(out, Trouble{"starts fail", "no task starts there: " + n.Starts.Message})
+	}
+	return out
 }
 
 // Ledger is where each unit of a node's resources is. The four always add up

@@ -102,11 +102,7 @@ func (e *Executor) journaled(a *attempt, err error) {
 		return
 	}
 	if err != nil {
-		reason := api.ReasonInternal
-		if errors.Is(err, unix.ENOSPC) {
-			reason = api.ReasonDiskFull
-		}
-		e.finish(a, api.TaskFailed, reason, err.Error())
+		e.finish(a, api.TaskFailed, machineReason(err), err.Error())
 		return
 	}
 	e.supply(a)
@@ -127,8 +123,8 @@ func (e *Executor) supply(a *attempt) {
 	e.fetch(a)
 }
 
-// launched takes in how the start went.
-func (e *Executor) launched(a *attempt, res keeper.StartResult, err error) {
+// launched takes in how the start went, and why it failed if it did.
+func (e *Executor) launched(a *attempt, res keeper.StartResult, err error, why api.Reason) {
 	switch {
 	case a.phase != starting:
 		return // found running meanwhile, or lost
@@ -140,7 +136,7 @@ func (e *Executor) launched(a *attempt, res keeper.StartResult, err error) {
 			e.finish(a, a.state, a.reason, a.message)
 			return
 		}
-		e.finish(a, api.TaskFailed, startReason(err), err.Error())
+		e.finish(a, api.TaskFailed, why, err.Error())
 		return
 	}
 	e.running(a, res.PID, res.Started, res.Up)

@@ -20,17 +20,19 @@ func (e *Executor) launch(a *attempt) {
 	a.phase = starting
 	id, task, spec := a.id, a.task, a.spec
 	e.loop.starts.add(func(ctx context.Context) {
-		res, err := keeper.StartResult{}, errCanceled
+		res, err, why := keeper.StartResult{}, errCanceled, api.ReasonNone
 		if !a.canceled.Load() {
 			var req keeper.StartRequest
-			if req, err = e.prepare(id, task, spec); err == nil {
-				res, err = e.rt.Start(ctx, req)
+			if req, err = e.prepare(id, task, spec); err != nil {
+				why = prepareReason(err)
+			} else if res, err = e.rt.Start(ctx, req); err != nil {
+				why = startReason(err)
 			}
 		}
 		if err != nil && ctx.Err() != nil {
 			return // the daemon ends; the journal knows how far this is
 		}
-		e.post(func() { e.launched(a, res, err) })
+		e.post(func() { e.launched(a, res, err, why) })
 	})
 }
 
@@ -85,7 +87,11 @@ func (e *Executor) fetched(digest string, err error) {
 		switch {
 		case a.phase != waiting:
 		case err != nil:
-			e.finish(a, api.TaskFailed, api.ReasonFetchFailed, err.Error())
+			why := api.ReasonFetchFailed
+			if ofDisk(err) {
+				why = machineReason(err)
+			}
+			e.finish(a, api.TaskFailed, why, err.Error())
 		case e.blobs.Pin(digest):
 			a.pinned = true
 			e.launch(a)

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/executor/keeper"
 	"github.com/mesita/mesita/isolation"
@@ -30,13 +32,41 @@ func (e *startError) Error() string { return e.text }
 
 func startErrorf(format string, a ...any) error { return &startError{fmt.Sprintf(format, a...)} }
 
-// startReason classes the error of a start.
-func startReason(err error) api.Reason {
+// prepareReason classes an error from before the keeper was asked: what the task
+// needs is missing here, or else something is wrong with the machine.
+func prepareReason(err error) api.Reason {
 	var own *startError
-	if errors.As(err, &own) || errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
+	if errors.As(err, &own) {
 		return api.ReasonStartFailed
 	}
+	return machineReason(err)
+}
+
+// startReason classes an error of the keeper. An old one tells no program that
+// cannot be executed apart.
+func startReason(err error) api.Reason {
+	if errors.Is(err, keeper.ErrProgram) || errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
+		return api.ReasonStartFailed
+	}
+	return machineReason(err)
+}
+
+func machineReason(err error) api.Reason {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return api.ReasonDiskFull
+	}
 	return api.ReasonInternal
+}
+
+// ofDisk tells whether an error is the disk's and says nothing about what was
+// looked for on it.
+func ofDisk(err error) bool {
+	for _, no := range []unix.Errno{unix.EIO, unix.EROFS, unix.ENOSPC, unix.EDQUOT, unix.ENODEV, unix.ENXIO, unix.ESTALE, unix.EUCLEAN} {
+		if errors.Is(err, no) {
+			return true
+		}
+	}
+	return false
 }
 
 // lookupUser finds a user of this node by name or number; "" is root. A number
@@ -133,11 +163,14 @@ func findProgram(name, dir, path string) (string, error) {
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(dir, name)
 		}
-		if err := executable(name); err != nil {
+		if err := executable(name); ofDisk(err) {
+			return "", fmt.Errorf("look at program %s: %w", name, err)
+		} else if err != nil {
 			return "", startErrorf("program %s: %v: give the path of a program that is on this node, or of a local one to upload", name, err)
 		}
 		return name, nil
 	}
+	var failed error
 	for _, d := range filepath.SplitList(path) {
 		if d == "" {
 			d = "."
@@ -145,9 +178,17 @@ func findProgram(name, dir, path string) (string, error) {
 		if !filepath.IsAbs(d) {
 			d = filepath.Join(dir, d)
 		}
-		if p := filepath.Join(d, name); executable(p) == nil {
+		p := filepath.Join(d, name)
+		err := executable(p)
+		if err == nil {
 			return p, nil
 		}
+		if ofDisk(err) {
+			failed = err
+		}
+	}
+	if failed != nil {
+		return "", fmt.Errorf("look for program %q: %w", name, failed)
 	}
 	return "", startErrorf("program %q is in none of the folders of PATH (%s) on this node: install it there, or give its full path", name, path)
 }
@@ -188,6 +229,9 @@ func (e *Executor) logDir(id string) string { return filepath.Join(e.cfg.DataDir
 func (e *Executor) workDir(id string, s *api.JobSpec, who account) (string, error) {
 	if s.Dir != "" {
 		fi, err := os.Stat(s.Dir)
+		if ofDisk(err) {
+			return "", fmt.Errorf("look at the working folder: %w", err)
+		}
 		if err != nil || !fi.IsDir() {
 			return "", startErrorf("working folder %s is no folder on this node: make it, or leave --dir out", s.Dir)
 		}

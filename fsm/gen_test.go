@@ -58,6 +58,9 @@ func (g *generator) command(v *View) Command {
 	if g.IntN(200) == 0 {
 		return &LevelSet{Meta: g.meta(), Level: Newest}
 	}
+	if n := v.Node(nodeID(g.IntN(4))); n != nil && n.Starts.Stopped() && g.IntN(4) == 0 {
+		return &NodeTrial{Meta: g.meta(), ID: n.ID, Since: n.Starts.Since}
+	}
 	switch g.IntN(17) {
 	case 0:
 		return &NodeHello{Meta: g.meta(), ID: nodeID(g.IntN(4)), Hello: testHello(api.MilliCPU(1000 * (1 + g.IntN(4))))}
@@ -182,6 +185,10 @@ func (g *generator) report(v *View) Command {
 	s := api.TaskStatus{Task: t.ID, Attempt: t.Attempt - g.IntN(2)*g.IntN(2), NodeID: t.NodeID, State: api.TaskState(g.IntN(8)), PID: 100 + g.IntN(5), Time: g.now}
 	if s.State.Final() {
 		s.ExitCode = &code
+	}
+	if g.IntN(4) == 0 { // a start that failed
+		s = api.TaskStatus{Task: t.ID, Attempt: t.Attempt, NodeID: t.NodeID, State: api.TaskFailed, Time: g.now,
+			Reason: []api.Reason{api.ReasonInternal, api.ReasonStartFailed, api.ReasonDiskFull}[g.IntN(3)]}
 	}
 	return &TaskReport{Meta: g.meta(), Statuses: []api.TaskStatus{s}}
 }

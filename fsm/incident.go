@@ -105,7 +105,7 @@ func (x *tx) taskIncidentsOver(id string) {
 }
 
 // nodeIncidents opens and closes the incidents that follow from a node's
-// change.
+// change, before that is stored.
 func (x *tx) nodeIncidents(old, n *api.Node) {
 	lost := func(s api.NodeState) bool { return s == api.NodeUnreachable }
 	switch {
@@ -115,6 +115,13 @@ func (x *tx) nodeIncidents(old, n *api.Node) {
 		x.closeIncident(api.IncidentNodeLost, n.ID, "it came back")
 	case lost(old.State) && n.State == api.NodeGone:
 		x.closeIncident(api.IncidentNodeLost, n.ID, "it was removed")
+	}
+	switch {
+	case n.Starts == nil:
+	case n.State != api.NodeReady && n.State != api.NodeDraining:
+		x.troubleOver(n, "it is "+n.State.String())
+	case n.Boot != old.Boot:
+		x.troubleOver(n, "it was rebooted")
 	}
 	switch {
 	case n.DiskFull && !old.DiskFull:

@@ -25,6 +25,7 @@ type Feature uint8
 const (
 	Levels          Feature = iota // a node says in its hello which level it knows
 	IntegerLearning                // what is learned of earlier runs is kept in integers
+	FailedStarts                   // a start that failed is made again elsewhere, and costs no retry
 )
 
 // Holder says who must know a feature before it is used.
@@ -47,6 +48,7 @@ var features = [...]struct {
 }{
 	Levels:          {1, ReadyNodes},
 	IntegerLearning: {1, Voters},
+	FailedStarts:    {1, Voters},
 }
 
 // field is a field of a command that not every level has.

@@ -187,8 +187,8 @@ func (c *NodeState) apply(x *tx) (any, error) {
 	n := *old
 	n.State, n.Reason, n.Since = c.State, c.Reason, c.At
 	x.happened(api.Event{Kind: api.EventNodeState, Object: n.ID, Node: n.Name, Message: n.State.String() + ": " + c.Reason})
-	x.putNode(&n)
 	x.nodeIncidents(old, &n)
+	x.putNode(&n)
 	x.replaceLost(n.ID, api.TaskUnreachable)
 	return &n, nil
 }
@@ -279,8 +279,8 @@ func (c *NodeRemove) apply(x *tx) (any, error) {
 	n := *row.node
 	n.State, n.Reason, n.Since = api.NodeGone, "removed", c.At
 	x.happened(api.Event{Kind: api.EventNodeRemoved, Object: n.ID, Node: n.Name, Message: fmt.Sprintf("asked for; %d tasks were on it", row.tasks)})
-	x.putNode(&n)
 	x.nodeIncidents(row.node, &n)
+	x.putNode(&n)
 	x.replaceLost(n.ID, api.TaskGoneByOperator)
 	return &n, nil
 }

@@ -104,6 +104,9 @@ func (c *TaskPlace) apply(x *tx) (any, error) {
 				placed++
 			}
 		}
+		for k := range n { // of a gang all, or it would be torn apart
+			x.tried(c.Placements[i+k].NodeID)
+		}
 		i += n
 	}
 	return placed, nil
@@ -279,6 +282,7 @@ func (x *tx) report(old *api.Task, s *api.TaskStatus) bool {
 	}
 	if t.State == api.TaskRunning && old.State != api.TaskRunning {
 		x.taskIncidentsOver(t.ID)
+		x.startWorked(&t)
 	}
 	x.putTask(&t)
 	return true
@@ -294,7 +298,6 @@ func (x *tx) endTask(old, t *api.Task) {
 		return
 	}
 	x.learn(j, t)
-	x.taskIncident(j, t)
 	x.nextAttempt(j, old, t)
 	if j.Spec.Gang > 0 && t.State != api.TaskFinished {
 		x.breakGang(j.ID, t)
@@ -317,6 +320,10 @@ func (x *tx) breakGang(job string, t *api.Task) {
 
 func (x *tx) nextAttempt(j *api.Job, old, t *api.Task) {
 	surplus := j.Spec.Kind == api.KindService && t.Index >= j.Spec.Tasks()
+	notBefore, elsewhere := x.startFailed(j, t)
+	if !elsewhere {
+		x.taskIncident(j, t)
+	}
 	switch {
 	case j.Stop || t.Desired == api.DesiredStop || surplus:
 		x.putTask(t)
@@ -325,6 +332,8 @@ func (x *tx) nextAttempt(j *api.Job, old, t *api.Task) {
 		}
 	case t.Desired == api.DesiredMove:
 		x.requeue(t, time.Time{})
+	case elsewhere:
+		x.requeue(t, notBefore)
 	case t.State == api.TaskLost || t.State == api.TaskDropped, lostWithNode(t):
 		x.requeue(t, time.Time{})
 	case j.Spec.Kind == api.KindBatch:

@@ -274,12 +274,15 @@ func (v *View) Partition(path string) *api.Partition {
 
 // Eligible is a partition with all conditions that its nodes must meet: those
 // of the partitions above it hold for it too. It is nil if there is none.
-func (v *View) Eligible(path string) *api.Partition {
-	p := v.Partition(path)
+func (v *View) Eligible(path string) *api.Partition { return v.t.eligible(path) }
+
+func (t *tables) eligible(path string) *api.Partition {
+	at := func(path string) *api.Partition { return get(t.partitions, &api.Partition{Path: path}) }
+	p := at(path)
 	if p == nil {
 		return nil
 	}
-	for up := v.Partition(p.Parent()); up != nil; up = v.Partition(up.Parent()) {
+	for up := at(p.Parent()); up != nil; up = at(up.Parent()) {
 		if len(up.Nodes) > 0 {
 			all := *p
 			all.Nodes = append(slices.Clone(up.Nodes), p.Nodes...)

@@ -78,7 +78,7 @@ func usedOf(used, total fmt.Stringer) string { return used.String() + "/" + tota
 
 var nodeColumns = []column[*api.NodeStatus]{
 	{"NAME", func(n *api.NodeStatus) string { return n.Name }, false},
-	{"STATE", func(n *api.NodeStatus) string { return n.State.String() }, false},
+	{"STATE", nodeState, false},
 	{"ROLE", func(n *api.NodeStatus) string { return n.Role }, false},
 	{"CPUS used/total", func(n *api.NodeStatus) string {
 		return usedOf(n.Ledger.Allocated.CPUs+n.Ledger.Reclaiming.CPUs, n.Resources.CPUs)
@@ -92,6 +92,15 @@ var nodeColumns = []column[*api.NodeStatus]{
 	{"ADDRESS", func(n *api.NodeStatus) string { return n.Addr }, true},
 	{"ID", func(n *api.NodeStatus) string { return n.ID }, true},
 	{"ATTRIBUTES", attrsText, true},
+}
+
+// nodeState is the state, with what is wrong besides.
+func nodeState(n *api.NodeStatus) string {
+	s := n.State.String()
+	for _, t := range n.Troubles() {
+		s += ", " + t.Short
+	}
+	return s
 }
 
 func attrsText(n *api.NodeStatus) string {
@@ -156,6 +165,9 @@ func (a *app) nodeShow() *cli.Command {
 				fmt.Fprintf(w, "node       %s   %s   %s\nid         %s\naddress    %s\nversion    %s\n", n.Name, n.State, n.Role, n.ID, n.Addr, n.Version)
 				if n.Reason != "" {
 					fmt.Fprintf(w, "why        %s\n", n.Reason)
+				}
+				for _, t := range n.Troubles() {
+					fmt.Fprintf(w, "but        %s\n", t.Text)
 				}
 				fmt.Fprintf(w, "has        %s\nfree       %s\nattrs      %s\n\n", n.Resources, n.Ledger.Free, attrsText(n))
 				return table(w, tasks, taskColumns, false, true)

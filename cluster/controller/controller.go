@@ -74,8 +74,10 @@ func (c *Controller) pass(ctx context.Context, ch loop.Changes) time.Time {
 			c.retry, next = true, now.Add(100*time.Millisecond)
 		}
 	}
-	if d := drainDeadline(v, now); !d.IsZero() && d.Before(next) {
-		next = d
+	for _, d := range []time.Time{drainDeadline(v, now), nextTrial(v, now)} {
+		if !d.IsZero() && d.Before(next) {
+			next = d
+		}
 	}
 	return next
 }
@@ -101,9 +103,23 @@ func Decide(v *fsm.View, now time.Time, changes map[fsm.Change]struct{}, all boo
 		if n.Drain && n.State != api.NodeGone {
 			d.drain(n)
 		}
+		if due, ok := v.TrialDue(n, now); ok && !due.After(now) {
+			d.add(&fsm.NodeTrial{Meta: d.meta(), ID: n.ID, Since: n.Starts.Since})
+		}
 	}
 	d.drainedPartitions()
 	return d.cmds
+}
+
+// nextTrial is when a node on which starts fail may have a task again, zero if
+// none is waited for.
+func nextTrial(v *fsm.View, now time.Time) (next time.Time) {
+	for n := range v.Nodes() {
+		if due, ok := v.TrialDue(n, now); ok && due.After(now) && (next.IsZero() || due.Before(next)) {
+			next = due
+		}
+	}
+	return next
 }
 
 type decision struct {

@@ -18,7 +18,8 @@ type class struct {
 	need      api.Resources
 	anyPorts  int
 	placement api.Placement
-	near      *near // of a class that one job has to itself
+	near      *near           // of a class that one job has to itself
+	avoid     map[string]bool // nodes where such a job could not start
 
 	epoch  int
 	pos    int // in the slots' changes
@@ -38,8 +39,12 @@ type class struct {
 // isFull tells whether no slot has room, as far as that is known without
 // looking.
 func (c *class) isFull() bool {
-	return c != nil && c.near == nil && c.fullEpoch == c.s.epoch && c.fullPos == c.s.pos()
+	return c != nil && !c.own() && c.fullEpoch == c.s.epoch && c.fullPos == c.s.pos()
 }
+
+// own tells whether one job has the class to itself, for what may change at any
+// time: where other jobs are, or where its tasks could not start.
+func (c *class) own() bool { return c.near != nil || c.avoid != nil }
 
 // group is nodes among which the best is wanted.
 type group struct {
@@ -182,7 +187,7 @@ func (c *class) sort() {
 func (c *class) look(i int) {
 	n := c.s.node[i]
 	c.seen[i] = n
-	c.ok[i] = n.Schedulable() && unfit(n, c.part, c.spec) == ""
+	c.ok[i] = n.Schedulable() && !c.avoid[n.ID] && unfit(n, c.part, c.spec) == ""
 	c.wish[i] = 0
 	for _, p := range c.spec.Prefer {
 		if !p.Match(n.Name, n.Attrs) {

@@ -19,7 +19,7 @@ func TestCopiedOrderIsAsBuilt(t *testing.T) {
 			one, two := &api.Partition{Path: "one", Placement: placement}, &api.Partition{Path: "two", Placement: placement}
 			one.Normalize()
 			two.Normalize()
-			c := e.findClass(one, spec)
+			c := e.findClass(one, &api.Job{Spec: spec})
 			c.catchUp()
 			s := &seat{c: c, job: &api.Job{Spec: spec}, count: map[int]int{}}
 			for i := range 20 {
@@ -29,7 +29,7 @@ func TestCopiedOrderIsAsBuilt(t *testing.T) {
 			s.bar(30)
 			e.slots.take(9, c.need) // by somebody else
 
-			twin := e.findClass(two, spec)
+			twin := e.findClass(two, &api.Job{Spec: spec})
 			if twin == c || len(twin.groups) == 0 {
 				t.Fatal("it was not copied")
 			}
@@ -40,7 +40,7 @@ func TestCopiedOrderIsAsBuilt(t *testing.T) {
 
 			smaller := *spec
 			smaller.CPUs = 500
-			like := e.findClass(two, &smaller)
+			like := e.findClass(two, &api.Job{Spec: &smaller})
 			built = newClass(&e.slots, two, &smaller)
 			built.catchUp()
 			same(t, placement, spread, like, built)

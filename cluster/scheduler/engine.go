@@ -44,6 +44,7 @@ const maxClasses = 64
 type Engine struct {
 	begin   Begin
 	view    *fsm.View
+	now     time.Time // of the pass
 	slots   slots
 	queues  map[string]*queue
 	jobs    map[string]*live
@@ -218,8 +219,8 @@ func (e *Engine) userUse(q *queue, user string, now time.Time) float64 {
 // classOf finds or makes the order of nodes for a job's tasks.
 func (e *Engine) classOf(en *entry, q *queue) *class {
 	c := en.class
-	if c == nil || c.near != nil { // what is near may have moved
-		c = e.findClass(q.part, en.job.Spec)
+	if c == nil || c.own() || len(en.job.Avoid) > 0 {
+		c = e.findClass(q.part, en.job)
 		en.class = c
 	}
 	e.clock++
@@ -228,10 +229,9 @@ func (e *Engine) classOf(en *entry, q *queue) *class {
 	return c
 }
 
-func (e *Engine) findClass(part *api.Partition, spec *api.JobSpec) *class {
-	if len(spec.Affinity) > 0 {
-		c := newClass(&e.slots, part, spec)
-		c.near = newNear(e.view, spec)
+func (e *Engine) findClass(part *api.Partition, j *api.Job) *class {
+	spec := j.Spec
+	if c := newOwn(e, part, j, spec, e.now); c != nil {
 		return c
 	}
 	order := orderKey(part, spec)
@@ -250,6 +250,20 @@ func (e *Engine) findClass(part *api.Partition, spec *api.JobSpec) *class {
 	}
 	c := e.makeClass(part, spec, order)
 	e.classes[key] = c
+	return c
+}
+
+// newOwn makes the class of a job that needs one to itself, nil if it needs none.
+func newOwn(e *Engine, part *api.Partition, j *api.Job, spec *api.JobSpec, now time.Time) *class {
+	avoid, _ := e.view.Avoids(j, now)
+	if len(spec.Affinity) == 0 && avoid == nil {
+		return nil
+	}
+	c := newClass(&e.slots, part, spec)
+	c.avoid = avoid
+	if len(spec.Affinity) > 0 {
+		c.near = newNear(e.view, spec)
+	}
 	return c
 }
 

@@ -58,6 +58,7 @@ type turn struct {
 }
 
 func newPass(e *Engine, now time.Time) *pass {
+	e.now = now
 	p := &pass{e: e, view: e.view, now: now, round: e.begin(e.view), turns: map[string]*turn{}, held: map[int][]*hold{}, ends: map[string]time.Duration{}}
 	old := slices.SortedFunc(maps.Values(e.holds), func(a, b *hold) int { return cmp.Compare(a.seq, b.seq) })
 	clear(e.holds)
@@ -199,6 +200,9 @@ func (p *pass) nextJob(t *turn) bool {
 			continue
 		}
 		units, again := newUnits(p.view, e.job, p.now)
+		if _, at := p.view.Avoids(e.job, p.now); again.IsZero() || !at.IsZero() && at.Before(again) {
+			again = at
+		}
 		if !again.IsZero() && (p.next.IsZero() || again.Before(p.next)) {
 			p.next = again
 		}

@@ -105,6 +105,8 @@ func unavailable(n *api.Node) string {
 		return "is " + n.State.String()
 	case n.DiskFull:
 		return "has a full disk"
+	case n.Starts.Stopped():
+		return "can start no task: " + n.Starts.Message
 	}
 	return ""
 }

@@ -25,9 +25,9 @@ func (p Planner) explainWait(v *fsm.View, j *api.Job, t *api.Task, why *api.Why)
 		return
 	}
 	spec := j.SpecOf(t.Version)
-	c := newClass(&e.slots, v.Eligible(t.Partition), spec)
-	if len(spec.Affinity) > 0 {
-		c.near = newNear(v, spec)
+	c := newOwn(e, v.Eligible(t.Partition), j, spec, p.Now())
+	if c == nil {
+		c = newClass(&e.slots, v.Eligible(t.Partition), spec)
 	}
 	c.build()
 	w := &waiting{pass: x, j: j, t: t, c: c, why: why}
@@ -75,6 +75,9 @@ func (w *waiting) nodes(v *fsm.View) {
 		if reason == "" {
 			reason = unfit(n, w.c.part, w.c.spec)
 		}
+		if reason == "" && w.c.avoid[n.ID] {
+			reason = couldNotStart(w.j, n)
+		}
 		if reason == "" && w.c.near != nil {
 			_, reason = w.c.near.check(n)
 		}
@@ -92,6 +95,16 @@ func (w *waiting) nodes(v *fsm.View) {
 		}
 		w.why.Nodes = append(w.why.Nodes, api.WhyNode{Node: n.Name, Reason: reason})
 	}
+}
+
+// couldNotStart says why a job's tasks do not go to a node.
+func couldNotStart(j *api.Job, n *api.Node) string {
+	for _, a := range j.Avoid {
+		if a.NodeID == n.ID {
+			return fmt.Sprintf("could not start one at %s (%s); it is tried again later", a.At.Format("15:04:05"), a.Reason)
+		}
+	}
+	return ""
 }
 
 // lack is how far a slot is from taking the task; false if it never can.

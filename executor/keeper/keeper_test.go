@@ -234,7 +234,13 @@ func TestStartLogExit(t *testing.T) {
 	if got := r.output("a.0/1", logs.Options{Follow: true, Stderr: true}); got != "err\n" {
 		t.Fatalf("stderr %q", got)
 	}
-	if _, err := c.Start(t.Context(), r.request("a.2/1", "/no/such/program")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := c.Start(t.Context(), r.request("a.2/1", "/no/such/program")); !errors.Is(err, keeper.ErrProgram) {
+		t.Fatalf("error %v", err)
+	}
+	// What is ours and missing is not the program's fault.
+	gone := r.request("a.3/1", "/bin/true")
+	gone.LogDir = filepath.Join(os.DevNull, "logs")
+	if _, err := c.Start(t.Context(), gone); err == nil || errors.Is(err, keeper.ErrProgram) || errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("error %v", err)
 	}
 }

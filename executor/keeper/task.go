@@ -93,7 +93,9 @@ func (s *server) launch(t *task, r *StartRequest) {
 	defer s.mu.Unlock()
 	defer close(t.ready)
 	if err != nil {
-		t.err = err
+		if t.err = err; !errors.Is(err, ErrProgram) {
+			t.err = errors.New(err.Error()) // a folder of ours that is gone is no program that is
+		}
 		delete(s.known, r.ID)
 		s.running--
 		if err := s.ledger.forget(r.ID); err != nil {
@@ -151,9 +153,24 @@ func (s *server) spawn(t *task, r *StartRequest) (o *output, err error) {
 		out.Close()
 		errR.Close()
 		s.remove(sl)
-		return nil, err
+		return nil, programError(err)
 	}
 	return &output{log, out, errR}, nil
+}
+
+// programError marks an error of the program as such; any other is this
+// machine's.
+func programError(err error) error {
+	var failed *os.PathError
+	if errors.As(err, &failed) && (failed.Op == "fork/exec" || failed.Op == "chdir") {
+		for _, no := range []unix.Errno{unix.ENOENT, unix.EACCES, unix.EPERM, unix.ENOEXEC, unix.ENOTDIR, unix.ELOOP, unix.E2BIG, unix.ENAMETOOLONG, unix.EISDIR,
+			unix.ETXTBSY, unix.ELIBBAD, unix.EINVAL} {
+			if errors.Is(err, no) {
+				return &remoteError{err.Error(), ErrProgram}
+			}
+		}
+	}
+	return err
 }
 
 // pipe is one whose reading end waits in the poller and whose writing end

@@ -110,6 +110,9 @@ type ExecResult struct {
 }
 
 var (
+	// ErrProgram says that the program itself cannot be executed: by this user,
+	// on this kind of machine, or at all.
+	ErrProgram = errors.New("the program cannot be executed")
 	// ErrUnknown says that the keeper does not know the attempt.
 	ErrUnknown = errors.New("the keeper does not know this attempt")
 	// ErrNotRunning says that the attempt has no process.

@@ -80,7 +80,7 @@ type wireError struct {
 
 var kinds = map[string]error{
 	"unknown": ErrUnknown, "notRunning": ErrNotRunning, "lost": ErrLost, "notExist": os.ErrNotExist, "permission": os.ErrPermission,
-	"frozen": ErrFrozen, "unfreezable": ErrUnfreezable,
+	"program": ErrProgram, "frozen": ErrFrozen, "unfreezable": ErrUnfreezable,
 }
 
 func toWire(err error) *wireError {

@@ -1,0 +1,257 @@
+package fsm
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+// This file decides what follows when an attempt could not be started. That
+// costs the task none of its retries, since it never ran: it goes elsewhere. A
+// node that cannot start any is left alone, but for a trial now and then; what
+// can start nowhere is the task's own fault.
+
+const (
+	troubleStarts = 3 // failed starts of as many tasks
+	troubleWithin = 10 * time.Second
+	trialEvery    = 30 * time.Second
+
+	ownNodes    = 3 // distinct nodes on which the same failure is the task's own
+	ownAttempts = api.MaxAttempts - 1
+
+	avoidFor  = 10 * time.Minute // a node is avoided by a job for want of what it needs
+	maxAvoids = 16
+)
+
+// neverRan tells whether an attempt ended before it had a process.
+func neverRan(state api.TaskState, reason api.Reason, pid int, started time.Time) bool {
+	if state != api.TaskFailed || pid != 0 || !started.IsZero() {
+		return false
+	}
+	return ofMachine(reason) || reason == api.ReasonStartFailed || reason == api.ReasonFetchFailed || reason == api.ReasonUnsupported
+}
+
+// ofMachine tells whether the reason for which nothing could be started lies in
+// the machine; else something is missing there that others may have.
+func ofMachine(r api.Reason) bool {
+	return r == api.ReasonInternal || r == api.ReasonDiskFull || r == api.ReasonKeeperLost
+}
+
+// startFailed takes note of an attempt that could not be started. It tells
+// whether the task goes elsewhere, and not before when; otherwise its job's
+// policy says what follows, as for any other failure.
+func (x *tx) startFailed(j *api.Job, t *api.Task) (notBefore time.Time, elsewhere bool) {
+	if !x.does(FailedStarts) || !neverRan(t.State, t.Reason, t.PID, t.Started) {
+		return time.Time{}, false
+	}
+	if ofMachine(t.Reason) {
+		x.nodeInTrouble(t)
+	}
+	left := x.avoid(j, t)
+	nodes, same, tries := []string{t.NodeID}, []string{t.NodeID}, 1
+	for _, a := range slices.Backward(t.Earlier) {
+		if !neverRan(a.State, a.Reason, a.PID, a.Started) {
+			break
+		}
+		tries++
+		nodes = append(nodes, a.NodeID)
+		if a.Reason == t.Reason {
+			same = append(same, a.NodeID)
+		}
+	}
+	switch {
+	case tries >= ownAttempts,
+		!ofMachine(t.Reason) && !left,
+		t.Reason != api.ReasonDiskFull && distinct(same) >= ownNodes:
+		return time.Time{}, false
+	case left && distinct(nodes) == tries:
+		return time.Time{}, true
+	}
+	return x.At.Add(backoff(tries, time.Second, time.Minute)), true
+}
+
+func distinct(ids []string) int {
+	slices.Sort(ids)
+	return len(slices.Compact(ids))
+}
+
+// avoid has the other tasks of a job start elsewhere. It tells whether there is
+// a node left that the job does not avoid.
+func (x *tx) avoid(j *api.Job, t *api.Task) (left bool) {
+	now := x.jobAt(j.ID)
+	next := *now
+	next.Avoid = []api.AvoidedNode{{NodeID: t.NodeID, Node: t.Node, Reason: t.Reason, At: x.At}}
+	for _, a := range now.Avoid {
+		if a.NodeID != t.NodeID && avoided(&a, x.At) && len(next.Avoid) < maxAvoids {
+			next.Avoid = append(next.Avoid, a)
+		}
+	}
+	x.replaceJob(now, &next)
+	return len(x.avoids(&next, x.At)) > 0
+}
+
+// avoided tells whether what was found out about a node still holds good. What
+// is of a time to come is not trusted: the clock was wrong then, or is now.
+func avoided(a *api.AvoidedNode, now time.Time) bool { return now.Sub(a.At).Abs() < avoidance(a) }
+
+// avoidance is how long. What is wrong with a machine is found out by trials.
+func avoidance(a *api.AvoidedNode) time.Duration {
+	if ofMachine(a.Reason) {
+		return trialEvery
+	}
+	return avoidFor
+}
+
+// avoids is the nodes that a job's tasks should not go to, nil if there are
+// none, or none but those.
+func (t *tables) avoids(j *api.Job, now time.Time) map[string]bool {
+	var ids map[string]bool
+	for i := range j.Avoid {
+		if a := &j.Avoid[i]; avoided(a, now) {
+			if ids == nil {
+				ids = map[string]bool{}
+			}
+			ids[a.NodeID] = true
+		}
+	}
+	if ids == nil {
+		return nil
+	}
+	part, need := t.eligible(j.Spec.Partition), j.Spec.Need()
+	if part == nil {
+		return ids
+	}
+	need.Ports = nil
+	other := false
+	t.nodes.Ascend(func(r *nodeRow) bool {
+		n := r.node
+		other = !ids[n.ID] && n.State == api.NodeReady && !n.Drain && !n.VoterOnly && part.Uses(n) && j.Spec.Uses(n) && n.Resources.Fits(need)
+		return !other
+	})
+	if !other {
+		return nil
+	}
+	return ids
+}
+
+// Avoids is the nodes that a job's tasks do not go to, since some could not
+// start there, and when the first of them is tried again.
+func (v *View) Avoids(j *api.Job, now time.Time) (ids map[string]bool, again time.Time) {
+	if len(j.Avoid) == 0 {
+		return nil, time.Time{}
+	}
+	for i := range j.Avoid {
+		if a := &j.Avoid[i]; avoided(a, now) && (again.IsZero() || a.At.Add(avoidance(a)).Before(again)) {
+			again = a.At.Add(avoidance(a))
+		}
+	}
+	return v.t.avoids(j, now), again
+}
+
+// nodeInTrouble counts a failed start against its node.
+func (x *tx) nodeInTrouble(t *api.Task) {
+	row := x.rowAt(t.NodeID)
+	if row == nil || row.node.State == api.NodeGone {
+		return
+	}
+	n, st := *row.node, api.StartTrouble{}
+	if n.Starts != nil {
+		st = *n.Starts
+	}
+	var failed []api.FailedStart
+	for _, f := range st.Failed {
+		if f.Task != t.ID && x.At.Sub(f.At).Abs() < troubleWithin {
+			failed = append(failed, f)
+		}
+	}
+	failed = append(failed, api.FailedStart{Task: t.ID, At: x.At})
+	st.Failed, st.Message = failed[max(0, len(failed)-troubleStarts):], t.Message
+	switch {
+	case !st.Since.IsZero():
+		st.Again = x.At.Add(trialEvery)
+	case len(st.Failed) >= troubleStarts:
+		st.Since, st.Again = x.At, x.At.Add(trialEvery)
+		x.happened(api.Event{Kind: api.EventNodeUpdated, Object: n.ID, Node: n.Name, Message: "it gets no new tasks, since none starts there: " + st.Message})
+		x.openIncident(api.Incident{Kind: api.IncidentStartsFail, Object: n.ID, Node: n.Name, Message: st.Message,
+			Action: fmt.Sprintf("its tasks start elsewhere; one is tried there every %s", trialEvery)})
+	}
+	n.Starts = &st
+	x.putNode(&n)
+}
+
+// startWorked takes note that an attempt runs.
+func (x *tx) startWorked(t *api.Task) {
+	if row := x.rowAt(t.NodeID); row != nil && row.node.Starts != nil {
+		n := *row.node
+		x.troubleOver(&n, "a task started there again")
+		x.putNode(&n)
+	}
+	if j := x.jobAt(t.Job); j != nil && len(j.Avoid) > 0 {
+		next := *j
+		next.Avoid = slices.DeleteFunc(slices.Clone(j.Avoid), func(a api.AvoidedNode) bool { return a.NodeID == t.NodeID })
+		x.replaceJob(j, &next)
+	}
+}
+
+// troubleOver lets a node have tasks again.
+func (x *tx) troubleOver(n *api.Node, why string) {
+	if !n.Starts.Since.IsZero() {
+		x.happened(api.Event{Kind: api.EventNodeUpdated, Object: n.ID, Node: n.Name, Message: "it gets new tasks again: " + why})
+		x.closeIncident(api.IncidentStartsFail, n.ID, why)
+	}
+	n.Starts = nil
+}
+
+// tried ends a node's trial: it got its task.
+func (x *tx) tried(nodeID string) {
+	row := x.rowAt(nodeID)
+	if row == nil || row.node.Starts == nil || !row.node.Starts.Trial {
+		return
+	}
+	n, st := *row.node, *row.node.Starts
+	st.Trial, st.Again = false, x.At.Add(trialEvery)
+	n.Starts = &st
+	x.putNode(&n)
+}
+
+// NodeTrial lets a node have one task although starts failed there, to find out
+// whether they still do. Its value is the *api.Node.
+type NodeTrial struct {
+	Meta
+	ID    string    `json:"id"`
+	Since time.Time `json:"since"` // of the trouble that the decision was made on
+}
+
+func (c *NodeTrial) apply(x *tx) (any, error) {
+	old, err := x.node(c.ID)
+	if err != nil {
+		return nil, err
+	}
+	if old.Starts == nil || old.Starts.Trial || old.Starts.Since.IsZero() || !old.Starts.Since.Equal(c.Since) {
+		return nil, conflict("node %s needs no trial by now", old.Name)
+	}
+	n, st := *old, *old.Starts
+	st.Trial = true
+	n.Starts = &st
+	x.putNode(&n)
+	return &n, nil
+}
+
+// TrialDue is when a node on which starts fail may have one task; false if it
+// needs no trial, or one is under way.
+func (v *View) TrialDue(n *api.Node, now time.Time) (time.Time, bool) {
+	if !n.Starts.Stopped() || n.State != api.NodeReady {
+		return time.Time{}, false
+	}
+	for t := range v.NodeTasks(n.ID) {
+		if t.State == api.TaskStaging {
+			return time.Time{}, false
+		}
+	}
+	if n.Starts.Again.Sub(now) > trialEvery { // the clock was set back
+		return now, true
+	}
+	return n.Starts.Again, true
+}
