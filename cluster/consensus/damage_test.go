@@ -43,7 +43,7 @@ func TestEveryDamagedPageIsNamed(t *testing.T) {
 		if err := errors.Join(err, f.Close()); err != nil {
 			t.Fatal(err)
 		}
-		bolt, err := openLog(dir)
+		bolt, err := openLog(filepath.Join(dir, logName), 0)
 		if err == nil { // a free page, or one of the two heads
 			if err := bolt.Close(); err != nil {
 				t.Error(err)

@@ -4,21 +4,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"github.com/mesita/mesita/api"
-	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 )
 
 // format is the version of the raft folder.
 const format = 1
+
+// logName is the file of the log and the votes.
+const logName = "raft.db"
 
 // lockWait is how long another process may take to let go of the log.
 const lockWait = 500 * time.Millisecond
@@ -35,14 +34,14 @@ type stores struct {
 	logs   raft.LogStore
 	stable raft.StableStore
 	snaps  raft.SnapshotStore
-	closer io.Closer
+	file   *logFile // nil if the stores were given
 }
 
 func (s *stores) close() error {
-	if s.closer == nil {
+	if s.file == nil {
 		return nil
 	}
-	if err := s.closer.Close(); err != nil {
+	if err := s.file.Close(); err != nil {
 		return fmt.Errorf("close the raft log: %w", err)
 	}
 	return nil
@@ -59,38 +58,24 @@ func openStores(cfg *Config) (*stores, error) {
 	if err := checkIdentity(cfg.Dir, cfg.NodeID); err != nil {
 		return nil, err
 	}
-	bolt, err := openLog(cfg.Dir)
+	snaps, newest, err := openSnapshots(cfg.Dir, cfg.Log)
 	if err != nil {
 		return nil, err
 	}
-	snaps, err := raft.NewFileSnapshotStoreWithLogger(cfg.Dir, snapshotsKept, newLogBridge(cfg.Log))
+	file, err := openLog(filepath.Join(cfg.Dir, logName), newest)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open the snapshots in %s: %w", cfg.Dir, err), bolt.Close())
-	}
-	return &stores{logs: bolt, stable: bolt, snaps: snaps, closer: bolt}, nil
-}
-
-func openLog(dir string) (bolt *raftboltdb.BoltStore, err error) {
-	path := filepath.Join(dir, "raft.db")
-	defer func() {
-		if r := recover(); r != nil { // bbolt's way to say that a page is damaged
-			err = damaged(path, r)
-		}
-	}()
-	if err := checkLog(path); err != nil {
 		return nil, err
 	}
-	bolt, err = raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: &bbolt.Options{
-		NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, Timeout: lockWait}})
-	if err != nil {
-		return nil, openError(path, err)
-	}
-	return bolt, nil
+	snaps.took = file.tookSnapshot
+	return &stores{logs: file, stable: file, snaps: snaps, file: file}, nil
 }
 
 // openError says what to do about a log that cannot be opened.
 func openError(path string, err error) error {
+	var known *api.Error
 	switch {
+	case errors.As(err, &known):
+		return err
 	case errors.Is(err, berrors.ErrTimeout):
 		return api.Errorf(api.CodeConflict, "the raft log %s is in use: a mesita node runs on it; stop it first", path)
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
@@ -99,36 +84,8 @@ func openError(path string, err error) error {
 	return fmt.Errorf("open the raft log %s: %w", path, err)
 }
 
-// checkLog looks at every page of the log before it is opened for writing.
-// bbolt panics on a damaged page, and then it does so in a goroutine of its
-// own, where nothing could stop the program from crashing.
-func checkLog(path string) (err error) {
-	if st, err := os.Stat(path); errors.Is(err, os.ErrNotExist) || err == nil && st.Size() == 0 {
-		return nil // new
-	}
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // an offset may lead out of the file
-	defer func() {
-		if r := recover(); r != nil {
-			err = damaged(path, r)
-		}
-	}()
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: lockWait})
-	if err != nil {
-		return openError(path, err)
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	tx, err := db.Begin(false)
-	if err != nil {
-		return openError(path, err)
-	}
-	defer func() { err = errors.Join(err, tx.Rollback()) }()
-	return tx.ForEach(func(_ []byte, b *bbolt.Bucket) error {
-		return b.ForEach(func(_, _ []byte) error { return nil })
-	})
-}
-
 func damaged(path string, what any) error {
-	return api.Errorf(api.CodeFailed, "%s is damaged (%v): restore it from a backup, or move the data folder away and let this node join again", path, what)
+	return api.Errorf(api.CodeFailed, "%s is damaged (%v): move the folder raft of this node away and start it again: the other voters fill it anew, and it does not vote before; the only voter of a cluster needs its backup", path, what)
 }
 
 // checkIdentity makes sure that the folder is this node's, and makes it so if
@@ -160,12 +117,20 @@ func writeIdentity(path string, id identity) error {
 	if err != nil {
 		return err
 	}
+	if err := writeSynced(path, append(b, '\n')); err != nil {
+		return fmt.Errorf("write whose raft folder it is: %w", err)
+	}
+	return nil
+}
+
+// writeSynced writes a file so that a power cut leaves the old one or the new.
+func writeSynced(path string, b []byte) error {
 	tmp := path + ".new"
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return fmt.Errorf("write whose raft folder it is: %w", err)
+		return err
 	}
-	_, err = f.Write(append(b, '\n'))
+	_, err = f.Write(b)
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(tmp, path)
@@ -173,10 +138,7 @@ func writeIdentity(path string, id identity) error {
 	if err == nil {
 		err = syncDir(filepath.Dir(path))
 	}
-	if err != nil {
-		return fmt.Errorf("write whose raft folder it is: %w", err)
-	}
-	return nil
+	return err
 }
 
 func syncDir(path string) error {

@@ -269,6 +269,11 @@ func TestDamagedFilesAreNamed(t *testing.T) {
 	if err := reopen(); err == nil || !strings.Contains(err.Error(), "snapshot") {
 		t.Errorf("damaged snapshots: %v", err)
 	}
+	for _, s := range snaps {
+		if err := os.RemoveAll(filepath.Dir(s)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for at := range int64(2) { // bbolt's two first pages
 		if err := damage(filepath.Join(dir, "raft.db"), at*int64(os.Getpagesize())); err != nil {
 			t.Fatal(err)

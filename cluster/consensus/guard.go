@@ -2,22 +2,31 @@ package consensus
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
+	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/backoff"
 )
 
-// guard watches the disk under the log: whether writes succeed, and how long
-// they take.
+// guard watches the disk under the log: whether writes succeed, how long they
+// take, whether what is read is what was written, and that nothing is cut off
+// that took effect.
 type guard struct {
 	log    *slog.Logger
 	ending <-chan struct{} // closed when the node ends
 	slow   chan struct{}   // cap 1: how patient elections should be has changed
+
+	opened  atomic.Bool   // raft runs: it cannot take an error of the log any more
+	halt    func(error)   // ends the node; does not return
+	applied func() uint64 // index of the newest entry that took effect, in this life or before
+	snaps   raft.SnapshotStore
 
 	mu   sync.Mutex
 	err  error
@@ -80,6 +89,48 @@ func (l guardedLogs) StoreLog(e *raft.Log) error { return l.StoreLogs([]*raft.Lo
 func (l guardedLogs) StoreLogs(e []*raft.Log) error {
 	began := time.Now()
 	return l.wrote("write the raft log", began, l.LogStore.StoreLogs(e))
+}
+
+// GetLog halts the node over an entry that cannot be read: raft would crash the
+// program, or send nothing to a follower for ever.
+func (l guardedLogs) GetLog(index uint64, e *raft.Log) error {
+	err := l.LogStore.GetLog(index, e)
+	if err != nil && !errors.Is(err, raft.ErrLogNotFound) && l.opened.Load() {
+		l.halt(err)
+	}
+	return err
+}
+
+// DeleteRange refuses to cut off what took effect here, and halts the node:
+// whoever asks for it leads a cluster with another history. What a snapshot
+// covers may go from the other end.
+func (l guardedLogs) DeleteRange(from, to uint64) error {
+	if err := l.mayDelete(from, to); err != nil {
+		l.halt(err) // which does not return
+		return err
+	}
+	return l.LogStore.DeleteRange(from, to)
+}
+
+func (l guardedLogs) mayDelete(from, to uint64) error {
+	first, err := l.FirstIndex()
+	if err != nil {
+		return err
+	}
+	snaps, err := l.snaps.List()
+	if err != nil {
+		return err
+	}
+	applied, covered := l.applied(), uint64(0)
+	if len(snaps) > 0 {
+		covered = snaps[0].Index
+		applied = max(applied, covered)
+	}
+	if from > applied || from <= first && to <= covered {
+		return nil
+	}
+	return api.Errorf(api.CodeConflict, "the leader has another history: it would cut the entries from %d on off this node's log, and those up to %d took effect here; "+
+		"if the cluster was recovered without this node, move this node's folder raft away and start it again", from, applied)
 }
 
 // guardedStable is a stable store under guard.

@@ -34,6 +34,8 @@ type Node struct {
 	ending chan struct{} // closed when the node ends
 	caught atomic.Bool   // see CaughtUp
 
+	applied atomic.Uint64 // index of the newest entry that took effect in this life
+
 	life  sync.Mutex // held to set over
 	over  bool       // no goroutine starts any more
 	tasks sync.WaitGroup
@@ -60,18 +62,19 @@ func Open(cfg Config) (*Node, error) {
 	}
 	n := &Node{cfg: cfg, stores: s, leader: newLeadership(), queue: newQueue(),
 		slots: make(chan struct{}, entriesInFlight), landed: make(chan struct{}, 1), ending: make(chan struct{}), patience: 1}
-	n.guard = newGuard(cfg.Log, cfg.stretch(heartbeatTimeout), n.ending)
 	transport := cfg.Transport
 	if transport == nil {
 		transport = newTransport(&cfg)
 	}
 	n.wire = newWire(transport, n.ending)
-	n.glue = newGlue(cfg.Store, cfg.snapshotEntries, n.wire.committed, n.ending)
+	n.glue = newGlue(cfg.Store, cfg.snapshotEntries, n.took, n.ending)
+	n.guard = newGuard(cfg.Log, cfg.stretch(heartbeatTimeout), n.ending)
+	n.guard.halt, n.guard.applied, n.guard.snaps = n.glue.halt, n.effective, s.snaps
 	if n.raft, err = n.openRaft(); err != nil {
 		close(n.ending)
 		return nil, errors.Join(err, n.wire.Close(), s.close())
 	}
-	n.spawn(n.wire.listen)
+	n.spawn(func() { n.wire.listen(n.refuse) })
 	n.spawn(func() { n.wire.announce(n.raft.CurrentTerm) })
 	if n.onlyVoter() {
 		n.elect()
@@ -99,7 +102,37 @@ func (n *Node) openRaft() (r *raft.Raft, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open raft in %s: %w", n.cfg.Dir, err)
 	}
+	n.guard.opened.Store(true)
 	return r, nil
+}
+
+// took notes that the entries up to index took effect.
+func (n *Node) took(index uint64) {
+	n.applied.Store(index)
+	if f := n.stores.file; f != nil {
+		f.applied.Store(index)
+	}
+	n.wire.committed(index)
+}
+
+// effective is the index of the newest entry that took effect on this node, now
+// or in an earlier life, as far as its log remembers.
+func (n *Node) effective() uint64 {
+	index := n.applied.Load()
+	if f := n.stores.file; f != nil {
+		index = max(index, f.now().applied)
+	}
+	return index
+}
+
+// refuse tells why a request of another voter must not come to raft.
+func (n *Node) refuse(rpc raft.RPC) error {
+	if r, ok := rpc.Command.(*raft.InstallSnapshotRequest); ok {
+		if applied := n.effective(); r.LastLogIndex < applied {
+			return api.Errorf(api.CodeConflict, "the snapshot is of entry %d, and those up to %d took effect here", r.LastLogIndex, applied)
+		}
+	}
+	return nil
 }
 
 // Bootstrap makes a cluster with this node, reachable at addr, as its only

@@ -51,7 +51,7 @@ func Recover(cfg Config, addr string) (*Recovery, error) {
 
 // MayRecover tells why a folder has nothing to recover, nil if it has a log.
 func MayRecover(dir string) error {
-	if _, err := os.Stat(filepath.Join(dir, "raft.db")); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(dir, logName)); errors.Is(err, fs.ErrNotExist) {
 		return api.Errorf(api.CodeNotFound, "there is no raft log in %s: this node never voted, recover on one that did", dir)
 	}
 	return nil

@@ -3,6 +3,7 @@ package consensus
 import (
 	"context"
 	"errors"
+	"io"
 	"sync"
 	"time"
 
@@ -71,13 +72,20 @@ func (a addresses) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
 // Consumer hands raft what others ask for.
 func (w *wire) Consumer() <-chan raft.RPC { return w.rpcs }
 
-// listen passes on requests, and notes what the leader committed. It returns
-// at the end of the node.
-func (w *wire) listen() {
+// listen passes on requests that are not refused, and notes what the leader
+// committed. It returns at the end of the node.
+func (w *wire) listen(refuse func(raft.RPC) error) {
 	from := w.Transport.Consumer()
 	for {
 		select {
 		case rpc := <-from:
+			if err := refuse(rpc); err != nil {
+				if rpc.Reader != nil {
+					_, _ = io.Copy(io.Discard, rpc.Reader) // the connection goes on after it
+				}
+				rpc.Respond(nil, err)
+				continue
+			}
 			if a, ok := rpc.Command.(*raft.AppendEntriesRequest); ok && a.LeaderCommitIndex > 0 {
 				w.mu.Lock()
 				w.heard = heard{a.Term, a.LeaderCommitIndex}

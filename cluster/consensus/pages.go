@@ -1,0 +1,227 @@
+package consensus
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"os"
+)
+
+// pages is a bbolt file, read without bbolt, which trusts the bytes it maps: a
+// key whose length is damaged takes it out of the file, in a goroutine of its
+// own, and the program crashes. The layout is that of version 2 of the format:
+// numbers are in the byte order of the machine, offsets in an element count from
+// its own beginning.
+type pages struct {
+	f    io.ReaderAt
+	size int64  // of a page
+	high uint64 // pages from here on are not in use
+	root uint64
+	tx   uint64
+	seen []uint64 // a bit for each page
+}
+
+const (
+	pageHead   = 16 // id, flags, count, overflow
+	branchSize = 16 // pos, key size, page id
+	leafSize   = 16 // flags, pos, key size, value size
+	branchPage = 1
+	leafPage   = 2
+	bucketFlag = 1
+	headSum    = 56 // bytes of a head page that its FNV-1a sum is about
+	maxDepth   = 32
+)
+
+var order = binary.NativeEndian
+
+var errPage = errors.New("a page does not hold what it should")
+
+// openPages looks at the two head pages. bbolt would open a file with the older
+// one if the newer is damaged, and the last change, an entry or a vote, is gone.
+func openPages(f *os.File, size int) (*pages, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	p := &pages{f: f, size: int64(size)}
+	for i := range int64(2) {
+		b := make([]byte, headSum+8)
+		if _, err := f.ReadAt(b, i*p.size+pageHead); err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		sum := fnv.New64a()
+		_, _ = sum.Write(b[:headSum]) // a hash takes all
+		if order.Uint64(b[headSum:]) != sum.Sum64() {
+			return nil, fmt.Errorf("the checksum of head page %d is wrong", i)
+		}
+		if tx := order.Uint64(b[48:]); tx >= p.tx {
+			p.root, p.high, p.tx = order.Uint64(b[16:]), order.Uint64(b[40:]), tx
+		}
+	}
+	if p.high > uint64(st.Size()/p.size) {
+		return nil, fmt.Errorf("it has %d bytes, and should have %d pages of %d", st.Size(), p.high, p.size)
+	}
+	p.seen = make([]uint64, p.high/64+1)
+	return p, nil
+}
+
+// page reads a page with what follows it. Each is part of one tree, once.
+func (p *pages) page(id uint64) ([]byte, error) {
+	b := make([]byte, p.size)
+	if id < 2 || id >= p.high {
+		return nil, errPage
+	}
+	if _, err := p.f.ReadAt(b, int64(id)*p.size); err != nil {
+		return nil, err
+	}
+	more := uint64(order.Uint32(b[12:]))
+	if order.Uint64(b) != id || more >= p.high-id {
+		return nil, errPage
+	}
+	for i := id; i <= id+more; i++ {
+		if p.seen[i/64]&(1<<(i%64)) != 0 {
+			return nil, errPage
+		}
+		p.seen[i/64] |= 1 << (i % 64)
+	}
+	if more == 0 {
+		return b, nil
+	}
+	b = append(b, make([]byte, more*uint64(p.size))...)
+	_, err := p.f.ReadAt(b[p.size:], int64(id+1)*p.size)
+	return b, err
+}
+
+// bounds are the keys that a part of a tree may hold: from lo on, below hi; nil
+// is no bound.
+type bounds struct{ lo, hi []byte }
+
+// next takes in that key comes next, and makes it the lower bound.
+func (b *bounds) next(key []byte, first bool) error {
+	if c := bytes.Compare(b.lo, key); b.lo != nil && (c > 0 || c == 0 && !first) || b.hi != nil && bytes.Compare(key, b.hi) >= 0 {
+		return errPage
+	}
+	b.lo = key
+	return nil
+}
+
+func (p *pages) tree(id uint64, in bounds, depth int, each func(flags uint32, k, v []byte) error) error {
+	b, err := p.page(id)
+	if err == nil && depth > maxDepth {
+		err = errPage
+	}
+	if err == nil {
+		err = p.content(b, in, depth, each)
+	}
+	if errors.Is(err, errPage) {
+		err = fmt.Errorf("page %d: %w", id, err)
+	}
+	return err
+}
+
+func (p *pages) content(b []byte, in bounds, depth int, each func(flags uint32, k, v []byte) error) error {
+	count := int(order.Uint16(b[10:]))
+	switch flags := order.Uint16(b[8:]); {
+	case flags == leafPage && pageHead+count*leafSize <= len(b):
+		return leaf(b, count, in, each)
+	case flags == branchPage && pageHead+count*branchSize <= len(b) && count > 0:
+		return p.branch(b, count, in, depth, each)
+	}
+	return errPage
+}
+
+// part is the n bytes at an offset from the beginning of an element.
+func part(b []byte, element int, pos, n uint32) ([]byte, error) {
+	from := uint64(element) + uint64(pos)
+	if from+uint64(n) > uint64(len(b)) {
+		return nil, errPage
+	}
+	return b[from : from+uint64(n) : from+uint64(n)], nil
+}
+
+func leaf(b []byte, count int, in bounds, each func(flags uint32, k, v []byte) error) error {
+	for i := range count {
+		at := pageHead + i*leafSize
+		flags, pos, n, vn := order.Uint32(b[at:]), order.Uint32(b[at+4:]), order.Uint32(b[at+8:]), order.Uint32(b[at+12:])
+		both, err := part(b, at, pos, n+vn)
+		if err == nil && n+vn < n {
+			err = errPage
+		}
+		if err != nil {
+			return err
+		}
+		k, v := both[:n:n], both[n:]
+		err = in.next(k, i == 0)
+		if err != nil {
+			return err
+		}
+		if err := each(flags, k, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *pages) branch(b []byte, count int, in bounds, depth int, each func(flags uint32, k, v []byte) error) error {
+	key := func(i int) ([]byte, error) {
+		at := pageHead + i*branchSize
+		return part(b, at, order.Uint32(b[at:]), order.Uint32(b[at+4:]))
+	}
+	for i := range count {
+		k, err := key(i)
+		if err == nil {
+			err = in.next(k, i == 0)
+		}
+		below := bounds{lo: k, hi: in.hi}
+		if err == nil && i+1 < count {
+			below.hi, err = key(i + 1)
+		}
+		if err != nil {
+			return err
+		}
+		if err := p.tree(order.Uint64(b[pageHead+i*branchSize+8:]), below, depth+1, each); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bucket is one of the trees of a file; a small one lies in the tree above.
+type bucket struct {
+	of     *pages
+	root   uint64
+	inline []byte
+}
+
+// buckets are those of the file, by name.
+func (p *pages) buckets() (map[string]*bucket, error) {
+	out := map[string]*bucket{}
+	err := p.tree(p.root, bounds{}, 0, func(flags uint32, k, v []byte) error {
+		if flags != bucketFlag || len(v) < 16 {
+			return fmt.Errorf("%.80q is no bucket", k)
+		}
+		out[string(k)] = &bucket{of: p, root: order.Uint64(v), inline: v[16:]}
+		return nil
+	})
+	return out, err
+}
+
+// ForEach calls f with all keys in order, and their values.
+func (b *bucket) ForEach(f func(k, v []byte) error) error {
+	each := func(flags uint32, k, v []byte) error {
+		if flags != 0 {
+			return fmt.Errorf("%.80q is no value", k)
+		}
+		return f(k, v)
+	}
+	if b.root != 0 {
+		return b.of.tree(b.root, bounds{}, 0, each)
+	}
+	if len(b.inline) < pageHead || order.Uint16(b.inline[8:]) != leafPage {
+		return errPage
+	}
+	return b.of.content(b.inline, bounds{}, 0, each)
+}
