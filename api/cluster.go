@@ -49,6 +49,20 @@ type JoinGrant struct {
 	Seeds       []string `json:"seeds"` // addresses of nodes
 }
 
+// Renewal is what a node gets that proves its key: a new certificate, or that it
+// was removed.
+type Renewal struct {
+	Certificate []byte   `json:"certificate,omitempty"` // PEM
+	Removal     *Removal `json:"removal,omitempty"`
+}
+
+// Removal says that a node was removed from its cluster, signed by the cluster's
+// CA for that node's key.
+type Removal struct {
+	At        time.Time `json:"at"`
+	Signature []byte    `json:"signature"`
+}
+
 // Blob is an uploaded program.
 type Blob struct {
 	Extra

@@ -45,7 +45,14 @@ type Agent struct {
 	history *history.History
 	stack   *stack
 
+	spared  bool                        // a token that was not needed
+	logged  *api.Authority              // the CA as the log has it, while the state is not read
+	seeds   []string                    // where the others were at the start
+	removal atomic.Pointer[api.Removal] // this node was removed
+	gone    chan struct{}               // closed then
+
 	changed    signal // who is alive, or where
+	renewed    signal // this node's certificate
 	lost       signal // what a worker heard of itself
 	joined     signal // the cluster knows this node
 	announced  atomic.Bool
@@ -76,7 +83,7 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Agent{cfg: cfg, log: cfg.Log, stack: newStack(), started: uint64(cfg.Now().UnixNano())}, nil
+	return &Agent{cfg: cfg, log: cfg.Log, stack: newStack(), gone: make(chan struct{}), started: uint64(cfg.Now().UnixNano())}, nil
 }
 
 // Run starts the node, calls ready once it can serve, and blocks until ctx
@@ -119,7 +126,11 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	if err != nil {
 		return err
 	}
+	a.store = fsm.NewStore(nil)
 	if err := a.loadCertificates(key); err != nil {
+		return err
+	}
+	if err := a.refuseRemoved(ctx); err != nil {
 		return err
 	}
 	a.peers = newPeers(a.certs, a.addrOf)
@@ -127,11 +138,14 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	raftStreams, gossipStreams, https := mux.Listener(tlsconf.ProtoRaft), mux.Listener(tlsconf.ProtoGossip), mux.HTTP()
 	a.stack.start("port", mux.Run)
 
-	a.store = fsm.NewStore(nil)
 	if err := a.openRaft(raftStreams); err != nil {
 		return err
 	}
 	if err := a.loadHold(); err != nil {
+		return err
+	}
+	a.findSeeds()
+	if err := a.mendCertificate(key); err != nil {
 		return err
 	}
 	if err := a.openGossip(gossipStreams, l.udp); err != nil {
@@ -144,7 +158,7 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	a.stack.start("certificate", a.rotator().Run)
 	a.history = history.New(history.Config{Dir: a.dir.file("events"), Node: a.self.Name, Source: a.store, MaxBytes: a.cfg.EventBytes, MaxAge: a.cfg.EventAge, Now: a.cfg.Now, Log: a.log})
 	a.stack.start("history", a.history.Run)
-	if err := a.openExecutor(); err != nil {
+	if err := a.openExecutor(reporter{a}); err != nil {
 		return err
 	}
 	a.stack.start("executor", a.exec.Run)
@@ -190,9 +204,13 @@ func (a *Agent) identify(ctx context.Context) (*tlsconf.NodeKey, error) {
 		return nil, api.Errorf(api.CodeConflict, "the data folder %s is of node %q: start it without --name, or use another --data", a.dir.path, self.Name)
 	case self != nil && len(a.cfg.JoinAddrs) > 0:
 		tok, err := api.ParseJoinToken(a.cfg.Token)
-		if err == nil && tok.Cluster != self.Cluster {
+		if err != nil {
+			return nil, err
+		}
+		if tok.Cluster != self.Cluster {
 			return nil, api.Errorf(api.CodeConflict, "this node is in cluster %s already, and the token is of %s: use another --data", self.Cluster, tok.Cluster)
 		}
+		a.spared = true
 		a.self = self
 	case self != nil:
 		a.self = self
@@ -323,6 +341,9 @@ func listenUnix(path string) (net.Listener, error) {
 // readiness is what the starter is told once the node can serve.
 func (a *Agent) readiness(l *listeners) Ready {
 	r := Ready{Name: a.self.Name, ClusterName: a.self.Cluster, API: "https://" + a.addr, Socket: a.cfg.Socket, Warnings: a.host.Warnings()}
+	if a.spared {
+		r.Warnings = append(r.Warnings, "this node was in cluster "+a.self.Cluster+" already: the token was not needed and is not used up; it starts with `mesita node start`, and its key gets it new certificates")
+	}
 	if l.http != nil {
 		r.HTTP = "http://" + l.http.Addr().String()
 	}

@@ -23,6 +23,28 @@ const streamSilence = 25 * time.Second
 // executor is told nothing until the source is known to be up to date, since
 // an old list would stop tasks that should run.
 func (a *Agent) followAssignments(ctx context.Context) error {
+	member, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := make(chan struct{})
+	go func() {
+		defer close(stop)
+		select {
+		case <-a.gone:
+			cancel()
+		case <-member.Done():
+		}
+	}()
+	a.followCluster(member)
+	<-stop
+	if ctx.Err() == nil {
+		a.exec.Assign(nil) // it was removed
+		<-ctx.Done()
+	}
+	return nil
+}
+
+// followCluster hands the executor what the cluster says until ctx ends.
+func (a *Agent) followCluster(ctx context.Context) {
 	for ctx.Err() == nil {
 		if a.votes() {
 			a.followReplica(ctx)
@@ -34,7 +56,6 @@ func (a *Agent) followAssignments(ctx context.Context) error {
 		}
 		sleep(ctx, 100*time.Millisecond)
 	}
-	return nil
 }
 
 // votes tells whether this node's replica follows the log.
@@ -105,7 +126,7 @@ func (a *Agent) followLeader(ctx context.Context) error {
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return decodeAnswer(res, nil)
+		return a.peers.answer(res, nil)
 	}
 	have := map[string]api.Assignment{}
 	for dec := json.NewDecoder(res.Body); ; {

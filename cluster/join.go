@@ -144,20 +144,3 @@ func splitToken(s string) (id, secret string) {
 	}
 	return s, ""
 }
-
-// signFor signs a node's certificate with the cluster's CA.
-func (a *Agent) signFor(id, name string, csr []byte) ([]byte, error) {
-	v := a.store.View()
-	if v.Authority() == nil {
-		return nil, api.Errorf(api.CodeUnavailable, "this node does not hold the cluster's CA: ask the leader")
-	}
-	ca, err := tlsconf.LoadCA(v.Authority().CACert, v.Authority().CAKey)
-	if err != nil {
-		return nil, fmt.Errorf("load the cluster's CA: %w", err)
-	}
-	cert, err := ca.Sign(csr, tlsconf.NodeIdentity{ID: id, Name: name, ClusterID: v.Cluster().ID}, a.cfg.Wall(), tlsconf.DefaultLife)
-	if err != nil {
-		return nil, api.FieldErrorf("csr", "%v", err)
-	}
-	return cert, nil
-}

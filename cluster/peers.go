@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,7 +40,36 @@ func (p *peers) dial(ctx context.Context, addr, alpn, id string) (net.Conn, erro
 	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: dialTimeout}, Config: p.certs.ClientConfig(alpn, id)}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	return d.DialContext(ctx, "tcp", addr)
+	c, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, p.noteRefusal(err)
+	}
+	return refusable{c, p}, nil
+}
+
+// noteRefusal has this node ask why another refused it.
+func (p *peers) noteRefusal(err error) error {
+	var op *net.OpError
+	// The kinds of alerts are not exported; those about certificates say so.
+	if errors.As(err, &op) && op.Op == "remote error" && strings.Contains(op.Err.Error(), "certificate") {
+		p.certs.Refused()
+	}
+	return err
+}
+
+// refusable is a connection whose other end may refuse this node's certificate:
+// in TLS 1.3 that shows at the first read.
+type refusable struct {
+	net.Conn
+	peers *peers
+}
+
+func (c refusable) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err != nil {
+		err = c.peers.noteRefusal(err)
+	}
+	return n, err
 }
 
 // transport is the HTTP transport to a node; connections are kept and reused.
@@ -93,7 +123,17 @@ func (p *peers) call(ctx context.Context, id, method, path string, in, out any) 
 		return fmt.Errorf("call node %s: %w", id, err)
 	}
 	defer res.Body.Close()
-	return decodeAnswer(res, out)
+	return p.answer(res, out)
+}
+
+// answer decodes another node's answer. That this one may not do what all
+// nodes may is a refusal of the node.
+func (p *peers) answer(res *http.Response, out any) error {
+	err := decodeAnswer(res, out)
+	if api.ErrorCode(err) == api.CodeNotAllowed {
+		p.certs.Refused()
+	}
+	return err
 }
 
 // maxAnswer bounds what is read of a peer's answer.

@@ -50,8 +50,8 @@ func (a *Agent) rememberSeeds() error {
 	return nil
 }
 
-// rejoin looks for the other nodes where they were last, until one answers.
-func (a *Agent) rejoin() {
+// findSeeds notes where the other nodes were last.
+func (a *Agent) findSeeds() {
 	seeds := slices.Concat(a.self.Seeds, a.cfg.JoinAddrs)
 	for n := range a.store.View().Nodes() {
 		if n.ID != a.self.NodeID && n.Addr != "" && n.State != api.NodeGone {
@@ -62,7 +62,12 @@ func (a *Agent) rejoin() {
 		seeds[i] = withPort(seeds[i])
 	}
 	slices.Sort(seeds)
-	seeds = slices.Compact(seeds)
+	a.seeds = slices.Compact(seeds)
+}
+
+// rejoin looks for the other nodes where they were last, until one answers.
+func (a *Agent) rejoin() {
+	seeds := a.seeds
 	a.stack.start("rejoin", func(ctx context.Context) error {
 		for retry := backoff.New(200*time.Millisecond, 10*time.Second); len(seeds) > 0 && ctx.Err() == nil; {
 			if n, err := a.gossip.Join(ctx, seeds); n > 0 {
@@ -70,8 +75,11 @@ func (a *Agent) rejoin() {
 			} else if err != nil {
 				a.log.Info("no other node answers yet", "err", err)
 			}
-			if !retry.Wait(ctx) {
+			select {
+			case <-ctx.Done():
 				return nil
+			case <-a.renewed.wait():
+			case <-time.After(retry.Next()):
 			}
 		}
 		<-ctx.Done()
@@ -221,6 +229,10 @@ func (a *Agent) announce(ctx context.Context) error {
 		if told == nil || told.Level != hello.Level || told.DiskFull != hello.DiskFull || a.forgotten() {
 			if err := a.hello(ctx, hello); err != nil {
 				if ctx.Err() != nil {
+					return nil
+				}
+				if a.removal.Load() != nil {
+					<-ctx.Done()
 					return nil
 				}
 				if api.ErrorCode(err) == api.CodeNotAllowed {

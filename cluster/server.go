@@ -26,7 +26,15 @@ func (m members) LeaderID() string { return m.leaderID() }
 func (m members) IsLeader() bool   { return m.raft.IsLeader() }
 func (m members) HasReplica() bool { return m.raft.HasConfiguration() }
 
-func (m members) Healthy() error { return m.raft.Healthy() }
+func (m members) Healthy() error {
+	if err := m.removedError(); err != nil {
+		return err
+	}
+	if since := m.certs.Expired(); !since.IsZero() {
+		return api.Errorf(api.CodeUnavailable, "this node's certificate expired at %s by the clock here, and no other node has answered with a new one yet", since.Format(time.RFC3339))
+	}
+	return m.raft.Healthy()
+}
 
 func (m members) Role(id string) string {
 	if id == m.leaderID() {

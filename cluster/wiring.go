@@ -41,6 +41,10 @@ func (a *Agent) loadCertificates(key *tlsconf.NodeKey) error {
 	if err != nil {
 		return err
 	}
+	a.certs.SetMember(func(id string) bool {
+		n := a.store.View().Node(id)
+		return n != nil && n.State != api.NodeGone
+	})
 	a.certs.SetAdmit(func(_, id string) error {
 		if n := a.store.View().Node(id); n != nil && n.State == api.NodeGone {
 			return api.Errorf(api.CodeNotAllowed, "node %s was removed from the cluster", n.Name)
@@ -48,23 +52,6 @@ func (a *Agent) loadCertificates(key *tlsconf.NodeKey) error {
 		return nil
 	})
 	return nil
-}
-
-// rotator renews this node's certificate with the leader.
-func (a *Agent) rotator() *tlsconf.Rotator {
-	return &tlsconf.Rotator{Holder: a.certs, Save: a.files.SaveCert, Log: a.log,
-		Renew: func(ctx context.Context, csr []byte) ([]byte, error) {
-			if a.store.View().Authority() != nil { // a voter holds the CA, also when no leader answers
-				return a.signFor(a.self.NodeID, a.self.Name, csr)
-			}
-			var out struct {
-				Certificate []byte `json:"certificate"`
-			}
-			err := a.callLeader(ctx, http.MethodPost, "/v1/internal/renew", struct {
-				CSR []byte `json:"csr"`
-			}{csr}, &out)
-			return out.Certificate, err
-		}}
 }
 
 // raftStreams carries Raft over mutual TLS.
@@ -134,7 +121,7 @@ func (a *Agent) tell() {
 	}
 }
 
-func (a *Agent) openExecutor() error {
+func (a *Agent) openExecutor(rep executor.Reporter) error {
 	host, err := isolation.Detect(isolation.Config{Root: a.cfg.CgroupRoot, Slice: a.cfg.Slice, Log: a.log})
 	if err != nil {
 		return fmt.Errorf("find out what this machine can isolate: %w", err)
@@ -150,7 +137,7 @@ func (a *Agent) openExecutor() error {
 	}
 	rt := keeper.NewClient(keeper.ClientConfig{Dir: a.dir.file("keeper"), Argv: argv, Log: a.log})
 	a.exec, err = executor.New(executor.Config{NodeID: a.self.NodeID, Name: a.self.Name, DataDir: a.dir.file("executor"), Log: a.log,
-		Fetch: a.fetchBlob, Now: a.cfg.Now}, rt, reporter{a})
+		Fetch: a.fetchBlob, Now: a.cfg.Now}, rt, rep)
 	return errors.Join(err)
 }
 
@@ -179,10 +166,7 @@ func (a *Agent) newServer() {
 		Directory: func() auth.Directory { return a.store.View() },
 		Final:     a.raft.IsLeader,
 		NodeCert: func(r *http.Request) (string, bool) {
-			if r.TLS == nil {
-				return "", false
-			}
-			return tlsconf.PeerID(r.TLS)
+			return tlsconf.PeerID(r.Context())
 		},
 		Now: a.cfg.Now,
 	})
@@ -194,6 +178,10 @@ func (a *Agent) newServer() {
 // the end.
 func (a *Agent) serve(name string, l net.Listener, cred auth.Credentials) {
 	srv := server.NewHTTPServer(a.server.Handler(cred), a.log)
+	if cred == auth.TLS {
+		plain := srv.ConnContext
+		srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return a.certs.ConnContext(plain(ctx, c), c) }
+	}
 	a.stack.start(name, func(ctx context.Context) error {
 		stop := context.AfterFunc(ctx, func() {
 			sctx, cancel := context.WithTimeout(context.Background(), time.Second)

@@ -26,6 +26,7 @@ const (
 	Levels          Feature = iota // a node says in its hello which level it knows
 	IntegerLearning                // what is learned of earlier runs is kept in integers
 	FailedStarts                   // a start that failed is made again elsewhere, and costs no retry
+	RemovedKeys                    // a node that was removed comes back with another key only, so that the proof of its removal stays true
 )
 
 // Holder says who must know a feature before it is used.
@@ -49,6 +50,7 @@ var features = [...]struct {
 	Levels:          {1, ReadyNodes},
 	IntegerLearning: {1, Voters},
 	FailedStarts:    {1, Voters},
+	RemovedKeys:     {1, Voters},
 }
 
 // field is a field of a command that not every level has.

@@ -55,6 +55,9 @@ func (c *NodeJoin) apply(x *tx) (any, error) {
 	if err := checkJoin(tok, c, again); err != nil {
 		return nil, err
 	}
+	if old != nil && old.State == api.NodeGone && x.does(RemovedKeys) {
+		return nil, &api.Error{Code: api.CodeConflict, Field: "csr", Message: "the key in this data folder is of " + old.Name + ", which was removed from the cluster: move the folder away, and join anew"}
+	}
 	var clash *api.Node
 	x.nodes.Ascend(func(r *nodeRow) bool {
 		if r.node.Name == c.Name && r.node.ID != c.NodeID && r.node.State != api.NodeGone {

@@ -317,6 +317,10 @@ func (n *testNode) Join(_ context.Context, r api.JoinRequest) (*api.JoinGrant, e
 	return &api.JoinGrant{NodeID: "new", Name: r.Name}, n.joinErr
 }
 
+func (n *testNode) Renewal(_ context.Context, csr []byte, _ bool) (*api.Renewal, error) {
+	return &api.Renewal{Certificate: append([]byte("for "), csr...)}, nil
+}
+
 func (n *testNode) Renew(_ context.Context, id string, csr []byte) ([]byte, error) {
 	return append([]byte("cert of "+id+" for "), csr...), nil
 }

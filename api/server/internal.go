@@ -81,11 +81,37 @@ func renewNode(c *call) (any, error) {
 	if err := c.Decode(&in); err != nil {
 		return nil, err
 	}
-	if len(in.CSR) == 0 || len(in.CSR) > 16<<10 {
-		return nil, api.FieldErrorf("csr", "has %d bytes: send a certificate request", len(in.CSR))
+	if err := checkCSR(in.CSR); err != nil {
+		return nil, err
 	}
 	cert, err := c.Cluster.Renew(c.R.Context(), c.ID.NodeID, in.CSR)
 	return RenewGrant{cert}, err
+}
+
+// RenewalRequest asks for a new certificate for the key that signed the request.
+type RenewalRequest struct {
+	CSR     []byte `json:"csr"`               // DER
+	Relayed bool   `json:"relayed,omitempty"` // by a node that could not answer
+}
+
+// renewKey needs no credentials: the request proves the key, and the answer is
+// of use to who holds it alone.
+func renewKey(c *call) (any, error) {
+	var in RenewalRequest
+	if err := c.Decode(&in); err != nil {
+		return nil, err
+	}
+	if err := checkCSR(in.CSR); err != nil {
+		return nil, err
+	}
+	return c.Cluster.Renewal(c.R.Context(), in.CSR, in.Relayed)
+}
+
+func checkCSR(csr []byte) error {
+	if len(csr) == 0 || len(csr) > 16<<10 {
+		return api.FieldErrorf("csr", "has %d bytes: send a certificate request", len(csr))
+	}
+	return nil
 }
 
 // AssignmentsDelta is one line of the stream of a node's assignments.

@@ -29,6 +29,9 @@ type Cluster interface {
 	SetLevel(ctx context.Context, r api.LevelRequest, actor string) (api.LevelStatus, error)
 	// HoldLevel makes this node hold the level, or not.
 	HoldLevel(hold bool) error
+	// Renewal answers a node that proves its key by a certificate request,
+	// whatever became of its certificate. With relayed it asks no other node.
+	Renewal(ctx context.Context, csr []byte, relayed bool) (*api.Renewal, error)
 	RemoveNode(ctx context.Context, n *api.Node, force bool, actor string) error
 }
 

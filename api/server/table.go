@@ -41,6 +41,7 @@ func clusterRoutes(s *Server) []*exchange.Route {
 		{Method: get, Path: "/v1/cluster", Role: viewer, Handle: s.on(getCluster), Answer: ClusterStatus{}, Summary: "the cluster, its nodes and voters in numbers"},
 		{Method: get, Path: "/v1/level", Role: viewer, Handle: s.on(getLevel), Answer: api.LevelStatus{}, Summary: "the level of the cluster, and which each node knows"},
 		{Method: post, Path: "/v1/level", Role: admin, Handle: s.on(setLevel), Body: api.LevelRequest{}, Answer: api.LevelStatus{}, Summary: "hold the level, let it rise by itself again, or raise it now"},
+		{Method: post, Path: "/v1/renew", Role: anybody, Handle: s.on(renewKey), Local: true, Body: RenewalRequest{}, Answer: &api.Renewal{}, Summary: "a new certificate for a node that proves its key, or that it was removed"},
 		{Method: post, Path: "/v1/join", Role: anybody, Handle: s.on(joinNode), Body: api.JoinRequest{}, Answer: &api.JoinGrant{}, Summary: "admit a node with a join token"},
 	}
 }

@@ -10,4 +10,9 @@ var (
 	// ErrNoNodeCertificate: a peer without a node certificate of this cluster
 	// asked for a protocol that is for nodes only.
 	ErrNoNodeCertificate = errors.New("this protocol needs a node certificate of the cluster")
+	// ErrExpired: a certificate of this cluster is good but for its age.
+	ErrExpired = errors.New("the node's certificate has expired")
+	// ErrRemoved: the node was removed from the cluster, so its certificate is
+	// not renewed.
+	ErrRemoved = errors.New("this node was removed from the cluster")
 )

@@ -4,10 +4,8 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -32,9 +30,12 @@ type Holder struct {
 	cas   []*x509.Certificate
 	roots *x509.CertPool
 	now   func() time.Time
+	// refused is told when another node refused this one.
+	refused chan struct{} // cap 1
 
 	current atomic.Pointer[tls.Certificate]
 	admit   atomic.Pointer[func(proto, nodeID string) error]
+	member  atomic.Pointer[func(nodeID string) bool]
 }
 
 // NewHolder holds certPEM for key under the authority caPEM; now is nil for
@@ -48,7 +49,7 @@ func NewHolder(key *NodeKey, certPEM, caPEM []byte, now func() time.Time) (*Hold
 	if now == nil {
 		now = time.Now
 	}
-	h := &Holder{key: key, cas: cas, roots: x509.NewCertPool(), now: now}
+	h := &Holder{key: key, cas: cas, roots: x509.NewCertPool(), now: now, refused: make(chan struct{}, 1)}
 	for _, ca := range cas {
 		h.roots.AddCert(ca)
 	}
@@ -63,6 +64,23 @@ func (h *Holder) ID() string { return h.key.id }
 
 // Leaf is the certificate in use.
 func (h *Holder) Leaf() *x509.Certificate { return h.current.Load().Leaf }
+
+// Refused is to be called when another node refuses this one: the rotator asks
+// why, and for a new certificate.
+func (h *Holder) Refused() {
+	select {
+	case h.refused <- struct{}{}:
+	default:
+	}
+}
+
+// Expired tells since when the certificate is no longer good, zero if it is.
+func (h *Holder) Expired() time.Time {
+	if leaf := h.Leaf(); h.now().After(leaf.NotAfter) {
+		return leaf.NotAfter
+	}
+	return time.Time{}
+}
 
 // Swap puts a new certificate in use once it has been checked against the
 // node's key and the cluster's authority.
@@ -95,6 +113,10 @@ func (h *Holder) Swap(certPEM []byte) error {
 // certificate expires. admit must be quick and safe for concurrent use.
 func (h *Holder) SetAdmit(admit func(proto, nodeID string) error) { h.admit.Store(&admit) }
 
+// SetMember says which nodes the state knows as members: their certificates
+// are good whatever their date, see verify. Like admit it must be quick.
+func (h *Holder) SetMember(member func(nodeID string) bool) { h.member.Store(&member) }
+
 // ServerConfig is for the one port: TLS 1.3, client certificates optional for
 // HTTP and required, as a node's, for the protocols of nodes.
 func (h *Holder) ServerConfig(alpn []string) *tls.Config {
@@ -102,24 +124,13 @@ func (h *Holder) ServerConfig(alpn []string) *tls.Config {
 		MinVersion:       tls.VersionTLS13,
 		NextProtos:       slices.Clone(alpn),
 		Time:             h.now,
-		ClientAuth:       tls.VerifyClientCertIfGiven,
+		ClientAuth:       tls.RequestClientCert, // verifyClient looks at it
 		ClientCAs:        h.roots,
 		GetCertificate:   func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return h.current.Load(), nil },
 		VerifyConnection: h.verifyClient,
 		// A resumed session would outlive the removal of a node.
 		SessionTicketsDisabled: true,
 	}
-}
-
-func (h *Holder) verifyClient(cs tls.ConnectionState) error {
-	if !strings.HasPrefix(cs.NegotiatedProtocol, nodeProtos) {
-		return nil
-	}
-	id, ok := PeerID(&cs)
-	if !ok {
-		return fmt.Errorf("%w (%s)", ErrNoNodeCertificate, cs.NegotiatedProtocol)
-	}
-	return h.admitted(cs.NegotiatedProtocol, id)
 }
 
 func (h *Holder) admitted(proto, id string) error {
@@ -134,10 +145,12 @@ func (h *Holder) admitted(proto, id string) error {
 // cluster's authority for expectNodeID, or for any node if that is empty.
 func (h *Holder) ClientConfig(alpn string, expectNodeID string) *tls.Config {
 	conf := &tls.Config{
-		MinVersion: tls.VersionTLS13,
-		Time:       h.now,
-		RootCAs:    h.roots,
-		ServerName: AnyNode,
+		MinVersion:         tls.VersionTLS13,
+		ServerName:         AnyNode,
+		InsecureSkipVerify: true, // VerifyConnection does it: an id is no host name, and a date may be wrong
+		VerifyConnection: func(cs tls.ConnectionState) error {
+			return h.verifyServer(cs, alpn, expectNodeID)
+		},
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return h.current.Load(), nil
 		},
@@ -148,31 +161,7 @@ func (h *Holder) ClientConfig(alpn string, expectNodeID string) *tls.Config {
 	if alpn != "" {
 		conf.NextProtos = []string{alpn}
 	}
-	conf.VerifyConnection = func(cs tls.ConnectionState) error {
-		id, ok := PeerID(&cs)
-		switch {
-		case !ok:
-			return errors.New("the server's certificate is not one of a node")
-		case expectNodeID != "" && id != expectNodeID:
-			return fmt.Errorf("the server is node %q, want %q", id, expectNodeID)
-		case alpn != "" && cs.NegotiatedProtocol != alpn:
-			return fmt.Errorf("the server does not speak %s", alpn)
-		}
-		if strings.HasPrefix(alpn, nodeProtos) {
-			return h.admitted(alpn, id)
-		}
-		return nil
-	}
 	return conf
-}
-
-// PeerID is the node id of a peer whose certificate was verified against the
-// cluster's authority; ok is false for everybody else.
-func PeerID(cs *tls.ConnectionState) (id string, ok bool) {
-	if cs == nil || len(cs.VerifiedChains) == 0 || len(cs.VerifiedChains[0]) == 0 {
-		return "", false
-	}
-	return certID(cs.VerifiedChains[0][0])
 }
 
 // certID trusts the key, not the text: the id is computed again.

@@ -40,8 +40,8 @@ func TestMuxServesHTTP(t *testing.T) {
 	ca := newCA(t, "pine")
 	oak, ash := newHolder(t, ca, "oak"), newHolder(t, ca, "ash")
 	m := runMux(t, oak, nil)
-	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id, _ := PeerID(r.TLS)
+	srv := &http.Server{ConnContext: oak.ConnContext, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id, _ := PeerID(r.Context())
 		fmt.Fprintf(w, "%s %s", r.Proto, id)
 	})}
 	l := m.HTTP()

@@ -39,19 +39,11 @@ func verifyPinned(chain []*x509.Certificate, pin string, now time.Time) error {
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(ca)
-	_, err := chain[0].Verify(x509.VerifyOptions{
-		Roots: roots, DNSName: AnyNode, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	})
-	var invalid x509.CertificateInvalidError
-	if errors.As(err, &invalid) && invalid.Reason == x509.Expired {
-		return fmt.Errorf("the server's certificate is good from %s to %s and the clock here says %s: set the clock: %w",
-			chain[0].NotBefore.Format(time.RFC3339), chain[0].NotAfter.Format(time.RFC3339), now.UTC().Format(time.RFC3339), err)
-	}
-	if err != nil {
+	if _, err := nodeOf(chain, roots, x509.ExtKeyUsageServerAuth); err != nil {
 		return fmt.Errorf("the server's certificate is not of the CA it shows: %w", err)
 	}
-	if _, ok := certID(chain[0]); !ok {
-		return errors.New("the server's certificate is not one of a node")
+	if now.After(chain[0].NotAfter) {
+		return fmt.Errorf("%w: set the clock, or start the server's own cluster first", expiredError(chain[0], now))
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package tlsconf
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -14,17 +15,25 @@ const (
 	renewTimeout  = 30 * time.Second
 	minRenewRetry = time.Second
 	maxRenewRetry = 5 * time.Minute
+	// A node that is shut out asks more often than one whose certificate is
+	// merely due.
+	maxShutOutRetry = 10 * time.Second
 	// A timer does not see the wall clock being set, so look again this often.
 	clockCheck = 10 * time.Minute
+	// refusalPause is at first between two renewals for others that refuse this
+	// node.
+	refusalPause = 10 * time.Second
 )
 
 // Rotator renews a holder's certificate at half its life, while connections
-// and listeners go on.
+// and listeners go on; and when others refuse the node, whatever the reason:
+// its clock may be wrong, or the answer is why.
 type Rotator struct {
 	Holder *Holder
 	// Renew has a certificate request (DER) signed and returns the certificate
-	// (PEM). It is given 30 s.
-	Renew func(ctx context.Context, csrDER []byte) (certPEM []byte, err error)
+	// (PEM). It is given 30 s. With refused, only another node's answer counts.
+	// After ErrRemoved it is not asked again.
+	Renew func(ctx context.Context, csrDER []byte, refused bool) (certPEM []byte, err error)
 	// Save keeps the new certificate for the next start.
 	Save func(certPEM []byte) error
 	Log  *slog.Logger
@@ -34,30 +43,66 @@ type Rotator struct {
 // tried again after 1 s, then after ever longer, up to 5 minutes.
 func (r *Rotator) Run(ctx context.Context) error {
 	due := r.due(0)
-	retry := backoff.New(minRenewRetry, maxRenewRetry)
+	asked := backoff.New(refusalPause, maxRenewRetry)
+	retry, shutOut := backoff.New(minRenewRetry, maxRenewRetry), backoff.New(minRenewRetry, maxShutOutRetry)
 	for {
-		wait := due.Sub(r.Holder.now())
-		if wait > 0 {
-			if !backoff.Pause(ctx, min(wait, clockCheck)) {
+		refused := false
+		if wait := due.Sub(r.Holder.now()); wait > 0 {
+			var ok bool
+			if refused, ok = r.await(ctx, min(wait, clockCheck)); !ok {
 				return nil
 			}
-			continue
+			if !refused {
+				asked.Reset()
+				continue
+			}
 		}
-		err := r.renew(ctx)
+		err := r.renew(ctx, refused)
+		if errors.Is(err, ErrRemoved) {
+			<-ctx.Done()
+		}
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err == nil {
+		var pause time.Duration
+		switch {
+		case err == nil:
 			retry.Reset()
+			shutOut.Reset()
 			due = r.due(r.life() / 10)
 			r.Log.Info("node certificate renewed", "until", r.Holder.Leaf().NotAfter, "next", due)
-			continue
+			if !refused {
+				continue
+			}
+			pause = asked.Next()
+		case refused:
+			pause = asked.Next()
+			r.Log.Debug("another node refuses this one, and none told why", "error", err)
+		default:
+			pause = retry.Next()
+			if !r.Holder.Expired().IsZero() {
+				pause = shutOut.Next()
+			}
+			r.Log.Warn("node certificate not renewed", "error", err, "expires", r.Holder.Leaf().NotAfter, "retry", pause)
 		}
-		pause := retry.Next()
-		r.Log.Warn("node certificate not renewed", "error", err, "expires", r.Holder.Leaf().NotAfter, "retry", pause)
 		if !backoff.Pause(ctx, pause) {
 			return nil
 		}
+	}
+}
+
+// await waits, and tells whether another node refused this one meanwhile; ok
+// is false once ctx is done.
+func (r *Rotator) await(ctx context.Context, d time.Duration) (refused, ok bool) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false, false
+	case <-r.Holder.refused:
+		return true, true
+	case <-timer.C:
+		return false, true
 	}
 }
 
@@ -78,16 +123,21 @@ func (r *Rotator) life() time.Duration {
 	return leaf.NotAfter.Sub(leaf.NotBefore)
 }
 
-func (r *Rotator) renew(ctx context.Context) error {
+func (r *Rotator) renew(ctx context.Context, refused bool) error {
 	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
 	defer cancel()
 	csr, err := r.Holder.key.CSR()
 	if err != nil {
 		return err
 	}
-	certPEM, err := r.Renew(ctx, csr)
+	certPEM, err := r.Renew(ctx, csr, refused)
 	if err != nil {
 		return fmt.Errorf("renew certificate: %w", err)
+	}
+	old := r.Holder.Leaf().NotAfter
+	if certs, err := parseCerts(certPEM); err == nil && !certs[0].NotAfter.After(old) {
+		return fmt.Errorf("renew certificate: the new one is good until %s, and this one until %s: the signer's clock is behind",
+			certs[0].NotAfter.Format(time.RFC3339), old.Format(time.RFC3339))
 	}
 	if err := r.Holder.Swap(certPEM); err != nil {
 		return fmt.Errorf("renew certificate: %w", err)

@@ -1,0 +1,129 @@
+package tlsconf
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+)
+
+// verify tells which node of the cluster a chain of certificates is of; the
+// error of one that is good but for its age is ErrExpired, with the id.
+//
+// A certificate that is not valid yet is taken: the authority signs for now,
+// so it says only that a clock is wrong, as one that stands in 1970 until the
+// network is up. One that has expired is taken of a node that the state knows
+// as a member: who holds its key would be given a new one for the asking.
+func (h *Holder) verify(chain []*x509.Certificate, usage x509.ExtKeyUsage) (id string, err error) {
+	id, err = nodeOf(chain, h.roots, usage)
+	if err != nil {
+		return "", err
+	}
+	now := h.now()
+	if !now.After(chain[0].NotAfter) {
+		return id, nil
+	}
+	if member := h.member.Load(); member != nil && (*member)(id) {
+		return id, nil
+	}
+	return id, expiredError(chain[0], now)
+}
+
+func expiredError(leaf *x509.Certificate, now time.Time) error {
+	return fmt.Errorf("%w: it was good from %s to %s, and the clock here says %s", ErrExpired,
+		leaf.NotBefore.Format(time.RFC3339), leaf.NotAfter.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+}
+
+// nodeOf checks all of a node's certificate but its dates.
+func nodeOf(chain []*x509.Certificate, roots *x509.CertPool, usage x509.ExtKeyUsage) (id string, err error) {
+	if len(chain) == 0 {
+		return "", ErrNoNodeCertificate
+	}
+	leaf := chain[0]
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: leaf.NotAfter, KeyUsages: []x509.ExtKeyUsage{usage}}); err != nil {
+		return "", fmt.Errorf("the certificate is not of this cluster's authority: %w", err)
+	}
+	id, ok := certID(leaf)
+	if !ok {
+		return "", ErrNoNodeCertificate
+	}
+	return id, nil
+}
+
+func (h *Holder) verifyClient(cs tls.ConnectionState) error {
+	forNodes := strings.HasPrefix(cs.NegotiatedProtocol, nodeProtos)
+	if len(cs.PeerCertificates) == 0 {
+		if forNodes {
+			return fmt.Errorf("%w (%s)", ErrNoNodeCertificate, cs.NegotiatedProtocol)
+		}
+		return nil
+	}
+	id, err := h.verify(cs.PeerCertificates, x509.ExtKeyUsageClientAuth)
+	switch {
+	case forNodes && err != nil:
+		return fmt.Errorf("%s: %w", cs.NegotiatedProtocol, err)
+	case forNodes:
+		return h.admitted(cs.NegotiatedProtocol, id)
+	case errors.Is(err, ErrExpired), errors.Is(err, ErrNoNodeCertificate):
+		return nil // it is nobody, and may ask for a new one
+	}
+	return err
+}
+
+func (h *Holder) verifyServer(cs tls.ConnectionState, alpn, expect string) error {
+	id, err := h.verify(cs.PeerCertificates, x509.ExtKeyUsageServerAuth)
+	switch {
+	case err != nil:
+		return fmt.Errorf("the server: %w", err)
+	case expect != "" && id != expect:
+		return fmt.Errorf("the server is node %q, want %q", id, expect)
+	case alpn != "" && cs.NegotiatedProtocol != alpn:
+		return fmt.Errorf("the server does not speak %s", alpn)
+	}
+	if strings.HasPrefix(alpn, nodeProtos) {
+		return h.admitted(alpn, id)
+	}
+	return nil
+}
+
+// RenewalConfig is for asking any node for a new certificate, whatever became
+// of this node's and of the other's: what is answered proves itself.
+func (h *Holder) RenewalConfig() *tls.Config {
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS13,
+		NextProtos:         []string{protoHTTP1},
+		ServerName:         AnyNode,
+		InsecureSkipVerify: true, // VerifyConnection does it, without the dates
+		VerifyConnection: func(cs tls.ConnectionState) error {
+			_, err := nodeOf(cs.PeerCertificates, h.roots, x509.ExtKeyUsageServerAuth)
+			return err
+		},
+	}
+}
+
+type peerKey struct{}
+
+// ConnContext is for an http.Server: PeerID finds the node there that a
+// connection of the Mux comes from.
+func (h *Holder) ConnContext(ctx context.Context, c net.Conn) context.Context {
+	conn, ok := c.(*tls.Conn)
+	if !ok {
+		return ctx
+	}
+	id, err := h.verify(conn.ConnectionState().PeerCertificates, x509.ExtKeyUsageClientAuth)
+	if err != nil {
+		return ctx
+	}
+	return context.WithValue(ctx, peerKey{}, id)
+}
+
+// PeerID is the id of the node that a request with this context came from; ok
+// is false for everybody else.
+func PeerID(ctx context.Context) (id string, ok bool) {
+	id, ok = ctx.Value(peerKey{}).(string)
+	return id, ok
+}
