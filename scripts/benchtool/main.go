@@ -68,7 +68,7 @@ func (b *bench) figure(name, unit string, goal float64) *figure {
 
 var benchmarks = []benchmark{
 	{"binary", benchBinary}, {"start", benchStart}, {"warm", benchWarm}, {"array", benchArray}, {"jobs", benchJobs},
-	{"failover", benchFailover}, {"nodeloss", benchNodeLoss}, {"accept", benchAccept}, {"idle", benchIdle}, {"memory", benchMemory},
+	{"failover", benchFailover}, {"nodeloss", benchNodeLoss}, {"accept", benchAccept}, {"idle", benchIdle}, {"idle-cluster", benchIdleCluster}, {"memory", benchMemory},
 }
 
 func main() {

@@ -14,8 +14,9 @@ import (
 	"time"
 )
 
-// three starts a cluster of three voters.
-func (b *bench) three() (nodes []*node, end func(), err error) {
+// three starts a cluster of three voters; end ends them. The token lets more
+// nodes join.
+func (b *bench) three() (nodes []*node, token string, end func(), err error) {
 	end = func() {
 		for _, n := range nodes {
 			n.end()
@@ -24,20 +25,21 @@ func (b *bench) three() (nodes []*node, end func(), err error) {
 	first := b.newNode(1, "start")
 	nodes = append(nodes, first)
 	if err := first.startReady(); err != nil {
-		return nodes, end, err
+		return nodes, token, end, err
 	}
 	out, err := exec.Command(b.mesita, "--socket", first.socket, "node", "token", "--quiet").Output()
 	if err != nil {
-		return nodes, end, fmt.Errorf("make a token: %w", err)
+		return nodes, token, end, fmt.Errorf("make a token: %w", err)
 	}
+	token = strings.TrimSpace(string(out))
 	for i := 2; i <= 3; i++ {
-		n := b.newNode(i, "join", "127.0.7.1:5950", "--token", strings.TrimSpace(string(out)))
+		n := b.newNode(i, "join", "127.0.7.1:5950", "--token", token)
 		nodes = append(nodes, n)
 		if err := n.startReady(); err != nil {
-			return nodes, end, err
+			return nodes, token, end, err
 		}
 	}
-	return nodes, end, await("three voters", 30*time.Second, 50*time.Millisecond, func() bool {
+	return nodes, token, end, await("three voters", 30*time.Second, 50*time.Millisecond, func() bool {
 		var l struct {
 			Items []struct{ Role, State string }
 		}
@@ -78,7 +80,7 @@ func leaderOf(nodes []*node) (leader, other *node, err error) {
 func benchFailover(b *bench) error {
 	f := b.figure("leader kill -9 → next write acknowledged, three nodes", "ms", 800)
 	worst := b.figure("  the slowest of them", "ms", 1500)
-	nodes, end, err := b.three()
+	nodes, _, end, err := b.three()
 	defer end()
 	if err != nil {
 		return err
@@ -133,7 +135,7 @@ func benchNodeLoss(b *bench) error {
 }
 
 func nodeLossOnce(b *bench) (time.Duration, error) {
-	nodes, end, err := b.three()
+	nodes, _, end, err := b.three()
 	defer end()
 	if err != nil {
 		return 0, err
@@ -187,7 +189,7 @@ func runningOn(n *node, name string) []task {
 func benchAccept(b *bench) error {
 	f := b.figure("jobs accepted over HTTP, 64 connections, three nodes", "jobs/s", 10_000)
 	f.more = true
-	nodes, end, err := b.three()
+	nodes, _, end, err := b.three()
 	defer end()
 	if err != nil {
 		return err
