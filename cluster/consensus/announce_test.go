@@ -21,7 +21,7 @@ func (s *sentPipeline) Close() error                       { return nil }
 // older term must not hear of it: it would commit what was never agreed on.
 func TestAnnounceKeepsToItsTerm(t *testing.T) {
 	sent := &sentPipeline{}
-	p := &pipe{AppendPipeline: sent, wire: &wire{}, id: "n1"}
+	p := &pipe{AppendPipeline: sent, wire: &wire{beats: newBeats(beatEvery, nil)}, id: "n1"}
 	if _, err := p.AppendEntries(&raft.AppendEntriesRequest{Term: 1, PrevLogEntry: 9, PrevLogTerm: 1, LeaderCommitIndex: 9,
 		Entries: []*raft.Log{{Index: 10, Term: 1}}}, nil); err != nil {
 		t.Fatal(err)
@@ -40,7 +40,7 @@ func TestAnnounceKeepsToItsTerm(t *testing.T) {
 // has beyond the last entry that was sent is a stale rest of an older term.
 func TestAnnounceKeepsToWhatWasSent(t *testing.T) {
 	sent := &sentPipeline{}
-	p := &pipe{AppendPipeline: sent, wire: &wire{}, id: "n1"}
+	p := &pipe{AppendPipeline: sent, wire: &wire{beats: newBeats(beatEvery, nil)}, id: "n1"}
 	if _, err := p.AppendEntries(&raft.AppendEntriesRequest{Term: 2, PrevLogEntry: 15, PrevLogTerm: 1, LeaderCommitIndex: 14}, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -183,12 +183,12 @@ func TestSlowDiskMakesElectionsPatient(t *testing.T) {
 		c.settle(time.Second)
 		l := c.leader()
 		for i, n := range c.nodes {
-			if got := n.Stats().Patience; got != 6 {
+			if got := n.Stats().Patience; got != 4 {
 				t.Errorf("n%d: patience %d", i, got)
 			}
-			want := 6 * heartbeatTimeout
+			want := 4 * heartbeatTimeout
 			if i == l {
-				want = leaderHeartbeat * heartbeatTimeout
+				want = leaderTimeout
 			}
 			if s := n.raft.ReloadableConfig(); s.ElectionTimeout != want || s.HeartbeatTimeout != want {
 				t.Errorf("n%d: election %v, heartbeat %v", i, s.ElectionTimeout, s.HeartbeatTimeout)

@@ -11,10 +11,11 @@ import (
 )
 
 const (
-	heartbeatTimeout = 300 * time.Millisecond // below that a busy host loses its leader for no reason
-	leaderHeartbeat  = 2                      // times that, on the leader: it sends one after a tenth to a fifth of it
+	heartbeatTimeout = 400 * time.Millisecond // below that a busy host loses its leader for no reason
 	leaseTimeout     = heartbeatTimeout
-	commitTimeout    = 50 * time.Millisecond // only a fallback: see pipe.announce
+	leaderTimeout    = beatEvery * 9 / 2      // on the leader: a heartbeat is ready after a tenth to a fifth of it, before the next beat
+	passiveTimeout   = 30 * heartbeatTimeout  // of a node that takes no part, and waits for no leader
+	commitTimeout    = 250 * time.Millisecond // only a fallback: see pipe.announce
 	maxMultiplier    = 50
 
 	maxAppendEntries = 64

@@ -66,7 +66,7 @@ func Open(cfg Config) (*Node, error) {
 	if transport == nil {
 		transport = newTransport(&cfg)
 	}
-	n.wire = newWire(transport, n.ending)
+	n.wire = newWire(transport, cfg.stretch(beatEvery), newLookout(cfg.stretch(heartbeatTimeout)), n.ending)
 	n.glue = newGlue(cfg.Store, cfg.snapshotEntries, n.took, n.ending)
 	n.guard = newGuard(cfg.Log, cfg.stretch(heartbeatTimeout), n.ending)
 	n.guard.halt, n.guard.applied, n.guard.snaps = n.glue.halt, n.effective, s.snaps
@@ -74,10 +74,14 @@ func Open(cfg Config) (*Node, error) {
 		close(n.ending)
 		return nil, errors.Join(err, n.wire.Close(), s.close())
 	}
+	n.wire.raft.Store(n.raft)
 	n.spawn(func() { n.wire.listen(n.refuse) })
+	n.spawn(n.watchLeader)
 	n.spawn(func() { n.wire.announce(n.raft.CurrentTerm) })
 	if n.onlyVoter() {
 		n.elect()
+	} else {
+		n.retune()
 	}
 	return n, nil
 }
@@ -173,14 +177,17 @@ func (n *Node) elect() {
 
 // settings are those of raft's that change while it runs; n.tune is held. Only
 // who waits for a leader is patient with a slow disk: a leader sends heartbeats
-// by its own timeout, and they must stay as frequent as the others expect. It
-// sends fewer than raft would, still three in the time that others wait, since
-// they are nearly all that an idle cluster costs.
+// by its own timeout, and they must stay as frequent as the others expect.
 func (n *Node) settings() raft.ReloadableConfig {
-	timeout := n.cfg.stretch(heartbeatTimeout)
-	wait := timeout * time.Duration(n.patience)
-	if n.IsLeader() {
-		wait = timeout * leaderHeartbeat
+	wait := n.cfg.stretch(heartbeatTimeout) * time.Duration(n.patience)
+	passive := !n.HasConfiguration()
+	n.wire.lookout.wait.Store(int64(wait))
+	n.wire.lookout.passive.Store(passive)
+	switch {
+	case n.IsLeader():
+		wait = n.cfg.stretch(leaderTimeout)
+	case passive:
+		wait = n.cfg.stretch(passiveTimeout)
 	}
 	return raft.ReloadableConfig{TrailingLogs: n.glue.trailing(), SnapshotInterval: never, SnapshotThreshold: n.cfg.snapshotEntries,
 		HeartbeatTimeout: wait, ElectionTimeout: wait}

@@ -8,8 +8,9 @@ import (
 )
 
 // pipeSilence is how long a pipeline may say nothing before an empty message
-// shows whether its connection still stands.
-const pipeSilence = 500 * time.Millisecond
+// shows whether its connection still stands. One is sent sooner when a
+// heartbeat failed meanwhile.
+const pipeSilence = 5 * time.Second
 
 // pipe is a pipeline to a follower that keeps up.
 //
@@ -37,7 +38,8 @@ func (p *pipe) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendE
 }
 
 func (p *pipe) needless(args *raft.AppendEntriesRequest) bool {
-	if p.last == nil || len(args.Entries) > 0 || args.LeaderCommitIndex > p.last.LeaderCommitIndex || time.Since(p.sent) >= pipeSilence {
+	if p.last == nil || len(args.Entries) > 0 || args.LeaderCommitIndex > p.last.LeaderCommitIndex ||
+		time.Since(p.sent) >= pipeSilence || p.wire.beats.failedSince(p.id, p.sent) {
 		return false
 	}
 	index, _ := end(p.last)

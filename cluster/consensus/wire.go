@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -24,9 +25,12 @@ const (
 // commit as soon as it is known.
 type wire struct {
 	raft.Transport
-	rpcs   chan raft.RPC
-	commit chan uint64 // cap 1: the newest that was applied here
-	ending <-chan struct{}
+	raft    atomic.Pointer[raft.Raft] // nil until it is open
+	rpcs    chan raft.RPC
+	commit  chan uint64 // cap 1: the newest that was applied here
+	beats   *beats
+	lookout *lookout
+	ending  <-chan struct{}
 
 	mu    sync.Mutex
 	heard heard
@@ -42,8 +46,8 @@ var (
 // heard is the newest commit that a leader told of.
 type heard struct{ term, commit uint64 }
 
-func newWire(t raft.Transport, ending <-chan struct{}) *wire {
-	return &wire{Transport: t, rpcs: make(chan raft.RPC), commit: make(chan uint64, 1), ending: ending,
+func newWire(t raft.Transport, every time.Duration, l *lookout, ending <-chan struct{}) *wire {
+	return &wire{Transport: t, rpcs: make(chan raft.RPC), commit: make(chan uint64, 1), beats: newBeats(every, ending), lookout: l, ending: ending,
 		pipes: map[raft.ServerID]*pipe{}, moved: make(chan struct{})}
 }
 
@@ -60,7 +64,10 @@ func newTransport(cfg *Config) raft.Transport {
 // new address stays a member.
 type addresses func(nodeID string) (string, bool)
 
-var errNoAddress = errors.New("not known; using the address it joined with")
+var (
+	errNoAddress = errors.New("not known; using the address it joined with")
+	errNoPreVote = errors.New("the transport has no pre-vote")
+)
 
 func (a addresses) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
 	if addr, ok := a(string(id)); ok && addr != "" {
@@ -86,11 +93,7 @@ func (w *wire) listen(refuse func(raft.RPC) error) {
 				rpc.Respond(nil, err)
 				continue
 			}
-			if a, ok := rpc.Command.(*raft.AppendEntriesRequest); ok && a.LeaderCommitIndex > 0 {
-				w.mu.Lock()
-				w.heard = heard{a.Term, a.LeaderCommitIndex}
-				w.mu.Unlock()
-			}
+			w.overhear(rpc)
 			select {
 			case w.rpcs <- rpc:
 			case <-w.ending:
@@ -102,20 +105,51 @@ func (w *wire) listen(refuse func(raft.RPC) error) {
 	}
 }
 
+// overhear looks at what a leader says to this node.
+func (w *wire) overhear(rpc raft.RPC) {
+	switch a := rpc.Command.(type) {
+	case *raft.AppendEntriesRequest:
+		w.lookout.heard()
+		if a.LeaderCommitIndex > 0 {
+			w.mu.Lock()
+			w.heard = heard{a.Term, a.LeaderCommitIndex}
+			w.mu.Unlock()
+		}
+	case *raft.InstallSnapshotRequest:
+		w.lookout.heard()
+	}
+}
+
+// SetHeartbeatHandler lets raft answer heartbeats beside all else.
+func (w *wire) SetHeartbeatHandler(answer func(raft.RPC)) {
+	if answer == nil {
+		w.Transport.SetHeartbeatHandler(nil)
+		return
+	}
+	w.Transport.SetHeartbeatHandler(func(rpc raft.RPC) {
+		answer(rpc)
+		w.lookout.heard()
+	})
+}
+
+// AppendEntries sends entries, or a heartbeat with the next beat.
+func (w *wire) AppendEntries(id raft.ServerID, addr raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	if !isHeartbeat(args) {
+		return w.Transport.AppendEntries(id, addr, args, resp)
+	}
+	if !w.beats.await() {
+		return errEnding
+	}
+	err := w.Transport.AppendEntries(id, addr, args, resp)
+	w.beats.note(id, err)
+	return err
+}
+
 // leaderCommit is the newest commit that a leader told this node of.
 func (w *wire) leaderCommit() heard {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.heard
-}
-
-// RequestPreVote asks whether an election could be won.
-func (w *wire) RequestPreVote(id raft.ServerID, addr raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
-	p, ok := w.Transport.(raft.WithPreVote)
-	if !ok {
-		return errors.New("the transport has no pre-vote")
-	}
-	return p.RequestPreVote(id, addr, args, resp)
 }
 
 // Close closes the transport below; raft calls it at its end.

@@ -65,7 +65,9 @@ func idleByRole(b *bench, nodes []*node) error {
 	const span = 60
 	role := map[string]string{}
 	if err := await("all nodes to be ready, and their voters chosen", time.Minute, time.Second, func() bool {
-		var l struct{ Items []struct{ Name, Role, State string } }
+		var l struct {
+			Items []struct{ Name, Role, State string }
+		}
 		if nodes[0].call(http.MethodGet, "/v1/nodes", nil, &l) != nil || len(l.Items) != len(nodes) {
 			return false
 		}

@@ -1,0 +1,144 @@
+package consensus
+
+import (
+	"errors"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// untilLeader is how long it takes from now until a node other than the given
+// one leads.
+func (c *memCluster) untilLeader(except int) time.Duration {
+	c.t.Helper()
+	for began := time.Now(); time.Since(began) < time.Minute; c.settle(time.Millisecond) {
+		for i, n := range c.nodes {
+			if i != except && n.IsLeader() {
+				return time.Since(began)
+			}
+		}
+	}
+	c.t.Fatal("no other node leads after a minute")
+	return 0
+}
+
+// elected is by when a silent leader is replaced, on disks that take no time:
+// the timeout, the turns of the voters, and a pre-vote that is asked for again.
+const elected = heartbeatTimeout + 4*stagger + preVoteAgain
+
+func TestSilentLeaderIsReplacedAtTheTimeout(t *testing.T) {
+	for _, voters := range []int{3, 5} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newMemCluster(t, voters, nil)
+			for i := range 20 {
+				c.settle(2*time.Second + time.Duration(i)*17*time.Millisecond) // anywhere between two heartbeats
+				l := c.leader()
+				c.cut(l)
+				if took := c.untilLeader(l); took > elected {
+					t.Errorf("%d voters: a new leader after %v, want %v at most", voters, took, elected)
+				}
+				c.link(l)
+			}
+		})
+	}
+}
+
+// One heartbeat that is lost costs no leader its lead.
+func TestLeaderStaysThroughALostHeartbeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newMemCluster(t, 3, nil)
+		l := c.leader()
+		term := c.nodes[l].Stats().Term
+		for range 20 {
+			c.cut(l)
+			c.settle(heartbeatTimeout - 2*beatEvery - 10*time.Millisecond)
+			c.link(l)
+			c.settle(2 * time.Second)
+		}
+		if now := c.leader(); now != l || c.nodes[l].Stats().Term != term {
+			t.Errorf("n%d leads in term %d, want n%d in term %d", now, c.nodes[now].Stats().Term, l, term)
+		}
+	})
+}
+
+// starved is a transport over which one follower gets heartbeats and no
+// entries.
+type starved struct {
+	*fastHearts
+	id atomic.Pointer[raft.ServerID] // nil = nobody
+}
+
+var errStarved = errors.New("no entries for you")
+
+func (s *starved) AppendEntries(id raft.ServerID, addr raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	if p := s.id.Load(); p != nil && *p == id && !isHeartbeat(args) {
+		return errStarved
+	}
+	return s.fastHearts.AppendEntries(id, addr, args, resp)
+}
+
+func (s *starved) AppendEntriesPipeline(id raft.ServerID, addr raft.ServerAddress) (raft.AppendPipeline, error) {
+	p, err := s.fastHearts.AppendEntriesPipeline(id, addr)
+	return starvedPipe{p, s, id}, err
+}
+
+type starvedPipe struct {
+	raft.AppendPipeline
+	of *starved
+	id raft.ServerID
+}
+
+func (p starvedPipe) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
+	if s := p.of.id.Load(); s != nil && *s == p.id {
+		return nil, errStarved
+	}
+	return p.AppendPipeline.AppendEntries(args, resp)
+}
+
+// When only the follower that stands first has all of the log, it must not wait
+// for another timeout because the other still hoped for the leader.
+func TestOnlyLongLogWinsAtTheTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var wires [3]*starved
+		c := newMemCluster(t, 3, func(i int, cfg *Config) {
+			wires[i] = &starved{fastHearts: cfg.Transport.(*fastHearts)}
+			cfg.Transport = wires[i]
+		})
+		l := c.leader()
+		followers := slices.DeleteFunc([]int{0, 1, 2}, func(i int) bool { return i == l })
+		last := raft.ServerID(c.nodes[followers[1]].id)
+		wires[l].id.Store(&last)
+		c.nodes[l].must(t, createJob("a"))
+		c.settle(time.Second)
+		if a, b := c.nodes[followers[0]].LastIndex(), c.nodes[followers[1]].LastIndex(); a <= b {
+			t.Fatalf("logs end at %d and %d: the second follower was to lack an entry", a, b)
+		}
+		c.cut(l)
+		if took := c.untilLeader(l); took > elected || !c.nodes[followers[0]].IsLeader() {
+			t.Errorf("a new leader after %v, want %v at most", took, elected)
+		}
+	})
+}
+
+// All heartbeats leave at the same moments.
+func TestHeartbeatsShareTheirMoments(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ending := make(chan struct{})
+		b := newBeats(beatEvery, ending)
+		begin := time.Now()
+		for i := range 10 {
+			time.Sleep(time.Duration(i) * 13 * time.Millisecond) // fake
+			if !b.await() || time.Since(begin)%beatEvery != 0 {
+				t.Errorf("a beat %v after the start, which is no multiple of %v", time.Since(begin), beatEvery)
+			}
+		}
+		close(ending)
+		if b.await() {
+			t.Error("a beat after the end")
+		}
+	})
+}
