@@ -66,11 +66,12 @@ type Removal struct {
 // Blob is an uploaded program.
 type Blob struct {
 	Extra
-	Digest  string    `json:"digest"` // "sha256:" and 64 hex digits
-	Name    string    `json:"name"`
-	Size    int64     `json:"size"`
-	Nodes   []string  `json:"nodes"` // ids of the nodes that hold it for the others
-	Created time.Time `json:"created,omitzero"`
+	Revision uint64    `json:"revision,omitempty"` // index of the log entry that changed it last
+	Digest   string    `json:"digest"`             // "sha256:" and 64 hex digits
+	Name     string    `json:"name"`
+	Size     int64     `json:"size"`
+	Nodes    []string  `json:"nodes"` // ids of the nodes that hold it for the others
+	Created  time.Time `json:"created,omitzero"`
 }
 
 // MaxBlob is the most bytes an uploaded program may have.

@@ -6,16 +6,17 @@ import "time"
 // was over.
 type Incident struct {
 	Extra
-	ID      uint64       `json:"id"`
-	Kind    IncidentKind `json:"kind"`
-	Object  string       `json:"object"` // the task or node
-	Job     string       `json:"job,omitempty"`
-	Node    string       `json:"node,omitempty"` // its name
-	Message string       `json:"message,omitempty"`
-	Action  string       `json:"action"`          // what was done
-	Count   int          `json:"count,omitempty"` // how often, if it came again before it was over
-	Seen    time.Time    `json:"seen,omitzero"`
-	Over    time.Time    `json:"over,omitzero"` // zero: it is not
+	Revision uint64       `json:"revision,omitempty"` // index of the log entry that changed it last
+	ID       uint64       `json:"id"`
+	Kind     IncidentKind `json:"kind"`
+	Object   string       `json:"object"` // the task or node
+	Job      string       `json:"job,omitempty"`
+	Node     string       `json:"node,omitempty"` // its name
+	Message  string       `json:"message,omitempty"`
+	Action   string       `json:"action"`          // what was done
+	Count    int          `json:"count,omitempty"` // how often, if it came again before it was over
+	Seen     time.Time    `json:"seen,omitzero"`
+	Over     time.Time    `json:"over,omitzero"` // zero: it is not
 }
 
 // IncidentKind says what failed.

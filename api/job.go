@@ -59,16 +59,17 @@ func (s JobState) Ended() bool { return s == JobStopped || s == JobFinished || s
 // tasks by what became of them.
 type Job struct {
 	Extra
-	ID      string       `json:"id"` // its name, or a number
-	Version int          `json:"version"`
-	State   JobState     `json:"state"`
-	Stop    bool         `json:"stop,omitempty"` // told to stop
-	Spec    *JobSpec     `json:"spec"`
-	History []JobVersion `json:"history,omitempty"` // earlier versions, oldest first
-	Counts  JobCounts    `json:"counts"`
-	Seq     uint64       `json:"seq"`            // order of submission
-	Made    int          `json:"made"`           // batch: tasks made so far; the others are just counted as pending
-	Base    int          `json:"base,omitempty"` // attempts of removed tasks: numbers are never used twice
+	Revision uint64       `json:"revision,omitempty"` // index of the log entry that changed what is asked of it last
+	ID       string       `json:"id"`                 // its name, or a number
+	Version  int          `json:"version"`
+	State    JobState     `json:"state"`
+	Stop     bool         `json:"stop,omitempty"` // told to stop
+	Spec     *JobSpec     `json:"spec"`
+	History  []JobVersion `json:"history,omitempty"` // earlier versions, oldest first
+	Counts   JobCounts    `json:"counts"`
+	Seq      uint64       `json:"seq"`            // order of submission
+	Made     int          `json:"made"`           // batch: tasks made so far; the others are just counted as pending
+	Base     int          `json:"base,omitempty"` // attempts of removed tasks: numbers are never used twice
 	// Avoid is where tasks of it failed to start, the newest first.
 	Avoid   []AvoidedNode `json:"avoid,omitempty"`
 	Request string        `json:"request,omitempty"`

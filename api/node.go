@@ -31,6 +31,7 @@ func (s *NodeState) UnmarshalText(b []byte) (err error) {
 // cluster; its address may change.
 type Node struct {
 	Extra
+	Revision  uint64            `json:"revision,omitempty"` // index of the log entry that changed it last
 	ID        string            `json:"id"`
 	Name      string            `json:"name"`
 	Addr      string            `json:"addr"` // host:port of its one port

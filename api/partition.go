@@ -10,6 +10,7 @@ import (
 // a child of "ml"). Work is submitted to any of them.
 type Partition struct {
 	Extra
+	Revision  uint64       `json:"revision,omitempty"` // index of the log entry that changed it last
 	Path      string       `json:"path"`
 	Guarantee Amounts      `json:"guarantee,omitzero"` // the least it can always get
 	Limit     Amounts      `json:"limit,omitzero"`     // the most it can ever hold; an amount not named is not limited
@@ -39,7 +40,7 @@ type Partition struct {
 // cluster keeps itself.
 func (p *Partition) Asked() *Partition {
 	q := *p
-	q.Created, q.Current, q.Drain, q.Version = time.Time{}, nil, false, 0
+	q.Created, q.Current, q.Drain, q.Version, q.Revision = time.Time{}, nil, false, 0, 0
 	return &q
 }
 
@@ -298,6 +299,7 @@ type PartitionChange struct {
 // Offer is resources of one node set aside for one framework for a short time.
 type Offer struct {
 	Extra
+	Revision  uint64    `json:"revision,omitempty"` // index of the log entry that changed it last
 	ID        string    `json:"id"`
 	Framework string    `json:"framework"`
 	Partition string    `json:"partition"`

@@ -93,6 +93,7 @@ const MaxAttempts = 10
 // Task is one instance of a job. Its id is the job's id, a dot and its index.
 type Task struct {
 	Extra
+	Revision  uint64         `json:"revision,omitempty"` // index of the log entry that changed it last
 	ID        string         `json:"id"`
 	Job       string         `json:"job"`
 	Index     int            `json:"index"`

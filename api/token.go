@@ -56,6 +56,7 @@ func (k *TokenKind) UnmarshalText(b []byte) (err error) {
 // keeps the hash.
 type Token struct {
 	Extra
+	Revision  uint64    `json:"revision,omitempty"` // index of the log entry that changed it last
 	ID        string    `json:"id"`
 	Kind      TokenKind `json:"kind"`
 	Name      string    `json:"name,omitempty"`

@@ -8,6 +8,15 @@ import (
 	"github.com/mesita/mesita/api"
 )
 
+var incidentNoun = noun[api.Incident]{
+	less:     func(a, b *api.Incident) bool { return a.ID < b.ID },
+	watch:    TableIncidents,
+	id:       func(n *api.Incident) string { return n.Object },
+	revision: func(n *api.Incident) *uint64 { return &n.Revision },
+	follow:   (*tx).indexIncident,
+	forms:    []form[api.Incident]{{record: recIncident}},
+}
+
 // sameIncident is how soon after its end a failure of the same kind and object
 // is the same incident again: a task that crashes each minute is one incident,
 // not a thousand.
@@ -18,20 +27,17 @@ const sameIncident = 10 * time.Minute
 func (x *tx) openIncident(n api.Incident) {
 	last, seen := x.newest.Get(incidentKey{kind: n.Kind, object: n.Object})
 	if seen {
-		if old := get(x.incidents, &api.Incident{ID: last.id}); old != nil && (old.Over.IsZero() || x.At.Sub(old.Over) < sameIncident) {
+		if old := x.incidents.get(&api.Incident{ID: last.id}); old != nil && (old.Over.IsZero() || x.At.Sub(old.Over) < sameIncident) {
 			again := *old
 			again.Count, again.Over, again.Message, again.Action, again.Node = max(old.Count, 1)+1, n.Over, n.Message, n.Action, n.Node
-			x.incidents.ReplaceOrInsert(&again)
-			x.touch(TableIncidents, n.Object)
+			x.incidents.put(x, &again)
 			return
 		}
 	}
 	x.pruneIncidents()
 	x.incidentN++
 	n.ID, n.Seen = x.incidentN, x.At
-	x.incidents.ReplaceOrInsert(&n)
-	x.newest.ReplaceOrInsert(incidentKey{n.Kind, n.Object, n.ID})
-	x.touch(TableIncidents, n.Object)
+	x.incidents.put(x, &n)
 	x.happened(api.Event{Kind: api.EventIncidentOpened, Object: n.Object, Job: n.Job, Node: n.Node, Message: fmt.Sprintf("%s: %s; %s", n.Kind, n.Message, n.Action)})
 }
 
@@ -41,7 +47,7 @@ func (x *tx) closeIncident(kind api.IncidentKind, object, action string) {
 	if !ok {
 		return
 	}
-	old := get(x.incidents, &api.Incident{ID: last.id})
+	old := x.incidents.get(&api.Incident{ID: last.id})
 	if old == nil || !old.Over.IsZero() {
 		return
 	}
@@ -50,8 +56,7 @@ func (x *tx) closeIncident(kind api.IncidentKind, object, action string) {
 	if action != "" {
 		n.Action = action
 	}
-	x.incidents.ReplaceOrInsert(&n)
-	x.touch(TableIncidents, object)
+	x.incidents.put(x, &n)
 	x.happened(api.Event{Kind: api.EventIncidentOver, Object: object, Job: n.Job, Node: n.Node, Message: string(kind) + ": " + n.Action})
 }
 
@@ -59,14 +64,11 @@ func (x *tx) closeIncident(kind api.IncidentKind, object, action string) {
 // old.
 func (x *tx) pruneIncidents() {
 	for {
-		old, ok := x.incidents.Min()
-		if !ok || x.incidents.Len() < api.MaxIncidents && x.At.Sub(old.Seen) < api.IncidentsKept {
+		old := x.incidents.first()
+		if old == nil || x.incidents.len() < api.MaxIncidents && x.At.Sub(old.Seen) < api.IncidentsKept {
 			return
 		}
-		x.incidents.Delete(old)
-		if k, ok := x.newest.Get(incidentKey{kind: old.Kind, object: old.Object}); ok && k.id == old.ID {
-			x.newest.Delete(k)
-		}
+		x.incidents.delete(x, old)
 	}
 }
 
@@ -132,6 +134,4 @@ func (x *tx) nodeIncidents(old, n *api.Node) {
 }
 
 // Incidents lists the failures that were seen, the newest first.
-func (v *View) Incidents() iter.Seq[*api.Incident] {
-	return func(yield func(*api.Incident) bool) { v.t.incidents.Descend(yield) }
-}
+func (v *View) Incidents() iter.Seq[*api.Incident] { return v.t.incidents.backward() }

@@ -11,6 +11,28 @@ import (
 	"github.com/mesita/mesita/api"
 )
 
+var jobNoun = noun[api.Job]{
+	less:     func(a, b *api.Job) bool { return a.ID < b.ID },
+	watch:    TableJobs,
+	id:       func(j *api.Job) string { return j.ID },
+	revision: func(j *api.Job) *uint64 { return &j.Revision },
+	same:     func(a, b *api.Job) bool { return a.Spec == b.Spec && a.Stop == b.Stop && a.Created.Equal(b.Created) },
+	follow:   (*tx).indexJob,
+	forms:    []form[api.Job]{{record: recJob}},
+}
+
+// baseRow is the attempts used by a removed job.
+type baseRow struct {
+	api.Extra
+	Job  string `json:"job"`
+	Base int    `json:"base"`
+}
+
+var baseNoun = noun[baseRow]{
+	less:  func(a, b *baseRow) bool { return a.Job < b.Job },
+	forms: []form[baseRow]{{record: recBase}},
+}
+
 // maxBases bounds the removed job ids whose attempt numbers are remembered.
 const maxBases = 10_000
 
@@ -20,6 +42,8 @@ type JobCreate struct {
 	Meta
 	Spec    *api.JobSpec `json:"spec"`
 	Request string       `json:"request,omitempty"`
+	// IfRevision, if not 0, is that of the ended job of that name.
+	IfRevision uint64 `json:"ifRevision,omitempty"`
 }
 
 func (c *JobCreate) apply(x *tx) (any, error) {
@@ -28,7 +52,10 @@ func (c *JobCreate) apply(x *tx) (any, error) {
 			return x.job(r.job)
 		}
 	}
-	part := get(x.partitions, &api.Partition{Path: c.Spec.Partition})
+	if err := x.jobs.unchanged("job", &api.Job{ID: c.Spec.Name}, c.IfRevision); err != nil {
+		return nil, err
+	}
+	part := x.partitions.get(&api.Partition{Path: c.Spec.Partition})
 	if part == nil {
 		return nil, notFound("partition", c.Spec.Partition)
 	}
@@ -42,8 +69,8 @@ func (c *JobCreate) apply(x *tx) (any, error) {
 	j := &api.Job{ID: c.Spec.Name, Version: 1, Spec: c.Spec, Seq: x.jobSeq, Request: c.Request, Actor: c.Actor, Created: c.At, Updated: c.At}
 	if j.ID == "" {
 		j.ID = strconv.FormatUint(x.jobSeq, 10)
-	} else if r, ok := x.bases.Delete(baseRow{job: j.ID}); ok {
-		j.Base = r.base
+	} else if r := x.bases.delete(x, &baseRow{Job: j.ID}); r != nil {
+		j.Base = r.Base
 	}
 	if old, err := x.job(j.ID); err == nil {
 		if !old.State.Ended() {
@@ -54,14 +81,12 @@ func (c *JobCreate) apply(x *tx) (any, error) {
 		}
 		j.Version, j.History = old.Version+1, pushVersion(old)
 		j.Base = x.dropTasks(old)
-		x.indexJob(old, nil)
+		x.jobs.delete(x, old)
 	}
 	if j.Spec.Kind == api.KindBatch {
 		j.Counts.Pending = j.Spec.Tasks()
 	}
-	x.jobs.ReplaceOrInsert(j)
-	x.indexJob(nil, j)
-	x.touch(TableJobs, j.ID)
+	x.jobs.put(x, j)
 	x.happened(api.Event{Kind: api.EventJobCreated, Object: j.ID, Job: j.ID, Message: fmt.Sprintf("%s, %d tasks, partition %s", j.Spec.Kind, j.Spec.Tasks(), j.Spec.Partition)})
 	x.firstTasks(j)
 	return x.job(j.ID)
@@ -79,7 +104,7 @@ func (x *tx) firstTasks(j *api.Job) {
 const maxFirstTasks = 1000
 
 func (x *tx) checkProgram(s *api.JobSpec) error {
-	if s.Program != "" && get(x.blobs, &api.Blob{Digest: s.Program}) == nil {
+	if s.Program != "" && x.blobs.get(&api.Blob{Digest: s.Program}) == nil {
 		return api.FieldErrorf("program", "%s was not uploaded: upload it first", s.Program)
 	}
 	return nil
@@ -96,24 +121,28 @@ func (x *tx) dropTasks(j *api.Job) int {
 	base := j.Base
 	for _, t := range x.jobTasks(j.ID) {
 		base = max(base, t.Attempt)
-		x.tasks.Delete(t)
-		x.indexTask(t, nil)
+		x.tasks.delete(x, t)
 	}
 	return base
 }
 
-// JobUpdate gives a job a new spec, if it still has the version IfVersion (0 =
-// any). Its value is the *api.Job.
+// JobUpdate gives a job a new spec, if it still has the version IfVersion and
+// the revision IfRevision (0 = any). Its value is the *api.Job.
 type JobUpdate struct {
 	Meta
 	ID        string       `json:"id"`
 	IfVersion int          `json:"ifVersion,omitempty"`
 	Spec      *api.JobSpec `json:"spec"`
+
+	IfRevision uint64 `json:"ifRevision,omitempty"`
 }
 
 func (c *JobUpdate) apply(x *tx) (any, error) {
 	old, err := x.job(c.ID)
 	if err != nil {
+		return nil, err
+	}
+	if err := x.jobs.unchanged("job", old, c.IfRevision); err != nil {
 		return nil, err
 	}
 	switch {
@@ -142,7 +171,7 @@ func (c *JobUpdate) apply(x *tx) (any, error) {
 		j.Version, j.History = old.Version+1, pushVersion(old)
 		x.happened(api.Event{Kind: api.EventJobUpdated, Object: j.ID, Job: j.ID, Message: "version " + strconv.Itoa(j.Version)})
 	}
-	x.replaceJob(old, &j)
+	x.replaceJob(&j)
 	return x.trim(&j), nil
 }
 
@@ -198,7 +227,7 @@ func (c *JobScale) apply(x *tx) (any, error) {
 	spec.Count = new(c.Count)
 	j.Spec, j.Updated = &spec, c.At
 	x.happened(scaled(j.ID, old.Spec.Tasks(), c.Count))
-	x.replaceJob(old, &j)
+	x.replaceJob(&j)
 	return x.trim(&j), nil
 }
 
@@ -223,7 +252,7 @@ func (c *JobStop) apply(x *tx) (any, error) {
 	j.Counts.Pending -= old.Unmade() // they never will be
 	j.Stop, j.Updated = true, c.At
 	x.happened(api.Event{Kind: api.EventJobStopped, Object: j.ID, Job: j.ID, Message: cmp.Or(c.cause, "asked for")})
-	x.replaceJob(old, &j)
+	x.replaceJob(&j)
 	for _, t := range x.jobTasks(c.ID) {
 		x.stopTask(t, api.DesiredStop, api.ReasonStopped)
 	}
@@ -252,9 +281,7 @@ func (c *JobRemove) apply(x *tx) (any, error) {
 		if j.Spec.Name != "" {
 			x.rememberBase(id, base)
 		}
-		x.indexJob(j, nil)
-		x.jobs.Delete(j)
-		x.touch(TableJobs, id)
+		x.jobs.delete(x, j)
 		x.happened(api.Event{Kind: api.EventJobRemoved, Object: id, Job: id, Message: "was " + j.State.String()})
 		n++
 	}
@@ -265,8 +292,8 @@ func (c *JobRemove) apply(x *tx) (any, error) {
 }
 
 func (x *tx) rememberBase(job string, base int) {
-	if x.bases.Len() >= maxBases {
-		x.bases.DeleteMin()
+	if x.bases.len() >= maxBases {
+		x.bases.delete(x, x.bases.first())
 	}
-	x.bases.ReplaceOrInsert(baseRow{job, base})
+	x.bases.put(x, &baseRow{Job: job, Base: base})
 }

@@ -31,6 +31,30 @@ type runtimeRow struct {
 	floats *floatMarkers // instead of Height and Place, below the level of IntegerLearning
 }
 
+var runtimeNoun = noun[runtimeRow]{
+	less:   func(a, b *runtimeRow) bool { return a.Key < b.Key },
+	follow: (*tx).indexRuntime,
+	forms:  []form[runtimeRow]{floatRuntime, {record: recLearnedRuntime}},
+}
+
+// useRow is what a user's ended attempts took of a partition, decayed to at.
+type useRow struct {
+	api.Extra
+	Partition string    `json:"partition"`
+	User      string    `json:"user"`
+	Value     int64     `json:"ns"` // shares of the cluster times nanoseconds
+	At        time.Time `json:"at"`
+
+	float float64 // instead of Value, below the level of IntegerLearning: in seconds
+}
+
+var useNoun = noun[useRow]{
+	less: func(a, b *useRow) bool {
+		return cmp.Or(strings.Compare(a.Partition, b.Partition), strings.Compare(a.User, b.User)) < 0
+	},
+	forms: []form[useRow]{floatUse, {record: recLearnedUse}},
+}
+
 // The quantile that is followed: three of four runs take no longer.
 const (
 	quantileOf   = 3
@@ -150,7 +174,7 @@ func (x *tx) learn(j *api.Job, t *api.Task) {
 	if !x.does(IntegerLearning) {
 		row.floats = new(floatMarkers)
 	}
-	if old := get(x.runtimes, &row); old != nil {
+	if old := x.runtimes.get(&row); old != nil {
 		row = *old
 		if row.floats != nil {
 			row.floats = new(*old.floats)
@@ -158,23 +182,26 @@ func (x *tx) learn(j *api.Job, t *api.Task) {
 		if old.Count >= 5 && x.At.Sub(old.Used) < time.Second && old.Count%16 != 0 {
 			// Of many that end at once a sample is enough.
 			row.Count++
-			x.runtimes.ReplaceOrInsert(&row)
+			x.runtimes.put(x, &row)
 			return
 		}
-		x.ages.Delete(ageKey{old.Used, key})
-	} else if x.runtimes.Len() >= maxLearned {
-		if oldest, ok := x.ages.DeleteMin(); ok {
-			x.runtimes.Delete(&runtimeRow{Key: oldest.key})
+	} else if x.runtimes.len() >= maxLearned {
+		if oldest, ok := x.ages.Min(); ok {
+			x.runtimes.delete(x, &runtimeRow{Key: oldest.key})
 		}
 	}
 	row.add(ran)
 	row.Used = x.At
-	x.putRuntime(&row)
+	x.runtimes.put(x, &row)
 }
 
-func (x *tx) putRuntime(r *runtimeRow) {
-	x.runtimes.ReplaceOrInsert(r)
-	x.ages.ReplaceOrInsert(ageKey{r.Used, r.Key})
+func (x *tx) indexRuntime(old, r *runtimeRow) {
+	if old != nil {
+		x.ages.Delete(ageKey{old.Used, old.Key})
+	}
+	if r != nil {
+		x.ages.ReplaceOrInsert(ageKey{r.Used, r.Key})
+	}
 }
 
 // Estimate is how long a task of that spec will run: what its earlier runs
@@ -188,7 +215,7 @@ func (v *View) Estimate(s *api.JobSpec) time.Duration {
 
 // Learned is what earlier runs of that spec took, zero if there were none.
 func (v *View) Learned(s *api.JobSpec) time.Duration {
-	if row := get(v.t.runtimes, &runtimeRow{Key: RuntimeKey(s)}); row != nil {
+	if row := v.t.runtimes.get(&runtimeRow{Key: RuntimeKey(s)}); row != nil {
 		return row.estimate()
 	}
 	return 0
@@ -204,15 +231,15 @@ func atMost(a, b time.Duration) time.Duration {
 
 // charge adds an ended attempt to the decayed use of its user.
 func (x *tx) charge(j *api.Job, t *api.Task, ran time.Duration) {
-	p := get(x.partitions, &api.Partition{Path: t.Partition})
+	p := x.partitions.get(&api.Partition{Path: t.Partition})
 	if p == nil || p.Policy != api.PolicyFair {
 		return
 	}
 	row := useRow{Partition: t.Partition, User: j.Actor}
-	if old := get(x.uses, &row); old != nil {
+	if old := x.uses.get(&row); old != nil {
 		row = *old
-	} else if x.uses.Len() >= maxLearned {
-		x.uses.DeleteMin()
+	} else if x.uses.len() >= maxLearned {
+		x.uses.delete(x, x.uses.first())
 	}
 	half := time.Duration(p.HalfLife)
 	if x.does(IntegerLearning) {
@@ -221,7 +248,7 @@ func (x *tx) charge(j *api.Job, t *api.Task, ran time.Duration) {
 		row.float = decayedFloat(row.float, row.At, x.At, half) + Dominant(t.Resources, x.capacity)*ran.Seconds()
 	}
 	row.At = x.At
-	x.uses.ReplaceOrInsert(&row)
+	x.uses.put(x, &row)
 }
 
 // dominantTime is the largest share of any one resource of whole that part is,
@@ -273,7 +300,7 @@ func decayed(value int64, at, now time.Time, half time.Duration) int64 {
 // Used is what a user's ended attempts took of a partition with that half
 // life, decayed to now: shares of the cluster times seconds.
 func (v *View) Used(p *api.Partition, user string, now time.Time) float64 {
-	row := get(v.t.uses, &useRow{Partition: p.Path, User: user})
+	row := v.t.uses.get(&useRow{Partition: p.Path, User: user})
 	if row == nil {
 		return 0
 	}

@@ -95,26 +95,38 @@ type snapshotUse struct {
 	At        time.Time `json:"at"`
 }
 
+var floatRuntime = form[runtimeRow]{record: recRuntime, below: 1,
+	out: func(r *runtimeRow) any {
+		return snapshotRuntime{r.Key, r.Count, r.floats.Height, r.floats.Pos, r.Used}
+	},
+	in: func(body []byte) (*runtimeRow, error) {
+		r, err := decoded[snapshotRuntime](body)
+		return &runtimeRow{Key: r.Key, Count: r.Count, Used: r.Used, floats: &floatMarkers{r.Height, r.Pos}}, err
+	}}
+
+var floatUse = form[useRow]{record: recUse, below: 1,
+	out: func(r *useRow) any { return snapshotUse{r.Partition, r.User, r.float, r.At} },
+	in: func(body []byte) (*useRow, error) {
+		u, err := decoded[snapshotUse](body)
+		return &useRow{Partition: u.Partition, User: u.User, At: u.At, float: u.Value}, err
+	}}
+
 // learnIntegers turns what was learned so far into integers. Rounding also
 // ends what two kinds of processors may have made of it.
 func (x *tx) learnIntegers() {
-	var rows []*runtimeRow
-	x.runtimes.Ascend(func(r *runtimeRow) bool { rows = append(rows, r); return true })
-	for _, old := range rows {
+	x.runtimes.rewrite(func(old *runtimeRow) *runtimeRow {
 		r := *old
 		r.floats = nil
 		for i := range r.Height {
 			r.Height[i], r.Place[i] = rounded(old.floats.Height[i], 1e6), rounded(old.floats.Pos[i], 1)
 		}
-		x.runtimes.ReplaceOrInsert(&r)
-	}
-	var uses []*useRow
-	x.uses.Ascend(func(r *useRow) bool { uses = append(uses, r); return true })
-	for _, old := range uses {
+		return &r
+	})
+	x.uses.rewrite(func(old *useRow) *useRow {
 		r := *old
 		r.Value, r.float = rounded(old.float, 1e9), 0
-		x.uses.ReplaceOrInsert(&r)
-	}
+		return &r
+	})
 }
 
 // rounded is v in parts, at most half of what an int64 holds: what a larger

@@ -27,6 +27,7 @@ const (
 	IntegerLearning                // what is learned of earlier runs is kept in integers
 	FailedStarts                   // a start that failed is made again elsewhere, and costs no retry
 	RemovedKeys                    // a node that was removed comes back with another key only, so that the proof of its removal stays true
+	Revisions                      // each noun has the index of the log entry that changed it last
 )
 
 // Holder says who must know a feature before it is used.
@@ -51,6 +52,7 @@ var features = [...]struct {
 	IntegerLearning: {1, Voters},
 	FailedStarts:    {1, Voters},
 	RemovedKeys:     {1, Voters},
+	Revisions:       {1, Voters},
 }
 
 // field is a field of a command that not every level has.
@@ -69,6 +71,9 @@ func fieldOf[P Command](name string, level Level, used func(P) bool) field {
 // level 0. A voter below the level would drop the field and apply something
 // else.
 var fields = []field{
+	fieldOf("ifRevision", 1, func(c *JobCreate) bool { return c.IfRevision != 0 }),
+	fieldOf("ifRevision", 1, func(c *JobUpdate) bool { return c.IfRevision != 0 }),
+	fieldOf("ifRevision", 1, func(c *PartitionPut) bool { return c.IfRevision != 0 }),
 	fieldOf("hello.level", 1, func(c *NodeHello) bool { return c.Hello.Level != 0 }),
 }
 

@@ -9,6 +9,28 @@ import (
 	"github.com/mesita/mesita/api"
 )
 
+// nodeRow is a node with what its tasks and offers hold of it.
+type nodeRow struct {
+	node       *api.Node
+	allocated  api.Resources
+	reclaiming api.Resources
+	offered    api.Resources
+	tasks      int
+	edition    uint64 // of the tables, when it was made
+}
+
+var nodeNoun = noun[nodeRow]{
+	less:     func(a, b *nodeRow) bool { return a.node.ID < b.node.ID },
+	watch:    TableNodes,
+	id:       func(r *nodeRow) string { return r.node.ID },
+	revision: func(r *nodeRow) *uint64 { return &r.node.Revision },
+	follow:   (*tx).sumCapacity,
+	forms: []form[nodeRow]{{record: recNode, out: func(r *nodeRow) any { return r.node }, in: func(body []byte) (*nodeRow, error) {
+		n, err := decoded[api.Node](body)
+		return &nodeRow{node: n}, err
+	}}},
+}
+
 // ClusterInit makes the cluster. It happens once.
 type ClusterInit struct {
 	Meta
@@ -28,7 +50,7 @@ func (c *ClusterInit) apply(x *tx) (any, error) {
 	x.cluster, x.authority, x.level = c.Cluster, c.Authority, c.Level
 	first := &api.Partition{Path: api.DefaultPartition, Created: c.At}
 	first.Normalize()
-	x.partitions.ReplaceOrInsert(first)
+	x.partitions.put(x, first)
 	x.putNode(c.Node)
 	x.touch(TableCluster, c.Cluster.ID)
 	x.happened(api.Event{Kind: api.EventClusterCreated, Object: c.Cluster.ID, Message: c.Cluster.Name})
@@ -49,7 +71,7 @@ type NodeJoin struct {
 }
 
 func (c *NodeJoin) apply(x *tx) (any, error) {
-	tok := get(x.tokens, &api.Token{ID: c.Token})
+	tok := x.tokens.get(&api.Token{ID: c.Token})
 	old, _ := x.node(c.NodeID)
 	again := old != nil && old.State != api.NodeGone && old.JoinToken == c.Token
 	if err := checkJoin(tok, c, again); err != nil {
@@ -59,12 +81,12 @@ func (c *NodeJoin) apply(x *tx) (any, error) {
 		return nil, &api.Error{Code: api.CodeConflict, Field: "csr", Message: "the key in this data folder is of " + old.Name + ", which was removed from the cluster: move the folder away, and join anew"}
 	}
 	var clash *api.Node
-	x.nodes.Ascend(func(r *nodeRow) bool {
+	for r := range x.nodes.all() {
 		if r.node.Name == c.Name && r.node.ID != c.NodeID && r.node.State != api.NodeGone {
 			clash = r.node
+			break
 		}
-		return clash == nil
-	})
+	}
 	if clash != nil {
 		return nil, &api.Error{Code: api.CodeConflict, Field: "name", Message: "another node is named " + c.Name + ": choose one with --name, or remove that node with `mesita node rm " + c.Name + "`"}
 	}
@@ -74,8 +96,7 @@ func (c *NodeJoin) apply(x *tx) (any, error) {
 	if !again {
 		used := *tok
 		used.Uses++
-		x.tokens.ReplaceOrInsert(&used)
-		x.touch(TableTokens, tok.ID)
+		x.tokens.put(x, &used)
 		x.happened(api.Event{Kind: api.EventTokenUsed, Object: tok.ID, Node: c.Name, Message: "to join"})
 	}
 	n := &api.Node{ID: c.NodeID, State: api.NodeDown, Reason: "has not reported yet", Joined: c.At, Since: c.At}
@@ -214,7 +235,7 @@ func (x *tx) replaceLost(nodeID string, state api.TaskState) {
 		}
 	}
 	for _, o := range x.offersOf(nodeID) {
-		x.deleteOffer(o)
+		x.offers.delete(x, o)
 		x.happened(api.Event{Kind: api.EventOfferGone, Object: o.ID, Message: "node lost"})
 	}
 }

@@ -6,6 +6,15 @@ import (
 	"github.com/mesita/mesita/api"
 )
 
+var offerNoun = noun[api.Offer]{
+	less:     func(a, b *api.Offer) bool { return a.ID < b.ID },
+	watch:    TableOffers,
+	id:       func(o *api.Offer) string { return o.ID },
+	revision: func(o *api.Offer) *uint64 { return &o.Revision },
+	follow:   (*tx).holdOffer,
+	forms:    []form[api.Offer]{{record: recOffer}},
+}
+
 // OfferMake sets resources aside. An offer that no longer fits is left out.
 // Its value is how many were made.
 type OfferMake struct {
@@ -17,10 +26,10 @@ func (c *OfferMake) apply(x *tx) (any, error) {
 	n := 0
 	for _, o := range c.Offers {
 		row := x.rowAt(o.NodeID)
-		if row == nil || !row.node.Schedulable() || !row.free().Fits(o.Resources) || get(x.offers, o) != nil {
+		if row == nil || !row.node.Schedulable() || !row.free().Fits(o.Resources) || x.offers.get(o) != nil {
 			continue
 		}
-		x.putOffer(o)
+		x.offers.put(x, o)
 		x.happened(api.Event{Kind: api.EventOfferMade, Object: o.ID, Node: row.node.Name, Message: o.Resources.String()})
 		n++
 	}
@@ -37,8 +46,8 @@ type OfferRemove struct {
 func (c *OfferRemove) apply(x *tx) (any, error) {
 	n := 0
 	for _, id := range c.IDs {
-		if o := get(x.offers, &api.Offer{ID: id}); o != nil {
-			x.deleteOffer(o)
+		if o := x.offers.get(&api.Offer{ID: id}); o != nil {
+			x.offers.delete(x, o)
 			x.happened(api.Event{Kind: api.EventOfferGone, Object: id, Message: cmp.Or(c.Reason, "given back")})
 			n++
 		}
@@ -48,11 +57,10 @@ func (c *OfferRemove) apply(x *tx) (any, error) {
 
 func (x *tx) offersOf(nodeID string) []*api.Offer {
 	var out []*api.Offer
-	x.offers.Ascend(func(o *api.Offer) bool {
+	for o := range x.offers.all() {
 		if o.NodeID == nodeID {
 			out = append(out, o)
 		}
-		return true
-	})
+	}
 	return out
 }

@@ -12,12 +12,29 @@ import (
 	"github.com/mesita/mesita/api"
 )
 
+var partitionNoun = noun[api.Partition]{
+	less:     func(a, b *api.Partition) bool { return a.Path < b.Path },
+	watch:    TablePartitions,
+	id:       func(p *api.Partition) string { return p.Path },
+	revision: func(p *api.Partition) *uint64 { return &p.Revision },
+	same: func(a, b *api.Partition) bool {
+		return a.Drain == b.Drain && a.Version == b.Version
+	},
+	forms: []form[api.Partition]{{record: recPartition, in: func(body []byte) (*api.Partition, error) {
+		p, err := decoded[api.Partition](body)
+		p.Normalize() // one written by version 1 lacks what came later
+		return p, err
+	}}},
+}
+
 // PartitionPut makes or changes a partition. Its value is the *api.Partition.
 type PartitionPut struct {
 	Meta
 	Partition *api.Partition `json:"partition"`
 	Create    bool           `json:"create,omitempty"`    // only if there is none
 	IfVersion int            `json:"ifVersion,omitempty"` // only if it has that one; 0: any
+
+	IfRevision uint64 `json:"ifRevision,omitempty"` // the same
 }
 
 func (c *PartitionPut) apply(x *tx) (any, error) {
@@ -26,14 +43,17 @@ func (c *PartitionPut) apply(x *tx) (any, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
 	}
-	old := get(x.partitions, &p)
+	old := x.partitions.get(&p)
+	if err := x.partitions.unchanged("partition", &p, c.IfRevision); err != nil {
+		return nil, err
+	}
 	switch {
 	case old != nil && c.Create:
 		return nil, conflict("partition %q exists: `mesita partition set` changes it", p.Path)
 	case old != nil && c.IfVersion > 0 && old.Version != c.IfVersion:
 		return nil, conflict("partition %q was changed meanwhile: look at it, and change it again", p.Path)
 	}
-	if old == nil && x.partitions.Len() >= api.MaxPartitions {
+	if old == nil && x.partitions.len() >= api.MaxPartitions {
 		return nil, conflict("there are %d partitions already, more are not allowed", api.MaxPartitions)
 	}
 	if err := x.fitsTree(&p); err != nil {
@@ -45,8 +65,7 @@ func (c *PartitionPut) apply(x *tx) (any, error) {
 		p.Created, p.Drain, p.Version = old.Created, old.Drain, old.Version+1
 		what = changedFields(old, &p)
 	}
-	x.partitions.ReplaceOrInsert(&p)
-	x.touch(TablePartitions, p.Path)
+	x.partitions.put(x, &p)
 	x.happened(api.Event{Kind: api.EventPartition, Object: p.Path, Message: what})
 	return &p, nil
 }
@@ -55,7 +74,7 @@ func (c *PartitionPut) apply(x *tx) (any, error) {
 func changedFields(old, p *api.Partition) string {
 	fields := func(p *api.Partition) (m map[string]json.RawMessage) {
 		q := *p
-		q.Current, q.Created, q.Version = nil, time.Time{}, 0
+		q.Current, q.Created, q.Version, q.Revision = nil, time.Time{}, 0, 0
 		b, err := json.Marshal(&q)
 		if err != nil || json.Unmarshal(b, &m) != nil {
 			return nil
@@ -83,7 +102,7 @@ func (x *tx) fitsTree(p *api.Partition) error {
 	above := x.capacity
 	what, has := "the cluster has", api.AmountsOf(above)
 	if parent := p.Parent(); parent != "" {
-		up := get(x.partitions, &api.Partition{Path: parent})
+		up := x.partitions.get(&api.Partition{Path: parent})
 		if up == nil {
 			return &api.Error{Code: api.CodeNotFound, Field: "path", Message: fmt.Sprintf("there is no partition %q to put %q into: create it first", parent, p.Path)}
 		}
@@ -133,12 +152,11 @@ func fitsSum(p *api.Partition, siblings []*api.Partition, what string, has api.A
 // children lists the partitions right below that path, all but one.
 func (x *tx) children(path, not string) []*api.Partition {
 	var out []*api.Partition
-	x.partitions.Ascend(func(q *api.Partition) bool {
+	for q := range x.partitions.all() {
 		if q.Parent() == path && q.Path != not {
 			out = append(out, q)
 		}
-		return true
-	})
+	}
 	return out
 }
 
@@ -164,7 +182,7 @@ type PartitionRemove struct {
 }
 
 func (c *PartitionRemove) apply(x *tx) (any, error) {
-	p := get(x.partitions, &api.Partition{Path: c.Path})
+	p := x.partitions.get(&api.Partition{Path: c.Path})
 	if p == nil {
 		return nil, notFound("partition", c.Path)
 	}
@@ -176,9 +194,8 @@ func (c *PartitionRemove) apply(x *tx) (any, error) {
 	}
 	work := x.workIn(p.Path)
 	if len(work) == 0 {
-		x.partitions.Delete(p)
+		x.partitions.delete(x, p)
 		x.usage.Delete(&usageRow{path: p.Path})
-		x.touch(TablePartitions, p.Path)
 		why := "it held no work"
 		if p.Drain {
 			why = "its work has ended"
@@ -191,8 +208,7 @@ func (c *PartitionRemove) apply(x *tx) (any, error) {
 	}
 	n := *p
 	n.Drain = true
-	x.partitions.ReplaceOrInsert(&n)
-	x.touch(TablePartitions, p.Path)
+	x.partitions.put(x, &n)
 	x.happened(api.Event{Kind: api.EventPartition, Object: p.Path, Message: fmt.Sprintf("is being removed: it takes no new work, %d jobs have to end", len(work))})
 	for _, j := range work {
 		if j.Spec.Kind == api.KindService {
@@ -207,12 +223,11 @@ func (c *PartitionRemove) apply(x *tx) (any, error) {
 // workIn lists the jobs of a partition that have not ended.
 func (x *tx) workIn(path string) []*api.Job {
 	var out []*api.Job
-	x.jobs.Ascend(func(j *api.Job) bool {
+	for j := range x.jobs.all() {
 		if j.Spec.Partition == path && !j.State.Ended() {
 			out = append(out, j)
 		}
-		return true
-	})
+	}
 	return out
 }
 
@@ -226,7 +241,7 @@ type PartitionAdjust struct {
 }
 
 func (c *PartitionAdjust) apply(x *tx) (any, error) {
-	p := get(x.partitions, &api.Partition{Path: c.Path})
+	p := x.partitions.get(&api.Partition{Path: c.Path})
 	if p == nil {
 		return nil, notFound("partition", c.Path)
 	}
@@ -235,8 +250,7 @@ func (c *PartitionAdjust) apply(x *tx) (any, error) {
 	}
 	n := *p
 	n.Current = &c.Guarantee
-	x.partitions.ReplaceOrInsert(&n)
-	x.touch(TablePartitions, p.Path)
+	x.partitions.put(x, &n)
 	x.happened(api.Event{Kind: api.EventPartitionMoved, Object: p.Path, Message: p.Guaranteed().String() + " to " + c.Guarantee.String() + ": " + c.Cause})
 	return &n, nil
 }

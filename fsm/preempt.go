@@ -47,7 +47,7 @@ func (c *TaskPreempt) apply(x *tx) (any, error) {
 }
 
 func (x *tx) mayPreempt(t *api.Task) bool {
-	p := get(x.partitions, &api.Partition{Path: t.Partition})
+	p := x.partitions.get(&api.Partition{Path: t.Partition})
 	return p == nil || t.Preempted.IsZero() || x.At.Sub(t.Preempted) >= time.Duration(p.MinRuntime)
 }
 

@@ -8,32 +8,26 @@ import (
 	"github.com/mesita/mesita/api"
 )
 
-// This file is the only place that changes a table: each put keeps the indexes
-// and the sums that follow from a value in step with it.
+// This file keeps the indexes and the sums in step that follow from the rows of
+// tables.
 
 func (x *tx) putTask(t *api.Task) {
-	old, had := x.tasks.ReplaceOrInsert(t)
-	if !had {
-		old = nil
-	}
-	x.indexTask(old, t)
-	x.countTask(old, t)
+	x.countTask(x.tasks.put(x, t), t)
 }
 
 // putMade stores the first placement of a task that was only counted so far,
 // and counts it in its job's copy.
 func (x *tx) putMade(t *api.Task, j *api.Job) {
-	x.tasks.ReplaceOrInsert(t)
-	x.indexTask(nil, t)
+	x.tasks.put(x, t)
 	j.Made++
 	j.Counts.Pending--
 	*bucket(&j.Counts, t)++
 }
 
 func (x *tx) deleteTask(t *api.Task) {
-	x.tasks.Delete(t)
-	x.indexTask(t, nil)
-	x.countTask(t, nil)
+	if old := x.tasks.delete(x, t); old != nil {
+		x.countTask(old, nil)
+	}
 }
 
 // indexTask moves the indexes and the node's sums from old to t; either may be
@@ -61,11 +55,8 @@ func (x *tx) indexTask(old, t *api.Task) {
 		}
 	}
 	for _, v := range []*api.Task{old, t} {
-		if v != nil {
-			x.touch(TableTasks, v.ID)
-			if v.NodeID != "" {
-				x.touch(TableNodeTasks, v.NodeID)
-			}
+		if v != nil && v.NodeID != "" {
+			x.touch(TableNodeTasks, v.NodeID)
 		}
 	}
 }
@@ -153,7 +144,7 @@ func (x *tx) countTask(old, t *api.Task) {
 			j.ExitCode = failureCode(t)
 		}
 	}
-	x.replaceJob(prev, &j)
+	x.replaceJob(&j)
 }
 
 func bucket(c *api.JobCounts, t *api.Task) *int {
@@ -180,8 +171,8 @@ func failureCode(t *api.Task) *int {
 	return &one
 }
 
-// replaceJob stores j, whose state follows from its counts, in place of prev.
-func (x *tx) replaceJob(prev, j *api.Job) {
+// replaceJob stores a job, whose state follows from its counts.
+func (x *tx) replaceJob(j *api.Job) {
 	j.State = jobState(j)
 	switch ended := j.State.Ended(); {
 	case !ended:
@@ -193,9 +184,7 @@ func (x *tx) replaceJob(prev, j *api.Job) {
 		}
 		x.happened(api.Event{Kind: api.EventJobEnded, Object: j.ID, Job: j.ID, Message: fmt.Sprintf("%s: %d tasks finished, %d failed", j.State, j.Counts.Finished, j.Counts.Failed)})
 	}
-	x.indexJob(prev, j)
-	x.jobs.ReplaceOrInsert(j)
-	x.touch(TableJobs, j.ID)
+	x.jobs.put(x, j)
 }
 
 func jobState(j *api.Job) api.JobState {
@@ -280,14 +269,20 @@ func (x *tx) sumJob(j *api.Job, sign int) {
 // putNode stores a node, keeping its sums.
 func (x *tx) putNode(n *api.Node) {
 	row := nodeRow{}
-	if old := get(x.nodes, &nodeRow{node: n}); old != nil {
+	if old := x.nodes.get(&nodeRow{node: n}); old != nil {
 		row = *old
+	}
+	row.node = n
+	x.nodes.put(x, &row)
+}
+
+func (x *tx) sumCapacity(old, row *nodeRow) {
+	if old != nil {
 		x.capacity = x.capacity.Minus(capacityOf(old.node))
 	}
-	x.capacity = x.capacity.Add(capacityOf(n))
-	row.node = n
-	x.nodes.ReplaceOrInsert(&row)
-	x.touch(TableNodes, n.ID)
+	if row != nil {
+		x.capacity = x.capacity.Add(capacityOf(row.node))
+	}
 }
 
 // capacityOf is what a node adds to the cluster's capacity.
@@ -300,22 +295,26 @@ func capacityOf(n *api.Node) api.Resources {
 	return r
 }
 
-func (x *tx) putOffer(o *api.Offer) {
-	x.offers.ReplaceOrInsert(o)
-	x.holdOffer(o, api.Resources.Add)
-}
-
-func (x *tx) deleteOffer(o *api.Offer) {
-	x.offers.Delete(o)
-	x.holdOffer(o, api.Resources.Minus)
-}
-
-func (x *tx) holdOffer(o *api.Offer, op func(api.Resources, api.Resources) api.Resources) {
-	if row := x.ownRow(o.NodeID); row != nil {
-		row.offered = op(row.offered, o.Resources)
-		x.touch(TableRooms, o.NodeID)
+func (x *tx) holdOffer(old, o *api.Offer) {
+	hold := func(o *api.Offer, op func(api.Resources, api.Resources) api.Resources) {
+		if o == nil {
+			return
+		}
+		if row := x.ownRow(o.NodeID); row != nil {
+			row.offered = op(row.offered, o.Resources)
+			x.touch(TableRooms, o.NodeID)
+		}
 	}
-	x.touch(TableOffers, o.ID)
+	hold(old, api.Resources.Minus)
+	hold(o, api.Resources.Add)
+}
+
+func (x *tx) indexIncident(old, n *api.Incident) {
+	if n != nil {
+		x.newest.ReplaceOrInsert(incidentKey{n.Kind, n.Object, n.ID})
+	} else if k, ok := x.newest.Get(incidentKey{kind: old.Kind, object: old.Object}); ok && k.id == old.ID {
+		x.newest.Delete(k)
+	}
 }
 
 func (x *tx) job(id string) (*api.Job, error) {
@@ -336,13 +335,12 @@ func (x *tx) node(id string) (*api.Node, error) {
 // them.
 func (x *tx) jobTasks(job string) []*api.Task {
 	var out []*api.Task
-	x.tasks.AscendGreaterOrEqual(&api.Task{Job: job, Index: -1}, func(t *api.Task) bool {
+	for t := range x.tasks.from(&api.Task{Job: job, Index: -1}) {
 		if t.Job != job {
-			return false
+			break
 		}
 		out = append(out, t)
-		return true
-	})
+	}
 	return out
 }
 

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/google/btree"
 	"github.com/mesita/mesita/api"
 )
 
@@ -53,11 +52,6 @@ type snapshotHeader struct {
 	Level     Level          `json:"level,omitempty"`
 }
 
-type snapshotBase struct {
-	Job  string `json:"job"`
-	Base int    `json:"base"`
-}
-
 // Snapshot is the state at one index, ready to be written. Taking it costs
 // microseconds; writing it does not block the store.
 type Snapshot struct {
@@ -90,23 +84,8 @@ func (s *Snapshot) Write(w io.Writer) error {
 		version = levelVersion
 	}
 	rw.put(recHeader, snapshotHeader{version, t.index, t.event, t.jobSeq, t.incidentN, t.cluster, t.authority, t.level})
-	putAll(rw, recPartition, t.partitions)
-	t.nodes.Ascend(func(r *nodeRow) bool { return rw.put(recNode, r.node) })
-	putAll(rw, recJob, t.jobs)
-	putAll(rw, recTask, t.tasks)
-	putAll(rw, recOffer, t.offers)
-	putAll(rw, recToken, t.tokens)
-	putAll(rw, recBlob, t.blobs)
-	t.bases.Ascend(func(r baseRow) bool { return rw.put(recBase, snapshotBase{r.job, r.base}) })
-	putAll(rw, recIncident, t.incidents)
-	if t.does(IntegerLearning) {
-		putAll(rw, recLearnedRuntime, t.runtimes)
-		putAll(rw, recLearnedUse, t.uses)
-	} else {
-		t.runtimes.Ascend(func(r *runtimeRow) bool {
-			return rw.put(recRuntime, snapshotRuntime{r.Key, r.Count, r.floats.Height, r.floats.Pos, r.Used})
-		})
-		t.uses.Ascend(func(r *useRow) bool { return rw.put(recUse, snapshotUse{r.Partition, r.User, r.float, r.At}) })
+	for _, p := range t.parts() {
+		p.write(rw, t.level)
 	}
 	for i := range s.events {
 		rw.put(recEvent, &s.events[i])
@@ -139,10 +118,6 @@ func (r *recordWriter) put(kind byte, v any) bool {
 	return r.err == nil
 }
 
-func putAll[T any](r *recordWriter, kind byte, t *btree.BTreeG[T]) {
-	t.Ascend(func(v T) bool { return r.put(kind, v) })
-}
-
 // Restore replaces the whole state by a snapshot. On an error nothing changes.
 func (s *Store) Restore(r io.Reader) error {
 	t, events, err := readSnapshot(r)
@@ -167,15 +142,28 @@ func readSnapshot(r io.Reader) (tables, []api.Event, error) {
 	x := &tx{tables: new(tables), emit: func(api.Event) {}, touch: func(Table, string) {}}
 	*x.tables = newTables()
 	var events []api.Event
+	var readers [256]func(*tx, []byte) error
+	add := func(record byte, read func(*tx, []byte) error) { readers[record] = read }
+	add(recHeader, (*tx).readHeader)
+	add(recEvent, func(_ *tx, body []byte) error {
+		e, err := decoded[api.Event](body)
+		events = append(events, *e)
+		return err
+	})
+	for _, p := range x.parts() {
+		p.readers(add)
+	}
 	for {
 		kind, body, err := readRecord(b)
-		if err != nil {
+		switch {
+		case err != nil:
 			return tables{}, nil, err
-		}
-		if kind == recEnd {
+		case kind == recEnd:
 			return *x.tables, events, nil
+		case readers[kind] == nil:
+			return tables{}, nil, fmt.Errorf("record kind %d is unknown: upgrade mesita on this node", kind)
 		}
-		if err := x.restore(kind, body, &events); err != nil {
+		if err := readers[kind](x, body); err != nil {
 			return tables{}, nil, err
 		}
 	}
@@ -195,70 +183,14 @@ func readRecord(b *bufio.Reader) (byte, []byte, error) {
 	return kind, body, err
 }
 
-func (x *tx) restore(kind byte, body []byte, events *[]api.Event) error {
-	switch kind {
-	case recHeader:
-		var h snapshotHeader
-		if err := unmarshal(body, &h); err != nil {
-			return err
-		}
-		if h.Version > snapshotVersion {
-			return fmt.Errorf("it has version %d, this program reads up to %d: upgrade mesita on this node", h.Version, snapshotVersion)
-		}
-		if err := h.Level.known(); err != nil {
-			return err
-		}
-		x.level = h.Level
-		x.index, x.event, x.jobSeq, x.incidentN, x.cluster, x.authority = h.Index, h.Event, h.JobSeq, h.Incident, h.Cluster, h.Authority
-	case recPartition:
-		return restoreTo(body, func(p *api.Partition) {
-			p.Normalize() // one written by version 1 lacks what came later
-			x.partitions.ReplaceOrInsert(p)
-		})
-	case recNode:
-		return restoreTo(body, x.putNode)
-	case recJob:
-		return restoreTo(body, func(j *api.Job) { x.indexJob(nil, j); x.jobs.ReplaceOrInsert(j) })
-	case recTask:
-		return restoreTo(body, func(t *api.Task) { x.indexTask(nil, t); x.tasks.ReplaceOrInsert(t) })
-	case recOffer:
-		return restoreTo(body, func(o *api.Offer) { x.putOffer(o) })
-	case recToken:
-		return restoreTo(body, func(t *api.Token) { x.tokens.ReplaceOrInsert(t) })
-	case recBlob:
-		return restoreTo(body, func(b *api.Blob) { x.blobs.ReplaceOrInsert(b) })
-	case recBase:
-		return restoreTo(body, func(b *snapshotBase) { x.bases.ReplaceOrInsert(baseRow{b.Job, b.Base}) })
-	case recIncident:
-		return restoreTo(body, func(n *api.Incident) {
-			x.incidents.ReplaceOrInsert(n)
-			x.newest.ReplaceOrInsert(incidentKey{n.Kind, n.Object, n.ID})
-		})
-	case recRuntime:
-		return restoreTo(body, func(r *snapshotRuntime) {
-			x.putRuntime(&runtimeRow{Key: r.Key, Count: r.Count, Used: r.Used, floats: &floatMarkers{r.Height, r.Pos}})
-		})
-	case recUse:
-		return restoreTo(body, func(u *snapshotUse) {
-			x.uses.ReplaceOrInsert(&useRow{Partition: u.Partition, User: u.User, At: u.At, float: u.Value})
-		})
-	case recLearnedRuntime:
-		return restoreTo(body, x.putRuntime)
-	case recLearnedUse:
-		return restoreTo(body, func(u *useRow) { x.uses.ReplaceOrInsert(u) })
-	case recEvent:
-		return restoreTo(body, func(e *api.Event) { *events = append(*events, *e) })
-	default:
-		return fmt.Errorf("record kind %d is unknown: upgrade mesita on this node", kind)
-	}
-	return nil
-}
-
-func restoreTo[T any](body []byte, put func(*T)) error {
-	v := new(T)
-	if err := unmarshal(body, v); err != nil {
+func (x *tx) readHeader(body []byte) error {
+	h, err := decoded[snapshotHeader](body)
+	if err != nil {
 		return err
 	}
-	put(v)
-	return nil
+	if h.Version > snapshotVersion {
+		return fmt.Errorf("it has version %d, this program reads up to %d: upgrade mesita on this node", h.Version, snapshotVersion)
+	}
+	x.index, x.event, x.jobSeq, x.incidentN, x.cluster, x.authority, x.level = h.Index, h.Event, h.JobSeq, h.Incident, h.Cluster, h.Authority, h.Level
+	return h.Level.known()
 }

@@ -88,7 +88,7 @@ func (x *tx) avoid(j *api.Job, t *api.Task) (left bool) {
 			next.Avoid = append(next.Avoid, a)
 		}
 	}
-	x.replaceJob(now, &next)
+	x.replaceJob(&next)
 	return len(x.avoids(&next, x.At)) > 0
 }
 
@@ -125,11 +125,12 @@ func (t *tables) avoids(j *api.Job, now time.Time) map[string]bool {
 	}
 	need.Ports = nil
 	other := false
-	t.nodes.Ascend(func(r *nodeRow) bool {
+	for r := range t.nodes.all() {
 		n := r.node
-		other = !ids[n.ID] && n.State == api.NodeReady && !n.Drain && !n.VoterOnly && part.Uses(n) && j.Spec.Uses(n) && n.Resources.Fits(need)
-		return !other
-	})
+		if other = !ids[n.ID] && n.State == api.NodeReady && !n.Drain && !n.VoterOnly && part.Uses(n) && j.Spec.Uses(n) && n.Resources.Fits(need); other {
+			break
+		}
+	}
 	if !other {
 		return nil
 	}
@@ -191,7 +192,7 @@ func (x *tx) startWorked(t *api.Task) {
 	if j := x.jobAt(t.Job); j != nil && len(j.Avoid) > 0 {
 		next := *j
 		next.Avoid = slices.DeleteFunc(slices.Clone(j.Avoid), func(a api.AvoidedNode) bool { return a.NodeID == t.NodeID })
-		x.replaceJob(j, &next)
+		x.replaceJob(&next)
 	}
 }
 

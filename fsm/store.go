@@ -141,17 +141,17 @@ type tx struct {
 
 func (x *tx) taskAt(job string, index int) *api.Task {
 	x.probe.task.Job, x.probe.task.Index = job, index
-	return get(x.tasks, &x.probe.task)
+	return x.tasks.get(&x.probe.task)
 }
 
 func (x *tx) jobAt(id string) *api.Job {
 	x.probe.job.ID = id
-	return get(x.jobs, &x.probe.job)
+	return x.jobs.get(&x.probe.job)
 }
 
 func (x *tx) rowAt(node string) *nodeRow {
 	x.probe.node.ID, x.probe.row.node = node, &x.probe.node
-	return get(x.nodes, &x.probe.row)
+	return x.nodes.get(&x.probe.row)
 }
 
 // ownRow is a node's row that may be changed in place, nil if there is none.
@@ -162,14 +162,14 @@ func (x *tx) ownRow(node string) *nodeRow {
 	}
 	row := *old
 	row.edition = x.edition
-	x.nodes.ReplaceOrInsert(&row)
+	x.nodes.replace(&row)
 	return &row
 }
 
 // ownUsage is a partition's row that may be changed in place.
 func (x *tx) ownUsage(path string) *usageRow {
 	x.probe.use.path = path
-	old := get(x.usage, &x.probe.use)
+	old, _ := x.usage.Get(&x.probe.use)
 	if old != nil && old.edition == x.edition {
 		return old
 	}

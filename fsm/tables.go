@@ -5,12 +5,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/btree"
 	"github.com/mesita/mesita/api"
 )
-
-// degree of the copy-on-write trees: measured best between 16 and 32.
-const degree = 24
 
 type taskKey struct {
 	job   string
@@ -28,33 +24,12 @@ type endedKey struct {
 	id string
 }
 
-// nodeRow is a node with what its tasks and offers hold of it.
-type nodeRow struct {
-	node       *api.Node
-	allocated  api.Resources
-	reclaiming api.Resources
-	offered    api.Resources
-	tasks      int
-	edition    uint64 // of the tables, when it was made
-}
-
 // usageRow is what the tasks of one partition hold, those of its children not
 // counted.
 type usageRow struct {
 	path string
 	api.PartitionUsage
 	edition uint64 // of the tables, when it was made
-}
-
-// useRow is what a user's ended attempts took of a partition, decayed to at.
-type useRow struct {
-	api.Extra
-	Partition string    `json:"partition"`
-	User      string    `json:"user"`
-	Value     int64     `json:"ns"` // shares of the cluster times nanoseconds
-	At        time.Time `json:"at"`
-
-	float float64 // instead of Value, below the level of IntegerLearning: in seconds
 }
 
 type ageKey struct {
@@ -70,12 +45,7 @@ type incidentKey struct {
 
 type requestRow struct{ request, job string }
 
-type baseRow struct {
-	job  string
-	base int
-}
-
-// tables is the whole state. Copying the struct after cloning the trees makes
+// tables is the whole state. Copying the struct after forking its parts makes
 // a frozen view of it.
 type tables struct {
 	index     uint64 // of the last applied log entry
@@ -88,26 +58,33 @@ type tables struct {
 	cluster   *api.Cluster
 	authority *api.Authority
 
-	jobs       *btree.BTreeG[*api.Job]
-	tasks      *btree.BTreeG[*api.Task]
-	nodes      *btree.BTreeG[*nodeRow]
-	partitions *btree.BTreeG[*api.Partition]
-	offers     *btree.BTreeG[*api.Offer]
-	tokens     *btree.BTreeG[*api.Token]
-	blobs      *btree.BTreeG[*api.Blob]
-	incidents  *btree.BTreeG[*api.Incident]
-	runtimes   *btree.BTreeG[*runtimeRow] // what earlier runs took, by what ran
-	uses       *btree.BTreeG[*useRow]
+	partitions table[api.Partition]
+	nodes      table[nodeRow]
+	jobs       table[api.Job]
+	tasks      table[api.Task]
+	offers     table[api.Offer]
+	tokens     table[api.Token]
+	blobs      table[api.Blob]
+	bases      table[baseRow]
+	incidents  table[api.Incident]
+	runtimes   table[runtimeRow]
+	uses       table[useRow]
 
-	requests  *btree.BTreeG[requestRow]
-	bases     *btree.BTreeG[baseRow] // attempts used by removed jobs, by job id
-	pending   *btree.BTreeG[pendingKey]
-	nodeTasks *btree.BTreeG[*api.Task] // those that hold resources, by node
-	ended     *btree.BTreeG[endedKey]  // jobs, oldest end first
-	usage     *btree.BTreeG[*usageRow]
-	frozen    *btree.BTreeG[taskKey]     // tasks stopped in place, or told to
-	newest    *btree.BTreeG[incidentKey] // the newest incident of a kind and object
-	ages      *btree.BTreeG[ageKey]      // runtimes, the longest unused first
+	requests  index[requestRow]
+	pending   index[pendingKey]
+	nodeTasks index[*api.Task] // those that hold resources, by node
+	ended     index[endedKey]  // jobs, oldest end first
+	usage     index[*usageRow]
+	frozen    index[taskKey]     // tasks stopped in place, or told to
+	newest    index[incidentKey] // the newest incident of a kind and object
+	ages      index[ageKey]      // runtimes, the longest unused first
+}
+
+// parts are all tables and indexes, in the order in which a snapshot has them:
+// a row comes after those that its indexes look at.
+func (t *tables) parts() [19]part {
+	return [...]part{&t.partitions, &t.nodes, &t.jobs, &t.tasks, &t.offers, &t.tokens, &t.blobs, &t.bases, &t.incidents, &t.runtimes, &t.uses,
+		&t.requests, &t.pending, &t.nodeTasks, &t.ended, &t.usage, &t.frozen, &t.newest, &t.ages}
 }
 
 func compareTaskKeys(a, b taskKey) int {
@@ -115,41 +92,25 @@ func compareTaskKeys(a, b taskKey) int {
 }
 
 func newTables() tables {
-	byID := func(a, b string) bool { return a < b }
 	return tables{
-		jobs: btree.NewG(degree, func(a, b *api.Job) bool { return byID(a.ID, b.ID) }),
-		tasks: btree.NewG(degree, func(a, b *api.Task) bool {
-			return compareTaskKeys(taskKey{a.Job, a.Index}, taskKey{b.Job, b.Index}) < 0
-		}),
-		nodes:      btree.NewG(degree, func(a, b *nodeRow) bool { return byID(a.node.ID, b.node.ID) }),
-		partitions: btree.NewG(degree, func(a, b *api.Partition) bool { return byID(a.Path, b.Path) }),
-		offers:     btree.NewG(degree, func(a, b *api.Offer) bool { return byID(a.ID, b.ID) }),
-		tokens:     btree.NewG(degree, func(a, b *api.Token) bool { return byID(a.ID, b.ID) }),
-		blobs:      btree.NewG(degree, func(a, b *api.Blob) bool { return byID(a.Digest, b.Digest) }),
-		requests:   btree.NewG(degree, func(a, b requestRow) bool { return byID(a.request, b.request) }),
-		bases:      btree.NewG(degree, func(a, b baseRow) bool { return byID(a.job, b.job) }),
-		pending: btree.NewG(degree, func(a, b pendingKey) bool {
+		partitions: newTable(&partitionNoun), nodes: newTable(&nodeNoun), jobs: newTable(&jobNoun), tasks: newTable(&taskNoun),
+		offers: newTable(&offerNoun), tokens: newTable(&tokenNoun), blobs: newTable(&blobNoun), bases: newTable(&baseNoun),
+		incidents: newTable(&incidentNoun), runtimes: newTable(&runtimeNoun), uses: newTable(&useNoun),
+
+		requests: newIndex(func(a, b requestRow) bool { return a.request < b.request }),
+		pending: newIndex(func(a, b pendingKey) bool {
 			return cmp.Or(strings.Compare(a.partition, b.partition), cmp.Compare(a.seq, b.seq), compareTaskKeys(a.taskKey, b.taskKey)) < 0
 		}),
-		nodeTasks: btree.NewG(degree, func(a, b *api.Task) bool {
+		nodeTasks: newIndex(func(a, b *api.Task) bool {
 			return cmp.Or(strings.Compare(a.NodeID, b.NodeID), compareTaskKeys(taskKey{a.Job, a.Index}, taskKey{b.Job, b.Index})) < 0
 		}),
-		ended: btree.NewG(degree, func(a, b endedKey) bool {
-			return cmp.Or(a.at.Compare(b.at), strings.Compare(a.id, b.id)) < 0
-		}),
-		incidents: btree.NewG(degree, func(a, b *api.Incident) bool { return a.ID < b.ID }),
-		runtimes:  btree.NewG(degree, func(a, b *runtimeRow) bool { return byID(a.Key, b.Key) }),
-		uses: btree.NewG(degree, func(a, b *useRow) bool {
-			return cmp.Or(strings.Compare(a.Partition, b.Partition), strings.Compare(a.User, b.User)) < 0
-		}),
-		usage:  btree.NewG(degree, func(a, b *usageRow) bool { return byID(a.path, b.path) }),
-		frozen: btree.NewG(degree, func(a, b taskKey) bool { return compareTaskKeys(a, b) < 0 }),
-		newest: btree.NewG(degree, func(a, b incidentKey) bool {
+		ended:  newIndex(func(a, b endedKey) bool { return cmp.Or(a.at.Compare(b.at), strings.Compare(a.id, b.id)) < 0 }),
+		usage:  newIndex(func(a, b *usageRow) bool { return a.path < b.path }),
+		frozen: newIndex(func(a, b taskKey) bool { return compareTaskKeys(a, b) < 0 }),
+		newest: newIndex(func(a, b incidentKey) bool {
 			return cmp.Or(cmp.Compare(a.kind, b.kind), strings.Compare(a.object, b.object)) < 0
 		}),
-		ages: btree.NewG(degree, func(a, b ageKey) bool {
-			return cmp.Or(a.at.Compare(b.at), strings.Compare(a.key, b.key)) < 0
-		}),
+		ages: newIndex(func(a, b ageKey) bool { return cmp.Or(a.at.Compare(b.at), strings.Compare(a.key, b.key)) < 0 }),
 	}
 }
 
@@ -157,11 +118,8 @@ func newTables() tables {
 func (t *tables) freeze() tables {
 	t.edition++
 	f := *t
-	f.jobs, f.tasks, f.nodes = t.jobs.Clone(), t.tasks.Clone(), t.nodes.Clone()
-	f.partitions, f.offers, f.tokens, f.blobs = t.partitions.Clone(), t.offers.Clone(), t.tokens.Clone(), t.blobs.Clone()
-	f.requests, f.bases, f.pending = t.requests.Clone(), t.bases.Clone(), t.pending.Clone()
-	f.nodeTasks, f.ended = t.nodeTasks.Clone(), t.ended.Clone()
-	f.incidents, f.runtimes, f.uses = t.incidents.Clone(), t.runtimes.Clone(), t.uses.Clone()
-	f.usage, f.frozen, f.newest, f.ages = t.usage.Clone(), t.frozen.Clone(), t.newest.Clone(), t.ages.Clone()
+	for _, p := range f.parts() {
+		p.fork()
+	}
 	return f
 }

@@ -7,6 +7,17 @@ import (
 	"github.com/mesita/mesita/api"
 )
 
+var taskNoun = noun[api.Task]{
+	less: func(a, b *api.Task) bool {
+		return compareTaskKeys(taskKey{a.Job, a.Index}, taskKey{b.Job, b.Index}) < 0
+	},
+	watch:    TableTasks,
+	id:       func(t *api.Task) string { return t.ID },
+	revision: func(t *api.Task) *uint64 { return &t.Revision },
+	follow:   (*tx).indexTask,
+	forms:    []form[api.Task]{{record: recTask}},
+}
+
 // TaskCreate makes the tasks of a service with the indexes First to First+Count-1
 // that do not exist. Its value is how many were made.
 type TaskCreate struct {
@@ -44,13 +55,12 @@ func (x *tx) makeTasks(job string, first, count int) int {
 		t := &api.Task{ID: api.TaskID(job, i), Job: job, Index: i, Version: j.Version, Partition: j.Spec.Partition,
 			Attempt: j.Base + 1, Resources: need, Created: x.At}
 		x.happened(api.Event{Kind: api.EventTaskCreated, Object: t.ID, Job: job, Task: t, Message: "its job wants it"})
-		x.tasks.ReplaceOrInsert(t)
-		x.indexTask(nil, t)
+		x.tasks.put(x, t)
 		next.Counts.Pending++
 		made++
 	}
 	if made > 0 {
-		x.replaceJob(j, &next)
+		x.replaceJob(&next)
 	}
 	return made
 }
@@ -185,7 +195,7 @@ func (x *tx) making(job string) *api.Job {
 // made stores the job that was being made.
 func (x *tx) made() {
 	if x.run != nil {
-		x.replaceJob(get(x.jobs, x.run), x.run)
+		x.replaceJob(x.run)
 		x.run = nil
 	}
 }
@@ -408,7 +418,7 @@ func (x *tx) removeTask(t *api.Task) {
 	if prev := x.jobAt(t.Job); prev != nil && prev.Base < t.Attempt {
 		j := *prev
 		j.Base = t.Attempt
-		x.replaceJob(prev, &j)
+		x.replaceJob(&j)
 	}
 	x.happened(api.Event{Kind: api.EventTaskRemoved, Object: t.ID, Job: t.Job, Message: "its job wants fewer"})
 }

@@ -6,6 +6,22 @@ import (
 	"github.com/mesita/mesita/api"
 )
 
+var tokenNoun = noun[api.Token]{
+	less:     func(a, b *api.Token) bool { return a.ID < b.ID },
+	watch:    TableTokens,
+	id:       func(t *api.Token) string { return t.ID },
+	revision: func(t *api.Token) *uint64 { return &t.Revision },
+	forms:    []form[api.Token]{{record: recToken}},
+}
+
+var blobNoun = noun[api.Blob]{
+	less:     func(a, b *api.Blob) bool { return a.Digest < b.Digest },
+	watch:    TableBlobs,
+	id:       func(b *api.Blob) string { return b.Digest },
+	revision: func(b *api.Blob) *uint64 { return &b.Revision },
+	forms:    []form[api.Blob]{{record: recBlob}},
+}
+
 // maxTokens bounds the tokens a cluster keeps.
 const maxTokens = 10_000
 
@@ -17,24 +33,22 @@ type TokenCreate struct {
 
 func (c *TokenCreate) apply(x *tx) (any, error) {
 	var old []*api.Token
-	x.tokens.Ascend(func(t *api.Token) bool {
+	for t := range x.tokens.all() {
 		if !t.Expires.IsZero() && c.At.Sub(t.Expires).Hours() > 24 {
 			old = append(old, t)
 		}
-		return true
-	})
+	}
 	for _, t := range old {
-		x.tokens.Delete(t)
+		x.tokens.delete(x, t)
 		x.happened(api.Event{Kind: api.EventTokenRevoked, Object: t.ID, Message: "expired, and is forgotten"})
 	}
-	if x.tokens.Len() >= maxTokens {
+	if x.tokens.len() >= maxTokens {
 		return nil, conflict("there are %d tokens already: revoke some", maxTokens)
 	}
-	if get(x.tokens, c.Token) != nil {
+	if x.tokens.get(c.Token) != nil {
 		return nil, conflict("token %s exists", c.Token.ID)
 	}
-	x.tokens.ReplaceOrInsert(c.Token)
-	x.touch(TableTokens, c.Token.ID)
+	x.tokens.put(x, c.Token)
 	x.happened(api.Event{Kind: api.EventTokenCreated, Object: c.Token.ID, Message: tokenText(c.Token)})
 	return c.Token, nil
 }
@@ -58,11 +72,10 @@ type TokenRevoke struct {
 }
 
 func (c *TokenRevoke) apply(x *tx) (any, error) {
-	old, ok := x.tokens.Delete(&api.Token{ID: c.ID})
-	if !ok {
+	old := x.tokens.delete(x, &api.Token{ID: c.ID})
+	if old == nil {
 		return nil, notFound("token", c.ID)
 	}
-	x.touch(TableTokens, c.ID)
 	x.happened(api.Event{Kind: api.EventTokenRevoked, Object: c.ID, Message: "asked for: " + tokenText(old)})
 	return nil, nil
 }
@@ -76,15 +89,14 @@ type BlobPut struct {
 
 func (c *BlobPut) apply(x *tx) (any, error) {
 	b := *c.Blob
-	if old := get(x.blobs, &b); old != nil {
+	if old := x.blobs.get(&b); old != nil {
 		if slices.Contains(old.Nodes, c.NodeID) {
 			return old, nil
 		}
 		b = *old
 	}
 	b.Nodes = append(slices.Clone(b.Nodes), c.NodeID)
-	x.blobs.ReplaceOrInsert(&b)
-	x.touch(TableBlobs, b.Digest)
+	x.blobs.put(x, &b)
 	x.happened(api.Event{Kind: api.EventBlobAdded, Object: b.Digest, Message: b.Name})
 	return &b, nil
 }
@@ -97,20 +109,18 @@ type BlobRemove struct {
 
 func (c *BlobRemove) apply(x *tx) (any, error) {
 	used := map[string]bool{}
-	x.jobs.Ascend(func(j *api.Job) bool {
+	for j := range x.jobs.all() {
 		used[j.Spec.Program] = true
 		for i := range j.History {
 			used[j.History[i].Spec.Program] = true
 		}
-		return true
-	})
+	}
 	n := 0
 	for _, d := range c.Digests {
 		if used[d] {
 			continue
 		}
-		if _, ok := x.blobs.Delete(&api.Blob{Digest: d}); ok {
-			x.touch(TableBlobs, d)
+		if x.blobs.delete(x, &api.Blob{Digest: d}) != nil {
 			x.happened(api.Event{Kind: api.EventBlobRemoved, Object: d, Message: "no job uses it"})
 			n++
 		}

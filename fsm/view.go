@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/google/btree"
 	"github.com/mesita/mesita/api"
 )
 
@@ -32,10 +31,10 @@ func (v *View) Cluster() *api.Cluster { return v.t.cluster }
 func (v *View) Authority() *api.Authority { return v.t.authority }
 
 // Job is nil if there is none with that id.
-func (v *View) Job(id string) *api.Job { return get(v.t.jobs, &api.Job{ID: id}) }
+func (v *View) Job(id string) *api.Job { return v.t.jobs.get(&api.Job{ID: id}) }
 
 // Jobs lists all jobs by id.
-func (v *View) Jobs() iter.Seq[*api.Job] { return all(v.t.jobs) }
+func (v *View) Jobs() iter.Seq[*api.Job] { return v.t.jobs.all() }
 
 // EndedJobs lists the ended jobs, the oldest end first.
 func (v *View) EndedJobs() iter.Seq[*api.Job] {
@@ -62,7 +61,7 @@ func (v *View) Task(id string) *api.Task {
 
 // TaskOf finds a task by its job and index.
 func (v *View) TaskOf(job string, index int) *api.Task {
-	if t := get(v.t.tasks, &api.Task{Job: job, Index: index}); t != nil {
+	if t := v.t.tasks.get(&api.Task{Job: job, Index: index}); t != nil {
 		return t
 	}
 	if j := v.Job(job); j != nil && j.Unmade() > 0 {
@@ -78,7 +77,7 @@ func (v *View) TaskOf(job string, index int) *api.Task {
 func (v *View) Tasks() iter.Seq[*api.Task] {
 	return func(yield func(*api.Task) bool) {
 		more := true
-		v.t.jobs.Ascend(func(j *api.Job) bool {
+		v.t.jobs.rows.Ascend(func(j *api.Job) bool {
 			for t := range v.JobTasks(j.ID) {
 				if more = yield(t); !more {
 					break
@@ -90,13 +89,13 @@ func (v *View) Tasks() iter.Seq[*api.Task] {
 }
 
 // TaskCount is the number of tasks that were made.
-func (v *View) TaskCount() int { return v.t.tasks.Len() }
+func (v *View) TaskCount() int { return v.t.tasks.len() }
 
 // JobTasks lists a job's tasks by index.
 func (v *View) JobTasks(job string) iter.Seq[*api.Task] {
 	return func(yield func(*api.Task) bool) {
 		more := true
-		v.t.tasks.AscendGreaterOrEqual(&api.Task{Job: job, Index: -1}, func(t *api.Task) bool {
+		v.t.tasks.rows.AscendGreaterOrEqual(&api.Task{Job: job, Index: -1}, func(t *api.Task) bool {
 			if t.Job != job {
 				return false
 			}
@@ -160,7 +159,7 @@ func (v *View) PendingTasks(j *api.Job) iter.Seq[*api.Task] {
 			case k.index == unmade:
 				return v.unmadeTasks(j, yield)
 			}
-			return yield(get(v.t.tasks, &api.Task{Job: k.job, Index: k.index}))
+			return yield(v.t.tasks.get(&api.Task{Job: k.job, Index: k.index}))
 		})
 	}
 }
@@ -175,7 +174,7 @@ func (v *View) PendingCount() int {
 // Usage is what the tasks of a partition hold, those of its children not
 // counted.
 func (v *View) Usage(path string) api.PartitionUsage {
-	if r := get(v.t.usage, &usageRow{path: path}); r != nil {
+	if r := get(v.t.usage.BTreeG, &usageRow{path: path}); r != nil {
 		return r.PartitionUsage
 	}
 	return api.PartitionUsage{}
@@ -187,7 +186,7 @@ func (v *View) Capacity() api.Resources { return v.t.capacity }
 // FrozenTasks lists the tasks that are stopped in place, or told to be.
 func (v *View) FrozenTasks() iter.Seq[*api.Task] {
 	return func(yield func(*api.Task) bool) {
-		v.t.frozen.Ascend(func(k taskKey) bool { return yield(get(v.t.tasks, &api.Task{Job: k.job, Index: k.index})) })
+		v.t.frozen.Ascend(func(k taskKey) bool { return yield(v.t.tasks.get(&api.Task{Job: k.job, Index: k.index})) })
 	}
 }
 
@@ -211,7 +210,7 @@ func (v *View) Node(id string) *api.Node {
 	return nil
 }
 
-func (v *View) row(id string) *nodeRow { return get(v.t.nodes, &nodeRow{node: &api.Node{ID: id}}) }
+func (v *View) row(id string) *nodeRow { return v.t.nodes.get(&nodeRow{node: &api.Node{ID: id}}) }
 
 // FindNode finds a node that is not gone by its id, its name, or the unique
 // beginning of its id.
@@ -241,7 +240,7 @@ func (v *View) FindNode(ref string) *api.Node {
 // Nodes lists all nodes by id, also those that are gone.
 func (v *View) Nodes() iter.Seq[*api.Node] {
 	return func(yield func(*api.Node) bool) {
-		v.t.nodes.Ascend(func(r *nodeRow) bool { return yield(r.node) })
+		v.t.nodes.rows.Ascend(func(r *nodeRow) bool { return yield(r.node) })
 	}
 }
 
@@ -269,7 +268,7 @@ func (r *nodeRow) free() api.Resources {
 
 // Partition is nil if there is none with that path.
 func (v *View) Partition(path string) *api.Partition {
-	return get(v.t.partitions, &api.Partition{Path: path})
+	return v.t.partitions.get(&api.Partition{Path: path})
 }
 
 // Eligible is a partition with all conditions that its nodes must meet: those
@@ -277,7 +276,7 @@ func (v *View) Partition(path string) *api.Partition {
 func (v *View) Eligible(path string) *api.Partition { return v.t.eligible(path) }
 
 func (t *tables) eligible(path string) *api.Partition {
-	at := func(path string) *api.Partition { return get(t.partitions, &api.Partition{Path: path}) }
+	at := func(path string) *api.Partition { return t.partitions.get(&api.Partition{Path: path}) }
 	p := at(path)
 	if p == nil {
 		return nil
@@ -293,22 +292,22 @@ func (t *tables) eligible(path string) *api.Partition {
 }
 
 // Partitions lists all partitions by path.
-func (v *View) Partitions() iter.Seq[*api.Partition] { return all(v.t.partitions) }
+func (v *View) Partitions() iter.Seq[*api.Partition] { return v.t.partitions.all() }
 
 // Offers lists all offers by id.
-func (v *View) Offers() iter.Seq[*api.Offer] { return all(v.t.offers) }
+func (v *View) Offers() iter.Seq[*api.Offer] { return v.t.offers.all() }
 
 // Token is nil if there is none with that id.
-func (v *View) Token(id string) *api.Token { return get(v.t.tokens, &api.Token{ID: id}) }
+func (v *View) Token(id string) *api.Token { return v.t.tokens.get(&api.Token{ID: id}) }
 
 // Tokens lists all tokens by id.
-func (v *View) Tokens() iter.Seq[*api.Token] { return all(v.t.tokens) }
+func (v *View) Tokens() iter.Seq[*api.Token] { return v.t.tokens.all() }
 
 // Blob is nil if there is none with that digest.
-func (v *View) Blob(digest string) *api.Blob { return get(v.t.blobs, &api.Blob{Digest: digest}) }
+func (v *View) Blob(digest string) *api.Blob { return v.t.blobs.get(&api.Blob{Digest: digest}) }
 
 // Blobs lists all uploaded programs by digest.
-func (v *View) Blobs() iter.Seq[*api.Blob] { return all(v.t.blobs) }
+func (v *View) Blobs() iter.Seq[*api.Blob] { return v.t.blobs.all() }
 
 // Assignments is what a node should run or stop: its tasks with the version of
 // the spec that each runs.
@@ -324,15 +323,6 @@ func (v *View) Assignments(nodeID string) []api.Assignment {
 		}
 	}
 	return out
-}
-
-func get[T any](t *btree.BTreeG[T], key T) T {
-	v, _ := t.Get(key)
-	return v
-}
-
-func all[T any](t *btree.BTreeG[T]) iter.Seq[T] {
-	return func(yield func(T) bool) { t.Ascend(func(v T) bool { return yield(v) }) }
 }
 
 // Trial is what a command would do to a view.
@@ -358,7 +348,7 @@ func (v *View) Trial(c Command) Trial {
 // MadeTasks lists a job's tasks that were made, by index.
 func (v *View) MadeTasks(job string) iter.Seq[*api.Task] {
 	return func(yield func(*api.Task) bool) {
-		v.t.tasks.AscendGreaterOrEqual(&api.Task{Job: job, Index: -1}, func(t *api.Task) bool { return t.Job == job && yield(t) })
+		v.t.tasks.rows.AscendGreaterOrEqual(&api.Task{Job: job, Index: -1}, func(t *api.Task) bool { return t.Job == job && yield(t) })
 	}
 }
 
@@ -367,7 +357,7 @@ func (v *View) MadeTasks(job string) iter.Seq[*api.Task] {
 func (v *View) PendingMade(j *api.Job) iter.Seq[*api.Task] {
 	return func(yield func(*api.Task) bool) {
 		v.t.pending.AscendGreaterOrEqual(pendingKey{j.Spec.Partition, j.Seq, taskKey{j.ID, -1}}, func(k pendingKey) bool {
-			return k.job == j.ID && k.seq == j.Seq && k.index != unmade && yield(get(v.t.tasks, &api.Task{Job: k.job, Index: k.index}))
+			return k.job == j.ID && k.seq == j.Seq && k.index != unmade && yield(v.t.tasks.get(&api.Task{Job: k.job, Index: k.index}))
 		})
 	}
 }
@@ -375,6 +365,6 @@ func (v *View) PendingMade(j *api.Job) iter.Seq[*api.Task] {
 // LiveJobs lists the jobs that have not ended.
 func (v *View) LiveJobs() iter.Seq[*api.Job] {
 	return func(yield func(*api.Job) bool) {
-		v.t.jobs.Ascend(func(j *api.Job) bool { return j.State.Ended() || yield(j) })
+		v.t.jobs.rows.Ascend(func(j *api.Job) bool { return j.State.Ended() || yield(j) })
 	}
 }

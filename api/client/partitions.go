@@ -45,7 +45,11 @@ func (c *Client) PlanPartition(ctx context.Context, p *api.Partition, create boo
 
 func putQuery(p *api.Partition, create bool) url.Values {
 	q := flag("create", create)
-	if p.Version > 0 && !create {
+	switch {
+	case create:
+	case p.Revision > 0:
+		q.Set("if_revision", strconv.FormatUint(p.Revision, 10))
+	case p.Version > 0:
 		q.Set("if_version", strconv.Itoa(p.Version))
 	}
 	return q

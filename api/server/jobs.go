@@ -91,6 +91,7 @@ func applyJob(c *call) (any, error) {
 		return nil, err
 	}
 	ifVersion, dry := c.Query.Number("if_version", 0, 1, 1<<31-1), c.Query.Flag("dry_run")
+	ifRevision := c.Query.Index("if_revision")
 	if c.Query.Err != nil {
 		return nil, c.Query.Err
 	}
@@ -114,9 +115,9 @@ func applyJob(c *call) (any, error) {
 		}
 		return old, nil // a batch that ended is as it should be: it does not run twice
 	}
-	var cmd fsm.Command = &fsm.JobUpdate{Meta: c.Meta(), ID: s.Name, IfVersion: ifVersion, Spec: s}
+	var cmd fsm.Command = &fsm.JobUpdate{Meta: c.Meta(), ID: s.Name, IfVersion: ifVersion, IfRevision: ifRevision, Spec: s}
 	if old == nil || old.State.Ended() || s.Kind != api.KindService {
-		cmd = &fsm.JobCreate{Meta: c.Meta(), Spec: s, Request: key}
+		cmd = &fsm.JobCreate{Meta: c.Meta(), Spec: s, Request: key, IfRevision: ifRevision}
 	}
 	if dry {
 		return c.plan(view, s, cmd)

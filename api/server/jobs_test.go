@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -145,6 +146,48 @@ func TestApplyJob(t *testing.T) {
 	}
 	put("", strings.Replace(webJob, "web", "wob", 1), 400)
 	put("?if_version=x", webJob, 400)
+	put("?if_revision=x", webJob, 400)
+}
+
+// What was read before any change that somebody asked for is stale, though the
+// version stays the same; what the cluster does by itself changes no revision.
+func TestStaleRevision(t *testing.T) {
+	n := newLeader(t)
+	token := n.token(api.RoleAdmin)
+	send := func(method, path, body string, status int) api.Job {
+		t.Helper()
+		r := n.send(request{method: method, path: "/v1/jobs/web" + path, body: body, token: token})
+		r.want(t, status)
+		if status != 200 {
+			return api.Job{}
+		}
+		return into[api.Job](t, r)
+	}
+	old := send("PUT", "", webJob, 200)
+	do(t, n.store, &fsm.TaskPlace{Meta: fsm.Meta{At: testTime}, Placements: []fsm.Placement{{Job: "web", Attempt: 1, NodeID: "oak"}}})
+	if now := send("GET", "", "", 200); now.Counts.Starting != 1 || now.Revision != old.Revision || now.Revision == 0 {
+		t.Errorf("revision %d with %+v, was %d", now.Revision, now.Counts, old.Revision)
+	}
+	edit := func(old api.Job, status int) api.Job {
+		t.Helper()
+		changed := strings.Replace(webJob, "9", fmt.Sprint(old.Revision), 1)
+		if send("PUT", fmt.Sprintf("?dry_run=1&if_revision=%d", old.Revision), changed, status); status != 200 {
+			send("PUT", fmt.Sprintf("?if_version=%d&if_revision=%d", old.Version, old.Revision), changed, status)
+			return old
+		}
+		return send("PUT", fmt.Sprintf("?if_revision=%d", old.Revision), changed, status)
+	}
+	for _, change := range []func(){
+		func() { send("POST", "/scale", `{"count":5}`, 200) },
+		func() { send("PUT", "", strings.Replace(webJob, "{", `{"labels":{"team":"web"},`, 1), 200) },
+		func() { send("PUT", "", strings.Replace(webJob, "{", `{"priority":7,`, 1), 200) },
+	} {
+		change()
+		edit(old, 409)
+		old = edit(send("GET", "", "", 200), 200)
+	}
+	send("POST", "/stop", "", 200)
+	edit(old, 409)
 }
 
 func TestApplyDoesNotRepeatABatch(t *testing.T) {

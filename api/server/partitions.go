@@ -47,7 +47,7 @@ func (c *call) partition() (*api.Partition, error) {
 
 func putPartition(c *call) (any, error) {
 	dry, create := c.Query.Flag("dry_run"), c.Query.Flag("create")
-	ifVersion := c.Query.Number("if_version", 0, 1, 1<<31-1)
+	ifVersion, ifRevision := c.Query.Number("if_version", 0, 1, 1<<31-1), c.Query.Index("if_revision")
 	if c.Query.Err != nil {
 		return nil, c.Query.Err
 	}
@@ -57,7 +57,7 @@ func putPartition(c *call) (any, error) {
 	}
 	v := c.Store.View()
 	old := v.Partition(p.Path)
-	cmd := &fsm.PartitionPut{Meta: c.Meta(), Partition: p, Create: create, IfVersion: ifVersion}
+	cmd := &fsm.PartitionPut{Meta: c.Meta(), Partition: p, Create: create, IfVersion: ifVersion, IfRevision: ifRevision}
 	change, err := c.Shares.Plan(v, cmd)
 	if err == nil && old != nil && samePartition(old, p) {
 		change.Partition, change.Action = old, "nothing"

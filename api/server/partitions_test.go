@@ -71,6 +71,8 @@ func TestRefusedPartitions(t *testing.T) {
 	}{
 		{"ml?create=1", `{}`, 409, "", "partition set"},
 		{"ml?if_version=2", `{}`, 409, "", "changed meanwhile"},
+		{"ml?if_revision=1", `{}`, 409, "", "changed meanwhile"},
+		{"none?if_revision=1", `{}`, 409, "", "no such partition"},
 		{"ml?if_version=x", `{}`, 400, "if_version", ""},
 		{"a", `{"guarantee":{"cpus":4},"limit":{"cpus":3}}`, 400, "guarantee", "cpus=4 (of 3)"},
 		{"a", `{"guarantee":{"cpus":3}}`, 422, "guarantee", "ml 2"},

@@ -51,7 +51,7 @@ func jobRoutes(s *Server) []*exchange.Route {
 		{Method: post, Path: "/v1/jobs", Role: operator, Handle: s.on(createJob), Query: words("dry_run"), Body: api.JobSpec{}, Answer: api.Job{}, Summary: "submit a job; dry_run=1 answers the plan"},
 		{Method: get, Path: "/v1/jobs", Role: viewer, Handle: s.on(listJobs), Query: words("kind", "state", "label", "all"), Answer: []api.Job{}, Summary: "jobs; label=K=V only those, may be repeated; all=1 also ended ones"},
 		{Method: get, Path: "/v1/jobs/{id}", Role: viewer, Handle: s.on(getJob), Query: words("wait", "timeout"), Held: true, Answer: api.Job{}, Summary: "a job; wait=running|ended|stopped holds the answer until so"},
-		{Method: put, Path: "/v1/jobs/{id}", Role: operator, Handle: s.on(applyJob), Query: words("dry_run", "if_version"), Body: api.JobSpec{}, Answer: api.Job{}, Summary: "create or update a job by name"},
+		{Method: put, Path: "/v1/jobs/{id}", Role: operator, Handle: s.on(applyJob), Query: words("dry_run", "if_version", "if_revision"), Body: api.JobSpec{}, Answer: api.Job{}, Summary: "create or update a job by name; if_revision=N only if nobody changed it since"},
 		{Method: del, Path: "/v1/jobs/{id}", Role: operator, Handle: s.on(removeJob), Answer: removed{}, Summary: "forget an ended job"},
 		{Method: post, Path: "/v1/jobs/{id}/scale", Role: operator, Handle: s.on(scaleJob), Body: scaleRequest{}, Answer: api.Job{}, Summary: "change how many tasks a service keeps running"},
 		{Method: post, Path: "/v1/jobs/{id}/stop", Role: operator, Handle: s.on(stopJob), Answer: api.Job{}, Summary: "stop a job"},
@@ -86,7 +86,7 @@ func partitionRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
 		{Method: get, Path: "/v1/partitions", Role: viewer, Handle: s.on(listPartitions), Answer: []api.PartitionStatus{}, Summary: "partitions and what their tasks hold"},
 		{Method: get, Path: "/v1/partitions/{path...}", Role: viewer, Handle: s.on(getPartition), Answer: api.PartitionStatus{}, Summary: "a partition and what its tasks hold"},
-		{Method: put, Path: "/v1/partitions/{path...}", Role: admin, Handle: s.on(putPartition), Query: words("dry_run", "create", "if_version"), Body: api.Partition{}, Answer: api.PartitionChange{}, Summary: "make or change a partition; create=1 only makes it, dry_run=1 only says what would be"},
+		{Method: put, Path: "/v1/partitions/{path...}", Role: admin, Handle: s.on(putPartition), Query: words("dry_run", "create", "if_version", "if_revision"), Body: api.Partition{}, Answer: api.PartitionChange{}, Summary: "make or change a partition; create=1 only makes it, if_revision=N only changes it if nobody did since, dry_run=1 only says what would be"},
 		{Method: del, Path: "/v1/partitions/{path...}", Role: admin, Handle: s.on(removePartition), Query: words("dry_run", "drain"), Answer: api.PartitionChange{}, Summary: "remove an empty partition; drain=1 lets its work end first"},
 	}
 }
