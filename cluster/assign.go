@@ -58,9 +58,10 @@ func (a *Agent) followCluster(ctx context.Context) {
 	}
 }
 
-// votes tells whether this node's replica follows the log.
+// votes tells whether this node's replica follows the log. One on a disk that
+// died does not, though it votes: its tasks would never hear of it.
 func (a *Agent) votes() bool {
-	return a.raft.LeaderID() != "" && slices.Contains(a.raft.Voters(), a.self.NodeID)
+	return a.raft.Healthy() == nil && a.raft.LeaderID() != "" && slices.Contains(a.raft.Voters(), a.self.NodeID)
 }
 
 // followReplica feeds the executor from the store until this node no longer
@@ -83,6 +84,13 @@ func (a *Agent) followReplica(ctx context.Context) {
 		case <-w.Ready():
 			w.Take()
 			a.exec.Assign(a.store.View().Assignments(a.self.NodeID))
+		case <-a.raft.Unwell():
+			if a.leaderID() != "" && !a.raft.IsLeader() {
+				return
+			}
+			if !sleep(ctx, 100*time.Millisecond) {
+				return
+			}
 		case <-check.C:
 			// Without a leader the last list stays right; but this node may
 			// have been replaced as a voter meanwhile.
@@ -96,9 +104,9 @@ func (a *Agent) followReplica(ctx context.Context) {
 }
 
 // awaitCaughtUp waits until the replica holds what was committed when it first
-// heard from a leader after its start.
+// heard from a leader after its start, and what a leader's stream told since.
 func (a *Agent) awaitCaughtUp(ctx context.Context) bool {
-	for !a.raft.CaughtUp() {
+	for !a.raft.CaughtUp() || a.store.View().Index() < a.told.Load() {
 		if !sleep(ctx, 10*time.Millisecond) || !a.votes() {
 			return false
 		}
@@ -149,6 +157,7 @@ func (a *Agent) followLeader(ctx context.Context) error {
 		}
 		if d.Full || len(d.Put) > 0 || len(d.Remove) > 0 {
 			merge(have, &d)
+			a.told.Store(d.Index)
 			a.exec.Assign(assignmentList(have))
 		}
 	}

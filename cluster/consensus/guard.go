@@ -30,11 +30,12 @@ type guard struct {
 
 	mu   sync.Mutex
 	err  error
+	sick chan struct{} // closed while err is set
 	pace pace
 }
 
 func newGuard(log *slog.Logger, timeout time.Duration, ending <-chan struct{}) *guard {
-	return &guard{log: log, ending: ending, slow: make(chan struct{}, 1), pace: newPace(timeout)}
+	return &guard{log: log, ending: ending, slow: make(chan struct{}, 1), sick: make(chan struct{}), pace: newPace(timeout)}
 }
 
 // wrote notes the end of a write.
@@ -46,13 +47,14 @@ func (g *guard) wrote(what string, began time.Time, err error) error {
 		err = fmt.Errorf("%s: %w", what, err)
 		if g.err == nil {
 			g.log.Error("the raft log cannot be written; this node does not lead until it can", "err", err)
+			close(g.sick)
 		}
 		g.err = err
 		return err
 	}
 	if g.err != nil {
 		g.log.Info("the raft log can be written again")
-		g.err = nil
+		g.err, g.sick = nil, make(chan struct{})
 	}
 	if g.pace.observe(now.Sub(began), now) {
 		select {
@@ -68,6 +70,13 @@ func (g *guard) failure() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.err
+}
+
+// unwell is closed while writes fail.
+func (g *guard) unwell() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.sick
 }
 
 // patience is by how much elections should be slower because of the disk, and

@@ -339,6 +339,9 @@ func (n *Node) Healthy() error {
 	return nil
 }
 
+// Unwell is closed as soon as, and while, Healthy is not nil.
+func (n *Node) Unwell() <-chan struct{} { return n.guard.unwell() }
+
 // Stats are numbers about Raft on this node.
 type Stats struct {
 	State        string // leader, follower, candidate, shutdown
