@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"time"
@@ -47,6 +48,19 @@ type Config struct {
 	// AddrOf is the address of a node now; what it does not know is reached
 	// at the address it joined with. May be nil.
 	AddrOf func(nodeID string) (addr string, ok bool)
+
+	// Before is how far this node had come, as kept by Remember outside of Dir;
+	// nil if it never took part. With a log that has less, it is damaged: see
+	// Node.Damaged. Remember is called before the first entry or vote is written,
+	// and once in a while after that; it must have synced what it keeps when it
+	// returns. Both may be nil.
+	Before   *Standing
+	Remember func(Standing) error
+
+	// Ask asks other nodes how far they saw this one come, until all that matter
+	// have answered or ctx ends. A voter that starts does so before its first
+	// vote. May be nil.
+	Ask func(ctx context.Context) Standing
 
 	// Multiplier stretches the timeouts of elections, for slow networks; 0 is
 	// 1: a new leader about half a second after the old one died.

@@ -28,6 +28,10 @@ type guard struct {
 	applied func() uint64 // index of the newest entry that took effect, in this life or before
 	snaps   raft.SnapshotStore
 
+	damaged  func() error // why this node must not vote; nil = it may
+	remember func() error // that this node takes part: before it writes anything
+	took     atomic.Bool  // it did
+
 	mu   sync.Mutex
 	err  error
 	sick chan struct{} // closed while err is set
@@ -87,6 +91,24 @@ func (g *guard) patience() (factor int, slowest time.Duration) {
 	return g.pace.factor, g.pace.slow()
 }
 
+// begin makes sure that it is remembered that this node takes part.
+func (g *guard) begin() error {
+	if g.took.Load() || g.remember == nil {
+		return nil
+	}
+	err := g.remember()
+	g.took.Store(err == nil)
+	return err
+}
+
+// mayVote tells why no vote must be kept.
+func (g *guard) mayVote() error {
+	if g.damaged == nil {
+		return nil
+	}
+	return g.damaged()
+}
+
 // guardedLogs is a log store under guard.
 type guardedLogs struct {
 	raft.LogStore
@@ -97,7 +119,11 @@ func (l guardedLogs) StoreLog(e *raft.Log) error { return l.StoreLogs([]*raft.Lo
 
 func (l guardedLogs) StoreLogs(e []*raft.Log) error {
 	began := time.Now()
-	return l.wrote("write the raft log", began, l.LogStore.StoreLogs(e))
+	err := l.begin()
+	if err == nil {
+		err = l.LogStore.StoreLogs(e)
+	}
+	return l.wrote("write the raft log", began, err)
 }
 
 // GetLog halts the node over an entry that cannot be read: raft would crash the
@@ -149,8 +175,15 @@ type guardedStable struct {
 }
 
 func (s guardedStable) Set(key, val []byte) error {
+	if err := s.mayVote(); err != nil {
+		return err
+	}
 	began := time.Now()
-	return s.wrote("write the vote", began, s.StableStore.Set(key, val))
+	err := s.begin()
+	if err == nil {
+		err = s.StableStore.Set(key, val)
+	}
+	return s.wrote("write the vote", began, err)
 }
 
 // SetUint64 does not return while the term cannot be written: raft panics on

@@ -93,6 +93,9 @@ func (w *wire) RequestPreVote(id raft.ServerID, addr raft.ServerAddress, args *r
 	if !ok {
 		return errNoPreVote
 	}
+	if err := w.damaged(); err != nil {
+		return err
+	}
 	for try := 1; ; try++ {
 		*resp = raft.RequestPreVoteResponse{}
 		err := p.RequestPreVote(id, addr, args, resp)

@@ -34,7 +34,8 @@ type Node struct {
 	ending chan struct{} // closed when the node ends
 	caught atomic.Bool   // see CaughtUp
 
-	applied atomic.Uint64 // index of the newest entry that took effect in this life
+	applied atomic.Uint64          // index of the newest entry that took effect in this life
+	damage  atomic.Pointer[damage] // why it does not vote; nil = it does
 
 	life  sync.Mutex // held to set over
 	over  bool       // no goroutine starts any more
@@ -62,26 +63,43 @@ func Open(cfg Config) (*Node, error) {
 	}
 	n := &Node{cfg: cfg, stores: s, leader: newLeadership(), queue: newQueue(),
 		slots: make(chan struct{}, entriesInFlight), landed: make(chan struct{}, 1), ending: make(chan struct{}), patience: 1}
+	if err := n.inspect(); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
 	transport := cfg.Transport
 	if transport == nil {
 		transport = newTransport(&cfg)
 	}
 	n.wire = newWire(transport, cfg.stretch(beatEvery), newLookout(cfg.stretch(heartbeatTimeout)), n.ending)
+	n.wire.damaged = n.Damaged
 	n.glue = newGlue(cfg.Store, cfg.snapshotEntries, n.took, n.ending)
 	n.guard = newGuard(cfg.Log, cfg.stretch(heartbeatTimeout), n.ending)
 	n.guard.halt, n.guard.applied, n.guard.snaps = n.glue.halt, n.effective, s.snaps
+	n.guard.damaged, n.guard.remember = n.Damaged, func() error { return n.remember(Standing{}) }
+	n.guard.took.Store(cfg.Before != nil)
 	if n.raft, err = n.openRaft(); err != nil {
 		close(n.ending)
 		return nil, errors.Join(err, n.wire.Close(), s.close())
 	}
 	n.wire.raft.Store(n.raft)
+	only := n.onlyVoter()
+	if cfg.Ask != nil && n.Damaged() == nil && !only && n.HasConfiguration() {
+		n.damage.Store(&damage{err: errAsking})
+	}
 	n.spawn(func() { n.wire.listen(n.refuse) })
 	n.spawn(n.watchLeader)
 	n.spawn(func() { n.wire.announce(n.raft.CurrentTerm) })
-	if n.onlyVoter() {
+	d := n.damage.Load()
+	if d == nil && only {
 		n.elect()
 	} else {
 		n.retune()
+	}
+	if d != nil && d.mends {
+		n.spawn(n.mend)
+	}
+	if cfg.Ask != nil && d != nil {
+		n.spawn(n.askOthers)
 	}
 	return n, nil
 }
@@ -94,11 +112,15 @@ func (n *Node) openRaft() (r *raft.Raft, err error) {
 			err = damaged("the raft log in "+n.cfg.Dir, p)
 		}
 	}()
+	rc := n.cfg.raftConfig(n.leader.notify)
+	if n.Damaged() != nil { // it could not be elected
+		rc.HeartbeatTimeout, rc.ElectionTimeout = n.cfg.stretch(passiveTimeout), n.cfg.stretch(passiveTimeout)
+	}
 	cache, err := raft.NewLogCache(logCache, guardedLogs{n.stores.logs, n.guard})
 	if err != nil {
 		return nil, err
 	}
-	r, err = raft.NewRaft(n.cfg.raftConfig(n.leader.notify), n.glue, cache, guardedStable{n.stores.stable, n.guard}, n.stores.snaps, n.wire)
+	r, err = raft.NewRaft(rc, n.glue, cache, guardedStable{n.stores.stable, n.guard}, n.stores.snaps, n.wire)
 	if failed := n.glue.opened(); failed != nil {
 		n.cfg.Log.Error("a snapshot of the cluster's state cannot be read", "dir", n.cfg.Dir, "err", failed)
 		err = errors.Join(err, failed)
@@ -127,16 +149,6 @@ func (n *Node) effective() uint64 {
 		index = max(index, f.now().applied)
 	}
 	return index
-}
-
-// refuse tells why a request of another voter must not come to raft.
-func (n *Node) refuse(rpc raft.RPC) error {
-	if r, ok := rpc.Command.(*raft.InstallSnapshotRequest); ok {
-		if applied := n.effective(); r.LastLogIndex < applied {
-			return api.Errorf(api.CodeConflict, "the snapshot is of entry %d, and those up to %d took effect here", r.LastLogIndex, applied)
-		}
-	}
-	return nil
 }
 
 // Bootstrap makes a cluster with this node, reachable at addr, as its only
@@ -180,7 +192,8 @@ func (n *Node) elect() {
 // by its own timeout, and they must stay as frequent as the others expect.
 func (n *Node) settings() raft.ReloadableConfig {
 	wait := n.cfg.stretch(heartbeatTimeout) * time.Duration(n.patience)
-	passive := !n.HasConfiguration()
+	d := n.damage.Load()
+	passive := !n.HasConfiguration() || d != nil && d.mends
 	n.wire.lookout.wait.Store(int64(wait))
 	n.wire.lookout.passive.Store(passive)
 	switch {
@@ -276,6 +289,7 @@ func (n *Node) end(stop func()) error {
 	select {
 	case err := <-ended:
 		n.leader.lose()
+		n.keepStanding()
 		return errors.Join(err, n.wire.Close(), n.stores.close())
 	case <-timer.C: // the stores stay open: raft panics on one that is closed
 		n.leader.lose()
@@ -322,6 +336,7 @@ func (n *Node) snapshots(ctx context.Context) {
 		if err := n.raft.Snapshot().Error(); err != nil && !errors.Is(err, raft.ErrRaftShutdown) {
 			n.cfg.Log.Warn("taking a snapshot of the cluster's state failed; it is tried again later", "err", err)
 		}
+		n.keepStanding()
 		timer.Reset(9 * time.Since(began))
 		select {
 		case <-ctx.Done():

@@ -75,6 +75,9 @@ func recoverStores(cfg *Config, s *stores, addr string, transport raft.Transport
 	if err != nil {
 		return nil, fmt.Errorf("recover (nothing is lost, a copy of the folder is in %s): %w", r.Backup, err)
 	}
+	if err := s.file.setDamage(false); err != nil {
+		return r, fmt.Errorf("recover: %w", err)
+	}
 	r.LastIndex = cfg.Store.View().Index()
 	return r, nil
 }

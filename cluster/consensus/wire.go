@@ -31,6 +31,7 @@ type wire struct {
 	beats   *beats
 	lookout *lookout
 	ending  <-chan struct{}
+	damaged func() error // why this node must not be elected; nil = it may
 
 	mu    sync.Mutex
 	heard heard
@@ -150,6 +151,14 @@ func (w *wire) leaderCommit() heard {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.heard
+}
+
+// RequestVote asks for a vote.
+func (w *wire) RequestVote(id raft.ServerID, addr raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
+	if err := w.damaged(); err != nil {
+		return err
+	}
+	return w.Transport.RequestVote(id, addr, args, resp)
 }
 
 // Close closes the transport below; raft calls it at its end.

@@ -1,0 +1,211 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/mesita/mesita/api"
+)
+
+const (
+	// askWithin bounds how long a voter that starts holds its vote back to hear
+	// what the others saw of it. When the power of a whole cluster was cut, some
+	// are never there to answer.
+	askWithin = 1500 * time.Millisecond
+
+	// mendEvery is how often a damaged voter looks whether it is whole again.
+	mendEvery = 50 * time.Millisecond
+)
+
+// damage is why a node must not vote.
+type damage struct {
+	err   error
+	least Standing // that it has to reach before it votes
+	mends bool     // a leader fills in what is lost; else it only waits for answers
+}
+
+// inspect finds out whether something that this node had is lost, before
+// anything is done with it. A folder that has voted once is never new: a voter
+// that forgot what it had acknowledged would elect a leader without it.
+func (n *Node) inspect() error {
+	have, err := n.stores.standing()
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(n.cfg.Dir, logName)
+	before := n.cfg.Before
+	lost := ""
+	switch {
+	case n.stores.file != nil && n.stores.file.now().damage != 0:
+		lost = path + " was damaged and is not filled in again yet"
+	case have.Term == 0 && (before != nil || have.LastIndex != 0):
+		lost = path + " is gone or empty, and this node has voted"
+	case before != nil && have.Behind(*before):
+		lost = fmt.Sprintf("%s is older than this node: it is of term %d and ends with entry %d, and there were term %d and entry %d", path, have.Term, have.LastIndex, before.Term, before.LastIndex)
+	}
+	switch {
+	case lost != "":
+		if before == nil {
+			before = &Standing{}
+		}
+		return n.lose(lost, *before)
+	case have.Term == 0:
+		return nil // it never took part
+	}
+	return n.remember(have)
+}
+
+// lose notes that something is lost, so that the next start knows it too.
+func (n *Node) lose(what string, least Standing) error {
+	if f := n.stores.file; f != nil {
+		if err := f.setDamage(true); err != nil {
+			return fmt.Errorf("note that the raft log is damaged: %w", err)
+		}
+	}
+	err := api.Errorf(api.CodeUnavailable, "this voter is damaged: %s. It does not vote until a leader has sent it all that the cluster agreed on; "+
+		"that needs a majority of the other voters, so start those that are stopped. If they are lost for good, see `mesita cluster recover`", what)
+	n.cfg.Log.Error("this voter is damaged", "err", err)
+	n.damage.Store(&damage{err: err, least: least, mends: true})
+	return nil
+}
+
+// Damaged is why this node does not vote for now, nil if it would.
+func (n *Node) Damaged() error {
+	if d := n.damage.Load(); d != nil {
+		return d.err
+	}
+	return nil
+}
+
+// remember keeps how far this node has come, outside of its folder.
+func (n *Node) remember(s Standing) error {
+	if n.cfg.Remember == nil {
+		return nil
+	}
+	if err := n.cfg.Remember(s); err != nil {
+		return fmt.Errorf("remember how far this voter has come: %w", err)
+	}
+	return nil
+}
+
+// keepStanding remembers how far this node is now, as well as it can.
+func (n *Node) keepStanding() {
+	if n.Damaged() != nil || n.cfg.Remember == nil {
+		return
+	}
+	s, err := n.stores.standing()
+	if err == nil && s.Term > 0 {
+		err = n.remember(s)
+	}
+	if err != nil {
+		n.cfg.Log.Warn("a copy of an older raft log would not be noticed", "err", err)
+	}
+}
+
+// errAsking is why a voter that has just started does not vote yet.
+var errAsking = api.Errorf(api.CodeUnavailable, "this voter has just started, and asks the other nodes what they saw of it before it votes")
+
+// askOthers holds this node's vote back until the others have told what they
+// saw of it, or some time is over.
+func (n *Node) askOthers() {
+	ctx, cancel := context.WithTimeout(context.Background(), askWithin)
+	defer cancel()
+	n.spawn(func() {
+		select {
+		case <-n.ending:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	seen := n.cfg.Ask(ctx)
+	cancel()
+	d := n.damage.Load()
+	if d == nil {
+		return // it was filled in meanwhile
+	}
+	if d.mends {
+		n.damage.CompareAndSwap(d, &damage{err: d.err, least: d.least.And(seen), mends: true})
+		return
+	}
+	have, err := n.stores.standing()
+	if err == nil && have.Behind(seen) {
+		err = n.lose(fmt.Sprintf("other nodes saw it with term %d and entry %d, and its log is of term %d and ends with entry %d: its folder is an older copy",
+			seen.Term, seen.LastIndex, have.Term, have.LastIndex), seen)
+		if err == nil {
+			n.retune()
+			n.mend()
+			return
+		}
+	}
+	if err != nil {
+		n.cfg.Log.Warn("comparing this voter with what others saw of it failed", "err", err)
+	}
+	n.damage.Store(nil)
+}
+
+// mend waits until a damaged voter holds what the leader had committed.
+func (n *Node) mend() {
+	tick := time.NewTicker(mendEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-n.ending:
+			return
+		case <-tick.C:
+		}
+		if n.whole() {
+			break
+		}
+	}
+	if f := n.stores.file; f != nil {
+		if err := f.setDamage(false); err != nil {
+			n.cfg.Log.Error("this voter is whole again and cannot note it", "err", err)
+			return
+		}
+	}
+	n.damage.Store(nil)
+	n.keepStanding()
+	n.retune()
+	n.cfg.Log.Info("this voter is whole again, and votes", "index", n.LastIndex())
+}
+
+// whole tells whether a leader, of a term not before what this node knew, has
+// sent it all that was committed, and at least what it had.
+func (n *Node) whole() bool {
+	known, d := n.wire.leaderCommit(), n.damage.Load()
+	if known.commit == 0 || known.term < d.least.Term || !n.holds(known) {
+		return false
+	}
+	have, err := n.stores.standing()
+	return err == nil && !have.Behind(Standing{Term: known.term, LastTerm: d.least.LastTerm, LastIndex: d.least.LastIndex})
+}
+
+// errHeldBack is what a vote that was asked for gets.
+var errHeldBack = errors.New("this voter does not vote now")
+
+// refuse tells why a request of another voter must not come to raft.
+func (n *Node) refuse(rpc raft.RPC) error {
+	d := n.damage.Load()
+	switch r := rpc.Command.(type) {
+	case *raft.InstallSnapshotRequest:
+		if applied := n.effective(); r.LastLogIndex < applied {
+			return api.Errorf(api.CodeConflict, "the snapshot is of entry %d, and those up to %d took effect here", r.LastLogIndex, applied)
+		}
+		if d != nil && r.Term < d.least.Term {
+			return d.err
+		}
+	case *raft.AppendEntriesRequest:
+		if d != nil && r.Term < d.least.Term {
+			return d.err
+		}
+	case *raft.RequestVoteRequest, *raft.RequestPreVoteRequest, *raft.TimeoutNowRequest:
+		if d != nil {
+			return fmt.Errorf("%w: %w", errHeldBack, d.err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,237 @@
+package consensus
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// voterDisk is what a voter of a test keeps: its folder, and what it remembers
+// beside that.
+type voterDisk struct {
+	dir string
+
+	mu     sync.Mutex
+	before *Standing
+}
+
+func (d *voterDisk) config(c *Config) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c.Dir, c.LogStore, c.StableStore, c.SnapshotStore = d.dir, nil, nil, nil
+	c.Before = d.before
+	c.Remember = func(s Standing) error {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.before = &s
+		return nil
+	}
+}
+
+// diskVoters is a cluster of three on disks, in fake time.
+func diskVoters(t *testing.T) (*memCluster, []*voterDisk) {
+	t.Helper()
+	var disks []*voterDisk
+	c := newMemCluster(t, 3, func(i int, cfg *Config) {
+		disks = append(disks, &voterDisk{dir: filepath.Join(t.TempDir(), "raft")})
+		disks[i].config(cfg)
+	})
+	return c, disks
+}
+
+func (c *memCluster) stop(is ...int) {
+	c.t.Helper()
+	for _, i := range is {
+		if err := c.nodes[i].end(); err != nil {
+			c.t.Fatal(err)
+		}
+		c.wires[i].DisconnectAll()
+		for j, w := range c.wires {
+			if j != i {
+				w.Disconnect(c.wires[i].LocalAddr())
+			}
+		}
+	}
+}
+
+// restart starts a node that was stopped, in the place where it was.
+func (c *memCluster) restart(i int, d *voterDisk, change func(*Config)) {
+	c.t.Helper()
+	cfg := c.config(i)
+	c.wires[i] = cfg.Transport.(*raft.InmemTransport)
+	hearts := newFastHearts(c.wires[i])
+	cfg.Transport = hearts
+	c.t.Cleanup(func() { close(hearts.ending) })
+	d.config(&cfg)
+	if change != nil {
+		change(&cfg)
+	}
+	c.nodes[i] = startNode(c.t, cfg)
+	c.link(i)
+}
+
+func (c *memCluster) noLeader(is ...int) {
+	c.t.Helper()
+	for _, i := range is {
+		if c.nodes[i].IsLeader() {
+			c.t.Errorf("%s leads", c.nodes[i].id)
+		}
+	}
+}
+
+// Three voters; what ten writes put on A and B is lost on B while all are
+// stopped, and C never had it. B and C must not decide anything before A is
+// back: they would do it without those writes.
+func TestVoterThatLostItsLogDoesNotVote(t *testing.T) {
+	lose := map[string]func(t *testing.T, dir string) error{
+		"log removed":   func(_ *testing.T, dir string) error { return os.Remove(filepath.Join(dir, logName)) },
+		"log emptied":   func(_ *testing.T, dir string) error { return os.Truncate(filepath.Join(dir, logName), 0) },
+		"folder gone":   func(_ *testing.T, dir string) error { return os.RemoveAll(dir) },
+		"folder behind": nil, // see below
+	}
+	for name, damage := range lose {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, disks := diskVoters(t)
+				old := filepath.Join(t.TempDir(), "old")
+				const a, b = 0, 1
+				if c.leader() != a {
+					t.Fatal("another leads")
+				}
+				c.stop(2)
+				if damage == nil {
+					c.stop(b)
+					if err := copyDir(disks[b].dir, old); err != nil {
+						t.Fatal(err)
+					}
+					c.restart(b, disks[b], nil)
+					c.settle(5 * time.Second)
+					if !c.nodes[a].IsLeader() {
+						t.Fatal("another leads")
+					}
+				}
+				for _, cmd := range cmds("j", 10) {
+					c.nodes[a].must(t, cmd)
+				}
+				c.settle(time.Second)
+				c.stop(b, a)
+				if damage != nil {
+					if err := damage(t, disks[b].dir); err != nil {
+						t.Fatal(err)
+					}
+				} else if err := errors.Join(os.RemoveAll(disks[b].dir), os.Rename(old, disks[b].dir)); err != nil {
+					t.Fatal(err)
+				}
+				c.restart(b, disks[b], nil)
+				c.restart(2, disks[2], nil)
+				for range 2 { // a second start is no cure
+					c.settle(20 * time.Second)
+					c.noLeader(b, 2)
+					if err := c.nodes[b].Damaged(); err == nil || !strings.Contains(err.Error(), logName) {
+						t.Errorf("B says of itself: %v", err)
+					}
+					c.stop(b)
+					c.restart(b, disks[b], nil)
+				}
+				c.restart(a, disks[a], nil)
+				c.settle(10 * time.Second)
+				leader := c.nodes[c.leader()]
+				leader.must(t, createJob("after"))
+				c.settle(2 * time.Second)
+				for _, n := range c.nodes {
+					if n.store.View().Job("j-9") == nil || !bytes.Equal(n.bytes(t), leader.bytes(t)) {
+						t.Errorf("%s lacks what was acknowledged", n.id)
+					}
+				}
+				if err := c.nodes[b].Damaged(); err != nil {
+					t.Errorf("B is not whole again: %v", err)
+				}
+				c.stop(a) // now B's vote is needed, and right
+				c.settle(5 * time.Second)
+				c.nodes[c.leader(a)].must(t, createJob("without-a"))
+			})
+		})
+	}
+}
+
+// A copy of an older folder is put back with all that is beside it, so that the
+// node itself cannot know; but others saw how far it was.
+func TestOthersVetoAnOlderCopy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, disks := diskVoters(t)
+		const a, b = 0, 1
+		c.stop(b)
+		old, before := filepath.Join(t.TempDir(), "old"), *disks[b].before
+		if err := copyDir(disks[b].dir, old); err != nil {
+			t.Fatal(err)
+		}
+		c.restart(b, disks[b], nil)
+		c.stop(2)
+		c.settle(5 * time.Second)
+		c.nodes[c.leader()].must(t, createJob("j"))
+		c.settle(time.Second)
+		seen, err := c.nodes[b].Standing()
+		if err != nil || seen.LastIndex != c.nodes[a].LastIndex() || seen.Term == 0 {
+			t.Errorf("B is at %+v: %v", seen, err)
+		}
+		c.stop(b, a)
+		if err := errors.Join(os.RemoveAll(disks[b].dir), os.Rename(old, disks[b].dir)); err != nil {
+			t.Fatal(err)
+		}
+		disks[b].before = &before
+		worker := func(cfg *Config) { cfg.Ask = func(context.Context) Standing { return seen } }
+		c.restart(b, disks[b], worker)
+		c.restart(2, disks[2], nil)
+		c.settle(20 * time.Second)
+		c.noLeader(b, 2)
+		if err := c.nodes[b].Damaged(); err == nil || !strings.Contains(err.Error(), "older copy") {
+			t.Errorf("B says of itself: %v", err)
+		}
+		c.restart(a, disks[a], nil)
+		c.settle(10 * time.Second)
+		if c.nodes[2].store.View().Job("j") == nil || c.nodes[b].Damaged() != nil {
+			t.Errorf("what was acknowledged is lost, or B is not whole: %v", c.nodes[b].Damaged())
+		}
+	})
+}
+
+// Who does not answer must not keep a cluster from starting whose power was cut
+// as a whole.
+func TestSilenceDoesNotHoldAVoteBackForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, disks := diskVoters(t)
+		c.stop(0, 1, 2)
+		silent := func(cfg *Config) {
+			cfg.Ask = func(ctx context.Context) Standing { <-ctx.Done(); return Standing{} }
+		}
+		c.restart(0, disks[0], silent)
+		c.restart(1, disks[1], silent)
+		c.settle(time.Second)
+		c.noLeader(0, 1)
+		c.settle(3 * time.Second)
+		c.nodes[c.leader(2)].must(t, createJob("j"))
+	})
+}
+
+// That a node takes part is remembered before it writes anything that counts.
+func TestTakingPartIsRememberedFirst(t *testing.T) {
+	full := errors.New("no space left on device")
+	dir := t.TempDir()
+	l := listenTCP(t)
+	m := startNode(t, Config{NodeID: "n0", Dir: dir, Stream: l, Remember: func(Standing) error { return full }})
+	if err := m.Bootstrap(l.Addr().String()); err == nil || !strings.Contains(err.Error(), full.Error()) {
+		t.Errorf("bootstrap: %v", err)
+	}
+	if last, _ := m.stores.logs.LastIndex(); last != 0 {
+		t.Errorf("%d entries were written all the same", last)
+	}
+}

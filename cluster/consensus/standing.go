@@ -1,0 +1,61 @@
+package consensus
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/raft"
+)
+
+// Standing is how far a node had come: what it must hold at least when it
+// starts again, or it has lost something.
+type Standing struct {
+	Term      uint64 `json:"term"`     // the newest that it took part in
+	LastTerm  uint64 `json:"lastTerm"` // of its newest entry
+	LastIndex uint64 `json:"lastIndex"`
+}
+
+// Behind tells whether a node with this standing has lost something that one
+// with the other had.
+func (s Standing) Behind(o Standing) bool {
+	return s.Term < o.Term || s.LastTerm < o.LastTerm || s.LastTerm == o.LastTerm && s.LastIndex < o.LastIndex
+}
+
+// And is the least that both ask for.
+func (s Standing) And(o Standing) Standing {
+	out := Standing{Term: max(s.Term, o.Term), LastTerm: s.LastTerm, LastIndex: s.LastIndex}
+	if c := cmp.Compare(o.LastTerm, s.LastTerm); c > 0 || c == 0 && o.LastIndex > s.LastIndex {
+		out.LastTerm, out.LastIndex = o.LastTerm, o.LastIndex
+	}
+	return out
+}
+
+// standing is what is on disk.
+func (s *stores) standing() (st Standing, err error) {
+	if st.Term, err = s.stable.GetUint64([]byte("CurrentTerm")); err != nil && err.Error() != errNoValue.Error() {
+		return st, fmt.Errorf("read the term: %w", err)
+	}
+	last, err := s.logs.LastIndex()
+	if err != nil {
+		return st, fmt.Errorf("read the end of the log: %w", err)
+	}
+	var e raft.Log
+	if last > 0 {
+		if err := s.logs.GetLog(last, &e); err != nil && !errors.Is(err, raft.ErrLogNotFound) {
+			return st, fmt.Errorf("read the end of the log: %w", err)
+		}
+	}
+	st.LastTerm, st.LastIndex = e.Term, e.Index
+	snaps, err := s.snaps.List()
+	if err != nil {
+		return st, fmt.Errorf("read the snapshots: %w", err)
+	}
+	if len(snaps) > 0 && snaps[0].Index > st.LastIndex {
+		st.LastTerm, st.LastIndex = snaps[0].Term, snaps[0].Index
+	}
+	return st, nil
+}
+
+// Standing is how far this node has come.
+func (n *Node) Standing() (Standing, error) { return n.stores.standing() }
