@@ -30,8 +30,9 @@ type Agent struct {
 	dir     *dataDir
 	files   tlsconf.Files
 	self    *nodeFile
-	addr    string // that others reach
-	started uint64 // grows with each start
+	selfMu  sync.Mutex // held to change self, and to read what changes
+	addr    string     // that others reach
+	started uint64     // grows with each start
 	pending *pendingCluster
 
 	certs   *tlsconf.Holder

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/consensus"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,6 +28,10 @@ type nodeFile struct {
 	Boot      string   `json:"boot"`
 	Seeds     []string `json:"seeds,omitempty"` // where the others were when last seen
 	GossipKey []byte   `json:"gossipKey"`
+
+	// How far this node had come in Raft, at least; nil = it never took part. It
+	// is outside of the raft folder, so that one that was lost is noticed.
+	Raft *consensus.Standing `json:"raft,omitempty"`
 }
 
 // dataDir is the locked data folder of one node.

@@ -38,21 +38,17 @@ func (a *Agent) rememberSeeds() error {
 		}
 	}
 	slices.Sort(seeds)
-	if len(seeds) == 0 || slices.Equal(seeds, a.self.Seeds) {
+	if len(seeds) == 0 || slices.Equal(seeds, a.self.Seeds) { // only this goroutine uses it after the start
 		return nil
 	}
-	self := *a.self
-	self.Seeds = seeds
-	if err := a.dir.save(&self); err != nil {
-		return err
-	}
-	a.self.Seeds = seeds // only this goroutine reads it after the start
-	return nil
+	return a.changeSelf(func(n *nodeFile) { n.Seeds = seeds })
 }
 
 // findSeeds notes where the other nodes were last.
 func (a *Agent) findSeeds() {
+	a.selfMu.Lock()
 	seeds := slices.Concat(a.self.Seeds, a.cfg.JoinAddrs)
+	a.selfMu.Unlock()
 	for n := range a.store.View().Nodes() {
 		if n.ID != a.self.NodeID && n.Addr != "" && n.State != api.NodeGone {
 			seeds = append(seeds, n.Addr)

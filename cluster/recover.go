@@ -27,6 +27,10 @@ func Recover(_ context.Context, cfg Config, clusterName string) (backup string, 
 	if err != nil {
 		return "", err
 	}
+	self.Raft = nil // what was lost is given up
+	if err := dir.save(self); err != nil {
+		return r.Backup, err
+	}
 	// The event follows once the node leads: there is no cluster to tell yet.
 	if err := writeFile(dir.file(recoveredFile), []byte(r.Backup), 0o600); err != nil {
 		return r.Backup, err

@@ -33,7 +33,10 @@ func (m members) Healthy() error {
 	if since := m.certs.Expired(); !since.IsZero() {
 		return api.Errorf(api.CodeUnavailable, "this node's certificate expired at %s by the clock here, and no other node has answered with a new one yet", since.Format(time.RFC3339))
 	}
-	return m.raft.Healthy()
+	if err := m.raft.Healthy(); err != nil || m.leaderID() != "" {
+		return err
+	}
+	return m.raft.Damaged() // why there may be no quorum
 }
 
 func (m members) Role(id string) string {

@@ -56,7 +56,12 @@ func (n *Node) inspect() error {
 	case have.Term == 0:
 		return nil // it never took part
 	}
-	return n.remember(have)
+	if err := n.remember(have); err != nil { // on a full disk it starts all the same, and remembers before it writes
+		n.cfg.Log.Warn("a loss of the raft log would not be noticed", "err", err)
+		return nil
+	}
+	n.remembered = true
+	return nil
 }
 
 // lose notes that something is lost, so that the next start knows it too.

@@ -37,6 +37,8 @@ type Node struct {
 	applied atomic.Uint64          // index of the newest entry that took effect in this life
 	damage  atomic.Pointer[damage] // why it does not vote; nil = it does
 
+	remembered bool // that it takes part; only Open uses it
+
 	life  sync.Mutex // held to set over
 	over  bool       // no goroutine starts any more
 	tasks sync.WaitGroup
@@ -76,7 +78,7 @@ func Open(cfg Config) (*Node, error) {
 	n.guard = newGuard(cfg.Log, cfg.stretch(heartbeatTimeout), n.ending)
 	n.guard.halt, n.guard.applied, n.guard.snaps = n.glue.halt, n.effective, s.snaps
 	n.guard.damaged, n.guard.remember = n.Damaged, func() error { return n.remember(Standing{}) }
-	n.guard.took.Store(cfg.Before != nil)
+	n.guard.took.Store(cfg.Before != nil || n.remembered)
 	if n.raft, err = n.openRaft(); err != nil {
 		close(n.ending)
 		return nil, errors.Join(err, n.wire.Close(), s.close())
