@@ -250,3 +250,14 @@ func (n *Node) Left() []string {
 	}
 	return out
 }
+
+// EnvOf is a variable of a process's environment; "" if it is gone.
+func EnvOf(pid int, name string) string {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid)) // it may just have ended
+	for _, v := range strings.Split(string(b), "\x00") {
+		if value, ok := strings.CutPrefix(v, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/integration/lab"
+)
+
+// promise is a write that was acknowledged, or may have been done.
+type promise struct {
+	job     string
+	tasks   int
+	codes   []int // of a batch, by index
+	acked   bool
+	stopped bool // somebody asked for that, with whatever outcome
+}
+
+// ledger is what the clients were promised.
+type ledger struct {
+	mu       sync.Mutex
+	batches  map[string]*promise
+	services map[string]int // wanted tasks; -1: not known
+	writes   int            // that were acknowledged
+	tries    int
+}
+
+// client sends work under ids of its own, each until it has an answer.
+type client struct {
+	*run
+	name string
+	rng  *rand.Rand
+	jobs []string
+	n    int
+}
+
+// patience is how long a client repeats a request.
+const patience = 90 * time.Second
+
+func (r *run) newClient(i int) *client {
+	return &client{run: r, name: fmt.Sprintf("c%d", i), rng: rand.New(rand.NewPCG(r.o.seed, uint64(i)+100))}
+}
+
+// work sends requests until the context ends.
+func (c *client) work(ctx context.Context) {
+	for ctx.Err() == nil {
+		switch c.rng.IntN(10) {
+		case 0:
+			c.scale(ctx, c.rng.IntN(5))
+		case 1:
+			c.stop(ctx)
+		default:
+			c.submit(ctx)
+		}
+		pause(ctx, time.Duration(c.rng.Int64N(int64(400*time.Millisecond))))
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// submit asks for a batch whose tasks take up to two seconds and end with known
+// codes.
+func (c *client) submit(ctx context.Context) {
+	c.n++
+	p := &promise{job: fmt.Sprintf("%s-%d", c.name, c.n), tasks: 1 + c.rng.IntN(3)}
+	code := 0
+	if c.rng.IntN(8) == 0 {
+		code = 1 + c.rng.IntN(100)
+	}
+	for range p.tasks {
+		p.codes = append(p.codes, code)
+	}
+	seconds := fmt.Sprintf("%.2f", 0.05+2*c.rng.Float64()*c.rng.Float64())
+	spec := map[string]any{"kind": "batch", "name": p.job, "cpus": 0.02, "mem": "8MiB", "stopGrace": "1s", "command": c.record.command(seconds, code)}
+	if p.tasks > 1 {
+		spec["array"] = fmt.Sprintf("0-%d", p.tasks-1)
+	}
+	c.ledger.mu.Lock()
+	c.ledger.batches[p.job] = p
+	c.ledger.mu.Unlock()
+	var j api.Job
+	if c.send(ctx, http.MethodPost, "/v1/jobs", spec, &j) != nil {
+		return
+	}
+	if j.ID != p.job {
+		c.stage.Errorf("%s was submitted, and the answer is about %q", p.job, j.ID)
+	}
+	c.ledger.mu.Lock()
+	p.acked = true
+	c.ledger.mu.Unlock()
+	c.jobs = append(c.jobs, p.job)
+}
+
+// scale sets how many tasks this client's service has.
+func (c *client) scale(ctx context.Context, count int) {
+	id := "s" + c.name
+	c.ledger.mu.Lock()
+	before, known := c.ledger.services[id]
+	c.ledger.services[id] = -1
+	c.ledger.mu.Unlock()
+	var j api.Job
+	var err error
+	if !known {
+		err = c.send(ctx, http.MethodPost, "/v1/jobs", map[string]any{"kind": "service", "name": id, "count": count, "cpus": 0.02, "mem": "8MiB", "stopGrace": "1s",
+			"restart": map[string]any{"delay": "100ms", "maxDelay": "1s"}, "command": c.record.command(forever, 0)}, &j)
+	} else {
+		err = c.send(ctx, http.MethodPost, "/v1/jobs/"+id+"/scale", map[string]int{"count": count}, &j)
+	}
+	c.ledger.mu.Lock()
+	defer c.ledger.mu.Unlock()
+	switch {
+	case err == nil:
+		c.ledger.services[id] = count
+	case !known && before == 0: // the next one finds out whether there is one
+	}
+}
+
+// stop stops one of this client's newest batches.
+func (c *client) stop(ctx context.Context) {
+	if len(c.jobs) == 0 {
+		return
+	}
+	id := c.jobs[len(c.jobs)-1-c.rng.IntN(min(3, len(c.jobs)))]
+	c.ledger.mu.Lock()
+	c.ledger.batches[id].stopped = true
+	c.ledger.mu.Unlock()
+	_ = c.send(ctx, http.MethodPost, "/v1/jobs/"+url.PathEscape(id)+"/stop", nil, nil) // one that has ended already is refused
+}
+
+// send repeats one request under one id, at one node after the other, until it
+// is answered. An answer that it was refused is an error.
+func (c *client) send(ctx context.Context, method, path string, in, out any) error {
+	key := rand.New(c.rng).Uint64()
+	began := time.Now()
+	for try := 0; ; try++ {
+		n := c.nodes[c.rng.IntN(len(c.nodes))]
+		err := n.CallKey(fmt.Sprintf("chaos-%x", key), method, path, in, out)
+		c.ledger.mu.Lock()
+		c.ledger.tries++
+		if err == nil {
+			c.ledger.writes++
+		}
+		c.ledger.mu.Unlock()
+		if err == nil || !unclear(err) {
+			return err
+		}
+		if ctx.Err() != nil || time.Since(began) > patience {
+			return err
+		}
+		pause(ctx, time.Duration(50+c.rng.IntN(100))*time.Millisecond)
+	}
+}
+
+// unclear tells whether the same request may be answered otherwise elsewhere or
+// later.
+func unclear(err error) bool {
+	var e *api.Error
+	if !errors.As(err, &e) {
+		return true
+	}
+	switch e.Code {
+	case api.CodeUnavailable, api.CodeUnknown, api.CodeBusy, api.CodeTimeout, api.CodeInternal:
+		return true
+	}
+	return false
+}
+
+// read looks at the cluster from random nodes until the context ends: each
+// unit of each node is in one place at every reading.
+func (r *run) read(ctx context.Context) {
+	rng := rand.New(rand.NewPCG(r.o.seed, 99))
+	for ctx.Err() == nil {
+		n := r.nodes[rng.IntN(len(r.nodes))]
+		for _, m := range n.Members() {
+			r.readings.Add(1)
+			r.checkLedger(n, m)
+		}
+		pause(ctx, 100*time.Millisecond)
+	}
+}
+
+func (r *run) checkLedger(reader *lab.Node, m api.NodeStatus) {
+	l := m.Ledger
+	cpus := l.Free.CPUs + l.Offered.CPUs + l.Allocated.CPUs + l.Reclaiming.CPUs
+	mem := l.Free.Mem + l.Offered.Mem + l.Allocated.Mem + l.Reclaiming.Mem
+	if cpus != m.Resources.CPUs || mem != m.Resources.Mem || l.Free.CPUs < 0 || l.Free.Mem < 0 {
+		r.stage.Errorf("%s says of %s: of %v there is %+v", reader.Name, m.Name, m.Resources, l)
+	}
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mesita/mesita/integration/lab"
+)
+
+// diskSize is what a node's disk holds.
+const diskSize = "192m"
+
+// ext4Shutdown makes an ext4 fail all that comes, without writing what was not
+// synced: EXT4_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH.
+const (
+	ext4Shutdown = 0x8004587d
+	noLogFlush   = 2
+)
+
+// disk is a node's own file system: an ext4 in a file in memory. It can be
+// full, read-only or dead, and a power cut loses what was not synced.
+type disk struct {
+	node  *lab.Node
+	image string
+}
+
+// newDisk makes the node's data folder a disk of its own.
+func newDisk(n *lab.Node, images string) (*disk, error) {
+	d := &disk{n, filepath.Join(images, n.Name+".img")}
+	if err := os.MkdirAll(n.Dir, 0o755); err != nil {
+		return nil, err
+	}
+	return d, errors.Join(d.format(), d.mount())
+}
+
+func (d *disk) format() error {
+	return errors.Join(sh("truncate", "-s", "0", d.image), sh("truncate", "-s", diskSize, d.image), sh("mkfs.ext4", "-q", "-F", "-m", "0", d.image))
+}
+
+func (d *disk) mount() error {
+	if err := sh("mount", "-o", "loop", d.image, d.node.Dir); err != nil {
+		return err
+	}
+	return os.Chmod(d.node.Dir, 0o711)
+}
+
+// die makes everything on the disk fail with EIO from now on.
+func (d *disk) die() error {
+	f, err := os.Open(d.node.Dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.IoctlSetPointerInt(int(f.Fd()), ext4Shutdown, noLogFlush), f.Close())
+}
+
+// readOnly is what the kernel does to a disk that reports errors.
+func (d *disk) readOnly() error { return sh("mount", "-o", "remount,rw,abort", d.node.Dir) }
+
+// powerCut ends all on the node; what was not synced is lost. The disk is
+// mounted again afterwards.
+func (d *disk) powerCut() error {
+	d.node.PowerOff()
+	_ = d.die() // it may be dead already
+	if !lab.Until(unmountWithin, func() bool { return syscall.Unmount(d.node.Dir, 0) == nil }) {
+		return fmt.Errorf("the disk of %s is still in use after a power cut: %v", d.node.Name, d.node.Left())
+	}
+	return d.mount()
+}
+
+// renew makes the disk empty.
+func (d *disk) renew() error {
+	if err := d.powerCut(); err != nil {
+		return err
+	}
+	if err := syscall.Unmount(d.node.Dir, 0); err != nil {
+		return err
+	}
+	return errors.Join(d.format(), d.mount())
+}
+
+// fill leaves no block free.
+func (d *disk) fill() error {
+	f, err := os.Create(d.ballast())
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for _, size := range []int{1 << 20, 4 << 10, 512} {
+		for block := make([]byte, size); err == nil; {
+			_, err = f.Write(block)
+		}
+		if !errors.Is(err, syscall.ENOSPC) {
+			return err
+		}
+		err = nil
+	}
+	return nil
+}
+
+func (d *disk) ballast() string { return filepath.Join(d.node.Dir, "ballast") }
+
+func sh(name string, args ...string) error {
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %v: %w: %s", name, args, err, out)
+	}
+	return nil
+}

@@ -1,0 +1,260 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/integration/lab"
+)
+
+// fault is one kind of trouble.
+type fault struct {
+	name, does  string
+	doubles     bool // a task may run a second time for it, elsewhere
+	alone       bool // all must be well before, and no other fault beside
+	least, most time.Duration
+	// begin says who is hit and returns what ends it; nil if there is nobody to
+	// hit now.
+	begin func(r *run, t *told) (end func())
+}
+
+// allFaults is the kit. Those that break one thing come first.
+var allFaults = []*fault{
+	{name: "kill-leader", does: "kill -9 of the leader's daemon", doubles: true, most: 5 * time.Second, begin: killed((*run).leader)},
+	{name: "kill-follower", does: "kill -9 of a follower's daemon", doubles: true, most: 5 * time.Second, begin: killed((*run).follower)},
+	{name: "kill-worker", does: "kill -9 of a worker's daemon", doubles: true, most: 5 * time.Second, begin: killed((*run).worker)},
+	{name: "restart", does: "SIGTERM and a start, as in an upgrade", most: 2 * time.Second, begin: restarted},
+	{name: "power-one", does: "the power of one node: daemon, keeper, tasks, and what its disk had not synced", doubles: true, most: 5 * time.Second, begin: powerOne},
+	{name: "power-all", does: "the power of all nodes at once", doubles: true, alone: true, most: 2 * time.Second, begin: powerAll},
+	{name: "freeze", does: "SIGSTOP and SIGCONT of a daemon", doubles: true, least: time.Second, most: 8 * time.Second, begin: frozen},
+	{name: "cut", does: "a node is cut off from all others", doubles: true, least: time.Second, most: 10 * time.Second, begin: cutOff(true, true)},
+	{name: "cut-in", does: "a node hears nobody, and is heard", doubles: true, least: time.Second, most: 10 * time.Second, begin: cutOff(false, true)},
+	{name: "cut-out", does: "a node is heard by nobody, and hears", doubles: true, least: time.Second, most: 10 * time.Second, begin: cutOff(true, false)},
+	{name: "cut-link", does: "one link, between a follower and the leader", doubles: true, least: time.Second, most: 10 * time.Second, begin: cutLink},
+	{name: "split", does: "a minority with the leader is cut off from the rest", doubles: true, least: 2 * time.Second, most: 10 * time.Second, begin: split},
+	{name: "slow", does: "every link takes 50 ms more each way and loses 3 % of the packets", doubles: true, least: 3 * time.Second, most: 10 * time.Second, begin: slow},
+	{name: "disk-full", does: "no block is free on a node's disk", doubles: true, least: 2 * time.Second, most: 8 * time.Second, begin: diskFull},
+	{name: "swap", does: "all stop; two come back with each other's address", alone: true, most: time.Second, begin: swapped},
+}
+
+func faultNamed(name string) *fault {
+	for _, f := range allFaults {
+		if f.name == name {
+			return f
+		}
+	}
+	return nil
+}
+
+// leader, follower and worker pick a node of that role with which nothing is
+// wrong; nil if there is none.
+func (r *run) leader() *lab.Node {
+	if n := r.lab.Leader(); n != nil && !r.hurt[n] {
+		return n
+	}
+	return nil
+}
+
+func (r *run) role(role string) *lab.Node {
+	leader := r.lab.Leader()
+	if leader == nil {
+		return nil
+	}
+	roles := map[string]string{}
+	for _, m := range leader.Members() {
+		roles[m.Name] = m.Role
+	}
+	return r.any(func(n *lab.Node) bool { return roles[n.Name] == role })
+}
+
+func (r *run) follower() *lab.Node { return r.role("voter") }
+func (r *run) worker() *lab.Node   { return r.role("worker") }
+
+// any picks among the nodes that fit.
+func (r *run) any(fits func(*lab.Node) bool) *lab.Node {
+	first := r.rng.IntN(len(r.nodes))
+	for i := range r.nodes {
+		if n := r.nodes[(first+i)%len(r.nodes)]; !r.hurt[n] && fits(n) {
+			return n
+		}
+	}
+	return nil
+}
+
+func (r *run) someone() *lab.Node { return r.any(func(*lab.Node) bool { return true }) }
+
+// hit marks a node until the fault is over.
+func (r *run) hit(n *lab.Node, end func()) func() {
+	r.hurt[n] = true
+	return func() { delete(r.hurt, n); end() }
+}
+
+func killed(who func(*run) *lab.Node) func(*run, *told) func() {
+	return func(r *run, t *told) func() {
+		n := who(r)
+		if n == nil || n.Ended() {
+			return nil
+		}
+		t.say("%s", n.Name)
+		n.Kill()
+		return r.hit(n, func() { n.Launch("start") })
+	}
+}
+
+func restarted(r *run, t *told) func() {
+	n := r.someone()
+	if n == nil || n.Ended() {
+		return nil
+	}
+	t.say("%s", n.Name)
+	n.Terminate()
+	return r.hit(n, func() { n.Launch("start") })
+}
+
+func (r *run) powerCut(n *lab.Node) {
+	r.must(r.disks[n].powerCut())
+	r.must(r.record.gone(n.Name))
+}
+
+func powerOne(r *run, t *told) func() {
+	n := r.someone()
+	if n == nil {
+		return nil
+	}
+	t.say("%s", n.Name)
+	r.powerCut(n)
+	return r.hit(n, func() { n.Launch("start") })
+}
+
+func powerAll(r *run, t *told) func() {
+	t.say("all")
+	for _, n := range r.nodes {
+		n.PowerOff()
+	}
+	for _, n := range r.nodes {
+		r.powerCut(n)
+	}
+	return func() {
+		for _, n := range r.nodes {
+			n.Launch("start")
+		}
+	}
+}
+
+func frozen(r *run, t *told) func() {
+	n := r.someone()
+	if n == nil || n.Ended() {
+		return nil
+	}
+	t.say("%s", n.Name)
+	r.must(n.Cmd.Process.Signal(syscall.SIGSTOP))
+	return r.hit(n, func() { _ = n.Cmd.Process.Signal(syscall.SIGCONT) }) // another fault may have ended it
+}
+
+func cutOff(out, in bool) func(*run, *told) func() {
+	return func(r *run, t *told) func() {
+		n := r.someone()
+		if n == nil {
+			return nil
+		}
+		t.say("%s", n.Name)
+		set := func(trouble lab.Trouble) {
+			for _, m := range r.nodes {
+				if m != n && out {
+					r.lab.Wire.Set(n, m, trouble)
+				}
+				if m != n && in {
+					r.lab.Wire.Set(m, n, trouble)
+				}
+			}
+		}
+		set(lab.Trouble{Cut: true})
+		return r.hit(n, func() { set(lab.Trouble{}) })
+	}
+}
+
+func cutLink(r *run, t *told) func() {
+	a, b := r.leader(), r.follower()
+	if a == nil || b == nil {
+		return nil
+	}
+	t.say("%s - %s", a.Name, b.Name)
+	r.lab.Wire.Between(a, b, lab.Trouble{Cut: true})
+	return r.hit(b, func() { r.lab.Wire.Between(a, b, lab.Trouble{}) })
+}
+
+func split(r *run, t *told) func() {
+	a, b := r.leader(), r.someone()
+	if a == nil || b == nil {
+		return nil
+	}
+	t.say("%s and %s", a.Name, b.Name)
+	set := func(trouble lab.Trouble) {
+		for _, m := range r.nodes {
+			if m != a && m != b {
+				r.lab.Wire.Between(a, m, trouble)
+				r.lab.Wire.Between(b, m, trouble)
+			}
+		}
+	}
+	set(lab.Trouble{Cut: true})
+	return r.hit(a, func() { set(lab.Trouble{}) })
+}
+
+func slow(r *run, t *told) func() {
+	t.say("all")
+	set := func(trouble lab.Trouble) {
+		for _, n := range r.nodes {
+			r.lab.Wire.Around(n, trouble)
+		}
+	}
+	set(lab.Trouble{Delay: 50 * time.Millisecond, Loss: 0.03})
+	return func() { set(lab.Trouble{}) }
+}
+
+func diskFull(r *run, t *told) func() {
+	n := r.someone()
+	if n == nil {
+		return nil
+	}
+	t.say("%s", n.Name)
+	d := r.disks[n]
+	r.must(d.fill())
+	return r.hit(n, func() {
+		if err := os.Remove(d.ballast()); err != nil && !errors.Is(err, os.ErrNotExist) {
+			r.must(err)
+		}
+	})
+}
+
+func swapped(r *run, t *told) func() {
+	a := r.someone()
+	b := r.any(func(n *lab.Node) bool { return n != a })
+	t.say("%s and %s", a.Name, b.Name)
+	for _, n := range r.nodes {
+		n.Terminate()
+	}
+	for _, n := range []*lab.Node{a, b} {
+		r.lab.Run("ip", "-n", n.NS, "addr", "flush", "dev", "eth0")
+	}
+	a.IP, b.IP = b.IP, a.IP
+	for _, n := range []*lab.Node{a, b} {
+		r.lab.Run("ip", "-n", n.NS, "addr", "add", n.IP+"/24", "dev", "eth0")
+	}
+	return func() {
+		for _, n := range r.nodes {
+			n.Launch("start")
+		}
+	}
+}
+
+// wanted is a service's number of tasks as it is now.
+func wanted(j *api.Job) int {
+	if j.Spec.Count == nil {
+		return 1
+	}
+	return *j.Spec.Count
+}

@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/integration/lab"
+)
+
+const (
+	clients       = 3
+	wellWithin    = 2 * time.Minute // from the end of a fault to all being well
+	endWithin     = 3 * time.Minute // for all batches to end
+	tidyWithin    = time.Minute     // a keeper without daemon and tasks ends after half of that
+	unmountWithin = 20 * time.Second
+)
+
+// run is one cluster that is broken, and what is known of it.
+type run struct {
+	o        options
+	ctx      context.Context
+	stage    *stage
+	lab      *lab.Lab
+	nodes    []*lab.Node // of the cluster; the last is the worker at first
+	disks    map[*lab.Node]*disk
+	hurt     map[*lab.Node]bool // something is wrong with it now
+	record   *record
+	rng      *rand.Rand // of the faults
+	ledger   *ledger
+	readings atomic.Int64
+	doubles  string // the fault for which a task may have run twice
+	mixed    *mix
+	agreed   uint64      // the index that all voters had applied at the end
+	voters   []*lab.Node // at the end
+}
+
+// mix is the clients at work.
+type mix struct {
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+}
+
+func newRun(ctx context.Context, s *stage, o options) *run {
+	r := &run{o: o, ctx: ctx, stage: s, disks: map[*lab.Node]*disk{}, hurt: map[*lab.Node]bool{}, rng: rand.New(rand.NewPCG(o.seed, 1)),
+		ledger: &ledger{batches: map[string]*promise{}, services: map[string]int{}}}
+	r.lab = lab.New(s, o.bin, o.voters+1)
+	r.nodes = slices.Clone(r.lab.Nodes)
+	images := s.TempDir()
+	r.must(sh("mount", "-t", "tmpfs", "-o", "size=2g", "chaos", images))
+	s.Cleanup(func() { r.tidy(images) })
+	for _, n := range r.nodes {
+		d, err := newDisk(n, images)
+		r.must(err)
+		r.disks[n] = d
+	}
+	rec, err := newRecord(r.lab.Dir)
+	r.must(err)
+	r.record = rec
+	return r
+}
+
+// tidy lets go of the disks; those of a failed run are copied first.
+func (r *run) tidy(images string) {
+	for n := range r.disks {
+		n.PowerOff()
+		if r.stage.Failed() {
+			_ = sh("cp", "-a", n.Dir, n.Dir+".kept") // a dead disk cannot be read
+		}
+		_ = sh("umount", "-l", n.Dir) // it may not be mounted
+	}
+	_ = sh("umount", "-l", images)
+}
+
+func (r *run) must(err error) {
+	if err != nil {
+		r.stage.Fatalf("%v", err)
+	}
+}
+
+// all is the whole of it: form, break, calm, check.
+func (r *run) all() {
+	r.stage.say("begin", "seed %d, %d voters and a worker, %v of %s", r.o.seed, r.o.voters, r.o.length, faultNames(r.o.faults))
+	r.lab.Form()
+	r.lab.AwaitVoters(r.o.voters)
+	r.start()
+	r.breakThings()
+	r.stage.say("calm", "all faults are over")
+	r.well()
+	r.halt()
+	r.check()
+	if !r.stage.Failed() {
+		r.stage.say("held", "%d batches, %d writes in %d tries, %d readings%s", len(r.ledger.batches), r.ledger.writes, r.ledger.tries, r.readings.Load(), r.doublesNote())
+	}
+}
+
+func (r *run) doublesNote() string {
+	if r.doubles == "" {
+		return ""
+	}
+	return ", tasks might run twice for: " + r.doubles
+}
+
+// start sends the clients to work.
+func (r *run) start() {
+	ctx, stop := context.WithCancel(r.ctx)
+	m := &mix{stop: stop}
+	for i := range clients {
+		c := r.newClient(i)
+		m.wg.Go(func() { c.work(ctx) })
+	}
+	m.wg.Go(func() { r.read(ctx) })
+	r.mixed = m
+	r.stage.Cleanup(r.halt)
+}
+
+// halt waits for the clients to finish what they are at.
+func (r *run) halt() {
+	if r.mixed != nil {
+		r.mixed.stop()
+		r.mixed.wg.Wait()
+		r.mixed = nil
+	}
+}
+
+// breakThings begins and ends faults until the time is over. Each kind comes
+// once before any comes twice.
+func (r *run) breakThings() {
+	var left []*fault
+	for end := time.Now().Add(r.o.length); time.Now().Before(end) && r.ctx.Err() == nil && !r.stage.Failed(); {
+		if len(left) == 0 {
+			left = slices.Clone(r.o.faults)
+			r.rng.Shuffle(len(left), func(i, j int) { left[i], left[j] = left[j], left[i] })
+		}
+		f := left[0]
+		left = left[1:]
+		if f.alone {
+			r.well()
+		}
+		over := r.begin(f)
+		if !f.alone && r.rng.IntN(3) == 0 {
+			if g := left; len(g) > 0 && !g[0].alone {
+				left = left[1:]
+				first, second := over, r.begin(g[0])
+				over = func() { first(); second() }
+			}
+		}
+		over()
+		if r.rng.IntN(3) == 0 {
+			r.well()
+		}
+		pause(r.ctx, time.Duration(r.rng.Int64N(int64(3*time.Second))))
+	}
+}
+
+// begin starts a fault and returns what ends it; both wait as long as the
+// fault's length says.
+func (r *run) begin(f *fault) (over func()) {
+	told := &told{}
+	end := f.begin(r, told)
+	if end == nil {
+		return func() {}
+	}
+	r.stage.say("fault", "%s: %s", f.name, told)
+	if f.doubles && r.doubles == "" {
+		r.doubles = f.name
+	}
+	d := f.least + time.Duration(r.rng.Int64N(int64(f.most-f.least)+1))
+	return func() {
+		pause(r.ctx, d)
+		end()
+		r.stage.say("over", "%s", f.name)
+	}
+}
+
+// told is what a fault says of its victims.
+type told struct{ text string }
+
+func (t *told) say(format string, args ...any) { t.text = fmt.Sprintf(format, args...) }
+func (t *told) String() string                 { return t.text }
+
+// well waits until every node is there and ready, and one leads.
+func (r *run) well() {
+	for _, n := range r.nodes {
+		if n.Ended() {
+			r.stage.say("start", "%s had ended by itself: %s", n.Name, lastLog(n))
+			n.Launch("start")
+		}
+	}
+	why := ""
+	began := time.Now()
+	if !lab.Until(wellWithin, func() bool { why = r.unwell(); return why == "" || r.ctx.Err() != nil }) {
+		r.stage.Fatalf("%v after the last fault: %s", wellWithin, why)
+	}
+	if d := time.Since(began); d > 15*time.Second {
+		r.stage.say("slow", "it took %.0f s until all was well", d.Seconds())
+	}
+}
+
+func (r *run) unwell() string {
+	voters := 0
+	for _, n := range r.nodes {
+		if !n.Ready() {
+			return n.Name + " is not ready: " + lastLog(n)
+		}
+		var h api.Health
+		if err := n.Call("GET", "/v1/health", nil, &h); err != nil {
+			return fmt.Sprintf("%s: %v", n.Name, err)
+		}
+	}
+	members := r.nodes[0].Members()
+	for _, m := range members {
+		if m.State != api.NodeReady {
+			return fmt.Sprintf("%s is %s: %s", m.Name, m.State, m.Reason)
+		}
+		if strings.HasPrefix(m.Role, "voter") {
+			voters++
+		}
+	}
+	if len(members) != len(r.nodes) || voters != r.o.voters {
+		return fmt.Sprintf("%d nodes and %d voters, want %d and %d", len(members), voters, len(r.nodes), r.o.voters)
+	}
+	return ""
+}
+
+func lastLog(n *lab.Node) string {
+	b, err := os.ReadFile(n.Dir + ".log")
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return lines[len(lines)-1]
+}
+
+func faultNames(faults []*fault) string {
+	var out []string
+	for _, f := range faults {
+		out = append(out, f.name)
+	}
+	return strings.Join(out, ",")
+}
