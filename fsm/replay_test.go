@@ -220,25 +220,6 @@ func TestDecodeRefusesWhatItDoesNotKnow(t *testing.T) {
 	}
 }
 
-func FuzzDecode(f *testing.F) {
-	good, _ := Encode(testInit(), &JobCreate{Spec: testSpec(api.KindBatch, "", 3)})
-	f.Add(good)
-	f.Fuzz(func(t *testing.T, b []byte) { _, _ = Decode(b) }) // must not panic
-}
-
-func FuzzRestore(f *testing.F) {
-	s := NewStore(nil)
-	if _, err := s.Do(context.Background(), testInit()); err != nil {
-		f.Fatal(err)
-	}
-	var b bytes.Buffer
-	if err := s.Snapshot().Write(&b); err != nil {
-		f.Fatal(err)
-	}
-	f.Add(b.Bytes())
-	f.Fuzz(func(t *testing.T, b []byte) { _ = NewStore(nil).Restore(bytes.NewReader(b)) })
-}
-
 func BenchmarkApplyJobLifecycle(b *testing.B) {
 	s := NewStore(nil)
 	at := time.Now().UTC()

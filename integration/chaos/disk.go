@@ -67,18 +67,30 @@ func (d *disk) readOnly() error { return sh("mount", "-o", "remount,rw,abort", d
 func (d *disk) powerCut() error {
 	d.node.PowerOff()
 	_ = d.die() // it may be dead already
-	if !lab.Until(unmountWithin, func() bool { return syscall.Unmount(d.node.Dir, 0) == nil }) {
-		return fmt.Errorf("the disk of %s is still in use after a power cut: %v", d.node.Name, d.node.Left())
+	if err := d.unmount(); err != nil {
+		return err
 	}
 	return d.mount()
 }
 
+// unmount waits until nothing holds the file system any more: a task's own
+// mount namespace may, for a moment after it was killed.
+func (d *disk) unmount() error {
+	mounted := true
+	if !lab.Until(unmountWithin, func() bool {
+		mounted = mounted && syscall.Unmount(d.node.Dir, 0) != nil
+		loops, err := exec.Command("losetup", "--noheadings", "--associated", d.image).Output()
+		return !mounted && err == nil && len(loops) == 0
+	}) {
+		return fmt.Errorf("the disk of %s is still in use after a power cut: %v", d.node.Name, d.node.Left())
+	}
+	return nil
+}
+
 // renew makes the disk empty.
 func (d *disk) renew() error {
-	if err := d.powerCut(); err != nil {
-		return err
-	}
-	if err := syscall.Unmount(d.node.Dir, 0); err != nil {
+	d.node.PowerOff()
+	if err := d.unmount(); err != nil {
 		return err
 	}
 	return errors.Join(d.format(), d.mount())

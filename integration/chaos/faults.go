@@ -34,7 +34,7 @@ var allFaults = []*fault{
 	{name: "cut-in", does: "a node hears nobody, and is heard", doubles: true, least: time.Second, most: 10 * time.Second, begin: cutOff(false, true)},
 	{name: "cut-out", does: "a node is heard by nobody, and hears", doubles: true, least: time.Second, most: 10 * time.Second, begin: cutOff(true, false)},
 	{name: "cut-link", does: "one link, between a follower and the leader", doubles: true, least: time.Second, most: 10 * time.Second, begin: cutLink},
-	{name: "split", does: "a minority with the leader is cut off from the rest", doubles: true, least: 2 * time.Second, most: 10 * time.Second, begin: split},
+	{name: "split", does: "the leader and one more are cut off from the rest", doubles: true, least: 2 * time.Second, most: 10 * time.Second, begin: split},
 	{name: "slow", does: "every link takes 50 ms more each way and loses 3 % of the packets", doubles: true, least: 3 * time.Second, most: 10 * time.Second, begin: slow},
 	{name: "disk-full", does: "no block is free on a node's disk", doubles: true, least: 2 * time.Second, most: 8 * time.Second, begin: diskFull},
 	{name: "swap", does: "all stop; two come back with each other's address", alone: true, most: time.Second, begin: swapped},
@@ -187,7 +187,8 @@ func cutLink(r *run, t *told) func() {
 }
 
 func split(r *run, t *told) func() {
-	a, b := r.leader(), r.someone()
+	a := r.leader()
+	b := r.any(func(n *lab.Node) bool { return n != a })
 	if a == nil || b == nil {
 		return nil
 	}

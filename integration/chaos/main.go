@@ -48,6 +48,12 @@ func main() {
 	if os.Getenv(inside) == "" {
 		os.Exit(again(o.seed))
 	}
+	// Tasks have mount namespaces of their own, which follow this one: a disk that
+	// is unmounted here is let go of there.
+	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_SHARED, ""); err != nil {
+		fmt.Fprintln(os.Stderr, "chaos: make the mounts of this namespace shared:", err)
+		os.Exit(1)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	if !broken(ctx, o) {
