@@ -1,0 +1,43 @@
+package server
+
+import (
+	"bytes"
+	"encoding/json"
+	"testing"
+
+	"github.com/mesita/mesita/api"
+)
+
+// FuzzPeerBodies: whatever comes in place of what nodes and joiners send each
+// other is read or refused, and what is read can be written again.
+func FuzzPeerBodies(f *testing.F) {
+	kinds := []func() any{
+		func() any { return new(api.JoinRequest) },
+		func() any { return new(api.JoinGrant) },
+		func() any { return new(api.NodeHello) },
+		func() any { return new([]api.TaskStatus) },
+		func() any { return new(RenewRequest) },
+		func() any { return new(AssignmentsDelta) },
+		func() any { return new(api.Event) },
+	}
+	for kind, body := range map[byte]string{
+		0: `{"token":"a.b","csr":"AAAA","name":"oak","cluster":"pine"}`,
+		2: `{"addr":"1.2.3.4:5","version":"1","boot":"b","attrs":{"a":"b"},"resources":{"cpus":4,"mem":"1GiB","ports":"20000-20010"}}`,
+		3: `[{"task":"a.0","attempt":1,"state":"TASK_FINISHED","exitCode":0,"time":"2026-01-01T00:00:00Z"}]`,
+		6: `{"index":1,"kind":"task.running","task":{"id":"a.0"}}`,
+	} {
+		f.Add(kind, []byte(body))
+	}
+	f.Fuzz(func(t *testing.T, kind byte, body []byte) {
+		v := kinds[int(kind)%len(kinds)]()
+		if api.DecodeStrict(bytes.NewReader(body), v) != nil {
+			return
+		}
+		if h, ok := v.(*api.NodeHello); ok && h.Validate() != nil {
+			return
+		}
+		if _, err := json.Marshal(v); err != nil {
+			t.Fatalf("%T was read from %q, and cannot be written: %v", v, body, err)
+		}
+	})
+}
