@@ -15,6 +15,7 @@ import (
 func (r *run) check() {
 	began := time.Now()
 	n := r.nodes[0]
+	r.checkLinear(n)
 	r.steady(n)
 	r.checkBatches(n)
 	r.checkServices(n)
@@ -53,9 +54,9 @@ func (r *run) steady(n *lab.Node) {
 	}
 }
 
-func (r *run) jobs(n *lab.Node) map[string]*api.Job {
+func (r *run) jobs(n *lab.Node, which string) map[string]*api.Job {
 	var l struct{ Items []*api.Job }
-	n.Must(http.MethodGet, "/v1/jobs?all=1", nil, &l)
+	n.Must(http.MethodGet, "/v1/jobs"+which, nil, &l)
 	out := map[string]*api.Job{}
 	for _, j := range l.Items {
 		out[j.ID] = j
@@ -79,8 +80,8 @@ func (r *run) checkBatches(n *lab.Node) {
 	last := ""
 	if !lab.Until(endWithin, func() bool {
 		last = ""
-		for _, j := range r.jobs(n) {
-			if j.Spec.Kind == api.KindBatch && !j.State.Ended() {
+		for _, j := range r.jobs(n, "") {
+			if j.Spec.Kind == api.KindBatch {
 				last = fmt.Sprintf("%s is %s: %+v", j.ID, j.State, j.Counts)
 			}
 		}
@@ -88,7 +89,7 @@ func (r *run) checkBatches(n *lab.Node) {
 	}) {
 		r.stage.Errorf("after %v: %s", endWithin, last)
 	}
-	jobs, tasks := r.jobs(n), r.tasks(n)
+	jobs, tasks := r.jobs(n, "?all=1"), r.tasks(n)
 	for id, p := range r.ledger.batches {
 		j := jobs[id]
 		if j == nil {
@@ -161,12 +162,7 @@ func (r *run) stopServices(n *lab.Node) {
 		n.Must(http.MethodPost, "/v1/jobs/"+id+"/stop", nil, nil)
 	}
 	n.Await(wellWithin, "all services to have stopped", func() bool {
-		for _, j := range r.jobs(n) {
-			if !j.State.Ended() {
-				return false
-			}
-		}
-		return true
+		return len(r.jobs(n, "")) == 0
 	})
 }
 
@@ -188,7 +184,7 @@ func (r *run) checkRecord(tasks map[string]*api.Task) {
 		r.stage.say("twice", "%d starts beside another run of the task, or after it: allowed for %s", len(h.twice), r.doubles)
 	}
 	for id, t := range tasks {
-		if t.State != api.TaskFinished && (t.State != api.TaskFailed || t.Reason != api.ReasonExited) {
+		if p := r.ledger.batches[t.Job]; p != nil && p.silent || t.State != api.TaskFinished && (t.State != api.TaskFailed || t.Reason != api.ReasonExited) {
 			continue
 		}
 		if code := h.ends[run1{id, t.Attempt}]; code != number(t.ExitCode) {

@@ -21,6 +21,7 @@ type promise struct {
 	codes   []int // of a batch, by index
 	acked   bool
 	stopped bool // somebody asked for that, with whatever outcome
+	silent  bool // its tasks write nothing
 }
 
 // ledger is what the clients were promised.
@@ -32,8 +33,8 @@ type ledger struct {
 	tries    int
 }
 
-// client sends work under ids of its own, each until it has an answer.
-type client struct {
+// user sends work under ids of its own, each until it has an answer.
+type user struct {
 	*run
 	name string
 	rng  *rand.Rand
@@ -44,12 +45,12 @@ type client struct {
 // patience is how long a client repeats a request.
 const patience = 90 * time.Second
 
-func (r *run) newClient(i int) *client {
-	return &client{run: r, name: fmt.Sprintf("c%d", i), rng: rand.New(rand.NewPCG(r.o.seed, uint64(i)+100))}
+func (r *run) newUser(i int) *user {
+	return &user{run: r, name: fmt.Sprintf("c%d", i), rng: rand.New(rand.NewPCG(r.o.seed, uint64(i)+100))}
 }
 
 // work sends requests until the context ends.
-func (c *client) work(ctx context.Context) {
+func (c *user) work(ctx context.Context) {
 	for ctx.Err() == nil {
 		switch c.rng.IntN(10) {
 		case 0:
@@ -72,7 +73,7 @@ func pause(ctx context.Context, d time.Duration) {
 
 // submit asks for a batch whose tasks take up to two seconds and end with known
 // codes.
-func (c *client) submit(ctx context.Context) {
+func (c *user) submit(ctx context.Context) {
 	c.n++
 	p := &promise{job: fmt.Sprintf("%s-%d", c.name, c.n), tasks: 1 + c.rng.IntN(3)}
 	code := 0
@@ -104,7 +105,7 @@ func (c *client) submit(ctx context.Context) {
 }
 
 // scale sets how many tasks this client's service has.
-func (c *client) scale(ctx context.Context, count int) {
+func (c *user) scale(ctx context.Context, count int) {
 	id := "s" + c.name
 	c.ledger.mu.Lock()
 	before, known := c.ledger.services[id]
@@ -128,7 +129,7 @@ func (c *client) scale(ctx context.Context, count int) {
 }
 
 // stop stops one of this client's newest batches.
-func (c *client) stop(ctx context.Context) {
+func (c *user) stop(ctx context.Context) {
 	if len(c.jobs) == 0 {
 		return
 	}
@@ -141,7 +142,13 @@ func (c *client) stop(ctx context.Context) {
 
 // send repeats one request under one id, at one node after the other, until it
 // is answered. An answer that it was refused is an error.
-func (c *client) send(ctx context.Context, method, path string, in, out any) error {
+func (c *user) send(ctx context.Context, method, path string, in, out any) error {
+	return c.sendDoubt(ctx, method, path, in, out, new(bool))
+}
+
+// sendDoubt also says whether a try was made that may have taken effect without
+// an answer.
+func (c *user) sendDoubt(ctx context.Context, method, path string, in, out any, doubt *bool) error {
 	key := rand.New(c.rng).Uint64()
 	began := time.Now()
 	for try := 0; ; try++ {
@@ -156,6 +163,7 @@ func (c *client) send(ctx context.Context, method, path string, in, out any) err
 		if err == nil || !unclear(err) {
 			return err
 		}
+		*doubt = true
 		if ctx.Err() != nil || time.Since(began) > patience {
 			return err
 		}

@@ -1,10 +1,12 @@
 // Command chaos breaks a cluster of the real binary on purpose and checks what
 // came of it:
 //
-//	go run ./integration/chaos [--seed N] [--nodes 3|5] [--for 4m] [--faults kill,cut] [--list]
+//	go run ./integration/chaos [--seed N] [--nodes 3|5] [--for 4m] [--faults cut,slow] [--list]
+//	go run ./integration/chaos --upgrade-from COMMIT --rate 50
 //
 // It owns the faults (faults*.go), the clients that work meanwhile (client.go),
-// what tasks write of themselves (record.go) and the checker (check*.go); the
+// what tasks write of themselves (record.go) and the checker (check.go, linear.go,
+// replica.go); the
 // nodes are package integration/lab's. Nodes are named voters plus one worker,
 // each with a disk of its own (disk.go). What it does follows from the seed;
 // when it happens does not, as the machine has a say in that. A failure keeps
@@ -37,6 +39,8 @@ type options struct {
 	length time.Duration
 	faults []*fault
 	bin    string
+	from   string // a commit: upgrade from it and back, instead of faults
+	rate   int    // jobs a second on top of the clients'
 }
 
 func main() {
@@ -68,6 +72,8 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.voters, "nodes", 3, "voters: 3 or 5; one worker comes on top")
 	f.DurationVar(&o.length, "for", 4*time.Minute, "how long to break things, not counting the check")
 	f.StringVar(&o.bin, "bin", "", "the binary (default: built from this module)")
+	f.StringVar(&o.from, "upgrade-from", "", "break nothing: upgrade from the program of this `COMMIT`, back, and again")
+	f.IntVar(&o.rate, "rate", 0, "`JOBS` a second by the Go client, on top of what the clients do")
 	names := f.String("faults", "", "only these, separated by commas (default: all that --list shows)")
 	list := f.Bool("list", false, "show the faults and end")
 	if err := f.Parse(args); err != nil {
@@ -123,18 +129,22 @@ func broken(ctx context.Context, o options) bool {
 		newRun(ctx, s, o).all()
 	})
 	if s.Failed() {
-		fmt.Printf("FAIL  repeat with: go run ./integration/chaos --seed %d --nodes %d --for %v%s\n", o.seed, o.voters, o.length, only(o.faults))
+		fmt.Printf("FAIL  repeat with: go run ./integration/chaos --seed %d --nodes %d%s\n", o.seed, o.voters, o.what())
 	}
 	return !s.Failed()
 }
 
-func only(faults []*fault) string {
-	if len(faults) == len(allFaults) {
-		return ""
+// what is the rest of the command line that repeats a run.
+func (o options) what() string {
+	out := fmt.Sprintf(" --for %v", o.length)
+	if o.from != "" {
+		out = " --upgrade-from " + o.from
 	}
-	var names []string
-	for _, f := range faults {
-		names = append(names, f.name)
+	if o.rate > 0 {
+		out += fmt.Sprintf(" --rate %d", o.rate)
 	}
-	return " --faults " + strings.Join(names, ",")
+	if len(o.faults) < len(allFaults) {
+		out += " --faults " + faultNames(o.faults)
+	}
+	return out
 }

@@ -152,11 +152,11 @@ func (r *run) checkReplicas() {
 			all = append(all, p)
 		}
 	}
-	if len(all) == r.o.voters {
+	if want := wantVoters(len(r.nodes)); len(all) == want {
 		r.sameLogs(all)
 		r.sameStates(all)
 	} else {
-		r.stage.Errorf("%d replicas can be compared, want %d", len(all), r.o.voters)
+		r.stage.Errorf("%d replicas can be compared, want %d", len(all), want)
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/anishathalye/porcupine"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/integration/lab"
 )
@@ -25,21 +27,23 @@ const (
 
 // run is one cluster that is broken, and what is known of it.
 type run struct {
-	o        options
-	ctx      context.Context
-	stage    *stage
-	lab      *lab.Lab
-	nodes    []*lab.Node // of the cluster; the last is the worker at first
-	disks    map[*lab.Node]*disk
-	hurt     map[*lab.Node]bool // something is wrong with it now
-	record   *record
-	rng      *rand.Rand // of the faults
-	ledger   *ledger
-	readings atomic.Int64
-	doubles  string // the fault for which a task may have run twice
-	mixed    *mix
-	agreed   uint64      // the index that all voters had applied at the end
-	voters   []*lab.Node // at the end
+	o         options
+	ctx       context.Context
+	stage     *stage
+	lab       *lab.Lab
+	nodes     []*lab.Node // of the cluster; the last is the worker at first
+	images    string      // folder of the disks
+	disks     map[*lab.Node]*disk
+	hurt      map[*lab.Node]bool // something is wrong with it now
+	record    *record
+	rng       *rand.Rand // of the faults
+	ledger    *ledger
+	histories *histories
+	readings  atomic.Int64
+	doubles   string // the fault for which a task may have run twice
+	mixed     *mix
+	agreed    uint64      // the index that all voters had applied at the end
+	voters    []*lab.Node // at the end
 }
 
 // mix is the clients at work.
@@ -50,14 +54,15 @@ type mix struct {
 
 func newRun(ctx context.Context, s *stage, o options) *run {
 	r := &run{o: o, ctx: ctx, stage: s, disks: map[*lab.Node]*disk{}, hurt: map[*lab.Node]bool{}, rng: rand.New(rand.NewPCG(o.seed, 1)),
-		ledger: &ledger{batches: map[string]*promise{}, services: map[string]int{}}}
+		ledger:    &ledger{batches: map[string]*promise{}, services: map[string]int{}},
+		histories: &histories{begin: time.Now(), ops: map[string][]porcupine.Operation{}}}
 	r.lab = lab.New(s, o.bin, o.voters+1)
 	r.nodes = slices.Clone(r.lab.Nodes)
-	images := s.TempDir()
-	r.must(sh("mount", "-t", "tmpfs", "-o", "size=2g", "chaos", images))
-	s.Cleanup(func() { r.tidy(images) })
+	r.images = s.TempDir()
+	r.must(sh("mount", "-t", "tmpfs", "-o", "size=2g", "chaos", r.images))
+	s.Cleanup(r.tidy)
 	for _, n := range r.nodes {
-		d, err := newDisk(n, images)
+		d, err := newDisk(n, r.images)
 		r.must(err)
 		r.disks[n] = d
 	}
@@ -68,7 +73,7 @@ func newRun(ctx context.Context, s *stage, o options) *run {
 }
 
 // tidy lets go of the disks; those of a failed run are copied first.
-func (r *run) tidy(images string) {
+func (r *run) tidy() {
 	for n := range r.disks {
 		n.PowerOff()
 		if r.stage.Failed() {
@@ -76,7 +81,7 @@ func (r *run) tidy(images string) {
 		}
 		_ = sh("umount", "-l", n.Dir) // it may not be mounted
 	}
-	_ = sh("umount", "-l", images)
+	_ = sh("umount", "-l", r.images)
 }
 
 func (r *run) must(err error) {
@@ -87,12 +92,25 @@ func (r *run) must(err error) {
 
 // all is the whole of it: form, break, calm, check.
 func (r *run) all() {
-	r.stage.say("begin", "seed %d, %d voters and a worker, %v of %s", r.o.seed, r.o.voters, r.o.length, faultNames(r.o.faults))
+	older := ""
+	if r.o.from != "" {
+		older = buildOld(r.stage, r.o.from, r.stage.TempDir())
+		for _, n := range r.nodes {
+			n.Bin = older
+		}
+		r.stage.say("begin", "seed %d, %d voters and a worker, from %s and back, %d jobs/s", r.o.seed, r.o.voters, r.o.from, r.o.rate)
+	} else {
+		r.stage.say("begin", "seed %d, %d voters and a worker, %v of %s", r.o.seed, r.o.voters, r.o.length, faultNames(r.o.faults))
+	}
 	r.lab.Form()
 	r.lab.AwaitVoters(r.o.voters)
 	r.start()
-	r.breakThings()
-	r.stage.say("calm", "all faults are over")
+	if older != "" {
+		r.upgrade(older, r.o.bin)
+	} else {
+		r.breakThings()
+	}
+	r.stage.say("calm", "what was to happen has happened")
 	r.well()
 	r.halt()
 	r.check()
@@ -112,11 +130,20 @@ func (r *run) doublesNote() string {
 func (r *run) start() {
 	ctx, stop := context.WithCancel(r.ctx)
 	m := &mix{stop: stop}
+	r.makeFought()
+	s := &shared{versions: map[string]int{}}
+	for i := range rivals {
+		v := r.newRival(i, s)
+		m.wg.Go(func() { v.fight(ctx) })
+	}
 	for i := range clients {
-		c := r.newClient(i)
+		c := r.newUser(i)
 		m.wg.Go(func() { c.work(ctx) })
 	}
 	m.wg.Go(func() { r.read(ctx) })
+	if r.o.rate > 0 {
+		m.wg.Go(func() { r.load(ctx, r.o.rate) })
+	}
 	r.mixed = m
 	r.stage.Cleanup(r.halt)
 }
@@ -168,7 +195,7 @@ func (r *run) begin(f *fault) (over func()) {
 	if end == nil {
 		return func() {}
 	}
-	r.stage.say("fault", "%s: %s", f.name, told)
+	r.stage.say("fault", "%s: %s", f.name, told.text)
 	if f.doubles && r.doubles == "" {
 		r.doubles = f.name
 	}
@@ -184,7 +211,6 @@ func (r *run) begin(f *fault) (over func()) {
 type told struct{ text string }
 
 func (t *told) say(format string, args ...any) { t.text = fmt.Sprintf(format, args...) }
-func (t *told) String() string                 { return t.text }
 
 // well waits until every node is there and ready, and one leads.
 func (r *run) well() {
@@ -224,8 +250,8 @@ func (r *run) unwell() string {
 			voters++
 		}
 	}
-	if len(members) != len(r.nodes) || voters != r.o.voters {
-		return fmt.Sprintf("%d nodes and %d voters, want %d and %d", len(members), voters, len(r.nodes), r.o.voters)
+	if want := wantVoters(len(r.nodes)); len(members) != len(r.nodes) || voters != want {
+		return fmt.Sprintf("%d nodes and %d voters, want %d and %d", len(members), voters, len(r.nodes), want)
 	}
 	return ""
 }
@@ -245,4 +271,12 @@ func faultNames(faults []*fault) string {
 		out = append(out, f.name)
 	}
 	return strings.Join(out, ",")
+}
+
+// wantVoters is how many of so many nodes vote.
+func wantVoters(nodes int) int {
+	if nodes < 5 {
+		return 3
+	}
+	return 5
 }

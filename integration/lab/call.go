@@ -164,3 +164,8 @@ func (n *Node) DialIn(count int) []net.Conn {
 	}
 	return out
 }
+
+// RoundTrip sends a request as it is over the node's socket.
+func (n *Node) RoundTrip(q *http.Request) (*http.Response, error) {
+	return n.http.Transport.RoundTrip(q)
+}
