@@ -194,9 +194,7 @@ func TestNewAddress(t *testing.T) {
 	leader := l.Leader()
 	n := l.Other(leader)
 	n.Terminate()
-	l.Run("ip", "-n", n.NS, "addr", "flush", "dev", "eth0")
-	n.IP = "10.77.0.99"
-	l.Run("ip", "-n", n.NS, "addr", "add", n.IP+"/24", "dev", "eth0")
+	n.Move("10.77.0.99")
 	n.Start()
 	l.Await(30*time.Second, "the node under its new address", func() bool {
 		for _, m := range leader.Members() {

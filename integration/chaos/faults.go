@@ -238,13 +238,9 @@ func swapped(r *run, t *told) func() {
 	for _, n := range r.nodes {
 		n.Terminate()
 	}
-	for _, n := range []*lab.Node{a, b} {
-		r.lab.Run("ip", "-n", n.NS, "addr", "flush", "dev", "eth0")
-	}
-	a.IP, b.IP = b.IP, a.IP
-	for _, n := range []*lab.Node{a, b} {
-		r.lab.Run("ip", "-n", n.NS, "addr", "add", n.IP+"/24", "dev", "eth0")
-	}
+	ipA, ipB := a.IP, b.IP
+	a.Move(ipB)
+	b.Move(ipA)
 	return func() {
 		for _, n := range r.nodes {
 			n.Launch("start")

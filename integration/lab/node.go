@@ -70,6 +70,14 @@ func (l *Lab) AddNode(i int) *Node {
 	return n
 }
 
+// Move gives the node another address, for its next start.
+func (n *Node) Move(ip string) {
+	n.T.Helper()
+	n.Run("ip", "-n", n.NS, "addr", "flush", "dev", "eth0")
+	n.Run("ip", "-n", n.NS, "addr", "add", ip+"/24", "dev", "eth0")
+	n.Wire.move(n, ip)
+}
+
 // Slice is the cgroup below which the node's tasks run.
 func (n *Node) Slice() string { return "mesita-" + n.NS + ".slice" }
 

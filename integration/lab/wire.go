@@ -24,7 +24,7 @@ const (
 type Wire struct {
 	mu    sync.Mutex
 	ports map[*Node]*port
-	where map[netip.Addr]*port // learned from what was sent
+	where map[string]*port // by the address that a node was given
 	links map[[2]*Node]*link
 	wg    sync.WaitGroup
 }
@@ -52,7 +52,7 @@ type delayed struct {
 }
 
 func newWire() *Wire {
-	return &Wire{ports: map[*Node]*port{}, where: map[netip.Addr]*port{}, links: map[[2]*Node]*link{}}
+	return &Wire{ports: map[*Node]*port{}, where: map[string]*port{}, links: map[[2]*Node]*link{}}
 }
 
 // plug makes eth0 in the node's namespace and begins to serve it.
@@ -78,7 +78,7 @@ func (w *Wire) plug(n *Node) error {
 		return err
 	}
 	w.mu.Lock()
-	w.ports[n] = p
+	w.ports[n], w.where[n.IP] = p, p
 	w.mu.Unlock()
 	w.wg.Go(func() { w.serve(p) })
 	return nil
@@ -110,24 +110,28 @@ func (w *Wire) serve(p *port) {
 			}
 			continue
 		}
-		src, dst := netip.AddrFrom4([4]byte(buf[12:16])), netip.AddrFrom4([4]byte(buf[16:20]))
-		w.send(p, src, dst, buf[:n])
+		w.send(p, netip.AddrFrom4([4]byte(buf[16:20])).String(), buf[:n])
 	}
 }
 
-func (w *Wire) send(from *port, src, dst netip.Addr, packet []byte) {
+func (w *Wire) send(from *port, dst string, packet []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.where[src] = from
 	if to := w.where[dst]; to != nil && to != from {
 		w.pass(from, to, packet)
-		return
 	}
-	for _, to := range w.ports {
-		if to != from {
-			w.pass(from, to, packet)
-		}
+}
+
+// move notes that a node has another address now.
+func (w *Wire) move(n *Node, ip string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.ports[n]
+	if w.where[n.IP] == p { // nobody else has it since
+		delete(w.where, n.IP)
 	}
+	n.IP = ip
+	w.where[ip] = p
 }
 
 // pass is called with the lock held; a tun device takes a packet or drops it,
