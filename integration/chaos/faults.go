@@ -1,8 +1,6 @@
 package main
 
 import (
-	"errors"
-	"os"
 	"syscall"
 	"time"
 
@@ -18,7 +16,8 @@ type fault struct {
 	least, most time.Duration
 	// begin says who is hit and returns what ends it; nil if there is nobody to
 	// hit now.
-	begin func(r *run, t *told) (end func())
+	begin    func(r *run, t *told) (end func())
+	unmended string // what still happens; only when it is asked for by name
 }
 
 // allFaults is the kit. Those that break one thing come first.
@@ -37,7 +36,26 @@ var allFaults = []*fault{
 	{name: "split", does: "the leader and one more are cut off from the rest", doubles: true, least: 2 * time.Second, most: 10 * time.Second, begin: split},
 	{name: "slow", does: "every link takes 50 ms more each way and loses 3 % of the packets", doubles: true, least: 3 * time.Second, most: 10 * time.Second, begin: slow},
 	{name: "disk-full", does: "no block is free on a node's disk", doubles: true, least: 2 * time.Second, most: 8 * time.Second, begin: diskFull},
+	{name: "disk-dead", does: "every access to a node's disk fails with EIO until it is started anew", doubles: true, least: 2 * time.Second, most: 8 * time.Second, begin: failing((*lab.Disk).Die)},
+	{name: "disk-ro", does: "a node's disk is read-only, as after errors, until it is started anew", doubles: true, least: 2 * time.Second, most: 8 * time.Second, begin: failing((*lab.Disk).ReadOnly)},
+	{name: "flip", does: "one bit of a stopped voter's log", alone: true, begin: flipped},
+	{name: "lost-log", does: "a voter's log is gone when only it and the leader had the newest entries", alone: true, most: 5 * time.Second, begin: lostLog, unmended: "it starts without a word and votes"},
+	{name: "stale-copy", does: "a voter's log is an old copy when only it and the leader had the newest entries", alone: true, most: 5 * time.Second, begin: staleCopy, unmended: "it votes"},
+	{name: "removed", does: "a worker is removed while it is cut off, reached again, and joins as a new node", doubles: true, alone: true, most: 5 * time.Second, begin: removed},
+	{name: "clone", does: "a copy of a node's folder is started on another machine", alone: true, most: 3 * time.Second, begin: cloned, unmended: "both run every task"},
+	{name: "recover", does: "all voters but one are lost, the one is recovered, and the lost ones come back", doubles: true, alone: true, most: 5 * time.Second, begin: recovered, unmended: "the old voters win"},
 	{name: "swap", does: "all stop; two come back with each other's address", alone: true, most: time.Second, begin: swapped},
+}
+
+// mended are the faults that a run has when it is not told which.
+func mended() []*fault {
+	var out []*fault
+	for _, f := range allFaults {
+		if f.unmended == "" {
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 func faultNamed(name string) *fault {
@@ -115,7 +133,7 @@ func restarted(r *run, t *told) func() {
 }
 
 func (r *run) powerCut(n *lab.Node) {
-	r.must(r.disks[n].powerCut())
+	r.must(r.disks[n].PowerCut())
 	r.must(r.record.gone(n.Name))
 }
 
@@ -214,21 +232,6 @@ func slow(r *run, t *told) func() {
 	}
 	set(lab.Trouble{Delay: 50 * time.Millisecond, Loss: 0.03})
 	return func() { set(lab.Trouble{}) }
-}
-
-func diskFull(r *run, t *told) func() {
-	n := r.someone()
-	if n == nil {
-		return nil
-	}
-	t.say("%s", n.Name)
-	d := r.disks[n]
-	r.must(d.fill())
-	return r.hit(n, func() {
-		if err := os.Remove(d.ballast()); err != nil && !errors.Is(err, os.ErrNotExist) {
-			r.must(err)
-		}
-	})
 }
 
 func swapped(r *run, t *told) func() {

@@ -139,8 +139,8 @@ func (r *run) newRival(i int, s *shared) *rival {
 	return &rival{user: u, id: i, shared: s}
 }
 
-func (v *rival) fight(ctx context.Context) {
-	for round := 0; ctx.Err() == nil; round++ {
+func (v *rival) work(ctx context.Context) {
+	for ctx.Err() == nil {
 		switch v.rng.IntN(4) {
 		case 0:
 			v.partition(ctx, fmt.Sprint("fight", v.rng.IntN(2)))

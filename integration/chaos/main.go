@@ -8,7 +8,7 @@
 // what tasks write of themselves (record.go) and the checker (check.go, linear.go,
 // replica.go); the
 // nodes are package integration/lab's. Nodes are named voters plus one worker,
-// each with a disk of its own (disk.go). What it does follows from the seed;
+// each with a disk of its own. What it does follows from the seed;
 // when it happens does not, as the machine has a say in that. A failure keeps
 // the data folders and prints how to repeat it. scripts/test runs it for
 // minutes, scripts/soak for hours. It needs root, and works in a mount
@@ -23,6 +23,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -81,14 +82,18 @@ func parse(args []string) (options, error) {
 	}
 	if *list {
 		for _, v := range allFaults {
-			fmt.Printf("%-14s %s\n", v.name, v.does)
+			does := v.does
+			if v.unmended != "" {
+				does += " (by name only: " + v.unmended + ")"
+			}
+			fmt.Printf("%-14s %s\n", v.name, does)
 		}
 		os.Exit(0)
 	}
 	if o.voters != 3 && o.voters != 5 {
 		return o, fmt.Errorf("--nodes %d: 3 or 5", o.voters)
 	}
-	o.faults = allFaults
+	o.faults = mended()
 	if *names != "" {
 		o.faults = nil
 		for name := range strings.SplitSeq(*names, ",") {
@@ -143,7 +148,7 @@ func (o options) what() string {
 	if o.rate > 0 {
 		out += fmt.Sprintf(" --rate %d", o.rate)
 	}
-	if len(o.faults) < len(allFaults) {
+	if !slices.Equal(o.faults, mended()) {
 		out += " --faults " + faultNames(o.faults)
 	}
 	return out

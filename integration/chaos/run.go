@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -18,11 +19,10 @@ import (
 )
 
 const (
-	clients       = 3
-	wellWithin    = 2 * time.Minute // from the end of a fault to all being well
-	endWithin     = 3 * time.Minute // for all batches to end
-	tidyWithin    = time.Minute     // a keeper without daemon and tasks ends after half of that
-	unmountWithin = 20 * time.Second
+	clients    = 3
+	wellWithin = 2 * time.Minute // from the end of a fault to all being well
+	endWithin  = 3 * time.Minute // for all batches to end
+	tidyWithin = time.Minute     // a keeper without daemon and tasks ends after half of that
 )
 
 // run is one cluster that is broken, and what is known of it.
@@ -33,27 +33,29 @@ type run struct {
 	lab       *lab.Lab
 	nodes     []*lab.Node // of the cluster; the last is the worker at first
 	images    string      // folder of the disks
-	disks     map[*lab.Node]*disk
+	disks     map[*lab.Node]*lab.Disk
 	hurt      map[*lab.Node]bool // something is wrong with it now
 	record    *record
 	rng       *rand.Rand // of the faults
 	ledger    *ledger
 	histories *histories
 	readings  atomic.Int64
-	doubles   string // the fault for which a task may have run twice
+	asked     int      // batches of the faults' own
+	users     []worker // clients, over all pauses
+	doubles   string   // the fault for which a task may have run twice
 	mixed     *mix
 	agreed    uint64      // the index that all voters had applied at the end
 	voters    []*lab.Node // at the end
 }
 
-// mix is the clients at work.
+// mix is the clients while they are at work.
 type mix struct {
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 }
 
 func newRun(ctx context.Context, s *stage, o options) *run {
-	r := &run{o: o, ctx: ctx, stage: s, disks: map[*lab.Node]*disk{}, hurt: map[*lab.Node]bool{}, rng: rand.New(rand.NewPCG(o.seed, 1)),
+	r := &run{o: o, ctx: ctx, stage: s, disks: map[*lab.Node]*lab.Disk{}, hurt: map[*lab.Node]bool{}, rng: rand.New(rand.NewPCG(o.seed, 1)),
 		ledger:    &ledger{batches: map[string]*promise{}, services: map[string]int{}},
 		histories: &histories{begin: time.Now(), ops: map[string][]porcupine.Operation{}}}
 	r.lab = lab.New(s, o.bin, o.voters+1)
@@ -62,7 +64,7 @@ func newRun(ctx context.Context, s *stage, o options) *run {
 	r.must(sh("mount", "-t", "tmpfs", "-o", "size=2g", "chaos", r.images))
 	s.Cleanup(r.tidy)
 	for _, n := range r.nodes {
-		d, err := newDisk(n, r.images)
+		d, err := lab.NewDisk(n, r.images)
 		r.must(err)
 		r.disks[n] = d
 	}
@@ -126,26 +128,36 @@ func (r *run) doublesNote() string {
 	return ", tasks might run twice for: " + r.doubles
 }
 
-// start sends the clients to work.
+// worker sends requests until its context ends.
+type worker interface{ work(ctx context.Context) }
+
+// start sends the clients to work, or lets them go on.
 func (r *run) start() {
+	if r.users == nil {
+		r.hire()
+	}
 	ctx, stop := context.WithCancel(r.ctx)
 	m := &mix{stop: stop}
-	r.makeFought()
-	s := &shared{versions: map[string]int{}}
-	for i := range rivals {
-		v := r.newRival(i, s)
-		m.wg.Go(func() { v.fight(ctx) })
-	}
-	for i := range clients {
-		c := r.newUser(i)
-		m.wg.Go(func() { c.work(ctx) })
+	for _, u := range r.users {
+		m.wg.Go(func() { u.work(ctx) })
 	}
 	m.wg.Go(func() { r.read(ctx) })
 	if r.o.rate > 0 {
 		m.wg.Go(func() { r.load(ctx, r.o.rate) })
 	}
 	r.mixed = m
+}
+
+func (r *run) hire() {
 	r.stage.Cleanup(r.halt)
+	r.makeFought()
+	for i := range clients {
+		r.users = append(r.users, r.newUser(i))
+	}
+	s := &shared{versions: map[string]int{}}
+	for i := range rivals {
+		r.users = append(r.users, r.newRival(i, s))
+	}
 }
 
 // halt waits for the clients to finish what they are at.
@@ -279,4 +291,12 @@ func wantVoters(nodes int) int {
 		return 3
 	}
 	return 5
+}
+
+func readJSON(path string, v any) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(b, v)
 }

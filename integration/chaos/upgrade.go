@@ -98,7 +98,7 @@ func (r *run) rolling() []*lab.Node {
 func (r *run) join(what, bin string) {
 	n := r.lab.AddNode(len(r.lab.Nodes) + 1)
 	n.Bin = bin
-	d, err := newDisk(n, r.images)
+	d, err := lab.NewDisk(n, r.images)
 	r.must(err)
 	r.disks[n] = d
 	r.stage.say("join", "%s: %s", n.Name, what)

@@ -1,4 +1,4 @@
-package main
+package lab
 
 import (
 	"errors"
@@ -7,11 +7,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/mesita/mesita/integration/lab"
 )
+
+// unmountWithin is how long a killed process may hold a file system.
+const unmountWithin = 20 * time.Second
 
 // diskSize is what a node's disk holds.
 const diskSize = "192m"
@@ -23,35 +25,35 @@ const (
 	noLogFlush   = 2
 )
 
-// disk is a node's own file system: an ext4 in a file in memory. It can be
+// Disk is a node's own file system: an ext4 in a file in memory. It can be
 // full, read-only or dead, and a power cut loses what was not synced.
-type disk struct {
-	node  *lab.Node
+type Disk struct {
+	node  *Node
 	image string
 }
 
-// newDisk makes the node's data folder a disk of its own.
-func newDisk(n *lab.Node, images string) (*disk, error) {
-	d := &disk{n, filepath.Join(images, n.Name+".img")}
+// NewDisk makes the node's data folder a disk of its own.
+func NewDisk(n *Node, images string) (*Disk, error) {
+	d := &Disk{n, filepath.Join(images, n.Name+".img")}
 	if err := os.MkdirAll(n.Dir, 0o755); err != nil {
 		return nil, err
 	}
 	return d, errors.Join(d.format(), d.mount())
 }
 
-func (d *disk) format() error {
-	return errors.Join(sh("truncate", "-s", "0", d.image), sh("truncate", "-s", diskSize, d.image), sh("mkfs.ext4", "-q", "-F", "-m", "0", d.image))
+func (d *Disk) format() error {
+	return errors.Join(run("truncate", "-s", "0", d.image), run("truncate", "-s", diskSize, d.image), run("mkfs.ext4", "-q", "-F", "-m", "0", d.image))
 }
 
-func (d *disk) mount() error {
-	if err := sh("mount", "-o", "loop", d.image, d.node.Dir); err != nil {
+func (d *Disk) mount() error {
+	if err := run("mount", "-o", "loop", d.image, d.node.Dir); err != nil {
 		return err
 	}
 	return os.Chmod(d.node.Dir, 0o711)
 }
 
-// die makes everything on the disk fail with EIO from now on.
-func (d *disk) die() error {
+// Die makes everything on the disk fail with EIO from now on.
+func (d *Disk) Die() error {
 	f, err := os.Open(d.node.Dir)
 	if err != nil {
 		return err
@@ -59,14 +61,14 @@ func (d *disk) die() error {
 	return errors.Join(unix.IoctlSetPointerInt(int(f.Fd()), ext4Shutdown, noLogFlush), f.Close())
 }
 
-// readOnly is what the kernel does to a disk that reports errors.
-func (d *disk) readOnly() error { return sh("mount", "-o", "remount,rw,abort", d.node.Dir) }
+// ReadOnly is what the kernel does to a disk that reports errors.
+func (d *Disk) ReadOnly() error { return run("mount", "-o", "remount,rw,abort", d.node.Dir) }
 
-// powerCut ends all on the node; what was not synced is lost. The disk is
+// PowerCut ends all on the node; what was not synced is lost. The disk is
 // mounted again afterwards.
-func (d *disk) powerCut() error {
+func (d *Disk) PowerCut() error {
 	d.node.PowerOff()
-	_ = d.die() // it may be dead already
+	_ = d.Die() // it may be dead already
 	if err := d.unmount(); err != nil {
 		return err
 	}
@@ -75,9 +77,9 @@ func (d *disk) powerCut() error {
 
 // unmount waits until nothing holds the file system any more: a task's own
 // mount namespace may, for a moment after it was killed.
-func (d *disk) unmount() error {
+func (d *Disk) unmount() error {
 	mounted := true
-	if !lab.Until(unmountWithin, func() bool {
+	if !Until(unmountWithin, func() bool {
 		mounted = mounted && syscall.Unmount(d.node.Dir, 0) != nil
 		loops, err := exec.Command("losetup", "--noheadings", "--associated", d.image).Output()
 		return !mounted && err == nil && len(loops) == 0
@@ -87,8 +89,8 @@ func (d *disk) unmount() error {
 	return nil
 }
 
-// renew makes the disk empty.
-func (d *disk) renew() error {
+// Renew makes the disk empty.
+func (d *Disk) Renew() error {
 	d.node.PowerOff()
 	if err := d.unmount(); err != nil {
 		return err
@@ -96,9 +98,9 @@ func (d *disk) renew() error {
 	return errors.Join(d.format(), d.mount())
 }
 
-// fill leaves no block free.
-func (d *disk) fill() error {
-	f, err := os.Create(d.ballast())
+// Fill leaves no block free.
+func (d *Disk) Fill() error {
+	f, err := os.Create(d.Ballast())
 	if err != nil {
 		return err
 	}
@@ -115,9 +117,10 @@ func (d *disk) fill() error {
 	return nil
 }
 
-func (d *disk) ballast() string { return filepath.Join(d.node.Dir, "ballast") }
+// Ballast is the file that Fill writes.
+func (d *Disk) Ballast() string { return filepath.Join(d.node.Dir, "ballast") }
 
-func sh(name string, args ...string) error {
+func run(name string, args ...string) error {
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("%s %v: %w: %s", name, args, err, out)
 	}

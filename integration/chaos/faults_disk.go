@@ -1,0 +1,173 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/integration/lab"
+)
+
+// startWithin is how long a node takes to serve, or to say why it will not.
+const startWithin = 40 * time.Second
+
+func diskFull(r *run, t *told) func() {
+	n := r.someone()
+	if n == nil {
+		return nil
+	}
+	t.say("%s", n.Name)
+	d := r.disks[n]
+	r.must(d.Fill())
+	return r.hit(n, func() { _ = os.Remove(d.Ballast()) }) // a power cut may have lost it
+}
+
+// failing is a disk that fails in some way until the machine is started anew.
+func failing(how func(*lab.Disk) error) func(*run, *told) func() {
+	return func(r *run, t *told) func() {
+		n := r.someone()
+		if n == nil {
+			return nil
+		}
+		t.say("%s", n.Name)
+		r.must(how(r.disks[n]))
+		return r.hit(n, func() {
+			r.powerCut(n)
+			n.Launch("start")
+		})
+	}
+}
+
+// awaitStart waits until a node serves or ended; it tells what it said then.
+func (r *run) awaitStart(n *lab.Node) (ended bool, words string) {
+	from := logSize(n)
+	n.Launch("start")
+	r.lab.Await(startWithin, n.Name+" to serve or to end", func() bool { return n.Ready() || n.Ended() })
+	log, err := os.ReadFile(n.Dir + ".log")
+	r.must(err)
+	return n.Ended(), string(log[from:])
+}
+
+// flipped turns one bit of a stopped voter's log around. Either nothing comes of
+// it, or the node says what to do; a state that is another is found at the end.
+func flipped(r *run, t *told) func() {
+	n := r.follower()
+	if n == nil {
+		return nil
+	}
+	n.Terminate()
+	path := filepath.Join(n.Dir, "raft", "raft.db")
+	b, err := os.ReadFile(path)
+	r.must(err)
+	at := r.rng.IntN(len(b) * 8)
+	b[at/8] ^= 1 << (at % 8)
+	r.must(os.WriteFile(path, b, 0o600))
+	t.say("%s, bit %d of byte %d of %d", n.Name, at%8, at/8, len(b))
+	return func() {
+		ended, words := r.awaitStart(n)
+		if !ended {
+			return
+		}
+		if !strings.Contains(words, "raft.db is damaged") {
+			r.stage.Errorf("%s ended, and does not name what is damaged: %s", n.Name, words)
+		}
+		r.refill(n)
+	}
+}
+
+// refill does what the node says of a damaged log.
+func (r *run) refill(n *lab.Node) {
+	r.stage.say("refill", "%s", n.Name)
+	r.must(os.Rename(filepath.Join(n.Dir, "raft"), filepath.Join(n.Dir, fmt.Sprint("raft.damaged-", time.Now().UnixNano()))))
+	n.Launch("start")
+}
+
+// lostLog is a power cut after which one voter's log is gone, when only that
+// voter and the leader had what was acknowledged last.
+func lostLog(r *run, t *told) func() {
+	leader := r.leader()
+	behind := r.followers(r.o.voters / 2)
+	if leader == nil || behind == nil {
+		return nil
+	}
+	lost := r.followers(1, behind...)[0]
+	t.say("%s; %s had not what was acknowledged last", lost.Name, names(behind))
+	for _, n := range behind {
+		n.Terminate()
+	}
+	r.acknowledge(leader, 10)
+	r.halt() // no client waits while there is no quorum
+	rest := r.others(behind...)
+	for _, n := range rest {
+		n.Terminate()
+	}
+	r.must(os.Remove(filepath.Join(lost.Dir, "raft", "raft.db")))
+	for _, n := range append(behind, lost) {
+		n.Launch("start")
+	}
+	return func() {
+		for _, n := range append(behind, lost) {
+			var h api.Health
+			if err := n.Call("GET", "/v1/health", nil, &h); err == nil && h.Leader != "" {
+				r.stage.Errorf("%s leads without what was acknowledged, as %s says", h.Leader, n.Name)
+			}
+		}
+		for _, n := range rest {
+			if n != lost {
+				n.Launch("start")
+			}
+		}
+		r.well()
+		r.start()
+	}
+}
+
+// staleCopy is a voter whose disk goes back to what it was before the newest
+// entries, when only it and the leader had those.
+func staleCopy(r *run, t *told) func() {
+	leader := r.leader()
+	behind := r.followers(r.o.voters / 2)
+	if leader == nil || behind == nil {
+		return nil
+	}
+	old := r.followers(1, behind...)[0]
+	t.say("%s; %s had not what was acknowledged last", old.Name, names(behind))
+	old.Terminate()
+	raft, aside := filepath.Join(old.Dir, "raft"), filepath.Join(old.Dir, "raft.backup")
+	r.must(sh("cp", "-a", raft, aside))
+	old.Launch("start")
+	r.well()
+	for _, n := range behind {
+		n.Terminate()
+	}
+	r.acknowledge(leader, 10)
+	old.Terminate()
+	r.must(os.RemoveAll(raft))
+	r.must(os.Rename(aside, raft))
+	leader.Kill()
+	for _, n := range append(behind, old) {
+		n.Launch("start")
+	}
+	return func() {
+		leader.Launch("start")
+		r.well()
+	}
+}
+
+// acknowledge submits batches that no client knows of and notes the promises.
+func (r *run) acknowledge(n *lab.Node, count int) {
+	for range count {
+		r.asked++
+		p := &promise{job: fmt.Sprint("sure-", r.asked), tasks: 1, codes: []int{0}, silent: true}
+		r.lab.Await(wellWithin, "a write to be acknowledged", func() bool {
+			return n.Call("POST", "/v1/jobs", map[string]any{"kind": "batch", "name": p.job, "cpus": 0.01, "mem": "8MiB", "command": []string{"/bin/true"}}, nil) == nil
+		})
+		p.acked = true
+		r.ledger.mu.Lock()
+		r.ledger.batches[p.job] = p
+		r.ledger.mu.Unlock()
+	}
+}

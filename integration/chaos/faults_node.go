@@ -1,0 +1,175 @@
+package main
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/integration/lab"
+)
+
+// followers picks so many voters that do not lead and are none of those; nil if
+// there are not as many.
+func (r *run) followers(count int, not ...*lab.Node) []*lab.Node {
+	var out []*lab.Node
+	for len(out) < count {
+		leader := r.lab.Leader()
+		if leader == nil {
+			return nil
+		}
+		voter := map[string]bool{}
+		for _, m := range leader.Members() {
+			voter[m.Name] = strings.HasPrefix(m.Role, "voter")
+		}
+		n := r.any(func(n *lab.Node) bool {
+			return n != leader && voter[n.Name] && !slices.Contains(not, n) && !slices.Contains(out, n)
+		})
+		if n == nil {
+			return nil
+		}
+		out = append(out, n)
+	}
+	return out
+}
+
+// others are the nodes that are none of those.
+func (r *run) others(not ...*lab.Node) []*lab.Node {
+	var out []*lab.Node
+	for _, n := range r.nodes {
+		if !slices.Contains(not, n) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+func names(nodes []*lab.Node) string {
+	var out []string
+	for _, n := range nodes {
+		out = append(out, n.Name)
+	}
+	return strings.Join(out, " and ")
+}
+
+// removed is a node that is removed while it is cut off: reached again it learns
+// that, and ends what it runs. Then it joins as a new one.
+func removed(r *run, t *told) func() {
+	n := r.worker()
+	if n == nil {
+		return nil
+	}
+	other := r.others(n)[0]
+	t.say("%s", n.Name)
+	r.lab.Wire.Around(n, lab.Trouble{Cut: true})
+	r.lab.Await(wellWithin, n.Name+" to be removed", func() bool {
+		_, _, code := other.CLI("node", "rm", "--force", n.Name)
+		return code == 0
+	})
+	return func() {
+		r.lab.Wire.Around(n, lab.Trouble{})
+		r.lab.Await(wellWithin, n.Name+" to end its tasks", func() bool {
+			var h api.Health
+			return n.Call("GET", "/v1/health", nil, &h) != nil && r.running(n) == 0
+		})
+		r.joinAnew(n)
+	}
+}
+
+// joinAnew makes a new node of a machine.
+func (r *run) joinAnew(n *lab.Node) {
+	n.PowerOff()
+	r.must(r.record.gone(n.Name))
+	r.must(r.disks[n].Renew())
+	other := r.others(n)[0]
+	secret := ""
+	r.lab.Await(wellWithin, "a join token", func() bool {
+		var g struct{ Secret string }
+		err := other.Call("POST", "/v1/tokens", api.TokenRequest{Kind: api.TokenJoin}, &g)
+		secret = g.Secret
+		return err == nil
+	})
+	n.Launch("join", other.IP, "--token", secret)
+	n.AwaitReady()
+}
+
+// running counts the tasks' shells on a node.
+func (r *run) running(n *lab.Node) (count int) {
+	for _, pid := range lab.PidsOf(r.record.script + "\x00" + r.record.file) {
+		if lab.EnvOf(pid, "MESITA_NODE") == n.Name {
+			count++
+		}
+	}
+	return count
+}
+
+// cloned starts a copy of a node's folder on another machine while the node
+// runs: every task runs once all the same.
+func cloned(r *run, t *told) func() {
+	n := r.someone()
+	if n == nil || n.Ended() {
+		return nil
+	}
+	t.say("%s", n.Name)
+	c := r.lab.AddNode(len(r.lab.Nodes) + 1)
+	r.must(sh("cp", "-a", n.Dir, c.Dir))
+	c.Name = n.Name
+	c.Launch("start")
+	return func() {
+		lab.Until(10*time.Second, c.Ended) // it says why, or it is told nothing yet
+		if got := r.running(n); c.Ended() {
+			r.stage.say("clone", "of %s has ended: %s", n.Name, lastLog(c))
+		} else if got > 0 {
+			r.stage.say("clone", "of %s has not ended", n.Name)
+		}
+		c.PowerOff()
+		for _, left := range c.Left() {
+			r.stage.Logf("of the clone: %s", left)
+		}
+	}
+}
+
+// recovered loses all voters but one, makes that the only one, and has the
+// others come back: what was acknowledged since stays, and they are taken in
+// again when they are told to.
+func recovered(r *run, t *told) func() {
+	left := r.follower()
+	if left == nil {
+		return nil
+	}
+	lost := append(r.followers(r.o.voters-2, left), r.leader())
+	t.say("%s is left of %s", left.Name, names(append(lost, left)))
+	r.sameIndex() // or what only the lost ones had would rightly be lost
+	r.halt()
+	r.sameIndex()
+	for _, n := range lost {
+		r.powerCut(n)
+	}
+	left.Terminate()
+	if _, errs, code := left.CLI("cluster", "recover", r.clusterName(left), "--data", left.Dir, "--listen", left.IP+":5050"); code != 0 {
+		r.stage.Fatalf("recover %s: %s", left.Name, errs)
+	}
+	left.Start()
+	r.acknowledge(left, 10)
+	for _, n := range lost {
+		n.Launch("start")
+	}
+	return func() {
+		r.acknowledge(left, 10)
+		for _, n := range lost {
+			if !n.Ended() {
+				n.Terminate()
+			}
+			n.Launch("start", "--rejoin")
+		}
+		r.well()
+		r.start()
+	}
+}
+
+func (r *run) clusterName(n *lab.Node) string {
+	var self struct{ Cluster string }
+	r.must(readJSON(filepath.Join(n.Dir, "node.json"), &self))
+	return self.Cluster
+}
