@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/integration/chaos/record"
 	"github.com/mesita/mesita/integration/lab"
 )
 
@@ -28,7 +29,7 @@ func (r *run) check() {
 	}
 	r.checkReplicas()
 	r.checkLeft()
-	r.stage.say("check", "took %.1f s", time.Since(began).Seconds())
+	r.stage.Say("check", "took %.1f s", time.Since(began).Seconds())
 }
 
 // steady gives services whose number is not known one again.
@@ -149,7 +150,7 @@ func (r *run) checkServices(n *lab.Node) {
 
 // processes counts the shells that run the script for tasks of a job.
 func (r *run) processes(job string) (n int) {
-	for _, pid := range lab.PidsOf(r.record.script + "\x00" + r.record.file) {
+	for _, pid := range lab.PidsOf(r.record.InCommandLine()) {
 		if lab.EnvOf(pid, "MESITA_JOB") == job {
 			n++
 		}
@@ -168,91 +169,29 @@ func (r *run) stopServices(n *lab.Node) {
 
 // checkRecord compares what tasks wrote with what the cluster says.
 func (r *run) checkRecord(tasks map[string]*api.Task) {
-	lines, err := r.record.read()
+	lines, err := r.record.Read()
 	r.must(err)
-	h := newHistory()
+	h := record.NewHistory()
 	for _, l := range lines {
-		for _, wrong := range h.add(l) {
+		for _, wrong := range h.Add(l) {
 			r.stage.Errorf("%s", wrong)
 		}
 	}
 	if r.doubles == "" {
-		for _, wrong := range h.twice {
+		for _, wrong := range h.Twice {
 			r.stage.Errorf("%s", wrong)
 		}
-	} else if len(h.twice) > 0 {
-		r.stage.say("twice", "%d starts beside another run of the task, or after it: allowed for %s", len(h.twice), r.doubles)
+	} else if len(h.Twice) > 0 {
+		r.stage.Say("twice", "%d starts beside another run of the task, or after it: allowed for %s", len(h.Twice), r.doubles)
 	}
 	for id, t := range tasks {
 		if p := r.ledger.batches[t.Job]; p != nil && p.silent || t.State != api.TaskFinished && (t.State != api.TaskFailed || t.Reason != api.ReasonExited) {
 			continue
 		}
-		if code := h.ends[run1{id, t.Attempt}]; code != number(t.ExitCode) {
+		if code := h.Ends[record.Attempt{Task: id, Number: t.Attempt}]; code != number(t.ExitCode) {
 			r.stage.Errorf("task %s is %s with exit code %s in attempt %d, and wrote %q", id, t.State, number(t.ExitCode), t.Attempt, code)
 		}
 	}
-}
-
-// run1 is one attempt of a task.
-type run1 struct {
-	task    string
-	attempt int
-}
-
-// history follows the lines of a record.
-type history struct {
-	starts map[run1]string           // on which node
-	ends   map[run1]string           // with which code
-	alive  map[string]map[int]string // attempts of a task that run, and where
-	done   map[string]int            // times that a task ran to its end
-	twice  []string                  // what is right only if nodes could not be asked
-}
-
-func newHistory() *history {
-	return &history{starts: map[run1]string{}, ends: map[run1]string{}, alive: map[string]map[int]string{}, done: map[string]int{}}
-}
-
-// add returns what can never be right.
-func (h *history) add(l line) (wrong []string) {
-	key := run1{l.task, l.attempt}
-	switch l.what {
-	case "gone":
-		for _, attempts := range h.alive {
-			for a, node := range attempts {
-				if node == l.node {
-					delete(attempts, a)
-				}
-			}
-		}
-	case "start":
-		if node, ok := h.starts[key]; ok {
-			wrong = append(wrong, fmt.Sprintf("attempt %d of %s started twice: on %s and on %s", l.attempt, l.task, node, l.node))
-		}
-		for a, node := range h.alive[l.task] {
-			h.twice = append(h.twice, fmt.Sprintf("attempt %d of %s started on %s while attempt %d ran on %s", l.attempt, l.task, l.node, a, node))
-		}
-		if h.done[l.task] > 0 {
-			h.twice = append(h.twice, fmt.Sprintf("attempt %d of %s started on %s after it had run to its end", l.attempt, l.task, l.node))
-		}
-		h.starts[key] = l.node
-		if h.alive[l.task] == nil {
-			h.alive[l.task] = map[int]string{}
-		}
-		h.alive[l.task][l.attempt] = l.node
-	case "end", "stopped":
-		if _, ok := h.starts[key]; !ok {
-			wrong = append(wrong, fmt.Sprintf("attempt %d of %s ended and never started", l.attempt, l.task))
-		}
-		if _, ok := h.ends[key]; ok {
-			wrong = append(wrong, fmt.Sprintf("attempt %d of %s ended twice", l.attempt, l.task))
-		}
-		h.ends[key] = l.code
-		delete(h.alive[l.task], l.attempt)
-		if l.what == "end" {
-			h.done[l.task]++
-		}
-	}
-	return wrong
 }
 
 // checkLeft: nothing of the nodes is left on the machine.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/integration/chaos/record"
 	"github.com/mesita/mesita/integration/lab"
 )
 
@@ -84,7 +85,7 @@ func (c *user) submit(ctx context.Context) {
 		p.codes = append(p.codes, code)
 	}
 	seconds := fmt.Sprintf("%.2f", 0.05+2*c.rng.Float64()*c.rng.Float64())
-	spec := map[string]any{"kind": "batch", "name": p.job, "cpus": 0.02, "mem": "8MiB", "stopGrace": "1s", "command": c.record.command(seconds, code)}
+	spec := map[string]any{"kind": "batch", "name": p.job, "cpus": 0.02, "mem": "8MiB", "stopGrace": "1s", "command": c.record.Command(seconds, code)}
 	if p.tasks > 1 {
 		spec["array"] = fmt.Sprintf("0-%d", p.tasks-1)
 	}
@@ -115,7 +116,7 @@ func (c *user) scale(ctx context.Context, count int) {
 	var err error
 	if !known {
 		err = c.send(ctx, http.MethodPost, "/v1/jobs", map[string]any{"kind": "service", "name": id, "count": count, "cpus": 0.02, "mem": "8MiB", "stopGrace": "1s",
-			"restart": map[string]any{"delay": "100ms", "maxDelay": "1s"}, "command": c.record.command(forever, 0)}, &j)
+			"restart": map[string]any{"delay": "100ms", "maxDelay": "1s"}, "command": c.record.Command(record.Forever, 0)}, &j)
 	} else {
 		err = c.send(ctx, http.MethodPost, "/v1/jobs/"+id+"/scale", map[string]int{"count": count}, &j)
 	}

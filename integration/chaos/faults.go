@@ -134,7 +134,7 @@ func restarted(r *run, t *told) func() {
 
 func (r *run) powerCut(n *lab.Node) {
 	r.must(r.disks[n].PowerCut())
-	r.must(r.record.gone(n.Name))
+	r.must(r.record.Gone(n.Name))
 }
 
 func powerOne(r *run, t *told) func() {

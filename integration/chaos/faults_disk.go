@@ -80,7 +80,7 @@ func flipped(r *run, t *told) func() {
 
 // refill does what the node says of a damaged log.
 func (r *run) refill(n *lab.Node) {
-	r.stage.say("refill", "%s", n.Name)
+	r.stage.Say("refill", "%s", n.Name)
 	r.must(os.Rename(filepath.Join(n.Dir, "raft"), filepath.Join(n.Dir, fmt.Sprint("raft.damaged-", time.Now().UnixNano()))))
 	n.Launch("start")
 }

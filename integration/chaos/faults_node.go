@@ -80,7 +80,7 @@ func removed(r *run, t *told) func() {
 // joinAnew makes a new node of a machine.
 func (r *run) joinAnew(n *lab.Node) {
 	n.PowerOff()
-	r.must(r.record.gone(n.Name))
+	r.must(r.record.Gone(n.Name))
 	r.must(r.disks[n].Renew())
 	other := r.others(n)[0]
 	secret := ""
@@ -96,7 +96,7 @@ func (r *run) joinAnew(n *lab.Node) {
 
 // running counts the tasks' shells on a node.
 func (r *run) running(n *lab.Node) (count int) {
-	for _, pid := range lab.PidsOf(r.record.script + "\x00" + r.record.file) {
+	for _, pid := range lab.PidsOf(r.record.InCommandLine()) {
 		if lab.EnvOf(pid, "MESITA_NODE") == n.Name {
 			count++
 		}
@@ -119,9 +119,9 @@ func cloned(r *run, t *told) func() {
 	return func() {
 		lab.Until(10*time.Second, c.Ended) // it says why, or it is told nothing yet
 		if got := r.running(n); c.Ended() {
-			r.stage.say("clone", "of %s has ended: %s", n.Name, lastLog(c))
+			r.stage.Say("clone", "of %s has ended: %s", n.Name, lastLog(c))
 		} else if got > 0 {
-			r.stage.say("clone", "of %s has not ended", n.Name)
+			r.stage.Say("clone", "of %s has not ended", n.Name)
 		}
 		c.PowerOff()
 		for _, left := range c.Left() {

@@ -4,9 +4,8 @@
 //	go run ./integration/chaos [--seed N] [--nodes 3|5] [--for 4m] [--faults cut,slow] [--list]
 //	go run ./integration/chaos --upgrade-from COMMIT --rate 50
 //
-// It owns the faults (faults*.go), the clients that work meanwhile (client.go),
-// what tasks write of themselves (record.go) and the checker (check.go, linear.go,
-// replica.go); the
+// It owns the faults (faults*.go), the clients that work meanwhile (client.go,
+// rivals.go) and the checker (check.go, replicas.go); the
 // nodes are package integration/lab's. Nodes are named voters plus one worker,
 // each with a disk of its own. What it does follows from the seed;
 // when it happens does not, as the machine has a say in that. A failure keeps
@@ -28,6 +27,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mesita/mesita/integration/chaos/stage"
 	"github.com/mesita/mesita/integration/lab"
 )
 
@@ -125,8 +125,8 @@ func again(seed uint64) int {
 
 // broken runs one chaos from beginning to check, and tells whether all held.
 func broken(ctx context.Context, o options) bool {
-	s := &stage{begin: time.Now()}
-	s.do(func() {
+	s := stage.New()
+	s.Do(func() {
 		if o.bin == "" {
 			o.bin = lab.Binary(s)
 			s.Cleanup(lab.Tidy)

@@ -13,9 +13,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/anishathalye/porcupine"
-
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/integration/chaos/linear"
+	"github.com/mesita/mesita/integration/chaos/record"
+	"github.com/mesita/mesita/integration/chaos/stage"
 	"github.com/mesita/mesita/integration/lab"
 )
 
@@ -30,16 +31,16 @@ const (
 type run struct {
 	o         options
 	ctx       context.Context
-	stage     *stage
+	stage     *stage.Stage
 	lab       *lab.Lab
 	nodes     []*lab.Node // of the cluster; the last is the worker at first
 	images    string      // folder of the disks
 	disks     map[*lab.Node]*lab.Disk
 	hurt      map[*lab.Node]bool // something is wrong with it now
-	record    *record
+	record    *record.Record
 	rng       *rand.Rand // of the faults
 	ledger    *ledger
-	histories *histories
+	histories *linear.Histories
 	readings  atomic.Int64
 	asked     int      // batches of the faults' own
 	users     []worker // clients, over all pauses
@@ -55,10 +56,10 @@ type mix struct {
 	wg   sync.WaitGroup
 }
 
-func newRun(ctx context.Context, s *stage, o options) *run {
+func newRun(ctx context.Context, s *stage.Stage, o options) *run {
 	r := &run{o: o, ctx: ctx, stage: s, disks: map[*lab.Node]*lab.Disk{}, hurt: map[*lab.Node]bool{}, rng: rand.New(rand.NewPCG(o.seed, 1)),
 		ledger:    &ledger{batches: map[string]*promise{}, services: map[string]int{}},
-		histories: &histories{begin: time.Now(), ops: map[string][]porcupine.Operation{}}}
+		histories: linear.New()}
 	r.lab = lab.New(s, o.bin, o.voters+1)
 	r.nodes = slices.Clone(r.lab.Nodes)
 	r.images = s.TempDir()
@@ -69,7 +70,7 @@ func newRun(ctx context.Context, s *stage, o options) *run {
 		r.must(err)
 		r.disks[n] = d
 	}
-	rec, err := newRecord(r.lab.Dir)
+	rec, err := record.New(r.lab.Dir)
 	r.must(err)
 	r.record = rec
 	return r
@@ -101,9 +102,9 @@ func (r *run) all() {
 		for _, n := range r.nodes {
 			n.Bin = older
 		}
-		r.stage.say("begin", "seed %d, %d voters and a worker, from %s and back, %d jobs/s", r.o.seed, r.o.voters, r.o.from, r.o.rate)
+		r.stage.Say("begin", "seed %d, %d voters and a worker, from %s and back, %d jobs/s", r.o.seed, r.o.voters, r.o.from, r.o.rate)
 	} else {
-		r.stage.say("begin", "seed %d, %d voters and a worker, %v of %s", r.o.seed, r.o.voters, r.o.length, faultNames(r.o.faults))
+		r.stage.Say("begin", "seed %d, %d voters and a worker, %v of %s", r.o.seed, r.o.voters, r.o.length, faultNames(r.o.faults))
 	}
 	r.lab.Form()
 	r.lab.AwaitVoters(r.o.voters)
@@ -113,12 +114,12 @@ func (r *run) all() {
 	} else {
 		r.breakThings()
 	}
-	r.stage.say("calm", "what was to happen has happened")
+	r.stage.Say("calm", "what was to happen has happened")
 	r.well()
 	r.halt()
 	r.check()
 	if !r.stage.Failed() {
-		r.stage.say("held", "%d batches, %d writes in %d tries, %d readings%s", len(r.ledger.batches), r.ledger.writes, r.ledger.tries, r.readings.Load(), r.doublesNote())
+		r.stage.Say("held", "%d batches, %d writes in %d tries, %d readings%s", len(r.ledger.batches), r.ledger.writes, r.ledger.tries, r.readings.Load(), r.doublesNote())
 	}
 }
 
@@ -208,7 +209,7 @@ func (r *run) begin(f *fault) (over func()) {
 	if end == nil {
 		return func() {}
 	}
-	r.stage.say("fault", "%s: %s", f.name, told.text)
+	r.stage.Say("fault", "%s: %s", f.name, told.text)
 	if f.doubles && r.doubles == "" {
 		r.doubles = f.name
 	}
@@ -216,7 +217,7 @@ func (r *run) begin(f *fault) (over func()) {
 	return func() {
 		pause(r.ctx, d)
 		end()
-		r.stage.say("over", "%s", f.name)
+		r.stage.Say("over", "%s", f.name)
 	}
 }
 
@@ -229,7 +230,7 @@ func (t *told) say(format string, args ...any) { t.text = fmt.Sprintf(format, ar
 func (r *run) well() {
 	for _, n := range r.nodes {
 		if n.Ended() {
-			r.stage.say("start", "%s had ended by itself: %s", n.Name, lastLog(n))
+			r.stage.Say("start", "%s had ended by itself: %s", n.Name, lastLog(n))
 			n.Launch("start")
 		}
 	}
@@ -239,7 +240,7 @@ func (r *run) well() {
 		r.stage.Fatalf("%v after the last fault: %s", wellWithin, why)
 	}
 	if d := time.Since(began); d > 15*time.Second {
-		r.stage.say("slow", "it took %.0f s until all was well", d.Seconds())
+		r.stage.Say("slow", "it took %.0f s until all was well", d.Seconds())
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/client"
+	"github.com/mesita/mesita/integration/chaos/record"
 	"github.com/mesita/mesita/integration/lab"
 )
 
@@ -72,7 +73,7 @@ func (r *run) upgrade(older, newer string) {
 // roll gives each node another program, one after the other.
 func (r *run) roll(what, bin string, between func(after int)) {
 	for i, n := range r.rolling() {
-		r.stage.say(what, "%s", n.Name)
+		r.stage.Say(what, "%s", n.Name)
 		n.Terminate()
 		n.Bin = bin
 		n.Launch("start")
@@ -101,7 +102,7 @@ func (r *run) join(what, bin string) {
 	d, err := lab.NewDisk(n, r.images)
 	r.must(err)
 	r.disks[n] = d
-	r.stage.say("join", "%s: %s", n.Name, what)
+	r.stage.Say("join", "%s: %s", n.Name, what)
 	n.Launch("join", r.nodes[0].IP, "--token", r.nodes[0].Token(api.TokenRequest{Kind: api.TokenJoin}))
 	n.AwaitReady()
 	r.nodes = append(r.nodes, n)
@@ -115,7 +116,7 @@ func (r *run) behind(what, leads, gets string) {
 		r.stage.Fatalf("%s: the leader is of the wrong version", what)
 	}
 	n := r.any(func(n *lab.Node) bool { return n != leader && n.Bin == leads })
-	r.stage.say("behind", "%s: %s", n.Name, what)
+	r.stage.Say("behind", "%s: %s", n.Name, what)
 	n.Terminate()
 	r.grow(leader, n)
 	n.Bin = gets
@@ -143,7 +144,7 @@ func logSize(n *lab.Node) int64 {
 // node to run on.
 func (r *run) grow(leader, down *lab.Node) {
 	spec := map[string]any{"kind": "service", "name": "grow-" + down.Name, "count": 1, "cpus": 0.01, "mem": "8MiB",
-		"constraints": []string{"node.name=" + down.Name}, "command": r.record.command(forever, 0)}
+		"constraints": []string{"node.name=" + down.Name}, "command": r.record.Command(record.Forever, 0)}
 	leader.Submit(spec)
 	var h api.Health
 	leader.Must(http.MethodGet, "/v1/health", nil, &h)
@@ -210,7 +211,7 @@ func (r *run) load(ctx context.Context, rate int) {
 		}
 	}
 	wg.Wait()
-	r.stage.say("load", "%d jobs, %.0f a second, %d requests failed", l.n.Load(), float64(l.n.Load())/time.Since(began).Seconds(), l.failed.Load())
+	r.stage.Say("load", "%d jobs, %.0f a second, %d requests failed", l.n.Load(), float64(l.n.Load())/time.Since(began).Seconds(), l.failed.Load())
 }
 
 func (l *load) one() {

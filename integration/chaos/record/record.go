@@ -1,0 +1,83 @@
+// Package record is what the tasks of a chaos write of themselves: each start and
+// end is a line of one file, appended by the task in one write, so the order of
+// lines is the order of what happened on all nodes. It owns the script that
+// tasks run, the file, and the rules of what may follow what; command
+// integration/chaos calls it.
+package record
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// script is what every task runs, as sh SCRIPT RECORD SECONDS CODE.
+const script = `say() { echo "$1 $MESITA_TASK_ID $MESITA_ATTEMPT $MESITA_NODE $2" >>"$record"; }
+record=$1
+trap 'say stopped 143; exit 143' TERM
+say start -
+sleep "$2" &
+wait $!
+say end "$3"
+exit "$3"
+`
+
+// Forever is the sleep of a service.
+const Forever = "1000000"
+
+// Record is what the tasks wrote, and in it what was done to their nodes.
+type Record struct{ script, file string }
+
+// New makes the script and an empty record in a folder.
+func New(dir string) (*Record, error) {
+	r := &Record{filepath.Join(dir, "task.sh"), filepath.Join(dir, "record")}
+	if err := os.WriteFile(r.script, []byte(script), 0o644); err != nil {
+		return nil, err
+	}
+	return r, os.WriteFile(r.file, nil, 0o666)
+}
+
+// Command is that of a task which takes so many seconds and ends with the code.
+func (r *Record) Command(seconds string, code int) []string {
+	return []string{"/bin/sh", r.script, r.file, seconds, fmt.Sprint(code)}
+}
+
+// Gone notes that everything on the node ended at once.
+func (r *Record) Gone(node string) error {
+	f, err := os.OpenFile(r.file, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = fmt.Fprintf(f, "gone - 0 %s -\n", node)
+	return err
+}
+
+// Line is one thing that happened.
+type Line struct {
+	What, Task string // start, end, stopped, or gone
+	Attempt    int
+	Node, Code string
+}
+
+// Read returns all lines in their order.
+func (r *Record) Read() ([]Line, error) {
+	b, err := os.ReadFile(r.file)
+	if err != nil {
+		return nil, err
+	}
+	var out []Line
+	for text := range strings.Lines(string(b)) {
+		var l Line
+		if n, err := fmt.Sscan(text, &l.What, &l.Task, &l.Attempt, &l.Node, &l.Code); n != 5 {
+			return nil, fmt.Errorf("the record has %q: %w", text, err)
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+// InCommandLine is a part of the command line of every shell that runs the
+// script.
+func (r *Record) InCommandLine() string { return r.script + "\x00" + r.file }

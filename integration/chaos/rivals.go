@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/integration/chaos/linear"
+	"github.com/mesita/mesita/integration/chaos/record"
+	"github.com/mesita/mesita/integration/lab"
+)
+
+// rivals is how many clients change the same objects.
+const rivals = 3
+
+// rival changes the same few objects as others do at the same time.
+type rival struct {
+	*user
+	id     int
+	shared *shared
+}
+
+// shared is what the rivals fight over.
+type shared struct {
+	mu       sync.Mutex
+	versions map[string]int // of partitions, as last heard
+	token    string
+}
+
+func (r *run) newRival(i int, s *shared) *rival {
+	u := r.newUser(50 + i)
+	return &rival{user: u, id: i, shared: s}
+}
+
+func (v *rival) work(ctx context.Context) {
+	for ctx.Err() == nil {
+		switch v.rng.IntN(4) {
+		case 0:
+			v.partition(ctx, fmt.Sprint("fight", v.rng.IntN(2)))
+		case 1:
+			v.job(ctx)
+		case 2:
+			v.tokens(ctx)
+		case 3:
+			v.scales(ctx)
+		}
+		pause(ctx, time.Duration(v.rng.Int64N(int64(300*time.Millisecond))))
+	}
+}
+
+// ask sends a request and tells what came of it. After a try that may have
+// taken effect, a refusal proves nothing.
+func (v *rival) ask(ctx context.Context, method, path string, in, out any) linear.Verdict {
+	doubt := false
+	err := v.sendDoubt(ctx, method, path, in, out, &doubt)
+	switch {
+	case err == nil:
+		return linear.Done
+	case doubt || unclear(err):
+		return linear.Unsure
+	}
+	return linear.Refused
+}
+
+func (v *rival) partition(ctx context.Context, path string) {
+	v.shared.mu.Lock()
+	c := linear.Change{Object: path, Before: v.shared.versions[path]}
+	v.shared.mu.Unlock()
+	query := fmt.Sprint("?if_version=", c.Before)
+	if c.Before == 0 {
+		query = "?create=1"
+	}
+	var got api.PartitionChange
+	began := time.Now()
+	// A weight that nobody else asks for, or it would be no change.
+	verdict := v.ask(ctx, http.MethodPut, "/v1/partitions/"+path+query, map[string]any{"weight": 1 + v.rng.IntN(90), "priority": v.rng.IntN(1000)}, &got)
+	if verdict == linear.Done {
+		c.After = got.Partition.Version
+	}
+	v.histories.Note("partition", v.id, began, c, verdict)
+	if verdict != linear.Done { // learn what it has now
+		var now api.Partition
+		if v.nodes[v.rng.IntN(len(v.nodes))].Call(http.MethodGet, "/v1/partitions/"+path, nil, &now) != nil {
+			return
+		}
+		c.After = now.Version
+	}
+	v.shared.mu.Lock()
+	v.shared.versions[path] = max(v.shared.versions[path], c.After)
+	v.shared.mu.Unlock()
+}
+
+// job takes a name that others want in the same second.
+func (v *rival) job(ctx context.Context) {
+	name := fmt.Sprint("once-", int(v.histories.Age().Seconds()))
+	v.ledger.mu.Lock()
+	if v.ledger.batches[name] == nil {
+		v.ledger.batches[name] = &promise{job: name, tasks: 1, codes: []int{0}, silent: true}
+	}
+	v.ledger.mu.Unlock()
+	began := time.Now()
+	verdict := v.ask(ctx, http.MethodPost, "/v1/jobs", map[string]any{"kind": "batch", "name": name, "cpus": 0.01, "mem": "8MiB", "command": []string{"/bin/true"}}, nil)
+	v.histories.Note("job", v.id, began, linear.Change{Object: name}, verdict)
+	if verdict == linear.Done {
+		v.ledger.mu.Lock()
+		v.ledger.batches[name].acked = true
+		v.ledger.mu.Unlock()
+	}
+}
+
+// tokens makes one for all, or revokes it beside the others.
+func (v *rival) tokens(ctx context.Context) {
+	v.shared.mu.Lock()
+	id := v.shared.token
+	if v.rng.IntN(3) == 0 {
+		v.shared.token = ""
+	}
+	v.shared.mu.Unlock()
+	if id != "" {
+		began := time.Now()
+		v.histories.Note("token", v.id, began, linear.Change{Object: id}, v.ask(ctx, http.MethodDelete, "/v1/tokens/"+id, nil, nil))
+		return
+	}
+	var g api.TokenGrant
+	if v.ask(ctx, http.MethodPost, "/v1/tokens", api.TokenRequest{Kind: api.TokenClient, Role: api.RoleViewer}, &g) == linear.Done {
+		v.shared.mu.Lock()
+		v.shared.token = g.ID
+		v.shared.mu.Unlock()
+	}
+}
+
+// fought is the service that the rivals scale; its partition has room for one
+// of its tasks.
+const fought = "fought"
+
+func (v *rival) scales(ctx context.Context) {
+	c := linear.Change{Object: fought, Count: v.rng.IntN(100)}
+	began := time.Now()
+	if verdict := v.ask(ctx, http.MethodPost, "/v1/jobs/"+fought+"/scale", map[string]int{"count": c.Count}, nil); verdict != linear.Refused {
+		v.histories.Note("scale", v.id, began, c, verdict)
+	}
+}
+
+// makeFought makes that service, with no task.
+func (r *run) makeFought() {
+	r.nodes[0].Must(http.MethodPut, "/v1/partitions/"+fought+"?create=1", map[string]any{"limit": map[string]any{"cpus": 0.015}}, nil)
+	r.nodes[0].Submit(map[string]any{"kind": "service", "name": fought, "partition": fought, "count": 0, "cpus": 0.01, "mem": "8MiB",
+		"stopGrace": "1s", "command": []string{"/bin/sleep", record.Forever}})
+}
+
+// checkLinear looks for an order of the rivals' operations that explains every
+// answer they got. The last reading of the service counts as one of them.
+func (r *run) checkLinear(n *lab.Node) {
+	var j api.Job
+	began := time.Now()
+	n.Must(http.MethodGet, "/v1/jobs/"+fought, nil, &j)
+	r.histories.Note("scale", rivals, began, linear.Change{Object: fought, Count: wanted(&j), Read: true}, linear.Done)
+	n.Must(http.MethodPost, "/v1/jobs/"+fought+"/stop", nil, nil)
+	wrong, count := r.histories.Check()
+	for _, w := range wrong {
+		r.stage.Errorf("%s", w)
+	}
+	r.stage.Say("order", "%d operations of %d rivals have an order", count, rivals)
+}
