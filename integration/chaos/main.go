@@ -73,7 +73,7 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.voters, "nodes", 3, "voters: 3 or 5; one worker comes on top")
 	f.DurationVar(&o.length, "for", 4*time.Minute, "how long to break things, not counting the check")
 	f.StringVar(&o.bin, "bin", "", "the binary (default: built from this module)")
-	f.StringVar(&o.from, "upgrade-from", "", "break nothing: upgrade from the program of this `COMMIT`, back, and again")
+	f.StringVar(&o.from, "upgrade-from", "", "break nothing: upgrade from the program of this `COMMIT` (such as "+pinned+"), back, and again")
 	f.IntVar(&o.rate, "rate", 0, "`JOBS` a second by the Go client, on top of what the clients do")
 	names := f.String("faults", "", "only these, separated by commas (default: all that --list shows)")
 	list := f.Bool("list", false, "show the faults and end")

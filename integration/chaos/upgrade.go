@@ -20,6 +20,10 @@ import (
 	"github.com/mesita/mesita/integration/lab"
 )
 
+// pinned is the commit from which upgrades have to work, and back to which
+// until the level of the cluster was raised.
+const pinned = "64a1907"
+
 // snapshotEntries is more than a leader keeps of its log after a snapshot: who
 // lacks so many is sent the snapshot.
 const snapshotEntries = 17_000

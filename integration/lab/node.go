@@ -161,7 +161,7 @@ func (n *Node) Terminate() {
 }
 
 // Keepers finds this node's keeper by its command line.
-func (n *Node) Keepers() []int { return PidsOf("/mesita\x00keeper\x00", n.Dir+"/") }
+func (n *Node) Keepers() []int { return PidsOf("\x00keeper\x00--dir\x00" + n.Dir + "/") }
 
 // PidsOf lists the processes whose command line has all the parts.
 func PidsOf(parts ...string) []int {
