@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -219,6 +220,67 @@ func TestSilenceDoesNotHoldAVoteBackForLong(t *testing.T) {
 		c.noLeader(0, 1)
 		c.settle(3 * time.Second)
 		c.nodes[c.leader(2)].must(t, createJob("j"))
+	})
+}
+
+// A voter that was away for long is fed as soon as it is back, not when raft's
+// ever longer waits are over.
+func TestVoterThatWasAwayIsFedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, disks := diskVoters(t)
+		leader := c.nodes[0]
+		for _, feed := range []string{"entries", "a snapshot"} {
+			c.stop(2)
+			leader.must(t, createJob("j-"+strings.Fields(feed)[0]))
+			if feed != "entries" {
+				if err := errors.Join(leader.raft.Snapshot().Error(), leader.stores.file.DeleteRange(0, leader.LastIndex())); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c.settle(2 * time.Minute)
+			c.restart(2, disks[2], nil)
+			c.settle(time.Second)
+			if n := c.nodes[2]; !n.CaughtUp() || n.store.View().Index() != leader.store.View().Index() {
+				t.Errorf("by %s: a second after its start it is at %d, the leader at %d", feed, n.store.View().Index(), leader.store.View().Index())
+			}
+		}
+	})
+}
+
+// Nobody waits for a node that is away once it is no member, or this node leads
+// no more.
+func TestNobodyWaitsForANodeThatDoesNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ending := make(chan struct{})
+		a := newAway(ending)
+		var member atomic.Bool
+		member.Store(true)
+		results := make(chan error, 1)
+		ask := func() {
+			a.tried("n1", errors.New("refused"))
+			go func() { results <- a.await("n1", member.Load) }()
+			synctest.Wait()
+		}
+		ask()
+		time.Sleep(time.Hour) // fake
+		synctest.Wait()
+		if len(results) != 0 {
+			t.Error("it did not wait")
+		}
+		a.forget()
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+		ask()
+		member.Store(false)
+		if err := <-results; !errors.Is(err, errAway) {
+			t.Error(err)
+		}
+		ask()
+		close(ending)
+		if err := <-results; !errors.Is(err, errEnding) {
+			t.Error(err)
+		}
 	})
 }
 

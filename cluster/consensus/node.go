@@ -306,6 +306,7 @@ func (n *Node) followRole(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case leads := <-n.leader.notify:
+			n.wire.away.forget()
 			n.retune()
 			if leads {
 				n.leader.win()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,7 @@ type wire struct {
 	rpcs    chan raft.RPC
 	commit  chan uint64 // cap 1: the newest that was applied here
 	beats   *beats
+	away    *away
 	lookout *lookout
 	ending  <-chan struct{}
 	damaged func() error // why this node must not be elected; nil = it may
@@ -48,7 +50,7 @@ var (
 type heard struct{ term, commit uint64 }
 
 func newWire(t raft.Transport, every time.Duration, l *lookout, ending <-chan struct{}) *wire {
-	return &wire{Transport: t, rpcs: make(chan raft.RPC), commit: make(chan uint64, 1), beats: newBeats(every, ending), lookout: l, ending: ending,
+	return &wire{Transport: t, rpcs: make(chan raft.RPC), commit: make(chan uint64, 1), beats: newBeats(every, ending), away: newAway(ending), lookout: l, ending: ending,
 		pipes: map[raft.ServerID]*pipe{}, moved: make(chan struct{})}
 }
 
@@ -136,14 +138,39 @@ func (w *wire) SetHeartbeatHandler(answer func(raft.RPC)) {
 // AppendEntries sends entries, or a heartbeat with the next beat.
 func (w *wire) AppendEntries(id raft.ServerID, addr raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
 	if !isHeartbeat(args) {
-		return w.Transport.AppendEntries(id, addr, args, resp)
+		if err := w.away.await(id, func() bool { return w.member(id) }); err != nil {
+			return err
+		}
+		err := w.Transport.AppendEntries(id, addr, args, resp)
+		w.away.tried(id, err)
+		return err
 	}
 	if !w.beats.await() {
 		return errEnding
 	}
 	err := w.Transport.AppendEntries(id, addr, args, resp)
 	w.beats.note(id, err)
+	if err == nil {
+		w.away.tried(id, nil)
+	}
 	return err
+}
+
+// InstallSnapshot sends a snapshot.
+func (w *wire) InstallSnapshot(id raft.ServerID, addr raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
+	if err := w.away.await(id, func() bool { return w.member(id) }); err != nil {
+		return err
+	}
+	err := w.Transport.InstallSnapshot(id, addr, args, resp, data)
+	w.away.tried(id, err)
+	return err
+}
+
+// member tells whether a node takes part, while this one leads.
+func (w *wire) member(id raft.ServerID) bool {
+	r := w.raft.Load()
+	return r != nil && r.State() == raft.Leader &&
+		slices.ContainsFunc(r.GetConfiguration().Configuration().Servers, func(s raft.Server) bool { return s.ID == id })
 }
 
 // leaderCommit is the newest commit that a leader told this node of.

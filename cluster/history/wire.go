@@ -87,6 +87,7 @@ func (w *wire) task(t *api.Task) {
 	w.flag(&t.Frozen)
 	number(w, &t.FrozenFor)
 	w.rare(&t.Earlier, t.Earlier == nil)
+	number(w, &t.Revision)
 }
 
 func (w *wire) resources(r *api.Resources) {
