@@ -27,6 +27,7 @@ type Health struct {
 	Version string `json:"version"`
 	Index   uint64 `json:"index"`
 	Reason  string `json:"reason,omitempty"`
+	Role    string `json:"role,omitempty"` // of the node that answers: "voter", "voter, leader" or "worker"
 }
 
 // JoinRequest is what a joiner sends once it has checked the CA pin.
@@ -46,7 +47,8 @@ type JoinGrant struct {
 	Certificate []byte   `json:"certificate"` // PEM
 	CACert      []byte   `json:"caCert"`      // PEM
 	GossipKey   []byte   `json:"gossipKey"`
-	Seeds       []string `json:"seeds"` // addresses of nodes
+	Seeds       []string `json:"seeds"`          // addresses of nodes
+	Ages        string   `json:"ages,omitempty"` // of the cluster, as nodes tell each other; "" in the first
 }
 
 // Renewal is what a node gets that proves its key: a new certificate, or that it

@@ -13,6 +13,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/server"
+	"github.com/mesita/mesita/cluster/ages"
 	"github.com/mesita/mesita/cluster/consensus"
 	"github.com/mesita/mesita/cluster/history"
 	"github.com/mesita/mesita/cluster/tlsconf"
@@ -30,6 +31,7 @@ type Agent struct {
 	dir     *dataDir
 	files   tlsconf.Files
 	self    *nodeFile
+	line    ages.Line  // of this life
 	selfMu  sync.Mutex // held to change self, and to read what changes
 	addr    string     // that others reach
 	started uint64     // grows with each start
@@ -37,6 +39,7 @@ type Agent struct {
 
 	certs   *tlsconf.Holder
 	peers   *peers
+	ages    *ageGuard
 	store   *fsm.Store
 	raft    *consensus.Node
 	gossip  *gossip.Gossip
@@ -91,6 +94,20 @@ func New(cfg Config) (*Agent, error) {
 // Run starts the node, calls ready once it can serve, and blocks until ctx
 // ends or a part of the node fails. Tasks outlive it.
 func (a *Agent) Run(ctx context.Context, ready func(Ready)) error {
+	var once sync.Once
+	for {
+		err := a.live(ctx, func(r Ready) { once.Do(func() { ready(r) }) })
+		if !errors.Is(err, errNewAge) || ctx.Err() != nil {
+			return err
+		}
+		if a, err = New(a.cfg); err != nil {
+			return err
+		}
+	}
+}
+
+// live is one life of the node, in one age of its cluster.
+func (a *Agent) live(ctx context.Context, ready func(Ready)) error {
 	dir, err := openDataDir(a.cfg.DataDir)
 	if err != nil {
 		return err
@@ -124,20 +141,25 @@ func (a *Agent) Run(ctx context.Context, ready func(Ready)) error {
 // start brings the parts up from the bottom: keys, the port, gossip, Raft, the
 // executor, HTTP, and last what makes this node take part.
 func (a *Agent) start(ctx context.Context, l *listeners) error {
+	a.store = fsm.NewStore(nil)
 	key, err := a.identify(ctx)
 	if err != nil {
 		return err
 	}
-	a.store = fsm.NewStore(nil)
 	if err := a.loadCertificates(key); err != nil {
 		return err
 	}
 	if err := a.refuseRemoved(ctx); err != nil {
 		return err
 	}
-	a.peers = newPeers(a.certs, a.addrOf)
-	mux := tlsconf.NewMux(tlsconf.MuxConfig{Listener: l.tcp, TLS: a.certs.ServerConfig(tlsconf.Protocols()), Log: a.log})
-	raftStreams, gossipStreams, https := mux.Listener(tlsconf.ProtoRaft), mux.Listener(tlsconf.ProtoGossip), mux.HTTP()
+	if err := a.enterAge(ctx); err != nil {
+		return err
+	}
+	a.ages = newAgeGuard(a.line, a.nameOf, a.log)
+	a.peers = newPeers(a.certs, a.addrOf, a.ages)
+	protoRaft, protoGossip := a.line.Name(tlsconf.ProtoRaft), a.line.Name(tlsconf.ProtoGossip)
+	mux := tlsconf.NewMux(tlsconf.MuxConfig{Listener: l.tcp, TLS: a.certs.ServerConfig(protocols(a.line)), Log: a.log})
+	raftStreams, gossipStreams, https := mux.Listener(protoRaft), mux.Listener(protoGossip), mux.HTTP()
 	a.stack.start("port", mux.Run)
 
 	if err := a.openRaft(raftStreams); err != nil {
@@ -177,6 +199,7 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	a.stack.start("leader loops", a.lead)
 	a.stack.start("assignments", a.followAssignments)
 	a.stack.start("presence", a.announce)
+	a.stack.start("age", a.followAge)
 	a.rejoin()
 	if a.pending != nil {
 		return a.raft.Bootstrap(a.addr)
@@ -287,6 +310,7 @@ func (a *Agent) openListeners(l *listeners) error {
 		}
 	}
 	a.addr, err = a.cfg.advertise(l.tcp.Addr().(*net.TCPAddr))
+	a.cfg.Listen = l.tcp.Addr().String() // a port that was found stays the node's, whatever age it is in
 	return err
 }
 

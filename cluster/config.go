@@ -37,6 +37,8 @@ type Config struct {
 	VoterOnly bool
 	Dev       bool // one node, HTTP needs no credentials
 
+	Seeds     []string // addresses of nodes of this one's cluster, beside those that it remembers
+	Rejoin    bool     // go on with the age of the cluster that answers
 	JoinAddrs []string // addresses of nodes to join; empty = start or resume
 	Token     string   // to join with
 

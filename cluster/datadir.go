@@ -10,12 +10,17 @@ import (
 	"strings"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/ages"
 	"github.com/mesita/mesita/cluster/consensus"
 	"golang.org/x/sys/unix"
 )
 
-// dataFormat is the version of the data folder's layout.
-const dataFormat = 1
+// dataFormat is the version of the data folder's layout. A folder of a later age
+// has the next one: a program that knows no ages would take it into the first.
+const (
+	dataFormat = 1
+	ageFormat  = 2
+)
 
 // nodeFile is what a node remembers of itself, in node.json.
 type nodeFile struct {
@@ -31,7 +36,9 @@ type nodeFile struct {
 
 	// How far this node had come in Raft, at least; nil = it never took part. It
 	// is outside of the raft folder, so that one that was lost is noticed.
-	Raft *consensus.Standing `json:"raft,omitempty"`
+	Raft   *consensus.Standing `json:"raft,omitempty"`
+	Ages   ages.Line           `json:"ages,omitempty"`   // of the cluster, as this node is part of it
+	Refill bool                `json:"refill,omitempty"` // the raft folder is of another age: to be put aside
 }
 
 // dataDir is the locked data folder of one node.
@@ -83,8 +90,8 @@ func (d *dataDir) load() (*nodeFile, error) {
 	if err := json.Unmarshal(b, &n); err != nil {
 		return nil, api.Errorf(api.CodeFailed, "%s is damaged (%v): restore it from a backup, or move the data folder away and join again", d.file("node.json"), err)
 	}
-	if n.Format > dataFormat {
-		return nil, api.Errorf(api.CodeConflict, "the data folder %s has format %d, this program reads up to %d: upgrade mesita on this node", d.path, n.Format, dataFormat)
+	if n.Format > ageFormat {
+		return nil, api.Errorf(api.CodeConflict, "the data folder %s has format %d, this program reads up to %d: upgrade mesita on this node", d.path, n.Format, ageFormat)
 	}
 	return &n, nil
 }
@@ -92,6 +99,9 @@ func (d *dataDir) load() (*nodeFile, error) {
 // save writes node.json so that a power cut leaves the old or the new one.
 func (d *dataDir) save(n *nodeFile) error {
 	n.Format = dataFormat
+	if len(n.Ages) > 0 {
+		n.Format = ageFormat
+	}
 	b, err := json.MarshalIndent(n, "", "  ")
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/cluster/ages"
 	"github.com/mesita/mesita/cluster/tlsconf"
 	"github.com/mesita/mesita/fsm"
 )
@@ -92,7 +93,11 @@ func (a *Agent) adoptGrant(g *api.JoinGrant) error {
 	if err := errors.Join(a.files.SaveCA(g.CACert), a.files.SaveCert(g.Certificate)); err != nil {
 		return err
 	}
-	a.self = &nodeFile{NodeID: g.NodeID, Name: g.Name, ClusterID: g.Cluster.ID, Cluster: g.Cluster.Name, VoterOnly: a.cfg.VoterOnly,
+	line, err := ages.Parse(g.Ages)
+	if err != nil {
+		return fmt.Errorf("the answer to the join: %w", err)
+	}
+	a.self = &nodeFile{Ages: line, NodeID: g.NodeID, Name: g.Name, ClusterID: g.Cluster.ID, Cluster: g.Cluster.Name, VoterOnly: a.cfg.VoterOnly,
 		GossipKey: g.GossipKey, Seeds: g.Seeds}
 	return a.dir.save(a.self)
 }
@@ -133,7 +138,7 @@ func (a *Agent) admit(ctx context.Context, r api.JoinRequest) (*api.JoinGrant, e
 		}
 	}
 	return &api.JoinGrant{NodeID: node.ID, Name: node.Name, Cluster: v.Cluster(), Certificate: cert, CACert: v.Authority().CACert,
-		GossipKey: v.Authority().GossipKey, Seeds: seeds}, nil
+		GossipKey: v.Authority().GossipKey, Seeds: seeds, Ages: a.line.String()}, nil
 }
 
 func splitToken(s string) (id, secret string) {

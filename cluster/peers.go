@@ -25,13 +25,14 @@ const dialTimeout = 3 * time.Second
 type peers struct {
 	certs  *tlsconf.Holder
 	addrOf func(id string) (string, bool)
+	ages   *ageGuard
 
 	mu   sync.Mutex
 	http map[string]*http.Transport // by node id
 }
 
-func newPeers(certs *tlsconf.Holder, addrOf func(string) (string, bool)) *peers {
-	return &peers{certs: certs, addrOf: addrOf, http: map[string]*http.Transport{}}
+func newPeers(certs *tlsconf.Holder, addrOf func(string) (string, bool), guard *ageGuard) *peers {
+	return &peers{certs: certs, addrOf: addrOf, ages: guard, http: map[string]*http.Transport{}}
 }
 
 // dial opens a connection to an address for one ALPN; with an id the peer must
@@ -41,6 +42,9 @@ func (p *peers) dial(ctx context.Context, addr, alpn, id string) (net.Conn, erro
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	c, err := d.DialContext(ctx, "tcp", addr)
+	if noCommonProtocol(err) {
+		return nil, fmt.Errorf("the node at %s does not speak %s: it is of another age of the cluster (%w)", addr, alpn, err)
+	}
 	if err != nil {
 		return nil, p.noteRefusal(err)
 	}
@@ -72,8 +76,9 @@ func (c refusable) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// transport is the HTTP transport to a node; connections are kept and reused.
-func (p *peers) transport(id string) *http.Transport {
+// transport is the way to a node over HTTP; connections are kept and reused. It
+// does not lead into another age.
+func (p *peers) transport(id string) http.RoundTripper {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t, ok := p.http[id]
@@ -92,7 +97,7 @@ func (p *peers) transport(id string) *http.Transport {
 		}
 		p.http[id] = t
 	}
-	return t
+	return sameAge{t, p.ages, id}
 }
 
 func (p *peers) close() {

@@ -33,43 +33,55 @@ func (a *Agent) watchGossip(ctx context.Context) error {
 func (a *Agent) rememberSeeds() error {
 	var seeds []string
 	for _, m := range a.gossip.Members() {
-		if m.ID != a.self.NodeID && m.State == gossip.Alive && len(seeds) < 16 {
+		if m.ID != a.self.NodeID && m.State == gossip.Alive && len(seeds) < maxSeeds {
 			seeds = append(seeds, m.Addr)
 		}
 	}
 	slices.Sort(seeds)
+	for _, old := range a.self.Seeds { // where one was that may come back
+		if len(seeds) > 0 && len(seeds) < maxSeeds && !slices.Contains(seeds, old) {
+			seeds = append(seeds, old)
+		}
+	}
 	if len(seeds) == 0 || slices.Equal(seeds, a.self.Seeds) { // only this goroutine uses it after the start
 		return nil
 	}
 	return a.changeSelf(func(n *nodeFile) { n.Seeds = seeds })
 }
 
+// maxSeeds is how many addresses of others a node remembers: those that answer
+// first, then the latest of the rest.
+const maxSeeds = 16
+
 // findSeeds notes where the other nodes were last.
 func (a *Agent) findSeeds() {
 	a.selfMu.Lock()
-	seeds := slices.Concat(a.self.Seeds, a.cfg.JoinAddrs)
+	seeds := slices.Concat(a.self.Seeds, a.cfg.Seeds, a.cfg.JoinAddrs)
 	a.selfMu.Unlock()
 	for n := range a.store.View().Nodes() {
 		if n.ID != a.self.NodeID && n.Addr != "" && n.State != api.NodeGone {
 			seeds = append(seeds, n.Addr)
 		}
 	}
-	for i := range seeds {
-		seeds[i] = withPort(seeds[i])
-	}
-	slices.Sort(seeds)
-	a.seeds = slices.Compact(seeds)
+	a.seeds = withPorts(seeds)
 }
 
 // rejoin looks for the other nodes where they were last, until one answers.
 func (a *Agent) rejoin() {
 	seeds := a.seeds
 	a.stack.start("rejoin", func(ctx context.Context) error {
-		for retry := backoff.New(200*time.Millisecond, 10*time.Second); len(seeds) > 0 && ctx.Err() == nil; {
-			if n, err := a.gossip.Join(ctx, seeds); n > 0 {
+		retry := backoff.New(200*time.Millisecond, 10*time.Second)
+		for try := 1; len(seeds) > 0 && ctx.Err() == nil; try++ {
+			n, err := a.gossip.Join(ctx, seeds)
+			if n > 0 {
 				break
-			} else if err != nil {
-				a.log.Info("no other node answers yet", "err", err)
+			}
+			a.log.Info("no other node answers yet", "err", err)
+			for _, t := range a.ask(ctx, seeds) {
+				_ = a.ages.compare(t.Node, t.line.String()) // it says so if that is why
+			}
+			if try%seedHint == 0 && a.leaderID() == "" && a.ages.behind() == nil {
+				a.log.Warn("none of the nodes answers where it was last: if they have other addresses now, stop this node and start it with --seed ADDRESS of one that runs", "asked", seeds)
 			}
 			select {
 			case <-ctx.Done():
@@ -82,6 +94,9 @@ func (a *Agent) rejoin() {
 		return nil
 	})
 }
+
+// seedHint is after how many tries in vain a node that moved is thought of.
+const seedHint = 5
 
 func (a *Agent) peerStatus(id string) peerStatus {
 	for _, m := range a.gossip.Members() {

@@ -23,7 +23,14 @@ func Recover(_ context.Context, cfg Config, clusterName string) (backup string, 
 		return "", err
 	}
 	defer dir.close()
-	r, err := consensus.Recover(consensus.Config{NodeID: self.NodeID, Dir: dir.file("raft"), Log: cfg.Log}, addr)
+	// The age changes before the log: a crash in between leaves a node that nobody
+	// talks to, to be recovered again; the other way round it would be a node with
+	// a log of its own in the age of the others.
+	begin := func() error {
+		self.Ages = self.Ages.Begin(self.Name, cfg.Now())
+		return dir.save(self)
+	}
+	r, err := consensus.Recover(consensus.Config{NodeID: self.NodeID, Dir: dir.file("raft"), Log: cfg.Log}, addr, begin)
 	if err != nil {
 		return "", err
 	}
@@ -74,6 +81,9 @@ func openToRecover(cfg *Config, clusterName string) (dir *dataDir, self *nodeFil
 	}
 	if self.Cluster != clusterName {
 		return nil, nil, "", api.Errorf(api.CodeConflict, "the node in %s is in the cluster %q, not %q: recover the one you mean", cfg.DataDir, self.Cluster, clusterName)
+	}
+	if self.Refill {
+		return nil, nil, "", api.Errorf(api.CodeConflict, "the node in %s was to go on with another age of its cluster, and its log is of the one before: start it once first", cfg.DataDir)
 	}
 	listen, err := cfg.listenAddr()
 	if err != nil {

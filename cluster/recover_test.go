@@ -45,6 +45,9 @@ func TestRecoverRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer d.close()
+			if self, err := d.load(); err != nil || self != nil && len(self.Ages) > 0 {
+				t.Errorf("an age began all the same: %+v, %v", self, err)
+			}
 			held := MayRecover(cfg, c.cluster)
 			if api.ErrorCode(held) != api.CodeConflict || !strings.Contains(held.Error(), "runs here already") {
 				t.Errorf("of a folder in use: %v", held)

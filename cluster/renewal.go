@@ -182,13 +182,16 @@ func (a *Agent) askRenewalAt(ctx context.Context, addr string, csr []byte) (*api
 	return got, nil
 }
 
-// maxAsked is how many nodes are asked for a certificate.
+// maxAsked is how many nodes are asked at a time.
 const maxAsked = 16
 
 // knownAddrs is where other nodes are or were.
 func (a *Agent) knownAddrs() []string {
-	var addrs []string
-	for _, m := range a.gossip.Members() {
+	if a.cfg.Rejoin && len(a.cfg.Seeds) > 0 {
+		return withPorts(a.cfg.Seeds) // who names one means that one
+	}
+	addrs := withPorts(a.cfg.Seeds)
+	for _, m := range a.members() {
 		if m.ID != a.self.NodeID && m.State != gossip.Left {
 			addrs = append(addrs, m.Addr)
 		}
@@ -201,6 +204,14 @@ func (a *Agent) knownAddrs() []string {
 		}
 	}
 	return out
+}
+
+// members are the nodes that gossip knows; none before it runs.
+func (a *Agent) members() []gossip.Member {
+	if a.gossip == nil {
+		return nil
+	}
+	return a.gossip.Members()
 }
 
 // Renewal answers a node that proves its key, whatever became of its

@@ -36,7 +36,10 @@ func (m members) Healthy() error {
 	if err := m.raft.Healthy(); err != nil || m.leaderID() != "" {
 		return err
 	}
-	return m.raft.Damaged() // why there may be no quorum
+	if err := m.raft.Damaged(); err != nil { // why there may be no quorum
+		return err
+	}
+	return m.ages.behind()
 }
 
 func (m members) Role(id string) string {

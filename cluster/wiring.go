@@ -59,12 +59,13 @@ type raftStreams struct {
 	net.Listener
 	peers *peers
 	self  net.Addr
+	proto string
 }
 
 func (s raftStreams) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	return s.peers.dial(ctx, string(addr), tlsconf.ProtoRaft, "")
+	return s.peers.dial(ctx, string(addr), s.proto, "")
 }
 
 func (s raftStreams) Addr() net.Addr { return s.self }
@@ -75,7 +76,7 @@ func (a *Agent) openRaft(l net.Listener) error {
 		return api.InField("advertise", err)
 	}
 	a.raft, err = consensus.Open(consensus.Config{NodeID: a.self.NodeID, Dir: a.dir.file("raft"), Store: a.store,
-		Stream: raftStreams{l, a.peers, self}, AddrOf: a.addrOf, Before: a.votedBefore(), Remember: a.rememberStanding, Multiplier: a.cfg.RaftMultiplier, Log: a.log})
+		Stream: raftStreams{l, a.peers, self, a.line.Name(tlsconf.ProtoRaft)}, AddrOf: a.addrOf, Before: a.votedBefore(), Remember: a.rememberStanding, Multiplier: a.cfg.RaftMultiplier, Log: a.log})
 	if err != nil {
 		return err
 	}
@@ -85,7 +86,7 @@ func (a *Agent) openRaft(l net.Listener) error {
 
 func (a *Agent) openGossip(streams net.Listener, udp net.PacketConn) error {
 	dial := func(ctx context.Context, addr string) (net.Conn, error) {
-		return a.peers.dial(ctx, addr, tlsconf.ProtoGossip, "")
+		return a.peers.dial(ctx, addr, a.line.Name(tlsconf.ProtoGossip), "")
 	}
 	at, err := netip.ParseAddrPort(a.addr)
 	if err != nil {
@@ -95,7 +96,7 @@ func (a *Agent) openGossip(streams net.Listener, udp net.PacketConn) error {
 	if err != nil {
 		return err
 	}
-	a.gossip, err = gossip.New(gossip.Config{NodeID: a.self.NodeID, Name: a.self.Name, ClusterID: a.self.ClusterID, Key: a.self.GossipKey,
+	a.gossip, err = gossip.New(gossip.Config{NodeID: a.self.NodeID, Name: a.self.Name, ClusterID: a.line.Name(a.self.ClusterID), Key: a.self.GossipKey,
 		AdvertiseAddr: at.Addr().String(), AdvertisePort: int(at.Port()), Meta: a.meta(), Transport: tr, Log: a.log})
 	return err
 }
@@ -168,7 +169,8 @@ func (a *Agent) newServer() {
 		NodeCert: func(r *http.Request) (string, bool) {
 			return tlsconf.PeerID(r.Context())
 		},
-		Now: a.cfg.Now,
+		Admit: a.ages.admit,
+		Now:   a.cfg.Now,
 	})
 	a.server = server.New(server.Config{Store: a.store, Cluster: members{a}, Local: local{a}, Planner: scheduler.Planner{Now: a.cfg.Now, Begin: beginRound}, Shares: allocator.Planner{Now: a.cfg.Now}, History: a.history,
 		Auth: authn, Now: a.cfg.Now, Log: a.log, Version: a.cfg.Version, NodeName: a.self.Name})
@@ -177,7 +179,7 @@ func (a *Agent) newServer() {
 // serve runs an HTTP server on a listener, and gives open requests a moment at
 // the end.
 func (a *Agent) serve(name string, l net.Listener, cred auth.Credentials) {
-	srv := server.NewHTTPServer(a.server.Handler(cred), a.log)
+	srv := server.NewHTTPServer(a.ages.tell(a.server.Handler(cred)), a.log)
 	if cred == auth.TLS {
 		plain := srv.ConnContext
 		srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return a.certs.ConnContext(plain(ctx, c), c) }

@@ -38,6 +38,7 @@ var imports = map[string][]string{
 	"cluster/controller": {"api", "fsm", "cluster/loop"},
 	"cluster/loop":       {"fsm"},
 	"cluster/simulate":   {"api", "fsm", "cluster/allocator", "cluster/scheduler", "cluster/controller", "cluster/loop"},
+	"cluster/ages":       {},
 	"cluster/tlsconf":    {"backoff"},
 	"cluster/history":    {"api"},
 	"integration":        {"*"},

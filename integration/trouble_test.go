@@ -5,14 +5,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -75,124 +73,6 @@ func glob(t *testing.T, pattern string) []string {
 		t.Fatal(err)
 	}
 	return files
-}
-
-// Two of three nodes are lost and the third is made the only voter. One of the
-// lost ones starts again with its old data all the same: it joins the cluster
-// as it is now, and nothing written since is lost.
-func TestRecoveredQuorum(t *testing.T) {
-	l := newLab(t, 3)
-	l.Form()
-	leader := l.Leader()
-	leader.Submit(sleeper("keep", 2))
-	settled(l, leader, "keep", 2)
-	before := leader.Submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
-	left := l.Other(leader)
-	var at, has api.Health
-	leader.Must(http.MethodGet, "/v1/health", nil, &at)
-	l.Await(10*time.Second, "the node that will be left to have all", func() bool {
-		return left.Call(http.MethodGet, "/v1/health", nil, &has) == nil && has.Index >= at.Index
-	})
-	for _, n := range l.Nodes {
-		if n != left {
-			n.PowerOff()
-		}
-	}
-	left.Await(10*time.Second, "the quorum to be missed", func() bool { return left.Call(http.MethodGet, "/v1/health", nil, nil) != nil })
-	recoverNode(left)
-	after := left.Submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
-	left.Must(http.MethodGet, "/v1/jobs/"+after.ID+"?wait=ended&timeout=20s", nil, &after)
-	settled(l, left, "keep", 2)
-	var told struct{ Items []api.Event }
-	left.Must(http.MethodGet, "/v1/events?since=10m&limit=1000", nil, &told)
-	if !slices.ContainsFunc(told.Items, func(e api.Event) bool {
-		return e.Kind == api.EventClusterRestored && e.Actor == "node:"+left.Name && strings.Contains(e.Message, "only voter")
-	}) {
-		t.Errorf("no event tells of the recovery: %+v", told.Items)
-	}
-
-	back := l.Other(left)
-	back.Start()
-	l.Await(30*time.Second, "the node to be back as a voter", func() bool {
-		for _, m := range left.Members() {
-			if m.Name == back.Name {
-				return m.State == api.NodeReady && strings.HasPrefix(m.Role, "voter")
-			}
-		}
-		return false
-	})
-	for _, n := range []*lab.Node{left, back} {
-		for _, id := range []string{before.ID, after.ID} {
-			var j api.Job
-			n.Must(http.MethodGet, "/v1/jobs/"+id+"?wait=ended&timeout=20s", nil, &j)
-			if j.State != api.JobFinished {
-				t.Errorf("%s says that job %s is %s", n.Name, id, j.State)
-			}
-		}
-	}
-	var a, b api.Health
-	left.Must(http.MethodGet, "/v1/health", nil, &a)
-	back.Must(http.MethodGet, "/v1/health", nil, &b)
-	if a.Leader != b.Leader {
-		t.Errorf("%s follows %q, %s follows %q", left.Name, a.Leader, back.Name, b.Leader)
-	}
-	back.Submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
-	settled(l, left, "keep", 2)
-}
-
-// recoverNode makes a node whose quorum is lost the only voter, and starts it.
-func recoverNode(n *lab.Node) {
-	n.T.Helper()
-	var self struct{ Cluster string }
-	if b, err := os.ReadFile(filepath.Join(n.Dir, "node.json")); err != nil || json.Unmarshal(b, &self) != nil {
-		n.T.Fatalf("%v: %s", err, b)
-	}
-	recoverArgs := []string{"cluster", "recover", self.Cluster, "--data", n.Dir, "--listen", n.IP + ":5050"}
-	if _, errs, code := n.CLI(recoverArgs...); code != 5 {
-		n.T.Errorf("recovering a node that runs ends with %d, want 5: %s", code, errs)
-	}
-	n.Terminate()
-	if out, errs, code := n.CLI(recoverArgs...); code != 0 {
-		n.T.Fatalf("recover: exit code %d: %s%s", code, out, errs)
-	}
-	n.Start()
-}
-
-// Both lost nodes start again with their old data, after they were removed:
-// they are enough to elect a leader among themselves, and it must not become
-// that of the recovered node and undo what was written since.
-func TestRemovedVotersDoNotTakeOver(t *testing.T) {
-	l := newLab(t, 3)
-	l.Form()
-	left := l.Other(l.Leader())
-	b := l.Other(left)
-	c := l.Other(left, b)
-	b.PowerOff()
-	c.PowerOff()
-	recoverNode(left)
-	after := left.Submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
-	left.Must(http.MethodGet, "/v1/jobs/"+after.ID+"?wait=ended&timeout=20s", nil, &after)
-	for _, n := range []*lab.Node{b, c} {
-		if _, errs, code := left.CLI("node", "rm", "--force", n.Name); code != 0 {
-			t.Fatalf("remove %s: exit code %d: %s", n.Name, code, errs)
-		}
-		n.Launch("start")
-	}
-	l.Await(20*time.Second, "the removed nodes to have a leader of their own", func() bool {
-		var h api.Health
-		return b.Call(http.MethodGet, "/v1/health", nil, &h) == nil && (h.Leader == b.Name || h.Leader == c.Name)
-	})
-	next := left.Submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
-	left.Must(http.MethodGet, "/v1/jobs/"+next.ID+"?wait=ended&timeout=20s", nil, &next)
-	var h api.Health
-	left.Must(http.MethodGet, "/v1/health", nil, &h)
-	if h.Leader != left.Name {
-		t.Errorf("%s leads the recovered node", h.Leader)
-	}
-	left.Must(http.MethodGet, "/v1/jobs/"+after.ID, nil, nil)
-	if out, errs, code := left.CLI("node", "ls", "-q"); code != 0 || strings.Contains(out, b.Name) || strings.Contains(out, c.Name) {
-		t.Errorf("exit code %d, nodes: %s%s", code, out, errs)
-	}
 }
 
 // The disk under the data folder is full: new work is refused in words that

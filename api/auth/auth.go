@@ -38,7 +38,10 @@ type Config struct {
 	Final func() bool
 	// NodeCert is the id in a verified certificate of a node.
 	NodeCert func(r *http.Request) (nodeID string, ok bool)
-	Now      func() time.Time
+	// Admit says why a node is refused although its certificate is good; nil =
+	// none is.
+	Admit func(r *http.Request, nodeID string) error
+	Now   func() time.Time
 }
 
 // Authenticator finds out who calls. Its methods may be called from any
@@ -90,6 +93,11 @@ func (a *Authenticator) node(r *http.Request, nodeID string) (Identity, error) {
 			return Identity{}, api.Errorf(api.CodeNotAllowed, "node %s was removed from the cluster: join again with a new token", n.Name)
 		}
 		name = n.Name
+	}
+	if a.cfg.Admit != nil {
+		if err := a.cfg.Admit(r, nodeID); err != nil {
+			return Identity{}, err
+		}
 	}
 	if r.Header.Get(HeaderForwarded) == "" {
 		return Identity{Actor: "node:" + name, Role: api.RoleNode, NodeID: nodeID}, nil

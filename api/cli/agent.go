@@ -201,7 +201,7 @@ func (a *app) awaitDaemon(ctx context.Context, cmd *exec.Cmd, out io.Reader, log
 			fmt.Fprint(a.err, human(said))
 			return cmd.Process.Release()
 		case <-slow.C:
-			fmt.Fprintf(a.err, "! waiting for a majority of the voters; the daemon runs (pid %d), its log is %s\n", cmd.Process.Pid, logPath)
+			fmt.Fprintf(a.err, "! waiting for a majority of the voters (if the others have other addresses now: node start --seed ADDRESS); the daemon runs (pid %d), its log is %s\n", cmd.Process.Pid, logPath)
 		case <-ctx.Done():
 			fmt.Fprintf(a.err, "detached; the daemon goes on (pid %d), its log is %s\n", cmd.Process.Pid, logPath)
 			return nil

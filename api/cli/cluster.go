@@ -55,7 +55,7 @@ func (a *app) clusterShow() *cli.Command {
 func (a *app) clusterRecover() *cli.Command {
 	return &cli.Command{
 		Name: "recover", Usage: "make this node, which is stopped, the only voter after the majority was lost for good", ArgsUsage: "CLUSTER",
-		Description: "It backs the log up first. What other voters had acknowledged and this one had not received is lost.\nAsk for it by the cluster's name. Then start this node, and join the others anew.\n\n" +
+		Description: "It backs the log up first. What other voters had acknowledged and this one had not received is lost.\nAsk for it by the cluster's name. Then start this node. Others of old that come back\nare refused until they are started with node start --rejoin.\n\n" +
 			example("mesita cluster recover pine --data /var/lib/mesita"),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "data", EnvVars: []string{"MESITA_DATA"}, Value: cluster.DefaultDataDir, Usage: "data `DIR`"},
@@ -79,7 +79,7 @@ func (a *app) clusterRecover() *cli.Command {
 				return api.InField("", err)
 			}
 			fmt.Fprintf(a.out, "this node is the only voter now; the log as it was is in %s\n", backup)
-			a.progress("start it with `mesita node start`, then remove the lost nodes with `mesita node rm --force` and join others")
+			a.progress("start it with `mesita node start`; nodes of old that come back take part with `mesita node start --rejoin`, those that are lost are removed with `mesita node rm --force`")
 			return nil
 		},
 	}

@@ -25,8 +25,13 @@ func (a *app) nodeCommand() *cli.Command {
 
 func (a *app) nodeStart() *cli.Command {
 	return &cli.Command{
-		Name: "start", Usage: "start this node: a new cluster, or the one it is in", Description: example("mesita node start", "mesita node start --name oak --listen 10.0.0.11:5050 --attr disk=ssd"),
-		Flags: agentFlags(),
+		Name: "start", Usage: "start this node: a new cluster, or the one it is in", Description: "A node remembers where the others are. If all have other addresses now, name one of them that runs with --seed; no token is needed.\n" +
+			"After `cluster recover` on another node, --rejoin makes this one go on with the recovered cluster.\nIts raft log is kept aside then, its identity and tasks stay.\n\n" +
+			example("mesita node start", "mesita node start --name oak --listen 10.0.0.11:5050 --attr disk=ssd", "mesita node start --seed 10.0.1.12", "mesita node start --rejoin"),
+		Flags: append(agentFlags(),
+			&cli.StringSliceFlag{Name: "seed", Usage: "`ADDRESS` of another node, if all have moved; may be repeated"},
+			&cli.BoolFlag{Name: "rejoin", Usage: "go on with the cluster as it was recovered on another node"},
+		),
 		Action: func(c *cli.Context) error {
 			if err := args(c, 0, 0, "node start"); err != nil {
 				return err
@@ -35,6 +40,7 @@ func (a *app) nodeStart() *cli.Command {
 			if err != nil {
 				return err
 			}
+			cfg.Seeds, cfg.Rejoin = c.StringSlice("seed"), c.Bool("rejoin")
 			return a.runAgent(c, cfg)
 		},
 	}

@@ -121,7 +121,7 @@ func TestRecoverLostQuorum(t *testing.T) {
 	nodes[0].must(t, createJob("a"))
 	waitFor(t, "the follower to have it", func() bool { return nodes[1].store.View().Job("a") != nil })
 	survivor := nodes[1]
-	if _, err := Recover(survivor.cfg, "127.0.0.1:1"); api.ErrorCode(err) != api.CodeConflict {
+	if _, err := Recover(survivor.cfg, "127.0.0.1:1", begins); api.ErrorCode(err) != api.CodeConflict {
 		t.Errorf("while it runs: %v", err)
 	}
 	for _, m := range []*member{nodes[2], nodes[0], survivor} {
@@ -130,7 +130,7 @@ func TestRecoverLostQuorum(t *testing.T) {
 		}
 	}
 	l := listenTCP(t)
-	r, err := Recover(survivor.cfg, l.Addr().String())
+	r, err := Recover(survivor.cfg, l.Addr().String(), begins)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,14 +156,14 @@ func TestRecoverLostQuorum(t *testing.T) {
 
 func TestRecoverNeedsSomething(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := Recover(Config{NodeID: "n0", Dir: dir}, "a"); api.ErrorCode(err) != api.CodeNotFound {
+	if _, err := Recover(Config{NodeID: "n0", Dir: dir}, "a", begins); api.ErrorCode(err) != api.CodeNotFound {
 		t.Errorf("an empty folder: %v", err)
 	}
 	m := startNode(t, Config{NodeID: "n0", Dir: dir, Stream: listenTCP(t)})
 	if err := m.end(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Recover(Config{NodeID: "n0", Dir: dir}, "a"); api.ErrorCode(err) != api.CodeNotFound {
+	if _, err := Recover(Config{NodeID: "n0", Dir: dir}, "a", begins); api.ErrorCode(err) != api.CodeNotFound {
 		t.Errorf("a node that never voted: %v", err)
 	}
 	if found, _ := filepath.Glob(dir + ".bak-*"); len(found) > 0 {
@@ -189,7 +189,7 @@ func TestUnknownCommandHaltsTheNode(t *testing.T) {
 			if m.store.View().Index() == 0 {
 				t.Error("what came before is lost")
 			}
-			if _, err := Recover(m.cfg, "127.0.0.1:1"); err == nil {
+			if _, err := Recover(m.cfg, "127.0.0.1:1", begins); err == nil {
 				t.Error("recover left the entry out")
 			}
 			found, _ := filepath.Glob(dir + ".bak-*")
@@ -321,3 +321,5 @@ func TestEndDoesNotWaitForAnUnansweredConnection(t *testing.T) {
 		t.Errorf("it took %v", d)
 	}
 }
+
+func begins() error { return nil }

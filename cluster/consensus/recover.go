@@ -23,13 +23,14 @@ type Recovery struct {
 // Recover makes a cluster that lost its quorum for good work again, with this
 // node, reachable at addr, as its only voter. It keeps all that this node has
 // in its log, also what the cluster had not agreed on yet. The other voters of
-// old must not start again with their data: they would make a cluster of their
-// own. The caller asks the user first.
+// old would make a cluster of their own: begin has to see to it that they are
+// told apart. The caller asks the user first.
 //
 // It copies the folder before it changes anything, and fails if the node runs,
-// if the folder is not this node's, or if there is nothing to recover. Of cfg
-// only NodeID, Dir and Log are used.
-func Recover(cfg Config, addr string) (*Recovery, error) {
+// if the folder is not this node's, or if there is nothing to recover. It calls
+// begin once nothing is in the way, before it changes the log. Of cfg only
+// NodeID, Dir and Log are used.
+func Recover(cfg Config, addr string, begin func() error) (*Recovery, error) {
 	cfg.LogStore, cfg.StableStore, cfg.SnapshotStore, cfg.Stream = nil, nil, nil, nil
 	cfg.Store = fsm.NewStore(nil)
 	_, transport := raft.NewInmemTransport(raft.ServerAddress(addr))
@@ -45,7 +46,7 @@ func Recover(cfg Config, addr string) (*Recovery, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := recoverStores(&cfg, s, addr, transport)
+	r, err := recoverStores(&cfg, s, addr, begin, transport)
 	return r, errors.Join(err, s.close())
 }
 
@@ -57,7 +58,7 @@ func MayRecover(dir string) error {
 	return nil
 }
 
-func recoverStores(cfg *Config, s *stores, addr string, transport raft.Transport) (*Recovery, error) {
+func recoverStores(cfg *Config, s *stores, addr string, begin func() error, transport raft.Transport) (*Recovery, error) {
 	has, err := raft.HasExistingState(s.logs, s.stable, s.snaps)
 	if err != nil {
 		return nil, fmt.Errorf("look for what to recover: %w", err)
@@ -68,6 +69,9 @@ func recoverStores(cfg *Config, s *stores, addr string, transport raft.Transport
 	r := &Recovery{Backup: cfg.Dir + ".bak-" + time.Now().UTC().Format("20060102T150405.000Z")}
 	if err := copyDir(cfg.Dir, r.Backup); err != nil {
 		return nil, fmt.Errorf("back up the raft folder: %w", err)
+	}
+	if err := begin(); err != nil {
+		return nil, fmt.Errorf("begin the recovery: %w", err)
 	}
 	f := &recoverFSM{store: cfg.Store}
 	err = raft.RecoverCluster(cfg.raftConfig(nil), f, s.logs, s.stable, s.snaps, transport, raft.Configuration{Servers: []raft.Server{
