@@ -27,6 +27,7 @@ const (
 	IntegerLearning                // what is learned of earlier runs is kept in integers
 	FailedStarts                   // a start that failed is made again elsewhere, and costs no retry
 	RemovedKeys                    // a node that was removed comes back with another key only, so that the proof of its removal stays true
+	StoppedTasks                   // what was stopped is counted as such, and not as failed or not at all
 	Revisions                      // each noun has the index of the log entry that changed it last
 )
 
@@ -52,6 +53,7 @@ var features = [...]struct {
 	IntegerLearning: {1, Voters},
 	FailedStarts:    {1, Voters},
 	RemovedKeys:     {1, Voters},
+	StoppedTasks:    {1, Voters},
 	Revisions:       {1, Voters},
 }
 
@@ -142,6 +144,9 @@ func (c *LevelSet) apply(x *tx) (any, error) {
 func (x *tx) reached(l Level) {
 	if l == features[IntegerLearning].level {
 		x.learnIntegers()
+	}
+	if l == features[StoppedTasks].level {
+		x.countStopped()
 	}
 }
 
