@@ -24,12 +24,13 @@ type IncidentKind string
 
 // The kinds of incidents. Scripts compare them: append only.
 const (
-	IncidentNodeLost   IncidentKind = "node-lost"
-	IncidentDiskFull   IncidentKind = "disk-full"
-	IncidentTaskFailed IncidentKind = "task-failed"
-	IncidentTaskOOM    IncidentKind = "task-oom"
-	IncidentTaskLost   IncidentKind = "task-lost"
-	IncidentStartsFail IncidentKind = "starts-fail" // no task starts on a node
+	IncidentNodeLost     IncidentKind = "node-lost"
+	IncidentDiskFull     IncidentKind = "disk-full"
+	IncidentTaskFailed   IncidentKind = "task-failed"
+	IncidentTaskOOM      IncidentKind = "task-oom"
+	IncidentTaskLost     IncidentKind = "task-lost"
+	IncidentStartsFail   IncidentKind = "starts-fail"   // no task starts on a node
+	IncidentStatesDiffer IncidentKind = "states-differ" // of the voters
 )
 
 // Incidents are kept for a month and no longer than there is room.

@@ -63,6 +63,7 @@ type Agent struct {
 	told       atomic.Uint64            // index of the newest assignments that a stream brought
 	ownNode    atomic.Pointer[api.Node] // what a worker heard of itself
 	leader     leaderCache
+	found      stateAnswers // about its own state
 	telling    sync.Mutex
 	voting     atomic.Bool  // this node answers for the cluster
 	holds      atomic.Bool  // this node was told to hold the level
@@ -97,7 +98,7 @@ func (a *Agent) Run(ctx context.Context, ready func(Ready)) error {
 	var once sync.Once
 	for {
 		err := a.live(ctx, func(r Ready) { once.Do(func() { ready(r) }) })
-		if !errors.Is(err, errNewAge) || ctx.Err() != nil {
+		if !errors.Is(err, errNewAge) && !errors.Is(err, errOdd) || ctx.Err() != nil {
 			return err
 		}
 		if a, err = New(a.cfg); err != nil {
@@ -179,6 +180,8 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	a.stack.start("gossip events", a.watchGossip)
 	a.stack.start("raft", a.raft.Run)
 	a.stack.start("level", a.tellLevel)
+	a.stack.start("state hashes", a.answerChecks)
+	a.stack.start("state verdict", a.awaitVerdict)
 	a.stack.start("certificate", a.rotator().Run)
 	a.history = history.New(history.Config{Dir: a.dir.file("events"), Node: a.self.Name, Source: a.store, MaxBytes: a.cfg.EventBytes, MaxAge: a.cfg.EventAge, Now: a.cfg.Now, Log: a.log})
 	a.stack.start("history", a.history.Run)

@@ -39,6 +39,7 @@ type nodeFile struct {
 	Raft   *consensus.Standing `json:"raft,omitempty"`
 	Ages   ages.Line           `json:"ages,omitempty"`   // of the cluster, as this node is part of it
 	Refill bool                `json:"refill,omitempty"` // the raft folder is of another age: to be put aside
+	Odd    bool                `json:"odd,omitempty"`    // the raft folder holds another state than those of the other voters: to be put aside
 }
 
 // dataDir is the locked data folder of one node.

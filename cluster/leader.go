@@ -62,6 +62,7 @@ func (a *Agent) leadTerm(ctx context.Context) error {
 		return l.Run(ctx)
 	})
 	group.Go(func() error { return a.levelLoop().Run(ctx) })
+	group.Go(func() error { return a.checkLoop().Run(ctx) })
 	return group.Wait()
 }
 

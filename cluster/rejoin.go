@@ -33,6 +33,9 @@ const (
 func (a *Agent) enterAge(ctx context.Context) error {
 	a.line = a.self.Ages
 	a.findSeeds()
+	if err := a.putOddAside(); err != nil {
+		return err
+	}
 	if a.cfg.Rejoin && !a.self.Refill {
 		for try := range rejoinTries {
 			line, err := a.chooseAge(a.ask(ctx, a.knownAddrs()))

@@ -58,6 +58,12 @@ func (g *generator) command(v *View) Command {
 	if g.IntN(200) == 0 {
 		return &LevelSet{Meta: g.meta(), Level: Newest}
 	}
+	if g.IntN(50) == 0 { // most agree, or nothing would be written any more
+		same := api.StateAnswer{Version: "1", State: "x"}
+		a, b, c := same, same, same
+		a.NodeID, b.NodeID, c.NodeID, c.State = nodeID(0), nodeID(1), nodeID(2), fmt.Sprint("x", g.IntN(2))
+		return &StateCheck{Meta: g.meta(), Of: v.Index(), Answers: []api.StateAnswer{a, b, c}}
+	}
 	if n := v.Node(nodeID(g.IntN(4))); n != nil && n.Starts.Stopped() && g.IntN(4) == 0 {
 		return &NodeTrial{Meta: g.meta(), ID: n.ID, Since: n.Starts.Since}
 	}

@@ -52,6 +52,7 @@ var kinds = []kind{
 	27: of[ClusterRecovered](0),
 	28: of[LevelSet](0), // proposed only when all voters know it: cluster's level loop sees to that
 	29: of[NodeTrial](1),
+	30: of[StateCheck](1),
 }
 
 // numbers are the kinds' numbers by type.

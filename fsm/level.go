@@ -27,7 +27,7 @@ const (
 	IntegerLearning                // what is learned of earlier runs is kept in integers
 	FailedStarts                   // a start that failed is made again elsewhere, and costs no retry
 	RemovedKeys                    // a node that was removed comes back with another key only, so that the proof of its removal stays true
-	StoppedTasks                   // what was stopped is counted as such, and not as failed or not at all
+	StateChecks                    // the voters compare their states
 	Revisions                      // each noun has the index of the log entry that changed it last
 )
 
@@ -53,8 +53,8 @@ var features = [...]struct {
 	IntegerLearning: {1, Voters},
 	FailedStarts:    {1, Voters},
 	RemovedKeys:     {1, Voters},
-	StoppedTasks:    {1, Voters},
 	Revisions:       {1, Voters},
+	StateChecks:     {1, Voters},
 }
 
 // field is a field of a command that not every level has.
@@ -95,6 +95,9 @@ func (v *View) NodeDoes(f Feature, n *api.Node) bool {
 // Allows refuses a command that the cluster's level does not have. Whoever
 // writes to the log asks it first.
 func (v *View) Allows(c Command) error {
+	if err := v.settled(c); err != nil {
+		return err
+	}
 	if v.t.level >= Newest || v.t.cluster == nil {
 		return nil
 	}
@@ -144,9 +147,6 @@ func (c *LevelSet) apply(x *tx) (any, error) {
 func (x *tx) reached(l Level) {
 	if l == features[IntegerLearning].level {
 		x.learnIntegers()
-	}
-	if l == features[StoppedTasks].level {
-		x.countStopped()
 	}
 }
 

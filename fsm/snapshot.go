@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/hashicorp/go-msgpack/v2/codec"
 	"github.com/mesita/mesita/api"
 )
 
@@ -42,14 +43,16 @@ const (
 )
 
 type snapshotHeader struct {
-	Version   int            `json:"version"`
-	Index     uint64         `json:"index"`
-	Event     uint64         `json:"event"`
-	JobSeq    uint64         `json:"jobSeq"`
-	Incident  uint64         `json:"incident,omitempty"`
-	Cluster   *api.Cluster   `json:"cluster"`
-	Authority *api.Authority `json:"authority"`
-	Level     Level          `json:"level,omitempty"`
+	Version   int             `json:"version"`
+	Index     uint64          `json:"index"`
+	Event     uint64          `json:"event"`
+	JobSeq    uint64          `json:"jobSeq"`
+	Incident  uint64          `json:"incident,omitempty"`
+	Cluster   *api.Cluster    `json:"cluster"`
+	Authority *api.Authority  `json:"authority"`
+	Level     Level           `json:"level,omitempty"`
+	Check     *api.StateCheck `json:"check,omitempty"`
+	Log       uint64          `json:"log,omitempty"`
 }
 
 // Snapshot is the state at one index, ready to be written. Taking it costs
@@ -77,16 +80,8 @@ func (s *Snapshot) Write(w io.Writer) error {
 		return err
 	}
 	b := bufio.NewWriterSize(z, 64<<10)
-	t := &s.view.t
-	rw := &recordWriter{w: b}
-	version := snapshotVersion
-	if t.level == 0 {
-		version = levelVersion
-	}
-	rw.put(recHeader, snapshotHeader{version, t.index, t.event, t.jobSeq, t.incidentN, t.cluster, t.authority, t.level})
-	for _, p := range t.parts() {
-		p.write(rw, t.level)
-	}
+	rw := newRecordWriter(b)
+	s.view.t.records(rw)
 	for i := range s.events {
 		rw.put(recEvent, &s.events[i])
 	}
@@ -97,23 +92,54 @@ func (s *Snapshot) Write(w io.Writer) error {
 	return errors.Join(b.Flush(), z.Close())
 }
 
+// records puts all but the events.
+func (t *tables) records(rw *recordWriter) {
+	version := snapshotVersion
+	if t.level == 0 {
+		version = levelVersion
+	}
+	rw.put(recHeader, snapshotHeader{version, t.index, t.event, t.jobSeq, t.incidentN, t.cluster, t.authority, t.level, t.check, t.logHash})
+	for _, p := range t.parts() {
+		p.write(rw, t.level)
+	}
+}
+
+// write is records, to any writer.
+func (t *tables) write(w io.Writer) error {
+	b := bufio.NewWriterSize(w, 64<<10)
+	rw := newRecordWriter(b)
+	t.records(rw)
+	return errors.Join(rw.err, b.Flush())
+}
+
 type recordWriter struct {
-	w   *bufio.Writer
-	err error
+	w    *bufio.Writer
+	err  error
+	enc  *codec.Encoder
+	body []byte // of the last record, used again
+}
+
+func newRecordWriter(w *bufio.Writer) *recordWriter {
+	r := &recordWriter{w: w}
+	r.enc = codec.NewEncoderBytes(&r.body, handle)
+	return r
 }
 
 func (r *recordWriter) put(kind byte, v any) bool {
 	if r.err != nil {
 		return false
 	}
-	b, err := marshal(v)
-	if err != nil {
-		r.err = err
+	r.body = r.body[:0]
+	r.enc.ResetBytes(&r.body)
+	if err := r.enc.Encode(v); err != nil {
+		r.err = fmt.Errorf("encode %T: %w", v, err)
 		return false
 	}
-	head := binary.AppendUvarint([]byte{kind}, uint64(len(b)))
-	_, e1 := r.w.Write(head)
-	_, e2 := r.w.Write(b)
+	var head [1 + binary.MaxVarintLen64]byte
+	head[0] = kind
+	n := binary.PutUvarint(head[1:], uint64(len(r.body)))
+	_, e1 := r.w.Write(head[:1+n])
+	_, e2 := r.w.Write(r.body)
 	r.err = errors.Join(e1, e2)
 	return r.err == nil
 }
@@ -191,6 +217,7 @@ func (x *tx) readHeader(body []byte) error {
 	if h.Version > snapshotVersion {
 		return fmt.Errorf("it has version %d, this program reads up to %d: upgrade mesita on this node", h.Version, snapshotVersion)
 	}
+	x.check, x.logHash = h.Check, h.Log
 	x.index, x.event, x.jobSeq, x.incidentN, x.cluster, x.authority, x.level = h.Index, h.Event, h.JobSeq, h.Incident, h.Cluster, h.Authority, h.Level
 	return h.Level.known()
 }

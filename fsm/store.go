@@ -24,13 +24,14 @@ type Store struct {
 	events ring
 	watch  watchers
 	view   atomic.Pointer[View]
+	checks checks
 }
 
 // NewStore makes an empty store that writes through p. With a nil p the store
 // is on its own: Propose encodes, decodes and applies at once, one call after
 // the other.
 func NewStore(p Proposer) *Store {
-	s := &Store{proposer: p, t: newTables()}
+	s := &Store{proposer: p, t: newTables(), checks: make(checks, 1)}
 	s.publish()
 	return s
 }
@@ -111,6 +112,10 @@ func (s *Store) applyLocked(index uint64, data []byte) ([]Result, error) {
 	for i, c := range cmds {
 		tx.Meta = c.meta()
 		res[i].Value, res[i].Err = c.apply(tx)
+	}
+	if s.t.does(StateChecks) {
+		s.t.logHash = chain(s.t.logHash, index, data)
+		s.checkDue(index)
 	}
 	return res, nil
 }

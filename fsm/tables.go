@@ -51,10 +51,12 @@ type tables struct {
 	index     uint64 // of the last applied log entry
 	event     uint64 // index of the last event
 	jobSeq    uint64
-	incidentN uint64        // the last incident's id
-	level     Level         // what apply may do
-	edition   uint64        // raised with each view: a row of this one is in no view yet
-	capacity  api.Resources // of the nodes that may run work, gone ones not counted
+	incidentN uint64          // the last incident's id
+	level     Level           // what apply may do
+	check     *api.StateCheck // the last; nil: none yet
+	logHash   uint64          // of the entries since StateChecks
+	edition   uint64          // raised with each view: a row of this one is in no view yet
+	capacity  api.Resources   // of the nodes that may run work, gone ones not counted
 	cluster   *api.Cluster
 	authority *api.Authority
 

@@ -14,7 +14,7 @@ import (
 func (a *app) clusterCommand() *cli.Command {
 	return &cli.Command{
 		Name: "cluster", Usage: "the cluster as a whole", Description: example("mesita cluster show"),
-		Subcommands: []*cli.Command{a.clusterShow(), a.clusterLevel(), a.clusterRecover()},
+		Subcommands: []*cli.Command{a.clusterShow(), a.clusterLevel(), a.clusterCheck(), a.clusterRecover()},
 	}
 }
 

@@ -310,6 +310,14 @@ func (f *fake) writeRoutes(handle func(string, func(*http.Request) (any, error))
 		return j, nil
 	}
 	handle("POST /v1/jobs", put)
+	handle("POST /v1/statecheck", func(*http.Request) (any, error) {
+		s := &api.StateCheck{Index: 9, Of: 8}
+		for _, n := range f.nodes() {
+			s.Answers = append(s.Answers, api.StateAnswer{NodeID: n.ID, Version: "1.0.0", State: "5f3a", Log: "77"})
+		}
+		s.Answers[1].State, s.Odd = "0bad", []string{s.Answers[1].NodeID}
+		return s, nil
+	})
 	handle("POST /v1/level", func(r *http.Request) (any, error) {
 		var in api.LevelRequest
 		if err := api.DecodeStrict(r.Body, &in); err != nil {

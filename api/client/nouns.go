@@ -36,6 +36,12 @@ func (c *Client) Level(ctx context.Context) (*api.LevelStatus, error) {
 	return s, c.call(ctx, http.MethodGet, "/v1/level", nil, s)
 }
 
+// CheckState compares the states of all voters now.
+func (c *Client) CheckState(ctx context.Context) (*api.StateCheck, error) {
+	s := new(api.StateCheck)
+	return s, c.call(ctx, http.MethodPost, "/v1/statecheck", nil, s)
+}
+
 // SetLevel holds the level, lets it rise by itself again, or raises it now.
 func (c *Client) SetLevel(ctx context.Context, r api.LevelRequest) (*api.LevelStatus, error) {
 	s := new(api.LevelStatus)

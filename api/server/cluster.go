@@ -70,6 +70,8 @@ func getCluster(c *call) (any, error) {
 	return s, nil
 }
 
+func checkState(c *call) (any, error) { return c.Cluster.CheckState(c.R.Context(), c.ID.Actor) }
+
 func getLevel(c *call) (any, error) { return c.Cluster.Level(), nil }
 
 func setLevel(c *call) (any, error) {

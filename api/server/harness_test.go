@@ -270,6 +270,12 @@ func (n *testNode) Healthy() error   { return n.sick }
 
 func (n *testNode) Level() api.LevelStatus { return api.LevelStatus{Level: 1, Next: 1} }
 
+func (n *testNode) StateAnswer(uint64) (api.StateAnswer, bool) { return api.StateAnswer{}, false }
+
+func (n *testNode) CheckState(context.Context, string) (*api.StateCheck, error) {
+	return &api.StateCheck{}, nil
+}
+
 func (n *testNode) HoldLevel(bool) error { return nil }
 
 func (n *testNode) SetLevel(context.Context, api.LevelRequest, string) (api.LevelStatus, error) {

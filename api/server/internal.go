@@ -35,6 +35,19 @@ func helloNode(c *call) (any, error) {
 	return c.Do(&fsm.NodeHello{Meta: c.Meta(), ID: c.ID.NodeID, Hello: in})
 }
 
+// stateAnswer says what this node found when it hashed its state.
+func stateAnswer(c *call) (any, error) {
+	of := c.Query.Index("of")
+	if c.Query.Err != nil {
+		return nil, c.Query.Err
+	}
+	a, ok := c.Cluster.StateAnswer(of)
+	if !ok {
+		return nil, api.Errorf(api.CodeNotFound, "this node has no hash of its state after entry %d", of)
+	}
+	return a, nil
+}
+
 // reported says how many statuses were news.
 type reported struct {
 	Changed int `json:"changed"`

@@ -32,6 +32,11 @@ type Cluster interface {
 	// Renewal answers a node that proves its key by a certificate request,
 	// whatever became of its certificate. With relayed it asks no other node.
 	Renewal(ctx context.Context, csr []byte, relayed bool) (*api.Renewal, error)
+	// CheckState compares the states of all voters now.
+	CheckState(ctx context.Context, actor string) (*api.StateCheck, error)
+	// StateAnswer is what this node found after a StateCheck; false if it has
+	// not hashed its state then.
+	StateAnswer(of uint64) (api.StateAnswer, bool)
 	RemoveNode(ctx context.Context, n *api.Node, force bool, actor string) error
 }
 

@@ -42,6 +42,7 @@ func clusterRoutes(s *Server) []*exchange.Route {
 		{Method: get, Path: "/v1/level", Role: viewer, Handle: s.on(getLevel), Answer: api.LevelStatus{}, Summary: "the level of the cluster, and which each node knows"},
 		{Method: post, Path: "/v1/level", Role: admin, Handle: s.on(setLevel), Body: api.LevelRequest{}, Answer: api.LevelStatus{}, Summary: "hold the level, let it rise by itself again, or raise it now"},
 		{Method: post, Path: "/v1/renew", Role: anybody, Handle: s.on(renewKey), Local: true, Body: RenewalRequest{}, Answer: &api.Renewal{}, Summary: "a new certificate for a node that proves its key, or that it was removed"},
+		{Method: post, Path: "/v1/statecheck", Role: admin, Handle: s.on(checkState), Answer: api.StateCheck{}, Summary: "compare the states of all voters now"},
 		{Method: post, Path: "/v1/join", Role: anybody, Handle: s.on(joinNode), Body: api.JoinRequest{}, Answer: &api.JoinGrant{}, Summary: "admit a node with a join token"},
 	}
 }
@@ -113,6 +114,7 @@ func peerRoutes(s *Server) []*exchange.Route {
 		{Method: post, Path: "/v1/internal/hello", Role: peer, Handle: s.on(helloNode), Body: api.NodeHello{}, Answer: api.Node{}, Summary: "what a node says of itself"},
 		{Method: post, Path: "/v1/internal/status", Role: peer, Handle: s.on(reportStatus), Body: []api.TaskStatus{}, Answer: reported{}, Summary: "what became of a node's tasks"},
 		{Method: post, Path: "/v1/internal/renew", Role: peer, Handle: s.on(renewNode), Body: RenewRequest{}, Answer: RenewGrant{}, Summary: "a new certificate for a node"},
+		{Method: get, Path: "/v1/internal/state", Role: peer, Handle: s.on(stateAnswer), Query: words("of"), Local: true, Answer: api.StateAnswer{}, Summary: "hash of the state that this node had after an entry"},
 		{Method: post, Path: "/v1/internal/level", Role: peer, Handle: s.on(holdLevel), Local: true, Body: api.LevelRequest{}, Answer: api.LevelRequest{}, Summary: "that this node holds the level, or no longer"},
 		{Method: get, Path: "/v1/internal/assignments", Role: peer, Handle: s.on(watchAssignments), Query: words("node"), Stream: true, Answer: AssignmentsDelta{}, Summary: "what a node should run, as it changes"},
 		{Method: post, Path: "/v1/internal/blobs", Role: operator, Handle: s.on(recordBlob), Body: blobHeld{}, Answer: api.Blob{}, Summary: "that a node holds an uploaded program"},

@@ -1,0 +1,189 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+// checkWorld is a leader with two other voters, whose states are what the test
+// says.
+type checkWorld struct {
+	t      *testing.T
+	store  *fsm.Store
+	loop   *checkLoop
+	states map[string]string // by node id; missing: does not answer
+	asked  int
+}
+
+func newCheckWorld(t *testing.T) *checkWorld {
+	w := &checkWorld{t: t, store: fsm.NewStore(nil), states: map[string]string{"a": "x", "b": "x", "c": "x"}}
+	w.do(&fsm.ClusterInit{Level: fsm.Newest, Cluster: &api.Cluster{ID: "c"}, Authority: &api.Authority{}, Node: &api.Node{ID: "a", Name: "a"}})
+	w.loop = &checkLoop{store: w.store, voters: func() []string { return []string{"a", "b", "c"} }, alive: func(string) bool { return true }, log: slog.New(slog.DiscardHandler),
+		meta: func() fsm.Meta { return fsm.Meta{At: time.Now()} },
+		answer: func(_ context.Context, id string, of uint64) (api.StateAnswer, error) {
+			w.asked++
+			if w.states[id] == "" {
+				return api.StateAnswer{}, errors.New("no answer")
+			}
+			return api.StateAnswer{NodeID: id, Version: "1", State: w.states[id]}, nil
+		}}
+	return w
+}
+
+func (w *checkWorld) do(c fsm.Command) {
+	w.t.Helper()
+	if _, err := w.store.Do(w.t.Context(), c); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// write makes some entries.
+func (w *checkWorld) write() {
+	w.t.Helper()
+	w.do(&fsm.NodeHello{ID: "a", Hello: api.NodeHello{Addr: time.Now().String()}})
+}
+
+// after lets time pass, and returns the last check and how many were made.
+func (w *checkWorld) after(d time.Duration) (last *api.StateCheck, made int) {
+	w.t.Helper()
+	before := w.store.View().StateCheck()
+	for range int(d / checkLook) {
+		time.Sleep(checkLook) // fake
+		if err := w.loop.pass(w.t.Context()); err != nil {
+			w.t.Fatal(err)
+		}
+		if now := w.store.View().StateCheck(); now != before {
+			before = now
+			made++
+		}
+	}
+	return before, made
+}
+
+func TestStatesAreCompared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newCheckWorld(t)
+		w.loop.since = time.Now()
+		if _, made := w.after(9 * time.Minute); made != 0 {
+			t.Fatalf("%d checks too early", made)
+		}
+		if _, made := w.after(2 * time.Minute); made != 1 {
+			t.Fatalf("%d checks ten minutes after something was written", made)
+		}
+		w.after(time.Minute)
+		w.asked = 0
+		if _, made := w.after(3 * time.Hour); made != 0 || w.asked != 0 {
+			t.Errorf("%d checks and %d questions though nothing was written", made, w.asked)
+		}
+		w.write()
+		if c, made := w.after(time.Minute); made != 1 || len(c.Answers) != 3 || len(c.Odd) != 0 {
+			t.Errorf("%d checks, the last %+v", made, c)
+		}
+	})
+}
+
+// One that differs is found within seconds of its answer, not at the next
+// check; and once it is filled anew its incident is over.
+func TestOddVoterIsFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newCheckWorld(t)
+		w.loop.since = time.Now()
+		w.after(10 * time.Minute)
+		w.states["b"] = "y"
+		c, made := w.after(20 * time.Second)
+		if made != 1 || len(c.Odd) != 1 || c.Odd[0] != "b" {
+			t.Fatalf("%d checks, the last %+v", made, c)
+		}
+		w.states["b"] = "" // it is away, and never answers the check that came with the verdict
+		w.after(time.Minute)
+		w.states["b"] = "x"
+		if c, _ = w.after(5 * time.Minute); len(c.Odd) != 0 {
+			t.Errorf("it is odd still: %+v", c)
+		}
+		for n := range w.store.View().Incidents() {
+			if n.Over.IsZero() {
+				t.Errorf("open: %+v", n)
+			}
+		}
+	})
+}
+
+// Two that differ are not judged while the third, which may make a majority,
+// is there and has not answered; but not for ever.
+func TestThirdVoterDecides(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newCheckWorld(t)
+		w.loop.since = time.Now()
+		w.after(10 * time.Minute)
+		w.states["b"], w.states["c"] = "y", ""
+		c, made := w.after(3 * time.Minute)
+		if made != 1 || c.Split || len(c.Answers) != 0 {
+			t.Fatalf("%d checks, the last %+v", made, c)
+		}
+		w.states["c"] = "x"
+		if c, _ = w.after(20 * time.Second); c.Split || len(c.Odd) != 1 || c.Odd[0] != "b" {
+			t.Fatalf("the third answered: %+v", c)
+		}
+		w.states["c"] = ""
+		if c, _ = w.after(15 * time.Minute); !c.Split {
+			t.Errorf("the third never answers: %+v", c)
+		}
+		w.states = map[string]string{"a": "x", "b": "x", "c": "x"}
+		if c, _ = w.after(5 * time.Minute); c.Split {
+			t.Errorf("they are alike again: %+v", c)
+		}
+	})
+}
+
+// A check that was asked for waits for the answers, as long as its caller does.
+func TestCheckNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newCheckWorld(t)
+		if c, err := w.loop.checkNow(t.Context()); err != nil || len(c.Answers) != 3 || len(c.Odd) != 0 {
+			t.Errorf("%+v: %v", c, err)
+		}
+		w.states["b"] = ""
+		go func() {
+			time.Sleep(3 * time.Second) // fake
+			w.states["b"] = "y"
+		}()
+		if c, err := w.loop.checkNow(t.Context()); err != nil || len(c.Odd) != 1 {
+			t.Errorf("%+v: %v", c, err)
+		}
+		w.states["b"] = ""
+		if _, err := w.loop.checkNow(t.Context()); api.ErrorCode(err) != api.CodeTimeout {
+			t.Errorf("one never answers: %v", err)
+		}
+	})
+}
+
+// A verdict of an earlier life is not one on the state that was filled in
+// since.
+func TestVerdictCountsOnce(t *testing.T) {
+	w := newCheckWorld(t)
+	a := &Agent{store: w.store, self: &nodeFile{NodeID: "b"}, log: slog.New(slog.DiscardHandler)}
+	verdict := func() {
+		w.do(&fsm.StateCheck{Of: 7, Answers: []api.StateAnswer{{NodeID: "a", State: "x"}, {NodeID: "b", State: "y"}, {NodeID: "c", State: "x"}}})
+	}
+	verdict()
+	if c := a.verdict(); c != nil {
+		t.Errorf("an earlier life's: %+v", c)
+	}
+	a.found.add(stateAnswer{7, api.StateAnswer{NodeID: "b"}})
+	if a.verdict() == nil {
+		t.Error("its own does not count")
+	}
+	for i := range uint64(2 * answersKept) {
+		a.found.add(stateAnswer{i, api.StateAnswer{NodeID: "b"}})
+	}
+	if _, ok := a.found.find(2); ok || len(a.found.all) != answersKept {
+		t.Errorf("%d answers are kept", len(a.found.all))
+	}
+}
