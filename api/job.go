@@ -99,10 +99,13 @@ type JobCounts struct {
 	Running  int `json:"running"`
 	Finished int `json:"finished"`
 	Failed   int `json:"failed"`
+	Stopped  int `json:"stopped,omitempty"` // asked to end, and did, or never began
 }
 
 // Total is the number of tasks counted.
-func (c JobCounts) Total() int { return c.Pending + c.Starting + c.Running + c.Finished + c.Failed }
+func (c JobCounts) Total() int {
+	return c.Pending + c.Starting + c.Running + c.Finished + c.Failed + c.Stopped
+}
 
 // Live is the number of tasks not ended.
 func (c JobCounts) Live() int { return c.Pending + c.Starting + c.Running }
@@ -128,9 +131,21 @@ func (j *Job) Unmade() int {
 	return max(0, j.Spec.Tasks()-j.Made)
 }
 
+// NeverMade is how many tasks of a batch were stopped before they were made.
+func (j *Job) NeverMade() int {
+	if j.Spec.Kind != KindBatch || !j.Stop {
+		return 0
+	}
+	return max(0, j.Spec.Tasks()-j.Made)
+}
+
 // UnmadeTask is the task that a batch will have at that index once it is
-// placed.
+// placed; of one that was stopped, the task that it would have had.
 func (j *Job) UnmadeTask(index int) *Task {
-	return &Task{ID: TaskID(j.ID, index), Job: j.ID, Index: index, Version: j.Version, Partition: j.Spec.Partition,
+	t := &Task{ID: TaskID(j.ID, index), Job: j.ID, Index: index, Version: j.Version, Partition: j.Spec.Partition,
 		Attempt: j.Base + 1, Resources: j.Spec.Need(), Created: j.Created}
+	if j.Stop {
+		t.State, t.Desired, t.Reason, t.Message, t.Ended = TaskKilled, DesiredStop, ReasonStopped, "it was stopped before it started", j.Updated
+	}
+	return t
 }

@@ -248,10 +248,14 @@ func (c *JobStop) apply(x *tx) (any, error) {
 	if old.Stop || old.State.Ended() {
 		return old, nil
 	}
-	j := *old
+	j, why := *old, cmp.Or(c.cause, "asked for")
 	j.Counts.Pending -= old.Unmade() // they never will be
+	if n := old.Unmade(); n > 0 && x.does(StoppedTasks) {
+		j.Counts.Stopped += n
+		why += fmt.Sprintf(", %d tasks never began", n)
+	}
 	j.Stop, j.Updated = true, c.At
-	x.happened(api.Event{Kind: api.EventJobStopped, Object: j.ID, Job: j.ID, Message: cmp.Or(c.cause, "asked for")})
+	x.happened(api.Event{Kind: api.EventJobStopped, Object: j.ID, Job: j.ID, Message: why})
 	x.replaceJob(&j)
 	for _, t := range x.jobTasks(c.ID) {
 		x.stopTask(t, api.DesiredStop, api.ReasonStopped)

@@ -28,6 +28,7 @@ const (
 	FailedStarts                   // a start that failed is made again elsewhere, and costs no retry
 	RemovedKeys                    // a node that was removed comes back with another key only, so that the proof of its removal stays true
 	StateChecks                    // the voters compare their states
+	StoppedTasks                   // what was stopped is counted as such, and not as failed or not at all
 	Revisions                      // each noun has the index of the log entry that changed it last
 )
 
@@ -53,6 +54,7 @@ var features = [...]struct {
 	IntegerLearning: {1, Voters},
 	FailedStarts:    {1, Voters},
 	RemovedKeys:     {1, Voters},
+	StoppedTasks:    {1, Voters},
 	Revisions:       {1, Voters},
 	StateChecks:     {1, Voters},
 }
@@ -147,6 +149,9 @@ func (c *LevelSet) apply(x *tx) (any, error) {
 func (x *tx) reached(l Level) {
 	if l == features[IntegerLearning].level {
 		x.learnIntegers()
+	}
+	if l == features[StoppedTasks].level {
+		x.countStopped()
 	}
 }
 

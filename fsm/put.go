@@ -21,7 +21,7 @@ func (x *tx) putMade(t *api.Task, j *api.Job) {
 	x.tasks.put(x, t)
 	j.Made++
 	j.Counts.Pending--
-	*bucket(&j.Counts, t)++
+	*x.bucket(&j.Counts, t)++
 }
 
 func (x *tx) deleteTask(t *api.Task) {
@@ -130,15 +130,15 @@ func (x *tx) countTask(old, t *api.Task) {
 	if prev == nil {
 		return
 	}
-	if old != nil && t != nil && bucket(&prev.Counts, old) == bucket(&prev.Counts, t) {
+	if old != nil && t != nil && x.bucket(&prev.Counts, old) == x.bucket(&prev.Counts, t) {
 		return
 	}
 	j := *prev
 	if old != nil {
-		*bucket(&j.Counts, old)--
+		*x.bucket(&j.Counts, old)--
 	}
 	if t != nil {
-		b := bucket(&j.Counts, t)
+		b := x.bucket(&j.Counts, t)
 		*b++
 		if b == &j.Counts.Failed && (j.ExitCode == nil || *j.ExitCode == 0) {
 			j.ExitCode = failureCode(t)
@@ -147,7 +147,7 @@ func (x *tx) countTask(old, t *api.Task) {
 	x.replaceJob(&j)
 }
 
-func bucket(c *api.JobCounts, t *api.Task) *int {
+func (tb *tables) bucket(c *api.JobCounts, t *api.Task) *int {
 	switch {
 	case t.Pending():
 		return &c.Pending
@@ -155,6 +155,8 @@ func bucket(c *api.JobCounts, t *api.Task) *int {
 		return &c.Running
 	case t.State == api.TaskFinished:
 		return &c.Finished
+	case t.State.Final() && stopped(t) && tb.does(StoppedTasks):
+		return &c.Stopped
 	case t.State.Final():
 		return &c.Failed
 	}
@@ -182,9 +184,18 @@ func (x *tx) replaceJob(j *api.Job) {
 		if j.ExitCode == nil && j.State == api.JobFinished {
 			j.ExitCode = new(int)
 		}
-		x.happened(api.Event{Kind: api.EventJobEnded, Object: j.ID, Job: j.ID, Message: fmt.Sprintf("%s: %d tasks finished, %d failed", j.State, j.Counts.Finished, j.Counts.Failed)})
+		x.happened(api.Event{Kind: api.EventJobEnded, Object: j.ID, Job: j.ID, Message: ends(j)})
 	}
 	x.jobs.put(x, j)
+}
+
+// ends says how many tasks of a job ended how.
+func ends(j *api.Job) string {
+	s := fmt.Sprintf("%s: %d tasks finished, %d failed", j.State, j.Counts.Finished, j.Counts.Failed)
+	if j.Counts.Stopped > 0 {
+		s += fmt.Sprintf(", %d stopped", j.Counts.Stopped)
+	}
+	return s
 }
 
 func jobState(j *api.Job) api.JobState {
@@ -199,10 +210,16 @@ func jobState(j *api.Job) api.JobState {
 		if c.Failed > 0 {
 			return api.JobFailed
 		}
+		if c.Stopped > 0 {
+			return api.JobStopped
+		}
 		return api.JobFinished
 	case j.Stop:
 		return api.JobStopped
-	case j.Spec.Kind == api.KindService && c.Failed > 0 && c.Live() == 0 && j.Spec.Tasks() > 0 && c.Total() >= j.Spec.Tasks():
+	case j.Spec.Kind == api.KindService && c.Failed+c.Stopped > 0 && c.Live() == 0 && j.Spec.Tasks() > 0 && c.Total() >= j.Spec.Tasks():
+		if c.Failed == 0 {
+			return api.JobStopped
+		}
 		return api.JobFailed
 	case c.Running > 0:
 		return api.JobRunning

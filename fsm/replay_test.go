@@ -108,7 +108,7 @@ func checkSums(t *testing.T, v *View) {
 			pending++
 		}
 		c := counts[task.Job]
-		*bucket(&c, task)++
+		*v.t.bucket(&c, task)++
 		counts[task.Job] = c
 		if v.Job(task.Job) == nil {
 			t.Fatalf("index %d: task %s has no job", v.Index(), task.ID)

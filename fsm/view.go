@@ -64,7 +64,7 @@ func (v *View) TaskOf(job string, index int) *api.Task {
 	if t := v.t.tasks.get(&api.Task{Job: job, Index: index}); t != nil {
 		return t
 	}
-	if j := v.Job(job); j != nil && j.Unmade() > 0 {
+	if j := v.Job(job); j != nil && (j.Unmade() > 0 || j.NeverMade() > 0 && v.Does(StoppedTasks)) {
 		if first, count, err := j.Spec.Indexes(); err == nil && index >= first+j.Made && index < first+count {
 			return j.UnmadeTask(index)
 		}
@@ -102,8 +102,11 @@ func (v *View) JobTasks(job string) iter.Seq[*api.Task] {
 			more = yield(t)
 			return more
 		})
-		if j := v.Job(job); more && j != nil && j.Unmade() > 0 {
-			v.unmadeTasks(j, yield)
+		if j := v.Job(job); more && j != nil {
+			if j.Unmade() > 0 {
+				v.unmadeTasks(j, yield)
+			}
+			v.neverMade(j)(yield)
 		}
 	}
 }

@@ -66,6 +66,7 @@ func New(cfg Config) (*Gossip, error) {
 func (g *Gossip) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { g.queue.pump(ctx, g.events) })
+	wg.Go(func() { g.reunite(ctx) })
 	g.repeatJoins(ctx)
 	wg.Wait()
 	g.leave()

@@ -112,6 +112,22 @@ func TestPartitionHeals(t *testing.T) {
 	})
 }
 
+// Both sides of a cut give each other up, and for good as far as memberlist is
+// concerned. However long it took, they find each other again by themselves.
+func TestLongCutHeals(t *testing.T) {
+	for _, length := range []time.Duration{9 * time.Second, 40 * time.Second, 10 * time.Minute} {
+		t.Run(length.String(), func(t *testing.T) {
+			bubble(t, func(t *testing.T, net *gossiptest.Network) {
+				nodes := startAll(t, net, 4)
+				net.Isolate(addrOf(4), true)
+				time.Sleep(length)
+				net.Isolate(addrOf(4), false)
+				within(t, time.Minute, "all to see all", func() bool { return allSee(nodes, 4) })
+			})
+		})
+	}
+}
+
 // A node that comes back at once with another address is the same node, and
 // its new address is known before anybody has given up on the old one.
 func TestSameNodeNewAddress(t *testing.T) {

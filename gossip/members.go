@@ -49,6 +49,7 @@ type Member struct {
 type members struct {
 	self   string
 	notify func(EventType, Member)
+	lost   chan struct{} // cap 1: a member failed
 
 	mu    sync.Mutex
 	all   map[string]*Member
@@ -56,7 +57,7 @@ type members struct {
 }
 
 func newMembers(self string, notify func(EventType, Member)) *members {
-	return &members{self: self, notify: notify, all: map[string]*Member{}}
+	return &members{self: self, notify: notify, lost: make(chan struct{}, 1), all: map[string]*Member{}}
 }
 
 func (t *members) list() []Member {
@@ -67,6 +68,17 @@ func (t *members) list() []Member {
 		out = append(out, *m)
 	}
 	slices.SortFunc(out, func(a, b Member) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
+// failed lists those that failed and did not come back.
+func (t *members) failed() []Member {
+	var out []Member
+	for _, m := range t.list() {
+		if m.State == Failed {
+			out = append(out, m)
+		}
+	}
 	return out
 }
 
@@ -107,6 +119,10 @@ func (t *members) absent(meta Meta) {
 	} else {
 		t.set(m, Failed)
 		t.notify(EventFail, *m)
+		select {
+		case t.lost <- struct{}{}:
+		default:
+		}
 	}
 	t.prune()
 }

@@ -115,7 +115,7 @@ func jobCounts(j *api.Job) string {
 	for _, part := range []struct {
 		n    int
 		what string
-	}{{n.Running, "running"}, {n.Pending + n.Starting, "waiting"}, {n.Finished, "finished"}, {n.Failed, "failed"}} {
+	}{{n.Running, "running"}, {n.Pending + n.Starting, "waiting"}, {n.Finished, "finished"}, {n.Failed, "failed"}, {n.Stopped, "stopped"}} {
 		if part.n > 0 {
 			out = append(out, fmt.Sprintf("%d %s", part.n, part.what))
 		}

@@ -67,6 +67,7 @@ func (e *exposition) work(v *fsm.View) {
 		jobs[j.State.String()]++
 		tasks[api.TaskFinished.String()] += j.Counts.Finished
 		tasks[api.TaskFailed.String()] += j.Counts.Failed
+		tasks[api.TaskKilled.String()] += j.Counts.Stopped
 	}
 	for p := range v.Partitions() {
 		u := v.Usage(p.Path)

@@ -57,11 +57,11 @@ func settled(v *fsm.View, j *api.Job, until string) bool {
 	if until != "running" {
 		return false
 	}
-	if j.Counts.Live() == 0 && j.Counts.Failed > 0 {
+	if j.Counts.Live() == 0 && j.Counts.Failed+j.Counts.Stopped > 0 {
 		return true // gave up
 	}
 	if j.Spec.Kind != api.KindService {
-		return j.Counts.Running+j.Counts.Finished+j.Counts.Failed > 0
+		return j.Counts.Running+j.Counts.Finished+j.Counts.Failed+j.Counts.Stopped > 0
 	}
 	if j.Counts.Running < j.Spec.Tasks() {
 		return false

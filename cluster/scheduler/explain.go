@@ -134,8 +134,8 @@ func (p Planner) Explain(v *fsm.View, id string) (*api.Why, error) {
 			return p.explainTask(v, t), nil
 		}
 	}
-	why := &api.Why{ID: id, State: j.State.String(), Summary: fmt.Sprintf("%s is %s: %d running, %d starting, %d finished, %d failed", id,
-		j.State, j.Counts.Running, j.Counts.Starting, j.Counts.Finished, j.Counts.Failed)}
+	why := &api.Why{ID: id, State: j.State.String(), Summary: fmt.Sprintf("%s is %s: %d running, %d starting, %d finished, %d failed, %d stopped", id,
+		j.State, j.Counts.Running, j.Counts.Starting, j.Counts.Finished, j.Counts.Failed, j.Counts.Stopped)}
 	if j.Spec.Kind == api.KindService && j.Spec.Tasks() == 0 && j.Counts.Live() == 0 && !j.Stop {
 		why.Summary = id + " runs nothing: it is scaled to 0"
 		why.Hints = []string{"mesita scale " + id + " 1 starts one task of it"}
