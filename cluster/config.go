@@ -46,7 +46,7 @@ type Config struct {
 	Slice          string // top slice; default mesita.slice
 	CgroupRoot     string // "" = found
 	RaftMultiplier float64
-	Grace          time.Duration // from a confirmed silence of a node to its tasks' replacement
+	Grace          time.Duration // between the two questions to a silent node before its tasks are replaced
 
 	EventBytes int64         // of the history of events; 0 = history.DefaultBytes
 	EventAge   time.Duration // how far back it goes; 0 = history.DefaultAge
@@ -57,8 +57,7 @@ type Config struct {
 	Wall    func() time.Time // the machine's clock, which certificates go by; default time.Now
 }
 
-// DefaultGrace is how long a node may stay silent after its silence was
-// confirmed.
+// DefaultGrace lies between two questions to a silent node.
 const DefaultGrace = 500 * time.Millisecond
 
 func (c Config) withDefaults() (Config, error) {

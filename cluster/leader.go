@@ -52,8 +52,11 @@ func (a *Agent) leadTerm(ctx context.Context) error {
 	group.Go(func() error {
 		return controller.New(controller.Config{Store: a.store, Now: a.cfg.Now, Log: a.log}).Run(ctx)
 	})
+	pings := newPings(a.self.NodeID, a.store, a.gossip.Ping, a.changed.notify)
+	group.Go(func() error { return pings.Run(ctx) })
 	group.Go(func() error {
-		l := &liveness{self: a.self.NodeID, store: a.store, status: a.peerStatus, wake: a.changed.wait, probe: a.peers.alive,
+		status := func(id string) peerStatus { return pings.status(id, a.peerStatus(id)) }
+		l := &liveness{self: a.self.NodeID, store: a.store, status: status, wake: a.changed.wait, probe: a.peers.alive,
 			grace: a.cfg.Grace, now: a.cfg.Now, log: a.log}
 		return l.Run(ctx)
 	})

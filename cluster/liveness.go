@@ -103,9 +103,10 @@ func (l *liveness) due(n *api.Node, now time.Time) (wait time.Duration, due bool
 	return 0, true
 }
 
-// confirm asks a silent node twice, the grace time apart, and records that it
+// confirm asks a silent node twice, begun the grace time apart, and records that it
 // does not answer.
 func (l *liveness) confirm(ctx context.Context, n *api.Node) {
+	began := l.now()
 	for try := range 2 {
 		pctx, cancel := context.WithTimeout(ctx, 400*time.Millisecond)
 		err := l.probe(pctx, n.ID)
@@ -114,7 +115,7 @@ func (l *liveness) confirm(ctx context.Context, n *api.Node) {
 			return
 		}
 		l.log.Warn("node does not answer", "node", n.Name, "try", try+1, "err", err)
-		if try == 0 && !sleep(ctx, l.grace) {
+		if try == 0 && !sleep(ctx, l.grace-l.now().Sub(began)) {
 			return
 		}
 	}

@@ -14,7 +14,7 @@ import (
 type Profile int
 
 const (
-	// ProfileLAN finds a dead node in 2 to 5 s, by the size of the cluster.
+	// ProfileLAN finds a dead node in 3 to 7 s, by the size of the cluster.
 	ProfileLAN Profile = iota
 	// ProfileWAN is for nodes far apart: it finds a dead node in about a minute.
 	ProfileWAN
@@ -61,11 +61,13 @@ func (c *Config) validate() error {
 
 func (c *Config) memberlist(d *delegate) *memberlist.Config {
 	mc := memberlist.DefaultLANConfig()
-	mc.SuspicionMult = 3
-	mc.SuspicionMaxTimeoutMult = 3
-	mc.ProbeInterval = 500 * time.Millisecond
-	mc.ProbeTimeout = 200 * time.Millisecond
-	mc.GossipInterval = 400 * time.Millisecond // more often, and it is most of what an idle node does
+	mc.SuspicionMult = 2 // who acts on a failure asks the node first
+	mc.SuspicionMaxTimeoutMult = 2
+	// More often, and it is most of what an idle node does. Nodes with work are
+	// asked more often, by the leader.
+	mc.ProbeInterval = time.Second
+	mc.ProbeTimeout = 400 * time.Millisecond
+	mc.GossipInterval = time.Second
 	mc.PushPullInterval = 10 * time.Second
 	mc.TCPTimeout = 5 * time.Second
 	if c.Profile == ProfileWAN {

@@ -281,3 +281,33 @@ func (g *Gossip) self() Meta {
 	defer g.mu.Unlock()
 	return g.meta
 }
+
+// Ping asks a node by one packet whether it is there. It fails when no answer
+// came before ctx ended, or within the profile's time for a probe.
+func (g *Gossip) Ping(ctx context.Context, id string) error {
+	addr, ok := g.Addr(id)
+	if !ok {
+		return fmt.Errorf("ping %s: its address is not known", id)
+	}
+	at, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return fmt.Errorf("ping %s: %w", id, err)
+	}
+	answer := make(chan error, 1)
+	g.mu.Lock()
+	if g.closing {
+		g.mu.Unlock()
+		return errors.New("ping: this node is stopping")
+	}
+	g.joins.Go(func() { // ends with the time for a probe, which nothing shortens
+		_, err := g.list.Ping(id, net.UDPAddrFromAddrPort(at))
+		answer <- err
+	})
+	g.mu.Unlock()
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("ping %s: %w", id, context.Cause(ctx))
+	case err := <-answer:
+		return err
+	}
+}

@@ -104,7 +104,7 @@ func TestPartitionHeals(t *testing.T) {
 		}
 		net.Heal(addrOf(1), addrOf(2))
 		net.Isolate(addrOf(4), true)
-		within(t, 10*time.Second, "4 is cut off", func() bool {
+		within(t, 20*time.Second, "4 is cut off", func() bool {
 			return nodes[0].state(idOf(4)) == Failed && nodes[3].count(Failed) == 3
 		})
 		net.Isolate(addrOf(4), false)

@@ -16,7 +16,7 @@ const (
 	leaseTimeout     = heartbeatTimeout
 	leaderTimeout    = beatEvery * 9 / 2      // on the leader: a heartbeat is ready after a tenth to a fifth of it, before the next beat
 	passiveTimeout   = 30 * heartbeatTimeout  // of a node that takes no part, and waits for no leader
-	commitTimeout    = 250 * time.Millisecond // only a fallback: see pipe.announce
+	commitTimeout    = 400 * time.Millisecond // only a fallback: see pipe.announce
 	maxMultiplier    = 50
 
 	maxAppendEntries = 64

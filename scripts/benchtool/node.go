@@ -96,6 +96,20 @@ func (n *node) kill() {
 	_ = n.cmd.Wait()         // killed
 }
 
+// freeze makes the node silent, as one without power or network is: neither the
+// daemon nor the parent of its tasks answers, and no connection is closed.
+func (n *node) freeze() (thaw func(), err error) {
+	pids := append(n.keeperPIDs(), n.cmd.Process.Pid)
+	for _, pid := range pids {
+		err = errors.Join(err, syscall.Kill(pid, syscall.SIGSTOP))
+	}
+	return func() {
+		for _, pid := range pids {
+			_ = syscall.Kill(pid, syscall.SIGCONT) // it may be gone
+		}
+	}, err
+}
+
 // end stops the node and what it ran.
 func (n *node) end() {
 	if n.cmd == nil || n.cmd.Process == nil {

@@ -1,0 +1,126 @@
+package cluster
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/backoff"
+	"github.com/mesita/mesita/fsm"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	pingEvery = time.Second
+	pingShare = 2 * time.Millisecond   // of that for each node: no more than 500 pings a second
+	pingWait  = 250 * time.Millisecond // for an answer, or as long as three answers took
+	pingLimit = 64                     // that wait at the same time
+)
+
+// pings ask the nodes that hold work, once a second while this node leads,
+// whether they are there. Gossip finds a silent node too, but takes seconds for
+// it; to be as fast it would have to ask each node that often, with work or
+// without. A node that misses one ping counts as failed, which has liveness ask
+// it in earnest.
+type pings struct {
+	self    string
+	store   *fsm.Store
+	ping    func(ctx context.Context, nodeID string) error
+	changed func() // a node missed a ping, or answers again
+
+	mu     sync.Mutex
+	missed map[string]bool
+	took   map[string]time.Duration // what answers took lately
+}
+
+func newPings(self string, store *fsm.Store, ping func(context.Context, string) error, changed func()) *pings {
+	return &pings{self: self, store: store, ping: ping, changed: changed, missed: map[string]bool{}, took: map[string]time.Duration{}}
+}
+
+// status is what gossip thinks of a node, or that it missed a ping.
+func (p *pings) status(id string, gossip peerStatus) peerStatus {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if gossip == peerAlive && p.missed[id] {
+		return peerFailed
+	}
+	return gossip
+}
+
+// Run asks until ctx ends. It sleeps for as long as no node holds work.
+func (p *pings) Run(ctx context.Context) error {
+	w := p.store.Watch(fsm.TableNodes, fsm.TableNodeTasks)
+	defer w.Close()
+	for ctx.Err() == nil {
+		w.Take() // before the look, so that no change is missed
+		ids := p.working()
+		if len(ids) == 0 {
+			select {
+			case <-ctx.Done():
+			case <-w.Ready():
+			}
+			continue
+		}
+		group, gctx := errgroup.WithContext(ctx)
+		group.SetLimit(pingLimit)
+		next := time.Now().Add(max(pingEvery, pingShare*time.Duration(len(ids))))
+		for _, id := range ids {
+			group.Go(func() error { p.ask(gctx, id); return nil })
+		}
+		_ = group.Wait() // ask notes by itself
+		backoff.Pause(ctx, time.Until(next))
+	}
+	return nil
+}
+
+// working are the other nodes that hold work and are not known to be away. The
+// rest is forgotten.
+func (p *pings) working() []string {
+	var ids []string
+	v, there := p.store.View(), map[string]bool{}
+	for n := range v.Nodes() {
+		if _, tasks := v.Ledger(n.ID); tasks > 0 && n.ID != p.self && (n.State == api.NodeReady || n.State == api.NodeDraining) {
+			ids = append(ids, n.ID)
+			there[n.ID] = true
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id := range p.took {
+		if !there[id] {
+			delete(p.took, id)
+		}
+	}
+	for id := range p.missed {
+		if !there[id] {
+			delete(p.missed, id)
+		}
+	}
+	return ids
+}
+
+func (p *pings) ask(ctx context.Context, id string) {
+	p.mu.Lock()
+	wait := max(pingWait, 3*p.took[id])
+	p.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	began := time.Now()
+	err := p.ping(ctx, id)
+	if context.Cause(ctx) != nil && context.Cause(ctx) != context.DeadlineExceeded {
+		return // this node leads no more
+	}
+	p.mu.Lock()
+	was := p.missed[id]
+	if err == nil {
+		delete(p.missed, id)
+		p.took[id] += (time.Since(began) - p.took[id]) / 4
+	} else {
+		p.missed[id] = true
+	}
+	p.mu.Unlock()
+	if was != (err != nil) {
+		p.changed()
+	}
+}
