@@ -27,7 +27,7 @@ func TestEveryFieldOfAPartitionHasAFlag(t *testing.T) {
 		fields = append(fields, "adjust."+sub)
 	}
 	for _, field := range fields {
-		if slices.Contains([]string{"path", "adjust", "current", "drain", "created", "version"}, field) {
+		if slices.Contains([]string{"path", "adjust", "current", "drain", "created", "version", "revision"}, field) {
 			continue
 		}
 		if !flags[FlagOf(field)] {
