@@ -87,7 +87,8 @@ func (c *coder) frame(b *batch) ([]byte, error) {
 	filter := newBloom(b.hashes)
 	h := b.header
 	h.Bloom, h.Packed, h.Raw = uint32(len(filter)), uint32(c.packed.Len()), uint32(len(b.raw))
-	h.BodySum = crc32.Update(crc32.Checksum(filter, castagnoli), castagnoli, c.packed.Bytes())
+	h.FilterSum = crc32.Checksum(filter, castagnoli)
+	h.BodySum = crc32.Update(h.FilterSum, castagnoli, c.packed.Bytes())
 	out := h.append(make([]byte, 0, h.size()))
 	return append(append(out, filter...), c.packed.Bytes()...), nil
 }

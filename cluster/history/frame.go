@@ -27,6 +27,7 @@ type header struct {
 	BodySum            uint32 // CRC-32C of filter and packed events
 	First, Last        uint64 // indexes
 	Oldest, Newest     int64  // times, ns since 1970
+	FilterSum          uint32 // CRC-32C of the filter alone, which is read without the rest; 0 = not known
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -41,7 +42,7 @@ func (h *header) append(b []byte) []byte {
 	for _, v := range []uint64{h.First, h.Last, uint64(h.Oldest), uint64(h.Newest)} {
 		b = le.AppendUint64(b, v)
 	}
-	b = le.AppendUint32(b, 0) // unused
+	b = le.AppendUint32(b, h.FilterSum)
 	return le.AppendUint32(b, crc32.Checksum(b[from:], castagnoli))
 }
 
@@ -57,6 +58,7 @@ func parseHeader(b []byte) (h header, err error) {
 	}
 	h.First, h.Last = le.Uint64(b[24:]), le.Uint64(b[32:])
 	h.Oldest, h.Newest = int64(le.Uint64(b[40:])), int64(le.Uint64(b[48:]))
+	h.FilterSum = le.Uint32(b[56:])
 	if h.Bloom == 0 || h.Bloom > maxBloom || h.Packed > maxBody || h.Raw > maxRaw || h.First > h.Last {
 		return h, errDamaged
 	}
@@ -101,8 +103,8 @@ func (w *window) read(at int64, n int) ([]byte, error) {
 	return w.buf[at-w.at:][:n], nil
 }
 
-// frames calls f with each frame of a segment, and its filter when asked for. It
-// fails where the segment can no longer be read.
+// frames calls f with each frame of a segment, and its filter when asked for,
+// nil if that is damaged. It fails where the segment can no longer be read.
 func (w *window) frames(blooms bool, f func(frame, bloom) error) error {
 	pre, err := w.read(0, len(preamble))
 	if err != nil || string(pre) != preamble {
@@ -120,6 +122,9 @@ func (w *window) frames(blooms bool, f func(frame, bloom) error) error {
 		var filter bloom
 		if err == nil && blooms {
 			filter, err = w.read(at+headerSize, int(h.Bloom))
+			if h.FilterSum != 0 && h.FilterSum != crc32.Checksum(filter, castagnoli) {
+				filter = nil
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("at byte %d: %w", at, err)

@@ -140,8 +140,14 @@ func (w *writer) findPlace(ctx context.Context) {
 	}
 	from := w.last + 1
 	w.cfg.Log.Info("some events are not in the history of this node", "from", from, "to", to)
-	w.put(&api.Event{Index: to, Time: w.cfg.Now(), Kind: api.EventsMissed, Object: w.cfg.Node, Node: w.cfg.Node, Actor: "node:" + w.cfg.Node,
-		Message: fmt.Sprintf("events %d to %d are not in the history of this node", from, to)})
+	e := missed(w.cfg.Node, from, to, w.cfg.Now())
+	w.put(&e)
+}
+
+// missed is the event in place of those that are not in a node's history.
+func missed(node string, from, to uint64, at time.Time) api.Event {
+	return api.Event{Index: to, Time: at, Kind: api.EventsMissed, Object: node, Node: node, Actor: "node:" + node,
+		Message: fmt.Sprintf("events %d to %d are not in the history of this node", from, to)}
 }
 
 // flush writes the batch. When that fails it is kept and tried again, and
