@@ -65,9 +65,12 @@ type Agent struct {
 	leader     leaderCache
 	found      stateAnswers // about its own state
 	telling    sync.Mutex
-	voting     atomic.Bool  // this node answers for the cluster
-	holds      atomic.Bool  // this node was told to hold the level
-	levelDue   atomic.Int64 // when the level will be raised: see levelLoop
+	voting     atomic.Bool                        // this node answers for the cluster
+	stands     atomic.Pointer[consensus.Standing] // what the others were told of this voter
+	sightings  sightings
+	up         chan struct{} // closed when all parts run
+	holds      atomic.Bool   // this node was told to hold the level
+	levelDue   atomic.Int64  // when the level will be raised: see levelLoop
 	firstToken atomic.Pointer[string]
 }
 
@@ -89,7 +92,7 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Agent{cfg: cfg, log: cfg.Log, stack: newStack(), gone: make(chan struct{}), started: uint64(cfg.Now().UnixNano())}, nil
+	return &Agent{cfg: cfg, log: cfg.Log, stack: newStack(), up: make(chan struct{}), gone: make(chan struct{}), started: uint64(cfg.Now().UnixNano())}, nil
 }
 
 // Run starts the node, calls ready once it can serve, and blocks until ctx
@@ -169,6 +172,9 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	if err := a.loadHold(); err != nil {
 		return err
 	}
+	if err := a.countStart(); err != nil {
+		a.log.Warn("counting the starts of this node failed", "err", err)
+	}
 	a.findSeeds()
 	if err := a.mendCertificate(key); err != nil {
 		return err
@@ -204,6 +210,7 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	a.stack.start("presence", a.announce)
 	a.stack.start("age", a.followAge)
 	a.rejoin()
+	close(a.up)
 	if a.pending != nil {
 		return a.raft.Bootstrap(a.addr)
 	}

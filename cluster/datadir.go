@@ -34,6 +34,8 @@ type nodeFile struct {
 	Seeds     []string `json:"seeds,omitempty"` // where the others were when last seen
 	GossipKey []byte   `json:"gossipKey"`
 
+	Starts uint64 `json:"starts,omitempty"` // how often this folder was started
+
 	// How far this node had come in Raft, at least; nil = it never took part. It
 	// is outside of the raft folder, so that one that was lost is noticed.
 	Raft   *consensus.Standing `json:"raft,omitempty"`

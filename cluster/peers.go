@@ -108,6 +108,26 @@ func (p *peers) close() {
 	}
 }
 
+// callAt asks a node that may have no known address but this one.
+func (p *peers) callAt(ctx context.Context, id, addr, method, path string, out any) error {
+	if known, ok := p.addrOf(id); ok {
+		addr = known
+	}
+	t := &http.Transport{DisableKeepAlives: true, DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return p.dial(ctx, addr, "http/1.1", id)
+	}}
+	req, err := http.NewRequestWithContext(ctx, method, "https://"+id+path, nil)
+	if err != nil {
+		return err
+	}
+	res, err := t.RoundTrip(req)
+	if err != nil {
+		return fmt.Errorf("call node %s: %w", id, err)
+	}
+	defer res.Body.Close()
+	return decodeAnswer(res, out)
+}
+
 // call sends a JSON request to a node and decodes the answer into out.
 func (p *peers) call(ctx context.Context, id, method, path string, in, out any) error {
 	var body io.Reader

@@ -23,6 +23,7 @@ func (a *Agent) watchGossip(ctx context.Context) error {
 			return nil
 		case <-a.gossip.Events():
 			a.changed.notify()
+			a.sightings.note(a.gossip.Members())
 			if err := a.rememberSeeds(); err != nil {
 				a.log.Warn("remembering the other nodes failed", "err", err)
 			}
@@ -266,11 +267,13 @@ func (a *Agent) announce(ctx context.Context) error {
 			w.Take()
 		case <-a.lost.wait():
 		case <-tick.C:
+			a.tellStanding()
 		}
 	}
 }
 
-// diskCheck is how often a change of "disk full" is looked for.
+// diskCheck is how often a change of "disk full" is looked for, and how often a
+// voter tells how far it has come.
 const diskCheck = 10 * time.Second
 
 // forgotten tells whether the cluster thinks that this node is away.

@@ -1,7 +1,19 @@
 package cluster
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/server"
 	"github.com/mesita/mesita/cluster/consensus"
+	"github.com/mesita/mesita/gossip"
+	"golang.org/x/sync/errgroup"
 )
 
 // changeSelf changes what node.json holds, here and on disk.
@@ -36,3 +48,149 @@ func (a *Agent) rememberStanding(s consensus.Standing) error {
 	}
 	return a.changeSelf(func(n *nodeFile) { n.Raft = &s })
 }
+
+// knownNodes bounds how many nodes this one remembers something about.
+const knownNodes = 1 << 14
+
+// askAgain lies between two rounds of questions to those that have not answered.
+const askAgain = 100 * time.Millisecond
+
+// sightings is how far this node saw the others come since it started, by what
+// they said of themselves. A voter asks for it when it starts: its folder may be
+// an older copy, and it may have voted for what it no longer knows.
+type sightings struct {
+	mu sync.Mutex
+	of map[string]server.Sighting
+}
+
+// note takes in what the others say now.
+func (s *sightings) note(members []gossip.Member) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.of == nil {
+		s.of = map[string]server.Sighting{}
+	}
+	for i := range members {
+		m := &members[i].Meta
+		was, known := s.of[m.ID]
+		if !known && len(s.of) >= knownNodes {
+			continue
+		}
+		s.of[m.ID] = mostOf(was, server.Sighting{Term: m.Term, LastTerm: m.LastTerm, LastIndex: m.LastIndex, Starts: m.Starts})
+	}
+}
+
+func (s *sightings) get(id string) server.Sighting {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.of[id]
+}
+
+func standingOf(s server.Sighting) consensus.Standing {
+	return consensus.Standing{Term: s.Term, LastTerm: s.LastTerm, LastIndex: s.LastIndex}
+}
+
+func mostOf(a, b server.Sighting) server.Sighting {
+	s := standingOf(a).And(standingOf(b))
+	return server.Sighting{Term: s.Term, LastTerm: s.LastTerm, LastIndex: s.LastIndex, Starts: max(a.Starts, b.Starts)}
+}
+
+func (m members) Seen(id string) server.Sighting { return m.sightings.get(id) }
+
+// countStart makes this start the next one that others can tell from those
+// before.
+func (a *Agent) countStart() error {
+	return a.changeSelf(func(n *nodeFile) { n.Starts++ })
+}
+
+// tellStanding lets the others know how far this voter has come, if that
+// changed.
+func (a *Agent) tellStanding() {
+	if !a.voting.Load() || a.raft.Damaged() != nil {
+		return
+	}
+	s, err := a.raft.Standing()
+	if was := a.stands.Load(); err != nil || was != nil && *was == s {
+		return
+	}
+	a.stands.Store(&s)
+	a.tell()
+}
+
+// askSightings asks the other nodes how far they saw this one come. It returns
+// when all other voters have answered, and whoever else is known by then, or ctx
+// ends.
+func (a *Agent) askSightings(ctx context.Context) (consensus.Standing, error) {
+	select {
+	case <-ctx.Done():
+		return consensus.Standing{}, nil
+	case <-a.up:
+	}
+	asked := map[string]bool{a.self.NodeID: true}
+	var most server.Sighting
+	for {
+		found := a.askRound(ctx, asked)
+		for _, s := range found {
+			most = mostOf(most, s)
+		}
+		missing := slices.ContainsFunc(a.raft.Voters(), func(id string) bool { return !asked[id] })
+		if !missing || !sleep(ctx, askAgain) {
+			break
+		}
+	}
+	a.selfMu.Lock()
+	starts := a.self.Starts
+	a.selfMu.Unlock()
+	if most.Starts <= starts {
+		return standingOf(most), nil
+	}
+	if err := a.changeSelf(func(n *nodeFile) { n.Starts = most.Starts + 1 }); err != nil {
+		a.log.Warn("counting the starts of this node failed", "err", err)
+	}
+	return standingOf(most), fmt.Errorf("the data folder %s is an older copy: it was started %d times, and other nodes saw %d starts of this node", a.dir.path, starts, most.Starts)
+}
+
+// askRound asks all that were not asked yet; asked takes in who answered.
+func (a *Agent) askRound(ctx context.Context, asked map[string]bool) []server.Sighting {
+	at := map[string]string{}
+	if members, err := a.raft.Members(); err == nil {
+		for _, m := range members {
+			at[m.ID] = m.Addr
+		}
+	}
+	for _, m := range a.gossip.Members() {
+		if m.State == gossip.Alive && len(at) < mostAsked {
+			at[m.ID] = m.Addr
+		}
+	}
+	var mu sync.Mutex
+	var out []server.Sighting
+	var group errgroup.Group
+	group.SetLimit(16)
+	for id, addr := range at {
+		if asked[id] {
+			continue
+		}
+		group.Go(func() error {
+			one, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+			defer cancel()
+			var s server.Sighting
+			err := a.peers.callAt(one, id, addr, http.MethodGet, "/v1/internal/seen", &s)
+			mu.Lock()
+			defer mu.Unlock()
+			var refused *api.Error
+			if err == nil {
+				out = append(out, s)
+			}
+			if err == nil || errors.As(err, &refused) { // an older program, or one that knows nobody yet
+				asked[id] = true
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // none fails
+	return out
+}
+
+// mostAsked bounds whom a voter asks at its start.
+const mostAsked = 64

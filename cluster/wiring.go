@@ -76,7 +76,7 @@ func (a *Agent) openRaft(l net.Listener) error {
 		return api.InField("advertise", err)
 	}
 	a.raft, err = consensus.Open(consensus.Config{NodeID: a.self.NodeID, Dir: a.dir.file("raft"), Store: a.store,
-		Stream: raftStreams{l, a.peers, self, a.line.Name(tlsconf.ProtoRaft)}, AddrOf: a.addrOf, Before: a.votedBefore(), Remember: a.rememberStanding, Multiplier: a.cfg.RaftMultiplier, Log: a.log})
+		Stream: raftStreams{l, a.peers, self, a.line.Name(tlsconf.ProtoRaft)}, AddrOf: a.addrOf, Before: a.votedBefore(), Remember: a.rememberStanding, Ask: a.askSightings, Multiplier: a.cfg.RaftMultiplier, Log: a.log})
 	if err != nil {
 		return err
 	}
@@ -103,8 +103,16 @@ func (a *Agent) openGossip(streams net.Listener, udp net.PacketConn) error {
 
 // meta is what this node tells the others about itself by gossip.
 func (a *Agent) meta() gossip.Meta {
+	a.selfMu.Lock()
+	starts := a.self.Starts
+	a.selfMu.Unlock()
+	var s consensus.Standing
+	if told := a.stands.Load(); told != nil {
+		s = *told
+	}
 	return gossip.Meta{ID: a.self.NodeID, Name: a.self.Name, Addr: a.addr, Version: a.cfg.Version, Voter: a.voting.Load(), VoterOnly: a.self.VoterOnly, Boot: a.started,
-		Level: int(fsm.Newest), Cluster: int(a.store.View().Level()), Hold: a.holds.Load()}
+		Level: int(fsm.Newest), Cluster: int(a.store.View().Level()), Hold: a.holds.Load(),
+		Starts: starts, Term: s.Term, LastTerm: s.LastTerm, LastIndex: s.LastIndex}
 }
 
 // tellVoter lets the others know whether this node can answer for the cluster.

@@ -22,6 +22,10 @@ type Meta struct {
 	Cluster   int    `json:"c,omitempty"` // the level of the cluster, as far as it knows
 	Hold      bool   `json:"h,omitempty"` // was told that the level is not to be raised
 	Leaving   bool   `json:"l,omitempty"` // set by Run when it stops on purpose
+	Starts    uint64 `json:"s,omitempty"` // how often its data folder was started
+	Term      uint64 `json:"t,omitempty"` // a voter's newest, not long ago
+	LastTerm  uint64 `json:"u,omitempty"` // of its newest entry then
+	LastIndex uint64 `json:"x,omitempty"` // of that entry
 }
 
 func (m Meta) validate() error {

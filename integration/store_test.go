@@ -4,11 +4,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/integration/lab"
 )
 
 // A voter's raft.db is lost while all nodes are off, and the other voter that
@@ -45,5 +47,55 @@ func TestLostRaftLog(t *testing.T) {
 		for _, id := range ids {
 			n.Must(http.MethodGet, "/v1/jobs/"+id, nil, nil)
 		}
+	}
+}
+
+// A voter's whole data folder is put back from a copy while the others that know
+// more are a worker and a voter that is off: the worker remembers.
+func TestOlderCopyOfAVoter(t *testing.T) {
+	l := newLab(t, 4)
+	l.Form()
+	a := l.Leader()
+	var b, c, worker *lab.Node
+	for _, m := range a.Members() {
+		n := l.Nodes[slices.IndexFunc(l.Nodes, func(n *lab.Node) bool { return n.Name == m.Name })]
+		switch {
+		case n == a:
+		case !strings.HasPrefix(m.Role, "voter"):
+			worker = n
+		case b == nil:
+			b = n
+		default:
+			c = n
+		}
+	}
+	b.PowerOff()
+	copied := b.Dir + ".copy"
+	l.Run("cp", "-a", b.Dir, copied)
+	t.Cleanup(func() { os.RemoveAll(copied) })
+	for range 2 { // so that the copy has missed a start that the worker saw
+		b.Launch("start")
+		b.AwaitReady()
+		b.PowerOff()
+	}
+	b.Launch("start")
+	b.AwaitReady()
+	c.PowerOff()
+	job := a.Submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
+	b.PowerOff()
+	a.PowerOff()
+	l.Run("rm", "-r", b.Dir)
+	l.Run("cp", "-a", copied, b.Dir)
+	b.Launch("start")
+	c.Launch("start")
+	l.Await(20*time.Second, "the voter to hear that it is an older copy", func() bool {
+		var h api.Health
+		err := b.Call(http.MethodGet, "/v1/health", nil, &h)
+		return err != nil && strings.Contains(err.Error(), "older copy")
+	})
+	a.Launch("start")
+	for _, n := range []*lab.Node{a, b, c, worker} {
+		n.AwaitReady()
+		n.Must(http.MethodGet, "/v1/jobs/"+job.ID, nil, nil)
 	}
 }

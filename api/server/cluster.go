@@ -85,6 +85,23 @@ func setLevel(c *call) (any, error) {
 	return c.Cluster.SetLevel(c.R.Context(), in, c.ID.Actor)
 }
 
+// Sighting is how far a node saw another come in Raft, at least, and how often
+// it saw it start.
+type Sighting struct {
+	Term      uint64 `json:"term"`
+	LastTerm  uint64 `json:"lastTerm"`
+	LastIndex uint64 `json:"lastIndex"`
+	Starts    uint64 `json:"starts"`
+}
+
+// getSeen tells a node what this one saw of it.
+func getSeen(c *call) (any, error) {
+	if err := c.nodeOnly(); err != nil {
+		return nil, err
+	}
+	return c.Cluster.Seen(c.ID.NodeID), nil
+}
+
 func holdLevel(c *call) (any, error) {
 	var in api.LevelRequest
 	if err := c.nodeOnly(); err != nil {

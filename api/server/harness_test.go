@@ -278,6 +278,8 @@ func (n *testNode) CheckState(context.Context, string) (*api.StateCheck, error) 
 
 func (n *testNode) HoldLevel(bool) error { return nil }
 
+func (n *testNode) Seen(string) Sighting { return Sighting{} }
+
 func (n *testNode) SetLevel(context.Context, api.LevelRequest, string) (api.LevelStatus, error) {
 	return n.Level(), nil
 }

@@ -24,6 +24,8 @@ type Cluster interface {
 	Join(ctx context.Context, r api.JoinRequest) (*api.JoinGrant, error)
 	// Renew signs a new certificate for a node; csr is DER, the answer PEM.
 	Renew(ctx context.Context, nodeID string, csr []byte) ([]byte, error)
+	// Seen is how far this node saw another come.
+	Seen(nodeID string) Sighting
 	// Level is the level of the cluster, and what its nodes know.
 	Level() api.LevelStatus
 	SetLevel(ctx context.Context, r api.LevelRequest, actor string) (api.LevelStatus, error)

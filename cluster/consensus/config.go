@@ -59,8 +59,8 @@ type Config struct {
 
 	// Ask asks other nodes how far they saw this one come, until all that matter
 	// have answered or ctx ends. A voter that starts does so before its first
-	// vote. May be nil.
-	Ask func(ctx context.Context) Standing
+	// vote. It fails if they know that Dir is an older copy. May be nil.
+	Ask func(ctx context.Context) (Standing, error)
 
 	// Multiplier stretches the timeouts of elections, for slow networks; 0 is
 	// 1: a new leader about half a second after the old one died.

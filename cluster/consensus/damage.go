@@ -126,7 +126,7 @@ func (n *Node) askOthers() {
 		case <-ctx.Done():
 		}
 	})
-	seen := n.cfg.Ask(ctx)
+	seen, older := n.cfg.Ask(ctx)
 	cancel()
 	d := n.damage.Load()
 	if d == nil {
@@ -137,9 +137,12 @@ func (n *Node) askOthers() {
 		return
 	}
 	have, err := n.stores.standing()
-	if err == nil && have.Behind(seen) {
-		err = n.lose(fmt.Sprintf("other nodes saw it with term %d and entry %d, and its log is of term %d and ends with entry %d: its folder is an older copy",
-			seen.Term, seen.LastIndex, have.Term, have.LastIndex), seen)
+	if err == nil && older == nil && have.Behind(seen) {
+		older = fmt.Errorf("other nodes saw it with term %d and entry %d, and its log is of term %d and ends with entry %d: its folder is an older copy",
+			seen.Term, seen.LastIndex, have.Term, have.LastIndex)
+	}
+	if err == nil && older != nil {
+		err = n.lose(older.Error(), seen)
 		if err == nil {
 			n.retune()
 			n.mend()

@@ -189,7 +189,7 @@ func TestOthersVetoAnOlderCopy(t *testing.T) {
 			t.Fatal(err)
 		}
 		disks[b].before = &before
-		worker := func(cfg *Config) { cfg.Ask = func(context.Context) Standing { return seen } }
+		worker := func(cfg *Config) { cfg.Ask = func(context.Context) (Standing, error) { return seen, nil } }
 		c.restart(b, disks[b], worker)
 		c.restart(2, disks[2], nil)
 		c.settle(20 * time.Second)
@@ -212,7 +212,7 @@ func TestSilenceDoesNotHoldAVoteBackForLong(t *testing.T) {
 		c, disks := diskVoters(t)
 		c.stop(0, 1, 2)
 		silent := func(cfg *Config) {
-			cfg.Ask = func(ctx context.Context) Standing { <-ctx.Done(); return Standing{} }
+			cfg.Ask = func(ctx context.Context) (Standing, error) { <-ctx.Done(); return Standing{}, nil }
 		}
 		c.restart(0, disks[0], silent)
 		c.restart(1, disks[1], silent)

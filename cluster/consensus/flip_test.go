@@ -19,7 +19,7 @@ import (
 func flips(t *testing.T) int {
 	n, err := strconv.Atoi(os.Getenv("MESITA_FLIPS"))
 	if err != nil {
-		return 400
+		return 200
 	}
 	return n
 }
