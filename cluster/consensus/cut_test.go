@@ -3,6 +3,7 @@ package consensus
 import (
 	"bytes"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -10,7 +11,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	"go.etcd.io/bbolt"
+	"github.com/mesita/mesita/cluster/consensus/disk"
 )
 
 // stranger is a transport that a leader of another history speaks through.
@@ -70,21 +71,24 @@ func TestWhatTookEffectInAnEarlierLife(t *testing.T) {
 	if err := m.end(); err != nil {
 		t.Fatal(err)
 	}
-	l, err := openLog(filepath.Join(dir, logName), 0)
+	l, err := disk.OpenLog(filepath.Join(dir, disk.LogName), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
 	halted := errors.New("halted")
 	g := newGuard(quiet(), time.Second, nil)
-	g.snaps, g.applied = raft.NewInmemSnapshotStore(), func() uint64 { return l.now().applied }
+	g.snaps, g.applied = raft.NewInmemSnapshotStore(), func() uint64 { return l.Applied() }
 	g.halt = func(err error) { halted = err }
 	logs := guardedLogs{l, g}
-	last := l.now().last
+	last, err := l.LastIndex()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := logs.DeleteRange(last-1, last); err == nil || halted != err {
 		t.Errorf("cut: %v, halted: %v", err, halted)
 	}
-	if l.now().last != last {
+	if now, _ := l.LastIndex(); now != last {
 		t.Error("it was cut all the same")
 	}
 }
@@ -96,13 +100,26 @@ func TestDamageWhileRunning(t *testing.T) {
 	m.must(t, initCluster())
 	m.must(t, createJob("a"))
 	last := m.LastIndex()
-	err := m.stores.file.db.Update(func(tx *bbolt.Tx) error {
-		b := tx.Bucket(logBucket)
-		v := bytes.Clone(b.Get(indexKey(last)))
-		v[bytes.Index(v, []byte("/bin/true"))] ^= 1
-		return b.Put(indexKey(last), v)
-	})
+	path := filepath.Join(m.cfg.Dir, disk.LogName)
+	b, err := os.ReadFile(path)
 	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := 0; ; at++ { // also where the entry was before
+		i := bytes.Index(b[at:], []byte("/bin/true"))
+		if i < 0 {
+			break
+		}
+		at += i
+		if _, err := f.WriteAt([]byte("/bin/trUe"), int64(at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
 	go func() { // it does not return before the end of the node

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/consensus/disk"
 )
 
 const (
@@ -36,11 +37,11 @@ func (n *Node) inspect() error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(n.cfg.Dir, logName)
+	path := filepath.Join(n.cfg.Dir, disk.LogName)
 	before := n.cfg.Before
 	lost := ""
 	switch {
-	case n.stores.file != nil && n.stores.file.now().damage != 0:
+	case n.stores.file != nil && n.stores.file.Damaged():
 		lost = path + " was damaged and is not filled in again yet"
 	case have.Term == 0 && (before != nil || have.LastIndex != 0):
 		lost = path + " is gone or empty, and this node has voted"
@@ -67,7 +68,7 @@ func (n *Node) inspect() error {
 // lose notes that something is lost, so that the next start knows it too.
 func (n *Node) lose(what string, least Standing) error {
 	if f := n.stores.file; f != nil {
-		if err := f.setDamage(true); err != nil {
+		if err := f.SetDamaged(true); err != nil {
 			return fmt.Errorf("note that the raft log is damaged: %w", err)
 		}
 	}
@@ -170,7 +171,7 @@ func (n *Node) mend() {
 		}
 	}
 	if f := n.stores.file; f != nil {
-		if err := f.setDamage(false); err != nil {
+		if err := f.SetDamaged(false); err != nil {
 			n.cfg.Log.Error("this voter is whole again and cannot note it", "err", err)
 			return
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/consensus/disk"
 )
 
 // bbolt panics on damaged pages in a goroutine of its own: this test would not
@@ -43,7 +44,7 @@ func TestEveryDamagedPageIsNamed(t *testing.T) {
 		if err := errors.Join(err, f.Close()); err != nil {
 			t.Fatal(err)
 		}
-		bolt, err := openLog(filepath.Join(dir, logName), 0)
+		bolt, err := disk.OpenLog(filepath.Join(dir, disk.LogName), 0)
 		if err == nil { // a free page, or one of the two heads
 			if err := bolt.Close(); err != nil {
 				t.Error(err)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"github.com/mesita/mesita/cluster/consensus/disk"
 )
 
 // voterDisk is what a voter of a test keeps: its folder, and what it remembers
@@ -94,8 +95,8 @@ func (c *memCluster) noLeader(is ...int) {
 // back: they would do it without those writes.
 func TestVoterThatLostItsLogDoesNotVote(t *testing.T) {
 	lose := map[string]func(t *testing.T, dir string) error{
-		"log removed":   func(_ *testing.T, dir string) error { return os.Remove(filepath.Join(dir, logName)) },
-		"log emptied":   func(_ *testing.T, dir string) error { return os.Truncate(filepath.Join(dir, logName), 0) },
+		"log removed":   func(_ *testing.T, dir string) error { return os.Remove(filepath.Join(dir, disk.LogName)) },
+		"log emptied":   func(_ *testing.T, dir string) error { return os.Truncate(filepath.Join(dir, disk.LogName), 0) },
 		"folder gone":   func(_ *testing.T, dir string) error { return os.RemoveAll(dir) },
 		"folder behind": nil, // see below
 	}
@@ -137,7 +138,7 @@ func TestVoterThatLostItsLogDoesNotVote(t *testing.T) {
 				for range 2 { // a second start is no cure
 					c.settle(20 * time.Second)
 					c.noLeader(b, 2)
-					if err := c.nodes[b].Damaged(); err == nil || !strings.Contains(err.Error(), logName) {
+					if err := c.nodes[b].Damaged(); err == nil || !strings.Contains(err.Error(), disk.LogName) {
 						t.Errorf("B says of itself: %v", err)
 					}
 					c.stop(b)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/hashicorp/raft"
+	"github.com/mesita/mesita/cluster/consensus/disk"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -34,7 +35,7 @@ func voterFolder(t *testing.T) string {
 		m.must(t, createJob(fmt.Sprint("j", i)))
 	}
 	waitFor(t, "two snapshots", func() bool {
-		found, _ := filepath.Glob(filepath.Join(dir, snapshotDir, "*", sealName))
+		found, _ := filepath.Glob(filepath.Join(dir, "snapshots", "*", "meta.crc32c"))
 		return len(found) >= snapshotsKept
 	})
 	if err := m.end(); err != nil {
@@ -126,7 +127,7 @@ func TestFlippedBitsAreNeverServed(t *testing.T) {
 	for i := range flips(t) {
 		path := files[random.IntN(len(files))]
 		if i%2 == 0 {
-			path = filepath.Join(src, logName)
+			path = filepath.Join(src, disk.LogName)
 		}
 		b, err := os.ReadFile(path)
 		if err != nil {
@@ -159,7 +160,7 @@ func TestFlippedBitsAreNeverServed(t *testing.T) {
 		}
 	}
 	t.Logf("seed %d: the same state %d times, refused %v", seed, same, refused)
-	if refused[logName] == 0 {
+	if refused[disk.LogName] == 0 {
 		t.Error("no damage of the log was refused")
 	}
 }

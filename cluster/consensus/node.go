@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/consensus/disk"
 )
 
 const (
@@ -111,7 +112,7 @@ func Open(cfg Config) (*Node, error) {
 func (n *Node) openRaft() (r *raft.Raft, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = damaged("the raft log in "+n.cfg.Dir, p)
+			err = disk.Damaged("the raft log in "+n.cfg.Dir, p)
 		}
 	}()
 	rc := n.cfg.raftConfig(n.leader.notify)
@@ -138,7 +139,7 @@ func (n *Node) openRaft() (r *raft.Raft, err error) {
 func (n *Node) took(index uint64) {
 	n.applied.Store(index)
 	if f := n.stores.file; f != nil {
-		f.applied.Store(index)
+		f.NoteApplied(index)
 	}
 	n.wire.committed(index)
 }
@@ -148,7 +149,7 @@ func (n *Node) took(index uint64) {
 func (n *Node) effective() uint64 {
 	index := n.applied.Load()
 	if f := n.stores.file; f != nil {
-		index = max(index, f.now().applied)
+		index = max(index, f.Applied())
 	}
 	return index
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/consensus/disk"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -52,7 +53,7 @@ func Recover(cfg Config, addr string, begin func() error) (*Recovery, error) {
 
 // MayRecover tells why a folder has nothing to recover, nil if it has a log.
 func MayRecover(dir string) error {
-	if _, err := os.Stat(filepath.Join(dir, logName)); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(dir, disk.LogName)); errors.Is(err, fs.ErrNotExist) {
 		return api.Errorf(api.CodeNotFound, "there is no raft log in %s: this node never voted, recover on one that did", dir)
 	}
 	return nil
@@ -79,7 +80,7 @@ func recoverStores(cfg *Config, s *stores, addr string, begin func() error, tran
 	if err != nil {
 		return nil, fmt.Errorf("recover (nothing is lost, a copy of the folder is in %s): %w", r.Backup, err)
 	}
-	if err := s.file.setDamage(false); err != nil {
+	if err := s.file.SetDamaged(false); err != nil {
 		return r, fmt.Errorf("recover: %w", err)
 	}
 	r.LastIndex = cfg.Store.View().Index()
@@ -131,7 +132,7 @@ func copyDir(from, to string) error {
 		}
 		return nil
 	})
-	return errors.Join(err, syncDir(to), syncDir(filepath.Dir(to)))
+	return errors.Join(err, disk.SyncDir(to), disk.SyncDir(filepath.Dir(to)))
 }
 
 func copyFile(from, to string) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/hashicorp/raft"
+	"github.com/mesita/mesita/cluster/consensus/disk"
 )
 
 // Standing is how far a node had come: what it must hold at least when it
@@ -33,7 +34,7 @@ func (s Standing) And(o Standing) Standing {
 
 // standing is what is on disk.
 func (s *stores) standing() (st Standing, err error) {
-	if st.Term, err = s.stable.GetUint64([]byte("CurrentTerm")); err != nil && err.Error() != errNoValue.Error() {
+	if st.Term, err = s.stable.GetUint64([]byte("CurrentTerm")); err != nil && err.Error() != disk.ErrNoValue.Error() {
 		return st, fmt.Errorf("read the term: %w", err)
 	}
 	last, err := s.logs.LastIndex()

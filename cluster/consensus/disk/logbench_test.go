@@ -1,4 +1,4 @@
-package consensus
+package disk
 
 import (
 	"errors"
@@ -14,7 +14,8 @@ import (
 // start, and entries are written; by this program and by raft-boltdb, which the
 // program of before used after a look at every page.
 func BenchmarkLogFile(b *testing.B) {
-	const size = trailingBytes / trailingEntries
+	const trailingEntries, maxAppendEntries = 10240, 64 // as in package consensus
+	const size = 128 << 20 / trailingEntries
 	var es []*raft.Log
 	for i := range uint64(trailingEntries) {
 		es = append(es, &raft.Log{Index: i + 1, Term: 1, AppendedAt: epoch, Data: make([]byte, size)})
@@ -28,7 +29,7 @@ func BenchmarkLogFile(b *testing.B) {
 			raft.LogStore
 			Close() error
 		}, error) {
-			return openLog(path, 0)
+			return OpenLog(path, 0)
 		},
 		"raft-boltdb": func(path string) (interface {
 			raft.LogStore
@@ -41,7 +42,7 @@ func BenchmarkLogFile(b *testing.B) {
 		},
 	}
 	for name, open := range stores {
-		path := filepath.Join(b.TempDir(), logName)
+		path := filepath.Join(b.TempDir(), LogName)
 		l, err := open(path)
 		if err != nil {
 			b.Fatal(err)

@@ -1,14 +1,15 @@
-package consensus
+package disk
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/hashicorp/raft"
+	"github.com/hashicorp/go-hclog"
 	"github.com/mesita/mesita/api"
 	berrors "go.etcd.io/bbolt/errors"
 )
@@ -16,8 +17,8 @@ import (
 // format is the version of the raft folder.
 const format = 1
 
-// logName is the file of the log and the votes.
-const logName = "raft.db"
+// LogName is the file of the log and the votes in the folder.
+const LogName = "raft.db"
 
 // lockWait is how long another process may take to let go of the log.
 const lockWait = 500 * time.Millisecond
@@ -29,45 +30,34 @@ type identity struct {
 	Format int    `json:"format"`
 }
 
-// stores is where Raft keeps what must survive.
-type stores struct {
-	logs   raft.LogStore
-	stable raft.StableStore
-	snaps  raft.SnapshotStore
-	file   *logFile // nil if the stores were given
+// Config says which folder to open.
+type Config struct {
+	Dir       string // made if it is not there
+	NodeID    string // whose it must be
+	Snapshots int    // how many are kept
+	Log       *slog.Logger
+	RaftLog   hclog.Logger
 }
 
-func (s *stores) close() error {
-	if s.file == nil {
-		return nil
+// Open opens a raft folder after a look at all that is in it. It fails if it is
+// another node's, of a newer format, in use, or damaged.
+func Open(c Config) (*Log, *Snapshots, error) {
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, nil, fmt.Errorf("make the raft folder: %w", err)
 	}
-	if err := s.file.Close(); err != nil {
-		return fmt.Errorf("close the raft log: %w", err)
+	if err := checkIdentity(c.Dir, c.NodeID); err != nil {
+		return nil, nil, err
 	}
-	return nil
-}
-
-// openStores opens the folder, or takes the stores that were given.
-func openStores(cfg *Config) (*stores, error) {
-	if cfg.LogStore != nil {
-		return &stores{logs: cfg.LogStore, stable: cfg.StableStore, snaps: cfg.SnapshotStore}, nil
-	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the raft folder: %w", err)
-	}
-	if err := checkIdentity(cfg.Dir, cfg.NodeID); err != nil {
-		return nil, err
-	}
-	snaps, newest, err := openSnapshots(cfg.Dir, cfg.Log)
+	snaps, newest, err := openSnapshots(c)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	file, err := openLog(filepath.Join(cfg.Dir, logName), newest)
+	log, err := OpenLog(filepath.Join(c.Dir, LogName), newest)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	snaps.took = file.tookSnapshot
-	return &stores{logs: file, stable: file, snaps: snaps, file: file}, nil
+	snaps.took = log.tookSnapshot
+	return log, snaps, nil
 }
 
 // openError says what to do about a log that cannot be opened.
@@ -79,12 +69,13 @@ func openError(path string, err error) error {
 	case errors.Is(err, berrors.ErrTimeout):
 		return api.Errorf(api.CodeConflict, "the raft log %s is in use: a mesita node runs on it; stop it first", path)
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
-		return damaged(path, err)
+		return Damaged(path, err)
 	}
 	return fmt.Errorf("open the raft log %s: %w", path, err)
 }
 
-func damaged(path string, what any) error {
+// Damaged is the error about a damaged file, and what to do about it.
+func Damaged(path string, what any) error {
 	return api.Errorf(api.CodeFailed, "%s is damaged (%v): move the folder raft of this node away and start it again: the other voters fill it anew, and it does not vote before; the only voter of a cluster needs its backup", path, what)
 }
 
@@ -101,7 +92,7 @@ func checkIdentity(dir, nodeID string) error {
 	}
 	var id identity
 	if err := json.Unmarshal(b, &id); err != nil {
-		return damaged(path, err)
+		return Damaged(path, err)
 	}
 	if id.Format > format {
 		return api.Errorf(api.CodeConflict, "the raft folder %s has format %d, this program reads up to %d: upgrade mesita on this node", dir, id.Format, format)
@@ -136,12 +127,13 @@ func writeSynced(path string, b []byte) error {
 		err = os.Rename(tmp, path)
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(path))
+		err = SyncDir(filepath.Dir(path))
 	}
 	return err
 }
 
-func syncDir(path string) error {
+// SyncDir makes what was made or renamed in a folder survive a power cut.
+func SyncDir(path string) error {
 	d, err := os.Open(path)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package consensus
+package disk
 
 import (
 	"encoding/binary"
@@ -30,7 +30,7 @@ func checkLog(path string, snapshot uint64) (st *logState, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
-			err = damaged(path, r)
+			err = Damaged(path, r)
 		}
 	}()
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: lockWait}) // which locks it, and looks at no page but the first
@@ -44,7 +44,7 @@ func checkLog(path string, snapshot uint64) (st *logState, err error) {
 	}
 	defer f.Close()
 	if err := st.look(f, db.Info().PageSize, snapshot); err != nil {
-		return nil, damaged(path, err)
+		return nil, Damaged(path, err)
 	}
 	return st, nil
 }
@@ -130,13 +130,13 @@ func (st *logState) lookAtMark(tx uint64, votes *bucket, snapshot uint64) error 
 	return nil
 }
 
-// openLog opens the log file after a look at all of it, and seals what is not.
-func openLog(path string, snapshot uint64) (*logFile, error) {
+// OpenLog opens the log file after a look at all of it, and seals what is not.
+func OpenLog(path string, snapshot uint64) (*Log, error) {
 	st, err := checkLog(path, snapshot)
 	if err != nil {
 		return nil, err
 	}
-	file := &logFile{path: path, mark: st.mark}
+	file := &Log{path: path, mark: st.mark}
 	err = file.guarded(func() (err error) {
 		file.db, err = bbolt.Open(path, 0o600, &bbolt.Options{NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, Timeout: lockWait})
 		return err
@@ -151,7 +151,7 @@ func openLog(path string, snapshot uint64) (*logFile, error) {
 }
 
 // begin makes a log what it has to be before it is used.
-func (l *logFile) begin(st *logState, snapshot uint64) error {
+func (l *Log) begin(st *logState, snapshot uint64) error {
 	if st.unsealed {
 		if err := l.seal(st.first, st.last); err != nil {
 			return fmt.Errorf("seal the raft log %s: %w", l.path, err)
@@ -184,7 +184,7 @@ func (l *logFile) begin(st *logState, snapshot uint64) error {
 const sealAtOnce = 512
 
 // seal gives the entries that the program of before wrote their checksums.
-func (l *logFile) seal(from, to uint64) error {
+func (l *Log) seal(from, to uint64) error {
 	for from <= to {
 		err := l.db.Update(func(tx *bbolt.Tx) error {
 			b := tx.Bucket(logBucket)

@@ -1,4 +1,4 @@
-package consensus
+package disk
 
 import (
 	"bytes"
@@ -13,6 +13,8 @@ import (
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
 )
+
+var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // testEntries are of each size and kind that is written in a way of its own.
 func testEntries() []*raft.Log {
@@ -36,7 +38,7 @@ func sameEntry(a, b *raft.Log) bool {
 // The program of before must read what this one writes, and this one what that
 // one wrote, also turn by turn, as an upgrade may be taken back.
 func TestTheLogFileIsRaftBoltdbs(t *testing.T) {
-	path := filepath.Join(t.TempDir(), logName)
+	path := filepath.Join(t.TempDir(), LogName)
 	entries := testEntries()
 	old := func(f func(*raftboltdb.BoltStore) error) {
 		t.Helper()
@@ -48,9 +50,9 @@ func TestTheLogFileIsRaftBoltdbs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ours := func(f func(*logFile) error) {
+	ours := func(f func(*Log) error) {
 		t.Helper()
-		l, err := openLog(path, 0)
+		l, err := OpenLog(path, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +79,7 @@ func TestTheLogFileIsRaftBoltdbs(t *testing.T) {
 	old(func(s *raftboltdb.BoltStore) error {
 		return errors.Join(s.StoreLogs(entries[:4]), s.SetUint64([]byte("CurrentTerm"), 7))
 	})
-	ours(func(l *logFile) error {
+	ours(func(l *Log) error {
 		term, err := l.GetUint64([]byte("CurrentTerm"))
 		if term != 7 {
 			t.Errorf("the term is %d", term)
@@ -87,7 +89,7 @@ func TestTheLogFileIsRaftBoltdbs(t *testing.T) {
 	old(func(s *raftboltdb.BoltStore) error {
 		return errors.Join(holds(s, 7), s.DeleteRange(7, 7), s.StoreLogs(entries[6:8]), s.SetUint64([]byte("CurrentTerm"), 9))
 	})
-	ours(func(l *logFile) error {
+	ours(func(l *Log) error {
 		return errors.Join(holds(l, 8), l.StoreLogs(entries[8:]), holds(l, len(entries)))
 	})
 	st, err := checkLog(path, 0)
@@ -98,7 +100,7 @@ func TestTheLogFileIsRaftBoltdbs(t *testing.T) {
 
 // A seal of another node, which the program of before passes on, is replaced.
 func TestSealsStayOnTheirDisk(t *testing.T) {
-	l, err := openLog(filepath.Join(t.TempDir(), logName), 0)
+	l, err := OpenLog(filepath.Join(t.TempDir(), LogName), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,8 +176,8 @@ func TestLogsThatLackSomethingAreRefused(t *testing.T) {
 		}, "it is entry 2"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), logName)
-			l, err := openLog(path, 0)
+			path := filepath.Join(t.TempDir(), LogName)
+			l, err := OpenLog(path, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -192,7 +194,7 @@ func TestLogsThatLackSomethingAreRefused(t *testing.T) {
 			if err := errors.Join(err, l.Close()); err != nil {
 				t.Fatal(err)
 			}
-			if l, err := openLog(path, 0); err == nil {
+			if l, err := OpenLog(path, 0); err == nil {
 				_ = l.Close()
 				t.Error("it was opened")
 			} else if !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), path) {
@@ -205,7 +207,7 @@ func TestLogsThatLackSomethingAreRefused(t *testing.T) {
 // Raft leaves a gap below a snapshot that it was fed; the program of before
 // kept what was before it.
 func TestGapsBelowASnapshot(t *testing.T) {
-	path := filepath.Join(t.TempDir(), logName)
+	path := filepath.Join(t.TempDir(), LogName)
 	s, err := raftboltdb.New(raftboltdb.Options{Path: path})
 	if err != nil {
 		t.Fatal(err)
@@ -214,10 +216,10 @@ func TestGapsBelowASnapshot(t *testing.T) {
 	if err := errors.Join(s.StoreLogs([]*raft.Log{at(1), at(2), at(30), at(31)}), s.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openLog(path, 28); err == nil {
+	if _, err := OpenLog(path, 28); err == nil {
 		t.Error("entry 29 is missing, and nobody said so")
 	}
-	l, err := openLog(path, 29)
+	l, err := OpenLog(path, 29)
 	if err != nil {
 		t.Fatal(err)
 	}

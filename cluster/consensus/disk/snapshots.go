@@ -1,4 +1,4 @@
-package consensus
+package disk
 
 import (
 	"bytes"
@@ -25,23 +25,23 @@ const (
 	sealName    = "meta.crc32c"
 )
 
-// snapshotFiles are raft's snapshots on disk, without those that are damaged.
-type snapshotFiles struct {
+// Snapshots are raft's snapshots on disk, without those that are damaged.
+type Snapshots struct {
 	*raft.FileSnapshotStore
 	dir  string // of the snapshots
 	took func(index uint64) error
 }
 
-// openSnapshots opens the snapshots below a raft folder, and seals those of the
+// openSnapshots opens the snapshots of a raft folder, and seals those of the
 // program of before. It returns the index of the newest that is whole, and
 // fails if there are some and none is.
-func openSnapshots(dir string, log *slog.Logger) (*snapshotFiles, uint64, error) {
-	files, err := raft.NewFileSnapshotStoreWithLogger(dir, snapshotsKept, newLogBridge(log))
+func openSnapshots(c Config) (*Snapshots, uint64, error) {
+	files, err := raft.NewFileSnapshotStoreWithLogger(c.Dir, c.Snapshots, c.RaftLog)
 	if err != nil {
-		return nil, 0, fmt.Errorf("open the snapshots in %s: %w", dir, err)
+		return nil, 0, fmt.Errorf("open the snapshots in %s: %w", c.Dir, err)
 	}
-	s := &snapshotFiles{FileSnapshotStore: files, dir: filepath.Join(dir, snapshotDir), took: func(uint64) error { return nil }}
-	newest, broken, err := s.check(log)
+	s := &Snapshots{FileSnapshotStore: files, dir: filepath.Join(c.Dir, snapshotDir), took: func(uint64) error { return nil }}
+	newest, broken, err := s.check(c.Log)
 	if err == nil && newest == 0 {
 		err = broken
 	}
@@ -50,7 +50,7 @@ func openSnapshots(dir string, log *slog.Logger) (*snapshotFiles, uint64, error)
 
 // check looks for the newest snapshot that is whole; broken is why a newer one,
 // or one that cannot even be told the age of, is not.
-func (s *snapshotFiles) check(log *slog.Logger) (newest uint64, broken, err error) {
+func (s *Snapshots) check(log *slog.Logger) (newest uint64, broken, err error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
 		return 0, nil, fmt.Errorf("read the snapshots: %w", err)
@@ -80,25 +80,25 @@ func (s *snapshotFiles) check(log *slog.Logger) (newest uint64, broken, err erro
 }
 
 // verify reads a snapshot and compares all checksums; it seals one that was not.
-func (s *snapshotFiles) verify(name string) (*raft.SnapshotMeta, error) {
+func (s *Snapshots) verify(name string) (*raft.SnapshotMeta, error) {
 	if err := s.checkSeal(name); err != nil {
 		return nil, err
 	}
 	meta, r, err := s.FileSnapshotStore.Open(name) // which reads all of it
 	if err != nil {
-		return nil, damaged(filepath.Join(s.dir, name), err)
+		return nil, Damaged(filepath.Join(s.dir, name), err)
 	}
 	if err := r.Close(); err != nil {
 		return nil, err
 	}
 	if meta.ID != name {
-		return nil, damaged(filepath.Join(s.dir, name, metaName), fmt.Errorf("it is of snapshot %.80q", meta.ID))
+		return nil, Damaged(filepath.Join(s.dir, name, metaName), fmt.Errorf("it is of snapshot %.80q", meta.ID))
 	}
 	return meta, s.seal(name)
 }
 
 // checkSeal compares meta.json with its checksum, if it has one.
-func (s *snapshotFiles) checkSeal(name string) error {
+func (s *Snapshots) checkSeal(name string) error {
 	path := filepath.Join(s.dir, name, metaName)
 	want, err := os.ReadFile(filepath.Join(s.dir, name, sealName))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -109,7 +109,7 @@ func (s *snapshotFiles) checkSeal(name string) error {
 	}
 	got, err := metaSeal(path)
 	if err == nil && !bytes.Equal(got, want) {
-		err = damaged(path, "the checksum is wrong")
+		err = Damaged(path, "the checksum is wrong")
 	}
 	return err
 }
@@ -122,7 +122,7 @@ func metaSeal(path string) ([]byte, error) {
 	return fmt.Appendf(nil, "%08x\n", crc32.Checksum(b, castagnoli)), nil
 }
 
-func (s *snapshotFiles) seal(name string) error {
+func (s *Snapshots) seal(name string) error {
 	path := filepath.Join(s.dir, name, sealName)
 	if _, err := os.Stat(path); err == nil {
 		return nil
@@ -138,7 +138,7 @@ func (s *snapshotFiles) seal(name string) error {
 }
 
 // List tells of the snapshots that are whole as far as their meta.json tells.
-func (s *snapshotFiles) List() ([]*raft.SnapshotMeta, error) {
+func (s *Snapshots) List() ([]*raft.SnapshotMeta, error) {
 	all, err := s.FileSnapshotStore.List()
 	var out []*raft.SnapshotMeta
 	for _, m := range all {
@@ -150,7 +150,7 @@ func (s *snapshotFiles) List() ([]*raft.SnapshotMeta, error) {
 }
 
 // Open opens a snapshot, after a look at all of it.
-func (s *snapshotFiles) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+func (s *Snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	if err := s.checkSeal(id); err != nil {
 		return nil, nil, err
 	}
@@ -158,7 +158,7 @@ func (s *snapshotFiles) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, erro
 }
 
 // Create begins a snapshot.
-func (s *snapshotFiles) Create(version raft.SnapshotVersion, index, term uint64, c raft.Configuration, ci uint64, t raft.Transport) (raft.SnapshotSink, error) {
+func (s *Snapshots) Create(version raft.SnapshotVersion, index, term uint64, c raft.Configuration, ci uint64, t raft.Transport) (raft.SnapshotSink, error) {
 	sink, err := s.FileSnapshotStore.Create(version, index, term, c, ci, t)
 	if err != nil {
 		return nil, err
@@ -169,7 +169,7 @@ func (s *snapshotFiles) Create(version raft.SnapshotVersion, index, term uint64,
 // sealingSink seals a snapshot once it is complete.
 type sealingSink struct {
 	raft.SnapshotSink
-	of    *snapshotFiles
+	of    *Snapshots
 	index uint64
 	ended bool
 }

@@ -1,4 +1,4 @@
-package consensus
+package disk
 
 import (
 	"encoding/binary"
@@ -18,47 +18,47 @@ var (
 	voteBucket = []byte("conf")
 )
 
-// errNoValue is what raft expects for a key that was never set.
-var errNoValue = errors.New("not found")
+// ErrNoValue is what raft expects for a key that was never set.
+var ErrNoValue = errors.New("not found")
 
-// logFile is the log and the votes, in one bbolt file that raft-boltdb can read
+// Log is the log and the votes, in one bbolt file that raft-boltdb can read
 // and write too. Every entry is sealed (see record) and every change renews the
 // mark. The log has no gaps: entries below one are superseded by a snapshot, and
 // go.
-type logFile struct {
+type Log struct {
 	path    string
 	db      *bbolt.DB
-	applied atomic.Uint64 // index of the newest entry that took effect
+	applied atomic.Uint64 // see Applied
 
 	mu   sync.Mutex
 	mark mark
 }
 
 var (
-	_ raft.LogStore    = (*logFile)(nil)
-	_ raft.StableStore = (*logFile)(nil)
+	_ raft.LogStore    = (*Log)(nil)
+	_ raft.StableStore = (*Log)(nil)
 )
 
 func indexKey(i uint64) []byte { return binary.BigEndian.AppendUint64(nil, i) }
 
 // guarded calls f; where bbolt panics over a page, or runs out of the file, it
 // fails.
-func (l *logFile) guarded(f func() error) (err error) {
+func (l *Log) guarded(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
-			err = damaged(l.path, r)
+			err = Damaged(l.path, r)
 		}
 	}()
 	return f()
 }
 
-func (l *logFile) read(f func(*bbolt.Tx) error) error {
+func (l *Log) read(f func(*bbolt.Tx) error) error {
 	return l.guarded(func() error { return l.db.View(f) })
 }
 
 // change writes, and renews the mark in the same step.
-func (l *logFile) change(f func(*bbolt.Tx, *mark) error) error {
+func (l *Log) change(f func(*bbolt.Tx, *mark) error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	next := l.mark
@@ -85,25 +85,25 @@ func putMark(tx *bbolt.Tx, m *mark, applied uint64) (err error) {
 	return votes.Put([]byte(markKey), m.encode())
 }
 
-func (l *logFile) now() mark {
+func (l *Log) now() mark {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.mark
 }
 
 // FirstIndex is that of the oldest entry, 0 if there is none.
-func (l *logFile) FirstIndex() (uint64, error) { return l.now().first, nil }
+func (l *Log) FirstIndex() (uint64, error) { return l.now().first, nil }
 
 // LastIndex is that of the newest entry, 0 if there is none.
-func (l *logFile) LastIndex() (uint64, error) { return l.now().last, nil }
+func (l *Log) LastIndex() (uint64, error) { return l.now().last, nil }
 
 // GetLog reads an entry, and checks that it is the one that was written.
-func (l *logFile) GetLog(index uint64, e *raft.Log) error {
+func (l *Log) GetLog(index uint64, e *raft.Log) error {
 	return l.read(func(tx *bbolt.Tx) error {
 		v := tx.Bucket(logBucket).Get(indexKey(index))
 		if v == nil {
 			if m := l.now(); m.first != 0 && m.first <= index && index <= m.last {
-				return damaged(l.path, fmt.Errorf("entry %d is missing", index))
+				return Damaged(l.path, fmt.Errorf("entry %d is missing", index))
 			}
 			return raft.ErrLogNotFound
 		}
@@ -113,18 +113,18 @@ func (l *logFile) GetLog(index uint64, e *raft.Log) error {
 			err = fmt.Errorf("it is entry %d", e.Index)
 		}
 		if err != nil {
-			return damaged(l.path, fmt.Errorf("entry %d: %w", index, err))
+			return Damaged(l.path, fmt.Errorf("entry %d: %w", index, err))
 		}
 		return nil
 	})
 }
 
 // StoreLog appends an entry.
-func (l *logFile) StoreLog(e *raft.Log) error { return l.StoreLogs([]*raft.Log{e}) }
+func (l *Log) StoreLog(e *raft.Log) error { return l.StoreLogs([]*raft.Log{e}) }
 
 // StoreLogs appends entries. Those before a gap go: raft leaves one only where
 // it was fed a snapshot.
-func (l *logFile) StoreLogs(es []*raft.Log) error {
+func (l *Log) StoreLogs(es []*raft.Log) error {
 	return l.change(func(tx *bbolt.Tx, m *mark) error {
 		b := tx.Bucket(logBucket)
 		for _, e := range es {
@@ -144,7 +144,7 @@ func (l *logFile) StoreLogs(es []*raft.Log) error {
 }
 
 // makeRoom notes that the entry with an index comes next.
-func (l *logFile) makeRoom(b *bbolt.Bucket, m *mark, index uint64) error {
+func (l *Log) makeRoom(b *bbolt.Bucket, m *mark, index uint64) error {
 	switch {
 	case m.last != 0 && index == m.last+1:
 	case m.last != 0 && index <= m.last:
@@ -171,7 +171,7 @@ func deleteEntries(b *bbolt.Bucket, from, to uint64) error {
 }
 
 // DeleteRange removes entries at either end.
-func (l *logFile) DeleteRange(from, to uint64) error {
+func (l *Log) DeleteRange(from, to uint64) error {
 	return l.change(func(tx *bbolt.Tx, m *mark) error {
 		from, to := max(from, m.first), min(to, m.last)
 		if m.last == 0 || from > to {
@@ -196,16 +196,16 @@ func (l *logFile) DeleteRange(from, to uint64) error {
 }
 
 // Set keeps a value.
-func (l *logFile) Set(key, val []byte) error {
+func (l *Log) Set(key, val []byte) error {
 	return l.change(func(tx *bbolt.Tx, _ *mark) error { return tx.Bucket(voteBucket).Put(key, val) })
 }
 
 // Get reads a value.
-func (l *logFile) Get(key []byte) (out []byte, err error) {
+func (l *Log) Get(key []byte) (out []byte, err error) {
 	err = l.read(func(tx *bbolt.Tx) error {
 		v := tx.Bucket(voteBucket).Get(key)
 		if v == nil {
-			return errNoValue
+			return ErrNoValue
 		}
 		out = append([]byte{}, v...)
 		return nil
@@ -214,13 +214,13 @@ func (l *logFile) Get(key []byte) (out []byte, err error) {
 }
 
 // SetUint64 keeps a number.
-func (l *logFile) SetUint64(key []byte, val uint64) error { return l.Set(key, indexKey(val)) }
+func (l *Log) SetUint64(key []byte, val uint64) error { return l.Set(key, indexKey(val)) }
 
 // GetUint64 reads a number.
-func (l *logFile) GetUint64(key []byte) (uint64, error) {
+func (l *Log) GetUint64(key []byte) (uint64, error) {
 	v, err := l.Get(key)
 	if err == nil && len(v) != 8 {
-		err = damaged(l.path, fmt.Errorf("%s is no number", key))
+		err = Damaged(l.path, fmt.Errorf("%s is no number", key))
 	}
 	if err != nil {
 		return 0, err
@@ -229,12 +229,23 @@ func (l *logFile) GetUint64(key []byte) (uint64, error) {
 }
 
 // tookSnapshot notes that there is a snapshot up to index.
-func (l *logFile) tookSnapshot(index uint64) error {
+func (l *Log) tookSnapshot(index uint64) error {
 	return l.change(func(_ *bbolt.Tx, m *mark) error { m.snapshot = max(m.snapshot, index); return nil })
 }
 
-// setDamage notes whether something that was here is lost.
-func (l *logFile) setDamage(yes bool) error {
+// Applied is the index of the newest entry that took effect, now or before the
+// file was opened; the end of that may not have been noted.
+func (l *Log) Applied() uint64 { return max(l.applied.Load(), l.now().applied) }
+
+// NoteApplied notes that entries up to index took effect. It is kept with the
+// next change.
+func (l *Log) NoteApplied(index uint64) { l.applied.Store(index) }
+
+// Damaged tells whether something that was here is lost and not filled in again.
+func (l *Log) Damaged() bool { return l.now().damage != 0 }
+
+// SetDamaged notes whether something that was here is lost.
+func (l *Log) SetDamaged(yes bool) error {
 	return l.change(func(_ *bbolt.Tx, m *mark) error {
 		m.damage = 0
 		if yes {
@@ -245,4 +256,4 @@ func (l *logFile) setDamage(yes bool) error {
 }
 
 // Close closes the file.
-func (l *logFile) Close() error { return l.db.Close() }
+func (l *Log) Close() error { return l.db.Close() }

@@ -1,0 +1,10 @@
+// Package disk is the raft folder of a node: the log with the votes, the
+// snapshots, and whose folder it is.
+//
+// It owns how all that lies on disk, that a power cut leaves it whole, and that
+// nothing is read back that is not what was written: each entry, the votes and
+// each snapshot have checksums, and the log says of itself what it holds. It
+// does not own what to do about damage, which it names by file.
+//
+// Package consensus opens it and hands it to Raft.
+package disk
