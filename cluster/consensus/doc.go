@@ -6,8 +6,9 @@
 // share one log entry), applying committed entries to the fsm.Store, taking
 // snapshots, changing who votes, and recovering from a lost quorum.
 //
-// It does not own what a command means (fsm), who should vote (cluster), or
-// how nodes reach each other (the stream layer is handed in).
+// It does not own what a command means (fsm), who should vote (cluster), how
+// nodes reach each other (the stream layer is handed in), or what the folder
+// looks like (disk).
 //
 // The agent in package cluster opens it, runs it, and calls it; the store
 // proposes through it.
