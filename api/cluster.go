@@ -27,7 +27,8 @@ type Health struct {
 	Version string `json:"version"`
 	Index   uint64 `json:"index"`
 	Reason  string `json:"reason,omitempty"`
-	Role    string `json:"role,omitempty"` // of the node that answers: "voter", "voter, leader" or "worker"
+	Role    string `json:"role,omitempty"`    // of the node that answers: "voter", "voter, leader" or "worker"
+	Session string `json:"session,omitempty"` // of the daemon that answers; new with each start
 }
 
 // JoinRequest is what a joiner sends once it has checked the CA pin.

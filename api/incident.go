@@ -31,6 +31,7 @@ const (
 	IncidentTaskLost     IncidentKind = "task-lost"
 	IncidentStartsFail   IncidentKind = "starts-fail"   // no task starts on a node
 	IncidentStatesDiffer IncidentKind = "states-differ" // of the voters
+	IncidentNodeCopied   IncidentKind = "node-copied"   // a second daemon with its identity
 )
 
 // Incidents are kept for a month and no longer than there is room.

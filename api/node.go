@@ -31,25 +31,27 @@ func (s *NodeState) UnmarshalText(b []byte) (err error) {
 // cluster; its address may change.
 type Node struct {
 	Extra
-	Revision  uint64            `json:"revision,omitempty"` // index of the log entry that changed it last
-	ID        string            `json:"id"`
-	Name      string            `json:"name"`
-	Addr      string            `json:"addr"` // host:port of its one port
-	State     NodeState         `json:"state"`
-	Drain     bool              `json:"drain,omitempty"`     // gets nothing new until resumed
-	DrainBy   time.Time         `json:"drainBy,omitzero"`    // tasks still there then are stopped
-	VoterOnly bool              `json:"voterOnly,omitempty"` // votes and runs nothing
-	DiskFull  bool              `json:"diskFull,omitempty"`  // takes no new work
-	Attrs     map[string]string `json:"attrs,omitempty"`     // operator's and detected
-	Resources Resources         `json:"resources"`           // what it has
-	Level     int               `json:"level,omitempty"`     // the highest that its mesita knows
-	Version   string            `json:"version"`             // of mesita
-	Boot      string            `json:"boot,omitempty"`      // the kernel's boot id
-	JoinToken string            `json:"joinToken,omitempty"` // id of the token it joined with
-	Joined    time.Time         `json:"joined,omitzero"`     //
-	Since     time.Time         `json:"since,omitzero"`      // in this state
-	Reason    string            `json:"reason,omitempty"`    // of this state
-	Starts    *StartTrouble     `json:"starts,omitempty"`    // tasks failed to start there
+	Revision     uint64            `json:"revision,omitempty"` // index of the log entry that changed it last
+	ID           string            `json:"id"`
+	Name         string            `json:"name"`
+	Addr         string            `json:"addr"` // host:port of its one port
+	State        NodeState         `json:"state"`
+	Drain        bool              `json:"drain,omitempty"`        // gets nothing new until resumed
+	DrainBy      time.Time         `json:"drainBy,omitzero"`       // tasks still there then are stopped
+	VoterOnly    bool              `json:"voterOnly,omitempty"`    // votes and runs nothing
+	DiskFull     bool              `json:"diskFull,omitempty"`     // takes no new work
+	Attrs        map[string]string `json:"attrs,omitempty"`        // operator's and detected
+	Resources    Resources         `json:"resources"`              // what it has
+	Level        int               `json:"level,omitempty"`        // the highest that its mesita knows
+	Session      string            `json:"session,omitempty"`      // the start of its daemon that holds its identity; see SessionClaim
+	DaemonStarts uint64            `json:"daemonStarts,omitempty"` // as its data folder counts them
+	Version      string            `json:"version"`                // of mesita
+	Boot         string            `json:"boot,omitempty"`         // the kernel's boot id
+	JoinToken    string            `json:"joinToken,omitempty"`    // id of the token it joined with
+	Joined       time.Time         `json:"joined,omitzero"`        //
+	Since        time.Time         `json:"since,omitzero"`         // in this state
+	Reason       string            `json:"reason,omitempty"`       // of this state
+	Starts       *StartTrouble     `json:"starts,omitempty"`       // tasks failed to start there
 }
 
 // Schedulable tells whether the node may get new tasks.
@@ -90,6 +92,32 @@ type NodeStatus struct {
 	Role   string `json:"role"` // "voter", "voter, leader", "worker"
 	Ledger Ledger `json:"ledger"`
 	Tasks  int    `json:"tasks"`
+	Remark string `json:"remark,omitempty"` // what the operator should look at
+}
+
+// SessionClaim asks to be the one that speaks for a node: a daemon has a session
+// of its own each time that it starts, and a copied data folder has the same key
+// and another session.
+type SessionClaim struct {
+	Session string `json:"session"`        // random
+	Starts  uint64 `json:"starts"`         // of the data folder
+	Addr    string `json:"addr"`           // where the daemon is
+	Held    bool   `json:"held,omitempty"` // it found the holder itself: only to be noted
+}
+
+// FieldSession is the field that an error names which is about who speaks for a
+// node.
+const FieldSession = "session"
+
+// Validate checks a claim.
+func (c *SessionClaim) Validate() error {
+	if c.Session == "" || len(c.Session) > 40 {
+		return FieldErrorf(FieldSession, "has %d characters, want 1 to 40", len(c.Session))
+	}
+	if c.Addr == "" || len(c.Addr) > 255 {
+		return FieldErrorf("addr", "%q is no host:port", c.Addr)
+	}
+	return nil
 }
 
 // NodeHello is what a node says of itself when it starts, when its address or
@@ -103,6 +131,7 @@ type NodeHello struct {
 	Attrs     map[string]string `json:"attrs,omitempty"`
 	Resources Resources         `json:"resources"`
 	Level     int               `json:"level,omitempty"` // the highest that its mesita knows; said only to a cluster of level 1 and above
+	Session   string            `json:"session,omitempty"`
 }
 
 // Validate checks what a node says of itself.

@@ -99,8 +99,8 @@ func (g *ageGuard) tell(h http.Handler) http.Handler {
 		if len(g.own) > 0 {
 			w.Header()[headerAge] = own
 		}
-		if id, ok := tlsconf.PeerID(r.Context()); ok {
-			_ = g.admit(r, id) // the route refuses it if it matters there
+		if p, ok := tlsconf.PeerOf(r.Context()); ok {
+			_ = g.admit(r, p.ID) // the route refuses it if it matters there
 		}
 		h.ServeHTTP(w, r)
 	})

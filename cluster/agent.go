@@ -53,7 +53,14 @@ type Agent struct {
 	logged  *api.Authority              // the CA as the log has it, while the state is not read
 	seeds   []string                    // where the others were at the start
 	removal atomic.Pointer[api.Removal] // this node was removed
-	gone    chan struct{}               // closed then
+	gone    chan struct{}               // closed once this node has no part in its cluster any more
+	leaves  sync.Once                   // closes gone
+	session string                      // of this start, see session.go
+	claimed chan struct{}               // closed once this start speaks for the node
+	speaks  sync.Once                   // closes claimed
+	doubt   signal                      // another node refused this one
+
+	turnedAway lately // who claimed to be another node
 
 	changed    signal // who is alive, or where
 	renewed    signal // this node's certificate
@@ -92,7 +99,7 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Agent{cfg: cfg, log: cfg.Log, stack: newStack(), up: make(chan struct{}), gone: make(chan struct{}), started: uint64(cfg.Now().UnixNano())}, nil
+	return &Agent{cfg: cfg, log: cfg.Log, stack: newStack(), up: make(chan struct{}), gone: make(chan struct{}), claimed: make(chan struct{}), session: newSession(), started: uint64(cfg.Now().UnixNano())}, nil
 }
 
 // Run starts the node, calls ready once it can serve, and blocks until ctx
@@ -160,7 +167,10 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 		return err
 	}
 	a.ages = newAgeGuard(a.line, a.nameOf, a.log)
-	a.peers = newPeers(a.certs, a.addrOf, a.ages)
+	a.peers = newPeers(a.certs, a.addrOf, a.ages, a.doubt.notify)
+	if err := a.beginSession(ctx); err != nil {
+		return err
+	}
 	protoRaft, protoGossip := a.line.Name(tlsconf.ProtoRaft), a.line.Name(tlsconf.ProtoGossip)
 	mux := tlsconf.NewMux(tlsconf.MuxConfig{Listener: l.tcp, TLS: a.certs.ServerConfig(protocols(a.line)), Log: a.log})
 	raftStreams, gossipStreams, https := mux.Listener(protoRaft), mux.Listener(protoGossip), mux.HTTP()
@@ -171,9 +181,6 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	}
 	if err := a.loadHold(); err != nil {
 		return err
-	}
-	if err := a.countStart(); err != nil {
-		a.log.Warn("counting the starts of this node failed", "err", err)
 	}
 	a.findSeeds()
 	if err := a.mendCertificate(key); err != nil {
@@ -206,6 +213,7 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 		a.serve("http", l.http, cred)
 	}
 	a.stack.start("leader loops", a.lead)
+	a.stack.start("session", a.holdSession)
 	a.stack.start("assignments", a.followAssignments)
 	a.stack.start("presence", a.announce)
 	a.stack.start("age", a.followAge)

@@ -45,6 +45,11 @@ func (a *Agent) followAssignments(ctx context.Context) error {
 
 // followCluster hands the executor what the cluster says until ctx ends.
 func (a *Agent) followCluster(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-a.claimed:
+	}
 	for ctx.Err() == nil {
 		if a.votes() {
 			a.followReplica(ctx)
@@ -153,6 +158,7 @@ func (a *Agent) followLeader(ctx context.Context) error {
 		}
 		if d.Node != nil {
 			a.ownNode.Store(d.Node)
+			a.checkHolder(d.Node)
 			a.lost.notify()
 		}
 		if d.Full || len(d.Put) > 0 || len(d.Remove) > 0 {

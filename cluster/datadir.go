@@ -31,6 +31,7 @@ type nodeFile struct {
 	Cluster   string   `json:"cluster"`
 	VoterOnly bool     `json:"voterOnly,omitempty"`
 	Boot      string   `json:"boot"`
+	Addr      string   `json:"addr,omitempty"`  // that the last start told the others
 	Seeds     []string `json:"seeds,omitempty"` // where the others were when last seen
 	GossipKey []byte   `json:"gossipKey"`
 

@@ -26,13 +26,14 @@ type peers struct {
 	certs  *tlsconf.Holder
 	addrOf func(id string) (string, bool)
 	ages   *ageGuard
+	doubt  func() // called when another node refuses this one
 
 	mu   sync.Mutex
 	http map[string]*http.Transport // by node id
 }
 
-func newPeers(certs *tlsconf.Holder, addrOf func(string) (string, bool), guard *ageGuard) *peers {
-	return &peers{certs: certs, addrOf: addrOf, ages: guard, http: map[string]*http.Transport{}}
+func newPeers(certs *tlsconf.Holder, addrOf func(string) (string, bool), guard *ageGuard, doubt func()) *peers {
+	return &peers{certs: certs, addrOf: addrOf, ages: guard, doubt: doubt, http: map[string]*http.Transport{}}
 }
 
 // dial opens a connection to an address for one ALPN; with an id the peer must
@@ -56,9 +57,14 @@ func (p *peers) noteRefusal(err error) error {
 	var op *net.OpError
 	// The kinds of alerts are not exported; those about certificates say so.
 	if errors.As(err, &op) && op.Op == "remote error" && strings.Contains(op.Err.Error(), "certificate") {
-		p.certs.Refused()
+		p.refused()
 	}
 	return err
+}
+
+func (p *peers) refused() {
+	p.certs.Refused()
+	p.doubt()
 }
 
 // refusable is a connection whose other end may refuse this node's certificate:
@@ -155,8 +161,11 @@ func (p *peers) call(ctx context.Context, id, method, path string, in, out any) 
 // nodes may is a refusal of the node.
 func (p *peers) answer(res *http.Response, out any) error {
 	err := decodeAnswer(res, out)
-	if api.ErrorCode(err) == api.CodeNotAllowed {
-		p.certs.Refused()
+	switch {
+	case api.ErrorCode(err) == api.CodeNotAllowed:
+		p.refused()
+	case isHeld(err):
+		p.doubt()
 	}
 	return err
 }

@@ -236,7 +236,7 @@ func (a *Agent) announce(ctx context.Context) error {
 		hello := &api.NodeHello{Addr: a.addr, Version: a.cfg.Version, Boot: bootID(), VoterOnly: a.self.VoterOnly, DiskFull: a.exec.DiskFull(),
 			Attrs: a.attrs(), Resources: res}
 		if a.level() > 0 {
-			hello.Level = int(fsm.Newest)
+			hello.Level, hello.Session = int(fsm.Newest), a.session
 		}
 		if told == nil || told.Level != hello.Level || told.DiskFull != hello.DiskFull || a.forgotten() {
 			if err := a.hello(ctx, hello); err != nil {
@@ -246,6 +246,9 @@ func (a *Agent) announce(ctx context.Context) error {
 				if a.removal.Load() != nil {
 					<-ctx.Done()
 					return nil
+				}
+				if isHeld(err) {
+					a.doubt.notify()
 				}
 				if api.ErrorCode(err) == api.CodeNotAllowed {
 					a.log.Error("the cluster does not take this node", "err", err)
@@ -265,6 +268,7 @@ func (a *Agent) announce(ctx context.Context) error {
 			return nil
 		case <-w.Ready():
 			w.Take()
+			a.checkHolder(a.store.View().Node(a.self.NodeID))
 		case <-a.lost.wait():
 		case <-tick.C:
 			a.tellStanding()

@@ -40,7 +40,7 @@ func (a *Agent) takeRemoval(r *api.Removal) error {
 		return nil
 	}
 	a.log.Error("this node was removed from its cluster: it ends its tasks", "removed", r.At, "remedy", rejoinRemedy)
-	close(a.gone)
+	a.leave()
 	b, err := json.Marshal(r)
 	if err != nil {
 		return err

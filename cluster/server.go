@@ -30,6 +30,11 @@ func (m members) Healthy() error {
 	if err := m.removedError(); err != nil {
 		return err
 	}
+	select {
+	case <-m.gone:
+		return api.Errorf(api.CodeConflict, "another daemon speaks for this node: its tasks here end, and this daemon with them")
+	default:
+	}
 	if since := m.certs.Expired(); !since.IsZero() {
 		return api.Errorf(api.CodeUnavailable, "this node's certificate expired at %s by the clock here, and no other node has answered with a new one yet", since.Format(time.RFC3339))
 	}

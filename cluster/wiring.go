@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -45,9 +46,16 @@ func (a *Agent) loadCertificates(key *tlsconf.NodeKey) error {
 		n := a.store.View().Node(id)
 		return n != nil && n.State != api.NodeGone
 	})
-	a.certs.SetAdmit(func(_, id string) error {
-		if n := a.store.View().Node(id); n != nil && n.State == api.NodeGone {
+	a.certs.SetSession(a.session)
+	a.certs.SetAdmit(func(proto, id, session string) error {
+		n := a.store.View().Node(id)
+		switch {
+		case n == nil:
+			return nil
+		case n.State == api.NodeGone:
 			return api.Errorf(api.CodeNotAllowed, "node %s was removed from the cluster", n.Name)
+		case strings.HasPrefix(proto, tlsconf.ProtoRaft) && session != "" && session != n.Session && a.holderLives(n): // gossip looks by itself
+			return heldError(n.Name, n.Addr)
 		}
 		return nil
 	})
@@ -97,7 +105,7 @@ func (a *Agent) openGossip(streams net.Listener, udp net.PacketConn) error {
 		return err
 	}
 	a.gossip, err = gossip.New(gossip.Config{NodeID: a.self.NodeID, Name: a.self.Name, ClusterID: a.line.Name(a.self.ClusterID), Key: a.self.GossipKey,
-		AdvertiseAddr: at.Addr().String(), AdvertisePort: int(at.Port()), Meta: a.meta(), Transport: tr, Log: a.log})
+		AdvertiseAddr: at.Addr().String(), AdvertisePort: int(at.Port()), Meta: a.meta(), Holder: a.holder, Transport: tr, Log: a.log})
 	return err
 }
 
@@ -112,7 +120,7 @@ func (a *Agent) meta() gossip.Meta {
 	}
 	return gossip.Meta{ID: a.self.NodeID, Name: a.self.Name, Addr: a.addr, Version: a.cfg.Version, Voter: a.voting.Load(), VoterOnly: a.self.VoterOnly, Boot: a.started,
 		Level: int(fsm.Newest), Cluster: int(a.store.View().Level()), Hold: a.holds.Load(),
-		Starts: starts, Term: s.Term, LastTerm: s.LastTerm, LastIndex: s.LastIndex}
+		Session: a.session, Starts: starts, Term: s.Term, LastTerm: s.LastTerm, LastIndex: s.LastIndex}
 }
 
 // tellVoter lets the others know whether this node can answer for the cluster.
@@ -174,8 +182,9 @@ func (a *Agent) newServer() {
 	authn := auth.New(auth.Config{
 		Directory: func() auth.Directory { return a.store.View() },
 		Final:     a.raft.IsLeader,
-		NodeCert: func(r *http.Request) (string, bool) {
-			return tlsconf.PeerID(r.Context())
+		NodeCert: func(r *http.Request) (string, string, bool) {
+			p, ok := tlsconf.PeerOf(r.Context())
+			return p.ID, p.Session, ok
 		},
 		Admit: a.ages.admit,
 		Now:   a.cfg.Now,

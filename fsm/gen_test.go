@@ -114,6 +114,10 @@ func (g *generator) command(v *View) Command {
 	}
 	t := g.anyTask(v)
 	if t == nil {
+		if v.Does(Sessions) && g.IntN(2) == 0 {
+			s := []string{"", "s1", "s2"}
+			return &NodeClaim{Meta: g.meta(), ID: nodeID(g.IntN(4)), Session: s[1+g.IntN(2)], Over: s[g.IntN(3)], Refused: g.IntN(3) == 0}
+		}
 		return &NodeDrain{Meta: g.meta(), ID: nodeID(g.IntN(4)), Drain: g.IntN(2) == 0}
 	}
 	return &TaskStop{Meta: g.meta(), IDs: []string{t.ID}, Move: g.IntN(2) == 0, Reason: api.ReasonDrained}

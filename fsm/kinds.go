@@ -53,6 +53,7 @@ var kinds = []kind{
 	28: of[LevelSet](0), // proposed only when all voters know it: cluster's level loop sees to that
 	29: of[NodeTrial](1),
 	30: of[StateCheck](1),
+	31: of[NodeClaim](1),
 }
 
 // numbers are the kinds' numbers by type.

@@ -26,6 +26,7 @@ const (
 	Levels          Feature = iota // a node says in its hello which level it knows
 	IntegerLearning                // what is learned of earlier runs is kept in integers
 	FailedStarts                   // a start that failed is made again elsewhere, and costs no retry
+	Sessions                       // one start of a node's daemon holds its identity
 	RemovedKeys                    // a node that was removed comes back with another key only, so that the proof of its removal stays true
 	StateChecks                    // the voters compare their states
 	StoppedTasks                   // what was stopped is counted as such, and not as failed or not at all
@@ -57,6 +58,7 @@ var features = [...]struct {
 	StoppedTasks:    {1, Voters},
 	Revisions:       {1, Voters},
 	StateChecks:     {1, Voters},
+	Sessions:        {1, ReadyNodes},
 }
 
 // field is a field of a command that not every level has.
@@ -78,6 +80,7 @@ var fields = []field{
 	fieldOf("ifRevision", 1, func(c *JobCreate) bool { return c.IfRevision != 0 }),
 	fieldOf("ifRevision", 1, func(c *JobUpdate) bool { return c.IfRevision != 0 }),
 	fieldOf("ifRevision", 1, func(c *PartitionPut) bool { return c.IfRevision != 0 }),
+	fieldOf("hello.session", 1, func(c *NodeHello) bool { return c.Hello.Session != "" }),
 	fieldOf("hello.level", 1, func(c *NodeHello) bool { return c.Hello.Level != 0 }),
 }
 

@@ -127,6 +127,10 @@ func checkJoin(tok *api.Token, c *NodeJoin, again bool) error {
 	return nil
 }
 
+func removedNode() error {
+	return &api.Error{Code: api.CodeNotAllowed, Message: "this node was removed from the cluster: join again with a new token"}
+}
+
 // NodeHello records what a node says of itself, and makes it ready. Its value
 // is the *api.Node.
 type NodeHello struct {
@@ -138,11 +142,17 @@ type NodeHello struct {
 func (c *NodeHello) apply(x *tx) (any, error) {
 	row := x.rowAt(c.ID)
 	if row == nil || row.node.State == api.NodeGone {
-		return nil, &api.Error{Code: api.CodeNotAllowed, Message: "this node was removed from the cluster: join again with a new token"}
+		return nil, removedNode()
 	}
 	old := row.node
 	n := *old
 	h := c.Hello
+	if err := checkSession(old, h.Session); err != nil {
+		return nil, err
+	}
+	if h.Session == "" { // it did not know yet that the cluster knows sessions
+		h.Session = old.Session
+	}
 	h.Resources = atLeast(h.Resources, row.allocated.Add(row.reclaiming).Add(row.offered))
 	var changed []string
 	for _, f := range said {
@@ -305,6 +315,7 @@ func (c *NodeRemove) apply(x *tx) (any, error) {
 	x.happened(api.Event{Kind: api.EventNodeRemoved, Object: n.ID, Node: n.Name, Message: fmt.Sprintf("asked for; %d tasks were on it", row.tasks)})
 	x.nodeIncidents(row.node, &n)
 	x.putNode(&n)
+	x.closeIncident(api.IncidentNodeCopied, n.ID, "it was removed")
 	x.replaceLost(n.ID, api.TaskGoneByOperator)
 	return &n, nil
 }

@@ -28,7 +28,11 @@ type Config struct {
 	Key       []byte // 32 bytes; encrypts packets and streams
 	Meta      Meta
 	Profile   Profile
-	Log       *slog.Logger
+	// Holder is the session that speaks for a node, "" if that is not known. As
+	// long as it is heard, another one with the node's id is not. It must be
+	// quick; nil is for all unknown.
+	Holder func(nodeID string) (session string)
+	Log    *slog.Logger
 
 	// Transport carries packets and streams; see NewTransport. If nil,
 	// memberlist's own is bound to BindAddr:BindPort, without TLS.

@@ -15,6 +15,7 @@ type delegate struct {
 	self    string
 	log     *slog.Logger
 	members *members
+	holder  func(nodeID string) string
 	meta    atomic.Pointer[[]byte]
 }
 
@@ -38,8 +39,24 @@ func (d *delegate) NotifyAlive(n *memberlist.Node) error {
 	if meta.ID != n.Name {
 		return fmt.Errorf("meta is of node %q", meta.ID)
 	}
+	if err := d.checkHolder(meta); err != nil {
+		return err
+	}
 	d.members.heard(meta.ID)
 	return nil
+}
+
+// checkHolder refuses a second daemon with the id of a node that is heard. At
+// the same address it can only be a later start.
+func (d *delegate) checkHolder(meta Meta) error {
+	if d.holder == nil || meta.Session == "" {
+		return nil
+	}
+	m, ok := d.members.get(meta.ID)
+	if !ok || m.State != Alive || m.Addr == meta.Addr || m.Meta.Session == meta.Session || m.Meta.Session == "" || m.Meta.Session != d.holder(meta.ID) {
+		return nil
+	}
+	return fmt.Errorf("another daemon with the id of node %q, at %s", meta.Name, meta.Addr)
 }
 
 func (d *delegate) NotifyJoin(n *memberlist.Node)   { d.present(n, EventJoin) }

@@ -49,7 +49,7 @@ func New(cfg Config) (*Gossip, error) {
 	}
 	g := &Gossip{log: cfg.Log, meta: cfg.Meta, queue: newEventQueue(), events: make(chan Event), rejoin: make(chan []string, 1)}
 	g.members = newMembers(cfg.NodeID, g.queue.put)
-	g.del = &delegate{self: cfg.NodeID, log: cfg.Log, members: g.members}
+	g.del = &delegate{self: cfg.NodeID, log: cfg.Log, members: g.members, holder: cfg.Holder}
 	if err := g.publish(cfg.Meta); err != nil {
 		return nil, err
 	}
@@ -227,6 +227,9 @@ func pick(seeds []string, self string) []string {
 
 // Members is every node known, this one included, in order of id.
 func (g *Gossip) Members() []Member { return g.members.list() }
+
+// Member is one node, if it is known.
+func (g *Gossip) Member(id string) (Member, bool) { return g.members.get(id) }
 
 // Addr is the last known address of a node, alive or not.
 func (g *Gossip) Addr(id string) (string, bool) {

@@ -21,6 +21,7 @@ type Meta struct {
 	Level     int    `json:"k,omitempty"` // the highest level of a cluster that its program knows
 	Cluster   int    `json:"c,omitempty"` // the level of the cluster, as far as it knows
 	Hold      bool   `json:"h,omitempty"` // was told that the level is not to be raised
+	Session   string `json:"d,omitempty"` // of the daemon, see Config.Holder; at most 40 bytes
 	Leaving   bool   `json:"l,omitempty"` // set by Run when it stops on purpose
 	Starts    uint64 `json:"s,omitempty"` // how often its data folder was started
 	Term      uint64 `json:"t,omitempty"` // a voter's newest, not long ago
@@ -41,6 +42,9 @@ func (m Meta) validate() error {
 	}
 	if len(m.Version) > 64 || strings.ContainsFunc(m.Version, func(r rune) bool { return r < '!' || r > '~' }) {
 		return fmt.Errorf("meta version %q: want at most 64 printable characters", m.Version)
+	}
+	if len(m.Session) > 40 {
+		return fmt.Errorf("meta session %.80q: want at most 40 bytes", m.Session)
 	}
 	if m.Boot == 0 {
 		return fmt.Errorf("meta boot: is zero, want a number that grows with each start")

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -175,4 +176,79 @@ func TestRemovedNodeLearnsIt(t *testing.T) {
 		}
 	}
 	settled(l, rest, "gone", count)
+}
+
+// clone is a machine of its own with a copy of a node's data folder.
+func clone(t *testing.T, l *lab.Lab, of *lab.Node, number int) *lab.Node {
+	t.Helper()
+	c := l.AddNode(number)
+	l.Run("cp", "-a", of.Dir, c.Dir)
+	c.Name = of.Name // as its folder says
+	return c
+}
+
+func refusesToStart(t *testing.T, n *lab.Node, words string) {
+	t.Helper()
+	n.Launch("start")
+	n.Await(30*time.Second, n.NS+" to refuse to start", n.Ended)
+	if code := n.Cmd.ProcessState.ExitCode(); code == 0 || n.Ready() || !strings.Contains(logOf(t, n), words) {
+		t.Errorf("%s ended with %d, ready %v", n.NS, code, n.Ready())
+	}
+}
+
+// A copy of a node's data folder is turned away while the node answers, and
+// every task runs once; a node that is silent is taken over at once, and ends
+// its tasks when it wakes up.
+func TestCopiedDataFolder(t *testing.T) {
+	l := newLab(t, 4)
+	l.Form()
+	nodes := l.Nodes[:4]
+	leader := l.Leader()
+	worker, voter := nodes[3], l.Other(leader, nodes[3])
+	leader.Submit(sleeper("copy", 4))
+	settled(l, leader, "copy", 4)
+	for i, of := range []*lab.Node{worker, voter, leader} {
+		copied := clone(t, l, of, 5+i)
+		l.Nodes = nodes
+		refusesToStart(t, copied, "is a copy")
+		refusesToStart(t, copied, "is a copy") // also when it is started again and again
+		settled(l, leader, "copy", 4)
+		if of.Ended() {
+			t.Fatalf("%s ended over its copy", of.Name)
+		}
+		if table, _, _ := leader.CLI("node", "ls"); strings.Count(table, "copied") != i+1 {
+			t.Errorf("node ls does not say that %s was copied:\n%s", of.Name, table)
+		}
+	}
+	if list, _, _ := leader.CLI("incidents"); strings.Count(list, string(api.IncidentNodeCopied)) != 3 {
+		t.Errorf("incidents:\n%s", list)
+	}
+
+	copied := clone(t, l, worker, 8)
+	l.Nodes = nodes
+	worker.PowerOff()
+	copied.Start() // the folder has moved, and the other machine is silent
+	settled(l, leader, "copy", 4)
+	refusesToStart(t, worker, "is a copy")
+	settled(l, leader, "copy", 4)
+	if err := copied.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	worker.Start()
+	l.Await(30*time.Second, "four tasks that the cluster knows", func() bool { return len(leader.Running("copy")) == 4 })
+	if err := copied.Cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	l.Await(60*time.Second, "the one that was taken over to end", copied.Ended)
+	if !strings.Contains(logOf(t, copied), "another daemon speaks for this node") {
+		t.Error("it does not say why")
+	}
+	settled(l, leader, "copy", 4)
+
+	// The same daemon, killed and started at once, is no copy.
+	for _, n := range []*lab.Node{worker, voter, leader} {
+		n.Kill()
+		n.Start()
+	}
+	settled(l, leader, "copy", 4)
 }

@@ -36,8 +36,9 @@ type Config struct {
 	// Final tells whether a token that the directory lacks does not exist. It
 	// is so on the leader; elsewhere the leader is asked.
 	Final func() bool
-	// NodeCert is the id in a verified certificate of a node.
-	NodeCert func(r *http.Request) (nodeID string, ok bool)
+	// NodeCert is the id in a verified certificate of a node, and the session of
+	// its daemon, "" if it does not say.
+	NodeCert func(r *http.Request) (nodeID, session string, ok bool)
 	// Admit says why a node is refused although its certificate is good; nil =
 	// none is.
 	Admit func(r *http.Request, nodeID string) error
@@ -75,8 +76,8 @@ func (a *Authenticator) Identify(r *http.Request, cred Credentials) (Identity, e
 		}
 	case TLS:
 		if a.cfg.NodeCert != nil {
-			if id, ok := a.cfg.NodeCert(r); ok {
-				return a.node(r, id)
+			if id, session, ok := a.cfg.NodeCert(r); ok {
+				return a.node(r, id, session)
 			}
 		}
 	}
@@ -84,7 +85,7 @@ func (a *Authenticator) Identify(r *http.Request, cred Credentials) (Identity, e
 }
 
 // node is the identity of a peer, or the one that the peer vouches for.
-func (a *Authenticator) node(r *http.Request, nodeID string) (Identity, error) {
+func (a *Authenticator) node(r *http.Request, nodeID, session string) (Identity, error) {
 	name := nodeID
 	// A node that this replica has not heard of yet has a certificate of our
 	// CA; nodes that were removed stay in the state as gone.
@@ -100,7 +101,7 @@ func (a *Authenticator) node(r *http.Request, nodeID string) (Identity, error) {
 		}
 	}
 	if r.Header.Get(HeaderForwarded) == "" {
-		return Identity{Actor: "node:" + name, Role: api.RoleNode, NodeID: nodeID}, nil
+		return Identity{Actor: "node:" + name, Role: api.RoleNode, NodeID: nodeID, Session: session}, nil
 	}
 	id, err := forwarded(r.Header)
 	if err != nil || id.Role != api.RoleNone {

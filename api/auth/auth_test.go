@@ -34,7 +34,7 @@ func newAuth() (*book, *Authenticator) {
 		Directory: func() Directory { return b },
 		Final:     func() bool { return b.final },
 		Now:       func() time.Time { return b.now },
-		NodeCert:  func(r *http.Request) (string, bool) { c := r.Header.Get("Cert"); return c, c != "" },
+		NodeCert:  func(r *http.Request) (string, string, bool) { c := r.Header.Get("Cert"); return c, "", c != "" },
 	})
 }
 

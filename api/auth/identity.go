@@ -13,6 +13,7 @@ const (
 	HeaderActor     = "X-Mesita-Actor"
 	HeaderRole      = "X-Mesita-Role"
 	HeaderNode      = "X-Mesita-Node"
+	HeaderSession   = "X-Mesita-Session"
 )
 
 // Identity is who calls. The zero value is somebody without credentials.
@@ -20,6 +21,7 @@ type Identity struct {
 	Actor      string // as events name it: "root", "token:ci", "node:oak"
 	Role       api.Role
 	NodeID     string // of a node's identity
+	Session    string // of that node's daemon
 	Forwarded  bool   // another node relayed the request
 	Unverified bool   // shows a token that only the leader can check
 }
@@ -47,6 +49,7 @@ func (i Identity) Forward(h http.Header) {
 	h.Set(HeaderRole, i.Role.String())
 	if i.NodeID != "" {
 		h.Set(HeaderNode, i.NodeID)
+		h.Set(HeaderSession, i.Session)
 	}
 }
 
@@ -56,7 +59,7 @@ func forwarded(h http.Header) (Identity, error) {
 	if h.Get(HeaderActor) == "" {
 		return id, nil
 	}
-	id.Actor, id.NodeID = h.Get(HeaderActor), h.Get(HeaderNode)
+	id.Actor, id.NodeID, id.Session = h.Get(HeaderActor), h.Get(HeaderNode), h.Get(HeaderSession)
 	if err := id.Role.UnmarshalText([]byte(h.Get(HeaderRole))); err != nil {
 		return Identity{}, api.Errorf(api.CodeNotAllowed, "the relaying node sent %v", err)
 	}

@@ -106,6 +106,9 @@ func nodeState(n *api.NodeStatus) string {
 	for _, t := range n.Troubles() {
 		s += ", " + t.Short
 	}
+	if n.Remark != "" {
+		s += ", copied"
+	}
 	return s
 }
 

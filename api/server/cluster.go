@@ -21,7 +21,7 @@ func (s *Server) nodeName(id string) string {
 
 func getHealth(c *call) (any, error) {
 	leader := c.Cluster.LeaderID()
-	h := api.Health{Quorum: leader != "", Node: c.NodeName, Version: c.Version, Index: c.Store.View().Index(), Role: c.Cluster.Role(c.Cluster.NodeID())}
+	h := api.Health{Quorum: leader != "", Node: c.NodeName, Version: c.Version, Index: c.Store.View().Index(), Role: c.Cluster.Role(c.Cluster.NodeID()), Session: c.Cluster.Session()}
 	if folder, full := c.Local.DiskFull(); full {
 		h.Reason = "the disk of " + folder + " is full: no new work is taken here until there is room"
 	}

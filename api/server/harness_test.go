@@ -54,6 +54,7 @@ type testNode struct {
 	joined  []api.JoinRequest
 	joinErr error
 	removed []string
+	claims  []string
 	fits    error
 	panics  bool
 	asked   atomic.Int64                  // requests that came in
@@ -71,9 +72,9 @@ func newTestNode(t testing.TB, w *world, id string, store *fsm.Store, change ...
 	n.auth = auth.New(auth.Config{
 		Directory: func() auth.Directory { return n.store.View() },
 		Final:     n.IsLeader,
-		NodeCert: func(r *http.Request) (string, bool) {
-			id := r.Header.Get(testCert)
-			return id, id != ""
+		NodeCert: func(r *http.Request) (string, string, bool) {
+			id, session, _ := strings.Cut(r.Header.Get(testCert), " ")
+			return id, session, id != ""
 		},
 		Now: func() time.Time { return testTime },
 	})
@@ -323,6 +324,13 @@ func (c certified) RoundTrip(r *http.Request) (*http.Response, error) {
 func (n *testNode) Join(_ context.Context, r api.JoinRequest) (*api.JoinGrant, error) {
 	n.joined = append(n.joined, r)
 	return &api.JoinGrant{NodeID: "new", Name: r.Name}, n.joinErr
+}
+
+func (n *testNode) Session() string { return "session-of-" + n.id }
+
+func (n *testNode) Claim(_ context.Context, id string, c *api.SessionClaim) error {
+	n.claims = append(n.claims, id+" "+c.Session)
+	return nil
 }
 
 func (n *testNode) Renewal(_ context.Context, csr []byte, _ bool) (*api.Renewal, error) {

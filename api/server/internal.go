@@ -48,6 +48,30 @@ func stateAnswer(c *call) (any, error) {
 	return a, nil
 }
 
+// claimNode is answered at once, also without a leader: a node that starts waits
+// for it.
+func claimNode(c *call) (any, error) {
+	var in api.SessionClaim
+	if err := c.nodeOnly(); err != nil {
+		return nil, err
+	}
+	if err := c.Decode(&in); err != nil {
+		return nil, err
+	}
+	if err := in.Validate(); err != nil {
+		return nil, err
+	}
+	leader := c.Cluster.LeaderID()
+	addr, _, err := c.Cluster.Peer(leader) // an error: it is not known
+	// A leader that starts again is still taken for one, and would be asked itself.
+	if !c.Cluster.IsLeader() && !c.ID.Forwarded && err == nil && leader != c.Cluster.NodeID() && addr != in.Addr {
+		if answered, err := c.RelayTo(leader); answered {
+			return exchange.Done{}, err
+		}
+	}
+	return struct{}{}, c.Cluster.Claim(c.R.Context(), c.ID.NodeID, &in)
+}
+
 // reported says how many statuses were news.
 type reported struct {
 	Changed int `json:"changed"`
@@ -59,6 +83,9 @@ func reportStatus(c *call) (any, error) {
 		return nil, err
 	}
 	if err := c.Decode(&in); err != nil {
+		return nil, err
+	}
+	if err := c.Store.View().HoldsSession(c.ID.NodeID, c.ID.Session); err != nil {
 		return nil, err
 	}
 	if len(in) > maxStatuses {
@@ -146,6 +173,9 @@ func watchAssignments(c *call) (any, error) {
 	if id := c.Query.Text("node"); id != "" && id != c.ID.NodeID {
 		return nil, api.FieldErrorf("node", "is another node: a node follows its own assignments")
 	}
+	if err := c.Store.View().HoldsSession(c.ID.NodeID, c.ID.Session); err != nil {
+		return nil, err
+	}
 	w := c.Store.WatchKey(c.ID.NodeID, fsm.TableNodeTasks, fsm.TableNodes)
 	defer w.Close()
 	out := exchange.NewStream(c.Call)
@@ -170,7 +200,7 @@ func watchAssignments(c *call) (any, error) {
 		}
 		v := c.Store.View()
 		n := v.Node(c.ID.NodeID)
-		if n != nil && n.State == api.NodeGone {
+		if n != nil && n.State == api.NodeGone || v.HoldsSession(c.ID.NodeID, c.ID.Session) != nil {
 			return exchange.Done{}, nil
 		}
 		d := delta(v, c.ID.NodeID, sent)

@@ -23,7 +23,7 @@ func findNode(v *fsm.View, ref string) (*api.Node, error) {
 
 func (s *Server) nodeStatus(v *fsm.View, n *api.Node) *api.NodeStatus {
 	l, tasks := v.Ledger(n.ID)
-	return &api.NodeStatus{Node: n, Role: s.Cluster.Role(n.ID), Ledger: l, Tasks: tasks}
+	return &api.NodeStatus{Node: n, Role: s.Cluster.Role(n.ID), Ledger: l, Tasks: tasks, Remark: v.Copied(n.ID)}
 }
 
 func listNodes(c *call) (any, error) {

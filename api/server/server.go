@@ -39,6 +39,11 @@ type Cluster interface {
 	// StateAnswer is what this node found after a StateCheck; false if it has
 	// not hashed its state then.
 	StateAnswer(of uint64) (api.StateAnswer, bool)
+	// Session is that of this daemon.
+	Session() string
+	// Claim makes a daemon the one that speaks for its node. That another does is
+	// CodeConflict of api.FieldSession.
+	Claim(ctx context.Context, nodeID string, c *api.SessionClaim) error
 	RemoveNode(ctx context.Context, n *api.Node, force bool, actor string) error
 }
 

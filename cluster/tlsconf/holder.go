@@ -30,11 +30,13 @@ type Holder struct {
 	cas   []*x509.Certificate
 	roots *x509.CertPool
 	now   func() time.Time
+	// session is what others tell this daemon by from another with its key.
+	session string
 	// refused is told when another node refused this one.
 	refused chan struct{} // cap 1
 
 	current atomic.Pointer[tls.Certificate]
-	admit   atomic.Pointer[func(proto, nodeID string) error]
+	admit   atomic.Pointer[func(proto, nodeID, session string) error]
 	member  atomic.Pointer[func(nodeID string) bool]
 }
 
@@ -110,8 +112,14 @@ func (h *Holder) Swap(certPEM []byte) error {
 
 // SetAdmit has every peer with a valid node certificate checked once more for
 // node-only protocols, so that a removed node is shut out before its
-// certificate expires. admit must be quick and safe for concurrent use.
-func (h *Holder) SetAdmit(admit func(proto, nodeID string) error) { h.admit.Store(&admit) }
+// certificate expires, and a second daemon with a node's key. session is "" for
+// one that does not say, and for a server. admit must be quick and safe for
+// concurrent use.
+func (h *Holder) SetAdmit(admit func(proto, nodeID, session string) error) { h.admit.Store(&admit) }
+
+// SetSession has this node tell its session, a word of a-z, 0-9 and '-', with
+// each connection. It is called before there is one.
+func (h *Holder) SetSession(session string) { h.session = session }
 
 // SetMember says which nodes the state knows as members: their certificates
 // are good whatever their date, see verify. Like admit it must be quick.
@@ -133,9 +141,9 @@ func (h *Holder) ServerConfig(alpn []string) *tls.Config {
 	}
 }
 
-func (h *Holder) admitted(proto, id string) error {
+func (h *Holder) admitted(proto, id, session string) error {
 	if admit := h.admit.Load(); admit != nil {
-		return (*admit)(proto, id)
+		return (*admit)(proto, id, session)
 	}
 	return nil
 }
@@ -155,7 +163,10 @@ func (h *Holder) ClientConfig(alpn string, expectNodeID string) *tls.Config {
 			return h.current.Load(), nil
 		},
 	}
-	if expectNodeID != "" {
+	switch {
+	case h.session != "":
+		conf.ServerName = h.session + sessionSuffix
+	case expectNodeID != "":
 		conf.ServerName = nodeHost(expectNodeID)
 	}
 	if alpn != "" {

@@ -49,9 +49,9 @@ func TestNodesKnowEachOther(t *testing.T) {
 		if serverErr != nil || clientErr != nil {
 			t.Fatalf("expecting %q: %v, %v", expect, serverErr, clientErr)
 		}
-		id, ok := PeerID(oak.ConnContext(t.Context(), srv))
-		if v := srv.ConnectionState().Version; !ok || id != ash.ID() || v != tls.VersionTLS13 {
-			t.Errorf("peer %q %v, version %x", id, ok, v)
+		p, ok := PeerOf(oak.ConnContext(t.Context(), srv))
+		if v := srv.ConnectionState().Version; !ok || p.ID != ash.ID() || p.Session != "" || v != tls.VersionTLS13 {
+			t.Errorf("peer %v %v, version %x", p, ok, v)
 		}
 	}
 	if _, _, err := shake(oak.ServerConfig(Protocols()), ash.ClientConfig(ProtoRaft, ash.ID())); err == nil {
@@ -73,8 +73,8 @@ func TestNodeProtocolsNeedNodeCertificates(t *testing.T) {
 		t.Errorf("HTTP without a certificate: %v, %v", serverErr, clientErr)
 	} else if cs := srv.ConnectionState(); len(cs.PeerCertificates) != 0 {
 		t.Error("where does this certificate come from?")
-	} else if id, ok := PeerID(oak.ConnContext(t.Context(), srv)); ok {
-		t.Errorf("nobody is node %q", id)
+	} else if id, ok := PeerOf(oak.ConnContext(t.Context(), srv)); ok {
+		t.Errorf("nobody is node %v", id)
 	}
 	for _, proto := range []string{ProtoRaft, ProtoGossip} {
 		if _, serverErr, clientErr := shake(server, bare(proto)); !errors.Is(serverErr, ErrNoNodeCertificate) || clientErr == nil {
@@ -115,7 +115,7 @@ func TestRemovedNodeIsShutOut(t *testing.T) {
 	ca := newCA(t, "pine")
 	oak, ash := newHolder(t, ca, "oak"), newHolder(t, ca, "ash")
 	gone := errors.New("node is gone")
-	oak.SetAdmit(func(proto, id string) error {
+	oak.SetAdmit(func(proto, id, _ string) error {
 		if id == ash.ID() {
 			return gone
 		}

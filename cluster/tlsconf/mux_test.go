@@ -41,8 +41,8 @@ func TestMuxServesHTTP(t *testing.T) {
 	oak, ash := newHolder(t, ca, "oak"), newHolder(t, ca, "ash")
 	m := runMux(t, oak, nil)
 	srv := &http.Server{ConnContext: oak.ConnContext, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id, _ := PeerID(r.Context())
-		fmt.Fprintf(w, "%s %s", r.Proto, id)
+		p, _ := PeerOf(r.Context())
+		fmt.Fprintf(w, "%s %s", r.Proto, p.ID)
 	})}
 	l := m.HTTP()
 	done := make(chan error, 1)

@@ -67,7 +67,7 @@ func (h *Holder) verifyClient(cs tls.ConnectionState) error {
 	case forNodes && err != nil:
 		return fmt.Errorf("%s: %w", cs.NegotiatedProtocol, err)
 	case forNodes:
-		return h.admitted(cs.NegotiatedProtocol, id)
+		return h.admitted(cs.NegotiatedProtocol, id, sessionOf(cs))
 	case errors.Is(err, ErrExpired), errors.Is(err, ErrNoNodeCertificate):
 		return nil // it is nobody, and may ask for a new one
 	}
@@ -85,7 +85,7 @@ func (h *Holder) verifyServer(cs tls.ConnectionState, alpn, expect string) error
 		return fmt.Errorf("the server does not speak %s", alpn)
 	}
 	if strings.HasPrefix(alpn, nodeProtos) {
-		return h.admitted(alpn, id)
+		return h.admitted(alpn, id, "")
 	}
 	return nil
 }
@@ -107,7 +107,7 @@ func (h *Holder) RenewalConfig() *tls.Config {
 
 type peerKey struct{}
 
-// ConnContext is for an http.Server: PeerID finds the node there that a
+// ConnContext is for an http.Server: PeerOf finds the node there that a
 // connection of the Mux comes from.
 func (h *Holder) ConnContext(ctx context.Context, c net.Conn) context.Context {
 	conn, ok := c.(*tls.Conn)
@@ -118,12 +118,30 @@ func (h *Holder) ConnContext(ctx context.Context, c net.Conn) context.Context {
 	if err != nil {
 		return ctx
 	}
-	return context.WithValue(ctx, peerKey{}, id)
+	return context.WithValue(ctx, peerKey{}, Peer{ID: id, Session: sessionOf(conn.ConnectionState())})
 }
 
-// PeerID is the id of the node that a request with this context came from; ok
-// is false for everybody else.
-func PeerID(ctx context.Context) (id string, ok bool) {
-	id, ok = ctx.Value(peerKey{}).(string)
-	return id, ok
+// Peer is the node at the other end of a connection.
+type Peer struct {
+	ID      string
+	Session string // of its daemon; "" if its program knows none
+}
+
+// PeerOf is the node that a request with this context came from; ok is false
+// for everybody else.
+func PeerOf(ctx context.Context) (p Peer, ok bool) {
+	p, ok = ctx.Value(peerKey{}).(Peer)
+	return p, ok
+}
+
+// sessionSuffix ends the server name that a node asks for: which server it
+// means is in the certificate, so the name is free to say who calls, in the one
+// place of a handshake that programs of before ignore.
+const sessionSuffix = ".session.mesita"
+
+func sessionOf(cs tls.ConnectionState) string {
+	if s, ok := strings.CutSuffix(cs.ServerName, sessionSuffix); ok && len(s) <= 40 {
+		return s
+	}
+	return ""
 }

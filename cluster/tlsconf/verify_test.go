@@ -69,14 +69,14 @@ func TestDatesOfCertificates(t *testing.T) {
 			if serverErr != nil || clientErr != nil {
 				t.Errorf("%s: it may not ask for a new one: %v, %v", c.name, serverErr, clientErr)
 			}
-			if id, ok := PeerID(oak.ConnContext(t.Context(), srv)); ok {
-				t.Errorf("%s: who asks for a new one is %q", c.name, id)
+			if id, ok := PeerOf(oak.ConnContext(t.Context(), srv)); ok {
+				t.Errorf("%s: who asks for a new one is %v", c.name, id)
 			}
 			conf := ash.ClientConfig("http/1.1", "")
 			conf.VerifyConnection = nil
 			srv, serverErr, _ = shake(oak.ServerConfig(Protocols()), conf)
-			if id, ok := PeerID(oak.ConnContext(t.Context(), srv)); serverErr != nil || ok && errors.Is(oak.verifyClient(srv.ConnectionState()), ErrExpired) {
-				t.Errorf("%s: HTTP: %q, %v", c.name, id, serverErr)
+			if id, ok := PeerOf(oak.ConnContext(t.Context(), srv)); serverErr != nil || ok && errors.Is(oak.verifyClient(srv.ConnectionState()), ErrExpired) {
+				t.Errorf("%s: HTTP: %v, %v", c.name, id, serverErr)
 			}
 		}
 	}

@@ -53,6 +53,15 @@ func (c *Call) Relay(ctx context.Context, nodeID, path string) (answered bool, e
 	return true, c.passOn(res)
 }
 
+// RelayTo sends a request of a route that this node could answer itself to
+// another node, once.
+func (c *Call) RelayTo(nodeID string) (answered bool, err error) {
+	if err := c.keepRequest(); err != nil {
+		return false, err
+	}
+	return c.Relay(c.R.Context(), nodeID, c.R.URL.Path)
+}
+
 // sendError is CodeUnknown unless the request cannot have been acted on.
 func sendError(ctx context.Context, nodeID string, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
