@@ -19,6 +19,19 @@ type Incident struct {
 	Over     time.Time    `json:"over,omitzero"` // zero: it is not
 }
 
+// IncidentClose asks to close incidents by hand.
+type IncidentClose struct {
+	IDs []uint64 `json:"ids"`
+}
+
+// Validate checks that there is one, and not too many.
+func (r *IncidentClose) Validate() error {
+	if len(r.IDs) == 0 || len(r.IDs) > MaxIncidents {
+		return FieldErrorf("ids", "%d of them is not within 1 to %d", len(r.IDs), MaxIncidents)
+	}
+	return nil
+}
+
 // IncidentKind says what failed.
 type IncidentKind string
 
@@ -30,6 +43,7 @@ const (
 	IncidentTaskOOM      IncidentKind = "task-oom"
 	IncidentTaskLost     IncidentKind = "task-lost"
 	IncidentStartsFail   IncidentKind = "starts-fail"   // no task starts on a node
+	IncidentNodeStopped  IncidentKind = "node-stopped"  // on purpose, and it did not come back
 	IncidentStatesDiffer IncidentKind = "states-differ" // of the voters
 	IncidentNodeCopied   IncidentKind = "node-copied"   // a second daemon with its identity
 )

@@ -64,6 +64,9 @@ func (g *generator) command(v *View) Command {
 		a.NodeID, b.NodeID, c.NodeID, c.State = nodeID(0), nodeID(1), nodeID(2), fmt.Sprint("x", g.IntN(2))
 		return &StateCheck{Meta: g.meta(), Of: v.Index(), Answers: []api.StateAnswer{a, b, c}}
 	}
+	if g.IntN(60) == 0 && v.Does(IncidentsEnd) {
+		return &IncidentClose{Meta: g.meta(), IDs: []uint64{g.Uint64N(20), g.Uint64N(20)}[:1+g.IntN(2)]}
+	}
 	if n := v.Node(nodeID(g.IntN(4))); n != nil && n.Starts.Stopped() && g.IntN(4) == 0 {
 		return &NodeTrial{Meta: g.meta(), ID: n.ID, Since: n.Starts.Since}
 	}
@@ -75,7 +78,7 @@ func (g *generator) command(v *View) Command {
 		if n == nil || g.IntN(3) > 0 {
 			return &NodeJoin{Meta: g.meta(), Token: "t1", Hash: "h", NodeID: nodeID(g.IntN(4)), Name: fmt.Sprintf("n%d", g.IntN(4))}
 		}
-		return &NodeState{Meta: g.meta(), ID: n.ID, State: api.NodeUnreachable, Since: n.Since, Reason: "no answer"}
+		return &NodeState{Meta: g.meta(), ID: n.ID, State: []api.NodeState{api.NodeUnreachable, api.NodeDown}[g.IntN(2)], Since: n.Since, Reason: "no answer"}
 	case 2, 3:
 		if g.IntN(2) == 0 {
 			spec := testSpec(api.KindBatch, "", 1+g.IntN(5))

@@ -27,7 +27,7 @@ const sameIncident = 10 * time.Minute
 func (x *tx) openIncident(n api.Incident) {
 	last, seen := x.newest.Get(incidentKey{kind: n.Kind, object: n.Object})
 	if seen {
-		if old := x.incidents.get(&api.Incident{ID: last.id}); old != nil && (old.Over.IsZero() || x.At.Sub(old.Over) < sameIncident) {
+		if old := x.incidents.get(&api.Incident{ID: last.id}); old != nil && (old.Over.IsZero() || x.justOver(old)) {
 			again := *old
 			again.Count, again.Over, again.Message, again.Action, again.Node = max(old.Count, 1)+1, n.Over, n.Message, n.Action, n.Node
 			x.incidents.put(x, &again)
@@ -41,6 +41,13 @@ func (x *tx) openIncident(n api.Incident) {
 	x.happened(api.Event{Kind: api.EventIncidentOpened, Object: n.Object, Job: n.Job, Node: n.Node, Message: fmt.Sprintf("%s: %s; %s", n.Kind, n.Message, n.Action)})
 }
 
+// justOver tells whether what was over is the same again. A clock that was set
+// back makes it no longer so.
+func (x *tx) justOver(n *api.Incident) bool {
+	d := x.At.Sub(n.Over)
+	return d < sameIncident && (d > -sameIncident || !x.does(IncidentsEnd))
+}
+
 // closeIncident records that a failure is over, and what ended it.
 func (x *tx) closeIncident(kind api.IncidentKind, object, action string) {
 	last, ok := x.newest.Get(incidentKey{kind: kind, object: object})
@@ -51,13 +58,18 @@ func (x *tx) closeIncident(kind api.IncidentKind, object, action string) {
 	if old == nil || !old.Over.IsZero() {
 		return
 	}
+	x.end(old, action)
+}
+
+// end makes an incident over.
+func (x *tx) end(old *api.Incident, action string) {
 	n := *old
 	n.Over = x.At
 	if action != "" {
 		n.Action = action
 	}
 	x.incidents.put(x, &n)
-	x.happened(api.Event{Kind: api.EventIncidentOver, Object: object, Job: n.Job, Node: n.Node, Message: string(kind) + ": " + n.Action})
+	x.happened(api.Event{Kind: api.EventIncidentOver, Object: n.Object, Job: n.Job, Node: n.Node, Message: string(n.Kind) + ": " + n.Action})
 }
 
 // pruneIncidents forgets the oldest when there are too many or they are too
@@ -96,40 +108,16 @@ func (x *tx) taskIncident(j *api.Job, t *api.Task) {
 	x.openIncident(n)
 }
 
-// taskIncidentsOver records that a task runs again.
-func (x *tx) taskIncidentsOver(id string) {
+// taskKinds are the kinds of incidents that a task may have.
+var taskKinds = []api.IncidentKind{api.IncidentTaskFailed, api.IncidentTaskOOM, api.IncidentTaskLost}
+
+// taskIncidentsOver records that a task's failures are over, and why.
+func (x *tx) taskIncidentsOver(id, why string) {
 	if x.newest.Len() == 0 {
 		return
 	}
-	for _, kind := range []api.IncidentKind{api.IncidentTaskFailed, api.IncidentTaskOOM, api.IncidentTaskLost} {
-		x.closeIncident(kind, id, "runs again")
-	}
-}
-
-// nodeIncidents opens and closes the incidents that follow from a node's
-// change, before that is stored.
-func (x *tx) nodeIncidents(old, n *api.Node) {
-	lost := func(s api.NodeState) bool { return s == api.NodeUnreachable }
-	switch {
-	case lost(n.State) && !lost(old.State):
-		x.openIncident(api.Incident{Kind: api.IncidentNodeLost, Object: n.ID, Node: n.Name, Message: n.Reason, Action: "its tasks start elsewhere"})
-	case lost(old.State) && (n.State == api.NodeReady || n.State == api.NodeDraining):
-		x.closeIncident(api.IncidentNodeLost, n.ID, "it came back")
-	case lost(old.State) && n.State == api.NodeGone:
-		x.closeIncident(api.IncidentNodeLost, n.ID, "it was removed")
-	}
-	switch {
-	case n.Starts == nil:
-	case n.State != api.NodeReady && n.State != api.NodeDraining:
-		x.troubleOver(n, "it is "+n.State.String())
-	case n.Boot != old.Boot:
-		x.troubleOver(n, "it was rebooted")
-	}
-	switch {
-	case n.DiskFull && !old.DiskFull:
-		x.openIncident(api.Incident{Kind: api.IncidentDiskFull, Object: n.ID, Node: n.Name, Message: "its data folder has no room", Action: "it gets no new work"})
-	case !n.DiskFull && old.DiskFull:
-		x.closeIncident(api.IncidentDiskFull, n.ID, "there is room again")
+	for _, kind := range taskKinds {
+		x.closeIncident(kind, id, why)
 	}
 }
 

@@ -246,6 +246,7 @@ func (c *JobStop) apply(x *tx) (any, error) {
 		return nil, err
 	}
 	if old.Stop || old.State.Ended() {
+		x.jobUnwanted(c.ID) // of a service that gave up they are still open
 		return old, nil
 	}
 	j, why := *old, cmp.Or(c.cause, "asked for")
@@ -260,6 +261,7 @@ func (c *JobStop) apply(x *tx) (any, error) {
 	for _, t := range x.jobTasks(c.ID) {
 		x.stopTask(t, api.DesiredStop, api.ReasonStopped)
 	}
+	x.jobUnwanted(c.ID)
 	return x.job(c.ID)
 }
 

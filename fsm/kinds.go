@@ -54,6 +54,7 @@ var kinds = []kind{
 	29: of[NodeTrial](1),
 	30: of[StateCheck](1),
 	31: of[NodeClaim](1),
+	32: of[IncidentClose](1),
 }
 
 // numbers are the kinds' numbers by type.

@@ -30,6 +30,7 @@ const (
 	RemovedKeys                    // a node that was removed comes back with another key only, so that the proof of its removal stays true
 	StateChecks                    // the voters compare their states
 	StoppedTasks                   // what was stopped is counted as such, and not as failed or not at all
+	IncidentsEnd                   // incidents of what is stopped, removed or gone are over, and a node that was stopped is one
 	Revisions                      // each noun has the index of the log entry that changed it last
 )
 
@@ -56,6 +57,7 @@ var features = [...]struct {
 	FailedStarts:    {1, Voters},
 	RemovedKeys:     {1, Voters},
 	StoppedTasks:    {1, Voters},
+	IncidentsEnd:    {1, Voters},
 	Revisions:       {1, Voters},
 	StateChecks:     {1, Voters},
 	Sessions:        {1, ReadyNodes},
@@ -155,6 +157,9 @@ func (x *tx) reached(l Level) {
 	}
 	if l == features[StoppedTasks].level {
 		x.countStopped()
+	}
+	if l == features[IncidentsEnd].level {
+		x.closeStale()
 	}
 }
 

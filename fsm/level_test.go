@@ -244,7 +244,7 @@ func raise(t *testing.T, a, b *Store) {
 	spec := &api.JobSpec{Partition: "fair", TaskSpec: api.TaskSpec{Command: []string{"/bin/learn", "x"}}}
 	before, used := a.View().Learned(spec), a.View().Used(a.View().Partition("fair"), "ann", a.View().Partition("fair").Created.Add(10*time.Hour))
 	for _, s := range []*Store{a, b} {
-		if _, err := s.Do(t.Context(), &LevelSet{Level: Newest}); err != nil {
+		if _, err := s.Do(t.Context(), &LevelSet{Meta: Meta{At: testInit().At.Add(100 * time.Hour)}, Level: Newest}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -33,6 +33,11 @@ func (x *tx) deleteTask(t *api.Task) {
 // indexTask moves the indexes and the node's sums from old to t; either may be
 // nil.
 func (x *tx) indexTask(old, t *api.Task) {
+	if t != nil {
+		x.taskUnwanted(t.ID, t.Job, t)
+	} else {
+		x.taskUnwanted(old.ID, old.Job, nil)
+	}
 	if old != nil && old.Pending() && (t == nil || !t.Pending()) {
 		x.pending.Delete(x.pendingKey(old))
 	}

@@ -137,6 +137,11 @@ func checkSums(t *testing.T, v *View) {
 			t.Fatalf("index %d: job %s is %s and ended %v", v.Index(), j.ID, j.State, j.Ended)
 		}
 	}
+	for n := range v.Incidents() {
+		if why := v.t.over(n); n.Over.IsZero() && why != "" && v.Does(IncidentsEnd) {
+			t.Fatalf("index %d: incident %d (%s of %s) is open, and %s", v.Index(), n.ID, n.Kind, n.Object, why)
+		}
+	}
 	for n := range v.Nodes() {
 		l, k := v.Ledger(n.ID)
 		sum := l.Allocated.Add(l.Reclaiming)

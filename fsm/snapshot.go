@@ -165,7 +165,7 @@ func readSnapshot(r io.Reader) (tables, []api.Event, error) {
 		return tables{}, nil, err
 	}
 	b := bufio.NewReaderSize(z, 64<<10)
-	x := &tx{tables: new(tables), emit: func(api.Event) {}, touch: func(Table, string) {}}
+	x := &tx{tables: new(tables), loading: true, emit: func(api.Event) {}, touch: func(Table, string) {}}
 	*x.tables = newTables()
 	var events []api.Event
 	var readers [256]func(*tx, []byte) error

@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -175,10 +174,9 @@ func (x *tx) nodeInTrouble(t *api.Task) {
 	case len(st.Failed) >= troubleStarts:
 		st.Since, st.Again = x.At, x.At.Add(trialEvery)
 		x.happened(api.Event{Kind: api.EventNodeUpdated, Object: n.ID, Node: n.Name, Message: "it gets no new tasks, since none starts there: " + st.Message})
-		x.openIncident(api.Incident{Kind: api.IncidentStartsFail, Object: n.ID, Node: n.Name, Message: st.Message,
-			Action: fmt.Sprintf("its tasks start elsewhere; one is tried there every %s", trialEvery)})
 	}
 	n.Starts = &st
+	x.nodeIncidents(row.node, &n)
 	x.putNode(&n)
 }
 
@@ -186,7 +184,11 @@ func (x *tx) nodeInTrouble(t *api.Task) {
 func (x *tx) startWorked(t *api.Task) {
 	if row := x.rowAt(t.NodeID); row != nil && row.node.Starts != nil {
 		n := *row.node
-		x.troubleOver(&n, "a task started there again")
+		n.Starts = nil
+		if !row.node.Starts.Since.IsZero() {
+			x.happened(api.Event{Kind: api.EventNodeUpdated, Object: n.ID, Node: n.Name, Message: "it gets new tasks again: one started there"})
+		}
+		x.nodeIncidents(row.node, &n)
 		x.putNode(&n)
 	}
 	if j := x.jobAt(t.Job); j != nil && len(j.Avoid) > 0 {
@@ -194,15 +196,6 @@ func (x *tx) startWorked(t *api.Task) {
 		next.Avoid = slices.DeleteFunc(slices.Clone(j.Avoid), func(a api.AvoidedNode) bool { return a.NodeID == t.NodeID })
 		x.replaceJob(&next)
 	}
-}
-
-// troubleOver lets a node have tasks again.
-func (x *tx) troubleOver(n *api.Node, why string) {
-	if !n.Starts.Since.IsZero() {
-		x.happened(api.Event{Kind: api.EventNodeUpdated, Object: n.ID, Node: n.Name, Message: "it gets new tasks again: " + why})
-		x.closeIncident(api.IncidentStartsFail, n.ID, why)
-	}
-	n.Starts = nil
 }
 
 // tried ends a node's trial: it got its task.

@@ -129,11 +129,12 @@ func (s *Store) publish() {
 // tx is the state while a command changes it.
 type tx struct {
 	*tables
-	Meta           // of the command
-	run   *api.Job // the batch whose tasks are being made: see making
-	emit  func(api.Event)
-	touch func(Table, string)
-	probe struct { // what is looked up: kept, as a key is as large as a value
+	Meta             // of the command
+	loading bool     // rows come from a snapshot, in any order
+	run     *api.Job // the batch whose tasks are being made: see making
+	emit    func(api.Event)
+	touch   func(Table, string)
+	probe   struct { // what is looked up: kept, as a key is as large as a value
 		task api.Task
 		job  api.Job
 		node api.Node

@@ -291,7 +291,7 @@ func (x *tx) report(old *api.Task, s *api.TaskStatus) bool {
 		return true
 	}
 	if t.State == api.TaskRunning && old.State != api.TaskRunning {
-		x.taskIncidentsOver(t.ID)
+		x.taskIncidentsOver(t.ID, "runs again")
 		x.startWorked(&t)
 	}
 	x.putTask(&t)
@@ -381,6 +381,7 @@ func (x *tx) restartService(j *api.Job, old, t *api.Task) {
 	}
 	t.Failures++
 	if p.Attempts > 0 && t.Failures > p.Attempts {
+		x.gaveUp(t)
 		x.putTask(t)
 		return
 	}

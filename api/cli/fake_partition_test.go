@@ -67,6 +67,7 @@ func (f *fake) partitionRoutes(handle func(string, func(*http.Request) (any, err
 		}
 		return change, nil
 	})
+	handle("POST /v1/incidents/close", func(*http.Request) (any, error) { return map[string]int{"closed": 1}, nil })
 	handle("GET /v1/incidents", func(r *http.Request) (any, error) {
 		all := []*api.Incident{
 			{ID: 3, Kind: api.IncidentNodeLost, Object: "e1e2", Node: "elm", Action: "its tasks start elsewhere", Seen: f.now, Message: "no answer"},

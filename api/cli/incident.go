@@ -2,14 +2,18 @@ package cli
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/option"
+	"github.com/mesita/mesita/api/client"
 	"github.com/urfave/cli/v2"
 )
 
 func (a *app) incidentsCommand() *cli.Command {
 	return a.watched(&cli.Command{
-		Name: "incidents", Usage: "list failures that were seen, what was done, and when they were over",
+		Name: "incidents", Subcommands: []*cli.Command{a.incidentsClose()}, Usage: "list failures that were seen, what was done, and when they were over",
 		Description: example("mesita incidents", "mesita incidents --all --for oak -o json"),
 		Flags: readFlags(
 			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "also those that are over, after those that are not"},
@@ -34,6 +38,54 @@ func (a *app) incidentsCommand() *cli.Command {
 			return list(a.out, c, all, func(i *api.Incident) string { return fmt.Sprint(i.ID) }, incidentColumns)
 		},
 	})
+}
+
+func (a *app) incidentsClose() *cli.Command {
+	return &cli.Command{
+		Name: "close", Usage: "close incidents by hand: what is over closes by itself", ArgsUsage: "ID...", Description: example("mesita incidents close 12 13"),
+		Flags: []cli.Flag{option.DryRunFlag()},
+		Action: func(c *cli.Context) error {
+			if err := args(c, 1, -1, "incidents close ID..."); err != nil {
+				return err
+			}
+			var ids []uint64
+			for _, s := range c.Args().Slice() {
+				id, err := strconv.ParseUint(s, 10, 64)
+				if err != nil {
+					return usage("mesita incidents close ID...: %q is no number: `mesita incidents -o wide` shows the ids", s)
+				}
+				ids = append(ids, id)
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			if c.Bool("dry-run") {
+				return a.wouldClose(c, cl, ids)
+			}
+			if err := cl.CloseIncidents(c.Context, ids); err != nil {
+				return err
+			}
+			a.progress("closed %s", count(len(ids), "incident"))
+			return nil
+		},
+	}
+}
+
+// wouldClose names what would be closed, or what cannot be.
+func (a *app) wouldClose(c *cli.Context, cl *client.Client, ids []uint64) error {
+	open, err := cl.Incidents(c.Context, true, "", api.MaxIncidents)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		i := slices.IndexFunc(open, func(n *api.Incident) bool { return n.ID == id })
+		if i < 0 {
+			return api.Errorf(api.CodeNotFound, "no open incident %d: see `mesita incidents -o wide`", id)
+		}
+		a.progress("would close incident %d: %s of %s", id, open[i].Kind, incidentObject(open[i]))
+	}
+	return nil
 }
 
 var incidentColumns = []column[*api.Incident]{

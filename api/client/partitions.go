@@ -95,3 +95,9 @@ func (c *Client) Incidents(ctx context.Context, open bool, about string, limit i
 	}
 	return getList[*api.Incident](ctx, c, "/v1/incidents", q)
 }
+
+// CloseIncidents closes incidents by hand: all of them, or none if one is not
+// open.
+func (c *Client) CloseIncidents(ctx context.Context, ids []uint64) error {
+	return c.call(ctx, http.MethodPost, "/v1/incidents/close", api.IncidentClose{IDs: ids}, nil)
+}

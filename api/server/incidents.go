@@ -5,6 +5,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/server/exchange"
+	"github.com/mesita/mesita/fsm"
 )
 
 const defaultIncidents = 100
@@ -34,4 +35,21 @@ func listIncidents(c *call) (any, error) {
 		}
 	}
 	return exchange.ListOf(rows), nil
+}
+
+// closed says how many were closed.
+type closed struct {
+	Closed int `json:"closed"`
+}
+
+func closeIncidents(c *call) (any, error) {
+	var in api.IncidentClose
+	if err := c.Decode(&in); err != nil {
+		return nil, err
+	}
+	if err := in.Validate(); err != nil {
+		return nil, err
+	}
+	n, err := exchange.DoAs[int](c.Call, &fsm.IncidentClose{Meta: c.Meta(), IDs: in.IDs})
+	return closed{n}, err
 }

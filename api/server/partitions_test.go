@@ -201,4 +201,11 @@ func TestIncidents(t *testing.T) {
 	if m := string(n.send(request{method: "GET", path: "/metrics", token: token}).body); !strings.Contains(m, "mesita_incidents_open 1\n") {
 		t.Errorf("%s", m)
 	}
+	operator := n.token(api.RoleOperator)
+	for body, want := range map[string]int{`{}`: 400, `{"ids":[77]}`: 404, fmt.Sprintf(`{"ids":[%d]}`, all[1].ID): 409, fmt.Sprintf(`{"ids":[%d]}`, all[0].ID): 200} {
+		n.send(request{method: "POST", path: "/v1/incidents/close", body: body, token: operator}).want(t, want)
+	}
+	if l := get("?open=1"); len(l) != 0 {
+		t.Errorf("still open: %+v", l)
+	}
 }

@@ -96,6 +96,7 @@ func otherRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
 		{Method: get, Path: "/v1/events", Role: viewer, Handle: s.on(listEvents), Query: words("after", "before", "for", "limit", "since", "until"), Stream: true, Answer: []api.Event{}, Summary: "the newest events, oldest first; since and until are a time or how long ago, before=INDEX is the page before; as text/event-stream they go on"},
 		{Method: get, Path: "/v1/incidents", Role: viewer, Handle: s.on(listIncidents), Query: words("open", "for", "limit"), Answer: []api.Incident{}, Summary: "failures that were seen, open ones first; open=1 only those"},
+		{Method: post, Path: "/v1/incidents/close", Role: operator, Handle: s.on(closeIncidents), Body: api.IncidentClose{}, Answer: closed{}, Summary: "close incidents by hand: all of them, or none if one is not open"},
 		{Method: get, Path: "/v1/tokens", Role: admin, Handle: s.on(listTokens), Query: words("kind"), Answer: []api.Token{}, Summary: "tokens, without their secrets"},
 		{Method: post, Path: "/v1/tokens", Role: admin, Handle: s.on(createToken), Body: api.TokenRequest{}, Answer: api.TokenGrant{}, Summary: "make a token; its secret is shown once"},
 		{Method: del, Path: "/v1/tokens/{id}", Role: admin, Handle: s.on(revokeToken), Answer: removed{}, Summary: "revoke a token"},

@@ -38,15 +38,14 @@ func completions(cs []*cli.Command, path []string) []completion {
 		}
 		own.words = append(own.words, c.Name)
 		at := append(slices.Clone(path), c.Name)
+		of := []completion{{path: at}}
 		if len(c.Subcommands) > 0 {
-			out = append(out, completions(c.Subcommands, at)...)
-			continue
+			of = completions(c.Subcommands, at)
 		}
-		leaf := completion{path: at}
 		for _, f := range c.Flags {
-			leaf.words = append(leaf.words, "--"+f.Names()[0])
+			of[0].words = append(of[0].words, "--"+f.Names()[0])
 		}
-		out = append(out, leaf)
+		out = append(out, of...)
 	}
 	return append([]completion{own}, out...)
 }

@@ -16,6 +16,8 @@ func (l *Line) PrintHelp(w io.Writer, root *cli.App) {
 		name, use, form, text = "mesita "+strings.Join(l.path, " "), c.Usage, c.ArgsUsage, c.Description
 	}
 	switch {
+	case l.Command != nil && l.Command.Action != nil && !l.complete():
+		form = "[OPTIONS] | COMMAND"
 	case !l.complete():
 		form = "COMMAND"
 	case len(l.Command.Flags) > 0:

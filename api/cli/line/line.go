@@ -147,7 +147,7 @@ func takesValue(f cli.Flag) bool {
 
 // check finds what is missing, where the parser would print the whole help.
 func (l *Line) check(root *cli.App) error {
-	l.Help = l.Help || l.Command == nil && len(l.globals) == 0 || l.Command != nil && !l.complete()
+	l.Help = l.Help || l.Command == nil && len(l.globals) == 0 || l.Command != nil && !l.complete() && l.Command.Action == nil
 	switch {
 	case l.Help:
 		return nil
