@@ -47,6 +47,8 @@ func (m members) Healthy() error {
 	return m.ages.behind()
 }
 
+func (m members) Links() string { return m.raft.Links(m.nameOf) }
+
 func (m members) Role(id string) string {
 	if id == m.leaderID() {
 		return "voter, leader"

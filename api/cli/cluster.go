@@ -46,6 +46,9 @@ func (a *app) clusterShow() *cli.Command {
 			return one(a.out, c, v, about.Name, func(w io.Writer) error {
 				_, err := fmt.Fprintf(w, "cluster   %s   %d nodes, %d voters   made %s ago\nleader    %s   quorum %v\nanswered  %s   mesita %s, index %d\n",
 					about.Name, about.Nodes, about.Voters, age(about.Created), or(h.Leader, "-"), h.Quorum, h.Node, h.Version, h.Index)
+				if h.Reason != "" && err == nil {
+					_, err = fmt.Fprintf(w, "but       %s\n", h.Reason)
+				}
 				return err
 			})
 		},

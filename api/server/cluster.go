@@ -25,6 +25,9 @@ func getHealth(c *call) (any, error) {
 	if folder, full := c.Local.DiskFull(); full {
 		h.Reason = "the disk of " + folder + " is full: no new work is taken here until there is room"
 	}
+	if links := c.Cluster.Links(); links != "" && h.Reason == "" {
+		h.Reason = links
+	}
 	if err := c.Cluster.Healthy(); err != nil {
 		h.Reason = err.Error()
 		return exchange.With{Status: http.StatusServiceUnavailable, Value: h}, nil

@@ -50,6 +50,7 @@ type testNode struct {
 
 	shares  *fakeShares
 	sick    error
+	links   string
 	replica bool
 	joined  []api.JoinRequest
 	joinErr error
@@ -268,6 +269,7 @@ func (n *testNode) NodeID() string   { return n.id }
 func (n *testNode) IsLeader() bool   { return *n.world.leader.Load() == n.id }
 func (n *testNode) HasReplica() bool { return n.replica }
 func (n *testNode) Healthy() error   { return n.sick }
+func (n *testNode) Links() string    { return n.links }
 
 func (n *testNode) Level() api.LevelStatus { return api.LevelStatus{Level: 1, Next: 1} }
 

@@ -21,6 +21,9 @@ type Cluster interface {
 	// Healthy is nil if this node can do its part of the log, else why it
 	// cannot.
 	Healthy() error
+	// Links says what is wrong with the links to the other voters, "" if
+	// nothing is.
+	Links() string
 	Join(ctx context.Context, r api.JoinRequest) (*api.JoinGrant, error)
 	// Renew signs a new certificate for a node; csr is DER, the answer PEM.
 	Renew(ctx context.Context, nodeID string, csr []byte) ([]byte, error)

@@ -18,13 +18,25 @@ type beats struct {
 	every  time.Duration
 	began  time.Time
 	ending <-chan struct{}
+	spawn  func(func()) bool // starts a goroutine, unless the node ends
 
 	mu     sync.Mutex
 	failed map[raft.ServerID]time.Time // when the last heartbeat failed
+	slow   map[raft.ServerID]*slowBeat
+}
+
+// slowBeat is the heartbeat that is on its way over a slow link, and the answer
+// to the one before.
+type slowBeat struct {
+	term     uint64
+	done     chan struct{} // closed with the outcome; nil = none is on its way
+	err      error
+	answer   raft.AppendEntriesResponse
+	answered time.Time
 }
 
 func newBeats(every time.Duration, ending <-chan struct{}) *beats {
-	return &beats{every: every, began: time.Now(), ending: ending, failed: map[raft.ServerID]time.Time{}}
+	return &beats{every: every, began: time.Now(), ending: ending, failed: map[raft.ServerID]time.Time{}, slow: map[raft.ServerID]*slowBeat{}}
 }
 
 // isHeartbeat tells a heartbeat from other empty messages, as raft does.
@@ -60,4 +72,84 @@ func (b *beats) failedSince(id raft.ServerID, t time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.failed[id].After(t)
+}
+
+// patient sends a heartbeat. Raft gives the lead up when answers stay away for
+// longer than its lease, which cannot be changed while it runs; over a slow link
+// it is told the last answer for as long as that is not older than allowed.
+func (b *beats) patient(id raft.ServerID, term uint64, allowed time.Duration, resp *raft.AppendEntriesResponse, send func(*raft.AppendEntriesResponse) error) error {
+	if allowed == 0 {
+		return send(resp)
+	}
+	s, done := b.begin(id, term, send)
+	timer := time.NewTimer(b.every)
+	defer timer.Stop()
+	for waited := false; ; waited = true {
+		over := timer.C
+		if waited {
+			over = nil
+		}
+		select {
+		case <-done:
+			return b.outcome(s, allowed, resp)
+		case <-b.ending:
+			return errEnding
+		case <-over:
+			if b.vouch(s, allowed, resp) {
+				return nil
+			}
+		}
+	}
+}
+
+// begin sends a heartbeat unless one is on its way.
+func (b *beats) begin(id raft.ServerID, term uint64, send func(*raft.AppendEntriesResponse) error) (*slowBeat, <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.slow[id]
+	if s == nil || s.term != term {
+		s = &slowBeat{term: term}
+		b.slow[id] = s
+	}
+	if s.done != nil {
+		return s, s.done
+	}
+	done := make(chan struct{})
+	s.done = done
+	run := func() {
+		var answer raft.AppendEntriesResponse
+		err := send(&answer)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if s.err = err; err == nil {
+			s.answer, s.answered = answer, time.Now()
+		}
+		s.done = nil
+		close(done)
+	}
+	if !b.spawn(run) {
+		s.done, s.err = nil, errEnding
+		close(done)
+	}
+	return s, done
+}
+
+func (b *beats) outcome(s *slowBeat, allowed time.Duration, resp *raft.AppendEntriesResponse) error {
+	if b.vouch(s, allowed, resp) {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return s.err
+}
+
+// vouch fills the last answer in if it is recent enough.
+func (b *beats) vouch(s *slowBeat, allowed time.Duration, resp *raft.AppendEntriesResponse) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s.answered.IsZero() || time.Since(s.answered) >= allowed {
+		return false
+	}
+	*resp = s.answer
+	return true
 }

@@ -39,7 +39,7 @@ type guard struct {
 }
 
 func newGuard(log *slog.Logger, timeout time.Duration, ending <-chan struct{}) *guard {
-	return &guard{log: log, ending: ending, slow: make(chan struct{}, 1), sick: make(chan struct{}), pace: newPace(timeout)}
+	return &guard{log: log, ending: ending, slow: make(chan struct{}, 1), sick: make(chan struct{}), pace: newPace(timeout, electionWrites)}
 }
 
 // wrote notes the end of a write.

@@ -75,7 +75,11 @@ func (n *Node) overdue() time.Duration {
 		return 0
 	}
 	voters = slices.DeleteFunc(voters, func(id string) bool { return id == leader })
-	turn := n.cfg.stretch(stagger) * time.Duration(slices.Index(voters, n.cfg.NodeID))
+	turn := n.cfg.stretch(stagger)
+	if factor, late := n.wire.links.patience(); factor > 1 {
+		turn += late // or the next stands before it hears of this one
+	}
+	turn *= time.Duration(slices.Index(voters, n.cfg.NodeID))
 	due := time.Duration(n.wire.lookout.wait.Load()) + turn + 2*time.Millisecond // more than elect takes off
 	if left := due - time.Since(n.raft.LastContact()); left > 0 {
 		return left
@@ -98,7 +102,11 @@ func (w *wire) RequestPreVote(id raft.ServerID, addr raft.ServerAddress, args *r
 	}
 	for try := 1; ; try++ {
 		*resp = raft.RequestPreVoteResponse{}
+		began := time.Now()
 		err := p.RequestPreVote(id, addr, args, resp)
+		if err == nil {
+			w.links.answered(id, time.Since(began))
+		}
 		if err != nil || resp.Granted || resp.Term > args.Term || try == preVoteTries {
 			return err
 		}

@@ -74,6 +74,7 @@ func Open(cfg Config) (*Node, error) {
 		transport = newTransport(&cfg)
 	}
 	n.wire = newWire(transport, cfg.stretch(beatEvery), newLookout(cfg.stretch(heartbeatTimeout)), n.ending)
+	n.wire.beats.spawn = n.spawn
 	n.wire.damaged = n.Damaged
 	n.glue = newGlue(cfg.Store, cfg.snapshotEntries, n.took, n.ending)
 	n.guard = newGuard(cfg.Log, cfg.stretch(heartbeatTimeout), n.ending)
@@ -213,10 +214,11 @@ func (n *Node) settings() raft.ReloadableConfig {
 func (n *Node) retune() {
 	n.tune.Lock()
 	defer n.tune.Unlock()
-	factor, slowest := n.guard.patience()
-	if factor != n.patience {
+	disk, slowest := n.guard.patience()
+	net, late := n.wire.links.patience()
+	if factor := min(disk+net-1, maxFactor); factor != n.patience {
 		n.patience = factor
-		n.cfg.Log.Warn("elections are as patient as the disk of the raft log needs", "factor", factor, "write", slowest)
+		n.cfg.Log.Warn("elections are as patient as the disk of the raft log and the links to the other voters need", "factor", factor, "write", slowest, "message", late)
 	}
 	if s := n.settings(); s != n.raft.ReloadableConfig() {
 		if err := n.raft.ReloadConfig(s); err != nil {
@@ -316,6 +318,9 @@ func (n *Node) followRole(ctx context.Context) {
 			}
 		case <-n.guard.slow:
 			n.retune()
+		case <-n.wire.links.changed:
+			n.wire.links.forget(func(id raft.ServerID) bool { return n.votes(string(id)) })
+			n.retune()
 		}
 	}
 }
@@ -361,6 +366,10 @@ func (n *Node) Healthy() error {
 // Unwell is closed as soon as, and while, Healthy is not nil.
 func (n *Node) Unwell() <-chan struct{} { return n.guard.unwell() }
 
+// Links says what is wrong with the links to the other voters, "" when nothing
+// is. name is the name of a node.
+func (n *Node) Links(name func(id string) string) string { return n.wire.links.describe(name) }
+
 // Stats are numbers about Raft on this node.
 type Stats struct {
 	State        string // leader, follower, candidate, shutdown
@@ -370,12 +379,15 @@ type Stats struct {
 	AppliedIndex uint64
 	Waiting      int           // commands that wait for a log entry
 	SlowWrite    time.Duration // of the recent writes to the log
-	Patience     int           // by how much elections are slower because of the disk
+	Patience     int           // by how much elections are slower because of the disk and the links
 }
 
 // Stats tells how this node does.
 func (n *Node) Stats() Stats {
-	factor, slow := n.guard.patience()
+	_, slow := n.guard.patience()
+	n.tune.Lock()
+	factor := n.patience
+	n.tune.Unlock()
 	n.queue.mu.Lock()
 	waiting := len(n.queue.items)
 	n.queue.mu.Unlock()

@@ -10,14 +10,15 @@ const (
 
 	maxFactor   = 10
 	paceSamples = 32
-	paceCalm    = time.Minute // of fast writes before elections get faster again
+	paceCalm    = time.Minute // of fast steps before elections get faster again
 )
 
-// pace decides how patient elections must be on a slow disk. An election
-// writes the term and the votes: on a disk that takes about as long for that as
-// the election may, none is ever won.
+// pace decides how patient elections must be where something is slow that an
+// election does several times over, such as a write of the term or a vote: if
+// that takes about as long as the election may, none is ever won.
 type pace struct {
 	timeout time.Duration // of an election at factor 1
+	steps   time.Duration // how many of them an election takes, one after the other
 	factor  int           // 1 to maxFactor
 
 	recent [paceSamples]time.Duration
@@ -25,14 +26,16 @@ type pace struct {
 	calm   time.Time // since when the factor could be lower
 }
 
-func newPace(timeout time.Duration) pace { return pace{timeout: timeout, factor: 1} }
+func newPace(timeout time.Duration, steps int) pace {
+	return pace{timeout: timeout, steps: time.Duration(steps), factor: 1}
+}
 
-// observe takes in how long a write took, and tells whether the factor
+// observe takes in how long a step took, and tells whether the factor
 // changed.
 func (p *pace) observe(d time.Duration, now time.Time) bool {
 	p.recent[p.next] = d
 	p.next = (p.next + 1) % paceSamples
-	want := min(1+int(electionWrites*p.slow()/p.timeout), maxFactor)
+	want := min(1+int(p.steps*p.slow()/p.timeout), maxFactor)
 	switch {
 	case want > p.factor:
 		p.factor, p.calm = want, time.Time{}
@@ -48,8 +51,8 @@ func (p *pace) observe(d time.Duration, now time.Time) bool {
 	return false
 }
 
-// slow is the second slowest of the recent writes: one that stands alone says
-// nothing about the disk.
+// slow is the second slowest of the recent steps: one that stands alone says
+// nothing.
 func (p *pace) slow() time.Duration {
 	var first, second time.Duration
 	for _, d := range p.recent {

@@ -269,7 +269,7 @@ func TestProposeGivesUpWithItsContext(t *testing.T) {
 }
 
 func TestPace(t *testing.T) {
-	p := newPace(300 * time.Millisecond)
+	p := newPace(300*time.Millisecond, electionWrites)
 	now := epoch
 	if p.observe(5*time.Second, now) {
 		t.Error("one slow write alone changed it")

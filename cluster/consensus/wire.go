@@ -32,6 +32,7 @@ type wire struct {
 	beats   *beats
 	away    *away
 	lookout *lookout
+	links   *links
 	ending  <-chan struct{}
 	damaged func() error // why this node must not be elected; nil = it may
 
@@ -50,7 +51,7 @@ var (
 type heard struct{ term, commit uint64 }
 
 func newWire(t raft.Transport, every time.Duration, l *lookout, ending <-chan struct{}) *wire {
-	return &wire{Transport: t, rpcs: make(chan raft.RPC), commit: make(chan uint64, 1), beats: newBeats(every, ending), away: newAway(ending), lookout: l, ending: ending,
+	return &wire{Transport: t, rpcs: make(chan raft.RPC), commit: make(chan uint64, 1), beats: newBeats(every, ending), away: newAway(ending), lookout: l, links: newLinks(every, time.Duration(l.wait.Load())), ending: ending,
 		pipes: map[raft.ServerID]*pipe{}, moved: make(chan struct{})}
 }
 
@@ -132,6 +133,9 @@ func (w *wire) SetHeartbeatHandler(answer func(raft.RPC)) {
 	w.Transport.SetHeartbeatHandler(func(rpc raft.RPC) {
 		answer(rpc)
 		w.lookout.heard()
+		if a, ok := rpc.Command.(*raft.AppendEntriesRequest); ok {
+			w.links.beat(a.Term)
+		}
 	})
 }
 
@@ -148,12 +152,16 @@ func (w *wire) AppendEntries(id raft.ServerID, addr raft.ServerAddress, args *ra
 	if !w.beats.await() {
 		return errEnding
 	}
-	err := w.Transport.AppendEntries(id, addr, args, resp)
-	w.beats.note(id, err)
-	if err == nil {
-		w.away.tried(id, nil)
-	}
-	return err
+	return w.beats.patient(id, args.Term, w.links.allowance(), resp, func(resp *raft.AppendEntriesResponse) error {
+		began := time.Now()
+		err := w.Transport.AppendEntries(id, addr, args, resp)
+		w.beats.note(id, err)
+		if err == nil {
+			w.links.answered(id, time.Since(began))
+			w.away.tried(id, nil)
+		}
+		return err
+	})
 }
 
 // InstallSnapshot sends a snapshot.
