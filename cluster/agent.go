@@ -75,6 +75,7 @@ type Agent struct {
 	voting     atomic.Bool                        // this node answers for the cluster
 	stands     atomic.Pointer[consensus.Standing] // what the others were told of this voter
 	sightings  sightings
+	uncounted  bool          // this folder had no count of its starts
 	up         chan struct{} // closed when all parts run
 	holds      atomic.Bool   // this node was told to hold the level
 	levelDue   atomic.Int64  // when the level will be raised: see levelLoop

@@ -100,6 +100,7 @@ func (m members) Seen(id string) server.Sighting { return m.sightings.get(id) }
 // countStart makes this start the next one that others can tell from those
 // before.
 func (a *Agent) countStart() error {
+	a.uncounted = a.self.Starts == 0
 	return a.changeSelf(func(n *nodeFile) { n.Starts++ })
 }
 
@@ -146,6 +147,9 @@ func (a *Agent) askSightings(ctx context.Context) (consensus.Standing, error) {
 	}
 	if err := a.changeSelf(func(n *nodeFile) { n.Starts = most.Starts + 1 }); err != nil {
 		a.log.Warn("counting the starts of this node failed", "err", err)
+	}
+	if a.uncounted { // an older program, which an upgrade was taken back to, drops the count
+		return standingOf(most), nil
 	}
 	return standingOf(most), fmt.Errorf("the data folder %s is an older copy: it was started %d times, and other nodes saw %d starts of this node", a.dir.path, starts, most.Starts)
 }

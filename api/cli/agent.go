@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -201,6 +203,8 @@ func (a *app) awaitDaemon(ctx context.Context, cmd *exec.Cmd, out io.Reader, log
 			fmt.Fprint(a.err, human(said))
 			return cmd.Process.Release()
 		case <-slow.C:
+			said, _ := readFrom(logPath, logAt)
+			fmt.Fprint(a.err, troubles(said)) // such as that this voter is damaged
 			fmt.Fprintf(a.err, "! waiting for a majority of the voters (if the others have other addresses now: node start --seed ADDRESS); the daemon runs (pid %d), its log is %s\n", cmd.Process.Pid, logPath)
 		case <-ctx.Done():
 			fmt.Fprintf(a.err, "detached; the daemon goes on (pid %d), its log is %s\n", cmd.Process.Pid, logPath)
@@ -229,6 +233,30 @@ func human(log string) string {
 	for l := range strings.Lines(log) {
 		if !strings.HasPrefix(l, "time=") && !strings.HasPrefix(l, "{") {
 			out.WriteString(l)
+		}
+	}
+	return out.String()
+}
+
+// troubles are the errors that a daemon logged, each once, in a line of its own.
+func troubles(log string) string {
+	var out strings.Builder
+	seen := map[string]bool{}
+	for l := range strings.Lines(log) {
+		var e struct{ Level, Err string }
+		if _, after, ok := strings.Cut(l, " err="); ok && strings.Contains(l, " level=ERROR ") {
+			e.Level = "ERROR"
+			if q, err := strconv.QuotedPrefix(after); err == nil {
+				e.Err, _ = strconv.Unquote(q) // which QuotedPrefix made sure of
+			} else {
+				e.Err, _, _ = strings.Cut(strings.TrimSpace(after), " ")
+			}
+		} else if json.Unmarshal([]byte(l), &e) != nil {
+			continue
+		}
+		if e.Level == "ERROR" && e.Err != "" && !seen[e.Err] {
+			seen[e.Err] = true
+			out.WriteString("! " + e.Err + "\n")
 		}
 	}
 	return out.String()

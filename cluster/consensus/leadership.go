@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -134,7 +135,7 @@ func (n *Node) holds(h heard) bool {
 	var e raft.Log
 	for i := h.commit; i > 0; i-- {
 		if err := n.stores.logs.GetLog(i, &e); err != nil {
-			return true // it is in the snapshot that was restored
+			return errors.Is(err, raft.ErrLogNotFound) // it is in the snapshot that was restored
 		}
 		if i == h.commit && e.Term != h.term {
 			return false

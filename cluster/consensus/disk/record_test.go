@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -275,6 +276,54 @@ func FuzzMark(f *testing.F) {
 		m, err := decodeMark(b)
 		if err == nil && !bytes.Equal(m.encode(), b) {
 			t.Fatalf("%+v", m)
+		}
+	})
+}
+
+// Whatever a file holds, a look at it neither crashes nor takes it for a log
+// that it is not.
+func FuzzLogFile(f *testing.F) {
+	path := filepath.Join(f.TempDir(), LogName)
+	l, err := OpenLog(path, 0)
+	if err != nil {
+		f.Fatal(err)
+	}
+	var entries []*raft.Log
+	for i := range uint64(100) { // several pages
+		entries = append(entries, &raft.Log{Index: i + 1, Term: 1, Data: bytes.Repeat([]byte{byte(i)}, 150), AppendedAt: epoch})
+	}
+	err = errors.Join(l.StoreLogs(entries), l.Set([]byte("LastVoteCand"), []byte("a")), l.Close())
+	if err != nil {
+		f.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(uint32(16), []byte{1})
+	f.Add(uint32(3*os.Getpagesize()+10), []byte{0xff, 0xff, 0xff})
+	f.Add(uint32(4*os.Getpagesize()+24), []byte{0xff, 0xff, 0xff, 0xff, 0xff})
+	f.Fuzz(func(t *testing.T, at uint32, over []byte) {
+		b := bytes.Clone(whole)
+		copy(b[int(at)%len(b):], over)
+		path := filepath.Join(t.TempDir(), LogName)
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l, err := OpenLog(path, 0)
+		if err != nil {
+			return
+		}
+		defer l.Close()
+		last, err := l.LastIndex()
+		if err != nil || last != 0 && last != uint64(len(entries)) { // 0: what is over it made an empty file of it
+			t.Fatalf("it ends with %d: %v", last, err)
+		}
+		for i := uint64(1); i <= last; i++ {
+			var e raft.Log
+			if err := l.GetLog(i, &e); err != nil || !bytes.Equal(e.Data, entries[i-1].Data) {
+				t.Fatalf("entry %d: %v", i, err)
+			}
 		}
 	})
 }
