@@ -137,6 +137,7 @@ func (a *Agent) hasKeeper() bool {
 // others refuse this node. It fails once another daemon speaks for the node,
 // after the end of the tasks here.
 func (a *Agent) holdSession(ctx context.Context) error {
+	again := backoff.New(time.Second, 30*time.Second)
 	for retry := backoff.New(50*time.Millisecond, 10*time.Second); ; {
 		doubt := a.doubt.wait()
 		err := a.claimSession(ctx)
@@ -152,6 +153,7 @@ func (a *Agent) holdSession(ctx context.Context) error {
 		case err == nil:
 			retry.Reset()
 			a.speak()
+			since := time.Now()
 			select {
 			case <-ctx.Done():
 				return nil
@@ -160,7 +162,10 @@ func (a *Agent) holdSession(ctx context.Context) error {
 				return nil
 			case <-doubt:
 			}
-			if !sleep(ctx, time.Second) { // who refuses once refuses often
+			if time.Since(since) > time.Minute {
+				again.Reset()
+			}
+			if !again.Wait(ctx) { // who refuses once refuses often
 				return nil
 			}
 		default:
