@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/raft"
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/backoff"
+	"github.com/mesita/mesita/cluster/consensus/disk"
 )
 
 // guard watches the disk under the log: whether writes succeed, how long they
@@ -193,7 +194,7 @@ func (s guardedStable) SetUint64(key []byte, val uint64) error {
 	for retry := backoff.New(50*time.Millisecond, time.Second); ; {
 		began := time.Now()
 		err := s.wrote("write the term", began, s.StableStore.SetUint64(key, val))
-		if err == nil || !bytes.Equal(key, []byte("CurrentTerm")) {
+		if err == nil || !bytes.Equal(key, []byte(disk.KeyTerm)) {
 			return err
 		}
 		select {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"github.com/mesita/mesita/cluster/consensus/disk"
 )
 
@@ -34,7 +35,7 @@ func (s Standing) And(o Standing) Standing {
 
 // standing is what is on disk.
 func (s *stores) standing() (st Standing, err error) {
-	if st.Term, err = s.stable.GetUint64([]byte("CurrentTerm")); err != nil && err.Error() != disk.ErrNoValue.Error() {
+	if st.Term, err = s.stable.GetUint64([]byte(disk.KeyTerm)); err != nil && err.Error() != raftboltdb.ErrKeyNotFound.Error() {
 		return st, fmt.Errorf("read the term: %w", err)
 	}
 	last, err := s.logs.LastIndex()

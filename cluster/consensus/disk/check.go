@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 
 	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
 )
 
@@ -15,9 +16,10 @@ import (
 type logState struct {
 	first, last uint64 // the entries that count: those after the last gap
 	below       uint64 // entries before it, up to this index, are superseded by a snapshot
+	applied     uint64 // index of the newest entry that took effect, as far as the seals say
 	unsealed    bool   // some entries are of the program of before
 	mark        mark
-	marked      bool // mark is of the last change; else the program of before made that
+	votes       map[string][]byte // those of the program of before
 }
 
 // checkLog looks at all of a log file before it is opened for writing, given
@@ -58,14 +60,14 @@ func (st *logState) look(f *os.File, pageSize int, snapshot uint64) error {
 	if err != nil || len(buckets) == 0 {
 		return err
 	}
-	logs, votes := buckets[string(logBucket)], buckets[string(voteBucket)]
+	logs, votes := buckets[logBucket], buckets[voteBucket]
 	if logs == nil || votes == nil || len(buckets) > 2 {
 		return errors.New("the log or the votes are missing")
 	}
 	if err := st.lookAtLog(logs, snapshot); err != nil {
 		return err
 	}
-	return st.lookAtMark(p.tx, votes, snapshot)
+	return st.lookAtVotes(votes, snapshot)
 }
 
 func (st *logState) lookAtLog(logs *bucket, snapshot uint64) error {
@@ -76,7 +78,7 @@ func (st *logState) lookAtLog(logs *bucket, snapshot uint64) error {
 			return errors.New("a key is no index")
 		}
 		index := binary.BigEndian.Uint64(k)
-		sealed, err := parseRecord(v, &e)
+		seal, err := parseRecord(v, &e)
 		if err == nil && e.Index != index {
 			err = fmt.Errorf("it is entry %d", e.Index)
 		}
@@ -95,37 +97,40 @@ func (st *logState) lookAtLog(logs *bucket, snapshot uint64) error {
 		if st.first == 0 {
 			st.first = index
 		}
-		st.last, st.unsealed = index, st.unsealed || !sealed
+		st.last, st.unsealed = index, st.unsealed || !seal.present
+		st.applied = max(st.applied, seal.applied)
 		before = raft.Log{Index: index, Term: e.Term}
 		return nil
 	})
 	return err
 }
 
-func (st *logState) lookAtMark(tx uint64, votes *bucket, snapshot uint64) error {
+// lookAtVotes checks the votes, and that all is there that the mark tells of.
+func (st *logState) lookAtVotes(votes *bucket, snapshot uint64) error {
+	st.votes = map[string][]byte{}
 	err := votes.ForEach(func(k, v []byte) (err error) {
 		if string(k) == markKey {
 			st.mark, err = decodeMark(v)
+			return err
 		}
-		return err
+		val, sealed, err := openVote(k, v)
+		if err != nil {
+			return fmt.Errorf("the vote %.80q: %w", k, err)
+		}
+		if !sealed {
+			st.votes[string(k)] = val
+		}
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if st.marked = st.mark.tx == tx; !st.marked {
-		return nil
-	}
-	sum, err := votesSum(votes)
-	if err != nil {
-		return err
-	}
+	ends := max(st.last, snapshot)
 	switch m := st.mark; {
-	case sum != m.votes:
-		return errors.New("the checksum of the votes is wrong")
-	case st.first != m.first || st.last != m.last:
-		return fmt.Errorf("it holds the entries from %d to %d, and there were those from %d to %d", st.first, st.last, m.first, m.last)
-	case m.snapshot > max(st.last, snapshot):
+	case m.snapshot > ends:
 		return fmt.Errorf("the newest whole snapshot is of entry %d, and there was one of entry %d", snapshot, m.snapshot)
+	case m.applied > ends:
+		return fmt.Errorf("it ends with entry %d, and those up to %d took effect", ends, m.applied)
 	}
 	return nil
 }
@@ -138,74 +143,60 @@ func OpenLog(path string, snapshot uint64) (*Log, error) {
 	}
 	file := &Log{path: path, mark: st.mark}
 	err = file.guarded(func() (err error) {
-		file.db, err = bbolt.Open(path, 0o600, &bbolt.Options{NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, Timeout: lockWait})
+		file.bolt, err = raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: &bbolt.Options{
+			NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, Timeout: lockWait}})
 		return err
 	})
 	if err != nil {
 		return nil, openError(path, err)
 	}
 	if err := file.begin(st, snapshot); err != nil {
-		return nil, errors.Join(err, file.db.Close())
+		return nil, errors.Join(fmt.Errorf("open the raft log %s: %w", path, err), file.bolt.Close())
 	}
 	return file, nil
 }
 
 // begin makes a log what it has to be before it is used.
 func (l *Log) begin(st *logState, snapshot uint64) error {
+	if st.below != 0 {
+		if err := l.guarded(func() error { return l.bolt.DeleteRange(0, st.below) }); err != nil {
+			return err
+		}
+	}
 	if st.unsealed {
 		if err := l.seal(st.first, st.last); err != nil {
-			return fmt.Errorf("seal the raft log %s: %w", l.path, err)
+			return err
 		}
 	}
-	l.mark.first, l.mark.last, l.mark.snapshot = st.first, st.last, max(l.mark.snapshot, snapshot)
-	err := l.change(func(tx *bbolt.Tx, _ *mark) error {
-		for _, name := range [][]byte{logBucket, voteBucket} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
+	for key, val := range st.votes {
+		if err := l.Set([]byte(key), val); err != nil {
+			return err
 		}
-		if st.below != 0 {
-			c := tx.Bucket(logBucket).Cursor()
-			for k, _ := c.First(); k != nil && binary.BigEndian.Uint64(k) <= st.below; k, _ = c.First() {
-				if err := c.Delete(); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("open the raft log %s: %w", l.path, err)
 	}
-	return nil
+	l.first, l.last = st.first, st.last
+	l.applied.Store(max(st.applied, st.mark.applied))
+	return l.tookSnapshot(snapshot)
 }
 
 // sealAtOnce is how many entries are sealed in one step.
 const sealAtOnce = 512
 
-// seal gives the entries that the program of before wrote their checksums.
+// seal gives the entries that the program of before wrote their seals. One that
+// has its seal gets another: the program of before and this one took turns.
 func (l *Log) seal(from, to uint64) error {
 	for from <= to {
-		err := l.db.Update(func(tx *bbolt.Tx) error {
-			b := tx.Bucket(logBucket)
-			for n := 0; from <= to && n < sealAtOnce; n++ {
-				var e raft.Log
-				k := indexKey(from)
-				sealed, err := parseRecord(b.Get(k), &e)
-				if err == nil && !sealed {
-					var v []byte
-					if v, err = appendRecord(nil, &e); err == nil {
-						err = b.Put(k, v)
-					}
-				}
-				if err != nil {
-					return err
-				}
-				from++
+		var es []*raft.Log
+		for ; from <= to && len(es) < sealAtOnce; from++ {
+			e := new(raft.Log)
+			if err := l.guarded(func() error { return l.bolt.GetLog(from, e) }); err != nil {
+				return err
 			}
-			return nil
-		})
-		if err != nil {
+			if _, err := unseal(e); err != nil {
+				return fmt.Errorf("entry %d: %w", from, err)
+			}
+			es = append(es, e)
+		}
+		if err := l.put(es); err != nil {
 			return err
 		}
 	}

@@ -9,37 +9,32 @@ import (
 	"sync/atomic"
 
 	"github.com/hashicorp/raft"
-	"go.etcd.io/bbolt"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 )
 
 // Buckets of the log file, as raft-boltdb names them.
-var (
-	logBucket  = []byte("logs")
-	voteBucket = []byte("conf")
+const (
+	logBucket  = "logs"
+	voteBucket = "conf"
 )
 
-// ErrNoValue is what raft expects for a key that was never set.
-var ErrNoValue = errors.New("not found")
-
-// Log is the log and the votes, in one bbolt file that raft-boltdb can read
-// and write too. Every entry is sealed (see record) and every change renews the
-// mark. The log has no gaps: entries below one are superseded by a snapshot, and
-// go.
+// Log is the log and the votes: raft-boltdb's store, in which every entry
+// (see record) and every vote (see vote) is sealed. The log has no gaps: entries
+// below one are superseded by a snapshot, and go.
 type Log struct {
 	path    string
-	db      *bbolt.DB
+	bolt    *raftboltdb.BoltStore
 	applied atomic.Uint64 // see Applied
 
-	mu   sync.Mutex
-	mark mark
+	mu          sync.Mutex
+	first, last uint64 // indexes of the log, 0 = it is empty
+	mark        mark
 }
 
 var (
 	_ raft.LogStore    = (*Log)(nil)
 	_ raft.StableStore = (*Log)(nil)
 )
-
-func indexKey(i uint64) []byte { return binary.BigEndian.AppendUint64(nil, i) }
 
 // guarded calls f; where bbolt panics over a page, or runs out of the file, it
 // fails.
@@ -53,70 +48,43 @@ func (l *Log) guarded(f func() error) (err error) {
 	return f()
 }
 
-func (l *Log) read(f func(*bbolt.Tx) error) error {
-	return l.guarded(func() error { return l.db.View(f) })
-}
-
-// change writes, and renews the mark in the same step.
-func (l *Log) change(f func(*bbolt.Tx, *mark) error) error {
+// span is what the log holds, and what its mark says.
+func (l *Log) span() (first, last uint64, m mark) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	next := l.mark
-	err := l.guarded(func() error {
-		return l.db.Update(func(tx *bbolt.Tx) error {
-			if err := f(tx, &next); err != nil {
-				return err
-			}
-			return putMark(tx, &next, l.applied.Load())
-		})
-	})
-	if err == nil {
-		l.mark = next
-	}
-	return err
-}
-
-func putMark(tx *bbolt.Tx, m *mark, applied uint64) (err error) {
-	votes := tx.Bucket(voteBucket)
-	m.tx, m.applied = uint64(tx.ID()), max(m.applied, applied)
-	if m.votes, err = votesSum(votes); err != nil {
-		return err
-	}
-	return votes.Put([]byte(markKey), m.encode())
-}
-
-func (l *Log) now() mark {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.mark
+	return l.first, l.last, l.mark
 }
 
 // FirstIndex is that of the oldest entry, 0 if there is none.
-func (l *Log) FirstIndex() (uint64, error) { return l.now().first, nil }
+func (l *Log) FirstIndex() (uint64, error) { first, _, _ := l.span(); return first, nil }
 
 // LastIndex is that of the newest entry, 0 if there is none.
-func (l *Log) LastIndex() (uint64, error) { return l.now().last, nil }
+func (l *Log) LastIndex() (uint64, error) { _, last, _ := l.span(); return last, nil }
 
 // GetLog reads an entry, and checks that it is the one that was written.
 func (l *Log) GetLog(index uint64, e *raft.Log) error {
-	return l.read(func(tx *bbolt.Tx) error {
-		v := tx.Bucket(logBucket).Get(indexKey(index))
-		if v == nil {
-			if m := l.now(); m.first != 0 && m.first <= index && index <= m.last {
-				return Damaged(l.path, fmt.Errorf("entry %d is missing", index))
-			}
-			return raft.ErrLogNotFound
+	var got raft.Log
+	err := l.guarded(func() error { return l.bolt.GetLog(index, &got) })
+	if errors.Is(err, raft.ErrLogNotFound) {
+		if first, last, _ := l.span(); first != 0 && first <= index && index <= last {
+			return Damaged(l.path, fmt.Errorf("entry %d is missing", index))
 		}
-		b := append(make([]byte, 0, len(v)), v...) // what bbolt returns ends with tx
-		_, err := parseRecord(b, e)
-		if err == nil && e.Index != index {
-			err = fmt.Errorf("it is entry %d", e.Index)
+		return raft.ErrLogNotFound
+	}
+	if err == nil && got.Index != index {
+		err = fmt.Errorf("it is entry %d", got.Index)
+	}
+	if err == nil {
+		var s seal
+		if s, err = unseal(&got); err == nil && !s.present {
+			err = errors.New("it has no checksum")
 		}
-		if err != nil {
-			return Damaged(l.path, fmt.Errorf("entry %d: %w", index, err))
-		}
-		return nil
-	})
+	}
+	if err != nil {
+		return Damaged(l.path, fmt.Errorf("entry %d: %w", index, err))
+	}
+	*e = got
+	return nil
 }
 
 // StoreLog appends an entry.
@@ -125,96 +93,113 @@ func (l *Log) StoreLog(e *raft.Log) error { return l.StoreLogs([]*raft.Log{e}) }
 // StoreLogs appends entries. Those before a gap go: raft leaves one only where
 // it was fed a snapshot.
 func (l *Log) StoreLogs(es []*raft.Log) error {
-	return l.change(func(tx *bbolt.Tx, m *mark) error {
-		b := tx.Bucket(logBucket)
-		for _, e := range es {
-			if err := l.makeRoom(b, m, e.Index); err != nil {
-				return err
-			}
-			v, err := appendRecord(make([]byte, 0, len(e.Data)+128), e)
-			if err == nil {
-				err = b.Put(indexKey(e.Index), v)
-			}
-			if err != nil {
-				return err
-			}
-		}
+	if len(es) == 0 {
 		return nil
-	})
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, e := range es[1:] {
+		if e.Index != es[i].Index+1 {
+			return fmt.Errorf("entry %d follows entry %d", e.Index, es[i].Index)
+		}
+	}
+	if err := l.makeRoom(es[0].Index); err != nil {
+		return err
+	}
+	if err := l.put(es); err != nil {
+		return err
+	}
+	if l.first == 0 {
+		l.first = es[0].Index
+	}
+	l.last = es[len(es)-1].Index
+	return nil
 }
 
-// makeRoom notes that the entry with an index comes next.
-func (l *Log) makeRoom(b *bbolt.Bucket, m *mark, index uint64) error {
+// put writes entries with their seals; l.mu is held, or nobody else has l.
+func (l *Log) put(es []*raft.Log) error {
+	sealed := make([]*raft.Log, len(es))
+	applied := l.applied.Load()
+	for i, e := range es {
+		c := *e
+		c.Extensions = sealOf(e, applied)
+		sealed[i] = &c
+	}
+	return l.guarded(func() error { return l.bolt.StoreLogs(sealed) })
+}
+
+// makeRoom makes sure that the entry with an index may come next; l.mu is held.
+func (l *Log) makeRoom(index uint64) error {
 	switch {
-	case m.last != 0 && index == m.last+1:
-	case m.last != 0 && index <= m.last:
+	case l.last != 0 && index == l.last+1:
+		return nil
+	case l.last != 0 && index <= l.last:
 		return fmt.Errorf("entry %d is in the raft log already", index)
-	case index != 1 && index > m.snapshot+1:
-		return fmt.Errorf("entry %d would leave a gap in the raft log after %d", index, max(m.last, m.snapshot))
-	default:
-		if err := deleteEntries(b, m.first, m.last); err != nil {
-			return err
-		}
-		m.first = index
+	case index != 1 && index > l.mark.snapshot+1:
+		return fmt.Errorf("entry %d would leave a gap in the raft log after %d", index, max(l.last, l.mark.snapshot))
 	}
-	m.last = index
-	return nil
-}
-
-func deleteEntries(b *bbolt.Bucket, from, to uint64) error {
-	for i := from; i <= to && i != 0; i++ {
-		if err := b.Delete(indexKey(i)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return l.remove(l.first, l.last)
 }
 
 // DeleteRange removes entries at either end.
 func (l *Log) DeleteRange(from, to uint64) error {
-	return l.change(func(tx *bbolt.Tx, m *mark) error {
-		from, to := max(from, m.first), min(to, m.last)
-		if m.last == 0 || from > to {
-			return nil
-		}
-		if from != m.first && to != m.last {
-			return fmt.Errorf("to remove the entries from %d to %d would leave a gap in the raft log", from, to)
-		}
-		if err := deleteEntries(tx.Bucket(logBucket), from, to); err != nil {
-			return err
-		}
-		switch {
-		case from == m.first && to == m.last:
-			m.first, m.last = 0, 0
-		case from == m.first:
-			m.first = to + 1
-		default:
-			m.last = from - 1
-		}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	from, to = max(from, l.first), min(to, l.last)
+	if l.last == 0 || from > to {
 		return nil
-	})
+	}
+	if from != l.first && to != l.last {
+		return fmt.Errorf("to remove the entries from %d to %d would leave a gap in the raft log", from, to)
+	}
+	return l.remove(from, to)
 }
 
-// Set keeps a value.
+// remove deletes entries at either end; l.mu is held.
+func (l *Log) remove(from, to uint64) error {
+	if to == 0 {
+		return nil
+	}
+	if err := l.guarded(func() error { return l.bolt.DeleteRange(from, to) }); err != nil {
+		return err
+	}
+	switch {
+	case from == l.first && to == l.last:
+		l.first, l.last = 0, 0
+	case from == l.first:
+		l.first = to + 1
+	default:
+		l.last = from - 1
+	}
+	return nil
+}
+
+// Set keeps a vote, or the term.
 func (l *Log) Set(key, val []byte) error {
-	return l.change(func(tx *bbolt.Tx, _ *mark) error { return tx.Bucket(voteBucket).Put(key, val) })
+	return l.guarded(func() error { return l.bolt.Set(key, sealVote(key, val)) })
 }
 
-// Get reads a value.
-func (l *Log) Get(key []byte) (out []byte, err error) {
-	err = l.read(func(tx *bbolt.Tx) error {
-		v := tx.Bucket(voteBucket).Get(key)
-		if v == nil {
-			return ErrNoValue
-		}
-		out = append([]byte{}, v...)
-		return nil
-	})
-	return out, err
+// Get reads what Set kept.
+func (l *Log) Get(key []byte) ([]byte, error) {
+	var raw []byte
+	err := l.guarded(func() (err error) { raw, err = l.bolt.Get(key); return err })
+	if err != nil {
+		return nil, err // raft compares the text of raft-boltdb's for a key without a value
+	}
+	val, sealed, err := openVote(key, raw)
+	if err == nil && !sealed {
+		err = errVote
+	}
+	if err != nil {
+		return nil, Damaged(l.path, fmt.Errorf("%s: %w", key, err))
+	}
+	return val, nil
 }
 
 // SetUint64 keeps a number.
-func (l *Log) SetUint64(key []byte, val uint64) error { return l.Set(key, indexKey(val)) }
+func (l *Log) SetUint64(key []byte, val uint64) error {
+	return l.Set(key, binary.BigEndian.AppendUint64(nil, val))
+}
 
 // GetUint64 reads a number.
 func (l *Log) GetUint64(key []byte) (uint64, error) {
@@ -228,32 +213,58 @@ func (l *Log) GetUint64(key []byte) (uint64, error) {
 	return binary.BigEndian.Uint64(v), nil
 }
 
-// tookSnapshot notes that there is a snapshot up to index.
-func (l *Log) tookSnapshot(index uint64) error {
-	return l.change(func(_ *bbolt.Tx, m *mark) error { m.snapshot = max(m.snapshot, index); return nil })
-}
-
 // Applied is the index of the newest entry that took effect, now or before the
 // file was opened; the end of that may not have been noted.
-func (l *Log) Applied() uint64 { return max(l.applied.Load(), l.now().applied) }
+func (l *Log) Applied() uint64 { return l.applied.Load() }
 
-// NoteApplied notes that entries up to index took effect. It is kept with the
-// next change.
-func (l *Log) NoteApplied(index uint64) { l.applied.Store(index) }
+// NoteApplied notes that the entries up to index took effect. It is kept with
+// what is written next.
+func (l *Log) NoteApplied(index uint64) {
+	for {
+		was := l.applied.Load()
+		if index <= was || l.applied.CompareAndSwap(was, index) {
+			return
+		}
+	}
+}
+
+// note changes the mark.
+func (l *Log) note(change func(*mark)) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	next := l.mark
+	change(&next)
+	next.applied = max(next.applied, l.applied.Load())
+	if next == l.mark {
+		return nil
+	}
+	err := l.guarded(func() error { return l.bolt.Set([]byte(markKey), next.encode()) })
+	if err == nil {
+		l.mark = next
+	}
+	return err
+}
 
 // Damaged tells whether something that was here is lost and not filled in again.
-func (l *Log) Damaged() bool { return l.now().damage != 0 }
+func (l *Log) Damaged() bool { _, _, m := l.span(); return m.damage != 0 }
+
+// tookSnapshot notes that there is a snapshot up to index.
+func (l *Log) tookSnapshot(index uint64) error {
+	return l.note(func(m *mark) { m.snapshot = max(m.snapshot, index) })
+}
 
 // SetDamaged notes whether something that was here is lost.
 func (l *Log) SetDamaged(yes bool) error {
-	return l.change(func(_ *bbolt.Tx, m *mark) error {
+	return l.note(func(m *mark) {
 		m.damage = 0
 		if yes {
 			m.damage = 1
 		}
-		return nil
 	})
 }
 
-// Close closes the file.
-func (l *Log) Close() error { return l.db.Close() }
+// Close notes what took effect, as well as it can, and closes the file.
+func (l *Log) Close() error {
+	_ = l.note(func(*mark) {}) // without it less is found at the next start, and a full disk is no reason not to end
+	return l.bolt.Close()
+}

@@ -11,24 +11,20 @@ import (
 const markKey = "mesita.mark"
 
 const (
-	markMagic = "mM1\n"
-	markSize  = len(markMagic) + 7*8 + crc32.Size
+	markMagic = "mM2\n"
+	markSize  = len(markMagic) + 3*8 + crc32.Size
 )
 
-// mark is what a log file says of itself. It is written with each change, and
-// tells a file that lost its end, its beginning or a vote from a whole one.
+// mark is what a log file says of itself beside its entries and votes: the
+// least that must be in it. What it says stays true whatever the program of
+// before does to the file.
 type mark struct {
-	tx          uint64 // of the change it was written with
-	first, last uint64 // indexes of the log, 0 = it is empty
-	snapshot    uint64 // index of the newest snapshot
-	applied     uint64 // index of the newest entry that took effect, as far as known then
-	votes       uint64 // CRC-32C of the keys and values beside the mark
-	damage      uint64 // 1 = what was here is lost, and not yet filled in again
+	snapshot uint64 // index of the newest snapshot
+	applied  uint64 // index of the newest entry that took effect, as far as known when the mark was written
+	damage   uint64 // 1 = what was here is lost, and not yet filled in again
 }
 
-func (m *mark) fields() []*uint64 {
-	return []*uint64{&m.tx, &m.first, &m.last, &m.snapshot, &m.applied, &m.votes, &m.damage}
-}
+func (m *mark) fields() []*uint64 { return []*uint64{&m.snapshot, &m.applied, &m.damage} }
 
 func (m *mark) encode() []byte {
 	b := append(make([]byte, 0, markSize), markMagic...)
@@ -47,24 +43,4 @@ func decodeMark(b []byte) (m mark, err error) {
 		*f = binary.BigEndian.Uint64(b[len(markMagic)+8*i:])
 	}
 	return m, nil
-}
-
-// votesSum is the checksum of what is beside the mark.
-func votesSum(votes interface {
-	ForEach(func(k, v []byte) error) error
-}) (uint64, error) {
-	sum := crc32.New(castagnoli)
-	err := votes.ForEach(func(k, v []byte) error {
-		if string(k) == markKey {
-			return nil
-		}
-		for _, part := range [][]byte{k, v} {
-			var n [8]byte
-			binary.BigEndian.PutUint64(n[:], uint64(len(part)))
-			_, _ = sum.Write(n[:]) // a hash takes all
-			_, _ = sum.Write(part)
-		}
-		return nil
-	})
-	return uint64(sum.Sum32()), err
 }

@@ -142,14 +142,18 @@ func part(b []byte, element int, pos, n uint32) ([]byte, error) {
 	return b[from : from+uint64(n) : from+uint64(n)], nil
 }
 
+// leaf calls each with what a page holds. Nothing lies between its elements, nor
+// before the first: so a page whose count is wrong lacks nothing unseen.
 func leaf(b []byte, count int, in bounds, each func(flags uint32, k, v []byte) error) error {
+	from := uint64(pageHead + count*leafSize)
 	for i := range count {
 		at := pageHead + i*leafSize
 		flags, pos, n, vn := order.Uint32(b[at:]), order.Uint32(b[at+4:]), order.Uint32(b[at+8:]), order.Uint32(b[at+12:])
 		both, err := part(b, at, pos, n+vn)
-		if err == nil && n+vn < n {
+		if err == nil && (n+vn < n || uint64(at)+uint64(pos) != from) {
 			err = errPage
 		}
+		from += uint64(n + vn)
 		if err != nil {
 			return err
 		}
@@ -170,8 +174,13 @@ func (p *pages) branch(b []byte, count int, in bounds, depth int, each func(flag
 		at := pageHead + i*branchSize
 		return part(b, at, order.Uint32(b[at:]), order.Uint32(b[at+4:]))
 	}
+	from := uint64(pageHead + count*branchSize)
 	for i := range count {
 		k, err := key(i)
+		if at := pageHead + i*branchSize; err == nil && uint64(at)+uint64(order.Uint32(b[at:])) != from {
+			err = errPage
+		}
+		from += uint64(len(k))
 		if err == nil {
 			err = in.next(k, i == 0)
 		}

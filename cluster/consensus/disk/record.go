@@ -3,7 +3,6 @@ package disk
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"hash/crc32"
 	"time"
 
@@ -11,17 +10,23 @@ import (
 )
 
 // A record is one log entry as it is on disk: the MessagePack map that
-// raft-boltdb writes, field by field in the order of their names, so that the
-// program of before reads it. Its Extensions, which mesita does not use and the
-// program of before does not look at, hold a seal: sealMagic and a CRC-32C over
-// index, term, type and data. They are this disk's own and never leave it.
+// raft-boltdb writes. Its Extensions, which mesita does not use and the program
+// of before does not look at, hold a seal: sealMagic, the index of the newest
+// entry that had taken effect, and a CRC-32C over that, index, term, type and
+// data. A seal is this disk's own and never leaves it.
 //
 // A record without a seal is one of the program of before. Damage cannot make
-// one of the other: they differ in length and layout, and nothing is read that
-// does not have exactly one of the two.
+// one of the other: they differ in length and layout, and nothing is taken at the
+// start that does not have exactly one of the two.
 const sealMagic = "mS1\n"
 
-const sealSize = len(sealMagic) + crc32.Size
+const sealSize = len(sealMagic) + 8 + crc32.Size
+
+// seal is what an entry's seal says.
+type seal struct {
+	present bool
+	applied uint64 // index of the newest entry that had taken effect when it was written
+}
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -37,72 +42,49 @@ const (
 	recordType  = "\xa4Type"
 )
 
-func sealSum(l *raft.Log) uint32 {
-	var b [17]byte
+func sealSum(l *raft.Log, applied uint64) uint32 {
+	var b [25]byte
 	binary.LittleEndian.PutUint64(b[:], l.Index)
 	binary.LittleEndian.PutUint64(b[8:], l.Term)
-	b[16] = byte(l.Type)
+	binary.LittleEndian.PutUint64(b[16:], applied)
+	b[24] = byte(l.Type)
 	return crc32.Update(crc32.Checksum(b[:], castagnoli), castagnoli, l.Data)
 }
 
-// appendRecord appends a sealed record.
-func appendRecord(b []byte, l *raft.Log) ([]byte, error) {
-	at, err := l.AppendedAt.MarshalBinary()
-	if err != nil { // an offset of the zone that the encoding does not have
-		if at, err = l.AppendedAt.UTC().MarshalBinary(); err != nil {
-			return nil, fmt.Errorf("encode when entry %d was made: %w", l.Index, err)
-		}
-	}
-	b = appendBytes(append(b, recordTime...), at)
-	b = append(b, recordData...)
-	if l.Data == nil {
-		b = append(b, 0xc0)
-	} else {
-		b = appendBytes(b, l.Data)
-	}
-	b = append(append(b, recordExt...), 0xa0|byte(sealSize))
-	b = binary.BigEndian.AppendUint32(append(b, sealMagic...), sealSum(l))
-	b = appendUint(append(b, recordIndex...), l.Index)
-	b = appendUint(append(b, recordTerm...), l.Term)
-	return appendUint(append(b, recordType...), uint64(l.Type)), nil
+// sealOf makes an entry's seal.
+func sealOf(l *raft.Log, applied uint64) []byte {
+	b := append(make([]byte, 0, sealSize), sealMagic...)
+	b = binary.BigEndian.AppendUint64(b, applied)
+	return binary.BigEndian.AppendUint32(b, sealSum(l, applied))
 }
 
-func appendBytes(b, v []byte) []byte {
-	switch n := len(v); {
-	case n < 32:
-		b = append(b, 0xa0|byte(n))
-	case n <= 0xffff:
-		b = binary.BigEndian.AppendUint16(append(b, 0xda), uint16(n))
-	default:
-		b = binary.BigEndian.AppendUint32(append(b, 0xdb), uint32(n))
+// unseal checks an entry's seal and takes it off.
+func unseal(l *raft.Log) (seal, error) {
+	b := l.Extensions
+	l.Extensions = nil
+	if b == nil {
+		return seal{}, nil
 	}
-	return append(b, v...)
+	if len(b) != sealSize || string(b[:len(sealMagic)]) != sealMagic {
+		return seal{}, errRecord
+	}
+	s := seal{true, binary.BigEndian.Uint64(b[len(sealMagic):])}
+	if binary.BigEndian.Uint32(b[sealSize-crc32.Size:]) != sealSum(l, s.applied) {
+		return seal{}, errors.New("the checksum is wrong")
+	}
+	return s, nil
 }
 
-func appendUint(b []byte, v uint64) []byte {
-	switch {
-	case v <= 0x7f:
-		return append(b, byte(v))
-	case v <= 0xff:
-		return append(b, 0xcc, byte(v))
-	case v <= 0xffff:
-		return binary.BigEndian.AppendUint16(append(b, 0xcd), uint16(v))
-	case v <= 0xffffffff:
-		return binary.BigEndian.AppendUint32(append(b, 0xce), uint32(v))
-	}
-	return binary.BigEndian.AppendUint64(append(b, 0xcf), v)
-}
-
-// parseRecord reads a record and checks its seal; sealed is false for one of
-// the program of before. Data lies in b.
-func parseRecord(b []byte, l *raft.Log) (sealed bool, err error) {
+// parseRecord reads a record and checks its seal. It takes nothing but what
+// raft-boltdb writes, to the byte. Data lies in b.
+func parseRecord(b []byte, l *raft.Log) (seal, error) {
 	p := recordParser{rest: b}
 	p.key(recordTime)
 	at := p.bytes()
 	p.key(recordData)
 	data := p.bytes()
 	p.key(recordExt)
-	seal := p.bytes()
+	ext := p.bytes()
 	p.key(recordIndex)
 	index := p.uint()
 	p.key(recordTerm)
@@ -111,18 +93,10 @@ func parseRecord(b []byte, l *raft.Log) (sealed bool, err error) {
 	kind := p.uint()
 	var when time.Time
 	if p.bad || len(p.rest) > 0 || kind > 0xff || when.UnmarshalBinary(at) != nil {
-		return false, errRecord
+		return seal{}, errRecord
 	}
-	*l = raft.Log{Index: index, Term: term, Type: raft.LogType(kind), Data: data, AppendedAt: when}
-	switch {
-	case seal == nil:
-		return false, nil
-	case len(seal) != sealSize || string(seal[:len(sealMagic)]) != sealMagic:
-		return false, errRecord
-	case binary.BigEndian.Uint32(seal[len(sealMagic):]) != sealSum(l):
-		return false, errors.New("the checksum is wrong")
-	}
-	return true, nil
+	*l = raft.Log{Index: index, Term: term, Type: raft.LogType(kind), Data: data, Extensions: ext, AppendedAt: when}
+	return unseal(l)
 }
 
 // recordParser takes a record apart; bad stays true from the first thing on

@@ -2,7 +2,9 @@ package disk
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -78,23 +80,23 @@ func TestTheLogFileIsRaftBoltdbs(t *testing.T) {
 		return nil
 	}
 	old(func(s *raftboltdb.BoltStore) error {
-		return errors.Join(s.StoreLogs(entries[:4]), s.SetUint64([]byte("CurrentTerm"), 7))
+		return errors.Join(s.StoreLogs(entries[:4]), s.SetUint64([]byte(KeyTerm), 7))
 	})
 	ours(func(l *Log) error {
-		term, err := l.GetUint64([]byte("CurrentTerm"))
+		term, err := l.GetUint64([]byte(KeyTerm))
 		if term != 7 {
 			t.Errorf("the term is %d", term)
 		}
-		return errors.Join(err, holds(l, 4), l.StoreLogs(entries[4:7]), l.SetUint64([]byte("CurrentTerm"), 8))
+		return errors.Join(err, holds(l, 4), l.StoreLogs(entries[4:7]), l.SetUint64([]byte(KeyTerm), 8))
 	})
 	old(func(s *raftboltdb.BoltStore) error {
-		return errors.Join(holds(s, 7), s.DeleteRange(7, 7), s.StoreLogs(entries[6:8]), s.SetUint64([]byte("CurrentTerm"), 9))
+		return errors.Join(holds(s, 7), s.DeleteRange(7, 7), s.StoreLogs(entries[6:8]), s.SetUint64([]byte(KeyTerm), 9))
 	})
 	ours(func(l *Log) error {
 		return errors.Join(holds(l, 8), l.StoreLogs(entries[8:]), holds(l, len(entries)))
 	})
 	st, err := checkLog(path, 0)
-	if err != nil || st.unsealed || !st.marked || st.last != uint64(len(entries)) {
+	if err != nil || st.unsealed || len(st.votes) > 0 || st.last != uint64(len(entries)) {
 		t.Errorf("not all is sealed: %+v, %v", st, err)
 	}
 }
@@ -106,7 +108,7 @@ func TestSealsStayOnTheirDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if err := l.StoreLog(&raft.Log{Index: 1, Term: 1, Data: []byte("a"), Extensions: []byte(sealMagic + "abcd")}); err != nil {
+	if err := l.StoreLog(&raft.Log{Index: 1, Term: 1, Data: []byte("a"), Extensions: []byte(sealMagic + "12345678abcd")}); err != nil {
 		t.Fatal(err)
 	}
 	var e raft.Log
@@ -125,10 +127,10 @@ func TestDamagedRecordsAreRefused(t *testing.T) {
 		}
 		check := func(b []byte, what string, bits ...int) {
 			var got raft.Log
-			sealed, err := parseRecord(b, &got)
+			seal, err := parseRecord(b, &got)
 			got.AppendedAt = want.AppendedAt // when it was made is no part of the state
-			if err == nil && (!sealed || !sameEntry(&got, want)) {
-				t.Errorf("%s %v: sealed %v, %+v", what, bits, sealed, got)
+			if err == nil && (!seal.present || !sameEntry(&got, want)) {
+				t.Errorf("%s %v: %+v, %+v", what, bits, seal, got)
 			}
 		}
 		flip := func(b []byte, bit int) { b[bit/8] ^= 1 << (bit % 8) }
@@ -160,20 +162,29 @@ func TestDamagedRecordsAreRefused(t *testing.T) {
 // What a log lacks is found when it is opened, whatever page it was on.
 func TestLogsThatLackSomethingAreRefused(t *testing.T) {
 	entries := testEntries()
+	logs := func(tx *bbolt.Tx) *bbolt.Bucket { return tx.Bucket([]byte(logBucket)) }
+	votes := func(tx *bbolt.Tx) *bbolt.Bucket { return tx.Bucket([]byte(voteBucket)) }
+	key := func(i uint64) []byte { return binary.BigEndian.AppendUint64(nil, i) }
 	for name, c := range map[string]struct {
 		change func(tx *bbolt.Tx) error
 		says   string
 	}{
-		"its end":        {func(tx *bbolt.Tx) error { return tx.Bucket(logBucket).Delete(indexKey(uint64(len(entries)))) }, "there were those from 1 to 10"},
-		"its beginning":  {func(tx *bbolt.Tx) error { return tx.Bucket(logBucket).Delete(indexKey(1)) }, "from 1 to 1 are missing"},
-		"one in between": {func(tx *bbolt.Tx) error { return tx.Bucket(logBucket).Delete(indexKey(4)) }, "from 4 to 4 are missing"},
-		"all":            {func(tx *bbolt.Tx) error { return errors.Join(tx.DeleteBucket(logBucket)) }, "missing"},
-		"a vote":         {func(tx *bbolt.Tx) error { return tx.Bucket(voteBucket).Delete([]byte("LastVoteCand")) }, "votes"},
-		"another vote":   {func(tx *bbolt.Tx) error { return tx.Bucket(voteBucket).Put([]byte("LastVoteCand"), []byte("b")) }, "votes"},
-		"its mark":       {func(tx *bbolt.Tx) error { return tx.Bucket(voteBucket).Put([]byte(markKey), []byte("b")) }, "mark"},
+		"its end":        {func(tx *bbolt.Tx) error { return logs(tx).Delete(key(10)) }, "ends with entry 9, and those up to 10 took effect"},
+		"its beginning":  {func(tx *bbolt.Tx) error { return logs(tx).Delete(key(1)) }, "from 1 to 1 are missing"},
+		"one in between": {func(tx *bbolt.Tx) error { return logs(tx).Delete(key(4)) }, "from 4 to 4 are missing"},
+		"all":            {func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte(logBucket)) }, "missing"},
+		"another vote": {func(tx *bbolt.Tx) error {
+			v := sealVote([]byte(keyCandidate), []byte("a"))
+			v[0]++
+			return votes(tx).Put([]byte(keyCandidate), v)
+		}, "LastVoteCand"},
+		"the vote of another key": {func(tx *bbolt.Tx) error {
+			return votes(tx).Put([]byte(keyVoteTerm), bytes.Clone(votes(tx).Get([]byte(KeyTerm))))
+		}, "LastVoteTerm"},
+		"a vote that nobody asks for": {func(tx *bbolt.Tx) error { return votes(tx).Put([]byte("LastVoteCanD"), []byte("a")) }, "LastVoteCanD"},
+		"its mark":                    {func(tx *bbolt.Tx) error { return votes(tx).Put([]byte(markKey), []byte("b")) }, "mark"},
 		"order": {func(tx *bbolt.Tx) error {
-			b := tx.Bucket(logBucket)
-			return b.Put(indexKey(3), bytes.Clone(b.Get(indexKey(2))))
+			return logs(tx).Put(key(3), bytes.Clone(logs(tx).Get(key(2))))
 		}, "it is entry 2"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -182,17 +193,9 @@ func TestLogsThatLackSomethingAreRefused(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = errors.Join(l.StoreLogs(entries), l.Set([]byte("LastVoteCand"), []byte("a")))
-			if err != nil {
-				t.Fatal(err)
-			}
-			// The mark stays that of the last change, as when the page was damaged.
-			err = l.db.Update(func(tx *bbolt.Tx) error {
-				m := l.mark
-				m.tx = uint64(tx.ID())
-				return errors.Join(tx.Bucket(voteBucket).Put([]byte(markKey), m.encode()), c.change(tx))
-			})
-			if err := errors.Join(err, l.Close()); err != nil {
+			err = errors.Join(l.StoreLogs(entries), l.Set([]byte(keyCandidate), []byte("a")), l.SetUint64([]byte(KeyTerm), 3))
+			l.NoteApplied(uint64(len(entries)))
+			if err := errors.Join(err, l.Close(), changeFile(path, c.change)); err != nil {
 				t.Fatal(err)
 			}
 			if l, err := OpenLog(path, 0); err == nil {
@@ -202,6 +205,41 @@ func TestLogsThatLackSomethingAreRefused(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// changeFile changes a log file as no program of ours would.
+func changeFile(path string, f func(*bbolt.Tx) error) error {
+	db, err := bbolt.Open(path, 0o600, nil)
+	if err != nil {
+		return err
+	}
+	return errors.Join(db.Update(f), db.Close())
+}
+
+// Votes are read as they were kept, by this program and the one of before, and
+// no flipped bit makes another of one.
+func TestDamagedVotesAreRefused(t *testing.T) {
+	for key, val := range map[string]string{KeyTerm: "\x00\x00\x00\x00\x00\x00\x01\x02", keyCandidate: "10.0.0.11:5050"} {
+		raw := sealVote([]byte(key), []byte(val))
+		for i := range len(raw) * 8 {
+			raw[i/8] ^= 1 << (i % 8)
+			if got, sealed, err := openVote([]byte(key), raw); err == nil {
+				t.Errorf("%s with bit %d flipped: %q, sealed %v", key, i, got, sealed)
+			}
+			raw[i/8] ^= 1 << (i % 8)
+		}
+		for n := range raw { // that of a candidate is like one without a seal; the layout of its page tells
+			if got, sealed, err := openVote([]byte(key), raw[:n]); err == nil && (sealed || key != keyCandidate && string(got) != val) {
+				t.Errorf("%s cut after %d: %q, sealed %v", key, n, got, sealed)
+			}
+		}
+		if got, sealed, err := openVote([]byte(key), raw); err != nil || !sealed || string(got) != val {
+			t.Errorf("%s is %q, %v, %v", key, got, sealed, err)
+		}
+		if got, sealed, err := openVote([]byte(key), []byte(val)); err != nil || sealed || string(got) != val {
+			t.Errorf("%s of the program of before is %q, %v, %v", key, got, sealed, err)
+		}
 	}
 }
 
@@ -225,8 +263,8 @@ func TestGapsBelowASnapshot(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if l.mark.first != 30 || l.mark.last != 31 {
-		t.Errorf("the log is from %d to %d", l.mark.first, l.mark.last)
+	if l.first != 30 || l.last != 31 {
+		t.Errorf("the log is from %d to %d", l.first, l.last)
 	}
 	if err := l.StoreLog(at(60)); err == nil {
 		t.Error("a gap was made with no snapshot")
@@ -235,15 +273,62 @@ func TestGapsBelowASnapshot(t *testing.T) {
 		t.Error(err)
 	}
 	var e raft.Log
-	if err := l.GetLog(31, &e); !errors.Is(err, raft.ErrLogNotFound) || l.mark.first != 60 {
+	if err := l.GetLog(31, &e); !errors.Is(err, raft.ErrLogNotFound) || l.first != 60 {
 		t.Errorf("what is before the gap is still there: %v", err)
 	}
 	if err := l.StoreLog(at(60)); err == nil {
 		t.Error("an entry was replaced")
 	}
-	if err := l.DeleteRange(1, 100); err != nil || l.mark.last != 0 {
-		t.Errorf("%+v, %v", l.mark, err)
+	if err := l.DeleteRange(1, 100); err != nil || l.last != 0 {
+		t.Errorf("it ends with %d, %v", l.last, err)
 	}
+}
+
+// appendRecord appends a record as raft-boltdb writes it, sealed.
+func appendRecord(b []byte, l *raft.Log) ([]byte, error) {
+	at, err := l.AppendedAt.MarshalBinary()
+	if err != nil { // an offset of the zone that the encoding does not have
+		if at, err = l.AppendedAt.UTC().MarshalBinary(); err != nil {
+			return nil, fmt.Errorf("encode when entry %d was made: %w", l.Index, err)
+		}
+	}
+	b = appendBytes(append(b, recordTime...), at)
+	b = append(b, recordData...)
+	if l.Data == nil {
+		b = append(b, 0xc0)
+	} else {
+		b = appendBytes(b, l.Data)
+	}
+	b = appendBytes(append(b, recordExt...), sealOf(l, 1))
+	b = appendUint(append(b, recordIndex...), l.Index)
+	b = appendUint(append(b, recordTerm...), l.Term)
+	return appendUint(append(b, recordType...), uint64(l.Type)), nil
+}
+
+func appendBytes(b, v []byte) []byte {
+	switch n := len(v); {
+	case n < 32:
+		b = append(b, 0xa0|byte(n))
+	case n <= 0xffff:
+		b = binary.BigEndian.AppendUint16(append(b, 0xda), uint16(n))
+	default:
+		b = binary.BigEndian.AppendUint32(append(b, 0xdb), uint32(n))
+	}
+	return append(b, v...)
+}
+
+func appendUint(b []byte, v uint64) []byte {
+	switch {
+	case v <= 0x7f:
+		return append(b, byte(v))
+	case v <= 0xff:
+		return append(b, 0xcc, byte(v))
+	case v <= 0xffff:
+		return binary.BigEndian.AppendUint16(append(b, 0xcd), uint16(v))
+	case v <= 0xffffffff:
+		return binary.BigEndian.AppendUint32(append(b, 0xce), uint32(v))
+	}
+	return binary.BigEndian.AppendUint64(append(b, 0xcf), v)
 }
 
 func FuzzRecord(f *testing.F) {
@@ -264,14 +349,14 @@ func FuzzRecord(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if sealed, err := parseRecord(rec, &again); err != nil || !sealed || !sameEntry(&e, &again) {
+		if seal, err := parseRecord(rec, &again); err != nil || !seal.present || !sameEntry(&e, &again) {
 			t.Fatalf("%+v became %+v: %v", e, again, err)
 		}
 	})
 }
 
 func FuzzMark(f *testing.F) {
-	f.Add((&mark{tx: 1, last: 2}).encode())
+	f.Add((&mark{snapshot: 1, applied: 2}).encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := decodeMark(b)
 		if err == nil && !bytes.Equal(m.encode(), b) {
