@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 )
 
 // logState is what a look at a whole log file found.
@@ -45,14 +47,23 @@ func checkLog(path string, snapshot uint64) (st *logState, err error) {
 		return nil, openError(path, err)
 	}
 	defer f.Close()
-	if err := st.look(f, db.Info().PageSize, snapshot); err != nil {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	b, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	defer func() { err = errors.Join(err, unix.Munmap(b)) }()
+	if err := st.look(b, db.Info().PageSize, snapshot); err != nil {
 		return nil, Damaged(path, err)
 	}
 	return st, nil
 }
 
-func (st *logState) look(f *os.File, pageSize int, snapshot uint64) error {
-	p, err := openPages(f, pageSize)
+func (st *logState) look(file []byte, pageSize int, snapshot uint64) error {
+	p, err := openPages(file, pageSize)
 	if err != nil {
 		return err
 	}
@@ -118,7 +129,7 @@ func (st *logState) lookAtVotes(votes *bucket, snapshot uint64) error {
 			return fmt.Errorf("the vote %.80q: %w", k, err)
 		}
 		if !sealed {
-			st.votes[string(k)] = val
+			st.votes[string(k)] = bytes.Clone(val)
 		}
 		return nil
 	})

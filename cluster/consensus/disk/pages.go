@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"io"
-	"os"
 )
 
 // pages is a bbolt file, read without bbolt, which trusts the bytes it maps: a
@@ -16,8 +14,8 @@ import (
 // numbers are in the byte order of the machine, offsets in an element count from
 // its own beginning.
 type pages struct {
-	f    io.ReaderAt
-	size int64  // of a page
+	file []byte // mapped
+	size uint64 // of a page
 	high uint64 // pages from here on are not in use
 	root uint64
 	tx   uint64
@@ -39,19 +37,16 @@ var order = binary.NativeEndian
 
 var errPage = errors.New("a page does not hold what it should")
 
-// openPages looks at the two head pages. bbolt would open a file with the older
-// one if the newer is damaged, and the last change, an entry or a vote, is gone.
-func openPages(f *os.File, size int) (*pages, error) {
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	p := &pages{f: f, size: int64(size)}
-	for i := range int64(2) {
-		b := make([]byte, headSum+8)
-		if _, err := f.ReadAt(b, i*p.size+pageHead); err != nil && !errors.Is(err, io.EOF) {
-			return nil, err
+// openPages looks at the two head pages of a mapped file. bbolt would open a file
+// with the older one if the newer is damaged, and the last change, an entry or a
+// vote, is gone.
+func openPages(file []byte, size int) (*pages, error) {
+	p := &pages{file: file, size: uint64(size)}
+	for i := range uint64(2) {
+		if uint64(len(file)) < (i+1)*p.size {
+			return nil, fmt.Errorf("it has %d bytes, which are no two pages", len(file))
 		}
+		b := file[i*p.size+pageHead:]
 		sum := fnv.New64a()
 		_, _ = sum.Write(b[:headSum]) // a hash takes all
 		if order.Uint64(b[headSum:]) != sum.Sum64() {
@@ -61,22 +56,19 @@ func openPages(f *os.File, size int) (*pages, error) {
 			p.root, p.high, p.tx = order.Uint64(b[16:]), order.Uint64(b[40:]), tx
 		}
 	}
-	if p.high > uint64(st.Size()/p.size) {
-		return nil, fmt.Errorf("it has %d bytes, and should have %d pages of %d", st.Size(), p.high, p.size)
+	if p.high > uint64(len(file))/p.size {
+		return nil, fmt.Errorf("it has %d bytes, and should have %d pages of %d", len(file), p.high, p.size)
 	}
 	p.seen = make([]uint64, p.high/64+1)
 	return p, nil
 }
 
-// page reads a page with what follows it. Each is part of one tree, once.
+// page is a page with what follows it. Each is part of one tree, once.
 func (p *pages) page(id uint64) ([]byte, error) {
-	b := make([]byte, p.size)
 	if id < 2 || id >= p.high {
 		return nil, errPage
 	}
-	if _, err := p.f.ReadAt(b, int64(id)*p.size); err != nil {
-		return nil, err
-	}
+	b := p.file[id*p.size:]
 	more := uint64(order.Uint32(b[12:]))
 	if order.Uint64(b) != id || more >= p.high-id {
 		return nil, errPage
@@ -87,12 +79,8 @@ func (p *pages) page(id uint64) ([]byte, error) {
 		}
 		p.seen[i/64] |= 1 << (i % 64)
 	}
-	if more == 0 {
-		return b, nil
-	}
-	b = append(b, make([]byte, more*uint64(p.size))...)
-	_, err := p.f.ReadAt(b[p.size:], int64(id+1)*p.size)
-	return b, err
+	n := (1 + more) * p.size
+	return b[:n:n], nil
 }
 
 // bounds are the keys that a part of a tree may hold: from lo on, below hi; nil
@@ -145,6 +133,9 @@ func part(b []byte, element int, pos, n uint32) ([]byte, error) {
 // leaf calls each with what a page holds. Nothing lies between its elements, nor
 // before the first: so a page whose count is wrong lacks nothing unseen.
 func leaf(b []byte, count int, in bounds, each func(flags uint32, k, v []byte) error) error {
+	if count == 0 && bytes.ContainsFunc(b[pageHead:min(len(b), pageHead+leafSize)], func(r rune) bool { return r != 0 }) {
+		return errPage
+	}
 	from := uint64(pageHead + count*leafSize)
 	for i := range count {
 		at := pageHead + i*leafSize

@@ -377,7 +377,7 @@ func FuzzLogFile(f *testing.F) {
 	for i := range uint64(100) { // several pages
 		entries = append(entries, &raft.Log{Index: i + 1, Term: 1, Data: bytes.Repeat([]byte{byte(i)}, 150), AppendedAt: epoch})
 	}
-	err = errors.Join(l.StoreLogs(entries), l.Set([]byte("LastVoteCand"), []byte("a")), l.Close())
+	err = errors.Join(l.StoreLogs(entries), l.Set([]byte(keyCandidate), []byte("a")), l.Close())
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -387,6 +387,9 @@ func FuzzLogFile(f *testing.F) {
 	}
 	f.Add(uint32(16), []byte{1})
 	f.Add(uint32(3*os.Getpagesize()+10), []byte{0xff, 0xff, 0xff})
+	for page := range len(whole) / os.Getpagesize() { // as if it held nothing
+		f.Add(uint32(page*os.Getpagesize()+10), []byte{0, 0})
+	}
 	f.Add(uint32(4*os.Getpagesize()+24), []byte{0xff, 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, at uint32, over []byte) {
 		b := bytes.Clone(whole)
@@ -409,6 +412,17 @@ func FuzzLogFile(f *testing.F) {
 			if err := l.GetLog(i, &e); err != nil || !bytes.Equal(e.Data, entries[i-1].Data) {
 				t.Fatalf("entry %d: %v", i, err)
 			}
+		}
+	})
+}
+
+func FuzzVote(f *testing.F) {
+	f.Add(keyCandidate, sealVote([]byte(keyCandidate), []byte("10.0.0.11:5050")))
+	f.Add(KeyTerm, []byte("\x00\x00\x00\x00\x00\x00\x00\x07"))
+	f.Fuzz(func(t *testing.T, key string, raw []byte) {
+		val, sealed, err := openVote([]byte(key), raw)
+		if err == nil && (sealed && !bytes.Equal(sealVote([]byte(key), val), raw) || !sealed && !bytes.Equal(val, raw)) {
+			t.Fatalf("%q of %q, sealed %v", val, raw, sealed)
 		}
 	})
 }
