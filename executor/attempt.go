@@ -39,6 +39,7 @@ type attempt struct {
 	since uint64 // loop.seq when it came to run
 
 	revive   bool           // waits to be started again after a reboot
+	held     bool           // was never started, and waits to hear that it still should be
 	pinned   bool           // its program is kept
 	followed bool           // someone may wait for the end of its log
 	stored   bool           // its assignment is in the journal
@@ -353,9 +354,14 @@ func (e *Executor) conclude(a *attempt, f api.TaskStatus) {
 		put = e.journal.Put // nobody else knows, and it must not start after all
 	}
 	put(a.task.ID, as, a.rec, func(err error) {
-		if err == nil {
-			e.post(func() { e.forget(a.id) })
+		if err != nil {
+			return
 		}
+		e.post(func() {
+			if e.loop.tasks[a.task.ID] != a { // nobody waits for its end to be acknowledged
+				e.forget(a.id)
+			}
+		})
 	})
 	e.reports.add(f)
 	if a.followed {

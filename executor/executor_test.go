@@ -236,8 +236,67 @@ func TestJournaledButNotStarted(t *testing.T) {
 		n.stop() // the request never reached the keeper
 		n.rt.Plan = nil
 		n.start()
-		settle() // with no set yet: it was told to run it
+		pass(9 * time.Second)
+		equal(t, "alive before the cluster was heard", n.rt.Alive(), nil)
+		pass(2 * time.Second) // no set comes: it was told to run it
+		settle()
 		equal(t, "alive", n.rt.Alive(), []string{"b.0/1"})
+	})
+}
+
+// What was about to start when the daemon died may have been started elsewhere
+// since: the node first hears what it is to run.
+func TestJournaledAndMovedMeanwhile(t *testing.T) {
+	for _, stays := range []bool{true, false} {
+		bubble(t, func(t *testing.T, n *node) {
+			n.rt.Plan = func(keeper.StartRequest) runtimetest.Plan { return runtimetest.Plan{Slow: time.Hour} }
+			as := set(assignment("b", 0, 1, batch))
+			n.Assign(as)
+			settle()
+			n.stop()
+			n.rt.Plan = nil
+			n.start()
+			settle()
+			if !stays {
+				as = nil
+			}
+			n.Assign(as)
+			pass(time.Minute)
+			settle()
+			want := map[bool]int{true: 1}[stays]
+			if got := len(n.rt.Alive()); got != want {
+				t.Errorf("assigned still %v: %d run, want %d", stays, got, want)
+			}
+		})
+	}
+}
+
+// The keeper can tell of an end until the cluster knows of it.
+func TestTheKeeperKeepsAnEndUntilItIsAcknowledged(t *testing.T) {
+	bubble(t, func(t *testing.T, n *node) {
+		n.Assign(set(assignment("b", 0, 1, batch)))
+		settle()
+		n.sink.mu.Lock()
+		n.sink.fail = 1000
+		n.sink.mu.Unlock()
+		n.rt.Exit("b.0/1", 0, 0)
+		pass(time.Second)
+		settle()
+		n.stop()
+		n.start()
+		settle()
+		all, err := n.rt.Running(t.Context())
+		if err != nil || len(all) != 1 || all[0].State != keeper.Ended {
+			t.Fatalf("the keeper knows %+v (%v), want the end that nobody was told of", all, err)
+		}
+		n.sink.mu.Lock()
+		n.sink.fail = 0
+		n.sink.mu.Unlock()
+		pass(time.Minute)
+		settle()
+		if all, err := n.rt.Running(t.Context()); err != nil || len(all) != 0 {
+			t.Fatalf("the keeper still knows %+v (%v)", all, err)
+		}
 	})
 }
 

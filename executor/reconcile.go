@@ -23,7 +23,6 @@ func (e *Executor) load() {
 		switch {
 		case a.rec.Phase == journal.Ended:
 			e.reports.add(*a.rec.Final)
-			e.forget(a.id)
 		case a.phase == ended:
 		case e.reboot && a.spec.Kind == api.KindService && a.task.Desired == api.DesiredRun:
 			a.revive = true
@@ -34,14 +33,14 @@ func (e *Executor) load() {
 		}
 	}
 	e.past = nil
-	if e.reboot {
-		e.loop.revive = e.after(e.cfg.RestartAfter, e.reviveAll)
-	}
+	e.loop.revive = e.after(e.cfg.RestartAfter, e.reviveAll)
 	e.tidyLater()
 }
 
-// reviveAll starts the services again that ran before the reboot: this node
-// was last told to run them, and has heard nothing else since.
+// reviveAll starts the services again that ran before the reboot, and what was
+// about to start when the daemon ended: this node was last told to run them,
+// and has heard nothing else since. Who does hear from the cluster knows
+// better: while the daemon was away they may have been started elsewhere.
 func (e *Executor) reviveAll() {
 	for _, a := range e.loop.tasks {
 		e.reviveOne(a)
@@ -49,7 +48,15 @@ func (e *Executor) reviveAll() {
 }
 
 func (e *Executor) reviveOne(a *attempt) {
-	if !a.revive || a.phase != waiting || !e.loop.ready {
+	if a.phase != waiting || !e.loop.ready {
+		return
+	}
+	if a.held {
+		a.held = false
+		e.supply(a)
+		return
+	}
+	if !a.revive {
 		return
 	}
 	a.revive = false
@@ -126,12 +133,12 @@ func (e *Executor) takeIn(list []keeper.Status, seq uint64) {
 		case a.phase == running && !seen[a.id] && a.since <= seq:
 			e.lost(a)
 		case !l.ready && a.phase == waiting && !a.revive:
-			e.supply(a) // the journal was written, and the keeper never asked
+			a.held = true // the journal was written, and the keeper never asked
 		}
 	}
 	if !l.ready {
 		l.ready = true
-		if e.reboot && l.revive != nil {
+		if l.revive != nil {
 			l.revive.Reset(e.cfg.RestartAfter)
 		}
 	}
@@ -167,6 +174,8 @@ func (e *Executor) killOrphan(id string) {
 // takeEnded finds the end of a process.
 func (e *Executor) takeEnded(a *attempt, st keeper.Status) {
 	switch {
+	case a != nil && a.phase == ended && a.rec.Phase == journal.Ended:
+		// The cluster does not know of it yet: until it does, the keeper can tell.
 	case a == nil, a.phase == ended, a.revive:
 		e.forget(st.ID)
 	case a.phase == starting:
@@ -326,6 +335,7 @@ func (e *Executor) supersede(a *attempt, as api.Assignment) {
 
 func (e *Executor) replace(a *attempt, as api.Assignment) {
 	delete(e.loop.tasks, a.task.ID)
+	e.forget(a.id) // the cluster has decided without it
 	e.adopt(as)
 	if e.loop.tasks[as.Task.ID] == nil {
 		e.loop.tasks[as.Task.ID] = a
@@ -346,6 +356,7 @@ func (e *Executor) acknowledged(sts []api.TaskStatus) {
 				continue
 			}
 			a.rec.Phase, a.rec.Touched = journal.Acked, e.cfg.Now()
+			e.forget(a.id)
 			if e.loop.first && a.gen != e.loop.gen {
 				e.bury(a.task.ID, a)
 				continue
@@ -363,7 +374,8 @@ func (e *Executor) bury(id string, a *attempt) {
 	e.journal.Remove(id)
 }
 
-// forget tells the keeper that an attempt's end is in the journal.
+// forget tells the keeper that the cluster knows of an attempt's end, or wants
+// to know nothing of it.
 func (e *Executor) forget(id string) { e.loop.forgets = append(e.loop.forgets, id) }
 
 func (e *Executor) flushForgets() {

@@ -21,6 +21,9 @@ type ClientConfig struct {
 	Dir  string   // the keeper's folder
 	Argv []string // starts a keeper with that folder: this binary and its hidden command
 	Log  *slog.Logger
+	// Vouch, unless nil, lets the keeper answer for the tasks while this daemon
+	// cannot.
+	Vouch *Vouch
 }
 
 // Client is the daemon's end. It starts a keeper when one is needed, and keeps
@@ -134,6 +137,9 @@ func (c *Client) connect(ctx context.Context, start bool) (*link, error) {
 	c.link = l
 	c.readers.Go(func() { l.write(l.done) })
 	c.readers.Go(func() { c.read(l) })
+	if c.cfg.Vouch != nil {
+		c.readers.Go(func() { c.askToVouch(l) })
+	}
 	return l, nil
 }
 

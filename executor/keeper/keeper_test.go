@@ -400,16 +400,24 @@ func TestKeeperEndsWhenIdle(t *testing.T) {
 	c := r.client()
 	c.start("a.0/1", "/bin/true")
 	c.exit("a.0/1")
-	c.leave()
-	r.until("the keeper ends", func() bool {
+	gone := func() bool {
 		_, err := os.Stat(filepath.Join(r.dir, "pid"))
 		return errors.Is(err, os.ErrNotExist)
-	})
+	}
+	if err := c.Quit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.until("the keeper ends as it is told to", gone)
 	d := r.client()
 	all, err := d.Running(t.Context())
 	if err != nil || len(all) != 1 || all[0].State != keeper.Ended {
 		t.Fatalf("the exit was lost with the keeper: %+v %v", all, err)
 	}
+	if err := d.Forget(t.Context(), "a.0/1"); err != nil {
+		t.Fatal(err)
+	}
+	d.leave()
+	r.until("the keeper ends when nobody is left who could ask", gone)
 }
 
 // A keeper that ends because it is told to, or has nothing to do, says so before

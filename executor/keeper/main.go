@@ -28,6 +28,9 @@ type Config struct {
 	// With no task left the keeper ends: after Orphaned (default 30 s) when no
 	// daemon is connected, after Idle (default 5 min) when one is.
 	Orphaned, Idle time.Duration
+	// Without a daemon, ends that none has taken note of are kept at hand for
+	// so long (default 24 h); after that they are in the ledger only.
+	Unclaimed time.Duration
 }
 
 // The files in the keeper's folder.
@@ -49,6 +52,9 @@ func Main(ctx context.Context, cfg Config) (err error) {
 	}
 	if cfg.Idle == 0 {
 		cfg.Idle = 5 * time.Minute
+	}
+	if cfg.Unclaimed == 0 {
+		cfg.Unclaimed = 24 * time.Hour
 	}
 	defer func() {
 		if err != nil {

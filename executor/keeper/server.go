@@ -32,6 +32,8 @@ type server struct {
 	open    map[*conn]chan struct{} // closed when its requests are all taken
 	main    *conn
 	idle    *time.Timer
+	quiet   time.Time // since when nothing runs and no daemon is there
+	voucher *voucher
 	closing bool
 	end     chan struct{} // closed to end the server
 }
@@ -101,6 +103,7 @@ func (s *server) run(ctx context.Context, l *net.UnixListener) error {
 	}
 	s.mu.Unlock()
 	s.conns.Wait()
+	s.stopVouching()
 	s.tasks.Wait()
 	return err
 }
@@ -117,18 +120,47 @@ func (s *server) plan() {
 		s.idle.Stop()
 		s.idle = nil
 	}
-	if s.running > 0 {
-		return
-	}
-	if s.closing {
+	switch {
+	case s.running > 0:
+	case s.closing:
 		s.closeLocked()
+	case len(s.open) > 0:
+		s.idle = time.AfterFunc(s.cfg.Idle, func() { s.finish(false) })
+	default:
+		s.quiet = time.Now()
+		s.idle = time.AfterFunc(s.cfg.Orphaned, s.orphaned)
+	}
+}
+
+// orphaned ends a keeper that no daemon came back to, but as long as it holds
+// ends that none has taken note of it can be asked for them: who hears nothing
+// of an attempt starts it again elsewhere.
+func (s *server) orphaned() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running > 0 || len(s.open) > 0 || s.closing {
 		return
 	}
-	after := s.cfg.Orphaned
-	if len(s.open) > 0 {
-		after = s.cfg.Idle
+	if s.unclaimed() && time.Since(s.quiet) < s.cfg.Unclaimed && s.housed() {
+		s.idle = time.AfterFunc(s.cfg.Orphaned, s.orphaned)
+		return
 	}
-	s.idle = time.AfterFunc(after, func() { s.finish(false) })
+	s.closeLocked()
+}
+
+func (s *server) unclaimed() bool {
+	for _, t := range s.known {
+		if t.status.State == Ended {
+			return true
+		}
+	}
+	return false
+}
+
+// housed tells whether the keeper's folder is still there.
+func (s *server) housed() bool {
+	_, err := os.Stat(s.ledger.path)
+	return !errors.Is(err, os.ErrNotExist)
 }
 
 // finish ends the server if no task runs, or else, if it was told to, as soon
@@ -269,6 +301,8 @@ func (s *server) handle(c *conn, m *message) {
 		err = s.forget(m.IDs)
 	case opStats:
 		reply.Stats, err = s.stats(m.ID)
+	case opVouch:
+		err = s.vouch(m.Vouch)
 	case opQuit:
 		s.finish(true)
 	default:

@@ -39,6 +39,7 @@ type message struct {
 	ID     string        `json:"id,omitempty"`
 	IDs    []string      `json:"ids,omitempty"`
 	Signal int           `json:"signal,omitempty"`
+	Vouch  *Vouch        `json:"vouch,omitempty"`
 
 	Started  *StartResult   `json:"started,omitempty"`
 	Executed *ExecResult    `json:"executed,omitempty"`
@@ -67,6 +68,7 @@ const (
 	opFreeze = "freeze"
 	opThaw   = "thaw"
 	opQuit   = "quit"
+	opVouch  = "vouch"
 	opAnswer = "answer"
 	opStatus = "status" // an event
 	opBye    = "bye"    // the keeper ends because nothing is left to do
