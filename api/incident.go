@@ -43,6 +43,7 @@ const (
 	IncidentTaskOOM      IncidentKind = "task-oom"
 	IncidentTaskLost     IncidentKind = "task-lost"
 	IncidentStartsFail   IncidentKind = "starts-fail"   // no task starts on a node
+	IncidentNodeAway     IncidentKind = "node-away"     // its daemon does not answer, the parent of its tasks does
 	IncidentNodeStopped  IncidentKind = "node-stopped"  // on purpose, and it did not come back
 	IncidentStatesDiffer IncidentKind = "states-differ" // of the voters
 	IncidentNodeCopied   IncidentKind = "node-copied"   // a second daemon with its identity

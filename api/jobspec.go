@@ -11,14 +11,15 @@ import (
 // the same field names.
 type JobSpec struct {
 	Extra
-	Name      string `json:"name,omitempty"`
-	Kind      Kind   `json:"kind"`
-	Partition string `json:"partition,omitempty"` // "" = default
-	Count     *int   `json:"count,omitempty"`     // service: how many to keep running; nil = 1, which Normalize makes of it
-	Array     string `json:"array,omitempty"`     // batch: indexes, such as "0-99"
-	Gang      int    `json:"gang,omitempty"`      // batch: so many tasks that start together or not at all
-	Retries   int    `json:"retries,omitempty"`   // batch: further attempts after a failure
-	Priority  int    `json:"priority,omitempty"`  // within the partition, if its policy is priority
+	Name       string `json:"name,omitempty"`
+	Kind       Kind   `json:"kind"`
+	Partition  string `json:"partition,omitempty"`  // "" = default
+	Count      *int   `json:"count,omitempty"`      // service: how many to keep running; nil = 1, which Normalize makes of it
+	Array      string `json:"array,omitempty"`      // batch: indexes, such as "0-99"
+	Gang       int    `json:"gang,omitempty"`       // batch: so many tasks that start together or not at all
+	Retries    int    `json:"retries,omitempty"`    // batch: further attempts after a failure
+	AtMostOnce bool   `json:"atMostOnce,omitempty"` // nothing of it starts elsewhere before the node it ran on is known to be dead, or is back
+	Priority   int    `json:"priority,omitempty"`   // within the partition, if its policy is priority
 
 	Labels map[string]string `json:"labels,omitempty"` // by which lists are narrowed; they mean nothing to the cluster
 	TaskSpec

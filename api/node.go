@@ -50,6 +50,7 @@ type Node struct {
 	JoinToken    string            `json:"joinToken,omitempty"`    // id of the token it joined with
 	Joined       time.Time         `json:"joined,omitzero"`        //
 	Since        time.Time         `json:"since,omitzero"`         // in this state
+	Away         bool              `json:"away,omitempty"`         // unreachable or down, but the parent of its tasks answers: they are not replaced
 	Reason       string            `json:"reason,omitempty"`       // of this state
 	Starts       *StartTrouble     `json:"starts,omitempty"`       // tasks failed to start there
 }
@@ -63,8 +64,11 @@ func (n *Node) Schedulable() bool {
 // there is to know about it.
 type Trouble struct{ Short, Text string }
 
-// Troubles lists what is wrong with the node, nothing of one that is away.
+// Troubles lists what is wrong with the node besides its state.
 func (n *Node) Troubles() (out []Trouble) {
+	if n.Away {
+		return []Trouble{{"away", "it gets no new tasks; what runs to an end of its own stays, services move if the daemon stays away"}}
+	}
 	if n.State != NodeReady && n.State != NodeDraining {
 		return nil
 	}

@@ -18,6 +18,8 @@ import (
 	"github.com/mesita/mesita/cluster/history"
 	"github.com/mesita/mesita/cluster/tlsconf"
 	"github.com/mesita/mesita/executor"
+	"github.com/mesita/mesita/executor/keeper"
+	"github.com/mesita/mesita/executor/vouch"
 	"github.com/mesita/mesita/fsm"
 	"github.com/mesita/mesita/gossip"
 	"github.com/mesita/mesita/isolation"
@@ -45,6 +47,8 @@ type Agent struct {
 	gossip  *gossip.Gossip
 	host    *isolation.Host
 	exec    *executor.Executor
+	asker   *vouch.Asker  // of other nodes' keepers
+	vouch   *keeper.Vouch // what this node's keeper needs to answer
 	server  *server.Server
 	history *history.History
 	stack   *stack

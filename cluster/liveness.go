@@ -7,6 +7,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/loop"
+	"github.com/mesita/mesita/executor/vouch"
 	"github.com/mesita/mesita/fsm"
 	"golang.org/x/sync/errgroup"
 )
@@ -30,24 +31,27 @@ const (
 )
 
 // liveness watches over the nodes while this node leads: what gossip suspects
-// is asked directly, and only a silence that was confirmed twice becomes one
-// command.
+// is asked directly, the daemon and the keeper at once, and only a silence that
+// was confirmed twice becomes one command. A node whose keeper answers keeps its
+// tasks for a while (away.go).
 type liveness struct {
 	self   string
 	store  *fsm.Store
 	status func(id string) peerStatus
 	wake   func() <-chan struct{}
-	probe  func(ctx context.Context, nodeID string) error
+	probe  func(ctx context.Context, nodeID string) error                 // the daemon
+	keeper func(ctx context.Context, p vouch.Probe) (vouch.Answer, error) // the parent of its tasks; nil: none answers
 	grace  time.Duration
 	now    func() time.Time
 	log    *slog.Logger
 
 	began  time.Time
 	silent map[string]time.Time // since when a node is not alive in gossip
+	away   map[string]*absence  // of nodes that are away
 }
 
 func (l *liveness) Run(ctx context.Context) error {
-	l.began, l.silent = l.now(), map[string]time.Time{}
+	l.began, l.silent, l.away = l.now(), map[string]time.Time{}, map[string]*absence{}
 	w := &loop.Loop{Store: l.store, Tables: []fsm.Table{fsm.TableNodes}, Now: l.now, Wake: l.wake,
 		Pass: func(ctx context.Context, _ loop.Changes) time.Time { return l.now().Add(l.pass(ctx)) }}
 	return w.Run(ctx)
@@ -61,6 +65,17 @@ func (l *liveness) pass(ctx context.Context) time.Duration {
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(32)
 	for n := range v.Nodes() {
+		if !n.Away {
+			delete(l.away, n.ID)
+		}
+		if n.Away && n.ID != l.self {
+			next = min(next, askAwayAgain)
+			if l.status(n.ID) != peerAlive { // else it says hello any moment
+				a := l.absence(n, now)
+				group.Go(func() error { l.askAfter(gctx, n, a); return nil })
+			}
+			continue
+		}
 		if n.ID == l.self || n.State != api.NodeReady && n.State != api.NodeDraining {
 			delete(l.silent, n.ID)
 			continue
@@ -103,27 +118,90 @@ func (l *liveness) due(n *api.Node, now time.Time) (wait time.Duration, due bool
 	return 0, true
 }
 
-// confirm asks a silent node twice, begun the grace time apart, and records that it
-// does not answer.
+// heard is who of a node answers.
+type heard uint8
+
+const (
+	noOne heard = iota
+	theKeeper
+	theDaemon
+)
+
+// confirm asks a silent node twice, the grace time apart, and records that it
+// does not answer, or that only its keeper does.
 func (l *liveness) confirm(ctx context.Context, n *api.Node) {
-	began := l.now()
+	switch l.hear(ctx, n, theDaemon) {
+	case noOne:
+		l.lost(ctx, n)
+	case theKeeper:
+		l.propose(ctx, n, &fsm.NodeAway{Meta: l.meta(), ID: n.ID, State: l.absent(n.ID), Since: n.Since})
+	}
+}
+
+// hear asks a node twice, begun the grace time apart, unless enough of it answers at
+// once.
+func (l *liveness) hear(ctx context.Context, n *api.Node, enough heard) heard {
+	most, began := noOne, l.now()
 	for try := range 2 {
-		pctx, cancel := context.WithTimeout(ctx, 400*time.Millisecond)
-		err := l.probe(pctx, n.ID)
-		cancel()
-		if err == nil || ctx.Err() != nil {
-			return
+		who, err := l.listen(ctx, n)
+		if ctx.Err() != nil {
+			return theDaemon
 		}
-		l.log.Warn("node does not answer", "node", n.Name, "try", try+1, "err", err)
+		if who >= enough {
+			return who
+		}
+		most = max(most, who)
+		l.log.Warn("node does not answer", "node", n.Name, "try", try+1, "keeper", who == theKeeper, "err", err)
 		if try == 0 && !sleep(ctx, l.grace-l.now().Sub(began)) {
-			return
+			return theDaemon
 		}
 	}
-	state, reason := api.NodeUnreachable, "does not answer"
-	if l.status(n.ID) == peerLeft {
-		state, reason = api.NodeDown, "was stopped"
+	return most
+}
+
+const answerTime = 400 * time.Millisecond
+
+// listen asks the daemon and the keeper of a node at once. The error is that
+// of the daemon.
+func (l *liveness) listen(ctx context.Context, n *api.Node) (heard, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	vouched := make(chan bool, 1)
+	go func() { vouched <- l.vouched(ctx, n) }()
+	err := l.probe(ctx, n.ID)
+	if err == nil {
+		cancel()
 	}
-	_, err := l.store.Do(ctx, &fsm.NodeState{Meta: fsm.Meta{At: l.now(), Actor: "liveness"}, ID: n.ID, State: state, Since: n.Since, Reason: reason})
+	switch kept := <-vouched; {
+	case err == nil:
+		return theDaemon, nil
+	case kept:
+		return theKeeper, err
+	}
+	return noOne, err
+}
+
+// lost records that nothing of a node answers.
+func (l *liveness) lost(ctx context.Context, n *api.Node) {
+	c := &fsm.NodeState{Meta: l.meta(), ID: n.ID, State: l.absent(n.ID), Since: n.Since, Reason: "does not answer"}
+	if c.State == api.NodeDown {
+		c.Reason = "was stopped"
+	}
+	l.propose(ctx, n, c)
+}
+
+// absent is the state of a node that does not answer.
+func (l *liveness) absent(id string) api.NodeState {
+	if l.status(id) == peerLeft {
+		return api.NodeDown
+	}
+	return api.NodeUnreachable
+}
+
+func (l *liveness) meta() fsm.Meta { return fsm.Meta{At: l.now(), Actor: "liveness"} }
+
+func (l *liveness) propose(ctx context.Context, n *api.Node, c fsm.Command) {
+	_, err := l.store.Do(ctx, c)
 	if err != nil && ctx.Err() == nil && api.ErrorCode(err) != api.CodeConflict {
 		l.log.Warn("recording a lost node failed", "node", n.Name, "err", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/executor/vouch"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -18,6 +19,8 @@ type watched struct {
 	store  *fsm.Store
 	status atomic.Uint32
 	answer atomic.Bool
+	keeper atomic.Pointer[vouch.Answer] // nil: it does not answer; the fates are of holds
+	holds  atomic.Pointer[map[string]vouch.Fate]
 	change signal
 }
 
@@ -29,15 +32,21 @@ func (w *watched) set(s peerStatus, answers bool) {
 
 func (w *watched) state() api.NodeState { return w.store.View().Node("b").State }
 
-func watch(t *testing.T, ctx context.Context) *watched {
+func watch(t *testing.T, ctx context.Context) *watched { return watchAt(t, ctx, fsm.Newest) }
+
+func watchAt(t *testing.T, ctx context.Context, level fsm.Level) *watched {
 	w := &watched{store: fsm.NewStore(nil)}
 	w.set(peerAlive, true)
 	at := time.Now()
+	hello := testHello
+	if level == 0 {
+		hello.Level = 0
+	}
 	for _, c := range []fsm.Command{
-		&fsm.ClusterInit{Level: fsm.Newest, Meta: fsm.Meta{At: at}, Cluster: &api.Cluster{ID: "c"}, Authority: &api.Authority{}, Node: &api.Node{ID: "a", Name: "a"}},
+		&fsm.ClusterInit{Level: level, Meta: fsm.Meta{At: at}, Cluster: &api.Cluster{ID: "c"}, Authority: &api.Authority{}, Node: &api.Node{ID: "a", Name: "a"}},
 		&fsm.TokenCreate{Meta: fsm.Meta{At: at}, Token: &api.Token{ID: "t", Hash: "h"}},
 		&fsm.NodeJoin{Meta: fsm.Meta{At: at}, Token: "t", Hash: "h", NodeID: "b", Name: "b"},
-		&fsm.NodeHello{Meta: fsm.Meta{At: at}, ID: "b", Hello: api.NodeHello{Addr: "b:1"}},
+		&fsm.NodeHello{Meta: fsm.Meta{At: at}, ID: "b", Hello: hello},
 	} {
 		if _, err := w.store.Do(ctx, c); err != nil {
 			t.Fatal(err)
@@ -49,7 +58,7 @@ func watch(t *testing.T, ctx context.Context) *watched {
 				return nil
 			}
 			return errors.New("connection refused")
-		}, grace: DefaultGrace, now: time.Now, log: slog.New(slog.DiscardHandler)}
+		}, keeper: w.ask, grace: DefaultGrace, now: time.Now, log: slog.New(slog.DiscardHandler)}
 	go l.Run(ctx)
 	synctest.Wait()
 	return w
@@ -66,7 +75,7 @@ func TestASilentNodeIsReplacedAfterTheGrace(t *testing.T) {
 		if w.state() != api.NodeReady {
 			t.Fatalf("it is %s before the grace is over", w.state())
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(2*answerTime + 10*time.Millisecond) // in which its keeper might have answered
 		synctest.Wait()
 		if w.state() != api.NodeUnreachable {
 			t.Fatalf("it is %s after the grace", w.state())

@@ -24,6 +24,7 @@ import (
 	"github.com/mesita/mesita/cluster/tlsconf"
 	"github.com/mesita/mesita/executor"
 	"github.com/mesita/mesita/executor/keeper"
+	"github.com/mesita/mesita/executor/vouch"
 	"github.com/mesita/mesita/fsm"
 	"github.com/mesita/mesita/gossip"
 	"github.com/mesita/mesita/isolation"
@@ -104,9 +105,41 @@ func (a *Agent) openGossip(streams net.Listener, udp net.PacketConn) error {
 	if err != nil {
 		return err
 	}
+	if err := a.openVouching(tr, udp); err != nil {
+		return err
+	}
 	a.gossip, err = gossip.New(gossip.Config{NodeID: a.self.NodeID, Name: a.self.Name, ClusterID: a.line.Name(a.self.ClusterID), Key: a.self.GossipKey,
 		AdvertiseAddr: at.Addr().String(), AdvertisePort: int(at.Port()), Meta: a.meta(), Holder: a.holder, Transport: tr, Log: a.log})
 	return err
+}
+
+// openVouching prepares both ends of asking keepers: this node asks those of
+// others over its port, and its own is told what it needs to answer there.
+func (a *Agent) openVouching(tr *gossip.Transport, udp net.PacketConn) error {
+	key, err := vouch.DeriveKey(a.self.GossipKey)
+	if err != nil {
+		return err
+	}
+	a.asker, err = vouch.NewAsker(key, func(b []byte, addr string) error {
+		_, err := tr.WriteTo(b, addr)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	tr.Divert(vouch.Prefix, a.asker.Handle)
+	port, err := netip.ParseAddrPort(udp.LocalAddr().String())
+	a.vouch = &keeper.Vouch{Node: a.self.NodeID, Boot: bootID(), Addr: port, Key: key}
+	return err
+}
+
+// askKeeper asks the keeper of another node.
+func (a *Agent) askKeeper(ctx context.Context, p vouch.Probe) (vouch.Answer, error) {
+	addr, ok := a.addrOf(p.Node)
+	if !ok {
+		return vouch.Answer{}, fmt.Errorf("the address of node %s is not known", a.nameOf(p.Node))
+	}
+	return a.asker.Ask(ctx, addr, p)
 }
 
 // meta is what this node tells the others about itself by gossip.
@@ -152,7 +185,7 @@ func (a *Agent) openExecutor(rep executor.Reporter) error {
 	if a.cfg.CgroupRoot != "" {
 		argv = append(argv, "--cgroup-root", a.cfg.CgroupRoot)
 	}
-	rt := keeper.NewClient(keeper.ClientConfig{Dir: a.dir.file("keeper"), Argv: argv, Log: a.log})
+	rt := keeper.NewClient(keeper.ClientConfig{Dir: a.dir.file("keeper"), Argv: argv, Log: a.log, Vouch: a.vouch})
 	a.exec, err = executor.New(executor.Config{NodeID: a.self.NodeID, Name: a.self.Name, DataDir: a.dir.file("executor"), Log: a.log,
 		Fetch: a.fetchBlob, Now: a.cfg.Now}, rt, rep)
 	return errors.Join(err)

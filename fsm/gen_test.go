@@ -78,6 +78,9 @@ func (g *generator) command(v *View) Command {
 		if n == nil || g.IntN(3) > 0 {
 			return &NodeJoin{Meta: g.meta(), Token: "t1", Hash: "h", NodeID: nodeID(g.IntN(4)), Name: fmt.Sprintf("n%d", g.IntN(4))}
 		}
+		if v.Level() > 0 && g.IntN(2) == 0 {
+			return g.away(v, n)
+		}
 		return &NodeState{Meta: g.meta(), ID: n.ID, State: []api.NodeState{api.NodeUnreachable, api.NodeDown}[g.IntN(2)], Since: n.Since, Reason: "no answer"}
 	case 2, 3:
 		if g.IntN(2) == 0 {
@@ -88,6 +91,7 @@ func (g *generator) command(v *View) Command {
 			if g.IntN(3) == 0 {
 				spec.Partition = "ml"
 			}
+			spec.AtMostOnce = v.Level() > 0 && g.IntN(4) == 0
 			return &JobCreate{Meta: g.meta(), Spec: spec, Request: fmt.Sprint(g.IntN(1000))}
 		}
 		return &JobCreate{Meta: g.meta(), Spec: testSpec(api.KindService, g.jobName(), 1+g.IntN(4))}
@@ -187,6 +191,15 @@ func (g *generator) place(v *View) Command {
 			Resources: &need, Ports: map[string]int{"http": int(port)}})
 	}
 	return c
+}
+
+// away makes a command about a node whose daemon is away.
+func (g *generator) away(v *View, n *api.Node) Command {
+	t := g.anyTask(v)
+	if t == nil || g.IntN(3) == 0 {
+		return &NodeAway{Meta: g.meta(), ID: n.ID, State: api.NodeUnreachable, Since: n.Since}
+	}
+	return &NodeRelease{Meta: g.meta(), ID: n.ID, Since: n.Since, Attempts: []Victim{{t.Job, t.Index, t.Attempt}}}
 }
 
 func (g *generator) report(v *View) Command {

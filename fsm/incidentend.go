@@ -25,10 +25,12 @@ type nodeFault struct {
 func here(n *api.Node) bool { return n.State == api.NodeReady || n.State == api.NodeDraining }
 
 var nodeFaults = []nodeFault{
-	{api.IncidentNodeLost, func(n *api.Node) bool { return n.State == api.NodeUnreachable }, func(n *api.Node) string { return n.Reason },
+	{api.IncidentNodeLost, func(n *api.Node) bool { return n.State == api.NodeUnreachable && !n.Away }, func(n *api.Node) string { return n.Reason },
 		"its tasks start elsewhere", "it came back"},
-	{api.IncidentNodeStopped, func(n *api.Node) bool { return n.State == api.NodeDown }, func(n *api.Node) string { return cmp.Or(n.Reason, "was stopped") },
+	{api.IncidentNodeStopped, func(n *api.Node) bool { return n.State == api.NodeDown && !n.Away }, func(n *api.Node) string { return cmp.Or(n.Reason, "was stopped") },
 		"its tasks moved", "it came back"},
+	{api.IncidentNodeAway, func(n *api.Node) bool { return n.Away }, func(n *api.Node) string { return n.Reason },
+		"it gets no new work; services start elsewhere if it stays away", "it came back"},
 	{api.IncidentDiskFull, func(n *api.Node) bool { return here(n) && n.DiskFull }, func(*api.Node) string { return "its data folder has no room" },
 		"it gets no new work", "there is room again"},
 	{api.IncidentStartsFail, func(n *api.Node) bool { return here(n) && n.Starts != nil && !n.Starts.Since.IsZero() }, func(n *api.Node) string { return n.Starts.Message },

@@ -164,8 +164,8 @@ func (c *JobUpdate) apply(x *tx) (any, error) {
 		if was, is := old.Spec.Tasks(), c.Spec.Tasks(); was != is {
 			x.happened(scaled(j.ID, was, is))
 		}
-		if c.Spec.Priority != old.Spec.Priority || !maps.Equal(c.Spec.Labels, old.Spec.Labels) {
-			x.happened(api.Event{Kind: api.EventJobUpdated, Object: j.ID, Job: j.ID, Message: "priority or labels; its tasks stay as they are"})
+		if c.Spec.Priority != old.Spec.Priority || c.Spec.AtMostOnce != old.Spec.AtMostOnce || !maps.Equal(c.Spec.Labels, old.Spec.Labels) {
+			x.happened(api.Event{Kind: api.EventJobUpdated, Object: j.ID, Job: j.ID, Message: "priority, labels or atMostOnce; its tasks stay as they are"})
 		}
 	} else {
 		j.Version, j.History = old.Version+1, pushVersion(old)
@@ -179,7 +179,7 @@ func (c *JobUpdate) apply(x *tx) (any, error) {
 // there are, and what the job is listed by, is no reason to replace one.
 func sameTasks(a, b *api.JobSpec) bool {
 	like := *a
-	like.Count, like.Priority, like.Labels = b.Count, b.Priority, b.Labels
+	like.Count, like.Priority, like.Labels, like.AtMostOnce = b.Count, b.Priority, b.Labels, b.AtMostOnce
 	return reflect.DeepEqual(&like, b)
 }
 

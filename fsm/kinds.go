@@ -55,6 +55,8 @@ var kinds = []kind{
 	30: of[StateCheck](1),
 	31: of[NodeClaim](1),
 	32: of[IncidentClose](1),
+	33: of[NodeAway](1),
+	34: of[NodeRelease](1),
 }
 
 // numbers are the kinds' numbers by type.

@@ -32,6 +32,7 @@ const (
 	StoppedTasks                   // what was stopped is counted as such, and not as failed or not at all
 	IncidentsEnd                   // incidents of what is stopped, removed or gone are over, and a node that was stopped is one
 	Revisions                      // each noun has the index of the log entry that changed it last
+	AwayNodes                      // a node whose daemon is away keeps its tasks while their parent answers
 )
 
 // Holder says who must know a feature before it is used.
@@ -61,6 +62,7 @@ var features = [...]struct {
 	Revisions:       {1, Voters},
 	StateChecks:     {1, Voters},
 	Sessions:        {1, ReadyNodes},
+	AwayNodes:       {1, Voters}, // a keeper that does not know it is silent
 }
 
 // field is a field of a command that not every level has.
@@ -83,6 +85,8 @@ var fields = []field{
 	fieldOf("ifRevision", 1, func(c *JobUpdate) bool { return c.IfRevision != 0 }),
 	fieldOf("ifRevision", 1, func(c *PartitionPut) bool { return c.IfRevision != 0 }),
 	fieldOf("hello.session", 1, func(c *NodeHello) bool { return c.Hello.Session != "" }),
+	fieldOf("spec.atMostOnce", 1, func(c *JobCreate) bool { return c.Spec != nil && c.Spec.AtMostOnce }),
+	fieldOf("spec.atMostOnce", 1, func(c *JobUpdate) bool { return c.Spec != nil && c.Spec.AtMostOnce }),
 	fieldOf("hello.level", 1, func(c *NodeHello) bool { return c.Hello.Level != 0 }),
 }
 

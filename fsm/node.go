@@ -160,7 +160,7 @@ func (c *NodeHello) apply(x *tx) (any, error) {
 			changed = append(changed, f.name)
 		}
 	}
-	n.State, n.Reason = api.NodeReady, ""
+	n.State, n.Reason, n.Away = api.NodeReady, "", false
 	if n.Drain {
 		n.State = api.NodeDraining
 	}
@@ -198,7 +198,7 @@ func atLeast(has, held api.Resources) api.Resources {
 }
 
 // NodeState records that a node does not answer, or stopped on purpose. Its
-// tasks become pending again.
+// tasks become pending again, but for those that may run only once.
 type NodeState struct {
 	Meta
 	ID     string        `json:"id"`
@@ -215,39 +215,16 @@ func (c *NodeState) apply(x *tx) (any, error) {
 	if c.State != api.NodeUnreachable && c.State != api.NodeDown {
 		return nil, conflict("a node cannot be set %s", c.State)
 	}
-	if old.State == c.State || old.State == api.NodeGone || !old.Since.Equal(c.Since) {
+	if old.State == c.State && !old.Away || old.State == api.NodeGone || !old.Since.Equal(c.Since) {
 		return nil, conflict("node %s is %s by now", old.Name, old.State)
 	}
 	n := *old
-	n.State, n.Reason, n.Since = c.State, c.Reason, c.At
+	n.State, n.Reason, n.Since, n.Away = c.State, c.Reason, c.At, false
 	x.happened(api.Event{Kind: api.EventNodeState, Object: n.ID, Node: n.Name, Message: n.State.String() + ": " + c.Reason})
 	x.nodeIncidents(old, &n)
 	x.putNode(&n)
-	x.replaceLost(n.ID, api.TaskUnreachable)
+	x.replaceLost(&n)
 	return &n, nil
-}
-
-// replaceLost ends the attempts on a lost node, so that they start elsewhere.
-func (x *tx) replaceLost(nodeID string, state api.TaskState) {
-	for _, t := range x.nodeTaskList(nodeID) {
-		lost := *t
-		lost.State, lost.Reason, lost.Message, lost.Ended = state, api.ReasonNodeLost, "node "+t.Node+" was lost", x.At
-		x.happened(api.Event{Kind: api.EventTaskState, Object: t.ID, Job: t.Job, Node: t.Node, Task: &lost, Message: lost.Message})
-		j := x.jobAt(t.Job)
-		if j == nil || j.Stop || t.Desired == api.DesiredStop {
-			lost.State = api.TaskLost
-			x.endTask(t, &lost)
-			continue
-		}
-		x.requeue(&lost, time.Time{})
-		if j.Spec.Gang > 0 {
-			x.breakGang(j.ID, &lost)
-		}
-	}
-	for _, o := range x.offersOf(nodeID) {
-		x.offers.delete(x, o)
-		x.happened(api.Event{Kind: api.EventOfferGone, Object: o.ID, Message: "node lost"})
-	}
 }
 
 // NodeDrain starts or ends a drain. Its value is the *api.Node.
@@ -311,11 +288,11 @@ func (c *NodeRemove) apply(x *tx) (any, error) {
 		return nil, conflict("node %s runs %d tasks: drain it first, or use --force", row.node.Name, row.tasks)
 	}
 	n := *row.node
-	n.State, n.Reason, n.Since = api.NodeGone, "removed", c.At
+	n.State, n.Reason, n.Since, n.Away = api.NodeGone, "removed", c.At, false
 	x.happened(api.Event{Kind: api.EventNodeRemoved, Object: n.ID, Node: n.Name, Message: fmt.Sprintf("asked for; %d tasks were on it", row.tasks)})
 	x.nodeIncidents(row.node, &n)
 	x.putNode(&n)
 	x.closeIncident(api.IncidentNodeCopied, n.ID, "it was removed")
-	x.replaceLost(n.ID, api.TaskGoneByOperator)
+	x.replaceLost(&n)
 	return &n, nil
 }

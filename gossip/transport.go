@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -39,6 +40,8 @@ type Transport struct {
 	advertise netip.AddrPort
 	log       *slog.Logger
 
+	diverted atomic.Pointer[diversion]
+
 	packetCh chan *memberlist.Packet
 	streamCh chan net.Conn
 	open     atomic.Int64
@@ -66,6 +69,18 @@ func NewTransport(udp net.PacketConn, streams net.Listener, dial Dial, advertise
 	t.wg.Go(t.readPackets)
 	t.wg.Go(t.acceptStreams)
 	return t, nil
+}
+
+// diversion is what happens to packets that are none of gossip's.
+type diversion struct {
+	prefix string
+	to     func(b []byte)
+}
+
+// Divert gives packets that begin with prefix to a function instead, which must
+// not block, nor keep them.
+func (t *Transport) Divert(prefix string, to func(b []byte)) {
+	t.diverted.Store(&diversion{prefix, to})
 }
 
 // Dropped is how many packets and streams were thrown away because they were
@@ -144,6 +159,10 @@ func (t *Transport) readPackets() {
 		delay.Reset()
 		if n == 0 || n > maxPacket {
 			t.dropped.Add(1)
+			continue
+		}
+		if d := t.diverted.Load(); d != nil && bytes.HasPrefix(buf[:n], []byte(d.prefix)) {
+			d.to(buf[:n])
 			continue
 		}
 		p := &memberlist.Packet{Buf: append([]byte(nil), buf[:n]...), From: from, Timestamp: time.Now()}

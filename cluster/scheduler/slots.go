@@ -101,6 +101,8 @@ func unavailable(n *api.Node) string {
 		return "votes only"
 	case n.Drain || n.State == api.NodeDraining:
 		return "is draining"
+	case n.Away:
+		return "is away: its daemon does not answer, its tasks run on"
 	case n.State != api.NodeReady:
 		return "is " + n.State.String()
 	case n.DiskFull:

@@ -25,6 +25,7 @@ func TaskFlags(more ...cli.Flag) []cli.Flag {
 		&cli.StringSliceFlag{Name: "affinity", Usage: "near another job, `[~][!]JOB[@ATTR]`: db, db@zone, !db (away), ~db (a wish); may be repeated"},
 		&cli.StringFlag{Name: "spread", Usage: "as many tasks for each value of the node attribute `ATTR`"},
 		&cli.IntFlag{Name: "priority", Usage: "`NUMBER` in a partition of the policy priority, -1000 to 1000"},
+		&cli.BoolFlag{Name: "at-most-once", Usage: "start nothing of it elsewhere before its node is known to be dead (`mesita node rm`, a reboot) or is back"},
 		&cli.StringSliceFlag{Name: "label", Usage: "label `K=V`, by which lists can be narrowed; may be repeated"},
 		&cli.StringFlag{Name: "user", Usage: "`USER` name or number (default root)"},
 		&cli.StringFlag{Name: "dir", Usage: "working `FOLDER` (default: one of the task's own)"},
@@ -77,7 +78,7 @@ func FillTask(c *cli.Context, s *api.JobSpec, command []string) error {
 
 // fillPlace reads the flags that say where a task goes.
 func fillPlace(c *cli.Context, s *api.JobSpec) error {
-	s.Spread, s.Priority = c.String("spread"), c.Int("priority")
+	s.Spread, s.Priority, s.AtMostOnce = c.String("spread"), c.Int("priority"), c.Bool("at-most-once")
 	for flag, to := range map[string]*[]api.Constraint{"constraint": &s.Constraints, "prefer": &s.Prefer} {
 		for _, v := range c.StringSlice(flag) {
 			con, err := api.ParseConstraint(v)

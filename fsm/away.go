@@ -1,0 +1,121 @@
+package fsm
+
+import (
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+// NodeAway records that a node's daemon does not answer, or stopped on purpose,
+// while the parent of its tasks does. The node gets nothing new, and its tasks
+// stay.
+type NodeAway struct {
+	Meta
+	ID    string        `json:"id"`
+	State api.NodeState `json:"state"` // unreachable or down
+	Since time.Time     `json:"since"` // the node's Since that the decision was made on
+}
+
+func (c *NodeAway) apply(x *tx) (any, error) {
+	old, err := x.node(c.ID)
+	if err != nil {
+		return nil, err
+	}
+	if c.State != api.NodeUnreachable && c.State != api.NodeDown {
+		return nil, conflict("a node cannot be away and %s", c.State)
+	}
+	if old.State != api.NodeReady && old.State != api.NodeDraining || !old.Since.Equal(c.Since) {
+		return nil, conflict("node %s is %s by now", old.Name, old.State)
+	}
+	n := *old
+	n.State, n.Since, n.Away, n.Reason = c.State, c.At, true, "its daemon is away; its tasks run on"
+	if c.State == api.NodeDown {
+		n.Reason = "was stopped; its tasks run on"
+	}
+	x.happened(api.Event{Kind: api.EventNodeState, Object: n.ID, Node: n.Name, Message: n.State.String() + ": " + n.Reason})
+	x.nodeIncidents(old, &n)
+	x.putNode(&n)
+	x.dropOffers(n.ID, "its daemon is away")
+	return &n, nil
+}
+
+// NodeRelease gives up on attempts on a node that is away: they start
+// elsewhere, and end there once the node hears of it. Its value is how many
+// were given up.
+type NodeRelease struct {
+	Meta
+	ID       string    `json:"id"`
+	Since    time.Time `json:"since"` // the node's Since that the decision was made on
+	Attempts []Victim  `json:"attempts"`
+}
+
+func (c *NodeRelease) apply(x *tx) (any, error) {
+	n, err := x.node(c.ID)
+	if err != nil {
+		return nil, err
+	}
+	if !n.Away || !n.Since.Equal(c.Since) {
+		return nil, conflict("node %s is %s by now", n.Name, n.State)
+	}
+	released := 0
+	for _, a := range c.Attempts {
+		t := x.taskAt(a.Job, a.Index)
+		if t == nil || t.NodeID != n.ID || t.Attempt != a.Attempt || t.State.Final() || x.onlyOnce(t) {
+			continue
+		}
+		x.lose(t, api.TaskUnreachable, "the daemon of node "+t.Node+" was away for too long")
+		released++
+	}
+	return released, nil
+}
+
+// replaceLost ends the attempts on a node that is lost or removed, so that they
+// start elsewhere. What may run only once waits for a node that may come back.
+func (x *tx) replaceLost(n *api.Node) {
+	state := api.TaskUnreachable
+	if n.State == api.NodeGone {
+		state = api.TaskGoneByOperator
+	}
+	for _, t := range x.nodeTaskList(n.ID) {
+		if n.State == api.NodeGone || !x.onlyOnce(t) {
+			x.lose(t, state, "node "+t.Node+" was lost")
+		}
+	}
+	x.dropOffers(n.ID, "node lost")
+}
+
+// onlyOnce tells whether a task must not start elsewhere while the node it is
+// on may still run it.
+func (x *tx) onlyOnce(t *api.Task) bool {
+	j := x.jobAt(t.Job)
+	return j != nil && j.Spec.AtMostOnce && !endsHere(j, t)
+}
+
+// endsHere tells whether an attempt that ends is not followed by another.
+func endsHere(j *api.Job, t *api.Task) bool {
+	return j == nil || j.Stop || t.Desired == api.DesiredStop
+}
+
+// lose ends an attempt that cannot be asked about.
+func (x *tx) lose(t *api.Task, state api.TaskState, why string) {
+	lost := *t
+	lost.State, lost.Reason, lost.Message, lost.Ended = state, api.ReasonNodeLost, why, x.At
+	x.happened(api.Event{Kind: api.EventTaskState, Object: t.ID, Job: t.Job, Node: t.Node, Task: &lost, Message: lost.Message})
+	j := x.jobAt(t.Job)
+	if endsHere(j, t) {
+		lost.State = api.TaskLost
+		x.endTask(t, &lost)
+		return
+	}
+	x.requeue(&lost, time.Time{})
+	if j.Spec.Gang > 0 {
+		x.breakGang(j.ID, &lost)
+	}
+}
+
+func (x *tx) dropOffers(nodeID, why string) {
+	for _, o := range x.offersOf(nodeID) {
+		x.offers.delete(x, o)
+		x.happened(api.Event{Kind: api.EventOfferGone, Object: o.ID, Message: why})
+	}
+}
