@@ -193,7 +193,6 @@ func (c *Client) read(l *link) {
 			}
 		}
 	}
-	close(l.done)
 	c.mu.Lock()
 	if c.link == l {
 		c.link = nil
@@ -204,6 +203,7 @@ func (c *Client) read(l *link) {
 	l.waiting = nil
 	closed := c.closed
 	c.mu.Unlock()
+	close(l.done) // now that whoever tries again does not find this link once more
 	l.mu.Lock()
 	bye := l.bye
 	l.mu.Unlock()
