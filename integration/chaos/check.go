@@ -109,7 +109,7 @@ func (r *run) checkBatch(j *api.Job, p *promise, tasks map[string]*api.Task) {
 		t := tasks[api.TaskID(j.ID, i)]
 		switch {
 		case t == nil:
-			if !p.stopped {
+			if !p.stopped || r.o.from == "" { // an older version forgets tasks that never began
 				r.stage.Errorf("task %d of %s is not there", i, j.ID)
 			}
 		case !t.State.Final():

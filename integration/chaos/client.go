@@ -29,6 +29,7 @@ type promise struct {
 type ledger struct {
 	mu       sync.Mutex
 	batches  map[string]*promise
+	names    []string       // of jobs that the rivals got
 	services map[string]int // wanted tasks; -1: not known
 	writes   int            // that were acknowledged
 	tries    int

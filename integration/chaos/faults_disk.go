@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -64,7 +65,7 @@ func flipped(r *run, t *told) func() {
 	r.must(err)
 	at := r.rng.IntN(len(b) * 8)
 	b[at/8] ^= 1 << (at % 8)
-	r.must(os.WriteFile(path, b, 0o600))
+	r.must(errors.Join(os.WriteFile(path, b, 0o600), r.disks[n].Sync()))
 	t.say("%s, bit %d of byte %d of %d", n.Name, at%8, at/8, len(b))
 	return func() {
 		ended, words := r.awaitStart(n)
@@ -81,7 +82,7 @@ func flipped(r *run, t *told) func() {
 // refill does what the node says of a damaged log.
 func (r *run) refill(n *lab.Node) {
 	r.stage.Say("refill", "%s", n.Name)
-	r.must(os.Rename(filepath.Join(n.Dir, "raft"), filepath.Join(n.Dir, fmt.Sprint("raft.damaged-", time.Now().UnixNano()))))
+	r.must(errors.Join(os.Rename(filepath.Join(n.Dir, "raft"), filepath.Join(n.Dir, fmt.Sprint("raft.damaged-", time.Now().UnixNano()))), r.disks[n].Sync()))
 	n.Launch("start")
 }
 
@@ -104,7 +105,7 @@ func lostLog(r *run, t *told) func() {
 	for _, n := range rest {
 		n.Terminate()
 	}
-	r.must(os.Remove(filepath.Join(lost.Dir, "raft", "raft.db")))
+	r.must(errors.Join(os.Remove(filepath.Join(lost.Dir, "raft", "raft.db")), r.disks[lost].Sync()))
 	for _, n := range append(behind, lost) {
 		n.Launch("start")
 	}
@@ -146,7 +147,7 @@ func staleCopy(r *run, t *told) func() {
 	r.acknowledge(leader, 10)
 	old.Terminate()
 	r.must(os.RemoveAll(raft))
-	r.must(os.Rename(aside, raft))
+	r.must(errors.Join(os.Rename(aside, raft), r.disks[old].Sync()))
 	leader.Kill()
 	for _, n := range append(behind, old) {
 		n.Launch("start")

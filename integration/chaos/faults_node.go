@@ -152,6 +152,7 @@ func recovered(r *run, t *told) func() {
 	}
 	left.Start()
 	r.acknowledge(left, 10)
+	r.must(r.record.Parted()) // the lost ones have a quorum of their own, for whoever lets them
 	for _, n := range lost {
 		n.Launch("start")
 	}

@@ -8,7 +8,9 @@
 // rivals.go) and the checker (check.go, replicas.go); the
 // nodes are package integration/lab's. Nodes are named voters plus one worker,
 // each with a disk of its own. What it does follows from the seed;
-// when it happens does not, as the machine has a say in that. A failure keeps
+// when it happens does not, as the machine has a say in that. A clock that jumps is
+// not among the faults, as nodes on one machine share its time of day: tests on
+// fake clocks have that. A failure keeps
 // the data folders and prints how to repeat it. scripts/test runs it for
 // minutes, scripts/soak for hours. It needs root, and works in a mount
 // namespace of its own.

@@ -75,8 +75,10 @@ func (v *rival) partition(ctx context.Context, path string) {
 	}
 	var got api.PartitionChange
 	began := time.Now()
-	// A weight that nobody else asks for, or it would be no change.
-	verdict := v.ask(ctx, http.MethodPut, "/v1/partitions/"+path+query, map[string]any{"weight": 1 + v.rng.IntN(90), "priority": v.rng.IntN(1000)}, &got)
+	// Values that nobody else asks for, or it would be no change.
+	v.n++
+	spec := map[string]any{"weight": 1 + v.id + rivals*(v.n%30), "priority": v.n % 1000}
+	verdict := v.ask(ctx, http.MethodPut, "/v1/partitions/"+path+query, spec, &got)
 	if verdict == linear.Done {
 		c.After = got.Partition.Version
 	}
@@ -93,20 +95,19 @@ func (v *rival) partition(ctx context.Context, path string) {
 	v.shared.mu.Unlock()
 }
 
-// job takes a name that others want in the same second.
+// job takes a name that others want in the same second. It waits for room for
+// ever, as the name of a job that has ended may be given again, and is like no
+// other, as one that asks for what there is gets it.
 func (v *rival) job(ctx context.Context) {
 	name := fmt.Sprint("once-", int(v.histories.Age().Seconds()))
-	v.ledger.mu.Lock()
-	if v.ledger.batches[name] == nil {
-		v.ledger.batches[name] = &promise{job: name, tasks: 1, codes: []int{0}, silent: true}
-	}
-	v.ledger.mu.Unlock()
+	v.n++
 	began := time.Now()
-	verdict := v.ask(ctx, http.MethodPost, "/v1/jobs", map[string]any{"kind": "batch", "name": name, "cpus": 0.01, "mem": "8MiB", "command": []string{"/bin/true"}}, nil)
+	verdict := v.ask(ctx, http.MethodPost, "/v1/jobs", map[string]any{"kind": "batch", "env": map[string]string{"WHO": fmt.Sprintf("%s-%d", v.name, v.n)}, "name": name, "partition": fought, "cpus": 0.01, "mem": "8MiB",
+		"stopGrace": "1s", "command": []string{"/bin/sleep", record.Forever}}, nil)
 	v.histories.Note("job", v.id, began, linear.Change{Object: name}, verdict)
 	if verdict == linear.Done {
 		v.ledger.mu.Lock()
-		v.ledger.batches[name].acked = true
+		v.ledger.names = append(v.ledger.names, name)
 		v.ledger.mu.Unlock()
 	}
 }
@@ -158,10 +159,24 @@ func (r *run) checkLinear(n *lab.Node) {
 	began := time.Now()
 	n.Must(http.MethodGet, "/v1/jobs/"+fought, nil, &j)
 	r.histories.Note("scale", rivals, began, linear.Change{Object: fought, Count: wanted(&j), Read: true}, linear.Done)
-	n.Must(http.MethodPost, "/v1/jobs/"+fought+"/stop", nil, nil)
+	for _, name := range append(r.ledger.names, fought) {
+		if err := n.Call(http.MethodPost, "/v1/jobs/"+name+"/stop", nil, nil); err != nil {
+			r.stage.Errorf("job %s was acknowledged and cannot be stopped: %v", name, err)
+		}
+	}
+	r.stopOthers(n)
 	wrong, count := r.histories.Check()
 	for _, w := range wrong {
 		r.stage.Errorf("%s", w)
 	}
 	r.stage.Say("order", "%d operations of %d rivals have an order", count, rivals)
+}
+
+// stopOthers stops the jobs whose names were given without an answer.
+func (r *run) stopOthers(n *lab.Node) {
+	for id, j := range r.jobs(n, "") {
+		if j.Spec.Partition == fought && !j.Stop {
+			n.Must(http.MethodPost, "/v1/jobs/"+id+"/stop", nil, nil)
+		}
+	}
 }

@@ -42,9 +42,10 @@ type run struct {
 	ledger    *ledger
 	histories *linear.Histories
 	readings  atomic.Int64
-	asked     int      // batches of the faults' own
-	users     []worker // clients, over all pauses
-	doubles   string   // the fault for which a task may have run twice
+	loads     atomic.Int64 // jobs of the load
+	asked     int          // batches of the faults' own
+	users     []worker     // clients, over all pauses
+	doubles   string       // the fault for which a task may have run twice
 	mixed     *mix
 	agreed    uint64      // the index that all voters had applied at the end
 	voters    []*lab.Node // at the end

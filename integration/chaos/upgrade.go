@@ -26,7 +26,7 @@ const pinned = "64a1907"
 
 // snapshotEntries is more than a leader keeps of its log after a snapshot: who
 // lacks so many is sent the snapshot.
-const snapshotEntries = 17_000
+const snapshotEntries = 19_000
 
 // buildOld builds the program as it was at a commit of this clone.
 func buildOld(t lab.T, commit, dir string) string {
@@ -68,9 +68,10 @@ func (r *run) upgrade(older, newer string) {
 	if level.Level != 0 {
 		r.stage.Errorf("the cluster is at level %d before anybody raised it", level.Level)
 	}
-	if _, errs, code := n.CLI("cluster", "level", "--raise"); code != 0 {
-		r.stage.Errorf("the level is not raised: %s", errs)
-	}
+	r.lab.Await(wellWithin, "the level to be raised", func() bool { // gossip may not know yet what the last node knows
+		_, _, code := n.CLI("cluster", "level", "--raise")
+		return code == 0
+	})
 	r.well()
 }
 
@@ -119,13 +120,25 @@ func (r *run) behind(what, leads, gets string) {
 	if leader == nil || leader.Bin != leads {
 		r.stage.Fatalf("%s: the leader is of the wrong version", what)
 	}
-	n := r.any(func(n *lab.Node) bool { return n != leader && n.Bin == leads })
+	var not []*lab.Node
+	for _, n := range r.nodes {
+		if n.Bin != leads {
+			not = append(not, n)
+		}
+	}
+	picked := r.followers(1, not...)
+	if picked == nil {
+		r.stage.Fatalf("%s: no follower is of that version", what)
+	}
+	n := picked[0]
 	r.stage.Say("behind", "%s: %s", n.Name, what)
+	r.doubles = "a node that is away for longer than a stop may take"
 	n.Terminate()
-	r.grow(leader, n)
+	end := r.grow(leader, n)
 	n.Bin = gets
 	size := logSize(n)
 	n.Launch("start", "--log-level", "debug")
+	r.lab.Await(wellWithin, n.Name+" to have caught up", func() bool { return indexOf(n) >= end })
 	r.well()
 	log, err := os.ReadFile(n.Dir + ".log")
 	if err != nil || !strings.Contains(string(log[size:]), "Installed remote snapshot") {
@@ -145,21 +158,19 @@ func logSize(n *lab.Node) int64 {
 }
 
 // grow makes the log longer by what a snapshot needs, with a service that has no
-// node to run on.
-func (r *run) grow(leader, down *lab.Node) {
+// node to run on, and returns its end.
+func (r *run) grow(leader, down *lab.Node) uint64 {
 	spec := map[string]any{"kind": "service", "name": "grow-" + down.Name, "count": 1, "cpus": 0.01, "mem": "8MiB",
 		"constraints": []string{"node.name=" + down.Name}, "command": r.record.Command(record.Forever, 0)}
 	leader.Submit(spec)
-	var h api.Health
-	leader.Must(http.MethodGet, "/v1/health", nil, &h)
-	target := h.Index + snapshotEntries
+	target := indexOf(leader) + snapshotEntries
 	var reached atomic.Bool
 	var wg sync.WaitGroup
-	for i := range 4 {
+	for i := range 2 { // more would share entries
 		wg.Go(func() {
 			for k := i; !reached.Load() && r.ctx.Err() == nil; k++ {
 				_ = leader.Call(http.MethodPost, "/v1/jobs/grow-"+down.Name+"/scale", map[string]int{"count": 1 + k%2}, nil) // what counts is the index
-				if k%64 == 0 && leader.Call(http.MethodGet, "/v1/health", nil, &h) == nil && h.Index >= target {
+				if k%64 == 0 && indexOf(leader) >= target {
 					reached.Store(true)
 				}
 			}
@@ -167,6 +178,17 @@ func (r *run) grow(leader, down *lab.Node) {
 	}
 	wg.Wait()
 	leader.Must(http.MethodPost, "/v1/jobs/grow-"+down.Name+"/stop", nil, nil)
+	return target
+}
+
+// indexOf is how much of the log has taken effect on a node; 0 if it does not
+// answer.
+func indexOf(n *lab.Node) uint64 {
+	var h api.Health
+	if n.Call(http.MethodGet, "/v1/health", nil, &h) != nil {
+		return 0
+	}
+	return h.Index
 }
 
 // load submits that many small jobs a second with the Go client, which repeats
@@ -175,7 +197,7 @@ type load struct {
 	*run
 	client *client.Client
 	failed atomic.Int64
-	n      atomic.Int64
+	sent   atomic.Int64
 }
 
 // atSockets sends requests for http://127.0.0.1:N to the socket of node N.
@@ -215,11 +237,12 @@ func (r *run) load(ctx context.Context, rate int) {
 		}
 	}
 	wg.Wait()
-	r.stage.Say("load", "%d jobs, %.0f a second, %d requests failed", l.n.Load(), float64(l.n.Load())/time.Since(began).Seconds(), l.failed.Load())
+	r.stage.Say("load", "%d jobs, %.0f a second, %d requests failed", l.sent.Load(), float64(l.sent.Load())/time.Since(began).Seconds(), l.failed.Load())
 }
 
 func (l *load) one() {
-	p := &promise{job: fmt.Sprintf("load-%d", l.n.Add(1)), tasks: 1, codes: []int{0}, silent: true}
+	l.sent.Add(1)
+	p := &promise{job: fmt.Sprintf("load-%d", l.loads.Add(1)), tasks: 1, codes: []int{0}, silent: true}
 	spec := &api.JobSpec{Name: p.job, Kind: api.KindBatch, TaskSpec: api.TaskSpec{Command: []string{"/bin/true"}, Request: api.Request{CPUs: 10, Mem: 8 << 20}}}
 	l.ledger.mu.Lock()
 	l.ledger.batches[p.job] = p

@@ -89,6 +89,10 @@ func (d *Disk) unmount() error {
 	return nil
 }
 
+// Sync writes everything to the disk: what a test changed on it survives a power
+// cut.
+func (d *Disk) Sync() error { return run("sync", "--file-system", d.node.Dir) }
+
 // Renew makes the disk empty.
 func (d *Disk) Renew() error {
 	d.node.PowerOff()

@@ -14,6 +14,7 @@ type History struct {
 	Ends   map[Attempt]string        // with which code
 	alive  map[string]map[int]string // attempts of a task that run, and where
 	done   map[string]int            // times that a task ran to its end
+	parted bool                      // for the rest of the record, attempts are no longer numbered once
 	Twice  []string                  // what is right only if nodes could not be asked
 }
 
@@ -25,12 +26,18 @@ func NewHistory() *History {
 // Add takes the next line, and returns what can never be right.
 func (h *History) Add(l Line) (wrong []string) {
 	key := Attempt{l.Task, l.Attempt}
+	if h.parted {
+		defer func() { h.Twice, wrong = append(h.Twice, wrong...), nil }()
+	}
 	switch l.What {
+	case "parted":
+		h.parted = true
 	case "gone":
-		for _, attempts := range h.alive {
+		for task, attempts := range h.alive {
 			for a, node := range attempts {
 				if node == l.Node {
 					delete(attempts, a)
+					delete(h.starts, Attempt{task, a}) // its node may not remember it, and starts it again
 				}
 			}
 		}

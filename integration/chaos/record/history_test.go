@@ -15,9 +15,11 @@ func TestCheckerFinds(t *testing.T) {
 		{"one run", []Line{start(1, "n1"), end(1, "n1")}, 0, 0},
 		{"moved after its node lost its power", []Line{start(1, "n1"), {What: "gone", Node: "n1"}, start(2, "n2"), end(2, "n2")}, 0, 0},
 		{"moved after it was stopped", []Line{start(1, "n1"), {"stopped", "a.0", 1, "n1", "143"}, start(2, "n2"), end(2, "n2")}, 0, 0},
+		{"again after a power cut", []Line{start(1, "n1"), {What: "gone", Node: "n1"}, start(1, "n1"), end(1, "n1")}, 0, 0},
 		{"beside itself", []Line{start(1, "n1"), {What: "gone", Node: "n3"}, start(2, "n2"), end(2, "n2"), end(1, "n1")}, 0, 1},
 		{"to its end twice", []Line{start(1, "n1"), end(1, "n1"), start(2, "n2"), end(2, "n2")}, 0, 1},
 		{"the same attempt on two nodes", []Line{start(1, "n1"), start(1, "n2"), end(1, "n1"), end(1, "n2")}, 2, 1},
+		{"the same attempt in two clusters", []Line{{What: "parted"}, start(1, "n1"), start(1, "n2"), end(1, "n1"), end(1, "n2")}, 0, 3},
 		{"an end without a start", []Line{end(1, "n1")}, 1, 0},
 	} {
 		h := NewHistory()

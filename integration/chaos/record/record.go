@@ -43,20 +43,26 @@ func (r *Record) Command(seconds string, code int) []string {
 	return []string{"/bin/sh", r.script, r.file, seconds, fmt.Sprint(code)}
 }
 
+// Parted notes that there are two clusters from now on, of which each may give
+// the next number to an attempt.
+func (r *Record) Parted() error { return r.note("parted - 0 - -") }
+
 // Gone notes that everything on the node ended at once.
-func (r *Record) Gone(node string) error {
+func (r *Record) Gone(node string) error { return r.note("gone - 0 " + node + " -") }
+
+func (r *Record) note(text string) error {
 	f, err := os.OpenFile(r.file, os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	_, err = fmt.Fprintf(f, "gone - 0 %s -\n", node)
+	_, err = fmt.Fprintln(f, text)
 	return err
 }
 
 // Line is one thing that happened.
 type Line struct {
-	What, Task string // start, end, stopped, or gone
+	What, Task string // start, end, stopped, gone or parted
 	Attempt    int
 	Node, Code string
 }
