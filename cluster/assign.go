@@ -11,7 +11,9 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/server"
+	"github.com/mesita/mesita/backoff"
 	"github.com/mesita/mesita/fsm"
+	"github.com/mesita/mesita/gossip"
 )
 
 // streamSilence is how long a stream of assignments may say nothing before it
@@ -19,7 +21,7 @@ import (
 const streamSilence = 25 * time.Second
 
 // followAssignments hands the executor what this node should run: a voter
-// reads it in its own replica, a worker follows a stream from the leader. The
+// reads it in its own replica, a worker follows a feed from a voter. The
 // executor is told nothing until the source is known to be up to date, since
 // an old list would stop tasks that should run.
 func (a *Agent) followAssignments(ctx context.Context) error {
@@ -50,16 +52,24 @@ func (a *Agent) followCluster(ctx context.Context) {
 		return
 	case <-a.claimed:
 	}
-	for ctx.Err() == nil {
+	var known feed
+	retry := backoff.New(100*time.Millisecond, 2*time.Second)
+	for try := 0; ctx.Err() == nil; try++ {
 		if a.votes() {
 			a.followReplica(ctx)
+			known = feed{} // it is older than the replica was
 			continue
 		}
-		err := a.followLeader(ctx)
+		before := known.index
+		err := a.followFeed(ctx, &known, try)
 		if err != nil && ctx.Err() == nil {
-			a.log.Debug("following the leader's assignments ended", "err", err)
+			a.log.Debug("following the cluster ended", "err", err)
 		}
-		sleep(ctx, 100*time.Millisecond)
+		if known.index > before {
+			retry.Reset()
+			try = -1 // the leader first
+		}
+		retry.Wait(ctx)
 	}
 }
 
@@ -119,7 +129,91 @@ func (a *Agent) awaitCaughtUp(ctx context.Context) bool {
 	return true
 }
 
-// followLeader feeds the executor from the leader's stream.
+// feedFrom is the voter to ask at a try: the leader, then the others in turn. A
+// node that knows nothing yet asks the leader alone.
+func (a *Agent) feedFrom(known *feed, try int) string {
+	var from []string
+	if leader := a.leaderID(); leader != "" && leader != a.self.NodeID {
+		from = append(from, leader)
+	}
+	if known.index > 0 {
+		for _, m := range a.gossip.Members() {
+			if m.Meta.Voter && m.State == gossip.Alive && m.ID != a.self.NodeID && !slices.Contains(from, m.ID) {
+				from = append(from, m.ID)
+			}
+		}
+	}
+	if len(from) == 0 {
+		return ""
+	}
+	return from[try%len(from)]
+}
+
+// followFeed feeds the executor from a voter.
+func (a *Agent) followFeed(ctx context.Context, known *feed, try int) error {
+	from := a.feedFrom(known, try)
+	if from == "" {
+		return errors.New("no voter is known")
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silence := time.AfterFunc(streamSilence, func() { cancel(errors.New("the feed fell silent")) })
+	defer silence.Stop()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("https://%s/v1/internal/feed?after=%d", from, known.index), nil)
+	if err != nil {
+		return err
+	}
+	res, err := a.peers.transport(from).RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	switch res.StatusCode {
+	case http.StatusOK:
+	case http.StatusNotFound: // a version that has no feed yet
+		*known = feed{}
+		return a.followLeader(ctx)
+	default:
+		return a.peers.answer(res, nil)
+	}
+	for dec := json.NewDecoder(res.Body); ; {
+		var row json.RawMessage
+		var r server.FeedRow
+		err := dec.Decode(&row)
+		if err == nil {
+			err = api.DecodeLenient(row, &r)
+		}
+		if err != nil {
+			return fmt.Errorf("read the feed of node %s: %w", a.nameOf(from), err)
+		}
+		silence.Reset(streamSilence)
+		if a.votes() {
+			return nil // promoted meanwhile
+		}
+		if err := known.take(&r); err != nil {
+			*known = feed{}
+			return fmt.Errorf("the feed of node %s: %w", a.nameOf(from), err)
+		}
+		a.heardOfSelf(r.Node)
+		if r.Begin || len(r.Put) > 0 || len(r.Over) > 0 {
+			a.told.Store(r.Index)
+			a.exec.Assign(known.list())
+		}
+	}
+}
+
+// heardOfSelf takes in what the cluster thinks of this node, if it said so.
+func (a *Agent) heardOfSelf(n *api.Node) {
+	if n == nil {
+		return
+	}
+	a.ownNode.Store(n)
+	a.checkHolder(n)
+	a.lost.notify()
+}
+
+// followLeader feeds the executor from the stream of a leader that has no feed
+// yet; it goes once no version before the feed takes part in an upgrade.
 func (a *Agent) followLeader(ctx context.Context) error {
 	leader := a.leaderID()
 	if leader == "" || leader == a.self.NodeID {
@@ -156,11 +250,7 @@ func (a *Agent) followLeader(ctx context.Context) error {
 		if a.votes() {
 			return nil // promoted meanwhile
 		}
-		if d.Node != nil {
-			a.ownNode.Store(d.Node)
-			a.checkHolder(d.Node)
-			a.lost.notify()
-		}
+		a.heardOfSelf(d.Node)
 		if d.Full || len(d.Put) > 0 || len(d.Remove) > 0 {
 			merge(have, &d)
 			a.told.Store(d.Index)

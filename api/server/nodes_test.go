@@ -2,6 +2,8 @@ package server
 
 import (
 	"encoding/json"
+	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -114,6 +116,46 @@ func TestAssignments(t *testing.T) {
 	finishBatchTask(t, oak.store, "sums")
 	if d := next(); len(d.Put) != 0 || len(d.Remove) != 1 || d.Remove[0] != "sums.0" {
 		t.Errorf("%+v", d)
+	}
+}
+
+// A feed begins with the leader, goes on at any voter that has applied what the
+// node holds, and says what changed since.
+func TestFeed(t *testing.T) {
+	_, oak, elm := twoNodes(t)
+	do(t, oak.store, &fsm.JobCreate{Meta: fsm.Meta{At: testTime}, Spec: batchSpec("sums")})
+	runTask(t, oak.store, "sums", 0)
+	ask := func(n *testNode, after uint64) (r FeedRow, status int) {
+		t.Helper()
+		res, err := n.http.Client().Do(n.newRequest(n.http, request{method: "GET", path: fmt.Sprintf("/v1/internal/feed?after=%d", after), cert: "oak"}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		if res.StatusCode == http.StatusOK {
+			if err := json.NewDecoder(res.Body).Decode(&r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return r, res.StatusCode
+	}
+	whole, status := ask(oak, 0)
+	if status != 200 || !whole.Begin || len(whole.Held) != 1 || len(whole.Put) != 1 || whole.Put[0].Task.ID != "sums.0" || whole.Node == nil {
+		t.Errorf("the leader begins with %d %+v", status, whole)
+	}
+	if _, status := ask(elm, 0); status != 503 {
+		t.Errorf("a follower begins a feed: %d", status)
+	}
+	if _, status := ask(elm, whole.Index+1); status != 503 {
+		t.Errorf("a voter that has applied less feeds a node: %d", status)
+	}
+	rest, status := ask(elm, whole.Index)
+	if status != 200 || !rest.Begin || len(rest.Held) != 1 || len(rest.Put) != 0 {
+		t.Errorf("a follower goes on with %d %+v", status, rest)
+	}
+	finishBatchTask(t, oak.store, "sums")
+	if over, status := ask(elm, whole.Index); status != 200 || len(over.Held) != 0 || len(over.Put) != 0 {
+		t.Errorf("once the task ended: %d %+v", status, over)
 	}
 }
 

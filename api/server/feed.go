@@ -1,0 +1,148 @@
+package server
+
+import (
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/server/exchange"
+	"github.com/mesita/mesita/fsm"
+)
+
+// feedCheck is how often a voter that feeds a node looks whether it still
+// belongs to a cluster that decides.
+const feedCheck = 2 * time.Second
+
+// FeedRow is one line of a node's feed: what changed of all that the node needs
+// to know of the cluster's state. A row without content is a sign of life.
+type FeedRow struct {
+	Index uint64           `json:"index"`           // of the state that the node is up to date with then; where to go on from
+	Begin bool             `json:"begin,omitempty"` // the first row of an answer: what Held does not name is over
+	Held  []string         `json:"held,omitempty"`  // with Begin: ids of all tasks that the node should run
+	Put   []api.Assignment `json:"put,omitempty"`
+	Over  []string         `json:"over,omitempty"` // ids of tasks
+	Node  *api.Node        `json:"node,omitempty"` // the node itself, at first and when it changed
+}
+
+// Feed makes the rows for one node from the views of one voter. Each
+// assignment has the index at which it changed last, so it goes on after any
+// index, and needs no history for it.
+type Feed struct {
+	node  string
+	after uint64
+	begun bool
+	sent  map[string]api.Assignment
+	self  *api.Node
+}
+
+// NewFeed goes on after an index, 0 = from the start.
+func NewFeed(node string, after uint64) *Feed {
+	return &Feed{node: node, after: after, sent: map[string]api.Assignment{}}
+}
+
+// Row is what the node lacks of a view, and whether that is anything. The view
+// must not be older than the index after which the feed goes on.
+func (f *Feed) Row(v *fsm.View) (r FeedRow, news bool) {
+	r = FeedRow{Index: v.Index(), Begin: !f.begun}
+	there := map[string]bool{}
+	for _, a := range v.Assignments(f.node) {
+		id := a.Task.ID
+		there[id] = true
+		if r.Begin {
+			r.Held = append(r.Held, id)
+		}
+		if old, ok := f.sent[id]; ok && old == a { // values of a view never change
+			continue
+		}
+		if !r.Begin || changedAfter(v, a, f.after) {
+			r.Put = append(r.Put, a)
+		}
+		f.sent[id] = a
+	}
+	for id := range f.sent {
+		if !there[id] {
+			r.Over = append(r.Over, id)
+			delete(f.sent, id)
+		}
+	}
+	if n := v.Node(f.node); n != f.self {
+		r.Node, f.self = n, n
+	}
+	f.begun = true
+	return r, r.Begin || len(r.Put) > 0 || len(r.Over) > 0 || r.Node != nil
+}
+
+// changedAfter tells whether an assignment may have changed after an index.
+// What changed last below level 1 has no revision, and may.
+func changedAfter(v *fsm.View, a api.Assignment, index uint64) bool {
+	job := v.Job(a.Task.Job)
+	return job == nil || a.Task.Revision == 0 || job.Revision == 0 || max(a.Task.Revision, job.Revision) > index
+}
+
+// watchFeed streams its feed to the calling node. Any voter that has applied
+// what the node holds may feed it; one that knows nothing yet begins with the
+// leader, as an old list would stop tasks.
+func watchFeed(c *call) (any, error) {
+	if err := c.nodeOnly(); err != nil {
+		return nil, err
+	}
+	if err := c.Store.View().HoldsSession(c.ID.NodeID, c.ID.Session); err != nil {
+		return nil, err
+	}
+	after := c.Query.Index("after")
+	if c.Query.Err != nil {
+		return nil, c.Query.Err
+	}
+	if err := c.mayFeed(after); err != nil {
+		return nil, err
+	}
+	w := c.Store.WatchKey(c.ID.NodeID, fsm.TableNodeTasks, fsm.TableNodes)
+	defer w.Close()
+	out := exchange.NewStream(c.Call)
+	if out.Begin("application/x-ndjson") != nil {
+		return exchange.Done{}, nil
+	}
+	check := time.NewTicker(feedCheck)
+	defer check.Stop()
+	feed, told := NewFeed(c.ID.NodeID, after), time.Now()
+	for {
+		var row FeedRow
+		news := false
+		select {
+		case <-c.R.Context().Done():
+			return exchange.Done{}, nil
+		case <-check.C:
+			if c.Cluster.LeaderID() == "" {
+				return exchange.Done{}, nil // another voter may know more
+			}
+			row, news = FeedRow{Index: c.Store.View().Index()}, time.Since(told) >= nodeHeartbeat
+		case <-w.Ready():
+			w.Take()
+			v := c.Store.View()
+			if n := v.Node(c.ID.NodeID); n != nil && n.State == api.NodeGone {
+				return exchange.Done{}, nil
+			}
+			row, news = feed.Row(v)
+		}
+		if !news {
+			continue
+		}
+		if out.JSON(row) != nil {
+			return exchange.Done{}, nil
+		}
+		told = time.Now()
+	}
+}
+
+// mayFeed tells whether this node may feed one that holds the state up to an
+// index.
+func (c *call) mayFeed(after uint64) error {
+	switch has := c.Store.View().Index(); {
+	case !c.Cluster.HasReplica() || c.Cluster.LeaderID() == "":
+		return api.Errorf(api.CodeUnavailable, "node %s does not follow the log: ask another", c.NodeName)
+	case after == 0 && !c.Cluster.IsLeader():
+		return api.Errorf(api.CodeUnavailable, "a feed begins with the leader, and node %s is not: ask the leader", c.NodeName)
+	case has < after:
+		return api.Errorf(api.CodeUnavailable, "node %s has applied the log up to %d, and you hold %d: ask another", c.NodeName, has, after)
+	}
+	return nil
+}
