@@ -53,6 +53,7 @@ type Node struct {
 	Away         bool              `json:"away,omitempty"`         // unreachable or down, but the parent of its tasks answers: they are not replaced
 	Reason       string            `json:"reason,omitempty"`       // of this state
 	Starts       *StartTrouble     `json:"starts,omitempty"`       // tasks failed to start there
+	ClockOff     Duration          `json:"clockOff,omitempty"`     // its clock is ahead of most by so much
 }
 
 // Schedulable tells whether the node may get new tasks.
@@ -78,7 +79,19 @@ func (n *Node) Troubles() (out []Trouble) {
 	if n.Starts != nil && !n.Starts.Since.IsZero() {
 		out = append(out, Trouble{"starts fail", "no task starts there: " + n.Starts.Message})
 	}
+	if n.ClockOff != 0 {
+		out = append(out, Trouble{"clock off", n.ClockText()})
+	}
 	return out
+}
+
+// ClockText says by how much the node's clock is off.
+func (n *Node) ClockText() string {
+	d, how := time.Duration(n.ClockOff), "ahead of"
+	if d < 0 {
+		d, how = -d, "behind"
+	}
+	return "its clock is " + d.String() + " " + how + " that of most nodes: set it, or let NTP do so"
 }
 
 // Ledger is where each unit of a node's resources is. The four always add up

@@ -66,6 +66,10 @@ func (a *Agent) leadTerm(ctx context.Context) error {
 	})
 	group.Go(func() error { return a.levelLoop().Run(ctx) })
 	group.Go(func() error { return a.checkLoop().Run(ctx) })
+	group.Go(func() error {
+		s := &skew{self: a.self.NodeID, store: a.store, read: a.clockOf, wall: a.cfg.Wall, now: a.cfg.Now, log: a.log}
+		return s.Run(ctx)
+	})
 	return group.Wait()
 }
 

@@ -35,6 +35,7 @@ var nodeFaults = []nodeFault{
 		"it gets no new work", "there is room again"},
 	{api.IncidentStartsFail, func(n *api.Node) bool { return here(n) && n.Starts != nil && !n.Starts.Since.IsZero() }, func(n *api.Node) string { return n.Starts.Message },
 		fmt.Sprintf("its tasks start elsewhere; one is tried there every %s", trialEvery), "a task started there again"},
+	{api.IncidentClockOff, func(n *api.Node) bool { return here(n) && n.ClockOff != 0 }, (*api.Node).ClockText, "nothing: its tasks go by the time since boot", "its clock is right again"},
 }
 
 // nodeIncidents opens and closes the incidents that follow from a node's
@@ -42,6 +43,9 @@ var nodeFaults = []nodeFault{
 func (x *tx) nodeIncidents(old, n *api.Node) {
 	if n.Starts != nil && (!here(n) || n.Boot != old.Boot) {
 		n.Starts = nil // what was found out holds no longer
+	}
+	if !here(n) {
+		n.ClockOff = 0
 	}
 	if !x.does(IncidentsEnd) {
 		x.nodeIncidents0(old, n)

@@ -57,6 +57,7 @@ var kinds = []kind{
 	32: of[IncidentClose](1),
 	33: of[NodeAway](1),
 	34: of[NodeRelease](1),
+	35: of[NodeClock](1),
 }
 
 // numbers are the kinds' numbers by type.

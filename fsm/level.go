@@ -31,6 +31,7 @@ const (
 	StateChecks                    // the voters compare their states
 	StoppedTasks                   // what was stopped is counted as such, and not as failed or not at all
 	IncidentsEnd                   // incidents of what is stopped, removed or gone are over, and a node that was stopped is one
+	NodeClocks                     // the leader compares the clocks of the nodes, and tells which are off
 	Revisions                      // each noun has the index of the log entry that changed it last
 	AwayNodes                      // a node whose daemon is away keeps its tasks while their parent answers
 )
@@ -59,6 +60,7 @@ var features = [...]struct {
 	RemovedKeys:     {1, Voters},
 	StoppedTasks:    {1, Voters},
 	IncidentsEnd:    {1, Voters},
+	NodeClocks:      {1, Voters},
 	Revisions:       {1, Voters},
 	StateChecks:     {1, Voters},
 	Sessions:        {1, ReadyNodes},

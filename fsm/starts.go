@@ -233,6 +233,29 @@ func (c *NodeTrial) apply(x *tx) (any, error) {
 	return &n, nil
 }
 
+// NodeClock records by how much a node's clock is ahead of most, 0 if it is right.
+// Its value is the *api.Node.
+type NodeClock struct {
+	Meta
+	ID  string       `json:"id"`
+	Off api.Duration `json:"off"`
+}
+
+func (c *NodeClock) apply(x *tx) (any, error) {
+	old, err := x.node(c.ID)
+	if err != nil {
+		return nil, err
+	}
+	if !here(old) {
+		return nil, conflict("node %s is %s by now", old.Name, old.State)
+	}
+	n := *old
+	n.ClockOff = c.Off
+	x.nodeIncidents(old, &n)
+	x.putNode(&n)
+	return &n, nil
+}
+
 // TrialDue is when a node on which starts fail may have one task; false if it
 // needs no trial, or one is under way.
 func (v *View) TrialDue(n *api.Node, now time.Time) (time.Time, bool) {

@@ -167,7 +167,7 @@ func (p Planner) explainTask(v *fsm.View, t *api.Task) *api.Why {
 		if t.Desired != api.DesiredRun {
 			why.Summary += " and was told to " + t.Desired.String() + ": " + string(t.Reason)
 		}
-	case t.NotBefore.After(p.Now()):
+	case waits(j, t, p.Now()):
 		why.Summary = fmt.Sprintf("%s waits %s before attempt %d; attempt %d ended: %s", t.ID, t.NotBefore.Sub(p.Now()).Round(time.Second),
 			t.Attempt, t.Attempt-1, reasonText(t))
 	default:

@@ -33,7 +33,7 @@ func newUnits(v *fsm.View, j *api.Job, now time.Time) (u *units, again time.Time
 	u = &units{base: j.Base + 1, latest: j.Version, need: j.Spec.Need()}
 	for t := range v.PendingMade(j) {
 		switch {
-		case t.NotBefore.After(now):
+		case waits(j, t, now):
 			if again.IsZero() || t.NotBefore.Before(again) {
 				again = t.NotBefore
 			}
@@ -50,6 +50,17 @@ func newUnits(v *fsm.View, j *api.Job, now time.Time) (u *units, again time.Time
 		u.from, u.to = first+count-n, first+count
 	}
 	return u, again
+}
+
+// waits tells whether a task's back-off is not over. One of longer than there is
+// was reckoned by a clock that was set back since.
+func waits(j *api.Job, t *api.Task, now time.Time) bool {
+	most := time.Minute
+	if j.Spec.Kind == api.KindService {
+		most = max(most, time.Duration(j.Spec.Restart.MaxDelay))
+	}
+	left := t.NotBefore.Sub(now)
+	return left > 0 && left <= most
 }
 
 // peek is the next task, nil at the end.
