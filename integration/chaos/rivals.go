@@ -51,15 +51,22 @@ func (v *rival) work(ctx context.Context) {
 	}
 }
 
+// relayedTwice is from when on a request may have been sent twice by the node
+// that took it: it relays again when the leader was lost on the way, and then
+// passes on a refusal that the first of the two explains.
+const relayedTwice = 200 * time.Millisecond
+
 // ask sends a request and tells what came of it. After a try that may have
 // taken effect, a refusal proves nothing.
 func (v *rival) ask(ctx context.Context, method, path string, in, out any) linear.Verdict {
 	doubt := false
+	began := time.Now()
 	err := v.sendDoubt(ctx, method, path, in, out, &doubt)
+	code := api.ErrorCode(err)
 	switch {
 	case err == nil:
 		return linear.Done
-	case doubt || unclear(err):
+	case doubt || time.Since(began) > relayedTwice || code != api.CodeConflict && code != api.CodeNotFound:
 		return linear.Unsure
 	}
 	return linear.Refused
