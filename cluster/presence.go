@@ -87,6 +87,9 @@ func (a *Agent) rejoin() {
 			select {
 			case <-ctx.Done():
 				return nil
+			case <-a.gone: // nobody takes it in any more
+				<-ctx.Done()
+				return nil
 			case <-a.renewed.wait():
 			case <-time.After(retry.Next()):
 			}

@@ -164,10 +164,10 @@ func TestRemovedNodeLearnsIt(t *testing.T) {
 		}
 		l.Wire.Around(n, lab.Trouble{})
 		settled(l, leader, "gone", count)
-		err := n.Call(http.MethodGet, "/v1/health", nil, nil)
-		if err == nil || !strings.Contains(err.Error(), "removed") || !strings.Contains(err.Error(), "503") {
-			t.Errorf("%s says of its health: %v", n.Name, err)
-		}
+		l.Await(30*time.Second, n.Name+" to say that it was removed", func() bool {
+			err := n.Call(http.MethodGet, "/v1/health", nil, nil)
+			return err != nil && strings.Contains(err.Error(), "removed") && strings.Contains(err.Error(), "503")
+		})
 		n.Kill()
 		n.Launch("start")
 		l.Await(30*time.Second, n.Name+" to refuse to start", n.Ended)
