@@ -241,7 +241,7 @@ func (a *Agent) identify(ctx context.Context) (*tlsconf.NodeKey, error) {
 	if a.pending, err = a.dir.loadPending(); err != nil {
 		return nil, err
 	}
-	key, _, err := a.files.LoadOrMakeKey()
+	key, err := a.key(self)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -35,6 +36,51 @@ func (d *dataDir) loadPending() (*pendingCluster, error) {
 		return nil, api.Errorf(api.CodeFailed, "%s is damaged (%v): the cluster was never made, so remove the data folder %s and start again", d.file("new-cluster.json"), err, d.path)
 	}
 	return p, nil
+}
+
+// ranFiles are there once a node ran in the folder, which it does only with
+// node.json: what a first start makes before that is not among them.
+var ranFiles = []string{"raft", "executor", "keeper", "events", "admin.token", recoveredFile, removedFile}
+
+// key loads this node's key, and makes one for a first start. A folder that has
+// lost its node.json, or its key, is no new one: a new cluster, or a new
+// identity, would be made over the old.
+func (a *Agent) key(self *nodeFile) (*tlsconf.NodeKey, error) {
+	if self != nil {
+		key, err := a.files.LoadKey()
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, api.Errorf(api.CodeConflict, "the data folder %s is of node %s, and its key node.key is gone: restore it from a backup, or move the folder away and join again with a token", a.dir.path, self.Name)
+		}
+		return key, err
+	}
+	left, err := a.dir.have(ranFiles...)
+	if err != nil {
+		return nil, err
+	}
+	if len(left) == 0 && a.pending == nil && len(a.cfg.JoinAddrs) == 0 { // a join that was cut short leaves certificates
+		if left, err = a.dir.have("node.crt", "ca.crt"); err != nil {
+			return nil, err
+		}
+	}
+	if len(left) > 0 {
+		return nil, api.Errorf(api.CodeConflict, "the data folder %s has no node.json, but what a node left there (%s): restore node.json from a backup, or move the folder away; a join that was cut short is made again with `mesita node join`", a.dir.path, strings.Join(left, ", "))
+	}
+	key, _, err := a.files.LoadOrMakeKey()
+	return key, err
+}
+
+// have lists those of some names that are in the folder.
+func (d *dataDir) have(names ...string) ([]string, error) {
+	var out []string
+	for _, n := range names {
+		switch _, err := os.Lstat(d.file(n)); {
+		case err == nil:
+			out = append(out, n)
+		case !errors.Is(err, os.ErrNotExist):
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // newCluster makes the authority, the gossip key and this node's first

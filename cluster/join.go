@@ -121,8 +121,11 @@ func (a *Agent) admit(ctx context.Context, r api.JoinRequest) (*api.JoinGrant, e
 	}
 	id := tlsconf.NodeID(csr.PublicKey)
 	tokenID, secret := splitToken(r.Token)
-	value, err := a.store.Do(ctx, &fsm.NodeJoin{Meta: fsm.Meta{At: a.cfg.Now(), Actor: "token:" + tokenID}, Token: tokenID, Hash: auth.Hash(secret),
-		NodeID: id, Name: r.Name, VoterOnly: r.VoterOnly})
+	join := &fsm.NodeJoin{Meta: fsm.Meta{At: a.cfg.Now(), Actor: "token:" + tokenID}, Token: tokenID, Hash: auth.Hash(secret), NodeID: id, Name: r.Name, VoterOnly: r.VoterOnly}
+	if err := v.CheckJoin(join); err != nil {
+		return nil, err // whoever guesses does not fill the log
+	}
+	value, err := a.store.Do(ctx, join)
 	if err != nil {
 		return nil, err
 	}

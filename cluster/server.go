@@ -23,8 +23,16 @@ var _ server.Cluster = members{}
 
 func (m members) NodeID() string   { return m.self.NodeID }
 func (m members) LeaderID() string { return m.leaderID() }
-func (m members) IsLeader() bool   { return m.raft.IsLeader() }
-func (m members) HasReplica() bool { return m.raft.HasConfiguration() }
+
+// IsLeader is true once a leader knows all that was acknowledged before it led:
+// until then its state may be empty.
+func (m members) IsLeader() bool { return m.raft.Leads() && m.store.View().Cluster() != nil }
+
+// HasReplica is true once this node, as a member of Raft, has read what the
+// cluster had agreed on when it first heard from a leader.
+func (m members) HasReplica() bool {
+	return m.raft.HasConfiguration() && m.raft.CaughtUp() && m.store.View().Cluster() != nil
+}
 
 func (m members) Healthy() error {
 	if err := m.removedError(); err != nil {

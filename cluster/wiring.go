@@ -214,7 +214,7 @@ func (a *Agent) attrs() map[string]string {
 func (a *Agent) newServer() {
 	authn := auth.New(auth.Config{
 		Directory: func() auth.Directory { return a.store.View() },
-		Final:     a.raft.IsLeader,
+		Final:     members{a}.IsLeader,
 		NodeCert: func(r *http.Request) (string, string, bool) {
 			p, ok := tlsconf.PeerOf(r.Context())
 			return p.ID, p.Session, ok

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"crypto/subtle"
 	"fmt"
 	"maps"
 	"strings"
@@ -73,7 +74,7 @@ type NodeJoin struct {
 func (c *NodeJoin) apply(x *tx) (any, error) {
 	tok := x.tokens.get(&api.Token{ID: c.Token})
 	old, _ := x.node(c.NodeID)
-	again := old != nil && old.State != api.NodeGone && old.JoinToken == c.Token
+	again := joinsAgain(old, c)
 	if err := checkJoin(tok, c, again); err != nil {
 		return nil, err
 	}
@@ -110,12 +111,25 @@ func (c *NodeJoin) apply(x *tx) (any, error) {
 	return n, nil
 }
 
+// CheckJoin is what apply would say of the token of a join, without an entry in
+// the log: nil if it would be taken.
+func (v *View) CheckJoin(c *NodeJoin) error {
+	old := v.Node(c.NodeID)
+	return checkJoin(v.Token(c.Token), c, joinsAgain(old, c))
+}
+
+// joinsAgain tells whether a node that is in the cluster shows the token that it
+// joined with: its first answer was lost.
+func joinsAgain(old *api.Node, c *NodeJoin) bool {
+	return old != nil && old.State != api.NodeGone && old.JoinToken == c.Token
+}
+
 func checkJoin(tok *api.Token, c *NodeJoin, again bool) error {
 	deny := func(why string) error {
 		return &api.Error{Code: api.CodeNotAllowed, Field: "token", Message: why + ": get a new one with `mesita node token` on a node of the cluster"}
 	}
 	switch {
-	case tok == nil || tok.Kind != api.TokenJoin || tok.Hash != c.Hash:
+	case tok == nil || tok.Kind != api.TokenJoin || subtle.ConstantTimeCompare([]byte(tok.Hash), []byte(c.Hash)) != 1:
 		return deny("is not valid in this cluster, or was revoked")
 	case !tok.Expires.IsZero() && c.At.After(tok.Expires):
 		return deny("expired at " + tok.Expires.Format(time.RFC3339))

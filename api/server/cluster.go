@@ -32,8 +32,8 @@ func getHealth(c *call) (any, error) {
 		h.Reason = err.Error()
 		return exchange.With{Status: http.StatusServiceUnavailable, Value: h}, nil
 	}
-	if leader != "" && c.Cluster.IsLeader() && c.Store.View().Cluster() == nil {
-		h.Quorum, h.Reason = false, "the cluster is just being made: try again in a moment"
+	if leader == c.Cluster.NodeID() && !c.Cluster.IsLeader() {
+		h.Quorum, h.Reason = false, "this node was just elected, and reads what was agreed on before: try again in a moment"
 		return exchange.With{Status: http.StatusServiceUnavailable, Value: h}, nil
 	}
 	if leader == "" {

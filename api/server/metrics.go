@@ -34,6 +34,21 @@ func (e *exposition) byState(name, help string, counts map[string]int) {
 func getMetrics(c *call) (any, error) {
 	var e exposition
 	v := c.Store.View()
+	if c.Cluster.HasReplica() { // or there would be zeros for what this node does not know
+		e.state(c, v)
+	}
+	e.gauge("state_index", "Index of the last log entry applied here.", v.Index())
+	e.gauge("is_leader", "1 on the node that leads.", flagValue(c.Cluster.IsLeader()))
+	e.gauge("has_leader", "1 while this node knows a leader.", flagValue(c.Cluster.LeaderID() != ""))
+	_, full := c.Local.DiskFull()
+	e.gauge("disk_full", "1 while this node takes no new work for lack of disk.", flagValue(full))
+	e.gauge("streams", "Event, log, exec and assignment streams open here.", c.http.Streams())
+	c.processMetrics(&e)
+	return exchange.Text(e.String()), nil
+}
+
+// state is what the cluster is and does.
+func (e *exposition) state(c *call, v *fsm.View) {
 	nodes := map[string]int{}
 	var has, free api.Resources
 	for n := range v.Nodes() {
@@ -50,14 +65,6 @@ func getMetrics(c *call) (any, error) {
 	e.gauge("cpus_free", "Cores that nothing holds.", free.CPUs)
 	e.gauge("memory_total_bytes", "Memory of the nodes that answer.", int64(has.Mem))
 	e.gauge("memory_free_bytes", "Memory that nothing holds.", int64(free.Mem))
-	e.gauge("state_index", "Index of the last log entry applied here.", v.Index())
-	e.gauge("is_leader", "1 on the node that leads.", flagValue(c.Cluster.IsLeader()))
-	e.gauge("has_leader", "1 while this node knows a leader.", flagValue(c.Cluster.LeaderID() != ""))
-	_, full := c.Local.DiskFull()
-	e.gauge("disk_full", "1 while this node takes no new work for lack of disk.", flagValue(full))
-	e.gauge("streams", "Event, log, exec and assignment streams open here.", c.http.Streams())
-	c.processMetrics(&e)
-	return exchange.Text(e.String()), nil
 }
 
 // work counts jobs and tasks without a look at any single task.

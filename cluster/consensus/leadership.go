@@ -68,6 +68,27 @@ func (n *Node) AwaitLeadership(ctx context.Context) (context.Context, context.Ca
 // IsLeader tells whether this node leads, as far as it knows.
 func (n *Node) IsLeader() bool { return n.raft.State() == raft.Leader }
 
+// Leads tells whether this node leads and its store holds all that was
+// acknowledged before it did. A leader that was just elected may not have
+// applied what its predecessor committed.
+func (n *Node) Leads() bool {
+	if !n.IsLeader() {
+		return false
+	}
+	term := n.raft.CurrentTerm()
+	if n.current.Load() == term {
+		return true
+	}
+	// An entry of its own term that took effect is after all of those.
+	commit := n.raft.CommitIndex()
+	var e raft.Log
+	if n.stores.logs.GetLog(commit, &e) != nil || e.Term != term || !n.holds(heard{term, commit}) {
+		return false
+	}
+	n.current.Store(term)
+	return n.IsLeader()
+}
+
 // LeaderID is the id of the node that leads, "" while none is known.
 func (n *Node) LeaderID() string {
 	_, id := n.raft.LeaderWithID()

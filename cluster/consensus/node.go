@@ -22,18 +22,19 @@ const (
 // Node is one node's part in Raft. All methods may be called from any
 // goroutine.
 type Node struct {
-	cfg    Config
-	raft   *raft.Raft
-	wire   *wire
-	glue   *glue
-	guard  *guard
-	stores *stores
-	leader *leadership
-	queue  *queue
-	slots  chan struct{} // log entries on their way
-	landed chan struct{} // cap 1: one of them has its outcome
-	ending chan struct{} // closed when the node ends
-	caught atomic.Bool   // see CaughtUp
+	cfg     Config
+	raft    *raft.Raft
+	wire    *wire
+	glue    *glue
+	guard   *guard
+	stores  *stores
+	leader  *leadership
+	queue   *queue
+	slots   chan struct{} // log entries on their way
+	landed  chan struct{} // cap 1: one of them has its outcome
+	ending  chan struct{} // closed when the node ends
+	caught  atomic.Bool   // see CaughtUp
+	current atomic.Uint64 // the term that Leads was true in
 
 	applied atomic.Uint64          // index of the newest entry that took effect in this life
 	damage  atomic.Pointer[damage] // why it does not vote; nil = it does

@@ -120,7 +120,10 @@ func (c *Call) withoutLeader(last error) error {
 	if c.R.Context().Err() != nil {
 		return c.R.Context().Err()
 	}
-	if c.R.Method == http.MethodGet && c.Cluster.HasReplica() && !c.ID.Unverified {
+	if c.R.Method == http.MethodGet && !c.Cluster.HasReplica() {
+		return c.ignorant()
+	}
+	if c.R.Method == http.MethodGet && !c.ID.Unverified {
 		c.W.Header()[HeaderStale] = stale
 		v, err := c.Route.Handle(c)
 		if err != nil {
@@ -132,6 +135,12 @@ func (c *Call) withoutLeader(last error) error {
 		return last
 	}
 	return NoQuorum()
+}
+
+// ignorant is the answer of a node that has no state to answer from: an empty
+// list would be taken for the truth.
+func (c *Call) ignorant() *api.Error {
+	return api.Errorf(api.CodeUnavailable, "node %s reaches no leader and does not know the state of the cluster: it works without a copy of it, or has heard of no leader since it started; most voters must be up and reach each other, see GET /v1/health of each", c.NodeName)
 }
 
 func NoQuorum() *api.Error {

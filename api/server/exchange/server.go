@@ -22,8 +22,8 @@ import (
 type Cluster interface {
 	NodeID() string
 	LeaderID() string // "" while there is none
-	IsLeader() bool
-	HasReplica() bool // the store follows the log
+	IsLeader() bool   // leads, and the store has all that was acknowledged
+	HasReplica() bool // the store follows the log, and has read it once
 	// Peer is the address of a node, host:port, and how to reach it with this
 	// node's certificate. The round tripper speaks HTTP/1.1, follows nothing
 	// and has no time limit on a response.

@@ -1,0 +1,48 @@
+package server
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+// ownAnswers are the routes whose answers are of the node itself: they hold
+// without the state of the cluster.
+var ownAnswers = map[string]bool{"/": true, "/v1/health": true, "/v1/openapi.json": true, "/metrics": true, "/v1/blobs/{digest}": true,
+	"/v1/local/stats": true, "/v1/local/tasks/{id}/logs": true}
+
+// A node that has not read the state, or has none, answers no question about it:
+// an empty list would be taken for the truth.
+func TestNodeWithoutStateSaysSo(t *testing.T) {
+	w := newWorld()
+	n := newTestNode(t, w, "fir", fsm.NewStore(nil))
+	n.replica = false
+	n.server.http.Patience.Read = 0
+	asked := 0
+	for _, rt := range n.server.table {
+		if rt.Method != "GET" || ownAnswers[rt.Path] || rt.Local && rt.Role == api.RoleNode { // what nodes tell each other of themselves
+			continue
+		}
+		asked++
+		path := strings.NewReplacer("{id}", "x", "{ref}", "x", "{digest}", "x", "{path...}", "x").Replace(rt.Path)
+		e := n.send(request{method: "GET", path: path, cert: "oak"}).want(t, 503)
+		if e == nil || e.Code != api.CodeUnavailable || !strings.Contains(e.Message, "does not know the state") {
+			t.Errorf("%s: %+v", path, e)
+		}
+		if rt.Local {
+			t.Errorf("%s is answered by the node itself: is it of the node itself?", rt.Path)
+		}
+	}
+	if asked < 15 {
+		t.Errorf("only %d routes were asked", asked)
+	}
+	r := n.send(request{method: "GET", path: "/metrics", cert: "oak"})
+	r.want(t, 200)
+	for _, name := range []string{"mesita_nodes", "mesita_jobs", "mesita_tasks", "mesita_cpus_total", "mesita_incidents_open"} {
+		if strings.Contains(string(r.body), name) {
+			t.Errorf("metrics tell %s, which this node does not know", name)
+		}
+	}
+}
