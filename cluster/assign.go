@@ -223,11 +223,7 @@ func (a *Agent) followLeader(ctx context.Context) error {
 	defer cancel(nil)
 	silence := time.AfterFunc(streamSilence, func() { cancel(errors.New("the stream fell silent")) })
 	defer silence.Stop()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+leader+"/v1/internal/assignments?node="+a.self.NodeID, nil)
-	if err != nil {
-		return err
-	}
-	res, err := a.peers.transport(leader).RoundTrip(req)
+	res, err := a.getFromLeader(ctx, leader, "/v1/internal/assignments?node="+a.self.NodeID)
 	if err != nil {
 		return err
 	}

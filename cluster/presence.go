@@ -174,15 +174,23 @@ func (a *Agent) leaderID() string {
 func (a *Agent) askLeader() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
+	voters := slices.DeleteFunc(a.gossip.Members(), func(m gossip.Member) bool {
+		return m.ID == a.self.NodeID || m.State != gossip.Alive || !m.Meta.Voter
+	})
+	leaders := make(chan string, len(voters))
+	for _, m := range voters { // at once: the link to one of them may be cut
+		go func() {
+			var h api.Health
+			_ = a.peers.call(ctx, m.ID, http.MethodGet, "/v1/health", nil, &h) // without an answer it names nobody
+			leaders <- h.Leader
+		}()
+	}
 	id := ""
-	for _, m := range a.gossip.Members() {
-		if m.ID == a.self.NodeID || m.State != gossip.Alive || !m.Meta.Voter {
-			continue
-		}
-		var h api.Health
-		if err := a.peers.call(ctx, m.ID, http.MethodGet, "/v1/health", nil, &h); err == nil && h.Leader != "" {
-			id = a.memberID(h.Leader)
-			break
+	for range voters {
+		if name := <-leaders; name != "" {
+			if id = a.memberID(name); id != "" {
+				break
+			}
 		}
 	}
 	a.leader.mu.Lock()
@@ -206,6 +214,11 @@ func (a *Agent) callLeader(ctx context.Context, method, path string, in, out any
 		err := error(api.Errorf(api.CodeUnavailable, "no node leads the cluster now"))
 		if id := a.leaderID(); id != "" {
 			err = a.peers.call(ctx, id, method, path, in, out)
+			for _, other := range a.around(id, path, err) {
+				if err = a.peers.call(ctx, other, method, path, in, out); !unlinked(err) {
+					break
+				}
+			}
 		}
 		switch api.ErrorCode(err) {
 		case "", api.CodeNotAllowed, api.CodeConflict, api.CodeInvalid, api.CodeNotFound:
@@ -296,7 +309,7 @@ func (a *Agent) hello(ctx context.Context, h *api.NodeHello) error {
 		_, err := a.store.Do(ctx, &fsm.NodeHello{Meta: fsm.Meta{At: a.cfg.Now(), Actor: "node:" + a.self.Name}, ID: a.self.NodeID, Hello: *h})
 		return err
 	}
-	return a.callLeader(ctx, http.MethodPost, "/v1/internal/hello", h, nil)
+	return a.callLeader(ctx, http.MethodPost, helloPath, h, nil)
 }
 
 // reporter takes the executor's statuses to the leader.

@@ -14,6 +14,7 @@ import (
 	"github.com/mesita/mesita/executor/keeper"
 	"github.com/mesita/mesita/executor/logs"
 	"github.com/mesita/mesita/fsm"
+	"github.com/mesita/mesita/gossip"
 )
 
 // members is what the HTTP server asks about the other nodes.
@@ -65,6 +66,21 @@ func (m members) Role(id string) string {
 		return "voter"
 	}
 	return "worker"
+}
+
+// passers is how many nodes are asked to pass a request on, at most.
+const passers = 2
+
+// PassOn are voters that answer: one of them may reach a leader that this node
+// cannot.
+func (m members) PassOn(leader string) []string {
+	var out []string
+	for _, n := range m.Agent.members() {
+		if n.ID != leader && n.ID != m.self.NodeID && n.State == gossip.Alive && n.Meta.Voter && len(out) < passers {
+			out = append(out, n.ID)
+		}
+	}
+	return out
 }
 
 func (m members) Peer(id string) (string, http.RoundTripper, error) {

@@ -27,10 +27,11 @@ type world struct {
 	leader atomic.Pointer[string]
 	mu     sync.Mutex
 	nodes  map[string]*testNode
+	cuts   map[[2]string]bool
 }
 
 func newWorld() *world {
-	w := &world{nodes: map[string]*testNode{}}
+	w := &world{nodes: map[string]*testNode{}, cuts: map[[2]string]bool{}}
 	w.lead("")
 	return w
 }
@@ -58,6 +59,7 @@ type testNode struct {
 	claims  []string
 	fits    error
 	panics  bool
+	lost    atomic.Int64                  // requests that went into a cut link
 	asked   atomic.Int64                  // requests that came in
 	belief  atomic.Pointer[string]        // of who leads; nil = as it is
 	hang    atomic.Pointer[chan struct{}] // requests wait for this
@@ -294,6 +296,19 @@ func (n *testNode) LeaderID() string {
 	return *n.world.leader.Load()
 }
 
+// PassOn are all others; a link that is cut is one of the leader's.
+func (n *testNode) PassOn(leader string) []string {
+	n.world.mu.Lock()
+	defer n.world.mu.Unlock()
+	var out []string
+	for id := range n.world.nodes {
+		if id != leader && id != n.id {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
 func (n *testNode) Role(id string) string {
 	if id == n.LeaderID() {
 		return "voter, leader"
@@ -304,11 +319,31 @@ func (n *testNode) Role(id string) string {
 func (n *testNode) Peer(id string) (string, http.RoundTripper, error) {
 	n.world.mu.Lock()
 	far := n.world.nodes[id]
+	cut := n.world.cuts[[2]string{n.id, id}]
 	n.world.mu.Unlock()
+	if cut {
+		n.lost.Add(1)
+		return "10.0.0.1:1", noAnswer{}, nil
+	}
 	if far == nil {
 		return "", nil, api.Errorf(api.CodeUnavailable, "no address of %s", id)
 	}
 	return far.http.Listener.Addr().String(), certified{far.http.Client().Transport, n.id}, nil
+}
+
+// noAnswer is a link that takes everything and gives nothing back.
+type noAnswer struct{}
+
+func (noAnswer) RoundTrip(r *http.Request) (*http.Response, error) {
+	<-r.Context().Done()
+	return nil, context.Cause(r.Context())
+}
+
+// cut cuts the link between two nodes.
+func (w *world) cut(a, b string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cuts[[2]string{a, b}], w.cuts[[2]string{b, a}] = true, true
 }
 
 // certified shows the node's certificate with each request.

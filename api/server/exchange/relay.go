@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -29,6 +30,11 @@ var relayed = []string{"Accept", "Content-Type", "Idempotency-Key", "Last-Event-
 // Relay sends the request to another node and passes its answer on. It is
 // false if nothing was answered to the caller, with the reason.
 func (c *Call) Relay(ctx context.Context, nodeID, path string) (answered bool, err error) {
+	return c.relay(ctx, way{to: nodeID}, path)
+}
+
+func (c *Call) relay(ctx context.Context, w way, path string) (answered bool, err error) {
+	nodeID := w.to
 	addr, rt, err := c.Cluster.Peer(nodeID)
 	if err != nil {
 		return false, api.Errorf(api.CodeUnavailable, "node %s cannot be reached: %v", nodeID, err)
@@ -36,10 +42,14 @@ func (c *Call) Relay(ctx context.Context, nodeID, path string) (answered bool, e
 	// The wait for a leader must not cut an answer that has begun.
 	sendCtx, cancel := context.WithCancelCause(c.R.Context())
 	defer cancel(nil)
-	req := c.outgoing(sendCtx, addr, path)
-	stopGuard := c.guard(ctx, nodeID, cancel)
+	req, stopConnecting := w.connecting(c.outgoing(sendCtx, addr, path), cancel)
+	if w.passOn {
+		req.Header.Set(headerPassOn, "1")
+	}
+	stopGuard := c.guard(ctx, w.leader, cancel)
 	res, err := rt.RoundTrip(req)
 	stopGuard()
+	stopConnecting()
 	if err != nil {
 		return false, sendError(sendCtx, nodeID, err)
 	}
@@ -68,17 +78,21 @@ func sendError(ctx context.Context, nodeID string, err error) error {
 		err = cause
 	}
 	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" {
-		return api.Errorf(api.CodeUnavailable, "node %s cannot be reached: %v", nodeID, err)
+	if errors.Is(err, errNoConnection) || errors.As(err, &op) && op.Op == "dial" {
+		e := api.Errorf(api.CodeUnavailable, "node %s cannot be reached: %v", nodeID, err)
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			return e
+		}
+		return noLink{e}
 	}
 	return api.Errorf(api.CodeUnknown, "node %s did not answer, and may or may not have done it: %v; try again with the same Idempotency-Key", nodeID, err)
 }
 
-// guard gives a request up when the node that it waits for leads no more, or
+// guard gives a request up when the node that is to act on it leads no more, or
 // when the time is up and the route is none that may be held. The returned
 // function ends the guard.
-func (c *Call) guard(ctx context.Context, nodeID string, cancel context.CancelCauseFunc) (stop func()) {
-	if c.Route.Local || nodeID != c.Cluster.LeaderID() {
+func (c *Call) guard(ctx context.Context, leader string, cancel context.CancelCauseFunc) (stop func()) {
+	if leader == "" {
 		return func() {}
 	}
 	var ended atomic.Bool
@@ -86,7 +100,7 @@ func (c *Call) guard(ctx context.Context, nodeID string, cancel context.CancelCa
 	timer = time.AfterFunc(time.Hour, func() {
 		switch {
 		case ended.Load():
-		case c.Cluster.LeaderID() != nodeID:
+		case c.Cluster.LeaderID() != leader:
 			cancel(errors.New("the leader changed"))
 		case ctx.Err() != nil && !c.Route.Held && !c.Route.Stream:
 			cancel(errors.New("no answer in time"))

@@ -51,6 +51,9 @@ func inDoubt(err error) bool {
 // runElsewhere relays to the leader until there is one that answers.
 func (c *Call) runElsewhere(last error) error {
 	if c.ID.Forwarded {
+		if answered, err := c.passedOn(); answered {
+			return err
+		}
 		c.W.Header().Set(headerNotLeader, "1")
 		return api.Errorf(api.CodeUnavailable, "node %s does not lead the cluster", c.NodeName)
 	}
@@ -81,7 +84,7 @@ func (c *Call) runElsewhere(last error) error {
 			}
 			last = err
 		} else if leader := c.Cluster.LeaderID(); leader != "" && leader != c.Cluster.NodeID() {
-			answered, err := c.Relay(ctx, leader, c.R.URL.Path)
+			answered, err := c.relayToLeader(ctx, leader)
 			if answered {
 				return err
 			}

@@ -24,6 +24,8 @@ type Cluster interface {
 	LeaderID() string // "" while there is none
 	IsLeader() bool   // leads, and the store has all that was acknowledged
 	HasReplica() bool // the store follows the log, and has read it once
+	// PassOn are nodes that may reach a leader that this one cannot.
+	PassOn(leader string) []string
 	// Peer is the address of a node, host:port, and how to reach it with this
 	// node's certificate. The round tripper speaks HTTP/1.1, follows nothing
 	// and has no time limit on a response.
@@ -59,6 +61,7 @@ type Server struct {
 	Config
 	routes  *routes
 	streams atomic.Int64
+	cut     atomic.Pointer[cutLink]
 	counts  []requestCount // by route
 }
 
