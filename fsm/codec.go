@@ -16,6 +16,7 @@ var handle = func() *codec.MsgpackHandle {
 	h.RawToString = true
 	h.MapType = reflect.TypeFor[map[string]any]()
 	h.Canonical = true
+	h.ErrorIfNoField = true // see unmarshal
 	return h
 }()
 
@@ -27,6 +28,9 @@ func marshal(v any) ([]byte, error) {
 	return b, nil
 }
 
+// unmarshal fails on a field that v neither has nor keeps. The level of the
+// cluster sees to it that there is none: what is applied without it would be
+// something else than what the others apply.
 func unmarshal(b []byte, v any) error {
 	if err := codec.NewDecoderBytes(b, handle).Decode(v); err != nil {
 		return fmt.Errorf("decode %T: %w", v, err)
