@@ -41,6 +41,7 @@ type liveness struct {
 	wake   func() <-chan struct{}
 	probe  func(ctx context.Context, nodeID string) error                 // the daemon
 	keeper func(ctx context.Context, p vouch.Probe) (vouch.Answer, error) // the parent of its tasks; nil: none answers
+	slack  func(id string) time.Duration                                  // by how much longer a node may take to answer, over a slow link; nil = not at all
 	grace  time.Duration
 	now    func() time.Time
 	log    *slog.Logger
@@ -159,12 +160,17 @@ func (l *liveness) hear(ctx context.Context, n *api.Node, enough heard) heard {
 	return most
 }
 
+// answerTime is how long a node has for an answer over a fast link.
 const answerTime = 400 * time.Millisecond
 
 // listen asks the daemon and the keeper of a node at once. The error is that
 // of the daemon.
 func (l *liveness) listen(ctx context.Context, n *api.Node) (heard, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	wait := answerTime
+	if l.slack != nil {
+		wait += l.slack(n.ID)
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	vouched := make(chan bool, 1)
 	go func() { vouched <- l.vouched(ctx, n) }()

@@ -48,6 +48,14 @@ func (p *pings) status(id string, gossip peerStatus) peerStatus {
 	return gossip
 }
 
+// slack is by how much longer a node may take to answer a question, as its
+// link is slow: time for a packet that is lost to be sent again.
+func (p *pings) slack(id string) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return 4 * p.took[id]
+}
+
 // Run asks until ctx ends. It sleeps for as long as no node holds work.
 func (p *pings) Run(ctx context.Context) error {
 	w := p.store.Watch(fsm.TableNodes, fsm.TableNodeTasks)

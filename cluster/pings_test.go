@@ -17,8 +17,16 @@ import (
 type pinged struct {
 	store  *fsm.Store
 	silent atomic.Bool
+	trip   atomic.Int64 // of a ping, a time.Duration; questions take three times as long
 	pings  atomic.Int64
 	change signal
+}
+
+func (w *pinged) take(ctx context.Context, d time.Duration) error {
+	if !sleep(ctx, d) {
+		return context.Cause(ctx)
+	}
+	return w.ask(ctx, "b")
 }
 
 // ask is how a node answers that may have fallen silent: not at all.
@@ -51,9 +59,12 @@ func startPings(t *testing.T, ctx context.Context) *pinged {
 		&fsm.TokenCreate{Meta: meta, Token: &api.Token{ID: "t", Hash: "h"}},
 		&fsm.NodeJoin{Meta: meta, Token: "t", Hash: "h", NodeID: "b", Name: "b"},
 		&fsm.NodeHello{Meta: meta, ID: "b", Hello: api.NodeHello{Addr: "b:1", Resources: ports}})
-	p := newPings("a", w.store, func(ctx context.Context, id string) error { w.pings.Add(1); return w.ask(ctx, id) }, w.change.notify)
-	l := &liveness{self: "a", store: w.store, status: func(id string) peerStatus { return p.status(id, peerAlive) }, wake: w.change.wait,
-		probe: w.ask, grace: DefaultGrace, now: time.Now, log: slog.New(slog.DiscardHandler)}
+	p := newPings("a", w.store, func(ctx context.Context, _ string) error {
+		w.pings.Add(1)
+		return w.take(ctx, time.Duration(w.trip.Load()))
+	}, w.change.notify)
+	l := &liveness{self: "a", store: w.store, status: func(id string) peerStatus { return p.status(id, peerAlive) }, slack: p.slack, wake: w.change.wait,
+		probe: func(ctx context.Context, _ string) error { return w.take(ctx, 3*time.Duration(w.trip.Load())) }, grace: DefaultGrace, now: time.Now, log: slog.New(slog.DiscardHandler)}
 	go l.Run(ctx)
 	go p.Run(ctx)
 	synctest.Wait()
@@ -118,6 +129,34 @@ func TestPingsAreForNodesWithWork(t *testing.T) {
 		synctest.Wait()
 		if s := w.store.View().Node("b").State; s != api.NodeReady {
 			t.Errorf("it answers and is %s", s)
+		}
+	})
+}
+
+// Over a slow link a node that misses a ping has longer to answer.
+func TestNodeOverASlowLinkHasLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		w := startPings(t, ctx)
+		w.giveWork(t)
+		w.trip.Store(int64(210 * time.Millisecond))
+		time.Sleep(time.Minute)
+		for range 20 { // a packet is lost, and each question needs one sent again
+			w.silent.Store(true)
+			time.Sleep(300 * time.Millisecond)
+			w.silent.Store(false)
+			time.Sleep(4 * time.Second)
+		}
+		synctest.Wait()
+		if s := w.store.View().Node("b").State; s != api.NodeReady {
+			t.Errorf("it answers, slowly, and is %s", s)
+		}
+		w.silent.Store(true)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if s := w.store.View().Node("b").State; s != api.NodeUnreachable {
+			t.Errorf("it is silent, and is %s", s)
 		}
 	})
 }
