@@ -75,6 +75,16 @@ func openDataDir(path string) (*dataDir, error) {
 	return &dataDir{path, f}, nil
 }
 
+// inUse tells whether a daemon runs with the data folder at path.
+func inUse(path string) bool {
+	f, err := os.Open(filepath.Join(path, "lock"))
+	if err != nil {
+		return false
+	}
+	defer f.Close() // and with it the lock
+	return unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) != nil
+}
+
 func (d *dataDir) close() error { return d.lock.Close() }
 
 func (d *dataDir) file(elem ...string) string {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -185,7 +186,11 @@ func (a *Agent) openExecutor(rep executor.Reporter) error {
 	if a.cfg.CgroupRoot != "" {
 		argv = append(argv, "--cgroup-root", a.cfg.CgroupRoot)
 	}
-	rt := keeper.NewClient(keeper.ClientConfig{Dir: a.dir.file("keeper"), Argv: argv, Log: a.log, Vouch: a.vouch})
+	kc := keeper.ClientConfig{Dir: a.dir.file("keeper"), Argv: argv, Log: a.log, Vouch: a.vouch}
+	if err := keeper.EndOthers(context.Background(), kc, host, func(dir string) bool { return inUse(filepath.Dir(dir)) }); err != nil { // bounded by itself
+		return api.InField("slice", err)
+	}
+	rt := keeper.NewClient(kc)
 	a.exec, err = executor.New(executor.Config{NodeID: a.self.NodeID, Name: a.self.Name, DataDir: a.dir.file("executor"), Log: a.log,
 		Fetch: a.fetchBlob, Now: a.cfg.Now}, rt, rep)
 	return errors.Join(err)

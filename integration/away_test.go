@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -198,4 +199,37 @@ func TestLeaderKillsRunNothingTwice(t *testing.T) {
 		again += len(at) - 1
 	}
 	t.Logf("%d kills, %d tasks, %d started a second time before they were stopped", kills, 16*len(jobs), again)
+}
+
+// "Move the folder away and join again": what the old folder's keeper ran is
+// ended. Another node of this machine is left alone, and named.
+func TestTasksOfAMovedFolderEnd(t *testing.T) {
+	l := newLab(t, 1)
+	n := l.Nodes[0]
+	n.Start()
+	n.Submit(sleeper("left", 2))
+	settled(l, n, "left", 2)
+	other := exec.Command(n.Bin, "node", "start", "--foreground", "--name", "twin", "--data", filepath.Join(t.TempDir(), "twin"), "--slice", n.Slice(),
+		"--socket", filepath.Join(t.TempDir(), "twin.sock"), "--listen", "127.0.0.1:0")
+	out, err := other.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), n.Dir) || !strings.Contains(string(out), "--slice") {
+		t.Errorf("a second node in the same slice: %v, and it said\n%s", err, out)
+	}
+	if got := processes(l, "left"); got < 2 {
+		t.Errorf("%d processes are left of the node that was there first, want 2", got)
+	}
+	n.Kill()
+	if err := os.Rename(n.Dir, n.Dir+".old"); err != nil {
+		t.Fatal(err)
+	}
+	before := n.Keepers()
+	n.Start()
+	if got := processes(l, "left"); got != 0 {
+		t.Errorf("%d processes of the folder that was moved away run on", got)
+	}
+	l.Await(10*time.Second, "the old keeper to end", func() bool {
+		return !slices.ContainsFunc(before, func(pid int) bool { return slices.Contains(n.Keepers(), pid) })
+	})
+	n.Submit(sleeper("left", 1))
+	settled(l, n, "left", 1)
 }

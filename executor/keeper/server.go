@@ -60,22 +60,7 @@ func newServer(cfg Config, host *isolation.Host) (*server, error) {
 
 // sweep kills what an earlier keeper left running: nobody can collect its exit
 // or its output any more.
-func (s *server) sweep(ctx context.Context) {
-	names, err := s.host.List()
-	if err != nil {
-		s.log.Error("the slices left by an earlier keeper cannot be listed", "error", err)
-		return
-	}
-	for _, name := range names {
-		sl, err := s.host.Open(name)
-		if err == nil {
-			err = errors.Join(sl.Kill(), sl.Delete(ctx))
-		}
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			s.log.Error("a slice left by an earlier keeper cannot be removed", "slice", name, "error", err)
-		}
-	}
-}
+func (s *server) sweep(ctx context.Context) { killAll(ctx, s.host, s.log) }
 
 // run serves until nothing is left to do.
 func (s *server) run(ctx context.Context, l *net.UnixListener) error {

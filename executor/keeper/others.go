@@ -1,0 +1,155 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/mesita/mesita/isolation"
+)
+
+// other is a keeper of another folder that runs tasks in the same slice.
+type other struct {
+	pid int
+	dir string // where its folder is now; it may have been moved
+}
+
+// EndOthers ends what is left in the node's slice of an earlier life of this
+// node in another folder: "move the folder away and join again" leaves the old
+// keeper and its tasks, which nobody would see or stop. One whose daemon runs,
+// as inUse tells of its folder, is another node: then nothing is touched, and
+// the error says so. argv is how this node's own keeper is started.
+func EndOthers(ctx context.Context, cfg ClientConfig, host *isolation.Host, inUse func(dir string) bool) error {
+	slice := flagOf(cfg.Argv, "--slice")
+	others := findOthers(slice, cfg.Dir)
+	for _, o := range others {
+		if inUse(o.dir) {
+			return fmt.Errorf("the slice %s is used by another node of this machine, with the data folder %s and the keeper process %d: "+
+				"stop that node, or start this one with another --slice", slice, filepath.Dir(o.dir), o.pid)
+		}
+	}
+	for _, o := range others {
+		if err := o.end(ctx, cfg.Log); err != nil {
+			return fmt.Errorf("end the tasks that an earlier life of this node left in the slice %s (data folder %s, keeper process %d): %w", slice, filepath.Dir(o.dir), o.pid, err)
+		}
+	}
+	own := NewClient(cfg)
+	defer own.Close()
+	if k, err := own.dial(false); err == nil { // it knows what is in the slice
+		return k.sock.Close()
+	}
+	if own.unclean() {
+		return nil // the next keeper ends what the last one left, and tells of it
+	}
+	killAll(ctx, host, cfg.Log)
+	return nil
+}
+
+// end ends the tasks of a keeper, and then it.
+func (o other) end(ctx context.Context, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, spawnTime)
+	defer cancel()
+	c := NewClient(ClientConfig{Dir: o.dir, Argv: []string{"/bin/false"}, Log: log}) // it is there, so none is started
+	defer c.Close()
+	all, err := c.Running(ctx)
+	if err == nil {
+		var running []string
+		for _, st := range all {
+			if st.State == Starting || st.State == Running {
+				running = append(running, st.ID)
+				_ = c.Kill(ctx, st.ID) // it may have ended
+			}
+		}
+		log.Warn("tasks of an earlier life of this node are ended: its folder was moved away", "folder", o.dir, "tasks", running)
+		err = c.Quit(ctx)
+	}
+	for err == nil && o.lives() {
+		select {
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	// It hangs, or its folder was deleted. What it ran is killed with the slice.
+	log.Warn("the keeper of an earlier life of this node does not end, and is killed", "folder", o.dir, "pid", o.pid, "error", err)
+	if err := syscall.Kill(o.pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return err
+	}
+	return nil
+}
+
+func (o other) lives() bool { return syscall.Kill(o.pid, 0) == nil }
+
+// killAll kills all that is in the slice.
+func killAll(ctx context.Context, host *isolation.Host, log *slog.Logger) {
+	names, err := host.List()
+	if err != nil {
+		log.Error("the slices left by an earlier keeper cannot be listed", "error", err)
+		return
+	}
+	for _, name := range names {
+		sl, err := host.Open(name)
+		if err == nil {
+			err = errors.Join(sl.Kill(), sl.Delete(ctx))
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			log.Error("a slice left by an earlier keeper cannot be removed", "slice", name, "error", err)
+		}
+	}
+}
+
+func flagOf(argv []string, name string) string {
+	if i := slices.Index(argv, name); i >= 0 && i+1 < len(argv) {
+		return argv[i+1]
+	}
+	return ""
+}
+
+// findOthers looks for keepers of that slice among the processes, by their
+// command line and the lock that they hold open. dir is our own folder.
+func findOthers(slice, dir string) (out []other) {
+	ours, _ := os.Stat(filepath.Join(dir, lockFile)) // not there yet: then none is ours
+	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, p := range procs {
+		b, err := os.ReadFile(p)
+		argv := strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
+		pid, perr := strconv.Atoi(filepath.Base(filepath.Dir(p)))
+		if err != nil || perr != nil || len(argv) < 2 || argv[1] != "keeper" || flagOf(argv, "--slice") != slice || pid == os.Getpid() {
+			continue
+		}
+		lock, at := openLock(filepath.Dir(p))
+		if lock == nil || ours != nil && os.SameFile(lock, ours) {
+			continue
+		}
+		out = append(out, other{pid, at})
+	}
+	return out
+}
+
+// openLock finds the lock that a keeper holds open, and the folder it is in by
+// now.
+func openLock(proc string) (os.FileInfo, string) {
+	fds, _ := filepath.Glob(proc + "/fd/*")
+	for _, fd := range fds {
+		to, err := os.Readlink(fd)
+		to = strings.TrimSuffix(to, " (deleted)")
+		if err != nil || filepath.Base(to) != lockFile {
+			continue
+		}
+		if fi, err := os.Stat(fd); err == nil {
+			return fi, filepath.Dir(to)
+		}
+	}
+	return nil, ""
+}
