@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 )
@@ -28,6 +29,32 @@ type line struct {
 	Forget string  `json:"forget,omitempty"`
 }
 
+// A line ends with the CRC-32C of what is before it, as a field that an older
+// keeper ignores. One that does not end so is of an older keeper.
+const crcField = `,"crc":"`
+
+const crcSize = len(crcField) + 8 + len(`"}`)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func (v line) encode() ([]byte, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	b = b[:len(b)-1] // the brace comes last
+	return fmt.Appendf(b, "%s%08x\"}\n", crcField, crc32.Checksum(b, castagnoli)), nil
+}
+
+// intact tells whether a line is as it was written.
+func intact(b []byte) bool {
+	at := len(b) - crcSize
+	if at < 0 || !bytes.HasPrefix(b[at:], []byte(crcField)) {
+		return true
+	}
+	return string(b[at+len(crcField):]) == fmt.Sprintf("%08x\"}", crc32.Checksum(b[:at], castagnoli))
+}
+
 // openLedger reads the ledger in dir. What was started and has no end is Lost:
 // only a keeper that died leaves such.
 func openLedger(dir string) (*ledger, []Status, error) {
@@ -41,8 +68,8 @@ func openLedger(dir string) (*ledger, []Status, error) {
 	sc.Buffer(nil, maxMessage)
 	for sc.Scan() {
 		var v line
-		if json.Unmarshal(sc.Bytes(), &v) != nil {
-			continue // torn by a power cut: its task is Lost, or was forgotten
+		if !intact(sc.Bytes()) || json.Unmarshal(sc.Bytes(), &v) != nil {
+			continue // torn by a power cut, or damaged: its task is Lost, or was forgotten
 		}
 		switch {
 		case v.Start != nil:
@@ -74,11 +101,11 @@ func (l *ledger) rewrite(all []Status) error {
 		if s.State == Starting || s.State == Running {
 			v = line{Start: &s}
 		}
-		t, err := json.Marshal(v)
+		t, err := v.encode()
 		if err != nil {
 			return err
 		}
-		b = append(append(b, t...), '\n')
+		b = append(b, t...)
 		l.live[s.ID] = struct{}{}
 	}
 	tmp := l.path + ".new"
@@ -100,11 +127,11 @@ func (l *ledger) rewrite(all []Status) error {
 }
 
 func (l *ledger) add(v line) error {
-	b, err := json.Marshal(v)
+	b, err := v.encode()
 	if err != nil {
 		return err
 	}
-	_, err = l.file.Write(append(b, '\n'))
+	_, err = l.file.Write(b)
 	return err
 }
 

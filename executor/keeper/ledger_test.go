@@ -1,0 +1,70 @@
+package keeper
+
+import (
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// A flipped bit never makes an attempt's end another one: what is damaged is
+// as if it had not been written, so the attempt is lost, or asked about again.
+func TestFlippedBitsOfTheLedger(t *testing.T) {
+	dir := t.TempDir()
+	l, _, err := openLedger(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	want := map[string]Status{}
+	for i, id := range []string{"a.0/1", "a.1/1", "b.0/2", "b.1/7"} {
+		st := Status{ID: id, State: Running, PID: 100 + i, Started: at}
+		if err := l.start(st); err != nil {
+			t.Fatal(err)
+		}
+		st.State, st.Ended, st.Code = Ended, at.Add(time.Second), i
+		if err := l.end(st); err != nil {
+			t.Fatal(err)
+		}
+		want[id] = st
+	}
+	if err := l.close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "ledger")
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(b []byte) map[string]Status {
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l, all, err := openLedger(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.close()
+		got := map[string]Status{}
+		for _, st := range all {
+			got[st.ID] = st
+		}
+		return got
+	}
+	if got := read(whole); !maps.Equal(got, want) {
+		t.Fatalf("undamaged it holds %+v, want %+v", got, want)
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 500 {
+		b := append([]byte(nil), whole...)
+		bit := r.IntN(8 * len(b))
+		b[bit/8] ^= 1 << (bit % 8)
+		for id, st := range read(b) {
+			if w, ok := want[id]; !ok || st != w && st.State != Lost {
+				t.Fatalf("bit %d flipped: %q is %+v, want %+v", bit, id, st, w)
+			}
+		}
+	}
+}
