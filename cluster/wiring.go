@@ -72,10 +72,18 @@ type raftStreams struct {
 	proto string
 }
 
+var _ consensus.NodeDialer = raftStreams{}
+
 func (s raftStreams) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	return s.DialNode("", string(addr), timeout)
+}
+
+// DialNode opens a connection to that node, and to no other that has its
+// address now.
+func (s raftStreams) DialNode(id, addr string, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	return s.peers.dial(ctx, string(addr), s.proto, "")
+	return s.peers.dial(ctx, addr, s.proto, id)
 }
 
 func (s raftStreams) Addr() net.Addr { return s.self }

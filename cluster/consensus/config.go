@@ -40,7 +40,8 @@ type Config struct {
 	Dir    string     // of the log and the snapshots; not needed if all stores are given
 	Store  *fsm.Store // that committed entries are applied to
 
-	// One of the two: a stream layer, usually over mutual TLS, or a transport.
+	// One of the two: a stream layer, usually over mutual TLS, or a transport. A
+	// layer that is a NodeDialer makes sure that it is the right node that answers.
 	// Both are closed at the end of Run.
 	Stream    raft.StreamLayer
 	Transport raft.Transport

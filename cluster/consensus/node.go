@@ -280,7 +280,7 @@ func (n *Node) end(stop func()) error {
 	n.life.Unlock()
 	close(n.ending)
 	down := n.raft.Shutdown()
-	if t, ok := n.wire.Transport.(*raft.NetworkTransport); ok {
+	if t, ok := n.wire.Transport.(*named); ok {
 		_ = t.Close() // raft closes it too, but only after requests to nodes that are gone
 	}
 	ended := make(chan error, 1)

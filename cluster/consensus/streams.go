@@ -53,9 +53,13 @@ func (s *streams) add(c net.Conn, err error) (net.Conn, error) {
 // Accept takes in a connection.
 func (s *streams) Accept() (net.Conn, error) { return s.add(s.StreamLayer.Accept()) }
 
-// Dial opens a connection.
-func (s *streams) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	return s.add(s.StreamLayer.Dial(addr, timeout))
+// Dial opens a connection to the node that is named in the address.
+func (s *streams) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	id, addr := meant(to)
+	if d, ok := s.StreamLayer.(NodeDialer); ok && id != "" {
+		return s.add(d.DialNode(id, addr, timeout))
+	}
+	return s.add(s.StreamLayer.Dial(raft.ServerAddress(addr), timeout))
 }
 
 // Close closes the listener.

@@ -58,27 +58,10 @@ func newWire(t raft.Transport, every time.Duration, l *lookout, ending <-chan st
 // newTransport makes the transport over a stream layer.
 func newTransport(cfg *Config) raft.Transport {
 	nc := &raft.NetworkTransportConfig{Stream: newStreams(cfg.Stream), MaxPool: maxPool, Timeout: rpcTimeout, Logger: newLogBridge(cfg.Log)}
-	if cfg.AddrOf != nil {
-		nc.ServerAddressProvider = addresses(cfg.AddrOf)
-	}
-	return raft.NewNetworkTransportWithConfig(nc)
+	return &named{raft.NewNetworkTransportWithConfig(nc), cfg.AddrOf}
 }
 
-// addresses finds a node's address when it is dialled, so that a node with a
-// new address stays a member.
-type addresses func(nodeID string) (string, bool)
-
-var (
-	errNoAddress = errors.New("not known; using the address it joined with")
-	errNoPreVote = errors.New("the transport has no pre-vote")
-)
-
-func (a addresses) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
-	if addr, ok := a(string(id)); ok && addr != "" {
-		return raft.ServerAddress(addr), nil
-	}
-	return "", errNoAddress
-}
+var errNoPreVote = errors.New("the transport has no pre-vote")
 
 // Consumer hands raft what others ask for.
 func (w *wire) Consumer() <-chan raft.RPC { return w.rpcs }
