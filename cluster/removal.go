@@ -36,17 +36,20 @@ func (a *Agent) takeRemoval(r *api.Removal) error {
 	if err := a.certs.CheckRemoval(r.At, r.Signature); err != nil {
 		return err
 	}
-	if !a.removal.CompareAndSwap(nil, r) {
+	if a.removal.Load() != nil {
 		return nil
 	}
-	a.log.Error("this node was removed from its cluster: it ends its tasks", "removed", r.At, "remedy", rejoinRemedy)
-	a.leave()
 	b, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
+	// Kept before it shows: the next start must not know less than was said.
 	if err := writeFile(a.dir.file(removedFile), b, 0o600); err != nil {
 		a.log.Error("that this node was removed is not kept for its next start", "err", err)
+	}
+	if a.removal.CompareAndSwap(nil, r) {
+		a.log.Error("this node was removed from its cluster: it ends its tasks", "removed", r.At, "remedy", rejoinRemedy)
+		a.leave()
 	}
 	return nil
 }
