@@ -71,6 +71,7 @@ type Agent struct {
 	lost       signal // what a worker heard of itself
 	joined     signal // the cluster knows this node
 	announced  atomic.Bool
+	fed        atomic.Bool              // a voter feeds this worker
 	told       atomic.Uint64            // index of the newest assignments that a stream brought
 	ownNode    atomic.Pointer[api.Node] // what a worker heard of itself
 	leader     leaderCache

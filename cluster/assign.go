@@ -62,6 +62,7 @@ func (a *Agent) followCluster(ctx context.Context) {
 		}
 		before := known.index
 		err := a.followFeed(ctx, &known, try)
+		a.fed.Store(false)
 		if err != nil && ctx.Err() == nil {
 			a.log.Debug("following the cluster ended", "err", err)
 		}
@@ -194,6 +195,7 @@ func (a *Agent) followFeed(ctx context.Context, known *feed, try int) error {
 			*known = feed{}
 			return fmt.Errorf("the feed of node %s: %w", a.nameOf(from), err)
 		}
+		a.fed.Store(true)
 		a.heardOfSelf(r.Node)
 		if r.Begin || len(r.Put) > 0 || len(r.Over) > 0 {
 			a.told.Store(r.Index)

@@ -137,7 +137,7 @@ func (a *Agent) followAge(ctx context.Context) error {
 	for sleep(ctx, ageLook) {
 		now := time.Now()
 		switch {
-		case a.leaderID() != "":
+		case a.fed.Load(), a.leaderID() != "": // to ask for the leader costs a worker a request
 			alone = time.Time{}
 		case alone.IsZero():
 			alone = now
