@@ -79,6 +79,16 @@ func Errorf(code Code, format string, a ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, a...)}
 }
 
+// Doubtful is what to make of a refusal of a write that was sent before, and whose
+// outcome then was not known: what it asked for may be refused because it is done
+// already. Other errors stay as they are.
+func Doubtful(err error) error {
+	if code := ErrorCode(err); code != CodeConflict && code != CodeNotFound {
+		return err
+	}
+	return Errorf(CodeUnknown, "it may have been done: the first try had no answer, and the next was refused, perhaps because of the first: %v; look at what is there now", err)
+}
+
 // FieldErrorf makes an invalid-input Error that names the field.
 func FieldErrorf(field, format string, a ...any) *Error {
 	return &Error{Code: CodeInvalid, Field: field, Message: fmt.Sprintf(format, a...)}

@@ -187,6 +187,20 @@ func TestRemovalWhoseAnswerWasLost(t *testing.T) {
 	want(t, c.RemoveJob(t.Context(), "57"), api.CodeNotFound, "no job")
 }
 
+func TestRefusalAfterALostAnswer(t *testing.T) {
+	tries := 0
+	c := newClient(t, Config{Addrs: []string{serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if tries++; tries == 1 {
+			panic(http.ErrAbortHandler) // it is done, and the answer is lost
+		}
+		refuse(w, api.Errorf(api.CodeConflict, "there is one already"))
+	})}})
+	_, err := c.Submit(t.Context(), &api.JobSpec{Name: "web"})
+	want(t, err, api.CodeUnknown, "there is one already")
+	_, err = c.Submit(t.Context(), &api.JobSpec{Name: "web"})
+	want(t, err, api.CodeConflict, "there is one already")
+}
+
 func TestAnswersThatAreNotOurs(t *testing.T) {
 	for status, code := range map[int]api.Code{401: api.CodeNotAllowed, 404: api.CodeNotFound, 502: api.CodeUnavailable, 418: api.CodeFailed} {
 		c := newClient(t, Config{Addrs: []string{serve(t, func(w http.ResponseWriter, r *http.Request) {

@@ -96,6 +96,8 @@ func (c *Client) try(ctx context.Context, r request) (*http.Response, error) {
 				doubt = doubt || none.sent
 			case doubt && r.method == http.MethodDelete && api.ErrorCode(err) == api.CodeNotFound:
 				return nil, nil
+			case !again(err) && doubt && r.method != http.MethodGet:
+				return nil, api.Doubtful(err)
 			case !again(err):
 				return nil, err
 			default:

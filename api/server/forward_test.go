@@ -99,6 +99,33 @@ func (p lostLead) Propose(context.Context, []fsm.Command) ([]fsm.Result, error) 
 	return nil, api.Errorf(api.CodeUnknown, "leadership lost")
 }
 
+// A write that was lost with the lead is sent again; if it is refused then, that
+// may be because it is done, and the caller must not take it for undone.
+func TestRefusalAfterTheLeadWasLost(t *testing.T) {
+	for _, first := range []string{"oak", "ash"} { // the leader itself; one that relays to it
+		w, oak, elm := twoNodes(t)
+		ash := newTestNode(t, w, "ash", elm.store)
+		token := oak.token(api.RoleAdmin)
+		elm.send(request{method: "PUT", path: "/v1/partitions/ml", body: `{"weight":2}`, token: token}).want(t, 200)
+		body := `{"weight":3}`
+		lost := fsm.NewStore(lostLead{w})
+		copyTokens(t, lost, oak.store)
+		oak.store, oak.server.Store, oak.server.http.Store = lost, lost, lost
+		asked := oak
+		if first == "ash" {
+			asked = ash
+		}
+		w.lead("oak")
+		e := asked.send(request{method: "PUT", path: "/v1/partitions/ml?create=1", body: body, token: token}).want(t, 502)
+		if e.Code != api.CodeUnknown || !strings.Contains(e.Message, "may have been done") {
+			t.Errorf("%s: %+v", first, e)
+		}
+		if e := asked.send(request{method: "PUT", path: "/v1/partitions/ml?create=1", body: body, token: token}).want(t, 409); e.Code != api.CodeConflict {
+			t.Errorf("%s, asked anew: %+v", first, e)
+		}
+	}
+}
+
 // copyTokens fills an empty store through another proposer's back.
 func copyTokens(t *testing.T, to, from *fsm.Store) {
 	t.Helper()

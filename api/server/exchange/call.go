@@ -36,6 +36,7 @@ type Call struct {
 	buf      *bytes.Buffer // holds body
 	Answered bool          // the header is out
 	Status   int
+	doubt    bool // an earlier try of a write may have been acted on
 }
 
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -54,14 +55,34 @@ func (c *Call) relay(ctx context.Context, w way, path string) (answered bool, er
 		return false, sendError(sendCtx, nodeID, err)
 	}
 	defer res.Body.Close()
+	if res.Header.Get(headerNotLeader) != "" && res.StatusCode == api.CodeUnknown.HTTPStatus() {
+		return false, api.Errorf(api.CodeUnknown, "node %s lost the lead, and may or may not have done it; try again with the same Idempotency-Key", nodeID)
+	}
 	if res.Header.Get(headerNotLeader) != "" {
 		return false, api.Errorf(api.CodeUnavailable, "node %s does not lead any more", nodeID)
 	}
 	if res.StatusCode == http.StatusUnauthorized && (c.ID.Unverified || c.Route.Role == api.RoleNone) {
 		c.Auth.Failed(c.R)
 	}
+	if c.doubt && (res.StatusCode == http.StatusConflict || res.StatusCode == http.StatusNotFound) {
+		return true, c.refused(refusal(res))
+	}
 	return true, c.passOn(res)
 }
+
+// refusal is the error that another node answered.
+func refusal(res *http.Response) error {
+	var e struct {
+		Error *api.Error `json:"error"`
+	}
+	if err := json.NewDecoder(io.LimitReader(res.Body, maxRefusal)).Decode(&e); err != nil || e.Error == nil {
+		return api.Errorf(api.CodeUnknown, "the other node refused with %s, and its reason broke off", res.Status)
+	}
+	return e.Error
+}
+
+// maxRefusal bounds the text of a refusal that is read, in bytes.
+const maxRefusal = 64 << 10
 
 // RelayTo sends a request of a route that this node could answer itself to
 // another node, once.

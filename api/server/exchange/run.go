@@ -38,6 +38,7 @@ func (c *Call) run() error {
 			return err
 		}
 		// Lost the lead meanwhile: the new leader tells what became of it.
+		c.doubts(err)
 		return c.runElsewhere(err)
 	}
 	return c.runElsewhere(nil)
@@ -48,6 +49,19 @@ func inDoubt(err error) bool {
 	return code == api.CodeUnknown || code == api.CodeUnavailable
 }
 
+// doubts notes that a write whose outcome is not known is sent again.
+func (c *Call) doubts(err error) {
+	c.doubt = c.doubt || c.R.Method != http.MethodGet && api.ErrorCode(err) == api.CodeUnknown
+}
+
+// refused is what the caller hears of a refusal.
+func (c *Call) refused(err error) error {
+	if c.doubt {
+		return api.Doubtful(err)
+	}
+	return err
+}
+
 // runElsewhere relays to the leader until there is one that answers.
 func (c *Call) runElsewhere(last error) error {
 	if c.ID.Forwarded {
@@ -55,6 +69,9 @@ func (c *Call) runElsewhere(last error) error {
 			return err
 		}
 		c.W.Header().Set(headerNotLeader, "1")
+		if c.doubt {
+			return last
+		}
 		return api.Errorf(api.CodeUnavailable, "node %s does not lead the cluster", c.NodeName)
 	}
 	if err := c.keepRequest(); err != nil {
@@ -80,7 +97,7 @@ func (c *Call) runElsewhere(last error) error {
 				return c.answer(v)
 			}
 			if c.Answered || !inDoubt(err) {
-				return err
+				return c.refused(err)
 			}
 			last = err
 		} else if leader := c.Cluster.LeaderID(); leader != "" && leader != c.Cluster.NodeID() {
@@ -90,6 +107,7 @@ func (c *Call) runElsewhere(last error) error {
 			}
 			last = err
 		}
+		c.doubts(last)
 		select {
 		case <-ctx.Done():
 			return c.withoutLeader(last)
