@@ -19,6 +19,7 @@ type checkWorld struct {
 	store  *fsm.Store
 	loop   *checkLoop
 	states map[string]string // by node id; missing: does not answer
+	late   time.Time         // when b answers after all, with another state; zero = never
 	asked  int
 }
 
@@ -29,6 +30,9 @@ func newCheckWorld(t *testing.T) *checkWorld {
 		meta: func() fsm.Meta { return fsm.Meta{At: time.Now()} },
 		answer: func(_ context.Context, id string, of uint64) (api.StateAnswer, error) {
 			w.asked++
+			if id == "b" && !w.late.IsZero() && !time.Now().Before(w.late) {
+				w.states["b"], w.late = "y", time.Time{}
+			}
 			if w.states[id] == "" {
 				return api.StateAnswer{}, errors.New("no answer")
 			}
@@ -149,11 +153,7 @@ func TestCheckNow(t *testing.T) {
 		if c, err := w.loop.checkNow(t.Context()); err != nil || len(c.Answers) != 3 || len(c.Odd) != 0 {
 			t.Errorf("%+v: %v", c, err)
 		}
-		w.states["b"] = ""
-		go func() {
-			time.Sleep(3 * time.Second) // fake
-			w.states["b"] = "y"
-		}()
+		w.states["b"], w.late = "", time.Now().Add(3*time.Second)
 		if c, err := w.loop.checkNow(t.Context()); err != nil || len(c.Odd) != 1 {
 			t.Errorf("%+v: %v", c, err)
 		}
