@@ -93,7 +93,14 @@ func (d *delegate) NotifyPingComplete(n *memberlist.Node, _ time.Duration, _ []b
 }
 
 // There is no user data in this gossip.
-func (d *delegate) NotifyMsg([]byte)                {}
+
+// NotifyMsg takes a goodbye.
+func (d *delegate) NotifyMsg(b []byte) {
+	if meta, err := decodeMeta(b); err == nil && meta.Leaving {
+		d.members.leaves(meta)
+	}
+}
+
 func (d *delegate) GetBroadcasts(int, int) [][]byte { return nil }
 func (d *delegate) LocalState(bool) []byte          { return nil }
 func (d *delegate) MergeRemoteState([]byte, bool)   {}

@@ -82,14 +82,23 @@ func (g *Gossip) Run(ctx context.Context) error {
 }
 
 // leave tells the others that the end to come is meant. memberlist does not
-// pass that on, so it goes into the meta first.
+// pass that on, so each is told; and it goes into the meta, for those of before
+// that do not listen, as far as there is time.
 func (g *Gossip) leave() {
 	g.mu.Lock()
 	g.meta.Leaving = true
-	err := g.publish(g.meta)
+	goodbye, err := g.meta.encode()
+	if err == nil {
+		err = g.publish(g.meta)
+	}
 	g.mu.Unlock()
 	if err == nil {
-		_ = g.list.UpdateNode(leaveMeta) // only ever a timeout: then we are taken for failed, no harm done
+		for _, n := range g.list.Members() {
+			if n.Name != g.del.self {
+				_ = g.list.SendBestEffort(n, goodbye) // who misses it takes us for failed, and asks
+			}
+		}
+		_ = g.list.UpdateNode(leaveMeta) // only ever a timeout
 	}
 	if err := g.list.Leave(leaveTimeout); err != nil {
 		g.log.Warn("gossip: nobody heard the goodbye", "error", err)

@@ -39,7 +39,7 @@ func TestMembersMetaAndGoodbye(t *testing.T) {
 			t.Errorf("the goodbye took %s", d)
 		}
 		for _, n := range nodes[:2] {
-			within(t, time.Second, "3 has left", func() bool { return n.state(idOf(3)) == Left })
+			within(t, 2*time.Second, "3 has left", func() bool { return n.state(idOf(3)) == Left })
 			if a, _ := n.Addr(idOf(3)); a != addrOf(3) {
 				t.Errorf("its last address is forgotten: %q", a)
 			}

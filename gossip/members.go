@@ -105,6 +105,15 @@ func (t *members) present(meta Meta, kind EventType) {
 	t.notify(kind, *m)
 }
 
+// leaves records that a member is about to stop on purpose.
+func (t *members) leaves(meta Meta) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if m := t.all[meta.ID]; m != nil && m.Meta.Boot == meta.Boot {
+		m.Meta.Leaving = true
+	}
+}
+
 // absent records that a member left or failed.
 func (t *members) absent(meta Meta) {
 	t.mu.Lock()
@@ -113,7 +122,7 @@ func (t *members) absent(meta Meta) {
 	if m == nil || meta.ID == t.self {
 		return
 	}
-	if meta.Leaving {
+	if meta.Leaving || m.Meta.Leaving && m.Meta.Boot == meta.Boot {
 		t.set(m, Left)
 		t.notify(EventLeave, *m)
 	} else {
