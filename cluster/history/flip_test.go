@@ -21,7 +21,7 @@ func TestFlippedBitsAreNeverServed(t *testing.T) {
 	const count = 6000
 	flips, err := strconv.Atoi(os.Getenv("MESITA_FLIPS"))
 	if err != nil {
-		flips = 200
+		flips = 60
 	}
 	cfg := Config{Dir: t.TempDir(), Node: "oak", MaxBytes: 1 << 20, Now: time.Now, Log: slog.New(slog.DiscardHandler)}
 	w := &writer{History: New(cfg)}
