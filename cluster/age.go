@@ -106,6 +106,13 @@ func (g *ageGuard) tell(h http.Handler) http.Handler {
 	})
 }
 
+// sign has a request tell this node's age.
+func (g *ageGuard) sign(r *http.Request) {
+	if len(g.own) > 0 {
+		r.Header.Set(headerAge, g.own.String())
+	}
+}
+
 // sameAge sends requests to a node, and takes no answer of another age.
 type sameAge struct {
 	http.RoundTripper
@@ -114,10 +121,8 @@ type sameAge struct {
 }
 
 func (s sameAge) RoundTrip(r *http.Request) (*http.Response, error) {
-	if len(s.guard.own) > 0 {
-		r = r.Clone(r.Context())
-		r.Header.Set(headerAge, s.guard.own.String())
-	}
+	r = r.Clone(r.Context())
+	s.guard.sign(r)
 	res, err := s.RoundTripper.RoundTrip(r)
 	if err != nil {
 		return nil, err

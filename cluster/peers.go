@@ -126,7 +126,7 @@ func (p *peers) callAt(ctx context.Context, id, addr, method, path string, out a
 	if err != nil {
 		return err
 	}
-	res, err := t.RoundTrip(req)
+	res, err := sameAge{t, p.ages, id}.RoundTrip(req)
 	if err != nil {
 		return fmt.Errorf("call node %s: %w", id, err)
 	}

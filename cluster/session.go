@@ -290,6 +290,7 @@ func (p *peers) sessionAt(ctx context.Context, addr, id string) string {
 	if err != nil {
 		return ""
 	}
+	p.ages.sign(req) // a daemon of another age has the key as well, so its answer counts
 	res, err := t.RoundTrip(req)
 	if err != nil {
 		return ""

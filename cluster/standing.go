@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -182,11 +181,10 @@ func (a *Agent) askRound(ctx context.Context, asked map[string]bool) []server.Si
 			err := a.peers.callAt(one, id, addr, http.MethodGet, "/v1/internal/seen", &s)
 			mu.Lock()
 			defer mu.Unlock()
-			var refused *api.Error
 			if err == nil {
 				out = append(out, s)
 			}
-			if err == nil || errors.As(err, &refused) { // an older program, or one that knows nobody yet
+			if answeredSeen(err) {
 				asked[id] = true
 			}
 			return nil
@@ -194,6 +192,13 @@ func (a *Agent) askRound(ctx context.Context, asked map[string]bool) []server.Si
 	}
 	_ = group.Wait() // none fails
 	return out
+}
+
+// answeredSeen tells whether a node that was asked what it saw needs no second
+// question: it told, its program is older, or it does not talk with this one.
+func answeredSeen(err error) bool {
+	code := api.ErrorCode(err)
+	return err == nil || code == api.CodeNotFound || code == api.CodeNotAllowed
 }
 
 // mostAsked bounds whom a voter asks at its start.
