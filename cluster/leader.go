@@ -56,7 +56,7 @@ func (a *Agent) leadTerm(ctx context.Context) error {
 	group.Go(func() error { return pings.Run(ctx) })
 	group.Go(func() error {
 		status := func(id string) peerStatus { return pings.status(id, a.peerStatus(id)) }
-		l := &liveness{self: a.self.NodeID, store: a.store, status: status, slack: pings.slack, wake: a.changed.wait, probe: a.peers.alive, keeper: a.askKeeper,
+		l := &liveness{self: a.self.NodeID, store: a.store, status: status, slack: pings.slack, late: pings.learn, wake: a.changed.wait, probe: a.peers.alive, keeper: a.askKeeper,
 			grace: a.cfg.Grace, now: a.cfg.Now, log: a.log}
 		return l.Run(ctx)
 	})

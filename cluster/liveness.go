@@ -42,6 +42,7 @@ type liveness struct {
 	probe  func(ctx context.Context, nodeID string) error                 // the daemon
 	keeper func(ctx context.Context, p vouch.Probe) (vouch.Answer, error) // the parent of its tasks; nil: none answers
 	slack  func(id string) time.Duration                                  // by how much longer a node may take to answer, over a slow link; nil = not at all
+	late   func(id string, took time.Duration)                            // the daemon answered, but too late; nil = of no interest
 	grace  time.Duration
 	now    func() time.Time
 	log    *slog.Logger
@@ -63,7 +64,7 @@ func (l *liveness) Run(ctx context.Context) error {
 func (l *liveness) pass(ctx context.Context) time.Duration {
 	v, now := l.store.View(), l.now()
 	next := time.Hour
-	group, gctx := errgroup.WithContext(ctx)
+	var group errgroup.Group
 	group.SetLimit(32)
 	for n := range v.Nodes() {
 		if !n.Away {
@@ -73,7 +74,7 @@ func (l *liveness) pass(ctx context.Context) time.Duration {
 			next = min(next, askAwayAgain)
 			if l.status(n.ID) != peerAlive { // else it says hello any moment
 				a := l.absence(n, now)
-				group.Go(func() error { l.askAfter(gctx, n, a); return nil })
+				group.Go(func() error { l.askAfter(ctx, n, a); return nil })
 			}
 			continue
 		}
@@ -87,7 +88,7 @@ func (l *liveness) pass(ctx context.Context) time.Duration {
 			continue
 		}
 		next = min(next, time.Second) // should it answer, look again soon
-		group.Go(func() error { l.confirm(gctx, n); return nil })
+		group.Go(func() error { l.confirm(ctx, n); return nil })
 	}
 	_ = group.Wait() // confirm reports by itself
 	return next
@@ -160,8 +161,10 @@ func (l *liveness) hear(ctx context.Context, n *api.Node, enough heard) heard {
 	return most
 }
 
-// answerTime is how long a node has for an answer over a fast link.
-const answerTime = 400 * time.Millisecond
+const (
+	answerTime = 400 * time.Millisecond // that a node has for an answer over a fast link
+	lateAnswer = 3 * time.Second        // that one may take to tell at least how slow the link is
+)
 
 // listen asks the daemon and the keeper of a node at once. The error is that
 // of the daemon.
@@ -170,11 +173,11 @@ func (l *liveness) listen(ctx context.Context, n *api.Node) (heard, error) {
 	if l.slack != nil {
 		wait += l.slack(n.ID)
 	}
-	ctx, cancel := context.WithTimeout(ctx, wait)
+	asked, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	vouched := make(chan bool, 1)
-	go func() { vouched <- l.vouched(ctx, n) }()
-	err := l.probe(ctx, n.ID)
+	go func() { vouched <- l.vouched(asked, n) }()
+	err := l.ask(ctx, n.ID, wait)
 	if err == nil {
 		cancel()
 	}
@@ -185,6 +188,32 @@ func (l *liveness) listen(ctx context.Context, n *api.Node) (heard, error) {
 		return theKeeper, err
 	}
 	return noOne, err
+}
+
+// ask asks the daemon of a node. An answer that comes too late is none, but
+// tells how slow the link is.
+func (l *liveness) ask(ctx context.Context, id string, wait time.Duration) error {
+	answer := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, max(wait, lateAnswer))
+		defer cancel()
+		began := l.now()
+		err := l.probe(ctx, id)
+		answer <- err
+		if took := l.now().Sub(began); err == nil && took > wait && l.late != nil {
+			l.late(id, took)
+		}
+	}()
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case err := <-answer:
+		return err
+	case <-timer.C:
+		return context.DeadlineExceeded
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // lost records that nothing of a node answers.

@@ -15,6 +15,7 @@ const (
 	pingEvery = time.Second
 	pingShare = 2 * time.Millisecond   // of that for each node: no more than 500 pings a second
 	pingWait  = 250 * time.Millisecond // for an answer, or as long as three answers took
+	pingLate  = 3 * time.Second        // that an answer may take to tell at least how slow the link is
 	pingLimit = 64                     // that wait at the same time
 )
 
@@ -60,6 +61,8 @@ func (p *pings) slack(id string) time.Duration {
 func (p *pings) Run(ctx context.Context) error {
 	w := p.store.Watch(fsm.TableNodes, fsm.TableNodeTasks)
 	defer w.Close()
+	var late sync.WaitGroup
+	defer late.Wait()
 	for ctx.Err() == nil {
 		w.Take() // before the look, so that no change is missed
 		ids := p.working()
@@ -70,11 +73,11 @@ func (p *pings) Run(ctx context.Context) error {
 			}
 			continue
 		}
-		group, gctx := errgroup.WithContext(ctx)
+		var group errgroup.Group
 		group.SetLimit(pingLimit)
 		next := time.Now().Add(max(pingEvery, pingShare*time.Duration(len(ids))))
 		for _, id := range ids {
-			group.Go(func() error { p.ask(gctx, id); return nil })
+			group.Go(func() error { p.ask(ctx, id, &late); return nil })
 		}
 		_ = group.Wait() // ask notes by itself
 		backoff.Pause(ctx, time.Until(next))
@@ -82,8 +85,8 @@ func (p *pings) Run(ctx context.Context) error {
 	return nil
 }
 
-// working are the other nodes that hold work and are not known to be away. The
-// rest is forgotten.
+// working are the other nodes that hold work and are not known to be away. That
+// the rest missed a ping is forgotten, and all about nodes that are none any more.
 func (p *pings) working() []string {
 	var ids []string
 	v, there := p.store.View(), map[string]bool{}
@@ -96,7 +99,7 @@ func (p *pings) working() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for id := range p.took {
-		if !there[id] {
+		if v.Node(id) == nil {
 			delete(p.took, id)
 		}
 	}
@@ -108,27 +111,64 @@ func (p *pings) working() []string {
 	return ids
 }
 
-func (p *pings) ask(ctx context.Context, id string) {
+// ask pings a node, and returns when it answered or missed the ping. An answer
+// that comes later still counts: else a link that is slower than the first wait
+// would never be found to be.
+func (p *pings) ask(ctx context.Context, id string, late *sync.WaitGroup) {
 	p.mu.Lock()
 	wait := max(pingWait, 3*p.took[id])
 	p.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	began := time.Now()
-	err := p.ping(ctx, id)
-	if context.Cause(ctx) != nil && context.Cause(ctx) != context.DeadlineExceeded {
-		return // this node leads no more
+	done := make(chan error, 1)
+	late.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, max(wait, pingLate))
+		defer cancel()
+		began := time.Now()
+		err := p.ping(ctx, id)
+		if err == nil {
+			p.answered(id, time.Since(began), wait)
+		}
+		done <- err
+	})
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		if err == nil || ctx.Err() != nil {
+			return // it is noted, or this node leads no more
+		}
+	case <-timer.C:
+	case <-ctx.Done():
+		return
 	}
 	p.mu.Lock()
 	was := p.missed[id]
-	if err == nil {
-		delete(p.missed, id)
-		p.took[id] += (time.Since(began) - p.took[id]) / 4
-	} else {
-		p.missed[id] = true
-	}
+	p.missed[id] = true
 	p.mu.Unlock()
-	if was != (err != nil) {
+	if !was {
 		p.changed()
 	}
+}
+
+// answered takes in what an answer took that was waited for so long.
+func (p *pings) answered(id string, took, wait time.Duration) {
+	p.mu.Lock()
+	was := p.missed[id]
+	delete(p.missed, id)
+	if took > wait {
+		p.took[id] = took
+	} else {
+		p.took[id] += (took - p.took[id]) / 4
+	}
+	p.mu.Unlock()
+	if was {
+		p.changed()
+	}
+}
+
+// learn takes in what a question took that was answered too late: a connection
+// is made for it, in three round trips at most.
+func (p *pings) learn(id string, took time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.took[id] = max(p.took[id], took/3)
 }

@@ -18,6 +18,7 @@ type pinged struct {
 	store  *fsm.Store
 	silent atomic.Bool
 	trip   atomic.Int64 // of a ping, a time.Duration; questions take three times as long
+	lossy  atomic.Bool  // no packet of gossip gets through
 	pings  atomic.Int64
 	change signal
 }
@@ -38,6 +39,24 @@ func (w *pinged) ask(ctx context.Context, _ string) error {
 	return nil
 }
 
+func (w *pinged) status(p *pings) func(string) peerStatus {
+	return func(id string) peerStatus {
+		if w.lossy.Load() {
+			return peerFailed
+		}
+		return p.status(id, peerAlive)
+	}
+}
+
+func (w *pinged) hello(t *testing.T) {
+	t.Helper()
+	ports, err := api.ParseResources("cpus=4,mem=4GiB,disk=4GiB")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.do(t, &fsm.NodeHello{Meta: fsm.Meta{At: time.Now()}, ID: "b", Hello: api.NodeHello{Addr: "b:1", Resources: ports}})
+}
+
 func (w *pinged) do(t *testing.T, cmds ...fsm.Command) {
 	t.Helper()
 	for _, c := range cmds {
@@ -50,20 +69,16 @@ func (w *pinged) do(t *testing.T, cmds ...fsm.Command) {
 func startPings(t *testing.T, ctx context.Context) *pinged {
 	w := &pinged{store: fsm.NewStore(nil)}
 	meta := fsm.Meta{At: time.Now()}
-	ports, err := api.ParseResources("cpus=4,mem=4GiB,disk=4GiB")
-	if err != nil {
-		t.Fatal(err)
-	}
 	w.do(t,
 		&fsm.ClusterInit{Level: fsm.Newest, Meta: meta, Cluster: &api.Cluster{ID: "c"}, Authority: &api.Authority{}, Node: &api.Node{ID: "a", Name: "a"}},
 		&fsm.TokenCreate{Meta: meta, Token: &api.Token{ID: "t", Hash: "h"}},
-		&fsm.NodeJoin{Meta: meta, Token: "t", Hash: "h", NodeID: "b", Name: "b"},
-		&fsm.NodeHello{Meta: meta, ID: "b", Hello: api.NodeHello{Addr: "b:1", Resources: ports}})
+		&fsm.NodeJoin{Meta: meta, Token: "t", Hash: "h", NodeID: "b", Name: "b"})
+	w.hello(t)
 	p := newPings("a", w.store, func(ctx context.Context, _ string) error {
 		w.pings.Add(1)
 		return w.take(ctx, time.Duration(w.trip.Load()))
 	}, w.change.notify)
-	l := &liveness{self: "a", store: w.store, status: func(id string) peerStatus { return p.status(id, peerAlive) }, slack: p.slack, wake: w.change.wait,
+	l := &liveness{self: "a", store: w.store, status: w.status(p), slack: p.slack, late: p.learn, wake: w.change.wait,
 		probe: func(ctx context.Context, _ string) error { return w.take(ctx, 3*time.Duration(w.trip.Load())) }, grace: DefaultGrace, now: time.Now, log: slog.New(slog.DiscardHandler)}
 	go l.Run(ctx)
 	go p.Run(ctx)
@@ -133,30 +148,65 @@ func TestPingsAreForNodesWithWork(t *testing.T) {
 	})
 }
 
-// Over a slow link a node that misses a ping has longer to answer.
+// Over a slow link a node that misses a ping has longer to answer, however slow
+// the link is and since when, and a silent one is found to be.
 func TestNodeOverASlowLinkHasLonger(t *testing.T) {
+	for _, trip := range []time.Duration{210 * time.Millisecond, 300 * time.Millisecond, 600 * time.Millisecond} {
+		for _, from := range []time.Duration{0, time.Minute} { // slow from the first ping, or later
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				w := startPings(t, ctx)
+				if from == 0 {
+					w.trip.Store(int64(trip))
+				}
+				w.giveWork(t)
+				time.Sleep(from)
+				w.trip.Store(int64(trip))
+				slowLink(t, w)
+				if s := w.store.View().Node("b").State; s != api.NodeReady {
+					t.Errorf("%v, slow after %v: it answers, slowly, and is %s", trip, from, s)
+				}
+				w.silent.Store(true)
+				time.Sleep(15 * time.Second)
+				synctest.Wait()
+				if s := w.store.View().Node("b").State; s != api.NodeUnreachable {
+					t.Errorf("%v, slow after %v: it is silent, and is %s", trip, from, s)
+				}
+			})
+		}
+	}
+}
+
+// slowLink loses a packet now and then, and each question needs one sent again.
+func slowLink(t *testing.T, w *pinged) {
+	t.Helper()
+	time.Sleep(time.Minute)
+	for range 20 {
+		w.silent.Store(true)
+		time.Sleep(300 * time.Millisecond)
+		w.silent.Store(false)
+		time.Sleep(4 * time.Second)
+	}
+	synctest.Wait()
+}
+
+// That a link is slow shows by the daemon's answers too, where gossip waits for
+// none that come so late: the node is lost once, and stays when it is back.
+func TestLateAnswerOfTheDaemonTellsHowSlowTheLinkIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		w := startPings(t, ctx)
-		w.giveWork(t)
-		w.trip.Store(int64(210 * time.Millisecond))
+		w.lossy.Store(true)
+		w.trip.Store(int64(600 * time.Millisecond))
+		w.change.notify()
+		time.Sleep(5 * time.Second)
+		w.hello(t)
 		time.Sleep(time.Minute)
-		for range 20 { // a packet is lost, and each question needs one sent again
-			w.silent.Store(true)
-			time.Sleep(300 * time.Millisecond)
-			w.silent.Store(false)
-			time.Sleep(4 * time.Second)
-		}
 		synctest.Wait()
 		if s := w.store.View().Node("b").State; s != api.NodeReady {
 			t.Errorf("it answers, slowly, and is %s", s)
-		}
-		w.silent.Store(true)
-		time.Sleep(10 * time.Second)
-		synctest.Wait()
-		if s := w.store.View().Node("b").State; s != api.NodeUnreachable {
-			t.Errorf("it is silent, and is %s", s)
 		}
 	})
 }
