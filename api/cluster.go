@@ -63,6 +63,7 @@ type Renewal struct {
 // CA for that node's key.
 type Removal struct {
 	At        time.Time `json:"at"`
+	Age       string    `json:"age,omitempty"` // id of that of the cluster where it was; "" is the first
 	Signature []byte    `json:"signature"`
 }
 

@@ -23,8 +23,8 @@ func (a *Agent) removalOf(n *api.Node) (*api.Renewal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load the cluster's CA: %w", err)
 	}
-	r := &api.Removal{At: n.Since}
-	if r.Signature, err = ca.SignRemoval(n.ID, r.At); err != nil {
+	r := &api.Removal{At: n.Since, Age: a.line.ID()}
+	if r.Signature, err = ca.SignRemoval(r.Age, n.ID, r.At); err != nil {
 		return nil, err
 	}
 	return &api.Renewal{Removal: r}, nil
@@ -33,7 +33,7 @@ func (a *Agent) removalOf(n *api.Node) (*api.Renewal, error) {
 // takeRemoval believes a removal that is proven: it is kept for the next start,
 // and the node's tasks end.
 func (a *Agent) takeRemoval(r *api.Removal) error {
-	if err := a.certs.CheckRemoval(r.At, r.Signature); err != nil {
+	if err := a.certs.CheckRemoval(r.Age, r.At, r.Signature); err != nil {
 		return err
 	}
 	if a.removal.Load() != nil {
@@ -80,7 +80,7 @@ func (a *Agent) loadRemoval() (*api.Removal, error) {
 	}
 	r := new(api.Removal)
 	if err = json.Unmarshal(b, r); err == nil {
-		err = a.certs.CheckRemoval(r.At, r.Signature)
+		err = a.certs.CheckRemoval(r.Age, r.At, r.Signature)
 	}
 	if err != nil {
 		return nil, api.Errorf(api.CodeFailed, "%s proves nothing (%v): if this node is in its cluster (`mesita node ls` on another), remove that file", path, err)

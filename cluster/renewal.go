@@ -122,7 +122,8 @@ func (a *Agent) renew(ctx context.Context, csr []byte, refused bool) ([]byte, er
 }
 
 // askRenewal asks the nodes that this one knows of, and prefers to hear of a
-// removal; with all of them asked, one that is behind does not hide it.
+// removal; with all of them asked, one that is behind does not hide it. It is of
+// this node's age, so the log that all of them share says so.
 func (a *Agent) askRenewal(ctx context.Context, csr []byte, all bool) (*api.Renewal, error) {
 	addrs := a.knownAddrs()
 	if len(addrs) == 0 {
@@ -170,6 +171,7 @@ func (a *Agent) askRenewalAt(ctx context.Context, addr string, csr []byte) (*api
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	a.ages.sign(req)
 	res, err := t.RoundTrip(req)
 	if err != nil {
 		return nil, fmt.Errorf("ask %s for a certificate: %w", addr, err)
@@ -179,7 +181,25 @@ func (a *Agent) askRenewalAt(ctx context.Context, addr string, csr []byte) (*api
 	if err := decodeAnswer(res, got); err != nil {
 		return nil, fmt.Errorf("ask %s for a certificate: %w", addr, err)
 	}
+	if got.Removal != nil {
+		if err := a.sameAgeRemoval(addr, res.Header.Get(headerAge), got.Removal); err != nil {
+			return nil, err
+		}
+	}
 	return got, nil
+}
+
+// sameAgeRemoval refuses the removal of another age, such as of a voter that was
+// recovered alone by mistake. A certificate is as good from any: who is behind
+// may need one to follow.
+func (a *Agent) sameAgeRemoval(addr, header string, r *api.Removal) error {
+	if err := a.ages.compare(addr, header); err != nil {
+		return fmt.Errorf("the node at %s says that this one was removed: %w", addr, err)
+	}
+	if r.Age != a.line.ID() {
+		return fmt.Errorf("the node at %s says that this one was removed in another age of the cluster", addr)
+	}
+	return nil
 }
 
 // maxAsked is how many nodes are asked at a time.

@@ -2,7 +2,9 @@ package tlsconf
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -132,18 +134,26 @@ func TestRefusedNodeAsks(t *testing.T) {
 	})
 }
 
-// A removal is of one key, one time and one authority.
+// A removal is of one key, one time, one age and one authority; that of the first
+// age is as older programs make it.
 func TestRemoval(t *testing.T) {
 	ca, other := newCA(t, "pine"), newCA(t, "pine")
 	oak, ash := newHolder(t, ca, "oak"), newHolder(t, ca, "ash")
 	at := time.Now()
-	sig, err := ca.SignRemoval(oak.ID(), at)
+	sig, err := ca.SignRemoval("", oak.ID(), at)
 	check(t, err)
-	check(t, oak.CheckRemoval(at.UTC().Round(0), sig))
-	forged, err := other.SignRemoval(oak.ID(), at)
+	check(t, oak.CheckRemoval("", at.UTC().Round(0), sig))
+	if removalDigest(ca.cert, "", oak.ID(), at) != sha256.Sum256(fmt.Appendf(nil, "mesita node removal 1\n[\"pine-id\"]\n%s\n%d", oak.ID(), at.UnixNano())) {
+		t.Error("older programs do not believe a removal of the first age")
+	}
+	later, err := ca.SignRemoval("0123", oak.ID(), at)
 	check(t, err)
-	for name, err := range map[string]error{"of another node": ash.CheckRemoval(at, sig), "at another time": oak.CheckRemoval(at.Add(1), sig),
-		"by another authority": oak.CheckRemoval(at, forged), "unsigned": oak.CheckRemoval(at, nil)} {
+	check(t, oak.CheckRemoval("0123", at, later))
+	forged, err := other.SignRemoval("", oak.ID(), at)
+	check(t, err)
+	for name, err := range map[string]error{"of another node": ash.CheckRemoval("", at, sig), "at another time": oak.CheckRemoval("", at.Add(1), sig),
+		"in a later age": oak.CheckRemoval("", at, later), "in another age": oak.CheckRemoval("4567", at, later), "in an earlier age": oak.CheckRemoval("0123", at, sig),
+		"by another authority": oak.CheckRemoval("", at, forged), "unsigned": oak.CheckRemoval("", at, nil)} {
 		if err == nil || !strings.Contains(err.Error(), "not signed") {
 			t.Errorf("a removal %s: %v", name, err)
 		}
