@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/backoff"
 	"github.com/mesita/mesita/cluster/consensus/disk"
 )
 
@@ -65,18 +66,15 @@ func (n *Node) inspect() error {
 	return nil
 }
 
-// lose notes that something is lost, so that the next start knows it too.
+// lose notes that something is lost: for this life at once, and then on disk, so
+// that the next start knows it too. Where only the second fails, it does not vote
+// all the same; see mend.
 func (n *Node) lose(what string, least Standing) error {
-	if f := n.stores.file; f != nil {
-		if err := f.SetDamaged(true); err != nil {
-			return fmt.Errorf("note that the raft log is damaged: %w", err)
-		}
-	}
 	err := api.Errorf(api.CodeUnavailable, "this voter is damaged: %s. It does not vote until a leader has sent it all that the cluster agreed on; "+
 		"that needs a majority of the other voters, so start those that are stopped. If they are lost for good, see `mesita cluster recover`", what)
 	n.cfg.Log.Error("this voter is damaged", "err", err)
 	n.damage.Store(&damage{err: err, least: least, mends: true})
-	return nil
+	return n.stores.noteDamage(true)
 }
 
 // Damaged is why this node does not vote for now, nil if it would.
@@ -138,43 +136,50 @@ func (n *Node) askOthers() {
 		return
 	}
 	have, err := n.stores.standing()
-	if err == nil && older == nil && have.Behind(seen) {
+	switch {
+	case older != nil:
+	case err != nil:
+		older = fmt.Errorf("it cannot be compared with what other nodes saw of it: %w", err)
+	case have.Behind(seen):
 		older = fmt.Errorf("other nodes saw it with term %d and entry %d, and its log is of term %d and ends with entry %d: its folder is an older copy",
 			seen.Term, seen.LastIndex, have.Term, have.LastIndex)
+	default:
+		n.damage.Store(nil)
+		return
 	}
-	if err == nil && older != nil {
-		err = n.lose(older.Error(), seen)
-		if err == nil {
-			n.retune()
-			n.mend()
-			return
-		}
+	if err := n.lose(older.Error(), seen); err != nil {
+		n.cfg.Log.Warn("a restart would have to ask the other nodes again", "err", err)
 	}
-	if err != nil {
-		n.cfg.Log.Warn("comparing this voter with what others saw of it failed", "err", err)
-	}
-	n.damage.Store(nil)
+	n.retune()
+	n.mend()
 }
 
-// mend waits until a damaged voter holds what the leader had committed.
+// mend waits until a damaged voter holds what the leader had committed. It goes
+// on until what is so is on disk.
 func (n *Node) mend() {
-	tick := time.NewTicker(mendEvery)
-	defer tick.Stop()
-	for {
+	retry := backoff.New(mendEvery, time.Second)
+	for wait, noted := mendEvery, false; ; {
 		select {
 		case <-n.ending:
 			return
-		case <-tick.C:
+		case <-time.After(wait):
 		}
-		if n.whole() {
+		whole := n.whole()
+		if noted && !whole {
+			continue
+		}
+		if err := n.stores.noteDamage(!whole); err != nil {
+			if retry.First() {
+				n.cfg.Log.Error("whether this voter is damaged cannot be noted; it is tried again", "whole", whole, "err", err)
+			}
+			wait = retry.Next()
+			continue
+		}
+		if whole {
 			break
 		}
-	}
-	if f := n.stores.file; f != nil {
-		if err := f.SetDamaged(false); err != nil {
-			n.cfg.Log.Error("this voter is whole again and cannot note it", "err", err)
-			return
-		}
+		noted, wait = true, mendEvery
+		retry.Reset()
 	}
 	n.damage.Store(nil)
 	n.keepStanding()

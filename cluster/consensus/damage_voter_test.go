@@ -206,6 +206,64 @@ func TestOthersVetoAnOlderCopy(t *testing.T) {
 	})
 }
 
+// A disk that takes no note of the damage changes nothing about the vote; and as
+// soon as it takes notes again the voter is whole, without a restart.
+func TestDamageOnAFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, disks := diskVoters(t)
+		const a, b = 0, 1
+		c.stop(b)
+		old, before := filepath.Join(t.TempDir(), "old"), *disks[b].before
+		if err := copyDir(disks[b].dir, old); err != nil {
+			t.Fatal(err)
+		}
+		c.restart(b, disks[b], nil)
+		c.stop(2)
+		c.settle(5 * time.Second)
+		c.nodes[c.leader()].must(t, createJob("j"))
+		c.settle(time.Second)
+		seen, err := c.nodes[b].Standing()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.stop(b, a)
+		if err := errors.Join(os.RemoveAll(disks[b].dir), os.Rename(old, disks[b].dir)); err != nil {
+			t.Fatal(err)
+		}
+		disks[b].before = &before
+		var full atomic.Bool
+		full.Store(true)
+		answer := make(chan struct{})
+		c.restart(b, disks[b], func(cfg *Config) {
+			cfg.Ask = func(context.Context) (Standing, error) { <-answer; return seen, nil }
+		})
+		note := c.nodes[b].stores.setDamaged
+		c.nodes[b].stores.setDamaged = func(yes bool) error {
+			if full.Load() {
+				return errors.New("no space left on device")
+			}
+			return note(yes)
+		}
+		close(answer)
+		c.restart(2, disks[2], nil)
+		c.settle(20 * time.Second)
+		c.noLeader(b, 2)
+		if err := c.nodes[b].Damaged(); err == nil || !strings.Contains(err.Error(), "older copy") {
+			t.Errorf("B says of itself: %v", err)
+		}
+		c.restart(a, disks[a], nil)
+		c.settle(10 * time.Second)
+		if c.nodes[b].store.View().Job("j") == nil {
+			t.Error("B was not filled in")
+		}
+		full.Store(false)
+		c.settle(5 * time.Second)
+		if err := c.nodes[b].Damaged(); err != nil || c.nodes[b].stores.file.Damaged() {
+			t.Errorf("B is not whole with room on its disk: %v", err)
+		}
+	})
+}
+
 // Who does not answer must not keep a cluster from starting whose power was cut
 // as a whole.
 func TestSilenceDoesNotHoldAVoteBackForLong(t *testing.T) {

@@ -13,6 +13,8 @@ type stores struct {
 	stable raft.StableStore
 	snaps  raft.SnapshotStore
 	file   *disk.Log // nil if the stores were given
+
+	setDamaged func(bool) error // of file, or nil
 }
 
 // openStores opens the folder, or takes the stores that were given.
@@ -24,7 +26,18 @@ func openStores(cfg *Config) (*stores, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &stores{logs: file, stable: file, snaps: snaps, file: file}, nil
+	return &stores{logs: file, stable: file, snaps: snaps, file: file, setDamaged: file.SetDamaged}, nil
+}
+
+// noteDamage keeps whether something that was here is lost.
+func (s *stores) noteDamage(yes bool) error {
+	if s.setDamaged == nil {
+		return nil
+	}
+	if err := s.setDamaged(yes); err != nil {
+		return fmt.Errorf("note whether the raft log is damaged: %w", err)
+	}
+	return nil
 }
 
 func (s *stores) close() error {
