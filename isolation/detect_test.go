@@ -35,7 +35,7 @@ func procRoot(t *testing.T, table string) string {
 }
 
 func TestMountTable(t *testing.T) {
-	m, err := readMounts(procRoot(t, hybridTable))
+	m, err := readMounts(filepath.Join(procRoot(t, hybridTable), "self"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -81,7 +81,7 @@ func Detect(cfg Config) (*Host, error) {
 	// All that Go opens is closed at an exec anyway. Before Linux 5.11 they stay.
 	_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
 	h := &Host{cfg: cfg, mode: None, limiter: noLimiter{}, sessions: map[string]*session{}}
-	m, err := readMounts(cfg.ProcRoot)
+	m, err := readMounts(filepath.Join(cfg.ProcRoot, "self"))
 	if err != nil {
 		h.warn("the mount table cannot be read", err)
 	}

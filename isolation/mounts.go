@@ -13,11 +13,11 @@ type mounts struct {
 	v1      map[string]string // controller → mount point
 }
 
-// readMounts reads the mount table: where the hierarchies are is a custom of
+// readMounts reads the mount table of a process: where the hierarchies are is a custom of
 // the distribution and cannot be assumed.
-func readMounts(procRoot string) (mounts, error) {
+func readMounts(proc string) (mounts, error) {
 	m := mounts{v1: map[string]string{}}
-	f, err := os.Open(filepath.Join(procRoot, "self/mountinfo"))
+	f, err := os.Open(filepath.Join(proc, "mountinfo"))
 	if err != nil {
 		return m, err
 	}

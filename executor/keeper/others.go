@@ -18,27 +18,37 @@ import (
 
 // other is a keeper of another folder that runs tasks in the same slice.
 type other struct {
-	pid int
-	dir string // where its folder is now; it may have been moved
+	pid   int
+	named string // its folder, as its own mounts have it
+	dir   string // the same as we can open it; "" if we cannot
+	// Its folder was moved or deleted where we would see it, so no daemon can
+	// come back to it.
+	left   bool
+	beside bool // it sees the files and processes that we see
 }
 
 // EndOthers ends what is left in the node's slice of an earlier life of this
 // node in another folder: "move the folder away and join again" leaves the old
 // keeper and its tasks, which nobody would see or stop. One whose daemon runs,
-// as inUse tells of its folder, is another node: then nothing is touched, and
-// the error says so. argv is how this node's own keeper is started.
+// as inUse tells of its folder, is another node, and one that sees other files,
+// as in a container, may be: then nothing is touched, and the error says so.
+// argv is how this node's own keeper is started.
 func EndOthers(ctx context.Context, cfg ClientConfig, host *isolation.Host, inUse func(dir string) bool) error {
 	slice := flagOf(cfg.Argv, "--slice")
-	others := findOthers(slice, cfg.Dir)
+	others := findOthers(slice, cfg.Dir, host)
 	for _, o := range others {
-		if inUse(o.dir) {
+		switch {
+		case o.dir != "" && inUse(o.dir):
 			return fmt.Errorf("the slice %s is used by another node of this machine, with the data folder %s and the keeper process %d: "+
-				"stop that node, or start this one with another --slice", slice, filepath.Dir(o.dir), o.pid)
+				"stop that node, or start this one with another --slice", slice, filepath.Dir(o.named), o.pid)
+		case !o.beside, o.dir == "" && !o.left:
+			return fmt.Errorf("the slice %s is used by the keeper process %d, whose data folder %s is not seen from here, as in a container: "+
+				"end that process, or start this node with another --slice", slice, o.pid, filepath.Dir(o.named))
 		}
 	}
 	for _, o := range others {
 		if err := o.end(ctx, cfg.Log); err != nil {
-			return fmt.Errorf("end the tasks that an earlier life of this node left in the slice %s (data folder %s, keeper process %d): %w", slice, filepath.Dir(o.dir), o.pid, err)
+			return fmt.Errorf("end the tasks that an earlier life of this node left in the slice %s (data folder %s, keeper process %d): %w", slice, filepath.Dir(o.named), o.pid, err)
 		}
 	}
 	own := NewClient(cfg)
@@ -57,19 +67,9 @@ func EndOthers(ctx context.Context, cfg ClientConfig, host *isolation.Host, inUs
 func (o other) end(ctx context.Context, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, spawnTime)
 	defer cancel()
-	c := NewClient(ClientConfig{Dir: o.dir, Argv: []string{"/bin/false"}, Log: log}) // it is there, so none is started
-	defer c.Close()
-	all, err := c.Running(ctx)
-	if err == nil {
-		var running []string
-		for _, st := range all {
-			if st.State == Starting || st.State == Running {
-				running = append(running, st.ID)
-				_ = c.Kill(ctx, st.ID) // it may have ended
-			}
-		}
-		log.Warn("tasks of an earlier life of this node are ended: its folder was moved away", "folder", o.dir, "tasks", running)
-		err = c.Quit(ctx)
+	err := errors.New("its folder was deleted")
+	if o.dir != "" {
+		err = o.quit(ctx, log)
 	}
 	for err == nil && o.lives() {
 		select {
@@ -81,12 +81,34 @@ func (o other) end(ctx context.Context, log *slog.Logger) error {
 	if err == nil {
 		return nil
 	}
-	// It hangs, or its folder was deleted. What it ran is killed with the slice.
-	log.Warn("the keeper of an earlier life of this node does not end, and is killed", "folder", o.dir, "pid", o.pid, "error", err)
+	if !o.left { // its daemon may come back
+		return fmt.Errorf("its keeper does not end: move that folder away, or end the process: %w", err)
+	}
+	// What it ran is killed with the slice.
+	log.Warn("the keeper of an earlier life of this node does not end, and is killed", "folder", o.named, "pid", o.pid, "error", err)
 	if err := syscall.Kill(o.pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return err
 	}
 	return nil
+}
+
+// quit tells a keeper to kill its tasks and end.
+func (o other) quit(ctx context.Context, log *slog.Logger) error {
+	c := NewClient(ClientConfig{Dir: o.dir, Argv: []string{"/bin/false"}, Log: log}) // it is there, so none is started
+	defer c.Close()
+	all, err := c.Running(ctx)
+	if err != nil {
+		return err
+	}
+	var running []string
+	for _, st := range all {
+		if st.State == Starting || st.State == Running {
+			running = append(running, st.ID)
+			_ = c.Kill(ctx, st.ID) // it may have ended
+		}
+	}
+	log.Warn("tasks of an earlier life of this node are ended: its folder was moved away", "folder", o.named, "tasks", running)
+	return c.Quit(ctx)
 }
 
 func (o other) lives() bool { return syscall.Kill(o.pid, 0) == nil }
@@ -116,9 +138,10 @@ func flagOf(argv []string, name string) string {
 	return ""
 }
 
-// findOthers looks for keepers of that slice among the processes, by their
-// command line and the lock that they hold open. dir is our own folder.
-func findOthers(slice, dir string) (out []other) {
+// findOthers looks for keepers that have the slice's very group among the
+// processes, by their command line and the lock that they hold open. dir is our
+// own folder.
+func findOthers(slice, dir string, host *isolation.Host) (out []other) {
 	ours, _ := os.Stat(filepath.Join(dir, lockFile)) // not there yet: then none is ours
 	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, p := range procs {
@@ -128,17 +151,36 @@ func findOthers(slice, dir string) (out []other) {
 		if err != nil || perr != nil || len(argv) < 2 || argv[1] != "keeper" || flagOf(argv, "--slice") != slice || pid == os.Getpid() {
 			continue
 		}
+		if !host.Shares(pid, flagOf(argv, "--cgroup-root")) {
+			continue
+		}
 		lock, at := openLock(filepath.Dir(p))
 		if lock == nil || ours != nil && os.SameFile(lock, ours) {
 			continue
 		}
-		out = append(out, other{pid, at})
+		o := other{pid: pid, named: at, dir: reach(pid, at, lock), beside: host.Beside(pid)}
+		st, ok := lock.Sys().(*syscall.Stat_t)
+		deleted := ok && st.Nlink == 0
+		moved := o.dir != "" && reach(pid, flagOf(argv, "--dir"), lock) == ""
+		o.left = o.beside && (deleted || moved)
+		out = append(out, o)
 	}
 	return out
 }
 
-// openLock finds the lock that a keeper holds open, and the folder it is in by
-// now.
+// reach is a path by which we can open a process's folder, known by the lock in
+// it, "" if there is none. A path of its own may be another folder here.
+func reach(pid int, dir string, lock os.FileInfo) string {
+	for _, d := range []string{dir, filepath.Join("/proc", strconv.Itoa(pid), "root", dir)} {
+		if fi, err := os.Stat(filepath.Join(d, lockFile)); err == nil && os.SameFile(fi, lock) {
+			return d
+		}
+	}
+	return ""
+}
+
+// openLock finds the lock that a keeper holds open, and the folder that it is
+// in by now, as the keeper's mounts have it.
 func openLock(proc string) (os.FileInfo, string) {
 	fds, _ := filepath.Glob(proc + "/fd/*")
 	for _, fd := range fds {
