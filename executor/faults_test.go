@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -68,12 +69,13 @@ func TestJournalCannotBeWritten(t *testing.T) {
 		settle()
 		defer limit(t)()
 		var as []api.Assignment
-		for i := range 50 { // more than the journal has room for
-			as = append(as, assignment("new", i, 1, func(_ *api.Task, s *api.JobSpec) { s.Env = map[string]string{"A": strings.Repeat("x", 20<<10)} }))
+		for i := range 10 { // of which the journal has room for none, whichever are written together
+			as = append(as, assignment("new", i, 1, func(_ *api.Task, s *api.JobSpec) { s.Env = map[string]string{"A": strings.Repeat("x", 2*journalRoom)} }))
 			as[i].Task.Job = fmt.Sprint("new", i)
 			as[i].Task.ID = api.TaskID(as[i].Task.Job, 0)
 		}
 		n.Assign(append(as, assignment("old", 0, 1)))
+		pass(5 * time.Second) // some may wait for the next try to write
 		settle()
 		for i := range as {
 			if st := n.sink.last(as[i].Task.ID); st.State != api.TaskFailed || st.Reason != api.ReasonInternal {
@@ -84,13 +86,15 @@ func TestJournalCannotBeWritten(t *testing.T) {
 	})
 }
 
+const journalRoom = 256 << 10
+
 // limit has writes fail that would make a file large, until it is lifted.
 func limit(t *testing.T) (lift func()) {
 	var old unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &old); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 256 << 10, Max: old.Max}); err != nil {
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: journalRoom, Max: old.Max}); err != nil {
 		t.Fatal(err)
 	}
 	return func() {
