@@ -209,6 +209,9 @@ func (l *checkLoop) pass(ctx context.Context) error {
 	}
 	switch {
 	case !differ(next.Answers):
+		if last.Split && !late && l.missing(last, next.Answers) { // nothing could be settled
+			return nil
+		}
 		l.again, l.done = 0, all || late
 		due = due || l.done && (last.Split || len(last.Odd) > 0)
 	case (last.Split || len(last.Odd) > 0) && !late: // that is known
@@ -241,6 +244,14 @@ func (l *checkLoop) collect(ctx context.Context, of uint64) (answers []api.State
 		}
 	}
 	return answers[:min(len(answers), fsm.MaxStateAnswers)], all
+}
+
+// missing tells whether a voter that is part of a split has not answered.
+func (l *checkLoop) missing(split *api.StateCheck, answers []api.StateAnswer) bool {
+	voters := l.voters()
+	return slices.ContainsFunc(split.Answers, func(a api.StateAnswer) bool {
+		return slices.Contains(voters, a.NodeID) && !slices.ContainsFunc(answers, func(b api.StateAnswer) bool { return b.NodeID == a.NodeID })
+	})
 }
 
 // checkNow has all voters hash their state, waits for their answers as long as

@@ -146,6 +146,57 @@ func TestThirdVoterDecides(t *testing.T) {
 	})
 }
 
+// While two voters differ, neither a check by hand, nor the restart of one, nor
+// a third that is there and silent lets anything be written.
+func TestSplitLasts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newCheckWorld(t)
+		w.loop.since = time.Now()
+		w.states["b"] = "y"
+		voters, alive := []string{"a", "b"}, true
+		w.loop.voters, w.loop.alive = func() []string { return voters }, func(string) bool { return alive }
+		if c, _ := w.after(15 * time.Minute); !c.Split {
+			t.Fatalf("two differ: %+v", c)
+		}
+		held := func(when string) {
+			t.Helper()
+			if c := w.store.View().StateCheck(); !c.Split || len(c.Answers) < 2 || c.Of == 0 {
+				t.Errorf("%s: %+v", when, c)
+			}
+			if err := w.store.View().Allows(&fsm.JobCreate{}); api.ErrorCode(err) != api.CodeUnavailable {
+				t.Errorf("%s a job is taken: %v", when, err)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		w.states["b"] = ""
+		if _, err := w.loop.checkNow(ctx); api.ErrorCode(err) != api.CodeTimeout {
+			t.Errorf("one is silent: %v", err)
+		}
+		held("after a check by hand that one did not answer")
+		w.after(5 * time.Minute)
+		held("after the restart of one")
+		alive = false
+		if c, err := w.loop.checkNow(t.Context()); err != nil || !c.Split {
+			t.Errorf("one is down: %+v, %v", c, err)
+		}
+		if _, made := w.after(10 * time.Minute); made > 5 {
+			t.Errorf("%d checks in 10 minutes while one is down", made)
+		}
+		held("while one is down")
+		voters, alive, w.states["b"], w.states["c"] = []string{"a", "b", "c"}, true, "y", ""
+		for range 20 {
+			w.after(time.Minute)
+			held("while a third is silent")
+		}
+		voters, w.states["b"] = []string{"a", "c"}, ""
+		w.states["c"] = "x"
+		if c, _ := w.after(3 * time.Minute); c.Split {
+			t.Errorf("two of three agree: %+v", c)
+		}
+	})
+}
+
 // A check that was asked for waits for the answers, as long as its caller does.
 func TestCheckNow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -34,10 +34,19 @@ func (c *StateCheck) apply(x *tx) (any, error) {
 		return nil, conflict("%d answers, at most %d are looked at", len(c.Answers), MaxStateAnswers)
 	}
 	n := &api.StateCheck{Index: x.index, Of: c.Of, Answers: slices.Clone(c.Answers)}
-	slices.SortFunc(n.Answers, func(a, b api.StateAnswer) int { return strings.Compare(a.NodeID, b.NodeID) })
+	slices.SortFunc(n.Answers, byNode)
 	compared := judge(n)
+	was := x.check
 	x.check = n
 	x.touch(TableCluster, x.cluster.ID)
+	if was != nil && was.Split && !x.settles(n, was) {
+		if !n.Split {
+			n.Of, n.Answers, n.Odd, n.Split = was.Of, was.Answers, was.Odd, true
+			return n, nil
+		}
+		n.Answers = append(n.Answers, x.silent(n, was)...)
+		slices.SortFunc(n.Answers, byNode)
+	}
 	if n.Split {
 		x.openIncident(api.Incident{Kind: api.IncidentStatesDiffer, Object: x.cluster.ID, Message: "the voters hold different states: " + x.found(n), Action: "nothing is written until one of them is removed"})
 	} else if compared > 0 {
@@ -52,6 +61,36 @@ func (c *StateCheck) apply(x *tx) (any, error) {
 		}
 	}
 	return n, nil
+}
+
+func byNode(a, b api.StateAnswer) int { return strings.Compare(a.NodeID, b.NodeID) }
+
+// settles tells whether a check ends a split.
+func (x *tx) settles(n, split *api.StateCheck) bool {
+	agree := 0
+	for i := range n.Answers {
+		same := 0
+		for k := range n.Answers {
+			if a, b := &n.Answers[i], &n.Answers[k]; a.Version == b.Version && a.Same(b) {
+				same++
+			}
+		}
+		agree = max(agree, same)
+	}
+	return !n.Split && 2*agree > len(n.Answers)+len(x.silent(n, split))
+}
+
+// silent are the earlier answers of those in a split that have not answered since
+// and were not removed.
+func (x *tx) silent(n, split *api.StateCheck) (out []api.StateAnswer) {
+	for _, a := range split.Answers {
+		node, err := x.node(a.NodeID)
+		gone := err == nil && node.State == api.NodeGone
+		if !gone && !slices.ContainsFunc(n.Answers, func(b api.StateAnswer) bool { return b.NodeID == a.NodeID }) {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // judge compares the answers of each version, and returns how many could be
@@ -121,7 +160,7 @@ func (v *View) settled(c Command) error {
 		return nil
 	}
 	switch c.(type) {
-	case *StateCheck, *NodeHello, *NodeRemove, *ClusterRecovered:
+	case *StateCheck, *NodeHello, *NodeClaim, *NodeRemove, *ClusterRecovered:
 		return nil
 	}
 	var who []string

@@ -123,6 +123,7 @@ func TestSplitStopsWrites(t *testing.T) {
 	}
 	job := func() error { return do(&JobCreate{Meta: at, Spec: testSpec(api.KindBatch, "", 1)}) }
 	a := nodeID(0)
+	joinNode(t, s, "b")
 	if err := do(&StateCheck{Meta: at, Answers: answers(a+" 1 aa", "b 1 bb")}); err != nil {
 		t.Fatal(err)
 	}
@@ -143,6 +144,12 @@ func TestSplitStopsWrites(t *testing.T) {
 	if err := do(&NodeHello{Meta: at, ID: a, Hello: testHello(1000)}); err != nil {
 		t.Errorf("a node that says hello: %v", err)
 	}
+	if err := do(&NodeClaim{Meta: at, ID: a, Session: "s"}); err != nil {
+		t.Errorf("a daemon that starts: %v", err)
+	}
+	if err := do(&NodeRemove{Meta: at, ID: "b"}); err != nil {
+		t.Fatal(err)
+	}
 	if err := do(&StateCheck{Meta: at, Answers: answers(a + " 1 cc")}); err != nil {
 		t.Fatal(err)
 	}
@@ -157,6 +164,74 @@ func TestSplitStopsWrites(t *testing.T) {
 	}
 	if err := do(&StateCheck{Meta: at, Answers: make([]api.StateAnswer, MaxStateAnswers+1)}); err == nil {
 		t.Error("any number of answers is taken")
+	}
+}
+
+// joinNode adds a node of that id and name.
+func joinNode(t *testing.T, s *Store, id string) {
+	t.Helper()
+	if _, err := s.Propose(t.Context(), &TokenCreate{Token: &api.Token{ID: "t-" + id, Kind: api.TokenJoin, Hash: "h"}},
+		&NodeJoin{Token: "t-" + id, Hash: "h", NodeID: id, Name: id}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A split is over only when more voters agree than do not, those that are silent
+// among them: a check that nobody or only one side answered settles nothing.
+func TestSplitIsKept(t *testing.T) {
+	a, at := nodeID(0), Meta{At: testInit().At}
+	for _, c := range []struct {
+		name          string
+		split, checks [][]api.StateAnswer // by check
+		removed       string
+		over          bool
+	}{
+		{name: "nobody was asked", checks: [][]api.StateAnswer{nil}},
+		{name: "one is away", checks: [][]api.StateAnswer{answers(a + " 1 cc")}},
+		{name: "one is away, again and again", checks: [][]api.StateAnswer{nil, answers(a + " 1 cc"), nil, answers(a + " 1 dd")}},
+		{name: "another version is not compared", checks: [][]api.StateAnswer{answers(a+" 1 cc", "b 2 cc")}},
+		{name: "half agrees, half is away", split: [][]api.StateAnswer{answers(a+" 1 x", "b 1 y", "c 1 x", "d 1 y")}, checks: [][]api.StateAnswer{answers(a+" 1 z", "c 1 z")}},
+		{name: "one of three is away, then another removed", split: [][]api.StateAnswer{answers(a+" 1 x", "b 1 y", "c 1 z"), answers(a+" 1 x", "b 1 y")},
+			removed: "b", checks: [][]api.StateAnswer{answers(a + " 1 x")}},
+		{name: "they are alike", checks: [][]api.StateAnswer{answers(a+" 1 cc", "b 1 cc")}, over: true},
+		{name: "two of three agree, one is away", checks: [][]api.StateAnswer{nil, answers(a+" 1 cc", "c 1 cc")}, over: true},
+		{name: "one was removed", removed: "b", checks: [][]api.StateAnswer{answers(a + " 1 cc")}, over: true},
+		{name: "one was removed, and nobody answers", removed: "b", checks: [][]api.StateAnswer{nil}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := storeAt(t, Newest)
+			for _, id := range []string{"b", "c", "d"} {
+				joinNode(t, s, id)
+			}
+			do := func(c Command) {
+				t.Helper()
+				if _, err := s.Do(t.Context(), c); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c.split == nil {
+				c.split = [][]api.StateAnswer{answers(a+" 1 aa", "b 1 bb")}
+			}
+			for _, all := range c.split {
+				do(&StateCheck{Meta: at, Of: 7, Answers: all})
+			}
+			if c.removed != "" {
+				do(&NodeRemove{Meta: at, ID: c.removed})
+			}
+			for _, all := range c.checks {
+				do(&StateCheck{Meta: at, Of: 8, Answers: all})
+			}
+			_, err := s.Do(t.Context(), &JobCreate{Meta: at, Spec: testSpec(api.KindBatch, "", 1)})
+			open := 0
+			for n := range s.View().Incidents() {
+				if n.Over.IsZero() {
+					open++
+				}
+			}
+			if (err == nil) != c.over || (open == 0) != c.over {
+				t.Errorf("a job: %v; %d open incidents; %+v", err, open, s.View().StateCheck())
+			}
+		})
 	}
 }
 
