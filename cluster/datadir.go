@@ -35,7 +35,8 @@ type nodeFile struct {
 	Seeds     []string `json:"seeds,omitempty"` // where the others were when last seen
 	GossipKey []byte   `json:"gossipKey"`
 
-	Starts uint64 `json:"starts,omitempty"` // how often this folder was started
+	Starts  uint64 `json:"starts,omitempty"`  // how often this folder was started
+	Started uint64 `json:"started,omitempty"` // what the last start told as its time, in nanoseconds
 
 	// How far this node had come in Raft, at least; nil = it never took part. It
 	// is outside of the raft folder, so that one that was lost is noticed.

@@ -97,10 +97,11 @@ func mostOf(a, b server.Sighting) server.Sighting {
 func (m members) Seen(id string) server.Sighting { return m.sightings.get(id) }
 
 // countStart makes this start the next one that others can tell from those
-// before.
+// before, also with a clock that is behind.
 func (a *Agent) countStart() error {
 	a.uncounted = a.self.Starts == 0
-	return a.changeSelf(func(n *nodeFile) { n.Starts++ })
+	a.started = max(a.started, a.self.Started+1)
+	return a.changeSelf(func(n *nodeFile) { n.Starts, n.Started = n.Starts+1, a.started })
 }
 
 // tellStanding lets the others know how far this voter has come, if that

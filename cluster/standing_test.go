@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"os"
 	"testing"
 
 	"github.com/mesita/mesita/api/server"
@@ -28,5 +29,37 @@ func TestSightingsOnlyGrow(t *testing.T) {
 	}
 	if len(s.of) > knownNodes || s.get("b").Starts != 5 {
 		t.Errorf("%d nodes are remembered, b at %+v", len(s.of), s.get("b"))
+	}
+}
+
+// A start is later than the one before for whoever hears of it, whatever the
+// clock says and whether it can be remembered or not.
+func TestStartsAreInOrderWhateverTheClock(t *testing.T) {
+	a := agentIn(t, nodeFile{NodeID: "a1", Name: "fir", Cluster: "pine"})
+	last := uint64(0)
+	for _, clock := range []uint64{2_000_000_000_000_000_001, 5, 2_000_000_000_000_000_001, 1_000, 3_000_000_000_000_000_000} {
+		self, err := a.dir.load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &Agent{cfg: a.cfg, log: a.log, dir: a.dir, store: a.store, self: self, started: clock}
+		if err := b.countStart(); err != nil {
+			t.Fatal(err)
+		}
+		if told := b.meta().Boot; told <= last || told < clock {
+			t.Errorf("with the clock at %d a start tells %d after %d", clock, told, last)
+		}
+		last = b.meta().Boot
+	}
+	self, err := a.dir.load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(a.dir.file("node.json.new"), 0o700); err != nil { // nothing can be written
+		t.Fatal(err)
+	}
+	b := &Agent{cfg: a.cfg, log: a.log, dir: a.dir, store: a.store, self: self, started: 7}
+	if err := b.countStart(); err == nil || b.meta().Boot <= last {
+		t.Errorf("a start that cannot be kept tells %d after %d, %v", b.meta().Boot, last, err)
 	}
 }
