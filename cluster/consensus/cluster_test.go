@@ -186,11 +186,11 @@ func TestSlowDiskMakesElectionsPatient(t *testing.T) {
 			if got := n.Stats().Patience; got != 4 {
 				t.Errorf("n%d: patience %d", i, got)
 			}
-			want := 4 * heartbeatTimeout
+			wait, election := 4*heartbeatTimeout, 4*heartbeatTimeout
 			if i == l {
-				want = leaderTimeout
+				wait, election = heartbeatTimeout, handoverTimeout
 			}
-			if s := n.raft.ReloadableConfig(); s.ElectionTimeout != want || s.HeartbeatTimeout != want {
+			if s := n.raft.ReloadableConfig(); s.ElectionTimeout != election || s.HeartbeatTimeout != wait {
 				t.Errorf("n%d: election %v, heartbeat %v", i, s.ElectionTimeout, s.HeartbeatTimeout)
 			}
 		}

@@ -14,7 +14,7 @@ import (
 const (
 	heartbeatTimeout = 400 * time.Millisecond // below that a busy host loses its leader for no reason
 	leaseTimeout     = heartbeatTimeout
-	leaderTimeout    = beatEvery * 9 / 2      // on the leader: a heartbeat is ready after a tenth to a fifth of it, before the next beat
+	handoverTimeout  = 2 * heartbeatTimeout   // on the leader, which is how long raft lets it hand over the lead
 	passiveTimeout   = 30 * heartbeatTimeout  // of a node that takes no part, and waits for no leader
 	commitTimeout    = 400 * time.Millisecond // only a fallback: see pipe.announce
 	maxMultiplier    = 50

@@ -21,6 +21,7 @@ type badLink struct {
 	*fastHearts
 	bad  *atomic.Bool
 	trip time.Duration // there and back
+	sent atomic.Int64  // heartbeats
 	loss float64       // of packets, each way
 
 	mu   sync.Mutex
@@ -49,6 +50,9 @@ func (b *badLink) send(f func() error) error {
 }
 
 func (b *badLink) AppendEntries(id raft.ServerID, addr raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	if isHeartbeat(args) {
+		b.sent.Add(1)
+	}
 	return b.send(func() error { return b.fastHearts.AppendEntries(id, addr, args, resp) })
 }
 
@@ -140,6 +144,35 @@ func TestBadLinksMakeElectionsPatient(t *testing.T) {
 			c.cut(l)
 			if took := c.untilLeader(l); took > elected {
 				t.Errorf("seed %d: a new leader after %v once the link was good", seed, took)
+			}
+		})
+	}
+}
+
+// Over links between two towns each follower gets a heartbeat with every beat, as
+// it does next door: none is late, and the leader wakes no more often.
+func TestHeartbeatsOverALongWay(t *testing.T) {
+	for _, trip := range []time.Duration{0, 30 * time.Millisecond, 90 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			var far atomic.Bool
+			var links [3]*badLink
+			c := newMemCluster(t, 3, func(i int, cfg *Config) {
+				links[i] = &badLink{fastHearts: cfg.Transport.(*fastHearts), bad: &far, trip: trip, rand: rand.New(rand.NewPCG(1, uint64(i)))}
+				cfg.Transport = links[i]
+			})
+			far.Store(true)
+			c.settle(10 * time.Second)
+			l := c.leader()
+			before := links[l].sent.Load()
+			const beats = 500
+			c.settle(beats * beatEvery)
+			if sent := links[l].sent.Load() - before; sent < 2*beats-2 || sent > 2*beats+2 {
+				t.Errorf("round trips of %v: %d heartbeats to two followers in %d beats", trip, sent, beats)
+			}
+			for i, n := range c.nodes {
+				if p, said := n.Stats().Patience, n.Links(func(id string) string { return id }); p != 1 || said != "" {
+					t.Errorf("round trips of %v: n%d has patience %d and says %q", trip, i, p, said)
+				}
 			}
 		})
 	}

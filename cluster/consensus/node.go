@@ -193,22 +193,25 @@ func (n *Node) elect() {
 }
 
 // settings are those of raft's that change while it runs; n.tune is held. Only
-// who waits for a leader is patient with a slow disk: a leader sends heartbeats
-// by its own timeout, and they must stay as frequent as the others expect.
+// who waits for a leader is patient with a slow disk: a leader has a heartbeat
+// ready a tenth to a fifth of its own timeout after the last answer, and must
+// not miss the next beat, even if that answer took half of one.
 func (n *Node) settings() raft.ReloadableConfig {
 	wait := n.cfg.stretch(heartbeatTimeout) * time.Duration(n.patience)
 	d := n.damage.Load()
 	passive := !n.HasConfiguration() || d != nil && d.mends
 	n.wire.lookout.wait.Store(int64(wait))
 	n.wire.lookout.passive.Store(passive)
+	election := wait
 	switch {
 	case n.IsLeader():
-		wait = n.cfg.stretch(leaderTimeout)
+		wait, election = n.cfg.stretch(heartbeatTimeout), n.cfg.stretch(handoverTimeout)
 	case passive:
 		wait = n.cfg.stretch(passiveTimeout)
+		election = wait
 	}
 	return raft.ReloadableConfig{TrailingLogs: n.glue.trailing(), SnapshotInterval: never, SnapshotThreshold: n.cfg.snapshotEntries,
-		HeartbeatTimeout: wait, ElectionTimeout: wait}
+		HeartbeatTimeout: wait, ElectionTimeout: election}
 }
 
 // retune gives raft its settings for the present role and disk.
