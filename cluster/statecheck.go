@@ -98,13 +98,32 @@ func (a *Agent) awaitVerdict(ctx context.Context) error {
 	w := a.store.Watch(fsm.TableCluster)
 	defer w.Close()
 	for {
-		if _, _, err := w.Wait(ctx); err != nil {
-			return nil
-		}
-		if c := a.verdict(); c != nil {
+		switch c := a.verdict(); {
+		case c == nil:
+			if _, _, err := w.Wait(ctx); err != nil {
+				return nil
+			}
+		case othersDecide(c, a.raft.Voters(), a.answers):
 			return a.leaveService(ctx, c)
+		default:
+			a.log.Warn("the state of this node differs from that of the other voters, and it stays in service: without it they are too few to decide anything", "after entry", c.Of)
+			if !sleep(ctx, checkLook) {
+				return nil
+			}
 		}
 	}
+}
+
+// othersDecide tells whether those that took part in a check, and were not found
+// odd, are there and a quorum without the others.
+func othersDecide(c *api.StateCheck, voters []string, alive func(id string) bool) bool {
+	n := 0
+	for _, a := range c.Answers {
+		if slices.Contains(voters, a.NodeID) && !slices.Contains(c.Odd, a.NodeID) && alive(a.NodeID) {
+			n++
+		}
+	}
+	return n > len(voters)/2
 }
 
 // verdict is the check that found this node's state to differ, nil if none did.

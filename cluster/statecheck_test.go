@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -236,5 +237,31 @@ func TestVerdictCountsOnce(t *testing.T) {
 	}
 	if _, ok := a.found.find(2); ok || len(a.found.all) != answersKept {
 		t.Errorf("%d answers are kept", len(a.found.all))
+	}
+}
+
+// An odd voter stays while the rest would be no quorum without it: else nobody
+// could fill it anew.
+func TestOddVoterStaysForTheQuorum(t *testing.T) {
+	for _, c := range []struct {
+		name, voters, answered, odd, down string
+		leaves                            bool
+	}{
+		{"one of three", "abc", "abc", "c", "", true},
+		{"one of three, and another went down since", "abc", "abc", "c", "b", false},
+		{"one of five, two are down", "abcde", "abd", "d", "ce", false},
+		{"one of five, one is down", "abcde", "abcd", "d", "e", true},
+		{"one of five, one is there and empty", "abcde", "abd", "d", "c", false},
+		{"two of seven, two are down", "abcdefg", "abcde", "de", "fg", false},
+		{"who is no voter any more does not count", "abcde", "abdxy", "d", "ce", false},
+	} {
+		check := &api.StateCheck{Odd: strings.Split(c.odd, "")}
+		for _, id := range strings.Split(c.answered, "") {
+			check.Answers = append(check.Answers, api.StateAnswer{NodeID: id})
+		}
+		alive := func(id string) bool { return !strings.Contains(c.down, id) }
+		if got := othersDecide(check, strings.Split(c.voters, ""), alive); got != c.leaves {
+			t.Errorf("%s: leaves %v", c.name, got)
+		}
 	}
 }
