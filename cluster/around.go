@@ -9,10 +9,11 @@ import (
 )
 
 // unlinked tells whether no connection to a node could be made, although its
-// host is not known to be up without it: the link may be cut.
+// host is not known to be up without it, or nothing that was sent on one was
+// acknowledged: the link may be cut.
 func unlinked(err error) bool {
 	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial" && !errors.Is(err, syscall.ECONNREFUSED)
+	return errors.Is(err, syscall.ETIMEDOUT) || errors.As(err, &op) && op.Op == "dial" && !errors.Is(err, syscall.ECONNREFUSED)
 }
 
 // helloPath is where a node says what it has.

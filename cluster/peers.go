@@ -95,7 +95,11 @@ func (p *peers) transport(id string) http.RoundTripper {
 				if !ok {
 					return nil, fmt.Errorf("the address of node %s is not known", id)
 				}
-				return p.dial(ctx, addr, "http/1.1", id)
+				c, err := p.dial(ctx, addr, "http/1.1", id)
+				if err != nil {
+					return nil, err
+				}
+				return newPooled(c, t.CloseIdleConnections), nil
 			},
 			MaxIdleConnsPerHost:   64,
 			IdleConnTimeout:       2 * time.Minute,
@@ -103,7 +107,7 @@ func (p *peers) transport(id string) http.RoundTripper {
 		}
 		p.http[id] = t
 	}
-	return sameAge{t, p.ages, id}
+	return sameAge{acknowledged{t}, p.ages, id}
 }
 
 func (p *peers) close() {

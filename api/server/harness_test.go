@@ -6,11 +6,14 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -28,6 +31,7 @@ type world struct {
 	mu     sync.Mutex
 	nodes  map[string]*testNode
 	cuts   map[[2]string]bool
+	pooled atomic.Bool // a connection from before the cut looks alive; no other can be made
 }
 
 func newWorld() *world {
@@ -323,6 +327,9 @@ func (n *testNode) Peer(id string) (string, http.RoundTripper, error) {
 	n.world.mu.Unlock()
 	if cut {
 		n.lost.Add(1)
+		if n.world.pooled.Load() {
+			return "10.0.0.1:1", noAck{n.lost.Load() == 1}, nil
+		}
 		return "10.0.0.1:1", noAnswer{}, nil
 	}
 	if far == nil {
@@ -337,6 +344,20 @@ type noAnswer struct{}
 func (noAnswer) RoundTrip(r *http.Request) (*http.Response, error) {
 	<-r.Context().Done()
 	return nil, context.Cause(r.Context())
+}
+
+// noAck is a link that a connection is left to, which ends some time after a
+// request went into it; no other can be made.
+type noAck struct{ left bool }
+
+func (n noAck) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !n.left {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+	}
+	if t := httptrace.ContextClientTrace(r.Context()); t != nil {
+		t.GotConn(httptrace.GotConnInfo{Reused: true})
+	}
+	return nil, &net.OpError{Op: "read", Net: "tcp", Err: syscall.ETIMEDOUT}
 }
 
 // cut cuts the link between two nodes.

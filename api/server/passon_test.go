@@ -41,6 +41,46 @@ func TestRelayAroundACutLink(t *testing.T) {
 	}
 }
 
+// The link is cut, and connections to the leader are left from before: one
+// request finds out, and is passed on as those after it are. As it may have been
+// acted on, a refusal of the second try does not say that nothing was done.
+func TestRelayAroundALinkThatWasCut(t *testing.T) {
+	for _, refused := range []bool{false, true} {
+		w, oak, elm := twoNodes(t)
+		addNode(t, oak.store, "ash")
+		newTestNode(t, w, "ash", oak.store)
+		w.cut("elm", "oak")
+		w.pooled.Store(true)
+		token := oak.token(api.RoleOperator)
+		if refused {
+			if e := elm.send(request{method: "POST", path: "/v1/jobs/gone/scale", body: `{"count":2}`, token: token}).want(t, 502); e.Code != api.CodeUnknown {
+				t.Errorf("refused after a try of unknown outcome: %+v", e)
+			}
+			continue
+		}
+		elm.send(request{method: "POST", path: "/v1/jobs", body: webJob, token: token}).want(t, 201)
+		elm.send(request{method: "GET", path: "/v1/jobs/web", token: token}).want(t, 200)
+		if n := elm.lost.Load(); n != 1 {
+			t.Errorf("%d requests went into the cut link", n)
+		}
+	}
+}
+
+// A write that went into a cut link is not said to have changed nothing, as no
+// connection can be made for its later tries.
+func TestWriteIntoACutLinkMayBeDone(t *testing.T) {
+	w, oak, elm := twoNodes(t)
+	addNode(t, oak.store, "ash")
+	newTestNode(t, w, "ash", oak.store)
+	w.cut("elm", "oak")
+	w.cut("elm", "ash")
+	w.pooled.Store(true)
+	elm.server.http.Patience.Write = 300 * time.Millisecond
+	if e := elm.send(request{method: "POST", path: "/v1/jobs", body: webJob, token: oak.token(api.RoleOperator)}).want(t, 502); e.Code != api.CodeUnknown {
+		t.Errorf("%+v", e)
+	}
+}
+
 // A request is passed on once at most, also among nodes that believe in each
 // other's lead.
 func TestPassingOnEnds(t *testing.T) {

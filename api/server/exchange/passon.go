@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptrace"
+	"sync/atomic"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -49,9 +50,10 @@ func (c *Call) relayToLeader(ctx context.Context, leader string) (answered bool,
 	}
 	answered, err = c.relay(ctx, way, c.R.URL.Path)
 	// Who refuses a connection is there, and its daemon is not.
-	if answered || api.ErrorCode(err) != api.CodeUnavailable || !errors.As(err, new(noLink)) {
+	if answered || !errors.As(err, new(noLink)) {
 		return answered, err
 	}
+	c.doubts(err)
 	c.cut.Store(&cutLink{leader, time.Now().Add(cutFor)})
 	if answered, again := c.relayThrough(ctx, leader, others); answered {
 		return true, again
@@ -64,12 +66,13 @@ func (c *Call) relayThrough(ctx context.Context, leader string, others []string)
 		if answered, err = c.relay(ctx, way{to: id, leader: leader, passOn: true, within: connectWithin}, c.R.URL.Path); answered {
 			return true, err
 		}
+		c.doubts(err)
 	}
 	return false, err
 }
 
 // passedOn answers a relayed request that is to be passed on; false if nothing
-// was answered.
+// was answered, with the reason if it was sent.
 func (c *Call) passedOn() (answered bool, err error) {
 	leader := c.Cluster.LeaderID()
 	if c.R.Header.Get(headerPassOn) == "" || leader == "" || leader == c.Cluster.NodeID() {
@@ -91,19 +94,32 @@ type way struct {
 	within time.Duration // for the connection; 0 = as long as the transport tries
 }
 
-// connecting gives a request up that has no connection in time.
-func (w way) connecting(req *http.Request, cancel context.CancelCauseFunc) (*http.Request, func()) {
-	if w.within == 0 {
-		return req, func() {}
+// connection is what is known of the connection of a request.
+type connection struct {
+	made  atomic.Bool
+	timer *time.Timer // nil = it may take as long as the transport tries
+}
+
+func (n *connection) stop() {
+	if n.timer != nil {
+		n.timer.Stop()
 	}
-	timer := time.AfterFunc(w.within, func() { cancel(errNoConnection) })
-	stop := func() { timer.Stop() }
-	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { stop() }}
-	return req.WithContext(httptrace.WithClientTrace(req.Context(), trace)), stop
+}
+
+// connecting gives a request up that has no connection in time, and each time
+// that the transport looks for another.
+func (w way) connecting(req *http.Request, cancel context.CancelCauseFunc) (*http.Request, *connection) {
+	n := new(connection)
+	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { n.made.Store(true); n.stop() }}
+	if w.within > 0 {
+		n.timer = time.AfterFunc(w.within, func() { cancel(errNoConnection) })
+		trace.GetConn = func(string) { n.timer.Reset(w.within) }
+	}
+	return req.WithContext(httptrace.WithClientTrace(req.Context(), trace)), n
 }
 
 // noLink is an error of a node that no packet gets to, as far as this one can
-// tell.
+// tell. Its code tells whether something may have got there before.
 type noLink struct{ err *api.Error }
 
 func (e noLink) Error() string { return e.err.Error() }

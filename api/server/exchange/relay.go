@@ -43,16 +43,16 @@ func (c *Call) relay(ctx context.Context, w way, path string) (answered bool, er
 	// The wait for a leader must not cut an answer that has begun.
 	sendCtx, cancel := context.WithCancelCause(c.R.Context())
 	defer cancel(nil)
-	req, stopConnecting := w.connecting(c.outgoing(sendCtx, addr, path), cancel)
+	req, conn := w.connecting(c.outgoing(sendCtx, addr, path), cancel)
 	if w.passOn {
 		req.Header.Set(headerPassOn, "1")
 	}
 	stopGuard := c.guard(ctx, w.leader, cancel)
 	res, err := rt.RoundTrip(req)
 	stopGuard()
-	stopConnecting()
+	conn.stop()
 	if err != nil {
-		return false, sendError(sendCtx, nodeID, err)
+		return false, sendError(sendCtx, nodeID, err, conn.made.Load())
 	}
 	defer res.Body.Close()
 	if res.Header.Get(headerNotLeader) != "" && res.StatusCode == api.CodeUnknown.HTTPStatus() {
@@ -93,20 +93,26 @@ func (c *Call) RelayTo(nodeID string) (answered bool, err error) {
 	return c.Relay(c.R.Context(), nodeID, c.R.URL.Path)
 }
 
-// sendError is CodeUnknown unless the request cannot have been acted on.
-func sendError(ctx context.Context, nodeID string, err error) error {
+// sendError is CodeUnknown unless the request cannot have been acted on, as no
+// connection was ever made for it.
+func sendError(ctx context.Context, nodeID string, err error, connected bool) error {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
 	var op *net.OpError
-	if errors.Is(err, errNoConnection) || errors.As(err, &op) && op.Op == "dial" {
+	unreached := errors.Is(err, errNoConnection) || errors.As(err, &op) && op.Op == "dial"
+	if unreached && !connected {
 		e := api.Errorf(api.CodeUnavailable, "node %s cannot be reached: %v", nodeID, err)
 		if errors.Is(err, syscall.ECONNREFUSED) {
 			return e
 		}
 		return noLink{e}
 	}
-	return api.Errorf(api.CodeUnknown, "node %s did not answer, and may or may not have done it: %v; try again with the same Idempotency-Key", nodeID, err)
+	e := api.Errorf(api.CodeUnknown, "node %s did not answer, and may or may not have done it: %v; try again with the same Idempotency-Key", nodeID, err)
+	if unreached || errors.Is(err, syscall.ETIMEDOUT) { // no packet of it was acknowledged
+		return noLink{e}
+	}
+	return e
 }
 
 // guard gives a request up when the node that is to act on it leads no more, or

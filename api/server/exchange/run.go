@@ -54,6 +54,15 @@ func (c *Call) doubts(err error) {
 	c.doubt = c.doubt || c.R.Method != http.MethodGet && api.ErrorCode(err) == api.CodeUnknown
 }
 
+// worst is why a write was not answered: that nothing was done does not hold any
+// more once an earlier try may have done it.
+func (c *Call) worst(last, err error) error {
+	if c.doubt && api.ErrorCode(last) == api.CodeUnknown {
+		return last
+	}
+	return err
+}
+
 // refused is what the caller hears of a refusal.
 func (c *Call) refused(err error) error {
 	if c.doubt {
@@ -65,8 +74,12 @@ func (c *Call) refused(err error) error {
 // runElsewhere relays to the leader until there is one that answers.
 func (c *Call) runElsewhere(last error) error {
 	if c.ID.Forwarded {
-		if answered, err := c.passedOn(); answered {
+		answered, err := c.passedOn()
+		if answered {
 			return err
+		}
+		if c.doubts(err); api.ErrorCode(err) == api.CodeUnknown {
+			last = err
 		}
 		c.W.Header().Set(headerNotLeader, "1")
 		if c.doubt {
@@ -99,13 +112,13 @@ func (c *Call) runElsewhere(last error) error {
 			if c.Answered || !inDoubt(err) {
 				return c.refused(err)
 			}
-			last = err
+			last = c.worst(last, err)
 		} else if leader := c.Cluster.LeaderID(); leader != "" && leader != c.Cluster.NodeID() {
 			answered, err := c.relayToLeader(ctx, leader)
 			if answered {
 				return err
 			}
-			last = err
+			last = c.worst(last, err)
 		}
 		c.doubts(last)
 		select {

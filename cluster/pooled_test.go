@@ -1,0 +1,82 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mesita/mesita/cluster/tlsconf"
+	"golang.org/x/sys/unix"
+)
+
+// A request on a kept connection has to be acknowledged soon, and its answer may
+// be long in coming.
+func TestRequestsAreAcknowledgedSoon(t *testing.T) {
+	ca, err := tlsconf.NewCA("pine", "c1", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	oak, _ := holderOf(t, ca, "oak")
+	elm, id := holderOf(t, ca, "elm")
+	guard := guardOf(first)
+	addr := serveAs(t, elm, guard.tell(http.NotFoundHandler()))
+	p := newPeers(oak, func(string) (string, bool) { return addr, true }, guardOf(first), func() {})
+	var conn *pooled
+	dial := p.transport(id).(sameAge).RoundTripper.(acknowledged).DialTLSContext
+	p.http[id].DialTLSContext = func(ctx context.Context, network, at string) (net.Conn, error) {
+		c, err := dial(ctx, network, at)
+		conn, _ = c.(*pooled)
+		return c, err
+	}
+	for range 2 {
+		if err := p.alive(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		if got := userTimeoutOf(t, conn); got != ackWithin {
+			t.Errorf("the connection ends after %v without an acknowledgement", got)
+		}
+		conn.calm() // in good time
+		if got := userTimeoutOf(t, conn); got != ackWithin {
+			t.Errorf("the haste ended early: %v", got)
+		}
+		conn.until = time.Time{}
+		conn.calm()
+		if got := userTimeoutOf(t, conn); got != 0 {
+			t.Errorf("the connection ends after %v while the answer is awaited", got)
+		}
+	}
+	p.close()
+}
+
+func userTimeoutOf(t *testing.T, c *pooled) time.Duration {
+	t.Helper()
+	var ms int
+	var err error
+	if e := rawConn(c.Conn).Control(func(fd uintptr) { ms, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT) }); e != nil || err != nil {
+		t.Fatal(e, err)
+	}
+	return time.Duration(ms) * time.Millisecond
+}
+
+type failing struct {
+	net.Conn
+	err error
+}
+
+func (f failing) Read([]byte) (int, error) { return 0, &net.OpError{Op: "read", Err: f.err} }
+
+// A connection that nothing was acknowledged on takes the others with it, as
+// each would cost a request; and the link counts as cut.
+func TestNoAcknowledgementClosesTheOthers(t *testing.T) {
+	for err, cut := range map[error]bool{syscall.ETIMEDOUT: true, syscall.EHOSTUNREACH: true, syscall.ECONNRESET: false} {
+		closed := false
+		_, got := newPooled(failing{err: err}, func() { closed = true }).Read(nil)
+		if closed != cut || unlinked(got) != cut || !errors.Is(got, err) {
+			t.Errorf("%v: the others closed: %t, cut: %t", got, closed, unlinked(got))
+		}
+	}
+}
