@@ -80,7 +80,7 @@ type Agent struct {
 	voting     atomic.Bool                        // this node answers for the cluster
 	stands     atomic.Pointer[consensus.Standing] // what the others were told of this voter
 	sightings  sightings
-	uncounted  bool          // this folder had no count of its starts
+	fresh      bool          // this start made the identity
 	up         chan struct{} // closed when all parts run
 	holds      atomic.Bool   // this node was told to hold the level
 	levelDue   atomic.Int64  // when the level will be raised: see levelLoop
@@ -270,6 +270,7 @@ func (a *Agent) identify(ctx context.Context) (*tlsconf.NodeKey, error) {
 		if err := a.firstStart(ctx, key); err != nil {
 			return nil, err
 		}
+		a.fresh = true
 	}
 	a.cfg.Name, a.cfg.VoterOnly = a.self.Name, a.self.VoterOnly
 	return key, nil

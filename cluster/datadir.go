@@ -35,7 +35,11 @@ type nodeFile struct {
 	Seeds     []string `json:"seeds,omitempty"` // where the others were when last seen
 	GossipKey []byte   `json:"gossipKey"`
 
-	Starts  uint64 `json:"starts,omitempty"`  // how often this folder was started
+	Starts uint64 `json:"starts,omitempty"` // how often this folder was started
+	// An older program, which an upgrade was taken back to, dropped the count: what
+	// others saw may be more, until they were asked.
+	Uncounted bool `json:"uncounted,omitempty"`
+
 	Started uint64 `json:"started,omitempty"` // what the last start told as its time, in nanoseconds
 
 	// How far this node had come in Raft, at least; nil = it never took part. It

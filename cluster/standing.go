@@ -99,9 +99,11 @@ func (m members) Seen(id string) server.Sighting { return m.sightings.get(id) }
 // countStart makes this start the next one that others can tell from those
 // before, also with a clock that is behind.
 func (a *Agent) countStart() error {
-	a.uncounted = a.self.Starts == 0
+	dropped := a.self.Starts == 0 && !a.fresh
 	a.started = max(a.started, a.self.Started+1)
-	return a.changeSelf(func(n *nodeFile) { n.Starts, n.Started = n.Starts+1, a.started })
+	return a.changeSelf(func(n *nodeFile) {
+		n.Starts, n.Started, n.Uncounted = n.Starts+1, a.started, n.Uncounted || dropped
+	})
 }
 
 // tellStanding lets the others know how far this voter has come, if that
@@ -129,29 +131,43 @@ func (a *Agent) askSightings(ctx context.Context) (consensus.Standing, error) {
 	}
 	asked := map[string]bool{a.self.NodeID: true}
 	var most server.Sighting
-	for {
+	missing := true
+	for missing {
 		found := a.askRound(ctx, asked)
 		for _, s := range found {
 			most = mostOf(most, s)
 		}
-		missing := slices.ContainsFunc(a.raft.Voters(), func(id string) bool { return !asked[id] })
-		if !missing || !sleep(ctx, askAgain) {
+		missing = slices.ContainsFunc(a.raft.Voters(), func(id string) bool { return !asked[id] })
+		if missing && !sleep(ctx, askAgain) {
 			break
 		}
 	}
+	return standingOf(most), a.judgeStarts(most.Starts, !missing && len(asked) > 1)
+}
+
+// judgeStarts fails if other nodes saw more starts than this folder had; all
+// tells whether all that matter were asked.
+func (a *Agent) judgeStarts(seen uint64, all bool) error {
 	a.selfMu.Lock()
-	starts := a.self.Starts
+	starts, uncounted := a.self.Starts, a.self.Uncounted
 	a.selfMu.Unlock()
-	if most.Starts <= starts {
-		return standingOf(most), nil
+	more := seen > starts
+	if !more && !(uncounted && all) {
+		return nil
 	}
-	if err := a.changeSelf(func(n *nodeFile) { n.Starts = most.Starts + 1 }); err != nil {
+	err := a.changeSelf(func(n *nodeFile) {
+		if more {
+			n.Starts = seen + 1
+		}
+		n.Uncounted = n.Uncounted && !all
+	})
+	if err != nil {
 		a.log.Warn("counting the starts of this node failed", "err", err)
 	}
-	if a.uncounted { // an older program, which an upgrade was taken back to, drops the count
-		return standingOf(most), nil
+	if !more || uncounted {
+		return nil
 	}
-	return standingOf(most), fmt.Errorf("the data folder %s is an older copy: it was started %d times, and other nodes saw %d starts of this node", a.dir.path, starts, most.Starts)
+	return fmt.Errorf("the data folder %s is an older copy: it was started %d times, and other nodes saw %d starts of this node", a.dir.path, starts, seen)
 }
 
 // askRound asks all that were not asked yet; asked takes in who answered.

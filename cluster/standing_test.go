@@ -63,3 +63,37 @@ func TestStartsAreInOrderWhateverTheClock(t *testing.T) {
 		t.Errorf("a start that cannot be kept tells %d after %d, %v", b.meta().Boot, last, err)
 	}
 }
+
+// A folder whose count of starts an older program dropped is no older copy, until
+// those who may have seen more were asked; one that has its count is.
+func TestADroppedCountIsNoOlderCopy(t *testing.T) {
+	a := agentIn(t, nodeFile{NodeID: "a1", Name: "fir", Cluster: "pine"})
+	start := func(fresh bool) *Agent {
+		t.Helper()
+		self, err := a.dir.load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &Agent{cfg: a.cfg, log: a.log, dir: a.dir, store: a.store, self: self, fresh: fresh}
+		if err := b.countStart(); err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	start(true)
+	if err := start(false).judgeStarts(5, true); err == nil {
+		t.Error("a copy of a new folder is not noticed")
+	}
+	if err := a.changeSelf(func(n *nodeFile) { n.Starts = 0 }); err != nil { // the older program
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		seen       uint64
+		all, older bool
+	}{{0, false, false}, {50, false, false}, {60, true, false}, {61, true, false}, {62, false, false}, {90, false, true}} {
+		b := start(false)
+		if err := b.judgeStarts(c.seen, c.all); (err != nil) != c.older || b.meta().Starts < c.seen {
+			t.Errorf("%d starts were seen: %v, and it tells %d", c.seen, err, b.meta().Starts)
+		}
+	}
+}
