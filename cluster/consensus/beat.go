@@ -28,11 +28,11 @@ type beats struct {
 // slowBeat is the heartbeat that is on its way over a slow link, and the answer
 // to the one before.
 type slowBeat struct {
-	term     uint64
-	done     chan struct{} // closed with the outcome; nil = none is on its way
-	err      error
-	answer   raft.AppendEntriesResponse
-	answered time.Time
+	term   uint64
+	done   chan struct{} // closed with the outcome; nil = none is on its way
+	err    error
+	answer raft.AppendEntriesResponse
+	asked  time.Time // when the heartbeat left that it answers
 }
 
 func newBeats(every time.Duration, ending <-chan struct{}) *beats {
@@ -76,7 +76,9 @@ func (b *beats) failedSince(id raft.ServerID, t time.Time) bool {
 
 // patient sends a heartbeat. Raft gives the lead up when answers stay away for
 // longer than its lease, which cannot be changed while it runs; over a slow link
-// it is told the last answer for as long as that is not older than allowed.
+// it is told the last answer for as long as the heartbeat that it answers did not
+// leave longer ago than allowed. So what raft notes of a follower is no proof that
+// it still follows.
 func (b *beats) patient(id raft.ServerID, term uint64, allowed time.Duration, resp *raft.AppendEntriesResponse, send func(*raft.AppendEntriesResponse) error) error {
 	if allowed == 0 {
 		return send(resp)
@@ -118,11 +120,12 @@ func (b *beats) begin(id raft.ServerID, term uint64, send func(*raft.AppendEntri
 	s.done = done
 	run := func() {
 		var answer raft.AppendEntriesResponse
+		asked := time.Now()
 		err := send(&answer)
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if s.err = err; err == nil {
-			s.answer, s.answered = answer, time.Now()
+			s.answer, s.asked = answer, asked
 		}
 		s.done = nil
 		close(done)
@@ -134,20 +137,25 @@ func (b *beats) begin(id raft.ServerID, term uint64, send func(*raft.AppendEntri
 	return s, done
 }
 
+// outcome is the answer that came, or else the last one.
 func (b *beats) outcome(s *slowBeat, allowed time.Duration, resp *raft.AppendEntriesResponse) error {
-	if b.vouch(s, allowed, resp) {
+	b.mu.Lock()
+	err := s.err
+	if err == nil {
+		*resp = s.answer
+	}
+	b.mu.Unlock()
+	if err != nil && b.vouch(s, allowed, resp) {
 		return nil
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return s.err
+	return err
 }
 
 // vouch fills the last answer in if it is recent enough.
 func (b *beats) vouch(s *slowBeat, allowed time.Duration, resp *raft.AppendEntriesResponse) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s.answered.IsZero() || time.Since(s.answered) >= allowed {
+	if s.asked.IsZero() || time.Since(s.asked) >= allowed {
 		return false
 	}
 	*resp = s.answer

@@ -101,11 +101,6 @@ func (n *Node) Barrier(ctx context.Context) error {
 	return n.await(ctx, func() raft.Future { return n.raft.Barrier(enqueueFor) })
 }
 
-// VerifyLeader makes sure, by asking the others, that no other node leads.
-func (n *Node) VerifyLeader(ctx context.Context) error {
-	return n.await(ctx, func() raft.Future { return n.raft.VerifyLeader() })
-}
-
 // TransferLeadership makes another voter the leader: the one that has most of
 // the log.
 func (n *Node) TransferLeadership(ctx context.Context) error {

@@ -42,6 +42,7 @@ type links struct {
 type link struct {
 	took [linkSamples]time.Duration
 	n    int // messages so far
+	pace pace
 }
 
 func newLinks(every, timeout time.Duration) *links {
@@ -55,11 +56,12 @@ func (l *links) answered(id raft.ServerID, took time.Duration) {
 	defer l.mu.Unlock()
 	p := l.peers[id]
 	if p == nil {
-		p = new(link)
+		p = &link{pace: newPace(l.timeout, electionTrips)}
 		l.peers[id] = p
 	}
 	p.took[p.n%linkSamples] = took
 	p.n++
+	p.pace.observe(took, time.Now())
 	l.observe(took)
 }
 
@@ -93,10 +95,16 @@ func (l *links) patience() (factor int, slow time.Duration) {
 }
 
 // allowance is how much longer than the timeout a leader may be without an
-// answer.
-func (l *links) allowance() time.Duration {
-	factor, _ := l.patience()
-	return l.timeout * time.Duration(factor-1)
+// answer of a voter. Only the link to that one counts: over a good link it stands
+// for election no later because another is bad.
+func (l *links) allowance(id raft.ServerID) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.peers[id]
+	if p == nil {
+		return 0
+	}
+	return l.timeout * time.Duration(p.pace.factor-1)
 }
 
 // forget drops what is known of voters that are none any more.

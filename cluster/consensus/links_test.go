@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -21,6 +22,7 @@ type badLink struct {
 	*fastHearts
 	bad  *atomic.Bool
 	trip time.Duration // there and back
+	only raft.ServerID // that alone is reached over it; "" = all are
 	sent atomic.Int64  // heartbeats
 	loss float64       // of packets, each way
 
@@ -39,8 +41,8 @@ func (b *badLink) cross() {
 	time.Sleep(wait) // fake
 }
 
-func (b *badLink) send(f func() error) error {
-	if !b.bad.Load() {
+func (b *badLink) send(id raft.ServerID, f func() error) error {
+	if !b.bad.Load() || b.only != "" && b.only != id {
 		return f()
 	}
 	b.cross()
@@ -53,15 +55,15 @@ func (b *badLink) AppendEntries(id raft.ServerID, addr raft.ServerAddress, args 
 	if isHeartbeat(args) {
 		b.sent.Add(1)
 	}
-	return b.send(func() error { return b.fastHearts.AppendEntries(id, addr, args, resp) })
+	return b.send(id, func() error { return b.fastHearts.AppendEntries(id, addr, args, resp) })
 }
 
 func (b *badLink) RequestVote(id raft.ServerID, addr raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
-	return b.send(func() error { return b.fastHearts.RequestVote(id, addr, args, resp) })
+	return b.send(id, func() error { return b.fastHearts.RequestVote(id, addr, args, resp) })
 }
 
 func (b *badLink) RequestPreVote(id raft.ServerID, addr raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
-	return b.send(func() error { return b.fastHearts.RequestPreVote(id, addr, args, resp) })
+	return b.send(id, func() error { return b.fastHearts.RequestPreVote(id, addr, args, resp) })
 }
 
 func (b *badLink) AppendEntriesPipeline(id raft.ServerID, addr raft.ServerAddress) (raft.AppendPipeline, error) {
@@ -176,6 +178,62 @@ func TestHeartbeatsOverALongWay(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A leader whose link to one voter is bad gives the lead up when the others fall
+// silent as soon as on good links: those elect without it by then.
+func TestLeaseOfOneBadLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var far atomic.Bool
+		c := newMemCluster(t, 5, func(i int, cfg *Config) {
+			cfg.Transport = &badLink{fastHearts: cfg.Transport.(*fastHearts), bad: &far, trip: 900 * time.Millisecond, only: "n4", rand: rand.New(rand.NewPCG(1, uint64(i)))}
+		})
+		far.Store(true)
+		c.settle(30 * time.Second)
+		old := c.nodes[0]
+		if !old.IsLeader() || old.Stats().Patience < 5 {
+			t.Fatalf("n0 was to lead with patience: %+v", old.Stats())
+		}
+		c.cut(0)
+		began := time.Now()
+		for !slices.ContainsFunc(c.nodes[1:], func(n *member) bool { return n.IsLeader() }) {
+			if c.settle(5 * time.Millisecond); time.Since(began) > elected {
+				t.Fatalf("nobody leads %v after the leader was cut off", elected)
+			}
+		}
+		if old.IsLeader() {
+			t.Errorf("another leads, and n0 says that it does, too")
+		}
+	})
+}
+
+// The time in which an answer counts runs from when it was asked for.
+func TestOldAnswerCountsFromItsQuestion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBeats(beatEvery, nil)
+		b.spawn = func(f func()) bool { go f(); return true }
+		const allowed, trip = time.Second, 800 * time.Millisecond
+		gone := errors.New("gone")
+		ask := func(err error) (got raft.AppendEntriesResponse, _ error) {
+			return got, b.patient("n1", 7, allowed, &got, func(r *raft.AppendEntriesResponse) error {
+				if err == nil {
+					time.Sleep(trip) // fake
+					*r = raft.AppendEntriesResponse{Term: 7, Success: true}
+				}
+				return err
+			})
+		}
+		if got, err := ask(nil); err != nil || !got.Success {
+			t.Errorf("an answer: %+v, %v", got, err)
+		}
+		if got, err := ask(gone); err != nil || !got.Success {
+			t.Errorf("none, %v after the last was asked for: %+v, %v", trip, got, err)
+		}
+		time.Sleep(allowed - trip) // fake
+		if _, err := ask(gone); !errors.Is(err, gone) {
+			t.Errorf("none, %v after the last was asked for: %v", allowed, err)
+		}
+	})
 }
 
 // What a node says of a link is near what it is.

@@ -135,7 +135,7 @@ func (w *wire) AppendEntries(id raft.ServerID, addr raft.ServerAddress, args *ra
 	if !w.beats.await() {
 		return errEnding
 	}
-	return w.beats.patient(id, args.Term, w.links.allowance(), resp, func(resp *raft.AppendEntriesResponse) error {
+	return w.beats.patient(id, args.Term, w.links.allowance(id), resp, func(resp *raft.AppendEntriesResponse) error {
 		began := time.Now()
 		err := w.Transport.AppendEntries(id, addr, args, resp)
 		w.beats.note(id, err)
