@@ -164,8 +164,15 @@ func (c *JobUpdate) apply(x *tx) (any, error) {
 		if was, is := old.Spec.Tasks(), c.Spec.Tasks(); was != is {
 			x.happened(scaled(j.ID, was, is))
 		}
-		if c.Spec.Priority != old.Spec.Priority || c.Spec.AtMostOnce != old.Spec.AtMostOnce || !maps.Equal(c.Spec.Labels, old.Spec.Labels) {
-			x.happened(api.Event{Kind: api.EventJobUpdated, Object: j.ID, Job: j.ID, Message: "priority, labels or atMostOnce; its tasks stay as they are"})
+		what := ""
+		switch {
+		case c.Spec.AtMostOnce != old.Spec.AtMostOnce:
+			what = "priority, labels or atMostOnce"
+		case c.Spec.Priority != old.Spec.Priority || !maps.Equal(c.Spec.Labels, old.Spec.Labels):
+			what = "priority or labels" // as at level 0
+		}
+		if what != "" {
+			x.happened(api.Event{Kind: api.EventJobUpdated, Object: j.ID, Job: j.ID, Message: what + "; its tasks stay as they are"})
 		}
 	} else {
 		j.Version, j.History = old.Version+1, pushVersion(old)

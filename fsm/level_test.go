@@ -258,3 +258,33 @@ func raise(t *testing.T, a, b *Store) {
 	}
 	checkSums(t, v)
 }
+
+// The log of TestGoldenState has no update that leaves the tasks as they are:
+// what programs without levels said of one is said at level 0, and newer words
+// only of what they did not know.
+func TestUpdateWithoutLevels(t *testing.T) {
+	for _, c := range []struct {
+		level  Level
+		change func(*api.JobSpec)
+		want   string
+	}{
+		{0, func(s *api.JobSpec) { s.Labels = map[string]string{"team": "red"} }, "priority or labels; its tasks stay as they are"},
+		{0, func(s *api.JobSpec) { s.Priority++ }, "priority or labels; its tasks stay as they are"},
+		{0, func(s *api.JobSpec) { s.Count = new(3) }, "2 to 3"},
+		{0, func(s *api.JobSpec) { s.Command = []string{"/bin/false"} }, "version 2"},
+		{Newest, func(s *api.JobSpec) { s.AtMostOnce = !s.AtMostOnce }, "priority, labels or atMostOnce; its tasks stay as they are"},
+	} {
+		s := storeAt(t, c.level)
+		if _, err := s.Do(t.Context(), &JobCreate{Spec: testSpec(api.KindService, "web", 2)}); err != nil {
+			t.Fatal(err)
+		}
+		changed := testSpec(api.KindService, "web", 2)
+		c.change(changed)
+		if _, err := s.Do(t.Context(), &JobUpdate{ID: "web", Spec: changed}); err != nil {
+			t.Fatal(err)
+		}
+		if e := s.RecentEvents(1)[0]; e.Message != c.want {
+			t.Errorf("level %d: %q, want %q", c.level, e.Message, c.want)
+		}
+	}
+}
