@@ -15,7 +15,7 @@ type StateCheck struct {
 type StateAnswer struct {
 	Extra
 	NodeID  string `json:"nodeID"`
-	Version string `json:"version"` // of mesita: only voters of one are compared
+	Version string `json:"version"` // of mesita, and which build: only voters of one are compared
 	State   string `json:"state"`   // hash of the state
 	Log     string `json:"log"`     // hash of all entries since the cluster checks its state
 }

@@ -2,8 +2,11 @@ package cluster
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -68,20 +71,39 @@ func (s *stateAnswers) find(of uint64) (api.StateAnswer, bool) {
 
 // answerChecks hashes the state of this node after each check.
 func (a *Agent) answerChecks(ctx context.Context) error {
+	build := ""
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case v := <-a.store.Checks():
 			state, log, err := v.StateHash()
+			if err == nil && build == "" {
+				build, err = buildOf("/proc/self/exe", a.cfg.Version)
+			}
 			if err != nil {
 				a.log.Warn("hashing the state failed", "index", v.Index(), "err", err)
 				continue
 			}
-			a.found.add(stateAnswer{v.Index(), api.StateAnswer{NodeID: a.self.NodeID, Version: a.cfg.Version, State: state, Log: log}})
+			a.found.add(stateAnswer{v.Index(), api.StateAnswer{NodeID: a.self.NodeID, Version: build, State: state, Log: log}})
 			a.log.Debug("hashed the state", "index", v.Index(), "state", state, "log", log)
 		}
 	}
+}
+
+// buildOf tells one program from another of the same version, which may write
+// the state differently: 0.1.0+ and the start of the hash of its file.
+func buildOf(path, version string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("hash this program: %w", err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("hash this program: %w", err)
+	}
+	return version + "+" + hex.EncodeToString(h.Sum(nil)[:6]), nil
 }
 
 func (m members) CheckState(ctx context.Context, actor string) (*api.StateCheck, error) {

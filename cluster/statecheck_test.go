@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -263,5 +266,48 @@ func TestOddVoterStaysForTheQuorum(t *testing.T) {
 		if got := othersDecide(check, strings.Split(c.voters, ""), alive); got != c.leaves {
 			t.Errorf("%s: leaves %v", c.name, got)
 		}
+	}
+}
+
+// Two builds that call themselves the same version are not compared, as they may
+// write the same state differently; an answer says which it is of.
+func TestBuildsAreNotCompared(t *testing.T) {
+	w := newCheckWorld(t)
+	a := &Agent{store: w.store, self: &nodeFile{NodeID: "a"}, cfg: Config{Version: "0.1.0"}, log: slog.New(slog.DiscardHandler)}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- a.answerChecks(ctx) }()
+	w.do(&fsm.StateCheck{})
+	var mine api.StateAnswer
+	for ok := false; !ok; runtime.Gosched() {
+		mine, ok = a.found.find(w.store.View().Index())
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	same, err := buildOf(self, "0.1.0")
+	if err != nil || mine.Version != same {
+		t.Errorf("the answer is of %q, this program is %q: %v", mine.Version, same, err)
+	}
+	path := filepath.Join(t.TempDir(), "mesita")
+	if err := os.WriteFile(path, []byte("another build"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	other, err := buildOf(path, "0.1.0")
+	if err != nil || other == same {
+		t.Fatalf("another build is %q too: %v", other, err)
+	}
+	theirs := mine
+	theirs.NodeID, theirs.Version, theirs.State = "b", other, "y"
+	if differ([]api.StateAnswer{mine, theirs}) {
+		t.Error("two builds are compared")
+	}
+	if _, err := buildOf(path+"x", "0.1.0"); err == nil {
+		t.Error("a program that cannot be read has a name")
 	}
 }
