@@ -44,7 +44,7 @@ type Agent struct {
 	ages    *ageGuard
 	store   *fsm.Store
 	raft    *consensus.Node
-	gossip  *gossip.Gossip
+	gossip  atomic.Pointer[gossip.Gossip] // nil until it is open: peers are let in before
 	host    *isolation.Host
 	exec    *executor.Executor
 	asker   *vouch.Asker  // of other nodes' keepers
@@ -195,7 +195,7 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	if err := a.openGossip(gossipStreams, l.udp); err != nil {
 		return err
 	}
-	a.stack.start("gossip", a.gossip.Run)
+	a.stack.start("gossip", a.gossip.Load().Run)
 	a.stack.start("gossip events", a.watchGossip)
 	a.stack.start("raft", a.raft.Run)
 	a.stack.start("level", a.tellLevel)

@@ -138,7 +138,7 @@ func (a *Agent) feedFrom(known *feed, try int) string {
 		from = append(from, leader)
 	}
 	if known.index > 0 {
-		for _, m := range a.gossip.Members() {
+		for _, m := range a.gossip.Load().Members() {
 			if m.Meta.Voter && m.State == gossip.Alive && m.ID != a.self.NodeID && !slices.Contains(from, m.ID) {
 				from = append(from, m.ID)
 			}

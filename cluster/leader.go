@@ -52,7 +52,7 @@ func (a *Agent) leadTerm(ctx context.Context) error {
 	group.Go(func() error {
 		return controller.New(controller.Config{Store: a.store, Now: a.cfg.Now, Log: a.log}).Run(ctx)
 	})
-	pings := newPings(a.self.NodeID, a.store, a.gossip.Ping, a.changed.notify)
+	pings := newPings(a.self.NodeID, a.store, a.gossip.Load().Ping, a.changed.notify)
 	group.Go(func() error { return pings.Run(ctx) })
 	group.Go(func() error {
 		status := func(id string) peerStatus { return pings.status(id, a.peerStatus(id)) }

@@ -126,7 +126,7 @@ func (a *Agent) levelLoop() *levelLoop {
 }
 
 func (a *Agent) levels() api.LevelStatus {
-	s := levels(a.store.View(), a.raft.Voters(), a.gossip.Members())
+	s := levels(a.store.View(), a.raft.Voters(), a.gossip.Load().Members())
 	if at := a.levelDue.Load(); at != 0 && s.Next > s.Level {
 		s.At = time.Unix(0, at).UTC()
 	}
@@ -137,7 +137,7 @@ func (a *Agent) levels() api.LevelStatus {
 // the voters say. Nothing new goes to a leader that may not know it.
 func (a *Agent) level() fsm.Level {
 	level := a.store.View().Level()
-	for _, m := range a.gossip.Members() {
+	for _, m := range a.gossip.Load().Members() {
 		if m.Meta.Voter && m.State == gossip.Alive {
 			level = max(level, fsm.Level(m.Meta.Cluster))
 		}
@@ -148,7 +148,7 @@ func (a *Agent) level() fsm.Level {
 // knows tells whether a node may vote: one below the level of the cluster
 // could not read the log.
 func (a *Agent) knows(id string) bool {
-	for _, m := range a.gossip.Members() {
+	for _, m := range a.gossip.Load().Members() {
 		if m.ID == id {
 			return m.Meta.Level >= int(a.store.View().Level())
 		}
@@ -218,7 +218,7 @@ func (m members) SetLevel(ctx context.Context, r api.LevelRequest, actor string)
 		return api.LevelStatus{}, fmt.Errorf("remember it on %s: %w", m.self.Name, err)
 	}
 	s := m.levels()
-	for _, p := range m.gossip.Members() {
+	for _, p := range m.gossip.Load().Members() {
 		if p.ID == m.self.NodeID || p.Meta.Level == 0 || p.State != gossip.Alive && !p.Meta.Hold || p.Meta.Hold == *r.Hold {
 			continue
 		}

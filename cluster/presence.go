@@ -21,9 +21,9 @@ func (a *Agent) watchGossip(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-a.gossip.Events():
+		case <-a.gossip.Load().Events():
 			a.changed.notify()
-			a.sightings.note(a.gossip.Members())
+			a.sightings.note(a.gossip.Load().Members())
 			if err := a.rememberSeeds(); err != nil {
 				a.log.Warn("remembering the other nodes failed", "err", err)
 			}
@@ -33,7 +33,7 @@ func (a *Agent) watchGossip(ctx context.Context) error {
 
 func (a *Agent) rememberSeeds() error {
 	var seeds []string
-	for _, m := range a.gossip.Members() {
+	for _, m := range a.gossip.Load().Members() {
 		if m.ID != a.self.NodeID && m.State == gossip.Alive && len(seeds) < maxSeeds {
 			seeds = append(seeds, m.Addr)
 		}
@@ -73,7 +73,7 @@ func (a *Agent) rejoin() {
 	a.stack.start("rejoin", func(ctx context.Context) error {
 		retry := backoff.New(200*time.Millisecond, 10*time.Second)
 		for try := 1; len(seeds) > 0 && ctx.Err() == nil; try++ {
-			n, err := a.gossip.Join(ctx, seeds)
+			n, err := a.gossip.Load().Join(ctx, seeds)
 			if n > 0 {
 				break
 			}
@@ -103,7 +103,7 @@ func (a *Agent) rejoin() {
 const seedHint = 5
 
 func (a *Agent) peerStatus(id string) peerStatus {
-	for _, m := range a.gossip.Members() {
+	for _, m := range a.gossip.Load().Members() {
 		if m.ID != id {
 			continue
 		}
@@ -125,8 +125,8 @@ func (a *Agent) answers(id string) bool {
 
 // addrOf is where a node is: gossip knows best, then the state.
 func (a *Agent) addrOf(id string) (string, bool) {
-	if a.gossip != nil {
-		if addr, ok := a.gossip.Addr(id); ok {
+	if g := a.gossip.Load(); g != nil {
+		if addr, ok := g.Addr(id); ok {
 			return addr, true
 		}
 	}
@@ -174,7 +174,7 @@ func (a *Agent) leaderID() string {
 func (a *Agent) askLeader() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	voters := slices.DeleteFunc(a.gossip.Members(), func(m gossip.Member) bool {
+	voters := slices.DeleteFunc(a.gossip.Load().Members(), func(m gossip.Member) bool {
 		return m.ID == a.self.NodeID || m.State != gossip.Alive || !m.Meta.Voter
 	})
 	leaders := make(chan string, len(voters))
@@ -199,7 +199,7 @@ func (a *Agent) askLeader() {
 }
 
 func (a *Agent) memberID(name string) string {
-	for _, m := range a.gossip.Members() {
+	for _, m := range a.gossip.Load().Members() {
 		if m.Name == name && m.State == gossip.Alive {
 			return m.ID
 		}

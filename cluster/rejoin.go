@@ -193,7 +193,7 @@ func (a *Agent) nextAge(answers []told, alone bool) (ages.Line, error) {
 // that one went on without this node.
 func (a *Agent) voterMissing() bool {
 	alive := map[string]bool{a.self.NodeID: true}
-	for _, m := range a.gossip.Members() {
+	for _, m := range a.gossip.Load().Members() {
 		alive[m.ID] = m.State == gossip.Alive || m.State == gossip.Suspect
 	}
 	voters := a.raft.Voters()

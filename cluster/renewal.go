@@ -228,10 +228,10 @@ func (a *Agent) knownAddrs() []string {
 
 // members are the nodes that gossip knows; none before it runs.
 func (a *Agent) members() []gossip.Member {
-	if a.gossip == nil {
-		return nil
+	if g := a.gossip.Load(); g != nil {
+		return g.Members()
 	}
-	return a.gossip.Members()
+	return nil
 }
 
 // Renewal answers a node that proves its key, whatever became of its

@@ -245,7 +245,7 @@ func (a *Agent) holderAnswers(ctx context.Context, n *api.Node, c *api.SessionCl
 		return n.Session == a.session
 	}
 	addrs := []string{n.Addr}
-	if addr, ok := a.gossip.Addr(n.ID); ok && addr != n.Addr {
+	if addr, ok := a.gossip.Load().Addr(n.ID); ok && addr != n.Addr {
 		addrs = append(addrs, addr)
 	}
 	for range holderTries {
@@ -271,10 +271,11 @@ func (a *Agent) holder(id string) string {
 
 // holderLives tells whether gossip hears the daemon that speaks for a node.
 func (a *Agent) holderLives(n *api.Node) bool {
-	if n.Session == "" || a.gossip == nil {
+	g := a.gossip.Load()
+	if n.Session == "" || g == nil {
 		return false
 	}
-	m, ok := a.gossip.Member(n.ID)
+	m, ok := g.Member(n.ID)
 	return ok && m.State == gossip.Alive && m.Meta.Session == n.Session
 }
 

@@ -178,7 +178,7 @@ func (a *Agent) askRound(ctx context.Context, asked map[string]bool) []server.Si
 			at[m.ID] = m.Addr
 		}
 	}
-	for _, m := range a.gossip.Members() {
+	for _, m := range a.gossip.Load().Members() {
 		if m.State == gossip.Alive && len(at) < mostAsked {
 			at[m.ID] = m.Addr
 		}

@@ -117,8 +117,11 @@ func (a *Agent) openGossip(streams net.Listener, udp net.PacketConn) error {
 	if err := a.openVouching(tr, udp); err != nil {
 		return err
 	}
-	a.gossip, err = gossip.New(gossip.Config{NodeID: a.self.NodeID, Name: a.self.Name, ClusterID: a.line.Name(a.self.ClusterID), Key: a.self.GossipKey,
+	g, err := gossip.New(gossip.Config{NodeID: a.self.NodeID, Name: a.self.Name, ClusterID: a.line.Name(a.self.ClusterID), Key: a.self.GossipKey,
 		AdvertiseAddr: at.Addr().String(), AdvertisePort: int(at.Port()), Meta: a.meta(), Holder: a.holder, Transport: tr, Log: a.log})
+	if err == nil {
+		a.gossip.Store(g)
+	}
 	return err
 }
 
@@ -175,7 +178,7 @@ func (a *Agent) tellVoter(voter bool) {
 func (a *Agent) tell() {
 	a.telling.Lock() // so that the last to come is the newest
 	defer a.telling.Unlock()
-	if err := a.gossip.UpdateMeta(a.meta()); err != nil {
+	if err := a.gossip.Load().UpdateMeta(a.meta()); err != nil {
 		a.log.Warn("telling the others about this node failed", "err", err)
 	}
 }
@@ -271,7 +274,7 @@ func (a *Agent) fetchBlob(ctx context.Context, digest string, w io.Writer) error
 	if b := a.store.View().Blob(digest); b != nil {
 		ids = append(ids, b.Nodes...)
 	}
-	for _, m := range a.gossip.Members() {
+	for _, m := range a.gossip.Load().Members() {
 		ids = append(ids, m.ID)
 	}
 	tried := map[string]bool{a.self.NodeID: true}
