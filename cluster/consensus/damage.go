@@ -206,7 +206,11 @@ func (n *Node) refuse(rpc raft.RPC) error {
 	d := n.damage.Load()
 	switch r := rpc.Command.(type) {
 	case *raft.InstallSnapshotRequest:
-		if applied := n.effective(); r.LastLogIndex < applied {
+		applied, err := n.reached()
+		if err != nil {
+			return err
+		}
+		if r.LastLogIndex < applied {
 			return api.Errorf(api.CodeConflict, "the snapshot is of entry %d, and those up to %d took effect here", r.LastLogIndex, applied)
 		}
 		if d != nil && r.Term < d.least.Term {

@@ -356,3 +356,34 @@ func TestTakingPartIsRememberedFirst(t *testing.T) {
 		t.Errorf("%d entries were written all the same", last)
 	}
 }
+
+// A node that was filled by a snapshot and has applied no entry since does not go
+// back to an older one either.
+func TestNoOlderSnapshotAfterARestore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newMemCluster(t, 1, nil)
+		state := c.nodes[0].bytes(t)
+		cfg := c.config(1)
+		inner := cfg.Transport.(*raft.InmemTransport)
+		hearts := newFastHearts(inner)
+		cfg.Transport = hearts
+		t.Cleanup(func() { close(hearts.ending) })
+		n := startNode(t, cfg)
+		tr := stranger(t, inner)
+		install := func(term, index uint64) error {
+			servers := raft.EncodeConfiguration(raft.Configuration{Servers: []raft.Server{{ID: "x", Address: "stranger"}, {ID: "n1", Address: "a1"}}})
+			return tr.InstallSnapshot("n1", "a1", &raft.InstallSnapshotRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte("x"), Addr: []byte("stranger")},
+				SnapshotVersion: 1, Term: term, LastLogIndex: index, LastLogTerm: 1, Configuration: servers, ConfigurationIndex: 1, Size: int64(len(state))},
+				new(raft.InstallSnapshotResponse), bytes.NewReader(state))
+		}
+		if err := errors.Join(install(90, 1000), install(90, 1000)); err != nil {
+			t.Fatal(err)
+		}
+		if err := install(91, 900); err == nil || !strings.Contains(err.Error(), "up to 1000 took effect here") {
+			t.Errorf("an older snapshot: %v", err)
+		}
+		if last := n.LastIndex(); last != 1000 {
+			t.Errorf("it is at %d", last)
+		}
+	})
+}

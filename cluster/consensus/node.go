@@ -156,6 +156,20 @@ func (n *Node) effective() uint64 {
 	return index
 }
 
+// reached is how far the state of this node is known to have come, by entries
+// or by snapshots.
+func (n *Node) reached() (uint64, error) {
+	snaps, err := n.stores.snaps.List()
+	if err != nil {
+		return 0, fmt.Errorf("read the snapshots: %w", err)
+	}
+	index := max(n.effective(), n.cfg.Store.View().Index())
+	if len(snaps) > 0 {
+		index = max(index, snaps[0].Index)
+	}
+	return index, nil
+}
+
 // Bootstrap makes a cluster with this node, reachable at addr, as its only
 // voter. It leads a few milliseconds later; with a cluster already there,
 // nothing happens.
