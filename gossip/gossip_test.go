@@ -128,6 +128,37 @@ func TestLongCutHeals(t *testing.T) {
 	}
 }
 
+// Who is dead is looked for, ever more rarely, and is not said to be met where
+// another node answers.
+func TestTheDeadAreNotMetForEver(t *testing.T) {
+	bubble(t, func(t *testing.T, net *gossiptest.Network) {
+		var log bytes.Buffer
+		nodes := startAll(t, net, 2)
+		watcher := start(t, net, 3, addrOf(3), func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+		_, err := watcher.Join(t.Context(), []string{addrOf(1)})
+		check(t, err)
+		within(t, 10*time.Second, "all are met", func() bool { return watcher.count(Alive) == 3 })
+		net.Isolate(addrOf(2), true)
+		within(t, time.Minute, "one is dead", func() bool { return watcher.state(idOf(2)) == Failed })
+		if n := len(watcher.members.astray()); n != 1 {
+			t.Errorf("%d are looked for", n)
+		}
+		check(t, nodes[1].tr.Shutdown())
+		net.Isolate(addrOf(2), false)
+		heir := start(t, net, 4, addrOf(2), nil)
+		_, err = heir.Join(t.Context(), []string{addrOf(1)})
+		check(t, err)
+		within(t, 30*time.Second, "the heir is met", func() bool { return watcher.state(idOf(4)) == Alive })
+		if n := len(watcher.members.astray()); n != 0 {
+			t.Errorf("%d are looked for where another node is", n)
+		}
+		time.Sleep(5 * time.Minute)
+		if strings.Contains(log.String(), "met a node again") {
+			t.Errorf("it met a dead node:\n%s", log.String())
+		}
+	})
+}
+
 // A node that comes back at once with another address is the same node, and
 // its new address is known before anybody has given up on the old one.
 func TestSameNodeNewAddress(t *testing.T) {

@@ -71,11 +71,16 @@ func (t *members) list() []Member {
 	return out
 }
 
-// failed lists those that failed and did not come back.
-func (t *members) failed() []Member {
+// astray lists those that failed and may come back: another node has not got
+// their address.
+func (t *members) astray() []Member {
 	var out []Member
-	for _, m := range t.list() {
-		if m.State == Failed {
+	all, taken := t.list(), map[string]bool{}
+	for _, m := range all {
+		taken[m.Addr] = taken[m.Addr] || m.State == Alive
+	}
+	for _, m := range all {
+		if m.State == Failed && !taken[m.Addr] {
 			out = append(out, m)
 		}
 	}
