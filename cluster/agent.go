@@ -174,7 +174,10 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	}
 	a.ages = newAgeGuard(a.line, a.nameOf, a.log)
 	a.peers = newPeers(a.certs, a.addrOf, a.ages, a.doubt.notify)
-	if err := a.beginSession(ctx); err != nil {
+	admit := turnAway(l.tcp)
+	err = a.beginSession(ctx)
+	admit()
+	if err != nil {
 		return err
 	}
 	protoRaft, protoGossip := a.line.Name(tlsconf.ProtoRaft), a.line.Name(tlsconf.ProtoGossip)

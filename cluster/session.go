@@ -72,6 +72,30 @@ func (a *Agent) beginSession(ctx context.Context) error {
 	return nil
 }
 
+// turnAway closes what comes to a port until the returned function is called:
+// nodes that start together ask each other, and none answers yet.
+func turnAway(l net.Listener) (admit func()) {
+	t, ok := l.(interface{ SetDeadline(time.Time) error })
+	if !ok {
+		return func() {}
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return // the deadline, or nothing can be accepted: who comes waits
+			}
+			_ = c.Close() // it was told nothing
+		}
+	})
+	return func() {
+		_ = t.SetDeadline(time.Unix(1, 0)) // fails only on a listener that is closed
+		wg.Wait()
+		_ = t.SetDeadline(time.Time{})
+	}
+}
+
 // askAround claims the session at the nodes that were there last, and looks for
 // another daemon where this node was last. It is nil unless there is one.
 func (a *Agent) askAround(ctx context.Context, last string) error {
