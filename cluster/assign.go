@@ -74,6 +74,19 @@ func (a *Agent) followCluster(ctx context.Context) {
 	}
 }
 
+// assign hands the executor a set, with this node as the same state has it.
+// While the cluster thinks it away an attempt that it did not start yet may be
+// given up at any moment; once it has said hello that cannot be any more.
+func (a *Agent) assign(as []api.Assignment, self *api.Node) {
+	if self != nil && awayIn(self.State) {
+		a.exec.AssignAway(as)
+		return
+	}
+	a.exec.Assign(as)
+}
+
+func awayIn(s api.NodeState) bool { return s == api.NodeUnreachable || s == api.NodeDown }
+
 // votes tells whether this node's replica follows the log. One on a disk that
 // died does not, though it votes: its tasks would never hear of it.
 func (a *Agent) votes() bool {
@@ -86,7 +99,7 @@ func (a *Agent) followReplica(ctx context.Context) {
 	if !a.awaitCaughtUp(ctx) {
 		return
 	}
-	w := a.store.WatchKey(a.self.NodeID, fsm.TableNodeTasks)
+	w := a.store.WatchKey(a.self.NodeID, fsm.TableNodeTasks, fsm.TableNodes)
 	defer w.Close()
 	check := time.NewTicker(5 * time.Second)
 	defer check.Stop()
@@ -99,7 +112,8 @@ func (a *Agent) followReplica(ctx context.Context) {
 			return
 		case <-w.Ready():
 			w.Take()
-			a.exec.Assign(a.store.View().Assignments(a.self.NodeID))
+			v := a.store.View()
+			a.assign(v.Assignments(a.self.NodeID), v.Node(a.self.NodeID))
 		case <-a.raft.Unwell():
 			if a.leaderID() != "" && !a.raft.IsLeader() {
 				return
@@ -197,9 +211,9 @@ func (a *Agent) followFeed(ctx context.Context, known *feed, try int) error {
 		}
 		a.fed.Store(true)
 		a.heardOfSelf(r.Node)
-		if r.Begin || len(r.Put) > 0 || len(r.Over) > 0 {
+		if r.Begin || len(r.Put) > 0 || len(r.Over) > 0 || r.Node != nil {
 			a.told.Store(r.Index)
-			a.exec.Assign(known.list())
+			a.assign(known.list(), a.ownNode.Load())
 		}
 	}
 }
@@ -249,10 +263,10 @@ func (a *Agent) followLeader(ctx context.Context) error {
 			return nil // promoted meanwhile
 		}
 		a.heardOfSelf(d.Node)
-		if d.Full || len(d.Put) > 0 || len(d.Remove) > 0 {
+		if d.Full || len(d.Put) > 0 || len(d.Remove) > 0 || d.Node != nil {
 			merge(have, &d)
 			a.told.Store(d.Index)
-			a.exec.Assign(assignmentList(have))
+			a.assign(assignmentList(have), a.ownNode.Load())
 		}
 	}
 }

@@ -299,7 +299,7 @@ const diskCheck = 10 * time.Second
 // forgotten tells whether the cluster thinks that this node is away.
 func (a *Agent) forgotten() bool {
 	state, known := a.ownState()
-	return known && (state == api.NodeUnreachable || state == api.NodeDown)
+	return known && awayIn(state)
 }
 
 func (a *Agent) hello(ctx context.Context, h *api.NodeHello) error {

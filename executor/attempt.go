@@ -83,8 +83,12 @@ func (e *Executor) track(a *attempt) {
 	}
 }
 
-// begin takes on an attempt that was never seen here.
+// begin takes on an attempt that was never seen here, or leaves that to a later
+// set if this one starts nothing.
 func (e *Executor) begin(as api.Assignment) {
+	if e.loop.away {
+		return
+	}
 	a := newAttempt(as)
 	a.gen = e.loop.gen
 	e.track(a)

@@ -33,6 +33,7 @@ type Executor struct {
 	mu       sync.Mutex // of what others hand to the loop
 	assigned []api.Assignment
 	fresh    bool     // assigned is not reconciled yet
+	away     bool     // assigned is of a cluster that thinks this node away
 	posted   []func() // results to take in
 	wake     chan struct{}
 
@@ -50,6 +51,7 @@ type loop struct {
 	again     bool // another resync is due after this one
 	ready     bool // what the keeper runs is known
 	first     bool // the first set was reconciled
+	away      bool // the last set starts nothing
 	active    int  // attempts not ended
 	forgets   []string
 	gcDue     time.Time
@@ -222,9 +224,16 @@ func (e *Executor) ask(ctx context.Context, f func()) error {
 
 // Assign hands over the full set of what this node is to run; the newest set
 // wins. It never blocks and keeps as, which must not be changed any more.
-func (e *Executor) Assign(as []api.Assignment) {
+func (e *Executor) Assign(as []api.Assignment) { e.assign(as, false) }
+
+// AssignAway is Assign of a set that the cluster made while it thinks that this
+// node is away: what runs is as in Assign, and nothing starts. The cluster may
+// be about to start elsewhere what the keeper said it does not hold.
+func (e *Executor) AssignAway(as []api.Assignment) { e.assign(as, true) }
+
+func (e *Executor) assign(as []api.Assignment, away bool) {
 	e.mu.Lock()
-	e.assigned, e.fresh = as, true
+	e.assigned, e.fresh, e.away = as, true, away
 	e.mu.Unlock()
 	e.poke()
 }

@@ -271,6 +271,45 @@ func TestJournaledAndMovedMeanwhile(t *testing.T) {
 	}
 }
 
+// The cluster may give up what did not start while it thinks the node away: that
+// starts only by a set of a cluster that thinks so no more. What runs goes on.
+func TestNothingStartsWhileTheNodeIsAway(t *testing.T) {
+	for when, want := range map[string]int{"new": 1, "journaled": 1, "superseded": 2} {
+		bubble(t, func(t *testing.T, n *node) {
+			runs := assignment("runs", 0, 1, batch)
+			as := set(runs)
+			if when == "journaled" {
+				n.rt.Plan = func(r keeper.StartRequest) runtimetest.Plan {
+					return map[string]runtimetest.Plan{"b.0/1": {Slow: time.Hour}}[r.ID]
+				}
+			}
+			if when != "new" {
+				as = append(as, assignment("b", 0, 1, batch))
+			}
+			n.Assign(as)
+			settle()
+			if when == "superseded" {
+				n.rt.Exit("b.0/1", 1, 0)
+				settle()
+			}
+			n.stop()
+			n.rt.Plan = nil
+			n.start()
+			settle()
+			as = set(runs, assignment("b", 0, want, batch))
+			n.AssignAway(as)
+			pass(time.Minute)
+			equal(t, when+", away", n.rt.Alive(), []string{"runs.0/1"})
+			n.Assign(as)
+			settle()
+			equal(t, when+", back", n.rt.Alive(), []string{fmt.Sprint("b.0/", want), "runs.0/1"})
+			n.AssignAway(nil)
+			settle()
+			equal(t, when+", given up", n.rt.Alive(), nil)
+		})
+	}
+}
+
 // The keeper can tell of an end until the cluster knows of it.
 func TestTheKeeperKeepsAnEndUntilItIsAcknowledged(t *testing.T) {
 	bubble(t, func(t *testing.T, n *node) {

@@ -43,7 +43,9 @@ func (e *Executor) load() {
 // better: while the daemon was away they may have been started elsewhere.
 func (e *Executor) reviveAll() {
 	for _, a := range e.loop.tasks {
-		e.reviveOne(a)
+		if !e.loop.away || a.spec.Kind != api.KindBatch {
+			e.reviveOne(a)
+		}
 	}
 }
 
@@ -220,12 +222,13 @@ func (e *Executor) reconcileIfFresh() {
 		return
 	}
 	e.mu.Lock()
-	as, fresh := e.assigned, e.fresh
+	as, fresh, away := e.assigned, e.fresh, e.away
 	e.fresh = false
 	e.mu.Unlock()
 	if !fresh {
 		return
 	}
+	e.loop.away = away
 	e.reconcile(as)
 	if !e.loop.first {
 		e.loop.first = true
@@ -293,7 +296,7 @@ func (e *Executor) adopt(as api.Assignment) {
 
 // update takes in a newer value of the same attempt.
 func (e *Executor) update(a *attempt, as api.Assignment) {
-	if as.Task.Desired == api.DesiredRun {
+	if as.Task.Desired == api.DesiredRun && !e.loop.away {
 		e.reviveOne(a)
 	}
 	if a.task == as.Task {
