@@ -257,6 +257,7 @@ func TestJournaledAndMovedMeanwhile(t *testing.T) {
 			n.rt.Plan = nil
 			n.start()
 			settle()
+			equal(t, "started before the cluster was heard", n.rt.Alive(), nil)
 			if !stays {
 				as = nil
 			}
@@ -266,6 +267,9 @@ func TestJournaledAndMovedMeanwhile(t *testing.T) {
 			want := map[bool]int{true: 1}[stays]
 			if got := len(n.rt.Alive()); got != want {
 				t.Errorf("assigned still %v: %d run, want %d", stays, got, want)
+			}
+			if got := len(n.rt.Started()); got != want {
+				t.Errorf("assigned still %v: %d were started, want %d", stays, got, want)
 			}
 		})
 	}
