@@ -28,8 +28,8 @@ type Config struct {
 	// With no task left the keeper ends: after Orphaned (default 30 s) when no
 	// daemon is connected, after Idle (default 5 min) when one is.
 	Orphaned, Idle time.Duration
-	// Without a daemon, ends that none has taken note of are kept at hand for
-	// so long (default 24 h); after that they are in the ledger only.
+	// Ends that no daemon has taken note of are kept at hand for so long
+	// (default 24 h); after that they are in the ledger only.
 	Unclaimed time.Duration
 }
 

@@ -32,7 +32,6 @@ type server struct {
 	open    map[*conn]chan struct{} // closed when its requests are all taken
 	main    *conn
 	idle    *time.Timer
-	quiet   time.Time // since when nothing runs and no daemon is there
 	voucher *voucher
 	closing bool
 	end     chan struct{} // closed to end the server
@@ -78,7 +77,7 @@ func (s *server) run(ctx context.Context, l *net.UnixListener) error {
 	case <-s.end:
 	case <-ctx.Done():
 		s.log.Info("told to end; doing so once no task runs")
-		s.finish(true)
+		s.finish()
 		<-s.end
 	}
 	err := l.Close()
@@ -110,27 +109,31 @@ func (s *server) plan() {
 	case s.closing:
 		s.closeLocked()
 	case len(s.open) > 0:
-		s.idle = time.AfterFunc(s.cfg.Idle, func() { s.finish(false) })
+		s.rest(s.cfg.Idle)
 	default:
-		s.quiet = time.Now()
-		s.idle = time.AfterFunc(s.cfg.Orphaned, s.orphaned)
+		s.rest(s.cfg.Orphaned)
 	}
 }
 
-// orphaned ends a keeper that no daemon came back to, but as long as it holds
-// ends that none has taken note of it can be asked for them: who hears nothing
-// of an attempt starts it again elsewhere.
-func (s *server) orphaned() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.running > 0 || len(s.open) > 0 || s.closing {
-		return
-	}
-	if s.unclaimed() && time.Since(s.quiet) < s.cfg.Unclaimed && s.housed() {
-		s.idle = time.AfterFunc(s.cfg.Orphaned, s.orphaned)
-		return
-	}
-	s.closeLocked()
+// rest plans the end after so long without a task or a change of daemons, but as
+// long as the keeper holds ends that no daemon has taken note of it can be asked
+// for them: who hears nothing of an attempt starts it again elsewhere. A daemon
+// that is there may be killed before the cluster hears of an end.
+func (s *server) rest(after time.Duration) {
+	since := time.Now()
+	var t *time.Timer
+	t = time.AfterFunc(after, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		switch {
+		case s.idle != t: // planned anew meanwhile
+		case s.unclaimed() && time.Since(since) < s.cfg.Unclaimed && s.housed():
+			t.Reset(after)
+		default:
+			s.closeLocked()
+		}
+	})
+	s.idle = t
 }
 
 func (s *server) unclaimed() bool {
@@ -148,12 +151,11 @@ func (s *server) housed() bool {
 	return !errors.Is(err, os.ErrNotExist)
 }
 
-// finish ends the server if no task runs, or else, if it was told to, as soon
-// as that is so.
-func (s *server) finish(told bool) {
+// finish ends the server as soon as no task runs.
+func (s *server) finish() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closing = s.closing || told
+	s.closing = true
 	if s.running == 0 {
 		s.closeLocked()
 	}
@@ -289,7 +291,7 @@ func (s *server) handle(c *conn, m *message) {
 	case opVouch:
 		err = s.vouch(m.Vouch)
 	case opQuit:
-		s.finish(true)
+		s.finish()
 	default:
 		err = fmt.Errorf("this keeper does not know the operation %q: it is of an older version and ends with its tasks", m.Op)
 	}
