@@ -127,12 +127,8 @@ func (n *Node) askOthers() {
 	})
 	seen, older := n.cfg.Ask(ctx)
 	cancel()
-	d := n.damage.Load()
-	if d == nil {
-		return // it was filled in meanwhile
-	}
-	if d.mends {
-		n.damage.CompareAndSwap(d, &damage{err: d.err, least: d.least.And(seen), mends: true})
+	if d := n.damage.Load(); d.mends {
+		n.damage.Store(&damage{err: d.err, least: d.least.And(seen), mends: true})
 		return
 	}
 	have, err := n.stores.standing()
@@ -151,7 +147,17 @@ func (n *Node) askOthers() {
 		n.cfg.Log.Warn("a restart would have to ask the other nodes again", "err", err)
 	}
 	n.retune()
-	n.mend()
+}
+
+// regain lets this node vote as soon as it may: not before it knows how far it
+// had come, and holds that.
+func (n *Node) regain() {
+	if n.cfg.Ask != nil {
+		n.askOthers()
+	}
+	if n.Damaged() != nil {
+		n.mend()
+	}
 }
 
 // mend waits until a damaged voter holds what the leader had committed. It goes

@@ -387,3 +387,52 @@ func TestNoOlderSnapshotAfterARestore(t *testing.T) {
 		}
 	})
 }
+
+// lostLog restarts the second of three voters without its log.
+func lostLog(t *testing.T, ask func(leader *member) Standing) (c *memCluster, leader, lost *member) {
+	t.Helper()
+	c, disks := diskVoters(t)
+	c.stop(1)
+	if err := os.Remove(filepath.Join(disks[1].dir, disk.LogName)); err != nil {
+		t.Fatal(err)
+	}
+	leader = c.nodes[c.leader()]
+	c.restart(1, disks[1], func(cfg *Config) {
+		cfg.Ask = func(context.Context) (Standing, error) { return ask(leader), nil }
+	})
+	return c, leader, c.nodes[1]
+}
+
+// A damaged voter that is filled in at once votes no sooner than it knows what
+// the others saw of it.
+func TestDamagedVoterWaitsForWhatOthersSaw(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _, lost := lostLog(t, func(*member) Standing { time.Sleep(10 * time.Second); return Standing{} }) // fake
+		c.settle(9 * time.Second)
+		if lost.Damaged() == nil {
+			t.Error("it is whole before the others answered")
+		}
+		c.settle(5 * time.Second)
+		if err := lost.Damaged(); err != nil {
+			t.Errorf("it is not whole: %v", err)
+		}
+	})
+}
+
+// No leader from before what a damaged voter had seen counts on it.
+func TestDamagedVoterAnswersNoOldLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, leader, lost := lostLog(t, func(leader *member) Standing { return Standing{Term: leader.Stats().Term + 1} })
+		c.settle(10 * time.Second)
+		if silent := time.Since(lost.raft.LastContact()); lost.Damaged() == nil || silent < 5*time.Second {
+			t.Errorf("it answered a leader from before %v ago: %v", silent, lost.Damaged())
+		}
+		if err := leader.raft.LeadershipTransferToServer("n2", "a2").Error(); err != nil {
+			t.Fatal(err)
+		}
+		c.settle(5 * time.Second)
+		if err := lost.Damaged(); err != nil {
+			t.Errorf("it is not whole: %v", err)
+		}
+	})
+}

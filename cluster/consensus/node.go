@@ -76,7 +76,7 @@ func Open(cfg Config) (*Node, error) {
 	}
 	n.wire = newWire(transport, cfg.stretch(beatEvery), newLookout(cfg.stretch(heartbeatTimeout)), n.ending)
 	n.wire.beats.spawn = n.spawn
-	n.wire.damaged = n.Damaged
+	n.wire.damaged, n.wire.refuse = n.Damaged, n.refuse
 	n.glue = newGlue(cfg.Store, cfg.snapshotEntries, n.took, n.ending)
 	n.guard = newGuard(cfg.Log, cfg.stretch(heartbeatTimeout), n.ending)
 	n.guard.halt, n.guard.applied, n.guard.snaps = n.glue.halt, n.effective, s.snaps
@@ -91,7 +91,7 @@ func Open(cfg Config) (*Node, error) {
 	if cfg.Ask != nil && n.Damaged() == nil && !only && n.HasConfiguration() {
 		n.damage.Store(&damage{err: errAsking})
 	}
-	n.spawn(func() { n.wire.listen(n.refuse) })
+	n.spawn(n.wire.listen)
 	n.spawn(n.watchLeader)
 	n.spawn(func() { n.wire.announce(n.raft.CurrentTerm) })
 	d := n.damage.Load()
@@ -100,11 +100,8 @@ func Open(cfg Config) (*Node, error) {
 	} else {
 		n.retune()
 	}
-	if d != nil && d.mends {
-		n.spawn(n.mend)
-	}
-	if cfg.Ask != nil && d != nil {
-		n.spawn(n.askOthers)
+	if d != nil {
+		n.spawn(n.regain)
 	}
 	return n, nil
 }

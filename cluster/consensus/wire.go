@@ -34,7 +34,8 @@ type wire struct {
 	lookout *lookout
 	links   *links
 	ending  <-chan struct{}
-	damaged func() error // why this node must not be elected; nil = it may
+	damaged func() error         // why this node must not be elected; nil = it may
+	refuse  func(raft.RPC) error // why a request must not come to raft; nil = it may
 
 	mu    sync.Mutex
 	heard heard
@@ -68,12 +69,12 @@ func (w *wire) Consumer() <-chan raft.RPC { return w.rpcs }
 
 // listen passes on requests that are not refused, and notes what the leader
 // committed. It returns at the end of the node.
-func (w *wire) listen(refuse func(raft.RPC) error) {
+func (w *wire) listen() {
 	from := w.Transport.Consumer()
 	for {
 		select {
 		case rpc := <-from:
-			if err := refuse(rpc); err != nil {
+			if err := w.refuse(rpc); err != nil {
 				if rpc.Reader != nil {
 					_, _ = io.Copy(io.Discard, rpc.Reader) // the connection goes on after it
 				}
@@ -114,6 +115,10 @@ func (w *wire) SetHeartbeatHandler(answer func(raft.RPC)) {
 		return
 	}
 	w.Transport.SetHeartbeatHandler(func(rpc raft.RPC) {
+		if err := w.refuse(rpc); err != nil {
+			rpc.Respond(nil, err)
+			return
+		}
 		answer(rpc)
 		w.lookout.heard()
 		if a, ok := rpc.Command.(*raft.AppendEntriesRequest); ok {
