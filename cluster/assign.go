@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/api/server"
-	"github.com/mesita/mesita/backoff"
 	"github.com/mesita/mesita/fsm"
 	"github.com/mesita/mesita/gossip"
 )

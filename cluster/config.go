@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
-	"github.com/mesita/mesita/clock"
+	"github.com/mesita/mesita/executor/clock"
 )
 
 // Defaults of a node.

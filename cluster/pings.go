@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
-	"github.com/mesita/mesita/backoff"
+	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/fsm"
 	"golang.org/x/sync/errgroup"
 )

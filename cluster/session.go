@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
-	"github.com/mesita/mesita/backoff"
+	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/executor/keeper"
 	"github.com/mesita/mesita/fsm"
 	"github.com/mesita/mesita/gossip"

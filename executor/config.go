@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
-	"github.com/mesita/mesita/clock"
+	"github.com/mesita/mesita/executor/clock"
 	"github.com/mesita/mesita/executor/keeper"
 )
 

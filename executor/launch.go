@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
-	"github.com/mesita/mesita/backoff"
+	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/executor/keeper"
 	"github.com/mesita/mesita/executor/logs"
 )

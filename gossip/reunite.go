@@ -5,7 +5,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/mesita/mesita/backoff"
+	"github.com/mesita/mesita/api/backoff"
 )
 
 // How often a node that failed is met again; the longest is what a cut that

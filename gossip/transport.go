@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
-	"github.com/mesita/mesita/backoff"
+	"github.com/mesita/mesita/api/backoff"
 )
 
 const (

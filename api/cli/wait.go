@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/api/cli/option"
 	"github.com/mesita/mesita/api/client"
-	"github.com/mesita/mesita/backoff"
 	"github.com/urfave/cli/v2"
 )
 

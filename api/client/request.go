@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
-	"github.com/mesita/mesita/backoff"
+	"github.com/mesita/mesita/api/backoff"
 )
 
 // request is one call of the API, which may be sent several times.

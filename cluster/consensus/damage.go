@@ -9,7 +9,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	"github.com/mesita/mesita/api"
-	"github.com/mesita/mesita/backoff"
+	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/cluster/consensus/disk"
 )
 

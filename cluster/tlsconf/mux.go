@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mesita/mesita/backoff"
+	"github.com/mesita/mesita/api/backoff"
 )
 
 // MuxConfig is what a Mux needs. Zero numbers take the defaults named.

@@ -8,7 +8,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/mesita/mesita/backoff"
+	"github.com/mesita/mesita/api/backoff"
 )
 
 const (

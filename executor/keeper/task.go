@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mesita/mesita/api"
-	"github.com/mesita/mesita/clock"
+	"github.com/mesita/mesita/executor/clock"
 	"github.com/mesita/mesita/executor/logs"
 	"github.com/mesita/mesita/isolation"
 )
