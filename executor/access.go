@@ -14,6 +14,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/executor/keeper"
 	"github.com/mesita/mesita/executor/logs"
+	"github.com/mesita/mesita/isolation"
 )
 
 // LogOptions chooses what Logs returns: see logs.Options.
@@ -175,8 +176,11 @@ func (e *Executor) prepareExec(r ExecRequest, id string, t *api.Task, s *api.Job
 		return none, err
 	}
 	return keeper.ExecRequest{
-		ID: id, Path: path, Args: args, Env: env, Dir: dir, UID: who.uid, GID: who.gid, Groups: who.groups,
-		TTY: r.TTY, AllowNewPrivileges: s.Privileged,
+		ID: id,
+		Spec: isolation.Spec{
+			Program:     isolation.Program{Path: path, Args: args, Env: env, Dir: dir, UID: who.uid, GID: who.gid, Groups: who.groups, TTY: r.TTY},
+			Confinement: confinement(t, s),
+		},
 		Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Size: r.Size, Resize: r.Resize,
 	}, nil
 }

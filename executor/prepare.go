@@ -272,11 +272,18 @@ func (e *Executor) prepare(id string, t *api.Task, s *api.JobSpec) (keeper.Start
 		}
 	}
 	return keeper.StartRequest{
-		ID: id, Slice: sliceName(t), Limits: limits(t, s),
-		Path: path, Args: args, Env: env, Dir: dir, UID: who.uid, GID: who.gid, Groups: who.groups,
-		PrivatePIDs: !s.HostPIDs, PrivateMounts: true, AllowNewPrivileges: s.Privileged,
+		ID: id, Slice: sliceName(t),
+		Spec: isolation.Spec{
+			Program:     isolation.Program{Path: path, Args: args, Env: env, Dir: dir, UID: who.uid, GID: who.gid, Groups: who.groups},
+			Confinement: confinement(t, s),
+		},
 		LogDir: e.logDir(id), LogMax: int64(s.LogMax),
 	}, nil
+}
+
+// confinement is the same for a task and for what runs beside it.
+func confinement(t *api.Task, s *api.JobSpec) isolation.Confinement {
+	return isolation.Confinement{Limits: limits(t, s), PrivatePIDs: !s.HostPIDs, PrivateMounts: true, AllowNewPrivileges: s.Privileged}
 }
 
 // sliceName is a fresh slice for each attempt.

@@ -39,10 +39,9 @@ func BenchmarkStart(b *testing.B) {
 	})
 	create(b, h, "part/job/other", Limits{}) // the job has more than one task
 	limits := Limits{MilliCPU: 1000, CPUWeight: 100, Memory: 64 << 20, PIDs: 64}
-	for name, c := range map[string]Command{
-		"slice":      {Path: "/bin/true", Setsid: true},
-		"namespaces": {Path: "/bin/true", Setsid: true, PrivatePIDs: true, PrivateMounts: true},
-	} {
+	private := program("/bin/true")
+	private.PrivatePIDs, private.PrivateMounts = true, true
+	for name, c := range map[string]Spec{"slice": program("/bin/true"), "namespaces": private} {
 		run(name, func() {
 			s := create(b, h, "part/job/task", limits)
 			wait(b, start(b, s, c))

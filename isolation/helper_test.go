@@ -111,9 +111,9 @@ func remove(t testing.TB, s *Slice) {
 	}
 }
 
-func start(t testing.TB, s *Slice, c Command) *Process {
+func start(t testing.TB, s *Slice, c Spec) *Process {
 	t.Helper()
-	p, err := s.Start(c)
+	p, err := s.Start(c, Files{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,20 +129,26 @@ func wait(t testing.TB, p *Process) Exit {
 	return e
 }
 
-func sh(script string) Command {
-	return Command{Path: "/bin/sh", Args: []string{"sh", "-c", script}, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, Dir: "/", Setsid: true}
+func program(path string, args ...string) Spec {
+	return Spec{Program: Program{Path: path, Args: args, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, Dir: "/"}}
 }
 
+func sh(script string) Spec { return program("/bin/sh", "sh", "-c", script) }
+
 // output runs c to its end and returns what it wrote.
-func output(t testing.TB, s *Slice, c Command) (string, Exit) {
+func output(t testing.TB, s *Slice, c Spec) (string, Exit) {
+	t.Helper()
+	return outputOf(t, func(f Files) (*Process, error) { return s.Start(c, f) })
+}
+
+func outputOf(t testing.TB, start func(Files) (*Process, error)) (string, Exit) {
 	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	c.Stdout, c.Stderr = w, w
-	p, err := s.Start(c)
+	p, err := start(Files{Stdout: w, Stderr: w})
 	w.Close()
 	if err != nil {
 		t.Fatal(err)
@@ -155,15 +161,14 @@ func output(t testing.TB, s *Slice, c Command) (string, Exit) {
 }
 
 // ready starts c, which must print a line once it is set up.
-func ready(t testing.TB, s *Slice, c Command) *Process {
+func ready(t testing.TB, s *Slice, c Spec) *Process {
 	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	c.Stdout = w
-	p, err := s.Start(c)
+	p, err := s.Start(c, Files{Stdout: w})
 	w.Close()
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package isolation
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,9 +12,9 @@ import (
 // enterNamespaces puts the calling thread, which must be of no other use, into
 // the namespaces that its child shall have. A new PID namespace is not among
 // them: that is made by the fork.
-func enterNamespaces(c Command) error {
-	if c.Join != 0 {
-		return join(c.Join)
+func enterNamespaces(c Confinement, beside int) error {
+	if beside != 0 {
+		return join(beside)
 	}
 	if !c.PrivateMounts {
 		return nil
@@ -74,28 +73,9 @@ func (m *procMounter) init() {
 
 func (m *procMounter) can() bool { return m.option || m.tool != "" }
 
-// mount waits until the process that the calling thread started stands at its
-// exec, mounts its /proc in the mount namespace that both share, and lets it go.
+// mount mounts the /proc of a process that stands at its exec, in the mount
+// namespace that it shares with the calling thread.
 func (m *procMounter) mount(pid int) error {
-	var info unix.Siginfo
-	for {
-		// WNOWAIT: should it have been killed, whoever waits for it shall know.
-		err := unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, unix.EINTR) {
-			return fmt.Errorf("wait for the exec: %w", err)
-		}
-	}
-	err := m.mountFor(pid)
-	if derr := unix.PtraceDetach(pid); derr != nil && !errors.Is(derr, unix.ESRCH) {
-		return errors.Join(err, fmt.Errorf("let the process go: %w", derr))
-	}
-	return err
-}
-
-func (m *procMounter) mountFor(pid int) error {
 	if m.option {
 		return mountProc(pid)
 	}

@@ -205,7 +205,9 @@ func TestFiftyAtOnce(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			p, err := s.Start(Command{Path: "/bin/true", Setsid: true, PrivatePIDs: i%2 == 0, PrivateMounts: i%4 == 0})
+			c := program("/bin/true")
+			c.PrivatePIDs, c.PrivateMounts = i%2 == 0, i%4 == 0
+			p, err := s.Start(c, Files{})
 			if err != nil {
 				t.Error(err)
 				return

@@ -10,36 +10,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Command is what Start starts. Only the three files are inherited; nil is
-// /dev/null.
-type Command struct {
-	Path                  string   // of the program, absolute
-	Args, Env             []string // Args[0] is the program's name
-	Dir                   string
-	UID, GID              uint32
-	Groups                []uint32
-	Stdin, Stdout, Stderr *os.File
-	PrivatePIDs           bool // the process is PID 1 of a namespace of its own
-	PrivateMounts         bool // what it mounts, the machine does not see
-	AllowNewPrivileges    bool // programs like sudo work
-	Setsid                bool // a session of its own, not only a process group
-	TTY                   bool // Stdin is its controlling terminal; implies Setsid
-	Join                  int  // PID whose mount and PID namespaces it enters; 0 = none
-}
-
-// Start starts a process that is in the slice from its first instruction on.
-// Whoever calls must Wait for it.
+// Start starts a process that is in the slice from its first instruction on,
+// in a session of its own. Whoever calls must Wait for it. The limits of the
+// spec are the slice's already.
 //
 // Some of what a process inherits belongs to the thread that forks: no new
 // privileges, namespaces, v1 groups. So each start has a thread of its own,
 // which ends with it.
-func (s *Slice) Start(c Command) (*Process, error) {
+func (s *Slice) Start(c Spec, f Files) (*Process, error) { return s.launch(c, f, 0) }
+
+// StartBeside is Start in the mount and PID namespaces of a process that runs,
+// in place of new ones.
+func (s *Slice) StartBeside(p *Process, c Spec, f Files) (*Process, error) {
+	return s.launch(c, f, p.Pid)
+}
+
+func (s *Slice) launch(c Spec, f Files, beside int) (*Process, error) {
 	if c.Path == "" {
 		return nil, errors.New("start a process: the path is empty: name a program")
 	}
 	var p *Process
 	var err error
-	onThread(func() { p, err = s.start(c) })
+	onThread(func() { p, err = s.start(c, f, beside) })
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.Path, err)
 	}
@@ -67,8 +59,8 @@ func onThread(f func()) {
 	<-done
 }
 
-func (s *Slice) start(c Command) (*Process, error) {
-	attr, closeFiles, err := s.attributes(c)
+func (s *Slice) start(c Spec, f Files, beside int) (*Process, error) {
+	attr, closeFiles, err := s.attributes(c, f, beside)
 	if err != nil {
 		return nil, err
 	}
@@ -78,43 +70,102 @@ func (s *Slice) start(c Command) (*Process, error) {
 			return nil, fmt.Errorf("forbid new privileges: %w", err)
 		}
 	}
-	if err := enterNamespaces(c); err != nil {
+	if c.Nice != 0 {
+		if err := unix.Setpriority(unix.PRIO_PROCESS, 0, c.Nice); err != nil { // of this thread, and what it forks
+			return nil, fmt.Errorf("set the nice value %d: %w", c.Nice, err)
+		}
+	}
+	if err := enterNamespaces(c.Confinement, beside); err != nil {
 		return nil, err
 	}
 	if err := s.h.limiter.addThread(s.name); err != nil {
 		return nil, err
 	}
-	ownProc := c.PrivatePIDs && c.PrivateMounts && c.Join == 0 && s.h.proc.can()
-	attr.Sys.Ptrace = ownProc
+	ownProc := c.PrivatePIDs && c.PrivateMounts && beside == 0 && s.h.proc.can()
+	attr.Sys.Ptrace = true
 	proc, err := os.StartProcess(c.Path, args(c), attr)
 	if err != nil {
 		return nil, err
 	}
-	if ownProc {
-		if err := s.h.proc.mount(proc.Pid); err != nil {
-			s.h.proc.once.Do(func() {
-				s.h.cfg.Log.Warn("isolation: tasks see the processes of the machine in /proc: a private one cannot be mounted", "error", err)
-			})
-		}
+	if err := s.atExec(proc, ownProc, c.Confinement); err != nil {
+		return nil, err
 	}
-	return &Process{Pid: proc.Pid, os: proc, first: c.PrivatePIDs && c.Join == 0, procRoot: s.h.cfg.ProcRoot}, nil
+	return &Process{Pid: proc.Pid, os: proc, first: c.PrivatePIDs && beside == 0, procRoot: s.h.cfg.ProcRoot}, nil
 }
 
-func (s *Slice) attributes(c Command) (*os.ProcAttr, func(), error) {
+// atExec does, while the process that the calling thread started stands at its
+// exec, what can only be done from outside, and lets it go. A process that
+// cannot be bounded as asked for never runs.
+func (s *Slice) atExec(proc *os.Process, ownProc bool, c Confinement) error {
+	err := stopped(proc.Pid)
+	if err == nil {
+		err = bound(proc.Pid, c)
+	}
+	if err != nil {
+		_, werr := proc.Wait()
+		return errors.Join(err, werr)
+	}
+	if ownProc {
+		err = s.h.proc.mount(proc.Pid)
+	}
+	if derr := unix.PtraceDetach(proc.Pid); derr != nil && !errors.Is(derr, unix.ESRCH) {
+		err = errors.Join(err, fmt.Errorf("let the process go: %w", derr))
+	}
+	if err != nil {
+		s.h.proc.once.Do(func() {
+			s.h.cfg.Log.Warn("isolation: tasks see the processes of the machine in /proc: a private one cannot be mounted", "error", err)
+		})
+	}
+	return nil
+}
+
+// stopped waits until a traced process stands at its exec.
+func stopped(pid int) error {
+	var info unix.Siginfo
+	for {
+		// WNOWAIT: should it have been killed, whoever waits for it shall know.
+		err := unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EINTR) {
+			return errors.Join(fmt.Errorf("wait for the exec: %w", err), unix.Kill(pid, unix.SIGKILL))
+		}
+	}
+}
+
+// bound sets the limits of a process, or kills it. Those of another user's need
+// CAP_SYS_RESOURCE from outside.
+func bound(pid int, c Confinement) error {
+	set := func(l Rlimit) error {
+		return unix.Prlimit(pid, l.Resource, &unix.Rlimit{Cur: l.Soft, Max: l.Hard}, nil)
+	}
+	for _, l := range c.Rlimits {
+		if err := set(l); err != nil && !errors.Is(err, unix.ESRCH) {
+			return errors.Join(&RlimitError{l, err}, unix.Kill(pid, unix.SIGKILL))
+		}
+	}
+	if l, ok := c.openFiles(); ok {
+		_ = set(l) // nobody asked for it
+	}
+	return nil
+}
+
+func (s *Slice) attributes(c Spec, f Files, beside int) (*os.ProcAttr, func(), error) {
 	var opened []*os.File
 	closeFiles := func() {
 		for _, f := range opened {
 			f.Close()
 		}
 	}
-	sys := &syscall.SysProcAttr{Setsid: c.Setsid || c.TTY, Setpgid: !c.Setsid && !c.TTY}
+	sys := &syscall.SysProcAttr{Setsid: true}
 	// A task must not get the keeper's groups, so even root has its list set.
 	sys.Credential = &syscall.Credential{Uid: c.UID, Gid: c.GID, Groups: c.Groups}
 	if os.Geteuid() != 0 && int(c.UID) == os.Geteuid() {
 		sys.Credential = nil // nobody but root may set any
 	}
 	if c.TTY {
-		if c.Stdin == nil {
+		if f.Stdin == nil {
 			return nil, nil, errors.New("a terminal was asked for, but Stdin is not set: give one")
 		}
 		sys.Setctty, sys.Ctty = true, 0
@@ -127,12 +178,12 @@ func (s *Slice) attributes(c Command) (*os.ProcAttr, func(), error) {
 		opened = append(opened, os.NewFile(uintptr(group), s.dir))
 		sys.UseCgroupFD, sys.CgroupFD = true, group
 	}
-	if c.PrivatePIDs && c.Join == 0 {
+	if c.PrivatePIDs && beside == 0 {
 		sys.Cloneflags |= unix.CLONE_NEWPID
 	}
-	files := []*os.File{c.Stdin, c.Stdout, c.Stderr}
-	for i, f := range files {
-		if f != nil {
+	files := []*os.File{f.Stdin, f.Stdout, f.Stderr}
+	for i, given := range files {
+		if given != nil {
 			continue
 		}
 		null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
@@ -150,7 +201,7 @@ func (s *Slice) attributes(c Command) (*os.ProcAttr, func(), error) {
 	return &os.ProcAttr{Dir: c.Dir, Env: env, Files: files, Sys: sys}, closeFiles, nil
 }
 
-func args(c Command) []string {
+func args(c Spec) []string {
 	if len(c.Args) == 0 {
 		return []string{c.Path}
 	}

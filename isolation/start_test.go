@@ -68,16 +68,20 @@ func TestExit(t *testing.T) {
 	if _, e := output(t, s, sh("kill -TERM $$")); e != (Exit{Code: 0, Signal: syscall.SIGTERM}) {
 		t.Errorf("%+v", e)
 	}
-	if _, err := s.Start(Command{Path: "/nonexistent/program"}); !os.IsNotExist(unwrap(err)) {
+	if _, err := s.Start(program("/nonexistent/program"), Files{}); !os.IsNotExist(unwrap(err)) {
 		t.Errorf("a missing program: %v", err)
 	}
-	if _, err := s.Start(Command{Path: "/bin/true", Dir: "/nonexistent"}); err == nil {
+	lost := program("/bin/true")
+	lost.Dir = "/nonexistent"
+	if _, err := s.Start(lost, Files{}); err == nil {
 		t.Error("a missing folder was accepted")
 	}
-	if _, err := s.Start(Command{}); err == nil {
+	if _, err := s.Start(Spec{}, Files{}); err == nil {
 		t.Error("no program was accepted")
 	}
-	if _, err := s.Start(Command{Path: "/bin/true", TTY: true}); err == nil {
+	deaf := program("/bin/true")
+	deaf.TTY = true
+	if _, err := s.Start(deaf, Files{}); err == nil {
 		t.Error("a terminal without one was accepted")
 	}
 	if left, err := s.Populated(); err != nil || left {
@@ -177,8 +181,7 @@ func TestJoin(t *testing.T) {
 	c.PrivatePIDs, c.PrivateMounts = true, true
 	p := ready(t, s, c)
 	j := sh("ls /mnt; readlink /proc/self/ns/pid; kill -0 1 && echo sees; test $$ -lt 100 && echo small")
-	j.Join = p.Pid
-	out, e := output(t, s, j)
+	out, e := outputOf(t, func(f Files) (*Process, error) { return s.StartBeside(p, j, f) })
 	ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", p.Pid))
 	if want := "inside\n" + ns + "\nsees\nsmall"; err != nil || e != (Exit{}) || out != want {
 		t.Errorf("%+v: %q, not %q, %v", e, out, want, err)
@@ -187,8 +190,7 @@ func TestJoin(t *testing.T) {
 		t.Fatal(err)
 	}
 	wait(t, p)
-	j.Join = p.Pid
-	if _, err := s.Start(j); err == nil {
+	if _, err := s.StartBeside(p, j, Files{}); err == nil {
 		t.Error("a process that ended was joined")
 	}
 }
@@ -214,8 +216,8 @@ func TestTerminal(t *testing.T) {
 	}
 	defer tty.Close()
 	c := sh("echo it works >/dev/tty; tty")
-	c.TTY, c.Stdin = true, tty
-	out, e := output(t, s, c)
+	c.TTY = true
+	out, e := outputOf(t, func(f Files) (*Process, error) { f.Stdin = tty; return s.Start(c, f) })
 	b := make([]byte, 100)
 	m, err := ptmx.Read(b)
 	if e != (Exit{}) || err != nil || !strings.Contains(string(b[:m]), "it works") || out != tty.Name() {
@@ -233,7 +235,9 @@ func TestPID1WaitsForItsSignals(t *testing.T) {
 	h := newHost(t)
 	s := create(t, h, "job/task", Limits{})
 	script := "import signal as s\ns.pthread_sigmask(s.SIG_BLOCK, {s.SIGTERM})\nprint('ready', flush=True)\ns.sigwait({s.SIGTERM})\nraise SystemExit(4)"
-	p := ready(t, s, Command{Path: python, Args: []string{"python3", "-c", script}, Dir: "/", Setsid: true, PrivatePIDs: true})
+	c := program(python, "python3", "-c", script)
+	c.PrivatePIDs = true
+	p := ready(t, s, c)
 	if err := p.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

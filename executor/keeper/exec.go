@@ -58,20 +58,16 @@ func (s *server) execute(r *ExecRequest, files []*os.File) (*isolation.Process, 
 	if err != nil {
 		return nil, err
 	}
-	cmd := isolation.Command{
-		Path: r.Path, Args: r.Args, Env: r.Env, Dir: r.Dir, UID: r.UID, GID: r.GID, Groups: r.Groups,
-		Stdin: files[0], Stdout: files[0], Stderr: files[0], Setsid: true, TTY: r.TTY,
-		AllowNewPrivileges: r.AllowNewPrivileges, Join: t.proc.Pid,
-	}
+	io := isolation.Files{Stdin: files[0], Stdout: files[0], Stderr: files[0]}
 	if !r.TTY {
-		cmd.Stdout, cmd.Stderr = files[1], files[2]
+		io.Stdout, io.Stderr = files[1], files[2]
 	}
 	t.freezer.gate.RLock()
 	defer t.freezer.gate.RUnlock()
 	if t.freezer.on {
 		return nil, fmt.Errorf("%s: %w", r.ID, ErrFrozen)
 	}
-	return t.slice.Start(cmd)
+	return t.slice.StartBeside(t.proc, isolation.Spec{Program: r.Program, Confinement: t.around}, io)
 }
 
 // Exec runs a command beside a running attempt and returns when it has ended

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mesita/mesita/executor/keeper"
 	"github.com/mesita/mesita/executor/logs"
 	"github.com/mesita/mesita/isolation"
@@ -169,11 +171,19 @@ func (c *client) exit(id string) keeper.Status {
 func (r *rig) request(id string, args ...string) keeper.StartRequest {
 	return keeper.StartRequest{
 		ID: id, Slice: "default/job/" + strings.ReplaceAll(id, "/", "-a"),
-		Limits: isolation.Limits{MilliCPU: 1000, CPUWeight: 100, Memory: 256 << 20, PIDs: 64},
-		Path:   args[0], Args: args, Env: []string{"PATH=/bin:/usr/bin"}, Dir: "/",
-		PrivatePIDs: true, PrivateMounts: true,
+		Spec: isolation.Spec{
+			Program: program(args...),
+			Confinement: isolation.Confinement{
+				Limits:      isolation.Limits{MilliCPU: 1000, CPUWeight: 100, Memory: 256 << 20, PIDs: 64},
+				PrivatePIDs: true, PrivateMounts: true,
+			},
+		},
 		LogDir: r.logDir(id), LogMax: 1 << 20,
 	}
+}
+
+func program(args ...string) isolation.Program {
+	return isolation.Program{Path: args[0], Args: args, Env: []string{"PATH=/bin:/usr/bin"}, Dir: "/"}
 }
 
 func (r *rig) logDir(id string) string { return filepath.Join(filepath.Dir(r.dir), "logs", id) }
@@ -454,7 +464,7 @@ func TestExec(t *testing.T) {
 	c := r.client()
 	c.start("a.0/1", "/bin/sleep", "1000")
 	var out, errs bytes.Buffer
-	req := keeper.ExecRequest{ID: "a.0/1", Path: "/bin/sh", Args: []string{"sh", "-c", "cat; echo e >&2; exit 6"}, Env: []string{"PATH=/bin:/usr/bin"}, Dir: "/",
+	req := keeper.ExecRequest{ID: "a.0/1", Spec: isolation.Spec{Program: program("/bin/sh", "-c", "cat; echo e >&2; exit 6")},
 		Stdin: strings.NewReader("in\n"), Stdout: &out, Stderr: &errs}
 	res, err := c.Exec(t.Context(), req)
 	if err != nil || res.Code != 6 || out.String() != "in\n" || errs.String() != "e\n" {
@@ -473,9 +483,31 @@ func TestExec(t *testing.T) {
 	if _, err := c.Exec(ctx, req); err == nil || err.Error() != "enough" {
 		t.Fatalf("error %v", err)
 	}
-	if _, err := c.Exec(t.Context(), keeper.ExecRequest{ID: "b.0/1", Path: "/bin/true"}); !errors.Is(err, keeper.ErrUnknown) {
+	if _, err := c.Exec(t.Context(), keeper.ExecRequest{ID: "b.0/1", Spec: isolation.Spec{Program: program("/bin/true")}}); !errors.Is(err, keeper.ErrUnknown) {
 		t.Fatalf("error %v", err)
 	}
+}
+
+// TestExecIsConfinedAsItsTask: whoever asks, what runs beside a task has all that
+// surrounds and bounds the task.
+func TestExecIsConfinedAsItsTask(t *testing.T) {
+	r := newRig(t)
+	c := r.client()
+	const show = "ulimit -Sn; ulimit -Hn; nice; grep NoNewPrivs /proc/self/status; readlink /proc/self/ns/pid /proc/self/ns/mnt"
+	req := r.request("a.0/1", "/bin/sh", "-c", show+"; sleep 1000")
+	req.Rlimits, req.Nice = []isolation.Rlimit{{Resource: unix.RLIMIT_NOFILE, Soft: 50, Hard: 60}}, 11
+	if _, err := c.Start(t.Context(), req); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	res, err := c.Exec(t.Context(), keeper.ExecRequest{ID: "a.0/1", Stdout: &out, Spec: isolation.Spec{
+		Program:     program("/bin/sh", "-c", show),
+		Confinement: isolation.Confinement{AllowNewPrivileges: true},
+	}})
+	if err != nil || res != (keeper.ExecResult{}) || !strings.HasPrefix(out.String(), "50\n60\n11\nNoNewPrivs:\t1\npid:") {
+		t.Fatalf("%+v, %v: %q", res, err, out.String())
+	}
+	r.until("the task says the same", func() bool { return r.output("a.0/1", logs.Options{}) == out.String() })
 }
 
 func TestMuchOutputIsBounded(t *testing.T) {

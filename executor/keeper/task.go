@@ -16,8 +16,8 @@ import (
 	"github.com/mesita/mesita/isolation"
 )
 
-// task is one attempt. status and over are guarded by server.mu; slice and proc
-// are set before ready is closed and stay.
+// task is one attempt. status and over are guarded by server.mu; slice, proc and
+// around are set before ready is closed and stay.
 type task struct {
 	status Status
 	over   bool          // its process is, and soon its slice
@@ -25,7 +25,7 @@ type task struct {
 	err    error         // why it did not start
 	slice  *isolation.Slice
 	proc   *isolation.Process
-	allow  bool // new privileges
+	around isolation.Confinement // its own, and that of what is started beside it
 
 	freezer freezer
 }
@@ -116,7 +116,7 @@ type output struct {
 }
 
 func (s *server) spawn(t *task, r *StartRequest) (o *output, err error) {
-	t.allow = r.AllowNewPrivileges
+	t.around = r.Confinement
 	log, err := logs.Create(r.LogDir, r.LogMax)
 	if err != nil {
 		return nil, err
@@ -144,11 +144,7 @@ func (s *server) spawn(t *task, r *StartRequest) (o *output, err error) {
 		return nil, fmt.Errorf("make the slice: %w", err)
 	}
 	t.slice = sl
-	t.proc, err = sl.Start(isolation.Command{
-		Path: r.Path, Args: r.Args, Env: r.Env, Dir: r.Dir, UID: r.UID, GID: r.GID, Groups: r.Groups,
-		Stdin: s.null, Stdout: outW, Stderr: errW, Setsid: true,
-		PrivatePIDs: r.PrivatePIDs, PrivateMounts: r.PrivateMounts, AllowNewPrivileges: r.AllowNewPrivileges,
-	})
+	t.proc, err = sl.Start(r.Spec, isolation.Files{Stdin: s.null, Stdout: outW, Stderr: errW})
 	if err != nil {
 		out.Close()
 		errR.Close()

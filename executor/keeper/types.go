@@ -21,21 +21,9 @@ import (
 
 // StartRequest is one attempt to start.
 type StartRequest struct {
-	ID     string           `json:"id"`    // unique among attempts, ever
-	Slice  string           `json:"slice"` // a fresh one
-	Limits isolation.Limits `json:"limits"`
-
-	Path   string   `json:"path"` // of the executable
-	Args   []string `json:"args"` // with the program's name first
-	Env    []string `json:"env"`
-	Dir    string   `json:"dir"`
-	UID    uint32   `json:"uid,omitempty"`
-	GID    uint32   `json:"gid,omitempty"`
-	Groups []uint32 `json:"groups,omitempty"`
-
-	PrivatePIDs        bool `json:"privatePIDs,omitempty"`
-	PrivateMounts      bool `json:"privateMounts,omitempty"`
-	AllowNewPrivileges bool `json:"allowNewPrivileges,omitempty"`
+	ID    string `json:"id"`    // unique among attempts, ever
+	Slice string `json:"slice"` // a fresh one
+	isolation.Spec
 
 	LogDir string `json:"logDir"`
 	LogMax int64  `json:"logMax"` // bytes on disk
@@ -82,19 +70,10 @@ type Status struct {
 type Size struct{ Rows, Cols uint16 }
 
 // ExecRequest is a command to run beside a running attempt, in its namespaces
-// and slice.
+// and slice. The keeper gives it the confinement that it gave the attempt.
 type ExecRequest struct {
-	ID     string   `json:"id"` // of the attempt
-	Path   string   `json:"path"`
-	Args   []string `json:"args"`
-	Env    []string `json:"env"`
-	Dir    string   `json:"dir"`
-	UID    uint32   `json:"uid,omitempty"`
-	GID    uint32   `json:"gid,omitempty"`
-	Groups []uint32 `json:"groups,omitempty"`
-	TTY    bool     `json:"tty,omitempty"`
-
-	AllowNewPrivileges bool `json:"allowNewPrivileges,omitempty"`
+	ID string `json:"id"` // of the attempt
+	isolation.Spec
 
 	Stdin  io.Reader   `json:"-"` // nil: nothing to read
 	Stdout io.Writer   `json:"-"`
