@@ -116,3 +116,43 @@ func TestEveryCodeHasAStatusAndAnExit(t *testing.T) {
 		}
 	}
 }
+
+func TestProcessOfASpec(t *testing.T) {
+	good := map[string]Ulimit{"nofile=1024:4096": {"nofile", 1024, 4096}, "core=unlimited": {"core", Unlimited, Unlimited}, "nproc=5": {"nproc", 5, 5}, "cpu=9:unlimited": {"cpu", 9, Unlimited}}
+	for in, want := range good {
+		if u, err := ParseUlimit(in); err != nil || u != want {
+			t.Errorf("%q: %+v, %v", in, u, err)
+		}
+		var u Ulimit
+		if err := u.UnmarshalJSON([]byte(`"` + in + `"`)); err != nil || u != want {
+			t.Errorf("%q in JSON: %+v, %v", in, u, err)
+		}
+	}
+	for _, in := range []string{"", "nofile", "nofile=", "nofile=x", "nofile=2:1", "nofile=unlimited:1", "nofile=-2", "files=1", "nofile=1:2:3", "nofile=9999999999999999999"} {
+		var e *Error
+		if _, err := ParseUlimit(in); !errors.As(err, &e) || e.Field != "ulimits" {
+			t.Errorf("%q: %v", in, err)
+		}
+	}
+	for field, change := range map[string]func(*JobSpec){
+		"ulimits":  func(s *JobSpec) { s.Ulimits = []Ulimit{{"nofile", 1, 1}, {"nofile", 2, 2}} },
+		"ulimits ": func(s *JobSpec) { s.Ulimits = []Ulimit{{"nofile", 2, 1}} },
+		"nice":     func(s *JobSpec) { s.Nice = -21 },
+		"nice ":    func(s *JobSpec) { s.Nice = 20 },
+		"user":     func(s *JobSpec) { s.User = "a:" },
+		"user ":    func(s *JobSpec) { s.User = ":a" },
+		"user  ":   func(s *JobSpec) { s.User = "a:b:c" },
+	} {
+		s := goodSpec()
+		change(s)
+		var e *Error
+		if err := s.Validate(); !errors.As(err, &e) || e.Code != CodeInvalid || e.Field != strings.TrimSpace(field) {
+			t.Errorf("%s: got %v", field, err)
+		}
+	}
+	s := goodSpec()
+	s.User, s.Nice, s.Ulimits = "1000:docker", -20, []Ulimit{{"nofile", 1, Unlimited}}
+	if err := s.Validate(); err != nil {
+		t.Error(err)
+	}
+}

@@ -31,7 +31,7 @@ type TaskSpec struct {
 	Program     string            `json:"program,omitempty"` // digest of an uploaded program run as command[0]
 	Env         map[string]string `json:"env,omitempty"`
 	Dir         string            `json:"dir,omitempty"`  // working folder; "" = one of the task's own
-	User        string            `json:"user,omitempty"` // "" = root
+	User        string            `json:"user,omitempty"` // or USER:GROUP; "" = root
 	Request                       // resources
 	Constraints []Constraint      `json:"constraints,omitempty"`
 	Prefer      []Constraint      `json:"prefer,omitempty"`     // nodes that meet more of these come first
@@ -43,6 +43,8 @@ type TaskSpec struct {
 	Restart     RestartPolicy     `json:"restart,omitempty"`
 	LogMax      Bytes             `json:"logMax,omitempty"` // bound of the logs kept per task; default 20MiB
 	Pids        int64             `json:"pids,omitempty"`   // most processes; default 4096
+	Ulimits     []Ulimit          `json:"ulimits,omitempty"`
+	Nice        int               `json:"nice,omitempty"` // -20 to 19, beside other processes of the same task
 	Privileged  bool              `json:"privileged,omitempty"`
 	HostPIDs    bool              `json:"hostPIDs,omitempty"` // see the node's processes
 }
@@ -284,8 +286,8 @@ func (t *TaskSpec) validate() error {
 	if t.Dir != "" && !strings.HasPrefix(t.Dir, "/") {
 		return FieldErrorf("dir", "%q is not absolute: begin it with /", t.Dir)
 	}
-	if strings.ContainsAny(t.User, " :/\n\x00") || len(t.User) > MaxName {
-		return FieldErrorf("user", "%q is no user name or number", t.User)
+	if err := t.validateProcess(); err != nil {
+		return err
 	}
 	return t.validateLimits()
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/executor/keeper"
 	"github.com/mesita/mesita/executor/logs"
-	"github.com/mesita/mesita/isolation"
+	"github.com/mesita/mesita/executor/prepare"
 )
 
 // LogOptions chooses what Logs returns: see logs.Options.
@@ -124,11 +124,11 @@ func (e *Executor) Exec(ctx context.Context, r ExecRequest) (code int, err error
 	if frozen {
 		return 0, errFrozen(r.Task)
 	}
-	req, err := e.prepareExec(r, id, task, spec)
+	proc, err := e.prepare.Beside(id, task, &spec.TaskSpec, prepare.Command{Args: r.Command, Env: r.Env, User: r.User, Dir: r.Dir, TTY: r.TTY})
 	if err != nil {
 		return 0, api.Errorf(api.CodeFailed, "%v", err)
 	}
-	res, err := e.rt.Exec(ctx, req)
+	res, err := e.rt.Exec(ctx, keeper.ExecRequest{ID: id, Spec: proc, Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Size: r.Size, Resize: r.Resize})
 	switch {
 	case err == nil:
 	case gone(err):
@@ -144,45 +144,6 @@ func (e *Executor) Exec(ctx context.Context, r ExecRequest) (code int, err error
 		return 128 + int(res.Signal), nil
 	}
 	return res.Code, nil
-}
-
-func (e *Executor) prepareExec(r ExecRequest, id string, t *api.Task, s *api.JobSpec) (keeper.ExecRequest, error) {
-	var none keeper.ExecRequest
-	name := r.User
-	if name == "" {
-		name = s.User
-	}
-	who, err := lookupUser(name)
-	if err != nil {
-		return none, err
-	}
-	dir := r.Dir
-	if dir == "" {
-		if dir = s.Dir; dir == "" {
-			dir = e.taskDir(id)
-		}
-	}
-	env := environ(e.cfg.Name, t, s, who)
-	if r.TTY && variable(env, "TERM") == "" {
-		env = append(env, "TERM=xterm-256color")
-	}
-	for k, v := range r.Env {
-		env = slices.DeleteFunc(env, func(old string) bool { return strings.HasPrefix(old, k+"=") })
-		env = append(env, k+"="+v)
-	}
-	args := expand(r.Command, t)
-	path, err := findProgram(args[0], dir, variable(env, "PATH"))
-	if err != nil {
-		return none, err
-	}
-	return keeper.ExecRequest{
-		ID: id,
-		Spec: isolation.Spec{
-			Program:     isolation.Program{Path: path, Args: args, Env: env, Dir: dir, UID: who.uid, GID: who.gid, Groups: who.groups, TTY: r.TTY},
-			Confinement: confinement(t, s),
-		},
-		Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Size: r.Size, Resize: r.Resize,
-	}, nil
 }
 
 // Stats tells what each running task uses now, in the order of their ids. What

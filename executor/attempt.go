@@ -285,8 +285,8 @@ func (e *Executor) exited(a *attempt, st keeper.Status) {
 		a.rec.Started, a.rec.PID = st.Started, st.PID
 	}
 	if a.spec.Dir == "" {
-		dir := e.taskDir(a.id)
-		e.loop.ops.add(func(context.Context) { e.folders.release(dir) })
+		id := a.id
+		e.loop.ops.add(func(context.Context) { e.prepare.Folders.Release(id) })
 	}
 	f := e.status(a, api.TaskFinished, st.Ended)
 	code := st.Code
@@ -301,7 +301,7 @@ func (e *Executor) exited(a *attempt, st keeper.Status) {
 		f.State, f.Reason, f.Message = a.state, a.reason, a.message
 	case st.OOMKills > 0 && code != 0:
 		f.State, f.Reason = api.TaskFailed, api.ReasonOOM
-		f.Message = fmt.Sprintf("it needed more than its memory limit of %s and was killed by the kernel: give it more with --mem", memory(a))
+		f.Message = fmt.Sprintf("it needed more than its memory limit of %s and was killed by the kernel: give it more with --mem", a.task.Resources.Mem)
 	case st.Signal != 0:
 		f.State, f.Reason, f.Message = api.TaskFailed, api.ReasonSignaled, "it was ended by "+f.Signal+" from outside mesita or by a fault of its own"
 	case code != 0:

@@ -14,6 +14,7 @@ import (
 	"github.com/mesita/mesita/executor/blobs"
 	"github.com/mesita/mesita/executor/journal"
 	"github.com/mesita/mesita/executor/keeper"
+	"github.com/mesita/mesita/executor/prepare"
 )
 
 // Executor runs one node's tasks.
@@ -23,7 +24,7 @@ type Executor struct {
 	rt      Runtime
 	journal *journal.Journal
 	blobs   *blobs.Cache
-	folders *folders
+	prepare *prepare.Preparer
 	reports *reports
 	disk    *disk
 	past    []journal.Entry
@@ -76,7 +77,7 @@ func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
 			return nil, fmt.Errorf("make the executor's folder: %w", err)
 		}
 	}
-	dirs, err := openFolders(filepath.Join(cfg.DataDir, "tasks"))
+	dirs, err := prepare.OpenFolders(filepath.Join(cfg.DataDir, "tasks"))
 	if err != nil {
 		return nil, fmt.Errorf("open the tasks' folders: %w", err)
 	}
@@ -94,9 +95,10 @@ func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
 		return nil, errors.Join(err, j.Close())
 	}
 	e := &Executor{
-		cfg: cfg, log: cfg.Log, rt: rt, journal: j, blobs: cache, folders: dirs, past: past,
-		reboot: boot != "" && boot != cfg.BootID,
-		synced: make(chan struct{}), wake: make(chan struct{}, 1),
+		cfg: cfg, log: cfg.Log, rt: rt, journal: j, blobs: cache, past: past,
+		prepare: &prepare.Preparer{Node: cfg.Name, Folders: dirs, Program: cache.Path},
+		reboot:  boot != "" && boot != cfg.BootID,
+		synced:  make(chan struct{}), wake: make(chan struct{}, 1),
 		disk: &disk{cfg: &cfg},
 	}
 	e.reports = newReports(rep, cfg.Log, e.acknowledged, func() bool { return e.loop.starts.backlog() })

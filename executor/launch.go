@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/executor/keeper"
 	"github.com/mesita/mesita/executor/logs"
+	"github.com/mesita/mesita/executor/prepare"
 )
 
 var errCanceled = errors.New("it was stopped before it started")
@@ -23,7 +25,7 @@ func (e *Executor) launch(a *attempt) {
 		res, err, why := keeper.StartResult{}, errCanceled, api.ReasonNone
 		if !a.canceled.Load() {
 			var req keeper.StartRequest
-			if req, err = e.prepare(id, task, spec); err != nil {
+			if req, err = e.request(id, task, spec); err != nil {
 				why = prepareReason(err)
 			} else if res, err = e.rt.Start(ctx, req); err != nil {
 				why = startReason(err)
@@ -35,6 +37,14 @@ func (e *Executor) launch(a *attempt) {
 		e.post(func() { e.launched(a, res, err, why) })
 	})
 }
+
+// request is what the keeper is asked to start.
+func (e *Executor) request(id string, t *api.Task, s *api.JobSpec) (keeper.StartRequest, error) {
+	proc, err := e.prepare.Task(id, t, &s.TaskSpec)
+	return keeper.StartRequest{ID: id, Slice: prepare.Slice(t), Spec: proc, LogDir: e.logDir(id), LogMax: int64(s.LogMax)}, err
+}
+
+func (e *Executor) logDir(id string) string { return filepath.Join(e.cfg.DataDir, "logs", id) }
 
 const (
 	fetchTries = 4
@@ -88,7 +98,7 @@ func (e *Executor) fetched(digest string, err error) {
 		case a.phase != waiting:
 		case err != nil:
 			why := api.ReasonFetchFailed
-			if ofDisk(err) {
+			if prepare.OfDisk(err) {
 				why = machineReason(err)
 			}
 			e.finish(a, api.TaskFailed, why, err.Error())

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -88,18 +87,13 @@ func attempts(root string) ([]string, error) {
 
 // tidyDirs removes old working folders; it tells when the next one is old.
 func (e *Executor) tidyDirs(live map[string]bool, now time.Time) time.Duration {
-	dirs, err := os.ReadDir(e.folders.root)
+	ids, err := e.prepare.Folders.Attempts()
 	if err != nil {
 		e.log.Warn("old working folders cannot be listed", "error", err)
 		return never
 	}
 	next := never
-	for _, d := range dirs {
-		i := strings.LastIndexByte(d.Name(), '.')
-		if i < 0 {
-			continue // none of ours
-		}
-		id := d.Name()[:i] + "/" + d.Name()[i+1:]
+	for _, id := range ids {
 		if live[id] {
 			continue
 		}
@@ -108,7 +102,7 @@ func (e *Executor) tidyDirs(live map[string]bool, now time.Time) time.Duration {
 			next = min(next, left)
 			continue
 		}
-		if err := os.RemoveAll(e.taskDir(id)); err != nil {
+		if err := os.RemoveAll(e.prepare.Folders.Dir(id)); err != nil {
 			e.log.Warn("an old working folder cannot be removed", "error", err)
 		}
 	}
@@ -120,7 +114,7 @@ func (e *Executor) endedAt(id string) time.Time {
 	if _, at, err := logSize(e.logDir(id)); err == nil {
 		return at
 	}
-	fi, err := os.Stat(e.taskDir(id))
+	fi, err := os.Stat(e.prepare.Folders.Dir(id))
 	if err != nil {
 		return time.Time{}
 	}

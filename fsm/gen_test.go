@@ -92,6 +92,9 @@ func (g *generator) command(v *View) Command {
 				spec.Partition = "ml"
 			}
 			spec.AtMostOnce = v.Level() > 0 && g.IntN(4) == 0
+			if v.Does(ProcessSpecs) && g.IntN(4) == 0 {
+				spec.Ulimits, spec.Nice, spec.User = []api.Ulimit{{Name: "nofile", Soft: 1, Hard: api.Unlimited}}, g.IntN(3), "a:b"
+			}
 			return &JobCreate{Meta: g.meta(), Spec: spec, Request: fmt.Sprint(g.IntN(1000))}
 		}
 		return &JobCreate{Meta: g.meta(), Spec: testSpec(api.KindService, g.jobName(), 1+g.IntN(4))}

@@ -3,6 +3,7 @@ package fsm
 import (
 	"fmt"
 	"reflect"
+	"strings"
 
 	"github.com/mesita/mesita/api"
 )
@@ -16,7 +17,7 @@ import (
 type Level int
 
 // Newest is the highest level that this program knows.
-const Newest Level = 1
+const Newest Level = 2
 
 // Feature is something that apply, or a node, does only from some level on.
 type Feature uint8
@@ -34,6 +35,7 @@ const (
 	NodeClocks                     // the leader compares the clocks of the nodes, and tells which are off
 	Revisions                      // each noun has the index of the log entry that changed it last
 	AwayNodes                      // a node whose daemon is away keeps its tasks while their parent answers
+	ProcessSpecs                   // a task says what bounds each of its processes, and which group it is of
 )
 
 // Holder says who must know a feature before it is used.
@@ -65,6 +67,7 @@ var features = [...]struct {
 	StateChecks:     {1, Voters},
 	Sessions:        {1, ReadyNodes},
 	AwayNodes:       {1, Voters}, // a keeper that does not know it is silent
+	ProcessSpecs:    {2, TaskNode},
 }
 
 // field is a field of a command that not every level has.
@@ -89,7 +92,18 @@ var fields = []field{
 	fieldOf("hello.session", 1, func(c *NodeHello) bool { return c.Hello.Session != "" }),
 	fieldOf("spec.atMostOnce", 1, func(c *JobCreate) bool { return c.Spec != nil && c.Spec.AtMostOnce }),
 	fieldOf("spec.atMostOnce", 1, func(c *JobUpdate) bool { return c.Spec != nil && c.Spec.AtMostOnce }),
+	fieldOf("spec.ulimits, nice or user", 2, func(c *JobCreate) bool { return SpecLevel(c.Spec) >= 2 }),
+	fieldOf("spec.ulimits, nice or user", 2, func(c *JobUpdate) bool { return SpecLevel(c.Spec) >= 2 }),
 	fieldOf("hello.level", 1, func(c *NodeHello) bool { return c.Hello.Level != 0 }),
+}
+
+// SpecLevel is the level that the program of a node must know to run a task as
+// its spec says.
+func SpecLevel(s *api.JobSpec) Level {
+	if s != nil && (len(s.Ulimits) > 0 || s.Nice != 0 || strings.Contains(s.User, ":")) {
+		return features[ProcessSpecs].level
+	}
+	return 0
 }
 
 // Level is the cluster's.

@@ -30,26 +30,28 @@ func storeAt(t *testing.T, level Level) *Store {
 	return s
 }
 
-// The logs that programs without levels wrote are read as they are, and a
+// The logs that programs of lower levels wrote are read as they are, and a
 // command that uses nothing new is written as those programs write it: they
 // vote beside this one.
-func TestGoldenLevel0(t *testing.T) {
-	files, err := filepath.Glob("testdata/level0/*.bin")
-	if err != nil || len(files) != 27 {
-		t.Fatalf("%d files, %v", len(files), err)
-	}
-	for _, f := range files {
-		want, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
+func TestGoldenLevels(t *testing.T) {
+	for level, n := range map[string]int{"level0": 27, "level1": 35} {
+		files, err := filepath.Glob("testdata/" + level + "/*.bin")
+		if err != nil || len(files) != n {
+			t.Fatalf("%s: %d files, %v", level, len(files), err)
 		}
-		cmds, err := Decode(want)
-		if err != nil {
-			t.Errorf("%s: %v", f, err)
-			continue
-		}
-		if got, err := Encode(cmds...); err != nil || !bytes.Equal(got, want) {
-			t.Errorf("%s is not written again as it was: %v", f, err)
+		for _, f := range files {
+			want, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmds, err := Decode(want)
+			if err != nil {
+				t.Errorf("%s: %v", f, err)
+				continue
+			}
+			if got, err := Encode(cmds...); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%s is not written again as it was: %v", f, err)
+			}
 		}
 	}
 }
@@ -92,6 +94,61 @@ func TestAboveTheLevel(t *testing.T) {
 	n := s.View().Node(nodeID(0))
 	if !s.View().NodeDoes(Levels, n) || s.View().NodeDoes(Levels, &api.Node{}) {
 		t.Error("what a node does does not follow from what it said")
+	}
+}
+
+// A voter below level 2 would drop what a spec says of its processes.
+func TestProcessSpecsNeedALevel(t *testing.T) {
+	for what, change := range map[string]func(*api.JobSpec){
+		"ulimits": func(s *api.JobSpec) { s.Ulimits = []api.Ulimit{{Name: "core"}} },
+		"nice":    func(s *api.JobSpec) { s.Nice = 1 },
+		"group":   func(s *api.JobSpec) { s.User = "a:b" },
+	} {
+		for level := range Newest + 1 {
+			s := storeAt(t, level)
+			spec := testSpec(api.KindService, "web", 1)
+			if _, err := s.Do(t.Context(), &JobCreate{Spec: spec}); err != nil {
+				t.Fatal(err)
+			}
+			changed := testSpec(api.KindService, "web", 1)
+			change(changed)
+			_, err := s.Do(t.Context(), &JobUpdate{ID: "web", Spec: changed})
+			changed.Name = "db"
+			_, err2 := s.Do(t.Context(), &JobCreate{Spec: changed})
+			if refused := api.ErrorCode(err) == api.CodeConflict && api.ErrorCode(err2) == api.CodeConflict; refused != (level < 2) || !refused && (err != nil || err2 != nil) {
+				t.Errorf("%s at level %d: %v, %v", what, level, err, err2)
+			}
+		}
+	}
+}
+
+// A node that came back with an old program gets no task that it would run
+// without what its spec says, whatever was decided before it came back.
+func TestAnOldNodeGetsNoSpecThatItDoesNotKnow(t *testing.T) {
+	for level, want := range map[int]int{1: 1, 2: 2} {
+		s := storeAt(t, 2)
+		do := func(c Command) any {
+			t.Helper()
+			v, err := s.Do(t.Context(), c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+		hello := testHello(1000)
+		hello.Level = level
+		do(&NodeHello{ID: nodeID(0), Hello: hello})
+		placed := 0
+		for _, nice := range []int{0, 1} {
+			spec := testSpec(api.KindBatch, "", 1)
+			spec.Ports, spec.Nice = nil, nice
+			j := do(&JobCreate{Spec: spec}).(*api.Job)
+			do(&TaskCreate{Job: j.ID, First: 0, Count: 1})
+			placed += do(&TaskPlace{Placements: []Placement{{Job: j.ID, Index: 0, Attempt: 1, NodeID: nodeID(0)}}}).(int)
+		}
+		if placed != want {
+			t.Errorf("a node of level %d: %d of 2 are placed, not %d", level, placed, want)
+		}
 	}
 }
 

@@ -164,12 +164,21 @@ func (x *tx) place(p *Placement) bool {
 // it was, if it cannot be placed there.
 func (x *tx) placed(t *api.Task, p *Placement, row *nodeRow) bool {
 	need := p.need(t)
-	if !t.Pending() || t.Attempt != p.Attempt || t.Desired != api.DesiredRun || !row.free().Fits(need) {
+	if !t.Pending() || t.Attempt != p.Attempt || t.Desired != api.DesiredRun || !row.free().Fits(need) || !x.knows(row.node, t) {
 		return false
 	}
 	t.Node, t.NodeID, t.Resources, t.Ports = row.node.Name, row.node.ID, need, p.Ports
 	x.happened(api.Event{Kind: api.EventTaskPlaced, Object: t.ID, Job: t.Job, Node: t.Node, Task: t})
 	return true
+}
+
+// knows tells whether the program of a node knows what a task asks for.
+func (x *tx) knows(n *api.Node, t *api.Task) bool {
+	if x.level < features[ProcessSpecs].level || Level(n.Level) >= x.level {
+		return true
+	}
+	j := x.jobAt(t.Job)
+	return j == nil || Level(n.Level) >= SpecLevel(j.SpecOf(t.Version))
 }
 
 // making is the copy of a batch that collects what the placements of its
@@ -228,7 +237,7 @@ func (x *tx) gangFits(ps []Placement) bool {
 			left = row.free()
 		}
 		need := p.need(t)
-		if !left.Fits(need) {
+		if !left.Fits(need) || !x.knows(x.rowAt(p.NodeID).node, t) {
 			return false
 		}
 		free[p.NodeID] = left.Minus(need)

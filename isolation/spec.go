@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -70,6 +71,47 @@ func (c Confinement) openFiles() (Rlimit, bool) {
 	return Rlimit{unix.RLIMIT_NOFILE, min(softFiles, own.Max), min(hardFiles, own.Max)}, err == nil
 }
 
+// resources are the names of what can be limited, as in ulimit(1) and in
+// limits.conf(5).
+var resources = map[string]int{
+	"as": unix.RLIMIT_AS, "core": unix.RLIMIT_CORE, "cpu": unix.RLIMIT_CPU, "data": unix.RLIMIT_DATA, "fsize": unix.RLIMIT_FSIZE,
+	"locks": unix.RLIMIT_LOCKS, "memlock": unix.RLIMIT_MEMLOCK, "msgqueue": unix.RLIMIT_MSGQUEUE, "nice": unix.RLIMIT_NICE,
+	"nofile": unix.RLIMIT_NOFILE, "nproc": unix.RLIMIT_NPROC, "rss": unix.RLIMIT_RSS, "rtprio": unix.RLIMIT_RTPRIO,
+	"rttime": unix.RLIMIT_RTTIME, "sigpending": unix.RLIMIT_SIGPENDING, "stack": unix.RLIMIT_STACK,
+}
+
+// NewRlimit is the limit of a resource by its name. A negative bound is none.
+func NewRlimit(name string, soft, hard int64) (Rlimit, error) {
+	r, ok := resources[name]
+	if !ok {
+		return Rlimit{}, fmt.Errorf("%q is no resource that can be limited", name)
+	}
+	return Rlimit{r, noBound(soft), noBound(hard)}, nil
+}
+
+func noBound(v int64) uint64 {
+	if v < 0 {
+		return unix.RLIM_INFINITY
+	}
+	return uint64(v)
+}
+
+func (l Rlimit) String() string {
+	name := strconv.Itoa(l.Resource)
+	for n, r := range resources {
+		if r == l.Resource {
+			name = n
+		}
+	}
+	value := func(v uint64) string {
+		if v == unix.RLIM_INFINITY {
+			return "unlimited"
+		}
+		return strconv.FormatUint(v, 10)
+	}
+	return name + "=" + value(l.Soft) + ":" + value(l.Hard)
+}
+
 // RlimitError says that this machine does not let a process have such a limit:
 // a hard one can only be raised by who may raise its own.
 type RlimitError struct {
@@ -78,7 +120,7 @@ type RlimitError struct {
 }
 
 func (e *RlimitError) Error() string {
-	return fmt.Sprintf("set the limit of resource %d to %d:%d: %v", e.Rlimit.Resource, e.Rlimit.Soft, e.Rlimit.Hard, e.Cause)
+	return fmt.Sprintf("the ulimit %s cannot be set on this node (%v): ask for less, or raise what its daemon may give", e.Rlimit, e.Cause)
 }
 
 func (e *RlimitError) Unwrap() error { return e.Cause }

@@ -64,7 +64,7 @@ func TestLimitsThatCannotBe(t *testing.T) {
 	c := sh("exit 3")
 	c.Rlimits = []Rlimit{{unix.RLIMIT_NOFILE, 1 << 40, 1 << 40}} // above what fs.nr_open ever is
 	var bad *RlimitError
-	if _, err := s.Start(c, Files{}); !errors.As(err, &bad) || bad.Rlimit.Resource != unix.RLIMIT_NOFILE || !strings.Contains(err.Error(), "limit of resource 7") {
+	if _, err := s.Start(c, Files{}); !errors.As(err, &bad) || bad.Rlimit.Resource != unix.RLIMIT_NOFILE || !strings.Contains(err.Error(), "ulimit nofile=1099511627776:1099511627776 cannot be set") {
 		t.Errorf("%v", err)
 	}
 	if left, err := s.Populated(); err != nil || left {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
 )
 
 // class is all tasks of a partition that ask for the same: they share one
@@ -65,7 +66,7 @@ const (
 // for, and how its partition chooses.
 func orderKey(part *api.Partition, s *api.JobSpec) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s|%d|%d|%v|%d|%d|%d|%d|%d|%v|%v|%v|%s", placementOf(part), part.Alpha, part.Beta, part.Nodes, s.Kind, s.CPUs, s.Mem, s.Disk, s.GPUs, s.Ports, s.Constraints, s.Prefer, s.Spread)
+	fmt.Fprintf(&b, "%s|%d|%d|%v|%d|%d|%d|%d|%d|%v|%v|%v|%s|%d", placementOf(part), part.Alpha, part.Beta, part.Nodes, s.Kind, s.CPUs, s.Mem, s.Disk, s.GPUs, s.Ports, s.Constraints, s.Prefer, s.Spread, fsm.SpecLevel(s))
 	if len(s.Custom) > 0 {
 		b.WriteString(s.Need().String())
 	}
@@ -75,7 +76,7 @@ func orderKey(part *api.Partition, s *api.JobSpec) string {
 // conditionsKey names what decides which nodes a task may go to, and into which
 // groups they fall.
 func conditionsKey(part *api.Partition, s *api.JobSpec) string {
-	return fmt.Sprintf("%v|%v|%v|%s", part.Nodes, s.Constraints, s.Prefer, s.Spread)
+	return fmt.Sprintf("%v|%v|%v|%s|%d", part.Nodes, s.Constraints, s.Prefer, s.Spread, fsm.SpecLevel(s))
 }
 
 func placementOf(part *api.Partition) api.Placement {

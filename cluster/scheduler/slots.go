@@ -128,6 +128,9 @@ func unfit(n *api.Node, part *api.Partition, spec *api.JobSpec) string {
 			return "does not meet " + c.String()
 		}
 	}
+	if fsm.Level(n.Level) < fsm.SpecLevel(spec) {
+		return "runs an older mesita (" + n.Version + ") that does not know ulimits, nice or USER:GROUP: upgrade it"
+	}
 	return ""
 }
 

@@ -157,6 +157,10 @@ func (s *server) spawn(t *task, r *StartRequest) (o *output, err error) {
 // programError marks an error of the program as such; any other is this
 // machine's.
 func programError(err error) error {
+	var limit *isolation.RlimitError
+	if errors.As(err, &limit) {
+		return &remoteError{limit.Error(), ErrProgram}
+	}
 	var failed *os.PathError
 	if errors.As(err, &failed) && (failed.Op == "fork/exec" || failed.Op == "chdir") {
 		for _, no := range []unix.Errno{unix.ENOENT, unix.EACCES, unix.EPERM, unix.ENOEXEC, unix.ENOTDIR, unix.ELOOP, unix.E2BIG, unix.ENAMETOOLONG, unix.EISDIR,

@@ -81,7 +81,7 @@ func DryRunFlag() cli.Flag {
 func FlagOf(field string) string {
 	whole, _, _ := strings.Cut(field, ".")
 	switch whole {
-	case "ports", "constraints", "labels", "users", "roles":
+	case "ports", "constraints", "labels", "users", "roles", "ulimits":
 		return strings.TrimSuffix(whole, "s")
 	case "guarantee", "limit":
 		return whole

@@ -27,12 +27,14 @@ func TaskFlags(more ...cli.Flag) []cli.Flag {
 		&cli.IntFlag{Name: "priority", Usage: "`NUMBER` in a partition of the policy priority, -1000 to 1000"},
 		&cli.BoolFlag{Name: "at-most-once", Usage: "start nothing of it elsewhere before its node is known to be dead (`mesita node rm`, a reboot) or is back"},
 		&cli.StringSliceFlag{Name: "label", Usage: "label `K=V`, by which lists can be narrowed; may be repeated"},
-		&cli.StringFlag{Name: "user", Usage: "`USER` name or number (default root)"},
+		&cli.StringFlag{Name: "user", Usage: "`USER` name or number, or USER:GROUP (default root)"},
 		&cli.StringFlag{Name: "dir", Usage: "working `FOLDER` (default: one of the task's own)"},
 		&cli.StringFlag{Name: "stop-signal", Usage: "`SIGNAL` to stop with (default SIGTERM)"},
 		&cli.StringFlag{Name: "stop-grace", Usage: "`TIME` until SIGKILL (default 10s)"},
 		&cli.StringFlag{Name: "log-max", Usage: "`BYTES` of logs kept per task (default 20MiB)"},
 		&cli.Int64Flag{Name: "pids", Usage: "most processes of a task, `NUMBER` (default 4096)"},
+		&cli.StringSliceFlag{Name: "ulimit", Usage: "bound of each process, `NAME=SOFT:HARD`: nofile=1024:4096, core=unlimited; may be repeated"},
+		&cli.IntFlag{Name: "nice", Usage: "`NUMBER` from -20 to 19, beside other processes of the same task (--cpus weighs tasks)"},
 		&cli.BoolFlag{Name: "privileged", Usage: "let programs gain privileges"},
 		&cli.BoolFlag{Name: "host-pids", Usage: "see the node's processes"},
 		&cli.StringFlag{Name: "partition", Usage: "`PATH` of the partition (default: default)"},
@@ -48,6 +50,7 @@ func TaskFlags(more ...cli.Flag) []cli.Flag {
 func FillTask(c *cli.Context, s *api.JobSpec, command []string) error {
 	s.Command, s.Partition, s.User, s.Dir = command, c.String("partition"), c.String("user"), c.String("dir")
 	s.StopSignal, s.GPUs, s.Pids, s.Privileged, s.HostPIDs = c.String("stop-signal"), c.Int64("gpus"), c.Int64("pids"), c.Bool("privileged"), c.Bool("host-pids")
+	s.Nice = c.Int("nice")
 	p := Parser{C: c}
 	s.CPUs = Parse(&p, "cpus", api.ParseCPU)
 	s.Mem = Parse(&p, "mem", api.ParseBytes)
@@ -63,6 +66,13 @@ func FillTask(c *cli.Context, s *api.JobSpec, command []string) error {
 			return InFlag("port", err)
 		}
 		s.Ports = append(s.Ports, port)
+	}
+	for _, v := range c.StringSlice("ulimit") {
+		u, err := api.ParseUlimit(v)
+		if err != nil {
+			return InFlag("ulimit", err)
+		}
+		s.Ulimits = append(s.Ulimits, u)
 	}
 	if err := fillPlace(c, s); err != nil {
 		return err

@@ -1,4 +1,4 @@
-package executor
+package prepare
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -15,11 +16,11 @@ import (
 // maxSpare bounds the folders that are kept for the next tasks.
 const maxSpare = 64
 
-// folders makes the working folders of attempts, each its own. Most tasks leave
+// Folders makes the working folders of attempts, each its own. Most tasks leave
 // theirs empty; such a folder is the next one's under another name, since
 // making one can cost as much as starting a process (ext4 without a journal
 // looks over all inodes that were freed lately).
-type folders struct {
+type Folders struct {
 	root string
 
 	mu    sync.Mutex
@@ -29,8 +30,8 @@ type folders struct {
 
 const spareName = "spare" // no dot: not an attempt's
 
-// openFolders removes the spare ones that an earlier daemon left.
-func openFolders(root string) (*folders, error) {
+// OpenFolders removes the spare ones that an earlier daemon left.
+func OpenFolders(root string) (*Folders, error) {
 	if err := os.MkdirAll(root, 0o711); err != nil {
 		return nil, err
 	}
@@ -38,11 +39,29 @@ func openFolders(root string) (*folders, error) {
 	for _, dir := range left {
 		err = errors.Join(err, os.RemoveAll(dir))
 	}
-	return &folders{root: root}, err
+	return &Folders{root: root}, err
+}
+
+// Dir is the attempt's own folder. It is one level deep, since making a folder
+// costs as much as starting a process.
+func (f *Folders) Dir(id string) string {
+	return filepath.Join(f.root, strings.Replace(id, "/", ".", 1))
+}
+
+// Attempts lists the ids of attempts that have a folder.
+func (f *Folders) Attempts() ([]string, error) {
+	dirs, err := os.ReadDir(f.root)
+	var out []string
+	for _, d := range dirs {
+		if i := strings.LastIndexByte(d.Name(), '.'); i >= 0 {
+			out = append(out, d.Name()[:i]+"/"+d.Name()[i+1:])
+		}
+	}
+	return out, err
 }
 
 // create makes a folder. One that is there is no error.
-func (f *folders) create(dir string) error {
+func (f *Folders) create(dir string) error {
 	f.mu.Lock()
 	spare := ""
 	if n := len(f.spare); n > 0 {
@@ -50,10 +69,10 @@ func (f *folders) create(dir string) error {
 	}
 	f.mu.Unlock()
 	if spare != "" {
-		if os.Rename(spare, dir) == nil {
+		if untouched(spare) && os.Rename(spare, dir) == nil {
 			return nil
 		}
-		_ = os.Remove(spare) // what is wrong with it does not matter
+		_ = os.RemoveAll(spare) // what is wrong with it does not matter
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
@@ -61,9 +80,11 @@ func (f *folders) create(dir string) error {
 	return nil
 }
 
-// release takes back the folder of an attempt that ended, if it is as it was
+// Release takes back the folder of an attempt that ended, if it is as it was
 // made.
-func (f *folders) release(dir string) {
+func (f *Folders) Release(id string) { f.release(f.Dir(id)) }
+
+func (f *Folders) release(dir string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.spare) >= maxSpare || !untouched(dir) {

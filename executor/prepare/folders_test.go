@@ -1,4 +1,4 @@
-package executor
+package prepare
 
 import (
 	"errors"
@@ -24,7 +24,7 @@ func inode(t *testing.T, dir string) uint64 {
 // the task's.
 func TestFoldersAreUsedAgain(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "tasks")
-	f, err := openFolders(root)
+	f, err := OpenFolders(root)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestFoldersAreUsedAgain(t *testing.T) {
 // They are bounded, and those of an earlier daemon go.
 func TestSpareFoldersAreBounded(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "tasks")
-	f, err := openFolders(root)
+	f, err := OpenFolders(root)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func TestSpareFoldersAreBounded(t *testing.T) {
 		}
 	}
 	f.release(filepath.Join(root, "c.0.1"))
-	if _, err := openFolders(root); err != nil {
+	if _, err := OpenFolders(root); err != nil {
 		t.Fatal(err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(root, spareName+"*")); len(left) != 0 {

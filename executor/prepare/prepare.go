@@ -1,0 +1,177 @@
+// Package prepare makes of a task's spec the process that the machine is to run:
+// it looks the user, the program and the working folder up in the root that the
+// task sees, and owns the folders that are attempts' own. It starts nothing and
+// keeps nothing in mind; the executor calls it before it asks the keeper.
+package prepare
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/isolation"
+)
+
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// Preparer prepares the attempts of one node.
+type Preparer struct {
+	Node    string // name of the node, for the environment
+	Root    string // the folder that is / to a task; "" = the machine's
+	Folders *Folders
+	Program func(digest string) string // path of an uploaded program
+}
+
+// Error is why a task cannot start here, in words for its user. Any other error
+// is the machine's.
+type Error struct{ text string }
+
+func (e *Error) Error() string { return e.text }
+
+func errorf(format string, a ...any) error { return &Error{fmt.Sprintf(format, a...)} }
+
+func (p *Preparer) root() root {
+	if p.Root == "" {
+		return "/"
+	}
+	return root(p.Root)
+}
+
+// Task is the process of an attempt, and makes its working folder if that is its
+// own.
+func (p *Preparer) Task(id string, t *api.Task, s *api.TaskSpec) (isolation.Spec, error) {
+	var none isolation.Spec
+	if !filepath.IsLocal(id) || strings.Count(id, "/") != 1 || len(s.Command) == 0 {
+		return none, errorf("task %q has no valid id or no command", t.ID)
+	}
+	who, err := p.root().lookup(s.User)
+	if err != nil {
+		return none, err
+	}
+	dir, err := p.workDir(id, s, who)
+	if err != nil {
+		return none, err
+	}
+	around, err := confinement(t, s)
+	if err != nil {
+		return none, err
+	}
+	env := environ(p.Node, t, s, who)
+	args := expand(s.Command, t)
+	path := ""
+	if s.Program != "" {
+		path = p.Program(s.Program)
+	} else if path, err = p.root().program(args[0], dir, variable(env, "PATH")); err != nil {
+		return none, err
+	}
+	return isolation.Spec{
+		Program:     isolation.Program{Path: path, Args: args, Env: env, Dir: dir, UID: who.uid, GID: who.gid, Groups: who.groups},
+		Confinement: around,
+	}, nil
+}
+
+// Command is what runs beside a task, with its environment.
+type Command struct {
+	Args []string
+	Env  map[string]string // on top of the task's
+	User string            // "" = the task's
+	Dir  string            // "" = the task's
+	TTY  bool
+}
+
+// Beside is the process of a command beside an attempt: the attempt's own, with
+// another program.
+func (p *Preparer) Beside(id string, t *api.Task, s *api.TaskSpec, c Command) (isolation.Spec, error) {
+	var none isolation.Spec
+	name := c.User
+	if name == "" {
+		name = s.User
+	}
+	who, err := p.root().lookup(name)
+	if err != nil {
+		return none, err
+	}
+	around, err := confinement(t, s)
+	if err != nil {
+		return none, err
+	}
+	dir := c.Dir
+	if dir == "" {
+		if dir = s.Dir; dir == "" {
+			dir = p.Folders.Dir(id)
+		}
+	}
+	env := environ(p.Node, t, s, who)
+	if c.TTY && variable(env, "TERM") == "" {
+		env = append(env, "TERM=xterm-256color")
+	}
+	for k, v := range c.Env {
+		env = slices.DeleteFunc(env, func(old string) bool { return strings.HasPrefix(old, k+"=") })
+		env = append(env, k+"="+v)
+	}
+	args := expand(c.Args, t)
+	path, err := p.root().program(args[0], dir, variable(env, "PATH"))
+	if err != nil {
+		return none, err
+	}
+	return isolation.Spec{
+		Program:     isolation.Program{Path: path, Args: args, Env: env, Dir: dir, UID: who.uid, GID: who.gid, Groups: who.groups, TTY: c.TTY},
+		Confinement: around,
+	}, nil
+}
+
+// confinement is the same for a task and for what runs beside it.
+func confinement(t *api.Task, s *api.TaskSpec) (isolation.Confinement, error) {
+	c := isolation.Confinement{Limits: limits(t, s), PrivatePIDs: !s.HostPIDs, PrivateMounts: true, AllowNewPrivileges: s.Privileged, Nice: s.Nice}
+	for _, u := range s.Ulimits {
+		l, err := isolation.NewRlimit(u.Name, u.Soft, u.Hard)
+		if err != nil {
+			return c, errorf("ulimit: %v", err)
+		}
+		c.Rlimits = append(c.Rlimits, l)
+	}
+	return c, nil
+}
+
+// workDir is the task's working folder, made if it is its own.
+func (p *Preparer) workDir(id string, s *api.TaskSpec, who account) (string, error) {
+	if s.Dir != "" {
+		fi, err := p.root().stat(s.Dir)
+		if OfDisk(err) {
+			return "", fmt.Errorf("look at the working folder: %w", err)
+		}
+		if err != nil || !fi.IsDir() {
+			return "", errorf("working folder %s is no folder on this node: make it, or leave --dir out", s.Dir)
+		}
+		return s.Dir, nil
+	}
+	dir := p.Folders.Dir(id)
+	if err := p.Folders.create(dir); err != nil {
+		return "", fmt.Errorf("make the task's folder: %w", err)
+	}
+	if who.uid != 0 || who.gid != 0 {
+		if err := os.Chown(dir, int(who.uid), int(who.gid)); err != nil {
+			return "", fmt.Errorf("give the task its folder: %w", err)
+		}
+	}
+	return dir, nil
+}
+
+// Slice is a fresh slice for each attempt.
+func Slice(t *api.Task) string {
+	return t.Partition + "/" + t.Job + "/" + strconv.Itoa(t.Index) + "-a" + strconv.Itoa(t.Attempt)
+}
+
+// limits are the slice's. There is no memory.high: a task that is only slowed
+// down at its limit looks hung, and one that is killed says why.
+func limits(t *api.Task, s *api.TaskSpec) isolation.Limits {
+	cpus := int64(t.Resources.CPUs)
+	return isolation.Limits{
+		MilliCPU: cpus, CPUWeight: uint64(min(max(cpus/10, 1), 10_000)),
+		Memory: int64(t.Resources.Mem), PIDs: s.Pids,
+	}
+}

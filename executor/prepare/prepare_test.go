@@ -1,0 +1,158 @@
+package prepare
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/isolation"
+)
+
+// testRoot is a file system that is not the machine's: its users have other
+// numbers, and its links lead to itself.
+func testRoot(t *testing.T) *Preparer {
+	t.Helper()
+	dir := t.TempDir()
+	folders, err := OpenFolders(filepath.Join(dir, "tasks"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := filepath.Join(dir, "root")
+	for name, text := range map[string]string{
+		"etc/passwd": "root:x:0:0:root:/root:/bin/sh\nann:x:70001:70002:Ann:/home/ann:/bin/sh\nbad:x:n:0::/:\nshort:x\nann:x:9:9::/:\n",
+		"etc/group":  "root:x:0:\nann:x:70002:\nred:x:70003:ann,bob\nblue:x:70004:annie\n70009:x:5:\n",
+		"box/tool":   "#!",
+		"box/plain":  "text",
+	} {
+		path := filepath.Join(root, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Chmod(filepath.Join(root, "box/plain"), 0o644), os.Symlink("/box", filepath.Join(root, "bin")), os.Symlink("../../../../box/tool", filepath.Join(root, "box/up")),
+		os.Symlink("/etc/shadow", filepath.Join(root, "box/out"))); err != nil {
+		t.Fatal(err)
+	}
+	return &Preparer{Node: "oak", Root: root, Folders: folders, Program: func(d string) string { return "/blobs/" + d }}
+}
+
+var testTask = &api.Task{ID: "web.3", Job: "web", Index: 3, Attempt: 2, Partition: "ml", Ports: map[string]int{"http": 80}, Resources: api.Resources{CPUs: 250, Mem: 1 << 20}}
+
+func TestUsersAreThoseOfTheRoot(t *testing.T) {
+	p := testRoot(t)
+	for who, want := range map[string]account{
+		"":           {name: "root", home: "/root"},
+		"ann":        {70001, 70002, []uint32{70002, 70003}, "ann", "/home/ann"},
+		"70001":      {70001, 70002, []uint32{70002, 70003}, "ann", "/home/ann"},
+		"4242":       {uid: 4242, gid: 4242, name: "4242", home: "/"},
+		"ann:blue":   {70001, 70004, []uint32{70004}, "ann", "/home/ann"},
+		"ann:9":      {70001, 9, []uint32{9}, "ann", "/home/ann"},
+		"4242:70009": {4242, 5, []uint32{5}, "4242", "/"},
+		"root:red":   {0, 70003, []uint32{70003}, "root", "/root"},
+	} {
+		if got, err := p.root().lookup(who); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: %+v, %v; want %+v", who, got, err, want)
+		}
+	}
+	for who, says := range map[string]string{"bob": `user "bob" does not exist`, "bad": "without numbers", "ann:green": `group "green" does not exist`, "short": "does not exist"} {
+		var own *Error
+		if _, err := p.root().lookup(who); !errors.As(err, &own) || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v", who, err)
+		}
+	}
+}
+
+func TestProgramsAreThoseOfTheRoot(t *testing.T) {
+	p := testRoot(t)
+	for name, want := range map[string]string{"tool": "/bin/tool", "/box/tool": "/box/tool", "./tool": "/box/tool", "up": "/bin/up"} {
+		if got, err := p.root().program(name, "/box", "/none:/bin"); err != nil || got != want {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	for name, says := range map[string]string{"/bin/sh": "does not exist", "plain": "is in none of the folders of PATH", "/box/plain": "is not executable", "/box": "is a folder", "out": "is in none"} {
+		if _, err := p.root().program(name, "/box", "/none:/bin"); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// What is prepared for a command beside a task is the task's own spec, but for
+// the program.
+func TestBesideIsTheTasksOwn(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("giving a folder away needs root")
+	}
+	p := testRoot(t)
+	s := &api.TaskSpec{Command: []string{"tool", "{http}", "{index}"}, User: "ann:red", Pids: 7, Nice: 4, HostPIDs: true, Privileged: true,
+		Ulimits: []api.Ulimit{{Name: "nofile", Soft: 10, Hard: api.Unlimited}}}
+	task, err := p.Task("web.3/2", testTask, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := isolation.Confinement{Limits: isolation.Limits{MilliCPU: 250, CPUWeight: 25, Memory: 1 << 20, PIDs: 7}, PrivateMounts: true, AllowNewPrivileges: true, Nice: 4,
+		Rlimits: []isolation.Rlimit{{Resource: unix.RLIMIT_NOFILE, Soft: 10, Hard: unix.RLIM_INFINITY}}}
+	if !reflect.DeepEqual(task.Confinement, want) {
+		t.Errorf("%+v", task.Confinement)
+	}
+	slices.Sort(task.Env)
+	if task.Path != "/usr/bin/tool" && task.Path != "/bin/tool" || !slices.Equal(task.Args, []string{"tool", "80", "3"}) || task.UID != 70001 || task.GID != 70003 {
+		t.Errorf("%+v", task.Program)
+	}
+	if fi, err := os.Stat(task.Dir); err != nil || fi.Sys().(*syscall.Stat_t).Uid != 70001 || fi.Sys().(*syscall.Stat_t).Gid != 70003 {
+		t.Errorf("the folder: %v, %v", fi, err)
+	}
+	beside, err := p.Beside("web.3/2", testTask, s, Command{Args: []string{"/box/tool", "{attempt}"}, TTY: true, Env: map[string]string{"HOME": "/x"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(beside.Confinement, want) || beside.UID != task.UID || beside.GID != task.GID || !slices.Equal(beside.Groups, task.Groups) || beside.Dir != task.Dir {
+		t.Errorf("%+v beside %+v", beside, task)
+	}
+	if !slices.Equal(beside.Args, []string{"/box/tool", "2"}) || !beside.TTY || variable(beside.Env, "HOME") != "/x" || variable(beside.Env, "MESITA_PORT_HTTP") != "80" {
+		t.Errorf("%+v", beside.Program)
+	}
+}
+
+// Each limit that a spec may name is one that the kernel has.
+func TestUlimitsAreKnown(t *testing.T) {
+	for _, name := range api.UlimitNames {
+		if _, err := isolation.NewRlimit(name, 1, 2); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A spare folder is looked at once more before it is given away: whoever kept
+// it open may have written to it.
+func TestASpareFolderThatIsNotEmptyIsNotUsed(t *testing.T) {
+	f, err := OpenFolders(filepath.Join(t.TempDir(), "tasks"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.create(f.Dir("a.0/1")); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := os.OpenRoot(f.Dir("a.0/1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kept.Close()
+	f.Release("a.0/1")
+	if err := kept.WriteFile("x", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.create(f.Dir("b.0/1")); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(f.Dir("b.0/1")); err != nil || len(left) > 0 {
+		t.Errorf("a task finds %v in its folder, %v", left, err)
+	}
+}

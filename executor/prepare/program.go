@@ -1,0 +1,138 @@
+package prepare
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mesita/mesita/api"
+)
+
+// environ is the environment of a task, without double names: what the user
+// gave wins over the defaults, but not over the facts.
+func environ(node string, t *api.Task, s *api.TaskSpec, who account) []string {
+	out := make([]string, 0, 16+len(s.Env)+len(t.Ports))
+	for k, v := range map[string]string{"PATH": defaultPath, "HOME": who.home, "USER": who.name, "LOGNAME": who.name} {
+		if _, given := s.Env[k]; !given {
+			out = append(out, k+"="+v)
+		}
+	}
+	for k, v := range s.Env {
+		if !strings.HasPrefix(k, "MESITA_") {
+			out = append(out, k+"="+v)
+		}
+	}
+	out = append(out, "MESITA_TASK_ID="+t.ID, "MESITA_JOB="+t.Job, "MESITA_INDEX="+strconv.Itoa(t.Index),
+		"MESITA_ATTEMPT="+strconv.Itoa(t.Attempt), "MESITA_NODE="+node, "MESITA_PARTITION="+t.Partition)
+	for name, port := range t.Ports {
+		out = append(out, "MESITA_PORT_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_"))+"="+strconv.Itoa(port))
+	}
+	for k, v := range s.Env { // names of ours that have no meaning of ours
+		if strings.HasPrefix(k, "MESITA_") && !hasVar(out, k) {
+			out = append(out, k+"="+v)
+		}
+	}
+	return out
+}
+
+func hasVar(env []string, name string) bool {
+	for _, v := range env {
+		if strings.HasPrefix(v, name) && len(v) > len(name) && v[len(name)] == '=' {
+			return true
+		}
+	}
+	return false
+}
+
+// expand puts the task's ports, index and attempt into its arguments:
+// {http}, {index}, {attempt}. What is in braces but none of these stays.
+func expand(args []string, t *api.Task) []string {
+	pairs := []string{"{index}", strconv.Itoa(t.Index), "{attempt}", strconv.Itoa(t.Attempt)}
+	for name, port := range t.Ports {
+		pairs = append(pairs, "{"+name+"}", strconv.Itoa(port))
+	}
+	r := strings.NewReplacer(pairs...)
+	out := make([]string, len(args))
+	for i, a := range args {
+		if out[i] = a; strings.Contains(a, "{") {
+			out[i] = r.Replace(a)
+		}
+	}
+	return out
+}
+
+// findProgram looks the command up as the task's shell would.
+func (r root) program(name, dir, path string) (string, error) {
+	if strings.Contains(name, "/") {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(dir, name)
+		}
+		if err := r.executable(name); OfDisk(err) {
+			return "", fmt.Errorf("look at program %s: %w", name, err)
+		} else if err != nil {
+			return "", errorf("program %s: %v: give the path of a program that is on this node, or of a local one to upload", name, err)
+		}
+		return name, nil
+	}
+	var failed error
+	for _, d := range filepath.SplitList(path) {
+		if d == "" {
+			d = "."
+		}
+		if !filepath.IsAbs(d) {
+			d = filepath.Join(dir, d)
+		}
+		p := filepath.Join(d, name)
+		err := r.executable(p)
+		if err == nil {
+			return p, nil
+		}
+		if OfDisk(err) {
+			failed = err
+		}
+	}
+	if failed != nil {
+		return "", fmt.Errorf("look for program %q: %w", name, failed)
+	}
+	return "", errorf("program %q is in none of the folders of PATH (%s) on this node: install it there, or give its full path", name, path)
+}
+
+func (r root) executable(path string) error {
+	fi, err := r.stat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return errors.New("does not exist")
+	case err != nil:
+		return err
+	case fi.IsDir():
+		return errors.New("is a folder")
+	case fi.Mode()&0o111 == 0:
+		return errors.New("is not executable")
+	}
+	return nil
+}
+
+func variable(env []string, name string) string {
+	for _, v := range env {
+		if len(v) > len(name) && v[len(name)] == '=' && v[:len(name)] == name {
+			return v[len(name)+1:]
+		}
+	}
+	return ""
+}
+
+// OfDisk tells whether an error is the disk's and says nothing about what was
+// looked for on it.
+func OfDisk(err error) bool {
+	for _, no := range []unix.Errno{unix.EIO, unix.EROFS, unix.ENOSPC, unix.EDQUOT, unix.ENODEV, unix.ENXIO, unix.ESTALE, unix.EUCLEAN} {
+		if errors.Is(err, no) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,38 @@
+package executor
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/executor/keeper"
+	"github.com/mesita/mesita/executor/prepare"
+)
+
+// prepareReason classes an error from before the keeper was asked: what the task
+// needs is missing here, or else something is wrong with the machine.
+func prepareReason(err error) api.Reason {
+	var own *prepare.Error
+	if errors.As(err, &own) {
+		return api.ReasonStartFailed
+	}
+	return machineReason(err)
+}
+
+// startReason classes an error of the keeper. An old one tells no program that
+// cannot be executed apart.
+func startReason(err error) api.Reason {
+	if errors.Is(err, keeper.ErrProgram) || errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
+		return api.ReasonStartFailed
+	}
+	return machineReason(err)
+}
+
+func machineReason(err error) api.Reason {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return api.ReasonDiskFull
+	}
+	return api.ReasonInternal
+}
