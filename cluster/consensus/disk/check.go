@@ -5,13 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
-	"runtime/debug"
 
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"github.com/mesita/mesita/executor/boltfile"
 	"go.etcd.io/bbolt"
-	"golang.org/x/sys/unix"
 )
 
 // logState is what a look at a whole log file found.
@@ -26,48 +24,17 @@ type logState struct {
 
 // checkLog looks at all of a log file before it is opened for writing, given
 // the index of the newest snapshot.
-func checkLog(path string, snapshot uint64) (st *logState, err error) {
-	st = new(logState)
-	if info, err := os.Stat(path); errors.Is(err, os.ErrNotExist) || err == nil && info.Size() == 0 {
-		return st, nil // new
-	}
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			err = Damaged(path, r)
-		}
-	}()
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: lockWait}) // which locks it, and looks at no page but the first
+func checkLog(path string, snapshot uint64) (*logState, error) {
+	st := new(logState)
+	err := boltfile.Look(path, lockWait, func(f *boltfile.File) error { return st.look(f, snapshot) })
 	if err != nil {
 		return nil, openError(path, err)
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, openError(path, err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, openError(path, err)
-	}
-	b, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
-	if err != nil {
-		return nil, openError(path, err)
-	}
-	defer func() { err = errors.Join(err, unix.Munmap(b)) }()
-	if err := st.look(b, db.Info().PageSize, snapshot); err != nil {
-		return nil, Damaged(path, err)
 	}
 	return st, nil
 }
 
-func (st *logState) look(file []byte, pageSize int, snapshot uint64) error {
-	p, err := openPages(file, pageSize)
-	if err != nil {
-		return err
-	}
-	buckets, err := p.buckets()
+func (st *logState) look(f *boltfile.File, snapshot uint64) error {
+	buckets, err := f.Buckets()
 	if err != nil || len(buckets) == 0 {
 		return err
 	}
@@ -81,7 +48,7 @@ func (st *logState) look(file []byte, pageSize int, snapshot uint64) error {
 	return st.lookAtVotes(votes, snapshot)
 }
 
-func (st *logState) lookAtLog(logs *bucket, snapshot uint64) error {
+func (st *logState) lookAtLog(logs *boltfile.Bucket, snapshot uint64) error {
 	var before raft.Log
 	err := logs.ForEach(func(k, v []byte) error {
 		var e raft.Log
@@ -117,7 +84,7 @@ func (st *logState) lookAtLog(logs *bucket, snapshot uint64) error {
 }
 
 // lookAtVotes checks the votes, and that all is there that the mark tells of.
-func (st *logState) lookAtVotes(votes *bucket, snapshot uint64) error {
+func (st *logState) lookAtVotes(votes *boltfile.Bucket, snapshot uint64) error {
 	st.votes = map[string][]byte{}
 	err := votes.ForEach(func(k, v []byte) (err error) {
 		if string(k) == markKey {

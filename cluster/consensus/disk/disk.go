@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/executor/boltfile"
 	berrors "go.etcd.io/bbolt/errors"
 )
 
@@ -63,9 +64,12 @@ func Open(c Config) (*Log, *Snapshots, error) {
 // openError says what to do about a log that cannot be opened.
 func openError(path string, err error) error {
 	var known *api.Error
+	var damage *boltfile.DamageError
 	switch {
 	case errors.As(err, &known):
 		return err
+	case errors.As(err, &damage):
+		return Damaged(path, err)
 	case errors.Is(err, berrors.ErrTimeout):
 		return api.Errorf(api.CodeConflict, "the raft log %s is in use: a mesita node runs on it; stop it first", path)
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):

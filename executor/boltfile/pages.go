@@ -1,4 +1,4 @@
-package disk
+package boltfile
 
 import (
 	"bytes"
@@ -8,17 +8,17 @@ import (
 	"hash/fnv"
 )
 
-// pages is a bbolt file, read without bbolt, which trusts the bytes it maps: a
-// key whose length is damaged takes it out of the file, in a goroutine of its
-// own, and the program crashes. The layout is that of version 2 of the format:
-// numbers are in the byte order of the machine, offsets in an element count from
-// its own beginning.
-type pages struct {
+// File is a bbolt file, as Look hands it out. The layout is that of version 2 of
+// the format: numbers are in the byte order of the machine, offsets in an
+// element count from its own beginning.
+type File struct {
+	// Tx is the newest transaction that is in the file.
+	Tx uint64
+
 	file []byte // mapped
 	size uint64 // of a page
 	high uint64 // pages from here on are not in use
 	root uint64
-	tx   uint64
 	seen []uint64 // a bit for each page
 }
 
@@ -38,10 +38,9 @@ var order = binary.NativeEndian
 var errPage = errors.New("a page does not hold what it should")
 
 // openPages looks at the two head pages of a mapped file. bbolt would open a file
-// with the older one if the newer is damaged, and the last change, an entry or a
-// vote, is gone.
-func openPages(file []byte, size int) (*pages, error) {
-	p := &pages{file: file, size: uint64(size)}
+// with the older one if the newer is damaged, and the last change is gone.
+func openPages(file []byte, size int) (*File, error) {
+	p := &File{file: file, size: uint64(size)}
 	for i := range uint64(2) {
 		if uint64(len(file)) < (i+1)*p.size {
 			return nil, fmt.Errorf("it has %d bytes, which are no two pages", len(file))
@@ -52,8 +51,8 @@ func openPages(file []byte, size int) (*pages, error) {
 		if order.Uint64(b[headSum:]) != sum.Sum64() {
 			return nil, fmt.Errorf("the checksum of head page %d is wrong", i)
 		}
-		if tx := order.Uint64(b[48:]); tx >= p.tx {
-			p.root, p.high, p.tx = order.Uint64(b[16:]), order.Uint64(b[40:]), tx
+		if tx := order.Uint64(b[48:]); tx >= p.Tx {
+			p.root, p.high, p.Tx = order.Uint64(b[16:]), order.Uint64(b[40:]), tx
 		}
 	}
 	if p.high > uint64(len(file))/p.size {
@@ -64,7 +63,7 @@ func openPages(file []byte, size int) (*pages, error) {
 }
 
 // page is a page with what follows it. Each is part of one tree, once.
-func (p *pages) page(id uint64) ([]byte, error) {
+func (p *File) page(id uint64) ([]byte, error) {
 	if id < 2 || id >= p.high {
 		return nil, errPage
 	}
@@ -96,7 +95,7 @@ func (b *bounds) next(key []byte, first bool) error {
 	return nil
 }
 
-func (p *pages) tree(id uint64, in bounds, depth int, each func(flags uint32, k, v []byte) error) error {
+func (p *File) tree(id uint64, in bounds, depth int, each func(flags uint32, k, v []byte) error) error {
 	b, err := p.page(id)
 	if err == nil && depth > maxDepth {
 		err = errPage
@@ -110,7 +109,7 @@ func (p *pages) tree(id uint64, in bounds, depth int, each func(flags uint32, k,
 	return err
 }
 
-func (p *pages) content(b []byte, in bounds, depth int, each func(flags uint32, k, v []byte) error) error {
+func (p *File) content(b []byte, in bounds, depth int, each func(flags uint32, k, v []byte) error) error {
 	count := int(order.Uint16(b[10:]))
 	switch flags := order.Uint16(b[8:]); {
 	case flags == leafPage && pageHead+count*leafSize <= len(b):
@@ -160,7 +159,7 @@ func leaf(b []byte, count int, in bounds, each func(flags uint32, k, v []byte) e
 	return nil
 }
 
-func (p *pages) branch(b []byte, count int, in bounds, depth int, each func(flags uint32, k, v []byte) error) error {
+func (p *File) branch(b []byte, count int, in bounds, depth int, each func(flags uint32, k, v []byte) error) error {
 	key := func(i int) ([]byte, error) {
 		at := pageHead + i*branchSize
 		return part(b, at, order.Uint32(b[at:]), order.Uint32(b[at+4:]))
@@ -189,28 +188,28 @@ func (p *pages) branch(b []byte, count int, in bounds, depth int, each func(flag
 	return nil
 }
 
-// bucket is one of the trees of a file; a small one lies in the tree above.
-type bucket struct {
-	of     *pages
+// Bucket is one of the trees of a file; a small one lies in the tree above.
+type Bucket struct {
+	of     *File
 	root   uint64
 	inline []byte
 }
 
-// buckets are those of the file, by name.
-func (p *pages) buckets() (map[string]*bucket, error) {
-	out := map[string]*bucket{}
+// Buckets are those of the file, by name.
+func (p *File) Buckets() (map[string]*Bucket, error) {
+	out := map[string]*Bucket{}
 	err := p.tree(p.root, bounds{}, 0, func(flags uint32, k, v []byte) error {
 		if flags != bucketFlag || len(v) < 16 {
 			return fmt.Errorf("%.80q is no bucket", k)
 		}
-		out[string(k)] = &bucket{of: p, root: order.Uint64(v), inline: v[16:]}
+		out[string(k)] = &Bucket{of: p, root: order.Uint64(v), inline: v[16:]}
 		return nil
 	})
 	return out, err
 }
 
 // ForEach calls f with all keys in order, and their values.
-func (b *bucket) ForEach(f func(k, v []byte) error) error {
+func (b *Bucket) ForEach(f func(k, v []byte) error) error {
 	each := func(flags uint32, k, v []byte) error {
 		if flags != 0 {
 			return fmt.Errorf("%.80q is no value", k)
