@@ -45,9 +45,6 @@ type Config struct {
 	DiskMin      int64         // free bytes below which nothing starts, or 5 % of the disk if that is less; default 512 MiB
 	RestartAfter time.Duration // after a reboot, until services restart unasked; default 10s
 	Starts       int           // at once; default 16
-
-	// MoveJournalAside makes a new journal if the old one cannot be read.
-	MoveJournalAside bool
 }
 
 func (c Config) withDefaults() (Config, error) {

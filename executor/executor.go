@@ -46,6 +46,7 @@ type loop struct {
 	ctx       context.Context //nolint:containedctx // of Run; its callbacks have no other way to it
 	tasks     map[string]*attempt
 	graves    graves
+	unclaimed unclaimed
 	gen       uint64 // of the assignment set
 	seq       uint64 // counts processes come to run
 	resyncing bool
@@ -86,7 +87,7 @@ func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
 		return nil, err
 	}
 	path := filepath.Join(cfg.DataDir, "journal.db")
-	j, past, err := openJournal(path, cfg.MoveJournalAside, cfg.Log)
+	j, past, err := openJournal(path, cfg.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -105,25 +106,21 @@ func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
 	return e, nil
 }
 
-// openJournal opens and reads the journal. One that opens but cannot be read
-// is moved aside as well, if that is wanted.
-func openJournal(path string, aside bool, log *slog.Logger) (*journal.Journal, []journal.Entry, error) {
-	j, err := journal.Open(path, aside, log)
-	if err != nil {
-		return nil, nil, err
-	}
-	past, err := j.Load()
+// openJournal opens and reads the journal. One that is damaged is set aside: the
+// keeper knows what runs and what ended here, and the cluster what should.
+func openJournal(path string, log *slog.Logger) (*journal.Journal, []journal.Entry, error) {
+	j, past, err := journal.Open(path, log)
 	var bad *journal.CorruptError
-	if errors.As(err, &bad) && aside {
-		if err := errors.Join(j.Close(), journal.MoveAside(path)); err != nil {
-			return nil, nil, err
-		}
-		return openJournal(path, false, log)
+	if !errors.As(err, &bad) {
+		return j, past, err
 	}
+	to, err := journal.MoveAside(path)
 	if err != nil {
-		return nil, nil, errors.Join(err, j.Close())
+		return nil, nil, errors.Join(bad, err)
 	}
-	return j, past, nil
+	log.Error("the executor's journal was damaged: it is begun anew, and what runs here is taken on as the keeper and the cluster tell it; look after this disk",
+		"file", path, "error", bad.Cause, "kept", to)
+	return journal.Open(path, log)
 }
 
 // Run runs the node's tasks until ctx ends; the tasks go on. It is called once.

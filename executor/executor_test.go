@@ -1,7 +1,6 @@
 package executor_test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -171,12 +170,16 @@ func TestNewerAttemptAndOrphan(t *testing.T) {
 		n.Assign(set(assignment("web", 0, 1))) // of a view that lags behind
 		settle()
 		equal(t, "alive", n.rt.Alive(), []string{"web.0/2"})
-		// What a keeper runs and the journal does not know is killed.
+		// What a keeper runs and the journal does not know is killed, unless it
+		// is to run here.
 		if _, err := n.rt.Start(t.Context(), keeper.StartRequest{ID: "ghost.0/1"}); err != nil {
 			t.Fatal(err)
 		}
 		n.stop()
 		n.start()
+		settle()
+		equal(t, "alive until it is known what is to run", n.rt.Alive(), []string{"ghost.0/1", "web.0/2"})
+		n.Assign(set(assignment("web", 0, 2)))
 		settle()
 		equal(t, "alive", n.rt.Alive(), []string{"web.0/2"})
 	})
@@ -506,30 +509,4 @@ func TestReportsWhileBusy(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestCorruptJournal(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "journal.db")
-	if err := os.WriteFile(path, []byte(strings.Repeat("garbage ", 4096)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cfg := executor.Config{DataDir: dir, BootID: "b"}
-	_, err := executor.New(cfg, runtimetest.New(), &sink{})
-	if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "aside") {
-		t.Fatalf("error %v", err)
-	}
-	cfg.MoveJournalAside = true
-	e, err := executor.New(cfg, runtimetest.New(), &sink{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := e.Run(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if old, _ := filepath.Glob(path + ".corrupt-*"); len(old) != 1 {
-		t.Fatalf("files kept aside: %v", old)
-	}
 }

@@ -123,11 +123,10 @@ func (e *Executor) takeIn(list []keeper.Status, seq uint64) {
 	seen := make(map[string]bool, len(list))
 	for _, st := range list {
 		seen[st.ID] = true
-		a := byID[st.ID]
-		if st.State == keeper.Starting || st.State == keeper.Running {
-			e.takeRunning(a, st)
+		if a := byID[st.ID]; a != nil || l.first {
+			e.take(a, st)
 		} else {
-			e.takeEnded(a, st)
+			l.unclaimed.put(st)
 		}
 	}
 	for _, a := range l.tasks {
@@ -143,6 +142,16 @@ func (e *Executor) takeIn(list []keeper.Status, seq uint64) {
 		if l.revive != nil {
 			l.revive.Reset(e.cfg.RestartAfter)
 		}
+	}
+}
+
+// take takes in what the keeper says of an attempt; a is nil if nothing is known
+// of it.
+func (e *Executor) take(a *attempt, st keeper.Status) {
+	if runs(st) {
+		e.takeRunning(a, st)
+	} else {
+		e.takeEnded(a, st)
 	}
 }
 
@@ -195,7 +204,11 @@ func (e *Executor) event(st keeper.Status) {
 	case keeper.Reset:
 		e.resync()
 	case keeper.Ended, keeper.Lost:
-		e.takeEnded(e.find(st.ID), st)
+		if a := e.find(st.ID); a != nil || e.loop.first {
+			e.takeEnded(a, st)
+		} else {
+			e.loop.unclaimed.put(st)
+		}
 	}
 }
 
@@ -231,6 +244,7 @@ func (e *Executor) reconcileIfFresh() {
 	e.loop.away = away
 	e.reconcile(as)
 	if !e.loop.first {
+		e.endUnclaimed()
 		e.loop.first = true
 		close(e.synced)
 	}
@@ -277,6 +291,10 @@ func (e *Executor) adopt(as api.Assignment) {
 	if e.loop.graves.holds(t.ID, t.Attempt) {
 		return // ended here, and the set is of a view that lags behind
 	}
+	if st, ok := e.loop.unclaimed[attemptID(t.ID, t.Attempt)]; ok {
+		e.claim(as, st)
+		return
+	}
 	switch {
 	case t.Desired == api.DesiredStop, t.Desired == api.DesiredMove && t.State < api.TaskRunning:
 		a := newAttempt(as)
@@ -307,16 +325,18 @@ func (e *Executor) update(a *attempt, as api.Assignment) {
 	if a.phase == ended || a.ending {
 		return
 	}
-	stays := a.task.Desired == api.DesiredRun || a.task.Desired == api.DesiredFreeze
-	if !stays || a.task.Desired != was {
+	if !stays(a.task) || a.task.Desired != was {
 		e.journal.PutSoon(a.task.ID, &as, a.rec, nil)
 	}
-	if stays {
+	if stays(a.task) {
 		e.setFreezer(a)
 		return
 	}
 	e.end(a, api.TaskKilled, stopReason(a.task), "")
 }
+
+// stays tells whether the cluster wants the task to stay on this node.
+func stays(t *api.Task) bool { return t.Desired == api.DesiredRun || t.Desired == api.DesiredFreeze }
 
 // stopReason is why the cluster wants the task to stop.
 func stopReason(t *api.Task) api.Reason {

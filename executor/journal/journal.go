@@ -7,21 +7,19 @@ package journal
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/executor/boltfile"
 )
 
 // Phase is how far an attempt is. Values are stored: append only.
@@ -46,7 +44,7 @@ type Record struct {
 	Touched time.Time       `json:"touched,omitzero"` // last written
 }
 
-// Entry is a task with its record, as Load returns it.
+// Entry is a task with its record, as Open returns it.
 type Entry struct {
 	ID         string
 	Assignment api.Assignment
@@ -56,13 +54,6 @@ type Entry struct {
 // format is raised when an older version could not read the file any more.
 const format = 1
 
-var (
-	metaBucket  = []byte("meta")
-	taskBucket  = []byte("tasks")   // id → api.Task
-	stateBucket = []byte("records") // id → Record
-	specBucket  = []byte("specs")   // job@version → api.JobSpec
-)
-
 // CorruptError names a journal that cannot be read, and the remedy.
 type CorruptError struct {
 	File  string
@@ -70,8 +61,7 @@ type CorruptError struct {
 }
 
 func (e *CorruptError) Error() string {
-	return fmt.Sprintf("the journal %s cannot be read (%v): restore the file, or start once with the option that moves it aside; "+
-		"the tasks that run here are then ended and reported as failed", e.File, e.Cause)
+	return fmt.Sprintf("the journal %s is damaged (%v): move it away and start the node again; what runs here is then taken on as the keeper and the cluster tell it", e.File, e.Cause)
 }
 
 func (e *CorruptError) Unwrap() error { return e.Cause }
@@ -105,89 +95,52 @@ type put struct {
 	remove     bool
 }
 
-// Open opens or makes the journal at path. With moveAside a file that cannot
-// be read is renamed to path.corrupt-TIME, and a new one is made.
-func Open(path string, moveAside bool, log *slog.Logger) (*Journal, error) {
-	db, err := open(path)
-	var bad *CorruptError
-	if errors.As(err, &bad) && moveAside {
-		if err := MoveAside(path); err != nil {
-			return nil, err
-		}
-		db, err = open(path)
+// Open opens or makes the journal at path after a look at all of it, and
+// returns every task in it. It fails with a *CorruptError if anything in it is
+// not what was written.
+func Open(path string, log *slog.Logger) (*Journal, []Entry, error) {
+	j := &Journal{path: path, log: log, wake: make(chan struct{}, 1), specs: map[string]int{}, refs: map[string]string{}}
+	in := newContents()
+	if err := boltfile.Look(path, time.Second, in.look); err != nil {
+		return nil, nil, openError(path, err)
 	}
+	for _, e := range in.entries {
+		key := specKey(e.Assignment.Task)
+		j.refs[e.ID] = key
+		j.specs[key]++
+	}
+	var err error
+	j.db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
 	if err != nil {
-		return nil, err
+		return nil, nil, openError(path, err)
 	}
-	return &Journal{db: db, path: path, log: log, wake: make(chan struct{}, 1), specs: map[string]int{}, refs: map[string]string{}}, nil
+	if err := j.change(func(c *change) error { return c.putText(formatKey, strconv.Itoa(format)) }); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("open the journal %s: %w", path, err), j.db.Close())
+	}
+	return j, in.entries, nil
 }
 
 // MoveAside renames a journal that cannot be read to path.corrupt-TIME.
-func MoveAside(path string) error {
-	if err := os.Rename(path, path+".corrupt-"+strconv.FormatInt(time.Now().Unix(), 10)); err != nil {
-		return fmt.Errorf("move the journal aside: %w", err)
+func MoveAside(path string) (to string, err error) {
+	to = path + ".corrupt-" + strconv.FormatInt(time.Now().Unix(), 10)
+	if err := os.Rename(path, to); err != nil {
+		return "", fmt.Errorf("move the journal aside: %w", err)
 	}
-	return nil
-}
-
-// verify reads every page once. bbolt itself would panic on a damaged one, and
-// in a goroutine of its own.
-func verify(path string) (err error) {
-	if fi, err := os.Stat(path); errors.Is(err, os.ErrNotExist) || err == nil && fi.Size() == 0 {
-		return nil
-	}
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // a file cut short faults
-	defer func() {
-		if p := recover(); p != nil {
-			err = &CorruptError{path, fmt.Errorf("%v", p)}
-		}
-	}()
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, ReadOnly: true})
-	if err != nil {
-		return openError(path, err)
-	}
-	defer db.Close()
-	return db.View(func(tx *bbolt.Tx) error {
-		return tx.ForEach(func(_ []byte, b *bbolt.Bucket) error { return b.ForEach(func(_, _ []byte) error { return nil }) })
-	})
+	return to, nil
 }
 
 func openError(path string, err error) error {
+	var damage *boltfile.DamageError
+	var format *formatError
 	switch {
+	case errors.As(err, &format):
+		return fmt.Errorf("open the journal %s: %w", path, format)
+	case errors.As(err, &damage):
+		return &CorruptError{path, damage.Cause}
 	case errors.Is(err, berrors.ErrTimeout):
 		return fmt.Errorf("the journal %s is in use: another mesita runs with this data folder; stop it first", path)
-	case errors.Is(err, os.ErrPermission), errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EROFS):
-		return fmt.Errorf("open the journal: %w", err)
 	}
-	return &CorruptError{path, err}
-}
-
-func open(path string) (*bbolt.DB, error) {
-	if err := verify(path); err != nil {
-		return nil, err
-	}
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
-		Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
-	})
-	if err != nil {
-		return nil, openError(path, err)
-	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, b := range [][]byte{metaBucket, taskBucket, stateBucket, specBucket} {
-			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
-				return err
-			}
-		}
-		meta := tx.Bucket(metaBucket)
-		if v := meta.Get([]byte("format")); v != nil && string(v) != strconv.Itoa(format) {
-			return fmt.Errorf("the journal has format %s, and this version of mesita reads %d: use the version that wrote it", v, format)
-		}
-		return meta.Put([]byte("format"), []byte(strconv.Itoa(format)))
-	})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open the journal %s: %w", path, err), db.Close())
-	}
-	return db, nil
+	return fmt.Errorf("open the journal %s: %w", path, err)
 }
 
 // Close closes the file. Run must have ended.
@@ -196,59 +149,14 @@ func (j *Journal) Close() error { return j.db.Close() }
 // Boot returns the boot id that the journal was last used under ("" for a new
 // one) and stores the one given.
 func (j *Journal) Boot(id string) (last string, err error) {
-	err = j.db.Update(func(tx *bbolt.Tx) error {
-		meta := tx.Bucket(metaBucket)
-		last = string(meta.Get([]byte("boot")))
+	err = j.change(func(c *change) error {
+		last = string(c.tx.Bucket(metaBucket).Get(bootKey))
 		if last == id {
 			return nil
 		}
-		return meta.Put([]byte("boot"), []byte(id))
+		return c.putText(bootKey, id)
 	})
 	return last, err
-}
-
-// Load returns every task in the journal. It must come before Run.
-func (j *Journal) Load() (out []Entry, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = &CorruptError{j.path, fmt.Errorf("%v", p)}
-		}
-	}()
-	err = j.db.View(func(tx *bbolt.Tx) error {
-		specs := map[string]*api.JobSpec{}
-		err := tx.Bucket(specBucket).ForEach(func(k, v []byte) error {
-			s := &api.JobSpec{}
-			specs[string(k)] = s
-			return json.Unmarshal(v, s)
-		})
-		if err != nil {
-			return err
-		}
-		states := tx.Bucket(stateBucket)
-		return tx.Bucket(taskBucket).ForEach(func(k, v []byte) error {
-			e := Entry{ID: string(k), Assignment: api.Assignment{Task: &api.Task{}}}
-			if err := json.Unmarshal(v, e.Assignment.Task); err != nil {
-				return fmt.Errorf("task %s: %w", k, err)
-			}
-			if s := states.Get(k); s != nil {
-				if err := json.Unmarshal(s, &e.Record); err != nil {
-					return fmt.Errorf("task %s: %w", k, err)
-				}
-			}
-			key := specKey(e.Assignment.Task)
-			if e.Assignment.Spec = specs[key]; e.Assignment.Spec == nil {
-				return fmt.Errorf("task %s: the spec %s is missing", k, key)
-			}
-			j.refs[e.ID] = key
-			j.specs[key]++
-			out = append(out, e)
-			return nil
-		})
-	})
-	if err != nil {
-		return nil, &CorruptError{j.path, err}
-	}
-	return out, nil
 }
 
 func specKey(t *api.Task) string { return t.Job + "@" + strconv.Itoa(t.Version) }
@@ -341,9 +249,9 @@ func (j *Journal) flush() error {
 		return nil
 	}
 	j.undo = j.undo[:0]
-	err := j.db.Update(func(tx *bbolt.Tx) error {
+	err := j.change(func(c *change) error {
 		for id, p := range b.puts {
-			if err := j.write(tx, id, p); err != nil {
+			if err := j.write(c, id, p); err != nil {
 				return err
 			}
 		}
@@ -382,31 +290,23 @@ func (j *Journal) putBack(b *batch) {
 	}
 }
 
-func (j *Journal) write(tx *bbolt.Tx, id string, p put) error {
+func (j *Journal) write(c *change, id string, p put) error {
 	key := []byte(id)
 	if p.remove {
-		if err := errors.Join(tx.Bucket(taskBucket).Delete(key), tx.Bucket(stateBucket).Delete(key)); err != nil {
+		if err := errors.Join(c.remove(taskBucket, key), c.remove(stateBucket, key)); err != nil {
 			return err
 		}
-		return j.refer(tx, id, "", nil)
+		return j.refer(c, id, "", nil)
 	}
 	if p.assignment != nil {
-		if err := j.refer(tx, id, specKey(p.assignment.Task), p.assignment.Spec); err != nil {
+		if err := j.refer(c, id, specKey(p.assignment.Task), p.assignment.Spec); err != nil {
 			return err
 		}
-		v, err := json.Marshal(p.assignment.Task)
-		if err != nil {
-			return err
-		}
-		if err := tx.Bucket(taskBucket).Put(key, v); err != nil {
+		if err := c.seal(taskBucket, key, p.assignment.Task); err != nil {
 			return err
 		}
 	}
-	v, err := json.Marshal(p.record)
-	if err != nil {
-		return err
-	}
-	return tx.Bucket(stateBucket).Put(key, v)
+	return c.seal(stateBucket, key, p.record)
 }
 
 func restore[V comparable](m map[string]V, k string, v V) {
@@ -418,7 +318,7 @@ func restore[V comparable](m map[string]V, k string, v V) {
 
 // refer makes the task refer to another spec ("" for none); a spec that
 // nothing refers to is removed.
-func (j *Journal) refer(tx *bbolt.Tx, id, key string, spec *api.JobSpec) error {
+func (j *Journal) refer(c *change, id, key string, spec *api.JobSpec) error {
 	old := j.refs[id]
 	if old == key {
 		return nil
@@ -429,14 +329,9 @@ func (j *Journal) refer(tx *bbolt.Tx, id, key string, spec *api.JobSpec) error {
 		restore(j.specs, old, nOld)
 		restore(j.specs, key, nNew)
 	})
-	specs := tx.Bucket(specBucket)
 	if key != "" {
 		if j.specs[key] == 0 {
-			v, err := json.Marshal(spec)
-			if err != nil {
-				return err
-			}
-			if err := specs.Put([]byte(key), v); err != nil {
+			if err := c.seal(specBucket, []byte(key), spec); err != nil {
 				return err
 			}
 		}
@@ -452,5 +347,5 @@ func (j *Journal) refer(tx *bbolt.Tx, id, key string, spec *api.JobSpec) error {
 		return nil
 	}
 	delete(j.specs, old)
-	return specs.Delete([]byte(old))
+	return c.remove(specBucket, []byte(old))
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -24,11 +23,7 @@ type opened struct {
 
 func open(t testing.TB, path string) (opened, []journal.Entry) {
 	t.Helper()
-	j, err := journal.Open(path, false, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	past, err := j.Load()
+	j, past, err := journal.Open(path, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,38 +124,8 @@ func TestInUse(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.db")
 	j, _ := open(t, path)
 	defer j.close()
-	if _, err := journal.Open(path, true, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "in use") {
+	if _, _, err := journal.Open(path, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "in use") {
 		t.Fatalf("error %v", err)
-	}
-}
-
-func TestDamage(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "journal.db")
-	j, _ := open(t, path)
-	for i := range 200 {
-		j.Put(api.TaskID("web", i), assignment(i, 1), journal.Record{Attempt: 1}, nil)
-	}
-	j.close()
-	good, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for at := 0; at < len(good); at += 4096 {
-		bad := append([]byte(nil), good...)
-		for i := at; i < min(at+64, len(bad)); i++ {
-			bad[i] ^= 0x5a
-		}
-		if err := os.WriteFile(path, bad, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		j, err := journal.Open(path, false, slog.New(slog.DiscardHandler))
-		if err == nil {
-			_, err = j.Load() // a page that nothing refers to may be damaged
-			j.Close()
-		}
-		if err != nil && !strings.Contains(err.Error(), path) {
-			t.Errorf("page %d: the error does not name the file: %v", at/4096, err)
-		}
 	}
 }
 

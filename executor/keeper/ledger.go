@@ -6,9 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"os"
 	"path/filepath"
+
+	"github.com/mesita/mesita/executor/sealed"
 )
 
 // ledger is the keeper's memory on disk: what was started, how it ended, and
@@ -29,30 +30,23 @@ type line struct {
 	Forget string  `json:"forget,omitempty"`
 }
 
-// A line ends with the CRC-32C of what is before it, as a field that an older
-// keeper ignores. One that does not end so is of an older keeper.
-const crcField = `,"crc":"`
-
-const crcSize = len(crcField) + 8 + len(`"}`)
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 func (v line) encode() ([]byte, error) {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return nil, err
 	}
-	b = b[:len(b)-1] // the brace comes last
-	return fmt.Appendf(b, "%s%08x\"}\n", crcField, crc32.Checksum(b, castagnoli)), nil
+	b, _ = sealed.Add(b)
+	return append(b, '\n'), nil
 }
 
-// intact tells whether a line is as it was written.
-func intact(b []byte) bool {
-	at := len(b) - crcSize
-	if at < 0 || !bytes.HasPrefix(b[at:], []byte(crcField)) {
-		return true
+// parseLine reads a line without its end. It fails for one that was torn by a
+// power cut, or is damaged.
+func parseLine(b []byte) (v line, err error) {
+	if _, _, err := sealed.Check(b); err != nil {
+		return v, err
 	}
-	return string(b[at+len(crcField):]) == fmt.Sprintf("%08x\"}", crc32.Checksum(b[:at], castagnoli))
+	err = json.Unmarshal(b, &v)
+	return v, err
 }
 
 // openLedger reads the ledger in dir. What was started and has no end is Lost:
@@ -67,11 +61,9 @@ func openLedger(dir string) (*ledger, []Status, error) {
 	sc := bufio.NewScanner(bytes.NewReader(b))
 	sc.Buffer(nil, maxMessage)
 	for sc.Scan() {
-		var v line
-		if !intact(sc.Bytes()) || json.Unmarshal(sc.Bytes(), &v) != nil {
-			continue // torn by a power cut, or damaged: its task is Lost, or was forgotten
-		}
+		v, err := parseLine(sc.Bytes())
 		switch {
+		case err != nil: // its task is Lost, or was forgotten
 		case v.Start != nil:
 			s := *v.Start
 			s.State = Lost

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -56,15 +57,58 @@ func TestFlippedBitsOfTheLedger(t *testing.T) {
 	if got := read(whole); !maps.Equal(got, want) {
 		t.Fatalf("undamaged it holds %+v, want %+v", got, want)
 	}
-	r := rand.New(rand.NewPCG(1, 2))
-	for range 500 {
+	flips, err := strconv.Atoi(os.Getenv("MESITA_FLIPS"))
+	if err != nil {
+		flips = 500
+	}
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 1))
+	for range flips {
 		b := append([]byte(nil), whole...)
 		bit := r.IntN(8 * len(b))
 		b[bit/8] ^= 1 << (bit % 8)
 		for id, st := range read(b) {
 			if w, ok := want[id]; !ok || st != w && st.State != Lost {
-				t.Fatalf("bit %d flipped: %q is %+v, want %+v", bit, id, st, w)
+				t.Fatalf("seed %d, bit %d flipped: %q is %+v, want %+v", seed, bit, id, st, w)
 			}
 		}
 	}
+}
+
+// FuzzLedger: whatever is in the file, what is read of it is written again and
+// read the same, and no line without a right sum of its own counts if it has
+// one.
+func FuzzLedger(f *testing.F) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, v := range []line{{Start: &Status{ID: "a.0/1", State: Running, PID: 7, Started: at}}, {End: &Status{ID: "a.0/1", State: Ended, Ended: at, Code: 3}}, {Forget: "a.0/1"}} {
+		b, err := v.encode()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+		f.Add(append(b[:len(b)-2:len(b)-2], "}\n{}\n"...))
+	}
+	f.Add([]byte(`{"start":{"id":"b.1/2","state":"running"}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "ledger"), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		read := func() map[string]Status {
+			l, all, err := openLedger(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.close()
+			got := map[string]Status{}
+			for _, st := range all {
+				got[st.ID] = st
+			}
+			return got
+		}
+		first := read()
+		if again := read(); !maps.Equal(first, again) {
+			t.Fatalf("%+v was read, and then %+v", first, again)
+		}
+	})
 }
