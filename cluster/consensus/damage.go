@@ -40,13 +40,16 @@ func (n *Node) inspect() error {
 	}
 	path := filepath.Join(n.cfg.Dir, disk.LogName)
 	before := n.cfg.Before
+	if before != nil {
+		n.noted = *before
+	}
 	lost := ""
 	switch {
 	case n.stores.file != nil && n.stores.file.Damaged():
 		lost = path + " was damaged and is not filled in again yet"
 	case have.Term == 0 && (before != nil || have.LastIndex != 0):
 		lost = path + " is gone or empty, and this node has voted"
-	case before != nil && have.Behind(*before):
+	case before != nil && n.accounts(have).Behind(*before):
 		lost = fmt.Sprintf("%s is older than this node: it is of term %d and ends with entry %d, and there were term %d and entry %d", path, have.Term, have.LastIndex, before.Term, before.LastIndex)
 	}
 	switch {
@@ -58,7 +61,7 @@ func (n *Node) inspect() error {
 	case have.Term == 0:
 		return nil // it never took part
 	}
-	if err := n.remember(have); err != nil { // on a full disk it starts all the same, and remembers before it writes
+	if err := n.remember(func(Standing) Standing { return have }); err != nil { // on a full disk it starts all the same, and remembers before it writes
 		n.cfg.Log.Warn("a loss of the raft log would not be noticed", "err", err)
 		return nil
 	}
@@ -85,15 +88,68 @@ func (n *Node) Damaged() error {
 	return nil
 }
 
-// remember keeps how far this node has come, outside of its folder.
-func (n *Node) remember(s Standing) error {
+// remember keeps how far this node has come, outside of its folder, given what
+// was kept of it before.
+func (n *Node) remember(change func(was Standing) Standing) error {
 	if n.cfg.Remember == nil {
 		return nil
 	}
-	if err := n.cfg.Remember(s); err != nil {
+	n.notes.Lock()
+	defer n.notes.Unlock()
+	next := change(n.noted)
+	next = next.cutAt(n.noted.cut().And(next.cut()))
+	if err := n.cfg.Remember(next); err != nil {
 		return fmt.Errorf("remember how far this voter has come: %w", err)
 	}
+	n.noted = next
 	return nil
+}
+
+// accounts is a standing with what is missing from the log on a leader's order.
+func (n *Node) accounts(have Standing) Standing {
+	n.notes.Lock()
+	defer n.notes.Unlock()
+	return have.And(n.noted.cut())
+}
+
+// voted keeps that this node votes in a term before anybody hears of it: if it
+// lost its log in this very term, nobody else might know.
+func (n *Node) voted(term uint64) <-chan error {
+	done := make(chan error, 1)
+	keep := func() {
+		have, err := n.stores.standing()
+		if err == nil {
+			have.Term = max(have.Term, term)
+			err = n.remember(func(Standing) Standing { return have })
+		}
+		done <- err
+	}
+	if n.cfg.Remember == nil || !n.spawn(keep) {
+		return nil
+	}
+	return done
+}
+
+// noteCut notes, before a leader has the entries from one on up to the last cut
+// off this node's log, that they are no loss: this node may be killed before it
+// has written what comes in their place.
+func (n *Node) noteCut(from, last uint64) {
+	if d := n.damage.Load(); d != nil && d.mends {
+		return // what it had is what it has to reach
+	}
+	var end raft.Log
+	err := n.stores.logs.GetLog(last, &end)
+	if err == nil {
+		var left Standing
+		if left, err = n.stores.endsAt(from - 1); err == nil {
+			err = n.remember(func(was Standing) Standing {
+				return Standing{Term: was.Term, LastTerm: left.LastTerm, LastIndex: left.LastIndex, CutTerm: end.Term, CutIndex: end.Index}
+			})
+		}
+	}
+	if err != nil {
+		n.cfg.Log.Warn("if this node were killed now, it would take what a leader has cut off its log for lost", "err", err)
+	}
 }
 
 // keepStanding remembers how far this node is now, as well as it can.
@@ -103,7 +159,7 @@ func (n *Node) keepStanding() {
 	}
 	s, err := n.stores.standing()
 	if err == nil && s.Term > 0 {
-		err = n.remember(s)
+		err = n.remember(func(Standing) Standing { return s })
 	}
 	if err != nil {
 		n.cfg.Log.Warn("a copy of an older raft log would not be noticed", "err", err)
@@ -136,7 +192,7 @@ func (n *Node) askOthers() {
 	case older != nil:
 	case err != nil:
 		older = fmt.Errorf("it cannot be compared with what other nodes saw of it: %w", err)
-	case have.Behind(seen):
+	case n.accounts(have).Behind(seen):
 		older = fmt.Errorf("other nodes saw it with term %d and entry %d, and its log is of term %d and ends with entry %d: its folder is an older copy",
 			seen.Term, seen.LastIndex, have.Term, have.LastIndex)
 	default:

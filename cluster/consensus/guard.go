@@ -33,6 +33,9 @@ type guard struct {
 	remember func() error // that this node takes part: before it writes anything
 	took     atomic.Bool  // it did
 
+	voted func(term uint64) <-chan error // keeps outside of the log that it votes in a term, which is on disk
+	cut   func(from, to uint64)          // notes that the end of the log goes on a leader's order
+
 	mu   sync.Mutex
 	err  error
 	sick chan struct{} // closed while err is set
@@ -145,6 +148,9 @@ func (l guardedLogs) DeleteRange(from, to uint64) error {
 		l.halt(err) // which does not return
 		return err
 	}
+	if last, err := l.LastIndex(); err == nil && l.cut != nil && to >= last {
+		l.cut(from, last)
+	}
 	return l.LogStore.DeleteRange(from, to)
 }
 
@@ -169,12 +175,22 @@ func (l guardedLogs) mayDelete(from, to uint64) error {
 		"if the cluster was recovered without this node, move this node's folder raft away and start it again", from, applied)
 }
 
-// guardedStable is a stable store under guard.
+// guardedStable is a stable store under guard. Raft writes a vote from one
+// goroutine: its term, then whom it is for.
 type guardedStable struct {
 	raft.StableStore
 	*guard
+	vote *vote
 }
 
+// vote is the one that is being written.
+type vote struct {
+	noted <-chan error // how keeping it outside of the log goes; nil = it is not kept
+}
+
+// Set writes whom a vote is for, and returns once it is also known outside of
+// the log that this node voted, if that can be written: a full disk must not
+// keep it from voting.
 func (s guardedStable) Set(key, val []byte) error {
 	if err := s.mayVote(); err != nil {
 		return err
@@ -184,13 +200,29 @@ func (s guardedStable) Set(key, val []byte) error {
 	if err == nil {
 		err = s.StableStore.Set(key, val)
 	}
+	if noted := s.vote.noted; noted != nil {
+		s.vote.noted = nil
+		if failed := <-noted; failed != nil {
+			s.log.Warn("if the raft log were lost now, this vote would be forgotten", "err", failed)
+		}
+	}
 	return s.wrote("write the vote", began, err)
+}
+
+// keepVote notes the term of a vote outside of the log, beside what raft writes.
+func (s guardedStable) keepVote(term uint64) {
+	if s.voted != nil && s.mayVote() == nil {
+		s.vote.noted = s.voted(term)
+	}
 }
 
 // SetUint64 does not return while the term cannot be written: raft panics on
 // an error there, while to stand still until there is space again is safe.
 // When the node ends meanwhile, so does the goroutine that called.
 func (s guardedStable) SetUint64(key []byte, val uint64) error {
+	if bytes.Equal(key, []byte(disk.KeyVoteTerm)) {
+		s.keepVote(val)
+	}
 	for retry := backoff.New(50*time.Millisecond, time.Second); ; {
 		began := time.Now()
 		err := s.wrote("write the term", began, s.StableStore.SetUint64(key, val))

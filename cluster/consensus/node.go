@@ -39,7 +39,9 @@ type Node struct {
 	applied atomic.Uint64          // index of the newest entry that took effect in this life
 	damage  atomic.Pointer[damage] // why it does not vote; nil = it does
 
-	remembered bool // that it takes part; only Open uses it
+	notes      sync.Mutex
+	noted      Standing // what Remember was told last
+	remembered bool     // that it takes part; only Open uses it
 
 	life  sync.Mutex // held to set over
 	over  bool       // no goroutine starts any more
@@ -80,7 +82,8 @@ func Open(cfg Config) (*Node, error) {
 	n.glue = newGlue(cfg.Store, cfg.snapshotEntries, n.took, n.ending)
 	n.guard = newGuard(cfg.Log, cfg.stretch(heartbeatTimeout), n.ending)
 	n.guard.halt, n.guard.applied, n.guard.snaps = n.glue.halt, n.effective, s.snaps
-	n.guard.damaged, n.guard.remember = n.Damaged, func() error { return n.remember(Standing{}) }
+	n.guard.damaged, n.guard.remember = n.Damaged, func() error { return n.remember(Standing{}.And) }
+	n.guard.voted, n.guard.cut = n.voted, n.noteCut
 	n.guard.took.Store(cfg.Before != nil || n.remembered)
 	if n.raft, err = n.openRaft(); err != nil {
 		close(n.ending)
@@ -122,7 +125,7 @@ func (n *Node) openRaft() (r *raft.Raft, err error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err = raft.NewRaft(rc, n.glue, cache, guardedStable{n.stores.stable, n.guard}, n.stores.snaps, n.wire)
+	r, err = raft.NewRaft(rc, n.glue, cache, guardedStable{n.stores.stable, n.guard, new(vote)}, n.stores.snaps, n.wire)
 	if failed := n.glue.opened(); failed != nil {
 		n.cfg.Log.Error("a snapshot of the cluster's state cannot be read", "dir", n.cfg.Dir, "err", failed)
 		err = errors.Join(err, failed)

@@ -16,6 +16,23 @@ type Standing struct {
 	Term      uint64 `json:"term"`     // the newest that it took part in
 	LastTerm  uint64 `json:"lastTerm"` // of its newest entry
 	LastIndex uint64 `json:"lastIndex"`
+
+	// Where the log ended before a leader had its end cut off: what it lacks up to
+	// there is no loss.
+	CutTerm  uint64 `json:"cutTerm,omitempty"`
+	CutIndex uint64 `json:"cutIndex,omitempty"`
+}
+
+func (s Standing) cut() Standing { return Standing{LastTerm: s.CutTerm, LastIndex: s.CutIndex} }
+
+// cutAt is the standing after the log ended as o says, which no longer matters
+// once the log is beyond it.
+func (s Standing) cutAt(o Standing) Standing {
+	s.CutTerm, s.CutIndex = 0, 0
+	if beyond := s.And(o); beyond.LastTerm != s.LastTerm || beyond.LastIndex != s.LastIndex {
+		s.CutTerm, s.CutIndex = o.LastTerm, o.LastIndex
+	}
+	return s
 }
 
 // Behind tells whether a node with this standing has lost something that one
@@ -42,6 +59,14 @@ func (s *stores) standing() (st Standing, err error) {
 	if err != nil {
 		return st, fmt.Errorf("read the end of the log: %w", err)
 	}
+	end, err := s.endsAt(last)
+	st.LastTerm, st.LastIndex = end.LastTerm, end.LastIndex
+	return st, err
+}
+
+// endsAt is the standing of a log that ends with an entry, or before it with a
+// snapshot. The term is not part of it.
+func (s *stores) endsAt(last uint64) (st Standing, err error) {
 	var e raft.Log
 	if last > 0 {
 		if err := s.logs.GetLog(last, &e); err != nil && !errors.Is(err, raft.ErrLogNotFound) {

@@ -82,6 +82,9 @@ func (w *wire) listen() {
 				continue
 			}
 			w.overhear(rpc)
+			if r, ok := rpc.Command.(*raft.RequestVoteRequest); ok {
+				rpc.Command = byNode(r, w.leader())
+			}
 			select {
 			case w.rpcs <- rpc:
 			case <-w.ending:
@@ -167,6 +170,16 @@ func (w *wire) member(id raft.ServerID) bool {
 	r := w.raft.Load()
 	return r != nil && r.State() == raft.Leader &&
 		slices.ContainsFunc(r.GetConfiguration().Configuration().Servers, func(s raft.Server) bool { return s.ID == id })
+}
+
+// leader is the node that leads as far as this one knows, "" if none does.
+func (w *wire) leader() raft.ServerID {
+	r := w.raft.Load()
+	if r == nil {
+		return ""
+	}
+	_, id := r.LeaderWithID()
+	return id
 }
 
 // leaderCommit is the newest commit that a leader told this node of.

@@ -174,12 +174,12 @@ func TestLogsThatLackSomethingAreRefused(t *testing.T) {
 		"one in between": {func(tx *bbolt.Tx) error { return logs(tx).Delete(key(4)) }, "from 4 to 4 are missing"},
 		"all":            {func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte(logBucket)) }, "missing"},
 		"another vote": {func(tx *bbolt.Tx) error {
-			v := sealVote([]byte(keyCandidate), []byte("a"))
+			v := sealVote([]byte(KeyCandidate), []byte("a"))
 			v[0]++
-			return votes(tx).Put([]byte(keyCandidate), v)
+			return votes(tx).Put([]byte(KeyCandidate), v)
 		}, "LastVoteCand"},
 		"the vote of another key": {func(tx *bbolt.Tx) error {
-			return votes(tx).Put([]byte(keyVoteTerm), bytes.Clone(votes(tx).Get([]byte(KeyTerm))))
+			return votes(tx).Put([]byte(KeyVoteTerm), bytes.Clone(votes(tx).Get([]byte(KeyTerm))))
 		}, "LastVoteTerm"},
 		"a vote that nobody asks for": {func(tx *bbolt.Tx) error { return votes(tx).Put([]byte("LastVoteCanD"), []byte("a")) }, "LastVoteCanD"},
 		"its mark":                    {func(tx *bbolt.Tx) error { return votes(tx).Put([]byte(markKey), []byte("b")) }, "mark"},
@@ -193,7 +193,7 @@ func TestLogsThatLackSomethingAreRefused(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = errors.Join(l.StoreLogs(entries), l.Set([]byte(keyCandidate), []byte("a")), l.SetUint64([]byte(KeyTerm), 3))
+			err = errors.Join(l.StoreLogs(entries), l.Set([]byte(KeyCandidate), []byte("a")), l.SetUint64([]byte(KeyTerm), 3))
 			l.NoteApplied(uint64(len(entries)))
 			if err := errors.Join(err, l.Close(), changeFile(path, c.change)); err != nil {
 				t.Fatal(err)
@@ -220,7 +220,7 @@ func changeFile(path string, f func(*bbolt.Tx) error) error {
 // Votes are read as they were kept, by this program and the one of before, and
 // no flipped bit makes another of one.
 func TestDamagedVotesAreRefused(t *testing.T) {
-	for key, val := range map[string]string{KeyTerm: "\x00\x00\x00\x00\x00\x00\x01\x02", keyCandidate: "10.0.0.11:5050"} {
+	for key, val := range map[string]string{KeyTerm: "\x00\x00\x00\x00\x00\x00\x01\x02", KeyCandidate: "10.0.0.11:5050"} {
 		raw := sealVote([]byte(key), []byte(val))
 		for i := range len(raw) * 8 {
 			raw[i/8] ^= 1 << (i % 8)
@@ -230,7 +230,7 @@ func TestDamagedVotesAreRefused(t *testing.T) {
 			raw[i/8] ^= 1 << (i % 8)
 		}
 		for n := range raw { // that of a candidate is like one without a seal; the layout of its page tells
-			if got, sealed, err := openVote([]byte(key), raw[:n]); err == nil && (sealed || key != keyCandidate && string(got) != val) {
+			if got, sealed, err := openVote([]byte(key), raw[:n]); err == nil && (sealed || key != KeyCandidate && string(got) != val) {
 				t.Errorf("%s cut after %d: %q, sealed %v", key, n, got, sealed)
 			}
 		}
@@ -377,7 +377,7 @@ func FuzzLogFile(f *testing.F) {
 	for i := range uint64(100) { // several pages
 		entries = append(entries, &raft.Log{Index: i + 1, Term: 1, Data: bytes.Repeat([]byte{byte(i)}, 150), AppendedAt: epoch})
 	}
-	err = errors.Join(l.StoreLogs(entries), l.Set([]byte(keyCandidate), []byte("a")), l.Close())
+	err = errors.Join(l.StoreLogs(entries), l.Set([]byte(KeyCandidate), []byte("a")), l.Close())
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -417,7 +417,7 @@ func FuzzLogFile(f *testing.F) {
 }
 
 func FuzzVote(f *testing.F) {
-	f.Add(keyCandidate, sealVote([]byte(keyCandidate), []byte("10.0.0.11:5050")))
+	f.Add(KeyCandidate, sealVote([]byte(KeyCandidate), []byte("10.0.0.11:5050")))
 	f.Add(KeyTerm, []byte("\x00\x00\x00\x00\x00\x00\x00\x07"))
 	f.Fuzz(func(t *testing.T, key string, raw []byte) {
 		val, sealed, err := openVote([]byte(key), raw)

@@ -16,16 +16,14 @@ const voteMagic = "\x00\xffmV"
 
 const voteSealSize = len(voteMagic) + crc32.Size
 
-// maxCandidate bounds the address of a candidate, in bytes.
+// maxCandidate bounds the name of a candidate without a seal, in bytes.
 const maxCandidate = 255
 
-// KeyTerm is the key of the term in raft's stable store.
-const KeyTerm = "CurrentTerm"
-
-// The other keys there.
+// Keys in raft's stable store.
 const (
-	keyVoteTerm  = "LastVoteTerm"
-	keyCandidate = "LastVoteCand"
+	KeyTerm      = "CurrentTerm"
+	KeyVoteTerm  = "LastVoteTerm" // of the last vote
+	KeyCandidate = "LastVoteCand" // whom it was for
 )
 
 var errVote = errors.New("it is no vote and no term")
@@ -43,8 +41,8 @@ func sealVote(key, val []byte) []byte {
 
 // openVote checks a value; sealed is false for one of the program of before.
 func openVote(key, raw []byte) (val []byte, sealed bool, err error) {
-	number := string(key) == KeyTerm || string(key) == keyVoteTerm
-	if !number && string(key) != keyCandidate {
+	number := string(key) == KeyTerm || string(key) == KeyVoteTerm
+	if !number && string(key) != KeyCandidate {
 		return nil, false, errVote
 	}
 	n := len(raw) - voteSealSize
