@@ -283,6 +283,11 @@ func (n *Node) refuse(rpc raft.RPC) error {
 			return d.err
 		}
 	case *raft.RequestVoteRequest, *raft.RequestPreVoteRequest, *raft.TimeoutNowRequest:
+		if p, ok := r.(*raft.RequestPreVoteRequest); ok {
+			if err := n.retires(p); err != nil {
+				return err
+			}
+		}
 		if d != nil {
 			return fmt.Errorf("%w: %w", errHeldBack, d.err)
 		}

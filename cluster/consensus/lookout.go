@@ -100,12 +100,18 @@ func (w *wire) RequestPreVote(id raft.ServerID, addr raft.ServerAddress, args *r
 	if err := w.damaged(); err != nil {
 		return err
 	}
+	if w.retired.Load() {
+		return errRetired
+	}
 	for try := 1; ; try++ {
 		*resp = raft.RequestPreVoteResponse{}
 		began := time.Now()
 		err := p.RequestPreVote(id, addr, args, resp)
 		if err == nil {
 			w.links.answered(id, time.Since(began))
+		}
+		if w.heardRetired(err) {
+			return errRetired
 		}
 		if err != nil || resp.Granted || resp.Term > args.Term || try == preVoteTries {
 			return err

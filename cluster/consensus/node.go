@@ -334,6 +334,9 @@ func (n *Node) followRole(ctx context.Context) {
 			} else {
 				n.leader.lose()
 			}
+		case <-n.wire.retire:
+			n.cfg.Log.Warn("other nodes vote in place of this one, which takes part as a worker")
+			n.retune()
 		case <-n.guard.slow:
 			n.retune()
 		case <-n.wire.links.changed:
@@ -427,7 +430,8 @@ func (n *Node) LastIndex() uint64 { return n.raft.LastIndex() }
 // AppliedIndex is that of the newest log entry that was handed to the store.
 func (n *Node) AppliedIndex() uint64 { return n.raft.AppliedIndex() }
 
-// HasConfiguration tells whether this node is a member of a cluster.
+// HasConfiguration tells whether this node is a member of a cluster, as far as
+// it knows.
 func (n *Node) HasConfiguration() bool {
-	return slices.ContainsFunc(n.members(), func(s raft.Server) bool { return string(s.ID) == n.cfg.NodeID })
+	return !n.wire.retired.Load() && slices.ContainsFunc(n.members(), func(s raft.Server) bool { return string(s.ID) == n.cfg.NodeID })
 }

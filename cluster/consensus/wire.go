@@ -37,6 +37,9 @@ type wire struct {
 	damaged func() error         // why this node must not be elected; nil = it may
 	refuse  func(raft.RPC) error // why a request must not come to raft; nil = it may
 
+	retired atomic.Bool   // this node is no voter any more, though it has not read that
+	retire  chan struct{} // cap 1: it was just told
+
 	mu    sync.Mutex
 	heard heard
 	pipes map[raft.ServerID]*pipe
@@ -52,7 +55,7 @@ var (
 type heard struct{ term, commit uint64 }
 
 func newWire(t raft.Transport, every time.Duration, l *lookout, ending <-chan struct{}) *wire {
-	return &wire{Transport: t, rpcs: make(chan raft.RPC), commit: make(chan uint64, 1), beats: newBeats(every, ending), away: newAway(ending), lookout: l, links: newLinks(every, time.Duration(l.wait.Load())), ending: ending,
+	return &wire{Transport: t, rpcs: make(chan raft.RPC), commit: make(chan uint64, 1), retire: make(chan struct{}, 1), beats: newBeats(every, ending), away: newAway(ending), lookout: l, links: newLinks(every, time.Duration(l.wait.Load())), ending: ending,
 		pipes: map[raft.ServerID]*pipe{}, moved: make(chan struct{})}
 }
 
@@ -100,14 +103,22 @@ func (w *wire) listen() {
 func (w *wire) overhear(rpc raft.RPC) {
 	switch a := rpc.Command.(type) {
 	case *raft.AppendEntriesRequest:
-		w.lookout.heard()
+		w.follow()
 		if a.LeaderCommitIndex > 0 {
 			w.mu.Lock()
 			w.heard = heard{a.Term, a.LeaderCommitIndex}
 			w.mu.Unlock()
 		}
 	case *raft.InstallSnapshotRequest:
-		w.lookout.heard()
+		w.follow()
+	}
+}
+
+// follow notes that a leader speaks to this node.
+func (w *wire) follow() {
+	w.lookout.heard()
+	if w.retired.Load() {
+		w.retired.Store(false)
 	}
 }
 
@@ -123,7 +134,7 @@ func (w *wire) SetHeartbeatHandler(answer func(raft.RPC)) {
 			return
 		}
 		answer(rpc)
-		w.lookout.heard()
+		w.follow()
 		if a, ok := rpc.Command.(*raft.AppendEntriesRequest); ok {
 			w.links.beat(a.Term)
 		}
