@@ -46,11 +46,10 @@ func levels(v *fsm.View, voters []string, members []gossip.Member) api.LevelStat
 		if m.Meta.Hold {
 			s.Held = append(s.Held, n.Name)
 		}
-		counts := l.Voter || n.State == api.NodeReady || n.State == api.NodeDraining // others are asked when they come back
 		switch {
-		case counts && (!l.Answers || l.Level <= s.Level):
+		case lacks(l, s.Level+1):
 			lags(n.Name)
-		case counts:
+		case counts(l):
 			s.Next = min(s.Next, l.Level)
 		}
 	}
@@ -63,6 +62,32 @@ func levels(v *fsm.View, voters []string, members []gossip.Member) api.LevelStat
 		s.Behind, s.Next = nil, s.Level
 	}
 	return s
+}
+
+// counts tells whether a level needs to be known by a node; others are asked when
+// they come back.
+func counts(l api.NodeLevel) bool {
+	return l.Voter || l.State == api.NodeReady || l.State == api.NodeDraining
+}
+
+// lacks tells whether a node keeps the cluster below a level.
+func lacks(l api.NodeLevel, level int) bool { return counts(l) && (!l.Answers || l.Level < level) }
+
+// levelRemedy says what to do so that the cluster comes to a level.
+func levelRemedy(s api.LevelStatus, need int) string {
+	who := slices.Clone(s.Behind)
+	for _, l := range s.Nodes {
+		if lacks(l, need) && !slices.Contains(who, l.Name) {
+			who = append(who, l.Name)
+		}
+	}
+	switch {
+	case len(who) > 0:
+		return fmt.Sprintf("upgrade mesita on %s first, or bring it back: all voters and all ready nodes have to answer and to know level %d", strings.Join(who, ", "), need)
+	case len(s.Held) > 0:
+		return fmt.Sprintf("all nodes know it, and %s holds it: see `mesita cluster level --release`", strings.Join(s.Held, ", "))
+	}
+	return "all nodes know it: it is raised by itself soon, and by `mesita cluster level --raise` at once"
 }
 
 // levelLoop raises the level of the cluster while this node leads.
@@ -113,7 +138,7 @@ func raiseLevel(ctx context.Context, store *fsm.Store, s api.LevelStatus, meta f
 		if s.Level >= int(fsm.Newest) {
 			return api.Errorf(api.CodeConflict, "the cluster is at level %d, the highest that this mesita knows", s.Level)
 		}
-		return api.Errorf(api.CodeConflict, "upgrade mesita on %s first, or bring it back: all voters and all ready nodes have to answer and to know level %d", strings.Join(s.Behind, ", "), s.Level+1)
+		return api.Errorf(api.CodeConflict, "%s", levelRemedy(s, s.Level+1))
 	}
 	_, err := store.Do(ctx, &fsm.LevelSet{Meta: meta, Level: fsm.Level(s.Next)})
 	return err

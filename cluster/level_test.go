@@ -93,6 +93,36 @@ func TestWhoHasToKnowALevel(t *testing.T) {
 	}
 }
 
+// What a level lacks is refused with the names of the nodes that keep it back,
+// and with what to do when none does.
+func TestRefusalsNameTheNodes(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*levelWorld)
+		want   string
+	}{
+		{"two are old", func(w *levelWorld) { w.member("b").Meta.Level, w.member("d").Meta.Level = 0, 0 }, "upgrade mesita on b, d first"},
+		{"a voter does not answer", func(w *levelWorld) { w.member("c").State = gossip.Failed }, "upgrade mesita on c first, or bring it back"},
+		{"one holds", func(w *levelWorld) { w.member("b").Meta.Hold = true }, "b holds it: see `mesita cluster level --release`"},
+		{"all know it", func(*levelWorld) {}, "`mesita cluster level --raise` at once"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newLevelWorld(t)
+			c.change(w)
+			w.store.SetLevelRemedy(func(need fsm.Level) string { return levelRemedy(w.status(), int(need)) })
+			spec := &api.JobSpec{Name: "web", Kind: api.KindBatch, TaskSpec: api.TaskSpec{Command: []string{"x"}}, AtMostOnce: true}
+			if _, err := w.store.Do(t.Context(), &fsm.JobCreate{Spec: spec}); api.ErrorCode(err) != api.CodeConflict ||
+				!strings.Contains(err.Error(), "spec.atMostOnce needs level 1 of the cluster, which is at level 0: ") || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+	w := newLevelWorld(t)
+	if got := levelRemedy(w.status(), 2); !strings.Contains(got, "upgrade mesita on a, b, c, d first") {
+		t.Errorf("nobody knows level 2: %s", got)
+	}
+}
+
 // The level rises ten minutes after the last node came to know it, not before,
 // and not while a node holds it.
 func TestLevelRisesByItself(t *testing.T) {

@@ -121,6 +121,7 @@ func (a *Agent) openGossip(streams net.Listener, udp net.PacketConn) error {
 		AdvertiseAddr: at.Addr().String(), AdvertisePort: int(at.Port()), Meta: a.meta(), Holder: a.holder, Transport: tr, Log: a.log})
 	if err == nil {
 		a.gossip.Store(g)
+		a.store.SetLevelRemedy(func(need fsm.Level) string { return levelRemedy(a.levels(), int(need)) })
 	}
 	return err
 }

@@ -141,7 +141,11 @@ func (v *View) Allows(c Command) error {
 }
 
 func (v *View) below(what string, need Level) error {
-	return api.Errorf(api.CodeConflict, "%s needs level %d of the cluster, which is at level %d: upgrade the nodes that `mesita cluster level` names first", what, need, v.t.level)
+	remedy := "upgrade the nodes first that `mesita cluster level` names"
+	if v.remedy != nil {
+		remedy = v.remedy(need)
+	}
+	return api.Errorf(api.CodeConflict, "%s needs level %d of the cluster, which is at level %d: %s", what, need, v.t.level, remedy)
 }
 
 // LevelSet raises the level of the cluster. It is proposed at a lower level

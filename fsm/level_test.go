@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"os"
@@ -148,6 +149,36 @@ func TestAnOldNodeGetsNoSpecThatItDoesNotKnow(t *testing.T) {
 		}
 		if placed != want {
 			t.Errorf("a node of level %d: %d of 2 are placed, not %d", level, placed, want)
+		}
+	}
+}
+
+// Whatever is refused because of the level, by its kind, by a field or as a
+// trial, says what it is and what to do, in the words of who knows the nodes.
+func TestRefusalsSayWhatToUpgrade(t *testing.T) {
+	s := storeAt(t, 0)
+	s.SetLevelRemedy(func(need Level) string { return fmt.Sprintf("upgrade fir to level %d", need) })
+	refused := func(c Command, what string, need Level) {
+		t.Helper()
+		want := fmt.Sprintf("%s needs level %d of the cluster, which is at level 0: upgrade fir to level %d", what, need, need)
+		_, err := s.Do(t.Context(), c)
+		for _, err := range []error{err, s.View().Trial(c).Err} {
+			if api.ErrorCode(err) != api.CodeConflict || !strings.HasSuffix(err.Error(), want) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+	}
+	for _, k := range kinds {
+		if k.make != nil && k.level > 0 {
+			refused(k.make(), reflect.TypeOf(k.make()).Elem().Name(), k.level)
+		}
+	}
+	seen := map[int]bool{}
+	for _, f := range fields {
+		if c := kinds[f.kind].make(); !seen[f.kind] && kinds[f.kind].level == 0 { // the first of several is told
+			seen[f.kind] = true
+			fill(reflect.ValueOf(c).Elem(), new(int))
+			refused(c, reflect.TypeOf(c).Elem().Name()+"."+f.name, f.level)
 		}
 	}
 }

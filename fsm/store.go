@@ -25,6 +25,7 @@ type Store struct {
 	watch  watchers
 	view   atomic.Pointer[View]
 	checks checks
+	remedy func(need Level) string // may be nil
 }
 
 // NewStore makes an empty store that writes through p. With a nil p the store
@@ -39,6 +40,17 @@ func NewStore(p Proposer) *Store {
 // SetProposer gives a store its proposer; call it before anything else does.
 // It exists because the proposer needs the store that it applies to.
 func (s *Store) SetProposer(p Proposer) { s.proposer = p }
+
+// SetLevelRemedy gives a store what it says of a command that the cluster's level
+// does not have: what to do so that the cluster comes to the one that is needed.
+// Which program each node runs is no part of the state. Call it before anything
+// else uses the store.
+func (s *Store) SetLevelRemedy(remedy func(need Level) string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.remedy = remedy
+	s.publish()
+}
 
 // View is the newest state.
 func (s *Store) View() *View { return s.view.Load() }
@@ -121,7 +133,7 @@ func (s *Store) applyLocked(index uint64, data []byte) ([]Result, error) {
 }
 
 func (s *Store) publish() {
-	s.view.Store(&View{t: s.t.freeze()})
+	s.view.Store(&View{t: s.t.freeze(), remedy: s.remedy})
 	s.events.wake()
 	s.watch.wake()
 }

@@ -14,8 +14,9 @@ import (
 // View is the state as it was after one log entry. It never changes, needs no
 // lock, and lists in key order. What it returns is shared: do not change it.
 type View struct {
-	t     tables
-	trial sync.Mutex // copying the trees writes to them
+	t      tables
+	trial  sync.Mutex              // copying the trees writes to them
+	remedy func(need Level) string // see Store.SetLevelRemedy
 }
 
 // Index is that of the last log entry in the view.
@@ -345,7 +346,7 @@ func (v *View) Trial(c Command) Trial {
 	v.trial.Unlock()
 	x := &tx{tables: &t, Meta: c.meta(), emit: func(api.Event) {}, touch: func(Table, string) {}}
 	value, err := c.apply(x)
-	return Trial{View: &View{t: t}, Value: value, Err: err}
+	return Trial{View: &View{t: t, remedy: v.remedy}, Value: value, Err: err}
 }
 
 // MadeTasks lists a job's tasks that were made, by index.
