@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -269,11 +270,13 @@ func (a *Agent) serve(name string, l net.Listener, cred auth.Credentials) {
 }
 
 // fetchBlob gets an uploaded program from a node that holds it: those that are
-// known to first, then any other.
+// known to first, then any other. They come in another order each time, since
+// what one of them sends may be damaged.
 func (a *Agent) fetchBlob(ctx context.Context, digest string, w io.Writer) error {
 	var ids []string
 	if b := a.store.View().Blob(digest); b != nil {
 		ids = append(ids, b.Nodes...)
+		rand.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
 	}
 	for _, m := range a.gossip.Load().Members() {
 		ids = append(ids, m.ID)

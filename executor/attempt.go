@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/executor/blobs"
 	"github.com/mesita/mesita/executor/journal"
 	"github.com/mesita/mesita/executor/keeper"
 )
@@ -45,6 +46,7 @@ type attempt struct {
 	stored   bool           // its assignment is in the journal
 	early    *keeper.Status // its end, known before its start
 	next     *api.Assignment
+	damage   error // its program was damaged here, and is fetched again
 
 	// Why it is to end, if it is.
 	ending   bool
@@ -139,6 +141,10 @@ func (e *Executor) launched(a *attempt, res keeper.StartResult, err error, why a
 	case err != nil:
 		if a.ending {
 			e.finish(a, a.state, a.reason, a.message)
+			return
+		}
+		if errors.As(err, new(*blobs.DamagedError)) && a.damage == nil {
+			e.fetchAgain(a, err)
 			return
 		}
 		e.finish(a, api.TaskFailed, why, err.Error())

@@ -40,6 +40,11 @@ func (e *Executor) launch(a *attempt) {
 
 // request is what the keeper is asked to start.
 func (e *Executor) request(id string, t *api.Task, s *api.JobSpec) (keeper.StartRequest, error) {
+	if s.Program != "" {
+		if err := e.blobs.Check(s.Program); err != nil {
+			return keeper.StartRequest{}, err
+		}
+	}
 	proc, err := e.prepare.Task(id, t, &s.TaskSpec)
 	return keeper.StartRequest{ID: id, Slice: prepare.Slice(t), Spec: proc, LogDir: e.logDir(id), LogMax: int64(s.LogMax)}, err
 }
@@ -90,6 +95,16 @@ func (e *Executor) fetchBlob(ctx context.Context, digest string) (err error) {
 	return err
 }
 
+// fetchAgain gets the attempt's program anew, which was damaged here; once.
+func (e *Executor) fetchAgain(a *attempt, damage error) {
+	e.log.Error("a program was damaged on disk; it is fetched from another node: look after this disk", "task", a.task.ID, "error", damage)
+	if a.pinned {
+		e.blobs.Unpin(a.spec.Program)
+	}
+	a.pinned, a.damage, a.phase = false, damage, waiting
+	e.fetch(a)
+}
+
 func (e *Executor) fetched(digest string, err error) {
 	all := e.loop.fetching[digest]
 	delete(e.loop.fetching, digest)
@@ -100,6 +115,9 @@ func (e *Executor) fetched(digest string, err error) {
 			why := api.ReasonFetchFailed
 			if prepare.OfDisk(err) {
 				why = machineReason(err)
+			}
+			if a.damage != nil {
+				err = fmt.Errorf("%w; it cannot be had from another node: %w", a.damage, err)
 			}
 			e.finish(a, api.TaskFailed, why, err.Error())
 		case e.blobs.Pin(digest):

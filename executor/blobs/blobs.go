@@ -1,6 +1,6 @@
 // Package blobs owns a node's cache of uploaded programs: files named by the
-// SHA-256 of their content, checked as they are written, executable by every
-// user, and bounded: the least recently used go first. It does not own where a
+// SHA-256 of their content, checked as they are written and again when they are
+// used, executable by every user, and bounded: the least recently used go first. It does not own where a
 // program comes from, nor how long the cluster keeps it; the executor calls it.
 package blobs
 
@@ -34,7 +34,12 @@ type Cache struct {
 type blob struct {
 	size int64
 	used time.Time
-	pins int // tasks that run it
+	pins int  // tasks that run it
+	gone bool // its file is not there any more; kept for the pins
+
+	check   sync.Mutex // held while its content is looked at
+	checked time.Time  // when it was what it should be
+	as      stamp      // of its file then
 }
 
 const temp = "incoming-"
@@ -73,7 +78,15 @@ func (c *Cache) Path(digest string) string {
 func (c *Cache) Has(digest string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.blobs[digest] != nil
+	return c.here(digest) != nil
+}
+
+// here is the entry of a program that is here. c.mu is held.
+func (c *Cache) here(digest string) *blob {
+	if b := c.blobs[digest]; b != nil && !b.gone {
+		return b
+	}
+	return nil
 }
 
 // Pin keeps the program from being evicted until Unpin. It is false if the
@@ -81,7 +94,7 @@ func (c *Cache) Has(digest string) bool {
 func (c *Cache) Pin(digest string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b := c.blobs[digest]
+	b := c.here(digest)
 	if b == nil {
 		return false
 	}
@@ -101,13 +114,19 @@ func (c *Cache) Unpin(digest string) {
 	if b := c.blobs[digest]; b != nil && b.pins > 0 {
 		b.pins--
 		b.used = time.Now()
+		if b.gone && b.pins == 0 {
+			delete(c.blobs, digest)
+		}
 	}
 }
 
-// OpenBlob opens the program for reading and tells its size in bytes.
+// OpenBlob opens the program for reading and tells its size in bytes. One that
+// is damaged is not here any more.
 func (c *Cache) OpenBlob(digest string) (io.ReadCloser, int64, error) {
-	if !c.Has(digest) {
-		return nil, 0, notHere(digest)
+	if err := c.Check(digest); errors.As(err, new(*DamagedError)) {
+		return nil, 0, api.Errorf(api.CodeNotFound, "%v", err)
+	} else if err != nil {
+		return nil, 0, err
 	}
 	f, err := os.Open(c.Path(digest))
 	if errors.Is(err, os.ErrNotExist) {
@@ -185,12 +204,15 @@ func (c *Cache) Put(digest string, fill func(io.Writer) error) (err error) {
 	if err := syncDir(c.dir); err != nil {
 		return err
 	}
-	if old := c.blobs[digest]; old != nil {
-		old.used = time.Now()
-		return nil
+	b := c.blobs[digest]
+	if b == nil || b.gone {
+		c.size += w.size
 	}
-	c.blobs[digest] = &blob{size: w.size, used: time.Now()}
-	c.size += w.size
+	if b == nil {
+		b = &blob{}
+		c.blobs[digest] = b
+	}
+	b.size, b.used, b.gone = w.size, time.Now(), false // the next use looks at what is on disk
 	c.evict(digest)
 	return nil
 }
@@ -211,7 +233,7 @@ func (c *Cache) evict(newest string) {
 	}
 	var out []string
 	for d, b := range c.blobs {
-		if b.pins == 0 && d != newest {
+		if b.pins == 0 && !b.gone && d != newest {
 			out = append(out, d)
 		}
 	}
@@ -230,8 +252,12 @@ func (c *Cache) evict(newest string) {
 
 // forget drops the entry of a file that is gone. c.mu is held.
 func (c *Cache) forget(digest string) {
-	if b := c.blobs[digest]; b != nil {
-		c.size -= b.size
+	b := c.here(digest)
+	if b == nil {
+		return
+	}
+	c.size -= b.size
+	if b.gone = true; b.pins == 0 {
 		delete(c.blobs, digest)
 	}
 }

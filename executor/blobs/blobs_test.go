@@ -6,8 +6,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/mesita/mesita/api"
@@ -105,5 +108,54 @@ func TestEviction(t *testing.T) {
 	}
 	if c.Pin(ds[0]) || c.Has(ds[0]) {
 		t.Fatal("a file that is gone is still known")
+	}
+}
+
+// A flipped bit in a program is found before it is used or sent, by name; the
+// program is gone then, and can be put again. Tasks that run it keep their pins.
+func TestFlippedBits(t *testing.T) {
+	flips, err := strconv.Atoi(os.Getenv("MESITA_FLIPS"))
+	if err != nil {
+		flips = 100
+	}
+	c := open(t, t.TempDir(), 1<<20)
+	b := bytes.Repeat([]byte("#!/bin/sh\nexit 7\n"), 500)
+	d := digest(b)
+	if err := put(c, d, b); err != nil || c.Check(d) != nil || !c.Pin(d) {
+		t.Fatal(err)
+	}
+	for i := range flips {
+		bad := bytes.Clone(b)
+		bit := rand.IntN(8 * len(b))
+		bad[bit/8] ^= 1 << (bit % 8)
+		if err := errors.Join(os.Remove(c.Path(d)), os.WriteFile(c.Path(d), bad, 0o555)); err != nil {
+			t.Fatal(err)
+		}
+		if i%2 == 0 {
+			var damaged *blobs.DamagedError
+			if err := c.Check(d); !errors.As(err, &damaged) || damaged.File != c.Path(d) {
+				t.Fatalf("bit %d: %v", bit, err)
+			}
+		} else if _, _, err := c.OpenBlob(d); api.ErrorCode(err) != api.CodeNotFound || !strings.Contains(err.Error(), c.Path(d)) {
+			t.Fatalf("bit %d: %v", bit, err)
+		}
+		if c.Has(d) || c.Pin(d) || api.ErrorCode(c.Check(d)) != api.CodeNotFound {
+			t.Fatal("it is still there")
+		}
+		if err := put(c, d, b); err != nil || c.Check(d) != nil {
+			t.Fatal(err, c.Check(d))
+		}
+	}
+	if err := put(c, digest(nil), nil); err != nil {
+		t.Fatal(err)
+	}
+	big := bytes.Repeat([]byte{1}, 1<<20)
+	if err := put(c, digest(big), big); err != nil || !c.Has(d) {
+		t.Fatal("a program that runs was evicted: its pin was lost", err)
+	}
+	c.Unpin(d)
+	big[0] = 2
+	if err := put(c, digest(big), big); err != nil || c.Has(d) {
+		t.Fatal("it has one pin too many", err)
 	}
 }
