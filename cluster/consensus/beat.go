@@ -11,6 +11,11 @@ import (
 // after which it stands for election, two and a bit.
 const beatEvery = 180 * time.Millisecond
 
+// nudgesUnheeded is how many nudges raft may leave unheeded until it gets no
+// more of them: as many as its queue for them holds, and some, would block
+// heartbeats.
+const nudgesUnheeded = 16
+
 // beats sends the heartbeats to all followers at the same moments. They are
 // nearly all that an idle leader does, and what it costs is being woken: once
 // for all of them is cheaper than once for each.
@@ -20,9 +25,12 @@ type beats struct {
 	ending <-chan struct{}
 	spawn  func(func()) bool // starts a goroutine, unless the node ends
 
-	mu     sync.Mutex
-	failed map[raft.ServerID]time.Time // when the last heartbeat failed
-	slow   map[raft.ServerID]*slowBeat
+	mu       sync.Mutex
+	failed   map[raft.ServerID]time.Time // when the last heartbeat failed
+	answered map[raft.ServerID]time.Time // when raft was told of an answer, until it is there with the next heartbeat
+	slow     map[raft.ServerID]*slowBeat
+	nudged   time.Duration // the beat of the last nudge
+	unheeded int           // nudges since raft was seen to heed one
 }
 
 // slowBeat is the heartbeat that is on its way over a slow link, and the answer
@@ -36,7 +44,7 @@ type slowBeat struct {
 }
 
 func newBeats(every time.Duration, ending <-chan struct{}) *beats {
-	return &beats{every: every, began: time.Now(), ending: ending, failed: map[raft.ServerID]time.Time{}, slow: map[raft.ServerID]*slowBeat{}}
+	return &beats{every: every, began: time.Now(), ending: ending, nudged: -1, failed: map[raft.ServerID]time.Time{}, answered: map[raft.ServerID]time.Time{}, slow: map[raft.ServerID]*slowBeat{}}
 }
 
 // isHeartbeat tells a heartbeat from other empty messages, as raft does.
@@ -56,6 +64,43 @@ func (b *beats) await() bool {
 	}
 }
 
+// here notes that raft is there with the next heartbeat to a follower. By itself
+// it comes a tenth to a fifth of its timeout after the last answer.
+func (b *beats) here(id raft.ServerID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if last, ok := b.answered[id]; ok && time.Since(last) < b.every/10 {
+		b.unheeded = 0
+	}
+	delete(b.answered, id)
+}
+
+// nudge asks raft, once in each beat, to be there with the next heartbeats as
+// soon as those that leave now are answered: else an idle leader would be woken
+// once more for each. It does not ask a raft that is busy, as one is that waits
+// for its disk.
+func (b *beats) nudge(ask func()) {
+	b.mu.Lock()
+	beat := time.Since(b.began) / b.every
+	due := beat != b.nudged && b.unheeded < nudgesUnheeded
+	if due {
+		b.nudged = beat
+		b.unheeded++
+	}
+	b.mu.Unlock()
+	if due {
+		ask()
+	}
+}
+
+// forget begins anew: this node begins or ends to lead.
+func (b *beats) forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.unheeded = 0
+	clear(b.answered)
+}
+
 // note takes in how a heartbeat went.
 func (b *beats) note(id raft.ServerID, err error) {
 	if err == nil {
@@ -64,6 +109,13 @@ func (b *beats) note(id raft.ServerID, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.failed[id] = time.Now()
+}
+
+// over notes that raft is told of an answer.
+func (b *beats) over(id raft.ServerID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.answered[id] = time.Now()
 }
 
 // failedSince tells whether a heartbeat to the follower failed after t: what

@@ -154,7 +154,7 @@ func TestBadLinksMakeElectionsPatient(t *testing.T) {
 // Over links between two towns each follower gets a heartbeat with every beat, as
 // it does next door: none is late, and the leader wakes no more often.
 func TestHeartbeatsOverALongWay(t *testing.T) {
-	for _, trip := range []time.Duration{0, 30 * time.Millisecond, 90 * time.Millisecond} {
+	for _, trip := range []time.Duration{0, 30 * time.Millisecond, 90 * time.Millisecond, 130 * time.Millisecond} {
 		synctest.Test(t, func(t *testing.T) {
 			var far atomic.Bool
 			var links [3]*badLink

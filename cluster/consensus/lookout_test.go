@@ -142,3 +142,44 @@ func TestHeartbeatsShareTheirMoments(t *testing.T) {
 		}
 	})
 }
+
+// What a leader of an earlier term still says keeps nobody from electing, and
+// does not count as a message that came late.
+func TestDeposedLeaderDelaysNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newMemCluster(t, 3, nil)
+		l := c.leader()
+		stale := &raft.AppendEntriesRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}, Term: c.nodes[l].Stats().Term}
+		c.cut(l)
+		c.untilLeader(l)
+		c.link(l)
+		for range 10 {
+			c.settle(2 * time.Second)
+			l = c.leader()
+			from, to := c.wires[(l+1)%3], c.wires[(l+2)%3]
+			c.cut(l)
+			c.settle(beatEvery)
+			said := make(chan struct{})
+			go func() {
+				defer close(said)
+				for range 4 {
+					var resp raft.AppendEntriesResponse
+					if err := from.AppendEntries("", to.LocalAddr(), stale, &resp); err != nil || resp.Success {
+						t.Errorf("a heartbeat of an old term: %+v, %v", resp, err)
+					}
+					time.Sleep(heartbeatTimeout - 10*time.Millisecond) // fake
+				}
+			}()
+			if took := c.untilLeader(l) + beatEvery; took > elected {
+				t.Errorf("a new leader after %v, want %v at most", took, elected)
+			}
+			<-said
+			c.link(l)
+		}
+		for i, n := range c.nodes {
+			if p := n.Stats().Patience; p != 1 {
+				t.Errorf("n%d has patience %d", i, p)
+			}
+		}
+	})
+}

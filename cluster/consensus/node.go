@@ -328,6 +328,7 @@ func (n *Node) followRole(ctx context.Context) {
 			return
 		case leads := <-n.leader.notify:
 			n.wire.away.forget()
+			n.wire.beats.forget()
 			n.retune()
 			if leads {
 				n.leader.win()

@@ -65,7 +65,10 @@ func newTransport(cfg *Config) raft.Transport {
 	return &named{raft.NewNetworkTransportWithConfig(nc), cfg.AddrOf}
 }
 
-var errNoPreVote = errors.New("the transport has no pre-vote")
+var (
+	errNoPreVote = errors.New("the transport has no pre-vote")
+	errDeposed   = errors.New("this node does not lead any more")
+)
 
 // Consumer hands raft what others ask for.
 func (w *wire) Consumer() <-chan raft.RPC { return w.rpcs }
@@ -103,6 +106,9 @@ func (w *wire) listen() {
 func (w *wire) overhear(rpc raft.RPC) {
 	switch a := rpc.Command.(type) {
 	case *raft.AppendEntriesRequest:
+		if w.deposed(a.Term) {
+			return
+		}
 		w.follow()
 		if a.LeaderCommitIndex > 0 {
 			w.mu.Lock()
@@ -110,7 +116,9 @@ func (w *wire) overhear(rpc raft.RPC) {
 			w.mu.Unlock()
 		}
 	case *raft.InstallSnapshotRequest:
-		w.follow()
+		if !w.deposed(a.Term) {
+			w.follow()
+		}
 	}
 }
 
@@ -120,6 +128,14 @@ func (w *wire) follow() {
 	if w.retired.Load() {
 		w.retired.Store(false)
 	}
+}
+
+// deposed tells whether the leader of a term is none any more, as this node
+// knows. What it still says is not taken for a word of a leader, nor for how
+// long those take.
+func (w *wire) deposed(term uint64) bool {
+	r := w.raft.Load()
+	return r != nil && r.CurrentTerm() > term
 }
 
 // SetHeartbeatHandler lets raft answer heartbeats beside all else.
@@ -134,8 +150,8 @@ func (w *wire) SetHeartbeatHandler(answer func(raft.RPC)) {
 			return
 		}
 		answer(rpc)
-		w.follow()
-		if a, ok := rpc.Command.(*raft.AppendEntriesRequest); ok {
+		if a, ok := rpc.Command.(*raft.AppendEntriesRequest); ok && !w.deposed(a.Term) {
+			w.follow()
 			w.links.beat(a.Term)
 		}
 	})
@@ -151,10 +167,20 @@ func (w *wire) AppendEntries(id raft.ServerID, addr raft.ServerAddress, args *ra
 		w.away.tried(id, err)
 		return err
 	}
+	w.beats.here(id)
 	if !w.beats.await() {
 		return errEnding
 	}
-	return w.beats.patient(id, args.Term, w.links.allowance(id), resp, func(resp *raft.AppendEntriesResponse) error {
+	if r := w.raft.Load(); r != nil {
+		if r.State() != raft.Leader || r.CurrentTerm() != args.Term {
+			return errDeposed // a heartbeat of its old term would delay those who elect
+		}
+		// To be asked whether it leads has raft send heartbeats at once. Its
+		// verdict is not waited for: with answers that are vouched for it says
+		// nothing.
+		w.beats.nudge(func() { r.VerifyLeader() })
+	}
+	err := w.beats.patient(id, args.Term, w.links.allowance(id), resp, func(resp *raft.AppendEntriesResponse) error {
 		began := time.Now()
 		err := w.Transport.AppendEntries(id, addr, args, resp)
 		w.beats.note(id, err)
@@ -164,6 +190,10 @@ func (w *wire) AppendEntries(id raft.ServerID, addr raft.ServerAddress, args *ra
 		}
 		return err
 	})
+	if err == nil {
+		w.beats.over(id)
+	}
+	return err
 }
 
 // InstallSnapshot sends a snapshot.
