@@ -8,6 +8,7 @@ import (
 
 // Constraint is a condition on a node attribute ("node.name" is the name).
 type Constraint struct {
+	Extra
 	Attr  string `json:"attr"`
 	Op    string `json:"op"` // "=", "!=", "<", "<=", ">", ">="
 	Value string `json:"value"`
@@ -16,6 +17,7 @@ type Constraint struct {
 // Affinity asks for the same node as another job's tasks, or for one of the
 // same attribute, or for another one.
 type Affinity struct {
+	Extra
 	Job  string `json:"job"`
 	Attr string `json:"attr,omitempty"` // "" = the node itself
 	Away bool   `json:"away,omitempty"` // not where the job is

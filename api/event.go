@@ -8,6 +8,7 @@ import (
 // Event is one thing that happened, in the order in which the cluster agreed
 // on it. Index grows by one with each event.
 type Event struct {
+	Extra
 	Index   uint64    `json:"index"`
 	Time    time.Time `json:"time,omitzero"`
 	Kind    EventKind `json:"kind"`

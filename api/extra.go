@@ -5,17 +5,22 @@ package api
 // older node during a rolling upgrade. Nouns embed it. The method names are
 // those the log's codec looks for.
 type Extra struct {
-	unknown map[string]any
+	unknown *map[string]any // a pointer, so that what embeds it can be compared
 }
 
 // CodecMissingField keeps a field that the noun does not have.
 func (e *Extra) CodecMissingField(field []byte, value any) bool {
 	if e.unknown == nil {
-		e.unknown = map[string]any{}
+		e.unknown = &map[string]any{}
 	}
-	e.unknown[string(field)] = value
+	(*e.unknown)[string(field)] = value
 	return true
 }
 
 // CodecMissingFields returns the kept fields.
-func (e *Extra) CodecMissingFields() map[string]any { return e.unknown }
+func (e *Extra) CodecMissingFields() map[string]any {
+	if e.unknown == nil {
+		return nil
+	}
+	return *e.unknown
+}

@@ -84,6 +84,7 @@ type Job struct {
 
 // JobVersion is an earlier version of a job.
 type JobVersion struct {
+	Extra
 	Version int       `json:"version"`
 	Spec    *JobSpec  `json:"spec"`
 	Created time.Time `json:"created,omitzero"`
@@ -94,6 +95,7 @@ const MaxHistory = 10
 
 // JobCounts says how many of a job's tasks are in which condition.
 type JobCounts struct {
+	Extra
 	Pending  int `json:"pending"`
 	Starting int `json:"starting"` // placed, not running yet
 	Running  int `json:"running"`

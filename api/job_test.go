@@ -28,14 +28,14 @@ func TestSpecValidate(t *testing.T) {
 		"array":       func(s *JobSpec) { s.Array = "0-9" },
 		"retries":     func(s *JobSpec) { s.Retries = 1 },
 		"kind":        func(s *JobSpec) { s.Kind = KindCron },
-		"ports":       func(s *JobSpec) { s.Ports = []PortRequest{{"a", 80}, {"b", 80}} },
+		"ports":       func(s *JobSpec) { s.Ports = []PortRequest{{Name: "a", Port: 80}, {Name: "b", Port: 80}} },
 		"dir":         func(s *JobSpec) { s.Dir = "tmp" },
 		"user":        func(s *JobSpec) { s.User = "a b" },
 		"stopSignal":  func(s *JobSpec) { s.StopSignal = "SIGFOO" },
 		"stopGrace":   func(s *JobSpec) { s.StopGrace = -1 },
 		"logMax":      func(s *JobSpec) { s.LogMax = 1 },
 		"pids":        func(s *JobSpec) { s.Pids = -1 },
-		"constraints": func(s *JobSpec) { s.Constraints = []Constraint{{"zone", "~", "a"}} },
+		"constraints": func(s *JobSpec) { s.Constraints = []Constraint{{Attr: "zone", Op: "~", Value: "a"}} },
 		"env":         func(s *JobSpec) { s.Env = map[string]string{"A=B": "c"} },
 		"program":     func(s *JobSpec) { s.Program = "md5:1" },
 		"partition":   func(s *JobSpec) { s.Partition = "a//b" },
@@ -118,7 +118,7 @@ func TestEveryCodeHasAStatusAndAnExit(t *testing.T) {
 }
 
 func TestProcessOfASpec(t *testing.T) {
-	good := map[string]Ulimit{"nofile=1024:4096": {"nofile", 1024, 4096}, "core=unlimited": {"core", Unlimited, Unlimited}, "nproc=5": {"nproc", 5, 5}, "cpu=9:unlimited": {"cpu", 9, Unlimited}}
+	good := map[string]Ulimit{"nofile=1024:4096": {Name: "nofile", Soft: 1024, Hard: 4096}, "core=unlimited": {Name: "core", Soft: Unlimited, Hard: Unlimited}, "nproc=5": {Name: "nproc", Soft: 5, Hard: 5}, "cpu=9:unlimited": {Name: "cpu", Soft: 9, Hard: Unlimited}}
 	for in, want := range good {
 		if u, err := ParseUlimit(in); err != nil || u != want {
 			t.Errorf("%q: %+v, %v", in, u, err)
@@ -135,8 +135,10 @@ func TestProcessOfASpec(t *testing.T) {
 		}
 	}
 	for field, change := range map[string]func(*JobSpec){
-		"ulimits":  func(s *JobSpec) { s.Ulimits = []Ulimit{{"nofile", 1, 1}, {"nofile", 2, 2}} },
-		"ulimits ": func(s *JobSpec) { s.Ulimits = []Ulimit{{"nofile", 2, 1}} },
+		"ulimits": func(s *JobSpec) {
+			s.Ulimits = []Ulimit{{Name: "nofile", Soft: 1, Hard: 1}, {Name: "nofile", Soft: 2, Hard: 2}}
+		},
+		"ulimits ": func(s *JobSpec) { s.Ulimits = []Ulimit{{Name: "nofile", Soft: 2, Hard: 1}} },
 		"nice":     func(s *JobSpec) { s.Nice = -21 },
 		"nice ":    func(s *JobSpec) { s.Nice = 20 },
 		"user":     func(s *JobSpec) { s.User = "a:" },
@@ -151,7 +153,7 @@ func TestProcessOfASpec(t *testing.T) {
 		}
 	}
 	s := goodSpec()
-	s.User, s.Nice, s.Ulimits = "1000:docker", -20, []Ulimit{{"nofile", 1, Unlimited}}
+	s.User, s.Nice, s.Ulimits = "1000:docker", -20, []Ulimit{{Name: "nofile", Soft: 1, Hard: Unlimited}}
 	if err := s.Validate(); err != nil {
 		t.Error(err)
 	}

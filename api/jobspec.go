@@ -61,12 +61,14 @@ type Request struct {
 
 // PortRequest is a port by name; Port 0 means any free one of the node's.
 type PortRequest struct {
+	Extra
 	Name string `json:"name"`
 	Port int    `json:"port,omitempty"`
 }
 
 // RestartPolicy says what happens after a service's task ended.
 type RestartPolicy struct {
+	Extra
 	Delay    Duration `json:"delay,omitempty"`    // first back-off; doubles; default 1s
 	MaxDelay Duration `json:"maxDelay,omitempty"` // default 1m
 	Attempts int      `json:"attempts,omitempty"` // in a row before giving up; 0 = never give up

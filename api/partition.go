@@ -47,6 +47,7 @@ func (p *Partition) Asked() *Partition {
 // Adjust is how the guarantee of a partition moves between two bounds: with
 // its demand, or by a timetable.
 type Adjust struct {
+	Extra
 	Min   Amounts  `json:"min,omitzero"`
 	Max   Amounts  `json:"max,omitzero"`
 	Hours []Window `json:"hours,omitempty"` // none: by demand
@@ -54,6 +55,7 @@ type Adjust struct {
 
 // Window is a time of the week at which a guarantee holds.
 type Window struct {
+	Extra
 	Days      string  `json:"days,omitempty"` // such as mon-fri or sat,sun; "" = every day
 	From      string  `json:"from"`           // 08:00
 	To        string  `json:"to"`             // 18:00; before From: past midnight

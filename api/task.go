@@ -126,6 +126,7 @@ type Task struct {
 
 // Attempt is one ended run of a task.
 type Attempt struct {
+	Extra
 	Attempt  int       `json:"attempt"`
 	Version  int       `json:"version"`
 	Node     string    `json:"node"`

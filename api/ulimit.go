@@ -10,6 +10,7 @@ import (
 // Ulimit bounds what each process of a task may take of one resource, in the
 // unit of setrlimit(2): bytes, seconds or a number. Unlimited is no bound.
 type Ulimit struct {
+	Extra
 	Name string `json:"name"`
 	Soft int64  `json:"soft"` // it can raise this itself, up to Hard
 	Hard int64  `json:"hard"`
