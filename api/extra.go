@@ -2,7 +2,9 @@ package api
 
 // Extra keeps the fields of a newer version that this version does not know,
 // so that they survive a round trip through the log and the snapshot of an
-// older node during a rolling upgrade. Nouns embed it. The method names are
+// older node during a rolling upgrade. Nouns and the structs in them embed it.
+// Those of which sums are made do not, nor commands: they are refused, as without
+// the field something else would come of them. The method names are
 // those the log's codec looks for.
 type Extra struct {
 	unknown *map[string]any // a pointer, so that what embeds it can be compared

@@ -3,7 +3,9 @@ package fsm
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 	"strconv"
@@ -309,4 +311,44 @@ func (x *tx) rememberBase(job string, base int) {
 		x.bases.delete(x, x.bases.first())
 	}
 	x.bases.put(x, &baseRow{Job: job, Base: base})
+}
+
+// Job is nil if there is none with that id.
+func (v *View) Job(id string) *api.Job { return v.t.jobs.get(&api.Job{ID: id}) }
+
+// Jobs lists all jobs by id.
+func (v *View) Jobs() iter.Seq[*api.Job] { return v.t.jobs.all() }
+
+// EndedJobs lists the ended jobs, the oldest end first.
+func (v *View) EndedJobs() iter.Seq[*api.Job] {
+	return func(yield func(*api.Job) bool) {
+		v.t.ended.Ascend(func(k endedKey) bool { return yield(v.Job(k.id)) })
+	}
+}
+
+// EndedCount is the number of ended jobs.
+func (v *View) EndedCount() int { return v.t.ended.Len() }
+
+// PendingJobs lists the jobs of a partition that have tasks waiting for a
+// node, in the order of submission.
+func (v *View) PendingJobs(partition string) iter.Seq[*api.Job] {
+	return func(yield func(*api.Job) bool) {
+		from := pendingKey{partition: partition}
+		for {
+			var next *pendingKey
+			v.t.pending.AscendGreaterOrEqual(from, func(k pendingKey) bool { next = &k; return false })
+			if next == nil || next.partition != partition || !yield(v.Job(next.job)) {
+				return
+			}
+			from = *next
+			from.index = math.MaxInt
+		}
+	}
+}
+
+// LiveJobs lists the jobs that have not ended.
+func (v *View) LiveJobs() iter.Seq[*api.Job] {
+	return func(yield func(*api.Job) bool) {
+		v.t.jobs.rows.Ascend(func(j *api.Job) bool { return j.State.Ended() || yield(j) })
+	}
 }

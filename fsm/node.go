@@ -3,6 +3,7 @@ package fsm
 import (
 	"crypto/subtle"
 	"fmt"
+	"iter"
 	"maps"
 	"strings"
 	"time"
@@ -309,4 +310,80 @@ func (c *NodeRemove) apply(x *tx) (any, error) {
 	x.closeIncident(api.IncidentNodeCopied, n.ID, "it was removed")
 	x.replaceLost(&n)
 	return &n, nil
+}
+
+// Capacity is what the nodes that may run work have, without port numbers.
+func (v *View) Capacity() api.Resources { return v.t.capacity }
+
+// Room is a node with what is left of it, for one read instead of two.
+func (v *View) Room(nodeID string) (n *api.Node, free, reclaiming api.Resources) {
+	r := v.row(nodeID)
+	if r == nil {
+		return nil, api.Resources{}, api.Resources{}
+	}
+	return r.node, r.free(), r.reclaiming
+}
+
+// Node finds a node by its id.
+func (v *View) Node(id string) *api.Node {
+	if r := v.row(id); r != nil {
+		return r.node
+	}
+	return nil
+}
+
+func (v *View) row(id string) *nodeRow { return v.t.nodes.get(&nodeRow{node: &api.Node{ID: id}}) }
+
+// FindNode finds a node that is not gone by its id, its name, or the unique
+// beginning of its id.
+func (v *View) FindNode(ref string) *api.Node {
+	if n := v.Node(ref); n != nil && n.State != api.NodeGone {
+		return n
+	}
+	var found *api.Node
+	matches := 0
+	for n := range v.Nodes() {
+		if n.State == api.NodeGone {
+			continue
+		}
+		if n.Name == ref {
+			return n
+		}
+		if ref != "" && strings.HasPrefix(n.ID, ref) {
+			found, matches = n, matches+1
+		}
+	}
+	if matches == 1 {
+		return found
+	}
+	return nil
+}
+
+// Nodes lists all nodes by id, also those that are gone.
+func (v *View) Nodes() iter.Seq[*api.Node] {
+	return func(yield func(*api.Node) bool) {
+		v.t.nodes.rows.Ascend(func(r *nodeRow) bool { return yield(r.node) })
+	}
+}
+
+// Ledger is where each unit of a node's resources is, and how many tasks hold
+// some.
+func (v *View) Ledger(nodeID string) (l api.Ledger, tasks int) {
+	r := v.row(nodeID)
+	if r == nil {
+		return l, 0
+	}
+	return api.Ledger{Free: r.free(), Offered: r.offered, Allocated: r.allocated, Reclaiming: r.reclaiming}, r.tasks
+}
+
+// Free is what no task and no offer holds of a node.
+func (v *View) Free(nodeID string) api.Resources {
+	if r := v.row(nodeID); r != nil {
+		return r.free()
+	}
+	return api.Resources{}
+}
+
+func (r *nodeRow) free() api.Resources {
+	return r.node.Resources.Minus(r.allocated).Minus(r.reclaiming).Minus(r.offered)
 }

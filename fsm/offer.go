@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"cmp"
+	"iter"
 
 	"github.com/mesita/mesita/api"
 )
@@ -64,3 +65,6 @@ func (x *tx) offersOf(nodeID string) []*api.Offer {
 	}
 	return out
 }
+
+// Offers lists all offers by id.
+func (v *View) Offers() iter.Seq[*api.Offer] { return v.t.offers.all() }

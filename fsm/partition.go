@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -254,3 +255,40 @@ func (c *PartitionAdjust) apply(x *tx) (any, error) {
 	x.happened(api.Event{Kind: api.EventPartitionMoved, Object: p.Path, Message: p.Guaranteed().String() + " to " + c.Guarantee.String() + ": " + c.Cause})
 	return &n, nil
 }
+
+// Usage is what the tasks of a partition hold, those of its children not
+// counted.
+func (v *View) Usage(path string) api.PartitionUsage {
+	if r := get(v.t.usage.BTreeG, &usageRow{path: path}); r != nil {
+		return r.PartitionUsage
+	}
+	return api.PartitionUsage{}
+}
+
+// Partition is nil if there is none with that path.
+func (v *View) Partition(path string) *api.Partition {
+	return v.t.partitions.get(&api.Partition{Path: path})
+}
+
+// Eligible is a partition with all conditions that its nodes must meet: those
+// of the partitions above it hold for it too. It is nil if there is none.
+func (v *View) Eligible(path string) *api.Partition { return v.t.eligible(path) }
+
+func (t *tables) eligible(path string) *api.Partition {
+	at := func(path string) *api.Partition { return t.partitions.get(&api.Partition{Path: path}) }
+	p := at(path)
+	if p == nil {
+		return nil
+	}
+	for up := at(p.Parent()); up != nil; up = at(up.Parent()) {
+		if len(up.Nodes) > 0 {
+			all := *p
+			all.Nodes = append(slices.Clone(up.Nodes), p.Nodes...)
+			p = &all
+		}
+	}
+	return p
+}
+
+// Partitions lists all partitions by path.
+func (v *View) Partitions() iter.Seq[*api.Partition] { return v.t.partitions.all() }

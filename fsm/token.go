@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"iter"
 	"slices"
 
 	"github.com/mesita/mesita/api"
@@ -127,3 +128,15 @@ func (c *BlobRemove) apply(x *tx) (any, error) {
 	}
 	return n, nil
 }
+
+// Token is nil if there is none with that id.
+func (v *View) Token(id string) *api.Token { return v.t.tokens.get(&api.Token{ID: id}) }
+
+// Tokens lists all tokens by id.
+func (v *View) Tokens() iter.Seq[*api.Token] { return v.t.tokens.all() }
+
+// Blob is nil if there is none with that digest.
+func (v *View) Blob(digest string) *api.Blob { return v.t.blobs.get(&api.Blob{Digest: digest}) }
+
+// Blobs lists all uploaded programs by digest.
+func (v *View) Blobs() iter.Seq[*api.Blob] { return v.t.blobs.all() }

@@ -1,0 +1,163 @@
+package fsm
+
+import (
+	"iter"
+	"strconv"
+	"strings"
+
+	"github.com/mesita/mesita/api"
+)
+
+// Task finds a task by its id, JOB.INDEX.
+func (v *View) Task(id string) *api.Task {
+	dot := strings.LastIndexByte(id, '.')
+	if dot < 0 {
+		return nil
+	}
+	i, err := strconv.Atoi(id[dot+1:])
+	if err != nil {
+		return nil
+	}
+	return v.TaskOf(id[:dot], i)
+}
+
+// TaskOf finds a task by its job and index.
+func (v *View) TaskOf(job string, index int) *api.Task {
+	if t := v.t.tasks.get(&api.Task{Job: job, Index: index}); t != nil {
+		return t
+	}
+	if j := v.Job(job); j != nil && (j.Unmade() > 0 || j.NeverMade() > 0 && v.Does(StoppedTasks)) {
+		if first, count, err := j.Spec.Indexes(); err == nil && index >= first+j.Made && index < first+count {
+			return j.UnmadeTask(index)
+		}
+	}
+	return nil
+}
+
+// Tasks lists all tasks by job and index, those of arrays that wait to be made
+// too.
+func (v *View) Tasks() iter.Seq[*api.Task] {
+	return func(yield func(*api.Task) bool) {
+		more := true
+		v.t.jobs.rows.Ascend(func(j *api.Job) bool {
+			for t := range v.JobTasks(j.ID) {
+				if more = yield(t); !more {
+					break
+				}
+			}
+			return more
+		})
+	}
+}
+
+// TaskCount is the number of tasks that were made.
+func (v *View) TaskCount() int { return v.t.tasks.len() }
+
+// JobTasks lists a job's tasks by index.
+func (v *View) JobTasks(job string) iter.Seq[*api.Task] {
+	return func(yield func(*api.Task) bool) {
+		more := true
+		v.t.tasks.rows.AscendGreaterOrEqual(&api.Task{Job: job, Index: -1}, func(t *api.Task) bool {
+			if t.Job != job {
+				return false
+			}
+			more = yield(t)
+			return more
+		})
+		if j := v.Job(job); more && j != nil {
+			if j.Unmade() > 0 {
+				v.unmadeTasks(j, yield)
+			}
+			v.neverMade(j)(yield)
+		}
+	}
+}
+
+func (v *View) unmadeTasks(j *api.Job, yield func(*api.Task) bool) bool {
+	first, count, err := j.Spec.Indexes()
+	if err != nil {
+		return true
+	}
+	need := j.Spec.Need()
+	for i := first + j.Made; i < first+count; i++ {
+		t := j.UnmadeTask(i)
+		t.Resources = need
+		if !yield(t) {
+			return false
+		}
+	}
+	return true
+}
+
+// NodeTasks lists the tasks that hold resources of a node.
+func (v *View) NodeTasks(nodeID string) iter.Seq[*api.Task] {
+	return func(yield func(*api.Task) bool) {
+		v.t.nodeTasks.AscendGreaterOrEqual(&api.Task{NodeID: nodeID}, func(t *api.Task) bool { return t.NodeID == nodeID && yield(t) })
+	}
+}
+
+// PendingTasks lists the tasks of a job that wait for a node, by index.
+func (v *View) PendingTasks(j *api.Job) iter.Seq[*api.Task] {
+	return func(yield func(*api.Task) bool) {
+		from := pendingKey{j.Spec.Partition, j.Seq, taskKey{j.ID, -1}}
+		v.t.pending.AscendGreaterOrEqual(from, func(k pendingKey) bool {
+			switch {
+			case k.job != j.ID || k.seq != j.Seq:
+				return false
+			case k.index == unmade:
+				return v.unmadeTasks(j, yield)
+			}
+			return yield(v.t.tasks.get(&api.Task{Job: k.job, Index: k.index}))
+		})
+	}
+}
+
+// PendingCount is the number of tasks that wait for a node.
+func (v *View) PendingCount() int {
+	n := 0
+	v.t.usage.Ascend(func(r *usageRow) bool { n += r.Pending; return true })
+	return n
+}
+
+// FrozenTasks lists the tasks that are stopped in place, or told to be.
+func (v *View) FrozenTasks() iter.Seq[*api.Task] {
+	return func(yield func(*api.Task) bool) {
+		v.t.frozen.Ascend(func(k taskKey) bool { return yield(v.t.tasks.get(&api.Task{Job: k.job, Index: k.index})) })
+	}
+}
+
+// FrozenCount is the number of those.
+func (v *View) FrozenCount() int { return v.t.frozen.Len() }
+
+// Assignments is what a node should run or stop: its tasks with the version of
+// the spec that each runs.
+func (v *View) Assignments(nodeID string) []api.Assignment {
+	var out []api.Assignment
+	var job *api.Job
+	for t := range v.NodeTasks(nodeID) {
+		if job == nil || job.ID != t.Job {
+			job = v.Job(t.Job)
+		}
+		if spec := job.SpecOf(t.Version); spec != nil {
+			out = append(out, api.Assignment{Task: t, Spec: spec})
+		}
+	}
+	return out
+}
+
+// MadeTasks lists a job's tasks that were made, by index.
+func (v *View) MadeTasks(job string) iter.Seq[*api.Task] {
+	return func(yield func(*api.Task) bool) {
+		v.t.tasks.rows.AscendGreaterOrEqual(&api.Task{Job: job, Index: -1}, func(t *api.Task) bool { return t.Job == job && yield(t) })
+	}
+}
+
+// PendingMade lists the tasks of a job that wait for a node and have a row of
+// their own, by index; beside them a batch has its unmade ones.
+func (v *View) PendingMade(j *api.Job) iter.Seq[*api.Task] {
+	return func(yield func(*api.Task) bool) {
+		v.t.pending.AscendGreaterOrEqual(pendingKey{j.Spec.Partition, j.Seq, taskKey{j.ID, -1}}, func(k pendingKey) bool {
+			return k.job == j.ID && k.seq == j.Seq && k.index != unmade && yield(v.t.tasks.get(&api.Task{Job: k.job, Index: k.index}))
+		})
+	}
+}
