@@ -48,7 +48,7 @@ type Host struct {
 	limiter     limiter
 	attributes  map[string]string
 	warnings    []string
-	proc        procMounter
+	starter     starter
 
 	tree     sync.Mutex          // guards making and removing the groups above a slice
 	sessions map[string]*session // of mode None; guarded by tree
@@ -72,11 +72,6 @@ func Detect(cfg Config) (*Host, error) {
 	if err := checkName(cfg.Slice); err != nil {
 		return nil, fmt.Errorf("the top slice: %w", err)
 	}
-	// The os package tries pidfds by a fork of its own when first asked. It must
-	// not do so on a thread whose first child is PID 1 of a namespace.
-	if p, err := os.FindProcess(os.Getpid()); err == nil {
-		_ = p.Release()
-	}
 	// Whoever started us may have left files open, which no task is to inherit.
 	// All that Go opens is closed at an exec anyway. Before Linux 5.11 they stay.
 	_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
@@ -96,7 +91,6 @@ func Detect(cfg Config) (*Host, error) {
 		h.warn("cgroup v2 is not mounted, so processes are tracked by session and can escape", nil)
 	}
 	h.chooseLimiter(cfg.Root, m)
-	h.proc.init()
 	h.describe()
 	return h, nil
 }

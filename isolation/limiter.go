@@ -17,8 +17,8 @@ type limiter interface {
 	update(name string, l Limits) error
 	settings(name string, l Limits) []setting // what update sets, as the kernel then shows it
 	stats(name string, s *Stats) error
-	addThread(name string) error // the calling thread: its children are born in the group
-	remove(name string) error    // the group, and each parent left empty
+	entries(name string) []string // the files to which a process writes 0 to be in the group, if it is not born there
+	remove(name string) error     // the group, and each parent left empty
 }
 
 // noLimiter is for a machine without controllers.
@@ -28,7 +28,7 @@ func (noLimiter) enforces(string) bool        { return false }
 func (noLimiter) create(string, Limits) error { return nil }
 func (noLimiter) update(string, Limits) error { return nil }
 func (noLimiter) stats(string, *Stats) error  { return nil }
-func (noLimiter) addThread(string) error      { return nil }
+func (noLimiter) entries(string) []string     { return nil }
 func (noLimiter) remove(string) error         { return nil }
 
 const (

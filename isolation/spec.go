@@ -33,8 +33,8 @@ type Program struct {
 // Confinement is what surrounds and bounds it. Whatever runs beside a task has
 // the task's.
 type Confinement struct {
-	Limits             Limits   `json:"limits"`                       // of the whole slice: Host.Create sets them
-	PrivatePIDs        bool     `json:"privatePIDs,omitempty"`        // the process is PID 1 of a namespace of its own
+	Limits             Limits   `json:"limits"`                       // of all processes together: for Host.Create
+	PrivatePIDs        bool     `json:"privatePIDs,omitempty"`        // a namespace of its own, with an init
 	PrivateMounts      bool     `json:"privateMounts,omitempty"`      // what it mounts, the machine does not see
 	AllowNewPrivileges bool     `json:"allowNewPrivileges,omitempty"` // programs like sudo work
 	Rlimits            []Rlimit `json:"rlimits,omitempty"`            // each resource once

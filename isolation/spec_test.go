@@ -17,7 +17,7 @@ func TestRlimitsAndNice(t *testing.T) {
 	h := newHost(t)
 	for i, private := range []bool{true, false} {
 		s := create(t, h, fmt.Sprintf("job/task%d", i), Limits{})
-		c := sh("echo ready; " + showLimits + "; sleep 1000")
+		c := sh("echo ready; sleep 1000")
 		c.PrivatePIDs, c.PrivateMounts = private, private
 		c.Rlimits = []Rlimit{{unix.RLIMIT_NOFILE, 100, 200}, {unix.RLIMIT_CORE, 0, 4096}}
 		c.Nice = 7

@@ -134,8 +134,8 @@ func (u *unified) stats(name string, s *Stats) error {
 	return nil
 }
 
-// addThread has nothing to do: the process is cloned into its group.
-func (u *unified) addThread(string) error { return nil }
+// entries are none: the process is cloned into its group.
+func (u *unified) entries(string) []string { return nil }
 
 // remove has nothing to do: the group is the tree's own.
 func (u *unified) remove(string) error { return nil }

@@ -126,7 +126,6 @@ func (l *v1) update(name string, lim Limits) error {
 const (
 	v1Unlimited = int64(1<<63 - 4096) // what the kernel shows for no limit: the library takes only what is above 0
 	v1MaxPIDs   = int64(4 << 20)      // the kernel's own limit: the library cannot write "max"
-	minPIDs     = int64(2)            // the forking thread is in the group too at first
 )
 
 // resources are the settings for lim.
@@ -190,15 +189,15 @@ func (l *v1) stats(name string, s *Stats) error {
 	return nil
 }
 
-// addThread writes 0 for the calling thread itself: the kernel moves that one
-// without its global lock, which costs milliseconds for each group otherwise.
-func (l *v1) addThread(name string) error {
-	for _, c := range l.controllers {
-		if err := writeFile(c.Path(l.group(name)), "tasks", "0"); err != nil {
-			return fmt.Errorf("enter the limits of %s: %w", name, err)
+// entries has the CPU's last: from then on it may take long.
+func (l *v1) entries(name string) []string {
+	var paths []string
+	for _, controller := range []string{"pids", "memory", "cpu"} {
+		if c := l.controllers[controller]; c != nil {
+			paths = append(paths, filepath.Join(c.Path(l.group(name)), "tasks"))
 		}
 	}
-	return nil
+	return paths
 }
 
 func (l *v1) remove(name string) error {

@@ -28,7 +28,7 @@ func (s *server) exec(c *conn, m *message) error {
 			}
 		})
 		var exit isolation.Exit
-		exit, err = waitProcess(p)
+		exit, err = p.Wait()
 		reply.Executed = &ExecResult{exit.Code, exit.Signal}
 	}
 	reply.Error = toWire(err)

@@ -9,32 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mesita/mesita/executor/logs"
-	"github.com/mesita/mesita/isolation"
 )
-
-// waitProcess waits in the poller, where a waiting process costs no thread,
-// and then collects the exit.
-func waitProcess(p *isolation.Process) (isolation.Exit, error) {
-	fd, err := unix.PidfdOpen(p.Pid, unix.PIDFD_NONBLOCK)
-	if err != nil {
-		return p.Wait() // an older kernel: at the price of a thread
-	}
-	f := os.NewFile(uintptr(fd), "pidfd")
-	defer f.Close()
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return p.Wait()
-	}
-	err = raw.Read(func(fd uintptr) bool {
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(fds, 0)
-		return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
-	})
-	if err != nil {
-		return p.Wait()
-	}
-	return p.Wait()
-}
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 

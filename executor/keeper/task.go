@@ -200,7 +200,7 @@ func (s *server) follow(t *task, o *output) {
 			copied <- struct{}{}
 		})
 	}
-	exit, err := waitProcess(t.proc)
+	exit, err := t.proc.Wait()
 	st := Status{Ended: time.Now(), Code: exit.Code, Signal: exit.Signal}
 	if err != nil {
 		st.Code, st.Error = 255, err.Error()

@@ -1,0 +1,300 @@
+//go:build (amd64 || arm64) && !startbythread
+
+package isolation
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// birth is a process between its clone and its program.
+type birth struct {
+	s      *Slice
+	c      Spec
+	beside *Process
+	init   bool // the newborn stays, as the parent of the program
+
+	arena  *arena
+	stages []stage
+	report uintptr
+
+	fds     []int // of ours, until the clone
+	files   [3]int
+	group   int
+	limits  []int // of the groups to enter by a write
+	target  int   // a pidfd of beside
+	theirs  int   // the newborn's end of news
+	tell    int   // the newborn's end of status
+	news    *os.File
+	status  *os.File
+	newborn int
+}
+
+// stage is a part of the birth, for the words of its error.
+type stage struct {
+	err  func(error) error
+	goOn bool // the birth goes on without
+}
+
+// namespaced tells whether the program is not the newborn but a child of it: a
+// process cannot enter a PID namespace, only its children can.
+func (b *birth) namespaced() bool { return b.init || b.beside != nil }
+
+func (s *Slice) begin(c Spec, f Files, beside *Process) (_ *birth, err error) {
+	if c.TTY && f.Stdin == nil {
+		return nil, errors.New("a terminal was asked for, but Stdin is not set: give one")
+	}
+	if err := s.h.starter.prepare(s.h.cfg.ProcRoot); err != nil {
+		return nil, err
+	}
+	b := &birth{s: s, c: c, beside: beside, init: c.PrivatePIDs && beside == nil, group: -1, tell: -1, target: -1}
+	defer func() {
+		b.closeOurs()
+		if err != nil {
+			b.news.Close()
+			b.status.Close()
+		}
+	}()
+	if err := b.open(f); err != nil {
+		return nil, err
+	}
+	if b.arena, err = newArena(s.h.starter.code, roomFor(args(c), c.Env, []string{c.Path, c.Dir})+4*len(c.Groups)+64*len(c.Rlimits)+1024); err != nil {
+		return nil, err
+	}
+	defer b.arena.free()
+	return b, b.clone(b.script())
+}
+
+// open opens what the newborn needs. What it keeps has a number above 2.
+func (b *birth) open(f Files) error {
+	for i, given := range []*os.File{f.Stdin, f.Stdout, f.Stderr} {
+		fd, err := -1, error(nil)
+		if given == nil {
+			fd, err = open(os.DevNull, unix.O_RDWR)
+		} else {
+			fd, err = unix.FcntlInt(given.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+			runtime.KeepAlive(given)
+		}
+		if err := b.use(&b.files[i], fd, err); err != nil {
+			return err
+		}
+	}
+	if b.s.dir != "" {
+		fd, err := open(b.s.dir, unix.O_PATH|unix.O_DIRECTORY)
+		if err := b.use(&b.group, fd, err); err != nil {
+			return err
+		}
+	}
+	for _, path := range b.s.h.limiter.entries(b.s.name) {
+		b.limits = append(b.limits, -1)
+		fd, err := open(path, unix.O_WRONLY)
+		if err := b.use(&b.limits[len(b.limits)-1], fd, err); err != nil {
+			return fmt.Errorf("enter the limits of %s: %w", b.s.name, err)
+		}
+	}
+	if b.beside != nil {
+		fd, err := b.beside.open()
+		if err := b.use(&b.target, fd, err); err != nil {
+			return fmt.Errorf("join process %d: %w", b.beside.Pid, err)
+		}
+	}
+	return b.openNews()
+}
+
+func (b *birth) openNews() error {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return os.NewSyscallError("socketpair", err)
+	}
+	b.news = os.NewFile(uintptr(pair[0]), "news")
+	if err := b.use(&b.theirs, pair[1], nil); err != nil {
+		return err
+	}
+	// So that the kernel says which process writes, in our numbers.
+	if err := unix.SetsockoptInt(pair[0], unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {
+		return os.NewSyscallError("setsockopt", err)
+	}
+	if !b.init {
+		return nil
+	}
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		return os.NewSyscallError("pipe2", err)
+	}
+	if err := b.use(&b.tell, pipe[1], nil); err != nil {
+		return errors.Join(err, unix.Close(pipe[0]))
+	}
+	if err := unix.SetNonblock(pipe[0], true); err != nil {
+		return errors.Join(os.NewSyscallError("fcntl", err), unix.Close(pipe[0]))
+	}
+	b.status = os.NewFile(uintptr(pipe[0]), "status")
+	return nil
+}
+
+// use notes a descriptor of ours, moved above 2.
+func (b *birth) use(slot *int, fd int, err error) error {
+	if err != nil {
+		return err
+	}
+	if fd < 3 {
+		high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+		unix.Close(fd)
+		if err != nil {
+			return os.NewSyscallError("fcntl", err)
+		}
+		fd = high
+	}
+	*slot = fd
+	b.fds = append(b.fds, fd)
+	return nil
+}
+
+func (b *birth) closeOurs() {
+	for _, fd := range b.fds {
+		unix.Close(fd)
+	}
+	b.fds = nil
+}
+
+// cloneArgs are those of clone3(2).
+type cloneArgs struct {
+	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
+}
+
+func (b *birth) clone(first *step) error {
+	a := &cloneArgs{flags: cloneClearSighand, exitSignal: uint64(unix.SIGCHLD)}
+	size := a.into(-1)
+	if b.init {
+		a.flags |= unix.CLONE_NEWPID
+	}
+	if !b.namespaced() {
+		size = a.into(b.group)
+	}
+	r := clone(unsafe.Pointer(a), size, b.arena.at(0), first.addr(), b.report)
+	runtime.KeepAlive(a)
+	if errno := -int(r); errno > 0 && errno < 4096 {
+		return &os.PathError{Op: "fork/exec", Path: b.c.Path, Err: unix.Errno(errno)}
+	}
+	b.newborn = int(r)
+	return nil
+}
+
+// into has the process born in a group, and returns how much of the arguments
+// there is.
+func (a *cloneArgs) into(group int) uintptr {
+	if group < 0 {
+		return unsafe.Offsetof(a.setTID) // as of Linux 5.3
+	}
+	a.flags |= unix.CLONE_INTO_CGROUP
+	a.cgroup = uint64(group)
+	return unsafe.Sizeof(*a)
+}
+
+const cloneClearSighand = 0x1_0000_0000 // CLONE_CLEAR_SIGHAND: ours are not there any more
+
+// wait returns when the program has begun, or not.
+func (b *birth) wait() (*Process, error) {
+	defer b.news.Close()
+	p := &Process{Pid: b.newborn, child: b.newborn, status: b.status}
+	err := b.follow(p)
+	if err != nil {
+		b.status.Close()
+	}
+	if p.child != b.newborn || err != nil {
+		_, rerr := reap(b.newborn) // it is ending
+		err = cmp.Or(err, rerr)
+	}
+	if p.child != b.newborn && err != nil {
+		_, _ = reap(p.child) // what failed is known
+	}
+	return p, err
+}
+
+// follow reads the news to their end.
+func (b *birth) follow(p *Process) error {
+	for named := !b.namespaced(); ; {
+		n, err := b.receive()
+		switch {
+		case err != nil:
+			return fmt.Errorf("hear of the process: %w", err)
+		case n == nil && !named:
+			return errors.New("the process ended before its program began")
+		case n == nil:
+			return nil
+		case n.errno == 0:
+			p.Pid, named = n.pid, true
+			if b.beside != nil {
+				p.child = n.pid
+			}
+		case b.stages[n.stage].goOn:
+			err := b.stages[n.stage].err(n.errno)
+			b.s.h.starter.warn.Do(func() { b.s.h.cfg.Log.Warn("isolation: " + err.Error()) })
+		default:
+			return b.stages[n.stage].err(n.errno)
+		}
+	}
+}
+
+// news is what a newborn tells: that a stage failed, or, with no error, that
+// it is there.
+type news struct {
+	stage uint32
+	errno unix.Errno
+	pid   int // of who tells
+}
+
+// receive returns nil when nobody is left to tell anything.
+func (b *birth) receive() (*news, error) {
+	raw, err := b.news.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var msg [8]byte
+	var n, oobn int
+	oob := make([]byte, unix.CmsgSpace(unix.SizeofUcred))
+	var rerr error
+	err = raw.Read(func(fd uintptr) bool {
+		n, oobn, _, _, rerr = unix.Recvmsg(int(fd), msg[:], oob, 0)
+		return !errors.Is(rerr, unix.EAGAIN) && !errors.Is(rerr, unix.EINTR)
+	})
+	if err := cmp.Or(err, rerr); err != nil || n == 0 {
+		return nil, err
+	}
+	if n != len(msg) {
+		return nil, fmt.Errorf("%d bytes came and not %d", n, len(msg))
+	}
+	out := &news{stage: *(*uint32)(unsafe.Pointer(&msg[0])), errno: unix.Errno(*(*uint32)(unsafe.Pointer(&msg[4])))}
+	if int(out.stage) >= len(b.stages) {
+		return nil, fmt.Errorf("stage %d is unknown", out.stage)
+	}
+	cms, err := unix.ParseSocketControlMessage(oob[:oobn])
+	if err != nil || len(cms) != 1 {
+		return nil, fmt.Errorf("it does not say who it is: %w", err)
+	}
+	cred, err := unix.ParseUnixCredentials(&cms[0])
+	if err != nil {
+		return nil, err
+	}
+	out.pid = int(cred.Pid)
+	return out, nil
+}
+
+// needed are the descriptors that the newborn uses, in order.
+func (b *birth) needed() []int {
+	fds := append([]int{b.theirs}, b.files[:]...)
+	fds = append(fds, b.limits...)
+	for _, fd := range []int{b.group, b.target, b.tell} {
+		if fd >= 0 {
+			fds = append(fds, fd)
+		}
+	}
+	slices.Sort(fds)
+	return slices.Compact(fds)
+}

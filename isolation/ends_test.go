@@ -1,0 +1,247 @@
+//go:build (amd64 || arm64) && !startbythread
+
+package isolation
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// In its namespace a program comes after its init, and a shell that lists it
+// with ls and wc sees itself and one of them or both.
+const firstPID, shownPIDs = "2", 3
+
+// private is a task's process, as most are: an init is above it.
+func private(script string) Spec {
+	c := sh(script)
+	c.PrivatePIDs, c.PrivateMounts = true, true
+	return c
+}
+
+// outside runs a script as any parent would.
+func outside(t *testing.T, dir, script string) Exit {
+	t.Helper()
+	cmd := exec.Command("/bin/sh", "-c", script) //nolint:noctx // it ends
+	cmd.Dir, cmd.Env = dir, []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err := cmd.Run()
+	var failed *exec.ExitError
+	if err != nil && !errors.As(err, &failed) {
+		t.Fatal(err)
+	}
+	ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if !ok {
+		t.Fatal("no wait status")
+	}
+	return exitOf(ws)
+}
+
+// TestEndsAreAsOutside: a task ends, by its own hand, by a signal or by a
+// fault, exactly as it would outside.
+func TestEndsAreAsOutside(t *testing.T) {
+	h := newHost(t)
+	s := create(t, h, "job/task", Limits{})
+	scripts := []string{
+		"trap 'trap - TERM; kill -TERM $$' TERM; kill -TERM $$; exit 3",                     // dies by what it caught
+		"trap 'exit 5' TERM; kill -TERM $$; exit 3",                                         // ends by itself
+		"trap '' TERM INT; kill -TERM $$; kill -INT $$; exit 6",                             // ignores
+		"sh -c 'kill -KILL $PPID'; exit 3",                                                  // by a child
+		"sh -c 'kill -ABRT $PPID'; exit 3",                                                  // with a fault's signal
+		"sh -c 'kill -TERM $$'; exit $?",                                                    // a child's end is its code
+		"kill -TERM 0; exit 3",                                                              // its whole group
+		"(sleep 0.05; kill -USR1 $$) & wait; wait; exit 3",                                  // while it waits
+		"exec yes >/dev/full",                                                               // by an error
+		"yes | true; exit $?",                                                               // a broken pipe
+		"ulimit -t 1; while :; do :; done",                                                  // by the kernel: SIGXCPU
+		"ulimit -c unlimited 2>/dev/null; kill -SEGV $$",                                    // with a core dump
+		"ulimit -f 1; exec dd if=/dev/zero of=big bs=4096 count=100 2>/dev/null",            // SIGXFSZ
+		"nosuchprogram 2>/dev/null", "./nosuch 2>/dev/null", "exec /etc/passwd 2>/dev/null", // 127, 126
+		"for i in 1 2 3; do sleep 3 & done; exit 4", // leaves children behind
+	}
+	for sig := 1; sig <= 64; sig++ {
+		scripts = append(scripts, fmt.Sprintf("kill -%d $$; exit 7", sig))
+		if stops(syscall.Signal(sig)) {
+			scripts[len(scripts)-1] = fmt.Sprintf("(while kill -CONT $$; do sleep 0.02; done) 2>/dev/null & kill -%d $$; exit 7", sig)
+		}
+	}
+	if _, err := os.Stat("/usr/bin/python3"); err == nil {
+		scripts = append(scripts, "exec python3 -c 'import os; os.abort()'", "exec python3 -c 'import ctypes; ctypes.string_at(0)'")
+	}
+	for _, script := range scripts {
+		dir := t.TempDir()
+		c := private(script)
+		c.Dir = dir
+		want := outside(t, dir, script)
+		out, got := output(t, s, c)
+		if got != want {
+			t.Errorf("%q: outside %+v, here %+v: %s", script, want, got, out)
+		}
+	}
+}
+
+func stops(sig syscall.Signal) bool {
+	return sig == syscall.SIGSTOP || sig == syscall.SIGTSTP || sig == syscall.SIGTTIN || sig == syscall.SIGTTOU
+}
+
+// TestEveryCode: from 0 to 255.
+func TestEveryCode(t *testing.T) {
+	h := newHost(t)
+	s := create(t, h, "job/task", Limits{})
+	for code := range 256 {
+		if e := wait(t, start(t, s, private(fmt.Sprint("exit ", code)))); e != (Exit{Code: code}) {
+			t.Errorf("%d: %+v", code, e)
+		}
+	}
+}
+
+// TestEverySignalFromOutside: a stop signal does to a task what it does to any
+// process, also to one that is stopped or frozen.
+func TestEverySignalFromOutside(t *testing.T) {
+	h := newHost(t)
+	s := create(t, h, "job/task", Limits{})
+	for sig := syscall.Signal(1); sig <= 64; sig++ {
+		p := ready(t, s, private("echo ready; exec sleep 1000"))
+		if err := p.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+		want := Exit{Signal: sig}
+		switch sig {
+		case syscall.SIGCHLD, syscall.SIGCONT, syscall.SIGURG, syscall.SIGWINCH,
+			syscall.SIGSTOP, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU:
+			want.Signal = syscall.SIGKILL
+			if err := p.Signal(syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e := wait(t, p)
+		if e.Core = false; e != want {
+			t.Errorf("%d: %+v", sig, e)
+		}
+		if err := p.Signal(sig); !errors.Is(err, os.ErrProcessDone) {
+			t.Errorf("a process that ended got signal %d: %v", sig, err)
+		}
+	}
+	p := ready(t, s, private("trap 'exit 8' TERM; echo ready; while :; do sleep 0.01; done"))
+	if err := s.Freeze(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Thaw(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if e := wait(t, p); e != (Exit{Code: 8}) {
+		t.Errorf("a signal while frozen: %+v", e)
+	}
+	p = ready(t, s, private("echo ready; exec sleep 1000"))
+	if err := s.Freeze(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if e := wait(t, p); e != (Exit{Signal: syscall.SIGKILL}) {
+		t.Errorf("killed while frozen: %+v", e)
+	}
+}
+
+// TestTheInitIsKilled: then the kernel kills the program, and that is told.
+func TestTheInitIsKilled(t *testing.T) {
+	h := newHost(t)
+	s := create(t, h, "job/task", Limits{})
+	p := ready(t, s, private("echo ready; exec sleep 1000"))
+	if p.child == p.Pid {
+		t.Fatal("there is no init")
+	}
+	if err := syscall.Kill(p.child, syscall.SIGTERM); err != nil { // it is deaf to that
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(p.child, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if e := wait(t, p); e != (Exit{Signal: syscall.SIGKILL}) {
+		t.Errorf("%+v", e)
+	}
+	eventually(t, "nothing is left", func() bool { left, err := s.Populated(); return err == nil && !left })
+}
+
+// TestOrphansAreReaped: hundreds of them, each in the moment of its end.
+func TestOrphansAreReaped(t *testing.T) {
+	h := newHost(t)
+	s := create(t, h, "job/task", Limits{})
+	script := `i=0; while [ $i -lt 200 ]; do (true & ) ; i=$((i+1)); done
+		n=1; while [ $n -gt 0 ]; do n=$(cat /proc/[0-9]*/status 2>/dev/null | grep -c "^State:.Z"); done; echo reaped`
+	if out, e := output(t, s, private(script)); e != (Exit{}) || out != "reaped" {
+		t.Errorf("%+v: %s", e, out)
+	}
+	// With a program that never waits, so that each child's end is the init's to collect.
+	if out, e := output(t, s, private("sh -c '(exit 3) & (exit 4) & exec true'; exit 5")); e != (Exit{Code: 5}) {
+		t.Errorf("%+v: %s", e, out)
+	}
+}
+
+// TestTheInitHoldsNothing: none of our files and memory, and hardly any of its own.
+func TestTheInitHoldsNothing(t *testing.T) {
+	h := newHost(t)
+	s := create(t, h, "job/task", Limits{})
+	p := ready(t, s, private("echo ready; exec sleep 1000"))
+	dir := fmt.Sprintf("/proc/%d/", p.child)
+	eventually(t, "it has its name", func() bool {
+		b, err := os.ReadFile(dir + "comm")
+		return err == nil && strings.TrimSpace(string(b)) == "mesita-init"
+	})
+	eventually(t, "it sleeps", func() bool { return strings.HasPrefix(status(t, p.child, "State"), "S") })
+	fds, err := os.ReadDir(dir + "fd")
+	if err != nil || len(fds) != 1 {
+		t.Errorf("it has %d files open, %v", len(fds), err)
+	}
+	if h.starter.pinned {
+		return // as under the race detector
+	}
+	maps, err := os.ReadFile(dir + "maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(string(maps)) {
+		if !strings.Contains(line, "[v") {
+			n++
+		}
+	}
+	if n != 2 { // its code and its data
+		t.Errorf("its memory is\n%s", maps)
+	}
+}
+
+// TestInterpretFits: what is copied of the code is all of it.
+func TestInterpretFits(t *testing.T) {
+	pc := uintptr(interpretPC())
+	if pc == 0 || funcEntry(pc) != pc || funcEntry(pc+codeSize-1) == pc {
+		t.Errorf("interpret is longer than %d bytes", codeSize)
+	}
+}
+
+func TestGaps(t *testing.T) {
+	for _, tt := range []struct {
+		kept []interval
+		want string
+	}{
+		{nil, "[{0 100}]"},
+		{[]interval{{10, 20}}, "[{0 10} {20 100}]"},
+		{[]interval{{50, 100}, {0, 10}}, "[{10 50}]"},
+		{[]interval{{10, 30}, {20, 25}, {30, 40}}, "[{0 10} {40 100}]"},
+	} {
+		if got := fmt.Sprint(gaps(100, tt.kept...)); got != tt.want {
+			t.Errorf("%v: %s, not %s", tt.kept, got, tt.want)
+		}
+	}
+}
+
+func funcEntry(pc uintptr) uintptr { return runtime.FuncForPC(pc).Entry() }

@@ -1,0 +1,154 @@
+//go:build (amd64 || arm64) && !startbythread
+
+package isolation
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// interpret runs a script. It is never called: a newborn process jumps to a
+// copy of it.
+func interpret()
+
+// interpretPC returns where interpret is.
+func interpretPC() unsafe.Pointer
+
+// clone makes a process by clone3 which goes on with code, the address of a
+// copy of interpret, at the step first. It returns the PID, or an error number
+// as the kernel does. Signals of this thread wait meanwhile, as the kernel
+// begins a clone anew for each.
+func clone(args unsafe.Pointer, size, code, first, report uintptr) uintptr
+
+// codeSize is more than interpret has; a test looks.
+const codeSize = 256
+
+// starter is what all scripts of this process have in common.
+type starter struct {
+	once    sync.Once
+	err     error
+	code    int              // a file with a copy of interpret, to map
+	special []interval       // memory of the kernel's, such as the vdso, which may not be unmapped
+	top     uintptr          // where memory ends
+	pinned  bool             // the kernel writes to each thread's memory, so a copy of it must stay
+	ignored []syscall.Signal // what whoever started us ignores
+	warn    sync.Once
+}
+
+type interval struct{ from, to uintptr }
+
+func (in *starter) prepare(proc string) error {
+	in.once.Do(func() {
+		in.pinned = restartable()
+		in.err = errors.Join(in.copyCode(), in.readMaps(proc), in.readIgnored(proc))
+	})
+	return in.err
+}
+
+func (in *starter) copyCode() error {
+	const noexec = 8 // MFD_NOEXEC_SEAL: it is mapped and never executed; Linux 6.3
+	fd, err := unix.MemfdCreate("start", unix.MFD_CLOEXEC|noexec)
+	if err != nil {
+		fd, err = unix.MemfdCreate("start", unix.MFD_CLOEXEC)
+	}
+	if err != nil {
+		return fmt.Errorf("get memory to start with: %w", err)
+	}
+	b := make([]byte, os.Getpagesize())
+	copy(b, unsafe.Slice((*byte)(interpretPC()), codeSize))
+	if _, err := unix.Write(fd, b); err != nil {
+		return errors.Join(fmt.Errorf("get memory to start with: %w", err), unix.Close(fd))
+	}
+	in.code = fd
+	return nil
+}
+
+func (in *starter) readMaps(proc string) error {
+	f, err := os.Open(filepath.Join(proc, "self/maps"))
+	if err != nil {
+		return fmt.Errorf("see our memory: %w", err)
+	}
+	defer f.Close()
+	s := bufio.NewScanner(f)
+	for s.Scan() {
+		fields := strings.Fields(s.Text())
+		from, to, ok := strings.Cut(fields[0], "-")
+		low, err := strconv.ParseUint(from, 16, 64)
+		high, herr := strconv.ParseUint(to, 16, 64)
+		if !ok || err != nil || herr != nil {
+			return fmt.Errorf("see our memory: %q", s.Text())
+		}
+		if high > 1<<62 {
+			continue // the vsyscall page is the kernel's own
+		}
+		in.top = max(in.top, uintptr(high))
+		name := fields[len(fields)-1]
+		if strings.HasPrefix(name, "[v") || name == "[sigpage]" || name == "[uprobes]" {
+			in.special = append(in.special, interval{uintptr(low), uintptr(high)})
+		}
+	}
+	return s.Err()
+}
+
+// readIgnored finds the signals that are ignored: an exec does not change that,
+// as it does for those that have a handler.
+func (in *starter) readIgnored(proc string) error {
+	b, err := os.ReadFile(filepath.Join(proc, "self/status"))
+	if err != nil {
+		return fmt.Errorf("see which signals are ignored: %w", err)
+	}
+	for sig := syscall.Signal(1); sig <= 64; sig++ {
+		if hasSignal(b, "SigIgn:", sig) {
+			in.ignored = append(in.ignored, sig)
+		}
+	}
+	return nil
+}
+
+// restartable tells whether threads have restartable sequences, as those of the
+// C library do: a program built with cgo. Then the kernel kills a process that
+// does not have that memory any more.
+func restartable() bool {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	const size, unregister, signature = 32, 1, 0x53053053
+	b := make([]byte, 2*size)
+	area := uintptr(unsafe.Pointer(&b[0]))
+	area = (area + size - 1) &^ (size - 1)
+	defer runtime.KeepAlive(b)
+	_, _, err := unix.RawSyscall6(unix.SYS_RSEQ, area, size, 0, signature, 0, 0)
+	if err == 0 {
+		_, _, err = unix.RawSyscall6(unix.SYS_RSEQ, area, size, unregister, signature, 0, 0)
+		return err != 0
+	}
+	return err != unix.ENOSYS
+}
+
+// gaps are the parts of memory below top that none of the intervals has.
+func gaps(top uintptr, kept ...interval) []interval {
+	slices.SortFunc(kept, func(a, b interval) int { return int(min(max(int64(a.from)-int64(b.from), -1), 1)) })
+	var out []interval
+	from := uintptr(0)
+	for _, k := range kept {
+		if k.from > from {
+			out = append(out, interval{from, k.from})
+		}
+		from = max(from, k.to)
+	}
+	if from < top {
+		out = append(out, interval{from, top})
+	}
+	return out
+}

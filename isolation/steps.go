@@ -1,0 +1,244 @@
+//go:build (amd64 || arm64) && !startbythread
+
+package isolation
+
+import (
+	"fmt"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// What a newborn process does. The order matters:
+//
+//	newborn   gives back our memory and files
+//	          enters or makes its namespaces, and mounts what it is to see
+//	program   (a child of the newborn where there is a PID namespace)
+//	          is born in its slice, and enters the v1 groups of its limits
+//	          takes its session, files, terminal and limits
+//	          becomes its user
+//	          goes to its folder and executes
+//	init      (the newborn) forgets the rest, collects the dead, tells of the program's end
+//
+// The init is in no group of the task's: it is not frozen, throttled or killed
+// with it, so it can always tell, and costs the task nothing.
+//
+// Another root goes after the mounts; capabilities go around the user's, and
+// a filter of system calls last, before the exec.
+
+// fails names the next stage, by what an error of it is called.
+func (b *birth) fails(err func(error) error) uintptr {
+	b.stages = append(b.stages, stage{err: err})
+	return uintptr(len(b.stages) - 1)
+}
+
+// does is a stage whose errors begin with what was done.
+func (b *birth) does(what string, args ...any) uintptr {
+	what = fmt.Sprintf(what, args...)
+	return b.fails(func(err error) error { return fmt.Errorf("%s: %w", what, err) })
+}
+
+// script writes all steps and returns the first.
+func (b *birth) script() *step {
+	a := b.arena
+	b.report = a.bytes(true, make([]byte, 8))
+	b.fails(nil) // 0 is none: so is the report of one who is there
+	giveUp := &chain{a: a, keep: true}
+	tell := giveUp.call(0, unix.SYS_WRITE, uintptr(b.theirs), b.report, 8)
+	tell.fail = giveUp.call(0, unix.SYS_EXIT_GROUP, 1).addr()
+	newborn := &chain{a: a, fail: tell.addr()}
+	b.letGo(newborn)
+	b.enterNamespaces(newborn)
+	if !b.namespaced() {
+		b.becomeProgram(newborn)
+		return newborn.first
+	}
+	born := cloneArgs{exitSignal: uint64(unix.SIGCHLD)}
+	if !b.init {
+		born = cloneArgs{flags: unix.CLONE_PARENT}
+	}
+	size := born.into(b.group)
+	fork := newborn.call(b.fails(func(err error) error { return &os.PathError{Op: "fork/exec", Path: b.c.Path, Err: err} }),
+		unix.SYS_CLONE3, a.bytes(false, (*[unsafe.Sizeof(born)]byte)(unsafe.Pointer(&born))[:]), size)
+	program := &chain{a: a, fail: tell.addr()}
+	program.call(b.does("tell of the process"), unix.SYS_WRITE, uintptr(b.theirs), a.bytes(false, make([]byte, 8)), 8)
+	b.becomeProgram(program)
+	fork.zero = program.first.addr()
+	fork.next = b.stay().addr()
+	return newborn.first
+}
+
+// letGo gives back our memory, but the script, and our files, but its own.
+func (b *birth) letGo(c *chain) {
+	in := &b.s.h.starter
+	if b.namespaced() && !in.pinned {
+		own := interval{b.arena.at(0), b.arena.at(0) + uintptr(len(b.arena.mem))}
+		memory := b.does("give memory back")
+		for _, gap := range gaps(in.top, append([]interval{own}, in.special...)...) {
+			c.call(memory, unix.SYS_MUNMAP, gap.from, gap.to-gap.from)
+		}
+	}
+	files := b.does("close files")
+	from := uintptr(3)
+	for _, fd := range b.needed() {
+		if uintptr(fd) > from {
+			c.call(files, unix.SYS_CLOSE_RANGE, from, uintptr(fd)-1)
+		}
+		from = uintptr(fd) + 1
+	}
+	c.call(files, unix.SYS_CLOSE_RANGE, from, uintptr(^uint32(0)))
+	signals := b.does("reset signals")
+	for _, sig := range in.ignored {
+		c.call(signals, unix.SYS_RT_SIGACTION, uintptr(sig), b.arena.bytes(false, make([]byte, 32)), 0, 8)
+	}
+	c.call(signals, unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, b.arena.bytes(false, make([]byte, 8)), 0, 8)
+	if b.namespaced() {
+		c.call(b.does("begin a session"), unix.SYS_SETSID)
+	}
+}
+
+// enterLimits writes 0 for itself: the kernel moves that one without its global
+// lock, which costs milliseconds for each group otherwise.
+func (b *birth) enterLimits(c *chain) {
+	for _, fd := range b.limits {
+		c.call(b.does("enter the limits of %s", b.s.name), unix.SYS_WRITE, uintptr(fd), b.arena.string("0"), 1)
+	}
+}
+
+func (b *birth) enterNamespaces(c *chain) {
+	if b.beside != nil {
+		c.call(b.does("join the namespaces of process %d", b.beside.Pid), unix.SYS_SETNS, uintptr(b.target), unix.CLONE_NEWPID|unix.CLONE_NEWNS)
+		return
+	}
+	if !b.c.PrivateMounts {
+		return
+	}
+	a := b.arena
+	c.call(b.does("make a mount namespace"), unix.SYS_UNSHARE, unix.CLONE_NEWNS)
+	// Slave: what the machine mounts later is seen, the other way round it is not.
+	none := a.string("none")
+	c.call(b.does("separate the mounts"), unix.SYS_MOUNT, none, a.string("/"), 0, unix.MS_REC|unix.MS_SLAVE)
+	if b.init {
+		b.mountProc(c)
+	}
+}
+
+// mountProc gives the namespace a /proc that shows it, or goes on without.
+func (b *birth) mountProc(c *chain) {
+	a := b.arena
+	st := b.does("tasks see the processes of the machine in /proc: a private one cannot be mounted")
+	b.stages[st].goOn = true
+	without := &chain{a: a}
+	note := without.call(0, unix.SYS_WRITE, uintptr(b.theirs), b.report, 8)
+	proc := &chain{a: a, fail: note.addr()}
+	fs := proc.call(st, unix.SYS_FSOPEN, a.string("proc"), unix.FSOPEN_CLOEXEC)
+	config := proc.call(st, unix.SYS_FSCONFIG, 0, unix.FSCONFIG_CMD_CREATE)
+	mnt := proc.call(st, unix.SYS_FSMOUNT, 0, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	empty, cwd := a.string(""), unix.AT_FDCWD
+	move := proc.call(st, unix.SYS_MOVE_MOUNT, 0, empty, uintptr(cwd), a.string("/proc"), unix.MOVE_MOUNT_F_EMPTY_PATH)
+	// A descriptor is two arguments' value: it is kept once and read from there.
+	fs.out, mnt.out = config.arg(0), move.arg(0)
+	again := (*step)(unsafe.Pointer(&a.mem[a.take(false, int(unsafe.Sizeof(step{})))]))
+	*again = step{nr: compare, args: [6]uintptr{config.arg(0)}, out: mnt.arg(0)}
+	config.goTo(again)
+	again.goTo(mnt)
+	c.last.goTo(fs)
+	end := (&chain{a: a}).call(0, unix.SYS_GETPID)
+	move.goTo(end)
+	note.goTo(end)
+	note.fail = end.addr()
+	c.last = end
+}
+
+// becomeProgram ends with the exec.
+func (b *birth) becomeProgram(c *chain) {
+	a := b.arena
+	b.enterLimits(c)
+	c.call(b.does("begin a session"), unix.SYS_SETSID)
+	files := b.does("take its files")
+	for i, fd := range b.files {
+		c.call(files, unix.SYS_DUP3, uintptr(fd), uintptr(i), 0)
+	}
+	if b.c.TTY {
+		c.call(b.does("take its terminal"), unix.SYS_IOCTL, 0, unix.TIOCSCTTY, 1)
+	}
+	b.bound(c)
+	if !b.c.AllowNewPrivileges {
+		c.call(b.does("forbid new privileges"), unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	}
+	if os.Geteuid() == 0 || int(b.c.UID) != os.Geteuid() { // nobody but root may set any
+		user := b.fails(func(err error) error { return &os.PathError{Op: "fork/exec", Path: b.c.Path, Err: err} })
+		// A task must not get the keeper's groups, so even root has its list set.
+		list := make([]byte, 0, 4*len(b.c.Groups))
+		for _, g := range b.c.Groups {
+			list = append(list, (*[4]byte)(unsafe.Pointer(&g))[:]...)
+		}
+		c.call(user, unix.SYS_SETGROUPS, uintptr(len(b.c.Groups)), a.bytes(false, list))
+		c.call(user, unix.SYS_SETGID, uintptr(b.c.GID))
+		c.call(user, unix.SYS_SETUID, uintptr(b.c.UID))
+	}
+	if b.c.Dir != "" {
+		c.call(b.fails(func(err error) error { return &os.PathError{Op: "chdir", Path: b.c.Dir, Err: err} }), unix.SYS_CHDIR, a.string(b.c.Dir))
+	}
+	exec := b.fails(func(err error) error { return &os.PathError{Op: "fork/exec", Path: b.c.Path, Err: err} })
+	c.call(exec, unix.SYS_EXECVE, a.string(b.c.Path), a.strings(args(b.c)), a.strings(b.c.Env))
+}
+
+// bound sets what each process of the program may take.
+func (b *birth) bound(c *chain) {
+	if b.c.Nice != 0 {
+		c.call(b.does("set the nice value %d", b.c.Nice), unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0, uintptr(b.c.Nice))
+	}
+	words := func(l Rlimit) uintptr {
+		v := [2]uint64{l.Soft, l.Hard}
+		return b.arena.bytes(false, (*[16]byte)(unsafe.Pointer(&v))[:])
+	}
+	for _, l := range b.c.Rlimits {
+		st := b.fails(func(err error) error { return &RlimitError{l, err} })
+		c.call(st, unix.SYS_PRLIMIT64, 0, uintptr(l.Resource), words(l), 0)
+	}
+	if l, ok := b.c.openFiles(); ok {
+		c.try(unix.SYS_PRLIMIT64, 0, uintptr(l.Resource), words(l), 0) // nobody asked for it
+	}
+}
+
+// stay is what becomes of the newborn when the program is its child: it ends,
+// and leaves it to us, or is the first process of the namespace.
+func (b *birth) stay() *step {
+	a := b.arena
+	c := &chain{a: a, keep: true}
+	if !b.init {
+		return c.call(0, unix.SYS_EXIT_GROUP, 0)
+	}
+	leave := c.call(0, unix.SYS_EXIT_GROUP, 0)
+	c = &chain{a: a, keep: true, fail: leave.addr()}
+	c.call(0, unix.SYS_DUP3, uintptr(b.tell), 0, 0)
+	c.call(0, unix.SYS_CLOSE_RANGE, 1, uintptr(^uint32(0)))
+	c.call(0, unix.SYS_PRCTL, unix.PR_SET_NAME, a.bytes(true, []byte("mesita-init")))
+	if !b.s.h.starter.pinned {
+		c.call(0, unix.SYS_MUNMAP, a.at(2*a.page), uintptr(len(a.mem)-2*a.page))
+	}
+	info := a.bytes(true, make([]byte, 128))
+	pid, options := info+siginfoPID, uintptr(unix.WEXITED|unix.WNOWAIT)
+	look := c.call(0, unix.SYS_WAITID, unix.P_ALL, 0, info, options, 0)
+	main := c.call(0, compare, pid, mainPID)
+	load := c.call(0, compare, pid, 0)
+	collect := c.call(0, unix.SYS_WAIT4, 0, 0, 0, 0)
+	load.out = collect.arg(0)
+	collect.goTo(look)
+	// The program itself is not collected, so its PID stays its own as long as
+	// we are there.
+	tell := (&chain{a: a, keep: true, fail: leave.addr()}).call(0, unix.SYS_WRITE, 0, info, statusSize)
+	tell.goTo(leave)
+	main.zero = tell.addr()
+	return c.first
+}
+
+const (
+	mainPID      = 2 // in its namespace: who mounts and forks there before is the first alone
+	siginfoPID   = 16
+	statusSize   = 28
+	siginfoCode  = 8
+	siginfoValue = 24
+)

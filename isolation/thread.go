@@ -1,0 +1,336 @@
+//go:build startbythread || !(amd64 || arm64)
+
+package isolation
+
+// This is the way to start without machine code of our own: the program is PID 1 of its
+// namespace, a thread of ours is in the task's v1 groups until its exec, and
+// mounting /proc takes ptrace and, before Linux 6.18, mount(8). It is for
+// architectures that script_*.s does not know.
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+const minPIDs = int64(2) // of v1: the forking thread is in the group too at first
+
+// onThread runs f on a thread that ends with it.
+func onThread(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The main thread never ends, and is what /proc/PID shows of us: leave
+			// it as it is. Another one is found while this one is held.
+			onThread(f)
+			runtime.UnlockOSThread()
+			return
+		}
+		f() // no unlock: that ends the thread
+	}()
+	<-done
+}
+
+// start has a thread of its own, which ends with it: some of what a process
+// inherits belongs to the thread that forks, as do no new privileges,
+// namespaces, v1 groups.
+func (s *Slice) start(c Spec, f Files, beside *Process) (p *Process, err error) {
+	s.h.starter.prepare()
+	pid := 0
+	if beside != nil {
+		pid = beside.Pid
+	}
+	onThread(func() { p, err = s.startHere(c, f, pid) })
+	if err == nil && s.session != nil {
+		s.session.add(p.Pid)
+	}
+	return p, err
+}
+
+func (s *Slice) startHere(c Spec, f Files, beside int) (*Process, error) {
+	attr, closeFiles, err := s.attributes(c, f, beside)
+	if err != nil {
+		return nil, err
+	}
+	defer closeFiles()
+	if !c.AllowNewPrivileges {
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			return nil, fmt.Errorf("forbid new privileges: %w", err)
+		}
+	}
+	if c.Nice != 0 {
+		if err := unix.Setpriority(unix.PRIO_PROCESS, 0, c.Nice); err != nil { // of this thread, and what it forks
+			return nil, fmt.Errorf("set the nice value %d: %w", c.Nice, err)
+		}
+	}
+	if err := enterNamespaces(c.Confinement, beside); err != nil {
+		return nil, err
+	}
+	for _, path := range s.h.limiter.entries(s.name) {
+		if err := writeFile(filepath.Dir(path), filepath.Base(path), "0"); err != nil {
+			return nil, fmt.Errorf("enter the limits of %s: %w", s.name, err)
+		}
+	}
+	ownProc := c.PrivatePIDs && c.PrivateMounts && beside == 0 && s.h.starter.can()
+	attr.Sys.Ptrace = true
+	proc, err := os.StartProcess(c.Path, args(c), attr)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.atExec(proc, ownProc, c.Confinement); err != nil {
+		return nil, err
+	}
+	return &Process{Pid: proc.Pid, os: proc, first: c.PrivatePIDs && beside == 0, procRoot: s.h.cfg.ProcRoot}, nil
+}
+
+// atExec does, while the process that the calling thread started stands at its
+// exec, what can only be done from outside, and lets it go. A process that
+// cannot be bounded as asked for never runs.
+func (s *Slice) atExec(proc *os.Process, ownProc bool, c Confinement) error {
+	err := stopped(proc.Pid)
+	if err == nil {
+		err = bound(proc.Pid, c)
+	}
+	if err != nil {
+		_, werr := proc.Wait()
+		return errors.Join(err, werr)
+	}
+	if ownProc {
+		err = s.h.starter.mount(proc.Pid)
+	}
+	if derr := unix.PtraceDetach(proc.Pid); derr != nil && !errors.Is(derr, unix.ESRCH) {
+		err = errors.Join(err, fmt.Errorf("let the process go: %w", derr))
+	}
+	if err != nil {
+		s.h.starter.warn.Do(func() {
+			s.h.cfg.Log.Warn("isolation: tasks see the processes of the machine in /proc: a private one cannot be mounted", "error", err)
+		})
+	}
+	return nil
+}
+
+// stopped waits until a traced process stands at its exec.
+func stopped(pid int) error {
+	var info unix.Siginfo
+	for {
+		// WNOWAIT: should it have been killed, whoever waits for it shall know.
+		err := unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EINTR) {
+			return errors.Join(fmt.Errorf("wait for the exec: %w", err), unix.Kill(pid, unix.SIGKILL))
+		}
+	}
+}
+
+// bound sets the limits of a process, or kills it. Those of another user's need
+// CAP_SYS_RESOURCE from outside.
+func bound(pid int, c Confinement) error {
+	set := func(l Rlimit) error {
+		return unix.Prlimit(pid, l.Resource, &unix.Rlimit{Cur: l.Soft, Max: l.Hard}, nil)
+	}
+	for _, l := range c.Rlimits {
+		if err := set(l); err != nil && !errors.Is(err, unix.ESRCH) {
+			return errors.Join(&RlimitError{l, err}, unix.Kill(pid, unix.SIGKILL))
+		}
+	}
+	if l, ok := c.openFiles(); ok {
+		_ = set(l) // nobody asked for it
+	}
+	return nil
+}
+
+func (s *Slice) attributes(c Spec, f Files, beside int) (*os.ProcAttr, func(), error) {
+	var opened []*os.File
+	closeFiles := func() {
+		for _, f := range opened {
+			f.Close()
+		}
+	}
+	sys := &syscall.SysProcAttr{Setsid: true}
+	// A task must not get the keeper's groups, so even root has its list set.
+	sys.Credential = &syscall.Credential{Uid: c.UID, Gid: c.GID, Groups: c.Groups}
+	if os.Geteuid() != 0 && int(c.UID) == os.Geteuid() {
+		sys.Credential = nil // nobody but root may set any
+	}
+	if c.TTY {
+		if f.Stdin == nil {
+			return nil, nil, errors.New("a terminal was asked for, but Stdin is not set: give one")
+		}
+		sys.Setctty, sys.Ctty = true, 0
+	}
+	if s.dir != "" {
+		group, err := open(s.dir, unix.O_PATH|unix.O_DIRECTORY)
+		if err != nil {
+			return nil, nil, err
+		}
+		opened = append(opened, os.NewFile(uintptr(group), s.dir))
+		sys.UseCgroupFD, sys.CgroupFD = true, group
+	}
+	if c.PrivatePIDs && beside == 0 {
+		sys.Cloneflags |= unix.CLONE_NEWPID
+	}
+	files := []*os.File{f.Stdin, f.Stdout, f.Stderr}
+	for i, given := range files {
+		if given != nil {
+			continue
+		}
+		null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+		if err != nil {
+			closeFiles()
+			return nil, nil, err
+		}
+		opened = append(opened, null)
+		files[i] = null
+	}
+	env := c.Env
+	if env == nil {
+		env = []string{} // nil would be ours
+	}
+	return &os.ProcAttr{Dir: c.Dir, Env: env, Files: files, Sys: sys}, closeFiles, nil
+}
+
+// enterNamespaces puts the calling thread, which must be of no other use, into
+// the namespaces that its child shall have. A new PID namespace is not among
+// them: that is made by the fork.
+func enterNamespaces(c Confinement, beside int) error {
+	if beside != 0 {
+		return join(beside)
+	}
+	if !c.PrivateMounts {
+		return nil
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("make a mount namespace: %w", err)
+	}
+	// Slave: what the machine mounts later is seen, the other way round it is not.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return fmt.Errorf("separate the mounts: %w", err)
+	}
+	return nil
+}
+
+// join enters the namespaces of a process, held by a pidfd so that they are
+// those of one process even if that ends meanwhile.
+func join(pid int) error {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return fmt.Errorf("join process %d: %w", pid, err)
+	}
+	defer unix.Close(fd)
+	// Threads that share a working directory cannot change their mounts.
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return fmt.Errorf("join process %d: %w", pid, err)
+	}
+	if err := unix.Setns(fd, unix.CLONE_NEWPID|unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("join the namespaces of process %d: %w", pid, err)
+	}
+	return nil
+}
+
+// starter gives a process that is PID 1 of its namespace a /proc that shows
+// that namespace. Such a /proc can only be mounted when the process exists, and
+// the process must not run before: it is traced, which stops it at its exec.
+type starter struct {
+	option bool   // the mount option pidns of Linux 6.18
+	tool   string // mount(8), for all others: run inside the namespace, for a millisecond
+	once   sync.Once
+	warn   sync.Once
+}
+
+func (m *starter) prepare() { m.once.Do(m.init) }
+
+func (m *starter) init() {
+	// The os package tries pidfds by a fork of its own when first asked. It must
+	// not do so on a thread whose first child is PID 1 of a namespace.
+	if p, err := os.FindProcess(os.Getpid()); err == nil {
+		_ = p.Release()
+	}
+	m.tool, _ = exec.LookPath("mount")
+	fd, err := unix.Fsopen("proc", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	ns, err := os.Open("/proc/self/ns/pid")
+	if err != nil {
+		return
+	}
+	defer ns.Close()
+	m.option = unix.FsconfigSetFd(fd, "pidns", int(ns.Fd())) == nil
+}
+
+func (m *starter) can() bool { return m.option || m.tool != "" }
+
+// mount mounts the /proc of a process that stands at its exec, in the mount
+// namespace that it shares with the calling thread.
+func (m *starter) mount(pid int) error {
+	if m.option {
+		return mountProc(pid)
+	}
+	return m.runTool(pid)
+}
+
+func mountProc(pid int) error {
+	ns, err := open(fmt.Sprintf("/proc/%d/ns/pid", pid), unix.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(ns)
+	fs, err := unix.Fsopen("proc", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("open procfs: %w", err)
+	}
+	defer unix.Close(fs)
+	if err := unix.FsconfigSetFd(fs, "pidns", ns); err != nil {
+		return fmt.Errorf("set the PID namespace of procfs: %w", err)
+	}
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return fmt.Errorf("make procfs: %w", err)
+	}
+	mnt, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	if err != nil {
+		return fmt.Errorf("mount procfs: %w", err)
+	}
+	defer unix.Close(mnt)
+	if err := unix.MoveMount(mnt, "", unix.AT_FDCWD, "/proc", unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return fmt.Errorf("mount procfs on /proc: %w", err)
+	}
+	return nil
+}
+
+// runTool runs mount(8) as the second process of the namespace: procfs shows
+// the namespace of whoever mounts it.
+func (m *starter) runTool(pid int) error {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.Setns(fd, unix.CLONE_NEWPID); err != nil {
+		return fmt.Errorf("enter the PID namespace: %w", err)
+	}
+	p, err := os.StartProcess(m.tool, []string{"mount", "-n", "-t", "proc", "-o", "nosuid,nodev,noexec", "proc", "/proc"},
+		&os.ProcAttr{Dir: "/", Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}})
+	if err != nil {
+		return err
+	}
+	st, err := p.Wait()
+	if err != nil {
+		return err
+	}
+	if !st.Success() {
+		return fmt.Errorf("%s: %s", m.tool, st)
+	}
+	return nil
+}
