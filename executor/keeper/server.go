@@ -222,7 +222,10 @@ func (s *server) converse(c *conn) error {
 		if err != nil {
 			return nil //nolint:nilerr // the daemon is gone: nothing to do about it
 		}
-		if m.Op == opExec {
+		switch err := m.check(); {
+		case err != nil:
+			return err
+		case m.Op == opExec:
 			return s.exec(c, m)
 		}
 		s.handle(c, m)

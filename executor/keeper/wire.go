@@ -48,6 +48,14 @@ type message struct {
 	Error    *wireError     `json:"error,omitempty"`
 }
 
+// check tells whether a request says all that its op needs.
+func (m *message) check() error {
+	if m.Op == opStart && m.Start == nil || m.Op == opExec && m.Exec == nil {
+		return fmt.Errorf("the operation %q says not of what", m.Op)
+	}
+	return nil
+}
+
 type hello struct {
 	Version    int  `json:"version"`
 	MinVersion int  `json:"minVersion"`

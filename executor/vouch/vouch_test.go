@@ -3,6 +3,7 @@ package vouch
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"net"
 	"net/netip"
@@ -249,6 +250,35 @@ func FuzzPackets(f *testing.F) {
 		_, _ = openAnswer(aead, MaxNamed, b) // neither may panic
 		if _, ok := probeOf(b); ok && len(b) != answerSize {
 			t.Fatal("an answer of another size")
+		}
+	})
+}
+
+// FuzzBodies: whatever is in a packet under the right key, as of another
+// version, is read or refused.
+func FuzzBodies(f *testing.F) {
+	aead, err := newAEAD(testKey(f, "secret"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	node := sha256.Sum256([]byte("a"))
+	f.Add(append(append([]byte{version}, node[:]...), 0, 2, 1, 1, 1, 1, 1, 1, 1, 1), uint8(2))
+	f.Add(append(append([]byte{version}, node[:]...), 0xff, 0xff), uint8(128))
+	f.Add([]byte{version + 1}, uint8(0))
+	f.Fuzz(func(t *testing.T, body []byte, named uint8) {
+		probe := make([]byte, probeBody)
+		copy(probe, body)
+		b, n := seal(aead, probeMagic, nil, probe)
+		names, got, err := openProbe(aead, "a", b)
+		if err == nil && (len(names) > MaxNamed || got != n) {
+			t.Fatalf("%d names, nonce %x of %x", len(names), got, n)
+		}
+		answer := make([]byte, answerBody)
+		copy(answer, body)
+		b, _ = seal(aead, answerMagic, n[:], answer)
+		a, err := openAnswer(aead, min(int(named), MaxNamed), b)
+		if err == nil && (len(a.Fates) != min(int(named), MaxNamed) || len(a.Boot) > bootSize) {
+			t.Fatalf("%+v", a)
 		}
 	})
 }
