@@ -3,7 +3,6 @@ package cluster
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -24,16 +23,10 @@ type pendingCluster struct {
 }
 
 func (d *dataDir) loadPending() (*pendingCluster, error) {
-	b, err := os.ReadFile(d.file("new-cluster.json"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
 	p := new(pendingCluster)
-	if err := json.Unmarshal(b, p); err != nil {
-		return nil, api.Errorf(api.CodeFailed, "%s is damaged (%v): the cluster was never made, so remove the data folder %s and start again", d.file("new-cluster.json"), err, d.path)
+	found, err := d.read("new-cluster.json", p, "the cluster was never made, so remove the data folder "+d.path+" and start again")
+	if !found || err != nil {
+		return nil, err
 	}
 	return p, nil
 }
@@ -97,11 +90,7 @@ func (a *Agent) newCluster(key *tlsconf.NodeKey) error {
 		return fmt.Errorf("make the cluster's CA: %w", err)
 	}
 	p := &pendingCluster{Cluster: c, Authority: &api.Authority{CACert: ca.CertPEM(), CAKey: ca.KeyPEM(), GossipKey: randomBytes(32), Pin: ca.Pin()}}
-	b, err := json.Marshal(p)
-	if err != nil {
-		return err
-	}
-	if err := writeFile(a.dir.file("new-cluster.json"), b, 0o600); err != nil {
+	if err := a.dir.write("new-cluster.json", p); err != nil {
 		return err
 	}
 	return a.adoptCluster(key, p)

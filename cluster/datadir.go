@@ -12,6 +12,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/ages"
 	"github.com/mesita/mesita/cluster/consensus"
+	"github.com/mesita/mesita/executor/sealed"
 	"golang.org/x/sys/unix"
 )
 
@@ -98,21 +99,15 @@ func (d *dataDir) file(elem ...string) string {
 
 // load reads node.json; nil if this folder has none yet.
 func (d *dataDir) load() (*nodeFile, error) {
-	b, err := os.ReadFile(d.file("node.json"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the node's identity: %w", err)
-	}
-	var n nodeFile
-	if err := json.Unmarshal(b, &n); err != nil {
-		return nil, api.Errorf(api.CodeFailed, "%s is damaged (%v): restore it from a backup, or move the data folder away and join again", d.file("node.json"), err)
+	n := new(nodeFile)
+	found, err := d.read("node.json", n, "restore it from a backup, or move the data folder away and join again")
+	if !found || err != nil {
+		return nil, err
 	}
 	if n.Format > ageFormat {
 		return nil, api.Errorf(api.CodeConflict, "the data folder %s has format %d, this program reads up to %d: upgrade mesita on this node", d.path, n.Format, ageFormat)
 	}
-	return &n, nil
+	return n, nil
 }
 
 // save writes node.json so that a power cut leaves the old or the new one.
@@ -121,11 +116,34 @@ func (d *dataDir) save(n *nodeFile) error {
 	if len(n.Ages) > 0 {
 		n.Format = ageFormat
 	}
-	b, err := json.MarshalIndent(n, "", "  ")
+	return d.write("node.json", n)
+}
+
+// read reads a file that write wrote, or an older program without a checksum.
+func (d *dataDir) read(name string, v any, remedy string) (found bool, err error) {
+	b, err := os.ReadFile(d.file(name))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read what this node remembers of itself: %w", err)
+	}
+	if _, _, err = sealed.Check(b); err == nil {
+		err = json.Unmarshal(b, v)
+	}
+	if err != nil {
+		return false, api.Errorf(api.CodeFailed, "%s is damaged (%v): %s", d.file(name), err, remedy)
+	}
+	return true, nil
+}
+
+func (d *dataDir) write(name string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	return writeFile(d.file("node.json"), b, 0o600)
+	b, _ = sealed.Add(b)
+	return writeFile(d.file(name), b, 0o600)
 }
 
 // removePending forgets the new cluster once its first entry is committed.

@@ -33,7 +33,7 @@ var imports = map[string][]string{
 	"gossip":             {"api/backoff"},
 	"isolation":          {},
 	"executor":           {"api", "api/backoff", "executor/clock", "executor/boltfile", "executor/sealed", "isolation"},
-	"cluster":            {"api", "api/backoff", "executor/clock", "api/auth", "api/server", "fsm", "gossip", "isolation", "executor", "cluster"},
+	"cluster":            {"api", "api/backoff", "executor/clock", "api/auth", "api/server", "fsm", "gossip", "isolation", "executor", "executor/sealed", "cluster"},
 	"cluster/consensus":  {"api", "api/backoff", "executor/boltfile", "fsm"},
 	"cluster/allocator":  {"api", "fsm", "cluster/loop"},
 	"cluster/scheduler":  {"api", "fsm", "cluster/loop"},

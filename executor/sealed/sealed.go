@@ -39,10 +39,10 @@ func Sum(b []byte, about ...[]byte) uint32 {
 
 // Add puts the sum of a JSON object and of what it is about into it.
 func Add(object []byte, about ...[]byte) (out []byte, sum uint32) {
-	head := object[:len(object)-1] // the brace comes last
+	head := bytes.TrimRight(object[:len(object)-1], " \n") // the brace comes last
 	sum = Sum(head, about...)
 	out = append(make([]byte, 0, len(head)+tail), head...)
-	if len(bytes.TrimSpace(head)) > 1 {
+	if len(head) > 1 {
 		out = append(out, ',')
 	}
 	out = append(out, field...)

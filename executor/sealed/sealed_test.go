@@ -11,7 +11,7 @@ import (
 // An object reads as before for who does not know of the sum, and no flipped bit
 // is taken for another or for one of an older program.
 func TestFlippedBits(t *testing.T) {
-	for _, object := range []string{`{}`, `{"a":1}`, `{"a":"b","c":{"d":[1,2,3]}}`} {
+	for _, object := range []string{`{}`, `{"a":1}`, "{\n  \"a\": 1\n}", `{"a":"b","c":{"d":[1,2,3]}}`} {
 		key := []byte("web.0")
 		b, _ := sealed.Add([]byte(object), key)
 		var before, after map[string]any

@@ -1,0 +1,68 @@
+package cluster
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/consensus"
+)
+
+// No flipped bit makes what a node remembers of itself, how far it had come and
+// whom it is part of, another memory. A program that knows of no checksum reads
+// it, and what that one writes is read.
+func TestFlippedBitsOfNodeFiles(t *testing.T) {
+	d := &dataDir{path: t.TempDir()}
+	n := &nodeFile{NodeID: "n1", Name: "oak", ClusterID: "c", Cluster: "pine", GossipKey: []byte("0123456789abcdef0123456789abcdef"), Starts: 3,
+		Raft: &consensus.Standing{}, Seeds: []string{"10.0.0.1:5050"}}
+	pending := &pendingCluster{Cluster: &api.Cluster{ID: "c", Name: "pine"}, Authority: &api.Authority{CACert: []byte("cert"), GossipKey: []byte("key")}}
+	if err := d.save(n); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.write("new-cluster.json", pending); err != nil {
+		t.Fatal(err)
+	}
+	for name, load := range map[string]func() (any, error){
+		"node.json":        func() (any, error) { return d.load() },
+		"new-cluster.json": func() (any, error) { return d.loadPending() },
+	} {
+		whole, err := os.ReadFile(d.file(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		put := func(b []byte) {
+			if err := os.WriteFile(d.file(name), b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for bit := range 8 * len(whole) {
+			b := bytes.Clone(whole)
+			b[bit/8] ^= 1 << (bit % 8)
+			put(b)
+			if _, err := load(); err == nil || !strings.Contains(err.Error(), d.file(name)+" is damaged") {
+				t.Fatalf("bit %d of %s: %v", bit, name, err)
+			}
+		}
+		old := map[string]any{}
+		if err := json.Unmarshal(whole, &old); err != nil {
+			t.Fatal(err)
+		}
+		delete(old, "crc") // it has no field for it
+		b, err := json.Marshal(old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(b)
+		if got, err := load(); err != nil || !reflect.DeepEqual(got, want) {
+			t.Fatalf("%s of an older program: %+v, %v, want %+v", name, got, err, want)
+		}
+	}
+}
