@@ -204,7 +204,7 @@ func (a *Agent) openExecutor(rep executor.Reporter) error {
 		return api.InField("slice", err)
 	}
 	rt := keeper.NewClient(kc)
-	a.exec, err = executor.New(executor.Config{NodeID: a.self.NodeID, Name: a.self.Name, DataDir: a.dir.file("executor"), Log: a.log,
+	a.exec, err = executor.New(executor.Config{NodeID: a.self.NodeID, Name: a.self.Name, Age: a.line.ID(), DataDir: a.dir.file("executor"), Log: a.log,
 		Fetch: a.fetchBlob, Now: a.cfg.Now}, rt, rep)
 	return errors.Join(err)
 }

@@ -381,6 +381,10 @@ func (e *Executor) conclude(a *attempt, f api.TaskStatus) {
 	if a.next != nil {
 		next := *a.next
 		a.next = nil
+		if a.rec.Former {
+			e.replace(a, next)
+			return
+		}
 		e.begin(next)
 	}
 }

@@ -27,6 +27,7 @@ import (
 // Config is what an executor needs. Zero limits take their defaults.
 type Config struct {
 	NodeID, Name string
+	Age          string // of the cluster; "" in the first
 	DataDir      string // journal.db, tasks/, logs/, blobs/
 	Log          *slog.Logger
 	// Fetch writes a program that another node holds; nil if there is none to

@@ -92,6 +92,9 @@ func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
 		return nil, err
 	}
 	boot, err := j.Boot(cfg.BootID)
+	if err == nil {
+		err = j.Enter(cfg.Age, past)
+	}
 	if err != nil {
 		return nil, errors.Join(err, j.Close())
 	}

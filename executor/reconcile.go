@@ -264,8 +264,9 @@ func (e *Executor) reconcile(as []api.Assignment) {
 			e.adopt(as[i])
 			continue
 		case t.Attempt == a.n:
+			e.ofThisAge(a)
 			e.update(a, as[i])
-		case t.Attempt > a.n:
+		case t.Attempt > a.n || a.rec.Former:
 			e.supersede(a, as[i])
 			a = l.tasks[t.ID]
 		}
@@ -282,6 +283,15 @@ func (e *Executor) reconcile(as []api.Assignment) {
 		case a.rec.Phase == journal.Acked:
 			e.bury(id, a)
 		}
+	}
+}
+
+// ofThisAge notes that the cluster knows an attempt that an earlier age of it
+// began.
+func (e *Executor) ofThisAge(a *attempt) {
+	if a.rec.Former {
+		a.rec.Former = false
+		e.journal.PutSoon(a.task.ID, nil, a.rec, nil)
 	}
 }
 
@@ -306,7 +316,7 @@ func (e *Executor) adopt(as api.Assignment) {
 		a := newAttempt(as)
 		a.gen = e.loop.gen
 		e.track(a)
-		e.finish(a, api.TaskLost, api.ReasonInternal, "node "+e.cfg.Name+" knows nothing of it: its journal was removed")
+		e.finish(a, api.TaskLost, api.ReasonInternal, "node "+e.cfg.Name+" knows nothing of it: its journal was removed, or it belonged to another age of the cluster")
 	default:
 		e.begin(as)
 	}
@@ -393,7 +403,9 @@ func (e *Executor) acknowledged(sts []api.TaskStatus) {
 // but for its number: a set of a view that lags behind may name it once more.
 func (e *Executor) bury(id string, a *attempt) {
 	delete(e.loop.tasks, id)
-	e.loop.graves.dig(id, a.n)
+	if !a.rec.Former {
+		e.loop.graves.dig(id, a.n)
+	}
 	e.journal.Remove(id)
 }
 

@@ -20,6 +20,7 @@ var (
 
 	formatKey = []byte("format")
 	bootKey   = []byte("boot")
+	ageKey    = []byte("age")
 	sumsKey   = []byte("sums")
 
 	allBuckets = [][]byte{metaBucket, taskBucket, stateBucket, specBucket}

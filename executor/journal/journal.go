@@ -42,6 +42,9 @@ type Record struct {
 	Up      time.Duration   `json:"up,omitempty"` // clock.Uptime at the start
 	Final   *api.TaskStatus `json:"final,omitempty"`
 	Touched time.Time       `json:"touched,omitzero"` // last written
+	// Former is an attempt of an age of the cluster that is over: in the present
+	// one its number means nothing.
+	Former bool `json:"former,omitempty"`
 }
 
 // Entry is a task with its record, as Open returns it.
@@ -157,6 +160,32 @@ func (j *Journal) Boot(id string) (last string, err error) {
 		return c.putText(bootKey, id)
 	})
 	return last, err
+}
+
+// Enter notes the age of the cluster that the node is part of. In another than
+// before nobody has heard of what was acknowledged: all of that waits to be told
+// again, on disk and in what Open returned.
+func (j *Journal) Enter(age string, past []Entry) error {
+	return j.change(func(c *change) error {
+		last := c.tx.Bucket(metaBucket).Get(ageKey)
+		if last != nil && string(last) == age {
+			return nil
+		}
+		for i := range past {
+			if last == nil {
+				break // the program of before did not say
+			}
+			r := &past[i].Record
+			r.Former = true
+			if r.Phase == Acked && r.Final != nil {
+				r.Phase = Ended
+			}
+			if err := c.seal(stateBucket, []byte(past[i].ID), r); err != nil {
+				return err
+			}
+		}
+		return c.putText(ageKey, age)
+	})
 }
 
 func specKey(t *api.Task) string { return t.Job + "@" + strconv.Itoa(t.Version) }
