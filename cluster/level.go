@@ -27,6 +27,7 @@ const levelPatience = 10 * time.Minute
 // there.
 func levels(v *fsm.View, voters []string, members []gossip.Member) api.LevelStatus {
 	s := api.LevelStatus{Level: int(v.Level()), Next: int(fsm.Newest)}
+	newest := s.Level >= int(fsm.Newest)
 	said := map[string]gossip.Member{}
 	for _, m := range members {
 		said[m.ID] = m
@@ -47,6 +48,9 @@ func levels(v *fsm.View, voters []string, members []gossip.Member) api.LevelStat
 			s.Held = append(s.Held, n.Name)
 		}
 		switch {
+		case counts(l) && l.Level < s.Level: // it joined or came back with an older program
+			lags(n.Name)
+		case newest:
 		case lacks(l, s.Level+1):
 			lags(n.Name)
 		case counts(l):
@@ -54,12 +58,12 @@ func levels(v *fsm.View, voters []string, members []gossip.Member) api.LevelStat
 		}
 	}
 	for _, id := range voters {
-		if n := v.Node(id); n == nil || n.State == api.NodeGone {
+		if n := v.Node(id); !newest && (n == nil || n.State == api.NodeGone) {
 			lags(id)
 		}
 	}
-	if s.Level >= int(fsm.Newest) {
-		s.Behind, s.Next = nil, s.Level
+	if newest {
+		s.Next = s.Level
 	}
 	return s
 }

@@ -61,6 +61,27 @@ func (w *levelWorld) state(t *testing.T, id string, s api.NodeState) {
 	}
 }
 
+// Above the last raise a node is named only if it is older: one that does not
+// answer keeps nothing back.
+func TestWhoIsOlderThanTheLevel(t *testing.T) {
+	for name, change := range map[string]func(*levelWorld){
+		"":  func(w *levelWorld) { w.member("c").State = gossip.Failed },
+		"d": func(w *levelWorld) { w.member("d").Meta.Level = 0 },
+	} {
+		w := newLevelWorld(t)
+		if _, err := w.store.Do(t.Context(), &fsm.LevelSet{Meta: fsm.Meta{At: time.Unix(1500, 0)}, Level: fsm.Newest}); err != nil {
+			t.Fatal(err)
+		}
+		for i := range w.members {
+			w.members[i].Meta.Level = int(fsm.Newest)
+		}
+		change(w)
+		if s := w.status(); strings.Join(s.Behind, ",") != name || s.Next != int(fsm.Newest) {
+			t.Errorf("next %d, behind %v, want %q", s.Next, s.Behind, name)
+		}
+	}
+}
+
 // All voters and all ready nodes have to know a level; of others nobody asks.
 func TestWhoHasToKnowALevel(t *testing.T) {
 	for _, c := range []struct {

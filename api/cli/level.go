@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -79,7 +80,15 @@ func levelWish(c *cli.Context) (*api.LevelRequest, error) {
 }
 
 func levelNext(s *api.LevelStatus) string {
+	var older []string
+	for _, n := range s.Nodes {
+		if n.Level < s.Level && slices.Contains(s.Behind, n.Name) {
+			older = append(older, n.Name)
+		}
+	}
 	switch {
+	case len(older) > 0:
+		return fmt.Sprintf("upgrade mesita on %s: it is older than the level, and never votes", strings.Join(older, ", "))
 	case len(s.Held) > 0:
 		return "held by " + strings.Join(s.Held, ", ") + " until `mesita cluster level --release`"
 	case s.Next > s.Level && s.At.IsZero():
