@@ -2,11 +2,15 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/integration/chaos/record"
+	"github.com/mesita/mesita/integration/chaos/verdict"
 	"github.com/mesita/mesita/integration/lab"
 )
 
@@ -21,12 +25,9 @@ func (r *run) check() {
 	r.checkBatches(n)
 	r.checkServices(n)
 	r.stopServices(n)
-	tasks := r.tasks(n)
-	r.checkRecord(tasks)
+	r.checkRecord(r.jobs(n, "?all=1"), r.tasks(n))
 	r.sameIndex()
-	for _, n := range r.nodes {
-		n.Terminate()
-	}
+	lab.Terminate(r.nodes...)
 	r.checkReplicas()
 	r.checkLeft()
 	r.stage.Say("check", "took %.1f s", time.Since(began).Seconds())
@@ -81,10 +82,8 @@ func (r *run) checkBatches(n *lab.Node) {
 	last := ""
 	if !lab.Until(endWithin, func() bool {
 		last = ""
-		for _, j := range r.jobs(n, "") {
-			if j.Spec.Kind == api.KindBatch {
-				last = fmt.Sprintf("%s is %s: %+v", j.ID, j.State, j.Counts)
-			}
+		for _, j := range r.jobs(n, "?kind=batch") {
+			last = fmt.Sprintf("%s is %s: %+v", j.ID, j.State, j.Counts)
 		}
 		return last == ""
 	}) {
@@ -92,47 +91,15 @@ func (r *run) checkBatches(n *lab.Node) {
 	}
 	jobs, tasks := r.jobs(n, "?all=1"), r.tasks(n)
 	for id, p := range r.ledger.batches {
-		j := jobs[id]
-		if j == nil {
-			if p.acked {
-				r.stage.Errorf("batch %s was acknowledged and is not there", id)
-			}
-			continue
-		}
-		r.checkBatch(j, p, tasks)
+		r.wrong(p.Batch(jobs[id], tasks, r.o.from != ""))
 	}
 }
 
-func (r *run) checkBatch(j *api.Job, p *promise, tasks map[string]*api.Task) {
-	failed := 0
-	for i, code := range p.codes {
-		t := tasks[api.TaskID(j.ID, i)]
-		switch {
-		case t == nil:
-			if !p.stopped || r.o.from == "" { // an older version forgets tasks that never began
-				r.stage.Errorf("task %d of %s is not there", i, j.ID)
-			}
-		case !t.State.Final():
-			r.stage.Errorf("task %s has not ended: %s %s", t.ID, t.State, t.Reason)
-		case t.ExitCode != nil && *t.ExitCode == code && (t.State == api.TaskFinished) == (code == 0):
-			if code != 0 {
-				failed++
-			}
-		case p.stopped && t.State != api.TaskFinished:
-		default:
-			r.stage.Errorf("task %s is %s (%s, %s), its exit code is %s, want %d", t.ID, t.State, t.Reason, t.Message, number(t.ExitCode), code)
-		}
+// wrong tells what a verdict found.
+func (r *run) wrong(all []string) {
+	for _, w := range all {
+		r.stage.Errorf("%s", w)
 	}
-	if want := failed == 0; !p.stopped && (j.State == api.JobFinished) != want {
-		r.stage.Errorf("batch %s is %s, and %d of its tasks failed", j.ID, j.State, failed)
-	}
-}
-
-func number(n *int) string {
-	if n == nil {
-		return "none"
-	}
-	return fmt.Sprint(*n)
 }
 
 // checkServices waits until exactly the wanted processes run.
@@ -163,33 +130,31 @@ func (r *run) stopServices(n *lab.Node) {
 		n.Must(http.MethodPost, "/v1/jobs/"+id+"/stop", nil, nil)
 	}
 	n.Await(wellWithin, "all services to have stopped", func() bool {
-		return len(r.jobs(n, "")) == 0
+		for _, id := range append(slices.Collect(maps.Keys(r.ledger.services)), fought) {
+			var j api.Job
+			if n.Call(http.MethodGet, "/v1/jobs/"+id, nil, &j) != nil || !j.State.Ended() {
+				return false
+			}
+		}
+		return len(r.jobs(n, "?kind=batch")) == 0
 	})
 }
 
 // checkRecord compares what tasks wrote with what the cluster says.
-func (r *run) checkRecord(tasks map[string]*api.Task) {
+func (r *run) checkRecord(jobs map[string]*api.Job, tasks map[string]*api.Task) {
 	lines, err := r.record.Read()
 	r.must(err)
-	h := record.NewHistory()
+	h := record.NewHistory(func(task string) bool {
+		j := jobs[task[:strings.LastIndexByte(task, '.')]]
+		return j != nil && j.Spec.Kind == api.KindService
+	})
 	for _, l := range lines {
-		for _, wrong := range h.Add(l) {
-			r.stage.Errorf("%s", wrong)
-		}
+		r.wrong(h.Add(l))
 	}
-	if r.doubles == "" {
-		for _, wrong := range h.Twice {
-			r.stage.Errorf("%s", wrong)
-		}
-	} else if len(h.Twice) > 0 {
-		r.stage.Say("twice", "%d starts beside another run of the task, or after it: allowed for %s", len(h.Twice), r.doubles)
-	}
+	r.stage.Say("record", "%d lines; %d runs beside or after another, as their nodes could not be asked", len(lines), h.Excused)
 	for id, t := range tasks {
-		if p := r.ledger.batches[t.Job]; p != nil && p.silent || t.State != api.TaskFinished && (t.State != api.TaskFailed || t.Reason != api.ReasonExited) {
-			continue
-		}
-		if code := h.Ends[record.Attempt{Task: id, Number: t.Attempt}]; code != number(t.ExitCode) {
-			r.stage.Errorf("task %s is %s with exit code %s in attempt %d, and wrote %q", id, t.State, number(t.ExitCode), t.Attempt, code)
+		if p := r.ledger.batches[t.Job]; p == nil || !p.Silent {
+			r.wrong(verdict.Written(t, h.Ends[record.Attempt{Task: id, Number: t.Attempt}]))
 		}
 	}
 }

@@ -7,28 +7,20 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/integration/chaos/record"
+	"github.com/mesita/mesita/integration/chaos/verdict"
 	"github.com/mesita/mesita/integration/lab"
 )
-
-// promise is a write that was acknowledged, or may have been done.
-type promise struct {
-	job     string
-	tasks   int
-	codes   []int // of a batch, by index
-	acked   bool
-	stopped bool // somebody asked for that, with whatever outcome
-	silent  bool // its tasks write nothing
-}
 
 // ledger is what the clients were promised.
 type ledger struct {
 	mu       sync.Mutex
-	batches  map[string]*promise
+	batches  map[string]*verdict.Promise
 	names    []string       // of jobs that the rivals got
 	services map[string]int // wanted tasks; -1: not known
 	writes   int            // that were acknowledged
@@ -42,13 +34,14 @@ type user struct {
 	rng  *rand.Rand
 	jobs []string
 	n    int
+	at   []*lab.Node // whom it asks
 }
 
 // patience is how long a client repeats a request.
 const patience = 90 * time.Second
 
 func (r *run) newUser(i int) *user {
-	return &user{run: r, name: fmt.Sprintf("c%d", i), rng: rand.New(rand.NewPCG(r.o.seed, uint64(i)+100))}
+	return &user{run: r, name: fmt.Sprintf("c%d", i), rng: rand.New(rand.NewPCG(r.o.seed, uint64(i)+100)), at: slices.Clone(r.nodes)}
 }
 
 // work sends requests until the context ends.
@@ -77,33 +70,34 @@ func pause(ctx context.Context, d time.Duration) {
 // codes.
 func (c *user) submit(ctx context.Context) {
 	c.n++
-	p := &promise{job: fmt.Sprintf("%s-%d", c.name, c.n), tasks: 1 + c.rng.IntN(3)}
+	p := &verdict.Promise{Job: fmt.Sprintf("%s-%d", c.name, c.n)}
+	tasks := 1 + c.rng.IntN(3)
 	code := 0
 	if c.rng.IntN(8) == 0 {
 		code = 1 + c.rng.IntN(100)
 	}
-	for range p.tasks {
-		p.codes = append(p.codes, code)
+	for range tasks {
+		p.Codes = append(p.Codes, code)
 	}
 	seconds := fmt.Sprintf("%.2f", 0.05+2*c.rng.Float64()*c.rng.Float64())
-	spec := map[string]any{"kind": "batch", "name": p.job, "cpus": 0.02, "mem": "8MiB", "stopGrace": "1s", "command": c.record.Command(seconds, code)}
-	if p.tasks > 1 {
-		spec["array"] = fmt.Sprintf("0-%d", p.tasks-1)
+	spec := map[string]any{"kind": "batch", "name": p.Job, "cpus": 0.02, "mem": "8MiB", "stopGrace": "1s", "command": c.record.Command(seconds, code)}
+	if tasks > 1 {
+		spec["array"] = fmt.Sprintf("0-%d", tasks-1)
 	}
 	c.ledger.mu.Lock()
-	c.ledger.batches[p.job] = p
+	c.ledger.batches[p.Job] = p
 	c.ledger.mu.Unlock()
 	var j api.Job
 	if c.send(ctx, http.MethodPost, "/v1/jobs", spec, &j) != nil {
 		return
 	}
-	if j.ID != p.job {
-		c.stage.Errorf("%s was submitted, and the answer is about %q", p.job, j.ID)
+	if j.ID != p.Job {
+		c.stage.Errorf("%s was submitted, and the answer is about %q", p.Job, j.ID)
 	}
 	c.ledger.mu.Lock()
-	p.acked = true
+	p.Acked = true
 	c.ledger.mu.Unlock()
-	c.jobs = append(c.jobs, p.job)
+	c.jobs = append(c.jobs, p.Job)
 }
 
 // scale sets how many tasks this client's service has.
@@ -137,7 +131,7 @@ func (c *user) stop(ctx context.Context) {
 	}
 	id := c.jobs[len(c.jobs)-1-c.rng.IntN(min(3, len(c.jobs)))]
 	c.ledger.mu.Lock()
-	c.ledger.batches[id].stopped = true
+	c.ledger.batches[id].Stopped = true
 	c.ledger.mu.Unlock()
 	_ = c.send(ctx, http.MethodPost, "/v1/jobs/"+url.PathEscape(id)+"/stop", nil, nil) // one that has ended already is refused
 }
@@ -154,7 +148,7 @@ func (c *user) sendDoubt(ctx context.Context, method, path string, in, out any, 
 	key := rand.New(c.rng).Uint64()
 	began := time.Now()
 	for try := 0; ; try++ {
-		n := c.nodes[c.rng.IntN(len(c.nodes))]
+		n := c.at[c.rng.IntN(len(c.at))]
 		err := n.CallKey(fmt.Sprintf("chaos-%x", key), method, path, in, out)
 		c.ledger.mu.Lock()
 		c.ledger.tries++
@@ -189,23 +183,16 @@ func unclear(err error) bool {
 
 // read looks at the cluster from random nodes until the context ends: each
 // unit of each node is in one place at every reading.
-func (r *run) read(ctx context.Context) {
+func (r *run) read(ctx context.Context, nodes []*lab.Node) {
 	rng := rand.New(rand.NewPCG(r.o.seed, 99))
 	for ctx.Err() == nil {
-		n := r.nodes[rng.IntN(len(r.nodes))]
+		n := nodes[rng.IntN(len(nodes))]
 		for _, m := range n.Members() {
 			r.readings.Add(1)
-			r.checkLedger(n, m)
+			for _, w := range verdict.Ledger(&m) {
+				r.stage.Errorf("%s says %s", n.Name, w)
+			}
 		}
 		pause(ctx, 100*time.Millisecond)
-	}
-}
-
-func (r *run) checkLedger(reader *lab.Node, m api.NodeStatus) {
-	l := m.Ledger
-	cpus := l.Free.CPUs + l.Offered.CPUs + l.Allocated.CPUs + l.Reclaiming.CPUs
-	mem := l.Free.Mem + l.Offered.Mem + l.Allocated.Mem + l.Reclaiming.Mem
-	if cpus != m.Resources.CPUs || mem != m.Resources.Mem || l.Free.CPUs < 0 || l.Free.Mem < 0 {
-		r.stage.Errorf("%s says of %s: of %v there is %+v", reader.Name, m.Name, m.Resources, l)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/integration/chaos/record"
+	"github.com/mesita/mesita/integration/chaos/verdict"
 	"github.com/mesita/mesita/integration/lab"
 )
 
@@ -22,8 +24,9 @@ func diskFull(r *run, t *told) func() {
 	}
 	t.say("%s", n.Name)
 	d := r.disks[n]
+	over := r.hit(excusesNothing, n)
 	r.must(d.Fill())
-	return r.hit(n, func() { _ = os.Remove(d.Ballast()) }) // a power cut may have lost it
+	return func() { _ = os.Remove(d.Ballast()); over() } // a power cut may have lost it
 }
 
 // failing is a disk that fails in some way until the machine is started anew.
@@ -34,11 +37,15 @@ func failing(how func(*lab.Disk) error) func(*run, *told) func() {
 			return nil
 		}
 		t.say("%s", n.Name)
+		mended := r.hit(excusesNothing, n)
 		r.must(how(r.disks[n]))
-		return r.hit(n, func() {
+		return func() {
+			over := r.hit(record.Silent, n)
 			r.powerCut(n)
 			n.Launch("start")
-		})
+			mended()
+			over()
+		}
 	}
 }
 
@@ -59,6 +66,7 @@ func flipped(r *run, t *told) func() {
 	if n == nil {
 		return nil
 	}
+	over := r.hit(record.Away, n)
 	n.Terminate()
 	path := filepath.Join(n.Dir, "raft", "raft.db")
 	b, err := os.ReadFile(path)
@@ -68,6 +76,7 @@ func flipped(r *run, t *told) func() {
 	r.must(errors.Join(os.WriteFile(path, b, 0o600), r.disks[n].Sync()))
 	t.say("%s, bit %d of byte %d of %d", n.Name, at%8, at/8, len(b))
 	return func() {
+		defer over()
 		ended, words := r.awaitStart(n)
 		if !ended {
 			return
@@ -96,6 +105,7 @@ func lostLog(r *run, t *told) func() {
 	}
 	lost := r.followers(1, behind...)[0]
 	t.say("%s; %s had not what was acknowledged last", lost.Name, names(behind))
+	over := r.hit(record.Away, r.nodes...)
 	for _, n := range behind {
 		n.Terminate()
 	}
@@ -121,6 +131,7 @@ func lostLog(r *run, t *told) func() {
 				n.Launch("start")
 			}
 		}
+		over()
 		r.well()
 		r.start()
 	}
@@ -136,6 +147,7 @@ func staleCopy(r *run, t *told) func() {
 	}
 	old := r.followers(1, behind...)[0]
 	t.say("%s; %s had not what was acknowledged last", old.Name, names(behind))
+	over := r.hit(record.Away, append(behind, old, leader)...)
 	old.Terminate()
 	raft, aside := filepath.Join(old.Dir, "raft"), filepath.Join(old.Dir, "raft.backup")
 	r.must(sh("cp", "-a", raft, aside))
@@ -154,6 +166,7 @@ func staleCopy(r *run, t *told) func() {
 	}
 	return func() {
 		leader.Launch("start")
+		over()
 		r.well()
 	}
 }
@@ -162,13 +175,13 @@ func staleCopy(r *run, t *told) func() {
 func (r *run) acknowledge(n *lab.Node, count int) {
 	for range count {
 		r.asked++
-		p := &promise{job: fmt.Sprint("sure-", r.asked), tasks: 1, codes: []int{0}, silent: true}
+		p := &verdict.Promise{Job: fmt.Sprint("sure-", r.asked), Codes: []int{0}, Silent: true}
 		r.lab.Await(wellWithin, "a write to be acknowledged", func() bool {
-			return n.Call("POST", "/v1/jobs", map[string]any{"kind": "batch", "name": p.job, "cpus": 0.01, "mem": "8MiB", "command": []string{"/bin/true"}}, nil) == nil
+			return n.Call("POST", "/v1/jobs", map[string]any{"kind": "batch", "name": p.Job, "cpus": 0.01, "mem": "8MiB", "command": []string{"/bin/true"}}, nil) == nil
 		})
-		p.acked = true
+		p.Acked = true
 		r.ledger.mu.Lock()
-		r.ledger.batches[p.job] = p
+		r.ledger.batches[p.Job] = p
 		r.ledger.mu.Unlock()
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/integration/chaos/record"
 	"github.com/mesita/mesita/integration/lab"
 )
 
@@ -62,6 +63,7 @@ func removed(r *run, t *told) func() {
 	}
 	other := r.others(n)[0]
 	t.say("%s", n.Name)
+	over := r.hit(record.Silent, n)
 	r.lab.Wire.Around(n, lab.Trouble{Cut: true})
 	r.lab.Await(wellWithin, n.Name+" to be removed", func() bool {
 		_, _, code := other.CLI("node", "rm", "--force", n.Name)
@@ -74,6 +76,7 @@ func removed(r *run, t *told) func() {
 			return n.Call("GET", "/v1/health", nil, &h) != nil && r.running(n) == 0
 		})
 		r.joinAnew(n)
+		over()
 	}
 }
 
@@ -143,13 +146,13 @@ func recovered(r *run, t *told) func() {
 	r.sameIndex() // or what only the lost ones had would rightly be lost
 	r.halt()
 	r.sameIndex()
+	over := r.hit(record.Silent, lost...)
 	for _, n := range lost {
 		r.powerCut(n)
 	}
+	back := r.hit(record.Away, left)
 	left.Terminate()
-	if _, errs, code := left.CLI("cluster", "recover", r.clusterName(left), "--data", left.Dir, "--listen", left.IP+":5050"); code != 0 {
-		r.stage.Fatalf("recover %s: %s", left.Name, errs)
-	}
+	r.recover(left)
 	left.Start()
 	r.acknowledge(left, 10)
 	r.must(r.record.Parted()) // the lost ones have a quorum of their own, for whoever lets them
@@ -164,13 +167,20 @@ func recovered(r *run, t *told) func() {
 			}
 			n.Launch("start", "--rejoin")
 		}
+		back()
+		over()
 		r.well()
+		r.recovering.Wait() // what the lost ones ran of their own has ended
+		r.must(r.record.Whole())
 		r.start()
 	}
 }
 
-func (r *run) clusterName(n *lab.Node) string {
+// recover makes a stopped node the only voter.
+func (r *run) recover(n *lab.Node) {
 	var self struct{ Cluster string }
 	r.must(readJSON(filepath.Join(n.Dir, "node.json"), &self))
-	return self.Cluster
+	if _, errs, code := n.CLI("cluster", "recover", self.Cluster, "--data", n.Dir, "--listen", n.IP+":5050"); code != 0 {
+		r.stage.Fatalf("recover %s: %s", n.Name, errs)
+	}
 }

@@ -2,10 +2,10 @@
 // came of it:
 //
 //	go run ./integration/chaos [--seed N] [--nodes 3|5] [--for 4m] [--faults cut,slow] [--list]
-//	go run ./integration/chaos --upgrade-from COMMIT --rate 50
+//	go run ./integration/chaos --upgrade-from COMMIT --rate 500
 //
 // It owns the faults (faults*.go), the clients that work meanwhile (client.go,
-// rivals.go) and the checker (check.go, replicas.go); the
+// rivals.go, load.go) and what it asks at the end (check.go, replicas.go); the
 // nodes are package integration/lab's. Nodes are named voters plus one worker,
 // each with a disk of its own. What it does follows from the seed;
 // when it happens does not, as the machine has a say in that. A clock that jumps is
@@ -73,7 +73,7 @@ func parse(args []string) (options, error) {
 	f := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	f.Uint64Var(&o.seed, "seed", rand.Uint64N(1_000_000), "what happens")
 	f.IntVar(&o.voters, "nodes", 3, "voters: 3 or 5; one worker comes on top")
-	f.DurationVar(&o.length, "for", 4*time.Minute, "how long to break things, not counting the check")
+	f.DurationVar(&o.length, "for", 4*time.Minute, "how long to break things, not counting the check; 0: each fault once")
 	f.StringVar(&o.bin, "bin", "", "the binary (default: built from this module)")
 	f.StringVar(&o.from, "upgrade-from", "", "break nothing: upgrade from the program of this `COMMIT` (such as "+pinned+"), back, and again")
 	f.IntVar(&o.rate, "rate", 0, "`JOBS` a second by the Go client, on top of what the clients do")
@@ -91,6 +91,9 @@ func parse(args []string) (options, error) {
 			fmt.Printf("%-14s %s\n", v.name, does)
 		}
 		os.Exit(0)
+	}
+	if o.length < 0 {
+		return o, fmt.Errorf("--for %v: 0 or longer", o.length)
 	}
 	if o.voters != 3 && o.voters != 5 {
 		return o, fmt.Errorf("--nodes %d: 3 or 5", o.voters)
@@ -139,6 +142,13 @@ func broken(ctx context.Context, o options) bool {
 		fmt.Printf("FAIL  repeat with: go run ./integration/chaos --seed %d --nodes %d%s\n", o.seed, o.voters, o.what())
 	}
 	return !s.Failed()
+}
+
+func (o options) time() string {
+	if o.length == 0 {
+		return "one"
+	}
+	return o.length.String()
 }
 
 // what is the rest of the command line that repeats a run.

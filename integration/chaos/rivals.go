@@ -92,7 +92,7 @@ func (v *rival) partition(ctx context.Context, path string) {
 	v.histories.Note("partition", v.id, began, c, verdict)
 	if verdict != linear.Done { // learn what it has now
 		var now api.Partition
-		if v.nodes[v.rng.IntN(len(v.nodes))].Call(http.MethodGet, "/v1/partitions/"+path, nil, &now) != nil {
+		if v.at[v.rng.IntN(len(v.at))].Call(http.MethodGet, "/v1/partitions/"+path, nil, &now) != nil {
 			return
 		}
 		c.After = now.Version
@@ -181,7 +181,7 @@ func (r *run) checkLinear(n *lab.Node) {
 
 // stopOthers stops the jobs whose names were given without an answer.
 func (r *run) stopOthers(n *lab.Node) {
-	for id, j := range r.jobs(n, "") {
+	for id, j := range r.jobs(n, "?kind=batch") {
 		if j.Spec.Partition == fought && !j.Stop {
 			n.Must(http.MethodPost, "/v1/jobs/"+id+"/stop", nil, nil)
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/mesita/mesita/integration/chaos/linear"
 	"github.com/mesita/mesita/integration/chaos/record"
 	"github.com/mesita/mesita/integration/chaos/stage"
+	"github.com/mesita/mesita/integration/chaos/verdict"
 	"github.com/mesita/mesita/integration/lab"
 )
 
@@ -29,26 +30,28 @@ const (
 
 // run is one cluster that is broken, and what is known of it.
 type run struct {
-	o         options
-	ctx       context.Context
-	stage     *stage.Stage
-	lab       *lab.Lab
-	nodes     []*lab.Node // of the cluster; the last is the worker at first
-	images    string      // folder of the disks
-	disks     map[*lab.Node]*lab.Disk
-	hurt      map[*lab.Node]bool // something is wrong with it now
-	record    *record.Record
-	rng       *rand.Rand // of the faults
-	ledger    *ledger
-	histories *linear.Histories
-	readings  atomic.Int64
-	loads     atomic.Int64 // jobs of the load
-	asked     int          // batches of the faults' own
-	users     []worker     // clients, over all pauses
-	doubles   string       // the fault for which a task may have run twice
-	mixed     *mix
-	agreed    uint64      // the index that all voters had applied at the end
-	voters    []*lab.Node // at the end
+	o          options
+	ctx        context.Context
+	stage      *stage.Stage
+	lab        *lab.Lab
+	nodes      []*lab.Node // of the cluster; the last is the worker at first
+	images     string      // folder of the disks
+	disks      map[*lab.Node]*lab.Disk
+	hurt       map[*lab.Node]int // how many faults it has now
+	spans      int               // of the record
+	recovering sync.WaitGroup    // who waits for nodes to be well again
+	record     *record.Record
+	rng        *rand.Rand     // of the faults
+	came       map[string]int // how often each fault did
+	ledger     *ledger
+	histories  *linear.Histories
+	readings   atomic.Int64
+	loads      atomic.Int64 // jobs of the load
+	asked      int          // batches of the faults' own
+	users      []worker     // clients, over all pauses
+	mixed      *mix
+	agreed     uint64      // the index that all voters had applied at the end
+	voters     []*lab.Node // at the end
 }
 
 // mix is the clients while they are at work.
@@ -58,8 +61,8 @@ type mix struct {
 }
 
 func newRun(ctx context.Context, s *stage.Stage, o options) *run {
-	r := &run{o: o, ctx: ctx, stage: s, disks: map[*lab.Node]*lab.Disk{}, hurt: map[*lab.Node]bool{}, rng: rand.New(rand.NewPCG(o.seed, 1)),
-		ledger:    &ledger{batches: map[string]*promise{}, services: map[string]int{}},
+	r := &run{o: o, ctx: ctx, stage: s, disks: map[*lab.Node]*lab.Disk{}, hurt: map[*lab.Node]int{}, came: map[string]int{}, rng: rand.New(rand.NewPCG(o.seed, 1)),
+		ledger:    &ledger{batches: map[string]*verdict.Promise{}, services: map[string]int{}},
 		histories: linear.New()}
 	r.lab = lab.New(s, o.bin, o.voters+1)
 	r.nodes = slices.Clone(r.lab.Nodes)
@@ -105,7 +108,10 @@ func (r *run) all() {
 		}
 		r.stage.Say("begin", "seed %d, %d voters and a worker, from %s and back, %d jobs/s", r.o.seed, r.o.voters, r.o.from, r.o.rate)
 	} else {
-		r.stage.Say("begin", "seed %d, %d voters and a worker, %v of %s", r.o.seed, r.o.voters, r.o.length, faultNames(r.o.faults))
+		r.stage.Say("begin", "seed %d, %d voters and a worker, %s of %s", r.o.seed, r.o.voters, r.o.time(), faultNames(r.o.faults))
+	}
+	if older != "" {
+		r.shorten()
 	}
 	r.lab.Form()
 	r.lab.AwaitVoters(r.o.voters)
@@ -117,18 +123,12 @@ func (r *run) all() {
 	}
 	r.stage.Say("calm", "what was to happen has happened")
 	r.well()
+	r.recovering.Wait()
 	r.halt()
 	r.check()
 	if !r.stage.Failed() {
-		r.stage.Say("held", "%d batches, %d writes in %d tries, %d readings%s", len(r.ledger.batches), r.ledger.writes, r.ledger.tries, r.readings.Load(), r.doublesNote())
+		r.stage.Say("held", "%d kinds of faults, %d batches, %d writes in %d tries, %d readings", len(r.came), len(r.ledger.batches), r.ledger.writes, r.ledger.tries, r.readings.Load())
 	}
-}
-
-func (r *run) doublesNote() string {
-	if r.doubles == "" {
-		return ""
-	}
-	return ", tasks might run twice for: " + r.doubles
 }
 
 // worker sends requests until its context ends.
@@ -144,9 +144,10 @@ func (r *run) start() {
 	for _, u := range r.users {
 		m.wg.Go(func() { u.work(ctx) })
 	}
-	m.wg.Go(func() { r.read(ctx) })
+	nodes := slices.Clone(r.nodes) // which may become more meanwhile
+	m.wg.Go(func() { r.read(ctx, nodes) })
 	if r.o.rate > 0 {
-		m.wg.Go(func() { r.load(ctx, r.o.rate) })
+		m.wg.Go(func() { r.load(ctx, r.o.rate, nodes) })
 	}
 	r.mixed = m
 }
@@ -172,48 +173,58 @@ func (r *run) halt() {
 	}
 }
 
-// breakThings begins and ends faults until the time is over. Each kind comes
-// once before any comes twice.
+// breakThings begins and ends faults until the time is over; without a time,
+// until each kind has come once. Each does before any comes twice.
 func (r *run) breakThings() {
-	var left []*fault
-	for end := time.Now().Add(r.o.length); time.Now().Before(end) && r.ctx.Err() == nil && !r.stage.Failed(); {
-		if len(left) == 0 {
-			left = slices.Clone(r.o.faults)
-			r.rng.Shuffle(len(left), func(i, j int) { left[i], left[j] = left[j], left[i] })
-		}
-		f := left[0]
-		left = left[1:]
-		if f.alone {
-			r.well()
-		}
-		over := r.begin(f)
-		if !f.alone && r.rng.IntN(3) == 0 {
-			if g := left; len(g) > 0 && !g[0].alone {
-				left = left[1:]
-				first, second := over, r.begin(g[0])
-				over = func() { first(); second() }
+	end := time.Now().Add(r.o.length)
+	timed := r.o.length > 0
+	for over := false; !over; over = !timed {
+		left := slices.Clone(r.o.faults)
+		r.rng.Shuffle(len(left), func(i, j int) { left[i], left[j] = left[j], left[i] })
+		for len(left) > 0 {
+			if r.ctx.Err() != nil || r.stage.Failed() || timed && time.Now().After(end) {
+				return
 			}
+			left = left[r.breakOne(left):]
 		}
-		over()
-		if r.rng.IntN(3) == 0 {
-			r.well()
-		}
-		pause(r.ctx, time.Duration(r.rng.Int64N(int64(3*time.Second))))
 	}
 }
 
+// breakOne is the first fault, perhaps with the second beside it; it returns how
+// many there were.
+func (r *run) breakOne(next []*fault) (count int) {
+	count = 1
+	if next[0].alone {
+		r.well()
+	}
+	over := r.begin(next[0])
+	if len(next) > 1 && !next[0].alone && !next[1].alone && r.rng.IntN(3) == 0 {
+		first, second := over, r.begin(next[1])
+		over, count = func() { first(); second() }, 2
+	}
+	over()
+	if r.rng.IntN(3) == 0 {
+		r.well()
+	}
+	pause(r.ctx, time.Duration(r.rng.Int64N(int64(3*time.Second))))
+	return count
+}
+
 // begin starts a fault and returns what ends it; both wait as long as the
-// fault's length says.
+// fault's length says. When there is nobody to hit it waits until all is well.
 func (r *run) begin(f *fault) (over func()) {
 	told := &told{}
 	end := f.begin(r, told)
+	if end == nil && len(r.hurt) == 0 {
+		r.well()
+		end = f.begin(r, told)
+	}
 	if end == nil {
+		r.stage.Say("nobody", "can be hit by %s now", f.name)
 		return func() {}
 	}
+	r.came[f.name]++
 	r.stage.Say("fault", "%s: %s", f.name, told.text)
-	if f.doubles && r.doubles == "" {
-		r.doubles = f.name
-	}
 	d := f.least + time.Duration(r.rng.Int64N(int64(f.most-f.least)+1))
 	return func() {
 		pause(r.ctx, d)

@@ -1,21 +1,16 @@
 package main
 
 import (
-	"context"
-	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/mesita/mesita/api"
-	"github.com/mesita/mesita/api/client"
+	"github.com/mesita/mesita/fsm"
 	"github.com/mesita/mesita/integration/chaos/record"
 	"github.com/mesita/mesita/integration/lab"
 )
@@ -24,9 +19,9 @@ import (
 // until the level of the cluster was raised.
 const pinned = "64a1907"
 
-// snapshotEntries is more than a leader keeps of its log after a snapshot: who
-// lacks so many is sent the snapshot.
-const snapshotEntries = 19_000
+// lateLooks is how long a node gets no vote although there is one to give; others
+// have it within a second.
+const lateLooks = 3 * time.Second
 
 // buildOld builds the program as it was at a commit of this clone.
 func buildOld(t lab.T, commit, dir string) string {
@@ -43,48 +38,121 @@ func buildOld(t lab.T, commit, dir string) string {
 	return bin
 }
 
-// upgrade takes a cluster of the old program, node by node, to the new one,
-// back, and to the new one again, while clients work. Nodes of both join a
-// cluster that is half of each, and each gets a snapshot of the other.
+// upgrade takes a cluster of the old program, node by node, to the new one, back,
+// and to the new one again, while clients work. A node of each program joins a
+// cluster that the other leads, and is sent its snapshot. Once the level was
+// raised, the old program is refused in words.
 func (r *run) upgrade(older, newer string) {
+	level := r.level(older)
 	r.roll("up", newer, func(after int) {
-		switch after {
-		case 1:
-			r.join("a node of the new version", newer)
-			r.join("a node of the old version", older)
-		case 2:
-			r.behind("a node of the new version is sent a snapshot of the old", older, newer)
+		if after == 1 {
+			r.join("a node of the new program is sent a snapshot of the old", newer, older)
 		}
 	})
-	r.roll("back", older, func(after int) {
-		if after == 2 {
-			r.behind("a node of the old version is sent a snapshot of the new", newer, older)
-		}
-	})
-	r.roll("up again", newer, func(int) {})
-	n := r.nodes[0]
-	var level struct{ Level int }
-	n.Must(http.MethodGet, "/v1/level", nil, &level)
-	if level.Level != 0 {
-		r.stage.Errorf("the cluster is at level %d before anybody raised it", level.Level)
+	r.remove(r.nodes[len(r.nodes)-1])
+	r.well()
+	r.join("a node of the old program is sent a snapshot of the new", older, newer)
+	r.roll("back", older, nil)
+	r.roll("up again", newer, nil)
+	if got := r.level(newer); got != level {
+		r.stage.Errorf("the cluster is at level %d before anybody raised it, and began at %d", got, level)
 	}
+	if int(fsm.Newest) > level {
+		r.raise()
+		r.refused(older)
+	}
+}
+
+// level asks a node of that program; the oldest know no levels.
+func (r *run) level(bin string) int {
+	for _, n := range r.nodes {
+		var s struct{ Level int }
+		if n.Bin == bin && n.Call(http.MethodGet, "/v1/level", nil, &s) == nil {
+			return s.Level
+		}
+	}
+	return 0
+}
+
+func (r *run) raise() {
+	n := r.nodes[0]
 	r.lab.Await(wellWithin, "the level to be raised", func() bool { // gossip may not know yet what the last node knows
 		_, _, code := n.CLI("cluster", "level", "--raise")
 		return code == 0
 	})
+	r.stage.Say("level", "%d", r.level(n.Bin))
 	r.well()
+}
+
+// refused has the old program start in a voter's folder, where it says what to
+// do, and join, where it gets no vote although there is one to give.
+func (r *run) refused(older string) {
+	n := r.follower()
+	over := r.hit(record.Away, n)
+	n.Terminate()
+	newer := n.Bin
+	n.Bin = older
+	r.mustEnd(n, "start")
+	n.Bin = newer
+	n.Launch("start")
+	over()
+	r.well()
+	late := r.add(older)
+	r.stage.Say("late", "%s joins", late.Name)
+	late.Launch("join", n.IP, "--token", n.Token(api.TokenRequest{Kind: api.TokenJoin}))
+	late.AwaitReady()
+	r.lab.Await(wellWithin, late.Name+" to be named as older than the level", func() bool {
+		out, _, _ := n.CLI("cluster", "level")
+		return strings.Contains(out, "upgrade mesita on "+late.Name)
+	})
+	r.nodes = append(r.nodes, late)
+	r.remove(r.followers(1, n)[0])
+	if lab.Until(lateLooks, func() bool { return r.votes(n, late) }) {
+		r.stage.Errorf("%s of the old program votes above its level", late.Name)
+	}
+	r.change(late, newer)
+	if !r.votes(n, late) {
+		r.stage.Errorf("%s does not vote with the new program either", late.Name)
+	}
+}
+
+// mustEnd starts a program that has to end by itself, and to say why.
+func (r *run) mustEnd(n *lab.Node, verb string, args ...string) {
+	from := logSize(n)
+	n.Launch(verb, args...)
+	if !lab.Until(startWithin, n.Ended) {
+		r.stage.Errorf("%s %s of the old program goes on above its level: %s", n.Name, verb, logFrom(n, from))
+		n.Kill()
+		return
+	}
+	words := logFrom(n, from)
+	if !strings.Contains(words, "upgrade mesita") {
+		r.stage.Errorf("%s %s of the old program ended, and says nothing of an upgrade: %s", n.Name, verb, words)
+	}
+	r.stage.Say("late", "%s %s: %s", n.Name, verb, lastLog(n))
 }
 
 // roll gives each node another program, one after the other.
 func (r *run) roll(what, bin string, between func(after int)) {
 	for i, n := range r.rolling() {
+		if n.Bin == bin {
+			continue
+		}
 		r.stage.Say(what, "%s", n.Name)
-		n.Terminate()
-		n.Bin = bin
-		n.Launch("start")
-		r.well()
-		between(i + 1)
+		r.change(n, bin)
+		if between != nil {
+			between(i + 1)
+		}
 	}
+}
+
+func (r *run) change(n *lab.Node, bin string) {
+	over := r.hit(record.Away, n)
+	n.Terminate()
+	n.Bin = bin
+	n.Launch("start")
+	over()
+	r.well()
 }
 
 // rolling is the nodes in the order in which they are upgraded: the leader last.
@@ -101,52 +169,63 @@ func (r *run) rolling() []*lab.Node {
 	})
 }
 
-func (r *run) join(what, bin string) {
+// add makes one more machine with a disk.
+func (r *run) add(bin string) *lab.Node {
 	n := r.lab.AddNode(len(r.lab.Nodes) + 1)
 	n.Bin = bin
 	d, err := lab.NewDisk(n, r.images)
 	r.must(err)
 	r.disks[n] = d
+	return n
+}
+
+// join has a node of one program become a voter, for which a leader of the
+// other sends its snapshot, as its log does not begin with the first entry.
+func (r *run) join(what, bin, leads string) {
+	r.lead(leads)
+	n := r.add(bin)
 	r.stage.Say("join", "%s: %s", n.Name, what)
-	n.Launch("join", r.nodes[0].IP, "--token", r.nodes[0].Token(api.TokenRequest{Kind: api.TokenJoin}))
+	n.Launch("join", r.nodes[0].IP, "--token", r.nodes[0].Token(api.TokenRequest{Kind: api.TokenJoin}), "--log-level", "debug")
 	n.AwaitReady()
 	r.nodes = append(r.nodes, n)
 	r.well()
+	r.lab.Await(wellWithin, n.Name+" to vote", func() bool { return r.votes(r.nodes[0], n) })
+	if leader := r.lab.Leader(); leader == nil || leader.Bin != leads {
+		r.stage.Errorf("%s: the lead has moved meanwhile, to %v", what, leader)
+	}
+	if !strings.Contains(logFrom(n, 0), "Installed remote snapshot") {
+		r.stage.Errorf("%s votes, and was sent no snapshot", n.Name)
+	}
+	r.change(n, bin) // debug no longer
 }
 
-// behind has a node of one program get a snapshot that one of the other wrote.
-func (r *run) behind(what, leads, gets string) {
-	leader := r.lab.Leader()
-	if leader == nil || leader.Bin != leads {
-		r.stage.Fatalf("%s: the leader is of the wrong version", what)
-	}
-	var not []*lab.Node
-	for _, n := range r.nodes {
-		if n.Bin != leads {
-			not = append(not, n)
+// votes asks one node whether another votes.
+func (r *run) votes(asked, n *lab.Node) bool {
+	return slices.ContainsFunc(asked.Members(), func(m api.NodeStatus) bool { return m.Name == n.Name && strings.HasPrefix(m.Role, "voter") })
+}
+
+// lead has a node of that program lead.
+func (r *run) lead(bin string) {
+	r.lab.Await(wellWithin, "a node of the other program to lead", func() bool {
+		leader := r.lab.Leader()
+		if leader != nil && leader.Bin != bin {
+			r.change(leader, leader.Bin)
 		}
-	}
-	picked := r.followers(1, not...)
-	if picked == nil {
-		r.stage.Fatalf("%s: no follower is of that version", what)
-	}
-	n := picked[0]
-	r.stage.Say("behind", "%s: %s", n.Name, what)
-	r.doubles = "a node that is away for longer than a stop may take"
-	n.Terminate()
-	end := r.grow(leader, n)
-	n.Bin = gets
-	size := logSize(n)
-	n.Launch("start", "--log-level", "debug")
-	r.lab.Await(wellWithin, n.Name+" to have caught up", func() bool { return indexOf(n) >= end })
-	r.well()
-	log, err := os.ReadFile(n.Dir + ".log")
-	if err != nil || !strings.Contains(string(log[size:]), "Installed remote snapshot") {
-		r.stage.Errorf("%s has caught up without a snapshot (%v)", n.Name, err)
-	}
-	n.Terminate() // debug no longer
-	n.Launch("start")
-	r.well()
+		return leader != nil && leader.Bin == bin
+	})
+}
+
+// remove takes a node out of the cluster for good.
+func (r *run) remove(n *lab.Node) {
+	r.stage.Say("remove", "%s", n.Name)
+	r.hit(record.Silent, n)
+	r.nodes = slices.DeleteFunc(slices.Clone(r.nodes), func(m *lab.Node) bool { return m == n })
+	n.PowerOff()
+	r.must(r.record.Gone(n.Name))
+	r.lab.Await(wellWithin, n.Name+" to be removed", func() bool {
+		_, _, code := r.nodes[0].CLI("node", "rm", "--force", n.Name)
+		return code == 0
+	})
 }
 
 func logSize(n *lab.Node) int64 {
@@ -157,103 +236,19 @@ func logSize(n *lab.Node) int64 {
 	return info.Size()
 }
 
-// grow makes the log longer by what a snapshot needs, with a service that has no
-// node to run on, and returns its end.
-func (r *run) grow(leader, down *lab.Node) uint64 {
-	spec := map[string]any{"kind": "service", "name": "grow-" + down.Name, "count": 1, "cpus": 0.01, "mem": "8MiB",
-		"constraints": []string{"node.name=" + down.Name}, "command": r.record.Command(record.Forever, 0)}
-	leader.Submit(spec)
-	target := indexOf(leader) + snapshotEntries
-	var reached atomic.Bool
-	var wg sync.WaitGroup
-	for i := range 2 { // more would share entries
-		wg.Go(func() {
-			for k := i; !reached.Load() && r.ctx.Err() == nil; k++ {
-				_ = leader.Call(http.MethodPost, "/v1/jobs/grow-"+down.Name+"/scale", map[string]int{"count": 1 + k%2}, nil) // what counts is the index
-				if k%64 == 0 && indexOf(leader) >= target {
-					reached.Store(true)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	leader.Must(http.MethodPost, "/v1/jobs/grow-"+down.Name+"/stop", nil, nil)
-	return target
-}
-
-// indexOf is how much of the log has taken effect on a node; 0 if it does not
-// answer.
-func indexOf(n *lab.Node) uint64 {
-	var h api.Health
-	if n.Call(http.MethodGet, "/v1/health", nil, &h) != nil {
-		return 0
-	}
-	return h.Index
-}
-
-// load submits that many small jobs a second with the Go client, which repeats
-// requests by itself: none of them may fail.
-type load struct {
-	*run
-	client *client.Client
-	failed atomic.Int64
-	sent   atomic.Int64
-}
-
-// atSockets sends requests for http://127.0.0.1:N to the socket of node N.
-type atSockets struct{ nodes []*lab.Node }
-
-func (a atSockets) RoundTrip(q *http.Request) (*http.Response, error) {
-	var i int
-	if _, err := fmt.Sscan(q.URL.Port(), &i); err != nil {
-		return nil, err
-	}
-	return a.nodes[i-1].RoundTrip(q)
-}
-
-func (r *run) load(ctx context.Context, rate int) {
-	l := &load{run: r}
-	nodes := atSockets{slices.Clone(r.nodes)}
-	var addrs []string
-	for i := range nodes.nodes {
-		addrs = append(addrs, fmt.Sprintf("http://127.0.0.1:%d", i+1))
-	}
-	rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
-	c, err := client.New(client.Config{Addrs: addrs, HTTP: nodes})
+func logFrom(n *lab.Node, size int64) string {
+	log, err := os.ReadFile(n.Dir + ".log")
 	if err != nil {
-		r.stage.Errorf("%v", err)
-		return
+		return err.Error()
 	}
-	l.client = c
-	tick := time.NewTicker(time.Second / time.Duration(rate))
-	defer tick.Stop()
-	var wg sync.WaitGroup
-	began := time.Now()
-	for ctx.Err() == nil {
-		select {
-		case <-tick.C:
-			wg.Go(l.one)
-		case <-ctx.Done():
-		}
-	}
-	wg.Wait()
-	r.stage.Say("load", "%d jobs, %.0f a second, %d requests failed", l.sent.Load(), float64(l.sent.Load())/time.Since(began).Seconds(), l.failed.Load())
+	return string(log[size:])
 }
 
-func (l *load) one() {
-	l.sent.Add(1)
-	p := &promise{job: fmt.Sprintf("load-%d", l.loads.Add(1)), tasks: 1, codes: []int{0}, silent: true}
-	spec := &api.JobSpec{Name: p.job, Kind: api.KindBatch, TaskSpec: api.TaskSpec{Command: []string{"/bin/true"}, Request: api.Request{CPUs: 10, Mem: 8 << 20}}}
-	l.ledger.mu.Lock()
-	l.ledger.batches[p.job] = p
-	l.ledger.mu.Unlock()
-	began := time.Now()
-	if _, err := l.client.Submit(context.Background(), spec); err != nil {
-		l.failed.Add(1)
-		l.stage.Errorf("a request failed after %.1f s that the client did not repeat: %v", time.Since(began).Seconds(), err)
-		return
-	}
-	l.ledger.mu.Lock()
-	p.acked = true
-	l.ledger.mu.Unlock()
+// shorten makes the log of the first node begin with a snapshot, as it does after
+// a recovery: whoever joins is sent one.
+func (r *run) shorten() {
+	n := r.nodes[0]
+	n.Start()
+	n.Terminate()
+	r.recover(n)
 }

@@ -150,13 +150,24 @@ func (n *Node) Kill() {
 // Terminate stops the daemon as systemd does.
 func (n *Node) Terminate() {
 	n.T.Helper()
-	if err := n.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		n.T.Fatalf("%v", err)
+	Terminate(n)
+}
+
+// Terminate stops daemons, all at once.
+func Terminate(nodes ...*Node) {
+	for _, n := range nodes {
+		n.T.Helper()
+		if err := n.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			n.T.Fatalf("%v", err)
+		}
 	}
-	select {
-	case <-n.Done:
-	case <-time.After(30 * time.Second):
-		n.T.Fatalf("%s did not end within 30 s of SIGTERM", n.Name)
+	late := time.After(30 * time.Second)
+	for _, n := range nodes {
+		select {
+		case <-n.Done:
+		case <-late:
+			n.T.Fatalf("%s did not end within 30 s of SIGTERM", n.Name)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@
 package record
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,12 +14,13 @@ import (
 )
 
 // script is what every task runs, as sh SCRIPT RECORD SECONDS CODE.
-const script = `say() { echo "$1 $MESITA_TASK_ID $MESITA_ATTEMPT $MESITA_NODE $2" >>"$record"; }
+const script = `say() { read -r now rest </proc/uptime; echo "$1 $MESITA_TASK_ID $MESITA_ATTEMPT $MESITA_NODE $2 $now" >>"$record"; }
 record=$1
 trap 'say stopped 143; exit 143' TERM
 say start -
 sleep "$2" &
 wait $!
+trap '' TERM
 say end "$3"
 exit "$3"
 `
@@ -44,27 +46,53 @@ func (r *Record) Command(seconds string, code int) []string {
 }
 
 // Parted notes that there are two clusters from now on, of which each may give
-// the next number to an attempt.
-func (r *Record) Parted() error { return r.note("parted - 0 - -") }
+// the next number to an attempt; Whole, that there is one again.
+func (r *Record) Parted() error { return r.note("parted", "-", "-") }
+
+// Whole ends what Parted began.
+func (r *Record) Whole() error { return r.note("whole", "-", "-") }
 
 // Gone notes that everything on the node ended at once.
-func (r *Record) Gone(node string) error { return r.note("gone - 0 " + node + " -") }
+func (r *Record) Gone(node string) error { return r.note("gone", "-", node) }
 
-func (r *Record) note(text string) error {
+// Trouble notes that a node cannot be asked for what it runs from now on, or only
+// its keeper can (Away), until Sound with the same span.
+func (r *Record) Trouble(how Trouble, span, node string) error {
+	return r.note(string(how), span, node)
+}
+
+// Sound notes that the node was taken in again after what began with the span.
+func (r *Record) Sound(span, node string) error { return r.note("sound", span, node) }
+
+func (r *Record) note(what, span, node string) error {
+	now, err := sinceBoot()
+	if err != nil {
+		return err
+	}
 	f, err := os.OpenFile(r.file, os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	_, err = fmt.Fprintln(f, text)
-	return err
+	_, err = fmt.Fprintf(f, "%s %s 0 %s - %s\n", what, span, node, now)
+	return errors.Join(err, f.Close())
+}
+
+// sinceBoot is the time as tasks read it.
+func sinceBoot() (string, error) {
+	b, err := os.ReadFile("/proc/uptime")
+	if err != nil {
+		return "", err
+	}
+	now, _, _ := strings.Cut(string(b), " ")
+	return now, nil
 }
 
 // Line is one thing that happened.
 type Line struct {
-	What, Task string // start, end, stopped, gone or parted
+	What, Task string // start, end or stopped; gone, parted, whole; a Trouble or sound, whose span is in Task
 	Attempt    int
 	Node, Code string
+	At         float64 // seconds since boot
 }
 
 // Read returns all lines in their order.
@@ -76,7 +104,7 @@ func (r *Record) Read() ([]Line, error) {
 	var out []Line
 	for text := range strings.Lines(string(b)) {
 		var l Line
-		if n, err := fmt.Sscan(text, &l.What, &l.Task, &l.Attempt, &l.Node, &l.Code); n != 5 {
+		if n, err := fmt.Sscan(text, &l.What, &l.Task, &l.Attempt, &l.Node, &l.Code, &l.At); n != 6 {
 			return nil, fmt.Errorf("the record has %q: %w", text, err)
 		}
 		out = append(out, l)

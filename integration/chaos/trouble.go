@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/integration/chaos/record"
+	"github.com/mesita/mesita/integration/lab"
+)
+
+// settled is how long a node must have been ready after a fault before that
+// excuses nothing any more: a decision of meanwhile may be on its way.
+const settled = 5 * time.Second
+
+// excusesNothing is a fault after which all that runs can still be asked for.
+const excusesNothing record.Trouble = ""
+
+// hit marks nodes before something is done to them; others faults leave them
+// alone until it is over. The record has, too, when each was well again.
+func (r *run) hit(how record.Trouble, nodes ...*lab.Node) (over func()) {
+	nodes = slices.Clone(nodes)
+	var spans []string
+	for _, n := range nodes {
+		r.hurt[n]++
+		r.spans++
+		spans = append(spans, fmt.Sprint(r.spans))
+		if how != excusesNothing {
+			r.must(r.record.Trouble(how, fmt.Sprint(r.spans), n.Name))
+		}
+	}
+	return func() {
+		all := slices.Clone(r.nodes)
+		for i, n := range nodes {
+			if r.hurt[n]--; r.hurt[n] == 0 {
+				delete(r.hurt, n)
+			}
+			if how != excusesNothing {
+				r.recovering.Go(func() { r.noteSound(all, n.Name, spans[i]) })
+			}
+		}
+	}
+}
+
+// noteSound waits until a node was taken in again.
+func (r *run) noteSound(all []*lab.Node, name, span string) {
+	since := time.Now()
+	for time.Since(since) < settled {
+		pause(r.ctx, 200*time.Millisecond)
+		if r.ctx.Err() != nil {
+			return
+		}
+		if !takenIn(all, name) {
+			since = time.Now()
+		}
+	}
+	if err := r.record.Sound(span, name); err != nil {
+		r.stage.Errorf("%v", err)
+	}
+}
+
+// takenIn tells whether a leader has that node as ready.
+func takenIn(all []*lab.Node, name string) bool {
+	for _, n := range all {
+		var h api.Health
+		if n.Call("GET", "/v1/health", nil, &h) != nil || h.Leader != n.Name {
+			continue
+		}
+		return slices.ContainsFunc(n.Members(), func(m api.NodeStatus) bool { return m.Name == name && m.State == api.NodeReady })
+	}
+	return false
+}
