@@ -233,6 +233,7 @@ type TaskStats struct {
 	Processes int           `json:"processes"`
 	Throttled time.Duration `json:"throttledNs,omitempty"`
 	Pressure  *Pressure     `json:"pressure,omitempty"`
+	OldKeeper bool          `json:"oldKeeper,omitempty"` // its parent process is of a version before the node's
 }
 
 // Pressure is the share of the last ten seconds, in percent, in which some

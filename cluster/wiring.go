@@ -195,7 +195,7 @@ func (a *Agent) openExecutor(rep executor.Reporter) error {
 	if err != nil {
 		return err
 	}
-	argv := []string{exe, "keeper", "--dir", a.dir.file("keeper"), "--slice", a.cfg.Slice}
+	argv := []string{exe, "keeper", "--slice", a.cfg.Slice}
 	if a.cfg.CgroupRoot != "" {
 		argv = append(argv, "--cgroup-root", a.cfg.CgroupRoot)
 	}

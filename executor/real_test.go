@@ -72,7 +72,7 @@ func newReal(t testing.TB) *real {
 func (r *real) start() {
 	r.Helper()
 	kdir := filepath.Join(r.dir, "keeper")
-	sh := fmt.Sprintf("exec env %s=%s %s=%s %s", envDir, kdir, envSlice, r.slice, os.Args[0])
+	sh := fmt.Sprintf("exec env %s=$1 %s=%s %s", envDir, envSlice, r.slice, os.Args[0]) // --dir DIR is added
 	r.rt = keeper.NewClient(keeper.ClientConfig{Dir: kdir, Argv: []string{"/bin/sh", "-c", sh}, Log: slog.New(slog.DiscardHandler)})
 	e, err := executor.New(executor.Config{
 		NodeID: "n1", Name: "oak", DataDir: filepath.Join(r.dir, "executor"), Fetch: r.fetch,

@@ -157,7 +157,10 @@ func (f *fake) readRoutes(handle func(string, func(*http.Request) (any, error)))
 		}
 		return f.why(r.PathValue("id")), nil
 	})
-	handle("GET /v1/stats", func(*http.Request) (any, error) {
+	handle("GET /v1/stats", func(r *http.Request) (any, error) {
+		if r.URL.Query().Get("node") != "" {
+			return items([]api.TaskStats{{Task: "web.0", OldKeeper: true}, {Task: "web.1"}, {Task: "web.2", OldKeeper: true}}), nil
+		}
 		f.looks["stats"]++
 		return items([]api.TaskStats{{Task: "web.0", Attempt: 1, Mem: 90 << 20, MemPeak: 100 << 20, Processes: 4},
 			{Task: "web.1", Attempt: 1, CPUTime: time.Duration(f.looks["stats"]) * time.Second, Mem: 64 << 20, MemPeak: 64 << 20, Processes: 1}}), nil

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -178,11 +179,26 @@ func (a *app) nodeShow() *cli.Command {
 				for _, t := range n.Troubles() {
 					fmt.Fprintf(w, "but        %s\n", t.Text)
 				}
+				if old := belowOldKeeper(c.Context, cl, n.Name); old > 0 {
+					fmt.Fprintf(w, "keeper     a keeper of an older version is the parent of %s, and ends with the last\n", count(old, "task"))
+				}
 				fmt.Fprintf(w, "has        %s\nfree       %s\nattrs      %s\n\n", n.Resources, n.Ledger.Free, attrsText(n))
 				return table(w, tasks, taskColumns, false, true)
 			})
 		},
 	})
+}
+
+// belowOldKeeper counts the tasks of a node that an earlier version started, as
+// far as the node says.
+func belowOldKeeper(ctx context.Context, cl *client.Client, node string) (n int) {
+	stats, _ := cl.NodeStats(ctx, node) // one that does not answer is shown all the same
+	for _, s := range stats {
+		if s.OldKeeper {
+			n++
+		}
+	}
+	return n
 }
 
 // onNode is a command that does one thing to a node.

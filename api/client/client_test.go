@@ -356,6 +356,7 @@ func TestNounsUseTheContract(t *testing.T) {
 		{"POST /v1/nodes/fir/resume {}", func() error { return c.Resume(ctx, "fir") }},
 		{"DELETE /v1/nodes/fir?force=1 ", func() error { return c.RemoveNode(ctx, "fir", true) }},
 		{"GET /v1/stats ", func() error { return first(c.Stats(ctx)) }},
+		{"GET /v1/stats?node=oak ", func() error { return first(c.NodeStats(ctx, "oak")) }},
 		{"GET /v1/tokens?kind=client ", func() error { return first(c.Tokens(ctx, api.TokenClient)) }},
 		{`POST /v1/tokens {"kind":"join"`, func() error { return first(c.CreateToken(ctx, api.TokenRequest{})) }},
 		{"DELETE /v1/tokens/t1 ", func() error { return c.RevokeToken(ctx, "t1") }},

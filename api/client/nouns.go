@@ -205,6 +205,11 @@ func (c *Client) Stats(ctx context.Context) ([]api.TaskStats, error) {
 	return getList[api.TaskStats](ctx, c, "/v1/stats", nil)
 }
 
+// NodeStats is Stats of the tasks of one node.
+func (c *Client) NodeStats(ctx context.Context, node string) ([]api.TaskStats, error) {
+	return getList[api.TaskStats](ctx, c, "/v1/stats", url.Values{"node": {node}})
+}
+
 // Tokens lists tokens of a kind.
 func (c *Client) Tokens(ctx context.Context, kind api.TokenKind) ([]*api.Token, error) {
 	return getList[*api.Token](ctx, c, "/v1/tokens", url.Values{"kind": {kind.String()}})

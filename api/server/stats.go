@@ -41,8 +41,16 @@ func localStats(c *call) (any, error) {
 	return exchange.ListOf(slices.Values(stats)), nil
 }
 
-// allStats gathers the statistics of all nodes that should answer.
+// allStats gathers the statistics of all nodes that should answer, or of one.
 func allStats(c *call) (any, error) {
+	only := ""
+	if ref := c.Query.Values.Get("node"); ref != "" {
+		n, err := findNode(c.Store.View(), ref)
+		if err != nil {
+			return nil, err
+		}
+		only = n.ID
+	}
 	var (
 		mu    sync.Mutex
 		wg    sync.WaitGroup
@@ -51,7 +59,7 @@ func allStats(c *call) (any, error) {
 		gone  = []missingNode{}
 	)
 	for n := range c.Store.View().Nodes() {
-		if n.State == api.NodeGone || n.VoterOnly {
+		if n.State == api.NodeGone || n.VoterOnly || only != "" && n.ID != only {
 			continue
 		}
 		slots <- struct{}{}

@@ -68,7 +68,7 @@ func taskRoutes(s *Server) []*exchange.Route {
 		{Method: get, Path: "/v1/tasks/{id}/why", Role: viewer, Handle: s.on(whyTask), Answer: api.Why{}, Summary: "why a task is in its state"},
 		{Method: get, Path: "/v1/tasks/{id}/logs", Role: viewer, Handle: s.on(taskLogs), Query: logQuery, Stream: true, Answer: LogLine{}, Summary: "a task's log as NDJSON; follow=1 goes on"},
 		{Method: post, Path: "/v1/tasks/{id}/exec", Role: operator, Handle: s.on(execTask), Query: execQuery, Stream: true, Answer: exchange.Text(""), Summary: "run a command beside a task; upgrades to mesita-exec"},
-		{Method: get, Path: "/v1/stats", Role: viewer, Handle: s.on(allStats), Answer: []api.TaskStats{}, Summary: "what the running tasks use now"},
+		{Method: get, Path: "/v1/stats", Role: viewer, Handle: s.on(allStats), Query: words("node"), Answer: []api.TaskStats{}, Summary: "what the running tasks use now, everywhere or on one node"},
 	}
 }
 

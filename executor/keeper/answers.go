@@ -2,8 +2,18 @@ package keeper
 
 import "net"
 
-// Answers tells whether a keeper is there for a folder; it starts none.
+// Answers tells whether a node has a keeper, given the folder of its first; it
+// starts none.
 func Answers(dir string) bool {
+	for _, d := range folders(dir) {
+		if answers(d) {
+			return true
+		}
+	}
+	return false
+}
+
+func answers(dir string) bool {
 	path, done, err := socketPath(dir)
 	if err != nil {
 		return false

@@ -4,22 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/mesita/mesita/api"
 )
 
 // ClientConfig says where the keeper is and how to start one.
 type ClientConfig struct {
-	Dir  string   // the keeper's folder
-	Argv []string // starts a keeper with that folder: this binary and its hidden command
+	Dir  string   // the keeper's folder; others beside it have its name and a number
+	Argv []string // starts a keeper: this binary and its hidden command; --dir and a folder are added
 	Log  *slog.Logger
 	// Vouch, unless nil, lets the keeper answer for the tasks while this daemon
 	// cannot.
@@ -27,189 +25,285 @@ type ClientConfig struct {
 }
 
 // Client is the daemon's end. It starts a keeper when one is needed, and keeps
-// one connection to it. Its methods may be called from several goroutines.
+// one connection to it. After an upgrade there may be others beside it: what an
+// attempt asks for decides which one starts it, and that one has it for as long
+// as it is known. Its methods may be called from several goroutines.
 type Client struct {
-	cfg ClientConfig
+	cfg   ClientConfig
+	peers []*peer // one for each folder that a keeper may have
 
-	dialing sync.Mutex // one connects at a time
-	readers sync.WaitGroup
+	choosing sync.Mutex // one at a time looks for a keeper for a start
+	vouching sync.Mutex // one at a time says who answers for the tasks
+	work     sync.WaitGroup
 
-	mu     sync.Mutex
-	link   *link
-	closed bool
-	queue  []Status // events not delivered yet; at most one for each attempt and connection
-	wake   chan struct{}
+	mu      sync.Mutex
+	holder  map[string]*peer // of attempts: who was asked to start it, or listed it
+	latest  *peer            // took the last start
+	growing *peer            // is about to get a keeper
+	closed  bool
+	queue   []Status // events not delivered yet; at most one for each attempt and connection
+	wake    chan struct{}
 }
-
-// link is one connection with the requests that wait on it.
-type link struct {
-	*conn
-	done    chan struct{}
-	seq     uint64
-	waiting map[uint64]chan *message // closed without a message when the connection ends
-	bye     bool
-}
-
-// errGone says that the connection ended before the answer.
-var errGone = errors.New("the connection to the keeper ended")
 
 // NewClient connects to nothing yet.
 func NewClient(cfg ClientConfig) *Client {
-	return &Client{cfg: cfg, wake: make(chan struct{}, 1)}
+	c := &Client{cfg: cfg, holder: map[string]*peer{}, wake: make(chan struct{}, 1)}
+	for _, dir := range folders(cfg.Dir) {
+		own := cfg
+		own.Dir = dir
+		c.peers = append(c.peers, &peer{cfg: own, tell: c.deliver, linked: c.again, left: c.again})
+	}
+	return c
 }
 
-// Close ends the connection; the keeper and its tasks go on.
+// Close ends the connections; the keepers and their tasks go on.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	c.closed = true
-	l := c.link
 	c.mu.Unlock()
-	if l != nil {
-		l.fail(net.ErrClosed)
+	for _, p := range c.peers {
+		p.close()
 	}
-	c.readers.Wait()
+	c.work.Wait()
 	return nil
 }
 
-// dial connects to a keeper that is there.
-func (c *Client) dial(main bool) (*conn, error) {
-	path, done, err := socketPath(c.cfg.Dir)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	sock, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		return nil, err
-	}
-	k := newConn(sock)
-	_ = sock.SetDeadline(time.Now().Add(spawnTime)) // a socket has deadlines
-	b, err := encode(nil, &message{Op: opHello, Hello: &hello{Version: version, MinVersion: minVersion, PID: os.Getpid(), Main: main}})
-	if err == nil {
-		_, err = sock.Write(b)
-	}
-	var m *message
-	if err == nil {
-		m, err = k.receive()
-	}
-	if err == nil {
-		if err = m.Error.asError(); err == nil {
-			err = negotiate(m.Hello)
+// used are the keepers that may be there.
+func (c *Client) used() []*peer {
+	out := c.peers[:1:1]
+	for _, p := range c.peers[1:] {
+		if _, err := os.Stat(p.cfg.Dir); err == nil {
+			out = append(out, p)
 		}
 	}
-	if err != nil {
-		return nil, errors.Join(err, sock.Close())
-	}
-	_ = sock.SetDeadline(time.Time{})
-	return k, nil
+	return out
 }
 
-// connect returns the connection, making it and, with start, the keeper if
-// needed. Without start and a keeper it returns nil.
-func (c *Client) connect(ctx context.Context, start bool) (*link, error) {
-	if l, err := c.current(); l != nil || err != nil {
-		return l, err
-	}
-	c.dialing.Lock()
-	defer c.dialing.Unlock()
-	if l, err := c.current(); l != nil || err != nil {
-		return l, err
-	}
-	k, err := c.dial(true)
-	if err != nil && absent(err) {
-		if !start && !c.unclean() {
-			return nil, nil
-		}
-		if err = spawn(ctx, c.cfg); err == nil {
-			k, err = c.dial(true)
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reach the keeper in %s: %w", c.cfg.Dir, err)
-	}
-	l := &link{conn: k, done: make(chan struct{}), waiting: map[uint64]chan *message{}}
+func (c *Client) holderOf(id string) *peer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
-		k.sock.Close()
-		return nil, net.ErrClosed
-	}
-	c.link = l
-	c.readers.Go(func() { l.write(l.done) })
-	c.readers.Go(func() { c.read(l) })
-	if c.cfg.Vouch != nil {
-		c.readers.Go(func() { c.askToVouch(l) })
-	}
-	return l, nil
+	return c.holder[id]
 }
 
-func (c *Client) current() (*link, error) {
+func (c *Client) hold(id string, p *peer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
-		return nil, net.ErrClosed
+	c.holder[id] = p
+}
+
+// ask asks the keeper that has an attempt. Absent, or unknown to all, it is
+// ErrUnknown.
+func (c *Client) ask(ctx context.Context, id string, m message) (r *message, err error) {
+	if p := c.holderOf(id); p != nil {
+		return p.do(ctx, false, m)
 	}
-	return c.link, nil
-}
-
-// absent tells whether no keeper listens, or one that is ending.
-func absent(err error) bool {
-	return errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) ||
-		errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
-}
-
-// unclean tells whether a keeper died and left tasks, or exits nobody took
-// note of, which only a new keeper can tell about.
-func (c *Client) unclean() bool {
-	if _, err := os.Stat(filepath.Join(c.cfg.Dir, pidFile)); err == nil {
-		return true
-	}
-	fi, err := os.Stat(filepath.Join(c.cfg.Dir, "ledger"))
-	return err == nil && fi.Size() > 0
-}
-
-// read receives answers and events until the connection ends.
-func (c *Client) read(l *link) {
-	for {
-		m, err := l.receive()
-		if err != nil {
-			l.fail(err)
-			break
-		}
-		switch m.Op {
-		case opStatus:
-			c.deliver(m.Statuses...)
-		case opBye:
-			l.mu.Lock()
-			l.bye = true
-			l.mu.Unlock()
-		case opAnswer:
-			c.mu.Lock()
-			w := l.waiting[m.Seq]
-			delete(l.waiting, m.Seq)
-			c.mu.Unlock()
-			if w != nil {
-				w <- m
-			}
+	for _, p := range c.used() {
+		if r, err = p.do(ctx, false, m); !errors.Is(err, ErrUnknown) {
+			return r, err
 		}
 	}
+	return nil, err
+}
+
+// Start starts an attempt, and a keeper if needed. The same attempt is never
+// started twice. ErrLost says that nobody knows whether it ran.
+func (c *Client) Start(ctx context.Context, r StartRequest) (StartResult, error) {
+	p := c.holderOf(r.ID)
+	if p == nil {
+		var err error
+		if p, err = c.choose(ctx, &r); err != nil {
+			return StartResult{}, err
+		}
+		c.hold(r.ID, p)
+	}
+	m, err := p.do(ctx, true, message{Op: opStart, Start: &r})
+	if err != nil {
+		return StartResult{}, err
+	}
+	if m.Started == nil {
+		return StartResult{}, errors.New("the keeper did not say what it started")
+	}
+	return *m.Started, nil
+}
+
+// choose finds the keeper for a start: of those that live the one that knows
+// most, if it knows all that is asked for, else a new one beside them.
+func (c *Client) choose(ctx context.Context, r *StartRequest) (*peer, error) {
 	c.mu.Lock()
-	if c.link == l {
-		c.link = nil
-	}
-	for _, w := range l.waiting {
-		close(w)
-	}
-	l.waiting = nil
-	closed := c.closed
+	p := c.latest
 	c.mu.Unlock()
-	close(l.done) // now that whoever tries again does not find this link once more
-	l.mu.Lock()
-	bye := l.bye
-	l.mu.Unlock()
-	if !bye && !closed {
-		c.deliver(Status{State: Reset})
+	if p != nil {
+		if l, err := p.current(); l != nil && err == nil && l.knows.whole {
+			return p, nil
+		}
 	}
+	c.choosing.Lock()
+	defer c.choosing.Unlock()
+	var best, free *peer
+	var bestLink *link
+	for _, p := range c.peers {
+		l, err := c.look(ctx, p)
+		switch {
+		case err != nil:
+			return nil, err
+		case l == nil && free == nil:
+			free = p
+		case l != nil && (best == nil || len(l.knows.all) > len(bestLink.knows.all)):
+			best, bestLink = p, l
+		}
+	}
+	if best != nil && len(bestLink.knows.lacks(r)) > 0 {
+		if free == nil {
+			return nil, fmt.Errorf("%d keepers of older versions still have tasks, and none knows all that this task asks for: stop tasks that an upgrade left below them", maxKeepers)
+		}
+		if err := c.grow(ctx, free); err != nil {
+			return nil, err
+		}
+		best = free
+	}
+	if best == nil {
+		best = free
+	}
+	c.mu.Lock()
+	c.latest = best
+	c.mu.Unlock()
+	return best, nil
+}
+
+// look connects to a keeper that is there.
+func (c *Client) look(ctx context.Context, p *peer) (*link, error) {
+	if p != c.peers[0] {
+		if _, err := os.Stat(p.cfg.Dir); err != nil {
+			return nil, nil //nolint:nilerr // there never was one
+		}
+	}
+	return p.connect(ctx, false)
+}
+
+// grow starts a keeper beside others. Those that do not know of any beside them
+// no longer answer for the node's tasks before it is there.
+func (c *Client) grow(ctx context.Context, p *peer) error {
+	c.mu.Lock()
+	c.growing = p
+	c.mu.Unlock()
+	err := c.appoint(ctx)
+	if err == nil {
+		_, err = p.connect(ctx, true)
+	}
+	c.mu.Lock()
+	c.growing = nil
+	c.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("start a keeper beside an older one: %w", errors.Join(err, c.appoint(ctx)))
+	}
+	c.cfg.Log.Info("a keeper was started beside an older one, which ends with its last task", "folder", p.cfg.Dir)
+	return nil
+}
+
+// Signal sends a signal to an attempt's main process.
+func (c *Client) Signal(ctx context.Context, id string, sig syscall.Signal) error {
+	_, err := c.ask(ctx, id, message{Op: opSignal, ID: id, Signal: int(sig)})
+	return err
+}
+
+// Kill kills every process of an attempt.
+func (c *Client) Kill(ctx context.Context, id string) error {
+	_, err := c.ask(ctx, id, message{Op: opKill, ID: id})
+	return err
+}
+
+// Running returns every attempt that the keepers know: those that run, and
+// those that ended and were not forgotten.
+func (c *Client) Running(ctx context.Context) ([]Status, error) {
+	var out []Status
+	for _, p := range c.used() {
+		m, err := p.do(ctx, false, message{Op: opList})
+		if errors.Is(err, ErrUnknown) {
+			continue // no keeper: nothing runs
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, st := range m.Statuses {
+			c.hold(st.ID, p)
+		}
+		out = append(out, m.Statuses...)
+	}
+	return out, nil
+}
+
+// Forget tells the keepers that ended attempts have been taken note of.
+func (c *Client) Forget(ctx context.Context, ids ...string) error {
+	of := map[*peer][]string{}
+	c.mu.Lock()
+	for _, id := range ids {
+		p := c.holder[id]
+		delete(c.holder, id)
+		if p == nil {
+			p = c.peers[0]
+		}
+		of[p] = append(of[p], id)
+	}
+	c.mu.Unlock()
+	var errs []error
+	for p, ids := range of {
+		_, err := p.do(ctx, false, message{Op: opForget, IDs: ids})
+		if errors.Is(err, ErrUnknown) {
+			continue
+		}
+		if err == nil {
+			err = c.retire(ctx, p)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// retire ends a keeper of an older version once it has no task left, if there is
+// another.
+func (c *Client) retire(ctx context.Context, p *peer) error {
+	l, err := p.current()
+	if l == nil || err != nil || l.knows.whole || len(c.used()) == 1 || !c.beside(p) {
+		return nil //nolint:nilerr // it is gone
+	}
+	m, err := p.do(ctx, false, message{Op: opList})
+	if err != nil || len(m.Statuses) > 0 {
+		return ignoreUnknown(err)
+	}
+	return p.quit(ctx)
+}
+
+func ignoreUnknown(err error) error {
+	if errors.Is(err, ErrUnknown) || errors.Is(err, errGone) {
+		return nil
+	}
+	return err
+}
+
+// Stats tells what a running attempt uses; the names in it are left empty.
+func (c *Client) Stats(ctx context.Context, id string) (api.TaskStats, error) {
+	m, err := c.ask(ctx, id, message{Op: opStats, ID: id})
+	if err != nil {
+		return api.TaskStats{}, err
+	}
+	if m.Stats == nil {
+		return api.TaskStats{}, errors.New("the keeper did not answer with statistics")
+	}
+	if p := c.holderOf(id); p != nil {
+		if l, err := p.current(); err == nil && l != nil {
+			m.Stats.OldKeeper = !l.knows.whole
+		}
+	}
+	return *m.Stats, nil
+}
+
+// Quit tells the keepers to end once no task runs.
+func (c *Client) Quit(ctx context.Context) error {
+	var errs []error
+	for _, p := range c.used() {
+		errs = append(errs, p.quit(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 func (c *Client) deliver(st ...Status) {
@@ -223,7 +317,7 @@ func (c *Client) deliver(st ...Status) {
 }
 
 // Events returns the exits as they happen, until ctx ends; it is called once.
-// A status with State Reset says that the keeper was gone: what happened
+// A status with State Reset says that a keeper was gone: what happened
 // meanwhile is told by Running.
 func (c *Client) Events(ctx context.Context) (<-chan Status, error) {
 	out := make(chan Status, 64)
@@ -232,7 +326,7 @@ func (c *Client) Events(ctx context.Context) (<-chan Status, error) {
 	if c.closed {
 		return nil, net.ErrClosed
 	}
-	c.readers.Go(func() {
+	c.work.Go(func() {
 		defer close(out)
 		for {
 			select {
@@ -256,130 +350,71 @@ func (c *Client) Events(ctx context.Context) (<-chan Status, error) {
 	return out, nil
 }
 
-// ask sends a request and waits for its answer.
-func (c *Client) ask(ctx context.Context, l *link, m *message) (*message, error) {
-	w := make(chan *message, 1)
+// beside tells whether there is another keeper, or about to be.
+func (c *Client) beside(p *peer) bool {
 	c.mu.Lock()
-	if l.waiting == nil {
-		c.mu.Unlock()
-		return nil, errGone
-	}
-	l.seq++
-	m.Seq = l.seq
-	l.waiting[m.Seq] = w
+	growing := c.growing
 	c.mu.Unlock()
-	if err := l.send(m); err != nil {
-		c.mu.Lock()
-		delete(l.waiting, m.Seq)
-		c.mu.Unlock()
-		return nil, errors.Join(errGone, err)
-	}
-	select {
-	case r, ok := <-w:
-		if !ok {
-			return nil, errGone
-		}
-		return r, r.Error.asError()
-	case <-ctx.Done():
-		c.mu.Lock()
-		delete(l.waiting, m.Seq)
-		c.mu.Unlock()
-		return nil, context.Cause(ctx)
-	}
-}
-
-// tries is how often a request is sent again over a new connection. All are
-// the same when done twice.
-const tries = 3
-
-// do asks over a connection that is made if needed. With start a keeper is
-// started if none is there; otherwise its absence is ErrUnknown.
-func (c *Client) do(ctx context.Context, start bool, m message) (r *message, err error) {
-	for range tries {
-		var l *link
-		if l, err = c.connect(ctx, start); err != nil {
-			return nil, err
-		}
-		if l == nil {
-			return nil, ErrUnknown
-		}
-		again := m
-		if r, err = c.ask(ctx, l, &again); !errors.Is(err, errGone) {
-			return r, err
-		}
-		select {
-		case <-l.done: // so that a new connection is made
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+	for _, q := range c.peers {
+		if q != p && (q == growing || there(q.cfg.Dir)) {
+			return true
 		}
 	}
-	return nil, err
+	return false
 }
 
-// Start starts an attempt, and the keeper if needed. The same attempt is never
-// started twice. ErrLost says that nobody knows whether it ran.
-func (c *Client) Start(ctx context.Context, r StartRequest) (StartResult, error) {
-	m, err := c.do(ctx, true, message{Op: opStart, Start: &r})
-	if err != nil {
-		return StartResult{}, err
+// again looks anew who answers for the tasks, as a connection was made or ended.
+func (c *Client) again() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.cfg.Vouch == nil {
+		return
 	}
-	if m.Started == nil {
-		return StartResult{}, errors.New("the keeper did not say what it started")
-	}
-	return *m.Started, nil
+	c.work.Go(func() {
+		if err := c.appoint(context.Background()); err != nil { // ends with the connections
+			c.cfg.Log.Warn("an old keeper may say that this node does not hold tasks that it holds", "error", err)
+		}
+	})
 }
 
-// Signal sends a signal to an attempt's main process.
-func (c *Client) Signal(ctx context.Context, id string, sig syscall.Signal) error {
-	_, err := c.do(ctx, false, message{Op: opSignal, ID: id, Signal: int(sig)})
-	return err
+// appoint has the keepers answer for the node's tasks while this daemon cannot.
+// One that knows of others beside it answers for all. One of an older version
+// would say of their tasks that they do not run here, so beside another it is
+// told to answer nobody; the error is that it may do so all the same. One that
+// cannot answer keeps silent: then a node whose daemon is away is taken for
+// lost, as ever.
+func (c *Client) appoint(ctx context.Context) error {
+	c.vouching.Lock()
+	defer c.vouching.Unlock()
+	var errs []error
+	for _, p := range c.peers {
+		l, err := p.current()
+		if l == nil || err != nil {
+			continue
+		}
+		want, v := forTasks, c.cfg.Vouch
+		if !l.knows.all[featureBeside] && c.beside(p) {
+			want, v = forNobody, vouchForNobody()
+		}
+		if v == nil || l.vouches == want {
+			continue
+		}
+		_, err = p.ask(ctx, l, &message{Op: opVouch, Vouch: v})
+		switch {
+		case err == nil:
+			l.vouches = want
+		case errors.Is(err, errGone):
+		case want == forTasks || cannotVouch(err):
+			c.cfg.Log.Info("the keeper cannot answer for the tasks while this daemon is away", "error", err)
+		default:
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
-// Kill kills every process of an attempt.
-func (c *Client) Kill(ctx context.Context, id string) error {
-	_, err := c.do(ctx, false, message{Op: opKill, ID: id})
-	return err
-}
-
-// Running returns every attempt that the keeper knows: those that run, and
-// those that ended and were not forgotten.
-func (c *Client) Running(ctx context.Context) ([]Status, error) {
-	m, err := c.do(ctx, false, message{Op: opList})
-	if errors.Is(err, ErrUnknown) {
-		return nil, nil // no keeper: nothing runs
-	}
-	if err != nil {
-		return nil, err
-	}
-	return m.Statuses, nil
-}
-
-// Forget tells the keeper that ended attempts have been taken note of.
-func (c *Client) Forget(ctx context.Context, ids ...string) error {
-	_, err := c.do(ctx, false, message{Op: opForget, IDs: ids})
-	if errors.Is(err, ErrUnknown) {
-		return nil
-	}
-	return err
-}
-
-// Stats tells what a running attempt uses; the names in it are left empty.
-func (c *Client) Stats(ctx context.Context, id string) (api.TaskStats, error) {
-	m, err := c.do(ctx, false, message{Op: opStats, ID: id})
-	if err != nil {
-		return api.TaskStats{}, err
-	}
-	if m.Stats == nil {
-		return api.TaskStats{}, errors.New("the keeper did not answer with statistics")
-	}
-	return *m.Stats, nil
-}
-
-// Quit tells the keeper to end once no task runs.
-func (c *Client) Quit(ctx context.Context) error {
-	_, err := c.do(ctx, false, message{Op: opQuit})
-	if errors.Is(err, ErrUnknown) || errors.Is(err, errGone) {
-		return nil
-	}
-	return err
+// cannotVouch tells whether a keeper never answers: it is of a version before
+// there was such a thing, or may not open the socket.
+func cannotVouch(err error) bool {
+	return errors.Is(err, os.ErrPermission) || strings.Contains(err.Error(), "does not know the operation")
 }

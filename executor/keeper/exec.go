@@ -74,7 +74,11 @@ func (s *server) execute(r *ExecRequest, files []*os.File) (*isolation.Process, 
 // and its output is written, or kills it when ctx ends. A Read of r.Stdin may
 // still be waiting then: its owner ends it.
 func (c *Client) Exec(ctx context.Context, r ExecRequest) (ExecResult, error) {
-	k, err := c.dial(false)
+	p := c.holderOf(r.ID)
+	if p == nil {
+		p = c.peers[0]
+	}
+	k, _, err := dial(p.cfg.Dir, false)
 	if err != nil {
 		return ExecResult{}, fmt.Errorf("reach the keeper: %w", err)
 	}

@@ -141,7 +141,7 @@ func (c *Client) Thaw(ctx context.Context, id string) (Status, error) {
 }
 
 func (c *Client) setFreezer(ctx context.Context, m message) (Status, error) {
-	r, err := c.do(ctx, false, m)
+	r, err := c.ask(ctx, m.ID, m)
 	if err != nil {
 		return Status{}, err
 	}

@@ -110,7 +110,7 @@ func FuzzAnswers(f *testing.F) {
 		&message{Op: opAnswer, Seq: 2}, &message{Op: opAnswer, Seq: 3, Statuses: []Status{{ID: "a.0/1", State: Ended}}},
 		&message{Op: opStatus, Statuses: []Status{{ID: "a.0/1", State: Lost}, {}}}, &message{Op: opStatus}, &message{Op: opBye}, &message{Op: "new"})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c := NewClient(ClientConfig{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
+		p := NewClient(ClientConfig{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)}).peers[0]
 		l := &link{conn: newConn(fed(t, b)), done: make(chan struct{}), waiting: map[uint64]chan *message{}}
 		var waits []chan *message
 		for seq := range uint64(4) {
@@ -118,14 +118,14 @@ func FuzzAnswers(f *testing.F) {
 			waits = append(waits, w)
 			l.waiting[seq] = w
 		}
-		c.link = l
-		c.read(l)
+		p.link = l
+		p.read(l)
 		for _, w := range waits {
 			if m, ok := <-w; ok {
 				_ = m.Error.asError()
 			}
 		}
-		if _, ok := <-l.done; ok || c.link != nil {
+		if _, ok := <-l.done; ok || p.link != nil {
 			t.Fatal("the connection is still in use")
 		}
 	})

@@ -29,7 +29,9 @@ const envDir, envSlice, envRoot = "MESITA_TEST_KEEPER_DIR", "MESITA_TEST_KEEPER_
 func TestMain(m *testing.M) {
 	dir := os.Getenv(envDir)
 	if dir == "" {
-		os.Exit(m.Run())
+		code := m.Run()
+		_ = os.RemoveAll(oldFolder) // else the system's clean-up does
+		os.Exit(code)
 	}
 	err := keeper.Main(context.Background(), keeper.Config{
 		Dir: dir, Isolation: isolation.Config{Slice: os.Getenv(envSlice), Root: os.Getenv(envRoot)},
@@ -44,8 +46,9 @@ func TestMain(m *testing.M) {
 // rig is a keeper's folder with clients.
 type rig struct {
 	testing.TB
-	dir string
-	cfg keeper.ClientConfig
+	dir   string
+	slice string
+	cfg   keeper.ClientConfig
 }
 
 func newRig(t testing.TB) *rig {
@@ -55,8 +58,8 @@ func newRig(t testing.TB) *rig {
 	dir := filepath.Join(t.TempDir(), "keeper")
 	slice := fmt.Sprintf("mesita-test-%d-%s", os.Getpid(), strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")))
 	// The keeper inherits the environment of what starts it: give it its own.
-	sh := fmt.Sprintf("exec env %s=%s %s=%s %s", envDir, dir, envSlice, slice, os.Args[0])
-	r := &rig{t, dir, keeper.ClientConfig{Dir: dir, Argv: []string{"/bin/sh", "-c", sh}, Log: slog.New(slog.DiscardHandler)}}
+	sh := fmt.Sprintf("exec env %s=$1 %s=%s %s", envDir, envSlice, slice, os.Args[0]) // --dir DIR is added
+	r := &rig{t, dir, slice, keeper.ClientConfig{Dir: dir, Argv: []string{"/bin/sh", "-c", sh}, Log: slog.New(slog.DiscardHandler)}}
 	t.Cleanup(func() { r.end(slice) })
 	return r
 }
@@ -76,14 +79,16 @@ func (r *rig) end(slice string) {
 	if err := c.Quit(ctx); err != nil {
 		r.Error(err)
 	}
-	r.until("the keeper ends", func() bool {
-		_, err := os.Stat(filepath.Join(r.dir, "pid"))
-		return errors.Is(err, os.ErrNotExist)
+	r.until("the keepers end", func() bool {
+		left, _ := filepath.Glob(r.dir + "*/pid")
+		return len(left) == 0
 	})
 	removeTree(slice)
-	if r.Failed() {
-		b, _ := os.ReadFile(filepath.Join(r.dir, "keeper.log"))
-		r.Logf("keeper.log:\n%s", b)
+	outputs, _ := filepath.Glob(r.dir + "*/keeper.log")
+	for _, f := range outputs {
+		if b, _ := os.ReadFile(f); r.Failed() {
+			r.Logf("%s:\n%s", f, b)
+		}
 	}
 }
 
@@ -170,7 +175,7 @@ func (c *client) exit(id string) keeper.Status {
 
 func (r *rig) request(id string, args ...string) keeper.StartRequest {
 	return keeper.StartRequest{
-		ID: id, Slice: "default/job/" + strings.ReplaceAll(id, "/", "-a"),
+		ID: id, Slice: "default/" + strings.NewReplacer(".", "/", "/", "-a").Replace(id),
 		Spec: isolation.Spec{
 			Program: program(args...),
 			Confinement: isolation.Confinement{

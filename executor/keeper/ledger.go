@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/mesita/mesita/executor/sealed"
 )
@@ -52,22 +54,38 @@ func parseLine(b []byte) (v line, err error) {
 // openLedger reads the ledger in dir. What was started and has no end is Lost:
 // only a keeper that died leaves such.
 func openLedger(dir string) (*ledger, []Status, error) {
-	l := &ledger{path: filepath.Join(dir, "ledger"), live: map[string]struct{}{}}
-	b, err := os.ReadFile(l.path)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, nil, fmt.Errorf("read the keeper's ledger: %w", err)
+	l := &ledger{path: filepath.Join(dir, ledgerFile), live: map[string]struct{}{}}
+	all, _, err := readLedger(dir) // of a damaged line the task is Lost, or was forgotten
+	if err != nil {
+		return nil, nil, err
 	}
+	for i := range all {
+		if all[i].State != Ended {
+			all[i].State = Lost
+		}
+	}
+	return l, all, l.rewrite(all)
+}
+
+// readLedger reads the ledger in dir, which a keeper may be writing, and tells
+// whether a line of it is damaged. One that is not there is empty.
+func readLedger(dir string) (all []Status, damaged bool, err error) {
+	path := filepath.Join(dir, ledgerFile)
+	b, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, false, fmt.Errorf("read the keeper's ledger: %w", err)
+	}
+	b = b[:bytes.LastIndexByte(b, '\n')+1] // one that is being written, or was torn by a power cut, is none
 	known := map[string]Status{}
 	sc := bufio.NewScanner(bytes.NewReader(b))
 	sc.Buffer(nil, maxMessage)
 	for sc.Scan() {
 		v, err := parseLine(sc.Bytes())
 		switch {
-		case err != nil: // its task is Lost, or was forgotten
+		case err != nil:
+			damaged = true
 		case v.Start != nil:
-			s := *v.Start
-			s.State = Lost
-			known[s.ID] = s
+			known[v.Start.ID] = *v.Start
 		case v.End != nil:
 			known[v.End.ID] = *v.End
 		case v.Forget != "":
@@ -75,13 +93,9 @@ func openLedger(dir string) (*ledger, []Status, error) {
 		}
 	}
 	if err := sc.Err(); err != nil {
-		return nil, nil, fmt.Errorf("read the keeper's ledger %s: %w", l.path, err)
+		return nil, false, fmt.Errorf("read the keeper's ledger %s: %w", path, err)
 	}
-	var out []Status
-	for _, s := range known {
-		out = append(out, s)
-	}
-	return l, out, l.rewrite(out)
+	return slices.Collect(maps.Values(known)), damaged, nil
 }
 
 // rewrite makes the ledger hold just these.

@@ -38,6 +38,7 @@ const (
 	lockFile   = "lock"
 	pidFile    = "pid" // there while the keeper lives, and after it died by force
 	socketFile = "sock"
+	ledgerFile = "ledger"
 	outputFile = "keeper.log"
 )
 
@@ -131,7 +132,9 @@ func serve(ctx context.Context, cfg Config) error {
 	}
 	defer s.ledger.close()
 	// The earlier keeper may have died as it was cleaning up.
-	s.sweep(ctx)
+	if err := s.sweep(ctx); err != nil {
+		return err
+	}
 	path, done, err := socketPath(cfg.Dir)
 	if err != nil {
 		return err

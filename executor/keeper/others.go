@@ -51,15 +51,16 @@ func EndOthers(ctx context.Context, cfg ClientConfig, host *isolation.Host, inUs
 			return fmt.Errorf("end the tasks that an earlier life of this node left in the slice %s (data folder %s, keeper process %d): %w", slice, filepath.Dir(o.named), o.pid, err)
 		}
 	}
-	own := NewClient(cfg)
-	defer own.Close()
-	if k, err := own.dial(false); err == nil { // it knows what is in the slice
-		return k.sock.Close()
+	for _, dir := range folders(cfg.Dir) {
+		if answers(dir) || unclean(dir) {
+			return nil // it knows what is in the slice, or the next one ends what the last one left, and tells of it
+		}
 	}
-	if own.unclean() {
-		return nil // the next keeper ends what the last one left, and tells of it
+	names, err := host.List()
+	if err != nil {
+		cfg.Log.Error("the slices left by an earlier keeper cannot be listed", "error", err)
 	}
-	killAll(ctx, host, cfg.Log)
+	killSlices(ctx, host, cfg.Log, names)
 	return nil
 }
 
@@ -94,32 +95,28 @@ func (o other) end(ctx context.Context, log *slog.Logger) error {
 
 // quit tells a keeper to kill its tasks and end.
 func (o other) quit(ctx context.Context, log *slog.Logger) error {
-	c := NewClient(ClientConfig{Dir: o.dir, Argv: []string{"/bin/false"}, Log: log}) // it is there, so none is started
-	defer c.Close()
-	all, err := c.Running(ctx)
+	none := func() {}
+	p := &peer{cfg: ClientConfig{Dir: o.dir, Argv: []string{"/bin/false"}, Log: log}, tell: func(...Status) {}, linked: none, left: none} // it is there, so none is started
+	defer p.close()
+	all, err := p.do(ctx, false, message{Op: opList})
 	if err != nil {
 		return err
 	}
 	var running []string
-	for _, st := range all {
+	for _, st := range all.Statuses {
 		if st.State == Starting || st.State == Running {
 			running = append(running, st.ID)
-			_ = c.Kill(ctx, st.ID) // it may have ended
+			_, _ = p.do(ctx, false, message{Op: opKill, ID: st.ID}) // it may have ended
 		}
 	}
 	log.Warn("tasks of an earlier life of this node are ended: its folder was moved away", "folder", o.named, "tasks", running)
-	return c.Quit(ctx)
+	return p.quit(ctx)
 }
 
 func (o other) lives() bool { return syscall.Kill(o.pid, 0) == nil }
 
-// killAll kills all that is in the slice.
-func killAll(ctx context.Context, host *isolation.Host, log *slog.Logger) {
-	names, err := host.List()
-	if err != nil {
-		log.Error("the slices left by an earlier keeper cannot be listed", "error", err)
-		return
-	}
+// killSlices kills all that is in these slices.
+func killSlices(ctx context.Context, host *isolation.Host, log *slog.Logger, names []string) {
 	for _, name := range names {
 		sl, err := host.Open(name)
 		if err == nil {
@@ -139,10 +136,15 @@ func flagOf(argv []string, name string) string {
 }
 
 // findOthers looks for keepers that have the slice's very group among the
-// processes, by their command line and the lock that they hold open. dir is our
-// own folder.
+// processes, by their command line and the lock that they hold open. dir is one
+// of our own.
 func findOthers(slice, dir string, host *isolation.Host) (out []other) {
-	ours, _ := os.Stat(filepath.Join(dir, lockFile)) // not there yet: then none is ours
+	var ours []os.FileInfo
+	for _, d := range folders(dir) {
+		if fi, err := os.Stat(filepath.Join(d, lockFile)); err == nil { // else none is there
+			ours = append(ours, fi)
+		}
+	}
 	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, p := range procs {
 		b, err := os.ReadFile(p)
@@ -155,7 +157,7 @@ func findOthers(slice, dir string, host *isolation.Host) (out []other) {
 			continue
 		}
 		lock, at := openLock(filepath.Dir(p))
-		if lock == nil || ours != nil && os.SameFile(lock, ours) {
+		if lock == nil || slices.ContainsFunc(ours, func(own os.FileInfo) bool { return os.SameFile(lock, own) }) {
 			continue
 		}
 		o := other{pid: pid, named: at, dir: reach(pid, at, lock), beside: host.Beside(pid)}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -58,8 +59,20 @@ func newServer(cfg Config, host *isolation.Host) (*server, error) {
 }
 
 // sweep kills what an earlier keeper left running: nobody can collect its exit
-// or its output any more.
-func (s *server) sweep(ctx context.Context) { killAll(ctx, s.host, s.log) }
+// or its output any more. What a keeper beside this one holds is let be.
+func (s *server) sweep(ctx context.Context) error {
+	names, err := s.host.List() // before it is asked who holds what: they write first, and make the slice then
+	if err != nil {
+		return fmt.Errorf("list what an earlier keeper left: %w", err)
+	}
+	held, _, err := beside(s.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	names = slices.DeleteFunc(names, func(slice string) bool { return ofOne(slice, held) })
+	killSlices(ctx, s.host, s.log, names)
+	return nil
+}
 
 // run serves until nothing is left to do.
 func (s *server) run(ctx context.Context, l *net.UnixListener) error {
@@ -204,7 +217,7 @@ func (s *server) converse(c *conn) error {
 		return fmt.Errorf("the connection began with %q and not with a hello", m.Op)
 	}
 	err = negotiate(m.Hello)
-	ours := &message{Op: opHello, Hello: &hello{Version: version, MinVersion: minVersion, PID: os.Getpid()}, Error: toWire(err)}
+	ours := &message{Op: opHello, Hello: &hello{Version: version, MinVersion: minVersion, PID: os.Getpid(), Features: features()}, Error: toWire(err)}
 	if err != nil {
 		b, _ := encode(nil, ours) // a hello always fits
 		_, werr := c.sock.Write(b)

@@ -40,7 +40,7 @@ func spawn(ctx context.Context, cfg ClientConfig) error {
 		return err
 	}
 	defer r.Close()
-	cmd := exec.Command(cfg.Argv[0], cfg.Argv[1:]...) //nolint:noctx // it outlives us
+	cmd := exec.Command(cfg.Argv[0], append(cfg.Argv[1:len(cfg.Argv):len(cfg.Argv)], "--dir", cfg.Dir)...) //nolint:noctx // it outlives us
 	cmd.Stdout, cmd.Stderr = w, log
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

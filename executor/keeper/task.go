@@ -46,13 +46,15 @@ func (s *server) start(c *conn, m *message) {
 	var err error
 	switch {
 	case again:
+	case m.Start.unknown != nil:
+		err = fmt.Errorf("%w: %w", errLacks, m.Start.unknown)
 	case s.closing && s.running == 0:
 		s.mu.Unlock()
 		return // the connection is about to end: the daemon asks the next keeper
 	case s.closing:
 		err = errors.New("the keeper was told to end with its last task, and starts no more")
 	default:
-		t = &task{status: Status{ID: m.Start.ID, State: Starting}, ready: make(chan struct{})}
+		t = &task{status: Status{ID: m.Start.ID, State: Starting, Slice: m.Start.Slice}, ready: make(chan struct{})}
 		if err = s.ledger.start(t.status); err == nil {
 			s.known[m.Start.ID] = t
 			s.running++

@@ -27,6 +27,8 @@ type StartRequest struct {
 
 	LogDir string `json:"logDir"`
 	LogMax int64  `json:"logMax"` // bytes on disk
+
+	unknown error // it has fields that this keeper does not know
 }
 
 // StartResult tells of a started attempt.
@@ -60,6 +62,7 @@ type Status struct {
 	Signal   syscall.Signal `json:"signal,omitempty"` // that ended it, 0 for none
 	OOMKills uint64         `json:"oomKills,omitempty"`
 	Error    string         `json:"error,omitempty"` // why it never ran
+	Slice    string         `json:"slice,omitempty"` // of one that has not ended
 
 	Freezer   bool          `json:"freezer,omitempty"`   // it was told to freeze: some processes may be stopped
 	Frozen    time.Time     `json:"frozen,omitzero"`     // since when all are

@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"net/netip"
 	"sync"
@@ -31,10 +32,10 @@ func (s *server) vouch(v *Vouch) error {
 		return errors.New("the request to vouch says not for which node")
 	}
 	session := uint64(time.Now().UnixNano())
-	r, err := vouch.Listen(v.Addr, v.Node, v.Key, func(names []uint64) vouch.Answer {
-		a := s.answer(names)
+	r, err := vouch.Listen(v.Addr, v.Node, v.Key, func(names []uint64) (vouch.Answer, bool) {
+		a, ok := s.answer(names)
 		a.Boot, a.Session = v.Boot, session
-		return a
+		return a, ok
 	})
 	if err != nil {
 		return err
@@ -69,19 +70,27 @@ func (v *voucher) stop() {
 	}
 }
 
-// answer tells what is known of all attempts, and of those that are named. One
-// that an earlier keeper lost does not run, so it may start elsewhere.
-func (s *server) answer(names []uint64) (a vouch.Answer) {
+// answer tells what is known of all attempts, and of those that are named, here
+// and by the keepers beside this one; false if that is not known. One that an
+// earlier keeper lost does not run, so it may start elsewhere.
+func (s *server) answer(names []uint64) (a vouch.Answer, ok bool) {
+	held, dead, err := beside(s.cfg.Dir)
+	if err != nil || dead {
+		return a, false
+	}
+	s.mu.Lock()
+	for _, t := range s.known {
+		held = append(held, t.status)
+	}
+	s.mu.Unlock()
 	a.Fates = make([]vouch.Fate, len(names))
 	at := make(map[uint64]int, len(names))
 	for i, n := range names {
 		at[n] = i
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for id, t := range s.known {
+	for _, st := range held {
 		fate := vouch.Unknown
-		switch t.status.State {
+		switch st.State {
 		case Starting, Running:
 			a.Running++
 			fate = vouch.Runs
@@ -89,21 +98,20 @@ func (s *server) answer(names []uint64) (a vouch.Answer) {
 			a.Ended++
 			fate = vouch.Ended
 		}
-		if len(names) == 0 {
+		if len(names) == 0 || fate == vouch.Unknown {
 			continue
 		}
-		if i, ok := at[vouch.Name(id)]; ok {
+		if i, ok := at[vouch.Name(st.ID)]; ok {
 			a.Fates[i] = fate
 		}
 	}
-	return a
+	return a, true
 }
 
-// askToVouch tells the keeper what it has to know. One of an older version
-// cannot do it; then a node whose daemon is away is taken for lost, as ever.
-func (c *Client) askToVouch(l *link) {
-	_, err := c.ask(context.Background(), l, &message{Op: opVouch, Vouch: c.cfg.Vouch}) // ends with the connection
-	if err != nil && !errors.Is(err, errGone) {
-		c.cfg.Log.Info("the keeper cannot answer for the tasks while this daemon is away", "error", err)
-	}
+// vouchForNobody is for a keeper that must not answer: its probes would be
+// sealed with a key that nobody has.
+func vouchForNobody() *Vouch {
+	v := &Vouch{Addr: netip.MustParseAddrPort("127.0.0.1:9"), Key: make([]byte, 32)}
+	_, _ = rand.Read(v.Key) // never fails
+	return v
 }

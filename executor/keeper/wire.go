@@ -20,7 +20,8 @@ import (
 // The protocol: each side sends frames, four bytes length (big-endian) and a
 // JSON message of that size. Both begin with a hello; the version spoken is the
 // lower of the two. Unknown fields are ignored, so a newer daemon and an older
-// keeper work together; an unknown op is answered with an error.
+// keeper work together, but for those of a start, which say what a task needs:
+// they are refused. An unknown op is answered with an error.
 const (
 	version    = 1
 	minVersion = 1
@@ -61,6 +62,8 @@ type hello struct {
 	MinVersion int  `json:"minVersion"`
 	PID        int  `json:"pid"`
 	Main       bool `json:"main,omitempty"` // the daemon's main connection: it replaces an earlier one
+
+	Features []string `json:"features,omitempty"` // of a keeper; see features.go
 }
 
 // The ops.
@@ -90,7 +93,7 @@ type wireError struct {
 
 var kinds = map[string]error{
 	"unknown": ErrUnknown, "notRunning": ErrNotRunning, "lost": ErrLost, "notExist": os.ErrNotExist, "permission": os.ErrPermission,
-	"program": ErrProgram, "frozen": ErrFrozen, "unfreezable": ErrUnfreezable,
+	"program": ErrProgram, "frozen": ErrFrozen, "lacks": errLacks, "unfreezable": ErrUnfreezable,
 }
 
 func toWire(err error) *wireError {

@@ -19,7 +19,7 @@ import (
 type Responder struct {
 	node string
 	aead cipher.AEAD
-	tell func(names []uint64) Answer
+	tell func(names []uint64) (Answer, bool)
 	raws []*rawSocket
 }
 
@@ -32,8 +32,8 @@ const (
 
 // Listen opens a responder for the node's port at addr, as the daemon listens
 // on it. It needs CAP_NET_RAW. tell is called once at a time for each family of
-// addresses.
-func Listen(addr netip.AddrPort, node string, key []byte, tell func(names []uint64) Answer) (*Responder, error) {
+// addresses; if it is false there is no answer.
+func Listen(addr netip.AddrPort, node string, key []byte, tell func(names []uint64) (Answer, bool)) (*Responder, error) {
 	aead, err := newAEAD(key)
 	if err != nil {
 		return nil, err
@@ -109,6 +109,8 @@ func (r *Responder) serve(ctx context.Context, s *rawSocket) error {
 		if err != nil {
 			continue
 		}
-		_ = s.reply(sealAnswer(r.aead, r.tell(names), n), from) // whoever asks asks again
+		if a, ok := r.tell(names); ok {
+			_ = s.reply(sealAnswer(r.aead, a, n), from) // whoever asks asks again
+		}
 	}
 }

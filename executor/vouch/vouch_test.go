@@ -56,7 +56,7 @@ func respond(t *testing.T, at netip.AddrPort, node string, key []byte, tell func
 	if os.Getuid() != 0 {
 		t.Skip("a raw socket needs root")
 	}
-	r, err := Listen(at, node, key, tell)
+	r, err := Listen(at, node, key, func(names []uint64) (Answer, bool) { return tell(names), true })
 	if err != nil {
 		t.Fatal(err)
 	}

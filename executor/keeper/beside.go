@@ -1,0 +1,110 @@
+package keeper
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxKeepers is how many keepers a node may have at once: one as a rule, and one
+// more for each upgrade whose tasks ask for what the earlier ones do not know.
+const maxKeepers = 4
+
+var besideName = regexp.MustCompile(`-[2-9]$`)
+
+// folders are those that the keepers of a node may have, given one of them. The
+// first is where there were no others.
+func folders(dir string) []string {
+	dir = filepath.Clean(dir)
+	first := besideName.ReplaceAllString(dir, "")
+	out := []string{first}
+	for n := 2; n <= maxKeepers; n++ {
+		out = append(out, fmt.Sprintf("%s-%d", first, n))
+	}
+	return out
+}
+
+// there tells whether a keeper lives in a folder, or died by force in it.
+func there(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, pidFile))
+	return err == nil
+}
+
+// alive tells whether a keeper has the folder.
+func alive(dir string) (bool, error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look at the keeper beside this one: %w", err)
+	}
+	defer f.Close()
+	err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return true, nil
+	}
+	return false, err
+}
+
+// beside reads what the keepers beside the one in dir hold, in their ledgers,
+// which are written before anything is done: it waits for no other process.
+// dead tells whether one of them was killed, so that nobody knows what still
+// runs of what it started.
+func beside(dir string) (held []Status, dead bool, err error) {
+	for _, other := range folders(dir) {
+		if other == filepath.Clean(dir) {
+			continue
+		}
+		if _, err := os.Stat(other); errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		lives, err := alive(other)
+		if err != nil {
+			return nil, false, err
+		}
+		if !lives && there(other) {
+			dead = true
+			continue
+		}
+		sts, damaged, err := readLedger(other)
+		if err == nil && damaged {
+			err = fmt.Errorf("the ledger of the keeper in %s is damaged, so nobody knows which tasks are its: stop them, and it ends", other)
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		held = append(held, sts...)
+	}
+	return held, dead, nil
+}
+
+// ofOne tells whether a slice is that of an attempt in the list which has not
+// ended.
+func ofOne(slice string, held []Status) bool {
+	for _, st := range held {
+		if st.State != Starting && st.State != Running {
+			continue
+		}
+		if st.Slice == slice || st.Slice == "" && strings.HasSuffix(slice, firstSlice(st.ID)) {
+			return true
+		}
+	}
+	return false
+}
+
+// firstSlice is how the slice of an attempt ended in versions that did not write
+// it down: the attempt web.0/3 had PARTITION/web/0-a3.
+func firstSlice(id string) string {
+	task, attempt, _ := strings.Cut(id, "/")
+	dot := strings.LastIndexByte(task, '.')
+	if dot < 0 {
+		return "\x00" // none
+	}
+	return "/" + task[:dot] + "/" + task[dot+1:] + "-a" + attempt
+}
