@@ -353,7 +353,7 @@ func listenBoth(addr *net.TCPAddr) (net.Listener, net.PacketConn, error) {
 		at := tcp.Addr().(*net.TCPAddr)
 		udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: addr.IP, Port: at.Port})
 		if err == nil {
-			return tcp, udp, nil
+			return boundListener{tcp}, udp, nil
 		}
 		_ = tcp.Close() // it is given up
 		if addr.Port != 0 || try == 20 {

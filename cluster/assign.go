@@ -118,7 +118,7 @@ func (a *Agent) followReplica(ctx context.Context) {
 			if a.leaderID() != "" && !a.raft.IsLeader() {
 				return
 			}
-			if !sleep(ctx, 100*time.Millisecond) {
+			if !backoff.Pause(ctx, 100*time.Millisecond) {
 				return
 			}
 		case <-check.C:
@@ -137,7 +137,7 @@ func (a *Agent) followReplica(ctx context.Context) {
 // heard from a leader after its start, and what a leader's stream told since.
 func (a *Agent) awaitCaughtUp(ctx context.Context) bool {
 	for !a.raft.CaughtUp() || a.store.View().Index() < a.told.Load() {
-		if !sleep(ctx, 10*time.Millisecond) || !a.votes() {
+		if !backoff.Pause(ctx, 10*time.Millisecond) || !a.votes() {
 			return false
 		}
 	}

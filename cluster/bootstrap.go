@@ -11,6 +11,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/cluster/consensus/disk"
 	"github.com/mesita/mesita/cluster/tlsconf"
 	"github.com/mesita/mesita/fsm"
 )
@@ -131,7 +132,7 @@ func (a *Agent) clusterInit(p *pendingCluster) *fsm.ClusterInit {
 func (a *Agent) firstTokens(pin string) (admin, join fsm.Command, text string, err error) {
 	now := a.cfg.Now()
 	tok, secret := auth.NewToken(&api.TokenRequest{Kind: api.TokenClient, Name: "admin", Role: api.RoleAdmin, TTL: adminTTL}, now)
-	if err := writeFile(a.dir.file("admin.token"), []byte(api.ClientSecret(tok.ID, secret)+"\n"), 0o600); err != nil {
+	if err := disk.WriteFile(a.dir.file("admin.token"), []byte(api.ClientSecret(tok.ID, secret)+"\n"), 0o600); err != nil {
 		return nil, nil, "", err
 	}
 	meta := fsm.Meta{At: now, Actor: "node:" + a.self.Name}

@@ -12,6 +12,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/ages"
 	"github.com/mesita/mesita/cluster/consensus"
+	"github.com/mesita/mesita/cluster/consensus/disk"
 	"github.com/mesita/mesita/executor/sealed"
 	"golang.org/x/sys/unix"
 )
@@ -143,7 +144,7 @@ func (d *dataDir) write(name string, v any) error {
 		return err
 	}
 	b, _ = sealed.Add(b)
-	return writeFile(d.file(name), b, 0o600)
+	return disk.WriteFile(d.file(name), b, 0o600)
 }
 
 // removePending forgets the new cluster once its first entry is committed.
@@ -152,32 +153,4 @@ func (d *dataDir) removePending() error {
 		return err
 	}
 	return nil
-}
-
-func writeFile(path string, b []byte, mode os.FileMode) error {
-	tmp := path + ".new"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err == nil {
-		err = syncDir(filepath.Dir(path))
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return nil
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/cluster/allocator"
 	"github.com/mesita/mesita/cluster/controller"
 	"github.com/mesita/mesita/cluster/scheduler"
@@ -28,7 +29,7 @@ func (a *Agent) lead(ctx context.Context) error {
 		}
 		if err != nil {
 			a.log.Warn("leading ended", "err", err)
-			sleep(ctx, 100*time.Millisecond) // it may lead still
+			backoff.Pause(ctx, 100*time.Millisecond) // it may lead still
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/consensus/disk"
 	"github.com/mesita/mesita/cluster/loop"
 	"github.com/mesita/mesita/fsm"
 	"github.com/mesita/mesita/gossip"
@@ -213,13 +214,13 @@ func (a *Agent) loadHold() error {
 
 func (a *Agent) holdLevel(hold bool) error {
 	if hold {
-		if err := writeFile(a.dir.file(holdFile), nil, 0o600); err != nil {
+		if err := disk.WriteFile(a.dir.file(holdFile), nil, 0o600); err != nil {
 			return err
 		}
 	} else if err := os.Remove(a.dir.file(holdFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if err := syncDir(a.dir.path); err != nil {
+	if err := disk.SyncDir(a.dir.path); err != nil {
 		return err
 	}
 	a.holds.Store(hold)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/consensus/disk"
 	"github.com/mesita/mesita/fsm"
 	"github.com/mesita/mesita/gossip"
 )
@@ -199,7 +200,7 @@ func TestHoldIsKept(t *testing.T) {
 	if err := a.loadHold(); err != nil || a.holds.Load() {
 		t.Fatalf("a new folder holds: %v", err)
 	}
-	if err := writeFile(dir.file(holdFile), nil, 0o600); err != nil {
+	if err := disk.WriteFile(dir.file(holdFile), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.loadHold(); err != nil || !a.holds.Load() {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/cluster/loop"
 	"github.com/mesita/mesita/executor/vouch"
 	"github.com/mesita/mesita/fsm"
@@ -154,7 +155,7 @@ func (l *liveness) hear(ctx context.Context, n *api.Node, enough heard) heard {
 		}
 		most = max(most, who)
 		l.log.Warn("node does not answer", "node", n.Name, "try", try+1, "keeper", who == theKeeper, "err", err)
-		if try == 0 && !sleep(ctx, l.grace-l.now().Sub(began)) {
+		if try == 0 && !backoff.Pause(ctx, l.grace-l.now().Sub(began)) {
 			return theDaemon
 		}
 	}
@@ -247,15 +248,4 @@ func later(a, b time.Time) time.Time {
 		return a
 	}
 	return b
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

@@ -39,7 +39,7 @@ func newPeers(certs *tlsconf.Holder, addrOf func(string) (string, bool), guard *
 // dial opens a connection to an address for one ALPN; with an id the peer must
 // be that node.
 func (p *peers) dial(ctx context.Context, addr, alpn, id string) (net.Conn, error) {
-	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: dialTimeout}, Config: p.certs.ClientConfig(alpn, id)}
+	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: dialTimeout, Control: boundUnacked}, Config: p.certs.ClientConfig(alpn, id)}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	c, err := d.DialContext(ctx, "tcp", addr)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -24,7 +25,7 @@ type pinged struct {
 }
 
 func (w *pinged) take(ctx context.Context, d time.Duration) error {
-	if !sleep(ctx, d) {
+	if !backoff.Pause(ctx, d) {
 		return context.Cause(ctx)
 	}
 	return w.ask(ctx, "b")

@@ -10,8 +10,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // ackWithin is how long the host of a peer may take to acknowledge a request,
@@ -61,13 +59,13 @@ func (p *pooled) hurry() {
 	p.userTimeout(ackWithin)
 }
 
-// calm takes that back: an answer may be long in coming, and with the limit one
-// keepalive that is lost would end the connection.
+// calm takes that back: an answer may be long in coming, and with the short limit
+// one keepalive that is lost would end the connection.
 func (p *pooled) calm() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !time.Now().Before(p.until) {
-		p.userTimeout(0)
+		p.userTimeout(unackedMost)
 	}
 }
 
@@ -76,9 +74,7 @@ func (p *pooled) userTimeout(d time.Duration) {
 	if raw == nil {
 		return
 	}
-	_ = raw.Control(func(fd uintptr) { // it is a closed one at worst
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d.Milliseconds()))
-	})
+	_ = setUnacked(raw, d) // it is a closed one at worst
 }
 
 // rawConn is the socket below a connection to a peer; nil if there is none.

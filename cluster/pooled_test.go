@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
@@ -45,18 +46,62 @@ func TestRequestsAreAcknowledgedSoon(t *testing.T) {
 		}
 		conn.until = time.Time{}
 		conn.calm()
-		if got := userTimeoutOf(t, conn); got != 0 {
+		if got := userTimeoutOf(t, conn); got != unackedMost {
 			t.Errorf("the connection ends after %v while the answer is awaited", got)
 		}
 	}
 	p.close()
 }
 
-func userTimeoutOf(t *testing.T, c *pooled) time.Duration {
+// No connection between nodes, on either side, waits for long for a host that
+// does not acknowledge what was sent.
+func TestNoConnectionWaitsForAQuarterOfAnHour(t *testing.T) {
+	l, udp, err := listenBoth(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	defer udp.Close()
+	ca, err := tlsconf.NewCA("pine", "c1", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	oak, _ := holderOf(t, ca, "oak")
+	elm, id := holderOf(t, ca, "elm")
+	p := newPeers(oak, nil, guardOf(first), func() {})
+	accepted := make(chan net.Conn, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			close(accepted)
+			return
+		}
+		s := tls.Server(c, elm.ServerConfig([]string{tlsconf.ProtoRaft}))
+		_ = s.HandshakeContext(t.Context()) // the dialer says why it failed
+		accepted <- s
+	}()
+	c, err := p.dial(t.Context(), l.Addr().String(), tlsconf.ProtoRaft, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	s := <-accepted
+	defer s.Close()
+	for side, c := range map[string]net.Conn{"dialed": c, "accepted": s} {
+		if got := userTimeoutOf(t, c); got != unackedMost {
+			t.Errorf("what is %s ends after %v without an acknowledgement", side, got)
+		}
+	}
+}
+
+func userTimeoutOf(t *testing.T, c net.Conn) time.Duration {
 	t.Helper()
+	if p, ok := c.(*pooled); ok {
+		c = p.Conn
+	}
 	var ms int
 	var err error
-	if e := rawConn(c.Conn).Control(func(fd uintptr) { ms, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT) }); e != nil || err != nil {
+	if e := rawConn(c).Control(func(fd uintptr) { ms, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT) }); e != nil || err != nil {
 		t.Fatal(e, err)
 	}
 	return time.Duration(ms) * time.Millisecond

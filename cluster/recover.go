@@ -10,6 +10,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/consensus"
+	"github.com/mesita/mesita/cluster/consensus/disk"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -39,7 +40,7 @@ func Recover(_ context.Context, cfg Config, clusterName string) (backup string, 
 		return r.Backup, err
 	}
 	// The event follows once the node leads: there is no cluster to tell yet.
-	if err := writeFile(dir.file(recoveredFile), []byte(r.Backup), 0o600); err != nil {
+	if err := disk.WriteFile(dir.file(recoveredFile), []byte(r.Backup), 0o600); err != nil {
 		return r.Backup, err
 	}
 	return r.Backup, nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/cluster/ages"
 	"github.com/mesita/mesita/gossip"
 )
@@ -50,7 +51,7 @@ func (a *Agent) enterAge(ctx context.Context) error {
 			}
 			if try == rejoinTries-1 {
 				a.log.Warn("no node of another age of the cluster answers yet: this node starts in its own, and changes once one does; --seed ADDRESS says where one is", "asked", a.knownAddrs())
-			} else if !sleep(ctx, ageLook) {
+			} else if !backoff.Pause(ctx, ageLook) {
 				return context.Cause(ctx)
 			}
 		}
@@ -134,7 +135,7 @@ func (a *Agent) chooseAge(answers []told) (ages.Line, error) {
 // worker holds nothing, and follows once no voter of its own age answers.
 func (a *Agent) followAge(ctx context.Context) error {
 	var alone, asked time.Time // since when without a leader; when others were asked
-	for sleep(ctx, ageLook) {
+	for backoff.Pause(ctx, ageLook) {
 		now := time.Now()
 		switch {
 		case a.fed.Load(), a.leaderID() != "": // to ask for the leader costs a worker a request

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/consensus/disk"
 	"github.com/mesita/mesita/cluster/tlsconf"
 )
 
@@ -44,7 +45,7 @@ func (a *Agent) takeRemoval(r *api.Removal) error {
 		return err
 	}
 	// Kept before it shows: the next start must not know less than was said.
-	if err := writeFile(a.dir.file(removedFile), b, 0o600); err != nil {
+	if err := disk.WriteFile(a.dir.file(removedFile), b, 0o600); err != nil {
 		a.log.Error("that this node was removed is not kept for its next start", "err", err)
 	}
 	if a.removal.CompareAndSwap(nil, r) {

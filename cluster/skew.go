@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -35,7 +36,7 @@ type skew struct {
 }
 
 func (s *skew) Run(ctx context.Context) error {
-	for wait := skewFirst; sleep(ctx, wait); wait = skewEvery {
+	for wait := skewFirst; backoff.Pause(ctx, wait); wait = skewEvery {
 		if v := s.store.View(); v.Does(fsm.NodeClocks) {
 			s.tell(ctx, v, s.measure(ctx, v))
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/api/server"
 	"github.com/mesita/mesita/cluster/consensus"
 	"github.com/mesita/mesita/gossip"
@@ -138,7 +139,7 @@ func (a *Agent) askSightings(ctx context.Context) (consensus.Standing, error) {
 			most = mostOf(most, s)
 		}
 		missing = slices.ContainsFunc(a.raft.Voters(), func(id string) bool { return !asked[id] })
-		if missing && !sleep(ctx, askAgain) {
+		if missing && !backoff.Pause(ctx, askAgain) {
 			break
 		}
 	}

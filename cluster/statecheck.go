@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/backoff"
+	"github.com/mesita/mesita/cluster/consensus/disk"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -129,7 +131,7 @@ func (a *Agent) awaitVerdict(ctx context.Context) error {
 			return a.leaveService(ctx, c)
 		default:
 			a.log.Warn("the state of this node differs from that of the other voters, and it stays in service: without it they are too few to decide anything", "after entry", c.Of)
-			if !sleep(ctx, checkLook) {
+			if !backoff.Pause(ctx, checkLook) {
 				return nil
 			}
 		}
@@ -189,7 +191,7 @@ func (a *Agent) putOddAside() error {
 	}
 	aside := a.dir.file("raft.odd")
 	if _, err := os.Stat(a.dir.file("raft")); err == nil {
-		if err := errors.Join(os.RemoveAll(aside), os.Rename(a.dir.file("raft"), aside), syncDir(a.dir.path)); err != nil {
+		if err := errors.Join(os.RemoveAll(aside), os.Rename(a.dir.file("raft"), aside), disk.SyncDir(a.dir.path)); err != nil {
 			return fmt.Errorf("put the odd raft log aside: %w", err)
 		}
 		a.log.Info("the raft log whose state differs from the others' was put aside", "folder", aside)
@@ -216,7 +218,7 @@ type checkLoop struct {
 
 func (l *checkLoop) Run(ctx context.Context) error {
 	l.since = time.Now()
-	for sleep(ctx, checkLook) {
+	for backoff.Pause(ctx, checkLook) {
 		if err := l.pass(ctx); err != nil && ctx.Err() == nil {
 			l.log.Warn("comparing the states of the voters failed; trying again", "err", err)
 		}
@@ -309,7 +311,7 @@ func (l *checkLoop) checkNow(ctx context.Context) (*api.StateCheck, error) {
 		if all {
 			return l.check(ctx, &fsm.StateCheck{Meta: l.meta(), Of: first.Index, Answers: answers})
 		}
-		if !sleep(ctx, 100*time.Millisecond) {
+		if !backoff.Pause(ctx, 100*time.Millisecond) {
 			return nil, api.Errorf(api.CodeTimeout, "only %d voters have hashed their state so far: see `mesita cluster show` and try again", len(answers))
 		}
 	}

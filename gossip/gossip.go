@@ -246,9 +246,6 @@ func (g *Gossip) Addr(id string) (string, bool) {
 	return m.Addr, ok
 }
 
-// Forget drops a node that left or failed, once it is removed for good.
-func (g *Gossip) Forget(id string) { g.members.forget(id) }
-
 // Events is the news of members. A reader that is slow gets the latest event
 // of each member only. The channel is never closed.
 func (g *Gossip) Events() <-chan Event { return g.events }

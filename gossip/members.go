@@ -181,14 +181,6 @@ func (t *members) heard(id string) {
 	}
 }
 
-func (t *members) forget(id string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if m := t.all[id]; m != nil && m.State != Alive && m.State != Suspect {
-		delete(t.all, id)
-	}
-}
-
 func (t *members) set(m *Member, s State) {
 	if m.State != s {
 		m.State, m.Since = s, time.Now()

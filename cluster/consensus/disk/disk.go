@@ -112,16 +112,13 @@ func writeIdentity(path string, id identity) error {
 	if err != nil {
 		return err
 	}
-	if err := writeSynced(path, append(b, '\n')); err != nil {
-		return fmt.Errorf("write whose raft folder it is: %w", err)
-	}
-	return nil
+	return WriteFile(path, append(b, '\n'), 0o600)
 }
 
-// writeSynced writes a file so that a power cut leaves the old one or the new.
-func writeSynced(path string, b []byte) error {
+// WriteFile writes a file so that a power cut leaves the old one or the new.
+func WriteFile(path string, b []byte, mode os.FileMode) error {
 	tmp := path + ".new"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
 	if err != nil {
 		return err
 	}
@@ -133,7 +130,10 @@ func writeSynced(path string, b []byte) error {
 	if err == nil {
 		err = SyncDir(filepath.Dir(path))
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
 }
 
 // SyncDir makes what was made or renamed in a folder survive a power cut.

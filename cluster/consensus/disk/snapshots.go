@@ -131,7 +131,7 @@ func (s *Snapshots) seal(name string) error {
 	if err != nil {
 		return err
 	}
-	if err := writeSynced(path, b); err != nil {
+	if err := WriteFile(path, b, 0o600); err != nil {
 		return fmt.Errorf("seal a snapshot: %w", err)
 	}
 	return nil
