@@ -131,9 +131,9 @@ type local struct{ *Agent }
 
 var _ server.Local = local{}
 
-func (l local) Logs(ctx context.Context, q server.LogQuery, emit func(time.Time, string, []byte) error) error {
-	attempt := q.Attempt
-	r, err := l.exec.Logs(ctx, q.Task, attempt, executor.LogOptions{Follow: q.Follow, Tail: q.Tail, Stdout: q.Stdout, Stderr: q.Stderr})
+func (l local) Logs(ctx context.Context, q server.LogQuery, emit func(*server.LogPiece) error) error {
+	r, err := l.exec.Logs(ctx, q.Task, q.Attempt, executor.LogOptions{Follow: q.Follow, Tail: q.Tail, Since: q.Since, After: q.After, Stdout: q.Stdout, Stderr: q.Stderr,
+		Idle: func() error { return emit(nil) }})
 	if err != nil {
 		return err
 	}
@@ -146,11 +146,11 @@ func (l local) Logs(ctx context.Context, q server.LogQuery, emit func(time.Time,
 		if err != nil {
 			return err
 		}
-		stream := "stdout"
+		p := server.LogPiece{Time: e.Time, Stream: "stdout", Data: e.Data, Pos: e.Pos, Missing: e.Missing, Why: e.Why}
 		if e.Stream == logs.Stderr {
-			stream = "stderr"
+			p.Stream = "stderr"
 		}
-		if err := emit(e.Time, stream, e.Data); err != nil {
+		if err := emit(&p); err != nil {
 			return err
 		}
 	}

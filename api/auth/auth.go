@@ -90,8 +90,8 @@ func (a *Authenticator) node(r *http.Request, nodeID, session string) (Identity,
 	// A node that this replica has not heard of yet has a certificate of our
 	// CA; nodes that were removed stay in the state as gone.
 	if n := a.cfg.Directory().Node(nodeID); n != nil {
-		if n.State == api.NodeGone {
-			return Identity{}, api.Errorf(api.CodeNotAllowed, "node %s was removed from the cluster: join again with a new token", n.Name)
+		if err := removed(n); err != nil {
+			return Identity{}, err
 		}
 		name = n.Name
 	}
@@ -110,6 +110,13 @@ func (a *Authenticator) node(r *http.Request, nodeID, session string) (Identity,
 	id, err = a.bearer(r, "") // the relaying node counts the wrong guesses
 	id.Forwarded = true
 	return id, err
+}
+
+func removed(n *api.Node) error {
+	if n.State != api.NodeGone {
+		return nil
+	}
+	return api.Errorf(api.CodeNotAllowed, "node %s was removed from the cluster: join again with a new token", n.Name)
 }
 
 // bearer checks a client token. Wrong guesses count by source and, if it
@@ -139,14 +146,53 @@ func (a *Authenticator) bearer(r *http.Request, from string) (Identity, error) {
 		return Identity{Unverified: true}, nil
 	case !known || !Matches(tok, secret):
 		return Identity{}, a.wrong(key, "is not valid: it was revoked, belongs to another cluster, or is altered")
-	case !tok.Expires.IsZero() && !now.Before(tok.Expires):
-		return Identity{}, denied("expired at " + tok.Expires.Format(time.RFC3339) + ": make a new one with `mesita token create`")
+	}
+	if err := expired(tok, now); err != nil {
+		return Identity{}, err
 	}
 	actor := "token:" + tok.ID
 	if tok.Name != "" {
 		actor = "token:" + tok.Name
 	}
-	return Identity{Actor: actor, Role: tok.Role}, nil
+	return Identity{Actor: actor, Role: tok.Role, Token: tok.ID}, nil
+}
+
+func expired(t *api.Token, now time.Time) error {
+	if t.Expires.IsZero() || now.Before(t.Expires) {
+		return nil
+	}
+	return denied("expired at " + t.Expires.Format(time.RFC3339) + ": make a new one with `mesita token create`")
+}
+
+// Still says why somebody whom Identify found may not do any more what takes a
+// role; nil = it may. A caller whose credentials another node checked may.
+func (a *Authenticator) Still(i Identity, need api.Role) error {
+	switch {
+	case i.Token != "":
+		tok := a.cfg.Directory().Token(i.Token)
+		if tok == nil {
+			return denied("was revoked")
+		}
+		if err := expired(tok, a.cfg.Now()); err != nil {
+			return err
+		}
+		i.Role = tok.Role
+	case i.NodeID != "" && !i.Forwarded:
+		if n := a.cfg.Directory().Node(i.NodeID); n != nil {
+			return removed(n)
+		}
+	}
+	return i.Check(need)
+}
+
+// Left is how long what the identity rests on lives at most; it is above 0.
+func (a *Authenticator) Left(i Identity) time.Duration {
+	const long = 24 * time.Hour
+	tok := a.cfg.Directory().Token(i.Token)
+	if tok == nil || tok.Expires.IsZero() {
+		return long
+	}
+	return min(max(tok.Expires.Sub(a.cfg.Now()), time.Millisecond), long)
 }
 
 func denied(why string) *api.Error {

@@ -22,6 +22,7 @@ type Identity struct {
 	Role       api.Role
 	NodeID     string // of a node's identity
 	Session    string // of that node's daemon
+	Token      string // the id of the client token that was shown, to this node
 	Forwarded  bool   // another node relayed the request
 	Unverified bool   // shows a token that only the leader can check
 }

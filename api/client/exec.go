@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/mesita/mesita/api"
 )
@@ -67,8 +68,28 @@ func (c *Client) Exec(ctx context.Context, task string, o ExecOptions) (int, err
 	done := make(chan struct{})
 	defer close(done)
 	go w.resizes(o.Resize, done)
-	return receive(bufio.NewReader(conn), o.Stdout, o.Stderr)
+	code, err := receive(bufio.NewReader(conn), o.Stdout, o.Stderr)
+	if api.ErrorCode(err) == api.CodeUnavailable && ctx.Err() == nil {
+		if denied := c.denied(ctx); denied != nil {
+			return 0, denied
+		}
+	}
+	return code, err
 }
+
+// denied is why this client may do nothing any more, which ends what it has
+// opened; nil if it may or nobody knows.
+func (c *Client) denied(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, whoTimeout)
+	defer cancel()
+	if err := c.call(ctx, http.MethodGet, "/v1/whoami", nil, nil); api.ErrorCode(err) == api.CodeNotAllowed {
+		return err
+	}
+	return nil
+}
+
+// whoTimeout is how long it is tried to find out why a connection broke off.
+const whoTimeout = 3 * time.Second
 
 type frames struct {
 	mu sync.Mutex

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -101,101 +100,4 @@ func streamError(data []byte) error {
 		return errBroken
 	}
 	return e.Error
-}
-
-// LogOptions chooses what of a task's log is wanted.
-type LogOptions struct {
-	Attempt int    // 0 = newest, -1 = the one before
-	Follow  bool   // until the attempt has ended; with Attempt 0 until the task has, over its restarts
-	Tail    int    // only the last so many lines; 0 = all
-	Stream  string // "stdout", "stderr" or "" = both
-}
-
-// LogLine is a piece of a task's log.
-type LogLine struct {
-	Time    time.Time `json:"time"`
-	Stream  string    `json:"stream"`
-	Text    string    `json:"text"`
-	Task    string    `json:"task"`
-	Attempt int       `json:"attempt"`
-}
-
-// Logs calls f with each line of a task's log, or piece of one, until it ends,
-// ctx ends, which is no error, or f fails. A follow goes on where it was when a
-// node on the way is lost, and ends when the task is.
-func (c *Client) Logs(ctx context.Context, task string, o LogOptions, f func(LogLine) error) error {
-	var last LogLine
-	for retry := backoff.New(reconnect, maxReconnect); ; {
-		seen := last.Time
-		err := c.logsOnce(ctx, task, o, &last, f)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case !o.Follow && errors.Is(err, errBroken):
-			return api.Errorf(api.CodeUnavailable, "the log of %s broke off: try again", task)
-		case err == nil && (!o.Follow || c.logEnded(ctx, task, o, last.Attempt)):
-			return nil
-		case err != nil && !errors.Is(err, errBroken):
-			return err
-		}
-		if last.Time != seen {
-			retry.Reset()
-			o.Tail = 0 // the rest is told by its time
-		}
-		if !retry.Wait(ctx) {
-			return nil
-		}
-	}
-}
-
-// logEnded tells whether nothing more can come after the end of a stream.
-func (c *Client) logEnded(ctx context.Context, task string, o LogOptions, attempt int) bool {
-	if o.Attempt < 0 {
-		return true
-	}
-	t, err := c.Task(ctx, task)
-	switch {
-	case err != nil:
-		return !again(err)
-	case o.Attempt > 0 && t.Attempt != o.Attempt, attempt > t.Attempt:
-		return true
-	}
-	return t.State.Final()
-}
-
-func (c *Client) logsOnce(ctx context.Context, task string, o LogOptions, last *LogLine, f func(LogLine) error) error {
-	q := url.Values{}
-	if o.Follow {
-		q.Set("follow", "1")
-	}
-	if o.Tail != 0 {
-		q.Set("tail", strconv.Itoa(o.Tail))
-	}
-	if o.Attempt != 0 {
-		q.Set("attempt", strconv.Itoa(o.Attempt))
-	}
-	if o.Stream != "" {
-		q.Set("stream", o.Stream)
-	}
-	res, err := c.try(ctx, request{method: http.MethodGet, path: "/v1/tasks/" + url.PathEscape(task) + "/logs?" + q.Encode()})
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	seen := *last
-	for dec := json.NewDecoder(res.Body); ; {
-		var l LogLine
-		if err := dec.Decode(&l); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return errBroken
-		}
-		if l.Attempt < seen.Attempt || l.Attempt == seen.Attempt && !l.Time.After(seen.Time) { // came before the reconnect
-			continue
-		}
-		if err := f(l); err != nil {
-			return err
-		}
-		*last = l
-	}
 }

@@ -87,6 +87,9 @@ func (c *call) receiveBlob(w io.Writer) (size int64, err error) {
 	buf := make([]byte, 64<<10)
 	for {
 		rc.SetReadDeadline(time.Now().Add(c.Patience.Body)) // an in-memory writer has none
+		if err := c.Over(); err != nil {
+			return size, err // the deadline that this set may have been undone
+		}
 		n, err := body.Read(buf)
 		if n > 0 {
 			if _, err := w.Write(buf[:n]); err != nil {

@@ -126,13 +126,13 @@ func (c *call) streamEvents(after uint64, resumed bool, limit int, about string)
 		after = c.Store.View().LastEvent()
 	}
 	out := exchange.NewStream(c.Call)
-	if err := out.Begin("text/event-stream"); err != nil {
+	if err := out.Begin(exchange.SSE); err != nil {
 		return exchange.Done{}, nil
 	}
 	if !resumed && limit > 0 {
 		events, err := c.newest(limit, api.EventFilter{For: about, Before: after + 1})
 		if err != nil {
-			sendFailure(out, err)
+			out.Fail(err)
 			return exchange.Done{}, nil
 		}
 		for _, e := range events {
@@ -164,7 +164,7 @@ func (c *call) followEvents(out exchange.Stream, after uint64, want api.EventFil
 				return
 			}
 		case err != nil:
-			sendFailure(out, err)
+			out.Fail(err)
 			return
 		}
 		for i := range events {
@@ -193,15 +193,4 @@ func sendEvent(s exchange.Stream, e *api.Event, flush bool) error {
 	}
 	enc.WriteByte('\n')
 	return s.Write(enc.Bytes(), flush)
-}
-
-// sendFailure ends a stream with the reason, if the reader still takes it.
-func sendFailure(s exchange.Stream, err error) {
-	enc := exchange.GetEncoder()
-	defer enc.Free()
-	enc.WriteString("event: error\ndata: ")
-	if enc.JSON.Encode(exchange.ErrorBody{Error: exchange.AsError(err)}) == nil {
-		enc.WriteByte('\n')
-		s.Write(enc.Bytes(), true) // the stream ends either way
-	}
 }

@@ -98,7 +98,7 @@ func watchFeed(c *call) (any, error) {
 	w := c.Store.WatchKey(c.ID.NodeID, fsm.TableNodeTasks, fsm.TableNodes)
 	defer w.Close()
 	out := exchange.NewStream(c.Call)
-	if out.Begin("application/x-ndjson") != nil {
+	if out.Begin(exchange.NDJSON) != nil {
 		return exchange.Done{}, nil
 	}
 	check := time.NewTicker(feedCheck)

@@ -453,12 +453,12 @@ type fakeLocal struct {
 	mu    sync.Mutex
 	blobs map[string][]byte
 	full  bool
-	logs  func(ctx context.Context, q LogQuery, emit func(time.Time, string, []byte) error) error
+	logs  func(ctx context.Context, q LogQuery, emit func(*LogPiece) error) error
 	exec  func(ctx context.Context, r ExecRequest, start func() (ExecIO, error)) (int, error)
 	stats []api.TaskStats
 }
 
-func (f *fakeLocal) Logs(ctx context.Context, q LogQuery, emit func(time.Time, string, []byte) error) error {
+func (f *fakeLocal) Logs(ctx context.Context, q LogQuery, emit func(*LogPiece) error) error {
 	return f.logs(ctx, q, emit)
 }
 

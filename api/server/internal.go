@@ -179,7 +179,7 @@ func watchAssignments(c *call) (any, error) {
 	w := c.Store.WatchKey(c.ID.NodeID, fsm.TableNodeTasks, fsm.TableNodes)
 	defer w.Close()
 	out := exchange.NewStream(c.Call)
-	if out.Begin("application/x-ndjson") != nil {
+	if out.Begin(exchange.NDJSON) != nil {
 		return exchange.Done{}, nil
 	}
 	beat := time.NewTicker(nodeHeartbeat)

@@ -56,8 +56,20 @@ type LogQuery struct {
 	Attempt int
 	Follow  bool // until the attempt has ended
 	Tail    int  // only the last so many lines; 0 = all, below 0 = none of what is there
-	Stdout  bool // with neither Stdout nor Stderr: both
+	Since   time.Time
+	After   [2]int64 // only what came after so many bytes of standard output and standard error
+	Stdout  bool     // with neither Stdout nor Stderr: both
 	Stderr  bool
+}
+
+// LogPiece is some bytes that a task wrote, or that some are missing.
+type LogPiece struct {
+	Time    time.Time
+	Stream  string   // "stdout" or "stderr"
+	Data    []byte   // valid until the next one
+	Pos     [2]int64 // how many bytes of both there were with it; none of both: not known
+	Missing int64    // so many bytes are missing, below 0: it is not known how many
+	Why     string   // they are missing
 }
 
 // Size is that of a terminal.
@@ -81,10 +93,9 @@ type ExecIO struct {
 
 // Local is what the server asks of this node's executor.
 type Local interface {
-	// Logs calls emit for each line or piece of a line, in order, until the
-	// log or ctx ends or emit fails. Stream is "stdout" or "stderr"; text is
-	// valid until emit returns.
-	Logs(ctx context.Context, q LogQuery, emit func(at time.Time, stream string, text []byte) error) error
+	// Logs calls emit for each piece of the log, in order, until the log or ctx
+	// ends or emit fails; with nil where no more is there for now.
+	Logs(ctx context.Context, q LogQuery, emit func(*LogPiece) error) error
 	// Exec runs a command and returns its exit code. It calls start once, when
 	// it knows that the task runs; an error before that reaches the caller as
 	// an HTTP error.

@@ -51,7 +51,7 @@ func jobRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
 		{Method: post, Path: "/v1/jobs", Role: operator, Handle: s.on(createJob), Query: words("dry_run"), Body: api.JobSpec{}, Answer: api.Job{}, Summary: "submit a job; dry_run=1 answers the plan"},
 		{Method: get, Path: "/v1/jobs", Role: viewer, Handle: s.on(listJobs), Query: words("kind", "state", "label", "all"), Answer: []api.Job{}, Summary: "jobs; label=K=V only those, may be repeated; all=1 also ended ones"},
-		{Method: get, Path: "/v1/jobs/{id}", Role: viewer, Handle: s.on(getJob), Query: words("wait", "timeout"), Held: true, Answer: api.Job{}, Summary: "a job; wait=running|ended|stopped holds the answer until so"},
+		{Method: get, Path: "/v1/jobs/{id}", Role: viewer, Handle: s.on(getJob), Query: words("wait", "timeout"), Held: "wait", Answer: api.Job{}, Summary: "a job; wait=running|ended|stopped holds the answer until so"},
 		{Method: put, Path: "/v1/jobs/{id}", Role: operator, Handle: s.on(applyJob), Query: words("dry_run", "if_version", "if_revision"), Body: api.JobSpec{}, Answer: api.Job{}, Summary: "create or update a job by name; if_revision=N only if nobody changed it since"},
 		{Method: del, Path: "/v1/jobs/{id}", Role: operator, Handle: s.on(removeJob), Answer: removed{}, Summary: "forget an ended job"},
 		{Method: post, Path: "/v1/jobs/{id}/scale", Role: operator, Handle: s.on(scaleJob), Body: scaleRequest{}, Answer: api.Job{}, Summary: "change how many tasks a service keeps running"},
@@ -66,7 +66,7 @@ func taskRoutes(s *Server) []*exchange.Route {
 		{Method: get, Path: "/v1/tasks/{id}", Role: viewer, Handle: s.on(getTask), Answer: api.Task{}, Summary: "a task"},
 		{Method: post, Path: "/v1/tasks/{id}/stop", Role: operator, Handle: s.on(stopTask), Body: taskStop{}, Answer: api.Task{}, Summary: "stop a task, or move it to another node"},
 		{Method: get, Path: "/v1/tasks/{id}/why", Role: viewer, Handle: s.on(whyTask), Answer: api.Why{}, Summary: "why a task is in its state"},
-		{Method: get, Path: "/v1/tasks/{id}/logs", Role: viewer, Handle: s.on(taskLogs), Query: logQuery, Stream: true, Answer: LogLine{}, Summary: "a task's log as NDJSON; follow=1 goes on"},
+		{Method: get, Path: "/v1/tasks/{id}/logs", Role: viewer, Handle: s.on(taskLogs), Query: logQuery, Stream: true, Raw: true, Answer: api.LogLine{}, Summary: "a task's log as NDJSON, or with Accept: application/octet-stream the bytes as they were written and, in the trailer X-Mesita-Missing, how many are missing; follow=1 goes on; since is a time or how long ago, after=OUT,ERR where an earlier pos ended"},
 		{Method: post, Path: "/v1/tasks/{id}/exec", Role: operator, Handle: s.on(execTask), Query: execQuery, Stream: true, Answer: exchange.Text(""), Summary: "run a command beside a task; upgrades to mesita-exec"},
 		{Method: get, Path: "/v1/stats", Role: viewer, Handle: s.on(allStats), Query: words("node"), Answer: []api.TaskStats{}, Summary: "what the running tasks use now, everywhere or on one node"},
 	}
@@ -110,7 +110,7 @@ func otherRoutes(s *Server) []*exchange.Route {
 func peerRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
 		{Method: get, Path: "/v1/local/stats", Role: viewer, Handle: s.on(localStats), Local: true, Answer: []api.TaskStats{}, Summary: "what this node's tasks use now"},
-		{Method: get, Path: "/v1/local/tasks/{id}/logs", Role: viewer, Handle: s.on(localLogs), Query: logQuery, Local: true, Stream: true, Answer: LogLine{}, Summary: "a log that this node has"},
+		{Method: get, Path: "/v1/local/tasks/{id}/logs", Role: viewer, Handle: s.on(localLogs), Query: logQuery, Local: true, Stream: true, Raw: true, Answer: api.LogLine{}, Summary: "a log that this node has"},
 		{Method: post, Path: "/v1/local/tasks/{id}/exec", Role: operator, Handle: s.on(localExec), Query: execQuery, Local: true, Stream: true, Answer: exchange.Text(""), Summary: "run a command beside a task of this node"},
 		{Method: post, Path: "/v1/internal/hello", Role: peer, Handle: s.on(helloNode), Body: api.NodeHello{}, Answer: api.Node{}, Summary: "what a node says of itself"},
 		{Method: post, Path: "/v1/internal/claim", Role: peer, Handle: s.on(claimNode), Local: true, Body: api.SessionClaim{}, Summary: "to be the one daemon that speaks for the calling node"},

@@ -6,12 +6,12 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/fsm"
@@ -92,11 +92,14 @@ func TestLogsComeFromTheNodeOfTheTask(t *testing.T) {
 	oak, elm := runningOnOak(t)
 	token := oak.token(api.RoleViewer)
 	more := make(chan string)
-	oak.logs = func(ctx context.Context, q LogQuery, emit func(time.Time, string, []byte) error) error {
+	oak.logs = func(ctx context.Context, q LogQuery, emit func(*LogPiece) error) error {
 		if q != (LogQuery{Task: "sums.0", Attempt: 1, Follow: true, Tail: 5, Stderr: true}) {
 			t.Errorf("%+v", q)
 		}
-		if err := emit(testTime, "stderr", []byte("first \xff")); err != nil {
+		send := func(text string) error {
+			return errors.Join(emit(&LogPiece{Time: testTime, Stream: "stderr", Data: []byte(text)}), emit(nil))
+		}
+		if err := send("first \xff"); err != nil {
 			return err
 		}
 		for {
@@ -105,7 +108,7 @@ func TestLogsComeFromTheNodeOfTheTask(t *testing.T) {
 				if !ok {
 					return nil
 				}
-				if err := emit(testTime, "stderr", []byte(text)); err != nil {
+				if err := send(text); err != nil {
 					return err
 				}
 			case <-ctx.Done():
@@ -123,13 +126,13 @@ func TestLogsComeFromTheNodeOfTheTask(t *testing.T) {
 		if i > 0 {
 			more <- want
 		}
-		var l LogLine
+		var l api.LogLine
 		if err := lines.Decode(&l); err != nil || l.Text != want || l.Task != "sums.0" || l.Attempt != 1 || !l.Time.Equal(testTime) {
 			t.Fatalf("%+v, %v", l, err)
 		}
 	}
 	close(more)
-	var l LogLine
+	var l api.LogLine
 	if err := lines.Decode(&l); err != io.EOF {
 		t.Errorf("after the end: %+v, %v", l, err)
 	}
@@ -138,7 +141,7 @@ func TestLogsComeFromTheNodeOfTheTask(t *testing.T) {
 func TestLogsThatCannotBeHad(t *testing.T) {
 	oak, elm := runningOnOak(t)
 	token := oak.token(api.RoleViewer)
-	oak.logs = func(context.Context, LogQuery, func(time.Time, string, []byte) error) error {
+	oak.logs = func(context.Context, LogQuery, func(*LogPiece) error) error {
 		return api.Errorf(api.CodeNotFound, "the log was removed")
 	}
 	if e := elm.send(request{method: "GET", path: "/v1/tasks/sums.0/logs", token: token}).want(t, 404); e.Message != "the log was removed" {

@@ -8,6 +8,13 @@
 // bytes time (Unix nanoseconds), four bytes CRC-32C of all the rest of the
 // frame, then the data; numbers are little-endian. A frame of stream 0 marks
 // the end of the log. A frame cut short at the end of a segment is ignored.
+//
+// A frame of standard output or error without data is a mark of the place in
+// that stream: its eight bytes are no time but twice the bytes that the stream
+// had before, plus one if the last of them ended no line. Every segment but the
+// first begins with a mark of each stream, and so does what follows bytes that
+// could not be written: a reader that finds more there than it has seen knows
+// how many it lacks. Programs before there were marks pass over them.
 package logs
 
 import (
@@ -70,6 +77,29 @@ func parseHeader(b []byte) (header, bool) {
 		sum:    binary.LittleEndian.Uint32(b[12:]),
 	}
 	return h, h.stream <= Stderr && h.size <= maxFrame
+}
+
+// appendMark marks a place in a stream.
+func appendMark(b []byte, s Stream, p place) []byte {
+	n := p.bytes << 1
+	if p.open {
+		n |= 1
+	}
+	return appendFrame(b, s, time.Unix(0, n), nil)
+}
+
+// place is one in a stream.
+type place struct {
+	bytes int64 // before it
+	open  bool  // within a line
+}
+
+// after is the place after p was written.
+func (l place) after(p []byte) place {
+	if len(p) == 0 {
+		return l
+	}
+	return place{l.bytes + int64(len(p)), p[len(p)-1] != '\n'}
 }
 
 func segmentPath(dir string, seq int) string {

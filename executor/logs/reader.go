@@ -1,8 +1,6 @@
 package logs
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,95 +11,40 @@ import (
 
 // Options chooses what a Reader returns.
 type Options struct {
-	Follow bool // go on until the end mark
-	Tail   int  // only the last so many lines; 0 = all, below 0 = none of what is there
-	Stdout bool // with neither Stdout nor Stderr: both
+	Follow bool      // go on until the end mark
+	Tail   int       // only the last so many lines; 0 = all, below 0 = none of what is there
+	Since  time.Time // only lines that began then or later
+	After  Position  // only what came after
+	Stdout bool      // with neither Stdout nor Stderr: both
 	Stderr bool
+	// Idle is called where Next would wait; nil = nobody wants to know. Its error
+	// is that of Next.
+	Idle func() error
 }
 
 func (o Options) wants(s Stream) bool {
 	return s == Stdout && (o.Stdout || !o.Stderr) || s == Stderr && (o.Stderr || !o.Stdout)
 }
 
-// Entry is one piece of a log, as the task wrote it. It may hold several lines
-// or a part of one.
+// Position is how many bytes of standard output and of standard error there
+// were; of both none where it is not known.
+type Position [2]int64
+
+// Entry is one piece of a log, as the task wrote it, or that there is one no
+// more. It may hold several lines or a part of one.
 type Entry struct {
-	Time   time.Time
+	Time   time.Time // of what is missing: not later than
 	Stream Stream
-	Data   []byte // valid until the next call of Next
+	Data   []byte   // valid until the next call of Next
+	Pos    Position // after it
+	// Missing is how many bytes of the stream are missing here; Unknown that it
+	// cannot be told how many, and of which stream. There is no Data then.
+	Missing int64
+	Why     string
 }
 
-// CorruptError tells which log file is damaged, and where.
-type CorruptError struct {
-	File   string
-	Offset int64
-}
-
-func (e *CorruptError) Error() string {
-	return fmt.Sprintf("log file %s is damaged at byte %d: what follows in it is lost; remove the file to be rid of this message", e.File, e.Offset)
-}
-
-// frame is an entry with the place after it.
-type frame struct {
-	Entry
-	stream Stream
-	end    int64
-}
-
-// segment reads one file.
-type segment struct {
-	path string
-	seq  int
-	file *os.File
-	buf  *bufio.Reader
-	off  int64 // after the last whole frame
-	skip int   // to discard before the next frame
-}
-
-func openSegment(dir string, seq int) (*segment, error) {
-	path := segmentPath(dir, seq)
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	return &segment{path: path, seq: seq, file: f, buf: bufio.NewReaderSize(f, maxFrame+headerSize)}, nil
-}
-
-func (s *segment) close() { s.file.Close() }
-
-// seek makes off the place of the next frame.
-func (s *segment) seek(off int64) error {
-	_, err := s.file.Seek(off, io.SeekStart)
-	s.buf.Reset(s.file)
-	s.off, s.skip = off, 0
-	return err
-}
-
-// next returns the next whole frame; io.EOF if there is none yet.
-func (s *segment) next() (frame, error) {
-	if _, err := s.buf.Discard(s.skip); err != nil {
-		return frame{}, err
-	}
-	s.skip = 0
-	b, err := s.buf.Peek(headerSize)
-	if err != nil {
-		return frame{}, err
-	}
-	h, ok := parseHeader(b)
-	if !ok {
-		return frame{}, &CorruptError{s.path, s.off}
-	}
-	b, err = s.buf.Peek(headerSize + h.size)
-	if err != nil {
-		return frame{}, err
-	}
-	if checksum(b) != h.sum {
-		return frame{}, &CorruptError{s.path, s.off}
-	}
-	s.skip = len(b)
-	s.off += int64(len(b))
-	return frame{Entry: Entry{Time: h.time, Stream: h.stream, Data: b[headerSize:]}, stream: h.stream, end: s.off}, nil
-}
+// Unknown is a number of bytes that cannot be told.
+const Unknown = -1
 
 // Reader reads the log of one attempt from its oldest segment on.
 type Reader struct {
@@ -109,14 +52,20 @@ type Reader struct {
 	opts  Options
 	cur   *segment
 	watch *watch
-	trim  int // lines to leave out of the first entry
+	trim  int // lines to leave out
 	ended bool
+	at    [Stderr + 1]track
+	holed string // why something may be missing, while no mark has told how much
+	lost  string // why it cannot be told how much is missing, until that was said
+	last  time.Time
+	rest  *Entry // to come after one that tells of a gap
 }
 
 // Open reads the log in dir. A missing folder is an empty log; with Follow it
 // is waited for.
 func Open(dir string, opts Options) (*Reader, error) {
 	r := &Reader{dir: dir, opts: opts}
+	r.rewind()
 	if opts.Tail != 0 {
 		if err := r.seekTail(); err != nil {
 			r.Close()
@@ -126,12 +75,16 @@ func Open(dir string, opts Options) (*Reader, error) {
 	return r, nil
 }
 
+// rewind places the reader at the start.
+func (r *Reader) rewind() {
+	r.leave()
+	r.ended, r.holed, r.lost = false, "", ""
+	r.at = [Stderr + 1]track{Stdout: {told: r.opts.After[0]}, Stderr: {told: r.opts.After[1]}}
+}
+
 // Close releases the reader's files.
 func (r *Reader) Close() error {
-	if r.cur != nil {
-		r.cur.close()
-		r.cur = nil
-	}
+	r.leave()
 	if r.watch != nil {
 		err := r.watch.close()
 		r.watch = nil
@@ -140,28 +93,41 @@ func (r *Reader) Close() error {
 	return nil
 }
 
-// Next returns the next entry; io.EOF at the end. After a CorruptError the
-// next call goes on with the next segment.
+func (r *Reader) leave() {
+	if r.cur != nil {
+		r.cur.close()
+		r.cur = nil
+	}
+}
+
+// Next returns the next entry; io.EOF at the end.
 func (r *Reader) Next(ctx context.Context) (Entry, error) {
+	if e := r.rest; e != nil {
+		r.rest = nil
+		return *e, nil
+	}
 	for {
 		f, err := r.step()
+		over := r.ended || !r.opts.Follow
 		switch {
-		case err == nil && f.stream == end:
-			r.ended = true
 		case err == nil:
-			r.ended = false
-			if !r.opts.wants(f.stream) {
-				continue
-			}
-			f.Data = r.cut(f.Data)
-			if len(f.Data) > 0 {
-				return f.Entry, nil
+			if e, ok := r.entry(f); ok {
+				return e, nil
 			}
 		case !errors.Is(err, io.EOF):
 			return Entry{}, err
-		case r.ended || !r.opts.Follow:
-			return Entry{}, io.EOF
 		default:
+			if e, ok := r.untold(over); ok {
+				return e, nil
+			}
+			if over {
+				return Entry{}, io.EOF
+			}
+			if r.opts.Idle != nil {
+				if err := r.opts.Idle(); err != nil {
+					return Entry{}, err
+				}
+			}
 			if err := r.wait(ctx); err != nil {
 				return Entry{}, err
 			}
@@ -169,31 +135,27 @@ func (r *Reader) Next(ctx context.Context) (Entry, error) {
 	}
 }
 
-func (r *Reader) cut(p []byte) []byte {
-	for ; r.trim > 0; r.trim-- {
-		i := bytes.IndexByte(p, '\n')
-		if i < 0 {
-			return p
-		}
-		p = p[i+1:]
-	}
-	return p
-}
-
-// step reads one frame, going over to the next segment where one ends.
+// step reads one frame that is no mark and keeps the place, which is after it.
+// It goes over to the next segment where one ends.
 func (r *Reader) step() (frame, error) {
 	for {
 		if r.cur != nil {
 			f, err := r.cur.next()
-			if err == nil {
-				return f, nil
-			}
 			var bad *CorruptError
-			if errors.As(err, &bad) {
-				err = r.leave(bad)
-				return frame{}, err
-			}
-			if !errors.Is(err, io.EOF) {
+			switch {
+			case err == nil && f.isMark():
+				r.mark(f)
+				continue
+			case err == nil:
+				r.follow(f)
+				return f, nil
+			case errors.As(err, &bad):
+				if err := r.giveUp(bad); err != nil {
+					return frame{}, err
+				}
+				r.ended = true // nobody can follow a log whose end is unreadable
+				continue
+			case !errors.Is(err, io.EOF):
 				return frame{}, fmt.Errorf("read %s: %w", r.cur.path, err)
 			}
 		}
@@ -207,15 +169,10 @@ func (r *Reader) step() (frame, error) {
 	}
 }
 
-// leave makes the damaged segment one with nothing more in it.
-func (r *Reader) leave(bad *CorruptError) error {
-	if _, err := r.cur.file.Seek(0, io.SeekEnd); err != nil {
-		return err
-	}
-	r.cur.buf.Reset(bytes.NewReader(nil))
-	r.cur.skip = 0
-	r.ended = true // nobody can follow a log whose end is unreadable
-	return bad
+// giveUp makes the damaged segment one with nothing more in it.
+func (r *Reader) giveUp(bad *CorruptError) error {
+	r.holed = bad.Error()
+	return r.cur.empty()
 }
 
 // advance opens the next segment if there is one. A segment that has a
@@ -225,15 +182,21 @@ func (r *Reader) advance() (bool, error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return false, err
 	}
+	before := 0
+	if r.cur != nil {
+		before = r.cur.seq
+	}
 	for _, seq := range seqs {
-		if r.cur != nil && seq <= r.cur.seq {
+		if seq <= before {
 			continue
 		}
 		if r.cur != nil && r.cur.more() {
 			return true, nil
 		}
 		if r.cur != nil && r.cur.buf.Buffered() > 0 { // only the last segment may end within a frame
-			return false, r.leave(&CorruptError{r.cur.path, r.cur.off})
+			if err := r.giveUp(&CorruptError{r.cur.path, r.cur.off}); err != nil {
+				return false, err
+			}
 		}
 		s, err := openSegment(r.dir, seq)
 		if errors.Is(err, os.ErrNotExist) {
@@ -242,87 +205,78 @@ func (r *Reader) advance() (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if r.cur != nil {
-			r.cur.close()
+		if seq != before+1 && r.holed == "" {
+			r.holed = whyRotated
 		}
+		r.leave()
 		r.cur = s
 		return true, nil
 	}
 	return false, nil
 }
 
-// more tells whether a whole frame can be read from what is there.
-func (s *segment) more() bool {
-	b, err := s.buf.Peek(headerSize)
-	if err != nil {
-		return false
+// entry is what is to be returned of a frame.
+func (r *Reader) entry(f frame) (Entry, bool) {
+	if f.stream == end || !r.opts.wants(f.stream) {
+		return Entry{}, false
 	}
-	h, ok := parseHeader(b)
-	if !ok {
-		return true // next reports it
+	t := &r.at[f.stream]
+	if f.Time.Before(r.opts.Since) {
+		t.unwanted()
+		return Entry{}, false
 	}
-	_, err = s.buf.Peek(headerSize + h.size)
-	return err == nil
+	e := f.Entry
+	if e.Data = t.fresh(r.cut(t, t.fromLine(f.Data))); len(e.Data) == 0 {
+		return Entry{}, false
+	}
+	e.Pos = r.position()
+	start := t.bytes - int64(len(e.Data))
+	gap := Entry{Time: e.Time, Stream: e.Stream, Pos: e.Pos, Why: t.why}
+	switch {
+	case r.lost != "":
+		gap.Missing, gap.Why, r.lost = Unknown, r.lost, ""
+	case !t.unsure && start > t.told:
+		gap.Missing = start - t.told
+		if gap.Pos != (Position{}) {
+			gap.Pos[e.Stream-1] = start
+		}
+	}
+	t.told = t.bytes
+	if gap.Missing == 0 {
+		return e, true
+	}
+	r.rest = &e
+	return gap, true
 }
 
-// tailMark is a frame with the lines that end in it.
-type tailMark struct {
-	seq   int
-	off   int64
-	lines int
-}
-
-// seekTail places the reader at the last opts.Tail lines.
-func (r *Reader) seekTail() error {
-	var marks []tailMark
-	lines, open := 0, false // open: the last line has no newline yet
-	for {
-		f, err := r.step()
-		var bad *CorruptError
-		if errors.As(err, &bad) {
-			continue // Next names it if what is wanted lies behind it
-		}
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		r.ended = f.stream == end
-		if !r.opts.wants(f.stream) || r.opts.Tail < 0 {
+// untold is what is missing where nothing more is there, for good or for now.
+func (r *Reader) untold(over bool) (Entry, bool) {
+	for s := Stdout; s <= Stderr; s++ {
+		t := &r.at[s]
+		if !r.opts.wants(s) || t.unsure || t.bytes <= t.told {
 			continue
 		}
-		n := bytes.Count(f.Data, []byte{'\n'})
-		marks = append(marks, tailMark{r.cur.seq, f.end - int64(headerSize+len(f.Data)), n})
-		lines += n
-		open = len(f.Data) > 0 && f.Data[len(f.Data)-1] != '\n'
-		for len(marks) > 1 && lines-marks[0].lines > r.opts.Tail {
-			lines -= marks[0].lines
-			marks = marks[1:]
-		}
+		e := Entry{Time: r.last, Stream: s, Pos: r.position(), Missing: t.bytes - t.told, Why: t.why}
+		t.told = t.bytes
+		return e, true
 	}
-	if r.opts.Tail < 0 || len(marks) == 0 {
-		return nil
+	if r.lost == "" {
+		r.lost = r.holed
 	}
-	r.trim = max(0, lines-r.opts.Tail)
-	if open {
-		r.trim = max(0, lines+1-r.opts.Tail)
+	if !over || r.lost == "" {
+		return Entry{}, false
 	}
-	for len(marks) > 1 && r.trim > marks[0].lines {
-		r.trim -= marks[0].lines
-		marks = marks[1:]
+	e := Entry{Time: r.last, Stream: Stdout, Missing: Unknown, Why: r.lost}
+	if !r.opts.wants(Stdout) {
+		e.Stream = Stderr
 	}
-	r.ended = false
-	if r.cur.seq != marks[0].seq {
-		s, err := openSegment(r.dir, marks[0].seq)
-		if errors.Is(err, os.ErrNotExist) {
-			return nil // rotated away this moment: new lines only
-		}
-		if err != nil {
-			return err
-		}
-		r.cur.close()
-		r.cur = s
+	r.lost, r.holed = "", ""
+	return e, true
+}
+
+func (r *Reader) position() Position {
+	if r.at[Stdout].unsure || r.at[Stderr].unsure {
+		return Position{}
 	}
-	return r.cur.seek(marks[0].off)
+	return Position{r.at[Stdout].bytes, r.at[Stderr].bytes}
 }

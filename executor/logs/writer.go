@@ -21,7 +21,8 @@ type Writer struct {
 	size    int64 // of the open segment
 	old     []segmentSize
 	oldSize int64
-	dropped int64 // bytes that no disk space was left for
+	place   [Stderr + 1]place
+	gap     bool // bytes were dropped since the last frame
 	closed  bool
 }
 
@@ -50,6 +51,9 @@ func Create(dir string, limit int64) (*Writer, error) {
 	if len(seqs) > 0 {
 		if err := Seal(dir); err != nil {
 			return nil, fmt.Errorf("end the earlier log: %w", err)
+		}
+		if w.place, err = lastPlace(dir); err != nil {
+			return nil, fmt.Errorf("read the earlier log: %w", err)
 		}
 	}
 	for _, s := range seqs {
@@ -89,8 +93,9 @@ func (w *Writer) removeOldest() {
 }
 
 // Write appends p, which stream wrote at t. When the disk is full the oldest
-// segments make room; what still finds none is dropped, and the log says so
-// once there is room again. The error is of that kind: the writer stays usable.
+// segments make room; what still finds none is dropped, and readers learn how
+// much once there is room again. The error is of that kind: the writer stays
+// usable.
 func (w *Writer) Write(stream Stream, t time.Time, p []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -100,42 +105,48 @@ func (w *Writer) Write(stream Stream, t time.Time, p []byte) error {
 	for len(p) > 0 {
 		n := min(len(p), maxFrame)
 		if err := w.frame(stream, t, p[:n]); err != nil {
-			w.dropped += int64(len(p))
+			w.gap, w.place[stream] = true, w.place[stream].after(p)
 			return err
 		}
+		w.place[stream] = w.place[stream].after(p[:n])
 		p = p[n:]
 	}
 	return nil
 }
 
 func (w *Writer) frame(stream Stream, t time.Time, p []byte) error {
+	if err := w.room(int64(3*headerSize + len(p))); err != nil {
+		return err
+	}
 	buf := scratch.Get().(*[]byte)
 	defer scratch.Put(buf)
 	b := (*buf)[:0]
-	if w.dropped > 0 && stream != end {
-		b = appendFrame(b, Stderr, t, fmt.Appendf(nil, "[mesita: %d bytes of the log were dropped: the disk was full]\n", w.dropped))
+	if w.gap || w.size == 0 && w.seq > 1 {
+		b = appendMark(b, Stdout, w.place[Stdout])
+		b = appendMark(b, Stderr, w.place[Stderr])
 	}
 	b = appendFrame(b, stream, t, p)
 	*buf = b
-	if w.file == nil {
-		if err := w.open(); err != nil {
-			return err
-		}
-	}
-	if w.size > 0 && w.size+int64(len(b)) > w.segment {
-		if err := w.rotate(); err != nil {
-			return err
-		}
-	}
 	err := w.append(b)
 	for errors.Is(err, syscall.ENOSPC) && len(w.old) > 0 {
 		w.removeOldest()
 		err = w.append(b)
 	}
 	if err == nil {
-		w.dropped = 0
+		w.gap = false
 	}
 	return err
+}
+
+// room has a segment open that takes n bytes more, or is empty.
+func (w *Writer) room(n int64) error {
+	switch {
+	case w.file == nil:
+		return w.open()
+	case w.size > 0 && w.size+n > w.segment:
+		return w.rotate()
+	}
+	return nil
 }
 
 // append writes b whole or not at all.

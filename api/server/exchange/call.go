@@ -25,18 +25,20 @@ const (
 // Call is one request on its way through.
 type Call struct {
 	*Server
-	W        http.ResponseWriter
-	R        *http.Request
-	Route    *Route
-	Args     [1]string // path values
-	ID       auth.Identity
-	cred     auth.Credentials // of the listener
-	Query    Query
-	body     []byte
-	buf      *bytes.Buffer // holds body
-	Answered bool          // the header is out
-	Status   int
-	doubt    bool // an earlier try of a write may have been acted on
+	W         http.ResponseWriter
+	R         *http.Request
+	Route     *Route
+	Args      [1]string // path values
+	ID        auth.Identity
+	cred      auth.Credentials // of the listener
+	Query     Query
+	body      []byte
+	buf       *bytes.Buffer // holds body
+	torn      bool          // the last part of a stream ended within a line
+	Answered  bool          // the header is out
+	Status    int
+	elsewhere bool // the leader checked the credentials
+	doubt     bool // an earlier try of a write may have been acted on
 }
 
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}

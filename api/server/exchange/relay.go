@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -129,7 +130,7 @@ func (c *Call) guard(ctx context.Context, leader string, cancel context.CancelCa
 		case ended.Load():
 		case c.Cluster.LeaderID() != leader:
 			cancel(errors.New("the leader changed"))
-		case ctx.Err() != nil && !c.Route.Held && !c.Route.Stream:
+		case ctx.Err() != nil && c.Route.Held == "" && !c.Route.Stream:
 			cancel(errors.New("no answer in time"))
 		default:
 			timer.Reset(suspect)
@@ -177,11 +178,17 @@ func (c *Call) passOn(res *http.Response) error {
 			c.W.Header()[name] = v
 		}
 	}
+	for name := range res.Trailer {
+		c.W.Header().Add("Trailer", name)
+	}
 	c.Answered, c.Status = true, res.StatusCode
-	out := NewStream(c)
+	out := newStream(c)
 	out.Extend()
 	c.W.WriteHeader(res.StatusCode)
 	flush := res.ContentLength < 0
+	if flush && out.Control.Flush() != nil { // a stream that is silent so far is an answer, too
+		return nil
+	}
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := res.Body.Read(buf)
@@ -191,6 +198,7 @@ func (c *Call) passOn(res *http.Response) error {
 			}
 		}
 		if errors.Is(err, io.EOF) {
+			maps.Copy(c.W.Header(), res.Trailer)
 			return nil
 		}
 		if err != nil {
@@ -209,7 +217,7 @@ func (c *Call) verifyElsewhere() error {
 		}
 		return err
 	}
-	c.ID = auth.Identity{Actor: who.Actor, Role: who.Role}
+	c.ID, c.elsewhere = auth.Identity{Actor: who.Actor, Role: who.Role}, true
 	if err := c.ID.Check(c.Route.Role); err != nil {
 		return err
 	}

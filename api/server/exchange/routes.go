@@ -20,9 +20,10 @@ type Route struct {
 	Query   []string // known parameters
 	Body    any      // an example of what the JSON body decodes into; nil = none
 	Answer  any      // an example of the answer, for the description
+	Raw     bool     // the answer may be had as plain bytes, too
 	Local   bool     // this node answers by itself, leader or not
 	Stream  bool     // may last; counted
-	Held    bool     // may be held for minutes before it is answered
+	Held    string   // with this parameter it may be held for minutes before it is answered; counted then
 
 	Index int
 }

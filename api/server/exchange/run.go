@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
 )
 
 const (
@@ -20,6 +21,9 @@ const headerNotLeader = "X-Mesita-Not-Leader"
 // run acts on a request, here or on the leader. While a leader is elected it
 // waits, so that the caller sees one slow answer and no error.
 func (c *Call) run() error {
+	if !c.lasts() {
+		return c.act()
+	}
 	if c.Route.Stream {
 		leave, err := c.EnterStream()
 		if err != nil {
@@ -27,6 +31,22 @@ func (c *Call) run() error {
 		}
 		defer leave()
 	}
+	defer c.hold()()
+	err := c.act()
+	over := c.Over()
+	if over != nil && c.Answered && c.Status == http.StatusOK {
+		newStream(c).Fail(over)
+	}
+	if over == nil || err == nil {
+		return err
+	}
+	if c.ID.Token != "" {
+		c.ID = auth.Identity{} // as if the token had never been one
+	}
+	return over
+}
+
+func (c *Call) act() error {
 	// Who came to lead since the caller showed a token that it could not check
 	// checks it first, below.
 	if c.Route.Local || c.Cluster.IsLeader() && !c.ID.Unverified {
@@ -103,6 +123,9 @@ func (c *Call) runElsewhere(last error) error {
 			if c.ID.Unverified { // this node leads now, and can tell
 				if err := c.verify(); err != nil {
 					return err
+				}
+				if c.lasts() {
+					defer c.hold()()
 				}
 			}
 			v, err := c.Route.Handle(c)

@@ -37,11 +37,12 @@ type Patience struct {
 	Write, Read time.Duration // for a leader, until a request is refused or answered from old state
 	Reader      time.Duration // to take a part of a stream
 	Body        time.Duration // to send a request's body, or a part of an upload
+	Look        time.Duration // between two looks at whether who opened what lasts still may
 }
 
 // DefaultPatience is what users of a cluster get.
 func DefaultPatience() Patience {
-	return Patience{Write: writeWait, Read: readWait, Reader: streamTimeout, Body: bodyTimeout}
+	return Patience{Write: writeWait, Read: readWait, Reader: streamTimeout, Body: bodyTimeout, Look: lookAgain}
 }
 
 // Config is what a Server needs.
@@ -61,6 +62,7 @@ type Server struct {
 	Config
 	routes  *routes
 	streams atomic.Int64
+	holds   atomic.Int64
 	cut     atomic.Pointer[cutLink]
 	counts  []requestCount // by route
 }

@@ -18,13 +18,22 @@ func (s *Server) EnterStream() (leave func(), err error) {
 	return func() { s.streams.Add(-1) }, nil
 }
 
-// Stream writes an answer that goes on, and cuts readers that do not take it.
+// Stream writes an answer that goes on, cuts readers that do not take it, and
+// ends with what allows it.
 type Stream struct {
 	c       *Call
 	Control *http.ResponseController
 }
 
-func NewStream(c *Call) Stream { return Stream{c, http.NewResponseController(c.W)} }
+// NewStream is the answer of a route that says that it may last.
+func NewStream(c *Call) Stream {
+	if !c.lasts() {
+		panic("the route " + c.Route.Path + " does not say that its answer lasts, so nothing would end it with its caller's token")
+	}
+	return newStream(c)
+}
+
+func newStream(c *Call) Stream { return Stream{c, http.NewResponseController(c.W)} }
 
 // Begin sends the header.
 func (s Stream) Begin(contentType string) error {
@@ -37,8 +46,45 @@ func (s Stream) Extend() {
 	s.Control.SetWriteDeadline(time.Now().Add(s.c.Patience.Reader)) // an in-memory writer has none
 }
 
+// Write sends a part of the answer, unless the caller may have no more of it.
 func (s Stream) Write(b []byte, flush bool) error {
+	if err := s.c.Over(); err != nil {
+		return err
+	}
+	return s.last(b, flush)
+}
+
+// Types of streams that can say why they end.
+const (
+	NDJSON = "application/x-ndjson"
+	SSE    = "text/event-stream"
+)
+
+// Fail says why the stream ends, in a row of its own, if it can and the reader
+// still takes it.
+func (s Stream) Fail(err error) {
+	e := GetEncoder()
+	defer e.Free()
+	switch kind := s.c.W.Header().Get("Content-Type"); {
+	case s.c.torn || s.c.Route.Role == api.RoleNode: // within a row; nodes ask again anyway
+		return
+	case kind == SSE:
+		e.WriteString("event: error\ndata: ")
+	case kind != NDJSON:
+		return
+	}
+	if e.JSON.Encode(ErrorBody{AsError(err)}) != nil {
+		return
+	}
+	e.WriteByte('\n')
+	s.last(e.Bytes(), true) // the stream ends either way
+}
+
+func (s Stream) last(b []byte, flush bool) error {
 	s.Extend()
+	if len(b) > 0 {
+		s.c.torn = b[len(b)-1] != '\n'
+	}
 	if _, err := s.c.W.Write(b); err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ func (c *Call) Upgrade() (net.Conn, io.Reader, error) {
 		conn.Close()
 		return nil, nil, err
 	}
+	c.whenOver(func() { time.AfterFunc(farewell, func() { conn.Close() }) })
 	return conn, rw.Reader, nil
 }
 
@@ -40,6 +41,10 @@ func (c *Call) passUpgrade(res *http.Response) error {
 	if err != nil {
 		return err
 	}
+	c.whenOver(func() {
+		conn.Close()
+		far.Close()
+	})
 	left := make(chan struct{})
 	go func() {
 		defer close(left)

@@ -23,6 +23,7 @@ type Operation struct {
 	Query                 []string
 	Body, Answer          any
 	Stream                bool // the answer is a sequence of JSON values
+	Raw                   bool // or plain bytes, if those are accepted
 }
 
 type object = map[string]any
@@ -99,7 +100,11 @@ func (g *generator) content(op Operation) object {
 	case t == nil || t.Kind() == reflect.String:
 		return object{"*/*": object{}}
 	case op.Stream && t.Kind() != reflect.Slice:
-		return object{"application/x-ndjson": object{"schema": g.schema(t)}}
+		out := object{"application/x-ndjson": object{"schema": g.schema(t)}}
+		if op.Raw {
+			out["application/octet-stream"] = object{}
+		}
+		return out
 	case t.Kind() == reflect.Slice:
 		items := object{"type": "object", "properties": object{"items": g.schema(t), "index": object{"type": "integer"}}}
 		if op.Stream {

@@ -1,0 +1,200 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/option"
+	"github.com/mesita/mesita/api/client"
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sync/errgroup"
+)
+
+func (a *app) logsCommand() *cli.Command {
+	return &cli.Command{
+		Name: "logs", Usage: "print what tasks printed", ArgsUsage: "JOB|TASK", Description: example("mesita logs web -f", "mesita logs 57.12 --previous --tail 20", "mesita logs web --since 10m -t"),
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the task ends"},
+			&cli.BoolFlag{Name: "previous", Usage: "of the attempt before"},
+			&cli.IntFlag{Name: "attempt", Usage: "of the attempt `NUMBER`"},
+			&cli.IntFlag{Name: "tail", Usage: "only the last `NUMBER` lines"},
+			&cli.StringFlag{Name: "since", Usage: "only lines not older than `TIME`: how long ago, or as in RFC 3339"},
+			&cli.BoolFlag{Name: "timestamps", Aliases: []string{"t"}, Usage: "begin each line with its time"},
+			&cli.BoolFlag{Name: "stdout", Usage: "only standard output"},
+			&cli.BoolFlag{Name: "stderr", Usage: "only standard error"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := args(c, 1, 1, "logs JOB|TASK"); err != nil {
+				return err
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			return a.logs(c, cl)
+		},
+	}
+}
+
+func (a *app) logs(c *cli.Context, cl *client.Client) error {
+	o := client.LogOptions{Attempt: c.Int("attempt"), Follow: c.Bool("follow"), Tail: c.Int("tail")}
+	if c.Bool("previous") {
+		o.Attempt = -1
+	}
+	if c.Bool("stdout") != c.Bool("stderr") {
+		o.Stream = "stdout"
+		if c.Bool("stderr") {
+			o.Stream = "stderr"
+		}
+	}
+	if o.Since = c.String("since"); o.Since != "" || c.IsSet("since") {
+		if _, err := api.ParseWhen(o.Since, time.Now()); err != nil {
+			return option.InFlag("since", err)
+		}
+	}
+	id := c.Args().First()
+	_, err := cl.Task(c.Context, id)
+	switch {
+	case err == nil:
+		w := &lineWriter{app: a, times: c.Bool("timestamps")}
+		defer w.end()
+		return cl.Logs(c.Context, id, o, w.write)
+	case api.ErrorCode(err) != api.CodeNotFound:
+		return err
+	}
+	tasks, err := cl.Tasks(c.Context, id, "", true)
+	if err != nil {
+		return noJobOrTask(id, err)
+	}
+	if len(tasks) == 0 {
+		if _, err := cl.Job(c.Context, id); err != nil {
+			return noJobOrTask(id, err)
+		}
+		return nil
+	}
+	w := &lineWriter{app: a, times: c.Bool("timestamps"), prefix: len(tasks) > 1}
+	defer w.end()
+	if !o.Follow { // one after the other, so that they do not mix
+		for _, t := range tasks {
+			if err := cl.Logs(c.Context, t.ID, o, w.write); err != nil && api.ErrorCode(err) != api.CodeNotFound {
+				return err
+			}
+			w.end()
+		}
+		return nil
+	}
+	if len(tasks) > 64 {
+		return usage("job %s has %d tasks: follow up to 64, or name one task", id, len(tasks))
+	}
+	g, ctx := errgroup.WithContext(c.Context)
+	for _, t := range tasks {
+		g.Go(func() error { return cl.Logs(ctx, t.ID, o, w.write) })
+	}
+	return g.Wait()
+}
+
+// maxLine bounds what of a line is kept until it ends. A longer one that is to
+// have a head is printed as several.
+const maxLine = 256 << 10
+
+// lineWriter prints pieces of logs: as they are, or as whole lines with a head
+// where asked for.
+type lineWriter struct {
+	app    *app
+	times  bool
+	prefix bool
+
+	mu   sync.Mutex
+	open map[string]*openLine // by task and stream
+}
+
+// openLine is the beginning of a line.
+type openLine struct {
+	client.LogLine // its newest piece
+	text           []byte
+}
+
+func (l *lineWriter) write(p client.LogLine) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p.Missing != nil {
+		_, err := fmt.Fprintf(l.app.err, "mesita: %s: %s\n", p.Task, printable(p.Missing.String()))
+		return err
+	}
+	if !l.times && !l.prefix {
+		_, err := l.out(p).Write(p.Data)
+		return err
+	}
+	if l.open == nil {
+		l.open = map[string]*openLine{}
+	}
+	key := p.Task + " " + p.Stream
+	o := l.open[key]
+	if o == nil {
+		o = &openLine{}
+		l.open[key] = o
+	}
+	o.LogLine = p
+	for rest := p.Data; len(rest) > 0; {
+		n := bytes.IndexByte(rest, '\n')
+		if n < 0 && len(o.text)+len(rest) < maxLine {
+			o.text = append(o.text, rest...)
+			break
+		}
+		line := rest
+		if rest = nil; n >= 0 {
+			line, rest = line[:n], line[n+1:]
+		}
+		o.text = append(o.text, line...)
+		if err := l.print(o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *lineWriter) out(p client.LogLine) io.Writer {
+	if p.Stream == "stderr" {
+		return l.app.err
+	}
+	return l.app.out
+}
+
+// print prints a line with its head.
+func (l *lineWriter) print(o *openLine) error {
+	_, err := l.out(o.LogLine).Write(append(append([]byte(l.head(o.LogLine)), o.text...), '\n'))
+	if o.text = o.text[:0]; cap(o.text) > 4<<10 {
+		o.text = nil
+	}
+	return err
+}
+
+// head is what a line begins with.
+func (l *lineWriter) head(p client.LogLine) string {
+	head := ""
+	if l.times {
+		head = p.Time.Local().Format("2006-01-02T15:04:05.000") + " "
+	}
+	if l.prefix {
+		head += p.Task + "  "
+	}
+	return head
+}
+
+// end prints lines that never ended.
+func (l *lineWriter) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, key := range slices.Sorted(maps.Keys(l.open)) {
+		if o := l.open[key]; len(o.text) > 0 {
+			_ = l.print(o) // nobody reads if it fails
+		}
+	}
+	clear(l.open)
+}
