@@ -217,12 +217,6 @@ type TaskStatus struct {
 	Frozen   bool      `json:"frozen,omitempty"` // running, and stopped in place
 }
 
-// Assignment is a task placed on a node, with what is needed to run it.
-type Assignment struct {
-	Task *Task    `json:"task"`
-	Spec *JobSpec `json:"spec"`
-}
-
 // TaskStats is what a running task uses now.
 type TaskStats struct {
 	Task      string        `json:"task"`

@@ -127,7 +127,7 @@ func TestFeedGoesOnAtAnyVoter(t *testing.T) {
 
 func TestFeedRefusesWhatItCannotUse(t *testing.T) {
 	task := func(id string) api.Assignment {
-		return api.Assignment{Task: &api.Task{ID: id}, Spec: &api.JobSpec{}}
+		return api.Assignment{Task: &api.Task{ID: id}, Spec: &api.TaskSpec{}}
 	}
 	known := feed{}
 	if err := known.take(&server.FeedRow{Index: 5, Begin: true, Held: []string{"a.0"}, Put: []api.Assignment{task("a.0")}}); err != nil {

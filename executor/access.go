@@ -108,7 +108,7 @@ func (e *Executor) Exec(ctx context.Context, r ExecRequest) (code int, err error
 		return 0, api.FieldErrorf("command", "is empty: give the program and its arguments")
 	}
 	var task *api.Task
-	var spec *api.JobSpec
+	var spec *api.TaskSpec
 	var id string
 	frozen := false
 	if err := e.ask(ctx, func() {
@@ -124,7 +124,7 @@ func (e *Executor) Exec(ctx context.Context, r ExecRequest) (code int, err error
 	if frozen {
 		return 0, errFrozen(r.Task)
 	}
-	proc, err := e.prepare.Beside(id, task, &spec.TaskSpec, prepare.Command{Args: r.Command, Env: r.Env, User: r.User, Dir: r.Dir, TTY: r.TTY})
+	proc, err := e.prepare.Beside(id, task, spec, prepare.Command{Args: r.Command, Env: r.Env, User: r.User, Dir: r.Dir, TTY: r.TTY})
 	if err != nil {
 		return 0, api.Errorf(api.CodeFailed, "%v", err)
 	}

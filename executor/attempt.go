@@ -30,14 +30,15 @@ const (
 
 // attempt is one run of a task on this node. The loop owns it.
 type attempt struct {
-	id    string // with the keeper
-	task  *api.Task
-	spec  *api.JobSpec
-	n     int
-	phase phase
-	rec   journal.Record
-	gen   uint64 // of the last set it was in
-	since uint64 // loop.seq when it came to run
+	id       string // with the keeper
+	task     *api.Task
+	spec     *api.TaskSpec
+	n        int
+	restarts bool // it is a service's
+	phase    phase
+	rec      journal.Record
+	gen      uint64 // of the last set it was in
+	since    uint64 // loop.seq when it came to run
 
 	revive   bool           // waits to be started again after a reboot
 	held     bool           // was never started, and waits to hear that it still should be
@@ -64,7 +65,7 @@ func attemptID(task string, n int) string { return task + "/" + strconv.Itoa(n) 
 
 func newAttempt(as api.Assignment) *attempt {
 	t := as.Task
-	return &attempt{id: attemptID(t.ID, t.Attempt), task: t, spec: as.Spec, n: t.Attempt, rec: journal.Record{Attempt: t.Attempt}}
+	return &attempt{id: attemptID(t.ID, t.Attempt), task: t, spec: as.Spec, restarts: as.Restarts, n: t.Attempt, rec: journal.Record{Attempt: t.Attempt}}
 }
 
 func (a *attempt) stopTimers() {
@@ -357,7 +358,7 @@ func (e *Executor) conclude(a *attempt, f api.TaskStatus) {
 	a.rec.Phase, a.rec.Final, a.rec.Touched = journal.Ended, &f, e.cfg.Now()
 	var as *api.Assignment
 	if !a.stored {
-		as, a.stored = &api.Assignment{Task: a.task, Spec: a.spec}, true
+		as, a.stored = &api.Assignment{Task: a.task, Spec: a.spec, Restarts: a.restarts}, true
 	}
 	put := e.journal.PutSoon // the keeper knows of the end until forget
 	if a.rec.PID == 0 {

@@ -137,7 +137,7 @@ func assignment(job string, index, attempt int, change ...func(*api.Task, *api.J
 	for _, c := range change {
 		c(tk, s)
 	}
-	return api.Assignment{Task: tk, Spec: s}
+	return api.Assigned(tk, s)
 }
 
 func batch(_ *api.Task, s *api.JobSpec)         { s.Kind = api.KindBatch }

@@ -39,13 +39,13 @@ func (e *Executor) launch(a *attempt) {
 }
 
 // request is what the keeper is asked to start.
-func (e *Executor) request(id string, t *api.Task, s *api.JobSpec) (keeper.StartRequest, error) {
+func (e *Executor) request(id string, t *api.Task, s *api.TaskSpec) (keeper.StartRequest, error) {
 	if s.Program != "" {
 		if err := e.blobs.Check(s.Program); err != nil {
 			return keeper.StartRequest{}, err
 		}
 	}
-	proc, err := e.prepare.Task(id, t, &s.TaskSpec)
+	proc, err := e.prepare.Task(id, t, s)
 	return keeper.StartRequest{ID: id, Slice: prepare.Slice(t), Spec: proc, LogDir: e.logDir(id), LogMax: int64(s.LogMax)}, err
 }
 

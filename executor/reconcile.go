@@ -24,7 +24,7 @@ func (e *Executor) load() {
 		case a.rec.Phase == journal.Ended:
 			e.reports.add(*a.rec.Final)
 		case a.phase == ended:
-		case e.reboot && a.spec.Kind == api.KindService && a.task.Desired == api.DesiredRun:
+		case e.reboot && a.restarts && a.task.Desired == api.DesiredRun:
 			a.revive = true
 		case e.reboot:
 			e.finish(a, api.TaskFailed, api.ReasonReboot, "node "+e.cfg.Name+" was rebooted while it ran")
@@ -43,7 +43,7 @@ func (e *Executor) load() {
 // better: while the daemon was away they may have been started elsewhere.
 func (e *Executor) reviveAll() {
 	for _, a := range e.loop.tasks {
-		if !e.loop.away || a.spec.Kind != api.KindBatch {
+		if !e.loop.away || a.restarts {
 			e.reviveOne(a)
 		}
 	}
@@ -331,7 +331,7 @@ func (e *Executor) update(a *attempt, as api.Assignment) {
 		return
 	}
 	was := a.task.Desired
-	a.task, a.spec = as.Task, as.Spec
+	a.task, a.spec, a.restarts = as.Task, as.Spec, as.Restarts
 	if a.phase == ended || a.ending {
 		return
 	}

@@ -139,7 +139,7 @@ func (v *View) Assignments(nodeID string) []api.Assignment {
 			job = v.Job(t.Job)
 		}
 		if spec := job.SpecOf(t.Version); spec != nil {
-			out = append(out, api.Assignment{Task: t, Spec: spec})
+			out = append(out, api.Assigned(t, spec))
 		}
 	}
 	return out

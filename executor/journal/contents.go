@@ -16,7 +16,7 @@ var (
 	metaBucket  = []byte("meta")
 	taskBucket  = []byte("tasks")   // id → api.Task
 	stateBucket = []byte("records") // id → Record
-	specBucket  = []byte("specs")   // job@version → api.JobSpec
+	specBucket  = []byte("specs")   // job@version → api.NodeSpec
 
 	formatKey = []byte("format")
 	bootKey   = []byte("boot")
@@ -41,7 +41,7 @@ type contents struct {
 	sealed  bool  // a value has a sum of its own
 	format  string
 
-	specs  map[string]*api.JobSpec
+	specs  map[string]api.NodeSpec
 	states map[string]Record
 	tasks  []*api.Task
 }
@@ -74,7 +74,7 @@ func (in *contents) look(f *boltfile.File) error {
 }
 
 func newContents() *contents {
-	return &contents{specs: map[string]*api.JobSpec{}, states: map[string]Record{}}
+	return &contents{specs: map[string]api.NodeSpec{}, states: map[string]Record{}}
 }
 
 // value takes in one value.
@@ -149,9 +149,10 @@ func (in *contents) checkFormat() error {
 }
 
 func (in *contents) spec(k, v []byte) error {
-	s := &api.JobSpec{}
+	var s api.NodeSpec
+	err := json.Unmarshal(v, &s)
 	in.specs[string(k)] = s
-	return json.Unmarshal(v, s)
+	return err
 }
 
 func (in *contents) state(k, v []byte) error {
@@ -176,7 +177,7 @@ func (in *contents) task(k, v []byte) error {
 // join gives each task its spec and its record.
 func (in *contents) join() error {
 	for _, t := range in.tasks {
-		e := Entry{ID: t.ID, Assignment: api.Assignment{Task: t, Spec: in.specs[specKey(t)]}}
+		e := Entry{ID: t.ID, Assignment: in.specs[specKey(t)].On(t)}
 		var ok bool
 		if e.Record, ok = in.states[t.ID]; !ok || e.Assignment.Spec == nil {
 			return fmt.Errorf("task %s: its record or its spec %s is missing", t.ID, specKey(t))

@@ -26,7 +26,7 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 func testAssignment(index, version int) *api.Assignment {
 	s := &api.JobSpec{Name: "web", Kind: api.KindService, TaskSpec: api.TaskSpec{Command: []string{"sleep", fmt.Sprint(version)}}}
 	s.Normalize()
-	return &api.Assignment{Spec: s, Task: &api.Task{ID: api.TaskID("web", index), Job: "web", Index: index, Version: version, Attempt: 1}}
+	return new(api.Assigned(&api.Task{ID: api.TaskID("web", index), Job: "web", Index: index, Version: version, Attempt: 1}, s))
 }
 
 // written makes a journal of n tasks that lived a little: some pages are free,

@@ -325,10 +325,10 @@ func (j *Journal) write(c *change, id string, p put) error {
 		if err := errors.Join(c.remove(taskBucket, key), c.remove(stateBucket, key)); err != nil {
 			return err
 		}
-		return j.refer(c, id, "", nil)
+		return j.refer(c, id, "", api.NodeSpec{})
 	}
 	if p.assignment != nil {
-		if err := j.refer(c, id, specKey(p.assignment.Task), p.assignment.Spec); err != nil {
+		if err := j.refer(c, id, specKey(p.assignment.Task), p.assignment.NodeSpec()); err != nil {
 			return err
 		}
 		if err := c.seal(taskBucket, key, p.assignment.Task); err != nil {
@@ -347,7 +347,7 @@ func restore[V comparable](m map[string]V, k string, v V) {
 
 // refer makes the task refer to another spec ("" for none); a spec that
 // nothing refers to is removed.
-func (j *Journal) refer(c *change, id, key string, spec *api.JobSpec) error {
+func (j *Journal) refer(c *change, id, key string, spec api.NodeSpec) error {
 	old := j.refs[id]
 	if old == key {
 		return nil

@@ -44,7 +44,7 @@ func open(t testing.TB, path string) (opened, []journal.Entry) {
 func assignment(index, version int) *api.Assignment {
 	s := &api.JobSpec{Name: "web", Kind: api.KindService, TaskSpec: api.TaskSpec{Command: []string{"sleep", fmt.Sprint(version)}}}
 	s.Normalize()
-	return &api.Assignment{Spec: s, Task: &api.Task{ID: api.TaskID("web", index), Job: "web", Index: index, Version: version, Attempt: 1}}
+	return new(api.Assigned(&api.Task{ID: api.TaskID("web", index), Job: "web", Index: index, Version: version, Attempt: 1}, s))
 }
 
 func TestSurvivesRestart(t *testing.T) {
