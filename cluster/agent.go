@@ -18,6 +18,7 @@ import (
 	"github.com/mesita/mesita/cluster/history"
 	"github.com/mesita/mesita/cluster/tlsconf"
 	"github.com/mesita/mesita/executor"
+	"github.com/mesita/mesita/executor/clock"
 	"github.com/mesita/mesita/executor/keeper"
 	"github.com/mesita/mesita/executor/vouch"
 	"github.com/mesita/mesita/fsm"
@@ -158,6 +159,9 @@ func (a *Agent) live(ctx context.Context, ready func(Ready)) error {
 // start brings the parts up from the bottom: keys, the port, gossip, Raft, the
 // executor, HTTP, and last what makes this node take part.
 func (a *Agent) start(ctx context.Context, l *listeners) error {
+	if err := clock.SetSlack(clock.IdleSlack); err != nil {
+		a.log.Debug("waits for timers cost a little more", "err", err)
+	}
 	a.store = fsm.NewStore(nil)
 	key, err := a.identify(ctx)
 	if err != nil {

@@ -101,7 +101,7 @@ func watchFeed(c *call) (any, error) {
 	if out.Begin(exchange.NDJSON) != nil {
 		return exchange.Done{}, nil
 	}
-	check := time.NewTicker(feedCheck)
+	check := time.NewTimer(untilCheck(time.Now()))
 	defer check.Stop()
 	feed, told := NewFeed(c.ID.NodeID, after), time.Now()
 	for {
@@ -111,6 +111,7 @@ func watchFeed(c *call) (any, error) {
 		case <-c.R.Context().Done():
 			return exchange.Done{}, nil
 		case <-check.C:
+			check.Reset(untilCheck(time.Now()))
 			if c.Cluster.LeaderID() == "" {
 				return exchange.Done{}, nil // another voter may know more
 			}
@@ -131,6 +132,12 @@ func watchFeed(c *call) (any, error) {
 		}
 		told = time.Now()
 	}
+}
+
+// untilCheck is the time until the next look. All feeds look at the same moments:
+// a voter that feeds many nodes is woken once for all of them.
+func untilCheck(now time.Time) time.Duration {
+	return feedCheck - time.Duration(now.UnixNano()%int64(feedCheck))
 }
 
 // mayFeed tells whether this node may feed one that holds the state up to an

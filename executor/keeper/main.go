@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mesita/mesita/executor/clock"
 	"github.com/mesita/mesita/isolation"
 )
 
@@ -66,6 +67,10 @@ func Main(ctx context.Context, cfg Config) (err error) {
 	// What a keeper holds is small, and while it starts tasks by the hundred the
 	// processor is what it lacks.
 	debug.SetGCPercent(200)
+	// Tasks inherit from the keeper what it has from the daemon.
+	if err := clock.SetSlack(clock.UsualSlack); err != nil {
+		cfg.Log.Debug("tasks keep the slack of the daemon's timers", "err", err)
+	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return fmt.Errorf("make the keeper's folder: %w", err)
 	}
