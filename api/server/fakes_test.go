@@ -1,0 +1,253 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"sync"
+	"syscall"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+// A testNode is the fake of Cluster, too.
+
+func (n *testNode) NodeID() string   { return n.id }
+func (n *testNode) IsLeader() bool   { return *n.world.leader.Load() == n.id }
+func (n *testNode) HasReplica() bool { return n.replica }
+func (n *testNode) Healthy() error   { return n.sick }
+func (n *testNode) Links() string    { return n.links }
+
+func (n *testNode) Level() api.LevelStatus { return api.LevelStatus{Level: 1, Next: 1} }
+
+func (n *testNode) StateAnswer(uint64) (api.StateAnswer, bool) { return api.StateAnswer{}, false }
+
+func (n *testNode) CheckState(context.Context, string) (*api.StateCheck, error) {
+	return &api.StateCheck{}, nil
+}
+
+func (n *testNode) HoldLevel(bool) error { return nil }
+
+func (n *testNode) Seen(string) Sighting { return Sighting{} }
+
+func (n *testNode) SetLevel(context.Context, api.LevelRequest, string) (api.LevelStatus, error) {
+	return n.Level(), nil
+}
+
+func (n *testNode) LeaderID() string {
+	if b := n.belief.Load(); b != nil {
+		return *b
+	}
+	return *n.world.leader.Load()
+}
+
+// PassOn are all others; a link that is cut is one of the leader's.
+func (n *testNode) PassOn(leader string) []string {
+	n.world.mu.Lock()
+	defer n.world.mu.Unlock()
+	var out []string
+	for id := range n.world.nodes {
+		if id != leader && id != n.id {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+func (n *testNode) Role(id string) string {
+	if id == n.LeaderID() {
+		return "voter, leader"
+	}
+	return "voter"
+}
+
+func (n *testNode) Peer(id string) (string, http.RoundTripper, error) {
+	n.world.mu.Lock()
+	far := n.world.nodes[id]
+	cut := n.world.cuts[[2]string{n.id, id}]
+	n.world.mu.Unlock()
+	if cut {
+		n.lost.Add(1)
+		if n.world.pooled.Load() {
+			return "10.0.0.1:1", noAck{n.lost.Load() == 1}, nil
+		}
+		return "10.0.0.1:1", noAnswer{}, nil
+	}
+	if far == nil {
+		return "", nil, api.Errorf(api.CodeUnavailable, "no address of %s", id)
+	}
+	return far.http.Listener.Addr().String(), certified{far.http.Client().Transport, n.id}, nil
+}
+
+// noAnswer is a link that takes everything and gives nothing back.
+type noAnswer struct{}
+
+func (noAnswer) RoundTrip(r *http.Request) (*http.Response, error) {
+	<-r.Context().Done()
+	return nil, context.Cause(r.Context())
+}
+
+// noAck is a link that a connection is left to, which ends some time after a
+// request went into it; no other can be made.
+type noAck struct{ left bool }
+
+func (n noAck) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !n.left {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+	}
+	if t := httptrace.ContextClientTrace(r.Context()); t != nil {
+		t.GotConn(httptrace.GotConnInfo{Reused: true})
+	}
+	return nil, &net.OpError{Op: "read", Net: "tcp", Err: syscall.ETIMEDOUT}
+}
+
+// cut cuts the link between two nodes.
+func (w *world) cut(a, b string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cuts[[2]string{a, b}], w.cuts[[2]string{b, a}] = true, true
+}
+
+// certified shows the node's certificate with each request.
+type certified struct {
+	http.RoundTripper
+	id string
+}
+
+func (c certified) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set(testCert, c.id)
+	return c.RoundTripper.RoundTrip(r)
+}
+
+func (n *testNode) Join(_ context.Context, r api.JoinRequest) (*api.JoinGrant, error) {
+	n.joined = append(n.joined, r)
+	return &api.JoinGrant{NodeID: "new", Name: r.Name}, n.joinErr
+}
+
+func (n *testNode) Session() string { return "session-of-" + n.id }
+
+func (n *testNode) Claim(_ context.Context, id string, c *api.SessionClaim) error {
+	n.claims = append(n.claims, id+" "+c.Session)
+	return nil
+}
+
+func (n *testNode) Renewal(_ context.Context, csr []byte, _ bool) (*api.Renewal, error) {
+	return &api.Renewal{Certificate: append([]byte("for "), csr...)}, nil
+}
+
+func (n *testNode) Renew(_ context.Context, id string, csr []byte) ([]byte, error) {
+	return append([]byte("cert of "+id+" for "), csr...), nil
+}
+
+func (n *testNode) RemoveNode(_ context.Context, node *api.Node, force bool, actor string) error {
+	n.removed = append(n.removed, node.ID+" "+actor)
+	return nil
+}
+
+// The fake of Planner.
+
+func (n *testNode) CheckFits(*fsm.View, *api.JobSpec) error {
+	if n.panics {
+		panic("a bug")
+	}
+	return n.fits
+}
+
+func (n *testNode) Plan(_ *fsm.View, s *api.JobSpec) *api.Plan {
+	return &api.Plan{Job: s.Name, Action: "create", Tasks: s.Tasks()}
+}
+
+func (n *testNode) Explain(_ *fsm.View, id string) (*api.Why, error) {
+	return &api.Why{ID: id, Summary: "because"}, nil
+}
+
+// fakeShares is the fake of Shares: it knows usage and nothing of fairness.
+type fakeShares struct {
+	refuse error
+	warn   []string
+}
+
+func (f *fakeShares) Status(v *fsm.View) []api.PartitionStatus {
+	var out []api.PartitionStatus
+	for p := range v.Partitions() {
+		out = append(out, api.PartitionStatus{Partition: p, PartitionUsage: v.Usage(p.Path), Capacity: v.Capacity(), Share: 0.25, Fair: 0.5})
+	}
+	return out
+}
+
+func (f *fakeShares) Plan(v *fsm.View, cmd *fsm.PartitionPut) (api.PartitionChange, error) {
+	p := cmd.Partition
+	c := api.PartitionChange{Partition: p, Action: "create", Warnings: f.warn}
+	if v.Partition(p.Path) != nil {
+		c.Action = "update"
+	}
+	return c, f.refuse
+}
+
+func (f *fakeShares) PlanRemove(v *fsm.View, path string, _ bool) (api.PartitionChange, error) {
+	return api.PartitionChange{Partition: v.Partition(path), Action: "remove"}, f.refuse
+}
+
+// fakeLocal is the fake of Local.
+type fakeLocal struct {
+	mu    sync.Mutex
+	blobs map[string][]byte
+	full  bool
+	logs  func(ctx context.Context, q LogQuery, emit func(*LogPiece) error) error
+	exec  func(ctx context.Context, r ExecRequest, start func() (ExecIO, error)) (int, error)
+	stats []api.TaskStats
+}
+
+func (f *fakeLocal) Logs(ctx context.Context, q LogQuery, emit func(*LogPiece) error) error {
+	return f.logs(ctx, q, emit)
+}
+
+func (f *fakeLocal) Exec(ctx context.Context, r ExecRequest, start func() (ExecIO, error)) (int, error) {
+	return f.exec(ctx, r, start)
+}
+
+func (f *fakeLocal) Stats(context.Context) ([]api.TaskStats, error) { return f.stats, nil }
+
+func (f *fakeLocal) HasBlob(d string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.blobs[d] != nil
+}
+
+func (f *fakeLocal) OpenBlob(d string) (io.ReadCloser, int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b, ok := f.blobs[d]
+	if !ok {
+		return nil, 0, api.Errorf(api.CodeNotFound, "program %s is not on this node", d)
+	}
+	return io.NopCloser(bytes.NewReader(b)), int64(len(b)), nil
+}
+
+func (f *fakeLocal) PutBlob(d string, fill func(io.Writer) error) error {
+	var b bytes.Buffer
+	if err := fill(&b); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.blobs[d] = b.Bytes()
+	return nil
+}
+
+func (f *fakeLocal) DiskFull() (string, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return "/var/lib/mesita", f.full
+}
+
+func (f *fakeLocal) setFull(full bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.full = full
+}
