@@ -69,12 +69,17 @@ func newAttempt(as api.Assignment) *attempt {
 }
 
 func (a *attempt) stopTimers() {
-	for _, t := range []*time.Timer{a.limit, a.grace} {
-		if t != nil {
-			t.Stop()
-		}
+	if a.limit != nil {
+		a.limit.Stop()
 	}
+	a.stopGrace()
 	a.freezer.stop()
+}
+
+func (a *attempt) stopGrace() {
+	if a.grace != nil {
+		a.grace.Stop()
+	}
 }
 
 // track makes the attempt the one of its task.
@@ -220,6 +225,11 @@ func (e *Executor) end(a *attempt, s api.TaskState, r api.Reason, msg string) {
 		e.finish(a, s, r, msg)
 	case starting:
 		a.canceled.Store(true) // launched hears of it; or it is signalled once it runs
+		if a.killed {
+			e.kill(a)
+			return
+		}
+		a.grace = e.after(time.Duration(a.spec.StopGrace), func() { e.kill(a) }) // or its program may never begin
 	case running:
 		e.signal(a)
 	}
@@ -244,6 +254,7 @@ func (e *Executor) signal(a *attempt) {
 	if sig == 0 {
 		sig = syscall.SIGTERM
 	}
+	a.stopGrace()
 	a.grace = e.after(time.Duration(a.spec.StopGrace), func() { e.kill(a) })
 	if !a.freezer.idle() {
 		a.freezer.signal = sig // a frozen process cannot heed it
@@ -273,8 +284,8 @@ const killAgain = 2 * time.Second
 // kill ends the attempt by force, and again until it has.
 func (e *Executor) kill(a *attempt) {
 	a.killed = true
-	if a.phase != running {
-		return // launched calls again
+	if a.phase != running && a.phase != starting {
+		return
 	}
 	a.stopTimers()
 	a.grace = e.after(killAgain, func() { e.kill(a) })

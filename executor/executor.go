@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -64,6 +65,7 @@ type loop struct {
 	gc        *time.Timer
 
 	starts, ops, fetches, freezes *pool
+	underWay                      atomic.Int64 // attempts that are to start and have not yet
 	work                          sync.WaitGroup
 }
 
@@ -105,7 +107,7 @@ func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
 		synced:  make(chan struct{}), wake: make(chan struct{}, 1),
 		disk: &disk{cfg: &cfg},
 	}
-	e.reports = newReports(rep, cfg.Log, e.acknowledged, func() bool { return e.loop.starts.backlog() })
+	e.reports = newReports(rep, cfg.Log, e.acknowledged, func() bool { return e.loop.underWay.Load() > int64(cfg.Starts) })
 	return e, nil
 }
 
@@ -285,13 +287,6 @@ func (p *pool) add(f func(context.Context)) {
 		p.active++
 		p.work.Go(p.drain)
 	}
-}
-
-// backlog tells whether work waits for its turn.
-func (p *pool) backlog() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.queue) > 0
 }
 
 func (p *pool) drain() {

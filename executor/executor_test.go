@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -306,8 +307,13 @@ func TestManyCoalesced(t *testing.T) {
 // nothing else to do tells at once.
 func TestReportsWhileBusy(t *testing.T) {
 	bubble(t, func(t *testing.T, n *node) {
+		var asked atomic.Int64
 		n.rt.Plan = func(keeper.StartRequest) runtimetest.Plan {
-			return runtimetest.Plan{Slow: 4 * time.Millisecond, Run: time.Millisecond}
+			nth := time.Duration(asked.Add(1))
+			if nth > 800 {
+				nth = 1
+			}
+			return runtimetest.Plan{Slow: nth * 250 * time.Microsecond, Run: time.Millisecond}
 		}
 		var as []api.Assignment
 		for i := range 800 {

@@ -17,24 +17,33 @@ import (
 
 var errCanceled = errors.New("it was stopped before it started")
 
-// launch has the keeper start the attempt, when it is its turn.
+// launch has the keeper start the attempt, when it is its turn. Whoever waits
+// for the keeper has none: a program may be on a dead file server.
 func (e *Executor) launch(a *attempt) {
 	a.phase = starting
 	id, task, spec := a.id, a.task, a.spec
-	e.loop.starts.add(func(ctx context.Context) {
-		res, err, why := keeper.StartResult{}, errCanceled, api.ReasonNone
-		if !a.canceled.Load() {
-			var req keeper.StartRequest
-			if req, err = e.request(id, task, spec); err != nil {
-				why = prepareReason(err)
-			} else if res, err = e.rt.Start(ctx, req); err != nil {
-				why = startReason(err)
-			}
-		}
-		if err != nil && ctx.Err() != nil {
+	e.loop.underWay.Add(1)
+	tell := func(res keeper.StartResult, err error, why api.Reason) {
+		e.loop.underWay.Add(-1)
+		if err != nil && e.loop.ctx.Err() != nil {
 			return // the daemon ends; the journal knows how far this is
 		}
 		e.post(func() { e.launched(a, res, err, why) })
+	}
+	e.loop.starts.add(func(ctx context.Context) {
+		if a.canceled.Load() {
+			tell(keeper.StartResult{}, errCanceled, api.ReasonNone)
+			return
+		}
+		req, err := e.request(id, task, spec)
+		if err != nil {
+			tell(keeper.StartResult{}, err, prepareReason(err))
+			return
+		}
+		e.loop.work.Go(func() {
+			res, err := e.rt.Start(ctx, req)
+			tell(res, err, startReason(err))
+		})
 	})
 }
 

@@ -9,13 +9,15 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"sync"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// birth is a process between its clone and its program.
-type birth struct {
+// Birth is a process between its clone and its program.
+type Birth struct {
 	s      *Slice
 	c      Spec
 	beside *Process
@@ -34,7 +36,11 @@ type birth struct {
 	tell    int   // the newborn's end of status
 	news    *os.File
 	status  *os.File
-	newborn int
+	newborn *Process // in its own right: our child
+
+	mu      sync.Mutex // guards the rest
+	program *Process
+	killed  bool
 }
 
 // stage is a part of the birth, for the words of its error.
@@ -45,16 +51,16 @@ type stage struct {
 
 // namespaced tells whether the program is not the newborn but a child of it: a
 // process cannot enter a PID namespace, only its children can.
-func (b *birth) namespaced() bool { return b.init || b.beside != nil }
+func (b *Birth) namespaced() bool { return b.init || b.beside != nil }
 
-func (s *Slice) begin(c Spec, f Files, beside *Process) (_ *birth, err error) {
+func (s *Slice) begin(c Spec, f Files, beside *Process) (_ *Birth, err error) {
 	if c.TTY && f.Stdin == nil {
 		return nil, errors.New("a terminal was asked for, but Stdin is not set: give one")
 	}
 	if err := s.h.starter.prepare(s.h.cfg.ProcRoot); err != nil {
 		return nil, err
 	}
-	b := &birth{s: s, c: c, beside: beside, init: c.PrivatePIDs && beside == nil, group: -1, tell: -1, target: -1}
+	b := &Birth{s: s, c: c, beside: beside, init: c.PrivatePIDs && beside == nil, group: -1, tell: -1, target: -1}
 	defer func() {
 		b.closeOurs()
 		if err != nil {
@@ -73,7 +79,7 @@ func (s *Slice) begin(c Spec, f Files, beside *Process) (_ *birth, err error) {
 }
 
 // open opens what the newborn needs. What it keeps has a number above 2.
-func (b *birth) open(f Files) error {
+func (b *Birth) open(f Files) error {
 	for i, given := range []*os.File{f.Stdin, f.Stdout, f.Stderr} {
 		fd, err := -1, error(nil)
 		if given == nil {
@@ -108,7 +114,7 @@ func (b *birth) open(f Files) error {
 	return b.openNews()
 }
 
-func (b *birth) openNews() error {
+func (b *Birth) openNews() error {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return os.NewSyscallError("socketpair", err)
@@ -139,7 +145,7 @@ func (b *birth) openNews() error {
 }
 
 // use notes a descriptor of ours, moved above 2.
-func (b *birth) use(slot *int, fd int, err error) error {
+func (b *Birth) use(slot *int, fd int, err error) error {
 	if err != nil {
 		return err
 	}
@@ -156,7 +162,7 @@ func (b *birth) use(slot *int, fd int, err error) error {
 	return nil
 }
 
-func (b *birth) closeOurs() {
+func (b *Birth) closeOurs() {
 	for _, fd := range b.fds {
 		unix.Close(fd)
 	}
@@ -168,7 +174,7 @@ type cloneArgs struct {
 	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
 }
 
-func (b *birth) clone(first *step) error {
+func (b *Birth) clone(first *step) error {
 	a := &cloneArgs{flags: cloneClearSighand, exitSignal: uint64(unix.SIGCHLD)}
 	size := a.into(-1)
 	if b.init {
@@ -182,7 +188,10 @@ func (b *birth) clone(first *step) error {
 	if errno := -int(r); errno > 0 && errno < 4096 {
 		return &os.PathError{Op: "fork/exec", Path: b.c.Path, Err: unix.Errno(errno)}
 	}
-	b.newborn = int(r)
+	b.newborn = &Process{Pid: int(r), child: int(r)}
+	if !b.namespaced() {
+		b.program = b.newborn
+	}
 	return nil
 }
 
@@ -199,40 +208,76 @@ func (a *cloneArgs) into(group int) uintptr {
 
 const cloneClearSighand = 0x1_0000_0000 // CLONE_CLEAR_SIGHAND: ours are not there any more
 
-// wait returns when the program has begun, or not.
-func (b *birth) wait() (*Process, error) {
-	defer b.news.Close()
-	p := &Process{Pid: b.newborn, child: b.newborn, status: b.status}
-	err := b.follow(p)
-	if err != nil {
-		b.status.Close()
+// Kill kills the process wherever its birth is. It does nothing after that.
+func (b *Birth) Kill() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.killed = true
+	err := b.newborn.Signal(unix.SIGKILL)
+	if b.program != nil {
+		err = b.program.Signal(unix.SIGKILL)
 	}
-	if p.child != b.newborn || err != nil {
-		_, rerr := reap(b.newborn) // it is ending
+	return err
+}
+
+// named takes note of the program's process.
+func (b *Birth) named(pid int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.program = &Process{Pid: pid, child: pid}
+	if b.init {
+		b.program.child, b.program.status = b.newborn.child, b.status
+	}
+	if b.killed {
+		_ = b.program.Signal(unix.SIGKILL) // it may have ended
+	}
+}
+
+// over leaves the processes to whoever waited for them.
+func (b *Birth) over() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.newborn.forget()
+	b.program = nil
+}
+
+func (b *Birth) wait() (*Process, error) {
+	defer b.news.Close()
+	err := b.follow()
+	p := b.program
+	if b.beside != nil || err != nil {
+		_, rerr := b.newborn.collect(time.Time{}) // it is ending
 		err = cmp.Or(err, rerr)
 	}
-	if p.child != b.newborn && err != nil {
-		_, _ = reap(p.child) // what failed is known
+	if err != nil && b.beside != nil && p != nil {
+		_, _ = p.collect(time.Time{}) // what failed is known
 	}
-	return p, err
+	if p != b.newborn {
+		b.over()
+	}
+	if err != nil {
+		b.status.Close()
+		return nil, err
+	}
+	if b.s.session != nil {
+		b.s.session.add(p.Pid)
+	}
+	return p, nil
 }
 
 // follow reads the news to their end.
-func (b *birth) follow(p *Process) error {
-	for named := !b.namespaced(); ; {
+func (b *Birth) follow() error {
+	for {
 		n, err := b.receive()
 		switch {
 		case err != nil:
 			return fmt.Errorf("hear of the process: %w", err)
-		case n == nil && !named:
+		case n == nil && b.program == nil:
 			return errors.New("the process ended before its program began")
 		case n == nil:
 			return nil
 		case n.errno == 0:
-			p.Pid, named = n.pid, true
-			if b.beside != nil {
-				p.child = n.pid
-			}
+			b.named(n.pid)
 		case b.stages[n.stage].goOn:
 			err := b.stages[n.stage].err(n.errno)
 			b.s.h.starter.warn.Do(func() { b.s.h.cfg.Log.Warn("isolation: " + err.Error()) })
@@ -251,7 +296,7 @@ type news struct {
 }
 
 // receive returns nil when nobody is left to tell anything.
-func (b *birth) receive() (*news, error) {
+func (b *Birth) receive() (*news, error) {
 	raw, err := b.news.SyscallConn()
 	if err != nil {
 		return nil, err
@@ -287,7 +332,7 @@ func (b *birth) receive() (*news, error) {
 }
 
 // needed are the descriptors that the newborn uses, in order.
-func (b *birth) needed() []int {
+func (b *Birth) needed() []int {
 	fds := append([]int{b.theirs}, b.files[:]...)
 	fds = append(fds, b.limits...)
 	for _, fd := range []int{b.group, b.target, b.tell} {

@@ -26,21 +26,6 @@ type Process struct {
 	over bool
 }
 
-func (s *Slice) start(c Spec, f Files, beside *Process) (*Process, error) {
-	b, err := s.begin(c, f, beside)
-	if err != nil {
-		return nil, err
-	}
-	p, err := b.wait()
-	if err != nil {
-		return nil, err
-	}
-	if s.session != nil {
-		s.session.add(p.Pid)
-	}
-	return p, nil
-}
-
 // Wait waits for the end, in the poller, where it costs no thread. It must be
 // called once, or a zombie is left.
 func (p *Process) Wait() (Exit, error) {
@@ -108,13 +93,11 @@ func (p *Process) collect(until time.Time) (ws syscall.WaitStatus, err error) {
 	return ws, err
 }
 
-// reap waits for the end of a child that nobody else knows.
-func reap(pid int) (ws syscall.WaitStatus, err error) {
-	err = inPoller(pid, time.Time{}, func() (bool, error) {
-		n, err := syscall.Wait4(pid, &ws, syscall.WNOHANG, nil)
-		return n == pid, err
-	})
-	return ws, err
+// forget leaves the child to another Process.
+func (p *Process) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.over = true
 }
 
 // inPoller tries to wait for a child until that is done, each time that the

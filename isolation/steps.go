@@ -28,19 +28,19 @@ import (
 // a filter of system calls last, before the exec.
 
 // fails names the next stage, by what an error of it is called.
-func (b *birth) fails(err func(error) error) uintptr {
+func (b *Birth) fails(err func(error) error) uintptr {
 	b.stages = append(b.stages, stage{err: err})
 	return uintptr(len(b.stages) - 1)
 }
 
 // does is a stage whose errors begin with what was done.
-func (b *birth) does(what string, args ...any) uintptr {
+func (b *Birth) does(what string, args ...any) uintptr {
 	what = fmt.Sprintf(what, args...)
 	return b.fails(func(err error) error { return fmt.Errorf("%s: %w", what, err) })
 }
 
 // script writes all steps and returns the first.
-func (b *birth) script() *step {
+func (b *Birth) script() *step {
 	a := b.arena
 	b.report = a.bytes(true, make([]byte, 8))
 	b.fails(nil) // 0 is none: so is the report of one who is there
@@ -70,7 +70,7 @@ func (b *birth) script() *step {
 }
 
 // letGo gives back our memory, but the script, and our files, but its own.
-func (b *birth) letGo(c *chain) {
+func (b *Birth) letGo(c *chain) {
 	in := &b.s.h.starter
 	if b.namespaced() && !in.pinned {
 		own := interval{b.arena.at(0), b.arena.at(0) + uintptr(len(b.arena.mem))}
@@ -100,13 +100,13 @@ func (b *birth) letGo(c *chain) {
 
 // enterLimits writes 0 for itself: the kernel moves that one without its global
 // lock, which costs milliseconds for each group otherwise.
-func (b *birth) enterLimits(c *chain) {
+func (b *Birth) enterLimits(c *chain) {
 	for _, fd := range b.limits {
 		c.call(b.does("enter the limits of %s", b.s.name), unix.SYS_WRITE, uintptr(fd), b.arena.string("0"), 1)
 	}
 }
 
-func (b *birth) enterNamespaces(c *chain) {
+func (b *Birth) enterNamespaces(c *chain) {
 	if b.beside != nil {
 		c.call(b.does("join the namespaces of process %d", b.beside.Pid), unix.SYS_SETNS, uintptr(b.target), unix.CLONE_NEWPID|unix.CLONE_NEWNS)
 		return
@@ -125,7 +125,7 @@ func (b *birth) enterNamespaces(c *chain) {
 }
 
 // mountProc gives the namespace a /proc that shows it, or goes on without.
-func (b *birth) mountProc(c *chain) {
+func (b *Birth) mountProc(c *chain) {
 	a := b.arena
 	st := b.does("tasks see the processes of the machine in /proc: a private one cannot be mounted")
 	b.stages[st].goOn = true
@@ -152,7 +152,7 @@ func (b *birth) mountProc(c *chain) {
 }
 
 // becomeProgram ends with the exec.
-func (b *birth) becomeProgram(c *chain) {
+func (b *Birth) becomeProgram(c *chain) {
 	a := b.arena
 	b.enterLimits(c)
 	c.call(b.does("begin a session"), unix.SYS_SETSID)
@@ -186,7 +186,7 @@ func (b *birth) becomeProgram(c *chain) {
 }
 
 // bound sets what each process of the program may take.
-func (b *birth) bound(c *chain) {
+func (b *Birth) bound(c *chain) {
 	if b.c.Nice != 0 {
 		c.call(b.does("set the nice value %d", b.c.Nice), unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0, uintptr(b.c.Nice))
 	}
@@ -205,7 +205,7 @@ func (b *birth) bound(c *chain) {
 
 // stay is what becomes of the newborn when the program is its child: it ends,
 // and leaves it to us, or is the first process of the namespace.
-func (b *birth) stay() *step {
+func (b *Birth) stay() *step {
 	a := b.arena
 	c := &chain{a: a, keep: true}
 	if !b.init {

@@ -40,20 +40,36 @@ func onThread(f func()) {
 	<-done
 }
 
-// start has a thread of its own, which ends with it: some of what a process
+// Birth is over at once here.
+type Birth struct {
+	c Spec
+	p *Process
+}
+
+func (b *Birth) wait() (*Process, error) { return b.p, nil }
+
+// Kill kills the process.
+func (b *Birth) Kill() error { return b.p.Signal(unix.SIGKILL) }
+
+// begin has a thread of its own, which ends with it: some of what a process
 // inherits belongs to the thread that forks, as do no new privileges,
 // namespaces, v1 groups.
-func (s *Slice) start(c Spec, f Files, beside *Process) (p *Process, err error) {
+func (s *Slice) begin(c Spec, f Files, beside *Process) (*Birth, error) {
 	s.h.starter.prepare()
 	pid := 0
 	if beside != nil {
 		pid = beside.Pid
 	}
+	var p *Process
+	var err error
 	onThread(func() { p, err = s.startHere(c, f, pid) })
-	if err == nil && s.session != nil {
+	if err != nil {
+		return nil, err
+	}
+	if s.session != nil {
 		s.session.add(p.Pid)
 	}
-	return p, err
+	return &Birth{c: c, p: p}, nil
 }
 
 func (s *Slice) startHere(c Spec, f Files, beside int) (*Process, error) {

@@ -19,17 +19,27 @@ import (
 // outlive the connection.
 func (s *server) exec(c *conn, m *message) error {
 	reply := &message{Op: opAnswer, Seq: m.Seq}
-	p, err := s.execute(m.Exec, c.takeFiles())
+	birth, err := s.execute(m.Exec, c.takeFiles())
 	var watch sync.WaitGroup
 	if err == nil {
+		begun := make(chan *isolation.Process, 1)
 		watch.Go(func() {
-			if _, err := c.receive(); err != nil { // nothing more is sent: this is the end of the connection
-				_ = p.Signal(unix.SIGKILL) // it may have ended
+			if _, err := c.receive(); err == nil { // nothing more is sent: this is the end of the connection
+				return
+			}
+			_ = birth.Kill() // it may have begun,
+			if p := <-begun; p != nil {
+				_ = p.Signal(unix.SIGKILL) // or ended
 			}
 		})
-		var exit isolation.Exit
-		exit, err = p.Wait()
-		reply.Executed = &ExecResult{exit.Code, exit.Signal}
+		var p *isolation.Process
+		p, err = birth.Wait()
+		begun <- p
+		if err == nil {
+			var exit isolation.Exit
+			exit, err = p.Wait()
+			reply.Executed = &ExecResult{exit.Code, exit.Signal}
+		}
 	}
 	reply.Error = toWire(err)
 	b, err := encode(nil, reply)
@@ -41,7 +51,7 @@ func (s *server) exec(c *conn, m *message) error {
 	return err
 }
 
-func (s *server) execute(r *ExecRequest, files []*os.File) (*isolation.Process, error) {
+func (s *server) execute(r *ExecRequest, files []*os.File) (*isolation.Birth, error) {
 	defer func() {
 		for _, f := range files {
 			f.Close()
@@ -67,7 +77,7 @@ func (s *server) execute(r *ExecRequest, files []*os.File) (*isolation.Process, 
 	if t.freezer.on {
 		return nil, fmt.Errorf("%s: %w", r.ID, ErrFrozen)
 	}
-	return t.slice.StartBeside(t.proc, isolation.Spec{Program: r.Program, Confinement: t.around}, io)
+	return t.slice.BeginBeside(t.proc, isolation.Spec{Program: r.Program, Confinement: t.around}, io)
 }
 
 // Exec runs a command beside a running attempt and returns when it has ended

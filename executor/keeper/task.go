@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -26,6 +27,8 @@ type task struct {
 	slice  *isolation.Slice
 	proc   *isolation.Process
 	around isolation.Confinement // its own, and that of what is started beside it
+	birth  *isolation.Birth      // while it starts; guarded by server.mu
+	doomed bool                  // it was to be killed as it started; guarded by server.mu
 
 	freezer freezer
 }
@@ -71,8 +74,7 @@ func (s *server) start(c *conn, m *message) {
 		reply := &message{Op: opAnswer, Seq: m.Seq}
 		if err == nil {
 			if !again {
-				s.launch(t, m.Start)
-				<-s.slots
+				s.launch(t, m.Start, sync.OnceFunc(func() { <-s.slots }))
 			}
 			<-t.ready
 			err = t.err
@@ -88,9 +90,11 @@ func (s *server) start(c *conn, m *message) {
 	})
 }
 
-// launch starts the process and arranges for its output and its end.
-func (s *server) launch(t *task, r *StartRequest) {
-	p, err := s.spawn(t, r)
+// launch starts the process and arranges for its output and its end. It calls
+// begun when the rest is up to the program: others need not wait for that.
+func (s *server) launch(t *task, r *StartRequest, begun func()) {
+	p, err := s.spawn(t, r, begun)
+	begun()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer close(t.ready)
@@ -108,6 +112,11 @@ func (s *server) launch(t *task, r *StartRequest) {
 	}
 	t.status.State, t.status.PID, t.status.Started = Running, t.proc.Pid, time.Now()
 	t.status.Up = clock.Uptime()
+	if t.birth = nil; t.doomed {
+		if err := t.slice.Kill(); err != nil {
+			s.log.Error("a task that was to be killed as it started runs", "task", r.ID, "error", err)
+		}
+	}
 	s.tasks.Go(func() { s.follow(t, p) })
 }
 
@@ -117,7 +126,7 @@ type output struct {
 	out, err *os.File
 }
 
-func (s *server) spawn(t *task, r *StartRequest) (o *output, err error) {
+func (s *server) spawn(t *task, r *StartRequest, begun func()) (o *output, err error) {
 	t.around = r.Confinement
 	log, err := logs.Create(r.LogDir, r.LogMax)
 	if err != nil {
@@ -146,7 +155,12 @@ func (s *server) spawn(t *task, r *StartRequest) (o *output, err error) {
 		return nil, fmt.Errorf("make the slice: %w", err)
 	}
 	t.slice = sl
-	t.proc, err = sl.Start(r.Spec, isolation.Files{Stdin: s.null, Stdout: outW, Stderr: errW})
+	b, err := sl.Begin(r.Spec, isolation.Files{Stdin: s.null, Stdout: outW, Stderr: errW})
+	if err == nil {
+		begun()
+		s.born(t, b)
+		t.proc, err = b.Wait()
+	}
 	if err != nil {
 		out.Close()
 		errR.Close()
@@ -154,6 +168,15 @@ func (s *server) spawn(t *task, r *StartRequest) (o *output, err error) {
 		return nil, programError(err)
 	}
 	return &output{log, out, errR}, nil
+}
+
+// born makes it possible to kill t before its program has begun.
+func (s *server) born(t *task, b *isolation.Birth) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t.birth = b; t.doomed {
+		_ = b.Kill() // it may have ended
+	}
 }
 
 // programError marks an error of the program as such; any other is this
@@ -258,14 +281,11 @@ func (s *server) remove(sl *isolation.Slice) {
 // find returns a running attempt.
 func (s *server) find(id string) (*task, error) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	t := s.known[id]
-	s.mu.Unlock()
 	if t == nil {
 		return nil, fmt.Errorf("%s: %w", id, ErrUnknown)
 	}
-	<-t.ready
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if t.status.State != Running || t.over {
 		return nil, fmt.Errorf("%s: %w", id, ErrNotRunning)
 	}
@@ -273,11 +293,29 @@ func (s *server) find(id string) (*task, error) {
 }
 
 func (s *server) kill(id string) error {
+	if s.killStarting(id) {
+		return nil
+	}
 	t, err := s.find(id)
 	if err != nil {
 		return err
 	}
 	return t.slice.Kill()
+}
+
+// killStarting is false if the attempt is not about to start.
+func (s *server) killStarting(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.known[id]
+	if t == nil || t.status.State != Starting {
+		return false
+	}
+	t.doomed = true
+	if t.birth != nil {
+		_ = t.birth.Kill() // it may have ended
+	}
+	return true
 }
 
 // signal sends sig to the task's main process.

@@ -1,0 +1,60 @@
+package executor_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mesita/mesita/api"
+)
+
+// TestRealStuckStarts: programs that hang in their exec, more of them than
+// start at once, hold up no other start, and are stopped like any task.
+func TestRealStuckStarts(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sleep")
+	b, err := os.ReadFile("/bin/sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, b, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	// As on a file server that is gone: whoever opens it waits for the lease.
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
+		t.Skip("this file system has no leases: " + err.Error())
+	}
+	r := newReal(t)
+	const stuck = 40
+	hangs := func(change ...func(*api.Task, *api.JobSpec)) []api.Assignment {
+		change = append(change, command(path, "1000"), func(_ *api.Task, s *api.JobSpec) { s.StopGrace = api.Duration(50 * time.Millisecond) })
+		var as []api.Assignment
+		for i := range stuck {
+			as = append(as, assignment("stuck", i, 1, change...))
+		}
+		return as
+	}
+	others := func() []api.Assignment {
+		var as []api.Assignment
+		for i := range 20 {
+			as = append(as, assignment("other", i, 1, batch, command("true")))
+		}
+		return as
+	}
+	r.Assign(hangs())
+	r.Assign(append(hangs(), others()...))
+	for i := range 20 {
+		r.state(api.TaskID("other", i), api.TaskFinished)
+	}
+	r.Assign(append(hangs(stopped), others()...))
+	for i := range stuck {
+		r.state(api.TaskID("stuck", i), api.TaskKilled)
+	}
+}
