@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"net/http"
@@ -102,7 +103,33 @@ func TestNodeCutOff(t *testing.T) {
 
 // The daemon is killed with -9: the same processes go on, what they print is
 // not lost, and an exit code in between arrives.
-func TestDaemonKilled(t *testing.T) {
+func TestDaemonKilled(t *testing.T) { daemonKilled(t, func(*lab.Node) {}) }
+
+// Nor does anything change if the node's journal is damaged meanwhile, as by a
+// disk that forgets a bit: the keeper knows what runs and what ended.
+func TestDamagedJournal(t *testing.T) {
+	daemonKilled(t, func(n *lab.Node) {
+		path := n.Dir + "/executor/journal.db"
+		b, err := os.ReadFile(path)
+		at := bytes.Index(b, []byte(`"phase":1`))
+		if err != nil || at < 0 {
+			t.Fatal("the journal has nothing that runs", err)
+		}
+		for ; at >= 0; at = bytes.Index(b, []byte(`"phase":1`)) { // pages of before hold some of it, too
+			b[at+len(`"phase":1`)-1] ^= 1
+		}
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if kept := glob(t, path+".corrupt-*"); len(kept) != 1 {
+				t.Errorf("kept aside: %v", kept)
+			}
+		})
+	})
+}
+
+func daemonKilled(t *testing.T, meanwhile func(*lab.Node)) {
 	l := newLab(t, 1)
 	n := l.Nodes[0]
 	n.Start()
@@ -115,6 +142,7 @@ func TestDaemonKilled(t *testing.T) {
 	n.Kill()
 	touch(t, gate)
 	n.Await(10*time.Second, "the batch's process to end", func() bool { return len(lab.PidsOf(gate)) == 0 })
+	meanwhile(n)
 	n.Start()
 	n.Must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=ended&timeout=20s", nil, &j)
 	if j.ExitCode == nil || *j.ExitCode != 7 {
