@@ -69,7 +69,8 @@ func localExec(c *call) (any, error) {
 		if err != nil {
 			return ExecIO{}, err
 		}
-		conn, frames = up, &frameConn{w: up, deadline: up.SetWriteDeadline, patience: c.Patience.Reader}
+		conn, frames = up, &frameConn{w: up, deadline: up.SetWriteDeadline, patience: c.Patience.Exec,
+			failed: func(err error) { cancel(fmt.Errorf("the caller takes nothing any more: %w", err)) }}
 		stdin, toStdin := io.Pipe()
 		resize := make(chan Size, 1)
 		go func() {
@@ -93,7 +94,8 @@ func localExec(c *call) (any, error) {
 	}
 	frames.send(frameExit, binary.BigEndian.AppendUint32(nil, uint32(int32(code)))) // the caller left if this fails
 	cancel(nil)
-	conn.Close()
+	exchange.Part(conn)
 	<-received
+	conn.Close()
 	return exchange.Done{}, nil
 }

@@ -36,6 +36,7 @@ type frameConn struct {
 	// deadline bounds how long the caller may take for a frame.
 	deadline func(time.Time) error
 	patience time.Duration
+	failed   func(error) // told that the caller takes no more
 }
 
 func (c *frameConn) send(kind byte, p []byte) error {
@@ -46,6 +47,9 @@ func (c *frameConn) send(kind byte, p []byte) error {
 	b[0] = kind
 	binary.BigEndian.PutUint32(b[1:], uint32(len(p)))
 	_, err := c.w.Write(append(b, p...))
+	if err != nil {
+		c.failed(err)
+	}
 	return err
 }
 

@@ -206,3 +206,74 @@ func TestOnlyWhatSaysSoLasts(t *testing.T) {
 	n.http.Config.Handler = h
 	n.send(request{method: "GET", path: "/x", token: n.token(api.RoleViewer)}).want(t, 500)
 }
+
+// TestTheLastOutputArrives: a command that ends without having read its input
+// loses nothing of its output, directly and through a node that passes it on.
+func TestTheLastOutputArrives(t *testing.T) {
+	oak, elm := runningOnOak(t)
+	token := oak.token(api.RoleOperator)
+	want := strings.Repeat("x", 600<<10)
+	for _, through := range []*testNode{oak, elm} {
+		oak.world.lead(through.id)
+		go1 := make(chan struct{})
+		oak.exec = func(_ context.Context, _ ExecRequest, start func() (ExecIO, error)) (int, error) {
+			streams, err := start()
+			if err != nil {
+				return 0, err
+			}
+			<-go1
+			_, err = io.WriteString(streams.Stdout, want)
+			return 7, err
+		}
+		out, in, res := through.upgrade(token, "?cmd=head")
+		if res.StatusCode != 101 {
+			t.Fatal(res.Status)
+		}
+		for range 16 {
+			if _, err := out.Write(frame(frameStdin, strings.Repeat("y", 4<<10))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		close(go1)
+		until(t, "the exec to be over", func() bool { return oak.server.http.Streams()+elm.server.http.Streams() == 0 })
+		got := map[byte]string{}
+		for buf := make([]byte, maxFrame); ; {
+			kind, p, err := readFrame(in, buf)
+			if err != nil {
+				break
+			}
+			got[kind] += string(p)
+		}
+		if got[frameStdout] != want || got[frameExit] != "\x00\x00\x00\x07" {
+			t.Errorf("through %s: %d bytes of %d, exit %q", through.id, len(got[frameStdout]), len(want), got[frameExit])
+		}
+	}
+}
+
+// TestOutputThatNobodyTakes: a command whose output is not taken is ended, and
+// holds nothing up for ever.
+func TestOutputThatNobodyTakes(t *testing.T) {
+	oak, _ := runningOnOak(t)
+	oak.world.lead("oak")
+	oak.server.http.Patience.Exec = 30 * time.Millisecond
+	ended := make(chan error, 1)
+	oak.exec = func(ctx context.Context, _ ExecRequest, start func() (ExecIO, error)) (int, error) {
+		streams, err := start()
+		if err != nil {
+			return 0, err
+		}
+		for err == nil {
+			_, err = streams.Stdout.Write(make([]byte, 64<<10))
+		}
+		<-ctx.Done()
+		ended <- context.Cause(ctx)
+		return 0, context.Cause(ctx)
+	}
+	if _, _, res := oak.upgrade(oak.token(api.RoleOperator), "?cmd=yes"); res.StatusCode != 101 {
+		t.Fatal(res.Status)
+	}
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "takes nothing") {
+		t.Errorf("ended by %v", err)
+	}
+	until(t, "the exec to be over", func() bool { return oak.server.http.Streams() == 0 })
+}

@@ -2,8 +2,10 @@ package keeper
 
 import (
 	"errors"
+	"io"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,33 +19,98 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }
 // holds a buffer only while there is something to read.
 func (s *server) copyOutput(t *task, w *logs.Writer, stream logs.Stream, f *os.File) {
 	defer f.Close()
-	raw, err := f.SyscallConn()
+	full := false
+	err := readAll(f, func(p []byte) error {
+		err := w.Write(stream, time.Now(), p)
+		if err != nil && !full {
+			s.log.Error("a task's log cannot be written; what it writes meanwhile is dropped", "task", t.status.ID, "error", err)
+		}
+		full = err != nil
+		return nil
+	})
 	if err != nil {
 		s.log.Error("the output of a task cannot be read", "task", t.status.ID, "error", err)
-		return
 	}
-	full := false
+}
+
+// readAll hands on what comes from a pipe or terminal until its end, or what is
+// there at its deadline; then no more than it holds, since somebody may write on.
+func readAll(f *os.File, take func([]byte) error) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var r reading
 	for {
-		var n int
-		var rerr error
-		err := raw.Read(func(fd uintptr) bool {
-			b := buffers.Get().(*[]byte)
-			defer buffers.Put(b)
-			n, rerr = unix.Read(int(fd), *b)
-			if errors.Is(rerr, unix.EAGAIN) {
-				return false
-			}
-			if n > 0 {
-				err := w.Write(stream, time.Now(), (*b)[:n])
-				if err != nil && !full {
-					s.log.Error("a task's log cannot be written; what it writes meanwhile is dropped", "task", t.status.ID, "error", err)
-				}
-				full = err != nil
-			}
-			return true
-		})
-		if err != nil || n <= 0 && !errors.Is(rerr, unix.EINTR) {
-			return
+		switch err := raw.Read(r.read); {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return r.rest(raw, take)
+		case err != nil:
+			return nil // it was closed
+		}
+		if more, err := r.hand(take); !more {
+			return err
 		}
 	}
+}
+
+// reading is one read and its outcome.
+type reading struct {
+	buf *[]byte // nil where nothing came
+	n   int
+	err error
+}
+
+// read is false if there is nothing to read now.
+func (r *reading) read(fd uintptr) bool {
+	r.buf = buffers.Get().(*[]byte)
+	if r.n, r.err = unix.Read(int(fd), *r.buf); r.n > 0 {
+		return true
+	}
+	buffers.Put(r.buf)
+	r.buf = nil
+	return !errors.Is(r.err, unix.EAGAIN)
+}
+
+// hand hands on what was read, and tells whether there may be more.
+func (r *reading) hand(take func([]byte) error) (more bool, err error) {
+	if r.buf == nil {
+		return errors.Is(r.err, unix.EINTR), nil // a terminal ends with EIO
+	}
+	defer buffers.Put(r.buf)
+	if err := take((*r.buf)[:r.n]); err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
+// terminalHolds is more than the kernel keeps of what a terminal prints.
+const terminalHolds = 64 << 10
+
+// rest hands on what is there now.
+func (r *reading) rest(raw syscall.RawConn, take func([]byte) error) error {
+	left, any := terminalHolds, true
+	_ = raw.Control(func(fd uintptr) {
+		if size, err := unix.FcntlInt(fd, unix.F_GETPIPE_SZ, 0); err == nil {
+			left = size
+		}
+	})
+	for left > 0 {
+		if err := raw.Control(func(fd uintptr) { any = r.read(fd) }); err != nil || !any {
+			return nil // it was closed, or is empty
+		}
+		if more, err := r.hand(take); !more {
+			return err
+		}
+		left -= max(r.n, 0)
+	}
+	return nil
+}
+
+// copyAll is readAll into a writer, until that takes no more.
+func copyAll(w io.Writer, f *os.File) {
+	_ = readAll(f, func(p []byte) error { // who writes to what nobody reads waits, until it is ended
+		_, err := w.Write(p)
+		return err
+	})
 }

@@ -82,7 +82,8 @@ func (st *streams) close() {
 }
 
 // copy moves bytes until the command's output ends; wait waits for that, but
-// not long: a process that the command left behind may hold the output open.
+// not long for more than was written by then: a process that the command left
+// behind may hold the output open.
 func (st *streams) copy(r *ExecRequest) (wait func()) {
 	if r.Stdin == nil {
 		if !r.TTY {
@@ -106,7 +107,7 @@ func (st *streams) copy(r *ExecRequest) (wait func()) {
 		if w == nil {
 			w = io.Discard
 		}
-		out.Go(func() { _, _ = io.Copy(w, f) }) // a terminal ends with EIO
+		out.Go(func() { copyAll(w, f) })
 	}
 	out.Go(func() {
 		for {

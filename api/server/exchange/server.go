@@ -36,13 +36,14 @@ type Cluster interface {
 type Patience struct {
 	Write, Read time.Duration // for a leader, until a request is refused or answered from old state
 	Reader      time.Duration // to take a part of a stream
+	Exec        time.Duration // to take a part of what a command prints, which waits for it
 	Body        time.Duration // to send a request's body, or a part of an upload
 	Look        time.Duration // between two looks at whether who opened what lasts still may
 }
 
 // DefaultPatience is what users of a cluster get.
 func DefaultPatience() Patience {
-	return Patience{Write: writeWait, Read: readWait, Reader: streamTimeout, Body: bodyTimeout, Look: lookAgain}
+	return Patience{Write: writeWait, Read: readWait, Reader: streamTimeout, Exec: execTimeout, Body: bodyTimeout, Look: lookAgain}
 }
 
 // Config is what a Server needs.

@@ -7,7 +7,10 @@ import (
 	"github.com/mesita/mesita/api"
 )
 
-const streamTimeout = 10 * time.Second // for a reader to take what is sent
+const (
+	streamTimeout = 10 * time.Second // for a reader to take what is sent
+	execTimeout   = time.Minute      // for one who cannot begin again where he was
+)
 
 // EnterStream counts a stream in, up to the bound.
 func (s *Server) EnterStream() (leave func(), err error) {

@@ -48,13 +48,40 @@ func (c *Call) passUpgrade(res *http.Response) error {
 	left := make(chan struct{})
 	go func() {
 		defer close(left)
-		io.Copy(far, in) // ends when either side does
+		to := &sink{w: far}
+		io.Copy(to, in) // ends when either side does
+		if to.failed {  // the far side takes no more: what it has said is still to be passed on
+			io.Copy(io.Discard, in)
+		}
 		far.Close()
 	}()
-	io.Copy(deadlineWriter{conn, c.Patience.Reader}, far) // ends when either side does
-	conn.Close()
+	io.Copy(deadlineWriter{conn, c.Patience.Exec}, far) // ends when either side does
+	Part(conn)
 	<-left
+	conn.Close()
 	return nil
+}
+
+// sink notes that it takes no more.
+type sink struct {
+	w      io.Writer
+	failed bool
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	n, err := s.w.Write(p)
+	s.failed = s.failed || err != nil
+	return n, err
+}
+
+// Part says that nothing more will be sent on an upgraded connection. Who reads
+// it to its end then closes it, or is given up on: a connection that is closed
+// while something on it is unread loses what the other side has not read yet.
+func Part(conn net.Conn) {
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
+		half.CloseWrite() // the reads fail if the connection does
+	}
+	conn.SetReadDeadline(time.Now().Add(farewell))
 }
 
 // deadlineWriter cuts a caller who does not take what is sent.
