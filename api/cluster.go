@@ -19,6 +19,10 @@ type Authority struct {
 	Pin       string // hash of the CA's public key
 }
 
+// NoLeader begins the reason of a node that can do its part, but hears of no
+// leader.
+const NoLeader = "the cluster has no leader: most of its voters must be up and reach each other"
+
 // Health is what /v1/health answers.
 type Health struct {
 	Leader  string `json:"leader"` // the leader's name

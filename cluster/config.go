@@ -120,6 +120,12 @@ func (c *Config) validate() error {
 			return api.FieldErrorf("http", "%q is not on loopback: plain HTTP is only for 127.0.0.1:PORT or [::1]:PORT; the port %d speaks HTTPS", c.HTTP, DefaultPort)
 		}
 	}
+	for _, s := range c.Seeds {
+		host, port, err := net.SplitHostPort(withPort(s))
+		if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 1 || n > 65535 || host == "" {
+			return api.FieldErrorf("seed", "%q is no address: write HOST or HOST:PORT of a node that runs", s)
+		}
+	}
 	if _, err := api.ParseResources(c.Resources); err != nil {
 		return api.InField("resources", err)
 	}

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -112,7 +113,10 @@ func (m members) RemoveNode(ctx context.Context, n *api.Node, force bool, actor 
 		return err
 	}
 	if _, tasks := v.Ledger(n.ID); tasks > 0 && !force {
-		return api.Errorf(api.CodeConflict, "node %s runs %d tasks: drain it first, or use --force", n.Name, tasks)
+		if n.State == api.NodeUnreachable || n.State == api.NodeDown {
+			return api.Errorf(api.CodeConflict, "node %s is %s and may still run %s: if it is off for good, or may end them, use --force", n.Name, n.State, tasksText(tasks))
+		}
+		return api.Errorf(api.CodeConflict, "node %s runs %s: drain it first, or use --force", n.Name, tasksText(tasks))
 	}
 	if n.ID == m.self.NodeID && len(voters) > 1 {
 		return api.Errorf(api.CodeConflict, "%s leads the cluster: drain it first, which hands the lead over, and try again", n.Name)
@@ -206,3 +210,10 @@ func (l local) PutBlob(digest string, fill func(io.Writer) error) error {
 }
 
 func (l local) DiskFull() (string, bool) { return l.dir.path, l.exec.DiskFull() }
+
+func tasksText(n int) string {
+	if n == 1 {
+		return "1 task"
+	}
+	return fmt.Sprintf("%d tasks", n)
+}

@@ -265,3 +265,26 @@ func TestWorkerIsPromoted(t *testing.T) {
 	})
 	settled(l, leader, "work", 2)
 }
+
+// Whoever started a daemon may be gone when it gets ready, and nobody reads what
+// it prints then: the node works all the same.
+func TestNobodyReadsThatANodeIsReady(t *testing.T) {
+	l := newLab(t, 1)
+	n := l.Nodes[0]
+	unread, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unread.Close()
+	n.LaunchTo(out, "start")
+	out.Close()
+	l.Await(30*time.Second, "the node to have said that it is ready", func() bool {
+		log, err := os.ReadFile(n.Dir + ".log")
+		return n.Ended() || err == nil && strings.Contains(string(log), "✓")
+	})
+	j := n.Submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
+	n.Must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=ended&timeout=20s", nil, &j)
+	if j.State != api.JobFinished {
+		t.Errorf("job %s is %s", j.ID, j.State)
+	}
+}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,6 +19,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/client"
 	"github.com/mesita/mesita/cluster"
 	"github.com/urfave/cli/v2"
 )
@@ -89,12 +92,18 @@ func (a *app) foreground(ctx context.Context, cfg cluster.Config) error {
 	if err != nil {
 		return err
 	}
+	outliveReaders()
 	begin := time.Now()
 	return agent.Run(ctx, func(r cluster.Ready) {
 		fmt.Fprintf(a.out, "ready name=%s api=%s socket=%s http=%s\n", r.Name, r.API, r.Socket, r.HTTP)
 		a.greet(r, time.Since(begin))
 	})
 }
+
+// outliveReaders lets a node go on when nobody reads what it prints any more:
+// whoever started it may be gone by the time that it is ready. The signal is
+// caught, not ignored, which tasks would inherit.
+func outliveReaders() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
 // greet tells a person what was done and what comes next.
 func (a *app) greet(r cluster.Ready, took time.Duration) {
@@ -149,7 +158,7 @@ func (a *app) background(ctx context.Context, cfg cluster.Config) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	return a.awaitDaemon(ctx, cmd, out, path, at)
+	return a.awaitDaemon(ctx, cfg, cmd, out, daemonLog{path, at})
 }
 
 // joinTokenEnv hands the join token over.
@@ -175,56 +184,95 @@ func daemonArgs(args []string) []string {
 	return append(append(out, "--foreground"), args[end:]...)
 }
 
-// slowStart is when a start that waits for the others gets a word about it.
+// slowStart is how often it is looked at what a start waits for.
 const slowStart = 5 * time.Second
 
-func (a *app) awaitDaemon(ctx context.Context, cmd *exec.Cmd, out io.Reader, logPath string, logAt int64) error {
+func (a *app) awaitDaemon(ctx context.Context, cfg cluster.Config, cmd *exec.Cmd, out io.Reader, log daemonLog) error {
 	line := make(chan string, 1)
 	go func() {
 		s, _ := bufio.NewReader(out).ReadString('\n') // "" when the daemon ended
 		line <- s
 	}()
-	slow := time.NewTimer(slowStart)
+	slow := time.NewTicker(slowStart)
 	defer slow.Stop()
+	told := ""
 	for {
 		select {
 		case s := <-line:
-			said, _ := readFrom(logPath, logAt)
 			if s == "" {
-				err := cmd.Wait()
-				fmt.Fprint(a.err, lastError(said))
-				var exit *exec.ExitError
-				if errors.As(err, &exit) {
-					return exitError(exit.ExitCode())
-				}
-				return fmt.Errorf("the daemon ended before it was ready; see %s", logPath)
+				return a.daemonEnded(cmd.Wait(), log)
 			}
 			fmt.Fprint(a.out, s)
-			fmt.Fprint(a.err, human(said))
+			fmt.Fprint(a.err, human(log.said()))
 			return cmd.Process.Release()
 		case <-slow.C:
-			said, _ := readFrom(logPath, logAt)
-			fmt.Fprint(a.err, troubles(said)) // such as that this voter is damaged
-			fmt.Fprintf(a.err, "! waiting for a majority of the voters (if the others have other addresses now: node start --seed ADDRESS); the daemon runs (pid %d), its log is %s\n", cmd.Process.Pid, logPath)
+			why := waitsFor(ctx, cfg, log)
+			if why == told {
+				continue
+			}
+			fmt.Fprint(a.err, why)
+			if told == "" {
+				fmt.Fprintf(a.err, "! waiting; the daemon runs (pid %d, Ctrl-C leaves it so), its log is %s\n", cmd.Process.Pid, log.path)
+			}
+			told = why
 		case <-ctx.Done():
-			fmt.Fprintf(a.err, "detached; the daemon goes on (pid %d), its log is %s\n", cmd.Process.Pid, logPath)
+			fmt.Fprintf(a.err, "detached; the daemon goes on (pid %d), its log is %s\n", cmd.Process.Pid, log.path)
 			return nil
 		}
 	}
 }
 
-func readFrom(path string, at int64) (string, error) {
-	f, err := os.Open(path)
+// daemonEnded passes on why a daemon ended before it was ready. The log lacks
+// it if the disk is full, or if the daemon was killed.
+func (a *app) daemonEnded(err error, log daemonLog) error {
+	said := log.said()
+	fmt.Fprint(a.err, lastError(said))
+	var exit *exec.ExitError
+	if strings.Contains(said, errorMark) && errors.As(err, &exit) {
+		return exitError(exit.ExitCode())
+	}
+	if err == nil {
+		err = errors.New("exit status 0")
+	}
+	return fmt.Errorf("the daemon ended before it was ready (%w), and could not write why to %s: see whether its disk is full", err, log.path)
+}
+
+// errorMark begins the line with which a program of ours says why it failed.
+const errorMark = "error: "
+
+// waitsFor is why a node is not ready, as it answers itself, or the errors that
+// it logged while it answers nothing.
+func waitsFor(ctx context.Context, cfg cluster.Config, log daemonLog) string {
+	if cl, err := client.New(client.Config{Socket: cmp.Or(cfg.Socket, defaultSocket), Patience: -1}); err == nil {
+		ctx, cancel := context.WithTimeout(ctx, slowStart/2)
+		defer cancel()
+		if h, _, err := cl.Standing(ctx); err == nil && h.Reason != "" {
+			why := "! " + h.Reason + "\n"
+			if strings.HasPrefix(h.Reason, api.NoLeader) && len(cfg.Seeds) == 0 {
+				why += "! if the other nodes have other addresses now: stop it, and `mesita node start --seed ADDRESS` of one that runs\n"
+			}
+			return why
+		}
+	}
+	return cmp.Or(troubles(log.said()), "! it does not answer yet\n")
+}
+
+// daemonLog is where a daemon's log begins in its file.
+type daemonLog struct {
+	path string
+	at   int64
+}
+
+// said is the beginning of the log, as far as it can be read.
+func (l daemonLog) said() string {
+	f, err := os.Open(l.path)
 	if err != nil {
-		return "", err
+		return ""
 	}
 	defer f.Close()
 	b := make([]byte, 64<<10)
-	n, err := f.ReadAt(b, at)
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return string(b[:n]), err
+	n, _ := f.ReadAt(b, l.at)
+	return string(b[:n])
 }
 
 // human is the part of a daemon's log that greet wrote.

@@ -61,10 +61,10 @@ func (a *app) exit(err error) int {
 	}
 	var e *api.Error
 	if !errors.As(err, &e) {
-		fmt.Fprintf(a.err, "error: %v\n", err)
+		fmt.Fprintf(a.err, errorMark+"%v\n", err)
 		return 1
 	}
-	fmt.Fprintf(a.err, "error: %s\n", e.Error())
+	fmt.Fprintf(a.err, errorMark+"%s\n", e.Error())
 	return e.Code.ExitCode()
 }
 

@@ -30,9 +30,12 @@ func (a *app) clusterShow() *cli.Command {
 			if err != nil {
 				return err
 			}
-			h, err := cl.Health(c.Context)
+			h, well, err := cl.Standing(c.Context)
 			if err != nil {
 				return err
+			}
+			if !h.Quorum {
+				return a.showWithoutLeader(c, h)
 			}
 			about, err := cl.Cluster(c.Context)
 			if err != nil {
@@ -43,16 +46,33 @@ func (a *app) clusterShow() *cli.Command {
 				*api.Health
 				Leader string `json:"leader"` // both have it
 			}{about, h, h.Leader}
-			return one(a.out, c, v, about.Name, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "cluster   %s   %d nodes, %d voters   made %s ago\nleader    %s   quorum %v\nanswered  %s   mesita %s, index %d\n",
-					about.Name, about.Nodes, about.Voters, age(about.Created), or(h.Leader, "-"), h.Quorum, h.Node, h.Version, h.Index)
-				if h.Reason != "" && err == nil {
+			err = one(a.out, c, v, about.Name, func(w io.Writer) error {
+				_, err := fmt.Fprintf(w, "cluster   %s   %d nodes, %d voters   made %s ago\nleader    %s   quorum %s\nanswered  %s   mesita %s, index %d\n",
+					about.Name, about.Nodes, about.Voters, age(about.Created), or(h.Leader, "-"), yes(h.Quorum), h.Node, h.Version, h.Index)
+				if h.Reason != "" && well && err == nil {
 					_, err = fmt.Fprintf(w, "but       %s\n", h.Reason)
 				}
 				return err
 			})
+			if err == nil && !well {
+				err = api.Errorf(api.CodeUnavailable, "%s", h.Reason)
+			}
+			return err
 		},
 	})
+}
+
+// showWithoutLeader shows what a node says of itself: about the others it may
+// know nothing, or what was once true.
+func (a *app) showWithoutLeader(c *cli.Context, h *api.Health) error {
+	err := one(a.out, c, h, h.Node, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "leader    -   quorum no\nanswered  %s   mesita %s, index %d, %s\n", h.Node, h.Version, h.Index, or(h.Role, "-"))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return api.Errorf(api.CodeUnavailable, "%s", h.Reason)
 }
 
 func (a *app) clusterRecover() *cli.Command {

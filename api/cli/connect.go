@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/client"
@@ -91,5 +92,8 @@ func (a *app) client(c *cli.Context) (*client.Client, error) {
 	for i, s := range cfg.Addrs {
 		cfg.Addrs[i] = strings.TrimSpace(s)
 	}
+	cfg.Stale = sync.OnceFunc(func() {
+		fmt.Fprintln(a.err, "! no leader is known there: this is what the node that answered knew last, and some of it may be over; see `mesita cluster show`")
+	})
 	return client.New(cfg)
 }

@@ -33,6 +33,7 @@ type fake struct {
 	drain   int      // tasks left on fir
 	parts   map[string]*api.PartitionStatus
 	now     time.Time
+	sick    string // why the node that answers has no leader; "" = it has one
 }
 
 func newFake(socket string) (*fake, error) {
@@ -70,6 +71,9 @@ func (f *fake) routes() http.Handler {
 				f.calls = append(f.calls, r.Method+" "+r.URL.RequestURI())
 			}
 			v, err := h(r)
+			if f.sick != "" {
+				w.Header().Set("X-Mesita-Stale", "1")
+			}
 			reply(w, v, err)
 		})
 	}
@@ -90,6 +94,9 @@ func reply(w http.ResponseWriter, v any, err error) {
 		}
 		status, v = e.Code.HTTPStatus(), map[string]any{"error": e}
 	}
+	if h, ok := v.(api.Health); ok && h.Reason != "" {
+		status = http.StatusServiceUnavailable
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(v) // the client is gone if this fails
@@ -99,6 +106,9 @@ func items[T any](list []T) map[string]any { return map[string]any{"items": list
 
 func (f *fake) readRoutes(handle func(string, func(*http.Request) (any, error))) {
 	handle("GET /v1/health", func(*http.Request) (any, error) {
+		if f.sick != "" {
+			return api.Health{Node: "oak", Version: "1.0.0", Index: 7, Role: "voter", Reason: f.sick}, nil
+		}
 		return api.Health{Leader: "oak", Quorum: true, Node: "oak", Version: "1.0.0", Index: 7}, nil
 	})
 	handle("GET /v1/cluster", func(*http.Request) (any, error) {

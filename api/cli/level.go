@@ -54,6 +54,7 @@ func (a *app) clusterLevel() *cli.Command {
 			}
 			return one(a.out, c, s, fmt.Sprint(s.Level), func(w io.Writer) error {
 				fmt.Fprintf(w, "level %d: %s\n", s.Level, levelNext(s))
+				slices.SortFunc(s.Nodes, func(a, b api.NodeLevel) int { return strings.Compare(a.Name, b.Name) })
 				return table(w, s.Nodes, levelColumns, c.String("output") == "wide", !c.Bool("no-headers"))
 			})
 		},

@@ -87,10 +87,10 @@ var nodeColumns = []column[*api.NodeStatus]{
 	{"NAME", func(n *api.NodeStatus) string { return n.Name }, false},
 	{"STATE", nodeState, false},
 	{"ROLE", func(n *api.NodeStatus) string { return n.Role }, false},
-	{"CPUS used/total", func(n *api.NodeStatus) string {
+	{"CPUS", func(n *api.NodeStatus) string {
 		return usedOf(n.Ledger.Allocated.CPUs+n.Ledger.Reclaiming.CPUs, n.Resources.CPUs)
 	}, false},
-	{"MEM used/total", func(n *api.NodeStatus) string {
+	{"MEM", func(n *api.NodeStatus) string {
 		return usedOf(n.Ledger.Allocated.Mem+n.Ledger.Reclaiming.Mem, n.Resources.Mem)
 	}, false},
 	{"TASKS", func(n *api.NodeStatus) string { return fmt.Sprint(n.Tasks) }, false},

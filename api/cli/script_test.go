@@ -47,6 +47,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code":  code,
 			"calls": calls,
+			"sick":  sick,
 		},
 	})
 }
@@ -79,4 +80,12 @@ func calls(ts *testscript.TestScript, _ bool, _ []string) {
 	}
 	f.calls = nil
 	ts.Check(os.WriteFile(ts.MkAbs("calls"), []byte(out), 0o600))
+}
+
+// sick leaves the node that answers without a leader: sick REASON.
+func sick(ts *testscript.TestScript, _ bool, args []string) {
+	f := ts.Value("fake").(*fake)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sick = args[0]
 }

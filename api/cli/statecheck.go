@@ -3,11 +3,18 @@ package cli
 import (
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/cli/option"
 	"github.com/urfave/cli/v2"
 )
+
+// shortHash is how much of a hash is shown.
+const shortHash = 12
+
+// noAnswer stands for the state of a voter that told none.
+const noAnswer = "no answer"
 
 func (a *app) clusterCheck() *cli.Command {
 	return &cli.Command{
@@ -34,25 +41,29 @@ func (a *app) clusterCheck() *cli.Command {
 			if err != nil {
 				return err
 			}
-			name := func(id string) string {
-				for _, n := range nodes {
-					if n.ID == id {
-						return n.Name
-					}
-				}
-				return id
-			}
 			verdict := "equal"
 			if s.Split || len(s.Odd) > 0 {
 				verdict = "different"
 			}
 			err = one(a.out, c, s, verdict, func(w io.Writer) error {
-				return table(w, s.Answers, []column[api.StateAnswer]{
-					{"NODE", func(n api.StateAnswer) string { return name(n.NodeID) }, false},
+				wide := c.String("output") == "wide"
+				short := func(hash string) string { // a table of 80 columns holds the whole of none
+					if !wide && len(hash) > shortHash {
+						return hash[:shortHash]
+					}
+					return hash
+				}
+				return table(w, checkRows(s, nodes), []column[api.StateAnswer]{
+					{"NODE", func(n api.StateAnswer) string { return nameIn(nodes, n.NodeID) }, false},
 					{"MESITA", func(n api.StateAnswer) string { return n.Version }, false},
-					{"STATE", func(n api.StateAnswer) string { return n.State }, false},
-					{"LOG", func(n api.StateAnswer) string { return n.Log }, false},
-					{"DIFFERS", func(n api.StateAnswer) string { return yes(s.Split || slices.Contains(s.Odd, n.NodeID)) }, false},
+					{"STATE", func(n api.StateAnswer) string { return short(n.State) }, false},
+					{"LOG", func(n api.StateAnswer) string { return or(short(n.Log), "-") }, false},
+					{"DIFFERS", func(n api.StateAnswer) string {
+						if n.State == noAnswer {
+							return "-"
+						}
+						return yes(s.Split || slices.Contains(s.Odd, n.NodeID))
+					}, false},
 				}, false, !c.Bool("no-headers"))
 			})
 			if err == nil && verdict != "equal" {
@@ -61,4 +72,27 @@ func (a *app) clusterCheck() *cli.Command {
 			return err
 		},
 	}
+}
+
+func nameIn(nodes []*api.NodeStatus, id string) string {
+	for _, n := range nodes {
+		if n.ID == id {
+			return n.Name
+		}
+	}
+	return id
+}
+
+// checkRows are the answers by name, with the voters that gave none.
+func checkRows(s *api.StateCheck, nodes []*api.NodeStatus) []api.StateAnswer {
+	rows := slices.Clone(s.Answers)
+	for _, n := range nodes {
+		if strings.HasPrefix(n.Role, "voter") && !slices.ContainsFunc(rows, func(a api.StateAnswer) bool { return a.NodeID == n.ID }) {
+			rows = append(rows, api.StateAnswer{NodeID: n.ID, Version: n.Version, State: noAnswer})
+		}
+	}
+	slices.SortFunc(rows, func(a, b api.StateAnswer) int {
+		return strings.Compare(nameIn(nodes, a.NodeID), nameIn(nodes, b.NodeID))
+	})
+	return rows
 }

@@ -24,12 +24,18 @@ type Config struct {
 	// Patience is how long to retry while no node answers or leads; default
 	// 10 s, negative for one try.
 	Patience time.Duration
+	// Stale, if not nil, hears of each answer that no leader confirmed: it is
+	// what the node that answered knew last.
+	Stale func()
 	// HTTP carries the requests instead of a transport made from the above.
 	HTTP http.RoundTripper
 }
 
 // DefaultPatience is how long a call is retried.
 const DefaultPatience = 10 * time.Second
+
+// headerStale is on answers that no leader confirmed.
+const headerStale = "X-Mesita-Stale"
 
 // anyNode is a name that the certificate of every node has.
 const anyNode = "node.mesita"

@@ -16,6 +16,24 @@ func (c *Client) Health(ctx context.Context) (*api.Health, error) {
 	return h, c.call(ctx, http.MethodGet, "/v1/health", nil, h)
 }
 
+// Standing is what Health is, from a node that cannot serve, too: its reason
+// says why, and well is false.
+func (c *Client) Standing(ctx context.Context) (h *api.Health, well bool, err error) {
+	r := request{method: http.MethodGet, path: "/v1/health", header: http.Header{}, unwell: true}
+	res, err := c.try(ctx, r)
+	if err != nil {
+		return nil, false, err
+	}
+	h = new(api.Health)
+	if err := r.read(res, h); err != nil {
+		return nil, false, err
+	}
+	if h.Node == "" {
+		return nil, false, api.Errorf(api.CodeUnavailable, "no mesita node answers there")
+	}
+	return h, res.StatusCode < 300, nil
+}
+
 // Cluster is the cluster, with who leads it and the number of its nodes.
 type Cluster struct {
 	*api.Cluster

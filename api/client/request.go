@@ -25,6 +25,7 @@ type request struct {
 	header       http.Header
 	body         func() (io.Reader, int64) // a new reader for each try; nil = none
 	once         bool                      // do not send it again when it may have been acted on
+	unwell       bool                      // 503 is an answer, too
 }
 
 // call sends a JSON request and decodes the answer into out. Writes carry a
@@ -46,9 +47,14 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	if err != nil || res == nil {
 		return err
 	}
+	return r.read(res, out)
+}
+
+// read decodes an answer into out.
+func (r *request) read(res *http.Response, out any) error {
 	defer res.Body.Close()
 	if out == nil {
-		_, err = io.Copy(io.Discard, io.LimitReader(res.Body, 1<<20)) // so that the connection can be used again
+		_, err := io.Copy(io.Discard, io.LimitReader(res.Body, 1<<20)) // so that the connection can be used again
 		return err
 	}
 	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
@@ -56,7 +62,7 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 		err = api.DecodeLenient(b, out)
 	}
 	if err != nil {
-		return api.Errorf(api.CodeUnavailable, "the answer to %s %s broke off: %v", method, path, err)
+		return api.Errorf(api.CodeUnavailable, "the answer to %s %s broke off: %v", r.method, r.path, err)
 	}
 	return nil
 }
@@ -160,7 +166,10 @@ func (c *Client) once(ctx context.Context, base string, r request) (*http.Respon
 	if err != nil {
 		return nil, failure(base, err)
 	}
-	if res.StatusCode < 300 || res.StatusCode == http.StatusSwitchingProtocols {
+	if res.StatusCode < 300 || res.StatusCode == http.StatusSwitchingProtocols || r.unwell && res.StatusCode == http.StatusServiceUnavailable {
+		if c.cfg.Stale != nil && res.Header.Get(headerStale) != "" {
+			c.cfg.Stale()
+		}
 		return res, nil
 	}
 	defer res.Body.Close()
@@ -218,6 +227,9 @@ func readError(res *http.Response) error {
 		Reason string     `json:"reason"` // of /v1/health
 	}
 	if json.Unmarshal(b, &e) == nil && e.Error != nil && e.Error.Code != "" {
+		if e.Error.Code == api.CodeNotFound && strings.HasPrefix(e.Error.Message, "nothing is at ") { // what this program asks for is there in its own version
+			e.Error.Message = "the node does not know " + res.Request.URL.Path + ": it may run an older mesita than this command; see `mesita node ls`"
+		}
 		return e.Error
 	}
 	if e.Reason != "" {

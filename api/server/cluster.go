@@ -37,7 +37,7 @@ func getHealth(c *call) (any, error) {
 		return exchange.With{Status: http.StatusServiceUnavailable, Value: h}, nil
 	}
 	if leader == "" {
-		h.Reason = exchange.NoQuorum().Message
+		h.Reason = api.NoLeader + "; `mesita cluster show` on each says why it does not take part"
 		return exchange.With{Status: http.StatusServiceUnavailable, Value: h}, nil
 	}
 	h.Leader = c.nodeName(leader)

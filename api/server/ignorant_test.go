@@ -46,3 +46,16 @@ func TestNodeWithoutStateSaysSo(t *testing.T) {
 		}
 	}
 }
+
+// A node that has trouble of its own says that, rather than how the others are.
+func TestSickNodeSaysWhy(t *testing.T) {
+	n := newTestNode(t, newWorld(), "fir", fsm.NewStore(nil))
+	n.replica = false
+	n.sick = api.Errorf(api.CodeConflict, "this node was removed")
+	n.server.http.Patience.Read, n.server.http.Patience.Write = 0, 0
+	for _, q := range []request{{method: "GET", path: "/v1/nodes", cert: "oak"}, {method: "POST", path: "/v1/jobs", body: webJob, cert: "oak"}} {
+		if e := n.send(q).want(t, 503); e == nil || e.Code != api.CodeUnavailable || !strings.Contains(e.Message, "this node was removed") {
+			t.Errorf("%s %s: %+v", q.method, q.path, e)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -18,7 +19,28 @@ func findNode(v *fsm.View, ref string) (*api.Node, error) {
 	if n := v.Node(ref); n != nil {
 		return n, nil // a gone one, by its whole id
 	}
-	return nil, api.Errorf(api.CodeNotFound, "no node %q, or more than one: give its name or more of its id; `mesita node ls` lists them", ref)
+	return nil, noNode(v, ref)
+}
+
+// noNode says why a reference names no node.
+func noNode(v *fsm.View, ref string) error {
+	begins := 0
+	var gone *api.Node
+	for n := range v.Nodes() {
+		switch {
+		case n.State == api.NodeGone && n.Name == ref:
+			gone = n
+		case n.State != api.NodeGone && ref != "" && strings.HasPrefix(n.ID, ref):
+			begins++
+		}
+	}
+	switch {
+	case begins > 1:
+		return api.Errorf(api.CodeNotFound, "the ids of %d nodes begin with %q: give a name, or more of the id; `mesita node ls -o wide` lists them", begins, ref)
+	case gone != nil:
+		return api.Errorf(api.CodeNotFound, "node %q was removed: `mesita node ls --all` still lists it, with its id", ref)
+	}
+	return api.Errorf(api.CodeNotFound, "no node %q: give the name or the id of one; `mesita node ls` lists them", ref)
 }
 
 func (s *Server) nodeStatus(v *fsm.View, n *api.Node) *api.NodeStatus {

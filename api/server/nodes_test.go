@@ -163,3 +163,19 @@ func finishBatchTask(t *testing.T, s *fsm.Store, job string) {
 	t.Helper()
 	do(t, s, &fsm.TaskReport{Meta: fsm.Meta{At: testTime}, Statuses: []api.TaskStatus{{Task: job + ".0", Attempt: 1, NodeID: "oak", State: api.TaskFinished, Time: testTime}}})
 }
+
+// A reference that names no node says why: the remedies differ.
+func TestWhyThereIsNoSuchNode(t *testing.T) {
+	n := newLeader(t)
+	token := n.token(api.RoleAdmin)
+	do(t, n.store, &fsm.TokenCreate{Meta: fsm.Meta{At: testTime}, Token: &api.Token{ID: "j", Hash: "h"}})
+	for id, name := range map[string]string{"abc1": "fir", "abc2": "elm", "dddd": "ash"} {
+		do(t, n.store, &fsm.NodeJoin{Meta: fsm.Meta{At: testTime}, Token: "j", Hash: "h", NodeID: id, Name: name})
+	}
+	do(t, n.store, &fsm.NodeRemove{Meta: fsm.Meta{At: testTime}, ID: "dddd"})
+	for ref, want := range map[string]string{"abc": "2 nodes begin", "ash": "was removed", "yew": "the name or the id"} {
+		if e := n.send(request{method: "GET", path: "/v1/nodes/" + ref, token: token}).want(t, 404); e == nil || !strings.Contains(e.Message, want) {
+			t.Errorf("%s: %+v", ref, e)
+		}
+	}
+}

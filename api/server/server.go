@@ -18,9 +18,6 @@ type Cluster interface {
 	exchange.Cluster
 	// Role is "voter", "voter, leader" or "worker".
 	Role(nodeID string) string
-	// Healthy is nil if this node can do its part of the log, else why it
-	// cannot.
-	Healthy() error
 	// Links says what is wrong with the links to the other voters, "" if
 	// nothing is.
 	Links() string

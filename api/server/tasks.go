@@ -92,10 +92,14 @@ func stopTask(c *call) (any, error) {
 	if err := c.Decode(&in); err != nil {
 		return nil, err
 	}
-	if _, err := c.task(); err != nil {
+	t, err := c.task()
+	if err != nil {
 		return nil, err
 	}
-	_, err := c.Do(&fsm.TaskStop{Meta: c.Meta(), IDs: c.Args[:], Move: in.Move, Reason: api.ReasonStopped})
+	_, err = c.Do(&fsm.TaskStop{Meta: c.Meta(), IDs: c.Args[:], Move: in.Move, Reason: api.ReasonStopped})
+	if api.ErrorCode(err) == api.CodeNotFound && t.Pending() { // which has no row before it is placed
+		err = api.Errorf(api.CodeConflict, "task %s was not started yet, and cannot be stopped by itself: let it start, or stop its job with `mesita stop %s`", t.ID, t.Job)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -52,6 +52,9 @@ func TestTasks(t *testing.T) {
 	if got := into[api.Task](t, r); got.Desired != api.DesiredMove {
 		t.Errorf("%+v", got)
 	}
+	if e := n.send(request{method: "POST", path: "/v1/tasks/totals.0/stop", token: token}).want(t, 409); e == nil || !strings.Contains(e.Message, "mesita stop totals") {
+		t.Errorf("a task that waits is refused with %+v", e)
+	}
 	r = n.send(request{method: "GET", path: "/v1/partitions", token: token})
 	if p := into[items[api.PartitionStatus]](t, r).Items; len(p) != 1 || p[0].Path != "default" || p[0].Running != 1 || p[0].Pending != 1 || p[0].Allocated.CPUs != 100 {
 		t.Errorf("%s", r.body)

@@ -143,6 +143,8 @@ func (p Planner) Explain(v *fsm.View, id string) (*api.Why, error) {
 	for t := range v.JobTasks(id) {
 		if t.State.Final() && t.State != api.TaskFinished {
 			why.Hints = append(why.Hints, ended(t))
+		} else if text := unseen(v, j, t); text != "" {
+			why.Hints = append(why.Hints, t.ID+": "+text)
 		}
 		if len(why.Hints) == 3 {
 			break
@@ -157,7 +159,9 @@ func (p Planner) explainTask(v *fsm.View, t *api.Task) *api.Why {
 	switch {
 	case t.State.Final():
 		why.Summary = ended(t)
-		why.Hints = []string{"mesita logs " + t.ID + " shows what it printed"}
+		if t.Node != "" {
+			why.Hints = []string{"mesita logs " + t.ID + " shows what it printed"}
+		}
 	case t.Frozen:
 		why.Summary = fmt.Sprintf("%s is frozen on %s for %s: others were entitled to its cpus; its memory stays", t.ID, t.Node, p.Now().Sub(t.FrozenAt).Round(time.Second))
 		why.Hints = []string{fmt.Sprintf("it goes on where it stopped once %s cpus are free on %s; %s are now", t.Resources.CPUs, t.Node, v.Free(t.NodeID).CPUs),
@@ -167,6 +171,9 @@ func (p Planner) explainTask(v *fsm.View, t *api.Task) *api.Why {
 		if t.Desired != api.DesiredRun {
 			why.Summary += " and was told to " + t.Desired.String() + ": " + string(t.Reason)
 		}
+		if text := unseen(v, j, t); text != "" {
+			why.Hints = []string{text}
+		}
 	case waits(j, t, p.Now()):
 		why.Summary = fmt.Sprintf("%s waits %s before attempt %d; attempt %d ended: %s", t.ID, t.NotBefore.Sub(p.Now()).Round(time.Second),
 			t.Attempt, t.Attempt-1, reasonText(t))
@@ -174,6 +181,23 @@ func (p Planner) explainTask(v *fsm.View, t *api.Task) *api.Why {
 		p.explainWait(v, j, t, why)
 	}
 	return why
+}
+
+// unseen says what is known of a task whose node cannot be asked, and what will
+// become of it; "" if the node can be.
+func unseen(v *fsm.View, j *api.Job, t *api.Task) string {
+	n := v.Node(t.NodeID)
+	if n == nil || t.State.Final() || n.State != api.NodeUnreachable && n.State != api.NodeDown {
+		return ""
+	}
+	text := fmt.Sprintf("%s is %s (%s): that is what was known last", n.Name, n.State, n.Reason)
+	switch {
+	case n.Away:
+		return text
+	case j != nil && j.Spec.AtMostOnce:
+		return text + "; it runs at most once, so it starts elsewhere only if " + n.Name + " was rebooted, or is off for good and removed: mesita node rm --force " + n.Name
+	}
+	return text
 }
 
 func ended(t *api.Task) string {

@@ -116,3 +116,38 @@ func TestWhyANodeStartsNothing(t *testing.T) {
 		t.Fatalf("%+v, %v", why, err)
 	}
 }
+
+// What is on a node that cannot be asked is not said to run, and what may run
+// only once says what ends the wait.
+func TestWhyOfTasksOnASilentNode(t *testing.T) {
+	s := cluster(t, 1)
+	once := submit(t, s, &api.JobSpec{Kind: api.KindBatch, AtMostOnce: true, TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 100}}})
+	schedule(t, s, t0)
+	do(t, s, &fsm.NodeState{Meta: fsm.Meta{At: t0}, ID: "id0", State: api.NodeUnreachable, Reason: "does not answer"})
+	for _, id := range []string{once.ID, once.ID + ".0"} {
+		why, err := planner.Explain(s.View(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := strings.Join(why.Hints, "\n")
+		if !strings.Contains(got, "n0 is unreachable (does not answer)") || !strings.Contains(got, "mesita node rm --force n0") {
+			t.Errorf("%s: %+v", id, why)
+		}
+	}
+	do(t, s, &fsm.NodeHello{Meta: fsm.Meta{At: t0}, ID: "id0", Hello: api.NodeHello{Addr: "x:1", Resources: api.Resources{CPUs: 2000, Mem: 1 << 30}}})
+	if why, err := planner.Explain(s.View(), once.ID); err != nil || len(why.Hints) > 0 {
+		t.Errorf("%+v, %v", why, err)
+	}
+}
+
+// What never started printed nothing that could be looked at.
+func TestWhyOfWhatNeverStarted(t *testing.T) {
+	s := cluster(t, 1)
+	j := submit(t, s, &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 64000}}})
+	schedule(t, s, t0)
+	do(t, s, &fsm.JobStop{Meta: fsm.Meta{At: t0}, ID: j.ID})
+	why, err := planner.Explain(s.View(), j.ID+".0")
+	if err != nil || len(why.Hints) > 0 || why.State != "TASK_KILLED" {
+		t.Errorf("%+v, %v", why, err)
+	}
+}

@@ -34,7 +34,7 @@ func verifyPinned(chain []*x509.Certificate, pin string, now time.Time) error {
 		}
 	}
 	if ca == nil {
-		return fmt.Errorf("%w: the token says %s, the server has %s: it is a node of another cluster, or somebody is in between",
+		return fmt.Errorf("%w: the token says %s, the server has %s: it is a node of another cluster, the token is mistyped, or somebody is in between",
 			ErrPinMismatch, shortPin(pin), shortPin(pinOf(chain[len(chain)-1])))
 	}
 	roots := x509.NewCertPool()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -84,10 +85,17 @@ func (n *Node) Slice() string { return "mesita-" + n.NS + ".slice" }
 // Launch starts the daemon: Launch("start") or Launch("join", addr, …).
 func (n *Node) Launch(verb string, args ...string) {
 	n.T.Helper()
+	n.out = &syncBuffer{}
+	n.LaunchTo(n.out, verb, args...)
+}
+
+// LaunchTo is Launch with another reader of what the daemon prints, so that
+// AwaitReady cannot be used.
+func (n *Node) LaunchTo(out io.Writer, verb string, args ...string) {
+	n.T.Helper()
 	argv := slices.Concat([]string{"--net=/run/netns/" + n.NS}, n.Wrap, []string{n.Bin, "node", verb}, args)
 	argv = append(argv, "--foreground", "--name", n.Name, "--data", n.Dir,
 		"--socket", n.Socket, "--listen", n.IP+":5050", "--slice", n.Slice(), "--resources", "cpus=4,mem=2GiB,disk=2GiB", "--attr", "rack="+n.Name)
-	n.out = &syncBuffer{}
 	// Not `ip netns exec`: that one mounts a /sys without cgroups.
 	n.Cmd = exec.Command("nsenter", argv...)
 	log, err := os.OpenFile(n.Dir+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -95,7 +103,7 @@ func (n *Node) Launch(verb string, args ...string) {
 		n.T.Fatalf("%v", err)
 	}
 	defer log.Close()
-	n.Cmd.Stdout, n.Cmd.Stderr = n.out, log
+	n.Cmd.Stdout, n.Cmd.Stderr = out, log
 	n.Cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := n.Cmd.Start(); err != nil {
 		n.T.Fatalf("%v", err)

@@ -42,7 +42,7 @@ func (c *Call) Ask(method, path string, in, out any) error {
 		}
 		select {
 		case <-ctx.Done():
-			return NoQuorum()
+			return c.noLeader()
 		case <-tick.C:
 		}
 	}

@@ -191,15 +191,22 @@ func (c *Call) withoutLeader(last error) error {
 	if api.ErrorCode(last) == api.CodeUnknown {
 		return last
 	}
-	return NoQuorum()
+	return c.noLeader()
 }
 
 // ignorant is the answer of a node that has no state to answer from: an empty
 // list would be taken for the truth.
 func (c *Call) ignorant() *api.Error {
-	return api.Errorf(api.CodeUnavailable, "node %s reaches no leader and does not know the state of the cluster: it works without a copy of it, or has heard of no leader since it started; most voters must be up and reach each other, see GET /v1/health of each", c.NodeName)
+	if err := c.Cluster.Healthy(); err != nil { // the node's own trouble is why
+		return api.Errorf(api.CodeUnavailable, "%v", err)
+	}
+	return api.Errorf(api.CodeUnavailable, "node %s reaches no leader and does not know the state of the cluster: it works without a copy of it, or has heard of no leader since it started; most voters must be up and reach each other; `mesita cluster show` on each says why it does not take part", c.NodeName)
 }
 
-func NoQuorum() *api.Error {
-	return api.Errorf(api.CodeUnavailable, "the cluster has no leader: most of its voters must be up and reach each other; nothing was changed, see `mesita node ls`")
+// noLeader is the answer to a write that nobody can decide.
+func (c *Call) noLeader() *api.Error {
+	if err := c.Cluster.Healthy(); err != nil {
+		return api.Errorf(api.CodeUnavailable, "nothing was changed: %v", err)
+	}
+	return api.Errorf(api.CodeUnavailable, api.NoLeader+"; nothing was changed; `mesita cluster show` on each says why it does not take part")
 }

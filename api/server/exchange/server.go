@@ -24,6 +24,9 @@ type Cluster interface {
 	LeaderID() string // "" while there is none
 	IsLeader() bool   // leads, and the store has all that was acknowledged
 	HasReplica() bool // the store follows the log, and has read it once
+	// Healthy is nil if this node can do its part of the log, else why it
+	// cannot.
+	Healthy() error
 	// PassOn are nodes that may reach a leader that this one cannot.
 	PassOn(leader string) []string
 	// Peer is the address of a node, host:port, and how to reach it with this
