@@ -29,6 +29,7 @@ type server struct {
 	mu      sync.Mutex
 	ledger  *ledger
 	known   map[string]*task
+	denied  denied
 	running int                     // starting or running
 	open    map[*conn]chan struct{} // closed when its requests are all taken
 	main    *conn

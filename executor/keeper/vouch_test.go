@@ -2,6 +2,7 @@ package keeper_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -70,6 +71,35 @@ func TestTheKeeperAnswersForItsTasks(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.until("silence", func() bool { _, err := ask(300 * time.Millisecond); return err != nil })
+}
+
+// What the keeper said that it does not have, it does not start any more: a
+// daemon that hung meanwhile, and wakes, has not heard yet that the cluster gave
+// it up. Other attempts of the same task start.
+func TestWhatTheKeeperDeniedIsNotStarted(t *testing.T) {
+	r := newRig(t)
+	key, err := vouch.DeriveKey([]byte("secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, asker := probes(t, key)
+	r.cfg.Vouch = &keeper.Vouch{Node: "node-a", Boot: "this-boot", Addr: port, Key: key}
+	c := r.client()
+	c.start("a.0/1", "/bin/sleep", "60")
+	r.until("an answer", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		a, err := asker.Ask(ctx, port.String(), vouch.Probe{Node: "node-a", Attempts: []string{"a.0/1", "a.1/1"}})
+		return err == nil && slices.Equal(a.Fates, []vouch.Fate{vouch.Runs, vouch.Unknown})
+	})
+	if _, err := c.Start(t.Context(), r.request("a.1/1", "/bin/true")); !errors.Is(err, keeper.ErrLost) || !strings.Contains(err.Error(), "may have started it elsewhere") {
+		t.Errorf("what was denied is started: %v", err)
+	}
+	for _, id := range []string{"a.0/1", "a.1/2"} { // the first runs already
+		if _, err := c.Start(t.Context(), r.request(id, "/bin/true")); err != nil {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
 }
 
 // probes is a free port for the keeper's node, and who asks there.
