@@ -29,9 +29,10 @@ type guard struct {
 	applied func() uint64 // index of the newest entry that took effect, in this life or before
 	snaps   raft.SnapshotStore
 
-	damaged  func() error // why this node must not vote; nil = it may
-	remember func() error // that this node takes part: before it writes anything
-	took     atomic.Bool  // it did
+	damaged  func() error          // why this node must not vote; nil = it may
+	remember func() error          // that this node takes part: before it writes anything
+	spent    atomic.Pointer[spent] // the last vote in this life; nil = none
+	took     atomic.Bool           // it did
 
 	voted func(term uint64) <-chan error // keeps outside of the log that it votes in a term, which is on disk
 	cut   func(from, to uint64)          // notes that the end of the log goes on a leader's order
@@ -226,6 +227,9 @@ func (s guardedStable) SetUint64(key []byte, val uint64) error {
 	for retry := backoff.New(50*time.Millisecond, time.Second); ; {
 		began := time.Now()
 		err := s.wrote("write the term", began, s.StableStore.SetUint64(key, val))
+		if err == nil && bytes.Equal(key, []byte(disk.KeyVoteTerm)) {
+			s.spent.Store(&spent{val, time.Now()})
+		}
 		if err == nil || !bytes.Equal(key, []byte(disk.KeyTerm)) {
 			return err
 		}

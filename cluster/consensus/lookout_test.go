@@ -183,3 +183,31 @@ func TestDeposedLeaderDelaysNobody(t *testing.T) {
 		}
 	})
 }
+
+// Who has just voted does not say that it would vote for another: two followers
+// would stand against each other. Later it does, or nobody might be elected.
+func TestAVoteIsNotPromisedTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newMemCluster(t, 3, nil)
+		l := c.leader()
+		c.cut(l)
+		c.untilLeader(l)
+		term := c.nodes[c.leader(l)].Stats().Term
+		promises := func(n *member, term uint64) bool {
+			answer := make(chan raft.RPCResponse, 1)
+			n.wire.candid(term, answer) <- raft.RPCResponse{Response: &raft.RequestPreVoteResponse{Term: term, Granted: true}}
+			return (<-answer).Response.(*raft.RequestPreVoteResponse).Granted
+		}
+		for i, n := range c.nodes {
+			if now, next := promises(n, term), promises(n, term+1); now != (i == l) || !next {
+				t.Errorf("n%d, which voted in term %d unless it is n%d: promises its vote in it: %v, and in the next: %v", i, term, l, now, next)
+			}
+		}
+		c.settle(heartbeatTimeout)
+		for i, n := range c.nodes {
+			if !promises(n, term) {
+				t.Errorf("n%d does not promise its vote after the timeout", i)
+			}
+		}
+	})
+}

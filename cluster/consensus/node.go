@@ -81,6 +81,7 @@ func Open(cfg Config) (*Node, error) {
 	n.wire.damaged, n.wire.refuse = n.Damaged, n.refuse
 	n.glue = newGlue(cfg.Store, cfg.snapshotEntries, n.took, n.ending)
 	n.guard = newGuard(cfg.Log, cfg.stretch(heartbeatTimeout), n.ending)
+	n.wire.spent = n.guard.spent.Load
 	n.guard.halt, n.guard.applied, n.guard.snaps = n.glue.halt, n.effective, s.snaps
 	n.guard.damaged, n.guard.remember = n.Damaged, func() error { return n.remember(Standing{}.And) }
 	n.guard.voted, n.guard.cut = n.voted, n.noteCut

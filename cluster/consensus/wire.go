@@ -36,6 +36,7 @@ type wire struct {
 	ending  <-chan struct{}
 	damaged func() error         // why this node must not be elected; nil = it may
 	refuse  func(raft.RPC) error // why a request must not come to raft; nil = it may
+	spent   func() *spent        // the last vote of this node in this life; nil = none
 
 	retired atomic.Bool   // this node is no voter any more, though it has not read that
 	retire  chan struct{} // cap 1: it was just told
@@ -90,6 +91,9 @@ func (w *wire) listen() {
 			w.overhear(rpc)
 			if r, ok := rpc.Command.(*raft.RequestVoteRequest); ok {
 				rpc.Command = byNode(r, w.leader())
+			}
+			if r, ok := rpc.Command.(*raft.RequestPreVoteRequest); ok {
+				rpc.RespChan = w.candid(r.Term, rpc.RespChan)
 			}
 			select {
 			case w.rpcs <- rpc:
