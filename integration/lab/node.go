@@ -179,8 +179,8 @@ func Terminate(nodes ...*Node) {
 	}
 }
 
-// Keepers finds this node's keeper by its command line.
-func (n *Node) Keepers() []int { return PidsOf("\x00keeper\x00--dir\x00" + n.Dir + "/") }
+// Keepers finds this node's keepers by their command line.
+func (n *Node) Keepers() []int { return PidsOf("\x00keeper\x00", "\x00--dir\x00"+n.Dir+"/") }
 
 // PidsOf lists the processes whose command line has all the parts.
 func PidsOf(parts ...string) []int {
