@@ -142,7 +142,7 @@ func (e *Executor) launched(a *attempt, res keeper.StartResult, err error, why a
 	case a.phase != starting:
 		return // found running meanwhile, or lost
 	case errors.Is(err, keeper.ErrLost):
-		e.lost(a)
+		e.lost(a, err.Error())
 		return
 	case err != nil:
 		if a.ending {
@@ -347,11 +347,14 @@ func (e *Executor) now(a *attempt) time.Time {
 	return a.rec.Started.Add(e.cfg.Uptime() - a.rec.Up)
 }
 
-// lost ends an attempt whose keeper died with it.
-func (e *Executor) lost(a *attempt) {
-	e.finish(a, api.TaskFailed, api.ReasonKeeperLost,
-		"the keeper process of node "+e.cfg.Name+" was killed, and its tasks ended with it")
+// lost ends an attempt whose keeper died with it, or does not have it.
+func (e *Executor) lost(a *attempt, why string) {
+	e.finish(a, api.TaskFailed, api.ReasonKeeperLost, why)
 	e.seal(a)
+}
+
+func (e *Executor) keeperKilled() string {
+	return "the keeper process of node " + e.cfg.Name + " was killed, and its tasks ended with it"
 }
 
 // conclude makes f the final status.

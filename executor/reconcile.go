@@ -132,7 +132,7 @@ func (e *Executor) takeIn(list []keeper.Status, seq uint64) {
 	for _, a := range l.tasks {
 		switch {
 		case a.phase == running && !seen[a.id] && a.since <= seq:
-			e.lost(a)
+			e.lost(a, e.keeperKilled())
 		case !l.ready && a.phase == waiting && !a.revive:
 			a.held = true // the journal was written, and the keeper never asked
 		}
@@ -192,7 +192,7 @@ func (e *Executor) takeEnded(a *attempt, st keeper.Status) {
 	case a.phase == starting:
 		a.early = &st // launched comes next
 	case st.State == keeper.Lost:
-		e.lost(a)
+		e.lost(a, e.keeperKilled())
 	default:
 		e.exited(a, st)
 	}

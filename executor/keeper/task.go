@@ -50,7 +50,7 @@ func (s *server) start(c *conn, m *message) {
 	switch {
 	case again:
 	case s.denied.holds(m.Start.ID):
-		err = fmt.Errorf("the cluster asked for this attempt while the daemon did not answer, was told that it is not here, and may have started it elsewhere: %w", ErrLost)
+		err = errDenied
 	case m.Start.unknown != nil:
 		err = fmt.Errorf("%w: %w", errLacks, m.Start.unknown)
 	case s.closing && s.running == 0:

@@ -113,6 +113,10 @@ func (s *server) answer(names []uint64) (a vouch.Answer, ok bool) {
 	return a, true
 }
 
+// errDenied is an ErrLost: whether the attempt ran, here or elsewhere, is not known
+// here.
+var errDenied error = &remoteError{"the cluster asked for this attempt while the daemon did not answer, was told that it is not here, and may have started it elsewhere", ErrLost}
+
 // mostDenied bounds how many attempts are remembered as denied: those of the
 // last few minutes that a daemon may hang, on a node of the largest kind.
 const mostDenied = 1 << 14
