@@ -150,8 +150,11 @@ func findToken(c *cli.Context, cl *client.Client, id string) (*api.Token, error)
 			}
 		}
 	}
-	if len(found) != 1 {
-		return nil, api.Errorf(api.CodeNotFound, "no token %q, or more than one: give more of its id; `mesita token ls` and `mesita token ls --join` list them", id)
+	if len(found) > 1 {
+		return nil, api.Errorf(api.CodeNotFound, "the ids of %d tokens begin with %q: give more of it; `mesita token ls` and `mesita token ls --join` list them", len(found), id)
+	}
+	if len(found) == 0 {
+		return nil, api.Errorf(api.CodeNotFound, "no token %q: give the beginning of an id; `mesita token ls` and `mesita token ls --join` list them", id)
 	}
 	return found[0], nil
 }

@@ -90,7 +90,7 @@ func (q *Query) Index(name string) uint64 {
 	}
 	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil {
-		q.Fail(api.FieldErrorf(name, "%q is not an index: give the one of the last event seen", s))
+		q.Fail(api.FieldErrorf(name, "%q is not an index: give one that an answer had, a number", s))
 	}
 	return n
 }
