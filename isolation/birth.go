@@ -71,6 +71,8 @@ func (s *Slice) begin(c Spec, f Files, beside *Process) (_ *Birth, err error) {
 	if err := b.open(f); err != nil {
 		return nil, err
 	}
+	s.h.starter.mu.RLock()
+	defer s.h.starter.mu.RUnlock()
 	if b.arena, err = newArena(s.h.starter.code, roomFor(args(c), c.Env, []string{c.Path, c.Dir})+4*len(c.Groups)+64*len(c.Rlimits)+1024); err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -40,11 +41,14 @@ type starter struct {
 	once    sync.Once
 	err     error
 	code    int              // a file with a copy of interpret, to map
-	special []interval       // memory of the kernel's, such as the vdso, which may not be unmapped
+	special []interval       // memory of the kernel's, such as the vdso, which may be sealed
 	top     uintptr          // where memory ends
 	pinned  bool             // the kernel writes to each thread's memory, so a copy of it must stay
 	ignored []syscall.Signal // what whoever started us ignores
 	warn    sync.Once
+	starts  atomic.Uint64
+
+	mu sync.RWMutex // held while there is a script in memory, which must not stay behind, and for special and top
 }
 
 type interval struct{ from, to uintptr }
@@ -54,8 +58,14 @@ func (in *starter) prepare(proc string) error {
 		in.pinned = restartable()
 		in.err = errors.Join(in.copyCode(), in.readMaps(proc), in.readIgnored(proc))
 	})
+	if in.err == nil && !in.pinned && in.starts.Add(1)%anew == 1 {
+		return in.readMaps(proc)
+	}
 	return in.err
 }
+
+// anew is after how many starts our memory is looked at again: it may have grown.
+const anew = 256
 
 func (in *starter) copyCode() error {
 	const noexec = 8 // MFD_NOEXEC_SEAL: it is mapped and never executed; Linux 6.3
@@ -75,19 +85,25 @@ func (in *starter) copyCode() error {
 	return nil
 }
 
+// readMaps finds out what memory there is, and has all of it stay behind at a
+// clone that can: neither copying its tables nor our next write to each page
+// is cheap, and what a newborn does not have it cannot give away.
 func (in *starter) readMaps(proc string) error {
 	f, err := os.Open(filepath.Join(proc, "self/maps"))
 	if err != nil {
 		return fmt.Errorf("see our memory: %w", err)
 	}
 	defer f.Close()
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.special = nil
 	s := bufio.NewScanner(f)
 	for s.Scan() {
 		fields := strings.Fields(s.Text())
 		from, to, ok := strings.Cut(fields[0], "-")
 		low, err := strconv.ParseUint(from, 16, 64)
 		high, herr := strconv.ParseUint(to, 16, 64)
-		if !ok || err != nil || herr != nil {
+		if !ok || err != nil || herr != nil || len(fields) < 2 {
 			return fmt.Errorf("see our memory: %q", s.Text())
 		}
 		if high > 1<<62 {
@@ -95,8 +111,11 @@ func (in *starter) readMaps(proc string) error {
 		}
 		in.top = max(in.top, uintptr(high))
 		name := fields[len(fields)-1]
-		if strings.HasPrefix(name, "[v") || name == "[sigpage]" || name == "[uprobes]" {
+		switch {
+		case strings.HasPrefix(name, "[v") || name == "[sigpage]" || name == "[uprobes]":
 			in.special = append(in.special, interval{uintptr(low), uintptr(high)})
+		case !in.pinned && !strings.Contains(fields[1], "x") && !strings.Contains(name, "memfd:"):
+			_, _, _ = unix.RawSyscall(unix.SYS_MADVISE, uintptr(low), uintptr(high-low), unix.MADV_DONTFORK) // then it is copied
 		}
 	}
 	return s.Err()

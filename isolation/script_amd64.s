@@ -57,6 +57,9 @@ TEXT ·clone(SB), NOSPLIT, $16-48
 	LEAQ	old-16(SP), DX
 	MOVQ	$8, R10
 	SYSCALL
+	MOVQ	first+24(FP), R12 // the newborn has no stack
+	MOVQ	report+32(FP), R13
+	MOVQ	code+16(FP), BX
 	MOVQ	args+0(FP), DI
 	MOVQ	size+8(FP), SI
 	MOVQ	$435, AX // clone3
@@ -72,7 +75,4 @@ TEXT ·clone(SB), NOSPLIT, $16-48
 	SYSCALL
 	RET
 newborn:
-	MOVQ	first+24(FP), R12
-	MOVQ	report+32(FP), R13
-	MOVQ	code+16(FP), AX
-	JMP	AX
+	JMP	BX

@@ -56,6 +56,9 @@ TEXT ·clone(SB), NOSPLIT, $16-48
 	MOVD	$old-16(SP), R2
 	MOVD	$8, R3
 	SVC
+	MOVD	first+24(FP), R19 // the newborn has no stack
+	MOVD	report+32(FP), R20
+	MOVD	code+16(FP), R21
 	MOVD	args+0(FP), R0
 	MOVD	size+8(FP), R1
 	MOVD	$435, R8 // clone3
@@ -70,7 +73,4 @@ TEXT ·clone(SB), NOSPLIT, $16-48
 	SVC
 	RET
 newborn:
-	MOVD	first+24(FP), R19
-	MOVD	report+32(FP), R20
-	MOVD	code+16(FP), R0
-	B	(R0)
+	B	(R21)

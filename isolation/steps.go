@@ -78,6 +78,9 @@ func (b *Birth) letGo(c *chain) {
 		for _, gap := range gaps(in.top, append([]interval{own}, in.special...)...) {
 			c.call(memory, unix.SYS_MUNMAP, gap.from, gap.to-gap.from)
 		}
+		for _, k := range in.special {
+			c.try(unix.SYS_MUNMAP, k.from, k.to-k.from) // newer kernels seal them
+		}
 	}
 	files := b.does("close files")
 	from := uintptr(3)

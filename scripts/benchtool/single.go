@@ -161,16 +161,35 @@ func warmOnce(b *bench, n *node) (executing, running time.Duration, err error) {
 }
 
 func benchArray(b *bench) error {
-	f := b.figure("1,000 tasks of /bin/true in one array: submit → all ended", "s", 2)
+	cpu := b.figure("the same: CPU of daemon and keeper for each", "ms", 2)
+	inits := b.figure("the same: CPU of the keeper's children, the inits, for each", "ms", 1)
+	for _, cpus := range []float64{0.1, 0.001} {
+		f := b.figure(fmt.Sprintf("1,000 tasks of /bin/true in one array, --cpus %g: submit → all ended", cpus), "s", 1.8)
+		if err := arrayOf(b, cpus, f, cpu, inits); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func arrayOf(b *bench, cpus float64, f, cpu, inits *figure) error {
 	n, err := b.one()
 	if err != nil {
 		return err
 	}
 	defer n.end()
+	first, err := n.submit(batch("/bin/true")) // the keeper is there from the first task on
+	if err != nil {
+		return err
+	}
+	if _, err := n.awaitEnded(first.ID); err != nil {
+		return err
+	}
 	for range b.times(5) {
 		s := batch("/bin/true")
-		s["array"] = "0-999"
+		s["array"], s["cpus"] = "0-999", cpus
 		begin := time.Now()
+		own, children := n.cpu()
 		j, err := n.submit(s)
 		if err != nil {
 			return err
@@ -182,6 +201,9 @@ func benchArray(b *bench) error {
 			return fmt.Errorf("%d of 1000 finished", j.Counts.Finished)
 		}
 		f.add(time.Since(begin).Seconds())
+		own1, children1 := n.cpu()
+		cpu.add(own1 - own) // seconds of 1,000, so ms of one
+		inits.add(children1 - children)
 	}
 	return nil
 }
@@ -332,15 +354,30 @@ func rssOf(pid int) float64 {
 	return 0
 }
 
+// cpu is the processor time, in seconds, of the daemon and the keeper, and of
+// the keeper's children that have ended.
+func (n *node) cpu() (own, children float64) {
+	own = cpuTime(n.cmd.Process.Pid)
+	for _, pid := range n.keeperPIDs() {
+		own += cpuTime(pid)
+		children += statTimes(pid, 13)
+	}
+	return own, children
+}
+
 // cpuTime is the processor time a process has used, in seconds.
-func cpuTime(pid int) float64 {
+func cpuTime(pid int) float64 { return statTimes(pid, 11) }
+
+// statTimes is the sum of two times of /proc/PID/stat: 11 are the process's
+// own, 13 those of its children that have ended.
+func statTimes(pid, field int) float64 {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
-	if len(f) < 13 {
+	if len(f) < field+2 {
 		return 0
 	}
-	user, _ := strconv.ParseFloat(f[11], 64)
-	sys, _ := strconv.ParseFloat(f[12], 64)
+	user, _ := strconv.ParseFloat(f[field], 64)
+	sys, _ := strconv.ParseFloat(f[field+1], 64)
 	return (user + sys) / 100
 }
 
