@@ -196,11 +196,11 @@ func scaled(job string, from, to int) api.Event {
 	return api.Event{Kind: api.EventJobScaled, Object: job, Job: job, Message: strconv.Itoa(from) + " to " + strconv.Itoa(to)}
 }
 
-// trim removes the ended tasks that a service wants no more: when it grows
-// again it begins anew there. It returns the job as it is then.
+// trim removes the ended tasks that a service wants no more, or wants again: when
+// it grows it begins anew there. It returns the job as it is then.
 func (x *tx) trim(j *api.Job) *api.Job {
 	for _, t := range x.jobTasks(j.ID) {
-		if t.Index >= j.Spec.Tasks() && t.State.Final() {
+		if t.State.Final() && (t.Index >= j.Spec.Tasks() || x.wantedAgain(t, t.Reason)) {
 			x.removeTask(t)
 		}
 	}

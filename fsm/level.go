@@ -35,6 +35,7 @@ const (
 	NodeClocks                     // the leader compares the clocks of the nodes, and tells which are off
 	Revisions                      // each noun has the index of the log entry that changed it last
 	AwayNodes                      // a node whose daemon is away keeps its tasks while their parent answers
+	ScaledAgain                    // a task that was ended as a service was scaled down begins anew if the service wants it again by then
 	ProcessSpecs                   // a task says what bounds each of its processes, and which group it is of
 )
 
@@ -67,6 +68,7 @@ var features = [...]struct {
 	StateChecks:     {1, Voters},
 	Sessions:        {1, ReadyNodes},
 	AwayNodes:       {1, Voters}, // a keeper that does not know it is silent
+	ScaledAgain:     {2, Voters},
 	ProcessSpecs:    {2, TaskNode},
 }
 

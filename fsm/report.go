@@ -108,7 +108,7 @@ func (x *tx) nextAttempt(j *api.Job, old, t *api.Task) {
 	switch {
 	case j.Stop || t.Desired == api.DesiredStop || surplus:
 		x.putTask(t)
-		if !j.Stop && surplus {
+		if !j.Stop && (surplus || x.wantedAgain(t, old.Reason)) {
 			x.removeTask(t)
 		}
 	case t.Desired == api.DesiredMove:
@@ -129,6 +129,13 @@ func (x *tx) nextAttempt(j *api.Job, old, t *api.Task) {
 	default:
 		x.restartService(j, old, t)
 	}
+}
+
+// wantedAgain tells whether a task that has ended was told to as a service was
+// scaled down, for that reason or with it. If the service wants it all the same,
+// it was scaled up meanwhile.
+func (x *tx) wantedAgain(t *api.Task, reason api.Reason) bool {
+	return x.does(ScaledAgain) && t.Desired == api.DesiredStop && (reason == api.ReasonScaledDown || t.Reason == api.ReasonScaledDown)
 }
 
 // lostWithNode tells whether an attempt ended through no fault of its own, so

@@ -116,3 +116,43 @@ func TestStoppedIsTold(t *testing.T) {
 		t.Errorf("events say %q", got)
 	}
 }
+
+// A service is scaled up again before what it was scaled down by has ended: it
+// has all that it wants in the end. Below the level it stays short, as older
+// programs have it.
+func TestScaledUpWhileItScalesDown(t *testing.T) {
+	for level := range Newest + 1 {
+		for name, late := range map[string]bool{"while it stops": false, "before the controller told it to stop": true} {
+			w := newWorld(t, level, 1)
+			w.do(&JobCreate{Meta: w.at(), Spec: testSpec(api.KindService, "web", 2)})
+			w.place("web.1", 0)
+			w.report("web.1", api.TaskRunning, "")
+			stop := &TaskStop{Meta: w.at(), IDs: []string{"web.1"}, Reason: api.ReasonScaledDown}
+			w.do(&JobScale{Meta: w.at(), ID: "web", Count: 1})
+			if !late {
+				w.do(stop)
+			}
+			w.do(&JobScale{Meta: w.at(), ID: "web", Count: 2})
+			if late {
+				w.do(stop)
+			}
+			w.report("web.1", api.TaskKilled, api.ReasonScaledDown)
+			if got := w.View().Task("web.1"); (got == nil) != (level >= features[ScaledAgain].level) {
+				t.Errorf("level %d, %s: %+v is in the way of a new one", level, name, got)
+			}
+			if level < Newest {
+				w.do(&LevelSet{Meta: w.at(), Level: Newest})
+			}
+			w.do(&JobScale{Meta: w.at(), ID: "web", Count: 3})
+			if got := w.View().Task("web.1"); got != nil {
+				t.Errorf("level %d, %s, scaled at the newest: %+v", level, name, got)
+			}
+			checkSums(t, w.View())
+		}
+	}
+	w := newWorld(t, Newest, 1)
+	w.do(&JobCreate{Meta: w.at(), Spec: testSpec(api.KindService, "web", 2)}, &TaskStop{Meta: w.at(), IDs: []string{"web.1"}, Reason: api.ReasonStopped}, &JobScale{Meta: w.at(), ID: "web", Count: 3})
+	if got := w.View().Task("web.1"); got == nil || got.State != api.TaskKilled {
+		t.Errorf("one that somebody stopped is not to come back: %+v", got)
+	}
+}

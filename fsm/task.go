@@ -253,7 +253,11 @@ func (x *tx) removeTask(t *api.Task) {
 		j.Base = t.Attempt
 		x.replaceJob(&j)
 	}
-	x.happened(api.Event{Kind: api.EventTaskRemoved, Object: t.ID, Job: t.Job, Message: "its job wants fewer"})
+	why := "its job wants fewer"
+	if x.wantedAgain(t, t.Reason) && t.Index < x.jobAt(t.Job).Spec.Tasks() {
+		why = "its job wants it again: another begins in its place"
+	}
+	x.happened(api.Event{Kind: api.EventTaskRemoved, Object: t.ID, Job: t.Job, Message: why})
 }
 
 // TaskStop tells tasks to end: for good, or with Move to start again elsewhere.
