@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/integration/chaos/crowd"
+	"github.com/mesita/mesita/integration/chaos/linear"
 	"github.com/mesita/mesita/integration/chaos/record"
 	"github.com/mesita/mesita/integration/chaos/verdict"
 	"github.com/mesita/mesita/integration/lab"
@@ -35,23 +37,28 @@ func (r *run) check() {
 
 // steady gives services whose number is not known one again.
 func (r *run) steady(n *lab.Node) {
-	for id, count := range r.ledger.services {
+	for id, count := range r.crowd.Services {
 		var j api.Job
 		err := n.Call(http.MethodGet, "/v1/jobs/"+id, nil, &j)
 		if api.ErrorCode(err) == api.CodeNotFound && count < 0 {
-			delete(r.ledger.services, id) // it may have been refused when it was made
+			delete(r.crowd.Services, id) // it may have been refused when it was made
 			continue
 		}
 		if err != nil {
 			r.stage.Errorf("service %s, acknowledged, is not there: %v", id, err)
-			delete(r.ledger.services, id)
+			delete(r.crowd.Services, id)
 			continue
 		}
 		if count < 0 {
-			r.ledger.services[id] = 2
+			r.crowd.Services[id] = 2
 			n.Must(http.MethodPost, "/v1/jobs/"+id+"/scale", map[string]int{"count": 2}, nil)
 		} else if wanted(&j) != count {
 			r.stage.Errorf("service %s was scaled to %d, acknowledged, and is to have %d", id, count, wanted(&j))
+		}
+		if r.o.from != "" { // what a level below 2 left short is mended by the next change
+			count = r.crowd.Services[id]
+			n.Must(http.MethodPost, "/v1/jobs/"+id+"/scale", map[string]int{"count": count + 1}, nil)
+			n.Must(http.MethodPost, "/v1/jobs/"+id+"/scale", map[string]int{"count": count}, nil)
 		}
 	}
 }
@@ -79,18 +86,17 @@ func (r *run) tasks(n *lab.Node) map[string]*api.Task {
 // checkBatches waits until all have ended: each acknowledged one is there, and
 // each task of it in one final state with the code that it ended with.
 func (r *run) checkBatches(n *lab.Node) {
-	last := ""
-	if !lab.Until(endWithin, func() bool {
-		last = ""
+	last := r.until(endWithin, func() (last string) {
 		for _, j := range r.jobs(n, "?kind=batch") {
 			last = fmt.Sprintf("%s is %s: %+v", j.ID, j.State, j.Counts)
 		}
-		return last == ""
-	}) {
+		return last
+	})
+	if last != "" {
 		r.stage.Errorf("after %v: %s", endWithin, last)
 	}
 	jobs, tasks := r.jobs(n, "?all=1"), r.tasks(n)
-	for id, p := range r.ledger.batches {
+	for id, p := range r.crowd.Batches {
 		r.wrong(p.Batch(jobs[id], tasks, r.o.from != ""))
 	}
 }
@@ -104,15 +110,32 @@ func (r *run) wrong(all []string) {
 
 // checkServices waits until exactly the wanted processes run.
 func (r *run) checkServices(n *lab.Node) {
-	for id, count := range r.ledger.services {
-		run, alive := 0, 0
-		if !lab.Until(wellWithin, func() bool {
-			run, alive = len(n.Running(id)), r.processes(id)
-			return run == count && alive == count
-		}) {
-			r.stage.Errorf("service %s is to have %d tasks: the cluster says that %d run, and there are %d processes", id, count, run, alive)
+	for id, count := range r.crowd.Services {
+		if last := r.until(wellWithin, func() string {
+			run, alive := len(n.Running(id)), r.processes(id)
+			if run == count && alive == count {
+				return ""
+			}
+			return fmt.Sprintf("service %s is to have %d tasks: the cluster says that %d run, and there are %d processes", id, count, run, alive)
+		}); last != "" {
+			r.stage.Errorf("%s", last)
 		}
 	}
+}
+
+// until waits until there is nothing left to wait for, and says what it is when
+// that takes long.
+func (r *run) until(limit time.Duration, what func() string) (last string) {
+	began, told := time.Now(), false
+	lab.Until(limit, func() bool {
+		last = what()
+		if late := time.Since(began) > slowAfter; late && !told && last != "" {
+			r.stage.Say("slow", "%s", last)
+			told = true
+		}
+		return last == "" || r.ctx.Err() != nil
+	})
+	return last
 }
 
 // processes counts the shells that run the script for tasks of a job.
@@ -126,11 +149,11 @@ func (r *run) processes(job string) (n int) {
 }
 
 func (r *run) stopServices(n *lab.Node) {
-	for id := range r.ledger.services {
+	for id := range r.crowd.Services {
 		n.Must(http.MethodPost, "/v1/jobs/"+id+"/stop", nil, nil)
 	}
 	n.Await(wellWithin, "all services to have stopped", func() bool {
-		for _, id := range append(slices.Collect(maps.Keys(r.ledger.services)), fought) {
+		for _, id := range append(slices.Collect(maps.Keys(r.crowd.Services)), crowd.Fought) {
 			var j api.Job
 			if n.Call(http.MethodGet, "/v1/jobs/"+id, nil, &j) != nil || !j.State.Ended() {
 				return false
@@ -153,7 +176,7 @@ func (r *run) checkRecord(jobs map[string]*api.Job, tasks map[string]*api.Task) 
 	}
 	r.stage.Say("record", "%d lines; %d runs beside or after another, as their nodes could not be asked", len(lines), h.Excused)
 	for id, t := range tasks {
-		if p := r.ledger.batches[t.Job]; p == nil || !p.Silent {
+		if p := r.crowd.Batches[t.Job]; p == nil || !p.Silent {
 			r.wrong(verdict.Written(t, h.Ends[record.Attempt{Task: id, Number: t.Attempt}]))
 		}
 	}
@@ -169,5 +192,34 @@ func (r *run) checkLeft() {
 	}
 	for _, m := range r.mounts() {
 		r.stage.Errorf("a mount is left: %s", m)
+	}
+}
+
+// checkLinear looks for an order of the rivals' operations that explains every
+// answer they got. The last reading of the service counts as one of them.
+func (r *run) checkLinear(n *lab.Node) {
+	var j api.Job
+	began := time.Now()
+	n.Must(http.MethodGet, "/v1/jobs/"+crowd.Fought, nil, &j)
+	r.crowd.Histories.Note("scale", crowd.Rivals, began, linear.Change{Object: crowd.Fought, Count: wanted(&j), Read: true}, linear.Done)
+	for _, name := range append(r.crowd.Names(), crowd.Fought) {
+		if err := n.Call(http.MethodPost, "/v1/jobs/"+name+"/stop", nil, nil); err != nil {
+			r.stage.Errorf("job %s was acknowledged and cannot be stopped: %v", name, err)
+		}
+	}
+	r.stopOthers(n)
+	wrong, count := r.crowd.Histories.Check()
+	for _, w := range wrong {
+		r.stage.Errorf("%s", w)
+	}
+	r.stage.Say("order", "%d operations of %d rivals have an order", count, crowd.Rivals)
+}
+
+// stopOthers stops the jobs whose names were given without an answer.
+func (r *run) stopOthers(n *lab.Node) {
+	for id, j := range r.jobs(n, "?kind=batch") {
+		if j.Spec.Partition == crowd.Fought && !j.Stop {
+			n.Must(http.MethodPost, "/v1/jobs/"+id+"/stop", nil, nil)
+		}
 	}
 }

@@ -110,7 +110,7 @@ func lostLog(r *run, t *told) func() {
 		n.Terminate()
 	}
 	r.acknowledge(leader, 10)
-	r.halt() // no client waits while there is no quorum
+	r.crowd.Halt() // no client waits while there is no quorum
 	rest := r.others(behind...)
 	for _, n := range rest {
 		n.Terminate()
@@ -133,7 +133,7 @@ func lostLog(r *run, t *told) func() {
 		}
 		over()
 		r.well()
-		r.start()
+		r.crowd.Work(r.ctx)
 	}
 }
 
@@ -180,8 +180,6 @@ func (r *run) acknowledge(n *lab.Node, count int) {
 			return n.Call("POST", "/v1/jobs", map[string]any{"kind": "batch", "name": p.Job, "cpus": 0.01, "mem": "8MiB", "command": []string{"/bin/true"}}, nil) == nil
 		})
 		p.Acked = true
-		r.ledger.mu.Lock()
-		r.ledger.batches[p.Job] = p
-		r.ledger.mu.Unlock()
+		r.crowd.Promise(p)
 	}
 }

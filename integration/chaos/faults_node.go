@@ -73,7 +73,7 @@ func removed(r *run, t *told) func() {
 		r.lab.Wire.Around(n, lab.Trouble{})
 		r.lab.Await(wellWithin, n.Name+" to end its tasks", func() bool {
 			var h api.Health
-			return n.Call("GET", "/v1/health", nil, &h) != nil && r.running(n) == 0
+			return n.Call("GET", "/v1/health", nil, &h) != nil && len(r.runningOn(n.Name)) == 0
 		})
 		r.joinAnew(n)
 		over()
@@ -97,16 +97,6 @@ func (r *run) joinAnew(n *lab.Node) {
 	n.AwaitReady()
 }
 
-// running counts the tasks' shells on a node.
-func (r *run) running(n *lab.Node) (count int) {
-	for _, pid := range lab.PidsOf(r.record.InCommandLine()) {
-		if lab.EnvOf(pid, "MESITA_NODE") == n.Name {
-			count++
-		}
-	}
-	return count
-}
-
 // cloned starts a copy of a node's folder on another machine while the node
 // runs: every task runs once all the same.
 func cloned(r *run, t *told) func() {
@@ -121,7 +111,7 @@ func cloned(r *run, t *told) func() {
 	c.Launch("start")
 	return func() {
 		lab.Until(10*time.Second, c.Ended) // it says why, or it is told nothing yet
-		if got := r.running(n); c.Ended() {
+		if got := len(r.runningOn(n.Name)); c.Ended() {
 			r.stage.Say("clone", "of %s has ended: %s", n.Name, lastLog(c))
 		} else if got > 0 {
 			r.stage.Say("clone", "of %s has not ended", n.Name)
@@ -144,13 +134,13 @@ func recovered(r *run, t *told) func() {
 	lost := append(r.followers(r.o.voters-2, left), r.leader())
 	t.say("%s is left of %s", left.Name, names(append(lost, left)))
 	r.sameIndex() // or what only the lost ones had would rightly be lost
-	r.halt()
+	r.crowd.Halt()
 	r.sameIndex()
 	over := r.hit(record.Silent, lost...)
 	for _, n := range lost {
 		r.powerCut(n)
 	}
-	back := r.hit(record.Away, left)
+	back := r.hit(record.Away, r.others(lost...)...) // to look at them all once it is over
 	left.Terminate()
 	r.recover(left)
 	left.Start()
@@ -172,7 +162,7 @@ func recovered(r *run, t *told) func() {
 		r.well()
 		r.recovering.Wait() // what the lost ones ran of their own has ended
 		r.must(r.record.Whole())
-		r.start()
+		r.crowd.Work(r.ctx)
 	}
 }
 

@@ -4,9 +4,9 @@
 //	go run ./integration/chaos [--seed N] [--nodes 3|5] [--for 4m] [--faults cut,slow] [--list]
 //	go run ./integration/chaos --upgrade-from COMMIT --rate 500
 //
-// It owns the faults (faults*.go), the clients that work meanwhile (client.go,
-// rivals.go, load.go) and what it asks at the end (check.go, replicas.go); the
-// nodes are package integration/lab's. Nodes are named voters plus one worker,
+// It owns the faults (faults*.go) and what it asks at the end (check.go,
+// replicas.go); the clients that work meanwhile are package crowd's, the
+// nodes package integration/lab's. Nodes are named voters plus one worker,
 // each with a disk of its own. What it does follows from the seed;
 // when it happens does not, as the machine has a say in that. A clock that jumps is
 // not among the faults, as nodes on one machine share its time of day: tests on
@@ -75,12 +75,17 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.voters, "nodes", 3, "voters: 3 or 5; one worker comes on top")
 	f.DurationVar(&o.length, "for", 4*time.Minute, "how long to break things, not counting the check; 0: each fault once")
 	f.StringVar(&o.bin, "bin", "", "the binary (default: built from this module)")
-	f.StringVar(&o.from, "upgrade-from", "", "break nothing: upgrade from the program of this `COMMIT` (such as "+pinned+"), back, and again")
+	f.StringVar(&o.from, "upgrade-from", "", "break nothing: upgrade from the program of this `COMMIT` (such as "+pins[0]+"), back, and again")
 	f.IntVar(&o.rate, "rate", 0, "`JOBS` a second by the Go client, on top of what the clients do")
 	names := f.String("faults", "", "only these, separated by commas (default: all that --list shows)")
 	list := f.Bool("list", false, "show the faults and end")
+	showPins := f.Bool("pins", false, "show the commits from which upgrades have to work and end")
 	if err := f.Parse(args); err != nil {
 		return o, err
+	}
+	if *showPins {
+		fmt.Println(strings.Join(pins, " "))
+		os.Exit(0)
 	}
 	if *list {
 		for _, v := range allFaults {

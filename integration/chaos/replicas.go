@@ -64,7 +64,7 @@ func (r *run) checkReplicas() {
 			all = append(all, p)
 		}
 	}
-	if want := wantVoters(len(r.nodes)); len(all) == want {
+	if want := lab.Voters(len(r.nodes)); len(all) == want {
 		r.sameLogs(all)
 		r.sameStates(all)
 	} else {

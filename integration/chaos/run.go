@@ -10,22 +10,21 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/mesita/mesita/api"
-	"github.com/mesita/mesita/integration/chaos/linear"
+	"github.com/mesita/mesita/integration/chaos/crowd"
 	"github.com/mesita/mesita/integration/chaos/record"
 	"github.com/mesita/mesita/integration/chaos/stage"
-	"github.com/mesita/mesita/integration/chaos/verdict"
 	"github.com/mesita/mesita/integration/lab"
 )
 
 const (
-	clients    = 3
-	wellWithin = 2 * time.Minute // from the end of a fault to all being well
-	endWithin  = 3 * time.Minute // for all batches to end
-	tidyWithin = time.Minute     // a keeper without daemon and tasks ends after half of that
+	wellWithin = 2 * time.Minute  // from the end of a fault to all being well
+	endWithin  = 3 * time.Minute  // for all batches to end
+	slowAfter  = 15 * time.Second // what is waited for is said
+	tidyWithin = time.Minute      // a keeper without daemon and tasks ends after half of that
 )
 
 // run is one cluster that is broken, and what is known of it.
@@ -43,27 +42,14 @@ type run struct {
 	record     *record.Record
 	rng        *rand.Rand     // of the faults
 	came       map[string]int // how often each fault did
-	ledger     *ledger
-	histories  *linear.Histories
-	readings   atomic.Int64
-	loads      atomic.Int64 // jobs of the load
-	asked      int          // batches of the faults' own
-	users      []worker     // clients, over all pauses
-	mixed      *mix
+	crowd      *crowd.Crowd
+	asked      int         // batches of the faults' own
 	agreed     uint64      // the index that all voters had applied at the end
 	voters     []*lab.Node // at the end
 }
 
-// mix is the clients while they are at work.
-type mix struct {
-	stop context.CancelFunc
-	wg   sync.WaitGroup
-}
-
 func newRun(ctx context.Context, s *stage.Stage, o options) *run {
-	r := &run{o: o, ctx: ctx, stage: s, disks: map[*lab.Node]*lab.Disk{}, hurt: map[*lab.Node]int{}, came: map[string]int{}, rng: rand.New(rand.NewPCG(o.seed, 1)),
-		ledger:    &ledger{batches: map[string]*verdict.Promise{}, services: map[string]int{}},
-		histories: linear.New()}
+	r := &run{o: o, ctx: ctx, stage: s, disks: map[*lab.Node]*lab.Disk{}, hurt: map[*lab.Node]int{}, came: map[string]int{}, rng: rand.New(rand.NewPCG(o.seed, 1))}
 	r.lab = lab.New(s, o.bin, o.voters+1)
 	r.nodes = slices.Clone(r.lab.Nodes)
 	r.images = s.TempDir()
@@ -77,6 +63,7 @@ func newRun(ctx context.Context, s *stage.Stage, o options) *run {
 	rec, err := record.New(r.lab.Dir)
 	r.must(err)
 	r.record = rec
+	r.crowd = crowd.New(crowd.Options{Stage: s, Record: rec, Seed: o.seed, Nodes: r.nodes, Rate: o.rate})
 	return r
 }
 
@@ -114,8 +101,7 @@ func (r *run) all() {
 		r.shorten()
 	}
 	r.lab.Form()
-	r.lab.AwaitVoters(r.o.voters)
-	r.start()
+	r.crowd.Work(r.ctx)
 	if older != "" {
 		r.upgrade(older, r.o.bin)
 	} else {
@@ -124,52 +110,10 @@ func (r *run) all() {
 	r.stage.Say("calm", "what was to happen has happened")
 	r.well()
 	r.recovering.Wait()
-	r.halt()
+	r.crowd.Halt()
 	r.check()
 	if !r.stage.Failed() {
-		r.stage.Say("held", "%d kinds of faults, %d batches, %d writes in %d tries, %d readings", len(r.came), len(r.ledger.batches), r.ledger.writes, r.ledger.tries, r.readings.Load())
-	}
-}
-
-// worker sends requests until its context ends.
-type worker interface{ work(ctx context.Context) }
-
-// start sends the clients to work, or lets them go on.
-func (r *run) start() {
-	if r.users == nil {
-		r.hire()
-	}
-	ctx, stop := context.WithCancel(r.ctx)
-	m := &mix{stop: stop}
-	for _, u := range r.users {
-		m.wg.Go(func() { u.work(ctx) })
-	}
-	nodes := slices.Clone(r.nodes) // which may become more meanwhile
-	m.wg.Go(func() { r.read(ctx, nodes) })
-	if r.o.rate > 0 {
-		m.wg.Go(func() { r.load(ctx, r.o.rate, nodes) })
-	}
-	r.mixed = m
-}
-
-func (r *run) hire() {
-	r.stage.Cleanup(r.halt)
-	r.makeFought()
-	for i := range clients {
-		r.users = append(r.users, r.newUser(i))
-	}
-	s := &shared{versions: map[string]int{}}
-	for i := range rivals {
-		r.users = append(r.users, r.newRival(i, s))
-	}
-}
-
-// halt waits for the clients to finish what they are at.
-func (r *run) halt() {
-	if r.mixed != nil {
-		r.mixed.stop()
-		r.mixed.wg.Wait()
-		r.mixed = nil
+		r.stage.Say("held", "%d kinds of faults, %v", len(r.came), r.crowd)
 	}
 }
 
@@ -206,7 +150,7 @@ func (r *run) breakOne(next []*fault) (count int) {
 	if r.rng.IntN(3) == 0 {
 		r.well()
 	}
-	pause(r.ctx, time.Duration(r.rng.Int64N(int64(3*time.Second))))
+	lab.Pause(r.ctx, time.Duration(r.rng.Int64N(int64(3*time.Second))))
 	return count
 }
 
@@ -227,7 +171,7 @@ func (r *run) begin(f *fault) (over func()) {
 	r.stage.Say("fault", "%s: %s", f.name, told.text)
 	d := f.least + time.Duration(r.rng.Int64N(int64(f.most-f.least)+1))
 	return func() {
-		pause(r.ctx, d)
+		lab.Pause(r.ctx, d)
 		end()
 		r.stage.Say("over", "%s", f.name)
 	}
@@ -246,13 +190,14 @@ func (r *run) well() {
 			n.Launch("start")
 		}
 	}
-	why := ""
-	began := time.Now()
-	if !lab.Until(wellWithin, func() bool { why = r.unwell(); return why == "" || r.ctx.Err() != nil }) {
+	if why := r.until(wellWithin, r.unwell); why != "" {
+		for _, n := range r.nodes {
+			if !n.Ended() {
+				_ = n.Cmd.Process.Signal(syscall.SIGQUIT) // it writes to its log where it is
+				<-n.Done
+			}
+		}
 		r.stage.Fatalf("%v after the last fault: %s", wellWithin, why)
-	}
-	if d := time.Since(began); d > 15*time.Second {
-		r.stage.Say("slow", "it took %.0f s until all was well", d.Seconds())
 	}
 }
 
@@ -276,7 +221,7 @@ func (r *run) unwell() string {
 			voters++
 		}
 	}
-	if want := wantVoters(len(r.nodes)); len(members) != len(r.nodes) || voters != want {
+	if want := lab.Voters(len(r.nodes)); len(members) != len(r.nodes) || voters != want {
 		return fmt.Sprintf("%d nodes and %d voters, want %d and %d", len(members), voters, len(r.nodes), want)
 	}
 	return ""
@@ -297,14 +242,6 @@ func faultNames(faults []*fault) string {
 		out = append(out, f.name)
 	}
 	return strings.Join(out, ",")
-}
-
-// wantVoters is how many of so many nodes vote.
-func wantVoters(nodes int) int {
-	if nodes < 5 {
-		return 3
-	}
-	return 5
 }
 
 func readJSON(path string, v any) error {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -47,7 +48,7 @@ func (r *run) hit(how record.Trouble, nodes ...*lab.Node) (over func()) {
 func (r *run) noteSound(all []*lab.Node, name, span string) {
 	since := time.Now()
 	for time.Since(since) < settled {
-		pause(r.ctx, 200*time.Millisecond)
+		lab.Pause(r.ctx, 200*time.Millisecond)
 		if r.ctx.Err() != nil {
 			return
 		}
@@ -55,7 +56,7 @@ func (r *run) noteSound(all []*lab.Node, name, span string) {
 			since = time.Now()
 		}
 	}
-	if err := r.record.Sound(span, name); err != nil {
+	if err := r.record.Sound(span, name, func() []record.Attempt { return r.runningOn(name) }); err != nil {
 		r.stage.Errorf("%v", err)
 	}
 }
@@ -70,4 +71,15 @@ func takenIn(all []*lab.Node, name string) bool {
 		return slices.ContainsFunc(n.Members(), func(m api.NodeStatus) bool { return m.Name == name && m.State == api.NodeReady })
 	}
 	return false
+}
+
+// runningOn lists the attempts whose shells run on a node.
+func (r *run) runningOn(node string) (out []record.Attempt) {
+	for _, pid := range lab.PidsOf(r.record.InCommandLine()) {
+		n, err := strconv.Atoi(lab.EnvOf(pid, "MESITA_ATTEMPT"))
+		if lab.EnvOf(pid, "MESITA_NODE") == node && err == nil { // or it has just ended
+			out = append(out, record.Attempt{Task: lab.EnvOf(pid, "MESITA_TASK_ID"), Number: n})
+		}
+	}
+	return out
 }

@@ -15,9 +15,10 @@ import (
 	"github.com/mesita/mesita/integration/lab"
 )
 
-// pinned is the commit from which upgrades have to work, and back to which
-// until the level of the cluster was raised.
-const pinned = "64a1907"
+// pins are the commits from which upgrades have to work, and back to which until
+// the level of the cluster was raised: the last before there were levels, and the
+// last of level 1.
+var pins = []string{"64a1907", "1abf776"}
 
 // lateLooks is how long a node gets no vote although there is one to give; others
 // have it within a second.

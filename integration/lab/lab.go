@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -138,6 +139,14 @@ func Until(limit time.Duration, cond func() bool) bool {
 	return true
 }
 
+// Pause lets time pass in which something may happen, less if ctx ends.
+func Pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
 // Leader finds who leads, as seen by any node that answers.
 func (l *Lab) Leader() *Node {
 	for _, n := range l.Nodes {
@@ -179,7 +188,15 @@ func (l *Lab) Form() {
 		n.Launch("join", first.IP, "--token", tok)
 		n.AwaitReady()
 	}
-	l.AwaitVoters(min(len(l.Nodes), 3))
+	l.AwaitVoters(Voters(len(l.Nodes)))
+}
+
+// Voters is how many of so many nodes vote.
+func Voters(nodes int) int {
+	if nodes < 5 {
+		return min(nodes, 3)
+	}
+	return 5
 }
 
 // AwaitVoters waits until so many nodes vote.

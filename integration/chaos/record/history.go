@@ -44,9 +44,10 @@ type History struct {
 	Excused int
 
 	service func(task string) bool
-	runs    map[string][]*oneRun // by task; those that their node may have forgotten are not here
-	spans   map[string]span      // that are not over
-	parted  float64              // since when there are two clusters; 0 if there is one
+	runs    map[string][]*oneRun           // by task; those that their node may have forgotten are not here
+	spans   map[string]span                // that are not over
+	missing map[string]map[Attempt]*oneRun // by span: who ran, and was not found yet
+	parted  float64                        // since when there are two clusters; 0 if there is one
 }
 
 type oneRun struct {
@@ -65,7 +66,7 @@ type span struct {
 
 // NewHistory is that of an empty record. It is told which tasks are a service's.
 func NewHistory(service func(task string) bool) *History {
-	return &History{Ends: map[Attempt]string{}, service: service, runs: map[string][]*oneRun{}, spans: map[string]span{}}
+	return &History{Ends: map[Attempt]string{}, service: service, runs: map[string][]*oneRun{}, spans: map[string]span{}, missing: map[string]map[Attempt]*oneRun{}}
 }
 
 // Add takes the next line, and returns what is wrong with it.
@@ -77,8 +78,13 @@ func (h *History) Add(l Line) []string {
 		return h.end(l)
 	case string(Away), string(Silent):
 		h.trouble(l)
+	case "look":
+		h.look(l)
+	case "lives":
+		delete(h.missing[l.Code], Attempt{l.Task, l.Attempt})
 	case "sound":
 		delete(h.spans, l.Task)
+		h.killed(l)
 		return h.sound(l.Node)
 	case "gone":
 		h.forget(func(r *oneRun) bool { return r.node == l.Node && (r.ended == 0 || r.untold) })
@@ -112,6 +118,9 @@ func (h *History) start(l Line) (wrong []string) {
 		}
 		if h.excused(r, l) {
 			h.Excused++
+			if r.ended == 0 && r.number == l.Attempt && r.node == l.Node { // a node runs one of a number
+				r.ended, r.stopped = l.At, true
+			}
 			continue
 		}
 		wrong = append(wrong, fmt.Sprintf("attempt %d of %s started on %s when %s on %s%s", l.Attempt, l.Task, l.Node, how, r.node, h.about(r.node, l.At)))
@@ -139,6 +148,9 @@ func (h *History) excused(r *oneRun, l Line) bool {
 func (h *History) end(l Line) []string {
 	h.Ends[Attempt{l.Task, l.Attempt}] = l.Code
 	why := "never started there"
+	if l.What == "stopped" {
+		why = "" // it was told to before it had written that it had started
+	}
 	for _, r := range h.runs[l.Task] {
 		switch {
 		case r.number != l.Attempt || r.node != l.Node:
@@ -148,6 +160,9 @@ func (h *History) end(l Line) []string {
 		default:
 			why = "ended before"
 		}
+	}
+	if why == "" {
+		return nil
 	}
 	return []string{fmt.Sprintf("attempt %d of %s ended on %s and %s", l.Attempt, l.Task, l.Node, why)}
 }
@@ -176,6 +191,29 @@ func (h *History) forget(which func(*oneRun) bool) {
 	for task, all := range h.runs {
 		h.runs[task] = slices.DeleteFunc(all, which)
 	}
+}
+
+// look begins a look at all that runs on a node.
+func (h *History) look(l Line) {
+	all := map[Attempt]*oneRun{}
+	for task, runs := range h.runs {
+		for _, r := range runs {
+			if r.node == l.Node && r.ended == 0 {
+				all[Attempt{task, r.number}] = r
+			}
+		}
+	}
+	h.missing[l.Code] = all
+}
+
+// killed ends what a look did not find.
+func (h *History) killed(l Line) {
+	for _, r := range h.missing[l.Code] {
+		if r.ended == 0 {
+			r.ended, r.stopped = l.At, true
+		}
+	}
+	delete(h.missing, l.Code)
 }
 
 // sound finds what a node that was taken in again still runs beside another.

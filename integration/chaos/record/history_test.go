@@ -20,6 +20,7 @@ func TestHistories(t *testing.T) {
 		{"beside itself, with nothing wrong", "start a.0 1 n1; start a.0 2 n2", "attempt 1 ran on n1", 0},
 		{"to its end twice, with nothing wrong", "start a.0 1 n1; end a.0 1 n1; start a.0 2 n2", "attempt 1 had run to its end on n1", 0},
 		{"an end without a start", "end a.0 1 n1", "never started there", 0},
+		{"stopped before its first line", "stopped a.0 1 n1; start a.0 2 n1; end a.0 2 n1", "", 0},
 		{"an end on another node", "start a.0 1 n1; end a.0 1 n2", "never started there", 0},
 		{"an end twice", "start a.0 1 n1; end a.0 1 n1; end a.0 1 n1", "ended before", 0},
 		{"the same attempt on two nodes", "start a.0 1 n1; start a.0 1 n2", "the same attempt was started on n1", 0},
@@ -41,6 +42,10 @@ func TestHistories(t *testing.T) {
 		{"after the cut", "start a.0 1 n1; silent x n1; sound x n1; start a.0 2 n2", "attempt 1 ran on n1", 0},
 		{"cut twice, one is over", "start a.0 1 n1; silent x n1; silent y n1; sound x n1; start a.0 2 n2", "", 1},
 		{"taken in again, and runs it beside another", "start a.0 1 n1; silent x n1; start a.0 2 n2; sound x n1", "n1 was taken in again, and still runs a.0", 1},
+		{"killed without a word", "start a.0 1 n1; silent x n1; start a.0 2 n2; look x n1; sound x n1; end a.0 2 n2", "", 1},
+		{"not killed", "start a.0 1 n1; silent x n1; start a.0 2 n2; look x n1; lives a.0 1 n1 x; sound x n1", "n1 was taken in again, and still runs a.0", 1},
+		{"started after the look", "silent x n1; look x n1; start a.0 1 n1; sound x n1; start a.0 2 n2", "attempt 1 ran on n1", 0},
+		{"killed, and said that it ended", "start a.0 1 n1; silent x n1; look x n1; sound x n1; end a.0 1 n1", "ended before", 0},
 		{"taken in again, while the other is cut off", "start a.0 1 n1; silent x n1; start a.0 2 n2; silent y n2; sound x n1", "", 1},
 		{"three runs after two cuts", "start a.0 1 n1; silent x n1; start a.0 2 n2; silent y n2; start a.0 3 n3; stopped a.0 1 n1; stopped a.0 2 n2; sound x n1; sound y n2; end a.0 3 n3", "", 3},
 
@@ -53,6 +58,7 @@ func TestHistories(t *testing.T) {
 		{"power of another node", "start a.0 1 n1; silent x n3; gone - n3; start a.0 2 n2", "attempt 1 ran on n1", 0},
 
 		{"numbers of two clusters", "start a.0 1 n1; parted - -; start a.0 2 n2; start a.0 2 n3; stopped a.0 1 n1; end a.0 2 n2; end a.0 2 n3; whole - -; start a.0 3 n1", "", 3},
+		{"a number again on the same node", "parted - -; start a.0 2 n2; start a.0 2 n2; whole - -; stopped a.0 2 n2; start a.0 3 n3", "", 1},
 		{"numbers of one cluster again", "parted - -; whole - -; start a.0 2 n2; start a.0 2 n3", "the same attempt", 0},
 		{"two clusters do not excuse what ended long before", "start a.0 1 n1; end a.0 1 n1; +61 parted - -; whole - -; start a.0 2 n2", "had run to its end", 0},
 	} {
@@ -80,7 +86,13 @@ func parse(t *testing.T, script string) (out []Line) {
 		now += step
 		f := strings.Fields(text)
 		l := Line{What: f[0], Task: f[1], Code: "-", At: now, Node: f[len(f)-1]}
-		if len(f) == 4 {
+		if f[0] == "look" || f[0] == "sound" {
+			l.Code = f[1]
+		}
+		if len(f) == 5 {
+			l.Node, l.Code = f[3], f[4]
+		}
+		if len(f) >= 4 {
 			if _, err := fmt.Sscan(f[2], &l.Attempt); err != nil {
 				t.Fatalf("%s: %v", text, err)
 			}

@@ -47,24 +47,35 @@ func (r *Record) Command(seconds string, code int) []string {
 
 // Parted notes that there are two clusters from now on, of which each may give
 // the next number to an attempt; Whole, that there is one again.
-func (r *Record) Parted() error { return r.note("parted", "-", "-") }
+func (r *Record) Parted() error { return r.note("parted", "-", 0, "-", "-") }
 
 // Whole ends what Parted began.
-func (r *Record) Whole() error { return r.note("whole", "-", "-") }
+func (r *Record) Whole() error { return r.note("whole", "-", 0, "-", "-") }
 
 // Gone notes that everything on the node ended at once.
-func (r *Record) Gone(node string) error { return r.note("gone", "-", node) }
+func (r *Record) Gone(node string) error { return r.note("gone", "-", 0, node, "-") }
 
 // Trouble notes that a node cannot be asked for what it runs from now on, or only
 // its keeper can (Away), until Sound with the same span.
 func (r *Record) Trouble(how Trouble, span, node string) error {
-	return r.note(string(how), span, node)
+	return r.note(string(how), span, 0, node, "-")
 }
 
-// Sound notes that the node was taken in again after what began with the span.
-func (r *Record) Sound(span, node string) error { return r.note("sound", span, node) }
+// Sound notes that the node was taken in again after what began with the span,
+// and what look then finds to run there: who was killed wrote nothing.
+func (r *Record) Sound(span, node string, look func() []Attempt) error {
+	if err := r.note("look", "-", 0, node, span); err != nil {
+		return err
+	}
+	for _, a := range look() {
+		if err := r.note("lives", a.Task, a.Number, node, span); err != nil {
+			return err
+		}
+	}
+	return r.note("sound", span, 0, node, span)
+}
 
-func (r *Record) note(what, span, node string) error {
+func (r *Record) note(what, task string, attempt int, node, code string) error {
 	now, err := sinceBoot()
 	if err != nil {
 		return err
@@ -73,7 +84,7 @@ func (r *Record) note(what, span, node string) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(f, "%s %s 0 %s - %s\n", what, span, node, now)
+	_, err = fmt.Fprintf(f, "%s %s %d %s %s %s\n", what, task, attempt, node, code, now)
 	return errors.Join(err, f.Close())
 }
 
@@ -89,7 +100,7 @@ func sinceBoot() (string, error) {
 
 // Line is one thing that happened.
 type Line struct {
-	What, Task string // start, end or stopped; gone, parted, whole; a Trouble or sound, whose span is in Task
+	What, Task string // start, end or stopped; gone, parted, whole; a Trouble or sound, whose span is in Task; look, lives, with the span in Code
 	Attempt    int
 	Node, Code string
 	At         float64 // seconds since boot

@@ -1,4 +1,4 @@
-package main
+package crowd
 
 import (
 	"context"
@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -17,19 +16,9 @@ import (
 	"github.com/mesita/mesita/integration/lab"
 )
 
-// ledger is what the clients were promised.
-type ledger struct {
-	mu       sync.Mutex
-	batches  map[string]*verdict.Promise
-	names    []string       // of jobs that the rivals got
-	services map[string]int // wanted tasks; -1: not known
-	writes   int            // that were acknowledged
-	tries    int
-}
-
 // user sends work under ids of its own, each until it has an answer.
 type user struct {
-	*run
+	*Crowd
 	name string
 	rng  *rand.Rand
 	jobs []string
@@ -40,8 +29,8 @@ type user struct {
 // patience is how long a client repeats a request.
 const patience = 90 * time.Second
 
-func (r *run) newUser(i int) *user {
-	return &user{run: r, name: fmt.Sprintf("c%d", i), rng: rand.New(rand.NewPCG(r.o.seed, uint64(i)+100)), at: slices.Clone(r.nodes)}
+func (r *Crowd) newUser(i int) *user {
+	return &user{Crowd: r, name: fmt.Sprintf("c%d", i), rng: rand.New(rand.NewPCG(r.o.Seed, uint64(i)+100)), at: slices.Clone(r.o.Nodes)}
 }
 
 // work sends requests until the context ends.
@@ -55,14 +44,7 @@ func (c *user) work(ctx context.Context) {
 		default:
 			c.submit(ctx)
 		}
-		pause(ctx, time.Duration(c.rng.Int64N(int64(400*time.Millisecond))))
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
+		lab.Pause(ctx, time.Duration(c.rng.Int64N(int64(400*time.Millisecond))))
 	}
 }
 
@@ -80,46 +62,44 @@ func (c *user) submit(ctx context.Context) {
 		p.Codes = append(p.Codes, code)
 	}
 	seconds := fmt.Sprintf("%.2f", 0.05+2*c.rng.Float64()*c.rng.Float64())
-	spec := map[string]any{"kind": "batch", "name": p.Job, "cpus": 0.02, "mem": "8MiB", "stopGrace": "1s", "command": c.record.Command(seconds, code)}
+	spec := map[string]any{"kind": "batch", "name": p.Job, "cpus": 0.02, "mem": "8MiB", "stopGrace": "1s", "command": c.o.Record.Command(seconds, code)}
 	if tasks > 1 {
 		spec["array"] = fmt.Sprintf("0-%d", tasks-1)
 	}
-	c.ledger.mu.Lock()
-	c.ledger.batches[p.Job] = p
-	c.ledger.mu.Unlock()
+	c.Promise(p)
 	var j api.Job
 	if c.send(ctx, http.MethodPost, "/v1/jobs", spec, &j) != nil {
 		return
 	}
 	if j.ID != p.Job {
-		c.stage.Errorf("%s was submitted, and the answer is about %q", p.Job, j.ID)
+		c.o.Stage.Errorf("%s was submitted, and the answer is about %q", p.Job, j.ID)
 	}
-	c.ledger.mu.Lock()
+	c.mu.Lock()
 	p.Acked = true
-	c.ledger.mu.Unlock()
+	c.mu.Unlock()
 	c.jobs = append(c.jobs, p.Job)
 }
 
 // scale sets how many tasks this client's service has.
 func (c *user) scale(ctx context.Context, count int) {
 	id := "s" + c.name
-	c.ledger.mu.Lock()
-	before, known := c.ledger.services[id]
-	c.ledger.services[id] = -1
-	c.ledger.mu.Unlock()
+	c.mu.Lock()
+	before, known := c.Services[id]
+	c.Services[id] = -1
+	c.mu.Unlock()
 	var j api.Job
 	var err error
 	if !known {
 		err = c.send(ctx, http.MethodPost, "/v1/jobs", map[string]any{"kind": "service", "name": id, "count": count, "cpus": 0.02, "mem": "8MiB", "stopGrace": "1s",
-			"restart": map[string]any{"delay": "100ms", "maxDelay": "1s"}, "command": c.record.Command(record.Forever, 0)}, &j)
+			"restart": map[string]any{"delay": "100ms", "maxDelay": "1s"}, "command": c.o.Record.Command(record.Forever, 0)}, &j)
 	} else {
 		err = c.send(ctx, http.MethodPost, "/v1/jobs/"+id+"/scale", map[string]int{"count": count}, &j)
 	}
-	c.ledger.mu.Lock()
-	defer c.ledger.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	switch {
 	case err == nil:
-		c.ledger.services[id] = count
+		c.Services[id] = count
 	case !known && before == 0: // the next one finds out whether there is one
 	}
 }
@@ -130,9 +110,9 @@ func (c *user) stop(ctx context.Context) {
 		return
 	}
 	id := c.jobs[len(c.jobs)-1-c.rng.IntN(min(3, len(c.jobs)))]
-	c.ledger.mu.Lock()
-	c.ledger.batches[id].Stopped = true
-	c.ledger.mu.Unlock()
+	c.mu.Lock()
+	c.Batches[id].Stopped = true
+	c.mu.Unlock()
 	_ = c.send(ctx, http.MethodPost, "/v1/jobs/"+url.PathEscape(id)+"/stop", nil, nil) // one that has ended already is refused
 }
 
@@ -150,12 +130,12 @@ func (c *user) sendDoubt(ctx context.Context, method, path string, in, out any, 
 	for try := 0; ; try++ {
 		n := c.at[c.rng.IntN(len(c.at))]
 		err := n.CallKey(fmt.Sprintf("chaos-%x", key), method, path, in, out)
-		c.ledger.mu.Lock()
-		c.ledger.tries++
+		c.mu.Lock()
+		c.tries++
 		if err == nil {
-			c.ledger.writes++
+			c.writes++
 		}
-		c.ledger.mu.Unlock()
+		c.mu.Unlock()
 		if err == nil || !unclear(err) {
 			return err
 		}
@@ -163,7 +143,7 @@ func (c *user) sendDoubt(ctx context.Context, method, path string, in, out any, 
 		if ctx.Err() != nil || time.Since(began) > patience {
 			return err
 		}
-		pause(ctx, time.Duration(50+c.rng.IntN(100))*time.Millisecond)
+		lab.Pause(ctx, time.Duration(50+c.rng.IntN(100))*time.Millisecond)
 	}
 }
 
@@ -179,20 +159,4 @@ func unclear(err error) bool {
 		return true
 	}
 	return false
-}
-
-// read looks at the cluster from random nodes until the context ends: each
-// unit of each node is in one place at every reading.
-func (r *run) read(ctx context.Context, nodes []*lab.Node) {
-	rng := rand.New(rand.NewPCG(r.o.seed, 99))
-	for ctx.Err() == nil {
-		n := nodes[rng.IntN(len(nodes))]
-		for _, m := range n.Members() {
-			r.readings.Add(1)
-			for _, w := range verdict.Ledger(&m) {
-				r.stage.Errorf("%s says %s", n.Name, w)
-			}
-		}
-		pause(ctx, 100*time.Millisecond)
-	}
 }

@@ -1,4 +1,4 @@
-package main
+package crowd
 
 import (
 	"context"
@@ -13,8 +13,8 @@ import (
 	"github.com/mesita/mesita/integration/lab"
 )
 
-// rivals is how many clients change the same objects.
-const rivals = 3
+// Rivals is how many clients change the same objects.
+const Rivals = 3
 
 // rival changes the same few objects as others do at the same time.
 type rival struct {
@@ -30,7 +30,7 @@ type shared struct {
 	token    string
 }
 
-func (r *run) newRival(i int, s *shared) *rival {
+func (r *Crowd) newRival(i int, s *shared) *rival {
 	u := r.newUser(50 + i)
 	return &rival{user: u, id: i, shared: s}
 }
@@ -47,7 +47,7 @@ func (v *rival) work(ctx context.Context) {
 		case 3:
 			v.scales(ctx)
 		}
-		pause(ctx, time.Duration(v.rng.Int64N(int64(300*time.Millisecond))))
+		lab.Pause(ctx, time.Duration(v.rng.Int64N(int64(300*time.Millisecond))))
 	}
 }
 
@@ -84,12 +84,12 @@ func (v *rival) partition(ctx context.Context, path string) {
 	began := time.Now()
 	// Values that nobody else asks for, or it would be no change.
 	v.n++
-	spec := map[string]any{"weight": 1 + v.id + rivals*(v.n%30), "priority": v.n % 1000}
+	spec := map[string]any{"weight": 1 + v.id + Rivals*(v.n%30), "priority": v.n % 1000}
 	verdict := v.ask(ctx, http.MethodPut, "/v1/partitions/"+path+query, spec, &got)
 	if verdict == linear.Done {
 		c.After = got.Partition.Version
 	}
-	v.histories.Note("partition", v.id, began, c, verdict)
+	v.Histories.Note("partition", v.id, began, c, verdict)
 	if verdict != linear.Done { // learn what it has now
 		var now api.Partition
 		if v.at[v.rng.IntN(len(v.at))].Call(http.MethodGet, "/v1/partitions/"+path, nil, &now) != nil {
@@ -106,16 +106,16 @@ func (v *rival) partition(ctx context.Context, path string) {
 // ever, as the name of a job that has ended may be given again, and is like no
 // other, as one that asks for what there is gets it.
 func (v *rival) job(ctx context.Context) {
-	name := fmt.Sprint("once-", int(v.histories.Age().Seconds()))
+	name := fmt.Sprint("once-", int(v.Histories.Age().Seconds()))
 	v.n++
 	began := time.Now()
-	verdict := v.ask(ctx, http.MethodPost, "/v1/jobs", map[string]any{"kind": "batch", "env": map[string]string{"WHO": fmt.Sprintf("%s-%d", v.name, v.n)}, "name": name, "partition": fought, "cpus": 0.01, "mem": "8MiB",
+	verdict := v.ask(ctx, http.MethodPost, "/v1/jobs", map[string]any{"kind": "batch", "env": map[string]string{"WHO": fmt.Sprintf("%s-%d", v.name, v.n)}, "name": name, "partition": Fought, "cpus": 0.01, "mem": "8MiB",
 		"stopGrace": "1s", "command": []string{"/bin/sleep", record.Forever}}, nil)
-	v.histories.Note("job", v.id, began, linear.Change{Object: name}, verdict)
+	v.Histories.Note("job", v.id, began, linear.Change{Object: name}, verdict)
 	if verdict == linear.Done {
-		v.ledger.mu.Lock()
-		v.ledger.names = append(v.ledger.names, name)
-		v.ledger.mu.Unlock()
+		v.mu.Lock()
+		v.names = append(v.names, name)
+		v.mu.Unlock()
 	}
 }
 
@@ -129,7 +129,7 @@ func (v *rival) tokens(ctx context.Context) {
 	v.shared.mu.Unlock()
 	if id != "" {
 		began := time.Now()
-		v.histories.Note("token", v.id, began, linear.Change{Object: id}, v.ask(ctx, http.MethodDelete, "/v1/tokens/"+id, nil, nil))
+		v.Histories.Note("token", v.id, began, linear.Change{Object: id}, v.ask(ctx, http.MethodDelete, "/v1/tokens/"+id, nil, nil))
 		return
 	}
 	var g api.TokenGrant
@@ -140,50 +140,21 @@ func (v *rival) tokens(ctx context.Context) {
 	}
 }
 
-// fought is the service that the rivals scale; its partition has room for one
+// Fought is the service that the rivals scale; its partition has room for one
 // of its tasks.
-const fought = "fought"
+const Fought = "fought"
 
 func (v *rival) scales(ctx context.Context) {
-	c := linear.Change{Object: fought, Count: v.rng.IntN(100)}
+	c := linear.Change{Object: Fought, Count: v.rng.IntN(100)}
 	began := time.Now()
-	if verdict := v.ask(ctx, http.MethodPost, "/v1/jobs/"+fought+"/scale", map[string]int{"count": c.Count}, nil); verdict != linear.Refused {
-		v.histories.Note("scale", v.id, began, c, verdict)
+	if verdict := v.ask(ctx, http.MethodPost, "/v1/jobs/"+Fought+"/scale", map[string]int{"count": c.Count}, nil); verdict != linear.Refused {
+		v.Histories.Note("scale", v.id, began, c, verdict)
 	}
 }
 
 // makeFought makes that service, with no task.
-func (r *run) makeFought() {
-	r.nodes[0].Must(http.MethodPut, "/v1/partitions/"+fought+"?create=1", map[string]any{"limit": map[string]any{"cpus": 0.015}}, nil)
-	r.nodes[0].Submit(map[string]any{"kind": "service", "name": fought, "partition": fought, "count": 0, "cpus": 0.01, "mem": "8MiB",
+func (r *Crowd) makeFought() {
+	r.o.Nodes[0].Must(http.MethodPut, "/v1/partitions/"+Fought+"?create=1", map[string]any{"limit": map[string]any{"cpus": 0.015}}, nil)
+	r.o.Nodes[0].Submit(map[string]any{"kind": "service", "name": Fought, "partition": Fought, "count": 0, "cpus": 0.01, "mem": "8MiB",
 		"stopGrace": "1s", "command": []string{"/bin/sleep", record.Forever}})
-}
-
-// checkLinear looks for an order of the rivals' operations that explains every
-// answer they got. The last reading of the service counts as one of them.
-func (r *run) checkLinear(n *lab.Node) {
-	var j api.Job
-	began := time.Now()
-	n.Must(http.MethodGet, "/v1/jobs/"+fought, nil, &j)
-	r.histories.Note("scale", rivals, began, linear.Change{Object: fought, Count: wanted(&j), Read: true}, linear.Done)
-	for _, name := range append(r.ledger.names, fought) {
-		if err := n.Call(http.MethodPost, "/v1/jobs/"+name+"/stop", nil, nil); err != nil {
-			r.stage.Errorf("job %s was acknowledged and cannot be stopped: %v", name, err)
-		}
-	}
-	r.stopOthers(n)
-	wrong, count := r.histories.Check()
-	for _, w := range wrong {
-		r.stage.Errorf("%s", w)
-	}
-	r.stage.Say("order", "%d operations of %d rivals have an order", count, rivals)
-}
-
-// stopOthers stops the jobs whose names were given without an answer.
-func (r *run) stopOthers(n *lab.Node) {
-	for id, j := range r.jobs(n, "?kind=batch") {
-		if j.Spec.Partition == fought && !j.Stop {
-			n.Must(http.MethodPost, "/v1/jobs/"+id+"/stop", nil, nil)
-		}
-	}
 }

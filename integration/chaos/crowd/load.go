@@ -1,4 +1,4 @@
-package main
+package crowd
 
 import (
 	"context"
@@ -18,12 +18,12 @@ import (
 // load submits that many small jobs a second with the Go client, which repeats
 // requests by itself: none of them may fail.
 type load struct {
-	*run
+	*Crowd
 	client *client.Client
 	failed atomic.Int64
 	sent   atomic.Int64
 
-	slowest time.Duration // with the ledger's lock
+	slowest time.Duration // with the crowd's lock
 }
 
 // atSockets sends requests for http://127.0.0.1:N to the socket of node N.
@@ -37,20 +37,20 @@ func (a atSockets) RoundTrip(q *http.Request) (*http.Response, error) {
 	return a[i-1].RoundTrip(q)
 }
 
-func (r *run) load(ctx context.Context, rate int, nodes atSockets) {
-	l := &load{run: r}
+func (r *Crowd) load(ctx context.Context) {
+	l := &load{Crowd: r}
 	var addrs []string
-	for i := range nodes {
+	for i := range r.o.Nodes {
 		addrs = append(addrs, fmt.Sprintf("http://127.0.0.1:%d", i+1))
 	}
 	rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
-	c, err := client.New(client.Config{Addrs: addrs, HTTP: nodes})
+	c, err := client.New(client.Config{Addrs: addrs, HTTP: atSockets(r.o.Nodes)})
 	if err != nil {
-		r.stage.Errorf("%v", err)
+		r.o.Stage.Errorf("%v", err)
 		return
 	}
 	l.client = c
-	tick := time.NewTicker(time.Second / time.Duration(rate))
+	tick := time.NewTicker(time.Second / time.Duration(r.o.Rate))
 	defer tick.Stop()
 	var wg sync.WaitGroup
 	began := time.Now()
@@ -66,7 +66,7 @@ func (r *run) load(ctx context.Context, rate int, nodes atSockets) {
 		})
 	}
 	wg.Wait()
-	r.stage.Say("load", "%d jobs, %.0f a second, %d requests failed; the slowest took %.1f s", l.sent.Load(), float64(l.sent.Load())/time.Since(began).Seconds(), l.failed.Load(), l.slowest.Seconds())
+	r.o.Stage.Say("load", "%d jobs, %.0f a second, %d requests failed; the slowest took %.1f s", l.sent.Load(), float64(l.sent.Load())/time.Since(began).Seconds(), l.failed.Load(), l.slowest.Seconds())
 }
 
 // inFlight is how many of them wait for an answer at most: a machine that cannot
@@ -85,19 +85,17 @@ func (l *load) one() {
 	if i%runsOneOf != 0 {
 		spec.Kind, spec.Count, p.Idle = api.KindService, new(0), true
 	}
-	l.ledger.mu.Lock()
-	l.ledger.batches[p.Job] = p
-	l.ledger.mu.Unlock()
+	l.Promise(p)
 	began := time.Now()
 	_, err := l.client.Submit(context.Background(), spec)
 	took := time.Since(began)
 	if err != nil {
 		l.failed.Add(1)
-		l.stage.Errorf("a request failed after %.1f s that the client did not repeat: %v", took.Seconds(), err)
+		l.o.Stage.Errorf("a request failed after %.1f s that the client did not repeat: %v", took.Seconds(), err)
 		return
 	}
-	l.ledger.mu.Lock()
+	l.mu.Lock()
 	p.Acked = true
 	l.slowest = max(l.slowest, took)
-	l.ledger.mu.Unlock()
+	l.mu.Unlock()
 }
