@@ -80,14 +80,14 @@ func (s *Slice) begin(c Spec, f Files, beside *Process) (_ *Birth, err error) {
 	return b, b.clone(b.script())
 }
 
-// open opens what the newborn needs. What it keeps has a number above 2.
+// open opens what the newborn needs.
 func (b *Birth) open(f Files) error {
 	for i, given := range []*os.File{f.Stdin, f.Stdout, f.Stderr} {
 		fd, err := -1, error(nil)
 		if given == nil {
 			fd, err = open(os.DevNull, unix.O_RDWR)
 		} else {
-			fd, err = unix.FcntlInt(given.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+			fd, err = unix.FcntlInt(given.Fd(), unix.F_DUPFD_CLOEXEC, firstFile)
 			runtime.KeepAlive(given)
 		}
 		if err := b.use(&b.files[i], fd, err); err != nil {
@@ -146,13 +146,13 @@ func (b *Birth) openNews() error {
 	return nil
 }
 
-// use notes a descriptor of ours, moved above 2.
+// use notes a descriptor of ours, moved to where the newborn puts no other.
 func (b *Birth) use(slot *int, fd int, err error) error {
 	if err != nil {
 		return err
 	}
-	if fd < 3 {
-		high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+	if fd < firstFile {
+		high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, firstFile)
 		unix.Close(fd)
 		if err != nil {
 			return os.NewSyscallError("fcntl", err)
@@ -170,6 +170,13 @@ func (b *Birth) closeOurs() {
 	}
 	b.fds = nil
 }
+
+// The descriptors of a newborn: the program's three, where an init tells, and
+// from then on as we had them.
+const (
+	tellFile  = 3
+	firstFile = 4
+)
 
 // cloneArgs are those of clone3(2).
 type cloneArgs struct {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -218,6 +219,39 @@ func TestTheInitHoldsNothing(t *testing.T) {
 	if n != 2 { // its code and its data
 		t.Errorf("its memory is\n%s", maps)
 	}
+}
+
+// TestTheInitsTableOfFiles: is small, however many files we have open. Should
+// the program's exec come before, it is as large as ours, which is rare.
+func TestTheInitsTableOfFiles(t *testing.T) {
+	h := newHost(t)
+	s := create(t, h, "job/task", Limits{})
+	for range 300 {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+	}
+	small := 0
+	for range 10 {
+		p := ready(t, s, private("echo ready; exec sleep 1000"))
+		eventually(t, "it has one file", func() bool {
+			fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.child))
+			return err == nil && len(fds) == 1
+		})
+		if n, err := strconv.Atoi(status(t, p.child, "FDSize")); err != nil || n <= 64 {
+			small++
+		}
+		if err := p.Signal(syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		wait(t, p)
+	}
+	if small == 0 {
+		t.Error("each init has a table of files as large as ours")
+	}
+	t.Logf("%d of 10 are small", small)
 }
 
 // TestInterpretFits: what is copied of the code is all of it.

@@ -54,9 +54,12 @@ func (b *Birth) script() *step {
 		b.becomeProgram(newborn)
 		return newborn.first
 	}
-	born := cloneArgs{exitSignal: uint64(unix.SIGCHLD)}
-	if !b.init {
-		born = cloneArgs{flags: unix.CLONE_PARENT}
+	born := cloneArgs{flags: unix.CLONE_PARENT}
+	if b.init {
+		// A table of files does not shrink, and ours has thousands. What is shared
+		// can be copied in part: the init does, before it closes any.
+		born = cloneArgs{flags: unix.CLONE_FILES, exitSignal: uint64(unix.SIGCHLD)}
+		newborn.call(b.does("move a file"), unix.SYS_DUP3, uintptr(b.tell), tellFile, unix.O_CLOEXEC)
 	}
 	size := born.into(b.group)
 	fork := newborn.call(b.fails(func(err error) error { return &os.PathError{Op: "fork/exec", Path: b.c.Path, Err: err} }),
@@ -83,7 +86,7 @@ func (b *Birth) letGo(c *chain) {
 		}
 	}
 	files := b.does("close files")
-	from := uintptr(3)
+	from := uintptr(tellFile)
 	for _, fd := range b.needed() {
 		if uintptr(fd) > from {
 			c.call(files, unix.SYS_CLOSE_RANGE, from, uintptr(fd)-1)
@@ -216,8 +219,8 @@ func (b *Birth) stay() *step {
 	}
 	leave := c.call(0, unix.SYS_EXIT_GROUP, 0)
 	c = &chain{a: a, keep: true, fail: leave.addr()}
-	c.call(0, unix.SYS_DUP3, uintptr(b.tell), 0, 0)
-	c.call(0, unix.SYS_CLOSE_RANGE, 1, uintptr(^uint32(0)))
+	c.call(0, unix.SYS_CLOSE_RANGE, firstFile, uintptr(^uint32(0)), unix.CLOSE_RANGE_UNSHARE)
+	c.call(0, unix.SYS_CLOSE_RANGE, 0, tellFile-1)
 	c.call(0, unix.SYS_PRCTL, unix.PR_SET_NAME, a.bytes(true, []byte("mesita-init")))
 	if !b.s.h.starter.pinned {
 		c.call(0, unix.SYS_MUNMAP, a.at(2*a.page), uintptr(len(a.mem)-2*a.page))
@@ -232,7 +235,7 @@ func (b *Birth) stay() *step {
 	collect.goTo(look)
 	// The program itself is not collected, so its PID stays its own as long as
 	// we are there.
-	tell := (&chain{a: a, keep: true, fail: leave.addr()}).call(0, unix.SYS_WRITE, 0, info, statusSize)
+	tell := (&chain{a: a, keep: true, fail: leave.addr()}).call(0, unix.SYS_WRITE, tellFile, info, statusSize)
 	tell.goTo(leave)
 	main.zero = tell.addr()
 	return c.first
