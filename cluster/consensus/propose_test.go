@@ -187,8 +187,12 @@ func TestCrowdSharesEntries(t *testing.T) {
 
 func TestFewDoNotWaitForCompany(t *testing.T) {
 	const disk = time.Millisecond
+	const most = gatherFor + 4*disk // two entries may be before it; a crowd's patience is longer
+	if most >= gatherMost {
+		t.Fatal("the bound tells nothing")
+	}
 	for _, callers := range []int{1, 2, crowded - 1} {
-		if _, longest := waves(t, callers, 30, disk); longest > gatherFor+2*disk {
+		if _, longest := waves(t, callers, 30, disk); longest > most {
 			t.Errorf("of %d callers one waited %v", callers, longest)
 		}
 	}
