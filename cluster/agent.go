@@ -39,6 +39,7 @@ type Agent struct {
 	addr    string     // that others reach
 	started uint64     // grows with each start
 	pending *pendingCluster
+	made    chan struct{} // closed once the cluster is there, which this node may have to make
 
 	certs   *tlsconf.Holder
 	peers   *peers
@@ -106,7 +107,7 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Agent{cfg: cfg, log: cfg.Log, stack: newStack(), up: make(chan struct{}), gone: make(chan struct{}), claimed: make(chan struct{}), session: newSession(), started: uint64(cfg.Now().UnixNano())}, nil
+	return &Agent{cfg: cfg, log: cfg.Log, stack: newStack(), up: make(chan struct{}), gone: make(chan struct{}), claimed: make(chan struct{}), made: make(chan struct{}), session: newSession(), started: uint64(cfg.Now().UnixNano())}, nil
 }
 
 // Run starts the node, calls ready once it can serve, and blocks until ctx
@@ -175,6 +176,9 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	}
 	if err := a.enterAge(ctx); err != nil {
 		return err
+	}
+	if a.pending == nil {
+		close(a.made)
 	}
 	a.ages = newAgeGuard(a.line, a.nameOf, a.log)
 	a.peers = newPeers(a.certs, a.addrOf, a.ages, a.doubt.notify)

@@ -99,5 +99,17 @@ func (a *Agent) finishNewCluster(ctx context.Context) error {
 		a.firstToken.Store(&text)
 	}
 	a.pending = nil
+	close(a.made)
 	return a.dir.removePending()
+}
+
+// awaitCluster waits until the cluster is there. The node that makes it leads
+// before: what it said of itself then would be refused, as no node is known.
+func (a *Agent) awaitCluster(ctx context.Context) error {
+	select {
+	case <-a.made:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }

@@ -167,7 +167,7 @@ func (a *Agent) levels() api.LevelStatus {
 // the voters say. Nothing new goes to a leader that may not know it.
 func (a *Agent) level() fsm.Level {
 	level := a.store.View().Level()
-	for _, m := range a.gossip.Load().Members() {
+	for _, m := range a.members() {
 		if m.Meta.Voter && m.State == gossip.Alive {
 			level = max(level, fsm.Level(m.Meta.Cluster))
 		}

@@ -251,10 +251,7 @@ func (a *Agent) announce(ctx context.Context) error {
 	for {
 		hello := &api.NodeHello{Addr: a.addr, Version: a.cfg.Version, Boot: bootID(), VoterOnly: a.self.VoterOnly, DiskFull: a.exec.DiskFull(),
 			Attrs: a.attrs(), Resources: res}
-		if a.level() > 0 {
-			hello.Level, hello.Session = int(fsm.Newest), a.session
-		}
-		if told == nil || told.Level != hello.Level || told.DiskFull != hello.DiskFull || a.forgotten() {
+		if told == nil || told.Level != a.saidLevel() || told.DiskFull != hello.DiskFull || a.forgotten() {
 			if err := a.hello(ctx, hello); err != nil {
 				if ctx.Err() != nil {
 					return nil
@@ -302,9 +299,26 @@ func (a *Agent) forgotten() bool {
 	return known && awayIn(state)
 }
 
+// saidLevel is the level that this node says it knows, 0 to a cluster that does
+// not ask for one.
+func (a *Agent) saidLevel() int {
+	if a.level() > 0 {
+		return int(fsm.Newest)
+	}
+	return 0
+}
+
+// hello tells the cluster what this node says of itself, and adds to it what
+// only a cluster with levels knows.
 func (a *Agent) hello(ctx context.Context, h *api.NodeHello) error {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
+	if err := a.awaitCluster(ctx); err != nil {
+		return err
+	}
+	if h.Level = a.saidLevel(); h.Level > 0 {
+		h.Session = a.session
+	}
 	if a.raft.IsLeader() {
 		_, err := a.store.Do(ctx, &fsm.NodeHello{Meta: fsm.Meta{At: a.cfg.Now(), Actor: "node:" + a.self.Name}, ID: a.self.NodeID, Hello: *h})
 		return err

@@ -204,6 +204,9 @@ func (a *Agent) holdSession(ctx context.Context) error {
 func (a *Agent) claimSession(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
+	if err := a.awaitCluster(ctx); err != nil {
+		return err
+	}
 	if a.raft.IsLeader() {
 		return members{a}.Claim(ctx, a.self.NodeID, a.claim())
 	}
