@@ -47,7 +47,7 @@ func (e *Executor) Logs(ctx context.Context, task string, attempt int, opts LogO
 			n = ns[i]
 		}
 		known = n > 0 && n <= newest
-		if a != nil && a.n == n && a.phase != ended {
+		if a != nil && a.n == n && !a.state.ended() {
 			a.followed = a.followed || opts.Follow
 		} else {
 			opts.Follow = false // all of it is there
@@ -112,7 +112,7 @@ func (e *Executor) Exec(ctx context.Context, r ExecRequest) (code int, err error
 	var id string
 	frozen := false
 	if err := e.ask(ctx, func() {
-		if a := e.loop.tasks[r.Task]; a != nil && a.phase == running && (r.Attempt == 0 || r.Attempt == a.n) {
+		if a := e.loop.tasks[r.Task]; a != nil && a.state.hasProcess() && (r.Attempt == 0 || r.Attempt == a.n) {
 			task, spec, id, frozen = a.task, a.spec, a.id, a.freezer.on
 		}
 	}); err != nil {
@@ -153,7 +153,7 @@ func (e *Executor) Stats(ctx context.Context) []api.TaskStats {
 	var ids []string
 	if e.ask(ctx, func() {
 		for _, a := range e.loop.tasks {
-			if a.phase == running {
+			if a.state.hasProcess() {
 				out = append(out, api.TaskStats{Task: a.task.ID, Attempt: a.n})
 			}
 		}

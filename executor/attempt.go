@@ -17,17 +17,6 @@ import (
 	"github.com/mesita/mesita/executor/keeper"
 )
 
-// phase is how far an attempt is on this node. It only moves forward, but for
-// a service that is restarted after a reboot.
-type phase uint8
-
-const (
-	waiting  phase = iota // for the journal, its program, or its turn
-	starting              // the keeper was asked
-	running
-	ended
-)
-
 // attempt is one run of a task on this node. The loop owns it.
 type attempt struct {
 	id       string // with the keeper
@@ -35,30 +24,97 @@ type attempt struct {
 	spec     *api.TaskSpec
 	n        int
 	restarts bool // it is a service's
-	phase    phase
+	state    state
 	rec      journal.Record
 	gen      uint64 // of the last set it was in
 	since    uint64 // loop.seq when it came to run
 
-	revive   bool           // waits to be started again after a reboot
-	held     bool           // was never started, and waits to hear that it still should be
 	pinned   bool           // its program is kept
 	followed bool           // someone may wait for the end of its log
 	stored   bool           // its assignment is in the journal
 	early    *keeper.Status // its end, known before its start
 	next     *api.Assignment
-	damage   error // its program was damaged here, and is fetched again
-
-	// Why it is to end, if it is.
-	ending   bool
-	state    api.TaskState
-	reason   api.Reason
-	message  string
-	killed   bool
+	damage   error       // its program was damaged here, and is fetched again
+	why      *verdict    // why it is to end, if it is: the first cause stays so
 	canceled atomic.Bool // read by the worker that starts it
 
 	limit, grace *time.Timer
 	freezer      freezer
+}
+
+// verdict is why an attempt ends, if not by itself.
+type verdict struct {
+	state   api.TaskState
+	reason  api.Reason
+	message string
+}
+
+// news is what comes with an event.
+type news struct {
+	why     verdict // unwritten, unsupplied, failed, stop, kill
+	start   keeper.StartResult
+	status  keeper.Status // of foundRunning, exited, keeperLost
+	program error         // spoiled
+	lost    string        // vanished: why
+}
+
+// happen does what an event makes of an attempt.
+func (e *Executor) happen(a *attempt, ev event, n news) {
+	s, ok := next(a.state, ev)
+	if !ok {
+		e.log.Error("an attempt heard of what cannot be, and goes on as it is", "attempt", a.id, "state", a.state, "event", ev)
+		return
+	}
+	a.state = s.to
+	for _, do := range s.do {
+		e.effect(a, do, n)
+	}
+}
+
+func (e *Executor) effect(a *attempt, do effect, n news) {
+	switch do {
+	case note:
+		e.note(a, nil)
+	case supply:
+		e.supply(a)
+	case refetch:
+		e.fetchAgain(a, n.program)
+	case launch:
+		e.launch(a)
+	case run:
+		e.ran(a, n)
+	case keepEnd:
+		a.early = &n.status
+	case blame:
+		if a.why == nil {
+			a.why = &n.why
+		}
+	case cancel:
+		a.canceled.Store(true) // the answer comes all the same
+	case wait:
+		e.wait(a)
+	case signal:
+		e.signal(a)
+	case slay:
+		e.slay(a)
+	case finish:
+		if a.why != nil {
+			n.why = *a.why
+		}
+		e.finish(a, n.why)
+	case exit:
+		e.exit(a, n.status)
+	case endEarly:
+		e.exit(a, *a.early)
+	case lose:
+		e.lose(a, n.lost)
+	case forget:
+		e.forget(a.id)
+	case orphan:
+		e.killOrphan(a.id)
+	case ack:
+		e.ack(a)
+	}
 }
 
 func attemptID(task string, n int) string { return task + "/" + strconv.Itoa(n) }
@@ -85,7 +141,7 @@ func (a *attempt) stopGrace() {
 // track makes the attempt the one of its task.
 func (e *Executor) track(a *attempt) {
 	e.loop.tasks[a.task.ID] = a
-	if a.phase != ended {
+	if !a.state.ended() {
 		e.loop.active++
 		e.disk.watch(e)
 	}
@@ -101,70 +157,74 @@ func (e *Executor) begin(as api.Assignment) {
 	a.gen = e.loop.gen
 	e.track(a)
 	if full, msg := e.disk.check(e.log); full {
-		e.finish(a, api.TaskFailed, api.ReasonDiskFull, msg)
+		e.happen(a, unwritten, news{why: verdict{api.TaskFailed, api.ReasonDiskFull, msg}})
 		return
 	}
-	a.rec.Touched, a.stored = e.cfg.Now(), true
-	e.journal.Put(a.task.ID, &as, a.rec, func(err error) {
-		e.post(func() { e.journaled(a, err) })
+	a.stored = true
+	e.note(a, &as)
+}
+
+// note writes that nothing was done of the attempt yet.
+func (e *Executor) note(a *attempt, as *api.Assignment) {
+	a.rec.Phase, a.rec.PID, a.rec.Started, a.rec.Up = journal.Assigned, 0, time.Time{}, 0
+	if as != nil {
+		a.rec.Touched = e.cfg.Now()
+	}
+	e.journal.Put(a.task.ID, as, a.rec, func(err error) {
+		e.post(func() {
+			if err != nil {
+				e.happen(a, unwritten, news{why: verdict{api.TaskFailed, machineReason(err), err.Error()}})
+				return
+			}
+			e.happen(a, written, news{})
+		})
 	})
 }
 
-func (e *Executor) journaled(a *attempt, err error) {
-	if a.phase != waiting {
-		return
-	}
-	if err != nil {
-		e.finish(a, api.TaskFailed, machineReason(err), err.Error())
-		return
-	}
-	e.supply(a)
-}
-
-// supply sees to the attempt's program, and then starts it.
+// supply sees to the attempt's program.
 func (e *Executor) supply(a *attempt) {
 	digest := a.spec.Program
-	if digest == "" {
-		e.launch(a)
+	if digest != "" && !e.blobs.Pin(digest) {
+		e.fetch(a)
 		return
 	}
-	if e.blobs.Pin(digest) {
-		a.pinned = true
-		e.launch(a)
-		return
-	}
-	e.fetch(a)
+	a.pinned = digest != ""
+	e.happen(a, supplied, news{})
 }
 
 // launched takes in how the start went, and why it failed if it did.
 func (e *Executor) launched(a *attempt, res keeper.StartResult, err error, why api.Reason) {
+	n := news{start: res}
 	switch {
-	case a.phase != starting:
-		return // found running meanwhile, or lost
+	case err == nil:
+		e.happen(a, started, n)
 	case errors.Is(err, keeper.ErrLost):
-		e.lost(a, err.Error())
-		return
-	case err != nil:
-		if a.ending {
-			e.finish(a, a.state, a.reason, a.message)
+		n.lost = err.Error()
+		e.happen(a, vanished, n)
+	default:
+		n.why = verdict{api.TaskFailed, why, err.Error()}
+		if n.program = err; errors.As(err, new(*blobs.DamagedError)) && a.damage == nil {
+			e.happen(a, spoiled, n)
 			return
 		}
-		if errors.As(err, new(*blobs.DamagedError)) && a.damage == nil {
-			e.fetchAgain(a, err)
-			return
+		e.happen(a, failed, n)
+	}
+}
+
+// ran takes note that the attempt runs: as it was found, or as it started.
+func (e *Executor) ran(a *attempt, n news) {
+	if n.status.ID != "" {
+		if !a.pinned && a.spec.Program != "" {
+			a.pinned = e.blobs.Pin(a.spec.Program)
 		}
-		e.finish(a, api.TaskFailed, why, err.Error())
-		return
+		a.freezer.take(n.status)
+		n.start = keeper.StartResult{PID: n.status.PID, Started: n.status.Started, Up: n.status.Up}
 	}
-	e.running(a, res.PID, res.Started, res.Up)
-	if a.early != nil {
-		e.exited(a, *a.early)
-	}
+	e.running(a, n.start.PID, n.start.Started, n.start.Up)
 }
 
 // running takes note that the attempt's process runs.
 func (e *Executor) running(a *attempt, pid int, started time.Time, up time.Duration) {
-	a.phase = running
 	e.loop.seq++
 	a.since = e.loop.seq
 	switch {
@@ -178,18 +238,9 @@ func (e *Executor) running(a *attempt, pid int, started time.Time, up time.Durat
 		return // the end says it all
 	}
 	e.journal.PutSoon(a.task.ID, nil, a.rec, nil)
-	e.watch(a)
+	e.limit(a)
 	e.reports.add(e.status(a, api.TaskRunning, started))
 	e.setFreezer(a)
-}
-
-// watch arms what has to happen to a running attempt later.
-func (e *Executor) watch(a *attempt) {
-	if a.ending {
-		e.signal(a)
-		return
-	}
-	e.limit(a)
 }
 
 // limit arms the attempt's time limit, which leaves out the time in which it
@@ -199,12 +250,12 @@ func (e *Executor) limit(a *attempt) {
 		a.limit.Stop()
 	}
 	d := time.Duration(a.spec.Time)
-	if d <= 0 || a.ending || a.freezer.frozen() {
+	if d <= 0 || a.state != running || a.freezer.frozen() {
 		return
 	}
 	a.limit = e.after(a.rec.Up+d+a.freezer.earlier-e.cfg.Uptime(), func() {
 		if !a.freezer.frozen() { // just as it was due
-			e.end(a, api.TaskFailed, api.ReasonTimeLimit, fmt.Sprintf("it ran for its time limit of %s", a.spec.Time))
+			e.happen(a, stop, news{why: verdict{api.TaskFailed, api.ReasonTimeLimit, fmt.Sprintf("it ran for its time limit of %s", a.spec.Time)}})
 		}
 	})
 }
@@ -213,49 +264,13 @@ func (e *Executor) status(a *attempt, s api.TaskState, at time.Time) api.TaskSta
 	return api.TaskStatus{Task: a.task.ID, Attempt: a.n, NodeID: e.cfg.NodeID, State: s, PID: a.rec.PID, Time: at}
 }
 
-// end stops an attempt: its stop signal, and after the grace time by force.
-// What was the first cause stays so.
-func (e *Executor) end(a *attempt, s api.TaskState, r api.Reason, msg string) {
-	if a.phase == ended || a.ending {
-		return
-	}
-	a.ending, a.state, a.reason, a.message = true, s, r, msg
-	switch a.phase {
-	case waiting:
-		e.finish(a, s, r, msg)
-	case starting:
-		a.canceled.Store(true) // launched hears of it; or it is signalled once it runs
-		if a.killed {
-			e.kill(a)
-			return
-		}
-		a.grace = e.after(time.Duration(a.spec.StopGrace), func() { e.kill(a) }) // or its program may never begin
-	case running:
-		e.signal(a)
-	}
-}
-
-// endNow stops an attempt by force.
-func (e *Executor) endNow(a *attempt, s api.TaskState, r api.Reason, msg string) {
-	a.killed = true
-	if a.ending {
-		e.kill(a)
-		return
-	}
-	e.end(a, s, r, msg)
-}
-
+// signal sends the stop signal, and gives the attempt its time.
 func (e *Executor) signal(a *attempt) {
-	if a.killed {
-		e.kill(a)
-		return
-	}
 	sig := unix.SignalNum(a.spec.StopSignal)
 	if sig == 0 {
 		sig = syscall.SIGTERM
 	}
-	a.stopGrace()
-	a.grace = e.after(time.Duration(a.spec.StopGrace), func() { e.kill(a) })
+	e.wait(a)
 	if !a.freezer.idle() {
 		a.freezer.signal = sig // a frozen process cannot heed it
 		e.setFreezer(a)
@@ -281,14 +296,16 @@ func gone(err error) bool {
 // killAgain is when a kill that showed no effect is repeated.
 const killAgain = 2 * time.Second
 
-// kill ends the attempt by force, and again until it has.
-func (e *Executor) kill(a *attempt) {
-	a.killed = true
-	if a.phase != running && a.phase != starting {
-		return
-	}
+// wait gives the attempt its time to stop.
+func (e *Executor) wait(a *attempt) {
+	a.stopGrace()
+	a.grace = e.after(time.Duration(a.spec.StopGrace), func() { e.happen(a, overdue, news{}) })
+}
+
+// slay ends the attempt by force, and sees whether that has an effect.
+func (e *Executor) slay(a *attempt) {
 	a.stopTimers()
-	a.grace = e.after(killAgain, func() { e.kill(a) })
+	a.grace = e.after(killAgain, func() { e.happen(a, overdue, news{}) })
 	id := a.id
 	e.loop.ops.add(func(ctx context.Context) {
 		if err := e.rt.Kill(ctx, id); err != nil && !gone(err) && ctx.Err() == nil {
@@ -297,8 +314,8 @@ func (e *Executor) kill(a *attempt) {
 	})
 }
 
-// exited takes in the end of the process.
-func (e *Executor) exited(a *attempt, st keeper.Status) {
+// exit takes in the end of the process.
+func (e *Executor) exit(a *attempt, st keeper.Status) {
 	if !st.Started.IsZero() {
 		a.rec.Started, a.rec.PID = st.Started, st.PID
 	}
@@ -315,8 +332,8 @@ func (e *Executor) exited(a *attempt, st keeper.Status) {
 	f.ExitCode = &code
 	f.Reason = api.ReasonExited
 	switch {
-	case a.ending:
-		f.State, f.Reason, f.Message = a.state, a.reason, a.message
+	case a.why != nil:
+		f.State, f.Reason, f.Message = a.why.state, a.why.reason, a.why.message
 	case st.OOMKills > 0 && code != 0:
 		f.State, f.Reason = api.TaskFailed, api.ReasonOOM
 		f.Message = fmt.Sprintf("it needed more than its memory limit of %s and was killed by the kernel: give it more with --mem", a.task.Resources.Mem)
@@ -332,9 +349,9 @@ func (e *Executor) exited(a *attempt, st keeper.Status) {
 }
 
 // finish ends an attempt that has no process.
-func (e *Executor) finish(a *attempt, s api.TaskState, r api.Reason, msg string) {
-	f := e.status(a, s, e.now(a))
-	f.Reason, f.Message = r, msg
+func (e *Executor) finish(a *attempt, why verdict) {
+	f := e.status(a, why.state, e.now(a))
+	f.Reason, f.Message = why.reason, why.message
 	e.conclude(a, f)
 }
 
@@ -347,22 +364,17 @@ func (e *Executor) now(a *attempt) time.Time {
 	return a.rec.Started.Add(e.cfg.Uptime() - a.rec.Up)
 }
 
-// lost ends an attempt whose keeper died with it, or does not have it.
-func (e *Executor) lost(a *attempt, why string) {
-	e.finish(a, api.TaskFailed, api.ReasonKeeperLost, why)
+// lose ends an attempt whose keeper died with it, or does not have it.
+func (e *Executor) lose(a *attempt, why string) {
+	if why == "" {
+		why = "the keeper process of node " + e.cfg.Name + " was killed, and its tasks ended with it"
+	}
+	e.finish(a, verdict{api.TaskFailed, api.ReasonKeeperLost, why})
 	e.seal(a)
-}
-
-func (e *Executor) keeperKilled() string {
-	return "the keeper process of node " + e.cfg.Name + " was killed, and its tasks ended with it"
 }
 
 // conclude makes f the final status.
 func (e *Executor) conclude(a *attempt, f api.TaskStatus) {
-	if a.phase == ended {
-		return
-	}
-	a.phase = ended
 	a.stopTimers()
 	e.loop.active--
 	if a.pinned {

@@ -48,12 +48,12 @@ func (f *freezer) stop() {
 // and does the next step. It is called whenever either may have changed.
 func (e *Executor) setFreezer(a *attempt) {
 	f := &a.freezer
-	want := a.task.Desired == api.DesiredFreeze && !a.ending
+	want := a.task.Desired == api.DesiredFreeze && a.state == running
 	if !want {
 		f.refused = false
 	}
 	switch {
-	case a.phase != running || a.killed:
+	case a.state != running && a.state != stopping:
 	case f.cancel != nil:
 		if f.asked != want {
 			f.cancel() // freezerSet goes on from there
@@ -110,7 +110,7 @@ const freezeAgain = 2 * time.Second
 func (e *Executor) freezerSet(a *attempt, st keeper.Status, err error) {
 	f := &a.freezer
 	f.cancel = nil
-	if a.phase != running || gone(err) {
+	if !a.state.hasProcess() || gone(err) {
 		return // its end is known, or about to be
 	}
 	switch {

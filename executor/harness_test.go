@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -74,6 +75,19 @@ type node struct {
 	done   chan error
 }
 
+// strict is a log that fails the test if an attempt hears of what cannot be.
+type strict struct{ testing.TB }
+
+func (strict) Enabled(context.Context, slog.Level) bool { return true }
+func (s strict) WithAttrs([]slog.Attr) slog.Handler     { return s }
+func (s strict) WithGroup(string) slog.Handler          { return s }
+func (s strict) Handle(_ context.Context, r slog.Record) error {
+	if strings.Contains(r.Message, "what cannot be") {
+		r.Attrs(func(a slog.Attr) bool { s.Error(r.Message, a); return true })
+	}
+	return nil
+}
+
 func newNode(t *testing.T) *node {
 	return &node{t: t, dir: t.TempDir(), boot: "boot-1", rt: runtimetest.New(), sink: &sink{}}
 }
@@ -81,6 +95,7 @@ func newNode(t *testing.T) *node {
 func (n *node) start() {
 	n.t.Helper()
 	cfg := executor.Config{
+		Log:    slog.New(strict{n.t}),
 		NodeID: "n1", Name: "oak", DataDir: n.dir, BootID: n.boot, Now: n.rt.Now, Uptime: n.rt.Uptime,
 		DiskFree: func(string) (int64, int64, error) { return 100 << 30, 200 << 30, nil },
 	}

@@ -20,7 +20,6 @@ var errCanceled = errors.New("it was stopped before it started")
 // launch has the keeper start the attempt, when it is its turn. Whoever waits
 // for the keeper has none: a program may be on a dead file server.
 func (e *Executor) launch(a *attempt) {
-	a.phase = starting
 	id, task, spec := a.id, a.task, a.spec
 	e.loop.underWay.Add(1)
 	tell := func(res keeper.StartResult, err error, why api.Reason) {
@@ -110,7 +109,7 @@ func (e *Executor) fetchAgain(a *attempt, damage error) {
 	if a.pinned {
 		e.blobs.Unpin(a.spec.Program)
 	}
-	a.pinned, a.damage, a.phase = false, damage, waiting
+	a.pinned, a.damage = false, damage
 	e.fetch(a)
 }
 
@@ -118,23 +117,23 @@ func (e *Executor) fetched(digest string, err error) {
 	all := e.loop.fetching[digest]
 	delete(e.loop.fetching, digest)
 	for _, a := range all {
+		why := verdict{api.TaskFailed, api.ReasonFetchFailed, "program " + digest + " was removed as soon as it was fetched: the program cache is too small"}
 		switch {
-		case a.phase != waiting:
-		case err != nil:
-			why := api.ReasonFetchFailed
-			if prepare.OfDisk(err) {
-				why = machineReason(err)
-			}
-			if a.damage != nil {
-				err = fmt.Errorf("%w; it cannot be had from another node: %w", a.damage, err)
-			}
-			e.finish(a, api.TaskFailed, why, err.Error())
-		case e.blobs.Pin(digest):
+		case a.state != supplying: // it ended meanwhile
+			continue
+		case err == nil && e.blobs.Pin(digest):
 			a.pinned = true
-			e.launch(a)
-		default:
-			e.finish(a, api.TaskFailed, api.ReasonFetchFailed, "program "+digest+" was removed as soon as it was fetched: the program cache is too small")
+			e.happen(a, supplied, news{})
+			continue
+		case err != nil:
+			if prepare.OfDisk(err) {
+				why.reason = machineReason(err)
+			}
+			if why.message = err.Error(); a.damage != nil {
+				why.message = fmt.Sprintf("%v; it cannot be had from another node: %v", a.damage, err)
+			}
 		}
+		e.happen(a, unsupplied, news{why: why})
 	}
 }
 

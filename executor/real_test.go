@@ -75,7 +75,7 @@ func (r *real) start() {
 	sh := fmt.Sprintf("exec env %s=$1 %s=%s %s", envDir, envSlice, r.slice, os.Args[0]) // --dir DIR is added
 	r.rt = keeper.NewClient(keeper.ClientConfig{Dir: kdir, Argv: []string{"/bin/sh", "-c", sh}, Log: slog.New(slog.DiscardHandler)})
 	e, err := executor.New(executor.Config{
-		NodeID: "n1", Name: "oak", DataDir: filepath.Join(r.dir, "executor"), Fetch: r.fetch,
+		Log: slog.New(strict{r.TB}), NodeID: "n1", Name: "oak", DataDir: filepath.Join(r.dir, "executor"), Fetch: r.fetch,
 		DiskFree: func(string) (int64, int64, error) { return 100 << 30, 200 << 30, nil },
 	}, r.rt, r.sink)
 	if err != nil {
@@ -338,4 +338,29 @@ func BenchmarkThousand(b *testing.B) {
 		})
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*n), "µs/task")
+}
+
+// What is asked of a process comes to it, as another user, in a group of its
+// own, and to a command beside it.
+func TestRealProcessSpec(t *testing.T) {
+	r := newReal(t)
+	const show = "ulimit -Sn; ulimit -Hn; nice; id -u; id -g; id -G"
+	r.Assign(set(assignment("p", 0, 1, func(_ *api.Task, s *api.JobSpec) {
+		s.User, s.Nice, s.Ulimits = "65534:7", 6, []api.Ulimit{{Name: "nofile", Soft: 70, Hard: 80}}
+		s.Command = []string{"sh", "-c", show + "; while :; do sleep 0.01; done"}
+	})))
+	r.state("p.0", api.TaskRunning)
+	const want = "70\n80\n6\n65534\n7\n7\n"
+	r.until("the task says so", func() bool { return r.log("p.0", executor.LogOptions{}) == want })
+	var out bytes.Buffer
+	code, err := r.Exec(t.Context(), executor.ExecRequest{Task: "p.0", Command: []string{"sh", "-c", show}, Stdout: &out})
+	if err != nil || code != 0 || out.String() != want {
+		t.Errorf("beside it: %d, %v: %q", code, err, out.String())
+	}
+	r.Assign(set(assignment("q", 0, 1, batch, func(_ *api.Task, s *api.JobSpec) {
+		s.Ulimits = []api.Ulimit{{Name: "nofile", Soft: 1 << 40, Hard: 1 << 40}}
+	})))
+	if st := r.state("q.0", api.TaskFailed); st.Reason != api.ReasonStartFailed || !strings.Contains(st.Message, "ulimit nofile=1099511627776:1099511627776 cannot be set") {
+		t.Errorf("%+v", st)
+	}
 }

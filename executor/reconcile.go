@@ -16,20 +16,16 @@ func (e *Executor) load() {
 		a := newAttempt(p.Assignment)
 		a.rec, a.stored = p.Record, true
 		a.n, a.id = p.Record.Attempt, attemptID(a.task.ID, p.Record.Attempt)
-		if a.rec.Phase >= journal.Ended {
-			a.phase = ended
-		}
+		a.state = stateOf(p.Record.Phase)
 		e.track(a)
 		switch {
-		case a.rec.Phase == journal.Ended:
+		case a.state == done:
 			e.reports.add(*a.rec.Final)
-		case a.phase == ended:
+		case a.state == acked:
 		case e.reboot && a.restarts && a.task.Desired == api.DesiredRun:
-			a.revive = true
+			a.state = rebooted
 		case e.reboot:
-			e.finish(a, api.TaskFailed, api.ReasonReboot, "node "+e.cfg.Name+" was rebooted while it ran")
-		case a.rec.Phase == journal.Running:
-			a.phase = running
+			e.finishAs(a, verdict{api.TaskFailed, api.ReasonReboot, "node " + e.cfg.Name + " was rebooted while it ran"})
 		}
 	}
 	e.past = nil
@@ -50,22 +46,29 @@ func (e *Executor) reviveAll() {
 }
 
 func (e *Executor) reviveOne(a *attempt) {
-	if a.phase != waiting || !e.loop.ready {
-		return
+	if e.loop.ready {
+		e.happen(a, told, news{})
 	}
-	if a.held {
-		a.held = false
-		e.supply(a)
-		return
+}
+
+// stateOf is the state of an attempt that the journal knows, before anybody is
+// asked about it.
+func stateOf(p journal.Phase) state {
+	switch p {
+	case journal.Assigned:
+		return unsure
+	case journal.Running:
+		return recalled
+	case journal.Ended:
+		return done
 	}
-	if !a.revive {
-		return
-	}
-	a.revive = false
-	a.rec.Phase, a.rec.PID, a.rec.Started, a.rec.Up = journal.Assigned, 0, time.Time{}, 0
-	e.journal.Put(a.task.ID, nil, a.rec, func(err error) {
-		e.post(func() { e.journaled(a, err) })
-	})
+	return acked
+}
+
+// finishAs ends an attempt that has no process.
+func (e *Executor) finishAs(a *attempt, why verdict) {
+	a.state = done
+	e.finish(a, why)
 }
 
 const resyncAgain = time.Second
@@ -130,11 +133,8 @@ func (e *Executor) takeIn(list []keeper.Status, seq uint64) {
 		}
 	}
 	for _, a := range l.tasks {
-		switch {
-		case a.phase == running && !seen[a.id] && a.since <= seq:
-			e.lost(a, e.keeperKilled())
-		case !l.ready && a.phase == waiting && !a.revive:
-			a.held = true // the journal was written, and the keeper never asked
+		if !seen[a.id] && a.since <= seq {
+			e.happen(a, missing, news{})
 		}
 	}
 	if !l.ready {
@@ -148,28 +148,22 @@ func (e *Executor) takeIn(list []keeper.Status, seq uint64) {
 // take takes in what the keeper says of an attempt; a is nil if nothing is known
 // of it.
 func (e *Executor) take(a *attempt, st keeper.Status) {
-	if runs(st) {
-		e.takeRunning(a, st)
-	} else {
-		e.takeEnded(a, st)
+	ev := exited
+	switch st.State {
+	case keeper.Starting:
+		ev = foundStarting
+	case keeper.Running:
+		ev = foundRunning
+	case keeper.Lost:
+		ev = keeperLost
 	}
-}
-
-// takeRunning finds a process that runs; a is nil if nothing is known of it.
-func (e *Executor) takeRunning(a *attempt, st keeper.Status) {
 	switch {
-	case a == nil || a.phase == ended:
+	case a != nil:
+		e.happen(a, ev, news{status: st})
+	case runs(st):
 		e.killOrphan(st.ID)
-	case a.phase == starting || a.phase == running && a.since > 0:
-		// As we know it; or launched is about to say so.
-	case st.State == keeper.Starting:
-		e.launch(a) // asks for the result of the start under way
 	default:
-		if !a.pinned && a.spec.Program != "" {
-			a.pinned = e.blobs.Pin(a.spec.Program)
-		}
-		a.freezer.take(st)
-		e.running(a, st.PID, st.Started, st.Up)
+		e.forget(st.ID)
 	}
 }
 
@@ -182,22 +176,6 @@ func (e *Executor) killOrphan(id string) {
 	})
 }
 
-// takeEnded finds the end of a process.
-func (e *Executor) takeEnded(a *attempt, st keeper.Status) {
-	switch {
-	case a != nil && a.phase == ended && a.rec.Phase == journal.Ended:
-		// The cluster does not know of it yet: until it does, the keeper can tell.
-	case a == nil, a.phase == ended, a.revive:
-		e.forget(st.ID)
-	case a.phase == starting:
-		a.early = &st // launched comes next
-	case st.State == keeper.Lost:
-		e.lost(a, e.keeperKilled())
-	default:
-		e.exited(a, st)
-	}
-}
-
 // event takes in what the keeper tells.
 func (e *Executor) event(st keeper.Status) {
 	switch st.State {
@@ -205,7 +183,7 @@ func (e *Executor) event(st keeper.Status) {
 		e.resync()
 	case keeper.Ended, keeper.Lost:
 		if a := e.find(st.ID); a != nil || e.loop.first {
-			e.takeEnded(a, st)
+			e.take(a, st)
 		} else {
 			e.loop.unclaimed.put(st)
 		}
@@ -278,9 +256,9 @@ func (e *Executor) reconcile(as []api.Assignment) {
 		}
 		a.next = nil
 		switch {
-		case a.phase != ended:
+		case !a.state.ended():
 			e.abandon(a)
-		case a.rec.Phase == journal.Acked:
+		case a.state == acked:
 			e.bury(id, a)
 		}
 	}
@@ -310,13 +288,13 @@ func (e *Executor) adopt(as api.Assignment) {
 		a := newAttempt(as)
 		a.gen = e.loop.gen
 		e.track(a)
-		e.finish(a, api.TaskKilled, stopReason(t), "it was stopped before it started")
+		e.finishAs(a, verdict{api.TaskKilled, stopReason(t), "it was stopped before it started"})
 	case t.State == api.TaskRunning || t.State == api.TaskKilling || t.State == api.TaskUnreachable:
 		// Starting it once more could run it twice.
 		a := newAttempt(as)
 		a.gen = e.loop.gen
 		e.track(a)
-		e.finish(a, api.TaskLost, api.ReasonInternal, "node "+e.cfg.Name+" knows nothing of it: its journal was removed, or it belonged to another age of the cluster")
+		e.finishAs(a, verdict{api.TaskLost, api.ReasonInternal, "node " + e.cfg.Name + " knows nothing of it: its journal was removed, or it belonged to another age of the cluster"})
 	default:
 		e.begin(as)
 	}
@@ -332,7 +310,7 @@ func (e *Executor) update(a *attempt, as api.Assignment) {
 	}
 	was := a.task.Desired
 	a.task, a.spec, a.restarts = as.Task, as.Spec, as.Restarts
-	if a.phase == ended || a.ending {
+	if a.state.ended() || a.why != nil {
 		return
 	}
 	if !stays(a.task) || a.task.Desired != was {
@@ -342,7 +320,7 @@ func (e *Executor) update(a *attempt, as api.Assignment) {
 		e.setFreezer(a)
 		return
 	}
-	e.end(a, api.TaskKilled, stopReason(a.task), "")
+	e.happen(a, stop, news{why: verdict{api.TaskKilled, stopReason(a.task), ""}})
 }
 
 // stays tells whether the cluster wants the task to stay on this node.
@@ -358,12 +336,12 @@ func stopReason(t *api.Task) api.Reason {
 
 // supersede ends an attempt for a newer one of the same task.
 func (e *Executor) supersede(a *attempt, as api.Assignment) {
-	if a.phase == ended {
+	if a.state.ended() {
 		e.replace(a, as)
 		return
 	}
 	a.next = &as
-	e.endNow(a, api.TaskKilled, api.ReasonReplaced, "a newer attempt replaced it")
+	e.happen(a, kill, news{why: verdict{api.TaskKilled, api.ReasonReplaced, "a newer attempt replaced it"}})
 }
 
 func (e *Executor) replace(a *attempt, as api.Assignment) {
@@ -377,7 +355,7 @@ func (e *Executor) replace(a *attempt, as api.Assignment) {
 
 // abandon ends an attempt that this node is not to run any more.
 func (e *Executor) abandon(a *attempt) {
-	e.endNow(a, api.TaskKilled, api.ReasonReplaced, "it is not assigned to node "+e.cfg.Name+" any more")
+	e.happen(a, kill, news{why: verdict{api.TaskKilled, api.ReasonReplaced, "it is not assigned to node " + e.cfg.Name + " any more"}})
 }
 
 // acknowledged is called when the cluster has the statuses.
@@ -385,18 +363,22 @@ func (e *Executor) acknowledged(sts []api.TaskStatus) {
 	e.post(func() {
 		for i := range sts {
 			a := e.loop.tasks[sts[i].Task]
-			if a == nil || a.n != sts[i].Attempt || !sts[i].State.Final() || a.rec.Phase != journal.Ended {
-				continue
+			if a != nil && a.n == sts[i].Attempt && sts[i].State.Final() {
+				e.happen(a, acknowledged, news{})
 			}
-			a.rec.Phase, a.rec.Touched = journal.Acked, e.cfg.Now()
-			e.forget(a.id)
-			if e.loop.first && a.gen != e.loop.gen {
-				e.bury(a.task.ID, a)
-				continue
-			}
-			e.journal.PutSoon(a.task.ID, nil, a.rec, nil)
 		}
 	})
+}
+
+// ack takes note that the cluster has the attempt's final status.
+func (e *Executor) ack(a *attempt) {
+	a.rec.Phase, a.rec.Touched = journal.Acked, e.cfg.Now()
+	e.forget(a.id)
+	if e.loop.first && a.gen != e.loop.gen {
+		e.bury(a.task.ID, a)
+		return
+	}
+	e.journal.PutSoon(a.task.ID, nil, a.rec, nil)
 }
 
 // bury forgets an attempt that has ended, is acknowledged and is not assigned,

@@ -42,7 +42,7 @@ func (e *Executor) tidy() {
 	l.gc, l.tidying, l.dirty = nil, true, false
 	live := make(map[string]bool, l.active)
 	for _, a := range l.tasks {
-		if a.phase != ended {
+		if !a.state.ended() {
 			live[a.id] = true
 		}
 	}

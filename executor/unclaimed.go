@@ -28,12 +28,13 @@ func (e *Executor) claim(as api.Assignment, st keeper.Status) {
 	e.log.Warn("an attempt that the journal lacks is taken on as the keeper tells it", "attempt", st.ID, "state", st.State)
 	delete(e.loop.unclaimed, st.ID)
 	a := newAttempt(as)
+	a.state = unsure
 	a.gen, a.stored, a.rec.Touched = e.loop.gen, true, e.cfg.Now()
 	e.track(a)
 	e.journal.PutSoon(a.task.ID, &as, a.rec, nil)
 	e.take(a, st)
-	if a.phase != ended && !stays(a.task) {
-		e.end(a, api.TaskKilled, stopReason(a.task), "")
+	if !stays(a.task) {
+		e.happen(a, stop, news{why: verdict{api.TaskKilled, stopReason(a.task), ""}})
 	}
 }
 
