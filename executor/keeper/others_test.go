@@ -157,3 +157,36 @@ func TestAKeeperIsKilledOnlyIfItsFolderLeft(t *testing.T) {
 		})
 	}
 }
+
+// A keeper beside the node's first is its own, whoever of them lives: neither it
+// nor its tasks are of an earlier life.
+func TestAKeeperBesideIsNoOther(t *testing.T) {
+	o := newOthers(t)
+	beside := filepath.Join(o.dir, "ours", "keeper-2")
+	lives := o.keeper("", beside, o.root)
+	if err := os.WriteFile(filepath.Join(beside, "pid"), []byte("1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := o.host.Create("default/a/0-a1", isolation.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := s.Start(isolation.Spec{Program: program("/bin/sleep", "1000")}, isolation.Files{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = o.start(func(dir string) bool {
+		t.Errorf("%s is taken for another node's", dir)
+		return false
+	})
+	left, perr := s.Populated()
+	if err != nil || !lives() || !left || perr != nil {
+		t.Errorf("the start: %v; the keeper lives: %v; its task lives: %v, %v", err, lives(), left, perr)
+	}
+	if err := errors.Join(s.Kill(), s.Delete(t.Context())); err != nil {
+		t.Error(err)
+	}
+	if _, err := p.Wait(); err != nil {
+		t.Error(err)
+	}
+}
