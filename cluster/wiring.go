@@ -203,9 +203,13 @@ func (a *Agent) openExecutor(rep executor.Reporter) error {
 	if err := keeper.EndOthers(context.Background(), kc, host, func(dir string) bool { return inUse(filepath.Dir(dir)) }); err != nil { // bounded by itself
 		return api.InField("slice", err)
 	}
+	res, err := a.cfg.resources()
+	if err != nil {
+		return err
+	}
 	rt := keeper.NewClient(kc)
 	a.exec, err = executor.New(executor.Config{NodeID: a.self.NodeID, Name: a.self.Name, Age: a.line.ID(), DataDir: a.dir.file("executor"), Log: a.log,
-		Fetch: a.fetchBlob, Now: a.cfg.Now}, rt, rep)
+		CPUs: res.CPUs, Kernel: host, Fetch: a.fetchBlob, Now: a.cfg.Now}, rt, rep)
 	return errors.Join(err)
 }
 

@@ -39,6 +39,7 @@ type attempt struct {
 	canceled atomic.Bool // read by the worker that starts it
 
 	limit, grace *time.Timer
+	slice        string // whose weight counts; "": never did
 	freezer      freezer
 }
 
@@ -65,9 +66,13 @@ func (e *Executor) happen(a *attempt, ev event, n news) {
 		e.log.Error("an attempt heard of what cannot be, and goes on as it is", "attempt", a.id, "state", a.state, "event", ev)
 		return
 	}
+	moved := a.state != s.to
 	a.state = s.to
 	for _, do := range s.do {
 		e.effect(a, do, n)
+	}
+	if moved {
+		e.weigh(a)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -22,13 +23,16 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/executor/clock"
 	"github.com/mesita/mesita/executor/keeper"
+	"github.com/mesita/mesita/executor/weights"
 )
 
 // Config is what an executor needs. Zero limits take their defaults.
 type Config struct {
 	NodeID, Name string
-	Age          string // of the cluster; "" in the first
-	DataDir      string // journal.db, tasks/, logs/, blobs/
+	Age          string         // of the cluster; "" in the first
+	DataDir      string         // journal.db, tasks/, logs/, blobs/
+	CPUs         api.MilliCPU   // that the node has for tasks; default: all of the machine's
+	Kernel       weights.Kernel // nil: the groups above tasks are not weighed
 	Log          *slog.Logger
 	// Fetch writes a program that another node holds; nil if there is none to
 	// ask.
@@ -56,6 +60,7 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.DiskMin, 512<<20)
 	def(&c.RestartAfter, 10*time.Second)
 	def(&c.Starts, 16)
+	def(&c.CPUs, api.MilliCPU(runtime.NumCPU()*1000))
 	if c.Now == nil {
 		c.Now = time.Now
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/mesita/mesita/executor/journal"
 	"github.com/mesita/mesita/executor/keeper"
 	"github.com/mesita/mesita/executor/prepare"
+	"github.com/mesita/mesita/executor/weights"
 )
 
 // Executor runs one node's tasks.
@@ -27,6 +28,7 @@ type Executor struct {
 	blobs   *blobs.Cache
 	prepare *prepare.Preparer
 	reports *reports
+	weights *weights.Weights
 	disk    *disk
 	past    []journal.Entry
 	reboot  bool
@@ -59,7 +61,8 @@ type loop struct {
 	forgets   []string
 	gcDue     time.Time
 	tidying   bool
-	dirty     bool // there is garbage since tidying began
+	weighing  *time.Timer // weights are written when it fires
+	dirty     bool        // there is garbage since tidying began
 	fetching  map[string][]*attempt
 	revive    *time.Timer
 	gc        *time.Timer
@@ -102,10 +105,13 @@ func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
 	}
 	e := &Executor{
 		cfg: cfg, log: cfg.Log, rt: rt, journal: j, blobs: cache, past: past,
-		prepare: &prepare.Preparer{Node: cfg.Name, Folders: dirs, Program: cache.Path},
+		prepare: &prepare.Preparer{Node: cfg.Name, CPUs: cfg.CPUs, Folders: dirs, Program: cache.Path},
 		reboot:  boot != "" && boot != cfg.BootID,
 		synced:  make(chan struct{}), wake: make(chan struct{}, 1),
 		disk: &disk{cfg: &cfg},
+	}
+	if cfg.Kernel != nil {
+		e.weights = weights.New(int64(cfg.CPUs), cfg.Kernel)
 	}
 	e.reports = newReports(rep, cfg.Log, e.acknowledged, func() bool { return e.loop.underWay.Load() > int64(cfg.Starts) })
 	return e, nil
@@ -147,6 +153,7 @@ func (e *Executor) Run(ctx context.Context) (err error) {
 	l.starts, l.ops, l.fetches = newPool(inner, &l.work, e.cfg.Starts), newPool(inner, &l.work, 8), newPool(inner, &l.work, 4)
 	l.freezes = newPool(inner, &l.work, 8)
 	l.work.Go(func() { e.reports.run(inner) })
+	e.weighSoon()
 	e.load()
 	e.resync()
 	e.turn(inner, events)
@@ -250,7 +257,7 @@ func (e *Executor) stopTimers() {
 	for _, a := range e.loop.tasks {
 		a.stopTimers()
 	}
-	for _, t := range []*time.Timer{e.loop.revive, e.loop.gc} {
+	for _, t := range []*time.Timer{e.loop.revive, e.loop.gc, e.loop.weighing} {
 		if t != nil {
 			t.Stop()
 		}

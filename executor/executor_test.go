@@ -144,7 +144,7 @@ func TestRequest(t *testing.T) {
 		r := n.rt.Started()[0]
 		equal(t, "args", r.Args, []string{"sh", "-c", "serve 8080 3 {other}"})
 		for _, v := range []string{"A=b", "PATH=/bin", "HOME=/root", "MESITA_TASK_ID=web.3", "MESITA_JOB=web", "MESITA_INDEX=3", "MESITA_ATTEMPT=2",
-			"MESITA_NODE=oak", "MESITA_PARTITION=ml/train", "MESITA_PORT_HTTP_MAIN=8080"} {
+			"MESITA_NODE=oak", "MESITA_PARTITION=ml/train", "MESITA_PORT_HTTP_MAIN=8080", "MESITA_CPUS=0.1"} {
 			if !slices.Contains(r.Env, v) {
 				t.Errorf("environment lacks %s: %v", v, r.Env)
 			}
@@ -153,7 +153,7 @@ func TestRequest(t *testing.T) {
 			t.Error("a fact was replaced")
 		}
 		if r.Path != "/bin/sh" || r.Slice != "ml/train/web/3-a2" || !r.PrivatePIDs || r.AllowNewPrivileges ||
-			r.Limits.Memory != 64<<20 || r.Limits.MilliCPU != 100 || r.Limits.PIDs != 4096 || r.LogMax != 20<<20 {
+			r.Limits.Memory != 64<<20 || r.Limits.MilliCPU != 0 || r.Limits.CPUWeight != 250 || r.Limits.PIDs != 4096 || r.LogMax != 20<<20 {
 			t.Errorf("request %+v", r)
 		}
 	})

@@ -118,6 +118,7 @@ func (e *Executor) freezerSet(a *attempt, st keeper.Status, err error) {
 		f.take(st)
 		f.failed = false
 		e.limit(a)
+		e.weigh(a)
 	case errors.Is(err, keeper.ErrUnfreezable):
 		f.on, f.refused = false, true
 		e.log.Error("a task that is to give way cannot be frozen here, and runs on", "task", a.id, "error", err)

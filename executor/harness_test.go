@@ -96,7 +96,7 @@ func (n *node) start() {
 	n.t.Helper()
 	cfg := executor.Config{
 		Log:    slog.New(strict{n.t}),
-		NodeID: "n1", Name: "oak", DataDir: n.dir, BootID: n.boot, Now: n.rt.Now, Uptime: n.rt.Uptime,
+		NodeID: "n1", Name: "oak", CPUs: 4000, DataDir: n.dir, BootID: n.boot, Now: n.rt.Now, Uptime: n.rt.Uptime,
 		DiskFree: func(string) (int64, int64, error) { return 100 << 30, 200 << 30, nil },
 	}
 	if n.cfg != nil {

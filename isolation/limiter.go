@@ -3,7 +3,7 @@ package isolation
 // Limits of one slice. Zero means no limit.
 type Limits struct {
 	MilliCPU   int64  `json:"milliCPU,omitempty"`   // thousandths of a CPU that may be used, however idle the machine is
-	CPUWeight  uint64 `json:"cpuWeight,omitempty"`  // share of a busy CPU, 1 to 10000; 100 is usual
+	CPUWeight  uint64 `json:"cpuWeight,omitempty"`  // share of a busy CPU beside the other groups of the same level, 1 to MaxWeight; 100 is usual
 	Memory     int64  `json:"memory,omitempty"`     // bytes; the whole slice is killed above, with cgroup v1 one process of it
 	MemoryHigh int64  `json:"memoryHigh,omitempty"` // bytes; slowed down above; cgroup v2 only
 	PIDs       int64  `json:"pids,omitempty"`       // processes and threads
@@ -15,7 +15,8 @@ type limiter interface {
 	enforces(controller string) bool
 	create(name string, l Limits) error // a group for the slice, if that is not the v2 tree's own
 	update(name string, l Limits) error
-	settings(name string, l Limits) []setting // what update sets, as the kernel then shows it
+	settings(name string, l Limits) []setting           // what update sets, as the kernel then shows it
+	weight(group string, w uint64) (s setting, ok bool) // of any group, the top slice is ""; not ok: there are no weights
 	stats(name string, s *Stats) error
 	entries(name string) []string // the files to which a process writes 0 to be in the group, if it is not born there
 	remove(name string) error     // the group, and each parent left empty

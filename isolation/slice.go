@@ -41,44 +41,51 @@ func (h *Host) Create(name string, l Limits) (*Slice, error) {
 		h.sessions[name] = &session{procRoot: h.cfg.ProcRoot}
 		return &Slice{h: h, name: name, session: h.sessions[name]}, nil
 	}
-	if err := h.makeGroups(name); err != nil {
+	fresh, err := h.makeGroups(name)
+	if err != nil {
 		return nil, err
 	}
-	s := &Slice{h: h, name: name, dir: filepath.Join(h.top, name)}
-	if err := h.limiter.create(name, l); err != nil {
-		return nil, errors.Join(err, removeGroups(h.top, name))
+	err = h.limiter.create(name, l)
+	for i := 0; i < len(fresh) && err == nil && l.CPUWeight > 0; i++ {
+		err = h.Weigh(fresh[i], l.CPUWeight) // so that the task gets its part until the caller weighs it with others
 	}
-	return s, nil
+	if err != nil {
+		return nil, errors.Join(err, h.limiter.remove(name), removeGroups(h.top, name))
+	}
+	return &Slice{h: h, name: name, dir: filepath.Join(h.top, name)}, nil
 }
 
 // makeGroups makes the group, which must be new, and those above it with the
-// controllers enabled in each new one. Plain mkdir and writes instead of the
+// controllers enabled in each new one, and returns the new ones above. Plain mkdir and writes instead of the
 // library's manager: that one writes every subtree_control from the root down
 // for each group, and takes one that exists for new.
-func (h *Host) makeGroups(name string) error {
+func (h *Host) makeGroups(name string) (fresh []string, err error) {
 	dir := filepath.Join(h.top, name)
-	err := syscall.Mkdir(dir, 0o755)
+	err = syscall.Mkdir(dir, 0o755)
 	if errors.Is(err, syscall.ENOENT) {
 		parts := strings.Split(name, "/")
 		parent := h.top
-		for _, part := range parts[:len(parts)-1] {
+		for i, part := range parts[:len(parts)-1] {
 			parent = filepath.Join(parent, part)
-			if err := syscall.Mkdir(parent, 0o755); err != nil && !errors.Is(err, syscall.EEXIST) {
-				return &os.PathError{Op: "mkdir", Path: parent, Err: err}
+			switch err := syscall.Mkdir(parent, 0o755); {
+			case err == nil:
+				fresh = append(fresh, strings.Join(parts[:i+1], "/"))
+			case !errors.Is(err, syscall.EEXIST):
+				return nil, &os.PathError{Op: "mkdir", Path: parent, Err: err}
 			}
 			if len(h.controllers) == 0 {
 				continue
 			}
 			if err := writeFile(parent, "cgroup.subtree_control", "+"+strings.Join(h.controllers, " +")); err != nil {
-				return fmt.Errorf("enable the controllers of %s: %w", parent, err)
+				return nil, fmt.Errorf("enable the controllers of %s: %w", parent, err)
 			}
 		}
 		err = syscall.Mkdir(dir, 0o755)
 	}
 	if err != nil {
-		return &os.PathError{Op: "mkdir", Path: dir, Err: err}
+		return nil, &os.PathError{Op: "mkdir", Path: dir, Err: err}
 	}
-	return nil
+	return fresh, nil
 }
 
 // Open returns a slice that exists, such as one that an earlier process made.

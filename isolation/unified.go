@@ -54,10 +54,7 @@ func (u *unified) resources(l Limits, reset bool) *cgroup2.Resources {
 		} else if reset {
 			r.CPU.Max = cgroup2.NewCPUMax(nil, nil)
 		}
-		if w := min(l.CPUWeight, 10_000); w > 0 {
-			r.CPU.Weight = &w
-		} else if reset {
-			w = 100
+		if w := weightOrUsual(l.CPUWeight); l.CPUWeight > 0 || reset {
 			r.CPU.Weight = &w
 		}
 	}

@@ -65,13 +65,9 @@ func (u *unified) settings(name string, l Limits) []setting {
 	dir := filepath.Join(u.top, name)
 	var set []setting
 	if u.enforces("cpu") {
-		quota, weight := orMax(l.quota()), min(l.CPUWeight, 10_000)
-		if weight == 0 {
-			weight = 100
-		}
 		set = append(set,
-			setting{dir, "cpu.max", fmt.Sprintf("%s %d", quota, cpuPeriod)},
-			setting{dir, "cpu.weight", strconv.FormatUint(weight, 10)})
+			setting{dir, "cpu.max", fmt.Sprintf("%s %d", orMax(l.quota()), cpuPeriod)},
+			setting{dir, "cpu.weight", strconv.FormatUint(weightOrUsual(l.CPUWeight), 10)})
 	}
 	if u.enforces("memory") {
 		group, swap := "0", "max"

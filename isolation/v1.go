@@ -130,10 +130,7 @@ const (
 
 // resources are the settings for lim.
 func (l *v1) resources(lim Limits) *specs.LinuxResources {
-	period, quota, shares := uint64(cpuPeriod), lim.quota(), min(max(lim.CPUWeight*1024/100, 2), 262_144)
-	if lim.CPUWeight == 0 {
-		shares = 1024
-	}
+	period, quota, shares := uint64(cpuPeriod), lim.quota(), shares(lim.CPUWeight)
 	if quota == 0 {
 		quota = -1
 	}

@@ -20,8 +20,9 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 
 // Preparer prepares the attempts of one node.
 type Preparer struct {
-	Node    string // name of the node, for the environment
-	Root    string // the folder that is / to a task; "" = the machine's
+	Node    string       // name of the node, for the environment
+	CPUs    api.MilliCPU // that the node has for tasks
+	Root    string       // the folder that is / to a task; "" = the machine's
 	Folders *Folders
 	Program func(digest string) string // path of an uploaded program
 }
@@ -56,7 +57,7 @@ func (p *Preparer) Task(id string, t *api.Task, s *api.TaskSpec) (isolation.Spec
 	if err != nil {
 		return none, err
 	}
-	around, err := confinement(t, s)
+	around, err := p.confinement(t, s)
 	if err != nil {
 		return none, err
 	}
@@ -95,7 +96,7 @@ func (p *Preparer) Beside(id string, t *api.Task, s *api.TaskSpec, c Command) (i
 	if err != nil {
 		return none, err
 	}
-	around, err := confinement(t, s)
+	around, err := p.confinement(t, s)
 	if err != nil {
 		return none, err
 	}
@@ -125,8 +126,8 @@ func (p *Preparer) Beside(id string, t *api.Task, s *api.TaskSpec, c Command) (i
 }
 
 // confinement is the same for a task and for what runs beside it.
-func confinement(t *api.Task, s *api.TaskSpec) (isolation.Confinement, error) {
-	c := isolation.Confinement{Limits: limits(t, s), PrivatePIDs: !s.HostPIDs, PrivateMounts: true, AllowNewPrivileges: s.Privileged, Nice: s.Nice}
+func (p *Preparer) confinement(t *api.Task, s *api.TaskSpec) (isolation.Confinement, error) {
+	c := isolation.Confinement{Limits: p.limits(t, s), PrivatePIDs: !s.HostPIDs, PrivateMounts: true, AllowNewPrivileges: s.Privileged, Nice: s.Nice}
 	for _, u := range s.Ulimits {
 		l, err := isolation.NewRlimit(u.Name, u.Soft, u.Hard)
 		if err != nil {
@@ -168,10 +169,6 @@ func Slice(t *api.Task) string {
 
 // limits are the slice's. There is no memory.high: a task that is only slowed
 // down at its limit looks hung, and one that is killed says why.
-func limits(t *api.Task, s *api.TaskSpec) isolation.Limits {
-	cpus := int64(t.Resources.CPUs)
-	return isolation.Limits{
-		MilliCPU: cpus, CPUWeight: uint64(min(max(cpus/10, 1), 10_000)),
-		Memory: int64(t.Resources.Mem), PIDs: s.Pids,
-	}
+func (p *Preparer) limits(t *api.Task, s *api.TaskSpec) isolation.Limits {
+	return isolation.Limits{CPUWeight: isolation.Weight(int64(t.Resources.CPUs), int64(p.CPUs)), Memory: int64(t.Resources.Mem), PIDs: s.Pids}
 }

@@ -41,7 +41,7 @@ func testRoot(t *testing.T) *Preparer {
 		os.Symlink("/etc/shadow", filepath.Join(root, "box/out"))); err != nil {
 		t.Fatal(err)
 	}
-	return &Preparer{Node: "oak", Root: root, Folders: folders, Program: func(d string) string { return "/blobs/" + d }}
+	return &Preparer{Node: "oak", CPUs: 2000, Root: root, Folders: folders, Program: func(d string) string { return "/blobs/" + d }}
 }
 
 var testTask = &api.Task{ID: "web.3", Job: "web", Index: 3, Attempt: 2, Partition: "ml", Ports: map[string]int{"http": 80}, Resources: api.Resources{CPUs: 250, Mem: 1 << 20}}
@@ -97,7 +97,7 @@ func TestBesideIsTheTasksOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := isolation.Confinement{Limits: isolation.Limits{MilliCPU: 250, CPUWeight: 25, Memory: 1 << 20, PIDs: 7}, PrivateMounts: true, AllowNewPrivileges: true, Nice: 4,
+	want := isolation.Confinement{Limits: isolation.Limits{CPUWeight: 1250, Memory: 1 << 20, PIDs: 7}, PrivateMounts: true, AllowNewPrivileges: true, Nice: 4,
 		Rlimits: []isolation.Rlimit{{Resource: unix.RLIMIT_NOFILE, Soft: 10, Hard: unix.RLIM_INFINITY}}}
 	if !reflect.DeepEqual(task.Confinement, want) {
 		t.Errorf("%+v", task.Confinement)

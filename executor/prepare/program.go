@@ -28,7 +28,7 @@ func environ(node string, t *api.Task, s *api.TaskSpec, who account) []string {
 		}
 	}
 	out = append(out, "MESITA_TASK_ID="+t.ID, "MESITA_JOB="+t.Job, "MESITA_INDEX="+strconv.Itoa(t.Index),
-		"MESITA_ATTEMPT="+strconv.Itoa(t.Attempt), "MESITA_NODE="+node, "MESITA_PARTITION="+t.Partition)
+		"MESITA_ATTEMPT="+strconv.Itoa(t.Attempt), "MESITA_NODE="+node, "MESITA_PARTITION="+t.Partition, "MESITA_CPUS="+t.Resources.CPUs.String())
 	for name, port := range t.Ports {
 		out = append(out, "MESITA_PORT_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_"))+"="+strconv.Itoa(port))
 	}

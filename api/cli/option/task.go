@@ -12,7 +12,7 @@ import (
 // TaskFlags are those that say what one task runs, and with what.
 func TaskFlags(more ...cli.Flag) []cli.Flag {
 	return append([]cli.Flag{
-		&cli.StringFlag{Name: "cpus", Usage: "`CORES` of one task, such as 0.25 (default 0.1)"},
+		&cli.StringFlag{Name: "cpus", Usage: "`CORES` guaranteed to one task, such as 0.25 (default 0.1); what others leave idle it may use, too"},
 		&cli.StringFlag{Name: "mem", Usage: "`BYTES` of memory, such as 128MiB (default 64MiB)"},
 		&cli.StringFlag{Name: "disk", Usage: "`BYTES` of disk, counted and not enforced"},
 		&cli.Int64Flag{Name: "gpus", Usage: "`NUMBER` of GPUs"},

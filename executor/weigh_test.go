@@ -1,0 +1,188 @@
+package executor_test
+
+import (
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/executor"
+	"github.com/mesita/mesita/executor/keeper"
+	"github.com/mesita/mesita/executor/runtimetest"
+	"github.com/mesita/mesita/isolation"
+)
+
+// scales are what each group was last told to weigh.
+type scales struct {
+	mu  sync.Mutex
+	all map[string]uint64
+}
+
+func (s *scales) Weigh(group string, weight uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all == nil {
+		s.all = map[string]uint64{}
+	}
+	s.all[group] = weight
+	return nil
+}
+
+func (s *scales) want(t *testing.T, when string, want map[string]uint64) {
+	t.Helper()
+	pass(100 * time.Millisecond)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for group, w := range want {
+		if s.all[group] != w {
+			t.Errorf("%s: %q weighs %d, and not %d", when, group, s.all[group], w)
+		}
+	}
+}
+
+func cores(n api.MilliCPU) func(*api.Task, *api.JobSpec) {
+	return func(tk *api.Task, _ *api.JobSpec) { tk.Resources.CPUs = n }
+}
+
+func in(partition string) func(*api.Task, *api.JobSpec) {
+	return func(tk *api.Task, _ *api.JobSpec) { tk.Partition = partition }
+}
+
+// On a node of 4 CPUs, a whole of 10,000, the groups of jobs and partitions
+// weigh what the tasks in them are guaranteed, as those start, end, freeze and
+// thaw, and after a restart of the daemon.
+func TestGroupsWeighWhatRuns(t *testing.T) {
+	bubble(t, func(t *testing.T, n *node) {
+		n.stop()
+		kernel := &scales{}
+		n.cfg = func(c *executor.Config) { c.Kernel = kernel }
+		n.rt.Plan = func(r keeper.StartRequest) runtimetest.Plan {
+			return runtimetest.Plan{Run: map[string]time.Duration{"a.1/1": time.Minute}[r.ID]}
+		}
+		n.start()
+		run := set(assignment("a", 0, 1, cores(200)), assignment("a", 1, 1, batch, cores(400)), assignment("b", 0, 1, in("ml/x"), cores(1000)), assignment("c", 0, 1, in("ml"), cores(2)))
+		n.Assign(run)
+		settle()
+		kernel.want(t, "started", map[string]uint64{"": 400, "default": 1500, "default/a": 1500, "default/a/0-a1": 500, "default/a/1-a1": 1000,
+			"ml": 2505, "ml/x": 2500, "ml/x/b": 2500, "ml/c": 5, "ml/c/0-a1": 5})
+		pass(time.Minute)
+		settle()
+		kernel.want(t, "one ended", map[string]uint64{"default": 500, "default/a": 500})
+
+		n.Assign(set(run[0], run[2], assignment("c", 0, 1, in("ml"), cores(2), frozen)))
+		settle()
+		kernel.want(t, "one is frozen", map[string]uint64{"ml": 2500, "ml/x": 2500})
+
+		n.stop() // and is started again, with another kernel's worth of groups
+		kernel.mu.Lock()
+		clear(kernel.all)
+		kernel.mu.Unlock()
+		n.start()
+		n.Assign(set(run[0], run[2], run[3]))
+		settle()
+		kernel.want(t, "after a restart", map[string]uint64{"": 400, "default": 500, "default/a/0-a1": 500, "ml": 2505, "ml/x": 2500, "ml/c": 5})
+		n.Assign(nil)
+		settle()
+	})
+}
+
+// Thousands of short tasks are weighed together, not each.
+func TestWeightsAreGathered(t *testing.T) {
+	bubble(t, func(t *testing.T, n *node) {
+		n.stop()
+		kernel := &counted{}
+		n.cfg = func(c *executor.Config) { c.Kernel = kernel }
+		n.rt.Plan = func(keeper.StartRequest) runtimetest.Plan { return runtimetest.Plan{Run: time.Millisecond} }
+		n.start()
+		var all []api.Assignment
+		for i := range 500 {
+			all = append(all, assignment("a", i, 1, batch))
+		}
+		n.Assign(all)
+		pass(time.Second)
+		settle()
+		kernel.mu.Lock()
+		defer kernel.mu.Unlock()
+		if n := kernel.all["default/a"]; n > 30 {
+			t.Errorf("the job was weighed %d times", n)
+		}
+	})
+}
+
+type counted struct {
+	mu  sync.Mutex
+	all map[string]int
+}
+
+func (c *counted) Weigh(group string, _ uint64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.all == nil {
+		c.all = map[string]int{}
+	}
+	c.all[group]++
+	return os.ErrNotExist
+}
+
+// Real groups of real tasks weigh what was asked for, on whatever cgroups the
+// machine has, and no quota holds their tasks up.
+func TestRealWeights(t *testing.T) {
+	r := newReal(t)
+	kernel := &watched{}
+	host, err := isolation.Detect(isolation.Config{Slice: r.slice})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if host.Attributes()["isolation.cpu"] != "yes" {
+		t.Skip("this machine does not divide the CPU")
+	}
+	kernel.Host = host
+	r.stop()
+	r.kernel = kernel
+	r.start()
+	r.Assign(set(assignment("a", 0, 1, command("sleep", "1000"), cores(200)), assignment("a", 1, 1, command("sleep", "1000"), cores(100)), assignment("b", 0, 1, in("ml"), command("sh", "-c", "while :; do :; done"), cores(1))))
+	for _, task := range []string{"a.0", "a.1", "b.0"} {
+		r.state(task, api.TaskRunning)
+	}
+	want := map[string]uint64{"default": 750, "default/a": 750, "default/a/0-a1": 500, "default/a/1-a1": 250, "ml": 3, "ml/b": 3}
+	r.until("the groups weigh it", func() bool {
+		kernel.mu.Lock()
+		defer kernel.mu.Unlock()
+		for group, w := range want {
+			if kernel.all[group] != w {
+				return false
+			}
+		}
+		return true
+	})
+	if kernel.err != nil {
+		t.Error(kernel.err)
+	}
+	// A thousandth of a CPU is what it gets of a full node; this one is idle.
+	r.until("a task of next to no CPU uses what nobody else does", func() bool { return r.cpu("b.0") > 300*time.Millisecond })
+	for _, s := range r.Stats(t.Context()) {
+		if s.Throttled != 0 {
+			t.Errorf("%s was held up for %s", s.Task, s.Throttled)
+		}
+	}
+}
+
+// watched is the machine's kernel, and what it took.
+type watched struct {
+	*isolation.Host
+	scales
+	err error
+}
+
+func (w *watched) Weigh(group string, weight uint64) error {
+	err := w.Host.Weigh(group, weight)
+	if err == nil {
+		_ = w.scales.Weigh(group, weight)
+	} else if !os.IsNotExist(err) {
+		w.mu.Lock()
+		w.err = err
+		w.mu.Unlock()
+	}
+	return err
+}
