@@ -21,7 +21,9 @@ import (
 //	          goes to its folder and executes
 //	init      (the newborn) forgets the rest, collects the dead, tells of the program's end
 //
-// The init is in no group of the task's: it is not frozen, throttled or killed
+// The init is in our session and group of processes, as a session costs a group
+// of the kernel's scheduler: a signal to that kills us too, or does nothing.
+// It is in no group of the task's: it is not frozen, throttled or killed
 // with it, so it can always tell, and costs the task nothing.
 //
 // Another root goes after the mounts; capabilities go around the user's, and
@@ -99,9 +101,6 @@ func (b *Birth) letGo(c *chain) {
 		c.call(signals, unix.SYS_RT_SIGACTION, uintptr(sig), b.arena.bytes(false, make([]byte, 32)), 0, 8)
 	}
 	c.call(signals, unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, b.arena.bytes(false, make([]byte, 8)), 0, 8)
-	if b.namespaced() {
-		c.call(b.does("begin a session"), unix.SYS_SETSID)
-	}
 }
 
 // enterLimits writes 0 for itself: the kernel moves that one without its global
