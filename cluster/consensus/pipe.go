@@ -1,7 +1,9 @@
 package consensus
 
 import (
+	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -17,18 +19,64 @@ const pipeSilence = 5 * time.Second
 // Raft sends an empty message at every commit timeout, and learns nothing from
 // it; those that tell the follower nothing new are left out. Heartbeats go
 // another way and are not touched.
+//
+// After an answer that is no success raft listens no more, and may be sending
+// meanwhile: as nobody takes the answers then, the transport takes no requests,
+// and raft would wait in there for ever, with a follower that gets nothing. So
+// the answers are taken here, and what is sent after such a one fails.
 type pipe struct {
 	raft.AppendPipeline
 	wire *wire
 	id   raft.ServerID
+
+	answers chan raft.AppendFuture // for raft
+	over    atomic.Bool            // raft listens no more
+	closed  chan struct{}
+	once    sync.Once // closes it
 
 	mu   sync.Mutex
 	last *raft.AppendEntriesRequest // that was sent, nil = none
 	sent time.Time
 }
 
+// errRefused ends a pipeline whose follower refused something.
+var errRefused = errors.New("the follower refused what was sent before")
+
+func newPipe(inner raft.AppendPipeline, w *wire, id raft.ServerID) *pipe {
+	return &pipe{AppendPipeline: inner, wire: w, id: id, answers: make(chan raft.AppendFuture), closed: make(chan struct{})}
+}
+
+// Consumer is where raft takes the answers.
+func (p *pipe) Consumer() <-chan raft.AppendFuture { return p.answers }
+
+// take hands the answers on for as long as raft listens, and takes them until
+// the pipeline is closed.
+func (p *pipe) take() {
+	for {
+		select {
+		case <-p.closed:
+			return
+		case f := <-p.AppendPipeline.Consumer():
+			if p.over.Load() {
+				continue
+			}
+			select {
+			case <-p.closed:
+				return
+			case p.answers <- f:
+			}
+			if !f.Response().Success || f.Response().Term > f.Request().Term {
+				p.over.Store(true)
+			}
+		}
+	}
+}
+
 // AppendEntries sends entries, or tells of a commit.
 func (p *pipe) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
+	if p.over.Load() {
+		return nil, errRefused
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.needless(args) {
@@ -72,7 +120,7 @@ func end(r *raft.AppendEntriesRequest) (index, term uint64) {
 // has replaced. Nor is more announced than was sent: beyond that the follower
 // may have a stale rest, which it would take for committed.
 func (p *pipe) announce(index, term uint64) {
-	if !p.mu.TryLock() {
+	if p.over.Load() || !p.mu.TryLock() {
 		return
 	}
 	defer p.mu.Unlock()
@@ -91,6 +139,7 @@ func (p *pipe) announce(index, term uint64) {
 // Close closes the pipeline. It does not wait for a send, which it ends.
 func (p *pipe) Close() error {
 	err := p.AppendPipeline.Close()
+	p.once.Do(func() { close(p.closed) })
 	p.wire.closed(p)
 	return err
 }

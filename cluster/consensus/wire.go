@@ -257,7 +257,10 @@ func (w *wire) AppendEntriesPipeline(id raft.ServerID, addr raft.ServerAddress) 
 	if err != nil {
 		return nil, err
 	}
-	p := &pipe{AppendPipeline: inner, wire: w, id: id}
+	p := newPipe(inner, w, id)
+	if !w.beats.spawn(p.take) {
+		return nil, errors.Join(errEnding, inner.Close())
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.pipes[id] = p
