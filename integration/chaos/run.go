@@ -38,6 +38,7 @@ type run struct {
 	disks      map[*lab.Node]*lab.Disk
 	hurt       map[*lab.Node]int // how many faults it has now
 	spans      int               // of the record
+	restarted  record.Trouble    // what the restart of a daemon is, at the level of the cluster
 	recovering sync.WaitGroup    // who waits for nodes to be well again
 	record     *record.Record
 	rng        *rand.Rand     // of the faults

@@ -45,6 +45,10 @@ func buildOld(t lab.T, commit, dir string) string {
 // raised, the old program is refused in words.
 func (r *run) upgrade(older, newer string) {
 	level := r.level(older)
+	r.restarted = record.Away
+	if level == 0 {
+		r.restarted = record.Silent // no keeper answers while a daemon is away
+	}
 	r.roll("up", newer, func(after int) {
 		if after == 1 {
 			r.join("a node of the new program is sent a snapshot of the old", newer, older)
@@ -82,6 +86,7 @@ func (r *run) raise() {
 		return code == 0
 	})
 	r.stage.Say("level", "%d", r.level(n.Bin))
+	r.restarted = record.Away
 	r.well()
 }
 
@@ -148,7 +153,7 @@ func (r *run) roll(what, bin string, between func(after int)) {
 }
 
 func (r *run) change(n *lab.Node, bin string) {
-	over := r.hit(record.Away, n)
+	over := r.hit(r.restarted, n)
 	n.Terminate()
 	n.Bin = bin
 	n.Launch("start")
