@@ -29,6 +29,7 @@ type guard struct {
 	applied func() uint64 // index of the newest entry that took effect, in this life or before
 	snaps   raft.SnapshotStore
 
+	inPlace  func() error          // that what is written is where the next start looks; nil = it is in memory
 	damaged  func() error          // why this node must not vote; nil = it may
 	remember func() error          // that this node takes part: before it writes anything
 	spent    atomic.Pointer[spent] // the last vote in this life; nil = none
@@ -96,13 +97,29 @@ func (g *guard) patience() (factor int, slowest time.Duration) {
 	return g.pace.factor, g.pace.slow()
 }
 
-// begin makes sure that it is remembered that this node takes part.
+// begin makes sure, before anything is written, that the next start finds it,
+// and that it is remembered that this node takes part. A node whose log is not
+// in its place any more halts: it would acknowledge what it is about to forget.
 func (g *guard) begin() error {
+	if err := g.present(); err != nil {
+		return err
+	}
 	if g.took.Load() || g.remember == nil {
 		return nil
 	}
 	err := g.remember()
 	g.took.Store(err == nil)
+	return err
+}
+
+func (g *guard) present() error {
+	if g.inPlace == nil {
+		return nil
+	}
+	err := g.inPlace()
+	if err != nil && g.opened.Load() {
+		g.halt(err) // which does not return
+	}
 	return err
 }
 
@@ -226,7 +243,11 @@ func (s guardedStable) SetUint64(key []byte, val uint64) error {
 	}
 	for retry := backoff.New(50*time.Millisecond, time.Second); ; {
 		began := time.Now()
-		err := s.wrote("write the term", began, s.StableStore.SetUint64(key, val))
+		err := s.present()
+		if err == nil {
+			err = s.StableStore.SetUint64(key, val)
+		}
+		err = s.wrote("write the term", began, err)
 		if err == nil && bytes.Equal(key, []byte(disk.KeyVoteTerm)) {
 			s.spent.Store(&spent{val, time.Now()})
 		}

@@ -85,6 +85,9 @@ func Open(cfg Config) (*Node, error) {
 	n.guard.halt, n.guard.applied, n.guard.snaps = n.glue.halt, n.effective, s.snaps
 	n.guard.damaged, n.guard.remember = n.Damaged, func() error { return n.remember(Standing{}.And) }
 	n.guard.voted, n.guard.cut = n.voted, n.noteCut
+	if s.file != nil {
+		n.guard.inPlace = s.file.InPlace
+	}
 	n.guard.took.Store(cfg.Before != nil || n.remembered)
 	if n.raft, err = n.openRaft(); err != nil {
 		close(n.ending)

@@ -156,13 +156,11 @@ func findOthers(slice, dir string, host *isolation.Host) (out []other) {
 		if !host.Shares(pid, flagOf(argv, "--cgroup-root")) {
 			continue
 		}
-		lock, at := openLock(filepath.Dir(p))
+		lock, at, deleted := openLock(filepath.Dir(p))
 		if lock == nil || slices.ContainsFunc(ours, func(own os.FileInfo) bool { return os.SameFile(lock, own) }) {
 			continue
 		}
 		o := other{pid: pid, named: at, dir: reach(pid, at, lock), beside: host.Beside(pid)}
-		st, ok := lock.Sys().(*syscall.Stat_t)
-		deleted := ok && st.Nlink == 0
 		moved := o.dir != "" && reach(pid, flagOf(argv, "--dir"), lock) == ""
 		o.left = o.beside && (deleted || moved)
 		out = append(out, o)
@@ -181,19 +179,20 @@ func reach(pid int, dir string, lock os.FileInfo) string {
 	return ""
 }
 
-// openLock finds the lock that a keeper holds open, and the folder that it is
-// in by now, as the keeper's mounts have it.
-func openLock(proc string) (os.FileInfo, string) {
+// openLock finds the lock that a keeper holds open, the folder that it is in by
+// now, as the keeper's mounts have it, and whether it was deleted there: a copy
+// of the folder that was made with hard links may keep the file alive.
+func openLock(proc string) (lock os.FileInfo, dir string, deleted bool) {
 	fds, _ := filepath.Glob(proc + "/fd/*")
 	for _, fd := range fds {
 		to, err := os.Readlink(fd)
-		to = strings.TrimSuffix(to, " (deleted)")
+		to, deleted := strings.CutSuffix(to, " (deleted)")
 		if err != nil || filepath.Base(to) != lockFile {
 			continue
 		}
 		if fi, err := os.Stat(fd); err == nil {
-			return fi, filepath.Dir(to)
+			return fi, filepath.Dir(to), deleted
 		}
 	}
-	return nil, ""
+	return nil, "", false
 }

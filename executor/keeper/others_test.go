@@ -142,6 +142,9 @@ func TestAKeeperIsKilledOnlyIfItsFolderLeft(t *testing.T) {
 	for name, leave := range map[string]func(string) error{
 		"moved":   func(dir string) error { return os.Rename(dir, dir+".old") },
 		"deleted": os.RemoveAll,
+		"deleted, and a copy has hard links to it": func(dir string) error {
+			return errors.Join(os.Mkdir(dir+".copy", 0o700), os.Link(filepath.Join(dir, "lock"), filepath.Join(dir+".copy", "lock")), os.RemoveAll(dir))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := newOthers(t)

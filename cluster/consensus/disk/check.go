@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
@@ -127,6 +128,9 @@ func OpenLog(path string, snapshot uint64) (*Log, error) {
 	})
 	if err != nil {
 		return nil, openError(path, err)
+	}
+	if file.opened, err = os.Stat(path); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the raft log: %w", err), file.bolt.Close())
 	}
 	if err := file.begin(st, snapshot); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the raft log %s: %w", path, err), file.bolt.Close())

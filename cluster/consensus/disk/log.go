@@ -4,12 +4,16 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"github.com/mesita/mesita/api"
 )
 
 // Buckets of the log file, as raft-boltdb names them.
@@ -24,6 +28,7 @@ const (
 type Log struct {
 	path    string
 	bolt    *raftboltdb.BoltStore
+	opened  os.FileInfo   // see InPlace
 	applied atomic.Uint64 // see Applied
 
 	mu          sync.Mutex
@@ -46,6 +51,21 @@ func (l *Log) guarded(f func() error) (err error) {
 		}
 	}()
 	return f()
+}
+
+// InPlace fails once the file that is written is not the one at its path: it was
+// moved, deleted or replaced, and the next start would find nothing, or another
+// past. A file system that does not answer is no such case; to write tells.
+func (l *Log) InPlace() error {
+	now, err := os.Stat(l.path)
+	switch {
+	case err == nil && os.SameFile(now, l.opened):
+		return nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR):
+		return nil
+	}
+	return api.Errorf(api.CodeFailed, "%s was moved, deleted or replaced while this node ran, so the next start would not find what it acknowledges: "+
+		"put back what was there and start this node again; without raft alone the other voters fill it anew; without the data folder remove it (mesita node rm --force) and join it again", l.path)
 }
 
 // span is what the log holds, and what its mark says.
