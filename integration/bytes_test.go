@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +95,54 @@ func TestBytesComeBack(t *testing.T) {
 		if err != nil || c != 0 || digest(back.Bytes()) != digest(want[0]) {
 			t.Errorf("cat of %d bytes: code %d, %v, %s, want %s", total, c, err, digest(back.Bytes()), digest(want[0]))
 		}
+	}
+}
+
+// A reader who takes nothing until a task has written a hundred times what its
+// log may hold gets the beginning and the end, is told how many bytes are
+// missing, and what follows them begins with a line.
+func TestSlowReaderIsToldWhatIsMissing(t *testing.T) {
+	l := newLab(t, 2)
+	l.Form()
+	leader := l.Leader()
+	home := l.Other(leader)
+	line := "a line of thirty-two characters\n"
+	const count = 200_000
+	script := "until [ -e " + l.Dir + "/go ]; do sleep 0.1; done; yes 'a line of thirty-two characters' | head -n " + fmt.Sprint(count)
+	j := leader.Submit(map[string]any{"kind": "batch", "cpus": 0.5, "mem": "64MiB", "logMax": "64KiB", "constraints": []string{"node.name=" + home.Name}, "command": []string{"/bin/sh", "-c", script}})
+	leader.Must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=running&timeout=30s", nil, &j)
+	var errs bytes.Buffer
+	c := exec.Command(leader.Bin, "--socket", leader.Socket, "logs", "-f", j.ID)
+	c.Stderr = &errs
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	touch(t, l.Dir+"/go")
+	leader.Must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=ended&timeout=60s", nil, &j)
+	got, err := io.ReadAll(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Wait(); err != nil {
+		t.Fatalf("%v: %s", err, errs.String())
+	}
+	missing := 0
+	for told := range strings.Lines(errs.String()) {
+		var n int
+		if _, err := fmt.Sscanf(told, "mesita: "+j.ID+".0: %d bytes of stdout are missing here: ", &n); err != nil || n == 0 {
+			t.Errorf("told %q", told)
+		}
+		missing += n
+	}
+	if missing == 0 || len(got)+missing != count*len(line) {
+		t.Errorf("%d bytes there, %d told missing, %d written", len(got), missing, count*len(line))
+	}
+	if !strings.HasSuffix(string(got), strings.Repeat(line, 500)) || len(got) < 64<<10 {
+		t.Errorf("the end is not there: %d bytes", len(got))
 	}
 }
 

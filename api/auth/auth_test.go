@@ -312,3 +312,50 @@ func FuzzTokenParsers(f *testing.F) {
 		}
 	})
 }
+
+// TestStill: who may, may for as long as what it rests on stands.
+func TestStill(t *testing.T) {
+	b, a := newAuth()
+	identify := func(r *http.Request, cred Credentials) Identity {
+		t.Helper()
+		i, err := a.Identify(r, cred)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return i
+	}
+	still := func(i Identity, need api.Role, want string) {
+		t.Helper()
+		err := a.Still(i, need)
+		if want == "" && err != nil || want != "" && (api.ErrorCode(err) != api.CodeNotAllowed || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%+v: %v, want %q", i, err, want)
+		}
+	}
+	tok, secret := b.add(api.TokenRequest{Kind: api.TokenClient, Role: api.RoleOperator, TTL: api.Duration(time.Hour)})
+	i := identify(withHeader("Authorization", "Bearer "+secret), TLS)
+	still(i, api.RoleOperator, "")
+	if left := a.Left(i); left != time.Hour {
+		t.Errorf("%s left", left)
+	}
+	lesser := *tok
+	lesser.Role = api.RoleViewer
+	b.tokens[tok.ID] = &lesser
+	still(i, api.RoleViewer, "")
+	still(i, api.RoleOperator, "viewer may not")
+	b.now = start.Add(time.Hour)
+	still(i, api.RoleViewer, "expired")
+	if left := a.Left(i); left <= 0 || left > time.Second {
+		t.Errorf("%s left", left)
+	}
+	delete(b.tokens, tok.ID)
+	still(i, api.RoleViewer, "revoked")
+
+	node := identify(withHeader("Cert", "n1"), TLS)
+	still(node, api.RoleNode, "")
+	b.nodes["n1"] = &api.Node{ID: "n1", Name: "oak", State: api.NodeGone}
+	still(node, api.RoleNode, "was removed")
+	// What another node vouched for, that one looks after.
+	node.Forwarded = true
+	still(node, api.RoleNode, "")
+	still(Identity{Actor: "root", Role: api.RoleAdmin}, api.RoleAdmin, "")
+}

@@ -2,9 +2,12 @@ package server
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"sync"
@@ -91,5 +94,41 @@ func BenchmarkMetricsMillionTasks(b *testing.B) {
 	for b.Loop() {
 		n.send(request{method: "GET", path: "/metrics", token: token}).want(b, 200)
 		n.send(request{method: "GET", path: "/v1/partitions", token: token}).want(b, 200)
+	}
+}
+
+// BenchmarkLogs is what a byte of a log costs from the executor to a reader:
+// text in the pieces of a buffered program and in lines, and bytes of chance.
+func BenchmarkLogs(b *testing.B) {
+	const total = 8 << 20
+	line := []byte("a line of text that is some eighty characters long, as lines of logs often are.\n")
+	noise := make([]byte, 32<<10)
+	rand.NewChaCha8([32]byte{}).Read(noise)
+	for name, piece := range map[string][]byte{"text": bytes.Repeat(line, 400), "lines": line, "chance": noise} {
+		for _, accept := range []string{"application/x-ndjson", "application/octet-stream"} {
+			b.Run(name+"/"+accept, func(b *testing.B) {
+				n := newLeader(b)
+				token := n.token(api.RoleViewer)
+				n.logs = func(_ context.Context, _ LogQuery, emit func(*LogPiece) error) error {
+					for sent := 0; sent < total; sent += len(piece) {
+						if err := emit(&LogPiece{Time: testTime, Stream: "stdout", Data: piece, Pos: [2]int64{int64(sent + len(piece)), 0}}); err != nil {
+							return err
+						}
+					}
+					return nil
+				}
+				b.SetBytes(total)
+				for b.Loop() {
+					res, err := n.http.Client().Do(n.newRequest(n.http, request{method: "GET", path: "/v1/local/tasks/sums.0/logs", token: token, header: http.Header{"Accept": {accept}}}))
+					if err != nil {
+						b.Fatal(err)
+					}
+					if _, err := io.Copy(io.Discard, res.Body); err != nil {
+						b.Fatal(err)
+					}
+					res.Body.Close()
+				}
+			})
+		}
 	}
 }

@@ -303,6 +303,19 @@ func FuzzReader(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(b)
+	// A segment that begins with marks.
+	for range 2 {
+		if w, err = logs.Create(dir, 64<<10); err != nil {
+			f.Fatal(err)
+		}
+		if err := errors.Join(w.Write(logs.Stderr, time.Now(), []byte("one more\n")), w.Close()); err != nil {
+			f.Fatal(err)
+		}
+	}
+	if b, err = os.ReadFile(filepath.Join(dir, "00000003.log")); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
 	f.Add([]byte{1, 255, 255, 255})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		dir := t.TempDir()
