@@ -277,3 +277,83 @@ func TestFullDisk(t *testing.T) {
 		t.Fatalf("%d bytes of %d, missing %+v, %v", len(got), want, gaps, err)
 	}
 }
+
+// TestTailIsWholeLines: the last lines are those of both streams that end last,
+// each whole, also where the streams write into each other's lines.
+func TestTailIsWholeLines(t *testing.T) {
+	for seed := range uint64(8) {
+		r := rand.New(rand.NewPCG(seed, 5))
+		dir := t.TempDir()
+		w := create(t, dir, 1<<20)
+		type line struct {
+			stream int
+			text   string
+		}
+		var ended []line
+		var open [2]string
+		for range 3000 {
+			s := r.IntN(2)
+			text := strings.Repeat(string(rune('a'+r.IntN(26))), r.IntN(60)) + []string{"", "\n", "\n\n"}[r.IntN(3)]
+			if text == "" {
+				continue
+			}
+			write(t, w, logs.Stream(s+1), text)
+			for text = open[s] + text; ; {
+				one, rest, ok := strings.Cut(text, "\n")
+				if !ok {
+					open[s] = text
+					break
+				}
+				ended, text = append(ended, line{s, one + "\n"}), rest
+			}
+		}
+		if seed%2 == 0 {
+			stripMarks(t, dir)
+		}
+		opens := 0
+		for s, text := range open {
+			if text != "" {
+				ended = append(ended, line{s, text})
+				opens++ // it is shown in any case
+			}
+		}
+		for _, n := range []int{1, 2, 3, 10, 500, len(ended) - 1, len(ended), len(ended) + 1} {
+			var want [2]string
+			for _, l := range ended[max(0, len(ended)-max(n, opens)):] {
+				want[l.stream] += l.text
+			}
+			var got [2]string
+			rd, err := logs.Open(dir, logs.Options{Tail: n})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for {
+				e, err := rd.Next(t.Context())
+				if errors.Is(err, io.EOF) {
+					break
+				}
+				if err != nil || e.Missing != 0 {
+					t.Fatalf("%+v, %v", e, err)
+				}
+				got[e.Stream-1] += string(e.Data)
+			}
+			rd.Close()
+			if got != want {
+				t.Fatalf("seed %d, the last %d lines: got %q, want %q", seed, n, got, want)
+			}
+		}
+		for s := range open {
+			same(t, dir, logs.Options{Tail: 2, Stdout: s == 0, Stderr: s == 1}, last(2, ended, func(l line) (string, bool) { return l.text, l.stream == s }))
+		}
+	}
+}
+
+// last are the last n of those that are wanted.
+func last[T any](n int, all []T, text func(T) (string, bool)) (out string) {
+	for i := len(all) - 1; i >= 0 && n > 0; i-- {
+		if s, ok := text(all[i]); ok {
+			out, n = s+out, n-1
+		}
+	}
+	return out
+}

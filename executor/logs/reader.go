@@ -26,6 +26,13 @@ func (o Options) wants(s Stream) bool {
 	return s == Stdout && (o.Stdout || !o.Stderr) || s == Stderr && (o.Stderr || !o.Stdout)
 }
 
+func (o Options) after(s Stream) int64 {
+	if s == end {
+		return 0
+	}
+	return o.After[s-1]
+}
+
 // Position is how many bytes of standard output and of standard error there
 // were; of both none where it is not known.
 type Position [2]int64
@@ -52,7 +59,6 @@ type Reader struct {
 	opts  Options
 	cur   *segment
 	watch *watch
-	trim  int // lines to leave out
 	ended bool
 	at    [Stderr + 1]track
 	holed string // why something may be missing, while no mark has told how much
@@ -226,7 +232,7 @@ func (r *Reader) entry(f frame) (Entry, bool) {
 		return Entry{}, false
 	}
 	e := f.Entry
-	if e.Data = t.fresh(r.cut(t, t.fromLine(f.Data))); len(e.Data) == 0 {
+	if e.Data = t.fresh(t.fromLine(f.Data)); len(e.Data) == 0 {
 		return Entry{}, false
 	}
 	e.Pos = r.position()
