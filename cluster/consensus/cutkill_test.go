@@ -3,12 +3,14 @@ package consensus
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
+	"github.com/mesita/mesita/cluster/consensus/disk"
 )
 
 // killedAfterCut is a log store of a node that is killed between cutting the
@@ -107,4 +109,50 @@ func TestACutIsNoLoss(t *testing.T) {
 			t.Error("a real loss is not noticed")
 		}
 	})
+}
+
+// standingNode is a node with a log of so many entries of term 2, in term 3, that
+// remembers what it is given.
+func standingNode(t *testing.T, entries uint64, before *Standing) (n *Node, kept *voterDisk) {
+	t.Helper()
+	logs, kept := raft.NewInmemStore(), &voterDisk{before: before}
+	for i := range entries {
+		if err := logs.StoreLog(&raft.Log{Index: i + 1, Term: 2}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := logs.SetUint64([]byte(disk.KeyTerm), 3); err != nil {
+		t.Fatal(err)
+	}
+	n = &Node{stores: &stores{logs: logs, stable: logs, snaps: raft.NewInmemSnapshotStore()}}
+	kept.config(&n.cfg)
+	n.cfg.Log = slog.New(slog.DiscardHandler)
+	if err := n.inspect(); err != nil {
+		t.Fatal(err)
+	}
+	return n, kept
+}
+
+// What was cut off excuses that it is missing, and nothing before it.
+func TestACutExcusesNothingBeforeIt(t *testing.T) {
+	before := Standing{Term: 3, LastTerm: 2, LastIndex: 15, CutTerm: 2, CutIndex: 20}
+	for entries, damaged := range map[uint64]bool{14: true, 15: false, 20: false} {
+		if n, _ := standingNode(t, entries, &before); (n.Damaged() != nil) != damaged {
+			t.Errorf("with %d entries, of which 15 were left by a cut: %v", entries, n.Damaged())
+		}
+	}
+}
+
+// How far a node has come may be kept at any moment, also between the note of a cut
+// and the cut.
+func TestACutStaysNotedUntilItIsMade(t *testing.T) {
+	n, kept := standingNode(t, 20, nil)
+	n.noteCut(16, 20)
+	n.keepStanding()
+	if n, _ := standingNode(t, 15, kept.before); n.Damaged() != nil {
+		t.Errorf("killed after the cut: %v", n.Damaged())
+	}
+	if n, _ := standingNode(t, 21, kept.before); n.noted != (Standing{Term: 3, LastTerm: 2, LastIndex: 21}) {
+		t.Errorf("beyond the cut it keeps %+v", n.noted)
+	}
 }

@@ -49,7 +49,7 @@ func (n *Node) inspect() error {
 		lost = path + " was damaged and is not filled in again yet"
 	case have.Term == 0 && (before != nil || have.LastIndex != 0):
 		lost = path + " is gone or empty, and this node has voted"
-	case before != nil && n.accounts(have).Behind(*before):
+	case before != nil && have.Behind(*before):
 		lost = fmt.Sprintf("%s is older than this node: it is of term %d and ends with entry %d, and there were term %d and entry %d", path, have.Term, have.LastIndex, before.Term, before.LastIndex)
 	}
 	switch {
@@ -61,7 +61,7 @@ func (n *Node) inspect() error {
 	case have.Term == 0:
 		return nil // it never took part
 	}
-	if err := n.remember(func(Standing) Standing { return have }); err != nil { // on a full disk it starts all the same, and remembers before it writes
+	if err := n.remember(func(Standing) (Standing, error) { return have, nil }); err != nil { // on a full disk it starts all the same, and remembers before it writes
 		n.cfg.Log.Warn("a loss of the raft log would not be noticed", "err", err)
 		return nil
 	}
@@ -89,14 +89,21 @@ func (n *Node) Damaged() error {
 }
 
 // remember keeps how far this node has come, outside of its folder, given what
-// was kept of it before.
-func (n *Node) remember(change func(was Standing) Standing) error {
+// was kept of it before. The log is read by change: else what it held before a cut
+// could be kept after the note of that.
+func (n *Node) remember(change func(was Standing) (Standing, error)) error {
 	if n.cfg.Remember == nil {
 		return nil
 	}
 	n.notes.Lock()
 	defer n.notes.Unlock()
-	next := change(n.noted)
+	next, err := change(n.noted)
+	if err != nil {
+		return err
+	}
+	if c := n.noted.cut(); c.LastIndex > 0 && next.LastTerm == c.LastTerm && next.LastIndex == c.LastIndex { // noted, and not cut off yet
+		next.LastTerm, next.LastIndex = n.noted.LastTerm, n.noted.LastIndex
+	}
 	next = next.cutAt(n.noted.cut().And(next.cut()))
 	if err := n.cfg.Remember(next); err != nil {
 		return fmt.Errorf("remember how far this voter has come: %w", err)
@@ -117,12 +124,11 @@ func (n *Node) accounts(have Standing) Standing {
 func (n *Node) voted(term uint64) <-chan error {
 	done := make(chan error, 1)
 	keep := func() {
-		have, err := n.stores.standing()
-		if err == nil {
+		done <- n.remember(func(Standing) (Standing, error) {
+			have, err := n.stores.standing()
 			have.Term = max(have.Term, term)
-			err = n.remember(func(Standing) Standing { return have })
-		}
-		done <- err
+			return have, err
+		})
 	}
 	if n.cfg.Remember == nil || !n.spawn(keep) {
 		return nil
@@ -137,16 +143,14 @@ func (n *Node) noteCut(from, last uint64) {
 	if d := n.damage.Load(); d != nil && d.mends {
 		return // what it had is what it has to reach
 	}
-	var end raft.Log
-	err := n.stores.logs.GetLog(last, &end)
-	if err == nil {
-		var left Standing
-		if left, err = n.stores.endsAt(from - 1); err == nil {
-			err = n.remember(func(was Standing) Standing {
-				return Standing{Term: was.Term, LastTerm: left.LastTerm, LastIndex: left.LastIndex, CutTerm: end.Term, CutIndex: end.Index}
-			})
+	err := n.remember(func(was Standing) (Standing, error) {
+		var end raft.Log
+		if err := n.stores.logs.GetLog(last, &end); err != nil {
+			return was, err
 		}
-	}
+		left, err := n.stores.endsAt(from - 1)
+		return Standing{Term: was.Term, LastTerm: left.LastTerm, LastIndex: left.LastIndex, CutTerm: end.Term, CutIndex: end.Index}, err
+	})
 	if err != nil {
 		n.cfg.Log.Warn("if this node were killed now, it would take what a leader has cut off its log for lost", "err", err)
 	}
@@ -158,8 +162,8 @@ func (n *Node) keepStanding() {
 		return
 	}
 	s, err := n.stores.standing()
-	if err == nil && s.Term > 0 {
-		err = n.remember(func(Standing) Standing { return s })
+	if err == nil && s.Term > 0 { // else it never took part
+		err = n.remember(func(Standing) (Standing, error) { return n.stores.standing() })
 	}
 	if err != nil {
 		n.cfg.Log.Warn("a copy of an older raft log would not be noticed", "err", err)

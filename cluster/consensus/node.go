@@ -83,7 +83,9 @@ func Open(cfg Config) (*Node, error) {
 	n.guard = newGuard(cfg.Log, cfg.stretch(heartbeatTimeout), n.ending)
 	n.wire.spent = n.guard.spent.Load
 	n.guard.halt, n.guard.applied, n.guard.snaps = n.glue.halt, n.effective, s.snaps
-	n.guard.damaged, n.guard.remember = n.Damaged, func() error { return n.remember(Standing{}.And) }
+	n.guard.damaged, n.guard.remember = n.Damaged, func() error {
+		return n.remember(func(was Standing) (Standing, error) { return was, nil })
+	}
 	n.guard.voted, n.guard.cut = n.voted, n.noteCut
 	if s.file != nil {
 		n.guard.inPlace = s.file.InPlace
