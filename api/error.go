@@ -65,6 +65,15 @@ type Error struct {
 	Code    Code   `json:"code"`
 	Field   string `json:"field,omitempty"` // the flag, key or argument at fault
 	Message string `json:"message"`         // what is wrong, and what to do next
+	Exit    int    `json:"exit,omitempty"`  // what a shell would exit with, of a command that could not be run; 0 = what the code says
+}
+
+// ExitCode is what the command line exits with.
+func (e *Error) ExitCode() int {
+	if e.Exit > 0 && e.Exit < 256 {
+		return e.Exit
+	}
+	return e.Code.ExitCode()
 }
 
 func (e *Error) Error() string {

@@ -158,3 +158,38 @@ func TestProcessOfASpec(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What Linux would refuse at each start, on each node, is refused once, by field.
+func TestTextThatLinuxStartsNothingWith(t *testing.T) {
+	spec := func(change func(*JobSpec)) error {
+		s := &JobSpec{Name: "web", Kind: KindService, TaskSpec: TaskSpec{Command: []string{"true"}}}
+		change(s)
+		s.Normalize()
+		return s.Validate()
+	}
+	text := func(n int) string { return strings.Repeat("x", n) }
+	for _, c := range []struct {
+		field  string
+		change func(*JobSpec)
+	}{
+		{"", func(s *JobSpec) { s.Env = map[string]string{"K": text(128<<10 - 3)} }},
+		{"env", func(s *JobSpec) { s.Env = map[string]string{"K": text(128<<10 - 2)} }},
+		{"", func(s *JobSpec) { s.Command = append(s.Command, text(128<<10-1)) }},
+		{"command", func(s *JobSpec) { s.Command = append(s.Command, text(128<<10)) }},
+		{"command", func(s *JobSpec) { s.Command = append(s.Command, strings.Repeat("{p}", 42<<10)) }},
+		{"command", func(s *JobSpec) { s.Command = append(s.Command, text(100<<10), text(100<<10), text(100<<10)) }},
+		{"", func(s *JobSpec) { s.Command = append(s.Command, text(100<<10)) }},
+		{"ulimits", func(s *JobSpec) {
+			s.Command, s.Ulimits = append(s.Command, text(100<<10), text(20<<10)), []Ulimit{{Name: "stack", Soft: 64 << 10, Hard: Unlimited}}
+		}},
+		{"", func(s *JobSpec) {
+			s.Command, s.Ulimits = append(s.Command, text(100<<10), text(20<<10)), []Ulimit{{Name: "stack", Soft: 1 << 20, Hard: Unlimited}}
+		}},
+	} {
+		err := spec(c.change)
+		var e *Error
+		if c.field == "" && err != nil || c.field != "" && (!errors.As(err, &e) || e.Field != c.field) {
+			t.Errorf("want %q: %v", c.field, err)
+		}
+	}
+}

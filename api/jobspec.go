@@ -89,6 +89,9 @@ const (
 	MaxGang                   = 1000
 	maxArgs                   = 1024
 	maxSpecText               = 256 << 10
+	maxString                 = 128 << 10 // MAX_ARG_STRLEN of Linux, with the zero at its end
+	maxExpanded               = 4         // by how much one {name} in a command may grow
+	maxOwnText                = 16 << 10  // of the variables that mesita adds
 	maxRetries                = 1000
 )
 
@@ -266,21 +269,8 @@ func (t *TaskSpec) validate() error {
 	if len(t.Command) > maxArgs {
 		return FieldErrorf("command", "has %d words, at most %d are allowed", len(t.Command), maxArgs)
 	}
-	size := 0
-	for _, a := range t.Command {
-		if strings.ContainsRune(a, 0) {
-			return FieldErrorf("command", "has a NUL character")
-		}
-		size += len(a)
-	}
-	for k, v := range t.Env {
-		if k == "" || strings.ContainsAny(k, "=\x00") || strings.ContainsRune(v, 0) {
-			return FieldErrorf("env", "%q is no variable name", k)
-		}
-		size += len(k) + len(v)
-	}
-	if size > maxSpecText {
-		return FieldErrorf("command", "command and env have %d bytes, at most %d are allowed", size, maxSpecText)
+	if err := t.validateText(); err != nil {
+		return err
 	}
 	if t.Program != "" && !ValidDigest(t.Program) {
 		return FieldErrorf("program", "%q is no digest: sha256: and 64 hex digits", t.Program)
@@ -292,6 +282,41 @@ func (t *TaskSpec) validate() error {
 		return err
 	}
 	return t.validateLimits()
+}
+
+// validateText checks the command and the environment. What the kernel takes of
+// them is in execve(2): so many bytes for each string, and for all of them a
+// quarter of the stack that the program may have.
+func (t *TaskSpec) validateText() error {
+	size, pointers := 0, maxOwnText
+	for _, a := range t.Command {
+		long := len(a) + 1 + maxExpanded*strings.Count(a, "{")
+		switch {
+		case strings.ContainsRune(a, 0):
+			return FieldErrorf("command", "has a NUL character")
+		case long > maxString:
+			return FieldErrorf("command", "has a word of %d bytes, and Linux starts no program with one of more than %d: put it in a file", len(a), maxString-1)
+		}
+		size, pointers = size+len(a), pointers+long-len(a)+8
+	}
+	for k, v := range t.Env {
+		switch long := len(k) + len(v) + 2; {
+		case k == "" || strings.ContainsAny(k, "=\x00") || strings.ContainsRune(v, 0):
+			return FieldErrorf("env", "%q is no variable name", k)
+		case long > maxString:
+			return FieldErrorf("env", "%s has a value of %d bytes, and Linux starts no program with one of more than %d: put it in a file, and its name here", k, len(v), maxString-2-len(k))
+		}
+		size, pointers = size+len(k)+len(v), pointers+2+8
+	}
+	if size > maxSpecText {
+		return FieldErrorf("command", "command and env have %d bytes, at most %d are allowed", size, maxSpecText)
+	}
+	for _, u := range t.Ulimits {
+		if most := max(u.Soft/4, 128<<10); u.Name == "stack" && u.Soft >= 0 && int64(size+pointers) > most {
+			return FieldErrorf("ulimits", "stack=%d leaves %d bytes for command and env, which have %d: ask for a stack of %d or more", u.Soft, most, size+pointers, 4*(size+pointers))
+		}
+	}
+	return nil
 }
 
 func (t *TaskSpec) validateLimits() error {

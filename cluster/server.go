@@ -163,10 +163,19 @@ func (l local) Logs(ctx context.Context, q server.LogQuery, emit func(*server.Lo
 func (l local) Exec(ctx context.Context, r server.ExecRequest, start func() (server.ExecIO, error)) (int, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stdio, err := start()
-	if err != nil {
-		return 0, err
-	}
+	return l.exec.Exec(ctx, executor.ExecRequest{Task: r.Task, Command: r.Command, TTY: r.TTY, Begin: func(e *executor.ExecRequest) error {
+		stdio, err := start()
+		if err != nil {
+			return err
+		}
+		e.Stdin, e.Stdout, e.Stderr = stdio.Stdin, stdio.Stdout, stdio.Stderr
+		e.Size, e.Resize = keeper.Size(r.Size), resizes(ctx, stdio.Resize)
+		return nil
+	}})
+}
+
+// resizes passes the sizes on until ctx ends.
+func resizes(ctx context.Context, in <-chan server.Size) <-chan keeper.Size {
 	sizes := make(chan keeper.Size)
 	go func() {
 		defer close(sizes)
@@ -174,7 +183,7 @@ func (l local) Exec(ctx context.Context, r server.ExecRequest, start func() (ser
 			select {
 			case <-ctx.Done():
 				return
-			case s, ok := <-stdio.Resize:
+			case s, ok := <-in:
 				if !ok {
 					return
 				}
@@ -186,8 +195,7 @@ func (l local) Exec(ctx context.Context, r server.ExecRequest, start func() (ser
 			}
 		}
 	}()
-	return l.exec.Exec(ctx, executor.ExecRequest{Task: r.Task, Command: r.Command, TTY: r.TTY, Size: keeper.Size(r.Size), Resize: sizes,
-		Stdin: stdio.Stdin, Stdout: stdio.Stdout, Stderr: stdio.Stderr})
+	return sizes
 }
 
 func (l local) Stats(ctx context.Context) ([]api.TaskStats, error) { return l.exec.Stats(ctx), nil }

@@ -95,6 +95,10 @@ type ExecRequest struct {
 	Dir     string            // "" = the task's
 	TTY     bool
 
+	// Begin sets what follows, once nothing is left that can be refused
+	// beforehand; nil: it is set.
+	Begin func(*ExecRequest) error
+
 	Stdin          io.Reader // nil: nothing to read
 	Stdout, Stderr io.Writer
 	Size           keeper.Size
@@ -126,7 +130,12 @@ func (e *Executor) Exec(ctx context.Context, r ExecRequest) (code int, err error
 	}
 	proc, err := e.prepare.Beside(id, task, spec, prepare.Command{Args: r.Command, Env: r.Env, User: r.User, Dir: r.Dir, TTY: r.TTY})
 	if err != nil {
-		return 0, api.Errorf(api.CodeFailed, "%v", err)
+		return 0, notRun(err)
+	}
+	if r.Begin != nil {
+		if err := r.Begin(&r); err != nil {
+			return 0, err
+		}
 	}
 	res, err := e.rt.Exec(ctx, keeper.ExecRequest{ID: id, Spec: proc, Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Size: r.Size, Resize: r.Resize})
 	switch {
@@ -135,8 +144,8 @@ func (e *Executor) Exec(ctx context.Context, r ExecRequest) (code int, err error
 		return 0, api.Errorf(api.CodeConflict, "task %s ended", r.Task)
 	case errors.Is(err, keeper.ErrFrozen):
 		return 0, errFrozen(r.Task)
-	case errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission):
-		return 0, api.Errorf(api.CodeFailed, "%v", err)
+	case ofProgram(err):
+		return 0, notRun(e.prepare.NotRun(&proc, err))
 	default:
 		return 0, err
 	}

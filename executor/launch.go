@@ -41,7 +41,11 @@ func (e *Executor) launch(a *attempt) {
 		}
 		e.loop.work.Go(func() {
 			res, err := e.rt.Start(ctx, req)
-			tell(res, err, startReason(err))
+			why := startReason(err)
+			if err != nil && ofProgram(err) {
+				err = e.prepare.NotRun(&req.Spec, err)
+			}
+			tell(res, e.prepare.Named(&req.Spec, err), why)
 		})
 	})
 }

@@ -21,10 +21,24 @@ func prepareReason(err error) api.Reason {
 	return machineReason(err)
 }
 
-// startReason classes an error of the keeper. An old one tells no program that
-// cannot be executed apart.
+// ofProgram tells whether what the keeper could not start is the program's
+// fault. An old one tells no program that cannot be executed apart.
+func ofProgram(err error) bool {
+	return errors.Is(err, keeper.ErrProgram) || errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission)
+}
+
+// notRun is an error of a command that was not run, for its user.
+func notRun(err error) error {
+	var own *prepare.Error
+	if !errors.As(err, &own) {
+		return err
+	}
+	return &api.Error{Code: api.CodeFailed, Message: own.Error(), Exit: own.Code}
+}
+
+// startReason classes an error of the keeper.
 func startReason(err error) api.Reason {
-	if errors.Is(err, keeper.ErrProgram) || errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
+	if ofProgram(err) {
 		return api.ReasonStartFailed
 	}
 	return machineReason(err)

@@ -65,7 +65,7 @@ func (a *app) exit(err error) int {
 		return 1
 	}
 	fmt.Fprintf(a.err, errorMark+"%s\n", e.Error())
-	return e.Code.ExitCode()
+	return e.ExitCode()
 }
 
 func usage(format string, args ...any) error { return api.Errorf(api.CodeInvalid, format, args...) }

@@ -231,7 +231,7 @@ func (f *fake) nodes() []*api.NodeStatus {
 		fir.State, f.drain = api.NodeDraining, max(f.drain-1, 0)
 	}
 	return []*api.NodeStatus{make("a1a2", "oak", "voter, leader", api.NodeReady, 1, map[string]string{"disk": "ssd", "zone": "a"}), fir,
-		make("e1e2", "elm", "voter", api.NodeUnreachable, 0, map[string]string{"disk": "hdd"})}
+		make("e1e2", "elm", "voter", api.NodeUnreachable, 0, map[string]string{"arch": "amd64", "disk": "hdd"})}
 }
 
 func (f *fake) tasks() []*api.Task {

@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/client"
+	"github.com/mesita/mesita/api/program"
 	"github.com/urfave/cli/v2"
 )
 
@@ -39,6 +42,9 @@ func (a *app) upload(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
 	if !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
 		return api.FieldErrorf("command", "%s is no executable file: chmod +x it, or use --no-upload", path)
 	}
+	if err := a.runnable(c, cl, path, abs); err != nil {
+		return err
+	}
 	digest, uploaded, err := cl.UploadProgram(c.Context, abs)
 	if err != nil {
 		return err
@@ -48,4 +54,37 @@ func (a *app) upload(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
 	}
 	s.Program = digest
 	return nil
+}
+
+// runnable refuses a file that no node could execute.
+func (a *app) runnable(c *cli.Context, cl *client.Client, name, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return api.InField("command", err)
+	}
+	defer f.Close()
+	is, err := program.Look(f)
+	switch {
+	case err != nil:
+		return api.FieldErrorf("command", "%s %v", name, err)
+	case is.DOS():
+		return api.FieldErrorf("command", "the first line of %s ends as in DOS, with a carriage return that Linux takes for a part of the interpreter's name: convert it, with dos2unix for instance", name)
+	case is.Arch == "":
+		return nil
+	}
+	nodes, err := cl.Nodes(c.Context, false)
+	if err != nil {
+		return err
+	}
+	has := map[string]bool{}
+	for _, n := range nodes {
+		if arch := n.Attrs["arch"]; arch != "" {
+			has[arch] = true
+		}
+	}
+	if len(has) == 0 || has[is.Arch] {
+		return nil
+	}
+	return api.FieldErrorf("command", "%s is built for %s, and the nodes are of %s: build it for one of those (with Go: GOARCH=%s)", name, is.Arch,
+		strings.Join(slices.Sorted(maps.Keys(has)), ", "), slices.Sorted(maps.Keys(has))[0])
 }

@@ -91,6 +91,10 @@ func localExec(c *call) (any, error) {
 	if err != nil {
 		fmt.Fprintf(frameWriter{frames, frameStderr}, "mesita: %v\n", err)
 		code = exitError
+		var e *api.Error
+		if errors.As(err, &e) && e.Exit != 0 {
+			code = e.Exit
+		}
 	}
 	frames.send(frameExit, binary.BigEndian.AppendUint32(nil, uint32(int32(code)))) // the caller left if this fails
 	cancel(nil)

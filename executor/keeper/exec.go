@@ -34,6 +34,7 @@ func (s *server) exec(c *conn, m *message) error {
 		})
 		var p *isolation.Process
 		p, err = birth.Wait()
+		err = programError(err)
 		begun <- p
 		if err == nil {
 			var exit isolation.Exit

@@ -184,6 +184,9 @@ func (s *server) born(t *task, b *isolation.Birth) {
 // programError marks an error of the program as such; any other is this
 // machine's.
 func programError(err error) error {
+	if err == nil {
+		return nil
+	}
 	var limit *isolation.RlimitError
 	if errors.As(err, &limit) {
 		return &remoteError{limit.Error(), ErrProgram}

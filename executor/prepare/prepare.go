@@ -5,6 +5,7 @@
 package prepare
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -29,17 +30,25 @@ type Preparer struct {
 
 // Error is why a task cannot start here, in words for its user. Any other error
 // is the machine's.
-type Error struct{ text string }
+type Error struct {
+	text string
+	// Code is what a shell would exit with: 127 for a program that is not there,
+	// 126 for one that cannot be executed, 0 for anything else.
+	Code int
+}
+
+// The codes of shells.
+const (
+	CodeNoProgram = 127
+	CodeNotRun    = 126
+)
 
 func (e *Error) Error() string { return e.text }
 
-func errorf(format string, a ...any) error { return &Error{fmt.Sprintf(format, a...)} }
+func errorf(format string, a ...any) error { return &Error{text: fmt.Sprintf(format, a...)} }
 
 func (p *Preparer) root() root {
-	if p.Root == "" {
-		return "/"
-	}
-	return root(p.Root)
+	return root{cmp.Or(p.Root, "/"), p.Node}
 }
 
 // Task is the process of an attempt, and makes its working folder if that is its
@@ -146,7 +155,7 @@ func (p *Preparer) workDir(id string, s *api.TaskSpec, who account) (string, err
 			return "", fmt.Errorf("look at the working folder: %w", err)
 		}
 		if err != nil || !fi.IsDir() {
-			return "", errorf("working folder %s is no folder on this node: make it, or leave --dir out", s.Dir)
+			return "", errorf("working folder %s is no folder on %s: make it, or leave --dir out", s.Dir, p.root().here())
 		}
 		return s.Dir, nil
 	}

@@ -66,16 +66,20 @@ func expand(args []string, t *api.Task) []string {
 	return out
 }
 
-// findProgram looks the command up as the task's shell would.
+// program looks the command up as the task's shell would.
 func (r root) program(name, dir, path string) (string, error) {
 	if strings.Contains(name, "/") {
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(dir, name)
 		}
-		if err := r.executable(name); OfDisk(err) {
+		err := r.executable(name)
+		switch {
+		case OfDisk(err):
 			return "", fmt.Errorf("look at program %s: %w", name, err)
-		} else if err != nil {
-			return "", errorf("program %s: %v: give the path of a program that is on this node, or of a local one to upload", name, err)
+		case errors.Is(err, os.ErrNotExist):
+			return "", coded(CodeNoProgram, "program %s does not exist on %s: give the path of one that does, or of a local one to upload", name, r.here())
+		case err != nil:
+			return "", coded(CodeNotRun, "program %s %v on %s: give the path of a program there, or of a local one to upload", name, err, r.here())
 		}
 		return name, nil
 	}
@@ -99,14 +103,14 @@ func (r root) program(name, dir, path string) (string, error) {
 	if failed != nil {
 		return "", fmt.Errorf("look for program %q: %w", name, failed)
 	}
-	return "", errorf("program %q is in none of the folders of PATH (%s) on this node: install it there, or give its full path", name, path)
+	return "", coded(CodeNoProgram, "program %q is in none of the folders of PATH (%s) on %s: install it there, or give its full path", name, path, r.here())
 }
 
 func (r root) executable(path string) error {
 	fi, err := r.stat(path)
 	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return errors.New("does not exist")
+	case errors.Is(err, unix.ENOTDIR):
+		return os.ErrNotExist
 	case err != nil:
 		return err
 	case fi.IsDir():

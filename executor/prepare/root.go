@@ -14,7 +14,18 @@ import (
 
 // root is the folder that is / to a task. Users, programs and folders are those
 // in it, never the machine's under the same name.
-type root string
+type root struct {
+	dir  string
+	node string // whose it is, for words
+}
+
+// here is what errors call the node.
+func (r root) here() string {
+	if r.node == "" {
+		return "this node"
+	}
+	return "node " + r.node
+}
 
 // open opens a file of the root, following links as a process in it would. It
 // waits for no device or pipe: what is named may be anything.
@@ -26,7 +37,7 @@ func (r root) open(path string, flags int) (*os.File, error) {
 	var fd int
 	var err error
 	for {
-		if r == "/" {
+		if r.dir == "/" {
 			fd, err = unix.Open(path, flags, 0)
 		} else {
 			fd, err = r.openBelow(path, flags)
@@ -42,7 +53,7 @@ func (r root) open(path string, flags int) (*os.File, error) {
 }
 
 func (r root) openBelow(path string, flags int) (int, error) {
-	dir, err := unix.Open(string(r), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	dir, err := unix.Open(r.dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, err
 	}
@@ -99,11 +110,11 @@ func (r root) user(name string) (account, error) {
 	case err != nil:
 		return a, err
 	case bad:
-		return a, errorf("user %q has an account without numbers in /etc/passwd", name)
+		return a, errorf("user %q has an account without numbers in /etc/passwd of %s", name, r.here())
 	case !found && numErr == nil:
 		return account{uid: uint32(id), gid: uint32(id), name: name, home: "/"}, nil
 	case !found:
-		return a, errorf("user %q does not exist on this node: add it, or run as another with --user", name)
+		return a, errorf("user %q does not exist on %s: add it, or run as another with --user", name, r.here())
 	}
 	a.groups = []uint32{a.gid}
 	err = r.each("/etc/group", 4, func(f []string) {
@@ -124,7 +135,7 @@ func (r root) group(name string) (uint32, error) {
 		}
 	})
 	if err == nil && !found && numErr != nil {
-		err = errorf("group %q does not exist on this node: add it, or name another in --user USER:GROUP", name)
+		err = errorf("group %q does not exist on %s: add it, or name another in --user USER:GROUP", name, r.here())
 	}
 	return uint32(id), err
 }

@@ -1,0 +1,94 @@
+package executor_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/executor"
+)
+
+// arm is the beginning of a program for a processor that is not ours.
+var arm = append([]byte("\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x28\x00\x01\x00\x00\x00"), make([]byte, 64)...)
+
+// Why a program is not executed is said in its user's words: what is wrong with
+// it, on which node, under the name that the user gave it and nowhere by the
+// path of its upload.
+func TestWhatCannotBeExecutedSaysWhy(t *testing.T) {
+	r := newReal(t)
+	files := map[string]struct {
+		content []byte
+		says    string
+	}{
+		"empty":     {nil, "program ./empty is an empty file"},
+		"text":      {[]byte("echo hello\n"), "program ./text is neither a binary for Linux nor a script"},
+		"arm":       {arm, "program ./arm is built for arm and node oak is of "},
+		"nopython":  {[]byte("#!/no/such/python\n"), "script ./nopython names the interpreter /no/such/python, which node oak cannot execute"},
+		"dos":       {[]byte("#!/bin/sh\r\nexit\r\n"), "the first line of script ./dos ends as in DOS"},
+		"noshell":   {[]byte("#!\nexit\n"), "program ./noshell names no interpreter"},
+		"forbidden": {[]byte("#!/bin/sh\n"), "may not be executed by user 65534 on node oak"},
+	}
+	var as []api.Assignment
+	dir := t.TempDir()
+	for name, f := range files {
+		path := filepath.Join(dir, name)
+		mode := os.FileMode(0o755)
+		if name == "forbidden" {
+			mode = 0o744
+		}
+		if err := os.WriteFile(path, f.content, mode); err != nil {
+			t.Fatal(err)
+		}
+		as = append(as, assignment(name, 0, 1, batch, command(path), func(_ *api.Task, s *api.JobSpec) { s.User = "65534" }))
+		if name == "forbidden" {
+			continue // what was uploaded may be executed by all
+		}
+		sum := sha256.Sum256(f.content)
+		digest := "sha256:" + hex.EncodeToString(sum[:])
+		if err := r.PutBlob(digest, bytes.NewReader(f.content)); err != nil {
+			t.Fatal(err)
+		}
+		as = append(as, assignment(name+"-up", 0, 1, batch, command("./"+name), func(_ *api.Task, s *api.JobSpec) { s.Program = digest }))
+	}
+	as = append(as, assignment("web", 0, 1, command("sleep", "600")))
+	r.Assign(as)
+	for name, f := range files {
+		st := r.state(name+".0", api.TaskFailed)
+		if says := strings.ReplaceAll(f.says, "./", dir+"/"); st.Reason != api.ReasonStartFailed || !strings.Contains(st.Message, says) {
+			t.Errorf("%s: %s: %s", name, st.Reason, st.Message)
+		}
+		if name == "forbidden" {
+			continue
+		}
+		if st = r.state(name+"-up.0", api.TaskFailed); st.Reason != api.ReasonStartFailed || !strings.Contains(st.Message, f.says) || strings.Contains(st.Message, r.dir) {
+			t.Errorf("%s, uploaded: %s: %s", name, st.Reason, st.Message)
+		}
+	}
+	r.state("web.0", api.TaskRunning)
+	for name, want := range map[string]struct {
+		code int
+		says string
+		late bool // it is found out only when it is tried
+	}{
+		"/no/such/program":             {code: 127, says: "does not exist on node oak"},
+		"no-such-program":              {code: 127, says: "is in none of the folders of PATH"},
+		"/etc/passwd":                  {code: 126, says: "is not executable on node oak"},
+		"/etc":                         {code: 126, says: "is a folder on node oak"},
+		filepath.Join(dir, "nopython"): {code: 126, says: "names the interpreter /no/such/python", late: true},
+		filepath.Join(dir, "arm"):      {code: 126, says: "is built for arm", late: true},
+		filepath.Join(dir, "text"):     {code: 126, says: "is neither a binary", late: true},
+	} {
+		begun := false
+		_, err := r.Exec(t.Context(), executor.ExecRequest{Task: "web.0", Command: []string{name}, Begin: func(*executor.ExecRequest) error { begun = true; return nil }})
+		var e *api.Error
+		if !errors.As(err, &e) || e.Exit != want.code || e.Code != api.CodeFailed || !strings.Contains(e.Message, want.says) || begun != want.late {
+			t.Errorf("exec of %s: %v (%+v), begun %v", name, err, e, begun)
+		}
+	}
+}
