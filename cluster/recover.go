@@ -1,29 +1,40 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/backoff"
+	"github.com/mesita/mesita/cluster/ages"
 	"github.com/mesita/mesita/cluster/consensus"
 	"github.com/mesita/mesita/cluster/consensus/disk"
+	"github.com/mesita/mesita/cluster/tlsconf"
 	"github.com/mesita/mesita/fsm"
 )
 
 // Recover makes this node, which must be stopped, the only voter of its
 // cluster after the majority was lost for good. It asks for the cluster's name,
-// so that it does not happen to the wrong one, and returns the folder with the
+// so that it does not happen to the wrong one, and refuses while others answer
+// that may be that majority, unless it is forced. It returns the folder with the
 // log as it was before.
-func Recover(_ context.Context, cfg Config, clusterName string) (backup string, err error) {
+func Recover(ctx context.Context, cfg Config, clusterName string, force bool) (backup string, err error) {
 	dir, self, addr, err := openToRecover(&cfg, clusterName)
 	if err != nil {
 		return "", err
 	}
 	defer dir.close()
+	if err := mayRecover(ctx, &cfg, dir, self, force); err != nil {
+		return "", err
+	}
 	// The age changes before the log: a crash in between leaves a node that nobody
 	// talks to, to be recovered again; the other way round it would be a node with
 	// a log of its own in the age of the others.
@@ -47,13 +58,80 @@ func Recover(_ context.Context, cfg Config, clusterName string) (backup string, 
 }
 
 // MayRecover tells why Recover would refuse, and changes nothing.
-func MayRecover(cfg Config, clusterName string) error {
-	dir, _, _, err := openToRecover(&cfg, clusterName)
+func MayRecover(ctx context.Context, cfg Config, clusterName string, force bool) error {
+	dir, self, _, err := openToRecover(&cfg, clusterName)
 	if err != nil {
 		return err
 	}
 	defer dir.close()
-	return consensus.MayRecover(dir.file("raft"))
+	return mayRecover(ctx, &cfg, dir, self, force)
+}
+
+func mayRecover(ctx context.Context, cfg *Config, dir *dataDir, self *nodeFile, force bool) error {
+	if err := consensus.MayRecover(dir.file("raft")); err != nil || force {
+		return err
+	}
+	certs, err := ownCertificates(dir, cfg.Wall)
+	if err != nil {
+		return fmt.Errorf("ask the other nodes whether they are alive (not done with --force): %w", err)
+	}
+	a := &Agent{cfg: *cfg, log: cfg.Log, dir: dir, self: self, line: self.Ages, certs: certs}
+	for look := 1; ; look++ {
+		against := a.againstRecovery(a.ask(ctx, withPorts(slices.Concat(self.Seeds, cfg.Seeds))))
+		if len(against) == 0 {
+			return nil
+		}
+		if look == recoverLooks {
+			return api.Errorf(api.CodeConflict, "other nodes of %s answer: %s. A recovery would make a second cluster of that name beside theirs, and both would run its services. "+
+				"Start this node instead with `mesita node start` (after a recovery of another with --rejoin); if these are too few for ever, or are to be given up, use --force", self.Cluster, strings.Join(against, ", "))
+		}
+		if !backoff.Pause(ctx, recoverLook) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+const (
+	// recoverLooks is how often the others are asked before what they say counts: a
+	// worker knows for a moment of a leader that is gone.
+	recoverLooks = 3
+	recoverLook  = 1500 * time.Millisecond
+)
+
+// ownCertificates is what this node shows to others, also while it is stopped.
+func ownCertificates(dir *dataDir, now func() time.Time) (*tlsconf.Holder, error) {
+	files := tlsconf.Files{Dir: dir.path}
+	key, err := files.LoadKey()
+	if err != nil {
+		return nil, err
+	}
+	cert, err := files.LoadCert()
+	if err != nil {
+		return nil, err
+	}
+	ca, err := files.LoadCA()
+	if err != nil {
+		return nil, err
+	}
+	return tlsconf.NewHolder(key, cert, ca, now)
+}
+
+// againstRecovery names the nodes that may be part of a majority: voters, and
+// whoever knows of a leader. Those that a recovery left behind do not count.
+func (a *Agent) againstRecovery(answers []told) []string {
+	var out []string
+	for _, t := range answers {
+		if !t.mayVote() && t.Leader == "" || a.line.To(t.line) == ages.Earlier {
+			continue
+		}
+		leader := "no leader"
+		if t.Leader != "" {
+			leader = "led by " + t.Leader
+		}
+		out = append(out, fmt.Sprintf("%s at %s (%s, %s)", t.Node, t.addr, cmp.Or(t.Role, "voter"), leader))
+	}
+	slices.Sort(out)
+	return out
 }
 
 // openToRecover opens the data folder of a stopped node of that cluster, and
