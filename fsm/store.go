@@ -43,8 +43,8 @@ func (s *Store) SetProposer(p Proposer) { s.proposer = p }
 
 // SetLevelRemedy gives a store what it says of a command that the cluster's level
 // does not have: what to do so that the cluster comes to the one that is needed.
-// Which program each node runs is no part of the state. Call it before anything
-// else uses the store.
+// Which program each node runs is no part of the state. The store may be in use
+// already.
 func (s *Store) SetLevelRemedy(remedy func(need Level) string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

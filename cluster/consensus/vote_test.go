@@ -105,3 +105,20 @@ func TestAVoteThatCannotBeKnownOutside(t *testing.T) {
 		}
 	})
 }
+
+// While a leader is heard nobody else gets a vote, and that one does, by its id: one
+// that just lost the lead may stand again at once.
+func TestTheLeaderMayAskAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newMemCluster(t, 3, nil)
+		leader := c.leader()
+		follower, other := c.nodes[(leader+1)%3], c.nodes[(leader+2)%3]
+		term := follower.raft.CurrentTerm() + 1
+		if asks(t, follower, other.id, "a0", term) {
+			t.Error("another got a vote while the leader is heard")
+		}
+		if !asks(t, follower, c.nodes[leader].id, "a0", term) {
+			t.Error("the leader asked anew, and got no vote")
+		}
+	})
+}

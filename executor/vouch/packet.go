@@ -8,7 +8,8 @@
 // run. Both are sealed under a key derived from the cluster's gossip key, so a
 // stranger's packet is dropped after one decryption. An answer is bound to the
 // nonce of its probe, so one that was recorded earlier is worth nothing; a probe
-// that is sent once more changes nothing, and its answer is smaller than itself.
+// that is sent once more can at most keep the attempts that it names from starting
+// where they are not, and its answer is smaller than itself.
 package vouch
 
 import (
