@@ -211,3 +211,25 @@ func TestAVoteIsNotPromisedTwice(t *testing.T) {
 		}
 	})
 }
+
+// Who leads no more, or not in that term, sends no heartbeat: it waited for its beat
+// when the lead was lost, and would delay those who elect.
+func TestADeposedLeaderSendsNoHeartbeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newMemCluster(t, 3, nil)
+		l := c.leader()
+		term, other := c.nodes[l].raft.CurrentTerm(), c.nodes[(l+2)%3]
+		beat := func(from *member, term uint64) error {
+			args := &raft.AppendEntriesRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(from.id), Addr: []byte("a9")}, Term: term}
+			return from.wire.AppendEntries(raft.ServerID(other.id), c.wires[(l+2)%3].LocalAddr(), args, new(raft.AppendEntriesResponse))
+		}
+		if err := beat(c.nodes[l], term); err != nil {
+			t.Errorf("the leader: %v", err)
+		}
+		for from, term := range map[*member]uint64{c.nodes[(l+1)%3]: term, c.nodes[l]: term - 1} {
+			if err := beat(from, term); !errors.Is(err, errDeposed) {
+				t.Errorf("%s sends in term %d: %v", from.id, term, err)
+			}
+		}
+	})
+}

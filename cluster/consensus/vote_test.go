@@ -80,8 +80,14 @@ func TestAVoteIsKnownOutsideOfTheLog(t *testing.T) {
 		c, disks := diskVoters(t)
 		c.stop(0, 1)
 		c.settle(10 * time.Second)
-		term := c.nodes[2].raft.CurrentTerm() + 10
-		if !asks(t, c.nodes[2], "n0", "a0", term) {
+		n := c.nodes[2]
+		keep := n.Node.cfg.Remember
+		n.Node.cfg.Remember = func(s Standing) error {
+			time.Sleep(time.Second) // fake: a slow disk
+			return keep(s)
+		}
+		term := n.raft.CurrentTerm() + 10
+		if !asks(t, n, "n0", "a0", term) {
 			t.Fatal("no vote was given")
 		}
 		disks[2].mu.Lock()
