@@ -44,7 +44,8 @@ type TaskSpec struct {
 	LogMax      Bytes             `json:"logMax,omitempty"` // bound of the logs kept per task; default 20MiB
 	Pids        int64             `json:"pids,omitempty"`   // most processes; default 4096
 	Ulimits     []Ulimit          `json:"ulimits,omitempty"`
-	Nice        int               `json:"nice,omitempty"` // -20 to 19, beside other processes of the same task
+	Nice        int               `json:"nice,omitempty"`     // -20 to 19, beside other processes of the same task
+	CPULimit    MilliCPU          `json:"cpuLimit,omitempty"` // the most it may use, however idle its node is; 0 = what is idle
 	Privileged  bool              `json:"privileged,omitempty"`
 	HostPIDs    bool              `json:"hostPIDs,omitempty"` // see the node's processes
 }
@@ -223,7 +224,21 @@ func (s *JobSpec) Validate() error {
 	if err := s.TaskSpec.validate(); err != nil {
 		return err
 	}
-	return s.Request.validate()
+	if err := s.Request.validate(); err != nil {
+		return err
+	}
+	return s.validateUse()
+}
+
+// validateUse checks what a task may use beyond what it is guaranteed.
+func (t *TaskSpec) validateUse() error {
+	if t.CPULimit != 0 && t.CPULimit < t.CPUs {
+		return FieldErrorf("cpuLimit", "%s is below cpus, the %s that are guaranteed: give at least those, or leave it out", t.CPULimit, t.CPUs)
+	}
+	if t.CPULimit > maxCPUs*1000 {
+		return FieldErrorf("cpuLimit", "%s is more than mesita counts (%d)", t.CPULimit, maxCPUs)
+	}
+	return nil
 }
 
 func (s *JobSpec) validateKind() error {

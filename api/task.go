@@ -225,7 +225,8 @@ type TaskStats struct {
 	Mem       Bytes         `json:"mem"`
 	MemPeak   Bytes         `json:"memPeak,omitempty"`
 	Processes int           `json:"processes"`
-	Throttled time.Duration `json:"throttledNs,omitempty"`
+	Throttled time.Duration `json:"throttledNs,omitempty"` // how long a limit of its CPU held it up so far
+	CPULimit  MilliCPU      `json:"cpuLimit,omitempty"`    // which one; 0: none of its spec
 	Pressure  *Pressure     `json:"pressure,omitempty"`
 	OldKeeper bool          `json:"oldKeeper,omitempty"` // its parent process is of a version before the node's
 }
@@ -236,4 +237,18 @@ type Pressure struct {
 	CPU float64 `json:"cpu"`
 	Mem float64 `json:"mem"`
 	IO  float64 `json:"io"`
+}
+
+// HeldUp says for how long, and by which limit, the task was kept from running
+// although it could have; "" if it was not.
+func (s *TaskStats) HeldUp() string {
+	d := s.Throttled.Round(time.Millisecond)
+	switch {
+	case d <= 0:
+		return ""
+	case s.CPULimit > 0:
+		return d.String() + " by its CPU limit of " + s.CPULimit.String()
+	default:
+		return d.String() + " by the quota that an earlier mesita gave it, until it is replaced"
+	}
 }

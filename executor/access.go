@@ -163,7 +163,7 @@ func (e *Executor) Stats(ctx context.Context) []api.TaskStats {
 	if e.ask(ctx, func() {
 		for _, a := range e.loop.tasks {
 			if a.state.hasProcess() {
-				out = append(out, api.TaskStats{Task: a.task.ID, Attempt: a.n})
+				out = append(out, api.TaskStats{Task: a.task.ID, Attempt: a.n, CPULimit: a.spec.CPULimit})
 			}
 		}
 	}) != nil {
@@ -180,7 +180,7 @@ func (e *Executor) Stats(ctx context.Context) []api.TaskStats {
 		work.Go(func() {
 			for i := lane; i < len(out); i += lanes {
 				if st, err := e.rt.Stats(ctx, ids[i]); err == nil {
-					st.Task, st.Attempt = out[i].Task, out[i].Attempt
+					st.Task, st.Attempt, st.CPULimit = out[i].Task, out[i].Attempt, out[i].CPULimit
 					out[i], ok[i] = st, true
 				}
 			}

@@ -168,6 +168,29 @@ func TestRealWeights(t *testing.T) {
 	}
 }
 
+// A limit of CPU bounds the program and not its start: below a thousandth of one
+// a shell would take seconds to begin.
+func TestRealCPULimit(t *testing.T) {
+	r := newReal(t)
+	host, err := isolation.Detect(isolation.Config{Slice: r.slice})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if host.Attributes()["isolation.cpu"] != "yes" {
+		t.Skip("this machine does not divide the CPU")
+	}
+	limited := func(_ *api.Task, s *api.JobSpec) { s.CPULimit = 20 }
+	r.Assign(set(assignment("a", 0, 1, command("sh", "-c", "while :; do :; done"), cores(20), limited)))
+	r.state("a.0", api.TaskRunning)
+	r.until("its limit holds it up, and is named", func() bool {
+		all := r.Stats(t.Context())
+		return len(all) == 1 && all[0].Throttled > 500*time.Millisecond && all[0].CPULimit == 20
+	})
+	if used, held := r.cpu("a.0"), r.Stats(t.Context())[0].Throttled; used > held/4 {
+		t.Errorf("below 2 %% of a CPU it used %s, and was held up for %s", used, held)
+	}
+}
+
 // watched is the machine's kernel, and what it took.
 type watched struct {
 	*isolation.Host

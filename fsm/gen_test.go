@@ -94,6 +94,7 @@ func (g *generator) command(v *View) Command {
 			spec.AtMostOnce = v.Level() > 0 && g.IntN(4) == 0
 			if v.Does(ProcessSpecs) && g.IntN(4) == 0 {
 				spec.Ulimits, spec.Nice, spec.User = []api.Ulimit{{Name: "nofile", Soft: 1, Hard: api.Unlimited}}, g.IntN(3), "a:b"
+				spec.CPULimit = spec.CPUs * api.MilliCPU(g.IntN(3))
 			}
 			return &JobCreate{Meta: g.meta(), Spec: spec, Request: fmt.Sprint(g.IntN(1000))}
 		}

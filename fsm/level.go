@@ -94,15 +94,15 @@ var fields = []field{
 	fieldOf("hello.session", 1, func(c *NodeHello) bool { return c.Hello.Session != "" }),
 	fieldOf("spec.atMostOnce", 1, func(c *JobCreate) bool { return c.Spec != nil && c.Spec.AtMostOnce }),
 	fieldOf("spec.atMostOnce", 1, func(c *JobUpdate) bool { return c.Spec != nil && c.Spec.AtMostOnce }),
-	fieldOf("spec.ulimits, nice or user", 2, func(c *JobCreate) bool { return SpecLevel(c.Spec) >= 2 }),
-	fieldOf("spec.ulimits, nice or user", 2, func(c *JobUpdate) bool { return SpecLevel(c.Spec) >= 2 }),
+	fieldOf("spec.ulimits, nice, cpuLimit or user", 2, func(c *JobCreate) bool { return SpecLevel(c.Spec) >= 2 }),
+	fieldOf("spec.ulimits, nice, cpuLimit or user", 2, func(c *JobUpdate) bool { return SpecLevel(c.Spec) >= 2 }),
 	fieldOf("hello.level", 1, func(c *NodeHello) bool { return c.Hello.Level != 0 }),
 }
 
 // SpecLevel is the level that the program of a node must know to run a task as
 // its spec says.
 func SpecLevel(s *api.JobSpec) Level {
-	if s != nil && (len(s.Ulimits) > 0 || s.Nice != 0 || strings.Contains(s.User, ":")) {
+	if s != nil && (len(s.Ulimits) > 0 || s.Nice != 0 || s.CPULimit != 0 || strings.Contains(s.User, ":")) {
 		return features[ProcessSpecs].level
 	}
 	return 0

@@ -101,9 +101,10 @@ func TestAboveTheLevel(t *testing.T) {
 // A voter below level 2 would drop what a spec says of its processes.
 func TestProcessSpecsNeedALevel(t *testing.T) {
 	for what, change := range map[string]func(*api.JobSpec){
-		"ulimits": func(s *api.JobSpec) { s.Ulimits = []api.Ulimit{{Name: "core"}} },
-		"nice":    func(s *api.JobSpec) { s.Nice = 1 },
-		"group":   func(s *api.JobSpec) { s.User = "a:b" },
+		"ulimits":  func(s *api.JobSpec) { s.Ulimits = []api.Ulimit{{Name: "core"}} },
+		"nice":     func(s *api.JobSpec) { s.Nice = 1 },
+		"cpuLimit": func(s *api.JobSpec) { s.CPULimit = 1000 },
+		"group":    func(s *api.JobSpec) { s.User = "a:b" },
 	} {
 		for level := range Newest + 1 {
 			s := storeAt(t, level)

@@ -2,7 +2,7 @@ package isolation
 
 // Limits of one slice. Zero means no limit.
 type Limits struct {
-	MilliCPU   int64  `json:"milliCPU,omitempty"`   // thousandths of a CPU that may be used, however idle the machine is
+	MilliCPU   int64  `json:"milliCPU,omitempty"`   // thousandths of a CPU that may be used, however idle the machine is; see LimitCPU
 	CPUWeight  uint64 `json:"cpuWeight,omitempty"`  // share of a busy CPU beside the other groups of the same level, 1 to MaxWeight; 100 is usual
 	Memory     int64  `json:"memory,omitempty"`     // bytes; the whole slice is killed above, with cgroup v1 one process of it
 	MemoryHigh int64  `json:"memoryHigh,omitempty"` // bytes; slowed down above; cgroup v2 only
@@ -17,6 +17,8 @@ type limiter interface {
 	update(name string, l Limits) error
 	settings(name string, l Limits) []setting           // what update sets, as the kernel then shows it
 	weight(group string, w uint64) (s setting, ok bool) // of any group, the top slice is ""; not ok: there are no weights
+	quota(name string, l Limits) setting                // that of MilliCPU, if there is a burst
+	burst(name string, us int64) (s setting, ok bool)   // of a quota; not ok: there are no quotas
 	stats(name string, s *Stats) error
 	entries(name string) []string // the files to which a process writes 0 to be in the group, if it is not born there
 	remove(name string) error     // the group, and each parent left empty

@@ -64,6 +64,45 @@ func TestCPULimitThrottles(t *testing.T) {
 	wait(t, p)
 }
 
+// A program is bounded once it runs, however small the bound is: its start is
+// not. The bound can be raised, lowered and lifted.
+func TestLimitCPU(t *testing.T) {
+	h := needController(t, "cpu")
+	s := create(t, h, "job/task", Limits{CPUWeight: 10})
+	p := start(t, s, sh("while :; do :; done"))
+	for _, milli := range []int64{100, 1, 500, 50, 1500, 20} {
+		if err := s.LimitCPU(milli); err != nil {
+			t.Fatalf("%d: %v", milli, err)
+		}
+		if err := readBack([]setting{h.limiter.quota(s.name, Limits{MilliCPU: milli})}); err != nil {
+			t.Error(err)
+		}
+		burst, _ := h.limiter.burst(s.name, Limits{MilliCPU: milli}.quota())
+		if err := readBack([]setting{burst}); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
+		}
+	}
+	was := stats(t, s).Throttled
+	eventually(t, "it is held up", func() bool { return stats(t, s).Throttled > was+100*time.Millisecond })
+	if err := s.LimitCPU(0); err != nil {
+		t.Fatal(err)
+	}
+	if err := readBack([]setting{h.limiter.quota(s.name, Limits{})}); err != nil {
+		t.Error(err)
+	}
+	if err := s.LimitCPU(-1); err == nil {
+		t.Error("a negative limit was taken")
+	}
+	if err := s.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, p)
+	remove(t, s)
+	if err := s.LimitCPU(100); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a slice that is gone was given a limit: %v", err)
+	}
+}
+
 // TestUpdate raises, lowers and lifts limits, each way round.
 func TestUpdate(t *testing.T) {
 	h := needController(t, "memory")

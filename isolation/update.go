@@ -66,7 +66,7 @@ func (u *unified) settings(name string, l Limits) []setting {
 	var set []setting
 	if u.enforces("cpu") {
 		set = append(set,
-			setting{dir, "cpu.max", fmt.Sprintf("%s %d", orMax(l.quota()), cpuPeriod)},
+			u.quota(name, l),
 			setting{dir, "cpu.weight", strconv.FormatUint(weightOrUsual(l.CPUWeight), 10)})
 	}
 	if u.enforces("memory") {
@@ -96,7 +96,9 @@ func (l *v1) settings(name string, lim Limits) []setting {
 			set = append(set, setting{c.Path(l.group(name)), file, value})
 		}
 	}
-	add("cpu", "cpu.cfs_quota_us", strconv.FormatInt(*r.CPU.Quota, 10))
+	if l.controllers["cpu"] != nil {
+		set = append(set, l.quota(name, lim))
+	}
 	add("cpu", "cpu.shares", strconv.FormatUint(*r.CPU.Shares, 10))
 	memory := strconv.FormatInt(wholePages(*r.Memory.Limit), 10)
 	if l.memsw { // before the other when put back: it must not be the lower one

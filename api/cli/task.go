@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/cli/option"
+	"github.com/mesita/mesita/api/client"
 	"github.com/urfave/cli/v2"
 )
 
@@ -106,7 +108,7 @@ func (a *app) showCommand() *cli.Command {
 			id := c.Args().First()
 			t, err := cl.Task(c.Context, id)
 			if err == nil {
-				return one(a.out, c, t, t.ID, func(w io.Writer) error { return showTask(w, t) })
+				return one(a.out, c, t, t.ID, func(w io.Writer) error { return showTask(w, t, heldUp(c.Context, cl, t)) })
 			}
 			if api.ErrorCode(err) != api.CodeNotFound {
 				return err
@@ -141,7 +143,7 @@ func showJob(w io.Writer, j *api.Job, tasks []*api.Task) error {
 	}
 	for _, f := range []struct{ name, text string }{
 		{"partition", j.Spec.Partition}, {"priority", number(j.Spec.Priority)}, {"gang", number(j.Spec.Gang)}, {"only where", joined(j.Spec.Constraints)},
-		{"prefers", joined(j.Spec.Prefer)}, {"affinity", joined(j.Spec.Affinity)}, {"spread", j.Spec.Spread}, {"labels", labelsText(j)},
+		{"prefers", joined(j.Spec.Prefer)}, {"affinity", joined(j.Spec.Affinity)}, {"cpu limit", cpuText(j.Spec.CPULimit)}, {"spread", j.Spec.Spread}, {"labels", labelsText(j)},
 	} {
 		if f.text != "" {
 			fmt.Fprintf(w, "%-10s %s\n", f.name, f.text)
@@ -149,6 +151,13 @@ func showJob(w io.Writer, j *api.Job, tasks []*api.Task) error {
 	}
 	fmt.Fprintf(w, "submitted  %s ago by %s\n\n", age(j.Created), or(j.Actor, "-"))
 	return table(w, tasks[:min(len(tasks), 50)], taskColumns, false, true)
+}
+
+func cpuText(c api.MilliCPU) string {
+	if c == 0 {
+		return ""
+	}
+	return c.String()
 }
 
 func labelsText(j *api.Job) string {
@@ -159,10 +168,28 @@ func labelsText(j *api.Job) string {
 	return strings.Join(out, ",")
 }
 
-func showTask(w io.Writer, t *api.Task) error {
+// heldUp says which limit of its CPU held a running task up, as far as its node
+// says.
+func heldUp(ctx context.Context, cl *client.Client, t *api.Task) string {
+	if t.State != api.TaskRunning {
+		return ""
+	}
+	stats, _ := cl.NodeStats(ctx, t.Node) // one that does not answer is shown all the same
+	for i := range stats {
+		if stats[i].Task == t.ID {
+			return stats[i].HeldUp()
+		}
+	}
+	return ""
+}
+
+func showTask(w io.Writer, t *api.Task, held string) error {
 	fmt.Fprintf(w, "task       %s   %s\n", t.ID, stateText(t))
 	fmt.Fprintf(w, "node       %s   pid %s   ports %s\n", or(t.Node, "-"), or(number(t.PID), "-"), or(portsText(t), "-"))
 	fmt.Fprintf(w, "holds      %s\n", t.Resources)
+	if held != "" {
+		fmt.Fprintf(w, "held up    %s\n", held)
+	}
 	if t.Message != "" || t.Reason != "" {
 		fmt.Fprintf(w, "why        %s   %s\n", or(string(t.Reason), "-"), printable(t.Message))
 	}

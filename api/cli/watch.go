@@ -245,7 +245,7 @@ var usageColumns = []column[usageRow]{
 	{"WAITS FOR CPU", func(r usageRow) string { return pressure(r, func(p *api.Pressure) float64 { return p.CPU }) }, true},
 	{"FOR MEM", func(r usageRow) string { return pressure(r, func(p *api.Pressure) float64 { return p.Mem }) }, true},
 	{"FOR IO", func(r usageRow) string { return pressure(r, func(p *api.Pressure) float64 { return p.IO }) }, true},
-	{"THROTTLED", func(r usageRow) string { return r.Throttled.Round(time.Millisecond).String() }, false},
+	{"THROTTLED", func(r usageRow) string { return or(r.HeldUp(), "0s") }, false},
 }
 
 // pressure is the share of the last ten seconds in which some process waited.

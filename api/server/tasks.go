@@ -107,10 +107,33 @@ func stopTask(c *call) (any, error) {
 }
 
 func whyTask(c *call) (any, error) {
-	if _, err := c.task(); err != nil {
+	t, err := c.task()
+	if err != nil {
 		return nil, err
 	}
-	return c.Planner.Explain(c.Store.View(), c.Args[0])
+	why, err := c.Planner.Explain(c.Store.View(), c.Args[0])
+	if err == nil && t.State == api.TaskRunning {
+		if held := c.heldUp(t); held != "" {
+			why.Hints = append(why.Hints, "was held up for "+held)
+		}
+	}
+	return why, err
+}
+
+// heldUp says which limit kept a running task from running, as far as its node
+// answers.
+func (c *call) heldUp(t *api.Task) string {
+	n := c.Store.View().Node(t.NodeID)
+	if n == nil {
+		return ""
+	}
+	stats, _ := c.statsOf(n)
+	for i := range stats {
+		if stats[i].Task == t.ID && stats[i].Attempt == t.Attempt {
+			return stats[i].HeldUp()
+		}
+	}
+	return ""
 }
 
 // place is the node that has or had the attempt; attempt 0 is the newest that

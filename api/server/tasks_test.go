@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/fsm"
@@ -261,6 +262,21 @@ func TestExecThatCannotStart(t *testing.T) {
 		t.Error(res.Status)
 	}
 	elm.send(request{method: "POST", path: "/v1/tasks/sums.0/exec?cmd=sh", token: token}).want(t, 400)
+}
+
+// Why a task that runs is slow is told, wherever it runs and is asked for.
+func TestWhySaysWhatHoldsUp(t *testing.T) {
+	oak, elm := runningOnOak(t)
+	for held, want := range map[time.Duration]string{0: "", 2 * time.Second: "was held up for 2s by its CPU limit of 0.5"} {
+		oak.stats = []api.TaskStats{{Task: "other.0", Throttled: time.Hour}, {Task: "sums.0", Attempt: 1, Throttled: held, CPULimit: 500}}
+		for _, n := range []*testNode{oak, elm} {
+			r := n.send(request{method: "GET", path: "/v1/tasks/sums.0/why", token: oak.token(api.RoleViewer)})
+			r.want(t, 200)
+			if why := into[api.Why](t, r); strings.Join(why.Hints, "|") != want {
+				t.Errorf("held up for %s: %q", held, why.Hints)
+			}
+		}
+	}
 }
 
 func TestStats(t *testing.T) {

@@ -129,7 +129,7 @@ func unfit(n *api.Node, part *api.Partition, spec *api.JobSpec) string {
 		}
 	}
 	if fsm.Level(n.Level) < fsm.SpecLevel(spec) {
-		return "runs an older mesita (" + n.Version + ") that does not know ulimits, nice or USER:GROUP: upgrade it"
+		return "runs an older mesita (" + n.Version + ") that does not know ulimits, nice, cpuLimit or USER:GROUP: upgrade it"
 	}
 	return ""
 }

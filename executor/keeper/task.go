@@ -150,7 +150,9 @@ func (s *server) spawn(t *task, r *StartRequest, begun func()) (o *output, err e
 		return nil, err
 	}
 	defer errW.Close()
-	sl, err := s.host.Create(r.Slice, r.Limits)
+	before := r.Limits
+	before.MilliCPU = 0 // it bounds the program, and not its start
+	sl, err := s.host.Create(r.Slice, before)
 	if err != nil {
 		out.Close()
 		errR.Close()
@@ -163,6 +165,9 @@ func (s *server) spawn(t *task, r *StartRequest, begun func()) (o *output, err e
 		s.born(t, b)
 		t.proc, err = b.Wait()
 	}
+	if err == nil {
+		err = s.limitCPU(t, r)
+	}
 	if err != nil {
 		out.Close()
 		errR.Close()
@@ -170,6 +175,20 @@ func (s *server) spawn(t *task, r *StartRequest, begun func()) (o *output, err e
 		return nil, programError(err)
 	}
 	return &output{log, out, errR}, nil
+}
+
+// limitCPU bounds the CPU of a program that has just begun, or ends it.
+func (s *server) limitCPU(t *task, r *StartRequest) error {
+	if r.Limits.MilliCPU == 0 {
+		return nil
+	}
+	err := t.slice.LimitCPU(r.Limits.MilliCPU)
+	if err == nil {
+		return nil
+	}
+	err = errors.Join(err, t.slice.Kill())
+	_, werr := t.proc.Wait()
+	return errors.Join(err, werr)
 }
 
 // born makes it possible to kill t before its program has begun.

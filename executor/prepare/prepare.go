@@ -179,5 +179,5 @@ func Slice(t *api.Task) string {
 // limits are the slice's. There is no memory.high: a task that is only slowed
 // down at its limit looks hung, and one that is killed says why.
 func (p *Preparer) limits(t *api.Task, s *api.TaskSpec) isolation.Limits {
-	return isolation.Limits{CPUWeight: isolation.Weight(int64(t.Resources.CPUs), int64(p.CPUs)), Memory: int64(t.Resources.Mem), PIDs: s.Pids}
+	return isolation.Limits{MilliCPU: int64(s.CPULimit), CPUWeight: isolation.Weight(int64(t.Resources.CPUs), int64(p.CPUs)), Memory: int64(t.Resources.Mem), PIDs: s.Pids}
 }

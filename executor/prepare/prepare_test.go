@@ -91,13 +91,13 @@ func TestBesideIsTheTasksOwn(t *testing.T) {
 		t.Skip("giving a folder away needs root")
 	}
 	p := testRoot(t)
-	s := &api.TaskSpec{Command: []string{"tool", "{http}", "{index}"}, User: "ann:red", Pids: 7, Nice: 4, HostPIDs: true, Privileged: true,
+	s := &api.TaskSpec{Command: []string{"tool", "{http}", "{index}"}, User: "ann:red", Pids: 7, Nice: 4, CPULimit: 300, HostPIDs: true, Privileged: true,
 		Ulimits: []api.Ulimit{{Name: "nofile", Soft: 10, Hard: api.Unlimited}}}
 	task, err := p.Task("web.3/2", testTask, s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := isolation.Confinement{Limits: isolation.Limits{CPUWeight: 1250, Memory: 1 << 20, PIDs: 7}, PrivateMounts: true, AllowNewPrivileges: true, Nice: 4,
+	want := isolation.Confinement{Limits: isolation.Limits{MilliCPU: 300, CPUWeight: 1250, Memory: 1 << 20, PIDs: 7}, PrivateMounts: true, AllowNewPrivileges: true, Nice: 4,
 		Rlimits: []isolation.Rlimit{{Resource: unix.RLIMIT_NOFILE, Soft: 10, Hard: unix.RLIM_INFINITY}}}
 	if !reflect.DeepEqual(task.Confinement, want) {
 		t.Errorf("%+v", task.Confinement)

@@ -2,6 +2,7 @@ package option
 
 import (
 	"bufio"
+	"cmp"
 	"os"
 	"strings"
 
@@ -12,7 +13,8 @@ import (
 // TaskFlags are those that say what one task runs, and with what.
 func TaskFlags(more ...cli.Flag) []cli.Flag {
 	return append([]cli.Flag{
-		&cli.StringFlag{Name: "cpus", Usage: "`CORES` guaranteed to one task, such as 0.25 (default 0.1); what others leave idle it may use, too"},
+		&cli.StringFlag{Name: "cpus", Usage: "`CORES` guaranteed to one task, such as 0.25 (default 0.1); it may use idle ones, too"},
+		&cli.StringFlag{Name: "cpu-limit", Usage: "`CORES` that one task may use at most, or = for those of --cpus; default: what is idle"},
 		&cli.StringFlag{Name: "mem", Usage: "`BYTES` of memory, such as 128MiB (default 64MiB)"},
 		&cli.StringFlag{Name: "disk", Usage: "`BYTES` of disk, counted and not enforced"},
 		&cli.Int64Flag{Name: "gpus", Usage: "`NUMBER` of GPUs"},
@@ -53,6 +55,7 @@ func FillTask(c *cli.Context, s *api.JobSpec, command []string) error {
 	s.Nice = c.Int("nice")
 	p := Parser{C: c}
 	s.CPUs = Parse(&p, "cpus", api.ParseCPU)
+	s.CPULimit = Parse(&p, "cpu-limit", func(v string) (api.MilliCPU, error) { return cpuLimit(v, s.CPUs) })
 	s.Mem = Parse(&p, "mem", api.ParseBytes)
 	s.Disk = Parse(&p, "disk", api.ParseBytes)
 	s.LogMax = Parse(&p, "log-max", api.ParseBytes)
@@ -84,6 +87,14 @@ func FillTask(c *cli.Context, s *api.JobSpec, command []string) error {
 		return err
 	}
 	return fillEnv(c, s)
+}
+
+// cpuLimit reads a number of cores, or "=" for what is guaranteed.
+func cpuLimit(v string, guaranteed api.MilliCPU) (api.MilliCPU, error) {
+	if v == "=" {
+		return cmp.Or(guaranteed, api.DefaultCPUs), nil
+	}
+	return api.ParseCPU(v)
 }
 
 // fillPlace reads the flags that say where a task goes.
