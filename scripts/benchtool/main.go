@@ -67,7 +67,7 @@ func (b *bench) figure(name, unit string, goal float64) *figure {
 }
 
 var benchmarks = []benchmark{
-	{"binary", benchBinary}, {"start", benchStart}, {"warm", benchWarm}, {"array", benchArray}, {"jobs", benchJobs},
+	{"binary", benchBinary}, {"start", benchStart}, {"warm", benchWarm}, {"array", benchArray}, {"shares", benchShares}, {"jobs", benchJobs},
 	{"failover", benchFailover}, {"nodeloss", benchNodeLoss}, {"accept", benchAccept}, {"idle", benchIdle}, {"idle-cluster", benchIdleCluster}, {"memory", benchMemory},
 }
 
