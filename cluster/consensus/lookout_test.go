@@ -233,3 +233,35 @@ func TestADeposedLeaderSendsNoHeartbeat(t *testing.T) {
 		}
 	})
 }
+
+// A raft that heeds no nudge, as one that waits for its disk, gets no more of them
+// than its queue holds: heartbeats would wait in there. One that does heed them is
+// nudged once in each beat.
+func TestABusyRaftIsNotNudged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBeats(beatEvery, nil)
+		nudges := 0
+		beat := func(heeded bool) {
+			time.Sleep(beatEvery)
+			for range 3 {
+				b.nudge(func() { nudges++ })
+			}
+			if heeded {
+				b.over("n1")
+				b.here("n1")
+			}
+		}
+		for range 100 {
+			beat(true)
+		}
+		if nudges != 100 {
+			t.Errorf("%d nudges in 100 beats", nudges)
+		}
+		for range 100 {
+			beat(false)
+		}
+		if got := nudges - 100; got != nudgesUnheeded {
+			t.Errorf("%d nudges of a raft that heeds none, want %d", got, nudgesUnheeded)
+		}
+	})
+}
