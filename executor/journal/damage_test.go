@@ -328,3 +328,28 @@ func FuzzValues(f *testing.F) {
 		}
 	})
 }
+
+// What is there is what the file says that there is, unless a program without sums
+// wrote last: then it says nothing, or something older.
+func TestWhatAFileSaysOfItself(t *testing.T) {
+	has := sums{Count: 3, Xor: 7}
+	for _, c := range []struct {
+		name   string
+		said   *sums
+		sealed bool
+		fails  bool
+	}{
+		{"as it should be", &sums{Tx: 9, Count: 3, Xor: 7}, true, false},
+		{"a value is missing", &sums{Tx: 9, Count: 4, Xor: 7}, true, true},
+		{"a value is another", &sums{Tx: 9, Count: 3, Xor: 6}, true, true},
+		{"its last change is missing", &sums{Tx: 10, Count: 3, Xor: 7}, true, true},
+		{"a program without sums wrote last", &sums{Tx: 8, Count: 4, Xor: 6}, true, false},
+		{"none but such programs wrote", nil, false, false},
+		{"what it says is missing", nil, true, true},
+	} {
+		in := &contents{sums: has, said: c.said, sealed: c.sealed}
+		if err := in.compare(9); (err != nil) != c.fails {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
