@@ -170,6 +170,7 @@ func (l local) Exec(ctx context.Context, r server.ExecRequest, start func() (ser
 		}
 		e.Stdin, e.Stdout, e.Stderr = stdio.Stdin, stdio.Stdout, stdio.Stderr
 		e.Size, e.Resize = keeper.Size(r.Size), resizes(ctx, stdio.Resize)
+		e.Signals = stdio.Signals
 		return nil
 	}})
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/executor/keeper"
@@ -103,9 +104,11 @@ type ExecRequest struct {
 	Stdout, Stderr io.Writer
 	Size           keeper.Size
 	Resize         <-chan keeper.Size
+	Signals        <-chan syscall.Signal // for the command
 }
 
-// Exec runs the command until it ends, or kills it when ctx ends. It returns
+// Exec runs the command until it ends. When ctx ends it is hung up, and killed
+// if it stays. It returns
 // the exit code, 128 and the signal's number for a signal.
 func (e *Executor) Exec(ctx context.Context, r ExecRequest) (code int, err error) {
 	if len(r.Command) == 0 || r.Command[0] == "" {
@@ -137,7 +140,7 @@ func (e *Executor) Exec(ctx context.Context, r ExecRequest) (code int, err error
 			return 0, err
 		}
 	}
-	res, err := e.rt.Exec(ctx, keeper.ExecRequest{ID: id, Spec: proc, Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Size: r.Size, Resize: r.Resize})
+	res, err := e.rt.Exec(ctx, keeper.ExecRequest{ID: id, Spec: proc, Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Size: r.Size, Resize: r.Resize, Signals: r.Signals})
 	switch {
 	case err == nil:
 	case gone(err):

@@ -145,6 +145,21 @@ func (p *Process) Signal(sig syscall.Signal) error {
 	return err
 }
 
+// SignalGroup is Signal to the process group of a process started beside
+// another, which is the first of a session: to all that it started and that did
+// not leave it.
+func (p *Process) SignalGroup(sig syscall.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over {
+		return os.ErrProcessDone
+	}
+	if err := unix.Kill(-p.Pid, sig); err != nil {
+		return fmt.Errorf("signal the group of process %d: %w", p.Pid, err)
+	}
+	return nil
+}
+
 // open returns a pidfd of the process. Its PID is its own as long as our child
 // was not collected, if it is that, or has not ended, if that is its init.
 func (p *Process) open() (int, error) {

@@ -81,6 +81,19 @@ func (p *Process) Signal(sig syscall.Signal) error {
 	return nil
 }
 
+// SignalGroup is Signal to the process group of a process started beside
+// another, which is the first of a session: to all that it started and that did
+// not leave it.
+func (p *Process) SignalGroup(sig syscall.Signal) error {
+	if err := p.Signal(0); err != nil {
+		return err
+	}
+	if err := unix.Kill(-p.Pid, sig); err != nil {
+		return fmt.Errorf("signal the group of process %d: %w", p.Pid, err)
+	}
+	return nil
+}
+
 // deaf tells whether sig would end a process, but not this one.
 func (p *Process) deaf(sig syscall.Signal) bool {
 	switch sig {

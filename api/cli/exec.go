@@ -59,8 +59,9 @@ func (a *app) runningTask(c *cli.Context, cl *client.Client, id string) (string,
 
 func (a *app) exec(c *cli.Context, cl *client.Client, id string, command []string) error {
 	o := client.ExecOptions{Command: command, Stdin: a.in, Stdout: a.out, Stderr: a.err}
-	ctx, cancel := context.WithCancel(c.Context)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(c.Context)) // signals are the command's from here on
 	defer cancel()
+	o.Signals = watchSignals(ctx)
 	in, ok := a.in.(*os.File)
 	if ok && !c.Bool("no-tty") && term.IsTerminal(int(in.Fd())) && isTerminal(a.out) {
 		o.TTY = true
@@ -88,6 +89,29 @@ func terminalSize(f *os.File) client.Size {
 		return client.Size{Rows: 24, Cols: 80}
 	}
 	return client.Size{Rows: uint16(h), Cols: uint16(w)}
+}
+
+// watchSignals passes on what would end this program until ctx ends.
+func watchSignals(ctx context.Context) <-chan syscall.Signal {
+	got := make(chan os.Signal, 4)
+	signal.Notify(got, syscall.SIGINT, syscall.SIGTERM)
+	out := make(chan syscall.Signal)
+	go func() {
+		defer signal.Stop(got)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case s := <-got:
+				select {
+				case out <- s.(syscall.Signal):
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+	}()
+	return out
 }
 
 // watchSize passes on changes of the terminal's size until ctx ends.

@@ -433,6 +433,9 @@ func (f *fake) exec(w http.ResponseWriter, r *http.Request) {
 			return
 		case kind == 0:
 			_, _ = conn.Write(frame(1, p)) // gone if this fails
+		case kind == 6:
+			_, _ = conn.Write(frame(4, binary.BigEndian.AppendUint32(nil, 128+uint32(p[0])))) // gone if this fails
+			return
 		case kind == 5:
 			_, _ = conn.Write(frame(4, binary.BigEndian.AppendUint32(nil, uint32(len(r.URL.Query()["cmd"]))))) // gone if this fails
 			return

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -24,6 +25,7 @@ const (
 	frameResize
 	frameExit
 	frameStdinEnd
+	frameSignal
 	maxFrame = 64 << 10
 )
 
@@ -39,6 +41,9 @@ type ExecOptions struct {
 	Stdout  io.Writer
 	Stderr  io.Writer
 	Resize  <-chan Size
+	// Signals are passed on: SIGHUP, SIGINT, SIGQUIT, SIGTERM. One that cannot be,
+	// since the command does not read its input, hangs the command up.
+	Signals <-chan syscall.Signal
 }
 
 // Exec runs a command in a running task's namespaces and slice, and returns
@@ -68,6 +73,7 @@ func (c *Client) Exec(ctx context.Context, task string, o ExecOptions) (int, err
 	done := make(chan struct{})
 	defer close(done)
 	go w.resizes(o.Resize, done)
+	go w.signals(o.Signals, done, func() { _ = conn.Close() }) // ends the reads below
 	code, err := receive(bufio.NewReader(conn), o.Stdout, o.Stderr)
 	if api.ErrorCode(err) == api.CodeUnavailable && ctx.Err() == nil {
 		if denied := c.denied(ctx); denied != nil {
@@ -131,6 +137,28 @@ func (f *frames) resizes(sizes <-chan Size, done <-chan struct{}) {
 			}
 			p := binary.BigEndian.AppendUint16(nil, s.Rows)
 			if f.send(frameResize, binary.BigEndian.AppendUint16(p, s.Cols)) != nil {
+				return
+			}
+		}
+	}
+}
+
+// signalTime is how long a signal may take to leave.
+const signalTime = 2 * time.Second
+
+func (f *frames) signals(in <-chan syscall.Signal, done <-chan struct{}, hangUp func()) {
+	for {
+		select {
+		case <-done:
+			return
+		case sig, ok := <-in:
+			if !ok {
+				return
+			}
+			stuck := time.AfterFunc(signalTime, hangUp)
+			err := f.send(frameSignal, []byte{byte(sig)})
+			stuck.Stop()
+			if err != nil {
 				return
 			}
 		}

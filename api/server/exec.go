@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"syscall"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/server/exchange"
@@ -72,14 +73,14 @@ func localExec(c *call) (any, error) {
 		conn, frames = up, &frameConn{w: up, deadline: up.SetWriteDeadline, patience: c.Patience.Exec,
 			failed: func(err error) { cancel(fmt.Errorf("the caller takes nothing any more: %w", err)) }}
 		stdin, toStdin := io.Pipe()
-		resize := make(chan Size, 1)
+		resize, signals := make(chan Size, 1), make(chan syscall.Signal, 4)
 		go func() {
 			defer close(received)
-			err := receive(in, toStdin, resize)
+			err := receive(in, toStdin, resize, signals)
 			cancel(fmt.Errorf("the caller left: %w", errors.Join(err, context.Canceled)))
 		}()
 		context.AfterFunc(ctx, func() { stdin.Close() }) // frees receive
-		return ExecIO{Stdin: stdin, Stdout: frameWriter{frames, frameStdout}, Stderr: frameWriter{frames, frameStderr}, Resize: resize}, nil
+		return ExecIO{Stdin: stdin, Stdout: frameWriter{frames, frameStdout}, Stderr: frameWriter{frames, frameStderr}, Resize: resize, Signals: signals}, nil
 	}
 	code, err := c.Local.Exec(ctx, r, start)
 	if conn == nil {

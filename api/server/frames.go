@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -16,7 +18,11 @@ const (
 	frameResize // rows and columns, two bytes each
 	frameExit   // the exit code, four bytes
 	frameStdinEnd
+	frameSignal // for the command: its number, one byte
 )
+
+// passable are the signals that a caller may send its command.
+var passable = []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM}
 
 const (
 	frameHeader = 5
@@ -80,7 +86,7 @@ func readFrame(r io.Reader, buf []byte) (kind byte, payload []byte, err error) {
 
 // receive hands the caller's frames on until the connection ends. The end of
 // the connection is the end of stdin.
-func receive(r io.Reader, stdin *io.PipeWriter, resize chan<- Size) error {
+func receive(r io.Reader, stdin *io.PipeWriter, resize chan<- Size, signals chan<- syscall.Signal) error {
 	buf := make([]byte, maxFrame)
 	for {
 		kind, p, err := readFrame(r, buf)
@@ -103,6 +109,14 @@ func receive(r io.Reader, stdin *io.PipeWriter, resize chan<- Size) error {
 			select {
 			case resize <- Size{binary.BigEndian.Uint16(p), binary.BigEndian.Uint16(p[2:])}:
 			default: // the next one tells the size, too
+			}
+		case frameSignal:
+			if len(p) != 1 || !slices.Contains(passable, syscall.Signal(p[0])) {
+				return fmt.Errorf("a signal frame of %d bytes that names none of %v", len(p), passable)
+			}
+			select {
+			case signals <- syscall.Signal(p[0]):
+			default: // there are more of them than anybody needs
 			}
 		default:
 			return fmt.Errorf("a frame of the unknown type %d", kind)

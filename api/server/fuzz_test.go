@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"syscall"
 	"testing"
 
 	"github.com/mesita/mesita/api"
@@ -52,6 +53,7 @@ func FuzzPeerBodies(f *testing.F) {
 func FuzzExecFrames(f *testing.F) {
 	f.Add([]byte{frameStdin, 0, 0, 0, 2, 'h', 'i', frameStdinEnd, 0, 0, 0, 0, frameResize, 0, 0, 0, 4, 0, 24, 0, 80})
 	f.Add([]byte{frameStdin, 0xff, 0xff, 0xff, 0xff})
+	f.Add([]byte{frameSignal, 0, 0, 0, 1, 15, frameSignal, 0, 0, 0, 1, 9})
 	f.Add([]byte{frameResize, 0, 0, 0, 1, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, w := io.Pipe()
@@ -60,7 +62,7 @@ func FuzzExecFrames(f *testing.F) {
 			n, _ := io.Copy(io.Discard, r) // until it is closed
 			read <- n
 		}()
-		if err := receive(bytes.NewReader(b), w, make(chan Size, 1)); err != nil {
+		if err := receive(bytes.NewReader(b), w, make(chan Size, 1), make(chan syscall.Signal, 1)); err != nil {
 			w.CloseWithError(err) // as who calls it does at the end of the command
 		}
 		if n := <-read; n > int64(len(b)) {

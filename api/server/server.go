@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -86,6 +87,8 @@ type ExecIO struct {
 	Stdout io.Writer
 	Stderr io.Writer
 	Resize <-chan Size
+
+	Signals <-chan syscall.Signal // for the command, from its caller
 }
 
 // Local is what the server asks of this node's executor.

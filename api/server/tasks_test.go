@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -191,6 +192,9 @@ func TestExecThroughAllNodes(t *testing.T) {
 		if s := <-io1.Resize; s != (Size{10, 20}) {
 			t.Errorf("resized to %+v", s)
 		}
+		if s := <-io1.Signals; s != syscall.SIGTERM {
+			t.Errorf("signal %v", s)
+		}
 		fmt.Fprint(io1.Stderr, "ready")
 		b, err := io.ReadAll(io1.Stdin)
 		io1.Stdout.Write(bytes.Repeat(b, 30000))
@@ -201,6 +205,7 @@ func TestExecThroughAllNodes(t *testing.T) {
 		t.Fatal(res.Status)
 	}
 	out.Write(frame(frameResize, "\x00\x0a\x00\x14"))
+	out.Write(frame(frameSignal, "\x0f"))
 	out.Write(frame(frameStdin, "hel"))
 	out.Write(frame(frameStdin, "lo"))
 	out.Write(frame(frameStdinEnd, ""))

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,32 +16,26 @@ import (
 )
 
 // exec runs one command beside a running attempt. Its files came with the
-// message: the terminal, or input, output and errors. The command does not
-// outlive the connection.
+// message: the terminal, or input, output and errors. What else comes is signals
+// for it. When the connection ends, the command is hung up as if its terminal
+// was closed, and killed if it stays.
 func (s *server) exec(c *conn, m *message) error {
 	reply := &message{Op: opAnswer, Seq: m.Seq}
 	birth, err := s.execute(m.Exec, c.takeFiles())
 	var watch sync.WaitGroup
 	if err == nil {
-		begun := make(chan *isolation.Process, 1)
-		watch.Go(func() {
-			if _, err := c.receive(); err == nil { // nothing more is sent: this is the end of the connection
-				return
-			}
-			_ = birth.Kill() // it may have begun,
-			if p := <-begun; p != nil {
-				_ = p.Signal(unix.SIGKILL) // or ended
-			}
-		})
+		h := &hangup{birth: birth, begun: make(chan *isolation.Process, 1), over: make(chan struct{})}
+		watch.Go(func() { h.follow(c) })
 		var p *isolation.Process
 		p, err = birth.Wait()
 		err = programError(err)
-		begun <- p
+		h.begun <- p
 		if err == nil {
 			var exit isolation.Exit
 			exit, err = p.Wait()
 			reply.Executed = &ExecResult{exit.Code, exit.Signal}
 		}
+		close(h.over)
 	}
 	reply.Error = toWire(err)
 	b, err := encode(nil, reply)
@@ -50,6 +45,63 @@ func (s *server) exec(c *conn, m *message) error {
 	_ = c.sock.SetReadDeadline(time.Now().Add(2 * drainTime)) // a socket has deadlines
 	watch.Wait()
 	return err
+}
+
+// hangupGrace is how long a command has to end after it was hung up.
+const hangupGrace = 5 * time.Second
+
+// hangup is what the connection of an exec means to its command.
+type hangup struct {
+	birth *isolation.Birth
+	begun chan *isolation.Process // nil: it did not begin
+	over  chan struct{}           // closed when the command has ended
+	p     *isolation.Process
+}
+
+// follow returns when the command has ended and the connection too.
+func (h *hangup) follow(c *conn) {
+	for {
+		m, err := c.receive()
+		if err != nil {
+			break
+		}
+		if sig := syscall.Signal(m.Signal); m.Op == opSignal && heeded(sig) {
+			p := h.process()
+			if p == nil {
+				return
+			}
+			_ = p.SignalGroup(sig) // it may have ended
+		}
+	}
+	p := h.process()
+	if p == nil {
+		return
+	}
+	_ = p.SignalGroup(unix.SIGHUP) // it may have ended
+	grace := time.NewTimer(hangupGrace)
+	defer grace.Stop()
+	select {
+	case <-h.over:
+	case <-grace.C:
+		_ = p.SignalGroup(unix.SIGKILL)
+	}
+}
+
+// process is the command, nil if it did not begin. One that takes long to begin
+// cannot heed anything and is killed: its program may be on a dead file server.
+func (h *hangup) process() *isolation.Process {
+	if h.p != nil {
+		return h.p
+	}
+	slow := time.AfterFunc(time.Second, func() { _ = h.birth.Kill() })
+	defer slow.Stop()
+	h.p = <-h.begun
+	return h.p
+}
+
+// heeded tells whether whoever runs a command may send it that signal.
+func heeded(sig syscall.Signal) bool {
+	return sig == unix.SIGHUP || sig == unix.SIGINT || sig == unix.SIGQUIT || sig == unix.SIGTERM
 }
 
 func (s *server) execute(r *ExecRequest, files []*os.File) (*isolation.Birth, error) {
@@ -82,14 +134,14 @@ func (s *server) execute(r *ExecRequest, files []*os.File) (*isolation.Birth, er
 }
 
 // Exec runs a command beside a running attempt and returns when it has ended
-// and its output is written, or kills it when ctx ends. A Read of r.Stdin may
+// and its output is written, or hangs it up when ctx ends and returns at once. A Read of r.Stdin may
 // still be waiting then: its owner ends it.
 func (c *Client) Exec(ctx context.Context, r ExecRequest) (ExecResult, error) {
 	p := c.holderOf(r.ID)
 	if p == nil {
 		p = c.peers[0]
 	}
-	k, _, err := dial(p.cfg.Dir, false)
+	k, its, err := dial(p.cfg.Dir, false)
 	if err != nil {
 		return ExecResult{}, fmt.Errorf("reach the keeper: %w", err)
 	}
@@ -109,6 +161,9 @@ func (c *Client) Exec(ctx context.Context, r ExecRequest) (ExecResult, error) {
 		return ExecResult{}, fmt.Errorf("send the command to the keeper: %w", err)
 	}
 	wait := st.copy(&r)
+	ended := make(chan struct{})
+	defer close(ended)
+	go k.passSignals(r.Signals, ended, knowledge(its).all[featureExecSignals])
 	m, err := k.receive()
 	switch {
 	case ctx.Err() != nil:
@@ -124,4 +179,27 @@ func (c *Client) Exec(ctx context.Context, r ExecRequest) (ExecResult, error) {
 	}
 	wait()
 	return *m.Executed, nil
+}
+
+// passSignals sends the keeper what is for the command. One that knows of none
+// ends the command with the connection.
+func (c *conn) passSignals(from <-chan syscall.Signal, ended <-chan struct{}, known bool) {
+	for {
+		select {
+		case <-ended:
+			return
+		case sig, ok := <-from:
+			if !ok {
+				return
+			}
+			b, err := encode(nil, &message{Op: opSignal, Signal: int(sig)})
+			if err == nil && known {
+				_, err = c.sock.Write(b)
+			}
+			if err != nil || !known {
+				c.sock.Close()
+				return
+			}
+		}
+	}
 }

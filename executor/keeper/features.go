@@ -18,6 +18,10 @@ import (
 // featureBeside is that a keeper knows of those beside it.
 const featureBeside = "beside"
 
+// featureExecSignals is that a keeper passes signals on to the command of an
+// exec, and hangs it up before it kills it.
+const featureExecSignals = "exec signals"
+
 // firstFeatures are those of keepers that do not say: of the versions before
 // there were any.
 var firstFeatures = []string{
@@ -27,7 +31,7 @@ var firstFeatures = []string{
 
 // features are ours.
 var features = sync.OnceValue(func() []string {
-	return append(fieldsOf(reflect.TypeFor[StartRequest](), ""), featureBeside)
+	return append(fieldsOf(reflect.TypeFor[StartRequest](), ""), featureBeside, featureExecSignals)
 })
 
 // fieldsOf lists the JSON names of all fields of a struct, with those of structs

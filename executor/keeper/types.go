@@ -83,6 +83,8 @@ type ExecRequest struct {
 	Stderr io.Writer   `json:"-"` // unused with TTY
 	Size   Size        `json:"-"` // at first, with TTY
 	Resize <-chan Size `json:"-"` // later ones; may be nil
+
+	Signals <-chan syscall.Signal `json:"-"` // for the command and what it started; may be nil
 }
 
 // ExecResult is how an executed command ended.
