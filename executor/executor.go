@@ -62,6 +62,7 @@ type loop struct {
 	gcDue     time.Time
 	tidying   bool
 	weighing  *time.Timer // weights are written when it fires
+	unweighed sync.Once   // that they are not was told
 	dirty     bool        // there is garbage since tidying began
 	fetching  map[string][]*attempt
 	revive    *time.Timer

@@ -37,7 +37,9 @@ func (e *Executor) weighSoon() {
 	e.loop.weighing = e.after(weighAfter, func() {
 		e.loop.ops.add(func(context.Context) {
 			if err := e.weights.Write(); err != nil {
-				e.log.Warn("a full node's CPU is not divided as it should be: a group's weight was not set", "error", err)
+				e.loop.unweighed.Do(func() { // and not for each task from then on
+					e.log.Warn("a full node's CPU is not divided as it should be: a group's weight was not set", "error", err)
+				})
 			}
 		})
 	})

@@ -1,8 +1,12 @@
 package executor_test
 
 import (
+	"bytes"
+	"log/slog"
 	"os"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -86,6 +90,34 @@ func TestGroupsWeighWhatRuns(t *testing.T) {
 		settle()
 	})
 }
+
+// Where weights cannot be set tasks run all the same, and it is told once, not for
+// each of them.
+func TestAWeightThatCannotBeSetIsToldOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, n *node) {
+		n.stop()
+		var told bytes.Buffer
+		n.cfg = func(c *executor.Config) { c.Kernel, c.Log = readOnly{}, slog.New(slog.NewTextHandler(&told, nil)) }
+		n.start()
+		for i := range 5 {
+			n.Assign(set(assignment("a", i, 1)))
+			pass(time.Second)
+			settle()
+			if st := n.sink.last(api.TaskID("a", i)); st.State != api.TaskRunning {
+				t.Errorf("task %d: %+v", i, st)
+			}
+		}
+		n.Assign(nil)
+		settle()
+		if got := strings.Count(told.String(), "is not divided"); got != 1 {
+			t.Errorf("told %d times:\n%s", got, &told)
+		}
+	})
+}
+
+type readOnly struct{}
+
+func (readOnly) Weigh(string, uint64) error { return syscall.EROFS }
 
 // Thousands of short tasks are weighed together, not each.
 func TestWeightsAreGathered(t *testing.T) {

@@ -6,6 +6,7 @@
 package weights
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"path"
@@ -66,8 +67,9 @@ func (w *Weights) Set(slice string, cpus int64) (due bool) {
 	return was == 0 && len(w.dirty) > 0
 }
 
-// Write writes what changed since it was called last. A group that is not there
-// yet, or any more, is left out: its next task says Set again.
+// Write writes what changed since it was called last; the error is that of one
+// group of those that were refused. A group that is not there yet, or any more,
+// is left out: its next task says Set again.
 func (w *Weights) Write() error {
 	w.write.Lock()
 	defer w.write.Unlock()
@@ -78,14 +80,14 @@ func (w *Weights) Write() error {
 	}
 	clear(w.dirty)
 	w.mu.Unlock()
-	var errs []error
+	var first error
 	for group, weight := range due {
 		err := w.kernel.Weigh(group, weight)
 		if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ENODEV) {
-			errs = append(errs, err)
+			first = cmp.Or(first, err)
 		}
 	}
-	return errors.Join(errs...)
+	return first
 }
 
 // weight of a group. The top slice stands beside what else runs on the machine,
