@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,10 +46,7 @@ func (a *Agent) loadCertificates(key *tlsconf.NodeKey) error {
 	if err != nil {
 		return err
 	}
-	a.certs.SetMember(func(id string) bool {
-		n := a.store.View().Node(id)
-		return n != nil && n.State != api.NodeGone
-	})
+	a.certs.SetMember(a.isMember)
 	a.certs.SetSession(a.session)
 	a.certs.SetAdmit(func(proto, id, session string) error {
 		n := a.store.View().Node(id)
@@ -63,6 +61,19 @@ func (a *Agent) loadCertificates(key *tlsconf.NodeKey) error {
 		return nil
 	})
 	return nil
+}
+
+// isMember tells whether the state knows a node as a member.
+func (a *Agent) isMember(id string) bool {
+	n := a.store.View().Node(id)
+	return n != nil && n.State != api.NodeGone
+}
+
+// isMemberOrVotes also believes what the log of a voter says of who votes, for
+// as long as it has not read the state: if its clock is wrong by more than a
+// certificate lives, it would take no other voter's and never read it.
+func (a *Agent) isMemberOrVotes(id string) bool {
+	return a.isMember(id) || a.store.View().Cluster() == nil && slices.Contains(a.raft.Voters(), id)
 }
 
 // raftStreams carries Raft over mutual TLS.
@@ -100,6 +111,7 @@ func (a *Agent) openRaft(l net.Listener) error {
 		return err
 	}
 	a.store.SetProposer(a.raft)
+	a.certs.SetMember(a.isMemberOrVotes)
 	return nil
 }
 

@@ -17,7 +17,9 @@ import (
 // A certificate that is not valid yet is taken: the authority signs for now,
 // so it says only that a clock is wrong, as one that stands in 1970 until the
 // network is up. One that has expired is taken of a node that the state knows
-// as a member: who holds its key would be given a new one for the asking.
+// as a member: who holds its key would be given a new one for the asking. A node
+// whose own has expired, too, was off for long or has a clock that is ahead, as
+// when others have just signed it: it takes what was good when its own was made.
 func (h *Holder) verify(chain []*x509.Certificate, usage x509.ExtKeyUsage) (id string, err error) {
 	id, err = nodeOf(chain, h.roots, usage)
 	if err != nil {
@@ -25,6 +27,9 @@ func (h *Holder) verify(chain []*x509.Certificate, usage x509.ExtKeyUsage) (id s
 	}
 	now := h.now()
 	if !now.After(chain[0].NotAfter) {
+		return id, nil
+	}
+	if own := h.Leaf(); now.After(own.NotAfter) && !chain[0].NotAfter.Before(own.NotBefore) {
 		return id, nil
 	}
 	if member := h.member.Load(); member != nil && (*member)(id) {

@@ -28,7 +28,8 @@ func holderAt(t *testing.T, ca *CA, signed, now time.Time) *Holder {
 }
 
 // A certificate that is not valid yet is taken whichever side has the wrong
-// clock; one that has expired is not, unless the state knows its node; and a
+// clock; one that has expired is not, unless the state knows its node, or the
+// node that looks sees its own expired, too, and not made later; and a
 // node of an expired one may still ask for a new one.
 func TestDatesOfCertificates(t *testing.T) {
 	today := time.Now()
@@ -47,7 +48,11 @@ func TestDatesOfCertificates(t *testing.T) {
 		{"both clocks do", today, epoch, today, epoch, true},
 		{"the client's has expired", today, today, today.Add(-year), today, false},
 		{"the server's has expired", today.Add(-year), today, today, today, false},
-		{"the server's clock is a year ahead", today, today.Add(year), today, today, false},
+		{"the server's clock is a year ahead", today, today.Add(year), today, today, true},
+		{"the client's clock is a year ahead", today, today, today, today.Add(year), true},
+		{"the client's clock is a year ahead, and it signed its own", today, today, today.Add(year), today.Add(year), false},
+		{"the client was off for a year", today, today, today.Add(-year), today, false},
+		{"the client's clock is two years ahead of a server that was gone a year ago", today.Add(-year), today, today, today.Add(2 * year), false},
 	} {
 		for _, known := range []bool{false, true} {
 			oak, ash := holderAt(t, ca, c.server, c.serverClock), holderAt(t, ca, c.cli, c.client)
