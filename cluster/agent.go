@@ -39,7 +39,7 @@ type Agent struct {
 	addr    string     // that others reach
 	started uint64     // grows with each start
 	pending *pendingCluster
-	made    chan struct{} // closed once the cluster is there, which this node may have to make
+	makes   bool // this start has to make the cluster, or did not note that it was made
 
 	certs   *tlsconf.Holder
 	peers   *peers
@@ -107,7 +107,7 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Agent{cfg: cfg, log: cfg.Log, stack: newStack(), up: make(chan struct{}), gone: make(chan struct{}), claimed: make(chan struct{}), made: make(chan struct{}), session: newSession(), started: uint64(cfg.Now().UnixNano())}, nil
+	return &Agent{cfg: cfg, log: cfg.Log, stack: newStack(), up: make(chan struct{}), gone: make(chan struct{}), claimed: make(chan struct{}), session: newSession(), started: uint64(cfg.Now().UnixNano())}, nil
 }
 
 // Run starts the node, calls ready once it can serve, and blocks until ctx
@@ -177,9 +177,7 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	if err := a.enterAge(ctx); err != nil {
 		return err
 	}
-	if a.pending == nil {
-		close(a.made)
-	}
+	a.makes = a.pending != nil
 	a.ages = newAgeGuard(a.line, a.nameOf, a.log)
 	a.peers = newPeers(a.certs, a.addrOf, a.ages, a.doubt.notify)
 	admit := turnAway(l.tcp)
@@ -236,7 +234,7 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	a.stack.start("age", a.followAge)
 	a.rejoin()
 	close(a.up)
-	if a.pending != nil {
+	if a.makes {
 		return a.raft.Bootstrap(a.addr)
 	}
 	return nil

@@ -147,10 +147,12 @@ func (d *dataDir) write(name string, v any) error {
 	return disk.WriteFile(d.file(name), b, 0o600)
 }
 
-// removePending forgets the new cluster once its first entry is committed.
+// removePending forgets the new cluster once its first entry is committed, also if
+// the power fails: a node that makes its cluster asks nobody whether it lost
+// something.
 func (d *dataDir) removePending() error {
 	if err := os.Remove(d.file("new-cluster.json")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return nil
+	return disk.SyncDir(d.path)
 }

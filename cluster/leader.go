@@ -98,18 +98,25 @@ func (a *Agent) finishNewCluster(ctx context.Context) error {
 		}
 		a.firstToken.Store(&text)
 	}
+	if err := a.dir.removePending(); err != nil {
+		return fmt.Errorf("note that the cluster is made: %w", err)
+	}
 	a.pending = nil
-	close(a.made)
-	return a.dir.removePending()
+	return nil
 }
 
 // awaitCluster waits until the cluster is there. The node that makes it leads
 // before: what it said of itself then would be refused, as no node is known.
 func (a *Agent) awaitCluster(ctx context.Context) error {
-	select {
-	case <-a.made:
+	if !a.makes {
 		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
+	w := a.store.Watch(fsm.TableCluster)
+	defer w.Close()
+	for a.store.View().Cluster() == nil {
+		if _, _, err := w.Wait(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
