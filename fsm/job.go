@@ -181,7 +181,8 @@ func (c *JobUpdate) apply(x *tx) (any, error) {
 		x.happened(api.Event{Kind: api.EventJobUpdated, Object: j.ID, Job: j.ID, Message: "version " + strconv.Itoa(j.Version)})
 	}
 	x.replaceJob(&j)
-	return x.trim(&j), nil
+	x.renew(&j)
+	return x.trim(x.jobAt(j.ID)), nil
 }
 
 // sameTasks tells whether each task of a job is the same by both specs: how many

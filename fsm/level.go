@@ -36,6 +36,7 @@ const (
 	Revisions                      // each noun has the index of the log entry that changed it last
 	AwayNodes                      // a node whose daemon is away keeps its tasks while their parent answers
 	ScaledAgain                    // a task that was ended as a service was scaled down begins anew if the service wants it again by then
+	FreshVersions                  // what a version's tasks did wrong is not held against those of the next, or who is restarted by hand
 	ProcessSpecs                   // a task says what bounds each of its processes, and which group it is of
 )
 
@@ -69,6 +70,7 @@ var features = [...]struct {
 	Sessions:        {1, ReadyNodes},
 	AwayNodes:       {1, Voters}, // a keeper that does not know it is silent
 	ScaledAgain:     {2, Voters},
+	FreshVersions:   {2, Voters},
 	ProcessSpecs:    {2, TaskNode},
 }
 

@@ -152,6 +152,10 @@ func lostWithNode(t *api.Task) bool {
 // restartService applies the restart policy. A task that ran for ten times its
 // longest back-off, or ten minutes, starts with a clean record.
 func (x *tx) restartService(j *api.Job, old, t *api.Task) {
+	if x.ofOlder(t, t.Version) {
+		x.requeue(t, time.Time{})
+		return
+	}
 	p := j.Spec.Restart
 	steady := min(10*time.Duration(p.MaxDelay), 10*time.Minute)
 	if old.State == api.TaskRunning && t.Ended.Sub(t.Started) > steady {
@@ -180,6 +184,9 @@ func (x *tx) requeue(t *api.Task, notBefore time.Time) {
 	next := &api.Task{Extra: t.Extra, ID: t.ID, Job: t.Job, Index: t.Index, Version: t.Version, Partition: t.Partition, Attempt: t.Attempt + 1,
 		Resources: t.Resources, Created: t.Created, NotBefore: notBefore, Failures: t.Failures, Reason: t.Reason, Message: t.Message, Preempted: t.Preempted}
 	if j := x.jobAt(t.Job); j != nil {
+		if x.ofOlder(t, t.Version) {
+			next.Failures, next.NotBefore = 0, time.Time{}
+		}
 		next.Version, next.Resources = j.Version, j.Spec.Need()
 	}
 	earlier := append(make([]api.Attempt, 0, len(t.Earlier)+1), t.Earlier...)

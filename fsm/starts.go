@@ -51,7 +51,7 @@ func (x *tx) startFailed(j *api.Job, t *api.Task) (notBefore time.Time, elsewher
 	left := x.avoid(j, t)
 	nodes, same, tries := []string{t.NodeID}, []string{t.NodeID}, 1
 	for _, a := range slices.Backward(t.Earlier) {
-		if !neverRan(a.State, a.Reason, a.PID, a.Started) {
+		if !neverRan(a.State, a.Reason, a.PID, a.Started) || x.ofOlder(t, a.Version) {
 			break
 		}
 		tries++

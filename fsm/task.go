@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"cmp"
+	"time"
 
 	"github.com/mesita/mesita/api"
 )
@@ -284,7 +285,7 @@ func (c *TaskStop) apply(x *tx) (any, error) {
 		if c.Move {
 			desired = api.DesiredMove
 		}
-		if x.stopTask(t, desired, c.Reason) {
+		if c.Move && c.Reason == api.ReasonStopped && x.startNow(t) || x.stopTask(t, desired, c.Reason) {
 			n++
 		}
 	}
@@ -315,6 +316,9 @@ func (x *tx) stopTask(old *api.Task, desired api.Desired, reason api.Reason) boo
 			return false
 		}
 		t.Desired, t.Version, t.Resources = api.DesiredRun, j.Version, j.Spec.Need()
+		if x.does(FreshVersions) {
+			t.Failures, t.NotBefore = 0, time.Time{}
+		}
 		x.putTask(&t)
 		return true
 	}
