@@ -99,9 +99,10 @@ func (a *app) stop(c *cli.Context, cl *client.Client, all []toStop) error {
 
 func (a *app) awaitTaskEnd(c *cli.Context, cl *client.Client, x toStop) error {
 	t := x.task
+	waited := !t.NotBefore.IsZero() // for its next attempt, which begins at once then
 	_, err := a.await(c, cl, t.Job, option.Span(c, "timeout"), func(*api.Job) bool {
 		now, err := cl.Task(c.Context, t.ID)
-		return api.ErrorCode(err) == api.CodeNotFound || err == nil && (now.State.Final() || now.Attempt > t.Attempt)
+		return api.ErrorCode(err) == api.CodeNotFound || err == nil && (now.State.Final() || now.Attempt > t.Attempt || c.Bool("restart") && waited && now.NotBefore.IsZero())
 	})
 	if err == nil && c.Context.Err() == nil {
 		fmt.Fprintf(a.out, "%s %s\n", t.ID, map[bool]string{true: "restarts", false: "stopped"}[c.Bool("restart")])
