@@ -46,3 +46,24 @@ func TestWhatHappenedInAFormerAge(t *testing.T) {
 		equal(t, "alive, whatever a view that lags behind says", n.rt.Alive(), []string{"late.0/2", "ran.0/2", "stays.0/1"})
 	})
 }
+
+// An attempt that only a former age knew leaves no trace: the present one may give
+// its number to another.
+func TestANumberOfAFormerAgeIsGivenAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, n *node) {
+		n.Assign(set(assignment("gone", 0, 1, batch)))
+		settle()
+		n.rt.Exit("gone.0/1", 0, 0)
+		settle()
+		n.stop()
+		n.cfg = func(c *executor.Config) { c.Age = "after a recovery" }
+		n.start()
+		for range 2 { // it is told again, and then forgotten
+			n.Assign(set())
+			settle()
+		}
+		n.Assign(set(assignment("gone", 0, 1, batch)))
+		settle()
+		equal(t, "alive", n.rt.Alive(), []string{"gone.0/1"})
+	})
+}
