@@ -150,9 +150,7 @@ func (s *server) spawn(t *task, r *StartRequest, begun func()) (o *output, err e
 		return nil, err
 	}
 	defer errW.Close()
-	before := r.Limits
-	before.MilliCPU = 0 // it bounds the program, and not its start
-	sl, err := s.host.Create(r.Slice, before)
+	sl, err := s.host.Create(r.Slice, r.Limits)
 	if err != nil {
 		out.Close()
 		errR.Close()
@@ -179,10 +177,10 @@ func (s *server) spawn(t *task, r *StartRequest, begun func()) (o *output, err e
 
 // limitCPU bounds the CPU of a program that has just begun, or ends it.
 func (s *server) limitCPU(t *task, r *StartRequest) error {
-	if r.Limits.MilliCPU == 0 {
+	if r.MaxCPU == 0 {
 		return nil
 	}
-	err := t.slice.LimitCPU(r.Limits.MilliCPU)
+	err := t.slice.LimitCPU(r.MaxCPU)
 	if err == nil {
 		return nil
 	}

@@ -136,7 +136,7 @@ func (p *Preparer) Beside(id string, t *api.Task, s *api.TaskSpec, c Command) (i
 
 // confinement is the same for a task and for what runs beside it.
 func (p *Preparer) confinement(t *api.Task, s *api.TaskSpec) (isolation.Confinement, error) {
-	c := isolation.Confinement{Limits: p.limits(t, s), PrivatePIDs: !s.HostPIDs, PrivateMounts: true, AllowNewPrivileges: s.Privileged, Nice: s.Nice}
+	c := isolation.Confinement{Limits: p.limits(t, s), PrivatePIDs: !s.HostPIDs, PrivateMounts: true, AllowNewPrivileges: s.Privileged, Nice: s.Nice, MaxCPU: int64(s.CPULimit)}
 	for _, u := range s.Ulimits {
 		l, err := isolation.NewRlimit(u.Name, u.Soft, u.Hard)
 		if err != nil {
@@ -179,5 +179,5 @@ func Slice(t *api.Task) string {
 // limits are the slice's. There is no memory.high: a task that is only slowed
 // down at its limit looks hung, and one that is killed says why.
 func (p *Preparer) limits(t *api.Task, s *api.TaskSpec) isolation.Limits {
-	return isolation.Limits{MilliCPU: int64(s.CPULimit), CPUWeight: isolation.Weight(int64(t.Resources.CPUs), int64(p.CPUs)), Memory: int64(t.Resources.Mem), PIDs: s.Pids}
+	return isolation.Limits{CPUWeight: isolation.Weight(int64(t.Resources.CPUs), int64(p.CPUs)), Memory: int64(t.Resources.Mem), PIDs: s.Pids}
 }

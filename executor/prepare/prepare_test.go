@@ -97,7 +97,7 @@ func TestBesideIsTheTasksOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := isolation.Confinement{Limits: isolation.Limits{MilliCPU: 300, CPUWeight: 1250, Memory: 1 << 20, PIDs: 7}, PrivateMounts: true, AllowNewPrivileges: true, Nice: 4,
+	want := isolation.Confinement{Limits: isolation.Limits{CPUWeight: 1250, Memory: 1 << 20, PIDs: 7}, PrivateMounts: true, AllowNewPrivileges: true, Nice: 4, MaxCPU: 300,
 		Rlimits: []isolation.Rlimit{{Resource: unix.RLIMIT_NOFILE, Soft: 10, Hard: unix.RLIM_INFINITY}}}
 	if !reflect.DeepEqual(task.Confinement, want) {
 		t.Errorf("%+v", task.Confinement)
