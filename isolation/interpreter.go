@@ -22,6 +22,8 @@ import (
 
 // interpret runs a script. It is never called: a newborn process jumps to a
 // copy of it.
+//
+//lint:ignore U1000 assembly refers to it
 func interpret()
 
 // interpretPC returns where interpret is.

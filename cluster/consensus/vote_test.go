@@ -23,7 +23,7 @@ func asks(t *testing.T, n *member, id, addr string, term uint64) bool {
 	var resp raft.RequestVoteResponse
 	err = tr.RequestVote(raft.ServerID(n.id), to.LocalAddr(), &raft.RequestVoteRequest{
 		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(id), Addr: []byte(addr)},
-		Term:      term, Candidate: []byte(addr), LastLogIndex: last.LastIndex, LastLogTerm: last.LastTerm}, &resp)
+		Term:      term, LastLogIndex: last.LastIndex, LastLogTerm: last.LastTerm}, &resp)
 	return err == nil && resp.Granted
 }
 
