@@ -165,6 +165,10 @@ func (t *Transport) readPackets() {
 			d.to(buf[:n])
 			continue
 		}
+		if !sealed(buf[:n]) {
+			t.dropped.Add(1)
+			continue
+		}
 		p := &memberlist.Packet{Buf: append([]byte(nil), buf[:n]...), From: from, Timestamp: time.Now()}
 		select {
 		case t.packetCh <- p:
@@ -172,6 +176,18 @@ func (t *Transport) readPackets() {
 			t.dropped.Add(1)
 		}
 	}
+}
+
+// sealing is memberlist's byte for AES-GCM without padding, which all of our
+// versions send.
+const sealing = 1
+
+// sealed tells whether a packet says that it is encrypted as ours are. The byte
+// that says so is not covered by the encryption: memberlist 0.6.0 crashes the
+// program over the padding of a packet of ours in which it was made a zero.
+func sealed(b []byte) bool {
+	payload, _, err := memberlist.RemoveLabelHeaderFromPacket(b)
+	return err == nil && len(payload) > 0 && payload[0] == sealing
 }
 
 func (t *Transport) acceptStreams() {
