@@ -87,6 +87,7 @@ type Agent struct {
 	holds      atomic.Bool   // this node was told to hold the level
 	levelDue   atomic.Int64  // when the level will be raised: see levelLoop
 	firstToken atomic.Pointer[string]
+	trust      atomic.Pointer[clockTrust] // of the newest time that this node led
 }
 
 // Ready is what a node that can serve tells its starter.

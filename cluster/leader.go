@@ -46,12 +46,14 @@ func (a *Agent) leadTerm(ctx context.Context) error {
 	if err := a.tellRecovered(ctx); err != nil {
 		return err
 	}
+	trust := &clockTrust{now: a.cfg.Now}
+	a.trust.Store(trust)
 	group, ctx := errgroup.WithContext(ctx)
 	alloc := allocator.New(a.store, a.cfg.Now, a.log)
 	group.Go(func() error { return alloc.Run(ctx) })
 	group.Go(func() error { return scheduler.New(a.store, beginRound, a.cfg.Now, a.log).Run(ctx) })
 	group.Go(func() error {
-		return controller.New(controller.Config{Store: a.store, Now: a.cfg.Now, Log: a.log}).Run(ctx)
+		return controller.New(controller.Config{Store: a.store, Now: a.cfg.Now, Log: a.log, Forgets: trust.holds}).Run(ctx)
 	})
 	pings := newPings(a.self.NodeID, a.store, a.gossip.Load().Ping, a.changed.notify)
 	group.Go(func() error { return pings.Run(ctx) })
@@ -68,10 +70,17 @@ func (a *Agent) leadTerm(ctx context.Context) error {
 	group.Go(func() error { return a.levelLoop().Run(ctx) })
 	group.Go(func() error { return a.checkLoop().Run(ctx) })
 	group.Go(func() error {
-		s := &skew{self: a.self.NodeID, store: a.store, read: a.clockOf, wall: a.cfg.Wall, now: a.cfg.Now, log: a.log}
+		s := &skew{self: a.self.NodeID, store: a.store, read: a.clockOf, wall: a.cfg.Wall, now: a.cfg.Now, log: a.log,
+			voters: a.raft.Voters, handOver: a.raft.TransferTo, trust: trust}
 		return s.Run(ctx)
 	})
 	return group.Wait()
+}
+
+// forgets tells whether this node, as it leads, may remove what is old.
+func (a *Agent) forgets() bool {
+	trust := a.trust.Load()
+	return trust != nil && trust.holds()
 }
 
 // beginRound lets the scheduler serve partitions in the allocator's order.

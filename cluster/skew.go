@@ -17,14 +17,14 @@ import (
 
 const (
 	skewEvery = 5 * time.Minute // the clocks of all nodes are compared
-	skewFirst = 5 * time.Second // after a node came to lead
+	skewFirst = 5 * time.Second // and until most voters have the leader's time, ever less often
 	skewTold  = 5 * time.Second // what is worth telling
 	skewOver  = 3 * time.Second // what is not any more
 )
 
 // skew compares the clocks of all nodes while this node leads, and has it told
 // which are off. Nothing that matters goes by a node's clock alone; but logs
-// and certificates do.
+// and certificates do. The voters are asked as it comes to lead: see clockTrust.
 type skew struct {
 	self  string
 	store *fsm.Store
@@ -33,26 +33,37 @@ type skew struct {
 	wall func() time.Time
 	now  func() time.Time // of commands
 	log  *slog.Logger
+
+	voters   func() []string
+	handOver func(ctx context.Context, id string) error
+	trust    *clockTrust
 }
 
 func (s *skew) Run(ctx context.Context) error {
-	for wait := skewFirst; backoff.Pause(ctx, wait); wait = skewEvery {
-		if v := s.store.View(); v.Does(fsm.NodeClocks) {
-			s.tell(ctx, v, s.measure(ctx, v))
+	s.judge(ctx, s.measure(ctx, s.store.View(), s.voters()))
+	again := 2 * skewFirst
+	for wait := skewFirst; backoff.Pause(ctx, wait); {
+		v := s.store.View()
+		ahead := s.measure(ctx, v, nil)
+		if v.Does(fsm.NodeClocks) {
+			s.tell(ctx, v, ahead)
+		}
+		if wait = skewEvery; !s.judge(ctx, ahead) {
+			wait, again = again, min(2*again, skewEvery)
 		}
 	}
 	return nil
 }
 
 // measure is by how much each node's clock is ahead of this one's, of those
-// that answer.
-func (s *skew) measure(ctx context.Context, v *fsm.View) map[string]time.Duration {
+// asked (nil: all) that answer.
+func (s *skew) measure(ctx context.Context, v *fsm.View, ask []string) map[string]time.Duration {
 	ahead := map[string]time.Duration{s.self: 0}
 	var mu sync.Mutex
 	var group errgroup.Group
 	group.SetLimit(8)
 	for n := range v.Nodes() {
-		if n.ID == s.self || n.State != api.NodeReady && n.State != api.NodeDraining {
+		if n.ID == s.self || ask != nil && !slices.Contains(ask, n.ID) || n.State != api.NodeReady && n.State != api.NodeDraining {
 			continue
 		}
 		group.Go(func() error {
@@ -89,9 +100,13 @@ func usual(ahead map[string]time.Duration) time.Duration {
 	return b
 }
 
-// tell records what changed enough.
+// tell records what changed enough, at the time that most have: what is told at
+// a wrong one would have older incidents forgotten.
 func (s *skew) tell(ctx context.Context, v *fsm.View, ahead map[string]time.Duration) {
-	most := usual(ahead)
+	most, at := usual(ahead), s.now()
+	if !s.trust.holds() {
+		at = s.wall().Add(most)
+	}
 	for id, d := range ahead {
 		n := v.Node(id)
 		if n == nil {
@@ -104,7 +119,7 @@ func (s *skew) tell(ctx context.Context, v *fsm.View, ahead map[string]time.Dura
 		if off == was || off != 0 && was != 0 && (off-was).Abs() < max(skewTold, was.Abs()/10) {
 			continue
 		}
-		_, err := s.store.Do(ctx, &fsm.NodeClock{Meta: fsm.Meta{At: s.now(), Actor: "skew"}, ID: id, Off: api.Duration(off)})
+		_, err := s.store.Do(ctx, &fsm.NodeClock{Meta: fsm.Meta{At: at, Actor: "skew"}, ID: id, Off: api.Duration(off)})
 		if err != nil && ctx.Err() == nil {
 			s.log.Warn("recording that a node's clock is off failed", "node", n.Name, "err", err)
 		}

@@ -18,6 +18,7 @@ type clocks struct {
 	*testing.T
 	*skew
 	off map[string]time.Duration
+	to  []string // whom the lead was handed to
 }
 
 func newClocks(t *testing.T, nodes int) *clocks {
@@ -47,7 +48,10 @@ func newClocks(t *testing.T, nodes int) *clocks {
 				return time.Time{}, errors.New("no answer")
 			}
 			return at.Add(c.off[id]), nil
-		}}
+		},
+		voters:   func() []string { return []string{"id0", "id1", "id2"} },
+		handOver: func(_ context.Context, id string) error { c.to = append(c.to, id); return nil },
+		trust:    &clockTrust{now: now}}
 	return c
 }
 
@@ -57,7 +61,7 @@ const silent = time.Duration(1)
 func (c *clocks) told() string {
 	c.Helper()
 	v := c.store.View()
-	c.tell(c.Context(), v, c.measure(c.Context(), v))
+	c.tell(c.Context(), v, c.measure(c.Context(), v, nil))
 	out := ""
 	for n := range c.store.View().Nodes() {
 		if n.ClockOff != 0 {

@@ -3,6 +3,7 @@ package fsm
 import (
 	"iter"
 	"slices"
+	"time"
 
 	"github.com/mesita/mesita/api"
 )
@@ -52,6 +53,17 @@ func (c *TokenCreate) apply(x *tx) (any, error) {
 	x.tokens.put(x, c.Token)
 	x.happened(api.Event{Kind: api.EventTokenCreated, Object: c.Token.ID, Message: tokenText(c.Token)})
 	return c.Token, nil
+}
+
+// SparesTokens is the time up to at, as late as can be, by which a TokenCreate
+// forgets none: for a clock that may be ahead.
+func (v *View) SparesTokens(at time.Time) time.Time {
+	for t := range v.Tokens() {
+		if last := t.Expires.Add(24 * time.Hour); !t.Expires.IsZero() && last.Before(at) {
+			at = last
+		}
+	}
+	return at
 }
 
 // tokenText is what an event says of a token: never its secret or its hash.

@@ -144,6 +144,7 @@ type Config struct {
 	History  History // nil = none
 	Auth     *auth.Authenticator
 	Now      func() time.Time // for times that go into the state
+	Forgets  func() bool      // whether Now is to be trusted with what cannot be made again; nil: always
 	Log      *slog.Logger
 	Version  string // of mesita
 	NodeName string

@@ -46,7 +46,11 @@ func createToken(c *call) (any, error) {
 		return nil, api.Errorf(api.CodeUnavailable, "the cluster is not made yet: try again in a moment")
 	}
 	t, secret := auth.NewToken(&in, c.Now())
-	if _, err := c.Do(&fsm.TokenCreate{Meta: c.Meta(), Token: t}); err != nil {
+	meta := c.Meta()
+	if c.Forgets != nil && !c.Forgets() {
+		meta.At = v.SparesTokens(meta.At)
+	}
+	if _, err := c.Do(&fsm.TokenCreate{Meta: meta, Token: t}); err != nil {
 		return nil, err
 	}
 	whole := api.ClientSecret(t.ID, secret)

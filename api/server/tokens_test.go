@@ -5,10 +5,12 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/server/exchange"
+	"github.com/mesita/mesita/fsm"
 )
 
 func TestTokens(t *testing.T) {
@@ -48,6 +50,26 @@ func TestJoinTokenHoldsThePin(t *testing.T) {
 	}
 	// A join token is no client token.
 	n.send(request{method: "GET", path: "/v1/jobs", token: api.ClientSecret(j.ID, j.Secret)}).want(t, 401)
+}
+
+// A clock that is ahead forgets no token as another is made; one that is trusted
+// forgets those that are long over.
+func TestAClockThatIsAheadForgetsNoToken(t *testing.T) {
+	for _, trusted := range []bool{false, true} {
+		n := newLeader(t, func(c *Config) {
+			c.Forgets = func() bool { return trusted }
+		})
+		admin := n.token(api.RoleAdmin)
+		for id, expires := range map[string]time.Time{"late": testTime.Add(-48 * time.Hour), "later": testTime.Add(-72 * time.Hour)} {
+			do(t, n.store, &fsm.TokenCreate{Meta: fsm.Meta{At: testTime.Add(-100 * time.Hour)}, Token: &api.Token{ID: id, Kind: api.TokenJoin, Hash: "h", Expires: expires}})
+		}
+		n.send(request{method: "POST", path: "/v1/tokens", body: `{"kind":"join"}`, token: admin}).want(t, 201)
+		for _, id := range []string{"late", "later"} {
+			if kept := n.store.View().Token(id) != nil; kept == trusted {
+				t.Errorf("with a clock that is trusted: %v, token %s is kept: %v", trusted, id, kept)
+			}
+		}
+	}
 }
 
 func TestRefusedTokens(t *testing.T) {

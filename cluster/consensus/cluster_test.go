@@ -13,6 +13,27 @@ import (
 	"github.com/mesita/mesita/api"
 )
 
+// The lead goes to the voter that is named, and to no other node.
+func TestTheLeadGoesToWhoIsNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newMemCluster(t, 3, nil)
+		for _, step := range []int{1, 2} {
+			old := c.leader()
+			to := (old + step) % 3
+			if err := c.nodes[old].TransferTo(t.Context(), c.config(to).NodeID); err != nil {
+				t.Fatal(err)
+			}
+			c.settle(time.Second)
+			if now := c.leader(); now != to {
+				t.Errorf("n%d leads, want n%d", now, to)
+			}
+		}
+		if c.nodes[c.leader()].TransferTo(t.Context(), "nobody") == nil {
+			t.Error("the lead was handed to nobody")
+		}
+	})
+}
+
 func TestThreeNodesFailOverAndHeal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newMemCluster(t, 3, nil)

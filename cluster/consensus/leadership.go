@@ -3,6 +3,7 @@ package consensus
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -105,6 +106,16 @@ func (n *Node) Barrier(ctx context.Context) error {
 // the log.
 func (n *Node) TransferLeadership(ctx context.Context) error {
 	return n.await(ctx, func() raft.Future { return n.raft.LeadershipTransfer() })
+}
+
+// TransferTo makes that voter the leader.
+func (n *Node) TransferTo(ctx context.Context, id string) error {
+	for _, s := range n.members() {
+		if s.Suffrage == raft.Voter && string(s.ID) == id {
+			return n.await(ctx, func() raft.Future { return n.raft.LeadershipTransferToServer(s.ID, s.Address) })
+		}
+	}
+	return fmt.Errorf("%s is no voter", id)
 }
 
 // await waits for an answer of raft, or for ctx. Raft answers all at the latest

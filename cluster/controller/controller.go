@@ -29,6 +29,9 @@ type Config struct {
 	// KeepEnded is how long an ended job is kept, KeepJobs how many at most.
 	KeepEnded time.Duration
 	KeepJobs  int
+	// Forgets tells whether Now is to be trusted with what cannot be made again:
+	// while it is not, no job is removed for its age. Nil: always.
+	Forgets func() bool
 }
 
 // DefaultKeepEnded and DefaultKeepJobs bound what is remembered of the past.
@@ -50,6 +53,9 @@ func New(cfg Config) *Controller {
 	}
 	if cfg.KeepJobs == 0 {
 		cfg.KeepJobs = DefaultKeepJobs
+	}
+	if cfg.Forgets == nil {
+		cfg.Forgets = func() bool { return true }
 	}
 	return &Controller{cfg: cfg}
 }

@@ -112,17 +112,24 @@ func drainDeadline(v *fsm.View, now time.Time) time.Time {
 	return next
 }
 
+// unsure is how often it is asked whether the time is to be trusted by now.
+const unsure = 10 * time.Second
+
 // reap forgets ended jobs that are too many or too old, and says when the next
 // one will be.
 func (c *Controller) reap(v *fsm.View, now time.Time) ([]fsm.Command, time.Time) {
 	next := now.Add(time.Hour)
 	var ids []string
 	surplus := v.EndedCount() - c.cfg.KeepJobs
+	forgets := c.cfg.Forgets()
+	tooOld := func(j *api.Job) bool { return forgets && now.Sub(j.Ended) > c.cfg.KeepEnded }
 	for j := range v.EndedJobs() {
-		old := now.Sub(j.Ended) > c.cfg.KeepEnded
+		old := tooOld(j)
 		if !old && len(ids) >= surplus {
 			if due := j.Ended.Add(c.cfg.KeepEnded); due.After(now) && due.Before(next) {
 				next = due
+			} else if !forgets && !due.After(now) {
+				next = now.Add(unsure)
 			}
 			break
 		}
@@ -132,7 +139,7 @@ func (c *Controller) reap(v *fsm.View, now time.Time) ([]fsm.Command, time.Time)
 		}
 	}
 	// A few too many are not worth a log entry each.
-	if len(ids) == 0 || surplus > 0 && surplus < c.cfg.KeepJobs/100 && !slices.ContainsFunc(ids[:1], func(id string) bool { return now.Sub(v.Job(id).Ended) > c.cfg.KeepEnded }) {
+	if len(ids) == 0 || surplus > 0 && surplus < c.cfg.KeepJobs/100 && !slices.ContainsFunc(ids[:1], func(id string) bool { return tooOld(v.Job(id)) }) {
 		return nil, next
 	}
 	return []fsm.Command{&fsm.JobRemove{Meta: fsm.Meta{At: now, Actor: "controller"}, IDs: ids}}, next
