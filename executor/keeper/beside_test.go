@@ -59,7 +59,7 @@ func upgraded(t *testing.T, vouch *keeper.Vouch) (*rig, *client) {
 	r := newRig(t)
 	bin, err := oldProgram()
 	if err != nil {
-		t.Skipf("the version %s cannot be built: %v", pinned, err)
+		t.Fatalf("the version %s cannot be built: %v", pinned, err)
 	}
 	ours := r.cfg
 	r.cfg.Argv = []string{bin, "keeper", "--slice", r.slice}
