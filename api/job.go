@@ -67,9 +67,10 @@ type Job struct {
 	Spec     *JobSpec     `json:"spec"`
 	History  []JobVersion `json:"history,omitempty"` // earlier versions, oldest first
 	Counts   JobCounts    `json:"counts"`
-	Seq      uint64       `json:"seq"`            // order of submission
-	Made     int          `json:"made"`           // batch: tasks made so far; the others are just counted as pending
-	Base     int          `json:"base,omitempty"` // attempts of removed tasks: numbers are never used twice
+	Seq      uint64       `json:"seq"`               // order of submission
+	Made     int          `json:"made"`              // batch: tasks made so far; the others are just counted as pending
+	Skipped  int          `json:"skipped,omitempty"` // batch: tasks beyond those that were stopped before their turn, and were made for that
+	Base     int          `json:"base,omitempty"`    // attempts of removed tasks: numbers are never used twice
 	// Avoid is where tasks of it failed to start, the newest first.
 	Avoid   []AvoidedNode `json:"avoid,omitempty"`
 	Request string        `json:"request,omitempty"`
@@ -127,19 +128,30 @@ func (j *Job) SpecOf(version int) *JobSpec {
 
 // Unmade is how many tasks of a batch have not been made yet and will be.
 func (j *Job) Unmade() int {
-	if j.Spec.Kind != KindBatch || j.Stop {
+	if j.Stop {
 		return 0
 	}
-	return max(0, j.Spec.Tasks()-j.Made)
+	return j.left()
 }
 
-// NeverMade is how many tasks of a batch were stopped before they were made.
+// NeverMade is how many tasks of a batch were stopped with it before they were
+// made.
 func (j *Job) NeverMade() int {
-	if j.Spec.Kind != KindBatch || !j.Stop {
+	if !j.Stop {
 		return 0
 	}
-	return max(0, j.Spec.Tasks()-j.Made)
+	return j.left()
 }
+
+func (j *Job) left() int {
+	if j.Spec.Kind != KindBatch {
+		return 0
+	}
+	return max(0, j.Spec.Tasks()-j.Made-j.Skipped)
+}
+
+// NeverBegan is the message of a task that was stopped while it waited.
+const NeverBegan = "it was stopped before it started"
 
 // UnmadeTask is the task that a batch will have at that index once it is
 // placed; of one that was stopped, the task that it would have had.
@@ -147,7 +159,7 @@ func (j *Job) UnmadeTask(index int) *Task {
 	t := &Task{ID: TaskID(j.ID, index), Job: j.ID, Index: index, Version: j.Version, Partition: j.Spec.Partition,
 		Attempt: j.Base + 1, Resources: j.Spec.Need(), Created: j.Created}
 	if j.Stop {
-		t.State, t.Desired, t.Reason, t.Message, t.Ended = TaskKilled, DesiredStop, ReasonStopped, "it was stopped before it started", j.Updated
+		t.State, t.Desired, t.Reason, t.Message, t.Ended = TaskKilled, DesiredStop, ReasonStopped, NeverBegan, j.Updated
 	}
 	return t
 }

@@ -17,7 +17,7 @@ import (
 type Level int
 
 // Newest is the highest level that this program knows.
-const Newest Level = 2
+const Newest Level = 3
 
 // Feature is something that apply, or a node, does only from some level on.
 type Feature uint8
@@ -38,6 +38,7 @@ const (
 	ScaledAgain                    // a task that was ended as a service was scaled down begins anew if the service wants it again by then
 	FreshVersions                  // what a version's tasks did wrong is not held against those of the next, or who is restarted by hand
 	ProcessSpecs                   // a task says what bounds each of its processes, and which group it is of
+	StoppedUnmade                  // one task of an array that waits, or of a service that has not made it yet, is stopped by itself
 )
 
 // Holder says who must know a feature before it is used.
@@ -72,6 +73,7 @@ var features = [...]struct {
 	ScaledAgain:     {2, Voters},
 	FreshVersions:   {2, Voters},
 	ProcessSpecs:    {2, TaskNode},
+	StoppedUnmade:   {3, Voters},
 }
 
 // field is a field of a command that not every level has.

@@ -20,8 +20,20 @@ func (x *tx) putTask(t *api.Task) {
 func (x *tx) putMade(t *api.Task, j *api.Job) {
 	x.tasks.put(x, t)
 	j.Made++
+	x.skip(j)
 	j.Counts.Pending--
 	*x.bucket(&j.Counts, t)++
+}
+
+// skip has the next task to make of a batch be one that was not stopped before.
+func (x *tx) skip(j *api.Job) {
+	if j.Skipped == 0 {
+		return
+	}
+	first, _, _ := j.Spec.Indexes()
+	for j.Skipped > 0 && x.taskAt(j.ID, first+j.Made) != nil {
+		j.Made, j.Skipped = j.Made+1, j.Skipped-1
+	}
 }
 
 func (x *tx) deleteTask(t *api.Task) {
@@ -208,7 +220,7 @@ func jobState(j *api.Job) api.JobState {
 	switch {
 	case j.Stop && c.Live() > 0:
 		return api.JobStopping
-	case j.Spec.Kind == api.KindBatch && c.Live() == 0 && (j.Stop || j.Made >= j.Spec.Tasks()):
+	case j.Spec.Kind == api.KindBatch && c.Live() == 0 && j.Unmade() == 0:
 		if j.Stop && c.Finished < j.Spec.Tasks() {
 			return api.JobStopped
 		}

@@ -1,10 +1,6 @@
 package fsm
 
-import (
-	"iter"
-
-	"github.com/mesita/mesita/api"
-)
+import "github.com/mesita/mesita/api"
 
 // This file has what becomes of tasks that were stopped: each has its end, also
 // those of an array that were never made, and it is no failure.
@@ -36,12 +32,34 @@ func (x *tx) countStopped() {
 	}
 }
 
-// neverMade lists the tasks of an array that were stopped before they were
-// made.
-func (v *View) neverMade(j *api.Job) iter.Seq[*api.Task] {
-	return func(yield func(*api.Task) bool) {
-		if j.NeverMade() > 0 && v.Does(StoppedTasks) {
-			v.unmadeTasks(j, yield)
-		}
+// stopUnmade ends a task that waits and has no row yet: it is made for that.
+// Of a gang, which starts whole or not at all, all end.
+func (x *tx) stopUnmade(job string, index int, c *TaskStop) bool {
+	j := x.jobAt(job)
+	if j == nil || c.Move || !x.does(StoppedUnmade) {
+		return false
 	}
+	if j.Spec.Kind == api.KindService {
+		return !j.Stop && index < j.Spec.Tasks() && x.makeTasks(job, index, 1) == 1 && x.stopTask(x.taskAt(job, index), api.DesiredStop, c.Reason)
+	}
+	u := rangeOf(j)
+	switch {
+	case j.Unmade() == 0 || index < u.next || index >= u.end:
+		return false
+	case j.Spec.Gang > 0:
+		stop := JobStop{Meta: c.Meta, ID: job, cause: api.TaskID(job, index) + " was asked to end, and a gang starts whole or not at all"}
+		_, err := stop.apply(x)
+		return err == nil
+	}
+	t := j.UnmadeTask(index)
+	t.State, t.Desired, t.Reason, t.Message, t.Ended = api.TaskKilled, api.DesiredStop, c.Reason, api.NeverBegan, x.At
+	x.happened(api.Event{Kind: api.EventTaskState, Object: t.ID, Job: job, Task: t, Message: t.Message})
+	x.tasks.put(x, t)
+	next := *j
+	next.Counts.Pending--
+	*x.bucket(&next.Counts, t)++
+	next.Skipped++
+	x.skip(&next)
+	x.replaceJob(&next)
+	return true
 }

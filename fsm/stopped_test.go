@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
@@ -154,5 +156,107 @@ func TestScaledUpWhileItScalesDown(t *testing.T) {
 	w.do(&JobCreate{Meta: w.at(), Spec: testSpec(api.KindService, "web", 2)}, &TaskStop{Meta: w.at(), IDs: []string{"web.1"}, Reason: api.ReasonStopped}, &JobScale{Meta: w.at(), ID: "web", Count: 3})
 	if got := w.View().Task("web.1"); got == nil || got.State != api.TaskKilled {
 		t.Errorf("one that somebody stopped is not to come back: %+v", got)
+	}
+}
+
+// One task that waits is stopped by itself: it has its one end, and the others
+// of its array go on around it.
+func TestStopOneThatWaits(t *testing.T) {
+	w := newWorld(t, Newest, 1)
+	id := w.batch(31, 3)
+	stop := func(index int) {
+		w.do(&TaskStop{Meta: w.at(), IDs: []string{api.TaskID(id, index)}, Reason: api.ReasonStopped})
+	}
+	stopped := []int{30, 8, 0, 7, 20, 19}
+	for _, i := range stopped {
+		stop(i)
+		checkSums(t, w.View())
+	}
+	if _, err := w.Do(t.Context(), &TaskStop{Meta: w.at(), IDs: []string{api.TaskID(id, 20)}, Reason: api.ReasonStopped}); api.ErrorCode(err) != api.CodeNotFound {
+		t.Errorf("stopped again: %v", err)
+	}
+	back := &world{T: t, Store: NewStore(nil), now: w.now}
+	if err := back.Restore(bytes.NewReader(snapshotBytes(t, w.Store))); err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range []*world{w, back} {
+		if c := w.View().Job(id).Counts; c != (api.JobCounts{Pending: 25, Stopped: 6}) {
+			t.Fatalf("%+v", c)
+		}
+		last, waits := -1, 0
+		for task := range w.View().JobTasks(id) {
+			if task.Index <= last {
+				t.Fatalf("%s comes after %d", task.ID, last)
+			}
+			if last = task.Index; task.Pending() {
+				waits++
+			}
+		}
+		for range w.View().PendingTasks(w.View().Job(id)) {
+			waits--
+		}
+		if waits != 0 || last != 30 {
+			t.Fatalf("%d of the tasks that wait are listed once, up to %d", waits, last)
+		}
+		for i := range 31 {
+			if at := api.TaskID(id, i); w.place(at, 0) != !slices.Contains(stopped, i) {
+				t.Errorf("%s: %+v", at, w.View().Task(at))
+			} else if !slices.Contains(stopped, i) {
+				w.report(at, api.TaskFinished, api.ReasonExited)
+			}
+			checkSums(t, w.View())
+		}
+		if j := w.View().Job(id); j.State != api.JobStopped || j.Counts != (api.JobCounts{Finished: 25, Stopped: 6}) {
+			t.Errorf("%s: %+v", j.State, j.Counts)
+		}
+		if task := w.View().Task(api.TaskID(id, 30)); task.Reason != api.ReasonStopped || task.Message != api.NeverBegan || task.Ended.IsZero() {
+			t.Errorf("%+v", task)
+		}
+	}
+}
+
+// So is one of an array that is stopped as a whole later, of a gang, which ends
+// with it, and of a service, which is not made again.
+func TestStopOneThatWaitsOfEachKind(t *testing.T) {
+	w := newWorld(t, Newest, 1)
+	array := w.batch(5, 0)
+	gang := testSpec(api.KindBatch, "gang", 1)
+	gang.Array, gang.Gang = "", 3
+	web := testSpec(api.KindService, "web", maxFirstTasks+3)
+	stop := func(id string) { w.do(&TaskStop{Meta: w.at(), IDs: []string{id}, Reason: api.ReasonStopped}) }
+	w.do(&JobCreate{Meta: w.at(), Spec: gang}, &JobCreate{Meta: w.at(), Spec: web})
+	stop(api.TaskID(array, 3))
+	stop("gang.1")
+	last := api.TaskID("web", maxFirstTasks+2)
+	stop(last)
+	w.do(&JobStop{Meta: w.at(), ID: array}, &TaskCreate{Meta: w.at(), Job: "web", First: 0, Count: maxFirstTasks + 3})
+	for job, want := range map[string]api.JobCounts{array: {Stopped: 5}, "gang": {Stopped: 3}, "web": {Pending: maxFirstTasks + 2, Stopped: 1}} {
+		j := w.View().Job(job)
+		if j.Counts != want || (j.State == api.JobStopped) == (job == "web") {
+			t.Errorf("%s is %s: %+v", job, j.State, j.Counts)
+		}
+	}
+	if got := w.View().Task(last); got.State != api.TaskKilled || got.Reason != api.ReasonStopped {
+		t.Errorf("%+v", got)
+	}
+	for id, c := range map[string]*TaskStop{"no such job": {IDs: []string{"none.1"}}, "no such task": {IDs: []string{api.TaskID("web", maxFirstTasks+3)}},
+		"a restart": {IDs: []string{api.TaskID(w.batch(2, 0), 1)}, Move: true}} {
+		c.Meta = w.at()
+		if _, err := w.Do(t.Context(), c); api.ErrorCode(err) != api.CodeNotFound {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+	checkSums(t, w.View())
+}
+
+// Below the level nothing of it is in the state, as older voters have it.
+func TestStopOneThatWaitsBelowTheLevel(t *testing.T) {
+	w := newWorld(t, features[StoppedUnmade].level-1, 1)
+	id := w.batch(5, 0)
+	if _, err := w.Do(t.Context(), &TaskStop{Meta: w.at(), IDs: []string{api.TaskID(id, 3)}, Reason: api.ReasonStopped}); api.ErrorCode(err) != api.CodeNotFound {
+		t.Error(err)
+	}
+	if j := w.View().Job(id); j.Counts != (api.JobCounts{Pending: 5}) || w.View().TaskCount() != 0 {
+		t.Errorf("%+v", j)
 	}
 }

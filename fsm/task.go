@@ -278,6 +278,9 @@ func (c *TaskStop) apply(x *tx) (any, error) {
 			continue
 		}
 		t := x.taskAt(job, index)
+		if t == nil && x.stopUnmade(job, index, c) {
+			n++
+		}
 		if t == nil || t.State.Final() {
 			continue
 		}

@@ -26,10 +26,8 @@ func (v *View) TaskOf(job string, index int) *api.Task {
 	if t := v.t.tasks.get(&api.Task{Job: job, Index: index}); t != nil {
 		return t
 	}
-	if j := v.Job(job); j != nil && (j.Unmade() > 0 || j.NeverMade() > 0 && v.Does(StoppedTasks)) {
-		if first, count, err := j.Spec.Indexes(); err == nil && index >= first+j.Made && index < first+count {
-			return j.UnmadeTask(index)
-		}
+	if u := v.unmadeOf(v.Job(job)); index >= u.next && index < u.end {
+		return u.job.UnmadeTask(index)
 	}
 	return nil
 }
@@ -53,36 +51,66 @@ func (v *View) Tasks() iter.Seq[*api.Task] {
 // TaskCount is the number of tasks that were made.
 func (v *View) TaskCount() int { return v.t.tasks.len() }
 
-// JobTasks lists a job's tasks by index.
+// JobTasks lists a job's tasks by index, made or not.
 func (v *View) JobTasks(job string) iter.Seq[*api.Task] {
 	return func(yield func(*api.Task) bool) {
-		more := true
-		v.t.tasks.rows.AscendGreaterOrEqual(&api.Task{Job: job, Index: -1}, func(t *api.Task) bool {
-			if t.Job != job {
-				return false
-			}
-			more = yield(t)
-			return more
-		})
-		if j := v.Job(job); more && j != nil {
-			if j.Unmade() > 0 {
-				v.unmadeTasks(j, yield)
-			}
-			v.neverMade(j)(yield)
+		u := v.unmadeOf(v.Job(job))
+		if v.between(job, -1, u, yield, yield) {
+			u.until(u.end, yield)
 		}
 	}
 }
 
+// unmadeTasks lists the tasks of a batch that have no row, by index.
 func (v *View) unmadeTasks(j *api.Job, yield func(*api.Task) bool) bool {
+	u := v.unmadeOf(j)
+	if j.Skipped > 0 && !v.between(j.ID, u.next, u, yield, func(*api.Task) bool { return true }) {
+		return false
+	}
+	return u.until(u.end, yield)
+}
+
+// between goes through the rows of a job from an index on, and the unmade tasks
+// before and among them.
+func (v *View) between(job string, from int, u *unmadeRange, unmade, made func(*api.Task) bool) bool {
+	more := true
+	v.t.tasks.rows.AscendGreaterOrEqual(&api.Task{Job: job, Index: from}, func(t *api.Task) bool {
+		if t.Job != job {
+			return false
+		}
+		more = u.until(t.Index, unmade) && made(t)
+		u.next = max(u.next, t.Index+1)
+		return more
+	})
+	return more
+}
+
+// unmadeRange is where the tasks of a batch are that have no row.
+type unmadeRange struct {
+	job       *api.Job
+	next, end int
+}
+
+// unmadeOf is that of a job: they wait, or were stopped with it.
+func (v *View) unmadeOf(j *api.Job) *unmadeRange {
+	if j == nil || j.Unmade() == 0 && (j.NeverMade() == 0 || !v.Does(StoppedTasks)) {
+		return &unmadeRange{}
+	}
+	return rangeOf(j)
+}
+
+func rangeOf(j *api.Job) *unmadeRange {
 	first, count, err := j.Spec.Indexes()
 	if err != nil {
-		return true
+		return &unmadeRange{}
 	}
-	need := j.Spec.Need()
-	for i := first + j.Made; i < first+count; i++ {
-		t := j.UnmadeTask(i)
-		t.Resources = need
-		if !yield(t) {
+	return &unmadeRange{j, first + j.Made, first + count}
+}
+
+// until yields those up to before an index.
+func (u *unmadeRange) until(index int, yield func(*api.Task) bool) bool {
+	for ; u.next < min(index, u.end); u.next++ {
+		if !yield(u.job.UnmadeTask(u.next)) {
 			return false
 		}
 	}
@@ -143,6 +171,11 @@ func (v *View) Assignments(nodeID string) []api.Assignment {
 		}
 	}
 	return out
+}
+
+// Made tells whether a task of a job has a row.
+func (v *View) Made(job string, index int) bool {
+	return v.t.tasks.get(&api.Task{Job: job, Index: index}) != nil
 }
 
 // MadeTasks lists a job's tasks that were made, by index.

@@ -92,18 +92,34 @@ func stopTask(c *call) (any, error) {
 	if err := c.Decode(&in); err != nil {
 		return nil, err
 	}
-	t, err := c.task()
-	if err != nil {
+	if _, err := c.task(); err != nil {
 		return nil, err
 	}
-	_, err = c.Do(&fsm.TaskStop{Meta: c.Meta(), IDs: c.Args[:], Move: in.Move, Reason: api.ReasonStopped})
-	if api.ErrorCode(err) == api.CodeNotFound && t.Pending() { // which has no row before it is placed
-		err = api.Errorf(api.CodeConflict, "task %s was not started yet, and cannot be stopped by itself: let it start, or stop its job with `mesita stop %s`", t.ID, t.Job)
+	_, err := c.Do(&fsm.TaskStop{Meta: c.Meta(), IDs: c.Args[:], Move: in.Move, Reason: api.ReasonStopped})
+	if api.ErrorCode(err) == api.CodeNotFound {
+		err = c.notStopped(err, in.Move)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return c.task()
+}
+
+// notStopped says why a task was not told to end, or nil if it was before: by
+// the same request, or as another of its gang.
+func (c *call) notStopped(err error, move bool) error {
+	v := c.Store.View()
+	switch t := v.Task(c.Args[0]); {
+	case t == nil:
+		return err
+	case !move && t.Desired == api.DesiredStop:
+		return nil
+	case t.Pending() && move:
+		return api.Errorf(api.CodeConflict, "task %s waits, and there is nothing to restart: `mesita why %s` says what it waits for", t.ID, t.ID)
+	case t.Pending() && !v.Does(fsm.StoppedUnmade):
+		return api.Errorf(api.CodeConflict, "task %s was not started yet, and a cluster at level %d cannot stop it by itself: let it start, stop its job with `mesita stop %s`, or see `mesita cluster level`", t.ID, v.Level(), t.Job)
+	}
+	return err
 }
 
 func whyTask(c *call) (any, error) {

@@ -54,12 +54,21 @@ func TestTasks(t *testing.T) {
 	if got := into[api.Task](t, r); got.Desired != api.DesiredMove {
 		t.Errorf("%+v", got)
 	}
-	if e := n.send(request{method: "POST", path: "/v1/tasks/totals.0/stop", token: token}).want(t, 409); e == nil || !strings.Contains(e.Message, "mesita stop totals") {
-		t.Errorf("a task that waits is refused with %+v", e)
+	if e := n.send(request{method: "POST", path: "/v1/tasks/totals.0/stop", body: `{"move":true}`, token: token}).want(t, 409); e == nil || !strings.Contains(e.Message, "mesita why totals.0") {
+		t.Errorf("the restart of a task that waits is refused with %+v", e)
 	}
 	r = n.send(request{method: "GET", path: "/v1/partitions", token: token})
 	if p := into[items[api.PartitionStatus]](t, r).Items; len(p) != 1 || p[0].Path != "default" || p[0].Running != 1 || p[0].Pending != 1 || p[0].Allocated.CPUs != 100 {
 		t.Errorf("%s", r.body)
+	}
+	gang := batchSpec("gang")
+	gang.Gang = 2
+	do(t, n.store, &fsm.JobCreate{Meta: fsm.Meta{At: testTime}, Spec: gang})
+	for _, id := range []string{"totals.0", "totals.0", "gang.0", "gang.1"} { // again, and with its gang before: it is done
+		r = n.send(request{method: "POST", path: "/v1/tasks/" + id + "/stop", token: token})
+		if r.want(t, 200); into[api.Task](t, r).State != api.TaskKilled {
+			t.Errorf("%s waited, and is not stopped: %s", id, r.body)
+		}
 	}
 }
 

@@ -233,3 +233,35 @@ func BenchmarkDecide(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N)*1000/b.Elapsed().Seconds(), "placements/s")
 }
+
+// Tasks of an array that were stopped while they waited are passed over, also
+// where a pass was decided before.
+func TestStoppedOnesArePassedOver(t *testing.T) {
+	s := cluster(t, 2)
+	j := submit(t, s, &api.JobSpec{Kind: api.KindBatch, Array: "10-19", TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 1000}}})
+	stop := func(ids ...int) {
+		for _, i := range ids {
+			do(t, s, &fsm.TaskStop{Meta: fsm.Meta{At: t0}, IDs: []string{api.TaskID(j.ID, i)}, Reason: api.ReasonStopped})
+		}
+	}
+	stop(10, 12, 19)
+	e := NewEngine(begin)
+	e.Update(s.View(), nil, true)
+	cmds, _ := e.Decide(t0)
+	for _, p := range cmds[0].(*fsm.TaskPlace).Placements {
+		if p.Index == 12 {
+			t.Error("one that has ended is placed")
+		}
+	}
+	stop(13)
+	do(t, s, cmds...)
+	schedule(t, s, t0)
+	for _, i := range []int{11, 14, 15, 16} {
+		if task := s.View().Task(api.TaskID(j.ID, i)); task.Node == "" {
+			t.Errorf("%s waits", task.ID)
+		}
+	}
+	if c := s.View().Job(j.ID).Counts; c != (api.JobCounts{Pending: 2, Starting: 4, Stopped: 4}) {
+		t.Errorf("%+v", c)
+	}
+}

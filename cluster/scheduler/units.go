@@ -20,6 +20,8 @@ type units struct {
 	cur    unit
 	from   int // next of the unmade
 	to     int
+	skip   int                  // of those, how many have a row and have ended
+	ended  func(index int) bool // tells whether one is of them
 	base   int
 	latest int
 	need   api.Resources
@@ -45,9 +47,10 @@ func newUnits(v *fsm.View, j *api.Job, now time.Time) (u *units, again time.Time
 			return u, again
 		}
 	}
-	if n := j.Unmade(); n > 0 {
+	if j.Unmade() > 0 {
 		first, count, _ := j.Spec.Indexes()
-		u.from, u.to = first+count-n, first+count
+		u.from, u.to, u.skip = first+j.Made, first+count, j.Skipped
+		u.ended = func(index int) bool { return v.Made(j.ID, index) }
 	}
 	return u, again
 }
@@ -68,6 +71,9 @@ func (u *units) peek() *unit {
 	if len(u.made) > 0 {
 		return &u.made[0]
 	}
+	for ; u.skip > 0 && u.ended(u.from); u.skip-- {
+		u.from++
+	}
 	if u.from < u.to {
 		u.cur = unit{u.from, u.base, u.latest, u.need}
 		return &u.cur
@@ -84,4 +90,4 @@ func (u *units) pop() {
 }
 
 // left is how many tasks are left.
-func (u *units) left() int { return len(u.made) + u.to - u.from }
+func (u *units) left() int { return len(u.made) + u.to - u.from - u.skip }
