@@ -1,5 +1,5 @@
 // Package isolation runs one process tree in one slice (a cgroup): limits,
-// statistics, freezing, killing and namespaces.
+// statistics, freezing and killing. Package process starts what is in it.
 //
 // It does not decide what runs, keeps no logs and retries nothing. Its callers
 // are executor/keeper, the parent of every task, and cluster, which publishes
@@ -18,6 +18,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mesita/mesita/isolation/process"
 )
 
 // Mode says how much of what a slice promises this machine can keep.
@@ -48,7 +50,7 @@ type Host struct {
 	limiter     limiter
 	attributes  map[string]string
 	warnings    []string
-	starter     starter
+	starter     process.Starter
 
 	tree     sync.Mutex          // guards making and removing the groups above a slice
 	sessions map[string]*session // of mode None; guarded by tree
@@ -76,6 +78,7 @@ func Detect(cfg Config) (*Host, error) {
 	// All that Go opens is closed at an exec anyway. Before Linux 5.11 they stay.
 	_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
 	h := &Host{cfg: cfg, mode: None, limiter: noLimiter{}, sessions: map[string]*session{}}
+	h.starter.ProcRoot, h.starter.Log = cfg.ProcRoot, cfg.Log
 	m, err := readMounts(filepath.Join(cfg.ProcRoot, "self"))
 	if err != nil {
 		h.warn("the mount table cannot be read", err)

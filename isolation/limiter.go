@@ -1,14 +1,5 @@
 package isolation
 
-// Limits of one slice. Zero means no limit.
-type Limits struct {
-	MilliCPU   int64  `json:"milliCPU,omitempty"`   // thousandths of a CPU that may be used, however idle the machine is, from before the start: asked for by older versions
-	CPUWeight  uint64 `json:"cpuWeight,omitempty"`  // share of a busy CPU beside the other groups of the same level, 1 to MaxWeight; 100 is usual
-	Memory     int64  `json:"memory,omitempty"`     // bytes; the whole slice is killed above, with cgroup v1 one process of it
-	MemoryHigh int64  `json:"memoryHigh,omitempty"` // bytes; slowed down above; cgroup v2 only
-	PIDs       int64  `json:"pids,omitempty"`       // processes and threads
-}
-
 // limiter sets the limits of slices, by whichever controllers there are. A
 // name is that of a slice, below the top slice.
 type limiter interface {
@@ -39,8 +30,8 @@ const (
 	minQuota  = 1_000   // microseconds, the kernel's minimum
 )
 
-// quota is the microseconds of CPU in a period.
-func (l Limits) quota() int64 {
+// cpuQuota is the microseconds of CPU in a period.
+func cpuQuota(l Limits) int64 {
 	if l.MilliCPU <= 0 {
 		return 0
 	}

@@ -77,7 +77,7 @@ func TestLimitCPU(t *testing.T) {
 		if err := readBack([]setting{h.limiter.quota(s.name, Limits{MilliCPU: milli})}); err != nil {
 			t.Error(err)
 		}
-		burst, _ := h.limiter.burst(s.name, Limits{MilliCPU: milli}.quota())
+		burst, _ := h.limiter.burst(s.name, cpuQuota(Limits{MilliCPU: milli}))
 		if err := readBack([]setting{burst}); err != nil && !errors.Is(err, os.ErrNotExist) {
 			t.Error(err)
 		}

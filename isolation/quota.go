@@ -14,7 +14,7 @@ import (
 // the next, as much again, where the kernel can do so.
 func (s *Slice) LimitCPU(milli int64) error {
 	l := Limits{MilliCPU: milli}
-	if err := l.check(s.name); err != nil {
+	if err := checkLimits(s.name, l); err != nil {
 		return err
 	}
 	none, ok := s.h.limiter.burst(s.name, 0)
@@ -27,7 +27,7 @@ func (s *Slice) LimitCPU(milli int64) error {
 		err = s.h.limiter.quota(s.name, l).write()
 	}
 	if err == nil && milli > 0 {
-		burst, _ := s.h.limiter.burst(s.name, l.quota())
+		burst, _ := s.h.limiter.burst(s.name, cpuQuota(l))
 		err = burst.writeIfThere()
 	}
 	if err != nil {
@@ -55,7 +55,7 @@ func (u *unified) burst(name string, us int64) (setting, bool) {
 }
 
 func (u *unified) quota(name string, l Limits) setting {
-	return setting{filepath.Join(u.top, name), "cpu.max", fmt.Sprintf("%s %d", orMax(l.quota()), cpuPeriod)}
+	return setting{filepath.Join(u.top, name), "cpu.max", fmt.Sprintf("%s %d", orMax(cpuQuota(l)), cpuPeriod)}
 }
 
 func (l *v1) burst(name string, us int64) (s setting, ok bool) {

@@ -29,7 +29,7 @@ func (h *Host) Create(name string, l Limits) (*Slice, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
-	if err := l.check(name); err != nil {
+	if err := checkLimits(name, l); err != nil {
 		return nil, err
 	}
 	h.tree.Lock()

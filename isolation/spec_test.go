@@ -19,7 +19,7 @@ func TestRlimitsAndNice(t *testing.T) {
 		s := create(t, h, fmt.Sprintf("job/task%d", i), Limits{})
 		c := sh("echo ready; sleep 1000")
 		c.PrivatePIDs, c.PrivateMounts = private, private
-		c.Rlimits = []Rlimit{{unix.RLIMIT_NOFILE, 100, 200}, {unix.RLIMIT_CORE, 0, 4096}}
+		c.Rlimits = []Rlimit{{Resource: unix.RLIMIT_NOFILE, Soft: 100, Hard: 200}, {Resource: unix.RLIMIT_CORE, Soft: 0, Hard: 4096}}
 		c.Nice = 7
 		p := ready(t, s, c)
 		c.Program = sh(showLimits).Program
@@ -62,7 +62,7 @@ func TestLimitsThatCannotBe(t *testing.T) {
 	h := newHost(t)
 	s := create(t, h, "job/task", Limits{})
 	c := sh("exit 3")
-	c.Rlimits = []Rlimit{{unix.RLIMIT_NOFILE, 1 << 40, 1 << 40}} // above what fs.nr_open ever is
+	c.Rlimits = []Rlimit{{Resource: unix.RLIMIT_NOFILE, Soft: 1 << 40, Hard: 1 << 40}} // above what fs.nr_open ever is
 	var bad *RlimitError
 	if _, err := s.Start(c, Files{}); !errors.As(err, &bad) || bad.Rlimit.Resource != unix.RLIMIT_NOFILE || !strings.Contains(err.Error(), "ulimit nofile=1099511627776:1099511627776 cannot be set") {
 		t.Errorf("%v", err)

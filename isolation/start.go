@@ -1,9 +1,25 @@
 package isolation
 
-import (
-	"errors"
-	"fmt"
+import "github.com/mesita/mesita/isolation/process"
+
+// What runs in a slice: see package process.
+type (
+	Spec        = process.Spec
+	Program     = process.Program
+	Confinement = process.Confinement
+	Limits      = process.Limits
+	Rlimit      = process.Rlimit
+	RlimitError = process.RlimitError
+	Files       = process.Files
+	Birth       = process.Birth
+	Process     = process.Process
+	Exit        = process.Exit
 )
+
+// NewRlimit is process.NewRlimit.
+func NewRlimit(name string, soft, hard int64) (Rlimit, error) {
+	return process.NewRlimit(name, soft, hard)
+}
 
 // Start starts a process that is in the slice from its first instruction on,
 // in a session of its own. Whoever calls must Wait for it. The limits of the
@@ -26,36 +42,13 @@ func started(b *Birth, err error) (*Process, error) {
 // Begin is Start up to where it may take long: the program may be on a dead
 // file server, and the slice may be frozen or hardly have a processor. Whoever
 // calls must Wait for the birth.
-func (s *Slice) Begin(c Spec, f Files) (*Birth, error) { return s.launch(c, f, nil) }
+func (s *Slice) Begin(c Spec, f Files) (*Birth, error) { return s.BeginBeside(nil, c, f) }
 
 // BeginBeside is to StartBeside as Begin is to Start.
 func (s *Slice) BeginBeside(p *Process, c Spec, f Files) (*Birth, error) {
-	return s.launch(c, f, p)
-}
-
-func (s *Slice) launch(c Spec, f Files, beside *Process) (*Birth, error) {
-	if c.Path == "" {
-		return nil, errors.New("start a process: the path is empty: name a program")
+	at := process.Place{Slice: s.name, Group: s.dir, Entries: s.h.limiter.entries(s.name)}
+	if s.session != nil {
+		at.Began = s.session.add
 	}
-	b, err := s.begin(c, f, beside)
-	if err != nil {
-		return nil, fmt.Errorf("start %s: %w", c.Path, err)
-	}
-	return b, nil
-}
-
-// Wait returns the process once its program has begun, or why it has not.
-func (b *Birth) Wait() (*Process, error) {
-	p, err := b.wait()
-	if err != nil {
-		return nil, fmt.Errorf("start %s: %w", b.c.Path, err)
-	}
-	return p, nil
-}
-
-func args(c Spec) []string {
-	if len(c.Args) == 0 {
-		return []string{c.Path}
-	}
-	return c.Args
+	return s.h.starter.Begin(at, c, f, p)
 }

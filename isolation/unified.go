@@ -49,7 +49,7 @@ func (u *unified) resources(l Limits, reset bool) *cgroup2.Resources {
 	r := &cgroup2.Resources{}
 	if u.enforces("cpu") && (reset || l.MilliCPU > 0 || l.CPUWeight > 0) {
 		r.CPU = &cgroup2.CPU{}
-		if q := l.quota(); q > 0 {
+		if q := cpuQuota(l); q > 0 {
 			r.CPU.Max = cgroup2.NewCPUMax(&q, nil)
 		} else if reset {
 			r.CPU.Max = cgroup2.NewCPUMax(nil, nil)

@@ -15,7 +15,7 @@ import (
 // one is refused, all are as they were. Under cgroup v2 a memory limit below
 // what is in use, and cannot be reclaimed, kills the slice; v1 refuses it.
 func (s *Slice) Update(l Limits) error {
-	if err := l.check(s.name); err != nil {
+	if err := checkLimits(s.name, l); err != nil {
 		return err
 	}
 	want := s.h.limiter.settings(s.name, l)
@@ -38,8 +38,8 @@ func (s *Slice) Update(l Limits) error {
 
 const maxMilliCPU = 1_000_000_000 // a million CPUs: beyond it the quota overflows
 
-// check refuses what the kernel or the library would take for no limit at all.
-func (l Limits) check(name string) error {
+// checkLimits refuses what the kernel or the library would take for no limit at all.
+func checkLimits(name string, l Limits) error {
 	for _, f := range []struct {
 		field    string
 		v, limit int64

@@ -10,6 +10,8 @@ import (
 
 	"github.com/containerd/cgroups/v3/cgroup1"
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/mesita/mesita/isolation/process"
 )
 
 // v1 limits by v1 controllers, on a machine where those are not in the v2 tree.
@@ -130,7 +132,7 @@ const (
 
 // resources are the settings for lim.
 func (l *v1) resources(lim Limits) *specs.LinuxResources {
-	period, quota, shares := uint64(cpuPeriod), lim.quota(), shares(lim.CPUWeight)
+	period, quota, shares := uint64(cpuPeriod), cpuQuota(lim), shares(lim.CPUWeight)
 	if quota == 0 {
 		quota = -1
 	}
@@ -141,7 +143,7 @@ func (l *v1) resources(lim Limits) *specs.LinuxResources {
 	if pids <= 0 {
 		pids = v1MaxPIDs
 	}
-	pids = min(max(pids, minPIDs), v1MaxPIDs)
+	pids = min(max(pids, process.AtFirst), v1MaxPIDs)
 	r := &specs.LinuxResources{
 		CPU:    &specs.LinuxCPU{Period: &period, Quota: &quota, Shares: &shares},
 		Memory: &specs.LinuxMemory{Limit: &memory},

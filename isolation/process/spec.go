@@ -1,4 +1,4 @@
-package isolation
+package process
 
 import (
 	"fmt"
@@ -40,6 +40,15 @@ type Confinement struct {
 	Rlimits            []Rlimit `json:"rlimits,omitempty"`            // each resource once
 	Nice               int      `json:"nice,omitempty"`               // -20 to 19; 0: as we have it
 	MaxCPU             int64    `json:"maxCPU,omitempty"`             // thousandths of a CPU, for Slice.LimitCPU once it runs; 0: no bound
+}
+
+// Limits of one slice. Zero means no limit.
+type Limits struct {
+	MilliCPU   int64  `json:"milliCPU,omitempty"`   // thousandths of a CPU that may be used, however idle the machine is, from before the start: asked for by older versions
+	CPUWeight  uint64 `json:"cpuWeight,omitempty"`  // share of a busy CPU beside the other groups of the same level, 1 to MaxWeight; 100 is usual
+	Memory     int64  `json:"memory,omitempty"`     // bytes; the whole slice is killed above, with cgroup v1 one process of it
+	MemoryHigh int64  `json:"memoryHigh,omitempty"` // bytes; slowed down above; cgroup v2 only
+	PIDs       int64  `json:"pids,omitempty"`       // processes and threads
 }
 
 // Rlimit bounds what each process may take: setrlimit(2).

@@ -1,6 +1,6 @@
 //go:build (amd64 || arm64) && !startbythread
 
-package isolation
+package process
 
 import (
 	"cmp"
@@ -18,7 +18,8 @@ import (
 
 // Birth is a process between its clone and its program.
 type Birth struct {
-	s      *Slice
+	st     *Starter
+	at     Place
 	c      Spec
 	beside *Process
 	init   bool // the newborn stays, as the parent of the program
@@ -53,14 +54,14 @@ type stage struct {
 // process cannot enter a PID namespace, only its children can.
 func (b *Birth) namespaced() bool { return b.init || b.beside != nil }
 
-func (s *Slice) begin(c Spec, f Files, beside *Process) (_ *Birth, err error) {
+func (st *Starter) begin(at Place, c Spec, f Files, beside *Process) (_ *Birth, err error) {
 	if c.TTY && f.Stdin == nil {
 		return nil, errors.New("a terminal was asked for, but Stdin is not set: give one")
 	}
-	if err := s.h.starter.prepare(s.h.cfg.ProcRoot); err != nil {
+	if err := st.prepare(st.ProcRoot); err != nil {
 		return nil, err
 	}
-	b := &Birth{s: s, c: c, beside: beside, init: c.PrivatePIDs && beside == nil, group: -1, tell: -1, target: -1}
+	b := &Birth{st: st, at: at, c: c, beside: beside, init: c.PrivatePIDs && beside == nil, group: -1, tell: -1, target: -1}
 	defer func() {
 		b.closeOurs()
 		if err != nil {
@@ -71,9 +72,9 @@ func (s *Slice) begin(c Spec, f Files, beside *Process) (_ *Birth, err error) {
 	if err := b.open(f); err != nil {
 		return nil, err
 	}
-	s.h.starter.mu.RLock()
-	defer s.h.starter.mu.RUnlock()
-	if b.arena, err = newArena(s.h.starter.code, roomFor(args(c), c.Env, []string{c.Path, c.Dir})+4*len(c.Groups)+64*len(c.Rlimits)+1024); err != nil {
+	st.mu.RLock()
+	defer st.mu.RUnlock()
+	if b.arena, err = newArena(st.code, roomFor(args(c), c.Env, []string{c.Path, c.Dir})+4*len(c.Groups)+64*len(c.Rlimits)+1024); err != nil {
 		return nil, err
 	}
 	defer b.arena.free()
@@ -94,17 +95,17 @@ func (b *Birth) open(f Files) error {
 			return err
 		}
 	}
-	if b.s.dir != "" {
-		fd, err := open(b.s.dir, unix.O_PATH|unix.O_DIRECTORY)
+	if b.at.Group != "" {
+		fd, err := open(b.at.Group, unix.O_PATH|unix.O_DIRECTORY)
 		if err := b.use(&b.group, fd, err); err != nil {
 			return err
 		}
 	}
-	for _, path := range b.s.h.limiter.entries(b.s.name) {
+	for _, path := range b.at.Entries {
 		b.limits = append(b.limits, -1)
 		fd, err := open(path, unix.O_WRONLY)
 		if err := b.use(&b.limits[len(b.limits)-1], fd, err); err != nil {
-			return fmt.Errorf("enter the limits of %s: %w", b.s.name, err)
+			return fmt.Errorf("enter the limits of %s: %w", b.at.Slice, err)
 		}
 	}
 	if b.beside != nil {
@@ -268,8 +269,8 @@ func (b *Birth) wait() (*Process, error) {
 		b.status.Close()
 		return nil, err
 	}
-	if b.s.session != nil {
-		b.s.session.add(p.Pid)
+	if b.at.Began != nil {
+		b.at.Began(p.Pid)
 	}
 	return p, nil
 }
@@ -289,7 +290,7 @@ func (b *Birth) follow() error {
 			b.named(n.pid)
 		case b.stages[n.stage].goOn:
 			err := b.stages[n.stage].err(n.errno)
-			b.s.h.starter.warn.Do(func() { b.s.h.cfg.Log.Warn("isolation: " + err.Error()) })
+			b.st.warn.Do(func() { b.st.Log.Warn("isolation: " + err.Error()) })
 		default:
 			return b.stages[n.stage].err(n.errno)
 		}

@@ -1,6 +1,6 @@
 //go:build startbythread || !(amd64 || arm64)
 
-package isolation
+package process
 
 // This is the way to start without machine code of our own: the program is PID 1 of its
 // namespace, a thread of ours is in the task's v1 groups until its exec, and
@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"syscall"
@@ -20,7 +19,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const minPIDs = int64(2) // of v1: the forking thread is in the group too at first
+// AtFirst is how many processes and threads a group has as a program starts in it:
+// no limit may be below.
+const AtFirst = 2 // the forking thread is in it too
 
 // onThread runs f on a thread that ends with it.
 func onThread(f func()) {
@@ -54,26 +55,26 @@ func (b *Birth) Kill() error { return b.p.Signal(unix.SIGKILL) }
 // begin has a thread of its own, which ends with it: some of what a process
 // inherits belongs to the thread that forks, as do no new privileges,
 // namespaces, v1 groups.
-func (s *Slice) begin(c Spec, f Files, beside *Process) (*Birth, error) {
-	s.h.starter.prepare()
+func (st *Starter) begin(at Place, c Spec, f Files, beside *Process) (*Birth, error) {
+	st.prepare()
 	pid := 0
 	if beside != nil {
 		pid = beside.Pid
 	}
 	var p *Process
 	var err error
-	onThread(func() { p, err = s.startHere(c, f, pid) })
+	onThread(func() { p, err = st.startHere(at, c, f, pid) })
 	if err != nil {
 		return nil, err
 	}
-	if s.session != nil {
-		s.session.add(p.Pid)
+	if at.Began != nil {
+		at.Began(p.Pid)
 	}
 	return &Birth{c: c, p: p}, nil
 }
 
-func (s *Slice) startHere(c Spec, f Files, beside int) (*Process, error) {
-	attr, closeFiles, err := s.attributes(c, f, beside)
+func (st *Starter) startHere(at Place, c Spec, f Files, beside int) (*Process, error) {
+	attr, closeFiles, err := attributes(at.Group, c, f, beside)
 	if err != nil {
 		return nil, err
 	}
@@ -91,27 +92,27 @@ func (s *Slice) startHere(c Spec, f Files, beside int) (*Process, error) {
 	if err := enterNamespaces(c.Confinement, beside); err != nil {
 		return nil, err
 	}
-	for _, path := range s.h.limiter.entries(s.name) {
-		if err := writeFile(filepath.Dir(path), filepath.Base(path), "0"); err != nil {
-			return nil, fmt.Errorf("enter the limits of %s: %w", s.name, err)
+	for _, path := range at.Entries {
+		if err := os.WriteFile(path, []byte("0"), 0); err != nil {
+			return nil, fmt.Errorf("enter the limits of %s: %w", at.Slice, err)
 		}
 	}
-	ownProc := c.PrivatePIDs && c.PrivateMounts && beside == 0 && s.h.starter.can()
+	ownProc := c.PrivatePIDs && c.PrivateMounts && beside == 0 && st.can()
 	attr.Sys.Ptrace = true
 	proc, err := os.StartProcess(c.Path, args(c), attr)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.atExec(proc, ownProc, c.Confinement); err != nil {
+	if err := st.atExec(proc, ownProc, c.Confinement); err != nil {
 		return nil, err
 	}
-	return &Process{Pid: proc.Pid, os: proc, first: c.PrivatePIDs && beside == 0, procRoot: s.h.cfg.ProcRoot}, nil
+	return &Process{Pid: proc.Pid, os: proc, first: c.PrivatePIDs && beside == 0, procRoot: st.ProcRoot}, nil
 }
 
 // atExec does, while the process that the calling thread started stands at its
 // exec, what can only be done from outside, and lets it go. A process that
 // cannot be bounded as asked for never runs.
-func (s *Slice) atExec(proc *os.Process, ownProc bool, c Confinement) error {
+func (st *Starter) atExec(proc *os.Process, ownProc bool, c Confinement) error {
 	err := stopped(proc.Pid)
 	if err == nil {
 		err = bound(proc.Pid, c)
@@ -121,14 +122,14 @@ func (s *Slice) atExec(proc *os.Process, ownProc bool, c Confinement) error {
 		return errors.Join(err, werr)
 	}
 	if ownProc {
-		err = s.h.starter.mount(proc.Pid)
+		err = st.mount(proc.Pid)
 	}
 	if derr := unix.PtraceDetach(proc.Pid); derr != nil && !errors.Is(derr, unix.ESRCH) {
 		err = errors.Join(err, fmt.Errorf("let the process go: %w", derr))
 	}
 	if err != nil {
-		s.h.starter.warn.Do(func() {
-			s.h.cfg.Log.Warn("isolation: tasks see the processes of the machine in /proc: a private one cannot be mounted", "error", err)
+		st.warn.Do(func() {
+			st.Log.Warn("isolation: tasks see the processes of the machine in /proc: a private one cannot be mounted", "error", err)
 		})
 	}
 	return nil
@@ -166,7 +167,7 @@ func bound(pid int, c Confinement) error {
 	return nil
 }
 
-func (s *Slice) attributes(c Spec, f Files, beside int) (*os.ProcAttr, func(), error) {
+func attributes(dir string, c Spec, f Files, beside int) (*os.ProcAttr, func(), error) {
 	var opened []*os.File
 	closeFiles := func() {
 		for _, f := range opened {
@@ -185,12 +186,12 @@ func (s *Slice) attributes(c Spec, f Files, beside int) (*os.ProcAttr, func(), e
 		}
 		sys.Setctty, sys.Ctty = true, 0
 	}
-	if s.dir != "" {
-		group, err := open(s.dir, unix.O_PATH|unix.O_DIRECTORY)
+	if dir != "" {
+		group, err := open(dir, unix.O_PATH|unix.O_DIRECTORY)
 		if err != nil {
 			return nil, nil, err
 		}
-		opened = append(opened, os.NewFile(uintptr(group), s.dir))
+		opened = append(opened, os.NewFile(uintptr(group), dir))
 		sys.UseCgroupFD, sys.CgroupFD = true, group
 	}
 	if c.PrivatePIDs && beside == 0 {

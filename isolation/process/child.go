@@ -1,6 +1,6 @@
 //go:build (amd64 || arm64) && !startbythread
 
-package isolation
+package process
 
 import (
 	"errors"
@@ -14,7 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const minPIDs = int64(1) // of v1: none is a limit that nothing can start below
+// AtFirst is how many processes and threads a group has as a program starts in it:
+// no limit may be below.
+const AtFirst = 1
 
 // Process is the one that Start started.
 type Process struct {
@@ -184,9 +186,4 @@ func (p *Process) open() (int, error) {
 		return -1, err
 	}
 	return fd, nil
-}
-
-func ignoreInterrupt(call func() error) error {
-	_, err := ignoringEINTR(func() (int, error) { return 0, call() })
-	return err
 }

@@ -1,6 +1,6 @@
 //go:build (amd64 || arm64) && !startbythread
 
-package isolation
+package process
 
 import (
 	"errors"

@@ -1,6 +1,6 @@
 //go:build startbythread || !(amd64 || arm64)
 
-package isolation
+package process
 
 import (
 	"bytes"

@@ -1,6 +1,6 @@
 //go:build (amd64 || arm64) && !startbythread
 
-package isolation
+package process
 
 import (
 	"fmt"
@@ -76,7 +76,7 @@ func (b *Birth) script() *step {
 
 // letGo gives back our memory, but the script, and our files, but its own.
 func (b *Birth) letGo(c *chain) {
-	in := &b.s.h.starter
+	in := &b.st.starter
 	if b.namespaced() && !in.pinned {
 		own := interval{b.arena.at(0), b.arena.at(0) + uintptr(len(b.arena.mem))}
 		memory := b.does("give memory back")
@@ -107,7 +107,7 @@ func (b *Birth) letGo(c *chain) {
 // lock, which costs milliseconds for each group otherwise.
 func (b *Birth) enterLimits(c *chain) {
 	for _, fd := range b.limits {
-		c.call(b.does("enter the limits of %s", b.s.name), unix.SYS_WRITE, uintptr(fd), b.arena.string("0"), 1)
+		c.call(b.does("enter the limits of %s", b.at.Slice), unix.SYS_WRITE, uintptr(fd), b.arena.string("0"), 1)
 	}
 }
 
@@ -221,7 +221,7 @@ func (b *Birth) stay() *step {
 	c.call(0, unix.SYS_CLOSE_RANGE, firstFile, uintptr(^uint32(0)), unix.CLOSE_RANGE_UNSHARE)
 	c.call(0, unix.SYS_CLOSE_RANGE, 0, tellFile-1)
 	c.call(0, unix.SYS_PRCTL, unix.PR_SET_NAME, a.bytes(true, []byte("mesita-init")))
-	if !b.s.h.starter.pinned {
+	if !b.st.pinned {
 		c.call(0, unix.SYS_MUNMAP, a.at(2*a.page), uintptr(len(a.mem)-2*a.page))
 	}
 	info := a.bytes(true, make([]byte, 128))

@@ -1,0 +1,35 @@
+//go:build (amd64 || arm64) && !startbythread
+
+package process
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+)
+
+// TestInterpretFits: what is copied of the code is all of it.
+func TestInterpretFits(t *testing.T) {
+	pc := uintptr(interpretPC())
+	if pc == 0 || funcEntry(pc) != pc || funcEntry(pc+codeSize-1) == pc {
+		t.Errorf("interpret is longer than %d bytes", codeSize)
+	}
+}
+
+func TestGaps(t *testing.T) {
+	for _, tt := range []struct {
+		kept []interval
+		want string
+	}{
+		{nil, "[{0 100}]"},
+		{[]interval{{10, 20}}, "[{0 10} {20 100}]"},
+		{[]interval{{50, 100}, {0, 10}}, "[{10 50}]"},
+		{[]interval{{10, 30}, {20, 25}, {30, 40}}, "[{0 10} {40 100}]"},
+	} {
+		if got := fmt.Sprint(gaps(100, tt.kept...)); got != tt.want {
+			t.Errorf("%v: %s, not %s", tt.kept, got, tt.want)
+		}
+	}
+}
+
+func funcEntry(pc uintptr) uintptr { return runtime.FuncForPC(pc).Entry() }
