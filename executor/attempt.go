@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -34,9 +33,9 @@ type attempt struct {
 	stored   bool           // its assignment is in the journal
 	early    *keeper.Status // its end, known before its start
 	next     *api.Assignment
-	damage   error       // its program was damaged here, and is fetched again
-	why      *verdict    // why it is to end, if it is: the first cause stays so
-	canceled atomic.Bool // read by the worker that starts it
+	damage   error    // its program was damaged here, and is fetched again
+	why      *verdict // why it is to end, if it is: the first cause stays so
+	cancel   func()   // ends its start, unless the keeper was asked already
 
 	limit, grace *time.Timer
 	slice        string // whose weight counts; "": never did
@@ -95,7 +94,7 @@ func (e *Executor) effect(a *attempt, do effect, n news) {
 			a.why = &n.why
 		}
 	case cancel:
-		a.canceled.Store(true) // the answer comes all the same
+		a.cancel() // the answer comes all the same
 	case wait:
 		e.wait(a)
 	case signal:
@@ -207,6 +206,9 @@ func (e *Executor) launched(a *attempt, res keeper.StartResult, err error, why a
 		n.lost = err.Error()
 		e.happen(a, vanished, n)
 	default:
+		if errors.Is(err, errCanceled) {
+			e.killProcess(a.id) // this daemon did not ask the keeper; one before it may have
+		}
 		n.why = verdict{api.TaskFailed, why, err.Error()}
 		if n.program = err; errors.As(err, new(*blobs.DamagedError)) && a.damage == nil {
 			e.happen(a, spoiled, n)

@@ -152,6 +152,7 @@ func (e *Executor) Run(ctx context.Context) (err error) {
 	l := &e.loop
 	*l = loop{ctx: inner, tasks: map[string]*attempt{}, fetching: map[string][]*attempt{}}
 	l.starts, l.ops, l.fetches = newPool(inner, &l.work, e.cfg.Starts), newPool(inner, &l.work, 8), newPool(inner, &l.work, 4)
+	l.starts.patience = startPatience
 	l.freezes = newPool(inner, &l.work, 8)
 	l.work.Go(func() { e.reports.run(inner) })
 	e.weighSoon()
@@ -269,46 +270,4 @@ func (e *Executor) stopTimers() {
 // after runs f in the loop once d has passed.
 func (e *Executor) after(d time.Duration, f func()) *time.Timer {
 	return time.AfterFunc(max(d, 0), func() { e.post(f) })
-}
-
-// pool runs work beside the loop, a bounded number at once, first come first
-// served.
-type pool struct {
-	ctx   context.Context //nolint:containedctx // of Run
-	work  *sync.WaitGroup
-	limit int
-
-	mu     sync.Mutex
-	active int
-	queue  []func(context.Context)
-}
-
-func newPool(ctx context.Context, work *sync.WaitGroup, limit int) *pool {
-	return &pool{ctx: ctx, work: work, limit: limit}
-}
-
-func (p *pool) add(f func(context.Context)) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.queue = append(p.queue, f)
-	if p.active < p.limit {
-		p.active++
-		p.work.Go(p.drain)
-	}
-}
-
-func (p *pool) drain() {
-	for {
-		p.mu.Lock()
-		if len(p.queue) == 0 || p.ctx.Err() != nil {
-			p.active--
-			p.mu.Unlock()
-			return
-		}
-		f := p.queue[0]
-		p.queue[0] = nil
-		p.queue = p.queue[1:]
-		p.mu.Unlock()
-		f(p.ctx)
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -17,24 +18,40 @@ import (
 
 var errCanceled = errors.New("it was stopped before it started")
 
-// launch has the keeper start the attempt, when it is its turn. Whoever waits
-// for the keeper has none: a program may be on a dead file server.
+// startPatience is how long the preparation of a start may take before the next
+// begins all the same.
+const startPatience = 20 * time.Millisecond
+
+// launch has the keeper start the attempt, when it is its turn. Nobody waits for
+// those who look for their program, or wait for the keeper, longer than that
+// takes at its best: a program may be on a dead file server.
 func (e *Executor) launch(a *attempt) {
 	id, task, spec := a.id, a.task, a.spec
 	e.loop.underWay.Add(1)
+	var told sync.Once
 	tell := func(res keeper.StartResult, err error, why api.Reason) {
-		e.loop.underWay.Add(-1)
-		if err != nil && e.loop.ctx.Err() != nil {
-			return // the daemon ends; the journal knows how far this is
-		}
-		e.post(func() { e.launched(a, res, err, why) })
+		told.Do(func() {
+			e.loop.underWay.Add(-1)
+			if err != nil && e.loop.ctx.Err() != nil {
+				return // the daemon ends; the journal knows how far this is
+			}
+			e.post(func() {
+				a.cancel() // or its context would stay
+				e.launched(a, res, err, why)
+			})
+		})
 	}
+	wanted, cancel := context.WithCancel(e.loop.ctx)
+	a.cancel = cancel
+	unwatch := context.AfterFunc(wanted, func() { tell(keeper.StartResult{}, errCanceled, api.ReasonNone) })
 	e.loop.starts.add(func(ctx context.Context) {
-		if a.canceled.Load() {
-			tell(keeper.StartResult{}, errCanceled, api.ReasonNone)
+		if wanted.Err() != nil {
 			return
 		}
 		req, err := e.request(id, task, spec)
+		if !unwatch() {
+			return
+		}
 		if err != nil {
 			tell(keeper.StartResult{}, err, prepareReason(err))
 			return

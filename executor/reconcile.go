@@ -169,6 +169,11 @@ func (e *Executor) take(a *attempt, st keeper.Status) {
 
 func (e *Executor) killOrphan(id string) {
 	e.log.Warn("a process of an attempt that is not known here is killed", "attempt", id)
+	e.killProcess(id)
+}
+
+// killProcess kills what there may be of an attempt that has no state here.
+func (e *Executor) killProcess(id string) {
 	e.loop.ops.add(func(ctx context.Context) {
 		if err := e.rt.Kill(ctx, id); err != nil && !gone(err) && ctx.Err() == nil {
 			e.log.Error("an unknown attempt was not killed", "attempt", id, "error", err)

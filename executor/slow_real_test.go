@@ -11,9 +11,10 @@ import (
 	"github.com/mesita/mesita/api"
 )
 
-// TestRealStuckStarts: programs that hang in their exec, more of them than
-// start at once, hold up no other start, and are stopped like any task.
-func TestRealStuckStarts(t *testing.T) {
+// stuckProgram is one that hangs in its exec until the test is over, as on a file
+// server that is gone: whoever opens it waits for a lease.
+func stuckProgram(t *testing.T) string {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "sleep")
 	b, err := os.ReadFile("/bin/sleep")
 	if err != nil {
@@ -26,11 +27,17 @@ func TestRealStuckStarts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	// As on a file server that is gone: whoever opens it waits for the lease.
+	t.Cleanup(func() { f.Close() })
 	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
 		t.Skip("this file system has no leases: " + err.Error())
 	}
+	return path
+}
+
+// TestRealStuckStarts: programs that hang in their exec, more of them than
+// start at once, hold up no other start, and are stopped like any task.
+func TestRealStuckStarts(t *testing.T) {
+	path := stuckProgram(t)
 	r := newReal(t)
 	const stuck = 40
 	hangs := func(change ...func(*api.Task, *api.JobSpec)) []api.Assignment {
