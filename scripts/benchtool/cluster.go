@@ -13,7 +13,11 @@ import (
 // benchIdleCluster measures what a cluster costs in which nothing happens, by
 // role, at two sizes. The nodes share this machine: only what each process
 // itself used counts.
-func benchIdleCluster(b *bench) error {
+func benchIdleCluster(b *bench) error { return idleClusters(b, 4, 30) }
+
+func benchIdle4(b *bench) error { return idleClusters(b, 4) }
+
+func idleClusters(b *bench, sizes ...int) error {
 	nodes, token, _, err := b.three()
 	defer func() {
 		for _, n := range nodes {
@@ -23,7 +27,7 @@ func benchIdleCluster(b *bench) error {
 	if err != nil {
 		return err
 	}
-	for _, size := range []int{4, 30} {
+	for _, size := range sizes {
 		for len(nodes) < size {
 			n := b.newNode(len(nodes)+1, "join", "127.0.7.1:5950", "--token", token)
 			nodes = append(nodes, n)

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -68,8 +69,16 @@ func (b *bench) figure(name, unit string, goal float64) *figure {
 
 var benchmarks = []benchmark{
 	{"binary", benchBinary}, {"start", benchStart}, {"warm", benchWarm}, {"array", benchArray}, {"shares", benchShares}, {"jobs", benchJobs},
-	{"failover", benchFailover}, {"nodeloss", benchNodeLoss}, {"accept", benchAccept}, {"idle", benchIdle}, {"idle-cluster", benchIdleCluster}, {"memory", benchMemory},
+	{"failover", benchFailover}, {"nodeloss", benchNodeLoss}, {"accept", benchAccept}, {"idle", benchIdle}, {"idle-4", benchIdle4}, {"idle-cluster", benchIdleCluster}, {"memory", benchMemory},
+	{"held", benchHeld},
 }
+
+// figures is what each change of how tasks run is measured by, in one run of
+// four minutes: benchmarks, and how often each is repeated (0 = as ever).
+var figures = []struct {
+	name   string
+	repeat int
+}{{"start", 0}, {"warm", 0}, {"held", 0}, {"array", 3}, {"memory", 0}, {"accept", 0}, {"idle", 0}, {"idle-4", 0}, {"shares", 1}}
 
 func main() {
 	b := &bench{}
@@ -80,7 +89,7 @@ func main() {
 		for _, x := range benchmarks {
 			names = append(names, x.name)
 		}
-		fmt.Fprintf(flag.CommandLine.Output(), "usage: scripts/bench [-n N] [%s]\n", strings.Join(names, "|"))
+		fmt.Fprintf(flag.CommandLine.Output(), "usage: scripts/bench [-n N] [figures|%s]\n", strings.Join(names, "|"))
 	}
 	flag.Parse()
 	dir, err := os.MkdirTemp("/var/tmp", "mesita-bench-")
@@ -89,9 +98,29 @@ func main() {
 		os.Exit(1)
 	}
 	b.dir = dir
-	failed := false
+	failed := b.measure(flag.Args())
+	for _, f := range b.figures {
+		fmt.Println(f)
+	}
+	_ = os.RemoveAll(dir) // a left-over folder in /var/tmp harms nothing
+	if failed {
+		os.Exit(1)
+	}
+}
+
+// measure runs the benchmarks of these names, or all, and tells whether one
+// failed.
+func (b *bench) measure(names []string) (failed bool) {
+	repeat := b.repeat
 	for _, x := range benchmarks {
-		if flag.NArg() > 0 && !slices.Contains(flag.Args(), x.name) {
+		b.repeat = repeat
+		wanted := len(names) == 0 && x.name != "idle-4" || slices.Contains(names, x.name) // idle-cluster has it, too
+		for _, f := range figures {
+			if f.name == x.name && !wanted && slices.Contains(names, "figures") {
+				wanted, b.repeat = true, cmp.Or(repeat, f.repeat)
+			}
+		}
+		if !wanted {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "%s %s…\n", time.Now().Format(time.TimeOnly), x.name)
@@ -100,13 +129,7 @@ func main() {
 			failed = true
 		}
 	}
-	for _, f := range b.figures {
-		fmt.Println(f)
-	}
-	_ = os.RemoveAll(dir) // a left-over folder in /var/tmp harms nothing
-	if failed {
-		os.Exit(1)
-	}
+	return failed
 }
 
 // times is how often to repeat, unless the user said otherwise.

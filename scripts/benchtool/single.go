@@ -9,8 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -25,7 +25,7 @@ func benchBinary(b *bench) error {
 
 func benchStart(b *bench) error {
 	leader := b.figure("start of the first node → API answers as leader", "ms", 150)
-	first := b.figure("start of the first node → first task running", "ms", 250)
+	first := b.figure("start of the first node → first task running", "ms", 80)
 	for range b.times(7) {
 		if err := startOnce(b, leader, first); err != nil {
 			return err
@@ -85,8 +85,8 @@ func (b *bench) one() (*node, error) {
 }
 
 func benchWarm(b *bench) error {
-	executing := b.figure("warm: submit → process executing", "ms", 15)
-	running := b.figure("warm: submit → running seen by the client", "ms", 25)
+	executing := b.figure("warm: submit → process executing", "ms", 4)
+	running := b.figure("warm: submit → running seen by the client", "ms", 8)
 	n, err := b.one()
 	if err != nil {
 		return err
@@ -105,28 +105,62 @@ func benchWarm(b *bench) error {
 	return nil
 }
 
-// warmOnce follows the event stream while a task that makes a file is
-// submitted: the file's time is when the process ran.
+// warmOnce follows the event stream while a task that opens a pipe is submitted:
+// its other end is open at that moment, which no clock of files is as exact about.
 func warmOnce(b *bench, n *node) (executing, running time.Duration, err error) {
-	var h health
-	if err := n.call(http.MethodGet, "/v1/health", nil, &h); err != nil {
+	pipe := filepath.Join(b.dir, strconv.FormatInt(time.Now().UnixNano(), 36))
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		return 0, 0, err
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	runs, err := n.seenRunning(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	execs := make(chan time.Time, 1)
+	go func() {
+		if f, err := os.Open(pipe); err == nil { // the timeout below tells of its failure
+			execs <- time.Now()
+			_ = f.Close() // it was only read
+		}
+	}()
+	time.Sleep(20 * time.Millisecond) // both wait
+	begin := time.Now()
+	j, err := n.submit(batch("/bin/sh", "-c", ": > "+pipe+"; exec sleep 60"))
+	if err != nil {
+		return 0, 0, err
+	}
+	defer n.call(http.MethodPost, "/v1/jobs/"+j.ID+"/stop", struct{}{}, nil)
+	for _, w := range []struct {
+		c    chan time.Time
+		took *time.Duration
+	}{{execs, &executing}, {runs, &running}} {
+		select {
+		case at := <-w.c:
+			*w.took = at.Sub(begin)
+		case <-ctx.Done():
+			return 0, 0, errors.New("the task was not seen running")
+		}
+	}
+	return executing, running, nil
+}
+
+// seenRunning tells when the next event comes of a task that runs.
+func (n *node) seenRunning(ctx context.Context) (chan time.Time, error) {
 	var recent struct {
 		Items []struct{ Index uint64 }
 	}
 	if err := n.call(http.MethodGet, "/v1/events?limit=1", nil, &recent); err != nil {
-		return 0, 0, err
+		return nil, err
 	}
 	after := uint64(0)
 	if len(recent.Items) > 0 {
 		after = recent.Items[len(recent.Items)-1].Index
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
 	seen := make(chan time.Time, 1)
 	go func() {
-		_ = n.events(ctx, after, func(data []byte) bool { // the timeout below tells of its failure
+		_ = n.events(ctx, after, func(data []byte) bool { // who waits for it has a timeout
 			var e struct {
 				Kind string
 				Task *task
@@ -138,26 +172,7 @@ func warmOnce(b *bench, n *node) (executing, running time.Duration, err error) {
 			return true
 		})
 	}()
-	time.Sleep(20 * time.Millisecond) // the stream is open
-	file := filepath.Join(b.dir, strconv.FormatInt(time.Now().UnixNano(), 36))
-	begin := time.Now()
-	j, err := n.submit(batch("/bin/sh", "-c", ": > "+file+"; exec sleep 60"))
-	if err != nil {
-		return 0, 0, err
-	}
-	defer n.call(http.MethodPost, "/v1/jobs/"+j.ID+"/stop", struct{}{}, nil)
-	select {
-	case at := <-seen:
-		running = at.Sub(begin)
-	case <-ctx.Done():
-		return 0, 0, errors.New("the task was not seen running")
-	}
-	var info os.FileInfo
-	err = await("the task's file", 5*time.Second, time.Millisecond, func() bool { info, err = os.Stat(file); return err == nil })
-	if err != nil {
-		return 0, 0, err
-	}
-	return info.ModTime().Sub(begin), running, nil
+	return seen, nil
 }
 
 func benchArray(b *bench) error {
@@ -178,11 +193,7 @@ func arrayOf(b *bench, cpus float64, f, cpu, inits *figure) error {
 		return err
 	}
 	defer n.end()
-	first, err := n.submit(batch("/bin/true")) // the keeper is there from the first task on
-	if err != nil {
-		return err
-	}
-	if _, err := n.awaitEnded(first.ID); err != nil {
+	if err := n.runOne(); err != nil {
 		return err
 	}
 	for range b.times(5) {
@@ -270,9 +281,11 @@ func parallel(workers, n int, f func(int) error) error {
 	}
 }
 
+// benchIdle watches a node that ran a task, so that its keeper is there, and does
+// nothing.
 func benchIdle(b *bench) error {
-	rss := b.figure("idle node: RSS (daemon and keeper)", "MB", 35)
-	cpu := b.figure("idle node: CPU", "% core", 0.2)
+	resident := b.figure("idle node: RSS of daemon and keeper, what both have mapped counted once", "MB", 20)
+	cpu := b.figure("idle node: CPU of daemon and keeper", "% core", 0.15)
 	entries := b.figure("idle node: Raft entries per minute (+1)", "", 1)
 	written := b.figure("idle node: bytes written per minute (+1)", "", 4097)
 	n, err := b.one()
@@ -280,42 +293,49 @@ func benchIdle(b *bench) error {
 		return err
 	}
 	defer n.end()
+	if err := n.runOne(); err != nil {
+		return err
+	}
 	time.Sleep(10 * time.Second) // settles
 	var before, after health
 	if err := n.call(http.MethodGet, "/v1/health", nil, &before); err != nil {
 		return err
 	}
-	c0, w0 := cpuTime(n.cmd.Process.Pid), wrote(n.cmd.Process.Pid)
+	c0, _ := n.cpu()
+	w0 := wrote(n.cmd.Process.Pid)
 	time.Sleep(time.Minute)
-	c1, w1 := cpuTime(n.cmd.Process.Pid), wrote(n.cmd.Process.Pid)
+	c1, _ := n.cpu()
+	w1 := wrote(n.cmd.Process.Pid)
 	if err := n.call(http.MethodGet, "/v1/health", nil, &after); err != nil {
 		return err
 	}
-	sum := rssOf(n.cmd.Process.Pid)
-	for _, pid := range n.keeperPIDs() {
-		sum += rssOf(pid)
-	}
-	rss.add(sum)
+	m := n.memory()
+	resident.add(m.shared)
+	resident.note = fmt.Sprintf("their own %.1f; of the daemon alone %.1f", m.own, m.daemon)
 	cpu.add(max(c1-c0, 0.001) / 60 * 100)
 	entries.add(float64(after.Index-before.Index) + 1)
 	written.add(w1 - w0 + 1)
 	return nil
 }
 
+// runOne runs a task to its end: the keeper is there from the first on.
+func (n *node) runOne() error {
+	j, err := n.submit(batch("/bin/true"))
+	if err != nil {
+		return err
+	}
+	_, err = n.awaitEnded(j.ID)
+	return err
+}
+
 func benchMemory(b *bench) error {
-	f := b.figure("memory per running task beyond its own (of 200)", "MB", 0.5)
+	f := b.figure("memory per running task beyond its own, init included (of 200)", "MB", 0.1)
 	n, err := b.one()
 	if err != nil {
 		return err
 	}
 	defer n.end()
-	use := func() float64 {
-		sum := rssOf(n.cmd.Process.Pid)
-		for _, pid := range n.keeperPIDs() {
-			sum += rssOf(pid)
-		}
-		return sum
-	}
+	use := func() float64 { return n.memory().own + n.inits() }
 	warm, err := n.submit(batch("/bin/sleep", "600")) // the keeper is there from the first task on
 	if err != nil {
 		return err
@@ -340,55 +360,4 @@ func benchMemory(b *bench) error {
 	time.Sleep(5 * time.Second)
 	f.add((use() - before) / 200)
 	return nil
-}
-
-// rssOf is the resident memory of a process, in MB.
-func rssOf(pid int) float64 {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	for line := range strings.Lines(string(b)) {
-		if f := strings.Fields(line); len(f) >= 2 && f[0] == "VmRSS:" {
-			kb, _ := strconv.ParseFloat(f[1], 64)
-			return kb * 1024 / 1e6
-		}
-	}
-	return 0
-}
-
-// cpu is the processor time, in seconds, of the daemon and the keeper, and of
-// the keeper's children that have ended.
-func (n *node) cpu() (own, children float64) {
-	own = cpuTime(n.cmd.Process.Pid)
-	for _, pid := range n.keeperPIDs() {
-		own += cpuTime(pid)
-		children += statTimes(pid, 13)
-	}
-	return own, children
-}
-
-// cpuTime is the processor time a process has used, in seconds.
-func cpuTime(pid int) float64 { return statTimes(pid, 11) }
-
-// statTimes is the sum of two times of /proc/PID/stat: 11 are the process's
-// own, 13 those of its children that have ended.
-func statTimes(pid, field int) float64 {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
-	if len(f) < field+2 {
-		return 0
-	}
-	user, _ := strconv.ParseFloat(f[field], 64)
-	sys, _ := strconv.ParseFloat(f[field+1], 64)
-	return (user + sys) / 100
-}
-
-// wrote is how many bytes a process had written to disk.
-func wrote(pid int) float64 {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "write_bytes: "); ok {
-			n, _ := strconv.ParseFloat(strings.TrimSpace(v), 64)
-			return n
-		}
-	}
-	return 0
 }

@@ -193,6 +193,7 @@ func runningOn(n *node, name string) []task {
 func benchAccept(b *bench) error {
 	f := b.figure("jobs accepted over HTTP, 64 connections, three nodes", "jobs/s", 10_000)
 	f.more = true
+	cpu := b.figure("the same: CPU of a job, three nodes and the load together", "µs", 230)
 	nodes, _, end, err := b.three()
 	defer end()
 	if err != nil {
@@ -237,7 +238,9 @@ func benchAccept(b *bench) error {
 			follow += c
 		}
 	}
-	f.note = fmt.Sprintf("over the leader's socket; load, three nodes and disks share this machine; CPU per job: leader %.0f µs, followers together %.0f, load %.0f; %.0f jobs per log entry",
+	f.note = "over the leader's socket; load, three nodes and disks share this machine"
+	cpu.add(per(leads + follow + after[len(nodes)] - used[len(nodes)]))
+	cpu.note = fmt.Sprintf("leader %.0f, followers together %.0f, load %.0f; %.0f jobs per log entry",
 		per(leads), per(follow), per(after[len(nodes)]-used[len(nodes)]), float64(total)/float64(last.Index-first.Index))
 	return nil
 }
