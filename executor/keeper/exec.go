@@ -164,7 +164,7 @@ func (c *Client) Exec(ctx context.Context, r ExecRequest) (ExecResult, error) {
 	ended := make(chan struct{})
 	defer close(ended)
 	go k.passSignals(r.Signals, ended, knowledge(its).all[featureExecSignals])
-	m, err := k.receive()
+	m, err := k.awaited(opAnswer)
 	switch {
 	case ctx.Err() != nil:
 		return ExecResult{}, context.Cause(ctx)

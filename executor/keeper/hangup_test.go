@@ -3,6 +3,7 @@ package keeper_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -97,5 +98,35 @@ func TestACommandIsSentItsCallersSignals(t *testing.T) {
 		if err != nil || res.Code != 9 {
 			t.Errorf("%v is caught: %+v, %v", sig, res, err)
 		}
+	}
+}
+
+// How other tasks end is nothing to a command, nor to whoever runs it, also
+// below a keeper of before, which tells everybody.
+func TestACommandIsNotTheEndOfOtherTasks(t *testing.T) {
+	for name, c := range map[string]func() *client{
+		"as now": func() *client { c := newRig(t).client(); c.start("a.0/1", "/bin/sleep", "1000"); return c },
+		"before": func() *client { _, c := upgraded(t, nil); return c },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, out := c(), &strings.Builder{}
+			stdin := readFunc(func() func(p []byte) (int, error) {
+				left := 3
+				return func(p []byte) (int, error) {
+					if left == 0 {
+						return 0, io.EOF
+					}
+					id := fmt.Sprintf("b.%d/1", left)
+					c.start(id, "/bin/true")
+					c.exit(id)
+					left--
+					return copy(p, id), nil
+				}
+			}())
+			res, err := c.Exec(t.Context(), keeper.ExecRequest{ID: "a.0/1", Spec: isolation.Spec{Program: program("/bin/sh", "-c", "cat; exit 9")}, Stdin: stdin, Stdout: out})
+			if err != nil || res.Code != 9 || out.String() != "b.3/1b.2/1b.1/1" {
+				t.Errorf("%+v, %v: %q", res, err, out)
+			}
+		})
 	}
 }

@@ -83,7 +83,7 @@ func dial(dir string, main bool) (*conn, *hello, error) {
 	}
 	var m *message
 	if err == nil {
-		m, err = k.receive()
+		m, err = k.awaited(opHello)
 	}
 	if err == nil {
 		if err = m.Error.asError(); err == nil {

@@ -353,11 +353,13 @@ func (s *server) forget(ids []string) error {
 	return errors.Join(errs...)
 }
 
-// announce tells every connection about an exit.
+// announce tells the daemon about an exit. Whoever runs a command is told of
+// that command only.
 func (s *server) announce(st Status) {
-	for c := range s.open {
-		if err := c.send(&message{Op: opStatus, Statuses: []Status{st}}); err != nil {
-			s.log.Warn("an exit was not announced; the daemon asks for it later", "task", st.ID, "error", err)
-		}
+	if s.main == nil {
+		return
+	}
+	if err := s.main.send(&message{Op: opStatus, Statuses: []Status{st}}); err != nil {
+		s.log.Warn("an exit was not announced; the daemon asks for it later", "task", st.ID, "error", err)
 	}
 }

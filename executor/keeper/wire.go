@@ -267,6 +267,17 @@ func (c *conn) receive() (*message, error) {
 	}
 }
 
+// awaited receives the next message of that kind. Keepers up to 5335be4 tell
+// each connection, from its first moment, how any task ends.
+func (c *conn) awaited(op string) (*message, error) {
+	for {
+		m, err := c.receive()
+		if err != nil || m.Op == op {
+			return m, err
+		}
+	}
+}
+
 func (c *conn) fill() error {
 	if cap(c.buf) == 0 {
 		c.buf = make([]byte, 0, 16<<10)
