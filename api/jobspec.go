@@ -149,7 +149,7 @@ func (s *JobSpec) Indexes() (first, count int, err error) {
 		return 0, 0, FieldErrorf("array", "%q is no index range: write 0-99", s.Array)
 	}
 	if n := hi - lo + 1; n > MaxArray {
-		return 0, 0, FieldErrorf("array", "%d tasks are %d over the limit of %d: submit it in parts", n, n-MaxArray, MaxArray)
+		return 0, 0, FieldErrorf("array", "%s are %d over the limit of %d: submit it in parts", Count(n, "task"), n-MaxArray, MaxArray)
 	}
 	return lo, hi - lo + 1, nil
 }

@@ -67,11 +67,14 @@ type Trouble struct{ Short, Text string }
 
 // Troubles lists what is wrong with the node besides its state.
 func (n *Node) Troubles() (out []Trouble) {
+	if n.Drain && (n.State == NodeUnreachable || n.State == NodeDown) {
+		out = append(out, Trouble{"draining", "it is being drained, and cannot be asked: what is left there ends once it is back"})
+	}
 	if n.Away {
-		return []Trouble{{"away", "it gets no new tasks; what runs to an end of its own stays, services move if the daemon stays away"}}
+		return append(out, Trouble{"away", "it gets no new tasks; what runs to an end of its own stays, services move if the daemon stays away"})
 	}
 	if n.State != NodeReady && n.State != NodeDraining {
-		return nil
+		return out
 	}
 	if n.DiskFull {
 		out = append(out, Trouble{"disk full", "its data folder has no room: it gets no new tasks"})
@@ -84,6 +87,20 @@ func (n *Node) Troubles() (out []Trouble) {
 	}
 	return out
 }
+
+// OnceText says what becomes of k tasks on a node that does not answer that may
+// not start elsewhere.
+func OnceText(node string, k int) string {
+	what := "1 task that runs at most once: it waits"
+	if k != 1 {
+		what = Count(k, "task") + " that run at most once: they wait"
+	}
+	return what + " for " + node + ", or for `mesita node rm --force " + node + "` if that is off for good"
+}
+
+// Silent tells whether nothing is heard of the node, nor of the parent of its
+// tasks.
+func (n *Node) Silent() bool { return (n.State == NodeUnreachable || n.State == NodeDown) && !n.Away }
 
 // ClockText says by how much the node's clock is off.
 func (n *Node) ClockText() string {
@@ -110,6 +127,16 @@ type NodeStatus struct {
 	Ledger Ledger `json:"ledger"`
 	Tasks  int    `json:"tasks"`
 	Remark string `json:"remark,omitempty"` // what the operator should look at
+}
+
+// Troubles lists what is wrong with the node besides its state, and what waits
+// for it.
+func (n *NodeStatus) Troubles() []Trouble {
+	out := n.Node.Troubles()
+	if n.Tasks > 0 && n.Silent() {
+		out = append(out, Trouble{Count(n.Tasks, "task") + " stuck", OnceText(n.Name, n.Tasks)})
+	}
+	return out
 }
 
 // SessionClaim asks to be the one that speaks for a node: a daemon has a session

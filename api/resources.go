@@ -186,8 +186,11 @@ type Short struct {
 }
 
 func (s Short) String() string {
-	return "needs " + s.Need + " " + s.Resource + ", " + s.Have + " free"
+	return "needs " + amount(s.Need, s.Resource) + ", " + s.Have + " free"
 }
+
+// Has is what there is of it.
+func (s Short) Has() string { return amount(s.Have, s.Resource) }
 
 // Missing names the first resource that r has too little of to hold need; ok
 // is true when need fits.

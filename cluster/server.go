@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -114,9 +113,9 @@ func (m members) RemoveNode(ctx context.Context, n *api.Node, force bool, actor 
 	}
 	if _, tasks := v.Ledger(n.ID); tasks > 0 && !force {
 		if n.State == api.NodeUnreachable || n.State == api.NodeDown {
-			return api.Errorf(api.CodeConflict, "node %s is %s and may still run %s: if it is off for good, or may end them, use --force", n.Name, n.State, tasksText(tasks))
+			return api.Errorf(api.CodeConflict, "node %s is %s and may still run %s: if it is off for good, or may end them, use --force", n.Name, n.State, api.Count(tasks, "task"))
 		}
-		return api.Errorf(api.CodeConflict, "node %s runs %s: drain it first, or use --force", n.Name, tasksText(tasks))
+		return api.Errorf(api.CodeConflict, "node %s runs %s: drain it first, or use --force", n.Name, api.Count(tasks, "task"))
 	}
 	if n.ID == m.self.NodeID && len(voters) > 1 {
 		return api.Errorf(api.CodeConflict, "%s leads the cluster: drain it first, which hands the lead over, and try again", n.Name)
@@ -219,10 +218,3 @@ func (l local) PutBlob(digest string, fill func(io.Writer) error) error {
 }
 
 func (l local) DiskFull() (string, bool) { return l.dir.path, l.exec.DiskFull() }
-
-func tasksText(n int) string {
-	if n == 1 {
-		return "1 task"
-	}
-	return fmt.Sprintf("%d tasks", n)
-}

@@ -168,7 +168,7 @@ func (a *Agent) judgeStarts(seen uint64, all bool) error {
 	if !more || uncounted {
 		return nil
 	}
-	return fmt.Errorf("the data folder %s is an older copy: it was started %d times, and other nodes saw %d starts of this node", a.dir.path, starts, seen)
+	return fmt.Errorf("the data folder %s is an older copy: it counts %s, and other nodes saw %d of this node", a.dir.path, api.Count(starts, "start"), seen)
 }
 
 // askRound asks all that were not asked yet; asked takes in who answered.

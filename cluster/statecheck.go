@@ -312,7 +312,7 @@ func (l *checkLoop) checkNow(ctx context.Context) (*api.StateCheck, error) {
 			return l.check(ctx, &fsm.StateCheck{Meta: l.meta(), Of: first.Index, Answers: answers})
 		}
 		if !backoff.Pause(ctx, 100*time.Millisecond) {
-			return nil, api.Errorf(api.CodeTimeout, "only %d voters have hashed their state so far: see `mesita cluster show` and try again", len(answers))
+			return nil, api.Errorf(api.CodeTimeout, "the states of only %s are known so far: see `mesita cluster show` and try again", api.Count(len(answers), "voter"))
 		}
 	}
 }

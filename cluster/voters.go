@@ -192,7 +192,7 @@ func mayRemoveNode(n *api.Node, nodes []*api.Node, voters []string, alive func(s
 		}
 	}
 	if answering <= left/2 {
-		return api.Errorf(api.CodeConflict, "removing %s would lose the quorum: of the %d voters left, %s would not answer; bring it back or remove it first", n.Name, left, strings.Join(silent, ", "))
+		return api.Errorf(api.CodeConflict, "removing %s would lose the quorum: of the %s left, %s would not answer; bring it back or remove it first", n.Name, api.Count(left, "voter"), strings.Join(silent, ", "))
 	}
 	return nil
 }

@@ -20,22 +20,23 @@ type nodeFault struct {
 	tell   func(*api.Node) string
 	action string
 	over   string // what ended it, if the node is still there
+	moves  bool   // its tasks, but for those that run at most once
 }
 
 func here(n *api.Node) bool { return n.State == api.NodeReady || n.State == api.NodeDraining }
 
 var nodeFaults = []nodeFault{
 	{api.IncidentNodeLost, func(n *api.Node) bool { return n.State == api.NodeUnreachable && !n.Away }, func(n *api.Node) string { return n.Reason },
-		"its tasks start elsewhere", "it came back"},
+		"its tasks start elsewhere", "it came back", true},
 	{api.IncidentNodeStopped, func(n *api.Node) bool { return n.State == api.NodeDown && !n.Away }, func(n *api.Node) string { return cmp.Or(n.Reason, "was stopped") },
-		"its tasks moved", "it came back"},
+		"its tasks moved", "it came back", true},
 	{api.IncidentNodeAway, func(n *api.Node) bool { return n.Away }, func(n *api.Node) string { return n.Reason },
-		"it gets no new work; services start elsewhere if it stays away", "it came back"},
+		"it gets no new work; services start elsewhere if it stays away", "it came back", true},
 	{api.IncidentDiskFull, func(n *api.Node) bool { return here(n) && n.DiskFull }, func(*api.Node) string { return "its data folder has no room" },
-		"it gets no new work", "there is room again"},
+		"it gets no new work", "there is room again", false},
 	{api.IncidentStartsFail, func(n *api.Node) bool { return here(n) && n.Starts != nil && !n.Starts.Since.IsZero() }, func(n *api.Node) string { return n.Starts.Message },
-		fmt.Sprintf("its tasks start elsewhere; one is tried there every %s", trialEvery), "a task started there again"},
-	{api.IncidentClockOff, func(n *api.Node) bool { return here(n) && n.ClockOff != 0 }, (*api.Node).ClockText, "nothing: its tasks go by the time since boot", "its clock is right again"},
+		fmt.Sprintf("its tasks start elsewhere; one is tried there every %s", trialEvery), "a task started there again", false},
+	{api.IncidentClockOff, func(n *api.Node) bool { return here(n) && n.ClockOff != 0 }, (*api.Node).ClockText, "nothing: its tasks go by the time since boot", "its clock is right again", false},
 }
 
 // nodeIncidents opens and closes the incidents that follow from a node's
@@ -55,7 +56,11 @@ func (x *tx) nodeIncidents(old, n *api.Node) {
 		f := &nodeFaults[i]
 		switch had, has := f.has(old), f.has(n); {
 		case has && !had:
-			x.openIncident(api.Incident{Kind: f.kind, Object: n.ID, Node: n.Name, Message: f.tell(n), Action: f.action})
+			action := f.action
+			if f.moves {
+				action += x.butOnce(n)
+			}
+			x.openIncident(api.Incident{Kind: f.kind, Object: n.ID, Node: n.Name, Message: f.tell(n), Action: action})
 		case had && !has:
 			why := f.over
 			if !here(n) {

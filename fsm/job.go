@@ -89,7 +89,7 @@ func (c *JobCreate) apply(x *tx) (any, error) {
 		j.Counts.Pending = j.Spec.Tasks()
 	}
 	x.jobs.put(x, j)
-	x.happened(api.Event{Kind: api.EventJobCreated, Object: j.ID, Job: j.ID, Message: fmt.Sprintf("%s, %d tasks, partition %s", j.Spec.Kind, j.Spec.Tasks(), j.Spec.Partition)})
+	x.happened(api.Event{Kind: api.EventJobCreated, Object: j.ID, Job: j.ID, Message: fmt.Sprintf("%s, %s, partition %s", j.Spec.Kind, x.count(j.Spec.Tasks(), "task"), j.Spec.Partition)})
 	x.firstTasks(j)
 	return x.job(j.ID)
 }
@@ -263,7 +263,7 @@ func (c *JobStop) apply(x *tx) (any, error) {
 	j.Counts.Pending -= old.Unmade() // they never will be
 	if n := old.Unmade(); n > 0 && x.does(StoppedTasks) {
 		j.Counts.Stopped += n
-		why += fmt.Sprintf(", %d tasks never began", n)
+		why += fmt.Sprintf(", %s never began", x.count(n, "task"))
 	}
 	j.Stop, j.Updated = true, c.At
 	x.happened(api.Event{Kind: api.EventJobStopped, Object: j.ID, Job: j.ID, Message: why})

@@ -39,6 +39,7 @@ const (
 	FreshVersions                  // what a version's tasks did wrong is not held against those of the next, or who is restarted by hand
 	ProcessSpecs                   // a task says what bounds each of its processes, and which group it is of
 	StoppedUnmade                  // one task of an array that waits, or of a service that has not made it yet, is stopped by itself
+	PlainWords                     // events say "1 task", and what becomes of tasks that may not start elsewhere
 )
 
 // Holder says who must know a feature before it is used.
@@ -74,6 +75,7 @@ var features = [...]struct {
 	FreshVersions:   {2, Voters},
 	ProcessSpecs:    {2, TaskNode},
 	StoppedUnmade:   {3, Voters},
+	PlainWords:      {3, Voters},
 }
 
 // field is a field of a command that not every level has.

@@ -2,7 +2,6 @@ package fsm
 
 import (
 	"crypto/subtle"
-	"fmt"
 	"iter"
 	"maps"
 	"strings"
@@ -300,11 +299,15 @@ func (c *NodeRemove) apply(x *tx) (any, error) {
 		return row.node, nil
 	}
 	if row.tasks > 0 && !c.Force {
-		return nil, conflict("node %s runs %d tasks: drain it first, or use --force", row.node.Name, row.tasks)
+		return nil, conflict("node %s runs %s: drain it first, or use --force", row.node.Name, api.Count(row.tasks, "task"))
 	}
 	n := *row.node
 	n.State, n.Reason, n.Since, n.Away = api.NodeGone, "removed", c.At, false
-	x.happened(api.Event{Kind: api.EventNodeRemoved, Object: n.ID, Node: n.Name, Message: fmt.Sprintf("asked for; %d tasks were on it", row.tasks)})
+	why := "asked for; " + x.count(row.tasks, "task") + " were on it"
+	if x.does(PlainWords) {
+		why = "asked for, with " + x.count(row.tasks, "task") + " on it"
+	}
+	x.happened(api.Event{Kind: api.EventNodeRemoved, Object: n.ID, Node: n.Name, Message: why})
 	x.nodeIncidents(row.node, &n)
 	x.putNode(&n)
 	x.closeIncident(api.IncidentNodeCopied, n.ID, "it was removed")

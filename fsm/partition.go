@@ -210,7 +210,11 @@ func (c *PartitionRemove) apply(x *tx) (any, error) {
 	n := *p
 	n.Drain = true
 	x.partitions.put(x, &n)
-	x.happened(api.Event{Kind: api.EventPartition, Object: p.Path, Message: fmt.Sprintf("is being removed: it takes no new work, %d jobs have to end", len(work))})
+	why := "is being removed: it takes no new work, " + x.count(len(work), "job") + " have to end"
+	if x.does(PlainWords) {
+		why = "is being removed: it takes no new work, and waits for " + x.count(len(work), "job") + " to end"
+	}
+	x.happened(api.Event{Kind: api.EventPartition, Object: p.Path, Message: why})
 	for _, j := range work {
 		if j.Spec.Kind == api.KindService {
 			if _, err := (&JobStop{Meta: c.Meta, ID: j.ID, cause: "partition " + p.Path + " is being removed"}).apply(x); err != nil {

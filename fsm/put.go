@@ -201,14 +201,14 @@ func (x *tx) replaceJob(j *api.Job) {
 		if j.ExitCode == nil && j.State == api.JobFinished {
 			j.ExitCode = new(int)
 		}
-		x.happened(api.Event{Kind: api.EventJobEnded, Object: j.ID, Job: j.ID, Message: ends(j)})
+		x.happened(api.Event{Kind: api.EventJobEnded, Object: j.ID, Job: j.ID, Message: x.ends(j)})
 	}
 	x.jobs.put(x, j)
 }
 
 // ends says how many tasks of a job ended how.
-func ends(j *api.Job) string {
-	s := fmt.Sprintf("%s: %d tasks finished, %d failed", j.State, j.Counts.Finished, j.Counts.Failed)
+func (x *tx) ends(j *api.Job) string {
+	s := fmt.Sprintf("%s: %s finished, %d failed", j.State, x.count(j.Counts.Finished, "task"), j.Counts.Failed)
 	if j.Counts.Stopped > 0 {
 		s += fmt.Sprintf(", %d stopped", j.Counts.Stopped)
 	}

@@ -45,7 +45,7 @@ func (c *TokenCreate) apply(x *tx) (any, error) {
 		x.happened(api.Event{Kind: api.EventTokenRevoked, Object: t.ID, Message: "expired, and is forgotten"})
 	}
 	if x.tokens.len() >= maxTokens {
-		return nil, conflict("there are %d tokens already: revoke some", maxTokens)
+		return nil, conflict("there are %s already: revoke some", api.Count(maxTokens, "token"))
 	}
 	if x.tokens.get(c.Token) != nil {
 		return nil, conflict("token %s exists", c.Token.ID)

@@ -245,7 +245,7 @@ func TestFrozenTasksGoOn(t *testing.T) {
 	plan := scheduler.Planner{Now: func() time.Time { return s.now }, Begin: roundOf}
 	for task := range s.View().FrozenTasks() {
 		why, err := plan.Explain(s.View(), task.ID)
-		if err != nil || !strings.Contains(why.Summary, "is frozen on "+task.Node+" for 1m0s") || !strings.Contains(why.Hints[0], "1 cpus") {
+		if err != nil || !strings.Contains(why.Summary, "is frozen on "+task.Node+" for 1m0s") || !strings.Contains(why.Hints[0], "cpus=1") {
 			t.Errorf("why %s: %+v, %v", task.ID, why, err)
 		}
 	}

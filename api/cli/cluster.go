@@ -48,7 +48,7 @@ func (a *app) clusterShow() *cli.Command {
 			}{about, h, h.Leader}
 			err = one(a.out, c, v, about.Name, func(w io.Writer) error {
 				_, err := fmt.Fprintf(w, "cluster   %s   %s, %s   made %s ago\nleader    %s   quorum %s\nanswered  %s   mesita %s, index %d\n",
-					about.Name, count(about.Nodes, "node"), count(about.Voters, "voter"), age(about.Created), or(h.Leader, "-"), yes(h.Quorum), h.Node, h.Version, h.Index)
+					about.Name, api.Count(about.Nodes, "node"), api.Count(about.Voters, "voter"), age(about.Created), or(h.Leader, "-"), yes(h.Quorum), h.Node, h.Version, h.Index)
 				if h.Reason != "" && well && err == nil {
 					_, err = fmt.Fprintf(w, "but       %s\n", h.Reason)
 				}

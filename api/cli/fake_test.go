@@ -211,8 +211,8 @@ func noJob(id string) error {
 
 func (f *fake) why(id string) api.Why {
 	if id == "ml" {
-		return api.Why{ID: id, State: "pending", Summary: "ml.1 waits: partition ml is at its fair share (49%).", Nearest: "fir lacks 1 cpus", Holders: []string{"gang 55", "web"},
-			Nodes: []api.WhyNode{{Node: "oak", Reason: "needs 1 cpus, 0 free"}, {Node: "fir", Reason: "1 cpus held for gang 55"}, {Node: "ash", Reason: "needs 1 cpus, 0 free"}},
+		return api.Why{ID: id, State: "pending", Summary: "ml.1 waits: partition ml is at its fair share (49%).", Nearest: "fir lacks 1 cpu", Holders: []string{"gang 55", "web"},
+			Nodes: []api.WhyNode{{Node: "oak", Reason: "needs 1 cpu, 0 free"}, {Node: "fir", Reason: "1 cpu held for gang 55"}, {Node: "ash", Reason: "needs 1 cpu, 0 free"}},
 			Hints: []string{"would start now with --time 9m (backfill)"}, Estimate: time.Date(2030, 1, 2, 3, 4, 5, 0, time.Local)}
 	}
 	return api.Why{ID: id, State: "pending", Summary: id + " waits: no node has room for it.",
@@ -227,11 +227,12 @@ func (f *fake) nodes() []*api.NodeStatus {
 			Role: role, Tasks: tasks, Ledger: api.Ledger{Allocated: used, Free: total.Minus(used)}}
 	}
 	fir := make("f1f2", "fir", "voter", api.NodeReady, f.drain, nil)
-	if f.looks["drain"] > 0 {
+	if f.looks["drain fir"] > 0 {
 		fir.State, f.drain = api.NodeDraining, max(f.drain-1, 0)
 	}
-	return []*api.NodeStatus{make("a1a2", "oak", "voter, leader", api.NodeReady, 1, map[string]string{"disk": "ssd", "zone": "a"}), fir,
-		make("e1e2", "elm", "voter", api.NodeUnreachable, 0, map[string]string{"arch": "amd64", "disk": "hdd"})}
+	elm := make("e1e2", "elm", "voter", api.NodeUnreachable, f.looks["drain elm"], map[string]string{"arch": "amd64", "disk": "hdd"})
+	elm.Drain = elm.Tasks > 0
+	return []*api.NodeStatus{make("a1a2", "oak", "voter, leader", api.NodeReady, 1, map[string]string{"disk": "ssd", "zone": "a"}), fir, elm}
 }
 
 func (f *fake) tasks() []*api.Task {
@@ -365,7 +366,7 @@ func (f *fake) writeRoutes(handle func(string, func(*http.Request) (any, error))
 	}))
 	handle("POST /v1/tasks/{id}/stop", func(r *http.Request) (any, error) { return f.task(r.PathValue("id")) })
 	handle("DELETE /v1/jobs/{id}", onJob(func(j *api.Job, _ *http.Request) { delete(f.jobs, j.ID) }))
-	handle("POST /v1/nodes/{ref}/drain", func(*http.Request) (any, error) { f.looks["drain"]++; return struct{}{}, nil })
+	handle("POST /v1/nodes/{ref}/drain", func(r *http.Request) (any, error) { f.looks["drain "+r.PathValue("ref")]++; return struct{}{}, nil })
 	handle("POST /v1/nodes/{ref}/resume", func(*http.Request) (any, error) { return struct{}{}, nil })
 	handle("DELETE /v1/nodes/{ref}", func(*http.Request) (any, error) {
 		return nil, api.Errorf(api.CodeConflict, "node fir runs 2 tasks: drain it first, or use --force")

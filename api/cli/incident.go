@@ -66,7 +66,7 @@ func (a *app) incidentsClose() *cli.Command {
 			if err := cl.CloseIncidents(c.Context, ids); err != nil {
 				return err
 			}
-			a.progress("closed %s", count(len(ids), "incident"))
+			a.progress("closed %s", api.Count(len(ids), "incident"))
 			return nil
 		},
 	}

@@ -79,7 +79,7 @@ func (a *app) plan(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
 		return err
 	}
 	return one(a.out, c, p, p.Job, func(w io.Writer) error {
-		fmt.Fprintf(w, "plan  %s %s: %s, %d would start now", p.Action, or(p.Job, "a job"), count(p.Tasks, "task"), p.Fits)
+		fmt.Fprintf(w, "plan  %s %s: %s, %d would start now", p.Action, or(p.Job, "a job"), api.Count(p.Tasks, "task"), p.Fits)
 		if wait := p.Tasks - p.Fits; wait > 0 && p.Action != "nothing" {
 			fmt.Fprintf(w, ", %d would wait", wait)
 		}
@@ -190,7 +190,7 @@ func (a *app) jobSubmit() *cli.Command {
 			return a.submit(c, s, c.Args().Slice(), func(c *cli.Context, cl *client.Client, j *api.Job) error {
 				if !c.Bool("wait") || c.Bool("detach") {
 					if !c.Bool("quiet") {
-						a.progress("submitted job %s: %s", j.ID, count(j.Spec.Tasks(), "task"))
+						a.progress("submitted job %s: %s", j.ID, api.Count(j.Spec.Tasks(), "task"))
 					}
 					return a.printID(c, j)
 				}

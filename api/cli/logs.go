@@ -90,7 +90,7 @@ func (a *app) logs(c *cli.Context, cl *client.Client) error {
 		return nil
 	}
 	if len(tasks) > 64 {
-		return usage("job %s has %d tasks: follow up to 64, or name one task", id, len(tasks))
+		return usage("job %s has %s: follow up to 64, or name one task", id, api.Count(len(tasks), "task"))
 	}
 	g, ctx := errgroup.WithContext(c.Context)
 	for _, t := range tasks {

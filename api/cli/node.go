@@ -180,7 +180,7 @@ func (a *app) nodeShow() *cli.Command {
 					fmt.Fprintf(w, "but        %s\n", t.Text)
 				}
 				if old := belowOldKeeper(c.Context, cl, n.Name); old > 0 {
-					fmt.Fprintf(w, "keeper     a keeper of an older version is the parent of %s, and ends with the last\n", count(old, "task"))
+					fmt.Fprintf(w, "keeper     a keeper of an older version is the parent of %s, and ends with the last\n", api.Count(old, "task"))
 				}
 				fmt.Fprintf(w, "has        %s\nfree       %s\nattrs      %s\n\n", n.Resources, n.Ledger.Free, attrsText(n))
 				return table(w, tasks, taskColumns, false, true)
@@ -231,7 +231,7 @@ func (a *app) nodeDrain() *cli.Command {
 	}
 	return a.onNode("drain", "move all tasks away from a node", "mesita node drain fir --deadline 10m", flags, func(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
 		if c.Bool("dry-run") {
-			a.progress("would drain %s: %s", n.Name, count(n.Tasks, "task"))
+			a.progress("would drain %s: %s", n.Name, api.Count(n.Tasks, "task"))
 			return nil
 		}
 		if err := cl.Drain(c.Context, n.Name, option.Span(c, "deadline")); err != nil || c.Bool("detach") {
@@ -242,9 +242,13 @@ func (a *app) nodeDrain() *cli.Command {
 }
 
 func (a *app) awaitEmpty(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
-	begin, left := time.Now(), -1
+	begin, left, away := time.Now(), -1, false
 	for {
 		now, err := cl.Node(c.Context, n.Name)
+		if err == nil && now.Away && !away {
+			a.progress("%s is %s: the drain goes on when its daemon is back", n.Name, nodeState(now))
+		}
+		away = err == nil && now.Away
 		switch {
 		case c.Context.Err() != nil:
 			a.progress("detached; the drain of %s goes on: see `mesita node show %s`", n.Name, n.Name)
@@ -254,11 +258,13 @@ func (a *app) awaitEmpty(c *cli.Context, cl *client.Client, n *api.NodeStatus) e
 		case now.Tasks == 0:
 			fmt.Fprintf(a.out, "%s is empty\n", n.Name)
 			return nil
+		case now.Silent():
+			return api.Errorf(api.CodeTimeout, "%s is %s and cannot be drained: it has %s; the drain goes on when it is back", n.Name, now.State, api.OnceText(n.Name, now.Tasks))
 		case option.Span(c, "timeout") > 0 && time.Since(begin) > option.Span(c, "timeout"):
-			return api.Errorf(api.CodeTimeout, "%s still runs %s after %s; the drain goes on: see `mesita node show %s`", n.Name, count(now.Tasks, "task"), option.Span(c, "timeout"), n.Name)
+			return api.Errorf(api.CodeTimeout, "%s still runs %s after %s; the drain goes on: see `mesita node show %s`", n.Name, api.Count(now.Tasks, "task"), option.Span(c, "timeout"), n.Name)
 		case now.Tasks != left:
 			left = now.Tasks
-			a.progress("%s: %s left", n.Name, count(left, "task"))
+			a.progress("%s: %s left", n.Name, api.Count(left, "task"))
 		}
 		select {
 		case <-c.Context.Done():
@@ -284,7 +290,7 @@ func (a *app) nodeRm() *cli.Command {
 	}
 	return a.onNode("rm", "remove a node for good", "mesita node rm fir", flags, func(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
 		if c.Bool("dry-run") {
-			a.progress("would remove %s (%s, %s)", n.Name, n.Role, count(n.Tasks, "task"))
+			a.progress("would remove %s (%s, %s)", n.Name, n.Role, api.Count(n.Tasks, "task"))
 			return nil
 		}
 		return cl.RemoveNode(c.Context, n.Name, c.Bool("force"))

@@ -131,13 +131,6 @@ func printable(s string) string {
 	}, s)
 }
 
-func count(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return fmt.Sprintf("%d %s", n, what)
-}
-
 func or(s, empty string) string {
 	if s == "" {
 		return empty

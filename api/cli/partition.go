@@ -194,7 +194,7 @@ func (a *app) removePartition(c *cli.Context, cl *client.Client, path string) er
 		return a.printChange(c, change, []string{workText(p)})
 	}
 	if n := workLeft(p); n > 0 && !drain && isTerminal(a.in) && isTerminal(a.err) {
-		if drain = a.agreed(c.Context, "%s holds %s: let them end first, and stop its services?", path, count(n, "task")); !drain {
+		if drain = a.agreed(c.Context, "%s holds %s: let them end first, and stop its services?", path, api.Count(n, "task")); !drain {
 			return exitError(1)
 		}
 	}
@@ -246,7 +246,7 @@ func (a *app) awaitGone(c *cli.Context, cl *client.Client, path string) error {
 			return api.Errorf(api.CodeTimeout, "%s still holds %s after %s; its removal goes on: see `mesita partition show %s`", path, workText(p), option.Span(c, "timeout"), path)
 		case workLeft(p) != left:
 			left = workLeft(p)
-			a.progress("%s: %s left", path, count(left, "task"))
+			a.progress("%s: %s left", path, api.Count(left, "task"))
 		}
 		select {
 		case <-c.Context.Done():
@@ -259,7 +259,7 @@ func workLeft(p *api.PartitionStatus) int { return p.Pending + p.Starting + p.Ru
 
 func workText(p *api.PartitionStatus) string {
 	if n := workLeft(p); n > 0 {
-		return count(n, "task")
+		return api.Count(n, "task")
 	}
 	return "no work"
 }

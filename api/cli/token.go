@@ -151,7 +151,7 @@ func findToken(c *cli.Context, cl *client.Client, id string) (*api.Token, error)
 		}
 	}
 	if len(found) > 1 {
-		return nil, api.Errorf(api.CodeNotFound, "the ids of %d tokens begin with %q: give more of it; `mesita token ls` and `mesita token ls --join` list them", len(found), id)
+		return nil, api.Errorf(api.CodeNotFound, "the ids of %s begin with %q: give more of it; `mesita token ls` and `mesita token ls --join` list them", api.Count(len(found), "token"), id)
 	}
 	if len(found) == 0 {
 		return nil, api.Errorf(api.CodeNotFound, "no token %q: give the beginning of an id; `mesita token ls` and `mesita token ls --join` list them", id)
@@ -230,7 +230,7 @@ func (a *app) login(c *cli.Context, s *savedContext) error {
 	if err := os.Rename(path+".new", path); err != nil { // whole or not at all, and with these rights
 		return err
 	}
-	a.progress("logged in: %s; kept in %s", count(len(nodes), "node"), path)
+	a.progress("logged in: %s; kept in %s", api.Count(len(nodes), "node"), path)
 	return nil
 }
 

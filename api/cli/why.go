@@ -24,7 +24,11 @@ func printWhy(w io.Writer, why *api.Why) error {
 		nodes[n.Reason] = append(nodes[n.Reason], n.Node)
 	}
 	for _, r := range reasons {
-		fmt.Fprintf(w, "  %-16s %s\n", someOf(nodes[r]), r)
+		text := r
+		if len(nodes[r]) > 1 {
+			text = "each " + r
+		}
+		fmt.Fprintf(w, "  %-16s %s\n", someOf(nodes[r]), text)
 	}
 	if why.Nearest != "" {
 		fmt.Fprintf(w, "  %-16s %s\n", "nearest fit", why.Nearest)

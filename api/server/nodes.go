@@ -36,7 +36,7 @@ func noNode(v *fsm.View, ref string) error {
 	}
 	switch {
 	case begins > 1:
-		return api.Errorf(api.CodeNotFound, "the ids of %d nodes begin with %q: give a name, or more of the id; `mesita node ls -o wide` lists them", begins, ref)
+		return api.Errorf(api.CodeNotFound, "the ids of %s begin with %q: give a name, or more of the id; `mesita node ls -o wide` lists them", api.Count(begins, "node"), ref)
 	case gone != nil:
 		return api.Errorf(api.CodeNotFound, "node %q was removed: `mesita node ls --all` still lists it, with its id", ref)
 	}

@@ -96,7 +96,7 @@ func warnings(v *fsm.View, path string) (out []string) {
 	has := pool(v, path)
 	for k, g := range p.Guaranteed().Each {
 		if whole := amountOf(has, k); whole < g {
-			out = append(out, fmt.Sprintf("its guarantee of %s %s is more than the %s that its nodes have", api.FormatAmount(k, g), k, api.FormatAmount(k, whole)))
+			out = append(out, fmt.Sprintf("its guarantee of %s is more than the %s that its nodes have", api.AmountText(k, g), api.FormatAmount(k, whole)))
 		}
 	}
 	return out

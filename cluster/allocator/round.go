@@ -78,8 +78,8 @@ func (r *Round) Room(path string, need api.Resources) string {
 			continue
 		}
 		if name, ok := within(c.limit, c.used, need); !ok {
-			return fmt.Sprintf("partition %s is at its limit: %s of %s %s used, %s more asked for", c.path,
-				api.FormatAmount(name, amountOf(c.used, name)), api.FormatAmount(name, c.limit.Of(name)), name, api.FormatAmount(name, amountOf(need, name)))
+			return fmt.Sprintf("partition %s is at its limit: %s of %s used, %s more asked for", c.path,
+				api.FormatAmount(name, amountOf(c.used, name)), api.AmountText(name, c.limit.Of(name)), api.FormatAmount(name, amountOf(need, name)))
 		}
 	}
 	return ""

@@ -49,7 +49,7 @@ func (p Planner) CheckFits(v *fsm.View, s *api.JobSpec) error {
 	case nodes == 0:
 		return nil // a cluster that has no node for work yet: the task waits
 	case room > 0:
-		return api.Errorf(api.CodeDoesNotFit, "gang: %d tasks of %s are more than the cluster has ever room for: the largest gang of this shape is %d; ask for fewer or smaller tasks", s.Gang, need, room)
+		return api.Errorf(api.CodeDoesNotFit, "gang: %s of %s are more than the cluster has ever room for: the largest gang of this shape is %d; ask for fewer or smaller tasks", api.Count(s.Gang, "task"), need, room)
 	case len(reasons) == 0:
 		return api.Errorf(api.CodeDoesNotFit, "no node meets %s: see `mesita node ls -o wide` for their attributes", constraintList(s, part))
 	}
@@ -117,7 +117,7 @@ func excess(has, need api.Resources) string {
 	default:
 		return fmt.Sprintf("lacks %s %s (has %s)", short.Resource, short.Need, short.Have)
 	}
-	return fmt.Sprintf("has %s %s of %s, %s too few", short.Have, short.Resource, short.Need, by)
+	return fmt.Sprintf("has %s of %s, %s too few", short.Has(), short.Need, by)
 }
 
 // Explain says why a job or task is in its state.
@@ -164,7 +164,7 @@ func (p Planner) explainTask(v *fsm.View, t *api.Task) *api.Why {
 		}
 	case t.Frozen:
 		why.Summary = fmt.Sprintf("%s is frozen on %s for %s: others were entitled to its cpus; its memory stays", t.ID, t.Node, p.Now().Sub(t.FrozenAt).Round(time.Second))
-		why.Hints = []string{fmt.Sprintf("it goes on where it stopped once %s cpus are free on %s; %s are now", t.Resources.CPUs, t.Node, v.Free(t.NodeID).CPUs),
+		why.Hints = []string{fmt.Sprintf("it goes on where it stopped once %s has cpus=%s free; it has %s now", t.Node, t.Resources.CPUs, v.Free(t.NodeID).CPUs),
 			"a higher guarantee for partition " + t.Partition + " would keep them"}
 	case !t.Pending():
 		why.Summary = fmt.Sprintf("%s is on %s (%s)", t.ID, t.Node, strings.ToLower(strings.TrimPrefix(t.State.String(), "TASK_")))

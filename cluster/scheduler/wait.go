@@ -171,7 +171,7 @@ func (w *waiting) holders() {
 	})
 	for _, name := range names[:min(3, len(names))] {
 		if x := held[name].Of(short.Resource); x > 0 {
-			w.why.Holders = append(w.why.Holders, fmt.Sprintf("%s holds %s %s there", name, api.FormatAmount(short.Resource, x), short.Resource))
+			w.why.Holders = append(w.why.Holders, fmt.Sprintf("%s holds %s there", name, api.AmountText(short.Resource, x)))
 		}
 	}
 }
@@ -328,7 +328,7 @@ func (p Planner) Plan(v *fsm.View, s *api.JobSpec) *api.Plan {
 		}
 	}
 	if victims > 0 {
-		plan.Warnings = append(plan.Warnings, fmt.Sprintf("%d of the tasks of others would give way", victims))
+		plan.Warnings = append(plan.Warnings, fmt.Sprintf("%s of others would give way", api.Count(victims, "task")))
 	}
 	for _, name := range slices.Sorted(maps.Keys(counts))[:min(len(counts), maxPlanNodes)] {
 		plan.Nodes = append(plan.Nodes, api.PlanNode{Node: name, Tasks: counts[name]})
@@ -338,7 +338,7 @@ func (p Planner) Plan(v *fsm.View, s *api.JobSpec) *api.Plan {
 		if x.said != "" {
 			reason = x.said
 		}
-		plan.Warnings = append(plan.Warnings, fmt.Sprintf("%d of %d tasks would wait: %s", wait, plan.Tasks, reason))
+		plan.Warnings = append(plan.Warnings, fmt.Sprintf("%d of %s would wait: %s", wait, api.Count(plan.Tasks, "task"), reason))
 	}
 	return plan
 }

@@ -111,7 +111,7 @@ func (g NodeGroup) expand(room int) ([]node, error) {
 		return nil, err
 	}
 	if g.Count < 0 || max(g.Count, 1) > room {
-		return nil, api.FieldErrorf("count", "%d is not within 1 to %d: a simulation holds at most %d nodes", g.Count, room, MaxNodes)
+		return nil, api.FieldErrorf("count", "%d is not within 1 to %d: a simulation holds at most %s", g.Count, room, api.Count(MaxNodes, "node"))
 	}
 	r, err := api.ParseResources(g.Resources)
 	if err == nil {

@@ -14,7 +14,7 @@ import (
 func (out *Result) WriteSVG(w io.Writer) error {
 	rep := &out.Report
 	c := chart.Chart{First: out.first, Last: out.last, Groups: out.parts, Mem: int64(rep.Mem), Rows: make([]chart.Row, len(out.nodes)),
-		Title: fmt.Sprintf("%d tasks on %s: %s, %s of cpus in use, wait %s in the mean", rep.Tasks, plural(rep.Nodes, "node"), length(rep.Makespan),
+		Title: fmt.Sprintf("%s on %s: %s, %s of cpus in use, wait %s in the mean", api.Count(rep.Tasks, "task"), api.Count(rep.Nodes, "node"), length(rep.Makespan),
 			percent(rep.Utilisation.CPUs), length(rep.Wait.Mean))}
 	for i, n := range out.nodes {
 		c.Rows[i] = chart.Row{Name: n.name, CPUs: int64(n.resources.CPUs)}
@@ -40,11 +40,4 @@ func (out *Result) WriteSVG(w io.Writer) error {
 		c.Levels = append(c.Levels, chart.Level{At: l.at, Waiting: l.waiting})
 	}
 	return c.Write(w)
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -135,7 +135,7 @@ func TestWhatNeverFitsIsRefused(t *testing.T) {
 func TestWhatNeverStartsIsExplained(t *testing.T) {
 	r := &simulate(t, `{"nodes": [{"name": "n", "resources": "cpus=2,mem=4GiB"}, {"name": "m", "resources": "cpus=1,mem=4GiB"}], "failures": [{"node": "n", "at": 0}]}`,
 		"submit,cpus,runtime\n1,2,10\n1,1,7\n").Report
-	if r.Unstarted != 1 || r.Unfinished != 1 || r.Finished != 1 || len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "1 tasks never ended: line 2: ") {
+	if r.Unstarted != 1 || r.Unfinished != 1 || r.Finished != 1 || len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "1 task never ended: line 2: ") {
 		t.Errorf("got %+v", r)
 	}
 }

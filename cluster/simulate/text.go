@@ -15,15 +15,15 @@ import (
 func (r *recorder) notes(s *simulator, rep *Report) []string {
 	var out []string
 	if r.refusals > 0 {
-		out = append(out, fmt.Sprintf("%d jobs were refused, as a cluster would: %s", r.refusals, strings.Join(r.refused, "; ")))
+		out = append(out, fmt.Sprintf("%s refused, as a cluster would: %s", api.Count(r.refusals, "job"), strings.Join(r.refused, "; ")))
 	}
 	if rep.OverTime > 0 {
-		out = append(out, fmt.Sprintf("%d tasks ran into the time limit that their user had set, and were ended there", rep.OverTime))
+		out = append(out, fmt.Sprintf("%s ran into the time limit that their user had set, and ended there", api.Count(rep.OverTime, "task")))
 	}
 	if rep.Unfinished > 0 && s.cluster.Until > 0 && s.now >= time.Duration(s.cluster.Until) {
-		out = append(out, fmt.Sprintf("%d tasks had not ended when the simulation did, at %s", rep.Unfinished, s.cluster.Until))
+		out = append(out, fmt.Sprintf("%s had not ended when the simulation did, at %s", api.Count(rep.Unfinished, "task"), s.cluster.Until))
 	} else if rep.Unfinished > 0 {
-		out = append(out, fmt.Sprintf("%d tasks never ended: %s", rep.Unfinished, strings.Join(s.why(), "; ")))
+		out = append(out, fmt.Sprintf("%s never ended: %s", api.Count(rep.Unfinished, "task"), strings.Join(s.why(), "; ")))
 	}
 	return out
 }
@@ -32,14 +32,14 @@ func (r *recorder) notes(s *simulator, rep *Report) []string {
 func (rep *Report) WriteText(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	line := func(name, format string, args ...any) { fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
-	line("cluster", "%s, %s cpus, %s of memory", plural(rep.Nodes, "node"), rep.CPUs, rep.Mem)
-	line("work", "%d jobs, %d tasks: %d finished, %d over their time, %d stopped with their gang, %d not ended, %d never started", rep.Jobs, rep.Tasks, rep.Finished, rep.OverTime, rep.Stopped, rep.Unfinished, rep.Unstarted)
+	line("cluster", "%s, %s, %s of memory", api.Count(rep.Nodes, "node"), api.AmountText("cpus", int64(rep.CPUs)), rep.Mem)
+	line("work", "%s, %s: %d finished, %d over their time, %d stopped with their gang, %d not ended, %d never started", api.Count(rep.Jobs, "job"), api.Count(rep.Tasks, "task"), rep.Finished, rep.OverTime, rep.Stopped, rep.Unfinished, rep.Unstarted)
 	line("makespan", "%s", length(rep.Makespan))
 	line("utilisation", "%s of cpus, %s of memory", percent(rep.Utilisation.CPUs), percent(rep.Utilisation.Mem))
 	line("wait", "%s", rep.Wait)
 	line("slowdown", "%.2f in the mean, tasks below %s counted as that long", rep.Slowdown, slowdownBound)
 	line("preempted", "%d killed, with %s core hours lost; %d frozen, for %s in all", rep.Preemptions.Killed, hours(rep.Preemptions.LostWork), rep.Preemptions.Frozen, length(rep.Preemptions.FrozenTime))
-	line("failures", "%d attempts lost with their node, with %s core hours", rep.NodeLosses.Attempts, hours(rep.NodeLosses.LostWork))
+	line("failures", "%s lost with their node, with %s core hours", api.Count(rep.NodeLosses.Attempts, "attempt"), hours(rep.NodeLosses.LostWork))
 	line("core hours", "%s submitted, %s done, %s lost, %s over time, %s of services, %s cut short", hours(rep.Work.Submitted), hours(rep.Work.Done),
 		hours(rep.Work.Lost), hours(rep.Work.OverTime), hours(rep.Work.Services), hours(rep.Work.Open))
 	line("fairness", "%.3f over partitions, %.3f over users (Jain's index: 1 is all alike)", rep.Fairness.Partitions, rep.Fairness.Users)

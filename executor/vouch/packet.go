@@ -126,7 +126,7 @@ func unseal(aead cipher.AEAD, magic string, clear, size int, b []byte) (body []b
 
 func sealProbe(aead cipher.AEAD, p Probe) ([]byte, nonce, error) {
 	if len(p.Attempts) > MaxNamed {
-		return nil, nonce{}, fmt.Errorf("%d attempts are named in one probe, at most %d fit", len(p.Attempts), MaxNamed)
+		return nil, nonce{}, fmt.Errorf("one probe names %d of attempts, at most %d fit", len(p.Attempts), MaxNamed)
 	}
 	body := make([]byte, 0, probeBody)
 	node := sha256.Sum256([]byte(p.Node))

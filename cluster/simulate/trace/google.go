@@ -182,10 +182,10 @@ func (st *googleState) finish(b *builder) error {
 		return cmp.Or(compareGroups(x, y), cmp.Compare(x.index, y.index))
 	})
 	if never > 0 {
-		b.note("%d tasks left out: no run of theirs ended by itself", never)
+		b.note("%s left out: no run ended by itself", api.Count(never, "task"))
 	}
 	if running > 0 {
-		b.note("%d tasks still ran at the end of the trace: they count as if they had ended there", running)
+		b.note("%s still ran at the end of the trace, and count as if that was their end", api.Count(running, "task"))
 	}
 	for len(all) > 0 {
 		n := 1

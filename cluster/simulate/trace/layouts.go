@@ -140,10 +140,10 @@ func readAlibaba(b *builder) error {
 		}
 	}
 	if st.unended > 0 {
-		b.note("%d lines left out: not Terminated, so nobody knows how long they run", st.unended)
+		b.note("%s left out: not Terminated, so nobody knows for how long that runs", api.Count(st.unended, "line"))
 	}
 	if st.idle > 0 {
-		b.note("%d tasks that took no whole second count as 1s", st.idle)
+		b.note("of %s none took a whole second: as if they had taken 1s", api.Count(st.idle, "task"))
 	}
 	b.note("the order of the tasks of one job is not kept: each is submitted when it started in the trace")
 	b.fromStart()

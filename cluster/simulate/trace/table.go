@@ -105,7 +105,7 @@ func (t *table) next() (bool, error) {
 		return false, t.errorf("", "has %d cells, and the header %d: quote cells with commas in them", len(t.cells), t.width)
 	}
 	if t.rows++; t.rows > MaxRows {
-		return false, t.errorf("", "the trace has more than %d lines: simulate a part of it", MaxRows)
+		return false, t.errorf("", "the trace has more than %s: simulate a part of it", api.Count(MaxRows, "line"))
 	}
 	return true, nil
 }

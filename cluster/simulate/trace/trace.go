@@ -120,7 +120,7 @@ func (b *builder) why() string {
 // add appends a job, within the bound.
 func (b *builder) add(j Job) error {
 	if b.trace.Tasks += j.Tasks; b.trace.Tasks > MaxTasks {
-		return b.table.errorf("", "the trace has more than %d tasks: simulate a part of it", MaxTasks)
+		return b.table.errorf("", "the trace has more than %s: simulate a part of it", api.Count(MaxTasks, "task"))
 	}
 	b.trace.Jobs = append(b.trace.Jobs, j)
 	return nil
@@ -227,7 +227,7 @@ func (j *Job) setGang(s string, tasksGiven bool) error {
 		return err
 	}
 	if tasksGiven && j.Tasks != n {
-		return api.Errorf(api.CodeInvalid, "%d tasks start together, but tasks is %d: a gang starts whole, so leave tasks empty or make them equal", n, j.Tasks)
+		return api.Errorf(api.CodeInvalid, "%s start together, but tasks is %d: a gang starts whole, so leave tasks empty or make them equal", api.Count(n, "task"), j.Tasks)
 	}
 	j.Tasks, j.Gang = n, true
 	return nil

@@ -78,7 +78,7 @@ func TestAlibaba(t *testing.T) {
 	if b.Submit != 30*time.Second || b.Runtime != time.Second || b.Mem != 512<<20 {
 		t.Errorf("got %+v", b)
 	}
-	if notes := strings.Join(tr.Notes, "\n"); !strings.Contains(notes, "1 lines left out") || !strings.Contains(notes, "1 tasks that took no whole second") {
+	if notes := strings.Join(tr.Notes, "\n"); !strings.Contains(notes, "1 line left out") || !strings.Contains(notes, "of 1 task none took a whole second") {
 		t.Errorf("notes: %s", notes)
 	}
 }
@@ -110,7 +110,7 @@ func TestGoogle(t *testing.T) {
 	if alone.Partition != "batch" || alone.TaskRuntime(0) != 19*time.Second || alone.Submit != 5*time.Second || alone.Mem != 1<<20 {
 		t.Errorf("got %+v", alone)
 	}
-	if notes := strings.Join(tr.Notes, "\n"); !strings.Contains(notes, "1 tasks left out") || !strings.Contains(notes, "1 tasks still ran") {
+	if notes := strings.Join(tr.Notes, "\n"); !strings.Contains(notes, "1 task left out") || !strings.Contains(notes, "1 task still ran") {
 		t.Errorf("notes: %s", notes)
 	}
 }

@@ -1,0 +1,26 @@
+package api
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Count says how many there are of something: "1 task", "2 tasks". What it is
+// called is given in the singular.
+func Count[N ~int | ~int64 | ~uint64](n N, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
+}
+
+// amount says how much there is of a resource: "1 cpu", "0.5 cpus", "64MiB mem".
+func amount(n, resource string) string {
+	if n == "1" && (resource == "cpus" || resource == "gpus") {
+		resource = strings.TrimSuffix(resource, "s")
+	}
+	return n + " " + resource
+}
+
+// AmountText says how much v is of a resource.
+func AmountText(resource string, v int64) string { return amount(FormatAmount(resource, v), resource) }
