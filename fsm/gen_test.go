@@ -64,6 +64,10 @@ func (g *generator) command(v *View) Command {
 		a.NodeID, b.NodeID, c.NodeID, c.State = nodeID(0), nodeID(1), nodeID(2), fmt.Sprint("x", g.IntN(2))
 		return &StateCheck{Meta: g.meta(), Of: v.Index(), Answers: []api.StateAnswer{a, b, c}}
 	}
+	if g.IntN(60) == 0 && v.Does(ForgetByAge) {
+		m := g.meta()
+		return &Forget{Meta: m, Incidents: m.At.Add(-time.Duration(g.IntN(600)) * time.Second), Tokens: m.At}
+	}
 	if g.IntN(60) == 0 && v.Does(IncidentsEnd) {
 		return &IncidentClose{Meta: g.meta(), IDs: []uint64{g.Uint64N(20), g.Uint64N(20)}[:1+g.IntN(2)]}
 	}

@@ -72,12 +72,12 @@ func (x *tx) end(old *api.Incident, action string) {
 	x.happened(api.Event{Kind: api.EventIncidentOver, Object: n.Object, Job: n.Job, Node: n.Node, Message: string(n.Kind) + ": " + n.Action})
 }
 
-// pruneIncidents forgets the oldest when there are too many or they are too
-// old.
+// pruneIncidents forgets the oldest when there are too many. Below the level,
+// that is also done when they are too old by the time of this command.
 func (x *tx) pruneIncidents() {
 	for {
 		old := x.incidents.first()
-		if old == nil || x.incidents.len() < api.MaxIncidents && x.At.Sub(old.Seen) < api.IncidentsKept {
+		if old == nil || x.incidents.len() < api.MaxIncidents && (x.does(ForgetByAge) || x.At.Sub(old.Seen) < api.IncidentsKept) {
 			return
 		}
 		x.incidents.delete(x, old)

@@ -58,6 +58,7 @@ var kinds = []kind{
 	33: of[NodeAway](1),
 	34: of[NodeRelease](1),
 	35: of[NodeClock](1),
+	36: of[Forget](3),
 }
 
 // numbers are the kinds' numbers by type.

@@ -40,6 +40,7 @@ const (
 	ProcessSpecs                   // a task says what bounds each of its processes, and which group it is of
 	StoppedUnmade                  // one task of an array that waits, or of a service that has not made it yet, is stopped by itself
 	PlainWords                     // events say "1 task", and what becomes of tasks that may not start elsewhere
+	ForgetByAge                    // what is old is removed by a command of its own, which a leader proposes whose clock is that of most voters
 )
 
 // Holder says who must know a feature before it is used.
@@ -76,6 +77,7 @@ var features = [...]struct {
 	ProcessSpecs:    {2, TaskNode},
 	StoppedUnmade:   {3, Voters},
 	PlainWords:      {3, Voters},
+	ForgetByAge:     {3, Voters},
 }
 
 // field is a field of a command that not every level has.

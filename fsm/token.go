@@ -27,7 +27,8 @@ var blobNoun = noun[api.Blob]{
 // maxTokens bounds the tokens a cluster keeps.
 const maxTokens = 10_000
 
-// TokenCreate adds a token; tokens that expired a day ago are forgotten.
+// TokenCreate adds a token. Below the level of ForgetByAge, tokens that expired
+// a day ago are forgotten.
 type TokenCreate struct {
 	Meta
 	Token *api.Token `json:"token"`
@@ -36,7 +37,7 @@ type TokenCreate struct {
 func (c *TokenCreate) apply(x *tx) (any, error) {
 	var old []*api.Token
 	for t := range x.tokens.all() {
-		if !t.Expires.IsZero() && c.At.Sub(t.Expires).Hours() > 24 {
+		if !x.does(ForgetByAge) && !t.Expires.IsZero() && c.At.Sub(t.Expires).Hours() > 24 {
 			old = append(old, t)
 		}
 	}
@@ -58,6 +59,9 @@ func (c *TokenCreate) apply(x *tx) (any, error) {
 // SparesTokens is the time up to at, as late as can be, by which a TokenCreate
 // forgets none: for a clock that may be ahead.
 func (v *View) SparesTokens(at time.Time) time.Time {
+	if v.Does(ForgetByAge) {
+		return at
+	}
 	for t := range v.Tokens() {
 		if last := t.Expires.Add(24 * time.Hour); !t.Expires.IsZero() && last.Before(at) {
 			at = last

@@ -43,7 +43,8 @@ const (
 // Controller is the loop.
 type Controller struct {
 	cfg   Config
-	retry bool // the last decisions may not have been agreed on: look at everything again
+	look  time.Time // when it is looked again for what is too old
+	retry bool      // the last decisions may not have been agreed on: look at everything again
 }
 
 // New makes a controller; zero bounds get their defaults.
@@ -71,6 +72,9 @@ func (c *Controller) pass(ctx context.Context, ch loop.Changes) time.Time {
 	cmds := Decide(v, now, ch.Objects, ch.All || c.retry)
 	reap, next := c.reap(v, now)
 	cmds = append(cmds, reap...)
+	if c.look.Sub(now) <= 0 || c.look.Sub(now) > lookEvery { // or the clock was set back
+		cmds = append(cmds, c.forget(v, now)...)
+	}
 	c.retry = false
 	if len(cmds) > 0 {
 		if _, err := c.cfg.Store.Propose(ctx, cmds...); err != nil {
@@ -80,7 +84,7 @@ func (c *Controller) pass(ctx context.Context, ch loop.Changes) time.Time {
 			c.retry, next = true, now.Add(100*time.Millisecond)
 		}
 	}
-	for _, d := range []time.Time{drainDeadline(v, now), nextTrial(v, now)} {
+	for _, d := range []time.Time{drainDeadline(v, now), nextTrial(v, now), c.look} {
 		if !d.IsZero() && d.Before(next) {
 			next = d
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/loop"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -290,4 +291,32 @@ func TestReapForgetsTheOldAndTheTooMany(t *testing.T) {
 	if n := w.View().EndedCount(); n != 0 {
 		t.Fatalf("%d ended jobs are kept after their time", n)
 	}
+}
+
+// What is too old is forgotten while the time is to be trusted, and looked for
+// once an hour.
+func TestForgetsOnlyByATrustedTime(t *testing.T) {
+	w := newWorld(t)
+	trusted := false
+	c := New(Config{Store: w.Store, Now: func() time.Time { return w.now }, Forgets: func() bool { return trusted }})
+	w.do(&fsm.TokenCreate{Meta: w.meta(), Token: &api.Token{ID: "expired", Hash: "h", Expires: w.now.Add(time.Minute)}})
+	pass := func(after time.Duration, want time.Duration) {
+		t.Helper()
+		w.now = w.now.Add(after)
+		if next := c.pass(t.Context(), loop.Changes{}); next.Sub(w.now) != want {
+			t.Errorf("it looks again in %s, want %s", next.Sub(w.now), want)
+		}
+	}
+	pass(0, time.Hour)
+	pass(48*time.Hour, unsure)
+	if w.View().Token("expired") == nil {
+		t.Error("forgotten by a time that is not to be trusted")
+	}
+	trusted = true
+	pass(unsure, time.Hour)
+	if w.View().Token("expired") != nil {
+		t.Error("not forgotten")
+	}
+	pass(time.Minute, 59*time.Minute)
+	pass(-47*time.Hour, time.Hour)
 }

@@ -112,6 +112,23 @@ func drainDeadline(v *fsm.View, now time.Time) time.Time {
 	return next
 }
 
+// lookEvery is how often it is looked for incidents and tokens that are too old.
+const lookEvery = time.Hour
+
+// forget removes what is too old, while the time is to be trusted.
+func (c *Controller) forget(v *fsm.View, now time.Time) []fsm.Command {
+	c.look = now.Add(lookEvery)
+	old := v.TooOld(fsm.Meta{At: now, Actor: "controller"})
+	switch {
+	case old == nil:
+		return nil
+	case !c.cfg.Forgets():
+		c.look = now.Add(unsure)
+		return nil
+	}
+	return []fsm.Command{old}
+}
+
 // unsure is how often it is asked whether the time is to be trusted by now.
 const unsure = 10 * time.Second
 
