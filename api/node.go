@@ -54,6 +54,7 @@ type Node struct {
 	Reason       string            `json:"reason,omitempty"`       // of this state
 	Starts       *StartTrouble     `json:"starts,omitempty"`       // tasks failed to start there
 	ClockOff     Duration          `json:"clockOff,omitempty"`     // its clock is ahead of most by so much
+	Outside      *Outside          `json:"outside,omitempty"`      // other programs have it
 }
 
 // Schedulable tells whether the node may get new tasks.
@@ -84,6 +85,9 @@ func (n *Node) Troubles() (out []Trouble) {
 	}
 	if n.ClockOff != 0 {
 		out = append(out, Trouble{"clock off", n.ClockText()})
+	}
+	if n.Outside != nil && n.Outside.Mem > n.Resources.Mem/4 {
+		out = append(out, Trouble{"memory taken", "other programs use " + n.Outside.Mem.String() + " of the " + n.Resources.Mem.String() + " that are for tasks: end them, or say with --resources mem=… how much is"})
 	}
 	return out
 }
@@ -176,6 +180,7 @@ type NodeHello struct {
 	Resources Resources         `json:"resources"`
 	Level     int               `json:"level,omitempty"` // the highest that its mesita knows; said only to a cluster of level 1 and above
 	Session   string            `json:"session,omitempty"`
+	Outside   *Outside          `json:"outside,omitempty"` // said only to a cluster of level 3 and above
 }
 
 // Validate checks what a node says of itself.
@@ -184,6 +189,9 @@ func (h *NodeHello) Validate() error {
 		return FieldErrorf("addr", "%q is no host:port", h.Addr)
 	}
 	if err := ValidateAttrs("attrs", h.Attrs); err != nil {
+		return err
+	}
+	if err := InField("outside", h.Outside.Validate()); err != nil {
 		return err
 	}
 	return InField("resources", h.Resources.Validate())

@@ -166,6 +166,7 @@ const (
 	ReasonPreempted   Reason = "preempted"    // gave way to work that had the better claim
 	ReasonGang        Reason = "gang"         // another task of its gang ended early
 	ReasonPartition   Reason = "partition"    // its partition is being removed
+	ReasonPortTaken   Reason = "port_taken"   // another program has one of its ports
 )
 
 // TaskID is the id of the task of that job and index.
@@ -215,6 +216,9 @@ type TaskStatus struct {
 	Message  string    `json:"message,omitempty"`
 	Time     time.Time `json:"time,omitzero"`
 	Frozen   bool      `json:"frozen,omitempty"` // running, and stopped in place
+	// Taken is who has the ports for which it could not start; told only to a
+	// cluster of level 3 and above.
+	Taken []PortHolder `json:"taken,omitempty"`
 }
 
 // TaskStats is what a running task uses now.

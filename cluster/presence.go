@@ -248,10 +248,16 @@ func (a *Agent) announce(ctx context.Context) error {
 	defer tick.Stop()
 	retry := backoff.New(time.Second, 10*time.Second)
 	var told *api.NodeHello
-	for {
+	for look := true; ; {
+		if look {
+			if a.exec.LookOutside(ctx) != nil {
+				return nil // this node ends
+			}
+			look = false
+		}
 		hello := &api.NodeHello{Addr: a.addr, Version: a.cfg.Version, Boot: bootID(), VoterOnly: a.self.VoterOnly, DiskFull: a.exec.DiskFull(),
-			Attrs: a.attrs(), Resources: res}
-		if told == nil || told.Level != a.saidLevel() || told.DiskFull != hello.DiskFull || a.forgotten() {
+			Attrs: a.attrs(), Resources: res, Outside: a.outsideNow()}
+		if told == nil || told.Level != a.saidLevel() || told.DiskFull != hello.DiskFull || a.forgotten() || a.mistaken(hello.Outside) {
 			if err := a.hello(ctx, hello); err != nil {
 				if ctx.Err() != nil {
 					return nil
@@ -284,9 +290,26 @@ func (a *Agent) announce(ctx context.Context) error {
 			a.checkHolder(a.store.View().Node(a.self.NodeID))
 		case <-a.lost.wait():
 		case <-tick.C:
+			look = true
 			a.tellStanding()
 		}
 	}
+}
+
+// outsideNow is what to say of what other programs have: nothing to a cluster
+// that does not ask for it.
+func (a *Agent) outsideNow() *api.Outside {
+	if a.level() < fsm.OutsideUse.Level() {
+		return nil
+	}
+	return a.exec.Outside()
+}
+
+// mistaken tells whether the cluster thinks otherwise of what other programs
+// have here.
+func (a *Agent) mistaken(now *api.Outside) bool {
+	n := a.store.View().Node(a.self.NodeID)
+	return n != nil && !n.Outside.Equal(now)
 }
 
 // diskCheck is how often a change of "disk full" is looked for, and how often a
@@ -332,9 +355,24 @@ type reporter struct{ *Agent }
 func (r reporter) Report(ctx context.Context, statuses []api.TaskStatus) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	if r.level() < fsm.OutsideUse.Level() {
+		statuses = sayAsBefore(statuses)
+	}
 	if r.raft.IsLeader() {
 		_, err := r.store.Do(ctx, &fsm.TaskReport{Meta: fsm.Meta{At: r.cfg.Now(), Actor: "node:" + r.self.Name}, Statuses: statuses})
 		return err
 	}
 	return r.callLeader(ctx, http.MethodPost, "/v1/internal/status", statuses, nil)
+}
+
+// sayAsBefore is statuses in the words of a cluster that does not know that other
+// programs have ports.
+func sayAsBefore(sts []api.TaskStatus) []api.TaskStatus {
+	out := slices.Clone(sts)
+	for i := range out {
+		if out[i].Reason == api.ReasonPortTaken {
+			out[i].Reason, out[i].Taken = api.ReasonStartFailed, nil
+		}
+	}
+	return out
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/mesita/mesita/cluster/tlsconf"
 	"github.com/mesita/mesita/executor"
 	"github.com/mesita/mesita/executor/keeper"
+	"github.com/mesita/mesita/executor/outside"
 	"github.com/mesita/mesita/executor/vouch"
 	"github.com/mesita/mesita/fsm"
 	"github.com/mesita/mesita/gossip"
@@ -220,8 +221,12 @@ func (a *Agent) openExecutor(rep executor.Reporter) error {
 		return err
 	}
 	rt := keeper.NewClient(kc)
+	around := outside.Config{Name: a.self.Name, Has: res, Log: a.log}
+	if host.Attributes()["isolation.memory"] == "yes" {
+		around.TaskMemory = host.TaskMemory
+	}
 	a.exec, err = executor.New(executor.Config{NodeID: a.self.NodeID, Name: a.self.Name, Age: a.line.ID(), DataDir: a.dir.file("executor"), Log: a.log,
-		CPUs: res.CPUs, Kernel: host, Fetch: a.fetchBlob, Now: a.cfg.Now}, rt, rep)
+		CPUs: res.CPUs, Kernel: host, Outside: outside.New(around), Fetch: a.fetchBlob, Now: a.cfg.Now}, rt, rep)
 	return errors.Join(err)
 }
 

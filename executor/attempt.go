@@ -14,6 +14,7 @@ import (
 	"github.com/mesita/mesita/executor/blobs"
 	"github.com/mesita/mesita/executor/journal"
 	"github.com/mesita/mesita/executor/keeper"
+	"github.com/mesita/mesita/executor/outside"
 )
 
 // attempt is one run of a task on this node. The loop owns it.
@@ -33,9 +34,11 @@ type attempt struct {
 	stored   bool           // its assignment is in the journal
 	early    *keeper.Status // its end, known before its start
 	next     *api.Assignment
-	damage   error    // its program was damaged here, and is fetched again
-	why      *verdict // why it is to end, if it is: the first cause stays so
-	cancel   func()   // ends its start, unless the keeper was asked already
+	damage   error            // its program was damaged here, and is fetched again
+	begun    bool             // the keeper had it before it was asked here
+	taken    []api.PortHolder // who has its ports, for which it did not start
+	why      *verdict         // why it is to end, if it is: the first cause stays so
+	cancel   func()           // ends its start, unless the keeper was asked already
 
 	limit, grace *time.Timer
 	slice        string // whose weight counts; "": never did
@@ -67,6 +70,7 @@ func (e *Executor) happen(a *attempt, ev event, n news) {
 	}
 	moved := a.state != s.to
 	a.state = s.to
+	a.begun = a.begun || ev == foundStarting
 	for _, do := range s.do {
 		e.effect(a, do, n)
 	}
@@ -210,6 +214,9 @@ func (e *Executor) launched(a *attempt, res keeper.StartResult, err error, why a
 			e.killProcess(a.id) // this daemon did not ask the keeper; one before it may have
 		}
 		n.why = verdict{api.TaskFailed, why, err.Error()}
+		if held := new(outside.TakenError); errors.As(err, &held) {
+			a.taken = held.Holders
+		}
 		if n.program = err; errors.As(err, new(*blobs.DamagedError)) && a.damage == nil {
 			e.happen(a, spoiled, n)
 			return
@@ -358,7 +365,7 @@ func (e *Executor) exit(a *attempt, st keeper.Status) {
 // finish ends an attempt that has no process.
 func (e *Executor) finish(a *attempt, why verdict) {
 	f := e.status(a, why.state, e.now(a))
-	f.Reason, f.Message = why.reason, why.message
+	f.Reason, f.Message, f.Taken = why.reason, why.message, a.taken
 	e.conclude(a, f)
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/executor/clock"
 	"github.com/mesita/mesita/executor/keeper"
+	"github.com/mesita/mesita/executor/outside"
 	"github.com/mesita/mesita/executor/weights"
 )
 
@@ -33,6 +34,7 @@ type Config struct {
 	DataDir      string         // journal.db, tasks/, logs/, blobs/
 	CPUs         api.MilliCPU   // that the node has for tasks; default: all of the machine's
 	Kernel       weights.Kernel // nil: the groups above tasks are not weighed
+	Outside      *outside.Watch // nil: what other programs have is not looked at
 	Log          *slog.Logger
 	// Fetch writes a program that another node holds; nil if there is none to
 	// ask.

@@ -26,7 +26,7 @@ const startPatience = 20 * time.Millisecond
 // those who look for their program, or wait for the keeper, longer than that
 // takes at its best: a program may be on a dead file server.
 func (e *Executor) launch(a *attempt) {
-	id, task, spec := a.id, a.task, a.spec
+	id, task, spec, begun := a.id, a.task, a.spec, a.begun
 	e.loop.underWay.Add(1)
 	var told sync.Once
 	tell := func(res keeper.StartResult, err error, why api.Reason) {
@@ -47,6 +47,12 @@ func (e *Executor) launch(a *attempt) {
 	e.loop.starts.add(func(ctx context.Context) {
 		if wanted.Err() != nil {
 			return
+		}
+		if e.cfg.Outside != nil && !begun { // one that began may have its ports by now
+			if err := e.cfg.Outside.Free(task.Ports); err != nil {
+				tell(keeper.StartResult{}, err, api.ReasonPortTaken)
+				return
+			}
 		}
 		req, err := e.request(id, task, spec)
 		if !unwatch() {

@@ -76,7 +76,11 @@ func (g *generator) command(v *View) Command {
 	}
 	switch g.IntN(17) {
 	case 0:
-		return &NodeHello{Meta: g.meta(), ID: nodeID(g.IntN(4)), Hello: testHello(api.MilliCPU(1000 * (1 + g.IntN(4))))}
+		h := testHello(api.MilliCPU(1000 * (1 + g.IntN(4))))
+		if v.Does(OutsideUse) && g.IntN(2) == 0 {
+			h.Outside = &api.Outside{Mem: api.Bytes(g.IntN(2 << 30)), Ports: g.holders()}
+		}
+		return &NodeHello{Meta: g.meta(), ID: nodeID(g.IntN(4)), Hello: h}
 	case 1:
 		n := v.Node(nodeID(g.IntN(4)))
 		if n == nil || g.IntN(3) > 0 {
@@ -222,7 +226,16 @@ func (g *generator) report(v *View) Command {
 	}
 	if g.IntN(4) == 0 { // a start that failed
 		s = api.TaskStatus{Task: t.ID, Attempt: t.Attempt, NodeID: t.NodeID, State: api.TaskFailed, Time: g.now,
-			Reason: []api.Reason{api.ReasonInternal, api.ReasonStartFailed, api.ReasonDiskFull}[g.IntN(3)]}
+			Reason: []api.Reason{api.ReasonInternal, api.ReasonStartFailed, api.ReasonDiskFull, api.ReasonPortTaken}[g.IntN(4)]}
+		if v.Does(OutsideUse) && s.Reason == api.ReasonPortTaken {
+			s.Taken = g.holders()
+		}
 	}
 	return &TaskReport{Meta: g.meta(), Statuses: []api.TaskStatus{s}}
+}
+
+// holders are programs that have ports of a node.
+func (g *generator) holders() []api.PortHolder {
+	port := int64(20000 + g.IntN(100))
+	return []api.PortHolder{{Ports: api.Ranges{{First: port, Last: port + int64(g.IntN(20))}}, By: fmt.Sprint("nginx (pid ", g.IntN(3), ")")}}
 }

@@ -36,6 +36,7 @@ var said = []saidField{
 	say("room on disk", func(n *api.Node) *bool { return &n.DiskFull }, func(h *api.NodeHello) bool { return h.DiskFull }),
 	sayAs("attributes", func(n *api.Node) *map[string]string { return &n.Attrs }, func(h *api.NodeHello) map[string]string { return h.Attrs }, maps.Equal),
 	sayAs("resources", func(n *api.Node) *api.Resources { return &n.Resources }, func(h *api.NodeHello) api.Resources { return h.Resources }, api.Resources.Equal),
+	sayAs("what others have", func(n *api.Node) **api.Outside { return &n.Outside }, func(h *api.NodeHello) *api.Outside { return h.Outside }, (*api.Outside).Equal),
 	say("session", func(n *api.Node) *string { return &n.Session }, func(h *api.NodeHello) string { return h.Session }),
 	say("level", func(n *api.Node) *int { return &n.Level }, func(h *api.NodeHello) int { return h.Level }),
 }

@@ -3,6 +3,7 @@ package fsm
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/mesita/mesita/api"
@@ -41,6 +42,7 @@ const (
 	StoppedUnmade                  // one task of an array that waits, or of a service that has not made it yet, is stopped by itself
 	PlainWords                     // events say "1 task", and what becomes of tasks that may not start elsewhere
 	ForgetByAge                    // what is old is removed by a command of its own, which a leader proposes whose clock is that of most voters
+	OutsideUse                     // what other programs have of a node is not given to tasks, and is no failure of theirs
 )
 
 // Holder says who must know a feature before it is used.
@@ -78,7 +80,11 @@ var features = [...]struct {
 	StoppedUnmade:   {3, Voters},
 	PlainWords:      {3, Voters},
 	ForgetByAge:     {3, Voters},
+	OutsideUse:      {3, Voters},
 }
+
+// Level is the cluster's from which it is done.
+func (f Feature) Level() Level { return features[f].level }
 
 // field is a field of a command that not every level has.
 type field struct {
@@ -104,6 +110,10 @@ var fields = []field{
 	fieldOf("spec.atMostOnce", 1, func(c *JobUpdate) bool { return c.Spec != nil && c.Spec.AtMostOnce }),
 	fieldOf("spec.ulimits, nice, cpuLimit or user", 2, func(c *JobCreate) bool { return SpecLevel(c.Spec) >= 2 }),
 	fieldOf("spec.ulimits, nice, cpuLimit or user", 2, func(c *JobUpdate) bool { return SpecLevel(c.Spec) >= 2 }),
+	fieldOf("hello.outside", 3, func(c *NodeHello) bool { return c.Hello.Outside != nil }),
+	fieldOf("statuses.taken", 3, func(c *TaskReport) bool {
+		return slices.ContainsFunc(c.Statuses, func(s api.TaskStatus) bool { return len(s.Taken) > 0 })
+	}),
 	fieldOf("hello.level", 1, func(c *NodeHello) bool { return c.Hello.Level != 0 }),
 }
 

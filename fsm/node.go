@@ -318,13 +318,13 @@ func (c *NodeRemove) apply(x *tx) (any, error) {
 // Capacity is what the nodes that may run work have, without port numbers.
 func (v *View) Capacity() api.Resources { return v.t.capacity }
 
-// Room is a node with what is left of it, for one read instead of two.
+// Room is a node with what may be given of it, for one read instead of two.
 func (v *View) Room(nodeID string) (n *api.Node, free, reclaiming api.Resources) {
 	r := v.row(nodeID)
 	if r == nil {
 		return nil, api.Resources{}, api.Resources{}
 	}
-	return r.node, r.free(), r.reclaiming
+	return r.node, r.room(), r.reclaiming
 }
 
 // Node finds a node by its id.
@@ -379,14 +379,25 @@ func (v *View) Ledger(nodeID string) (l api.Ledger, tasks int) {
 	return api.Ledger{Free: r.free(), Offered: r.offered, Allocated: r.allocated, Reclaiming: r.reclaiming}, r.tasks
 }
 
-// Free is what no task and no offer holds of a node.
+// Free is what may be given of a node: no task, no offer and no other program
+// has it.
 func (v *View) Free(nodeID string) api.Resources {
 	if r := v.row(nodeID); r != nil {
-		return r.free()
+		return r.room()
 	}
 	return api.Resources{}
 }
 
 func (r *nodeRow) free() api.Resources {
 	return r.node.Resources.Minus(r.allocated).Minus(r.reclaiming).Minus(r.offered)
+}
+
+// room is what is free and that no other program on the machine has.
+func (r *nodeRow) room() api.Resources {
+	left := r.free()
+	if o := r.node.Outside; o != nil {
+		left.Mem = max(left.Mem-o.Mem, 0)
+		left.Ports = left.Ports.Minus(o.Resources().Ports)
+	}
+	return left
 }

@@ -27,7 +27,7 @@ func (c *OfferMake) apply(x *tx) (any, error) {
 	n := 0
 	for _, o := range c.Offers {
 		row := x.rowAt(o.NodeID)
-		if row == nil || !row.node.Schedulable() || !row.free().Fits(o.Resources) || x.offers.get(o) != nil {
+		if row == nil || !row.node.Schedulable() || !row.room().Fits(o.Resources) || x.offers.get(o) != nil {
 			continue
 		}
 		x.offers.put(x, o)

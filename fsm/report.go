@@ -58,6 +58,7 @@ func (x *tx) report(old *api.Task, s *api.TaskStatus) bool {
 	}
 	x.happened(api.Event{Kind: api.EventTaskState, Object: t.ID, Job: t.Job, Node: t.Node, Task: &t, Message: what})
 	if s.State.Final() {
+		x.takenPorts(t.NodeID, s.Taken)
 		x.endTask(old, &t)
 		return true
 	}

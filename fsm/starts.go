@@ -29,7 +29,7 @@ func neverRan(state api.TaskState, reason api.Reason, pid int, started time.Time
 	if state != api.TaskFailed || pid != 0 || !started.IsZero() {
 		return false
 	}
-	return ofMachine(reason) || reason == api.ReasonStartFailed || reason == api.ReasonFetchFailed || reason == api.ReasonUnsupported
+	return ofMachine(reason) || reason == api.ReasonPortTaken || reason == api.ReasonStartFailed || reason == api.ReasonFetchFailed || reason == api.ReasonUnsupported
 }
 
 // ofMachine tells whether the reason for which nothing could be started lies in
@@ -44,6 +44,9 @@ func ofMachine(r api.Reason) bool {
 func (x *tx) startFailed(j *api.Job, t *api.Task) (notBefore time.Time, elsewhere bool) {
 	if !x.does(FailedStarts) || !neverRan(t.State, t.Reason, t.PID, t.Started) {
 		return time.Time{}, false
+	}
+	if t.Reason == api.ReasonPortTaken {
+		return x.portTaken(t)
 	}
 	if ofMachine(t.Reason) {
 		x.nodeInTrouble(t)
@@ -69,6 +72,41 @@ func (x *tx) startFailed(j *api.Job, t *api.Task) (notBefore time.Time, elsewher
 		return time.Time{}, true
 	}
 	return x.At.Add(backoff(tries, time.Second, time.Minute)), true
+}
+
+// portTaken is what follows when another program had a port of the task's: it
+// gets another one, or waits until its own is free somewhere. The node knows by
+// now that the port is taken; only if that is told and is not so does it come
+// here again and again, ever more slowly.
+func (x *tx) portTaken(t *api.Task) (notBefore time.Time, elsewhere bool) {
+	if !x.does(OutsideUse) {
+		return time.Time{}, false
+	}
+	again := 0
+	for _, a := range slices.Backward(t.Earlier) {
+		if a.Reason != api.ReasonPortTaken || x.ofOlder(t, a.Version) {
+			break
+		}
+		again++
+	}
+	if again < freePortTries {
+		return time.Time{}, true
+	}
+	return x.At.Add(backoff(again, time.Second, time.Minute)), true
+}
+
+const freePortTries = 3 // at once: each has another port, or another node
+
+// takenPorts notes of a node that others have some of its ports.
+func (x *tx) takenPorts(nodeID string, by []api.PortHolder) {
+	row := x.rowAt(nodeID)
+	if len(by) == 0 || row == nil {
+		return
+	}
+	n := *row.node
+	if n.Outside = n.Outside.With(by); !n.Outside.Equal(row.node.Outside) {
+		x.putNode(&n)
+	}
 }
 
 func distinct(ids []string) int {

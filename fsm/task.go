@@ -164,7 +164,7 @@ func (x *tx) place(p *Placement) bool {
 // it was, if it cannot be placed there.
 func (x *tx) placed(t *api.Task, p *Placement, row *nodeRow) bool {
 	need := p.need(t)
-	if !t.Pending() || t.Attempt != p.Attempt || t.Desired != api.DesiredRun || !row.free().Fits(need) || !x.knows(row.node, t) {
+	if !t.Pending() || t.Attempt != p.Attempt || t.Desired != api.DesiredRun || !row.room().Fits(need) || !x.knows(row.node, t) {
 		return false
 	}
 	t.Node, t.NodeID, t.Resources, t.Ports = row.node.Name, row.node.ID, need, p.Ports
@@ -234,7 +234,7 @@ func (x *tx) gangFits(ps []Placement) bool {
 			if row == nil || !row.node.Schedulable() {
 				return false
 			}
-			left = row.free()
+			left = row.room()
 		}
 		need := p.need(t)
 		if !left.Fits(need) || !x.knows(x.rowAt(p.NodeID).node, t) {

@@ -11,8 +11,9 @@ type limiter interface {
 	quota(name string, l Limits) setting                // that of MilliCPU, if there is a burst
 	burst(name string, us int64) (s setting, ok bool)   // of a quota; not ok: there are no quotas
 	stats(name string, s *Stats) error
-	entries(name string) []string // the files to which a process writes 0 to be in the group, if it is not born there
-	remove(name string) error     // the group, and each parent left empty
+	entries(name string) []string                // the files to which a process writes 0 to be in the group, if it is not born there
+	memoryOf(group string) (dir, current string) // where that of any group is counted; "": nowhere
+	remove(name string) error                    // the group, and each parent left empty
 }
 
 // noLimiter is for a machine without controllers.

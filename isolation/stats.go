@@ -2,7 +2,9 @@ package isolation
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"time"
 )
@@ -63,4 +65,46 @@ func pressure(dir, name string) float64 {
 		return -1
 	}
 	return f
+}
+
+// TaskMemory is what all slices have of the memory that nobody else could be
+// given, in bytes: without files that are only kept because there was room.
+func (h *Host) TaskMemory() (int64, error) {
+	dir, current := h.limiter.memoryOf("")
+	if dir == "" {
+		return 0, errors.New("this machine has no memory controller")
+	}
+	used, err := readInt(dir, current)
+	if err != nil {
+		return 0, err
+	}
+	kv, err := readKeys(dir, "memory.stat")
+	if err != nil {
+		return 0, err
+	}
+	for _, name := range []string{"active_file", "inactive_file", "slab_reclaimable"} {
+		n, ok := kv["total_"+name] // v1 has those of the group itself beside
+		if !ok {
+			n = kv[name]
+		}
+		used -= int64(n)
+	}
+	return max(used, 0), nil
+}
+
+func (noLimiter) memoryOf(string) (dir, current string) { return "", "" }
+
+func (u *unified) memoryOf(name string) (dir, current string) {
+	if !u.enforces("memory") {
+		return "", ""
+	}
+	return filepath.Join(u.top, name), "memory.current"
+}
+
+func (l *v1) memoryOf(name string) (dir, current string) {
+	c := l.controllers["memory"]
+	if c == nil {
+		return "", ""
+	}
+	return c.Path(l.group(name)), "memory.usage_in_bytes"
 }

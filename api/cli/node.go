@@ -182,6 +182,9 @@ func (a *app) nodeShow() *cli.Command {
 				if old := belowOldKeeper(c.Context, cl, n.Name); old > 0 {
 					fmt.Fprintf(w, "keeper     a keeper of an older version is the parent of %s, and ends with the last\n", api.Count(old, "task"))
 				}
+				if !n.Outside.Equal(nil) {
+					fmt.Fprintf(w, "others     programs that are not mesita's have %s\n", n.Outside)
+				}
 				fmt.Fprintf(w, "has        %s\nfree       %s\nattrs      %s\n\n", n.Resources, n.Ledger.Free, attrsText(n))
 				return table(w, tasks, taskColumns, false, true)
 			})

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/mesita/mesita/api"
@@ -130,6 +131,22 @@ func unfit(n *api.Node, part *api.Partition, spec *api.JobSpec) string {
 	}
 	if fsm.Level(n.Level) < fsm.SpecLevel(spec) {
 		return "runs an older mesita (" + n.Version + ") that does not know ulimits, nice, cpuLimit or USER:GROUP: upgrade it"
+	}
+	return ""
+}
+
+// outside says what of a need other programs on a node have, "" if it would lack
+// it all the same.
+func outside(n *api.Node, free, need api.Resources) string {
+	o := n.Outside
+	if o == nil {
+		return ""
+	}
+	if who := o.Holder(need.Ports.Minus(free.Ports)); who != "" {
+		return who
+	}
+	if need.Mem > free.Mem && need.Mem <= free.Mem+o.Mem {
+		return fmt.Sprintf("has %s mem free, and other programs there use %s of what is for tasks", free.Mem, o.Mem)
 	}
 	return ""
 }

@@ -85,7 +85,9 @@ func (w *waiting) nodes(v *fsm.View) {
 			if lack, ok := w.lack(i); ok && (w.nearest < 0 || lack < least) {
 				w.nearest, least = i, lack
 			}
-			reason = lacks(w.e.slots.free[i], w.c.need, w.c.anyPorts)
+			if reason = lacks(w.e.slots.free[i], w.c.need, w.c.anyPorts); reason != "" {
+				reason = cmp.Or(outside(n, w.e.slots.free[i], w.c.need), reason)
+			}
 		}
 		if reason == "" && known {
 			reason = w.heldFor(i)

@@ -165,6 +165,22 @@ func (n *Node) DialIn(count int) []net.Conn {
 	return out
 }
 
+// Listen takes a port in the node's network, as a program there that is not
+// mesita's.
+func (n *Node) Listen(addr string) net.Listener {
+	n.T.Helper()
+	var l net.Listener
+	err := within(n.NS, func() (err error) {
+		l, err = net.Listen("tcp", addr)
+		return err
+	})
+	if err != nil {
+		n.T.Fatalf("%v", err)
+	}
+	n.T.Cleanup(func() { _ = l.Close() }) // it may be closed by now
+	return l
+}
+
 // RoundTrip sends a request as it is over the node's socket.
 func (n *Node) RoundTrip(q *http.Request) (*http.Response, error) {
 	return n.http.Transport.RoundTrip(q)
