@@ -55,7 +55,7 @@ func TestNothingToWorkWith(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.cfg.ProcRoot = "/proc" // what runs is real
+	h.cfg.ProcRoot, h.starter.ProcRoot = "/proc", "/proc" // what runs is real
 	if h.Mode() != None || h.Attributes()["isolation.mode"] != "none" || h.Attributes()["isolation.kill"] != "no" {
 		t.Errorf("%s: %v", h.Mode(), h.Attributes())
 	}
@@ -106,7 +106,7 @@ func TestFreezeByForce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.cfg.ProcRoot = "/proc" // what runs is real
+	h.cfg.ProcRoot, h.starter.ProcRoot = "/proc", "/proc" // what runs is real
 	s := create(t, h, "job/task", Limits{})
 	killIfFailed(t, s)
 	p := ready(t, s, sh("echo ready; while :; do (:) & (:); done"))

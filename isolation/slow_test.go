@@ -3,7 +3,9 @@
 package isolation
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -11,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -90,6 +93,41 @@ func TestASlowStartHoldsUpNoOther(t *testing.T) {
 	}
 }
 
+// TestASlowStartHoldsNoFileOfAnother: the end of what a task writes, and of its
+// start, is that of a pipe, which any process may keep open that has it.
+func TestASlowStartHoldsNoFileOfAnother(t *testing.T) {
+	h := newHost(t)
+	for i, c := range []Spec{private("exit 0"), sh("exit 0")} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		s := create(t, h, fmt.Sprint("frozen/", i), Limits{})
+		if err := s.Freeze(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b, err := s.Begin(c, Files{})
+		w.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("private %v: a process that is frozen as it starts keeps a pipe of another open: %v", c.PrivatePIDs, err)
+		}
+		if err := b.Kill(); err != nil {
+			t.Error(err)
+		}
+		if p, err := b.Wait(); err == nil {
+			wait(t, p)
+		}
+		remove(t, s)
+	}
+}
+
 // TestAKilledBirthBeside: a command that hangs beside a task is killed, and the
 // task goes on.
 func TestAKilledBirthBeside(t *testing.T) {
@@ -97,7 +135,12 @@ func TestAKilledBirthBeside(t *testing.T) {
 	s := create(t, h, "job/task", Limits{})
 	p := ready(t, s, private("echo ready; exec sleep 1000"))
 	c := Spec{Program: Program{Path: stuck(t), Dir: "/"}}
-	for range 10 {
+	for i := range 10 {
+		if i == 5 { // from then on it cannot say who it is
+			if err := s.Freeze(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
 		b, err := s.BeginBeside(p, c, Files{})
 		if err != nil {
 			t.Fatal(err)

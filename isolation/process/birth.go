@@ -37,7 +37,7 @@ type Birth struct {
 	tell    int   // the newborn's end of status
 	news    *os.File
 	status  *os.File
-	newborn *Process // in its own right: our child
+	newborn *Process // our child, whose child the program is
 
 	mu      sync.Mutex // guards the rest
 	program *Process
@@ -49,10 +49,6 @@ type stage struct {
 	err  func(error) error
 	goOn bool // the birth goes on without
 }
-
-// namespaced tells whether the program is not the newborn but a child of it: a
-// process cannot enter a PID namespace, only its children can.
-func (b *Birth) namespaced() bool { return b.init || b.beside != nil }
 
 func (st *Starter) begin(at Place, c Spec, f Files, beside *Process) (_ *Birth, err error) {
 	if c.TTY && f.Stdin == nil {
@@ -190,18 +186,12 @@ func (b *Birth) clone(first *step) error {
 	if b.init {
 		a.flags |= unix.CLONE_NEWPID
 	}
-	if !b.namespaced() {
-		size = a.into(b.group)
-	}
 	r := clone(unsafe.Pointer(a), size, b.arena.at(0), first.addr(), b.report)
 	runtime.KeepAlive(a)
 	if errno := -int(r); errno > 0 && errno < 4096 {
 		return &os.PathError{Op: "fork/exec", Path: b.c.Path, Err: unix.Errno(errno)}
 	}
 	b.newborn = &Process{Pid: int(r), child: int(r)}
-	if !b.namespaced() {
-		b.program = b.newborn
-	}
 	return nil
 }
 
@@ -223,17 +213,23 @@ func (b *Birth) Kill() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.killed = true
-	err := b.newborn.Signal(unix.SIGKILL)
+	var err error
+	if b.init {
+		err = b.newborn.Signal(unix.SIGKILL) // its namespace ends with it
+	}
 	if b.program != nil {
 		err = b.program.Signal(unix.SIGKILL)
 	}
-	return err
+	return err // else it is killed when it is named: only the newborn knows who that is, and waits for nothing
 }
 
 // named takes note of the program's process.
 func (b *Birth) named(pid int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.program != nil {
+		return
+	}
 	b.program = &Process{Pid: pid, child: pid}
 	if b.init {
 		b.program.child, b.program.status = b.newborn.child, b.status
@@ -255,16 +251,14 @@ func (b *Birth) wait() (*Process, error) {
 	defer b.news.Close()
 	err := b.follow()
 	p := b.program
-	if b.beside != nil || err != nil {
+	if !b.init || err != nil {
 		_, rerr := b.newborn.collect(time.Time{}) // it is ending
 		err = cmp.Or(err, rerr)
 	}
-	if err != nil && b.beside != nil && p != nil {
+	if err != nil && !b.init && p != nil {
 		_, _ = p.collect(time.Time{}) // what failed is known
 	}
-	if p != b.newborn {
-		b.over()
-	}
+	b.over()
 	if err != nil {
 		b.status.Close()
 		return nil, err
@@ -286,7 +280,7 @@ func (b *Birth) follow() error {
 			return errors.New("the process ended before its program began")
 		case n == nil:
 			return nil
-		case n.errno == 0:
+		case n.stage == 0:
 			b.named(n.pid)
 		case b.stages[n.stage].goOn:
 			err := b.stages[n.stage].err(n.errno)
@@ -297,12 +291,12 @@ func (b *Birth) follow() error {
 	}
 }
 
-// news is what a newborn tells: that a stage failed, or, with no error, that
-// it is there.
+// news is what a newborn tells: that a stage failed, or, of stage 0, which process
+// is to be the program.
 type news struct {
 	stage uint32
 	errno unix.Errno
-	pid   int // of who tells
+	pid   int
 }
 
 // receive returns nil when nobody is left to tell anything.
@@ -337,7 +331,9 @@ func (b *Birth) receive() (*news, error) {
 	if err != nil {
 		return nil, err
 	}
-	out.pid = int(cred.Pid)
+	if out.pid = int(cred.Pid); out.stage == 0 && out.errno != 0 {
+		out.pid, out.errno = int(out.errno), 0 // of its child
+	}
 	return out, nil
 }
 

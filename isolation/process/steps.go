@@ -14,12 +14,17 @@ import (
 //
 //	newborn   gives back our memory and files
 //	          enters or makes its namespaces, and mounts what it is to see
-//	program   (a child of the newborn where there is a PID namespace)
+//	program   (a child of the newborn)
 //	          is born in its slice, and enters the v1 groups of its limits
 //	          takes its session, files, terminal and limits
 //	          becomes its user
 //	          goes to its folder and executes
-//	init      (the newborn) forgets the rest, collects the dead, tells of the program's end
+//	init      (the newborn, where there is a PID namespace) forgets the rest, collects the dead,
+//	          tells of the program's end
+//
+// Only a child enters a PID namespace; and nobody enters a group with our files
+// open, as one that is frozen or throttled there would keep each start and each
+// pipe of another task from its end.
 //
 // The init is in our session and group of processes, as a session costs a group
 // of the kernel's scheduler: a signal to that kills us too, or does nothing.
@@ -52,10 +57,6 @@ func (b *Birth) script() *step {
 	newborn := &chain{a: a, fail: tell.addr()}
 	b.letGo(newborn)
 	b.enterNamespaces(newborn)
-	if !b.namespaced() {
-		b.becomeProgram(newborn)
-		return newborn.first
-	}
 	born := cloneArgs{flags: unix.CLONE_PARENT}
 	if b.init {
 		// A table of files does not shrink, and ours has thousands. What is shared
@@ -70,14 +71,14 @@ func (b *Birth) script() *step {
 	program.call(b.does("tell of the process"), unix.SYS_WRITE, uintptr(b.theirs), a.bytes(false, make([]byte, 8)), 8)
 	b.becomeProgram(program)
 	fork.zero = program.first.addr()
-	fork.next = b.stay().addr()
+	fork.next = b.stay(fork).addr()
 	return newborn.first
 }
 
 // letGo gives back our memory, but the script, and our files, but its own.
 func (b *Birth) letGo(c *chain) {
 	in := &b.st.starter
-	if b.namespaced() && !in.pinned {
+	if !in.pinned {
 		own := interval{b.arena.at(0), b.arena.at(0) + uintptr(len(b.arena.mem))}
 		memory := b.does("give memory back")
 		for _, gap := range gaps(in.top, append([]interval{own}, in.special...)...) {
@@ -208,13 +209,18 @@ func (b *Birth) bound(c *chain) {
 	}
 }
 
-// stay is what becomes of the newborn when the program is its child: it ends,
-// and leaves it to us, or is the first process of the namespace.
-func (b *Birth) stay() *step {
+// stay is what becomes of the newborn after the fork of its program: it says who
+// that is, which may be frozen before it can, and leaves it to us; or it is the
+// first process of the namespace.
+func (b *Birth) stay(fork *step) *step {
 	a := b.arena
 	c := &chain{a: a, keep: true}
 	if !b.init {
-		return c.call(0, unix.SYS_EXIT_GROUP, 0)
+		who := a.bytes(true, make([]byte, 16))
+		fork.out = who + 4
+		say := c.call(0, unix.SYS_WRITE, uintptr(b.theirs), who, 8)
+		say.fail = c.call(0, unix.SYS_EXIT_GROUP, 0).addr()
+		return say
 	}
 	leave := c.call(0, unix.SYS_EXIT_GROUP, 0)
 	c = &chain{a: a, keep: true, fail: leave.addr()}
