@@ -10,8 +10,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func benchBinary(b *bench) error {
@@ -105,33 +106,28 @@ func benchWarm(b *bench) error {
 	return nil
 }
 
-// warmOnce follows the event stream while a task that opens a pipe is submitted:
-// its other end is open at that moment, which no clock of files is as exact about.
+// warmOnce follows the event stream while a task is submitted whose program is
+// watched: the kernel opens it in its exec. The time of a file that the program
+// makes would be that of the kernel's last tick, up to 4 ms earlier.
 func warmOnce(b *bench, n *node) (executing, running time.Duration, err error) {
-	pipe := filepath.Join(b.dir, strconv.FormatInt(time.Now().UnixNano(), 36))
-	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+	program, execs, err := b.watched()
+	if err != nil {
 		return 0, 0, err
 	}
+	defer os.Remove(program)
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	runs, err := n.seenRunning(ctx)
 	if err != nil {
 		return 0, 0, err
 	}
-	execs := make(chan time.Time, 1)
-	go func() {
-		if f, err := os.Open(pipe); err == nil { // the timeout below tells of its failure
-			execs <- time.Now()
-			_ = f.Close() // it was only read
-		}
-	}()
 	time.Sleep(20 * time.Millisecond) // both wait
 	begin := time.Now()
-	j, err := n.submit(batch("/bin/sh", "-c", ": > "+pipe+"; exec sleep 60"))
+	j, err := n.submit(batch(program, "60"))
 	if err != nil {
 		return 0, 0, err
 	}
-	defer n.call(http.MethodPost, "/v1/jobs/"+j.ID+"/stop", struct{}{}, nil)
+	defer n.remove(j.ID) // before the program, whose file it is
 	for _, w := range []struct {
 		c    chan time.Time
 		took *time.Duration
@@ -144,6 +140,34 @@ func warmOnce(b *bench, n *node) (executing, running time.Duration, err error) {
 		}
 	}
 	return executing, running, nil
+}
+
+// watched makes a program, and tells when it is first opened.
+func (b *bench) watched() (path string, opened chan time.Time, err error) {
+	sleep, err := os.ReadFile("/bin/sleep")
+	if err != nil {
+		return "", nil, err
+	}
+	path = filepath.Join(b.dir, strconv.FormatInt(time.Now().UnixNano(), 36))
+	if err := os.WriteFile(path, sleep, 0o755); err != nil {
+		return "", nil, err
+	}
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return "", nil, os.NewSyscallError("inotify_init1", err)
+	}
+	watch := os.NewFile(uintptr(fd), "watch")
+	if _, err := unix.InotifyAddWatch(fd, path, unix.IN_OPEN|unix.IN_DELETE_SELF); err != nil {
+		return "", nil, errors.Join(os.NewSyscallError("inotify_add_watch", err), watch.Close())
+	}
+	opened = make(chan time.Time, 1)
+	go func() {
+		if _, err := watch.Read(make([]byte, 4096)); err == nil { // who waits for it has a timeout
+			opened <- time.Now()
+		}
+		_ = watch.Close() // it was only read
+	}()
+	return path, opened, nil
 }
 
 // seenRunning tells when the next event comes of a task that runs.
