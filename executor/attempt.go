@@ -38,6 +38,7 @@ type attempt struct {
 	begun    bool             // the keeper had it before it was asked here
 	taken    []api.PortHolder // who has its ports, for which it did not start
 	why      *verdict         // why it is to end, if it is: the first cause stays so
+	ahead    *ahead           // its start, prepared while the journal is written
 	cancel   func()           // ends its start, unless the keeper was asked already
 
 	limit, grace *time.Timer
@@ -170,6 +171,7 @@ func (e *Executor) begin(as api.Assignment) {
 	}
 	a.stored = true
 	e.note(a, &as)
+	e.prepareAhead(a)
 }
 
 // note writes that nothing was done of the attempt yet.
@@ -390,6 +392,7 @@ func (e *Executor) lose(a *attempt, why string) {
 // conclude makes f the final status.
 func (e *Executor) conclude(a *attempt, f api.TaskStatus) {
 	a.stopTimers()
+	e.takeAhead(a)
 	e.loop.active--
 	if a.pinned {
 		e.blobs.Unpin(a.spec.Program)

@@ -109,6 +109,7 @@ type Reporter interface {
 // Runtime runs attempts: keeper.Client, or a fake. See there for what each
 // method promises.
 type Runtime interface {
+	Prepare(r keeper.StartRequest)
 	Start(ctx context.Context, r keeper.StartRequest) (keeper.StartResult, error)
 	Signal(ctx context.Context, id string, sig syscall.Signal) error
 	Kill(ctx context.Context, id string) error

@@ -58,6 +58,7 @@ type loop struct {
 	first     bool // the first set was reconciled
 	away      bool // the last set starts nothing
 	active    int  // attempts not ended
+	aheads    int  // starts that are prepared ahead
 	forgets   []string
 	gcDue     time.Time
 	tidying   bool

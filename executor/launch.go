@@ -26,7 +26,7 @@ const startPatience = 20 * time.Millisecond
 // those who look for their program, or wait for the keeper, longer than that
 // takes at its best: a program may be on a dead file server.
 func (e *Executor) launch(a *attempt) {
-	id, task, spec, begun := a.id, a.task, a.spec, a.begun
+	id, task, spec, begun, early := a.id, a.task, a.spec, a.begun, e.takeAhead(a)
 	e.loop.underWay.Add(1)
 	var told sync.Once
 	tell := func(res keeper.StartResult, err error, why api.Reason) {
@@ -54,7 +54,7 @@ func (e *Executor) launch(a *attempt) {
 				return
 			}
 		}
-		req, err := e.request(id, task, spec)
+		req, err := early.wait(func() (keeper.StartRequest, error) { return e.request(id, task, spec) })
 		if !unwatch() {
 			return
 		}

@@ -126,6 +126,22 @@ func (c *Client) Start(ctx context.Context, r StartRequest) (StartResult, error)
 	return *m.Started, nil
 }
 
+// Prepare has the keeper make what a start of the attempt needs first, which may
+// come soon, or not. It waits for nothing, and nothing need come of it.
+func (c *Client) Prepare(r StartRequest) {
+	c.mu.Lock()
+	p := c.latest
+	c.mu.Unlock()
+	if p == nil {
+		return
+	}
+	if l, err := p.current(); l != nil && err == nil && l.knows.whole {
+		m := &message{Op: opPrepare, Start: &StartRequest{ID: r.ID, Slice: r.Slice}}
+		m.Start.Limits = r.Limits
+		_ = l.send(m) // Start finds out if the connection is broken
+	}
+}
+
 // choose finds the keeper for a start: of those that live the one that knows
 // most, if it knows all that is asked for, else a new one beside them.
 func (c *Client) choose(ctx context.Context, r *StartRequest) (*peer, error) {

@@ -22,6 +22,10 @@ const featureBeside = "beside"
 // exec, and hangs it up before it kills it.
 const featureExecSignals = "exec signals"
 
+// featurePrepare is that a keeper makes slices ahead of the starts that they are
+// for.
+const featurePrepare = "prepare"
+
 // firstFeatures are those of keepers that do not say: of the versions before
 // there were any.
 var firstFeatures = []string{
@@ -31,7 +35,7 @@ var firstFeatures = []string{
 
 // features are ours.
 var features = sync.OnceValue(func() []string {
-	return append(fieldsOf(reflect.TypeFor[StartRequest](), ""), featureBeside, featureExecSignals)
+	return append(fieldsOf(reflect.TypeFor[StartRequest](), ""), featureBeside, featureExecSignals, featurePrepare)
 })
 
 // fieldsOf lists the JSON names of all fields of a struct, with those of structs

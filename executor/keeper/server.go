@@ -30,6 +30,7 @@ type server struct {
 	ledger  *ledger
 	known   map[string]*task
 	denied  denied
+	early   map[string]*earlySlice  // by attempt
 	running int                     // starting or running
 	open    map[*conn]chan struct{} // closed when its requests are all taken
 	main    *conn
@@ -51,7 +52,7 @@ func newServer(cfg Config, host *isolation.Host) (*server, error) {
 	s := &server{
 		cfg: cfg, host: host, log: cfg.Log, null: null, ledger: l,
 		slots: make(chan struct{}, 2*runtime.NumCPU()),
-		known: map[string]*task{}, open: map[*conn]chan struct{}{}, end: make(chan struct{}),
+		known: map[string]*task{}, early: map[string]*earlySlice{}, open: map[*conn]chan struct{}{}, end: make(chan struct{}),
 	}
 	for _, st := range past {
 		s.known[st.ID] = pastTask(st)
@@ -278,6 +279,7 @@ func (s *server) detach(c *conn) {
 	defer s.mu.Unlock()
 	close(s.open[c])
 	delete(s.open, c)
+	s.dropEarlyOf(c)
 	if s.main == c {
 		s.main = nil
 	}
@@ -291,6 +293,9 @@ func (s *server) handle(c *conn, m *message) {
 	switch m.Op {
 	case opStart:
 		s.start(c, m)
+		return
+	case opPrepare:
+		s.prepare(c, m.Start)
 		return
 	case opSignal:
 		err = s.signal(m.ID, syscall.Signal(m.Signal))

@@ -150,7 +150,7 @@ func (s *server) spawn(t *task, r *StartRequest, begun func()) (o *output, err e
 		return nil, err
 	}
 	defer errW.Close()
-	sl, err := s.host.Create(r.Slice, r.Limits)
+	sl, err := s.sliceFor(r)
 	if err != nil {
 		out.Close()
 		errR.Close()

@@ -51,7 +51,7 @@ type message struct {
 
 // check tells whether a request says all that its op needs.
 func (m *message) check() error {
-	if m.Op == opStart && m.Start == nil || m.Op == opExec && m.Exec == nil {
+	if (m.Op == opStart || m.Op == opPrepare) && m.Start == nil || m.Op == opExec && m.Exec == nil {
 		return fmt.Errorf("the operation %q says not of what", m.Op)
 	}
 	return nil
@@ -68,21 +68,22 @@ type hello struct {
 
 // The ops.
 const (
-	opHello  = "hello"
-	opStart  = "start"
-	opSignal = "signal"
-	opKill   = "kill"
-	opList   = "list"
-	opForget = "forget"
-	opStats  = "stats"
-	opExec   = "exec"
-	opFreeze = "freeze"
-	opThaw   = "thaw"
-	opQuit   = "quit"
-	opVouch  = "vouch"
-	opAnswer = "answer"
-	opStatus = "status" // an event
-	opBye    = "bye"    // the keeper ends because nothing is left to do
+	opHello   = "hello"
+	opStart   = "start"
+	opPrepare = "prepare" // a start that may come; not answered
+	opSignal  = "signal"
+	opKill    = "kill"
+	opList    = "list"
+	opForget  = "forget"
+	opStats   = "stats"
+	opExec    = "exec"
+	opFreeze  = "freeze"
+	opThaw    = "thaw"
+	opQuit    = "quit"
+	opVouch   = "vouch"
+	opAnswer  = "answer"
+	opStatus  = "status" // an event
+	opBye     = "bye"    // the keeper ends because nothing is left to do
 )
 
 // wireError carries an error across the socket.

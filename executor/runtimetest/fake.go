@@ -34,15 +34,16 @@ type Fake struct {
 	// before the first start.
 	Plan func(keeper.StartRequest) Plan
 
-	mu      sync.Mutex
-	began   time.Time
-	jump    time.Duration // of the machine's clock
-	procs   map[string]*proc
-	starts  []keeper.StartRequest
-	signals []string
-	pid     int
-	down    bool
-	subs    map[chan keeper.Status]context.Context
+	mu       sync.Mutex
+	began    time.Time
+	jump     time.Duration // of the machine's clock
+	procs    map[string]*proc
+	starts   []keeper.StartRequest
+	prepared []string
+	signals  []string
+	pid      int
+	down     bool
+	subs     map[chan keeper.Status]context.Context
 }
 
 type proc struct {
@@ -79,6 +80,20 @@ func (f *Fake) Jump(by time.Duration) {
 }
 
 var errDown = errors.New("the keeper cannot be started")
+
+// Prepare notes that a start was prepared.
+func (f *Fake) Prepare(r keeper.StartRequest) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.prepared = append(f.prepared, r.ID)
+}
+
+// Prepared lists the attempts whose start was prepared.
+func (f *Fake) Prepared() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.prepared)
+}
 
 // Start starts an attempt as planned.
 func (f *Fake) Start(ctx context.Context, r keeper.StartRequest) (keeper.StartResult, error) {

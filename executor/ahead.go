@@ -1,0 +1,57 @@
+package executor
+
+import (
+	"context"
+
+	"github.com/mesita/mesita/executor/keeper"
+)
+
+// ahead is the preparation of a start while the journal is written: nothing of it
+// runs before that is on disk, and what was made for nothing is removed.
+type ahead struct {
+	done chan struct{} // closed when the rest is there
+	req  keeper.StartRequest
+	err  error
+}
+
+// maxAhead bounds the starts that are prepared ahead. With more to start at once
+// the processor is what they wait for, and the journal is written for all of them.
+const maxAhead = 4
+
+// prepareAhead begins to prepare the start of an attempt, unless its program may
+// have to be fetched first.
+func (e *Executor) prepareAhead(a *attempt) {
+	if a.spec.Program != "" || e.loop.aheads >= maxAhead || a.state != noting {
+		return
+	}
+	h := &ahead{done: make(chan struct{})}
+	a.ahead = h
+	e.loop.aheads++
+	id, task, spec := a.id, a.task, a.spec
+	e.loop.starts.add(func(context.Context) {
+		if h.req, h.err = e.request(id, task, spec); h.err == nil {
+			e.rt.Prepare(h.req)
+		}
+		close(h.done)
+	})
+}
+
+// takeAhead is what was prepared of an attempt's start, which is wanted now, or
+// not any more.
+func (e *Executor) takeAhead(a *attempt) *ahead {
+	h := a.ahead
+	if h != nil {
+		a.ahead = nil
+		e.loop.aheads--
+	}
+	return h
+}
+
+// wait is what was prepared, or what prepare makes if nothing was.
+func (h *ahead) wait(prepare func() (keeper.StartRequest, error)) (keeper.StartRequest, error) {
+	if h == nil {
+		return prepare()
+	}
+	<-h.done
+	return h.req, h.err
+}
