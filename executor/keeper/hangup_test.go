@@ -104,12 +104,12 @@ func TestACommandIsSentItsCallersSignals(t *testing.T) {
 // How other tasks end is nothing to a command, nor to whoever runs it, also
 // below a keeper of before, which tells everybody.
 func TestACommandIsNotTheEndOfOtherTasks(t *testing.T) {
-	for name, c := range map[string]func() *client{
-		"as now": func() *client { c := newRig(t).client(); c.start("a.0/1", "/bin/sleep", "1000"); return c },
-		"before": func() *client { _, c := upgraded(t, nil); return c },
+	for name, c := range map[string]func(t *testing.T) *client{ // in a slice of its own each
+		"as now": func(t *testing.T) *client { c := newRig(t).client(); c.start("a.0/1", "/bin/sleep", "1000"); return c },
+		"before": func(t *testing.T) *client { _, c := upgraded(t, nil); return c },
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, out := c(), &strings.Builder{}
+			c, out := c(t), &strings.Builder{}
 			stdin := readFunc(func() func(p []byte) (int, error) {
 				left := 3
 				return func(p []byte) (int, error) {
