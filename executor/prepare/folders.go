@@ -5,10 +5,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,11 +24,23 @@ const maxSpare = 64
 // looks over all inodes that were freed lately).
 type Folders struct {
 	root string
+	proc string // where the machine's processes are
 
-	mu    sync.Mutex
-	spare []string
-	named int
+	few   int           // spare ones for which it is not looked whether they are empty
+	every time.Duration // looks at most
+
+	mu     sync.Mutex
+	spare  []string
+	empty  []string // of the spare ones nobody stood in these at looked
+	named  int
+	looked time.Time
 }
+
+const (
+	fewSpare  = 4 // a look at all processes costs as much as making some
+	lookEvery = 100 * time.Millisecond
+	emptyFor  = time.Second // that nobody stood in a folder holds good
+)
 
 const spareName = "spare" // no dot: not an attempt's
 
@@ -39,7 +53,7 @@ func OpenFolders(root string) (*Folders, error) {
 	for _, dir := range left {
 		err = errors.Join(err, os.RemoveAll(dir))
 	}
-	return &Folders{root: root}, err
+	return &Folders{root: root, proc: "/proc", few: fewSpare, every: lookEvery}, err
 }
 
 // Dir is the attempt's own folder. It is one level deep, since making a folder
@@ -62,12 +76,7 @@ func (f *Folders) Attempts() ([]string, error) {
 
 // create makes a folder. One that is there is no error.
 func (f *Folders) create(dir string) error {
-	f.mu.Lock()
-	spare := ""
-	if n := len(f.spare); n > 0 {
-		spare, f.spare = f.spare[n-1], f.spare[:n-1]
-	}
-	f.mu.Unlock()
+	spare := f.take()
 	if spare != "" {
 		if untouched(spare) && os.Rename(spare, dir) == nil {
 			return nil
@@ -80,14 +89,81 @@ func (f *Folders) create(dir string) error {
 	return nil
 }
 
+// take takes a spare folder in which no process stands, or it would be in another
+// task's; "" if there is none.
+func (f *Folders) take() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := len(f.empty)
+	if since := time.Since(f.looked); n == 0 || since < 0 || since > emptyFor {
+		return ""
+	}
+	dir := f.empty[n-1]
+	f.empty = f.empty[:n-1]
+	return dir
+}
+
+// look finds out in which of the spare folders nobody stands. The others are
+// given up. No start waits for it.
+func (f *Folders) look() {
+	f.mu.Lock()
+	since, n := time.Since(f.looked), len(f.spare)
+	if since < 0 || since > emptyFor { // it is not known any more
+		n += len(f.empty)
+	}
+	if n <= f.few || since >= 0 && since < f.every {
+		f.mu.Unlock()
+		return
+	}
+	all := append(f.spare, f.empty...)
+	f.spare, f.empty, f.looked = nil, nil, time.Now()
+	f.mu.Unlock()
+	stands, err := standing(f.proc)
+	all = slices.DeleteFunc(all, func(dir string) bool {
+		in := err != nil || stands[filepath.Base(dir)]
+		if in {
+			_ = os.RemoveAll(dir) // what is wrong with it does not matter
+		}
+		return in
+	})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.empty = append(f.empty, all...)
+}
+
+// standing has the names of the folders in which the machine's processes stand.
+// One in another mount namespace may have another path, but its folder the same
+// name.
+func standing(proc string) (map[string]bool, error) {
+	all, err := os.ReadDir(proc)
+	if err != nil {
+		return nil, err
+	}
+	names := map[string]bool{}
+	for _, d := range all {
+		if _, err := strconv.Atoi(d.Name()); err != nil {
+			continue
+		}
+		// What ended stands nowhere; what is not for root to see is of a container's
+		// outside, and has no business here.
+		if to, err := os.Readlink(filepath.Join(proc, d.Name(), "cwd")); err == nil {
+			names[filepath.Base(to)] = true
+		}
+	}
+	return names, nil
+}
+
 // Release takes back the folder of an attempt that ended, if it is as it was
 // made.
-func (f *Folders) Release(id string) { f.release(f.Dir(id)) }
+func (f *Folders) Release(id string) {
+	f.release(f.Dir(id))
+	f.look()
+}
 
 func (f *Folders) release(dir string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.spare) >= maxSpare || !untouched(dir) {
+	if len(f.spare)+len(f.empty) >= maxSpare || !untouched(dir) {
 		return
 	}
 	f.named++

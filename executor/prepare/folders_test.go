@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -28,6 +29,7 @@ func TestFoldersAreUsedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.few, f.every = 0, 0
 	n := 0
 	create := func() (string, uint64) {
 		t.Helper()
@@ -46,6 +48,7 @@ func TestFoldersAreUsedAgain(t *testing.T) {
 	}
 	first, ino := create()
 	f.release(first)
+	f.look()
 	if _, err := os.Stat(first); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the folder of the ended attempt is still there: %v", err)
 	}
@@ -73,6 +76,7 @@ func TestFoldersAreUsedAgain(t *testing.T) {
 			continue
 		}
 		f.release(dir)
+		f.look()
 		if _, err := os.Lstat(dir); err != nil {
 			t.Errorf("after %s the folder is not the task's any more: %v", what, err)
 		}
@@ -139,5 +143,59 @@ func TestSpareFoldersAreBounded(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(root, spareName+"*")); len(left) != 0 {
 		t.Errorf("left: %v", left)
+	}
+}
+
+// A folder in which a process stands, whoever's, is no other task's after it: nor
+// one of which that cannot be told.
+func TestAFolderWithSomebodyInItIsNotUsedAgain(t *testing.T) {
+	f, err := OpenFolders(filepath.Join(t.TempDir(), "tasks"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.few, f.every = 0, 0
+	used := func(n int) (dir string, again bool) {
+		t.Helper()
+		was, next := filepath.Join(f.root, fmt.Sprint("a.", n, ".1")), filepath.Join(f.root, fmt.Sprint("b.", n, ".1"))
+		if err := f.create(was); err != nil {
+			t.Fatal(err)
+		}
+		open, err := os.Open(was) // or its inode might be given again
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer open.Close()
+		ino := inode(t, was)
+		c := exec.Command("sleep", "1000")
+		if n%2 == 0 {
+			c.Dir = was
+		}
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		f.release(was)
+		f.look()
+		if err := f.create(next); err != nil {
+			t.Fatal(err)
+		}
+		at, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", c.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.Process.Kill() // it may not be waited for before
+		_ = c.Wait()         // it was killed
+		if at == next {
+			t.Errorf("a process stands in the folder of the next task, %s", at)
+		}
+		return next, inode(t, next) == ino
+	}
+	for n := range 4 {
+		if dir, again := used(n); again != (n%2 == 1) {
+			t.Errorf("%s is used again: %v", dir, again)
+		}
+	}
+	f.proc = filepath.Join(t.TempDir(), "gone")
+	if dir, again := used(5); again {
+		t.Errorf("%s is used again, unseen", dir)
 	}
 }
