@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // In its namespace a program comes after its init, and a shell that lists it
@@ -268,4 +270,27 @@ func TestTheInitsTableOfFiles(t *testing.T) {
 		t.Error("each init has a table of files as large as ours")
 	}
 	t.Logf("%d of 10 are small", small)
+}
+
+// TestAnEndIsWaitedForWithoutFiles: to have none left to wait with is no end.
+func TestAnEndIsWaitedForWithoutFiles(t *testing.T) {
+	h := newHost(t)
+	s := create(t, h, "job/task", Limits{})
+	for _, c := range []Spec{sh("sleep 0.1; exit 3"), private("sleep 0.1; exit 3")} {
+		p := start(t, s, c)
+		var was unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: was.Max}); err != nil {
+			t.Fatal(err)
+		}
+		e, err := p.Wait()
+		if rerr := unix.Setrlimit(unix.RLIMIT_NOFILE, &was); rerr != nil {
+			t.Fatal(rerr)
+		}
+		if err != nil || e != (Exit{Code: 3}) {
+			t.Errorf("%+v, %v", e, err)
+		}
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/isolation"
 )
 
@@ -79,15 +80,7 @@ func (s *server) sweep(ctx context.Context) error {
 // run serves until nothing is left to do.
 func (s *server) run(ctx context.Context, l *net.UnixListener) error {
 	s.touch()
-	s.conns.Go(func() {
-		for {
-			sock, err := l.AcceptUnix()
-			if err != nil {
-				return // closed below; or out of files, and then no daemon can be served
-			}
-			s.conns.Go(func() { s.serve(sock) })
-		}
-	})
+	s.conns.Go(func() { s.accept(l) })
 	select {
 	case <-s.end:
 	case <-ctx.Done():
@@ -158,6 +151,30 @@ func (s *server) unclaimed() bool {
 		}
 	}
 	return false
+}
+
+// accept serves whoever comes, until l is closed. Out of files, a keeper waits
+// for some to be closed: nobody else can serve its tasks.
+func (s *server) accept(l *net.UnixListener) {
+	retry := backoff.New(5*time.Millisecond, time.Second)
+	for {
+		sock, err := l.AcceptUnix()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil:
+			delay := retry.Next()
+			s.log.Warn("a connection to the keeper cannot be accepted; trying again", "error", err, "retry", delay)
+			select {
+			case <-s.end:
+				return
+			case <-time.After(delay):
+			}
+		default:
+			retry.Reset()
+			s.conns.Go(func() { s.serve(sock) })
+		}
+	}
 }
 
 // housed tells whether the keeper's folder is still there.

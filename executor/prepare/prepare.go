@@ -151,7 +151,7 @@ func (p *Preparer) confinement(t *api.Task, s *api.TaskSpec) (isolation.Confinem
 func (p *Preparer) workDir(id string, s *api.TaskSpec, who account) (string, error) {
 	if s.Dir != "" {
 		fi, err := p.root().stat(s.Dir)
-		if OfDisk(err) {
+		if ofMachine(err) {
 			return "", fmt.Errorf("look at the working folder: %w", err)
 		}
 		if err != nil || !fi.IsDir() {

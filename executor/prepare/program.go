@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -74,7 +75,7 @@ func (r root) program(name, dir, path string) (string, error) {
 		}
 		err := r.executable(name)
 		switch {
-		case OfDisk(err):
+		case ofMachine(err):
 			return "", fmt.Errorf("look at program %s: %w", name, err)
 		case errors.Is(err, os.ErrNotExist):
 			return "", coded(CodeNoProgram, "program %s does not exist on %s: give the path of one that does, or of a local one to upload", name, r.here())
@@ -96,7 +97,7 @@ func (r root) program(name, dir, path string) (string, error) {
 		if err == nil {
 			return p, nil
 		}
-		if OfDisk(err) {
+		if ofMachine(err) {
 			failed = err
 		}
 	}
@@ -112,6 +113,10 @@ func (r root) executable(path string) error {
 	case errors.Is(err, unix.ENOTDIR):
 		return os.ErrNotExist
 	case err != nil:
+		var failed *os.PathError
+		if errors.As(err, &failed) {
+			err = fmt.Errorf("cannot be found (%w)", failed.Err)
+		}
 		return err
 	case fi.IsDir():
 		return errors.New("is a folder")
@@ -128,6 +133,13 @@ func variable(env []string, name string) string {
 		}
 	}
 	return ""
+}
+
+// ofMachine tells whether an error of a look at a path says nothing about what is
+// there, such as one of a disk, or of a daemon that has too many files open.
+func ofMachine(err error) bool {
+	var no unix.Errno
+	return errors.As(err, &no) && !slices.Contains([]unix.Errno{unix.ENOENT, unix.ENOTDIR, unix.EACCES, unix.EPERM, unix.ELOOP, unix.ENAMETOOLONG}, no)
 }
 
 // OfDisk tells whether an error is the disk's and says nothing about what was

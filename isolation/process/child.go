@@ -110,6 +110,16 @@ func inPoller(pid int, until time.Time, wait func() (bool, error)) error {
 		return os.NewSyscallError("wait4", err)
 	}
 	fd, err := unix.PidfdOpen(pid, 0)
+	for pause := time.Millisecond; scarce(err); pause = min(2*pause, time.Second) {
+		if !until.IsZero() && time.Now().After(until) {
+			return os.ErrDeadlineExceeded
+		}
+		time.Sleep(pause)
+		if done, err := wait(); done || err != nil {
+			return os.NewSyscallError("wait4", err)
+		}
+		fd, err = unix.PidfdOpen(pid, 0)
+	}
 	if err != nil {
 		return os.NewSyscallError("pidfd_open", err)
 	}
@@ -129,6 +139,12 @@ func inPoller(pid int, until time.Time, wait func() (bool, error)) error {
 		return perr
 	}
 	return os.NewSyscallError("wait4", err)
+}
+
+// scarce tells whether something was refused for want of files or memory. That
+// passes, and says nothing of a process: to wait for one goes on.
+func scarce(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
 }
 
 // Signal sends sig; os.ErrProcessDone if the process has ended.
