@@ -12,11 +12,12 @@ type Partition struct {
 	Extra
 	Revision  uint64       `json:"revision,omitempty"` // index of the log entry that changed it last
 	Path      string       `json:"path"`
-	Guarantee Amounts      `json:"guarantee,omitzero"` // the least it can always get
-	Limit     Amounts      `json:"limit,omitzero"`     // the most it can ever hold; an amount not named is not limited
-	Weight    Weight       `json:"weight"`             // of its share of what is not guaranteed; default 1
-	Priority  int          `json:"priority,omitempty"` // whose guarantee is served first
-	Nodes     []Constraint `json:"nodes,omitempty"`    // the nodes it may use; none: all
+	Guarantee Amounts      `json:"guarantee,omitzero"`  // the least it can always get
+	Limit     Amounts      `json:"limit,omitzero"`      // the most it can ever hold; an amount not named is not limited
+	LimitHard bool         `json:"limitHard,omitempty"` // the cpus of the limit bound what is used, too, not only what is held
+	Weight    Weight       `json:"weight"`              // of its share of what is not guaranteed; default 1
+	Priority  int          `json:"priority,omitempty"`  // whose guarantee is served first
+	Nodes     []Constraint `json:"nodes,omitempty"`     // the nodes it may use; none: all
 	Policy    Policy       `json:"policy,omitempty"`
 	Placement Placement    `json:"placement,omitempty"`
 	Preempt   Preempt      `json:"preempt,omitempty"` // how its tasks give back what was lent
@@ -164,6 +165,9 @@ func (p *Partition) validateAmounts() error {
 	if err := InField("limit", p.Limit.Validate()); err != nil {
 		return err
 	}
+	if p.LimitHard && p.Limit.CPUs == 0 {
+		return FieldErrorf("limitHard", "the limit names no cpus that it could bound: name them, such as cpus=4, or take it away with --limit-hard=false")
+	}
 	if over := p.Guarantee.over(p.Limit); over != "" {
 		return FieldErrorf("guarantee", "%s is above the limit: raise the limit or lower the guarantee", over)
 	}
@@ -275,6 +279,14 @@ type PartitionUsage struct {
 	Frozen    int       `json:"frozen"`
 	Pending   int       `json:"pending"`
 	Wanted    Amounts   `json:"wanted,omitzero"` // by those that wait
+}
+
+// CPUBound is a partition whose limit bounds what its tasks use, on all nodes
+// together. A node's part of it is by what its own tasks were promised.
+type CPUBound struct {
+	Partition string   `json:"partition"`
+	Limit     MilliCPU `json:"limit"`
+	Requested MilliCPU `json:"requested"` // by what it holds on all nodes, those below it included
 }
 
 // PartitionStatus is a partition as a reader sees it, those below it included.

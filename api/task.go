@@ -1,7 +1,9 @@
 package api
 
 import (
+	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -229,10 +231,38 @@ type TaskStats struct {
 	Mem       Bytes         `json:"mem"`
 	MemPeak   Bytes         `json:"memPeak,omitempty"`
 	Processes int           `json:"processes"`
-	Throttled time.Duration `json:"throttledNs,omitempty"` // how long a limit of its CPU held it up so far
-	CPULimit  MilliCPU      `json:"cpuLimit,omitempty"`    // which one; 0: none of its spec
+	Throttle                // by a limit of its own
+	CPULimit  MilliCPU      `json:"cpuLimit,omitempty"` // which one; 0: none of its spec
+	Bounds    []BoundStats  `json:"bounds,omitempty"`   // the limits of its partition, and of those above, that bound what is used
 	Pressure  *Pressure     `json:"pressure,omitempty"`
 	OldKeeper bool          `json:"oldKeeper,omitempty"` // its parent process is of a version before the node's
+}
+
+// Throttle is how much a limit of CPU held something up so far.
+type Throttle struct {
+	Throttled time.Duration `json:"throttledNs,omitempty"`      // of all CPUs together
+	Periods   int64         `json:"cpuPeriods,omitempty"`       // of a tenth of a second, in which it had something to do
+	Exhausted int64         `json:"cpuPeriodsUsedUp,omitempty"` // those in which it had used up what it may
+}
+
+func (t Throttle) text() string {
+	d := t.Throttled.Round(time.Millisecond)
+	switch {
+	case d <= 0:
+		return ""
+	case t.Periods == 0: // of a parent process that does not say
+		return d.String()
+	}
+	return fmt.Sprintf("%s (in %d of %d periods)", d, t.Exhausted, t.Periods)
+}
+
+// BoundStats is what the hard limit of a partition made of all its tasks on one
+// node, those below it included.
+type BoundStats struct {
+	Partition string   `json:"partition"`
+	Limit     MilliCPU `json:"limit"` // on all nodes
+	Here      MilliCPU `json:"here"`  // this node's part of it
+	Throttle
 }
 
 // Pressure is the share of the last ten seconds, in percent, in which some
@@ -246,13 +276,19 @@ type Pressure struct {
 // HeldUp says for how long, and by which limit, the task was kept from running
 // although it could have; "" if it was not.
 func (s *TaskStats) HeldUp() string {
-	d := s.Throttled.Round(time.Millisecond)
-	switch {
-	case d <= 0:
-		return ""
+	var out []string
+	switch own := s.Throttle.text(); {
+	case own == "":
 	case s.CPULimit > 0:
-		return d.String() + " by its CPU limit of " + s.CPULimit.String()
+		out = append(out, own+" by its CPU limit of "+s.CPULimit.String())
 	default:
-		return d.String() + " by the quota that an earlier mesita gave it, until it is replaced"
+		out = append(out, own+" by the quota that an earlier mesita gave it, until it is replaced")
 	}
+	for i := range s.Bounds {
+		b := &s.Bounds[i]
+		if all := b.Throttle.text(); all != "" {
+			out = append(out, fmt.Sprintf("%s, with all of partition %s on this node, by its hard limit of %s CPUs, %s here", all, b.Partition, b.Limit, b.Here))
+		}
+	}
+	return strings.Join(out, "; and ")
 }

@@ -85,6 +85,13 @@ func (a *Agent) assign(as []api.Assignment, self *api.Node) {
 	a.exec.Assign(as)
 }
 
+// bound hands the executor what limits bound what it runs, if that is news.
+func (a *Agent) bound(all *[]api.CPUBound) {
+	if all != nil {
+		a.exec.Bound(*all)
+	}
+}
+
 func awayIn(s api.NodeState) bool { return s == api.NodeUnreachable || s == api.NodeDown }
 
 // votes tells whether this node's replica follows the log. One on a disk that
@@ -106,6 +113,7 @@ func (a *Agent) followReplica(ctx context.Context) {
 	a.tellVoter(true)
 	defer a.tellVoter(false)
 	silent := 0
+	var bounds server.Bounds
 	for {
 		select {
 		case <-ctx.Done():
@@ -113,7 +121,9 @@ func (a *Agent) followReplica(ctx context.Context) {
 		case <-w.Ready():
 			w.Take()
 			v := a.store.View()
-			a.assign(v.Assignments(a.self.NodeID), v.Node(a.self.NodeID))
+			all := v.Assignments(a.self.NodeID)
+			a.bound(bounds.Of(v, all))
+			a.assign(all, v.Node(a.self.NodeID))
 		case <-a.raft.Unwell():
 			if a.leaderID() != "" && !a.raft.IsLeader() {
 				return
@@ -122,6 +132,7 @@ func (a *Agent) followReplica(ctx context.Context) {
 				return
 			}
 		case <-check.C:
+			a.bound(bounds.Again(a.store.View()))
 			// Without a leader the last list stays right; but this node may
 			// have been replaced as a voter meanwhile.
 			if a.votes() {
@@ -211,6 +222,7 @@ func (a *Agent) followFeed(ctx context.Context, known *feed, try int) error {
 		}
 		a.fed.Store(true)
 		a.heardOfSelf(r.Node)
+		a.bound(r.Bounds)
 		if r.Begin || len(r.Put) > 0 || len(r.Over) > 0 || r.Node != nil {
 			a.told.Store(r.Index)
 			a.assign(known.list(), a.ownNode.Load())

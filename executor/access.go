@@ -166,7 +166,7 @@ func (e *Executor) Stats(ctx context.Context) []api.TaskStats {
 	if e.ask(ctx, func() {
 		for _, a := range e.loop.tasks {
 			if a.state.hasProcess() {
-				out = append(out, api.TaskStats{Task: a.task.ID, Attempt: a.n, CPULimit: a.spec.CPULimit})
+				out = append(out, api.TaskStats{Task: a.task.ID, Attempt: a.n, CPULimit: a.spec.CPULimit, Bounds: e.boundsOf(a)})
 			}
 		}
 	}) != nil {
@@ -176,6 +176,7 @@ func (e *Executor) Stats(ctx context.Context) []api.TaskStats {
 	for _, s := range out {
 		ids = append(ids, attemptID(s.Task, s.Attempt))
 	}
+	e.holdUps(out)
 	ok := make([]bool, len(out))
 	var work sync.WaitGroup
 	const lanes = 4
@@ -183,7 +184,7 @@ func (e *Executor) Stats(ctx context.Context) []api.TaskStats {
 		work.Go(func() {
 			for i := lane; i < len(out); i += lanes {
 				if st, err := e.rt.Stats(ctx, ids[i]); err == nil {
-					st.Task, st.Attempt, st.CPULimit = out[i].Task, out[i].Attempt, out[i].CPULimit
+					st.Task, st.Attempt, st.CPULimit, st.Bounds = out[i].Task, out[i].Attempt, out[i].CPULimit, out[i].Bounds
 					out[i], ok[i] = st, true
 				}
 			}

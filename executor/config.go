@@ -25,6 +25,7 @@ import (
 	"github.com/mesita/mesita/executor/keeper"
 	"github.com/mesita/mesita/executor/outside"
 	"github.com/mesita/mesita/executor/weights"
+	"github.com/mesita/mesita/isolation"
 )
 
 // Config is what an executor needs. Zero limits take their defaults.
@@ -33,7 +34,7 @@ type Config struct {
 	Age          string         // of the cluster; "" in the first
 	DataDir      string         // journal.db, tasks/, logs/, blobs/
 	CPUs         api.MilliCPU   // that the node has for tasks; default: all of the machine's
-	Kernel       weights.Kernel // nil: the groups above tasks are not weighed
+	Kernel       Kernel         // nil: the groups above tasks are neither weighed nor bounded
 	Outside      *outside.Watch // nil: what other programs have is not looked at
 	Log          *slog.Logger
 	// Fetch writes a program that another node holds; nil if there is none to
@@ -104,6 +105,12 @@ func statfs(path string) (free, total int64, err error) {
 // and a call that fails is repeated.
 type Reporter interface {
 	Report(ctx context.Context, statuses []api.TaskStatus) error
+}
+
+// Kernel divides the CPU among groups of tasks: an isolation.Host.
+type Kernel interface {
+	weights.Kernel
+	Throttling(group string) (isolation.Throttling, error)
 }
 
 // Runtime runs attempts: keeper.Client, or a fake. See there for what each

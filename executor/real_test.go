@@ -20,7 +20,6 @@ import (
 	"github.com/mesita/mesita/executor"
 	"github.com/mesita/mesita/executor/keeper"
 	"github.com/mesita/mesita/executor/logs"
-	"github.com/mesita/mesita/executor/weights"
 	"github.com/mesita/mesita/isolation"
 )
 
@@ -48,7 +47,7 @@ type real struct {
 	dir    string
 	slice  string
 	sink   *sink
-	kernel weights.Kernel
+	kernel executor.Kernel
 	fetch  func(ctx context.Context, digest string, w io.Writer) error
 
 	*executor.Executor

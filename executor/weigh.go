@@ -4,7 +4,9 @@ import (
 	"context"
 	"time"
 
+	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/executor/prepare"
+	"github.com/mesita/mesita/executor/weights"
 )
 
 // weighAfter is how long changes of weights are gathered: a job of a thousand
@@ -12,20 +14,23 @@ import (
 const weighAfter = 50 * time.Millisecond
 
 // weigh has the groups that the attempt is in weigh what the tasks in them were
-// guaranteed. It is called when
-// the attempt may have begun to count, or may have ceased to.
+// guaranteed, and use no more than they may. It is called when the attempt may
+// have begun to count, or may have ceased to.
 func (e *Executor) weigh(a *attempt) {
 	if e.weights == nil {
 		return
 	}
-	cpus := int64(0)
+	cpus, limit := int64(0), int64(0)
 	if a.state >= starting && !a.state.ended() && a.state != recalled && !a.freezer.frozen() {
 		cpus = int64(a.task.Resources.CPUs)
+		if a.state.hasProcess() { // its start is not bounded
+			limit = int64(a.spec.CPULimit)
+		}
 	}
 	if a.slice == "" {
 		a.slice = prepare.Slice(a.task)
 	}
-	if e.weights.Set(a.slice, cpus) {
+	if e.weights.Set(a.slice, cpus, limit) {
 		e.weighSoon()
 	}
 }
@@ -38,9 +43,55 @@ func (e *Executor) weighSoon() {
 		e.loop.ops.add(func(context.Context) {
 			if err := e.weights.Write(); err != nil {
 				e.loop.unweighed.Do(func() { // and not for each task from then on
-					e.log.Warn("a full node's CPU is not divided as it should be: a group's weight was not set", "error", err)
+					e.log.Warn("the CPU is not divided as it should be: a group's weight or limit was not set", "error", err)
 				})
 			}
 		})
 	})
+}
+
+// Bound says which limits bound the CPU of what this node runs, from now on. Until
+// it is called those of an earlier daemon hold.
+func (e *Executor) Bound(all []api.CPUBound) {
+	if e.weights == nil {
+		return
+	}
+	bounds := make(map[string]weights.Bound, len(all))
+	for _, b := range all {
+		bounds[b.Partition] = weights.Bound{Limit: int64(b.Limit), Requested: int64(b.Requested)}
+	}
+	e.post(func() {
+		if e.weights.Bound(bounds) {
+			e.weighSoon()
+		}
+	})
+}
+
+// boundsOf are the limits of partitions that bound what the attempt may use.
+func (e *Executor) boundsOf(a *attempt) (out []api.BoundStats) {
+	if e.weights == nil || a.slice == "" {
+		return nil
+	}
+	for _, b := range e.weights.Bounds(a.slice) {
+		out = append(out, api.BoundStats{Partition: b.Group, Limit: api.MilliCPU(b.Limit), Here: api.MilliCPU(b.Here)})
+	}
+	return out
+}
+
+// holdUps fills in how much those limits held tasks up, which is read once for
+// all tasks of a partition. One that ended meanwhile held nobody up.
+func (e *Executor) holdUps(all []api.TaskStats) {
+	read := map[string]api.Throttle{}
+	for i := range all {
+		for j := range all[i].Bounds {
+			b := &all[i].Bounds[j]
+			t, ok := read[b.Partition]
+			if !ok {
+				is, _ := e.cfg.Kernel.Throttling(b.Partition)
+				t = api.Throttle(is)
+				read[b.Partition] = t
+			}
+			b.Throttle = t
+		}
+	}
 }

@@ -3,7 +3,11 @@ package executor_test
 import (
 	"bytes"
 	"log/slog"
+	"maps"
 	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,6 +25,8 @@ import (
 type scales struct {
 	mu  sync.Mutex
 	all map[string]uint64
+
+	most map[string]int64 // thousandths of a CPU
 }
 
 func (s *scales) Weigh(group string, weight uint64) error {
@@ -32,6 +38,20 @@ func (s *scales) Weigh(group string, weight uint64) error {
 	s.all[group] = weight
 	return nil
 }
+
+func (s *scales) LimitCPU(group string, milli int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.most == nil {
+		s.most = map[string]int64{}
+	}
+	s.most[group] = milli
+	return nil
+}
+
+func (*scales) Limited() ([]string, error) { return nil, nil }
+
+func (*scales) Throttling(string) (t isolation.Throttling, err error) { return t, nil }
 
 func (s *scales) want(t *testing.T, when string, want map[string]uint64) {
 	t.Helper()
@@ -91,13 +111,55 @@ func TestGroupsWeighWhatRuns(t *testing.T) {
 	})
 }
 
+// A partition whose limit bounds what is used may use its part of it, by what runs
+// here; a task's own limit is set once it runs. What is not known yet stays.
+func TestGroupsAreBoundedByWhatRuns(t *testing.T) {
+	bubble(t, func(t *testing.T, n *node) {
+		n.stop()
+		kernel := &scales{most: map[string]int64{}}
+		n.cfg = func(c *executor.Config) { c.Kernel = kernel }
+		n.start()
+		limited := func(_ *api.Task, s *api.JobSpec) { s.CPULimit = 700 }
+		want := func(when string, want map[string]int64) {
+			t.Helper()
+			pass(100 * time.Millisecond)
+			kernel.mu.Lock()
+			defer kernel.mu.Unlock()
+			if !maps.Equal(kernel.most, want) {
+				t.Errorf("%s: %v, want %v", when, kernel.most, want)
+			}
+			clear(kernel.most)
+		}
+		run := set(assignment("a", 0, 1, in("ml"), cores(200)), assignment("b", 0, 1, in("ml/x"), cores(100), limited), assignment("c", 0, 1, cores(100)))
+		n.Assign(run)
+		settle()
+		want("nothing is told", map[string]int64{"ml/x/b/0-a1": 700})
+		n.Bound([]api.CPUBound{{Partition: "ml", Limit: 1000, Requested: 600}})
+		want("half of it runs here", map[string]int64{"ml": 500})
+		n.Assign(run[1:])
+		settle()
+		want("a part of that ended", map[string]int64{"ml": 166})
+		n.stop()
+		n.start()
+		n.Assign(run[1:])
+		settle()
+		want("after a restart", map[string]int64{"ml/x/b/0-a1": 700})
+		n.Bound([]api.CPUBound{{Partition: "ml", Limit: 1000, Requested: 200}, {Partition: "ml/x", Limit: 300, Requested: 100}})
+		want("told again", map[string]int64{"ml": 500, "ml/x": 300})
+		n.Bound(nil)
+		want("lifted", map[string]int64{"ml": 0, "ml/x": 0, "ml/x/b/0-a1": 700})
+		n.Assign(nil)
+		settle()
+	})
+}
+
 // Where weights cannot be set tasks run all the same, and it is told once, not for
 // each of them.
 func TestAWeightThatCannotBeSetIsToldOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, n *node) {
 		n.stop()
 		var told bytes.Buffer
-		n.cfg = func(c *executor.Config) { c.Kernel, c.Log = readOnly{}, slog.New(slog.NewTextHandler(&told, nil)) }
+		n.cfg = func(c *executor.Config) { c.Kernel, c.Log = new(readOnly), slog.New(slog.NewTextHandler(&told, nil)) }
 		n.start()
 		for i := range 5 {
 			n.Assign(set(assignment("a", i, 1)))
@@ -115,9 +177,9 @@ func TestAWeightThatCannotBeSetIsToldOnce(t *testing.T) {
 	})
 }
 
-type readOnly struct{}
+type readOnly struct{ scales }
 
-func (readOnly) Weigh(string, uint64) error { return syscall.EROFS }
+func (*readOnly) Weigh(string, uint64) error { return syscall.EROFS }
 
 // Thousands of short tasks are weighed together, not each.
 func TestWeightsAreGathered(t *testing.T) {
@@ -143,7 +205,7 @@ func TestWeightsAreGathered(t *testing.T) {
 }
 
 type counted struct {
-	mu  sync.Mutex
+	scales
 	all map[string]int
 }
 
@@ -223,11 +285,99 @@ func TestRealCPULimit(t *testing.T) {
 	}
 }
 
+// Two nodes share the limit of a partition by what each runs of it, though each of
+// its tasks could take more; another partition on them is not held up.
+func TestRealBounds(t *testing.T) {
+	host, err := isolation.Detect(isolation.Config{Slice: "mesita-test-none"})
+	if err != nil || host.Attributes()["isolation.cpu"] != "yes" {
+		t.Skip("this machine does not divide the CPU")
+	}
+	spin := command("sh", "-c", "while :; do :; done & while :; do :; done")
+	var nodes [2]*real
+	for i := range nodes {
+		name := "oak-bounds-" + strconv.Itoa(i)
+		r := newReal(named{t, name})
+		h, err := isolation.Detect(isolation.Config{Slice: r.slice})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.stop()
+		r.kernel = h
+		r.start()
+		r.Bound([]api.CPUBound{{Partition: "ml", Limit: 100, Requested: 40}})
+		tasks := set(assignment("a", 0, 1, in("ml"), spin, cores(10)), assignment("c", 0, 1, spin, cores(10)))
+		if i == 1 {
+			tasks = append(tasks, assignment("a", 1, 1, in("ml/x"), spin, cores(20)))
+		}
+		r.Assign(tasks)
+		for _, a := range tasks {
+			r.state(a.Task.ID, api.TaskRunning)
+		}
+		nodes[i] = r
+	}
+	used := func() (sum time.Duration) { return nodes[0].cpu("a.0") + nodes[1].cpu("a.0") + nodes[1].cpu("a.1") }
+	nodes[1].until("the bounds are there", func() bool {
+		for i, r := range nodes {
+			if b, err := os.ReadFile(quotaFile(r.slice, "ml")); err != nil || !strings.HasPrefix(string(b), []string{"2500", "7500"}[i]) {
+				return false
+			}
+		}
+		return true
+	})
+	began, was := time.Now(), used()
+	<-time.After(3 * time.Second)
+	sum, span := used()-was, time.Since(began)
+	if most := span*11/100 + 20*time.Millisecond; sum > most { // and what two periods may have left
+		t.Errorf("within %s a tenth of a CPU was %s", span, sum)
+	}
+	for _, r := range nodes {
+		for _, s := range r.Stats(t.Context()) {
+			if s.Task == "c.0" && s.HeldUp() != "" {
+				t.Errorf("one that is not bounded was held up: %s", s.HeldUp())
+			}
+		}
+		r.until("it is said what holds the others up", func() bool {
+			all := r.Stats(t.Context())
+			return !slices.ContainsFunc(all, func(s api.TaskStats) bool {
+				return s.Task != "c.0" && !strings.Contains(s.HeldUp(), "with all of partition ml on this node, by its hard limit of 0.1 CPUs, 0.0")
+			})
+		})
+		r.Bound(nil)
+		r.until("the bound is lifted", func() bool {
+			b, err := os.ReadFile(quotaFile(r.slice, "ml"))
+			return err == nil && (strings.HasPrefix(string(b), "max") || strings.HasPrefix(string(b), "-1"))
+		})
+	}
+}
+
+// named is a test with another name.
+type named struct {
+	testing.TB
+	name string
+}
+
+func (n named) Name() string { return n.name }
+
+// quotaFile is where the kernel has the bound of a group.
+func quotaFile(slice, group string) string {
+	v2 := filepath.Join("/sys/fs/cgroup", slice, group, "cpu.max")
+	if _, err := os.Stat(v2); err == nil {
+		return v2
+	}
+	return filepath.Join("/sys/fs/cgroup/cpu", slice, group, "cpu.cfs_quota_us")
+}
+
 // watched is the machine's kernel, and what it took.
 type watched struct {
 	*isolation.Host
 	scales
 	err error
+}
+
+func (w *watched) LimitCPU(group string, milli int64) error { return w.Host.LimitCPU(group, milli) }
+func (w *watched) Limited() ([]string, error)               { return w.Host.Limited() }
+func (w *watched) Throttling(group string) (isolation.Throttling, error) {
+	return w.Host.Throttling(group)
 }
 
 func (w *watched) Weigh(group string, weight uint64) error {

@@ -269,6 +269,25 @@ func (v *View) Usage(path string) api.PartitionUsage {
 	return api.PartitionUsage{}
 }
 
+// CPUBound is what bounds the use of CPU by a partition and those below it, if
+// its limit does.
+func (v *View) CPUBound(path string) (b api.CPUBound, ok bool) {
+	p := v.Partition(path)
+	if p == nil || !p.LimitHard {
+		return b, false
+	}
+	b = api.CPUBound{Partition: path, Limit: p.Limit.CPUs, Requested: v.Usage(path).Allocated.CPUs}
+	below := path + "/"
+	v.t.usage.AscendGreaterOrEqual(&usageRow{path: below}, func(r *usageRow) bool {
+		if !strings.HasPrefix(r.path, below) {
+			return false
+		}
+		b.Requested += r.Allocated.CPUs
+		return true
+	})
+	return b, true
+}
+
 // Partition is nil if there is none with that path.
 func (v *View) Partition(path string) *api.Partition {
 	return v.t.partitions.get(&api.Partition{Path: path})

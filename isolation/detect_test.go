@@ -207,7 +207,7 @@ func TestTreeOfFiles(t *testing.T) {
 	put("top/task", "memory.events", "oom 2\noom_kill 1\n")
 	put("top/task", "pids.current", "3\n")
 	put("top/task", "memory.pressure", "some avg10=12.50 avg60=0.00 avg300=0.00 total=1\nfull avg10=1.00 avg60=0.00 avg300=0.00 total=1\n")
-	want := Stats{CPU: 1500e3, Memory: 4000, MemoryPeak: 4096, PIDs: 3, OOMKills: 1, Throttled: 20e3, CPUPressure: -1, MemPressure: 12.5, IOPressure: -1}
+	want := Stats{CPU: 1500e3, Memory: 4000, MemoryPeak: 4096, PIDs: 3, OOMKills: 1, Throttling: Throttling{Throttled: 20e3}, CPUPressure: -1, MemPressure: 12.5, IOPressure: -1}
 	if got := stats(t, s); got != want {
 		t.Errorf("%+v, not %+v", got, want)
 	}

@@ -8,8 +8,9 @@ type limiter interface {
 	update(name string, l Limits) error
 	settings(name string, l Limits) []setting           // what update sets, as the kernel then shows it
 	weight(group string, w uint64) (s setting, ok bool) // of any group, the top slice is ""; not ok: there are no weights
-	quota(name string, l Limits) setting                // that of MilliCPU, if there is a burst
-	burst(name string, us int64) (s setting, ok bool)   // of a quota; not ok: there are no quotas
+	bound(group string, us int64) error                 // the CPU of any group, in microseconds of a period; 0: no more
+	bounded(group string) (bool, error)                 // whether it is
+	throttling(group string) (Throttling, error)        // of any group
 	stats(name string, s *Stats) error
 	entries(name string) []string                // the files to which a process writes 0 to be in the group, if it is not born there
 	memoryOf(group string) (dir, current string) // where that of any group is counted; "": nowhere

@@ -74,11 +74,11 @@ func TestLimitCPU(t *testing.T) {
 		if err := s.LimitCPU(milli); err != nil {
 			t.Fatalf("%d: %v", milli, err)
 		}
-		if err := readBack([]setting{h.limiter.quota(s.name, Limits{MilliCPU: milli})}); err != nil {
+		q := quotaOf(h, s.name, cpuQuota(Limits{MilliCPU: milli}))
+		if err := readBack([]setting{q.quota}); err != nil {
 			t.Error(err)
 		}
-		burst, _ := h.limiter.burst(s.name, cpuQuota(Limits{MilliCPU: milli}))
-		if err := readBack([]setting{burst}); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := readBack([]setting{q.burst}); err != nil && !errors.Is(err, os.ErrNotExist) {
 			t.Error(err)
 		}
 	}
@@ -87,7 +87,7 @@ func TestLimitCPU(t *testing.T) {
 	if err := s.LimitCPU(0); err != nil {
 		t.Fatal(err)
 	}
-	if err := readBack([]setting{h.limiter.quota(s.name, Limits{})}); err != nil {
+	if err := readBack([]setting{quotaOf(h, s.name, 0).quota}); err != nil {
 		t.Error(err)
 	}
 	if err := s.LimitCPU(-1); err == nil {

@@ -15,8 +15,45 @@ type Stats struct {
 	Memory, MemoryPeak                   int64 // bytes
 	PIDs                                 int   // processes and threads
 	OOMKills                             uint64
-	Throttled                            time.Duration // time the CPU limit held them up
-	CPUPressure, MemPressure, IOPressure float64       // percent of the last ten seconds some waited; -1 = unknown
+	Throttling                                   // by the slice's own CPU limit
+	CPUPressure, MemPressure, IOPressure float64 // percent of the last ten seconds some waited; -1 = unknown
+}
+
+// Throttling is how much a limit of its CPU held a group up so far.
+type Throttling struct {
+	Throttled time.Duration // of all CPUs together
+	Periods   int64         // of a tenth of a second, in which it had something to do
+	Exhausted int64         // those of them in which it had used up its quota
+}
+
+// Throttling is that of a group that exists, with all that is in it.
+func (h *Host) Throttling(group string) (Throttling, error) {
+	if err := checkName(group); err != nil {
+		return Throttling{}, err
+	}
+	return h.limiter.throttling(group)
+}
+
+func (noLimiter) throttling(string) (t Throttling, err error) { return t, nil }
+
+func (u *unified) throttling(group string) (t Throttling, err error) {
+	kv, err := readKeys(filepath.Join(u.top, group), "cpu.stat")
+	if err != nil {
+		return t, err
+	}
+	return Throttling{micros(kv["throttled_usec"]), int64(kv["nr_periods"]), int64(kv["nr_throttled"])}, nil
+}
+
+func (l *v1) throttling(group string) (t Throttling, err error) {
+	c := l.controllers["cpu"]
+	if c == nil {
+		return t, nil
+	}
+	kv, err := readKeys(c.Path(l.group(group)), "cpu.stat")
+	if err != nil {
+		return t, err
+	}
+	return Throttling{nanos(kv["throttled_time"]), int64(kv["nr_periods"]), int64(kv["nr_throttled"])}, nil
 }
 
 // Stats reads the counters of the slice. They are read directly: the library's

@@ -103,9 +103,7 @@ func (u *unified) memory(l Limits, reset bool) *cgroup2.Memory {
 
 func (u *unified) stats(name string, s *Stats) error {
 	dir := filepath.Join(u.top, name)
-	if cpu, err := readKeys(dir, "cpu.stat"); err == nil {
-		s.Throttled = micros(cpu["throttled_usec"])
-	}
+	s.Throttling, _ = u.throttling(name)
 	if u.enforces("memory") {
 		var err error
 		if s.Memory, err = readInt(dir, "memory.current"); err != nil {

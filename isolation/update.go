@@ -66,7 +66,7 @@ func (u *unified) settings(name string, l Limits) []setting {
 	var set []setting
 	if u.enforces("cpu") {
 		set = append(set,
-			u.quota(name, l),
+			u.quota(name, cpuQuota(l)).quota,
 			setting{dir, "cpu.weight", strconv.FormatUint(weightOrUsual(l.CPUWeight), 10)})
 	}
 	if u.enforces("memory") {
@@ -97,7 +97,7 @@ func (l *v1) settings(name string, lim Limits) []setting {
 		}
 	}
 	if l.controllers["cpu"] != nil {
-		set = append(set, l.quota(name, lim))
+		set = append(set, l.quota(name, cpuQuota(lim)).quota)
 	}
 	add("cpu", "cpu.shares", strconv.FormatUint(*r.CPU.Shares, 10))
 	memory := strconv.FormatInt(wholePages(*r.Memory.Limit), 10)

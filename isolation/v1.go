@@ -156,16 +156,12 @@ func (l *v1) resources(lim Limits) *specs.LinuxResources {
 }
 
 func (l *v1) stats(name string, s *Stats) error {
-	if c := l.controllers["cpu"]; c != nil {
-		kv, err := readKeys(c.Path(l.group(name)), "cpu.stat")
-		if err != nil {
-			return err
-		}
-		s.Throttled = nanos(kv["throttled_time"])
+	var err error
+	if s.Throttling, err = l.throttling(name); err != nil {
+		return err
 	}
 	if c := l.controllers["memory"]; c != nil {
 		dir := c.Path(l.group(name))
-		var err error
 		if s.Memory, err = readInt(dir, "memory.usage_in_bytes"); err != nil {
 			return err
 		}

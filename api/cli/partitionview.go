@@ -15,7 +15,7 @@ var partitionColumns = []column[*api.PartitionStatus]{
 	{"POLICY", func(p *api.PartitionStatus) string { return string(p.Policy) }, false},
 	{"WEIGHT", func(p *api.PartitionStatus) string { return p.Weight.String() }, false},
 	{"GUARANTEE", func(p *api.PartitionStatus) string { return brief(p.Guaranteed(), 3) }, false},
-	{"LIMIT", func(p *api.PartitionStatus) string { return brief(p.Limit, 3) }, false},
+	{"LIMIT", limitText, false},
 	{"USED", usedText, false},
 	{"LENT/BORROWED", lentText, false},
 	{"SHARE (fair)", shareText, false},
@@ -73,6 +73,13 @@ func briefBytes(b api.Bytes) string {
 		return strconv.FormatFloat(float64(b)/(1<<30), 'f', 0, 64) + "G"
 	}
 	return strings.TrimSuffix(b.String(), "iB")
+}
+
+func limitText(p *api.PartitionStatus) string {
+	if p.LimitHard {
+		return brief(p.Limit, 3) + " hard"
+	}
+	return brief(p.Limit, 3)
 }
 
 func usedText(p *api.PartitionStatus) string {

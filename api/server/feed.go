@@ -21,6 +21,9 @@ type FeedRow struct {
 	Put   []api.Assignment `json:"put,omitempty"`
 	Over  []string         `json:"over,omitempty"` // ids of tasks
 	Node  *api.Node        `json:"node,omitempty"` // the node itself, at first and when it changed
+	// Bounds are all limits that bound the CPU of what the node should run, at
+	// first and when one moved by a tenth; nil: as before.
+	Bounds *[]api.CPUBound `json:"bounds,omitempty"`
 }
 
 // Feed makes the rows for one node from the views of one voter. Each
@@ -32,6 +35,8 @@ type Feed struct {
 	begun bool
 	sent  map[string]api.Assignment
 	self  *api.Node
+
+	bounds Bounds
 }
 
 // NewFeed goes on after an index, 0 = from the start.
@@ -44,7 +49,8 @@ func NewFeed(node string, after uint64) *Feed {
 func (f *Feed) Row(v *fsm.View) (r FeedRow, news bool) {
 	r = FeedRow{Index: v.Index(), Begin: !f.begun}
 	there := map[string]bool{}
-	for _, a := range v.Assignments(f.node) {
+	all := v.Assignments(f.node)
+	for _, a := range all {
 		id := a.Task.ID
 		there[id] = true
 		if r.Begin {
@@ -68,7 +74,15 @@ func (f *Feed) Row(v *fsm.View) (r FeedRow, news bool) {
 		r.Node, f.self = n, n
 	}
 	f.begun = true
-	return r, r.Begin || len(r.Put) > 0 || len(r.Over) > 0 || r.Node != nil
+	r.Bounds = f.bounds.Of(v, all)
+	return r, r.Begin || len(r.Put) > 0 || len(r.Over) > 0 || r.Node != nil || r.Bounds != nil
+}
+
+// Look is a row with what may have changed though nothing of the node's own did,
+// and whether that is anything.
+func (f *Feed) Look(v *fsm.View) (r FeedRow, news bool) {
+	r.Index, r.Bounds = v.Index(), f.bounds.Again(v)
+	return r, r.Bounds != nil
 }
 
 // changedAfter tells whether an assignment may have changed after an index.
@@ -115,7 +129,8 @@ func watchFeed(c *call) (any, error) {
 			if c.Cluster.LeaderID() == "" {
 				return exchange.Done{}, nil // another voter may know more
 			}
-			row, news = FeedRow{Index: c.Store.View().Index()}, time.Since(told) >= nodeHeartbeat
+			row, news = feed.Look(c.Store.View())
+			news = news || time.Since(told) >= nodeHeartbeat
 		case <-w.Ready():
 			w.Take()
 			v := c.Store.View()

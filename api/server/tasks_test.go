@@ -282,7 +282,7 @@ func TestExecThatCannotStart(t *testing.T) {
 func TestWhySaysWhatHoldsUp(t *testing.T) {
 	oak, elm := runningOnOak(t)
 	for held, want := range map[time.Duration]string{0: "", 2 * time.Second: "was held up for 2s by its CPU limit of 0.5"} {
-		oak.stats = []api.TaskStats{{Task: "other.0", Throttled: time.Hour}, {Task: "sums.0", Attempt: 1, Throttled: held, CPULimit: 500}}
+		oak.stats = []api.TaskStats{{Task: "other.0", Throttle: api.Throttle{Throttled: time.Hour}}, {Task: "sums.0", Attempt: 1, Throttle: api.Throttle{Throttled: held}, CPULimit: 500}}
 		for _, n := range []*testNode{oak, elm} {
 			r := n.send(request{method: "GET", path: "/v1/tasks/sums.0/why", token: oak.token(api.RoleViewer)})
 			r.want(t, 200)

@@ -361,7 +361,8 @@ func (s *server) stats(id string) (*api.TaskStats, error) {
 	if err != nil {
 		return nil, err
 	}
-	ts := &api.TaskStats{CPUTime: st.CPU, Mem: api.Bytes(st.Memory), MemPeak: api.Bytes(st.MemoryPeak), Processes: st.PIDs, Throttled: st.Throttled}
+	ts := &api.TaskStats{CPUTime: st.CPU, Mem: api.Bytes(st.Memory), MemPeak: api.Bytes(st.MemoryPeak), Processes: st.PIDs,
+		Throttle: api.Throttle(st.Throttling)}
 	if st.CPUPressure >= 0 { // a kernel has all three or none
 		ts.Pressure = &api.Pressure{CPU: st.CPUPressure, Mem: max(st.MemPressure, 0), IO: max(st.IOPressure, 0)}
 	}

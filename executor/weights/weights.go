@@ -2,7 +2,9 @@
 // were guaranteed. The kernel divides it among the groups of one level by their
 // weights, so the groups of jobs and partitions have to carry what the tasks in
 // them add up to. It owns those sums and the top slice's weight, and writes what
-// differs; it knows nothing of tasks, and no group is made or removed here.
+// differs. It writes, too, the most that groups may use: partitions whose limit
+// bounds that, and tasks that asked for it. It knows nothing of tasks, and no
+// group is made or removed here.
 package weights
 
 import (
@@ -16,10 +18,13 @@ import (
 	"github.com/mesita/mesita/isolation"
 )
 
-// Kernel sets the weight of a group by its name, "" being the top slice; an
+// Kernel sets the weight of a group by its name, "" being the top slice, and the
+// most that it may use, in thousandths of a CPU, 0 being no bound; an
 // isolation.Host. One that is not there is os.ErrNotExist.
 type Kernel interface {
 	Weigh(group string, weight uint64) error
+	LimitCPU(group string, milli int64) error
+	Limited() ([]string, error) // those with groups in them
 }
 
 // Weights are those of one node's groups. It is safe for concurrent use.
@@ -32,24 +37,28 @@ type Weights struct {
 	tasks map[string]int64    // thousandths of a CPU of each slice with a task
 	sums  map[string]int64    // and of the groups above; "" is the top slice
 	dirty map[string]struct{} // groups to write
+
+	bounds bounds
 }
 
 // New is for a node that has so many thousandths of a CPU for tasks.
 func New(node int64, kernel Kernel) *Weights {
-	return &Weights{kernel: kernel, node: node, tasks: map[string]int64{}, sums: map[string]int64{}, dirty: map[string]struct{}{"": {}}}
+	return &Weights{kernel: kernel, node: node, tasks: map[string]int64{}, sums: map[string]int64{}, dirty: map[string]struct{}{"": {}}, bounds: newBounds()}
 }
 
 // Set says what the task in a slice is guaranteed from now on, in thousandths of
-// a CPU; 0: nothing any more, as it ended or is frozen. Write makes it so. It
-// tells whether there is something to write that was not there before.
-func (w *Weights) Set(slice string, cpus int64) (due bool) {
+// a CPU; 0: nothing any more, as it ended or is frozen; and the most that it may
+// use, once it runs, if it asked for that. Write makes it so. It tells whether
+// there is something to write that was not there before.
+func (w *Weights) Set(slice string, cpus, limit int64) (due bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	was := len(w.dirty)
+	was := len(w.dirty) + len(w.bounds.due)
 	by := cpus - w.tasks[slice]
 	if cpus == 0 && by == 0 {
 		return false
 	}
+	w.bounds.set(slice, limit, cpus == 0)
 	if w.tasks[slice] = cpus; cpus > 0 {
 		w.dirty[slice] = struct{}{}
 	} else {
@@ -63,8 +72,9 @@ func (w *Weights) Set(slice string, cpus int64) (due bool) {
 			delete(w.sums, group)
 			delete(w.dirty, group)
 		}
+		w.bounds.moved(group, w.sums[group])
 	}
-	return was == 0 && len(w.dirty) > 0
+	return was == 0 && len(w.dirty)+len(w.bounds.due) > 0
 }
 
 // Write writes what changed since it was called last; the error is that of one
@@ -82,12 +92,17 @@ func (w *Weights) Write() error {
 	w.mu.Unlock()
 	var first error
 	for group, weight := range due {
-		err := w.kernel.Weigh(group, weight)
-		if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ENODEV) {
-			first = cmp.Or(first, err)
-		}
+		first = cmp.Or(first, ignoreGone(w.kernel.Weigh(group, weight)))
 	}
-	return first
+	return cmp.Or(first, w.writeBounds())
+}
+
+// ignoreGone leaves out what is told of a group that is not there.
+func ignoreGone(err error) error {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENODEV) {
+		return nil
+	}
+	return err
 }
 
 // weight of a group. The top slice stands beside what else runs on the machine,

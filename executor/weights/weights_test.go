@@ -15,6 +15,9 @@ import (
 // groups is a kernel: the weight of each group that there is.
 type groups map[string]uint64
 
+func (groups) LimitCPU(string, int64) error { return nil }
+func (groups) Limited() ([]string, error)   { return nil, nil }
+
 func (g groups) Weigh(group string, weight uint64) error {
 	if _, ok := g[group]; !ok {
 		return os.ErrNotExist
@@ -38,7 +41,7 @@ func TestGroupsCarryTheSumOfWhatRunsInThem(t *testing.T) {
 		if now[slice] = cpus; cpus == 0 {
 			delete(now, slice)
 		}
-		w.Set(slice, cpus)
+		w.Set(slice, cpus, 0)
 		for g := slice; g != "."; g = path.Dir(g) {
 			if _, ok := kernel[g]; !ok {
 				kernel[g] = 100 // made anew, as the kernel makes it
@@ -71,14 +74,14 @@ func TestGroupsCarryTheSumOfWhatRunsInThem(t *testing.T) {
 		}
 	}
 	for s := range now {
-		w.Set(s, 0)
+		w.Set(s, 0, 0)
 	}
 	if len(w.tasks)+len(w.sums) != 0 {
 		t.Errorf("something is left of tasks that ended: %v, %v", w.tasks, w.sums)
 	}
 }
 
-type refuses struct{}
+type refuses struct{ groups }
 
 func (refuses) Weigh(string, uint64) error { return errors.New("read-only") }
 

@@ -46,6 +46,8 @@ func TestOnlyWhatIsGivenChanges(t *testing.T) {
 		"--weight 2":                     "weight 1 → 2",
 		"--limit none":                   "limit cpus=4 → -",
 		"--limit cpus=5,mem=1GiB":        "limit cpus=4 → cpus=5,mem=1GiB",
+		"--limit-hard":                   "limit-hard - → yes",
+		"--limit-hard=false":             "",
 		"--user none":                    "user ci → -",
 		"--user ci --user bob":           "user ci → ci, bob",
 		"--nodes none":                   "nodes zone=a → -",

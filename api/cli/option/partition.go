@@ -25,6 +25,14 @@ func partitionFields() []partitionField {
 	return []partitionField{
 		amountsField("guarantee", "the least it can always get, `AMOUNTS` such as cpus=4,mem=8GiB; none takes it away", func(p *api.Partition) *api.Amounts { return &p.Guarantee }),
 		amountsField("limit", "the most it can ever hold, `AMOUNTS` such as cpus=10; none takes it away", func(p *api.Partition) *api.Amounts { return &p.Limit }),
+		{"limit-hard", &cli.BoolFlag{Name: "limit-hard", Usage: "--limit's cpus bound what is used, too, on idle nodes as well; =false: no more"},
+			func(p *api.Partition, f *Parser) { p.LimitHard = f.C.Bool("limit-hard") },
+			func(p *api.Partition) string {
+				if p.LimitHard {
+					return "yes"
+				}
+				return ""
+			}},
 		numberField("weight", "`NUMBER` by which it shares what is not guaranteed (default 1)", api.ParseWeight, func(p *api.Partition) *api.Weight { return &p.Weight }),
 		{"priority", &cli.IntFlag{Name: "priority", Usage: "`NUMBER`: whose guarantee is served first (default 0)"},
 			func(p *api.Partition, f *Parser) { p.Priority = f.C.Int("priority") },

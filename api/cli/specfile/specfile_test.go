@@ -37,7 +37,7 @@ func TestSpecRoundTrip(t *testing.T) {
 }
 
 func TestPartitionRoundTrip(t *testing.T) {
-	p := &api.Partition{Path: "ml/train", Guarantee: api.Amounts{CPUs: 4500, Mem: 8 << 30, Custom: map[string]api.Weight{"licence": 2500}}, Limit: api.Amounts{CPUs: 10000, Mem: 1<<40 + 1},
+	p := &api.Partition{Path: "ml/train", Guarantee: api.Amounts{CPUs: 4500, Mem: 8 << 30, Custom: map[string]api.Weight{"licence": 2500}}, Limit: api.Amounts{CPUs: 10000, Mem: 1<<40 + 1}, LimitHard: true,
 		Weight: 2500, Priority: -3, Nodes: []api.Constraint{{Attr: "zone", Op: "!=", Value: "b"}}, Policy: api.PolicyFair, Placement: api.PlacePack, Preempt: api.PreemptFreeze,
 		Users: []string{"ci", "token:bob"}, Roles: []string{"operator"},
 		Adjust: &api.Adjust{Min: api.Amounts{CPUs: 1000}, Max: api.Amounts{CPUs: 8000}, Hours: []api.Window{{Days: "mon-fri", From: "08:00", To: "18:00", Zone: "Europe/Berlin", Guarantee: api.Amounts{CPUs: 8000}}}}}
