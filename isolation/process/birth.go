@@ -70,11 +70,19 @@ func (st *Starter) begin(at Place, c Spec, f Files, beside *Process) (_ *Birth, 
 	}
 	st.mu.RLock()
 	defer st.mu.RUnlock()
-	if b.arena, err = newArena(st.code, roomFor(args(c), c.Env, []string{c.Path, c.Dir})+4*len(c.Groups)+64*len(c.Rlimits)+1024); err != nil {
+	if b.arena, err = newArena(st.code, b.room()); err != nil {
 		return nil, err
 	}
 	defer b.arena.free()
 	return b, b.clone(b.script())
+}
+
+// room is what its script takes, beside the steps of any: what it asks for may be
+// as much as a message has room for.
+func (b *Birth) room() int {
+	const each = int(unsafe.Sizeof(step{})) + 64 // a step and what it points to
+	lists := len(b.c.Rlimits) + len(b.st.ignored) + len(b.at.Entries) + 2*len(b.st.special)
+	return roomFor(args(b.c), b.c.Env, []string{b.c.Path, b.c.Dir}) + 4*len(b.c.Groups) + each*lists + 1024
 }
 
 // open opens what the newborn needs.

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -40,30 +39,45 @@ const codeSize = 256
 
 // starter is what all scripts of this process have in common.
 type starter struct {
-	once    sync.Once
-	err     error
+	warn sync.Once
+
+	setup  sync.Mutex // guards ready and starts
+	ready  bool       // the rest is known
+	starts uint64
+
 	code    int              // a file with a copy of interpret, to map
-	special []interval       // memory of the kernel's, such as the vdso, which may be sealed
-	top     uintptr          // where memory ends
 	pinned  bool             // the kernel writes to each thread's memory, so a copy of it must stay
 	ignored []syscall.Signal // what whoever started us ignores
-	warn    sync.Once
-	starts  atomic.Uint64
 
-	mu sync.RWMutex // held while there is a script in memory, which must not stay behind, and for special and top
+	mu      sync.RWMutex // held while there is a script in memory, which must not stay behind, and for the rest
+	special []interval   // memory of the kernel's, such as the vdso, which may be sealed
+	top     uintptr      // where memory ends
 }
 
 type interval struct{ from, to uintptr }
 
+// prepare fails for one start, and not for those after it: there may have been no
+// file left for a moment.
 func (in *starter) prepare(proc string) error {
-	in.once.Do(func() {
-		in.pinned = restartable()
-		in.err = errors.Join(in.copyCode(), in.readMaps(proc), in.readIgnored(proc))
-	})
-	if in.err == nil && !in.pinned && in.starts.Add(1)%anew == 1 {
-		return in.readMaps(proc)
+	in.setup.Lock()
+	defer in.setup.Unlock()
+	if in.ready {
+		if in.starts++; in.starts%anew == 0 && !in.pinned {
+			_ = in.readMaps(proc) // what is new is copied
+		}
+		return nil
 	}
-	return in.err
+	in.pinned = restartable()
+	for _, err := range []error{in.readMaps(proc), in.readIgnored(proc)} {
+		if err != nil {
+			return err
+		}
+	}
+	if err := in.copyCode(); err != nil {
+		return err
+	}
+	in.ready = true
+	return nil
 }
 
 // anew is after how many starts our memory is looked at again: it may have grown.
@@ -98,7 +112,8 @@ func (in *starter) readMaps(proc string) error {
 	defer f.Close()
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.special = nil
+	var special []interval
+	var top uintptr
 	s := bufio.NewScanner(f)
 	for s.Scan() {
 		fields := strings.Fields(s.Text())
@@ -111,16 +126,20 @@ func (in *starter) readMaps(proc string) error {
 		if high > 1<<62 {
 			continue // the vsyscall page is the kernel's own
 		}
-		in.top = max(in.top, uintptr(high))
+		top = max(top, uintptr(high))
 		name := fields[len(fields)-1]
 		switch {
 		case strings.HasPrefix(name, "[v") || name == "[sigpage]" || name == "[uprobes]":
-			in.special = append(in.special, interval{uintptr(low), uintptr(high)})
+			special = append(special, interval{uintptr(low), uintptr(high)})
 		case !in.pinned && !strings.Contains(fields[1], "x") && !strings.Contains(name, "memfd:"):
 			_, _, _ = unix.RawSyscall(unix.SYS_MADVISE, uintptr(low), uintptr(high-low), unix.MADV_DONTFORK) // then it is copied
 		}
 	}
-	return s.Err()
+	if err := s.Err(); err != nil {
+		return fmt.Errorf("see our memory: %w", err)
+	}
+	in.special, in.top = special, top
+	return nil
 }
 
 // readIgnored finds the signals that are ignored: an exec does not change that,
@@ -130,6 +149,7 @@ func (in *starter) readIgnored(proc string) error {
 	if err != nil {
 		return fmt.Errorf("see which signals are ignored: %w", err)
 	}
+	in.ignored = nil
 	for sig := syscall.Signal(1); sig <= 64; sig++ {
 		if hasSignal(b, "SigIgn:", sig) {
 			in.ignored = append(in.ignored, sig)
