@@ -42,6 +42,8 @@ type JoinRequest struct {
 	Name      string `json:"name"`
 	Cluster   string `json:"cluster"` // the name in the token
 	VoterOnly bool   `json:"voterOnly,omitempty"`
+
+	Level int `json:"-"` // in HeaderLevel
 }
 
 // JoinGrant is what a joiner gets.

@@ -2,6 +2,12 @@ package api
 
 import "time"
 
+// HeaderLevel is, on a request to join and where a node says what it is, the
+// highest level that its program knows. It is no field, as programs from before
+// levels refuse fields that they do not know. Those from before level 3 send
+// none.
+const HeaderLevel = "X-Mesita-Level"
+
 // LevelStatus is the level of the cluster, and what its nodes know.
 type LevelStatus struct {
 	Level  int         `json:"level"`

@@ -53,13 +53,14 @@ type Node struct {
 	Away         bool              `json:"away,omitempty"`         // unreachable or down, but the parent of its tasks answers: they are not replaced
 	Reason       string            `json:"reason,omitempty"`       // of this state
 	Starts       *StartTrouble     `json:"starts,omitempty"`       // tasks failed to start there
+	Outdated     bool              `json:"outdated,omitempty"`     // its mesita is older than the level of the cluster: it gets no new work
 	ClockOff     Duration          `json:"clockOff,omitempty"`     // its clock is ahead of most by so much
 	Outside      *Outside          `json:"outside,omitempty"`      // other programs have it
 }
 
 // Schedulable tells whether the node may get new tasks.
 func (n *Node) Schedulable() bool {
-	return n.State == NodeReady && !n.Drain && !n.VoterOnly && !n.DiskFull && !n.Starts.Stopped()
+	return n.State == NodeReady && !n.Drain && !n.VoterOnly && !n.DiskFull && !n.Outdated && !n.Starts.Stopped()
 }
 
 // Trouble is what is wrong with a node that answers: in a word or two, and what
@@ -82,6 +83,9 @@ func (n *Node) Troubles() (out []Trouble) {
 	}
 	if n.Starts != nil && !n.Starts.Since.IsZero() {
 		out = append(out, Trouble{"starts fail", "no task starts there: " + n.Starts.Message})
+	}
+	if n.Outdated {
+		out = append(out, Trouble{"outdated", "its mesita (" + n.Version + ") is older than the level of the cluster: its tasks go on, and it gets no new ones; upgrade mesita on this node"})
 	}
 	if n.ClockOff != 0 {
 		out = append(out, Trouble{"clock off", n.ClockText()})

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -65,6 +66,7 @@ func requestJoin(ctx context.Context, addr, pin string, req *api.JoinRequest) (*
 		return nil, api.FieldErrorf("address", "%q is no address of a node: %v", addr, err)
 	}
 	hr.Header.Set("Content-Type", "application/json")
+	hr.Header.Set(api.HeaderLevel, strconv.Itoa(int(fsm.Newest)))
 	res, err := t.RoundTrip(hr)
 	if errors.Is(err, tlsconf.ErrPinMismatch) {
 		return nil, &api.Error{Code: api.CodeNotAllowed, Field: "token", Message: err.Error()}
@@ -120,6 +122,9 @@ func (a *Agent) admit(ctx context.Context, r api.JoinRequest) (*api.JoinGrant, e
 		return nil, api.FieldErrorf("csr", "is no certificate request signed by its own key")
 	}
 	id := tlsconf.NodeID(csr.PublicKey)
+	if err := v.TakesJoin(id, fsm.Level(r.Level)); err != nil {
+		return nil, err
+	}
 	tokenID, secret := splitToken(r.Token)
 	join := &fsm.NodeJoin{Meta: fsm.Meta{At: a.cfg.Now(), Actor: "token:" + tokenID}, Token: tokenID, Hash: auth.Hash(secret), NodeID: id, Name: r.Name, VoterOnly: r.VoterOnly}
 	if err := v.CheckJoin(join); err != nil {

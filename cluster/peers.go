@@ -10,12 +10,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/tlsconf"
+	"github.com/mesita/mesita/fsm"
 )
 
 // dialTimeout bounds how long a connection to a peer may take.
@@ -153,6 +155,9 @@ func (p *peers) call(ctx context.Context, id, method, path string, in, out any) 
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	if path == helloPath {
+		req.Header.Set(api.HeaderLevel, strconv.Itoa(int(fsm.Newest)))
+	}
 	res, err := p.transport(id).RoundTrip(req)
 	if err != nil {
 		return fmt.Errorf("call node %s: %w", id, err)

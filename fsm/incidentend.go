@@ -36,6 +36,10 @@ var nodeFaults = []nodeFault{
 		"it gets no new work", "there is room again", false},
 	{api.IncidentStartsFail, func(n *api.Node) bool { return here(n) && n.Starts != nil && !n.Starts.Since.IsZero() }, func(n *api.Node) string { return n.Starts.Message },
 		fmt.Sprintf("its tasks start elsewhere; one is tried there every %s", trialEvery), "a task started there again", false},
+	{api.IncidentOutdated, func(n *api.Node) bool { return here(n) && n.Outdated }, func(n *api.Node) string {
+		return "its mesita (" + n.Version + ") is older than the level of the cluster"
+	},
+		"it gets no new work, its tasks go on: upgrade mesita on this node", "it was upgraded", false},
 	{api.IncidentClockOff, func(n *api.Node) bool { return here(n) && n.ClockOff != 0 }, (*api.Node).ClockText, "nothing: its tasks go by the time since boot", "its clock is right again", false},
 }
 

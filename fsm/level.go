@@ -43,6 +43,7 @@ const (
 	PlainWords                     // events say "1 task", and what becomes of tasks that may not start elsewhere
 	ForgetByAge                    // what is old is removed by a command of its own, which a leader proposes whose clock is that of most voters
 	OutsideUse                     // what other programs have of a node is not given to tasks, and is no failure of theirs
+	OldPrograms                    // a node whose program is below the level of the cluster is told apart, and gets no new work
 )
 
 // Holder says who must know a feature before it is used.
@@ -81,6 +82,7 @@ var features = [...]struct {
 	PlainWords:      {3, Voters},
 	ForgetByAge:     {3, Voters},
 	OutsideUse:      {3, Voters},
+	OldPrograms:     {3, Voters},
 }
 
 // Level is the cluster's from which it is done.
@@ -115,6 +117,7 @@ var fields = []field{
 		return slices.ContainsFunc(c.Statuses, func(s api.TaskStatus) bool { return len(s.Taken) > 0 })
 	}),
 	fieldOf("partition.limitHard", 3, func(c *PartitionPut) bool { return c.Partition != nil && c.Partition.LimitHard }),
+	fieldOf("outdated", 3, func(c *NodeHello) bool { return c.Outdated }),
 	fieldOf("hello.level", 1, func(c *NodeHello) bool { return c.Hello.Level != 0 }),
 }
 
@@ -167,6 +170,29 @@ func (v *View) below(what string, need Level) error {
 		remedy = v.remedy(need)
 	}
 	return api.Errorf(api.CodeConflict, "%s needs level %d of the cluster, which is at level %d: %s", what, need, v.t.level, remedy)
+}
+
+// TakesJoin refuses a node that is new, and whose program is older than the level
+// of the cluster. Programs from before level 3 do not say what they know when
+// they join: below it they are looked at in their first hello.
+func (v *View) TakesJoin(nodeID string, knows Level) error {
+	if n := v.Node(nodeID); knows >= v.t.level || n != nil && n.State != api.NodeGone || knows == 0 && !v.Does(OldPrograms) {
+		return nil
+	}
+	return v.tooOld(api.CodeConflict)
+}
+
+// TakesHello refuses the first hello of such a node. One that was taken before
+// keeps its tasks: see OldPrograms.
+func (v *View) TakesHello(nodeID string, knows Level) error {
+	if n := v.Node(nodeID); knows >= v.t.level || n == nil || n.Version != "" {
+		return nil
+	}
+	return v.tooOld(api.CodeNotAllowed)
+}
+
+func (v *View) tooOld(c api.Code) error {
+	return api.Errorf(c, "the program of this node is older than level %d, at which the cluster is: upgrade mesita on this node first", v.t.level)
 }
 
 // LevelSet raises the level of the cluster. It is proposed at a lower level

@@ -151,6 +151,8 @@ type NodeHello struct {
 	Meta
 	ID    string        `json:"id"`
 	Hello api.NodeHello `json:"hello"`
+	// Outdated is that the node's program is below the level of the cluster.
+	Outdated bool `json:"outdated,omitempty"`
 }
 
 func (c *NodeHello) apply(x *tx) (any, error) {
@@ -174,6 +176,7 @@ func (c *NodeHello) apply(x *tx) (any, error) {
 			changed = append(changed, f.name)
 		}
 	}
+	n.Outdated = c.Outdated
 	n.State, n.Reason, n.Away = api.NodeReady, "", false
 	if n.Drain {
 		n.State = api.NodeDraining
@@ -181,7 +184,7 @@ func (c *NodeHello) apply(x *tx) (any, error) {
 	if n.State != old.State {
 		n.Since = c.At
 	}
-	if len(changed) == 0 && n.State == old.State && n.Reason == old.Reason {
+	if len(changed) == 0 && n.State == old.State && n.Reason == old.Reason && n.Outdated == old.Outdated {
 		return old, nil
 	}
 	x.nodeIncidents(old, &n)

@@ -1,7 +1,9 @@
 package server
 
 import (
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/mesita/mesita/api"
@@ -134,11 +136,19 @@ func joinNode(c *call) (any, error) {
 	if len(in.Token) > 512 || len(in.CSR) > 16<<10 {
 		return nil, api.FieldErrorf("token", "is no join token: get one with `mesita node token`")
 	}
+	in.Level = c.saidLevel()
 	grant, err := c.Cluster.Join(c.R.Context(), in)
 	if err != nil && api.ErrorCode(err) == api.CodeNotAllowed && !c.ID.Forwarded {
 		c.Auth.Failed(c.R)
 	}
 	return grant, err
+}
+
+// saidLevel is the highest level that the program knows which sent this request,
+// 0 if it does not say.
+func (c *call) saidLevel() int {
+	n, _ := strconv.Atoi(c.R.Header.Get(api.HeaderLevel))
+	return min(max(n, 0), math.MaxInt16)
 }
 
 // index is a short guide for whoever looks at the address with a browser.

@@ -32,7 +32,14 @@ func helloNode(c *call) (any, error) {
 	if err := in.Validate(); err != nil {
 		return nil, err
 	}
-	return c.Do(&fsm.NodeHello{Meta: c.Meta(), ID: c.ID.NodeID, Hello: in})
+	v := c.Store.View()
+	if v.Level() > 0 {
+		in.Level = max(in.Level, c.saidLevel()) // a node that starts may not have heard that the cluster has levels
+	}
+	if err := v.TakesHello(c.ID.NodeID, fsm.Level(in.Level)); err != nil {
+		return nil, err
+	}
+	return c.Do(&fsm.NodeHello{Meta: c.Meta(), ID: c.ID.NodeID, Hello: in, Outdated: v.Does(fsm.OldPrograms) && fsm.Level(in.Level) < v.Level()})
 }
 
 // stateAnswer says what this node found when it hashed its state.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -62,11 +63,18 @@ func batchSpec(name string) *api.JobSpec {
 func TestNodesReportForThemselvesOnly(t *testing.T) {
 	_, oak, elm := twoNodes(t)
 	hello := api.NodeHello{Addr: "10.0.0.2:5050", Version: "9", Resources: api.Resources{CPUs: 1000}}
-	for _, via := range []*testNode{oak, elm} { // directly, and through a follower
-		hello.Version += "9"
-		via.send(request{method: "POST", path: "/v1/internal/hello", body: hello, cert: "elm"}).want(t, 200)
-		if n := oak.store.View().Node("elm"); n.Version != hello.Version {
-			t.Errorf("via %s: %+v", via.id, n)
+	if e := oak.send(request{method: "POST", path: "/v1/internal/hello", body: hello, cert: "elm"}).want(t, 403); !strings.Contains(e.Message, "upgrade mesita on this node first") {
+		t.Errorf("the first hello of an old program: %+v", e)
+	}
+	knows := func(level string) http.Header { return http.Header{api.HeaderLevel: {level}} }
+	oak.send(request{method: "POST", path: "/v1/internal/hello", body: hello, cert: "elm", header: knows(strconv.Itoa(int(fsm.Newest)))}).want(t, 200)
+	for level, outdated := range map[string]bool{strconv.Itoa(int(fsm.Newest)): false, "": true, "2": true, "no number": true} {
+		for _, via := range []*testNode{oak, elm} { // directly, and through a follower
+			hello.Version += "9"
+			via.send(request{method: "POST", path: "/v1/internal/hello", body: hello, cert: "elm", header: knows(level)}).want(t, 200)
+			if n := oak.store.View().Node("elm"); n.Version != hello.Version || n.Outdated != outdated {
+				t.Errorf("via %s, with level %q: %+v", via.id, level, n)
+			}
 		}
 	}
 	oak.send(request{method: "POST", path: "/v1/internal/hello", body: `{"addr":""}`, cert: "elm"}).want(t, 400)

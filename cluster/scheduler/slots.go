@@ -106,6 +106,8 @@ func unavailable(n *api.Node) string {
 		return "is away: its daemon does not answer, its tasks run on"
 	case n.State != api.NodeReady:
 		return "is " + n.State.String()
+	case n.Outdated:
+		return "runs an older mesita (" + n.Version + ") than the level of the cluster: upgrade it"
 	case n.DiskFull:
 		return "has a full disk"
 	case n.Starts.Stopped():

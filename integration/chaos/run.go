@@ -90,7 +90,7 @@ func (r *run) must(err error) {
 func (r *run) all() {
 	older := ""
 	if r.o.from != "" {
-		older = buildOld(r.stage, r.o.from, r.stage.TempDir())
+		older = lab.BuildAt(r.stage, r.o.from, r.stage.TempDir())
 		for _, n := range r.nodes {
 			n.Bin = older
 		}

@@ -87,6 +87,23 @@ func Build(t T, module, to string) {
 	}
 }
 
+// BuildAt builds the program as it was at a commit of this clone, in an empty
+// folder.
+func BuildAt(t T, commit, dir string) string {
+	t.Helper()
+	src := filepath.Join(dir, "src")
+	if err := os.Mkdir(src, 0o755); err != nil {
+		t.Fatalf("%v", err)
+	}
+	pack := exec.Command("sh", "-c", `git -C "$0" archive "$1" | tar -x -C "$2"`, Root(t), commit, src)
+	if out, err := pack.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Fatalf("this clone has no commit %s, from which upgrades have to work: clone with the whole history (%v: %s)", commit, err, out)
+	}
+	bin := filepath.Join(dir, "mesita")
+	Build(t, src, bin)
+	return bin
+}
+
 // New makes a switch and n nodes, none of them started.
 func New(t T, bin string, n int) *Lab {
 	t.Helper()

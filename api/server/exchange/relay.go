@@ -27,7 +27,7 @@ const suspect = 250 * time.Millisecond
 func newKey() string { return rand.Text() }
 
 // relayed are the request headers that travel on.
-var relayed = []string{"Accept", "Content-Type", "Idempotency-Key", "Last-Event-Id", "User-Agent"}
+var relayed = []string{"Accept", "Content-Type", "Idempotency-Key", "Last-Event-Id", "User-Agent", api.HeaderLevel}
 
 // Relay sends the request to another node and passes its answer on. It is
 // false if nothing was answered to the caller, with the reason.
