@@ -136,8 +136,8 @@ func flagOf(argv []string, name string) string {
 }
 
 // findOthers looks for keepers that have the slice's very group among the
-// processes, by their command line and the lock that they hold open. dir is one
-// of our own.
+// processes of our user, by their command line and the lock that they hold open:
+// a task of another user may have any. dir is one of our own.
 func findOthers(slice, dir string, host *isolation.Host) (out []other) {
 	var ours []os.FileInfo
 	for _, d := range folders(dir) {
@@ -153,7 +153,7 @@ func findOthers(slice, dir string, host *isolation.Host) (out []other) {
 		if err != nil || perr != nil || len(argv) < 2 || argv[1] != "keeper" || flagOf(argv, "--slice") != slice || pid == os.Getpid() {
 			continue
 		}
-		if !host.Shares(pid, flagOf(argv, "--cgroup-root")) {
+		if !sameUser(filepath.Dir(p)) || !host.Shares(pid, flagOf(argv, "--cgroup-root")) {
 			continue
 		}
 		lock, at, deleted := openLock(filepath.Dir(p))
@@ -166,6 +166,15 @@ func findOthers(slice, dir string, host *isolation.Host) (out []other) {
 		out = append(out, o)
 	}
 	return out
+}
+
+// sameUser tells whether a process is of our user. Who owns its folder in /proc
+// does not tell: that is root for one that may not be dumped.
+func sameUser(proc string) bool {
+	b, err := os.ReadFile(filepath.Join(proc, "status"))
+	_, ids, ok := strings.Cut(string(b), "\nUid:\t")
+	real, _, _ := strings.Cut(ids, "\t")
+	return err == nil && ok && real == strconv.Itoa(os.Getuid())
 }
 
 // reach is a path by which we can open a process's folder, known by the lock in

@@ -112,6 +112,18 @@ func TestAKeeperInAnotherCgroupIsLeftAlone(t *testing.T) {
 	}
 }
 
+// A task that is not root cannot keep its node from starting, or have a process
+// ended, by what it says that it is.
+func TestAKeeperOfAnotherUserIsNone(t *testing.T) {
+	o := newOthers(t)
+	theirs := filepath.Join(o.dir, "theirs")
+	lives := o.keeper(`chown 65534 "$0" && chmod 755 . .. && chmod 644 keeper && exec setpriv --reuid=65534 --regid=65534 --clear-groups /bin/sh keeper --dir "$0" --slice "$1" --cgroup-root "$2"; `,
+		theirs, o.root)
+	if err := o.start(nobody); err != nil || !lives() {
+		t.Errorf("the start: %v; the process lives: %v", err, lives())
+	}
+}
+
 // A keeper in the same cgroup whose files are not ours, as in a container, is
 // never ended; its folder is the one that it has, not ours of the same name.
 func TestAKeeperOfOtherMountsIsNotEnded(t *testing.T) {
