@@ -21,6 +21,7 @@ import (
 type ledger struct {
 	path string
 	file *os.File
+	size int64               // of the whole lines in it
 	live map[string]struct{} // ids in it
 	dead int                 // lines of no more use
 }
@@ -128,22 +129,33 @@ func (l *ledger) rewrite(all []Status) error {
 	if l.file != nil {
 		l.file.Close()
 	}
-	l.file, l.dead = f, 0
+	l.file, l.size, l.dead = f, int64(len(b)), 0
 	return nil
 }
 
+// add writes a line whole or not at all: what is written after a part of one is
+// lost with it, and no other keeper trusts a ledger that is damaged.
 func (l *ledger) add(v line) error {
 	b, err := v.encode()
 	if err != nil {
 		return err
 	}
-	_, err = l.file.Write(b)
-	return err
+	if n, err := l.file.Write(b); err != nil {
+		if n > 0 {
+			err = errors.Join(err, l.file.Truncate(l.size))
+		}
+		return err
+	}
+	l.size += int64(len(b))
+	return nil
 }
 
 func (l *ledger) start(s Status) error {
-	l.live[s.ID] = struct{}{}
-	return l.add(line{Start: &s})
+	err := l.add(line{Start: &s})
+	if err == nil {
+		l.live[s.ID] = struct{}{}
+	}
+	return err
 }
 
 func (l *ledger) end(s Status) error {

@@ -4,10 +4,13 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A flipped bit never makes an attempt's end another one: what is damaged is
@@ -111,4 +114,42 @@ func FuzzLedger(f *testing.F) {
 			t.Fatalf("%+v was read, and then %+v", first, again)
 		}
 	})
+}
+
+// A line that the disk has no room for takes no other one with it.
+func TestALedgerOnAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	l, _, err := openLedger(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	if err := l.start(Status{ID: "a.0/1", State: Running}); err != nil {
+		t.Fatal(err)
+	}
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &was); err != nil {
+		t.Fatal(err)
+	}
+	signal.Ignore(unix.SIGXFSZ)
+	defer signal.Reset(unix.SIGXFSZ)
+	for room := range int64(60) {
+		if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: uint64(l.size + room), Max: was.Max}); err != nil {
+			t.Fatal(err)
+		}
+		err := l.start(Status{ID: "b.0/1", State: Starting})
+		if rerr := unix.Setrlimit(unix.RLIMIT_FSIZE, &was); rerr != nil {
+			t.Fatal(rerr)
+		}
+		if err == nil {
+			t.Fatal("a line was written where it has no room")
+		}
+		if err := l.start(Status{ID: "c.0/" + strconv.Itoa(int(room)), State: Running}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, damaged, err := readLedger(dir)
+	if err != nil || damaged || len(all) != 61 {
+		t.Errorf("it has %d attempts, damaged %v: %v", len(all), damaged, err)
+	}
 }
