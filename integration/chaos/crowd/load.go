@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/api/client"
 	"github.com/mesita/mesita/integration/chaos/verdict"
 	"github.com/mesita/mesita/integration/lab"
@@ -50,18 +51,18 @@ func (r *Crowd) load(ctx context.Context) {
 		return
 	}
 	l.client = c
-	tick := time.NewTicker(time.Second / time.Duration(r.o.Rate))
-	defer tick.Stop()
+	every := time.Second / time.Duration(r.o.Rate)
 	var wg sync.WaitGroup
+	var due atomic.Int64
 	began := time.Now()
 	for range inFlight {
 		wg.Go(func() {
-			for ctx.Err() == nil {
-				select {
-				case <-tick.C:
-					l.one()
-				case <-ctx.Done():
+			for {
+				at := began.Add(time.Duration(due.Add(1)) * every)
+				if !backoff.Pause(ctx, time.Until(at)) {
+					return
 				}
+				l.one()
 			}
 		})
 	}
@@ -69,8 +70,9 @@ func (r *Crowd) load(ctx context.Context) {
 	r.o.Stage.Say("load", "%d jobs, %.0f a second, %d requests failed; the slowest took %.1f s", l.sent.Load(), float64(l.sent.Load())/time.Since(began).Seconds(), l.failed.Load(), l.slowest.Seconds())
 }
 
-// inFlight is how many of them wait for an answer at most: a machine that cannot
-// take as many a second is sent fewer.
+// inFlight is how many of them wait for an answer at most. What came due while
+// all of them waited is sent as soon as they do not: the rate is that of the whole
+// run, if the machine can take as many.
 const inFlight = 64
 
 // runsOneOf is how many jobs of the load are accepted for each that has a task: a
