@@ -47,7 +47,7 @@ func (h *Host) Create(name string, l Limits) (*Slice, error) {
 	}
 	err = h.limiter.create(name, l)
 	for i := 0; i < len(fresh) && err == nil && l.CPUWeight > 0; i++ {
-		err = h.Weigh(fresh[i], l.CPUWeight) // so that the task gets its part until the caller weighs it with others
+		err = h.weighFresh(fresh[i], l.CPUWeight) // so that the task gets its part until the caller weighs it with others
 	}
 	if err != nil {
 		return nil, errors.Join(err, h.limiter.remove(name), removeGroups(h.top, name))

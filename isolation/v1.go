@@ -97,12 +97,25 @@ func (l *v1) makeGroup(c v1Controller, group string) error {
 		err = syscall.Mkdir(dir, 0o755)
 	}
 	if errors.Is(err, syscall.ENOENT) {
-		return os.MkdirAll(dir, 0o755)
+		err = makeAll(dir)
 	}
 	if err != nil {
 		return &os.PathError{Op: "mkdir", Path: dir, Err: err}
 	}
 	return nil
+}
+
+// makeAll makes a folder and those above it, from below: most often it is the
+// last one or two that are missing.
+func makeAll(dir string) error {
+	err := syscall.Mkdir(dir, 0o755)
+	if !errors.Is(err, syscall.ENOENT) {
+		return err
+	}
+	if err := makeAll(filepath.Dir(dir)); err != nil && !errors.Is(err, syscall.EEXIST) {
+		return err
+	}
+	return syscall.Mkdir(dir, 0o755)
 }
 
 func (l *v1) update(name string, lim Limits) error {

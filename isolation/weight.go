@@ -41,6 +41,15 @@ func (h *Host) Weigh(group string, weight uint64) error {
 	return writeFile(s.dir, s.file, s.value)
 }
 
+// weighFresh is Weigh for a group that was just made.
+func (h *Host) weighFresh(group string, weight uint64) error {
+	s, ok := h.limiter.weight(group, weight)
+	if !ok {
+		return nil
+	}
+	return writeFile(s.dir, s.file, s.value)
+}
+
 func (noLimiter) weight(string, uint64) (s setting, ok bool) { return s, false }
 
 func (u *unified) weight(group string, w uint64) (setting, bool) {
