@@ -52,7 +52,7 @@ func (a *app) incidentsClose() *cli.Command {
 			for _, s := range c.Args().Slice() {
 				id, err := strconv.ParseUint(s, 10, 64)
 				if err != nil {
-					return usage("mesita incidents close ID...: %q is no number: `mesita incidents -o wide` shows the ids", s)
+					return usage("mesita incidents close ID...: %q is no number: `mesita incidents` shows the ids", s)
 				}
 				ids = append(ids, id)
 			}
@@ -81,7 +81,7 @@ func (a *app) wouldClose(c *cli.Context, cl *client.Client, ids []uint64) error 
 	for _, id := range ids {
 		i := slices.IndexFunc(open, func(n *api.Incident) bool { return n.ID == id })
 		if i < 0 {
-			return api.Errorf(api.CodeNotFound, "no open incident %d: see `mesita incidents -o wide`", id)
+			return api.Errorf(api.CodeNotFound, "no open incident %d: see `mesita incidents`", id)
 		}
 		a.progress("would close incident %d: %s of %s", id, open[i].Kind, incidentObject(open[i]))
 	}
@@ -89,6 +89,7 @@ func (a *app) wouldClose(c *cli.Context, cl *client.Client, ids []uint64) error 
 }
 
 var incidentColumns = []column[*api.Incident]{
+	{"ID", func(i *api.Incident) string { return fmt.Sprint(i.ID) }, false},
 	{"KIND", func(i *api.Incident) string { return string(i.Kind) }, false},
 	{"OBJECT", incidentObject, false},
 	{"NODE", func(i *api.Incident) string { return i.Node }, false},
@@ -97,7 +98,6 @@ var incidentColumns = []column[*api.Incident]{
 	{"COUNT", func(i *api.Incident) string { return fmt.Sprint(max(i.Count, 1)) }, false},
 	{"ACTION", func(i *api.Incident) string { return i.Action }, false},
 	{"MESSAGE", func(i *api.Incident) string { return i.Message }, true},
-	{"ID", func(i *api.Incident) string { return fmt.Sprint(i.ID) }, true},
 }
 
 // incidentObject names a node by its name, as everywhere else.

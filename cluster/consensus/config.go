@@ -20,7 +20,8 @@ const (
 	maxMultiplier    = 50
 
 	maxAppendEntries = 64
-	logCache         = 1024 // entries
+	placeEvery       = 5 * time.Second // between two looks whether the log is in its place
+	logCache         = 1024            // entries
 	snapshotsKept    = 2
 
 	snapshotEntries = 8192      // log entries between two snapshots
@@ -74,7 +75,8 @@ type Config struct {
 	StableStore   raft.StableStore
 	SnapshotStore raft.SnapshotStore
 
-	snapshotEntries uint64 // 0 = the constant; tests lower it
+	snapshotEntries uint64        // 0 = the constant; tests lower it
+	placeEvery      time.Duration // the same
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -107,6 +109,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.snapshotEntries == 0 {
 		c.snapshotEntries = snapshotEntries
+	}
+	if c.placeEvery == 0 {
+		c.placeEvery = placeEvery
 	}
 	return c, nil
 }

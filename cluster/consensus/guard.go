@@ -123,6 +123,21 @@ func (g *guard) present() error {
 	return err
 }
 
+// watchPlace halts the node once its log is not in its place any more, also while
+// nothing is written: its next start would find a voter that forgot.
+func (n *Node) watchPlace() {
+	tick := time.NewTicker(n.cfg.placeEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-n.ending:
+			return
+		case <-tick.C:
+			_ = n.guard.present() // while the node opens, who writes is told
+		}
+	}
+}
+
 // mayVote tells why no vote must be kept.
 func (g *guard) mayVote() error {
 	if g.damaged == nil {

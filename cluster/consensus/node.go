@@ -102,6 +102,9 @@ func Open(cfg Config) (*Node, error) {
 	}
 	n.spawn(n.wire.listen)
 	n.spawn(n.watchLeader)
+	if s.file != nil {
+		n.spawn(n.watchPlace)
+	}
 	n.spawn(func() { n.wire.announce(n.raft.CurrentTerm) })
 	d := n.damage.Load()
 	if d == nil && only {

@@ -9,31 +9,34 @@ import (
 	"time"
 )
 
+// losses are what may become of the log's file while its node runs.
+var losses = map[string]func(t *testing.T, data string) error{
+	"file deleted": func(_ *testing.T, data string) error { return os.Remove(filepath.Join(data, "raft", "raft.db")) },
+	"raft moved": func(_ *testing.T, data string) error {
+		return os.Rename(filepath.Join(data, "raft"), filepath.Join(data, "aside"))
+	},
+	"data folder deleted": func(_ *testing.T, data string) error { return os.RemoveAll(data) },
+	"a file in its place": func(_ *testing.T, data string) error {
+		if err := os.Rename(data, data+".aside"); err != nil {
+			return err
+		}
+		return os.WriteFile(data, nil, 0o600)
+	},
+	"an older copy in its place": func(t *testing.T, data string) error {
+		if err := copyDir(filepath.Join(data, "raft"), filepath.Join(data, "copy")); err != nil {
+			return err
+		}
+		if err := os.Rename(filepath.Join(data, "raft"), filepath.Join(data, "aside")); err != nil {
+			return err
+		}
+		return os.Rename(filepath.Join(data, "copy"), filepath.Join(data, "raft"))
+	},
+}
+
 // What the next start would not find is not acknowledged, whatever became of the
 // log's file: the node ends and says so, and its vote with it.
 func TestNothingIsAcknowledgedByALogThatIsNotThere(t *testing.T) {
-	for name, lose := range map[string]func(t *testing.T, data string) error{
-		"file deleted": func(_ *testing.T, data string) error { return os.Remove(filepath.Join(data, "raft", "raft.db")) },
-		"raft moved": func(_ *testing.T, data string) error {
-			return os.Rename(filepath.Join(data, "raft"), filepath.Join(data, "aside"))
-		},
-		"data folder deleted": func(_ *testing.T, data string) error { return os.RemoveAll(data) },
-		"a file in its place": func(_ *testing.T, data string) error {
-			if err := os.Rename(data, data+".aside"); err != nil {
-				return err
-			}
-			return os.WriteFile(data, nil, 0o600)
-		},
-		"an older copy in its place": func(t *testing.T, data string) error {
-			if err := copyDir(filepath.Join(data, "raft"), filepath.Join(data, "copy")); err != nil {
-				return err
-			}
-			if err := os.Rename(filepath.Join(data, "raft"), filepath.Join(data, "aside")); err != nil {
-				return err
-			}
-			return os.Rename(filepath.Join(data, "copy"), filepath.Join(data, "raft"))
-		},
-	} {
+	for name, lose := range losses {
 		t.Run(name, func(t *testing.T) {
 			data := filepath.Join(t.TempDir(), "data")
 			m := single(t, filepath.Join(data, "raft"), nil)
@@ -75,5 +78,24 @@ func TestNoVoteIsKeptInALogThatIsNotThere(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "raft.db was moved, deleted or replaced") {
 			t.Errorf("the node ended with %v", err)
 		}
+	}
+}
+
+// An idle voter notices it, too.
+func TestAnIdleVoterNoticesThatItsLogIsGone(t *testing.T) {
+	for name, lose := range losses {
+		t.Run(name, func(t *testing.T) {
+			data := filepath.Join(t.TempDir(), "data")
+			m := single(t, filepath.Join(data, "raft"), func(c *Config) { c.placeEvery = 10 * time.Millisecond })
+			m.must(t, initCluster())
+			if err := lose(t, data); err != nil {
+				t.Fatal(err)
+			}
+			err := <-m.done
+			m.done <- nil
+			if err == nil || !strings.Contains(err.Error(), "raft.db was moved, deleted or replaced") {
+				t.Errorf("the node ended with %v", err)
+			}
+		})
 	}
 }
