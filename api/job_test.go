@@ -138,14 +138,17 @@ func TestProcessOfASpec(t *testing.T) {
 		"ulimits": func(s *JobSpec) {
 			s.Ulimits = []Ulimit{{Name: "nofile", Soft: 1, Hard: 1}, {Name: "nofile", Soft: 2, Hard: 2}}
 		},
-		"ulimits ":  func(s *JobSpec) { s.Ulimits = []Ulimit{{Name: "nofile", Soft: 2, Hard: 1}} },
-		"nice":      func(s *JobSpec) { s.Nice = -21 },
-		"nice ":     func(s *JobSpec) { s.Nice = 20 },
-		"cpuLimit":  func(s *JobSpec) { s.CPUs, s.CPULimit = 500, 499 },
-		"cpuLimit ": func(s *JobSpec) { s.CPULimit = -1 },
-		"user":      func(s *JobSpec) { s.User = "a:" },
-		"user ":     func(s *JobSpec) { s.User = ":a" },
-		"user  ":    func(s *JobSpec) { s.User = "a:b:c" },
+		"ulimits ":   func(s *JobSpec) { s.Ulimits = []Ulimit{{Name: "nofile", Soft: 2, Hard: 1}} },
+		"nice":       func(s *JobSpec) { s.Nice = -21 },
+		"nice ":      func(s *JobSpec) { s.Nice = 20 },
+		"cpuLimit":   func(s *JobSpec) { s.CPUs, s.CPULimit = 500, 499 },
+		"cpuLimit ":  func(s *JobSpec) { s.CPULimit = -1 },
+		"memLimit":   func(s *JobSpec) { s.Mem, s.MemLimit = 64<<20, 64<<20-1 },
+		"memLimit ":  func(s *JobSpec) { s.MemLimit = -1 },
+		"memLimit  ": func(s *JobSpec) { s.MemLimit = maxBytes + 1 },
+		"user":       func(s *JobSpec) { s.User = "a:" },
+		"user ":      func(s *JobSpec) { s.User = ":a" },
+		"user  ":     func(s *JobSpec) { s.User = "a:b:c" },
 	} {
 		s := goodSpec()
 		change(s)
@@ -156,6 +159,7 @@ func TestProcessOfASpec(t *testing.T) {
 	}
 	s := goodSpec()
 	s.CPULimit = s.CPUs
+	s.MemLimit = s.Mem
 	s.User, s.Nice, s.Ulimits = "1000:docker", -20, []Ulimit{{Name: "nofile", Soft: 1, Hard: Unlimited}}
 	if err := s.Validate(); err != nil {
 		t.Error(err)

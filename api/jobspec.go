@@ -52,12 +52,13 @@ type TaskSpec struct {
 
 // Request is the resources that one task asks for.
 type Request struct {
-	CPUs   MilliCPU            `json:"cpus,omitempty"`
-	Mem    Bytes               `json:"mem,omitempty"`
-	Disk   Bytes               `json:"disk,omitempty"`
-	GPUs   int64               `json:"gpus,omitempty"`
-	Ports  []PortRequest       `json:"ports,omitempty"`
-	Custom map[string]Quantity `json:"custom,omitempty"`
+	CPUs     MilliCPU            `json:"cpus,omitempty"`
+	Mem      Bytes               `json:"mem,omitempty"`
+	MemLimit Bytes               `json:"memLimit,omitempty"` // the most it may use, while its node has room; 0 = mem
+	Disk     Bytes               `json:"disk,omitempty"`
+	GPUs     int64               `json:"gpus,omitempty"`
+	Ports    []PortRequest       `json:"ports,omitempty"`
+	Custom   map[string]Quantity `json:"custom,omitempty"`
 }
 
 // PortRequest is a port by name; Port 0 means any free one of the node's.
@@ -179,7 +180,7 @@ func (s *JobSpec) Uses(n *Node) bool {
 // Need is the resource vector of one task, without the ports whose numbers the
 // scheduler chooses.
 func (s *JobSpec) Need() Resources {
-	r := Resources{CPUs: s.CPUs, Mem: s.Mem, Disk: s.Disk, GPUs: s.GPUs, Custom: s.Custom}
+	r := Resources{CPUs: s.CPUs, Mem: s.Mem, MemExtra: max(s.MemLimit-s.Mem, 0), Disk: s.Disk, GPUs: s.GPUs, Custom: s.Custom}
 	for _, p := range s.Ports {
 		if p.Port != 0 {
 			r.Ports = r.Ports.Union(Ranges{{int64(p.Port), int64(p.Port)}})
@@ -364,6 +365,12 @@ func (r *Request) validate() error {
 	}
 	if r.Mem < 1<<20 {
 		return FieldErrorf("mem", "%s is below the least a process needs, 1MiB", r.Mem)
+	}
+	if r.MemLimit > maxBytes {
+		return FieldErrorf("memLimit", "%s is more than mesita counts (%s)", r.MemLimit, Bytes(maxBytes))
+	}
+	if r.MemLimit != 0 && r.MemLimit < r.Mem {
+		return FieldErrorf("memLimit", "%s is below mem, the %s that are guaranteed: give at least those, or leave it out", r.MemLimit, r.Mem)
 	}
 	if err := (Resources{CPUs: r.CPUs, Mem: r.Mem, Disk: r.Disk, GPUs: r.GPUs, Custom: r.Custom}).Validate(); err != nil {
 		return err

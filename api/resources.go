@@ -20,12 +20,16 @@ type Quantity struct {
 // Resources is a resource vector. On a node it is what the node has; on a task
 // it is what the task holds.
 type Resources struct {
-	CPUs   MilliCPU            `json:"cpus"`
-	Mem    Bytes               `json:"mem"`
-	Disk   Bytes               `json:"disk,omitempty"`
-	GPUs   int64               `json:"gpus,omitempty"`
-	Ports  Ranges              `json:"ports,omitempty"`
-	Custom map[string]Quantity `json:"custom,omitempty"`
+	CPUs MilliCPU `json:"cpus"`
+	Mem  Bytes    `json:"mem"` // guaranteed to a task
+	// MemExtra is what a task may use beyond Mem while there is room. On a node it
+	// is by how much the limits of its tasks together may exceed its Mem; what is
+	// left of it may be below zero, as memory that is free serves, too.
+	MemExtra Bytes               `json:"memExtra,omitempty"`
+	Disk     Bytes               `json:"disk,omitempty"`
+	GPUs     int64               `json:"gpus,omitempty"`
+	Ports    Ranges              `json:"ports,omitempty"`
+	Custom   map[string]Quantity `json:"custom,omitempty"`
 }
 
 // MarshalJSON writes a number, a string of ranges or a list of words.
@@ -138,6 +142,7 @@ func (q Quantity) String() string {
 func (r Resources) Add(o Resources) Resources {
 	r.CPUs += o.CPUs
 	r.Mem += o.Mem
+	r.MemExtra += o.MemExtra
 	r.Disk += o.Disk
 	r.GPUs += o.GPUs
 	if len(o.Ports) > 0 {
@@ -151,6 +156,7 @@ func (r Resources) Add(o Resources) Resources {
 func (r Resources) Minus(o Resources) Resources {
 	r.CPUs -= o.CPUs
 	r.Mem -= o.Mem
+	r.MemExtra -= o.MemExtra
 	r.Disk -= o.Disk
 	r.GPUs -= o.GPUs
 	if len(o.Ports) > 0 {
@@ -178,6 +184,10 @@ func combine(a, b map[string]Quantity, op func(Quantity, Quantity) Quantity) map
 	return out
 }
 
+// MemLimit is the most memory that may be used: of a task, or by the limits of
+// all tasks of a node together.
+func (r Resources) MemLimit() Bytes { return r.Mem + r.MemExtra }
+
 // Short is one resource of which there is too little.
 type Short struct {
 	Resource string `json:"resource"`
@@ -200,6 +210,8 @@ func (r Resources) Missing(need Resources) (short Short, ok bool) {
 		return Short{"cpus", need.CPUs.String(), r.CPUs.String()}, false
 	case need.Mem > r.Mem:
 		return Short{"mem", need.Mem.String(), r.Mem.String()}, false
+	case need.MemLimit() > r.MemLimit():
+		return Short{"memLimit", need.MemLimit().String(), r.MemLimit().String()}, false
 	case need.Disk > r.Disk:
 		return Short{"disk", need.Disk.String(), r.Disk.String()}, false
 	case need.GPUs > r.GPUs:
@@ -229,6 +241,9 @@ func (r Resources) Equal(o Resources) bool { return r.Fits(o) && o.Fits(r) }
 
 func (r Resources) String() string {
 	parts := []string{"cpus=" + r.CPUs.String(), "mem=" + r.Mem.String()}
+	if r.MemExtra != 0 {
+		parts = append(parts, "memLimit="+r.MemLimit().String())
+	}
 	if r.Disk != 0 {
 		parts = append(parts, "disk="+r.Disk.String())
 	}
@@ -312,7 +327,7 @@ func (r Resources) Validate() error {
 	for _, f := range []struct {
 		name string
 		v    int64
-	}{{"cpus", int64(r.CPUs)}, {"mem", int64(r.Mem)}, {"disk", int64(r.Disk)}, {"gpus", r.GPUs}} {
+	}{{"cpus", int64(r.CPUs)}, {"mem", int64(r.Mem)}, {"memExtra", int64(r.MemExtra)}, {"disk", int64(r.Disk)}, {"gpus", r.GPUs}} {
 		if f.v < 0 {
 			return FieldErrorf(f.name, "is negative: give an amount above zero")
 		}

@@ -151,7 +151,7 @@ const (
 	ReasonNone        Reason = ""
 	ReasonExited      Reason = "exited"       // by itself
 	ReasonSignaled    Reason = "signaled"     // by a signal from outside mesita
-	ReasonOOM         Reason = "oom"          // killed for its memory limit
+	ReasonOOM         Reason = "oom"          // killed for its memory limit, or since its node had no more
 	ReasonTimeLimit   Reason = "time_limit"   // over its --time
 	ReasonStopped     Reason = "stopped"      // asked for
 	ReasonStartFailed Reason = "start_failed" // no such program, user or folder

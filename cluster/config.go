@@ -34,8 +34,11 @@ type Config struct {
 	HTTP      string // plain HTTP on loopback, "" = none
 	Attrs     map[string]string
 	Resources string // such as "cpus=4,mem=8GiB"; what is not named is found
-	VoterOnly bool
-	Dev       bool // one node, HTTP needs no credentials
+	// MemOvercommit is how many times the node's memory the limits of its tasks may
+	// add up to, from 1 to 10; "" = 2.
+	MemOvercommit string
+	VoterOnly     bool
+	Dev           bool // one node, HTTP needs no credentials
 
 	Seeds     []string // addresses of nodes of this one's cluster, beside those that it remembers
 	Rejoin    bool     // go on with the age of the cluster that answers
@@ -71,6 +74,7 @@ func (c Config) withDefaults() (Config, error) {
 	set(&c.Listen, fmt.Sprintf("0.0.0.0:%d", DefaultPort))
 	set(&c.Slice, "mesita.slice")
 	set(&c.Version, "dev")
+	set(&c.MemOvercommit, "2")
 	if c.Grace == 0 {
 		c.Grace = DefaultGrace
 	}
@@ -125,6 +129,9 @@ func (c *Config) validate() error {
 		if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 1 || n > 65535 || host == "" {
 			return api.FieldErrorf("seed", "%q is no address: write HOST or HOST:PORT of a node that runs", s)
 		}
+	}
+	if w, err := api.ParseWeight(c.MemOvercommit); err != nil || w < 1000 || w > 10_000 {
+		return api.FieldErrorf("mem-overcommit", "%q is no number from 1 to 10: 1 lets no task use more memory than it is guaranteed", c.MemOvercommit)
 	}
 	if _, err := api.ParseResources(c.Resources); err != nil {
 		return api.InField("resources", err)
@@ -240,4 +247,14 @@ func (c *Config) resources() (api.Resources, error) {
 	}
 	has.Custom = maps.Clone(said.Custom)
 	return has, api.InField("resources", has.Validate())
+}
+
+// memExtra is by how much the limits of the node's tasks may exceed its memory,
+// if this machine can keep what each of them is guaranteed.
+func (c *Config) memExtra(mem api.Bytes, host interface{ LendsMemory() bool }) api.Bytes {
+	w, err := api.ParseWeight(c.MemOvercommit)
+	if err != nil || !host.LendsMemory() {
+		return 0
+	}
+	return mem / 1000 * api.Bytes(w-1000)
 }

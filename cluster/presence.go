@@ -255,9 +255,12 @@ func (a *Agent) announce(ctx context.Context) error {
 			}
 			look = false
 		}
+		if a.level() >= fsm.MemLimits.Level() {
+			res.MemExtra = a.cfg.memExtra(res.Mem, a.host)
+		}
 		hello := &api.NodeHello{Addr: a.addr, Version: a.cfg.Version, Boot: bootID(), VoterOnly: a.self.VoterOnly, DiskFull: a.exec.DiskFull(),
 			Attrs: a.attrs(), Resources: res, Outside: a.outsideNow()}
-		if told == nil || told.Level != a.saidLevel() || told.DiskFull != hello.DiskFull || a.forgotten() || a.mistaken(hello.Outside) {
+		if told == nil || told.Level != a.saidLevel() || told.DiskFull != hello.DiskFull || !told.Resources.Equal(res) || a.forgotten() || a.mistaken(hello.Outside) {
 			if err := a.hello(ctx, hello); err != nil {
 				if ctx.Err() != nil {
 					return nil

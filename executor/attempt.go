@@ -352,7 +352,7 @@ func (e *Executor) exit(a *attempt, st keeper.Status) {
 		f.State, f.Reason, f.Message = a.why.state, a.why.reason, a.why.message
 	case st.OOMKills > 0 && code != 0:
 		f.State, f.Reason = api.TaskFailed, api.ReasonOOM
-		f.Message = fmt.Sprintf("it needed more than its memory limit of %s and was killed by the kernel: give it more with --mem", a.task.Resources.Mem)
+		f.Message = outOfMemory(a.task.Resources, st)
 	case st.Signal != 0:
 		f.State, f.Reason, f.Message = api.TaskFailed, api.ReasonSignaled, "it was ended by "+f.Signal+" from outside mesita or by a fault of its own"
 	case code != 0:

@@ -34,6 +34,7 @@ type Config struct {
 	Age          string         // of the cluster; "" in the first
 	DataDir      string         // journal.db, tasks/, logs/, blobs/
 	CPUs         api.MilliCPU   // that the node has for tasks; default: all of the machine's
+	Mem          api.Bytes      // that the node has for tasks; 0: nobody knows
 	Kernel       Kernel         // nil: the groups above tasks are neither weighed nor bounded
 	Outside      *outside.Watch // nil: what other programs have is not looked at
 	Log          *slog.Logger

@@ -107,13 +107,13 @@ func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
 	}
 	e := &Executor{
 		cfg: cfg, log: cfg.Log, rt: rt, journal: j, blobs: cache, past: past,
-		prepare: &prepare.Preparer{Node: cfg.Name, CPUs: cfg.CPUs, Folders: dirs, Program: cache.Path},
+		prepare: &prepare.Preparer{Node: cfg.Name, CPUs: cfg.CPUs, Mem: cfg.Mem, Folders: dirs, Program: cache.Path},
 		reboot:  boot != "" && boot != cfg.BootID,
 		synced:  make(chan struct{}), wake: make(chan struct{}, 1),
 		disk: &disk{cfg: &cfg},
 	}
 	if cfg.Kernel != nil {
-		e.weights = weights.New(int64(cfg.CPUs), cfg.Kernel)
+		e.weights = weights.New(weights.Share{CPUs: int64(cfg.CPUs), Mem: int64(cfg.Mem)}, cfg.Kernel)
 	}
 	e.reports = newReports(rep, cfg.Log, e.acknowledged, func() bool { return e.loop.underWay.Load() > int64(cfg.Starts) })
 	return e, nil

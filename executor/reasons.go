@@ -2,6 +2,7 @@ package executor
 
 import (
 	"errors"
+	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -49,4 +50,19 @@ func machineReason(err error) api.Reason {
 		return api.ReasonDiskFull
 	}
 	return api.ReasonInternal
+}
+
+// outOfMemory says why the kernel killed a task for its memory. Only keepers of
+// this version say whether it was for its own limit.
+func outOfMemory(r api.Resources, st keeper.Status) string {
+	switch peak := api.Bytes(st.MemPeak); {
+	case st.OOMOutside && peak > r.Mem:
+		return fmt.Sprintf("it used %s of %s guaranteed; the node had no room, and the kernel killed it: guarantee it what it needs with --mem", peak, r.Mem)
+	case st.OOMOutside:
+		return fmt.Sprintf("the node's memory ran out, and the kernel killed it although it used no more than the %s that it was guaranteed: see what else uses memory there", r.Mem)
+	case r.MemExtra > 0:
+		return fmt.Sprintf("it needed more than its memory limit of %s and was killed by the kernel: give it more with --mem-limit", r.MemLimit())
+	default:
+		return fmt.Sprintf("it needed more than its memory limit of %s and was killed by the kernel: give it more with --mem", r.Mem)
+	}
 }

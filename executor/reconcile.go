@@ -139,6 +139,7 @@ func (e *Executor) takeIn(list []keeper.Status, seq uint64) {
 	}
 	if !l.ready {
 		l.ready = true
+		e.weighAll()
 		if l.revive != nil {
 			l.revive.Reset(e.cfg.RestartAfter)
 		}

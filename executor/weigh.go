@@ -13,24 +13,35 @@ import (
 // short tasks is not weighed a thousand times.
 const weighAfter = 50 * time.Millisecond
 
-// weigh has the groups that the attempt is in weigh what the tasks in them were
+// weigh has the groups that the attempt is in get what the tasks in them were
 // guaranteed, and use no more than they may. It is called when the attempt may
-// have begun to count, or may have ceased to.
+// have begun to count, or may have ceased to. A frozen one counts with its memory.
 func (e *Executor) weigh(a *attempt) {
 	if e.weights == nil {
 		return
 	}
-	cpus, limit := int64(0), int64(0)
-	if a.state >= starting && !a.state.ended() && a.state != recalled && !a.freezer.frozen() {
-		cpus = int64(a.task.Resources.CPUs)
-		if a.state.hasProcess() { // its start is not bounded
+	var share weights.Share
+	limit := int64(0)
+	if a.state >= starting && !a.state.ended() && a.state != recalled {
+		r := &a.task.Resources
+		share = weights.Share{CPUs: int64(r.CPUs), Mem: int64(r.Mem), MemExtra: int64(r.MemExtra)}
+		if a.freezer.frozen() {
+			share.CPUs = 0
+		} else if a.state.hasProcess() { // its start is not bounded
 			limit = int64(a.spec.CPULimit)
 		}
 	}
 	if a.slice == "" {
 		a.slice = prepare.Slice(a.task)
 	}
-	if e.weights.Set(a.slice, cpus, limit) {
+	if e.weights.Set(a.slice, share, limit) {
+		e.weighSoon()
+	}
+}
+
+// weighAll is called when all that runs here is known.
+func (e *Executor) weighAll() {
+	if e.weights != nil && e.weights.Whole() {
 		e.weighSoon()
 	}
 }
@@ -43,7 +54,7 @@ func (e *Executor) weighSoon() {
 		e.loop.ops.add(func(context.Context) {
 			if err := e.weights.Write(); err != nil {
 				e.loop.unweighed.Do(func() { // and not for each task from then on
-					e.log.Warn("the CPU is not divided as it should be: a group's weight or limit was not set", "error", err)
+					e.log.Warn("CPU and memory are not divided as they should be: a group's share or limit was not set", "error", err)
 				})
 			}
 		})

@@ -49,6 +49,9 @@ func (s *scales) LimitCPU(group string, milli int64) error {
 	return nil
 }
 
+func (*scales) Protect(string, int64) error { return nil }
+func (*scales) LimitMemory(int64) error     { return nil }
+
 func (*scales) Limited() ([]string, error) { return nil, nil }
 
 func (*scales) Throttling(string) (t isolation.Throttling, err error) { return t, nil }
@@ -171,7 +174,7 @@ func TestAWeightThatCannotBeSetIsToldOnce(t *testing.T) {
 		}
 		n.Assign(nil)
 		settle()
-		if got := strings.Count(told.String(), "is not divided"); got != 1 {
+		if got := strings.Count(told.String(), "are not divided"); got != 1 {
 			t.Errorf("told %d times:\n%s", got, &told)
 		}
 	})
@@ -179,7 +182,8 @@ func TestAWeightThatCannotBeSetIsToldOnce(t *testing.T) {
 
 type readOnly struct{ scales }
 
-func (*readOnly) Weigh(string, uint64) error { return syscall.EROFS }
+func (*readOnly) Protect(string, int64) error { return syscall.EROFS }
+func (*readOnly) Weigh(string, uint64) error  { return syscall.EROFS }
 
 // Thousands of short tasks are weighed together, not each.
 func TestWeightsAreGathered(t *testing.T) {
@@ -376,6 +380,8 @@ type watched struct {
 
 func (w *watched) LimitCPU(group string, milli int64) error { return w.Host.LimitCPU(group, milli) }
 func (w *watched) Limited() ([]string, error)               { return w.Host.Limited() }
+func (w *watched) Protect(group string, mem int64) error    { return w.Host.Protect(group, mem) }
+func (w *watched) LimitMemory(mem int64) error              { return w.Host.LimitMemory(mem) }
 func (w *watched) Throttling(group string) (isolation.Throttling, error) {
 	return w.Host.Throttling(group)
 }

@@ -80,6 +80,9 @@ func (g *generator) command(v *View) Command {
 		if v.Does(OutsideUse) && g.IntN(2) == 0 {
 			h.Outside = &api.Outside{Mem: api.Bytes(g.IntN(2 << 30)), Ports: g.holders()}
 		}
+		if v.Does(MemLimits) {
+			h.Resources.MemExtra = h.Resources.Mem * api.Bytes(g.IntN(3)) / 2
+		}
 		return &NodeHello{Meta: g.meta(), ID: nodeID(g.IntN(4)), Hello: h}
 	case 1:
 		n := v.Node(nodeID(g.IntN(4)))
@@ -103,6 +106,9 @@ func (g *generator) command(v *View) Command {
 			if v.Does(ProcessSpecs) && g.IntN(4) == 0 {
 				spec.Ulimits, spec.Nice, spec.User = []api.Ulimit{{Name: "nofile", Soft: 1, Hard: api.Unlimited}}, g.IntN(3), "a:b"
 				spec.CPULimit = spec.CPUs * api.MilliCPU(g.IntN(3))
+			}
+			if v.Does(MemLimits) && g.IntN(4) == 0 {
+				spec.MemLimit = spec.Mem * api.Bytes(1+g.IntN(4))
 			}
 			return &JobCreate{Meta: g.meta(), Spec: spec, Request: fmt.Sprint(g.IntN(1000))}
 		}

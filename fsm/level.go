@@ -39,6 +39,7 @@ const (
 	ScaledAgain                    // a task that was ended as a service was scaled down begins anew if the service wants it again by then
 	FreshVersions                  // what a version's tasks did wrong is not held against those of the next, or who is restarted by hand
 	ProcessSpecs                   // a task says what bounds each of its processes, and which group it is of
+	MemLimits                      // a task may use more memory than it is guaranteed
 	StoppedUnmade                  // one task of an array that waits, or of a service that has not made it yet, is stopped by itself
 	PlainWords                     // events say "1 task", and what becomes of tasks that may not start elsewhere
 	ForgetByAge                    // what is old is removed by a command of its own, which a leader proposes whose clock is that of most voters
@@ -78,6 +79,7 @@ var features = [...]struct {
 	ScaledAgain:     {2, Voters},
 	FreshVersions:   {2, Voters},
 	ProcessSpecs:    {2, TaskNode},
+	MemLimits:       {3, TaskNode},
 	StoppedUnmade:   {3, Voters},
 	PlainWords:      {3, Voters},
 	ForgetByAge:     {3, Voters},
@@ -112,6 +114,15 @@ var fields = []field{
 	fieldOf("spec.atMostOnce", 1, func(c *JobUpdate) bool { return c.Spec != nil && c.Spec.AtMostOnce }),
 	fieldOf("spec.ulimits, nice, cpuLimit or user", 2, func(c *JobCreate) bool { return SpecLevel(c.Spec) >= 2 }),
 	fieldOf("spec.ulimits, nice, cpuLimit or user", 2, func(c *JobUpdate) bool { return SpecLevel(c.Spec) >= 2 }),
+	fieldOf("spec.memLimit", 3, func(c *JobCreate) bool { return SpecLevel(c.Spec) >= 3 }),
+	fieldOf("spec.memLimit", 3, func(c *JobUpdate) bool { return SpecLevel(c.Spec) >= 3 }),
+	fieldOf("hello.resources.memExtra", 3, func(c *NodeHello) bool { return c.Hello.Resources.MemExtra != 0 }),
+	fieldOf("resources.memExtra", 3, func(c *OfferMake) bool {
+		return slices.ContainsFunc(c.Offers, func(o *api.Offer) bool { return o.Resources.MemExtra != 0 })
+	}),
+	fieldOf("resources.memExtra", 3, func(c *TaskPlace) bool {
+		return slices.ContainsFunc(c.Placements, func(p Placement) bool { return p.Resources != nil && p.Resources.MemExtra != 0 })
+	}),
 	fieldOf("hello.outside", 3, func(c *NodeHello) bool { return c.Hello.Outside != nil }),
 	fieldOf("statuses.taken", 3, func(c *TaskReport) bool {
 		return slices.ContainsFunc(c.Statuses, func(s api.TaskStatus) bool { return len(s.Taken) > 0 })
@@ -124,6 +135,9 @@ var fields = []field{
 // SpecLevel is the level that the program of a node must know to run a task as
 // its spec says.
 func SpecLevel(s *api.JobSpec) Level {
+	if s != nil && s.MemLimit != 0 {
+		return features[MemLimits].level
+	}
 	if s != nil && (len(s.Ulimits) > 0 || s.Nice != 0 || s.CPULimit != 0 || strings.Contains(s.User, ":")) {
 		return features[ProcessSpecs].level
 	}

@@ -98,13 +98,15 @@ func TestAboveTheLevel(t *testing.T) {
 	}
 }
 
-// A voter below level 2 would drop what a spec says of its processes.
+// A voter below the level would drop what a spec says of its processes, and of
+// the memory that they may use.
 func TestProcessSpecsNeedALevel(t *testing.T) {
-	for what, change := range map[string]func(*api.JobSpec){
-		"ulimits":  func(s *api.JobSpec) { s.Ulimits = []api.Ulimit{{Name: "core"}} },
-		"nice":     func(s *api.JobSpec) { s.Nice = 1 },
-		"cpuLimit": func(s *api.JobSpec) { s.CPULimit = 1000 },
-		"group":    func(s *api.JobSpec) { s.User = "a:b" },
+	for what, change := range map[string]func(*api.JobSpec) Level{
+		"ulimits":  func(s *api.JobSpec) Level { s.Ulimits = []api.Ulimit{{Name: "core"}}; return 2 },
+		"nice":     func(s *api.JobSpec) Level { s.Nice = 1; return 2 },
+		"cpuLimit": func(s *api.JobSpec) Level { s.CPULimit = 1000; return 2 },
+		"group":    func(s *api.JobSpec) Level { s.User = "a:b"; return 2 },
+		"memLimit": func(s *api.JobSpec) Level { s.MemLimit, s.Nice = 1<<30, 1; return 3 },
 	} {
 		for level := range Newest + 1 {
 			s := storeAt(t, level)
@@ -113,11 +115,11 @@ func TestProcessSpecsNeedALevel(t *testing.T) {
 				t.Fatal(err)
 			}
 			changed := testSpec(api.KindService, "web", 1)
-			change(changed)
+			need := change(changed)
 			_, err := s.Do(t.Context(), &JobUpdate{ID: "web", Spec: changed})
 			changed.Name = "db"
 			_, err2 := s.Do(t.Context(), &JobCreate{Spec: changed})
-			if refused := api.ErrorCode(err) == api.CodeConflict && api.ErrorCode(err2) == api.CodeConflict; refused != (level < 2) || !refused && (err != nil || err2 != nil) {
+			if refused := api.ErrorCode(err) == api.CodeConflict && api.ErrorCode(err2) == api.CodeConflict; refused != (level < need) || !refused && (err != nil || err2 != nil) {
 				t.Errorf("%s at level %d: %v, %v", what, level, err, err2)
 			}
 		}
@@ -151,6 +153,85 @@ func TestAnOldNodeGetsNoSpecThatItDoesNotKnow(t *testing.T) {
 		if placed != want {
 			t.Errorf("a node of level %d: %d of 2 are placed, not %d", level, placed, want)
 		}
+	}
+}
+
+// A node, an offer or a placement with room for limits above guarantees would be
+// another one to a voter below level 3.
+func TestRoomForLimitsNeedsALevel(t *testing.T) {
+	lends := api.Resources{CPUs: 100, Mem: 1 << 20, MemExtra: 1 << 20}
+	hello := testHello(1000)
+	hello.Resources = lends
+	for _, c := range []Command{
+		&NodeHello{ID: nodeID(0), Hello: hello},
+		&OfferMake{Offers: []*api.Offer{{ID: "o", NodeID: nodeID(0), Resources: lends}}},
+		&TaskPlace{Placements: []Placement{{Job: "x", NodeID: nodeID(0), Resources: &lends}}},
+	} {
+		for level := range Newest + 1 {
+			s := storeAt(t, level)
+			if err := s.View().Allows(c); (api.ErrorCode(err) == api.CodeConflict) != (level < 3) {
+				t.Errorf("%T at level %d: %v", c, level, err)
+			}
+		}
+	}
+}
+
+// The limits of the tasks on a node never add up to more than it has memory and
+// lends, whoever owns them, and their guarantees to no more than its memory.
+func TestLimitsOnANodeAreBounded(t *testing.T) {
+	s := storeAt(t, Newest)
+	do := func(c Command) any {
+		t.Helper()
+		v, err := s.Do(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	hello := testHello(64_000) // 1 GiB
+	hello.Level, hello.Resources.MemExtra = int(Newest), 1<<30
+	do(&NodeHello{ID: nodeID(0), Hello: hello})
+	place := func(mem, limit api.Bytes) (id string, placed bool) {
+		t.Helper()
+		spec := testSpec(api.KindBatch, "", 1)
+		spec.Ports, spec.Mem, spec.MemLimit = nil, mem<<20, limit<<20
+		j := do(&JobCreate{Spec: spec}).(*api.Job)
+		return j.ID, do(&TaskPlace{Placements: []Placement{{Job: j.ID, Attempt: 1, NodeID: nodeID(0)}}}).(int) == 1
+	}
+	var last string
+	for i, c := range []struct {
+		mem, limit api.Bytes
+		want       bool
+	}{
+		{300, 1000, true},  // limits of 1000 of 2048 MiB
+		{100, 1048, true},  // 2048
+		{1, 0, false},      // no limit is left, though 624 MiB are free
+		{1, 2, false},      //
+		{0, 0, false},      // the last of it ends
+		{600, 1048, true},  // 2048
+		{25, 25, false},    // 24 are free
+		{600, 1048, false}, //
+	} {
+		if c.mem == 0 {
+			do(&TaskReport{Statuses: []api.TaskStatus{{Task: last + ".0", Attempt: 1, NodeID: nodeID(0), State: api.TaskFinished, ExitCode: new(0)}}})
+			continue
+		}
+		id, placed := place(c.mem, c.limit)
+		if placed != c.want {
+			t.Errorf("%d: mem %d, limit %d: placed %v", i, c.mem, c.limit, placed)
+		}
+		if placed {
+			last = id
+		}
+	}
+	n := s.View().Node(nodeID(0))
+	hello.Resources.MemExtra = 0 // it lends no more, but what it lent
+	do(&NodeHello{ID: n.ID, Hello: hello})
+	if n := s.View().Node(n.ID); n.Resources.MemLimit() != 2048<<20 || n.Resources.Mem != 1<<30 {
+		t.Errorf("it came back with %v", n.Resources)
+	}
+	if u := s.View().Usage(api.DefaultPartition); u.Allocated.MemExtra != 0 || u.Allocated.Mem != 900<<20 {
+		t.Errorf("its partition holds %+v", u.Allocated)
 	}
 }
 

@@ -200,7 +200,9 @@ func (c *NodeHello) apply(x *tx) (any, error) {
 // atLeast is what a node has, but never less than what is held of it: a node
 // that comes back smaller shrinks as its tasks end.
 func atLeast(has, held api.Resources) api.Resources {
+	limits := max(has.MemLimit(), held.MemLimit())
 	has.CPUs, has.Mem, has.Disk, has.GPUs = max(has.CPUs, held.CPUs), max(has.Mem, held.Mem), max(has.Disk, held.Disk), max(has.GPUs, held.GPUs)
+	has.MemExtra = max(limits-has.Mem, 0)
 	has.Ports = has.Ports.Union(held.Ports)
 	for k, q := range held.Custom {
 		if !(api.Resources{Custom: has.Custom}).Fits(api.Resources{Custom: map[string]api.Quantity{k: q}}) {

@@ -148,7 +148,7 @@ func checkSums(t *testing.T, v *View) {
 		if !sum.Equal(held[n.ID]) || k != tasks[n.ID] {
 			t.Fatalf("index %d: node %s holds %v in %d tasks, recount %v in %d", v.Index(), n.Name, sum, k, held[n.ID], tasks[n.ID])
 		}
-		if got := l.Free.Add(l.Offered).Add(sum); !got.Equal(n.Resources) || l.Free.CPUs < 0 || l.Free.Mem < 0 {
+		if got := l.Free.Add(l.Offered).Add(sum); !got.Equal(n.Resources) || l.Free.CPUs < 0 || l.Free.Mem < 0 || l.Free.MemLimit() < 0 {
 			t.Fatalf("index %d: node %s: the ledger adds up to %v of %v, free %v", v.Index(), n.Name, got, n.Resources, l.Free)
 		}
 	}

@@ -6,11 +6,13 @@ type limiter interface {
 	enforces(controller string) bool
 	create(name string, l Limits) error // a group for the slice, if that is not the v2 tree's own
 	update(name string, l Limits) error
-	settings(name string, l Limits) []setting           // what update sets, as the kernel then shows it
-	weight(group string, w uint64) (s setting, ok bool) // of any group, the top slice is ""; not ok: there are no weights
-	bound(group string, us int64) error                 // the CPU of any group, in microseconds of a period; 0: no more
-	bounded(group string) (bool, error)                 // whether it is
-	throttling(group string) (Throttling, error)        // of any group
+	settings(name string, l Limits) []setting                   // what update sets, as the kernel then shows it
+	weight(group string, w uint64) (s setting, ok bool)         // of any group, the top slice is ""; not ok: there are no weights
+	bound(group string, us int64) error                         // the CPU of any group, in microseconds of a period; 0: no more
+	bounded(group string) (bool, error)                         // whether it is
+	throttling(group string) (Throttling, error)                // of any group
+	protection(group string, memory int64) (s setting, ok bool) // likewise
+	memoryLimit(memory int64) (s setting, ok bool)              // of the top slice
 	stats(name string, s *Stats) error
 	entries(name string) []string                // the files to which a process writes 0 to be in the group, if it is not born there
 	memoryOf(group string) (dir, current string) // where that of any group is counted; "": nowhere

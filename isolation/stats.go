@@ -15,6 +15,7 @@ type Stats struct {
 	Memory, MemoryPeak                   int64 // bytes
 	PIDs                                 int   // processes and threads
 	OOMKills                             uint64
+	OOMOutside                           bool    // its own limit was never the cause of one
 	Throttling                                   // by the slice's own CPU limit
 	CPUPressure, MemPressure, IOPressure float64 // percent of the last ten seconds some waited; -1 = unknown
 }

@@ -118,6 +118,7 @@ func (u *unified) stats(name string, s *Stats) error {
 			return err
 		}
 		s.OOMKills = events["oom_kill"]
+		s.OOMOutside = s.OOMKills > 0 && events["oom"] == 0
 	}
 	if u.enforces("pids") {
 		n, err := readInt(dir, "pids.current")

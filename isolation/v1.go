@@ -186,6 +186,13 @@ func (l *v1) stats(name string, s *Stats) error {
 			return err
 		}
 		s.OOMKills = kv["oom_kill"]
+		if s.OOMKills > 0 {
+			hits, err := readInt(dir, "memory.failcnt")
+			if err != nil {
+				return err
+			}
+			s.OOMOutside = hits == 0
+		}
 	}
 	if c := l.controllers["pids"]; c != nil {
 		n, err := readInt(c.Path(l.group(name)), "pids.current")

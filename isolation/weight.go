@@ -1,7 +1,6 @@
 package isolation
 
 import (
-	"bytes"
 	"path/filepath"
 	"strconv"
 )
@@ -34,11 +33,7 @@ func (h *Host) Weigh(group string, weight uint64) error {
 	if !ok {
 		return nil
 	}
-	now, err := readFile(s.dir, s.file)
-	if err != nil || string(bytes.TrimSpace(now)) == s.value {
-		return err
-	}
-	return writeFile(s.dir, s.file, s.value)
+	return s.ensure()
 }
 
 // weighFresh is Weigh for a group that was just made.

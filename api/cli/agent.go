@@ -36,6 +36,7 @@ func agentFlags() []cli.Flag {
 		&cli.StringFlag{Name: "http", Usage: "plain HTTP on loopback, `127.0.0.1:PORT`; a token is needed"},
 		&cli.StringSliceFlag{Name: "attr", Usage: "attribute `K=V` for constraints; may be repeated"},
 		&cli.StringFlag{Name: "resources", Usage: "what the node offers, `'cpus=4,mem=8GiB,…'` (default: what the machine has)"},
+		memOvercommitFlag(),
 		&cli.BoolFlag{Name: "voter-only", Usage: "vote, and run no tasks"},
 		&cli.BoolFlag{Name: "foreground", Usage: "do not go to the background"},
 		&cli.StringFlag{Name: "slice", Value: "mesita.slice", Usage: "top cgroup `NAME` of this node's tasks"},
@@ -46,10 +47,14 @@ func agentFlags() []cli.Flag {
 	}
 }
 
+func memOvercommitFlag() cli.Flag {
+	return &cli.StringFlag{Name: "mem-overcommit", Value: "2", Usage: "most of all --mem-limit together, in `TIMES` its memory, 1 to 10"}
+}
+
 func (a *app) agentConfig(c *cli.Context) (cluster.Config, error) {
 	cfg := cluster.Config{
 		Name: c.String("name"), DataDir: c.String("data"), Listen: c.String("listen"), Advertise: c.String("advertise"), HTTP: c.String("http"),
-		Socket: c.String("socket"), Resources: c.String("resources"), VoterOnly: c.Bool("voter-only"), Slice: c.String("slice"),
+		Socket: c.String("socket"), Resources: c.String("resources"), MemOvercommit: c.String("mem-overcommit"), VoterOnly: c.Bool("voter-only"), Slice: c.String("slice"),
 		CgroupRoot: c.String("cgroup-root"), RaftMultiplier: c.Float64("raft-multiplier"), Version: Version, Attrs: map[string]string{},
 	}
 	for _, kv := range c.StringSlice("attr") {
@@ -337,6 +342,7 @@ func (a *app) devCommand() *cli.Command {
 			&cli.StringFlag{Name: "http", Usage: "plain HTTP on loopback without credentials, `127.0.0.1:PORT`"},
 			&cli.StringFlag{Name: "name", Value: "dev", Usage: "`NAME` of the node"},
 			&cli.StringFlag{Name: "resources", Usage: "what the node offers (default: what the machine has)"},
+			memOvercommitFlag(),
 			&cli.StringSliceFlag{Name: "attr", Usage: "attribute `K=V` for constraints; may be repeated"},
 			&cli.StringFlag{Name: "slice", Usage: "top cgroup `NAME` (default: one of its own)"},
 			&cli.StringFlag{Name: "log-format", Value: "text", Usage: "`FORMAT` of the log: text or json"},

@@ -24,7 +24,7 @@ func (p Planner) CheckFits(v *fsm.View, s *api.JobSpec) error {
 		return err
 	}
 	nodes, room := 0, 0
-	var reasons []string
+	var reasons, not []string
 	for n := range v.Nodes() {
 		if n.State == api.NodeGone || n.VoterOnly {
 			continue
@@ -33,7 +33,11 @@ func (p Planner) CheckFits(v *fsm.View, s *api.JobSpec) error {
 			return nil // it has not reported yet: nobody knows
 		}
 		nodes++
-		if unfit(n, part, s) != "" {
+		if unmet(n, part, s) != "" {
+			continue
+		}
+		if why := unable(n, s); why != "" {
+			not = append(not, n.Name+" "+why)
 			continue
 		}
 		over := excess(n.Resources, need)
@@ -50,6 +54,8 @@ func (p Planner) CheckFits(v *fsm.View, s *api.JobSpec) error {
 		return nil // a cluster that has no node for work yet: the task waits
 	case room > 0:
 		return api.Errorf(api.CodeDoesNotFit, "gang: %s of %s are more than the cluster has ever room for: the largest gang of this shape is %d; ask for fewer or smaller tasks", api.Count(s.Gang, "task"), need, room)
+	case len(reasons) == 0 && len(not) > 0:
+		return api.Errorf(api.CodeDoesNotFit, "no node can run it: %s", strings.Join(not[:min(len(not), 3)], "; "))
 	case len(reasons) == 0:
 		return api.Errorf(api.CodeDoesNotFit, "no node meets %s: see `mesita node ls -o wide` for their attributes", constraintList(s, part))
 	}
@@ -110,6 +116,8 @@ func excess(has, need api.Resources) string {
 		by = (need.CPUs - has.CPUs).String()
 	case "mem":
 		by = (need.Mem - has.Mem).String()
+	case "memLimit":
+		return fmt.Sprintf("lets its tasks together use up to %s, and not %s: raise its --mem-overcommit", short.Have, short.Need)
 	case "disk":
 		by = (need.Disk - has.Disk).String()
 	case "gpus":

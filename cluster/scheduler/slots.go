@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -116,9 +117,15 @@ func unavailable(n *api.Node) string {
 	return ""
 }
 
-// unfit says which condition a node does not meet, "" if it meets all: of the
-// partition, then of the job.
+// unfit says why a node never gets a task of the job, however empty it is, "" if
+// it may.
 func unfit(n *api.Node, part *api.Partition, spec *api.JobSpec) string {
+	return cmp.Or(unmet(n, part, spec), unable(n, spec))
+}
+
+// unmet says which condition a node does not meet, "" if it meets all: of the
+// partition, then of the job.
+func unmet(n *api.Node, part *api.Partition, spec *api.JobSpec) string {
 	if part != nil {
 		for _, c := range part.Nodes {
 			if !c.Match(n.Name, n.Attrs) {
@@ -131,8 +138,28 @@ func unfit(n *api.Node, part *api.Partition, spec *api.JobSpec) string {
 			return "does not meet " + c.String()
 		}
 	}
+	return ""
+}
+
+// unable says what a node cannot do of what a job asks for.
+func unable(n *api.Node, spec *api.JobSpec) string {
 	if fsm.Level(n.Level) < fsm.SpecLevel(spec) {
-		return "runs an older mesita (" + n.Version + ") that does not know ulimits, nice, cpuLimit or USER:GROUP: upgrade it"
+		return "runs an older mesita (" + n.Version + ") that does not know ulimits, nice, cpuLimit, memLimit or USER:GROUP: upgrade it"
+	}
+	if spec.MemLimit > spec.Mem {
+		return lendsNone(n)
+	}
+	return ""
+}
+
+// lendsNone says why no task of a node may use more memory than its own, "" if
+// one may.
+func lendsNone(n *api.Node) string {
+	if mode := n.Attrs["isolation.mode"]; mode != "unified" || n.Attrs["isolation.memory"] != "yes" {
+		return "has no cgroup v2 that limits memory, so it could not keep what others are guaranteed from a task with a memLimit above its mem: boot it with systemd.unified_cgroup_hierarchy=1"
+	}
+	if n.Resources.MemExtra == 0 {
+		return "lets no task use more than its mem: its --mem-overcommit is 1"
 	}
 	return ""
 }

@@ -266,6 +266,9 @@ func (w *waiting) smaller(add func(string, ...any)) {
 	if f.Mem < need.Mem && f.Mem > 1<<20 {
 		flags = append(flags, "--mem "+f.Mem.String())
 	}
+	if most := f.MemLimit(); need.MemExtra > 0 && most < need.MemLimit() && most > need.Mem {
+		flags = append(flags, "--mem-limit "+most.String())
+	}
 	enough := (f.CPUs >= need.CPUs || f.CPUs > 0) && (f.Mem >= need.Mem || f.Mem > 1<<20)
 	if len(flags) > 0 && enough && w.heldFor(w.nearest) == "" {
 		add("would start now on %s with %s", w.e.slots.node[w.nearest].Name, strings.Join(flags, " "))

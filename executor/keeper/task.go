@@ -255,7 +255,10 @@ func (s *server) follow(t *task, o *output) {
 	// A clean exit was not for want of memory: spare the reading.
 	if exit.Code != 0 || exit.Signal != 0 {
 		if stats, err := t.slice.Stats(); err == nil {
-			st.OOMKills = stats.OOMKills
+			st.OOMKills, st.OOMOutside = stats.OOMKills, stats.OOMOutside
+			if st.OOMKills > 0 {
+				st.MemPeak = stats.MemoryPeak
+			}
 		}
 	}
 	s.mu.Lock()

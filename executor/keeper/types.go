@@ -61,8 +61,12 @@ type Status struct {
 	Code     int            `json:"code,omitempty"`   // exit code
 	Signal   syscall.Signal `json:"signal,omitempty"` // that ended it, 0 for none
 	OOMKills uint64         `json:"oomKills,omitempty"`
-	Error    string         `json:"error,omitempty"` // why it never ran
-	Slice    string         `json:"slice,omitempty"` // of one that has not ended
+	// OOMOutside: not its own limit was the cause, but that the machine, or all
+	// slices together, had no memory left. MemPeak is the most bytes that it used.
+	OOMOutside bool   `json:"oomOutside,omitempty"`
+	MemPeak    int64  `json:"memPeak,omitempty"`
+	Error      string `json:"error,omitempty"` // why it never ran
+	Slice      string `json:"slice,omitempty"` // of one that has not ended
 
 	Freezer   bool          `json:"freezer,omitempty"`   // it was told to freeze: some processes may be stopped
 	Frozen    time.Time     `json:"frozen,omitzero"`     // since when all are

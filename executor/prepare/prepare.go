@@ -23,6 +23,7 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 type Preparer struct {
 	Node    string       // name of the node, for the environment
 	CPUs    api.MilliCPU // that the node has for tasks
+	Mem     api.Bytes    // likewise
 	Root    string       // the folder that is / to a task; "" = the machine's
 	Folders *Folders
 	Program func(digest string) string // path of an uploaded program
@@ -137,6 +138,9 @@ func (p *Preparer) Beside(id string, t *api.Task, s *api.TaskSpec, c Command) (i
 // confinement is the same for a task and for what runs beside it.
 func (p *Preparer) confinement(t *api.Task, s *api.TaskSpec) (isolation.Confinement, error) {
 	c := isolation.Confinement{Limits: p.limits(t, s), PrivatePIDs: !s.HostPIDs, PrivateMounts: true, AllowNewPrivileges: s.Privileged, Nice: s.Nice, MaxCPU: int64(s.CPULimit)}
+	if t.Resources.MemExtra > 0 {
+		c.OOMScore = isolation.OOMScore(int64(t.Resources.Mem), int64(p.Mem))
+	}
 	for _, u := range s.Ulimits {
 		l, err := isolation.NewRlimit(u.Name, u.Soft, u.Hard)
 		if err != nil {
@@ -179,5 +183,5 @@ func Slice(t *api.Task) string {
 // limits are the slice's. There is no memory.high: a task that is only slowed
 // down at its limit looks hung, and one that is killed says why.
 func (p *Preparer) limits(t *api.Task, s *api.TaskSpec) isolation.Limits {
-	return isolation.Limits{CPUWeight: isolation.Weight(int64(t.Resources.CPUs), int64(p.CPUs)), Memory: int64(t.Resources.Mem), PIDs: s.Pids}
+	return isolation.Limits{CPUWeight: isolation.Weight(int64(t.Resources.CPUs), int64(p.CPUs)), Memory: int64(t.Resources.MemLimit()), PIDs: s.Pids}
 }

@@ -20,6 +20,7 @@ type Plan struct {
 	Run      time.Duration // until it exits by itself; 0: for ever
 	Code     int           // that it exits with then
 	OOM      bool          // it is killed for its memory then
+	OOMUsed  int64         // so many bytes, and its own limit was not the cause
 	Ignore   bool          // it ignores all signals but SIGKILL
 	Slow     time.Duration // the start takes so long
 	Err      error         // the start fails
@@ -132,6 +133,7 @@ func (f *Fake) Start(ctx context.Context, r keeper.StartRequest) (keeper.StartRe
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			if plan.OOM {
+				p.status.OOMOutside, p.status.MemPeak = plan.OOMUsed > 0, plan.OOMUsed
 				f.end(p, 0, syscall.SIGKILL, 1)
 				return
 			}

@@ -107,7 +107,7 @@ func (w *Weights) Bounds(slice string) (out []Bounded) {
 	defer w.mu.Unlock()
 	for group := path.Dir(slice); group != "."; group = path.Dir(group) {
 		if b, ok := w.bounds.told[group]; ok {
-			out = append(out, Bounded{group, b.Limit, b.here(w.sums[group])})
+			out = append(out, Bounded{group, b.Limit, b.here(w.sums[group].CPUs)})
 		}
 	}
 	return out
@@ -187,7 +187,7 @@ func (w *Weights) takeBounds() (out []limit) {
 // bound is what a group or slice may use at most; 0: as much as there is.
 func (w *Weights) bound(group string) int64 {
 	if b, ok := w.bounds.told[group]; ok {
-		return b.here(w.sums[group])
+		return b.here(w.sums[group].CPUs)
 	}
 	return w.bounds.own[group]
 }

@@ -15,7 +15,9 @@ import (
 // below another has no more than that one, as the kernel sees to it.
 type quotas map[string]int64
 
-func (q quotas) Weigh(string, uint64) error { return nil }
+func (q quotas) Weigh(string, uint64) error  { return nil }
+func (q quotas) Protect(string, int64) error { return nil }
+func (q quotas) LimitMemory(int64) error     { return nil }
 
 func (q quotas) LimitCPU(group string, most int64) error {
 	if _, ok := q[group]; !ok {
@@ -50,11 +52,11 @@ func (q quotas) Limited() (out []string, err error) {
 func TestPartitionsAreBoundedByWhatRunsInThem(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	kernel := quotas{"": 0}
-	w := New(4000, kernel)
+	w := New(Share{CPUs: 4000}, kernel)
 	type task struct{ cpus, limit int64 }
 	now, told := map[string]task{}, map[string]Bound{}
 	set := func(slice string, is task) {
-		w.Set(slice, is.cpus, is.limit)
+		w.Set(slice, Share{CPUs: is.cpus}, is.limit)
 		for g := slice; g != "."; g = path.Dir(g) {
 			if _, ok := kernel[g]; !ok {
 				kernel[g] = 0 // made anew, as the kernel makes it
@@ -103,7 +105,7 @@ func TestPartitionsAreBoundedByWhatRunsInThem(t *testing.T) {
 			}
 			w.Bound(told)
 		case 1:
-			w = New(4000, kernel) // the daemon starts anew, and finds what runs
+			w = New(Share{CPUs: 4000}, kernel) // the daemon starts anew, and finds what runs
 			for _, s := range slicesOf(now) {
 				set(s, now[s])
 			}
@@ -126,7 +128,7 @@ func TestPartitionsAreBoundedByWhatRunsInThem(t *testing.T) {
 		check()
 	}
 	for s := range now {
-		w.Set(s, 0, 0)
+		w.Set(s, Share{}, 0)
 	}
 	if b := &w.bounds; len(b.own)+len(b.wrote)+len(b.due) != 0 {
 		t.Errorf("something is left of tasks that ended: %v", b)
@@ -144,8 +146,8 @@ func slicesOf[V any](m map[string]V) (out []string) {
 // that has lifts those of partitions that are bounded no more.
 func TestBoundsOfAnEarlierDaemon(t *testing.T) {
 	kernel := quotas{"": 0, "kept": 500, "kept/j": 0, "kept/j/0": 0, "gone": 300, "gone/j": 0, "gone/j/0": 0}
-	w := New(4000, kernel)
-	w.Set("gone/j/0", 100, 0)
+	w := New(Share{CPUs: 4000}, kernel)
+	w.Set("gone/j/0", Share{CPUs: 100}, 0)
 	if err := w.Write(); err != nil || kernel["kept"] != 500 || kernel["gone"] != 300 {
 		t.Errorf("before it heard anything: %v, %v", kernel, err)
 	}
@@ -153,7 +155,7 @@ func TestBoundsOfAnEarlierDaemon(t *testing.T) {
 	if err := w.Write(); err != nil || kernel["kept"] != 500 || kernel["gone"] != 0 {
 		t.Errorf("told, while it is not known what runs: %v, %v", kernel, err)
 	}
-	w.Set("kept/j/0", 200, 0)
+	w.Set("kept/j/0", Share{CPUs: 200}, 0)
 	if err := w.Write(); err != nil || kernel["kept"] != 200 {
 		t.Errorf("and then: %v, %v", kernel, err)
 	}

@@ -40,6 +40,7 @@ type Confinement struct {
 	Rlimits            []Rlimit `json:"rlimits,omitempty"`            // each resource once
 	Nice               int      `json:"nice,omitempty"`               // -20 to 19; 0: as we have it
 	MaxCPU             int64    `json:"maxCPU,omitempty"`             // thousandths of a CPU, for Slice.LimitCPU once it runs; 0: no bound
+	OOMScore           int      `json:"oomScore,omitempty"`           // 1 to 1000: how much sooner than others it dies when memory runs out; see isolation.OOMScore
 }
 
 // Limits of one slice. Zero means no limit.
@@ -50,6 +51,13 @@ type Limits struct {
 	MemoryHigh int64  `json:"memoryHigh,omitempty"` // bytes; slowed down above; cgroup v2 only
 	PIDs       int64  `json:"pids,omitempty"`       // processes and threads
 }
+
+// MaxOOMScore is the highest score.
+const MaxOOMScore = 1000
+
+const oomScoreFile = "/proc/%s/oom_score_adj" // of a process
+
+func (c Confinement) oomScore() string { return strconv.Itoa(min(c.OOMScore, MaxOOMScore)) }
 
 // Rlimit bounds what each process may take: setrlimit(2).
 type Rlimit struct {

@@ -196,6 +196,7 @@ func (b *Birth) bound(c *chain) {
 	if b.c.Nice != 0 {
 		c.call(b.does("set the nice value %d", b.c.Nice), unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0, uintptr(b.c.Nice))
 	}
+	b.setOOMScore(c)
 	words := func(l Rlimit) uintptr {
 		v := [2]uint64{l.Soft, l.Hard}
 		return b.arena.bytes(false, (*[16]byte)(unsafe.Pointer(&v))[:])
@@ -207,6 +208,20 @@ func (b *Birth) bound(c *chain) {
 	if l, ok := b.c.openFiles(); ok {
 		c.try(unix.SYS_PRLIMIT64, 0, uintptr(l.Resource), words(l), 0) // nobody asked for it
 	}
+}
+
+// setOOMScore has the kernel prefer the program, and all that it will start.
+func (b *Birth) setOOMScore(c *chain) {
+	if b.c.OOMScore <= 0 {
+		return
+	}
+	a := b.arena
+	failed := b.does("choose who dies when memory runs out")
+	cwd := unix.AT_FDCWD
+	open := c.call(failed, unix.SYS_OPENAT, uintptr(cwd), a.string(fmt.Sprintf(oomScoreFile, "self")), unix.O_WRONLY|unix.O_CLOEXEC)
+	score := b.c.oomScore()
+	write := c.call(failed, unix.SYS_WRITE, 0, a.string(score), uintptr(len(score)))
+	open.out = write.arg(0)
 }
 
 // stay is what becomes of the newborn after the fork of its program: it says who

@@ -15,7 +15,8 @@ func TaskFlags(more ...cli.Flag) []cli.Flag {
 	return append([]cli.Flag{
 		&cli.StringFlag{Name: "cpus", Usage: "`CORES` guaranteed to one task, such as 0.25 (default 0.1); it may use idle ones, too"},
 		&cli.StringFlag{Name: "cpu-limit", Usage: "`CORES` that one task may use at most, or = for those of --cpus; default: what is idle"},
-		&cli.StringFlag{Name: "mem", Usage: "`BYTES` of memory, such as 128MiB (default 64MiB)"},
+		&cli.StringFlag{Name: "mem", Usage: "`BYTES` of memory guaranteed to one task, such as 128MiB (default 64MiB); it is killed above"},
+		&cli.StringFlag{Name: "mem-limit", Usage: "`BYTES` above which it is killed instead: what is above --mem it has while its node has room"},
 		&cli.StringFlag{Name: "disk", Usage: "`BYTES` of disk, counted and not enforced"},
 		&cli.Int64Flag{Name: "gpus", Usage: "`NUMBER` of GPUs"},
 		&cli.StringSliceFlag{Name: "resource", Usage: "custom resource `K=V`: a number, 1-5,9 or {a,b}; may be repeated"},
@@ -57,6 +58,7 @@ func FillTask(c *cli.Context, s *api.JobSpec, command []string) error {
 	s.CPUs = Parse(&p, "cpus", api.ParseCPU)
 	s.CPULimit = Parse(&p, "cpu-limit", func(v string) (api.MilliCPU, error) { return cpuLimit(v, s.CPUs) })
 	s.Mem = Parse(&p, "mem", api.ParseBytes)
+	s.MemLimit = Parse(&p, "mem-limit", api.ParseBytes)
 	s.Disk = Parse(&p, "disk", api.ParseBytes)
 	s.LogMax = Parse(&p, "log-max", api.ParseBytes)
 	s.StopGrace = Parse(&p, "stop-grace", api.ParseDuration)

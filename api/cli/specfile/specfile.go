@@ -311,7 +311,7 @@ func readable(n *yaml.Node) error {
 			i -= 2
 			continue
 		}
-		if key != "mem" && key != "disk" && key != "logMax" || value.Tag != "!!int" {
+		if key != "mem" && key != "memLimit" && key != "disk" && key != "logMax" || value.Tag != "!!int" {
 			continue
 		}
 		exact, err := api.ParseBytes(value.Value)
