@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -291,6 +292,28 @@ func TestAnEndIsWaitedForWithoutFiles(t *testing.T) {
 		}
 		if err != nil || e != (Exit{Code: 3}) {
 			t.Errorf("%+v, %v", e, err)
+		}
+	}
+}
+
+// TestKeysAreNotHandedOn: those of whoever started us, a shell of root's perhaps,
+// are in no program's reach.
+func TestKeysAreNotHandedOn(t *testing.T) {
+	h := newHost(t)
+	s := create(t, h, "job/task", Limits{})
+	runtime.LockOSThread() // it ends with the test, and its keys with it
+	ring, err := unix.KeyctlJoinSessionKeyring("mesita-test")
+	if err == nil {
+		_, err = unix.AddKey("user", "mesita-test-secret", []byte("x"), ring)
+	}
+	if err != nil {
+		t.Logf("there are no keys here: %v", err)
+		return
+	}
+	for _, c := range []Spec{sh("cat /proc/keys"), private("cat /proc/keys")} {
+		c.UID, c.GID = 65534, 65534
+		if out, e := output(t, s, c); e != (Exit{}) || strings.Contains(out, "mesita-test-secret") {
+			t.Errorf("%+v: %s", e, out)
 		}
 	}
 }

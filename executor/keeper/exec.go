@@ -130,6 +130,7 @@ func (s *server) execute(r *ExecRequest, files []*os.File) (*isolation.Birth, er
 	if t.freezer.on {
 		return nil, fmt.Errorf("%s: %w", r.ID, ErrFrozen)
 	}
+	give(r.UID, files...)
 	return t.slice.BeginBeside(t.proc, isolation.Spec{Program: r.Program, Confinement: t.around}, io)
 }
 

@@ -114,3 +114,26 @@ func copyAll(w io.Writer, f *os.File) {
 		return err
 	})
 }
+
+// give makes pipes and terminals those of the user who has them open, who may
+// open them again then, as programs do that write to /dev/stdout.
+func give(uid uint32, files ...*os.File) {
+	for _, f := range files {
+		if uid != 0 && passed(f) {
+			_ = f.Chown(int(uid), -1) // most programs do without
+		}
+	}
+}
+
+// passed tells whether a file is one that was made for a process: others are
+// everybody's.
+func passed(f *os.File) bool {
+	fi, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	const pts, last = 136, 143 // major numbers of terminals
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	terminal := ok && fi.Mode()&os.ModeCharDevice != 0 && unix.Major(st.Rdev) >= pts && unix.Major(st.Rdev) <= last
+	return terminal || fi.Mode()&os.ModeNamedPipe != 0
+}

@@ -150,6 +150,7 @@ func (s *server) spawn(t *task, r *StartRequest, begun func()) (o *output, err e
 		return nil, err
 	}
 	defer errW.Close()
+	give(r.UID, outW, errW)
 	sl, err := s.sliceFor(r)
 	if err != nil {
 		out.Close()

@@ -48,6 +48,7 @@ type starter struct {
 	code    int              // a file with a copy of interpret, to map
 	pinned  bool             // the kernel writes to each thread's memory, so a copy of it must stay
 	ignored []syscall.Signal // what whoever started us ignores
+	scored  bool             // whoever started us chose who dies when memory runs out
 
 	mu      sync.RWMutex // held while there is a script in memory, which must not stay behind, and for the rest
 	special []interval   // memory of the kernel's, such as the vdso, which may be sealed
@@ -68,7 +69,7 @@ func (in *starter) prepare(proc string) error {
 		return nil
 	}
 	in.pinned = restartable()
-	for _, err := range []error{in.readMaps(proc), in.readIgnored(proc)} {
+	for _, err := range []error{in.readMaps(proc), in.readIgnored(proc), in.readScore(proc)} {
 		if err != nil {
 			return err
 		}
@@ -155,6 +156,15 @@ func (in *starter) readIgnored(proc string) error {
 			in.ignored = append(in.ignored, sig)
 		}
 	}
+	return nil
+}
+
+func (in *starter) readScore(proc string) error {
+	b, err := os.ReadFile(filepath.Join(proc, "self/oom_score_adj"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("see who dies when memory runs out: %w", err)
+	}
+	in.scored = err == nil && strings.TrimSpace(string(b)) != "0"
 	return nil
 }
 

@@ -43,7 +43,7 @@ type arena struct {
 // newArena has room for so many bytes of strings and their addresses.
 func newArena(code int, room int) (*arena, error) {
 	page := os.Getpagesize()
-	const steps = 96 * int(unsafe.Sizeof(step{}))
+	const steps = 128 * int(unsafe.Sizeof(step{}))
 	size := (2*page + steps + room + page - 1) / page * page
 	mem, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {

@@ -38,7 +38,7 @@ type Confinement struct {
 	PrivateMounts      bool     `json:"privateMounts,omitempty"`      // what it mounts, the machine does not see
 	AllowNewPrivileges bool     `json:"allowNewPrivileges,omitempty"` // programs like sudo work
 	Rlimits            []Rlimit `json:"rlimits,omitempty"`            // each resource once
-	Nice               int      `json:"nice,omitempty"`               // -20 to 19; 0: as we have it
+	Nice               int      `json:"nice,omitempty"`               // -20 to 19
 	MaxCPU             int64    `json:"maxCPU,omitempty"`             // thousandths of a CPU, for Slice.LimitCPU once it runs; 0: no bound
 	OOMScore           int      `json:"oomScore,omitempty"`           // 1 to 1000: how much sooner than others it dies when memory runs out; see isolation.OOMScore
 }
@@ -77,6 +77,12 @@ type Files struct {
 const (
 	softFiles = 1024
 	hardFiles = 512 << 10
+)
+
+// What a process begins with, whatever we were started with.
+const (
+	usualUmask    = 0o022
+	ioprioProcess = 1 // IOPRIO_WHO_PROCESS
 )
 
 // openFiles is the limit of open files, if the spec has none.

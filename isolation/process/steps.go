@@ -169,6 +169,7 @@ func (b *Birth) becomeProgram(c *chain) {
 	if b.c.TTY {
 		c.call(b.does("take its terminal"), unix.SYS_IOCTL, 0, unix.TIOCSCTTY, 1)
 	}
+	b.unlearn(c)
 	b.bound(c)
 	if !b.c.AllowNewPrivileges {
 		c.call(b.does("forbid new privileges"), unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -191,10 +192,35 @@ func (b *Birth) becomeProgram(c *chain) {
 	c.call(exec, unix.SYS_EXECVE, a.string(b.c.Path), a.strings(args(b.c)), a.strings(b.c.Env))
 }
 
+// unlearn puts back to what a system begins a service with all that a process
+// hands on, since ours is that of whoever started us: a shell with umask 077 and
+// root's keys, or a unit with a scheduler of its own. What cannot be put back
+// stays. Which processors we may have is kept: the node offers only those.
+func (b *Birth) unlearn(c *chain) {
+	a := b.arena
+	c.try(unix.SYS_UMASK, usualUmask)
+	c.try(unix.SYS_SCHED_SETSCHEDULER, 0, unix.SCHED_NORMAL, a.bytes(false, make([]byte, 4)))
+	c.try(unix.SYS_IOPRIO_SET, ioprioProcess, 0, 0)
+	c.try(unix.SYS_PERSONALITY, 0)
+	c.try(unix.SYS_PRCTL, unix.PR_SET_SECUREBITS, 0, 0, 0, 0)
+	c.try(unix.SYS_PRCTL, unix.PR_SET_THP_DISABLE, 0, 0, 0, 0)
+	c.try(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0)
+	if !b.st.scored {
+		return
+	}
+	cwd := unix.AT_FDCWD
+	open := c.try(unix.SYS_OPENAT, uintptr(cwd), a.string("/proc/self/oom_score_adj"), unix.O_WRONLY|unix.O_CLOEXEC)
+	write := c.try(unix.SYS_WRITE, 0, a.string("0"), 1)
+	open.out = write.arg(0)
+	open.fail = c.try(unix.SYS_GETPID).addr()
+}
+
 // bound sets what each process of the program may take.
 func (b *Birth) bound(c *chain) {
 	if b.c.Nice != 0 {
 		c.call(b.does("set the nice value %d", b.c.Nice), unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0, uintptr(b.c.Nice))
+	} else {
+		c.try(unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0, 0)
 	}
 	b.setOOMScore(c)
 	words := func(l Rlimit) uintptr {

@@ -85,6 +85,7 @@ func (st *Starter) startHere(at Place, c Spec, f Files, beside int) (*Process, e
 			return nil, fmt.Errorf("forbid new privileges: %w", err)
 		}
 	}
+	unlearn()
 	if c.Nice != 0 {
 		if err := unix.Setpriority(unix.PRIO_PROCESS, 0, c.Nice); err != nil { // of this thread, and what it forks
 			return nil, fmt.Errorf("set the nice value %d: %w", c.Nice, err)
@@ -108,6 +109,18 @@ func (st *Starter) startHere(at Place, c Spec, f Files, beside int) (*Process, e
 		return nil, err
 	}
 	return &Process{Pid: proc.Pid, os: proc, first: c.PrivatePIDs && beside == 0, procRoot: st.ProcRoot}, nil
+}
+
+// unlearn puts back to what a system begins a service with all that this thread
+// would hand on; it ends with the start. What cannot be put back stays.
+func unlearn() {
+	unix.Umask(usualUmask)                                                                              // of all threads, and we make no files that it matters to
+	_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL}, 0) // the nice value, too
+	_, _, _ = unix.RawSyscall(unix.SYS_IOPRIO_SET, ioprioProcess, 0, 0)
+	_, _, _ = unix.RawSyscall(unix.SYS_PERSONALITY, 0, 0, 0)
+	_ = unix.Prctl(unix.PR_SET_SECUREBITS, 0, 0, 0, 0)
+	_ = unix.Prctl(unix.PR_SET_THP_DISABLE, 0, 0, 0, 0)
+	_, _, _ = unix.RawSyscall(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0)
 }
 
 // atExec does, while the process that the calling thread started stands at its
