@@ -74,7 +74,7 @@ var benchmarks = []benchmark{
 }
 
 // figures is what each change of how tasks run is measured by, in one run of
-// four minutes: benchmarks, and how often each is repeated (0 = as ever).
+// five minutes: benchmarks, and how often each is repeated (0 = as ever).
 var figures = []struct {
 	name   string
 	repeat int
@@ -99,9 +99,6 @@ func main() {
 	}
 	b.dir = dir
 	failed := b.measure(flag.Args())
-	for _, f := range b.figures {
-		fmt.Println(f)
-	}
 	_ = os.RemoveAll(dir) // a left-over folder in /var/tmp harms nothing
 	if failed {
 		os.Exit(1)
@@ -128,6 +125,10 @@ func (b *bench) measure(names []string) (failed bool) {
 			fmt.Fprintf(os.Stderr, "bench: %s: %v\n", x.name, err)
 			failed = true
 		}
+		for _, f := range b.figures {
+			fmt.Println(f)
+		}
+		b.figures = nil
 	}
 	return failed
 }
