@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api/backoff"
+	"github.com/mesita/mesita/executor/vouch"
 	"github.com/mesita/mesita/isolation"
 )
 
@@ -27,10 +28,11 @@ type server struct {
 	tasks sync.WaitGroup
 	conns sync.WaitGroup
 
+	fates fates // set with known
+
 	mu      sync.Mutex
 	ledger  *ledger
 	known   map[string]*task
-	denied  denied
 	early   map[string]*earlySlice  // by attempt
 	running int                     // starting or running
 	open    map[*conn]chan struct{} // closed when its requests are all taken
@@ -57,6 +59,7 @@ func newServer(cfg Config, host *isolation.Host) (*server, error) {
 	}
 	for _, st := range past {
 		s.known[st.ID] = pastTask(st)
+		s.fates.set(st.ID, fateOf(st.State))
 	}
 	return s, nil
 }
@@ -362,6 +365,7 @@ func (s *server) forget(ids []string) error {
 			errs = append(errs, fmt.Errorf("%s runs: kill it first", id))
 		default:
 			delete(s.known, id)
+			s.fates.set(id, vouch.Unknown)
 			errs = append(errs, s.ledger.forget(id))
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/executor/clock"
 	"github.com/mesita/mesita/executor/logs"
+	"github.com/mesita/mesita/executor/vouch"
 	"github.com/mesita/mesita/isolation"
 )
 
@@ -49,8 +50,6 @@ func (s *server) start(c *conn, m *message) {
 	var err error
 	switch {
 	case again:
-	case s.denied.holds(m.Start.ID):
-		err = errDenied
 	case m.Start.unknown != nil:
 		err = fmt.Errorf("%w: %w", errLacks, m.Start.unknown)
 	case s.closing && s.running == 0:
@@ -58,6 +57,8 @@ func (s *server) start(c *conn, m *message) {
 		return // the connection is about to end: the daemon asks the next keeper
 	case s.closing:
 		err = errors.New("the keeper was told to end with its last task, and starts no more")
+	case !s.fates.begin(m.Start.ID):
+		err = errDenied
 	default:
 		t = &task{status: Status{ID: m.Start.ID, State: Starting, Slice: m.Start.Slice}, ready: make(chan struct{})}
 		if err = s.ledger.start(t.status); err == nil {
@@ -65,6 +66,7 @@ func (s *server) start(c *conn, m *message) {
 			s.running++
 			s.plan()
 		} else {
+			s.fates.set(m.Start.ID, vouch.Unknown)
 			err = fmt.Errorf("write the keeper's ledger: %w", err)
 		}
 	}
@@ -105,6 +107,7 @@ func (s *server) launch(t *task, r *StartRequest, begun func()) {
 			t.err = errors.New(err.Error()) // a folder of ours that is gone is no program that is
 		}
 		delete(s.known, r.ID)
+		s.fates.set(r.ID, vouch.Unknown)
 		s.running--
 		if err := s.ledger.forget(r.ID); err != nil {
 			s.log.Error("the keeper's ledger cannot be written", "error", err)
@@ -287,6 +290,7 @@ func (s *server) ended(t *task, st Status) {
 	st.ID, st.State, st.PID, st.Started, st.Up = t.status.ID, Ended, t.status.PID, t.status.Started, t.status.Up
 	st.Ended = st.Started.Add(st.Ended.Sub(st.Started)) // by the clock of its start, whatever became of that meanwhile
 	t.status = st
+	s.fates.set(st.ID, vouch.Ended)
 	if err := s.ledger.end(st); err != nil {
 		s.log.Error("the keeper's ledger cannot be written", "error", err)
 	}

@@ -78,74 +78,8 @@ func (s *server) answer(names []uint64) (a vouch.Answer, ok bool) {
 	if err != nil || dead {
 		return a, false
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock() // none starts before it is noted that it did not
-	for _, t := range s.known {
-		held = append(held, t.status)
-	}
-	a.Fates = make([]vouch.Fate, len(names))
-	at := make(map[uint64]int, len(names))
-	for i, n := range names {
-		at[n] = i
-	}
-	for _, st := range held {
-		fate := vouch.Unknown
-		switch st.State {
-		case Starting, Running:
-			a.Running++
-			fate = vouch.Runs
-		case Ended:
-			a.Ended++
-			fate = vouch.Ended
-		}
-		if len(names) == 0 || fate == vouch.Unknown {
-			continue
-		}
-		if i, ok := at[vouch.Name(st.ID)]; ok {
-			a.Fates[i] = fate
-		}
-	}
-	for i, n := range names {
-		if a.Fates[i] == vouch.Unknown {
-			s.denied.add(n)
-		}
-	}
-	return a, true
+	return s.fates.answer(names, held), true
 }
-
-// errDenied is an ErrLost: whether the attempt ran, here or elsewhere, is not known
-// here.
-var errDenied error = &remoteError{"the cluster asked for this attempt while the daemon did not answer, was told that it is not here, and may have started it elsewhere", ErrLost}
-
-// mostDenied bounds how many attempts are remembered as denied: those of the
-// last few minutes that a daemon may hang, on a node of the largest kind.
-const mostDenied = 1 << 14
-
-// denied are attempts that a keeper was asked for by name and did not have. That
-// is asked only while the daemon does not answer, and by whom would start them
-// elsewhere: a daemon that hung, and wakes, must not start them here. What the
-// cluster did not give up gets another attempt.
-type denied struct {
-	names map[uint64]bool
-	order []uint64 // the oldest first
-}
-
-func (d *denied) add(name uint64) {
-	if d.names[name] {
-		return
-	}
-	if d.names == nil {
-		d.names = map[uint64]bool{}
-	}
-	if len(d.order) >= mostDenied {
-		delete(d.names, d.order[0])
-		d.order = d.order[1:]
-	}
-	d.names[name] = true
-	d.order = append(d.order, name)
-}
-
-func (d *denied) holds(id string) bool { return len(d.names) > 0 && d.names[vouch.Name(id)] }
 
 // vouchForNobody is for a keeper that must not answer: its probes would be
 // sealed with a key that nobody has.

@@ -1,0 +1,80 @@
+package keeper
+
+import (
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/mesita/mesita/executor/vouch"
+)
+
+// A keeper that waits for its disk answers for its tasks all the same: silence
+// would have them started elsewhere.
+func TestAKeeperWithAStuckLedgerAnswers(t *testing.T) {
+	read, full, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	defer full.Close()
+	if err := full.SetWriteDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := full.Write(make([]byte, 1<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("the pipe takes a megabyte: %v", err)
+	}
+	if err := full.SetWriteDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	s := &server{cfg: Config{Dir: filepath.Join(t.TempDir(), "keeper")}, known: map[string]*task{}, slots: make(chan struct{}, 1),
+		ledger: &ledger{file: full, live: map[string]struct{}{}}}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "socket"), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	sock, err := net.DialUnix("unix", nil, l.Addr().(*net.UnixAddr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sock.Close()
+	names := []uint64{vouch.Name("a.0/1"), vouch.Name("a.1/1")}
+	s.fates.set("a.1/1", vouch.Ended)
+	started := make(chan struct{})
+	go func() {
+		s.start(newConn(sock), &message{Start: &StartRequest{ID: "a.0/1"}})
+		close(started)
+	}()
+	tell := func(names ...uint64) vouch.Answer {
+		a, ok := s.answer(names)
+		if !ok {
+			t.Fatal("the keeper does not know what it holds")
+		}
+		return a
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for tell().Running == 0 { // until the start waits for the ledger; to name it would deny it
+		if time.Now().After(deadline) {
+			t.Fatal("the start does not begin")
+		}
+		runtime.Gosched()
+	}
+	if a := tell(names...); a.Fates[0] != vouch.Runs || a.Fates[1] != vouch.Ended || a.Ended != 1 {
+		t.Errorf("while the ledger is stuck the keeper says %+v", a)
+	}
+	select {
+	case <-started:
+		t.Error("the start did not wait for the ledger: the test shows nothing")
+	default:
+	}
+	read.Close()
+	<-started
+	s.tasks.Wait()
+	if a := tell(names...); a.Running != 0 || a.Fates[0] != vouch.Unknown {
+		t.Errorf("of a start that could not be noted the keeper says %+v", a)
+	}
+}
