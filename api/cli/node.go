@@ -363,7 +363,8 @@ After=network-online.target
 [Service]
 Type=exec
 ExecStart=%s
-# Tasks have a parent of their own and outlive the daemon.
+# Tasks have a parent of their own and outlive the daemon. It leaves this unit's
+# group for mesita-keeper.slice, and tasks are in mesita.slice.
 KillMode=process
 Delegate=yes
 Restart=always

@@ -131,6 +131,12 @@ func serve(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("find out what this machine can isolate: %w", err)
 	}
+	// The first processes of tasks stay in the keeper's group.
+	if group, err := host.LeaveUnit(os.Getpid()); err != nil {
+		cfg.Log.Warn("the keeper stays in the unit that it was started in: the service manager may take it, and the first processes of tasks, for left over", "err", err)
+	} else if group != "" {
+		cfg.Log.Info("the keeper left the unit that it was started in", "group", group)
+	}
 	s, err := newServer(cfg, host)
 	if err != nil {
 		return err
