@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -26,6 +27,7 @@ const (
 	frameExit
 	frameStdinEnd
 	frameSignal
+	frameWindow
 	maxFrame = 64 << 10
 )
 
@@ -42,7 +44,8 @@ type ExecOptions struct {
 	Stderr  io.Writer
 	Resize  <-chan Size
 	// Signals are passed on: SIGHUP, SIGINT, SIGQUIT, SIGTERM. One that cannot be,
-	// since the command does not read its input, hangs the command up.
+	// as the server is of an older version and the command does not read its input,
+	// hangs the command up.
 	Signals <-chan syscall.Signal
 }
 
@@ -68,13 +71,14 @@ func (c *Client) Exec(ctx context.Context, task string, o ExecOptions) (int, err
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // ends the reads below
 	defer stop()
-	w := &frames{w: conn}
+	w := newFrames(conn, res.Header.Get("Mesita-Window"))
 	go w.copyStdin(o.Stdin)
 	done := make(chan struct{})
 	defer close(done)
+	defer w.grant(math.MaxInt32) // or copyStdin would wait for ever
 	go w.resizes(o.Resize, done)
 	go w.signals(o.Signals, done, func() { _ = conn.Close() }) // ends the reads below
-	code, err := receive(bufio.NewReader(conn), o.Stdout, o.Stderr)
+	code, err := receive(bufio.NewReader(conn), o.Stdout, o.Stderr, w.grant)
 	if api.ErrorCode(err) == api.CodeUnavailable && ctx.Err() == nil {
 		if denied := c.denied(ctx); denied != nil {
 			return 0, denied
@@ -100,6 +104,48 @@ const whoTimeout = 3 * time.Second
 type frames struct {
 	mu sync.Mutex
 	w  io.Writer
+
+	may    sync.Mutex // of window
+	more   sync.Cond
+	window int // bytes of input that may be sent
+}
+
+// newFrames is for a server that grants so many bytes of input; "": any number.
+func newFrames(w io.Writer, window string) *frames {
+	f := &frames{w: w, window: math.MaxInt}
+	f.more.L = &f.may
+	if n, err := strconv.Atoi(window); err == nil && n > 0 {
+		f.window = n
+	}
+	return f
+}
+
+// grant lets so many bytes more be sent.
+func (f *frames) grant(n int) {
+	f.may.Lock()
+	defer f.may.Unlock()
+	if f.window < math.MaxInt-n {
+		f.window += n
+	}
+	f.more.Broadcast()
+}
+
+// room waits until some may be sent, and tells how many of at most so many.
+func (f *frames) room(most int) int {
+	f.may.Lock()
+	defer f.may.Unlock()
+	for f.window <= 0 {
+		f.more.Wait()
+	}
+	return min(most, f.window)
+}
+
+func (f *frames) sent(n int) {
+	f.may.Lock()
+	defer f.may.Unlock()
+	if f.window != math.MaxInt {
+		f.window -= n
+	}
 }
 
 func (f *frames) send(kind byte, p []byte) error {
@@ -115,7 +161,8 @@ func (f *frames) send(kind byte, p []byte) error {
 func (f *frames) copyStdin(r io.Reader) {
 	buf := make([]byte, 32<<10)
 	for r != nil {
-		n, err := r.Read(buf)
+		n, err := r.Read(buf[:f.room(len(buf))])
+		f.sent(n)
 		if n > 0 && f.send(frameStdin, buf[:n]) != nil {
 			return
 		}
@@ -166,7 +213,7 @@ func (f *frames) signals(in <-chan syscall.Signal, done <-chan struct{}, hangUp 
 }
 
 // receive writes out what the command prints, until its exit code comes.
-func receive(r io.Reader, stdout, stderr io.Writer) (int, error) {
+func receive(r io.Reader, stdout, stderr io.Writer, grant func(int)) (int, error) {
 	buf := make([]byte, maxFrame)
 	for {
 		var h [5]byte
@@ -186,6 +233,10 @@ func receive(r io.Reader, stdout, stderr io.Writer) (int, error) {
 			_, err = stdout.Write(buf[:size])
 		case frameStderr:
 			_, err = stderr.Write(buf[:size])
+		case frameWindow:
+			if size == 4 {
+				grant(int(binary.BigEndian.Uint32(buf[:4])))
+			}
 		case frameExit:
 			if size != 4 {
 				return 0, errors.New("an exit frame without a code")

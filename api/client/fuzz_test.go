@@ -13,7 +13,7 @@ func FuzzExecFrames(f *testing.F) {
 	f.Add([]byte{frameExit, 0, 0, 0, 1, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var out, errs bytes.Buffer
-		if _, err := receive(bytes.NewReader(b), &out, &errs); err == nil && out.Len()+errs.Len() > len(b) {
+		if _, err := receive(bytes.NewReader(b), &out, &errs, func(int) {}); err == nil && out.Len()+errs.Len() > len(b) {
 			t.Fatalf("%d bytes came, and %d were written", len(b), out.Len()+errs.Len())
 		}
 	})

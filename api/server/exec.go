@@ -66,20 +66,25 @@ func localExec(c *call) (any, error) {
 		if conn != nil {
 			return ExecIO{}, errors.New("the command was started twice")
 		}
-		up, in, err := c.Upgrade()
+		up, in, err := c.Upgrade(stdinWindow)
 		if err != nil {
 			return ExecIO{}, err
 		}
 		conn, frames = up, &frameConn{w: up, deadline: up.SetWriteDeadline, patience: c.Patience.Exec,
 			failed: func(err error) { cancel(fmt.Errorf("the caller takes nothing any more: %w", err)) }}
 		stdin, toStdin := io.Pipe()
+		input := newInflow()
+		go input.pump(toStdin, frames)
 		resize, signals := make(chan Size, 1), make(chan syscall.Signal, 4)
 		go func() {
 			defer close(received)
-			err := receive(in, toStdin, resize, signals)
+			err := receive(in, input, resize, signals)
 			cancel(fmt.Errorf("the caller left: %w", errors.Join(err, context.Canceled)))
 		}()
-		context.AfterFunc(ctx, func() { stdin.Close() }) // frees receive
+		context.AfterFunc(ctx, func() { // frees both
+			stdin.Close()
+			input.stop()
+		})
 		return ExecIO{Stdin: stdin, Stdout: frameWriter{frames, frameStdout}, Stderr: frameWriter{frames, frameStderr}, Resize: resize, Signals: signals}, nil
 	}
 	code, err := c.Local.Exec(ctx, r, start)

@@ -19,6 +19,7 @@ const (
 	frameExit   // the exit code, four bytes
 	frameStdinEnd
 	frameSignal // for the command: its number, one byte
+	frameWindow // for the caller: how many bytes of input more it may send, four bytes
 )
 
 // passable are the signals that a caller may send its command.
@@ -86,12 +87,12 @@ func readFrame(r io.Reader, buf []byte) (kind byte, payload []byte, err error) {
 
 // receive hands the caller's frames on until the connection ends. The end of
 // the connection is the end of stdin.
-func receive(r io.Reader, stdin *io.PipeWriter, resize chan<- Size, signals chan<- syscall.Signal) error {
+func receive(r io.Reader, stdin io.WriteCloser, resize chan<- Size, signals chan<- syscall.Signal) error {
 	buf := make([]byte, maxFrame)
 	for {
 		kind, p, err := readFrame(r, buf)
 		if err != nil {
-			stdin.CloseWithError(io.EOF)
+			stdin.Close()
 			if errors.Is(err, io.EOF) {
 				return nil
 			}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -257,6 +258,82 @@ func TestExecEndsWithItsCaller(t *testing.T) {
 		t.Error("no cause")
 	}
 	until(t, "all streams end", func() bool { return oak.server.http.Streams()+elm.server.http.Streams() == 0 })
+}
+
+// A command that reads nothing hides neither what its caller sends besides its
+// input, nor that the caller is gone, from any node.
+func TestExecThatReadsNothing(t *testing.T) {
+	oak, elm := runningOnOak(t)
+	token := oak.token(api.RoleOperator)
+	ended, signals := make(chan error, 1), make(chan syscall.Signal, 1)
+	oak.exec = func(ctx context.Context, _ ExecRequest, start func() (ExecIO, error)) (int, error) {
+		io1, err := start()
+		if err != nil {
+			return 0, err
+		}
+		signals <- <-io1.Signals
+		<-ctx.Done()
+		ended <- context.Cause(ctx)
+		return 0, ctx.Err()
+	}
+	for name, n := range map[string]*testNode{"oak": oak, "elm": elm} {
+		out, _, res := n.upgrade(token, "?cmd=sleep")
+		window, err := strconv.Atoi(res.Header.Get("Mesita-Window"))
+		if res.StatusCode != 101 || err != nil || window < 1 {
+			t.Fatalf("%s: %s, window %d, %v", name, res.Status, window, err)
+		}
+		for left := window; left > 0; left -= min(left, maxFrame) {
+			out.Write(frame(frameStdin, strings.Repeat("x", min(left, maxFrame))))
+		}
+		out.Write(frame(frameSignal, "\x02"))
+		if s := <-signals; s != syscall.SIGINT {
+			t.Errorf("%s: signal %v", name, s)
+		}
+		out.(io.Closer).Close()
+		if err := <-ended; err == nil {
+			t.Errorf("%s: no cause", name)
+		}
+	}
+	until(t, "all streams end", func() bool { return oak.server.http.Streams()+elm.server.http.Streams() == 0 })
+}
+
+// All input arrives, however much more than the window it is, and the caller is
+// told of the room as it is read.
+func TestExecInputBeyondTheWindow(t *testing.T) {
+	f := newInflow()
+	r, w := io.Pipe()
+	var told bytes.Buffer
+	out := &frameConn{w: &told, deadline: func(time.Time) error { return nil }, failed: func(err error) { t.Error(err) }}
+	pumped := make(chan struct{})
+	go func() { defer close(pumped); f.pump(w, out) }()
+	const all = 10 * stdinWindow
+	go func() {
+		for i := range all / 1024 {
+			f.Write(bytes.Repeat([]byte{byte(i)}, 1024)) // it never fails
+		}
+		f.Close()
+	}()
+	b, err := io.ReadAll(r)
+	if err != nil || len(b) != all {
+		t.Fatalf("%d bytes, %v", len(b), err)
+	}
+	for i, c := range b {
+		if c != byte(i/1024) {
+			t.Fatalf("byte %d is %d", i, c)
+		}
+	}
+	<-pumped
+	granted := 0
+	for buf := make([]byte, maxFrame); told.Len() > 0; {
+		kind, p, err := readFrame(&told, buf)
+		if err != nil || kind != frameWindow {
+			t.Fatal(kind, err)
+		}
+		granted += int(binary.BigEndian.Uint32(p))
+	}
+	if granted > all || granted <= all-stdinWindow/4 {
+		t.Errorf("%d bytes are granted of %d", granted, all)
+	}
 }
 
 func TestExecThatCannotStart(t *testing.T) {

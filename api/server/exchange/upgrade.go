@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -14,15 +15,24 @@ import (
 // four bytes length (big-endian) and that many bytes.
 const ExecProtocol = "mesita-exec"
 
-// Upgrade takes the connection over and says so to the caller.
-func (c *Call) Upgrade() (net.Conn, io.Reader, error) {
+// WindowHeader says how many bytes of input the caller of an exec may send before
+// it is told that it may send more. Without it there is no such limit.
+const WindowHeader = "Mesita-Window"
+
+// Upgrade takes the connection over and says so to the caller, with its window if
+// it has one.
+func (c *Call) Upgrade(window int) (net.Conn, io.Reader, error) {
 	conn, rw, err := http.NewResponseController(c.W).Hijack()
 	if err != nil {
 		return nil, nil, api.Errorf(api.CodeInvalid, "this connection cannot be upgraded (%v): use HTTP/1.1", err)
 	}
 	c.Answered, c.Status = true, http.StatusSwitchingProtocols
 	conn.SetDeadline(time.Time{}) // the write below fails if the connection does
-	_, err = fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", ExecProtocol)
+	more := ""
+	if window > 0 {
+		more = fmt.Sprintf("%s: %d\r\n", WindowHeader, window)
+	}
+	_, err = fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n%s\r\n", ExecProtocol, more)
 	if err != nil {
 		conn.Close()
 		return nil, nil, err
@@ -37,7 +47,8 @@ func (c *Call) passUpgrade(res *http.Response) error {
 	if !ok {
 		return api.Errorf(api.CodeInternal, "the transport between nodes cannot upgrade")
 	}
-	conn, in, err := c.Upgrade()
+	window, _ := strconv.Atoi(res.Header.Get(WindowHeader)) // an older node has none
+	conn, in, err := c.Upgrade(window)
 	if err != nil {
 		return err
 	}
