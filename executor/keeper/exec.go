@@ -161,9 +161,9 @@ func (c *Client) Exec(ctx context.Context, r ExecRequest) (ExecResult, error) {
 	if err != nil {
 		return ExecResult{}, fmt.Errorf("send the command to the keeper: %w", err)
 	}
-	wait := st.copy(&r)
 	ended := make(chan struct{})
 	defer close(ended)
+	wait := st.copy(&r, ended)
 	go k.passSignals(r.Signals, ended, knowledge(its).all[featureExecSignals])
 	m, err := k.awaited(opAnswer)
 	switch {

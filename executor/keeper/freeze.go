@@ -22,9 +22,8 @@ const freezeTime = time.Second
 
 // freezer is the part of a task that freezing and thawing need.
 type freezer struct {
-	// gate keeps a freeze from coming while a process is being started in the
-	// slice: the starting thread would stop with it, and every other start
-	// waits for that thread.
+	// gate keeps a freeze from coming between the look whether there is one and a
+	// start beside the task: that would not begin before the thaw, without a word.
 	gate sync.RWMutex
 	on   bool // guarded by gate
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"strings"
 	"syscall"
 	"testing"
@@ -51,6 +52,24 @@ func TestACommandIsHungUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.until("who ignores it is killed", func() bool { return !runs(r, out) })
+}
+
+// A command that does not begin leaves nothing behind in the daemon.
+func TestACommandThatFailsLeavesNothing(t *testing.T) {
+	r := newRig(t)
+	c := r.client()
+	c.start("a.0/1", "/bin/sleep", "1000")
+	for range 10 {
+		if _, err := c.Exec(t.Context(), keeper.ExecRequest{ID: "a.0/1", Spec: isolation.Spec{Program: program("/nonexistent")}}); err == nil {
+			t.Fatal("a program that is not there was run")
+		}
+	}
+	var left strings.Builder
+	r.until("no goroutine is left of them", func() bool {
+		left.Reset()
+		_ = pprof.Lookup("goroutine").WriteTo(&left, 1) // to memory
+		return !strings.Contains(left.String(), "(*streams)")
+	})
 }
 
 // hangUpWhen is an input that has nothing, and ends when something is so.

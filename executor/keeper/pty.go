@@ -81,10 +81,10 @@ func (st *streams) close() {
 	}
 }
 
-// copy moves bytes until the command's output ends; wait waits for that, but
-// not long for more than was written by then: a process that the command left
-// behind may hold the output open.
-func (st *streams) copy(r *ExecRequest) (wait func()) {
+// copy moves bytes until the command's output ends, and sizes until over; wait
+// waits for the former, but not long for more than was written by then: a process
+// that the command left behind may hold the output open.
+func (st *streams) copy(r *ExecRequest, over <-chan struct{}) (wait func()) {
 	if r.Stdin == nil {
 		if !r.TTY {
 			st.in.Close()
@@ -97,7 +97,6 @@ func (st *streams) copy(r *ExecRequest) (wait func()) {
 			}
 		}()
 	}
-	done := make(chan struct{})
 	var out sync.WaitGroup
 	for i, f := range st.out {
 		w := r.Stdout
@@ -109,7 +108,7 @@ func (st *streams) copy(r *ExecRequest) (wait func()) {
 		}
 		out.Go(func() { copyAll(w, f) })
 	}
-	out.Go(func() {
+	go func() {
 		for {
 			select {
 			case s, ok := <-r.Resize:
@@ -117,17 +116,16 @@ func (st *streams) copy(r *ExecRequest) (wait func()) {
 					return
 				}
 				st.resize(s)
-			case <-done:
+			case <-over:
 				return
 			}
 		}
-	})
+	}()
 	return func() {
 		deadline := time.Now().Add(drainTime)
 		for _, f := range st.out {
 			_ = f.SetReadDeadline(deadline) // files that have none end by themselves
 		}
-		close(done)
 		out.Wait()
 	}
 }
