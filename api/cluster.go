@@ -56,6 +56,7 @@ type JoinGrant struct {
 	GossipKey   []byte   `json:"gossipKey"`
 	Seeds       []string `json:"seeds"`          // addresses of nodes
 	Ages        string   `json:"ages,omitempty"` // of the cluster, as nodes tell each other; "" in the first
+	Level       int      `json:"level,omitempty"`
 }
 
 // Renewal is what a node gets that proves its key: a new certificate, or that it

@@ -65,6 +65,9 @@ type Agent struct {
 	claimed chan struct{}               // closed once this start speaks for the node
 	speaks  sync.Once                   // closes claimed
 	doubt   signal                      // another node refused this one
+	roll    roll                        // who belongs to the cluster
+
+	leastRights atomic.Bool // see least
 
 	turnedAway lately // who claimed to be another node
 
@@ -181,6 +184,7 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	a.makes = a.pending != nil
 	a.ages = newAgeGuard(a.line, a.nameOf, a.log)
 	a.peers = newPeers(a.certs, a.addrOf, a.ages, a.doubt.notify)
+	a.noteLeast(a.self.Level)
 	admit := turnAway(l.tcp)
 	err = a.beginSession(ctx)
 	admit()

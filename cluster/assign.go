@@ -110,6 +110,7 @@ func (a *Agent) followReplica(ctx context.Context) {
 	defer w.Close()
 	check := time.NewTicker(5 * time.Second)
 	defer check.Stop()
+	a.sayVoter()
 	a.tellVoter(true)
 	defer a.tellVoter(false)
 	silent := 0
@@ -137,6 +138,7 @@ func (a *Agent) followReplica(ctx context.Context) {
 			// have been replaced as a voter meanwhile.
 			if a.votes() {
 				silent = 0
+				a.sayVoter()
 			} else if silent++; silent >= 2 && a.leaderID() != "" {
 				return
 			}
@@ -220,6 +222,8 @@ func (a *Agent) followFeed(ctx context.Context, known *feed, try int) error {
 			*known = feed{}
 			return fmt.Errorf("the feed of node %s: %w", a.nameOf(from), err)
 		}
+		a.heardLevel(r.Level)
+		a.roll.told(known)
 		a.fed.Store(true)
 		a.heardOfSelf(r.Node)
 		a.bound(r.Bounds)

@@ -107,7 +107,7 @@ func (a *Agent) adoptCluster(key *tlsconf.NodeKey, p *pendingCluster) error {
 	if err != nil {
 		return err
 	}
-	cert, err := ca.Sign(csr, tlsconf.NodeIdentity{ID: key.ID(), Name: a.cfg.Name, ClusterID: p.Cluster.ID}, a.cfg.Wall(), tlsconf.DefaultLife)
+	cert, err := ca.Sign(csr, tlsconf.NodeIdentity{ID: key.ID(), Name: a.cfg.Name, ClusterID: p.Cluster.ID, Voter: true}, a.cfg.Wall(), tlsconf.DefaultLife)
 	if err != nil {
 		return err
 	}

@@ -42,6 +42,8 @@ type nodeFile struct {
 	// others saw may be more, until they were asked.
 	Uncounted bool `json:"uncounted,omitempty"`
 
+	Level int `json:"level,omitempty"` // of the cluster, at least: what a node may do follows from it before anybody is asked
+
 	Started uint64 `json:"started,omitempty"` // what the last start told as its time, in nanoseconds
 
 	// How far this node had come in Raft, at least; nil = it never took part. It

@@ -15,6 +15,8 @@ import (
 type feed struct {
 	index uint64 // 0 = nothing is known
 	have  map[string]api.Assignment
+	gone  map[string]bool // ids of nodes that were removed
+	told  bool            // gone is all of them
 }
 
 // take merges a row. After an error the feed is as before.
@@ -46,8 +48,27 @@ func (f *feed) take(r *server.FeedRow) error {
 		delete(next, id)
 	}
 	f.index, f.have = r.Index, next
+	f.roll(r)
 	return nil
 }
 
 // list is what this node should run.
 func (f *feed) list() []api.Assignment { return slices.Collect(maps.Values(f.have)) }
+
+// roll takes in who belongs to the cluster no more.
+func (f *feed) roll(r *server.FeedRow) {
+	if r.Begin {
+		f.told, f.gone = r.Told, nil
+	}
+	if len(r.Gone) == 0 {
+		return
+	}
+	gone := maps.Clone(f.gone) // who reads it has the old one
+	if gone == nil {
+		gone = map[string]bool{}
+	}
+	for _, id := range r.Gone {
+		gone[id] = true
+	}
+	f.gone = gone
+}

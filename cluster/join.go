@@ -100,7 +100,7 @@ func (a *Agent) adoptGrant(g *api.JoinGrant) error {
 		return fmt.Errorf("the answer to the join: %w", err)
 	}
 	a.self = &nodeFile{Ages: line, NodeID: g.NodeID, Name: g.Name, ClusterID: g.Cluster.ID, Cluster: g.Cluster.Name, VoterOnly: a.cfg.VoterOnly,
-		GossipKey: g.GossipKey, Seeds: g.Seeds}
+		GossipKey: g.GossipKey, Seeds: g.Seeds, Level: g.Level}
 	return a.dir.save(a.self)
 }
 
@@ -146,7 +146,7 @@ func (a *Agent) admit(ctx context.Context, r api.JoinRequest) (*api.JoinGrant, e
 		}
 	}
 	return &api.JoinGrant{NodeID: node.ID, Name: node.Name, Cluster: v.Cluster(), Certificate: cert, CACert: v.Authority().CACert,
-		GossipKey: v.Authority().GossipKey, Seeds: seeds, Ages: a.line.String()}, nil
+		GossipKey: v.Authority().GossipKey, Seeds: seeds, Ages: a.line.String(), Level: int(v.Level())}, nil
 }
 
 func splitToken(s string) (id, secret string) {

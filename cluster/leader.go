@@ -46,6 +46,7 @@ func (a *Agent) leadTerm(ctx context.Context) error {
 	if err := a.tellRecovered(ctx); err != nil {
 		return err
 	}
+	a.sayVoter()
 	trust := &clockTrust{now: a.cfg.Now}
 	a.trust.Store(trust)
 	group, ctx := errgroup.WithContext(ctx)

@@ -29,24 +29,37 @@ type peers struct {
 	addrOf func(id string) (string, bool)
 	ages   *ageGuard
 	doubt  func() // called when another node refuses this one
+	// trusts tells whether this node may talk to any other: one without a copy of
+	// the state has business with voters alone, and takes nobody else for one.
+	trusts func() bool
 
 	mu   sync.Mutex
-	http map[string]*http.Transport // by node id
+	http map[peerKey]*http.Transport
+}
+
+// peerKey is a kind of connections: to a node, whatever it is or as a voter.
+type peerKey struct {
+	id    string
+	voter bool
 }
 
 func newPeers(certs *tlsconf.Holder, addrOf func(string) (string, bool), guard *ageGuard, doubt func()) *peers {
-	return &peers{certs: certs, addrOf: addrOf, ages: guard, doubt: doubt, http: map[string]*http.Transport{}}
+	return &peers{certs: certs, addrOf: addrOf, ages: guard, doubt: doubt, trusts: func() bool { return true }, http: map[peerKey]*http.Transport{}}
 }
 
 // dial opens a connection to an address for one ALPN; with an id the peer must
 // be that node.
 func (p *peers) dial(ctx context.Context, addr, alpn, id string) (net.Conn, error) {
-	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: dialTimeout, Control: boundUnacked}, Config: p.certs.ClientConfig(alpn, id)}
+	return p.dialWith(ctx, addr, p.certs.ClientConfig(alpn, id))
+}
+
+func (p *peers) dialWith(ctx context.Context, addr string, conf *tls.Config) (net.Conn, error) {
+	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: dialTimeout, Control: boundUnacked}, Config: conf}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	c, err := d.DialContext(ctx, "tcp", addr)
 	if noCommonProtocol(err) {
-		return nil, fmt.Errorf("the node at %s does not speak %s: it is of another age of the cluster (%w)", addr, alpn, err)
+		return nil, fmt.Errorf("the node at %s does not speak %s: it is of another age of the cluster (%w)", addr, conf.NextProtos, err)
 	}
 	if err != nil {
 		return nil, p.noteRefusal(err)
@@ -85,11 +98,20 @@ func (c refusable) Read(b []byte) (int, error) {
 }
 
 // transport is the way to a node over HTTP; connections are kept and reused. It
-// does not lead into another age.
+// does not lead into another age, nor from a node that knows no state to one
+// that cannot prove that it votes.
 func (p *peers) transport(id string) http.RoundTripper {
+	return p.way(peerKey{id, !p.trusts()})
+}
+
+// anyTransport is the way to a node whose answer proves itself.
+func (p *peers) anyTransport(id string) http.RoundTripper { return p.way(peerKey{id: id}) }
+
+func (p *peers) way(to peerKey) http.RoundTripper {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t, ok := p.http[id]
+	id := to.id
+	t, ok := p.http[to]
 	if !ok {
 		t = &http.Transport{
 			DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -97,7 +119,11 @@ func (p *peers) transport(id string) http.RoundTripper {
 				if !ok {
 					return nil, fmt.Errorf("the address of node %s is not known", id)
 				}
-				c, err := p.dial(ctx, addr, "http/1.1", id)
+				conf := p.certs.ClientConfig("http/1.1", id)
+				if to.voter {
+					conf = p.certs.VoterConfig(id)
+				}
+				c, err := p.dialWith(ctx, addr, conf)
 				if err != nil {
 					return nil, err
 				}
@@ -107,9 +133,21 @@ func (p *peers) transport(id string) http.RoundTripper {
 			IdleConnTimeout:       2 * time.Minute,
 			ResponseHeaderTimeout: 11 * time.Minute, // a wait may take ten
 		}
-		p.http[id] = t
+		p.http[to] = t
 	}
 	return sameAge{acknowledged{t}, p.ages, id}
+}
+
+// renewed has what is sent from now on go over new connections: what the
+// certificate says of this node has changed.
+func (p *peers) renewed() {
+	p.mu.Lock()
+	old := p.http
+	p.http = map[peerKey]*http.Transport{}
+	p.mu.Unlock()
+	for _, t := range old {
+		t.CloseIdleConnections()
+	}
 }
 
 func (p *peers) close() {

@@ -28,7 +28,7 @@ func TestRequestsAreAcknowledgedSoon(t *testing.T) {
 	p := newPeers(oak, func(string) (string, bool) { return addr, true }, guardOf(first), func() {})
 	var conn *pooled
 	dial := p.transport(id).(sameAge).RoundTripper.(acknowledged).DialTLSContext
-	p.http[id].DialTLSContext = func(ctx context.Context, network, at string) (net.Conn, error) {
+	p.http[peerKey{id: id}].DialTLSContext = func(ctx context.Context, network, at string) (net.Conn, error) {
 		c, err := dial(ctx, network, at)
 		conn, _ = c.(*pooled)
 		return c, err

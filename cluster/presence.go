@@ -174,7 +174,7 @@ func (a *Agent) leaderID() string {
 func (a *Agent) askLeader() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	voters := slices.DeleteFunc(a.gossip.Load().Members(), func(m gossip.Member) bool {
+	voters := slices.DeleteFunc(a.members(), func(m gossip.Member) bool {
 		return m.ID == a.self.NodeID || m.State != gossip.Alive || !m.Meta.Voter
 	})
 	leaders := make(chan string, len(voters))
@@ -199,7 +199,7 @@ func (a *Agent) askLeader() {
 }
 
 func (a *Agent) memberID(name string) string {
-	for _, m := range a.gossip.Load().Members() {
+	for _, m := range a.members() {
 		if m.Name == name && m.State == gossip.Alive {
 			return m.ID
 		}

@@ -73,7 +73,7 @@ func (a *Agent) mendCertificate(key *tlsconf.NodeKey) error {
 	if err != nil {
 		return err
 	}
-	cert, err := a.signFor(a.self.NodeID, a.self.Name, csr)
+	cert, err := a.signOwn(csr)
 	if err == nil {
 		err = a.certs.Swap(cert)
 	}
@@ -101,7 +101,7 @@ func (a *Agent) rotator() *tlsconf.Rotator {
 // may be its clock, or that it was removed.
 func (a *Agent) renew(ctx context.Context, csr []byte, refused bool) ([]byte, error) {
 	if !refused && a.authority() != nil {
-		return a.signFor(a.self.NodeID, a.self.Name, csr)
+		return a.signOwn(csr)
 	}
 	if !refused && a.certs.Expired().IsZero() {
 		var out server.RenewGrant
@@ -265,9 +265,44 @@ func (m members) Renewal(ctx context.Context, csr []byte, relayed bool) (*api.Re
 	return &api.Renewal{Certificate: cert}, err
 }
 
-// signFor signs a node's certificate with the cluster's CA. A clock that is
-// behind this node's own certificate is wrong.
+// signFor signs another node's certificate with the cluster's CA.
 func (a *Agent) signFor(id, name string, csr []byte) ([]byte, error) {
+	return a.sign(tlsconf.NodeIdentity{ID: id, Name: name}, csr)
+}
+
+// signOwn signs this node's own, which says that it votes as long as it does.
+func (a *Agent) signOwn(csr []byte) ([]byte, error) {
+	return a.sign(tlsconf.NodeIdentity{ID: a.self.NodeID, Name: a.self.Name, Voter: slices.Contains(a.raft.Voters(), a.self.NodeID)}, csr)
+}
+
+// sayVoter gives a voter a certificate that says so: whoever has no copy of the
+// state tells voters from other nodes by it.
+func (a *Agent) sayVoter() {
+	if a.certs.Votes() || a.store.View().Authority() == nil {
+		return
+	}
+	csr, err := a.certs.CSR()
+	if err != nil {
+		a.log.Error("this voter's certificate does not say that it votes", "err", err)
+		return
+	}
+	cert, err := a.signOwn(csr)
+	if err == nil {
+		err = a.certs.Swap(cert)
+	}
+	if err != nil {
+		a.log.Error("this voter's certificate does not say that it votes", "err", err)
+		return
+	}
+	a.peers.renewed()
+	if err := a.files.SaveCert(cert); err != nil {
+		a.log.Error("the new node certificate is in use but not saved", "err", err)
+	}
+}
+
+// sign signs a certificate. A clock that is behind this node's own certificate is
+// wrong.
+func (a *Agent) sign(id tlsconf.NodeIdentity, csr []byte) ([]byte, error) {
 	auth := a.authority()
 	if auth == nil {
 		return nil, api.Errorf(api.CodeUnavailable, "this node does not hold the cluster's CA: ask the leader")
@@ -277,7 +312,8 @@ func (a *Agent) signFor(id, name string, csr []byte) ([]byte, error) {
 		return nil, fmt.Errorf("load the cluster's CA: %w", err)
 	}
 	now := later(a.cfg.Wall(), a.certs.Leaf().NotBefore)
-	cert, err := ca.Sign(csr, tlsconf.NodeIdentity{ID: id, Name: name, ClusterID: a.self.ClusterID}, now, tlsconf.DefaultLife)
+	id.ClusterID = a.self.ClusterID
+	cert, err := ca.Sign(csr, id, now, tlsconf.DefaultLife)
 	if err != nil {
 		return nil, api.FieldErrorf("csr", "%v", err)
 	}

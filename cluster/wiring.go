@@ -14,7 +14,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -49,18 +48,7 @@ func (a *Agent) loadCertificates(key *tlsconf.NodeKey) error {
 	}
 	a.certs.SetMember(a.isMember)
 	a.certs.SetSession(a.session)
-	a.certs.SetAdmit(func(proto, id, session string) error {
-		n := a.store.View().Node(id)
-		switch {
-		case n == nil:
-			return nil
-		case n.State == api.NodeGone:
-			return api.Errorf(api.CodeNotAllowed, "node %s was removed from the cluster", n.Name)
-		case strings.HasPrefix(proto, tlsconf.ProtoRaft) && session != "" && session != n.Session && a.holderLives(n): // gossip looks by itself
-			return heldError(n.Name, n.Addr)
-		}
-		return nil
-	})
+	a.certs.SetAdmit(func(tlsconf.Caller) error { return api.Errorf(api.CodeUnavailable, "this node is starting") })
 	return nil
 }
 
@@ -113,6 +101,8 @@ func (a *Agent) openRaft(l net.Listener) error {
 	}
 	a.store.SetProposer(a.raft)
 	a.certs.SetMember(a.isMemberOrVotes)
+	a.certs.SetAdmit(a.admitStream)
+	a.peers.trusts = func() bool { return !a.least() || a.hasState() }
 	return nil
 }
 
@@ -254,11 +244,18 @@ func (a *Agent) newServer() {
 	authn := auth.New(auth.Config{
 		Directory: func() auth.Directory { return a.store.View() },
 		Final:     members{a}.IsLeader,
-		NodeCert: func(r *http.Request) (string, string, bool) {
+		NodeCert: func(r *http.Request) (auth.Peer, bool) {
 			p, ok := tlsconf.PeerOf(r.Context())
-			return p.ID, p.Session, ok
+			return auth.Peer(p), ok
 		},
-		Admit: a.ages.admit,
+		Admit: func(r *http.Request, id string) error {
+			if err := a.ages.admit(r, id); err != nil {
+				return err
+			}
+			return a.belongs(r.Context(), id)
+		},
+		Least: a.least,
+		Votes: func(p auth.Peer) bool { return a.vouches(p.ID, p.Voter) },
 		Now:   a.cfg.Now,
 	})
 	a.server = server.New(server.Config{Store: a.store, Cluster: members{a}, Local: local{a}, Planner: scheduler.Planner{Now: a.cfg.Now, Begin: beginRound}, Shares: allocator.Planner{Now: a.cfg.Now}, History: a.history,
@@ -327,7 +324,7 @@ func (a *Agent) fetchFrom(ctx context.Context, id, digest string, w io.Writer) (
 	if err != nil {
 		return false, err
 	}
-	res, err := a.peers.transport(id).RoundTrip(req)
+	res, err := a.peers.anyTransport(id).RoundTrip(req)
 	if err != nil {
 		return false, err
 	}

@@ -40,6 +40,7 @@ const (
 	FreshVersions                  // what a version's tasks did wrong is not held against those of the next, or who is restarted by hand
 	ProcessSpecs                   // a task says what bounds each of its processes, and which group it is of
 	MemLimits                      // a task may use more memory than it is guaranteed
+	LeastRights                    // nodes pass on what users show, voters say so in their certificates, and a node's word counts for itself alone
 	StoppedUnmade                  // one task of an array that waits, or of a service that has not made it yet, is stopped by itself
 	PlainWords                     // events say "1 task", and what becomes of tasks that may not start elsewhere
 	ForgetByAge                    // what is old is removed by a command of its own, which a leader proposes whose clock is that of most voters
@@ -80,6 +81,7 @@ var features = [...]struct {
 	FreshVersions:   {2, Voters},
 	ProcessSpecs:    {2, TaskNode},
 	MemLimits:       {3, TaskNode},
+	LeastRights:     {3, ReadyNodes},
 	StoppedUnmade:   {3, Voters},
 	PlainWords:      {3, Voters},
 	ForgetByAge:     {3, Voters},
@@ -150,7 +152,10 @@ func (v *View) Level() Level { return v.t.level }
 // Does tells whether the cluster's level has a feature.
 func (v *View) Does(f Feature) bool { return v.t.does(f) }
 
-func (t *tables) does(f Feature) bool { return t.level >= features[f].level }
+func (t *tables) does(f Feature) bool { return t.level.Has(f) }
+
+// Has tells whether a cluster at the level has a feature.
+func (l Level) Has(f Feature) bool { return l >= features[f].level }
 
 // NodeDoes tells whether the cluster has a feature and that node knows it.
 func (v *View) NodeDoes(f Feature, n *api.Node) bool {

@@ -36,13 +36,24 @@ type Config struct {
 	// Final tells whether a token that the directory lacks does not exist. It
 	// is so on the leader; elsewhere the leader is asked.
 	Final func() bool
-	// NodeCert is the id in a verified certificate of a node, and the session of
-	// its daemon, "" if it does not say.
-	NodeCert func(r *http.Request) (nodeID, session string, ok bool)
-	// Admit says why a node is refused although its certificate is good; nil =
-	// none is.
+	// NodeCert is the node whose verified certificate came with the request.
+	NodeCert func(r *http.Request) (Peer, bool)
+	// Admit says why a node is refused although its certificate is good: it was
+	// removed, or nobody can tell now whether it was.
 	Admit func(r *http.Request, nodeID string) error
+	// Least tells whether all nodes pass on what users show rather than who they
+	// say that users are: then no other's word counts than that of a voter.
+	Least func() bool
+	// Votes tells whether a node may speak for others.
+	Votes func(Peer) bool
 	Now   func() time.Time
+}
+
+// Peer is the node that sent a request.
+type Peer struct {
+	ID      string
+	Session string // of its daemon; "" if it does not say
+	Voter   bool   // as its certificate says
 }
 
 // Authenticator finds out who calls. Its methods may be called from any
@@ -55,10 +66,17 @@ type Authenticator struct {
 }
 
 // New makes an Authenticator. All of the Config is needed, except that without
-// NodeCert no caller is a node.
+// NodeCert no caller is a node, and what follows it is not asked.
 func New(cfg Config) *Authenticator {
 	return &Authenticator{cfg: cfg, uid: uint32(os.Getuid()), limiter: limiter{sources: map[string]debt{}}, browser: http.NewCrossOriginProtection()}
 }
+
+// Who needs no credentials: who is root on a node, and all callers of an open
+// listener there. Others tell them by root@NODE.
+const (
+	actorRoot = "root"
+	actorDev  = "dev"
+)
 
 // Identify says who sent the request. A caller without credentials is the zero
 // Identity and no error; wrong credentials are CodeNotAllowed, too many wrong
@@ -69,15 +87,15 @@ func (a *Authenticator) Identify(r *http.Request, cred Credentials) (Identity, e
 		if err := a.refuseBrowser(r); err != nil {
 			return Identity{}, err
 		}
-		return Identity{Actor: "dev", Role: api.RoleAdmin}, nil
+		return Identity{Actor: actorDev, Role: api.RoleAdmin}, nil
 	case Unix:
 		if uid, ok := peerUID(r.Context()); ok && (uid == 0 || uid == a.uid) {
-			return Identity{Actor: "root", Role: api.RoleAdmin}, nil
+			return Identity{Actor: actorRoot, Role: api.RoleAdmin}, nil
 		}
 	case TLS:
 		if a.cfg.NodeCert != nil {
-			if id, session, ok := a.cfg.NodeCert(r); ok {
-				return a.node(r, id, session)
+			if p, ok := a.cfg.NodeCert(r); ok {
+				return a.node(r, p)
 			}
 		}
 	}
@@ -85,31 +103,45 @@ func (a *Authenticator) Identify(r *http.Request, cred Credentials) (Identity, e
 }
 
 // node is the identity of a peer, or the one that the peer vouches for.
-func (a *Authenticator) node(r *http.Request, nodeID, session string) (Identity, error) {
-	name := nodeID
-	// A node that this replica has not heard of yet has a certificate of our
-	// CA; nodes that were removed stay in the state as gone.
-	if n := a.cfg.Directory().Node(nodeID); n != nil {
+func (a *Authenticator) node(r *http.Request, p Peer) (Identity, error) {
+	name := p.ID
+	if n := a.cfg.Directory().Node(p.ID); n != nil {
 		if err := removed(n); err != nil {
 			return Identity{}, err
 		}
 		name = n.Name
 	}
-	if a.cfg.Admit != nil {
-		if err := a.cfg.Admit(r, nodeID); err != nil {
-			return Identity{}, err
-		}
+	if err := a.cfg.Admit(r, p.ID); err != nil {
+		return Identity{}, err
 	}
 	if r.Header.Get(HeaderForwarded) == "" {
-		return Identity{Actor: "node:" + name, Role: api.RoleNode, NodeID: nodeID, Session: session}, nil
+		return Identity{Actor: "node:" + name, Role: api.RoleNode, NodeID: p.ID, Session: p.Session}, nil
 	}
 	id, err := forwarded(r.Header)
-	if err != nil || id.Role != api.RoleNone {
+	if err != nil {
 		return id, err
+	}
+	if id.Role != api.RoleNone {
+		return a.claimed(id, p, name)
 	}
 	id, err = a.bearer(r, "") // the relaying node counts the wrong guesses
 	id.Forwarded = true
 	return id, err
+}
+
+// claimed is the identity that a node says a caller has, as far as the node may
+// say so: a voter of anybody, another one only of its own machine's root.
+func (a *Authenticator) claimed(id Identity, p Peer, name string) (Identity, error) {
+	local := id.Role == api.RoleAdmin && (id.Actor == actorRoot || id.Actor == actorDev)
+	switch {
+	case !a.cfg.Least():
+		return id, nil
+	case !local && !a.cfg.Votes(p):
+		return Identity{}, api.Errorf(api.CodeNotAllowed, "node %s may not speak for %s: it passes on what users show, and speaks for its own root", name, id.Actor)
+	case local:
+		id.Actor, id.NodeID, id.Session = id.Actor+"@"+name, "", ""
+	}
+	return id, nil
 }
 
 func removed(n *api.Node) error {

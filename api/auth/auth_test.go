@@ -23,18 +23,26 @@ type book struct {
 	nodes  map[string]*api.Node
 	now    time.Time
 	final  bool
+	least  bool
+	refuse map[string]error
 }
 
 func (b *book) Token(id string) *api.Token { return b.tokens[id] }
 func (b *book) Node(id string) *api.Node   { return b.nodes[id] }
 
 func newAuth() (*book, *Authenticator) {
-	b := &book{map[string]*api.Token{}, map[string]*api.Node{"n1": {ID: "n1", Name: "oak"}, "n2": {ID: "n2", Name: "elm", State: api.NodeGone}}, start, true}
+	b := &book{tokens: map[string]*api.Token{}, nodes: map[string]*api.Node{"n1": {ID: "n1", Name: "oak"}, "n2": {ID: "n2", Name: "elm", State: api.NodeGone}, "v1": {ID: "v1", Name: "ash"}}, now: start, final: true}
 	return b, New(Config{
 		Directory: func() Directory { return b },
 		Final:     func() bool { return b.final },
 		Now:       func() time.Time { return b.now },
-		NodeCert:  func(r *http.Request) (string, string, bool) { c := r.Header.Get("Cert"); return c, "", c != "" },
+		NodeCert: func(r *http.Request) (Peer, bool) {
+			c := r.Header.Get("Cert")
+			return Peer{ID: c, Voter: c == "v1"}, c != ""
+		},
+		Admit: func(_ *http.Request, id string) error { return b.refuse[id] },
+		Least: func() bool { return b.least },
+		Votes: func(p Peer) bool { return p.Voter },
 	})
 }
 
@@ -123,7 +131,7 @@ func TestUnknownTokenIsTheLeadersToJudge(t *testing.T) {
 
 func TestNodes(t *testing.T) {
 	b, a := newAuth()
-	b.add(api.TokenRequest{Kind: api.TokenClient, Role: api.RoleViewer})
+	b.refuse = map[string]error{"n8": api.Errorf(api.CodeUnavailable, "is not known")}
 	_, viewer := b.add(api.TokenRequest{Kind: api.TokenClient, Role: api.RoleViewer})
 	forward := func(id Identity) []string {
 		h := http.Header{}
@@ -141,7 +149,9 @@ func TestNodes(t *testing.T) {
 		code   api.Code
 	}{
 		{"itself", []string{"Cert", "n1"}, Identity{Actor: "node:oak", Role: api.RoleNode, NodeID: "n1"}, ""},
-		{"not known yet", []string{"Cert", "n9"}, Identity{Actor: "node:n9", Role: api.RoleNode, NodeID: "n9"}, ""},
+		{"not known, and let in", []string{"Cert", "n9"}, Identity{Actor: "node:n9", Role: api.RoleNode, NodeID: "n9"}, ""},
+		{"not let in", []string{"Cert", "n8"}, Identity{}, api.CodeUnavailable},
+		{"not let in, forwarding", []string{"Cert", "n8", HeaderForwarded, "1", HeaderActor, "root", HeaderRole, "admin"}, Identity{}, api.CodeUnavailable},
 		{"gone", []string{"Cert", "n2"}, Identity{}, api.CodeNotAllowed},
 		{"gone, forwarding", []string{"Cert", "n2", HeaderForwarded, "1", HeaderActor, "root", HeaderRole, "admin"}, Identity{}, api.CodeNotAllowed},
 		{"forwarding root", forward(Identity{Actor: "root", Role: api.RoleAdmin}), Identity{Actor: "root", Role: api.RoleAdmin, Forwarded: true}, ""},
@@ -234,11 +244,62 @@ func TestUnixPeer(t *testing.T) {
 	}
 }
 
+// A node speaks for its own root, by name; what a user shows it passes on, and is
+// checked here. A voter may say who others are.
+func TestANodeSpeaksForItself(t *testing.T) {
+	b, a := newAuth()
+	b.least = true
+	tok, secret := b.add(api.TokenRequest{Kind: api.TokenClient, Name: "ci", Role: api.RoleOperator})
+	claim := func(cert string, id Identity) (Identity, error) {
+		h := http.Header{}
+		id.Forward(h)
+		r := withHeader("Cert", cert)
+		for k := range h {
+			r.Header[k] = h[k]
+		}
+		return a.Identify(r, TLS)
+	}
+	for _, c := range []struct {
+		who  Identity
+		node string // how a node that does not vote is believed, "" = it is not
+		vote string
+	}{
+		{Identity{Actor: "root", Role: api.RoleAdmin}, "root@oak", "root@ash"},
+		{Identity{Actor: "dev", Role: api.RoleAdmin}, "dev@oak", "dev@ash"},
+		{Identity{Actor: "root@ash", Role: api.RoleAdmin}, "", "root@ash"},
+		{Identity{Actor: "root", Role: api.RoleNode, NodeID: "v1"}, "", "root"},
+		{Identity{Actor: "root", Role: api.RoleOperator}, "", "root"},
+		{Identity{Actor: "token:ci", Role: api.RoleOperator}, "", "token:ci"},
+		{Identity{Actor: "token:ci", Role: api.RoleViewer}, "", "token:ci"},
+		{Identity{Actor: "node:ash", Role: api.RoleNode, NodeID: "v1", Session: "s"}, "", "node:ash"},
+	} {
+		for cert, want := range map[string]string{"n1": c.node, "v1": c.vote} {
+			id, err := claim(cert, c.who)
+			if want == "" && api.ErrorCode(err) != api.CodeNotAllowed || id.Actor != want || want != "" && (id.Role != c.who.Role || id.NodeID != c.who.NodeID) {
+				t.Errorf("%s says that somebody is %+v: taken for %+v, %v", cert, c.who, id, err)
+			}
+		}
+	}
+	shown := http.Header{"Authorization": {"Bearer " + secret}}
+	r, h := withHeader("Cert", "n1"), http.Header{}
+	Identity{Actor: "token:ci", Role: api.RoleOperator, Token: tok.ID}.PassOn(h, shown)
+	if h.Get(HeaderActor) != "" {
+		t.Errorf("who shows a token is named: %v", h)
+	}
+	for k := range h {
+		r.Header[k] = h[k]
+	}
+	if id, err := a.Identify(r, TLS); err != nil || id.Actor != "token:ci" || id.Token != tok.ID || !id.Forwarded {
+		t.Errorf("a token that was passed on: %+v, %v", id, err)
+	}
+}
+
 func TestCheck(t *testing.T) {
 	for have := api.RoleNone; have <= api.RoleNode; have++ {
 		for need := api.RoleNone; need <= api.RoleNode; need++ {
 			err := Identity{Role: have}.Check(need)
-			if (err == nil) != (have >= need) || err != nil && api.ErrorCode(err) != api.CodeNotAllowed {
+			may := have >= need && (have != api.RoleNode || need == api.RoleNone || need == api.RoleNode) // a node is no user
+			if (err == nil) != may || err != nil && api.ErrorCode(err) != api.CodeNotAllowed {
 				t.Errorf("%s for %s: %v", have, need, err)
 			}
 		}

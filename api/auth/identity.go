@@ -30,6 +30,8 @@ type Identity struct {
 // Check refuses an identity whose role is below the one needed.
 func (i Identity) Check(need api.Role) error {
 	switch {
+	case i.Role == api.RoleNode && need != api.RoleNode && need != api.RoleNone:
+		return api.Errorf(api.CodeNotAllowed, "a node may not do this in its own name: it passes on what a user shows")
 	case i.Role >= need:
 		return nil
 	case i.Role == api.RoleNone:
@@ -40,7 +42,8 @@ func (i Identity) Check(need api.Role) error {
 	return api.Errorf(api.CodeNotAllowed, "the role %s may not do this: it takes a token with the role %s", i.Role, need)
 }
 
-// Forward writes the identity into the headers of a request to another node.
+// Forward writes the identity into the headers of a request to another node,
+// which believes it as far as this one may speak.
 func (i Identity) Forward(h http.Header) {
 	h.Set(HeaderForwarded, "1")
 	if i.Role == api.RoleNone {
@@ -52,6 +55,18 @@ func (i Identity) Forward(h http.Header) {
 		h.Set(HeaderNode, i.NodeID)
 		h.Set(HeaderSession, i.Session)
 	}
+}
+
+// PassOn writes the credentials of a caller, as header has them, into those of a
+// request to the leader, so that it checks them itself; an identity without a
+// token is told as Forward does.
+func (i Identity) PassOn(h, header http.Header) {
+	if i.Token == "" && !i.Unverified {
+		i.Forward(h)
+		return
+	}
+	h.Set(HeaderForwarded, "1")
+	h["Authorization"] = header["Authorization"]
 }
 
 // forwarded reads what Forward wrote. Only a node's request may get here.

@@ -26,6 +26,11 @@ func getBlob(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.ID.Role == peer {
+		if err := c.Cluster.MayFetch(c.R.Context(), c.ID.NodeID, d); err != nil {
+			return nil, err
+		}
+	}
 	content, size, err := c.Local.OpenBlob(d)
 	if err != nil {
 		return nil, err

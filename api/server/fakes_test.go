@@ -129,6 +129,19 @@ func (n *testNode) Join(_ context.Context, r api.JoinRequest) (*api.JoinGrant, e
 	return &api.JoinGrant{NodeID: "new", Name: r.Name}, n.joinErr
 }
 
+func (w *world) votes(id string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.workers[id]
+}
+
+func (n *testNode) MayFetch(_ context.Context, id, _ string) error {
+	if n.noBlobs {
+		return api.Errorf(api.CodeNotAllowed, "node %s has no task that runs it", id)
+	}
+	return nil
+}
+
 func (n *testNode) Session() string { return "session-of-" + n.id }
 
 func (n *testNode) Claim(_ context.Context, id string, c *api.SessionClaim) error {

@@ -24,6 +24,10 @@ type FeedRow struct {
 	// Bounds are all limits that bound the CPU of what the node should run, at
 	// first and when one moved by a tenth; nil: as before.
 	Bounds *[]api.CPUBound `json:"bounds,omitempty"`
+
+	Gone  []string `json:"gone,omitempty"`  // ids of nodes that were removed; with Begin all of them
+	Told  bool     `json:"told,omitempty"`  // with Begin: Gone is told, which a program of before does not
+	Level int      `json:"level,omitempty"` // of the cluster, with Begin and when it rose
 }
 
 // Feed makes the rows for one node from the views of one voter. Each
@@ -118,6 +122,7 @@ func watchFeed(c *call) (any, error) {
 	check := time.NewTimer(untilCheck(time.Now()))
 	defer check.Stop()
 	feed, told := NewFeed(c.ID.NodeID, after), time.Now()
+	var roll rollCall
 	for {
 		var row FeedRow
 		news := false
@@ -129,15 +134,22 @@ func watchFeed(c *call) (any, error) {
 			if c.Cluster.LeaderID() == "" {
 				return exchange.Done{}, nil // another voter may know more
 			}
-			row, news = feed.Look(c.Store.View())
+			v := c.Store.View()
+			row, news = feed.Look(v)
 			news = news || time.Since(told) >= nodeHeartbeat
+			if feed.begun {
+				news = roll.add(&row, c.gone.of(v, time.Now()), v.Level()) || news
+			}
 		case <-w.Ready():
 			w.Take()
 			v := c.Store.View()
 			if n := v.Node(c.ID.NodeID); n != nil && n.State == api.NodeGone {
 				return exchange.Done{}, nil
 			}
-			row, news = feed.Row(v)
+			if row, news = feed.Row(v); row.Begin {
+				roll.add(&row, c.gone.of(v, time.Now()), v.Level())
+				row.Told = v.Does(fsm.Revisions)
+			}
 		}
 		if !news {
 			continue

@@ -195,11 +195,88 @@ func TestForgedHeaders(t *testing.T) {
 			t.Errorf("%s believes %+v", n.id, who)
 		}
 	}
-	// The same headers from a node count.
+	// The same headers from a node that votes count.
 	oak.send(request{method: "GET", path: "/v1/tokens", header: forged, cert: "elm"}).want(t, 200)
 	// A relayed request without an identity is nobody's, not the node's.
 	oak.send(request{method: "GET", path: "/v1/tokens", header: http.Header{auth.HeaderForwarded: {"1"}}, cert: "elm"}).want(t, 401)
-	oak.send(request{method: "GET", path: "/v1/tokens", cert: "elm"}).want(t, 200)
+	oak.send(request{method: "GET", path: "/v1/tokens", cert: "elm"}).want(t, 403)
+}
+
+// asRoot is how a node tells that its own root asks.
+var asRoot = http.Header{auth.HeaderForwarded: {"1"}, auth.HeaderActor: {"root"}, auth.HeaderRole: {"admin"}}
+
+// A node that does not vote has no rights but its own: it is no user, nobody else,
+// and no other node; and it passes a token on to whoever can check it.
+func TestAWorkerIsNobodyElse(t *testing.T) {
+	w, oak, elm := twoNodes(t)
+	w.workers = map[string]bool{"elm": true}
+	token := oak.token(api.RoleOperator)
+	r := elm.send(request{method: "POST", path: "/v1/jobs", body: webJob, token: token})
+	r.want(t, 201)
+	if j := into[api.Job](t, r); !strings.HasPrefix(j.Actor, "token:") {
+		t.Errorf("the leader saw the actor %q", j.Actor)
+	}
+	r = oak.send(request{method: "GET", path: "/v1/whoami", cert: "elm", header: asRoot})
+	r.want(t, 200)
+	if who := into[exchange.Whoami](t, r); who.Actor != "root@elm-name" || who.Role != api.RoleAdmin {
+		t.Errorf("root of elm is %+v", who)
+	}
+	for _, claim := range []http.Header{
+		{auth.HeaderForwarded: {"1"}, auth.HeaderActor: {"token:ci"}, auth.HeaderRole: {"admin"}},
+		{auth.HeaderForwarded: {"1"}, auth.HeaderActor: {"root@oak-name"}, auth.HeaderRole: {"admin"}},
+		{auth.HeaderForwarded: {"1"}, auth.HeaderActor: {"node:oak-name"}, auth.HeaderRole: {"node"}, auth.HeaderNode: {"oak"}},
+	} {
+		oak.send(request{method: "GET", path: "/v1/whoami", cert: "elm", header: claim}).want(t, 401)
+		oak.send(request{method: "GET", path: "/v1/internal/feed", cert: "elm", header: claim}).want(t, 401)
+		oak.send(request{method: "POST", path: "/v1/internal/status", body: `[]`, cert: "elm", header: claim}).want(t, 401)
+	}
+	for _, rt := range routeTable(nil) { // in its own name
+		if rt.Role == api.RoleNone || rt.Role == api.RoleNode || rt.Nodes {
+			continue
+		}
+		path := strings.NewReplacer("{id}", "nothing", "{ref}", "nothing", "{digest}", "nothing", "{path...}", "no/thing").Replace(rt.Path)
+		if r := oak.send(request{method: rt.Method, path: path, cert: "oak"}); r.StatusCode != http.StatusForbidden {
+			t.Errorf("a node does %s %s: status %d", rt.Method, rt.Path, r.StatusCode)
+		}
+	}
+	oak.noBlobs = true
+	oak.blobs[helloDigest] = []byte("hello")
+	oak.send(request{method: "GET", path: "/v1/blobs/" + helloDigest, cert: "elm"}).want(t, 403)
+	oak.send(request{method: "GET", path: "/v1/blobs/" + helloDigest, token: token}).want(t, 200)
+}
+
+// A node that nobody can tell of now is not let in, whatever it asks.
+func TestStrangersAreNotLetIn(t *testing.T) {
+	_, oak, _ := twoNodes(t)
+	oak.strangers = map[string]error{"fir": api.Errorf(api.CodeUnavailable, "nobody tells whether it belongs to the cluster"), "yew": api.Errorf(api.CodeNotAllowed, "was removed")}
+	for cert, status := range map[string]int{"fir": 503, "yew": 401} {
+		for _, h := range []http.Header{nil, asRoot, {auth.HeaderForwarded: {"1"}}} {
+			oak.send(request{method: "GET", path: "/v1/whoami", cert: cert, header: h, token: oak.token(api.RoleAdmin)}).want(t, status)
+		}
+	}
+}
+
+// A voter answers what a node is to the cluster, as far as it knows.
+func TestMembersAreToldOf(t *testing.T) {
+	_, oak, elm := twoNodes(t)
+	addNode(t, oak.store, "fir")
+	do(t, oak.store, &fsm.NodeRemove{Meta: fsm.Meta{At: testTime}, ID: "fir"})
+	ask := func(n *testNode, id string) reply {
+		return n.send(request{method: "GET", path: "/v1/internal/member?id=" + id, cert: "elm"})
+	}
+	for id, want := range map[string]string{"oak": MemberIn, "fir": MemberGone, "yew": MemberNever} {
+		r := ask(oak, id)
+		r.want(t, 200)
+		if m := into[Member](t, r); m.State != want {
+			t.Errorf("%s is %+v, want %s", id, m, want)
+		}
+	}
+	ask(elm, "yew").want(t, 503) // it may have joined a moment ago
+	elm.replica = false
+	ask(elm, "oak").want(t, 503)
+	if m := into[Member](t, ask(elm, "fir")); m.State != MemberGone {
+		t.Errorf("a node that was removed is %+v", m)
+	}
 }
 
 func TestRemovedNodeIsRefused(t *testing.T) {

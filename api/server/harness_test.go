@@ -24,11 +24,12 @@ var testTime = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
 // world is what the nodes of a test share: who leads, and how to reach whom.
 type world struct {
-	leader atomic.Pointer[string]
-	mu     sync.Mutex
-	nodes  map[string]*testNode
-	cuts   map[[2]string]bool
-	pooled atomic.Bool // a connection from before the cut looks alive; no other can be made
+	leader  atomic.Pointer[string]
+	mu      sync.Mutex
+	nodes   map[string]*testNode
+	cuts    map[[2]string]bool
+	workers map[string]bool // may speak for themselves only
+	pooled  atomic.Bool     // a connection from before the cut looks alive; no other can be made
 }
 
 func newWorld() *world {
@@ -50,20 +51,22 @@ type testNode struct {
 	http   *httptest.Server
 	auth   *auth.Authenticator
 
-	shares  *fakeShares
-	sick    error
-	links   string
-	replica bool
-	joined  []api.JoinRequest
-	joinErr error
-	removed []string
-	claims  []string
-	fits    error
-	panics  bool
-	lost    atomic.Int64                  // requests that went into a cut link
-	asked   atomic.Int64                  // requests that came in
-	belief  atomic.Pointer[string]        // of who leads; nil = as it is
-	hang    atomic.Pointer[chan struct{}] // requests wait for this
+	shares    *fakeShares
+	sick      error
+	links     string
+	replica   bool
+	joined    []api.JoinRequest
+	joinErr   error
+	removed   []string
+	claims    []string
+	fits      error
+	panics    bool
+	strangers map[string]error              // nodes that are not let in
+	noBlobs   bool                          // other nodes get no programs
+	lost      atomic.Int64                  // requests that went into a cut link
+	asked     atomic.Int64                  // requests that came in
+	belief    atomic.Pointer[string]        // of who leads; nil = as it is
+	hang      atomic.Pointer[chan struct{}] // requests wait for this
 }
 
 // testCert is the header that stands for a verified node certificate.
@@ -76,11 +79,14 @@ func newTestNode(t testing.TB, w *world, id string, store *fsm.Store, change ...
 	n.auth = auth.New(auth.Config{
 		Directory: func() auth.Directory { return n.store.View() },
 		Final:     n.IsLeader,
-		NodeCert: func(r *http.Request) (string, string, bool) {
+		NodeCert: func(r *http.Request) (auth.Peer, bool) {
 			id, session, _ := strings.Cut(r.Header.Get(testCert), " ")
-			return id, session, id != ""
+			return auth.Peer{ID: id, Session: session}, id != ""
 		},
-		Now: func() time.Time { return testTime },
+		Admit: func(_ *http.Request, id string) error { return n.strangers[id] },
+		Least: func() bool { return true },
+		Votes: func(p auth.Peer) bool { return w.votes(p.ID) },
+		Now:   func() time.Time { return testTime },
 	})
 	cfg := Config{Store: store, Cluster: n, Local: n, Planner: n, Shares: n.shares, Auth: n.auth, Now: func() time.Time { return testTime },
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Version: "1.2.3", NodeName: id + "-name"}

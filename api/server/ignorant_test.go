@@ -20,14 +20,18 @@ func TestNodeWithoutStateSaysSo(t *testing.T) {
 	n := newTestNode(t, w, "fir", fsm.NewStore(nil))
 	n.replica = false
 	n.server.http.Patience.Read = 0
-	asked := 0
+	asked, token := 0, n.token(api.RoleAdmin)
 	for _, rt := range n.server.table {
 		if rt.Method != "GET" || ownAnswers[rt.Path] || rt.Local && rt.Role == api.RoleNode { // what nodes tell each other of themselves
 			continue
 		}
 		asked++
 		path := strings.NewReplacer("{id}", "x", "{ref}", "x", "{digest}", "x", "{path...}", "x").Replace(rt.Path)
-		e := n.send(request{method: "GET", path: path, cert: "oak"}).want(t, 503)
+		q := request{method: "GET", path: path, token: token}
+		if rt.Role == api.RoleNode {
+			q = request{method: "GET", path: path, cert: "oak"}
+		}
+		e := n.send(q).want(t, 503)
 		if e == nil || e.Code != api.CodeUnavailable || !strings.Contains(e.Message, "does not know the state") {
 			t.Errorf("%s: %+v", path, e)
 		}
@@ -38,7 +42,7 @@ func TestNodeWithoutStateSaysSo(t *testing.T) {
 	if asked < 15 {
 		t.Errorf("only %d routes were asked", asked)
 	}
-	r := n.send(request{method: "GET", path: "/metrics", cert: "oak"})
+	r := n.send(request{method: "GET", path: "/metrics", token: token})
 	r.want(t, 200)
 	for _, name := range []string{"mesita_nodes", "mesita_jobs", "mesita_tasks", "mesita_cpus_total", "mesita_incidents_open"} {
 		if strings.Contains(string(r.body), name) {
@@ -53,7 +57,8 @@ func TestSickNodeSaysWhy(t *testing.T) {
 	n.replica = false
 	n.sick = api.Errorf(api.CodeConflict, "this node was removed")
 	n.server.http.Patience.Read, n.server.http.Patience.Write = 0, 0
-	for _, q := range []request{{method: "GET", path: "/v1/nodes", cert: "oak"}, {method: "POST", path: "/v1/jobs", body: webJob, cert: "oak"}} {
+	token := n.token(api.RoleAdmin)
+	for _, q := range []request{{method: "GET", path: "/v1/nodes", token: token}, {method: "POST", path: "/v1/jobs", body: webJob, token: token}} {
 		if e := n.send(q).want(t, 503); e == nil || e.Code != api.CodeUnavailable || !strings.Contains(e.Message, "this node was removed") {
 			t.Errorf("%s %s: %+v", q.method, q.path, e)
 		}

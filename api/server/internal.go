@@ -71,7 +71,8 @@ func claimNode(c *call) (any, error) {
 	leader := c.Cluster.LeaderID()
 	addr, _, err := c.Cluster.Peer(leader) // an error: it is not known
 	// A leader that starts again is still taken for one, and would be asked itself.
-	if !c.Cluster.IsLeader() && !c.ID.Forwarded && err == nil && leader != c.Cluster.NodeID() && addr != in.Addr {
+	// It believes only a voter for whom it asks.
+	if c.Cluster.HasReplica() && !c.Cluster.IsLeader() && !c.ID.Forwarded && err == nil && leader != c.Cluster.NodeID() && addr != in.Addr {
 		if answered, err := c.RelayTo(leader); answered {
 			return exchange.Done{}, err
 		}

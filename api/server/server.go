@@ -40,6 +40,8 @@ type Cluster interface {
 	// StateAnswer is what this node found after a StateCheck; false if it has
 	// not hashed its state then.
 	StateAnswer(of uint64) (api.StateAnswer, bool)
+	// MayFetch says why a node gets no program from here, nil = it does.
+	MayFetch(ctx context.Context, nodeID, digest string) error
 	// Session is that of this daemon.
 	Session() string
 	// Claim makes a daemon the one that speaks for its node. That another does is
@@ -161,6 +163,7 @@ type Server struct {
 	Config
 	table []*exchange.Route
 	http  *exchange.Server
+	gone  goneNodes
 }
 
 // New makes a Server.

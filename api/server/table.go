@@ -100,7 +100,7 @@ func otherRoutes(s *Server) []*exchange.Route {
 		{Method: get, Path: "/v1/tokens", Role: admin, Handle: s.on(listTokens), Query: words("kind"), Answer: []api.Token{}, Summary: "tokens, without their secrets"},
 		{Method: post, Path: "/v1/tokens", Role: admin, Handle: s.on(createToken), Body: api.TokenRequest{}, Answer: api.TokenGrant{}, Summary: "make a token; its secret is shown once"},
 		{Method: del, Path: "/v1/tokens/{id}", Role: admin, Handle: s.on(revokeToken), Answer: removed{}, Summary: "revoke a token"},
-		{Method: get, Path: "/v1/blobs/{digest}", Role: viewer, Handle: s.on(getBlob), Local: true, Answer: exchange.BlobBody, Summary: "an uploaded program, if this node has it"},
+		{Method: get, Path: "/v1/blobs/{digest}", Role: viewer, Nodes: true, Handle: s.on(getBlob), Local: true, Answer: exchange.BlobBody, Summary: "an uploaded program, if this node has it"},
 		{Method: http.MethodHead, Path: "/v1/blobs/{digest}", Role: viewer, Handle: s.on(getBlob), Local: true, Answer: exchange.BlobBody, Summary: "whether this node has an uploaded program"},
 		{Method: put, Path: "/v1/blobs/{digest}", Role: operator, Handle: s.on(putBlob), Query: words("name"), Body: exchange.BlobBody, Local: true, Answer: api.Blob{}, Summary: "upload a program to this node"},
 	}
@@ -109,7 +109,7 @@ func otherRoutes(s *Server) []*exchange.Route {
 // peerRoutes are those that nodes use among themselves.
 func peerRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
-		{Method: get, Path: "/v1/local/stats", Role: viewer, Handle: s.on(localStats), Local: true, Answer: []api.TaskStats{}, Summary: "what this node's tasks use now"},
+		{Method: get, Path: "/v1/local/stats", Role: viewer, Nodes: true, Handle: s.on(localStats), Local: true, Answer: []api.TaskStats{}, Summary: "what this node's tasks use now"},
 		{Method: get, Path: "/v1/local/tasks/{id}/logs", Role: viewer, Handle: s.on(localLogs), Query: logQuery, Local: true, Stream: true, Raw: true, Answer: api.LogLine{}, Summary: "a log that this node has"},
 		{Method: post, Path: "/v1/local/tasks/{id}/exec", Role: operator, Handle: s.on(localExec), Query: execQuery, Local: true, Stream: true, Answer: exchange.Text(""), Summary: "run a command beside a task of this node"},
 		{Method: post, Path: "/v1/internal/hello", Role: peer, Handle: s.on(helloNode), Body: api.NodeHello{}, Answer: api.Node{}, Summary: "what a node says of itself"},
@@ -119,6 +119,7 @@ func peerRoutes(s *Server) []*exchange.Route {
 		{Method: get, Path: "/v1/internal/state", Role: peer, Handle: s.on(stateAnswer), Query: words("of"), Local: true, Answer: api.StateAnswer{}, Summary: "hash of the state that this node had after an entry"},
 		{Method: post, Path: "/v1/internal/level", Role: peer, Handle: s.on(holdLevel), Local: true, Body: api.LevelRequest{}, Answer: api.LevelRequest{}, Summary: "that this node holds the level, or no longer"},
 		{Method: get, Path: "/v1/internal/seen", Role: peer, Handle: s.on(getSeen), Local: true, Answer: Sighting{}, Summary: "how far this node saw the one that asks come"},
+		{Method: get, Path: "/v1/internal/member", Role: peer, Handle: s.on(getMember), Query: words("id", "program"), Local: true, Answer: Member{}, Summary: "whether a node belongs to the cluster, and needs a program"},
 		{Method: get, Path: "/v1/internal/feed", Role: peer, Handle: s.on(watchFeed), Query: words("after"), Local: true, Stream: true, Answer: FeedRow{}, Summary: "what a node needs to know of the state, as it changes; after is the index that it holds"},
 		{Method: get, Path: "/v1/internal/assignments", Role: peer, Handle: s.on(watchAssignments), Query: words("node"), Stream: true, Answer: AssignmentsDelta{}, Summary: "what a node should run, as it changes"},
 		{Method: post, Path: "/v1/internal/blobs", Role: operator, Handle: s.on(recordBlob), Body: blobHeld{}, Answer: api.Blob{}, Summary: "that a node holds an uploaded program"},

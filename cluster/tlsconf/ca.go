@@ -29,6 +29,9 @@ const (
 	maxSkew    = time.Hour
 	nodeUnit   = "node"
 	nodeDomain = "node.mesita"
+	// voterHost is in the certificates that voters make for themselves. No node
+	// can be named so, and no id hashes to it.
+	voterHost = "voter." + nodeDomain
 )
 
 // AnyNode is the server name under which every node of a cluster proves
@@ -47,6 +50,7 @@ type NodeIdentity struct {
 	ID        string   // hash of its public key, see NodeID
 	Name      string   // the node's name, a DNS label
 	ClusterID string   // must be the CA's
+	Voter     bool     // holds this authority: it says so to who can look up nothing
 	Hosts     []string // further host names or IP addresses, for browsers and curl; may be empty
 }
 
@@ -150,6 +154,9 @@ func (c *CA) Sign(csrDER []byte, id NodeIdentity, now time.Time, life time.Durat
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
 		DNSNames:    []string{nodeHost(id.ID), AnyNode, id.Name},
+	}
+	if id.Voter {
+		tmpl.DNSNames = append(tmpl.DNSNames, voterHost)
 	}
 	for _, h := range id.Hosts {
 		if ip := net.ParseIP(h); ip != nil {

@@ -10,6 +10,8 @@ var (
 	// ErrNoNodeCertificate: a peer without a node certificate of this cluster
 	// asked for a protocol that is for nodes only.
 	ErrNoNodeCertificate = errors.New("this protocol needs a node certificate of the cluster")
+	// ErrNoVoter: a node that does not vote answered where only a voter counts.
+	ErrNoVoter = errors.New("the node is no voter")
 	// ErrExpired: a certificate of this cluster is good but for its age.
 	ErrExpired = errors.New("the node's certificate has expired")
 	// ErrRemoved: the node was removed from the cluster, so its certificate is

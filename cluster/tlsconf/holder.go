@@ -36,7 +36,7 @@ type Holder struct {
 	refused chan struct{} // cap 1
 
 	current atomic.Pointer[tls.Certificate]
-	admit   atomic.Pointer[func(proto, nodeID, session string) error]
+	admit   atomic.Pointer[func(Caller) error]
 	member  atomic.Pointer[func(nodeID string) bool]
 }
 
@@ -60,6 +60,9 @@ func NewHolder(key *NodeKey, certPEM, caPEM []byte, now func() time.Time) (*Hold
 	}
 	return h, nil
 }
+
+// CSR is a request for a certificate of the node's key.
+func (h *Holder) CSR() ([]byte, error) { return h.key.CSR() }
 
 // ID is the node's id.
 func (h *Holder) ID() string { return h.key.id }
@@ -110,12 +113,19 @@ func (h *Holder) Swap(certPEM []byte) error {
 	return nil
 }
 
+// Caller is a node with a good certificate at the other end of a handshake for
+// one of the node-only protocols.
+type Caller struct {
+	Peer
+	Proto  string
+	Dialed bool // by this node
+}
+
 // SetAdmit has every peer with a valid node certificate checked once more for
 // node-only protocols, so that a removed node is shut out before its
-// certificate expires, and a second daemon with a node's key. session is "" for
-// one that does not say, and for a server. admit must be quick and safe for
-// concurrent use.
-func (h *Holder) SetAdmit(admit func(proto, nodeID, session string) error) { h.admit.Store(&admit) }
+// certificate expires, one that has no business there, and a second daemon with
+// a node's key. admit may take a second, and is called concurrently.
+func (h *Holder) SetAdmit(admit func(Caller) error) { h.admit.Store(&admit) }
 
 // SetSession has this node tell its session, a word of a-z, 0-9 and '-', with
 // each connection. It is called before there is one.
@@ -141,12 +151,15 @@ func (h *Holder) ServerConfig(alpn []string) *tls.Config {
 	}
 }
 
-func (h *Holder) admitted(proto, id, session string) error {
+func (h *Holder) admitted(c Caller) error {
 	if admit := h.admit.Load(); admit != nil {
-		return (*admit)(proto, id, session)
+		return (*admit)(c)
 	}
 	return nil
 }
+
+// Votes tells whether the certificate in use says that this node is a voter.
+func (h *Holder) Votes() bool { return saysVoter(h.Leaf()) }
 
 // ClientConfig is for calling another node over one protocol ("" for HTTP,
 // whose transport chooses itself). The server must hold a certificate of the
@@ -174,6 +187,27 @@ func (h *Holder) ClientConfig(alpn string, expectNodeID string) *tls.Config {
 	}
 	return conf
 }
+
+// VoterConfig is like ClientConfig for HTTP with a server that is a voter: who
+// has no copy of the state believes no other what the state is.
+func (h *Holder) VoterConfig(expectNodeID string) *tls.Config {
+	conf := h.ClientConfig(protoHTTP1, expectNodeID)
+	verify := conf.VerifyConnection
+	conf.VerifyConnection = func(cs tls.ConnectionState) error {
+		if err := verify(cs); err != nil {
+			return err
+		}
+		if !saysVoter(cs.PeerCertificates[0]) {
+			return fmt.Errorf("the server: %w", ErrNoVoter)
+		}
+		return nil
+	}
+	return conf
+}
+
+// saysVoter tells whether a verified certificate is of a voter: who has the
+// authority's key signs for itself, and for others never so.
+func saysVoter(leaf *x509.Certificate) bool { return slices.Contains(leaf.DNSNames, voterHost) }
 
 // certID trusts the key, not the text: the id is computed again.
 func certID(leaf *x509.Certificate) (string, bool) {

@@ -115,8 +115,8 @@ func TestRemovedNodeIsShutOut(t *testing.T) {
 	ca := newCA(t, "pine")
 	oak, ash := newHolder(t, ca, "oak"), newHolder(t, ca, "ash")
 	gone := errors.New("node is gone")
-	oak.SetAdmit(func(proto, id, _ string) error {
-		if id == ash.ID() {
+	oak.SetAdmit(func(c Caller) error {
+		if c.ID == ash.ID() {
 			return gone
 		}
 		return nil

@@ -72,7 +72,7 @@ func (h *Holder) verifyClient(cs tls.ConnectionState) error {
 	case forNodes && err != nil:
 		return fmt.Errorf("%s: %w", cs.NegotiatedProtocol, err)
 	case forNodes:
-		return h.admitted(cs.NegotiatedProtocol, id, sessionOf(cs))
+		return h.admitted(Caller{Peer: peerOf(id, cs), Proto: cs.NegotiatedProtocol})
 	case errors.Is(err, ErrExpired), errors.Is(err, ErrNoNodeCertificate):
 		return nil // it is nobody, and may ask for a new one
 	}
@@ -90,7 +90,7 @@ func (h *Holder) verifyServer(cs tls.ConnectionState, alpn, expect string) error
 		return fmt.Errorf("the server does not speak %s", alpn)
 	}
 	if strings.HasPrefix(alpn, nodeProtos) {
-		return h.admitted(alpn, id, "")
+		return h.admitted(Caller{Peer: Peer{ID: id, Voter: saysVoter(cs.PeerCertificates[0])}, Proto: alpn, Dialed: true})
 	}
 	return nil
 }
@@ -123,13 +123,18 @@ func (h *Holder) ConnContext(ctx context.Context, c net.Conn) context.Context {
 	if err != nil {
 		return ctx
 	}
-	return context.WithValue(ctx, peerKey{}, Peer{ID: id, Session: sessionOf(conn.ConnectionState())})
+	return context.WithValue(ctx, peerKey{}, peerOf(id, conn.ConnectionState()))
 }
 
 // Peer is the node at the other end of a connection.
 type Peer struct {
 	ID      string
-	Session string // of its daemon; "" if its program knows none
+	Session string // of its daemon; "" if its program knows none, and of a server
+	Voter   bool   // as its certificate says
+}
+
+func peerOf(id string, cs tls.ConnectionState) Peer {
+	return Peer{ID: id, Session: sessionOf(cs), Voter: saysVoter(cs.PeerCertificates[0])}
 }
 
 // PeerOf is the node that a request with this context came from; ok is false

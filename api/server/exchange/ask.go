@@ -31,10 +31,7 @@ func (c *Call) Ask(method, path string, in, out any) error {
 	for {
 		if leader := c.Cluster.LeaderID(); leader != "" {
 			h := http.Header{}
-			c.ID.Forward(h)
-			if c.ID.Unverified {
-				h["Authorization"] = c.R.Header["Authorization"]
-			}
+			c.ID.PassOn(h, c.R.Header)
 			again, err := c.AskNode(ctx, leader, method, path, h, body, out)
 			if !again {
 				return err

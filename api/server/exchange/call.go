@@ -73,7 +73,7 @@ func (c *Call) prepare(cred auth.Credentials) (err error) {
 	}
 	c.cred = cred
 	if err = c.identify(); err == nil && !c.ID.Unverified {
-		err = c.ID.Check(c.Route.Role)
+		err = c.Route.check(c.ID)
 	}
 	if err != nil {
 		c.RefuseBody()

@@ -39,7 +39,7 @@ func (c *Call) hold() (release func()) {
 	c.R = c.R.WithContext(ctx)
 	done := make(chan struct{})
 	c.holds.Add(1)
-	h := holder{Server: c.Server, id: c.ID, role: c.Route.Role, r: c.R, elsewhere: c.elsewhere, upload: c.Route.Body == BlobBody}
+	h := holder{Server: c.Server, id: c.ID, role: c.Route.need(c.ID), r: c.R, elsewhere: c.elsewhere, upload: c.Route.Body == BlobBody}
 	go func() {
 		defer close(done)
 		if err := h.run(ctx); err != nil {

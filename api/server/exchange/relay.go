@@ -44,7 +44,7 @@ func (c *Call) relay(ctx context.Context, w way, path string) (answered bool, er
 	// The wait for a leader must not cut an answer that has begun.
 	sendCtx, cancel := context.WithCancelCause(c.R.Context())
 	defer cancel(nil)
-	req, conn := w.connecting(c.outgoing(sendCtx, addr, path), cancel)
+	req, conn := w.connecting(c.outgoing(sendCtx, w, addr, path), cancel)
 	if w.passOn {
 		req.Header.Set(headerPassOn, "1")
 	}
@@ -141,8 +141,9 @@ func (c *Call) guard(ctx context.Context, leader string, cancel context.CancelCa
 }
 
 // outgoing is the request as it goes to another node: with the caller's
-// verified identity, and no header that the caller made up.
-func (c *Call) outgoing(ctx context.Context, addr, path string) *http.Request {
+// credentials to the leader, which checks them, with the verified identity to
+// others, which could not; and no header that the caller made up.
+func (c *Call) outgoing(ctx context.Context, w way, addr, path string) *http.Request {
 	u := &url.URL{Scheme: "https", Host: addr, Path: path, RawQuery: c.R.URL.RawQuery}
 	h := make(http.Header, 8)
 	for _, name := range relayed {
@@ -150,9 +151,10 @@ func (c *Call) outgoing(ctx context.Context, addr, path string) *http.Request {
 			h[name] = v
 		}
 	}
-	c.ID.Forward(h)
-	if c.ID.Unverified {
-		h["Authorization"] = c.R.Header["Authorization"]
+	if w.leader != "" || c.ID.Unverified {
+		c.ID.PassOn(h, c.R.Header)
+	} else {
+		c.ID.Forward(h)
 	}
 	if c.Route.Stream && c.R.Header.Get("Upgrade") != "" {
 		h.Set("Connection", "Upgrade")
@@ -218,7 +220,7 @@ func (c *Call) verifyElsewhere() error {
 		return err
 	}
 	c.ID, c.elsewhere = auth.Identity{Actor: who.Actor, Role: who.Role}, true
-	if err := c.ID.Check(c.Route.Role); err != nil {
+	if err := c.Route.check(c.ID); err != nil {
 		return err
 	}
 	var err error

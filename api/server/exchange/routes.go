@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
 )
 
 // Route is one line of the route table: all that is known of a request before
@@ -15,6 +16,7 @@ type Route struct {
 	Method  string
 	Path    string   // with {name} for a path value, {name...} for one that is the rest of the path
 	Role    api.Role // the least that may; RoleNone = anybody
+	Nodes   bool     // and a node in its own name, though the route is for users
 	Summary string
 	Handle  func(*Call) (any, error)
 	Query   []string // known parameters
@@ -27,6 +29,17 @@ type Route struct {
 
 	Index int
 }
+
+// need is the least role with which that caller may use the route.
+func (r *Route) need(i auth.Identity) api.Role {
+	if r.Nodes && i.Role == api.RoleNode {
+		return api.RoleNode
+	}
+	return r.Role
+}
+
+// check refuses who may not use the route.
+func (r *Route) check(i auth.Identity) error { return i.Check(r.need(i)) }
 
 // BlobBody marks a route whose handler reads the raw body by itself.
 var BlobBody any = "application/octet-stream"

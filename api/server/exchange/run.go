@@ -157,7 +157,7 @@ func (c *Call) verify() error {
 	if err := c.identify(); err != nil {
 		return err
 	}
-	return c.ID.Check(c.Route.Role)
+	return c.Route.check(c.ID)
 }
 
 // keepRequest makes a request safe to send twice.
