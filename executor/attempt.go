@@ -343,7 +343,7 @@ func (e *Executor) exit(a *attempt, st keeper.Status) {
 	code := st.Code
 	if st.Signal != 0 {
 		code = 128 + int(st.Signal)
-		f.Signal = unix.SignalName(st.Signal)
+		f.Signal = signalName(st.Signal)
 	}
 	f.ExitCode = &code
 	f.Reason = api.ReasonExited
@@ -362,6 +362,20 @@ func (e *Executor) exit(a *attempt, st keeper.Status) {
 		f.Message = st.Error
 	}
 	e.conclude(a, f)
+}
+
+// signalName is that of signal(7), also of one in real time.
+func signalName(sig syscall.Signal) string {
+	const first, last = 34, 64 // SIGRTMIN and SIGRTMAX of the C library
+	switch name := unix.SignalName(sig); {
+	case name != "":
+		return name
+	case sig == first:
+		return "SIGRTMIN"
+	case sig > first && sig <= last:
+		return "SIGRTMIN+" + strconv.Itoa(int(sig)-first)
+	}
+	return "signal " + strconv.Itoa(int(sig))
 }
 
 // finish ends an attempt that has no process.

@@ -77,7 +77,25 @@ func TestEndsAreAsOutside(t *testing.T) {
 		}
 	}
 	if _, err := os.Stat("/usr/bin/python3"); err == nil {
-		scripts = append(scripts, "exec python3 -c 'import os; os.abort()'", "exec python3 -c 'import ctypes; ctypes.string_at(0)'")
+		for _, program := range []string{
+			"os.abort()",
+			"ctypes.string_at(0)",
+			"Thread(target=lambda: (time.sleep(0.1), os._exit(9))).start(); libc.syscall(exit, 44)", // the first thread goes before the last
+			"Thread(target=lambda: (time.sleep(0.1), libc.syscall(exit, 33))).start(); libc.syscall(exit, 44)",
+			"Thread(target=os.execv, args=('/bin/sh', ['sh', '-c', 'exit 12'])).start(); time.sleep(60)", // by another than the first
+			"Thread(target=ctypes.string_at, args=(0,)).start(); time.sleep(60)",
+			"os.closerange(0, 1000); os._exit(3)",
+			"fd = os.memfd_create('x'); os.write(fd, open('/bin/true', 'rb').read()); os.execve(fd, ['true'], {})",
+			"signal.pthread_sigmask(signal.SIG_BLOCK, {15}); os.kill(os.getpid(), 15); os._exit(signal.sigwait({15}) + 100)",
+			"signal.signal(17, signal.SIG_IGN); [os.fork() or os._exit(1) for _ in range(50)]; os.wait()", // none is left to wait for
+			"signal.alarm(1); time.sleep(60)",
+			"[os._exit(0) for _ in range(300) if os.fork() == 0]; os._exit(61)", // zombies
+			"os._exit(-1)", "os._exit(263)",
+		} {
+			scripts = append(scripts, fmt.Sprintf(`exec python3 -c "import os, time, signal, ctypes; from threading import Thread
+libc = ctypes.CDLL(None); exit = 60 if os.uname().machine == 'x86_64' else 93
+%s"`, program))
+		}
 	}
 	for _, script := range scripts {
 		dir := t.TempDir()

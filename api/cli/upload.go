@@ -82,9 +82,13 @@ func (a *app) runnable(c *cli.Context, cl *client.Client, name, path string) err
 			has[arch] = true
 		}
 	}
-	if len(has) == 0 || has[is.Arch] {
+	if len(has) == 0 || has[is.Arch] || has[wider[is.Arch]] {
 		return nil
 	}
 	return api.FieldErrorf("command", "%s is built for %s, and the nodes are of %s: build it for one of those (with Go: GOARCH=%s)", name, is.Arch,
 		strings.Join(slices.Sorted(maps.Keys(has)), ", "), slices.Sorted(maps.Keys(has))[0])
 }
+
+// wider is the architecture whose kernels mostly run the programs of a narrower
+// one, too.
+var wider = map[string]string{"386": "amd64", "arm": "arm64"}

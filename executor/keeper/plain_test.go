@@ -2,6 +2,7 @@ package keeper_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -97,5 +98,32 @@ func (r *rig) read(id string) string {
 			return b.String()
 		}
 		b.Write(e.Data)
+	}
+}
+
+// A process that stopped itself heeds the signal to end, as below other
+// supervisors.
+func TestAStoppedTaskHeedsItsStopSignal(t *testing.T) {
+	r := newRig(t)
+	c := r.client()
+	for id, tt := range map[string]struct {
+		script string
+		code   int
+		sig    syscall.Signal
+	}{
+		"a.0/1": {"echo up; kill -STOP $$; sleep 1000", 0, syscall.SIGTERM},
+		"a.1/1": {"trap 'exit 5' TERM; echo up; kill -STOP $$; while :; do sleep 0.01; done", 5, 0},
+	} {
+		pid := c.start(id, "/bin/sh", "-c", tt.script).PID
+		r.until(id+" has stopped", func() bool {
+			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			return err == nil && strings.Contains(string(b), ") T ")
+		})
+		if err := c.Signal(t.Context(), id, syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if st := c.exit(id); st.Code != tt.code || st.Signal != tt.sig {
+			t.Errorf("%s: %+v", id, st)
+		}
 	}
 }

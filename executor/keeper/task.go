@@ -354,7 +354,11 @@ func (s *server) signal(id string, sig syscall.Signal) error {
 	if err != nil {
 		return err
 	}
-	if err := t.proc.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	err = t.proc.Signal(sig)
+	if err == nil && sig != syscall.SIGKILL {
+		err = t.proc.Signal(syscall.SIGCONT) // a stopped process heeds nothing else
+	}
+	if err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	return nil
