@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -51,10 +52,15 @@ type liveness struct {
 	began  time.Time
 	silent map[string]time.Time // since when a node is not alive in gossip
 	away   map[string]*absence  // of nodes that are away
+
+	asked  sync.WaitGroup // questions that were put; Run waits for them
+	waited chan struct{}  // one for each whose answer may come late
 }
 
 func (l *liveness) Run(ctx context.Context) error {
 	l.began, l.silent, l.away = l.now(), map[string]time.Time{}, map[string]*absence{}
+	l.waited = make(chan struct{}, lateAnswers)
+	defer l.asked.Wait()
 	w := &loop.Loop{Store: l.store, Tables: []fsm.Table{fsm.TableNodes}, Now: l.now, Wake: l.wake,
 		Pass: func(ctx context.Context, _ loop.Changes) time.Time { return l.now().Add(l.pass(ctx)) }}
 	return w.Run(ctx)
@@ -165,6 +171,10 @@ func (l *liveness) hear(ctx context.Context, n *api.Node, enough heard) heard {
 const (
 	answerTime = 400 * time.Millisecond // that a node has for an answer over a fast link
 	lateAnswer = 3 * time.Second        // that one may take to tell at least how slow the link is
+
+	// lateAnswers is how many questions are kept open for a late answer at most:
+	// of many nodes that are silent at once a few tell as much.
+	lateAnswers = 64
 )
 
 // listen asks the daemon and the keeper of a node at once. The error is that
@@ -194,9 +204,16 @@ func (l *liveness) listen(ctx context.Context, n *api.Node) (heard, error) {
 // ask asks the daemon of a node. An answer that comes too late is none, but
 // tells how slow the link is.
 func (l *liveness) ask(ctx context.Context, id string, wait time.Duration) error {
+	most, done := wait, func() {}
+	select {
+	case l.waited <- struct{}{}:
+		most, done = max(wait, lateAnswer), func() { <-l.waited }
+	default:
+	}
 	answer := make(chan error, 1)
-	go func() {
-		ctx, cancel := context.WithTimeout(ctx, max(wait, lateAnswer))
+	l.asked.Go(func() {
+		defer done()
+		ctx, cancel := context.WithTimeout(ctx, most)
 		defer cancel()
 		began := l.now()
 		err := l.probe(ctx, id)
@@ -204,7 +221,7 @@ func (l *liveness) ask(ctx context.Context, id string, wait time.Duration) error
 		if took := l.now().Sub(began); err == nil && took > wait && l.late != nil {
 			l.late(id, took)
 		}
-	}()
+	})
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -121,6 +122,39 @@ func TestANodeThatStopsHasTimeToComeBack(t *testing.T) {
 		synctest.Wait()
 		if w.state() != api.NodeDown {
 			t.Fatalf("it stayed away and is %s", w.state())
+		}
+	})
+}
+
+// However many nodes are silent, few questions are open for a late answer, and
+// none is when the loop has ended.
+func TestQuestionsAreBoundedAndEndWithTheLoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var open, most atomic.Int64
+		l := &liveness{now: time.Now, probe: func(ctx context.Context, _ string) error {
+			most.Store(max(most.Load(), open.Add(1)))
+			defer open.Add(-1)
+			<-ctx.Done()
+			time.Sleep(time.Second) // it is slow to give up
+			return ctx.Err()
+		}, store: fsm.NewStore(nil), wake: new(signal).wait}
+		ended := make(chan error, 1)
+		go func() { ended <- l.Run(ctx) }()
+		synctest.Wait()
+		var all sync.WaitGroup
+		for range 4 * lateAnswers {
+			all.Go(func() { _ = l.ask(ctx, "b", answerTime) })
+		}
+		all.Wait()
+		time.Sleep(answerTime + time.Second)
+		synctest.Wait()
+		if n := open.Load(); most.Load() != 4*lateAnswers || n != lateAnswers {
+			t.Errorf("%d of %d questions are open, for %d late answers", n, most.Load(), lateAnswers)
+		}
+		cancel()
+		if err := <-ended; err != nil || open.Load() != 0 {
+			t.Errorf("the loop ended with %d questions open: %v", open.Load(), err)
 		}
 	})
 }
