@@ -88,9 +88,7 @@ func (r *run) refused(older string) {
 	late.AwaitReady()
 	r.nodes = append(r.nodes, late)
 	r.remove(r.followers(1, n)[0])
-	if !r.votes(n, late) {
-		r.stage.Errorf("%s does not vote with the new program", late.Name)
-	}
+	r.lab.Await(wellWithin, late.Name+" to vote with the new program", func() bool { return r.votes(n, late) })
 }
 
 // mustEnd starts a program that has to end by itself, and to say why.
