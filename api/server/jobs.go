@@ -29,9 +29,15 @@ func (c *call) spec() (*api.JobSpec, error) {
 }
 
 // admit refuses a job that this cluster cannot take at all, or not from this
-// caller.
+// caller: where it shall be, and where it is by now.
 func (c *call) admit(v *fsm.View, s *api.JobSpec) error {
+	if v.Partition(s.Partition) == nil {
+		return api.InField("partition", noPartition(s.Partition))
+	}
 	if err := c.maySubmit(v, s.Partition); err != nil {
+		return err
+	}
+	if err := c.mayChange(v, s.Name); err != nil {
 		return err
 	}
 	if folder, full := c.Local.DiskFull(); full {
@@ -165,16 +171,18 @@ func scaleJob(c *call) (any, error) {
 	if in.Count == nil {
 		return nil, api.FieldErrorf("count", "is missing: give how many tasks to keep running")
 	}
-	v := c.Store.View()
-	if j := v.Job(c.Args[0]); j != nil && *in.Count > j.Spec.Tasks() { // more work is work submitted
-		if err := c.maySubmit(v, j.Spec.Partition); err != nil {
-			return nil, err
-		}
+	if err := c.mayChange(c.Store.View(), c.Args[0]); err != nil {
+		return nil, err
 	}
 	return c.Do(&fsm.JobScale{Meta: c.Meta(), ID: c.Args[0], Count: *in.Count})
 }
 
-func stopJob(c *call) (any, error) { return c.Do(&fsm.JobStop{Meta: c.Meta(), ID: c.Args[0]}) }
+func stopJob(c *call) (any, error) {
+	if err := c.mayChange(c.Store.View(), c.Args[0]); err != nil {
+		return nil, err
+	}
+	return c.Do(&fsm.JobStop{Meta: c.Meta(), ID: c.Args[0]})
+}
 
 // removed says how many objects were removed.
 type removed struct {
@@ -182,6 +190,9 @@ type removed struct {
 }
 
 func removeJob(c *call) (any, error) {
+	if err := c.mayChange(c.Store.View(), c.Args[0]); err != nil {
+		return nil, err
+	}
 	n, err := exchange.DoAs[int](c.Call, &fsm.JobRemove{Meta: c.Meta(), IDs: []string{c.Args[0]}})
 	return removed{n}, err
 }

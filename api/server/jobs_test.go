@@ -65,7 +65,7 @@ func TestRefusedJobs(t *testing.T) {
 		{"cut off", `{"kind":"batch",`, 400, api.CodeInvalid, "", "cut off"},
 		{"no body", ``, 400, api.CodeInvalid, "name", "empty"},
 		{"two values", `{"kind":"batch","command":["x"]} {}`, 400, api.CodeInvalid, "", "more after"},
-		{"no partition", `{"kind":"batch","command":["x"],"partition":"ml"}`, 404, api.CodeNotFound, "", "ml"},
+		{"no partition", `{"kind":"batch","command":["x"],"partition":"ml"}`, 404, api.CodeNotFound, "partition", "ml"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before := n.store.View().LastEvent()

@@ -138,7 +138,7 @@ func TestWhatLastsEndsWithItsToken(t *testing.T) {
 				cert = "gone-" + rt.Path[len(rt.Path)-4:]
 				end = func() { do(t, oak.store, &fsm.NodeRemove{Meta: fsm.Meta{At: testTime}, ID: cert, Force: true}) }
 			} else {
-				token = oak.token(rt.Role)
+				token = oak.token(least[name])
 			}
 			in := through.open(rt, path, token, cert)
 			end()

@@ -112,6 +112,17 @@ func (c *call) maySubmit(v *fsm.View, path string) error {
 	return nil
 }
 
+// mayChange refuses a caller whom the partition of a job does not name, whatever
+// the caller would make of it: who may not submit there has nothing to change,
+// to end or to enter either. A job that is not there is nobody's.
+func (c *call) mayChange(v *fsm.View, job string) error {
+	j := v.Job(job)
+	if j == nil {
+		return nil
+	}
+	return c.maySubmit(v, j.Spec.Partition)
+}
+
 // admits tells whether one of the partition's lists holds the caller. A user
 // is the actor as events name it, or the name of its token.
 func admits(p *api.Partition, id auth.Identity) bool {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/server/exchange"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -167,9 +168,52 @@ func TestWhoMaySubmit(t *testing.T) {
 		}
 		n.send(request{method: "PUT", path: fmt.Sprintf("/v1/jobs/j%d?dry_run=1", i), body: body, token: c.token}).want(t, map[bool]int{true: 200, false: 403}[c.may])
 	}
-	// More of a job is work submitted; less is not.
-	n.send(request{method: "POST", path: "/v1/jobs/j2/scale", body: `{"count":2}`, token: eve}).want(t, 403)
-	n.send(request{method: "POST", path: "/v1/jobs/j2/scale", body: `{"count":0}`, token: eve}).want(t, 200)
+}
+
+// Who may not submit to a partition changes, ends, moves, takes over and enters
+// nothing that is there: it is asked of the job as it is, and as it shall be.
+func TestWhoMayChange(t *testing.T) {
+	n := newLeader(t)
+	admin := n.token(api.RoleAdmin)
+	named := func(name string) string {
+		r := n.send(request{method: "POST", path: "/v1/tokens", body: fmt.Sprintf(`{"kind":"client","name":%q,"role":"operator"}`, name), token: admin})
+		r.want(t, 201)
+		return into[api.TokenGrant](t, r).Secret
+	}
+	ci, eve := named("ci"), named("eve")
+	n.send(request{method: "PUT", path: "/v1/partitions/prod", body: `{"users":["ci"]}`, token: admin}).want(t, 200)
+	spec := func(partition string) string {
+		return fmt.Sprintf(`{"name":"web","kind":"service","partition":%q,"command":["x"]}`, partition)
+	}
+	n.send(request{method: "POST", path: "/v1/jobs", body: spec("prod"), token: ci}).want(t, 201)
+	do(t, n.store, &fsm.TaskCreate{Meta: fsm.Meta{At: testTime}, Job: "web", Count: 1})
+	exec := http.Header{"Upgrade": {exchange.ExecProtocol}, "Connection": {"Upgrade"}}
+	for _, q := range []request{
+		{method: "PUT", path: "/v1/jobs/web", body: spec("default")},
+		{method: "PUT", path: "/v1/jobs/web", body: spec("prod")},
+		{method: "PUT", path: "/v1/jobs/web?dry_run=1", body: spec("default")},
+		{method: "POST", path: "/v1/jobs", body: spec("default")},
+		{method: "POST", path: "/v1/jobs/web/scale", body: `{"count":2}`},
+		{method: "POST", path: "/v1/jobs/web/scale", body: `{"count":0}`},
+		{method: "POST", path: "/v1/jobs/web/stop"},
+		{method: "DELETE", path: "/v1/jobs/web"},
+		{method: "POST", path: "/v1/tasks/web.0/stop"},
+		{method: "POST", path: "/v1/tasks/web.0/stop", body: `{"move":true}`},
+		{method: "POST", path: "/v1/tasks/web.0/exec?cmd=id", header: exec},
+		{method: "POST", path: "/v1/local/tasks/web.0/exec?cmd=id", header: exec}, // where the task is
+	} {
+		q.token = eve
+		before := n.store.View().Index()
+		n.send(q).want(t, 403)
+		if n.store.View().Index() != before {
+			t.Errorf("%s %s changed something", q.method, q.path)
+		}
+	}
+	if e := n.send(request{method: "PUT", path: "/v1/jobs/new", body: `{"name":"new","kind":"service","partition":"none","command":["x"]}`, token: ci}).want(t, 404); e.Field != "partition" {
+		t.Errorf("%+v", e)
+	}
+	n.send(request{method: "PUT", path: "/v1/jobs/web", body: spec("default"), token: ci}).want(t, 200)
+	n.send(request{method: "POST", path: "/v1/jobs/web/stop", token: eve}).want(t, 200) // it is nobody's now
 }
 
 func TestIncidents(t *testing.T) {

@@ -111,7 +111,7 @@ func peerRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
 		{Method: get, Path: "/v1/local/stats", Role: viewer, Nodes: true, Handle: s.on(localStats), Local: true, Answer: []api.TaskStats{}, Summary: "what this node's tasks use now"},
 		{Method: get, Path: "/v1/local/tasks/{id}/logs", Role: viewer, Handle: s.on(localLogs), Query: logQuery, Local: true, Stream: true, Raw: true, Answer: api.LogLine{}, Summary: "a log that this node has"},
-		{Method: post, Path: "/v1/local/tasks/{id}/exec", Role: operator, Handle: s.on(localExec), Query: execQuery, Local: true, Stream: true, Answer: exchange.Text(""), Summary: "run a command beside a task of this node"},
+		{Method: post, Path: "/v1/local/tasks/{id}/exec", Role: operator, Handle: s.on(directExec), Query: execQuery, Local: true, Stream: true, Answer: exchange.Text(""), Summary: "run a command beside a task of this node"},
 		{Method: post, Path: "/v1/internal/hello", Role: peer, Handle: s.on(helloNode), Body: api.NodeHello{}, Answer: api.Node{}, Summary: "what a node says of itself"},
 		{Method: post, Path: "/v1/internal/claim", Role: peer, Handle: s.on(claimNode), Local: true, Body: api.SessionClaim{}, Summary: "to be the one daemon that speaks for the calling node"},
 		{Method: post, Path: "/v1/internal/status", Role: peer, Handle: s.on(reportStatus), Body: []api.TaskStatus{}, Answer: reported{}, Summary: "what became of a node's tasks"},
