@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/mesita/mesita/api"
 )
@@ -49,10 +50,30 @@ type ExecOptions struct {
 	Signals <-chan syscall.Signal
 }
 
+// maxCommand is how long a command may be as part of an address, of which servers
+// take 64 KiB with all that comes with it.
+const maxCommand = 60 << 10
+
+// sendable tells whether a command arrives as it is.
+func sendable(command []string) error {
+	for i, word := range command {
+		if !utf8.ValidString(word) {
+			return api.FieldErrorf("cmd", "word %d, %q, is no valid UTF-8, and would arrive as another: put it in a script, or send it to one by standard input", i+1, word)
+		}
+	}
+	if n := len(url.Values{"cmd": command}.Encode()); n > maxCommand {
+		return api.FieldErrorf("cmd", "is %d bytes long as it is sent, at most %d are allowed: put it in a script, or send it to one by standard input", n, maxCommand)
+	}
+	return nil
+}
+
 // Exec runs a command in a running task's namespaces and slice, and returns
 // its exit code. It does not wait for Stdin once the command has ended.
 func (c *Client) Exec(ctx context.Context, task string, o ExecOptions) (int, error) {
 	q := url.Values{"cmd": o.Command}
+	if err := sendable(o.Command); err != nil {
+		return 0, err
+	}
 	if o.TTY {
 		q.Set("tty", "1")
 		q.Set("rows", strconv.Itoa(int(max(o.Size.Rows, 1))))

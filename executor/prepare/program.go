@@ -38,6 +38,7 @@ func environ(node string, t *api.Task, s *api.TaskSpec, who account) []string {
 			out = append(out, k+"="+v)
 		}
 	}
+	slices.Sort(out) // the same for each attempt
 	return out
 }
 

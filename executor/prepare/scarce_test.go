@@ -3,6 +3,7 @@ package prepare
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,5 +52,15 @@ func TestWhatIsScarceHereIsNoFaultOfTheTask(t *testing.T) {
 	}
 	if _, err := p.root().program("/box/round", "/", ""); err == nil || strings.Contains(err.Error(), "open") {
 		t.Error(err)
+	}
+}
+
+// Attempts of a task have one environment, in one order.
+func TestTheEnvironmentHasAnOrder(t *testing.T) {
+	s := &api.TaskSpec{Env: map[string]string{"B": "1", "A": "2", "Z": "3", "MESITA_X": "4"}}
+	for range 20 {
+		if env := environ("oak", testTask, s, account{name: "ann"}); !slices.IsSorted(env) {
+			t.Fatal(env)
+		}
 	}
 }
