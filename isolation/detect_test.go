@@ -48,7 +48,7 @@ func TestMountTable(t *testing.T) {
 }
 
 // TestNothingToWorkWith: without any cgroup tasks still run, are killed as far
-// as they can be found, and everybody is told.
+// as they can be found, and who asks is told what is missing, the log not as well.
 func TestNothingToWorkWith(t *testing.T) {
 	var told strings.Builder
 	h, err := Detect(Config{ProcRoot: procRoot(t, ""), Log: slog.New(slog.NewTextHandler(&told, nil))})
@@ -59,7 +59,7 @@ func TestNothingToWorkWith(t *testing.T) {
 	if h.Mode() != None || h.Attributes()["isolation.mode"] != "none" || h.Attributes()["isolation.kill"] != "no" {
 		t.Errorf("%s: %v", h.Mode(), h.Attributes())
 	}
-	if w := h.Warnings(); len(w) < 5 || strings.Count(told.String(), "level=WARN") != len(w) {
+	if w := h.Warnings(); len(w) < 5 || told.Len() > 0 {
 		t.Errorf("told of %q by %s", w, told.String())
 	}
 	s := create(t, h, "job/task", Limits{Memory: 1 << 20})

@@ -165,12 +165,12 @@ func (h *Host) chooseLimiter(root string, m mounts) {
 	}
 }
 
+// warn keeps what is missing for Warnings: whoever starts tells it, once.
 func (h *Host) warn(what string, err error) {
 	if err != nil {
 		what += " (" + err.Error() + ")"
 	}
 	h.warnings = append(h.warnings, what)
-	h.cfg.Log.Warn("isolation: " + what)
 }
 
 // describe fills the attributes, and warns of each thing that is missing.

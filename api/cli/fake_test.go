@@ -176,6 +176,9 @@ func (f *fake) readRoutes(handle func(string, func(*http.Request) (any, error)))
 			{Task: "web.1", Attempt: 1, CPUTime: time.Duration(f.looks["stats"]) * time.Second, Mem: 64 << 20, MemPeak: 64 << 20, Processes: 1}}), nil
 	})
 	handle("GET /v1/events", func(r *http.Request) (any, error) {
+		if r.URL.Query().Get("for") == "wbe" {
+			return nil, api.Errorf(api.CodeNotFound, "no node, job, task, partition or token is called %q", "wbe")
+		}
 		return items(f.events(r.URL.Query(), []api.Event{{Index: 6, Time: f.now, Kind: api.EventJobCreated, Object: "web", Job: "web", Actor: "root", Message: "service, 3 tasks"},
 			{Index: 7, Time: f.now, Kind: api.EventTaskState, Object: "web.0", Job: "web", Node: "oak", Task: f.tasks()[0]}})), nil
 	})

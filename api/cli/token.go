@@ -30,6 +30,7 @@ func (a *app) tokenCreate() *cli.Command {
 			&cli.StringFlag{Name: "name", Usage: "`NAME` that events show"},
 			option.SpanFlag("ttl", 90*24*time.Hour, "`TIME` until it expires"),
 			option.DryRunFlag(),
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the token only"},
 		},
 		Action: func(c *cli.Context) error {
 			if err := args(c, 0, 0, "token create"); err != nil {
@@ -55,6 +56,9 @@ func (a *app) tokenCreate() *cli.Command {
 				return err
 			}
 			fmt.Fprintln(a.out, g.Secret)
+			if c.Bool("quiet") {
+				return nil
+			}
 			a.progress("%s, valid until %s; it is not shown again", g.Role, g.Expires.Local().Format(time.RFC3339))
 			return nil
 		},

@@ -82,7 +82,12 @@ func (a *app) events(c *cli.Context, cl *client.Client) error {
 	after := q.After
 	var recent []api.Event
 	if !c.IsSet("after") || !c.Bool("follow") || q.Since != "" {
-		if recent, err = cl.FindEvents(c.Context, q); err != nil {
+		recent, err = cl.FindEvents(c.Context, q)
+		if c.Bool("follow") && api.ErrorCode(err) == api.CodeNotFound { // it may come yet
+			a.progress("nothing is called %s so far: waiting for what happens to it", q.For)
+			err = nil
+		}
+		if err != nil {
 			return err
 		}
 	}

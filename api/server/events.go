@@ -46,10 +46,29 @@ func listEvents(c *call) (any, error) {
 		limit = defaultEvents
 	}
 	events, err := c.newest(limit, want)
+	if err == nil && len(events) == 0 {
+		err = c.known(want.For)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return exchange.ListOf(slices.Values(events)), nil
+}
+
+// known fails if nothing has that id, and no event that is kept is about it: it
+// is a slip, and an empty list would read as "nothing happened".
+func (c *call) known(id string) error {
+	v := c.Store.View()
+	if id == "" || v.Node(id) != nil || v.FindNode(id) != nil || v.Job(id) != nil || v.Task(id) != nil || v.Partition(id) != nil || v.Token(id) != nil || v.Blob(id) != nil {
+		return nil
+	}
+	if n := v.Cluster(); n != nil && n.ID == id {
+		return nil
+	}
+	if any, err := c.newest(1, api.EventFilter{For: id}); err != nil || len(any) > 0 {
+		return err
+	}
+	return api.Errorf(api.CodeNotFound, "no node, job, task, partition or token is called %q, and no event that is kept is about one: see `mesita node ls` and `mesita ps`", id)
 }
 
 // wantedEvents reads which events are wanted; what is wrong is in the query.

@@ -159,6 +159,21 @@ func TestStreamsAreBounded(t *testing.T) {
 	until(t, "a place is free", func() bool { return n.server.http.Streams() == 1 })
 }
 
+// A list about what there is, or was, may be empty; one about a slip is none.
+func TestEventsAboutNothing(t *testing.T) {
+	n := newLeader(t)
+	token := n.token(api.RoleViewer)
+	do(t, n.store, &fsm.JobCreate{Meta: fsm.Meta{At: testTime}, Spec: batchSpec("web")})
+	do(t, n.store, &fsm.JobStop{Meta: fsm.Meta{At: testTime}, ID: "web"})
+	do(t, n.store, &fsm.JobRemove{Meta: fsm.Meta{At: testTime}, IDs: []string{"web"}})
+	for id, code := range map[string]int{"web": 200, "oak": 200, "default": 200, "": 200, "wbe": 404, "web.0": 404, "57": 404, "token:wbe": 404} {
+		res := n.send(request{method: "GET", path: "/v1/events?since=2026-05-01T13:00:00Z&for=" + id, token: token})
+		if res.StatusCode != code {
+			t.Errorf("for=%s: %d, want %d: %s", id, res.StatusCode, code, res.body)
+		}
+	}
+}
+
 // memory is a history of those events, oldest first.
 type memory struct {
 	events []api.Event
