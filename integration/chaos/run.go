@@ -38,7 +38,8 @@ type run struct {
 	disks      map[*lab.Node]*lab.Disk
 	hurt       map[*lab.Node]int // how many faults it has now
 	spans      int               // of the record
-	restarted  record.Trouble    // what the restart of a daemon is, at the level of the cluster
+	mute       string            // the program whose keepers do not answer for a daemon that is away; "" if all do
+	leveled    bool              // the level was raised, so that keepers are asked
 	recovering sync.WaitGroup    // who waits for nodes to be well again
 	record     *record.Record
 	rng        *rand.Rand     // of the faults

@@ -23,9 +23,8 @@ var pins = []string{"64a1907", "1abf776"}
 // raised, the old program is refused in words.
 func (r *run) upgrade(older, newer string) {
 	level := r.level(older)
-	r.restarted = record.Away
 	if level == 0 {
-		r.restarted = record.Silent // no keeper answers while a daemon is away
+		r.mute = older
 	}
 	r.roll("up", newer, func(after int) {
 		if after == 1 {
@@ -64,7 +63,7 @@ func (r *run) raise() {
 		return code == 0
 	})
 	r.stage.Say("level", "%d", r.level(n.Bin))
-	r.restarted = record.Away
+	r.leveled = true
 	r.well()
 }
 
@@ -72,7 +71,7 @@ func (r *run) raise() {
 // do, and ends.
 func (r *run) refused(older string) {
 	n := r.follower()
-	over := r.hit(record.Away, n)
+	over := r.hit(r.restarted(n), n)
 	n.Terminate()
 	newer := n.Bin
 	n.Bin = older
@@ -122,12 +121,22 @@ func (r *run) roll(what, bin string, between func(after int)) {
 }
 
 func (r *run) change(n *lab.Node, bin string) {
-	over := r.hit(r.restarted, n)
+	over := r.hit(r.restarted(n), n)
 	n.Terminate()
 	n.Bin = bin
 	n.Launch("start")
 	over()
 	r.well()
+}
+
+// restarted is what the restart of a node's daemon is to the tasks there. At level
+// 0 no keeper is asked meanwhile; above it one that the program of level 0 started
+// answers nothing for as long as a task of its own runs, however new the daemon is.
+func (r *run) restarted(n *lab.Node) record.Trouble {
+	if r.mute != "" && (!r.leveled || len(n.KeepersOf(r.mute)) > 0) {
+		return record.Silent
+	}
+	return record.Away
 }
 
 // rolling is the nodes in the order in which they are upgraded: the leader last.

@@ -180,7 +180,12 @@ func Terminate(nodes ...*Node) {
 }
 
 // Keepers finds this node's keepers by their command line.
-func (n *Node) Keepers() []int { return PidsOf("\x00keeper\x00", "\x00--dir\x00"+n.Dir+"/") }
+func (n *Node) Keepers() []int { return n.KeepersOf("") }
+
+// KeepersOf finds those keepers of this node that run that program.
+func (n *Node) KeepersOf(bin string) []int {
+	return PidsOf(bin+"\x00keeper\x00", "\x00--dir\x00"+n.Dir+"/")
+}
 
 // PidsOf lists the processes whose command line has all the parts.
 func PidsOf(parts ...string) []int {
