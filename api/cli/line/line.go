@@ -21,6 +21,7 @@ type Line struct {
 	path    []string // the command
 	flags   []string // of the command, with their values
 	args    []string
+	before  int          // how many args stood before --, if there was one
 	Command *cli.Command // nil = mesita itself
 	Help    bool         // it is asked for
 }
@@ -41,6 +42,7 @@ func Parse(root *cli.App, args []string) (*Line, error) {
 		arg := args[i]
 		switch {
 		case arg == "--":
+			l.before = len(l.args)
 			l.args = append(l.args, args[i+1:]...)
 			return l, l.check(root)
 		case len(arg) > 1 && arg[0] == '-' && !(l.complete() && isNumber(arg)):
@@ -160,7 +162,23 @@ func (l *Line) check(root *cli.App) error {
 			return api.FieldErrorf(f.Names()[0], "is missing: give --%s; see --help", f.Names()[0])
 		}
 	}
-	return nil
+	return l.misplaced()
+}
+
+// misplaced refuses a word before -- that would be taken for the program,
+// although a command follows. What follows may also be a flag of that program.
+func (l *Line) misplaced() error {
+	form := l.Command.ArgsUsage
+	before, _, ok := strings.Cut(form, "-- ")
+	n := len(strings.Fields(before))
+	if !ok || l.before <= n || l.before == len(l.args) || strings.HasPrefix(l.args[l.before], "-") {
+		return nil
+	}
+	remedy := "write the whole command after --"
+	if find(l.Command.Flags, "name") != nil {
+		remedy += ", and the name of a job as --name " + l.args[n]
+	}
+	return usage("mesita %s %s: %q stands before --, and a command after it: %s", strings.Join(l.path, " "), form, l.args[n], remedy)
 }
 
 func (l *Line) has(f cli.Flag) bool {
