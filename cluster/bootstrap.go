@@ -137,10 +137,14 @@ func (a *Agent) firstTokens(pin string) (admin, join fsm.Command, text string, e
 	}
 	meta := fsm.Meta{At: now, Actor: "node:" + a.self.Name}
 	admin = &fsm.TokenCreate{Meta: meta, Token: tok}
-	tok, secret = auth.NewToken(&api.TokenRequest{Kind: api.TokenJoin, Name: "first"}, now)
+	tok, secret = auth.NewToken(&api.TokenRequest{Kind: api.TokenJoin, Name: "first", MaxUses: FirstUses}, now)
 	join = &fsm.TokenCreate{Meta: meta, Token: tok}
 	return admin, join, api.JoinToken{Cluster: a.self.Cluster, ID: tok.ID, Secret: secret, Pin: pin}.String(), nil
 }
+
+// FirstUses is how many machines may join with the first token: it is printed, and
+// so in the journal of who starts the daemon as a service.
+const FirstUses = 10
 
 // adminTTL is how long the first admin's token is valid.
 const adminTTL = api.Duration(10 * 365 * 24 * time.Hour)

@@ -122,7 +122,7 @@ func (a *app) greet(r cluster.Ready, took time.Duration) {
 	}
 	if r.FirstToken != "" {
 		host := strings.TrimSuffix(strings.TrimPrefix(r.API, "https://"), fmt.Sprintf(":%d", cluster.DefaultPort))
-		fmt.Fprintf(a.err, "Add a machine (token valid 24 h):\n  sudo mesita node join %s --token %s\n", host, r.FirstToken)
+		fmt.Fprintf(a.err, "Add a machine (token valid 24 h, for %d machines):\n  sudo mesita node join %s --token %s\n", cluster.FirstUses, host, r.FirstToken)
 	}
 }
 
