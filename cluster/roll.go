@@ -73,7 +73,7 @@ func (a *Agent) belongs(ctx context.Context, id string) error {
 		return goneError(n.Name)
 	case n != nil && a.hasState():
 		return nil
-	case n == nil && a.hasState() && a.raft.IsLeader():
+	case n == nil && a.hasState() && a.raft.Leads():
 		return api.Errorf(api.CodeNotAllowed, "node %s is not in the cluster: join with a token", id)
 	case a.store.View().Cluster() == nil && a.inRaft(id): // the log of a voter that has not read its state yet
 		return nil

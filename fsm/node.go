@@ -157,7 +157,10 @@ type NodeHello struct {
 
 func (c *NodeHello) apply(x *tx) (any, error) {
 	row := x.rowAt(c.ID)
-	if row == nil || row.node.State == api.NodeGone {
+	switch {
+	case row == nil: // no node is ever forgotten, so it will be there
+		return nil, api.Errorf(api.CodeUnavailable, "node %s is not in the cluster yet", c.ID)
+	case row.node.State == api.NodeGone:
 		return nil, removedNode()
 	}
 	old := row.node

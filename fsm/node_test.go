@@ -83,3 +83,24 @@ func TestOneSessionHoldsANode(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A hello that is earlier than the node it is about is asked for again: only one
+// of a node that was removed is told so.
+func TestHelloOfANodeThatIsNotThereYet(t *testing.T) {
+	s, meta := NewStore(nil), Meta{At: time.Unix(1e9, 0)}
+	do := func(c Command) error {
+		_, err := s.Do(t.Context(), c)
+		return err
+	}
+	hello := func() api.Code { return api.ErrorCode(do(&NodeHello{Meta: meta, ID: "a"})) }
+	if got := hello(); got != api.CodeUnavailable {
+		t.Errorf("before the cluster is made: %q", got)
+	}
+	init := &ClusterInit{Level: Newest, Meta: meta, Cluster: &api.Cluster{ID: "c"}, Authority: &api.Authority{}, Node: &api.Node{ID: "a", Name: "oak"}}
+	if err := do(init); err != nil || hello() != "" {
+		t.Errorf("once it is: %v", err)
+	}
+	if err := do(&NodeRemove{Meta: meta, ID: "a", Force: true}); err != nil || hello() != api.CodeNotAllowed {
+		t.Errorf("once it was removed: %v", err)
+	}
+}
