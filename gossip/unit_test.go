@@ -162,3 +162,43 @@ func TestLogLines(t *testing.T) {
 		}
 	})
 }
+
+// A stranger whose packets come each second, from whatever port and with whatever
+// in them, is logged once a minute, and keeps nothing else out of the log.
+func TestALineOfASender(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		b := &logBridge{log: slog.New(slog.NewTextHandler(&out, nil))}
+		lines := func() int { return strings.Count(out.String(), "\n") }
+		write := func(format string, args ...any) {
+			if _, err := fmt.Fprintf(b, format, args...); err != nil {
+				t.Error(err)
+			}
+		}
+		for i := range 60 {
+			write("[ERR] memberlist: discarding packet with unacceptable label %q: from=10.0.0.9:%d\n", fmt.Sprint("x", i), 4000+i)
+			write("[ERR] memberlist: discarding packet with unacceptable label %q: from=[fe80::%d]:5050\n", "x", i%2)
+			time.Sleep(time.Second)
+		}
+		if lines() != 3 {
+			t.Errorf("in a minute, of three: %s", &out)
+		}
+		write("[ERR] memberlist: discarding packet with unacceptable label %q: from=10.0.0.9:5050\n", "y")
+		write("[ERR] memberlist: Decrypt packet failed: no key from=10.0.0.9:5050\n")
+		write("[ERR] memberlist: Push/Pull with n2 failed: timeout\n")
+		if lines() != 6 || !strings.Contains(out.String(), "(and 59 times before)") {
+			t.Errorf("%d lines: %s", lines(), &out)
+		}
+		for i := range 10 * maxSenders {
+			write("[ERR] memberlist: Decrypt packet failed: no key from=10.1.%d.%d:5050\n", i/256, i%256)
+		}
+		if len(b.said) > maxSenders {
+			t.Errorf("%d senders are remembered", len(b.said))
+		}
+		time.Sleep(logAgain)
+		write("[ERR] memberlist: Decrypt packet failed: no key from=10.2.0.1:5050\n")
+		if len(b.said) != 1 {
+			t.Errorf("%d senders are remembered for ever", len(b.said))
+		}
+	})
+}
