@@ -213,6 +213,9 @@ func noJob(id string) error {
 }
 
 func (f *fake) why(id string) api.Why {
+	if id == "crash" {
+		return api.Why{ID: "crash.0", State: "pending", Summary: "crash.0 waits 4s before attempt 3; attempt 2 ended: exit code 7"}
+	}
 	if id == "ml" {
 		return api.Why{ID: id, State: "pending", Summary: "ml.1 waits: partition ml is at its fair share (49%).", Nearest: "fir lacks 1 cpu", Holders: []string{"gang 55", "web"},
 			Nodes: []api.WhyNode{{Node: "oak", Reason: "needs 1 cpu, 0 free"}, {Node: "fir", Reason: "1 cpu held for gang 55"}, {Node: "ash", Reason: "needs 1 cpu, 0 free"}},
@@ -254,6 +257,10 @@ func (f *fake) tasks() []*api.Task {
 		&api.Task{ID: "57.1", Job: "57", Index: 1, State: api.TaskFailed, Node: "fir", NodeID: "fir", Attempt: 2, ExitCode: &seven, Reason: api.ReasonExited, Message: "exited with 7\x1b[31m",
 			Created: f.now, Ended: f.now, Earlier: []api.Attempt{{Attempt: 1, Node: "oak", State: api.TaskFailed, Signal: "SIGKILL", Reason: api.ReasonOOM, Started: f.now, Ended: f.now}}},
 		&api.Task{ID: "58.0", Job: "58", State: api.TaskStaging, Attempt: 1, Resources: api.Resources{CPUs: 64000, Mem: 2 << 30}, Created: f.now})
+	if f.jobs["crash"] != nil {
+		out = append(out, &api.Task{ID: "crash.0", Job: "crash", Version: 1, State: api.TaskStaging, Attempt: 3, Created: f.now,
+			Earlier: []api.Attempt{{Attempt: 1, Version: 1, Node: "fir", Signal: "SIGSEGV"}, {Attempt: 2, Version: 1, Node: "oak", ExitCode: &seven, Reason: api.ReasonExited}}})
+	}
 	return out
 }
 
@@ -275,7 +282,7 @@ func (f *fake) getJob(r *http.Request) (any, error) {
 	}
 	f.looks[id]++
 	switch {
-	case id == "57" || id == "58" || f.looks[id] < 2:
+	case id == "57" || id == "58" || f.looks[id] < 2 || id == "crash" && f.looks["crash.0"] == 0:
 	case j.Stop:
 		j.State, j.Counts = api.JobStopped, api.JobCounts{}
 	case j.Spec.Kind == api.KindService && j.Spec.CPUs < 64000:
@@ -403,6 +410,7 @@ func (f *fake) writeRoutes(handle func(string, func(*http.Request) (any, error))
 func (f *fake) logs(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	t, err := f.task(r.PathValue("id"))
+	f.looks[r.PathValue("id")]++
 	f.mu.Unlock()
 	if err != nil {
 		reply(w, nil, err)

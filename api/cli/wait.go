@@ -66,7 +66,7 @@ func (a *app) await(c *cli.Context, cl *client.Client, id string, timeout time.D
 		ctx, cancel = context.WithTimeout(c.Context, timeout)
 	}
 	defer cancel()
-	st := a.status(c)
+	st, ends := a.status(c), &crashes{app: a}
 	defer st.clear()
 	for looks := backoff.New(firstLook, lookPause); ; {
 		j, err := cl.Job(ctx, id)
@@ -85,6 +85,7 @@ func (a *app) await(c *cli.Context, cl *client.Client, id string, timeout time.D
 		wait := looks.Next()
 		if wait >= lookPause/2 { // what is done at once needs no progress
 			st.show(fmt.Sprintf("%s v%d   %s   %s", j.ID, j.Version, jobCounts(j), j.State))
+			ends.tell(ctx, cl, j, st)
 		}
 		backoff.Pause(ctx, wait) // the next look says why, should ctx have ended
 	}
