@@ -13,6 +13,7 @@ const (
 	diskEvery = 10 * time.Second       // the disk is looked at while tasks run
 	diskFresh = 100 * time.Millisecond // an answer about it holds good, with
 	diskSpare = 1 << 30                // this much space left: no disk takes more in that time
+	diskWait  = 100 * time.Millisecond // that who asks waits for a look: the cluster asks nodes whether they are there
 )
 
 // disk watches the space below the data folder. It is full when less is free
@@ -22,20 +23,56 @@ type disk struct {
 	cfg *Config
 
 	mu    sync.Mutex
+	look  *look // under way; nil = none
 	full  bool
 	fine  time.Time // until when there is space for sure
 	timer *time.Timer
 }
 
-// check looks, and says what is wrong if the disk is full.
+// look is one look at the disk, and what it found once done is closed.
+type look struct {
+	done    chan struct{}
+	full    bool
+	message string
+}
+
+// check looks, and says what is wrong if the disk is full. One that does not
+// answer in time is as it was, until it does.
 func (d *disk) check(log *slog.Logger) (full bool, message string) {
+	d.mu.Lock()
+	l, was := d.look, d.full
+	if l == nil {
+		l = &look{done: make(chan struct{})}
+		d.look = l
+		go d.take(l, log) // there is one at a time
+	}
+	d.mu.Unlock()
+	t := time.NewTimer(diskWait)
+	defer t.Stop()
+	select {
+	case <-l.done:
+		return l.full, l.message
+	case <-t.C:
+		return was, "the disk was full when last looked at, and does not say whether it is now"
+	}
+}
+
+func (d *disk) take(l *look, log *slog.Logger) {
+	defer close(l.done)
 	free, total, err := d.cfg.DiskFree(d.cfg.DataDir)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.look = nil
 	if err != nil {
 		log.Warn("the free disk space is not known", "error", err)
-		return d.full, "the disk was full when last looked at"
+		l.full, l.message = d.full, "the disk was full when last looked at"
+		return
 	}
+	l.full, l.message = d.found(free, total, log)
+}
+
+// found takes in how much is free. d.mu is held.
+func (d *disk) found(free, total int64, log *slog.Logger) (full bool, message string) {
 	limit := min(d.cfg.DiskMin, total/20)
 	if d.fine = (time.Time{}); free-limit > diskSpare {
 		d.fine = d.cfg.Now().Add(diskFresh)

@@ -207,6 +207,40 @@ func TestReportsRetried(t *testing.T) {
 	})
 }
 
+// A node whose disk answers nothing says at once whether it has space, as it last
+// was: who asks may be the cluster, which takes one that is silent for dead.
+func TestADiskThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		free, hangs := int64(0), make(chan struct{})
+		close(hangs)
+		n := newNode(t)
+		n.cfg = func(c *executor.Config) {
+			c.DiskFree = func(string) (int64, int64, error) { <-hangs; return free, 200 << 30, nil }
+		}
+		n.start()
+		defer func() { n.stop() }()
+		if !n.DiskFull() {
+			t.Fatal("a full disk has space")
+		}
+		hung := make(chan struct{})
+		hangs, free = hung, 100<<30
+		began := time.Now()
+		for range 3 {
+			if !n.DiskFull() {
+				t.Error("a disk that does not answer has space")
+			}
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("three answers took %v", took)
+		}
+		close(hung)
+		synctest.Wait()
+		if n.DiskFull() {
+			t.Error("the disk has space again")
+		}
+	})
+}
+
 func TestDiskFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		free := int64(100 << 30)
