@@ -37,7 +37,7 @@ func there(dir string) bool {
 
 // alive tells whether a keeper has the folder.
 func alive(dir string) (bool, error) {
-	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR, 0)
+	f, err := os.Open(filepath.Join(dir, lockFile)) // to write it would be told to its neighbours
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}

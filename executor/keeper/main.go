@@ -142,6 +142,7 @@ func serve(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer s.ledger.close()
+	defer s.beside.close()
 	// The earlier keeper may have died as it was cleaning up.
 	if err := s.sweep(ctx); err != nil {
 		return err

@@ -28,7 +28,8 @@ type server struct {
 	tasks sync.WaitGroup
 	conns sync.WaitGroup
 
-	fates fates // set with known
+	fates  fates // set with known
+	beside neighbours
 
 	mu      sync.Mutex
 	ledger  *ledger

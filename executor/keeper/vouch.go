@@ -32,6 +32,9 @@ func (s *server) vouch(v *Vouch) error {
 		return errors.New("the request to vouch says not for which node")
 	}
 	session := uint64(time.Now().UnixNano())
+	if _, _, err := s.beside.look(s.cfg.Dir); err != nil { // now the disk may answer
+		s.log.Warn("the keeper cannot answer for the tasks while it cannot read what the keepers beside it hold", "error", err)
+	}
 	r, err := vouch.Listen(v.Addr, v.Node, v.Key, func(names []uint64) (vouch.Answer, bool) {
 		a, ok := s.answer(names)
 		a.Boot, a.Session = v.Boot, session
@@ -74,7 +77,7 @@ func (v *voucher) stop() {
 // and by the keepers beside this one; false if that is not known. One that an
 // earlier keeper lost does not run, so it may start elsewhere.
 func (s *server) answer(names []uint64) (a vouch.Answer, ok bool) {
-	held, dead, err := beside(s.cfg.Dir)
+	held, dead, err := s.beside.look(s.cfg.Dir)
 	if err != nil || dead {
 		return a, false
 	}
