@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 )
 
 // Code is the class of an error. It decides the HTTP status and the exit code
@@ -66,6 +67,8 @@ type Error struct {
 	Field   string `json:"field,omitempty"` // the flag, key or argument at fault
 	Message string `json:"message"`         // what is wrong, and what to do next
 	Exit    int    `json:"exit,omitempty"`  // what a shell would exit with, of a command that could not be run; 0 = what the code says
+
+	Retry time.Duration `json:"-"` // when to try again, if that is known: the header Retry-After
 }
 
 // ExitCode is what the command line exits with.

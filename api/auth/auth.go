@@ -99,7 +99,7 @@ func (a *Authenticator) Identify(r *http.Request, cred Credentials) (Identity, e
 			}
 		}
 	}
-	return a.bearer(r, source(r))
+	return a.bearer(r, Source(r))
 }
 
 // node is the identity of a peer, or the one that the peer vouches for.
@@ -244,17 +244,28 @@ func (a *Authenticator) wrong(key, why string) error {
 
 func (a *Authenticator) mustWait(key string, now time.Time) error {
 	if d := a.limiter.wait(key, now); d > 0 {
-		return api.Errorf(api.CodeBusy, "too many wrong credentials came from this address: try again in %d s", int(math.Ceil(d.Seconds())))
+		e := api.Errorf(api.CodeBusy, "too many wrong credentials came from this address: try again in %d s", int(math.Ceil(d.Seconds())))
+		e.Retry = d
+		return e
 	}
 	return nil
 }
 
 // Allowed refuses a request from an address with too many wrong guesses, for
 // secrets that somebody else checks.
-func (a *Authenticator) Allowed(r *http.Request) error { return a.mustWait(source(r), a.cfg.Now()) }
+func (a *Authenticator) Allowed(r *http.Request) error { return a.mustWait(bucket(r), a.cfg.Now()) }
 
 // Failed counts a wrong guess that somebody else found.
-func (a *Authenticator) Failed(r *http.Request) { a.limiter.fail(source(r), a.cfg.Now()) }
+func (a *Authenticator) Failed(r *http.Request) { a.limiter.fail(bucket(r), a.cfg.Now()) }
+
+// bucket is what a wrong guess counts for: who guesses join tokens does not keep
+// those out who show their own client tokens from the same address.
+func bucket(r *http.Request) string {
+	if r.Header.Get("Authorization") != "" {
+		return Source(r)
+	}
+	return "join " + Source(r)
+}
 
 // refuseBrowser keeps web pages away from a listener that asks for nothing: a
 // page of another origin, and one whose own name was pointed at this machine.

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -419,4 +420,49 @@ func TestStill(t *testing.T) {
 	node.Forwarded = true
 	still(node, api.RoleNode, "")
 	still(Identity{Actor: "root", Role: api.RoleAdmin}, api.RoleAdmin, "")
+}
+
+// TestGuessesCountForWhoGuesses: wrong join tokens keep nobody out who shows a
+// client token from the same address, nor one local user another; addresses of
+// one /64 are one.
+func TestGuessesCountForWhoGuesses(t *testing.T) {
+	b, a := newAuth()
+	_, good := b.add(api.TokenRequest{Kind: api.TokenClient, Role: api.RoleViewer})
+	from := func(addr string, uid int, header ...string) *http.Request {
+		r := withHeader(header...)
+		r.RemoteAddr = addr
+		if uid >= 0 {
+			return r.WithContext(context.WithValue(r.Context(), peerKey{}, uint32(uid)))
+		}
+		return r
+	}
+	for range maxFailures {
+		a.Failed(from("[2001:db8::1]:1", -1))
+		a.Failed(from("@", 1000))
+		_, _ = a.Identify(from("@", 1001, "Authorization", "Bearer x"), Unix)
+	}
+	for _, c := range []struct {
+		r    *http.Request
+		cred Credentials
+		join bool
+		busy bool
+	}{
+		{from("[2001:db8::2]:1", -1), TLS, true, true},
+		{from("[2001:db8:0:1::2]:1", -1), TLS, true, false},
+		{from("[2001:db8::1]:1", -1, "Authorization", "Bearer "+good), TLS, false, false},
+		{from("@", 1000), Unix, true, true},
+		{from("@", 1001), Unix, true, false},
+		{from("@", 1001, "Authorization", "Bearer x"), Unix, false, true},
+		{from("@", 1002, "Authorization", "Bearer x"), Unix, false, false},
+		{from("@", 1000, "Authorization", "Bearer "+good), Unix, false, false},
+	} {
+		err := a.Allowed(c.r)
+		if !c.join {
+			_, err = a.Identify(c.r, c.cred)
+		}
+		var e *api.Error
+		if busy := errors.As(err, &e) && e.Code == api.CodeBusy; busy != c.busy || busy && e.Retry <= 0 {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
 }

@@ -1,10 +1,12 @@
 package auth
 
 import (
-	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
+
+	"github.com/mesita/mesita/api/budget"
 )
 
 const (
@@ -70,11 +72,11 @@ func (l *limiter) makeRoom(now time.Time) {
 	delete(l.sources, least)
 }
 
-// source is the address without the port, since a guesser has many ports.
-func source(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return "local"
+// Source is where a request comes from, without what a guesser has many of: the
+// user at the other end of a unix socket, an IPv4 address, the /64 of an IPv6 one.
+func Source(r *http.Request) string {
+	if uid, ok := peerUID(r.Context()); ok {
+		return "uid " + strconv.FormatUint(uint64(uid), 10)
 	}
-	return host
+	return budget.SourceOf(r.RemoteAddr)
 }

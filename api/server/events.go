@@ -17,8 +17,6 @@ const (
 	defaultEvents = 100
 	maxEvents     = 16384
 	eventBatch    = 256
-
-	eventHeartbeat = 15 * time.Second
 )
 
 func listEvents(c *call) (any, error) {
@@ -159,7 +157,7 @@ func (c *call) streamEvents(after uint64, resumed bool, limit int, about string)
 				return exchange.Done{}, nil
 			}
 		}
-		if out.Control.Flush() != nil {
+		if out.Flush() != nil {
 			return exchange.Done{}, nil
 		}
 	}
@@ -172,7 +170,7 @@ func (c *call) streamEvents(after uint64, resumed bool, limit int, about string)
 func (c *call) followEvents(out exchange.Stream, after uint64, want api.EventFilter) {
 	led := c.Cluster.IsLeader()
 	for {
-		ctx, cancel := context.WithTimeout(c.R.Context(), eventHeartbeat)
+		ctx, cancel := context.WithTimeout(c.R.Context(), keepAlive)
 		events, err := c.Store.Events(ctx, after, eventBatch)
 		cancel()
 		switch {
@@ -192,7 +190,7 @@ func (c *call) followEvents(out exchange.Stream, after uint64, want api.EventFil
 				return
 			}
 		}
-		if len(events) > 0 && out.Control.Flush() != nil {
+		if len(events) > 0 && out.Flush() != nil {
 			return
 		}
 	}

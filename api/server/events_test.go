@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/server/exchange"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -147,16 +149,39 @@ func TestSlowReaderOfEventsIsCut(t *testing.T) {
 }
 
 func TestStreamsAreBounded(t *testing.T) {
-	n := newLeader(t, func(c *Config) { c.MaxStreams = 2 })
-	token := n.token(api.RoleViewer)
-	a := n.follow(t, token, "", nil)
-	n.follow(t, token, "", nil)
-	q := request{method: "GET", path: "/v1/events", token: token, header: http.Header{"Accept": {"text/event-stream"}}}
-	if e := n.send(q).want(t, 429); e.Code != api.CodeBusy {
-		t.Errorf("%+v", e)
+	n := newLeader(t, func(c *Config) { c.MaxStreams = 4 })
+	open := func(token, cert string) reply {
+		return n.send(request{method: "GET", path: "/v1/events", token: token, cert: cert, header: http.Header{"Accept": {"text/event-stream"}}})
+	}
+	busy := func(r reply, why string) {
+		t.Helper()
+		if e := r.want(t, 429); e.Code != api.CodeBusy || !strings.Contains(e.Message, why) || r.Header.Get("Retry-After") != "5" {
+			t.Errorf("%+v, again after %q", e, r.Header.Get("Retry-After"))
+		}
+	}
+	greedy, other := n.token(api.RoleViewer), n.token(api.RoleViewer)
+	a := n.follow(t, greedy, "", nil)
+	n.follow(t, greedy, "", nil)
+	busy(open(greedy, ""), "token "+tokenID(greedy)+" holds 2 streams")
+	n.follow(t, other, "", nil)
+	n.follow(t, other, "", nil)
+	busy(open(n.token(api.RoleViewer), ""), "users hold 4 streams")
+
+	// Nobody of those keeps nodes or root out.
+	addNode(t, n.store, "ash")
+	n.open(&exchange.Route{Method: "GET"}, "/v1/internal/assignments", "", "ash")
+	n.open(&exchange.Route{Method: "GET"}, "/v1/internal/feed", "", "ash")
+	until(t, "the node's streams are open", func() bool { return n.server.http.Streams() == 6 })
+	root := n.listen(auth.Open) // of this machine, as root is
+	r := n.newRequest(root, request{method: "GET", path: "/v1/events", header: http.Header{"Accept": {"text/event-stream"}}})
+	if res, err := root.Client().Do(r); err != nil || res.StatusCode != 429 { // who is not root does not have root's part
+		t.Errorf("%+v, %v", res, err)
+	} else {
+		res.Body.Close()
 	}
 	a.res.Body.Close()
-	until(t, "a place is free", func() bool { return n.server.http.Streams() == 1 })
+	until(t, "a place is free", func() bool { return n.server.http.Streams() == 5 })
+	n.follow(t, n.token(api.RoleViewer), "", nil)
 }
 
 // A list about what there is, or was, may be empty; one about a slip is none.

@@ -75,6 +75,13 @@ const testCert = "Test-Node-Certificate"
 // newTestNode starts a server; nodes that share a store are replicas of one
 // cluster.
 func newTestNode(t testing.TB, w *world, id string, store *fsm.Store, change ...func(*Config)) *testNode {
+	n := quietNode(t, w, id, store, change...)
+	n.http = n.listen(auth.TLS)
+	return n
+}
+
+// quietNode is one that listens nowhere.
+func quietNode(t testing.TB, w *world, id string, store *fsm.Store, change ...func(*Config)) *testNode {
 	n := &testNode{fakeLocal: &fakeLocal{blobs: map[string][]byte{}}, t: t, world: w, id: id, store: store, shares: &fakeShares{}, replica: true}
 	n.auth = auth.New(auth.Config{
 		Directory: func() auth.Directory { return n.store.View() },
@@ -95,7 +102,6 @@ func newTestNode(t testing.TB, w *world, id string, store *fsm.Store, change ...
 	}
 	n.server = New(cfg)
 	n.server.http.Patience.Read, n.server.http.Patience.Write = 100*time.Millisecond, 5*time.Second
-	n.http = n.listen(auth.TLS)
 	w.mu.Lock()
 	w.nodes[id] = n
 	w.mu.Unlock()
@@ -103,8 +109,11 @@ func newTestNode(t testing.TB, w *world, id string, store *fsm.Store, change ...
 }
 
 // listen opens one more listener of that kind.
-func (n *testNode) listen(cred auth.Credentials) *httptest.Server {
+func (n *testNode) listen(cred auth.Credentials) *httptest.Server { return n.listenBy(cred, false) }
+
+func (n *testNode) listenBy(cred auth.Credentials, http2 bool) *httptest.Server {
 	s := httptest.NewUnstartedServer(nil)
+	s.EnableHTTP2 = http2
 	h := n.server.Handler(cred)
 	s.Config = NewHTTPServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n.asked.Add(1)

@@ -196,7 +196,17 @@ const (
 	headerTimeout = 10 * time.Second // to send a request's header
 	idleTimeout   = 2 * time.Minute  // between the requests of a connection
 	maxHeader     = 64 << 10
+
+	// Of HTTP/2, which nodes and the command line do not speak. The connection
+	// holds all this before anybody knows who is there.
+	maxConcurrent = 32       // streams of a connection
+	maxWindow     = 64 << 10 // bytes that were not read, of a stream and of a connection
+	maxFrame2     = 16 << 10
 )
+
+// keepAlive is how often something is sent on what lasts and is silent, so that
+// nobody on the way takes it for dead.
+const keepAlive = 15 * time.Second
 
 // NewHTTPServer is an http.Server with the bounds that the handlers count on:
 // they set their own deadlines for bodies and answers.
@@ -206,7 +216,9 @@ func NewHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		ConnContext:       auth.ConnContext,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxConcurrent, MaxReadFrameSize: maxFrame2,
+			MaxReceiveBufferPerConnection: maxWindow, MaxReceiveBufferPerStream: maxWindow, SendPingTimeout: keepAlive},
+		ConnContext: auth.ConnContext,
+		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"iter"
+	"math"
 	"net/http"
 	"strconv"
 	"sync"
@@ -183,6 +184,9 @@ func (c *Call) fail(err error) {
 		c.W.Header()["Www-Authenticate"] = []string{"Bearer"}
 	case e.Code == api.CodeInternal:
 		c.Log.Error("request failed", "method", c.R.Method, "path", c.R.URL.Path, "err", err)
+	}
+	if e.Code == api.CodeBusy || e.Code == api.CodeUnavailable {
+		c.W.Header()["Retry-After"] = []string{strconv.FormatInt(max(1, int64(math.Ceil(e.Retry.Seconds()))), 10)}
 	}
 	if err := c.answer(With{status, ErrorBody{e}}); err != nil {
 		c.Log.Error("answer could not be encoded", "err", err)

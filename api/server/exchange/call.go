@@ -12,11 +12,13 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/budget"
 	"github.com/mesita/mesita/fsm"
 )
 
 const (
 	MaxBody      = 4 << 20          // of a JSON request
+	maxStranger  = 32 << 10         // of one on a route for anybody
 	bodyTimeout  = 30 * time.Second // to send it
 	writeTimeout = 30 * time.Second // to take an answer
 	maxKey       = 128              // of an idempotency key
@@ -34,6 +36,8 @@ type Call struct {
 	Query     Query
 	body      []byte
 	buf       *bytes.Buffer // holds body
+	who       budget.Who    // whom what the request holds is charged to
+	held      int64         // bytes of it that were charged
 	torn      bool          // the last part of a stream ended within a line
 	Answered  bool          // the header is out
 	Status    int
@@ -48,6 +52,7 @@ const MaxPooled = 64 << 10
 
 func (c *Call) serve(cred auth.Credentials) {
 	defer c.recovered()
+	defer func() { c.bytes.Give(c.who, c.held) }()
 	if err := c.prepare(cred); err != nil {
 		c.fail(err)
 	} else if err := c.run(); err != nil {
@@ -76,6 +81,11 @@ func (c *Call) prepare(cred auth.Credentials) (err error) {
 		err = c.Route.check(c.ID)
 	}
 	if err != nil {
+		c.RefuseBody()
+		return err
+	}
+	c.who = c.holder()
+	if err := c.charge(headerSize(c.R)); err != nil {
 		c.RefuseBody()
 		return err
 	}
@@ -109,10 +119,7 @@ func (c *Call) identify() (err error) {
 // checkSize refuses a body that says itself that it is too large, before a
 // byte of it is read.
 func (c *Call) checkSize() error {
-	limit := int64(MaxBody)
-	if c.Route.Body == BlobBody {
-		limit = api.MaxBlob
-	}
+	limit := c.Route.maxBody()
 	if c.R.ContentLength > limit {
 		c.RefuseBody()
 		return TooLarge(limit)
@@ -140,11 +147,14 @@ func (c *Call) readBody() error {
 	rc := http.NewResponseController(c.W)
 	rc.SetReadDeadline(time.Now().Add(c.Patience.Body)) // an in-memory writer has none
 	c.buf = bodies.Get().(*bytes.Buffer)
-	if _, err := c.buf.ReadFrom(http.MaxBytesReader(c.W, c.R.Body, MaxBody)); err != nil {
+	if _, err := c.buf.ReadFrom(charged{http.MaxBytesReader(c.W, c.R.Body, c.Route.maxBody()), c}); err != nil {
 		c.RefuseBody()
 		var large *http.MaxBytesError
 		if errors.As(err, &large) {
-			return TooLarge(MaxBody)
+			return TooLarge(large.Limit)
+		}
+		if api.ErrorCode(err) == api.CodeBusy {
+			return err
 		}
 		return api.Errorf(api.CodeInvalid, "the request body is cut off or too slow: %v", err)
 	}

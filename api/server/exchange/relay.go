@@ -168,7 +168,7 @@ func (c *Call) outgoing(ctx context.Context, w way, addr, path string) *http.Req
 }
 
 // answerHeaders are the answer's headers that travel on.
-var answerHeaders = []string{"Content-Type", "Content-Length", "Cache-Control", "X-Content-Type-Options", "Www-Authenticate", HeaderIndex, HeaderStale}
+var answerHeaders = []string{"Content-Type", "Content-Length", "Cache-Control", "X-Content-Type-Options", "Www-Authenticate", "Retry-After", HeaderIndex, HeaderStale}
 
 // passOn copies another node's answer to the caller as it comes.
 func (c *Call) passOn(res *http.Response) error {
@@ -185,10 +185,10 @@ func (c *Call) passOn(res *http.Response) error {
 	}
 	c.Answered, c.Status = true, res.StatusCode
 	out := newStream(c)
-	out.Extend()
+	out.extend()
 	c.W.WriteHeader(res.StatusCode)
 	flush := res.ContentLength < 0
-	if flush && out.Control.Flush() != nil { // a stream that is silent so far is an answer, too
+	if flush && out.Flush() != nil { // a stream that is silent so far is an answer, too
 		return nil
 	}
 	buf := make([]byte, 32<<10)

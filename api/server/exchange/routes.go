@@ -41,6 +41,17 @@ func (r *Route) need(i auth.Identity) api.Role {
 // check refuses who may not use the route.
 func (r *Route) check(i auth.Identity) error { return i.Check(r.need(i)) }
 
+// maxBody is the size of the largest body that the route takes.
+func (r *Route) maxBody() int64 {
+	switch {
+	case r.Body == BlobBody:
+		return api.MaxBlob
+	case r.Role == api.RoleNone:
+		return maxStranger
+	}
+	return MaxBody
+}
+
 // BlobBody marks a route whose handler reads the raw body by itself.
 var BlobBody any = "application/octet-stream"
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/budget"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -57,7 +58,7 @@ type Config struct {
 	Now        func() time.Time // for times that go into the state
 	Log        *slog.Logger
 	NodeName   string
-	MaxStreams int // open at a time
+	MaxStreams int // that users have open at a time
 	Patience   Patience
 }
 
@@ -65,7 +66,8 @@ type Config struct {
 type Server struct {
 	Config
 	routes  *routes
-	streams atomic.Int64
+	bytes   *budget.Budget
+	streams *budget.Budget
 	holds   atomic.Int64
 	cut     atomic.Pointer[cutLink]
 	counts  []requestCount // by route
@@ -82,7 +84,7 @@ func (n *requestCount) add(status int) {
 
 // New makes a Server.
 func New(cfg Config, table []*Route) *Server {
-	return &Server{Config: cfg, routes: newRoutes(table), counts: make([]requestCount, len(table))}
+	return &Server{Config: cfg, routes: newRoutes(table), counts: make([]requestCount, len(table)), bytes: bytesHeld(cfg.Log), streams: streamsOpen(cfg.MaxStreams, cfg.Log)}
 }
 
 // Handler serves a listener whose callers prove themselves by cred.
@@ -94,7 +96,10 @@ func (s *Server) Handler(cred auth.Credentials) http.Handler {
 }
 
 // Streams is how many streams are open.
-func (s *Server) Streams() int64 { return s.streams.Load() }
+func (s *Server) Streams() int64 { return s.streams.Held() }
+
+// Held is how many bytes of requests are held.
+func (s *Server) Held() int64 { return s.bytes.Held() }
 
 // Answers counts what was answered on the route at that place of the table,
 // by the first digit of the status.

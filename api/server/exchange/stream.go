@@ -12,13 +12,13 @@ const (
 	execTimeout   = time.Minute      // for one who cannot begin again where he was
 )
 
-// EnterStream counts a stream in, up to the bound.
-func (s *Server) EnterStream() (leave func(), err error) {
-	if s.streams.Add(1) > int64(s.MaxStreams) {
-		s.streams.Add(-1)
-		return nil, api.Errorf(api.CodeBusy, "node %s serves %d streams already: end some, or ask another node", s.NodeName, s.MaxStreams)
+// EnterStream counts a stream in, up to the bounds.
+func (c *Call) EnterStream() (leave func(), err error) {
+	who := c.holder()
+	if err := c.streams.Take(who, 1); err != nil {
+		return nil, err
 	}
-	return func() { s.streams.Add(-1) }, nil
+	return func() { c.streams.Give(who, 1) }, nil
 }
 
 // Stream writes an answer that goes on, cuts readers that do not take it, and
@@ -41,12 +41,21 @@ func newStream(c *Call) Stream { return Stream{c, http.NewResponseController(c.W
 // Begin sends the header.
 func (s Stream) Begin(contentType string) error {
 	s.c.Head(http.StatusOK, []string{contentType})
-	s.Extend()
-	return s.Control.Flush()
+	s.extend()
+	return s.Flush()
 }
 
-func (s Stream) Extend() {
+func (s Stream) extend() {
 	s.Control.SetWriteDeadline(time.Now().Add(s.c.Patience.Reader)) // an in-memory writer has none
+}
+
+// Flush sends what was written. From then on the reader is waited for no more: over
+// HTTP/2 a deadline that is left ends the stream, whether something is sent or not.
+func (s Stream) Flush() error {
+	s.extend()
+	err := s.Control.Flush()
+	s.Control.SetWriteDeadline(time.Time{}) // an in-memory writer has none
+	return err
 }
 
 // Write sends a part of the answer, unless the caller may have no more of it.
@@ -84,17 +93,14 @@ func (s Stream) Fail(err error) {
 }
 
 func (s Stream) last(b []byte, flush bool) error {
-	s.Extend()
+	s.extend()
 	if len(b) > 0 {
 		s.c.torn = b[len(b)-1] != '\n'
 	}
-	if _, err := s.c.W.Write(b); err != nil {
+	if _, err := s.c.W.Write(b); err != nil || !flush {
 		return err
 	}
-	if !flush {
-		return nil
-	}
-	return s.Control.Flush()
+	return s.Flush()
 }
 
 // JSON sends one JSON value and a line end.

@@ -1,0 +1,82 @@
+package exchange
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/budget"
+)
+
+// bytesHeld bounds the requests that are held in memory, each until it is
+// answered. Their buffers have up to twice as much.
+func bytesHeld(log *slog.Logger) *budget.Budget {
+	return budget.New(budget.Config{Of: "bytes of requests", Log: log, Limits: [...]budget.Limits{
+		budget.Stranger: {Total: 12 << 20, Each: 5 << 20}, // one body of a user whom only the leader knows
+		budget.User:     {Total: 48 << 20, Each: 16 << 20},
+		budget.Trusted:  {Total: 96 << 20, Each: 32 << 20},
+	}})
+}
+
+// streamsOpen bounds what lasts. Nodes need a few each, and relay those of their users.
+func streamsOpen(most int, log *slog.Logger) *budget.Budget {
+	n := int64(most)
+	return budget.New(budget.Config{Of: "streams", Log: log, Limits: [...]budget.Limits{
+		budget.Stranger: {Total: n/2 + 1, Each: n/8 + 1}, // tokens that only the leader can check
+		budget.User:     {Total: n, Each: n/4 + 1},       // who needs more asks another node, or shows another token
+		budget.Trusted:  {Total: 4 * n, Each: n},
+	}})
+}
+
+// holder is whom the request is charged to: an identity that was checked, or
+// the address that it comes from.
+func (c *Call) holder() budget.Who {
+	switch id := c.ID; {
+	case id.Role == api.RoleNone:
+		return budget.Who{Class: budget.Stranger, Name: auth.Source(c.R)}
+	case id.Role == api.RoleNode:
+		return budget.Who{Class: budget.Trusted, Name: "node " + id.NodeID}
+	case id.Token != "":
+		return budget.Who{Class: budget.User, Name: "token " + id.Token}
+	case id.Actor == "root" || strings.HasPrefix(id.Actor, "root@"):
+		return budget.Who{Class: budget.Trusted, Name: id.Actor}
+	default:
+		return budget.Who{Class: budget.User, Name: id.Actor}
+	}
+}
+
+func (c *Call) charge(n int64) error {
+	if err := c.bytes.Take(c.who, n); err != nil {
+		return err
+	}
+	c.held += n
+	return nil
+}
+
+// headerSize is about how many bytes a request holds before its body.
+func headerSize(r *http.Request) int64 {
+	n := 1<<10 + len(r.RequestURI)
+	for k, vs := range r.Header {
+		for _, v := range vs {
+			n += len(k) + len(v)
+		}
+	}
+	return int64(n)
+}
+
+// charged is a body that is charged as it is read.
+type charged struct {
+	body io.Reader
+	c    *Call
+}
+
+func (r charged) Read(p []byte) (int, error) {
+	n, err := r.body.Read(p)
+	if e := r.c.charge(int64(n)); e != nil {
+		return 0, e
+	}
+	return n, err
+}

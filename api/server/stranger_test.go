@@ -1,0 +1,131 @@
+package server
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/binary"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
+)
+
+// TestStrangersHoldLittle: bodies of nobody, that never end, on many connections
+// and streams: each is refused once it is larger than one of a joiner, and
+// memory stays small.
+func TestStrangersHoldLittle(t *testing.T) {
+	n := newLeader(t)
+	door := n.listenBy(auth.TLS, true)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	var all sync.WaitGroup
+	for range 20 {
+		tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
+		t.Cleanup(tr.CloseIdleConnections)
+		for i := range 16 {
+			path := []string{"/v1/join", "/v1/renew"}[i%2]
+			all.Go(func() {
+				r, err := http.NewRequest(http.MethodPost, door.URL+path, &unending{stop: t.Context().Done()})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				res, err := tr.RoundTrip(r)
+				if err == nil {
+					res.Body.Close()
+				}
+				switch {
+				case err != nil && strings.Contains(err.Error(), "GOAWAY"): // another stream of the connection was refused
+				case err != nil || res.StatusCode != 413 && res.StatusCode != 429:
+					t.Errorf("%s: %+v, %v", path, res, err)
+				}
+			})
+		}
+	}
+	all.Wait()
+	runtime.ReadMemStats(&after)
+	if more := int64(after.HeapSys) - int64(before.HeapSys); more > 100<<20 {
+		t.Errorf("it took %d MiB", more>>20)
+	}
+	until(t, "nothing is held", func() bool { return n.server.http.Held() == 0 })
+}
+
+// unending is the first MiB of a body whose rest does not come.
+type unending struct {
+	sent int
+	stop <-chan struct{}
+}
+
+func (u *unending) Read(p []byte) (int, error) {
+	if u.sent > 1<<20 {
+		<-u.stop
+		return 0, io.EOF
+	}
+	n := copy(p, bytes.Repeat([]byte{' '}, len(p)))
+	u.sent += n
+	return n, nil
+}
+
+// TestSlowBodiesAreBounded: requests as large as anybody may send, that never end, from
+// one address: it holds a part of what strangers may, is told when to come
+// again, and users are served meanwhile.
+func TestSlowBodiesAreBounded(t *testing.T) {
+	n := newLeader(t)
+	head := "POST /v1/join HTTP/1.1\r\nHost: x\r\nContent-Length: 32768\r\nX: " + strings.Repeat("x", 60<<10) + "\r\n\r\n "
+	busy := make(chan string, 200)
+	for range 160 { // of 61 KiB each
+		c := n.dial()
+		go func() {
+			if _, err := io.WriteString(c, head); err != nil {
+				busy <- err.Error()
+				return
+			}
+			b, _ := io.ReadAll(c) // what it was told
+			busy <- string(b)
+		}()
+	}
+	for range 60 {
+		if told := <-busy; !strings.Contains(told, " 429 ") || !strings.Contains(told, "Retry-After: 5\r\n") || !strings.Contains(told, "127.0.0.1 holds") {
+			t.Fatalf("%q", told)
+		}
+	}
+	if held := n.server.http.Held(); held > 5<<20 {
+		t.Errorf("%d bytes are held", held)
+	}
+	n.send(request{method: "GET", path: "/v1/cluster", token: n.token(api.RoleViewer)}).want(t, 200)
+}
+
+// TestConnectionsOfHTTP2AreSmall: what a connection may hold before anybody is
+// known on it is said in its first frame.
+func TestConnectionsOfHTTP2AreSmall(t *testing.T) {
+	n := newLeader(t)
+	c, err := tls.Dial("tcp", n.listenBy(auth.TLS, true).Listener.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"); err != nil {
+		t.Fatal(err)
+	}
+	head := make([]byte, 9)
+	if _, err := io.ReadFull(c, head); err != nil {
+		t.Fatal(err)
+	}
+	settings := make([]byte, int(head[1])<<8|int(head[2]))
+	if _, err := io.ReadFull(c, settings); err != nil {
+		t.Fatal(err)
+	}
+	got := map[uint16]uint32{}
+	for ; len(settings) >= 6; settings = settings[6:] {
+		got[binary.BigEndian.Uint16(settings)] = binary.BigEndian.Uint32(settings[2:])
+	}
+	const streams, window, frame = 3, 4, 5
+	if got[streams] == 0 || got[streams] > 32 || got[window] > 64<<10 || got[frame] > 16<<10 {
+		t.Errorf("%v", got)
+	}
+}
