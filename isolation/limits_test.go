@@ -25,6 +25,9 @@ func TestMemoryLimitKills(t *testing.T) {
 	if st.OOMKills == 0 {
 		t.Errorf("no kill was counted: %+v", st)
 	}
+	if st.OOMOutside {
+		t.Errorf("its own limit passes for want of memory around it: %+v", st)
+	}
 	if st.MemoryPeak > 24<<20 {
 		t.Errorf("the peak was %d", st.MemoryPeak)
 	}

@@ -168,6 +168,11 @@ func (l *v1) resources(lim Limits) *specs.LinuxResources {
 	return r
 }
 
+// nearLimit is how far below its limit a group may be that is killed for it: by
+// less than what the kernel asks for at once and did not get. memory.failcnt
+// would tell, but Linux 6.18 does not count there.
+const nearLimit = 256 << 10
+
 func (l *v1) stats(name string, s *Stats) error {
 	var err error
 	if s.Throttling, err = l.throttling(name); err != nil {
@@ -187,11 +192,17 @@ func (l *v1) stats(name string, s *Stats) error {
 		}
 		s.OOMKills = kv["oom_kill"]
 		if s.OOMKills > 0 {
-			hits, err := readInt(dir, "memory.failcnt")
+			limit, err := readInt(dir, "memory.limit_in_bytes")
 			if err != nil {
 				return err
 			}
-			s.OOMOutside = hits == 0
+			peak := s.MemoryPeak
+			if l.memsw { // what was swapped out meanwhile counts, too
+				if peak, err = readInt(dir, "memory.memsw.max_usage_in_bytes"); err != nil {
+					return err
+				}
+			}
+			s.OOMOutside = peak < limit-nearLimit
 		}
 	}
 	if c := l.controllers["pids"]; c != nil {
