@@ -412,13 +412,20 @@ func (f *fake) logs(w http.ResponseWriter, r *http.Request) {
 	t, err := f.task(r.PathValue("id"))
 	f.looks[r.PathValue("id")]++
 	f.mu.Unlock()
-	if err != nil {
+	attempt, q := "now", r.URL.Query()
+	if q.Get("attempt") == "-1" {
+		attempt = "before"
+	}
+	switch {
+	case err != nil:
+	case t.Pending():
+		err = api.Errorf(api.CodeConflict, "task %s has not been started yet", t.ID)
+	case attempt == "before" && len(t.Earlier) == 0:
+		err = api.Errorf(api.CodeNotFound, "task %s has no earlier attempt", t.ID)
+	}
+	if err != nil || q.Get("tail") == "0" {
 		reply(w, nil, err)
 		return
-	}
-	attempt := "now"
-	if r.URL.Query().Get("attempt") == "-1" {
-		attempt = "before"
 	}
 	e := json.NewEncoder(w)
 	for i, text := range []string{"begin " + attempt + "\n", "a warning\n", "half a ", "line"} {

@@ -43,27 +43,19 @@ func (a *app) logsCommand() *cli.Command {
 }
 
 func (a *app) logs(c *cli.Context, cl *client.Client) error {
-	o := client.LogOptions{Attempt: c.Int("attempt"), Follow: c.Bool("follow"), Tail: c.Int("tail")}
-	if c.Bool("previous") {
-		o.Attempt = -1
-	}
-	if c.Bool("stdout") != c.Bool("stderr") {
-		o.Stream = "stdout"
-		if c.Bool("stderr") {
-			o.Stream = "stderr"
-		}
-	}
-	if o.Since = c.String("since"); o.Since != "" || c.IsSet("since") {
-		if _, err := api.ParseWhen(o.Since, time.Now()); err != nil {
-			return option.InFlag("since", err)
-		}
+	o, err := logOptions(c)
+	if err != nil {
+		return err
 	}
 	id := c.Args().First()
-	_, err := cl.Task(c.Context, id)
+	t, err := cl.Task(c.Context, id)
 	switch {
 	case err == nil:
 		w := &lineWriter{app: a, times: c.Bool("timestamps")}
 		defer w.end()
+		if o.Follow {
+			a.notStarted(id, t)
+		}
 		return cl.Logs(c.Context, id, o, w.write)
 	case api.ErrorCode(err) != api.CodeNotFound:
 		return err
@@ -80,23 +72,82 @@ func (a *app) logs(c *cli.Context, cl *client.Client) error {
 	}
 	w := &lineWriter{app: a, times: c.Bool("timestamps"), prefix: len(tasks) > 1}
 	defer w.end()
-	if !o.Follow { // one after the other, so that they do not mix
-		for _, t := range tasks {
-			if err := cl.Logs(c.Context, t.ID, o, w.write); err != nil && api.ErrorCode(err) != api.CodeNotFound {
-				return err
-			}
-			w.end()
-		}
-		return nil
-	}
-	if len(tasks) > 64 {
+	if o.Follow && len(tasks) > 64 {
 		return usage("job %s has %s: follow up to 64, or name one task", id, api.Count(len(tasks), "task"))
 	}
-	g, ctx := errgroup.WithContext(c.Context)
-	for _, t := range tasks {
-		g.Go(func() error { return cl.Logs(ctx, t.ID, o, w.write) })
+	if o.Follow {
+		a.notStarted(id, tasks...)
 	}
-	return g.Wait()
+	none := make([]error, len(tasks))
+	g, ctx := errgroup.WithContext(c.Context)
+	if !o.Follow {
+		g.SetLimit(1) // one after the other, so that they do not mix
+	}
+	for i, t := range tasks {
+		g.Go(func() error {
+			err := cl.Logs(ctx, t.ID, o, w.write)
+			if !o.Follow {
+				w.end()
+			}
+			if client.NoLog(err) { // which is no failure beside those of other tasks
+				none[i], err = err, nil
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if i := slices.Index(none, nil); i < 0 {
+		return none[len(none)-1]
+	}
+	if !o.Follow {
+		a.notStarted(id, tasks...)
+	}
+	return nil
+}
+
+func logOptions(c *cli.Context) (client.LogOptions, error) {
+	o := client.LogOptions{Attempt: c.Int("attempt"), Follow: c.Bool("follow"), Tail: c.Int("tail")}
+	switch {
+	case c.IsSet("attempt") && c.Bool("previous"):
+		return o, usage("--attempt names one attempt and --previous another: give one of them")
+	case c.IsSet("attempt") && o.Attempt < 1:
+		return o, api.FieldErrorf("attempt", "%d is no attempt: the first is 1", o.Attempt)
+	case c.Bool("previous"):
+		o.Attempt = -1
+	}
+	switch {
+	case o.Tail < 0:
+		return o, api.FieldErrorf("tail", "%d is no number of lines: give 0 or more", o.Tail)
+	case c.IsSet("tail") && o.Tail == 0:
+		o.Tail = -1
+	}
+	if c.Bool("stdout") != c.Bool("stderr") {
+		o.Stream = "stdout"
+		if c.Bool("stderr") {
+			o.Stream = "stderr"
+		}
+	}
+	if o.Since = c.String("since"); o.Since != "" || c.IsSet("since") {
+		if _, err := api.ParseWhen(o.Since, time.Now()); err != nil {
+			return o, option.InFlag("since", err)
+		}
+	}
+	return o, nil
+}
+
+// notStarted says which of the tasks cannot have a log yet.
+func (a *app) notStarted(id string, tasks ...*api.Task) {
+	n := 0
+	for _, t := range tasks {
+		if t.Pending() && len(t.Earlier) == 0 {
+			n++
+		}
+	}
+	if n > 0 {
+		fmt.Fprintf(a.err, "mesita: not started yet: %s; see `mesita why %s`\n", api.Count(n, "task"), id)
+	}
 }
 
 // maxLine bounds what of a line is kept until it ends. A longer one that is to

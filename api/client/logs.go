@@ -18,7 +18,7 @@ import (
 type LogOptions struct {
 	Attempt int    // 0 = newest, -1 = the one before
 	Follow  bool   // until the attempt has ended; with Attempt 0 until the task has, over its restarts
-	Tail    int    // only the last so many lines; 0 = all
+	Tail    int    // only the last so many lines; 0 = all, below 0 = none of what is there
 	Since   string // only lines that began then or later: see api.ParseWhen
 	Stream  string // "stdout", "stderr" or "" = both
 }
@@ -29,12 +29,18 @@ type LogLine = api.LogLine
 // maxStuck is how often the rest of a log is asked for while nothing of it comes.
 const maxStuck = 5
 
+// maxAway is how often in a row a follow asks a node that does not answer, each
+// time with the client's patience: for longer than an upgrade takes, and than a
+// service is left there.
+const maxAway = 5
+
 // Logs calls f with each piece of a task's log until it ends, ctx ends, which
 // is no error, or f fails. Where the connection breaks it goes on with the next
-// byte; a follow goes on from attempt to attempt and ends when the task does.
+// byte; a follow goes on from attempt to attempt, waits for those that are not
+// started yet, and ends when the task does.
 func (c *Client) Logs(ctx context.Context, task string, o LogOptions, f func(LogLine) error) error {
 	l := logReader{c: c, task: task, o: o, f: f, attempt: o.Attempt}
-	stuck := 0
+	stuck, away := 0, 0
 	for retry := backoff.New(reconnect, maxReconnect); ; {
 		before := l.last
 		err := l.once(ctx)
@@ -51,6 +57,11 @@ func (c *Client) Logs(ctx context.Context, task string, o LogOptions, f func(Log
 		case err == nil:
 		case l.tooOld(err):
 			continue
+		case o.Follow && o.Attempt == 0 && NoLog(err) && l.waits(ctx):
+		case o.Follow && again(err) && away < maxAway: // an upgrade of its node, or the task starts elsewhere
+			away++
+			l.resume()
+			l.ended(ctx)
 		case !errors.Is(err, errBroken):
 			return err
 		case !o.Follow && (l.last.Pos == [2]int64{} || stuck > maxStuck):
@@ -60,7 +71,7 @@ func (c *Client) Logs(ctx context.Context, task string, o LogOptions, f func(Log
 		}
 		if moved {
 			retry.Reset()
-			stuck = 0
+			stuck, away = 0, 0
 			l.o.Tail = 0 // the rest is told by its place
 		}
 		if !retry.Wait(ctx) {
@@ -83,7 +94,7 @@ type logReader struct {
 // resume asks for the attempt that was read, if its place is known.
 func (l *logReader) resume() {
 	if l.last.Pos != [2]int64{} {
-		l.attempt = l.last.Attempt
+		l.attempt = max(l.attempt, l.last.Attempt)
 	}
 }
 
@@ -100,11 +111,28 @@ func (l *logReader) ended(ctx context.Context) bool {
 	case l.o.Attempt > 0 && t.Attempt != l.o.Attempt, l.last.Attempt > t.Attempt:
 		return true
 	}
-	if read := max(l.attempt, l.last.Attempt); l.o.Attempt == 0 && read > 0 && read < t.Attempt {
+	read := max(l.attempt, l.last.Attempt)
+	if l.o.Attempt != 0 || read == 0 || read >= t.Attempt {
+		return t.State.Final()
+	}
+	if started := read+1 < t.Attempt || t.NodeID != ""; started {
 		l.attempt = read + 1 // none is passed over
+		l.o.Tail = 0
 		return false
 	}
-	return t.State.Final()
+	return t.State.Final() // stopped before it was started again
+}
+
+// NoLog tells whether there is no log of a task, or not yet.
+func NoLog(err error) bool {
+	code := api.ErrorCode(err)
+	return code == api.CodeNotFound || code == api.CodeConflict
+}
+
+// waits tells whether the task may yet have a log.
+func (l *logReader) waits(ctx context.Context) bool {
+	t, err := l.c.Task(ctx, l.task)
+	return again(err) || err == nil && !t.State.Final()
 }
 
 // tooOld notes that a node does not know what it was asked for.
@@ -123,7 +151,7 @@ func (l *logReader) query() url.Values {
 		q.Set("follow", "1")
 	}
 	if l.o.Tail != 0 {
-		q.Set("tail", strconv.Itoa(l.o.Tail))
+		q.Set("tail", strconv.Itoa(max(0, l.o.Tail)))
 	}
 	if l.o.Since != "" {
 		q.Set("since", l.o.Since)

@@ -163,6 +163,9 @@ func place(t *api.Task, attempt int) (nodeID string, number int, err error) {
 	if t.NodeID != "" {
 		placed = append(placed[:len(placed):len(placed)], api.Attempt{Attempt: t.Attempt, NodeID: t.NodeID})
 	}
+	if len(placed) == 0 && t.State.Final() {
+		return "", 0, api.Errorf(api.CodeNotFound, "task %s was never started: see `mesita why %s`", t.ID, t.ID)
+	}
 	if len(placed) == 0 {
 		return "", 0, api.Errorf(api.CodeConflict, "task %s has not been started yet: see `mesita why %s`", t.ID, t.ID)
 	}
@@ -178,5 +181,8 @@ func place(t *api.Task, attempt int) (nodeID string, number int, err error) {
 			return a.NodeID, a.Attempt, nil
 		}
 	}
-	return "", 0, api.FieldErrorf("attempt", "task %s has no attempt %d that is remembered", t.ID, attempt)
+	if attempt == t.Attempt {
+		return "", 0, api.Errorf(api.CodeConflict, "attempt %d of task %s has not been started yet: see `mesita why %s`", attempt, t.ID, t.ID)
+	}
+	return "", 0, api.Errorf(api.CodeNotFound, "task %s has no attempt %d that is remembered", t.ID, attempt)
 }

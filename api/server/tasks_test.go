@@ -82,9 +82,9 @@ func TestPlaceOfAnAttempt(t *testing.T) {
 		node    string
 		code    api.Code
 	}{
-		{task, 0, "n3", ""}, {task, -1, "n2", ""}, {task, 1, "n1", ""}, {task, 3, "n3", ""}, {task, 4, "", api.CodeInvalid},
-		{pending, 0, "n2", ""}, {pending, -1, "n1", ""}, {pending, 3, "", api.CodeInvalid},
-		{&api.Task{ID: "a.0", Attempt: 1}, 0, "", api.CodeConflict}, {&api.Task{ID: "a.0", Attempt: 1, NodeID: "n"}, -1, "", api.CodeNotFound},
+		{task, 0, "n3", ""}, {task, -1, "n2", ""}, {task, 1, "n1", ""}, {task, 3, "n3", ""}, {task, 4, "", api.CodeNotFound},
+		{pending, 0, "n2", ""}, {pending, -1, "n1", ""}, {pending, 3, "", api.CodeConflict},
+		{&api.Task{ID: "a.0", Attempt: 1}, 0, "", api.CodeConflict}, {&api.Task{ID: "a.0", Attempt: 1, State: api.TaskKilled}, 0, "", api.CodeNotFound}, {&api.Task{ID: "a.0", Attempt: 1, NodeID: "n"}, -1, "", api.CodeNotFound},
 	} {
 		node, _, err := place(c.task, c.attempt)
 		if node != c.node || api.ErrorCode(err) != c.code {
@@ -162,7 +162,7 @@ func TestLogsThatCannotBeHad(t *testing.T) {
 	if e := elm.send(request{method: "GET", path: "/v1/tasks/sums.0/logs", token: token}).want(t, 404); e.Message != "the log was removed" {
 		t.Errorf("%+v", e)
 	}
-	for query, status := range map[string]int{"?tail=-1": 400, "?attempt=x": 400, "?attempt=-1": 404, "?stream=stdin": 400, "?attempt=7": 400} {
+	for query, status := range map[string]int{"?tail=-1": 400, "?attempt=x": 400, "?attempt=-1": 404, "?stream=stdin": 400, "?attempt=7": 404} {
 		elm.send(request{method: "GET", path: "/v1/tasks/sums.0/logs" + query, token: token}).want(t, status)
 	}
 	delete(oak.world.nodes, "oak")
