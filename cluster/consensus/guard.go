@@ -38,14 +38,61 @@ type guard struct {
 	voted func(term uint64) <-chan error // keeps outside of the log that it votes in a term, which is on disk
 	cut   func(from, to uint64)          // notes that the end of the log goes on a leader's order
 
-	mu   sync.Mutex
-	err  error
-	sick chan struct{} // closed while err is set
-	pace pace
+	hangs atomic.Bool // a write of entries does not end
+
+	mu    sync.Mutex
+	err   error
+	sick  chan struct{} // closed while err is set
+	pace  pace
+	since time.Time   // when the write of entries began that is under way; zero = none
+	late  *time.Timer // tells that it does not end
 }
 
 func newGuard(log *slog.Logger, timeout time.Duration, ending <-chan struct{}) *guard {
 	return &guard{log: log, ending: ending, slow: make(chan struct{}, 1), sick: make(chan struct{}), pace: newPace(timeout, electionWrites)}
+}
+
+// hangAfter is how long a write of entries may take, or three times as long as
+// writes take lately, until the disk counts as one that hangs.
+const hangAfter = 3 * time.Second
+
+var errHangs = fmt.Errorf("a write has not ended after %v or more", hangAfter)
+
+// begins notes that a write of entries does.
+func (g *guard) begins(now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	wait := max(hangAfter, 3*g.pace.slow())
+	g.since = now
+	if g.late == nil {
+		g.late = time.AfterFunc(wait, g.hung)
+		return
+	}
+	g.late.Reset(wait)
+}
+
+// hung notes that a write does not end. Raft waits for it, and sends heartbeats
+// meanwhile, so a leader would lead a cluster that takes nothing.
+func (g *guard) hung() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.since.IsZero() || time.Since(g.since) < hangAfter { // it has just ended
+		return
+	}
+	g.hangs.Store(true)
+	if g.err == nil {
+		g.log.Error("the disk of the raft log hangs; this node does not lead until it answers", "err", errHangs)
+		g.err = errHangs
+		close(g.sick)
+	}
+}
+
+func (g *guard) ends() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.since = time.Time{}
+	g.late.Stop()
+	g.hangs.Store(false)
 }
 
 // wrote notes the end of a write.
@@ -62,7 +109,7 @@ func (g *guard) wrote(what string, began time.Time, err error) error {
 		g.err = err
 		return err
 	}
-	if g.err != nil {
+	if g.err != nil && !g.hangs.Load() {
 		g.log.Info("the raft log can be written again")
 		g.err, g.sick = nil, make(chan struct{})
 	}
@@ -156,10 +203,12 @@ func (l guardedLogs) StoreLog(e *raft.Log) error { return l.StoreLogs([]*raft.Lo
 
 func (l guardedLogs) StoreLogs(e []*raft.Log) error {
 	began := time.Now()
+	l.begins(began)
 	err := l.begin()
 	if err == nil {
 		err = l.LogStore.StoreLogs(e)
 	}
+	l.ends()
 	return l.wrote("write the raft log", began, err)
 }
 

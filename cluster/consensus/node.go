@@ -81,7 +81,7 @@ func Open(cfg Config) (*Node, error) {
 	n.wire.damaged, n.wire.refuse = n.Damaged, n.refuse
 	n.glue = newGlue(cfg.Store, cfg.snapshotEntries, n.took, n.ending)
 	n.guard = newGuard(cfg.Log, cfg.stretch(heartbeatTimeout), n.ending)
-	n.wire.spent = n.guard.spent.Load
+	n.wire.spent, n.wire.hangs = n.guard.spent.Load, n.guard.hangs.Load
 	n.guard.halt, n.guard.applied, n.guard.snaps = n.glue.halt, n.effective, s.snaps
 	n.guard.damaged, n.guard.remember = n.Damaged, func() error {
 		return n.remember(func(was Standing) (Standing, error) { return was, nil })

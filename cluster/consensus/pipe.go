@@ -77,6 +77,9 @@ func (p *pipe) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendE
 	if p.over.Load() {
 		return nil, errRefused
 	}
+	if p.wire.mute() {
+		return nil, errSilent
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.needless(args) {

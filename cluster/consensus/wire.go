@@ -36,6 +36,7 @@ type wire struct {
 	ending  <-chan struct{}
 	damaged func() error         // why this node must not be elected; nil = it may
 	refuse  func(raft.RPC) error // why a request must not come to raft; nil = it may
+	hangs   func() bool          // the disk of the log does, so that another should lead; nil = it never does
 	spent   func() *spent        // the last vote of this node in this life; nil = none
 
 	retired atomic.Bool   // this node is no voter any more, though it has not read that
@@ -69,6 +70,7 @@ func newTransport(cfg *Config) raft.Transport {
 var (
 	errNoPreVote = errors.New("the transport has no pre-vote")
 	errDeposed   = errors.New("this node does not lead any more")
+	errSilent    = errors.New("the disk of this node hangs, so that it does not say that it leads")
 )
 
 // Consumer hands raft what others ask for.
@@ -164,6 +166,9 @@ func (w *wire) SetHeartbeatHandler(answer func(raft.RPC)) {
 // AppendEntries sends entries, or a heartbeat with the next beat.
 func (w *wire) AppendEntries(id raft.ServerID, addr raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
 	if !isHeartbeat(args) {
+		if w.mute() {
+			return errSilent
+		}
 		if err := w.away.await(id, func() bool { return w.member(id) }); err != nil {
 			return err
 		}
@@ -174,6 +179,9 @@ func (w *wire) AppendEntries(id raft.ServerID, addr raft.ServerAddress, args *ra
 	w.beats.here(id)
 	if !w.beats.await() {
 		return errEnding
+	}
+	if w.mute() {
+		return errSilent
 	}
 	if r := w.raft.Load(); r != nil {
 		if r.State() != raft.Leader || r.CurrentTerm() != args.Term {
@@ -216,6 +224,9 @@ func (w *wire) member(id raft.ServerID) bool {
 	return r != nil && r.State() == raft.Leader &&
 		slices.ContainsFunc(r.GetConfiguration().Configuration().Servers, func(s raft.Server) bool { return s.ID == id })
 }
+
+// mute tells whether this node must not say that it leads.
+func (w *wire) mute() bool { return w.hangs != nil && w.hangs() }
 
 // leader is the node that leads as far as this one knows, "" if none does.
 func (w *wire) leader() raft.ServerID {
