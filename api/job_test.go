@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -158,7 +159,7 @@ func TestProcessOfASpec(t *testing.T) {
 		}
 	}
 	s := goodSpec()
-	s.CPULimit = s.CPUs
+	s.CPULimit = CPULimit(s.CPUs)
 	s.MemLimit = s.Mem
 	s.User, s.Nice, s.Ulimits = "1000:docker", -20, []Ulimit{{Name: "nofile", Soft: 1, Hard: Unlimited}}
 	if err := s.Validate(); err != nil {
@@ -197,6 +198,32 @@ func TestTextThatLinuxStartsNothingWith(t *testing.T) {
 		var e *Error
 		if c.field == "" && err != nil || c.field != "" && (!errors.As(err, &e) || e.Field != c.field) {
 			t.Errorf("want %q: %v", c.field, err)
+		}
+	}
+}
+
+// "=" is as much as is guaranteed, also where that is the default, in whichever
+// order the two are written.
+func TestCPULimitEqualToCPUs(t *testing.T) {
+	for text, want := range map[string]CPULimit{
+		`{"cpuLimit": "=", "cpus": 0.25}`: 250, `{"cpuLimit": "="}`: CPULimit(DefaultCPUs), `{"cpuLimit": "1500m", "cpus": 1}`: 1500, `{"cpuLimit": 2}`: 2000, `{}`: 0,
+	} {
+		s := &JobSpec{Kind: KindService, Name: "a", TaskSpec: TaskSpec{Command: []string{"a"}}}
+		if err := json.Unmarshal([]byte(text), s); err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		back, err := json.Marshal(s)
+		if err != nil || strings.Contains(text, `"="`) != strings.Contains(string(back), `"cpuLimit":"="`) {
+			t.Errorf("%s is written as %s, %v", text, back, err)
+		}
+		if s.Normalize(); s.CPULimit != want || s.Validate() != nil {
+			t.Errorf("%s: %d, %v", text, s.CPULimit, s.Validate())
+		}
+	}
+	for _, text := range []string{`{"cpuLimit": "=="}`, `{"cpus": "="}`, `{"cpuLimit": "x"}`} {
+		if err := json.Unmarshal([]byte(text), new(JobSpec)); err == nil {
+			t.Errorf("%s was taken", text)
 		}
 	}
 }

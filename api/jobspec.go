@@ -45,7 +45,7 @@ type TaskSpec struct {
 	Pids        int64             `json:"pids,omitempty"`   // most processes; default 4096
 	Ulimits     []Ulimit          `json:"ulimits,omitempty"`
 	Nice        int               `json:"nice,omitempty"`     // -20 to 19, beside other processes of the same task
-	CPULimit    MilliCPU          `json:"cpuLimit,omitempty"` // the most it may use, however idle its node is; 0 = what is idle
+	CPULimit    CPULimit          `json:"cpuLimit,omitempty"` // the most it may use, however idle its node is; 0 = what is idle
 	Privileged  bool              `json:"privileged,omitempty"`
 	HostPIDs    bool              `json:"hostPIDs,omitempty"` // see the node's processes
 }
@@ -104,6 +104,9 @@ var stopSignals = []string{"SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", 
 func (s *JobSpec) Normalize() {
 	setDefault(&s.Partition, DefaultPartition)
 	setDefault(&s.CPUs, DefaultCPUs)
+	if s.CPULimit == equalToCPUs {
+		s.CPULimit = CPULimit(s.CPUs)
+	}
 	setDefault(&s.Mem, DefaultMem)
 	setDefault(&s.StopSignal, "SIGTERM")
 	if !strings.HasPrefix(s.StopSignal, "SIG") {
@@ -233,11 +236,11 @@ func (s *JobSpec) Validate() error {
 
 // validateUse checks what a task may use beyond what it is guaranteed.
 func (t *TaskSpec) validateUse() error {
-	if t.CPULimit != 0 && t.CPULimit < t.CPUs {
-		return FieldErrorf("cpuLimit", "%s is below cpus, the %s that are guaranteed: give at least those, or leave it out", t.CPULimit, t.CPUs)
+	if t.CPULimit != 0 && MilliCPU(t.CPULimit) < t.CPUs {
+		return FieldErrorf("cpuLimit", "%s is below cpus, the %s that are guaranteed: give at least those, or leave it out", MilliCPU(t.CPULimit), t.CPUs)
 	}
 	if t.CPULimit > maxCPUs*1000 {
-		return FieldErrorf("cpuLimit", "%s is more than mesita counts (%d)", t.CPULimit, maxCPUs)
+		return FieldErrorf("cpuLimit", "%s is more than mesita counts (%d)", MilliCPU(t.CPULimit), maxCPUs)
 	}
 	return nil
 }

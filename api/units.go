@@ -200,3 +200,35 @@ type unknownValue struct{ err *Error }
 
 func (e *unknownValue) Error() string { return e.err.Error() }
 func (e *unknownValue) Unwrap() error { return e.err }
+
+// CPULimit is a MilliCPU that may also be written "=": as much as is guaranteed.
+// Normalize makes a number of that.
+type CPULimit MilliCPU
+
+const equalToCPUs CPULimit = math.MaxInt64 // above all that is counted
+
+// ParseCPULimit reads "0.25", "250m" or "=".
+func ParseCPULimit(v string) (CPULimit, error) {
+	if v == "=" {
+		return equalToCPUs, nil
+	}
+	c, err := ParseCPU(v)
+	return CPULimit(c), err
+}
+
+// MarshalJSON writes it as a number of cores, or "=".
+func (c CPULimit) MarshalJSON() ([]byte, error) {
+	if c == equalToCPUs {
+		return []byte(`"="`), nil
+	}
+	return MilliCPU(c).MarshalJSON()
+}
+
+// UnmarshalJSON reads what a MilliCPU may be, or "=".
+func (c *CPULimit) UnmarshalJSON(b []byte) error {
+	if string(b) == `"="` {
+		*c = equalToCPUs
+		return nil
+	}
+	return (*MilliCPU)(c).UnmarshalJSON(b)
+}

@@ -166,7 +166,7 @@ func (e *Executor) Stats(ctx context.Context) []api.TaskStats {
 	if e.ask(ctx, func() {
 		for _, a := range e.loop.tasks {
 			if a.state.hasProcess() {
-				out = append(out, api.TaskStats{Task: a.task.ID, Attempt: a.n, CPULimit: a.spec.CPULimit, Bounds: e.boundsOf(a)})
+				out = append(out, api.TaskStats{Task: a.task.ID, Attempt: a.n, CPULimit: api.MilliCPU(a.spec.CPULimit), Bounds: e.boundsOf(a)})
 			}
 		}
 	}) != nil {

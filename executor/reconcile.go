@@ -311,15 +311,20 @@ func (e *Executor) update(a *attempt, as api.Assignment) {
 	if as.Task.Desired == api.DesiredRun && !e.loop.away {
 		e.reviveOne(a)
 	}
-	if a.task == as.Task {
+	if a.task == as.Task && a.spec == as.Spec {
 		return
 	}
-	was := a.task.Desired
+	was, limit := a.task.Desired, a.spec.CPULimit
 	a.task, a.spec, a.restarts = as.Task, as.Spec, as.Restarts
 	if a.state.ended() || a.why != nil {
 		return
 	}
-	if !stays(a.task) || a.task.Desired != was {
+	moved := a.spec.CPULimit != limit
+	if moved {
+		a.rec.Lifted = a.spec.CPULimit == 0
+		e.weigh(a)
+	}
+	if moved || !stays(a.task) || a.task.Desired != was {
 		e.journal.PutSoon(a.task.ID, &as, a.rec, nil)
 	}
 	if stays(a.task) {

@@ -28,7 +28,9 @@ func (e *Executor) weigh(a *attempt) {
 		if a.freezer.frozen() {
 			share.CPUs = 0
 		} else if a.state.hasProcess() { // its start is not bounded
-			limit = int64(a.spec.CPULimit)
+			if limit = int64(a.spec.CPULimit); limit == 0 && a.rec.Lifted {
+				limit = weights.Unlimited
+			}
 		}
 	}
 	if a.slice == "" {

@@ -151,6 +151,28 @@ func TestGroupsAreBoundedByWhatRuns(t *testing.T) {
 		want("told again", map[string]int64{"ml": 500, "ml/x": 300})
 		n.Bound(nil)
 		want("lifted", map[string]int64{"ml": 0, "ml/x": 0, "ml/x/b/0-a1": 700})
+
+		limit := func(milli api.CPULimit, change ...func(*api.Task, *api.JobSpec)) {
+			n.Assign(set(assignment("b", 0, 1, append(change, in("ml/x"), cores(100), func(_ *api.Task, s *api.JobSpec) { s.CPULimit = milli })...), run[2]))
+			settle()
+		}
+		limit(300)
+		want("its limit was lowered as it ran", map[string]int64{"ml/x/b/0-a1": 300})
+		limit(300, frozen)
+		limit(0, frozen)
+		limit(0)
+		want("it has none any more, which changed as it was frozen", map[string]int64{"ml/x/b/0-a1": 0})
+		limit(400)
+		n.stop()
+		clear(kernel.most)
+		n.start()
+		limit(0)
+		want("it has none any more, which changed as the daemon was away", map[string]int64{"ml/x/b/0-a1": 0})
+		n.stop()
+		clear(kernel.most)
+		n.start()
+		limit(0)
+		want("the daemon may have been killed before it wrote that", map[string]int64{"ml/x/b/0-a1": 0})
 		n.Assign(nil)
 		settle()
 	})
@@ -277,6 +299,9 @@ func TestRealCPULimit(t *testing.T) {
 	if host.Attributes()["isolation.cpu"] != "yes" {
 		t.Skip("this machine does not divide the CPU")
 	}
+	r.stop()
+	r.kernel = host
+	r.start()
 	limited := func(_ *api.Task, s *api.JobSpec) { s.CPULimit = 20 }
 	r.Assign(set(assignment("a", 0, 1, command("sh", "-c", "while :; do :; done"), cores(20), limited)))
 	r.state("a.0", api.TaskRunning)
@@ -286,6 +311,18 @@ func TestRealCPULimit(t *testing.T) {
 	})
 	if used, held := r.cpu("a.0"), r.Stats(t.Context())[0].Throttled; used > held/4 {
 		t.Errorf("below 2 %% of a CPU it used %s, and was held up for %s", used, held)
+	}
+	// It moves while the program runs.
+	pid := r.sink.last("a.0").PID
+	r.Assign(set(assignment("a", 0, 1, command("sh", "-c", "while :; do :; done"), cores(20))))
+	r.until("it is held up no more", func() bool {
+		was := r.Stats(t.Context())[0]
+		<-time.After(300 * time.Millisecond)
+		now := r.Stats(t.Context())[0]
+		return now.Throttled == was.Throttled && now.CPUTime > was.CPUTime && now.CPULimit == 0
+	})
+	if st := r.sink.last("a.0"); st.PID != pid || st.State != api.TaskRunning {
+		t.Errorf("it was started again: %+v", st)
 	}
 }
 

@@ -105,7 +105,7 @@ func (g *generator) command(v *View) Command {
 			spec.AtMostOnce = v.Level() > 0 && g.IntN(4) == 0
 			if v.Does(ProcessSpecs) && g.IntN(4) == 0 {
 				spec.Ulimits, spec.Nice, spec.User = []api.Ulimit{{Name: "nofile", Soft: 1, Hard: api.Unlimited}}, g.IntN(3), "a:b"
-				spec.CPULimit = spec.CPUs * api.MilliCPU(g.IntN(3))
+				spec.CPULimit = api.CPULimit(spec.CPUs * api.MilliCPU(g.IntN(3)))
 			}
 			if v.Does(MemLimits) && g.IntN(4) == 0 {
 				spec.MemLimit = spec.Mem * api.Bytes(1+g.IntN(4))

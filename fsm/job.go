@@ -162,9 +162,13 @@ func (c *JobUpdate) apply(x *tx) (any, error) {
 	}
 	j := *old
 	j.Spec, j.Updated = c.Spec, c.At
-	if sameTasks(old.Spec, c.Spec) {
+	if x.sameTasks(j.ID, old.Spec, c.Spec) {
 		if was, is := old.Spec.Tasks(), c.Spec.Tasks(); was != is {
 			x.happened(scaled(j.ID, was, is))
+		}
+		if c.Spec.CPULimit != old.Spec.CPULimit {
+			x.happened(api.Event{Kind: api.EventJobUpdated, Object: j.ID, Job: j.ID, Message: "CPU limit " + limitText(old.Spec) + " to " + limitText(c.Spec) + ", also of tasks that run"})
+			x.tellNodes(j.ID)
 		}
 		what := ""
 		switch {
@@ -187,10 +191,39 @@ func (c *JobUpdate) apply(x *tx) (any, error) {
 
 // sameTasks tells whether each task of a job is the same by both specs: how many
 // there are, and what the job is listed by, is no reason to replace one.
-func sameTasks(a, b *api.JobSpec) bool {
+func (x *tx) sameTasks(job string, a, b *api.JobSpec) bool {
 	like := *a
+	if a.CPULimit != b.CPULimit && x.movesLimits(job) {
+		like.CPULimit = b.CPULimit
+	}
 	like.Count, like.Priority, like.Labels, like.AtMostOnce = b.Count, b.Priority, b.Labels, b.AtMostOnce
 	return reflect.DeepEqual(&like, b)
+}
+
+func limitText(s *api.JobSpec) string {
+	if s.CPULimit == 0 {
+		return "none"
+	}
+	return api.MilliCPU(s.CPULimit).String()
+}
+
+// movesLimits tells whether all nodes of a job's tasks give them another limit of
+// CPU as they run. One with an old program would leave them the one they have.
+func (x *tx) movesLimits(job string) bool {
+	return x.does(LiveLimits) && !slices.ContainsFunc(x.jobTasks(job), func(t *api.Task) bool {
+		r := x.rowAt(t.NodeID)
+		return t.Holds() && r != nil && !x.nodeDoes(LiveLimits, r.node)
+	})
+}
+
+// tellNodes has the nodes of a job's tasks look at what they run: what it says of
+// them changed.
+func (x *tx) tellNodes(job string) {
+	for _, t := range x.jobTasks(job) {
+		if t.Holds() {
+			x.touch(TableNodeTasks, t.NodeID)
+		}
+	}
 }
 
 func scaled(job string, from, to int) api.Event {

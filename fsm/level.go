@@ -38,6 +38,7 @@ const (
 	AwayNodes                      // a node whose daemon is away keeps its tasks while their parent answers
 	ScaledAgain                    // a task that was ended as a service was scaled down begins anew if the service wants it again by then
 	FreshVersions                  // what a version's tasks did wrong is not held against those of the next, or who is restarted by hand
+	LiveLimits                     // a service's CPU limit is another for the tasks that run, and no new version
 	ProcessSpecs                   // a task says what bounds each of its processes, and which group it is of
 	MemLimits                      // a task may use more memory than it is guaranteed
 	LeastRights                    // nodes pass on what users show, voters say so in their certificates, and a node's word counts for itself alone
@@ -82,6 +83,7 @@ var features = [...]struct {
 	ProcessSpecs:    {2, TaskNode},
 	MemLimits:       {3, TaskNode},
 	LeastRights:     {3, ReadyNodes},
+	LiveLimits:      {3, TaskNode}, // one that does not know it goes on with the limit of its start
 	StoppedUnmade:   {3, Voters},
 	PlainWords:      {3, Voters},
 	ForgetByAge:     {3, Voters},
@@ -158,8 +160,10 @@ func (t *tables) does(f Feature) bool { return t.level.Has(f) }
 func (l Level) Has(f Feature) bool { return l >= features[f].level }
 
 // NodeDoes tells whether the cluster has a feature and that node knows it.
-func (v *View) NodeDoes(f Feature, n *api.Node) bool {
-	return v.Does(f) && (features[f].who == Voters || Level(n.Level) >= features[f].level)
+func (v *View) NodeDoes(f Feature, n *api.Node) bool { return v.t.nodeDoes(f, n) }
+
+func (t *tables) nodeDoes(f Feature, n *api.Node) bool {
+	return t.does(f) && (features[f].who == Voters || Level(n.Level) >= features[f].level)
 }
 
 // Allows refuses a command that the cluster's level does not have. Whoever

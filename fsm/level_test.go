@@ -442,6 +442,8 @@ func TestUpdateWithoutLevels(t *testing.T) {
 		{0, func(s *api.JobSpec) { s.Priority++ }, "priority or labels; its tasks stay as they are"},
 		{0, func(s *api.JobSpec) { s.Count = new(3) }, "2 to 3"},
 		{0, func(s *api.JobSpec) { s.Command = []string{"/bin/false"} }, "version 2"},
+		{2, func(s *api.JobSpec) { s.CPULimit = 1500 }, "version 2"},
+		{Newest, func(s *api.JobSpec) { s.CPULimit = 1500 }, "CPU limit none to 1.5, also of tasks that run"},
 		{Newest, func(s *api.JobSpec) { s.AtMostOnce = !s.AtMostOnce }, "priority, labels or atMostOnce; its tasks stay as they are"},
 	} {
 		s := storeAt(t, c.level)
@@ -455,6 +457,43 @@ func TestUpdateWithoutLevels(t *testing.T) {
 		}
 		if e := s.RecentEvents(1)[0]; e.Message != c.want {
 			t.Errorf("level %d: %q, want %q", c.level, e.Message, c.want)
+		}
+	}
+}
+
+// A limit of CPU that moves is told to the nodes on which tasks of the job run,
+// and to no other, though their tasks are as they were. If one of them has a
+// program that would leave a task the limit it has, all tasks are replaced.
+func TestNodesAreToldOfALimit(t *testing.T) {
+	for _, c := range []struct{ level, version int }{{int(Newest), 1}, {2, 2}} {
+		w := newWorld(t, Newest, 2)
+		w.do(&JobCreate{Meta: w.at(), Spec: testSpec(api.KindService, "web", 1)})
+		w.place("web.0", 1)
+		h := testHello(64000)
+		h.Level = c.level
+		w.do(&NodeHello{Meta: w.at(), ID: nodeID(1), Hello: h})
+		spec := *w.View().Job("web").Spec
+		spec.CPULimit = 1500
+		var told [2]*Watcher
+		for i := range told {
+			told[i] = w.WatchKey(nodeID(i), TableNodeTasks)
+			defer told[i].Close()
+			<-told[i].Ready()
+			told[i].Take()
+		}
+		w.do(&JobUpdate{Meta: w.at(), ID: "web", Spec: &spec})
+		if j := w.View().Job("web"); j.Version != c.version || j.Spec.CPULimit != 1500 {
+			t.Errorf("level %d: version %d, limit %d", c.level, j.Version, j.Spec.CPULimit)
+		}
+		live := c.version == 1
+		for i, want := range []bool{false, live} {
+			if changes, all := told[i].Take(); (len(changes) > 0) != want || all {
+				t.Errorf("level %d: node %d is told %v", c.level, i, changes)
+			}
+		}
+		got := w.View().Assignments(nodeID(1))
+		if len(got) != 1 || got[0].Task.Version != 1 || (got[0].Spec.CPULimit == 1500) != live {
+			t.Errorf("level %d: %+v", c.level, got)
 		}
 	}
 }

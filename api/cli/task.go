@@ -143,7 +143,7 @@ func showJob(w io.Writer, j *api.Job, tasks []*api.Task) error {
 	}
 	for _, f := range []struct{ name, text string }{
 		{"partition", j.Spec.Partition}, {"priority", number(j.Spec.Priority)}, {"gang", number(j.Spec.Gang)}, {"only where", joined(j.Spec.Constraints)},
-		{"prefers", joined(j.Spec.Prefer)}, {"affinity", joined(j.Spec.Affinity)}, {"cpu limit", cpuText(j.Spec.CPULimit)}, {"spread", j.Spec.Spread}, {"labels", labelsText(j)},
+		{"prefers", joined(j.Spec.Prefer)}, {"affinity", joined(j.Spec.Affinity)}, {"cpu limit", cpuText(api.MilliCPU(j.Spec.CPULimit))}, {"spread", j.Spec.Spread}, {"labels", labelsText(j)},
 	} {
 		if f.text != "" {
 			fmt.Fprintf(w, "%-10s %s\n", f.name, f.text)

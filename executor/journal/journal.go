@@ -45,6 +45,9 @@ type Record struct {
 	// Former is an attempt of an age of the cluster that is over: in the present
 	// one its number means nothing.
 	Former bool `json:"former,omitempty"`
+	// Lifted is a limit of CPU that was taken away as the attempt ran: the kernel
+	// may have it yet.
+	Lifted bool `json:"lifted,omitempty"`
 }
 
 // Entry is a task with its record, as Open returns it.

@@ -40,6 +40,10 @@ func newBounds() bounds {
 	return bounds{own: map[string]int64{}, wrote: map[string]int64{}, due: map[string]struct{}{}}
 }
 
+// Unlimited is a limit that lifts one which may be there, though this process did
+// not set it.
+const Unlimited = -1
+
 // set says which limit the task in a slice asked for; 0: none, or it has ended.
 func (b *bounds) set(slice string, limit int64, ended bool) {
 	switch was := b.own[slice]; {
@@ -49,7 +53,7 @@ func (b *bounds) set(slice string, limit int64, ended bool) {
 	case limit > 0:
 		b.own[slice] = limit
 		b.due[slice] = struct{}{}
-	case was > 0:
+	case limit == Unlimited || was > 0:
 		delete(b.own, slice)
 		b.due[slice] = struct{}{}
 	}

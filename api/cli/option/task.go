@@ -2,7 +2,6 @@ package option
 
 import (
 	"bufio"
-	"cmp"
 	"os"
 	"strings"
 
@@ -56,7 +55,7 @@ func FillTask(c *cli.Context, s *api.JobSpec, command []string) error {
 	s.Nice = c.Int("nice")
 	p := Parser{C: c}
 	s.CPUs = Parse(&p, "cpus", api.ParseCPU)
-	s.CPULimit = Parse(&p, "cpu-limit", func(v string) (api.MilliCPU, error) { return cpuLimit(v, s.CPUs) })
+	s.CPULimit = Parse(&p, "cpu-limit", api.ParseCPULimit)
 	s.Mem = Parse(&p, "mem", api.ParseBytes)
 	s.MemLimit = Parse(&p, "mem-limit", api.ParseBytes)
 	s.Disk = Parse(&p, "disk", api.ParseBytes)
@@ -89,14 +88,6 @@ func FillTask(c *cli.Context, s *api.JobSpec, command []string) error {
 		return err
 	}
 	return fillEnv(c, s)
-}
-
-// cpuLimit reads a number of cores, or "=" for what is guaranteed.
-func cpuLimit(v string, guaranteed api.MilliCPU) (api.MilliCPU, error) {
-	if v == "=" {
-		return cmp.Or(guaranteed, api.DefaultCPUs), nil
-	}
-	return api.ParseCPU(v)
 }
 
 // fillPlace reads the flags that say where a task goes.
