@@ -329,10 +329,6 @@ func TestRealCPULimit(t *testing.T) {
 // Two nodes share the limit of a partition by what each runs of it, though each of
 // its tasks could take more; another partition on them is not held up.
 func TestRealBounds(t *testing.T) {
-	host, err := isolation.Detect(isolation.Config{Slice: "mesita-test-none"})
-	if err != nil || host.Attributes()["isolation.cpu"] != "yes" {
-		t.Skip("this machine does not divide the CPU")
-	}
 	spin := command("sh", "-c", "while :; do :; done & while :; do :; done")
 	var nodes [2]*real
 	for i := range nodes {
@@ -341,6 +337,9 @@ func TestRealBounds(t *testing.T) {
 		h, err := isolation.Detect(isolation.Config{Slice: r.slice})
 		if err != nil {
 			t.Fatal(err)
+		}
+		if h.Attributes()["isolation.cpu"] != "yes" {
+			t.Skip("this machine does not divide the CPU")
 		}
 		r.stop()
 		r.kernel = h
