@@ -15,13 +15,26 @@ import (
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 
+// diskWrites is how many logs are written at the same time. Who writes has a
+// thread, and a program with 10,000 of them is ended by Go's runtime: a keeper
+// of as many tasks would be, and they with it, as soon as its disk hung.
+const diskWrites = 256
+
+// onDisk does what may wait for the disk, once few enough others do.
+func (s *server) onDisk(do func() error) error {
+	s.disk <- struct{}{}
+	defer func() { <-s.disk }()
+	return do()
+}
+
 // copyOutput writes what comes from the pipe to the log until its end. It
 // holds a buffer only while there is something to read.
 func (s *server) copyOutput(t *task, w *logs.Writer, stream logs.Stream, f *os.File) {
 	defer f.Close()
 	full := false
 	err := readAll(f, func(p []byte) error {
-		err := w.Write(stream, time.Now(), p)
+		now := time.Now()
+		err := s.onDisk(func() error { return w.Write(stream, now, p) })
 		if err != nil && !full {
 			s.log.Error("a task's log cannot be written; what it writes meanwhile is dropped", "task", t.status.ID, "error", err)
 		}

@@ -25,6 +25,7 @@ type server struct {
 	log   *slog.Logger
 	null  *os.File
 	slots chan struct{} // starts under way
+	disk  chan struct{} // writes of logs under way
 	tasks sync.WaitGroup
 	conns sync.WaitGroup
 
@@ -55,7 +56,7 @@ func newServer(cfg Config, host *isolation.Host) (*server, error) {
 	}
 	s := &server{
 		cfg: cfg, host: host, log: cfg.Log, null: null, ledger: l,
-		slots: make(chan struct{}, 2*runtime.NumCPU()),
+		slots: make(chan struct{}, 2*runtime.NumCPU()), disk: make(chan struct{}, diskWrites),
 		known: map[string]*task{}, early: map[string]*earlySlice{}, open: map[*conn]chan struct{}{}, end: make(chan struct{}),
 	}
 	for _, st := range past {

@@ -277,7 +277,7 @@ func (s *server) follow(t *task, o *output) {
 	_ = o.err.SetReadDeadline(deadline)
 	<-copied
 	<-copied
-	if err := o.log.Close(); err != nil {
+	if err := s.onDisk(o.log.Close); err != nil {
 		s.log.Warn("the log of a task was not ended", "task", t.status.ID, "error", err)
 	}
 	s.ended(t, st)
