@@ -17,6 +17,33 @@ type Authority struct {
 	CAKey     []byte // PEM
 	GossipKey []byte // 32 bytes
 	Pin       string // hash of the CA's public key
+
+	// The change of gossip's key. Its steps are counted from the start of the
+	// cluster, three for each: GossipStep%3 is 1 while GossipNext is told to all,
+	// 2 while it is in use as GossipKey and the former one, in GossipNext, is still
+	// taken.
+	GossipStep  uint64 `json:",omitempty"`
+	GossipNext  []byte `json:",omitempty"`
+	GossipGone  uint64 `json:",omitempty"` // index of the latest removal of a node that a change was begun for
+	GossipSince int64  `json:",omitempty"` // the last change began, in Unix seconds
+	KeeperKey   []byte `json:",omitempty"` // what the keepers' keys are derived from; nil = GossipKey
+}
+
+// Ring is what nodes need to know of the keys of gossip.
+func (a *Authority) Ring() *GossipRing {
+	r := &GossipRing{Step: a.GossipStep, Send: a.GossipKey, Keeper: a.KeeperKey}
+	if a.GossipNext != nil {
+		r.Also = [][]byte{a.GossipNext}
+	}
+	return r
+}
+
+// GossipRing is the keys of gossip at one step of their change.
+type GossipRing struct {
+	Step   uint64   `json:"step,omitempty"`
+	Send   []byte   `json:"send"`           // with this
+	Also   [][]byte `json:"also,omitempty"` // taken as well
+	Keeper []byte   `json:"keeper,omitempty"`
 }
 
 // NoLeader begins the reason of a node that can do its part, but hears of no
@@ -57,6 +84,8 @@ type JoinGrant struct {
 	Seeds       []string `json:"seeds"`          // addresses of nodes
 	Ages        string   `json:"ages,omitempty"` // of the cluster, as nodes tell each other; "" in the first
 	Level       int      `json:"level,omitempty"`
+
+	Ring *GossipRing `json:"ring,omitempty"` // GossipKey, and what else is taken
 }
 
 // Renewal is what a node gets that proves its key: a new certificate, or that it

@@ -213,6 +213,7 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	a.stack.start("gossip events", a.watchGossip)
 	a.stack.start("raft", a.raft.Run)
 	a.stack.start("level", a.tellLevel)
+	a.stack.start("gossip key", a.followRing)
 	a.stack.start("state hashes", a.answerChecks)
 	a.stack.start("state verdict", a.awaitVerdict)
 	a.stack.start("certificate", a.rotator().Run)

@@ -224,6 +224,7 @@ func (a *Agent) followFeed(ctx context.Context, known *feed, try int) error {
 		}
 		a.heardLevel(r.Level)
 		a.roll.told(known)
+		a.takeRing(r.Ring)
 		a.fed.Store(true)
 		a.heardOfSelf(r.Node)
 		a.bound(r.Bounds)

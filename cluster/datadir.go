@@ -37,6 +37,10 @@ type nodeFile struct {
 	Seeds     []string `json:"seeds,omitempty"` // where the others were when last seen
 	GossipKey []byte   `json:"gossipKey"`
 
+	GossipStep uint64   `json:"gossipStep,omitempty"` // of the change of that key
+	GossipAlso [][]byte `json:"gossipAlso,omitempty"` // keys that are taken as well
+	KeeperKey  []byte   `json:"keeperKey,omitempty"`  // what the keepers' keys are derived from; nil = GossipKey
+
 	Starts uint64 `json:"starts,omitempty"` // how often this folder was started
 	// An older program, which an upgrade was taken back to, dropped the count: what
 	// others saw may be more, until they were asked.

@@ -101,6 +101,9 @@ func (a *Agent) adoptGrant(g *api.JoinGrant) error {
 	}
 	a.self = &nodeFile{Ages: line, NodeID: g.NodeID, Name: g.Name, ClusterID: g.Cluster.ID, Cluster: g.Cluster.Name, VoterOnly: a.cfg.VoterOnly,
 		GossipKey: g.GossipKey, Seeds: g.Seeds, Level: g.Level}
+	if g.Ring != nil {
+		a.self.takeRing(g.Ring)
+	}
 	return a.dir.save(a.self)
 }
 
@@ -146,7 +149,7 @@ func (a *Agent) admit(ctx context.Context, r api.JoinRequest) (*api.JoinGrant, e
 		}
 	}
 	return &api.JoinGrant{NodeID: node.ID, Name: node.Name, Cluster: v.Cluster(), Certificate: cert, CACert: v.Authority().CACert,
-		GossipKey: v.Authority().GossipKey, Seeds: seeds, Ages: a.line.String(), Level: int(v.Level())}, nil
+		GossipKey: v.Authority().GossipKey, Seeds: seeds, Ages: a.line.String(), Level: int(v.Level()), Ring: v.Authority().Ring()}, nil
 }
 
 func splitToken(s string) (id, secret string) {

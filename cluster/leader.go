@@ -69,6 +69,7 @@ func (a *Agent) leadTerm(ctx context.Context) error {
 		return l.Run(ctx)
 	})
 	group.Go(func() error { return a.levelLoop().Run(ctx) })
+	group.Go(func() error { return a.keyLoop().Run(ctx) })
 	group.Go(func() error { return a.checkLoop().Run(ctx) })
 	group.Go(func() error {
 		s := &skew{self: a.self.NodeID, store: a.store, read: a.clockOf, wall: a.cfg.Wall, now: a.cfg.Now, log: a.log,

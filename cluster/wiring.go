@@ -121,7 +121,7 @@ func (a *Agent) openGossip(streams net.Listener, udp net.PacketConn) error {
 	if err := a.openVouching(tr, udp); err != nil {
 		return err
 	}
-	g, err := gossip.New(gossip.Config{NodeID: a.self.NodeID, Name: a.self.Name, ClusterID: a.line.Name(a.self.ClusterID), Key: a.self.GossipKey,
+	g, err := gossip.New(gossip.Config{NodeID: a.self.NodeID, Name: a.self.Name, ClusterID: a.line.Name(a.self.ClusterID), Key: a.self.GossipKey, Also: a.self.GossipAlso,
 		AdvertiseAddr: at.Addr().String(), AdvertisePort: int(at.Port()), Meta: a.meta(), Holder: a.holder, Transport: tr, Log: a.log})
 	if err == nil {
 		a.gossip.Store(g)
@@ -133,7 +133,7 @@ func (a *Agent) openGossip(streams net.Listener, udp net.PacketConn) error {
 // openVouching prepares both ends of asking keepers: this node asks those of
 // others over its port, and its own is told what it needs to answer there.
 func (a *Agent) openVouching(tr *gossip.Transport, udp net.PacketConn) error {
-	key, err := vouch.DeriveKey(a.self.GossipKey)
+	key, err := vouch.DeriveKey(a.self.keeperKey())
 	if err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (a *Agent) askKeeper(ctx context.Context, p vouch.Probe) (vouch.Answer, err
 // meta is what this node tells the others about itself by gossip.
 func (a *Agent) meta() gossip.Meta {
 	a.selfMu.Lock()
-	starts := a.self.Starts
+	starts, ring := a.self.Starts, a.self.GossipStep
 	a.selfMu.Unlock()
 	var s consensus.Standing
 	if told := a.stands.Load(); told != nil {
@@ -170,7 +170,7 @@ func (a *Agent) meta() gossip.Meta {
 	}
 	return gossip.Meta{ID: a.self.NodeID, Name: a.self.Name, Addr: a.addr, Version: a.cfg.Version, Voter: a.voting.Load(), VoterOnly: a.self.VoterOnly, Boot: a.started,
 		Level: int(fsm.Newest), Cluster: int(a.store.View().Level()), Hold: a.holds.Load(),
-		Session: a.session, Starts: starts, Term: s.Term, LastTerm: s.LastTerm, LastIndex: s.LastIndex}
+		Session: a.session, Starts: starts, Ring: ring, Term: s.Term, LastTerm: s.LastTerm, LastIndex: s.LastIndex}
 }
 
 // tellVoter lets the others know whether this node can answer for the cluster.

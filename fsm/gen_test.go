@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -57,6 +58,13 @@ func (g *generator) jobName() string { return fmt.Sprintf("job-%d", g.IntN(4)) }
 func (g *generator) command(v *View) Command {
 	if g.IntN(200) == 0 {
 		return &LevelSet{Meta: g.meta(), Level: Newest}
+	}
+	if g.IntN(100) == 0 {
+		c := &GossipKey{Meta: g.meta(), Key: bytes.Repeat([]byte{byte(g.IntN(256))}, 32)}
+		if a := v.Authority(); a != nil {
+			c.Step, c.Gone = a.GossipStep, v.Index()
+		}
+		return c
 	}
 	if g.IntN(50) == 0 { // most agree, or nothing would be written any more
 		same := api.StateAnswer{Version: "1", State: "x"}

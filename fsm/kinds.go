@@ -59,6 +59,7 @@ var kinds = []kind{
 	34: of[NodeRelease](1),
 	35: of[NodeClock](1),
 	36: of[Forget](3),
+	37: of[GossipKey](3),
 }
 
 // numbers are the kinds' numbers by type.

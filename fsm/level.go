@@ -42,6 +42,7 @@ const (
 	ProcessSpecs                   // a task says what bounds each of its processes, and which group it is of
 	MemLimits                      // a task may use more memory than it is guaranteed
 	LeastRights                    // nodes pass on what users show, voters say so in their certificates, and a node's word counts for itself alone
+	GossipKeys                     // the key of gossip changes when a node is removed
 	StoppedUnmade                  // one task of an array that waits, or of a service that has not made it yet, is stopped by itself
 	PlainWords                     // events say "1 task", and what becomes of tasks that may not start elsewhere
 	ForgetByAge                    // what is old is removed by a command of its own, which a leader proposes whose clock is that of most voters
@@ -84,6 +85,7 @@ var features = [...]struct {
 	MemLimits:       {3, TaskNode},
 	LeastRights:     {3, ReadyNodes},
 	LiveLimits:      {3, TaskNode}, // one that does not know it goes on with the limit of its start
+	GossipKeys:      {3, ReadyNodes},
 	StoppedUnmade:   {3, Voters},
 	PlainWords:      {3, Voters},
 	ForgetByAge:     {3, Voters},

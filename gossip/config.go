@@ -22,10 +22,11 @@ const (
 
 // Config is what New needs.
 type Config struct {
-	NodeID    string // also Meta.ID
-	Name      string // also Meta.Name
-	ClusterID string // label on each packet: two clusters never merge
-	Key       []byte // 32 bytes; encrypts packets and streams
+	NodeID    string   // also Meta.ID
+	Name      string   // also Meta.Name
+	ClusterID string   // label on each packet: two clusters never merge
+	Key       []byte   // 32 bytes; encrypts packets and streams
+	Also      [][]byte // keys that are taken as well; see SetKeys
 	Meta      Meta
 	Profile   Profile
 	// Holder is the session that speaks for a node, "" if that is not known. As
@@ -63,7 +64,7 @@ func (c *Config) validate() error {
 	return err
 }
 
-func (c *Config) memberlist(d *delegate) *memberlist.Config {
+func (c *Config) memberlist(d *delegate, ring *memberlist.Keyring) *memberlist.Config {
 	mc := memberlist.DefaultLANConfig()
 	mc.SuspicionMult = 2 // who acts on a failure asks the node first
 	mc.SuspicionMaxTimeoutMult = 2
@@ -85,7 +86,7 @@ func (c *Config) memberlist(d *delegate) *memberlist.Config {
 	}
 	mc.Name = c.NodeID
 	mc.Label = c.ClusterID
-	mc.SecretKey = c.Key
+	mc.Keyring = ring
 	mc.Transport = c.Transport
 	mc.BindAddr, mc.BindPort = c.BindAddr, c.BindPort
 	mc.AdvertiseAddr, mc.AdvertisePort = c.AdvertiseAddr, c.AdvertisePort

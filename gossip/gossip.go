@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,6 +31,7 @@ var rejoinAfter = [...]time.Duration{time.Second, 5 * time.Second}
 type Gossip struct {
 	log     *slog.Logger
 	list    *memberlist.Memberlist
+	keys    *memberlist.Keyring
 	del     *delegate
 	members *members
 	queue   *eventQueue
@@ -53,7 +56,11 @@ func New(cfg Config) (*Gossip, error) {
 	if err := g.publish(cfg.Meta); err != nil {
 		return nil, err
 	}
-	list, err := memberlist.Create(cfg.memberlist(g.del))
+	var err error
+	if g.keys, err = memberlist.NewKeyring(cfg.Also, cfg.Key); err != nil {
+		return nil, fmt.Errorf("start gossip: %w", err)
+	}
+	list, err := memberlist.Create(cfg.memberlist(g.del, g.keys))
 	if err != nil {
 		return nil, fmt.Errorf("start gossip: %w", err)
 	}
@@ -232,6 +239,27 @@ func pick(seeds []string, self string) []string {
 		}
 	}
 	return out
+}
+
+// SetKeys has packets and streams sealed with one key from now on, and those
+// that are sealed with it or one of the others taken.
+func (g *Gossip) SetKeys(send []byte, also [][]byte) error {
+	for _, k := range append([][]byte{send}, also...) {
+		if err := g.keys.AddKey(k); err != nil { // one that is there is left
+			return fmt.Errorf("set the keys of gossip: %w", err)
+		}
+	}
+	if err := g.keys.UseKey(send); err != nil {
+		return fmt.Errorf("set the keys of gossip: %w", err)
+	}
+	for _, k := range g.keys.GetKeys() {
+		if !bytes.Equal(k, send) && !slices.ContainsFunc(also, func(a []byte) bool { return bytes.Equal(a, k) }) {
+			if err := g.keys.RemoveKey(k); err != nil {
+				return fmt.Errorf("set the keys of gossip: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 // Members is every node known, this one included, in order of id.

@@ -27,6 +27,7 @@ type Meta struct {
 	Term      uint64 `json:"t,omitempty"` // a voter's newest, not long ago
 	LastTerm  uint64 `json:"u,omitempty"` // of its newest entry then
 	LastIndex uint64 `json:"x,omitempty"` // of that entry
+	Ring      uint64 `json:"g,omitempty"` // the step of the keys of gossip that it has, see fsm.GossipKey
 }
 
 func (m Meta) validate() error {

@@ -13,7 +13,7 @@ import (
 func TestMetaIsChecked(t *testing.T) {
 	good := Meta{ID: strings.Repeat("a", 64), Name: strings.Repeat("b", 63), Addr: "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff%verylongzone0]:65535",
 		Version: strings.Repeat("9", 64), Voter: true, VoterOnly: true, Leaving: true, Boot: 1<<64 - 1,
-		Level: 99, Cluster: 99, Hold: true, Starts: 1 << 40, Term: 1 << 40, LastTerm: 1 << 40, LastIndex: 1<<64 - 1}
+		Level: 99, Cluster: 99, Hold: true, Starts: 1 << 40, Term: 1 << 40, LastTerm: 1 << 40, LastIndex: 1<<64 - 1, Ring: 1 << 30}
 	data, err := good.encode()
 	check(t, err)
 	if back, err := decodeMeta(data); err != nil || back != good || len(data) > 512 {

@@ -28,6 +28,8 @@ type FeedRow struct {
 	Gone  []string `json:"gone,omitempty"`  // ids of nodes that were removed; with Begin all of them
 	Told  bool     `json:"told,omitempty"`  // with Begin: Gone is told, which a program of before does not
 	Level int      `json:"level,omitempty"` // of the cluster, with Begin and when it rose
+
+	Ring *api.GossipRing `json:"ring,omitempty"` // with Begin and when it changed
 }
 
 // Feed makes the rows for one node from the views of one voter. Each
@@ -138,7 +140,7 @@ func watchFeed(c *call) (any, error) {
 			row, news = feed.Look(v)
 			news = news || time.Since(told) >= nodeHeartbeat
 			if feed.begun {
-				news = roll.add(&row, c.gone.of(v, time.Now()), v.Level()) || news
+				news = roll.add(&row, c.gone.of(v, time.Now()), v) || news
 			}
 		case <-w.Ready():
 			w.Take()
@@ -147,7 +149,7 @@ func watchFeed(c *call) (any, error) {
 				return exchange.Done{}, nil
 			}
 			if row, news = feed.Row(v); row.Begin {
-				roll.add(&row, c.gone.of(v, time.Now()), v.Level())
+				roll.add(&row, c.gone.of(v, time.Now()), v)
 				row.Told = v.Does(fsm.Revisions)
 			}
 		}

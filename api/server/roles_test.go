@@ -23,7 +23,7 @@ var least = map[string]api.Role{
 	"GET /v1/partitions/{path...}": api.RoleViewer, "PUT /v1/partitions/{path...}": api.RoleAdmin, "DELETE /v1/partitions/{path...}": api.RoleAdmin, "GET /v1/incidents": api.RoleViewer, "POST /v1/incidents/close": api.RoleOperator,
 	"GET /v1/blobs/{digest}": api.RoleViewer, "HEAD /v1/blobs/{digest}": api.RoleViewer, "PUT /v1/blobs/{digest}": api.RoleOperator,
 	"GET /v1/local/stats": api.RoleViewer, "GET /v1/local/tasks/{id}/logs": api.RoleViewer, "POST /v1/local/tasks/{id}/exec": api.RoleAdmin,
-	"POST /v1/internal/hello": api.RoleNode, "POST /v1/internal/claim": api.RoleNode, "POST /v1/internal/status": api.RoleNode, "POST /v1/internal/renew": api.RoleNode, "GET /v1/internal/assignments": api.RoleNode, "GET /v1/internal/feed": api.RoleNode, "GET /v1/internal/member": api.RoleNode,
+	"POST /v1/internal/hello": api.RoleNode, "POST /v1/internal/claim": api.RoleNode, "POST /v1/internal/status": api.RoleNode, "POST /v1/internal/renew": api.RoleNode, "GET /v1/internal/assignments": api.RoleNode, "GET /v1/internal/feed": api.RoleNode, "GET /v1/internal/member": api.RoleNode, "GET /v1/internal/ring": api.RoleNode,
 	"POST /v1/internal/blobs": api.RoleOperator,
 }
 

@@ -23,6 +23,19 @@ const (
 	MemberNever = "none"
 )
 
+// getRing tells a node that was away the keys of gossip: without them it hears
+// of nobody who could.
+func getRing(c *call) (any, error) {
+	if err := c.nodeOnly(); err != nil {
+		return nil, err
+	}
+	a := c.Store.View().Authority()
+	if !c.Cluster.HasReplica() || a == nil {
+		return nil, api.Errorf(api.CodeUnavailable, "node %s does not know the cluster's state now: ask another", c.NodeName)
+	}
+	return a.Ring(), nil
+}
+
 // getMember answers nodes that have no copy of the state. That a node is not in
 // it the leader alone knows.
 func getMember(c *call) (any, error) {
@@ -86,10 +99,11 @@ type rollCall struct {
 	begun bool
 	last  uint64 // index of the latest removal that was told
 	level fsm.Level
+	keys  *api.Authority
 }
 
 // add puts what is news into a row, and tells whether there is any.
-func (r *rollCall) add(row *FeedRow, gone []goneNode, level fsm.Level) (news bool) {
+func (r *rollCall) add(row *FeedRow, gone []goneNode, v *fsm.View) (news bool) {
 	for _, n := range gone {
 		if !r.begun || n.at > r.last {
 			row.Gone = append(row.Gone, n.id)
@@ -98,8 +112,11 @@ func (r *rollCall) add(row *FeedRow, gone []goneNode, level fsm.Level) (news boo
 	if r.begun = true; len(gone) > 0 {
 		r.last = gone[len(gone)-1].at
 	}
-	if level != r.level {
-		row.Level, r.level, news = int(level), level, true
+	if l := v.Level(); l != r.level {
+		row.Level, r.level, news = int(l), l, true
+	}
+	if a := v.Authority(); a != r.keys && v.Does(fsm.GossipKeys) {
+		row.Ring, r.keys, news = a.Ring(), a, true
 	}
 	return news || len(row.Gone) > 0
 }

@@ -120,6 +120,7 @@ func peerRoutes(s *Server) []*exchange.Route {
 		{Method: post, Path: "/v1/internal/level", Role: peer, Handle: s.on(holdLevel), Local: true, Body: api.LevelRequest{}, Answer: api.LevelRequest{}, Summary: "that this node holds the level, or no longer"},
 		{Method: get, Path: "/v1/internal/seen", Role: peer, Handle: s.on(getSeen), Local: true, Answer: Sighting{}, Summary: "how far this node saw the one that asks come"},
 		{Method: get, Path: "/v1/internal/member", Role: peer, Handle: s.on(getMember), Query: words("id", "program"), Local: true, Answer: Member{}, Summary: "whether a node belongs to the cluster, and needs a program"},
+		{Method: get, Path: "/v1/internal/ring", Role: peer, Handle: s.on(getRing), Local: true, Answer: &api.GossipRing{}, Summary: "the keys of gossip"},
 		{Method: get, Path: "/v1/internal/feed", Role: peer, Handle: s.on(watchFeed), Query: words("after"), Local: true, Stream: true, Answer: FeedRow{}, Summary: "what a node needs to know of the state, as it changes; after is the index that it holds"},
 		{Method: get, Path: "/v1/internal/assignments", Role: peer, Handle: s.on(watchAssignments), Query: words("node"), Stream: true, Answer: AssignmentsDelta{}, Summary: "what a node should run, as it changes"},
 		{Method: post, Path: "/v1/internal/blobs", Role: operator, Handle: s.on(recordBlob), Body: blobHeld{}, Answer: api.Blob{}, Summary: "that a node holds an uploaded program"},
