@@ -12,6 +12,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/budget"
 	"github.com/mesita/mesita/api/server"
 	"github.com/mesita/mesita/cluster/ages"
 	"github.com/mesita/mesita/cluster/consensus"
@@ -192,7 +193,8 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 		return err
 	}
 	protoRaft, protoGossip := a.line.Name(tlsconf.ProtoRaft), a.line.Name(tlsconf.ProtoGossip)
-	mux := tlsconf.NewMux(tlsconf.MuxConfig{Listener: l.tcp, TLS: a.certs.ServerConfig(protocols(a.line)), Log: a.log})
+	conns := budget.NewConns(budget.DefaultConns, a.log)
+	mux := tlsconf.NewMux(tlsconf.MuxConfig{Listener: l.tcp, TLS: a.certs.ServerConfig(protocols(a.line)), Log: a.log, HTTPConns: conns, Who: a.nodeAt})
 	raftStreams, gossipStreams, https := mux.Listener(protoRaft), mux.Listener(protoGossip), mux.HTTP()
 	a.stack.start("port", mux.Run)
 
@@ -225,13 +227,13 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	a.stack.start("executor", a.exec.Run)
 	a.newServer()
 	a.serve("https", https, auth.TLS)
-	a.serve("socket", l.unix, auth.Unix)
+	a.serve("socket", conns.Listener(l.unix, auth.CallerOf), auth.Unix)
 	if l.http != nil {
 		cred := auth.Bearer
 		if a.cfg.Dev {
 			cred = auth.Open
 		}
-		a.serve("http", l.http, cred)
+		a.serve("http", conns.Listener(l.http, auth.CallerOf), cred)
 	}
 	a.stack.start("leader loops", a.lead)
 	a.stack.start("session", a.holdSession)

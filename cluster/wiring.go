@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"github.com/hashicorp/raft"
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/budget"
 	"github.com/mesita/mesita/api/server"
 	"github.com/mesita/mesita/cluster/allocator"
 	"github.com/mesita/mesita/cluster/consensus"
@@ -56,6 +58,14 @@ func (a *Agent) loadCertificates(key *tlsconf.NodeKey) error {
 func (a *Agent) isMember(id string) bool {
 	n := a.store.View().Node(id)
 	return n != nil && n.State != api.NodeGone
+}
+
+// nodeAt is the node that a connection is charged to: one that was removed is
+// anybody.
+func (a *Agent) nodeAt(cs tls.ConnectionState) (budget.Who, bool) {
+	id, ok := a.certs.NodeOf(cs)
+	n := a.store.View().Node(id)
+	return budget.Who{Class: budget.Trusted, Name: "node " + id}, ok && (n == nil || n.State != api.NodeGone)
 }
 
 // isMemberOrVotes also believes what the log of a voter says of who votes, for

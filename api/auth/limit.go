@@ -2,7 +2,6 @@ package auth
 
 import (
 	"net/http"
-	"strconv"
 	"sync"
 	"time"
 
@@ -76,7 +75,7 @@ func (l *limiter) makeRoom(now time.Time) {
 // user at the other end of a unix socket, an IPv4 address, the /64 of an IPv6 one.
 func Source(r *http.Request) string {
 	if uid, ok := peerUID(r.Context()); ok {
-		return "uid " + strconv.FormatUint(uint64(uid), 10)
+		return userName(uid)
 	}
 	return budget.SourceOf(r.RemoteAddr)
 }

@@ -3,7 +3,11 @@ package auth
 import (
 	"context"
 	"net"
+	"os"
+	"strconv"
 	"syscall"
+
+	"github.com/mesita/mesita/api/budget"
 )
 
 type peerKey struct{}
@@ -11,23 +15,49 @@ type peerKey struct{}
 // ConnContext is an http.Server's ConnContext: it notes which user is at the
 // other end of a unix socket, as the kernel says.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
+	if uid, ok := UserOf(c); ok { // an unknown peer has no rights by itself
+		return context.WithValue(ctx, peerKey{}, uid)
+	}
+	return ctx
+}
+
+// UserOf is the user at the other end of a unix socket.
+func UserOf(c net.Conn) (uid uint32, ok bool) {
+	if held, ok := c.(interface{ NetConn() net.Conn }); ok {
+		c = held.NetConn()
+	}
 	u, ok := c.(*net.UnixConn)
 	if !ok {
-		return ctx
+		return 0, false
 	}
 	raw, err := u.SyscallConn()
 	if err != nil {
-		return ctx
+		return 0, false
 	}
 	var cred *syscall.Ucred
 	var credErr error
 	if err := raw.Control(func(fd uintptr) {
 		cred, credErr = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
 	}); err != nil || credErr != nil {
-		return ctx // an unknown peer has no rights by itself
+		return 0, false
 	}
-	return context.WithValue(ctx, peerKey{}, cred.Uid)
+	return cred.Uid, true
 }
+
+// CallerOf is whom a connection is charged to until somebody on it is known:
+// root here and the daemon's own user, another user of this machine, an address.
+func CallerOf(c net.Conn) budget.Who {
+	uid, ok := UserOf(c)
+	switch {
+	case ok && (uid == 0 || int(uid) == os.Getuid()):
+		return budget.Who{Class: budget.Trusted, Name: actorRoot}
+	case ok:
+		return budget.Who{Class: budget.Stranger, Name: userName(uid)}
+	}
+	return budget.Who{Class: budget.Stranger, Name: budget.SourceOf(c.RemoteAddr().String())}
+}
+
+func userName(uid uint32) string { return "uid " + strconv.FormatUint(uint64(uid), 10) }
 
 func peerUID(ctx context.Context) (uint32, bool) {
 	uid, ok := ctx.Value(peerKey{}).(uint32)

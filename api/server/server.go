@@ -4,12 +4,14 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"syscall"
 	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/budget"
 	"github.com/mesita/mesita/api/server/exchange"
 	"github.com/mesita/mesita/fsm"
 )
@@ -218,7 +220,9 @@ func NewHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
 		MaxHeaderBytes:    maxHeader,
 		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxConcurrent, MaxReadFrameSize: maxFrame2,
 			MaxReceiveBufferPerConnection: maxWindow, MaxReceiveBufferPerStream: maxWindow, SendPingTimeout: keepAlive},
-		ConnContext: auth.ConnContext,
-		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return budget.ConnContext(auth.ConnContext(ctx, c), c)
+		},
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }

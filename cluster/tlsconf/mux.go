@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api/backoff"
+	"github.com/mesita/mesita/api/budget"
 )
 
 // MuxConfig is what a Mux needs. Zero numbers take the defaults named.
@@ -21,7 +22,10 @@ type MuxConfig struct {
 
 	HandshakeTimeout time.Duration // 10 s; also the longest a connection waits to be accepted
 	MaxHandshakes    int           // 1024 at a time; the greediest address loses its oldest beyond that
-	MaxHTTPConns     int           // 4096 open HTTP connections; more are closed. Nodes are not counted
+	HTTPConns        *budget.Conns // bounds those that are open; nil = one with budget.DefaultConns
+	// Who is at the other end, of connections that show a node's certificate; nil
+	// or false: nobody knows yet, and its address is charged.
+	Who func(tls.ConnectionState) (budget.Who, bool)
 }
 
 // Mux shares one TCP port: it takes connections, does the TLS handshake and
@@ -46,8 +50,8 @@ func NewMux(conf MuxConfig) *Mux {
 	if conf.MaxHandshakes <= 0 {
 		conf.MaxHandshakes = 1024
 	}
-	if conf.MaxHTTPConns <= 0 {
-		conf.MaxHTTPConns = 4096
+	if conf.HTTPConns == nil {
+		conf.HTTPConns = budget.NewConns(budget.DefaultConns, conf.Log)
 	}
 	return &Mux{conf: conf, pending: newPendingSet(conf.MaxHandshakes), routes: map[string]*subListener{}}
 }
@@ -56,19 +60,19 @@ func NewMux(conf MuxConfig) *Mux {
 // to http.Server.Serve (with no TLSConfig): requests have their TLS field set,
 // and HTTP/2 works.
 func (m *Mux) HTTP() net.Listener {
-	return m.route(m.conf.MaxHTTPConns, protoHTTP2, protoHTTP1, "")
+	return m.route(true, protoHTTP2, protoHTTP1, "")
 }
 
 // Listener is the listener for one ALPN name, such as ProtoRaft.
-func (m *Mux) Listener(proto string) net.Listener { return m.route(0, proto) }
+func (m *Mux) Listener(proto string) net.Listener { return m.route(false, proto) }
 
-func (m *Mux) route(maxOpen int, protos ...string) net.Listener {
+func (m *Mux) route(counted bool, protos ...string) net.Listener {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if l := m.routes[protos[0]]; l != nil {
 		return l
 	}
-	l := newSubListener(m.conf.Listener.Addr(), maxOpen)
+	l := newSubListener(m.conf.Listener.Addr(), counted)
 	for _, p := range protos {
 		m.routes[p] = l
 	}
@@ -115,7 +119,7 @@ func (m *Mux) accept(ctx context.Context) error {
 		}
 		retry.Reset()
 		hctx, cancel := context.WithTimeout(ctx, m.conf.HandshakeTimeout)
-		p := m.pending.add(sourceOf(conn.RemoteAddr()), cancel)
+		p := m.pending.add(budget.SourceOf(conn.RemoteAddr().String()), cancel)
 		m.wg.Go(func() {
 			defer cancel()
 			defer m.pending.remove(p)
@@ -128,8 +132,8 @@ func (m *Mux) accept(ctx context.Context) error {
 
 // serve does the handshake and hands the connection over, or closes it.
 func (m *Mux) serve(ctx context.Context, raw net.Conn) error {
-	counted := &countedConn{Conn: raw}
-	conn := tls.Server(counted, m.conf.TLS)
+	held := m.conf.HTTPConns.Wrap(raw)
+	conn := tls.Server(held, m.conf.TLS)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		raw.Close()
 		return err
@@ -142,9 +146,21 @@ func (m *Mux) serve(ctx context.Context, raw net.Conn) error {
 		raw.Close()
 		return fmt.Errorf("nothing serves protocol %q", proto)
 	}
-	if err := l.deliver(ctx, conn, counted); err != nil {
-		raw.Close()
+	if l.counted {
+		held.Charge(m.who(conn))
+	}
+	if err := l.deliver(ctx, conn); err != nil {
+		held.Close()
 		return err
 	}
 	return nil
+}
+
+func (m *Mux) who(c *tls.Conn) budget.Who {
+	if cs := c.ConnectionState(); m.conf.Who != nil && len(cs.PeerCertificates) > 0 {
+		if who, ok := m.conf.Who(cs); ok {
+			return who
+		}
+	}
+	return budget.Who{Class: budget.Stranger, Name: budget.SourceOf(c.RemoteAddr().String())}
 }

@@ -3,6 +3,7 @@ package tlsconf
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mesita/mesita/api/budget"
 )
 
 func TestMuxPicksByProtocol(t *testing.T) {
@@ -126,34 +129,14 @@ func TestMuxCutsSlowHandshakes(t *testing.T) {
 func TestMuxBoundsWhatNobodyAccepts(t *testing.T) {
 	ca := newCA(t, "pine")
 	oak, ash := newHolder(t, ca, "oak"), newHolder(t, ca, "ash")
-	m := runMux(t, oak, func(c *MuxConfig) { c.HandshakeTimeout = 2 * time.Second; c.MaxHTTPConns = 2 })
+	m := runMux(t, oak, func(c *MuxConfig) { c.HandshakeTimeout = 2 * time.Second })
 	l := m.HTTP()
-	var taken, open []net.Conn
+	var open []net.Conn
 	defer func() {
-		for _, c := range append(taken, open...) {
+		for _, c := range open {
 			c.Close()
 		}
 	}()
-	for range 2 {
-		c, err := tls.Dial("tcp", l.Addr().String(), ash.ClientConfig("", ""))
-		check(t, err)
-		open = append(open, c)
-		s, err := l.Accept()
-		check(t, err)
-		taken = append(taken, s)
-	}
-	if _, err := ask(m, ash.ClientConfig("", "")); err == nil {
-		t.Error("a third HTTP connection was taken")
-	}
-	taken[0].Close()
-	open[0].Close()
-	c, err := tls.Dial("tcp", l.Addr().String(), ash.ClientConfig("", ""))
-	check(t, err)
-	open = append(open, c)
-	s, err := l.Accept()
-	check(t, err)
-	taken = append(taken, s)
-
 	// Nobody accepts raft: what does not fit the backlog is closed in time.
 	m.Listener(ProtoRaft)
 	for range acceptBacklog + 4 {
@@ -162,6 +145,68 @@ func TestMuxBoundsWhatNobodyAccepts(t *testing.T) {
 		open = append(open, c)
 	}
 	eventually(t, "the overflow is closed", func() bool { return m.pending.len() == 0 })
+}
+
+// TestConnectionsOfStrangers: an address opens many more connections than there
+// may be, and says nothing on them: it loses its own oldest, while another
+// address, who turned out to be known and nodes keep theirs.
+func TestConnectionsOfStrangers(t *testing.T) {
+	ca := newCA(t, "pine")
+	oak, ash := newHolder(t, ca, "oak"), newHolder(t, ca, "ash")
+	conns := budget.NewConns([3]budget.Limits{{Total: 16, Each: 12}, {Total: 4, Each: 2}, {Total: 4, Each: 2}}, quiet)
+	m := runMux(t, oak, func(c *MuxConfig) {
+		c.HTTPConns = conns
+		c.Who = func(cs tls.ConnectionState) (budget.Who, bool) {
+			id, ok := oak.NodeOf(cs)
+			return budget.Who{Class: budget.Trusted, Name: id}, ok
+		}
+	})
+	l := m.HTTP()
+	dial := func(from string, conf *tls.Config) (here, there net.Conn) {
+		d := tls.Dialer{NetDialer: &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}, Config: conf}
+		here, err := d.Dial("tcp", l.Addr().String())
+		check(t, err)
+		t.Cleanup(func() { here.Close() })
+		there, err = l.Accept()
+		check(t, err)
+		return here, there
+	}
+	ended := func(c net.Conn) bool {
+		check(t, c.SetReadDeadline(time.Now().Add(10*time.Millisecond)))
+		_, err := c.Read(make([]byte, 1))
+		var late net.Error
+		return !errors.As(err, &late) || !late.Timeout()
+	}
+	stranger := PinnedConfig(ca.Pin())
+	node, _ := dial("127.0.0.2", ash.ClientConfig("", oak.ID()))
+	other, _ := dial("127.0.0.3", stranger)
+	user, there := dial("127.0.0.2", stranger)
+	ctx := budget.ConnContext(t.Context(), there)
+	budget.Known(ctx, budget.Who{Class: budget.User, Name: "token ci"})
+	var flood []net.Conn
+	for range 160 {
+		c, _ := dial("127.0.0.2", stranger)
+		flood = append(flood, c)
+	}
+	for name, c := range map[string]net.Conn{"of a node": node, "of another address": other, "of a user": user, "the flood's newest": flood[159]} {
+		if ended(c) {
+			t.Errorf("the connection %s was closed", name)
+		}
+	}
+	if !ended(flood[0]) || !ended(flood[147]) || ended(flood[148]) {
+		t.Error("the oldest of the flood are open, or others are not")
+	}
+	for i := range 40 { // from many addresses, each with less than the first
+		if c, _ := dial(fmt.Sprintf("127.0.1.%d", i%8), stranger); i == 39 && ended(c) {
+			t.Error("who comes last is not let in")
+		}
+	}
+	if n := conns.Open(budget.Stranger); n > 16 {
+		t.Errorf("%d connections of strangers", n)
+	}
+	if c, _ := dial("127.0.0.2", ash.ClientConfig("", oak.ID())); ended(c) || ended(node) || ended(user) {
+		t.Error("a node or a user is kept out by strangers")
+	}
 }
 
 func TestVictimIsTheGreediest(t *testing.T) {
@@ -177,15 +222,4 @@ func TestVictimIsTheGreediest(t *testing.T) {
 	if cut["f1"] != 1 || cut["f2"] != 1 || cut["v1"] != 0 || len(cut) != 2 || s.len() != 4 {
 		t.Errorf("cut %v, %d left", cut, s.len())
 	}
-	for _, tc := range [][2]string{{"1.2.3.4:5", "1.2.3.4"}, {"[::ffff:1.2.3.4]:5", "1.2.3.4"}, {"[2001:db8::1]:5", "2001:db8::/64"}, {"[fe80::1%lo]:5", "fe80::/64"}} {
-		addr := stringAddr(tc[0])
-		if got := sourceOf(addr); got != tc[1] {
-			t.Errorf("%s: %s, want %s", tc[0], got, tc[1])
-		}
-	}
 }
-
-type stringAddr string
-
-func (stringAddr) Network() string  { return "tcp" }
-func (a stringAddr) String() string { return string(a) }

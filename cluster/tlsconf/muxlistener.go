@@ -4,10 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"sync"
-	"sync/atomic"
 )
 
 const acceptBacklog = 64
@@ -15,8 +13,7 @@ const acceptBacklog = 64
 // subListener is the net.Listener of one protocol.
 type subListener struct {
 	addr    net.Addr
-	maxOpen int64 // 0: no limit
-	open    atomic.Int64
+	counted bool // its connections are charged to who is there
 
 	mu     sync.RWMutex // deliver holds it to read, so that Close sees all that was queued
 	queue  chan *tls.Conn
@@ -26,17 +23,12 @@ type subListener struct {
 
 var _ net.Listener = (*subListener)(nil)
 
-func newSubListener(addr net.Addr, maxOpen int) *subListener {
-	return &subListener{addr: addr, maxOpen: int64(maxOpen), queue: make(chan *tls.Conn, acceptBacklog), closed: make(chan struct{})}
+func newSubListener(addr net.Addr, counted bool) *subListener {
+	return &subListener{addr: addr, counted: counted, queue: make(chan *tls.Conn, acceptBacklog), closed: make(chan struct{})}
 }
 
 // deliver queues a connection; on an error it is still the caller's.
-func (l *subListener) deliver(ctx context.Context, conn *tls.Conn, raw *countedConn) error {
-	if open := l.open.Add(1); l.maxOpen > 0 && open > l.maxOpen {
-		l.open.Add(-1)
-		return fmt.Errorf("%d connections are open, no more are taken", l.maxOpen)
-	}
-	raw.onClose(func() { l.open.Add(-1) })
+func (l *subListener) deliver(ctx context.Context, conn *tls.Conn) error {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	select {
@@ -88,34 +80,3 @@ func (l *subListener) Close() error {
 }
 
 func (l *subListener) Addr() net.Addr { return l.addr }
-
-// countedConn calls back once when it is closed.
-type countedConn struct {
-	net.Conn
-	mu     sync.Mutex
-	done   func()
-	closed bool
-}
-
-func (c *countedConn) onClose(f func()) {
-	c.mu.Lock()
-	closed := c.closed
-	if !closed {
-		c.done = f
-	}
-	c.mu.Unlock()
-	if closed {
-		f()
-	}
-}
-
-func (c *countedConn) Close() error {
-	c.mu.Lock()
-	f := c.done
-	c.done, c.closed = nil, true
-	c.mu.Unlock()
-	if f != nil {
-		f()
-	}
-	return c.Conn.Close()
-}

@@ -2,8 +2,6 @@ package tlsconf
 
 import (
 	"context"
-	"net"
-	"net/netip"
 	"sync"
 )
 
@@ -75,20 +73,4 @@ func (s *pendingSet) len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.all)
-}
-
-// sourceOf is the address that a connection is charged to; an IPv6 user
-// usually owns a whole /64.
-func sourceOf(addr net.Addr) string {
-	ap, err := netip.ParseAddrPort(addr.String())
-	if err != nil {
-		return addr.String()
-	}
-	ip := ap.Addr().Unmap().WithZone("")
-	if ip.Is6() {
-		if p, err := ip.Prefix(64); err == nil {
-			return p.String()
-		}
-	}
-	return ip.String()
 }

@@ -110,6 +110,12 @@ func (h *Holder) RenewalConfig() *tls.Config {
 	}
 }
 
+// NodeOf is the node whose certificate a connection shows.
+func (h *Holder) NodeOf(cs tls.ConnectionState) (id string, ok bool) {
+	id, err := h.verify(cs.PeerCertificates, x509.ExtKeyUsageClientAuth)
+	return id, err == nil
+}
+
 type peerKey struct{}
 
 // ConnContext is for an http.Server: PeerOf finds the node there that a

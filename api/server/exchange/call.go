@@ -85,6 +85,7 @@ func (c *Call) prepare(cred auth.Credentials) (err error) {
 		return err
 	}
 	c.who = c.holder()
+	budget.Known(c.R.Context(), c.who)
 	if err := c.charge(headerSize(c.R)); err != nil {
 		c.RefuseBody()
 		return err
