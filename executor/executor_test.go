@@ -152,7 +152,7 @@ func TestRequest(t *testing.T) {
 		if slices.Contains(r.Env, "MESITA_JOB=fake") {
 			t.Error("a fact was replaced")
 		}
-		if r.Path != "/bin/sh" || r.Slice != "ml/train/web/3-a2" || !r.PrivatePIDs || r.AllowNewPrivileges ||
+		if r.Path != "/bin/sh" || r.Slice != "ml/train/job.web/3-a2" || !r.PrivatePIDs || r.AllowNewPrivileges ||
 			r.Limits.Memory != 64<<20 || r.Limits.MilliCPU != 0 || r.Limits.CPUWeight != 250 || r.Limits.PIDs != 4096 || r.LogMax != 20<<20 {
 			t.Errorf("request %+v", r)
 		}

@@ -70,11 +70,11 @@ func TestWhatIsGuaranteedIsProtected(t *testing.T) {
 		}
 		a0, a1, b0 := assignment("a", 0, 1, mem(100, 100)), assignment("a", 1, 1, mem(200, 700)), assignment("b", 0, 1, in("ml"), mem(50, 50))
 		n.Assign(set(a0, b0))
-		want("nobody may use more", 0, map[string]int64{"": 150, "default": 100, "default/a/0-a1": 100, "ml": 50})
+		want("nobody may use more", 0, map[string]int64{"": 150, "default": 100, "default/job.a/0-a1": 100, "ml": 50})
 		n.Assign(set(a0, a1, b0))
-		want("one may use more", 1000, map[string]int64{"": 350, "default": 300, "default/a": 300, "default/a/1-a1": 200})
+		want("one may use more", 1000, map[string]int64{"": 350, "default": 300, "default/job.a": 300, "default/job.a/1-a1": 200})
 		n.Assign(set(a0, a1, assignment("b", 0, 1, in("ml"), mem(50, 50), frozen)))
-		want("one is frozen", 1000, map[string]int64{"": 350, "ml": 50, "ml/b/0-a1": 50})
+		want("one is frozen", 1000, map[string]int64{"": 350, "ml": 50, "ml/job.b/0-a1": 50})
 		for _, r := range n.rt.Started() {
 			limit, score := int64(100), 0
 			switch r.ID {

@@ -1,12 +1,14 @@
 package executor
 
 import (
+	"cmp"
 	"context"
 	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/executor/journal"
 	"github.com/mesita/mesita/executor/keeper"
+	"github.com/mesita/mesita/executor/prepare"
 )
 
 // load takes on what the journal knows. After a reboot nothing of it runs:
@@ -160,6 +162,9 @@ func (e *Executor) take(a *attempt, st keeper.Status) {
 	}
 	switch {
 	case a != nil:
+		if runs(st) {
+			e.placed(a, cmp.Or(st.Slice, a.slice, prepare.FormerSlice(a.task)))
+		}
 		e.happen(a, ev, news{status: st})
 	case runs(st):
 		e.killOrphan(st.ID)

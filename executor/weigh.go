@@ -41,6 +41,15 @@ func (e *Executor) weigh(a *attempt) {
 	}
 }
 
+// placed says in which slice the keeper has the attempt: an earlier version may
+// have named it.
+func (e *Executor) placed(a *attempt, slice string) {
+	if e.weights != nil && a.slice != "" && a.slice != slice {
+		e.weights.Set(a.slice, weights.Share{}, 0)
+	}
+	a.slice = slice
+}
+
 // weighAll is called when all that runs here is known.
 func (e *Executor) weighAll() {
 	if e.weights != nil && e.weights.Whole() {

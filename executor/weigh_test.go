@@ -91,11 +91,11 @@ func TestGroupsWeighWhatRuns(t *testing.T) {
 		run := set(assignment("a", 0, 1, cores(200)), assignment("a", 1, 1, batch, cores(400)), assignment("b", 0, 1, in("ml/x"), cores(1000)), assignment("c", 0, 1, in("ml"), cores(2)))
 		n.Assign(run)
 		settle()
-		kernel.want(t, "started", map[string]uint64{"": 400, "default": 1500, "default/a": 1500, "default/a/0-a1": 500, "default/a/1-a1": 1000,
-			"ml": 2505, "ml/x": 2500, "ml/x/b": 2500, "ml/c": 5, "ml/c/0-a1": 5})
+		kernel.want(t, "started", map[string]uint64{"": 400, "default": 1500, "default/job.a": 1500, "default/job.a/0-a1": 500, "default/job.a/1-a1": 1000,
+			"ml": 2505, "ml/x": 2500, "ml/x/job.b": 2500, "ml/job.c": 5, "ml/job.c/0-a1": 5})
 		pass(time.Minute)
 		settle()
-		kernel.want(t, "one ended", map[string]uint64{"default": 500, "default/a": 500})
+		kernel.want(t, "one ended", map[string]uint64{"default": 500, "default/job.a": 500})
 
 		n.Assign(set(run[0], run[2], assignment("c", 0, 1, in("ml"), cores(2), frozen)))
 		settle()
@@ -108,7 +108,45 @@ func TestGroupsWeighWhatRuns(t *testing.T) {
 		n.start()
 		n.Assign(set(run[0], run[2], run[3]))
 		settle()
-		kernel.want(t, "after a restart", map[string]uint64{"": 400, "default": 500, "default/a/0-a1": 500, "ml": 2505, "ml/x": 2500, "ml/c": 5})
+		kernel.want(t, "after a restart", map[string]uint64{"": 400, "default": 500, "default/job.a/0-a1": 500, "ml": 2505, "ml/x": 2500, "ml/job.c": 5})
+		n.Assign(nil)
+		settle()
+	})
+}
+
+// What an earlier version started is weighed and bounded where it is, and what
+// bounds ml/x bounds no job x of ml that this version starts.
+func TestAJobIsNoPartition(t *testing.T) {
+	bubble(t, func(t *testing.T, n *node) {
+		n.stop()
+		kernel := &scales{}
+		n.cfg = func(c *executor.Config) { c.Kernel = kernel }
+		n.start()
+		limited := func(_ *api.Task, s *api.JobSpec) { s.CPULimit = 700 }
+		run := set(assignment("x", 0, 1, in("ml"), cores(200), limited), assignment("x", 1, 1, in("ml"), cores(200), limited), assignment("x", 2, 1, in("ml"), cores(200), limited), assignment("y", 0, 1, in("ml/x"), cores(100)))
+		bound := []api.CPUBound{{Partition: "ml/x", Limit: 500, Requested: 100}}
+		n.Bound(bound)
+		n.Assign(run)
+		settle()
+		kernel.want(t, "of this version", map[string]uint64{"ml": 1750, "ml/job.x": 1500, "ml/x": 250, "ml/x/job.y": 250})
+		for _, task := range n.Stats(t.Context()) {
+			if (len(task.Bounds) > 0) != (task.Task == "y.0") {
+				t.Errorf("%s is bounded by %+v", task.Task, task.Bounds)
+			}
+		}
+		n.rt.In("x.0/1", "ml/x/0-a1") // a former version
+		n.rt.In("x.1/1", "")          // one before that
+		n.stop()
+		clear(kernel.all)
+		clear(kernel.most)
+		n.start()
+		n.Bound(bound)
+		n.Assign(run)
+		settle()
+		kernel.want(t, "of earlier versions", map[string]uint64{"ml/x/0-a1": 500, "ml/x/1-a1": 500, "ml/x": 1250, "ml/job.x": 500, "ml/job.x/2-a1": 500, "ml": 1750})
+		if got := kernel.most; got["ml/x/0-a1"] != 700 || got["ml/x/1-a1"] != 700 || got["ml/job.x/2-a1"] != 700 {
+			t.Errorf("their own limits are %v", got)
+		}
 		n.Assign(nil)
 		settle()
 	})
@@ -136,7 +174,7 @@ func TestGroupsAreBoundedByWhatRuns(t *testing.T) {
 		run := set(assignment("a", 0, 1, in("ml"), cores(200)), assignment("b", 0, 1, in("ml/x"), cores(100), limited), assignment("c", 0, 1, cores(100)))
 		n.Assign(run)
 		settle()
-		want("nothing is told", map[string]int64{"ml/x/b/0-a1": 700})
+		want("nothing is told", map[string]int64{"ml/x/job.b/0-a1": 700})
 		n.Bound([]api.CPUBound{{Partition: "ml", Limit: 1000, Requested: 600}})
 		want("half of it runs here", map[string]int64{"ml": 500})
 		n.Assign(run[1:])
@@ -146,33 +184,33 @@ func TestGroupsAreBoundedByWhatRuns(t *testing.T) {
 		n.start()
 		n.Assign(run[1:])
 		settle()
-		want("after a restart", map[string]int64{"ml/x/b/0-a1": 700})
+		want("after a restart", map[string]int64{"ml/x/job.b/0-a1": 700})
 		n.Bound([]api.CPUBound{{Partition: "ml", Limit: 1000, Requested: 200}, {Partition: "ml/x", Limit: 300, Requested: 100}})
 		want("told again", map[string]int64{"ml": 500, "ml/x": 300})
 		n.Bound(nil)
-		want("lifted", map[string]int64{"ml": 0, "ml/x": 0, "ml/x/b/0-a1": 700})
+		want("lifted", map[string]int64{"ml": 0, "ml/x": 0, "ml/x/job.b/0-a1": 700})
 
 		limit := func(milli api.CPULimit, change ...func(*api.Task, *api.JobSpec)) {
 			n.Assign(set(assignment("b", 0, 1, append(change, in("ml/x"), cores(100), func(_ *api.Task, s *api.JobSpec) { s.CPULimit = milli })...), run[2]))
 			settle()
 		}
 		limit(300)
-		want("its limit was lowered as it ran", map[string]int64{"ml/x/b/0-a1": 300})
+		want("its limit was lowered as it ran", map[string]int64{"ml/x/job.b/0-a1": 300})
 		limit(300, frozen)
 		limit(0, frozen)
 		limit(0)
-		want("it has none any more, which changed as it was frozen", map[string]int64{"ml/x/b/0-a1": 0})
+		want("it has none any more, which changed as it was frozen", map[string]int64{"ml/x/job.b/0-a1": 0})
 		limit(400)
 		n.stop()
 		clear(kernel.most)
 		n.start()
 		limit(0)
-		want("it has none any more, which changed as the daemon was away", map[string]int64{"ml/x/b/0-a1": 0})
+		want("it has none any more, which changed as the daemon was away", map[string]int64{"ml/x/job.b/0-a1": 0})
 		n.stop()
 		clear(kernel.most)
 		n.start()
 		limit(0)
-		want("the daemon may have been killed before it wrote that", map[string]int64{"ml/x/b/0-a1": 0})
+		want("the daemon may have been killed before it wrote that", map[string]int64{"ml/x/job.b/0-a1": 0})
 		n.Assign(nil)
 		settle()
 	})
@@ -224,7 +262,7 @@ func TestWeightsAreGathered(t *testing.T) {
 		settle()
 		kernel.mu.Lock()
 		defer kernel.mu.Unlock()
-		if n := kernel.all["default/a"]; n > 30 {
+		if n := kernel.all["default/job.a"]; n > 30 {
 			t.Errorf("the job was weighed %d times", n)
 		}
 	})
@@ -265,7 +303,7 @@ func TestRealWeights(t *testing.T) {
 	for _, task := range []string{"a.0", "a.1", "b.0"} {
 		r.state(task, api.TaskRunning)
 	}
-	want := map[string]uint64{"default": 750, "default/a": 750, "default/a/0-a1": 500, "default/a/1-a1": 250, "ml": 3, "ml/b": 3}
+	want := map[string]uint64{"default": 750, "default/job.a": 750, "default/job.a/0-a1": 500, "default/job.a/1-a1": 250, "ml": 3, "ml/job.b": 3}
 	r.until("the groups weigh it", func() bool {
 		kernel.mu.Lock()
 		defer kernel.mu.Unlock()

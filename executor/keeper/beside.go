@@ -91,20 +91,22 @@ func ofOne(slice string, held []Status) bool {
 		if st.State != Starting && st.State != Running {
 			continue
 		}
-		if st.Slice == slice || st.Slice == "" && strings.HasSuffix(slice, firstSlice(st.ID)) {
+		if st.Slice == slice || st.Slice == "" && firstSlice(slice, st.ID) {
 			return true
 		}
 	}
 	return false
 }
 
-// firstSlice is how the slice of an attempt ended in versions that did not write
-// it down: the attempt web.0/3 had PARTITION/web/0-a3.
-func firstSlice(id string) string {
+// firstSlice tells whether a slice may be that of an attempt below a keeper that
+// does not write down which: web.0/3 has PARTITION/web/0-a3, or job.web of it
+// since a daemon of a later version asks for it.
+func firstSlice(slice, id string) bool {
 	task, attempt, _ := strings.Cut(id, "/")
 	dot := strings.LastIndexByte(task, '.')
 	if dot < 0 {
-		return "\x00" // none
+		return false
 	}
-	return "/" + task[:dot] + "/" + task[dot+1:] + "-a" + attempt
+	end := task[:dot] + "/" + task[dot+1:] + "-a" + attempt
+	return strings.HasSuffix(slice, "/"+end) || strings.HasSuffix(slice, "/job."+end)
 }

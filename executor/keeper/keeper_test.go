@@ -175,7 +175,7 @@ func (c *client) exit(id string) keeper.Status {
 
 func (r *rig) request(id string, args ...string) keeper.StartRequest {
 	return keeper.StartRequest{
-		ID: id, Slice: "default/" + strings.NewReplacer(".", "/", "/", "-a").Replace(id),
+		ID: id, Slice: "default/job." + strings.NewReplacer(".", "/", "/", "-a").Replace(id),
 		Spec: isolation.Spec{
 			Program: program(args...),
 			Confinement: isolation.Confinement{

@@ -158,3 +158,18 @@ func add(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 }
+
+// A keeper that does not write down the slices of its tasks has them under the
+// names that daemons of any version asked for.
+func TestSlicesOfAKeeperThatDoesNotTell(t *testing.T) {
+	for slice, want := range map[string]bool{
+		"ml/web/0-a3": true, "ml/x/job.web/0-a3": true, "ml/ob.web/0-a3": false, "ml/job.other-web/0-a3": false, "ml/web/0-a33": false, "ml/web/1-a3": false,
+	} {
+		if got := ofOne(slice, []Status{{ID: "web.0/3", State: Running}}); got != want {
+			t.Errorf("%s: %v", slice, got)
+		}
+		if ofOne(slice, []Status{{ID: "web.0/3", State: Running, Slice: "ml/job.web/0-a3"}}) || ofOne(slice, []Status{{ID: "web.0/3", State: Ended}}) {
+			t.Errorf("%s is kept", slice)
+		}
+	}
+}

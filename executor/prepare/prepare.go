@@ -175,9 +175,15 @@ func (p *Preparer) workDir(id string, s *api.TaskSpec, who account) (string, err
 	return dir, nil
 }
 
-// Slice is a fresh slice for each attempt.
-func Slice(t *api.Task) string {
-	return t.Partition + "/" + t.Job + "/" + strconv.Itoa(t.Index) + "-a" + strconv.Itoa(t.Attempt)
+// Slice is a fresh slice for each attempt. No partition may be called as the
+// group of a job is: what bounds ml/x bounds no job x of ml.
+func Slice(t *api.Task) string { return slice(t, "job."+t.Job) }
+
+// FormerSlice is the one that a keeper of a version before that was told.
+func FormerSlice(t *api.Task) string { return slice(t, t.Job) }
+
+func slice(t *api.Task, job string) string {
+	return t.Partition + "/" + job + "/" + strconv.Itoa(t.Index) + "-a" + strconv.Itoa(t.Attempt)
 }
 
 // limits are the slice's. There is no memory.high: a task that is only slowed

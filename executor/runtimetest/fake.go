@@ -125,7 +125,7 @@ func (f *Fake) Start(ctx context.Context, r keeper.StartRequest) (keeper.StartRe
 		return keeper.StartResult{}, plan.Err
 	}
 	f.pid++
-	p := &proc{plan: plan, status: keeper.Status{ID: r.ID, State: keeper.Running, PID: f.pid, Started: f.now(), Up: f.Uptime()}}
+	p := &proc{plan: plan, status: keeper.Status{ID: r.ID, Slice: r.Slice, State: keeper.Running, PID: f.pid, Started: f.now(), Up: f.Uptime()}}
 	f.procs[r.ID] = p
 	if plan.Run > 0 {
 		p.due = time.Now().Add(plan.Run)
@@ -344,4 +344,12 @@ func (f *Fake) Signals() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.signals)
+}
+
+// In says in which slice a process is, as if another version had started it; ""
+// is what one says that does not tell.
+func (f *Fake) In(id, slice string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.procs[id].status.Slice = slice
 }
