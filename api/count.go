@@ -11,6 +11,9 @@ func Count[N ~int | ~int64 | ~uint64](n N, one string) string {
 	if n == 1 {
 		return "1 " + one
 	}
+	if stem, ok := strings.CutSuffix(one, "ry"); ok { // entry
+		return fmt.Sprintf("%d %sries", n, stem)
+	}
 	return fmt.Sprintf("%d %ss", n, one)
 }
 

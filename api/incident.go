@@ -49,6 +49,7 @@ const (
 	IncidentClockOff     IncidentKind = "clock-off"     // a node's clock is not that of most
 	IncidentStatesDiffer IncidentKind = "states-differ" // of the voters
 	IncidentNodeCopied   IncidentKind = "node-copied"   // a second daemon with its identity
+	IncidentRefilled     IncidentKind = "data-refilled" // a voter had lost something, and was sent it again
 )
 
 // Incidents are kept for a month and no longer than there is room.

@@ -56,6 +56,7 @@ type Node struct {
 	Outdated     bool              `json:"outdated,omitempty"`     // its mesita is older than the level of the cluster: it gets no new work
 	ClockOff     Duration          `json:"clockOff,omitempty"`     // its clock is ahead of most by so much
 	Outside      *Outside          `json:"outside,omitempty"`      // other programs have it
+	Refill       *Refill           `json:"refill,omitempty"`       // its daemon found less of its data than there had been
 }
 
 // Schedulable tells whether the node may get new tasks.
@@ -185,6 +186,7 @@ type NodeHello struct {
 	Level     int               `json:"level,omitempty"` // the highest that its mesita knows; said only to a cluster of level 1 and above
 	Session   string            `json:"session,omitempty"`
 	Outside   *Outside          `json:"outside,omitempty"` // said only to a cluster of level 3 and above
+	Refill    *Refill           `json:"refill,omitempty"`  // said only to a cluster of level 3 and above
 }
 
 // Validate checks what a node says of itself.
@@ -196,6 +198,9 @@ func (h *NodeHello) Validate() error {
 		return err
 	}
 	if err := InField("outside", h.Outside.Validate()); err != nil {
+		return err
+	}
+	if err := InField("refill", h.Refill.Validate()); err != nil {
 		return err
 	}
 	return InField("resources", h.Resources.Validate())

@@ -75,6 +75,7 @@ type Agent struct {
 	changed    signal // who is alive, or where
 	renewed    signal // this node's certificate
 	lost       signal // what a worker heard of itself
+	refilled   signal // what this voter had lost is there again
 	joined     signal // the cluster knows this node
 	announced  atomic.Bool
 	fed        atomic.Bool              // a voter feeds this worker

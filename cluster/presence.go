@@ -259,8 +259,8 @@ func (a *Agent) announce(ctx context.Context) error {
 			res.MemExtra = a.cfg.memExtra(res.Mem, a.host)
 		}
 		hello := &api.NodeHello{Addr: a.addr, Version: a.cfg.Version, Boot: bootID(), VoterOnly: a.self.VoterOnly, DiskFull: a.exec.DiskFull(),
-			Attrs: a.attrs(), Resources: res, Outside: a.outsideNow()}
-		if told == nil || told.Level != a.saidLevel() || told.DiskFull != hello.DiskFull || !told.Resources.Equal(res) || a.forgotten() || a.mistaken(hello.Outside) {
+			Attrs: a.attrs(), Resources: res, Outside: a.outsideNow(), Refill: a.refillNow()}
+		if told == nil || told.Level != a.saidLevel() || told.DiskFull != hello.DiskFull || !told.Resources.Equal(res) || !told.Refill.Equal(hello.Refill) || a.forgotten() || a.mistaken(hello.Outside) {
 			if err := a.hello(ctx, hello); err != nil {
 				if ctx.Err() != nil {
 					return nil
@@ -292,6 +292,7 @@ func (a *Agent) announce(ctx context.Context) error {
 			w.Take()
 			a.checkHolder(a.store.View().Node(a.self.NodeID))
 		case <-a.lost.wait():
+		case <-a.refilled.wait():
 		case <-tick.C:
 			look = true
 			a.tellStanding()
@@ -306,6 +307,16 @@ func (a *Agent) outsideNow() *api.Outside {
 		return nil
 	}
 	return a.exec.Outside()
+}
+
+// refillNow is what to say of what this voter had lost, to a cluster that asks
+// for it.
+func (a *Agent) refillNow() *api.Refill {
+	r := a.raft.Refilled()
+	if r == nil || a.level() < fsm.RefilledVoters.Level() {
+		return nil
+	}
+	return api.NewRefill(r.Lost, r.Entries, r.From)
 }
 
 // mistaken tells whether the cluster thinks otherwise of what other programs

@@ -105,7 +105,7 @@ func (a *Agent) openRaft(l net.Listener) error {
 		return api.InField("advertise", err)
 	}
 	a.raft, err = consensus.Open(consensus.Config{NodeID: a.self.NodeID, Dir: a.dir.file("raft"), Store: a.store,
-		Stream: raftStreams{l, a.peers, self, a.line.Name(tlsconf.ProtoRaft)}, AddrOf: a.addrOf, Before: a.votedBefore(), Remember: a.rememberStanding, Ask: a.askSightings, Multiplier: a.cfg.RaftMultiplier, Log: a.log})
+		Stream: raftStreams{l, a.peers, self, a.line.Name(tlsconf.ProtoRaft)}, AddrOf: a.addrOf, Before: a.votedBefore(), Remember: a.rememberStanding, Ask: a.askSightings, Refilled: a.refilled.notify, Multiplier: a.cfg.RaftMultiplier, Log: a.log})
 	if err != nil {
 		return err
 	}

@@ -88,6 +88,9 @@ func (g *generator) command(v *View) Command {
 		if v.Does(OutsideUse) && g.IntN(2) == 0 {
 			h.Outside = &api.Outside{Mem: api.Bytes(g.IntN(2 << 30)), Ports: g.holders()}
 		}
+		if v.Does(RefilledVoters) && g.IntN(4) == 0 {
+			h.Refill = &api.Refill{Lost: "its log is an older copy", Entries: uint64(g.IntN(3)), From: nodeID(g.IntN(4))}
+		}
 		if v.Does(MemLimits) {
 			h.Resources.MemExtra = h.Resources.Mem * api.Bytes(g.IntN(3)) / 2
 		}

@@ -37,6 +37,7 @@ var said = []saidField{
 	sayAs("attributes", func(n *api.Node) *map[string]string { return &n.Attrs }, func(h *api.NodeHello) map[string]string { return h.Attrs }, maps.Equal),
 	sayAs("resources", func(n *api.Node) *api.Resources { return &n.Resources }, func(h *api.NodeHello) api.Resources { return h.Resources }, api.Resources.Equal),
 	sayAs("what others have", func(n *api.Node) **api.Outside { return &n.Outside }, func(h *api.NodeHello) *api.Outside { return h.Outside }, (*api.Outside).Equal),
+	sayAs("what it had lost", func(n *api.Node) **api.Refill { return &n.Refill }, func(h *api.NodeHello) *api.Refill { return h.Refill }, (*api.Refill).Equal),
 	say("session", func(n *api.Node) *string { return &n.Session }, func(h *api.NodeHello) string { return h.Session }),
 	say("level", func(n *api.Node) *int { return &n.Level }, func(h *api.NodeHello) int { return h.Level }),
 }

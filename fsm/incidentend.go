@@ -75,6 +75,21 @@ func (x *tx) nodeIncidents(old, n *api.Node) {
 	}
 }
 
+// refillIncident records that a voter had lost something and was sent it again:
+// when it can tell, that is over.
+func (x *tx) refillIncident(old, n *api.Node) {
+	r := n.Refill
+	if r == nil || r.Equal(old.Refill) {
+		return
+	}
+	from := "the leader"
+	if l, err := x.node(r.From); err == nil {
+		from = l.Name
+	}
+	x.openIncident(api.Incident{Kind: api.IncidentRefilled, Object: n.ID, Node: n.Name, Message: r.Lost,
+		Action: fmt.Sprintf("it was sent %s from %s, and votes again", api.Count(int(r.Entries), "log entry"), from), Over: x.At})
+}
+
 // nodeIncidents0 is what follows at level 0.
 func (x *tx) nodeIncidents0(old, n *api.Node) {
 	lost := func(s api.NodeState) bool { return s == api.NodeUnreachable }

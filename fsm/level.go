@@ -47,6 +47,7 @@ const (
 	PlainWords                     // events say "1 task", and what becomes of tasks that may not start elsewhere
 	ForgetByAge                    // what is old is removed by a command of its own, which a leader proposes whose clock is that of most voters
 	OutsideUse                     // what other programs have of a node is not given to tasks, and is no failure of theirs
+	RefilledVoters                 // a voter tells what it had lost when it started, and was sent again
 	OldPrograms                    // a node whose program is below the level of the cluster is told apart, and gets no new work
 )
 
@@ -90,6 +91,7 @@ var features = [...]struct {
 	PlainWords:      {3, Voters},
 	ForgetByAge:     {3, Voters},
 	OutsideUse:      {3, Voters},
+	RefilledVoters:  {3, Voters},
 	OldPrograms:     {3, Voters},
 }
 
@@ -130,6 +132,7 @@ var fields = []field{
 		return slices.ContainsFunc(c.Placements, func(p Placement) bool { return p.Resources != nil && p.Resources.MemExtra != 0 })
 	}),
 	fieldOf("hello.outside", 3, func(c *NodeHello) bool { return c.Hello.Outside != nil }),
+	fieldOf("hello.refill", 3, func(c *NodeHello) bool { return c.Hello.Refill != nil }),
 	fieldOf("statuses.taken", 3, func(c *TaskReport) bool {
 		return slices.ContainsFunc(c.Statuses, func(s api.TaskStatus) bool { return len(s.Taken) > 0 })
 	}),

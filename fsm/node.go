@@ -191,6 +191,7 @@ func (c *NodeHello) apply(x *tx) (any, error) {
 		return old, nil
 	}
 	x.nodeIncidents(old, &n)
+	x.refillIncident(old, &n)
 	kind, what := api.EventNodeUpdated, "it reported: "+strings.Join(changed, ", ")+" changed"
 	if n.State != old.State {
 		kind, what = api.EventNodeState, n.State.String()+": it reported, and was "+old.State.String()

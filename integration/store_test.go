@@ -98,4 +98,10 @@ func TestOlderCopyOfAVoter(t *testing.T) {
 		n.AwaitReady()
 		n.Must(http.MethodGet, "/v1/jobs/"+job.ID, nil, nil)
 	}
+	l.Await(20*time.Second, "it to be told what it had lost", func() bool {
+		var list struct{ Items []*api.Incident }
+		return a.Call(http.MethodGet, "/v1/incidents", nil, &list) == nil && slices.ContainsFunc(list.Items, func(n *api.Incident) bool {
+			return n.Kind == api.IncidentRefilled && n.Node == b.Name && !n.Over.IsZero() && strings.Contains(n.Message, "older copy")
+		})
+	})
 }

@@ -64,6 +64,9 @@ type Config struct {
 	// vote. It fails if they know that Dir is an older copy. May be nil.
 	Ask func(ctx context.Context) (Standing, error)
 
+	// Refilled is called when Node.Refilled changed. It must not block. May be nil.
+	Refilled func()
+
 	// Multiplier stretches the timeouts of elections, for slow networks; 0 is
 	// 1: a new leader about half a second after the old one died.
 	Multiplier float64

@@ -26,6 +26,7 @@ const (
 // damage is why a node must not vote.
 type damage struct {
 	err   error
+	lost  string   // what is lost, in a sentence
 	least Standing // that it has to reach before it votes
 	mends bool     // a leader fills in what is lost; else it only waits for answers
 }
@@ -43,6 +44,7 @@ func (n *Node) inspect() error {
 	if before != nil {
 		n.noted = *before
 	}
+	n.began = n.accounts(have)
 	lost := ""
 	switch {
 	case n.stores.file != nil && n.stores.file.Damaged():
@@ -76,7 +78,7 @@ func (n *Node) lose(what string, least Standing) error {
 	err := api.Errorf(api.CodeUnavailable, "this voter is damaged: %s. It does not vote until a leader has sent it all that the cluster agreed on; "+
 		"that needs a majority of the other voters, so start those that are stopped. If they are lost for good, see `mesita cluster recover`", what)
 	n.cfg.Log.Error("this voter is damaged", "err", err)
-	n.damage.Store(&damage{err: err, least: least, mends: true})
+	n.damage.Store(&damage{err: err, lost: what, least: least, mends: true})
 	return n.stores.noteDamage(true)
 }
 
@@ -188,7 +190,7 @@ func (n *Node) askOthers() {
 	seen, older := n.cfg.Ask(ctx)
 	cancel()
 	if d := n.damage.Load(); d.mends {
-		n.damage.Store(&damage{err: d.err, least: d.least.And(seen), mends: true})
+		n.damage.Store(&damage{err: d.err, lost: d.lost, least: d.least.And(seen), mends: true})
 		return
 	}
 	have, err := n.stores.standing()
@@ -197,8 +199,11 @@ func (n *Node) askOthers() {
 	case err != nil:
 		older = fmt.Errorf("it cannot be compared with what other nodes saw of it: %w", err)
 	case n.accounts(have).Behind(seen):
-		older = fmt.Errorf("other nodes saw it with term %d and entry %d, and its log is of term %d and ends with entry %d: its folder is an older copy",
-			seen.Term, seen.LastIndex, have.Term, have.LastIndex)
+		older = olderCopy(have, seen)
+	case n.began.Behind(seen): // a leader was quicker than the answers
+		n.damage.Store(nil)
+		n.refilled(olderCopy(n.began, seen).Error())
+		return
 	default:
 		n.damage.Store(nil)
 		return
@@ -207,6 +212,33 @@ func (n *Node) askOthers() {
 		n.cfg.Log.Warn("a restart would have to ask the other nodes again", "err", err)
 	}
 	n.retune()
+}
+
+// olderCopy is an error only if it was not filled in yet.
+func olderCopy(have, seen Standing) error {
+	return fmt.Errorf("other nodes saw it with term %d and entry %d, and its log was of term %d and ended with entry %d: its folder is an older copy",
+		seen.Term, seen.LastIndex, have.Term, have.LastIndex)
+}
+
+// Refill is what a leader filled in of a voter that had lost something.
+type Refill struct {
+	Lost    string // what had happened, in a sentence
+	Entries uint64 // that it was sent for it
+	From    string // id of the leader
+}
+
+// Refilled is what was filled in since this node started, nil if nothing was.
+func (n *Node) Refilled() *Refill { return n.refill.Load() }
+
+// refilled notes that what was lost is there again.
+func (n *Node) refilled(lost string) {
+	last := n.LastIndex()
+	r := &Refill{Lost: lost, Entries: last - min(n.began.LastIndex, last), From: n.LeaderID()}
+	n.refill.Store(r)
+	n.cfg.Log.Warn("this voter had lost something, which was fetched again from the leader", "lost", lost, "entries", r.Entries, "from", r.From)
+	if n.cfg.Refilled != nil {
+		n.cfg.Refilled()
+	}
 }
 
 // regain lets this node vote as soon as it may: not before it knows how far it
@@ -247,10 +279,12 @@ func (n *Node) mend() {
 		noted, wait = true, mendEvery
 		retry.Reset()
 	}
+	lost := n.damage.Load().lost
 	n.damage.Store(nil)
 	n.keepStanding()
 	n.retune()
 	n.cfg.Log.Info("this voter is whole again, and votes", "index", n.LastIndex())
+	n.refilled(lost)
 }
 
 // whole tells whether a leader, of a term not before what this node knew, has

@@ -203,6 +203,65 @@ func TestOthersVetoAnOlderCopy(t *testing.T) {
 		if c.nodes[2].store.View().Job("j") == nil || c.nodes[b].Damaged() != nil {
 			t.Errorf("what was acknowledged is lost, or B is not whole: %v", c.nodes[b].Damaged())
 		}
+		c.refilled(b, "older copy")
+		for _, n := range []int{a, 2} {
+			if r := c.nodes[n].Refilled(); r != nil {
+				t.Errorf("node %d had lost nothing: %+v", n, r)
+			}
+		}
+	})
+}
+
+// refilled checks that a node tells what it had lost, and from whom it has it again.
+func (c *memCluster) refilled(i int, lost string) {
+	c.t.Helper()
+	r := c.nodes[i].Refilled()
+	if r == nil || !strings.Contains(r.Lost, lost) || r.Entries == 0 || r.From != c.nodes[c.leader()].id {
+		c.t.Errorf("it was an older copy, and tells of %+v", r)
+	}
+}
+
+// A leader that fills a voter in before the others have told it that its folder is
+// an older copy keeps nobody from hearing of it.
+func TestAnOlderCopyThatIsFilledInAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, disks := diskVoters(t)
+		const b = 1
+		c.stop(b)
+		old, before := filepath.Join(t.TempDir(), "old"), *disks[b].before
+		if err := copyDir(disks[b].dir, old); err != nil {
+			t.Fatal(err)
+		}
+		c.restart(b, disks[b], nil)
+		c.settle(5 * time.Second)
+		c.nodes[c.leader()].must(t, createJob("j"))
+		c.settle(time.Second)
+		seen, err := c.nodes[b].Standing()
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := 0
+		slow := func(cfg *Config) {
+			cfg.Refilled = func() { told++ }
+			cfg.Ask = func(context.Context) (Standing, error) { time.Sleep(time.Second); return seen, nil }
+		}
+		c.stop(b)
+		c.restart(b, disks[b], slow)
+		c.settle(5 * time.Second)
+		if r := c.nodes[b].Refilled(); r != nil || told != 0 {
+			t.Errorf("it had lost nothing: %+v", r)
+		}
+		c.stop(b)
+		if err := errors.Join(os.RemoveAll(disks[b].dir), os.Rename(old, disks[b].dir)); err != nil {
+			t.Fatal(err)
+		}
+		disks[b].before = &before
+		c.restart(b, disks[b], slow)
+		c.settle(5 * time.Second)
+		if c.nodes[b].Damaged() != nil || told != 1 {
+			t.Errorf("it is %v, and told so %d times", c.nodes[b].Damaged(), told)
+		}
+		c.refilled(b, "older copy")
 	})
 }
 

@@ -38,6 +38,8 @@ type Node struct {
 
 	applied atomic.Uint64          // index of the newest entry that took effect in this life
 	damage  atomic.Pointer[damage] // why it does not vote; nil = it does
+	began   Standing               // what was on disk when it started
+	refill  atomic.Pointer[Refill] // what was filled in since
 
 	notes      sync.Mutex
 	noted      Standing // what Remember was told last
