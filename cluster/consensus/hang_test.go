@@ -2,10 +2,12 @@ package consensus
 
 import (
 	"bytes"
-	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/mesita/mesita/api"
 )
 
 // A leader whose disk hangs has another lead, though its heartbeats need no disk;
@@ -16,10 +18,14 @@ func TestAHungDiskDoesNotLead(t *testing.T) {
 		c := newMemCluster(t, 3, func(i int, cfg *Config) { disks[i] = flaky(cfg) })
 		old := c.leader()
 		disks[old].delay.Store(int64(10 * time.Minute))
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		go func() { _, _ = c.nodes[old].Propose(ctx, cmds("hung", 1)) }() // it may take effect, or not
-		c.settle(2 * hangAfter)
+		began := time.Now()
+		if _, err := c.nodes[old].Propose(t.Context(), cmds("hung", 1)); api.ErrorCode(err) != api.CodeUnknown || time.Since(began) > 2*hangAfter {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		if _, err := c.nodes[old].Propose(t.Context(), cmds("later", 1)); !errors.Is(err, ErrNotLeader) {
+			t.Error(err)
+		}
+		c.settle(hangAfter)
 		next := c.leader(old)
 		c.nodes[next].must(t, createJob("on"))
 		if c.nodes[old].Healthy() == nil {

@@ -43,7 +43,7 @@ func (n *Node) Propose(ctx context.Context, cmds []fsm.Command) ([]fsm.Result, e
 	if len(cmds) == 0 {
 		return nil, nil
 	}
-	if !n.IsLeader() {
+	if !n.IsLeader() || n.guard.hangs.Load() {
 		return nil, ErrNotLeader
 	}
 	c := &call{encoded: make([][]byte, len(cmds)), results: make([]fsm.Result, len(cmds)), left: len(cmds), done: make(chan struct{})}
@@ -61,22 +61,42 @@ func (n *Node) Propose(ctx context.Context, cmds []fsm.Command) ([]fsm.Result, e
 	if err := n.submit(c); err != nil {
 		return nil, err
 	}
-	select {
-	case <-c.done:
-	case <-ctx.Done():
-		if n.queue.withdraw(c) {
-			return nil, fmt.Errorf("%w (%w)", api.Errorf(api.CodeUnavailable, "the change was given up before it was written"), context.Cause(ctx))
-		}
-		select {
-		case <-c.done: // just now
-		default:
-			return nil, fmt.Errorf("%w (%w)", api.Errorf(api.CodeUnknown, "the change may still take effect"), context.Cause(ctx))
-		}
+	if err := n.outcomeOf(ctx, c); err != nil {
+		return nil, err
 	}
 	if c.err != nil {
 		return nil, c.failure()
 	}
 	return c.results, nil
+}
+
+// outcomeOf waits for the end of a call, for as long as there may be one soon.
+func (n *Node) outcomeOf(ctx context.Context, c *call) error {
+	for unwell := n.guard.unwell(); ; unwell = nil {
+		select {
+		case <-c.done:
+			return nil
+		case <-ctx.Done():
+			return n.abandon(c, context.Cause(ctx))
+		case <-unwell: // of a write that failed raft tells at once
+			if n.guard.hangs.Load() {
+				return n.abandon(c, errHangs)
+			}
+		}
+	}
+}
+
+// abandon gives a call up; nil if it ended just now.
+func (n *Node) abandon(c *call, why error) error {
+	if n.queue.withdraw(c) {
+		return fmt.Errorf("%w (%w)", api.Errorf(api.CodeUnavailable, "the change was given up before it was written"), why)
+	}
+	select {
+	case <-c.done:
+		return nil
+	default:
+		return fmt.Errorf("%w (%w)", api.Errorf(api.CodeUnknown, "the change may still take effect"), why)
+	}
 }
 
 // failure is the error of a call that has ended.
