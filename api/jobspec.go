@@ -388,8 +388,13 @@ func (r *Request) validate() error {
 		if p.Port < 0 || p.Port > 65535 {
 			return FieldErrorf("ports", "%s: %d is no port: 1 to 65535, or 0 for any", p.Name, p.Port)
 		}
-		if slices.ContainsFunc(r.Ports[:i], func(q PortRequest) bool { return q.Name == p.Name || p.Port != 0 && q.Port == p.Port }) {
-			return FieldErrorf("ports", "%q is given twice", p.Name)
+		for _, q := range r.Ports[:i] {
+			if q.Name == p.Name {
+				return FieldErrorf("ports", "%q is given twice", p.Name)
+			}
+			if p.Port != 0 && q.Port == p.Port {
+				return FieldErrorf("ports", "%d is given twice, for %q and %q", p.Port, q.Name, p.Name)
+			}
 		}
 	}
 	return nil

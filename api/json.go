@@ -33,7 +33,7 @@ func decodeError(err error, v any) error {
 	case errors.As(err, &own):
 		return own
 	case errors.As(err, &typ):
-		return FieldErrorf(typ.Field, "is a %s, and must be a %s", typ.Value, jsonKind(typ.Type))
+		return FieldErrorf(typ.Field, "is %s, and must be %s", an(typ.Value), jsonKind(typ.Type))
 	case errors.As(err, &syntax):
 		return Errorf(CodeInvalid, "no valid JSON at byte %d: %v", syntax.Offset, err)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
@@ -46,18 +46,26 @@ func decodeError(err error, v any) error {
 	return err
 }
 
+// an puts the article before a kind of JSON value.
+func an(kind string) string {
+	if kind != "" && strings.Contains("aeiou", kind[:1]) {
+		return "an " + kind
+	}
+	return "a " + kind
+}
+
 func jsonKind(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Slice, reflect.Array:
-		return "list"
+		return "a list"
 	case reflect.Map, reflect.Struct:
-		return "map"
+		return "a map"
 	case reflect.String:
-		return "string"
+		return "a string"
 	case reflect.Bool:
 		return "true or false"
 	}
-	return "number"
+	return "a number"
 }
 
 // UnknownField is the error for a key, flag or field that does not exist.

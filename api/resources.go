@@ -196,6 +196,9 @@ type Short struct {
 }
 
 func (s Short) String() string {
+	if s.Resource == "ports" {
+		return "needs port " + s.Need + ", which another task has"
+	}
 	return "needs " + amount(s.Need, s.Resource) + ", " + s.Have + " free"
 }
 
@@ -316,6 +319,20 @@ func (r *Resources) set(key, val string) (err error) {
 		}
 	}
 	return err
+}
+
+// slips are names that people write for a resource that is called otherwise.
+var slips = map[string]string{"cpu": "cpus", "core": "cpus", "cores": "cpus", "memory": "mem", "ram": "mem", "gpu": "gpus", "port": "ports", "storage": "disk"}
+
+// CheckCustom refuses custom resources that are slips of others: a limit on cpu
+// would bound nothing. What is kept already is not asked.
+func CheckCustom[V any](custom map[string]V) error {
+	for _, k := range slices.Sorted(maps.Keys(custom)) {
+		if meant := slips[strings.ToLower(k)]; meant != "" {
+			return Errorf(CodeInvalid, "%s is no resource: did you mean %s?", k, meant)
+		}
+	}
+	return nil
 }
 
 func validateCustomName(k string) error {

@@ -34,6 +34,11 @@ var taskStates = []string{"TASK_STAGING", "TASK_STARTING", "TASK_RUNNING", "TASK
 
 func (s TaskState) String() string { return enumString(taskStates, s) }
 
+// Word is the state as people say it.
+func (s TaskState) Word() string {
+	return strings.ToLower(strings.TrimPrefix(s.String(), "TASK_"))
+}
+
 // MarshalText writes the Mesos name.
 func (s TaskState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 

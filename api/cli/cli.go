@@ -115,10 +115,18 @@ func example(lines ...string) string {
 	return "Examples:\n  " + strings.Join(lines, "\n  ")
 }
 
+// missing says what of two things is not among n arguments.
+func missing(first string, n int) string {
+	if n == 0 {
+		return "no " + first + " and no command are given"
+	}
+	return "a " + first + " or a command is missing"
+}
+
 // args checks the number of arguments of a command.
 func args(c *cli.Context, least, most int, form string) error {
 	if n := c.NArg(); n < least || most >= 0 && n > most {
-		return usage("mesita %s: got %d arguments; see --help", form, n)
+		return usage("mesita %s: got %s; see --help", form, api.Count(n, "argument"))
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ func (a *app) execCommand() *cli.Command {
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "no-tty", Aliases: []string{"T"}, Usage: "no terminal, even when this is one"}},
 		Action: func(c *cli.Context) error {
 			if c.NArg() < 2 {
-				return usage("mesita exec JOB|TASK -- COMMAND [ARG…]: got %d arguments", c.NArg())
+				return usage("mesita exec JOB|TASK -- COMMAND [ARG…]: %s", missing("job or task", c.NArg()))
 			}
 			cl, err := a.client(c)
 			if err != nil {

@@ -418,7 +418,7 @@ func (f *fake) logs(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case err != nil:
-	case t.Pending():
+	case t.Pending() && t.Attempt <= 1:
 		err = api.Errorf(api.CodeConflict, "task %s has not been started yet", t.ID)
 	case attempt == "before" && len(t.Earlier) == 0:
 		err = api.Errorf(api.CodeNotFound, "task %s has no earlier attempt", t.ID)

@@ -27,7 +27,7 @@ func (a *app) runCommand() *cli.Command {
 		),
 		Action: func(c *cli.Context) error {
 			if c.NArg() < 2 {
-				return usage("mesita run NAME -- COMMAND [ARG…]: got %d arguments", c.NArg())
+				return usage("mesita run NAME -- COMMAND [ARG…]: %s", missing("name", c.NArg()))
 			}
 			count := c.Int("count")
 			if count <= 0 {
@@ -171,7 +171,7 @@ func (a *app) jobSubmit() *cli.Command {
 			&cli.IntFlag{Name: "gang", Usage: "`NUMBER` of tasks that start together or not at all"},
 			&cli.IntFlag{Name: "retries", Usage: "`NUMBER` of further attempts after a failure"},
 			&cli.StringFlag{Name: "time", Usage: "the most `TIME` one attempt may take"},
-			&cli.BoolFlag{Name: "wait", Usage: "wait for the end, and exit with the job's exit code"},
+			&cli.BoolFlag{Name: "wait", Usage: "wait for the end, and exit with the job's exit code: of the task that failed first"},
 			option.SpanFlag("timeout", 0, "the most `TIME` to wait (default: no limit)"),
 		),
 		Action: func(c *cli.Context) error {
@@ -235,6 +235,11 @@ func (a *app) jobWait() *cli.Command {
 			cl, err := a.client(c)
 			if err != nil {
 				return err
+			}
+			if id := c.Args().First(); strings.Contains(id, ".") {
+				if t, err := cl.Task(c.Context, id); err == nil {
+					return usage("%s is a task: wait for its job, with `mesita job wait %s`", id, t.Job)
+				}
 			}
 			return a.waitEnd(c, cl, c.Args().First())
 		},

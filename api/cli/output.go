@@ -165,5 +165,5 @@ func stateText(t *api.Task) string {
 	case t.Frozen && !t.State.Final():
 		return "frozen"
 	}
-	return strings.ToLower(strings.TrimPrefix(t.State.String(), "TASK_"))
+	return t.State.Word()
 }

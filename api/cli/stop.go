@@ -49,6 +49,8 @@ type toStop struct {
 func findToStop(c *cli.Context, cl *client.Client, id string) (toStop, error) {
 	t, err := cl.Task(c.Context, id)
 	switch {
+	case err == nil && t.State.Final() && t.Reason == api.ReasonStopped && !c.Bool("restart"):
+		return toStop{task: t}, nil // as a job that is stopped again
 	case err == nil && t.State.Final(): // the cluster would refuse it when others were told already
 		return toStop{}, api.Errorf(api.CodeNotFound, "task %s has ended: leave it out", id)
 	case err == nil || api.ErrorCode(err) != api.CodeNotFound:
@@ -70,9 +72,10 @@ func (a *app) stop(c *cli.Context, cl *client.Client, all []toStop) error {
 		var err error
 		switch {
 		case c.Bool("dry-run") && x.task != nil:
-			a.progress("would stop task %s on %s", x.task.ID, or(x.task.Node, "no node"))
+			a.progress("would stop task %s%s", x.task.ID, whereTo(x.task))
 		case c.Bool("dry-run"):
 			a.progress("would stop job %s: %s", x.job.ID, jobCounts(x.job))
+		case x.task != nil && x.task.State.Final():
 		case x.task != nil:
 			err = cl.StopTask(c.Context, x.task.ID, c.Bool("restart"))
 		default:
@@ -95,6 +98,17 @@ func (a *app) stop(c *cli.Context, cl *client.Client, all []toStop) error {
 		}
 	}
 	return nil
+}
+
+// whereTo is where a task is stopped, for a line that goes on.
+func whereTo(t *api.Task) string {
+	switch {
+	case t.State.Final():
+		return ", which has ended"
+	case t.Node == "":
+		return ", which is not started"
+	}
+	return " on " + t.Node
 }
 
 func (a *app) awaitTaskEnd(c *cli.Context, cl *client.Client, x toStop) error {

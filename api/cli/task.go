@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/cli/option"
@@ -136,7 +137,7 @@ func noJobOrTask(id string, err error) error {
 func showJob(w io.Writer, j *api.Job, tasks []*api.Task) error {
 	fmt.Fprintf(w, "job        %s   %s v%d, %s\n", j.ID, j.Spec.Kind, j.Version, j.State)
 	fmt.Fprintf(w, "tasks      %s\n", jobCounts(j))
-	fmt.Fprintf(w, "command    %s\n", printable(strings.Join(j.Spec.Command, " ")))
+	fmt.Fprintf(w, "command    %s\n", printable(commandText(j.Spec.Command)))
 	fmt.Fprintf(w, "each       %s\n", j.Spec.Need())
 	for _, p := range j.Spec.Ports {
 		fmt.Fprintf(w, "port       %s %s\n", p.Name, or(number(p.Port), "(any free one)"))
@@ -151,6 +152,17 @@ func showJob(w io.Writer, j *api.Job, tasks []*api.Task) error {
 	}
 	fmt.Fprintf(w, "submitted  %s ago by %s\n\n", age(j.Created), or(j.Actor, "-"))
 	return table(w, tasks[:min(len(tasks), 50)], taskColumns, false, true)
+}
+
+// commandText is a command as one would type it: what is one argument is seen.
+func commandText(words []string) string {
+	out := make([]string, len(words))
+	for i, w := range words {
+		if out[i] = w; w == "" || strings.ContainsFunc(w, func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune("'\"\\$`|&;<>()*?[]#~!", r) }) {
+			out[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(out, " ")
 }
 
 func cpuText(c api.MilliCPU) string {
@@ -191,14 +203,24 @@ func showTask(w io.Writer, t *api.Task, held string) error {
 		fmt.Fprintf(w, "held up    %s\n", held)
 	}
 	if t.Message != "" || t.Reason != "" {
-		fmt.Fprintf(w, "why        %s   %s\n", or(string(t.Reason), "-"), printable(t.Message))
+		fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("why        %s   %s", or(string(t.Reason), "-"), printable(t.Message)), " "))
 	}
 	fmt.Fprintln(w)
-	attempts := append(slices.Clone(t.Earlier), api.Attempt{Attempt: t.Attempt, Version: t.Version, Node: t.Node, State: t.State, PID: t.PID,
-		Started: t.Started, Ended: t.Ended, ExitCode: t.ExitCode, Signal: t.Signal, Reason: t.Reason, Message: t.Message})
+	newest := api.Attempt{Attempt: t.Attempt, Version: t.Version, Node: t.Node, State: t.State, PID: t.PID,
+		Started: t.Started, Ended: t.Ended, ExitCode: t.ExitCode, Signal: t.Signal, Reason: t.Reason, Message: t.Message}
+	if t.State == api.TaskStaging { // nothing came of it yet: the task's reason is why the one before ended
+		newest.Reason, newest.Message = "", ""
+	}
+	state := func(x api.Attempt) string {
+		if x.Attempt == t.Attempt {
+			return stateText(t)
+		}
+		return x.State.Word()
+	}
+	attempts := append(slices.Clone(t.Earlier), newest)
 	return table(w, attempts, []column[api.Attempt]{
 		{"ATTEMPT", func(x api.Attempt) string { return fmt.Sprint(x.Attempt) }, false},
-		{"STATE", func(x api.Attempt) string { return strings.ToLower(strings.TrimPrefix(x.State.String(), "TASK_")) }, false},
+		{"STATE", state, false},
 		{"NODE", func(x api.Attempt) string { return x.Node }, false},
 		{"PID", func(x api.Attempt) string { return number(x.PID) }, false},
 		{"EXIT", func(x api.Attempt) string { return exitText(&api.Task{Signal: x.Signal, ExitCode: x.ExitCode}) }, false},

@@ -39,7 +39,10 @@ func (a *app) upload(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
 		}
 		return api.FieldErrorf("command", "%s is not there: name a program of this machine, or one by its full path on the nodes", path)
 	}
-	if !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
+	if !info.Mode().IsRegular() {
+		return api.FieldErrorf("command", "%s is %s, and no program", path, kindOf(info.Mode()))
+	}
+	if info.Mode()&0o111 == 0 {
 		return api.FieldErrorf("command", "%s is no executable file: chmod +x it, or use --no-upload", path)
 	}
 	if err := a.runnable(c, cl, path, abs); err != nil {
@@ -92,3 +95,16 @@ func (a *app) runnable(c *cli.Context, cl *client.Client, name, path string) err
 // wider is the architecture whose kernels mostly run the programs of a narrower
 // one, too.
 var wider = map[string]string{"386": "amd64", "arm": "arm64"}
+
+// kindOf names what is no regular file.
+func kindOf(m os.FileMode) string {
+	switch {
+	case m.IsDir():
+		return "a folder"
+	case m&os.ModeNamedPipe != 0:
+		return "a pipe"
+	case m&os.ModeSocket != 0:
+		return "a socket"
+	}
+	return "a device"
+}

@@ -32,8 +32,11 @@ func execTask(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t.Pending() {
+		return nil, api.Errorf(api.CodeConflict, "task %s does not run, it waits to be started: see `mesita why %s`", t.ID, t.ID)
+	}
 	if t.State != api.TaskRunning {
-		return nil, api.Errorf(api.CodeConflict, "task %s does not run, it is %s: see `mesita why %s`", t.ID, t.State, t.ID)
+		return nil, api.Errorf(api.CodeConflict, "task %s does not run, it is %s: see `mesita why %s`", t.ID, t.State.Word(), t.ID)
 	}
 	return c.toNode(t.NodeID, "/v1/local/tasks/"+t.ID+"/exec", c.Query.Values, localExec)
 }

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -122,10 +123,17 @@ func excess(has, need api.Resources) string {
 		by = (need.Disk - has.Disk).String()
 	case "gpus":
 		by = fmt.Sprint(need.GPUs - has.GPUs)
+	case "ports":
+		return notItsPorts(has, need)
 	default:
 		return fmt.Sprintf("lacks %s %s (has %s)", short.Resource, short.Need, short.Have)
 	}
 	return fmt.Sprintf("has %s of %s, %s too few", short.Has(), short.Need, by)
+}
+
+// notItsPorts says which ports a task needs that its node may never give.
+func notItsPorts(has, need api.Resources) string {
+	return fmt.Sprintf("may not give port %s, its ports are %s (add it to its --resources ports=…)", need.Ports.Minus(has.Ports), cmp.Or(has.Ports.String(), "none"))
 }
 
 // Explain says why a job or task is in its state.
@@ -175,7 +183,7 @@ func (p Planner) explainTask(v *fsm.View, t *api.Task) *api.Why {
 		why.Hints = []string{fmt.Sprintf("it goes on where it stopped once %s has cpus=%s free; it has %s now", t.Node, t.Resources.CPUs, v.Free(t.NodeID).CPUs),
 			"a higher guarantee for partition " + t.Partition + " would keep them"}
 	case !t.Pending():
-		why.Summary = fmt.Sprintf("%s is on %s (%s)", t.ID, t.Node, strings.ToLower(strings.TrimPrefix(t.State.String(), "TASK_")))
+		why.Summary = fmt.Sprintf("%s is on %s (%s)", t.ID, t.Node, t.State.Word())
 		if t.Desired != api.DesiredRun {
 			why.Summary += " and was told to " + t.Desired.String() + ": " + string(t.Reason)
 		}
@@ -209,13 +217,17 @@ func unseen(v *fsm.View, j *api.Job, t *api.Task) string {
 }
 
 func ended(t *api.Task) string {
-	return fmt.Sprintf("%s %s: %s", t.ID, strings.ToLower(strings.TrimPrefix(t.State.String(), "TASK_")), reasonText(t))
+	return fmt.Sprintf("%s %s: %s", t.ID, t.State.Word(), reasonText(t))
 }
 
 func reasonText(t *api.Task) string {
 	switch {
 	case t.Message != "":
 		return t.Message
+	case t.Reason == api.ReasonStopped && t.Signal != "":
+		return "it was stopped, and ended by " + t.Signal
+	case t.Reason == api.ReasonStopped && t.ExitCode != nil:
+		return fmt.Sprintf("it was stopped, and ended with exit code %d", *t.ExitCode)
 	case t.ExitCode != nil:
 		return fmt.Sprintf("exit code %d", *t.ExitCode)
 	case t.Reason != "":

@@ -156,7 +156,7 @@ func unable(n *api.Node, spec *api.JobSpec) string {
 // one may.
 func lendsNone(n *api.Node) string {
 	if mode := n.Attrs["isolation.mode"]; mode != "unified" || n.Attrs["isolation.memory"] != "yes" {
-		return "has no cgroup v2 that limits memory, so it could not keep what others are guaranteed from a task with a memLimit above its mem: boot it with systemd.unified_cgroup_hierarchy=1"
+		return "has no cgroup v2 that limits memory, so it could not keep what others are guaranteed from a task whose --mem-limit is above its --mem: boot it with systemd.unified_cgroup_hierarchy=1"
 	}
 	if n.Resources.MemExtra == 0 {
 		return "lets no task use more than its mem: its --mem-overcommit is 1"

@@ -57,9 +57,10 @@ type waiting struct {
 	t       *api.Task
 	c       *class
 	why     *api.Why
-	nearest int   // slot that lacks least, -1 if no node can ever take it
-	by      *hold // that keeps a node from it
-	fits    bool  // a node has room
+	nearest int      // slot that lacks least, -1 if no node can ever take it
+	back    []string // nodes that could take it, and take nothing at the moment
+	by      *hold    // that keeps a node from it
+	fits    bool     // a node has room
 }
 
 // nodes lists the first reason of each node, and finds the nearest fit.
@@ -72,6 +73,9 @@ func (w *waiting) nodes(v *fsm.View) {
 		}
 		reason := unavailable(n)
 		i, known := w.e.slots.ids[n.ID]
+		if reason != "" && !n.VoterOnly && unfit(n, w.c.part, w.c.spec) == "" && n.Resources.Fits(w.c.need) {
+			w.back = append(w.back, n.Name)
+		}
 		if reason == "" {
 			reason = unfit(n, w.c.part, w.c.spec)
 		}
@@ -87,6 +91,9 @@ func (w *waiting) nodes(v *fsm.View) {
 			}
 			if reason = lacks(w.e.slots.free[i], w.c.need, w.c.anyPorts); reason != "" {
 				reason = cmp.Or(outside(n, w.e.slots.free[i], w.c.need), reason)
+			}
+			if !n.Resources.Ports.Contains(w.c.need.Ports) {
+				reason = notItsPorts(n.Resources, w.c.need)
 			}
 		}
 		if reason == "" && known {
@@ -142,7 +149,7 @@ func (w *waiting) summary() {
 		w.why.Summary = w.t.ID + " is waiting: the cluster has no node for work"
 	case w.j.Spec.Gang > 0:
 		w.why.Summary = fmt.Sprintf("%s is waiting: its gang of %d does not fit at once", w.t.ID, w.j.Spec.Gang)
-	case w.nearest < 0:
+	case w.nearest < 0 && len(w.back) == 0:
 		w.why.Summary = w.t.ID + " is waiting: no node can ever take it"
 	case w.by != nil:
 		w.why.Summary = fmt.Sprintf("%s is waiting: the room there is held for job %s, which was first", w.t.ID, w.by.job)
@@ -229,6 +236,8 @@ func (w *waiting) hints() {
 		}
 	case len(w.why.Nodes) == 0:
 		add("add a node with `mesita node join`")
+	case w.nearest < 0 && len(w.back) > 0:
+		add("it starts by itself when %s takes new tasks again", strings.Join(w.back[:min(3, len(w.back))], " or "))
 	case w.nearest < 0:
 		add("ask for less, or add a node that is larger or meets its conditions")
 	case w.by != nil:

@@ -32,7 +32,7 @@ func (p *Preparer) NotRun(s *isolation.Spec, said error) error {
 	if !strings.Contains(text, "fork/exec ") && !strings.Contains(text, "chdir ") {
 		return &Error{text: text} // such as a limit that cannot be set
 	}
-	for _, prefix := range []string{"start " + name + ": ", "fork/exec " + name + ": "} {
+	for _, prefix := range []string{"start " + name + ": ", "start " + s.Path + ": ", "fork/exec " + name + ": "} {
 		text = strings.TrimPrefix(text, prefix)
 	}
 	if strings.HasPrefix(text, "chdir ") {

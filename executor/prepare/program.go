@@ -79,9 +79,9 @@ func (r root) program(name, dir, path string) (string, error) {
 		case ofMachine(err):
 			return "", fmt.Errorf("look at program %s: %w", name, err)
 		case errors.Is(err, os.ErrNotExist):
-			return "", coded(CodeNoProgram, "program %s does not exist on %s: give the path of one that does, or of a local one to upload", name, r.here())
+			return "", coded(CodeNoProgram, "program %s does not exist on %s: give the path of one that does", name, r.here())
 		case err != nil:
-			return "", coded(CodeNotRun, "program %s %v on %s: give the path of a program there, or of a local one to upload", name, err, r.here())
+			return "", coded(CodeNotRun, "program %s %v on %s: give the path of a program there", name, err, r.here())
 		}
 		return name, nil
 	}

@@ -142,6 +142,9 @@ func parseAmounts(text string) (api.Amounts, error) {
 	if err != nil {
 		return a, err
 	}
+	if err := api.CheckCustom(a.Custom); err != nil {
+		return a, err
+	}
 	for part := range strings.SplitSeq(text, ",") {
 		if k, v, _ := strings.Cut(part, "="); a.Of(strings.TrimSpace(k)) == 0 {
 			return a, api.FieldErrorf("", "%s=%s is not above zero: leave %s out, or write none", k, v, k)

@@ -1,7 +1,7 @@
 package option
 
 import (
-	"bufio"
+	"io"
 	"os"
 	"strings"
 
@@ -53,6 +53,9 @@ func FillTask(c *cli.Context, s *api.JobSpec, command []string) error {
 	s.Command, s.Partition, s.User, s.Dir = command, c.String("partition"), c.String("user"), c.String("dir")
 	s.StopSignal, s.GPUs, s.Pids, s.Privileged, s.HostPIDs = c.String("stop-signal"), c.Int64("gpus"), c.Int64("pids"), c.Bool("privileged"), c.Bool("host-pids")
 	s.Nice = c.Int("nice")
+	if c.IsSet("pids") && s.Pids == 0 {
+		return api.FieldErrorf("pids", "0 is not within 1 to 4194304: leave it out for 4096")
+	}
 	p := Parser{C: c}
 	s.CPUs = Parse(&p, "cpus", api.ParseCPU)
 	s.CPULimit = Parse(&p, "cpu-limit", api.ParseCPULimit)
@@ -118,6 +121,9 @@ func fillCustom(c *cli.Context, s *api.JobSpec) error {
 		if err != nil {
 			return InFlag("resource", err)
 		}
+		if err := api.CheckCustom(r.Custom); err != nil {
+			return InFlag("resource", err)
+		}
 		if len(r.Custom) != 1 {
 			return api.FieldErrorf("resource", "%q is not NAME=AMOUNT of a custom resource", v)
 		}
@@ -133,34 +139,54 @@ func fillCustom(c *cli.Context, s *api.JobSpec) error {
 
 func fillEnv(c *cli.Context, s *api.JobSpec) error {
 	if path := c.String("env-file"); path != "" {
-		lines, err := envLines(path)
-		if err != nil {
-			return err
-		}
-		if err := fillMap("env-file", lines, &s.Env); err != nil {
+		if err := fillEnvFile(path, s); err != nil {
 			return err
 		}
 	}
 	return fillMap("env", c.StringSlice("env"), &s.Env)
 }
 
-// envLines are the lines of a file that are not empty and no comments.
-func envLines(path string) (out []string, err error) {
+// maxEnvFile bounds an environment: Linux passes no more to a program.
+const maxEnvFile = 6 << 20
+
+// fillEnvFile adds the lines of a file that are not empty and no comments. A
+// name with a blank in it is a slip, as of who wrote "export A=1".
+func fillEnvFile(path string, s *api.JobSpec) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, api.FieldErrorf("env-file", "%v", err)
+		return api.FieldErrorf("env-file", "%v", err)
 	}
 	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		if line := strings.TrimSpace(lines.Text()); line != "" && line[0] != '#' {
-			out = append(out, line)
+	b, err := io.ReadAll(io.LimitReader(f, maxEnvFile+1))
+	switch {
+	case err != nil:
+		return api.FieldErrorf("env-file", "%s: %v", path, err)
+	case len(b) > maxEnvFile:
+		return api.FieldErrorf("env-file", "%s has more than %s: no program is passed so much", path, api.Bytes(maxEnvFile))
+	}
+	number := 0
+	for line := range strings.Lines(string(b)) {
+		number++
+		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+			continue
+		}
+		name, _, ok := strings.Cut(line, "=")
+		if !ok || name == "" || strings.ContainsAny(name, " \t") {
+			return api.FieldErrorf("env-file", "%s:%d: %q is not NAME=VALUE, without export, quotes or blanks around the name", path, number, shown(line))
+		}
+		if err := fillMap("env-file", []string{line}, &s.Env); err != nil {
+			return err
 		}
 	}
-	if err := lines.Err(); err != nil {
-		return nil, api.FieldErrorf("env-file", "%s: %v", path, err)
+	return nil
+}
+
+// shown is the beginning of a line that may be long.
+func shown(line string) string {
+	if r := []rune(line); len(r) > 60 {
+		return string(r[:60]) + "…"
 	}
-	return out, nil
+	return line
 }
 
 // fillMap adds the K=V of a flag; the last of a name counts.
