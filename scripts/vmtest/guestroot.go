@@ -109,8 +109,10 @@ func prepareSystem() error {
 	if err := os.WriteFile("/proc/sys/kernel/printk", []byte("4"), 0); err != nil {
 		return err
 	}
-	if err := os.Symlink("/proc/self/fd", "/dev/fd"); err != nil && !os.IsExist(err) {
-		return err
+	for dev, to := range map[string]string{"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"} {
+		if err := os.Symlink("/proc/self/fd"+to, "/dev/"+dev); err != nil && !os.IsExist(err) {
+			return err
+		}
 	}
 	for dev, minor := range map[string]uint32{"loop-control": 237, "net/tun": 200, "fuse": 229} { // opening one loads its module
 		if err := os.MkdirAll(filepath.Dir("/dev/"+dev), 0o755); err != nil {
