@@ -14,8 +14,14 @@ func FuzzNodeFiles(f *testing.F) {
 	f.Add(true, []byte(`{"nodeID":"n","crc":"00000000"}`))
 	f.Add(false, []byte(`{"cluster":{"id":"c"},"authority":{"caCert":"AAAA"}}`))
 	f.Add(false, []byte(`null`))
+	dir, err := os.MkdirTemp("/dev/shm", "fuzz") // in memory: on a disk a few runs in ten seconds would be all
+	if err != nil {
+		dir = f.TempDir()
+	} else {
+		f.Cleanup(func() { os.RemoveAll(dir) })
+	}
+	d := &dataDir{path: dir}
 	f.Fuzz(func(t *testing.T, node bool, b []byte) {
-		d := &dataDir{path: t.TempDir()}
 		name := "new-cluster.json"
 		load := func() (any, error) { return d.loadPending() }
 		if node {

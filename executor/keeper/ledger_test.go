@@ -92,8 +92,8 @@ func FuzzLedger(f *testing.F) {
 		f.Add(append(b[:len(b)-2:len(b)-2], "}\n{}\n"...))
 	}
 	f.Add([]byte(`{"start":{"id":"b.1/2","state":"running"}}`))
+	dir := fuzzFolder(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, "ledger"), b, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -114,6 +114,17 @@ func FuzzLedger(f *testing.F) {
 			t.Fatalf("%+v was read, and then %+v", first, again)
 		}
 	})
+}
+
+// fuzzFolder is a folder in memory, where there is one: each run writes, and on a
+// disk a few in ten seconds would be all.
+func fuzzFolder(f *testing.F) string {
+	dir, err := os.MkdirTemp("/dev/shm", "fuzz")
+	if err != nil {
+		return f.TempDir()
+	}
+	f.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 // A line that the disk has no room for takes no other one with it.

@@ -86,7 +86,7 @@ func (c *Call) prepare(cred auth.Credentials) (err error) {
 	}
 	c.who = c.holder()
 	budget.Known(c.R.Context(), c.who)
-	if err := c.charge(headerSize(c.R)); err != nil {
+	if err := c.charge(headerSize(c.R, c.who.Class)); err != nil {
 		c.RefuseBody()
 		return err
 	}

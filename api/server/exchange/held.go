@@ -56,9 +56,16 @@ func (c *Call) charge(n int64) error {
 	return nil
 }
 
+// perRequest is about what a request costs beside what was sent of it: a goroutine,
+// a stream, buffers. Users and nodes are bounded by what they send.
+const perRequest = 32 << 10
+
 // headerSize is about how many bytes a request holds before its body.
-func headerSize(r *http.Request) int64 {
-	n := 1<<10 + len(r.RequestURI)
+func headerSize(r *http.Request, who budget.Class) int64 {
+	n := len(r.RequestURI)
+	if who == budget.Stranger {
+		n += perRequest
+	}
 	for k, vs := range r.Header {
 		for _, v := range vs {
 			n += len(k) + len(v)
