@@ -39,6 +39,7 @@ type Node struct {
 	Drain        bool              `json:"drain,omitempty"`        // gets nothing new until resumed
 	DrainBy      time.Time         `json:"drainBy,omitzero"`       // tasks still there then are stopped
 	VoterOnly    bool              `json:"voterOnly,omitempty"`    // votes and runs nothing
+	WorkerOnly   bool              `json:"workerOnly,omitempty"`   // never votes: the tokens that it joined with say so
 	DiskFull     bool              `json:"diskFull,omitempty"`     // takes no new work
 	Attrs        map[string]string `json:"attrs,omitempty"`        // operator's and detected
 	Resources    Resources         `json:"resources"`              // what it has

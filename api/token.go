@@ -62,11 +62,15 @@ type Token struct {
 	Name      string    `json:"name,omitempty"`
 	Role      Role      `json:"role"`                // of a client token
 	VoterOnly bool      `json:"voterOnly,omitempty"` // of a join token: only voter-only nodes may use it
-	Hash      string    `json:"hash,omitempty"`      // SHA-256 of the secret, hex; never sent to a client
-	MaxUses   int       `json:"maxUses,omitempty"`   // of a join token; 0 = any number
-	Uses      int       `json:"uses"`
-	Created   time.Time `json:"created,omitzero"`
-	Expires   time.Time `json:"expires,omitzero"` // zero = never
+	// Of a join token: who joins with it never votes, and so never holds the key of
+	// the CA.
+	WorkerOnly bool `json:"workerOnly,omitempty"`
+
+	Hash    string    `json:"hash,omitempty"`    // SHA-256 of the secret, hex; never sent to a client
+	MaxUses int       `json:"maxUses,omitempty"` // of a join token; 0 = any number
+	Uses    int       `json:"uses"`
+	Created time.Time `json:"created,omitzero"`
+	Expires time.Time `json:"expires,omitzero"` // zero = never
 }
 
 // TokenRequest asks for a token.
@@ -76,7 +80,10 @@ type TokenRequest struct {
 	Role      Role      `json:"role,omitempty"`
 	VoterOnly bool      `json:"voterOnly,omitempty"`
 	MaxUses   int       `json:"maxUses,omitempty"`
-	TTL       Duration  `json:"ttl,omitempty"` // default 24h for a join token, 90d for a client token
+
+	WorkerOnly bool `json:"workerOnly,omitempty"` // of a join token
+
+	TTL Duration `json:"ttl,omitempty"` // default 24h for a join token, 90d for a client token
 }
 
 // TokenGrant is a new token with its secret, shown once.
@@ -94,6 +101,12 @@ func (r *TokenRequest) Validate() error {
 	}
 	if r.Kind == TokenClient && (r.Role < RoleViewer || r.Role > RoleAdmin) {
 		return FieldErrorf("role", "%q is none of viewer, operator, admin", r.Role)
+	}
+	switch {
+	case r.WorkerOnly && r.Kind != TokenJoin:
+		return FieldErrorf("workerOnly", "is of join tokens only")
+	case r.WorkerOnly && r.VoterOnly:
+		return FieldErrorf("workerOnly", "does not go with voterOnly: such nodes would do nothing")
 	}
 	if r.MaxUses < 0 || r.MaxUses > 1_000_000 {
 		return FieldErrorf("maxUses", "%d is not within 0 to 1000000", r.MaxUses)

@@ -12,7 +12,7 @@ import (
 	"github.com/mesita/mesita/fsm"
 )
 
-// A cluster has three voters, and five once it has five nodes: more would make
+// A cluster has three voters, and five once it has five nodes that may vote: more would make
 // each write slower and no failure more survivable that matters at this size.
 const (
 	fewVoters  = 3
@@ -39,7 +39,7 @@ func nextVoterChange(nodes []*api.Node, voters []string, self string, alive, abl
 	usable := 0
 	for _, n := range nodes {
 		byID[n.ID] = n
-		if n.State != api.NodeGone {
+		if n.State != api.NodeGone && !n.WorkerOnly {
 			usable++
 		}
 	}
@@ -87,7 +87,7 @@ func nextVoterChange(nodes []*api.Node, voters []string, self string, alive, abl
 func bestCandidate(nodes []*api.Node, voters []string, alive func(string) bool) *api.Node {
 	var best *api.Node
 	for _, n := range nodes {
-		if n.State != api.NodeReady || n.Addr == "" || slices.Contains(voters, n.ID) || !alive(n.ID) {
+		if n.State != api.NodeReady || n.WorkerOnly || n.Addr == "" || slices.Contains(voters, n.ID) || !alive(n.ID) {
 			continue
 		}
 		if best == nil || n.VoterOnly && !best.VoterOnly || n.VoterOnly == best.VoterOnly && n.Joined.Before(best.Joined) {

@@ -82,6 +82,33 @@ func TestVoterOnlyNodesVoteFirst(t *testing.T) {
 	}
 }
 
+// Nodes whose token is for workers are neither made voters nor counted as if they
+// could be, whoever is lost.
+func TestWorkersByTokenNeverVote(t *testing.T) {
+	now := time.Unix(1000, 0)
+	for _, c := range []struct{ down, workers, want string }{
+		{"", "b", "c"}, {"", "bcdef", ""}, {"", "bcd", "e"}, {"", "", "b"},
+	} {
+		nodes, alive := someNodes(6, c.down, now.Add(-time.Hour))
+		for _, n := range nodes {
+			n.WorkerOnly = strings.Contains(c.workers, n.ID)
+		}
+		if got := nextVoterChange(nodes, []string{"a"}, "a", alive, alive, now); got.add != c.want || got.remove != "" {
+			t.Errorf("workers %q: got %+v, want %q to be added", c.workers, got, c.want)
+		}
+	}
+	nodes, alive := someNodes(6, "", time.Time{})
+	nodes[3].WorkerOnly, nodes[4].WorkerOnly = true, true // four may vote: three do
+	if got := nextVoterChange(nodes, []string{"a", "b", "f"}, "a", alive, alive, now); got != (voterChange{}) {
+		t.Errorf("with four that may vote: %+v", got)
+	}
+	nodes, alive = someNodes(6, "c", now.Add(-time.Hour))
+	nodes[3].WorkerOnly, nodes[4].WorkerOnly, nodes[5].WorkerOnly = true, true, true
+	if got := nextVoterChange(nodes, []string{"a", "b", "c"}, "a", alive, alive, now); got.add != "" {
+		t.Errorf("a worker takes the place of a lost voter: %+v", got)
+	}
+}
+
 func TestTheLastVotersStay(t *testing.T) {
 	for _, c := range []struct {
 		voters, down, remove string

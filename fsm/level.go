@@ -137,6 +137,7 @@ var fields = []field{
 		return slices.ContainsFunc(c.Statuses, func(s api.TaskStatus) bool { return len(s.Taken) > 0 })
 	}),
 	fieldOf("partition.limitHard", 3, func(c *PartitionPut) bool { return c.Partition != nil && c.Partition.LimitHard }),
+	fieldOf("token.workerOnly", 3, func(c *TokenCreate) bool { return c.Token != nil && c.Token.WorkerOnly }),
 	fieldOf("outdated", 3, func(c *NodeHello) bool { return c.Outdated }),
 	fieldOf("hello.level", 1, func(c *NodeHello) bool { return c.Hello.Level != 0 }),
 }

@@ -105,9 +105,15 @@ func (c *NodeJoin) apply(x *tx) (any, error) {
 		kept := *old
 		n = &kept
 	}
+	// A token gives rights and takes none: who may vote already still may.
+	n.WorkerOnly = tok.WorkerOnly && (old == nil || old.State == api.NodeGone || old.WorkerOnly)
 	n.Name, n.VoterOnly, n.JoinToken = c.Name, c.VoterOnly, c.Token
 	x.putNode(n)
-	x.happened(api.Event{Kind: api.EventNodeJoined, Object: n.ID, Node: n.Name, Message: "with join token " + c.Token})
+	how := "with join token " + c.Token
+	if n.WorkerOnly {
+		how += ", never to vote"
+	}
+	x.happened(api.Event{Kind: api.EventNodeJoined, Object: n.ID, Node: n.Name, Message: how})
 	return n, nil
 }
 
@@ -135,6 +141,8 @@ func checkJoin(tok *api.Token, c *NodeJoin, again bool) error {
 		return deny("expired at " + tok.Expires.Format(time.RFC3339))
 	case tok.MaxUses > 0 && tok.Uses >= tok.MaxUses && !again:
 		return deny("is used up")
+	case tok.WorkerOnly && c.VoterOnly:
+		return &api.Error{Code: api.CodeNotAllowed, Field: "token", Message: "is for nodes that never vote: leave --voter-only out, or get a token without --worker-only"}
 	case tok.VoterOnly && !c.VoterOnly:
 		return &api.Error{Code: api.CodeNotAllowed, Field: "token", Message: "is for voter-only nodes: add --voter-only"}
 	}

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
@@ -32,6 +33,51 @@ func TestRemovedKeyDoesNotJoin(t *testing.T) {
 		other.NodeID, other.Name = nodeID(8), "fir"
 		must(&other)
 	}
+}
+
+// Who joins with a token for workers may never vote, whatever it says of itself; a
+// token that gives more lifts that, and none takes a right away. Voters that do
+// not know such tokens never see one.
+func TestATokenForWorkers(t *testing.T) {
+	worker := &TokenCreate{Token: &api.Token{ID: "worker", Kind: api.TokenJoin, Hash: "h", WorkerOnly: true}}
+	for _, level := range []Level{0, 1, 2} {
+		if _, err := storeAt(t, level).Do(t.Context(), worker); api.ErrorCode(err) != api.CodeConflict || !strings.Contains(err.Error(), "workerOnly") {
+			t.Errorf("level %d: %v", level, err)
+		}
+	}
+	s := storeAt(t, Newest)
+	do := func(c Command, want api.Code) {
+		t.Helper()
+		if _, err := s.Do(t.Context(), c); api.ErrorCode(err) != want {
+			t.Errorf("%T: %v, want %q", c, err, want)
+		}
+	}
+	join := func(token string, voterOnly bool, want api.Code, never bool) {
+		t.Helper()
+		c := &NodeJoin{Token: token, Hash: "h", NodeID: nodeID(7), Name: "elm", VoterOnly: voterOnly}
+		do(c, want)
+		if n := s.View().Node(nodeID(7)); (n != nil && n.WorkerOnly) != never {
+			t.Errorf("after a join with %s: %+v", token, n)
+		}
+	}
+	do(worker, "")
+	do(&TokenCreate{Token: &api.Token{ID: "any", Kind: api.TokenJoin, Hash: "h"}}, "")
+	join("worker", true, api.CodeNotAllowed, false)
+	join("worker", false, "", true)
+	join("worker", false, "", true) // its answer was lost
+	do(&NodeHello{ID: nodeID(7), Hello: api.NodeHello{Addr: "x:1", VoterOnly: true, Resources: api.Resources{CPUs: 1}}}, "")
+	if !s.View().Node(nodeID(7)).WorkerOnly {
+		t.Error("a node says that it may vote")
+	}
+	back := NewStore(nil)
+	if err := back.Restore(bytes.NewReader(snapshotBytes(t, s))); err != nil {
+		t.Fatal(err)
+	}
+	if s = back; !s.View().Node(nodeID(7)).WorkerOnly || !s.View().Token("worker").WorkerOnly {
+		t.Error("a snapshot forgets who may not vote")
+	}
+	join("any", false, "", false)
+	join("worker", false, "", false)
 }
 
 // One start of a node's daemon holds its identity: another takes it over only

@@ -45,7 +45,7 @@ func NewToken(r *api.TokenRequest, now time.Time) (t *api.Token, secret string) 
 	if r.Kind == api.TokenClient {
 		t.Role = r.Role
 	} else {
-		t.VoterOnly, t.MaxUses = r.VoterOnly, r.MaxUses
+		t.VoterOnly, t.WorkerOnly, t.MaxUses = r.VoterOnly, r.WorkerOnly, r.MaxUses
 	}
 	return t, secret
 }

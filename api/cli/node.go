@@ -307,6 +307,7 @@ func (a *app) nodeToken() *cli.Command {
 			option.SpanFlag("ttl", 24*time.Hour, "`TIME` until it expires"),
 			&cli.IntFlag{Name: "uses", Usage: "`NUMBER` of nodes that may join with it (default: any)"},
 			&cli.BoolFlag{Name: "voter-only", Usage: "for voter-only nodes"},
+			&cli.BoolFlag{Name: "worker-only", Usage: "for nodes that never vote, and so never hold the key of the cluster's CA"},
 			option.DryRunFlag(),
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the token only"},
 		},
@@ -314,7 +315,7 @@ func (a *app) nodeToken() *cli.Command {
 			if err := args(c, 0, 0, "node token"); err != nil {
 				return err
 			}
-			r := api.TokenRequest{Kind: api.TokenJoin, MaxUses: c.Int("uses"), VoterOnly: c.Bool("voter-only"), TTL: api.Duration(option.Span(c, "ttl"))}
+			r := api.TokenRequest{Kind: api.TokenJoin, MaxUses: c.Int("uses"), VoterOnly: c.Bool("voter-only"), WorkerOnly: c.Bool("worker-only"), TTL: api.Duration(option.Span(c, "ttl"))}
 			if err := r.Validate(); err != nil {
 				return err
 			}

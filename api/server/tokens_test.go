@@ -48,6 +48,16 @@ func TestJoinTokenHoldsThePin(t *testing.T) {
 	if tok.Hash != auth.Hash(j.Secret) || tok.MaxUses != 1 || !tok.VoterOnly || tok.Role != api.RoleNone {
 		t.Errorf("%+v", tok)
 	}
+	r = n.send(request{method: "POST", path: "/v1/tokens", body: `{"kind":"join","workerOnly":true}`, token: n.token(api.RoleAdmin)})
+	r.want(t, 201)
+	if g := into[api.TokenGrant](t, r); !g.WorkerOnly || !n.store.View().Token(g.ID).WorkerOnly {
+		t.Errorf("%+v", g)
+	}
+	for _, body := range []string{`{"kind":"join","workerOnly":true,"voterOnly":true}`, `{"kind":"client","role":"viewer","workerOnly":true}`} {
+		if r = n.send(request{method: "POST", path: "/v1/tokens", body: body, token: n.token(api.RoleAdmin)}); r.StatusCode != 400 || !bytes.Contains(r.body, []byte("workerOnly")) {
+			t.Errorf("%s: %d %s", body, r.StatusCode, r.body)
+		}
+	}
 	// A join token is no client token.
 	n.send(request{method: "GET", path: "/v1/jobs", token: api.ClientSecret(j.ID, j.Secret)}).want(t, 401)
 }
