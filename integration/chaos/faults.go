@@ -38,6 +38,8 @@ var allFaults = []*fault{
 	{name: "disk-full", does: "no block is free on a node's disk", least: 2 * time.Second, most: 8 * time.Second, begin: diskFull},
 	{name: "disk-dead", does: "every access to a node's disk fails with EIO until it is started anew", least: 2 * time.Second, most: 8 * time.Second, begin: failing((*lab.Disk).Die)},
 	{name: "disk-ro", does: "a node's disk is read-only, as after errors, until it is started anew", least: 2 * time.Second, most: 8 * time.Second, begin: failing((*lab.Disk).ReadOnly)},
+	{name: "disk-hang", does: "whoever writes to a node's disk waits, and hears of no error", least: 2 * time.Second, most: 8 * time.Second, begin: diskHangs,
+		unmended: "a task that is to stop meanwhile is killed as soon as the disk answers, without the time that it has to end by itself"},
 	{name: "flip", does: "one bit of a stopped voter's log", alone: true, begin: flipped},
 	{name: "lost-log", does: "a voter's log is gone when only it and the leader had the newest entries", alone: true, most: 5 * time.Second, begin: lostLog},
 	{name: "stale-copy", does: "a voter's log is an old copy when only it and the leader had the newest entries", alone: true, most: 5 * time.Second, begin: staleCopy},

@@ -29,6 +29,18 @@ func diskFull(r *run, t *told) func() {
 	return func() { _ = os.Remove(d.Ballast()); over() } // a power cut may have lost it
 }
 
+// diskHangs is a disk that answers no write, as one behind a lost path.
+func diskHangs(r *run, t *told) func() {
+	n := r.someone()
+	if n == nil {
+		return nil
+	}
+	t.say("%s", n.Name)
+	over := r.hit(excusesNothing, n)
+	r.must(r.disks[n].Hang())
+	return func() { r.must(r.disks[n].Answer()); over() }
+}
+
 // failing is a disk that fails in some way until the machine is started anew.
 //
 // As an ext4 is given up, fdatasync may say that all is well of what is lost: it

@@ -71,7 +71,8 @@ func newRun(ctx context.Context, s *stage.Stage, o options) *run {
 
 // tidy lets go of the disks; those of a failed run are copied first.
 func (r *run) tidy() {
-	for n := range r.disks {
+	for n, d := range r.disks {
+		_ = d.Answer() // nothing ends that waits for it
 		n.PowerOff()
 		if r.stage.Failed() {
 			_ = sh("cp", "-a", n.Dir, n.Dir+".kept") // a dead disk cannot be read

@@ -25,6 +25,12 @@ const (
 	noLogFlush   = 2
 )
 
+// FIFREEZE and FITHAW of linux/fs.h.
+const (
+	fsFreeze = 0xc0045877
+	fsThaw   = 0xc0045878
+)
+
 // Disk is a node's own file system: an ext4 in a file in memory. It can be
 // full, read-only or dead, and a power cut loses what was not synced.
 type Disk struct {
@@ -63,6 +69,21 @@ func (d *Disk) Die() error {
 
 // ReadOnly is what the kernel does to a disk that reports errors.
 func (d *Disk) ReadOnly() error { return run("mount", "-o", "remount,rw,abort", d.node.Dir) }
+
+// Hang has everything that writes to the disk wait until Answer, whoever does:
+// it cannot be killed meanwhile.
+func (d *Disk) Hang() error { return d.control(fsFreeze) }
+
+// Answer ends what Hang began.
+func (d *Disk) Answer() error { return d.control(fsThaw) }
+
+func (d *Disk) control(request uint) error {
+	f, err := os.Open(d.node.Dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.IoctlSetInt(int(f.Fd()), request, 0), f.Close())
+}
 
 // PowerCut ends all on the node; what was not synced is lost. The disk is
 // mounted again afterwards.
