@@ -62,6 +62,25 @@ func goneError(name string) error {
 	return api.Errorf(api.CodeNotAllowed, "node %s was removed from the cluster: join again with a new token", name)
 }
 
+// seenPath is where a node tells one that asks how far it saw that one come.
+const seenPath = "/v1/internal/seen"
+
+// admitPeer refuses a request of a node that is not known to be a member. A voter that
+// starts asks what was seen of it before anybody can be asked about it, and must
+// not vote without the answer, which is about nobody else.
+func (a *Agent) admitPeer(r *http.Request, id string) error {
+	if err := a.ages.admit(r, id); err != nil {
+		return err
+	}
+	if r.URL.Path != seenPath {
+		return a.belongs(r.Context(), id)
+	}
+	if gone := a.roll.gone.Load(); gone != nil && (*gone)[id] {
+		return goneError(id)
+	}
+	return nil
+}
+
 // belongs is nil for a node that is a member of the cluster. One that is not
 // known is not let in: the error then is CodeUnavailable.
 func (a *Agent) belongs(ctx context.Context, id string) error {

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -63,6 +64,24 @@ func TestAWorkerAsksWhomItDoesNotKnow(t *testing.T) {
 		if err := memberError("elm", server.Member{State: state}); api.ErrorCode(err) != want {
 			t.Errorf("%s: %v", state, err)
 		}
+	}
+}
+
+// A voter that starts is told what was seen of it by a worker that can ask nobody
+// about it: there may be no leader before it votes, and its folder may be an older
+// copy. It is told nothing else, and who was removed nothing.
+func TestAVoterThatStartsIsAnswered(t *testing.T) {
+	a := alone(t, 3)
+	a.ages = newAgeGuard(a.line, a.nameOf, a.log)
+	a.fed.Store(false)
+	for path, want := range map[string]api.Code{seenPath: "", "/v1/jobs": api.CodeUnavailable} {
+		if err := a.admitPeer(httptest.NewRequest(http.MethodGet, path, nil), "elm"); api.ErrorCode(err) != want {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	a.roll.told(&feed{told: true, gone: map[string]bool{"elm": true}})
+	if err := a.admitPeer(httptest.NewRequest(http.MethodGet, seenPath, nil), "elm"); api.ErrorCode(err) != api.CodeNotAllowed {
+		t.Errorf("one that was removed: %v", err)
 	}
 }
 

@@ -196,7 +196,7 @@ func (a *Agent) askRound(ctx context.Context, asked map[string]bool) []server.Si
 			one, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 			defer cancel()
 			var s server.Sighting
-			err := a.peers.callAt(one, id, addr, http.MethodGet, "/v1/internal/seen", &s)
+			err := a.peers.callAt(one, id, addr, http.MethodGet, seenPath, &s)
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil {

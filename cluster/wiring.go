@@ -258,12 +258,7 @@ func (a *Agent) newServer() {
 			p, ok := tlsconf.PeerOf(r.Context())
 			return auth.Peer(p), ok
 		},
-		Admit: func(r *http.Request, id string) error {
-			if err := a.ages.admit(r, id); err != nil {
-				return err
-			}
-			return a.belongs(r.Context(), id)
-		},
+		Admit: a.admitPeer,
 		Least: a.least,
 		Votes: func(p auth.Peer) bool { return a.vouches(p.ID, p.Voter) },
 		Now:   a.cfg.Now,
