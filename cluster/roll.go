@@ -75,6 +75,15 @@ func (a *Agent) admitPeer(r *http.Request, id string) error {
 	if r.URL.Path != seenPath {
 		return a.belongs(r.Context(), id)
 	}
+	return a.knownGone(id)
+}
+
+// knownGone is an error for a node of which this one has heard that it was
+// removed.
+func (a *Agent) knownGone(id string) error {
+	if n := a.store.View().Node(id); n != nil && n.State == api.NodeGone {
+		return goneError(n.Name)
+	}
 	if gone := a.roll.gone.Load(); gone != nil && (*gone)[id] {
 		return goneError(id)
 	}
@@ -252,27 +261,30 @@ func (a *Agent) vouches(id string, voter bool) bool {
 
 // admitStream says why a node gets no stream of Raft or gossip.
 func (a *Agent) admitStream(c tlsconf.Caller) error {
-	n := a.store.View().Node(c.ID)
-	if n != nil && n.State == api.NodeGone {
-		return goneError(n.Name)
-	}
-	if gone := a.roll.gone.Load(); gone != nil && (*gone)[c.ID] {
-		return goneError(c.ID)
+	if err := a.knownGone(c.ID); err != nil {
+		return err
 	}
 	if strings.HasPrefix(c.Proto, tlsconf.ProtoRaft) {
-		if n != nil && c.Session != "" && c.Session != n.Session && a.holderLives(n) { // gossip looks by itself
+		if n := a.store.View().Node(c.ID); n != nil && c.Session != "" && c.Session != n.Session && a.holderLives(n) { // gossip looks by itself
 			return heldError(n.Name, n.Addr)
 		}
 		return a.admitRaft(c)
 	}
 	// What a node says that is called is sealed under the cluster's key for gossip,
 	// and a node that starts has nobody to ask.
-	if c.Dialed || c.Voter || a.inRaft(c.ID) {
+	if c.Dialed || c.Voter || a.inRaft(c.ID) || a.lostFeed() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), askMember)
 	defer cancel()
 	return a.belongs(ctx, c.ID)
+}
+
+// lostFeed tells whether this node had a feed and has none now. Then there may be
+// no voter to ask, and one that starts has to find this node to be told what it
+// saw (admitPeer).
+func (a *Agent) lostFeed() bool {
+	return !a.hasState() && a.roll.gone.Load() != nil && !a.fed.Load()
 }
 
 // admitRaft admits those that take part in Raft: by this node's log, or, as its

@@ -163,9 +163,15 @@ func TestWhoGetsAStream(t *testing.T) {
 				t.Errorf("level %d: %+v: %v", level, c.caller, err)
 			}
 		}
-		a.fed.Store(false)
+		a.fed.Store(false) // there may be nobody to ask any more
+		for id, want := range map[string]bool{"elm": true, "gone": false} {
+			if err := a.admitStream(tlsconf.Caller{Peer: tlsconf.Peer{ID: id}, Proto: tlsconf.ProtoGossip}); (err == nil) != want {
+				t.Errorf("%s, of a worker that lost its feed: %v", id, err)
+			}
+		}
+		a.roll.told(&feed{})
 		if a.admitStream(tlsconf.Caller{Peer: tlsconf.Peer{ID: "elm"}, Proto: tlsconf.ProtoGossip}) == nil {
-			t.Error("a node that nobody tells of gets a stream")
+			t.Error("a node that nobody ever told of gets a stream")
 		}
 	}
 }
