@@ -182,7 +182,9 @@ func TestRemovedNodeLearnsIt(t *testing.T) {
 func clone(t *testing.T, l *lab.Lab, of *lab.Node, number int) *lab.Node {
 	t.Helper()
 	c := l.AddNode(number)
-	l.Run("cp", "-a", of.Dir, c.Dir)
+	if err := lab.CopyLive(of.Dir, c.Dir); err != nil {
+		t.Fatal(err)
+	}
 	c.Name = of.Name // as its folder says
 	return c
 }

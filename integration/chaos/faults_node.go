@@ -106,7 +106,7 @@ func cloned(r *run, t *told) func() {
 	}
 	t.say("%s", n.Name)
 	c := r.lab.AddNode(len(r.lab.Nodes) + 1)
-	r.must(sh("cp", "-a", n.Dir, c.Dir))
+	r.must(lab.CopyLive(n.Dir, c.Dir))
 	c.Name = n.Name
 	c.Launch("start")
 	return func() {
