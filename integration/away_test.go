@@ -63,6 +63,20 @@ func (d diary) once(kind string) int {
 	return len(all)
 }
 
+// howMany is the number that a variable of the environment says, or the usual one.
+func howMany(t *testing.T, variable string, usual int) int {
+	t.Helper()
+	s := os.Getenv(variable)
+	if s == "" {
+		return usual
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatalf("%s: %v", variable, err)
+	}
+	return n
+}
+
 // linger lets real time pass, in which what must not happen may happen.
 func linger(l *lab.Lab, d time.Duration) {
 	until := time.Now().Add(d)
@@ -151,13 +165,7 @@ func TestDaemonAndKeeperKilled(t *testing.T) {
 // Leaders are killed while short tasks come and go; each is back within 15 s.
 // No task runs to its end twice. MESITA_LEADER_KILLS says how many.
 func TestLeaderKillsRunNothingTwice(t *testing.T) {
-	kills := 3
-	if s := os.Getenv("MESITA_LEADER_KILLS"); s != "" {
-		var err error
-		if kills, err = strconv.Atoi(s); err != nil {
-			t.Fatal(err)
-		}
-	}
+	kills := howMany(t, "MESITA_LEADER_KILLS", 3)
 	l := newLab(t, 3)
 	l.Form()
 	d := diary{t, filepath.Join(t.TempDir(), "diary")}

@@ -70,13 +70,7 @@ func mounts(t *testing.T) int {
 // lost, no attempt starts twice, none starts again but for a keeper that was
 // killed, and nothing stays on the machine. MESITA_STARTS says how many.
 func TestThousandsOfStarts(t *testing.T) {
-	total := 1000
-	if s := os.Getenv("MESITA_STARTS"); s != "" {
-		var err error
-		if total, err = strconv.Atoi(s); err != nil {
-			t.Fatal(err)
-		}
-	}
+	total := howMany(t, "MESITA_STARTS", 1000)
 	l := newLab(t, 1)
 	l.Form()
 	n := l.Nodes[0]
