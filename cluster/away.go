@@ -45,41 +45,45 @@ func (l *liveness) vouched(ctx context.Context, n *api.Node) bool {
 }
 
 // askAfter sees whether the keeper of a node that is away still answers. If not
-// the node is lost. A service waits for the daemon as long as for one that was
-// stopped on purpose; what runs to an end of its own is let run for as long as
-// the keeper answers, as starting it elsewhere would run it twice.
+// the node is lost. What the daemon never said a word of starts elsewhere at
+// once, if the keeper has not heard of it either: most likely it was placed
+// after the daemon was gone. A service waits for the daemon as long as for one
+// that was stopped on purpose; what runs to an end of its own is let run for as
+// long as the keeper answers, as starting it elsewhere would run it twice.
 func (l *liveness) askAfter(ctx context.Context, n *api.Node, a *absence) {
 	switch l.hear(ctx, n, theKeeper) {
 	case noOne:
 		l.lost(ctx, n)
 	case theKeeper:
-		if n.State == api.NodeDown || l.now().Sub(a.since) >= leaveGrace {
-			l.release(ctx, n, a)
-		}
+		l.release(ctx, n, a, n.State == api.NodeDown || l.now().Sub(a.since) >= leaveGrace)
 	}
 }
 
 // release gives up on what need not stay on a node that is away: services, what
 // was told to stop, and attempts that the keeper knows nothing of. Those never
 // started, or their end is in the daemon's journal and known to the cluster.
-func (l *liveness) release(ctx context.Context, n *api.Node, a *absence) {
+// Before it is due, only attempts of which nothing was reported are looked at.
+func (l *liveness) release(ctx context.Context, n *api.Node, a *absence, due bool) {
 	v := l.store.View()
-	var batch, gone []fsm.Victim
+	var ask, gone []fsm.Victim
 	for t := range v.NodeTasks(n.ID) {
 		j := v.Job(t.Job)
 		at := fsm.Victim{Job: t.Job, Index: t.Index, Attempt: t.Attempt}
 		switch {
 		case t.State.Final() || a.kept[at]:
+		case !due && (t.State != api.TaskStaging || j == nil || j.Spec.AtMostOnce):
+		case !due:
+			ask = append(ask, at)
 		case j == nil || j.Stop || t.Desired == api.DesiredStop:
 			gone = append(gone, at)
 		case j.Spec.AtMostOnce:
 		case j.Spec.Kind != api.KindBatch:
 			gone = append(gone, at)
 		default:
-			batch = append(batch, at)
+			ask = append(ask, at)
 		}
 	}
-	unknown, err := l.unknown(ctx, n, a, batch)
+	unknown, err := l.unknown(ctx, n, a, ask)
 	if err != nil && ctx.Err() == nil {
 		l.log.Warn("the keeper of a node that is away did not say what it runs; it is asked again", "node", n.Name, "err", err)
 	}

@@ -46,6 +46,14 @@ func metaNow() fsm.Meta { return fsm.Meta{At: time.Now(), Actor: "test"} }
 // run has the node run one task of a new job.
 func (w *watched) run(t *testing.T, spec *api.JobSpec) *api.Task {
 	t.Helper()
+	id := w.place(t, spec).ID
+	w.do(t, &fsm.TaskReport{Meta: metaNow(), Statuses: []api.TaskStatus{{Task: id, Attempt: 1, NodeID: "b", State: api.TaskRunning, PID: 9, Time: time.Now()}}})
+	return w.store.View().Task(id)
+}
+
+// place puts one task of a new job on the node, which has not heard of it.
+func (w *watched) place(t *testing.T, spec *api.JobSpec) *api.Task {
+	t.Helper()
 	spec.Command = []string{"/bin/true"}
 	spec.Normalize()
 	j := w.do(t, &fsm.JobCreate{Meta: metaNow(), Spec: spec}).(*api.Job)
@@ -53,9 +61,7 @@ func (w *watched) run(t *testing.T, spec *api.JobSpec) *api.Task {
 		w.do(t, &fsm.TaskCreate{Meta: metaNow(), Job: j.ID, Count: 1})
 	}
 	w.do(t, &fsm.TaskPlace{Meta: metaNow(), Placements: []fsm.Placement{{Job: j.ID, Attempt: 1, NodeID: "b"}}})
-	id := api.TaskID(j.ID, 0)
-	w.do(t, &fsm.TaskReport{Meta: metaNow(), Statuses: []api.TaskStatus{{Task: id, Attempt: 1, NodeID: "b", State: api.TaskRunning, PID: 9, Time: time.Now()}}})
-	return w.store.View().Task(id)
+	return w.store.View().Task(api.TaskID(j.ID, 0))
 }
 
 // attempt is that of a task now, with its state.
@@ -146,6 +152,26 @@ func TestWhatWaitsForADaemonThatStaysAway(t *testing.T) {
 		}
 		w.do(t, &fsm.NodeRemove{Meta: metaNow(), ID: "b", Force: true})
 		w.attempts(t, "removed", map[*api.Task]string{once: moved})
+	})
+}
+
+// What a daemon that is away never said a word of, and its keeper never heard
+// of, starts elsewhere as soon as the node is known to be away: kinds alike, but
+// for what may run only once. What the keeper has waits as ever.
+func TestWhatADaemonNeverBeganMovesAtOnce(t *testing.T) {
+	bubbled(t, fsm.Newest, func(t *testing.T, w *watched) {
+		runs := w.run(t, &api.JobSpec{Name: "runs", Kind: api.KindBatch})
+		job, web := w.place(t, &api.JobSpec{Name: "job", Kind: api.KindBatch}), w.place(t, &api.JobSpec{Name: "web"})
+		begun, once := w.place(t, &api.JobSpec{Name: "begun", Kind: api.KindBatch}), w.place(t, &api.JobSpec{Name: "once", AtMostOnce: true})
+		w.holds.Store(&map[string]vouch.Fate{begun.ID + "/1": vouch.Runs})
+		w.keeper.Store(&vouch.Answer{Boot: "boot-1"})
+		w.set(peerFailed, false)
+		time.Sleep(4 * time.Second)
+		const waits = "1 TASK_STAGING"
+		w.attempts(t, "after 4 s", map[*api.Task]string{runs: stays, job: moved, web: moved, begun: waits, once: waits})
+		if why := w.store.View().Task(job.ID).Message; why != "node b had not begun it when its daemon went away" {
+			t.Errorf("its message is %q", why)
+		}
 	})
 }
 

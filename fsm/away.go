@@ -63,7 +63,11 @@ func (c *NodeRelease) apply(x *tx) (any, error) {
 		if t == nil || t.NodeID != n.ID || t.Attempt != a.Attempt || t.State.Final() || x.onlyOnce(t) {
 			continue
 		}
-		x.lose(t, api.TaskUnreachable, "the daemon of node "+t.Node+" was away for too long")
+		why := "the daemon of node " + t.Node + " was away for too long"
+		if t.State == api.TaskStaging && x.does(PlainWords) {
+			why = "node " + t.Node + " had not begun it when its daemon went away"
+		}
+		x.lose(t, api.TaskUnreachable, why)
 		released++
 	}
 	return released, nil

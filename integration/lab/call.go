@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -65,8 +66,21 @@ func (n *Node) CallKey(key, method, path string, in, out any) error {
 func (n *Node) Must(method, path string, in, out any) {
 	n.T.Helper()
 	if err := n.Call(method, path, in, out); err != nil {
+		if id, ok := waitedFor(path); ok {
+			for _, args := range [][]string{{"why", id}, {"node", "ls"}, {"events", "--since", "2m"}} {
+				said, errs, _ := n.CLI(args...)
+				n.T.Logf("%s: mesita %s:\n%s%s", n.Name, strings.Join(args, " "), said, errs)
+			}
+		}
 		n.T.Fatalf("%s: %s %s: %v", n.Name, method, path, err)
 	}
+}
+
+// waitedFor is the job for whose end a request to path waits.
+func waitedFor(path string) (id string, ok bool) {
+	job, query, _ := strings.Cut(path, "?")
+	id, ok = strings.CutPrefix(job, "/v1/jobs/")
+	return id, ok && strings.Contains(query, "wait=")
 }
 
 // Submit submits a job, which must be accepted.
