@@ -98,6 +98,7 @@ func (a *app) foreground(ctx context.Context, cfg cluster.Config) error {
 		return err
 	}
 	outliveReaders()
+	dropStart()
 	begin := time.Now()
 	return agent.Run(ctx, func(r cluster.Ready) {
 		fmt.Fprintf(a.out, "ready name=%s api=%s socket=%s http=%s\n", r.Name, r.API, r.Socket, r.HTTP)
