@@ -212,7 +212,7 @@ func (a *Agent) openExecutor(rep executor.Reporter) error {
 	if a.cfg.CgroupRoot != "" {
 		argv = append(argv, "--cgroup-root", a.cfg.CgroupRoot)
 	}
-	kc := keeper.ClientConfig{Dir: a.dir.file("keeper"), Argv: argv, Log: a.log, Vouch: a.vouch}
+	kc := keeper.ClientConfig{Dir: a.dir.file("keeper"), Argv: argv, Log: a.log, Vouch: a.vouch, OneKeeper: a.oneKeeper}
 	if err := keeper.EndOthers(context.Background(), kc, host, func(dir string) bool { return inUse(filepath.Dir(dir)) }); err != nil { // bounded by itself
 		return api.InField("slice", err)
 	}
@@ -228,6 +228,12 @@ func (a *Agent) openExecutor(rep executor.Reporter) error {
 	a.exec, err = executor.New(executor.Config{NodeID: a.self.NodeID, Name: a.self.Name, Age: a.line.ID(), DataDir: a.dir.file("executor"), Log: a.log,
 		CPUs: res.CPUs, Mem: res.Mem, Kernel: host, Outside: outside.New(around), Fetch: a.fetchBlob, Now: a.cfg.Now}, rt, rep)
 	return errors.Join(err)
+}
+
+// oneKeeper tells whether a daemon may still run here that knows of one keeper
+// only: those below the level of fsm.ProcessSpecs.
+func (a *Agent) oneKeeper() bool {
+	return !a.store.View().Does(fsm.ProcessSpecs) && !fsm.Level(a.selfLevel()).Has(fsm.ProcessSpecs)
 }
 
 // KeeperConfig is what the process needs that is the parent of a node's tasks.

@@ -12,7 +12,8 @@ import (
 )
 
 // maxKeepers is how many keepers a node may have at once: one as a rule, and one
-// more for each upgrade whose tasks ask for what the earlier ones do not know.
+// more for each upgrade to another generation, or whose tasks ask for what the
+// earlier ones do not know.
 const maxKeepers = 4
 
 var besideName = regexp.MustCompile(`-[2-9]$`)

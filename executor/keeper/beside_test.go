@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -26,41 +25,23 @@ import (
 	"github.com/mesita/mesita/isolation"
 )
 
-// pinned is the commit whose keepers say nothing of what they know.
-const pinned = "1abf776"
-
-var oldFolder string // where it is built
-
-// oldProgram is mesita as it was then, built once.
-var oldProgram = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "mesita-old-")
-	if err != nil {
-		return "", err
-	}
-	oldFolder = dir
-	out, err := exec.Command("sh", "-ec", `
-top=$(git rev-parse --show-toplevel)
-mkdir "$0/src"
-git -C "$top" archive "$1" | tar -x -C "$0/src"
-cd "$0/src" && CGO_ENABLED=0 go build -trimpath -o "$0/mesita" .`, dir, pinned).CombinedOutput()
-	if err != nil {
-		return "", &exec.Error{Name: string(out), Err: err}
-	}
-	return filepath.Join(dir, "mesita"), nil
-})
-
 // upgraded is a rig whose first keeper is of the old version and runs the task
-// a.0/1, and the client of a new daemon.
+// a.0/1, and the client of a new daemon, which may be followed by an old one.
 func upgraded(t *testing.T, vouch *keeper.Vouch) (*rig, *client) {
+	return upgradedFrom(t, pinned, vouch)
+}
+
+func upgradedFrom(t *testing.T, commit string, vouch *keeper.Vouch) (*rig, *client) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("builds an older version")
 	}
 	r := newRig(t)
-	bin, err := oldProgram()
+	bin, err := oldProgram(commit)
 	if err != nil {
-		t.Fatalf("the version %s cannot be built: %v", pinned, err)
+		t.Fatalf("the version %s cannot be built: %v", commit, err)
 	}
+	r.cfg.OneKeeper = func() bool { return true }
 	ours := r.cfg
 	r.cfg.Argv = []string{bin, "keeper", "--slice", r.slice}
 	r.cfg.Vouch = vouch

@@ -22,12 +22,16 @@ type ClientConfig struct {
 	// Vouch, unless nil, lets the keeper answer for the tasks while this daemon
 	// cannot.
 	Vouch *Vouch
+	// OneKeeper, unless nil, tells whether a daemon may come back, as an upgrade
+	// is taken back, that looks for one keeper only: it would take for lost what
+	// runs below another. Until then none is started for its generation.
+	OneKeeper func() bool
 }
 
 // Client is the daemon's end. It starts a keeper when one is needed, and keeps
-// one connection to it. After an upgrade there may be others beside it: what an
-// attempt asks for decides which one starts it, and that one has it for as long
-// as it is known. Its methods may be called from several goroutines.
+// one connection to it. After an upgrade there may be others beside it: the newest
+// starts what is to start, and each has what it started for as long as that is
+// known. Its methods may be called from several goroutines.
 type Client struct {
 	cfg   ClientConfig
 	peers []*peer // one for each folder that a keeper may have
@@ -135,21 +139,22 @@ func (c *Client) Prepare(r StartRequest) {
 	if p == nil {
 		return
 	}
-	if l, err := p.current(); l != nil && err == nil && l.knows.whole {
+	if l, err := p.current(); l != nil && err == nil && l.knows.current() {
 		m := &message{Op: opPrepare, Start: &StartRequest{ID: r.ID, Slice: r.Slice}}
 		m.Start.Limits = r.Limits
 		_ = l.send(m) // Start finds out if the connection is broken
 	}
 }
 
-// choose finds the keeper for a start: of those that live the one that knows
-// most, if it knows all that is asked for, else a new one beside them.
+// choose finds the keeper for a start: of those that live the best one, if it
+// knows all that is asked for and is of our generation, else a new one beside
+// them.
 func (c *Client) choose(ctx context.Context, r *StartRequest) (*peer, error) {
 	c.mu.Lock()
 	p := c.latest
 	c.mu.Unlock()
 	if p != nil {
-		if l, err := p.current(); l != nil && err == nil && l.knows.whole {
+		if l, err := p.current(); l != nil && err == nil && l.knows.current() {
 			return p, nil
 		}
 	}
@@ -164,11 +169,11 @@ func (c *Client) choose(ctx context.Context, r *StartRequest) (*peer, error) {
 			return nil, err
 		case l == nil && free == nil:
 			free = p
-		case l != nil && (best == nil || len(l.knows.all) > len(bestLink.knows.all)):
+		case l != nil && (best == nil || l.knows.better(bestLink.knows)):
 			best, bestLink = p, l
 		}
 	}
-	if best != nil && len(bestLink.knows.lacks(r)) > 0 {
+	if best != nil && c.outgrown(bestLink.knows, r, free != nil) {
 		if free == nil {
 			return nil, fmt.Errorf("%d keepers of older versions still have tasks, and none knows all that this task asks for: stop tasks that an upgrade left below them", maxKeepers)
 		}
@@ -184,6 +189,15 @@ func (c *Client) choose(ctx context.Context, r *StartRequest) (*peer, error) {
 	c.latest = best
 	c.mu.Unlock()
 	return best, nil
+}
+
+// outgrown tells whether a start goes to no keeper that is there; room is
+// whether there may be one more.
+func (c *Client) outgrown(best knows, r *StartRequest, room bool) bool {
+	if len(best.lacks(r)) > 0 {
+		return true
+	}
+	return room && best.generation < generation && (c.cfg.OneKeeper == nil || !c.cfg.OneKeeper())
 }
 
 // look connects to a keeper that is there.
@@ -279,7 +293,7 @@ func (c *Client) Forget(ctx context.Context, ids ...string) error {
 // another.
 func (c *Client) retire(ctx context.Context, p *peer) error {
 	l, err := p.current()
-	if l == nil || err != nil || l.knows.whole || len(c.used()) == 1 || !c.beside(p) {
+	if l == nil || err != nil || l.knows.current() || len(c.used()) == 1 || !c.beside(p) {
 		return nil //nolint:nilerr // it is gone
 	}
 	m, err := p.do(ctx, false, message{Op: opList})
@@ -307,7 +321,7 @@ func (c *Client) Stats(ctx context.Context, id string) (api.TaskStats, error) {
 	}
 	if p := c.holderOf(id); p != nil {
 		if l, err := p.current(); err == nil && l != nil {
-			m.Stats.OldKeeper = !l.knows.whole
+			m.Stats.OldKeeper = !l.knows.current()
 		}
 	}
 	return *m.Stats, nil

@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"reflect"
@@ -13,7 +14,8 @@ import (
 // A keeper outlives the daemon that started it, and an upgrade. So it says in
 // its hello what it knows: the names of the fields of a StartRequest, and
 // features that are no field. A daemon sends it nothing that it would leave
-// out: a task that asks for it starts below another keeper.
+// out: a task that asks for it starts below another keeper. What was mended in a
+// keeper is told by its generation.
 
 // featureBeside is that a keeper knows of those beside it.
 const featureBeside = "beside"
@@ -25,6 +27,17 @@ const featureExecSignals = "exec signals"
 // featurePrepare is that a keeper makes slices ahead of the starts that they are
 // for.
 const featurePrepare = "prepare"
+
+// generation is raised whenever what a keeper does of itself was mended, which
+// no start can ask for. Starts go to a keeper of the daemon's generation, so that
+// an upgrade mends what starts from then on, however long an old keeper lives.
+// History:
+//
+//	0: keepers that do not say: those up to 5335be4, of which some have a task be
+//	   its own PID 1 (its signals to itself are dropped), tell ends to whoever
+//	   connects, and hand on to tasks what the daemon was started with
+//	1: the first that says
+const generation = 1
 
 // firstFeatures are those of keepers that do not say: of the versions before
 // there were any.
@@ -102,8 +115,17 @@ func asked(v reflect.Value, prefix string) (out []string) {
 
 // knows is what a keeper said that it knows.
 type knows struct {
-	all   map[string]bool
-	whole bool // at least all that this program knows
+	all        map[string]bool
+	whole      bool // at least all that this program knows
+	generation int
+}
+
+// current tells whether there is no reason for another keeper beside this one.
+func (k knows) current() bool { return k.whole && k.generation >= generation }
+
+// better tells whether starts go to a keeper rather than to another.
+func (k knows) better(than knows) bool {
+	return cmp.Or(cmp.Compare(k.generation, than.generation), cmp.Compare(len(k.all), len(than.all))) > 0
 }
 
 func knowledge(h *hello) knows {
@@ -111,7 +133,7 @@ func knowledge(h *hello) knows {
 	if len(said) == 0 {
 		said = firstFeatures
 	}
-	k := knows{all: make(map[string]bool, len(said)), whole: true}
+	k := knows{all: make(map[string]bool, len(said)), whole: true, generation: h.Generation}
 	for _, f := range said {
 		k.all[f] = true
 	}

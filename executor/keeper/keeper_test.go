@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	dir := os.Getenv(envDir)
 	if dir == "" {
 		code := m.Run()
-		_ = os.RemoveAll(oldFolder) // else the system's clean-up does
+		_ = os.RemoveAll(old.folder) // else the system's clean-up does
 		os.Exit(code)
 	}
 	err := keeper.Main(context.Background(), keeper.Config{

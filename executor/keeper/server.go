@@ -241,7 +241,7 @@ func (s *server) converse(c *conn) error {
 		return fmt.Errorf("the connection began with %q and not with a hello", m.Op)
 	}
 	err = negotiate(m.Hello)
-	ours := &message{Op: opHello, Hello: &hello{Version: version, MinVersion: minVersion, PID: os.Getpid(), Features: features()}, Error: toWire(err)}
+	ours := &message{Op: opHello, Hello: &hello{Version: version, MinVersion: minVersion, PID: os.Getpid(), Features: features(), Generation: generation}, Error: toWire(err)}
 	if err != nil {
 		b, _ := encode(nil, ours) // a hello always fits
 		_, werr := c.sock.Write(b)

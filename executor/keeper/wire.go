@@ -63,7 +63,8 @@ type hello struct {
 	PID        int  `json:"pid"`
 	Main       bool `json:"main,omitempty"` // the daemon's main connection: it replaces an earlier one
 
-	Features []string `json:"features,omitempty"` // of a keeper; see features.go
+	Features   []string `json:"features,omitempty"`   // of a keeper; see features.go
+	Generation int      `json:"generation,omitempty"` // likewise
 }
 
 // The ops.

@@ -1,0 +1,106 @@
+package keeper_test
+
+import (
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// pinned is the commit whose keepers say nothing of what they know.
+const pinned = "1abf776"
+
+// old is where mesita as it was at some commits is built, each once.
+var old struct {
+	sync.Mutex
+	folder string
+	built  map[string]error
+}
+
+// oldProgram is mesita as it was at a commit.
+func oldProgram(commit string) (string, error) {
+	old.Lock()
+	defer old.Unlock()
+	if old.folder == "" {
+		dir, err := os.MkdirTemp("", "mesita-old-")
+		if err != nil {
+			return "", err
+		}
+		old.folder, old.built = dir, map[string]error{}
+	}
+	dir := filepath.Join(old.folder, commit)
+	if err, ok := old.built[commit]; ok {
+		return filepath.Join(dir, "mesita"), err
+	}
+	out, err := exec.Command("sh", "-ec", `
+top=$(git rev-parse --show-toplevel)
+mkdir -p "$0/src"
+git -C "$top" archive "$1" | tar -x -C "$0/src"
+cd "$0/src" && CGO_ENABLED=0 go build -trimpath -o "$0/mesita" .
+rm -r "$0/src"`, dir, commit).CombinedOutput()
+	if err != nil {
+		err = &exec.Error{Name: string(out), Err: err}
+	}
+	old.built[commit] = err
+	return filepath.Join(dir, "mesita"), err
+}
+
+// What an upgrade mends in keepers is there for what starts after it, though an
+// old keeper has tasks for as long as they like: starts go to one of this
+// generation, once no daemon comes back that would look for one keeper only.
+func TestWhatIsMendedStartsBelowANewKeeper(t *testing.T) {
+	for _, commit := range []string{"64a1907", pinned, "5335be4"} {
+		t.Run(commit, func(t *testing.T) {
+			r, c := upgradedFrom(t, commit, nil)
+			c.start("b.0/1", "/bin/sleep", "1000")
+			if got := r.keepers(); !slices.Equal(got, []string{"keeper"}) {
+				t.Fatalf("keepers %v, though the upgrade may be taken back", got)
+			}
+			c.leave()
+			r.cfg.OneKeeper = func() bool { return false }
+			c = r.client()
+			c.states()
+			var starts sync.WaitGroup
+			for _, id := range []string{"c.0/1", "c.1/1"} {
+				starts.Go(func() { c.start(id, "/bin/sh", "-c", "kill -KILL $$; exit 0") })
+			}
+			starts.Wait()
+			for _, id := range []string{"c.0/1", "c.1/1"} {
+				if st := c.exit(id); st.Signal != syscall.SIGKILL || st.Code != 0 {
+					t.Errorf("%s, which kills itself, ended with %+v", id, st)
+				}
+			}
+			if got := r.keepers(); !slices.Equal(got, []string{"keeper", "keeper-2"}) {
+				t.Fatalf("keepers %v", got)
+			}
+			c.leave()
+			r.cfg.OneKeeper = func() bool { return true } // it is there, so an older daemon would miss it all the same
+			c = r.client()
+			c.states()
+			c.start("d.0/1", "/bin/sleep", "1000")
+			for id, old := range map[string]bool{"a.0/1": true, "b.0/1": true, "d.0/1": false} {
+				if st, err := c.Stats(t.Context(), id); err != nil || st.OldKeeper != old {
+					t.Errorf("%s: %+v, %v", id, st, err)
+				}
+			}
+			for _, id := range []string{"a.0/1", "b.0/1"} {
+				if err := c.Kill(t.Context(), id); err != nil {
+					t.Error(err)
+				}
+				c.exit(id)
+			}
+			if err := c.Forget(t.Context(), "a.0/1", "b.0/1", "c.0/1", "c.1/1"); err != nil {
+				t.Error(err)
+			}
+			r.until("the old keeper ends", func() bool { return slices.Equal(r.keepers(), []string{"keeper-2"}) })
+			c.start("e.0/1", "/bin/sleep", "1000")
+			if got := slices.Sorted(maps.Keys(c.states())); !slices.Equal(got, []string{"d.0/1", "e.0/1"}) {
+				t.Errorf("running %v", got)
+			}
+		})
+	}
+}
