@@ -73,12 +73,8 @@ func TestRealFreeze(t *testing.T) {
 		}
 	}
 	still("frozen")
-	start := time.Now()
 	if _, err := r.Exec(t.Context(), executor.ExecRequest{Task: "b.0", Command: []string{"true"}}); api.ErrorCode(err) != api.CodeConflict || !strings.Contains(err.Error(), "is frozen") {
 		t.Fatalf("exec: %v", err)
-	}
-	if d := time.Since(start); d > 5*time.Second {
-		t.Fatalf("exec took %v to refuse", d)
 	}
 	r.stop()
 	r.start()
@@ -168,7 +164,7 @@ func TestRealFreezeBesideExec(t *testing.T) {
 	go func() {
 		defer close(done)
 		var ran, refused int
-		for end := time.Now().Add(30 * time.Second); ran < 5 || refused < 5; {
+		for end := time.Now().Add(patience); ran < 5 || refused < 5; {
 			_, err := r.Exec(t.Context(), executor.ExecRequest{Task: "web.0", Command: []string{"true"}})
 			switch {
 			case err == nil:

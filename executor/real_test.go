@@ -23,6 +23,9 @@ import (
 	"github.com/mesita/mesita/isolation"
 )
 
+// patience ends a test that is stuck; no machine is that slow.
+const patience = 2 * time.Minute
+
 const envDir, envSlice = "MESITA_TEST_KEEPER_DIR", "MESITA_TEST_KEEPER_SLICE"
 
 // TestMain is the keeper process when the tests start themselves as one.
@@ -136,9 +139,9 @@ func (r *real) end() {
 
 func (r *real) until(what string, ok func() bool) {
 	r.Helper()
-	for end := time.Now().Add(15 * time.Second); !ok(); {
+	for end := time.Now().Add(patience); !ok(); {
 		if time.Now().After(end) {
-			r.Fatalf("not within 15s: %s", what)
+			r.Fatalf("not within %s: %s", patience, what)
 		}
 		<-time.After(5 * time.Millisecond)
 	}
@@ -162,7 +165,7 @@ func command(args ...string) func(*api.Task, *api.JobSpec) {
 
 func (r *real) log(task string, opts executor.LogOptions) string {
 	r.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	l, err := r.Logs(ctx, task, 0, opts)
 	if err != nil {

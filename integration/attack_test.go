@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -58,7 +57,7 @@ func (x *thief) dial(n *lab.Node, alpn string) *tls.Conn {
 func (x *thief) streams(n *lab.Node, alpn string) bool {
 	x.t.Helper()
 	c := x.dial(n, alpn)
-	if err := c.SetDeadline(time.Now().Add(3 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(lab.Patience)); err != nil {
 		x.t.Fatal(err)
 	}
 	_, err := c.Read(make([]byte, 1))
@@ -70,7 +69,7 @@ func (x *thief) streams(n *lab.Node, alpn string) bool {
 func (x *thief) call(n *lab.Node, method, path, body string, header map[string]string) int {
 	x.t.Helper()
 	c := x.dial(n, "http/1.1")
-	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(lab.Patience)); err != nil {
 		x.t.Fatal(err)
 	}
 	q, err := http.NewRequest(method, "https://mesita"+path, strings.NewReader(body))
@@ -114,7 +113,7 @@ func TestStolenNodes(t *testing.T) {
 	evil := steal(t, removed)
 	removed.Terminate()
 	l.Nodes = l.Nodes[:3]
-	l.Await(30*time.Second, "the node to be removed", func() bool {
+	l.Await(lab.Patience, "the node to be removed", func() bool {
 		return l.Leader().Call(http.MethodDelete, "/v1/nodes/"+removed.Name+"?force=1", nil, nil) == nil
 	})
 
@@ -125,7 +124,7 @@ func TestStolenNodes(t *testing.T) {
 	leader := l.Leader()
 	leader.Submit(sleeper("prey", 4))
 	var prey *api.Task
-	l.Await(30*time.Second, "a task on the worker", func() bool {
+	l.Await(lab.Patience, "a task on the worker", func() bool {
 		for _, task := range leader.Running("prey") {
 			if task.Node == worker.Name {
 				prey = task
@@ -176,9 +175,8 @@ func TestStolenNodes(t *testing.T) {
 	worker.Terminate()
 	lab.Terminate(l.Nodes...)
 	worker.Launch("start")
-	l.Await(30*time.Second, "the worker's port", func() bool {
-		_, err := os.Stat(worker.Socket)
-		return err == nil && worker.Call(http.MethodGet, "/v1/health", nil, nil) != nil
+	l.Await(lab.Patience, "the worker's port", func() bool {
+		return api.ErrorCode(worker.Call(http.MethodGet, "/v1/health", nil, nil)) == api.CodeUnavailable // it serves, and says that it cannot
 	})
 	refused("a removed node", evil, worker, "GET", "/v1/local/tasks/"+prey.ID+"/logs", "", says("root", "admin"))
 	for _, proto := range []string{tlsconf.ProtoRaft, tlsconf.ProtoGossip} {

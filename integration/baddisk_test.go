@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -43,25 +42,25 @@ func TestDyingDisk(t *testing.T) {
 			good := l.Other(bad)
 			// Each node has a keeper, which a disk that died starts none of.
 			warm := good.Submit(map[string]any{"kind": "service", "name": "warm", "count": 3, "spread": "node.name", "cpus": 0.01, "command": []string{"/bin/sleep", "1000"}})
-			l.Await(30*time.Second, "a task on each node", func() bool { return len(good.Running(warm.ID)) == 3 })
+			l.Await(lab.Patience, "a task on each node", func() bool { return len(good.Running(warm.ID)) == 3 })
 			refuseWrites(bad, true)
 			var j api.Job
-			l.Await(40*time.Second, "a job to be taken", func() bool { // a leader that cannot write learns so by this
+			l.Await(lab.Patience, "a job to be taken", func() bool { // a leader that cannot write learns so by this
 				return good.Call(http.MethodPost, "/v1/jobs", map[string]any{"name": "hundred", "kind": "batch", "array": "0-99", "cpus": 0.05, "spread": "node.name", "command": []string{"/bin/true"}}, nil) == nil
 			})
-			l.Await(60*time.Second, "the job to end", func() bool {
+			l.Await(lab.Patience, "the job to end", func() bool {
 				return good.Call(http.MethodGet, "/v1/jobs/hundred", nil, &j) == nil && j.State.Ended()
 			})
 			if j.State != api.JobFinished || j.Counts.Finished != 100 {
 				t.Fatalf("the job is %s: %+v", j.State, j.Counts)
 			}
-			l.Await(30*time.Second, "the node to be in trouble, and said to be", func() bool {
+			l.Await(lab.Patience, "the node to be in trouble, and said to be", func() bool {
 				out, _, _ := good.CLI("incidents")
 				ls, _, _ := good.CLI("node", "ls")
 				return strings.Contains(out, "starts-fail") && strings.Contains(ls, "starts fail")
 			})
 			refuseWrites(bad, false)
-			l.Await(90*time.Second, "a task to start there again", func() bool {
+			l.Await(lab.Patience, "a task to start there again", func() bool {
 				var job api.Job
 				if good.Call(http.MethodPost, "/v1/jobs", map[string]any{"kind": "batch", "array": "0-19", "cpus": 0.05, "spread": "node.name", "command": []string{"/bin/true"}}, &job) != nil {
 					return false

@@ -64,7 +64,7 @@ func TestBytesComeBack(t *testing.T) {
 	leader.Submit(base)
 	settledTask := func(job string) *api.Task {
 		var run []*api.Task
-		l.Await(30*time.Second, job+" to run", func() bool { run = leader.Running(job); return len(run) == 1 })
+		l.Await(lab.Patience, job+" to run", func() bool { run = leader.Running(job); return len(run) == 1 })
 		return run[0]
 	}
 	beside := settledTask("base")
@@ -74,7 +74,7 @@ func TestBytesComeBack(t *testing.T) {
 		how := fmt.Sprintf("%d,%d,%d,%d", i, size, total, total/3)
 		_, want := chance(how)
 		j := leader.Submit(map[string]any{"kind": "batch", "cpus": 0.5, "mem": "64MiB", "logMax": "64MiB", "constraints": on, "env": map[string]string{writerEnv: how}, "command": []string{os.Args[0]}})
-		leader.Must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=ended&timeout=60s", nil, &j)
+		j = leader.AwaitJob(j.ID, "ended")
 		if j.State != api.JobFinished {
 			t.Fatalf("writes of %d: the job is %s", size, j.State)
 		}
@@ -110,7 +110,7 @@ func TestSlowReaderIsToldWhatIsMissing(t *testing.T) {
 	const count = 200_000
 	script := "until [ -e " + l.Dir + "/go ]; do sleep 0.1; done; yes 'a line of thirty-two characters' | head -n " + fmt.Sprint(count)
 	j := leader.Submit(map[string]any{"kind": "batch", "cpus": 0.5, "mem": "64MiB", "logMax": "64KiB", "constraints": []string{"node.name=" + home.Name}, "command": []string{"/bin/sh", "-c", script}})
-	leader.Must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=running&timeout=30s", nil, &j)
+	j = leader.AwaitJob(j.ID, "running")
 	var errs bytes.Buffer
 	c := exec.Command(leader.Bin, "--socket", leader.Socket, "logs", "-f", j.ID)
 	c.Stderr = &errs
@@ -122,7 +122,7 @@ func TestSlowReaderIsToldWhatIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	touch(t, l.Dir+"/go")
-	leader.Must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=ended&timeout=60s", nil, &j)
+	j = leader.AwaitJob(j.ID, "ended")
 	got, err := io.ReadAll(out)
 	if err != nil {
 		t.Fatal(err)

@@ -3,14 +3,14 @@ package integration
 import (
 	"net/http"
 	"testing"
-	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/integration/lab"
 )
 
 // The link between the leader and a follower, then a worker, is cut, and all
-// others hold: their clients are served through a third node.
+// others hold: their clients are served through a third node. (That the leader goes
+// on to lead is a matter of time, and tested where time is not real: cluster/consensus.)
 func TestOneCutLink(t *testing.T) {
 	l := newLab(t, 4)
 	l.Form()
@@ -18,18 +18,15 @@ func TestOneCutLink(t *testing.T) {
 	follower := l.Other(leader, worker)
 	for _, n := range []*lab.Node{follower, worker} {
 		l.Wire.Between(leader, n, lab.Trouble{Cut: true})
-		l.Await(30*time.Second, "a write through "+n.Name, func() bool {
+		l.Await(lab.Patience, "a write through "+n.Name, func() bool {
 			return n.Call(http.MethodPost, "/v1/jobs", trueJob(), nil) == nil
 		})
 		var j api.Job
 		n.Must(http.MethodPost, "/v1/jobs", trueJob(), &j)
-		n.Must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=ended&timeout=20s", nil, &j)
+		j = n.AwaitJob(j.ID, "ended")
 		if j.State != api.JobFinished {
 			t.Errorf("through %s: job %s is %s", n.Name, j.ID, j.State)
 		}
 		l.Wire.Between(leader, n, lab.Trouble{})
-	}
-	if now := l.Leader(); now == nil || now.Name != leader.Name {
-		t.Errorf("%v leads, and %s was to go on", now, leader.Name)
 	}
 }

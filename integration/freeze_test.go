@@ -37,7 +37,7 @@ func TestLentAndFrozen(t *testing.T) {
 	job := func(partition string, count int) {
 		n.Submit(map[string]any{"kind": "service", "name": partition, "partition": partition, "count": count, "cpus": 1, "mem": "16MiB", "stopGrace": "1s",
 			"command": []string{"/bin/sh", "-c", "while :; do sleep 0.02; done", "mesita-test-" + partition}})
-		l.Await(20*time.Second, partition+" to run", func() bool { return len(n.Running(partition)) == count })
+		l.Await(lab.Patience, partition+" to run", func() bool { return len(n.Running(partition)) == count })
 	}
 	job("guest", 4)
 	pids := map[string]int{}
@@ -75,16 +75,16 @@ func TestLentAndFrozen(t *testing.T) {
 	}
 	n.Kill()
 	n.Start()
-	l.Await(20*time.Second, "all to be as before", func() bool { return len(frozen()) == 3 && len(n.Running("owner")) == 3 })
+	l.Await(lab.Patience, "all to be as before", func() bool { return len(frozen()) == 3 && len(n.Running("owner")) == 3 })
 	still("after the daemon was killed")
 	n.Must(http.MethodPost, "/v1/jobs/owner/stop", nil, nil)
-	l.Await(20*time.Second, "the guests to go on", func() bool { return len(n.Running("guest")) == 4 && len(frozen()) == 0 })
+	l.Await(lab.Patience, "the guests to go on", func() bool { return len(n.Running("guest")) == 4 && len(frozen()) == 0 })
 	for _, v := range n.Running("guest") {
 		if v.PID != pids[v.ID] || v.Attempt != 1 {
 			t.Errorf("%s runs as process %d in attempt %d, and was %d", v.ID, v.PID, v.Attempt, pids[v.ID])
 		}
 		was := switches(l, v.PID)
-		l.Await(10*time.Second, v.ID+" to turn its loop", func() bool { return switches(l, v.PID) != was })
+		l.Await(lab.Patience, v.ID+" to turn its loop", func() bool { return switches(l, v.PID) != was })
 	}
 	n.Must(http.MethodPost, "/v1/jobs/guest/stop", nil, nil)
 	settled(l, n, "guest", 0)

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/integration/lab"
@@ -45,7 +44,7 @@ func TestARemovedNodeHasNoGossipKey(t *testing.T) {
 	leader := l.Leader()
 	off := l.Other(leader)
 	off.Terminate() // three of five voters are left
-	l.Await(60*time.Second, "it to be missed", func() bool {
+	l.Await(lab.Patience, "it to be missed", func() bool {
 		for _, m := range leader.Members() {
 			if m.Name == off.Name {
 				return m.State == api.NodeUnreachable || m.State == api.NodeDown
@@ -53,12 +52,12 @@ func TestARemovedNodeHasNoGossipKey(t *testing.T) {
 		}
 		return false
 	})
-	l.Await(60*time.Second, "the node to be removed", func() bool {
-		return l.Leader() != nil && l.Leader().Call(http.MethodDelete, "/v1/nodes/"+removed.Name+"?force=1", nil, nil) == nil
+	l.Await(lab.Patience, "the node to be removed", func() bool {
+		return l.Leader().Call(http.MethodDelete, "/v1/nodes/"+removed.Name+"?force=1", nil, nil) == nil
 	})
 	changed := func(nodes ...*lab.Node) {
 		t.Helper()
-		l.Await(60*time.Second, "another key", func() bool {
+		l.Await(lab.Patience, "another key", func() bool {
 			first, at := gossipKeyOf(t, nodes[0])
 			for _, n := range nodes {
 				if key, step := gossipKeyOf(t, n); step < 3 || step%3 != 0 || step != at || !bytes.Equal(key, first) || bytes.Equal(key, old) {
@@ -77,7 +76,7 @@ func TestARemovedNodeHasNoGossipKey(t *testing.T) {
 	changed(there...)
 	off.Start()
 	changed(l.Nodes...)
-	l.Await(60*time.Second, "all to be ready", func() bool {
+	l.Await(lab.Patience, "all to be ready", func() bool {
 		ready := 0
 		for _, m := range leader.Members() {
 			if m.State == api.NodeReady {

@@ -149,7 +149,7 @@ func TestRemovedNodeLearnsIt(t *testing.T) {
 	count := 4
 	for _, n := range []*lab.Node{worker, voter} {
 		l.Wire.Around(n, lab.Trouble{Cut: true})
-		l.Await(30*time.Second, n.Name+" to be lost", func() bool {
+		l.Await(lab.Patience, n.Name+" to be lost", func() bool {
 			for _, m := range leader.Members() {
 				if m.Name == n.Name {
 					return m.State == api.NodeUnreachable
@@ -158,19 +158,19 @@ func TestRemovedNodeLearnsIt(t *testing.T) {
 			return false
 		})
 		leader.Must(http.MethodDelete, "/v1/nodes/"+n.Name+"?force=1", nil, nil)
-		l.Await(30*time.Second, "replacement", func() bool { return len(leader.Running("gone")) == count })
+		l.Await(lab.Patience, "replacement", func() bool { return len(leader.Running("gone")) == count })
 		if got := processes(l, "gone"); got <= count {
 			t.Errorf("%d processes run, and %s ended its own while it was cut off", got, n.Name)
 		}
 		l.Wire.Around(n, lab.Trouble{})
 		settled(l, leader, "gone", count)
-		l.Await(30*time.Second, n.Name+" to say that it was removed", func() bool {
+		l.Await(lab.Patience, n.Name+" to say that it was removed", func() bool {
 			err := n.Call(http.MethodGet, "/v1/health", nil, nil)
 			return err != nil && strings.Contains(err.Error(), "removed") && strings.Contains(err.Error(), "503")
 		})
 		n.Kill()
 		n.Launch("start")
-		l.Await(30*time.Second, n.Name+" to refuse to start", n.Ended)
+		l.Await(lab.Patience, n.Name+" to refuse to start", n.Ended)
 		if code := n.Cmd.ProcessState.ExitCode(); code == 0 || !strings.Contains(logOf(t, n), "join anew") {
 			t.Errorf("%s ended with %d", n.Name, code)
 		}
@@ -192,7 +192,7 @@ func clone(t *testing.T, l *lab.Lab, of *lab.Node, number int) *lab.Node {
 func refusesToStart(t *testing.T, n *lab.Node, words string) {
 	t.Helper()
 	n.Launch("start")
-	n.Await(30*time.Second, n.NS+" to refuse to start", n.Ended)
+	n.Await(lab.Patience, n.NS+" to refuse to start", n.Ended)
 	if code := n.Cmd.ProcessState.ExitCode(); code == 0 || n.Ready() || !strings.Contains(logOf(t, n), words) {
 		t.Errorf("%s ended with %d, ready %v", n.NS, code, n.Ready())
 	}
@@ -218,9 +218,10 @@ func TestCopiedDataFolder(t *testing.T) {
 		if of.Ended() {
 			t.Fatalf("%s ended over its copy", of.Name)
 		}
-		if table, _, _ := leader.CLI("node", "ls"); strings.Count(table, "copied") != i+1 {
-			t.Errorf("node ls does not say that %s was copied:\n%s", of.Name, table)
-		}
+		l.Await(lab.Patience, "node ls to say that "+of.Name+" was copied", func() bool {
+			table, _, _ := leader.CLI("node", "ls")
+			return strings.Count(table, "copied") == i+1
+		})
 	}
 	if list, _, _ := leader.CLI("incidents"); strings.Count(list, string(api.IncidentNodeCopied)) != 3 {
 		t.Errorf("incidents:\n%s", list)
@@ -237,11 +238,11 @@ func TestCopiedDataFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	worker.Start()
-	l.Await(30*time.Second, "four tasks that the cluster knows", func() bool { return len(leader.Running("copy")) == 4 })
+	l.Await(lab.Patience, "four tasks that the cluster knows", func() bool { return len(leader.Running("copy")) == 4 })
 	if err := copied.Cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	l.Await(60*time.Second, "the one that was taken over to end", copied.Ended)
+	l.Await(lab.Patience, "the one that was taken over to end", copied.Ended)
 	if !strings.Contains(logOf(t, copied), "another daemon speaks for this node") {
 		t.Error("it does not say why")
 	}

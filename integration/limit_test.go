@@ -70,7 +70,7 @@ func TestHardLimit(t *testing.T) {
 	spin := func(name, partition string, on *lab.Node, cpus float64) {
 		n.Submit(map[string]any{"kind": "service", "name": name, "partition": partition, "cpus": cpus, "mem": "32MiB", "stopGrace": "1s", "constraints": []string{"node.name=" + on.Name},
 			"command": []string{"/bin/sh", "-c", "while :; do :; done & while :; do :; done"}})
-		l.Await(30*time.Second, name+" to run", func() bool { return len(n.Running(name)) == 1 })
+		l.Await(lab.Patience, name+" to run", func() bool { return len(n.Running(name)) == 1 })
 	}
 	for i, node := range two {
 		spin(fmt.Sprint("spin", i), "ml", node, 0.05)
@@ -82,7 +82,7 @@ func TestHardLimit(t *testing.T) {
 		}
 		return us
 	}
-	l.Await(30*time.Second, "each node to have its part", func() bool { return sum() == 50_000 })
+	l.Await(lab.Patience, "each node to have its part", func() bool { return sum() == 50_000 })
 	used := func(partition string) (d time.Duration) {
 		for _, node := range two {
 			d += usedBy(node, partition)
@@ -92,7 +92,7 @@ func TestHardLimit(t *testing.T) {
 	bounded := func(when string) {
 		t.Helper()
 		began, was := time.Now(), used("ml")
-		linger(l, 3*time.Second)
+		linger(3 * time.Second)
 		got, span := used("ml")-was, time.Since(began)
 		if got > span*55/100+200*time.Millisecond { // of two periods, with what was left of those before
 			t.Errorf("%s: within %s half a CPU was %s", when, span, got)
@@ -100,7 +100,7 @@ func TestHardLimit(t *testing.T) {
 	}
 	bounded("two tasks of a limit of half a CPU")
 	spin("more", "ml", away, 0.1)
-	l.Await(30*time.Second, "the parts to follow what runs", func() bool { s := sum(); return s > 49_000 && s < 55_000 })
+	l.Await(lab.Patience, "the parts to follow what runs", func() bool { s := sum(); return s > 49_000 && s < 55_000 })
 	bounded("one more on one of the nodes, a part of 3 : 1")
 	for _, node := range two {
 		if q := quotaOf(node, "free"); q != -1 {
@@ -116,5 +116,5 @@ func TestHardLimit(t *testing.T) {
 		t.Errorf("a node whose daemon is gone had %d and has %d", was, now)
 	}
 	away.Start()
-	l.Await(30*time.Second, "the bounds to be lifted", func() bool { return sum() == -2 })
+	l.Await(lab.Patience, "the bounds to be lifted", func() bool { return sum() == -2 })
 }

@@ -5,7 +5,8 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/mesita/mesita/integration/lab"
 )
 
 // All nodes have other addresses than they remember: each says what to do, and
@@ -22,7 +23,7 @@ func TestAllAddressesChange(t *testing.T) {
 		n.Launch("start")
 	}
 	for _, n := range l.Nodes {
-		l.Await(60*time.Second, n.Name+" to say what to do", func() bool {
+		l.Await(lab.Patience, n.Name+" to say what to do", func() bool {
 			log, err := os.ReadFile(n.Dir + ".log")
 			return err == nil && strings.Contains(string(log), "start it with --seed ADDRESS of one that runs")
 		})

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/integration/lab"
@@ -92,12 +91,12 @@ func TestOddVoter(t *testing.T) {
 		if len(s.Odd) != 1 || s.Split {
 			t.Fatalf("%s is odd: %+v", odd.Name, s)
 		}
-		l.Await(30*time.Second, odd.Name+" to put its log aside", func() bool {
+		l.Await(lab.Patience, odd.Name+" to put its log aside", func() bool {
 			_, err := os.Stat(filepath.Join(odd.Dir, "raft.odd"))
 			return err == nil
 		})
 		l.AwaitVoters(3)
-		l.Await(60*time.Second, "all voters to hold the same again", func() bool {
+		l.Await(lab.Patience, "all voters to hold the same again", func() bool {
 			var s api.StateCheck
 			return l.Leader().Call(http.MethodPost, "/v1/statecheck", nil, &s) == nil && len(s.Answers) == 3 && len(s.Odd) == 0
 		})

@@ -4,7 +4,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/integration/lab"
@@ -26,7 +25,7 @@ func TestAnOlderProgram(t *testing.T) {
 		late.Bin = older
 		from := fileSize(late.Dir + ".log")
 		late.Launch("join", leader.IP, "--token", leader.Token(api.TokenRequest{Kind: api.TokenJoin}))
-		l.Await(40*time.Second, "the join of "+commit+" to be refused", late.Ended)
+		l.Await(lab.Patience, "the join of "+commit+" to be refused", late.Ended)
 		if log, _ := os.ReadFile(late.Dir + ".log"); !strings.Contains(string(log[from:]), "upgrade mesita on this node first") {
 			t.Errorf("%s is refused without a word: %s", commit, log[from:])
 		}
@@ -43,7 +42,7 @@ func TestAnOlderProgram(t *testing.T) {
 		return api.NodeStatus{Node: &api.Node{}}
 	}
 	worker := l.Nodes[0]
-	l.Await(20*time.Second, "three voters and a worker", func() bool {
+	l.Await(lab.Patience, "three voters and a worker", func() bool {
 		voters := 0
 		for _, n := range l.Nodes[:4] {
 			if is := status(n); is.Role == "worker" {
@@ -65,7 +64,7 @@ func TestAnOlderProgram(t *testing.T) {
 	worker.Terminate()
 	worker.Bin = older
 	worker.Launch("start")
-	l.Await(40*time.Second, "the worker to be told apart", func() bool {
+	l.Await(lab.Patience, "the worker to be told apart", func() bool {
 		n := status(worker)
 		return n.State == api.NodeReady && n.Outdated
 	})

@@ -4,7 +4,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/mesita/mesita/integration/lab"
 
 	"github.com/mesita/mesita/api"
 )
@@ -18,7 +19,7 @@ func TestPortOfAnotherProgram(t *testing.T) {
 	taken := n.Listen("127.0.0.1:20007")
 	id := n.Submit(map[string]any{"name": "fixed", "kind": "batch", "command": []string{"/bin/sleep", "600"}, "ports": []map[string]any{{"name": "http", "port": 20007}}}).ID
 	var why api.Why
-	l.Await(30*time.Second, "why to say who has the port", func() bool {
+	l.Await(lab.Patience, "why to say who has the port", func() bool {
 		return n.Call(http.MethodGet, "/v1/tasks/"+id+".0/why", nil, &why) == nil && len(why.Nodes) == 1 && strings.HasPrefix(why.Nodes[0].Reason, "port 20007 is taken by integration.tes ")
 	})
 	task := n.Tasks(id)[0]
@@ -26,5 +27,5 @@ func TestPortOfAnotherProgram(t *testing.T) {
 		t.Errorf("it is %s, with %d failures at attempt %d", task.State, task.Failures, task.Attempt)
 	}
 	_ = taken.Close()
-	l.Await(90*time.Second, "the task to have its port", func() bool { return len(n.Running(id)) == 1 })
+	l.Await(lab.Patience, "the task to have its port", func() bool { return len(n.Running(id)) == 1 })
 }

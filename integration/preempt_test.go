@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/integration/lab"
@@ -49,11 +48,11 @@ func TestTroubleWhileTasksGiveWay(t *testing.T) {
 			service("guest", tasks)
 			settled(l, n, "guest", tasks)
 			service("owner", tasks/2)
-			l.Await(20*time.Second, "tasks to give way", func() bool {
-				return slices.ContainsFunc(n.Tasks("guest"), func(v *api.Task) bool { return v.Desired == api.DesiredMove })
+			l.Await(lab.Patience, "tasks to give way", func() bool {
+				return slices.ContainsFunc(n.Tasks("guest"), func(v *api.Task) bool { return v.Desired == api.DesiredMove || v.Attempt > 1 }) // or one did while nobody looked
 			})
 			over, rest := tt.trouble(l)
-			l.Await(40*time.Second, "the owner's guarantee on the nodes that are left", func() bool { return len(rest.Running("owner")) == tasks/2 })
+			l.Await(lab.Patience, "the owner's guarantee on the nodes that are left", func() bool { return len(rest.Running("owner")) == tasks/2 })
 			over()
 			settled(l, rest, "owner", tasks/2)
 			settled(l, rest, "guest", tasks-tasks/2)

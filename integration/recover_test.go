@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/integration/lab"
@@ -33,17 +32,17 @@ func TestRecoveredQuorum(t *testing.T) {
 	left := l.Other(leader, worker)
 	var at, has api.Health
 	leader.Must(http.MethodGet, "/v1/health", nil, &at)
-	l.Await(10*time.Second, "the node that will be left to have all", func() bool {
+	l.Await(lab.Patience, "the node that will be left to have all", func() bool {
 		return left.Call(http.MethodGet, "/v1/health", nil, &has) == nil && has.Index >= at.Index
 	})
 	lost := slices.DeleteFunc(slices.Clone(l.Nodes), func(n *lab.Node) bool { return n == left || n == worker })
 	for _, n := range lost {
 		n.Kill()
 	}
-	left.Await(10*time.Second, "the quorum to be missed", func() bool { return left.Call(http.MethodGet, "/v1/health", nil, nil) != nil })
+	left.Await(lab.Patience, "the quorum to be missed", func() bool { return left.Call(http.MethodGet, "/v1/health", nil, nil) != nil })
 	recoverNode(left)
 	after := left.Submit(trueJob())
-	left.Must(http.MethodGet, "/v1/jobs/"+after.ID+"?wait=ended&timeout=20s", nil, &after)
+	after = left.AwaitJob(after.ID, "ended")
 	var told struct{ Items []api.Event }
 	left.Must(http.MethodGet, "/v1/events?since=10m&limit=1000", nil, &told)
 	if !slices.ContainsFunc(told.Items, func(e api.Event) bool {
@@ -51,12 +50,12 @@ func TestRecoveredQuorum(t *testing.T) {
 	}) {
 		t.Errorf("no event tells of the recovery: %+v", told.Items)
 	}
-	l.Await(60*time.Second, "the worker to follow", func() bool {
+	l.Await(lab.Patience, "the worker to follow", func() bool {
 		return slices.ContainsFunc(left.Members(), func(m api.NodeStatus) bool {
 			return m.Name == worker.Name && m.State == api.NodeReady && strings.HasPrefix(m.Role, "voter")
 		})
 	})
-	l.Await(30*time.Second, "the work of the lost ones to be done by those that are left", func() bool { return len(left.Running("keep")) == 4 })
+	l.Await(lab.Patience, "the work of the lost ones to be done by those that are left", func() bool { return len(left.Running("keep")) == 4 })
 	for _, n := range lost {
 		if got := processesOn(n, "keep"); got != 1 {
 			t.Errorf("%s, whose daemon is gone, runs %d processes, want 1", n.Name, got)
@@ -66,18 +65,18 @@ func TestRecoveredQuorum(t *testing.T) {
 	for _, n := range lost {
 		n.Launch("start")
 	}
-	l.Await(30*time.Second, "the lost ones to have a leader of their own", func() bool {
+	l.Await(lab.Patience, "the lost ones to have a leader of their own", func() bool {
 		var h api.Health
 		return lost[0].Call(http.MethodGet, "/v1/health", nil, &h) == nil && (h.Leader == lost[0].Name || h.Leader == lost[1].Name)
 	})
 	for _, n := range append(lost, left) {
-		l.Await(60*time.Second, n.Name+" to say that it is of another age", func() bool {
+		l.Await(lab.Patience, n.Name+" to say that it is of another age", func() bool {
 			log, err := os.ReadFile(n.Dir + ".log")
 			return err == nil && bytes.Contains(log, []byte("node start --rejoin"))
 		})
 	}
 	next := left.Submit(trueJob())
-	left.Must(http.MethodGet, "/v1/jobs/"+next.ID+"?wait=ended&timeout=20s", nil, &next)
+	next = left.AwaitJob(next.ID, "ended")
 	for _, n := range lost {
 		n.Terminate()
 		n.Launch("start", "--rejoin")
@@ -88,8 +87,7 @@ func TestRecoveredQuorum(t *testing.T) {
 	l.AwaitVoters(3)
 	for _, n := range l.Nodes {
 		for _, id := range []string{before.ID, after.ID, next.ID} {
-			var j api.Job
-			n.Must(http.MethodGet, "/v1/jobs/"+id+"?wait=ended&timeout=20s", nil, &j)
+			j := n.AwaitJob(id, "ended")
 			if j.State != api.JobFinished {
 				t.Errorf("%s says that job %s is %s", n.Name, id, j.State)
 			}
@@ -151,19 +149,19 @@ func TestRemovedVotersDoNotTakeOver(t *testing.T) {
 	c.PowerOff()
 	recoverNode(left)
 	after := left.Submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
-	left.Must(http.MethodGet, "/v1/jobs/"+after.ID+"?wait=ended&timeout=20s", nil, &after)
+	after = left.AwaitJob(after.ID, "ended")
 	for _, n := range []*lab.Node{b, c} {
 		if _, errs, code := left.CLI("node", "rm", "--force", n.Name); code != 0 {
 			t.Fatalf("remove %s: exit code %d: %s", n.Name, code, errs)
 		}
 		n.Launch("start")
 	}
-	l.Await(20*time.Second, "the removed nodes to have a leader of their own", func() bool {
+	l.Await(lab.Patience, "the removed nodes to have a leader of their own", func() bool {
 		var h api.Health
 		return b.Call(http.MethodGet, "/v1/health", nil, &h) == nil && (h.Leader == b.Name || h.Leader == c.Name)
 	})
 	next := left.Submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
-	left.Must(http.MethodGet, "/v1/jobs/"+next.ID+"?wait=ended&timeout=20s", nil, &next)
+	next = left.AwaitJob(next.ID, "ended")
 	var h api.Health
 	left.Must(http.MethodGet, "/v1/health", nil, &h)
 	if h.Leader != left.Name {

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/integration/lab"
@@ -124,7 +123,7 @@ func TestThousandsOfStarts(t *testing.T) {
 	t.Logf("%d tasks, %d attempts more", len(jobs)*part, again)
 	n.Terminate()
 	var left []string
-	if !lab.Until(2*time.Minute, func() bool { // the keeper waits for another daemon, for a while
+	if !lab.Until(lab.Patience, func() bool { // the keeper waits for another daemon, for a while
 		left = append(n.Left(), inNetwork(t, n)...)
 		return len(left) == 0
 	}) {
@@ -138,7 +137,7 @@ func TestThousandsOfStarts(t *testing.T) {
 // awaitEnded waits until so many tasks of a job have ended.
 func awaitEnded(l *lab.Lab, id string, want int) {
 	l.T.Helper()
-	l.Await(20*time.Minute, fmt.Sprintf("%d tasks of job %s to have ended", want, id), func() bool {
+	l.Await(lab.Patience, fmt.Sprintf("%d tasks of job %s to have ended", want, id), func() bool {
 		var j api.Job
 		return l.Nodes[0].Call(http.MethodGet, "/v1/jobs/"+id, nil, &j) == nil && j.Counts.Finished+j.Counts.Failed >= want
 	})

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/integration/lab"
@@ -34,7 +33,7 @@ func TestLostRaftLog(t *testing.T) {
 	}
 	b.Launch("start")
 	c.Launch("start")
-	l.Await(20*time.Second, "the damaged voter to say so", func() bool {
+	l.Await(lab.Patience, "the damaged voter to say so", func() bool {
 		var h api.Health
 		err := b.Call(http.MethodGet, "/v1/health", nil, &h)
 		return err != nil && strings.Contains(err.Error(), "raft.db is gone")
@@ -88,7 +87,7 @@ func TestOlderCopyOfAVoter(t *testing.T) {
 	l.Run("cp", "-a", copied, b.Dir)
 	b.Launch("start")
 	c.Launch("start")
-	l.Await(20*time.Second, "the voter to hear that it is an older copy", func() bool {
+	l.Await(lab.Patience, "the voter to hear that it is an older copy", func() bool {
 		var h api.Health
 		err := b.Call(http.MethodGet, "/v1/health", nil, &h)
 		return err != nil && strings.Contains(err.Error(), "older copy")
@@ -98,7 +97,7 @@ func TestOlderCopyOfAVoter(t *testing.T) {
 		n.AwaitReady()
 		n.Must(http.MethodGet, "/v1/jobs/"+job.ID, nil, nil)
 	}
-	l.Await(20*time.Second, "it to be told what it had lost", func() bool {
+	l.Await(lab.Patience, "it to be told what it had lost", func() bool {
 		var list struct{ Items []*api.Incident }
 		return a.Call(http.MethodGet, "/v1/incidents", nil, &list) == nil && slices.ContainsFunc(list.Items, func(n *api.Incident) bool {
 			return n.Kind == api.IncidentRefilled && n.Node == b.Name && !n.Over.IsZero() && strings.Contains(n.Message, "older copy")

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/integration/lab"
@@ -30,7 +29,7 @@ func processes(l *lab.Lab, name string) (n int) {
 
 func settled(l *lab.Lab, n *lab.Node, job string, count int) {
 	l.T.Helper()
-	l.Await(30*time.Second, "exactly the wanted number of processes", func() bool {
+	l.Await(lab.Patience, "exactly the wanted number of processes", func() bool {
 		return len(n.Running(job)) == count && processes(l, job) == count
 	})
 }
@@ -41,18 +40,15 @@ func TestLeaderKilled(t *testing.T) {
 	l.Form()
 	for range 2 {
 		leader := l.Leader()
-		if leader == nil {
-			t.Fatal("nobody leads")
-		}
 		other := l.Other(leader)
 		leader.Kill()
 		j := other.Submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
-		other.Must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=ended&timeout=20s", nil, &j)
+		j = other.AwaitJob(j.ID, "ended")
 		if j.State != api.JobFinished {
 			t.Fatalf("job %s is %s", j.ID, j.State)
 		}
 		leader.Start()
-		l.Await(30*time.Second, "the killed node to be ready again", func() bool {
+		l.Await(lab.Patience, "the killed node to be ready again", func() bool {
 			for _, m := range other.Members() {
 				if m.State != api.NodeReady {
 					return false
@@ -73,11 +69,11 @@ func TestNodeLost(t *testing.T) {
 	settled(l, leader, "lost", 3)
 	victim := l.Other(leader)
 	victim.Kill()
-	l.Await(30*time.Second, "three tasks on the two nodes that are left", func() bool {
+	l.Await(lab.Patience, "three tasks on the two nodes that are left", func() bool {
 		run := leader.Running("lost")
 		return len(run) == 3 && !slices.ContainsFunc(run, func(t *api.Task) bool { return t.Node == victim.Name })
 	})
-	l.Await(5*time.Second, "the lost node's task to go on under its keeper, beside the three", func() bool { return processes(l, "lost") == 4 })
+	l.Await(lab.Patience, "the lost node's task to go on under its keeper, beside the three", func() bool { return processes(l, "lost") == 4 })
 	victim.Start()
 	settled(l, leader, "lost", 3)
 }
@@ -92,11 +88,11 @@ func TestNodeCutOff(t *testing.T) {
 	settled(l, leader, "cut", 3)
 	victim := l.Other(leader)
 	l.Run("ip", "-n", victim.NS, "link", "set", "eth0", "down")
-	l.Await(30*time.Second, "replacement", func() bool {
+	l.Await(lab.Patience, "replacement", func() bool {
 		run := leader.Running("cut")
 		return len(run) == 3 && !slices.ContainsFunc(run, func(t *api.Task) bool { return t.Node == victim.Name })
 	})
-	l.Await(5*time.Second, "the cut-off node's task to go on, beside the three", func() bool { return processes(l, "cut") == 4 })
+	l.Await(lab.Patience, "the cut-off node's task to go on, beside the three", func() bool { return processes(l, "cut") == 4 })
 	l.Run("ip", "-n", victim.NS, "link", "set", "eth0", "up")
 	settled(l, leader, "cut", 3)
 }
@@ -139,14 +135,14 @@ func daemonKilled(t *testing.T, meanwhile func(*lab.Node)) {
 	gate := n.Dir + ".gate"
 	j := n.Submit(map[string]any{"kind": "batch", "command": []string{"/bin/sh", "-c", "while [ ! -e " + gate + " ]; do sleep 0.1; done; exit 7"}})
 	settled(l, n, "stay", 1)
-	n.Must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=running&timeout=20s", nil, nil)
+	n.AwaitJob(j.ID, "running")
 	pid := n.Running("stay")[0].PID
 	n.Kill()
 	touch(t, gate)
-	n.Await(10*time.Second, "the batch's process to end", func() bool { return len(lab.PidsOf(gate)) == 0 })
+	n.Await(lab.Patience, "the batch's process to end", func() bool { return len(lab.PidsOf(gate)) == 0 })
 	meanwhile(n)
 	n.Start()
-	n.Must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=ended&timeout=20s", nil, &j)
+	j = n.AwaitJob(j.ID, "ended")
 	if j.ExitCode == nil || *j.ExitCode != 7 {
 		t.Errorf("the exit code of while the daemon was away is %v, want 7", j.ExitCode)
 	}
@@ -156,7 +152,7 @@ func daemonKilled(t *testing.T, meanwhile func(*lab.Node)) {
 	}
 	settled(l, n, "stay", 1)
 	before, _, _ := n.CLI("logs", "stay")
-	n.Await(10*time.Second, "the log to go on", func() bool {
+	n.Await(lab.Patience, "the log to go on", func() bool {
 		now, _, _ := n.CLI("logs", "stay")
 		return strings.Count(now, "tick") > strings.Count(before, "tick")+2
 	})
@@ -177,6 +173,7 @@ func TestDaemonRestarted(t *testing.T) {
 		n.Start()
 	}
 	after := map[string]int{}
+	l.Await(lab.Patience, "the tasks to be seen to run", func() bool { return len(l.Nodes[0].Running("up")) == len(before) })
 	for _, task := range l.Nodes[0].Running("up") {
 		after[task.ID] = task.PID
 	}
@@ -200,7 +197,7 @@ func TestPowerCut(t *testing.T) {
 	for _, n := range l.Nodes {
 		n.PowerOff()
 	}
-	l.Await(10*time.Second, "nothing to live after the power cut", func() bool { return processes(l, "power") == 0 })
+	l.Await(lab.Patience, "nothing to live after the power cut", func() bool { return processes(l, "power") == 0 })
 	for _, n := range l.Nodes {
 		n.Launch("start")
 	}
@@ -209,8 +206,7 @@ func TestPowerCut(t *testing.T) {
 	}
 	settled(l, l.Nodes[0], "power", 3)
 	for _, id := range ids {
-		var j api.Job
-		l.Nodes[1].Must(http.MethodGet, "/v1/jobs/"+id+"?wait=ended&timeout=20s", nil, &j)
+		j := l.Nodes[1].AwaitJob(id, "ended")
 		if j.State != api.JobFinished {
 			t.Errorf("job %s is %s", id, j.State)
 		}
@@ -226,7 +222,7 @@ func TestNewAddress(t *testing.T) {
 	n.Terminate()
 	n.Move("10.77.0.99")
 	n.Start()
-	l.Await(30*time.Second, "the node under its new address", func() bool {
+	l.Await(lab.Patience, "the node under its new address", func() bool {
 		for _, m := range leader.Members() {
 			if m.Name == n.Name {
 				return m.Addr == "10.77.0.99:5050" && m.State == api.NodeReady && strings.HasPrefix(m.Role, "voter")
@@ -258,7 +254,7 @@ func TestWorkerIsPromoted(t *testing.T) {
 	settled(l, worker, "work", 2)
 	voter := l.Other(leader, worker)
 	voter.Kill()
-	l.Await(60*time.Second, "the worker to vote", func() bool {
+	l.Await(lab.Patience, "the worker to vote", func() bool {
 		roles := map[string]string{}
 		for _, m := range leader.Members() {
 			roles[m.Name] = m.Role
@@ -280,12 +276,12 @@ func TestNobodyReadsThatANodeIsReady(t *testing.T) {
 	unread.Close()
 	n.LaunchTo(out, "start")
 	out.Close()
-	l.Await(30*time.Second, "the node to have said that it is ready", func() bool {
+	l.Await(lab.Patience, "the node to have said that it is ready", func() bool {
 		log, err := os.ReadFile(n.Dir + ".log")
 		return n.Ended() || err == nil && strings.Contains(string(log), "✓")
 	})
 	j := n.Submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
-	n.Must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=ended&timeout=20s", nil, &j)
+	j = n.AwaitJob(j.ID, "ended")
 	if j.State != api.JobFinished {
 		t.Errorf("job %s is %s", j.ID, j.State)
 	}

@@ -60,7 +60,7 @@ func TestUploadedProgramRunsElsewhere(t *testing.T) {
 	from.Must(http.MethodGet, "/v1/jobs/hello", nil, &j)
 	next := from.Submit(map[string]any{"kind": "batch", "name": "again", "command": []string{program, "tschuess"}, "program": j.Spec.Program,
 		"constraints": []string{"node.name=" + third.Name}})
-	from.Must(http.MethodGet, "/v1/jobs/"+next.ID+"?wait=ended&timeout=20s", nil, &next)
+	next = from.AwaitJob(next.ID, "ended")
 	if next.ExitCode == nil || *next.ExitCode != 4 {
 		t.Errorf("on the third node it ended with %v", next.ExitCode)
 	}
@@ -104,10 +104,10 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	j := api.Job{}
-	l.Await(40*time.Second, "work to be taken again", func() bool {
+	l.Await(lab.Patience, "work to be taken again", func() bool {
 		return n.Call(http.MethodPost, "/v1/jobs", map[string]any{"kind": "batch", "command": []string{"/bin/true"}}, &j) == nil
 	})
-	n.Must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=ended&timeout=30s", nil, &j)
+	j = n.AwaitJob(j.ID, "ended")
 	if j.State != api.JobFinished {
 		t.Errorf("job %s is %s", j.ID, j.State)
 	}
@@ -155,7 +155,7 @@ func TestFollowerFedBySnapshot(t *testing.T) {
 	t.Logf("%d entries after %v", index, time.Since(began))
 	late.Launch("start", "--log-level", "debug")
 	late.AwaitReady()
-	l.Await(30*time.Second, "the follower to have caught up", func() bool {
+	l.Await(lab.Patience, "the follower to have caught up", func() bool {
 		var h api.Health
 		return late.Call(http.MethodGet, "/v1/health", nil, &h) == nil && h.Index >= index
 	})
@@ -238,16 +238,12 @@ func TestHalfRequests(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	began := time.Now()
 	for range 5 {
 		n.Must(http.MethodGet, "/v1/health", nil, nil)
 		healthOverTLS(n)
 	}
-	if d := time.Since(began); d > 5*time.Second {
-		t.Errorf("ten answers took %v", d)
-	}
 	j := n.Submit(map[string]any{"kind": "batch", "command": []string{"/bin/true"}})
-	n.Must(http.MethodGet, "/v1/jobs/"+j.ID+"?wait=ended&timeout=20s", nil, &j)
+	j = n.AwaitJob(j.ID, "ended")
 	if j.State != api.JobFinished {
 		t.Errorf("job %s is %s", j.ID, j.State)
 	}
@@ -257,7 +253,7 @@ func healthOverTLS(n *lab.Node) {
 	n.T.Helper()
 	c := tls.Client(n.DialIn(1)[0], &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), lab.Patience)
 	defer cancel()
 	if err := c.HandshakeContext(ctx); err != nil {
 		n.T.Fatalf("%v", err)

@@ -8,7 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
+
+	"github.com/mesita/mesita/integration/lab"
 )
 
 // What reads goes on with -w: it prints again after a change, until Ctrl-C.
@@ -48,14 +49,14 @@ func TestWatch(t *testing.T) {
 	}
 	before := map[*watch]int64{}
 	for _, w := range all {
-		l.Await(20*time.Second, "the first output of "+w.name, func() bool { before[w] = size(w); return before[w] > 0 })
+		l.Await(lab.Patience, "the first output of "+w.name, func() bool { before[w] = size(w); return before[w] > 0 })
 	}
 	n.Must(http.MethodPost, "/v1/jobs/on/scale", map[string]any{"count": 2}, nil)
 	for _, w := range all {
-		l.Await(20*time.Second, "more output of "+w.name, func() bool { return size(w) > before[w] })
+		l.Await(lab.Patience, "more output of "+w.name, func() bool { return size(w) > before[w] })
 	}
 	settled(l, n, "on", 2)
-	l.Await(20*time.Second, "both tasks in the output", func() bool {
+	l.Await(lab.Patience, "both tasks in the output", func() bool {
 		b, err := os.ReadFile(all[0].out)
 		return err == nil && strings.Contains(string(b), "on.1  running")
 	})

@@ -15,7 +15,7 @@ import (
 )
 
 // patience is ten times what a loaded machine needs: the VM is that slow.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // skip is for a test that this machine cannot run. In the VM none may.
 func skip(t testing.TB, why string) {

@@ -172,7 +172,7 @@ func TestInterruptDetaches(t *testing.T) {
 
 func poll(t *testing.T, cond func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(10 * time.Second)
+	deadline := time.NewTimer(time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()

@@ -144,13 +144,9 @@ func TestUnreachableSaysWhatWasTried(t *testing.T) {
 	want(t, err, api.CodeUnavailable, "mesita node start")
 
 	a, b := closed(t), closed(t)
-	begin := time.Now()
 	_, err = newClient(t, Config{Addrs: []string{a, b}, Patience: 300 * time.Millisecond}).Health(t.Context())
 	want(t, err, api.CodeUnavailable, a)
 	want(t, err, api.CodeUnavailable, b)
-	if d := time.Since(begin); d > 5*time.Second {
-		t.Errorf("gave up after %s, want about 0.3 s", d)
-	}
 
 	// What a node says weighs more than another's silence.
 	says := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -243,13 +239,9 @@ func TestWrongCAIsToldAtOnce(t *testing.T) {
 	s.StartTLS()
 	defer s.Close()
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
-	begin := time.Now()
-	// The CA is right and the name is not that of a node.
-	_, err := newClient(t, Config{Addrs: []string{s.URL}, CA: ca}).Health(t.Context())
+	// The CA is right and the name is not that of a node. Who waits waits for ever.
+	_, err := newClient(t, Config{Addrs: []string{s.URL}, CA: ca, Patience: time.Hour}).Health(t.Context())
 	want(t, err, api.CodeNotAllowed, "mesita login")
-	if d := time.Since(begin); d > 5*time.Second {
-		t.Errorf("told after %s: there is nothing to wait for", d)
-	}
 }
 
 func TestWaitJobInSteps(t *testing.T) {

@@ -23,7 +23,7 @@ func (n *testNode) dial() net.Conn {
 		n.t.Fatal(err)
 	}
 	n.t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	return c
 }
 

@@ -308,18 +308,22 @@ func TestEndDoesNotWaitForAnUnansweredConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	m := single(t, t.TempDir(), nil)
-	m.must(t, initCluster())
-	if err := m.AddNonvoter(t.Context(), "n9", silent.Addr().String()); err != nil {
-		t.Fatal(err)
+	best := time.Hour
+	for range 5 { // the machine may be busy
+		m := single(t, t.TempDir(), nil)
+		m.must(t, initCluster())
+		if err := m.AddNonvoter(t.Context(), "n9", silent.Addr().String()); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if err := m.end(); err != nil {
+			t.Fatal(err)
+		}
+		if best = min(best, time.Since(began)); best < rpcTimeout/2 {
+			return
+		}
 	}
-	began := time.Now()
-	if err := m.end(); err != nil {
-		t.Fatal(err)
-	}
-	if d := time.Since(began); d > rpcTimeout/2 {
-		t.Errorf("it took %v", d)
-	}
+	t.Errorf("it took %v", best)
 }
 
 func begins() error { return nil }

@@ -96,7 +96,7 @@ func (m *member) bytes(t testing.TB) []byte {
 
 func (m *member) must(t testing.TB, cmds ...fsm.Command) []fsm.Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	res, err := m.Propose(ctx, cmds)
 	if err != nil {
@@ -110,10 +110,13 @@ func (m *member) must(t testing.TB, cmds ...fsm.Command) []fsm.Result {
 	return res
 }
 
+// patience ends a test that is stuck, as of its own clock.
+const patience = time.Minute
+
 // waitFor polls until ok, for at most a while.
 func waitFor(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); {
+	for end := time.Now().Add(patience); !ok(); {
 		if time.Now().After(end) {
 			t.Fatalf("waited in vain: %s", what)
 		}
@@ -153,7 +156,7 @@ func diskCluster(t testing.TB, n int) []*member {
 			m.must(t, initCluster())
 			continue
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		if err := out[0].AddVoter(ctx, m.id, l.Addr().String()); err != nil {
 			t.Fatal(err)
 		}

@@ -45,7 +45,7 @@ func TestNothingIsAcknowledgedByALogThatIsNotThere(t *testing.T) {
 			if err := lose(t, data); err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			if res, err := m.Propose(ctx, cmds("after", 1)); err == nil {
 				t.Fatalf("acknowledged: %v", res)

@@ -20,12 +20,12 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// eventually polls for a condition, at most 10 s.
+// eventually polls for a condition, at most a minute: that ends a test that is stuck.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(10 * time.Second); !cond(); <-tick.C {
+	for deadline := time.Now().Add(time.Minute); !cond(); <-tick.C {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
 		}
@@ -104,13 +104,13 @@ func echo(t *testing.T, l net.Listener, line string) {
 // ask dials and reads everything; in TLS 1.3 a refused client certificate
 // shows at the first read only.
 func ask(m *Mux, conf *tls.Config) (string, error) {
-	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: 10 * time.Second}, Config: conf}
+	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: time.Minute}, Config: conf}
 	conn, err := d.Dial("tcp", m.conf.Listener.Addr().String())
 	if err != nil {
 		return "", err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		return "", err
 	}
 	data, err := io.ReadAll(conn)

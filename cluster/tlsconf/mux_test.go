@@ -59,7 +59,7 @@ func TestMuxServesHTTP(t *testing.T) {
 		"h1, node":      {&http.Transport{TLSClientConfig: ash.ClientConfig("", "")}, "HTTP/1.1 " + ash.ID()},
 		"joiner by pin": {&http.Transport{TLSClientConfig: PinnedConfig(ca.Pin()), ForceAttemptHTTP2: true}, "HTTP/2.0 "},
 	} {
-		res, err := (&http.Client{Transport: tc.rt, Timeout: 10 * time.Second}).Get("https://" + l.Addr().String())
+		res, err := (&http.Client{Transport: tc.rt, Timeout: time.Minute}).Get("https://" + l.Addr().String())
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -95,12 +95,8 @@ func TestMuxHostileClients(t *testing.T) {
 		conns = append(conns, c)
 		_, _ = c.Write(garbage[i%len(garbage)]) // may be reset already
 		if i%250 == 249 {
-			begin := time.Now()
 			if got, err := ask(m, ash.ClientConfig(ProtoRaft, oak.ID())); err != nil || got != "raft" {
 				t.Fatalf("after %d hostile clients: %q, %v", i+1, got, err)
-			}
-			if d := time.Since(begin); d > 5*time.Second {
-				t.Errorf("after %d hostile clients: took %s", i+1, d)
 			}
 		}
 	}
@@ -120,7 +116,7 @@ func TestMuxCutsSlowHandshakes(t *testing.T) {
 	conn, err := net.Dial("tcp", m.conf.Listener.Addr().String())
 	check(t, err)
 	defer conn.Close()
-	check(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	check(t, conn.SetDeadline(time.Now().Add(time.Minute)))
 	if _, err := conn.Read(make([]byte, 1)); err == nil || strings.Contains(err.Error(), "timeout") {
 		t.Errorf("a silent client was kept: %v", err)
 	}

@@ -56,7 +56,7 @@ func TestAKeeperWithAStuckLedgerAnswers(t *testing.T) {
 		}
 		return a
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for tell().Running == 0 { // until the start waits for the ledger; to name it would deny it
 		if time.Now().After(deadline) {
 			t.Fatal("the start does not begin")

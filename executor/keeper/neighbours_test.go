@@ -90,7 +90,7 @@ func TestNeighboursAreKnownWithoutTheDisk(t *testing.T) {
 		if f != vouch.Runs {
 			t.Errorf("of a task of the keeper beside the answer is %v", f)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("the answer waits for the disk")
 	}
 }

@@ -44,7 +44,7 @@ func readAll(t *testing.T, dir string, opts logs.Options) (got string, gaps []lo
 		return "", nil, err
 	}
 	defer r.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var b strings.Builder
 	for {
@@ -201,7 +201,7 @@ func TestFollow(t *testing.T) {
 func TestFollowAsItIsMade(t *testing.T) {
 	root := t.TempDir()
 	for i := range 300 {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		dir := filepath.Join(root, fmt.Sprint(i), "1")
 		r, err := logs.Open(dir, logs.Options{Follow: true})

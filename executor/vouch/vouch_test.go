@@ -104,7 +104,7 @@ func TestAKeeperAnswersBesideAndWithoutADaemon(t *testing.T) {
 			_, asker := udp(t, c.ip, key)
 			ask := func() {
 				t.Helper()
-				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				got, err := asker.Ask(ctx, port.String(), Probe{Node: "node-a", Attempts: attempts})
 				if err != nil {

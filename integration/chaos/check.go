@@ -203,7 +203,7 @@ func (r *run) checkLinear(n *lab.Node) {
 	n.Must(http.MethodGet, "/v1/jobs/"+crowd.Fought, nil, &j)
 	r.crowd.Histories.Note("scale", crowd.Rivals, began, linear.Change{Object: crowd.Fought, Count: wanted(&j), Read: true}, linear.Done)
 	for _, name := range append(r.crowd.Names(), crowd.Fought) {
-		if err := n.Call(http.MethodPost, "/v1/jobs/"+name+"/stop", nil, nil); err != nil {
+		if err := n.Do(http.MethodPost, "/v1/jobs/"+name+"/stop", nil, nil); err != nil {
 			r.stage.Errorf("job %s was acknowledged and cannot be stopped: %v", name, err)
 		}
 	}

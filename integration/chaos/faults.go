@@ -72,14 +72,14 @@ func faultNamed(name string) *fault {
 // leader, follower and worker pick a node of that role with which nothing is
 // wrong; nil if there is none.
 func (r *run) leader() *lab.Node {
-	if n := r.lab.Leader(); n != nil && r.hurt[n] == 0 {
+	if n := r.lab.LeaderNow(); n != nil && r.hurt[n] == 0 {
 		return n
 	}
 	return nil
 }
 
 func (r *run) role(role string) *lab.Node {
-	leader := r.lab.Leader()
+	leader := r.lab.LeaderNow()
 	if leader == nil {
 		return nil
 	}

@@ -11,22 +11,19 @@ import (
 	"github.com/mesita/mesita/integration/lab"
 )
 
-// followers picks so many voters that do not lead and are none of those; nil if
-// there are not as many.
-func (r *run) followers(count int, not ...*lab.Node) []*lab.Node {
+// followers picks so many voters that follow that leader; nil if there are not as
+// many.
+func (r *run) followers(leader *lab.Node, count int) []*lab.Node {
+	if leader == nil {
+		return nil
+	}
+	voter := map[string]bool{}
+	for _, m := range leader.Members() {
+		voter[m.Name] = strings.HasPrefix(m.Role, "voter")
+	}
 	var out []*lab.Node
 	for len(out) < count {
-		leader := r.lab.Leader()
-		if leader == nil {
-			return nil
-		}
-		voter := map[string]bool{}
-		for _, m := range leader.Members() {
-			voter[m.Name] = strings.HasPrefix(m.Role, "voter")
-		}
-		n := r.any(func(n *lab.Node) bool {
-			return n != leader && voter[n.Name] && !slices.Contains(not, n) && !slices.Contains(out, n)
-		})
+		n := r.any(func(n *lab.Node) bool { return n != leader && voter[n.Name] && !slices.Contains(out, n) })
 		if n == nil {
 			return nil
 		}
@@ -127,11 +124,12 @@ func cloned(r *run, t *told) func() {
 // others come back: what was acknowledged since stays, and they are taken in
 // again when they are told to.
 func recovered(r *run, t *told) func() {
-	left := r.follower()
-	if left == nil {
+	leader := r.leader()
+	all := r.followers(leader, r.o.voters-1)
+	if all == nil {
 		return nil
 	}
-	lost := append(r.followers(r.o.voters-2, left), r.leader())
+	left, lost := all[0], append(all[1:], leader)
 	t.say("%s is left of %s", left.Name, names(append(lost, left)))
 	r.sameIndex() // or what only the lost ones had would rightly be lost
 	r.crowd.Halt()

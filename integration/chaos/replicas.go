@@ -14,7 +14,7 @@ import (
 // up to where.
 func (r *run) sameIndex() {
 	r.lab.Await(wellWithin, "all voters to be as far as the leader", func() bool {
-		leader := r.lab.Leader()
+		leader := r.lab.LeaderNow()
 		if leader == nil {
 			return false
 		}

@@ -47,13 +47,12 @@ func (r *run) upgrade(older, newer string) {
 
 // level asks a node of that program; the oldest know no levels.
 func (r *run) level(bin string) int {
-	for _, n := range r.nodes {
-		var s struct{ Level int }
-		if n.Bin == bin && n.Call(http.MethodGet, "/v1/level", nil, &s) == nil {
-			return s.Level
-		}
+	n := r.nodes[slices.IndexFunc(r.nodes, func(n *lab.Node) bool { return n.Bin == bin })]
+	var s struct{ Level int }
+	if err := n.Do(http.MethodGet, "/v1/level", nil, &s); err != nil && api.ErrorCode(err) != api.CodeNotFound {
+		r.stage.Errorf("%s does not say what the level is: %v", n.Name, err)
 	}
-	return 0
+	return s.Level
 }
 
 func (r *run) raise() {
@@ -70,7 +69,7 @@ func (r *run) raise() {
 // refused has the old program start in a voter's folder, and join: it says what to
 // do, and ends.
 func (r *run) refused(older string) {
-	n := r.follower()
+	n := r.voterThatFollows(nil)
 	over := r.hit(r.restarted(n), n)
 	n.Terminate()
 	newer := n.Bin
@@ -86,15 +85,30 @@ func (r *run) refused(older string) {
 	late.Launch("join", n.IP, "--token", n.Token(api.TokenRequest{Kind: api.TokenJoin}))
 	late.AwaitReady()
 	r.nodes = append(r.nodes, late)
-	r.remove(r.followers(1, n)[0])
+	r.remove(r.voterThatFollows(n))
 	r.lab.Await(wellWithin, late.Name+" to vote with the new program", func() bool { return r.votes(n, late) })
+}
+
+// voterThatFollows waits for a voter but for that one that follows another.
+func (r *run) voterThatFollows(not *lab.Node) (n *lab.Node) {
+	r.lab.Await(wellWithin, "a follower", func() bool {
+		both := r.followers(r.leader(), 2)
+		if both != nil && both[0] == not {
+			both = both[1:]
+		}
+		if both != nil {
+			n = both[0]
+		}
+		return n != nil
+	})
+	return n
 }
 
 // mustEnd starts a program that has to end by itself, and to say why.
 func (r *run) mustEnd(n *lab.Node, verb string, args ...string) {
 	from := logSize(n)
 	n.Launch(verb, args...)
-	if !lab.Until(startWithin, n.Ended) {
+	if !lab.Until(wellWithin, n.Ended) {
 		r.stage.Errorf("%s %s of the old program goes on above its level: %s", n.Name, verb, logFrom(n, from))
 		n.Kill()
 		return
@@ -141,7 +155,7 @@ func (r *run) restarted(n *lab.Node) record.Trouble {
 
 // rolling is the nodes in the order in which they are upgraded: the leader last.
 func (r *run) rolling() []*lab.Node {
-	leader := r.lab.Leader()
+	leader := r.lab.LeaderNow()
 	return slices.SortedStableFunc(slices.Values(r.nodes), func(a, b *lab.Node) int {
 		switch {
 		case a == b || a != leader && b != leader:
@@ -164,8 +178,22 @@ func (r *run) add(bin string) *lab.Node {
 }
 
 // join has a node of one program become a voter, for which a leader of the
-// other sends its snapshot, as its log does not begin with the first entry.
+// other sends its snapshot, as its log does not begin with the first entry. If the
+// lead moves meanwhile another node does.
 func (r *run) join(what, bin, leads string) {
+	for range 5 {
+		if r.joined(what, bin, leads) {
+			return
+		}
+		r.stage.Say("again", "the lead has moved meanwhile")
+		r.remove(r.nodes[len(r.nodes)-1])
+		r.well()
+	}
+	r.stage.Errorf("%s: the lead moves each time", what)
+}
+
+// joined tells whether nodes of one program led while one of the other joined.
+func (r *run) joined(what, bin, leads string) bool {
 	r.lead(leads)
 	n := r.add(bin)
 	r.stage.Say("join", "%s: %s", n.Name, what)
@@ -174,13 +202,14 @@ func (r *run) join(what, bin, leads string) {
 	r.nodes = append(r.nodes, n)
 	r.well()
 	r.lab.Await(wellWithin, n.Name+" to vote", func() bool { return r.votes(r.nodes[0], n) })
-	if leader := r.lab.Leader(); leader == nil || leader.Bin != leads {
-		r.stage.Errorf("%s: the lead has moved meanwhile, to %v", what, leader)
+	if leader := r.lab.LeaderNow(); leader == nil || leader.Bin != leads {
+		return false
 	}
 	if !strings.Contains(logFrom(n, 0), "Installed remote snapshot") {
 		r.stage.Errorf("%s votes, and was sent no snapshot", n.Name)
 	}
 	r.change(n, bin) // debug no longer
+	return true
 }
 
 // votes asks one node whether another votes.
@@ -191,7 +220,7 @@ func (r *run) votes(asked, n *lab.Node) bool {
 // lead has a node of that program lead.
 func (r *run) lead(bin string) {
 	r.lab.Await(wellWithin, "a node of the other program to lead", func() bool {
-		leader := r.lab.Leader()
+		leader := r.lab.LeaderNow()
 		if leader != nil && leader.Bin != bin {
 			r.change(leader, leader.Bin)
 		}

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -62,25 +63,49 @@ func (n *Node) CallKey(key, method, path string, in, out any) error {
 	return json.Unmarshal(b, out)
 }
 
-// Must is Call that has to succeed.
+// Do is Call as a client does it: while the cluster has no leader, or whether it
+// was done is not known, the same request is sent again.
+func (n *Node) Do(method, path string, in, out any) (err error) {
+	key := ""
+	if method != http.MethodGet {
+		key = rand.Text()
+	}
+	Until(Patience, func() bool {
+		err = n.CallKey(key, method, path, in, out)
+		return !passing(err)
+	})
+	return err
+}
+
+// passing tells whether an answer says that another may follow.
+func passing(err error) bool {
+	code := api.ErrorCode(err)
+	return code == api.CodeUnavailable || code == api.CodeUnknown
+}
+
+// Must is Do that has to succeed.
 func (n *Node) Must(method, path string, in, out any) {
 	n.T.Helper()
-	if err := n.Call(method, path, in, out); err != nil {
-		if id, ok := waitedFor(path); ok {
-			for _, args := range [][]string{{"why", id}, {"node", "ls"}, {"events", "--since", "2m"}} {
-				said, errs, _ := n.CLI(args...)
-				n.T.Logf("%s: mesita %s:\n%s%s", n.Name, strings.Join(args, " "), said, errs)
-			}
-		}
+	if err := n.Do(method, path, in, out); err != nil {
 		n.T.Fatalf("%s: %s %s: %v", n.Name, method, path, err)
 	}
 }
 
-// waitedFor is the job for whose end a request to path waits.
-func waitedFor(path string) (id string, ok bool) {
-	job, query, _ := strings.Cut(path, "?")
-	id, ok = strings.CutPrefix(job, "/v1/jobs/")
-	return id, ok && strings.Contains(query, "wait=")
+// AwaitJob waits until a job is as the API's wait says: running or ended.
+func (n *Node) AwaitJob(id, wait string) (j api.Job) {
+	n.T.Helper()
+	var err error
+	if !Until(Patience, func() bool {
+		err = n.Call(http.MethodGet, "/v1/jobs/"+id+"?wait="+wait+"&timeout=20s", nil, &j)
+		return err == nil
+	}) {
+		for _, args := range [][]string{{"why", id}, {"node", "ls"}, {"events", "--since", "5m"}} {
+			said, errs, _ := n.CLI(args...)
+			n.T.Logf("%s: mesita %s:\n%s%s", n.Name, strings.Join(args, " "), said, errs)
+		}
+		n.T.Fatalf("%s: job %s is not %s: %v", n.Name, id, wait, err)
+	}
+	return j
 }
 
 // Submit submits a job, which must be accepted.

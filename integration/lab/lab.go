@@ -133,6 +133,10 @@ func (l *Lab) Run(name string, args ...string) {
 // gone.
 func (l *Lab) try(name string, args ...string) { _ = exec.Command(name, args...).Run() }
 
+// Patience is how long a test waits for what is to happen. It only ends a test
+// that is stuck: a machine that does ten other things must not come near it.
+const Patience = 2 * time.Minute
+
 // Await waits for a condition; tests never sleep for a fixed time.
 func (l *Lab) Await(limit time.Duration, what string, cond func() bool) {
 	l.T.Helper()
@@ -150,7 +154,7 @@ func Until(limit time.Duration, cond func() bool) bool {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			return false
+			return cond()
 		}
 	}
 	return true
@@ -164,8 +168,16 @@ func Pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Leader finds who leads, as seen by any node that answers.
-func (l *Lab) Leader() *Node {
+// Leader waits until one leads, and finds who.
+func (l *Lab) Leader() (n *Node) {
+	l.T.Helper()
+	l.Await(Patience, "a leader", func() bool { n = l.LeaderNow(); return n != nil })
+	return n
+}
+
+// LeaderNow finds who leads, as seen by any node that answers; nil if nobody
+// does.
+func (l *Lab) LeaderNow() *Node {
 	for _, n := range l.Nodes {
 		var h api.Health
 		if n.Call("GET", "/v1/health", nil, &h) != nil {
@@ -219,8 +231,8 @@ func Voters(nodes int) int {
 // AwaitVoters waits until so many nodes vote.
 func (l *Lab) AwaitVoters(want int) {
 	l.T.Helper()
-	l.Await(30*time.Second, fmt.Sprintf("%d voters", want), func() bool {
-		n := l.Leader()
+	l.Await(Patience, fmt.Sprintf("%d voters", want), func() bool {
+		n := l.LeaderNow()
 		if n == nil {
 			return false
 		}

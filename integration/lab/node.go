@@ -131,7 +131,7 @@ func (n *Node) Ended() bool {
 // AwaitReady waits until the daemon serves.
 func (n *Node) AwaitReady() {
 	n.T.Helper()
-	n.Await(40*time.Second, n.Name+" to be ready", func() bool {
+	n.Await(Patience, n.Name+" to be ready", func() bool {
 		if n.Ended() {
 			n.T.Fatalf("%s ended before it was ready", n.Name)
 		}
@@ -169,12 +169,12 @@ func Terminate(nodes ...*Node) {
 			n.T.Fatalf("%v", err)
 		}
 	}
-	late := time.After(30 * time.Second)
+	late := time.After(Patience)
 	for _, n := range nodes {
 		select {
 		case <-n.Done:
 		case <-late:
-			n.T.Fatalf("%s did not end within 30 s of SIGTERM", n.Name)
+			n.T.Fatalf("%s did not end within %s of SIGTERM", n.Name, Patience)
 		}
 	}
 }
