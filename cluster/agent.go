@@ -36,6 +36,7 @@ type Agent struct {
 	files   tlsconf.Files
 	self    *nodeFile
 	line    ages.Line  // of this life
+	ringMu  sync.Mutex // held while the keys of gossip change
 	selfMu  sync.Mutex // held to change self, and to read what changes
 	addr    string     // that others reach
 	started uint64     // grows with each start

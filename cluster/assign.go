@@ -308,15 +308,18 @@ func assignmentList(have map[string]api.Assignment) []api.Assignment {
 	return out
 }
 
+// ownRecord is what the cluster has of this node, as far as it knows; nil if it
+// does not.
+func (a *Agent) ownRecord() *api.Node {
+	if a.votes() {
+		return a.store.View().Node(a.self.NodeID)
+	}
+	return a.ownNode.Load()
+}
+
 // ownState is what the cluster thinks of this node, as far as it knows.
 func (a *Agent) ownState() (api.NodeState, bool) {
-	if a.votes() {
-		if n := a.store.View().Node(a.self.NodeID); n != nil {
-			return n.State, true
-		}
-		return 0, false
-	}
-	if n := a.ownNode.Load(); n != nil {
+	if n := a.ownRecord(); n != nil {
 		return n.State, true
 	}
 	return 0, false

@@ -119,6 +119,8 @@ func (a *Agent) takeRing(r *api.GossipRing) {
 	if r == nil || len(r.Send) != 32 {
 		return
 	}
+	a.ringMu.Lock() // both a feed and who asks may bring one
+	defer a.ringMu.Unlock()
 	a.selfMu.Lock()
 	old := r.Step <= a.self.GossipStep
 	a.selfMu.Unlock()

@@ -322,7 +322,7 @@ func (a *Agent) refillNow() *api.Refill {
 // mistaken tells whether the cluster thinks otherwise of what other programs
 // have here.
 func (a *Agent) mistaken(now *api.Outside) bool {
-	n := a.store.View().Node(a.self.NodeID)
+	n := a.ownRecord()
 	return n != nil && !n.Outside.Equal(now)
 }
 

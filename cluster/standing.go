@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -184,19 +185,24 @@ func (a *Agent) askRound(ctx context.Context, asked map[string]bool) []server.Si
 			at[m.ID] = m.Addr
 		}
 	}
+	maps.DeleteFunc(at, func(id, _ string) bool { return asked[id] })
+	return askAll(at, asked, func(id, addr string) (s server.Sighting, err error) {
+		one, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+		defer cancel()
+		err = a.peers.callAt(one, id, addr, http.MethodGet, seenPath, &s)
+		return s, err
+	})
+}
+
+// askAll asks those nodes, some at a time; asked takes in who answered.
+func askAll(at map[string]string, asked map[string]bool, ask func(id, addr string) (server.Sighting, error)) []server.Sighting {
 	var mu sync.Mutex
 	var out []server.Sighting
 	var group errgroup.Group
 	group.SetLimit(16)
 	for id, addr := range at {
-		if asked[id] {
-			continue
-		}
 		group.Go(func() error {
-			one, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
-			defer cancel()
-			var s server.Sighting
-			err := a.peers.callAt(one, id, addr, http.MethodGet, seenPath, &s)
+			s, err := ask(id, addr)
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil {

@@ -1,9 +1,12 @@
 package cluster
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"testing"
 
+	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/server"
 	"github.com/mesita/mesita/gossip"
 )
@@ -29,6 +32,26 @@ func TestSightingsOnlyGrow(t *testing.T) {
 	}
 	if len(s.of) > knownNodes || s.get("b").Starts != 5 {
 		t.Errorf("%d nodes are remembered, b at %+v", len(s.of), s.get("b"))
+	}
+}
+
+// Nodes answer while others are asked yet.
+func TestManyAnswerAtOnce(t *testing.T) {
+	at, asked := map[string]string{}, map[string]bool{}
+	for i := range mostAsked {
+		at[fmt.Sprint(i)] = ""
+	}
+	got := askAll(at, asked, func(id, _ string) (s server.Sighting, err error) {
+		switch id {
+		case "7":
+			err = api.Errorf(api.CodeNotFound, "its program is older")
+		case "8":
+			err = errors.New("it does not answer")
+		}
+		return s, err
+	})
+	if len(got) != mostAsked-2 || len(asked) != mostAsked-1 || asked["8"] {
+		t.Errorf("%d told, %d answered", len(got), len(asked))
 	}
 }
 

@@ -32,6 +32,11 @@ type Config struct {
 // not told about.
 const gone = 2
 
+// ask is how often it is looked for whose a port is, which takes a look at all
+// open files of the machine. Some are nobody's that is seen here: the kernel's, or
+// of a container.
+const ask = 2
+
 // Watch looks at one machine. It is safe for concurrent use.
 type Watch struct {
 	cfg Config
@@ -48,6 +53,7 @@ type Watch struct {
 type port struct {
 	socket socket
 	by     string
+	asked  int  // looks for whose it is
 	sure   bool // seen twice, or by who wanted it
 	refuse bool // a task was refused it: it is tried, as there is more than sockets that are listed
 	missed int  // looks since it was seen
@@ -111,7 +117,11 @@ func (w *Watch) takeIn(seen map[int64]socket, own api.Ranges) {
 		default:
 			p.sure = true
 		}
-		if p.socket.inode != s.inode || p.by == "" {
+		if p.socket.inode != s.inode {
+			p.asked, p.by = 0, ""
+		}
+		if s.inode != 0 && p.asked < ask && p.by == "" {
+			p.asked++
 			unnamed = append(unnamed, s.inode)
 		}
 		p.socket, p.missed = s, 0

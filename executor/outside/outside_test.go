@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -97,6 +98,35 @@ func TestClosedConnectionTakesNoPort(t *testing.T) {
 	l.Close()
 	if err := watch(port).Free(map[string]int{"http": port}); err != nil {
 		t.Error(err)
+	}
+}
+
+// A port of the kernel's, or of a container that is not seen from here, costs no
+// look at all open files each time.
+func TestNobodysPortIsNotLookedForAgain(t *testing.T) {
+	port, _ := taken(t, "tcp4", "127.0.0.1")
+	w := watch(port)
+	w.cfg.Proc = t.TempDir() // nobody is seen
+	for range ask {
+		w.Look(none)
+	}
+	p := w.ports[int64(port)]
+	if p == nil || p.by != "" {
+		t.Skipf("the kernel tells of no sockets: %+v", p)
+	}
+	fd := filepath.Join(w.cfg.Proc, "7", "fd")
+	if err := os.MkdirAll(fd, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(fmt.Sprintf("socket:[%d]", p.socket.inode), filepath.Join(fd, "3")); err != nil {
+		t.Fatal(err)
+	}
+	if w.Look(none); p.by != "" {
+		t.Errorf("it is looked for again, and found to be of %s", p.by)
+	}
+	p.socket.inode++ // another socket has it by now
+	if w.Look(none); p.by != "process 7" {
+		t.Errorf("whose another socket is, is not looked for: %q", p.by)
 	}
 }
 
