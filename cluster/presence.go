@@ -262,20 +262,7 @@ func (a *Agent) announce(ctx context.Context) error {
 			Attrs: a.attrs(), Resources: res, Outside: a.outsideNow(), Refill: a.refillNow()}
 		if told == nil || told.Level != a.saidLevel() || told.DiskFull != hello.DiskFull || !told.Resources.Equal(res) || !told.Refill.Equal(hello.Refill) || a.forgotten() || a.mistaken(hello.Outside) {
 			if err := a.hello(ctx, hello); err != nil {
-				if ctx.Err() != nil {
-					return nil
-				}
-				if a.removal.Load() != nil {
-					<-ctx.Done()
-					return nil
-				}
-				if isHeld(err) {
-					a.doubt.notify()
-				}
-				if api.ErrorCode(err) == api.CodeNotAllowed {
-					a.log.Error("the cluster does not take this node", "err", err)
-				}
-				if !retry.Wait(ctx) {
+				if a.notTaken(ctx, err); !retry.Wait(ctx) {
 					return nil
 				}
 				continue
@@ -297,6 +284,20 @@ func (a *Agent) announce(ctx context.Context) error {
 			look = true
 			a.tellStanding()
 		}
+	}
+}
+
+// notTaken deals with a hello that failed. One of a node that was removed is not
+// said again.
+func (a *Agent) notTaken(ctx context.Context, err error) {
+	switch {
+	case ctx.Err() != nil:
+	case a.removal.Load() != nil:
+		<-ctx.Done()
+	case isHeld(err):
+		a.doubt.notify()
+	case api.ErrorCode(err) == api.CodeNotAllowed:
+		a.log.Error("the cluster does not take this node", "err", err)
 	}
 }
 

@@ -70,11 +70,16 @@ func (a *app) logs(c *cli.Context, cl *client.Client) error {
 		}
 		return nil
 	}
-	w := &lineWriter{app: a, times: c.Bool("timestamps"), prefix: len(tasks) > 1}
-	defer w.end()
 	if o.Follow && len(tasks) > 64 {
 		return usage("job %s has %s: follow up to 64, or name one task", id, api.Count(len(tasks), "task"))
 	}
+	return a.logsOf(c, cl, id, tasks, o)
+}
+
+// logsOf prints those of all tasks of a job.
+func (a *app) logsOf(c *cli.Context, cl *client.Client, id string, tasks []*api.Task, o client.LogOptions) error {
+	w := &lineWriter{app: a, times: c.Bool("timestamps"), prefix: len(tasks) > 1}
+	defer w.end()
 	if o.Follow {
 		a.notStarted(id, tasks...)
 	}

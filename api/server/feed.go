@@ -102,16 +102,7 @@ func changedAfter(v *fsm.View, a api.Assignment, index uint64) bool {
 // what the node holds may feed it; one that knows nothing yet begins with the
 // leader, as an old list would stop tasks.
 func watchFeed(c *call) (any, error) {
-	if err := c.nodeOnly(); err != nil {
-		return nil, err
-	}
-	if err := c.Store.View().HoldsSession(c.ID.NodeID, c.ID.Session); err != nil {
-		return nil, err
-	}
 	after := c.Query.Index("after")
-	if c.Query.Err != nil {
-		return nil, c.Query.Err
-	}
 	if err := c.mayFeed(after); err != nil {
 		return nil, err
 	}
@@ -169,9 +160,18 @@ func untilCheck(now time.Time) time.Duration {
 	return feedCheck - time.Duration(now.UnixNano()%int64(feedCheck))
 }
 
-// mayFeed tells whether this node may feed one that holds the state up to an
-// index.
+// mayFeed tells whether the caller may be fed, and by this node if it holds the
+// state up to an index.
 func (c *call) mayFeed(after uint64) error {
+	if err := c.nodeOnly(); err != nil {
+		return err
+	}
+	if err := c.Store.View().HoldsSession(c.ID.NodeID, c.ID.Session); err != nil {
+		return err
+	}
+	if c.Query.Err != nil {
+		return c.Query.Err
+	}
 	switch has := c.Store.View().Index(); {
 	case !c.Cluster.HasReplica() || c.Cluster.LeaderID() == "":
 		return api.Errorf(api.CodeUnavailable, "node %s does not follow the log: ask another", c.NodeName)
