@@ -111,12 +111,25 @@ func (r *run) startOrRefill(n *lab.Node, wait time.Duration) (done bool) {
 	if !ended {
 		return done
 	}
-	if !strings.Contains(words, "raft.db is damaged") {
+	if !strings.Contains(words, logDamaged) {
 		r.stage.Errorf("%s ended, and does not name what is damaged: %s", n.Name, words)
 	}
 	r.refill(n)
 	return done
 }
+
+// refilled does what a node asks for that ended since its log is damaged; false if
+// it did not say so. Only once the other nodes answer does it look at all of it.
+func (r *run) refilled(n *lab.Node) bool {
+	if !strings.Contains(lastLog(n), logDamaged) {
+		return false
+	}
+	r.refill(n)
+	return true
+}
+
+// logDamaged is what a node says of a log that it cannot read.
+const logDamaged = "raft.db is damaged"
 
 // refill does what the node says of a damaged log.
 func (r *run) refill(n *lab.Node) {

@@ -188,7 +188,7 @@ func (t *told) say(format string, args ...any) { t.text = fmt.Sprintf(format, ar
 // well waits until every node is there and ready, and one leads.
 func (r *run) well() {
 	for _, n := range r.nodes {
-		if n.Ended() {
+		if n.Ended() && !r.refilled(n) {
 			r.stage.Say("start", "%s had ended by itself: %s", n.Name, lastLog(n))
 			n.Launch("start")
 		}
@@ -207,6 +207,9 @@ func (r *run) well() {
 func (r *run) unwell() string {
 	voters := 0
 	for _, n := range r.nodes {
+		if n.Ended() {
+			r.refilled(n)
+		}
 		if !n.Ready() {
 			return n.Name + " is not ready: " + lastLog(n)
 		}
