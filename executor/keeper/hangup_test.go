@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/mesita/mesita/executor/keeper"
 	"github.com/mesita/mesita/isolation"
@@ -76,6 +77,7 @@ func TestACommandThatFailsLeavesNothing(t *testing.T) {
 func hangUpWhen(ok func() bool, then func()) io.Reader {
 	return readFunc(func([]byte) (int, error) {
 		for !ok() {
+			<-time.After(5 * time.Millisecond)
 		}
 		then()
 		return 0, io.EOF
