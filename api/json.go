@@ -10,9 +10,18 @@ import (
 )
 
 // DecodeStrict decodes one JSON value and refuses unknown fields, naming the
-// field and the nearest one that exists, and anything after the value.
+// field and the nearest one that exists, anything after the value, and text that
+// is none.
 func DecodeStrict(r io.Reader, v any) error {
-	d := json.NewDecoder(r)
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	return strictUnmarshal(b, v)
+}
+
+func strictUnmarshal(b []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
 		return decodeError(err, v)
@@ -20,10 +29,8 @@ func DecodeStrict(r io.Reader, v any) error {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return Errorf(CodeInvalid, "there is more after the JSON value: send one value only")
 	}
-	return nil
+	return checkRead(b, v)
 }
-
-func strictUnmarshal(b []byte, v any) error { return DecodeStrict(bytes.NewReader(b), v) }
 
 func decodeError(err error, v any) error {
 	var own *Error

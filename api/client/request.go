@@ -33,6 +33,9 @@ type request struct {
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
 	r := request{method: method, path: path, header: http.Header{}}
 	if in != nil {
+		if err := api.CheckText(in); err != nil {
+			return err
+		}
 		b, err := json.Marshal(in)
 		if err != nil {
 			return fmt.Errorf("encode the body of %s %s: %w", method, path, err)

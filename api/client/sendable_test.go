@@ -1,6 +1,7 @@
 package client
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -17,6 +18,9 @@ func TestACommandArrivesAsItIs(t *testing.T) {
 		if _, err := c.Exec(t.Context(), "a.0", ExecOptions{Command: []string{"echo", word}}); api.ErrorCode(err) != api.CodeInvalid {
 			t.Errorf("%.10q: %v", word, err)
 		}
+	}
+	if _, err := c.Submit(t.Context(), &api.JobSpec{TaskSpec: api.TaskSpec{Command: []string{"echo", "\xff"}}}); !strings.Contains(fmt.Sprint(err), "command[1]") {
+		t.Errorf("a job: %v", err)
 	}
 	for _, word := range []string{"", "Café", "\x00\x01", strings.Repeat("x", maxCommand-100)} {
 		if err := sendable([]string{"echo", word}); err != nil {
