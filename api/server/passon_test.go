@@ -75,7 +75,7 @@ func TestWriteIntoACutLinkMayBeDone(t *testing.T) {
 	w.cut("elm", "oak")
 	w.cut("elm", "ash")
 	w.pooled.Store(true)
-	elm.server.http.Patience.Write = 300 * time.Millisecond
+	elm.server.http.Patience.Write = time.Second
 	if e := elm.send(request{method: "POST", path: "/v1/jobs", body: webJob, token: oak.token(api.RoleOperator)}).want(t, 502); e.Code != api.CodeUnknown {
 		t.Errorf("%+v", e)
 	}

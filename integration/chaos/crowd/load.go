@@ -45,7 +45,7 @@ func (r *Crowd) load(ctx context.Context) {
 		addrs = append(addrs, fmt.Sprintf("http://127.0.0.1:%d", i+1))
 	}
 	rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
-	c, err := client.New(client.Config{Addrs: addrs, HTTP: atSockets(r.o.Nodes)})
+	c, err := client.New(client.Config{Addrs: addrs, HTTP: atSockets(r.o.Nodes), Patience: patience}) // how long it may take is a matter of the machine
 	if err != nil {
 		r.o.Stage.Errorf("%v", err)
 		return
