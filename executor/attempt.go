@@ -144,6 +144,7 @@ func (a *attempt) stopTimers() {
 func (a *attempt) stopGrace() {
 	if a.grace != nil {
 		a.grace.Stop()
+		a.grace = nil
 	}
 }
 
@@ -280,13 +281,13 @@ func (e *Executor) status(a *attempt, s api.TaskState, at time.Time) api.TaskSta
 	return api.TaskStatus{Task: a.task.ID, Attempt: a.n, NodeID: e.cfg.NodeID, State: s, PID: a.rec.PID, Time: at}
 }
 
-// signal sends the stop signal, and gives the attempt its time.
+// signal sends the stop signal.
 func (e *Executor) signal(a *attempt) {
 	sig := unix.SignalNum(a.spec.StopSignal)
 	if sig == 0 {
 		sig = syscall.SIGTERM
 	}
-	e.wait(a)
+	a.stopGrace()
 	if !a.freezer.idle() {
 		a.freezer.signal = sig // a frozen process cannot heed it
 		e.setFreezer(a)
@@ -295,13 +296,30 @@ func (e *Executor) signal(a *attempt) {
 	e.send(a, sig)
 }
 
+// send sends the stop signal, and gives the attempt its time from then on: what it
+// is sent through may be slow, and a later daemon sends it again.
 func (e *Executor) send(a *attempt, sig syscall.Signal) {
 	id := a.id
-	e.loop.ops.add(func(ctx context.Context) {
-		if err := e.rt.Signal(ctx, id, sig); err != nil && !gone(err) && ctx.Err() == nil {
+	e.loop.asks.add(func(ctx context.Context) {
+		err := e.rt.Signal(ctx, id, sig)
+		if err != nil && ctx.Err() != nil {
+			return
+		}
+		if err != nil && !gone(err) {
 			e.log.Warn("a task was not sent its stop signal; it is killed after its grace time", "task", id, "error", err)
 		}
+		e.post(func() { e.sent(a, err) })
 	})
+}
+
+// sent takes in that the stop signal was sent, or cannot be.
+func (e *Executor) sent(a *attempt, err error) {
+	if errors.Is(err, keeper.ErrNotRunning) && a.why != nil && a.why.reason == api.ReasonTimeLimit && !a.state.ended() {
+		a.why = nil // it had ended in time, and that is still to be told
+	}
+	if a.state == stopping {
+		e.wait(a)
+	}
 }
 
 // gone tells whether there was nothing left to signal.
@@ -323,7 +341,7 @@ func (e *Executor) slay(a *attempt) {
 	a.stopTimers()
 	a.grace = e.after(killAgain, func() { e.happen(a, overdue, news{}) })
 	id := a.id
-	e.loop.ops.add(func(ctx context.Context) {
+	e.loop.asks.add(func(ctx context.Context) {
 		if err := e.rt.Kill(ctx, id); err != nil && !gone(err) && ctx.Err() == nil {
 			e.log.Warn("a task was not killed; trying again", "task", id, "error", err)
 		}

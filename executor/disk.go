@@ -13,7 +13,7 @@ const (
 	diskEvery = 10 * time.Second       // the disk is looked at while tasks run
 	diskFresh = 100 * time.Millisecond // an answer about it holds good, with
 	diskSpare = 1 << 30                // this much space left: no disk takes more in that time
-	diskWait  = 100 * time.Millisecond // that who asks waits for a look: the cluster asks nodes whether they are there
+	diskWait  = 100 * time.Millisecond // that anybody waits for a look: the cluster asks nodes whether they are there
 )
 
 // disk watches the space below the data folder. It is full when less is free
@@ -31,23 +31,25 @@ type disk struct {
 
 // look is one look at the disk, and what it found once done is closed.
 type look struct {
+	since   time.Time
 	done    chan struct{}
 	full    bool
 	message string
 }
 
 // check looks, and says what is wrong if the disk is full. One that does not
-// answer in time is as it was, until it does.
+// answer in time is as it was, until it does, and nobody else waits for it: the
+// loop would wait once for each of the tasks that are to start.
 func (d *disk) check(log *slog.Logger) (full bool, message string) {
 	d.mu.Lock()
 	l, was := d.look, d.full
 	if l == nil {
-		l = &look{done: make(chan struct{})}
+		l = &look{since: time.Now(), done: make(chan struct{})}
 		d.look = l
 		go d.take(l, log) // there is one at a time
 	}
 	d.mu.Unlock()
-	t := time.NewTimer(diskWait)
+	t := time.NewTimer(time.Until(l.since.Add(diskWait)))
 	defer t.Stop()
 	select {
 	case <-l.done:

@@ -69,9 +69,11 @@ type loop struct {
 	revive    *time.Timer
 	gc        *time.Timer
 
-	starts, ops, fetches, freezes *pool
-	underWay                      atomic.Int64 // attempts that are to start and have not yet
-	work                          sync.WaitGroup
+	starts, fetches, freezes *pool
+	ops                      *pool        // what may wait for a disk
+	asks                     *pool        // what the keeper is asked and waits for none: the stop of a task is not to be late
+	underWay                 atomic.Int64 // attempts that are to start and have not yet
+	work                     sync.WaitGroup
 }
 
 // New opens the node's journal and program cache.
@@ -154,7 +156,7 @@ func (e *Executor) Run(ctx context.Context) (err error) {
 	*l = loop{ctx: inner, tasks: map[string]*attempt{}, fetching: map[string][]*attempt{}}
 	l.starts, l.ops, l.fetches = newPool(inner, &l.work, e.cfg.Starts), newPool(inner, &l.work, 8), newPool(inner, &l.work, 4)
 	l.starts.patience = startPatience
-	l.freezes = newPool(inner, &l.work, 8)
+	l.freezes, l.asks = newPool(inner, &l.work, 8), newPool(inner, &l.work, 8)
 	l.work.Go(func() { e.reports.run(inner) })
 	e.weighSoon()
 	e.load()

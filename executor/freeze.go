@@ -129,6 +129,9 @@ func (e *Executor) freezerSet(a *attempt, st keeper.Status, err error) {
 		}
 		f.failed = true
 		f.again = e.after(freezeAgain, func() { e.setFreezer(a) })
+		if f.signal != 0 && a.grace == nil {
+			e.wait(a) // it may never be thawed
+		}
 		return
 	}
 	e.setFreezer(a)

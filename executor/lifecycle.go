@@ -61,7 +61,7 @@ const (
 	blame                  // keep why it is to end
 	cancel                 // do not ask the keeper any more, if it was not asked yet
 	wait                   // give it its time to stop: its program may never begin
-	signal                 // send the stop signal, and wait
+	signal                 // send the stop signal, and give it its time from then on
 	slay                   // kill it, and wait whether that has an effect
 	finish                 // it ended, for the reason that it was to end or that the event brings
 	exit                   // it ended, as the keeper tells

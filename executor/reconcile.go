@@ -180,7 +180,7 @@ func (e *Executor) killOrphan(id string) {
 
 // killProcess kills what there may be of an attempt that has no state here.
 func (e *Executor) killProcess(id string) {
-	e.loop.ops.add(func(ctx context.Context) {
+	e.loop.asks.add(func(ctx context.Context) {
 		if err := e.rt.Kill(ctx, id); err != nil && !gone(err) && ctx.Err() == nil {
 			e.log.Error("an unknown attempt was not killed", "attempt", id, "error", err)
 		}

@@ -2,10 +2,10 @@ package keeper
 
 import (
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
 
@@ -30,7 +30,7 @@ func TestAKeeperWithAStuckLedgerAnswers(t *testing.T) {
 	if err := full.SetWriteDeadline(time.Time{}); err != nil {
 		t.Fatal(err)
 	}
-	s := &server{cfg: Config{Dir: filepath.Join(t.TempDir(), "keeper")}, known: map[string]*task{}, slots: make(chan struct{}, 1),
+	s := &server{cfg: Config{Dir: filepath.Join(t.TempDir(), "keeper"), Orphaned: time.Hour}, known: map[string]*task{}, log: slog.New(slog.DiscardHandler), slots: make(chan struct{}, 1),
 		ledger: &ledger{file: full, live: map[string]struct{}{}}}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "socket"), Net: "unix"})
 	if err != nil {
@@ -44,11 +44,10 @@ func TestAKeeperWithAStuckLedgerAnswers(t *testing.T) {
 	defer sock.Close()
 	names := []uint64{vouch.Name("a.0/1"), vouch.Name("a.1/1")}
 	s.fates.set("a.1/1", vouch.Ended)
-	started := make(chan struct{})
-	go func() {
-		s.start(newConn(sock), &message{Start: &StartRequest{ID: "a.0/1"}})
-		close(started)
-	}()
+	s.start(newConn(sock), &message{Start: &StartRequest{ID: "a.0/1"}})
+	s.mu.Lock()
+	starting := s.known["a.0/1"]
+	s.mu.Unlock()
 	tell := func(names ...uint64) vouch.Answer {
 		a, ok := s.answer(names)
 		if !ok {
@@ -56,23 +55,15 @@ func TestAKeeperWithAStuckLedgerAnswers(t *testing.T) {
 		}
 		return a
 	}
-	deadline := time.Now().Add(time.Minute)
-	for tell().Running == 0 { // until the start waits for the ledger; to name it would deny it
-		if time.Now().After(deadline) {
-			t.Fatal("the start does not begin")
-		}
-		runtime.Gosched()
-	}
 	if a := tell(names...); a.Fates[0] != vouch.Runs || a.Fates[1] != vouch.Ended || a.Ended != 1 {
 		t.Errorf("while the ledger is stuck the keeper says %+v", a)
 	}
 	select {
-	case <-started:
+	case <-starting.ready:
 		t.Error("the start did not wait for the ledger: the test shows nothing")
 	default:
 	}
 	read.Close()
-	<-started
 	s.tasks.Wait()
 	if a := tell(names...); a.Running != 0 || a.Fates[0] != vouch.Unknown {
 		t.Errorf("of a start that could not be noted the keeper says %+v", a)

@@ -80,7 +80,7 @@ func (s *server) setFreezer(ctx context.Context, t *task, on bool) error {
 		return ErrUnfreezable
 	}
 	if on {
-		if err := s.note(t, func(st *Status) { st.Freezer = true }); err != nil {
+		if err := s.change(t, func(st *Status) { st.Freezer = true }); err != nil {
 			return err
 		}
 		t.freezer.gate.Lock()
@@ -89,7 +89,7 @@ func (s *server) setFreezer(ctx context.Context, t *task, on bool) error {
 		if err := t.slice.Freeze(ctx); err != nil {
 			return err
 		}
-		return s.note(t, func(st *Status) {
+		return s.change(t, func(st *Status) {
 			if st.Frozen.IsZero() {
 				st.Frozen = time.Now()
 			}
@@ -107,7 +107,7 @@ func (s *server) setFreezer(ctx context.Context, t *task, on bool) error {
 	t.freezer.gate.Lock()
 	t.freezer.on = false
 	t.freezer.gate.Unlock()
-	return s.note(t, func(st *Status) {
+	return s.change(t, func(st *Status) {
 		if !st.Frozen.IsZero() {
 			st.FrozenFor += time.Since(st.Frozen)
 		}
@@ -115,8 +115,8 @@ func (s *server) setFreezer(ctx context.Context, t *task, on bool) error {
 	})
 }
 
-// note changes the status of a task that still runs.
-func (s *server) note(t *task, change func(*Status)) error {
+// change changes the status of a task that still runs.
+func (s *server) change(t *task, change func(*Status)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t.status.State != Running || t.over {

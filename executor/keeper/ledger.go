@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/mesita/mesita/executor/sealed"
 )
@@ -18,12 +19,31 @@ import (
 // what the daemon has taken note of. It is written without waiting for the
 // disk, since it has to outlive processes and not the machine: after a reboot
 // nothing runs anyway.
+//
+// A disk that hangs holds up the write itself. So what is to be written is queued
+// in the order in which it came to be known, which waits for nothing, and whoever
+// must not go on before it is there waits in write.
 type ledger struct {
 	path string
-	file *os.File
-	size int64               // of the whole lines in it
-	live map[string]struct{} // ids in it
-	dead int                 // lines of no more use
+
+	mu    sync.Mutex // never held while the disk is written
+	queue []*entry
+	live  map[string]struct{} // ids in it, once all is written
+	dead  int                 // lines of no more use
+
+	writing sync.Mutex // one writes at a time; entries and what follows are of that one
+	file    *os.File
+	size    int64 // of the whole lines in it
+}
+
+// entry is a line on its way to the file, or all that the file is to hold.
+type entry struct {
+	line line
+	all  []Status
+	anew bool // all is meant
+
+	done bool
+	err  error
 }
 
 // line is one line of the ledger.
@@ -64,6 +84,7 @@ func openLedger(dir string) (*ledger, []Status, error) {
 		if all[i].State != Ended {
 			all[i].State = Lost
 		}
+		l.live[all[i].ID] = struct{}{}
 	}
 	return l, all, l.rewrite(all)
 }
@@ -99,10 +120,9 @@ func readLedger(dir string) (all []Status, damaged bool, err error) {
 	return slices.Collect(maps.Values(known)), damaged, nil
 }
 
-// rewrite makes the ledger hold just these.
+// rewrite makes the ledger hold just these. l.writing is held, unless l is new.
 func (l *ledger) rewrite(all []Status) error {
 	var b []byte
-	clear(l.live)
 	for _, s := range all {
 		v := line{End: &s}
 		if s.State == Starting || s.State == Running {
@@ -113,7 +133,6 @@ func (l *ledger) rewrite(all []Status) error {
 			return err
 		}
 		b = append(b, t...)
-		l.live[s.ID] = struct{}{}
 	}
 	tmp := l.path + ".new"
 	if err := os.WriteFile(tmp, b, 0o600); err != nil {
@@ -129,7 +148,7 @@ func (l *ledger) rewrite(all []Status) error {
 	if l.file != nil {
 		l.file.Close()
 	}
-	l.file, l.size, l.dead = f, int64(len(b)), 0
+	l.file, l.size = f, int64(len(b))
 	return nil
 }
 
@@ -150,30 +169,73 @@ func (l *ledger) add(v line) error {
 	return nil
 }
 
-func (l *ledger) start(s Status) error {
-	err := l.add(line{Start: &s})
-	if err == nil {
-		l.live[s.ID] = struct{}{}
+// write writes what is queued up to e, and waits for the disk if it must; who
+// holds server.mu does not call it.
+func (l *ledger) write(e *entry) error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	for !e.done {
+		l.mu.Lock()
+		next := l.queue[0]
+		l.queue = l.queue[1:]
+		l.mu.Unlock()
+		if next.anew {
+			next.err = l.rewrite(next.all)
+		} else {
+			next.err = l.add(next.line)
+		}
+		next.done = true
 	}
-	return err
+	return e.err
 }
 
-func (l *ledger) end(s Status) error {
+// enqueue is called with l.mu held.
+func (l *ledger) enqueue(e *entry) *entry {
+	l.queue = append(l.queue, e)
+	return e
+}
+
+func (l *ledger) start(s Status) *entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.live[s.ID] = struct{}{}
+	return l.enqueue(&entry{line: line{Start: &s}})
+}
+
+func (l *ledger) end(s Status) *entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.dead++
-	return l.add(line{End: &s})
+	return l.enqueue(&entry{line: line{End: &s}})
 }
 
-// forget is written last of an attempt; what is left then is of no use.
-func (l *ledger) forget(id string) error {
+// forget is written last of an attempt; what is left then is of no use. It is nil
+// for one that is not in the ledger.
+func (l *ledger) forget(id string) *entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if _, ok := l.live[id]; !ok {
 		return nil
 	}
 	delete(l.live, id)
 	l.dead += 2
-	return l.add(line{Forget: id})
+	return l.enqueue(&entry{line: line{Forget: id}})
 }
 
-// bloated tells whether a rewrite pays.
-func (l *ledger) bloated() bool { return l.dead > 4096 && l.dead > 2*len(l.live) }
+// shrink makes the ledger hold just what all tells, if that pays; nil if not.
+func (l *ledger) shrink(all func() []Status) *entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.dead <= 4096 || l.dead <= 2*len(l.live) {
+		return nil
+	}
+	e := &entry{all: all(), anew: true}
+	clear(l.live)
+	for _, s := range e.all {
+		l.live[s.ID] = struct{}{}
+	}
+	l.dead = 0 // also if that fails: it is tried again after as many
+	return l.enqueue(e)
+}
 
 func (l *ledger) close() error { return l.file.Close() }

@@ -25,11 +25,11 @@ func TestFlippedBitsOfTheLedger(t *testing.T) {
 	want := map[string]Status{}
 	for i, id := range []string{"a.0/1", "a.1/1", "b.0/2", "b.1/7"} {
 		st := Status{ID: id, State: Running, PID: 100 + i, Started: at}
-		if err := l.start(st); err != nil {
+		if err := l.write(l.start(st)); err != nil {
 			t.Fatal(err)
 		}
 		st.State, st.Ended, st.Code = Ended, at.Add(time.Second), i
-		if err := l.end(st); err != nil {
+		if err := l.write(l.end(st)); err != nil {
 			t.Fatal(err)
 		}
 		want[id] = st
@@ -135,7 +135,7 @@ func TestALedgerOnAFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.close()
-	if err := l.start(Status{ID: "a.0/1", State: Running}); err != nil {
+	if err := l.write(l.start(Status{ID: "a.0/1", State: Running})); err != nil {
 		t.Fatal(err)
 	}
 	var was unix.Rlimit
@@ -148,14 +148,14 @@ func TestALedgerOnAFullDisk(t *testing.T) {
 		if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: uint64(l.size + room), Max: was.Max}); err != nil {
 			t.Fatal(err)
 		}
-		err := l.start(Status{ID: "b.0/1", State: Starting})
+		err := l.write(l.start(Status{ID: "b.0/1", State: Starting}))
 		if rerr := unix.Setrlimit(unix.RLIMIT_FSIZE, &was); rerr != nil {
 			t.Fatal(rerr)
 		}
 		if err == nil {
 			t.Fatal("a line was written where it has no room")
 		}
-		if err := l.start(Status{ID: "c.0/" + strconv.Itoa(int(room)), State: Running}); err != nil {
+		if err := l.write(l.start(Status{ID: "c.0/" + strconv.Itoa(int(room)), State: Running})); err != nil {
 			t.Fatal(err)
 		}
 	}

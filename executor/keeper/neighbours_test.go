@@ -39,7 +39,7 @@ func twoKeepers(t *testing.T) (s *server, top, other string, lock *os.File) {
 	if err := os.WriteFile(filepath.Join(other, pidFile), []byte("1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.start(Status{ID: "b.0/1", State: Running}); err != nil {
+	if err := l.write(l.start(Status{ID: "b.0/1", State: Running})); err != nil {
 		t.Fatal(err)
 	}
 	s = &server{cfg: Config{Dir: dir}}

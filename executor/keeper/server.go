@@ -136,11 +136,12 @@ func (s *server) rest(after time.Duration) {
 	since := time.Now()
 	var t *time.Timer
 	t = time.AfterFunc(after, func() {
+		housed := s.housed() // the disk may take long to say so
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		switch {
 		case s.idle != t: // planned anew meanwhile
-		case s.unclaimed() && time.Since(since) < s.cfg.Unclaimed && s.housed():
+		case s.unclaimed() && time.Since(since) < s.cfg.Unclaimed && housed:
 			t.Reset(after)
 		default:
 			s.closeLocked()
@@ -329,7 +330,8 @@ func (s *server) handle(c *conn, m *message) {
 	case opList:
 		reply.Statuses = s.list()
 	case opForget:
-		err = s.forget(m.IDs)
+		s.forget(c, m)
+		return
 	case opStats:
 		reply.Stats, err = s.stats(m.ID)
 	case opVouch:
@@ -340,6 +342,10 @@ func (s *server) handle(c *conn, m *message) {
 		err = fmt.Errorf("this keeper does not know the operation %q: it is of an older version and ends with its tasks", m.Op)
 	}
 	reply.Error = toWire(err)
+	s.answerTo(c, reply)
+}
+
+func (s *server) answerTo(c *conn, reply *message) {
 	if err := c.send(reply); err != nil {
 		s.log.Warn("an answer of the keeper was not sent", "error", err)
 	}
@@ -355,11 +361,12 @@ func (s *server) list() []Status {
 	return out
 }
 
-func (s *server) forget(ids []string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// forget drops ended attempts, and answers once that is noted.
+func (s *server) forget(c *conn, m *message) {
 	var errs []error
-	for _, id := range ids {
+	var noted []*entry
+	s.mu.Lock()
+	for _, id := range m.IDs {
 		t := s.known[id]
 		switch {
 		case t == nil:
@@ -368,26 +375,39 @@ func (s *server) forget(ids []string) error {
 		default:
 			delete(s.known, id)
 			s.fates.set(id, vouch.Unknown)
-			errs = append(errs, s.ledger.forget(id))
+			noted = append(noted, s.ledger.forget(id))
 		}
 	}
-	if s.ledger.bloated() {
-		var all []Status
-		for _, t := range s.known {
-			all = append(all, t.status)
+	noted = append(noted, s.ledger.shrink(s.all))
+	s.mu.Unlock()
+	s.tasks.Go(func() {
+		for _, e := range noted {
+			if e != nil {
+				errs = append(errs, s.ledger.write(e))
+			}
 		}
-		errs = append(errs, s.ledger.rewrite(all))
+		s.answerTo(c, &message{Op: opAnswer, Seq: m.Seq, Error: toWire(errors.Join(errs...))})
+	})
+}
+
+// all is what the ledger is to hold; s.mu is held.
+func (s *server) all() []Status {
+	out := make([]Status, 0, len(s.known))
+	for _, t := range s.known {
+		if t.end != nil {
+			out = append(out, *t.end)
+			continue
+		}
+		out = append(out, t.status)
 	}
-	return errors.Join(errs...)
+	return out
 }
 
 // announce tells the daemon about an exit. Whoever runs a command is told of
-// that command only.
-func (s *server) announce(st Status) {
+// that command only. s.mu is held.
+func (s *server) announce(st Status) error {
 	if s.main == nil {
-		return
+		return nil
 	}
-	if err := s.main.send(&message{Op: opStatus, Statuses: []Status{st}}); err != nil {
-		s.log.Warn("an exit was not announced; the daemon asks for it later", "task", st.ID, "error", err)
-	}
+	return s.main.send(&message{Op: opStatus, Statuses: []Status{st}})
 }

@@ -30,6 +30,7 @@ type task struct {
 	around isolation.Confinement // its own, and that of what is started beside it
 	birth  *isolation.Birth      // while it starts; guarded by server.mu
 	doomed bool                  // it was to be killed as it started; guarded by server.mu
+	end    *Status               // how it ended, while that is written; guarded by server.mu
 
 	freezer freezer
 }
@@ -43,11 +44,13 @@ func pastTask(st Status) *task {
 	return t
 }
 
-// start starts an attempt, or answers as before if it was started already.
+// start starts an attempt, or answers as before if it was started already. Who
+// asked next does not wait for any of it.
 func (s *server) start(c *conn, m *message) {
 	s.mu.Lock()
 	t, again := s.known[m.Start.ID]
 	var err error
+	var noted *entry
 	switch {
 	case again:
 	case m.Start.unknown != nil:
@@ -61,24 +64,17 @@ func (s *server) start(c *conn, m *message) {
 		err = errDenied
 	default:
 		t = &task{status: Status{ID: m.Start.ID, State: Starting, Slice: m.Start.Slice}, ready: make(chan struct{})}
-		if err = s.ledger.start(t.status); err == nil {
-			s.known[m.Start.ID] = t
-			s.running++
-			s.plan()
-		} else {
-			s.fates.set(m.Start.ID, vouch.Unknown)
-			err = fmt.Errorf("write the keeper's ledger: %w", err)
-		}
+		noted = s.ledger.start(t.status)
+		s.known[m.Start.ID] = t
+		s.running++
+		s.plan()
 	}
 	s.mu.Unlock()
-	if err == nil && !again {
-		s.slots <- struct{}{}
-	}
 	s.tasks.Go(func() {
 		reply := &message{Op: opAnswer, Seq: m.Seq}
 		if err == nil {
-			if !again {
-				s.launch(t, m.Start, sync.OnceFunc(func() { <-s.slots }))
+			if noted != nil {
+				s.launch(t, m.Start, noted)
 			}
 			<-t.ready
 			err = t.err
@@ -94,35 +90,71 @@ func (s *server) start(c *conn, m *message) {
 	})
 }
 
-// launch starts the process and arranges for its output and its end. It calls
-// begun when the rest is up to the program: others need not wait for that.
-func (s *server) launch(t *task, r *StartRequest, begun func()) {
-	p, err := s.spawn(t, r, begun)
-	begun()
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// launch starts the process once that it may be there is noted, and arranges for
+// its output and its end.
+func (s *server) launch(t *task, r *StartRequest, noted *entry) {
 	defer close(t.ready)
+	p, err := s.begin(t, r, noted)
 	if err != nil {
 		if t.err = err; !errors.Is(err, ErrProgram) {
 			t.err = errors.New(err.Error()) // a folder of ours that is gone is no program that is
 		}
-		delete(s.known, r.ID)
-		s.fates.set(r.ID, vouch.Unknown)
-		s.running--
-		if err := s.ledger.forget(r.ID); err != nil {
-			s.log.Error("the keeper's ledger cannot be written", "error", err)
-		}
-		s.plan()
+		s.drop(r.ID)
 		return
 	}
+	s.mu.Lock()
 	t.status.State, t.status.PID, t.status.Started = Running, t.proc.Pid, time.Now()
 	t.status.Up = clock.Uptime()
-	if t.birth = nil; t.doomed {
-		if err := t.slice.Kill(); err != nil {
-			s.log.Error("a task that was to be killed as it started runs", "task", r.ID, "error", err)
-		}
-	}
+	t.birth = nil
+	doomed := t.doomed
 	s.tasks.Go(func() { s.follow(t, p) })
+	s.mu.Unlock()
+	if !doomed {
+		return
+	}
+	if err := t.slice.Kill(); err != nil {
+		s.log.Error("a task that was to be killed as it started runs", "task", r.ID, "error", err)
+	}
+}
+
+// begin waits for the disk and for its turn. Others need not wait until the
+// program has begun.
+func (s *server) begin(t *task, r *StartRequest, noted *entry) (*output, error) {
+	if err := s.ledger.write(noted); err != nil {
+		return nil, fmt.Errorf("write the keeper's ledger: %w", err)
+	}
+	s.slots <- struct{}{}
+	begun := sync.OnceFunc(func() { <-s.slots })
+	defer begun()
+	s.mu.Lock()
+	doomed := t.doomed
+	s.mu.Unlock()
+	if doomed {
+		return nil, errors.New("it was killed before it began")
+	}
+	return s.spawn(t, r, begun)
+}
+
+// drop forgets an attempt that did not start.
+func (s *server) drop(id string) {
+	s.mu.Lock()
+	delete(s.known, id)
+	s.fates.set(id, vouch.Unknown)
+	noted := s.ledger.forget(id)
+	s.running--
+	s.plan()
+	s.mu.Unlock()
+	s.note(noted)
+}
+
+// note writes what cannot be helped if it fails.
+func (s *server) note(e *entry) {
+	if e == nil {
+		return
+	}
+	if err := s.ledger.write(e); err != nil {
+		s.log.Error("the keeper's ledger cannot be written", "error", err)
+	}
 }
 
 // output is where what the task writes goes.
@@ -283,20 +315,26 @@ func (s *server) follow(t *task, o *output) {
 	s.ended(t, st)
 }
 
-// ended makes the exit known.
+// ended makes the exit known, once it is noted: nobody is told of an end that a
+// keeper after this one would not know.
 func (s *server) ended(t *task, st Status) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	st.ID, st.State, st.PID, st.Started, st.Up = t.status.ID, Ended, t.status.PID, t.status.Started, t.status.Up
 	st.Ended = st.Started.Add(st.Ended.Sub(st.Started)) // by the clock of its start, whatever became of that meanwhile
-	t.status = st
+	t.end = &st
+	noted := s.ledger.end(st)
+	s.mu.Unlock()
+	s.note(noted)
+	s.mu.Lock()
+	t.status, t.end = st, nil
 	s.fates.set(st.ID, vouch.Ended)
-	if err := s.ledger.end(st); err != nil {
-		s.log.Error("the keeper's ledger cannot be written", "error", err)
-	}
 	s.running--
-	s.announce(st)
+	err := s.announce(st)
 	s.plan()
+	s.mu.Unlock()
+	if err != nil {
+		s.log.Warn("an exit was not announced; the daemon asks for it later", "task", st.ID, "error", err)
+	}
 }
 
 // remove kills what is left in the slice and deletes it.

@@ -27,6 +27,8 @@ type Plan struct {
 	ExecCode int           // what commands run beside it exit with
 	Freezing time.Duration // until all its processes are stopped
 	Freeze   error         // freezing it fails
+	Thaw     error         // thawing it fails
+	Late     time.Duration // its end is told so much later, as by a keeper whose disk hangs
 }
 
 // Fake is a keeper without processes. It outlives the executors that use it.
@@ -44,6 +46,7 @@ type Fake struct {
 	signals  []string
 	pid      int
 	down     bool
+	hung     [2]chan struct{} // closed when what waits for it may go on; nil: nothing does
 	subs     map[chan keeper.Status]context.Context
 }
 
@@ -54,6 +57,7 @@ type proc struct {
 	due    time.Time      // when the timer fires
 	left   time.Duration  // of the timer, while frozen
 	held   syscall.Signal // heeded once thawed
+	over   bool           // it has ended, and that is still to be told
 }
 
 // New makes an idle keeper.
@@ -145,15 +149,29 @@ func (f *Fake) Start(ctx context.Context, r keeper.StartRequest) (keeper.StartRe
 
 // end makes p end and tells all listeners. f.mu is held.
 func (f *Fake) end(p *proc, code int, sig syscall.Signal, oom uint64) {
-	if p.status.State != keeper.Running {
+	if p.status.State != keeper.Running || p.over {
 		return
 	}
 	if p.timer != nil {
 		p.timer.Stop()
 	}
-	p.status.State, p.status.Ended = keeper.Ended, p.status.Started.Add(f.Uptime()-p.status.Up)
-	p.status.Code, p.status.Signal, p.status.OOMKills = code, sig, oom
-	f.tell(p.status)
+	st := p.status
+	st.State, st.Ended = keeper.Ended, st.Started.Add(f.Uptime()-st.Up)
+	st.Code, st.Signal, st.OOMKills = code, sig, oom
+	tell := func() {
+		p.status = st
+		f.tell(st)
+	}
+	if p.plan.Late == 0 {
+		tell()
+		return
+	}
+	p.over = true
+	time.AfterFunc(p.plan.Late, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		tell()
+	})
 }
 
 func (f *Fake) tell(st keeper.Status) {
@@ -170,14 +188,51 @@ func (f *Fake) running(id string) (*proc, error) {
 	switch {
 	case f.down || p == nil:
 		return nil, keeper.ErrUnknown
-	case p.status.State != keeper.Running:
+	case p.status.State != keeper.Running || p.over:
 		return nil, keeper.ErrNotRunning
 	}
 	return p, nil
 }
 
+// Part is what a keeper does that may hang.
+type Part int
+
+// The parts.
+const (
+	Asks  Part = iota // signals, kills, freezes and thaws, as one of a version that does these after what waits for its disk
+	Notes             // what ended is forgotten
+)
+
+// Hang makes a part of the keeper wait until answer is called.
+func (f *Fake) Hang(part Part) (answer func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	hung := make(chan struct{})
+	f.hung[part] = hung
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.hung[part] = nil
+		close(hung)
+	}
+}
+
+func (f *Fake) wait(ctx context.Context, part Part) {
+	f.mu.Lock()
+	hung := f.hung[part]
+	f.mu.Unlock()
+	if hung == nil {
+		return
+	}
+	select {
+	case <-hung:
+	case <-ctx.Done():
+	}
+}
+
 // Signal ends the attempt unless its plan is to ignore signals.
-func (f *Fake) Signal(_ context.Context, id string, sig syscall.Signal) error {
+func (f *Fake) Signal(ctx context.Context, id string, sig syscall.Signal) error {
+	f.wait(ctx, Asks)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	p, err := f.running(id)
@@ -198,7 +253,8 @@ func (f *Fake) Signal(_ context.Context, id string, sig syscall.Signal) error {
 }
 
 // Kill ends the attempt.
-func (f *Fake) Kill(_ context.Context, id string) error {
+func (f *Fake) Kill(ctx context.Context, id string) error {
+	f.wait(ctx, Asks)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	p, err := f.running(id)
@@ -240,7 +296,8 @@ func (f *Fake) Events(ctx context.Context) (<-chan keeper.Status, error) {
 }
 
 // Forget forgets ended attempts.
-func (f *Fake) Forget(_ context.Context, ids ...string) error {
+func (f *Fake) Forget(ctx context.Context, ids ...string) error {
+	f.wait(ctx, Notes)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, id := range ids {

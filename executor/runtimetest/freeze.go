@@ -12,6 +12,7 @@ import (
 // does a signal. A plan whose Freeze is an error other than ErrUnfreezable
 // leaves the attempt half stopped.
 func (f *Fake) Freeze(ctx context.Context, id string) (keeper.Status, error) {
+	f.wait(ctx, Asks)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	p, err := f.running(id)
@@ -48,7 +49,8 @@ func (f *Fake) Freeze(ctx context.Context, id string) (keeper.Status, error) {
 }
 
 // Thaw lets the attempt go on.
-func (f *Fake) Thaw(_ context.Context, id string) (keeper.Status, error) {
+func (f *Fake) Thaw(ctx context.Context, id string) (keeper.Status, error) {
+	f.wait(ctx, Asks)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	p, err := f.running(id)
@@ -56,6 +58,9 @@ func (f *Fake) Thaw(_ context.Context, id string) (keeper.Status, error) {
 		return keeper.Status{}, err
 	}
 	f.signals = append(f.signals, id+" thaw")
+	if p.plan.Thaw != nil {
+		return keeper.Status{}, p.plan.Thaw
+	}
 	if !p.status.Freezer {
 		return p.status, nil
 	}
