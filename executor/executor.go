@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/executor/blobs"
 	"github.com/mesita/mesita/executor/journal"
 	"github.com/mesita/mesita/executor/keeper"
@@ -64,7 +65,9 @@ type loop struct {
 	tidying   bool
 	weighing  *time.Timer // weights are written when it fires
 	unweighed sync.Once   // that they are not was told
-	dirty     bool        // there is garbage since tidying began
+	reweigh   *time.Timer // what was refused is written when it fires; nil = nothing was
+	refused   *backoff.Backoff
+	dirty     bool // there is garbage since tidying began
 	fetching  map[string][]*attempt
 	revive    *time.Timer
 	gc        *time.Timer
@@ -262,7 +265,7 @@ func (e *Executor) stopTimers() {
 	for _, a := range e.loop.tasks {
 		a.stopTimers()
 	}
-	for _, t := range []*time.Timer{e.loop.revive, e.loop.gc, e.loop.weighing} {
+	for _, t := range []*time.Timer{e.loop.revive, e.loop.gc, e.loop.weighing, e.loop.reweigh} {
 		if t != nil {
 			t.Stop()
 		}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/executor/prepare"
 	"github.com/mesita/mesita/executor/weights"
 )
@@ -61,14 +62,37 @@ func (e *Executor) weighSoon() {
 	if e.weights == nil {
 		return
 	}
-	e.loop.weighing = e.after(weighAfter, func() {
-		e.loop.ops.add(func(context.Context) {
-			if err := e.weights.Write(); err != nil {
-				e.loop.unweighed.Do(func() { // and not for each task from then on
-					e.log.Warn("CPU and memory are not divided as they should be: a group's share or limit was not set", "error", err)
-				})
-			}
-		})
+	e.loop.weighing = e.after(weighAfter, e.writeWeights)
+}
+
+func (e *Executor) writeWeights() {
+	e.loop.ops.add(func(context.Context) {
+		err := e.weights.Write()
+		if err != nil {
+			e.loop.unweighed.Do(func() { // and not for each task from then on
+				e.log.Warn("CPU and memory are not divided as they should be: a group's share or limit was not set; it is tried again", "error", err)
+			})
+		}
+		e.post(func() { e.weighed(err) })
+	})
+}
+
+// weighed has what the kernel refused tried again, ever more rarely: it may be
+// that this daemon has no more files for a moment, and it may be for ever.
+func (e *Executor) weighed(err error) {
+	l := &e.loop
+	switch {
+	case err == nil:
+		l.refused = nil
+		return
+	case l.reweigh != nil:
+		return
+	case l.refused == nil:
+		l.refused = backoff.New(time.Second, time.Hour)
+	}
+	l.reweigh = e.after(l.refused.Next(), func() {
+		l.reweigh = nil
+		e.writeWeights()
 	})
 }
 

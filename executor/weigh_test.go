@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -238,6 +239,41 @@ func TestAWeightThatCannotBeSetIsToldOnce(t *testing.T) {
 			t.Errorf("told %d times:\n%s", got, &told)
 		}
 	})
+}
+
+// A kernel that refuses for a moment, as when the daemon has no more files, is
+// asked again though nothing else changes.
+func TestAWeightThatWasRefusedIsSetLater(t *testing.T) {
+	bubble(t, func(t *testing.T, n *node) {
+		n.stop()
+		kernel := &busy{}
+		n.cfg = func(c *executor.Config) { c.Kernel, c.Log = kernel, slog.New(slog.DiscardHandler) }
+		kernel.refuse.Store(true)
+		n.start()
+		n.Assign(set(assignment("a", 0, 1, cores(200))))
+		pass(10 * time.Second)
+		settle()
+		kernel.want(t, "it refuses", map[string]uint64{"default/job.a": 0})
+		kernel.refuse.Store(false)
+		pass(30 * time.Second)
+		settle()
+		kernel.want(t, "it takes it", map[string]uint64{"": 400, "default/job.a": 500})
+		n.Assign(nil)
+		settle()
+	})
+}
+
+// busy refuses what it is asked as long as it is told to.
+type busy struct {
+	scales
+	refuse atomic.Bool
+}
+
+func (b *busy) Weigh(group string, weight uint64) error {
+	if b.refuse.Load() {
+		return syscall.EMFILE
+	}
+	return b.scales.Weigh(group, weight)
 }
 
 type readOnly struct{ scales }

@@ -94,7 +94,7 @@ func (w *Weights) Bound(all map[string]Bound) (due bool) {
 	if b.told == nil {
 		b.told = map[string]Bound{}
 	}
-	return len(b.due) > 0 || b.sweep
+	return (len(b.due) > 0 || b.sweep) && w.ask()
 }
 
 // Bounded is a group's bound on this node.
@@ -129,15 +129,40 @@ func (w *Weights) writeBounds() error {
 		left, err := w.kernel.Limited()
 		first = err
 		w.mu.Lock()
+		w.bounds.sweep = w.bounds.sweep || err != nil
 		for _, group := range left {
 			w.bounds.due[group] = struct{}{}
 		}
 		w.mu.Unlock()
 	}
 	for _, l := range w.takeBounds() {
-		first = cmp.Or(first, ignoreGone(w.kernel.LimitCPU(l.group, l.most)))
+		err := ignoreGone(w.kernel.LimitCPU(l.group, l.most))
+		if err != nil {
+			w.boundAgain(l.group)
+		}
+		first = cmp.Or(first, err)
 	}
 	return first
+}
+
+// boundAgain has the next Write try a bound that was not written, and those below
+// it: a kernel may have kept them below what it has now.
+func (w *Weights) boundAgain(group string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	b := &w.bounds
+	delete(b.wrote, group)
+	b.due[group] = struct{}{}
+	for slice := range b.own {
+		if strings.HasPrefix(slice, group+"/") {
+			b.due[slice] = struct{}{}
+		}
+	}
+	for part := range b.told {
+		if strings.HasPrefix(part, group+"/") {
+			b.due[part] = struct{}{}
+		}
+	}
 }
 
 type limit struct {

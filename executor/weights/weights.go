@@ -55,13 +55,14 @@ type Weights struct {
 	sums  map[string]Share    // and of the groups above; "" is the top slice
 	dirty map[string]struct{} // groups to write
 	whole bool                // all that runs was Set
+	asked bool                // who changed something was told that there is something to write
 
 	bounds bounds
 }
 
 // New is for a node that has so much for tasks.
 func New(node Share, kernel Kernel) *Weights {
-	return &Weights{kernel: kernel, node: node, tasks: map[string]Share{}, sums: map[string]Share{}, dirty: map[string]struct{}{"": {}}, bounds: newBounds()}
+	return &Weights{kernel: kernel, node: node, tasks: map[string]Share{}, sums: map[string]Share{}, dirty: map[string]struct{}{"": {}}, asked: true, bounds: newBounds()}
 }
 
 // Set says what the task in a slice is guaranteed from now on; nothing any more
@@ -71,7 +72,6 @@ func New(node Share, kernel Kernel) *Weights {
 func (w *Weights) Set(slice string, s Share, limit int64) (due bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	was := len(w.dirty) + len(w.bounds.due)
 	none := Share{}
 	by := s.minus(w.tasks[slice])
 	if s == none && by == none {
@@ -93,21 +93,27 @@ func (w *Weights) Set(slice string, s Share, limit int64) (due bool) {
 	}
 	put(w.sums, "", w.sums[""].add(by))
 	w.dirty[""] = struct{}{} // it stays
-	return was == 0
+	return w.ask()
+}
+
+// ask is true for the first change since Write began last. w.mu is held.
+func (w *Weights) ask() (due bool) {
+	due = !w.asked
+	w.asked = true
+	return due
 }
 
 // Whole says that all that runs was Set, so that the memory of all can be bounded.
 func (w *Weights) Whole() (due bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	due = len(w.dirty)+len(w.bounds.due) == 0
 	w.whole, w.dirty[""] = true, struct{}{}
-	return due
+	return w.ask()
 }
 
 // Write writes what changed since it was called last; the error is that of one
-// group of those that were refused. A group that is not there yet, or any more,
-// is left out: its next task says Set again.
+// group of those that were refused, which the next Write tries again. A group that
+// is not there yet, or any more, is left out: its next task says Set again.
 func (w *Weights) Write() error {
 	w.write.Lock()
 	defer w.write.Unlock()
@@ -118,15 +124,30 @@ func (w *Weights) Write() error {
 	}
 	whole := w.whole
 	clear(w.dirty)
+	w.asked = false
 	w.mu.Unlock()
 	var first error
 	for group, s := range due {
-		first = cmp.Or(first, ignoreGone(w.kernel.Weigh(group, w.weight(group, s))), ignoreGone(w.kernel.Protect(group, s.Mem)))
+		err := cmp.Or(ignoreGone(w.kernel.Weigh(group, w.weight(group, s))), ignoreGone(w.kernel.Protect(group, s.Mem)))
 		if group == "" && whole {
-			first = cmp.Or(first, w.kernel.LimitMemory(w.most(s)))
+			err = cmp.Or(err, w.kernel.LimitMemory(w.most(s)))
 		}
+		if err != nil {
+			w.again(group)
+		}
+		first = cmp.Or(first, err)
 	}
 	return cmp.Or(first, w.writeBounds())
+}
+
+// again has the next Write try a group, if it is one still.
+func (w *Weights) again(group string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, task := w.tasks[group]
+	if _, sum := w.sums[group]; task || sum || group == "" {
+		w.dirty[group] = struct{}{}
+	}
 }
 
 // ignoreGone leaves out what is told of a group that is not there.
