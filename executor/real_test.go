@@ -288,7 +288,7 @@ func TestRealKeeperKilled(t *testing.T) {
 }
 
 func TestRealProgram(t *testing.T) {
-	program := []byte("#!/bin/sh\necho uploaded $1\n")
+	program := []byte("#!/bin/sh\necho uploaded $1 ${0##*/} $(cat /proc/$$/comm)\n")
 	sum := sha256.Sum256(program)
 	digest := "sha256:" + hex.EncodeToString(sum[:])
 	asked := make(chan string, 10)
@@ -300,11 +300,13 @@ func TestRealProgram(t *testing.T) {
 		return err
 	}
 	r.start()
-	uploaded := func(_ *api.Task, s *api.JobSpec) { s.Program, s.Command = digest, []string{"./server", "{index}"} }
+	uploaded := func(_ *api.Task, s *api.JobSpec) {
+		s.Program, s.Command, s.User = digest, []string{"./server", "{index}"}, "nobody"
+	}
 	r.Assign(set(assignment("b", 0, 1, batch, uploaded), assignment("b", 1, 1, batch, uploaded)))
 	for i := range 2 {
 		r.state(api.TaskID("b", i), api.TaskFinished)
-		if got := r.log(api.TaskID("b", i), executor.LogOptions{Follow: true}); got != fmt.Sprintf("uploaded %d\n", i) {
+		if got := r.log(api.TaskID("b", i), executor.LogOptions{Follow: true}); got != fmt.Sprintf("uploaded %d server server\n", i) {
 			t.Fatalf("log %q", got)
 		}
 	}

@@ -26,6 +26,8 @@ type Cache struct {
 	dir   string
 	limit int64
 
+	naming sync.Mutex // one link to a program is made at a time
+
 	mu    sync.Mutex
 	blobs map[string]*blob // by digest
 	size  int64
@@ -66,6 +68,7 @@ func Open(dir string, limit int64) (*Cache, error) {
 			c.size += fi.Size()
 		}
 	}
+	c.sweepNames()
 	return c, nil
 }
 
@@ -257,6 +260,7 @@ func (c *Cache) forget(digest string) {
 		return
 	}
 	c.size -= b.size
+	c.unname(digest)
 	if b.gone = true; b.pins == 0 {
 		delete(c.blobs, digest)
 	}

@@ -77,7 +77,7 @@ func (p *Preparer) NotRun(s *isolation.Spec, said error) error {
 // uploaded tells whether the program is a file of ours under its digest, which
 // means nothing to the user.
 func (p *Preparer) uploaded(s *isolation.Spec) bool {
-	return p.Program != nil && strings.HasPrefix(s.Path, p.Program(""))
+	return p.Program != nil && strings.HasPrefix(s.Path, p.Program("", ""))
 }
 
 // Named is an error with the program's own name in place of the path of its

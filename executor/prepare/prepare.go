@@ -26,7 +26,7 @@ type Preparer struct {
 	Mem     api.Bytes    // likewise
 	Root    string       // the folder that is / to a task; "" = the machine's
 	Folders *Folders
-	Program func(digest string) string // path of an uploaded program
+	Program func(digest, command string) string // path of an uploaded program, by the name that the command begins with; of all of them for none
 }
 
 // Error is why a task cannot start here, in words for its user. Any other error
@@ -75,7 +75,7 @@ func (p *Preparer) Task(id string, t *api.Task, s *api.TaskSpec) (isolation.Spec
 	args := expand(s.Command, t)
 	path := ""
 	if s.Program != "" {
-		path = p.Program(s.Program)
+		path = p.Program(s.Program, args[0])
 	} else if path, err = p.root().program(args[0], dir, variable(env, "PATH")); err != nil {
 		return none, err
 	}

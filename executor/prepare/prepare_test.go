@@ -41,7 +41,7 @@ func testRoot(t *testing.T) *Preparer {
 		os.Symlink("/etc/shadow", filepath.Join(root, "box/out"))); err != nil {
 		t.Fatal(err)
 	}
-	return &Preparer{Node: "oak", CPUs: 2000, Root: root, Folders: folders, Program: func(d string) string { return "/blobs/" + d }}
+	return &Preparer{Node: "oak", CPUs: 2000, Root: root, Folders: folders, Program: func(d, _ string) string { return "/blobs/" + d }}
 }
 
 var testTask = &api.Task{ID: "web.3", Job: "web", Index: 3, Attempt: 2, Partition: "ml", Ports: map[string]int{"http": 80}, Resources: api.Resources{CPUs: 250, Mem: 1 << 20}}
