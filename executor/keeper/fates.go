@@ -25,7 +25,7 @@ func (f *fates) begin(id string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	name := vouch.Name(id)
-	if f.denied.names[name] {
+	if _, no := f.denied.names[name]; no {
 		return false
 	}
 	f.put(name, vouch.Runs)
@@ -114,12 +114,12 @@ const mostDenied = 1 << 14
 // elsewhere: a daemon that hung, and wakes, must not start them here. What the
 // cluster did not give up gets another attempt.
 type denied struct {
-	names map[uint64]bool
-	order []uint64 // the oldest first
+	names map[uint64]bool // whether the keepers beside this one deny it as well
+	order []uint64        // the oldest first
 }
 
 func (d *denied) add(name uint64) {
-	if d.names[name] {
+	if _, ok := d.names[name]; ok {
 		return
 	}
 	if d.names == nil {
@@ -129,6 +129,6 @@ func (d *denied) add(name uint64) {
 		delete(d.names, d.order[0])
 		d.order = d.order[1:]
 	}
-	d.names[name] = true
+	d.names[name] = false
 	d.order = append(d.order, name)
 }

@@ -28,6 +28,9 @@ const featureExecSignals = "exec signals"
 // for.
 const featurePrepare = "prepare"
 
+// featureDeny is that a keeper has others beside it deny what it denies.
+const featureDeny = "deny"
+
 // generation is raised whenever what a keeper does of itself was mended, which
 // no start can ask for. Starts go to a keeper of the daemon's generation, so that
 // an upgrade mends what starts from then on, however long an old keeper lives.
@@ -48,7 +51,7 @@ var firstFeatures = []string{
 
 // features are ours.
 var features = sync.OnceValue(func() []string {
-	return append(fieldsOf(reflect.TypeFor[StartRequest](), ""), featureBeside, featureExecSignals, featurePrepare)
+	return append(fieldsOf(reflect.TypeFor[StartRequest](), ""), featureBeside, featureExecSignals, featurePrepare, featureDeny)
 })
 
 // fieldsOf lists the JSON names of all fields of a struct, with those of structs

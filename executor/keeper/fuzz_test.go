@@ -62,7 +62,7 @@ func FuzzRequests(f *testing.F) {
 		&message{Op: opStart, Seq: 1, Start: &StartRequest{ID: "a.0/1"}}, &message{Op: opStart}, &message{Op: opExec}, &message{Op: opVouch},
 		&message{Op: opSignal, ID: "ended.0/1", Signal: 15}, &message{Op: opKill, ID: "lost.0/1"}, &message{Op: opStats, ID: "ended.0/1"},
 		&message{Op: opFreeze, ID: "lost.0/1"}, &message{Op: opThaw, ID: "ended.0/1"}, &message{Op: opForget, IDs: []string{"ended.0/1", "x"}},
-		&message{Op: opList}, &message{Op: "new"})
+		&message{Op: opDeny, Names: []uint64{1, 2}}, &message{Op: opDenied}, &message{Op: opList}, &message{Op: "new"})
 	quiet := slog.New(slog.DiscardHandler)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := newServer(Config{Dir: t.TempDir(), Log: quiet, Idle: time.Hour, Orphaned: time.Hour}, nil)

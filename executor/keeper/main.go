@@ -162,6 +162,9 @@ func serve(ctx context.Context, cfg Config) error {
 	if err := os.Chmod(path, 0o600); err != nil {
 		return fmt.Errorf("protect the keeper's socket: %w", err)
 	}
+	if err := s.learnDenied(); err != nil { // what is denied from now on is told to this one, too
+		return err
+	}
 	fmt.Fprintln(cfg.Ready, "ready")
 	if err := cfg.Ready.Close(); err != nil {
 		return fmt.Errorf("tell that the keeper is ready: %w", err)

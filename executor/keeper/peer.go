@@ -66,6 +66,15 @@ func (p *peer) close() {
 
 // dial connects to a keeper that is there.
 func dial(dir string, main bool) (*conn, *hello, error) {
+	k, h, err := dialWithin(dir, main, spawnTime)
+	if err == nil {
+		_ = k.sock.SetDeadline(time.Time{}) // a socket has deadlines
+	}
+	return k, h, err
+}
+
+// dialWithin is dial where that, and all that is said after, may take so long.
+func dialWithin(dir string, main bool, within time.Duration) (*conn, *hello, error) {
 	path, done, err := socketPath(dir)
 	if err != nil {
 		return nil, nil, err
@@ -76,7 +85,7 @@ func dial(dir string, main bool) (*conn, *hello, error) {
 		return nil, nil, err
 	}
 	k := newConn(sock)
-	_ = sock.SetDeadline(time.Now().Add(spawnTime)) // a socket has deadlines
+	_ = sock.SetDeadline(time.Now().Add(within)) // a socket has deadlines
 	b, err := encode(nil, &message{Op: opHello, Hello: &hello{Version: version, MinVersion: minVersion, PID: os.Getpid(), Main: main}})
 	if err == nil {
 		_, err = sock.Write(b)
@@ -93,7 +102,6 @@ func dial(dir string, main bool) (*conn, *hello, error) {
 	if err != nil {
 		return nil, nil, errors.Join(err, sock.Close())
 	}
-	_ = sock.SetDeadline(time.Time{})
 	return k, m.Hello, nil
 }
 

@@ -31,6 +31,7 @@ type server struct {
 
 	fates  fates // set with known
 	beside neighbours
+	asking sync.Mutex // those beside it to deny something
 
 	mu      sync.Mutex
 	ledger  *ledger
@@ -336,6 +337,10 @@ func (s *server) handle(c *conn, m *message) {
 		reply.Stats, err = s.stats(m.ID)
 	case opVouch:
 		err = s.vouch(m.Vouch)
+	case opDeny:
+		reply.Names = s.fates.deny(m.Names)
+	case opDenied:
+		reply.Names = s.fates.allDenied()
 	case opQuit:
 		s.finish()
 	default:

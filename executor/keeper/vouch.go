@@ -75,13 +75,15 @@ func (v *voucher) stop() {
 
 // answer tells what is known of all attempts, and of those that are named, here
 // and by the keepers beside this one; false if that is not known. One that an
-// earlier keeper lost does not run, so it may start elsewhere.
+// earlier keeper lost does not run, so it may start elsewhere. What nobody has, no
+// keeper of the node begins any more.
 func (s *server) answer(names []uint64) (a vouch.Answer, ok bool) {
 	held, dead, err := s.beside.look(s.cfg.Dir)
 	if err != nil || dead {
 		return a, false
 	}
-	return s.fates.answer(names, held), true
+	a = s.fates.answer(names, held)
+	return a, s.bind(names, &a)
 }
 
 // vouchForNobody is for a keeper that must not answer: its probes would be

@@ -41,6 +41,7 @@ type message struct {
 	IDs    []string      `json:"ids,omitempty"`
 	Signal int           `json:"signal,omitempty"`
 	Vouch  *Vouch        `json:"vouch,omitempty"`
+	Names  []uint64      `json:"names,omitempty"` // vouch.Name of attempts
 
 	Started  *StartResult   `json:"started,omitempty"`
 	Executed *ExecResult    `json:"executed,omitempty"`
@@ -82,6 +83,8 @@ const (
 	opThaw    = "thaw"
 	opQuit    = "quit"
 	opVouch   = "vouch"
+	opDeny    = "deny"   // from a keeper beside: answered with those of the names that are not denied, as they are here
+	opDenied  = "denied" // likewise: answered with all that is denied here
 	opAnswer  = "answer"
 	opStatus  = "status" // an event
 	opBye     = "bye"    // the keeper ends because nothing is left to do
