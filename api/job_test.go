@@ -144,6 +144,8 @@ func TestProcessOfASpec(t *testing.T) {
 		"nice ":      func(s *JobSpec) { s.Nice = 20 },
 		"cpuLimit":   func(s *JobSpec) { s.CPUs, s.CPULimit = 500, 499 },
 		"cpuLimit ":  func(s *JobSpec) { s.CPULimit = -1 },
+		"cpus  ":     func(s *JobSpec) { s.CPUs, s.Pin = 1500, true },
+		"cpus   ":    func(s *JobSpec) { s.CPUs, s.Pin = 100, true },
 		"memLimit":   func(s *JobSpec) { s.Mem, s.MemLimit = 64<<20, 64<<20-1 },
 		"memLimit ":  func(s *JobSpec) { s.MemLimit = -1 },
 		"memLimit  ": func(s *JobSpec) { s.MemLimit = maxBytes + 1 },

@@ -53,6 +53,7 @@ type TaskSpec struct {
 // Request is the resources that one task asks for.
 type Request struct {
 	CPUs     MilliCPU            `json:"cpus,omitempty"`
+	Pin      bool                `json:"pin,omitempty"` // the CPUs are whole ones that no other task of the node runs on
 	Mem      Bytes               `json:"mem,omitempty"`
 	MemLimit Bytes               `json:"memLimit,omitempty"` // the most it may use, while its node has room; 0 = mem
 	Disk     Bytes               `json:"disk,omitempty"`
@@ -184,6 +185,9 @@ func (s *JobSpec) Uses(n *Node) bool {
 // scheduler chooses.
 func (s *JobSpec) Need() Resources {
 	r := Resources{CPUs: s.CPUs, Mem: s.Mem, MemExtra: max(s.MemLimit-s.Mem, 0), Disk: s.Disk, GPUs: s.GPUs, Custom: s.Custom}
+	if s.Pin {
+		r.Pins = int64(s.CPUs / 1000)
+	}
 	for _, p := range s.Ports {
 		if p.Port != 0 {
 			r.Ports = r.Ports.Union(Ranges{{int64(p.Port), int64(p.Port)}})
@@ -365,6 +369,9 @@ func (t *TaskSpec) validateLimits() error {
 func (r *Request) validate() error {
 	if r.CPUs <= 0 {
 		return FieldErrorf("cpus", "%s is not above zero", r.CPUs)
+	}
+	if r.Pin && r.CPUs%1000 != 0 {
+		return FieldErrorf("cpus", "%s is no whole number, and pin gives a task whole CPUs of its own: give 1 or more of them, or leave pin out", r.CPUs)
 	}
 	if r.Mem < 1<<20 {
 		return FieldErrorf("mem", "%s is below the least a process needs, 1MiB", r.Mem)

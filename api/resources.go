@@ -21,7 +21,10 @@ type Quantity struct {
 // it is what the task holds.
 type Resources struct {
 	CPUs MilliCPU `json:"cpus"`
-	Mem  Bytes    `json:"mem"` // guaranteed to a task
+	// Pins are the whole CPUs, of those in CPUs, that a task has for its own. On a
+	// node it is how many it can give so.
+	Pins int64 `json:"pins,omitempty"`
+	Mem  Bytes `json:"mem"` // guaranteed to a task
 	// MemExtra is what a task may use beyond Mem while there is room. On a node it
 	// is by how much the limits of its tasks together may exceed its Mem; what is
 	// left of it may be below zero, as memory that is free serves, too.
@@ -141,6 +144,7 @@ func (q Quantity) String() string {
 // Add is r + o.
 func (r Resources) Add(o Resources) Resources {
 	r.CPUs += o.CPUs
+	r.Pins += o.Pins
 	r.Mem += o.Mem
 	r.MemExtra += o.MemExtra
 	r.Disk += o.Disk
@@ -155,6 +159,7 @@ func (r Resources) Add(o Resources) Resources {
 // Minus is r - o. Scalars may go below zero: Fits first.
 func (r Resources) Minus(o Resources) Resources {
 	r.CPUs -= o.CPUs
+	r.Pins -= o.Pins
 	r.Mem -= o.Mem
 	r.MemExtra -= o.MemExtra
 	r.Disk -= o.Disk
@@ -196,8 +201,11 @@ type Short struct {
 }
 
 func (s Short) String() string {
-	if s.Resource == "ports" {
+	switch s.Resource {
+	case "ports":
 		return "needs port " + s.Need + ", which another task has"
+	case "pins":
+		return "needs " + amount(s.Need, "cpus") + " of its own, " + s.Have + " left to pin"
 	}
 	return "needs " + amount(s.Need, s.Resource) + ", " + s.Have + " free"
 }
@@ -211,6 +219,8 @@ func (r Resources) Missing(need Resources) (short Short, ok bool) {
 	switch {
 	case need.CPUs > r.CPUs:
 		return Short{"cpus", need.CPUs.String(), r.CPUs.String()}, false
+	case need.Pins > r.Pins:
+		return Short{"pins", strconv.FormatInt(need.Pins, 10), strconv.FormatInt(r.Pins, 10)}, false
 	case need.Mem > r.Mem:
 		return Short{"mem", need.Mem.String(), r.Mem.String()}, false
 	case need.MemLimit() > r.MemLimit():
@@ -243,7 +253,11 @@ func (r Resources) Fits(need Resources) bool {
 func (r Resources) Equal(o Resources) bool { return r.Fits(o) && o.Fits(r) }
 
 func (r Resources) String() string {
-	parts := []string{"cpus=" + r.CPUs.String(), "mem=" + r.Mem.String()}
+	parts := []string{"cpus=" + r.CPUs.String()}
+	if r.Pins != 0 {
+		parts = append(parts, "pins="+strconv.FormatInt(r.Pins, 10))
+	}
+	parts = append(parts, "mem="+r.Mem.String())
 	if r.MemExtra != 0 {
 		parts = append(parts, "memLimit="+r.MemLimit().String())
 	}
@@ -344,7 +358,7 @@ func (r Resources) Validate() error {
 	for _, f := range []struct {
 		name string
 		v    int64
-	}{{"cpus", int64(r.CPUs)}, {"mem", int64(r.Mem)}, {"memExtra", int64(r.MemExtra)}, {"disk", int64(r.Disk)}, {"gpus", r.GPUs}} {
+	}{{"cpus", int64(r.CPUs)}, {"pins", r.Pins}, {"mem", int64(r.Mem)}, {"memExtra", int64(r.MemExtra)}, {"disk", int64(r.Disk)}, {"gpus", r.GPUs}} {
 		if f.v < 0 {
 			return FieldErrorf(f.name, "is negative: give an amount above zero")
 		}

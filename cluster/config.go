@@ -249,6 +249,18 @@ func (c *Config) resources() (api.Resources, error) {
 	return has, api.InField("resources", has.Validate())
 }
 
+// pins is how many whole CPUs of the node may be given to tasks as their own: one
+// always stays for the others, whose CPUs are never more than what is left, as
+// all together they hold no more than what the node offers. Where that is more
+// than the machine has, they could be.
+func pins(offered api.MilliCPU, host interface{ Cores() []int }) int64 {
+	has := int64(len(host.Cores()))
+	if int64(offered) > 1000*has {
+		return 0
+	}
+	return max(min(int64(offered/1000), has-1), 0)
+}
+
 // memExtra is by how much the limits of the node's tasks may exceed its memory,
 // if this machine can keep what each of them is guaranteed.
 func (c *Config) memExtra(mem api.Bytes, host interface{ LendsMemory() bool }) api.Bytes {

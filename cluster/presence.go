@@ -256,7 +256,7 @@ func (a *Agent) announce(ctx context.Context) error {
 			look = false
 		}
 		if a.level() >= fsm.MemLimits.Level() {
-			res.MemExtra = a.cfg.memExtra(res.Mem, a.host)
+			res.MemExtra, res.Pins = a.cfg.memExtra(res.Mem, a.host), pins(res.CPUs, a.host)
 		}
 		hello := &api.NodeHello{Addr: a.addr, Version: a.cfg.Version, Boot: bootID(), VoterOnly: a.self.VoterOnly, DiskFull: a.exec.DiskFull(),
 			Attrs: a.attrs(), Resources: res, Outside: a.outsideNow(), Refill: a.refillNow()}

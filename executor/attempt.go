@@ -42,6 +42,7 @@ type attempt struct {
 	cancel   func()           // ends its start, unless the keeper was asked already
 
 	limit, grace *time.Timer
+	coresSeen    uint64 // the change of what is tasks' own that its start knew of
 	slice        string // whose weight counts; "": never did
 	freezer      freezer
 }
@@ -83,6 +84,10 @@ func (e *Executor) happen(a *attempt, ev event, n news) {
 func (e *Executor) effect(a *attempt, do effect, n news) {
 	switch do {
 	case note:
+		if err := e.takeCores(a); err != nil {
+			e.happen(a, unwritten, news{why: verdict{api.TaskFailed, api.ReasonUnsupported, err.Error()}})
+			return
+		}
 		e.note(a, nil)
 	case supply:
 		e.supply(a)
@@ -170,6 +175,10 @@ func (e *Executor) begin(as api.Assignment) {
 		e.happen(a, unwritten, news{why: verdict{api.TaskFailed, api.ReasonDiskFull, msg}})
 		return
 	}
+	if err := e.takeCores(a); err != nil {
+		e.happen(a, unwritten, news{why: verdict{api.TaskFailed, api.ReasonUnsupported, err.Error()}})
+		return
+	}
 	a.stored = true
 	e.note(a, &as)
 	e.prepareAhead(a)
@@ -238,6 +247,7 @@ func (e *Executor) ran(a *attempt, n news) {
 		n.start = keeper.StartResult{PID: n.status.PID, Started: n.status.Started, Up: n.status.Up}
 	}
 	e.running(a, n.start.PID, n.start.Started, n.start.Up)
+	e.beganBefore(a)
 }
 
 // running takes note that the attempt's process runs.
@@ -424,6 +434,7 @@ func (e *Executor) lose(a *attempt, why string) {
 // conclude makes f the final status.
 func (e *Executor) conclude(a *attempt, f api.TaskStatus) {
 	a.stopTimers()
+	e.giveCores(a)
 	e.takeAhead(a)
 	e.loop.active--
 	if a.pinned {

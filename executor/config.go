@@ -22,6 +22,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/executor/clock"
+	"github.com/mesita/mesita/executor/cores"
 	"github.com/mesita/mesita/executor/keeper"
 	"github.com/mesita/mesita/executor/outside"
 	"github.com/mesita/mesita/executor/weights"
@@ -36,6 +37,7 @@ type Config struct {
 	CPUs         api.MilliCPU   // that the node has for tasks; default: all of the machine's
 	Mem          api.Bytes      // that the node has for tasks; 0: nobody knows
 	Kernel       Kernel         // nil: the groups above tasks are neither weighed nor bounded
+	Cores        cores.Kernel   // nil: no task has CPUs of its own
 	Outside      *outside.Watch // nil: what other programs have is not looked at
 	Log          *slog.Logger
 	// Fetch writes a program that another node holds; nil if there is none to

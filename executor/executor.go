@@ -14,6 +14,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/executor/blobs"
+	"github.com/mesita/mesita/executor/cores"
 	"github.com/mesita/mesita/executor/journal"
 	"github.com/mesita/mesita/executor/keeper"
 	"github.com/mesita/mesita/executor/prepare"
@@ -30,6 +31,7 @@ type Executor struct {
 	prepare *prepare.Preparer
 	reports *reports
 	weights *weights.Weights
+	cores   *cores.Cores
 	disk    *disk
 	past    []journal.Entry
 	reboot  bool
@@ -116,6 +118,10 @@ func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
 		reboot:  boot != "" && boot != cfg.BootID,
 		synced:  make(chan struct{}), wake: make(chan struct{}, 1),
 		disk: &disk{cfg: &cfg},
+	}
+	e.cores = cores.New(nil, nil)
+	if cfg.Cores != nil {
+		e.cores = cores.New(cfg.Cores, cores.Look("", cfg.Cores.Cores()))
 	}
 	if cfg.Kernel != nil {
 		e.weights = weights.New(weights.Share{CPUs: int64(cfg.CPUs), Mem: int64(cfg.Mem)}, cfg.Kernel)

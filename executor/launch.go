@@ -26,7 +26,8 @@ const startPatience = 20 * time.Millisecond
 // those who look for their program, or wait for the keeper, longer than that
 // takes at its best: a program may be on a dead file server.
 func (e *Executor) launch(a *attempt) {
-	id, task, spec, begun, early := a.id, a.task, a.spec, a.begun, e.takeAhead(a)
+	id, task, spec, own, begun, early := a.id, a.task, a.spec, a.rec.Cores, a.begun, e.takeAhead(a)
+	a.coresSeen, _ = e.cores.Taken()
 	e.loop.underWay.Add(1)
 	var told sync.Once
 	tell := func(res keeper.StartResult, err error, why api.Reason) {
@@ -54,7 +55,13 @@ func (e *Executor) launch(a *attempt) {
 				return
 			}
 		}
-		req, err := early.wait(func() (keeper.StartRequest, error) { return e.request(id, task, spec) })
+		if task.Resources.Pins > 0 && !begun {
+			if err := e.settleFor(own); err != nil {
+				tell(keeper.StartResult{}, err, api.ReasonUnsupported)
+				return
+			}
+		}
+		req, err := early.wait(func() (keeper.StartRequest, error) { return e.request(id, task, spec, own) })
 		if !unwatch() {
 			return
 		}
@@ -74,13 +81,14 @@ func (e *Executor) launch(a *attempt) {
 }
 
 // request is what the keeper is asked to start.
-func (e *Executor) request(id string, t *api.Task, s *api.TaskSpec) (keeper.StartRequest, error) {
+func (e *Executor) request(id string, t *api.Task, s *api.TaskSpec, own []int) (keeper.StartRequest, error) {
 	if s.Program != "" {
 		if err := e.blobs.Check(s.Program); err != nil {
 			return keeper.StartRequest{}, err
 		}
 	}
 	proc, err := e.prepare.Task(id, t, s)
+	e.onCores(&proc, own)
 	return keeper.StartRequest{ID: id, Slice: prepare.Slice(t), Spec: proc, LogDir: e.logDir(id), LogMax: int64(s.LogMax)}, err
 }
 

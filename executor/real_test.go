@@ -18,6 +18,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/executor"
+	own "github.com/mesita/mesita/executor/cores"
 	"github.com/mesita/mesita/executor/keeper"
 	"github.com/mesita/mesita/executor/logs"
 	"github.com/mesita/mesita/isolation"
@@ -51,6 +52,7 @@ type real struct {
 	slice  string
 	sink   *sink
 	kernel executor.Kernel
+	cores  own.Kernel
 	fetch  func(ctx context.Context, digest string, w io.Writer) error
 
 	*executor.Executor
@@ -79,7 +81,7 @@ func (r *real) start() {
 	sh := fmt.Sprintf("exec env %s=$1 %s=%s %s", envDir, envSlice, r.slice, os.Args[0]) // --dir DIR is added
 	r.rt = keeper.NewClient(keeper.ClientConfig{Dir: kdir, Argv: []string{"/bin/sh", "-c", sh}, Log: slog.New(slog.DiscardHandler)})
 	e, err := executor.New(executor.Config{
-		Log: slog.New(strict{r.TB}), NodeID: "n1", Name: "oak", DataDir: filepath.Join(r.dir, "executor"), CPUs: 4000, Kernel: r.kernel, Fetch: r.fetch,
+		Log: slog.New(strict{r.TB}), NodeID: "n1", Name: "oak", DataDir: filepath.Join(r.dir, "executor"), CPUs: 4000, Kernel: r.kernel, Cores: r.cores, Fetch: r.fetch,
 		DiskFree: func(string) (int64, int64, error) { return 100 << 30, 200 << 30, nil },
 	}, r.rt, r.sink)
 	if err != nil {

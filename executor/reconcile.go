@@ -26,8 +26,14 @@ func (e *Executor) load() {
 		case a.state == acked:
 		case e.reboot && a.restarts && a.task.Desired == api.DesiredRun:
 			a.state = rebooted
+			a.rec.Cores = nil // the CPUs may be others now
 		case e.reboot:
 			e.finishAs(a, verdict{api.TaskFailed, api.ReasonReboot, "node " + e.cfg.Name + " was rebooted while it ran"})
+		}
+	}
+	for _, a := range e.loop.tasks {
+		if !a.state.ended() && len(a.rec.Cores) > 0 {
+			e.holdCores(a, prepare.Slice(a.task))
 		}
 	}
 	e.past = nil
@@ -132,6 +138,7 @@ func (e *Executor) takeIn(list []keeper.Status, seq uint64) {
 			e.take(a, st)
 		} else {
 			l.unclaimed.put(st)
+			e.holdUnclaimed(st)
 		}
 	}
 	for _, a := range l.tasks {
@@ -142,6 +149,7 @@ func (e *Executor) takeIn(list []keeper.Status, seq uint64) {
 	if !l.ready {
 		l.ready = true
 		e.weighAll()
+		e.settleSoon()
 		if l.revive != nil {
 			l.revive.Reset(e.cfg.RestartAfter)
 		}
@@ -164,6 +172,7 @@ func (e *Executor) take(a *attempt, st keeper.Status) {
 	case a != nil:
 		if runs(st) {
 			e.placed(a, cmp.Or(st.Slice, a.slice, prepare.FormerSlice(a.task)))
+			e.holdCores(a, a.slice)
 		}
 		e.happen(a, ev, news{status: st})
 	case runs(st):

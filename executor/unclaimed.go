@@ -41,6 +41,7 @@ func (e *Executor) claim(as api.Assignment, st keeper.Status) {
 // endUnclaimed ends what the first set of assignments did not name.
 func (e *Executor) endUnclaimed() {
 	for _, st := range e.loop.unclaimed {
+		e.giveBack(st.ID)
 		e.take(nil, st)
 	}
 	e.loop.unclaimed = nil

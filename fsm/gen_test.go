@@ -94,6 +94,9 @@ func (g *generator) command(v *View) Command {
 		if v.Does(MemLimits) {
 			h.Resources.MemExtra = h.Resources.Mem * api.Bytes(g.IntN(3)) / 2
 		}
+		if v.Does(Pins) {
+			h.Resources.Pins = int64(g.IntN(3))
+		}
 		return &NodeHello{Meta: g.meta(), ID: nodeID(g.IntN(4)), Hello: h}
 	case 1:
 		n := v.Node(nodeID(g.IntN(4)))

@@ -41,6 +41,7 @@ const (
 	LiveLimits                     // a service's CPU limit is another for the tasks that run, and no new version
 	ProcessSpecs                   // a task says what bounds each of its processes, and which group it is of
 	MemLimits                      // a task may use more memory than it is guaranteed
+	Pins                           // a task may have whole CPUs of its node for its own
 	LeastRights                    // nodes pass on what users show, voters say so in their certificates, and a node's word counts for itself alone
 	GossipKeys                     // the key of gossip changes when a node is removed
 	StoppedUnmade                  // one task of an array that waits, or of a service that has not made it yet, is stopped by itself
@@ -84,6 +85,7 @@ var features = [...]struct {
 	FreshVersions:   {2, Voters},
 	ProcessSpecs:    {2, TaskNode},
 	MemLimits:       {3, TaskNode},
+	Pins:            {3, TaskNode},
 	LeastRights:     {3, ReadyNodes},
 	LiveLimits:      {3, TaskNode}, // one that does not know it goes on with the limit of its start
 	GossipKeys:      {3, ReadyNodes},
@@ -122,14 +124,14 @@ var fields = []field{
 	fieldOf("spec.atMostOnce", 1, func(c *JobUpdate) bool { return c.Spec != nil && c.Spec.AtMostOnce }),
 	fieldOf("spec.ulimits, nice, cpuLimit or user", 2, func(c *JobCreate) bool { return SpecLevel(c.Spec) >= 2 }),
 	fieldOf("spec.ulimits, nice, cpuLimit or user", 2, func(c *JobUpdate) bool { return SpecLevel(c.Spec) >= 2 }),
-	fieldOf("spec.memLimit", 3, func(c *JobCreate) bool { return SpecLevel(c.Spec) >= 3 }),
-	fieldOf("spec.memLimit", 3, func(c *JobUpdate) bool { return SpecLevel(c.Spec) >= 3 }),
-	fieldOf("hello.resources.memExtra", 3, func(c *NodeHello) bool { return c.Hello.Resources.MemExtra != 0 }),
-	fieldOf("resources.memExtra", 3, func(c *OfferMake) bool {
-		return slices.ContainsFunc(c.Offers, func(o *api.Offer) bool { return o.Resources.MemExtra != 0 })
+	fieldOf("spec.memLimit or pin", 3, func(c *JobCreate) bool { return SpecLevel(c.Spec) >= 3 }),
+	fieldOf("spec.memLimit or pin", 3, func(c *JobUpdate) bool { return SpecLevel(c.Spec) >= 3 }),
+	fieldOf("hello.resources.memExtra or pins", 3, func(c *NodeHello) bool { return ofLevel3(c.Hello.Resources) }),
+	fieldOf("resources.memExtra or pins", 3, func(c *OfferMake) bool {
+		return slices.ContainsFunc(c.Offers, func(o *api.Offer) bool { return ofLevel3(o.Resources) })
 	}),
-	fieldOf("resources.memExtra", 3, func(c *TaskPlace) bool {
-		return slices.ContainsFunc(c.Placements, func(p Placement) bool { return p.Resources != nil && p.Resources.MemExtra != 0 })
+	fieldOf("resources.memExtra or pins", 3, func(c *TaskPlace) bool {
+		return slices.ContainsFunc(c.Placements, func(p Placement) bool { return p.Resources != nil && ofLevel3(*p.Resources) })
 	}),
 	fieldOf("hello.outside", 3, func(c *NodeHello) bool { return c.Hello.Outside != nil }),
 	fieldOf("hello.refill", 3, func(c *NodeHello) bool { return c.Hello.Refill != nil }),
@@ -142,11 +144,14 @@ var fields = []field{
 	fieldOf("hello.level", 1, func(c *NodeHello) bool { return c.Hello.Level != 0 }),
 }
 
+// ofLevel3 tells whether resources have what they could not before.
+func ofLevel3(r api.Resources) bool { return r.MemExtra != 0 || r.Pins != 0 }
+
 // SpecLevel is the level that the program of a node must know to run a task as
 // its spec says.
 func SpecLevel(s *api.JobSpec) Level {
-	if s != nil && s.MemLimit != 0 {
-		return features[MemLimits].level
+	if s != nil && (s.MemLimit != 0 || s.Pin) {
+		return features[MemLimits].level // and that of Pins
 	}
 	if s != nil && (len(s.Ulimits) > 0 || s.Nice != 0 || s.CPULimit != 0 || strings.Contains(s.User, ":")) {
 		return features[ProcessSpecs].level

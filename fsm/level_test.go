@@ -107,6 +107,7 @@ func TestProcessSpecsNeedALevel(t *testing.T) {
 		"cpuLimit": func(s *api.JobSpec) Level { s.CPULimit = 1000; return 2 },
 		"group":    func(s *api.JobSpec) Level { s.User = "a:b"; return 2 },
 		"memLimit": func(s *api.JobSpec) Level { s.MemLimit, s.Nice = 1<<30, 1; return 3 },
+		"pin":      func(s *api.JobSpec) Level { s.CPUs, s.Pin = 1000, true; return 3 },
 	} {
 		for level := range Newest + 1 {
 			s := storeAt(t, level)
@@ -156,16 +157,21 @@ func TestAnOldNodeGetsNoSpecThatItDoesNotKnow(t *testing.T) {
 	}
 }
 
-// A node, an offer or a placement with room for limits above guarantees would be
-// another one to a voter below level 3.
-func TestRoomForLimitsNeedsALevel(t *testing.T) {
-	lends := api.Resources{CPUs: 100, Mem: 1 << 20, MemExtra: 1 << 20}
+// A node, an offer or a placement with room for limits above guarantees, or with
+// CPUs of its own, would be another one to a voter below level 3.
+func TestRoomForLimitsAndPinsNeedsALevel(t *testing.T) {
+	roomNeedsALevel(t, api.Resources{CPUs: 100, Mem: 1 << 20, MemExtra: 1 << 20})
+	roomNeedsALevel(t, api.Resources{CPUs: 1000, Mem: 1 << 20, Pins: 1})
+}
+
+func roomNeedsALevel(t *testing.T, room api.Resources) {
+	t.Helper()
 	hello := testHello(1000)
-	hello.Resources = lends
+	hello.Resources = room
 	for _, c := range []Command{
 		&NodeHello{ID: nodeID(0), Hello: hello},
-		&OfferMake{Offers: []*api.Offer{{ID: "o", NodeID: nodeID(0), Resources: lends}}},
-		&TaskPlace{Placements: []Placement{{Job: "x", NodeID: nodeID(0), Resources: &lends}}},
+		&OfferMake{Offers: []*api.Offer{{ID: "o", NodeID: nodeID(0), Resources: room}}},
+		&TaskPlace{Placements: []Placement{{Job: "x", NodeID: nodeID(0), Resources: &room}}},
 	} {
 		for level := range Newest + 1 {
 			s := storeAt(t, level)

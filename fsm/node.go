@@ -214,6 +214,7 @@ func (c *NodeHello) apply(x *tx) (any, error) {
 func atLeast(has, held api.Resources) api.Resources {
 	limits := max(has.MemLimit(), held.MemLimit())
 	has.CPUs, has.Mem, has.Disk, has.GPUs = max(has.CPUs, held.CPUs), max(has.Mem, held.Mem), max(has.Disk, held.Disk), max(has.GPUs, held.GPUs)
+	has.Pins = max(has.Pins, held.Pins)
 	has.MemExtra = max(limits-has.Mem, 0)
 	has.Ports = has.Ports.Union(held.Ports)
 	for k, q := range held.Custom {

@@ -115,8 +115,8 @@ func (x *tx) hold(t *api.Task, sign int) {
 // holdUsage keeps the sums of a task's partition in step.
 func (x *tx) holdUsage(t *api.Task, sign int, op func(a, b api.Resources) api.Resources) {
 	held := t.Held()
-	held.Ports = nil  // the same numbers on several nodes do not add up
-	held.MemExtra = 0 // partitions share what is guaranteed
+	held.Ports = nil                // the same numbers on several nodes do not add up
+	held.MemExtra, held.Pins = 0, 0 // partitions share what is guaranteed, and pinned CPUs are among its CPUs
 	x.changeUsage(t.Partition, func(u *api.PartitionUsage) {
 		u.Allocated = op(u.Allocated, held)
 		if t.Frozen {

@@ -53,6 +53,11 @@ func newHost(t testing.TB) *Host {
 		}
 		eventually(t, "the top slice is removed", func() bool { return removeTree(h.top) == nil })
 		if l, ok := h.limiter.(*v1); ok {
+			if l.sets != nil {
+				if err := removeTree(l.sets.top); err != nil {
+					t.Error(err)
+				}
+			}
 			for _, c := range l.controllers {
 				if err := removeTree(c.Path(l.top)); err != nil {
 					t.Error(err)

@@ -160,7 +160,7 @@ func (h *Host) chooseLimiter(root string, m mounts) {
 		h.limiter = newUnified(root, h.top, h.controllers)
 		return
 	}
-	if l := newV1(m.v1, h.cfg.Slice); l != nil {
+	if l := newV1(m.v1, h.cfg.Slice, h.top); l != nil {
 		h.mode, h.limiter = Hybrid, l
 	}
 }
@@ -193,6 +193,7 @@ func (h *Host) describe() {
 		{"freeze", "tasks that have to give way cannot be frozen, only killed: no cgroup.freeze", has("cgroup.freeze")},
 		{"kill", "tasks are killed process by process: no cgroup.kill", has("cgroup.kill")},
 		{"psi", "", has("cpu.pressure")},
+		{"cpuset", "", len(h.Cores()) > 0},
 	} {
 		h.attributes["isolation."+f.name] = "no"
 		if f.ok {
@@ -209,8 +210,8 @@ func (h *Host) describe() {
 // Mode returns how much this machine enforces.
 func (h *Host) Mode() Mode { return h.mode }
 
-// Attributes are isolation.mode, and isolation.cpu, memory, pids, freeze, kill
-// and psi, each "yes" or "no".
+// Attributes are isolation.mode, and isolation.cpu, memory, pids, freeze, kill,
+// psi and cpuset, each "yes" or "no".
 func (h *Host) Attributes() map[string]string {
 	c := make(map[string]string, len(h.attributes))
 	for k, v := range h.attributes {

@@ -14,9 +14,12 @@ type limiter interface {
 	protection(group string, memory int64) (s setting, ok bool) // likewise
 	memoryLimit(memory int64) (s setting, ok bool)              // of the top slice
 	stats(name string, s *Stats) error
-	entries(name string) []string                // the files to which a process writes 0 to be in the group, if it is not born there
-	memoryOf(group string) (dir, current string) // where that of any group is counted; "": nowhere
-	remove(name string) error                    // the group, and each parent left empty
+	cpus() []int                                                               // those that can be given to slices; nil: none can
+	share(pool []int, own map[string]bool, all func() ([]string, error)) error // keeps all slices but some to a pool; nil: to none
+	cpusOf(name string) ([]int, error)                                         // a slice's own; nil: none
+	entries(name string) []string                                              // the files to which a process writes 0 to be in the group, if it is not born there
+	memoryOf(group string) (dir, current string)                               // where that of any group is counted; "": nowhere
+	remove(name string) error                                                  // the group, and each parent left empty
 }
 
 // noLimiter is for a machine without controllers.

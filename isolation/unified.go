@@ -15,16 +15,25 @@ type unified struct {
 	root, top   string
 	controllers []string
 	noSwap      bool // memory.swap.max exists
+	pins        bool // slices can be kept to some CPUs
 }
 
 func newUnified(root, top string, controllers []string) *unified {
 	_, err := os.Stat(filepath.Join(top, "memory.swap.max"))
-	return &unified{root, top, controllers, err == nil}
+	u := &unified{root: root, top: top, controllers: controllers, noSwap: err == nil}
+	u.pins = u.enforces("cpuset") && keepsNotes(top)
+	return u
 }
 
 func (u *unified) enforces(c string) bool { return slices.Contains(u.controllers, c) }
 
-func (u *unified) create(name string, l Limits) error { return u.write(name, l, false) }
+func (u *unified) create(name string, l Limits) error {
+	if err := u.keepTo(name, l); err != nil {
+		return err
+	}
+	return u.write(name, l, false)
+}
+
 func (u *unified) update(name string, l Limits) error { return u.write(name, l, true) }
 
 func (u *unified) write(name string, l Limits, reset bool) error {

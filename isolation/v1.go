@@ -18,7 +18,8 @@ import (
 type v1 struct {
 	top         string // the top slice's name, the same in each hierarchy
 	controllers map[string]v1Controller
-	memsw       bool // memory and swap together can be limited
+	memsw       bool    // memory and swap together can be limited
+	sets        *v1Sets // of CPUs; nil: none can be made
 }
 
 // v1Controller is what the library's controllers have in common.
@@ -28,7 +29,7 @@ type v1Controller interface {
 }
 
 // newV1 returns nil if no v1 controller can be used.
-func newV1(points map[string]string, top string) *v1 {
+func newV1(points map[string]string, top, unified string) *v1 {
 	l := &v1{top: top, controllers: map[string]v1Controller{}}
 	for name, open := range map[string]func(root string) v1Controller{
 		"cpu":    func(r string) v1Controller { return cgroup1.NewCpu(r) },
@@ -53,6 +54,9 @@ func newV1(points map[string]string, top string) *v1 {
 	if len(l.controllers) == 0 {
 		return nil
 	}
+	if point, ok := points["cpuset"]; ok {
+		l.sets = newV1Sets(point, top, unified)
+	}
 	if c := l.controllers["memory"]; c != nil {
 		_, err := os.Stat(filepath.Join(c.Path(top), "memory.memsw.limit_in_bytes"))
 		l.memsw = err == nil
@@ -70,6 +74,9 @@ func (l *v1) create(name string, lim Limits) error {
 		if err := l.makeGroup(c, l.group(name)); err != nil {
 			return errors.Join(fmt.Errorf("make the group of %s: %w", name, err), l.remove(name))
 		}
+	}
+	if err := l.sets.create(name, lim); err != nil {
+		return errors.Join(err, l.remove(name))
 	}
 	// Only what a fresh group has not anyway, by plain writes: the library's cost
 	// as much as making the groups. Backwards, since the limit of memory alone
@@ -223,11 +230,11 @@ func (l *v1) entries(name string) []string {
 			paths = append(paths, filepath.Join(c.Path(l.group(name)), "tasks"))
 		}
 	}
-	return paths
+	return append(l.sets.entries(name), paths...)
 }
 
 func (l *v1) remove(name string) error {
-	var errs []error
+	errs := []error{l.sets.remove(name)}
 	for _, c := range l.controllers {
 		errs = append(errs, removeGroups(c.Path(l.top), name))
 	}

@@ -66,7 +66,7 @@ const (
 // for, and how its partition chooses.
 func orderKey(part *api.Partition, s *api.JobSpec) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s|%d|%d|%v|%d|%d|%d|%d|%d|%d|%v|%v|%v|%s|%d", placementOf(part), part.Alpha, part.Beta, part.Nodes, s.Kind, s.CPUs, s.Mem, s.MemLimit, s.Disk, s.GPUs, s.Ports, s.Constraints, s.Prefer, s.Spread, fsm.SpecLevel(s))
+	fmt.Fprintf(&b, "%s|%d|%d|%v|%d|%d|%v|%d|%d|%d|%d|%v|%v|%v|%s|%d", placementOf(part), part.Alpha, part.Beta, part.Nodes, s.Kind, s.CPUs, s.Pin, s.Mem, s.MemLimit, s.Disk, s.GPUs, s.Ports, s.Constraints, s.Prefer, s.Spread, fsm.SpecLevel(s))
 	if len(s.Custom) > 0 {
 		b.WriteString(s.Need().String())
 	}
@@ -76,7 +76,7 @@ func orderKey(part *api.Partition, s *api.JobSpec) string {
 // conditionsKey names what decides which nodes a task may go to, and into which
 // groups they fall.
 func conditionsKey(part *api.Partition, s *api.JobSpec) string {
-	return fmt.Sprintf("%v|%v|%v|%s|%d|%v", part.Nodes, s.Constraints, s.Prefer, s.Spread, fsm.SpecLevel(s), s.MemLimit > s.Mem)
+	return fmt.Sprintf("%v|%v|%v|%s|%d|%v|%v", part.Nodes, s.Constraints, s.Prefer, s.Spread, fsm.SpecLevel(s), s.MemLimit > s.Mem, s.Pin)
 }
 
 func placementOf(part *api.Partition) api.Placement {

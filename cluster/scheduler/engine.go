@@ -196,7 +196,7 @@ func (e *Engine) sum(l *live, sign float64) {
 
 func times(r api.Resources, n int) api.Resources {
 	k := int64(n)
-	r.CPUs, r.Mem, r.MemExtra, r.Disk, r.GPUs, r.Ports = r.CPUs*api.MilliCPU(k), r.Mem*api.Bytes(k), r.MemExtra*api.Bytes(k), r.Disk*api.Bytes(k), r.GPUs*k, nil
+	r.CPUs, r.Pins, r.Mem, r.MemExtra, r.Disk, r.GPUs, r.Ports = r.CPUs*api.MilliCPU(k), r.Pins*k, r.Mem*api.Bytes(k), r.MemExtra*api.Bytes(k), r.Disk*api.Bytes(k), r.GPUs*k, nil
 	if len(r.Custom) > 0 {
 		custom := map[string]api.Quantity{}
 		for name, q := range r.Custom {

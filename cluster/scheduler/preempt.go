@@ -307,7 +307,8 @@ func (x *preemption) victim(v *api.Task, node *api.Node, force bool) (victim, bo
 		return victim{}, false
 	}
 	d := victim{task: v, gives: v.Held(), waste: 1e-6 + v.Ran(x.now).Seconds()*fsm.Dominant(v.Resources, x.view.Capacity())}
-	if part.Preempt == api.PreemptFreeze && !force && node.Attrs[freezeAttr] != "no" {
+	// A frozen task gives its CPUs back, and those that are its own would be another's when it thaws.
+	if part.Preempt == api.PreemptFreeze && !force && node.Attrs[freezeAttr] != "no" && v.Resources.Pins == 0 {
 		if v.Frozen || v.State != api.TaskRunning {
 			return victim{}, false
 		}

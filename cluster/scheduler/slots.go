@@ -144,10 +144,15 @@ func unmet(n *api.Node, part *api.Partition, spec *api.JobSpec) string {
 // unable says what a node cannot do of what a job asks for.
 func unable(n *api.Node, spec *api.JobSpec) string {
 	if fsm.Level(n.Level) < fsm.SpecLevel(spec) {
-		return "runs an older mesita (" + n.Version + ") that does not know ulimits, nice, cpuLimit, memLimit or USER:GROUP: upgrade it"
+		return "runs an older mesita (" + n.Version + ") that does not know ulimits, nice, cpuLimit, memLimit, pin or USER:GROUP: upgrade it"
 	}
 	if spec.MemLimit > spec.Mem {
-		return lendsNone(n)
+		if why := lendsNone(n); why != "" {
+			return why
+		}
+	}
+	if spec.Pin && n.Resources.Pins == 0 {
+		return pinsNone(n)
 	}
 	return ""
 }
@@ -162,6 +167,14 @@ func lendsNone(n *api.Node) string {
 		return "lets no task use more than its mem: its --mem-overcommit is 1"
 	}
 	return ""
+}
+
+// pinsNone says why a node gives no task CPUs of its own.
+func pinsNone(n *api.Node) string {
+	if n.Attrs["isolation.cpuset"] != "yes" {
+		return "has no cpuset controller that it can write to, so it can give no task CPUs of its own"
+	}
+	return fmt.Sprintf("can give no task CPUs of its own: it needs two, and to offer no more than it has (it offers %s)", n.Resources.CPUs)
 }
 
 // outside says what of a need other programs on a node have, "" if it would lack

@@ -48,6 +48,8 @@ type Record struct {
 	// Lifted is a limit of CPU that was taken away as the attempt ran: the kernel
 	// may have it yet.
 	Lifted bool `json:"lifted,omitempty"`
+	// Cores are the CPUs that are its own until it ends.
+	Cores []int `json:"cores,omitempty"`
 }
 
 // Entry is a task with its record, as Open returns it.

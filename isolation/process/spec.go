@@ -50,6 +50,8 @@ type Limits struct {
 	Memory     int64  `json:"memory,omitempty"`     // bytes; the whole slice is killed above, with cgroup v1 one process of it
 	MemoryHigh int64  `json:"memoryHigh,omitempty"` // bytes; slowed down above; cgroup v2 only
 	PIDs       int64  `json:"pids,omitempty"`       // processes and threads
+	CPUs       string `json:"cpus,omitempty"`       // those that it runs on, which are its own, as the kernel lists them: "2-3,7"; "": those that others leave it
+	Shared     bool   `json:"shared,omitempty"`     // there are some that it must not run on: see Host.Share, which keepers of before do not heed
 }
 
 // MaxOOMScore is the highest score.

@@ -13,6 +13,7 @@ import (
 func TaskFlags(more ...cli.Flag) []cli.Flag {
 	return append([]cli.Flag{
 		&cli.StringFlag{Name: "cpus", Usage: "`CORES` guaranteed to one task, such as 0.25 (default 0.1); it may use idle ones, too"},
+		&cli.BoolFlag{Name: "pin", Usage: "no other task of its node runs on its --cpus: whole ones, each a thread of a core"},
 		&cli.StringFlag{Name: "cpu-limit", Usage: "`CORES` that one task may use at most, or = for those of --cpus; default: what is idle"},
 		&cli.StringFlag{Name: "mem", Usage: "`BYTES` of memory guaranteed to one task, such as 128MiB (default 64MiB); it is killed above"},
 		&cli.StringFlag{Name: "mem-limit", Usage: "`BYTES` above which it is killed instead: what is above --mem it has while its node has room"},
@@ -58,6 +59,7 @@ func FillTask(c *cli.Context, s *api.JobSpec, command []string) error {
 	}
 	p := Parser{C: c}
 	s.CPUs = Parse(&p, "cpus", api.ParseCPU)
+	s.Pin = c.Bool("pin")
 	s.CPULimit = Parse(&p, "cpu-limit", api.ParseCPULimit)
 	s.Mem = Parse(&p, "mem", api.ParseBytes)
 	s.MemLimit = Parse(&p, "mem-limit", api.ParseBytes)
