@@ -44,6 +44,7 @@ const (
 	EventTokenCreated    EventKind = "token.created"
 	EventTokenUsed       EventKind = "token.used"
 	EventTokenRevoked    EventKind = "token.revoked"
+	EventTokenRights     EventKind = "token.rights"
 	EventPartition       EventKind = "partition.set"
 	EventPartitionGone   EventKind = "partition.removed"
 	EventPartitionMoved  EventKind = "partition.adjusted"

@@ -60,7 +60,8 @@ type Token struct {
 	ID        string    `json:"id"`
 	Kind      TokenKind `json:"kind"`
 	Name      string    `json:"name,omitempty"`
-	Role      Role      `json:"role"`                // of a client token
+	Role      Role      `json:"role"`                // of a client token, in the whole cluster
+	Rights    []string  `json:"rights,omitempty"`    // of a client token beside its role: see Right
 	VoterOnly bool      `json:"voterOnly,omitempty"` // of a join token: only voter-only nodes may use it
 	// Of a join token: who joins with it never votes, and so never holds the key of
 	// the CA.
@@ -83,6 +84,8 @@ type TokenRequest struct {
 
 	WorkerOnly bool `json:"workerOnly,omitempty"` // of a join token
 
+	Rights []string `json:"rights,omitempty"` // of a client token, beside or instead of a role: see Right
+
 	TTL Duration `json:"ttl,omitempty"` // default 24h for a join token, 90d for a client token
 }
 
@@ -99,8 +102,14 @@ func (r *TokenRequest) Validate() error {
 			return err
 		}
 	}
-	if r.Kind == TokenClient && (r.Role < RoleViewer || r.Role > RoleAdmin) {
-		return FieldErrorf("role", "%q is none of viewer, operator, admin", r.Role)
+	if r.Kind == TokenClient && (r.Role < RoleViewer && len(r.Rights) == 0 || r.Role > RoleAdmin) {
+		return FieldErrorf("role", "%q is none of viewer, operator, admin; deployer, and roles of a partition, go into rights", r.Role)
+	}
+	if r.Kind == TokenJoin && len(r.Rights) > 0 {
+		return FieldErrorf("rights", "are of client tokens only")
+	}
+	if err := ValidateRights("rights", r.Rights); err != nil {
+		return err
 	}
 	switch {
 	case r.WorkerOnly && r.Kind != TokenJoin:
@@ -159,4 +168,39 @@ func ParseClientSecret(s string) (id, secret string, ok bool) {
 	}
 	id, secret, ok = strings.Cut(rest, ".")
 	return id, secret, ok && id != "" && secret != ""
+}
+
+// Has is all that a client token may, as Right writes it, with commas.
+func (t *Token) Has() string {
+	all := t.Rights
+	if t.Role != RoleNone || len(all) == 0 {
+		all = append([]string{t.Role.String()}, all...)
+	}
+	return strings.Join(all, ",")
+}
+
+// RightsChange grants and revokes rights of the client tokens of that name or id.
+type RightsChange struct {
+	Grant  []string `json:"grant,omitempty"`
+	Revoke []string `json:"revoke,omitempty"`
+}
+
+// Validate checks a change.
+func (c *RightsChange) Validate() error {
+	if len(c.Grant)+len(c.Revoke) == 0 {
+		return FieldErrorf("grant", "is missing: give a right to grant or to revoke, such as deployer@prod")
+	}
+	if err := ValidateRights("grant", c.Grant); err != nil {
+		return err
+	}
+	return ValidateRights("revoke", c.Revoke)
+}
+
+// Can says whether a token may do something.
+type Can struct {
+	Token string `json:"token"` // its id
+	Actor string `json:"actor"`
+	Has   string `json:"has"`
+	May   bool   `json:"may"`
+	Why   string `json:"why,omitempty"` // not
 }

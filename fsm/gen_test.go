@@ -66,6 +66,13 @@ func (g *generator) command(v *View) Command {
 		}
 		return c
 	}
+	if g.IntN(100) == 0 && v.Does(LeastRights) {
+		if v.Token("t") == nil {
+			return &TokenCreate{Meta: g.meta(), Token: &api.Token{ID: "t", Kind: api.TokenClient, Name: "ci", Hash: "h", Role: api.RoleViewer}}
+		}
+		rights := []string{"viewer", "deployer@prod", "deployer@a/web-*"}
+		return &TokenRights{Meta: g.meta(), Of: "ci", Grant: rights[:1+g.IntN(3)], Revoke: rights[g.IntN(3):]}
+	}
 	if g.IntN(50) == 0 { // most agree, or nothing would be written any more
 		same := api.StateAnswer{Version: "1", State: "x"}
 		a, b, c := same, same, same

@@ -60,6 +60,7 @@ var kinds = []kind{
 	35: of[NodeClock](1),
 	36: of[Forget](3),
 	37: of[GossipKey](3),
+	38: of[TokenRights](3),
 }
 
 // numbers are the kinds' numbers by type.

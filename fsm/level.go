@@ -140,6 +140,7 @@ var fields = []field{
 	}),
 	fieldOf("partition.limitHard", 3, func(c *PartitionPut) bool { return c.Partition != nil && c.Partition.LimitHard }),
 	fieldOf("token.workerOnly", 3, func(c *TokenCreate) bool { return c.Token != nil && c.Token.WorkerOnly }),
+	fieldOf("token.rights", 3, func(c *TokenCreate) bool { return c.Token != nil && len(c.Token.Rights) > 0 }),
 	fieldOf("outdated", 3, func(c *NodeHello) bool { return c.Outdated }),
 	fieldOf("hello.level", 1, func(c *NodeHello) bool { return c.Hello.Level != 0 }),
 }

@@ -77,7 +77,7 @@ func tokenText(t *api.Token) string {
 		s += " " + t.Name
 	}
 	if t.Kind == api.TokenClient {
-		s += ", " + t.Role.String()
+		s += ", " + t.Has()
 	}
 	return s
 }
@@ -95,6 +95,55 @@ func (c *TokenRevoke) apply(x *tx) (any, error) {
 	}
 	x.happened(api.Event{Kind: api.EventTokenRevoked, Object: c.ID, Message: "asked for: " + tokenText(old)})
 	return nil, nil
+}
+
+// TokenRights grants and revokes rights of the client tokens of a name, or of
+// the one of an id. Its value is how many tokens that were.
+type TokenRights struct {
+	Meta
+	Of     string   `json:"of"`
+	Grant  []string `json:"grant,omitempty"`
+	Revoke []string `json:"revoke,omitempty"`
+}
+
+func (c *TokenRights) apply(x *tx) (any, error) {
+	change := api.RightsChange{Grant: c.Grant, Revoke: c.Revoke}
+	if err := change.Validate(); err != nil {
+		return nil, err
+	}
+	var tokens []*api.Token
+	missing := slices.Clone(c.Revoke)
+	for t := range x.tokens.all() {
+		if t.Kind != api.TokenClient || t.ID != c.Of && (c.Of == "" || t.Name != c.Of) {
+			continue
+		}
+		missing = slices.DeleteFunc(missing, func(r string) bool { return r == t.Role.String() || slices.Contains(t.Rights, r) })
+		next := *t
+		if slices.Contains(c.Revoke, t.Role.String()) {
+			next.Role = api.RoleNone
+		}
+		next.Rights = nil
+		for _, r := range slices.Concat(t.Rights, c.Grant) {
+			if r != next.Role.String() && !slices.Contains(next.Rights, r) && !slices.Contains(c.Revoke, r) {
+				next.Rights = append(next.Rights, r)
+			}
+		}
+		if len(next.Rights) > api.MaxRights {
+			return nil, conflict("token %s would have %s, at most %d are allowed: revoke some", t.ID, api.Count(len(next.Rights), "right"), api.MaxRights)
+		}
+		tokens = append(tokens, &next)
+	}
+	switch {
+	case len(tokens) == 0:
+		return nil, notFound("token", c.Of)
+	case len(missing) > 0:
+		return nil, conflict("%s has no right %s: `mesita role ls` lists them", c.Of, missing[0])
+	}
+	for _, t := range tokens {
+		x.tokens.put(x, t)
+		x.happened(api.Event{Kind: api.EventTokenRights, Object: t.ID, Message: tokenText(t)})
+	}
+	return len(tokens), nil
 }
 
 // BlobPut records that a node holds an uploaded program.

@@ -121,7 +121,7 @@ func (a *Authenticator) node(r *http.Request, p Peer) (Identity, error) {
 	if err != nil {
 		return id, err
 	}
-	if id.Role != api.RoleNone {
+	if id.Known() {
 		return a.claimed(id, p, name)
 	}
 	id, err = a.bearer(r, "") // the relaying node counts the wrong guesses
@@ -182,11 +182,24 @@ func (a *Authenticator) bearer(r *http.Request, from string) (Identity, error) {
 	if err := expired(tok, now); err != nil {
 		return Identity{}, err
 	}
-	actor := "token:" + tok.ID
-	if tok.Name != "" {
-		actor = "token:" + tok.Name
+	return OfToken(tok), withRights(tok)
+}
+
+// OfToken is whoever shows a client token.
+func OfToken(t *api.Token) Identity {
+	name := t.Name
+	if name == "" {
+		name = t.ID
 	}
-	return Identity{Actor: actor, Role: tok.Role, Token: tok.ID}, nil
+	return Identity{Actor: "token:" + name, Role: t.Role, Rights: strings.Join(t.Rights, ","), Token: t.ID}
+}
+
+// withRights refuses a token that no rights are left of.
+func withRights(t *api.Token) error {
+	if t.Role == api.RoleNone && len(t.Rights) == 0 {
+		return denied("has no rights any more: ask an admin for one with `mesita role grant`")
+	}
+	return nil
 }
 
 func expired(t *api.Token, now time.Time) error {
@@ -196,9 +209,10 @@ func expired(t *api.Token, now time.Time) error {
 	return denied("expired at " + t.Expires.Format(time.RFC3339) + ": make a new one with `mesita token create`")
 }
 
-// Still says why somebody whom Identify found may not do any more what takes a
-// role; nil = it may. A caller whose credentials another node checked may.
-func (a *Authenticator) Still(i Identity, need api.Role) error {
+// Still says why somebody whom Identify found may not go on; nil = it may. Who
+// lost a right since begins anew. A caller whose credentials another node checked
+// may.
+func (a *Authenticator) Still(i Identity) error {
 	switch {
 	case i.Token != "":
 		tok := a.cfg.Directory().Token(i.Token)
@@ -208,13 +222,21 @@ func (a *Authenticator) Still(i Identity, need api.Role) error {
 		if err := expired(tok, a.cfg.Now()); err != nil {
 			return err
 		}
-		i.Role = tok.Role
+		return i.Became(OfToken(tok))
 	case i.NodeID != "" && !i.Forwarded:
 		if n := a.cfg.Directory().Node(i.NodeID); n != nil {
 			return removed(n)
 		}
 	}
-	return i.Check(need)
+	return nil
+}
+
+// Became refuses to go on if somebody who is another by now lost a right.
+func (i Identity) Became(now Identity) error {
+	if now.keeps(i) {
+		return nil
+	}
+	return denied("has lost rights since, and has the role " + now.Has() + " now: begin anew")
 }
 
 // Left is how long what the identity rests on lives at most; it is above 0.

@@ -1,7 +1,10 @@
 package auth
 
 import (
+	"iter"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/mesita/mesita/api"
 )
@@ -12,42 +15,74 @@ const (
 	HeaderForwarded = "X-Mesita-Forwarded"
 	HeaderActor     = "X-Mesita-Actor"
 	HeaderRole      = "X-Mesita-Role"
+	HeaderRights    = "X-Mesita-Rights"
 	HeaderNode      = "X-Mesita-Node"
 	HeaderSession   = "X-Mesita-Session"
 )
 
 // Identity is who calls. The zero value is somebody without credentials.
 type Identity struct {
-	Actor      string // as events name it: "root", "token:ci", "node:oak"
-	Role       api.Role
-	NodeID     string // of a node's identity
-	Session    string // of that node's daemon
-	Token      string // the id of the client token that was shown, to this node
-	Forwarded  bool   // another node relayed the request
-	Unverified bool   // shows a token that only the leader can check
+	Actor      string   // as events name it: "root", "token:ci", "node:oak"
+	Role       api.Role // in the whole cluster
+	Rights     string   // what it may beside, as api.Right writes them, with commas
+	NodeID     string   // of a node's identity
+	Session    string   // of that node's daemon
+	Token      string   // the id of the client token that was shown, to this node
+	Forwarded  bool     // another node relayed the request
+	Unverified bool     // shows a token that only the leader can check
 }
 
-// Check refuses an identity whose role is below the one needed.
-func (i Identity) Check(need api.Role) error {
+// Known tells whether somebody has any rights.
+func (i Identity) Known() bool { return i.Role != api.RoleNone || i.Rights != "" }
+
+// Has names all that somebody may.
+func (i Identity) Has() string {
 	switch {
-	case i.Role == api.RoleNode && need != api.RoleNode && need != api.RoleNone:
-		return api.Errorf(api.CodeNotAllowed, "a node may not do this in its own name: it passes on what a user shows")
-	case i.Role >= need:
-		return nil
+	case i.Rights == "":
+		return i.Role.String()
 	case i.Role == api.RoleNone:
-		return api.Errorf(api.CodeNotAllowed, "credentials are needed: log in with `mesita login`, set MESITA_TOKEN, or run the command as root on a node")
-	case need == api.RoleNode:
-		return api.Errorf(api.CodeNotAllowed, "only nodes of the cluster may do this")
+		return i.Rights
 	}
-	return api.Errorf(api.CodeNotAllowed, "the role %s may not do this: it takes a token with the role %s", i.Role, need)
+	return i.Role.String() + "," + i.Rights
+}
+
+// rights are those of a user.
+func (i Identity) rights() iter.Seq[right] {
+	return func(yield func(right) bool) {
+		if i.Role != api.RoleNone && !yield(right{api.Right{Role: i.Role.String()}}) || i.Rights == "" {
+			return
+		}
+		for s := range strings.SplitSeq(i.Rights, ",") {
+			if r, err := api.ParseRight(s); err == nil && !yield(right{r}) {
+				return
+			}
+		}
+	}
+}
+
+// keeps tells whether somebody may all that before might.
+func (i Identity) keeps(before Identity) bool {
+	if i.Role < before.Role {
+		return false
+	}
+	have := strings.Split(i.Rights, ",")
+	for s := range strings.SplitSeq(before.Rights, ",") {
+		if s != "" && !slices.Contains(have, s) {
+			return false
+		}
+	}
+	return true
 }
 
 // Forward writes the identity into the headers of a request to another node,
 // which believes it as far as this one may speak.
 func (i Identity) Forward(h http.Header) {
 	h.Set(HeaderForwarded, "1")
-	if i.Role == api.RoleNone {
+	if !i.Known() {
 		return
+	}
+	if i.Rights != "" {
+		h.Set(HeaderRights, i.Rights)
 	}
 	h.Set(HeaderActor, i.Actor)
 	h.Set(HeaderRole, i.Role.String())
@@ -78,6 +113,11 @@ func forwarded(h http.Header) (Identity, error) {
 	id.Actor, id.NodeID, id.Session = h.Get(HeaderActor), h.Get(HeaderNode), h.Get(HeaderSession)
 	if err := id.Role.UnmarshalText([]byte(h.Get(HeaderRole))); err != nil {
 		return Identity{}, api.Errorf(api.CodeNotAllowed, "the relaying node sent %v", err)
+	}
+	if id.Rights = h.Get(HeaderRights); id.Rights != "" {
+		if err := api.ValidateRights("rights", strings.Split(id.Rights, ",")); err != nil {
+			return Identity{}, api.Errorf(api.CodeNotAllowed, "the relaying node sent %v", err)
+		}
 	}
 	return id, nil
 }

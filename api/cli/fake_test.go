@@ -182,6 +182,19 @@ func (f *fake) readRoutes(handle func(string, func(*http.Request) (any, error)))
 		return items(f.events(r.URL.Query(), []api.Event{{Index: 6, Time: f.now, Kind: api.EventJobCreated, Object: "web", Job: "web", Actor: "root", Message: "service, 3 tasks"},
 			{Index: 7, Time: f.now, Kind: api.EventTaskState, Object: "web.0", Job: "web", Node: "oak", Task: f.tasks()[0]}})), nil
 	})
+	handle("POST /v1/tokens/{id}/rights", func(r *http.Request) (any, error) {
+		if r.PathValue("id") != "ci" {
+			return nil, api.Errorf(api.CodeNotFound, "no token %q", r.PathValue("id"))
+		}
+		return map[string]int{"tokens": 2}, nil
+	})
+	handle("GET /v1/can", func(r *http.Request) (any, error) {
+		q := r.URL.Query()
+		if q.Get("on") == "prod/web" {
+			return items([]api.Can{{Token: "k3f9x2ab", Actor: "token:" + q.Get("who"), Has: "deployer@prod", May: true}}), nil
+		}
+		return items([]api.Can{{Actor: "root", Has: "viewer", Why: "root may not " + q.Get("action")}}), nil
+	})
 	handle("GET /v1/tokens", func(r *http.Request) (any, error) {
 		if r.URL.Query().Get("kind") == api.TokenJoin.String() {
 			return items([]api.Token{{ID: "t1", Kind: api.TokenJoin, Created: f.now}}), nil

@@ -24,9 +24,9 @@ func (a *app) tokenCommand() *cli.Command {
 
 func (a *app) tokenCreate() *cli.Command {
 	return &cli.Command{
-		Name: "create", Usage: "make a client token; it is shown once", Description: example("mesita token create --role operator --name ci --ttl 720h"),
+		Name: "create", Usage: "make a client token; it is shown once", Description: example("mesita token create --role operator --name ci --ttl 720h", "mesita token create --role deployer@prod --name ci"),
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "role", Value: "viewer", Usage: "`ROLE`: viewer, operator or admin"},
+			&cli.StringSliceFlag{Name: "role", Usage: "`ROLE`[@SCOPE] as mesita role has them; may be repeated (default: viewer)"},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` that events show"},
 			option.SpanFlag("ttl", 90*24*time.Hour, "`TIME` until it expires"),
 			option.DryRunFlag(),
@@ -37,14 +37,21 @@ func (a *app) tokenCreate() *cli.Command {
 				return err
 			}
 			r := api.TokenRequest{Kind: api.TokenClient, Name: c.String("name"), TTL: api.Duration(option.Span(c, "ttl"))}
-			if err := r.Role.UnmarshalText([]byte(c.String("role"))); err != nil {
-				return api.FieldErrorf("role", "%q is none of viewer, operator, admin", c.String("role"))
+			for _, s := range c.StringSlice("role") {
+				if _, err := api.ParseRight(s); err != nil {
+					return err
+				}
+			}
+			if r.Rights = c.StringSlice("role"); len(r.Rights) == 0 {
+				r.Role = api.RoleViewer
+			} else if len(r.Rights) == 1 && r.Role.UnmarshalText([]byte(r.Rights[0])) == nil {
+				r.Rights = nil // as clusters below level 3 know it
 			}
 			if err := r.Validate(); err != nil {
 				return err
 			}
 			if c.Bool("dry-run") {
-				a.progress("would make a token of the role %s, valid for %s", r.Role, r.TTL)
+				a.progress("would make a token of the role %s, valid for %s", (&api.Token{Role: r.Role, Rights: r.Rights}).Has(), r.TTL)
 				return nil
 			}
 			cl, err := a.client(c)
@@ -59,7 +66,7 @@ func (a *app) tokenCreate() *cli.Command {
 			if c.Bool("quiet") {
 				return nil
 			}
-			a.progress("%s, valid until %s; it is not shown again", g.Role, g.Expires.Local().Format(time.RFC3339))
+			a.progress("%s, valid until %s; it is not shown again", g.Has(), g.Expires.Local().Format(time.RFC3339))
 			return nil
 		},
 	}
@@ -92,7 +99,7 @@ func (a *app) tokenLs() *cli.Command {
 					if t.Kind == api.TokenJoin {
 						return "join"
 					}
-					return t.Role.String()
+					return t.Has()
 				}, false},
 				{"USES", func(t *api.Token) string {
 					if t.MaxUses > 0 {
@@ -164,7 +171,7 @@ func findToken(c *cli.Context, cl *client.Client, id string) (*api.Token, error)
 }
 
 func tokenText(t *api.Token) string {
-	what := t.Role.String()
+	what := t.Has()
 	if t.Kind == api.TokenJoin {
 		what = "join"
 	}

@@ -351,6 +351,8 @@ func TestNounsUseTheContract(t *testing.T) {
 		{"GET /v1/stats?node=oak ", func() error { return first(c.NodeStats(ctx, "oak")) }},
 		{"GET /v1/tokens?kind=client ", func() error { return first(c.Tokens(ctx, api.TokenClient)) }},
 		{`POST /v1/tokens {"kind":"join"`, func() error { return first(c.CreateToken(ctx, api.TokenRequest{})) }},
+		{`POST /v1/tokens/ci/rights {"grant":["viewer"]}`, func() error { return first(c.ChangeRights(ctx, "ci", api.RightsChange{Grant: []string{"viewer"}})) }},
+		{"GET /v1/can?action=deploy&on=prod%2Fweb&who=ci ", func() error { return first(c.Can(ctx, "ci", "deploy", "prod/web")) }},
 		{"DELETE /v1/tokens/t1 ", func() error { return c.RevokeToken(ctx, "t1") }},
 		{"GET /v1/events?for=web&limit=5 ", func() error { return first(c.RecentEvents(ctx, "web", 5)) }},
 	} {

@@ -244,6 +244,29 @@ func (c *Client) RevokeToken(ctx context.Context, id string) error {
 	return c.call(ctx, http.MethodDelete, "/v1/tokens/"+url.PathEscape(id), nil, nil)
 }
 
+// ChangeRights grants and revokes rights of the client tokens of that name or id,
+// and says of how many.
+func (c *Client) ChangeRights(ctx context.Context, of string, r api.RightsChange) (tokens int, err error) {
+	var out struct {
+		Tokens int `json:"tokens"`
+	}
+	err = c.call(ctx, http.MethodPost, "/v1/tokens/"+url.PathEscape(of)+"/rights", r, &out)
+	return out.Tokens, err
+}
+
+// Can says whether the tokens of that name or id may do something on a partition,
+// on a job or, with on = "", on the cluster; who = "" asks for the caller.
+func (c *Client) Can(ctx context.Context, who, action, on string) ([]*api.Can, error) {
+	q := url.Values{"action": {action}}
+	if who != "" {
+		q.Set("who", who)
+	}
+	if on != "" {
+		q.Set("on", on)
+	}
+	return getList[*api.Can](ctx, c, "/v1/can", q)
+}
+
 // EventQuery says which events are wanted; the zero value wants the newest.
 type EventQuery struct {
 	For    string // about this job, task or node, or by this user

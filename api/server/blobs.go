@@ -26,8 +26,12 @@ func getBlob(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.ID.Role == peer {
+	if c.ID.Role == api.RoleNode {
 		if err := c.Cluster.MayFetch(c.R.Context(), c.ID.NodeID, d); err != nil {
+			return nil, err
+		}
+	} else if c.R.Method == get {
+		if err := c.mayFetch(d); err != nil {
 			return nil, err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/server/exchange"
 )
 
@@ -121,7 +122,9 @@ func holdLevel(c *call) (any, error) {
 	return in, c.Cluster.HoldLevel(*in.Hold)
 }
 
-func getWhoami(c *call) (any, error) { return exchange.Whoami{Actor: c.ID.Actor, Role: c.ID.Role}, nil }
+func getWhoami(c *call) (any, error) {
+	return exchange.Whoami{Actor: c.ID.Actor, Role: c.ID.Role, Rights: c.ID.Rights}, nil
+}
 
 // joinNode admits a node. The token in the body is its credential; wrong ones
 // count like wrong client tokens, where the joiner's own address is known.
@@ -156,7 +159,7 @@ func index(c *call) (any, error) {
 	var b strings.Builder
 	b.WriteString("mesita " + c.Version + ", node " + c.NodeName + "\n\n")
 	for _, r := range c.table {
-		if r.Role < api.RoleNode {
+		if r.Action != auth.BeNode {
 			b.WriteString(r.Method + strings.Repeat(" ", 7-len(r.Method)) + r.Path + strings.Repeat(" ", max(1, 28-len(r.Path))) + r.Summary + "\n")
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/server/exchange"
 	"github.com/mesita/mesita/api/server/openapi"
 )
@@ -17,8 +18,8 @@ func getOpenAPI(c *call) (any, error) {
 		if t, ok := r.Answer.(exchange.Text); ok {
 			op.Answer = string(t)
 		}
-		if r.Role > api.RoleNone {
-			op.Role = r.Role.String()
+		if op.Role = r.Action.Role(); r.Action == auth.BeNode {
+			op.Role = api.RoleNode.String()
 		}
 		ops = append(ops, op)
 	}

@@ -26,9 +26,6 @@ func execTask(c *call) (any, error) {
 		return nil, err
 	}
 	t, err := c.task()
-	if err == nil {
-		err = c.mayChange(c.Store.View(), t.Job)
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -55,15 +52,6 @@ func (c *call) execRequest() (ExecRequest, error) {
 		return r, api.FieldErrorf("cmd", "has %d words, at most %d are allowed", len(r.Command), maxWords)
 	}
 	return r, nil
-}
-
-// directExec is for the node that found out that the caller may: which partition
-// the task is of is not known here. Who may change all partitions may ask here.
-func directExec(c *call) (any, error) {
-	if !(c.ID.Forwarded && c.ID.Token == "") && c.ID.Role < admin {
-		return nil, api.Errorf(api.CodeNotAllowed, "this is between nodes: ask for /v1/tasks/%s/exec", c.Args[0])
-	}
-	return localExec(c)
 }
 
 // localExec runs a command on this node, over the upgraded connection.

@@ -231,7 +231,7 @@ func TestAWorkerIsNobodyElse(t *testing.T) {
 		oak.send(request{method: "POST", path: "/v1/internal/status", body: `[]`, cert: "elm", header: claim}).want(t, 401)
 	}
 	for _, rt := range routeTable(nil) { // in its own name
-		if rt.Role == api.RoleNone || rt.Role == api.RoleNode || rt.Nodes {
+		if rt.Action == auth.Nothing || rt.Action == auth.BeNode || rt.Nodes {
 			continue
 		}
 		path := strings.NewReplacer("{id}", "nothing", "{ref}", "nothing", "{digest}", "nothing", "{path...}", "no/thing").Replace(rt.Path)

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -22,13 +23,13 @@ func TestNodeWithoutStateSaysSo(t *testing.T) {
 	n.server.http.Patience.Read = 0
 	asked, token := 0, n.token(api.RoleAdmin)
 	for _, rt := range n.server.table {
-		if rt.Method != "GET" || ownAnswers[rt.Path] || rt.Local && rt.Role == api.RoleNode { // what nodes tell each other of themselves
+		if rt.Method != "GET" || ownAnswers[rt.Path] || rt.Local && rt.Action == auth.BeNode { // what nodes tell each other of themselves
 			continue
 		}
 		asked++
 		path := strings.NewReplacer("{id}", "x", "{ref}", "x", "{digest}", "x", "{path...}", "x").Replace(rt.Path)
 		q := request{method: "GET", path: path, token: token}
-		if rt.Role == api.RoleNode {
+		if rt.Action == auth.BeNode {
 			q = request{method: "GET", path: path, cert: "oak"}
 		}
 		e := n.send(q).want(t, 503)

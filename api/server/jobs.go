@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/server/exchange"
 	"github.com/mesita/mesita/fsm"
 )
@@ -34,10 +35,10 @@ func (c *call) admit(v *fsm.View, s *api.JobSpec) error {
 	if v.Partition(s.Partition) == nil {
 		return api.InField("partition", noPartition(s.Partition))
 	}
-	if err := c.maySubmit(v, s.Partition); err != nil {
+	if err := auth.May(c.ID, auth.Deploy, object(v, s.Partition, s.Name)); err != nil {
 		return err
 	}
-	if err := c.mayChange(v, s.Name); err != nil {
+	if err := c.mayChange(v, auth.Deploy, s.Name); err != nil {
 		return err
 	}
 	if folder, full := c.Local.DiskFull(); full {
@@ -171,16 +172,10 @@ func scaleJob(c *call) (any, error) {
 	if in.Count == nil {
 		return nil, api.FieldErrorf("count", "is missing: give how many tasks to keep running")
 	}
-	if err := c.mayChange(c.Store.View(), c.Args[0]); err != nil {
-		return nil, err
-	}
 	return c.Do(&fsm.JobScale{Meta: c.Meta(), ID: c.Args[0], Count: *in.Count})
 }
 
 func stopJob(c *call) (any, error) {
-	if err := c.mayChange(c.Store.View(), c.Args[0]); err != nil {
-		return nil, err
-	}
 	return c.Do(&fsm.JobStop{Meta: c.Meta(), ID: c.Args[0]})
 }
 
@@ -190,9 +185,6 @@ type removed struct {
 }
 
 func removeJob(c *call) (any, error) {
-	if err := c.mayChange(c.Store.View(), c.Args[0]); err != nil {
-		return nil, err
-	}
 	n, err := exchange.DoAs[int](c.Call, &fsm.JobRemove{Meta: c.Meta(), IDs: []string{c.Args[0]}})
 	return removed{n}, err
 }

@@ -130,7 +130,7 @@ func TestWhatLastsEndsWithItsToken(t *testing.T) {
 			oak.world.lead("elm")
 			var token, cert string
 			end := func() { do(t, oak.store, &fsm.TokenRevoke{Meta: fsm.Meta{At: testTime}, ID: tokenID(token)}) }
-			if rt.Role == api.RoleNode {
+			if rt.Action == auth.BeNode {
 				if through != elm {
 					continue // a node follows the leader
 				}
@@ -198,7 +198,7 @@ func TestWhatLastsEndsAtItsTime(t *testing.T) {
 // cannot stream.
 func TestOnlyWhatSaysSoLasts(t *testing.T) {
 	n := newLeader(t)
-	s := exchange.New(n.server.http.Config, []*exchange.Route{{Method: get, Path: "/x", Role: viewer, Handle: func(c *exchange.Call) (any, error) {
+	s := exchange.New(n.server.http.Config, []*exchange.Route{{Method: get, Path: "/x", Action: auth.Look, Scope: auth.OfAny, Handle: func(c *exchange.Call) (any, error) {
 		return exchange.Done{}, exchange.NewStream(c).Begin("text/plain")
 	}}})
 	n.server.http = s

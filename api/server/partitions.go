@@ -3,10 +3,8 @@ package server
 import (
 	"reflect"
 	"slices"
-	"strings"
 
 	"github.com/mesita/mesita/api"
-	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/server/exchange"
 	"github.com/mesita/mesita/fsm"
 )
@@ -90,61 +88,4 @@ func removePartition(c *call) (any, error) {
 	}
 	change.Partition, err = exchange.DoAs[*api.Partition](c.Call, &fsm.PartitionRemove{Meta: c.Meta(), Path: c.Args[0], Drain: drain})
 	return change, err
-}
-
-// maySubmit refuses a caller whom the partition does not name. A partition
-// that names nobody goes by the nearest one above it that does.
-func (c *call) maySubmit(v *fsm.View, path string) error {
-	if c.ID.Role >= admin {
-		return nil
-	}
-	for ; path != ""; path = api.ParentPath(path) {
-		p := v.Partition(path)
-		if p == nil || len(p.Users) == 0 && len(p.Roles) == 0 {
-			continue
-		}
-		if admits(p, c.ID) {
-			return nil
-		}
-		return &api.Error{Code: api.CodeNotAllowed, Field: "partition",
-			Message: "partition " + path + " takes work from " + who(p) + " only, and you are " + c.ID.Actor + " (" + c.ID.Role.String() + "): use another partition, or ask an admin to put you on the list with `mesita partition set " + path + " --user …`"}
-	}
-	return nil
-}
-
-// mayChange refuses a caller whom the partition of a job does not name, whatever
-// the caller would make of it: who may not submit there has nothing to change,
-// to end or to enter either. A job that is not there is nobody's.
-func (c *call) mayChange(v *fsm.View, job string) error {
-	j := v.Job(job)
-	if j == nil {
-		return nil
-	}
-	return c.maySubmit(v, j.Spec.Partition)
-}
-
-// admits tells whether one of the partition's lists holds the caller. A user
-// is the actor as events name it, or the name of its token.
-func admits(p *api.Partition, id auth.Identity) bool {
-	name := strings.TrimPrefix(id.Actor, "token:")
-	for _, u := range p.Users {
-		if u == id.Actor || strings.TrimPrefix(u, "token:") == name {
-			return true
-		}
-	}
-	return slices.ContainsFunc(p.Roles, func(r string) bool {
-		var least api.Role
-		return least.UnmarshalText([]byte(r)) == nil && id.Role >= least
-	})
-}
-
-func who(p *api.Partition) string {
-	out := slices.Clone(p.Users[:min(len(p.Users), 8)])
-	if more := len(p.Users) - len(out); more > 0 {
-		out = append(out, "others")
-	}
-	for _, r := range p.Roles {
-		out = append(out, "the role "+r)
-	}
-	return strings.Join(append(out, "admins"), ", ")
 }

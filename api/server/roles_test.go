@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
 )
 
 // least is the least role that may use each route. It is written out here
@@ -19,9 +20,9 @@ var least = map[string]api.Role{
 	"GET /v1/tasks": api.RoleViewer, "GET /v1/tasks/{id}": api.RoleViewer, "POST /v1/tasks/{id}/stop": api.RoleOperator, "GET /v1/tasks/{id}/why": api.RoleViewer,
 	"GET /v1/tasks/{id}/logs": api.RoleViewer, "POST /v1/tasks/{id}/exec": api.RoleOperator, "GET /v1/stats": api.RoleViewer,
 	"GET /v1/nodes": api.RoleViewer, "GET /v1/nodes/{ref}": api.RoleViewer, "POST /v1/nodes/{ref}/drain": api.RoleAdmin, "POST /v1/nodes/{ref}/resume": api.RoleAdmin, "DELETE /v1/nodes/{ref}": api.RoleAdmin,
-	"GET /v1/events": api.RoleViewer, "GET /v1/tokens": api.RoleAdmin, "POST /v1/tokens": api.RoleAdmin, "DELETE /v1/tokens/{id}": api.RoleAdmin, "GET /v1/partitions": api.RoleViewer,
+	"GET /v1/events": api.RoleViewer, "GET /v1/tokens": api.RoleAdmin, "POST /v1/tokens": api.RoleAdmin, "DELETE /v1/tokens/{id}": api.RoleAdmin, "POST /v1/tokens/{id}/rights": api.RoleAdmin, "GET /v1/can": api.RoleViewer, "GET /v1/partitions": api.RoleViewer,
 	"GET /v1/partitions/{path...}": api.RoleViewer, "PUT /v1/partitions/{path...}": api.RoleAdmin, "DELETE /v1/partitions/{path...}": api.RoleAdmin, "GET /v1/incidents": api.RoleViewer, "POST /v1/incidents/close": api.RoleOperator,
-	"GET /v1/blobs/{digest}": api.RoleViewer, "HEAD /v1/blobs/{digest}": api.RoleViewer, "PUT /v1/blobs/{digest}": api.RoleOperator,
+	"GET /v1/blobs/{digest}": api.RoleOperator, "HEAD /v1/blobs/{digest}": api.RoleOperator, "PUT /v1/blobs/{digest}": api.RoleOperator,
 	"GET /v1/local/stats": api.RoleViewer, "GET /v1/local/tasks/{id}/logs": api.RoleViewer, "POST /v1/local/tasks/{id}/exec": api.RoleAdmin,
 	"POST /v1/internal/hello": api.RoleNode, "POST /v1/internal/claim": api.RoleNode, "POST /v1/internal/status": api.RoleNode, "POST /v1/internal/renew": api.RoleNode, "GET /v1/internal/assignments": api.RoleNode, "GET /v1/internal/feed": api.RoleNode, "GET /v1/internal/member": api.RoleNode, "GET /v1/internal/ring": api.RoleNode,
 	"POST /v1/internal/blobs": api.RoleOperator,
@@ -63,7 +64,7 @@ func TestEveryRouteRefusesUnknownParameters(t *testing.T) {
 	token := n.token(api.RoleAdmin)
 	for _, rt := range routeTable(nil) {
 		path := strings.NewReplacer("{id}", "x", "{ref}", "x", "{digest}", "x", "{path...}", "x/y").Replace(rt.Path)
-		if rt.Role == api.RoleNode || rt.Method == http.MethodHead {
+		if rt.Action == auth.BeNode || rt.Method == http.MethodHead {
 			continue
 		}
 		if e := n.send(request{method: rt.Method, path: path + "?nonsense=1", token: token}).want(t, 400); e.Field != "nonsense" {

@@ -189,9 +189,16 @@ type call struct {
 	*Server
 }
 
-// on makes a handler of this server's.
+// on makes a handler of this server's, which is asked once the caller may act on
+// what the path names, as it is.
 func (s *Server) on(handle func(*call) (any, error)) func(*exchange.Call) (any, error) {
-	return func(c *exchange.Call) (any, error) { return handle(&call{c, s}) }
+	return func(c *exchange.Call) (any, error) {
+		in := &call{c, s}
+		if err := in.mayAsItIs(); err != nil {
+			return nil, err
+		}
+		return handle(in)
+	}
 }
 
 const (

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/server/exchange"
 )
 
@@ -12,12 +13,6 @@ const (
 	post = http.MethodPost
 	put  = http.MethodPut
 	del  = http.MethodDelete
-
-	anybody  = api.RoleNone
-	viewer   = api.RoleViewer
-	operator = api.RoleOperator
-	admin    = api.RoleAdmin
-	peer     = api.RoleNode
 )
 
 func words(w ...string) []string { return w }
@@ -33,96 +28,98 @@ func routeTable(s *Server) []*exchange.Route {
 
 func clusterRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
-		{Method: get, Path: "/", Role: anybody, Handle: s.on(index), Local: true, Answer: exchange.Text(""), Summary: "this list"},
-		{Method: get, Path: "/v1/health", Role: anybody, Handle: s.on(getHealth), Local: true, Answer: api.Health{}, Summary: "can this node serve: 200 or 503"},
-		{Method: get, Path: "/v1/openapi.json", Role: anybody, Handle: s.on(getOpenAPI), Local: true, Answer: map[string]any{}, Summary: "this API in OpenAPI 3.1"},
-		{Method: get, Path: "/metrics", Role: viewer, Handle: s.on(getMetrics), Local: true, Answer: exchange.Text(""), Summary: "metrics in the text format of Prometheus"},
-		{Method: get, Path: "/v1/whoami", Role: viewer, Handle: s.on(getWhoami), Answer: exchange.Whoami{}, Summary: "who the caller is, and its role"},
-		{Method: get, Path: "/v1/cluster", Role: viewer, Handle: s.on(getCluster), Answer: ClusterStatus{}, Summary: "the cluster, its nodes and voters in numbers"},
-		{Method: get, Path: "/v1/level", Role: viewer, Handle: s.on(getLevel), Answer: api.LevelStatus{}, Summary: "the level of the cluster, and which each node knows"},
-		{Method: post, Path: "/v1/level", Role: admin, Handle: s.on(setLevel), Body: api.LevelRequest{}, Answer: api.LevelStatus{}, Summary: "hold the level, let it rise by itself again, or raise it now"},
-		{Method: post, Path: "/v1/renew", Role: anybody, Handle: s.on(renewKey), Local: true, Body: RenewalRequest{}, Answer: &api.Renewal{}, Summary: "a new certificate for a node that proves its key, or that it was removed"},
-		{Method: post, Path: "/v1/statecheck", Role: admin, Handle: s.on(checkState), Answer: api.StateCheck{}, Summary: "compare the states of all voters now"},
-		{Method: post, Path: "/v1/join", Role: anybody, Handle: s.on(joinNode), Body: api.JoinRequest{}, Answer: &api.JoinGrant{}, Summary: "admit a node with a join token"},
+		{Method: get, Path: "/", Action: auth.Nothing, Scope: auth.OfAny, Handle: s.on(index), Local: true, Answer: exchange.Text(""), Summary: "this list"},
+		{Method: get, Path: "/v1/health", Action: auth.Nothing, Scope: auth.OfAny, Handle: s.on(getHealth), Local: true, Answer: api.Health{}, Summary: "can this node serve: 200 or 503"},
+		{Method: get, Path: "/v1/openapi.json", Action: auth.Nothing, Scope: auth.OfAny, Handle: s.on(getOpenAPI), Local: true, Answer: map[string]any{}, Summary: "this API in OpenAPI 3.1"},
+		{Method: get, Path: "/metrics", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getMetrics), Local: true, Answer: exchange.Text(""), Summary: "metrics in the text format of Prometheus"},
+		{Method: get, Path: "/v1/whoami", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getWhoami), Answer: exchange.Whoami{}, Summary: "who the caller is, and its role"},
+		{Method: get, Path: "/v1/cluster", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getCluster), Answer: ClusterStatus{}, Summary: "the cluster, its nodes and voters in numbers"},
+		{Method: get, Path: "/v1/level", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getLevel), Answer: api.LevelStatus{}, Summary: "the level of the cluster, and which each node knows"},
+		{Method: post, Path: "/v1/level", Action: auth.ManageCluster, Scope: auth.OfCluster, Handle: s.on(setLevel), Body: api.LevelRequest{}, Answer: api.LevelStatus{}, Summary: "hold the level, let it rise by itself again, or raise it now"},
+		{Method: post, Path: "/v1/renew", Action: auth.Nothing, Scope: auth.OfAny, Handle: s.on(renewKey), Local: true, Body: RenewalRequest{}, Answer: &api.Renewal{}, Summary: "a new certificate for a node that proves its key, or that it was removed"},
+		{Method: post, Path: "/v1/statecheck", Action: auth.ManageCluster, Scope: auth.OfCluster, Handle: s.on(checkState), Answer: api.StateCheck{}, Summary: "compare the states of all voters now"},
+		{Method: post, Path: "/v1/join", Action: auth.Nothing, Scope: auth.OfAny, Handle: s.on(joinNode), Body: api.JoinRequest{}, Answer: &api.JoinGrant{}, Summary: "admit a node with a join token"},
 	}
 }
 
 func jobRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
-		{Method: post, Path: "/v1/jobs", Role: operator, Handle: s.on(createJob), Query: words("dry_run"), Body: api.JobSpec{}, Answer: api.Job{}, Summary: "submit a job; dry_run=1 answers the plan"},
-		{Method: get, Path: "/v1/jobs", Role: viewer, Handle: s.on(listJobs), Query: words("kind", "state", "label", "all"), Answer: []api.Job{}, Summary: "jobs; label=K=V only those, may be repeated; all=1 also ended ones"},
-		{Method: get, Path: "/v1/jobs/{id}", Role: viewer, Handle: s.on(getJob), Query: words("wait", "timeout"), Held: "wait", Answer: api.Job{}, Summary: "a job; wait=running|ended|stopped holds the answer until so"},
-		{Method: put, Path: "/v1/jobs/{id}", Role: operator, Handle: s.on(applyJob), Query: words("dry_run", "if_version", "if_revision"), Body: api.JobSpec{}, Answer: api.Job{}, Summary: "create or update a job by name; if_revision=N only if nobody changed it since"},
-		{Method: del, Path: "/v1/jobs/{id}", Role: operator, Handle: s.on(removeJob), Answer: removed{}, Summary: "forget an ended job"},
-		{Method: post, Path: "/v1/jobs/{id}/scale", Role: operator, Handle: s.on(scaleJob), Body: scaleRequest{}, Answer: api.Job{}, Summary: "change how many tasks a service keeps running"},
-		{Method: post, Path: "/v1/jobs/{id}/stop", Role: operator, Handle: s.on(stopJob), Answer: api.Job{}, Summary: "stop a job"},
-		{Method: get, Path: "/v1/jobs/{id}/why", Role: viewer, Handle: s.on(whyJob), Answer: api.Why{}, Summary: "why a job is in its state"},
+		{Method: post, Path: "/v1/jobs", Action: auth.Deploy, Scope: auth.OfBody, Handle: s.on(createJob), Query: words("dry_run"), Body: api.JobSpec{}, Answer: api.Job{}, Summary: "submit a job; dry_run=1 answers the plan"},
+		{Method: get, Path: "/v1/jobs", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listJobs), Query: words("kind", "state", "label", "all"), Answer: []api.Job{}, Summary: "jobs; label=K=V only those, may be repeated; all=1 also ended ones"},
+		{Method: get, Path: "/v1/jobs/{id}", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getJob), Query: words("wait", "timeout"), Held: "wait", Answer: api.Job{}, Summary: "a job; wait=running|ended|stopped holds the answer until so"},
+		{Method: put, Path: "/v1/jobs/{id}", Action: auth.Deploy, Scope: auth.OfJob, Handle: s.on(applyJob), Query: words("dry_run", "if_version", "if_revision"), Body: api.JobSpec{}, Answer: api.Job{}, Summary: "create or update a job by name; if_revision=N only if nobody changed it since"},
+		{Method: del, Path: "/v1/jobs/{id}", Action: auth.Deploy, Scope: auth.OfJob, Handle: s.on(removeJob), Answer: removed{}, Summary: "forget an ended job"},
+		{Method: post, Path: "/v1/jobs/{id}/scale", Action: auth.Deploy, Scope: auth.OfJob, Handle: s.on(scaleJob), Body: scaleRequest{}, Answer: api.Job{}, Summary: "change how many tasks a service keeps running"},
+		{Method: post, Path: "/v1/jobs/{id}/stop", Action: auth.Deploy, Scope: auth.OfJob, Handle: s.on(stopJob), Answer: api.Job{}, Summary: "stop a job"},
+		{Method: get, Path: "/v1/jobs/{id}/why", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(whyJob), Answer: api.Why{}, Summary: "why a job is in its state"},
 	}
 }
 
 func taskRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
-		{Method: get, Path: "/v1/tasks", Role: viewer, Handle: s.on(listTasks), Query: words("job", "node", "state", "label", "all"), Answer: []api.Task{}, Summary: "tasks; label=K=V only those of such jobs, may be repeated; all=1 also ended ones"},
-		{Method: get, Path: "/v1/tasks/{id}", Role: viewer, Handle: s.on(getTask), Answer: api.Task{}, Summary: "a task"},
-		{Method: post, Path: "/v1/tasks/{id}/stop", Role: operator, Handle: s.on(stopTask), Body: taskStop{}, Answer: api.Task{}, Summary: "stop a task, or move it to another node"},
-		{Method: get, Path: "/v1/tasks/{id}/why", Role: viewer, Handle: s.on(whyTask), Answer: api.Why{}, Summary: "why a task is in its state"},
-		{Method: get, Path: "/v1/tasks/{id}/logs", Role: viewer, Handle: s.on(taskLogs), Query: logQuery, Stream: true, Raw: true, Answer: api.LogLine{}, Summary: "a task's log as NDJSON, or with Accept: application/octet-stream the bytes as they were written and, in the trailer X-Mesita-Missing, how many are missing; follow=1 goes on; since is a time or how long ago, after=OUT,ERR where an earlier pos ended"},
-		{Method: post, Path: "/v1/tasks/{id}/exec", Role: operator, Handle: s.on(execTask), Query: execQuery, Stream: true, Answer: exchange.Text(""), Summary: "run a command beside a task; upgrades to mesita-exec"},
-		{Method: get, Path: "/v1/stats", Role: viewer, Handle: s.on(allStats), Query: words("node"), Answer: []api.TaskStats{}, Summary: "what the running tasks use now, everywhere or on one node"},
+		{Method: get, Path: "/v1/tasks", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listTasks), Query: words("job", "node", "state", "label", "all"), Answer: []api.Task{}, Summary: "tasks; label=K=V only those of such jobs, may be repeated; all=1 also ended ones"},
+		{Method: get, Path: "/v1/tasks/{id}", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getTask), Answer: api.Task{}, Summary: "a task"},
+		{Method: post, Path: "/v1/tasks/{id}/stop", Action: auth.Deploy, Scope: auth.OfTask, Handle: s.on(stopTask), Body: taskStop{}, Answer: api.Task{}, Summary: "stop a task, or move it to another node"},
+		{Method: get, Path: "/v1/tasks/{id}/why", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(whyTask), Answer: api.Why{}, Summary: "why a task is in its state"},
+		{Method: get, Path: "/v1/tasks/{id}/logs", Action: auth.ReadLogs, Scope: auth.OfTask, Handle: s.on(taskLogs), Query: logQuery, Stream: true, Raw: true, Answer: api.LogLine{}, Summary: "a task's log as NDJSON, or with Accept: application/octet-stream the bytes as they were written and, in the trailer X-Mesita-Missing, how many are missing; follow=1 goes on; since is a time or how long ago, after=OUT,ERR where an earlier pos ended"},
+		{Method: post, Path: "/v1/tasks/{id}/exec", Action: auth.Exec, Scope: auth.OfTask, Handle: s.on(execTask), Query: execQuery, Stream: true, Answer: exchange.Text(""), Summary: "run a command beside a task; upgrades to mesita-exec"},
+		{Method: get, Path: "/v1/stats", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(allStats), Query: words("node"), Answer: []api.TaskStats{}, Summary: "what the running tasks use now, everywhere or on one node"},
 	}
 }
 
 func nodeRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
-		{Method: get, Path: "/v1/nodes", Role: viewer, Handle: s.on(listNodes), Query: words("all"), Answer: []api.NodeStatus{}, Summary: "nodes; all=1 also removed ones"},
-		{Method: get, Path: "/v1/nodes/{ref}", Role: viewer, Handle: s.on(getNode), Answer: api.NodeStatus{}, Summary: "a node by name, id or the beginning of its id"},
-		{Method: post, Path: "/v1/nodes/{ref}/drain", Role: admin, Handle: s.on(drainNode), Body: drainRequest{}, Answer: api.NodeStatus{}, Summary: "move a node's tasks away"},
-		{Method: post, Path: "/v1/nodes/{ref}/resume", Role: admin, Handle: s.on(resumeNode), Answer: api.NodeStatus{}, Summary: "let a drained node take work again"},
-		{Method: del, Path: "/v1/nodes/{ref}", Role: admin, Handle: s.on(removeNode), Query: words("force"), Answer: removed{}, Summary: "remove a node for good"},
+		{Method: get, Path: "/v1/nodes", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listNodes), Query: words("all"), Answer: []api.NodeStatus{}, Summary: "nodes; all=1 also removed ones"},
+		{Method: get, Path: "/v1/nodes/{ref}", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getNode), Answer: api.NodeStatus{}, Summary: "a node by name, id or the beginning of its id"},
+		{Method: post, Path: "/v1/nodes/{ref}/drain", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(drainNode), Body: drainRequest{}, Answer: api.NodeStatus{}, Summary: "move a node's tasks away"},
+		{Method: post, Path: "/v1/nodes/{ref}/resume", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(resumeNode), Answer: api.NodeStatus{}, Summary: "let a drained node take work again"},
+		{Method: del, Path: "/v1/nodes/{ref}", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(removeNode), Query: words("force"), Answer: removed{}, Summary: "remove a node for good"},
 	}
 }
 
 // partitionRoutes take a path with its slashes as they are: /v1/partitions/ml/train.
 func partitionRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
-		{Method: get, Path: "/v1/partitions", Role: viewer, Handle: s.on(listPartitions), Answer: []api.PartitionStatus{}, Summary: "partitions and what their tasks hold"},
-		{Method: get, Path: "/v1/partitions/{path...}", Role: viewer, Handle: s.on(getPartition), Answer: api.PartitionStatus{}, Summary: "a partition and what its tasks hold"},
-		{Method: put, Path: "/v1/partitions/{path...}", Role: admin, Handle: s.on(putPartition), Query: words("dry_run", "create", "if_version", "if_revision"), Body: api.Partition{}, Answer: api.PartitionChange{}, Summary: "make or change a partition; create=1 only makes it, if_revision=N only changes it if nobody did since, dry_run=1 only says what would be"},
-		{Method: del, Path: "/v1/partitions/{path...}", Role: admin, Handle: s.on(removePartition), Query: words("dry_run", "drain"), Answer: api.PartitionChange{}, Summary: "remove an empty partition; drain=1 lets its work end first"},
+		{Method: get, Path: "/v1/partitions", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listPartitions), Answer: []api.PartitionStatus{}, Summary: "partitions and what their tasks hold"},
+		{Method: get, Path: "/v1/partitions/{path...}", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getPartition), Answer: api.PartitionStatus{}, Summary: "a partition and what its tasks hold"},
+		{Method: put, Path: "/v1/partitions/{path...}", Action: auth.ManagePartitions, Scope: auth.OfPartition, Handle: s.on(putPartition), Query: words("dry_run", "create", "if_version", "if_revision"), Body: api.Partition{}, Answer: api.PartitionChange{}, Summary: "make or change a partition; create=1 only makes it, if_revision=N only changes it if nobody did since, dry_run=1 only says what would be"},
+		{Method: del, Path: "/v1/partitions/{path...}", Action: auth.ManagePartitions, Scope: auth.OfPartition, Handle: s.on(removePartition), Query: words("dry_run", "drain"), Answer: api.PartitionChange{}, Summary: "remove an empty partition; drain=1 lets its work end first"},
 	}
 }
 
 func otherRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
-		{Method: get, Path: "/v1/events", Role: viewer, Handle: s.on(listEvents), Query: words("after", "before", "for", "limit", "since", "until"), Stream: true, Answer: []api.Event{}, Summary: "the newest events, oldest first; since and until are a time or how long ago, before=INDEX is the page before; as text/event-stream they go on"},
-		{Method: get, Path: "/v1/incidents", Role: viewer, Handle: s.on(listIncidents), Query: words("open", "for", "limit"), Answer: []api.Incident{}, Summary: "failures that were seen, open ones first; open=1 only those"},
-		{Method: post, Path: "/v1/incidents/close", Role: operator, Handle: s.on(closeIncidents), Body: api.IncidentClose{}, Answer: closed{}, Summary: "close incidents by hand: all of them, or none if one is not open"},
-		{Method: get, Path: "/v1/tokens", Role: admin, Handle: s.on(listTokens), Query: words("kind"), Answer: []api.Token{}, Summary: "tokens, without their secrets"},
-		{Method: post, Path: "/v1/tokens", Role: admin, Handle: s.on(createToken), Body: api.TokenRequest{}, Answer: api.TokenGrant{}, Summary: "make a token; its secret is shown once"},
-		{Method: del, Path: "/v1/tokens/{id}", Role: admin, Handle: s.on(revokeToken), Answer: removed{}, Summary: "revoke a token"},
-		{Method: get, Path: "/v1/blobs/{digest}", Role: viewer, Nodes: true, Handle: s.on(getBlob), Local: true, Answer: exchange.BlobBody, Summary: "an uploaded program, if this node has it"},
-		{Method: http.MethodHead, Path: "/v1/blobs/{digest}", Role: viewer, Handle: s.on(getBlob), Local: true, Answer: exchange.BlobBody, Summary: "whether this node has an uploaded program"},
-		{Method: put, Path: "/v1/blobs/{digest}", Role: operator, Handle: s.on(putBlob), Query: words("name"), Body: exchange.BlobBody, Local: true, Answer: api.Blob{}, Summary: "upload a program to this node"},
+		{Method: get, Path: "/v1/events", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listEvents), Query: words("after", "before", "for", "limit", "since", "until"), Stream: true, Answer: []api.Event{}, Summary: "the newest events, oldest first; since and until are a time or how long ago, before=INDEX is the page before; as text/event-stream they go on"},
+		{Method: get, Path: "/v1/incidents", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listIncidents), Query: words("open", "for", "limit"), Answer: []api.Incident{}, Summary: "failures that were seen, open ones first; open=1 only those"},
+		{Method: post, Path: "/v1/incidents/close", Action: auth.CloseIncidents, Scope: auth.OfCluster, Handle: s.on(closeIncidents), Body: api.IncidentClose{}, Answer: closed{}, Summary: "close incidents by hand: all of them, or none if one is not open"},
+		{Method: get, Path: "/v1/tokens", Action: auth.ManageTokens, Scope: auth.OfCluster, Handle: s.on(listTokens), Query: words("kind"), Answer: []api.Token{}, Summary: "tokens, without their secrets"},
+		{Method: post, Path: "/v1/tokens", Action: auth.ManageTokens, Scope: auth.OfCluster, Handle: s.on(createToken), Body: api.TokenRequest{}, Answer: api.TokenGrant{}, Summary: "make a token; its secret is shown once"},
+		{Method: del, Path: "/v1/tokens/{id}", Action: auth.ManageTokens, Scope: auth.OfCluster, Handle: s.on(revokeToken), Answer: removed{}, Summary: "revoke a token"},
+		{Method: post, Path: "/v1/tokens/{id}/rights", Action: auth.ManageTokens, Scope: auth.OfCluster, Handle: s.on(changeRights), Body: api.RightsChange{}, Answer: rightsChanged{}, Summary: "grant and revoke rights of the client tokens of that name or id"},
+		{Method: get, Path: "/v1/can", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getCan), Query: words("who", "action", "on"), Answer: []api.Can{}, Summary: "whether the caller, or as admin: the tokens of a name, may do something on a partition or job"},
+		{Method: get, Path: "/v1/blobs/{digest}", Action: auth.Fetch, Scope: auth.OfAny, Nodes: true, Handle: s.on(getBlob), Local: true, Answer: exchange.BlobBody, Summary: "an uploaded program, if this node has it"},
+		{Method: http.MethodHead, Path: "/v1/blobs/{digest}", Action: auth.Upload, Scope: auth.OfAny, Handle: s.on(getBlob), Local: true, Answer: exchange.BlobBody, Summary: "whether this node has an uploaded program"},
+		{Method: put, Path: "/v1/blobs/{digest}", Action: auth.Upload, Scope: auth.OfAny, Handle: s.on(putBlob), Query: words("name"), Body: exchange.BlobBody, Local: true, Answer: api.Blob{}, Summary: "upload a program to this node"},
 	}
 }
 
 // peerRoutes are those that nodes use among themselves.
 func peerRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
-		{Method: get, Path: "/v1/local/stats", Role: viewer, Nodes: true, Handle: s.on(localStats), Local: true, Answer: []api.TaskStats{}, Summary: "what this node's tasks use now"},
-		{Method: get, Path: "/v1/local/tasks/{id}/logs", Role: viewer, Handle: s.on(localLogs), Query: logQuery, Local: true, Stream: true, Raw: true, Answer: api.LogLine{}, Summary: "a log that this node has"},
-		{Method: post, Path: "/v1/local/tasks/{id}/exec", Role: operator, Handle: s.on(directExec), Query: execQuery, Local: true, Stream: true, Answer: exchange.Text(""), Summary: "run a command beside a task of this node"},
-		{Method: post, Path: "/v1/internal/hello", Role: peer, Handle: s.on(helloNode), Body: api.NodeHello{}, Answer: api.Node{}, Summary: "what a node says of itself"},
-		{Method: post, Path: "/v1/internal/claim", Role: peer, Handle: s.on(claimNode), Local: true, Body: api.SessionClaim{}, Summary: "to be the one daemon that speaks for the calling node"},
-		{Method: post, Path: "/v1/internal/status", Role: peer, Handle: s.on(reportStatus), Body: []api.TaskStatus{}, Answer: reported{}, Summary: "what became of a node's tasks"},
-		{Method: post, Path: "/v1/internal/renew", Role: peer, Handle: s.on(renewNode), Body: RenewRequest{}, Answer: RenewGrant{}, Summary: "a new certificate for a node"},
-		{Method: get, Path: "/v1/internal/state", Role: peer, Handle: s.on(stateAnswer), Query: words("of"), Local: true, Answer: api.StateAnswer{}, Summary: "hash of the state that this node had after an entry"},
-		{Method: post, Path: "/v1/internal/level", Role: peer, Handle: s.on(holdLevel), Local: true, Body: api.LevelRequest{}, Answer: api.LevelRequest{}, Summary: "that this node holds the level, or no longer"},
-		{Method: get, Path: "/v1/internal/seen", Role: peer, Handle: s.on(getSeen), Local: true, Answer: Sighting{}, Summary: "how far this node saw the one that asks come"},
-		{Method: get, Path: "/v1/internal/member", Role: peer, Handle: s.on(getMember), Query: words("id", "program"), Local: true, Answer: Member{}, Summary: "whether a node belongs to the cluster, and needs a program"},
-		{Method: get, Path: "/v1/internal/ring", Role: peer, Handle: s.on(getRing), Local: true, Answer: &api.GossipRing{}, Summary: "the keys of gossip"},
-		{Method: get, Path: "/v1/internal/feed", Role: peer, Handle: s.on(watchFeed), Query: words("after"), Local: true, Stream: true, Answer: FeedRow{}, Summary: "what a node needs to know of the state, as it changes; after is the index that it holds"},
-		{Method: get, Path: "/v1/internal/assignments", Role: peer, Handle: s.on(watchAssignments), Query: words("node"), Stream: true, Answer: AssignmentsDelta{}, Summary: "what a node should run, as it changes"},
-		{Method: post, Path: "/v1/internal/blobs", Role: operator, Handle: s.on(recordBlob), Body: blobHeld{}, Answer: api.Blob{}, Summary: "that a node holds an uploaded program"},
+		{Method: get, Path: "/v1/local/stats", Action: auth.Look, Scope: auth.OfAny, Nodes: true, Handle: s.on(localStats), Local: true, Answer: []api.TaskStats{}, Summary: "what this node's tasks use now"},
+		{Method: get, Path: "/v1/local/tasks/{id}/logs", Action: auth.ReadLogs, Scope: auth.OfVouched, Handle: s.on(localLogs), Query: logQuery, Local: true, Stream: true, Raw: true, Answer: api.LogLine{}, Summary: "a log that this node has"},
+		{Method: post, Path: "/v1/local/tasks/{id}/exec", Action: auth.Exec, Scope: auth.OfVouched, Handle: s.on(localExec), Query: execQuery, Local: true, Stream: true, Answer: exchange.Text(""), Summary: "run a command beside a task of this node"},
+		{Method: post, Path: "/v1/internal/hello", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(helloNode), Body: api.NodeHello{}, Answer: api.Node{}, Summary: "what a node says of itself"},
+		{Method: post, Path: "/v1/internal/claim", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(claimNode), Local: true, Body: api.SessionClaim{}, Summary: "to be the one daemon that speaks for the calling node"},
+		{Method: post, Path: "/v1/internal/status", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(reportStatus), Body: []api.TaskStatus{}, Answer: reported{}, Summary: "what became of a node's tasks"},
+		{Method: post, Path: "/v1/internal/renew", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(renewNode), Body: RenewRequest{}, Answer: RenewGrant{}, Summary: "a new certificate for a node"},
+		{Method: get, Path: "/v1/internal/state", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(stateAnswer), Query: words("of"), Local: true, Answer: api.StateAnswer{}, Summary: "hash of the state that this node had after an entry"},
+		{Method: post, Path: "/v1/internal/level", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(holdLevel), Local: true, Body: api.LevelRequest{}, Answer: api.LevelRequest{}, Summary: "that this node holds the level, or no longer"},
+		{Method: get, Path: "/v1/internal/seen", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(getSeen), Local: true, Answer: Sighting{}, Summary: "how far this node saw the one that asks come"},
+		{Method: get, Path: "/v1/internal/member", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(getMember), Query: words("id", "program"), Local: true, Answer: Member{}, Summary: "whether a node belongs to the cluster, and needs a program"},
+		{Method: get, Path: "/v1/internal/ring", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(getRing), Local: true, Answer: &api.GossipRing{}, Summary: "the keys of gossip"},
+		{Method: get, Path: "/v1/internal/feed", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(watchFeed), Query: words("after"), Local: true, Stream: true, Answer: FeedRow{}, Summary: "what a node needs to know of the state, as it changes; after is the index that it holds"},
+		{Method: get, Path: "/v1/internal/assignments", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(watchAssignments), Query: words("node"), Stream: true, Answer: AssignmentsDelta{}, Summary: "what a node should run, as it changes"},
+		{Method: post, Path: "/v1/internal/blobs", Action: auth.Upload, Scope: auth.OfAny, Handle: s.on(recordBlob), Body: blobHeld{}, Answer: api.Blob{}, Summary: "that a node holds an uploaded program"},
 	}
 }

@@ -179,7 +179,7 @@ func (c *Call) fail(err error) {
 	e := AsError(err)
 	status := e.Code.HTTPStatus()
 	switch {
-	case e.Code == api.CodeNotAllowed && c.ID.Role == api.RoleNone:
+	case e.Code == api.CodeNotAllowed && !c.ID.Known():
 		status = http.StatusUnauthorized
 		c.W.Header()["Www-Authenticate"] = []string{"Bearer"}
 	case e.Code == api.CodeInternal:

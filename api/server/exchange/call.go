@@ -103,7 +103,7 @@ func (c *Call) prepare(cred auth.Credentials) (err error) {
 // a node relays the request; a secret in the body costs like a bearer token
 // when it is wrong.
 func (c *Call) identify() (err error) {
-	if c.Route.Role > api.RoleNone {
+	if c.Route.Action != auth.Nothing {
 		c.ID, err = c.Auth.Identify(c.R, c.cred)
 		return err
 	}

@@ -8,7 +8,23 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
 )
+
+// A route that does not say who may does not start.
+func TestRoutesNameTheirAction(t *testing.T) {
+	for _, r := range []*Route{{Method: "GET", Path: "/"}, {Method: "GET", Path: "/", Action: auth.Look}, {Method: "GET", Path: "/", Scope: auth.OfAny}} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%+v is served", r)
+				}
+			}()
+			named([]*Route{r})
+		}()
+	}
+	named([]*Route{{Method: "GET", Path: "/", Action: auth.Look, Scope: auth.OfAny}})
+}
 
 func TestFindRoute(t *testing.T) {
 	rs := newRoutes([]*Route{{Method: "GET", Path: "/"}, {Method: "GET", Path: "/jobs"}, {Method: "GET", Path: "/jobs/{id}"}, {Method: "POST", Path: "/jobs/{id}/stop"}, {Method: "GET", Path: "/jobs/new"}, {Method: "PUT", Path: "/parts/{path...}"}})

@@ -35,7 +35,7 @@ func streamsOpen(most int, log *slog.Logger) *budget.Budget {
 // the address that it comes from.
 func (c *Call) holder() budget.Who {
 	switch id := c.ID; {
-	case id.Role == api.RoleNone:
+	case !id.Known():
 		return budget.Who{Class: budget.Stranger, Name: auth.Source(c.R)}
 	case id.Role == api.RoleNode:
 		return budget.Who{Class: budget.Trusted, Name: "node " + id.NodeID}

@@ -39,7 +39,7 @@ func (c *Call) hold() (release func()) {
 	c.R = c.R.WithContext(ctx)
 	done := make(chan struct{})
 	c.holds.Add(1)
-	h := holder{Server: c.Server, id: c.ID, role: c.Route.need(c.ID), r: c.R, elsewhere: c.elsewhere, upload: c.Route.Body == BlobBody}
+	h := holder{Server: c.Server, id: c.ID, r: c.R, elsewhere: c.elsewhere, upload: c.Route.Body == BlobBody}
 	go func() {
 		defer close(done)
 		if err := h.run(ctx); err != nil {
@@ -89,7 +89,6 @@ func over(ctx context.Context) error {
 type holder struct {
 	*Server
 	id        auth.Identity
-	role      api.Role
 	r         *http.Request
 	elsewhere bool // the leader checked the credentials, and is to be asked again
 	upload    bool
@@ -140,13 +139,13 @@ func (h *holder) run(ctx context.Context) error {
 // not end anything.
 func (h *holder) still(ctx context.Context) error {
 	if !h.elsewhere {
-		return h.Auth.Still(h.id, h.role)
+		return h.Auth.Still(h.id)
 	}
 	var who Whoami
 	c := &Call{Server: h.Server, R: h.r.WithContext(ctx), ID: auth.Identity{Unverified: true}}
 	err := c.Ask(http.MethodGet, "/v1/whoami", nil, &who)
 	if err == nil {
-		return auth.Identity{Actor: who.Actor, Role: who.Role}.Check(h.role)
+		return h.id.Became(who.identity())
 	}
 	if api.ErrorCode(err) == api.CodeNotAllowed {
 		return err

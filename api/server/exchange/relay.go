@@ -62,7 +62,7 @@ func (c *Call) relay(ctx context.Context, w way, path string) (answered bool, er
 	if res.Header.Get(headerNotLeader) != "" {
 		return false, api.Errorf(api.CodeUnavailable, "node %s does not lead any more", nodeID)
 	}
-	if res.StatusCode == http.StatusUnauthorized && (c.ID.Unverified || c.Route.Role == api.RoleNone) {
+	if res.StatusCode == http.StatusUnauthorized && (c.ID.Unverified || c.Route.Action == auth.Nothing) {
 		c.Auth.Failed(c.R)
 	}
 	if c.doubt && (res.StatusCode == http.StatusConflict || res.StatusCode == http.StatusNotFound) {
@@ -219,7 +219,7 @@ func (c *Call) verifyElsewhere() error {
 		}
 		return err
 	}
-	c.ID, c.elsewhere = auth.Identity{Actor: who.Actor, Role: who.Role}, true
+	c.ID, c.elsewhere = who.identity(), true
 	if err := c.Route.check(c.ID); err != nil {
 		return err
 	}

@@ -14,9 +14,10 @@ import (
 // it is read.
 type Route struct {
 	Method  string
-	Path    string   // with {name} for a path value, {name...} for one that is the rest of the path
-	Role    api.Role // the least that may; RoleNone = anybody
-	Nodes   bool     // and a node in its own name, though the route is for users
+	Path    string // with {name} for a path value, {name...} for one that is the rest of the path
+	Action  auth.Action
+	Scope   auth.Scope
+	Nodes   bool // and a node in its own name, though the route is for users
 	Summary string
 	Handle  func(*Call) (any, error)
 	Query   []string // known parameters
@@ -30,23 +31,31 @@ type Route struct {
 	Index int
 }
 
-// need is the least role with which that caller may use the route.
-func (r *Route) need(i auth.Identity) api.Role {
-	if r.Nodes && i.Role == api.RoleNode {
-		return api.RoleNode
+// named ends the program if a route does not say what it is for, and of what:
+// nobody would know who may.
+func named(table []*Route) []*Route {
+	for _, r := range table {
+		if r.Action == 0 || r.Scope == 0 {
+			panic("exchange: " + r.Method + " " + r.Path + " has no action, or no scope")
+		}
 	}
-	return r.Role
+	return table
 }
 
-// check refuses who may not use the route.
-func (r *Route) check(i auth.Identity) error { return i.Check(r.need(i)) }
+// check refuses who may not use the route, whatever it names.
+func (r *Route) check(i auth.Identity) error {
+	if r.Nodes && i.Role == api.RoleNode {
+		return nil
+	}
+	return auth.May(i, r.Action, auth.Object{Anywhere: r.Scope != auth.OfCluster})
+}
 
 // maxBody is the size of the largest body that the route takes.
 func (r *Route) maxBody() int64 {
 	switch {
 	case r.Body == BlobBody:
 		return api.MaxBlob
-	case r.Role == api.RoleNone:
+	case r.Action == auth.Nothing:
 		return maxStranger
 	}
 	return MaxBody

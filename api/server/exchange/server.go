@@ -84,7 +84,7 @@ func (n *requestCount) add(status int) {
 
 // New makes a Server.
 func New(cfg Config, table []*Route) *Server {
-	return &Server{Config: cfg, routes: newRoutes(table), counts: make([]requestCount, len(table)), bytes: bytesHeld(cfg.Log), streams: streamsOpen(cfg.MaxStreams, cfg.Log)}
+	return &Server{Config: cfg, routes: newRoutes(named(table)), counts: make([]requestCount, len(table)), bytes: bytesHeld(cfg.Log), streams: streamsOpen(cfg.MaxStreams, cfg.Log)}
 }
 
 // Handler serves a listener whose callers prove themselves by cred.
@@ -114,4 +114,10 @@ func (s *Server) Answers(route int) (by [6]uint64) {
 type Whoami struct {
 	Actor string   `json:"actor"`
 	Role  api.Role `json:"role"`
+
+	Rights string `json:"rights,omitempty"` // beside the role, with commas: see api.Right
+}
+
+func (w Whoami) identity() auth.Identity {
+	return auth.Identity{Actor: w.Actor, Role: w.Role, Rights: w.Rights}
 }

@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
 )
 
 const (
@@ -78,7 +78,7 @@ func (s Stream) Fail(err error) {
 	e := GetEncoder()
 	defer e.Free()
 	switch kind := s.c.W.Header().Get("Content-Type"); {
-	case s.c.torn || s.c.Route.Role == api.RoleNode: // within a row; nodes ask again anyway
+	case s.c.torn || s.c.Route.Action == auth.BeNode: // within a row; nodes ask again anyway
 		return
 	case kind == SSE:
 		e.WriteString("event: error\ndata: ")

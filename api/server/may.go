@@ -1,0 +1,154 @@
+package server
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/server/exchange"
+	"github.com/mesita/mesita/fsm"
+)
+
+// mayAsItIs asks whether the caller may do what the route is for to what the path
+// names. What is not there is nobody's: the handler says so.
+func (c *call) mayAsItIs() error {
+	v, a := c.Store.View(), c.Route.Action
+	switch c.Route.Scope {
+	case auth.OfJob:
+		return c.mayChange(v, a, c.Args[0])
+	case auth.OfTask:
+		if t := v.Task(c.Args[0]); t != nil {
+			return c.mayChange(v, a, t.Job)
+		}
+	case auth.OfPartition:
+		return auth.May(c.ID, a, auth.Object{Partition: c.Args[0]})
+	case auth.OfVouched:
+		// Which partition a task is of, and whom that names, is not known on its
+		// node: the one that relays has asked. Who may everywhere may ask here.
+		switch {
+		case c.ID.Forwarded && c.ID.Token == "":
+		case auth.May(c.ID, auth.ManagePartitions, auth.Object{}) == nil:
+		case a == auth.Exec:
+			return api.Errorf(api.CodeNotAllowed, "this is between nodes: ask for /v1/tasks/%s/exec", c.Args[0])
+		default:
+			return auth.May(c.ID, a, auth.Object{})
+		}
+	}
+	return nil
+}
+
+// mayChange asks for a job as it is.
+func (c *call) mayChange(v *fsm.View, a auth.Action, job string) error {
+	j := v.Job(job)
+	if j == nil {
+		return nil
+	}
+	return auth.May(c.ID, a, object(v, j.Spec.Partition, cmp.Or(j.Spec.Name, j.ID)))
+}
+
+// object is a job, or all jobs, of a partition.
+func object(v *fsm.View, partition, job string) auth.Object {
+	o := auth.Object{Partition: partition, Job: job}
+	for path := partition; path != ""; path = api.ParentPath(path) {
+		if p := v.Partition(path); p != nil && len(p.Users)+len(p.Roles) > 0 {
+			o.Lists = p
+			break
+		}
+	}
+	return o
+}
+
+// mayFetch refuses who asks for a program of which no job is the caller's. A node
+// without the state knows of none, and asks for a right to all.
+func (c *call) mayFetch(digest string) error {
+	v, all := c.Store.View(), auth.May(c.ID, auth.Fetch, auth.Object{})
+	if all == nil {
+		return nil
+	}
+	for j := range v.Jobs() {
+		uses := j.Spec.Program == digest || slices.ContainsFunc(j.History, func(o api.JobVersion) bool { return o.Spec.Program == digest })
+		if uses && auth.May(c.ID, auth.Fetch, object(v, j.Spec.Partition, cmp.Or(j.Spec.Name, j.ID))) == nil {
+			return nil
+		}
+	}
+	return all
+}
+
+// changeRights grants and revokes rights of tokens.
+func changeRights(c *call) (any, error) {
+	var in api.RightsChange
+	if err := c.Decode(&in); err != nil {
+		return nil, err
+	}
+	if err := in.Validate(); err != nil {
+		return nil, err
+	}
+	n, err := exchange.DoAs[int](c.Call, &fsm.TokenRights{Meta: c.Meta(), Of: c.Args[0], Grant: in.Grant, Revoke: in.Revoke})
+	return rightsChanged{n}, err
+}
+
+type rightsChanged struct {
+	Tokens int `json:"tokens"`
+}
+
+// getCan explains who may do what.
+func getCan(c *call) (any, error) {
+	who, on := c.Query.Text("who"), c.Query.Text("on")
+	action, ok := auth.ActionOf(c.Query.Text("action"))
+	switch {
+	case c.Query.Err != nil:
+		return nil, c.Query.Err
+	case !ok:
+		return nil, api.FieldErrorf("action", "%q is none of %s", c.Query.Text("action"), strings.Join(auth.Actions(), ", "))
+	}
+	v := c.Store.View()
+	o, err := named(v, on)
+	if err != nil {
+		return nil, err
+	}
+	var out []api.Can
+	ask := func(token string, id auth.Identity) {
+		can := api.Can{Token: token, Actor: id.Actor, Has: id.Has(), May: true}
+		if err := auth.May(id, action, o); err != nil {
+			can.May, can.Why = false, exchange.AsError(err).Message
+		}
+		out = append(out, can)
+	}
+	if who == "" {
+		ask(c.ID.Token, c.ID)
+		return exchange.ListOf(slices.Values(out)), nil
+	}
+	if err := auth.May(c.ID, auth.ManageTokens, auth.Object{}); err != nil {
+		return nil, api.InField("who", err)
+	}
+	for t := range v.Tokens() {
+		if t.Kind == api.TokenClient && (t.ID == who || t.Name == who) {
+			ask(t.ID, auth.OfToken(t))
+		}
+	}
+	if len(out) == 0 {
+		return nil, &api.Error{Code: api.CodeNotFound, Field: "who", Message: "no token has the name or id " + who + ": `mesita role ls` lists them"}
+	}
+	return exchange.ListOf(slices.Values(out)), nil
+}
+
+// named is the partition of that path, or the job that is called so or may come to
+// be: PARTITION/JOB, or JOB that is there; "" = the cluster.
+func named(v *fsm.View, on string) (auth.Object, error) {
+	if on == "" {
+		return auth.Object{}, nil
+	}
+	if v.Partition(on) != nil {
+		return object(v, on, ""), nil
+	}
+	if j := v.Job(on); j != nil {
+		return object(v, j.Spec.Partition, cmp.Or(j.Spec.Name, j.ID)), nil
+	}
+	path := api.ParentPath(on)
+	if v.Partition(path) == nil {
+		return auth.Object{}, &api.Error{Code: api.CodeNotFound, Field: "on", Message: on + " is no partition and no job, nor PARTITION/JOB: `mesita partition ls` lists the partitions"}
+	}
+	return object(v, path, strings.TrimPrefix(on[len(path):], "/")), nil
+}
