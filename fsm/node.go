@@ -356,25 +356,25 @@ func (v *View) Node(id string) *api.Node {
 func (v *View) row(id string) *nodeRow { return v.t.nodes.get(&nodeRow{node: &api.Node{ID: id}}) }
 
 // FindNode finds a node that is not gone by its id, its name, or the unique
-// beginning of its id.
+// beginning of its id. A word that was the name of a node is not taken for the
+// beginning of another's id: who removes "c" twice removes one node.
 func (v *View) FindNode(ref string) *api.Node {
 	if n := v.Node(ref); n != nil && n.State != api.NodeGone {
 		return n
 	}
 	var found *api.Node
-	matches := 0
+	matches, was := 0, false
 	for n := range v.Nodes() {
-		if n.State == api.NodeGone {
-			continue
-		}
-		if n.Name == ref {
+		switch {
+		case n.State == api.NodeGone:
+			was = was || n.Name == ref
+		case n.Name == ref:
 			return n
-		}
-		if ref != "" && strings.HasPrefix(n.ID, ref) {
+		case api.BeginsID(n.ID, ref):
 			found, matches = n, matches+1
 		}
 	}
-	if matches == 1 {
+	if matches == 1 && !was {
 		return found
 	}
 	return nil

@@ -121,7 +121,7 @@ func (a *app) tokenLs() *cli.Command {
 
 func (a *app) tokenRevoke() *cli.Command {
 	return &cli.Command{
-		Name: "revoke", Usage: "revoke a token", ArgsUsage: "ID", Description: example("mesita token revoke k3f9x2ab", "mesita token revoke k3f --dry-run"),
+		Name: "revoke", Usage: "revoke a token", ArgsUsage: "ID", Description: example("mesita token revoke k3f9x2ab", "mesita token revoke k3f9 --dry-run"),
 		Flags: []cli.Flag{option.DryRunFlag()},
 		Action: func(c *cli.Context) error {
 			if err := args(c, 1, 1, "token revoke ID"); err != nil {
@@ -156,7 +156,7 @@ func findToken(c *cli.Context, cl *client.Client, id string) (*api.Token, error)
 			if t.ID == id {
 				return t, nil
 			}
-			if id != "" && strings.HasPrefix(t.ID, id) {
+			if api.BeginsID(t.ID, id) {
 				found = append(found, t)
 			}
 		}
@@ -165,7 +165,7 @@ func findToken(c *cli.Context, cl *client.Client, id string) (*api.Token, error)
 		return nil, api.Errorf(api.CodeNotFound, "the ids of %s begin with %q: give more of it; `mesita token ls` and `mesita token ls --join` list them", api.Count(len(found), "token"), id)
 	}
 	if len(found) == 0 {
-		return nil, api.Errorf(api.CodeNotFound, "no token %q: give the beginning of an id; `mesita token ls` and `mesita token ls --join` list them", id)
+		return nil, api.Errorf(api.CodeNotFound, "no token %q: give an id, or the first %d or more of it; `mesita token ls` and `mesita token ls --join` list them", id, api.LeastOfID)
 	}
 	return found[0], nil
 }

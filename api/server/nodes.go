@@ -2,7 +2,6 @@ package server
 
 import (
 	"iter"
-	"strings"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -30,17 +29,17 @@ func noNode(v *fsm.View, ref string) error {
 		switch {
 		case n.State == api.NodeGone && n.Name == ref:
 			gone = n
-		case n.State != api.NodeGone && ref != "" && strings.HasPrefix(n.ID, ref):
+		case n.State != api.NodeGone && api.BeginsID(n.ID, ref):
 			begins++
 		}
 	}
 	switch {
-	case begins > 1:
+	case begins > 1 && gone == nil:
 		return api.Errorf(api.CodeNotFound, "the ids of %s begin with %q: give a name, or more of the id; `mesita node ls -o wide` lists them", api.Count(begins, "node"), ref)
 	case gone != nil:
 		return api.Errorf(api.CodeNotFound, "node %q was removed: `mesita node ls --all` still lists it, with its id", ref)
 	}
-	return api.Errorf(api.CodeNotFound, "no node %q: give the name or the id of one; `mesita node ls` lists them", ref)
+	return api.Errorf(api.CodeNotFound, "no node %q: give the name of one, or its id or the first %d or more of it; `mesita node ls -o wide` lists them", ref, api.LeastOfID)
 }
 
 func (s *Server) nodeStatus(v *fsm.View, n *api.Node) *api.NodeStatus {

@@ -32,7 +32,7 @@ func TestNodes(t *testing.T) {
 	if o.Role != "voter, leader" || o.Tasks != 1 || o.Ledger.Allocated.CPUs != 100 || o.Ledger.Free.CPUs != 3900 {
 		t.Errorf("%+v", o)
 	}
-	for _, ref := range []string{"elm", "elm-name", "el"} {
+	for _, ref := range []string{"elm", "elm-name"} {
 		n := into[api.NodeStatus](t, oak.send(request{method: "GET", path: "/v1/nodes/" + ref, token: admin}))
 		if n.Node == nil || n.ID != "elm" {
 			t.Errorf("%s is %+v", ref, n)
@@ -177,13 +177,21 @@ func TestWhyThereIsNoSuchNode(t *testing.T) {
 	n := newLeader(t)
 	token := n.token(api.RoleAdmin)
 	do(t, n.store, &fsm.TokenCreate{Meta: fsm.Meta{At: testTime}, Token: &api.Token{ID: "j", Hash: "h"}})
-	for id, name := range map[string]string{"abc1": "fir", "abc2": "elm", "dddd": "ash"} {
+	for id, name := range map[string]string{"abcd1": "fir", "abcd2": "elm", "dddd": "ash", "c0ffee": "oak", "beef": "c0ff"} {
 		do(t, n.store, &fsm.NodeJoin{Meta: fsm.Meta{At: testTime}, Token: "j", Hash: "h", NodeID: id, Name: name})
 	}
 	do(t, n.store, &fsm.NodeRemove{Meta: fsm.Meta{At: testTime}, ID: "dddd"})
-	for ref, want := range map[string]string{"abc": "2 nodes begin", "ash": "was removed", "yew": "the name or the id"} {
-		if e := n.send(request{method: "GET", path: "/v1/nodes/" + ref, token: token}).want(t, 404); e == nil || !strings.Contains(e.Message, want) {
-			t.Errorf("%s: %+v", ref, e)
+	do(t, n.store, &fsm.NodeRemove{Meta: fsm.Meta{At: testTime}, ID: "beef"})
+	for ref, want := range map[string]string{
+		"abcd": "2 nodes begin", "ash": "was removed", "yew": "the name of one",
+		"c":    "the first 4 or more", // too short for "c0ffee": a slip, or the name of a node elsewhere
+		"c0ff": "was removed",         // that name was another node's
+	} {
+		for _, method := range []string{"GET", "DELETE"} {
+			if e := n.send(request{method: method, path: "/v1/nodes/" + ref, token: token}).want(t, 404); e == nil || !strings.Contains(e.Message, want) {
+				t.Errorf("%s %s: %+v", method, ref, e)
+			}
 		}
 	}
+	n.send(request{method: "GET", path: "/v1/nodes/c0ffe", token: token}).want(t, 200)
 }
