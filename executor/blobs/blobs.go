@@ -27,8 +27,9 @@ type Cache struct {
 	limit int64
 
 	naming sync.Mutex // one link to a program is made at a time
+	files  sync.Mutex // one file is put or removed at a time; taken before mu
 
-	mu    sync.Mutex
+	mu    sync.Mutex       // never held while a disk may be waited for: the executor asks what is here
 	blobs map[string]*blob // by digest
 	size  int64
 }
@@ -96,17 +97,22 @@ func (c *Cache) here(digest string) *blob {
 // program is not here.
 func (c *Cache) Pin(digest string) bool {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	b := c.here(digest)
+	if b != nil {
+		b.pins++
+		b.used = time.Now()
+	}
+	c.mu.Unlock()
 	if b == nil {
 		return false
 	}
 	if _, err := os.Stat(c.Path(digest)); err != nil { // removed behind our back
+		c.Unpin(digest)
+		c.mu.Lock()
 		c.forget(digest)
+		c.mu.Unlock()
 		return false
 	}
-	b.pins++
-	b.used = time.Now()
 	return true
 }
 
@@ -133,9 +139,7 @@ func (c *Cache) OpenBlob(digest string) (io.ReadCloser, int64, error) {
 	}
 	f, err := os.Open(c.Path(digest))
 	if errors.Is(err, os.ErrNotExist) {
-		c.mu.Lock()
-		c.forget(digest)
-		c.mu.Unlock()
+		c.drop(digest)
 		return nil, 0, notHere(digest)
 	}
 	if err != nil {
@@ -199,25 +203,47 @@ func (c *Cache) Put(digest string, fill func(io.Writer) error) (err error) {
 	if err := errors.Join(f.Chmod(0o555), f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("store program: %w", err)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.files.Lock()
+	defer c.files.Unlock()
 	if err := os.Rename(f.Name(), c.Path(digest)); err != nil {
 		return fmt.Errorf("store program: %w", err)
 	}
 	if err := syncDir(c.dir); err != nil {
 		return err
 	}
+	for d, b := range c.add(digest, w.size) {
+		if err := os.Remove(c.Path(d)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			c.keep(d, b)
+			continue
+		}
+		c.unname(d)
+	}
+	return nil
+}
+
+// add takes note of a program that is here now, and returns those that are to be
+// removed for it and are not here any more.
+func (c *Cache) add(digest string, size int64) map[string]*blob {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	b := c.blobs[digest]
 	if b == nil || b.gone {
-		c.size += w.size
+		c.size += size
 	}
 	if b == nil {
 		b = &blob{}
 		c.blobs[digest] = b
 	}
-	b.size, b.used, b.gone = w.size, time.Now(), false // the next use looks at what is on disk
-	c.evict(digest)
-	return nil
+	b.size, b.used, b.gone = size, time.Now(), false // the next use looks at what is on disk
+	return c.evict(digest)
+}
+
+// keep takes note again of a program that could not be removed. c.files is held.
+func (c *Cache) keep(digest string, b *blob) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.blobs[digest] = b
+	c.size += b.size
 }
 
 func syncDir(dir string) error {
@@ -228,29 +254,31 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// evict removes what was not used for longest until the limit is kept, but
-// never what is pinned nor the newest.
-func (c *Cache) evict(newest string) {
+// evict forgets what was not used for longest until the limit is kept, but never
+// what is pinned nor the newest. c.mu is held.
+func (c *Cache) evict(newest string) map[string]*blob {
 	if c.size <= c.limit {
-		return
+		return nil
 	}
-	var out []string
+	var all []string
 	for d, b := range c.blobs {
 		if b.pins == 0 && !b.gone && d != newest {
-			out = append(out, d)
+			all = append(all, d)
 		}
 	}
-	slices.SortFunc(out, func(a, b string) int {
+	slices.SortFunc(all, func(a, b string) int {
 		return cmp.Or(c.blobs[a].used.Compare(c.blobs[b].used), strings.Compare(a, b))
 	})
-	for _, d := range out {
+	out := map[string]*blob{}
+	for _, d := range all {
 		if c.size <= c.limit {
-			return
+			break
 		}
-		if err := os.Remove(c.Path(d)); err == nil || errors.Is(err, os.ErrNotExist) {
-			c.forget(d)
-		}
+		out[d] = c.blobs[d]
+		c.size -= c.blobs[d].size
+		delete(c.blobs, d)
 	}
+	return out
 }
 
 // forget drops the entry of a file that is gone. c.mu is held.
@@ -260,7 +288,6 @@ func (c *Cache) forget(digest string) {
 		return
 	}
 	c.size -= b.size
-	c.unname(digest)
 	if b.gone = true; b.pins == 0 {
 		delete(c.blobs, digest)
 	}

@@ -80,8 +80,8 @@ func (c *Cache) Check(digest string) error {
 
 // discard removes a damaged program, unless it was put anew meanwhile.
 func (c *Cache) discard(digest string, as stamp) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.files.Lock()
+	defer c.files.Unlock()
 	path := c.Path(digest)
 	if fi, err := os.Stat(path); err == nil && stampOf(fi).inode != as.inode {
 		return nil
@@ -89,12 +89,23 @@ func (c *Cache) discard(digest string, as stamp) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove the damaged program: %w", err)
 	}
-	c.forget(digest)
+	c.gone(digest)
 	return &DamagedError{path}
 }
 
+// drop takes note that a program's file is gone, unless it was put anew meanwhile.
 func (c *Cache) drop(digest string) {
+	c.files.Lock()
+	defer c.files.Unlock()
+	if _, err := os.Stat(c.Path(digest)); err != nil {
+		c.gone(digest)
+	}
+}
+
+// gone forgets a program whose file is gone. c.files is held.
+func (c *Cache) gone(digest string) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.forget(digest)
+	c.mu.Unlock()
+	c.unname(digest)
 }
