@@ -65,7 +65,7 @@ func startMachine(dir, kernel string) (_ *machine, err error) {
 	if m.fs, err = start(getenv("VM_VIRTIOFSD", "/usr/lib/qemu/virtiofsd"), virtiofsdArgs(socket)...); err != nil {
 		return nil, err
 	}
-	if err := m.fs.waitFile(socket, 10*time.Second); err != nil {
+	if err := m.fs.waitFile(socket, time.Minute); err != nil {
 		return nil, err
 	}
 	if m.qemu, err = start(getenv("VM_QEMU", "qemu-system-x86_64"), args...); err != nil {
