@@ -15,6 +15,8 @@ import (
 const (
 	mtu       = 9000
 	mostDelay = 4096 // packets under way on one direction of a link
+
+	downLook = 5 * time.Millisecond // how often it is looked whether a link is up again
 )
 
 // Wire is the switch between the nodes: it reads the packets that a node sends
@@ -104,11 +106,14 @@ func (w *Wire) serve(p *port) {
 		if errors.Is(err, os.ErrClosed) {
 			return
 		}
-		if err != nil || n < 20 || buf[0]>>4 != 4 { // a link that is down cannot be read; no IPv6 here
-			if err != nil && !errors.Is(err, unix.EIO) && !errors.Is(err, unix.EINTR) {
-				return
-			}
+		switch {
+		case errors.Is(err, unix.EIO): // the link is down, and nothing tells when it is up
+			time.Sleep(downLook)
 			continue
+		case errors.Is(err, unix.EINTR), err == nil && (n < 20 || buf[0]>>4 != 4): // no IPv6 here
+			continue
+		case err != nil:
+			return
 		}
 		w.send(p, netip.AddrFrom4([4]byte(buf[16:20])).String(), buf[:n])
 	}
