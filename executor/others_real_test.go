@@ -47,7 +47,8 @@ echo done
 
 // A task that is not root reaches nothing of the node's and of other tasks', even
 // where it sees their processes. That the attempts are in earnest is shown by
-// root, which gets at all of it.
+// root that is privileged, which gets at all of it; other root not at the keeper's
+// memory.
 func TestATaskReachesOnlyItsOwn(t *testing.T) {
 	r := newReal(t)
 	r.Assign(set(assignment("victim", 0, 1, command("/bin/sh", "-c", "echo written; echo x >own; exec sleep 600"), func(_ *api.Task, s *api.JobSpec) { s.Env = map[string]string{"SECRET": "s"} })))
@@ -61,9 +62,9 @@ func TestATaskReachesOnlyItsOwn(t *testing.T) {
 	if err := r.PutBlob("sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881", strings.NewReader("x")); err != nil {
 		t.Fatal(err)
 	}
-	tries := func(job, user string, seesAll bool) map[string]bool {
+	tries := func(job, user string, seesAll, privileged bool) map[string]bool {
 		r.Assign(append(set(assignment("victim", 0, 1)), assignment(job, 0, 1, batch, command("/bin/sh", "-c", spy, "sh", r.dir, fmt.Sprint(pid), strings.TrimSpace(string(keeper))),
-			func(_ *api.Task, s *api.JobSpec) { s.User, s.HostPIDs = user, seesAll })))
+			func(_ *api.Task, s *api.JobSpec) { s.User, s.HostPIDs, s.Privileged = user, seesAll, privileged })))
 		r.state(job+".0", api.TaskFinished)
 		out := r.log(job+".0", executor.LogOptions{Follow: true})
 		if !strings.HasSuffix(out, "done\n") {
@@ -77,13 +78,16 @@ func TestATaskReachesOnlyItsOwn(t *testing.T) {
 		}
 		return all
 	}
-	if got := tries("nobody", "65534", true); len(got) > 0 {
+	if got := tries("nobody", "65534", true, false); len(got) > 0 {
 		t.Errorf("a task of another user: %v", got)
 	}
-	if got := tries("hidden", "65534", false); len(got) > 0 {
+	if got := tries("hidden", "65534", false, false); len(got) > 0 {
 		t.Errorf("a task that sees its own processes only: %v", got)
 	}
-	got := tries("root", "", true)
+	if got := tries("usual", "", true, false); got["got the keeper's environment"] || len(got) == 0 {
+		t.Errorf("root: %v", got)
+	}
+	got := tries("root", "", true, true)
 	for line := range strings.Lines(spy) {
 		for _, part := range strings.Split(line, `"`) {
 			what := !strings.Contains(part, "$") && (strings.HasPrefix(part, "another ") || strings.HasPrefix(part, "the ") || strings.HasPrefix(part, "a file "))

@@ -26,6 +26,10 @@ func TestMain(m *testing.M) {
 			_ = unix.Pause() // until it is killed
 		}
 	}
+	if kind := os.Getenv(tries); kind != "" {
+		tried(kind)
+		return
+	}
 	os.Exit(m.Run())
 }
 

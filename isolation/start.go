@@ -16,6 +16,9 @@ type (
 	Exit        = process.Exit
 )
 
+// UsualCapabilities is process.UsualCapabilities.
+const UsualCapabilities = process.UsualCapabilities
+
 // NewRlimit is process.NewRlimit.
 func NewRlimit(name string, soft, hard int64) (Rlimit, error) {
 	return process.NewRlimit(name, soft, hard)

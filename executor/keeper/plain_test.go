@@ -26,7 +26,11 @@ func TestTasksBeginAsServicesDo(t *testing.T) {
 		r := newRig(t)
 		r.cfg.Argv = append(prefix, r.cfg.Argv...)
 		c := r.client()
-		c.start("a.0/1", "/bin/sh", "-c", shown)
+		req := r.request("a.0/1", "/bin/sh", "-c", shown)
+		req.Forbidden = ^isolation.UsualCapabilities
+		if _, err := c.Start(t.Context(), req); err != nil {
+			t.Fatal(err)
+		}
 		c.exit("a.0/1")
 		return r.output("a.0/1", logs.Options{})
 	}
@@ -42,6 +46,7 @@ func TestTasksBeginAsServicesDo(t *testing.T) {
 		{"/usr/bin/ionice", "-c", "3"},
 		{"/usr/bin/choom", "-n", "300", "--"},
 		{"/usr/bin/setpriv", "--groups", "7,8"},
+		{"/usr/bin/setpriv", "--inh-caps", "+net_raw,+sys_admin", "--ambient-caps", "+net_raw,+sys_admin"},
 	} {
 		if _, err := exec.LookPath(prefix[0]); err != nil {
 			t.Logf("not tried, since it is not installed: %s", prefix[0])

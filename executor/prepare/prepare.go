@@ -138,6 +138,9 @@ func (p *Preparer) Beside(id string, t *api.Task, s *api.TaskSpec, c Command) (i
 // confinement is the same for a task and for what runs beside it.
 func (p *Preparer) confinement(t *api.Task, s *api.TaskSpec) (isolation.Confinement, error) {
 	c := isolation.Confinement{Limits: p.limits(t, s), PrivatePIDs: !s.HostPIDs, PrivateMounts: true, AllowNewPrivileges: s.Privileged, Nice: s.Nice, MaxCPU: int64(s.CPULimit)}
+	if !s.Privileged {
+		c.PrivateIPC, c.Forbidden = true, ^isolation.UsualCapabilities
+	}
 	if t.Resources.MemExtra > 0 {
 		c.OOMScore = isolation.OOMScore(int64(t.Resources.Mem), int64(p.Mem))
 	}

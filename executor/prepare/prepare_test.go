@@ -102,6 +102,13 @@ func TestBesideIsTheTasksOwn(t *testing.T) {
 	if !reflect.DeepEqual(task.Confinement, want) {
 		t.Errorf("%+v", task.Confinement)
 	}
+	usual := *s
+	usual.Privileged = false
+	bound := want
+	bound.AllowNewPrivileges, bound.PrivateIPC, bound.Forbidden = false, true, ^isolation.UsualCapabilities
+	if confined, err := p.Task("web.4/2", testTask, &usual); err != nil || !reflect.DeepEqual(confined.Confinement, bound) {
+		t.Errorf("not privileged: %+v, %v", confined.Confinement, err)
+	}
 	slices.Sort(task.Env)
 	if task.Path != "/usr/bin/tool" && task.Path != "/bin/tool" || !slices.Equal(task.Args, []string{"tool", "80", "3"}) || task.UID != 70001 || task.GID != 70003 {
 		t.Errorf("%+v", task.Program)

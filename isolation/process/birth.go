@@ -81,7 +81,7 @@ func (st *Starter) begin(at Place, c Spec, f Files, beside *Process) (_ *Birth, 
 // as much as a message has room for.
 func (b *Birth) room() int {
 	const each = int(unsafe.Sizeof(step{})) + 64 // a step and what it points to
-	lists := len(b.c.Rlimits) + len(b.st.ignored) + len(b.at.Entries) + 2*len(b.st.special)
+	lists := len(b.c.Rlimits) + len(b.st.ignored) + len(b.at.Entries) + 2*len(b.st.special) + len(b.c.dropped(b.st.own))
 	return roomFor(args(b.c), b.c.Env, []string{b.c.Path, b.c.Dir}) + 4*len(b.c.Groups) + each*lists + 1024
 }
 

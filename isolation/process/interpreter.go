@@ -49,6 +49,8 @@ type starter struct {
 	pinned  bool             // the kernel writes to each thread's memory, so a copy of it must stay
 	ignored []syscall.Signal // what whoever started us ignores
 	scored  bool             // whoever started us chose who dies when memory runs out
+	own     capabilities     // of ours
+	ipc     bool             // there are IPC namespaces
 
 	mu      sync.RWMutex // held while there is a script in memory, which must not stay behind, and for the rest
 	special []interval   // memory of the kernel's, such as the vdso, which may be sealed
@@ -68,8 +70,10 @@ func (in *starter) prepare(proc string) error {
 		}
 		return nil
 	}
-	in.pinned = restartable()
-	for _, err := range []error{in.readMaps(proc), in.readIgnored(proc), in.readScore(proc)} {
+	in.pinned, in.ipc = restartable(), hasIPC(proc)
+	var cerr error
+	in.own, cerr = ownCapabilities()
+	for _, err := range []error{cerr, in.readMaps(proc), in.readIgnored(proc), in.readScore(proc)} {
 		if err != nil {
 			return err
 		}

@@ -129,13 +129,18 @@ func (c *chain) call(stage, nr uintptr, args ...uintptr) *step {
 	if c.last == nil {
 		c.first = s
 	} else {
-		c.last.goTo(s)
-		if c.optional {
-			c.last.fail = s.addr()
-		}
+		c.then(s)
 	}
 	c.last, c.optional = s, false
 	return s
+}
+
+// then sets the step after the last one.
+func (c *chain) then(next *step) {
+	c.last.goTo(next)
+	if c.optional {
+		c.last.fail = next.addr()
+	}
 }
 
 // try appends a system call whose error does not matter.

@@ -36,7 +36,9 @@ type Confinement struct {
 	Limits             Limits   `json:"limits"`                       // of all processes together: for Host.Create
 	PrivatePIDs        bool     `json:"privatePIDs,omitempty"`        // a namespace of its own, with an init
 	PrivateMounts      bool     `json:"privateMounts,omitempty"`      // what it mounts, the machine does not see
+	PrivateIPC         bool     `json:"privateIPC,omitempty"`         // shared memory and message queues are seen by nobody else
 	AllowNewPrivileges bool     `json:"allowNewPrivileges,omitempty"` // programs like sudo work
+	Forbidden          uint64   `json:"forbidden,omitempty"`          // capabilities that neither it nor what it starts has, a bit for each, also those that this kernel does not know
 	Rlimits            []Rlimit `json:"rlimits,omitempty"`            // each resource once
 	Nice               int      `json:"nice,omitempty"`               // -20 to 19
 	MaxCPU             int64    `json:"maxCPU,omitempty"`             // thousandths of a CPU, for Slice.LimitCPU once it runs; 0: no bound

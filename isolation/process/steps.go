@@ -31,7 +31,8 @@ import (
 // It is in no group of the task's: it is not frozen, throttled or killed
 // with it, so it can always tell, and costs the task nothing.
 //
-// Another root goes after the mounts; capabilities go around the user's, and
+// Capabilities leave the bounding set while it may still do that, and the rest
+// once it is its user, which takes some. Another root goes after the mounts, and
 // a filter of system calls last, before the exec.
 
 // fails names the next stage, by what an error of it is called.
@@ -113,9 +114,16 @@ func (b *Birth) enterLimits(c *chain) {
 }
 
 func (b *Birth) enterNamespaces(c *chain) {
+	var ipc uintptr
+	if b.c.PrivateIPC && b.st.ipc {
+		ipc = unix.CLONE_NEWIPC
+	}
 	if b.beside != nil {
-		c.call(b.does("join the namespaces of process %d", b.beside.Pid), unix.SYS_SETNS, uintptr(b.target), unix.CLONE_NEWPID|unix.CLONE_NEWNS)
+		c.call(b.does("join the namespaces of process %d", b.beside.Pid), unix.SYS_SETNS, uintptr(b.target), unix.CLONE_NEWPID|unix.CLONE_NEWNS|ipc)
 		return
+	}
+	if ipc != 0 {
+		c.call(b.does("make an IPC namespace"), unix.SYS_UNSHARE, ipc)
 	}
 	if !b.c.PrivateMounts {
 		return
@@ -125,6 +133,10 @@ func (b *Birth) enterNamespaces(c *chain) {
 	// Slave: what the machine mounts later is seen, the other way round it is not.
 	none := a.string("none")
 	c.call(b.does("separate the mounts"), unix.SYS_MOUNT, none, a.string("/"), 0, unix.MS_REC|unix.MS_SLAVE)
+	if ipc != 0 {
+		fs := a.string("mqueue")
+		c.try(unix.SYS_MOUNT, fs, a.string(queues), fs, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC)
+	}
 	if b.init {
 		b.mountProc(c)
 	}
@@ -149,12 +161,12 @@ func (b *Birth) mountProc(c *chain) {
 	*again = step{nr: compare, args: [6]uintptr{config.arg(0)}, out: mnt.arg(0)}
 	config.goTo(again)
 	again.goTo(mnt)
-	c.last.goTo(fs)
+	c.then(fs)
 	end := (&chain{a: a}).call(0, unix.SYS_GETPID)
 	move.goTo(end)
 	note.goTo(end)
 	note.fail = end.addr()
-	c.last = end
+	c.last, c.optional = end, false
 }
 
 // becomeProgram ends with the exec.
@@ -174,6 +186,10 @@ func (b *Birth) becomeProgram(c *chain) {
 	if !b.c.AllowNewPrivileges {
 		c.call(b.does("forbid new privileges"), unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 	}
+	giveUp := b.does("give up capabilities")
+	for _, capability := range b.c.dropped(b.st.own) {
+		c.call(giveUp, unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, capability, 0, 0, 0)
+	}
 	if os.Geteuid() == 0 || int(b.c.UID) != os.Geteuid() { // nobody but root may set any
 		user := b.fails(func(err error) error { return &os.PathError{Op: "fork/exec", Path: b.c.Path, Err: err} })
 		// A task must not get the keeper's groups, so even root has its list set.
@@ -184,6 +200,11 @@ func (b *Birth) becomeProgram(c *chain) {
 		c.call(user, unix.SYS_SETGROUPS, uintptr(len(b.c.Groups)), a.bytes(false, list))
 		c.call(user, unix.SYS_SETGID, uintptr(b.c.GID))
 		c.call(user, unix.SYS_SETUID, uintptr(b.c.UID))
+	}
+	if b.c.Forbidden != 0 {
+		header, set := capHeader(), capSet(b.c.kept(b.st.own))
+		c.call(giveUp, unix.SYS_CAPSET, a.bytes(false, (*[unsafe.Sizeof(header)]byte)(unsafe.Pointer(&header))[:]),
+			a.bytes(false, (*[unsafe.Sizeof(set)]byte)(unsafe.Pointer(&set))[:]))
 	}
 	if b.c.Dir != "" {
 		c.call(b.fails(func(err error) error { return &os.PathError{Op: "chdir", Path: b.c.Dir, Err: err} }), unix.SYS_CHDIR, a.string(b.c.Dir))

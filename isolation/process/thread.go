@@ -57,7 +57,9 @@ func (b *Birth) Kill() error { return b.p.Signal(unix.SIGKILL) }
 // inherits belongs to the thread that forks, as do no new privileges,
 // namespaces, v1 groups.
 func (st *Starter) begin(at Place, c Spec, f Files, beside *Process) (*Birth, error) {
-	st.prepare()
+	if err := st.prepare(st.ProcRoot); err != nil {
+		return nil, err
+	}
 	pid := 0
 	if beside != nil {
 		pid = beside.Pid
@@ -91,7 +93,10 @@ func (st *Starter) startHere(at Place, c Spec, f Files, beside int) (*Process, e
 			return nil, fmt.Errorf("set the nice value %d: %w", c.Nice, err)
 		}
 	}
-	if err := enterNamespaces(c.Confinement, beside); err != nil {
+	if err := st.enterNamespaces(c.Confinement, beside); err != nil {
+		return nil, err
+	}
+	if err := st.giveUp(c); err != nil {
 		return nil, err
 	}
 	for _, path := range at.Entries {
@@ -109,6 +114,28 @@ func (st *Starter) startHere(at Place, c Spec, f Files, beside int) (*Process, e
 		return nil, err
 	}
 	return &Process{Pid: proc.Pid, os: proc, first: c.PrivatePIDs && beside == 0, procRoot: st.ProcRoot}, nil
+}
+
+// giveUp takes from the program what it is forbidden, by what this thread hands
+// on: it needs its own to the end, and the exec leaves root no more than the
+// bounding set has, and others nothing.
+func (st *Starter) giveUp(c Spec) error {
+	if c.Forbidden == 0 {
+		return nil
+	}
+	if st.own.permitted&(1<<unix.CAP_SETPCAP) == 0 && c.kept(st.own) != 0 {
+		return errors.New("give up capabilities: CAP_SETPCAP is missing: give it to the daemon, or ask for a privileged task")
+	}
+	for _, capability := range c.dropped(st.own) {
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0); err != nil {
+			return fmt.Errorf("give up capabilities: %w", err)
+		}
+	}
+	header, set := capHeader(), capSet(st.own.permitted) // none is inheritable
+	if err := unix.Capset(&header, &set[0]); err != nil {
+		return fmt.Errorf("give up capabilities: %w", err)
+	}
+	return nil
 }
 
 // unlearn puts back to what a system begins a service with all that this thread
@@ -244,9 +271,18 @@ func attributes(dir string, c Spec, f Files, beside int) (*os.ProcAttr, func(), 
 // enterNamespaces puts the calling thread, which must be of no other use, into
 // the namespaces that its child shall have. A new PID namespace is not among
 // them: that is made by the fork.
-func enterNamespaces(c Confinement, beside int) error {
+func (st *Starter) enterNamespaces(c Confinement, beside int) error {
+	ipc := 0
+	if c.PrivateIPC && st.ipc {
+		ipc = unix.CLONE_NEWIPC
+	}
 	if beside != 0 {
-		return join(beside)
+		return join(beside, unix.CLONE_NEWPID|unix.CLONE_NEWNS|ipc)
+	}
+	if ipc != 0 {
+		if err := unix.Unshare(ipc); err != nil {
+			return fmt.Errorf("make an IPC namespace: %w", err)
+		}
 	}
 	if !c.PrivateMounts {
 		return nil
@@ -258,12 +294,15 @@ func enterNamespaces(c Confinement, beside int) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return fmt.Errorf("separate the mounts: %w", err)
 	}
+	if ipc != 0 {
+		_ = unix.Mount("mqueue", queues, "mqueue", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "") // not all systems have the folder
+	}
 	return nil
 }
 
 // join enters the namespaces of a process, held by a pidfd so that they are
 // those of one process even if that ends meanwhile.
-func join(pid int) error {
+func join(pid, namespaces int) error {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return fmt.Errorf("join process %d: %w", pid, err)
@@ -273,7 +312,7 @@ func join(pid int) error {
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("join process %d: %w", pid, err)
 	}
-	if err := unix.Setns(fd, unix.CLONE_NEWPID|unix.CLONE_NEWNS); err != nil {
+	if err := unix.Setns(fd, namespaces); err != nil {
 		return fmt.Errorf("join the namespaces of process %d: %w", pid, err)
 	}
 	return nil
@@ -285,11 +324,21 @@ func join(pid int) error {
 type starter struct {
 	option bool   // the mount option pidns of Linux 6.18
 	tool   string // mount(8), for all others: run inside the namespace, for a millisecond
+	own    capabilities
+	ipc    bool  // there are IPC namespaces
+	err    error // of what was found out
 	once   sync.Once
 	warn   sync.Once
 }
 
-func (m *starter) prepare() { m.once.Do(m.init) }
+func (m *starter) prepare(proc string) error {
+	m.once.Do(func() {
+		m.ipc = hasIPC(proc)
+		m.own, m.err = ownCapabilities()
+		m.init()
+	})
+	return m.err
+}
 
 func (m *starter) init() {
 	// The os package tries pidfds by a fork of its own when first asked. It must
@@ -319,7 +368,11 @@ func (m *starter) mount(pid int) error {
 	if m.option {
 		return mountProc(pid)
 	}
-	return m.runTool(pid)
+	var err error
+	// mount(8) needs the capabilities that this thread has given up for whatever
+	// it executes.
+	onThread(func() { err = m.runTool(pid) })
+	return err
 }
 
 func mountProc(pid int) error {
@@ -353,13 +406,8 @@ func mountProc(pid int) error {
 // runTool runs mount(8) as the second process of the namespace: procfs shows
 // the namespace of whoever mounts it.
 func (m *starter) runTool(pid int) error {
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
+	if err := join(pid, unix.CLONE_NEWPID|unix.CLONE_NEWNS); err != nil {
 		return err
-	}
-	defer unix.Close(fd)
-	if err := unix.Setns(fd, unix.CLONE_NEWPID); err != nil {
-		return fmt.Errorf("enter the PID namespace: %w", err)
 	}
 	p, err := os.StartProcess(m.tool, []string{"mount", "-n", "-t", "proc", "-o", "nosuid,nodev,noexec", "proc", "/proc"},
 		&os.ProcAttr{Dir: "/", Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}})

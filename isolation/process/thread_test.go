@@ -16,7 +16,9 @@ func TestProcByTheTool(t *testing.T) {
 		t.Skip("needs root, and mount(8)")
 	}
 	st := &Starter{ProcRoot: "/proc", Log: slog.New(slog.DiscardHandler)}
-	st.prepare()
+	if err := st.prepare("/proc"); err != nil {
+		t.Fatal(err)
+	}
 	st.option = false
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -24,7 +26,7 @@ func TestProcByTheTool(t *testing.T) {
 	}
 	defer r.Close()
 	c := Spec{Program: Program{Path: "/bin/sh", Args: []string{"sh", "-c", "echo $$; ls -d /proc/[0-9]* | wc -l"}, Env: []string{"PATH=/usr/bin:/bin"}, Dir: "/", UID: 65534, GID: 65534},
-		Confinement: Confinement{PrivatePIDs: true, PrivateMounts: true}}
+		Confinement: Confinement{PrivatePIDs: true, PrivateMounts: true, PrivateIPC: true, Forbidden: ^UsualCapabilities}}
 	b, err := st.Begin(Place{}, c, Files{Stdout: w, Stderr: w}, nil)
 	w.Close()
 	if err != nil {
