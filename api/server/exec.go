@@ -10,7 +10,9 @@ import (
 	"syscall"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/server/exchange"
+	"github.com/mesita/mesita/fsm"
 )
 
 const (
@@ -26,6 +28,9 @@ func execTask(c *call) (any, error) {
 		return nil, err
 	}
 	t, err := c.task()
+	if err == nil {
+		err = c.mayEnter(c.Store.View(), t)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -37,6 +42,23 @@ func execTask(c *call) (any, error) {
 	}
 	return c.toNode(t.NodeID, "/v1/local/tasks/"+t.ID+"/exec", c.Query.Values, localExec)
 }
+
+// mayEnter refuses a caller who may not be root of a node, if the task is
+// privileged: what runs beside it is as well.
+func (c *call) mayEnter(v *fsm.View, t *api.Task) error {
+	j := v.Job(t.Job)
+	if j == nil {
+		return nil
+	}
+	if s := j.SpecOf(t.Version); s != nil && s.Privileged && !c.mayBeRoot() {
+		return api.Errorf(api.CodeNotAllowed, "task %s is privileged, so only an admin of the cluster may run commands beside it, and you are %s (%s)", t.ID, c.ID.Actor, c.ID.Has())
+	}
+	return nil
+}
+
+// mayBeRoot tells whether the caller may have all of a node, and so of the
+// cluster.
+func (c *call) mayBeRoot() bool { return auth.May(c.ID, auth.ManageNodes, auth.Object{}) == nil }
 
 func (c *call) execRequest() (ExecRequest, error) {
 	r := ExecRequest{Task: c.Args[0], Command: c.Query.Values["cmd"], TTY: c.Query.Flag("tty")}

@@ -216,6 +216,41 @@ func TestWhoMayChange(t *testing.T) {
 	n.send(request{method: "POST", path: "/v1/jobs/web/stop", token: eve}).want(t, 200) // it is nobody's now
 }
 
+// A privileged task is root of its node: no one but an admin makes one, makes
+// one of another, or enters it.
+func TestPrivilegedIsForAdmins(t *testing.T) {
+	n := newLeader(t)
+	boss, operator := n.token(api.RoleAdmin), n.token(api.RoleOperator)
+	const plain, privileged = `{"name":"web","kind":"service","command":["x"]}`, `{"name":"web","kind":"service","command":["x"],"privileged":true}`
+	exec := request{method: "POST", path: "/v1/tasks/web.0/exec?cmd=id", header: http.Header{"Upgrade": {exchange.ExecProtocol}, "Connection": {"Upgrade"}}, token: operator}
+	refused := func() {
+		t.Helper()
+		for _, q := range []request{
+			{method: "POST", path: "/v1/jobs", body: privileged},
+			{method: "POST", path: "/v1/jobs?dry_run=1", body: privileged},
+			{method: "PUT", path: "/v1/jobs/web", body: privileged},
+			{method: "PUT", path: "/v1/jobs/web?dry_run=1", body: privileged},
+		} {
+			q.token = operator
+			before := n.store.View().Index()
+			if e := n.send(q).want(t, 403); e.Field != "privileged" || n.store.View().Index() != before {
+				t.Errorf("%s %s: %+v", q.method, q.path, e)
+			}
+		}
+	}
+	refused()
+	n.send(request{method: "POST", path: "/v1/jobs", body: plain, token: operator}).want(t, 201)
+	do(t, n.store, &fsm.TaskCreate{Meta: fsm.Meta{At: testTime}, Job: "web", Count: 1})
+	refused()
+	n.send(exec).want(t, 409) // it does not run yet
+	n.send(request{method: "PUT", path: "/v1/jobs/root", body: `{"name":"root","kind":"service","command":["x"],"privileged":true}`, token: boss}).want(t, 200)
+	do(t, n.store, &fsm.TaskCreate{Meta: fsm.Meta{At: testTime}, Job: "root", Count: 1})
+	exec.path = "/v1/tasks/root.0/exec?cmd=id"
+	n.send(exec).want(t, 403)
+	exec.token = boss
+	n.send(exec).want(t, 409)
+}
+
 func TestIncidents(t *testing.T) {
 	n := newLeader(t)
 	addNode(t, n.store, "elm")
