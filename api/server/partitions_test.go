@@ -220,7 +220,7 @@ func TestWhoMayChange(t *testing.T) {
 // one of another, or enters it.
 func TestPrivilegedIsForAdmins(t *testing.T) {
 	n := newLeader(t)
-	boss, operator := n.token(api.RoleAdmin), n.token(api.RoleOperator)
+	boss, operator, head := n.token(api.RoleAdmin), n.token(api.RoleOperator), n.with("head", "admin@default")
 	const plain, privileged = `{"name":"web","kind":"service","command":["x"]}`, `{"name":"web","kind":"service","command":["x"],"privileged":true}`
 	exec := request{method: "POST", path: "/v1/tasks/web.0/exec?cmd=id", header: http.Header{"Upgrade": {exchange.ExecProtocol}, "Connection": {"Upgrade"}}, token: operator}
 	refused := func() {
@@ -231,10 +231,11 @@ func TestPrivilegedIsForAdmins(t *testing.T) {
 			{method: "PUT", path: "/v1/jobs/web", body: privileged},
 			{method: "PUT", path: "/v1/jobs/web?dry_run=1", body: privileged},
 		} {
-			q.token = operator
-			before := n.store.View().Index()
-			if e := n.send(q).want(t, 403); e.Field != "privileged" || n.store.View().Index() != before {
-				t.Errorf("%s %s: %+v", q.method, q.path, e)
+			for _, q.token = range []string{operator, head} { // who has one partition does not have the nodes
+				before := n.store.View().Index()
+				if e := n.send(q).want(t, 403); e.Field != "privileged" || n.store.View().Index() != before {
+					t.Errorf("%s %s: %+v", q.method, q.path, e)
+				}
 			}
 		}
 	}

@@ -120,6 +120,9 @@ func (c *Client) Start(ctx context.Context, r StartRequest) (StartResult, error)
 		}
 		c.hold(r.ID, p)
 	}
+	if l, err := p.current(); l != nil && err == nil {
+		r = c.conceded(l.knows, r)
+	}
 	m, err := p.do(ctx, true, message{Op: opStart, Start: &r})
 	if err != nil {
 		return StartResult{}, err
@@ -194,10 +197,21 @@ func (c *Client) choose(ctx context.Context, r *StartRequest) (*peer, error) {
 // outgrown tells whether a start goes to no keeper that is there; room is
 // whether there may be one more.
 func (c *Client) outgrown(best knows, r *StartRequest, room bool) bool {
-	if len(best.lacks(r)) > 0 {
+	own := c.conceded(best, *r)
+	if len(best.lacks(&own)) > 0 {
 		return true
 	}
 	return room && best.generation < generation && (c.cfg.OneKeeper == nil || !c.cfg.OneKeeper())
+}
+
+// conceded is what a keeper is asked for in a start. Every start is confined,
+// also one that would have begun below the only keeper that a daemon knows which
+// may come back: until then, such a keeper starts as it always did.
+func (c *Client) conceded(k knows, r StartRequest) StartRequest {
+	if !k.all[featureBeside] && c.cfg.OneKeeper != nil && c.cfg.OneKeeper() {
+		r.PrivateIPC, r.Forbidden = false, 0
+	}
+	return r
 }
 
 // look connects to a keeper that is there.

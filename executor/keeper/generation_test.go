@@ -1,6 +1,7 @@
 package keeper_test
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -9,6 +10,9 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/mesita/mesita/executor/logs"
+	"github.com/mesita/mesita/isolation"
 )
 
 // pinned is the commit whose keepers say nothing of what they know.
@@ -100,6 +104,45 @@ func TestWhatIsMendedStartsBelowANewKeeper(t *testing.T) {
 			c.start("e.0/1", "/bin/sleep", "1000")
 			if got := slices.Sorted(maps.Keys(c.states())); !slices.Equal(got, []string{"d.0/1", "e.0/1"}) {
 				t.Errorf("running %v", got)
+			}
+		})
+	}
+}
+
+// Every start is confined, and none is for a keeper that would leave that out.
+// One whose daemon looks for one keeper only, and may come back, is let be.
+func TestConfinementAndOlderKeepers(t *testing.T) {
+	out, err := exec.Command("grep", "CapBnd", "/proc/self/status").Output()
+	var own uint64
+	if _, serr := fmt.Sscanf(string(out), "CapBnd:\t%x", &own); err != nil || serr != nil {
+		t.Fatal(err, serr)
+	}
+	bound := fmt.Sprintf("CapBnd:\t%016x\n", own&isolation.UsualCapabilities)
+	for commit, alone := range map[string]bool{"64a1907": true, pinned: true, "5335be4": false} {
+		t.Run(commit, func(t *testing.T) {
+			r, c := upgradedFrom(t, commit, nil)
+			confined := func(id string) string {
+				t.Helper()
+				req := r.request(id, "/bin/sh", "-c", "grep CapBnd /proc/self/status")
+				req.PrivateIPC, req.Forbidden = true, ^isolation.UsualCapabilities
+				if _, err := c.Start(t.Context(), req); err != nil {
+					t.Fatal(err)
+				}
+				c.exit(id)
+				return r.output(id, logs.Options{})
+			}
+			if got := confined("b.0/1"); (got != bound) != alone {
+				t.Errorf("%q at first", got)
+			}
+			if got := r.keepers(); (len(got) == 1) != alone {
+				t.Errorf("keepers %v", got)
+			}
+			c.leave()
+			r.cfg.OneKeeper = func() bool { return false }
+			c = r.client()
+			c.states()
+			if got := confined("c.0/1"); got != bound {
+				t.Errorf("%q, once no older daemon comes back", got)
 			}
 		})
 	}
