@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -251,7 +252,7 @@ func TestFullDiskStepsDownAndComesBack(t *testing.T) {
 		full := error(syscall.ENOSPC)
 		disk.fail.Store(&full)
 		_, err := n.Propose(t.Context(), cmds("x", 1))
-		if api.ErrorCode(err) != api.CodeUnknown || n.Healthy() == nil {
+		if api.ErrorCode(err) != api.CodeUnknown || n.Healthy() == nil || !strings.Contains(n.Healthy().Error(), "free some space") {
 			t.Errorf("propose: %v, healthy: %v", err, n.Healthy())
 		}
 		c.settle(time.Minute)

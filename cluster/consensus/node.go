@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -390,7 +391,11 @@ func (n *Node) snapshots(ctx context.Context) {
 
 // Healthy is nil if this node can do its part, else why it cannot.
 func (n *Node) Healthy() error {
-	if err := n.guard.failure(); err != nil {
+	err := n.guard.failure()
+	switch {
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+		return api.Errorf(api.CodeUnavailable, "the raft log of this node cannot be written, as the disk of %s is full: free some space there (%v)", n.cfg.Dir, err)
+	case err != nil:
 		return api.Errorf(api.CodeUnavailable, "the raft log of this node cannot be written: %v", err)
 	}
 	return nil
