@@ -1,7 +1,9 @@
 package keeper
 
 import (
+	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -67,5 +69,27 @@ func TestAKeeperWithAStuckLedgerAnswers(t *testing.T) {
 	s.tasks.Wait()
 	if a := tell(names...); a.Running != 0 || a.Fates[0] != vouch.Unknown {
 		t.Errorf("of a start that could not be noted the keeper says %+v", a)
+	}
+}
+
+// hungLog is a log on a disk that hangs.
+type hungLog struct{ slog.Handler }
+
+func (hungLog) Handle(context.Context, slog.Record) error { select {} }
+
+// A daemon that comes waits until what the one before it asked is in hand, and so
+// for no log, though there is nobody left to be answered.
+func TestNoRequestWaitsForTheLog(t *testing.T) {
+	s := inProcess(t, filepath.Join(t.TempDir(), "keeper"))
+	s.log = slog.New(hungLog{slog.NewTextHandler(io.Discard, nil)})
+	sock, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: filepath.Join(s.cfg.Dir, socketFile), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newConn(sock)
+	c.fail(net.ErrClosed)
+	s.known["a.0/1"] = pastTask(Status{ID: "a.0/1", State: Ended})
+	for _, m := range []*message{{Op: opList}, {Op: opForget, IDs: []string{"a.0/1"}}, {Op: opSignal, ID: "a.0/1", Signal: 15}, {Op: opKill, ID: "x"}, {Op: opStats, ID: "x"}} {
+		s.handle(c, m)
 	}
 }

@@ -220,6 +220,9 @@ func (s *server) serve(sock *net.UnixConn) {
 	var writer sync.WaitGroup
 	writer.Go(func() { c.write(done) })
 	err := s.converse(c)
+	if err == nil {
+		err = c.unread()
+	}
 	if err != nil {
 		s.log.Warn("a connection to the keeper ended", "error", err)
 	}
@@ -310,7 +313,9 @@ func (s *server) detach(c *conn) {
 	s.plan()
 }
 
-// handle answers one request; what may take long is answered later.
+// handle answers one request; what may take long is answered later. The keeper's
+// log may be on a disk that hangs, and the next daemon waits for what the last one
+// asked: nothing is written there.
 func (s *server) handle(c *conn, m *message) {
 	reply := &message{Op: opAnswer, Seq: m.Seq}
 	var err error
@@ -347,13 +352,7 @@ func (s *server) handle(c *conn, m *message) {
 		err = fmt.Errorf("this keeper does not know the operation %q: it is of an older version and ends with its tasks", m.Op)
 	}
 	reply.Error = toWire(err)
-	s.answerTo(c, reply)
-}
-
-func (s *server) answerTo(c *conn, reply *message) {
-	if err := c.send(reply); err != nil {
-		s.log.Warn("an answer of the keeper was not sent", "error", err)
-	}
+	_ = c.send(reply) // if the daemon is gone the next one asks again; serve says if it did not read
 }
 
 func (s *server) list() []Status {
@@ -391,7 +390,7 @@ func (s *server) forget(c *conn, m *message) {
 				errs = append(errs, s.ledger.write(e))
 			}
 		}
-		s.answerTo(c, &message{Op: opAnswer, Seq: m.Seq, Error: toWire(errors.Join(errs...))})
+		_ = c.send(&message{Op: opAnswer, Seq: m.Seq, Error: toWire(errors.Join(errs...))}) // as in handle
 	})
 }
 

@@ -171,6 +171,18 @@ func encode(b []byte, m *message) ([]byte, error) {
 	return append(b, v...), nil
 }
 
+var errUnread = errors.New("the keeper's peer does not read")
+
+// unread is an error if the connection was ended for that.
+func (c *conn) unread() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if errors.Is(c.broken, errUnread) {
+		return errUnread
+	}
+	return nil
+}
+
 // send queues m.
 func (c *conn) send(m *message) error {
 	c.mu.Lock()
@@ -184,7 +196,7 @@ func (c *conn) send(m *message) error {
 		return err
 	}
 	if len(c.out) > maxQueued {
-		c.broken = errors.New("the keeper's peer does not read")
+		c.broken = errUnread
 		c.sock.Close()
 		return c.broken
 	}
