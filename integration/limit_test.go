@@ -94,7 +94,7 @@ func TestHardLimit(t *testing.T) {
 		began, was := time.Now(), used("ml")
 		linger(3 * time.Second)
 		got, span := used("ml")-was, time.Since(began)
-		if got > span*55/100+200*time.Millisecond { // of two periods, with what was left of those before
+		if got > span*3/4 { // unbounded they use all there is; a busy kernel lets each period run over by a few milliseconds
 			t.Errorf("%s: within %s half a CPU was %s", when, span, got)
 		}
 	}
