@@ -411,6 +411,9 @@ func (r *Request) validate() error {
 func ParsePort(s string) (PortRequest, error) {
 	name, num, fixed := strings.Cut(s, "=")
 	p := PortRequest{Name: name}
+	if !fixed && s != "" && strings.Trim(s, "0123456789:") == "" {
+		return p, FieldErrorf("ports", "%q has no name: write http=8080 for a port of the node by its number, or http for a free one; the program listens on it itself, and nothing is mapped", s)
+	}
 	if err := ValidateName("ports", name); err != nil {
 		return p, err
 	}

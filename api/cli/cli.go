@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/mesita/mesita/api"
@@ -125,8 +126,16 @@ func missing(first string, n int) string {
 
 // args checks the number of arguments of a command.
 func args(c *cli.Context, least, most int, form string) error {
-	if n := c.NArg(); n < least || most >= 0 && n > most {
-		return usage("mesita %s: got %s; see --help", form, api.Count(n, "argument"))
+	switch n := c.NArg(); {
+	case n < least:
+		words := strings.Fields(form)
+		first := slices.IndexFunc(words, func(w string) bool { return w == strings.ToUpper(w) })
+		if first < 0 {
+			first = len(words) - 1
+		}
+		return usage("mesita %s: %s is missing; see --help", form, strings.TrimRight(words[min(first+n, len(words)-1)], ".…"))
+	case most >= 0 && n > most:
+		return usage("mesita %s: %q is too much; see --help", form, c.Args().Get(most))
 	}
 	return nil
 }

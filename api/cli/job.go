@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ func (a *app) runCommand() *cli.Command {
 		Name: "run", Usage: "run a service: keep N tasks running", ArgsUsage: "NAME -- COMMAND [ARG…]",
 		Description: example("mesita run web -n 3 --cpus 0.25 --mem 128MiB -p http -- ./server --listen :{http}", "mesita run cache -c disk=ssd -- redis-server"),
 		Flags: option.TaskFlags(
+			&cli.StringFlag{Name: "name", Usage: "`NAME` of the service, in place of the word before --"},
 			&cli.IntFlag{Name: "count", Aliases: []string{"n"}, Value: 1, Usage: "`NUMBER` of tasks to keep running"},
 			&cli.StringFlag{Name: "restart-delay", Usage: "`TIME` before the first restart; doubles (default 1s)"},
 			&cli.StringFlag{Name: "restart-max-delay", Usage: "the longest `TIME` before a restart (default 1m)"},
@@ -26,14 +28,20 @@ func (a *app) runCommand() *cli.Command {
 			option.SpanFlag("timeout", 5*time.Minute, "the most `TIME` to wait for all tasks to run"),
 		),
 		Action: func(c *cli.Context) error {
-			if c.NArg() < 2 {
-				return usage("mesita run NAME -- COMMAND [ARG…]: %s", missing("name", c.NArg()))
+			name, command := c.String("name"), c.Args().Slice()
+			switch {
+			case c.IsSet("name") && len(command) == 0:
+				return usage("mesita run --name NAME -- COMMAND [ARG…]: no command given")
+			case !c.IsSet("name") && len(command) < 2:
+				return usage("mesita run NAME -- COMMAND [ARG…]: %s", missing("name", len(command)))
+			case !c.IsSet("name"):
+				name, command = command[0], command[1:]
 			}
 			count := c.Int("count")
 			if count <= 0 {
 				return api.FieldErrorf("count", "%d is not above zero", count)
 			}
-			s := &api.JobSpec{Name: c.Args().First(), Kind: api.KindService, Count: &count}
+			s := &api.JobSpec{Name: name, Kind: api.KindService, Count: &count}
 			p := option.Parser{C: c}
 			s.Restart.Delay = option.Parse(&p, "restart-delay", api.ParseDuration)
 			s.Restart.MaxDelay = option.Parse(&p, "restart-max-delay", api.ParseDuration)
@@ -41,7 +49,7 @@ func (a *app) runCommand() *cli.Command {
 			if p.Err != nil {
 				return p.Err
 			}
-			return a.submit(c, s, c.Args().Tail(), a.afterRun)
+			return a.submit(c, s, command, a.afterRun)
 		},
 	}
 }
@@ -61,6 +69,9 @@ func (a *app) submit(c *cli.Context, s *api.JobSpec, command []string, after fun
 		return err
 	}
 	if c.Bool("dry-run") {
+		if err := differs(c, cl, &check); err != nil {
+			return err
+		}
 		return a.plan(c, cl, s)
 	}
 	if err := a.upload(c, cl, s); err != nil {
@@ -71,6 +82,28 @@ func (a *app) submit(c *cli.Context, s *api.JobSpec, command []string, after fun
 		return err
 	}
 	return after(c, cl, j)
+}
+
+// differs refuses, before anything is done, a job that a submission would be
+// refused for: one of its name that goes on, and is another. A program that is
+// not uploaded yet has no digest to compare.
+func differs(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
+	if s.Name == "" {
+		return nil
+	}
+	old, err := cl.Job(c.Context, s.Name)
+	if api.ErrorCode(err) == api.CodeNotFound || err == nil && old.State.Ended() {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	is := *old.Spec
+	is.Program = s.Program
+	if reflect.DeepEqual(&is, s) {
+		return nil
+	}
+	return api.Errorf(api.CodeConflict, "job %q exists and differs: change it with `mesita apply`, stop it, or choose another name", s.Name)
 }
 
 func (a *app) plan(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
@@ -314,6 +347,7 @@ func (a *app) jobRm() *cli.Command {
 				if err := cl.RemoveJob(c.Context, id); err != nil {
 					return err
 				}
+				a.progress("job %s is forgotten", id)
 			}
 			return nil
 		},

@@ -282,7 +282,11 @@ func (a *app) nodeResume() *cli.Command {
 			a.progress("would let %s (%s) take tasks again", n.Name, n.State)
 			return nil
 		}
-		return cl.Resume(c.Context, n.Name)
+		if err := cl.Resume(c.Context, n.Name); err != nil {
+			return err
+		}
+		a.progress("%s takes tasks", n.Name)
+		return nil
 	})
 }
 
@@ -296,7 +300,11 @@ func (a *app) nodeRm() *cli.Command {
 			a.progress("would remove %s (%s, %s)", n.Name, n.Role, api.Count(n.Tasks, "task"))
 			return nil
 		}
-		return cl.RemoveNode(c.Context, n.Name, c.Bool("force"))
+		if err := cl.RemoveNode(c.Context, n.Name, c.Bool("force")); err != nil {
+			return err
+		}
+		a.progress("%s is removed for good", n.Name)
+		return nil
 	})
 }
 

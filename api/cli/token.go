@@ -139,7 +139,11 @@ func (a *app) tokenRevoke() *cli.Command {
 				a.progress("would revoke token %s (%s)", t.ID, tokenText(t))
 				return nil
 			}
-			return cl.RevokeToken(c.Context, t.ID)
+			if err := cl.RevokeToken(c.Context, t.ID); err != nil {
+				return err
+			}
+			a.progress("token %s (%s) is revoked", t.ID, tokenText(t))
+			return nil
 		},
 	}
 }

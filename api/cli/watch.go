@@ -123,7 +123,10 @@ func (a *app) events(c *cli.Context, cl *client.Client) error {
 
 func eventText(e api.Event) string {
 	if e.Kind == api.EventTaskState && e.Task != nil {
-		return strings.TrimSpace(stateText(e.Task) + " " + e.Message)
+		if e.Message == "" {
+			return stateText(e.Task)
+		}
+		return stateText(e.Task) + ": " + e.Message
 	}
 	if e.Kind == api.EventTaskPlaced && e.Task != nil && e.Message == "" {
 		return fmt.Sprintf("attempt %d, for partition %s", e.Task.Attempt, e.Task.Partition)

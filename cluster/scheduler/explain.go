@@ -224,6 +224,8 @@ func ended(t *api.Task) string {
 
 func reasonText(t *api.Task) string {
 	switch {
+	case t.State == api.TaskKilled && t.Reason == api.ReasonStopped && t.Node == "" && t.Attempt > 1 && t.Message != "":
+		return fmt.Sprintf("it was stopped before attempt %d; attempt %d ended: %s", t.Attempt, t.Attempt-1, t.Message)
 	case t.Message != "":
 		return t.Message
 	case t.Reason == api.ReasonStopped && t.Signal != "":

@@ -43,7 +43,9 @@ func TestWhatPasses(t *testing.T) {
 func TestWhyOfAStoppedTask(t *testing.T) {
 	code := 143
 	for want, task := range map[string]*api.Task{
-		"a.0 killed: it was stopped, and ended by SIGTERM":         {ID: "a.0", State: api.TaskKilled, Reason: api.ReasonStopped, Signal: "SIGTERM", ExitCode: &code},
+		"a.0 killed: it was stopped, and ended by SIGTERM": {ID: "a.0", State: api.TaskKilled, Reason: api.ReasonStopped, Signal: "SIGTERM", ExitCode: &code},
+		"a.0 killed: it was stopped before attempt 5; attempt 4 ended: it exited with code 7": {
+			ID: "a.0", State: api.TaskKilled, Reason: api.ReasonStopped, Attempt: 5, Message: "it exited with code 7"},
 		"a.0 killed: it was stopped, and ended with exit code 143": {ID: "a.0", State: api.TaskKilled, Reason: api.ReasonStopped, ExitCode: &code},
 		"a.0 killed: it was stopped before it started":             {ID: "a.0", State: api.TaskKilled, Reason: api.ReasonStopped, Message: "it was stopped before it started"},
 		"a.0 failed: exit code 143":                                {ID: "a.0", State: api.TaskFailed, Reason: api.ReasonExited, ExitCode: &code},

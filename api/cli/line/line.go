@@ -170,15 +170,24 @@ func (l *Line) check(root *cli.App) error {
 func (l *Line) misplaced() error {
 	form := l.Command.ArgsUsage
 	before, _, ok := strings.Cut(form, "-- ")
-	n := len(strings.Fields(before))
+	n, named := len(strings.Fields(before)), l.named()
+	if named && strings.HasPrefix(before, "NAME ") {
+		n--
+	}
 	if !ok || l.before <= n || l.before == len(l.args) || strings.HasPrefix(l.args[l.before], "-") {
 		return nil
 	}
 	remedy := "write the whole command after --"
-	if find(l.Command.Flags, "name") != nil {
+	if before == "" && !named && find(l.Command.Flags, "name") != nil {
 		remedy += ", and the name of a job as --name " + l.args[n]
 	}
 	return usage("mesita %s %s: %q stands before --, and a command after it: %s", strings.Join(l.path, " "), form, l.args[n], remedy)
+}
+
+// named tells whether a name is given by its flag.
+func (l *Line) named() bool {
+	f := find(l.localFlags(), "name")
+	return f != nil && l.has(f)
 }
 
 func (l *Line) has(f cli.Flag) bool {
@@ -222,6 +231,9 @@ func unknownCommand(path []string, arg string, cs []*cli.Command) error {
 		}
 	}
 	text := strings.Join(append(append([]string{"mesita"}, path...), arg), " ")
+	if words := elsewhere(path, arg); words != "" {
+		return usage("%s: no such command: %s", text, words)
+	}
 	if near := api.Nearest(arg, known); near != "" {
 		return usage("%s: no such command: did you mean %s?", text, near)
 	}

@@ -79,8 +79,11 @@ func (f file) add(docs *Docs, n *yaml.Node) error {
 	kind := nodeOf(n, "kind")
 	if kind.Kind == yaml.ScalarNode && kind.Value != kindPartition {
 		var known api.Kind
-		if known.UnmarshalText([]byte(kind.Value)) != nil && api.Nearest(kind.Value, []string{kindPartition}) != "" {
-			return f.errorf(kind, "kind", "unknown kind %q: did you mean %s?", kind.Value, kindPartition)
+		if err := known.UnmarshalText([]byte(kind.Value)); err != nil {
+			if api.Nearest(kind.Value, []string{kindPartition}) != "" {
+				return f.errorf(kind, "kind", "unknown kind %q: did you mean %s?", kind.Value, kindPartition)
+			}
+			return f.errorf(kind, "kind", "%s, or %s", err, kindPartition)
 		}
 	}
 	if kind.Kind == yaml.ScalarNode && kind.Value == kindPartition {
