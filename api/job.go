@@ -83,6 +83,9 @@ type Job struct {
 	ExitCode *int `json:"exitCode,omitempty"`
 }
 
+// Masked stands for a value of an environment that the reader may not see.
+const Masked = "***"
+
 // JobVersion is an earlier version of a job.
 type JobVersion struct {
 	Extra

@@ -19,8 +19,9 @@ const (
 	ReadLogs
 	Deploy // submit, change, scale, stop, move and remove jobs
 	Exec
-	Upload // programs
-	Fetch  // programs that were uploaded
+	Upload     // programs
+	Fetch      // programs that were uploaded
+	ReadValues // of environments
 	CloseIncidents
 	ManagePartitions
 	ManageNodes
@@ -46,13 +47,14 @@ const (
 )
 
 var actions = [...]struct {
-	name string
-	role int // the least, of api.RightRoles; -1 = none
+	name   string
+	role   int  // the least, of api.RightRoles; -1 = none
+	listed bool // the lists of partitions bind it
 }{
-	Nothing: {"nothing", -1}, Look: {"look", viewer}, ReadLogs: {"logs", viewer}, Deploy: {"deploy", deployer}, Exec: {"exec", deployer},
-	Upload: {"upload", deployer}, Fetch: {"fetch", deployer}, CloseIncidents: {"close-incidents", operator},
-	ManagePartitions: {"manage-partitions", admin}, ManageNodes: {"manage-nodes", admin}, ManageTokens: {"manage-tokens", admin}, ManageCluster: {"manage-cluster", admin},
-	BeNode: {"be-node", -1},
+	Nothing: {"nothing", -1, false}, BeNode: {"be-node", -1, false}, Look: {"look", viewer, false}, ReadLogs: {"logs", viewer, false},
+	Deploy: {"deploy", deployer, true}, Exec: {"exec", deployer, true}, Upload: {"upload", deployer, false}, Fetch: {"fetch", deployer, true}, ReadValues: {"values", deployer, true},
+	CloseIncidents: {"close-incidents", operator, false}, ManagePartitions: {"manage-partitions", admin, false}, ManageNodes: {"manage-nodes", admin, false},
+	ManageTokens: {"manage-tokens", admin, false}, ManageCluster: {"manage-cluster", admin, false},
 }
 
 const (
@@ -125,7 +127,7 @@ func May(id Identity, a Action, on Object) error {
 		have := slices.Index(api.RightRoles, r.Role)
 		best = max(best, have)
 		if have >= need {
-			if (a != Deploy && a != Exec) || on.Anywhere || r.listed(id, on) {
+			if !actions[a].listed || on.Anywhere || r.listed(id, on) {
 				return nil
 			}
 			unlisted = true

@@ -11,7 +11,7 @@ import (
 // from the code on purpose.
 var adds = map[string]string{
 	"viewer":   "look logs",
-	"deployer": "deploy exec upload fetch",
+	"deployer": "deploy exec upload fetch values",
 	"operator": "close-incidents",
 	"admin":    "manage-partitions manage-nodes manage-tokens manage-cluster",
 }
@@ -102,7 +102,7 @@ func TestListsOfPartitions(t *testing.T) {
 		{"eve", "deployer,deployer@prod", true},
 	} {
 		id := Identity{Actor: "token:" + c.name, Rights: c.rights}
-		for _, a := range []Action{Deploy, Exec} {
+		for _, a := range []Action{Deploy, Exec, Fetch, ReadValues} {
 			if err := May(id, a, on); (err == nil) != c.may {
 				t.Errorf("%s with %s: %v", c.name, c.rights, err)
 			}

@@ -3,8 +3,11 @@ package cli
 import (
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"reflect"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -206,9 +209,22 @@ func (a *app) exportCommand() *cli.Command {
 					return err
 				}
 			}
+			if names := masked(docs); len(names) > 0 {
+				a.progress("! the values of the environment of %s are not shown to you: %s stands for them, and apply refuses that", strings.Join(names, ", "), api.Masked)
+			}
 			return nil
 		},
 	}
+}
+
+// masked are the jobs of which not all is shown.
+func masked(docs []any) (names []string) {
+	for _, d := range docs {
+		if s, ok := d.(*api.JobSpec); ok && slices.Contains(slices.Collect(maps.Values(s.Env)), api.Masked) {
+			names = append(names, s.Name)
+		}
+	}
+	return names
 }
 
 // exported is what export prints, in an order in which apply can make it.

@@ -77,7 +77,7 @@ func (a *app) roleLs() *cli.Command {
 func (a *app) canCommand() *cli.Command {
 	return &cli.Command{
 		Name: "can", Usage: "explain whether somebody may do something", ArgsUsage: "TOKEN ACTION [PARTITION|JOB|PARTITION/JOB]",
-		Description: "TOKEN is the name or id of client tokens, - for you. ACTION is look, logs, deploy, exec,\nupload, fetch, close-incidents, manage-partitions, manage-nodes, manage-tokens or\nmanage-cluster. Without a partition or job it is asked for the whole cluster.\nIt fails with exit code 4 if none of them may.\n\n" +
+		Description: "TOKEN is the name or id of client tokens, - for you. ACTION is look, logs, deploy, exec,\nupload, fetch, values, close-incidents, manage-partitions, manage-nodes, manage-tokens or\nmanage-cluster. Without a partition or job it is asked for the whole cluster.\nIt fails with exit code 4 if none of them may.\n\n" +
 			example("mesita can ci deploy prod/web", "mesita can - exec web"),
 		Flags: readFlags(),
 		Action: func(c *cli.Context) error {

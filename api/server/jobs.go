@@ -25,6 +25,9 @@ func (c *call) spec() (*api.JobSpec, error) {
 			return nil, api.FieldErrorf("name", "is %q in the body and %q in the path: make them the same", s.Name, c.Args[0])
 		}
 	}
+	if err := unmasked(s); err != nil {
+		return nil, err
+	}
 	s.Normalize()
 	return s, s.Validate()
 }

@@ -190,14 +190,15 @@ type call struct {
 }
 
 // on makes a handler of this server's, which is asked once the caller may act on
-// what the path names, as it is.
+// what the path names, as it is. What it answers is masked for the caller.
 func (s *Server) on(handle func(*call) (any, error)) func(*exchange.Call) (any, error) {
 	return func(c *exchange.Call) (any, error) {
 		in := &call{c, s}
 		if err := in.mayAsItIs(); err != nil {
 			return nil, err
 		}
-		return handle(in)
+		answer, err := handle(in)
+		return in.masked(answer), err
 	}
 }
 
