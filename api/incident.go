@@ -46,6 +46,7 @@ const (
 	IncidentNodeAway     IncidentKind = "node-away"     // its daemon does not answer, the parent of its tasks does
 	IncidentNodeStopped  IncidentKind = "node-stopped"  // on purpose, and it did not come back
 	IncidentOutdated     IncidentKind = "node-outdated" // its program is older than the level of the cluster
+	IncidentKeeperHangs  IncidentKind = "keeper-hangs"  // the parent of a node's tasks does not answer its daemon
 	IncidentClockOff     IncidentKind = "clock-off"     // a node's clock is not that of most
 	IncidentStatesDiffer IncidentKind = "states-differ" // of the voters
 	IncidentNodeCopied   IncidentKind = "node-copied"   // a second daemon with its identity

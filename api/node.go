@@ -41,6 +41,7 @@ type Node struct {
 	VoterOnly    bool              `json:"voterOnly,omitempty"`    // votes and runs nothing
 	WorkerOnly   bool              `json:"workerOnly,omitempty"`   // never votes: the tokens that it joined with say so
 	DiskFull     bool              `json:"diskFull,omitempty"`     // takes no new work
+	KeeperSilent bool              `json:"keeperSilent,omitempty"` // the parent of its tasks does not answer its daemon: takes no new work
 	Attrs        map[string]string `json:"attrs,omitempty"`        // operator's and detected
 	Resources    Resources         `json:"resources"`              // what it has
 	Level        int               `json:"level,omitempty"`        // the highest that its mesita knows
@@ -62,7 +63,7 @@ type Node struct {
 
 // Schedulable tells whether the node may get new tasks.
 func (n *Node) Schedulable() bool {
-	return n.State == NodeReady && !n.Drain && !n.VoterOnly && !n.DiskFull && !n.Outdated && !n.Starts.Stopped()
+	return n.State == NodeReady && !n.Drain && !n.VoterOnly && !n.DiskFull && !n.KeeperSilent && !n.Outdated && !n.Starts.Stopped()
 }
 
 // Trouble is what is wrong with a node that answers: in a word or two, and what
@@ -82,6 +83,9 @@ func (n *Node) Troubles() (out []Trouble) {
 	}
 	if n.DiskFull {
 		out = append(out, Trouble{"disk full", "its data folder has no room: it gets no new tasks"})
+	}
+	if n.KeeperSilent {
+		out = append(out, Trouble{"keeper hangs", "its keeper, the parent of its tasks, does not answer: they go on, their ends are not seen, and it gets no new ones; wake or end that process (`mesita keeper`) on this node"})
 	}
 	if n.Starts != nil && !n.Starts.Since.IsZero() {
 		out = append(out, Trouble{"starts fail", "no task starts there: " + n.Starts.Message})
@@ -188,6 +192,8 @@ type NodeHello struct {
 	Session   string            `json:"session,omitempty"`
 	Outside   *Outside          `json:"outside,omitempty"` // said only to a cluster of level 3 and above
 	Refill    *Refill           `json:"refill,omitempty"`  // said only to a cluster of level 3 and above
+	// KeeperSilent is said only to a cluster of level 3 and above.
+	KeeperSilent bool `json:"keeperSilent,omitempty"`
 }
 
 // Validate checks what a node says of itself.

@@ -130,6 +130,7 @@ type Runtime interface {
 	Forget(ctx context.Context, ids ...string) error
 	Exec(ctx context.Context, r keeper.ExecRequest) (keeper.ExecResult, error)
 	Stats(ctx context.Context, id string) (api.TaskStats, error)
+	Check(ctx context.Context) error
 }
 
 var _ Runtime = (*keeper.Client)(nil)

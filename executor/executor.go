@@ -33,6 +33,7 @@ type Executor struct {
 	weights *weights.Weights
 	cores   *cores.Cores
 	disk    *disk
+	silent  atomic.Bool // the keeper does not answer
 	past    []journal.Entry
 	reboot  bool
 	synced  chan struct{}
@@ -167,6 +168,7 @@ func (e *Executor) Run(ctx context.Context) (err error) {
 	l.starts.patience = startPatience
 	l.freezes, l.asks = newPool(inner, &l.work, 8), newPool(inner, &l.work, 8)
 	l.work.Go(func() { e.reports.run(inner) })
+	l.work.Go(func() { e.watchKeeper(inner) })
 	e.weighSoon()
 	e.load()
 	e.resync()

@@ -98,6 +98,7 @@ func (g *generator) command(v *View) Command {
 		if v.Does(RefilledVoters) && g.IntN(4) == 0 {
 			h.Refill = &api.Refill{Lost: "its log is an older copy", Entries: uint64(g.IntN(3)), From: nodeID(g.IntN(4))}
 		}
+		h.KeeperSilent = v.Does(SilentKeepers) && g.IntN(4) == 0
 		if v.Does(MemLimits) {
 			h.Resources.MemExtra = h.Resources.Mem * api.Bytes(g.IntN(3)) / 2
 		}

@@ -34,6 +34,7 @@ var said = []saidField{
 	say("boot", func(n *api.Node) *string { return &n.Boot }, func(h *api.NodeHello) string { return h.Boot }),
 	say("voter only", func(n *api.Node) *bool { return &n.VoterOnly }, func(h *api.NodeHello) bool { return h.VoterOnly }),
 	say("room on disk", func(n *api.Node) *bool { return &n.DiskFull }, func(h *api.NodeHello) bool { return h.DiskFull }),
+	say("whether its keeper answers", func(n *api.Node) *bool { return &n.KeeperSilent }, func(h *api.NodeHello) bool { return h.KeeperSilent }),
 	sayAs("attributes", func(n *api.Node) *map[string]string { return &n.Attrs }, func(h *api.NodeHello) map[string]string { return h.Attrs }, maps.Equal),
 	sayAs("resources", func(n *api.Node) *api.Resources { return &n.Resources }, func(h *api.NodeHello) api.Resources { return h.Resources }, api.Resources.Equal),
 	sayAs("what others have", func(n *api.Node) **api.Outside { return &n.Outside }, func(h *api.NodeHello) *api.Outside { return h.Outside }, (*api.Outside).Equal),

@@ -34,6 +34,8 @@ var nodeFaults = []nodeFault{
 		"it gets no new work; services start elsewhere if it stays away", "it came back", true},
 	{api.IncidentDiskFull, func(n *api.Node) bool { return here(n) && n.DiskFull }, func(*api.Node) string { return "its data folder has no room" },
 		"it gets no new work", "there is room again", false},
+	{api.IncidentKeeperHangs, func(n *api.Node) bool { return here(n) && n.KeeperSilent }, func(*api.Node) string { return "its keeper, the parent of its tasks, does not answer" },
+		"it gets no new work; what runs goes on, and its end is seen once the keeper answers", "the keeper answers again", false},
 	{api.IncidentStartsFail, func(n *api.Node) bool { return here(n) && n.Starts != nil && !n.Starts.Since.IsZero() }, func(n *api.Node) string { return n.Starts.Message },
 		fmt.Sprintf("its tasks start elsewhere; one is tried there every %s", trialEvery), "a task started there again", false},
 	{api.IncidentOutdated, func(n *api.Node) bool { return here(n) && n.Outdated }, func(n *api.Node) string {

@@ -50,6 +50,7 @@ const (
 	OutsideUse                     // what other programs have of a node is not given to tasks, and is no failure of theirs
 	RefilledVoters                 // a voter tells what it had lost when it started, and was sent again
 	OldPrograms                    // a node whose program is below the level of the cluster is told apart, and gets no new work
+	SilentKeepers                  // a node says that the parent of its tasks does not answer
 )
 
 // Holder says who must know a feature before it is used.
@@ -95,6 +96,7 @@ var features = [...]struct {
 	OutsideUse:      {3, Voters},
 	RefilledVoters:  {3, Voters},
 	OldPrograms:     {3, Voters},
+	SilentKeepers:   {3, Voters},
 }
 
 // Level is the cluster's from which it is done.
@@ -134,6 +136,7 @@ var fields = []field{
 		return slices.ContainsFunc(c.Placements, func(p Placement) bool { return p.Resources != nil && ofLevel3(*p.Resources) })
 	}),
 	fieldOf("hello.outside", 3, func(c *NodeHello) bool { return c.Hello.Outside != nil }),
+	fieldOf("hello.keeperSilent", 3, func(c *NodeHello) bool { return c.Hello.KeeperSilent }),
 	fieldOf("hello.refill", 3, func(c *NodeHello) bool { return c.Hello.Refill != nil }),
 	fieldOf("statuses.taken", 3, func(c *TaskReport) bool {
 		return slices.ContainsFunc(c.Statuses, func(s api.TaskStatus) bool { return len(s.Taken) > 0 })

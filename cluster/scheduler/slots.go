@@ -111,6 +111,8 @@ func unavailable(n *api.Node) string {
 		return "runs an older mesita (" + n.Version + ") than the level of the cluster: upgrade it"
 	case n.DiskFull:
 		return "has a full disk"
+	case n.KeeperSilent:
+		return "has a keeper that does not answer: no task starts there"
 	case n.Starts.Stopped():
 		return "can start no task: " + n.Starts.Message
 	}

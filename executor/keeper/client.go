@@ -110,13 +110,19 @@ func (c *Client) ask(ctx context.Context, id string, m message) (r *message, err
 }
 
 // Start starts an attempt, and a keeper if needed. The same attempt is never
-// started twice. ErrLost says that nobody knows whether it ran.
+// started twice. ErrLost says that nobody knows whether it ran, ErrSilent that it
+// was not asked for.
 func (c *Client) Start(ctx context.Context, r StartRequest) (StartResult, error) {
 	p := c.holderOf(r.ID)
 	if p == nil {
 		var err error
 		if p, err = c.choose(ctx, &r); err != nil {
 			return StartResult{}, err
+		}
+		if l, _ := p.current(); l != nil { // else it is about to say hello
+			if err := p.answers(ctx, l); err != nil {
+				return StartResult{}, err
+			}
 		}
 		c.hold(r.ID, p)
 	}
@@ -145,7 +151,8 @@ func (c *Client) Prepare(r StartRequest) {
 	if l, err := p.current(); l != nil && err == nil && l.knows.current() {
 		m := &message{Op: opPrepare, Start: &StartRequest{ID: r.ID, Slice: r.Slice}}
 		m.Start.Limits = r.Limits
-		_ = l.send(m) // Start finds out if the connection is broken
+		_ = l.send(&message{Op: opPing}) // so that Start need not ask
+		_ = l.send(m)                    // Start finds out if the connection is broken
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -26,6 +27,7 @@ type peer struct {
 
 	mu     sync.Mutex
 	link   *link
+	missed error // why the last connection was not made; nil: it was
 	closed bool
 }
 
@@ -37,7 +39,9 @@ type link struct {
 	waiting map[uint64]chan *message // closed without a message when the connection ends
 	bye     bool
 	knows   knows
-	vouches vouching // guarded by Client.vouching
+	pid     int
+	heard   atomic.Int64 // when something last came, in ns since 1970
+	vouches vouching     // guarded by Client.vouching
 }
 
 // vouching is what a keeper was told to answer for, over a connection.
@@ -100,7 +104,7 @@ func dialWithin(dir string, main bool, within time.Duration) (*conn, *hello, err
 		}
 	}
 	if err != nil {
-		return nil, nil, errors.Join(err, sock.Close())
+		return nil, nil, errors.Join(silence(err), sock.Close())
 	}
 	return k, m.Hello, nil
 }
@@ -125,12 +129,13 @@ func (p *peer) connect(ctx context.Context, start bool) (*link, error) {
 			k, h, err = dial(p.cfg.Dir, true)
 		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("reach the keeper in %s: %w", p.cfg.Dir, err)
-	}
-	l := &link{conn: k, done: make(chan struct{}), waiting: map[uint64]chan *message{}, knows: knowledge(h)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.missed = err; err != nil {
+		return nil, fmt.Errorf("reach the keeper in %s: %w", p.cfg.Dir, err)
+	}
+	l := &link{conn: k, done: make(chan struct{}), waiting: map[uint64]chan *message{}, knows: knowledge(h), pid: h.PID}
+	l.heard.Store(time.Now().UnixNano())
 	if p.closed {
 		k.sock.Close()
 		return nil, net.ErrClosed
@@ -175,6 +180,7 @@ func (p *peer) read(l *link) {
 			l.fail(err)
 			break
 		}
+		l.heard.Store(time.Now().UnixNano())
 		switch m.Op {
 		case opStatus:
 			p.tell(m.Statuses...)

@@ -346,6 +346,7 @@ func (s *server) handle(c *conn, m *message) {
 		reply.Names = s.fates.deny(m.Names)
 	case opDenied:
 		reply.Names = s.fates.allDenied()
+	case opPing:
 	case opQuit:
 		s.finish()
 	default:

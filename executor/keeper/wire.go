@@ -73,6 +73,7 @@ const (
 	opHello   = "hello"
 	opStart   = "start"
 	opPrepare = "prepare" // a start that may come; not answered
+	opPing    = "ping"    // whether it answers
 	opSignal  = "signal"
 	opKill    = "kill"
 	opList    = "list"

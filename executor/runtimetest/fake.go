@@ -46,6 +46,7 @@ type Fake struct {
 	signals  []string
 	pid      int
 	down     bool
+	silent   bool
 	hung     [2]chan struct{} // closed when what waits for it may go on; nil: nothing does
 	subs     map[chan keeper.Status]context.Context
 }
@@ -86,6 +87,24 @@ func (f *Fake) Jump(by time.Duration) {
 
 var errDown = errors.New("the keeper cannot be started")
 
+// Check is an error once the keeper was told to be silent.
+func (f *Fake) Check(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.silent {
+		return keeper.ErrSilent
+	}
+	return nil
+}
+
+// SetSilent has the keeper answer no more, or again. Starts fail as those that it
+// was not asked for.
+func (f *Fake) SetSilent(silent bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.silent = silent
+}
+
 // Prepare notes that a start was prepared.
 func (f *Fake) Prepare(r keeper.StartRequest) {
 	f.mu.Lock()
@@ -115,6 +134,9 @@ func (f *Fake) Start(ctx context.Context, r keeper.StartRequest) (keeper.StartRe
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.silent {
+		return keeper.StartResult{}, keeper.ErrSilent
+	}
 	if f.down {
 		return keeper.StartResult{}, errDown
 	}
