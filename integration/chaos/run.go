@@ -24,7 +24,7 @@ const (
 	wellWithin = 2 * time.Minute  // from the end of a fault to all being well
 	endWithin  = 3 * time.Minute  // for all batches to end
 	slowAfter  = 15 * time.Second // what is waited for is said
-	tidyWithin = time.Minute      // a keeper without daemon and tasks ends after half of that
+	tidyWithin = lab.Patience     // a keeper without daemon and tasks ends after half a minute
 )
 
 // run is one cluster that is broken, and what is known of it.

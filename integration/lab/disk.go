@@ -7,13 +7,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// unmountWithin is how long a killed process may hold a file system.
-const unmountWithin = 20 * time.Second
 
 // diskSize is what a node's disk holds.
 const diskSize = "192m"
@@ -100,7 +96,7 @@ func (d *Disk) PowerCut() error {
 // mount namespace may, for a moment after it was killed.
 func (d *Disk) unmount() error {
 	mounted := true
-	if !Until(unmountWithin, func() bool {
+	if !Until(Patience, func() bool {
 		mounted = mounted && syscall.Unmount(d.node.Dir, 0) != nil
 		loops, err := exec.Command("losetup", "--noheadings", "--associated", d.image).Output()
 		return !mounted && err == nil && len(loops) == 0
