@@ -17,6 +17,7 @@ import (
 	"github.com/mesita/mesita/cluster/ages"
 	"github.com/mesita/mesita/cluster/consensus"
 	"github.com/mesita/mesita/cluster/history"
+	"github.com/mesita/mesita/cluster/skew"
 	"github.com/mesita/mesita/cluster/tlsconf"
 	"github.com/mesita/mesita/executor"
 	"github.com/mesita/mesita/executor/clock"
@@ -93,7 +94,7 @@ type Agent struct {
 	holds      atomic.Bool   // this node was told to hold the level
 	levelDue   atomic.Int64  // when the level will be raised: see levelLoop
 	firstToken atomic.Pointer[string]
-	trust      atomic.Pointer[clockTrust] // of the newest time that this node led
+	trust      atomic.Pointer[skew.Trust] // of the newest time that this node led
 }
 
 // Ready is what a node that can serve tells its starter.

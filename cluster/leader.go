@@ -9,6 +9,7 @@ import (
 	"github.com/mesita/mesita/cluster/allocator"
 	"github.com/mesita/mesita/cluster/controller"
 	"github.com/mesita/mesita/cluster/scheduler"
+	"github.com/mesita/mesita/cluster/skew"
 	"github.com/mesita/mesita/fsm"
 	"golang.org/x/sync/errgroup"
 )
@@ -47,14 +48,14 @@ func (a *Agent) leadTerm(ctx context.Context) error {
 		return err
 	}
 	a.sayVoter()
-	trust := &clockTrust{now: a.cfg.Now}
+	trust := skew.NewTrust(a.cfg.Now)
 	a.trust.Store(trust)
 	group, ctx := errgroup.WithContext(ctx)
 	alloc := allocator.New(a.store, a.cfg.Now, a.log)
 	group.Go(func() error { return alloc.Run(ctx) })
 	group.Go(func() error { return scheduler.New(a.store, beginRound, a.cfg.Now, a.log).Run(ctx) })
 	group.Go(func() error {
-		return controller.New(controller.Config{Store: a.store, Now: a.cfg.Now, Log: a.log, Forgets: trust.holds}).Run(ctx)
+		return controller.New(controller.Config{Store: a.store, Now: a.cfg.Now, Log: a.log, Forgets: trust.Holds}).Run(ctx)
 	})
 	pings := newPings(a.self.NodeID, a.store, a.gossip.Load().Ping, a.changed.notify)
 	group.Go(func() error { return pings.Run(ctx) })
@@ -72,8 +73,8 @@ func (a *Agent) leadTerm(ctx context.Context) error {
 	group.Go(func() error { return a.keyLoop().Run(ctx) })
 	group.Go(func() error { return a.checkLoop().Run(ctx) })
 	group.Go(func() error {
-		s := &skew{self: a.self.NodeID, store: a.store, read: a.clockOf, wall: a.cfg.Wall, now: a.cfg.Now, log: a.log,
-			voters: a.raft.Voters, handOver: a.raft.TransferTo, trust: trust}
+		s := skew.New(skew.Config{Self: a.self.NodeID, Store: a.store, Read: a.clockOf, Wall: a.cfg.Wall, Now: a.cfg.Now, Log: a.log,
+			Voters: a.raft.Voters, HandOver: a.raft.TransferTo, Trust: trust})
 		return s.Run(ctx)
 	})
 	return group.Wait()
@@ -82,7 +83,7 @@ func (a *Agent) leadTerm(ctx context.Context) error {
 // forgets tells whether this node, as it leads, may remove what is old.
 func (a *Agent) forgets() bool {
 	trust := a.trust.Load()
-	return trust != nil && trust.holds()
+	return trust != nil && trust.Holds()
 }
 
 // beginRound lets the scheduler serve partitions in the allocator's order.

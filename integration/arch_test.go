@@ -45,6 +45,7 @@ var imports = map[string][]string{
 	"cluster/ages":       {},
 	"cluster/tlsconf":    {"api/backoff", "api/budget"},
 	"cluster/history":    {"api"},
+	"cluster/skew":       {"api", "api/backoff", "fsm"},
 	"integration":        {"*"},
 	"scripts":            {"*"},
 }

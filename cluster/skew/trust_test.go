@@ -1,4 +1,4 @@
-package cluster
+package skew
 
 import (
 	"context"
@@ -53,8 +53,8 @@ func TestWhoseClockIsTrusted(t *testing.T) {
 		"two agree with each other only": {voters: 3, ahead: off(0, time.Second, silent), jumped: 200 * days},
 	} {
 		at := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
-		s := &skew{self: "id0", wall: func() time.Time { return at.Add(c.jumped) }, now: func() time.Time { return at },
-			voters: func() []string { return []string{"id0", "id1", "id2", "id3", "id4"}[:c.voters] }}
+		s := &Loop{Config{Self: "id0", Wall: func() time.Time { return at.Add(c.jumped) }, Now: func() time.Time { return at },
+			Voters: func() []string { return []string{"id0", "id1", "id2", "id3", "id4"}[:c.voters] }}}
 		if trusted, to := s.verdict(c.ahead); trusted != c.trusted || to != c.to {
 			t.Errorf("%s: trusted %v and handed to %q, want %v and %q", name, trusted, to, c.trusted, c.to)
 		}
@@ -77,31 +77,31 @@ func TestALeaderThatIsAheadRemovesNothing(t *testing.T) {
 			defer mu.Unlock()
 			return at().Add(c.off[id])
 		}
-		c.read = func(_ context.Context, id string) (time.Time, error) { return clock(id), nil }
-		c.wall = func() time.Time { return clock("id0") }
-		c.handOver = func(_ context.Context, id string) error {
+		c.Read = func(_ context.Context, id string) (time.Time, error) { return clock(id), nil }
+		c.Wall = func() time.Time { return clock("id0") }
+		c.HandOver = func(_ context.Context, id string) error {
 			mu.Lock()
 			defer mu.Unlock()
 			c.to = append(c.to, id)
 			return nil
 		}
-		c.now, c.trust.now = c.wall, c.wall
+		c.Now, c.Trust.now = c.Wall, c.Wall
 		ended := &api.JobSpec{Name: "old", Kind: api.KindBatch}
 		ended.Command = []string{"x"}
 		ended.Normalize()
 		meta := fsm.Meta{At: at()}
-		res, err := c.store.Propose(ctx, &fsm.NodeClock{Meta: meta, ID: "id1", Off: api.Duration(time.Hour)}, &fsm.JobCreate{Meta: meta, Spec: ended}, &fsm.JobStop{Meta: meta, ID: "old"})
+		res, err := c.Store.Propose(ctx, &fsm.NodeClock{Meta: meta, ID: "id1", Off: api.Duration(time.Hour)}, &fsm.JobCreate{Meta: meta, Spec: ended}, &fsm.JobStop{Meta: meta, ID: "old"})
 		if err != nil || slices.ContainsFunc(res, func(r fsm.Result) bool { return r.Err != nil }) {
 			t.Fatal(res, err)
 		}
-		loop := controller.New(controller.Config{Store: c.store, Now: c.now, Log: c.log, Forgets: c.trust.holds})
+		loop := controller.New(controller.Config{Store: c.Store, Now: c.Now, Log: c.Loop.Log, Forgets: c.Trust.Holds})
 		go loop.Run(ctx)
-		go c.skew.Run(ctx)
+		go c.Loop.Run(ctx)
 		defer synctest.Wait()
 		defer cancel()
 
 		time.Sleep(time.Minute) // fake
-		if c.store.View().Job("old") == nil {
+		if c.Store.View().Job("old") == nil {
 			t.Error("an ended job was removed for its age by a clock that is ahead")
 		}
 		mu.Lock()
@@ -111,18 +111,18 @@ func TestALeaderThatIsAheadRemovesNothing(t *testing.T) {
 		clear(c.off)
 		mu.Unlock()
 		var open []string
-		for i := range c.store.View().Incidents() {
+		for i := range c.Store.View().Incidents() {
 			open = append(open, i.Object)
 		}
 		if !slices.Contains(open, "id1") && !slices.Contains(open, "n1") {
 			t.Errorf("an incident was forgotten by a clock that is ahead: there are %q", open)
 		}
 		time.Sleep(skewEvery) // fake
-		if c.store.View().Job("old") == nil {
+		if c.Store.View().Job("old") == nil {
 			t.Error("a job was removed that is not old")
 		}
 		time.Sleep(controller.DefaultKeepEnded + time.Hour) // fake
-		if c.store.View().Job("old") != nil {
+		if c.Store.View().Job("old") != nil {
 			t.Error("with the clock set right an old job is kept for ever")
 		}
 	})
@@ -132,16 +132,16 @@ func TestALeaderThatIsAheadRemovesNothing(t *testing.T) {
 func TestAJumpEndsTheTrust(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var jump time.Duration
-		c := &clockTrust{now: func() time.Time { return time.Now().Add(jump) }}
-		if c.holds() {
+		c := &Trust{now: func() time.Time { return time.Now().Add(jump) }}
+		if c.Holds() {
 			t.Error("trusted before it was compared")
 		}
 		c.set(true)
 		time.Sleep(time.Hour) // fake
-		if !c.holds() {
+		if !c.Holds() {
 			t.Error("time that went by is taken for a jump")
 		}
-		if jump = time.Hour; c.holds() {
+		if jump = time.Hour; c.Holds() {
 			t.Error("still trusted after a jump")
 		}
 	})

@@ -1,4 +1,4 @@
-package cluster
+package skew
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 // the leader.
 type clocks struct {
 	*testing.T
-	*skew
+	*Loop
 	off map[string]time.Duration
 	to  []string // whom the lead was handed to
 }
@@ -41,17 +41,17 @@ func newClocks(t *testing.T, nodes int) *clocks {
 		do(&fsm.NodeHello{Meta: meta, ID: id, Hello: api.NodeHello{Addr: "x:1"}})
 	}
 	now := func() time.Time { return at }
-	c.skew = &skew{self: "id0", store: store, now: now, log: slog.New(slog.DiscardHandler),
-		wall: func() time.Time { return at.Add(c.off["id0"]) },
-		read: func(_ context.Context, id string) (time.Time, error) {
+	c.Loop = &Loop{Config{Self: "id0", Store: store, Now: now, Log: slog.New(slog.DiscardHandler),
+		Wall: func() time.Time { return at.Add(c.off["id0"]) },
+		Read: func(_ context.Context, id string) (time.Time, error) {
 			if c.off[id] == silent {
 				return time.Time{}, errors.New("no answer")
 			}
 			return at.Add(c.off[id]), nil
 		},
-		voters:   func() []string { return []string{"id0", "id1", "id2"} },
-		handOver: func(_ context.Context, id string) error { c.to = append(c.to, id); return nil },
-		trust:    &clockTrust{now: now}}
+		Voters:   func() []string { return []string{"id0", "id1", "id2"} },
+		HandOver: func(_ context.Context, id string) error { c.to = append(c.to, id); return nil },
+		Trust:    NewTrust(now)}}
 	return c
 }
 
@@ -60,16 +60,16 @@ const silent = time.Duration(1)
 // told measures, and returns by how much which nodes are said to be off.
 func (c *clocks) told() string {
 	c.Helper()
-	v := c.store.View()
+	v := c.Store.View()
 	c.tell(c.Context(), v, c.measure(c.Context(), v, nil))
 	out := ""
-	for n := range c.store.View().Nodes() {
+	for n := range c.Store.View().Nodes() {
 		if n.ClockOff != 0 {
 			out += n.ID + " " + time.Duration(n.ClockOff).String() + " "
 		}
 	}
 	open := 0
-	for i := range c.store.View().Incidents() {
+	for i := range c.Store.View().Incidents() {
 		if i.Kind == api.IncidentClockOff && i.Over.IsZero() {
 			open++
 		}
@@ -106,9 +106,9 @@ func TestClocksCostNothing(t *testing.T) {
 	c := newClocks(t, 3)
 	c.off["id2"] = time.Minute
 	c.told()
-	before := c.store.View().Index()
+	before := c.Store.View().Index()
 	c.told()
-	if c.store.View().Index() != before {
+	if c.Store.View().Index() != before {
 		t.Error("the same was written again")
 	}
 }

@@ -1,9 +1,12 @@
-package cluster
+// Package skew owns what a leader knows of clocks: by how much each node's differs
+// from what most have, which it has recorded, and whether its own can be trusted
+// to remove what is old. It does not know how a clock is read, nor what is old;
+// package cluster runs it while the node leads.
+package skew
 
 import (
 	"context"
 	"log/slog"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -22,28 +25,35 @@ const (
 	skewOver  = 3 * time.Second // what is not any more
 )
 
-// skew compares the clocks of all nodes while this node leads, and has it told
-// which are off. Nothing that matters goes by a node's clock alone; but logs
-// and certificates do. The voters are asked as it comes to lead: see clockTrust.
-type skew struct {
-	self  string
-	store *fsm.Store
-	// read is a node's time of day, and now this node's.
-	read func(ctx context.Context, id string) (time.Time, error)
-	wall func() time.Time
-	now  func() time.Time // of commands
-	log  *slog.Logger
+// Config is what a Loop needs.
+type Config struct {
+	Self  string // id of this node
+	Store *fsm.Store
+	// Read is a node's time of day, and Wall this node's.
+	Read func(ctx context.Context, id string) (time.Time, error)
+	Wall func() time.Time
+	Now  func() time.Time // of commands
+	Log  *slog.Logger
 
-	voters   func() []string
-	handOver func(ctx context.Context, id string) error
-	trust    *clockTrust
+	Voters   func() []string
+	HandOver func(ctx context.Context, id string) error // the lead
+	Trust    *Trust
 }
 
-func (s *skew) Run(ctx context.Context) error {
-	s.judge(ctx, s.measure(ctx, s.store.View(), s.voters()))
+// Loop compares the clocks of all nodes while this node leads, and has it told
+// which are off. Nothing that matters goes by a node's clock alone; but logs
+// and certificates do. The voters are asked as it comes to lead: see Trust.
+type Loop struct{ Config }
+
+// New makes a Loop.
+func New(cfg Config) *Loop { return &Loop{cfg} }
+
+// Run compares until ctx ends.
+func (s *Loop) Run(ctx context.Context) error {
+	s.judge(ctx, s.measure(ctx, s.Store.View(), s.Voters()))
 	again := 2 * skewFirst
 	for wait := skewFirst; backoff.Pause(ctx, wait); {
-		v := s.store.View()
+		v := s.Store.View()
 		ahead := s.measure(ctx, v, nil)
 		if v.Does(fsm.NodeClocks) {
 			s.tell(ctx, v, ahead)
@@ -57,24 +67,24 @@ func (s *skew) Run(ctx context.Context) error {
 
 // measure is by how much each node's clock is ahead of this one's, of those
 // asked (nil: all) that answer.
-func (s *skew) measure(ctx context.Context, v *fsm.View, ask []string) map[string]time.Duration {
-	ahead := map[string]time.Duration{s.self: 0}
+func (s *Loop) measure(ctx context.Context, v *fsm.View, ask []string) map[string]time.Duration {
+	ahead := map[string]time.Duration{s.Self: 0}
 	var mu sync.Mutex
 	var group errgroup.Group
 	group.SetLimit(8)
 	for n := range v.Nodes() {
-		if n.ID == s.self || ask != nil && !slices.Contains(ask, n.ID) || n.State != api.NodeReady && n.State != api.NodeDraining {
+		if n.ID == s.Self || ask != nil && !slices.Contains(ask, n.ID) || n.State != api.NodeReady && n.State != api.NodeDraining {
 			continue
 		}
 		group.Go(func() error {
 			ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 			defer cancel()
-			before := s.wall()
-			at, err := s.read(ctx, n.ID)
+			before := s.Wall()
+			at, err := s.Read(ctx, n.ID)
 			if err != nil {
 				return nil //nolint:nilerr // it is asked again, and silence is liveness's affair
 			}
-			middle := before.Add(s.wall().Sub(before) / 2)
+			middle := before.Add(s.Wall().Sub(before) / 2)
 			mu.Lock()
 			defer mu.Unlock()
 			ahead[n.ID] = at.Sub(middle)
@@ -102,10 +112,10 @@ func usual(ahead map[string]time.Duration) time.Duration {
 
 // tell records what changed enough, at the time that most have: what is told at
 // a wrong one would have older incidents forgotten.
-func (s *skew) tell(ctx context.Context, v *fsm.View, ahead map[string]time.Duration) {
-	most, at := usual(ahead), s.now()
-	if !s.trust.holds() {
-		at = s.wall().Add(most)
+func (s *Loop) tell(ctx context.Context, v *fsm.View, ahead map[string]time.Duration) {
+	most, at := usual(ahead), s.Now()
+	if !s.Trust.Holds() {
+		at = s.Wall().Add(most)
 	}
 	for id, d := range ahead {
 		n := v.Node(id)
@@ -119,24 +129,9 @@ func (s *skew) tell(ctx context.Context, v *fsm.View, ahead map[string]time.Dura
 		if off == was || off != 0 && was != 0 && (off-was).Abs() < max(skewTold, was.Abs()/10) {
 			continue
 		}
-		_, err := s.store.Do(ctx, &fsm.NodeClock{Meta: fsm.Meta{At: at, Actor: "skew"}, ID: id, Off: api.Duration(off)})
+		_, err := s.Store.Do(ctx, &fsm.NodeClock{Meta: fsm.Meta{At: at, Actor: "skew"}, ID: id, Off: api.Duration(off)})
 		if err != nil && ctx.Err() == nil {
-			s.log.Warn("recording that a node's clock is off failed", "node", n.Name, "err", err)
+			s.Log.Warn("recording that a node's clock is off failed", "node", n.Name, "err", err)
 		}
 	}
-}
-
-// clockOf is a node's time of day, to half a second.
-func (a *Agent) clockOf(ctx context.Context, id string) (time.Time, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+id+"/v1/health", nil)
-	if err != nil {
-		return time.Time{}, err
-	}
-	res, err := a.peers.transport(id).RoundTrip(req)
-	if err != nil {
-		return time.Time{}, err
-	}
-	defer res.Body.Close()
-	at, err := http.ParseTime(res.Header.Get("Date"))
-	return at.Add(500 * time.Millisecond), err // it has whole seconds
 }

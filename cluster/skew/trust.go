@@ -1,4 +1,4 @@
-package cluster
+package skew
 
 import (
 	"context"
@@ -15,11 +15,11 @@ const (
 	handOverWithin = 5 * time.Second
 )
 
-// clockTrust is what a leader knows of the time it goes by: whether most voters
+// Trust is what a leader knows of the time it goes by: whether most voters
 // have it, too. What is removed since it is old cannot be made again, so a
 // leader that has not compared its clock, or whose clock is off, removes nothing
 // for that reason. Its methods may be called from any goroutine.
-type clockTrust struct {
+type Trust struct {
 	now func() time.Time
 
 	mu      sync.Mutex
@@ -28,15 +28,18 @@ type clockTrust struct {
 	since   time.Time // with the reading of the monotonic clock then
 }
 
-func (c *clockTrust) set(trusted bool) {
+// NewTrust is for a leader that goes by now, and has not compared it yet.
+func NewTrust(now func() time.Time) *Trust { return &Trust{now: now} }
+
+func (c *Trust) set(trusted bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.trusted, c.at, c.since = trusted, c.now().Round(0), time.Now()
 }
 
-// holds tells whether the clock was that of most voters, and has not jumped
+// Holds tells whether the clock was that of most voters, and has not jumped
 // since.
-func (c *clockTrust) holds() bool {
+func (c *Trust) Holds() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.trusted && (c.now().Round(0).Sub(c.at)-time.Since(c.since)).Abs() <= skewTold
@@ -45,9 +48,9 @@ func (c *clockTrust) holds() bool {
 // judge records whether the time that this leader goes by is that of most
 // voters. If its clock is far off what most have, it gives the lead to one of
 // them.
-func (s *skew) judge(ctx context.Context, ahead map[string]time.Duration) bool {
+func (s *Loop) judge(ctx context.Context, ahead map[string]time.Duration) bool {
 	trusted, successor := s.verdict(ahead)
-	s.trust.set(trusted)
+	s.Trust.set(trusted)
 	if successor != "" {
 		s.giveUpLead(ctx, successor)
 	}
@@ -56,15 +59,15 @@ func (s *skew) judge(ctx context.Context, ahead map[string]time.Duration) bool {
 
 // verdict tells whether most voters have this leader's time, itself included,
 // and who is to lead instead, if anyone.
-func (s *skew) verdict(ahead map[string]time.Duration) (trusted bool, successor string) {
-	voters := s.voters()
-	of := map[string]time.Duration{s.self: 0}
+func (s *Loop) verdict(ahead map[string]time.Duration) (trusted bool, successor string) {
+	voters := s.Voters()
+	of := map[string]time.Duration{s.Self: 0}
 	for _, id := range voters {
 		if d, ok := ahead[id]; ok {
 			of[id] = d
 		}
 	}
-	own := s.now().Sub(s.wall()) // it goes by this, which may not follow a jump yet
+	own := s.Now().Sub(s.Wall()) // it goes by this, which may not follow a jump yet
 	near := func(to time.Duration) (ids []string) {
 		for _, id := range voters {
 			if d, ok := of[id]; ok && (d-to).Abs() <= skewTold {
@@ -73,7 +76,7 @@ func (s *skew) verdict(ahead map[string]time.Duration) (trusted bool, successor 
 		}
 		return ids
 	}
-	agree := slices.DeleteFunc(near(own), func(id string) bool { return id == s.self })
+	agree := slices.DeleteFunc(near(own), func(id string) bool { return id == s.Self })
 	if len(agree)+1 > len(voters)/2 {
 		return true, ""
 	}
@@ -86,11 +89,18 @@ func (s *skew) verdict(ahead map[string]time.Duration) (trusted bool, successor 
 }
 
 // giveUpLead hands the lead to a voter whose clock is right.
-func (s *skew) giveUpLead(ctx context.Context, id string) {
-	s.log.Warn("this leader's clock is not that of most voters: another is to lead", "to", nodeName(s.store.View(), id))
+func (s *Loop) giveUpLead(ctx context.Context, id string) {
+	s.Log.Warn("this leader's clock is not that of most voters: another is to lead", "to", s.nameOf(id))
 	hctx, cancel := context.WithTimeout(ctx, handOverWithin)
 	defer cancel()
-	if err := s.handOver(hctx, id); err != nil && ctx.Err() == nil {
-		s.log.Warn("handing the lead over failed; it is tried again", "err", err)
+	if err := s.HandOver(hctx, id); err != nil && ctx.Err() == nil {
+		s.Log.Warn("handing the lead over failed; it is tried again", "err", err)
 	}
+}
+
+func (s *Loop) nameOf(id string) string {
+	if n := s.Store.View().Node(id); n != nil {
+		return n.Name
+	}
+	return id
 }
