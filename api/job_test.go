@@ -121,6 +121,9 @@ func TestEveryCodeHasAStatusAndAnExit(t *testing.T) {
 func TestProcessOfASpec(t *testing.T) {
 	good := map[string]Ulimit{"nofile=1024:4096": {Name: "nofile", Soft: 1024, Hard: 4096}, "core=unlimited": {Name: "core", Soft: Unlimited, Hard: Unlimited}, "nproc=5": {Name: "nproc", Soft: 5, Hard: 5}, "cpu=9:unlimited": {Name: "cpu", Soft: 9, Hard: Unlimited}}
 	for in, want := range good {
+		if u, err := ParseUlimit(want.String()); err != nil || u != want {
+			t.Errorf("%s, of %s: %+v, %v", want, in, u, err)
+		}
 		if u, err := ParseUlimit(in); err != nil || u != want {
 			t.Errorf("%q: %+v, %v", in, u, err)
 		}

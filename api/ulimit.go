@@ -102,3 +102,17 @@ func (u *Ulimit) UnmarshalJSON(b []byte) error {
 	type plain Ulimit
 	return strictUnmarshal(b, (*plain)(u))
 }
+
+// String writes what ParseUlimit reads.
+func (u Ulimit) String() string {
+	text := func(v int64) string {
+		if v < 0 {
+			return "unlimited"
+		}
+		return strconv.FormatInt(v, 10)
+	}
+	if u.Soft == u.Hard {
+		return u.Name + "=" + text(u.Soft)
+	}
+	return u.Name + "=" + text(u.Soft) + ":" + text(u.Hard)
+}

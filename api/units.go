@@ -3,6 +3,7 @@ package api
 import (
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -141,6 +142,10 @@ func ParseDuration(s string) (Duration, error) {
 	}
 	v, err := time.ParseDuration(s)
 	if err != nil {
+		number := strings.TrimRight(s, "smhd")
+		if _, err := strconv.ParseFloat(number, 64); len(s)-len(number) <= 1 && (err == nil || errors.Is(err, strconv.ErrRange)) {
+			return 0, Errorf(CodeInvalid, "%q is longer than mesita counts", s)
+		}
 		return 0, Errorf(CodeInvalid, "%q is not a duration: write 10s, 20m, 1h30m or 7d", s)
 	}
 	return Duration(v), nil

@@ -145,6 +145,7 @@ func showJob(w io.Writer, j *api.Job, tasks []*api.Task) error {
 	for _, f := range []struct{ name, text string }{
 		{"partition", j.Spec.Partition}, {"priority", number(j.Spec.Priority)}, {"gang", number(j.Spec.Gang)}, {"only where", joined(j.Spec.Constraints)},
 		{"prefers", joined(j.Spec.Prefer)}, {"affinity", joined(j.Spec.Affinity)}, {"cpu limit", cpuText(api.MilliCPU(j.Spec.CPULimit))}, {"spread", j.Spec.Spread}, {"labels", labelsText(j)},
+		{"process", processText(&j.Spec.TaskSpec)}, {"ends", endsText(j.Spec)},
 	} {
 		if f.text != "" {
 			fmt.Fprintf(w, "%-10s %s\n", f.name, f.text)
@@ -152,6 +153,55 @@ func showJob(w io.Writer, j *api.Job, tasks []*api.Task) error {
 	}
 	fmt.Fprintf(w, "submitted  %s ago by %s\n\n", age(j.Created), or(j.Actor, "-"))
 	return table(w, tasks[:min(len(tasks), 50)], taskColumns, false, true)
+}
+
+// processText is what was asked for of a process, beyond its defaults: of its
+// environment the names alone, as values may be secret.
+func processText(s *api.TaskSpec) string {
+	var out []string
+	add := func(name, text string) {
+		if text != "" {
+			out = append(out, name+" "+printable(text))
+		}
+	}
+	add("user", s.User)
+	add("in", s.Dir)
+	add("nice", number(s.Nice))
+	for _, u := range s.Ulimits {
+		add("ulimit", u.String())
+	}
+	if s.Pids != api.DefaultPids {
+		add("pids", number(int(s.Pids)))
+	}
+	if s.Privileged {
+		out = append(out, "privileged")
+	}
+	if s.HostPIDs {
+		out = append(out, "sees the node's processes")
+	}
+	add("env", strings.Join(slices.Sorted(maps.Keys(s.Env)), " "))
+	return strings.Join(out, ", ")
+}
+
+// endsText is how attempts end and what follows, where it is not the default.
+func endsText(s *api.JobSpec) string {
+	var out []string
+	if s.Time > 0 {
+		out = append(out, "after "+s.Time.String()+" at most")
+	}
+	if s.Retries > 0 {
+		out = append(out, "tried again "+api.Count(s.Retries, "time"))
+	}
+	if s.Restart.Attempts > 0 {
+		out = append(out, "gives up after "+api.Count(s.Restart.Attempts, "failure")+" in a row")
+	}
+	if s.AtMostOnce {
+		out = append(out, "at most once")
+	}
+	if s.StopSignal != "SIGTERM" || s.StopGrace != api.DefaultStopGrace {
+		out = append(out, fmt.Sprintf("stopped by %s, killed %s later", s.StopSignal, s.StopGrace))
+	}
+	return strings.Join(out, ", ")
 }
 
 // commandText is a command as one would type it: what is one argument is seen.
