@@ -39,7 +39,8 @@ func TestOutsideUse(t *testing.T) {
 	if got := perNode(s, big.ID); got["n0"] != 0 || got["n1"] != 1 {
 		t.Errorf("with 5 GiB: %v", got)
 	}
-	fixed := submit(t, s, &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 100, Mem: 1 << 20, Ports: []api.PortRequest{{Name: "http", Port: 20000}}}}})
+	do(t, s, &fsm.PartitionPut{Meta: fsm.Meta{At: t0}, Partition: &api.Partition{Path: "apart"}})
+	fixed := submit(t, s, &api.JobSpec{Kind: api.KindBatch, Partition: "apart", TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 100, Mem: 1 << 20, Ports: []api.PortRequest{{Name: "http", Port: 20000}}}}})
 	pass()
 	for id, want := range map[string]string{
 		fixed.ID + ".0": "port 20000 is taken by nginx (pid 7)",
@@ -51,6 +52,9 @@ func TestOutsideUse(t *testing.T) {
 		}
 		if why.Nodes[0].Node != "n0" || !strings.Contains(why.Nodes[0].Reason, want) {
 			t.Errorf("%s waits for %+v", id, why.Nodes)
+		}
+		if hints := strings.Join(why.Hints, "\n"); strings.Contains(hints, "take room back") {
+			t.Errorf("%s: no guarantee gives it what another program has: %s", id, hints)
 		}
 	}
 }

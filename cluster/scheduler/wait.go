@@ -284,11 +284,15 @@ func (w *waiting) smaller(add func(string, ...any)) {
 	}
 }
 
-// holdersElsewhere lists the other partitions that hold something on the
-// nearest node.
+// holdersElsewhere lists the other partitions that hold some of what is lacking
+// on the nearest node, or of anything where only a promise to others is in the way.
 func (w *waiting) holdersElsewhere() []string {
 	var out []string
+	short, fits := w.e.slots.free[w.nearest].Missing(w.c.need)
 	for t := range w.view.NodeTasks(w.e.slots.node[w.nearest].ID) {
+		if !fits && api.AmountsOf(t.Held()).Of(short.Resource) == 0 {
+			continue // what it lacks, that task does not have: a port of another program
+		}
 		if t.Partition != w.t.Partition && !slices.Contains(out, t.Partition) {
 			out = append(out, t.Partition)
 		}
