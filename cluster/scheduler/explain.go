@@ -120,7 +120,7 @@ func excess(has, need api.Resources) string {
 	case "memLimit":
 		return fmt.Sprintf("lets its tasks together use up to %s, and not %s: raise its --mem-overcommit", short.Have, short.Need)
 	case "pins":
-		return fmt.Sprintf("can give a task at most %s CPUs of its own, and not %s: one always stays for the others", short.Have, short.Need)
+		return fmt.Sprintf("can give a task at most %s of its own, and not %s: one always stays for the others", api.Count(has.Pins, "CPU"), short.Need)
 	case "disk":
 		by = (need.Disk - has.Disk).String()
 	case "gpus":

@@ -50,6 +50,9 @@ func TestCPUsArePinnedWhereTheyCanBe(t *testing.T) {
 			t.Errorf("%s: %+v", want, why.Nodes)
 		}
 	}
+	if hints := strings.Join(why.Hints, "\n"); !strings.Contains(hints, "would start now on n3 with --cpus 1\n") && !strings.HasSuffix(hints, "would start now on n3 with --cpus 1") {
+		t.Errorf("hints: %s", hints)
+	}
 	// What is left is anybody's.
 	plain := submit(t, s, &api.JobSpec{Kind: api.KindBatch, Array: "0-14", TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 1000, Mem: 1 << 20}}})
 	schedule(t, s, t0)

@@ -269,6 +269,9 @@ func (w *waiting) backfill(by time.Time, add func(string, ...any)) {
 func (w *waiting) smaller(add func(string, ...any)) {
 	f, need := w.e.slots.free[w.nearest], w.c.need
 	var flags []string
+	if need.Pins > 0 { // whole ones, of those that can be pinned
+		f.CPUs = max(min(f.CPUs/1000, api.MilliCPU(f.Pins)), 0) * 1000
+	}
 	if f.CPUs < need.CPUs && f.CPUs > 0 {
 		flags = append(flags, "--cpus "+f.CPUs.String())
 	}
