@@ -16,8 +16,7 @@ type fault struct {
 	least, most time.Duration
 	// begin says who is hit and returns what ends it; nil if there is nobody to
 	// hit now.
-	begin    func(r *run, t *told) (end func())
-	unmended string // what still happens; only when it is asked for by name
+	begin func(r *run, t *told) (end func())
 }
 
 // allFaults is the kit. Those that break one thing come first.
@@ -38,8 +37,7 @@ var allFaults = []*fault{
 	{name: "disk-full", does: "no block is free on a node's disk", least: 2 * time.Second, most: 8 * time.Second, begin: diskFull},
 	{name: "disk-dead", does: "every access to a node's disk fails with EIO until it is started anew", least: 2 * time.Second, most: 8 * time.Second, begin: failing((*lab.Disk).Die)},
 	{name: "disk-ro", does: "a node's disk is read-only, as after errors, until it is started anew", least: 2 * time.Second, most: 8 * time.Second, begin: failing((*lab.Disk).ReadOnly)},
-	{name: "disk-hang", does: "whoever writes to a node's disk waits, and hears of no error", least: 2 * time.Second, most: 8 * time.Second, begin: diskHangs,
-		unmended: "a task that is to stop meanwhile is killed as soon as the disk answers, without the time that it has to end by itself"},
+	{name: "disk-hang", does: "whoever writes to a node's disk waits, and hears of no error", least: 2 * time.Second, most: 8 * time.Second, begin: diskHangs},
 	{name: "flip", does: "one bit of a stopped voter's log", alone: true, begin: flipped},
 	{name: "lost-log", does: "a voter's log is gone when only it and the leader had the newest entries", alone: true, most: 5 * time.Second, begin: lostLog},
 	{name: "stale-copy", does: "a voter's log is an old copy when only it and the leader had the newest entries", alone: true, most: 5 * time.Second, begin: staleCopy},
@@ -47,17 +45,6 @@ var allFaults = []*fault{
 	{name: "clone", does: "a copy of a node's folder is started on another machine", alone: true, most: 3 * time.Second, begin: cloned},
 	{name: "recover", does: "all voters but one are lost, the one is recovered, and the lost ones come back", alone: true, most: 5 * time.Second, begin: recovered},
 	{name: "swap", does: "all stop; two come back with each other's address", alone: true, most: time.Second, begin: swapped},
-}
-
-// mended are the faults that a run has when it is not told which.
-func mended() []*fault {
-	var out []*fault
-	for _, f := range allFaults {
-		if f.unmended == "" {
-			out = append(out, f)
-		}
-	}
-	return out
 }
 
 func faultNamed(name string) *fault {

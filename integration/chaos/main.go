@@ -89,11 +89,7 @@ func parse(args []string) (options, error) {
 	}
 	if *list {
 		for _, v := range allFaults {
-			does := v.does
-			if v.unmended != "" {
-				does += " (by name only: " + v.unmended + ")"
-			}
-			fmt.Printf("%-14s %s\n", v.name, does)
+			fmt.Printf("%-14s %s\n", v.name, v.does)
 		}
 		os.Exit(0)
 	}
@@ -103,7 +99,7 @@ func parse(args []string) (options, error) {
 	if o.voters != 3 && o.voters != 5 {
 		return o, fmt.Errorf("--nodes %d: 3 or 5", o.voters)
 	}
-	o.faults = mended()
+	o.faults = allFaults
 	if *names != "" {
 		o.faults = nil
 		for name := range strings.SplitSeq(*names, ",") {
@@ -165,7 +161,7 @@ func (o options) what() string {
 	if o.rate > 0 {
 		out += fmt.Sprintf(" --rate %d", o.rate)
 	}
-	if !slices.Equal(o.faults, mended()) {
+	if !slices.Equal(o.faults, allFaults) {
 		out += " --faults " + faultNames(o.faults)
 	}
 	return out
