@@ -74,6 +74,9 @@ type Token struct {
 	Expires time.Time `json:"expires,omitzero"` // zero = never
 }
 
+// MaxTokenTTL is the most that a token is valid for.
+const MaxTokenTTL = Duration(90 * 24 * time.Hour)
+
 // TokenRequest asks for a token.
 type TokenRequest struct {
 	Kind      TokenKind `json:"kind"`
@@ -120,8 +123,8 @@ func (r *TokenRequest) Validate() error {
 	if r.MaxUses < 0 || r.MaxUses > 1_000_000 {
 		return FieldErrorf("maxUses", "%d is not within 0 to 1000000", r.MaxUses)
 	}
-	if r.TTL < 0 || r.TTL > Duration(10*365*24*time.Hour) {
-		return FieldErrorf("ttl", "%s is not within 0 and ten years", r.TTL)
+	if r.TTL < 0 || r.TTL > MaxTokenTTL {
+		return FieldErrorf("ttl", "%s is not within 0 and 90 days (2160h): make the next token before this one ends", r.TTL)
 	}
 	return nil
 }

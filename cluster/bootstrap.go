@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
@@ -131,7 +130,7 @@ func (a *Agent) clusterInit(p *pendingCluster) *fsm.ClusterInit {
 // cluster. The admin's is kept in the data folder, for root alone.
 func (a *Agent) firstTokens(pin string) (admin, join fsm.Command, text string, err error) {
 	now := a.cfg.Now()
-	tok, secret := auth.NewToken(&api.TokenRequest{Kind: api.TokenClient, Name: "admin", Role: api.RoleAdmin, TTL: adminTTL}, now)
+	tok, secret := auth.NewToken(&api.TokenRequest{Kind: api.TokenClient, Name: "admin", Role: api.RoleAdmin}, now)
 	if err := disk.WriteFile(a.dir.file("admin.token"), []byte(api.ClientSecret(tok.ID, secret)+"\n"), 0o600); err != nil {
 		return nil, nil, "", err
 	}
@@ -145,9 +144,6 @@ func (a *Agent) firstTokens(pin string) (admin, join fsm.Command, text string, e
 // FirstUses is how many machines may join with the first token: it is printed, and
 // so in the journal of who starts the daemon as a service.
 const FirstUses = 10
-
-// adminTTL is how long the first admin's token is valid.
-const adminTTL = api.Duration(10 * 365 * 24 * time.Hour)
 
 var clusterWords = []string{"acacia", "alder", "almond", "ash", "aspen", "beech", "birch", "cedar", "cherry", "cypress", "elder", "elm", "fig", "fir",
 	"hazel", "holly", "juniper", "larch", "laurel", "lime", "maple", "oak", "olive", "palm", "pear", "pine", "plum", "poplar", "rowan", "spruce", "walnut", "willow", "yew"}

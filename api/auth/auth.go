@@ -19,7 +19,7 @@ const (
 	TLS    Credentials = iota // a node's certificate, or a bearer token
 	Unix                      // the kernel's word for root and the daemon's user; a bearer token for others
 	Bearer                    // a bearer token: plain HTTP on loopback
-	Open                      // nothing is asked: `mesita dev --http`
+	Open                      // the kernel's word for root and the daemon's user over TCP; a bearer token for others: `mesita dev --http`
 )
 
 // Directory looks credentials up; a view of the state is one. What it returns
@@ -87,7 +87,7 @@ func (a *Authenticator) Identify(r *http.Request, cred Credentials) (Identity, e
 		if err := a.refuseBrowser(r); err != nil {
 			return Identity{}, err
 		}
-		return Identity{Actor: actorDev, Role: api.RoleAdmin}, nil
+		return a.open(r)
 	case Unix:
 		if uid, ok := peerUID(r.Context()); ok && (uid == 0 || uid == a.uid) {
 			return Identity{Actor: actorRoot, Role: api.RoleAdmin}, nil
@@ -100,6 +100,20 @@ func (a *Authenticator) Identify(r *http.Request, cred Credentials) (Identity, e
 		}
 	}
 	return a.bearer(r, Source(r))
+}
+
+// open is who calls a listener of this machine without credentials.
+func (a *Authenticator) open(r *http.Request) (Identity, error) {
+	uid, ok := tcpUID(r.Context())
+	switch {
+	case ok && (uid == 0 || uid == a.uid):
+		return Identity{Actor: actorDev, Role: api.RoleAdmin}, nil
+	case r.Header.Get("Authorization") != "":
+		return a.bearer(r, Source(r))
+	case !ok:
+		return Identity{}, api.Errorf(api.CodeNotAllowed, "the kernel does not say whose connection this is: use the socket, or show a client token, as of `mesita token create`")
+	}
+	return Identity{}, api.Errorf(api.CodeNotAllowed, "without a token `mesita dev` serves root and the user that it runs as alone, and you are user %d: call it as that user, or show a client token, as of `mesita token create`", uid)
 }
 
 // node is the identity of a peer, or the one that the peer vouches for.

@@ -190,6 +190,7 @@ func TestOpenListenerRefusesBrowsers(t *testing.T) {
 	} {
 		r := withHeader(c.header...)
 		r.Method, r.Host = "POST", c.host
+		r = r.WithContext(context.WithValue(r.Context(), tcpKey{}, &tcpPeer{known: true, uid: a.uid}))
 		id, err := a.Identify(r, Open)
 		if (err == nil) != c.ok || (id.Role == api.RoleAdmin) != c.ok {
 			t.Errorf("%q %v: %+v, %v", c.host, c.header, id, err)

@@ -14,9 +14,9 @@ import (
 	"github.com/mesita/mesita/api/budget"
 )
 
-// dialAs connects to a unix socket as another user, on a thread of its own that
+// dialAs connects as another user, on a thread of its own that
 // ends with it.
-func dialAs(t *testing.T, path string, uid, n int) []net.Conn {
+func dialAs(t *testing.T, network, path string, uid, n int) []net.Conn {
 	t.Helper()
 	type result struct {
 		conns []net.Conn
@@ -31,7 +31,7 @@ func dialAs(t *testing.T, path string, uid, n int) []net.Conn {
 		}
 		for r.err == nil && len(r.conns) < n {
 			var c net.Conn
-			if c, r.err = net.Dial("unix", path); r.err == nil {
+			if c, r.err = net.Dial(network, path); r.err == nil {
 				r.conns = append(r.conns, c)
 			}
 		}
@@ -97,13 +97,13 @@ func TestALocalUserHoldsItsOwnPart(t *testing.T) {
 	}
 	ended := func(c net.Conn) bool { return within(c, time.Minute) }
 	open := func(c net.Conn) bool { return !within(c, 10*time.Millisecond) }
-	root := dialAs(t, path, 0, 2)
+	root := dialAs(t, "unix", path, 0, 2)
 	await(2)
-	other := dialAs(t, path, 1002, 2)
+	other := dialAs(t, "unix", path, 1002, 2)
 	await(2)
-	flood := dialAs(t, path, 1001, 200)
+	flood := dialAs(t, "unix", path, 1001, 200)
 	await(200)
-	late := dialAs(t, path, 0, 1)
+	late := dialAs(t, "unix", path, 0, 1)
 	await(1)
 	for _, c := range append(append(root, other...), late...) {
 		if !open(c) {

@@ -13,12 +13,12 @@ import (
 type peerKey struct{}
 
 // ConnContext is an http.Server's ConnContext: it notes which user is at the
-// other end of a unix socket, as the kernel says.
+// other end of a unix socket, as the kernel says, or how to find it out of TCP.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	if uid, ok := UserOf(c); ok { // an unknown peer has no rights by itself
 		return context.WithValue(ctx, peerKey{}, uid)
 	}
-	return ctx
+	return withTCP(ctx, c)
 }
 
 // UserOf is the user at the other end of a unix socket.

@@ -19,7 +19,7 @@ const (
 // The default lifetimes of tokens.
 const (
 	JoinTTL   = 24 * time.Hour
-	ClientTTL = 90 * 24 * time.Hour
+	ClientTTL = time.Duration(api.MaxTokenTTL)
 )
 
 var letters = base32.NewEncoding("abcdefghijkmnpqrstuvwxyz23456789").WithPadding(base32.NoPadding)

@@ -1,0 +1,109 @@
+package auth
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+type tcpKey struct{}
+
+var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
+
+// tcpPeer is the other end of a TCP connection. Who that is, is looked up when it
+// matters, once a connection.
+type tcpPeer struct {
+	mu           sync.Mutex
+	theirs, ours netip.AddrPort
+	known        bool
+	uid          uint32
+}
+
+func withTCP(ctx context.Context, c net.Conn) context.Context {
+	theirs, ok := c.RemoteAddr().(*net.TCPAddr)
+	ours, ok2 := c.LocalAddr().(*net.TCPAddr)
+	if !ok || !ok2 {
+		return ctx
+	}
+	return context.WithValue(ctx, tcpKey{}, &tcpPeer{theirs: theirs.AddrPort(), ours: ours.AddrPort()})
+}
+
+// tcpUID is the user of this machine whose socket is at the other end of a
+// connection; false if that is not certain.
+func tcpUID(ctx context.Context) (uint32, bool) {
+	p, ok := ctx.Value(tcpKey{}).(*tcpPeer)
+	if !ok {
+		return 0, false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, table := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
+		if p.known {
+			break
+		}
+		f, err := os.Open(table)
+		if err != nil {
+			continue
+		}
+		p.uid, p.known = ownerIn(f, p.theirs, p.ours)
+		f.Close()
+	}
+	return p.uid, p.known
+}
+
+// ownerIn finds the user of the socket local, which is connected to remote, in a
+// table as proc_net_tcp(5) has it. A socket that its process has closed has no
+// inode, and is listed as root's whoever's it was: that one is nobody's.
+func ownerIn(table io.Reader, local, remote netip.AddrPort) (uid uint32, ok bool) {
+	lines := bufio.NewScanner(table)
+	for lines.Scan() {
+		f := strings.Fields(lines.Text())
+		if len(f) < 10 || f[9] == "0" {
+			continue
+		}
+		l, err := procAddr(f[1])
+		if err != nil || l != unmapped(local) {
+			continue
+		}
+		if r, err := procAddr(f[2]); err != nil || r != unmapped(remote) {
+			continue
+		}
+		n, err := strconv.ParseUint(f[7], 10, 32)
+		return uint32(n), err == nil
+	}
+	return 0, false
+}
+
+func unmapped(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
+}
+
+// procAddr reads an address as the kernel writes it: words of 32 bits in hex, each
+// as the machine has it in memory, a colon, the port.
+func procAddr(s string) (netip.AddrPort, error) {
+	text, port, _ := strings.Cut(s, ":")
+	b, err := hex.DecodeString(text)
+	if err != nil || len(b) != 4 && len(b) != 16 {
+		return netip.AddrPort{}, fmt.Errorf("%q is no address", s)
+	}
+	if littleEndian {
+		for i := 0; i < len(b); i += 4 {
+			b[i], b[i+1], b[i+2], b[i+3] = b[i+3], b[i+2], b[i+1], b[i]
+		}
+	}
+	n, err := strconv.ParseUint(port, 16, 16)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("%q has no port", s)
+	}
+	addr, _ := netip.AddrFromSlice(b)
+	return netip.AddrPortFrom(addr.Unmap(), uint16(n)), nil
+}
