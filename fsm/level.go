@@ -49,6 +49,7 @@ const (
 	ForgetByAge                    // what is old is removed by a command of its own, which a leader proposes whose clock is that of most voters
 	OutsideUse                     // what other programs have of a node is not given to tasks, and is no failure of theirs
 	RefilledVoters                 // a voter tells what it had lost when it started, and was sent again
+	FinishedMoves                  // a batch task that finished by itself before it was moved is finished
 	OldPrograms                    // a node whose program is below the level of the cluster is told apart, and gets no new work
 	SilentKeepers                  // a node says that the parent of its tasks does not answer
 )
@@ -97,6 +98,7 @@ var features = [...]struct {
 	RefilledVoters:  {3, Voters},
 	OldPrograms:     {3, Voters},
 	SilentKeepers:   {3, Voters},
+	FinishedMoves:   {3, Voters},
 }
 
 // Level is the cluster's from which it is done.

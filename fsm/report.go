@@ -112,7 +112,7 @@ func (x *tx) nextAttempt(j *api.Job, old, t *api.Task) {
 		if !j.Stop && (surplus || x.wantedAgain(t, old.Reason)) {
 			x.removeTask(t)
 		}
-	case t.Desired == api.DesiredMove:
+	case t.Desired == api.DesiredMove && !x.finishedFirst(j, t):
 		x.requeue(t, time.Time{})
 	case elsewhere:
 		x.requeue(t, notBefore)
@@ -130,6 +130,12 @@ func (x *tx) nextAttempt(j *api.Job, old, t *api.Task) {
 	default:
 		x.restartService(j, old, t)
 	}
+}
+
+// finishedFirst tells whether a task that was to move had done its work before
+// its node heard of that: whom the node stops is reported as killed.
+func (x *tx) finishedFirst(j *api.Job, t *api.Task) bool {
+	return x.does(FinishedMoves) && j.Spec.Kind == api.KindBatch && t.State == api.TaskFinished
 }
 
 // wantedAgain tells whether a task that has ended was told to as a service was

@@ -114,12 +114,19 @@ func whereTo(t *api.Task) string {
 func (a *app) awaitTaskEnd(c *cli.Context, cl *client.Client, x toStop) error {
 	t := x.task
 	waited := !t.NotBefore.IsZero() // for its next attempt, which begins at once then
+	said := "stopped"
 	_, err := a.await(c, cl, t.Job, option.Span(c, "timeout"), func(*api.Job) bool {
 		now, err := cl.Task(c.Context, t.ID)
+		switch {
+		case err == nil && now.Attempt == t.Attempt && now.State == api.TaskFinished:
+			said = "finished before that"
+		case c.Bool("restart"):
+			said = "restarts"
+		}
 		return api.ErrorCode(err) == api.CodeNotFound || err == nil && (now.State.Final() || now.Attempt > t.Attempt || c.Bool("restart") && waited && now.NotBefore.IsZero())
 	})
 	if err == nil && c.Context.Err() == nil {
-		fmt.Fprintf(a.out, "%s %s\n", t.ID, map[bool]string{true: "restarts", false: "stopped"}[c.Bool("restart")])
+		fmt.Fprintf(a.out, "%s %s\n", t.ID, said)
 	}
 	return err
 }
