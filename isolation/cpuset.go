@@ -141,7 +141,7 @@ func (u *unified) cpusOf(name string) ([]int, error) {
 		return nil, err
 	}
 	cpus, err := readCPUs(filepath.Join(u.top, name), "cpuset.cpus")
-	if CPUList(cpus) == pool {
+	if list := CPUList(cpus); list == pool || list == CPUList(u.cpus()) {
 		return nil, err
 	}
 	return cpus, err
@@ -199,14 +199,18 @@ func (u *unified) share(pool []int, own map[string]bool, _ func() ([]string, err
 	if err != nil {
 		return &os.PathError{Op: "note the pool", Path: u.top, Err: err}
 	}
-	_, err = u.shareIn("", list, own)
+	if list == "" { // a group with processes in it cannot be given none in particular again
+		list = CPUList(u.cpus())
+	}
+	_, err = u.shareIn("", list, pool != nil, own)
 	return err
 }
 
 // shareIn keeps what is in a group to a list of CPUs, and tells whether that is
 // no slice: another group in it has CPUs, too. The groups above slices have all,
-// so that each slice in them can have its own.
-func (u *unified) shareIn(group, list string, own map[string]bool) (isGroup bool, err error) {
+// so that each slice in them can have its own. A slice that never was kept to any
+// need not be told that it may have all.
+func (u *unified) shareIn(group, list string, some bool, own map[string]bool) (isGroup bool, err error) {
 	dir := filepath.Join(u.top, group)
 	subs, err := subgroups(dir)
 	if err != nil {
@@ -225,8 +229,8 @@ func (u *unified) shareIn(group, list string, own map[string]bool) (isGroup bool
 		if own[name] {
 			continue
 		}
-		inner, err := u.shareIn(name, list, own)
-		if err == nil && !inner && strings.TrimSpace(string(now)) != list {
+		inner, err := u.shareIn(name, list, some, own)
+		if is := strings.TrimSpace(string(now)); err == nil && !inner && is != list && (some || is != "") {
 			err = ignoreGone(writeFile(filepath.Join(u.top, name), "cpuset.cpus", list+"\n"))
 		}
 		if err != nil {
