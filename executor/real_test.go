@@ -95,11 +95,17 @@ func (r *real) start() {
 // stop is the end of the daemon, as its tasks see it.
 func (r *real) stop() {
 	r.Helper()
-	r.cancel()
-	if err := <-r.done; err != nil {
+	r.leave()
+	if err := r.rt.Close(); err != nil {
 		r.Error(err)
 	}
-	if err := r.rt.Close(); err != nil {
+}
+
+// leave ends the executor, and lets the connection to its keeper be.
+func (r *real) leave() {
+	r.Helper()
+	r.cancel()
+	if err := <-r.done; err != nil {
 		r.Error(err)
 	}
 }
@@ -111,10 +117,13 @@ func (r *real) end() {
 		all, err := r.rt.Running(ctx)
 		return err == nil && len(all) == 0
 	})
+	r.leave() // else it may find the keeper gone, and begin another
 	if err := r.rt.Quit(ctx); err != nil {
 		r.Error(err)
 	}
-	r.stop()
+	if err := r.rt.Close(); err != nil {
+		r.Error(err)
+	}
 	r.until("the keeper ends", func() bool {
 		_, err := os.Stat(filepath.Join(r.dir, "keeper", "pid"))
 		return errors.Is(err, os.ErrNotExist)
