@@ -117,7 +117,9 @@ func checkSums(t *testing.T, v *View) {
 	if pending != v.PendingCount() {
 		t.Fatalf("index %d: %d pending, the index has %d", v.Index(), pending, v.PendingCount())
 	}
-	gangs(t, v)
+	if v.Does(FinishedMoves) { // below, one that finished as it was to move is queued again
+		gangs(t, v)
+	}
 	for path, want := range usage {
 		if got := v.Usage(path); !got.Allocated.Equal(want.Allocated) || got.Frozen != want.Frozen {
 			t.Fatalf("index %d: partition %s holds %+v, recount %+v", v.Index(), path, got, want)

@@ -198,28 +198,38 @@ func TestOpenListenerRefusesBrowsers(t *testing.T) {
 	}
 }
 
+// identified is who a request was taken to be of.
+type identified struct {
+	id  Identity
+	err error
+}
+
+// identifies serves l until the test ends, and tells of each request whom a takes
+// it to be of.
+func identifies(t *testing.T, a *Authenticator, via Credentials, l net.Listener) <-chan identified {
+	t.Helper()
+	got := make(chan identified, 1)
+	srv := &http.Server{ConnContext: ConnContext, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		id, err := a.Identify(r, via)
+		got <- identified{id, err}
+	})}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	t.Cleanup(func() { srv.Close(); <-served })
+	return got
+}
+
 func TestUnixPeer(t *testing.T) {
 	_, a := newAuth()
 	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	type answer struct {
-		id  Identity
-		err error
-	}
-	got := make(chan answer, 1)
-	srv := &http.Server{ConnContext: ConnContext, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		id, err := a.Identify(r, Unix)
-		got <- answer{id, err}
-	})}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l) }()
-	defer func() { srv.Close(); <-served }()
+	got := identifies(t, a, Unix, l)
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", l.Addr().String())
 	}}}
-	ask := func() answer {
+	ask := func() identified {
 		res, err := client.Get("http://mesita/")
 		if err != nil {
 			t.Fatal(err)

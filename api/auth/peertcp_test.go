@@ -21,19 +21,8 @@ func TestOpenIsForRootAndTheDaemonsUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	type answer struct {
-		id  Identity
-		err error
-	}
-	got := make(chan answer, 1)
-	srv := &http.Server{ConnContext: ConnContext, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		id, err := a.Identify(r, Open)
-		got <- answer{id, err}
-	})}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l) }()
-	defer func() { srv.Close(); <-served }()
-	ask := func(c net.Conn, header ...string) answer {
+	got := identifies(t, a, Open, l)
+	ask := func(c net.Conn, header ...string) identified {
 		t.Helper()
 		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) { return c, nil }}}
 		r, err := http.NewRequest("GET", "http://"+l.Addr().String()+"/", nil)
