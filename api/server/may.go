@@ -86,7 +86,15 @@ func changeRights(c *call) (any, error) {
 		return nil, err
 	}
 	n, err := exchange.DoAs[int](c.Call, &fsm.TokenRights{Meta: c.Meta(), Of: c.Args[0], Grant: in.Grant, Revoke: in.Revoke})
+	if api.ErrorCode(err) == api.CodeNotFound {
+		return nil, noClient("", c.Args[0])
+	}
 	return rightsChanged{n}, err
+}
+
+// noClient says that no client token has that name or id.
+func noClient(field, who string) error {
+	return &api.Error{Code: api.CodeNotFound, Field: field, Message: "no client token has the name or id " + who + ": `mesita role ls` lists them"}
 }
 
 type rightsChanged struct {
@@ -129,7 +137,7 @@ func getCan(c *call) (any, error) {
 		}
 	}
 	if len(out) == 0 {
-		return nil, &api.Error{Code: api.CodeNotFound, Field: "who", Message: "no token has the name or id " + who + ": `mesita role ls` lists them"}
+		return nil, noClient("who", who)
 	}
 	return exchange.ListOf(slices.Values(out)), nil
 }

@@ -159,6 +159,9 @@ func TestRightsAsItIsAndAsItShallBe(t *testing.T) {
 		t.Helper()
 		n.send(request{method: "POST", path: "/v1/tokens/ci/rights", body: body, token: admin}).want(t, status)
 	}
+	if e := n.send(request{method: "POST", path: "/v1/tokens/nobody/rights", body: `{"grant":["viewer"]}`, token: admin}).want(t, 404); !strings.Contains(e.Message, "role ls") {
+		t.Errorf("of nobody: %+v", e)
+	}
 	rights(`{}`, 400)
 	rights(`{"grant":["king"]}`, 400)
 	rights(`{"revoke":["admin"]}`, 409)
