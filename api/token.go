@@ -74,6 +74,9 @@ type Token struct {
 	Expires time.Time `json:"expires,omitzero"` // zero = never
 }
 
+// FewVoters is how many voters the smallest cluster has that outlives one of them.
+const FewVoters = 3
+
 // MaxTokenTTL is the most that a token is valid for.
 const MaxTokenTTL = Duration(90 * 24 * time.Hour)
 
@@ -85,7 +88,10 @@ type TokenRequest struct {
 	VoterOnly bool      `json:"voterOnly,omitempty"`
 	MaxUses   int       `json:"maxUses,omitempty"`
 
-	WorkerOnly bool `json:"workerOnly,omitempty"` // of a join token
+	// Of a join token: who joins may become a voter, or never. Without either that is
+	// so while fewer than FewVoters may.
+	Voter      bool `json:"voter,omitempty"`
+	WorkerOnly bool `json:"workerOnly,omitempty"`
 
 	Rights []string `json:"rights,omitempty"` // of a client token, beside or instead of a role: see Right
 
@@ -117,6 +123,10 @@ func (r *TokenRequest) Validate() error {
 	switch {
 	case r.WorkerOnly && r.Kind != TokenJoin:
 		return FieldErrorf("workerOnly", "is of join tokens only")
+	case r.Voter && r.Kind != TokenJoin:
+		return FieldErrorf("voter", "is of join tokens only")
+	case r.WorkerOnly && r.Voter:
+		return FieldErrorf("workerOnly", "does not go with voter: choose one")
 	case r.WorkerOnly && r.VoterOnly:
 		return FieldErrorf("workerOnly", "does not go with voterOnly: such nodes would do nothing")
 	}

@@ -136,7 +136,7 @@ func (a *Agent) firstTokens(pin string) (admin, join fsm.Command, text string, e
 	}
 	meta := fsm.Meta{At: now, Actor: "node:" + a.self.Name}
 	admin = &fsm.TokenCreate{Meta: meta, Token: tok}
-	tok, secret = auth.NewToken(&api.TokenRequest{Kind: api.TokenJoin, Name: "first", MaxUses: FirstUses}, now)
+	tok, secret = auth.NewToken(&api.TokenRequest{Kind: api.TokenJoin, Name: "first", Voter: true, MaxUses: FirstUses}, now)
 	join = &fsm.TokenCreate{Meta: meta, Token: tok}
 	return admin, join, api.JoinToken{Cluster: a.self.Cluster, ID: tok.ID, Secret: secret, Pin: pin}.String(), nil
 }

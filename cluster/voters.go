@@ -15,7 +15,7 @@ import (
 // A cluster has three voters, and five once it has five nodes that may vote: more would make
 // each write slower and no failure more survivable that matters at this size.
 const (
-	fewVoters  = 3
+	fewVoters  = api.FewVoters
 	manyVoters = 5
 )
 

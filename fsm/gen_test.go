@@ -79,6 +79,9 @@ func (g *generator) command(v *View) Command {
 		a.NodeID, b.NodeID, c.NodeID, c.State = nodeID(0), nodeID(1), nodeID(2), fmt.Sprint("x", g.IntN(2))
 		return &StateCheck{Meta: g.meta(), Of: v.Index(), Answers: []api.StateAnswer{a, b, c}}
 	}
+	if g.IntN(100) == 0 && v.Does(VoterTokens) {
+		return &NodePromote{Meta: g.meta(), ID: nodeID(g.IntN(4))}
+	}
 	if g.IntN(60) == 0 && v.Does(ForgetByAge) {
 		m := g.meta()
 		return &Forget{Meta: m, Incidents: m.At.Add(-time.Duration(g.IntN(600)) * time.Second), Tokens: m.At}

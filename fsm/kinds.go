@@ -61,6 +61,7 @@ var kinds = []kind{
 	36: of[Forget](3),
 	37: of[GossipKey](3),
 	38: of[TokenRights](3),
+	39: of[NodePromote](4),
 }
 
 // numbers are the kinds' numbers by type.

@@ -52,6 +52,7 @@ const (
 	FinishedMoves                  // a batch task that finished by itself before it was moved is finished
 	OldPrograms                    // a node whose program is below the level of the cluster is told apart, and gets no new work
 	SilentKeepers                  // a node says that the parent of its tasks does not answer
+	VoterTokens                    // who joins may become a voter only if the token says so, or few may yet; the right is given later, too
 )
 
 // Holder says who must know a feature before it is used.
@@ -99,6 +100,7 @@ var features = [...]struct {
 	OldPrograms:     {3, Voters},
 	SilentKeepers:   {3, Voters},
 	FinishedMoves:   {3, Voters},
+	VoterTokens:     {4, Voters},
 }
 
 // Level is the cluster's from which it is done.

@@ -142,7 +142,7 @@ func checkJoin(tok *api.Token, c *NodeJoin, again bool) error {
 	case tok.MaxUses > 0 && tok.Uses >= tok.MaxUses && !again:
 		return deny("is used up")
 	case tok.WorkerOnly && c.VoterOnly:
-		return &api.Error{Code: api.CodeNotAllowed, Field: "token", Message: "is for nodes that never vote: leave --voter-only out, or get a token without --worker-only"}
+		return &api.Error{Code: api.CodeNotAllowed, Field: "token", Message: "is for nodes that never vote: leave --voter-only out, or get a token with `mesita node token --voter-only`"}
 	case tok.VoterOnly && !c.VoterOnly:
 		return &api.Error{Code: api.CodeNotAllowed, Field: "token", Message: "is for voter-only nodes: add --voter-only"}
 	}
@@ -299,6 +299,41 @@ func (c *NodeDrain) apply(x *tx) (any, error) {
 	x.happened(api.Event{Kind: api.EventNodeState, Object: n.ID, Node: n.Name, Message: n.State.String() + why})
 	x.putNode(&n)
 	return &n, nil
+}
+
+// NodePromote lets a node become a voter that joined with a token for workers.
+// Its value is the *api.Node.
+type NodePromote struct {
+	Meta
+	ID string `json:"id"`
+}
+
+func (c *NodePromote) apply(x *tx) (any, error) {
+	old, err := x.node(c.ID)
+	switch {
+	case err != nil:
+		return nil, err
+	case old.State == api.NodeGone:
+		return nil, conflict("node %s was removed", old.Name)
+	case !old.WorkerOnly:
+		return old, nil
+	}
+	n := *old
+	n.WorkerOnly = false
+	x.happened(api.Event{Kind: api.EventNodeUpdated, Object: n.ID, Node: n.Name, Message: "may become a voter from now on"})
+	x.putNode(&n)
+	return &n, nil
+}
+
+// MayVote is how many nodes may become voters, or are.
+func (v *View) MayVote() int {
+	may := 0
+	for n := range v.Nodes() {
+		if n.State != api.NodeGone && !n.WorkerOnly {
+			may++
+		}
+	}
+	return may
 }
 
 // NodeRemove removes a node for good; its certificate is no longer accepted.

@@ -80,6 +80,38 @@ func TestATokenForWorkers(t *testing.T) {
 	join("worker", false, "", false)
 }
 
+// An admin gives a worker the right to vote later; a cluster that has voters which
+// do not know that does not.
+func TestTheRightToVoteIsGiven(t *testing.T) {
+	for level := range Newest + 1 {
+		s := storeAt(t, level)
+		node := &NodeJoin{Token: "t", Hash: "h", NodeID: nodeID(7), Name: "elm"}
+		for _, c := range []Command{&TokenCreate{Token: &api.Token{ID: "t", Kind: api.TokenJoin, Hash: "h", WorkerOnly: level >= 3}}, node} {
+			if _, err := s.Do(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		may := s.View().MayVote()
+		_, err := s.Do(t.Context(), &NodePromote{ID: nodeID(7)})
+		if level < 4 {
+			if api.ErrorCode(err) != api.CodeConflict || s.View().MayVote() != may {
+				t.Errorf("level %d: %v", level, err)
+			}
+			continue
+		}
+		if err != nil || s.View().Node(nodeID(7)).WorkerOnly || s.View().MayVote() != may+1 {
+			t.Errorf("level %d: %v, %+v", level, err, s.View().Node(nodeID(7)))
+		}
+		_, again := s.Do(t.Context(), &NodePromote{ID: nodeID(7)})
+		_, none := s.Do(t.Context(), &NodePromote{ID: "none"})
+		_, rm := s.Do(t.Context(), &NodeRemove{ID: nodeID(7)})
+		_, gone := s.Do(t.Context(), &NodePromote{ID: nodeID(7)})
+		if again != nil || rm != nil || api.ErrorCode(none) != api.CodeNotFound || api.ErrorCode(gone) != api.CodeConflict {
+			t.Errorf("%v, %v, %v, %v", again, rm, none, gone)
+		}
+	}
+}
+
 // One start of a node's daemon holds its identity: another takes it over only
 // from the one that the decision was made on, and the word of who lost it is
 // refused. Who was turned away is an incident until the node starts anew.

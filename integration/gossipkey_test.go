@@ -34,7 +34,7 @@ func gossipKeyOf(t *testing.T, n *lab.Node) (key []byte, step uint64) {
 func TestARemovedNodeHasNoGossipKey(t *testing.T) {
 	l := newLab(t, 4)
 	l.Form()
-	tok := l.Nodes[0].Token(api.TokenRequest{Kind: api.TokenJoin})
+	tok := l.Nodes[0].Token(api.TokenRequest{Kind: api.TokenJoin, Voter: true})
 	removed := l.AddNode(6)
 	removed.Launch("join", l.Nodes[0].IP, "--token", tok)
 	removed.AwaitReady()

@@ -14,6 +14,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/cli/line"
 	"github.com/mesita/mesita/api/cli/option"
+	"github.com/mesita/mesita/api/client"
 	"github.com/urfave/cli/v2"
 )
 
@@ -240,5 +241,17 @@ func TestAge(t *testing.T) {
 	}
 	if age(time.Time{}) != "" {
 		t.Error("no time has no age")
+	}
+}
+
+// That no further node may vote is said only where that is what is missing.
+func TestOnlyARightIsMissing(t *testing.T) {
+	for _, c := range []struct {
+		nodes, voters, may int
+		want               bool
+	}{{3, 2, 2, true}, {3, 1, 1, true}, {3, 2, 3, false}, {2, 2, 2, false}, {1, 1, 1, false}, {9, 3, 3, false}, {3, 2, 0, false}} {
+		if got := needsVoters(&client.Cluster{Nodes: c.nodes, Voters: c.voters, MayVote: c.may}); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
 	}
 }

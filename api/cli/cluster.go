@@ -49,6 +49,9 @@ func (a *app) clusterShow() *cli.Command {
 			err = one(a.out, c, v, about.Name, func(w io.Writer) error {
 				_, err := fmt.Fprintf(w, "cluster   %s   %s, %s   made %s ago\nleader    %s   quorum %s\nanswered  %s   mesita %s, index %d\n",
 					about.Name, api.Count(about.Nodes, "node"), api.Count(about.Voters, "voter"), age(about.Created), or(h.Leader, "-"), yes(h.Quorum), h.Node, h.Version, h.Index)
+				if needsVoters(about) && err == nil {
+					_, err = fmt.Fprintf(w, "but       no other node may become a voter, and %d outlive the loss of one: `mesita node promote NAME`\n", api.FewVoters)
+				}
 				if h.Reason != "" && well && err == nil {
 					_, err = fmt.Fprintf(w, "but       %s\n", h.Reason)
 				}
@@ -60,6 +63,12 @@ func (a *app) clusterShow() *cli.Command {
 			return err
 		},
 	})
+}
+
+// needsVoters tells whether only a right is missing for voters that outlive the
+// loss of one.
+func needsVoters(c *client.Cluster) bool {
+	return c.MayVote > 0 && c.MayVote <= c.Voters && c.Voters < api.FewVoters && c.Nodes > c.Voters
 }
 
 // showWithoutLeader shows what a node says of itself: about the others it may

@@ -20,7 +20,7 @@ import (
 func (a *app) nodeCommand() *cli.Command {
 	return &cli.Command{
 		Name: "node", Usage: "the servers of the cluster", Description: example("mesita node start", "mesita node ls"),
-		Subcommands: []*cli.Command{a.nodeStart(), a.nodeJoin(), a.nodeLs(), a.nodeShow(), a.nodeDrain(), a.nodeResume(), a.nodeRm(), a.nodeToken(), a.nodeInstall()},
+		Subcommands: []*cli.Command{a.nodeStart(), a.nodeJoin(), a.nodeLs(), a.nodeShow(), a.nodeDrain(), a.nodeResume(), a.nodePromote(), a.nodeRm(), a.nodeToken(), a.nodeInstall()},
 	}
 }
 
@@ -290,6 +290,24 @@ func (a *app) nodeResume() *cli.Command {
 	})
 }
 
+func (a *app) nodePromote() *cli.Command {
+	return a.onNode("promote", "let a node become a voter that joined as a worker", "mesita node promote fir", []cli.Flag{option.DryRunFlag()}, func(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
+		switch {
+		case !n.WorkerOnly:
+			a.progress("%s may become a voter already", n.Name)
+			return nil
+		case c.Bool("dry-run"):
+			a.progress("would let %s (%s) become a voter, which holds the key of the cluster's CA", n.Name, n.Role)
+			return nil
+		}
+		if err := cl.Promote(c.Context, n.Name); err != nil {
+			return err
+		}
+		a.progress("%s may become a voter", n.Name)
+		return nil
+	})
+}
+
 func (a *app) nodeRm() *cli.Command {
 	flags := []cli.Flag{
 		&cli.BoolFlag{Name: "force", Usage: "also while it runs tasks"},
@@ -315,7 +333,8 @@ func (a *app) nodeToken() *cli.Command {
 			option.SpanFlag("ttl", 24*time.Hour, "`TIME` until it expires"),
 			&cli.IntFlag{Name: "uses", Usage: "`NUMBER` of nodes that may join with it (default: any)"},
 			&cli.BoolFlag{Name: "voter-only", Usage: "for voter-only nodes"},
-			&cli.BoolFlag{Name: "worker-only", Usage: "for nodes that never vote, and so never hold the key of the cluster's CA"},
+			&cli.BoolFlag{Name: "voter", Usage: "for nodes that may become voters, which hold the key of the cluster's CA (default: while fewer than three may)"},
+			&cli.BoolFlag{Name: "worker-only", Usage: "for nodes that never vote, also while fewer than three may"},
 			option.DryRunFlag(),
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the token only"},
 		},
@@ -323,7 +342,7 @@ func (a *app) nodeToken() *cli.Command {
 			if err := args(c, 0, 0, "node token"); err != nil {
 				return err
 			}
-			r := api.TokenRequest{Kind: api.TokenJoin, MaxUses: c.Int("uses"), VoterOnly: c.Bool("voter-only"), WorkerOnly: c.Bool("worker-only"), TTL: api.Duration(option.Span(c, "ttl"))}
+			r := api.TokenRequest{Kind: api.TokenJoin, MaxUses: c.Int("uses"), Voter: c.Bool("voter"), VoterOnly: c.Bool("voter-only"), WorkerOnly: c.Bool("worker-only"), TTL: api.Duration(option.Span(c, "ttl"))}
 			if err := r.Validate(); err != nil {
 				return err
 			}
@@ -358,6 +377,13 @@ func (a *app) nodeToken() *cli.Command {
 				}
 			}
 			a.progress("valid until %s", g.Expires.Local().Format(time.RFC3339))
+			switch {
+			case c.Bool("voter") || c.Bool("voter-only") || c.Bool("worker-only"):
+			case g.WorkerOnly:
+				a.progress("who joins with it never votes: `mesita node token --voter` is for a node that may")
+			default:
+				a.progress("who joins with it may become a voter, as fewer than %d may yet: --worker-only forbids it", api.FewVoters)
+			}
 			return nil
 		},
 	}

@@ -97,6 +97,9 @@ func (a *app) tokenLs() *cli.Command {
 				{"NAME", func(t *api.Token) string { return t.Name }, false},
 				{"ROLE", func(t *api.Token) string {
 					if t.Kind == api.TokenJoin {
+						if t.WorkerOnly {
+							return "join as worker"
+						}
 						return "join"
 					}
 					return t.Has()

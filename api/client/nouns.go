@@ -40,6 +40,9 @@ type Cluster struct {
 	Leader string `json:"leader"` // its name; "" while there is none
 	Nodes  int    `json:"nodes"`
 	Voters int    `json:"voters"`
+	// MayVote is how many of the nodes vote, or may become voters; 0 if the node that
+	// answered does not say.
+	MayVote int `json:"mayVote,omitempty"`
 }
 
 // Cluster describes the cluster.
@@ -207,6 +210,11 @@ func (c *Client) Drain(ctx context.Context, ref string, deadline time.Duration) 
 // Resume ends a drain.
 func (c *Client) Resume(ctx context.Context, ref string) error {
 	return c.call(ctx, http.MethodPost, "/v1/nodes/"+url.PathEscape(ref)+"/resume", struct{}{}, nil)
+}
+
+// Promote lets a node become a voter that joined as a worker.
+func (c *Client) Promote(ctx context.Context, ref string) error {
+	return c.call(ctx, http.MethodPost, "/v1/nodes/"+url.PathEscape(ref)+"/promote", struct{}{}, nil)
 }
 
 // RemoveNode removes a node for good; with force also while it runs tasks.

@@ -53,11 +53,13 @@ type ClusterStatus struct {
 	Leader string `json:"leader"` // its name; "" while there is none
 	Nodes  int    `json:"nodes"`
 	Voters int    `json:"voters"`
+	// MayVote is how many of the nodes vote, or may become voters.
+	MayVote int `json:"mayVote"`
 }
 
 func getCluster(c *call) (any, error) {
 	v := c.Store.View()
-	s := ClusterStatus{Cluster: v.Cluster()}
+	s := ClusterStatus{Cluster: v.Cluster(), MayVote: v.MayVote()}
 	if s.Cluster == nil {
 		return nil, api.Errorf(api.CodeUnavailable, "the cluster is not made yet: try again in a moment")
 	}

@@ -139,9 +139,11 @@ func newLeader(t testing.TB, change ...func(*Config)) *testNode {
 }
 
 // newStore is the state of a cluster with the node oak.
-func newStore(t testing.TB) *fsm.Store {
+func newStore(t testing.TB) *fsm.Store { return newStoreAt(t, fsm.Newest) }
+
+func newStoreAt(t testing.TB, level fsm.Level) *fsm.Store {
 	s := fsm.NewStore(nil)
-	do(t, s, &fsm.ClusterInit{Level: fsm.Newest, Meta: fsm.Meta{At: testTime}, Cluster: &api.Cluster{ID: "c1", Name: "pine"},
+	do(t, s, &fsm.ClusterInit{Level: level, Meta: fsm.Meta{At: testTime}, Cluster: &api.Cluster{ID: "c1", Name: "pine"},
 		Authority: &api.Authority{CAKey: []byte("top secret"), Pin: "0123456789abcdef0123456789abcdef0123456789abcdef0123"},
 		Node:      &api.Node{ID: "oak", Name: "oak-name", Resources: api.Resources{CPUs: 4000, Mem: 8 << 30}}})
 	return s

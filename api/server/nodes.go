@@ -105,6 +105,17 @@ func (c *call) setDrain(drain bool, by time.Time) (any, error) {
 	return c.nodeStatus(c.Store.View(), n), nil
 }
 
+func promoteNode(c *call) (any, error) {
+	n, err := findNode(c.Store.View(), c.Args[0])
+	if err != nil {
+		return nil, err
+	}
+	if n, err = exchange.DoAs[*api.Node](c.Call, &fsm.NodePromote{Meta: c.Meta(), ID: n.ID}); err != nil {
+		return nil, err
+	}
+	return c.nodeStatus(c.Store.View(), n), nil
+}
+
 func removeNode(c *call) (any, error) {
 	force := c.Query.Flag("force")
 	if c.Query.Err != nil {

@@ -45,6 +45,9 @@ func createToken(c *call) (any, error) {
 	if cluster == nil || authority == nil {
 		return nil, api.Errorf(api.CodeUnavailable, "the cluster is not made yet: try again in a moment")
 	}
+	if in.Kind == api.TokenJoin && v.Does(fsm.VoterTokens) && !in.Voter && !in.VoterOnly && v.MayVote() >= api.FewVoters {
+		in.WorkerOnly = true // the key of the CA is for few
+	}
 	t, secret := auth.NewToken(&in, c.Now())
 	meta := c.Meta()
 	if c.Forgets != nil && !c.Forgets() {

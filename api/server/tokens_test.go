@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -58,8 +59,46 @@ func TestJoinTokenHoldsThePin(t *testing.T) {
 			t.Errorf("%s: %d %s", body, r.StatusCode, r.body)
 		}
 	}
+	for _, body := range []string{`{"kind":"join","workerOnly":true,"voter":true}`, `{"kind":"client","role":"viewer","voter":true}`} {
+		if r = n.send(request{method: "POST", path: "/v1/tokens", body: body, token: n.token(api.RoleAdmin)}); r.StatusCode != 400 || !bytes.Contains(r.body, []byte("voter")) {
+			t.Errorf("%s: %d %s", body, r.StatusCode, r.body)
+		}
+	}
 	// A join token is no client token.
 	n.send(request{method: "GET", path: "/v1/jobs", token: api.ClientSecret(j.ID, j.Secret)}).want(t, 401)
+}
+
+// Who joins may become a voter, and so hold the key of the CA, if the token says so,
+// or while too few may; below the level any does, as before. A worker is given
+// the right by an admin.
+func TestTheRightToVoteIsOfTheToken(t *testing.T) {
+	for _, level := range []fsm.Level{3, fsm.Newest} {
+		w := newWorld()
+		n := newTestNode(t, w, "oak", newStoreAt(t, level))
+		w.lead("oak")
+		join := func(id, body string) bool {
+			t.Helper()
+			r := n.send(request{method: "POST", path: "/v1/tokens", body: body, token: n.token(api.RoleAdmin)})
+			r.want(t, 201)
+			g := into[api.TokenGrant](t, r)
+			do(t, n.store, &fsm.NodeJoin{Token: g.ID, Hash: n.store.View().Token(g.ID).Hash, NodeID: id, Name: id, VoterOnly: g.VoterOnly})
+			return !n.store.View().Node(id).WorkerOnly
+		}
+		plain := `{"kind":"join"}`
+		for n.store.View().MayVote() < api.FewVoters {
+			if !join(fmt.Sprint("few-", n.store.View().MayVote()), plain) {
+				t.Fatalf("level %d: a node may not vote while %d may", level, n.store.View().MayVote())
+			}
+		}
+		old := level < 4
+		if join("plain", plain) != old || !join("voter", `{"kind":"join","voter":true}`) || !join("small", `{"kind":"join","voterOnly":true}`) || join("worker", `{"kind":"join","workerOnly":true}`) {
+			t.Errorf("level %d: the right to vote is not that of the token", level)
+		}
+		r := n.send(request{method: "POST", path: "/v1/nodes/worker/promote", body: "{}", token: n.token(api.RoleAdmin)})
+		if n.store.View().Node("worker").WorkerOnly != old || (r.StatusCode == 200) == old {
+			t.Errorf("level %d: promoted: %d %s", level, r.StatusCode, r.body)
+		}
+	}
 }
 
 // No clock, ahead or trusted, forgets a token as another is made: the controller
