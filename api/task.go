@@ -241,6 +241,7 @@ type TaskStats struct {
 	Bounds    []BoundStats  `json:"bounds,omitempty"`   // the limits of its partition, and of those above, that bound what is used
 	Pressure  *Pressure     `json:"pressure,omitempty"`
 	OldKeeper bool          `json:"oldKeeper,omitempty"` // its parent process is of a version before the node's
+	OwnCPUs   string        `json:"ownCPUs,omitempty"`   // which are its own, as the kernel numbers and lists them: 0-3,8
 }
 
 // Throttle is how much a limit of CPU held something up so far.

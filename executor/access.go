@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/executor/cores"
 	"github.com/mesita/mesita/executor/keeper"
 	"github.com/mesita/mesita/executor/logs"
 	"github.com/mesita/mesita/executor/prepare"
@@ -166,7 +167,7 @@ func (e *Executor) Stats(ctx context.Context) []api.TaskStats {
 	if e.ask(ctx, func() {
 		for _, a := range e.loop.tasks {
 			if a.state.hasProcess() {
-				out = append(out, api.TaskStats{Task: a.task.ID, Attempt: a.n, CPULimit: api.MilliCPU(a.spec.CPULimit), Bounds: e.boundsOf(a)})
+				out = append(out, api.TaskStats{Task: a.task.ID, Attempt: a.n, CPULimit: api.MilliCPU(a.spec.CPULimit), Bounds: e.boundsOf(a), OwnCPUs: cores.List(a.rec.Cores)})
 			}
 		}
 	}) != nil {
@@ -184,8 +185,9 @@ func (e *Executor) Stats(ctx context.Context) []api.TaskStats {
 		work.Go(func() {
 			for i := lane; i < len(out); i += lanes {
 				if st, err := e.rt.Stats(ctx, ids[i]); err == nil {
-					st.Task, st.Attempt, st.CPULimit, st.Bounds = out[i].Task, out[i].Attempt, out[i].CPULimit, out[i].Bounds
-					out[i], ok[i] = st, true
+					is := &out[i]
+					st.Task, st.Attempt, st.CPULimit, st.Bounds, st.OwnCPUs = is.Task, is.Attempt, is.CPULimit, is.Bounds, is.OwnCPUs
+					*is, ok[i] = st, true
 				}
 			}
 		})

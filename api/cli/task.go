@@ -109,7 +109,7 @@ func (a *app) showCommand() *cli.Command {
 			id := c.Args().First()
 			t, err := cl.Task(c.Context, id)
 			if err == nil {
-				return one(a.out, c, t, t.ID, func(w io.Writer) error { return showTask(w, t, heldUp(c.Context, cl, t)) })
+				return one(a.out, c, t, t.ID, func(w io.Writer) error { return showTask(w, t, liveStats(c.Context, cl, t)) })
 			}
 			if api.ErrorCode(err) != api.CodeNotFound {
 				return err
@@ -230,27 +230,29 @@ func labelsText(j *api.Job) string {
 	return strings.Join(out, ",")
 }
 
-// heldUp says which limit of its CPU held a running task up, as far as its node
-// says.
-func heldUp(ctx context.Context, cl *client.Client, t *api.Task) string {
+// liveStats is what the node of a running task says of it now; nil: nothing.
+func liveStats(ctx context.Context, cl *client.Client, t *api.Task) *api.TaskStats {
 	if t.State != api.TaskRunning {
-		return ""
+		return nil
 	}
 	stats, _ := cl.NodeStats(ctx, t.Node) // one that does not answer is shown all the same
 	for i := range stats {
 		if stats[i].Task == t.ID {
-			return stats[i].HeldUp()
+			return &stats[i]
 		}
 	}
-	return ""
+	return nil
 }
 
-func showTask(w io.Writer, t *api.Task, held string) error {
+func showTask(w io.Writer, t *api.Task, now *api.TaskStats) error {
 	fmt.Fprintf(w, "task       %s   %s\n", t.ID, stateText(t))
 	fmt.Fprintf(w, "node       %s   pid %s   ports %s\n", or(t.Node, "-"), or(number(t.PID), "-"), or(portsText(t), "-"))
 	fmt.Fprintf(w, "holds      %s\n", t.Resources)
-	if held != "" {
-		fmt.Fprintf(w, "held up    %s\n", held)
+	if now != nil && now.OwnCPUs != "" {
+		fmt.Fprintf(w, "own cpus   %s\n", printable(now.OwnCPUs))
+	}
+	if now != nil && now.HeldUp() != "" {
+		fmt.Fprintf(w, "held up    %s\n", now.HeldUp())
 	}
 	if t.Message != "" || t.Reason != "" {
 		fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("why        %s   %s", or(string(t.Reason), "-"), printable(t.Message)), " "))

@@ -25,6 +25,7 @@ type Node struct {
 	Dir, Socket  string
 	Bin          string   // what it starts
 	Wrap         []string // a command that starts the daemon
+	CPUs         int      // that it offers, whatever the machine has
 	Cmd          *exec.Cmd
 	Done         chan struct{} // closed when Cmd has ended
 	out          *syncBuffer
@@ -52,7 +53,7 @@ func (b *syncBuffer) String() string {
 // AddNode makes a node with the address 10.77.0.i.
 func (l *Lab) AddNode(i int) *Node {
 	l.T.Helper()
-	n := &Node{Lab: l, Name: fmt.Sprintf("n%d", i), NS: fmt.Sprintf("%s-%d", l.ID, i), IP: fmt.Sprintf("10.77.0.%d", i), Bin: l.Bin}
+	n := &Node{Lab: l, Name: fmt.Sprintf("n%d", i), NS: fmt.Sprintf("%s-%d", l.ID, i), IP: fmt.Sprintf("10.77.0.%d", i), Bin: l.Bin, CPUs: 4}
 	n.Dir = filepath.Join(l.Dir, n.Name)
 	n.Socket = n.Dir + ".sock"
 	n.http = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -95,7 +96,7 @@ func (n *Node) LaunchTo(out io.Writer, verb string, args ...string) {
 	n.T.Helper()
 	argv := slices.Concat([]string{"--net=/run/netns/" + n.NS}, n.Wrap, []string{n.Bin, "node", verb}, args)
 	argv = append(argv, "--foreground", "--name", n.Name, "--data", n.Dir,
-		"--socket", n.Socket, "--listen", n.IP+":5050", "--slice", n.Slice(), "--resources", "cpus=4,mem=2GiB,disk=2GiB", "--attr", "rack="+n.Name)
+		"--socket", n.Socket, "--listen", n.IP+":5050", "--slice", n.Slice(), "--resources", fmt.Sprintf("cpus=%d,mem=2GiB,disk=2GiB", n.CPUs), "--attr", "rack="+n.Name)
 	// Not `ip netns exec`: that one mounts a /sys without cgroups.
 	n.Cmd = exec.Command("nsenter", argv...)
 	log, err := os.OpenFile(n.Dir+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
