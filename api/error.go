@@ -106,6 +106,18 @@ func FieldErrorf(field, format string, a ...any) *Error {
 	return &Error{Code: CodeInvalid, Field: field, Message: fmt.Sprintf(format, a...)}
 }
 
+// listed is where the nouns are listed whose ids users write.
+var listed = map[string]string{"job": "ps --all", "partition": "partition ls", "node": "node ls", "token": "token ls", "incident": "incidents"}
+
+// NotFound says that nothing has that id, and where those that there are are
+// listed.
+func NotFound(what, id string) *Error {
+	if where := listed[what]; where != "" {
+		return Errorf(CodeNotFound, "no %s %q: `mesita %s` lists them", what, id, where)
+	}
+	return Errorf(CodeNotFound, "no %s %q", what, id)
+}
+
 // InField names the field of an error that has none yet; other errors become
 // invalid-input errors.
 func InField(field string, err error) error {

@@ -68,6 +68,7 @@ type Agent struct {
 	claimed chan struct{}               // closed once this start speaks for the node
 	speaks  sync.Once                   // closes claimed
 	doubt   signal                      // another node refused this one
+	refusal string                      // what was said last of a hello that was refused; announce has it
 	roll    roll                        // who belongs to the cluster
 
 	leastRights atomic.Bool // see least

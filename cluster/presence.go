@@ -269,6 +269,7 @@ func (a *Agent) announce(ctx context.Context) error {
 			}
 			told = hello
 			retry.Reset()
+			a.refusal = ""
 			a.announced.Store(true)
 			a.joined.notify()
 		}
@@ -296,9 +297,21 @@ func (a *Agent) notTaken(ctx context.Context, err error) {
 		<-ctx.Done()
 	case isHeld(err):
 		a.doubt.notify()
-	case api.ErrorCode(err) == api.CodeNotAllowed:
-		a.log.Error("the cluster does not take this node", "err", err)
+	case !refused(err) || err.Error() == a.refusal: // said once, as it is tried again until it is taken
+	default:
+		a.refusal = err.Error()
+		a.log.Error("the cluster does not take this node; trying again", "err", err)
 	}
+}
+
+// refused tells whether somebody who leads said no, where others say nothing or
+// that nobody leads.
+func refused(err error) bool {
+	switch api.ErrorCode(err) {
+	case api.CodeNotAllowed, api.CodeConflict, api.CodeInvalid, api.CodeNotFound, api.CodeTooLarge:
+		return true
+	}
+	return false
 }
 
 // outsideNow is what to say of what other programs have: nothing to a cluster

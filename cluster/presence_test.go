@@ -1,6 +1,11 @@
 package cluster
 
 import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/mesita/mesita/api"
@@ -21,5 +26,24 @@ func TestAWorkerTellsWhatOthersHaveByNow(t *testing.T) {
 	a.ownNode.Store(&api.Node{ID: "me", State: api.NodeReady, Outside: busy})
 	if a.mistaken(busy) || !a.mistaken(nil) {
 		t.Error("what is known is told, or what is over is not")
+	}
+}
+
+// A hello that is refused is told, once for as long as the reason is the same;
+// that nobody leads is said elsewhere.
+func TestARefusedHelloIsTold(t *testing.T) {
+	a := alone(t, 3)
+	var log bytes.Buffer
+	a.log = slog.New(slog.NewTextHandler(&log, nil))
+	for _, err := range []error{
+		api.Errorf(api.CodeUnavailable, "no node leads"), context.DeadlineExceeded,
+		api.FieldErrorf("attrs", "is odd"), api.FieldErrorf("attrs", "is odd"),
+		fmt.Errorf("%w (last: %w)", context.DeadlineExceeded, api.Errorf(api.CodeTooLarge, "is too long")),
+		api.Errorf(api.CodeNotAllowed, "who are you"),
+	} {
+		a.notTaken(t.Context(), err)
+	}
+	if n := strings.Count(log.String(), "does not take this node"); n != 3 || !strings.Contains(log.String(), "is odd") {
+		t.Errorf("%d lines, want one for each of three refusals:\n%s", n, &log)
 	}
 }

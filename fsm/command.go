@@ -28,10 +28,6 @@ type Result struct {
 	Err   error // an *api.Error: refused, nothing changed
 }
 
-func notFound(what, id string) *api.Error {
-	return api.Errorf(api.CodeNotFound, "no %s %q", what, id)
-}
-
 func conflict(format string, a ...any) *api.Error {
 	return api.Errorf(api.CodeConflict, format, a...)
 }

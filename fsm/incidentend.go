@@ -212,7 +212,7 @@ func (c *IncidentClose) apply(x *tx) (any, error) {
 		n := x.incidents.get(&api.Incident{ID: id})
 		switch {
 		case n == nil:
-			return 0, notFound("incident", fmt.Sprint(id))
+			return 0, api.NotFound("incident", fmt.Sprint(id))
 		case !n.Over.IsZero():
 			return 0, conflict("incident %d is over already, since %s: leave it out", id, strings.TrimSuffix(n.Action, "."))
 		case !seen[id]:

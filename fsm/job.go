@@ -59,7 +59,7 @@ func (c *JobCreate) apply(x *tx) (any, error) {
 	}
 	part := x.partitions.get(&api.Partition{Path: c.Spec.Partition})
 	if part == nil {
-		return nil, notFound("partition", c.Spec.Partition)
+		return nil, api.NotFound("partition", c.Spec.Partition)
 	}
 	if part.Drain {
 		return nil, conflict("partition %q is being removed and takes no new work", part.Path)

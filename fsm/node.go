@@ -346,7 +346,7 @@ type NodeRemove struct {
 func (c *NodeRemove) apply(x *tx) (any, error) {
 	row := x.rowAt(c.ID)
 	if row == nil {
-		return nil, notFound("node", c.ID)
+		return nil, api.NotFound("node", c.ID)
 	}
 	if row.node.State == api.NodeGone {
 		return row.node, nil

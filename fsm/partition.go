@@ -185,7 +185,7 @@ type PartitionRemove struct {
 func (c *PartitionRemove) apply(x *tx) (any, error) {
 	p := x.partitions.get(&api.Partition{Path: c.Path})
 	if p == nil {
-		return nil, notFound("partition", c.Path)
+		return nil, api.NotFound("partition", c.Path)
 	}
 	if p.Path == api.DefaultPartition {
 		return nil, conflict("the partition %q cannot be removed: work that names none goes there", p.Path)
@@ -248,7 +248,7 @@ type PartitionAdjust struct {
 func (c *PartitionAdjust) apply(x *tx) (any, error) {
 	p := x.partitions.get(&api.Partition{Path: c.Path})
 	if p == nil {
-		return nil, notFound("partition", c.Path)
+		return nil, api.NotFound("partition", c.Path)
 	}
 	if p.Adjust == nil {
 		return nil, conflict("partition %q has a fixed guarantee", c.Path)

@@ -356,14 +356,14 @@ func (x *tx) job(id string) (*api.Job, error) {
 	if j := x.jobAt(id); j != nil {
 		return j, nil
 	}
-	return nil, notFound("job", id)
+	return nil, api.NotFound("job", id)
 }
 
 func (x *tx) node(id string) (*api.Node, error) {
 	if r := x.rowAt(id); r != nil {
 		return r.node, nil
 	}
-	return nil, notFound("node", id)
+	return nil, api.NotFound("node", id)
 }
 
 // jobTasks copies the list of a job's tasks, so that the caller may change

@@ -31,6 +31,21 @@ func (w *world) states(job string) map[api.TaskState]int {
 	return out
 }
 
+// One task has one id: what only looks like it is none, so that nothing is
+// stopped by an id under which it has no logs and no events.
+func TestATaskHasOneID(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	id := w.halfRunning()
+	for _, odd := range []string{".007", ".+7", ".-0", ".7 ", ".", ". 7", ".9999999999999999999", ".7.7"} {
+		if got := w.View().Task(id + odd); got != nil {
+			t.Errorf("%q is %s", id+odd, got.ID)
+		}
+	}
+	if w.View().Task(id+".7") == nil || w.View().Task(id+".30") == nil {
+		t.Error("their own ids are not taken")
+	}
+}
+
 // Each task of an array that is stopped is in one final state, also those that
 // never began, and what was stopped is no failure.
 func TestStoppedArray(t *testing.T) {

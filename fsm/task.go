@@ -293,7 +293,7 @@ func (c *TaskStop) apply(x *tx) (any, error) {
 		}
 	}
 	if n == 0 && len(c.IDs) == 1 {
-		return 0, notFound("running task", c.IDs[0])
+		return 0, api.NotFound("running task", c.IDs[0])
 	}
 	return n, nil
 }

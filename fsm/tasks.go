@@ -15,7 +15,7 @@ func (v *View) Task(id string) *api.Task {
 		return nil
 	}
 	i, err := strconv.Atoi(id[dot+1:])
-	if err != nil {
+	if err != nil || api.TaskID(id[:dot], i) != id { // as 57.007, whose events and logs are nowhere
 		return nil
 	}
 	return v.TaskOf(id[:dot], i)

@@ -91,7 +91,7 @@ type TokenRevoke struct {
 func (c *TokenRevoke) apply(x *tx) (any, error) {
 	old := x.tokens.delete(x, &api.Token{ID: c.ID})
 	if old == nil {
-		return nil, notFound("token", c.ID)
+		return nil, api.NotFound("token", c.ID)
 	}
 	x.happened(api.Event{Kind: api.EventTokenRevoked, Object: c.ID, Message: "asked for: " + tokenText(old)})
 	return nil, nil
@@ -135,7 +135,7 @@ func (c *TokenRights) apply(x *tx) (any, error) {
 	}
 	switch {
 	case len(tokens) == 0:
-		return nil, notFound("token", c.Of)
+		return nil, api.NotFound("token", c.Of)
 	case len(missing) > 0:
 		return nil, conflict("%s has no right %s: `mesita role ls` lists them", c.Of, missing[0])
 	}

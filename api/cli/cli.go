@@ -134,6 +134,8 @@ func args(c *cli.Context, least, most int, form string) error {
 			first = len(words) - 1
 		}
 		return usage("mesita %s: %s is missing; see --help", form, strings.TrimRight(words[min(first+n, len(words)-1)], ".…"))
+	case most == 0 && n > 0 && slices.ContainsFunc(c.Command.Flags, func(f cli.Flag) bool { return f.Names()[0] == "name" }):
+		return usage("mesita %s: %q is too much: a name is given as --name %[2]s; see --help", form, c.Args().First())
 	case most >= 0 && n > most:
 		return usage("mesita %s: %q is too much; see --help", form, c.Args().Get(most))
 	}

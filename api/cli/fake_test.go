@@ -222,7 +222,7 @@ func (f *fake) events(q url.Values, all []api.Event) []api.Event {
 }
 
 func noJob(id string) error {
-	return api.Errorf(api.CodeNotFound, "no job %q: `mesita ps --all` lists them", id)
+	return api.NotFound("job", id)
 }
 
 func (f *fake) why(id string) api.Why {

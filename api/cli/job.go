@@ -161,9 +161,9 @@ func (a *app) afterRun(c *cli.Context, cl *client.Client, j *api.Job) error {
 	if c.Bool("detach") {
 		return a.printJob(c, j)
 	}
-	got, err := a.await(c, cl, j.ID, option.Span(c, "timeout"), func(j *api.Job) bool {
-		return j.State.Ended() || j.Counts.Running >= j.Spec.Tasks() && j.Counts.Total() == j.Spec.Tasks() && replaced(c, cl, j)
-	})
+	got, err := a.await(c, cl, j.ID, option.Span(c, "timeout"), lasting(func(j *api.Job) bool {
+		return j.Counts.Running >= j.Spec.Tasks() && j.Counts.Total() == j.Spec.Tasks() && replaced(c, cl, j)
+	}))
 	if err != nil || got == nil {
 		if api.ErrorCode(err) == api.CodeTimeout {
 			a.explain(c.Context, cl, j.ID)

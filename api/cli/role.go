@@ -5,6 +5,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/cli/option"
+	"github.com/mesita/mesita/api/client"
 	"github.com/urfave/cli/v2"
 )
 
@@ -31,12 +32,15 @@ func (a *app) roleChange(verb, usage string) *cli.Command {
 			if err := change.Validate(); err != nil {
 				return err
 			}
-			if c.Bool("dry-run") {
-				a.progress("would %s %s: %s", verb, of, strings.Join(rights, ", "))
-				return nil
-			}
 			cl, err := a.client(c)
 			if err != nil {
+				return err
+			}
+			if c.Bool("dry-run") {
+				n, err := tokensOf(c, cl, of)
+				if err == nil {
+					a.progress("would %s %s of the name or id %s: %s", verb, api.Count(n, "token"), of, strings.Join(rights, ", "))
+				}
 				return err
 			}
 			n, err := cl.ChangeRights(c.Context, of, change)
@@ -47,6 +51,24 @@ func (a *app) roleChange(verb, usage string) *cli.Command {
 			return nil
 		},
 	}
+}
+
+// tokensOf is how many client tokens have a name or id.
+func tokensOf(c *cli.Context, cl *client.Client, of string) (int, error) {
+	tokens, err := cl.Tokens(c.Context, api.TokenClient)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, t := range tokens {
+		if t.ID == of || t.Name == of {
+			n++
+		}
+	}
+	if n == 0 {
+		return 0, api.Errorf(api.CodeNotFound, "no client token has the name or id %s: `mesita role ls` lists them", of)
+	}
+	return n, nil
 }
 
 func (a *app) roleLs() *cli.Command {
@@ -85,7 +107,10 @@ func (a *app) canCommand() *cli.Command {
 				return err
 			}
 			who := c.Args().First()
-			if who == "-" {
+			switch who {
+			case "": // an empty variable of a script is not whoever runs it
+				return usage("mesita can: TOKEN is empty: give the name or id of client tokens, or - for you")
+			case "-":
 				who = ""
 			}
 			cl, err := a.client(c)

@@ -51,6 +51,8 @@ func findToStop(c *cli.Context, cl *client.Client, id string) (toStop, error) {
 	switch {
 	case err == nil && t.State.Final() && t.Reason == api.ReasonStopped && !c.Bool("restart"):
 		return toStop{task: t}, nil // as a job that is stopped again
+	case err == nil && t.State.Final() && c.Bool("restart"):
+		return toStop{}, api.Errorf(api.CodeConflict, "task %s has ended, and no attempt follows: submit its job again, or leave it out", t.ID)
 	case err == nil && t.State.Final(): // the cluster would refuse it when others were told already
 		return toStop{}, api.Errorf(api.CodeNotFound, "task %s has ended: leave it out", id)
 	case err == nil || api.ErrorCode(err) != api.CodeNotFound:

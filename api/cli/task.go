@@ -317,9 +317,9 @@ func (a *app) scaleCommand() *cli.Command {
 			if err != nil || c.Bool("detach") {
 				return err
 			}
-			got, err := a.await(c, cl, j.ID, option.Span(c, "timeout"), func(j *api.Job) bool {
-				return j.State.Ended() || j.Counts.Running == n && j.Counts.Total() == n
-			})
+			got, err := a.await(c, cl, j.ID, option.Span(c, "timeout"), lasting(func(j *api.Job) bool {
+				return j.Counts.Running == n && j.Counts.Total() == n
+			}))
 			if err != nil || got == nil {
 				return err
 			}

@@ -18,6 +18,7 @@ const (
 	firstLook = 20 * time.Millisecond // grows up to lookPause
 	lookPause = 500 * time.Millisecond
 	waitStep  = 2 * time.Second // between two lines of progress of a batch
+	lasts     = 200 * time.Millisecond
 )
 
 // progress says on standard error what goes on.
@@ -68,6 +69,7 @@ func (a *app) await(c *cli.Context, cl *client.Client, id string, timeout time.D
 	defer cancel()
 	st, ends := a.status(c), &crashes{app: a}
 	defer st.clear()
+	begin := time.Now()
 	for looks := backoff.New(firstLook, lookPause); ; {
 		j, err := cl.Job(ctx, id)
 		switch {
@@ -82,12 +84,30 @@ func (a *app) await(c *cli.Context, cl *client.Client, id string, timeout time.D
 		case done(j):
 			return j, nil
 		}
-		wait := looks.Next()
-		if wait >= lookPause/2 { // what is done at once needs no progress
+		if time.Since(begin) >= lookPause { // what is done at once needs no progress
 			st.show(fmt.Sprintf("%s v%d   %s   %s", j.ID, j.Version, jobCounts(j), j.State))
 			ends.tell(ctx, cl, j, st)
 		}
-		backoff.Pause(ctx, wait) // the next look says why, should ctx have ended
+		backoff.Pause(ctx, looks.Next()) // the next look says why, should ctx have ended
+	}
+}
+
+// lasting is true of a job once it has been as wanted for a moment: a program that
+// ends as soon as it was started runs, too, when it is looked at in between. A job
+// that has ended stays so.
+func lasting(wanted func(*api.Job) bool) func(*api.Job) bool {
+	var since time.Time
+	return func(j *api.Job) bool {
+		switch {
+		case j.State.Ended():
+			return true
+		case !wanted(j):
+			since = time.Time{}
+			return false
+		case since.IsZero():
+			since = time.Now()
+		}
+		return j.Spec.Tasks() == 0 || time.Since(since) >= lasts
 	}
 }
 

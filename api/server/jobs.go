@@ -157,7 +157,7 @@ func (c *call) job() (*api.Job, error) {
 	if j := c.Store.View().Job(c.Args[0]); j != nil {
 		return j, nil
 	}
-	return nil, api.Errorf(api.CodeNotFound, "no job %q: `mesita ps --all` lists them", c.Args[0])
+	return nil, api.NotFound("job", c.Args[0])
 }
 
 func getJob(c *call) (any, error) {

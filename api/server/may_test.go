@@ -150,7 +150,7 @@ func TestRightsAsItIsAndAsItShallBe(t *testing.T) {
 			t.Errorf("%s: %+v", q, told)
 		}
 	}
-	for q, status := range map[string]int{"action=fly": 400, "action=deploy&on=nowhere/web": 404, "action=deploy&who=nobody": 404} {
+	for q, status := range map[string]int{"action=fly": 400, "action=": 400, "on=web-1": 400, "action=deploy&on=nowhere/web": 404, "action=deploy&who=nobody": 404} {
 		n.send(request{method: "GET", path: "/v1/can?" + q, token: admin}).want(t, status)
 	}
 

@@ -23,7 +23,7 @@ func getPartition(c *call) (any, error) {
 }
 
 func noPartition(path string) error {
-	return api.Errorf(api.CodeNotFound, "no partition %q: `mesita partition ls` lists them", path)
+	return api.NotFound("partition", path)
 }
 
 // partition reads, completes and checks the one in the body.

@@ -50,7 +50,7 @@ func listTasks(c *call) (any, error) {
 	}
 	if job := c.Query.Text("job"); job != "" {
 		if v.Job(job) == nil {
-			return nil, api.Errorf(api.CodeNotFound, "no job %q: `mesita ps --all` lists them", job)
+			return nil, api.NotFound("job", job)
 		}
 		tasks = v.JobTasks(job)
 	}

@@ -59,6 +59,10 @@ func InFlag(name string, err error) error {
 	out := *e
 	if out.Field = name; name == "" {
 		out.Field = FlagOf(e.Field)
+		switch i := strings.LastIndexByte(e.Field, '.'); e.Field[:max(i, 0)] {
+		case "guarantee", "limit", "adjust.min", "adjust.max":
+			out.Message = ofAmount(e.Field[i+1:], e.Message)
+		}
 	}
 	return &out
 }
@@ -75,6 +79,15 @@ func Named(err error) error {
 // DryRunFlag is that of every command that changes something.
 func DryRunFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "dry-run", Usage: "say what would be done, and do nothing"}
+}
+
+// ofAmount is a message about one of several amounts, which has no flag of its
+// own.
+func ofAmount(key, message string) string {
+	if strings.HasPrefix(message, `"`) {
+		return key + ": " + message
+	}
+	return key + " " + message
 }
 
 // FlagOf is the flag of a field: restart.maxDelay is --restart-max-delay.

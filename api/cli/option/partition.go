@@ -1,6 +1,7 @@
 package option
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -127,6 +128,10 @@ func amountsField(name, use string, at func(*api.Partition) *api.Amounts) partit
 			}
 			v, err := parseAmounts(text)
 			if err != nil {
+				var e *api.Error
+				if errors.As(err, &e) && e.Field != "" {
+					err = api.FieldErrorf(name, "%s", ofAmount(e.Field, e.Message))
+				}
 				f.Err = InFlag(name, err)
 				return
 			}
