@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 
@@ -21,7 +22,8 @@ type MuxConfig struct {
 	Log      *slog.Logger
 
 	HandshakeTimeout time.Duration // 10 s; also the longest a connection waits to be accepted
-	MaxHandshakes    int           // 1024 at a time; the greediest address loses its oldest beyond that
+	MaxHandshakes    int           // 1024 under way; the greediest address loses its oldest beyond that
+	Turns            int           // handshakes that are computed at a time: one for two CPUs
 	HTTPConns        *budget.Conns // bounds those that are open; nil = one with budget.DefaultConns
 	// Who is at the other end, of connections that show a node's certificate; nil
 	// or false: nobody knows yet, and its address is charged.
@@ -35,9 +37,11 @@ type MuxConfig struct {
 // most the handshake timeout and delays nobody else.
 type Mux struct {
 	conf    MuxConfig
-	pending *pendingSet
+	pending [2]*pendingSet // of addresses where nodes are, and others
+	turns   *turns
 
 	mu     sync.Mutex
+	nodes  map[string]struct{} // addresses from which nodes proved who they are
 	routes map[string]*subListener
 	wg     sync.WaitGroup
 }
@@ -50,10 +54,13 @@ func NewMux(conf MuxConfig) *Mux {
 	if conf.MaxHandshakes <= 0 {
 		conf.MaxHandshakes = 1024
 	}
+	if conf.Turns <= 0 {
+		conf.Turns = max(1, runtime.GOMAXPROCS(0)/2)
+	}
 	if conf.HTTPConns == nil {
 		conf.HTTPConns = budget.NewConns(budget.DefaultConns, conf.Log)
 	}
-	return &Mux{conf: conf, pending: newPendingSet(conf.MaxHandshakes), routes: map[string]*subListener{}}
+	return &Mux{conf: conf, pending: [2]*pendingSet{newPendingSet(conf.MaxHandshakes), newPendingSet(conf.MaxHandshakes)}, turns: newTurns(conf.Turns), nodes: map[string]struct{}{}, routes: map[string]*subListener{}}
 }
 
 // HTTP is the listener for "h2", "http/1.1" and clients without ALPN. Pass it
@@ -119,11 +126,14 @@ func (m *Mux) accept(ctx context.Context) error {
 		}
 		retry.Reset()
 		hctx, cancel := context.WithTimeout(ctx, m.conf.HandshakeTimeout)
-		p := m.pending.add(budget.SourceOf(conn.RemoteAddr().String()), cancel)
+		source := budget.SourceOf(conn.RemoteAddr().String())
+		kin := m.kin(source)
+		p := m.pending[kin].add(source, cancel)
 		m.wg.Go(func() {
 			defer cancel()
-			defer m.pending.remove(p)
-			if err := m.serve(hctx, conn); err != nil {
+			defer m.pending[kin].remove(p)
+			h := &handshake{Conn: m.conf.HTTPConns.Wrap(conn), ctx: hctx, turns: m.turns, source: source, kin: kin}
+			if err := m.serve(h); err != nil {
 				m.conf.Log.Debug("connection refused", "from", conn.RemoteAddr(), "error", err)
 			}
 		})
@@ -131,11 +141,10 @@ func (m *Mux) accept(ctx context.Context) error {
 }
 
 // serve does the handshake and hands the connection over, or closes it.
-func (m *Mux) serve(ctx context.Context, raw net.Conn) error {
-	held := m.conf.HTTPConns.Wrap(raw)
-	conn := tls.Server(held, m.conf.TLS)
-	if err := conn.HandshakeContext(ctx); err != nil {
-		raw.Close()
+func (m *Mux) serve(h *handshake) error {
+	conn, err := h.do(m.conf.TLS)
+	if err != nil {
+		h.Close()
 		return err
 	}
 	proto := conn.ConnectionState().NegotiatedProtocol
@@ -143,24 +152,47 @@ func (m *Mux) serve(ctx context.Context, raw net.Conn) error {
 	l := m.routes[proto]
 	m.mu.Unlock()
 	if l == nil {
-		raw.Close()
+		h.Close()
 		return fmt.Errorf("nothing serves protocol %q", proto)
 	}
-	if l.counted {
-		held.Charge(m.who(conn))
+	if who := m.who(conn, h.source); l.counted {
+		h.Charge(who)
 	}
-	if err := l.deliver(ctx, conn); err != nil {
-		held.Close()
+	if err := l.deliver(h.ctx, conn); err != nil {
+		h.Close()
 		return err
 	}
 	return nil
 }
 
-func (m *Mux) who(c *tls.Conn) budget.Who {
+func (m *Mux) who(c *tls.Conn, source string) budget.Who {
 	if cs := c.ConnectionState(); m.conf.Who != nil && len(cs.PeerCertificates) > 0 {
 		if who, ok := m.conf.Who(cs); ok {
+			m.seeNode(source)
 			return who
 		}
 	}
-	return budget.Who{Class: budget.Stranger, Name: budget.SourceOf(c.RemoteAddr().String())}
+	return budget.Who{Class: budget.Stranger, Name: source}
+}
+
+// maxNodeAddresses bounds the addresses of nodes that are remembered.
+const maxNodeAddresses = 1 << 14
+
+func (m *Mux) seeNode(source string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.nodes) >= maxNodeAddresses {
+		clear(m.nodes) // who is there is seen again
+	}
+	m.nodes[source] = struct{}{}
+}
+
+// kin is in which line those of an address wait.
+func (m *Mux) kin(source string) kin {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.nodes[source]; ok {
+		return ofNodes
+	}
+	return ofOthers
 }

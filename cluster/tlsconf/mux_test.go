@@ -100,14 +100,14 @@ func TestMuxHostileClients(t *testing.T) {
 			}
 		}
 	}
-	if n := m.pending.len(); n > 64 {
+	if n := m.underWay(); n > 64 {
 		t.Errorf("%d handshakes at once", n)
 	}
 	eventually(t, "goroutines are bounded", func() bool { return runtime.NumGoroutine() <= before+3*64 })
 	for _, c := range conns {
 		c.Close()
 	}
-	eventually(t, "nothing is left", func() bool { return m.pending.len() == 0 && runtime.NumGoroutine() <= before+2 })
+	eventually(t, "nothing is left", func() bool { return m.underWay() == 0 && runtime.NumGoroutine() <= before+2 })
 }
 
 func TestMuxCutsSlowHandshakes(t *testing.T) {
@@ -140,7 +140,7 @@ func TestMuxBoundsWhatNobodyAccepts(t *testing.T) {
 		check(t, err)
 		open = append(open, c)
 	}
-	eventually(t, "the overflow is closed", func() bool { return m.pending.len() == 0 })
+	eventually(t, "the overflow is closed", func() bool { return m.underWay() == 0 })
 }
 
 // TestConnectionsOfStrangers: an address opens many more connections than there

@@ -1,6 +1,7 @@
 package tlsconf
 
 import (
+	"container/list"
 	"context"
 	"sync"
 )
@@ -12,33 +13,39 @@ type pendingSet struct {
 	max int
 
 	mu       sync.Mutex
+	n        int
 	seq      uint64
-	all      map[*pendingConn]struct{}
-	bySource map[string]int
+	bySource map[string]*list.List // of *pendingConn, the oldest first
 }
 
 type pendingConn struct {
 	source string
 	seq    uint64
+	place  *list.Element // nil: it is there no more
 	cancel context.CancelFunc
 }
 
 func newPendingSet(n int) *pendingSet {
-	return &pendingSet{max: n, all: map[*pendingConn]struct{}{}, bySource: map[string]int{}}
+	return &pendingSet{max: n, bySource: map[string]*list.List{}}
 }
 
 func (s *pendingSet) add(source string, cancel context.CancelFunc) *pendingConn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.all) >= s.max {
+	if s.n >= s.max {
 		victim := s.victim()
 		s.drop(victim)
 		victim.cancel()
 	}
 	s.seq++
 	p := &pendingConn{source: source, seq: s.seq, cancel: cancel}
-	s.all[p] = struct{}{}
-	s.bySource[source]++
+	l := s.bySource[source]
+	if l == nil {
+		l = list.New()
+		s.bySource[source] = l
+	}
+	p.place = l.PushBack(p)
+	s.n++
 	return p
 }
 
@@ -49,21 +56,23 @@ func (s *pendingSet) remove(p *pendingConn) {
 }
 
 func (s *pendingSet) drop(p *pendingConn) {
-	if _, ok := s.all[p]; !ok {
+	if p.place == nil {
 		return
 	}
-	delete(s.all, p)
-	if s.bySource[p.source]--; s.bySource[p.source] == 0 {
+	l := s.bySource[p.source]
+	l.Remove(p.place)
+	p.place = nil
+	if s.n--; l.Len() == 0 {
 		delete(s.bySource, p.source)
 	}
 }
 
 func (s *pendingSet) victim() *pendingConn {
 	var worst *pendingConn
-	for p := range s.all {
-		if worst == nil || s.bySource[p.source] > s.bySource[worst.source] ||
-			s.bySource[p.source] == s.bySource[worst.source] && p.seq < worst.seq {
-			worst = p
+	most := 0
+	for _, l := range s.bySource {
+		if p := l.Front().Value.(*pendingConn); l.Len() > most || l.Len() == most && p.seq < worst.seq {
+			worst, most = p, l.Len()
 		}
 	}
 	return worst
@@ -72,5 +81,5 @@ func (s *pendingSet) victim() *pendingConn {
 func (s *pendingSet) len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.all)
+	return s.n
 }

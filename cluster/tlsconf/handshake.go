@@ -1,0 +1,71 @@
+package tlsconf
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+
+	"github.com/mesita/mesita/api/budget"
+)
+
+// handshake is a connection below TLS. Until its handshake is over, whoever does
+// it has a turn but while it waits for the other side.
+type handshake struct {
+	*budget.Conn
+	ctx    context.Context
+	turns  *turns
+	source string
+	kin    kin
+	has    bool
+	over   bool
+}
+
+// NetConn is the connection below.
+func (h *handshake) NetConn() net.Conn { return h.Conn }
+
+func (h *handshake) Read(p []byte) (int, error) {
+	if h.over {
+		return h.Conn.Read(p)
+	}
+	h.rest()
+	n, err := h.Conn.Read(p)
+	if err != nil {
+		return n, err
+	}
+	return n, h.turn()
+}
+
+func (h *handshake) turn() error {
+	err := h.turns.take(h.ctx, h.source, h.kin)
+	h.has = err == nil
+	return err
+}
+
+func (h *handshake) rest() {
+	if h.has {
+		h.turns.give()
+	}
+	h.has = false
+}
+
+// do does the handshake.
+func (h *handshake) do(conf *tls.Config) (*tls.Conn, error) {
+	conf = conf.Clone()
+	if verify := conf.VerifyConnection; verify != nil {
+		conf.VerifyConnection = func(cs tls.ConnectionState) error { // may ask another node
+			if len(cs.PeerCertificates) == 0 {
+				return verify(cs)
+			}
+			h.rest()
+			if err := verify(cs); err != nil {
+				return err
+			}
+			return h.turn()
+		}
+	}
+	conn := tls.Server(h, conf)
+	err := conn.HandshakeContext(h.ctx)
+	h.rest()
+	h.over = true
+	return conn, err
+}
