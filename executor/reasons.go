@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -65,4 +66,12 @@ func outOfMemory(r api.Resources, st keeper.Status) string {
 	default:
 		return fmt.Sprintf("it needed more than its memory limit of %s and was killed by the kernel: give it more with --mem", r.Mem)
 	}
+}
+
+// signaled says what may have ended a task by a signal that we did not send.
+func signaled(sig syscall.Signal) string {
+	if sig == unix.SIGSYS {
+		return "it was ended by SIGSYS, as the kernel ends programs of 32 bits in a task: run one of 64 bits, or with --privileged"
+	}
+	return "it was ended by " + signalName(sig) + " from outside mesita or by a fault of its own"
 }

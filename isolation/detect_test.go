@@ -187,7 +187,11 @@ func TestTreeOfFiles(t *testing.T) {
 	if h.Mode() != Unified || a["isolation.memory"] != "yes" || a["isolation.kill"] != "yes" || a["isolation.freeze"] != "no" || a["isolation.psi"] != "no" {
 		t.Errorf("%s: %v", h.Mode(), a)
 	}
-	if len(h.Warnings()) != 1 {
+	warnings := 1
+	if a["isolation.syscalls"] != "yes" {
+		warnings = 2
+	}
+	if len(h.Warnings()) != warnings {
 		t.Errorf("warnings: %q", h.Warnings())
 	}
 	s := create(t, h, "task", Limits{MilliCPU: 1, Memory: 4096})

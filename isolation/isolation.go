@@ -182,6 +182,7 @@ func (h *Host) describe() {
 		_, err := os.Stat(filepath.Join(h.top, file))
 		return err == nil
 	}
+	filtered := process.CanFilter()
 	h.attributes = map[string]string{"isolation.mode": string(h.mode)}
 	for _, f := range []struct {
 		name, missing string
@@ -192,6 +193,7 @@ func (h *Host) describe() {
 		{"pids", "limits of processes are NOT enforced: no pids controller", h.limiter.enforces("pids")},
 		{"freeze", "tasks that have to give way cannot be frozen, only killed: no cgroup.freeze", has("cgroup.freeze")},
 		{"kill", "tasks are killed process by process: no cgroup.kill", has("cgroup.kill")},
+		{"syscalls", "system calls of tasks are NOT filtered: " + fmt.Sprint(filtered), filtered == nil},
 		{"psi", "", has("cpu.pressure")},
 		{"cpuset", "", len(h.Cores()) > 0},
 	} {
@@ -211,7 +213,7 @@ func (h *Host) describe() {
 func (h *Host) Mode() Mode { return h.mode }
 
 // Attributes are isolation.mode, and isolation.cpu, memory, pids, freeze, kill,
-// psi and cpuset, each "yes" or "no".
+// syscalls, psi and cpuset, each "yes" or "no".
 func (h *Host) Attributes() map[string]string {
 	c := make(map[string]string, len(h.attributes))
 	for k, v := range h.attributes {

@@ -407,9 +407,9 @@ func TestExec(t *testing.T) {
 func TestExecIsConfinedAsItsTask(t *testing.T) {
 	r := newRig(t)
 	c := r.client()
-	const show = "ulimit -Sn; ulimit -Hn; nice; grep NoNewPrivs /proc/self/status; readlink /proc/self/ns/pid /proc/self/ns/mnt /proc/self/ns/ipc; grep Cap /proc/self/status"
+	const show = "ulimit -Sn; ulimit -Hn; nice; grep NoNewPrivs /proc/self/status; readlink /proc/self/ns/pid /proc/self/ns/mnt /proc/self/ns/ipc; grep -E 'Cap|Seccomp' /proc/self/status"
 	req := r.request("a.0/1", "/bin/sh", "-c", show+"; sleep 1000")
-	req.PrivateIPC, req.Forbidden = true, ^isolation.UsualCapabilities
+	req.PrivateIPC, req.FilterSyscalls, req.Forbidden = true, true, ^isolation.UsualCapabilities
 	req.Rlimits, req.Nice = []isolation.Rlimit{{Resource: unix.RLIMIT_NOFILE, Soft: 50, Hard: 60}}, 11
 	if _, err := c.Start(t.Context(), req); err != nil {
 		t.Fatal(err)

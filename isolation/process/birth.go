@@ -16,6 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+const setsFilters = true
+
 // Birth is a process between its clone and its program.
 type Birth struct {
 	st     *Starter
@@ -57,6 +59,9 @@ func (st *Starter) begin(at Place, c Spec, f Files, beside *Process) (_ *Birth, 
 	if err := st.prepare(st.ProcRoot); err != nil {
 		return nil, err
 	}
+	if err := c.mayFilter(st.own); err != nil {
+		return nil, err
+	}
 	b := &Birth{st: st, at: at, c: c, beside: beside, init: c.PrivatePIDs && beside == nil, group: -1, tell: -1, target: -1}
 	defer func() {
 		b.closeOurs()
@@ -82,7 +87,7 @@ func (st *Starter) begin(at Place, c Spec, f Files, beside *Process) (_ *Birth, 
 func (b *Birth) room() int {
 	const each = int(unsafe.Sizeof(step{})) + 64 // a step and what it points to
 	lists := len(b.c.Rlimits) + len(b.st.ignored) + len(b.at.Entries) + 2*len(b.st.special) + len(b.c.dropped(b.st.own))
-	return roomFor(args(b.c), b.c.Env, []string{b.c.Path, b.c.Dir}) + 4*len(b.c.Groups) + each*lists + 1024
+	return roomFor(args(b.c), b.c.Env, []string{b.c.Path, b.c.Dir}) + 4*len(b.c.Groups) + len(b.st.filter) + each*lists + 1024
 }
 
 // open opens what the newborn needs.

@@ -51,6 +51,7 @@ type starter struct {
 	scored  bool             // whoever started us chose who dies when memory runs out
 	own     capabilities     // of ours
 	ipc     bool             // there are IPC namespaces
+	filter  []byte           // of system calls, as the kernel takes it
 
 	mu      sync.RWMutex // held while there is a script in memory, which must not stay behind, and for the rest
 	special []interval   // memory of the kernel's, such as the vdso, which may be sealed
@@ -70,7 +71,7 @@ func (in *starter) prepare(proc string) error {
 		}
 		return nil
 	}
-	in.pinned, in.ipc = restartable(), hasIPC(proc)
+	in.pinned, in.ipc, in.filter = restartable(), hasIPC(proc), filterCode()
 	var cerr error
 	in.own, cerr = ownCapabilities()
 	for _, err := range []error{cerr, in.readMaps(proc), in.readIgnored(proc), in.readScore(proc)} {

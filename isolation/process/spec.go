@@ -39,6 +39,7 @@ type Confinement struct {
 	PrivateIPC         bool     `json:"privateIPC,omitempty"`         // shared memory and message queues are seen by nobody else
 	AllowNewPrivileges bool     `json:"allowNewPrivileges,omitempty"` // programs like sudo work
 	Forbidden          uint64   `json:"forbidden,omitempty"`          // capabilities that neither it nor what it starts has, a bit for each, also those that this kernel does not know
+	FilterSyscalls     bool     `json:"filterSyscalls,omitempty"`     // it may make those that package syscalls allows, and no others
 	Rlimits            []Rlimit `json:"rlimits,omitempty"`            // each resource once
 	Nice               int      `json:"nice,omitempty"`               // -20 to 19
 	MaxCPU             int64    `json:"maxCPU,omitempty"`             // thousandths of a CPU, for Slice.LimitCPU once it runs; 0: no bound

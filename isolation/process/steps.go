@@ -33,7 +33,8 @@ import (
 //
 // Capabilities leave the bounding set while it may still do that, and the rest
 // once it is its user, which takes some. Another root goes after the mounts, and
-// a filter of system calls last, before the exec.
+// the filter of system calls last, before the exec; or, if the program may gain
+// privileges, before it loses its own, as the kernel wants one of both.
 
 // fails names the next stage, by what an error of it is called.
 func (b *Birth) fails(err func(error) error) uintptr {
@@ -190,6 +191,9 @@ func (b *Birth) becomeProgram(c *chain) {
 	for _, capability := range b.c.dropped(b.st.own) {
 		c.call(giveUp, unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, capability, 0, 0, 0)
 	}
+	if b.c.AllowNewPrivileges {
+		b.filter(c) // for which it may need what it gives up now
+	}
 	if os.Geteuid() == 0 || int(b.c.UID) != os.Geteuid() { // nobody but root may set any
 		user := b.fails(func(err error) error { return &os.PathError{Op: "fork/exec", Path: b.c.Path, Err: err} })
 		// A task must not get the keeper's groups, so even root has its list set.
@@ -209,8 +213,26 @@ func (b *Birth) becomeProgram(c *chain) {
 	if b.c.Dir != "" {
 		c.call(b.fails(func(err error) error { return &os.PathError{Op: "chdir", Path: b.c.Dir, Err: err} }), unix.SYS_CHDIR, a.string(b.c.Dir))
 	}
+	if !b.c.AllowNewPrivileges {
+		b.filter(c)
+	}
 	exec := b.fails(func(err error) error { return &os.PathError{Op: "fork/exec", Path: b.c.Path, Err: err} })
 	c.call(exec, unix.SYS_EXECVE, a.string(b.c.Path), a.strings(args(b.c)), a.strings(b.c.Env))
+}
+
+// filter has the kernel refuse, from the next step on, what the program is not to
+// call.
+func (b *Birth) filter(c *chain) {
+	code := b.st.filter
+	if !b.c.FilterSyscalls || code == nil {
+		return
+	}
+	program := struct { // unix.SockFprog, which wants a pointer that Go knows
+		length uint16
+		code   uintptr
+	}{uint16(len(code) / unix.SizeofSockFilter), b.arena.bytes(false, code)}
+	at := b.arena.bytes(false, (*[unsafe.Sizeof(program)]byte)(unsafe.Pointer(&program))[:])
+	c.call(b.does("filter system calls"), unix.SYS_SECCOMP, setFilter, specAllow, at)
 }
 
 // unlearn puts back to what a system begins a service with all that a process
