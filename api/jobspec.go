@@ -31,7 +31,7 @@ type TaskSpec struct {
 	Program     string            `json:"program,omitempty"` // digest of an uploaded program run as command[0]
 	Env         map[string]string `json:"env,omitempty"`
 	Dir         string            `json:"dir,omitempty"`  // working folder; "" = one of the task's own
-	User        string            `json:"user,omitempty"` // or USER:GROUP; "" = root
+	User        string            `json:"user,omitempty"` // or USER:GROUP; "" = root, once it was submitted
 	Request                       // resources
 	Constraints []Constraint      `json:"constraints,omitempty"`
 	Prefer      []Constraint      `json:"prefer,omitempty"`     // nodes that meet more of these come first

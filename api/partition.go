@@ -25,11 +25,17 @@ type Partition struct {
 	MinRuntime Duration `json:"minRuntime,omitempty"`
 	Users      []string `json:"users,omitempty"` // who may submit; none: everybody who may submit at all
 	Roles      []string `json:"roles,omitempty"`
-	HalfLife   Duration `json:"halfLife,omitempty"` // fair: the time after which past use counts half
-	Aging      Duration `json:"aging,omitempty"`    // priority: the wait that is worth one step
-	Alpha      Weight   `json:"alpha,omitempty"`    // weighted: exponent of the node's weight
-	Beta       Weight   `json:"beta,omitempty"`     // weighted: exponent of its free share
-	Adjust     *Adjust  `json:"adjust,omitempty"`   // lets the guarantee move
+	// RunAs is who the tasks of users run as, also of the partitions below that say
+	// nothing else; "" = as above, or TaskUser. Only an admin of the cluster changes it.
+	RunAs string `json:"runAs,omitempty"`
+	// AllowRoot lets users say as whom their tasks run, root included, here and below,
+	// on nodes that allow it. Only an admin of the cluster changes it.
+	AllowRoot bool     `json:"allowRoot,omitempty"`
+	HalfLife  Duration `json:"halfLife,omitempty"` // fair: the time after which past use counts half
+	Aging     Duration `json:"aging,omitempty"`    // priority: the wait that is worth one step
+	Alpha     Weight   `json:"alpha,omitempty"`    // weighted: exponent of the node's weight
+	Beta      Weight   `json:"beta,omitempty"`     // weighted: exponent of its free share
+	Adjust    *Adjust  `json:"adjust,omitempty"`   // lets the guarantee move
 	// Current is the guarantee that holds now, if it was moved.
 	Current *Amounts  `json:"current,omitempty"`
 	Drain   bool      `json:"drain,omitempty"` // takes no new work, and goes when it is empty
@@ -227,7 +233,7 @@ func (p *Partition) validateRest() error {
 			return err
 		}
 	}
-	return nil
+	return validateUser("runAs", p.RunAs)
 }
 
 func oneOf[T ~string](field string, v T, all []T) error {

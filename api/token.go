@@ -67,6 +67,7 @@ type Token struct {
 	// the CA.
 	WorkerOnly bool `json:"workerOnly,omitempty"`
 
+	RunAs   string    `json:"runAs,omitempty"`   // of a client token: who the tasks of its jobs run as; "" = as the partition says
 	Hash    string    `json:"hash,omitempty"`    // SHA-256 of the secret, hex; never sent to a client
 	MaxUses int       `json:"maxUses,omitempty"` // of a join token; 0 = any number
 	Uses    int       `json:"uses"`
@@ -95,6 +96,8 @@ type TokenRequest struct {
 
 	Rights []string `json:"rights,omitempty"` // of a client token, beside or instead of a role: see Right
 
+	RunAs string `json:"runAs,omitempty"` // of a client token: who the tasks of its jobs run as; "" = as the partition says
+
 	TTL Duration `json:"ttl,omitempty"` // default 24h for a join token, 90d for a client token
 }
 
@@ -113,6 +116,12 @@ func (r *TokenRequest) Validate() error {
 	}
 	if r.Kind == TokenClient && (r.Role < RoleViewer && len(r.Rights) == 0 || r.Role > RoleAdmin) {
 		return FieldErrorf("role", "%q is none of viewer, operator, admin; deployer, and roles of a partition, go into rights", r.Role)
+	}
+	if r.Kind == TokenJoin && r.RunAs != "" {
+		return FieldErrorf("runAs", "is of client tokens only")
+	}
+	if err := validateUser("runAs", r.RunAs); err != nil {
+		return err
 	}
 	if r.Kind == TokenJoin && len(r.Rights) > 0 {
 		return FieldErrorf("rights", "are of client tokens only")
@@ -215,5 +224,6 @@ type Can struct {
 	Actor string `json:"actor"`
 	Has   string `json:"has"`
 	May   bool   `json:"may"`
-	Why   string `json:"why,omitempty"` // not
+	Why   string `json:"why,omitempty"`   // not
+	RunAs string `json:"runAs,omitempty"` // who its tasks there run as, if it may deploy
 }

@@ -73,9 +73,8 @@ func bound(v int64) uint64 {
 
 // validateProcess checks as whom a task's processes run, and what bounds each.
 func (t *TaskSpec) validateProcess() error {
-	name, group, grouped := strings.Cut(t.User, ":")
-	if strings.ContainsAny(t.User, " /\n\x00") || len(name) > MaxName || len(group) > MaxName || strings.Contains(group, ":") || grouped && (name == "" || group == "") {
-		return FieldErrorf("user", "%q is no user name or number, nor USER:GROUP", t.User)
+	if err := validateUser("user", t.User); err != nil {
+		return err
 	}
 	if t.Nice < MinNice || t.Nice > MaxNice {
 		return FieldErrorf("nice", "%d is not within %d to %d", t.Nice, MinNice, MaxNice)

@@ -7,6 +7,7 @@ type Why struct {
 	ID      string    `json:"id"`
 	State   string    `json:"state"`
 	Summary string    `json:"summary"`         // one sentence
+	RunAs   string    `json:"runAs,omitempty"` // who its tasks run as
 	Nodes   []WhyNode `json:"nodes,omitempty"` // of a pending task: the first reason of each node
 	Hints   []string  `json:"hints,omitempty"` // what would change it
 	// Nearest is the node that lacks least, Holders who holds what it lacks.
@@ -28,6 +29,7 @@ type Plan struct {
 	Tasks    int        `json:"tasks"`
 	Fits     int        `json:"fits"`  // tasks that would start at once
 	Nodes    []PlanNode `json:"nodes"` // where
+	RunAs    string     `json:"runAs"` // who they would run as
 	Warnings []string   `json:"warnings,omitempty"`
 }
 

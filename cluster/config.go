@@ -38,7 +38,8 @@ type Config struct {
 	// add up to, from 1 to 10; "" = 2.
 	MemOvercommit string
 	VoterOnly     bool
-	Dev           bool // one node, HTTP needs no credentials
+	AllowRoot     bool // users' tasks may be root here, if their partition lets them
+	Dev           bool // one node, HTTP needs no credentials, root is allowed
 
 	Seeds     []string // addresses of nodes of this one's cluster, beside those that it remembers
 	Rejoin    bool     // go on with the age of the cluster that answers

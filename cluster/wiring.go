@@ -253,6 +253,9 @@ func (a *Agent) attrs() map[string]string {
 	attrs := machineAttrs()
 	maps.Copy(attrs, a.host.Attributes())
 	maps.Copy(attrs, a.cfg.Attrs)
+	if a.cfg.AllowRoot || a.cfg.Dev {
+		attrs[api.AttrAllowRoot] = "yes"
+	}
 	return attrs
 }
 

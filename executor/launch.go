@@ -74,6 +74,7 @@ func (e *Executor) launch(a *attempt) {
 			why := startReason(err)
 			if err != nil && ofProgram(err) {
 				err = e.prepare.NotRun(&req.Spec, err)
+				e.prepare.Folders.Release(id) // nothing of it ever ran
 			}
 			tell(res, e.prepare.Named(&req.Spec, err), why)
 		})

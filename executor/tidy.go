@@ -102,7 +102,7 @@ func (e *Executor) tidyDirs(live map[string]bool, now time.Time) time.Duration {
 			next = min(next, left)
 			continue
 		}
-		if err := os.RemoveAll(e.prepare.Folders.Dir(id)); err != nil {
+		if err := e.prepare.Folders.Discard(id); err != nil {
 			e.log.Warn("an old working folder cannot be removed", "error", err)
 		}
 	}

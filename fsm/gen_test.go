@@ -132,6 +132,9 @@ func (g *generator) command(v *View) Command {
 				spec.Ulimits, spec.Nice, spec.User = []api.Ulimit{{Name: "nofile", Soft: 1, Hard: api.Unlimited}}, g.IntN(3), "a:b"
 				spec.CPULimit = api.CPULimit(spec.CPUs * api.MilliCPU(g.IntN(3)))
 			}
+			if v.Does(TaskUsers) && g.IntN(4) == 0 {
+				spec.User = api.TaskUser
+			}
 			if v.Does(MemLimits) && g.IntN(4) == 0 {
 				spec.MemLimit = spec.Mem * api.Bytes(1+g.IntN(4))
 			}

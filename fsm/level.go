@@ -53,6 +53,7 @@ const (
 	OldPrograms                    // a node whose program is below the level of the cluster is told apart, and gets no new work
 	SilentKeepers                  // a node says that the parent of its tasks does not answer
 	VoterTokens                    // who joins may become a voter only if the token says so, or few may yet; the right is given later, too
+	TaskUsers                      // who the tasks of users run as follows from their token or partition, and is not root
 )
 
 // Holder says who must know a feature before it is used.
@@ -101,6 +102,7 @@ var features = [...]struct {
 	SilentKeepers:   {3, Voters},
 	FinishedMoves:   {3, Voters},
 	VoterTokens:     {4, Voters},
+	TaskUsers:       {4, TaskNode}, // as one that does not know it has no user of that name
 }
 
 // Level is the cluster's from which it is done.
@@ -149,6 +151,12 @@ var fields = []field{
 	fieldOf("token.workerOnly", 3, func(c *TokenCreate) bool { return c.Token != nil && c.Token.WorkerOnly }),
 	fieldOf("token.rights", 3, func(c *TokenCreate) bool { return c.Token != nil && len(c.Token.Rights) > 0 }),
 	fieldOf("outdated", 3, func(c *NodeHello) bool { return c.Outdated }),
+	fieldOf("spec.user mesita-task", 4, func(c *JobCreate) bool { return SpecLevel(c.Spec) >= 4 }),
+	fieldOf("spec.user mesita-task", 4, func(c *JobUpdate) bool { return SpecLevel(c.Spec) >= 4 }),
+	fieldOf("partition.runAs or allowRoot", 4, func(c *PartitionPut) bool {
+		return c.Partition != nil && (c.Partition.RunAs != "" || c.Partition.AllowRoot)
+	}),
+	fieldOf("token.runAs", 4, func(c *TokenCreate) bool { return c.Token != nil && c.Token.RunAs != "" }),
 	fieldOf("hello.level", 1, func(c *NodeHello) bool { return c.Hello.Level != 0 }),
 }
 
@@ -158,6 +166,9 @@ func ofLevel3(r api.Resources) bool { return r.MemExtra != 0 || r.Pins != 0 }
 // SpecLevel is the level that the program of a node must know to run a task as
 // its spec says.
 func SpecLevel(s *api.JobSpec) Level {
+	if s != nil && s.User == api.TaskUser {
+		return features[TaskUsers].level
+	}
 	if s != nil && (s.MemLimit != 0 || s.Pin) {
 		return features[MemLimits].level // and that of Pins
 	}

@@ -108,6 +108,7 @@ func TestProcessSpecsNeedALevel(t *testing.T) {
 		"group":    func(s *api.JobSpec) Level { s.User = "a:b"; return 2 },
 		"memLimit": func(s *api.JobSpec) Level { s.MemLimit, s.Nice = 1<<30, 1; return 3 },
 		"pin":      func(s *api.JobSpec) Level { s.CPUs, s.Pin = 1000, true; return 3 },
+		"taskUser": func(s *api.JobSpec) Level { s.User, s.Nice = api.TaskUser, 1; return 4 },
 	} {
 		for level := range Newest + 1 {
 			s := storeAt(t, level)
@@ -130,8 +131,13 @@ func TestProcessSpecsNeedALevel(t *testing.T) {
 // A node that came back with an old program gets no task that it would run
 // without what its spec says, whatever was decided before it came back.
 func TestAnOldNodeGetsNoSpecThatItDoesNotKnow(t *testing.T) {
-	for level, want := range map[int]int{1: 1, 2: 2} {
-		s := storeAt(t, 2)
+	nice, user := func(s *api.JobSpec) { s.Nice = 1 }, func(s *api.JobSpec) { s.User = api.TaskUser }
+	for _, c := range []struct {
+		of, node Level
+		asks     func(*api.JobSpec)
+		want     int
+	}{{2, 1, nice, 1}, {2, 2, nice, 2}, {4, 3, user, 1}, {4, 4, user, 2}} {
+		s := storeAt(t, c.of)
 		do := func(c Command) any {
 			t.Helper()
 			v, err := s.Do(t.Context(), c)
@@ -141,18 +147,19 @@ func TestAnOldNodeGetsNoSpecThatItDoesNotKnow(t *testing.T) {
 			return v
 		}
 		hello := testHello(1000)
-		hello.Level = level
+		hello.Level = int(c.node)
 		do(&NodeHello{ID: nodeID(0), Hello: hello})
 		placed := 0
-		for _, nice := range []int{0, 1} {
+		for _, asks := range []func(*api.JobSpec){func(*api.JobSpec) {}, c.asks} {
 			spec := testSpec(api.KindBatch, "", 1)
-			spec.Ports, spec.Nice = nil, nice
+			spec.Ports = nil
+			asks(spec)
 			j := do(&JobCreate{Spec: spec}).(*api.Job)
 			do(&TaskCreate{Job: j.ID, First: 0, Count: 1})
 			placed += do(&TaskPlace{Placements: []Placement{{Job: j.ID, Index: 0, Attempt: 1, NodeID: nodeID(0)}}}).(int)
 		}
-		if placed != want {
-			t.Errorf("a node of level %d: %d of 2 are placed, not %d", level, placed, want)
+		if placed != c.want {
+			t.Errorf("a node of level %d in a cluster of %d: %d of 2 are placed, not %d", c.node, c.of, placed, c.want)
 		}
 	}
 }
@@ -252,6 +259,12 @@ func TestLevelsAreKnown(t *testing.T) {
 			t.Errorf("%T.%s is used by an empty one", c, f.name)
 		}
 		fill(reflect.ValueOf(c).Elem(), new(int))
+		switch c := c.(type) { // of a user, one value alone is new
+		case *JobCreate:
+			c.Spec.User = api.TaskUser
+		case *JobUpdate:
+			c.Spec.User = api.TaskUser
+		}
 		if !f.used(c) {
 			t.Errorf("%T.%s is not used by one with all fields set", c, f.name)
 		}

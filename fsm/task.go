@@ -178,7 +178,11 @@ func (x *tx) knows(n *api.Node, t *api.Task) bool {
 		return true
 	}
 	j := x.jobAt(t.Job)
-	return j == nil || Level(n.Level) >= SpecLevel(j.SpecOf(t.Version))
+	if j == nil {
+		return true
+	}
+	need := SpecLevel(j.SpecOf(t.Version))
+	return Level(n.Level) >= need || need > x.level // which whoever took the job knew nothing of
 }
 
 // making is the copy of a batch that collects what the placements of its

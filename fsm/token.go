@@ -78,6 +78,9 @@ func tokenText(t *api.Token) string {
 	}
 	if t.Kind == api.TokenClient {
 		s += ", " + t.Has()
+		if t.RunAs != "" {
+			s += ", runs tasks as " + t.RunAs
+		}
 	}
 	return s
 }

@@ -205,7 +205,7 @@ func OfToken(t *api.Token) Identity {
 	if name == "" {
 		name = t.ID
 	}
-	return Identity{Actor: "token:" + name, Role: t.Role, Rights: strings.Join(t.Rights, ","), Token: t.ID}
+	return Identity{Actor: "token:" + name, Role: t.Role, Rights: strings.Join(t.Rights, ","), Token: t.ID, RunAs: t.RunAs}
 }
 
 // withRights refuses a token that no rights are left of.

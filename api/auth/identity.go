@@ -28,6 +28,7 @@ type Identity struct {
 	NodeID     string   // of a node's identity
 	Session    string   // of that node's daemon
 	Token      string   // the id of the client token that was shown, to this node
+	RunAs      string   // who the tasks of that token's jobs run as; "" = as the partition says
 	Forwarded  bool     // another node relayed the request
 	Unverified bool     // shows a token that only the leader can check
 }

@@ -43,7 +43,7 @@ func NewToken(r *api.TokenRequest, now time.Time) (t *api.Token, secret string) 
 	}
 	t = &api.Token{ID: random(idBytes), Kind: r.Kind, Name: r.Name, Hash: Hash(secret), Created: now, Expires: now.Add(ttl)}
 	if r.Kind == api.TokenClient {
-		t.Role, t.Rights = r.Role, r.Rights
+		t.Role, t.Rights, t.RunAs = r.Role, r.Rights, r.RunAs
 	} else {
 		t.VoterOnly, t.WorkerOnly, t.MaxUses = r.VoterOnly, r.WorkerOnly, r.MaxUses
 	}

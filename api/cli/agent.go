@@ -37,6 +37,7 @@ func agentFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "attr", Usage: "attribute `K=V` for constraints; may be repeated"},
 		&cli.StringFlag{Name: "resources", Usage: "what the node offers, `'cpus=4,mem=8GiB,…'` (default: what the machine has)"},
 		memOvercommitFlag(),
+		&cli.BoolFlag{Name: "allow-root", Usage: "users' tasks may be root here, or any other user, if their partition lets them"},
 		&cli.BoolFlag{Name: "voter-only", Usage: "vote, and run no tasks"},
 		&cli.BoolFlag{Name: "foreground", Usage: "do not go to the background"},
 		&cli.StringFlag{Name: "slice", Value: "mesita.slice", Usage: "top cgroup `NAME` of this node's tasks"},
@@ -54,7 +55,7 @@ func memOvercommitFlag() cli.Flag {
 func (a *app) agentConfig(c *cli.Context) (cluster.Config, error) {
 	cfg := cluster.Config{
 		Name: c.String("name"), DataDir: c.String("data"), Listen: c.String("listen"), Advertise: c.String("advertise"), HTTP: c.String("http"),
-		Socket: c.String("socket"), Resources: c.String("resources"), MemOvercommit: c.String("mem-overcommit"), VoterOnly: c.Bool("voter-only"), Slice: c.String("slice"),
+		Socket: c.String("socket"), Resources: c.String("resources"), MemOvercommit: c.String("mem-overcommit"), AllowRoot: c.Bool("allow-root"), VoterOnly: c.Bool("voter-only"), Slice: c.String("slice"),
 		CgroupRoot: c.String("cgroup-root"), RaftMultiplier: c.Float64("raft-multiplier"), Version: Version, Attrs: map[string]string{},
 	}
 	for _, kv := range c.StringSlice("attr") {
@@ -370,6 +371,9 @@ func (a *app) dev(c *cli.Context) error {
 			return err
 		}
 		defer os.RemoveAll(dir)
+		if err := os.Chmod(dir, 0o711); err != nil { // as of any data folder: tasks find their own in it
+			return err
+		}
 		cfg.DataDir = dir
 	}
 	if cfg.Slice == "" {

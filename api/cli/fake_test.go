@@ -191,7 +191,7 @@ func (f *fake) readRoutes(handle func(string, func(*http.Request) (any, error)))
 	handle("GET /v1/can", func(r *http.Request) (any, error) {
 		q := r.URL.Query()
 		if q.Get("on") == "prod/web" {
-			return items([]api.Can{{Token: "k3f9x2ab", Actor: "token:" + q.Get("who"), Has: "deployer@prod", May: true}}), nil
+			return items([]api.Can{{Token: "k3f9x2ab", Actor: "token:" + q.Get("who"), Has: "deployer@prod", May: true, RunAs: api.TaskUser}}), nil
 		}
 		return items([]api.Can{{Actor: "root", Has: "viewer", Why: "root may not " + q.Get("action")}}), nil
 	})

@@ -98,9 +98,15 @@ func differs(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
 	if err != nil {
 		return err
 	}
-	is := *old.Spec
+	is, want := *old.Spec, *s
 	is.Program = s.Program
-	if reflect.DeepEqual(&is, s) {
+	if want.User == "" {
+		want.User = is.User // the cluster settled it, and compares it
+	}
+	if is.NeedsRootNode() {
+		want.OnlyWhereRoot() // likewise
+	}
+	if reflect.DeepEqual(&is, &want) {
 		return nil
 	}
 	return api.Errorf(api.CodeConflict, "job %q exists and differs: change it with `mesita apply`, stop it, or choose another name", s.Name)
@@ -117,6 +123,9 @@ func (a *app) plan(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
 			fmt.Fprintf(w, ", %d would wait", wait)
 		}
 		fmt.Fprintln(w)
+		if p.RunAs != "" {
+			fmt.Fprintf(w, "  %-20s %s\n", "runs as", p.RunAs)
+		}
 		for _, n := range p.Nodes {
 			fmt.Fprintf(w, "  %-20s %d\n", n.Node, n.Tasks)
 		}

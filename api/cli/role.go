@@ -125,6 +125,7 @@ func (a *app) canCommand() *cli.Command {
 				{"WHO", func(t *api.Can) string { return t.Actor }, false},
 				{"TOKEN", func(t *api.Can) string { return or(t.Token, "-") }, false},
 				{"RIGHTS", func(t *api.Can) string { return t.Has }, false},
+				{"RUNS AS", func(t *api.Can) string { return or(t.RunAs, "-") }, false},
 				{"MAY", func(t *api.Can) string { return map[bool]string{true: "yes", false: "no"}[t.May] }, false},
 			}); err != nil {
 				return err

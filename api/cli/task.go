@@ -143,7 +143,7 @@ func showJob(w io.Writer, j *api.Job, tasks []*api.Task) error {
 		fmt.Fprintf(w, "port       %s %s\n", p.Name, or(number(p.Port), "(any free one)"))
 	}
 	for _, f := range []struct{ name, text string }{
-		{"partition", j.Spec.Partition}, {"priority", number(j.Spec.Priority)}, {"gang", number(j.Spec.Gang)}, {"only where", joined(j.Spec.Constraints)},
+		{"partition", j.Spec.Partition}, {"runs as", j.Spec.RunsAs()}, {"priority", number(j.Spec.Priority)}, {"gang", number(j.Spec.Gang)}, {"only where", joined(j.Spec.Constraints)},
 		{"prefers", joined(j.Spec.Prefer)}, {"affinity", joined(j.Spec.Affinity)}, {"cpu limit", cpuText(api.MilliCPU(j.Spec.CPULimit))}, {"spread", j.Spec.Spread}, {"labels", labelsText(j)},
 		{"process", processText(&j.Spec.TaskSpec)}, {"ends", endsText(j.Spec)},
 	} {
@@ -164,7 +164,6 @@ func processText(s *api.TaskSpec) string {
 			out = append(out, name+" "+printable(text))
 		}
 	}
-	add("user", s.User)
 	add("in", s.Dir)
 	add("nice", number(s.Nice))
 	for _, u := range s.Ulimits {

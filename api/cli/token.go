@@ -28,6 +28,7 @@ func (a *app) tokenCreate() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "role", Usage: "`ROLE`[@SCOPE] as mesita role has them; may be repeated (default: viewer)"},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` that events show"},
+			&cli.StringFlag{Name: "run-as", Usage: "`USER`[:GROUP] that tasks run as (default: as their partition says, or mesita-task)"},
 			option.SpanFlag("ttl", 90*24*time.Hour, "`TIME` until it expires"),
 			option.DryRunFlag(),
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the token only"},
@@ -36,7 +37,7 @@ func (a *app) tokenCreate() *cli.Command {
 			if err := args(c, 0, 0, "token create"); err != nil {
 				return err
 			}
-			r := api.TokenRequest{Kind: api.TokenClient, Name: c.String("name"), TTL: api.Duration(option.Span(c, "ttl"))}
+			r := api.TokenRequest{Kind: api.TokenClient, Name: c.String("name"), RunAs: c.String("run-as"), TTL: api.Duration(option.Span(c, "ttl"))}
 			for _, s := range c.StringSlice("role") {
 				if _, err := api.ParseRight(s); err != nil {
 					return err

@@ -15,6 +15,9 @@ const shownNodes = 6
 // printWhy writes the reason of each node, the nodes that share one together.
 func printWhy(w io.Writer, why *api.Why) error {
 	fmt.Fprintln(w, why.Summary)
+	if why.RunAs != "" {
+		fmt.Fprintf(w, "  %-16s %s\n", "runs as", why.RunAs)
+	}
 	var reasons []string
 	nodes := map[string][]string{}
 	for _, n := range why.Nodes {

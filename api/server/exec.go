@@ -44,16 +44,20 @@ func execTask(c *call) (any, error) {
 }
 
 // mayEnter refuses a caller who may not be root of a node, if the task is
-// privileged: what runs beside it is as well.
+// privileged, or may not be who it runs as: what runs beside it is so as well.
 func (c *call) mayEnter(v *fsm.View, t *api.Task) error {
 	j := v.Job(t.Job)
 	if j == nil {
 		return nil
 	}
-	if s := j.SpecOf(t.Version); s != nil && s.Privileged && !c.mayBeRoot() {
+	s := j.SpecOf(t.Version)
+	if s == nil {
+		return nil
+	}
+	if s.Privileged && !c.mayBeRoot() {
 		return api.Errorf(api.CodeNotAllowed, "task %s is privileged, so only an admin of the cluster may run commands beside it, and you are %s (%s)", t.ID, c.ID.Actor, c.ID.Has())
 	}
-	return nil
+	return c.mayEnterAs(v, t, s)
 }
 
 // mayBeRoot tells whether the caller may have all of a node, and so of the

@@ -145,7 +145,7 @@ func newStoreAt(t testing.TB, level fsm.Level) *fsm.Store {
 	s := fsm.NewStore(nil)
 	do(t, s, &fsm.ClusterInit{Level: level, Meta: fsm.Meta{At: testTime}, Cluster: &api.Cluster{ID: "c1", Name: "pine"},
 		Authority: &api.Authority{CAKey: []byte("top secret"), Pin: "0123456789abcdef0123456789abcdef0123456789abcdef0123"},
-		Node:      &api.Node{ID: "oak", Name: "oak-name", Resources: api.Resources{CPUs: 4000, Mem: 8 << 30}}})
+		Node:      &api.Node{ID: "oak", Name: "oak-name", Level: int(fsm.Newest), Resources: api.Resources{CPUs: 4000, Mem: 8 << 30}}})
 	return s
 }
 
@@ -164,7 +164,7 @@ func addNode(t testing.TB, s *fsm.Store, id string) {
 	tok := &api.Token{ID: "join-" + id, Kind: api.TokenJoin, Hash: "h"}
 	do(t, s, &fsm.TokenCreate{Meta: fsm.Meta{At: testTime}, Token: tok})
 	do(t, s, &fsm.NodeJoin{Meta: fsm.Meta{At: testTime}, Token: tok.ID, Hash: "h", NodeID: id, Name: id + "-name"})
-	do(t, s, &fsm.NodeHello{Meta: fsm.Meta{At: testTime}, ID: id, Hello: api.NodeHello{Addr: "x:1", Resources: api.Resources{CPUs: 4000, Mem: 8 << 30}}})
+	do(t, s, &fsm.NodeHello{Meta: fsm.Meta{At: testTime}, ID: id, Hello: api.NodeHello{Addr: "x:1", Level: int(fsm.Newest), Resources: api.Resources{CPUs: 4000, Mem: 8 << 30}}})
 }
 
 // token makes a client token in the state and returns its text.

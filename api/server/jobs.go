@@ -48,6 +48,9 @@ func (c *call) admit(v *fsm.View, s *api.JobSpec) error {
 		return &api.Error{Code: api.CodeNotAllowed, Field: "privileged",
 			Message: "a privileged task is root of its node, so only an admin of the cluster may ask for one, and you are " + c.ID.Actor + " (" + c.ID.Has() + "): leave it out, or ask an admin to submit the job"}
 	}
+	if err := c.runsAs(v, s); err != nil {
+		return err
+	}
 	if folder, full := c.Local.DiskFull(); full {
 		return api.Errorf(api.CodeUnavailable, "the disk of %s on node %s is full, and no new work is taken until there is room: free some space there", folder, c.NodeName)
 	}

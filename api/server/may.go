@@ -121,6 +121,8 @@ func getCan(c *call) (any, error) {
 		can := api.Can{Token: token, Actor: id.Actor, Has: id.Has(), May: true}
 		if err := auth.May(id, action, o); err != nil {
 			can.May, can.Why = false, exchange.AsError(err).Message
+		} else if (action == auth.Deploy || action == auth.Exec) && v.Does(fsm.TaskUsers) {
+			can.RunAs = runAsText(v, id, o)
 		}
 		out = append(out, can)
 	}

@@ -62,7 +62,7 @@ func TestEveryRouteForEveryRight(t *testing.T) {
 				for _, partition := range []string{"prod", "prod/eu", "production"} {
 					made++
 					job := fmt.Sprintf("web-%d", made)
-					spec := fmt.Sprintf(`{"name":%q,"kind":"service","partition":%q,"command":["x"]}`, job, partition)
+					spec := fmt.Sprintf(`{"name":%q,"kind":"service","partition":%q,"command":["x"],"user":"mesita-task"}`, job, partition)
 					body := ""
 					object, cluster := ofObject[name], ofCluster[name]
 					if object != "" && name != "POST /v1/jobs" {

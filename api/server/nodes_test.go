@@ -55,7 +55,7 @@ func TestNodes(t *testing.T) {
 }
 
 func batchSpec(name string) *api.JobSpec {
-	s := &api.JobSpec{Name: name, Kind: api.KindBatch, TaskSpec: api.TaskSpec{Command: []string{"true"}}}
+	s := &api.JobSpec{Name: name, Kind: api.KindBatch, TaskSpec: api.TaskSpec{Command: []string{"true"}, User: api.TaskUser}}
 	s.Normalize()
 	return s
 }

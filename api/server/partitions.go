@@ -55,6 +55,9 @@ func putPartition(c *call) (any, error) {
 	}
 	v := c.Store.View()
 	old := v.Partition(p.Path)
+	if err := c.mayMap(old, p); err != nil {
+		return nil, err
+	}
 	cmd := &fsm.PartitionPut{Meta: c.Meta(), Partition: p, Create: create, IfVersion: ifVersion, IfRevision: ifRevision}
 	change, err := c.Shares.Plan(v, cmd)
 	if err == nil && old != nil && samePartition(old, p) {

@@ -66,7 +66,11 @@ func (p Planner) CheckFits(v *fsm.View, s *api.JobSpec) error {
 func constraintList(s *api.JobSpec, part *api.Partition) string {
 	var out []string
 	for _, c := range s.Constraints {
-		out = append(out, c.String())
+		text := c.String()
+		if c.Attr == api.AttrAllowRoot {
+			text += " (a node has it that was started with --allow-root)"
+		}
+		out = append(out, text)
 	}
 	if part != nil {
 		for _, c := range part.Nodes {
@@ -152,7 +156,7 @@ func (p Planner) Explain(v *fsm.View, id string) (*api.Why, error) {
 			return p.explainTask(v, t), nil
 		}
 	}
-	why := &api.Why{ID: id, State: j.State.String(), Summary: fmt.Sprintf("%s is %s: %d running, %d starting, %d finished, %d failed, %d stopped", id,
+	why := &api.Why{ID: id, State: j.State.String(), RunAs: j.Spec.RunsAs(), Summary: fmt.Sprintf("%s is %s: %d running, %d starting, %d finished, %d failed, %d stopped", id,
 		j.State, j.Counts.Running, j.Counts.Starting, j.Counts.Finished, j.Counts.Failed, j.Counts.Stopped)}
 	if j.Spec.Kind == api.KindService && j.Spec.Tasks() == 0 && j.Counts.Live() == 0 && !j.Stop {
 		why.Summary = id + " runs nothing: it is scaled to 0"
@@ -174,6 +178,11 @@ func (p Planner) Explain(v *fsm.View, id string) (*api.Why, error) {
 func (p Planner) explainTask(v *fsm.View, t *api.Task) *api.Why {
 	why := &api.Why{ID: t.ID, State: t.State.String()}
 	j := v.Job(t.Job)
+	if j != nil {
+		if s := j.SpecOf(t.Version); s != nil {
+			why.RunAs = s.RunsAs()
+		}
+	}
 	switch {
 	case t.State.Final():
 		why.Summary = ended(t)

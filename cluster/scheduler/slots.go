@@ -137,6 +137,9 @@ func unmet(n *api.Node, part *api.Partition, spec *api.JobSpec) string {
 	}
 	for _, c := range spec.Constraints {
 		if !c.Match(n.Name, n.Attrs) {
+			if c.Attr == api.AttrAllowRoot {
+				return "allows users no root: start it with --allow-root, or have an admin of the cluster submit the job"
+			}
 			return "does not meet " + c.String()
 		}
 	}
@@ -146,7 +149,7 @@ func unmet(n *api.Node, part *api.Partition, spec *api.JobSpec) string {
 // unable says what a node cannot do of what a job asks for.
 func unable(n *api.Node, spec *api.JobSpec) string {
 	if fsm.Level(n.Level) < fsm.SpecLevel(spec) {
-		return "runs an older mesita (" + n.Version + ") that does not know ulimits, nice, cpuLimit, memLimit, pin or USER:GROUP: upgrade it"
+		return "runs an older mesita (" + n.Version + ") that does not know ulimits, nice, cpuLimit, memLimit, pin, USER:GROUP or mesita-task: upgrade it"
 	}
 	if spec.MemLimit > spec.Mem {
 		if why := lendsNone(n); why != "" {

@@ -308,7 +308,7 @@ const maxPlanNodes = 1000
 
 // Plan says where the tasks of a spec would go now.
 func (p Planner) Plan(v *fsm.View, s *api.JobSpec) *api.Plan {
-	plan := &api.Plan{Job: s.Name, Action: "create", Tasks: s.Tasks()}
+	plan := &api.Plan{Job: s.Name, Action: "create", Tasks: s.Tasks(), RunAs: s.RunsAs()}
 	meta := fsm.Meta{At: p.Now(), Actor: "plan"}
 	var cmd fsm.Command = &fsm.JobCreate{Meta: meta, Spec: s}
 	if old := v.Job(s.Name); s.Name != "" && old != nil && !old.State.Ended() {

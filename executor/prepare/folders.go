@@ -34,6 +34,7 @@ type Folders struct {
 	empty  []string // of the spare ones nobody stood in these at looked
 	named  int
 	looked time.Time
+	users  users
 }
 
 const (
@@ -44,7 +45,8 @@ const (
 
 const spareName = "spare" // no dot: not an attempt's
 
-// OpenFolders removes the spare ones that an earlier daemon left.
+// OpenFolders removes the spare ones that an earlier daemon left, and finds out
+// which uids the others hold.
 func OpenFolders(root string) (*Folders, error) {
 	if err := os.MkdirAll(root, 0o711); err != nil {
 		return nil, err
@@ -53,7 +55,14 @@ func OpenFolders(root string) (*Folders, error) {
 	for _, dir := range left {
 		err = errors.Join(err, os.RemoveAll(dir))
 	}
-	return &Folders{root: root, proc: "/proc", few: fewSpare, every: lookEvery}, err
+	f := &Folders{root: root, proc: "/proc", few: fewSpare, every: lookEvery, users: newUsers()}
+	dirs, listErr := os.ReadDir(root)
+	for _, d := range dirs {
+		if dir := filepath.Join(root, d.Name()); owner(dir) != 0 {
+			f.users.held[owner(dir)] = dir
+		}
+	}
+	return f, errors.Join(err, listErr)
 }
 
 // Dir is the attempt's own folder. It is one level deep, since making a folder
@@ -163,6 +172,10 @@ func (f *Folders) Release(id string) {
 func (f *Folders) release(dir string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if owner(dir) != 0 {
+		f.leave(dir)
+		return
+	}
 	if len(f.spare)+len(f.empty) >= maxSpare || !untouched(dir) {
 		return
 	}

@@ -59,11 +59,7 @@ func (p *Preparer) Task(id string, t *api.Task, s *api.TaskSpec) (isolation.Spec
 	if !filepath.IsLocal(id) || strings.Count(id, "/") != 1 || len(s.Command) == 0 {
 		return none, errorf("task %q has no valid id or no command", t.ID)
 	}
-	who, err := p.root().lookup(s.User)
-	if err != nil {
-		return none, err
-	}
-	dir, err := p.workDir(id, s, who)
+	who, err := p.account(id, s.User)
 	if err != nil {
 		return none, err
 	}
@@ -71,12 +67,16 @@ func (p *Preparer) Task(id string, t *api.Task, s *api.TaskSpec) (isolation.Spec
 	if err != nil {
 		return none, err
 	}
+	dir := p.dir(id, s)
 	env := environ(p.Node, t, s, who)
 	args := expand(s.Command, t)
 	path := ""
 	if s.Program != "" {
 		path = p.Program(s.Program, args[0])
 	} else if path, err = p.root().program(args[0], dir, variable(env, "PATH")); err != nil {
+		return none, err
+	}
+	if err := p.makeDir(id, s, &who); err != nil { // the last, as it lasts
 		return none, err
 	}
 	return isolation.Spec{
@@ -98,24 +98,21 @@ type Command struct {
 // another program.
 func (p *Preparer) Beside(id string, t *api.Task, s *api.TaskSpec, c Command) (isolation.Spec, error) {
 	var none isolation.Spec
-	name := c.User
-	if name == "" {
-		name = s.User
-	}
-	who, err := p.root().lookup(name)
+	who, err := p.account(id, cmp.Or(c.User, s.User))
 	if err != nil {
 		return none, err
+	}
+	if who.own {
+		if who.uid = owner(p.Folders.Dir(id)); who.uid == 0 {
+			return none, errorf("the folder of the task is not its own any more, by which its user is known")
+		}
+		who.belong()
 	}
 	around, err := p.confinement(t, s)
 	if err != nil {
 		return none, err
 	}
-	dir := c.Dir
-	if dir == "" {
-		if dir = s.Dir; dir == "" {
-			dir = p.Folders.Dir(id)
-		}
-	}
+	dir := cmp.Or(c.Dir, p.dir(id, s))
 	env := environ(p.Node, t, s, who)
 	if c.TTY && variable(env, "TERM") == "" {
 		env = append(env, "TERM=xterm-256color")
@@ -154,28 +151,49 @@ func (p *Preparer) confinement(t *api.Task, s *api.TaskSpec) (isolation.Confinem
 	return c, nil
 }
 
-// workDir is the task's working folder, made if it is its own.
-func (p *Preparer) workDir(id string, s *api.TaskSpec, who account) (string, error) {
+// account is who an attempt runs as, still without numbers if those are its own.
+func (p *Preparer) account(id, user string) (account, error) {
+	if user != api.TaskUser {
+		return p.root().lookup(user)
+	}
+	return p.root().taskUser(p.Folders.Dir(id))
+}
+
+// dir is the task's working folder.
+func (p *Preparer) dir(id string, s *api.TaskSpec) string { return cmp.Or(s.Dir, p.Folders.Dir(id)) }
+
+// makeDir makes the task's own folder, or looks for the one that it asks for. Who
+// has a uid of its own always has a folder, which holds that.
+func (p *Preparer) makeDir(id string, s *api.TaskSpec, who *account) error {
 	if s.Dir != "" {
 		fi, err := p.root().stat(s.Dir)
 		if ofMachine(err) {
-			return "", fmt.Errorf("look at the working folder: %w", err)
+			return fmt.Errorf("look at the working folder: %w", err)
 		}
 		if err != nil || !fi.IsDir() {
-			return "", errorf("working folder %s is no folder on %s: make it, or leave --dir out", s.Dir, p.root().here())
+			return errorf("working folder %s is no folder on %s: make it, or leave --dir out", s.Dir, p.root().here())
 		}
-		return s.Dir, nil
+		if !who.own {
+			return nil
+		}
 	}
 	dir := p.Folders.Dir(id)
 	if err := p.Folders.create(dir); err != nil {
-		return "", fmt.Errorf("make the task's folder: %w", err)
+		return fmt.Errorf("make the task's folder: %w", err)
 	}
-	if who.uid != 0 || who.gid != 0 {
+	if who.own {
+		uid, err := p.Folders.own(dir, p.root().known)
+		if err != nil {
+			return fmt.Errorf("find a user for the task: %w", err)
+		}
+		who.uid = uid
+		who.belong()
+	} else if who.uid != 0 || who.gid != 0 {
 		if err := os.Chown(dir, int(who.uid), int(who.gid)); err != nil {
-			return "", fmt.Errorf("give the task its folder: %w", err)
+			return fmt.Errorf("give the task its folder: %w", err)
 		}
 	}
-	return dir, nil
+	return nil
 }
 
 // Slice is a fresh slice for each attempt. No partition may be called as the

@@ -50,13 +50,13 @@ func TestUsersAreThoseOfTheRoot(t *testing.T) {
 	p := testRoot(t)
 	for who, want := range map[string]account{
 		"":           {name: "root", home: "/root"},
-		"ann":        {70001, 70002, []uint32{70002, 70003}, "ann", "/home/ann"},
-		"70001":      {70001, 70002, []uint32{70002, 70003}, "ann", "/home/ann"},
+		"ann":        {uid: 70001, gid: 70002, groups: []uint32{70002, 70003}, name: "ann", home: "/home/ann"},
+		"70001":      {uid: 70001, gid: 70002, groups: []uint32{70002, 70003}, name: "ann", home: "/home/ann"},
 		"4242":       {uid: 4242, gid: 4242, name: "4242", home: "/"},
-		"ann:blue":   {70001, 70004, []uint32{70004}, "ann", "/home/ann"},
-		"ann:9":      {70001, 9, []uint32{9}, "ann", "/home/ann"},
-		"4242:70009": {4242, 5, []uint32{5}, "4242", "/"},
-		"root:red":   {0, 70003, []uint32{70003}, "root", "/root"},
+		"ann:blue":   {uid: 70001, gid: 70004, groups: []uint32{70004}, name: "ann", home: "/home/ann"},
+		"ann:9":      {uid: 70001, gid: 9, groups: []uint32{9}, name: "ann", home: "/home/ann"},
+		"4242:70009": {uid: 4242, gid: 5, groups: []uint32{5}, name: "4242", home: "/"},
+		"root:red":   {uid: 0, gid: 70003, groups: []uint32{70003}, name: "root", home: "/root"},
 	} {
 		if got, err := p.root().lookup(who); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: %+v, %v; want %+v", who, got, err, want)

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mesita/mesita/api"
 )
 
 // root is the folder that is / to a task. Users, programs and folders are those
@@ -75,6 +77,36 @@ type account struct {
 	uid, gid   uint32
 	groups     []uint32
 	name, home string
+	own        bool // the uid is the attempt's own: see Folders.own
+}
+
+// belong gives an account with a uid of its own the group of that number, beside
+// those that it has.
+func (a *account) belong() {
+	a.gid = a.uid
+	a.groups = append([]uint32{a.gid}, a.groups...)
+}
+
+// taskUser is who an attempt runs as that has a user of its own, which no file
+// knows of: at home in its folder, and of the group of that name if the machine has
+// one, by which an administrator gives files to all of them.
+func (r root) taskUser(dir string) (account, error) {
+	a := account{name: api.TaskUser, home: dir, own: true}
+	err := r.each("/etc/group", 4, func(f []string) {
+		if gid, err := strconv.ParseUint(f[2], 10, 32); err == nil && gid != 0 && f[0] == api.TaskUser && a.groups == nil {
+			a.groups = []uint32{uint32(gid)}
+		}
+	})
+	return a, err
+}
+
+// known tells whether a uid is of an account, or may be.
+func (r root) known(uid uint32) (found bool) {
+	err := r.each("/etc/passwd", 3, func(f []string) {
+		id, err := strconv.ParseUint(f[2], 10, 32)
+		found = found || err == nil && uint32(id) == uid
+	})
+	return found || err != nil
 }
 
 // lookup finds USER or USER:GROUP, each a name or a number; "" is root. A number

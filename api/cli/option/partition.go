@@ -51,6 +51,21 @@ func partitionFields() []partitionField {
 		numberField("min-runtime", "`TIME` for which a task that gave way is left alone (default 1m)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.MinRuntime }),
 		wordsField("user", "`NAME` of a token that may submit; may be repeated; none: everybody", func(p *api.Partition) *[]string { return &p.Users }),
 		wordsField("role", "`ROLE` that may submit: operator or admin; may be repeated; none: everybody", func(p *api.Partition) *[]string { return &p.Roles }),
+		{"run-as", &cli.StringFlag{Name: "run-as", Usage: "`USER` that users' tasks run as, here and below; none: as above, or mesita-task"},
+			func(p *api.Partition, f *Parser) {
+				if p.RunAs = f.C.String("run-as"); p.RunAs == none {
+					p.RunAs = ""
+				}
+			},
+			func(p *api.Partition) string { return p.RunAs }},
+		{"allow-root", &cli.BoolFlag{Name: "allow-root", Usage: "users' --user may be root or anybody, on nodes started with --allow-root; =false: no more"},
+			func(p *api.Partition, f *Parser) { p.AllowRoot = f.C.Bool("allow-root") },
+			func(p *api.Partition) string {
+				if p.AllowRoot {
+					return "yes"
+				}
+				return ""
+			}},
 		numberField("half-life", "fair: the `TIME` after which past use counts half (default 24h)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.HalfLife }),
 		numberField("aging", "priority: the wait that is worth one step, `TIME` (default 10m)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.Aging }),
 		numberField("alpha", "weighted: `EXPONENT` of a node's weight (default 1)", api.ParseWeight, func(p *api.Partition) *api.Weight { return &p.Alpha }),

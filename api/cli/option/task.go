@@ -30,7 +30,7 @@ func TaskFlags(more ...cli.Flag) []cli.Flag {
 		&cli.IntFlag{Name: "priority", Usage: "`NUMBER` in a partition of the policy priority, -1000 to 1000"},
 		&cli.BoolFlag{Name: "at-most-once", Usage: "start nothing of it elsewhere before its node is known to be dead (`mesita node rm`, a reboot) or is back"},
 		&cli.StringSliceFlag{Name: "label", Usage: "label `K=V`, by which lists can be narrowed; may be repeated"},
-		&cli.StringFlag{Name: "user", Usage: "`USER` name or number, or USER:GROUP (default root)"},
+		&cli.StringFlag{Name: "user", Usage: "`USER` name or number, or USER:GROUP (default: who you run tasks as, see mesita can; root for admins)"},
 		&cli.StringFlag{Name: "dir", Usage: "working `FOLDER` (default: one of the task's own)"},
 		&cli.StringFlag{Name: "stop-signal", Usage: "`SIGNAL` to stop with (default SIGTERM)"},
 		&cli.StringFlag{Name: "stop-grace", Usage: "`TIME` until SIGKILL (default 10s)"},

@@ -1,0 +1,121 @@
+package server
+
+import (
+	"cmp"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/fsm"
+)
+
+// runsAs settles who the tasks of a spec run as, once, when it is taken: the
+// state has no word for who the caller is on a node. Admins of the cluster choose
+// anybody, and are root by default.
+func (c *call) runsAs(v *fsm.View, s *api.JobSpec) error {
+	if !v.Does(fsm.TaskUsers) {
+		return nil
+	}
+	if c.mayBeRoot() {
+		s.User = cmp.Or(s.User, c.ID.RunAs)
+		return nil
+	}
+	m := mappingOf(v, c.ID.RunAs, s.Partition)
+	s.User = cmp.Or(s.User, m.user)
+	if s.User == m.user && !api.IsRoot(s.User) {
+		return nil
+	}
+	if !m.anybody {
+		return &api.Error{Code: api.CodeNotAllowed, Field: "user", Message: m.refusal(c.ID.Actor, s.User, s.Partition)}
+	}
+	s.OnlyWhereRoot()
+	return s.Validate() // there may be one condition too many now
+}
+
+// mayEnterAs refuses a command beside a task of somebody who the caller's own
+// tasks may not be: it would have all that is theirs.
+func (c *call) mayEnterAs(v *fsm.View, t *api.Task, s *api.JobSpec) error {
+	if !v.Does(fsm.TaskUsers) || c.mayBeRoot() {
+		return nil
+	}
+	m := mappingOf(v, c.ID.RunAs, t.Partition)
+	user := s.RunsAs()
+	n := v.Node(t.NodeID)
+	switch {
+	case user == m.user && user != "root":
+	case m.anybody && (n == nil || n.Attrs[api.AttrAllowRoot] == "yes"):
+	case m.anybody:
+		return api.Errorf(api.CodeNotAllowed, "task %s runs as %q on node %s, which allows users no root: ask an admin to run the command, or to start the node with --allow-root", t.ID, user, n.Name)
+	default:
+		return api.Errorf(api.CodeNotAllowed, "task %s: %s", t.ID, m.refusal(c.ID.Actor, user, t.Partition))
+	}
+	return nil
+}
+
+// mapping is who the tasks of a user are on nodes.
+type mapping struct {
+	user    string // by default, and the only one unless anybody
+	anybody bool   // the partition allows root, who can become anybody
+}
+
+// mappingOf is that of who shows a token in a partition: the token's, or that of
+// the nearest partition at or above it that says.
+func mappingOf(v *fsm.View, token, partition string) mapping {
+	m := mapping{user: token}
+	for path := partition; path != ""; path = api.ParentPath(path) {
+		if p := v.Partition(path); p != nil {
+			m.user = cmp.Or(m.user, p.RunAs)
+			m.anybody = m.anybody || p.AllowRoot
+		}
+	}
+	m.user = cmp.Or(m.user, api.TaskUser)
+	if api.IsRoot(m.user) {
+		m.user = "root"
+	}
+	return m
+}
+
+// refusal is why a user's tasks may not be somebody, and what to do.
+func (m mapping) refusal(actor, user, partition string) string {
+	if m.user == "root" {
+		return actor + " runs tasks as root, which partition " + partition + " does not allow: ask an admin for `mesita partition set " + partition + " --allow-root`, or for a token with another --run-as"
+	}
+	return actor + " runs tasks as \"" + m.user + "\" in partition " + partition + ", not as \"" + user + "\": leave --user out, or ask an admin for a token with --run-as " + user + " or for `mesita partition set " + partition + " --allow-root`"
+}
+
+// mayMap refuses a change of who the tasks of a partition's users are to who is no
+// admin of the cluster: whoever may be root on a node has all of it.
+func (c *call) mayMap(old, p *api.Partition) error {
+	if old == nil {
+		old = new(api.Partition)
+	}
+	field := ""
+	switch {
+	case c.mayBeRoot():
+	case old.RunAs != p.RunAs:
+		field = "runAs"
+	case old.AllowRoot != p.AllowRoot:
+		field = "allowRoot"
+	}
+	if field == "" {
+		return nil
+	}
+	return &api.Error{Code: api.CodeNotAllowed, Field: field, Message: "says who tasks are on nodes, so only an admin of the cluster may change it, and you are " + c.ID.Actor + " (" + c.ID.Has() + "): leave it as it is, or ask one"}
+}
+
+// runAsText says who the tasks of somebody are there, for `can`.
+func runAsText(v *fsm.View, id auth.Identity, o auth.Object) string {
+	if auth.May(id, auth.ManageNodes, auth.Object{}) == nil {
+		return cmp.Or(id.RunAs, "root") + ", or anybody"
+	}
+	if o.Partition == "" {
+		return id.RunAs
+	}
+	m := mappingOf(v, id.RunAs, o.Partition)
+	switch {
+	case m.anybody:
+		return m.user + ", or anybody where root is allowed"
+	case m.user == "root":
+		return "nobody: root is not allowed there"
+	}
+	return m.user
+}
