@@ -41,7 +41,7 @@ var calls = map[string]func() error{
 	"keyring":          func() error { _, err := unix.KeyctlGetKeyringID(unix.KEY_SPEC_PROCESS_KEYRING, true); return err },
 	"personality":      func() error { return number(unix.SYS_PERSONALITY, 0x0040000) }, // ADDR_NO_RANDOMIZE
 	"ring":             func() error { var p [120]byte; return number(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&p))) },
-	"program of bpf":   func() error { return bpf() },
+	"program of bpf":   func() error { return bpfMap() },
 	"page faults":      func() error { return number(unix.SYS_USERFAULTFD, unix.O_CLOEXEC|1) }, // UFFD_USER_MODE_ONLY
 	"counters":         counters,
 	"typed for others": typed,
@@ -74,8 +74,8 @@ func number(nr uintptr, args ...uintptr) error {
 	return answered(errno)
 }
 
-// bpf makes a table that an array of one number is.
-func bpf() error {
+// bpfMap makes a table that an array of one number is.
+func bpfMap() error {
 	a := [12]uint32{2, 4, 4, 1} // BPF_MAP_TYPE_ARRAY, sizes of key and value, entries
 	return number(unix.SYS_BPF, 0, uintptr(unsafe.Pointer(&a)), unsafe.Sizeof(a))
 }

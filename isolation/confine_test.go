@@ -22,7 +22,7 @@ import (
 
 // confined is a task's confinement if it is not privileged.
 func confined(c Spec) Spec {
-	c.PrivatePIDs, c.PrivateMounts, c.PrivateIPC, c.FilterSyscalls, c.Forbidden = true, true, true, true, ^UsualCapabilities
+	c.PrivatePIDs, c.PrivateMounts, c.PrivateIPC, c.FilterSyscalls, c.LimitDevices, c.Forbidden = true, true, true, true, true, ^UsualCapabilities
 	return c
 }
 
@@ -294,6 +294,8 @@ const tries = "MESITA_TEST_TRIES"
 // other way round. Any other kind is one attempt.
 func tried(kind string) {
 	maps.Copy(attempts, filteredCalls())
+	maps.Copy(attempts, nodes)
+	maps.Copy(work, usualNodes)
 	maps.Copy(work, machines)
 	if kind != "work" {
 		init, err := os.ReadFile("/proc/1/comm")
@@ -382,7 +384,9 @@ func TestNobodyGetsOut(t *testing.T) {
 		t.Errorf("%+v:\n%s", e, out)
 	}
 	// The attempts are worth something: they succeed without.
+	s = create(t, h, "job/free", Limits{})
 	free := []string{"mount", "mount namespace", "host name", "disk", "raw socket", "swap", "message queue"}
+	free = slices.AppendSeq(free, maps.Keys(nodes))
 	for _, name := range slices.AppendSeq(free, maps.Keys(filteredCalls())) {
 		c := helper(name, 0)
 		c.Confinement = Confinement{PrivatePIDs: true, PrivateMounts: true, AllowNewPrivileges: true}

@@ -51,6 +51,7 @@ type Host struct {
 	attributes  map[string]string
 	warnings    []string
 	starter     process.Starter
+	devices     devices
 
 	tree     sync.Mutex          // guards making and removing the groups above a slice
 	sessions map[string]*session // of mode None; guarded by tree
@@ -94,6 +95,7 @@ func Detect(cfg Config) (*Host, error) {
 		h.warn("cgroup v2 is not mounted, so processes are tracked by session and can escape", nil)
 	}
 	h.chooseLimiter(cfg.Root, m)
+	h.devices.prepare(cfg.ProcRoot)
 	h.describe()
 	return h, nil
 }
@@ -194,6 +196,7 @@ func (h *Host) describe() {
 		{"freeze", "tasks that have to give way cannot be frozen, only killed: no cgroup.freeze", has("cgroup.freeze")},
 		{"kill", "tasks are killed process by process: no cgroup.kill", has("cgroup.kill")},
 		{"syscalls", "system calls of tasks are NOT filtered: " + fmt.Sprint(filtered), filtered == nil},
+		{"devices", "tasks as root can open all devices of the node, its disks too: " + fmt.Sprint(h.devices.err), h.top != "" && h.devices.err == nil},
 		{"psi", "", has("cpu.pressure")},
 		{"cpuset", "", len(h.Cores()) > 0},
 	} {
@@ -213,7 +216,7 @@ func (h *Host) describe() {
 func (h *Host) Mode() Mode { return h.mode }
 
 // Attributes are isolation.mode, and isolation.cpu, memory, pids, freeze, kill,
-// syscalls, psi and cpuset, each "yes" or "no".
+// syscalls, devices, psi and cpuset, each "yes" or "no".
 func (h *Host) Attributes() map[string]string {
 	c := make(map[string]string, len(h.attributes))
 	for k, v := range h.attributes {

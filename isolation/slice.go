@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -17,6 +18,9 @@ type Slice struct {
 	name    string
 	dir     string   // in the v2 tree; "" in mode None
 	session *session // in mode None
+
+	limiting sync.Mutex // guards limited
+	limited  bool       // its devices are
 }
 
 // Name is below the top slice: "partition/job/task".

@@ -49,6 +49,11 @@ func (s *Slice) Begin(c Spec, f Files) (*Birth, error) { return s.BeginBeside(ni
 
 // BeginBeside is to StartBeside as Begin is to Start.
 func (s *Slice) BeginBeside(p *Process, c Spec, f Files) (*Birth, error) {
+	if c.LimitDevices && p == nil {
+		if err := s.limitDevices(c.GPUs); err != nil {
+			return nil, err
+		}
+	}
 	at := process.Place{Slice: s.name, Group: s.dir, Entries: s.h.limiter.entries(s.name)}
 	if s.session != nil {
 		at.Began = s.session.add

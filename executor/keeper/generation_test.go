@@ -124,7 +124,7 @@ func TestConfinementAndOlderKeepers(t *testing.T) {
 			confined := func(id string) string {
 				t.Helper()
 				req := r.request(id, "/bin/sh", "-c", "grep CapBnd /proc/self/status")
-				req.PrivateIPC, req.FilterSyscalls, req.Forbidden = true, true, ^isolation.UsualCapabilities
+				req.PrivateIPC, req.FilterSyscalls, req.LimitDevices, req.Forbidden = true, true, true, ^isolation.UsualCapabilities
 				if _, err := c.Start(t.Context(), req); err != nil {
 					t.Fatal(err)
 				}

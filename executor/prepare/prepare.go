@@ -136,7 +136,8 @@ func (p *Preparer) Beside(id string, t *api.Task, s *api.TaskSpec, c Command) (i
 func (p *Preparer) confinement(t *api.Task, s *api.TaskSpec) (isolation.Confinement, error) {
 	c := isolation.Confinement{Limits: p.limits(t, s), PrivatePIDs: !s.HostPIDs, PrivateMounts: true, AllowNewPrivileges: s.Privileged, Nice: s.Nice, MaxCPU: int64(s.CPULimit)}
 	if !s.Privileged {
-		c.PrivateIPC, c.FilterSyscalls, c.Forbidden = true, true, ^isolation.UsualCapabilities
+		c.PrivateIPC, c.FilterSyscalls, c.LimitDevices, c.Forbidden = true, true, true, ^isolation.UsualCapabilities
+		c.GPUs = t.Resources.GPUs > 0
 	}
 	if t.Resources.MemExtra > 0 {
 		c.OOMScore = isolation.OOMScore(int64(t.Resources.Mem), int64(p.Mem))

@@ -105,7 +105,7 @@ func TestBesideIsTheTasksOwn(t *testing.T) {
 	usual := *s
 	usual.Privileged = false
 	bound := want
-	bound.AllowNewPrivileges, bound.PrivateIPC, bound.FilterSyscalls, bound.Forbidden = false, true, true, ^isolation.UsualCapabilities
+	bound.AllowNewPrivileges, bound.PrivateIPC, bound.FilterSyscalls, bound.LimitDevices, bound.Forbidden = false, true, true, true, ^isolation.UsualCapabilities
 	if confined, err := p.Task("web.4/2", testTask, &usual); err != nil || !reflect.DeepEqual(confined.Confinement, bound) {
 		t.Errorf("not privileged: %+v, %v", confined.Confinement, err)
 	}

@@ -40,6 +40,8 @@ type Confinement struct {
 	AllowNewPrivileges bool     `json:"allowNewPrivileges,omitempty"` // programs like sudo work
 	Forbidden          uint64   `json:"forbidden,omitempty"`          // capabilities that neither it nor what it starts has, a bit for each, also those that this kernel does not know
 	FilterSyscalls     bool     `json:"filterSyscalls,omitempty"`     // it may make those that package syscalls allows, and no others
+	LimitDevices       bool     `json:"limitDevices,omitempty"`       // it may open terminals, null, random and the like, and no others: for isolation
+	GPUs               bool     `json:"gpus,omitempty"`               // but also accelerators
 	Rlimits            []Rlimit `json:"rlimits,omitempty"`            // each resource once
 	Nice               int      `json:"nice,omitempty"`               // -20 to 19
 	MaxCPU             int64    `json:"maxCPU,omitempty"`             // thousandths of a CPU, for Slice.LimitCPU once it runs; 0: no bound
