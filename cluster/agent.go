@@ -15,6 +15,7 @@ import (
 	"github.com/mesita/mesita/api/budget"
 	"github.com/mesita/mesita/api/server"
 	"github.com/mesita/mesita/cluster/ages"
+	"github.com/mesita/mesita/cluster/calm"
 	"github.com/mesita/mesita/cluster/consensus"
 	"github.com/mesita/mesita/cluster/history"
 	"github.com/mesita/mesita/cluster/skew"
@@ -371,7 +372,11 @@ func listenBoth(addr *net.TCPAddr) (net.Listener, net.PacketConn, error) {
 		at := tcp.Addr().(*net.TCPAddr)
 		udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: addr.IP, Port: at.Port})
 		if err == nil {
-			return boundListener{tcp}, udp, nil
+			q, err := calm.NewPacketConn(udp)
+			if err != nil {
+				return nil, nil, errors.Join(listenError("listen", at.String()+" (UDP)", err), tcp.Close(), udp.Close())
+			}
+			return boundListener{tcp}, q, nil
 		}
 		_ = tcp.Close() // it is given up
 		if addr.Port != 0 || try == 20 {

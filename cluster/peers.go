@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/calm"
 	"github.com/mesita/mesita/cluster/tlsconf"
 	"github.com/mesita/mesita/fsm"
 )
@@ -54,10 +55,9 @@ func (p *peers) dial(ctx context.Context, addr, alpn, id string) (net.Conn, erro
 }
 
 func (p *peers) dialWith(ctx context.Context, addr string, conf *tls.Config) (net.Conn, error) {
-	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: dialTimeout, Control: boundUnacked}, Config: conf}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	c, err := d.DialContext(ctx, "tcp", addr)
+	c, err := dialTLS(ctx, addr, conf)
 	if noCommonProtocol(err) {
 		return nil, fmt.Errorf("the node at %s does not speak %s: it is of another age of the cluster (%w)", addr, conf.NextProtos, err)
 	}
@@ -65,6 +65,25 @@ func (p *peers) dialWith(ctx context.Context, addr string, conf *tls.Config) (ne
 		return nil, p.noteRefusal(err)
 	}
 	return refusable{c, p}, nil
+}
+
+func dialTLS(ctx context.Context, addr string, conf *tls.Config) (*tls.Conn, error) {
+	d := net.Dialer{Timeout: dialTimeout, Control: boundUnacked}
+	raw, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	if tlsconf.BetweenNodes(conf.NextProtos) {
+		q := calm.NewConn(raw)
+		q.Still()
+		raw = q
+	}
+	c := tls.Client(raw, conf)
+	if err := c.HandshakeContext(ctx); err != nil {
+		_ = raw.Close() // it is given up
+		return nil, err
+	}
+	return c, nil
 }
 
 // noteRefusal has this node ask why another refused it.

@@ -73,7 +73,7 @@ func (c *Config) memberlist(d *delegate, ring *memberlist.Keyring) *memberlist.C
 	mc.ProbeInterval = time.Second
 	mc.ProbeTimeout = 400 * time.Millisecond
 	mc.GossipInterval = time.Second
-	mc.PushPullInterval = 10 * time.Second
+	mc.PushPullInterval = 20 * time.Second // two handshakes of TLS; it makes up for rumours that were lost
 	mc.TCPTimeout = 5 * time.Second
 	if c.Profile == ProfileWAN {
 		mc.SuspicionMult = 6

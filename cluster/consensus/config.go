@@ -119,6 +119,15 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
+// alarm makes what tells that the leader is silent. Where the messages of tests
+// travel, their time passes too.
+func (c *Config) alarm() func(ring func()) alarm {
+	if c.Transport != nil {
+		return newTimerAlarm
+	}
+	return newAlarm
+}
+
 func (c *Config) stretch(d time.Duration) time.Duration {
 	return time.Duration(float64(d) * c.Multiplier)
 }

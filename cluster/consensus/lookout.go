@@ -26,15 +26,21 @@ const (
 // for the timeout. Raft looks for itself too, but at random moments, so it
 // would find that out up to twice the timeout later.
 type lookout struct {
-	timer   *time.Timer
-	wait    atomic.Int64 // the timeout, a time.Duration
-	passive atomic.Bool  // this node has the settings of one that takes no part
+	alarm   alarm
+	rang    chan struct{} // cap 1
+	wait    atomic.Int64  // the timeout, a time.Duration
+	passive atomic.Bool   // this node has the settings of one that takes no part
 }
 
-func newLookout(wait time.Duration) *lookout {
-	l := &lookout{timer: time.NewTimer(wait)}
-	l.timer.Stop()
+func newLookout(wait time.Duration, alarm func(ring func()) alarm) *lookout {
+	l := &lookout{rang: make(chan struct{}, 1)}
 	l.wait.Store(int64(wait))
+	l.alarm = alarm(func() {
+		select {
+		case l.rang <- struct{}{}:
+		default:
+		}
+	})
 	return l
 }
 
@@ -45,23 +51,23 @@ func (l *lookout) heard() {
 	if l.passive.Load() {
 		wait = again
 	}
-	l.timer.Reset(wait)
+	l.alarm.set(wait)
 }
 
 // watchLeader stands for election when the leader is silent, until the node
 // ends.
 func (n *Node) watchLeader() {
 	l := n.wire.lookout
-	defer l.timer.Stop()
+	defer l.alarm.stop()
 	for {
 		select {
 		case <-n.ending:
 			return
-		case <-l.timer.C:
+		case <-l.rang:
 			if l.passive.Load() {
 				n.retune()
 			} else if wait := n.overdue(); wait > 0 {
-				l.timer.Reset(wait)
+				l.alarm.set(wait)
 			}
 		}
 	}

@@ -79,7 +79,7 @@ func Open(cfg Config) (*Node, error) {
 	if transport == nil {
 		transport = newTransport(&cfg)
 	}
-	n.wire = newWire(transport, cfg.stretch(beatEvery), newLookout(cfg.stretch(heartbeatTimeout)), n.ending)
+	n.wire = newWire(transport, cfg.stretch(beatEvery), newLookout(cfg.stretch(heartbeatTimeout), cfg.alarm()), n.ending)
 	n.wire.beats.spawn = n.spawn
 	n.wire.damaged, n.wire.refuse = n.Damaged, n.refuse
 	n.glue = newGlue(cfg.Store, cfg.snapshotEntries, n.took, n.ending)
@@ -96,6 +96,7 @@ func Open(cfg Config) (*Node, error) {
 	n.guard.took.Store(cfg.Before != nil || n.remembered)
 	if n.raft, err = n.openRaft(); err != nil {
 		close(n.ending)
+		n.wire.lookout.alarm.stop()
 		return nil, errors.Join(err, n.wire.Close(), s.close())
 	}
 	n.wire.raft.Store(n.raft)

@@ -6,12 +6,14 @@ import (
 	"net"
 
 	"github.com/mesita/mesita/api/budget"
+	"github.com/mesita/mesita/cluster/calm"
 )
 
 // handshake is a connection below TLS. Until its handshake is over, whoever does
 // it has a turn but while it waits for the other side.
 type handshake struct {
 	*budget.Conn
+	socket *calm.Conn // below it
 	ctx    context.Context
 	turns  *turns
 	source string

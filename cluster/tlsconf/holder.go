@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -22,6 +23,12 @@ const (
 
 // Protocols is every ALPN name of the one port, in order of preference.
 func Protocols() []string { return []string{protoHTTP2, protoHTTP1, ProtoRaft, ProtoGossip} }
+
+// BetweenNodes tells whether a connection of these ALPN names carries what nodes
+// tell each other all the time, rather than HTTP.
+func BetweenNodes(protos []string) bool {
+	return len(protos) > 0 && strings.HasPrefix(protos[0], nodeProtos)
+}
 
 // Holder is a node's certificate as it is now. Configs made from it follow a
 // Swap at once: listeners and connections stay as they are.

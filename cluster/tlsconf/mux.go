@@ -13,6 +13,7 @@ import (
 
 	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/api/budget"
+	"github.com/mesita/mesita/cluster/calm"
 )
 
 // MuxConfig is what a Mux needs. Zero numbers take the defaults named.
@@ -132,7 +133,8 @@ func (m *Mux) accept(ctx context.Context) error {
 		m.wg.Go(func() {
 			defer cancel()
 			defer m.pending[kin].remove(p)
-			h := &handshake{Conn: m.conf.HTTPConns.Wrap(conn), ctx: hctx, turns: m.turns, source: source, kin: kin}
+			socket := calm.NewConn(conn)
+			h := &handshake{Conn: m.conf.HTTPConns.Wrap(socket), socket: socket, ctx: hctx, turns: m.turns, source: source, kin: kin}
 			if err := m.serve(h); err != nil {
 				m.conf.Log.Debug("connection refused", "from", conn.RemoteAddr(), "error", err)
 			}
@@ -157,6 +159,8 @@ func (m *Mux) serve(h *handshake) error {
 	}
 	if who := m.who(conn, h.source); l.counted {
 		h.Charge(who)
+	} else {
+		h.socket.Still()
 	}
 	if err := l.deliver(h.ctx, conn); err != nil {
 		h.Close()
