@@ -31,6 +31,8 @@ func TestSpecValidate(t *testing.T) {
 		"kind":        func(s *JobSpec) { s.Kind = KindCron },
 		"ports":       func(s *JobSpec) { s.Ports = []PortRequest{{Name: "a", Port: 80}, {Name: "b", Port: 80}} },
 		"dir":         func(s *JobSpec) { s.Dir = "tmp" },
+		"dir ":        func(s *JobSpec) { s.Dir = "/a\x00b" },
+		"dir  ":       func(s *JobSpec) { s.Dir = "/" + strings.Repeat("a", 5000) },
 		"user":        func(s *JobSpec) { s.User = "a b" },
 		"stopSignal":  func(s *JobSpec) { s.StopSignal = "SIGFOO" },
 		"stopGrace":   func(s *JobSpec) { s.StopGrace = -1 },

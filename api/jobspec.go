@@ -93,6 +93,7 @@ const (
 	maxArgs                   = 1024
 	maxSpecText               = 256 << 10
 	maxString                 = 128 << 10 // MAX_ARG_STRLEN of Linux, with the zero at its end
+	maxPath                   = 4095      // PATH_MAX of Linux, without the zero at its end
 	maxExpanded               = 4         // by how much one {name} in a command may grow
 	maxOwnText                = 16 << 10  // of the variables that mesita adds
 	maxRetries                = 1000
@@ -299,7 +300,10 @@ func (t *TaskSpec) validate() error {
 		return FieldErrorf("program", "%q is no digest: sha256: and 64 hex digits", t.Program)
 	}
 	if t.Dir != "" && !strings.HasPrefix(t.Dir, "/") {
-		return FieldErrorf("dir", "%q is not absolute: begin it with /", t.Dir)
+		return FieldErrorf("dir", "%.64q is not absolute: begin it with /", t.Dir)
+	}
+	if strings.ContainsRune(t.Dir, 0) || len(t.Dir) > maxPath {
+		return FieldErrorf("dir", "%.64q is no folder: a path has no NUL character, and at most %d bytes", t.Dir, maxPath)
 	}
 	if err := t.validateProcess(); err != nil {
 		return err

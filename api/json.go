@@ -24,23 +24,28 @@ func strictUnmarshal(b []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		return decodeError(err, v)
+		return decodeError(err, b, v)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return Errorf(CodeInvalid, "there is more after the JSON value: send one value only")
 	}
+	if name, again := twice(b); again {
+		return FieldErrorf(name, "is given twice: give it once")
+	}
 	return checkRead(b, v)
 }
 
-func decodeError(err error, v any) error {
+func decodeError(err error, b []byte, v any) error {
 	var own *Error
 	var typ *json.UnmarshalTypeError
 	var syntax *json.SyntaxError
+	if errors.As(err, &own) || errors.As(err, &typ) {
+		if field, err := placeIn(b, reflect.TypeOf(v)); errors.As(err, &own) || errors.As(err, &typ) {
+			return placed(field, own, typ)
+		}
+		return placed("", own, typ)
+	}
 	switch {
-	case errors.As(err, &own):
-		return own
-	case errors.As(err, &typ):
-		return FieldErrorf(typ.Field, "is %s, and must be %s", an(typ.Value), jsonKind(typ.Type))
 	case errors.As(err, &syntax):
 		return Errorf(CodeInvalid, "no valid JSON at byte %d: %v", syntax.Offset, err)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
@@ -51,6 +56,16 @@ func decodeError(err error, v any) error {
 		return UnknownField(name, FieldNames(reflect.TypeOf(v)))
 	}
 	return err
+}
+
+// placed is an error of ours, or of a type, about what is at a field.
+func placed(field string, own *Error, typ *json.UnmarshalTypeError) error {
+	if own == nil {
+		return FieldErrorf(field, "%s", wrongType(typ))
+	}
+	out := *own
+	out.Field = joined(field, own.Field)
+	return &out
 }
 
 // an puts the article before a kind of JSON value.

@@ -125,7 +125,7 @@ func TestRefusedTokens(t *testing.T) {
 	n := newLeader(t)
 	admin := n.token(api.RoleAdmin)
 	for body, field := range map[string]string{
-		`{"kind":"client"}`: "role", `{"kind":"client","role":"node"}`: "role", `{"kind":"client","role":"king"}`: "",
+		`{"kind":"client"}`: "role", `{"kind":"client","role":"node"}`: "role", `{"kind":"client","role":"king"}`: "role",
 		`{"kind":"join","ttl":"-1h"}`: "ttl", `{"kind":"join","ttl":"2161h"}`: "ttl", `{"kind":"client","role":"viewer","ttl":"2161h"}`: "ttl", `{"kind":"join","maxUses":-1}`: "maxUses", `{"kind":"client","role":"viewer","name":"A b"}`: "name",
 	} {
 		if e := n.send(request{method: "POST", path: "/v1/tokens", body: body, token: admin}).want(t, 400); e.Field != field {
