@@ -53,6 +53,7 @@ const (
 	OldPrograms                    // a node whose program is below the level of the cluster is told apart, and gets no new work
 	SilentKeepers                  // a node says that the parent of its tasks does not answer
 	VoterTokens                    // who joins may become a voter only if the token says so, or few may yet; the right is given later, too
+	ShortRuns                      // an attempt that is over before it was reported to run shows, too, that its node starts tasks
 	TaskUsers                      // who the tasks of users run as follows from their token or partition, and is not root
 )
 
@@ -102,6 +103,7 @@ var features = [...]struct {
 	SilentKeepers:   {3, Voters},
 	FinishedMoves:   {3, Voters},
 	VoterTokens:     {4, Voters},
+	ShortRuns:       {4, Voters},
 	TaskUsers:       {4, TaskNode}, // as one that does not know it has no user of that name
 }
 

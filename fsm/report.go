@@ -59,6 +59,9 @@ func (x *tx) report(old *api.Task, s *api.TaskStatus) bool {
 	x.happened(api.Event{Kind: api.EventTaskState, Object: t.ID, Job: t.Job, Node: t.Node, Task: &t, Message: what})
 	if s.State.Final() {
 		x.takenPorts(t.NodeID, s.Taken)
+		if old.State != api.TaskRunning && t.PID != 0 && x.does(ShortRuns) {
+			x.startWorked(&t)
+		}
 		x.endTask(old, &t)
 		return true
 	}

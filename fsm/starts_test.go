@@ -256,6 +256,34 @@ func TestNodeThatStartsNothing(t *testing.T) {
 	}
 }
 
+// A task that is over before anybody heard that it runs is proof enough that its
+// node starts tasks, whatever it ended with; at the levels of before it was none.
+func TestAShortRunIsAStart(t *testing.T) {
+	for level := range Newest + 1 {
+		w := newWorld(t, level, 2)
+		job := w.batch(9, 0)
+		for i := range troubleStarts {
+			w.fails(api.TaskID(job, i), 0, api.ReasonInternal)
+		}
+		if level == 0 {
+			continue // nothing was noted of starts
+		}
+		if w.View().Node(nodeID(0)).Schedulable() {
+			t.Fatal("not closed")
+		}
+		w.now, _ = w.View().TrialDue(w.View().Node(nodeID(0)), w.now)
+		w.do(&NodeTrial{Meta: w.at(), ID: nodeID(0), Since: w.View().Node(nodeID(0)).Starts.Since})
+		if !w.place(api.TaskID(job, 3), 0) {
+			t.Fatalf("at level %d the trial is not placed: %+v", level, w.View().Node(nodeID(0)).Starts)
+		}
+		now := w.View().Task(api.TaskID(job, 3))
+		w.do(&TaskReport{Meta: w.at(), Statuses: []api.TaskStatus{{Task: now.ID, Attempt: now.Attempt, NodeID: now.NodeID, State: api.TaskFailed, Reason: api.ReasonExited, PID: 7, Time: w.now}}})
+		if got := w.View().Node(nodeID(0)).Schedulable(); got != level.Has(ShortRuns) {
+			t.Errorf("at level %d it is open: %v", level, got)
+		}
+	}
+}
+
 // What is missing on a node is the job's affair: it closes the node for nobody
 // else.
 func TestMissingProgramClosesNoNode(t *testing.T) {
