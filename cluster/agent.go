@@ -15,6 +15,7 @@ import (
 	"github.com/mesita/mesita/api/budget"
 	"github.com/mesita/mesita/api/server"
 	"github.com/mesita/mesita/cluster/ages"
+	"github.com/mesita/mesita/cluster/audit"
 	"github.com/mesita/mesita/cluster/calm"
 	"github.com/mesita/mesita/cluster/consensus"
 	"github.com/mesita/mesita/cluster/history"
@@ -57,6 +58,7 @@ type Agent struct {
 	vouch   *keeper.Vouch // what this node's keeper needs to answer
 	server  *server.Server
 	history *history.History
+	audit   *audit.Log
 	stack   *stack
 
 	spared  bool                        // a token that was not needed
@@ -226,6 +228,8 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	a.stack.start("certificate", a.rotator().Run)
 	a.history = history.New(history.Config{Dir: a.dir.file("events"), Node: a.self.Name, Source: a.store, MaxBytes: a.cfg.EventBytes, MaxAge: a.cfg.EventAge, Now: a.cfg.Now, Log: a.log})
 	a.stack.start("history", a.history.Run)
+	a.audit = audit.New(audit.Config{Dir: a.dir.file("audit"), Node: a.self.Name, MaxBytes: a.cfg.AuditBytes, MaxAge: a.cfg.AuditAge, Now: a.cfg.Now, Log: a.log})
+	a.stack.start("audit", a.audit.Run)
 	if err := a.openExecutor(reporter{a}); err != nil {
 		return err
 	}

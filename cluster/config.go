@@ -55,6 +55,9 @@ type Config struct {
 	EventBytes int64         // of the history of events; 0 = history.DefaultBytes
 	EventAge   time.Duration // how far back it goes; 0 = history.DefaultAge
 
+	AuditBytes int64         // of the audit; 0 = audit.DefaultBytes
+	AuditAge   time.Duration // how far back it goes; 0 = audit.DefaultAge
+
 	Version string
 	Log     *slog.Logger
 	Now     func() time.Time // default: Wall without its jumps, what all waits and commands go by

@@ -46,6 +46,7 @@ var imports = map[string][]string{
 	"cluster/calm":       {},
 	"cluster/tlsconf":    {"api/backoff", "api/budget", "cluster/calm"},
 	"cluster/history":    {"api"},
+	"cluster/audit":      {"api"},
 	"cluster/skew":       {"api", "api/backoff", "fsm"},
 	"integration":        {"*"},
 	"scripts":            {"*"},

@@ -132,14 +132,14 @@ func (a *Authenticator) node(r *http.Request, p Peer) (Identity, error) {
 		return Identity{Actor: "node:" + name, Role: api.RoleNode, NodeID: p.ID, Session: p.Session}, nil
 	}
 	id, err := forwarded(r.Header)
-	if err != nil {
-		return id, err
+	switch {
+	case err != nil:
+	case id.Known():
+		id, err = a.claimed(id, p, name)
+	default:
+		id, err = a.bearer(r, "") // the relaying node counts the wrong guesses
 	}
-	if id.Known() {
-		return a.claimed(id, p, name)
-	}
-	id, err = a.bearer(r, "") // the relaying node counts the wrong guesses
-	id.Forwarded = true
+	id.Forwarded, id.Via = true, name
 	return id, err
 }
 

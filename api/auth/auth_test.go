@@ -155,10 +155,10 @@ func TestNodes(t *testing.T) {
 		{"not let in, forwarding", []string{"Cert", "n8", HeaderForwarded, "1", HeaderActor, "root", HeaderRole, "admin"}, Identity{}, api.CodeUnavailable},
 		{"gone", []string{"Cert", "n2"}, Identity{}, api.CodeNotAllowed},
 		{"gone, forwarding", []string{"Cert", "n2", HeaderForwarded, "1", HeaderActor, "root", HeaderRole, "admin"}, Identity{}, api.CodeNotAllowed},
-		{"forwarding root", forward(Identity{Actor: "root", Role: api.RoleAdmin}), Identity{Actor: "root", Role: api.RoleAdmin, Forwarded: true}, ""},
-		{"forwarding a node", forward(Identity{Actor: "node:fir", Role: api.RoleNode, NodeID: "n3"}), Identity{Actor: "node:fir", Role: api.RoleNode, NodeID: "n3", Forwarded: true}, ""},
-		{"forwarding nobody", forward(Identity{}), Identity{Forwarded: true}, ""},
-		{"forwarding nonsense", []string{"Cert", "n1", HeaderForwarded, "1", HeaderActor, "x", HeaderRole, "king"}, Identity{}, api.CodeNotAllowed},
+		{"forwarding root", forward(Identity{Actor: "root", Role: api.RoleAdmin}), Identity{Actor: "root", Role: api.RoleAdmin, Forwarded: true, Via: "oak"}, ""},
+		{"forwarding a node", forward(Identity{Actor: "node:fir", Role: api.RoleNode, NodeID: "n3"}), Identity{Actor: "node:fir", Role: api.RoleNode, NodeID: "n3", Forwarded: true, Via: "oak"}, ""},
+		{"forwarding nobody", forward(Identity{}), Identity{Forwarded: true, Via: "oak"}, ""},
+		{"forwarding nonsense", []string{"Cert", "n1", HeaderForwarded, "1", HeaderActor, "x", HeaderRole, "king"}, Identity{Forwarded: true, Via: "oak"}, api.CodeNotAllowed},
 	} {
 		id, err := a.Identify(withHeader(c.header...), TLS)
 		if id != c.want || api.ErrorCode(err) != c.code {

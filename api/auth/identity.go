@@ -2,6 +2,7 @@ package auth
 
 import (
 	"iter"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -18,6 +19,9 @@ const (
 	HeaderRights    = "X-Mesita-Rights"
 	HeaderNode      = "X-Mesita-Node"
 	HeaderSession   = "X-Mesita-Session"
+
+	// HeaderFrom is where the request came from, as the node saw it that took it.
+	HeaderFrom = "X-Mesita-From"
 )
 
 // Identity is who calls. The zero value is somebody without credentials.
@@ -30,6 +34,7 @@ type Identity struct {
 	Token      string   // the id of the client token that was shown, to this node
 	RunAs      string   // who the tasks of that token's jobs run as; "" = as the partition says
 	Forwarded  bool     // another node relayed the request
+	Via        string   // the name of that node
 	Unverified bool     // shows a token that only the leader can check
 }
 
@@ -103,6 +108,25 @@ func (i Identity) PassOn(h, header http.Header) {
 	}
 	h.Set(HeaderForwarded, "1")
 	h["Authorization"] = header["Authorization"]
+}
+
+// maxFrom bounds what another node says of where a request came from.
+const maxFrom = 64
+
+// From is where a request of that identity came from: an address or a user of a
+// machine, as the node saw it that took the request from the caller.
+func (i Identity) From(r *http.Request) string {
+	if i.Forwarded {
+		from := r.Header.Get(HeaderFrom)
+		return from[:min(len(from), maxFrom)]
+	}
+	if uid, ok := peerUID(r.Context()); ok {
+		return userName(uid)
+	}
+	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		return host
+	}
+	return r.RemoteAddr
 }
 
 // forwarded reads what Forward wrote. Only a node's request may get here.

@@ -67,6 +67,24 @@ func (f *fake) partitionRoutes(handle func(string, func(*http.Request) (any, err
 		}
 		return change, nil
 	})
+	handle("GET /v1/audit", func(r *http.Request) (any, error) {
+		all := []api.AuditRecord{
+			{Number: 1, Time: f.now, Node: "oak", Actor: "token:ci", From: "10.0.0.9", Via: "fir", Action: "deploy", Object: "web", Outcome: api.AuditDone, Prev: "aa",
+				Changed: []api.AuditChange{{Field: "spec.count", Before: "2", After: "5"}, {Field: "spec.env.K", After: api.Masked}}},
+			{Number: 2, Time: f.now, Node: "oak", Action: "deploy", From: "10.0.0.7", Object: "web", Outcome: api.AuditRefused, Code: api.CodeNotAllowed, Reason: "credentials are needed", More: 7},
+			{Number: 1, Time: f.now, Node: "fir", Actor: "root", From: "uid 0", Action: "exec", Object: "web.0", Outcome: api.AuditDone, Asked: "sh"},
+		}
+		if r.FormValue("refused") != "" && r.FormValue("user") == "ci" {
+			all = all[1:2]
+		}
+		return map[string]any{"items": all, "missing": []map[string]string{{"node": "elm", "reason": "is down"}}}, nil
+	})
+	handle("GET /v1/audit/check", func(*http.Request) (any, error) {
+		return map[string]any{"items": []api.AuditCheck{
+			{Node: "oak", Files: 2, Records: 9, First: 4, Head: api.AuditHead{Number: 12}},
+			{Node: "fir", Files: 1, Records: 3, First: 1, Head: api.AuditHead{Number: 3}, Faults: []api.AuditFault{{File: "0000000001.audit", Line: 2, Number: 2, What: "it is not what was written"}}, Notes: []string{"a note"}},
+		}}, nil
+	})
 	handle("POST /v1/incidents/close", func(*http.Request) (any, error) { return map[string]int{"closed": 1}, nil })
 	handle("GET /v1/incidents", func(r *http.Request) (any, error) {
 		all := []*api.Incident{

@@ -141,6 +141,9 @@ func joinNode(c *call) (any, error) {
 	if len(in.Token) > 512 || len(in.CSR) > 16<<10 {
 		return nil, api.FieldErrorf("token", "is no join token: get one with `mesita node token`")
 	}
+	if id, _, ok := strings.Cut(in.Token, "."); ok && len(in.Token) <= 512 {
+		c.Subject.Object, c.Subject.Asked = in.Name, "join token "+id
+	}
 	in.Level = c.saidLevel()
 	grant, err := c.Cluster.Join(c.R.Context(), in)
 	if err != nil && api.ErrorCode(err) == api.CodeNotAllowed && !c.ID.Forwarded {

@@ -138,6 +138,16 @@ type History interface {
 	Newest(ctx context.Context, f api.EventFilter, yield func(*api.Event) bool) error
 }
 
+// Audit is what this node remembers of who did what.
+type Audit interface {
+	exchange.Auditor
+	// Newest are up to so many of the newest records that are wanted, oldest first.
+	Newest(ctx context.Context, f api.AuditFilter, limit int) ([]api.AuditRecord, error)
+	// Verify looks whether all of it is as it was written, and for the record of
+	// that number, 0 = none.
+	Verify(ctx context.Context, number uint64) (*api.AuditCheck, error)
+}
+
 // Config is what a Server needs; all of it, except where noted.
 type Config struct {
 	Store    *fsm.Store
@@ -146,6 +156,7 @@ type Config struct {
 	Planner  Planner
 	Shares   Shares
 	History  History // nil = none
+	Audit    Audit   // nil = none
 	Auth     *auth.Authenticator
 	Now      func() time.Time // for times that go into the state
 	Forgets  func() bool      // whether Now is to be trusted with what cannot be made again; nil: always
@@ -175,7 +186,11 @@ func New(cfg Config) *Server {
 		s.MaxStreams = DefaultStreams
 	}
 	s.table = routeTable(s)
-	s.http = exchange.New(exchange.Config{Store: cfg.Store, Cluster: cfg.Cluster, Auth: cfg.Auth, Now: cfg.Now, Log: cfg.Log,
+	var audit exchange.Auditor
+	if cfg.Audit != nil {
+		audit = cfg.Audit
+	}
+	s.http = exchange.New(exchange.Config{Audit: audit, Store: cfg.Store, Cluster: cfg.Cluster, Auth: cfg.Auth, Now: cfg.Now, Log: cfg.Log,
 		NodeName: cfg.NodeName, MaxStreams: s.MaxStreams, Patience: exchange.DefaultPatience()}, s.table)
 	return s
 }
@@ -194,10 +209,12 @@ type call struct {
 func (s *Server) on(handle func(*call) (any, error)) func(*exchange.Call) (any, error) {
 	return func(c *exchange.Call) (any, error) {
 		in := &call{c, s}
+		in.before()
 		if err := in.mayAsItIs(); err != nil {
 			return nil, err
 		}
 		answer, err := handle(in)
+		in.after(answer, err)
 		return in.masked(answer), err
 	}
 }

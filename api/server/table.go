@@ -93,6 +93,8 @@ func otherRoutes(s *Server) []*exchange.Route {
 		{Method: get, Path: "/v1/events", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listEvents), Query: words("after", "before", "for", "limit", "since", "until"), Stream: true, Answer: []api.Event{}, Summary: "the newest events, oldest first; since and until are a time or how long ago, before=INDEX is the page before; as text/event-stream they go on"},
 		{Method: get, Path: "/v1/incidents", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listIncidents), Query: words("open", "for", "limit"), Answer: []api.Incident{}, Summary: "failures that were seen, open ones first; open=1 only those"},
 		{Method: post, Path: "/v1/incidents/close", Action: auth.CloseIncidents, Scope: auth.OfCluster, Handle: s.on(closeIncidents), Body: api.IncidentClose{}, Answer: closed{}, Summary: "close incidents by hand: all of them, or none if one is not open"},
+		{Method: get, Path: "/v1/audit", Action: auth.ManageCluster, Scope: auth.OfCluster, Handle: s.on(listAudit), Query: auditQuery, Answer: []api.AuditRecord{}, Summary: "who changed what, and who was refused, as all nodes have recorded it: the newest records, oldest first; since is a time or how long ago"},
+		{Method: get, Path: "/v1/audit/check", Action: auth.ManageCluster, Scope: auth.OfCluster, Handle: s.on(checkAudit), Answer: []api.AuditCheck{}, Summary: "whether the audit of each node is as it was written"},
 		{Method: get, Path: "/v1/tokens", Action: auth.ManageTokens, Scope: auth.OfCluster, Handle: s.on(listTokens), Query: words("kind"), Answer: []api.Token{}, Summary: "tokens, without their secrets"},
 		{Method: post, Path: "/v1/tokens", Action: auth.ManageTokens, Scope: auth.OfCluster, Handle: s.on(createToken), Body: api.TokenRequest{}, Answer: api.TokenGrant{}, Summary: "make a token; its secret is shown once"},
 		{Method: del, Path: "/v1/tokens/{id}", Action: auth.ManageTokens, Scope: auth.OfCluster, Handle: s.on(revokeToken), Answer: removed{}, Summary: "revoke a token"},
@@ -107,20 +109,22 @@ func otherRoutes(s *Server) []*exchange.Route {
 // peerRoutes are those that nodes use among themselves.
 func peerRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
+		{Method: get, Path: "/v1/local/audit", Action: auth.ManageCluster, Scope: auth.OfCluster, Handle: s.on(localAudit), Query: auditQuery, Local: true, Answer: []api.AuditRecord{}, Summary: "what this node has recorded"},
+		{Method: get, Path: "/v1/local/audit/check", Action: auth.ManageCluster, Scope: auth.OfCluster, Handle: s.on(localAuditCheck), Query: words("number"), Local: true, Answer: api.AuditCheck{}, Summary: "whether the audit of this node is as it was written"},
 		{Method: get, Path: "/v1/local/stats", Action: auth.Look, Scope: auth.OfAny, Nodes: true, Handle: s.on(localStats), Local: true, Answer: []api.TaskStats{}, Summary: "what this node's tasks use now"},
 		{Method: get, Path: "/v1/local/tasks/{id}/logs", Action: auth.ReadLogs, Scope: auth.OfVouched, Handle: s.on(localLogs), Query: logQuery, Local: true, Stream: true, Raw: true, Answer: api.LogLine{}, Summary: "a log that this node has"},
 		{Method: post, Path: "/v1/local/tasks/{id}/exec", Action: auth.Exec, Scope: auth.OfVouched, Handle: s.on(localExec), Query: execQuery, Local: true, Stream: true, Answer: exchange.Text(""), Summary: "run a command beside a task of this node"},
-		{Method: post, Path: "/v1/internal/hello", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(helloNode), Body: api.NodeHello{}, Answer: api.Node{}, Summary: "what a node says of itself"},
-		{Method: post, Path: "/v1/internal/claim", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(claimNode), Local: true, Body: api.SessionClaim{}, Summary: "to be the one daemon that speaks for the calling node"},
-		{Method: post, Path: "/v1/internal/status", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(reportStatus), Body: []api.TaskStatus{}, Answer: reported{}, Summary: "what became of a node's tasks"},
+		{Method: post, Path: "/v1/internal/hello", Routine: true, Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(helloNode), Body: api.NodeHello{}, Answer: api.Node{}, Summary: "what a node says of itself"},
+		{Method: post, Path: "/v1/internal/claim", Routine: true, Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(claimNode), Local: true, Body: api.SessionClaim{}, Summary: "to be the one daemon that speaks for the calling node"},
+		{Method: post, Path: "/v1/internal/status", Routine: true, Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(reportStatus), Body: []api.TaskStatus{}, Answer: reported{}, Summary: "what became of a node's tasks"},
 		{Method: post, Path: "/v1/internal/renew", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(renewNode), Body: RenewRequest{}, Answer: RenewGrant{}, Summary: "a new certificate for a node"},
 		{Method: get, Path: "/v1/internal/state", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(stateAnswer), Query: words("of"), Local: true, Answer: api.StateAnswer{}, Summary: "hash of the state that this node had after an entry"},
-		{Method: post, Path: "/v1/internal/level", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(holdLevel), Local: true, Body: api.LevelRequest{}, Answer: api.LevelRequest{}, Summary: "that this node holds the level, or no longer"},
+		{Method: post, Path: "/v1/internal/level", Routine: true, Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(holdLevel), Local: true, Body: api.LevelRequest{}, Answer: api.LevelRequest{}, Summary: "that this node holds the level, or no longer"},
 		{Method: get, Path: "/v1/internal/seen", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(getSeen), Local: true, Answer: Sighting{}, Summary: "how far this node saw the one that asks come"},
 		{Method: get, Path: "/v1/internal/member", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(getMember), Query: words("id", "program"), Local: true, Answer: Member{}, Summary: "whether a node belongs to the cluster, and needs a program"},
 		{Method: get, Path: "/v1/internal/ring", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(getRing), Local: true, Answer: &api.GossipRing{}, Summary: "the keys of gossip"},
 		{Method: get, Path: "/v1/internal/feed", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(watchFeed), Query: words("after"), Local: true, Stream: true, Answer: FeedRow{}, Summary: "what a node needs to know of the state, as it changes; after is the index that it holds"},
 		{Method: get, Path: "/v1/internal/assignments", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(watchAssignments), Query: words("node"), Stream: true, Answer: AssignmentsDelta{}, Summary: "what a node should run, as it changes"},
-		{Method: post, Path: "/v1/internal/blobs", Action: auth.Upload, Scope: auth.OfAny, Handle: s.on(recordBlob), Body: blobHeld{}, Answer: api.Blob{}, Summary: "that a node holds an uploaded program"},
+		{Method: post, Path: "/v1/internal/blobs", Routine: true, Action: auth.Upload, Scope: auth.OfAny, Handle: s.on(recordBlob), Body: blobHeld{}, Answer: api.Blob{}, Summary: "that a node holds an uploaded program"},
 	}
 }

@@ -115,6 +115,7 @@ func (c *Call) Head(status int, contentType []string) {
 	h["X-Content-Type-Options"] = noSniff
 	h[HeaderIndex] = []string{strconv.FormatUint(c.Store.View().Index(), 10)}
 	c.Answered, c.Status = true, status
+	c.begun()
 	http.NewResponseController(c.W).SetWriteDeadline(time.Now().Add(writeTimeout)) // an in-memory writer has none
 	c.W.WriteHeader(status)
 }

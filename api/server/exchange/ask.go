@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -52,7 +53,8 @@ func (s *Server) AskNode(ctx context.Context, nodeID, method, path string, h htt
 	if err != nil {
 		return true, err
 	}
-	req := (&http.Request{Method: method, URL: &url.URL{Scheme: "https", Host: addr, Path: path}, Host: addr, Header: h,
+	path, query, _ := strings.Cut(path, "?")
+	req := (&http.Request{Method: method, URL: &url.URL{Scheme: "https", Host: addr, Path: path, RawQuery: query}, Host: addr, Header: h,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body))}).WithContext(ctx)
 	if len(body) == 0 {
 		req.Body = http.NoBody

@@ -42,6 +42,9 @@ type Call struct {
 	Answered  bool          // the header is out
 	Status    int
 	elsewhere bool // the leader checked the credentials
+	decided   bool // another node has answered, and recorded it
+	noted     bool // this one has recorded it
+	Subject   Subject
 	doubt     bool // an earlier try of a write may have been acted on
 }
 
@@ -51,11 +54,14 @@ var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 const MaxPooled = 64 << 10
 
 func (c *Call) serve(cred auth.Credentials) {
+	var err error
+	defer func() { c.note(err) }() // of a panic, too
 	defer c.recovered()
 	defer func() { c.bytes.Give(c.who, c.held) }()
-	if err := c.prepare(cred); err != nil {
-		c.fail(err)
-	} else if err := c.run(); err != nil {
+	if err = c.prepare(cred); err == nil {
+		err = c.run()
+	}
+	if err != nil {
 		c.fail(err)
 	}
 	if c.Route != nil {
@@ -109,7 +115,9 @@ func (c *Call) identify() (err error) {
 	}
 	if c.R.Header.Get(auth.HeaderForwarded) != "" {
 		id, err := c.Auth.Identify(c.R, c.cred)
-		c.ID.Forwarded = err == nil && id.Forwarded
+		if err == nil {
+			c.ID.Forwarded, c.ID.Via = id.Forwarded, id.Via
+		}
 	}
 	if c.Route.Local || c.ID.Forwarded {
 		return nil
@@ -165,6 +173,9 @@ func (c *Call) readBody() error {
 	}
 	return nil
 }
+
+// Body is the JSON body as it came.
+func (c *Call) Body() []byte { return c.body }
 
 // Decode reads the JSON body into v. No body is like {}.
 func (c *Call) Decode(v any) error {

@@ -65,6 +65,7 @@ func (c *Call) relay(ctx context.Context, w way, path string) (answered bool, er
 	if res.StatusCode == http.StatusUnauthorized && (c.ID.Unverified || c.Route.Action == auth.Nothing) {
 		c.Auth.Failed(c.R)
 	}
+	c.decided = c.decided || w.leader != "" // who leads has decided, and recorded it
 	if c.doubt && (res.StatusCode == http.StatusConflict || res.StatusCode == http.StatusNotFound) {
 		return true, c.refused(refusal(res))
 	}
@@ -156,6 +157,7 @@ func (c *Call) outgoing(ctx context.Context, w way, addr, path string) *http.Req
 	} else {
 		c.ID.Forward(h)
 	}
+	h.Set(auth.HeaderFrom, c.ID.From(c.R))
 	if c.Route.Stream && c.R.Header.Get("Upgrade") != "" {
 		h.Set("Connection", "Upgrade")
 		h.Set("Upgrade", ExecProtocol)
@@ -184,6 +186,7 @@ func (c *Call) passOn(res *http.Response) error {
 		c.W.Header().Add("Trailer", name)
 	}
 	c.Answered, c.Status = true, res.StatusCode
+	c.begun()
 	out := newStream(c)
 	out.extend()
 	c.W.WriteHeader(res.StatusCode)

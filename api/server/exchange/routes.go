@@ -26,6 +26,7 @@ type Route struct {
 	Raw     bool     // the answer may be had as plain bytes, too
 	Local   bool     // this node answers by itself, leader or not
 	Stream  bool     // may last; counted
+	Routine bool     // nodes do so all the time: what is done is not audited
 	Held    string   // with this parameter it may be held for minutes before it is answered; counted then
 
 	Index int

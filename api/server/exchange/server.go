@@ -60,6 +60,7 @@ type Config struct {
 	NodeName   string
 	MaxStreams int // that users have open at a time
 	Patience   Patience
+	Audit      Auditor // nil = none
 }
 
 // Server answers requests by a table of routes.

@@ -27,6 +27,7 @@ func (c *Call) Upgrade(window int) (net.Conn, io.Reader, error) {
 		return nil, nil, api.Errorf(api.CodeInvalid, "this connection cannot be upgraded (%v): use HTTP/1.1", err)
 	}
 	c.Answered, c.Status = true, http.StatusSwitchingProtocols
+	c.begun()
 	conn.SetDeadline(time.Time{}) // the write below fails if the connection does
 	more := ""
 	if window > 0 {
