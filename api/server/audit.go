@@ -42,12 +42,19 @@ func (c *call) before() {
 	if !c.Route.Recorded() {
 		return
 	}
-	c.Subject.Object, c.Subject.Partition, c.Subject.Before = c.named()
+	s := &c.Subject
+	s.Object, s.Partition, s.Before = c.named()
+	if c.Route.Lasting() { // is recorded as it begins, and changes nothing
+		s.Before = nil
+	}
+	if c.Route.Action == auth.Exec {
+		s.Asked = c.Query.Text("cmd") // the first word: arguments may be secret
+	}
 }
 
 // after notes what the path names, or the body made, as it has become.
 func (c *call) after(answer any, err error) {
-	if err != nil || !c.Route.Recorded() {
+	if err != nil || !c.Route.Recorded() || c.Route.Lasting() {
 		return
 	}
 	s := &c.Subject
@@ -56,10 +63,7 @@ func (c *call) after(answer any, err error) {
 		name, partition, now = made(answer)
 	}
 	s.Object, s.Partition, s.After = cmp.Or(name, s.Object), cmp.Or(partition, s.Partition), now
-	switch {
-	case c.Route.Action == auth.Exec:
-		s.Asked = c.R.URL.Query().Get("cmd") // arguments may be secret
-	case c.Route.Scope == auth.OfCluster && c.Route.Action != auth.BeNode:
+	if c.Route.Scope == auth.OfCluster && c.Route.Action != auth.BeNode {
 		s.Asked = c.asked()
 	}
 }

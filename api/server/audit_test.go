@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -220,5 +221,43 @@ func TestTheAuditOfAllNodes(t *testing.T) {
 	}](t, r)
 	if len(checks.Items) != 2 || len(checks.Missing) != 1 {
 		t.Errorf("%s", r.body)
+	}
+}
+
+// TestWhatLastsIsRecordedAsItBegins: by who decided, and by the node where it runs,
+// whichever way it came there; with the command, and not its arguments.
+func TestWhatLastsIsRecordedAsItBegins(t *testing.T) {
+	oak, elm := runningOnOak(t)
+	at := map[string]*fakeAudit{"oak": new(fakeAudit), "elm": new(fakeAudit)}
+	oak.server.http.Audit, elm.server.http.Audit = at["oak"], at["elm"]
+	token := oak.token(api.RoleOperator)
+	end := make(chan struct{})
+	oak.exec = func(_ context.Context, _ ExecRequest, start func() (ExecIO, error)) (int, error) {
+		_, err := start()
+		<-end
+		return 0, err
+	}
+	out, _, res := elm.upgrade(token, "?cmd=sh&cmd=s3cret")
+	if res.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatal(res.Status)
+	}
+	var request string
+	for node, a := range at {
+		var got []api.AuditRecord
+		until(t, "a record at "+node, func() bool { got = append(got, a.take()...); return len(got) > 0 })
+		if len(got) == 1 && request == "" {
+			request = got[0].Request
+		}
+		if r := got[0]; len(got) > 1 || r.Action != "exec" || r.Object != "sums.0" || r.Outcome != api.AuditDone || r.Asked != "sh" || r.Request != request || r.From != "127.0.0.1" || r.Actor == "" {
+			t.Errorf("%s: %+v", node, got)
+		}
+	}
+	close(end)
+	out.(io.Closer).Close()
+	until(t, "all streams end", func() bool { return oak.server.http.Streams()+elm.server.http.Streams() == 0 })
+	for node, a := range at {
+		if got := a.take(); len(got) > 0 {
+			t.Errorf("%s, at the end: %+v", node, got)
+		}
 	}
 }

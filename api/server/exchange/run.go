@@ -24,6 +24,9 @@ func (c *Call) run() error {
 	if !c.lasts() {
 		return c.act()
 	}
+	if c.Route.Recorded() && c.R.Header.Get("Idempotency-Key") == "" {
+		c.R.Header.Set("Idempotency-Key", newKey()) // under which both nodes record it, if another one does it
+	}
 	if c.Route.Stream {
 		leave, err := c.EnterStream()
 		if err != nil {
