@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // Amounts is a vector of countable resources in which what is not named means
@@ -203,95 +202,4 @@ func ParseWeight(s string) (Weight, error) {
 		return 0, Errorf(CodeInvalid, "%q is no number from 0.001 to %d: write 2 or 0.5", s, maxCPUs)
 	}
 	return Weight(v), nil
-}
-
-var weekdays = []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}
-
-// days is the set of days of a window, by time.Weekday.
-func (w Window) days() (set [7]bool, err error) {
-	if w.Days == "" {
-		return [7]bool{true, true, true, true, true, true, true}, nil
-	}
-	for _, part := range strings.Split(w.Days, ",") {
-		from, to, two := strings.Cut(strings.TrimSpace(part), "-")
-		if !two {
-			to = from
-		}
-		a, b := slices.Index(weekdays, from), slices.Index(weekdays, to)
-		if a < 0 || b < 0 {
-			return set, FieldErrorf("days", "%q is no day: write mon-fri or sat,sun", part)
-		}
-		for d := a; ; d = (d + 1) % 7 {
-			set[d] = true
-			if d == b {
-				break
-			}
-		}
-	}
-	return set, nil
-}
-
-func (w Window) validate(a *Adjust) error {
-	if _, err := w.days(); err != nil {
-		return err
-	}
-	for _, f := range []struct{ name, v string }{{"from", w.From}, {"to", w.To}} {
-		if _, err := time.Parse("15:04", f.v); err != nil {
-			return FieldErrorf(f.name, "%q is no time of day: write 08:00", f.v)
-		}
-	}
-	if _, err := time.LoadLocation(w.Zone); err != nil {
-		return FieldErrorf("zone", "%q is no time zone: write Europe/Berlin", w.Zone)
-	}
-	if err := InField("guarantee", w.Guarantee.Validate()); err != nil {
-		return err
-	}
-	if over := w.Guarantee.over(a.Max); over != "" {
-		return FieldErrorf("guarantee", "%s is above max", over)
-	}
-	for k, v := range a.Min.Each {
-		if w.Guarantee.Of(k) < v {
-			return FieldErrorf("guarantee", "%s is below min (%s)", k, FormatAmount(k, v))
-		}
-	}
-	return nil
-}
-
-// Holds tells whether t is within the window.
-func (w Window) Holds(t time.Time) bool {
-	loc, err := time.LoadLocation(w.Zone)
-	if err != nil {
-		return false // checked where it came in
-	}
-	set, _ := w.days()
-	t = t.In(loc)
-	at, yesterday := t.Format("15:04"), (int(t.Weekday())+6)%7
-	if w.From <= w.To {
-		return set[t.Weekday()] && at >= w.From && at < w.To
-	}
-	return set[t.Weekday()] && at >= w.From || set[yesterday] && at < w.To
-}
-
-// Next is the first time after t at which the window begins or ends, zero if
-// it never does.
-func (w Window) Next(t time.Time) time.Time {
-	loc, err := time.LoadLocation(w.Zone)
-	if err != nil {
-		return time.Time{}
-	}
-	var next time.Time
-	t = t.In(loc)
-	for day := -1; day <= 8; day++ {
-		for _, clock := range []string{w.From, w.To} {
-			c, err := time.Parse("15:04", clock)
-			if err != nil {
-				return time.Time{}
-			}
-			at := time.Date(t.Year(), t.Month(), t.Day()+day, c.Hour(), c.Minute(), 0, 0, loc)
-			if at.After(t) && (next.IsZero() || at.Before(next)) && w.Holds(at) != w.Holds(at.Add(-time.Second)) {
-				next = at
-			}
-		}
-	}
-	return next
 }

@@ -150,6 +150,9 @@ var fields = []field{
 		return slices.ContainsFunc(c.Statuses, func(s api.TaskStatus) bool { return len(s.Taken) > 0 })
 	}),
 	fieldOf("partition.limitHard", 3, func(c *PartitionPut) bool { return c.Partition != nil && c.Partition.LimitHard }),
+	fieldOf("partition.adjust.hours until 24:00", 4, func(c *PartitionPut) bool {
+		return c.Partition != nil && c.Partition.Adjust != nil && slices.ContainsFunc(c.Partition.Adjust.Hours, api.Window.UntilMidnight)
+	}),
 	fieldOf("token.workerOnly", 3, func(c *TokenCreate) bool { return c.Token != nil && c.Token.WorkerOnly }),
 	fieldOf("token.rights", 3, func(c *TokenCreate) bool { return c.Token != nil && len(c.Token.Rights) > 0 }),
 	fieldOf("outdated", 3, func(c *NodeHello) bool { return c.Outdated }),
