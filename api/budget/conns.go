@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // Conns bounds the connections that are open. Where there is no more room, the
@@ -16,6 +18,7 @@ type Conns struct {
 	limits [3]Limits
 	log    *slog.Logger
 	noted  noted
+	pace   *Rate // of what strangers send, in bytes
 
 	mu   sync.Mutex
 	open map[Who]*list.List // of *Conn, the oldest first
@@ -30,9 +33,17 @@ var DefaultConns = [3]Limits{
 	Trusted:  {Total: 8192, Each: 2048},
 }
 
+// What strangers send is read, decrypted and taken apart before anything can be
+// refused, so they send no faster than that. A request of a user whom this node does
+// not know, since only the leader can tell, comes at once.
+var (
+	strangersEach = Pace{2 << 20, 6 << 20}
+	strangersAll  = Pace{4 << 20, 12 << 20}
+)
+
 // NewConns makes a Conns.
 func NewConns(limits [3]Limits, log *slog.Logger) *Conns {
-	return &Conns{limits: limits, log: log, open: map[Who]*list.List{}}
+	return &Conns{limits: limits, log: log, open: map[Who]*list.List{}, pace: NewRate(strangersEach, strangersAll)}
 }
 
 // Conn is a connection that is counted until it is closed.
@@ -42,6 +53,9 @@ type Conn struct {
 	who    Who
 	place  *list.Element // nil: not counted
 	closed bool
+
+	stranger atomic.Pointer[string] // who is paced; nil = not
+	done     chan struct{}          // closed with it
 }
 
 // NetConn is the connection below.
@@ -50,10 +64,35 @@ func (c *Conn) NetConn() net.Conn { return c.Conn }
 // Close ends the connection.
 func (c *Conn) Close() error {
 	c.conns.mu.Lock()
-	c.closed = true
+	c.end()
 	c.conns.remove(c)
 	c.conns.mu.Unlock()
 	return c.Conn.Close()
+}
+
+func (c *Conn) end() {
+	if !c.closed {
+		close(c.done)
+	}
+	c.closed = true
+}
+
+// Read reads what came; a stranger's as fast as strangers may send.
+func (c *Conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	who := c.stranger.Load()
+	if who == nil || n == 0 {
+		return n, err
+	}
+	if wait := c.conns.pace.Take(*who, float64(n)); wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-c.done:
+		}
+	}
+	return n, err
 }
 
 // CloseWrite says that nothing more will be sent.
@@ -66,7 +105,7 @@ func (c *Conn) CloseWrite() error {
 }
 
 // Wrap is a connection that is not counted before it is charged to somebody.
-func (s *Conns) Wrap(c net.Conn) *Conn { return &Conn{Conn: c, conns: s} }
+func (s *Conns) Wrap(c net.Conn) *Conn { return &Conn{Conn: c, conns: s, done: make(chan struct{})} }
 
 // Charge counts the connection for who. It may close another, or the caller's
 // own oldest.
@@ -81,12 +120,17 @@ func (c *Conn) Charge(who Who) {
 	victim := s.victim(who)
 	if victim != nil {
 		s.remove(victim)
-		victim.closed = true
+		victim.end()
 	}
 	if s.open[who] == nil {
 		s.open[who] = list.New()
 	}
 	c.who, c.place = who, s.open[who].PushBack(c)
+	c.stranger.Store(nil)
+	if who.Class == Stranger {
+		name := who.Name // c.who changes once somebody is known
+		c.stranger.Store(&name)
+	}
 	s.sum[who.Class]++
 	s.mu.Unlock()
 	if victim != nil {

@@ -70,7 +70,7 @@ func New(cfg Config) (*Client, error) {
 		TLSHandshakeTimeout: dialTimeout, ResponseHeaderTimeout: answerTimeout}
 	if len(cfg.Addrs) == 0 {
 		tr.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dial.DialContext(ctx, "unix", cfg.Socket)
+			return dialSocket(ctx, dial, cfg.Socket)
 		}
 		c.bases = []string{"http://mesita"}
 	}

@@ -222,7 +222,7 @@ func (s *Server) on(handle func(*call) (any, error)) func(*exchange.Call) (any, 
 const (
 	headerTimeout = 10 * time.Second // to send a request's header
 	idleTimeout   = 2 * time.Minute  // between the requests of a connection
-	maxHeader     = 64 << 10
+	maxHeader     = 16 << 10
 
 	// Of HTTP/2, which nodes and the command line do not speak. The connection
 	// holds all this before anybody knows who is there.

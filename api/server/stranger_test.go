@@ -70,9 +70,9 @@ func (u *unending) Read(p []byte) (int, error) {
 // again, and users are served meanwhile.
 func TestSlowBodiesAreBounded(t *testing.T) {
 	n := newLeader(t)
-	head := "POST /v1/join HTTP/1.1\r\nHost: x\r\nContent-Length: 32768\r\nX: " + strings.Repeat("x", 60<<10) + "\r\n\r\n "
-	busy := make(chan string, 200)
-	for range 160 { // of 61 KiB each
+	head := "POST /v1/join HTTP/1.1\r\nHost: x\r\nContent-Length: 32768\r\nX: " + strings.Repeat("x", 12<<10) + "\r\n\r\n "
+	busy := make(chan string, 300)
+	for range 200 { // of 45 KiB each
 		c := n.dial()
 		go func() {
 			if _, err := io.WriteString(c, head); err != nil {
@@ -122,4 +122,23 @@ func TestConnectionsOfHTTP2AreSmall(t *testing.T) {
 	if got[streams] == 0 || got[streams] > 32 || got[window] > 64<<10 || got[frame] > 16<<10 {
 		t.Errorf("%v", got)
 	}
+}
+
+// TestStrangersAskSlowly: who shows nothing is refused once it asks too often, and
+// loses its connection; a user at the same address is not.
+func TestStrangersAskSlowly(t *testing.T) {
+	n := newLeader(t)
+	busy := 0
+	for range 5000 {
+		if a := n.send(request{method: "GET", path: "/v1/health"}); a.StatusCode == http.StatusTooManyRequests {
+			if busy++; a.Header.Get("Retry-After") == "" || !a.Close {
+				t.Fatalf("%+v", a)
+			}
+			break
+		}
+	}
+	if busy == 0 {
+		t.Error("5,000 questions of a stranger were answered at once")
+	}
+	n.send(request{method: "GET", path: "/v1/cluster", token: n.token(api.RoleViewer)}).want(t, 200)
 }

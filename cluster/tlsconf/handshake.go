@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"time"
 
 	"github.com/mesita/mesita/api/budget"
 	"github.com/mesita/mesita/cluster/calm"
@@ -19,6 +20,7 @@ type handshake struct {
 	source string
 	kin    kin
 	has    bool
+	since  time.Time // of the turn
 	over   bool
 }
 
@@ -39,13 +41,13 @@ func (h *handshake) Read(p []byte) (int, error) {
 
 func (h *handshake) turn() error {
 	err := h.turns.take(h.ctx, h.source, h.kin)
-	h.has = err == nil
+	h.has, h.since = err == nil, time.Now()
 	return err
 }
 
 func (h *handshake) rest() {
 	if h.has {
-		h.turns.give()
+		h.turns.give(h.kin, time.Since(h.since))
 	}
 	h.has = false
 }

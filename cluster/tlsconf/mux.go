@@ -25,6 +25,7 @@ type MuxConfig struct {
 	HandshakeTimeout time.Duration // 10 s; also the longest a connection waits to be accepted
 	MaxHandshakes    int           // 1024 under way; the greediest address loses its oldest beyond that
 	Turns            int           // handshakes that are computed at a time: one for two CPUs
+	Accepts          budget.Pace   // of an address where no node is; 256/s and 1024 at once. What is more is closed at once
 	HTTPConns        *budget.Conns // bounds those that are open; nil = one with budget.DefaultConns
 	// Who is at the other end, of connections that show a node's certificate; nil
 	// or false: nobody knows yet, and its address is charged.
@@ -40,6 +41,7 @@ type Mux struct {
 	conf    MuxConfig
 	pending [2]*pendingSet // of addresses where nodes are, and others
 	turns   *turns
+	rate    *budget.Rate // of connections from where no node is
 
 	mu     sync.Mutex
 	nodes  map[string]struct{} // addresses from which nodes proved who they are
@@ -58,10 +60,13 @@ func NewMux(conf MuxConfig) *Mux {
 	if conf.Turns <= 0 {
 		conf.Turns = max(1, runtime.GOMAXPROCS(0)/2)
 	}
+	if conf.Accepts == (budget.Pace{}) {
+		conf.Accepts = budget.Pace{Second: 256, Burst: 1024}
+	}
 	if conf.HTTPConns == nil {
 		conf.HTTPConns = budget.NewConns(budget.DefaultConns, conf.Log)
 	}
-	return &Mux{conf: conf, pending: [2]*pendingSet{newPendingSet(conf.MaxHandshakes), newPendingSet(conf.MaxHandshakes)}, turns: newTurns(conf.Turns), nodes: map[string]struct{}{}, routes: map[string]*subListener{}}
+	return &Mux{conf: conf, pending: [2]*pendingSet{newPendingSet(conf.MaxHandshakes), newPendingSet(conf.MaxHandshakes)}, turns: newTurns(conf.Turns), rate: budget.NewRate(conf.Accepts, budget.Pace{Second: 8 * conf.Accepts.Second, Burst: 8 * conf.Accepts.Burst}), nodes: map[string]struct{}{}, routes: map[string]*subListener{}}
 }
 
 // HTTP is the listener for "h2", "http/1.1" and clients without ALPN. Pass it
@@ -126,9 +131,13 @@ func (m *Mux) accept(ctx context.Context) error {
 			continue
 		}
 		retry.Reset()
-		hctx, cancel := context.WithTimeout(ctx, m.conf.HandshakeTimeout)
 		source := budget.SourceOf(conn.RemoteAddr().String())
 		kin := m.kin(source)
+		if kin == ofOthers && m.rate.Try(source, 1) > 0 {
+			abandon(conn)
+			continue
+		}
+		hctx, cancel := context.WithTimeout(ctx, m.conf.HandshakeTimeout)
 		p := m.pending[kin].add(source, cancel)
 		m.wg.Go(func() {
 			defer cancel()
@@ -140,6 +149,15 @@ func (m *Mux) accept(ctx context.Context) error {
 			}
 		})
 	}
+}
+
+// abandon closes a connection and forgets it, so that it does not stay with the
+// kernel for minutes.
+func abandon(c net.Conn) {
+	if l, ok := c.(interface{ SetLinger(int) error }); ok {
+		_ = l.SetLinger(0) // it is closed either way
+	}
+	_ = c.Close() // it is given up
 }
 
 // serve does the handshake and hands the connection over, or closes it.

@@ -4,12 +4,16 @@ import (
 	"container/list"
 	"context"
 	"sync"
+	"time"
 )
 
 // turns bounds how many handshakes are computed at a time, so that a flood of
 // them keeps no more than a part of the CPUs from all else, and what else there is
 // to do is not queued behind a thousand of them. Who waits for a message of the
 // other side has no turn.
+//
+// Where no node was seen, each turn is followed by a rest of three times as long: so
+// they keep a quarter of what they might, on a machine with other work less.
 //
 // Addresses have turns one after the other, however many handshakes each has, and
 // those where nodes are have three of four. Of one address the newest is first:
@@ -18,8 +22,17 @@ type turns struct {
 	mu    sync.Mutex
 	free  int
 	lines [2]line
-	nodes int // turns of nodes since another address had one
+	nodes int         // turns of nodes since another address had one
+	rests time.Time   // no turn for others before
+	wake  *time.Timer // when others wait for that alone
 }
+
+// restTimes is how much longer others rest than a turn took, which counts at most
+// longTurn: it may have waited for a CPU itself.
+const (
+	restTimes = 3
+	longTurn  = 5 * time.Millisecond
+)
 
 // kin is a kind of addresses.
 type kin int
@@ -56,7 +69,7 @@ func (t *turns) take(ctx context.Context, source string, of kin) error {
 		return err
 	}
 	t.mu.Lock()
-	if t.free > 0 {
+	if t.free > 0 && (of == ofNodes || !time.Now().Before(t.rests)) {
 		t.free--
 		t.mu.Unlock()
 		return nil
@@ -70,6 +83,7 @@ func (t *turns) take(ctx context.Context, source string, of kin) error {
 	}
 	mine := make(chan struct{})
 	e := s.all.PushBack(mine)
+	t.pass()
 	t.mu.Unlock()
 	select {
 	case <-mine:
@@ -79,6 +93,7 @@ func (t *turns) take(ctx context.Context, source string, of kin) error {
 	t.mu.Lock()
 	select {
 	case <-mine: // just now
+		t.free++
 		t.pass()
 	default:
 		l.leave(s, e)
@@ -87,32 +102,51 @@ func (t *turns) take(ctx context.Context, source string, of kin) error {
 	return ctx.Err()
 }
 
-// give gives a turn back.
-func (t *turns) give() {
+// give gives a turn back that took so long.
+func (t *turns) give(of kin, took time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if of == ofOthers {
+		t.rests = time.Now().Add(restTimes * min(took, longTurn))
+	}
+	t.free++
 	t.pass()
 }
 
+// pass gives those who wait the turns that there are.
 func (t *turns) pass() {
-	of := ofNodes
-	if t.lines[ofNodes].order.Len() == 0 || t.nodes >= 3 && t.lines[ofOthers].order.Len() > 0 {
-		of = ofOthers
+	for t.free > 0 {
+		others := t.lines[ofOthers].order.Len() > 0
+		rest := time.Until(t.rests)
+		switch {
+		case others && rest <= 0 && (t.nodes >= 3 || t.lines[ofNodes].order.Len() == 0):
+			t.nodes = 0
+			t.next(ofOthers)
+		case t.lines[ofNodes].order.Len() > 0:
+			t.nodes++
+			t.next(ofNodes)
+		case others && t.wake == nil:
+			t.wake = time.AfterFunc(rest, func() {
+				t.mu.Lock()
+				defer t.mu.Unlock()
+				t.wake = nil
+				t.pass()
+			})
+			return
+		default:
+			return
+		}
 	}
+}
+
+func (t *turns) next(of kin) {
 	l := &t.lines[of]
 	first := l.order.Front()
-	if first == nil {
-		t.free++
-		return
-	}
-	t.nodes++
-	if of == ofOthers {
-		t.nodes = 0
-	}
 	l.order.MoveToBack(first)
 	s := first.Value.(*inLine)
 	newest := s.all.Back()
 	l.leave(s, newest)
+	t.free--
 	close(newest.Value.(chan struct{}))
 }
 

@@ -45,7 +45,7 @@ func TestTurns(t *testing.T) {
 		leave()
 		for range 11 { // what the first had, and ten more
 			synctest.Wait()
-			turns.give()
+			turns.give(ofNodes, 0)
 		}
 		synctest.Wait()
 		if want := []string{"oak3", "ash0", "oak2", "flood3", "oak1", "oak0", "other0", "flood2", "flood1", "flood0"}; !slices.Equal(got, want) {
@@ -57,6 +57,40 @@ func TestTurns(t *testing.T) {
 		if turns.free != 1 || len(turns.lines[ofNodes].by)+len(turns.lines[ofOthers].by) != 0 {
 			t.Errorf("%d free, %v wait", turns.free, turns.lines)
 		}
+	})
+}
+
+// TestOthersRest: three quarters of the time no turn is of an address where no node
+// was, and those of nodes go on meanwhile.
+func TestOthersRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		turns := newTurns(1)
+		work := func(of kin, source string, n int, each time.Duration) time.Duration {
+			begun := time.Now()
+			for range n {
+				if err := turns.take(t.Context(), source, of); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(each)
+				turns.give(of, each)
+			}
+			return time.Since(begun)
+		}
+		if took := work(ofOthers, "a", 101, time.Millisecond); took != 401*time.Millisecond {
+			t.Errorf("101 turns of a millisecond took %v", took)
+		}
+		if took := work(ofNodes, "oak", 100, time.Millisecond); took != 100*time.Millisecond {
+			t.Errorf("100 of a node took %v", took)
+		}
+		var all sync.WaitGroup
+		all.Go(func() { work(ofOthers, "a", 1, time.Second) })
+		synctest.Wait()
+		all.Go(func() {
+			if took := work(ofOthers, "b", 1, 0); took != time.Second+restTimes*longTurn {
+				t.Errorf("after a turn that had to wait for a CPU: %v", took)
+			}
+		})
+		all.Wait()
 	})
 }
 

@@ -92,6 +92,10 @@ func (c *Call) prepare(cred auth.Credentials) (err error) {
 	}
 	c.who = c.holder()
 	budget.Known(c.R.Context(), c.who)
+	if err := c.paced(); err != nil {
+		c.RefuseBody()
+		return err
+	}
 	if err := c.charge(headerSize(c.R, c.who.Class)); err != nil {
 		c.RefuseBody()
 		return err

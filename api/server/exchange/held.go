@@ -48,6 +48,30 @@ func (c *Call) holder() budget.Who {
 	}
 }
 
+// A stranger asks no faster than that: how a node is, or to join. An answer costs
+// little, but much more than to ask.
+var (
+	strangersEach = budget.Pace{Second: 100, Burst: 500}
+	strangersAll  = budget.Pace{Second: 800, Burst: 4000}
+)
+
+// paced refuses who asks too fast, and ends its connection: the next one has to
+// wait for its turn. Who shows a token that only the leader can check pays for a
+// wrong one otherwise.
+func (c *Call) paced() error {
+	if c.who.Class != budget.Stranger || c.ID.Unverified {
+		return nil
+	}
+	wait := c.paces.Try(c.who.Name, 1)
+	if wait == 0 {
+		return nil
+	}
+	c.W.Header()["Connection"] = []string{"close"}
+	e := api.Errorf(api.CodeBusy, "%s asks more often than anybody may without a token: wait", c.who.Name)
+	e.Retry = wait
+	return e
+}
+
 func (c *Call) charge(n int64) error {
 	if err := c.bytes.Take(c.who, n); err != nil {
 		return err

@@ -69,6 +69,7 @@ type Server struct {
 	routes  *routes
 	bytes   *budget.Budget
 	streams *budget.Budget
+	paces   *budget.Rate // of strangers' requests
 	holds   atomic.Int64
 	cut     atomic.Pointer[cutLink]
 	counts  []requestCount // by route
@@ -85,7 +86,7 @@ func (n *requestCount) add(status int) {
 
 // New makes a Server.
 func New(cfg Config, table []*Route) *Server {
-	return &Server{Config: cfg, routes: newRoutes(named(table)), counts: make([]requestCount, len(table)), bytes: bytesHeld(cfg.Log), streams: streamsOpen(cfg.MaxStreams, cfg.Log)}
+	return &Server{Config: cfg, routes: newRoutes(named(table)), counts: make([]requestCount, len(table)), bytes: bytesHeld(cfg.Log), streams: streamsOpen(cfg.MaxStreams, cfg.Log), paces: budget.NewRate(strangersEach, strangersAll)}
 }
 
 // Handler serves a listener whose callers prove themselves by cred.

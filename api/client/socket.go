@@ -1,0 +1,26 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/mesita/mesita/api/backoff"
+)
+
+// dialSocket connects to a node's socket. The kernel refuses at once where too many
+// wait to be let in, as in a flood: the node lets them in or throws them out by the
+// thousand, so whoever goes on trying is next.
+func dialSocket(ctx context.Context, dial *net.Dialer, path string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	retry := backoff.New(time.Millisecond, 20*time.Millisecond)
+	for {
+		c, err := dial.DialContext(ctx, "unix", path)
+		if !errors.Is(err, syscall.EAGAIN) || !backoff.Pause(ctx, retry.Next()) {
+			return c, err
+		}
+	}
+}
