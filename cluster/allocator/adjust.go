@@ -99,28 +99,30 @@ func raise(a, b api.Amounts) api.Amounts {
 }
 
 // fitParent cuts a target to what is left of the parent's guarantee, or of the
-// cluster, once the fixed guarantees, those decided before, and the minimum of
-// those to come are taken.
+// cluster, once the fixed guarantees and those decided before are taken. What
+// the minimums of those to come need is left to them, but not by whoever is
+// before them at its own minimum: so where there is not enough for all minimums,
+// the first have theirs, and no more is promised than there is.
 func fitParent(v *fsm.View, p *api.Partition, target api.Amounts, moving []*api.Partition, given map[string]api.Amounts) api.Amounts {
 	has := api.AmountsOf(v.Capacity())
 	if up := v.Partition(p.Parent()); up != nil {
 		has = up.Guaranteed()
 	}
 	taken := given[p.Parent()]
-	later := false
-	for _, q := range moving {
-		if later && q.Parent() == p.Parent() {
-			taken = taken.Add(q.Adjust.Min)
-		}
-		later = later || q == p
-	}
 	for q := range v.Partitions() {
 		if q.Adjust == nil && q.Parent() == p.Parent() {
 			taken = taken.Add(q.Guarantee)
 		}
 	}
+	var later api.Amounts
+	for _, q := range moving[slices.Index(moving, p)+1:] {
+		if q.Parent() == p.Parent() {
+			later = later.Add(q.Adjust.Min)
+		}
+	}
 	for k, x := range target.Each {
-		target = target.With(k, max(min(x, has.Of(k)-taken.Of(k)), min(x, p.Adjust.Min.Of(k))))
+		left := max(has.Of(k)-taken.Of(k), 0)
+		target = target.With(k, min(x, max(left-later.Of(k), min(p.Adjust.Min.Of(k), left))))
 	}
 	return target
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -240,6 +241,49 @@ func TestGuaranteesFollowDemand(t *testing.T) {
 	e := s.RecentEvents(1)[0]
 	if e.Kind != api.EventPartitionMoved || e.Actor != "allocator" || !strings.Contains(e.Message, "demand") {
 		t.Errorf("the last change is told as %+v", e)
+	}
+}
+
+// Whatever minimums, maximums, fixed guarantees and demand there are, no more is
+// promised than the cluster has, whoever is first has its minimum if it is there,
+// and nothing that is wanted is left.
+func TestNoMoreIsPromisedThanThereIs(t *testing.T) {
+	for seed := range uint64(60) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		s := cluster(t) // of 16 cpus
+		a := &adjuster{low: map[string]time.Time{}}
+		left := int64(16)
+		if n := r.Int64N(10); n > 0 {
+			put(t, s, &api.Partition{Path: "fixed", Guarantee: cpus(float64(n))})
+			left -= n
+		}
+		type part struct{ least, most, wants int64 }
+		parts := make([]part, 1+r.IntN(4))
+		var names []string
+		for i := range parts {
+			p := part{least: r.Int64N(10), wants: r.Int64N(20)}
+			p.most = p.least + 1 + r.Int64N(12)
+			name := fmt.Sprint("p", i)
+			put(t, s, &api.Partition{Path: name, Priority: 9 - i, Adjust: &api.Adjust{Min: cpus(float64(p.least)), Max: cpus(float64(p.most))}})
+			if p.wants > 0 {
+				submit(t, s, name, int(p.wants), 0)
+			}
+			parts[i], names = p, append(names, name)
+		}
+		step(t, s, a, t0)
+		var sum, wanted int64
+		for i, g := range guaranteed(s, names...) {
+			p := parts[i]
+			is := int64(g)
+			if first := min(p.least, left-sum); is < first || is > max(p.most, 0) {
+				t.Errorf("seed %d: %s, of %+v, is promised %d with %d left", seed, names[i], p, is, left-sum)
+			}
+			sum += is
+			wanted += min(p.most, max(p.least, p.wants))
+		}
+		if sum != min(left, wanted) {
+			t.Errorf("seed %d: %d are promised of %d, and %d wanted: %+v", seed, sum, left, wanted, parts)
+		}
 	}
 }
 

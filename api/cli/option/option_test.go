@@ -53,6 +53,8 @@ func TestOnlyWhatIsGivenChanges(t *testing.T) {
 		"--nodes none":                   "nodes zone=a → -",
 		"--hours none":                   "hours 08:00-09:00 cpus=1 → -",
 		"--hours none --adjust-max none": "adjust-max cpus=3 → -; hours 08:00-09:00 cpus=1 → -",
+		"--adjust-min cpus=0":            "",
+		"--adjust-min cpus=0,mem=1GiB":   "adjust-min - → mem=1GiB",
 		"--priority -4 --preempt never":  "priority - → -4; preempt kill → never",
 		"--half-life 7d":                 "half-life 24h0m0s → 168h0m0s",
 		"--weight 1":                     "",

@@ -141,7 +141,11 @@ func amountsField(name, use string, at func(*api.Partition) *api.Amounts) partit
 				*at(p) = api.Amounts{}
 				return
 			}
-			v, err := parseAmounts(text)
+			parse := parseAmounts
+			if name == "adjust-min" { // none of something is a minimum
+				parse = api.ParseAmounts
+			}
+			v, err := parse(text)
 			if err != nil {
 				var e *api.Error
 				if errors.As(err, &e) && e.Field != "" {
