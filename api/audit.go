@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"strings"
 	"time"
 )
@@ -58,6 +59,49 @@ type AuditChange struct {
 type AuditHead struct {
 	Number uint64 `json:"number"`
 	Hash   string `json:"hash"`
+}
+
+// AuditMark is how far a node says that its audit is on disk. The cluster keeps the
+// newest, so what is before it cannot be changed unseen.
+type AuditMark struct {
+	Extra
+	Number  uint64 `json:"number,omitempty"`
+	Hash    string `json:"hash,omitempty"`
+	Trouble string `json:"trouble,omitempty"` // it is not as the mark before says, or cannot be written
+}
+
+// Equal tells whether both say the same.
+func (m *AuditMark) Equal(o *AuditMark) bool {
+	if m == nil || o == nil {
+		return m == o
+	}
+	return m.Number == o.Number && m.Hash == o.Hash && m.Trouble == o.Trouble
+}
+
+// maxMark bounds the texts of a mark, in bytes.
+const maxMark = 512
+
+// Validate checks what a node says of its audit.
+func (m *AuditMark) Validate() error {
+	if m != nil && (len(m.Hash) > maxMark || len(m.Trouble) > maxMark) {
+		return FieldErrorf("hash", "of %d bytes, with trouble of %d, is too long", len(m.Hash), len(m.Trouble))
+	}
+	return nil
+}
+
+// Against says why an audit is not the one that the mark is of, "" if it is: first
+// and head are the oldest and newest record that are there, at the hash of the one
+// with the mark's number.
+func (m *AuditMark) Against(first, head uint64, at string) string {
+	switch {
+	case m == nil || m.Number == 0:
+		return ""
+	case head < m.Number:
+		return fmt.Sprintf("its end is missing: it has no record after %d, and %d was there", head, m.Number)
+	case first <= m.Number && at != m.Hash:
+		return fmt.Sprintf("record %d is not the one that was there", m.Number)
+	}
+	return ""
 }
 
 // AuditFilter says which records are wanted. The zero value wants all.

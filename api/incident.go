@@ -47,6 +47,7 @@ const (
 	IncidentNodeStopped  IncidentKind = "node-stopped"  // on purpose, and it did not come back
 	IncidentOutdated     IncidentKind = "node-outdated" // its program is older than the level of the cluster
 	IncidentKeeperHangs  IncidentKind = "keeper-hangs"  // the parent of a node's tasks does not answer its daemon
+	IncidentAudit        IncidentKind = "audit-broken"  // a node's audit was changed, or cannot be written
 	IncidentClockOff     IncidentKind = "clock-off"     // a node's clock is not that of most
 	IncidentStatesDiffer IncidentKind = "states-differ" // of the voters
 	IncidentNodeCopied   IncidentKind = "node-copied"   // a second daemon with its identity

@@ -59,6 +59,7 @@ type Node struct {
 	ClockOff     Duration          `json:"clockOff,omitempty"`     // its clock is ahead of most by so much
 	Outside      *Outside          `json:"outside,omitempty"`      // other programs have it
 	Refill       *Refill           `json:"refill,omitempty"`       // its daemon found less of its data than there had been
+	Audit        *AuditMark        `json:"audit,omitempty"`        // how far its audit was, when it said so last
 }
 
 // Schedulable tells whether the node may get new tasks.
@@ -194,6 +195,8 @@ type NodeHello struct {
 	Refill    *Refill           `json:"refill,omitempty"`  // said only to a cluster of level 3 and above
 	// KeeperSilent is said only to a cluster of level 3 and above.
 	KeeperSilent bool `json:"keeperSilent,omitempty"`
+
+	Audit *AuditMark `json:"audit,omitempty"` // said only to a cluster of level 4 and above
 }
 
 // Validate checks what a node says of itself.
@@ -208,6 +211,9 @@ func (h *NodeHello) Validate() error {
 		return err
 	}
 	if err := InField("refill", h.Refill.Validate()); err != nil {
+		return err
+	}
+	if err := InField("audit", h.Audit.Validate()); err != nil {
 		return err
 	}
 	return InField("resources", h.Resources.Validate())

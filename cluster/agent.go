@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
@@ -59,7 +60,10 @@ type Agent struct {
 	server  *server.Server
 	history *history.History
 	audit   *audit.Log
-	stack   *stack
+
+	auditWas  string    // what was wrong with it at the start
+	auditTold time.Time // when the cluster was told of it
+	stack     *stack
 
 	spared  bool                        // a token that was not needed
 	logged  *api.Authority              // the CA as the log has it, while the state is not read

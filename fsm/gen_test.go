@@ -101,6 +101,9 @@ func (g *generator) command(v *View) Command {
 		if v.Does(RefilledVoters) && g.IntN(4) == 0 {
 			h.Refill = &api.Refill{Lost: "its log is an older copy", Entries: uint64(g.IntN(3)), From: nodeID(g.IntN(4))}
 		}
+		if v.Does(AuditMarks) && g.IntN(4) == 0 {
+			h.Audit = &api.AuditMark{Number: uint64(g.IntN(5)), Hash: "ab", Trouble: []string{"", "it cannot be written"}[g.IntN(2)]}
+		}
 		h.KeeperSilent = v.Does(SilentKeepers) && g.IntN(4) == 0
 		if v.Does(MemLimits) {
 			h.Resources.MemExtra = h.Resources.Mem * api.Bytes(g.IntN(3)) / 2

@@ -26,6 +26,23 @@ func say[T comparable](name string, of func(*api.Node) *T, from func(*api.NodeHe
 	return sayAs(name, of, from, func(a, b T) bool { return a == b })
 }
 
+// takeAudit never goes back: an audit that is shorter than it was, or that is not
+// told of by a program of before, is held against the mark that was told.
+func takeAudit(n *api.Node, h *api.NodeHello) bool {
+	was, is := n.Audit, h.Audit
+	if is == nil {
+		return false
+	}
+	if was != nil && is.Number < was.Number {
+		is = &api.AuditMark{Number: was.Number, Hash: was.Hash, Trouble: is.Trouble}
+		if is.Trouble == "" {
+			is.Trouble = was.Against(1, h.Audit.Number, "")
+		}
+	}
+	n.Audit = is
+	return !was.Equal(is)
+}
+
 // said is all that a node says of itself. A test holds that no field of
 // api.NodeHello is missing here.
 var said = []saidField{
@@ -39,6 +56,7 @@ var said = []saidField{
 	sayAs("resources", func(n *api.Node) *api.Resources { return &n.Resources }, func(h *api.NodeHello) api.Resources { return h.Resources }, api.Resources.Equal),
 	sayAs("what others have", func(n *api.Node) **api.Outside { return &n.Outside }, func(h *api.NodeHello) *api.Outside { return h.Outside }, (*api.Outside).Equal),
 	sayAs("what it had lost", func(n *api.Node) **api.Refill { return &n.Refill }, func(h *api.NodeHello) *api.Refill { return h.Refill }, (*api.Refill).Equal),
+	{"its audit", takeAudit},
 	say("session", func(n *api.Node) *string { return &n.Session }, func(h *api.NodeHello) string { return h.Session }),
 	say("level", func(n *api.Node) *int { return &n.Level }, func(h *api.NodeHello) int { return h.Level }),
 }

@@ -52,6 +52,7 @@ const (
 	FinishedMoves                  // a batch task that finished by itself before it was moved is finished
 	OldPrograms                    // a node whose program is below the level of the cluster is told apart, and gets no new work
 	SilentKeepers                  // a node says that the parent of its tasks does not answer
+	AuditMarks                     // a node tells how far its audit is, so that what is cut off is found
 	VoterTokens                    // who joins may become a voter only if the token says so, or few may yet; the right is given later, too
 	ShortRuns                      // an attempt that is over before it was reported to run shows, too, that its node starts tasks
 	TaskUsers                      // who the tasks of users run as follows from their token or partition, and is not root
@@ -103,6 +104,7 @@ var features = [...]struct {
 	SilentKeepers:   {3, Voters},
 	FinishedMoves:   {3, Voters},
 	VoterTokens:     {4, Voters},
+	AuditMarks:      {4, Voters},
 	ShortRuns:       {4, Voters},
 	TaskUsers:       {4, TaskNode}, // as one that does not know it has no user of that name
 }
@@ -145,6 +147,7 @@ var fields = []field{
 	}),
 	fieldOf("hello.outside", 3, func(c *NodeHello) bool { return c.Hello.Outside != nil }),
 	fieldOf("hello.keeperSilent", 3, func(c *NodeHello) bool { return c.Hello.KeeperSilent }),
+	fieldOf("hello.audit", 4, func(c *NodeHello) bool { return c.Hello.Audit != nil }),
 	fieldOf("hello.refill", 3, func(c *NodeHello) bool { return c.Hello.Refill != nil }),
 	fieldOf("statuses.taken", 3, func(c *TaskReport) bool {
 		return slices.ContainsFunc(c.Statuses, func(s api.TaskStatus) bool { return len(s.Taken) > 0 })

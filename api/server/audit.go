@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -189,12 +190,22 @@ func listAudit(c *call) (any, error) {
 func checkAudit(c *call) (any, error) {
 	var out []*api.AuditCheck
 	gone := gather(c, func(ctx context.Context, n *api.Node) (*api.AuditCheck, error) {
+		var number uint64
+		if n.Audit != nil {
+			number = n.Audit.Number
+		}
 		check := new(api.AuditCheck)
 		var err error
 		if n.ID != c.Cluster.NodeID() {
-			err = c.askAudit(ctx, n, "/v1/local/audit/check", nil, check)
+			err = c.askAudit(ctx, n, "/v1/local/audit/check", url.Values{"number": {strconv.FormatUint(number, 10)}}, check)
 		} else if c.Audit != nil {
-			check, err = c.Audit.Verify(ctx, 0)
+			check, err = c.Audit.Verify(ctx, number)
+		}
+		if what := n.Audit.Against(check.First, check.Head.Number, check.At); err == nil && what != "" {
+			check.Faults = append(check.Faults, api.AuditFault{What: what + ", as the cluster was told"})
+		}
+		if err == nil && n.Audit != nil && n.Audit.Trouble != "" {
+			check.Notes = append(check.Notes, n.Audit.Trouble)
 		}
 		return check, err
 	}, func(check *api.AuditCheck) { out = append(out, check) })

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
 )
 
 // fakeAudit keeps what is noted.
@@ -18,6 +19,7 @@ type fakeAudit struct {
 	mu      sync.Mutex
 	records []api.AuditRecord
 	values  [][2]any
+	head    uint64
 }
 
 func (a *fakeAudit) Note(r api.AuditRecord, before, after any) {
@@ -38,7 +40,7 @@ func (a *fakeAudit) Newest(_ context.Context, f api.AuditFilter, limit int) (out
 }
 
 func (a *fakeAudit) Verify(_ context.Context, at uint64) (*api.AuditCheck, error) {
-	return &api.AuditCheck{Node: "somebody", Records: uint64(len(a.records)), At: strings.Repeat("a", int(min(at, 1)))}, nil
+	return &api.AuditCheck{Node: "somebody", Head: api.AuditHead{Number: a.head}, Records: uint64(len(a.records)), At: strings.Repeat("a", int(min(at, 1)))}, nil
 }
 
 // take returns what was noted since the last time.
@@ -219,8 +221,17 @@ func TestTheAuditOfAllNodes(t *testing.T) {
 		Items   []api.AuditCheck
 		Missing []missingNode
 	}](t, r)
-	if len(checks.Items) != 2 || len(checks.Missing) != 1 {
+	if len(checks.Items) != 2 || len(checks.Missing) != 1 || len(checks.Items[0].Faults)+len(checks.Items[1].Faults) > 0 {
 		t.Errorf("%s", r.body)
+	}
+	// A node that lacks what the cluster was told of is found by whoever leads.
+	do(t, store, &fsm.NodeHello{Meta: fsm.Meta{At: testTime}, ID: "fir", Hello: api.NodeHello{Addr: "x:1", Resources: api.Resources{CPUs: 4000, Mem: 8 << 30}, Audit: &api.AuditMark{Number: 9, Hash: "a"}}})
+	for head, want := range map[uint64]string{8: "its end is missing", 9: "", 10: ""} {
+		there.head = head
+		r = leader.send(request{method: "GET", path: "/v1/audit/check", token: admin})
+		if faulty := strings.Contains(string(r.body), `"faults"`); faulty != (want != "") || !strings.Contains(string(r.body), want) {
+			t.Errorf("%d: %s", head, r.body)
+		}
 	}
 }
 

@@ -164,6 +164,65 @@ func TestEveryChangeOfAFileIsFound(t *testing.T) {
 	})
 }
 
+// TestAMarkIsHeldAgainst what is there later: cut off at the end, or written anew
+// by somebody who made the chain fit.
+func TestAMarkIsHeldAgainst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		small := func(c *Config) { c.MaxBytes = 512 << 10 }
+		write := func(n int, by string) (*Log, func()) {
+			l, stop := open(t, dir, small)
+			for i := range n {
+				r, before, after := scaled(i)
+				r.Actor = by
+				l.Note(r, before, after)
+				synctest.Wait()
+			}
+			return l, stop
+		}
+		against := func(l *Log, m *api.AuditMark) string {
+			why, err := l.Against(t.Context(), m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return why
+		}
+		l, stop := write(50, "token:ci")
+		head, err := l.Head()
+		if err != nil || head.Number != 50 {
+			t.Fatalf("%+v, %v", head, err)
+		}
+		mark := &api.AuditMark{Number: head.Number, Hash: head.Hash}
+		if why := against(l, mark) + against(l, nil); why != "" {
+			t.Error(why)
+		}
+		stop()
+		l, stop = write(50, "token:ci")
+		if why := against(l, mark); why != "" || len(l.files) < 3 {
+			t.Errorf("%d files: %s", len(l.files), why)
+		}
+		for path := range l.files { // the end is gone
+			if path > 0 {
+				os.Remove(l.files[path])
+			}
+		}
+		stop()
+		l, stop = open(t, dir, small)
+		if why := against(l, mark); !strings.Contains(why, "its end is missing") {
+			t.Errorf("cut off: %q", why)
+		}
+		stop()
+		os.RemoveAll(dir)
+		l, _ = write(60, "token:bob")
+		if why := against(l, mark); !strings.Contains(why, "record 50 is not the one") {
+			t.Errorf("written anew: %q", why)
+		}
+		if c := verify(t, l); len(c.Faults) > 0 {
+			t.Errorf("%+v", c)
+		}
+	})
+}
+
 // TestAPowerCutLeavesAChain: what is not whole stays, is told of, and hides
 // nothing.
 func TestAPowerCutLeavesAChain(t *testing.T) {

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -134,6 +135,39 @@ func (l *Log) Head() (api.AuditHead, error) {
 		return api.AuditHead{}, err
 	}
 	return head, errors.Join(f.Sync(), f.Close())
+}
+
+// Against says why the audit is not the one that a mark is of, "" if it is. It
+// reads no more than it needs.
+func (l *Log) Against(ctx context.Context, m *api.AuditMark) (string, error) {
+	if m == nil || m.Number == 0 {
+		return "", nil
+	}
+	files, _, leave, err := l.enter(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer leave()
+	l.mu.Lock()
+	head := l.head.Number
+	l.mu.Unlock()
+	first, at := head+1, ""
+	for i := len(files) - 1; i >= 0 && first > m.Number; i-- {
+		b, err := read(files[i])
+		if err != nil {
+			return "", err
+		}
+		for line := range bytes.Lines(b) {
+			r, err := parse(bytes.TrimSuffix(line, []byte("\n")))
+			if err != nil {
+				continue
+			}
+			if first = min(first, r.Number); r.Number == m.Number {
+				at = r.Hash
+			}
+		}
+	}
+	return m.Against(first, head, at), nil
 }
 
 // Trouble says why records cannot be kept, "" if they can.
