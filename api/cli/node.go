@@ -412,9 +412,13 @@ TasksMax=infinity
 WantedBy=multi-user.target
 `
 
+// usersText has systemd make the user and group that tasks are called by which
+// have a user of their own. All of them are in the group.
+const usersText = "# made by mesita node install: the group of tasks that no user is given for\nu " + api.TaskUser + " - \"a task of mesita\"\n"
+
 func (a *app) nodeInstall() *cli.Command {
 	return &cli.Command{
-		Name: "install", Usage: "write the systemd unit that runs this node", Description: example("mesita node install && systemctl daemon-reload && systemctl enable --now mesita", "mesita node install --print --listen 10.0.0.11:5050"),
+		Name: "install", Usage: "write the systemd unit that runs this node, and the user mesita-task", Description: example("mesita node install && systemd-sysusers && systemctl daemon-reload && systemctl enable --now mesita", "mesita node install --print --listen 10.0.0.11:5050"),
 		Flags: append(agentFlags(),
 			&cli.BoolFlag{Name: "print", Aliases: []string{"dry-run"}, Usage: "print the unit instead"},
 			&cli.StringFlag{Name: "root", Value: "/", Usage: "write below this `DIR`"},
@@ -481,7 +485,14 @@ func (a *app) writeUnit(c *cli.Context, unit string) error {
 	if err := os.WriteFile(dir+"/mesita.service", []byte(unit), 0o644); err != nil {
 		return err
 	}
+	users := strings.TrimSuffix(c.String("root"), "/") + "/etc/sysusers.d"
+	if err := os.MkdirAll(users, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(users+"/mesita.conf", []byte(usersText), 0o644); err != nil {
+		return err
+	}
 	fmt.Fprintln(a.out, dir+"/mesita.service")
-	a.progress("start it with: systemctl daemon-reload && systemctl enable --now mesita")
+	a.progress("start it with: systemd-sysusers && systemctl daemon-reload && systemctl enable --now mesita")
 	return nil
 }

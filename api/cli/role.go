@@ -91,6 +91,7 @@ func (a *app) roleLs() *cli.Command {
 				{"NAME", func(t *api.Token) string { return or(t.Name, "-") }, false},
 				{"TOKEN", func(t *api.Token) string { return t.ID }, false},
 				{"RIGHTS", func(t *api.Token) string { return t.Has() }, false},
+				{"RUNS AS", func(t *api.Token) string { return or(t.RunAs, "-") }, true},
 			})
 		},
 	})

@@ -67,6 +67,9 @@ func (a *app) tokenCreate() *cli.Command {
 			if c.Bool("quiet") {
 				return nil
 			}
+			if g.RunAs != "" {
+				a.progress("its tasks run as %s", g.RunAs)
+			}
 			a.progress("%s, valid until %s; it is not shown again", g.Has(), g.Expires.Local().Format(time.RFC3339))
 			return nil
 		},
@@ -105,6 +108,7 @@ func (a *app) tokenLs() *cli.Command {
 					}
 					return t.Has()
 				}, false},
+				{"RUNS AS", func(t *api.Token) string { return or(t.RunAs, "-") }, true},
 				{"USES", func(t *api.Token) string {
 					if t.MaxUses > 0 {
 						return fmt.Sprintf("%d/%d", t.Uses, t.MaxUses)
@@ -182,6 +186,9 @@ func tokenText(t *api.Token) string {
 	what := t.Has()
 	if t.Kind == api.TokenJoin {
 		what = "join"
+	}
+	if t.RunAs != "" {
+		what += ", runs tasks as " + t.RunAs
 	}
 	return strings.TrimSpace(what + " " + t.Name)
 }

@@ -79,7 +79,11 @@ func (m mapping) refusal(actor, user, partition string) string {
 	if m.user == "root" {
 		return actor + " runs tasks as root, which partition " + partition + " does not allow: ask an admin for `mesita partition set " + partition + " --allow-root`, or for a token with another --run-as"
 	}
-	return actor + " runs tasks as \"" + m.user + "\" in partition " + partition + ", not as \"" + user + "\": leave --user out, or ask an admin for a token with --run-as " + user + " or for `mesita partition set " + partition + " --allow-root`"
+	ask := "for a token with --run-as " + user + " or "
+	if api.IsRoot(user) {
+		ask = "" // which would take the other as well
+	}
+	return actor + " runs tasks as \"" + m.user + "\" in partition " + partition + ", not as \"" + user + "\": leave --user out, or ask an admin " + ask + "for `mesita partition set " + partition + " --allow-root`"
 }
 
 // mayMap refuses a change of who the tasks of a partition's users are to who is no

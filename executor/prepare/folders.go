@@ -172,7 +172,7 @@ func (f *Folders) Release(id string) {
 func (f *Folders) release(dir string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if owner(dir) != 0 {
+	if f.users.holds(dir) {
 		f.leave(dir)
 		return
 	}

@@ -52,6 +52,16 @@ func (u *users) choose(known func(uint32) bool) uint32 {
 	return 0
 }
 
+// holds tells whether a folder, which may be gone by now, has a uid.
+func (u *users) holds(dir string) bool {
+	for _, d := range u.held {
+		if d == dir {
+			return true
+		}
+	}
+	return false
+}
+
 // free gives a folder's uid back if the folder is gone. It makes no room any more.
 func (u *users) free(dir string, gone bool) {
 	u.ended = slices.DeleteFunc(u.ended, func(d string) bool { return d == dir })
@@ -126,7 +136,7 @@ func (f *Folders) discard(dir string) error {
 // it is no spare one, as whoever was told of it while it was a task's may still
 // have it open.
 func (f *Folders) leave(dir string) {
-	if os.Remove(dir) == nil {
+	if err := os.Remove(dir); err == nil || errors.Is(err, os.ErrNotExist) {
 		f.users.free(dir, true)
 	} else if !slices.Contains(f.users.ended, dir) {
 		f.users.ended = append(f.users.ended, dir)

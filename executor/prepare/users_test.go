@@ -143,6 +143,13 @@ func TestTaskUsersAreGivenBack(t *testing.T) {
 	if e := taskUser(t, p, "e.0/1"); e != a {
 		t.Errorf("got %d, free is %d", e, a)
 	}
+	if err := os.RemoveAll(f.Dir("e.0/1")); err != nil { // somebody cleaned up
+		t.Fatal(err)
+	}
+	f.Release("e.0/1")
+	if g := taskUser(t, p, "g.0/1"); g != a {
+		t.Errorf("got %d, free is %d", g, a)
+	}
 	// A program that is not there takes none.
 	left(firstUID+10, firstUID+10)
 	for range 3 {
