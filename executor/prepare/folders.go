@@ -28,6 +28,7 @@ type Folders struct {
 
 	few   int           // spare ones for which it is not looked whether they are empty
 	every time.Duration // looks at most
+	valid time.Duration // that nobody stood in a folder holds good so long
 
 	mu     sync.Mutex
 	spare  []string
@@ -40,7 +41,7 @@ type Folders struct {
 const (
 	fewSpare  = 4 // a look at all processes costs as much as making some
 	lookEvery = 100 * time.Millisecond
-	emptyFor  = time.Second // that nobody stood in a folder holds good
+	emptyFor  = time.Second
 )
 
 const spareName = "spare" // no dot: not an attempt's
@@ -55,7 +56,7 @@ func OpenFolders(root string) (*Folders, error) {
 	for _, dir := range left {
 		err = errors.Join(err, os.RemoveAll(dir))
 	}
-	f := &Folders{root: root, proc: "/proc", few: fewSpare, every: lookEvery, users: newUsers()}
+	f := &Folders{root: root, proc: "/proc", few: fewSpare, every: lookEvery, valid: emptyFor, users: newUsers()}
 	dirs, listErr := os.ReadDir(root)
 	for _, d := range dirs {
 		if dir := filepath.Join(root, d.Name()); owner(dir) != 0 {
@@ -104,7 +105,7 @@ func (f *Folders) take() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n := len(f.empty)
-	if since := time.Since(f.looked); n == 0 || since < 0 || since > emptyFor {
+	if since := time.Since(f.looked); n == 0 || since < 0 || since > f.valid {
 		return ""
 	}
 	dir := f.empty[n-1]
@@ -117,7 +118,7 @@ func (f *Folders) take() string {
 func (f *Folders) look() {
 	f.mu.Lock()
 	since, n := time.Since(f.looked), len(f.spare)
-	if since < 0 || since > emptyFor { // it is not known any more
+	if since < 0 || since > f.valid { // it is not known any more
 		n += len(f.empty)
 	}
 	if n <= f.few || since >= 0 && since < f.every {

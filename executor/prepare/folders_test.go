@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,7 +30,7 @@ func TestFoldersAreUsedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.few, f.every = 0, 0
+	f.few, f.every, f.valid = 0, 0, time.Hour
 	n := 0
 	create := func() (string, uint64) {
 		t.Helper()
@@ -153,7 +154,7 @@ func TestAFolderWithSomebodyInItIsNotUsedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.few, f.every = 0, 0
+	f.few, f.every, f.valid = 0, 0, time.Hour
 	used := func(n int) (dir string, again bool) {
 		t.Helper()
 		was, next := filepath.Join(f.root, fmt.Sprint("a.", n, ".1")), filepath.Join(f.root, fmt.Sprint("b.", n, ".1"))
