@@ -154,6 +154,7 @@ func TestProcessOfASpec(t *testing.T) {
 		"memLimit":   func(s *JobSpec) { s.Mem, s.MemLimit = 64<<20, 64<<20-1 },
 		"memLimit ":  func(s *JobSpec) { s.MemLimit = -1 },
 		"memLimit  ": func(s *JobSpec) { s.MemLimit = maxBytes + 1 },
+		"unconfined": func(s *JobSpec) { s.Unconfined = []string{PartSystem, "proc"} },
 		"user":       func(s *JobSpec) { s.User = "a:" },
 		"user ":      func(s *JobSpec) { s.User = ":a" },
 		"user  ":     func(s *JobSpec) { s.User = "a:b:c" },
@@ -168,6 +169,9 @@ func TestProcessOfASpec(t *testing.T) {
 	s := goodSpec()
 	s.CPULimit = CPULimit(s.CPUs)
 	s.MemLimit = s.Mem
+	for _, p := range Parts {
+		s.Unconfined = append(s.Unconfined, p.Name)
+	}
 	s.User, s.Nice, s.Ulimits = "1000:docker", -20, []Ulimit{{Name: "nofile", Soft: 1, Hard: Unlimited}}
 	if err := s.Validate(); err != nil {
 		t.Error(err)

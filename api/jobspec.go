@@ -47,7 +47,8 @@ type TaskSpec struct {
 	Nice        int               `json:"nice,omitempty"`     // -20 to 19, beside other processes of the same task
 	CPULimit    CPULimit          `json:"cpuLimit,omitempty"` // the most it may use, however idle its node is; 0 = what is idle
 	Privileged  bool              `json:"privileged,omitempty"`
-	HostPIDs    bool              `json:"hostPIDs,omitempty"` // see the node's processes
+	HostPIDs    bool              `json:"hostPIDs,omitempty"`   // see the node's processes
+	Unconfined  []string          `json:"unconfined,omitempty"` // parts of what confines it that do not: see Parts
 }
 
 // Request is the resources that one task asks for.
@@ -117,6 +118,7 @@ func (s *JobSpec) Normalize() {
 	setDefault(&s.StopGrace, DefaultStopGrace)
 	setDefault(&s.LogMax, DefaultLogMax)
 	setDefault(&s.Pids, DefaultPids)
+	s.Unconfined = slices.Compact(slices.Sorted(slices.Values(s.Unconfined))) // nil if empty
 	if len(s.Labels) == 0 {
 		s.Labels = nil // no change of a job that has none
 	}

@@ -87,7 +87,7 @@ func (t *TaskSpec) validateProcess() error {
 			return FieldErrorf("ulimits", "%s is given twice", u.Name)
 		}
 	}
-	return nil
+	return t.validateUnconfined()
 }
 
 // UnmarshalJSON reads {"name": …, "soft": …, "hard": …} or the short form

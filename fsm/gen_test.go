@@ -141,6 +141,9 @@ func (g *generator) command(v *View) Command {
 			if v.Does(MemLimits) && g.IntN(4) == 0 {
 				spec.MemLimit = spec.Mem * api.Bytes(1+g.IntN(4))
 			}
+			if v.Does(Unconfined) && spec.MemLimit != 0 {
+				spec.Unconfined = []string{api.PartSystem}
+			}
 			return &JobCreate{Meta: g.meta(), Spec: spec, Request: fmt.Sprint(g.IntN(1000))}
 		}
 		return &JobCreate{Meta: g.meta(), Spec: testSpec(api.KindService, g.jobName(), 1+g.IntN(4))}

@@ -51,6 +51,7 @@ const (
 	RefilledVoters                 // a voter tells what it had lost when it started, and was sent again
 	FinishedMoves                  // a batch task that finished by itself before it was moved is finished
 	OldPrograms                    // a node whose program is below the level of the cluster is told apart, and gets no new work
+	Unconfined                     // a task is without parts of what confines the others
 	SilentKeepers                  // a node says that the parent of its tasks does not answer
 	AuditMarks                     // a node tells how far its audit is, so that what is cut off is found
 	VoterTokens                    // who joins may become a voter only if the token says so, or few may yet; the right is given later, too
@@ -101,6 +102,7 @@ var features = [...]struct {
 	OutsideUse:      {3, Voters},
 	RefilledVoters:  {3, Voters},
 	OldPrograms:     {3, Voters},
+	Unconfined:      {4, TaskNode},
 	SilentKeepers:   {3, Voters},
 	FinishedMoves:   {3, Voters},
 	VoterTokens:     {4, Voters},
@@ -138,6 +140,8 @@ var fields = []field{
 	fieldOf("spec.ulimits, nice, cpuLimit or user", 2, func(c *JobUpdate) bool { return SpecLevel(c.Spec) >= 2 }),
 	fieldOf("spec.memLimit or pin", 3, func(c *JobCreate) bool { return SpecLevel(c.Spec) >= 3 }),
 	fieldOf("spec.memLimit or pin", 3, func(c *JobUpdate) bool { return SpecLevel(c.Spec) >= 3 }),
+	fieldOf("spec.unconfined", 4, func(c *JobCreate) bool { return SpecLevel(c.Spec) >= 4 }),
+	fieldOf("spec.unconfined", 4, func(c *JobUpdate) bool { return SpecLevel(c.Spec) >= 4 }),
 	fieldOf("hello.resources.memExtra or pins", 3, func(c *NodeHello) bool { return ofLevel3(c.Hello.Resources) }),
 	fieldOf("resources.memExtra or pins", 3, func(c *OfferMake) bool {
 		return slices.ContainsFunc(c.Offers, func(o *api.Offer) bool { return ofLevel3(o.Resources) })
@@ -174,8 +178,8 @@ func ofLevel3(r api.Resources) bool { return r.MemExtra != 0 || r.Pins != 0 }
 // SpecLevel is the level that the program of a node must know to run a task as
 // its spec says.
 func SpecLevel(s *api.JobSpec) Level {
-	if s != nil && s.User == api.TaskUser {
-		return features[TaskUsers].level
+	if s != nil && (s.User == api.TaskUser || len(s.Unconfined) > 0) {
+		return features[Unconfined].level // and that of TaskUsers
 	}
 	if s != nil && (s.MemLimit != 0 || s.Pin) {
 		return features[MemLimits].level // and that of Pins

@@ -102,13 +102,14 @@ func TestAboveTheLevel(t *testing.T) {
 // the memory that they may use.
 func TestProcessSpecsNeedALevel(t *testing.T) {
 	for what, change := range map[string]func(*api.JobSpec) Level{
-		"ulimits":  func(s *api.JobSpec) Level { s.Ulimits = []api.Ulimit{{Name: "core"}}; return 2 },
-		"nice":     func(s *api.JobSpec) Level { s.Nice = 1; return 2 },
-		"cpuLimit": func(s *api.JobSpec) Level { s.CPULimit = 1000; return 2 },
-		"group":    func(s *api.JobSpec) Level { s.User = "a:b"; return 2 },
-		"memLimit": func(s *api.JobSpec) Level { s.MemLimit, s.Nice = 1<<30, 1; return 3 },
-		"pin":      func(s *api.JobSpec) Level { s.CPUs, s.Pin = 1000, true; return 3 },
-		"taskUser": func(s *api.JobSpec) Level { s.User, s.Nice = api.TaskUser, 1; return 4 },
+		"ulimits":    func(s *api.JobSpec) Level { s.Ulimits = []api.Ulimit{{Name: "core"}}; return 2 },
+		"nice":       func(s *api.JobSpec) Level { s.Nice = 1; return 2 },
+		"cpuLimit":   func(s *api.JobSpec) Level { s.CPULimit = 1000; return 2 },
+		"group":      func(s *api.JobSpec) Level { s.User = "a:b"; return 2 },
+		"memLimit":   func(s *api.JobSpec) Level { s.MemLimit, s.Nice = 1<<30, 1; return 3 },
+		"unconfined": func(s *api.JobSpec) Level { s.Unconfined, s.Nice = []string{api.PartIPC}, 1; return 4 },
+		"pin":        func(s *api.JobSpec) Level { s.CPUs, s.Pin = 1000, true; return 3 },
+		"taskUser":   func(s *api.JobSpec) Level { s.User, s.Nice = api.TaskUser, 1; return 4 },
 	} {
 		for level := range Newest + 1 {
 			s := storeAt(t, level)

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/mesita/mesita/api"
 )
 
 // How many there are of something is said by api.Count, which knows of one.
@@ -25,6 +27,21 @@ func TestNumbersAgree(t *testing.T) {
 		})
 		if err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// What confines tasks can be lifted part by part, and who reads of one reads of all.
+func TestEachPartIsExplained(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("..", "SECURITY.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, row, _ := strings.Cut(string(b), "\n| what lifts it |")
+	row, _, _ = strings.Cut(row, "\n")
+	for _, p := range api.Parts {
+		if !strings.Contains(row, "`"+p.Name+"` (") {
+			t.Errorf("SECURITY.md does not say what --unconfined %s lifts: %s", p.Name, p.Help)
 		}
 	}
 }

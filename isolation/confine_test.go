@@ -22,7 +22,7 @@ import (
 
 // confined is a task's confinement if it is not privileged.
 func confined(c Spec) Spec {
-	c.PrivatePIDs, c.PrivateMounts, c.PrivateIPC, c.FilterSyscalls, c.LimitDevices, c.Forbidden = true, true, true, true, true, ^UsualCapabilities
+	c.PrivatePIDs, c.PrivateMounts, c.ReadOnlySystem, c.PrivateIPC, c.FilterSyscalls, c.LimitDevices, c.Forbidden = true, true, true, true, true, true, ^UsualCapabilities
 	return c
 }
 
@@ -295,9 +295,20 @@ const tries = "MESITA_TEST_TRIES"
 func tried(kind string) {
 	maps.Copy(attempts, filteredCalls())
 	maps.Copy(attempts, nodes)
+	maps.Copy(attempts, systemAttempts)
 	maps.Copy(work, usualNodes)
 	maps.Copy(work, machines)
-	if kind != "work" {
+	switch kind {
+	case "inside":
+		inUserNamespace()
+		return
+	case "work":
+		for name, try := range work {
+			if err := try(); err != nil {
+				fmt.Println("impossible:", name, err)
+			}
+		}
+	default:
 		init, err := os.ReadFile("/proc/1/comm")
 		ours := err != nil || string(init) == "mesita-init\n"
 		for name, try := range attempts {
@@ -307,14 +318,8 @@ func tried(kind string) {
 			if strings.HasSuffix(name, "the init") && !ours {
 				continue // it is a task itself, in the other way to start
 			}
-			if err := try(); !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.ENOSYS) {
+			if err := try(); !refused(err) {
 				fmt.Println("possible:", name, err)
-			}
-		}
-	} else {
-		for name, try := range work {
-			if err := try(); err != nil {
-				fmt.Println("impossible:", name, err)
 			}
 		}
 	}
@@ -383,9 +388,17 @@ func TestNobodyGetsOut(t *testing.T) {
 	if out, e := output(t, s, helper("work", 0)); e != (Exit{}) || out != "tried" {
 		t.Errorf("%+v:\n%s", e, out)
 	}
+	// Without the filter of system calls there are user namespaces, and what is
+	// read-only or covered stays so in them.
+	c := helper("user namespace around", 0)
+	c.FilterSyscalls = false
+	if out, e := output(t, s, c); e != (Exit{}) || out != "tried" {
+		t.Errorf("in a user namespace: %+v:\n%s", e, out)
+	}
 	// The attempts are worth something: they succeed without.
 	s = create(t, h, "job/free", Limits{})
-	free := []string{"mount", "mount namespace", "host name", "disk", "raw socket", "swap", "message queue"}
+	free := []string{"mount", "mount namespace", "host name", "disk", "raw socket", "swap", "message queue",
+		"settings", "groups and /sys", "a group", "a new group", "user namespace around"}
 	free = slices.AppendSeq(free, maps.Keys(nodes))
 	for _, name := range slices.AppendSeq(free, maps.Keys(filteredCalls())) {
 		c := helper(name, 0)

@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/mesita/mesita/isolation/process"
 )
 
 // mounts are the cgroup hierarchies of this machine.
@@ -29,7 +31,7 @@ func readMounts(proc string) (mounts, error) {
 		if !ok || len(pre) < 6 || len(post) < 3 {
 			continue
 		}
-		point := unescape(pre[4])
+		point := process.Unescape(pre[4])
 		switch post[0] {
 		case "cgroup2":
 			// Of several mounts the first is the machine's own; the rest are binds.
@@ -49,7 +51,3 @@ func readMounts(proc string) (mounts, error) {
 	}
 	return m, s.Err()
 }
-
-var mountEscapes = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
-
-func unescape(path string) string { return mountEscapes.Replace(path) }

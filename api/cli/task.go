@@ -175,6 +175,7 @@ func processText(s *api.TaskSpec) string {
 	if s.Privileged {
 		out = append(out, "privileged")
 	}
+	add("unconfined", strings.Join(s.Unconfined, " "))
 	if s.HostPIDs {
 		out = append(out, "sees the node's processes")
 	}

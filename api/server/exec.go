@@ -44,7 +44,7 @@ func execTask(c *call) (any, error) {
 }
 
 // mayEnter refuses a caller who may not be root of a node, if the task is
-// privileged, or may not be who it runs as: what runs beside it is so as well.
+// privileged or not confined in part, or may not be who it runs as: what runs beside it is so as well.
 func (c *call) mayEnter(v *fsm.View, t *api.Task) error {
 	j := v.Job(t.Job)
 	if j == nil {
@@ -54,8 +54,8 @@ func (c *call) mayEnter(v *fsm.View, t *api.Task) error {
 	if s == nil {
 		return nil
 	}
-	if s.Privileged && !c.mayBeRoot() {
-		return api.Errorf(api.CodeNotAllowed, "task %s is privileged, so only an admin of the cluster may run commands beside it, and you are %s (%s)", t.ID, c.ID.Actor, c.ID.Has())
+	if s.Lifts() != "" && !c.mayBeRoot() {
+		return api.Errorf(api.CodeNotAllowed, "task %s is %s, so only an admin of the cluster may run commands beside it, and you are %s (%s)", t.ID, s.Lifts(), c.ID.Actor, c.ID.Has())
 	}
 	return c.mayEnterAs(v, t, s)
 }

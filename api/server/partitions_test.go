@@ -216,12 +216,21 @@ func TestWhoMayChange(t *testing.T) {
 	n.send(request{method: "POST", path: "/v1/jobs/web/stop", token: eve}).want(t, 200) // it is nobody's now
 }
 
-// A privileged task is root of its node: no one but an admin makes one, makes
-// one of another, or enters it.
+// A task that is privileged, or not confined in part, may be root of its node: no
+// one but an admin makes one, makes one of another, or enters it.
 func TestPrivilegedIsForAdmins(t *testing.T) {
+	t.Run("privileged", func(t *testing.T) { rootIsForAdmins(t, "privileged", "true") })
+	t.Run("unconfined", func(t *testing.T) { rootIsForAdmins(t, "unconfined", `["system"]`) })
+}
+
+func rootIsForAdmins(t *testing.T, field, value string) {
 	n := newLeader(t)
 	boss, operator, head := n.token(api.RoleAdmin), n.token(api.RoleOperator), n.with("head", "admin@default")
-	const plain, privileged = `{"name":"web","kind":"service","command":["x"]}`, `{"name":"web","kind":"service","command":["x"],"privileged":true}`
+	const plain = `{"name":"web","kind":"service","command":["x"]}`
+	spec := func(name string) string {
+		return fmt.Sprintf(`{"name":%q,"kind":"service","command":["x"],%q:%s}`, name, field, value)
+	}
+	privileged := spec("web")
 	exec := request{method: "POST", path: "/v1/tasks/web.0/exec?cmd=id", header: http.Header{"Upgrade": {exchange.ExecProtocol}, "Connection": {"Upgrade"}}, token: operator}
 	refused := func() {
 		t.Helper()
@@ -233,7 +242,7 @@ func TestPrivilegedIsForAdmins(t *testing.T) {
 		} {
 			for _, q.token = range []string{operator, head} { // who has one partition does not have the nodes
 				before := n.store.View().Index()
-				if e := n.send(q).want(t, 403); e.Field != "privileged" || n.store.View().Index() != before {
+				if e := n.send(q).want(t, 403); e.Field != field || n.store.View().Index() != before {
 					t.Errorf("%s %s: %+v", q.method, q.path, e)
 				}
 			}
@@ -244,7 +253,7 @@ func TestPrivilegedIsForAdmins(t *testing.T) {
 	do(t, n.store, &fsm.TaskCreate{Meta: fsm.Meta{At: testTime}, Job: "web", Count: 1})
 	refused()
 	n.send(exec).want(t, 409) // it does not run yet
-	n.send(request{method: "PUT", path: "/v1/jobs/root", body: `{"name":"root","kind":"service","command":["x"],"privileged":true}`, token: boss}).want(t, 200)
+	n.send(request{method: "PUT", path: "/v1/jobs/root", body: spec("root"), token: boss}).want(t, 200)
 	do(t, n.store, &fsm.TaskCreate{Meta: fsm.Meta{At: testTime}, Job: "root", Count: 1})
 	exec.path = "/v1/tasks/root.0/exec?cmd=id"
 	n.send(exec).want(t, 403)

@@ -149,7 +149,7 @@ func unmet(n *api.Node, part *api.Partition, spec *api.JobSpec) string {
 // unable says what a node cannot do of what a job asks for.
 func unable(n *api.Node, spec *api.JobSpec) string {
 	if fsm.Level(n.Level) < fsm.SpecLevel(spec) {
-		return "runs an older mesita (" + n.Version + ") that does not know ulimits, nice, cpuLimit, memLimit, pin, USER:GROUP or mesita-task: upgrade it"
+		return "runs an older mesita (" + n.Version + ") that does not know ulimits, nice, cpuLimit, memLimit, pin, unconfined, USER:GROUP or mesita-task: upgrade it"
 	}
 	if spec.MemLimit > spec.Mem {
 		if why := lendsNone(n); why != "" {

@@ -216,7 +216,7 @@ func (c *Client) outgrown(best knows, r *StartRequest, room bool) bool {
 // may come back: until then, such a keeper starts as it always did.
 func (c *Client) conceded(k knows, r StartRequest) StartRequest {
 	if !k.all[featureBeside] && c.cfg.OneKeeper != nil && c.cfg.OneKeeper() {
-		r.PrivateIPC, r.FilterSyscalls, r.LimitDevices, r.GPUs, r.Forbidden = false, false, false, false, 0
+		r.Confinement = r.Confinement.Lifted()
 	}
 	return r
 }

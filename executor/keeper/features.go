@@ -39,8 +39,10 @@ const featureDeny = "deny"
 //	0: keepers that do not say: those up to 5335be4, of which some have a task be
 //	   its own PID 1 (its signals to itself are dropped), tell ends to whoever
 //	   connects, and hand on to tasks what the daemon was started with
-//	1: the first that says
-const generation = 1
+//	1: those that say up to a0d3447, which confine no task in what it sees and
+//	   writes of the machine's files
+//	2: the first that does
+const generation = 2
 
 // firstFeatures are those of keepers that do not say: of the versions before
 // there were any.

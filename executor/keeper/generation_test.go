@@ -57,7 +57,7 @@ rm -r "$0/src"`, dir, commit).CombinedOutput()
 // old keeper has tasks for as long as they like: starts go to one of this
 // generation, once no daemon comes back that would look for one keeper only.
 func TestWhatIsMendedStartsBelowANewKeeper(t *testing.T) {
-	for _, commit := range []string{"64a1907", pinned, "5335be4"} {
+	for _, commit := range []string{"64a1907", pinned, "5335be4", "a0d3447"} {
 		t.Run(commit, func(t *testing.T) {
 			r, c := upgradedFrom(t, commit, nil)
 			c.start("b.0/1", "/bin/sleep", "1000")
@@ -117,14 +117,14 @@ func TestConfinementAndOlderKeepers(t *testing.T) {
 	if _, serr := fmt.Sscanf(string(out), "CapBnd:\t%x", &own); err != nil || serr != nil {
 		t.Fatal(err, serr)
 	}
-	bound := fmt.Sprintf("CapBnd:\t%016x\n", own&isolation.UsualCapabilities)
-	for commit, alone := range map[string]bool{"64a1907": true, pinned: true, "5335be4": false} {
+	bound := fmt.Sprintf("CapBnd:\t%016x\nread-only\n", own&isolation.UsualCapabilities)
+	for commit, alone := range map[string]bool{"64a1907": true, pinned: true, "5335be4": false, "a0d3447": false} {
 		t.Run(commit, func(t *testing.T) {
 			r, c := upgradedFrom(t, commit, nil)
 			confined := func(id string) string {
 				t.Helper()
-				req := r.request(id, "/bin/sh", "-c", "grep CapBnd /proc/self/status")
-				req.PrivateIPC, req.FilterSyscalls, req.LimitDevices, req.Forbidden = true, true, true, ^isolation.UsualCapabilities
+				req := r.request(id, "/bin/sh", "-c", "grep CapBnd /proc/self/status; test -w /proc/sys/kernel/core_pattern || echo read-only")
+				req.PrivateIPC, req.FilterSyscalls, req.LimitDevices, req.ReadOnlySystem, req.Forbidden = true, true, true, true, ^isolation.UsualCapabilities
 				if _, err := c.Start(t.Context(), req); err != nil {
 					t.Fatal(err)
 				}

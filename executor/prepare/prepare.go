@@ -134,10 +134,15 @@ func (p *Preparer) Beside(id string, t *api.Task, s *api.TaskSpec, c Command) (i
 
 // confinement is the same for a task and for what runs beside it.
 func (p *Preparer) confinement(t *api.Task, s *api.TaskSpec) (isolation.Confinement, error) {
-	c := isolation.Confinement{Limits: p.limits(t, s), PrivatePIDs: !s.HostPIDs, PrivateMounts: true, AllowNewPrivileges: s.Privileged, Nice: s.Nice, MaxCPU: int64(s.CPULimit)}
-	if !s.Privileged {
-		c.PrivateIPC, c.FilterSyscalls, c.LimitDevices, c.Forbidden = true, true, true, ^isolation.UsualCapabilities
-		c.GPUs = t.Resources.GPUs > 0
+	c := isolation.Confinement{Limits: p.limits(t, s), PrivatePIDs: !s.HostPIDs, PrivateMounts: true, Nice: s.Nice, MaxCPU: int64(s.CPULimit)}
+	c.ReadOnlySystem, c.PrivateIPC = s.Confined(api.PartSystem), s.Confined(api.PartIPC)
+	c.FilterSyscalls = s.Confined(api.PartSyscalls)
+	c.LimitDevices = s.Confined(api.PartDevices)
+	c.GPUs = c.LimitDevices && t.Resources.GPUs > 0
+	if s.Confined(api.PartCapabilities) {
+		c.Forbidden = ^isolation.UsualCapabilities
+	} else {
+		c.AllowNewPrivileges = true
 	}
 	if t.Resources.MemExtra > 0 {
 		c.OOMScore = isolation.OOMScore(int64(t.Resources.Mem), int64(p.Mem))

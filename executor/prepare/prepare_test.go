@@ -2,6 +2,7 @@ package prepare
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -105,9 +106,20 @@ func TestBesideIsTheTasksOwn(t *testing.T) {
 	usual := *s
 	usual.Privileged = false
 	bound := want
-	bound.AllowNewPrivileges, bound.PrivateIPC, bound.FilterSyscalls, bound.LimitDevices, bound.Forbidden = false, true, true, true, ^isolation.UsualCapabilities
+	bound.AllowNewPrivileges, bound.PrivateIPC, bound.FilterSyscalls, bound.LimitDevices, bound.ReadOnlySystem, bound.Forbidden = false, true, true, true, true, ^isolation.UsualCapabilities
 	if confined, err := p.Task("web.4/2", testTask, &usual); err != nil || !reflect.DeepEqual(confined.Confinement, bound) {
 		t.Errorf("not privileged: %+v, %v", confined.Confinement, err)
+	}
+	for i, part := range api.Parts {
+		less := usual
+		less.Unconfined = []string{part.Name}
+		if got, err := p.Task(fmt.Sprintf("web.%d/2", 5+i), testTask, &less); err != nil || reflect.DeepEqual(got.Confinement, bound) {
+			t.Errorf("without %s all is as with it: %v", part.Name, err)
+		}
+		usual.Unconfined = append(usual.Unconfined, part.Name)
+	}
+	if got, err := p.Task("web.99/2", testTask, &usual); err != nil || !reflect.DeepEqual(got.Confinement, want) {
+		t.Errorf("without all parts: %+v, %v", got.Confinement, err)
 	}
 	slices.Sort(task.Env)
 	if task.Path != "/usr/bin/tool" && task.Path != "/bin/tool" || !slices.Equal(task.Args, []string{"tool", "80", "3"}) || task.UID != 70001 || task.GID != 70003 {

@@ -24,7 +24,8 @@ type Birth struct {
 	at     Place
 	c      Spec
 	beside *Process
-	init   bool // the newborn stays, as the parent of the program
+	init   bool     // the newborn stays, as the parent of the program
+	trees  []string // to be read-only: see Starter.protected
 
 	arena  *arena
 	stages []stage
@@ -63,6 +64,11 @@ func (st *Starter) begin(at Place, c Spec, f Files, beside *Process) (_ *Birth, 
 		return nil, err
 	}
 	b := &Birth{st: st, at: at, c: c, beside: beside, init: c.PrivatePIDs && beside == nil, group: -1, tell: -1, target: -1}
+	if beside == nil {
+		if b.trees, err = st.protected(c.Confinement); err != nil {
+			return nil, err
+		}
+	}
 	defer func() {
 		b.closeOurs()
 		if err != nil {
@@ -86,8 +92,8 @@ func (st *Starter) begin(at Place, c Spec, f Files, beside *Process) (_ *Birth, 
 // as much as a message has room for.
 func (b *Birth) room() int {
 	const each = int(unsafe.Sizeof(step{})) + 64 // a step and what it points to
-	lists := len(b.c.Rlimits) + len(b.st.ignored) + len(b.at.Entries) + 2*len(b.st.special) + len(b.c.dropped(b.st.own))
-	return roomFor(args(b.c), b.c.Env, []string{b.c.Path, b.c.Dir}) + 4*len(b.c.Groups) + len(b.st.filter) + each*lists + 1024
+	lists := len(b.c.Rlimits) + len(b.st.ignored) + len(b.at.Entries) + 2*len(b.st.special) + len(b.c.dropped(b.st.own)) + len(b.trees)
+	return roomFor(args(b.c), b.c.Env, []string{b.c.Path, b.c.Dir}, b.trees) + 4*len(b.c.Groups) + len(b.st.filter) + each*lists + 2048
 }
 
 // open opens what the newborn needs.

@@ -43,7 +43,7 @@ type arena struct {
 // newArena has room for so many bytes of strings and their addresses.
 func newArena(code int, room int) (*arena, error) {
 	page := os.Getpagesize()
-	const steps = 128 * int(unsafe.Sizeof(step{}))
+	const steps = 192 * int(unsafe.Sizeof(step{}))
 	size := (2*page + steps + room + page - 1) / page * page
 	mem, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
@@ -118,7 +118,7 @@ type chain struct {
 	keep        bool    // in the page that is kept
 	fail        uintptr // the step after an error
 	first, last *step
-	optional    bool // an error of the last one does not matter
+	skip        []*step // those after whose error the next one follows
 }
 
 // call appends a system call.
@@ -131,21 +131,30 @@ func (c *chain) call(stage, nr uintptr, args ...uintptr) *step {
 	} else {
 		c.then(s)
 	}
-	c.last, c.optional = s, false
+	c.last = s
 	return s
 }
 
 // then sets the step after the last one.
 func (c *chain) then(next *step) {
 	c.last.goTo(next)
-	if c.optional {
-		c.last.fail = next.addr()
+	for _, s := range c.skip {
+		s.fail = next.addr()
 	}
+	c.skip = nil
 }
 
 // try appends a system call whose error does not matter.
 func (c *chain) try(nr uintptr, args ...uintptr) *step {
 	s := c.call(0, nr, args...)
-	c.optional = true
+	c.skip = append(c.skip, s)
 	return s
+}
+
+// where has steps taken only where a path leads to something.
+func (c *chain) where(path uintptr, steps func()) {
+	cwd := unix.AT_FDCWD
+	look := c.call(0, unix.SYS_FACCESSAT, uintptr(cwd), path, unix.F_OK)
+	steps()
+	c.skip = append(c.skip, look)
 }

@@ -36,6 +36,7 @@ type Confinement struct {
 	Limits             Limits   `json:"limits"`                       // of all processes together: for Host.Create
 	PrivatePIDs        bool     `json:"privatePIDs,omitempty"`        // a namespace of its own, with an init
 	PrivateMounts      bool     `json:"privateMounts,omitempty"`      // what it mounts, the machine does not see
+	ReadOnlySystem     bool     `json:"readOnlySystem,omitempty"`     // the kernel's settings in /proc and /sys, and the groups, cannot be written; needs PrivateMounts
 	PrivateIPC         bool     `json:"privateIPC,omitempty"`         // shared memory and message queues are seen by nobody else
 	AllowNewPrivileges bool     `json:"allowNewPrivileges,omitempty"` // programs like sudo work
 	Forbidden          uint64   `json:"forbidden,omitempty"`          // capabilities that neither it nor what it starts has, a bit for each, also those that this kernel does not know
@@ -46,6 +47,13 @@ type Confinement struct {
 	Nice               int      `json:"nice,omitempty"`               // -20 to 19
 	MaxCPU             int64    `json:"maxCPU,omitempty"`             // thousandths of a CPU, for Slice.LimitCPU once it runs; 0: no bound
 	OOMScore           int      `json:"oomScore,omitempty"`           // 1 to 1000: how much sooner than others it dies when memory runs out; see isolation.OOMScore
+}
+
+// Lifted is without what every task is confined by unless its spec says
+// otherwise.
+func (c Confinement) Lifted() Confinement {
+	c.ReadOnlySystem, c.PrivateIPC, c.FilterSyscalls, c.LimitDevices, c.GPUs, c.Forbidden = false, false, false, false, false, 0
+	return c
 }
 
 // Limits of one slice. Zero means no limit.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,6 +18,9 @@ import (
 type Starter struct {
 	ProcRoot string
 	Log      *slog.Logger
+
+	trees     trees
+	oldKernel sync.Once
 
 	starter // what the way of starting keeps
 }

@@ -141,6 +141,35 @@ func (b *Birth) enterNamespaces(c *chain) {
 	if b.init {
 		b.mountProc(c)
 	}
+	b.protectSystem(c)
+}
+
+// protectSystem comes after the /proc that it is about.
+func (b *Birth) protectSystem(c *chain) {
+	if !b.c.ReadOnlySystem {
+		return
+	}
+	a := b.arena
+	cwd, none := unix.AT_FDCWD, a.string("")
+	attr := readOnlyTree
+	words := a.bytes(false, (*[unsafe.Sizeof(attr)]byte)(unsafe.Pointer(&attr))[:])
+	for _, path := range b.trees {
+		c.call(b.does("protect %s", path), unix.SYS_MOUNT_SETATTR, uintptr(cwd), a.string(path), unix.AT_RECURSIVE, words, unsafe.Sizeof(attr))
+	}
+	hide := b.does("hide the machine's secrets in /proc")
+	null := a.string(os.DevNull)
+	for _, path := range secrets {
+		p := a.string(path)
+		c.where(p, func() { c.call(hide, unix.SYS_MOUNT, null, p, none, unix.MS_BIND) })
+	}
+	protect := b.does("protect the kernel's settings in /proc")
+	for _, path := range settings {
+		p := a.string(path)
+		c.where(p, func() {
+			c.call(protect, unix.SYS_MOUNT, p, p, none, unix.MS_BIND)
+			c.call(protect, unix.SYS_MOUNT, none, p, none, unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|procFlags)
+		})
+	}
 }
 
 // mountProc gives the namespace a /proc that shows it, or goes on without.
@@ -167,7 +196,7 @@ func (b *Birth) mountProc(c *chain) {
 	move.goTo(end)
 	note.goTo(end)
 	note.fail = end.addr()
-	c.last, c.optional = end, false
+	c.last = end
 }
 
 // becomeProgram ends with the exec.

@@ -68,9 +68,17 @@ func (st *Starter) begin(at Place, c Spec, f Files, beside *Process) (*Birth, er
 	if beside != nil {
 		pid = beside.Pid
 	}
+	confine := func() error { return nil }
+	if beside == nil && c.PrivateMounts && c.ReadOnlySystem {
+		trees, err := st.protected(c.Confinement) // before the thread has mounts of its own
+		if err != nil {
+			return nil, err
+		}
+		confine = func() error { return protectSystem(trees) }
+	}
 	var p *Process
 	var err error
-	onThread(func() { p, err = st.startHere(at, c, f, pid) })
+	onThread(func() { p, err = st.startHere(at, c, f, pid, confine) })
 	if err != nil {
 		return nil, err
 	}
@@ -80,12 +88,21 @@ func (st *Starter) begin(at Place, c Spec, f Files, beside *Process) (*Birth, er
 	return &Birth{c: c, p: p}, nil
 }
 
-func (st *Starter) startHere(at Place, c Spec, f Files, beside int) (*Process, error) {
+func (st *Starter) startHere(at Place, c Spec, f Files, beside int, confine func() error) (*Process, error) {
 	attr, closeFiles, err := attributes(at.Group, c, f, beside)
 	if err != nil {
 		return nil, err
 	}
 	defer closeFiles()
+	var entries []*os.File // opened here, as the mounts of a task do not let it write them
+	for _, path := range at.Entries {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return nil, fmt.Errorf("enter the limits of %s: %w", at.Slice, err)
+		}
+		defer f.Close()
+		entries = append(entries, f)
+	}
 	if !c.AllowNewPrivileges {
 		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 			return nil, fmt.Errorf("forbid new privileges: %w", err)
@@ -103,8 +120,8 @@ func (st *Starter) startHere(at Place, c Spec, f Files, beside int) (*Process, e
 	if err := st.giveUp(c); err != nil {
 		return nil, err
 	}
-	for _, path := range at.Entries {
-		if err := os.WriteFile(path, []byte("0"), 0); err != nil {
+	for _, f := range entries {
+		if _, err := f.WriteString("0"); err != nil {
 			return nil, fmt.Errorf("enter the limits of %s: %w", at.Slice, err)
 		}
 	}
@@ -114,7 +131,7 @@ func (st *Starter) startHere(at Place, c Spec, f Files, beside int) (*Process, e
 	if err != nil {
 		return nil, err
 	}
-	if err := st.atExec(proc, ownProc, c.Confinement); err != nil {
+	if err := st.atExec(proc, ownProc, confine, c.Confinement); err != nil {
 		return nil, err
 	}
 	return &Process{Pid: proc.Pid, os: proc, first: c.PrivatePIDs && beside == 0, procRoot: st.ProcRoot}, nil
@@ -156,26 +173,63 @@ func unlearn() {
 
 // atExec does, while the process that the calling thread started stands at its
 // exec, what can only be done from outside, and lets it go. A process that
-// cannot be bounded as asked for never runs.
-func (st *Starter) atExec(proc *os.Process, ownProc bool, c Confinement) error {
+// cannot be bounded or confined as asked for never runs.
+func (st *Starter) atExec(proc *os.Process, ownProc bool, confine func() error, c Confinement) error {
 	err := stopped(proc.Pid)
 	if err == nil {
 		err = bound(proc.Pid, c)
+	}
+	if err == nil && ownProc {
+		if err := st.mount(proc.Pid); err != nil {
+			st.warn.Do(func() {
+				st.Log.Warn("isolation: tasks see the processes of the machine in /proc: a private one cannot be mounted", "error", err)
+			})
+		}
+	}
+	if err == nil {
+		if err = confine(); err != nil {
+			err = errors.Join(err, unix.Kill(proc.Pid, unix.SIGKILL))
+		}
 	}
 	if err != nil {
 		_, werr := proc.Wait()
 		return errors.Join(err, werr)
 	}
-	if ownProc {
-		err = st.mount(proc.Pid)
+	if err := unix.PtraceDetach(proc.Pid); err != nil && !errors.Is(err, unix.ESRCH) {
+		st.Log.Warn("isolation: let the process go", "error", err)
 	}
-	if derr := unix.PtraceDetach(proc.Pid); derr != nil && !errors.Is(derr, unix.ESRCH) {
-		err = errors.Join(err, fmt.Errorf("let the process go: %w", derr))
+	return nil
+}
+
+// protectSystem changes the mounts of the calling thread, which are those of the
+// process by now.
+func protectSystem(trees []string) error {
+	for _, path := range trees {
+		attr := readOnlyTree
+		if err := unix.MountSetattr(unix.AT_FDCWD, path, unix.AT_RECURSIVE, &attr); err != nil {
+			return fmt.Errorf("protect %s: %w", path, err)
+		}
 	}
-	if err != nil {
-		st.warn.Do(func() {
-			st.Log.Warn("isolation: tasks see the processes of the machine in /proc: a private one cannot be mounted", "error", err)
-		})
+	there := func(path string) bool { return unix.Faccessat(unix.AT_FDCWD, path, unix.F_OK, 0) == nil }
+	for _, path := range secrets {
+		if !there(path) {
+			continue
+		}
+		if err := unix.Mount(os.DevNull, path, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("hide the machine's secrets in /proc: %w", err)
+		}
+	}
+	for _, path := range settings {
+		if !there(path) {
+			continue
+		}
+		err := unix.Mount(path, path, "", unix.MS_BIND, "")
+		if err == nil {
+			err = unix.Mount("", path, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|procFlags, "")
+		}
+		if err != nil {
+			return fmt.Errorf("protect the kernel's settings in /proc: %w", err)
+		}
 	}
 	return nil
 }

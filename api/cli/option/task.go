@@ -39,6 +39,7 @@ func TaskFlags(more ...cli.Flag) []cli.Flag {
 		&cli.StringSliceFlag{Name: "ulimit", Usage: "bound of each process, `NAME=SOFT:HARD`: nofile=1024:4096, core=unlimited; may be repeated"},
 		&cli.IntFlag{Name: "nice", Usage: "`NUMBER` from -20 to 19, beside other processes of the same task (--cpus weighs tasks)"},
 		&cli.BoolFlag{Name: "privileged", Usage: "root of the node: all capabilities, programs like sudo work, shared memory is the node's (admins only)"},
+		&cli.StringSliceFlag{Name: "unconfined", Usage: "lifts a `PART` of the confinement: " + api.PartNames() + "; may be repeated"},
 		&cli.BoolFlag{Name: "host-pids", Usage: "see the node's processes"},
 		&cli.StringFlag{Name: "partition", Usage: "`PATH` of the partition (default: default)"},
 		&cli.BoolFlag{Name: "no-upload", Usage: "do not upload a local program"},
@@ -53,6 +54,7 @@ func TaskFlags(more ...cli.Flag) []cli.Flag {
 func FillTask(c *cli.Context, s *api.JobSpec, command []string) error {
 	s.Command, s.Partition, s.User, s.Dir = command, c.String("partition"), c.String("user"), c.String("dir")
 	s.StopSignal, s.GPUs, s.Pids, s.Privileged, s.HostPIDs = c.String("stop-signal"), c.Int64("gpus"), c.Int64("pids"), c.Bool("privileged"), c.Bool("host-pids")
+	s.Unconfined = c.StringSlice("unconfined")
 	s.Nice = c.Int("nice")
 	if c.IsSet("pids") && s.Pids == 0 {
 		return api.FieldErrorf("pids", "0 is not within 1 to 4194304: leave it out for 4096")
