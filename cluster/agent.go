@@ -82,27 +82,27 @@ type Agent struct {
 
 	turnedAway lately // who claimed to be another node
 
-	changed    signal // who is alive, or where
-	renewed    signal // this node's certificate
-	lost       signal // what a worker heard of itself
-	refilled   signal // what this voter had lost is there again
-	joined     signal // the cluster knows this node
-	announced  atomic.Bool
-	fed        atomic.Bool              // a voter feeds this worker
-	told       atomic.Uint64            // index of the newest assignments that a stream brought
-	ownNode    atomic.Pointer[api.Node] // what a worker heard of itself
-	leader     leaderCache
-	found      stateAnswers // about its own state
-	telling    sync.Mutex
-	voting     atomic.Bool                        // this node answers for the cluster
-	stands     atomic.Pointer[consensus.Standing] // what the others were told of this voter
-	sightings  sightings
-	fresh      bool          // this start made the identity
-	up         chan struct{} // closed when all parts run
-	holds      atomic.Bool   // this node was told to hold the level
-	levelDue   atomic.Int64  // when the level will be raised: see levelLoop
-	firstToken atomic.Pointer[string]
-	trust      atomic.Pointer[skew.Trust] // of the newest time that this node led
+	changed   signal // who is alive, or where
+	renewed   signal // this node's certificate
+	lost      signal // what a worker heard of itself
+	refilled  signal // what this voter had lost is there again
+	joined    signal // the cluster knows this node
+	announced atomic.Bool
+	fed       atomic.Bool              // a voter feeds this worker
+	told      atomic.Uint64            // index of the newest assignments that a stream brought
+	ownNode   atomic.Pointer[api.Node] // what a worker heard of itself
+	leader    leaderCache
+	found     stateAnswers // about its own state
+	telling   sync.Mutex
+	voting    atomic.Bool                        // this node answers for the cluster
+	stands    atomic.Pointer[consensus.Standing] // what the others were told of this voter
+	sightings sightings
+	fresh     bool                       // this start made the identity
+	up        chan struct{}              // closed when all parts run
+	holds     atomic.Bool                // this node was told to hold the level
+	levelDue  atomic.Int64               // when the level will be raised: see levelLoop
+	made      atomic.Bool                // this start made the cluster
+	trust     atomic.Pointer[skew.Trust] // of the newest time that this node led
 }
 
 // Ready is what a node that can serve tells its starter.
@@ -112,7 +112,7 @@ type Ready struct {
 	API         string // https://host:port
 	Socket      string
 	HTTP        string   // http://host:port, "" = none
-	FirstToken  string   // a join token, when the cluster was just made
+	Made        bool     // the cluster was just made
 	Steps       []string // what was done, in a few words each
 	Warnings    []string // what this node cannot enforce
 }
@@ -432,8 +432,7 @@ func (a *Agent) readiness(l *listeners) Ready {
 	if l.http != nil {
 		r.HTTP = "http://" + l.http.Addr().String()
 	}
-	if t := a.firstToken.Load(); t != nil {
-		r.FirstToken = *t
+	if r.Made = a.made.Load(); r.Made {
 		r.Steps = append(r.Steps, "cluster CA and keys made")
 	}
 	r.Steps = append(r.Steps, "isolation: "+string(a.host.Mode()))

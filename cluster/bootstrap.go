@@ -126,24 +126,16 @@ func (a *Agent) clusterInit(p *pendingCluster) *fsm.ClusterInit {
 			Addr: a.addr, VoterOnly: a.self.VoterOnly, Version: a.cfg.Version, Joined: now, Since: now}}
 }
 
-// firstTokens makes the first admin's token and the first join token of a new
-// cluster. The admin's is kept in the data folder, for root alone.
-func (a *Agent) firstTokens(pin string) (admin, join fsm.Command, text string, err error) {
+// firstToken makes the first admin's token of a new cluster, which is kept in the
+// data folder, for root alone.
+func (a *Agent) firstToken() (fsm.Command, error) {
 	now := a.cfg.Now()
 	tok, secret := auth.NewToken(&api.TokenRequest{Kind: api.TokenClient, Name: "admin", Role: api.RoleAdmin}, now)
 	if err := disk.WriteFile(a.dir.file("admin.token"), []byte(api.ClientSecret(tok.ID, secret)+"\n"), 0o600); err != nil {
-		return nil, nil, "", err
+		return nil, err
 	}
-	meta := fsm.Meta{At: now, Actor: "node:" + a.self.Name}
-	admin = &fsm.TokenCreate{Meta: meta, Token: tok}
-	tok, secret = auth.NewToken(&api.TokenRequest{Kind: api.TokenJoin, Name: "first", Voter: true, MaxUses: FirstUses}, now)
-	join = &fsm.TokenCreate{Meta: meta, Token: tok}
-	return admin, join, api.JoinToken{Cluster: a.self.Cluster, ID: tok.ID, Secret: secret, Pin: pin}.String(), nil
+	return &fsm.TokenCreate{Meta: fsm.Meta{At: now, Actor: "node:" + a.self.Name}, Token: tok}, nil
 }
-
-// FirstUses is how many machines may join with the first token: it is printed, and
-// so in the journal of who starts the daemon as a service.
-const FirstUses = 10
 
 var clusterWords = []string{"acacia", "alder", "almond", "ash", "aspen", "beech", "birch", "cedar", "cherry", "cypress", "elder", "elm", "fig", "fir",
 	"hazel", "holly", "juniper", "larch", "laurel", "lime", "maple", "oak", "olive", "palm", "pear", "pine", "plum", "poplar", "rowan", "spruce", "walnut", "willow", "yew"}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/tlsconf"
-	"github.com/mesita/mesita/fsm"
 )
 
 // contents is all that is in a folder, by path.
@@ -123,19 +122,5 @@ func TestFirstStartCutShort(t *testing.T) {
 		if n > 0 && key.ID() != made.ID() || n > 1 && a.self.ClusterID != whole.self.ClusterID || a.pending == nil {
 			t.Errorf("after %v it is another node or cluster: %+v", order[:n], a.self)
 		}
-	}
-}
-
-// The token that is printed as a cluster is made is not good for ever more nodes.
-func TestTheFirstTokenIsForFew(t *testing.T) {
-	a := newAgent(t)
-	a.self = &nodeFile{NodeID: "a1", Name: "fir", Cluster: "pine"}
-	_, join, _, err := a.firstTokens("pin")
-	if err != nil {
-		t.Fatal(err)
-	}
-	tok := join.(*fsm.TokenCreate).Token
-	if tok.Kind != api.TokenJoin || tok.MaxUses != FirstUses || tok.Expires.IsZero() {
-		t.Errorf("%+v", tok)
 	}
 }

@@ -95,11 +95,11 @@ func (a *Agent) finishNewCluster(ctx context.Context) error {
 		return nil
 	}
 	if a.store.View().Cluster() == nil {
-		admin, join, text, err := a.firstTokens(a.pending.Authority.Pin)
+		admin, err := a.firstToken()
 		if err != nil {
 			return err
 		}
-		results, err := a.store.Propose(ctx, a.clusterInit(a.pending), admin, join)
+		results, err := a.store.Propose(ctx, a.clusterInit(a.pending), admin)
 		if err != nil {
 			return fmt.Errorf("make the cluster: %w", err)
 		}
@@ -108,7 +108,7 @@ func (a *Agent) finishNewCluster(ctx context.Context) error {
 				return fmt.Errorf("make the cluster: %w", r.Err)
 			}
 		}
-		a.firstToken.Store(&text)
+		a.made.Store(true)
 	}
 	if err := a.dir.removePending(); err != nil {
 		return fmt.Errorf("note that the cluster is made: %w", err)

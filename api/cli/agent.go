@@ -102,8 +102,8 @@ func (a *app) foreground(ctx context.Context, cfg cluster.Config) error {
 	dropStart()
 	begin := time.Now()
 	return agent.Run(ctx, func(r cluster.Ready) {
+		a.greet(ctx, r, time.Since(begin)) // first: who started this in the background reads it once it is ready
 		fmt.Fprintf(a.out, "ready name=%s api=%s socket=%s http=%s\n", r.Name, r.API, r.Socket, r.HTTP)
-		a.greet(r, time.Since(begin))
 	})
 }
 
@@ -113,7 +113,7 @@ func (a *app) foreground(ctx context.Context, cfg cluster.Config) error {
 func outliveReaders() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
 // greet tells a person what was done and what comes next.
-func (a *app) greet(r cluster.Ready, took time.Duration) {
+func (a *app) greet(ctx context.Context, r cluster.Ready, took time.Duration) {
 	for _, w := range r.Warnings {
 		fmt.Fprintf(a.err, "! %s\n", w)
 	}
@@ -122,10 +122,47 @@ func (a *app) greet(r cluster.Ready, took time.Duration) {
 	if r.HTTP != "" {
 		fmt.Fprintf(a.err, "  http     %s\n", r.HTTP)
 	}
-	if r.FirstToken != "" {
-		host := strings.TrimSuffix(strings.TrimPrefix(r.API, "https://"), fmt.Sprintf(":%d", cluster.DefaultPort))
-		fmt.Fprintf(a.err, "Add a machine (token valid 24 h, for %d machines):\n  sudo mesita node join %s --token %s\n", cluster.FirstUses, host, r.FirstToken)
+	if r.Made {
+		fmt.Fprint(a.err, a.howToAdd(ctx, addLater, r.Socket))
 	}
+}
+
+// addLater is how to add a machine where nobody is to read a token: what is
+// printed is kept, as in the journal of a unit.
+const addLater = "Add a machine: `mesita node token` on this one prints the command, with a token\n"
+
+// howToAdd is a text in which a terminal is shown the first token in place of how
+// to get one.
+func (a *app) howToAdd(ctx context.Context, text, socket string) string {
+	before, ok := strings.CutSuffix(text, addLater)
+	if !ok || !isTerminal(a.err) {
+		return text
+	}
+	cl, err := client.New(client.Config{Socket: socket})
+	if err != nil {
+		return text
+	}
+	ctx, cancel := context.WithTimeout(ctx, tokenWait)
+	defer cancel()
+	g, err := cl.CreateToken(ctx, api.TokenRequest{Kind: api.TokenJoin, Name: "first", Voter: true, MaxUses: firstUses})
+	if err != nil {
+		return text
+	}
+	nodes, err := cl.Nodes(ctx, false)
+	if err != nil || len(nodes) == 0 {
+		return text
+	}
+	return fmt.Sprintf("%sAdd a machine (token valid 24 h, for %d machines):\n  sudo mesita node join %s --token %s\n", before, firstUses, joinAddr(nodes[0].Addr), g.Secret)
+}
+
+const (
+	firstUses = 10              // machines that may join with the first token
+	tokenWait = 5 * time.Second // for the node to make it
+)
+
+// joinAddr is how the address of a node is given to node join.
+func joinAddr(addr string) string {
+	return strings.TrimSuffix(addr, fmt.Sprintf(":%d", cluster.DefaultPort))
 }
 
 // background starts this program again as a daemon, waits until it is ready
@@ -210,7 +247,7 @@ func (a *app) awaitDaemon(ctx context.Context, cfg cluster.Config, cmd *exec.Cmd
 				return a.daemonEnded(cmd.Wait(), log)
 			}
 			fmt.Fprint(a.out, s)
-			fmt.Fprint(a.err, human(log.said()))
+			fmt.Fprint(a.err, a.howToAdd(ctx, human(log.said()), cmp.Or(cfg.Socket, defaultSocket)))
 			return cmd.Process.Release()
 		case <-slow.C:
 			why := waitsFor(ctx, cfg, log)

@@ -372,7 +372,7 @@ func (a *app) nodeToken() *cli.Command {
 			}
 			for _, n := range nodes {
 				if n.State == api.NodeReady {
-					fmt.Fprintf(a.out, "sudo mesita node join %s --token %s%s\n", strings.TrimSuffix(n.Addr, fmt.Sprintf(":%d", cluster.DefaultPort)), g.Secret, more)
+					fmt.Fprintf(a.out, "sudo mesita node join %s --token %s%s\n", joinAddr(n.Addr), g.Secret, more)
 					break
 				}
 			}
