@@ -204,6 +204,9 @@ func (a *Agent) openExecutor(rep executor.Reporter) error {
 		return fmt.Errorf("find out what this machine can isolate: %w", err)
 	}
 	a.host = host
+	if err := host.Spare(isolation.DaemonScore); err != nil {
+		a.log.Info("the kernel may kill this process when memory runs out", "err", err)
+	}
 	exe, err := os.Executable()
 	if err != nil {
 		return err

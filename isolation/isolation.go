@@ -95,6 +95,9 @@ func Detect(cfg Config) (*Host, error) {
 		h.warn("cgroup v2 is not mounted, so processes are tracked by session and can escape", nil)
 	}
 	h.chooseLimiter(cfg.Root, m)
+	if err := h.reservePIDs(); err != nil {
+		h.cfg.Log.Warn("tasks may take all processes that the machine can have", "err", err)
+	}
 	h.devices.prepare(cfg.ProcRoot)
 	h.describe()
 	return h, nil

@@ -37,6 +37,9 @@ func (h *Host) LeaveUnit(pid int) (group string, err error) {
 	if err := writeFile(dir, "cgroup.procs", strconv.Itoa(pid)); err != nil {
 		return "", fmt.Errorf("leave the unit's group: %w", errors.Join(err, os.Remove(dir)))
 	}
+	if err := favour(dir); err != nil {
+		h.cfg.Log.Warn("tasks may keep their keeper from the processor", "err", err)
+	}
 	return slice, nil
 }
 

@@ -60,6 +60,9 @@ func TestLeaveUnit(t *testing.T) {
 				t.Errorf("%q: %d is in %s, not %s (%v)", c.group, pid, b, name, err)
 			}
 		}
+		if b, err := readFile(keeper, "cpu.weight"); c.moves && err == nil && string(b) != "1000\n" { // where there is a controller
+			t.Errorf("%q: the keeper's group weighs %s", c.group, b)
+		}
 		_ = syscall.Kill(-p.Process.Pid, syscall.SIGKILL)
 		_ = p.Wait() // it was killed
 		at.Close()

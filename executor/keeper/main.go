@@ -131,6 +131,9 @@ func serve(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("find out what this machine can isolate: %w", err)
 	}
+	if err := host.Spare(isolation.KeeperScore); err != nil {
+		cfg.Log.Info("the kernel may kill this process, and all tasks with it, when memory runs out", "err", err)
+	}
 	// The first processes of tasks stay in the keeper's group.
 	if group, err := host.LeaveUnit(os.Getpid()); err != nil {
 		cfg.Log.Warn("the keeper stays in the unit that it was started in: the service manager may take it, and the first processes of tasks, for left over", "err", err)

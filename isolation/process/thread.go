@@ -263,14 +263,11 @@ func bound(pid int, c Confinement) error {
 	if l, ok := c.openFiles(); ok {
 		_ = set(l) // nobody asked for it
 	}
-	if c.OOMScore == 0 {
-		return nil
-	}
 	// This thread may see another /proc than ours, and the file is of the process:
 	// another thread writes it.
 	done := make(chan error)
 	go func() { done <- os.WriteFile(fmt.Sprintf(oomScoreFile, strconv.Itoa(pid)), []byte(c.oomScore()), 0) }()
-	if err := <-done; err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := <-done; err != nil && c.OOMScore != 0 && !errors.Is(err, os.ErrNotExist) {
 		return errors.Join(fmt.Errorf("choose who dies when memory runs out: %w", err), unix.Kill(pid, unix.SIGKILL))
 	}
 	return nil
