@@ -57,6 +57,7 @@ type Engine struct {
 	clock   int
 	holds   map[string]*hold // room held for the first blocked job, by partition
 	dirty   map[string]bool  // nodes that the last pass handed out from
+	started *started         // what the pass starts
 
 	maxOrders int64 // bytes
 }
@@ -75,7 +76,7 @@ type live struct {
 
 // NewEngine makes an engine that has seen nothing yet.
 func NewEngine(begin Begin) *Engine {
-	return &Engine{begin: begin, dirty: map[string]bool{}, maxOrders: maxOrders}
+	return &Engine{begin: begin, dirty: map[string]bool{}, started: newStarted(), maxOrders: maxOrders}
 }
 
 // Update follows the state to a newer view of which those objects changed;
@@ -262,7 +263,7 @@ func newOwn(e *Engine, part *api.Partition, j *api.Job, spec *api.JobSpec, now t
 	c := newClass(&e.slots, part, spec)
 	c.avoid = avoid
 	if len(spec.Affinity) > 0 {
-		c.near = newNear(e.view, spec)
+		c.near = newNear(e.view, spec, e.started)
 	}
 	return c
 }

@@ -22,6 +22,7 @@ type hold struct {
 	tasks    map[int]int           // how many of the job's tasks each slot will take
 	extra    map[int]api.Resources // what is left of each slot then
 	nodes    []string              // of the slots, which may be numbered anew
+	fresh    bool                  // it counts on the end of what this pass starts
 }
 
 // until says how long something is held.
@@ -125,9 +126,10 @@ func missing(lack, most int64) float64 {
 
 // release is resources that come back.
 type release struct {
-	at   time.Time // zero: nobody knows when
-	slot int
-	held api.Resources
+	at    time.Time // zero: nobody knows when
+	slot  int
+	held  api.Resources
+	fresh bool // of a task that starts in this pass
 }
 
 // compare orders by time, those of which nobody knows it last.
@@ -163,13 +165,14 @@ func (p *pass) findHold(e *entry, q *queue, c *class, slots []int) *hold {
 	}
 	slices.SortStableFunc(ends, release.compare)
 	for _, r := range ends {
-		if total >= want {
-			break
+		if total >= want && (r.at.IsZero() || !r.at.Equal(h.at)) {
+			break // what comes back at the same time is left to others
 		}
 		left[r.slot] = left[r.slot].Add(r.held)
 		n := countFits(left[r.slot], c, want)
 		total += n - room[r.slot]
 		room[r.slot], h.at = n, r.at
+		h.fresh = h.fresh || r.fresh
 	}
 	if total < want {
 		return nil
@@ -218,8 +221,8 @@ func (p *pass) givesWay(e *entry, q *queue, need api.Resources) func(v *api.Task
 	}
 }
 
-// releases adds what the tasks of a slot will give back. Services never do, but
-// where they give way.
+// releases adds what the tasks of a slot will give back, those that this pass
+// starts with them. Services never do, but where they give way.
 func (p *pass) releases(out []release, slot int, gives func(v *api.Task, j *api.Job) bool) []release {
 	for t := range p.view.NodeTasks(p.e.slots.node[slot].ID) {
 		j := p.view.Job(t.Job)
@@ -237,7 +240,12 @@ func (p *pass) releases(out []release, slot int, gives func(v *api.Task, j *api.
 			}
 		}
 		if known {
-			out = append(out, release{at, slot, t.Held()})
+			out = append(out, release{at: at, slot: slot, held: t.Held()})
+		}
+	}
+	for _, i := range p.e.started.onSlot[slot] {
+		if r, ends := p.release(p.e.started.all[i]); ends {
+			out = append(out, r)
 		}
 	}
 	return out
@@ -252,7 +260,7 @@ func (p *pass) endOf(t *api.Task, j *api.Job) (at time.Time, ends bool) {
 	if j.Spec.Kind != api.KindBatch {
 		return time.Time{}, false
 	}
-	if d := p.estimate(j); d > 0 {
+	if d := bound(j); d > 0 {
 		at = p.now.Add(max(d-t.Ran(p.now), time.Second)) // one that is overdue is about to end
 	}
 	return at, true
@@ -268,6 +276,9 @@ func later(a, b time.Time) time.Time {
 // mayUse tells whether a task may go to a slot in which room is held.
 func (p *pass) mayUse(t *turn, slot int, need api.Resources) bool {
 	for _, h := range p.held[slot] {
+		if h.fresh && h.path != t.q.part.Path {
+			continue // as the round goes on, all partitions have their share first
+		}
 		if !p.goesFirst(t, t.entry, h, need) && !p.endsBefore(t.entry.job, h) && !h.extra[slot].Fits(need) && !p.isLoan(t, h) {
 			return false
 		}
@@ -314,7 +325,7 @@ func (p *pass) endsBefore(j *api.Job, h *hold) bool { return p.endsBy(j, h.at) }
 
 // endsBy tells whether a job that starts now ends by then, at a known time.
 func (p *pass) endsBy(j *api.Job, at time.Time) bool {
-	d := p.estimate(j)
+	d := bound(j)
 	return d > 0 && !at.IsZero() && !p.now.Add(d).After(at)
 }
 

@@ -10,10 +10,13 @@ type near struct {
 	wants []api.Affinity
 	at    []map[string]bool // for each, the values of its attribute where they are
 	self  string
+
+	started *started // what begins beside it
+	seen    int      // of that
 }
 
-func newNear(v *fsm.View, spec *api.JobSpec) *near {
-	n := &near{wants: spec.Affinity, self: spec.Name}
+func newNear(v *fsm.View, spec *api.JobSpec, s *started) *near {
+	n := &near{wants: spec.Affinity, self: spec.Name, started: s}
 	for _, a := range spec.Affinity {
 		at := map[string]bool{}
 		for t := range v.MadeTasks(a.Job) {
@@ -25,7 +28,22 @@ func newNear(v *fsm.View, spec *api.JobSpec) *near {
 		}
 		n.at = append(n.at, at)
 	}
+	n.follow()
 	return n
+}
+
+// follow looks at what the pass started since, and reports whether that changes
+// where the job may go.
+func (n *near) follow() (changed bool) {
+	for ; n.seen < len(n.started.all); n.seen++ {
+		x := n.started.all[n.seen]
+		for i, a := range n.wants {
+			if at := placeOf(x.node, a); a.Job == x.job.ID && !n.at[i][at] {
+				n.at[i][at], changed = true, true
+			}
+		}
+	}
+	return changed
 }
 
 func placeOf(n *api.Node, a api.Affinity) string {

@@ -76,14 +76,27 @@ func (p *pass) findQuota(path string, e *entry, need api.Resources) *quota {
 			}
 		}
 	}
-	slices.SortStableFunc(ends, release.compare)
-	for _, r := range ends {
-		q.at, q.released = r.at, q.released.Add(r.held)
-		if p.roomWith(path, q.released, q.need) {
-			return q
+	for _, i := range p.e.started.inPart[path] {
+		if seen++; seen > maxQuotaTasks {
+			return nil
+		}
+		if r, will := p.release(p.e.started.all[i]); will {
+			ends = append(ends, r)
 		}
 	}
-	return nil
+	slices.SortStableFunc(ends, release.compare)
+	found := false
+	for _, r := range ends {
+		if found && (r.at.IsZero() || !r.at.Equal(q.at)) {
+			break // what comes back at the same time is left to others
+		}
+		q.at, q.released = r.at, q.released.Add(r.held)
+		found = found || p.roomWith(path, q.released, q.need)
+	}
+	if !found {
+		return nil
+	}
+	return q
 }
 
 // roomWith tells whether a partition may hold so much more once that came back.

@@ -16,6 +16,7 @@ type seat struct {
 	tasks   *units
 	count   map[int]int // tasks of the job, by slot, if they are to be spread
 	inGroup []int       // and by group
+	barred  map[int]bool
 }
 
 func newSeat(p *pass, q *queue, e *entry, tasks *units) *seat {
@@ -50,10 +51,18 @@ func (s *seat) enter() {
 	for i := range s.count {
 		s.move(i)
 	}
+	for i := range s.barred {
+		s.move(i)
+	}
 }
 
 // sync follows what others took since, while the job sits.
 func (s *seat) sync() {
+	if s.c.near != nil && s.c.near.follow() {
+		s.c.build()
+		s.enter()
+		return
+	}
 	changes, known := s.c.s.since(s.c.epoch, s.c.pos)
 	if !known {
 		s.c.build()
@@ -71,10 +80,16 @@ func (s *seat) leave() {
 		s.c.update(i)
 	}
 	clear(s.c.moved)
+	s.barred = nil
 }
 
 // move puts a slot where the job's own tasks make it stand.
 func (s *seat) move(i int) {
+	if s.barred[i] {
+		s.c.bar(i)
+		s.c.moved[i] = true
+		return
+	}
 	key := s.c.keyOf(i)
 	if n := s.count[i]; n > 0 && s.c.placement != api.PlaceWeighted {
 		key += float64(n) * perTask
@@ -83,10 +98,14 @@ func (s *seat) move(i int) {
 	s.c.set(i, key)
 }
 
-// bar takes a slot out of the order until the job leaves.
+// bar takes a slot out of the order until the job leaves, also of one that is
+// made anew meanwhile: what a draw gives depends on who takes part.
 func (s *seat) bar(i int) {
-	s.c.bar(i)
-	s.c.moved[i] = true
+	if s.barred == nil {
+		s.barred = map[int]bool{}
+	}
+	s.barred[i] = true
+	s.move(i)
 }
 
 // taken notes that a task of the job went to a slot.

@@ -1,0 +1,183 @@
+package simulate
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/simulate/trace"
+)
+
+// easyJob is a job of one task on the machine of the model, in seconds.
+type easyJob struct{ submit, cpus, runtime, time int }
+
+// easy is EASY backfilling as the literature has it (Mu'alem and Feitelson,
+// Utilization, predictability, workloads, and user runtime estimates, IEEE TPDS
+// 2001, figure 1), on one machine: when each job starts, and when the first of
+// the queue was last promised to.
+func easy(total int, jobs []easyJob) (starts, promised []int) {
+	starts, promised = make([]int, len(jobs)), make([]int, len(jobs))
+	for i := range starts {
+		starts[i], promised[i] = -1, -1
+	}
+	free := total
+	var running, queue []int
+	for next, now := 0, 0; next < len(jobs) || len(running)+len(queue) > 0; {
+		now = 1 << 60
+		if next < len(jobs) {
+			now = jobs[next].submit
+		}
+		for _, i := range running {
+			now = min(now, starts[i]+jobs[i].runtime)
+		}
+		running = slices.DeleteFunc(running, func(i int) bool {
+			if starts[i]+jobs[i].runtime > now {
+				return false
+			}
+			free += jobs[i].cpus
+			return true
+		})
+		for ; next < len(jobs) && jobs[next].submit == now; next++ {
+			queue = append(queue, next)
+		}
+		start := func(i int) {
+			starts[i] = now
+			free -= jobs[i].cpus
+			running = append(running, i)
+		}
+		for len(queue) > 0 && jobs[queue[0]].cpus <= free {
+			start(queue[0])
+			queue = queue[1:]
+		}
+		if len(queue) == 0 {
+			continue
+		}
+		head := queue[0]
+		slices.SortFunc(running, func(a, b int) int { return cmp.Compare(starts[a]+jobs[a].time, starts[b]+jobs[b].time) })
+		shadow, then := 0, free
+		for _, i := range running {
+			if end := starts[i] + jobs[i].time; then < jobs[head].cpus || end == shadow {
+				shadow, then = end, then+jobs[i].cpus
+			}
+		}
+		extra := then - jobs[head].cpus
+		if promised[head] < 0 {
+			promised[head] = shadow
+		}
+		waiting := queue[:1]
+		for _, i := range queue[1:] {
+			switch j := jobs[i]; {
+			case j.cpus > free || now+j.time > shadow && j.cpus > extra:
+				waiting = append(waiting, i)
+			default:
+				if now+j.time > shadow {
+					extra -= j.cpus
+				}
+				start(i)
+			}
+		}
+		queue = waiting
+	}
+	return starts, promised
+}
+
+// simulated is when the simulator starts them, on a node of that size or, limited,
+// on a larger one in a partition with that limit.
+func simulated(t *testing.T, total int, limited bool, jobs []easyJob) []int {
+	t.Helper()
+	c := &Cluster{Nodes: []NodeGroup{{Name: "n", Resources: fmt.Sprintf("cpus=%d,mem=64GiB", total)}}}
+	if limited {
+		c.Nodes[0].Resources = "cpus=64,mem=64GiB"
+		c.Partitions = []*api.Partition{{Path: "default", Limit: api.Amounts{CPUs: api.MilliCPU(total) * 1000}}}
+	}
+	var b strings.Builder
+	b.WriteString("submit,cpus,mem,runtime,time\n")
+	for _, j := range jobs {
+		fmt.Fprintf(&b, "%d,%d,1MiB,%d,%d\n", j.submit, j.cpus, j.runtime, j.time)
+	}
+	if err := c.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	tr, err := trace.Read("trace.csv", strings.NewReader(b.String()), trace.Mapping{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := Run(t.Context(), c, tr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := make([]int, len(jobs))
+	for i := range out {
+		out[i] = -1
+	}
+	for _, s := range res.segments {
+		if s.from%time.Second != 0 {
+			t.Fatalf("job %d starts at %s", s.job, s.from)
+		}
+		out[s.job] = int(s.from / time.Second)
+	}
+	return out
+}
+
+// The first of a queue that does not fit is passed by nobody who would make it
+// late: FIFO with backfilling is EASY, to the second, and no first job begins
+// later than it was promised.
+func TestBackfillingIsEASY(t *testing.T) {
+	for name, c := range map[string]struct {
+		jobs []easyJob
+		want []int
+	}{
+		"what the same pass started ends, too": {[]easyJob{{0, 4, 60, 60}, {1, 2, 60, 60}, {2, 4, 10, 10}, {3, 2, 36000, 36000}}, []int{0, 60, 120, 130}},
+		"all at once":                          {[]easyJob{{0, 3, 50, 60}, {0, 4, 10, 10}, {0, 1, 50, 50}, {0, 1, 70, 70}}, []int{0, 50, 0, 60}},
+	} {
+		for _, limited := range []bool{false, true} {
+			if got := simulated(t, 4, limited, c.jobs); !slices.Equal(got, c.want) {
+				t.Errorf("%s: %v, want %v (limited: %v)", name, got, c.want, limited)
+			}
+		}
+	}
+	for seed := range uint64(12) {
+		r := rand.New(rand.NewPCG(seed, 7))
+		total := 2 + r.IntN(15)
+		jobs := make([]easyJob, 300)
+		at := 0
+		for i := range jobs {
+			if r.IntN(4) > 0 {
+				at += r.IntN(40)
+			}
+			runtime := 1 + r.IntN(200)
+			jobs[i] = easyJob{at, 1 + r.IntN(1+r.IntN(total)), runtime, runtime + r.IntN(3)*r.IntN(100)}
+		}
+		want, promised := easy(total, jobs)
+		limited := seed%2 == 1
+		got := simulated(t, total, limited, jobs)
+		for i := range jobs {
+			if promised[i] >= 0 && want[i] > promised[i] {
+				t.Fatalf("seed %d: the model promised job %d %d, and starts it at %d", seed, i, promised[i], want[i])
+			}
+			if got[i] != want[i] {
+				t.Errorf("seed %d: job %d of %d cpus starts at %d, by the model at %d (limited: %v)", seed, i, jobs[i].cpus, got[i], want[i], limited)
+				break
+			}
+		}
+	}
+}
+
+// A run time that was learned is no bound: it lets no job pass one to which room
+// was promised.
+func TestLearnedTimesPromiseNothing(t *testing.T) {
+	var jobs []easyJob
+	for i := range 10 {
+		jobs = append(jobs, easyJob{i * 10, 1, 5, 600})
+	}
+	jobs = append(jobs, easyJob{200, 3, 300, 300}, easyJob{201, 4, 10, 10}, easyJob{202, 1, 600, 600})
+	got := simulated(t, 4, false, jobs)
+	if wide, late := got[11], got[12]; wide != 500 || late != 510 {
+		t.Errorf("the wide one starts at %d, which was promised 500, and the long one at %d", wide, late)
+	}
+}
