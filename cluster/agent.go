@@ -426,6 +426,9 @@ func listenUnix(path string) (net.Listener, error) {
 // readiness is what the starter is told once the node can serve.
 func (a *Agent) readiness(l *listeners) Ready {
 	r := Ready{Name: a.self.Name, ClusterName: a.self.Cluster, API: "https://" + a.addr, Socket: a.cfg.Socket, Warnings: a.host.Warnings()}
+	if dir := barred(a.cfg.DataDir); dir != "" && !a.cfg.VoterOnly {
+		r.Warnings = append(r.Warnings, "tasks that are not root cannot enter their folders: "+dir+" lets nobody pass; `chmod o+x "+dir+"`, or give another --data")
+	}
 	if a.spared {
 		r.Warnings = append(r.Warnings, "this node was in cluster "+a.self.Cluster+" already: the token was not needed and is not used up; it starts with `mesita node start`, and its key gets it new certificates")
 	}

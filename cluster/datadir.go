@@ -64,6 +64,19 @@ type dataDir struct {
 	lock *os.File
 }
 
+// barred is the folder, at or above a path, that only its owner's group and root
+// may pass, "" if none is: tasks of other users could not enter what is theirs.
+func barred(path string) string {
+	for ; ; path = filepath.Dir(path) {
+		if fi, err := os.Stat(path); err != nil || fi.Mode()&0o001 == 0 {
+			return path
+		}
+		if path == filepath.Dir(path) {
+			return ""
+		}
+	}
+}
+
 // openDataDir makes the folder if needed and locks it, so that one daemon at a
 // time uses it.
 func openDataDir(path string) (*dataDir, error) {

@@ -3,7 +3,9 @@ package cluster
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -11,6 +13,26 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/consensus"
 )
+
+// TestBarredFolders: a folder on the way to the data that tasks of other users
+// cannot pass is named.
+func TestBarredFolders(t *testing.T) {
+	top := t.TempDir()
+	within := filepath.Join(top, "a", "b", "c")
+	if err := errors.Join(os.MkdirAll(within, 0o711), os.Chmod(top, 0o711), os.Chmod(filepath.Dir(top), 0o711)); err != nil {
+		t.Fatal(err)
+	}
+	for _, closed := range []string{"", filepath.Join(top, "a"), within} {
+		if closed != "" {
+			if err := os.Chmod(closed, 0o750); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := barred(within); got != closed {
+			t.Errorf("%q is named, closed is %q", got, closed)
+		}
+	}
+}
 
 // No flipped bit makes what a node remembers of itself, how far it had come and
 // whom it is part of, another memory. A program that knows of no checksum reads

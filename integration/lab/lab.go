@@ -115,6 +115,12 @@ func New(t T, bin string, n int) *Lab {
 	if err := os.Chmod(l.Dir, 0o755); err != nil {
 		t.Fatalf("%v", err)
 	}
+	// Tasks of other users have their folders below. One that is open stays as it is.
+	if fi, err := os.Stat(filepath.Dir(l.Dir)); err != nil || fi.Mode()&0o001 == 0 {
+		if err := os.Chmod(filepath.Dir(l.Dir), 0o711); err != nil {
+			t.Fatalf("%v", err)
+		}
+	}
 	for i := 1; i <= n; i++ {
 		l.AddNode(i)
 	}
