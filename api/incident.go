@@ -51,6 +51,7 @@ const (
 	IncidentClockOff     IncidentKind = "clock-off"     // a node's clock is not that of most
 	IncidentStatesDiffer IncidentKind = "states-differ" // of the voters
 	IncidentNodeCopied   IncidentKind = "node-copied"   // a second daemon with its identity
+	IncidentFlooded      IncidentKind = "node-flooded"  // somebody asks a node for much more than it may have
 	IncidentRefilled     IncidentKind = "data-refilled" // a voter had lost something, and was sent it again
 )
 

@@ -58,6 +58,7 @@ type Node struct {
 	Outdated     bool              `json:"outdated,omitempty"`     // its mesita is older than the level of the cluster: it gets no new work
 	ClockOff     Duration          `json:"clockOff,omitempty"`     // its clock is ahead of most by so much
 	Outside      *Outside          `json:"outside,omitempty"`      // other programs have it
+	Flood        *Flood            `json:"flood,omitempty"`        // who asks it for much more than it may have
 	Refill       *Refill           `json:"refill,omitempty"`       // its daemon found less of its data than there had been
 	Audit        *AuditMark        `json:"audit,omitempty"`        // how far its audit was, when it said so last
 }
@@ -87,6 +88,9 @@ func (n *Node) Troubles() (out []Trouble) {
 	}
 	if n.KeeperSilent {
 		out = append(out, Trouble{"keeper hangs", "its keeper, the parent of its tasks, does not answer: they go on, their ends are not seen, and it gets no new ones; wake or end that process (`mesita keeper`) on this node"})
+	}
+	if n.Flood != nil {
+		out = append(out, Trouble{"flooded", n.Flood.Text()})
 	}
 	if n.Starts != nil && !n.Starts.Since.IsZero() {
 		out = append(out, Trouble{"starts fail", "no task starts there: " + n.Starts.Message})
@@ -197,6 +201,8 @@ type NodeHello struct {
 	KeeperSilent bool `json:"keeperSilent,omitempty"`
 
 	Audit *AuditMark `json:"audit,omitempty"` // said only to a cluster of level 4 and above
+	// Flood is said only to a cluster of level 4 and above.
+	Flood *Flood `json:"flood,omitempty"`
 }
 
 // Validate checks what a node says of itself.
@@ -214,6 +220,9 @@ func (h *NodeHello) Validate() error {
 		return err
 	}
 	if err := InField("audit", h.Audit.Validate()); err != nil {
+		return err
+	}
+	if err := InField("flood", h.Flood.Validate()); err != nil {
 		return err
 	}
 	return InField("resources", h.Resources.Validate())

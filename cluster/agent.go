@@ -80,7 +80,8 @@ type Agent struct {
 
 	leastRights atomic.Bool // see least
 
-	turnedAway lately // who claimed to be another node
+	turnedAway lately        // who claimed to be another node
+	floods     budget.Floods // who asks this node for too much
 
 	changed   signal // who is alive, or where
 	renewed   signal // this node's certificate
@@ -204,7 +205,7 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 		return err
 	}
 	protoRaft, protoGossip := a.line.Name(tlsconf.ProtoRaft), a.line.Name(tlsconf.ProtoGossip)
-	conns := budget.NewConns(budget.DefaultConns, a.log)
+	conns := budget.NewConns(budget.DefaultConns, a.log, &a.floods)
 	mux := tlsconf.NewMux(tlsconf.MuxConfig{Listener: l.tcp, TLS: a.certs.ServerConfig(protocols(a.line)), Log: a.log, HTTPConns: conns, Who: a.nodeAt})
 	raftStreams, gossipStreams, https := mux.Listener(protoRaft), mux.Listener(protoGossip), mux.HTTP()
 	a.stack.start("port", mux.Run)

@@ -276,7 +276,7 @@ func (a *Agent) newServer() {
 		Now:   a.cfg.Now,
 	})
 	a.server = server.New(server.Config{Store: a.store, Cluster: members{a}, Local: local{a}, Planner: scheduler.Planner{Now: a.cfg.Now, Begin: beginRound}, Shares: allocator.Planner{Now: a.cfg.Now}, History: a.history, Audit: a.audit,
-		Auth: authn, Now: a.cfg.Now, Forgets: a.forgets, Log: a.log, Version: a.cfg.Version, NodeName: a.self.Name})
+		Auth: authn, Now: a.cfg.Now, Forgets: a.forgets, Log: a.log, Version: a.cfg.Version, NodeName: a.self.Name, Floods: &a.floods})
 }
 
 // serve runs an HTTP server on a listener, and gives open requests a moment at

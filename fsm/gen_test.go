@@ -105,6 +105,9 @@ func (g *generator) command(v *View) Command {
 			h.Audit = &api.AuditMark{Number: uint64(g.IntN(5)), Hash: "ab", Trouble: []string{"", "it cannot be written"}[g.IntN(2)]}
 		}
 		h.KeeperSilent = v.Does(SilentKeepers) && g.IntN(4) == 0
+		if v.Does(Floods) && g.IntN(4) == 0 {
+			h.Flood = &api.Flood{Who: "10.0.0.1", Of: "streams"}
+		}
 		if v.Does(MemLimits) {
 			h.Resources.MemExtra = h.Resources.Mem * api.Bytes(g.IntN(3)) / 2
 		}

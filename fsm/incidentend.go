@@ -44,6 +44,8 @@ var nodeFaults = []nodeFault{
 		"it gets no new work, its tasks go on: upgrade mesita on this node", "it was upgraded", false},
 	{api.IncidentAudit, func(n *api.Node) bool { return here(n) && n.Audit != nil && n.Audit.Trouble != "" }, func(n *api.Node) string { return "its audit: " + n.Audit.Trouble },
 		"the node goes on; see `mesita audit verify`", "nothing is wrong with what was recorded since", false},
+	{api.IncidentFlooded, func(n *api.Node) bool { return here(n) && n.Flood != nil }, func(n *api.Node) string { return n.Flood.Text() },
+		"others are served: end it, keep its address out, or revoke its token", "it is not flooded any more", false},
 	{api.IncidentClockOff, func(n *api.Node) bool { return here(n) && n.ClockOff != 0 }, (*api.Node).ClockText, "nothing: its tasks go by the time since boot", "its clock is right again", false},
 }
 

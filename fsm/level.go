@@ -57,6 +57,7 @@ const (
 	VoterTokens                    // who joins may become a voter only if the token says so, or few may yet; the right is given later, too
 	ShortRuns                      // an attempt that is over before it was reported to run shows, too, that its node starts tasks
 	TaskUsers                      // who the tasks of users run as follows from their token or partition, and is not root
+	Floods                         // a node says who floods it
 )
 
 // Holder says who must know a feature before it is used.
@@ -109,6 +110,7 @@ var features = [...]struct {
 	AuditMarks:      {4, Voters},
 	ShortRuns:       {4, Voters},
 	TaskUsers:       {4, TaskNode}, // as one that does not know it has no user of that name
+	Floods:          {4, Voters},
 }
 
 // Level is the cluster's from which it is done.
@@ -152,6 +154,7 @@ var fields = []field{
 	fieldOf("hello.outside", 3, func(c *NodeHello) bool { return c.Hello.Outside != nil }),
 	fieldOf("hello.keeperSilent", 3, func(c *NodeHello) bool { return c.Hello.KeeperSilent }),
 	fieldOf("hello.audit", 4, func(c *NodeHello) bool { return c.Hello.Audit != nil }),
+	fieldOf("hello.flood", 4, func(c *NodeHello) bool { return c.Hello.Flood != nil }),
 	fieldOf("hello.refill", 3, func(c *NodeHello) bool { return c.Hello.Refill != nil }),
 	fieldOf("statuses.taken", 3, func(c *TaskReport) bool {
 		return slices.ContainsFunc(c.Statuses, func(s api.TaskStatus) bool { return len(s.Taken) > 0 })

@@ -69,7 +69,7 @@ func TestALocalUserHoldsItsOwnPart(t *testing.T) {
 	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(path, 0o666)); err != nil {
 		t.Fatal(err)
 	}
-	conns := budget.NewConns([3]budget.Limits{{Total: 40, Each: 20}, {}, {Total: 20, Each: 10}}, slog.New(slog.DiscardHandler))
+	conns := budget.NewConns([3]budget.Limits{{Total: 40, Each: 20}, {}, {Total: 20, Each: 10}}, slog.New(slog.DiscardHandler), nil)
 	held := conns.Listener(l, CallerOf)
 	accepted := make(chan net.Conn, 1000)
 	go func() {

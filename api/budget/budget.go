@@ -42,6 +42,7 @@ type Config struct {
 	Of     string // what is held, in the plural
 	Limits [3]Limits
 	Log    *slog.Logger
+	Floods *Floods // is told of refusals; may be nil
 }
 
 // Budget counts what is held. Its methods may be called from any goroutine.
@@ -74,6 +75,7 @@ func (b *Budget) Take(who Who, n int64) error {
 	}
 	b.mu.Unlock()
 	b.noted.refused(b.Log, b.Of, greedy, most)
+	b.Floods.Refused(who, b.Of)
 	e := api.Errorf(api.CodeBusy, "%s holds %d %s here, the most that one may: end some, or try again in %d s", who.Name, mine, b.Of, retry/time.Second)
 	if mine+n <= l.Each {
 		e = api.Errorf(api.CodeBusy, "%s hold %d %s here, the most that they may together: try again in %d s, or ask another node", who.Class, all, b.Of, retry/time.Second)

@@ -19,6 +19,7 @@ type Conns struct {
 	log    *slog.Logger
 	noted  noted
 	pace   *Rate // of what strangers send, in bytes
+	floods *Floods
 
 	mu   sync.Mutex
 	open map[Who]*list.List // of *Conn, the oldest first
@@ -41,9 +42,9 @@ var (
 	strangersAll  = Pace{4 << 20, 12 << 20}
 )
 
-// NewConns makes a Conns.
-func NewConns(limits [3]Limits, log *slog.Logger) *Conns {
-	return &Conns{limits: limits, log: log, open: map[Who]*list.List{}, pace: NewRate(strangersEach, strangersAll)}
+// NewConns makes a Conns. floods is told of refusals, and may be nil.
+func NewConns(limits [3]Limits, log *slog.Logger, floods *Floods) *Conns {
+	return &Conns{limits: limits, log: log, floods: floods, open: map[Who]*list.List{}, pace: NewRate(strangersEach, strangersAll)}
 }
 
 // Conn is a connection that is counted until it is closed.
@@ -134,9 +135,15 @@ func (c *Conn) Charge(who Who) {
 	s.sum[who.Class]++
 	s.mu.Unlock()
 	if victim != nil {
-		s.noted.refused(s.log, "connections", victim.who, s.of(victim.who)+1)
+		s.Refused(victim.who, "connections", s.of(victim.who)+1)
 		_ = victim.Conn.Close() // it is given up
 	}
+}
+
+// Refused notes that who was refused more of something, and how much of it it has.
+func (s *Conns) Refused(who Who, of string, has int64) {
+	s.noted.refused(s.log, of, who, has)
+	s.floods.Refused(who, of)
 }
 
 // Known charges the connection to who was found to be at its other end, unless

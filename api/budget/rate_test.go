@@ -44,7 +44,7 @@ func TestPaces(t *testing.T) {
 // as fast as it can once it is.
 func TestStrangersArePaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conns := NewConns(DefaultConns, slog.New(slog.DiscardHandler))
+		conns := NewConns(DefaultConns, slog.New(slog.DiscardHandler), nil)
 		here, there := net.Pipe()
 		defer here.Close()
 		c := conns.Wrap(there)

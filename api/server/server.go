@@ -166,6 +166,7 @@ type Config struct {
 	// MaxStreams bounds the event, log, exec and assignment streams open at a
 	// time; 0 = DefaultStreams.
 	MaxStreams int
+	Floods     *budget.Floods // is told who is refused; may be nil
 }
 
 // DefaultStreams is how many streams a node serves at a time.
@@ -191,7 +192,7 @@ func New(cfg Config) *Server {
 		audit = cfg.Audit
 	}
 	s.http = exchange.New(exchange.Config{Audit: audit, Store: cfg.Store, Cluster: cfg.Cluster, Auth: cfg.Auth, Now: cfg.Now, Log: cfg.Log,
-		NodeName: cfg.NodeName, MaxStreams: s.MaxStreams, Patience: exchange.DefaultPatience()}, s.table)
+		NodeName: cfg.NodeName, MaxStreams: s.MaxStreams, Patience: exchange.DefaultPatience(), Floods: cfg.Floods}, s.table)
 	return s
 }
 

@@ -64,7 +64,7 @@ func NewMux(conf MuxConfig) *Mux {
 		conf.Accepts = budget.Pace{Second: 256, Burst: 1024}
 	}
 	if conf.HTTPConns == nil {
-		conf.HTTPConns = budget.NewConns(budget.DefaultConns, conf.Log)
+		conf.HTTPConns = budget.NewConns(budget.DefaultConns, conf.Log, nil)
 	}
 	return &Mux{conf: conf, pending: [2]*pendingSet{newPendingSet(conf.MaxHandshakes), newPendingSet(conf.MaxHandshakes)}, turns: newTurns(conf.Turns), rate: budget.NewRate(conf.Accepts, budget.Pace{Second: 8 * conf.Accepts.Second, Burst: 8 * conf.Accepts.Burst}), nodes: map[string]struct{}{}, routes: map[string]*subListener{}}
 }
@@ -134,6 +134,7 @@ func (m *Mux) accept(ctx context.Context) error {
 		source := budget.SourceOf(conn.RemoteAddr().String())
 		kin := m.kin(source)
 		if kin == ofOthers && m.rate.Try(source, 1) > 0 {
+			m.conf.HTTPConns.Refused(budget.Who{Class: budget.Stranger, Name: source}, "connections in a second", 0)
 			abandon(conn)
 			continue
 		}

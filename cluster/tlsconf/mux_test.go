@@ -149,7 +149,7 @@ func TestMuxBoundsWhatNobodyAccepts(t *testing.T) {
 func TestConnectionsOfStrangers(t *testing.T) {
 	ca := newCA(t, "pine")
 	oak, ash := newHolder(t, ca, "oak"), newHolder(t, ca, "ash")
-	conns := budget.NewConns([3]budget.Limits{{Total: 16, Each: 12}, {Total: 4, Each: 2}, {Total: 4, Each: 2}}, quiet)
+	conns := budget.NewConns([3]budget.Limits{{Total: 16, Each: 12}, {Total: 4, Each: 2}, {Total: 4, Each: 2}}, quiet, nil)
 	m := runMux(t, oak, func(c *MuxConfig) {
 		c.HTTPConns = conns
 		c.Who = func(cs tls.ConnectionState) (budget.Who, bool) {

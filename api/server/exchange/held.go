@@ -13,8 +13,8 @@ import (
 
 // bytesHeld bounds the requests that are held in memory, each until it is
 // answered. Their buffers have up to twice as much.
-func bytesHeld(log *slog.Logger) *budget.Budget {
-	return budget.New(budget.Config{Of: "bytes of requests", Log: log, Limits: [...]budget.Limits{
+func bytesHeld(log *slog.Logger, floods *budget.Floods) *budget.Budget {
+	return budget.New(budget.Config{Of: "bytes of requests", Log: log, Floods: floods, Limits: [...]budget.Limits{
 		budget.Stranger: {Total: 12 << 20, Each: 5 << 20}, // one body of a user whom only the leader knows
 		budget.User:     {Total: 48 << 20, Each: 16 << 20},
 		budget.Trusted:  {Total: 96 << 20, Each: 32 << 20},
@@ -22,9 +22,9 @@ func bytesHeld(log *slog.Logger) *budget.Budget {
 }
 
 // streamsOpen bounds what lasts. Nodes need a few each, and relay those of their users.
-func streamsOpen(most int, log *slog.Logger) *budget.Budget {
+func streamsOpen(most int, log *slog.Logger, floods *budget.Floods) *budget.Budget {
 	n := int64(most)
-	return budget.New(budget.Config{Of: "streams", Log: log, Limits: [...]budget.Limits{
+	return budget.New(budget.Config{Of: "streams", Log: log, Floods: floods, Limits: [...]budget.Limits{
 		budget.Stranger: {Total: n/2 + 1, Each: n/8 + 1}, // tokens that only the leader can check
 		budget.User:     {Total: n, Each: n/4 + 1},       // who needs more asks another node, or shows another token
 		budget.Trusted:  {Total: 4 * n, Each: n},
@@ -66,6 +66,7 @@ func (c *Call) paced() error {
 	if wait == 0 {
 		return nil
 	}
+	c.Floods.Refused(c.who, "requests in a second")
 	c.W.Header()["Connection"] = []string{"close"}
 	e := api.Errorf(api.CodeBusy, "%s asks more often than anybody may without a token: wait", c.who.Name)
 	e.Retry = wait

@@ -60,7 +60,8 @@ type Config struct {
 	NodeName   string
 	MaxStreams int // that users have open at a time
 	Patience   Patience
-	Audit      Auditor // nil = none
+	Floods     *budget.Floods // is told who is refused; may be nil
+	Audit      Auditor        // nil = none
 }
 
 // Server answers requests by a table of routes.
@@ -86,7 +87,7 @@ func (n *requestCount) add(status int) {
 
 // New makes a Server.
 func New(cfg Config, table []*Route) *Server {
-	return &Server{Config: cfg, routes: newRoutes(named(table)), counts: make([]requestCount, len(table)), bytes: bytesHeld(cfg.Log), streams: streamsOpen(cfg.MaxStreams, cfg.Log), paces: budget.NewRate(strangersEach, strangersAll)}
+	return &Server{Config: cfg, routes: newRoutes(named(table)), counts: make([]requestCount, len(table)), bytes: bytesHeld(cfg.Log, cfg.Floods), streams: streamsOpen(cfg.MaxStreams, cfg.Log, cfg.Floods), paces: budget.NewRate(strangersEach, strangersAll)}
 }
 
 // Handler serves a listener whose callers prove themselves by cred.
