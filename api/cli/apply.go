@@ -2,9 +2,7 @@ package cli
 
 import (
 	"fmt"
-	"io"
 	"maps"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -53,24 +51,16 @@ func (a *app) applyCommand() *cli.Command {
 }
 
 func (a *app) readDocs(path string) (*specfile.Docs, error) {
-	r := a.in
-	if path != "-" {
-		f, err := os.Open(path)
-		if err != nil {
-			return nil, api.FieldErrorf("file", "%v", err)
-		}
-		defer f.Close()
-		r = f
-	}
-	b, err := io.ReadAll(io.LimitReader(r, specfile.MaxSize+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(b) > specfile.MaxSize {
-		return nil, api.FieldErrorf("file", "has more than %s", api.Bytes(specfile.MaxSize))
-	}
+	var b []byte
+	var err error
 	if path == "-" {
 		path = "stdin"
+		b, err = option.ReadFrom(a.in, "file", path, specfile.MaxSize)
+	} else {
+		b, err = option.ReadFile("file", path, specfile.MaxSize)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return specfile.Parse(path, b)
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/option"
 	"github.com/mesita/mesita/api/client"
 	"github.com/urfave/cli/v2"
 )
@@ -63,9 +63,9 @@ func (a *app) client(c *cli.Context) (*client.Client, error) {
 		cfg.Addrs = strings.Split(addr, ",")
 	}
 	if path := os.Getenv("MESITA_CA"); path != "" {
-		ca, err := os.ReadFile(path)
+		ca, err := option.ReadFile("MESITA_CA", path, option.MaxSecret)
 		if err != nil {
-			return nil, api.FieldErrorf("MESITA_CA", "%v", err)
+			return nil, err
 		}
 		cfg.CA = ca
 	}

@@ -64,9 +64,9 @@ func (a *app) nodeJoin() *cli.Command {
 			}
 			cfg.JoinAddrs, cfg.Token = strings.Split(c.Args().First(), ","), c.String("token")
 			if path := c.String("token-file"); path != "" {
-				b, err := os.ReadFile(path)
+				b, err := option.ReadFile("token-file", path, option.MaxSecret)
 				if err != nil {
-					return api.FieldErrorf("token-file", "%v", err)
+					return err
 				}
 				cfg.Token = strings.TrimSpace(string(b))
 			}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/option"
 	"github.com/mesita/mesita/api/cli/specfile"
 	"github.com/mesita/mesita/cluster/simulate"
 	"github.com/mesita/mesita/cluster/simulate/trace"
@@ -46,9 +47,9 @@ func (a *app) simulate(c *cli.Context) error {
 		return err
 	}
 	cluster := new(simulate.Cluster)
-	b, err := os.ReadFile(clusterFile)
+	b, err := option.ReadFile("file", clusterFile, specfile.MaxSize)
 	if err != nil {
-		return api.FieldErrorf("file", "%v", err)
+		return err
 	}
 	if err := specfile.ParseOne(clusterFile, b, cluster, cluster.Validate); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -210,7 +211,7 @@ func (a *app) loginCommand() *cli.Command {
 				if isTerminal(a.in) {
 					fmt.Fprint(a.err, "token: ")
 				}
-				line, _ := bufio.NewReader(a.in).ReadString('\n') // an empty one is refused below
+				line, _ := bufio.NewReader(io.LimitReader(a.in, int64(option.MaxSecret))).ReadString('\n') // an empty one is refused below
 				s.Token = strings.TrimSpace(line)
 			}
 			if _, _, ok := api.ParseClientSecret(s.Token); !ok {
@@ -219,9 +220,9 @@ func (a *app) loginCommand() *cli.Command {
 			if c.String("ca") == "" {
 				return api.FieldErrorf("ca", "is needed: copy ca.crt from the data folder of a node, and name it with --ca")
 			}
-			ca, err := os.ReadFile(c.String("ca"))
+			ca, err := option.ReadFile("ca", c.String("ca"), option.MaxSecret)
 			if err != nil {
-				return api.FieldErrorf("ca", "%v", err)
+				return err
 			}
 			s.CA = ca
 			return a.login(c, &s)

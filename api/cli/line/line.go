@@ -243,6 +243,9 @@ func unknownCommand(path []string, arg string, cs []*cli.Command) error {
 // BadFlag names the flag whose value the parser refused.
 func BadFlag(err error, flags []cli.Flag) error {
 	var value, name string
+	if n, _ := fmt.Sscanf(err.Error(), "invalid boolean value %q for -%s", &value, &name); n == 2 {
+		return api.FieldErrorf(whole(flags, strings.TrimSuffix(name, ":")), "%q is neither true nor false: write it without a value for true", value)
+	}
 	if n, _ := fmt.Sscanf(err.Error(), "invalid value %q for flag -%s", &value, &name); n != 2 {
 		return usage("%v", err)
 	}
@@ -250,11 +253,15 @@ func BadFlag(err error, flags []cli.Flag) error {
 	if why == "parse error" {
 		why = fmt.Sprintf("%q is no number", value)
 	}
-	name = strings.TrimSuffix(name, ":")
+	return api.FieldErrorf(whole(flags, strings.TrimSuffix(name, ":")), "%s", why)
+}
+
+// whole is the name of a flag that was given by it or by its letter.
+func whole(flags []cli.Flag, name string) string {
 	if f := find(flags, name); f != nil {
-		name = f.Names()[0]
+		return f.Names()[0]
 	}
-	return api.FieldErrorf(name, "%s", why)
+	return name
 }
 
 func usage(format string, args ...any) error { return api.Errorf(api.CodeInvalid, format, args...) }

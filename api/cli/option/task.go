@@ -1,8 +1,6 @@
 package option
 
 import (
-	"io"
-	"os"
 	"strings"
 
 	"github.com/mesita/mesita/api"
@@ -156,17 +154,9 @@ const maxEnvFile = 6 << 20
 // fillEnvFile adds the lines of a file that are not empty and no comments. A
 // name with a blank in it is a slip, as of who wrote "export A=1".
 func fillEnvFile(path string, s *api.JobSpec) error {
-	f, err := os.Open(path)
+	b, err := ReadFile("env-file", path, maxEnvFile)
 	if err != nil {
-		return api.FieldErrorf("env-file", "%v", err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxEnvFile+1))
-	switch {
-	case err != nil:
-		return api.FieldErrorf("env-file", "%s: %v", path, err)
-	case len(b) > maxEnvFile:
-		return api.FieldErrorf("env-file", "%s has more than %s: no program is passed so much", path, api.Bytes(maxEnvFile))
+		return err
 	}
 	number := 0
 	for line := range strings.Lines(string(b)) {
