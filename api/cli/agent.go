@@ -99,7 +99,7 @@ func (a *app) foreground(ctx context.Context, cfg cluster.Config) error {
 		return err
 	}
 	outliveReaders()
-	dropStart()
+	dropIdle(dropProgram)
 	begin := time.Now()
 	return agent.Run(ctx, func(r cluster.Ready) {
 		a.greet(ctx, r, time.Since(begin)) // first: who started this in the background reads it once it is ready

@@ -17,7 +17,7 @@ func (a *app) keeperCommand() *cli.Command {
 			&cli.StringFlag{Name: "cgroup-root", Usage: "`DIR` where cgroup v2 is mounted"},
 		},
 		Action: func(c *cli.Context) error {
-			dropStart()
+			dropIdle(dropProgram)
 			return cluster.KeeperMain(c.Context, cluster.KeeperConfig{Dir: c.String("dir"), Slice: c.String("slice"), CgroupRoot: c.String("cgroup-root"), Log: a.err})
 		},
 	}

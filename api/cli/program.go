@@ -10,14 +10,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// startIsOver is how long after its start a process that lives on has done what
-// only a start needs.
-const startIsOver = 5 * time.Second
+// dropWaits lie between what is dropped: after the first, a process that lives on
+// has done what only a start needs. The last is for good.
+var dropWaits = [...]time.Duration{5 * time.Second, 15 * time.Second, 45 * time.Second, 10 * time.Minute}
 
-// dropStart unmaps, some seconds from now, the pages of the program's file, of which a
-// start touches most and an idle node few. They stay in the page cache, from which
-// what is used is mapped again.
-func dropStart() { time.AfterFunc(startIsOver, dropProgram) }
+// dropIdle unmaps, some seconds from now and then ever less often, the pages of
+// the program's file, of which a start touches most, work many, and an idle node
+// few. They stay in the page cache, from which what is used is mapped again: that
+// is half a millisecond each time.
+func dropIdle(drop func()) { dropAfter(0, drop) }
+
+func dropAfter(wait int, drop func()) {
+	time.AfterFunc(dropWaits[wait], func() {
+		drop()
+		dropAfter(min(wait+1, len(dropWaits)-1), drop)
+	})
+}
 
 // dropProgram unmaps the code and constants of the program from memory. What
 // can be written is left.
