@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -112,7 +113,9 @@ func localLogs(c *call) (any, error) {
 			return exchange.Done{}, nil
 		}
 	}
+	asleep := out.stayAwake()
 	err = c.Local.Logs(c.R.Context(), l, out.take)
+	asleep()
 	switch {
 	case err == nil:
 		if out.begin() == nil && form.end(out.pending, c.W.Header()) == nil {
@@ -134,8 +137,49 @@ type logSender struct {
 	form    logForm
 	out     exchange.Stream
 	pending *exchange.Encoder
-	sent    time.Time
-	failed  error
+
+	mu     sync.Mutex // pieces, and the words of a silent log
+	sent   time.Time
+	failed error
+}
+
+// stayAwake sends an empty line, which readers of NDJSON skip, whenever the log was
+// silent for long, so that nobody on the way takes the connection for dead. It ends
+// with what it returns. A log as it was written has no word for that.
+func (s *logSender) stayAwake() (end func()) {
+	if _, lines := s.form.(*jsonLog); !lines || !s.c.Answered {
+		return func() {}
+	}
+	over, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(keepAlive)
+		defer tick.Stop()
+		for {
+			select {
+			case <-over:
+				return
+			case <-tick.C:
+			}
+			if s.word() != nil {
+				return // whoever sends the next piece finds out why
+			}
+		}
+	}()
+	return func() { close(over); <-done }
+}
+
+func (s *logSender) word() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed != nil {
+		return s.failed
+	}
+	if s.pending.Len() > 0 {
+		return s.send(true)
+	}
+	s.failed = s.out.Write([]byte{'\n'}, true)
+	return s.failed
 }
 
 func (s *logSender) begin() error {
@@ -148,6 +192,8 @@ func (s *logSender) begin() error {
 }
 
 func (s *logSender) take(p *LogPiece) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if err := s.begin(); err != nil {
 		return err
 	}
