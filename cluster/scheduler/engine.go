@@ -76,7 +76,7 @@ type live struct {
 
 // NewEngine makes an engine that has seen nothing yet.
 func NewEngine(begin Begin) *Engine {
-	return &Engine{begin: begin, dirty: map[string]bool{}, started: newStarted(), maxOrders: maxOrders}
+	return &Engine{begin: begin, dirty: map[string]bool{}, started: newStarted(0, nil), maxOrders: maxOrders}
 }
 
 // Update follows the state to a newer view of which those objects changed;
@@ -263,7 +263,7 @@ func newOwn(e *Engine, part *api.Partition, j *api.Job, spec *api.JobSpec, now t
 	c := newClass(&e.slots, part, spec)
 	c.avoid = avoid
 	if len(spec.Affinity) > 0 {
-		c.near = newNear(e.view, spec, e.started)
+		c.near = newNear(e.view, spec, e.slots.node, e.started)
 	}
 	return c
 }

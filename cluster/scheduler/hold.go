@@ -243,8 +243,8 @@ func (p *pass) releases(out []release, slot int, gives func(v *api.Task, j *api.
 			out = append(out, release{at: at, slot: slot, held: t.Held()})
 		}
 	}
-	for _, i := range p.e.started.onSlot[slot] {
-		if r, ends := p.release(p.e.started.all[i]); ends {
+	for x := range p.e.started.on(slot) {
+		if r, ends := p.release(x); ends {
 			out = append(out, r)
 		}
 	}

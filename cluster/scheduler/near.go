@@ -11,12 +11,13 @@ type near struct {
 	at    []map[string]bool // for each, the values of its attribute where they are
 	self  string
 
-	started *started // what begins beside it
-	seen    int      // of that
+	nodes   []*api.Node // of the slots
+	started *started    // what begins beside it
+	seen    int         // of that
 }
 
-func newNear(v *fsm.View, spec *api.JobSpec, s *started) *near {
-	n := &near{wants: spec.Affinity, self: spec.Name, started: s}
+func newNear(v *fsm.View, spec *api.JobSpec, nodes []*api.Node, s *started) *near {
+	n := &near{wants: spec.Affinity, self: spec.Name, nodes: nodes, started: s}
 	for _, a := range spec.Affinity {
 		at := map[string]bool{}
 		for t := range v.MadeTasks(a.Job) {
@@ -38,7 +39,7 @@ func (n *near) follow() (changed bool) {
 	for ; n.seen < len(n.started.all); n.seen++ {
 		x := n.started.all[n.seen]
 		for i, a := range n.wants {
-			if at := placeOf(x.node, a); a.Job == x.job.ID && !n.at[i][at] {
+			if at := placeOf(n.nodes[x.slot], a); a.Job == x.job.ID && !n.at[i][at] {
 				n.at[i][at], changed = true, true
 			}
 		}

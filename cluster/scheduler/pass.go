@@ -58,7 +58,7 @@ type turn struct {
 }
 
 func newPass(e *Engine, now time.Time) *pass {
-	e.now, e.started = now, newStarted()
+	e.now, e.started = now, newStarted(len(e.slots.node), e.started)
 	p := &pass{e: e, view: e.view, now: now, round: e.begin(e.view), turns: map[string]*turn{}, held: map[int][]*hold{}, ends: map[string]time.Duration{}}
 	old := slices.SortedFunc(maps.Values(e.holds), func(a, b *hold) int { return cmp.Compare(a.seq, b.seq) })
 	clear(e.holds)
@@ -277,7 +277,7 @@ func (p *pass) place(t *turn, u *unit, i int) {
 	p.backfilled(t, i, need)
 	p.usedQuota(t, need)
 	p.e.slots.take(i, need)
-	p.e.started.add(start{t.entry.job, p.e.slots.node[i], i, need})
+	p.e.started.add(t.entry.job, i)
 	p.e.dirty[c.NodeID] = true
 	t.seat.taken(i)
 	if p.open == nil {

@@ -76,11 +76,11 @@ func (p *pass) findQuota(path string, e *entry, need api.Resources) *quota {
 			}
 		}
 	}
-	for _, i := range p.e.started.inPart[path] {
+	for x := range p.e.started.in(path) {
 		if seen++; seen > maxQuotaTasks {
 			return nil
 		}
-		if r, will := p.release(p.e.started.all[i]); will {
+		if r, will := p.release(x); will {
 			ends = append(ends, r)
 		}
 	}

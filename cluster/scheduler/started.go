@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"iter"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -10,27 +11,47 @@ import (
 // it, so every rule that looks at what runs looks here, too.
 type started struct {
 	all    []start
-	onSlot map[int][]int    // of all, by slot
-	inPart map[string][]int // and by partition
+	onSlot []int32          // the last of all on each slot, counted from 1
+	inPart map[string]int32 // and in each partition
 }
 
 // start is one task of it.
 type start struct {
-	job  *api.Job
-	node *api.Node
-	slot int
-	held api.Resources
+	job            *api.Job
+	slot           int32
+	onSlot, inPart int32 // the one before it there, counted from 1; 0: none
 }
 
-func newStarted() *started {
-	return &started{onSlot: map[int][]int{}, inPart: map[string][]int{}}
+// newStarted has room for as many as there were before.
+func newStarted(slots int, before *started) *started {
+	s := &started{onSlot: make([]int32, slots), inPart: map[string]int32{}}
+	if before != nil {
+		s.all = make([]start, 0, len(before.all))
+	}
+	return s
 }
 
-func (s *started) add(x start) {
-	i := len(s.all)
-	s.all = append(s.all, x)
-	s.onSlot[x.slot] = append(s.onSlot[x.slot], i)
-	s.inPart[x.job.Spec.Partition] = append(s.inPart[x.job.Spec.Partition], i)
+func (s *started) add(j *api.Job, slot int) {
+	path := j.Spec.Partition
+	s.all = append(s.all, start{j, int32(slot), s.onSlot[slot], s.inPart[path]})
+	n := int32(len(s.all))
+	s.onSlot[slot], s.inPart[path] = n, n
+}
+
+// on yields what starts on a slot, the latest first.
+func (s *started) on(slot int) iter.Seq[start] {
+	return func(yield func(start) bool) {
+		for n := s.onSlot[slot]; n > 0 && yield(s.all[n-1]); n = s.all[n-1].onSlot {
+		}
+	}
+}
+
+// in yields what starts in a partition, the latest first.
+func (s *started) in(path string) iter.Seq[start] {
+	return func(yield func(start) bool) {
+		for n := s.inPart[path]; n > 0 && yield(s.all[n-1]); n = s.all[n-1].inPart {
+		}
+	}
 }
 
 // release is when a task that starts now gives back what it holds; false: it
@@ -39,7 +60,7 @@ func (p *pass) release(x start) (r release, ends bool) {
 	if x.job.Spec.Kind != api.KindBatch {
 		return release{}, false
 	}
-	r = release{slot: x.slot, held: times(x.held, 1), fresh: true}
+	r = release{slot: int(x.slot), held: times(x.job.Spec.Need(), 1), fresh: true}
 	if d := bound(x.job); d > 0 {
 		r.at = p.now.Add(d)
 	}
