@@ -2,6 +2,8 @@ package server
 
 import (
 	"cmp"
+	"net/http"
+	"reflect"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
@@ -10,9 +12,17 @@ import (
 
 // runsAs settles who the tasks of a spec run as, once, when it is taken: the
 // state has no word for who the caller is on a node. Admins of the cluster choose
-// anybody, and are root by default.
+// anybody, and are root by default. Whoever submits again what is there changes
+// nothing, nor does who has more or fewer of the same tasks.
 func (c *call) runsAs(v *fsm.View, s *api.JobSpec) error {
 	if !v.Does(fsm.TaskUsers) {
+		return nil
+	}
+	if j := v.Job(s.Name); j != nil && c.goesOn(j, s) {
+		s.User = j.Spec.User
+		if j.Spec.NeedsRootNode() {
+			s.OnlyWhereRoot()
+		}
 		return nil
 	}
 	if c.mayBeRoot() {
@@ -29,6 +39,24 @@ func (c *call) runsAs(v *fsm.View, s *api.JobSpec) error {
 	}
 	s.OnlyWhereRoot()
 	return s.Validate() // there may be one condition too many now
+}
+
+// goesOn tells whether a spec asks for a job that is there, with the tasks that it
+// has. A batch that ended does not begin again if all of it is the same.
+func (c *call) goesOn(j *api.Job, s *api.JobSpec) bool {
+	like, want := *j.Spec, *s
+	if s.User != "" && s.User != like.User {
+		return false
+	}
+	like.User, want.User = "", ""
+	if like.NeedsRootNode() {
+		want.OnlyWhereRoot()
+	}
+	if j.State.Ended() {
+		return c.Route.Method == http.MethodPut && like.Kind == api.KindBatch && !j.Stop && reflect.DeepEqual(&like, &want)
+	}
+	like.Count, like.Priority, like.Labels, like.AtMostOnce = s.Count, s.Priority, s.Labels, s.AtMostOnce
+	return reflect.DeepEqual(&like, &want)
 }
 
 // mayEnterAs refuses a command beside a task of somebody who the caller's own
@@ -76,12 +104,12 @@ func mappingOf(v *fsm.View, token, partition string) mapping {
 
 // refusal is why a user's tasks may not be somebody, and what to do.
 func (m mapping) refusal(actor, user, partition string) string {
-	if m.user == "root" {
-		return actor + " runs tasks as root, which partition " + partition + " does not allow: ask an admin for `mesita partition set " + partition + " --allow-root`, or for a token with another --run-as"
-	}
 	ask := "for a token with --run-as " + user + " or "
 	if api.IsRoot(user) {
 		ask = "" // which would take the other as well
+	}
+	if m.user == "root" {
+		return actor + " runs tasks as root, which partition " + partition + " does not allow: ask an admin " + ask + "for `mesita partition set " + partition + " --allow-root`"
 	}
 	return actor + " runs tasks as \"" + m.user + "\" in partition " + partition + ", not as \"" + user + "\": leave --user out, or ask an admin " + ask + "for `mesita partition set " + partition + " --allow-root`"
 }

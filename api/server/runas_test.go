@@ -91,8 +91,8 @@ func TestWhoTasksRunAs(t *testing.T) {
 	}
 }
 
-// TestWhoChangesAJob: what it runs as stays when it is scaled by somebody else, and
-// is settled anew for who gives it another spec.
+// TestWhoChangesAJob: what it runs as stays when it is scaled, or submitted again as
+// it is, by somebody else, and is settled anew for who gives it another spec.
 func TestWhoChangesAJob(t *testing.T) {
 	n, admin := mappedNode(t)
 	bob := n.mapped("bob", api.TokenRequest{Role: api.RoleOperator})
@@ -113,8 +113,42 @@ func TestWhoChangesAJob(t *testing.T) {
 	n.send(request{method: "POST", path: "/v1/jobs/web/scale", body: `{"count":2}`, token: admin}).want(t, 200)
 	n.send(request{method: "PUT", path: "/v1/partitions/ci", body: `{"runAs":"ann"}`, token: admin}).want(t, 200)
 	user("bob")
-	n.send(request{method: "PUT", path: "/v1/jobs/web", body: spec("b"), token: n.with("dep", "deployer@ci")}).want(t, 200)
+	dep := n.with("dep", "deployer@ci")
+	version := n.store.View().Job("web").Version
+	for _, token := range []string{dep, admin} {
+		for _, body := range []string{spec("b"), strings.Replace(spec("b"), "{", `{"count":3,"labels":{"a":"b"},`, 1), strings.Replace(spec("b"), "{", `{"user":"bob",`, 1)} {
+			n.send(request{method: "PUT", path: "/v1/jobs/web", body: body, token: token}).want(t, 200)
+			user("bob")
+		}
+	}
+	if is := n.store.View().Job("web").Version; is != version {
+		t.Errorf("version %d of the same tasks, was %d", is, version)
+	}
+	n.send(request{method: "PUT", path: "/v1/jobs/web", body: strings.Replace(spec("c"), "{", `{"user":"bob",`, 1), token: dep}).want(t, 403)
+	user("bob")
+	n.send(request{method: "PUT", path: "/v1/jobs/web", body: spec("c"), token: dep}).want(t, 200)
 	user("ann")
+	n.send(request{method: "PUT", path: "/v1/jobs/web", body: strings.Replace(spec("c"), "{", `{"user":"root",`, 1), token: admin}).want(t, 200)
+	user("root")
+
+	// What ended begins anew as whoever has it begin; a batch that is the same does not.
+	n.send(request{method: "POST", path: "/v1/jobs/web/stop", token: admin}).want(t, 200)
+	if j := n.store.View().Job("web"); !j.State.Ended() {
+		t.Fatalf("%+v", j)
+	}
+	n.send(request{method: "PUT", path: "/v1/jobs/web", body: spec("c"), token: bob}).want(t, 200)
+	user("bob")
+	batch := request{method: "PUT", path: "/v1/jobs/sums", body: `{"kind":"batch","partition":"ci","command":["x"]}`, token: admin}
+	n.send(batch).want(t, 200)
+	finishBatch(t, n.store, "sums")
+	batch.token = bob
+	if j := into[api.Job](t, n.send(batch)); j.State != api.JobFinished || j.Spec.User != "" {
+		t.Errorf("the same batch: %s as %q", j.State, j.Spec.User)
+	}
+	batch.method, batch.path, batch.body = "POST", "/v1/jobs", `{"name":"sums","kind":"batch","partition":"ci","command":["x"]}`
+	if j := into[api.Job](t, n.send(batch)); j.State.Ended() || j.Spec.User != "bob" {
+		t.Errorf("submitted again: %s as %q", j.State, j.Spec.User)
+	}
 }
 
 // TestWhoEntersATask: a command beside a task is as who the task is, so it takes who
