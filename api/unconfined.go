@@ -44,13 +44,17 @@ func (t *TaskSpec) Confined(part string) bool {
 }
 
 // Lifts tells what a spec lifts of the usual confinement, by which field; "" if
-// nothing.
+// nothing. Who sees all processes of a node may signal those of its own user,
+// which for root are the daemon and the parent of all tasks, and read the
+// environment of others' tasks.
 func (t *TaskSpec) Lifts() (field string) {
 	switch {
 	case t.Privileged:
 		return "privileged"
 	case len(t.Unconfined) > 0:
 		return "unconfined"
+	case t.HostPIDs:
+		return "hostPIDs"
 	}
 	return ""
 }

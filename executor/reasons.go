@@ -71,7 +71,7 @@ func outOfMemory(r api.Resources, st keeper.Status) string {
 // signaled says what may have ended a task by a signal that we did not send.
 func signaled(sig syscall.Signal) string {
 	if sig == unix.SIGSYS {
-		return "it was ended by SIGSYS, as the kernel ends programs of 32 bits in a task: run one of 64 bits, or with --privileged"
+		return "it was ended by SIGSYS, as the kernel ends programs of 32 bits in a task: run one of 64 bits, or with --unconfined syscalls"
 	}
 	return "it was ended by " + signalName(sig) + " from outside mesita or by a fault of its own"
 }

@@ -296,6 +296,7 @@ func tried(kind string) {
 	maps.Copy(attempts, filteredCalls())
 	maps.Copy(attempts, nodes)
 	maps.Copy(attempts, systemAttempts)
+	maps.Copy(attempts, onParent)
 	maps.Copy(work, usualNodes)
 	maps.Copy(work, machines)
 	switch kind {
@@ -368,7 +369,7 @@ func TestNobodyGetsOut(t *testing.T) {
 	defer func() { _, _, _ = unix.Syscall(unix.SYS_MSGCTL, uintptr(id), unix.IPC_RMID, 0) }()
 	helper := func(kind string, uid uint32) Spec {
 		c := confined(program(path))
-		c.Env, c.Dir, c.UID, c.GID = append(c.Env, tries+"="+kind), filepath.Dir(path), uid, uid
+		c.Env, c.Dir, c.UID, c.GID = append(c.Env, tries+"="+kind, parent), filepath.Dir(path), uid, uid
 		return c
 	}
 	for _, uid := range []uint32{0, 65534} {

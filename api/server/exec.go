@@ -43,8 +43,8 @@ func execTask(c *call) (any, error) {
 	return c.toNode(t.NodeID, "/v1/local/tasks/"+t.ID+"/exec", c.Query.Values, localExec)
 }
 
-// mayEnter refuses a caller who may not be root of a node, if the task is
-// privileged or not confined in part, or may not be who it runs as: what runs beside it is so as well.
+// mayEnter refuses a caller who may not be root of a node, if the task may be, or
+// may not be who it runs as: what runs beside it is so as well.
 func (c *call) mayEnter(v *fsm.View, t *api.Task) error {
 	j := v.Job(t.Job)
 	if j == nil {
@@ -55,7 +55,7 @@ func (c *call) mayEnter(v *fsm.View, t *api.Task) error {
 		return nil
 	}
 	if s.Lifts() != "" && !c.mayBeRoot() {
-		return api.Errorf(api.CodeNotAllowed, "task %s is %s, so only an admin of the cluster may run commands beside it, and you are %s (%s)", t.ID, s.Lifts(), c.ID.Actor, c.ID.Has())
+		return api.Errorf(api.CodeNotAllowed, "task %s has %s, so only an admin of the cluster may run commands beside it, and you are %s (%s)", t.ID, s.Lifts(), c.ID.Actor, c.ID.Has())
 	}
 	return c.mayEnterAs(v, t, s)
 }

@@ -46,7 +46,7 @@ func (c *call) admit(v *fsm.View, s *api.JobSpec) error {
 	}
 	if field := s.Lifts(); field != "" && !c.mayBeRoot() {
 		return &api.Error{Code: api.CodeNotAllowed, Field: field,
-			Message: "a task that is " + field + " may be root of its node, so only an admin of the cluster may ask for one, and you are " + c.ID.Actor + " (" + c.ID.Has() + "): leave it out, or ask an admin to submit the job"}
+			Message: "a task with " + field + " may be root of its node, so only an admin of the cluster may ask for one, and you are " + c.ID.Actor + " (" + c.ID.Has() + "): leave it out, or ask an admin to submit the job"}
 	}
 	if err := c.runsAs(v, s); err != nil {
 		return err

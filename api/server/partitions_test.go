@@ -216,11 +216,12 @@ func TestWhoMayChange(t *testing.T) {
 	n.send(request{method: "POST", path: "/v1/jobs/web/stop", token: eve}).want(t, 200) // it is nobody's now
 }
 
-// A task that is privileged, or not confined in part, may be root of its node: no
-// one but an admin makes one, makes one of another, or enters it.
+// A task that is privileged, or not confined in part, or sees all processes, may be
+// root of its node: no one but an admin makes one, makes one of another, or enters it.
 func TestPrivilegedIsForAdmins(t *testing.T) {
 	t.Run("privileged", func(t *testing.T) { rootIsForAdmins(t, "privileged", "true") })
 	t.Run("unconfined", func(t *testing.T) { rootIsForAdmins(t, "unconfined", `["system"]`) })
+	t.Run("host PIDs", func(t *testing.T) { rootIsForAdmins(t, "hostPIDs", "true") })
 }
 
 func rootIsForAdmins(t *testing.T, field, value string) {
