@@ -8,6 +8,23 @@ type Cluster struct {
 	ID      string    `json:"id"`
 	Name    string    `json:"name"`
 	Created time.Time `json:"created,omitzero"`
+
+	// NoLocalAdmin: root of a machine that does not vote is no admin of the cluster,
+	// and sees its own node alone.
+	NoLocalAdmin bool `json:"noLocalAdmin,omitempty"`
+}
+
+// ClusterChange says what shall be otherwise of the cluster.
+type ClusterChange struct {
+	NoLocalAdmin *bool `json:"noLocalAdmin,omitempty"`
+}
+
+// Validate checks a change.
+func (c *ClusterChange) Validate() error {
+	if c.NoLocalAdmin == nil {
+		return FieldErrorf("noLocalAdmin", "is missing: give what shall be changed")
+	}
+	return nil
 }
 
 // Authority is the cluster's secrets. Only voters hold them; no API shows them.

@@ -59,6 +59,7 @@ const (
 	EventClusterCreated  EventKind = "cluster.created"
 	EventClusterRestored EventKind = "cluster.recovered"
 	EventClusterLevel    EventKind = "cluster.level"
+	EventClusterSet      EventKind = "cluster.set"
 	EventGossipKey       EventKind = "cluster.gossipkey"
 	EventsMissed         EventKind = "events.missed" // those up to its index are not in that node's history
 )

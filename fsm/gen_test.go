@@ -82,6 +82,9 @@ func (g *generator) command(v *View) Command {
 	if g.IntN(100) == 0 && v.Does(VoterTokens) {
 		return &NodePromote{Meta: g.meta(), ID: nodeID(g.IntN(4))}
 	}
+	if g.IntN(100) == 0 && v.Does(LocalAdmins) {
+		return &ClusterSet{Meta: g.meta(), NoLocalAdmin: g.IntN(2) == 0}
+	}
 	if g.IntN(60) == 0 && v.Does(ForgetByAge) {
 		m := g.meta()
 		return &Forget{Meta: m, Incidents: m.At.Add(-time.Duration(g.IntN(600)) * time.Second), Tokens: m.At}

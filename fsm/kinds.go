@@ -62,6 +62,7 @@ var kinds = []kind{
 	37: of[GossipKey](3),
 	38: of[TokenRights](3),
 	39: of[NodePromote](4),
+	40: of[ClusterSet](4),
 }
 
 // numbers are the kinds' numbers by type.

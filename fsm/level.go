@@ -53,6 +53,7 @@ const (
 	OldPrograms                    // a node whose program is below the level of the cluster is told apart, and gets no new work
 	Unconfined                     // a task is without parts of what confines the others
 	SilentKeepers                  // a node says that the parent of its tasks does not answer
+	LocalAdmins                    // that root of a machine is an admin can be forbidden
 	AuditMarks                     // a node tells how far its audit is, so that what is cut off is found
 	VoterTokens                    // who joins may become a voter only if the token says so, or few may yet; the right is given later, too
 	ShortRuns                      // an attempt that is over before it was reported to run shows, too, that its node starts tasks
@@ -108,6 +109,7 @@ var features = [...]struct {
 	FinishedMoves:   {3, Voters},
 	VoterTokens:     {4, Voters},
 	AuditMarks:      {4, Voters},
+	LocalAdmins:     {4, Voters},
 	ShortRuns:       {4, Voters},
 	TaskUsers:       {4, TaskNode}, // as one that does not know it has no user of that name
 	Floods:          {4, Voters},

@@ -46,7 +46,9 @@ type Config struct {
 	Least func() bool
 	// Votes tells whether a node may speak for others.
 	Votes func(Peer) bool
-	Now   func() time.Time
+	// NoLocalAdmin tells whether root of a node that does not vote is no admin.
+	NoLocalAdmin func() bool
+	Now          func() time.Time
 }
 
 // Peer is the node that sent a request.
@@ -154,6 +156,9 @@ func (a *Authenticator) claimed(id Identity, p Peer, name string) (Identity, err
 		return Identity{}, api.Errorf(api.CodeNotAllowed, "node %s may not speak for %s: it passes on what users show, and speaks for its own root", name, id.Actor)
 	case local:
 		id.Actor, id.NodeID, id.Session = id.Actor+"@"+name, "", ""
+		if a.cfg.NoLocalAdmin() && !a.cfg.Votes(p) {
+			id.Role, id.Rights, id.Own = api.RoleViewer, "", p.ID
+		}
 	}
 	return id, nil
 }

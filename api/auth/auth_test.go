@@ -26,6 +26,8 @@ type book struct {
 	final  bool
 	least  bool
 	refuse map[string]error
+
+	noLocalAdmin bool
 }
 
 func (b *book) Token(id string) *api.Token { return b.tokens[id] }
@@ -43,7 +45,7 @@ func newAuth() (*book, *Authenticator) {
 		},
 		Admit: func(_ *http.Request, id string) error { return b.refuse[id] },
 		Least: func() bool { return b.least },
-		Votes: func(p Peer) bool { return p.Voter },
+		Votes: func(p Peer) bool { return p.Voter }, NoLocalAdmin: func() bool { return b.noLocalAdmin },
 	})
 }
 
@@ -291,6 +293,18 @@ func TestANodeSpeaksForItself(t *testing.T) {
 				t.Errorf("%s says that somebody is %+v: taken for %+v, %v", cert, c.who, id, err)
 			}
 		}
+	}
+	b.noLocalAdmin = true
+	own := Identity{Actor: "root@oak", Role: api.RoleViewer, Own: "n1", Forwarded: true, Via: "oak"}
+	if id, err := claim("n1", Identity{Actor: "root", Role: api.RoleAdmin}); id != own || err != nil {
+		t.Errorf("root of a worker where that is no admin: %+v, %v", id, err)
+	}
+	if id, err := claim("v1", Identity{Actor: "root", Role: api.RoleAdmin}); id.Role != api.RoleAdmin || id.Own != "" || err != nil {
+		t.Errorf("root of a voter: %+v, %v", id, err)
+	}
+	own.Via = "ash" // which passes it on
+	if id, err := claim("v1", own); id != own || err != nil {
+		t.Errorf("passed on by a voter: %+v, %v", id, err)
 	}
 	shown := http.Header{"Authorization": {"Bearer " + secret}}
 	r, h := withHeader("Cert", "n1"), http.Header{}

@@ -19,6 +19,7 @@ const (
 	HeaderRights    = "X-Mesita-Rights"
 	HeaderNode      = "X-Mesita-Node"
 	HeaderSession   = "X-Mesita-Session"
+	HeaderOwn       = "X-Mesita-Own"
 
 	// HeaderFrom is where the request came from, as the node saw it that took it.
 	HeaderFrom = "X-Mesita-From"
@@ -33,9 +34,18 @@ type Identity struct {
 	Session    string   // of that node's daemon
 	Token      string   // the id of the client token that was shown, to this node
 	RunAs      string   // who the tasks of that token's jobs run as; "" = as the partition says
+	Own        string   // the id of a node: its root, who is no admin, and sees that node alone
 	Forwarded  bool     // another node relayed the request
 	Via        string   // the name of that node
 	Unverified bool     // shows a token that only the leader can check
+}
+
+// OnlyOwn refuses who may see its own node alone.
+func (i Identity) OnlyOwn() error {
+	if i.Own == "" {
+		return nil
+	}
+	return api.Errorf(api.CodeNotAllowed, "%s may see its own node alone, as an admin has set for machines that do not vote (`mesita cluster set --no-local-admin`): show a client token, or do this on a voter", i.Actor)
 }
 
 // Known tells whether somebody has any rights.
@@ -92,6 +102,9 @@ func (i Identity) Forward(h http.Header) {
 	}
 	h.Set(HeaderActor, i.Actor)
 	h.Set(HeaderRole, i.Role.String())
+	if i.Own != "" {
+		h.Set(HeaderOwn, i.Own)
+	}
 	if i.NodeID != "" {
 		h.Set(HeaderNode, i.NodeID)
 		h.Set(HeaderSession, i.Session)
@@ -136,6 +149,7 @@ func forwarded(h http.Header) (Identity, error) {
 		return id, nil
 	}
 	id.Actor, id.NodeID, id.Session = h.Get(HeaderActor), h.Get(HeaderNode), h.Get(HeaderSession)
+	id.Own = h.Get(HeaderOwn)
 	if err := id.Role.UnmarshalText([]byte(h.Get(HeaderRole))); err != nil {
 		return Identity{}, api.Errorf(api.CodeNotAllowed, "the relaying node sent %v", err)
 	}

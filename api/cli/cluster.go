@@ -14,7 +14,40 @@ import (
 func (a *app) clusterCommand() *cli.Command {
 	return &cli.Command{
 		Name: "cluster", Usage: "the cluster as a whole", Description: example("mesita cluster show"),
-		Subcommands: []*cli.Command{a.clusterShow(), a.clusterLevel(), a.clusterCheck(), a.clusterRecover()},
+		Subcommands: []*cli.Command{a.clusterShow(), a.clusterSet(), a.clusterLevel(), a.clusterCheck(), a.clusterRecover()},
+	}
+}
+
+func (a *app) clusterSet() *cli.Command {
+	return &cli.Command{
+		Name: "set", Usage: "change what the cluster holds of itself", Description: "With --no-local-admin root of a machine that does not vote is no admin: it sees its own\nnode alone, and shows a client token for all else. Root of a voter stays one.\n\n" + example("mesita cluster set --no-local-admin", "mesita cluster set --no-local-admin=false"),
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "no-local-admin", Usage: "root of machines that do not vote is no admin"}, option.DryRunFlag()},
+		Action: func(c *cli.Context) error {
+			if err := args(c, 0, 0, "cluster set"); err != nil {
+				return err
+			}
+			if !c.IsSet("no-local-admin") {
+				return usage("mesita cluster set: nothing is to be changed; see --help")
+			}
+			off := c.Bool("no-local-admin")
+			who := "root of machines that do not vote is an admin"
+			if off {
+				who = "root of machines that do not vote is no admin"
+			}
+			if c.Bool("dry-run") {
+				a.progress("would be: %s", who)
+				return nil
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			if err := cl.SetCluster(c.Context, api.ClusterChange{NoLocalAdmin: &off}); err != nil {
+				return err
+			}
+			a.progress("%s", who)
+			return nil
+		},
 	}
 }
 
@@ -51,6 +84,9 @@ func (a *app) clusterShow() *cli.Command {
 					about.Name, api.Count(about.Nodes, "node"), api.Count(about.Voters, "voter"), age(about.Created), or(h.Leader, "-"), yes(h.Quorum), h.Node, h.Version, h.Index)
 				if needsVoters(about) && err == nil {
 					_, err = fmt.Fprintf(w, "but       no other node may become a voter, and %d outlive the loss of one: `mesita node promote NAME`\n", api.FewVoters)
+				}
+				if about.NoLocalAdmin && err == nil {
+					_, err = fmt.Fprintln(w, "admins    root of machines that do not vote is none")
 				}
 				if h.Reason != "" && well && err == nil {
 					_, err = fmt.Fprintf(w, "but       %s\n", h.Reason)

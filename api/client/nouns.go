@@ -51,6 +51,11 @@ func (c *Client) Cluster(ctx context.Context) (*Cluster, error) {
 	return v, c.call(ctx, http.MethodGet, "/v1/cluster", nil, v)
 }
 
+// SetCluster changes what the cluster holds of itself.
+func (c *Client) SetCluster(ctx context.Context, change api.ClusterChange) error {
+	return c.call(ctx, http.MethodPost, "/v1/cluster", change, nil)
+}
+
 // Level says which level the cluster has, and which each node knows.
 func (c *Client) Level(ctx context.Context) (*api.LevelStatus, error) {
 	s := new(api.LevelStatus)

@@ -9,6 +9,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/server/exchange"
+	"github.com/mesita/mesita/fsm"
 )
 
 // nodeName is a node's name, or its id where the name is not known.
@@ -76,6 +77,17 @@ func getCluster(c *call) (any, error) {
 		}
 	}
 	return s, nil
+}
+
+func setCluster(c *call) (any, error) {
+	var in api.ClusterChange
+	if err := c.Decode(&in); err != nil {
+		return nil, err
+	}
+	if err := in.Validate(); err != nil {
+		return nil, err
+	}
+	return c.Do(&fsm.ClusterSet{Meta: c.Meta(), NoLocalAdmin: *in.NoLocalAdmin})
 }
 
 func checkState(c *call) (any, error) { return c.Cluster.CheckState(c.R.Context(), c.ID.Actor) }

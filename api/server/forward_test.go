@@ -333,3 +333,39 @@ func TestTokenOfAFollowerThatBecomesLeader(t *testing.T) {
 		t.Errorf("%s, %s", a.Status, b.Status)
 	}
 }
+
+// TestNoLocalAdmin: root of a worker sees its own node alone, whatever the route;
+// a voter's root is an admin.
+func TestNoLocalAdmin(t *testing.T) {
+	w, oak, elm := twoNodes(t)
+	w.workers = map[string]bool{"elm": true}
+	set := func(no string, status int, q request) {
+		t.Helper()
+		q.method, q.path, q.body = "POST", "/v1/cluster", `{"noLocalAdmin":`+no+`}`
+		oak.send(q).want(t, status)
+	}
+	admin := request{token: oak.token(api.RoleAdmin)}
+	oak.send(request{method: "POST", path: "/v1/cluster", token: admin.token}).want(t, 400)
+	set("true", 200, admin)
+	asked := 0
+	for _, rt := range routeTable(nil) {
+		if rt.Action == auth.Nothing || rt.Action == auth.BeNode {
+			continue
+		}
+		for _, ref := range []string{"elm", "elm-name", "oak-name", "nothing"} {
+			path := strings.NewReplacer("{id}", ref, "{ref}", ref, "{digest}", ref, "{path...}", ref).Replace(rt.Path)
+			own := rt.Method+" "+rt.Path == "GET /v1/nodes/{ref}" && strings.HasPrefix(ref, "elm")
+			asked++
+			if r := oak.send(request{method: rt.Method, path: path, cert: "elm", header: asRoot}); (r.StatusCode == http.StatusOK) != own || !own && r.StatusCode != http.StatusForbidden {
+				t.Errorf("%s %s: status %d: %s", rt.Method, path, r.StatusCode, r.body)
+			}
+		}
+	}
+	if asked < 100 {
+		t.Errorf("only %d requests", asked)
+	}
+	set("false", 403, request{cert: "elm", header: asRoot})
+	set("false", 200, request{cert: "oak", header: asRoot}) // a voter's root
+	oak.send(request{method: "GET", path: "/v1/nodes", cert: "elm", header: asRoot}).want(t, 200)
+	elm.send(request{method: "GET", path: "/v1/nodes", token: admin.token}).want(t, 200)
+}

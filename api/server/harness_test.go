@@ -93,7 +93,11 @@ func quietNode(t testing.TB, w *world, id string, store *fsm.Store, change ...fu
 		Admit: func(_ *http.Request, id string) error { return n.strangers[id] },
 		Least: func() bool { return true },
 		Votes: func(p auth.Peer) bool { return w.votes(p.ID) },
-		Now:   func() time.Time { return testTime },
+		NoLocalAdmin: func() bool {
+			c := n.store.View().Cluster()
+			return c != nil && c.NoLocalAdmin
+		},
+		Now: func() time.Time { return testTime },
 	})
 	cfg := Config{Store: store, Cluster: n, Local: n, Planner: n, Shares: n.shares, Auth: n.auth, Now: func() time.Time { return testTime },
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Version: "1.2.3", NodeName: id + "-name"}

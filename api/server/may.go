@@ -15,6 +15,9 @@ import (
 // names. What is not there is nobody's: the handler says so.
 func (c *call) mayAsItIs() error {
 	v, a := c.Store.View(), c.Route.Action
+	if n := v.FindNode(c.Args[0]); c.ID.Own != "" && (n == nil || n.ID != c.ID.Own) {
+		return c.ID.OnlyOwn()
+	}
 	switch c.Route.Scope {
 	case auth.OfJob:
 		return c.mayChange(v, a, c.Args[0])

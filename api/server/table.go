@@ -34,6 +34,7 @@ func clusterRoutes(s *Server) []*exchange.Route {
 		{Method: get, Path: "/metrics", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getMetrics), Local: true, Answer: exchange.Text(""), Summary: "metrics in the text format of Prometheus"},
 		{Method: get, Path: "/v1/whoami", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getWhoami), Answer: exchange.Whoami{}, Summary: "who the caller is, and its role"},
 		{Method: get, Path: "/v1/cluster", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getCluster), Answer: ClusterStatus{}, Summary: "the cluster, its nodes and voters in numbers"},
+		{Method: post, Path: "/v1/cluster", Action: auth.ManageCluster, Scope: auth.OfCluster, Handle: s.on(setCluster), Body: api.ClusterChange{}, Answer: api.Cluster{}, Summary: "change what the cluster holds of itself: whether root of a machine that does not vote is an admin"},
 		{Method: get, Path: "/v1/level", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getLevel), Answer: api.LevelStatus{}, Summary: "the level of the cluster, and which each node knows"},
 		{Method: post, Path: "/v1/level", Action: auth.ManageCluster, Scope: auth.OfCluster, Handle: s.on(setLevel), Body: api.LevelRequest{}, Answer: api.LevelStatus{}, Summary: "hold the level, let it rise by itself again, or raise it now"},
 		{Method: post, Path: "/v1/renew", Action: auth.Nothing, Scope: auth.OfAny, Handle: s.on(renewKey), Local: true, Body: RenewalRequest{}, Answer: &api.Renewal{}, Summary: "a new certificate for a node that proves its key, or that it was removed"},
@@ -70,7 +71,7 @@ func taskRoutes(s *Server) []*exchange.Route {
 func nodeRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
 		{Method: get, Path: "/v1/nodes", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listNodes), Query: words("all"), Answer: []api.NodeStatus{}, Summary: "nodes; all=1 also removed ones"},
-		{Method: get, Path: "/v1/nodes/{ref}", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getNode), Answer: api.NodeStatus{}, Summary: "a node by name, id or the beginning of its id"},
+		{Method: get, Path: exchange.OwnNode, Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getNode), Answer: api.NodeStatus{}, Summary: "a node by name, id or the beginning of its id"},
 		{Method: post, Path: "/v1/nodes/{ref}/drain", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(drainNode), Body: drainRequest{}, Answer: api.NodeStatus{}, Summary: "move a node's tasks away"},
 		{Method: post, Path: "/v1/nodes/{ref}/resume", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(resumeNode), Answer: api.NodeStatus{}, Summary: "let a drained node take work again"},
 		{Method: post, Path: "/v1/nodes/{ref}/promote", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(promoteNode), Answer: api.NodeStatus{}, Summary: "let a node become a voter that joined as a worker"},

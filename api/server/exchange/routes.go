@@ -43,10 +43,18 @@ func named(table []*Route) []*Route {
 	return table
 }
 
+// OwnNode is the route on which who may see its own node alone sees that.
+const OwnNode = "/v1/nodes/{ref}"
+
 // check refuses who may not use the route, whatever it names.
 func (r *Route) check(i auth.Identity) error {
 	if r.Nodes && i.Role == api.RoleNode {
 		return nil
+	}
+	if r.Method != http.MethodGet || r.Path != OwnNode {
+		if err := i.OnlyOwn(); err != nil && r.Action != auth.Nothing {
+			return err
+		}
 	}
 	return auth.May(i, r.Action, auth.Object{Anywhere: r.Scope != auth.OfCluster})
 }
