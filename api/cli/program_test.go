@@ -28,6 +28,7 @@ func TestTheProgramIsGivenBackEverLessOften(t *testing.T) {
 		var at []time.Duration
 		dropIdle(func() { at = append(at, time.Since(begin)) })
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		want := []time.Duration{5 * time.Second, 20 * time.Second, 65 * time.Second, 665 * time.Second, 1265 * time.Second}
 		if len(at) != 8 || !slices.Equal(at[:5], want) {
 			t.Errorf("dropped at %v, want %v and every ten minutes", at, want)
