@@ -76,7 +76,7 @@ func (c *Call) serve(cred auth.Credentials) {
 // prepare does all that can refuse a request before it acts.
 func (c *Call) prepare(cred auth.Credentials) (err error) {
 	if c.Route, err = c.routes.find(c.R, &c.Args); err != nil {
-		c.RefuseBody()
+		c.dropBody()
 		return err
 	}
 	if err := c.checkSize(); err != nil {
@@ -87,7 +87,7 @@ func (c *Call) prepare(cred auth.Credentials) (err error) {
 		err = c.Route.check(c.ID)
 	}
 	if err != nil {
-		c.RefuseBody()
+		c.dropBody()
 		return err
 	}
 	c.who = c.holder()
@@ -150,6 +150,22 @@ func (c *Call) RefuseBody() {
 	if c.R.ContentLength != 0 {
 		c.W.Header()["Connection"] = []string{"close"}
 		http.NewResponseController(c.W).SetReadDeadline(time.Now()) // an in-memory writer has none
+	}
+}
+
+// A small body may still be on its way: many clients send it after the headers,
+// and see nothing but a broken connection if that was closed before.
+const (
+	smallBody = 16 << 10
+	lateBody  = 300 * time.Millisecond
+)
+
+// dropBody is RefuseBody for whoever may well have made a mistake: a small body is
+// waited for, and nothing of it kept, so that the answer is heard.
+func (c *Call) dropBody() {
+	c.RefuseBody()
+	if c.R.ContentLength > 0 && c.R.ContentLength <= smallBody {
+		http.NewResponseController(c.W).SetReadDeadline(time.Now().Add(lateBody))
 	}
 }
 
