@@ -2,6 +2,7 @@ package isolation
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -105,9 +106,30 @@ func deviceProgram(allowed []device) []instruction {
 	return append(out, instruction{op: leave})
 }
 
-// prepare loads what most slices need.
-func (d *devices) prepare(proc string) {
+// prepare loads what most slices need, and finds out whether a group can have it:
+// a kernel may know such programs and not ask them.
+func (d *devices) prepare(proc, top string) {
 	d.procRoot = proc
+	if top == "" {
+		d.err = errors.New("there is no cgroup v2 tree")
+		return
+	}
+	group, err := unix.Open(top, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		d.err = &os.PathError{Op: "open", Path: top, Err: err}
+		return
+	}
+	defer unix.Close(group)
+	attr := struct {
+		target, kind, flags, attached uint32
+		programs                      uintptr
+		count                         uint32
+		_                             uint32
+	}{target: uint32(group), kind: unix.BPF_CGROUP_DEVICE}
+	if _, err := bpf(unix.BPF_PROG_QUERY, unsafe.Pointer(&attr), unsafe.Sizeof(attr)); err != nil {
+		d.err = fmt.Errorf("see which programs a group has: %w", err)
+		return
+	}
 	d.program, d.err = loadProgram(deviceProgram(usualDevices))
 }
 
@@ -128,7 +150,7 @@ func (s *Slice) limitDevices(withGPUs bool) error {
 // limit has a group open the usual devices and no others, but accelerators if it
 // is given any.
 func (d *devices) limit(dir string, withGPUs bool) error {
-	if d.err != nil || dir == "" {
+	if d.err != nil {
 		return nil // the node says so
 	}
 	program := d.program
@@ -150,7 +172,7 @@ func (d *devices) limit(dir string, withGPUs bool) error {
 	// What others attach, as above the slice, is asked too.
 	attr := struct{ target, program, kind, flags uint32 }{uint32(group), uint32(program), unix.BPF_CGROUP_DEVICE, unix.BPF_F_ALLOW_MULTI}
 	if _, err := bpf(unix.BPF_PROG_ATTACH, unsafe.Pointer(&attr), unsafe.Sizeof(attr)); err != nil {
-		return fmt.Errorf("limit the devices of %s: %w", dir, err)
+		return fmt.Errorf("limit the devices of %s, which --unconfined devices leaves out: %w", dir, err)
 	}
 	return nil
 }

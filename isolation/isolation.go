@@ -98,7 +98,7 @@ func Detect(cfg Config) (*Host, error) {
 	if err := h.reservePIDs(); err != nil {
 		h.cfg.Log.Warn("tasks may take all processes that the machine can have", "err", err)
 	}
-	h.devices.prepare(cfg.ProcRoot)
+	h.devices.prepare(cfg.ProcRoot, h.top)
 	h.describe()
 	return h, nil
 }
@@ -199,7 +199,7 @@ func (h *Host) describe() {
 		{"freeze", "tasks that have to give way cannot be frozen, only killed: no cgroup.freeze", has("cgroup.freeze")},
 		{"kill", "tasks are killed process by process: no cgroup.kill", has("cgroup.kill")},
 		{"syscalls", "system calls of tasks are NOT filtered: " + fmt.Sprint(filtered), filtered == nil},
-		{"devices", "tasks as root can open all devices of the node, its disks too: " + fmt.Sprint(h.devices.err), h.top != "" && h.devices.err == nil},
+		{"devices", "tasks as root can open all devices of the node, its disks too: " + fmt.Sprint(h.devices.err), h.devices.err == nil},
 		{"psi", "", has("cpu.pressure")},
 		{"cpuset", "", len(h.Cores()) > 0},
 	} {
