@@ -33,6 +33,7 @@ type fake struct {
 	drain   int      // tasks left on fir
 	parts   map[string]*api.PartitionStatus
 	now     time.Time
+	noLocal bool   // as cluster set has it
 	sick    string // why the node that answers has no leader; "" = it has one
 }
 
@@ -112,7 +113,15 @@ func (f *fake) readRoutes(handle func(string, func(*http.Request) (any, error)))
 		return api.Health{Leader: "oak", Quorum: true, Node: "oak", Version: "1.0.0", Index: 7}, nil
 	})
 	handle("GET /v1/cluster", func(*http.Request) (any, error) {
-		return map[string]any{"id": "c1", "name": "pine", "created": f.now, "leader": "oak", "nodes": 3, "voters": 3}, nil
+		return map[string]any{"id": "c1", "name": "pine", "created": f.now, "leader": "oak", "nodes": 3, "voters": 3, "noLocalAdmin": f.noLocal}, nil
+	})
+	handle("POST /v1/cluster", func(r *http.Request) (any, error) {
+		var in api.ClusterChange
+		err := api.DecodeStrict(r.Body, &in)
+		if err == nil {
+			f.noLocal = *in.NoLocalAdmin
+		}
+		return struct{}{}, err
 	})
 	handle("GET /v1/level", func(*http.Request) (any, error) { return f.level(), nil })
 	handle("GET /v1/nodes", func(*http.Request) (any, error) { return items(f.nodes()), nil })
