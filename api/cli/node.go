@@ -343,6 +343,9 @@ func (a *app) nodeToken() *cli.Command {
 				return err
 			}
 			r := api.TokenRequest{Kind: api.TokenJoin, MaxUses: c.Int("uses"), Voter: c.Bool("voter"), VoterOnly: c.Bool("voter-only"), WorkerOnly: c.Bool("worker-only"), TTL: api.Duration(option.Span(c, "ttl"))}
+			if r.TTL == 0 {
+				return noLife()
+			}
 			if err := r.Validate(); err != nil {
 				return err
 			}

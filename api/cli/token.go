@@ -39,6 +39,9 @@ func (a *app) tokenCreate() *cli.Command {
 				return err
 			}
 			r := api.TokenRequest{Kind: api.TokenClient, Name: c.String("name"), RunAs: c.String("run-as"), TTL: api.Duration(option.Span(c, "ttl"))}
+			if r.TTL == 0 { // which the API has for what it is by default
+				return noLife()
+			}
 			for _, s := range c.StringSlice("role") {
 				if _, err := api.ParseRight(s); err != nil {
 					return err
@@ -155,6 +158,10 @@ func (a *app) tokenRevoke() *cli.Command {
 			return nil
 		},
 	}
+}
+
+func noLife() error {
+	return api.FieldErrorf("ttl", "0 is no time to live: give one up to 90 days, or leave it out")
 }
 
 // findToken finds a token by its id, or by the unique beginning of it.
