@@ -8,8 +8,10 @@ import (
 	"github.com/mesita/mesita/fsm"
 )
 
-// markEvery is how often a node tells how far its audit has come, if it has.
-const markEvery = time.Hour
+const (
+	markEvery = time.Hour       // between two marks
+	markWait  = 5 * time.Second // for the disk
+)
 
 // auditMark is what to say of this node's audit: as it is at the start, then once
 // an hour, and at once when it cannot be written or can again. At the start it is
@@ -18,13 +20,19 @@ func (a *Agent) auditMark(ctx context.Context, told *api.NodeHello) *api.AuditMa
 	if a.level() < fsm.AuditMarks.Level() {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, markWait)
+	defer cancel()
 	now := a.cfg.Now()
 	var was *api.AuditMark
 	if told != nil {
 		was = told.Audit
 	}
 	if was == nil {
-		a.auditWas = a.againstMark(ctx)
+		why, known := a.againstMark(ctx)
+		if !known {
+			return nil // it is asked for again
+		}
+		a.auditWas = why
 	}
 	trouble := a.auditWas
 	if why := a.audit.Trouble(); why != "" {
@@ -34,7 +42,10 @@ func (a *Agent) auditMark(ctx context.Context, told *api.NodeHello) *api.AuditMa
 	if was != nil && was.Trouble == trouble && now.Sub(a.auditTold) < markEvery {
 		return was
 	}
-	head, err := a.audit.Head()
+	head, err := a.audit.Head(ctx)
+	if err != nil && was != nil && was.Trouble != trouble { // as far as it had come, and what is wrong
+		return &api.AuditMark{Number: was.Number, Hash: was.Hash, Trouble: trouble}
+	}
 	if err != nil {
 		a.log.Warn("the audit may not be on disk", "err", err)
 		return was
@@ -43,18 +54,22 @@ func (a *Agent) auditMark(ctx context.Context, told *api.NodeHello) *api.AuditMa
 	return &api.AuditMark{Number: head.Number, Hash: head.Hash, Trouble: trouble}
 }
 
-// againstMark says why the audit is not the one that the cluster was told of.
-func (a *Agent) againstMark(ctx context.Context) string {
+// againstMark says why the audit is not the one that the cluster was told of; false
+// if that cannot be said now.
+func (a *Agent) againstMark(ctx context.Context) (why string, known bool) {
 	n := a.ownRecord()
 	if n == nil {
-		return ""
+		return "", false
 	}
 	why, err := a.audit.Against(ctx, n.Audit)
+	if ctx.Err() != nil {
+		return "", false
+	}
 	if err != nil {
 		why = "it cannot be read: " + err.Error()
 	}
 	if why != "" {
 		a.log.Error("the audit of this node is not as it was", "why", why)
 	}
-	return why
+	return why, true
 }

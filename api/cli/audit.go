@@ -153,6 +153,9 @@ func faultText(f api.AuditFault) string {
 	if f.Number > 0 {
 		where = append(where, fmt.Sprint("record ", f.Number))
 	}
+	if len(where) == 0 {
+		return f.What
+	}
 	return strings.Join(where, ", ") + ": " + f.What
 }
 

@@ -188,7 +188,7 @@ func TestAMarkIsHeldAgainst(t *testing.T) {
 			return why
 		}
 		l, stop := write(50, "token:ci")
-		head, err := l.Head()
+		head, err := l.Head(t.Context())
 		if err != nil || head.Number != 50 {
 			t.Fatalf("%+v, %v", head, err)
 		}
@@ -219,6 +219,24 @@ func TestAMarkIsHeldAgainst(t *testing.T) {
 		}
 		if c := verify(t, l); len(c.Faults) > 0 {
 			t.Errorf("%+v", c)
+		}
+	})
+}
+
+// TestAnAuditThatIsNotOpenSaysNothing: it would be taken for one that is gone.
+func TestAnAuditThatIsNotOpenSaysNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		l, stop := open(t, dir)
+		l.Note(scaled(0))
+		stop()
+		l = New(Config{Dir: dir, Node: "oak", Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, headErr := l.Head(ctx)
+		why, err := l.Against(ctx, &api.AuditMark{Number: 1, Hash: "x"})
+		if check, verr := l.Verify(ctx, 0); headErr == nil || err == nil || why != "" || verr == nil {
+			t.Errorf("%v, %q, %+v", headErr, why, check)
 		}
 	})
 }

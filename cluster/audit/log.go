@@ -40,6 +40,8 @@ type Log struct {
 	queue   chan note
 	readers chan struct{} // a place for each that reads
 	stuck   atomic.Bool   // the disk takes nothing
+	opened  chan struct{} // closed once it is known what is on disk
+	syncing atomic.Bool
 	lost    atomic.Uint64 // records, not yet told of
 	lastErr atomic.Pointer[string]
 
@@ -68,7 +70,7 @@ func New(cfg Config) *Log {
 	if cfg.MaxAge == 0 {
 		cfg.MaxAge = DefaultAge
 	}
-	return &Log{cfg: cfg, queue: make(chan note, maxQueue), readers: make(chan struct{}, maxReaders)}
+	return &Log{cfg: cfg, opened: make(chan struct{}), queue: make(chan note, maxQueue), readers: make(chan struct{}, maxReaders)}
 }
 
 // Note records what somebody did or was refused, and how what it is about was
@@ -123,18 +125,45 @@ func (l *Log) put(n note) {
 
 // Head is the newest record, which is on disk for good. Told to somebody else, it
 // shows later that nothing before it was changed, and that the end is there.
-func (l *Log) Head() (api.AuditHead, error) {
+func (l *Log) Head(ctx context.Context) (api.AuditHead, error) {
+	if err := l.awaitOpen(ctx); err != nil {
+		return api.AuditHead{}, err
+	}
 	l.mu.Lock()
 	head, files := l.head, l.files
 	l.mu.Unlock()
 	if len(files) == 0 {
 		return head, nil
 	}
-	f, err := os.Open(files[len(files)-1])
-	if err != nil {
-		return api.AuditHead{}, err
+	if !l.syncing.CompareAndSwap(false, true) {
+		return api.AuditHead{}, errors.New("the disk takes too long")
 	}
-	return head, errors.Join(f.Sync(), f.Close())
+	done := make(chan error, 1)
+	go func() { // ends when the disk does what it is asked; one at most
+		defer l.syncing.Store(false)
+		f, err := os.Open(files[len(files)-1])
+		if err == nil {
+			err = errors.Join(f.Sync(), f.Close())
+		}
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return head, err
+	case <-ctx.Done():
+		return api.AuditHead{}, context.Cause(ctx)
+	}
+}
+
+// awaitOpen waits until it is known what is on disk: an audit that was not looked
+// at yet would be taken for one that is gone.
+func (l *Log) awaitOpen(ctx context.Context) error {
+	select {
+	case <-l.opened:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // Against says why the audit is not the one that a mark is of, "" if it is. It
@@ -185,6 +214,7 @@ func (l *Log) Trouble() string {
 func (l *Log) Run(ctx context.Context) error {
 	w := &writer{Log: l}
 	w.open()
+	close(l.opened)
 	defer w.close()
 	for {
 		select {

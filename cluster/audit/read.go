@@ -14,6 +14,9 @@ import (
 
 // enter takes a place among those who read.
 func (l *Log) enter(ctx context.Context) (files []string, end int64, leave func(), err error) {
+	if err := l.awaitOpen(ctx); err != nil {
+		return nil, 0, nil, err
+	}
 	select {
 	case l.readers <- struct{}{}:
 	case <-ctx.Done():
@@ -70,6 +73,9 @@ const maxFaults = 16
 // Verify reads all of the audit and says where it is not as it was written. It
 // also looks up the hash of the record with the number at, 0 = none.
 func (l *Log) Verify(ctx context.Context, at uint64) (*api.AuditCheck, error) {
+	if err := l.awaitOpen(ctx); err != nil {
+		return nil, err
+	}
 	l.mu.Lock()
 	head := l.head
 	l.mu.Unlock()
