@@ -13,6 +13,7 @@ type Part struct{ Name, Help string }
 const (
 	PartSystem       = "system"
 	PartCapabilities = "capabilities"
+	PartData         = "data"
 	PartDevices      = "devices"
 	PartIPC          = "ipc"
 	PartSyscalls     = "syscalls"
@@ -21,6 +22,7 @@ const (
 // Parts are those that there are, by name.
 var Parts = []Part{
 	{PartCapabilities, "root has all capabilities, and programs like sudo work"},
+	{PartData, "the node's data folder can be seen"},
 	{PartDevices, "it opens the node's devices"},
 	{PartIPC, "shared memory and message queues are the node's"},
 	{PartSyscalls, "there is no filter of system calls"},

@@ -228,7 +228,7 @@ func (a *Agent) openExecutor(rep executor.Reporter) error {
 	if host.Attributes()["isolation.memory"] == "yes" {
 		around.TaskMemory = host.TaskMemory
 	}
-	a.exec, err = executor.New(executor.Config{NodeID: a.self.NodeID, Name: a.self.Name, Age: a.line.ID(), DataDir: a.dir.file("executor"), Log: a.log,
+	a.exec, err = executor.New(executor.Config{NodeID: a.self.NodeID, Name: a.self.Name, Age: a.line.ID(), DataDir: a.dir.file("executor"), Hidden: []string{a.dir.path}, Log: a.log,
 		CPUs: res.CPUs, Mem: res.Mem, Kernel: host, Cores: host, Outside: outside.New(around), Fetch: a.fetchBlob, Now: a.cfg.Now}, rt, rep)
 	return errors.Join(err)
 }

@@ -34,6 +34,7 @@ type Config struct {
 	NodeID, Name string
 	Age          string         // of the cluster; "" in the first
 	DataDir      string         // journal.db, tasks/, logs/, blobs/
+	Hidden       []string       // folders of the node, those above DataDir among them, that tasks do not see
 	CPUs         api.MilliCPU   // that the node has for tasks; default: all of the machine's
 	Mem          api.Bytes      // that the node has for tasks; 0: nobody knows
 	Kernel       Kernel         // nil: the groups above tasks are neither weighed nor bounded

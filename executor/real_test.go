@@ -82,6 +82,7 @@ func (r *real) start() {
 	r.rt = keeper.NewClient(keeper.ClientConfig{Dir: kdir, Argv: []string{"/bin/sh", "-c", sh}, Log: slog.New(slog.DiscardHandler)})
 	e, err := executor.New(executor.Config{
 		Log: slog.New(strict{r.TB}), NodeID: "n1", Name: "oak", DataDir: filepath.Join(r.dir, "executor"), CPUs: 4000, Kernel: r.kernel, Cores: r.cores, Fetch: r.fetch,
+		Hidden:   []string{kdir, filepath.Join(r.dir, "executor")},
 		DiskFree: func(string) (int64, int64, error) { return 100 << 30, 200 << 30, nil },
 	}, r.rt, r.sink)
 	if err != nil {

@@ -118,12 +118,17 @@ func TestConfinementAndOlderKeepers(t *testing.T) {
 		t.Fatal(err, serr)
 	}
 	bound := fmt.Sprintf("CapBnd:\t%016x\nread-only\n", own&isolation.UsualCapabilities)
+	covered := t.TempDir()
+	if err := os.WriteFile(filepath.Join(covered, "key"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for commit, alone := range map[string]bool{"64a1907": true, pinned: true, "5335be4": false, "a0d3447": false} {
 		t.Run(commit, func(t *testing.T) {
 			r, c := upgradedFrom(t, commit, nil)
 			confined := func(id string) string {
 				t.Helper()
-				req := r.request(id, "/bin/sh", "-c", "grep CapBnd /proc/self/status; test -w /proc/sys/kernel/core_pattern || echo read-only")
+				req := r.request(id, "/bin/sh", "-c", "grep CapBnd /proc/self/status; test -w /proc/sys/kernel/core_pattern || echo read-only; ls "+covered)
+				req.Covered = []string{covered}
 				req.PrivateIPC, req.FilterSyscalls, req.LimitDevices, req.ReadOnlySystem, req.Forbidden = true, true, true, true, ^isolation.UsualCapabilities
 				if _, err := c.Start(t.Context(), req); err != nil {
 					t.Fatal(err)

@@ -25,6 +25,7 @@ type Preparer struct {
 	CPUs    api.MilliCPU // that the node has for tasks
 	Mem     api.Bytes    // likewise
 	Root    string       // the folder that is / to a task; "" = the machine's
+	Hidden  []string     // the node's own folders, which are not for tasks
 	Folders *Folders
 	Program func(digest, command string) string // path of an uploaded program, by the name that the command begins with; of all of them for none
 }
@@ -63,7 +64,7 @@ func (p *Preparer) Task(id string, t *api.Task, s *api.TaskSpec) (isolation.Spec
 	if err != nil {
 		return none, err
 	}
-	around, err := p.confinement(t, s)
+	around, err := p.confinement(id, t, s)
 	if err != nil {
 		return none, err
 	}
@@ -74,6 +75,8 @@ func (p *Preparer) Task(id string, t *api.Task, s *api.TaskSpec) (isolation.Spec
 	if s.Program != "" {
 		path = p.Program(s.Program, args[0])
 	} else if path, err = p.root().program(args[0], dir, variable(env, "PATH")); err != nil {
+		return none, err
+	} else if err := p.seen("program", path, s); err != nil {
 		return none, err
 	}
 	if err := p.makeDir(id, s, &who); err != nil { // the last, as it lasts
@@ -108,7 +111,7 @@ func (p *Preparer) Beside(id string, t *api.Task, s *api.TaskSpec, c Command) (i
 		}
 		who.belong()
 	}
-	around, err := p.confinement(t, s)
+	around, err := p.confinement(id, t, s)
 	if err != nil {
 		return none, err
 	}
@@ -133,7 +136,7 @@ func (p *Preparer) Beside(id string, t *api.Task, s *api.TaskSpec, c Command) (i
 }
 
 // confinement is the same for a task and for what runs beside it.
-func (p *Preparer) confinement(t *api.Task, s *api.TaskSpec) (isolation.Confinement, error) {
+func (p *Preparer) confinement(id string, t *api.Task, s *api.TaskSpec) (isolation.Confinement, error) {
 	c := isolation.Confinement{Limits: p.limits(t, s), PrivatePIDs: !s.HostPIDs, PrivateMounts: true, Nice: s.Nice, MaxCPU: int64(s.CPULimit)}
 	c.ReadOnlySystem, c.PrivateIPC = s.Confined(api.PartSystem), s.Confined(api.PartIPC)
 	c.FilterSyscalls = s.Confined(api.PartSyscalls)
@@ -144,6 +147,7 @@ func (p *Preparer) confinement(t *api.Task, s *api.TaskSpec) (isolation.Confinem
 	} else {
 		c.AllowNewPrivileges = true
 	}
+	p.hide(id, t, s, &c)
 	if t.Resources.MemExtra > 0 {
 		c.OOMScore = isolation.OOMScore(int64(t.Resources.Mem), int64(p.Mem))
 	}
@@ -178,6 +182,9 @@ func (p *Preparer) makeDir(id string, s *api.TaskSpec, who *account) error {
 		}
 		if err != nil || !fi.IsDir() {
 			return errorf("working folder %s is no folder on %s: make it, or leave --dir out", s.Dir, p.root().here())
+		}
+		if err := p.seen("working folder", s.Dir, s); err != nil {
+			return err
 		}
 		if !who.own {
 			return nil

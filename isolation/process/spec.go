@@ -37,6 +37,8 @@ type Confinement struct {
 	PrivatePIDs        bool     `json:"privatePIDs,omitempty"`        // a namespace of its own, with an init
 	PrivateMounts      bool     `json:"privateMounts,omitempty"`      // what it mounts, the machine does not see
 	ReadOnlySystem     bool     `json:"readOnlySystem,omitempty"`     // the kernel's settings in /proc and /sys, and the groups, cannot be written; needs PrivateMounts
+	Covered            []string `json:"covered,omitempty"`            // folders in whose place it finds empty ones; needs PrivateMounts
+	Reached            []string `json:"reached,omitempty"`            // files and folders in those, which are there all the same
 	PrivateIPC         bool     `json:"privateIPC,omitempty"`         // shared memory and message queues are seen by nobody else
 	AllowNewPrivileges bool     `json:"allowNewPrivileges,omitempty"` // programs like sudo work
 	Forbidden          uint64   `json:"forbidden,omitempty"`          // capabilities that neither it nor what it starts has, a bit for each, also those that this kernel does not know
@@ -52,6 +54,7 @@ type Confinement struct {
 // Lifted is without what every task is confined by unless its spec says
 // otherwise.
 func (c Confinement) Lifted() Confinement {
+	c.Covered, c.Reached = nil, nil
 	c.ReadOnlySystem, c.PrivateIPC, c.FilterSyscalls, c.LimitDevices, c.GPUs, c.Forbidden = false, false, false, false, false, 0
 	return c
 }

@@ -138,10 +138,39 @@ func (b *Birth) enterNamespaces(c *chain) {
 		fs := a.string("mqueue")
 		c.try(unix.SYS_MOUNT, fs, a.string(queues), fs, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC)
 	}
+	for _, v := range b.covers {
+		b.cover(c, v)
+	}
 	if b.init {
 		b.mountProc(c)
 	}
 	b.protectSystem(c)
+}
+
+// cover takes hold of what is to be reached before it is covered.
+func (b *Birth) cover(c *chain, v cover) {
+	a := b.arena
+	cwd, fs, none, top := unix.AT_FDCWD, a.string(coverFS), a.string(""), a.string(v.path)
+	st := b.does("%s", v.does())
+	var held []*step
+	paths := make([]uintptr, len(v.reached))
+	for i, r := range v.reached {
+		paths[i] = a.string(r.path)
+		held = append(held, c.call(st, unix.SYS_OPEN_TREE, uintptr(cwd), paths[i], unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE))
+	}
+	c.call(st, unix.SYS_UMASK, usualUmask)
+	c.call(st, unix.SYS_MOUNT, fs, top, fs, coverFlags, a.string(coverData))
+	for _, dir := range v.folders {
+		c.call(st, unix.SYS_MKDIRAT, uintptr(cwd), a.string(dir), 0o711)
+	}
+	for i, r := range v.reached {
+		if !r.folder {
+			c.call(st, unix.SYS_MKNODAT, uintptr(cwd), paths[i], unix.S_IFREG|0o444, 0)
+		}
+		move := c.call(st, unix.SYS_MOVE_MOUNT, 0, none, uintptr(cwd), paths[i], unix.MOVE_MOUNT_F_EMPTY_PATH)
+		held[i].out = move.arg(0)
+	}
+	c.call(st, unix.SYS_MOUNT, none, top, none, unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|coverFlags)
 }
 
 // protectSystem comes after the /proc that it is about.

@@ -114,7 +114,11 @@ func (st *Starter) startHere(at Place, c Spec, f Files, beside int, confine func
 			return nil, fmt.Errorf("set the nice value %d: %w", c.Nice, err)
 		}
 	}
-	if err := st.enterNamespaces(c.Confinement, beside); err != nil {
+	covers, err := c.covers()
+	if err != nil {
+		return nil, err
+	}
+	if err := st.enterNamespaces(c.Confinement, covers, beside); err != nil {
 		return nil, err
 	}
 	if err := st.giveUp(c); err != nil {
@@ -199,6 +203,42 @@ func (st *Starter) atExec(proc *os.Process, ownProc bool, confine func() error, 
 		st.Log.Warn("isolation: let the process go", "error", err)
 	}
 	return nil
+}
+
+// mount takes hold of what is to be reached before it is covered.
+func (v cover) mount() error {
+	var held []int
+	defer func() {
+		for _, fd := range held {
+			unix.Close(fd)
+		}
+	}()
+	for _, r := range v.reached {
+		fd, err := unix.OpenTree(unix.AT_FDCWD, r.path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+		if err != nil {
+			return err
+		}
+		held = append(held, fd)
+	}
+	if err := unix.Mount(coverFS, v.path, coverFS, coverFlags, coverData); err != nil {
+		return err
+	}
+	for _, dir := range v.folders {
+		if err := unix.Mkdir(dir, 0o711); err != nil {
+			return err
+		}
+	}
+	for i, r := range v.reached {
+		if !r.folder {
+			if err := unix.Mknod(r.path, unix.S_IFREG|0o444, 0); err != nil {
+				return err
+			}
+		}
+		if err := unix.MoveMount(held[i], "", unix.AT_FDCWD, r.path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+			return err
+		}
+	}
+	return unix.Mount("", v.path, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|coverFlags, "")
 }
 
 // protectSystem changes the mounts of the calling thread, which are those of the
@@ -326,7 +366,7 @@ func attributes(dir string, c Spec, f Files, beside int) (*os.ProcAttr, func(), 
 // enterNamespaces puts the calling thread, which must be of no other use, into
 // the namespaces that its child shall have. A new PID namespace is not among
 // them: that is made by the fork.
-func (st *Starter) enterNamespaces(c Confinement, beside int) error {
+func (st *Starter) enterNamespaces(c Confinement, covers []cover, beside int) error {
 	ipc := 0
 	if c.PrivateIPC && st.ipc {
 		ipc = unix.CLONE_NEWIPC
@@ -348,6 +388,11 @@ func (st *Starter) enterNamespaces(c Confinement, beside int) error {
 	// Slave: what the machine mounts later is seen, the other way round it is not.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return fmt.Errorf("separate the mounts: %w", err)
+	}
+	for _, v := range covers {
+		if err := v.mount(); err != nil {
+			return fmt.Errorf("%s: %w", v.does(), err)
+		}
 	}
 	if ipc != 0 {
 		_ = unix.Mount("mqueue", queues, "mqueue", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "") // not all systems have the folder
