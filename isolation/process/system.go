@@ -75,9 +75,14 @@ func (t *trees) list(proc string) (_ []string, err error) {
 	}()
 	if t.table == nil {
 		// All of our threads but those that start something have the same mounts.
-		if t.table, err = os.Open(filepath.Join(proc, "self", "mountinfo")); err != nil {
+		// Whoever polls is told of a change once: the runtime must not poll, too, as
+		// it does with what os opens.
+		path := filepath.Join(proc, "self", "mountinfo")
+		fd, err := open(path, unix.O_RDONLY)
+		if err != nil {
 			return nil, err
 		}
+		t.table = os.NewFile(uintptr(fd), path)
 	} else if changed, err := t.changed(); err != nil || !changed {
 		return t.points, err
 	}

@@ -88,6 +88,11 @@ func switchRoot(dir string) error {
 	if err := unix.Chdir(dir); err != nil {
 		return err
 	}
+	for _, old := range []string{"/proc", "/sys"} { // switch_root(8) leaves none behind either: nobody could cover them
+		if err := unix.Unmount(old, unix.MNT_DETACH); err != nil {
+			return err
+		}
+	}
 	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
 		return err
 	}
