@@ -108,7 +108,6 @@ func FuzzLook(f *testing.F) {
 		if end != 0 {
 			b = b[:int(end)%len(b)]
 		}
-		path := filepath.Join(t.TempDir(), "file.db")
 		if err := os.WriteFile(path, b, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -317,8 +317,8 @@ func FuzzReader(f *testing.F) {
 	}
 	f.Add(b)
 	f.Add([]byte{1, 255, 255, 255})
+	dir = f.TempDir()
 	f.Fuzz(func(t *testing.T, b []byte) {
-		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, "00000001.log"), b, 0o600); err != nil {
 			t.Fatal(err)
 		}

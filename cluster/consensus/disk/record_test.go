@@ -394,7 +394,6 @@ func FuzzLogFile(f *testing.F) {
 	f.Fuzz(func(t *testing.T, at uint32, over []byte) {
 		b := bytes.Clone(whole)
 		copy(b[int(at)%len(b):], over)
-		path := filepath.Join(t.TempDir(), LogName)
 		if err := os.WriteFile(path, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
