@@ -204,6 +204,18 @@ func (n *Node) DialIn(count int) []net.Conn {
 	return out
 }
 
+// DialTo opens a connection to another node's port from this one's network.
+func (n *Node) DialTo(to *Node) (net.Conn, error) { return n.DialAddr(to.IP + ":5050") }
+
+// DialAddr opens a connection from the node's network.
+func (n *Node) DialAddr(addr string) (c net.Conn, err error) {
+	err = within(n.NS, func() (err error) {
+		c, err = net.DialTimeout("tcp", addr, 10*time.Second)
+		return err
+	})
+	return c, err
+}
+
 // Listen takes a port in the node's network, as a program there that is not
 // mesita's.
 func (n *Node) Listen(addr string) net.Listener {

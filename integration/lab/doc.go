@@ -3,5 +3,5 @@
 // cut, delay and lose packets per direction of each link. It owns the nodes'
 // processes, namespaces, folders and slices, and removes all of them at the
 // end. It knows nothing of what is tested: the tests of package integration and
-// the command integration/chaos call it. It needs root.
+// the commands integration/chaos and integration/attack call it. It needs root.
 package lab
