@@ -86,7 +86,7 @@ func (r *run) joinAnew(n *lab.Node) {
 	secret := ""
 	r.lab.Await(wellWithin, "a join token", func() bool {
 		var g struct{ Secret string }
-		err := other.Call("POST", "/v1/tokens", api.TokenRequest{Kind: api.TokenJoin}, &g)
+		err := other.Call("POST", "/v1/tokens", api.TokenRequest{Kind: api.TokenJoin, Voter: true}, &g)
 		secret = g.Secret
 		return err == nil
 	})

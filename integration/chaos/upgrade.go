@@ -80,9 +80,9 @@ func (r *run) refused(older string) {
 	over()
 	r.well()
 	late := r.add(older)
-	r.mustEnd(late, "join", n.IP, "--token", n.Token(api.TokenRequest{Kind: api.TokenJoin}))
+	r.mustEnd(late, "join", n.IP, "--token", n.Token(api.TokenRequest{Kind: api.TokenJoin, Voter: true}))
 	late.Bin = newer
-	late.Launch("join", n.IP, "--token", n.Token(api.TokenRequest{Kind: api.TokenJoin}))
+	late.Launch("join", n.IP, "--token", n.Token(api.TokenRequest{Kind: api.TokenJoin, Voter: true}))
 	late.AwaitReady()
 	r.nodes = append(r.nodes, late)
 	r.remove(r.voterThatFollows(n))
