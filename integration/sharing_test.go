@@ -185,7 +185,8 @@ func TestLyingDoesNotPay(t *testing.T) {
 			s.settle()
 			return s.View().Usage("me").Running
 		}
-		if honest, liar := runs(truth), runs(lie); liar > honest+1 {
+		// Tasks cannot be divided: the last of each of the two may fall either way.
+		if honest, liar := runs(truth), runs(lie); liar > honest+2 {
 			rt.Fatalf("a need of %v runs %d tasks, said to be %v it runs %d", truth, honest, lie, liar)
 		}
 	})

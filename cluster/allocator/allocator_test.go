@@ -352,3 +352,34 @@ func TestEntitlementInATree(t *testing.T) {
 	check("train has 2 of 3, try borrowed within ml", "ml/train", "ml/try", true)
 	check("that is not default's to give", "ml/train", "default", false)
 }
+
+// Who borrowed memory gives back memory, and keeps the CPUs that it is guaranteed.
+func TestEachResourceIsLentByItself(t *testing.T) {
+	gib := api.Bytes(1 << 30)
+	g := api.Amounts{CPUs: 4000, Mem: 2 * gib}
+	task := func(cpus api.MilliCPU, mem api.Bytes) api.Resources { return api.Resources{CPUs: cpus, Mem: mem} }
+	for name, c := range map[string]struct {
+		used, lost api.Resources
+		want       bool
+	}{
+		"of its guaranteed CPUs, as it borrows memory":  {task(4100, 3*gib+64<<20), task(1000, 16<<20), false},
+		"more memory than it borrowed":                  {task(4100, 3*gib+64<<20), task(100, 3*gib), false},
+		"memory that it borrowed":                       {task(2000, 4*gib), task(100, 2*gib), true},
+		"memory that it borrowed, and all CPUs with it": {task(2000, 4*gib), task(2000, gib), true},
+		"CPUs that it borrowed":                         {task(8000, gib), task(1000, gib/8), true},
+		"the last of them":                              {task(5000, gib), task(1000, gib/8), true},
+		"more than the last":                            {task(5000, gib), task(1001, gib/8), false},
+		"what is within both":                           {task(4000, 2*gib), task(100, gib/8), false},
+		"of both what it borrowed":                      {task(5000, 3*gib), task(1000, gib), true},
+		"of one what it borrowed, of one what not":      {task(5000, 3*gib), task(1000, 2*gib), false},
+		"what comes next, at the guarantee":             {task(4000, gib), api.Resources{}, true},
+		"what comes next, below it":                     {task(3000, gib), api.Resources{}, false},
+	} {
+		if got := beyond(g, c.used, c.lost); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if !beyond(api.Amounts{GPUs: 2}, api.Resources{CPUs: 1000, GPUs: 1}, task(1000, 1)) {
+		t.Error("CPUs that nobody was promised are not lent, as the partition has too few GPUs")
+	}
+}

@@ -157,22 +157,35 @@ func (r *Round) MayReclaim(winner, victim string, need, lost api.Resources) bool
 // holds what it loses beyond its guarantee.
 func (r *Round) borrowed(v, below *part, lost api.Resources) bool {
 	for c := v; c != below; c = c.parent {
-		if c.promised && covered(c.guarantee, c.used.Minus(lost)) {
+		if c.promised && !beyond(c.guarantee, c.used, lost) {
 			return false
 		}
 	}
 	return true
 }
 
-// covered tells whether the rest after a loss would be below the guarantee in
-// every resource that it names: then the loss was not borrowed.
-func covered(g api.Amounts, rest api.Resources) bool {
+// beyond reports whether what is lost was held beyond a guarantee: of what is
+// above it something is given back, and nothing of that falls below. What is
+// within the guarantee anyway goes with it, as tasks cannot be divided; what the
+// guarantee does not name, nobody was promised. A loss of nothing: whether what
+// came next would be beyond it.
+func beyond(g api.Amounts, used, lost api.Resources) bool {
+	whole := lost.CPUs == 0 && lost.Mem == 0
+	named, above := false, false
 	for name, v := range g.Each {
-		if amountOf(rest, name) >= v {
-			return false
+		has, loses := amountOf(used, name), amountOf(lost, name)
+		if whole && has >= v {
+			return true
+		}
+		named = named || loses > 0
+		if loses > 0 && has > v {
+			if has-loses < v {
+				return false
+			}
+			above = true
 		}
 	}
-	return true
+	return above || !whole && !named
 }
 
 // Over lists the partitions that hold more than their limit, the deepest first.
