@@ -25,7 +25,18 @@ func (r *run) evil() *caller {
 	r.lab.Await(lab.Patience, "the node to be removed", func() bool {
 		return r.lab.Leader().Call(http.MethodDelete, "/v1/nodes/"+n.Name+"?force=1", nil, nil) == nil
 	})
+	for _, other := range r.lab.Nodes { // a worker hears of it from its feed, within seconds
+		r.lab.Await(lab.Patience, other.Name+" to hear of the removal", func() bool {
+			return denied(r.removed.call(other, http.MethodGet, "/v1/local/tasks/none.0/logs", "", says("root", "admin")))
+		})
+	}
 	return r.removed
+}
+
+// denied tells whether a status says that the caller may not, or cannot be asked
+// after; 0 is a connection that was cut.
+func denied(status int) bool {
+	return status == 0 || status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusServiceUnavailable
 }
 
 // preyed is a running task of the worker's.
@@ -51,7 +62,7 @@ const secret = "whatnobodyknows"
 
 // refused asks a node for what the caller may not have.
 func (r *run) refused(who string, x *caller, n *lab.Node, method, path, body string, header map[string]string) {
-	if got := x.call(n, method, path, body, header); got != 0 && got != http.StatusUnauthorized && got != http.StatusForbidden && got != http.StatusServiceUnavailable {
+	if got := x.call(n, method, path, body, header); !denied(got) {
 		r.stage.Errorf("%s at %s: %s %s as %v: status %d", who, n.Name, method, path, header, got)
 	}
 }
