@@ -44,6 +44,15 @@ type Authority struct {
 	GossipGone  uint64 `json:",omitempty"` // index of the latest removal of a node that a change was begun for
 	GossipSince int64  `json:",omitempty"` // the last change began, in Unix seconds
 	KeeperKey   []byte `json:",omitempty"` // what the keepers' keys are derived from; nil = GossipKey
+
+	// The change of the CA's key, in as many steps: CAStep%3 is 1 while CANext is told
+	// to all, 2 while it is in use as CACert, and the former one, in CANext, is still
+	// trusted.
+	CAStep    uint64   `json:",omitempty"`
+	CANext    []byte   `json:",omitempty"` // PEM
+	CANextKey []byte   `json:",omitempty"` // PEM, until it is in use
+	CANextPin string   `json:",omitempty"`
+	CAPast    []PastCA `json:",omitempty"`
 }
 
 // Ring is what nodes need to know of the keys of gossip.
@@ -103,6 +112,7 @@ type JoinGrant struct {
 	Level       int      `json:"level,omitempty"`
 
 	Ring *GossipRing `json:"ring,omitempty"` // GossipKey, and what else is taken
+	CA   *CARoots    `json:"ca,omitempty"`   // CACert, and what else is trusted
 }
 
 // Renewal is what a node gets that proves its key: a new certificate, or that it

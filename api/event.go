@@ -60,6 +60,7 @@ const (
 	EventClusterRestored EventKind = "cluster.recovered"
 	EventClusterLevel    EventKind = "cluster.level"
 	EventClusterSet      EventKind = "cluster.set"
+	EventCAKey           EventKind = "cluster.cakey"
 	EventGossipKey       EventKind = "cluster.gossipkey"
 	EventsMissed         EventKind = "events.missed" // those up to its index are not in that node's history
 )

@@ -86,6 +86,7 @@ type Agent struct {
 	changed   signal // who is alive, or where
 	renewed   signal // this node's certificate
 	lost      signal // what a worker heard of itself
+	ca        caNews
 	refilled  signal // what this voter had lost is there again
 	joined    signal // the cluster knows this node
 	announced atomic.Bool
@@ -228,6 +229,7 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	a.stack.start("raft", a.raft.Run)
 	a.stack.start("level", a.tellLevel)
 	a.stack.start("gossip key", a.followRing)
+	a.stack.start("CA key", a.followCA)
 	a.stack.start("state hashes", a.answerChecks)
 	a.stack.start("state verdict", a.awaitVerdict)
 	a.stack.start("certificate", a.rotator().Run)

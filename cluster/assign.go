@@ -225,6 +225,7 @@ func (a *Agent) followFeed(ctx context.Context, known *feed, try int) error {
 		a.heardLevel(r.Level)
 		a.roll.told(known)
 		a.takeRing(r.Ring)
+		a.ca.tell(r.CA)
 		a.fed.Store(true)
 		a.heardOfSelf(r.Node)
 		a.bound(r.Bounds)

@@ -41,6 +41,8 @@ type nodeFile struct {
 	GossipAlso [][]byte `json:"gossipAlso,omitempty"` // keys that are taken as well
 	KeeperKey  []byte   `json:"keeperKey,omitempty"`  // what the keepers' keys are derived from; nil = GossipKey
 
+	CAStep uint64 `json:"caStep,omitempty"` // of the change of the CA's key that this node has done
+
 	Starts uint64 `json:"starts,omitempty"` // how often this folder was started
 	// An older program, which an upgrade was taken back to, dropped the count: what
 	// others saw may be more, until they were asked.

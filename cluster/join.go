@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -37,7 +38,7 @@ func (a *Agent) join(ctx context.Context, key *tlsconf.NodeKey) error {
 	req := api.JoinRequest{Token: tok.ID + "." + tok.Secret, CSR: csr, Name: a.cfg.Name, Cluster: tok.Cluster, VoterOnly: a.cfg.VoterOnly}
 	var last error
 	for _, addr := range a.cfg.JoinAddrs {
-		grant, err := requestJoin(ctx, withPort(addr), tok.Pin, &req)
+		grant, err := joinAt(ctx, withPort(addr), tok.Pin, &req)
 		if err == nil {
 			return a.adoptGrant(grant)
 		}
@@ -47,6 +48,25 @@ func (a *Agent) join(ctx context.Context, key *tlsconf.NodeKey) error {
 		}
 	}
 	return last
+}
+
+// joinAt asks the node at an address. A token that was made before the key of the CA
+// was changed leads to the new one, if the old one has signed it.
+func joinAt(ctx context.Context, addr, pin string, req *api.JoinRequest) (*api.JoinGrant, error) {
+	grant, err := requestJoin(ctx, addr, pin, req)
+	var e *api.Error
+	if !errors.As(err, &e) || e.Field != "token" || !strings.Contains(e.Message, tlsconf.ErrPinMismatch.Error()) {
+		return grant, err
+	}
+	r, fetched := fetchCA(ctx, addr)
+	if fetched != nil {
+		return nil, err
+	}
+	next, followed := tlsconf.FollowPin(r, pin)
+	if followed != nil {
+		return nil, err
+	}
+	return requestJoin(ctx, addr, next, req)
 }
 
 func requestJoin(ctx context.Context, addr, pin string, req *api.JoinRequest) (*api.JoinGrant, error) {
@@ -92,7 +112,11 @@ func portOf(addr string) string {
 }
 
 func (a *Agent) adoptGrant(g *api.JoinGrant) error {
-	if err := errors.Join(a.files.SaveCA(g.CACert), a.files.SaveCert(g.Certificate)); err != nil {
+	ca, step := g.CACert, uint64(0)
+	if g.CA != nil {
+		ca, step = g.CA.PEM(), g.CA.Step
+	}
+	if err := errors.Join(a.files.SaveCA(ca), a.files.SaveCert(g.Certificate)); err != nil {
 		return err
 	}
 	line, err := ages.Parse(g.Ages)
@@ -100,7 +124,7 @@ func (a *Agent) adoptGrant(g *api.JoinGrant) error {
 		return fmt.Errorf("the answer to the join: %w", err)
 	}
 	a.self = &nodeFile{Ages: line, NodeID: g.NodeID, Name: g.Name, ClusterID: g.Cluster.ID, Cluster: g.Cluster.Name, VoterOnly: a.cfg.VoterOnly,
-		GossipKey: g.GossipKey, Seeds: g.Seeds, Level: g.Level}
+		GossipKey: g.GossipKey, Seeds: g.Seeds, Level: g.Level, CAStep: step}
 	if g.Ring != nil {
 		a.self.takeRing(g.Ring)
 	}
@@ -138,6 +162,7 @@ func (a *Agent) admit(ctx context.Context, r api.JoinRequest) (*api.JoinGrant, e
 		return nil, err
 	}
 	node := value.(*api.Node)
+	cas := a.store.View().Authority().CAs() // whoever signs is among these, or follows at once
 	cert, err := a.signFor(node.ID, node.Name, r.CSR)
 	if err != nil {
 		return nil, err
@@ -148,7 +173,7 @@ func (a *Agent) admit(ctx context.Context, r api.JoinRequest) (*api.JoinGrant, e
 			seeds = append(seeds, n.Addr)
 		}
 	}
-	return &api.JoinGrant{NodeID: node.ID, Name: node.Name, Cluster: v.Cluster(), Certificate: cert, CACert: v.Authority().CACert,
+	return &api.JoinGrant{CA: cas, NodeID: node.ID, Name: node.Name, Cluster: v.Cluster(), Certificate: cert, CACert: v.Authority().CACert,
 		GossipKey: v.Authority().GossipKey, Seeds: seeds, Ages: a.line.String(), Level: int(v.Level()), Ring: v.Authority().Ring()}, nil
 }
 

@@ -71,6 +71,7 @@ func (a *Agent) leadTerm(ctx context.Context) error {
 	})
 	group.Go(func() error { return a.levelLoop().Run(ctx) })
 	group.Go(func() error { return a.keyLoop().Run(ctx) })
+	group.Go(func() error { return a.caLoop().Run(ctx) })
 	group.Go(func() error { return a.checkLoop().Run(ctx) })
 	group.Go(func() error {
 		s := skew.New(skew.Config{Self: a.self.NodeID, Store: a.store, Read: a.clockOf, Wall: a.cfg.Wall, Now: a.cfg.Now, Log: a.log,

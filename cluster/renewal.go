@@ -100,10 +100,11 @@ func (a *Agent) rotator() *tlsconf.Rotator {
 // also when nobody answers. Who is refused by others asks them, as the reason
 // may be its clock, or that it was removed.
 func (a *Agent) renew(ctx context.Context, csr []byte, refused bool) ([]byte, error) {
-	if !refused && a.authority() != nil {
+	auth := a.authority()
+	if !refused && auth != nil && a.certs.Signs(auth.CACert) {
 		return a.signOwn(csr)
 	}
-	if !refused && a.certs.Expired().IsZero() {
+	if !refused && a.certs.Expired().IsZero() && a.certs.SignedBy(a.certs.RootsPEM()) {
 		var out server.RenewGrant
 		err := a.callLeader(ctx, http.MethodPost, "/v1/internal/renew", server.RenewRequest{CSR: csr}, &out)
 		return out.Certificate, err

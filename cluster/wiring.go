@@ -172,7 +172,7 @@ func (a *Agent) askKeeper(ctx context.Context, p vouch.Probe) (vouch.Answer, err
 // meta is what this node tells the others about itself by gossip.
 func (a *Agent) meta() gossip.Meta {
 	a.selfMu.Lock()
-	starts, ring := a.self.Starts, a.self.GossipStep
+	starts, ring, ca := a.self.Starts, a.self.GossipStep, a.self.CAStep
 	a.selfMu.Unlock()
 	var s consensus.Standing
 	if told := a.stands.Load(); told != nil {
@@ -180,7 +180,7 @@ func (a *Agent) meta() gossip.Meta {
 	}
 	return gossip.Meta{ID: a.self.NodeID, Name: a.self.Name, Addr: a.addr, Version: a.cfg.Version, Voter: a.voting.Load(), VoterOnly: a.self.VoterOnly, Boot: a.started,
 		Level: int(fsm.Newest), Cluster: int(a.store.View().Level()), Hold: a.holds.Load(),
-		Session: a.session, Starts: starts, Ring: ring, Term: s.Term, LastTerm: s.LastTerm, LastIndex: s.LastIndex}
+		Session: a.session, Starts: starts, Ring: ring, CA: ca, Term: s.Term, LastTerm: s.LastTerm, LastIndex: s.LastIndex}
 }
 
 // tellVoter lets the others know whether this node can answer for the cluster.

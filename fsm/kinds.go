@@ -63,6 +63,7 @@ var kinds = []kind{
 	38: of[TokenRights](3),
 	39: of[NodePromote](4),
 	40: of[ClusterSet](4),
+	41: of[CARotate](4),
 }
 
 // numbers are the kinds' numbers by type.

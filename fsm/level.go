@@ -55,6 +55,7 @@ const (
 	SilentKeepers                  // a node says that the parent of its tasks does not answer
 	LocalAdmins                    // that root of a machine is an admin can be forbidden
 	AuditMarks                     // a node tells how far its audit is, so that what is cut off is found
+	CAChanges                      // the key of the CA is changed while the cluster runs
 	VoterTokens                    // who joins may become a voter only if the token says so, or few may yet; the right is given later, too
 	ShortRuns                      // an attempt that is over before it was reported to run shows, too, that its node starts tasks
 	TaskUsers                      // who the tasks of users run as follows from their token or partition, and is not root
@@ -113,6 +114,7 @@ var features = [...]struct {
 	ShortRuns:       {4, Voters},
 	TaskUsers:       {4, TaskNode}, // as one that does not know it has no user of that name
 	Floods:          {4, Voters},
+	CAChanges:       {4, ReadyNodes},
 }
 
 // Level is the cluster's from which it is done.

@@ -28,6 +28,7 @@ type Meta struct {
 	LastTerm  uint64 `json:"u,omitempty"` // of its newest entry then
 	LastIndex uint64 `json:"x,omitempty"` // of that entry
 	Ring      uint64 `json:"g,omitempty"` // the step of the keys of gossip that it has, see fsm.GossipKey
+	CA        uint64 `json:"w,omitempty"` // the step of the change of the CA's key that it has done, see fsm.CARotate
 }
 
 func (m Meta) validate() error {

@@ -44,7 +44,7 @@ var imports = map[string][]string{
 	"cluster/simulate":   {"api", "fsm", "cluster/allocator", "cluster/scheduler", "cluster/controller", "cluster/loop"},
 	"cluster/ages":       {},
 	"cluster/calm":       {},
-	"cluster/tlsconf":    {"api/backoff", "api/budget", "cluster/calm"},
+	"cluster/tlsconf":    {"api", "api/backoff", "api/budget", "cluster/calm"},
 	"cluster/history":    {"api"},
 	"cluster/audit":      {"api"},
 	"cluster/skew":       {"api", "api/backoff", "fsm"},

@@ -14,7 +14,7 @@ import (
 func (a *app) clusterCommand() *cli.Command {
 	return &cli.Command{
 		Name: "cluster", Usage: "the cluster as a whole", Description: example("mesita cluster show"),
-		Subcommands: []*cli.Command{a.clusterShow(), a.clusterSet(), a.clusterLevel(), a.clusterCheck(), a.clusterRecover()},
+		Subcommands: []*cli.Command{a.clusterShow(), a.clusterSet(), a.clusterLevel(), a.clusterCheck(), a.clusterRotateCA(), a.clusterRecover()},
 	}
 }
 
@@ -87,6 +87,9 @@ func (a *app) clusterShow() *cli.Command {
 				}
 				if about.NoLocalAdmin && err == nil {
 					_, err = fmt.Fprintln(w, "admins    root of machines that do not vote is none")
+				}
+				if about.CA.Phase != "" && err == nil {
+					_, err = fmt.Fprintf(w, "CA        its key is being changed: %s\n", caText(about.CA))
 				}
 				if h.Reason != "" && well && err == nil {
 					_, err = fmt.Fprintf(w, "but       %s\n", h.Reason)

@@ -113,7 +113,11 @@ func (f *fake) readRoutes(handle func(string, func(*http.Request) (any, error)))
 		return api.Health{Leader: "oak", Quorum: true, Node: "oak", Version: "1.0.0", Index: 7}, nil
 	})
 	handle("GET /v1/cluster", func(*http.Request) (any, error) {
-		return map[string]any{"id": "c1", "name": "pine", "created": f.now, "leader": "oak", "nodes": 3, "voters": 3, "noLocalAdmin": f.noLocal}, nil
+		about := map[string]any{"id": "c1", "name": "pine", "created": f.now, "leader": "oak", "nodes": 3, "voters": 3, "noLocalAdmin": f.noLocal}
+		if f.looks["rotate-ca"] > 0 {
+			about["ca"] = f.nextCA()
+		}
+		return about, nil
 	})
 	handle("POST /v1/cluster", func(r *http.Request) (any, error) {
 		var in api.ClusterChange
@@ -398,6 +402,10 @@ func (f *fake) writeRoutes(handle func(string, func(*http.Request) (any, error))
 	}))
 	handle("POST /v1/tasks/{id}/stop", func(r *http.Request) (any, error) { return f.task(r.PathValue("id")) })
 	handle("DELETE /v1/jobs/{id}", onJob(func(j *api.Job, _ *http.Request) { delete(f.jobs, j.ID) }))
+	handle("POST /v1/ca", func(*http.Request) (any, error) {
+		f.looks["rotate-ca"]++
+		return api.CAStatus{Step: 1, Phase: "all are told"}, nil
+	})
 	handle("POST /v1/nodes/{ref}/drain", func(r *http.Request) (any, error) { f.looks["drain "+r.PathValue("ref")]++; return struct{}{}, nil })
 	handle("POST /v1/nodes/{ref}/resume", func(*http.Request) (any, error) { return struct{}{}, nil })
 	handle("DELETE /v1/nodes/{ref}", func(*http.Request) (any, error) {
@@ -502,4 +510,16 @@ func frame(kind byte, p []byte) []byte {
 func (f *fake) level() *api.LevelStatus {
 	return &api.LevelStatus{Level: 0, Behind: []string{"elm"}, Nodes: []api.NodeLevel{
 		{Name: "elm", Version: "1.0.0", Voter: true, Answers: true}, {Name: "fir", Version: "1.1.0", Level: 1}, {Name: "oak", Version: "1.1.0", Level: 1, Voter: true, Answers: true}}}
+}
+
+// nextCA is a change of the CA's key, one step on at each look.
+func (f *fake) nextCA() api.CAStatus {
+	f.looks["ca"]++
+	switch f.looks["ca"] {
+	case 1:
+		return api.CAStatus{Step: 1, Phase: "all are told", Waiting: []string{"fir"}, Away: []string{"elm"}}
+	case 2:
+		return api.CAStatus{Step: 2, Phase: "all get certificates"}
+	}
+	return api.CAStatus{Step: 3, Pin: "abcdefghijk"}
 }

@@ -322,6 +322,9 @@ func (a *app) nodeRm() *cli.Command {
 			return err
 		}
 		a.progress("%s is removed for good", n.Name)
+		if strings.HasPrefix(n.Role, "voter") {
+			a.progress("it voted, and so knew the key of the cluster's CA: if its disk may be in wrong hands, `mesita cluster rotate-ca` changes that")
+		}
 		return nil
 	})
 }

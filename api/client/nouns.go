@@ -43,6 +43,8 @@ type Cluster struct {
 	// MayVote is how many of the nodes vote, or may become voters; 0 if the node that
 	// answered does not say.
 	MayVote int `json:"mayVote,omitempty"`
+	// CA is how far a change of the CA's key is.
+	CA api.CAStatus `json:"ca,omitzero"`
 }
 
 // Cluster describes the cluster.
@@ -215,6 +217,12 @@ func (c *Client) Drain(ctx context.Context, ref string, deadline time.Duration) 
 // Resume ends a drain.
 func (c *Client) Resume(ctx context.Context, ref string) error {
 	return c.call(ctx, http.MethodPost, "/v1/nodes/"+url.PathEscape(ref)+"/resume", struct{}{}, nil)
+}
+
+// RotateCA begins a change of the CA's key; Cluster says how far it is.
+func (c *Client) RotateCA(ctx context.Context) (*api.CAStatus, error) {
+	s := new(api.CAStatus)
+	return s, c.call(ctx, http.MethodPost, "/v1/ca", struct{}{}, s)
 }
 
 // Promote lets a node become a voter that joined as a worker.

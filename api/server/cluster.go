@@ -56,11 +56,13 @@ type ClusterStatus struct {
 	Voters int    `json:"voters"`
 	// MayVote is how many of the nodes vote, or may become voters.
 	MayVote int `json:"mayVote"`
+	// CA is how far a change of the CA's key is.
+	CA api.CAStatus `json:"ca"`
 }
 
 func getCluster(c *call) (any, error) {
 	v := c.Store.View()
-	s := ClusterStatus{Cluster: v.Cluster(), MayVote: v.MayVote()}
+	s := ClusterStatus{Cluster: v.Cluster(), MayVote: v.MayVote(), CA: c.Cluster.CA()}
 	if s.Cluster == nil {
 		return nil, api.Errorf(api.CodeUnavailable, "the cluster is not made yet: try again in a moment")
 	}
@@ -91,6 +93,10 @@ func setCluster(c *call) (any, error) {
 }
 
 func checkState(c *call) (any, error) { return c.Cluster.CheckState(c.R.Context(), c.ID.Actor) }
+
+func getCA(c *call) (any, error) { return c.Cluster.CAs(c.R.Context()) }
+
+func rotateCA(c *call) (any, error) { return c.Cluster.RotateCA(c.R.Context(), c.ID.Actor) }
 
 func getLevel(c *call) (any, error) { return c.Cluster.Level(), nil }
 

@@ -149,6 +149,20 @@ func (n *testNode) Claim(_ context.Context, id string, c *api.SessionClaim) erro
 	return nil
 }
 
+func (n *testNode) CAs(context.Context) (*api.CARoots, error) {
+	a := n.store.View().Authority()
+	if a == nil {
+		return nil, api.Errorf(api.CodeUnavailable, "this node does not know the cluster's state now: ask another")
+	}
+	return a.CAs(), nil
+}
+
+func (n *testNode) CA() api.CAStatus { return api.CAStatus{Phase: "told"} }
+
+func (n *testNode) RotateCA(context.Context, string) (api.CAStatus, error) {
+	return api.CAStatus{Step: 1, Phase: "begun"}, nil
+}
+
 func (n *testNode) Renewal(_ context.Context, csr []byte, _ bool) (*api.Renewal, error) {
 	return &api.Renewal{Certificate: append([]byte("for "), csr...)}, nil
 }

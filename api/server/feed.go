@@ -30,6 +30,7 @@ type FeedRow struct {
 	Level int      `json:"level,omitempty"` // of the cluster, with Begin and when it rose
 
 	Ring *api.GossipRing `json:"ring,omitempty"` // with Begin and when it changed
+	CA   *api.CARoots    `json:"ca,omitempty"`   // with Begin and when it changed, if it ever did
 }
 
 // Feed makes the rows for one node from the views of one voter. Each

@@ -117,6 +117,9 @@ func (r *rollCall) add(row *FeedRow, gone []goneNode, v *fsm.View) (news bool) {
 	}
 	if a := v.Authority(); a != r.keys && v.Does(fsm.GossipKeys) {
 		row.Ring, r.keys, news = a.Ring(), a, true
+		if a.CAStep > 0 {
+			row.CA = a.CAs()
+		}
 	}
 	return news || len(row.Gone) > 0
 }

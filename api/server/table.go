@@ -38,6 +38,8 @@ func clusterRoutes(s *Server) []*exchange.Route {
 		{Method: get, Path: "/v1/level", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getLevel), Answer: api.LevelStatus{}, Summary: "the level of the cluster, and which each node knows"},
 		{Method: post, Path: "/v1/level", Action: auth.ManageCluster, Scope: auth.OfCluster, Handle: s.on(setLevel), Body: api.LevelRequest{}, Answer: api.LevelStatus{}, Summary: "hold the level, let it rise by itself again, or raise it now"},
 		{Method: post, Path: "/v1/renew", Action: auth.Nothing, Scope: auth.OfAny, Handle: s.on(renewKey), Local: true, Body: RenewalRequest{}, Answer: &api.Renewal{}, Summary: "a new certificate for a node that proves its key, or that it was removed"},
+		{Method: get, Path: "/v1/ca", Action: auth.Nothing, Scope: auth.OfAny, Handle: s.on(getCA), Local: true, Answer: &api.CARoots{}, Summary: "the certificates of the cluster's CA, and what leads from each of its keys to the next"},
+		{Method: post, Path: "/v1/ca", Action: auth.ManageCluster, Scope: auth.OfCluster, Handle: s.on(rotateCA), Answer: api.CAStatus{}, Summary: "change the key of the cluster's CA"},
 		{Method: post, Path: "/v1/statecheck", Action: auth.ManageCluster, Scope: auth.OfCluster, Handle: s.on(checkState), Answer: api.StateCheck{}, Summary: "compare the states of all voters now"},
 		{Method: post, Path: "/v1/join", Action: auth.Nothing, Scope: auth.OfAny, Handle: s.on(joinNode), Body: api.JoinRequest{}, Answer: &api.JoinGrant{}, Summary: "admit a node with a join token"},
 	}

@@ -12,6 +12,11 @@ var (
 	ErrNoNodeCertificate = errors.New("this protocol needs a node certificate of the cluster")
 	// ErrNoVoter: a node that does not vote answered where only a voter counts.
 	ErrNoVoter = errors.New("the node is no voter")
+	// ErrOtherAuthority: a node's certificate is of an authority that is not known:
+	// of another cluster, or its key was changed while this node was off.
+	ErrOtherAuthority = errors.New("the certificate is not of this cluster's authority")
+	// ErrNotFollowed: no key that is trusted has signed the authority's.
+	ErrNotFollowed = errors.New("the CA's key does not follow one that is known")
 	// ErrExpired: a certificate of this cluster is good but for its age.
 	ErrExpired = errors.New("the node's certificate has expired")
 	// ErrRemoved: the node was removed from the cluster, so its certificate is

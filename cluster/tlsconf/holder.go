@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -33,18 +34,44 @@ func BetweenNodes(protos []string) bool {
 // Holder is a node's certificate as it is now. Configs made from it follow a
 // Swap at once: listeners and connections stay as they are.
 type Holder struct {
-	key   *NodeKey
-	cas   []*x509.Certificate
-	roots *x509.CertPool
-	now   func() time.Time
+	key *NodeKey
+	now func() time.Time
 	// session is what others tell this daemon by from another with its key.
 	session string
 	// refused is told when another node refused this one.
 	refused chan struct{} // cap 1
+	// strange is told when a server's certificate is of an unknown authority.
+	strange chan struct{} // cap 1
+	// outdated is told when the certificate is not of the key that signs any more.
+	outdated chan struct{} // cap 1
 
+	showing sync.Mutex // who changes current or past
+	past    atomic.Pointer[[][]byte]
+	trusts  atomic.Pointer[trust]
 	current atomic.Pointer[tls.Certificate]
 	admit   atomic.Pointer[func(Caller) error]
 	member  atomic.Pointer[func(nodeID string) bool]
+}
+
+// trust is the authority as a node knows it.
+type trust struct {
+	cas  []*x509.Certificate // the first is of the key that signs
+	pool *x509.CertPool
+}
+
+func newTrust(cas []*x509.Certificate) *trust {
+	t := &trust{cas: cas, pool: x509.NewCertPool()}
+	for _, ca := range cas {
+		t.pool.AddCert(ca)
+	}
+	return t
+}
+
+// signed tells whether a certificate is of one of some authorities, whatever its
+// dates.
+func signed(leaf *x509.Certificate, by *x509.CertPool) bool {
+	_, err := leaf.Verify(x509.VerifyOptions{Roots: by, CurrentTime: leaf.NotAfter, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	return err == nil
 }
 
 // NewHolder holds certPEM for key under the authority caPEM; now is nil for
@@ -58,10 +85,8 @@ func NewHolder(key *NodeKey, certPEM, caPEM []byte, now func() time.Time) (*Hold
 	if now == nil {
 		now = time.Now
 	}
-	h := &Holder{key: key, cas: cas, roots: x509.NewCertPool(), now: now, refused: make(chan struct{}, 1)}
-	for _, ca := range cas {
-		h.roots.AddCert(ca)
-	}
+	h := &Holder{key: key, now: now, refused: make(chan struct{}, 1), strange: make(chan struct{}, 1), outdated: make(chan struct{}, 1)}
+	h.trusts.Store(newTrust(cas))
 	if err := h.Swap(certPEM); err != nil {
 		return nil, err
 	}
@@ -77,14 +102,66 @@ func (h *Holder) ID() string { return h.key.id }
 // Leaf is the certificate in use.
 func (h *Holder) Leaf() *x509.Certificate { return h.current.Load().Leaf }
 
-// Refused is to be called when another node refuses this one: the rotator asks
-// why, and for a new certificate.
-func (h *Holder) Refused() {
+// SetRoots changes the authorities that are trusted; the first is the one that
+// signs. Connections stay as they are.
+func (h *Holder) SetRoots(caPEM []byte) error {
+	cas, err := parseCerts(caPEM)
+	if err != nil {
+		return fmt.Errorf("CA certificate: %w", err)
+	}
+	h.trusts.Store(newTrust(cas))
+	return nil
+}
+
+// RootsPEM is all authorities that are trusted.
+func (h *Holder) RootsPEM() []byte {
+	var out []byte
+	for _, ca := range h.trusts.Load().cas {
+		out = append(out, encodeCert(ca.Raw)...)
+	}
+	return out
+}
+
+// SignerPEM is the authority of the certificate in use.
+func (h *Holder) SignerPEM() []byte {
+	chain := h.current.Load().Certificate
+	return encodeCert(chain[len(chain)-1])
+}
+
+// CertPEM is the certificate in use.
+func (h *Holder) CertPEM() []byte { return encodeCert(h.Leaf().Raw) }
+
+// SignedBy tells whether the certificate in use is of the first of some
+// authorities.
+func (h *Holder) SignedBy(caPEM []byte) bool {
+	cas, err := parseCerts(caPEM)
+	return err == nil && signed(h.Leaf(), newTrust(cas[:1]).pool)
+}
+
+// Signs tells whether an authority is the one that signs now, as far as this node
+// knows.
+func (h *Holder) Signs(caPEM []byte) bool {
+	certs, err := parseCerts(caPEM)
+	return err == nil && certs[0].Equal(h.trusts.Load().cas[0])
+}
+
+// Outdated is to be called when another key signs now: the rotator gets a new
+// certificate at once.
+func (h *Holder) Outdated() { poke(h.outdated) }
+
+// Strange fires when this node met a server whose authority it does not know.
+func (h *Holder) Strange() <-chan struct{} { return h.strange }
+
+func poke(c chan struct{}) {
 	select {
-	case h.refused <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
+
+// Refused is to be called when another node refuses this one: the rotator asks
+// why, and for a new certificate.
+func (h *Holder) Refused() { poke(h.refused) }
 
 // Expired tells since when the certificate is no longer good, zero if it is.
 func (h *Holder) Expired() time.Time {
@@ -110,13 +187,13 @@ func (h *Holder) Swap(certPEM []byte) error {
 		return fmt.Errorf("node certificate: %q is no node certificate", leaf.Subject.CommonName)
 	}
 	// Checked as of its own time: that it has expired is for the rotator to mend.
-	chains, err := leaf.Verify(x509.VerifyOptions{Roots: h.roots, CurrentTime: leaf.NotAfter, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	chains, err := leaf.Verify(x509.VerifyOptions{Roots: h.trusts.Load().pool, CurrentTime: leaf.NotAfter, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
 	if err != nil {
 		return fmt.Errorf("node certificate: is not of this cluster's authority: %w", err)
 	}
-	// The authority goes along for joiners, which know it by its pin only.
-	ca := chains[0][len(chains[0])-1]
-	h.current.Store(&tls.Certificate{Certificate: [][]byte{leaf.Raw, ca.Raw}, PrivateKey: h.key.key, Leaf: leaf})
+	h.showing.Lock()
+	defer h.showing.Unlock()
+	h.show(leaf, chains[0][len(chains[0])-1].Raw)
 	return nil
 }
 
@@ -150,7 +227,7 @@ func (h *Holder) ServerConfig(alpn []string) *tls.Config {
 		NextProtos:       slices.Clone(alpn),
 		Time:             h.now,
 		ClientAuth:       tls.RequestClientCert, // verifyClient looks at it
-		ClientCAs:        h.roots,
+		ClientCAs:        h.trusts.Load().pool,  // a hint; the next key has the same name
 		GetCertificate:   func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return h.current.Load(), nil },
 		VerifyConnection: h.verifyClient,
 		// A resumed session would outlive the removal of a node.

@@ -67,7 +67,7 @@ func TestNodeProtocolsNeedNodeCertificates(t *testing.T) {
 	oak := newHolder(t, pine, "oak")
 	server := oak.ServerConfig(Protocols())
 	bare := func(alpn ...string) *tls.Config {
-		return &tls.Config{RootCAs: oak.roots, ServerName: AnyNode, NextProtos: alpn}
+		return &tls.Config{RootCAs: oak.trusts.Load().pool, ServerName: AnyNode, NextProtos: alpn}
 	}
 	if srv, serverErr, clientErr := shake(server, bare("http/1.1")); serverErr != nil || clientErr != nil {
 		t.Errorf("HTTP without a certificate: %v, %v", serverErr, clientErr)

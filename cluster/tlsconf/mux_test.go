@@ -26,7 +26,7 @@ func TestMuxPicksByProtocol(t *testing.T) {
 		if got, err := ask(m, ash.ClientConfig(proto, oak.ID())); err != nil || got != want {
 			t.Errorf("%s: %q, %v", proto, got, err)
 		}
-		bare := &tls.Config{RootCAs: oak.roots, ServerName: AnyNode, NextProtos: []string{proto}}
+		bare := &tls.Config{RootCAs: oak.trusts.Load().pool, ServerName: AnyNode, NextProtos: []string{proto}}
 		if got, err := ask(m, bare); err == nil {
 			t.Errorf("%s without a certificate: %q", proto, got)
 		}

@@ -35,7 +35,7 @@ func (c *CA) SignRemoval(age, nodeID string, at time.Time) (signature []byte, er
 // CheckRemoval is nil if the cluster's authority signed that this node was
 // removed at that time, in the age with that id.
 func (h *Holder) CheckRemoval(age string, at time.Time, signature []byte) error {
-	for _, ca := range h.cas {
+	for _, ca := range h.trusts.Load().cas {
 		sum := removalDigest(ca, age, h.key.id, at)
 		if pub, ok := ca.PublicKey.(*ecdsa.PublicKey); ok && ecdsa.VerifyASN1(pub, sum[:], signature) {
 			return nil

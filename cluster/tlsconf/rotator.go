@@ -48,9 +48,12 @@ func (r *Rotator) Run(ctx context.Context) error {
 	for {
 		refused := false
 		if wait := due.Sub(r.Holder.now()); wait > 0 {
-			var ok bool
-			if refused, ok = r.await(ctx, min(wait, clockCheck)); !ok {
+			var outdated, ok bool
+			if refused, outdated, ok = r.await(ctx, min(wait, clockCheck)); !ok {
 				return nil
+			}
+			if outdated {
+				due = r.Holder.now() // until it is done
 			}
 			if !refused {
 				asked.Reset()
@@ -91,18 +94,20 @@ func (r *Rotator) Run(ctx context.Context) error {
 	}
 }
 
-// await waits, and tells whether another node refused this one meanwhile; ok
-// is false once ctx is done.
-func (r *Rotator) await(ctx context.Context, d time.Duration) (refused, ok bool) {
+// await waits, and tells whether another node refused this one meanwhile, or
+// another key signs now; ok is false once ctx is done.
+func (r *Rotator) await(ctx context.Context, d time.Duration) (refused, outdated, ok bool) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return false, false
+		return false, false, false
 	case <-r.Holder.refused:
-		return true, true
+		return true, false, true
+	case <-r.Holder.outdated:
+		return false, true, true
 	case <-timer.C:
-		return false, true
+		return false, false, true
 	}
 }
 
@@ -135,7 +140,13 @@ func (r *Rotator) renew(ctx context.Context, refused bool) error {
 		return fmt.Errorf("renew certificate: %w", err)
 	}
 	old := r.Holder.Leaf().NotAfter
-	if certs, err := parseCerts(certPEM); err == nil && !certs[0].NotAfter.After(old) {
+	signs := r.Holder.trusts.Load().cas[:1]
+	again := signed(r.Holder.Leaf(), newTrust(signs).pool)
+	certs, err := parseCerts(certPEM)
+	if err == nil && !again && !signed(certs[0], newTrust(signs).pool) {
+		return errors.New("renew certificate: the new one is of a key that signs no more: the signer has not heard of that yet")
+	}
+	if err == nil && again && !certs[0].NotAfter.After(old) {
 		return fmt.Errorf("renew certificate: the new one is good until %s, and this one until %s: the signer's clock is behind",
 			certs[0].NotAfter.Format(time.RFC3339), old.Format(time.RFC3339))
 	}

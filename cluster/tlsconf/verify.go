@@ -21,7 +21,7 @@ import (
 // whose own has expired, too, was off for long or has a clock that is ahead, as
 // when others have just signed it: it takes what was good when its own was made.
 func (h *Holder) verify(chain []*x509.Certificate, usage x509.ExtKeyUsage) (id string, err error) {
-	id, err = nodeOf(chain, h.roots, usage)
+	id, err = nodeOf(chain, h.trusts.Load().pool, usage)
 	if err != nil {
 		return "", err
 	}
@@ -50,7 +50,7 @@ func nodeOf(chain []*x509.Certificate, roots *x509.CertPool, usage x509.ExtKeyUs
 	}
 	leaf := chain[0]
 	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: leaf.NotAfter, KeyUsages: []x509.ExtKeyUsage{usage}}); err != nil {
-		return "", fmt.Errorf("the certificate is not of this cluster's authority: %w", err)
+		return "", fmt.Errorf("%w: %w", ErrOtherAuthority, err)
 	}
 	id, ok := certID(leaf)
 	if !ok {
@@ -81,6 +81,7 @@ func (h *Holder) verifyClient(cs tls.ConnectionState) error {
 
 func (h *Holder) verifyServer(cs tls.ConnectionState, alpn, expect string) error {
 	id, err := h.verify(cs.PeerCertificates, x509.ExtKeyUsageServerAuth)
+	h.noteStrange(err)
 	switch {
 	case err != nil:
 		return fmt.Errorf("the server: %w", err)
@@ -104,9 +105,16 @@ func (h *Holder) RenewalConfig() *tls.Config {
 		ServerName:         AnyNode,
 		InsecureSkipVerify: true, // VerifyConnection does it, without the dates
 		VerifyConnection: func(cs tls.ConnectionState) error {
-			_, err := nodeOf(cs.PeerCertificates, h.roots, x509.ExtKeyUsageServerAuth)
+			_, err := nodeOf(cs.PeerCertificates, h.trusts.Load().pool, x509.ExtKeyUsageServerAuth)
+			h.noteStrange(err)
 			return err
 		},
+	}
+}
+
+func (h *Holder) noteStrange(err error) {
+	if errors.Is(err, ErrOtherAuthority) {
+		poke(h.strange)
 	}
 }
 

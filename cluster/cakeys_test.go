@@ -1,0 +1,351 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/loop"
+	"github.com/mesita/mesita/cluster/tlsconf"
+	"github.com/mesita/mesita/fsm"
+	"github.com/mesita/mesita/gossip"
+)
+
+// caWorld is a cluster in memory with a real authority, and nodes that say by
+// gossip which step they have done.
+type caWorld struct {
+	t     *testing.T
+	store *fsm.Store
+	steps map[string]uint64
+}
+
+func newCAWorld(t *testing.T, level fsm.Level, nodes ...string) *caWorld {
+	t.Helper()
+	w := &caWorld{t: t, store: fsm.NewStore(nil), steps: map[string]uint64{}}
+	ca, err := tlsconf.NewCA("pine", "c1", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.do(&fsm.ClusterInit{Level: level, Cluster: &api.Cluster{ID: "c1", Name: "pine"},
+		Authority: &api.Authority{CACert: ca.CertPEM(), CAKey: ca.KeyPEM(), Pin: ca.Pin(), GossipKey: bytes.Repeat([]byte{1}, 32)}, Node: &api.Node{ID: nodes[0], Name: nodes[0]}})
+	w.do(&fsm.TokenCreate{Token: &api.Token{ID: "t", Kind: api.TokenJoin, Hash: "h"}})
+	for i, id := range nodes {
+		if i > 0 {
+			w.do(&fsm.NodeJoin{Token: "t", Hash: "h", NodeID: id, Name: id})
+		}
+		w.do(&fsm.NodeHello{ID: id, Hello: api.NodeHello{Addr: "x:1", Level: int(level), Resources: api.Resources{CPUs: 1}}})
+	}
+	return w
+}
+
+func (w *caWorld) do(c fsm.Command) {
+	w.t.Helper()
+	if _, err := w.store.Do(w.t.Context(), c); err != nil {
+		w.t.Fatalf("%T: %v", c, err)
+	}
+}
+
+func (w *caWorld) members() (out []gossip.Member) {
+	for id, step := range w.steps {
+		out = append(out, gossip.Member{ID: id, Meta: gossip.Meta{ID: id, CA: step}})
+	}
+	return out
+}
+
+// pass is one of a leader that was just elected, and is the step after it.
+func (w *caWorld) pass() uint64 {
+	w.t.Helper()
+	l := &caLoop{store: w.store, members: w.members, meta: func() fsm.Meta { return fsm.Meta{Actor: "ca"} }}
+	l.pass(w.t.Context(), loop.Changes{})
+	return w.store.View().Authority().CAStep
+}
+
+func (w *caWorld) begin() {
+	w.t.Helper()
+	cmd, err := newCA(w.store.View(), time.Now())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.do(cmd)
+}
+
+// The key of the CA changes one step at a time, each once all nodes that are there
+// have done the one before; whoever leads goes on from where it is. A node that
+// is away is not waited for, and is named.
+func TestTheCAChangesInSteps(t *testing.T) {
+	w := newCAWorld(t, fsm.Newest, "a", "b", "away", "gone")
+	v := w.store.View()
+	w.do(&fsm.NodeState{ID: "away", State: api.NodeDown, Since: v.Node("away").Since})
+	w.do(&fsm.NodeRemove{ID: "gone", Force: true})
+	if w.pass() != 0 {
+		t.Error("the key changes for nothing")
+	}
+	for round := range uint64(2) {
+		before := w.store.View().Authority()
+		w.begin()
+		for step := 3*round + 1; step < 3*round+3; step++ {
+			for _, done := range []string{"", "a"} {
+				if done != "" {
+					w.steps[done] = step
+				}
+				if got := w.pass(); got != step {
+					t.Fatalf("step %d is left for %d while only %q has done it", step, got, done)
+				}
+			}
+			s := caStatus(w.store.View(), w.members())
+			if s.Phase == "" || !slices.Equal(s.Waiting, []string{"b"}) || !slices.Equal(s.Away, []string{"away"}) {
+				t.Errorf("step %d: %+v", step, s)
+			}
+			w.steps["b"] = step
+			if got := w.pass(); got != step+1 {
+				t.Fatalf("at step %d, not %d, once all have done it", got, step+1)
+			}
+		}
+		after := w.store.View().Authority()
+		if bytes.Equal(before.CAKey, after.CAKey) || after.CANext != nil || after.CANextKey != nil || before.Pin == after.Pin || caStatus(w.store.View(), nil).Phase != "" {
+			t.Errorf("round %d: %+v", round, after)
+		}
+		if _, err := tlsconf.LoadCA(after.CACert, after.CAKey); err != nil {
+			t.Error(err)
+		}
+		if pin, err := tlsconf.FollowPin(after.CAs(), before.Pin); err != nil || pin != after.Pin {
+			t.Errorf("a token of before leads to %s: %v", pin, err)
+		}
+	}
+}
+
+// While a node is there whose program does not know how, or a change is under way,
+// none is begun.
+func TestTheCAIsNotChanged(t *testing.T) {
+	for _, c := range []struct {
+		level fsm.Level
+		do    func(*caWorld)
+		want  string
+	}{
+		{3, func(*caWorld) {}, "needs level 4"},
+		{fsm.Newest, func(w *caWorld) {
+			w.do(&fsm.NodeHello{ID: "b", Hello: api.NodeHello{Addr: "x:2", Level: 3, Resources: api.Resources{CPUs: 1}}, Outdated: true})
+		}, "node b does not know how the key of the CA is changed: upgrade it first"},
+		{fsm.Newest, (*caWorld).begin, "is being changed"},
+	} {
+		w := newCAWorld(t, c.level, "a", "b")
+		c.do(w)
+		a := agentIn(t, nodeFile{NodeID: "a", Name: "a"})
+		a.store = w.store
+		step := w.store.View().Authority().CAStep
+		_, err := members{a}.RotateCA(t.Context(), "admin")
+		if api.ErrorCode(err) != api.CodeConflict || !strings.Contains(err.Error(), c.want) || w.store.View().Authority().CAStep != step {
+			t.Errorf("%v, want %q", err, c.want)
+		}
+	}
+}
+
+// follower is a node that has a certificate of the world's authority.
+func (w *caWorld) follower(key *tlsconf.NodeKey) *Agent {
+	w.t.Helper()
+	a := agentIn(w.t, nodeFile{NodeID: key.ID(), Name: "fir"})
+	a.files = tlsconf.Files{Dir: a.dir.path}
+	auth := w.store.View().Authority()
+	err := a.files.SaveKey(key)
+	if err == nil {
+		err = a.files.SaveCA(auth.CACert)
+	}
+	if err == nil {
+		err = a.files.SaveCert(w.sign(key))
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.start(a)
+	return a
+}
+
+// start loads what is on a node's disk, as a start does.
+func (w *caWorld) start(a *Agent) {
+	w.t.Helper()
+	self, err := a.dir.load()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	key, err := a.files.LoadKey()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	a.self = self
+	if err := a.loadCertificates(key); err != nil {
+		w.t.Fatal(err)
+	}
+	a.peers = newPeers(a.certs, nil, nil, func() {})
+}
+
+// sign is a certificate of the key that signs now.
+func (w *caWorld) sign(key *tlsconf.NodeKey) []byte {
+	w.t.Helper()
+	auth := w.store.View().Authority()
+	ca, err := tlsconf.LoadCA(auth.CACert, auth.CAKey)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	csr, err := key.CSR()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	cert, err := ca.Sign(csr, tlsconf.NodeIdentity{ID: key.ID(), Name: "fir", ClusterID: "c1"}, time.Now(), time.Hour)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return cert
+}
+
+// A node does the steps in order, whichever it hears of: it trusts a new key, and
+// drops an old one only once it has a certificate of another. Killed at any point
+// it starts with what it has, and goes on.
+func TestANodeFollowsTheCA(t *testing.T) {
+	for _, missed := range []int{0, 1, 2, 3, 6} { // how many steps go by before it hears of any
+		for _, killed := range []bool{false, true} {
+			t.Run(fmt.Sprint(missed, killed), func(t *testing.T) {
+				w := newCAWorld(t, fsm.Newest, "a")
+				key, err := tlsconf.NewNodeKey()
+				if err != nil {
+					t.Fatal(err)
+				}
+				a := w.follower(key)
+				for n := 1; n <= 6; n++ {
+					if n%3 == 1 {
+						w.begin()
+					} else {
+						w.do(&fsm.CARotate{Step: uint64(n - 1)})
+					}
+					if n <= missed-1 {
+						continue
+					}
+					w.follow(a, key, killed)
+				}
+				auth := w.store.View().Authority()
+				if pem, err := a.files.LoadCA(); err != nil || !bytes.Equal(bytes.TrimSpace(pem), bytes.TrimSpace(auth.CACert)) || a.caStep() != 6 || !a.certs.SignedBy(auth.CACert) {
+					t.Errorf("after all: step %d, %v", a.caStep(), err)
+				}
+			})
+		}
+	}
+}
+
+// follow has a node do the newest step, from what it says to what the rotator does.
+func (w *caWorld) follow(a *Agent, key *tlsconf.NodeKey, killed bool) {
+	w.t.Helper()
+	r := w.store.View().Authority().CAs()
+	if err := a.certs.Follow(r); err != nil {
+		w.t.Fatalf("step %d cannot be followed: %v", r.Step, err)
+	}
+	for try := 0; !a.takeCA(r); try++ {
+		if a.caStep() >= r.Step || try == 1 {
+			w.t.Fatalf("step %d is not done", r.Step)
+		}
+		if killed {
+			w.start(a)
+		}
+		cert := w.sign(key) // the rotator asks for one
+		if err := a.certs.Swap(cert); err != nil {
+			w.t.Fatal(err)
+		}
+		if !killed { // else it is not saved
+			if err := a.files.SaveCert(cert); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+	}
+	if killed {
+		w.start(a)
+	}
+	if !a.takeCA(r) || a.caStep() != r.Step {
+		w.t.Errorf("step %d is not done at the next start: %d", r.Step, a.caStep())
+	}
+	back := *r
+	if back.Step--; !a.takeCA(&back) || a.caStep() != r.Step {
+		w.t.Errorf("a node goes back from step %d to %d", r.Step, a.caStep())
+	}
+}
+
+// A node that was off for a change meets a certificate that it does not know, asks
+// whoever is at the addresses that it has, and believes what its own key leads
+// to.
+func TestWhoWasOffAsks(t *testing.T) {
+	w := newCAWorld(t, fsm.Newest, "a")
+	key, err := tlsconf.NewNodeKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := w.follower(key)
+	w.begin()
+	w.do(&fsm.CARotate{Step: 1})
+	w.do(&fsm.CARotate{Step: 2})
+	foreign := newCAWorld(t, fsm.Newest, "x")
+	foreign.begin()
+	answer := func(r *api.CARoots) string {
+		s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r2 *http.Request) {
+			if err := json.NewEncoder(w).Encode(r); err != nil || r2.URL.Path != "/v1/ca" {
+				t.Errorf("%s: %v", r2.URL, err)
+			}
+		}))
+		t.Cleanup(s.Close)
+		return s.Listener.Addr().String()
+	}
+	a.cfg.Seeds = []string{answer(foreign.store.View().Authority().CAs())}
+	if a.learnCA(t.Context()) || a.ca.heard.Load() != nil {
+		t.Error("another cluster's key is believed")
+	}
+	a.cfg.Seeds = append(a.cfg.Seeds, answer(w.store.View().Authority().CAs()))
+	if !a.learnCA(t.Context()) || a.knownCA().Step != 3 {
+		t.Errorf("it does not follow: %+v", a.knownCA())
+	}
+}
+
+// A join token of before leads to the node with the new key, and not to one whose
+// key the old one has not signed: that never sees the secret.
+func TestAJoinTokenOfBefore(t *testing.T) {
+	w := newCAWorld(t, fsm.Newest, "a")
+	pin := w.store.View().Authority().Pin
+	w.begin()
+	w.do(&fsm.CARotate{Step: 1})
+	w.do(&fsm.CARotate{Step: 2})
+	for _, known := range []bool{true, false} {
+		shows := w
+		if !known {
+			shows = newCAWorld(t, fsm.Newest, "x")
+		}
+		key, err := tlsconf.NewNodeKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		node := shows.follower(key)
+		asked := 0
+		srv := &http.Server{Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/v1/ca" {
+				_ = json.NewEncoder(rw).Encode(w.store.View().Authority().CAs()) // the client sees it
+				return
+			}
+			asked++
+			_ = json.NewEncoder(rw).Encode(api.JoinGrant{Cluster: &api.Cluster{}, GossipKey: []byte("k")})
+		})}
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go srv.Serve(tls.NewListener(l, node.certs.ServerConfig([]string{"http/1.1"})))
+		_, err = joinAt(context.Background(), l.Addr().String(), pin, &api.JoinRequest{Token: "id.secret"})
+		srv.Close()
+		if (err == nil) != known || (asked == 1) != known || !known && api.ErrorCode(err) != api.CodeNotAllowed {
+			t.Errorf("known %v: %v, asked %d", known, err, asked)
+		}
+	}
+}
