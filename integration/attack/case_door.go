@@ -130,7 +130,7 @@ func (r *run) rights() {
 		}
 	}
 	leader.Must(http.MethodGet, "/v1/jobs/prey", nil, &after)
-	if before.Version != after.Version || before.Stop != after.Stop || before.Spec.Count != after.Spec.Count {
+	if before.Version != after.Version || before.Stop != after.Stop || *before.Spec.Count != *after.Spec.Count {
 		r.stage.Errorf("the job was changed: %+v", after)
 	}
 	r.noTokenOf("evil")
