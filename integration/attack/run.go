@@ -50,7 +50,6 @@ type run struct {
 	voters  []*lab.Node
 	worker  *lab.Node
 	removed *caller                  // who has the key of a node that was removed; see evil
-	viewer  string                   // a token
 	worst   map[string]time.Duration // for a node to say how it is, by the way
 	most    int64                    // bytes of a daemon
 }
