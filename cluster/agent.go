@@ -243,7 +243,7 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	a.stack.start("executor", a.exec.Run)
 	a.newServer()
 	a.serve("https", https, auth.TLS)
-	a.serve("socket", conns.Listener(l.unix, auth.CallerOf), auth.Unix)
+	a.serve("socket", conns.Listener(insiders{l.unix, a.host}, auth.CallerOf), auth.Unix)
 	if l.http != nil {
 		cred := auth.Bearer
 		if a.cfg.Dev {

@@ -60,6 +60,21 @@ func TestWhoTasksAreOnNodes(t *testing.T) {
 		}
 		return out
 	}
+	// Root in a task is not root of its node, unless it was let out.
+	for _, privileged := range []bool{false, true} {
+		code := 0
+		j := free.Submit(map[string]any{"kind": "batch", "cpus": 0.1, "mem": "64MiB", "privileged": privileged, "constraints": []string{"node.name=" + free.Name},
+			"command": []string{free.Bin, "--socket", free.Socket, "token", "ls"}})
+		j = free.AwaitJob(j.ID, "ended")
+		for _, task := range free.Tasks(j.ID) {
+			if task.ExitCode != nil {
+				code = *task.ExitCode
+			}
+		}
+		if (code == 0) != privileged {
+			t.Errorf("root in a task calls the socket of its node, privileged: %v: code %d", privileged, code)
+		}
+	}
 	stays := []string{"sh", "-c", "while :; do sleep 1; done"}
 	uid := func(task string) int {
 		t.Helper()

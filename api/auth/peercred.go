@@ -23,25 +23,45 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 
 // UserOf is the user at the other end of a unix socket.
 func UserOf(c net.Conn) (uid uint32, ok bool) {
+	cred := credOf(c)
+	if cred == nil {
+		return 0, false
+	}
+	return cred.Uid, true
+}
+
+// PIDOf is the process that connected to a unix socket; false: this machine's
+// processes are not seen from here.
+func PIDOf(c net.Conn) (pid int, ok bool) {
+	cred := credOf(c)
+	if cred == nil || cred.Pid <= 0 {
+		return 0, false
+	}
+	return int(cred.Pid), true
+}
+
+// credOf is what the kernel says of who connected to a unix socket, nil of
+// others.
+func credOf(c net.Conn) *syscall.Ucred {
 	if held, ok := c.(interface{ NetConn() net.Conn }); ok {
 		c = held.NetConn()
 	}
 	u, ok := c.(*net.UnixConn)
 	if !ok {
-		return 0, false
+		return nil
 	}
 	raw, err := u.SyscallConn()
 	if err != nil {
-		return 0, false
+		return nil
 	}
 	var cred *syscall.Ucred
 	var credErr error
 	if err := raw.Control(func(fd uintptr) {
 		cred, credErr = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
 	}); err != nil || credErr != nil {
-		return 0, false
+		return nil
 	}
-	return cred.Uid, true
+	return cred
 }
 
 // CallerOf is whom a connection is charged to until somebody on it is known:
