@@ -27,7 +27,12 @@ func TestCoveredFolders(t *testing.T) {
 	if err := os.Symlink("../digest", bin); err != nil {
 		t.Fatal(err)
 	}
-	look := "echo x > out; find " + data + "; cat " + secret + " 2>/dev/null; mkdir " + data + "/new 2>/dev/null; cd ..; echo *; " +
+	digest := filepath.Join(data, "blobs", "digest")
+	was, err := os.ReadFile(digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	look := "echo x > out; { echo evil >> " + bin + "; } 2>/dev/null; find " + data + "; cat " + secret + " 2>/dev/null; mkdir " + data + "/new 2>/dev/null; cd ..; echo *; " +
 		"unshare -Urm sh -c 'umount " + data + "; cat " + secret + "' 2>/dev/null; :"
 	c := confined(program(bin, bin, look))
 	c.FilterSyscalls, c.Dir, c.Covered, c.Reached = false, own, []string{data}, []string{own, bin}
@@ -48,6 +53,9 @@ func TestCoveredFolders(t *testing.T) {
 	check("a task", out, e)
 	if b, err := os.ReadFile(filepath.Join(own, "out")); err != nil || string(b) != "x\n" {
 		t.Errorf("what it wrote: %q, %v", b, err)
+	}
+	if b, err := os.ReadFile(digest); err != nil || string(b) != string(was) {
+		t.Errorf("a program that others run, too, became %q, %v", b, err)
 	}
 	first := c
 	first.Path, first.Args = "/bin/sh", []string{"sh", "-c", "echo ready; exec sleep 1000"}

@@ -28,6 +28,9 @@ const (
 	coverFlags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC // what is reached keeps its own
 	coverData  = "size=64k,nr_inodes=1k,mode=711"
 	coverFS    = "tmpfs"
+
+	// A file that is reached, such as a program, is others' too.
+	reachedFlags = unix.MS_REMOUNT | unix.MS_BIND | unix.MS_RDONLY | unix.MS_NODEV
 )
 
 // covers looks at what a process is to reach.
@@ -82,4 +85,4 @@ func (v cover) text() []string {
 }
 
 // steps is how many system calls it takes.
-func (v cover) steps() int { return 4 + len(v.folders) + 3*len(v.reached) }
+func (v cover) steps() int { return 4 + len(v.folders) + 4*len(v.reached) }

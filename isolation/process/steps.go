@@ -32,9 +32,10 @@ import (
 // with it, so it can always tell, and costs the task nothing.
 //
 // Capabilities leave the bounding set while it may still do that, and the rest
-// once it is its user, which takes some. Another root goes after the mounts, and
-// the filter of system calls last, before the exec; or, if the program may gain
-// privileges, before it loses its own, as the kernel wants one of both.
+// once it is its user, which takes some. Another root goes after the mounts. The
+// filter of system calls comes before it loses its own: then it has no more than
+// the task, where root could trace it while it has no filter yet; and the kernel
+// wants that, or that the program gains no privileges.
 
 // fails names the next stage, by what an error of it is called.
 func (b *Birth) fails(err func(error) error) uintptr {
@@ -169,6 +170,9 @@ func (b *Birth) cover(c *chain, v cover) {
 		}
 		move := c.call(st, unix.SYS_MOVE_MOUNT, 0, none, uintptr(cwd), paths[i], unix.MOVE_MOUNT_F_EMPTY_PATH)
 		held[i].out = move.arg(0)
+		if !r.folder {
+			c.call(st, unix.SYS_MOUNT, none, paths[i], none, reachedFlags)
+		}
 	}
 	c.call(st, unix.SYS_MOUNT, none, top, none, unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|coverFlags)
 }
@@ -249,9 +253,7 @@ func (b *Birth) becomeProgram(c *chain) {
 	for _, capability := range b.c.dropped(b.st.own) {
 		c.call(giveUp, unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, capability, 0, 0, 0)
 	}
-	if b.c.AllowNewPrivileges {
-		b.filter(c) // for which it may need what it gives up now
-	}
+	b.filter(c)
 	if os.Geteuid() == 0 || int(b.c.UID) != os.Geteuid() { // nobody but root may set any
 		user := b.fails(func(err error) error { return &os.PathError{Op: "fork/exec", Path: b.c.Path, Err: err} })
 		// A task must not get the keeper's groups, so even root has its list set.
@@ -270,9 +272,6 @@ func (b *Birth) becomeProgram(c *chain) {
 	}
 	if b.c.Dir != "" {
 		c.call(b.fails(func(err error) error { return &os.PathError{Op: "chdir", Path: b.c.Dir, Err: err} }), unix.SYS_CHDIR, a.string(b.c.Dir))
-	}
-	if !b.c.AllowNewPrivileges {
-		b.filter(c)
 	}
 	exec := b.fails(func(err error) error { return &os.PathError{Op: "fork/exec", Path: b.c.Path, Err: err} })
 	c.call(exec, unix.SYS_EXECVE, a.string(b.c.Path), a.strings(args(b.c)), a.strings(b.c.Env))

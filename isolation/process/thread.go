@@ -237,6 +237,12 @@ func (v cover) mount() error {
 		if err := unix.MoveMount(held[i], "", unix.AT_FDCWD, r.path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 			return err
 		}
+		if r.folder {
+			continue
+		}
+		if err := unix.Mount("", r.path, "", reachedFlags, ""); err != nil {
+			return err
+		}
 	}
 	return unix.Mount("", v.path, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|coverFlags, "")
 }
