@@ -362,18 +362,21 @@ func TestEachResourceIsLentByItself(t *testing.T) {
 		used, lost api.Resources
 		want       bool
 	}{
-		"of its guaranteed CPUs, as it borrows memory":  {task(4100, 3*gib+64<<20), task(1000, 16<<20), false},
-		"more memory than it borrowed":                  {task(4100, 3*gib+64<<20), task(100, 3*gib), false},
-		"memory that it borrowed":                       {task(2000, 4*gib), task(100, 2*gib), true},
-		"memory that it borrowed, and all CPUs with it": {task(2000, 4*gib), task(2000, gib), true},
-		"CPUs that it borrowed":                         {task(8000, gib), task(1000, gib/8), true},
-		"the last of them":                              {task(5000, gib), task(1000, gib/8), true},
-		"more than the last":                            {task(5000, gib), task(1001, gib/8), false},
-		"what is within both":                           {task(4000, 2*gib), task(100, gib/8), false},
-		"of both what it borrowed":                      {task(5000, 3*gib), task(1000, gib), true},
-		"of one what it borrowed, of one what not":      {task(5000, 3*gib), task(1000, 2*gib), false},
-		"what comes next, at the guarantee":             {task(4000, gib), api.Resources{}, true},
-		"what comes next, below it":                     {task(3000, gib), api.Resources{}, false},
+		"of its guaranteed CPUs, as it borrows memory":                {task(4100, 3*gib+64<<20), task(1000, 16<<20), false},
+		"more memory than it borrowed":                                {task(4100, 3*gib+64<<20), task(100, 3*gib), false},
+		"memory that it borrowed":                                     {task(2000, 4*gib), task(100, 2*gib), true},
+		"memory that it borrowed, and all CPUs with it":               {task(2000, 4*gib), task(2000, gib), true},
+		"CPUs that it borrowed":                                       {task(8000, gib), task(1000, gib/8), true},
+		"the last of them":                                            {task(5000, gib), task(1000, gib/8), true},
+		"more than the last":                                          {task(5000, gib), task(1001, gib/8), false},
+		"of its guaranteed CPUs, of which it has just those":          {task(4000, 3*gib+64<<20), task(1000, 16<<20), false},
+		"all its guaranteed CPUs, as it borrows a little memory":      {task(4000, 2*gib+50<<20), task(4000, 50<<20), false},
+		"CPUs that it borrowed, with memory just above its guarantee": {task(8000, 2*gib+100<<20), task(1000, gib/5), true},
+		"what is within both":                                         {task(4000, 2*gib), task(100, gib/8), false},
+		"of both what it borrowed":                                    {task(5000, 3*gib), task(1000, gib), true},
+		"of one what it borrowed, of one what not":                    {task(5000, 3*gib), task(1000, 2*gib), false},
+		"what comes next, at the guarantee":                           {task(4000, gib), api.Resources{}, true},
+		"what comes next, below it":                                   {task(3000, gib), api.Resources{}, false},
 	} {
 		if got := beyond(g, c.used, c.lost); got != c.want {
 			t.Errorf("%s: %v", name, got)

@@ -164,28 +164,25 @@ func (r *Round) borrowed(v, below *part, lost api.Resources) bool {
 	return true
 }
 
-// beyond reports whether what is lost was held beyond a guarantee: of what is
-// above it something is given back, and nothing of that falls below. What is
-// within the guarantee anyway goes with it, as tasks cannot be divided; what the
-// guarantee does not name, nobody was promised. A loss of nothing: whether what
-// came next would be beyond it.
+// beyond reports whether what is lost was held beyond a guarantee. What counts is
+// the resource of which the loss is the largest part of the guarantee: what is
+// held of that must not fall below. What else is lost goes with it, as tasks cannot
+// be divided; what the guarantee does not name, nobody was promised. A loss of
+// nothing: whether what came next would be beyond it.
 func beyond(g api.Amounts, used, lost api.Resources) bool {
 	whole := lost.CPUs == 0 && lost.Mem == 0
-	named, above := false, false
+	named, largest, lent := false, 0.0, false
 	for name, v := range g.Each {
 		has, loses := amountOf(used, name), amountOf(lost, name)
 		if whole && has >= v {
 			return true
 		}
-		named = named || loses > 0
-		if loses > 0 && has > v {
-			if has-loses < v {
-				return false
-			}
-			above = true
+		if part := float64(loses) / float64(v); loses > 0 && part >= largest {
+			lent = has-loses >= v || lent && part == largest
+			named, largest = true, part
 		}
 	}
-	return above || !whole && !named
+	return lent || !whole && !named
 }
 
 // Over lists the partitions that hold more than their limit, the deepest first.
