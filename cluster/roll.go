@@ -259,6 +259,17 @@ func (a *Agent) vouches(id string, voter bool) bool {
 	return slices.Contains(a.raft.Voters(), id) || voter && !a.raft.IsLeader()
 }
 
+// noLocalAdmin tells whether root of a node that does not vote is no admin. Who has
+// no state cannot know, and so believes no such node: it is called by way of a
+// voter.
+func (a *Agent) noLocalAdmin() (bool, error) {
+	c := a.store.View().Cluster()
+	if c == nil || !a.hasState() {
+		return false, api.Errorf(api.CodeUnavailable, "whether root of a node that does not vote is an admin is not known here: ask a voter")
+	}
+	return c.NoLocalAdmin, nil
+}
+
 // admitStream says why a node gets no stream of Raft or gossip.
 func (a *Agent) admitStream(c tlsconf.Caller) error {
 	if err := a.knownGone(c.ID); err != nil {

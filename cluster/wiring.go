@@ -270,14 +270,11 @@ func (a *Agent) newServer() {
 			p, ok := tlsconf.PeerOf(r.Context())
 			return auth.Peer(p), ok
 		},
-		Admit: a.admitPeer,
-		Least: a.least,
-		Votes: func(p auth.Peer) bool { return a.vouches(p.ID, p.Voter) },
-		NoLocalAdmin: func() bool {
-			c := a.store.View().Cluster()
-			return c != nil && c.NoLocalAdmin
-		},
-		Now: a.cfg.Now,
+		Admit:        a.admitPeer,
+		Least:        a.least,
+		Votes:        func(p auth.Peer) bool { return a.vouches(p.ID, p.Voter) },
+		NoLocalAdmin: a.noLocalAdmin,
+		Now:          a.cfg.Now,
 	})
 	a.server = server.New(server.Config{Store: a.store, Cluster: members{a}, Local: local{a}, Planner: scheduler.Planner{Now: a.cfg.Now, Begin: beginRound}, Shares: allocator.Planner{Now: a.cfg.Now}, History: a.history, Audit: a.audit,
 		Auth: authn, Now: a.cfg.Now, Forgets: a.forgets, Log: a.log, Version: a.cfg.Version, NodeName: a.self.Name, Floods: &a.floods})

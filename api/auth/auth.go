@@ -46,8 +46,9 @@ type Config struct {
 	Least func() bool
 	// Votes tells whether a node may speak for others.
 	Votes func(Peer) bool
-	// NoLocalAdmin tells whether root of a node that does not vote is no admin.
-	NoLocalAdmin func() bool
+	// NoLocalAdmin tells whether root of a node that does not vote is no admin, or
+	// that this is not known here.
+	NoLocalAdmin func() (bool, error)
 	Now          func() time.Time
 }
 
@@ -156,7 +157,14 @@ func (a *Authenticator) claimed(id Identity, p Peer, name string) (Identity, err
 		return Identity{}, api.Errorf(api.CodeNotAllowed, "node %s may not speak for %s: it passes on what users show, and speaks for its own root", name, id.Actor)
 	case local:
 		id.Actor, id.NodeID, id.Session = id.Actor+"@"+name, "", ""
-		if a.cfg.NoLocalAdmin() && !a.cfg.Votes(p) {
+		if a.cfg.Votes(p) {
+			return id, nil
+		}
+		no, err := a.cfg.NoLocalAdmin()
+		if err != nil {
+			return Identity{}, err
+		}
+		if no {
 			id.Role, id.Rights, id.Own = api.RoleViewer, "", p.ID
 		}
 	}

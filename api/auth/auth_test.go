@@ -45,7 +45,7 @@ func newAuth() (*book, *Authenticator) {
 		},
 		Admit: func(_ *http.Request, id string) error { return b.refuse[id] },
 		Least: func() bool { return b.least },
-		Votes: func(p Peer) bool { return p.Voter }, NoLocalAdmin: func() bool { return b.noLocalAdmin },
+		Votes: func(p Peer) bool { return p.Voter }, NoLocalAdmin: func() (bool, error) { return b.noLocalAdmin, nil },
 	})
 }
 

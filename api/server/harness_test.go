@@ -93,9 +93,9 @@ func quietNode(t testing.TB, w *world, id string, store *fsm.Store, change ...fu
 		Admit: func(_ *http.Request, id string) error { return n.strangers[id] },
 		Least: func() bool { return true },
 		Votes: func(p auth.Peer) bool { return w.votes(p.ID) },
-		NoLocalAdmin: func() bool {
+		NoLocalAdmin: func() (bool, error) {
 			c := n.store.View().Cluster()
-			return c != nil && c.NoLocalAdmin
+			return c != nil && c.NoLocalAdmin, nil
 		},
 		Now: func() time.Time { return testTime },
 	})
