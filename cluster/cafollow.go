@@ -22,6 +22,8 @@ const (
 	caRetry = time.Second
 	// learnPause is between two questions of a node that was off for a change.
 	learnPause = 5 * time.Second
+	// maxCARoots bounds what anybody may answer: 16 keys of before need 32 KiB.
+	maxCARoots = 256 << 10
 )
 
 // caNews is what this node heard of the CA's keys.
@@ -30,7 +32,7 @@ type caNews struct {
 	news  signal
 }
 
-// tell notes what a voter told, or what proves itself.
+// tell notes what a voter told.
 func (c *caNews) tell(r *api.CARoots) {
 	if r != nil && len(r.Cert) > 0 {
 		c.heard.Store(r)
@@ -134,25 +136,32 @@ func (a *Agent) keepCA(roots []byte) error {
 	return a.certs.SetRoots(roots)
 }
 
-// learnCA asks others how the CA came to the key that this node does not know. What
-// they say proves itself.
+// learnCA asks others how the CA came to the key that this node does not know. The
+// keys prove themselves, and nothing else that anybody says: they are trusted
+// beside the others, the node gets a certificate, and a voter tells the rest.
 func (a *Agent) learnCA(ctx context.Context) bool {
 	addrs := a.knownAddrs()
 	rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
 	for _, addr := range addrs {
+		var roots []byte
 		r, err := fetchCA(ctx, addr)
 		if err == nil {
-			err = a.certs.Follow(r)
+			roots, err = a.certs.Follow(r)
 		}
 		if err != nil {
 			a.log.Debug("asking for the keys of the CA", "at", addr, "err", err)
 			continue
 		}
-		if known := a.knownCA(); known == nil || r.Step > known.Step {
-			a.log.Warn("the key of the cluster's CA was changed while this node was off: it follows, as the one that it knows has signed the next", "step", r.Step)
-			a.ca.tell(r)
-			return true
+		if roots == nil {
+			continue
 		}
+		if err := a.keepCA(roots); err != nil {
+			a.log.Warn("the next key of the CA is not kept; trying again", "err", err)
+			return false
+		}
+		a.log.Warn("the key of the cluster's CA was changed while this node was off: it follows, as the one that it knows has signed the next")
+		a.certs.Refused() // so it is by who does not trust the old one any more
+		return true
 	}
 	return false
 }
@@ -171,6 +180,7 @@ func fetchCA(ctx context.Context, addr string) (*api.CARoots, error) {
 		return nil, fmt.Errorf("ask %s for the keys of its CA: %w", addr, err)
 	}
 	defer res.Body.Close()
+	res.Body = http.MaxBytesReader(nil, res.Body, maxCARoots)
 	r := new(api.CARoots)
 	if err := decodeAnswer(res, r); err != nil {
 		return nil, fmt.Errorf("ask %s for the keys of its CA: %w", addr, err)
@@ -182,16 +192,16 @@ func fetchCA(ctx context.Context, addr string) (*api.CARoots, error) {
 }
 
 // CAs is what leads from each key of the CA to the next, for anybody.
-func (m members) CAs(ctx context.Context) (*api.CARoots, error) {
+func (m members) CAs(ctx context.Context, relayed bool) (*api.CARoots, error) {
 	if auth := m.store.View().Authority(); auth != nil && m.hasState() {
 		return auth.CAs(), nil
 	}
 	leader := m.leaderID()
-	if leader == "" || leader == m.self.NodeID {
+	if leader == "" || leader == m.self.NodeID || relayed {
 		return nil, api.Errorf(api.CodeUnavailable, "this node does not know the cluster's state now: ask another")
 	}
 	out := new(api.CARoots)
 	ctx, cancel := context.WithTimeout(ctx, renewalTimeout/2)
 	defer cancel()
-	return out, m.peers.call(ctx, leader, http.MethodGet, "/v1/ca", nil, out)
+	return out, m.peers.call(ctx, leader, http.MethodGet, "/v1/ca?relayed=1", nil, out)
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -244,7 +245,7 @@ func TestANodeFollowsTheCA(t *testing.T) {
 func (w *caWorld) follow(a *Agent, key *tlsconf.NodeKey, killed bool) {
 	w.t.Helper()
 	r := w.store.View().Authority().CAs()
-	if err := a.certs.Follow(r); err != nil {
+	if _, err := a.certs.Follow(r); err != nil {
 		w.t.Fatalf("step %d cannot be followed: %v", r.Step, err)
 	}
 	for try := 0; !a.takeCA(r); try++ {
@@ -304,9 +305,60 @@ func TestWhoWasOffAsks(t *testing.T) {
 	if a.learnCA(t.Context()) || a.ca.heard.Load() != nil {
 		t.Error("another cluster's key is believed")
 	}
-	a.cfg.Seeds = append(a.cfg.Seeds, answer(w.store.View().Authority().CAs()))
-	if !a.learnCA(t.Context()) || a.knownCA().Step != 3 {
-		t.Errorf("it does not follow: %+v", a.knownCA())
+	// Whoever answers may lie about all that no key has signed.
+	lie := w.store.View().Authority().CAs()
+	lie.Step = math.MaxUint64
+	huge := w.store.View().Authority().CAs()
+	huge.Past = append(huge.Past, api.PastCA{Cert: bytes.Repeat([]byte{'x'}, maxCARoots)})
+	a.cfg.Seeds = append(a.cfg.Seeds, answer(huge))
+	if _, err := fetchCA(t.Context(), a.cfg.Seeds[1]); err == nil || a.learnCA(t.Context()) {
+		t.Errorf("an answer without end is read: %v", err)
+	}
+	was := a.certs.RootsPEM()
+	a.cfg.Seeds = append(a.cfg.Seeds, answer(lie))
+	if !a.learnCA(t.Context()) || a.learnCA(t.Context()) {
+		t.Error("it does not follow, or for ever")
+	}
+	if !bytes.HasPrefix(a.certs.RootsPEM(), was) || !bytes.Contains(a.certs.RootsPEM(), lie.Cert[0]) || a.knownCA() != nil || a.caStep() != 0 {
+		t.Errorf("it follows to step %d, and knows %+v", a.caStep(), a.knownCA())
+	}
+	// What a voter tells then counts, and the next change.
+	for n := 3; n <= 6; n++ {
+		if n == 4 {
+			w.begin()
+		} else if n > 4 {
+			w.do(&fsm.CARotate{Step: uint64(n - 1)})
+		}
+		w.follow(a, key, false)
+	}
+	if auth := w.store.View().Authority(); a.caStep() != 6 || !bytes.Equal(bytes.TrimSpace(a.certs.RootsPEM()), bytes.TrimSpace(auth.CACert)) {
+		t.Errorf("after the next change: step %d", a.caStep())
+	}
+}
+
+// A node without the state passes a question for the CA's keys on once: two such
+// nodes would else send it back and forth.
+func TestTheCAIsAskedForOnce(t *testing.T) {
+	ca, err := tlsconf.NewCA("pine", "c1", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	elm, id := holderOf(t, ca, "elm")
+	var asked []string
+	addr := serveAs(t, elm, guardOf(first).tell(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.Query().Get("relayed"))
+		_ = json.NewEncoder(w).Encode(api.CARoots{Step: 3}) // the caller sees it
+	})))
+	a := alone(t, 3)
+	a.certs, _ = holderOf(t, ca, "oak")
+	a.peers = newPeers(a.certs, func(string) (string, bool) { return addr, true }, guardOf(first), func() {})
+	defer a.peers.close()
+	a.leader.id, a.leader.asked = id, time.Now().Add(time.Hour)
+	if r, err := (members{a}).CAs(t.Context(), false); err != nil || r.Step != 3 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if _, err := (members{a}).CAs(t.Context(), true); api.ErrorCode(err) != api.CodeUnavailable || !slices.Equal(asked, []string{"1"}) {
+		t.Errorf("asked %q: %v", asked, err)
 	}
 }
 

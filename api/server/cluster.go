@@ -94,7 +94,13 @@ func setCluster(c *call) (any, error) {
 
 func checkState(c *call) (any, error) { return c.Cluster.CheckState(c.R.Context(), c.ID.Actor) }
 
-func getCA(c *call) (any, error) { return c.Cluster.CAs(c.R.Context()) }
+func getCA(c *call) (any, error) {
+	relayed := c.Query.Flag("relayed")
+	if c.Query.Err != nil {
+		return nil, c.Query.Err
+	}
+	return c.Cluster.CAs(c.R.Context(), relayed)
+}
 
 func rotateCA(c *call) (any, error) { return c.Cluster.RotateCA(c.R.Context(), c.ID.Actor) }
 

@@ -149,7 +149,7 @@ func (n *testNode) Claim(_ context.Context, id string, c *api.SessionClaim) erro
 	return nil
 }
 
-func (n *testNode) CAs(context.Context) (*api.CARoots, error) {
+func (n *testNode) CAs(context.Context, bool) (*api.CARoots, error) {
 	a := n.store.View().Authority()
 	if a == nil {
 		return nil, api.Errorf(api.CodeUnavailable, "this node does not know the cluster's state now: ask another")

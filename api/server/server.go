@@ -37,8 +37,9 @@ type Cluster interface {
 	// Renewal answers a node that proves its key by a certificate request,
 	// whatever became of its certificate. With relayed it asks no other node.
 	Renewal(ctx context.Context, csr []byte, relayed bool) (*api.Renewal, error)
-	// CAs is what leads from each key of the CA to the next.
-	CAs(ctx context.Context) (*api.CARoots, error)
+	// CAs is what leads from each key of the CA to the next. With relayed it asks no
+	// other node.
+	CAs(ctx context.Context, relayed bool) (*api.CARoots, error)
 	// CA is how far a change of the CA's key is, RotateCA begins one.
 	CA() api.CAStatus
 	RotateCA(ctx context.Context, actor string) (api.CAStatus, error)

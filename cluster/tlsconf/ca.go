@@ -237,12 +237,15 @@ func encodeCert(der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-// parseCerts reads one to eight certificates and nothing else.
+// maxCerts bounds the certificates of one file or answer.
+const maxCerts = 8
+
+// parseCerts reads one to maxCerts certificates and nothing else.
 func parseCerts(data []byte) ([]*x509.Certificate, error) {
 	var certs []*x509.Certificate
 	for rest := bytes.TrimSpace(data); len(rest) > 0; rest = bytes.TrimSpace(rest) {
 		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil || block.Type != "CERTIFICATE" || len(certs) == 8 {
+		if block, rest = pem.Decode(rest); block == nil || block.Type != "CERTIFICATE" || len(certs) == maxCerts {
 			return nil, errors.New("is damaged: want one PEM block of type CERTIFICATE")
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)

@@ -50,7 +50,7 @@ func follow(r *api.CARoots, known []*x509.Certificate) ([]*x509.Certificate, err
 		return nil, fmt.Errorf("the CA certificates: %w", err)
 	}
 	for _, c := range roots {
-		if !c.IsCA || !slices.ContainsFunc(known, func(k *x509.Certificate) bool {
+		if !c.IsCA || c.CheckSignatureFrom(c) != nil || !slices.ContainsFunc(known, func(k *x509.Certificate) bool {
 			return sameKey(k, c) && sameCluster(k, c)
 		}) {
 			return nil, ErrNotFollowed
@@ -98,10 +98,39 @@ func (h *Holder) show(leaf *x509.Certificate, ca []byte) {
 	h.current.Store(&tls.Certificate{Certificate: append(chain, ca), PrivateKey: h.key.key, Leaf: leaf})
 }
 
-// Follow checks that an authority follows one that this node trusts.
-func (h *Holder) Follow(r *api.CARoots) error {
-	_, err := follow(r, h.trusts.Load().cas)
-	return err
+// maxTold bounds the authorities that there are at one step.
+const maxTold = 2
+
+// Follow is what to trust, PEM, once an authority follows one that this node
+// trusts: its certificates beside those that are, or nil if they are among these.
+// Whoever asks for it may have been told by anybody, so that it does not say which
+// key signs now: the first stays so.
+func (h *Holder) Follow(r *api.CARoots) ([]byte, error) {
+	trusts := h.trusts.Load().cas
+	told, err := follow(r, trusts)
+	if err != nil {
+		return nil, err
+	}
+	if len(told) > maxTold {
+		return nil, ErrNotFollowed
+	}
+	told = slices.DeleteFunc(told, func(c *x509.Certificate) bool { return slices.ContainsFunc(trusts, c.Equal) })
+	if len(told) == 0 {
+		return nil, nil
+	}
+	own, err := parseCerts(h.SignerPEM())
+	if err != nil {
+		return nil, err
+	}
+	var out []byte
+	var all []*x509.Certificate
+	for _, c := range slices.Concat(trusts[:1], own, told, trusts[1:]) {
+		if !slices.ContainsFunc(all, c.Equal) && len(all) < maxCerts {
+			all = append(all, c)
+			out = append(out, encodeCert(c.Raw)...)
+		}
+	}
+	return out, nil
 }
 
 // FollowPin is the pin of the key that signs now, if it follows the one of a pin.

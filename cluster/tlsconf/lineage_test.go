@@ -33,7 +33,7 @@ func TestAKeyIsFollowed(t *testing.T) {
 	cas := []*CA{newCA(t, "pine"), newCA(t, "pine"), newCA(t, "pine"), newCA(t, "pine")}
 	r := lineage(t, cas...)
 	for i, ca := range cas[:3] {
-		if err := newHolder(t, ca, "oak").Follow(r); err != nil {
+		if _, err := newHolder(t, ca, "oak").Follow(r); err != nil {
 			t.Errorf("from key %d: %v", i, err)
 		}
 		if pin, err := FollowPin(r, ca.Pin()); err != nil || pin != cas[3].Pin() {
@@ -48,10 +48,12 @@ func TestAKeyIsFollowed(t *testing.T) {
 	both.Cert = append(both.Cert, evil.CertPEM())
 	forged := lineage(t, cas[0], evil)
 	forged.Past[0].Cross = lineage(t, newCA(t, "pine"), evil).Past[0].Cross
+	altered := lineage(t, cas[0], cas[1])
+	altered.Cert[0] = altered.Past[0].Cross // of the right key, and not as it made it
 	leaf := lineage(t, cas[0], cas[1])
 	leaf.Cert[0] = oak.CertPEM()
-	for name, bad := range map[string]*api.CARoots{"another's": foreign, "a gap": gap, "one more": both, "not signed": forged, "another cluster": lineage(t, cas[0], other), "no authority": leaf, "nothing": {Cert: [][]byte{cas[3].CertPEM()}}, "no text": {Cert: [][]byte{[]byte("x")}}} {
-		if err := oak.Follow(bad); err == nil {
+	for name, bad := range map[string]*api.CARoots{"another's": foreign, "a gap": gap, "one more": both, "not signed": forged, "altered": altered, "another cluster": lineage(t, cas[0], other), "no authority": leaf, "nothing": {Cert: [][]byte{cas[3].CertPEM()}}, "no text": {Cert: [][]byte{[]byte("x")}}} {
+		if _, err := oak.Follow(bad); err == nil {
 			t.Errorf("%s is followed", name)
 		}
 	}
