@@ -4,6 +4,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"strings"
 	"testing"
@@ -164,4 +168,55 @@ func TestACertificateOfTheNewKey(t *testing.T) {
 		cancel()
 		check(t, <-done)
 	})
+}
+
+// A connection that began with a certificate of the old key is nobody's once that
+// key is dropped, and it alone.
+func TestAKeyThatIsDroppedIsForgotten(t *testing.T) {
+	was, is := newCA(t, "pine"), newCA(t, "pine")
+	both := slices.Concat(is.CertPEM(), was.CertPEM())
+	oak := newHolder(t, was, "oak")
+	check(t, oak.SetRoots(both))
+	m := runMux(t, oak, nil)
+	srv := &http.Server{ConnContext: oak.ConnContext, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p, ok := PeerOf(r.Context())
+		fmt.Fprint(w, ok, p.ID)
+	})}
+	go srv.Serve(m.HTTP())
+	t.Cleanup(func() { srv.Close() })
+	callers := map[bool]*Holder{false: newHolder(t, was, "thief"), true: newHolder(t, is, "fir")}
+	clients := map[bool]*http.Client{}
+	for renewed, h := range callers {
+		check(t, h.SetRoots(both))
+		clients[renewed] = &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1, TLSClientConfig: h.ClientConfig("http/1.1", "")}}
+		t.Cleanup(clients[renewed].CloseIdleConnections)
+	}
+	ask := func(renewed, reused bool) string {
+		t.Helper()
+		trace := &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
+			if i.Reused != reused {
+				t.Errorf("a new connection is %v, not %v", !i.Reused, !reused)
+			}
+		}}
+		r, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), "GET", "https://"+m.conf.Listener.Addr().String(), nil)
+		check(t, err)
+		res, err := clients[renewed].Do(r)
+		check(t, err)
+		defer res.Body.Close()
+		b, err := io.ReadAll(res.Body)
+		check(t, err)
+		return string(b)
+	}
+	for renewed, h := range callers {
+		if got := ask(renewed, false); got != "true"+h.ID() {
+			t.Errorf("with both trusted: %q", got)
+		}
+	}
+	check(t, oak.SetRoots(is.CertPEM()))
+	if got := ask(false, true); got != "false" {
+		t.Errorf("of the old key: %q", got)
+	}
+	if got := ask(true, true); got != "true"+callers[true].ID() {
+		t.Errorf("of the new key: %q", got)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -133,11 +134,36 @@ func (h *Holder) ConnContext(ctx context.Context, c net.Conn) context.Context {
 	if !ok {
 		return ctx
 	}
-	id, err := h.verify(conn.ConnectionState().PeerCertificates, x509.ExtKeyUsageClientAuth)
+	trusts, cs := h.trusts.Load(), conn.ConnectionState()
+	id, err := h.verify(cs.PeerCertificates, x509.ExtKeyUsageClientAuth)
 	if err != nil {
 		return ctx
 	}
-	return context.WithValue(ctx, peerKey{}, peerOf(id, conn.ConnectionState()))
+	s := &shown{holder: h, chain: cs.PeerCertificates, peer: peerOf(id, cs)}
+	s.by.Store(trusts)
+	return context.WithValue(ctx, peerKey{}, s)
+}
+
+// shown is the certificate that a connection began with, which outlives the key of
+// the authority that it is of.
+type shown struct {
+	holder *Holder
+	chain  []*x509.Certificate
+	peer   Peer
+	by     atomic.Pointer[trust] // verified it last
+}
+
+// good tells whether the certificate is of an authority that is trusted now.
+func (s *shown) good() bool {
+	trusts := s.holder.trusts.Load()
+	if s.by.Load() == trusts {
+		return true
+	}
+	if _, err := nodeOf(s.chain, trusts.pool, x509.ExtKeyUsageClientAuth); err != nil {
+		return false
+	}
+	s.by.Store(trusts)
+	return true
 }
 
 // Peer is the node at the other end of a connection.
@@ -152,10 +178,13 @@ func peerOf(id string, cs tls.ConnectionState) Peer {
 }
 
 // PeerOf is the node that a request with this context came from; ok is false
-// for everybody else.
+// for everybody else, and once the key is dropped that its certificate is of.
 func PeerOf(ctx context.Context) (p Peer, ok bool) {
-	p, ok = ctx.Value(peerKey{}).(Peer)
-	return p, ok
+	s, ok := ctx.Value(peerKey{}).(*shown)
+	if !ok || !s.good() {
+		return Peer{}, false
+	}
+	return s.peer, true
 }
 
 // sessionSuffix ends the server name that a node asks for: which server it
