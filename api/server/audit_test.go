@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/server/exchange"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -64,11 +65,22 @@ func TestEveryRouteIsAudited(t *testing.T) {
 	a := new(fakeAudit)
 	n := newLeader(t, audited(a))
 	tokens := map[string]string{"": "", "viewer": n.token(api.RoleViewer), "operator": n.token(api.RoleOperator), "admin": n.token(api.RoleAdmin)}
+	type asked struct {
+		*exchange.Route
+		more string
+	}
+	var all []asked
 	for _, rt := range routeTable(nil) {
+		all = append(all, asked{rt, ""})
+		if slices.Contains(rt.Query, "dry_run") {
+			all = append(all, asked{rt, "?dry_run=0"}, asked{rt, "?dry_run=false"}, asked{rt, "?dry_run="}) // which does it
+		}
+	}
+	for _, rt := range all {
 		name := rt.Method + " " + rt.Path
 		change := rt.Method != http.MethodGet && rt.Method != http.MethodHead && !slices.Contains(routine, name) ||
 			slices.Contains([]string{"GET /v1/tasks/{id}/logs", "GET /v1/local/tasks/{id}/logs", "GET /v1/blobs/{digest}"}, name)
-		path := strings.NewReplacer("{id}", "nothing", "{ref}", "nothing", "{digest}", "nothing", "{path...}", "no/thing").Replace(rt.Path)
+		path := strings.NewReplacer("{id}", "nothing", "{ref}", "nothing", "{digest}", "nothing", "{path...}", "no/thing").Replace(rt.Path) + rt.more
 		for who, token := range tokens {
 			r := n.send(request{method: rt.Method, path: path, token: token, header: http.Header{"Idempotency-Key": {"k1"}}})
 			var got []api.AuditRecord

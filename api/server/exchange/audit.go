@@ -54,7 +54,7 @@ func (c *Call) note(err error) {
 	switch {
 	case r.Code == api.CodeNotAllowed || r.Code == api.CodeBusy:
 		r.Outcome = api.AuditRefused
-	case !c.Route.Recorded() || c.Query.Has("dry_run") || c.ID.Role == api.RoleNode && c.Route.Nodes:
+	case !c.Route.Recorded() || c.Query.Flag("dry_run") || c.ID.Role == api.RoleNode && c.Route.Nodes:
 		return
 	case r.Code != "":
 		r.Outcome = api.AuditFailed
