@@ -285,8 +285,12 @@ func TestAFloodOfRefusalsIsFolded(t *testing.T) {
 		l, _ := open(t, t.TempDir())
 		const n = 5000
 		for i := range n {
-			l.Note(refused(fmt.Sprint("2001:db8::", i), "web"), nil, nil) // each its own address
+			object := []string{"web", others}[i%2]                         // no name of a job is special
+			l.Note(refused(fmt.Sprint("2001:db8::", i), object), nil, nil) // each its own address
 			r := refused("10.0.0.1", fmt.Sprint("job-", i))
+			if i%2 > 0 {
+				r = refused(fmt.Sprint("10.0.0.", i), others)
+			}
 			r.Actor = "token:greedy"
 			l.Note(r, nil, nil)
 		}
@@ -310,6 +314,47 @@ func TestAFloodOfRefusalsIsFolded(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 	})
+}
+
+// TestWhatCostsNothingIsFolded: who needs no right for what is done, or changes nothing
+// by it, cannot push out what others did; what is somebody's, and changes something,
+// is told each time.
+func TestWhatCostsNothingIsFolded(t *testing.T) {
+	done := func(actor, route string) api.AuditRecord {
+		return api.AuditRecord{Actor: actor, From: "10.0.0.9", Route: route, Object: "web", Outcome: api.AuditDone}
+	}
+	type value struct{ Count *int }
+	of := func(n int) any { return value{&n} }
+	for name, c := range map[string]struct {
+		r             api.AuditRecord
+		before, after any
+		folds         bool
+	}{
+		"a removed node that asks what became of it": {done("", "POST /v1/renew"), nil, nil, true},
+		"a node that renews":                         {done("node:elm", "POST /v1/internal/renew"), nil, nil, true},
+		"a put of the same":                          {done("token:ci", "PUT /v1/jobs/{id}"), of(1), of(1), true},
+		"a put":                                      {done("token:ci", "PUT /v1/jobs/{id}"), of(1), of(2), false},
+		"a put of what was not there":                {done("token:ci", "PUT /v1/jobs/{id}"), nil, of(2), false},
+		"a put of which no more is known":            {done("token:ci", "PUT /v1/blobs/{digest}"), nil, nil, false},
+		"a join":                                     {done("", "POST /v1/join"), nil, nil, false},
+		"an exec":                                    {done("token:ci", "POST /v1/tasks/{id}/exec"), of(1), of(1), false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			l, _ := open(t, t.TempDir())
+			const n = 100
+			for range n {
+				l.Note(c.r, c.before, c.after)
+			}
+			time.Sleep(window)
+			all, want, more := list(t, l, api.AuditFilter{}), n, 0
+			if c.folds {
+				want, more = 2, n-1
+			}
+			if len(all) != want || all[0].More+all[len(all)-1].More != more || all[0].Outcome != api.AuditDone || all[0].Code != "" {
+				t.Errorf("%s: %d records, the newest %+v", name, len(all), all[0])
+			}
+		})
+	}
 }
 
 // TestAFullDiskIsToldAndGotOver: nobody waits for long, and what was lost is

@@ -1,6 +1,8 @@
 package audit
 
 import (
+	"reflect"
+	"strings"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -31,13 +33,31 @@ type folded struct {
 	ends  time.Time
 }
 
-// folds tells whether more of the same are counted.
-func folds(r *api.AuditRecord) bool {
-	return r.Outcome != api.AuditDone || len(r.Route) > 4 && r.Route[:4] == "GET "
+// joins is the one change of who shows no credentials but a secret in its body,
+// which is used up by it.
+const joins = "POST /v1/join"
+
+// renews is what a node may ask for as often as it likes.
+const renews = "POST /v1/internal/renew"
+
+// folds tells whether more of the same are counted: all but what changed something
+// and is somebody's, who was let in to do it.
+func folds(r *api.AuditRecord, before, after any) bool {
+	switch {
+	case r.Outcome != api.AuditDone || strings.HasPrefix(r.Route, "GET ") || r.Route == renews:
+		return true
+	case r.Actor == "":
+		return r.Route != joins
+	}
+	return strings.HasPrefix(r.Route, "PUT ") && before != nil && reflect.DeepEqual(before, after)
 }
 
 // take tells whether a record is told now. It may be made one of others.
-func (f *folded) take(r *api.AuditRecord) bool {
+func (f *folded) take(r *api.AuditRecord) bool { return f.takeAs(r, false) }
+
+// takeAs is take; the rest, of whom there is no room for more by name, is told
+// without a bound: there are few kinds of it.
+func (f *folded) takeAs(r *api.AuditRecord, rest bool) bool {
 	if f.kinds == nil {
 		f.kinds, f.each, f.ends = map[kind]*api.AuditRecord{}, map[string]int{}, r.Time.Add(window)
 	}
@@ -52,14 +72,16 @@ func (f *folded) take(r *api.AuditRecord) bool {
 	if r.Actor == "" {
 		who, most = "", maxStrangers
 	}
-	if r.Object != others && (f.each[who] >= most || len(f.kinds) >= maxKinds) {
+	if !rest && (f.each[who] >= most || len(f.kinds) >= maxKinds) {
 		r.Object, r.Partition, r.Request, r.Asked, r.Reason = others, "", "", "", ""
-		if r.Actor == "" || len(f.kinds) >= maxKinds {
-			r.Actor, r.Token, r.From, r.Via, r.Route, r.Action, r.Code = "", "", others, "", "", "", api.CodeNotAllowed
-		} else {
-			r.Route, r.Action, r.Code, r.From, r.Via = "", "", api.CodeNotAllowed, "", ""
+		r.Route, r.Action, r.From, r.Via = "", "", "", ""
+		if r.Outcome != api.AuditDone {
+			r.Code = api.CodeNotAllowed
 		}
-		return f.take(r)
+		if r.Actor == "" || len(f.kinds) >= maxKinds {
+			r.Actor, r.Token, r.From = "", "", others
+		}
+		return f.takeAs(r, true)
 	}
 	f.each[who]++
 	last := *r

@@ -78,7 +78,7 @@ func New(cfg Config) *Log {
 // is slow; of one that takes nothing, records are counted and lost.
 func (l *Log) Note(r api.AuditRecord, before, after any) {
 	r.Time, r.Node = l.cfg.Now(), l.cfg.Node
-	if folds(&r) && !l.fold(&r) {
+	if folds(&r, before, after) && !l.fold(&r) {
 		return
 	}
 	l.put(note{&r, before, after})
