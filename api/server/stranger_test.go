@@ -124,21 +124,38 @@ func TestConnectionsOfHTTP2AreSmall(t *testing.T) {
 	}
 }
 
-// TestStrangersAskSlowly: who shows nothing is refused once it asks too often, and
-// loses its connection; a user at the same address is not.
+// TestStrangersAskSlowly: who shows nothing, or what nobody made, is refused once it
+// asks too often, whatever it asks for, and loses its connection; a user at the same
+// address is not, be it for what there is not or what it may not.
 func TestStrangersAskSlowly(t *testing.T) {
-	n := newLeader(t)
-	busy := 0
-	for range 5000 {
-		if a := n.send(request{method: "GET", path: "/v1/health"}); a.StatusCode == http.StatusTooManyRequests {
-			if busy++; a.Header.Get("Retry-After") == "" || !a.Close {
-				t.Fatalf("%+v", a)
+	for _, q := range []request{{method: "GET", path: "/v1/health"}, {method: "GET", path: "/v1/jobs"}, {method: "POST", path: "/v1/tokens", body: "{}"}, {method: "GET", path: "/v1/nowhere"}, {method: "PATCH", path: "/v1/jobs"}} {
+		n := newLeader(t)
+		busy := 0
+		for range 5000 {
+			if a := n.send(q); a.StatusCode == http.StatusTooManyRequests {
+				if busy++; a.Header.Get("Retry-After") == "" || !a.Close {
+					t.Fatalf("%+v", a)
+				}
+				break
 			}
-			break
+		}
+		if busy == 0 {
+			t.Errorf("5,000 questions of a stranger for %s %s were answered at once", q.method, q.path)
+		}
+		viewer := n.token(api.RoleViewer)
+		n.send(request{method: "GET", path: "/v1/cluster", token: viewer}).want(t, 200)
+		n.send(request{method: "GET", path: "/v1/nowhere", token: viewer}).want(t, 404)
+		n.send(request{method: "POST", path: "/v1/tokens", body: "{}", token: viewer}).want(t, 403)
+	}
+}
+
+// TestARelayedRefusalCutsNobody: what a node relays of strangers is refused to them,
+// and never costs the node its connection.
+func TestARelayedRefusalCutsNobody(t *testing.T) {
+	n := newLeader(t)
+	for range 1000 {
+		if a := n.send(request{method: "GET", path: "/v1/jobs", cert: "elm", header: http.Header{auth.HeaderForwarded: {"1"}}}); a.StatusCode != http.StatusUnauthorized && a.StatusCode != http.StatusForbidden || a.Close {
+			t.Fatalf("%+v %s", a, a.body)
 		}
 	}
-	if busy == 0 {
-		t.Error("5,000 questions of a stranger were answered at once")
-	}
-	n.send(request{method: "GET", path: "/v1/cluster", token: n.token(api.RoleViewer)}).want(t, 200)
 }

@@ -76,8 +76,8 @@ func (c *Call) serve(cred auth.Credentials) {
 // prepare does all that can refuse a request before it acts.
 func (c *Call) prepare(cred auth.Credentials) (err error) {
 	if c.Route, err = c.routes.find(c.R, &c.Args); err != nil {
-		c.dropBody()
-		return err
+		c.ID, _ = c.Auth.Identify(c.R, cred) // only for its pace: whoever it is finds nothing there
+		return c.turnedAway(err)
 	}
 	if err := c.checkSize(); err != nil {
 		return err
@@ -87,14 +87,15 @@ func (c *Call) prepare(cred auth.Credentials) (err error) {
 		err = c.Route.check(c.ID)
 	}
 	if err != nil {
-		c.dropBody()
-		return err
+		return c.turnedAway(err)
 	}
 	c.who = c.holder()
 	budget.Known(c.R.Context(), c.who)
-	if err := c.paced(); err != nil {
-		c.RefuseBody()
-		return err
+	if !c.ID.Unverified { // who shows a token that only the leader can check pays for a wrong one otherwise
+		if err := c.paced(); err != nil {
+			c.RefuseBody()
+			return err
+		}
 	}
 	if err := c.charge(headerSize(c.R, c.who.Class)); err != nil {
 		c.RefuseBody()

@@ -55,11 +55,25 @@ var (
 	strangersAll  = budget.Pace{Second: 800, Burst: 4000}
 )
 
-// paced refuses who asks too fast, and ends its connection: the next one has to
-// wait for its turn. Who shows a token that only the leader can check pays for a
-// wrong one otherwise.
+// turnedAway is what a caller hears that is refused with err before anything is done
+// for it: a stranger no faster than it may ask for anything else. What another node
+// relays is paced there, and who is told to come again has been already.
+func (c *Call) turnedAway(err error) error {
+	c.who = c.holder()
+	if code := api.ErrorCode(err); !c.ID.Forwarded && code != api.CodeBusy && code != api.CodeUnavailable {
+		if busy := c.paced(); busy != nil {
+			c.RefuseBody()
+			return busy
+		}
+	}
+	c.dropBody()
+	return err
+}
+
+// paced refuses a stranger that asks too fast, and ends its connection: the next one
+// has to wait for its turn.
 func (c *Call) paced() error {
-	if c.who.Class != budget.Stranger || c.ID.Unverified {
+	if c.who.Class != budget.Stranger {
 		return nil
 	}
 	wait := c.paces.Try(c.who.Name, 1)
