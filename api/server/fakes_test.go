@@ -195,8 +195,9 @@ func (n *testNode) Explain(_ *fsm.View, id string) (*api.Why, error) {
 
 // fakeShares is the fake of Shares: it knows usage and nothing of fairness.
 type fakeShares struct {
-	refuse error
-	warn   []string
+	refuse    error
+	warn      []string
+	meanwhile func() // as a change is planned
 }
 
 func (f *fakeShares) Status(v *fsm.View) []api.PartitionStatus {
@@ -208,6 +209,9 @@ func (f *fakeShares) Status(v *fsm.View) []api.PartitionStatus {
 }
 
 func (f *fakeShares) Plan(v *fsm.View, cmd *fsm.PartitionPut) (api.PartitionChange, error) {
+	if f.meanwhile != nil {
+		f.meanwhile()
+	}
 	p := cmd.Partition
 	c := api.PartitionChange{Partition: p, Action: "create", Warnings: f.warn}
 	if v.Partition(p.Path) != nil {

@@ -59,6 +59,9 @@ func putPartition(c *call) (any, error) {
 		return nil, err
 	}
 	cmd := &fsm.PartitionPut{Meta: c.Meta(), Partition: p, Create: create, IfVersion: ifVersion, IfRevision: ifRevision}
+	if err := c.keepMap(old, cmd); err != nil {
+		return nil, err
+	}
 	change, err := c.Shares.Plan(v, cmd)
 	if err == nil && old != nil && samePartition(old, p) {
 		change.Partition, change.Action = old, "nothing"

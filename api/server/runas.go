@@ -134,6 +134,22 @@ func (c *call) mayMap(old, p *api.Partition) error {
 	return &api.Error{Code: api.CodeNotAllowed, Field: field, Message: "says who tasks are on nodes, so only an admin of the cluster may change it, and you are " + c.ID.Actor + " (" + c.ID.Has() + "): leave it as it is, or ask one"}
 }
 
+// keepMap lets the command of who is no admin of the cluster change nothing but what
+// mayMap saw: it writes all of the partition, who tasks are there included. Below
+// level 1 nothing has a revision, but a version.
+func (c *call) keepMap(old *api.Partition, cmd *fsm.PartitionPut) error {
+	switch {
+	case c.mayBeRoot():
+	case old == nil:
+		cmd.Create = true
+	case cmd.IfRevision > 0 && cmd.IfRevision != old.Revision, cmd.IfVersion > 0 && cmd.IfVersion != old.Version:
+		return api.Errorf(api.CodeConflict, "partition %q was changed meanwhile, or another revision of it is meant: look at it, and change it again", old.Path)
+	default:
+		cmd.IfRevision, cmd.IfVersion = old.Revision, old.Version
+	}
+	return nil
+}
+
 // runAsText says who the tasks of somebody are there, for `can`.
 func runAsText(v *fsm.View, id auth.Identity, o auth.Object) string {
 	if auth.May(id, auth.ManageNodes, auth.Object{}) == nil {

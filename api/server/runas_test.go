@@ -237,3 +237,32 @@ func TestBelowTheLevel(t *testing.T) {
 		}
 	}
 }
+
+// TestAMapIsNotWrittenBack: what an admin takes away, or sets, while somebody who may
+// not change it writes the rest of the partition, stays so.
+func TestAMapIsNotWrittenBack(t *testing.T) {
+	for name, c := range map[string]struct{ path, query, mine, admins string }{
+		"root is taken away":         {"free/mine", "", `{"allowRoot":true,"weight":5}`, `{}`},
+		"a user is set":              {"plain/mine", "", `{"weight":5}`, `{"runAs":"ann"}`},
+		"it is made":                 {"plain/new", "", `{"weight":5}`, `{"runAs":"ann"}`},
+		"of a version":               {"free/mine", "?if_version=1", `{"allowRoot":true,"weight":5}`, `{}`},
+		"of one that there is to be": {"free/mine", "?if_version=2", `{"allowRoot":true,"weight":5}`, `{}`},
+	} {
+		n, admin := mappedNode(t)
+		chief := n.with("chief", "admin@free", "admin@plain")
+		n.send(request{method: "PUT", path: "/v1/partitions/free/mine", body: `{"allowRoot":true}`, token: admin}).want(t, 200)
+		n.send(request{method: "PUT", path: "/v1/partitions/plain/mine", body: `{}`, token: admin}).want(t, 200)
+		n.shares.meanwhile = func() {
+			n.shares.meanwhile = nil
+			n.send(request{method: "PUT", path: "/v1/partitions/" + c.path, body: c.admins, token: admin}).want(t, 200)
+		}
+		n.send(request{method: "PUT", path: "/v1/partitions/" + c.path + c.query, body: c.mine, token: chief}).want(t, 409)
+		if n.shares.meanwhile != nil { // it was refused before
+			continue
+		}
+		if p := n.store.View().Partition(c.path); p.AllowRoot || p.RunAs == "" && strings.Contains(c.admins, "ann") {
+			t.Errorf("%s: %+v", name, p)
+		}
+		n.send(request{method: "PUT", path: "/v1/partitions/" + c.path, body: strings.Replace(c.admins, "{}", `{"weight":5}`, 1), token: chief}).want(t, 200)
+	}
+}
