@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -209,6 +211,34 @@ func TestOnlyVotersAreTakenForVoters(t *testing.T) {
 			t.Errorf("the other votes: %v, and is answered to: %v", votes, err)
 		}
 		p.close()
+	}
+}
+
+// A connection of a node that was removed is charged as anybody's, also by a worker,
+// which has heard of it by its feed alone.
+func TestARemovedNodeIsAStranger(t *testing.T) {
+	ca, err := tlsconf.NewCA("pine", "c1", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := alone(t, 3)
+	a.certs, _ = holderOf(t, ca, "oak")
+	elm, id := holderOf(t, ca, "elm")
+	cert, err := elm.ClientConfig("", "").GetClientCertificate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(cert.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	shows := tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}}
+	if who, ok := a.nodeAt(shows); !ok || who.Name != "node "+id {
+		t.Errorf("a node: %v, %v", who, ok)
+	}
+	a.roll.told(&feed{told: true, gone: map[string]bool{id: true}})
+	if who, ok := a.nodeAt(shows); ok {
+		t.Errorf("one that was removed: %v", who)
 	}
 }
 

@@ -64,8 +64,7 @@ func (a *Agent) isMember(id string) bool {
 // anybody.
 func (a *Agent) nodeAt(cs tls.ConnectionState) (budget.Who, bool) {
 	id, ok := a.certs.NodeOf(cs)
-	n := a.store.View().Node(id)
-	return budget.Who{Class: budget.Trusted, Name: "node " + id}, ok && (n == nil || n.State != api.NodeGone)
+	return budget.Who{Class: budget.Trusted, Name: "node " + id}, ok && a.knownGone(id) == nil
 }
 
 // isMemberOrVotes also believes what the log of a voter says of who votes, for

@@ -44,7 +44,7 @@ type Mux struct {
 	rate    *budget.Rate // of connections from where no node is
 
 	mu     sync.Mutex
-	nodes  map[string]struct{} // addresses from which nodes proved who they are
+	nodes  map[string]time.Time // when a node last proved who it is from an address
 	routes map[string]*subListener
 	wg     sync.WaitGroup
 }
@@ -66,7 +66,7 @@ func NewMux(conf MuxConfig) *Mux {
 	if conf.HTTPConns == nil {
 		conf.HTTPConns = budget.NewConns(budget.DefaultConns, conf.Log, nil)
 	}
-	return &Mux{conf: conf, pending: [2]*pendingSet{newPendingSet(conf.MaxHandshakes), newPendingSet(conf.MaxHandshakes)}, turns: newTurns(conf.Turns), rate: budget.NewRate(conf.Accepts, budget.Pace{Second: 8 * conf.Accepts.Second, Burst: 8 * conf.Accepts.Burst}), nodes: map[string]struct{}{}, routes: map[string]*subListener{}}
+	return &Mux{conf: conf, pending: [2]*pendingSet{newPendingSet(conf.MaxHandshakes), newPendingSet(conf.MaxHandshakes)}, turns: newTurns(conf.Turns), rate: budget.NewRate(conf.Accepts, budget.Pace{Second: 8 * conf.Accepts.Second, Burst: 8 * conf.Accepts.Burst}), nodes: map[string]time.Time{}, routes: map[string]*subListener{}}
 }
 
 // HTTP is the listener for "h2", "http/1.1" and clients without ALPN. Pass it
@@ -198,8 +198,12 @@ func (m *Mux) who(c *tls.Conn, source string) budget.Who {
 	return budget.Who{Class: budget.Stranger, Name: source}
 }
 
-// maxNodeAddresses bounds the addresses of nodes that are remembered.
-const maxNodeAddresses = 1 << 14
+// Of the addresses of nodes that many are remembered, and each for that long: it is
+// somebody else's some day.
+const (
+	maxNodeAddresses = 1 << 14
+	nodeAddressLives = 10 * time.Minute
+)
 
 func (m *Mux) seeNode(source string) {
 	m.mu.Lock()
@@ -207,15 +211,20 @@ func (m *Mux) seeNode(source string) {
 	if len(m.nodes) >= maxNodeAddresses {
 		clear(m.nodes) // who is there is seen again
 	}
-	m.nodes[source] = struct{}{}
+	m.nodes[source] = time.Now()
 }
 
 // kin is in which line those of an address wait.
 func (m *Mux) kin(source string) kin {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, ok := m.nodes[source]; ok {
-		return ofNodes
+	seen, ok := m.nodes[source]
+	switch {
+	case !ok:
+		return ofOthers
+	case time.Since(seen) > nodeAddressLives:
+		delete(m.nodes, source)
+		return ofOthers
 	}
-	return ofOthers
+	return ofNodes
 }

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mesita/mesita/api/budget"
@@ -257,4 +258,24 @@ func TestAcceptsArePaced(t *testing.T) {
 	if n := in("127.0.0.4", ash.ClientConfig("", oak.ID()), 20); n != 20 {
 		t.Errorf("a node got in %d times", n)
 	}
+}
+
+// TestWhereANodeIsIsForgotten: an address is another's some day, so a node proves
+// from time to time that it is there.
+func TestWhereANodeIsIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMux(MuxConfig{Log: quiet})
+		m.seeNode("10.0.0.1")
+		for range 3 {
+			time.Sleep(nodeAddressLives)
+			if m.kin("10.0.0.1") != ofNodes {
+				t.Error("a node is taken for a stranger")
+			}
+			m.seeNode("10.0.0.1")
+		}
+		time.Sleep(nodeAddressLives + time.Second)
+		if m.kin("10.0.0.1") != ofOthers || len(m.nodes) > 0 {
+			t.Error("whoever is where a node was is taken for it")
+		}
+	})
 }
