@@ -77,7 +77,10 @@ func createJob(c *call) (any, error) {
 	if c.Query.Err != nil {
 		return nil, c.Query.Err
 	}
-	v, err := c.Do(cmd)
+	var v any = view.Job(s.Name)
+	if !c.goesOnAsItIs(view, s) {
+		v, err = c.Do(cmd)
+	}
 	if j, ok := v.(*api.Job); ok && c.R.Header.Get("Prefer") == "return=minimal" { // RFC 7240
 		v = jobID{j.ID}
 	}
@@ -132,7 +135,14 @@ func applyJob(c *call) (any, error) {
 		}
 		return old, nil // a batch that ended is as it should be: it does not run twice
 	}
-	var cmd fsm.Command = &fsm.JobUpdate{Meta: c.Meta(), ID: s.Name, IfVersion: ifVersion, IfRevision: ifRevision, Spec: s}
+	update := &fsm.JobUpdate{Meta: c.Meta(), ID: s.Name, IfVersion: ifVersion, IfRevision: ifRevision, Spec: s}
+	if c.goesOnAsItIs(view, s) { // and as nothing that took its place
+		if ifRevision != 0 && ifRevision != old.Revision {
+			return nil, api.Errorf(api.CodeConflict, "job %q has revision %d by now, not %d: look at it and try again", s.Name, old.Revision, ifRevision)
+		}
+		update.IfVersion, update.IfRevision = old.Version, old.Revision
+	}
+	var cmd fsm.Command = update
 	if old == nil || old.State.Ended() || s.Kind != api.KindService {
 		cmd = &fsm.JobCreate{Meta: c.Meta(), Spec: s, Request: key, IfRevision: ifRevision}
 	}

@@ -42,7 +42,9 @@ func (c *call) runsAs(v *fsm.View, s *api.JobSpec) error {
 }
 
 // goesOn tells whether a spec asks for a job that is there, with the tasks that it
-// has. A batch that ended does not begin again if all of it is the same.
+// has. A batch that ended does not begin again if all of it is the same. What would
+// take a command that makes a job, if that one has ended by then, does not go on:
+// such a job is the caller's.
 func (c *call) goesOn(j *api.Job, s *api.JobSpec) bool {
 	like, want := *j.Spec, *s
 	if s.User != "" && s.User != like.User {
@@ -52,11 +54,20 @@ func (c *call) goesOn(j *api.Job, s *api.JobSpec) bool {
 	if like.NeedsRootNode() {
 		want.OnlyWhereRoot()
 	}
-	if j.State.Ended() {
-		return c.Route.Method == http.MethodPut && like.Kind == api.KindBatch && !j.Stop && reflect.DeepEqual(&like, &want)
+	applied, batch := c.Route.Method == http.MethodPut, like.Kind == api.KindBatch
+	if !applied || batch || j.State.Ended() {
+		return !j.Stop && (applied && batch || !j.State.Ended()) && reflect.DeepEqual(&like, &want)
 	}
 	like.Count, like.Priority, like.Labels, like.AtMostOnce = s.Count, s.Priority, s.Labels, s.AtMostOnce
 	return reflect.DeepEqual(&like, &want)
+}
+
+// goesOnAsItIs tells whether an admitted spec has who a job's tasks are from the job
+// that is there, and not from the caller. No command may make that of another job,
+// or of none.
+func (c *call) goesOnAsItIs(v *fsm.View, s *api.JobSpec) bool {
+	j := v.Job(s.Name)
+	return j != nil && v.Does(fsm.TaskUsers) && !c.mayBeRoot() && c.goesOn(j, s)
 }
 
 // mayEnterAs refuses a command beside a task of somebody who the caller's own

@@ -266,3 +266,77 @@ func TestAMapIsNotWrittenBack(t *testing.T) {
 		n.send(request{method: "PUT", path: "/v1/partitions/" + c.path, body: strings.Replace(c.admins, "{}", `{"weight":5}`, 1), token: chief}).want(t, 200)
 	}
 }
+
+// between has something happen after a request was looked at, and before what it
+// asks for is applied.
+type between struct {
+	store *fsm.Store
+	what  func()
+}
+
+func (b between) Propose(ctx context.Context, cmds []fsm.Command) ([]fsm.Result, error) {
+	b.store.SetProposer(nil)
+	b.what()
+	return b.store.Propose(ctx, cmds...)
+}
+
+// TestWhoMakesAJobAnew: whatever becomes of an admin's job while somebody else
+// submits it again, no task of theirs is as whom only the admin may choose.
+func TestWhoMakesAJobAnew(t *testing.T) {
+	ends := func(n *testNode) {
+		if n.store.View().Job("web").Spec.Kind == api.KindBatch {
+			finishBatch(t, n.store, "web")
+			return
+		}
+		do(n.t, n.store, &fsm.JobStop{Meta: fsm.Meta{At: testTime}, ID: "web"})
+	}
+	anew := func(n *testNode, change func(*api.JobSpec)) {
+		s := *n.store.View().Job("web").Spec
+		s.User = "bob"
+		change(&s)
+		ends(n)
+		do(n.t, n.store, &fsm.JobRemove{Meta: fsm.Meta{At: testTime}, IDs: []string{"web"}})
+		do(n.t, n.store, &fsm.JobCreate{Meta: fsm.Meta{At: testTime}, Spec: &s})
+	}
+	for name, happens := range map[string]func(*testNode){
+		"it ends": ends,
+		"it is removed": func(n *testNode) {
+			ends(n)
+			do(n.t, n.store, &fsm.JobRemove{Meta: fsm.Meta{At: testTime}, IDs: []string{"web"}})
+		},
+		"another takes its place": func(n *testNode) { anew(n, func(*api.JobSpec) {}) },
+		"one of another kind does": func(n *testNode) {
+			anew(n, func(s *api.JobSpec) { s.Kind, s.Count, s.Array = api.KindService, new(1), "" })
+		},
+		"it is changed": func(n *testNode) {
+			if s := *n.store.View().Job("web").Spec; s.Kind == api.KindService {
+				s.User = "ann"
+				do(n.t, n.store, &fsm.JobUpdate{Meta: fsm.Meta{At: testTime}, ID: "web", Spec: &s})
+			}
+		},
+		"it is stopped": func(n *testNode) { do(n.t, n.store, &fsm.JobStop{Meta: fsm.Meta{At: testTime}, ID: "web"}) },
+	} {
+		for _, kind := range []string{"batch", "service"} {
+			for _, how := range []string{"POST /v1/jobs", "PUT /v1/jobs/web", "PUT /v1/jobs/web?if_version=1", "PUT /v1/jobs/web?if_revision=9", "PUT /v1/jobs/web?if_revision=10", "PUT /v1/jobs/web?if_revision=11"} {
+				for _, more := range []string{"", `,"priority":7`} {
+					n := newLeader(t)
+					body := fmt.Sprintf(`{"name":"web","kind":%q,"partition":"default","command":["x"]`, kind)
+					n.send(request{method: "POST", path: "/v1/jobs", body: body + "}", token: n.token(api.RoleAdmin)}).want(t, 201)
+					was := *n.store.View().Job("web")
+					token := n.token(api.RoleOperator)
+					happened := false
+					n.store.SetProposer(between{n.store, func() { happened = true; happens(n) }})
+					method, path, _ := strings.Cut(how, " ")
+					r := n.send(request{method: method, path: path, body: body + more + "}", token: token})
+					n.store.SetProposer(nil)
+					if !happened {
+						happens(n)
+					}
+					if j := n.store.View().Job("web"); j != nil && api.IsRoot(j.Spec.User) && !j.State.Ended() && !j.Stop && (j.Seq != was.Seq || j.Version != was.Version) {
+						t.Errorf("%s of a %s %s, and %s: %d, a new job as %q", how, kind, more, name, r.StatusCode, j.Spec.User)
+					}
+				}
+			}
+		}
+	}
+}
