@@ -13,12 +13,13 @@ import (
 // runsAs settles who the tasks of a spec run as, once, when it is taken: the
 // state has no word for who the caller is on a node. Admins of the cluster choose
 // anybody, and are root by default. Whoever submits again what is there changes
-// nothing, nor does who has more or fewer of the same tasks.
+// nothing, nor does who has more or fewer of the same tasks; an admin who names a
+// user has that one.
 func (c *call) runsAs(v *fsm.View, s *api.JobSpec) error {
 	if !v.Does(fsm.TaskUsers) {
 		return nil
 	}
-	if j := v.Job(s.Name); j != nil && c.goesOn(j, s) {
+	if j := v.Job(s.Name); j != nil && !(s.User != "" && c.mayBeRoot()) && c.goesOn(j, s) {
 		s.User = j.Spec.User
 		if j.Spec.NeedsRootNode() {
 			s.OnlyWhereRoot()

@@ -340,3 +340,25 @@ func TestWhoMakesAJobAnew(t *testing.T) {
 		}
 	}
 }
+
+// TestAnAdminNamesTheUser: where nobody may be root the tasks of a user's job start
+// nowhere, and the remedy that `why` has is one: an admin submits the job with --user.
+func TestAnAdminNamesTheUser(t *testing.T) {
+	n, admin := mappedNode(t)
+	body := `{"name":"web","kind":"service","partition":"free","command":["x"],"user":"root"}`
+	put := request{method: "PUT", path: "/v1/jobs/web", body: body, token: n.token(api.RoleOperator)}
+	n.send(put).want(t, 200)
+	if j := n.store.View().Job("web"); !j.Spec.NeedsRootNode() {
+		t.Fatalf("%+v", j.Spec)
+	}
+	put.token = admin
+	n.send(put).want(t, 200)
+	if j := n.store.View().Job("web"); j.Spec.NeedsRootNode() || j.Spec.User != "root" || j.Version != 2 {
+		t.Errorf("version %d, %+v", j.Version, j.Spec)
+	}
+	put.token = n.token(api.RoleOperator)
+	n.send(put).want(t, 200)
+	if j := n.store.View().Job("web"); j.Spec.NeedsRootNode() || j.Version != 2 {
+		t.Errorf("the same by another: version %d, %+v", j.Version, j.Spec)
+	}
+}

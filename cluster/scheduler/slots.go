@@ -138,7 +138,7 @@ func unmet(n *api.Node, part *api.Partition, spec *api.JobSpec) string {
 	for _, c := range spec.Constraints {
 		if !c.Match(n.Name, n.Attrs) {
 			if c.Attr == api.AttrAllowRoot {
-				return "allows users no root: start it with --allow-root, or have an admin of the cluster submit the job"
+				return "allows users no root: start it with --allow-root, or have an admin of the cluster submit the job with --user " + spec.RunsAs()
 			}
 			return "does not meet " + c.String()
 		}

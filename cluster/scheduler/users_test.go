@@ -50,7 +50,7 @@ func TestTasksGoWhereTheirUserIs(t *testing.T) {
 		t.Errorf("root where it is allowed: %v", got)
 	}
 	why, err = planner.Explain(s.View(), root.ID)
-	if err != nil || why.RunAs != "root" || len(why.Nodes) != 3 || !strings.Contains(why.Nodes[1].Reason, "start it with --allow-root") {
+	if err != nil || why.RunAs != "root" || len(why.Nodes) != 3 || !strings.Contains(why.Nodes[1].Reason, "start it with --allow-root, or have an admin of the cluster submit the job with --user root") {
 		t.Errorf("%+v, %v", why, err)
 	}
 	if plan := planner.Plan(s.View(), work("ann")); plan.RunAs != "ann" {
