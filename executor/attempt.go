@@ -382,7 +382,7 @@ func (e *Executor) exit(a *attempt, st keeper.Status) {
 		f.State, f.Reason = api.TaskFailed, api.ReasonOOM
 		f.Message = outOfMemory(a.task.Resources, st)
 	case st.Signal != 0:
-		f.State, f.Reason, f.Message = api.TaskFailed, api.ReasonSignaled, signaled(st.Signal)
+		f.State, f.Reason, f.Message = api.TaskFailed, api.ReasonSignaled, signaled(st.Signal, a.spec)
 	case code != 0:
 		f.State, f.Message = api.TaskFailed, fmt.Sprintf("it exited with code %d", code)
 	}

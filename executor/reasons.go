@@ -69,9 +69,9 @@ func outOfMemory(r api.Resources, st keeper.Status) string {
 }
 
 // signaled says what may have ended a task by a signal that we did not send.
-func signaled(sig syscall.Signal) string {
-	if sig == unix.SIGSYS {
-		return "it was ended by SIGSYS, as the kernel ends programs of 32 bits in a task: run one of 64 bits, or with --unconfined syscalls"
+func signaled(sig syscall.Signal, s *api.TaskSpec) string {
+	if sig == unix.SIGSYS && s.Confined(api.PartSyscalls) {
+		return "it was ended by SIGSYS, by a filter of its own, or as a program of 32 bits: run one of 64 bits, or with --unconfined syscalls"
 	}
 	return "it was ended by " + signalName(sig) + " from outside mesita or by a fault of its own"
 }

@@ -4,15 +4,19 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/mesita/mesita/api"
 )
 
-// Who is ended by the kernel for the numbers of its system calls is told how to go
-// on, and nobody else is.
+// Who may have been ended for the numbers of its system calls is told how to go on,
+// and nobody else is: not who had no such filter.
 func TestSignaled(t *testing.T) {
 	for sig, filtered := range map[syscall.Signal]bool{syscall.SIGSYS: true, syscall.SIGSEGV: false, syscall.SIGKILL: false} {
-		got := signaled(sig)
-		if !strings.Contains(got, signalName(sig)) || strings.Contains(got, "--unconfined syscalls") != filtered {
-			t.Errorf("%d: %s", sig, got)
+		for _, s := range []*api.TaskSpec{{}, {Unconfined: []string{"files"}}, {Unconfined: []string{api.PartSyscalls}}, {Privileged: true}} {
+			got, told := signaled(sig, s), filtered && s.Confined(api.PartSyscalls)
+			if !strings.Contains(got, signalName(sig)) || strings.Contains(got, "32 bits") != told || strings.Contains(got, "--unconfined syscalls") != told || strings.Contains(got, "a filter of its own") != told {
+				t.Errorf("%d: %s", sig, got)
+			}
 		}
 	}
 }
