@@ -142,12 +142,15 @@ var fields = []field{
 	fieldOf("hello.session", 1, func(c *NodeHello) bool { return c.Hello.Session != "" }),
 	fieldOf("spec.atMostOnce", 1, func(c *JobCreate) bool { return c.Spec != nil && c.Spec.AtMostOnce }),
 	fieldOf("spec.atMostOnce", 1, func(c *JobUpdate) bool { return c.Spec != nil && c.Spec.AtMostOnce }),
-	fieldOf("spec.ulimits, nice, cpuLimit or user", 2, func(c *JobCreate) bool { return SpecLevel(c.Spec) >= 2 }),
-	fieldOf("spec.ulimits, nice, cpuLimit or user", 2, func(c *JobUpdate) bool { return SpecLevel(c.Spec) >= 2 }),
+	// The highest first, which is what a spec needs: one is told.
+	fieldOf("spec.user mesita-task", 4, func(c *JobCreate) bool { return c.Spec != nil && c.Spec.User == api.TaskUser }),
+	fieldOf("spec.user mesita-task", 4, func(c *JobUpdate) bool { return c.Spec != nil && c.Spec.User == api.TaskUser }),
+	fieldOf("spec.unconfined", 4, func(c *JobCreate) bool { return c.Spec != nil && len(c.Spec.Unconfined) > 0 }),
+	fieldOf("spec.unconfined", 4, func(c *JobUpdate) bool { return c.Spec != nil && len(c.Spec.Unconfined) > 0 }),
 	fieldOf("spec.memLimit or pin", 3, func(c *JobCreate) bool { return SpecLevel(c.Spec) >= 3 }),
 	fieldOf("spec.memLimit or pin", 3, func(c *JobUpdate) bool { return SpecLevel(c.Spec) >= 3 }),
-	fieldOf("spec.unconfined", 4, func(c *JobCreate) bool { return SpecLevel(c.Spec) >= 4 }),
-	fieldOf("spec.unconfined", 4, func(c *JobUpdate) bool { return SpecLevel(c.Spec) >= 4 }),
+	fieldOf("spec.ulimits, nice, cpuLimit or user", 2, func(c *JobCreate) bool { return SpecLevel(c.Spec) >= 2 }),
+	fieldOf("spec.ulimits, nice, cpuLimit or user", 2, func(c *JobUpdate) bool { return SpecLevel(c.Spec) >= 2 }),
 	fieldOf("hello.resources.memExtra or pins", 3, func(c *NodeHello) bool { return ofLevel3(c.Hello.Resources) }),
 	fieldOf("resources.memExtra or pins", 3, func(c *OfferMake) bool {
 		return slices.ContainsFunc(c.Offers, func(o *api.Offer) bool { return ofLevel3(o.Resources) })
@@ -170,8 +173,6 @@ var fields = []field{
 	fieldOf("token.workerOnly", 3, func(c *TokenCreate) bool { return c.Token != nil && c.Token.WorkerOnly }),
 	fieldOf("token.rights", 3, func(c *TokenCreate) bool { return c.Token != nil && len(c.Token.Rights) > 0 }),
 	fieldOf("outdated", 3, func(c *NodeHello) bool { return c.Outdated }),
-	fieldOf("spec.user mesita-task", 4, func(c *JobCreate) bool { return SpecLevel(c.Spec) >= 4 }),
-	fieldOf("spec.user mesita-task", 4, func(c *JobUpdate) bool { return SpecLevel(c.Spec) >= 4 }),
 	fieldOf("partition.runAs or allowRoot", 4, func(c *PartitionPut) bool {
 		return c.Partition != nil && (c.Partition.RunAs != "" || c.Partition.AllowRoot)
 	}),

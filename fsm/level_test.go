@@ -220,6 +220,23 @@ func TestRefusalsSayWhatToUpgrade(t *testing.T) {
 	}
 }
 
+// What a spec needs of the level is named by what it has, whatever the level is.
+func TestRefusalsNameTheFieldOfASpec(t *testing.T) {
+	for what, s := range map[string]*api.JobSpec{
+		"spec.user mesita-task needs level 4": {TaskSpec: api.TaskSpec{User: api.TaskUser, Nice: 3}},
+		"spec.unconfined needs level 4":       {TaskSpec: api.TaskSpec{Unconfined: []string{api.PartSyscalls}}},
+		"spec.memLimit or pin needs level 3":  {TaskSpec: api.TaskSpec{User: "ann:red", Request: api.Request{MemLimit: 1}}},
+	} {
+		for level := Level(1); level < SpecLevel(s); level++ {
+			for _, c := range []Command{&JobCreate{Spec: s}, &JobUpdate{Spec: s}} {
+				if err := storeAt(t, level).View().Allows(c); err == nil || !strings.Contains(err.Error(), "."+what+" ") {
+					t.Errorf("%T at level %d: %v, want %s", c, level, err, what)
+				}
+			}
+		}
+	}
+}
+
 // A level of a newer program halts this one, wherever it is met.
 func TestLevelOfANewerProgram(t *testing.T) {
 	init := testInit()
