@@ -150,6 +150,7 @@ func (e *Executor) takeIn(list []keeper.Status, seq uint64) {
 		l.ready = true
 		e.weighAll()
 		e.settleSoon()
+		e.leaveEnded()
 		if l.revive != nil {
 			l.revive.Reset(e.cfg.RestartAfter)
 		}

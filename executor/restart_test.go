@@ -1,7 +1,11 @@
 package executor_test
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -182,5 +186,55 @@ func TestReboot(t *testing.T) {
 		n.Assign(set(assignment("web", 0, 1)))
 		settle()
 		equal(t, "alive", n.rt.Alive(), []string{"web.0/1"})
+	})
+}
+
+// TestUsersAfterARestart: what ended under an earlier daemon holds no user of tasks
+// against a task that needs one, and the oldest goes first; what runs keeps its own.
+func TestUsersAfterARestart(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("giving a folder away needs root")
+	}
+	own := func(_ *api.Task, s *api.JobSpec) { s.User = api.TaskUser }
+	bubble(t, func(t *testing.T, n *node) {
+		runs := assignment("runs", 0, 1, own)
+		n.Assign(set(runs))
+		settle()
+		n.stop()
+		dir := filepath.Join(n.dir, "tasks")
+		fi, err := os.Stat(filepath.Join(dir, "runs.0.1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		const first, last, oldest = 61184, 65519, 64000
+		for uid := first; uid <= last; uid++ {
+			old := filepath.Join(dir, fmt.Sprintf("old.%d.1", uid))
+			if uid == int(fi.Sys().(*syscall.Stat_t).Uid) {
+				continue
+			}
+			at := fi.ModTime()
+			if uid == oldest {
+				at = at.Add(-time.Minute)
+			}
+			if err := errors.Join(os.Mkdir(old, 0o700), os.WriteFile(filepath.Join(old, "result"), nil, 0o600), os.Chown(old, uid, uid), os.Chtimes(old, at, at)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n.start()
+		n.Assign(set(runs))
+		settle()
+		n.Assign(set(runs, assignment("new", 0, 1, own)))
+		settle()
+		equal(t, "alive", n.rt.Alive(), []string{"new.0/1", "runs.0/1"})
+		if got := n.sink.last("new.0"); got.State != api.TaskRunning {
+			t.Errorf("status %+v", got)
+		}
+		left, err := os.ReadDir(dir)
+		if err != nil || len(left) != last-first+1 {
+			t.Errorf("%d folders are left, %v", len(left), err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, fmt.Sprintf("old.%d.1", oldest))); fi.Sys().(*syscall.Stat_t).Uid != oldest && err == nil {
+			t.Error("another than the oldest made room")
+		}
 	})
 }

@@ -1,11 +1,14 @@
 package executor
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -107,6 +110,29 @@ func (e *Executor) tidyDirs(live map[string]bool, now time.Time) time.Duration {
 		}
 	}
 	return next
+}
+
+// leaveEnded has the users of attempts that ended under an earlier daemon make room
+// for others. What runs is known by now.
+func (e *Executor) leaveEnded() {
+	live := make(map[string]bool, e.loop.active)
+	for id := range e.loop.unclaimed {
+		live[id] = true
+	}
+	for _, a := range e.loop.tasks {
+		live[a.id] = live[a.id] || !a.state.ended()
+	}
+	e.loop.ops.add(func(context.Context) {
+		at := map[string]time.Time{}
+		for _, id := range e.prepare.Folders.Found() {
+			if !live[id] {
+				at[id] = e.endedAt(id)
+			}
+		}
+		e.prepare.Folders.Leave(slices.SortedFunc(maps.Keys(at), func(a, b string) int {
+			return cmp.Or(at[a].Compare(at[b]), strings.Compare(a, b))
+		}))
+	})
 }
 
 // endedAt is about when an attempt ended: when its log did.

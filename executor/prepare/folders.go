@@ -59,8 +59,9 @@ func OpenFolders(root string) (*Folders, error) {
 	f := &Folders{root: root, proc: "/proc", few: fewSpare, every: lookEvery, valid: emptyFor, users: newUsers()}
 	dirs, listErr := os.ReadDir(root)
 	for _, d := range dirs {
-		if dir := filepath.Join(root, d.Name()); owner(dir) != 0 {
-			f.users.held[owner(dir)] = dir
+		dir := filepath.Join(root, d.Name())
+		if uid := owner(dir); uid != 0 {
+			f.users.find(uid, dir)
 		}
 	}
 	return f, errors.Join(err, listErr)
@@ -77,11 +78,20 @@ func (f *Folders) Attempts() ([]string, error) {
 	dirs, err := os.ReadDir(f.root)
 	var out []string
 	for _, d := range dirs {
-		if i := strings.LastIndexByte(d.Name(), '.'); i >= 0 {
-			out = append(out, d.Name()[:i]+"/"+d.Name()[i+1:])
+		if id := attempt(d.Name()); id != "" {
+			out = append(out, id)
 		}
 	}
 	return out, err
+}
+
+// attempt is the id of the attempt whose folder has that name, "" if it is of none.
+func attempt(name string) string {
+	i := strings.LastIndexByte(name, '.')
+	if i < 0 {
+		return ""
+	}
+	return name[:i] + "/" + name[i+1:]
 }
 
 // create makes a folder. One that is there is no error.

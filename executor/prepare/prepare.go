@@ -190,12 +190,19 @@ func (p *Preparer) makeDir(id string, s *api.TaskSpec, who *account) error {
 			return nil
 		}
 	}
+	var taken map[uint32]bool
+	if who.own {
+		var err error
+		if taken, err = p.root().taken(); err != nil {
+			return fmt.Errorf("find a user for the task: %w", err)
+		}
+	}
 	dir := p.Folders.Dir(id)
 	if err := p.Folders.create(dir); err != nil {
 		return fmt.Errorf("make the task's folder: %w", err)
 	}
 	if who.own {
-		uid, err := p.Folders.own(dir, p.root().known)
+		uid, err := p.Folders.own(dir, taken)
 		if err != nil {
 			return fmt.Errorf("find a user for the task: %w", err)
 		}

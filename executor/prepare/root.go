@@ -100,13 +100,20 @@ func (r root) taskUser(dir string) (account, error) {
 	return a, err
 }
 
-// known tells whether a uid is of an account, or may be.
-func (r root) known(uid uint32) (found bool) {
-	err := r.each("/etc/passwd", 3, func(f []string) {
-		id, err := strconv.ParseUint(f[2], 10, 32)
-		found = found || err == nil && uint32(id) == uid
-	})
-	return found || err != nil
+// taken are the numbers of all accounts and groups.
+func (r root) taken() (map[uint32]bool, error) {
+	ids := map[uint32]bool{}
+	for _, path := range []string{"/etc/passwd", "/etc/group"} {
+		err := r.each(path, 3, func(f []string) {
+			if id, err := strconv.ParseUint(f[2], 10, 32); err == nil {
+				ids[uint32(id)] = true
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return ids, nil
 }
 
 // lookup finds USER or USER:GROUP, each a name or a number; "" is root. A number

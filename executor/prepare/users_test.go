@@ -36,6 +36,11 @@ func taskUser(t *testing.T, p *Preparer, id string) (uid uint32) {
 	return proc.UID
 }
 
+// free has systemd's services have all but those that may be given.
+func free(f *Folders, may func(uid uint32) bool) {
+	f.users.lock = func(uid uint32) (func(), bool) { return func() {}, may(uid) }
+}
+
 func needsRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("giving a folder away needs root")
@@ -82,12 +87,12 @@ func TestTaskUsersOfOthers(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(p.Root, "etc/passwd"), []byte("ann:x:61184:9::/:\nbob:x:61185:9::/:\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(p.Root, "etc/group"), []byte("mesita-task:x:777:\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(p.Root, "etc/group"), []byte("mesita-task:x:777:\nred:x:61187:\nbad:x:y:\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	p.Folders.users.next = firstUID
-	p.Folders.users.foreign = func(uid uint32) bool { return uid == firstUID+2 }
-	if uid := taskUser(t, p, "web.0/1"); uid != firstUID+3 {
+	free(p.Folders, func(uid uint32) bool { return uid != firstUID+2 })
+	if uid := taskUser(t, p, "web.0/1"); uid != firstUID+4 {
 		t.Errorf("got %d", uid)
 	}
 	proc, err := p.Task("web.1/1", testTask, &api.TaskSpec{Command: []string{"/box/tool"}, Dir: "/box", User: api.TaskUser})
@@ -104,7 +109,7 @@ func TestTaskUsersAreGivenBack(t *testing.T) {
 	f := p.Folders
 	left := func(from, to uint32) { // has all but those
 		f.users.next = firstUID
-		f.users.foreign = func(uid uint32) bool { return uid < from || uid > to }
+		free(f, func(uid uint32) bool { return from <= uid && uid <= to })
 	}
 	left(firstUID, firstUID+1)
 	a, b := taskUser(t, p, "a.0/1"), taskUser(t, p, "b.0/1")
@@ -158,4 +163,122 @@ func TestTaskUsersAreGivenBack(t *testing.T) {
 		}
 	}
 	taskUser(t, p, "y.0/1")
+}
+
+// TestTaskUsersAfterARestart: what ended under an earlier daemon makes room as if it
+// had ended under this one, and what runs, or is prepared again, does not.
+func TestTaskUsersAfterARestart(t *testing.T) {
+	needsRoot(t)
+	p := testRoot(t)
+	four := func() {
+		p.Folders.users.next = firstUID
+		free(p.Folders, func(uid uint32) bool { return uid < firstUID+4 })
+	}
+	four()
+	uids := map[string]uint32{}
+	for _, id := range []string{"old.0/1", "older.0/1", "runs.0/1", "again.0/1"} {
+		uids[id] = taskUser(t, p, id)
+		if err := os.WriteFile(filepath.Join(p.Folders.Dir(id), "result"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var err error
+	if p.Folders, err = OpenFolders(p.Folders.root); err != nil {
+		t.Fatal(err)
+	}
+	four()
+	found := p.Folders.Found()
+	if slices.Sort(found); !slices.Equal(found, []string{"again.0/1", "old.0/1", "older.0/1", "runs.0/1"}) {
+		t.Fatalf("found %q", found)
+	}
+	taskUser(t, p, "again.0/1")
+	p.Folders.Leave([]string{"older.0/1", "again.0/1", "old.0/1"})
+	for _, c := range []struct{ id, of string }{{"new.0/1", "older.0/1"}, {"new.1/1", "old.0/1"}} {
+		if uid := taskUser(t, p, c.id); uid != uids[c.of] {
+			t.Errorf("%s is %d, want %d, that of %s: %v", c.id, uid, uids[c.of], c.of, uids)
+		}
+	}
+	if _, err := p.Task("new.2/1", testTask, &api.TaskSpec{Command: []string{"tool"}, User: api.TaskUser}); err == nil {
+		t.Error("what runs made room")
+	}
+}
+
+// TestTaskUsersOfUnreadableAccounts: that the accounts cannot be read is told, and
+// costs nobody what ended tasks left.
+func TestTaskUsersOfUnreadableAccounts(t *testing.T) {
+	needsRoot(t)
+	p := testRoot(t)
+	taskUser(t, p, "a.0/1")
+	if err := os.WriteFile(filepath.Join(p.Folders.Dir("a.0/1"), "result"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.Folders.Release("a.0/1")
+	for _, path := range []string{"etc/passwd", "etc/group"} {
+		path = filepath.Join(p.Root, path)
+		was, _ := os.ReadFile(path)
+		if err := os.RemoveAll(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(path, 0o755); err != nil { // which reads as no file does
+			t.Fatal(err)
+		}
+		if _, err := p.Task("b.0/1", testTask, &api.TaskSpec{Command: []string{"tool"}, User: api.TaskUser}); err == nil || !strings.Contains(err.Error(), "look users up") {
+			t.Errorf("%s: %v", path, err)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, was, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(p.Folders.Dir("a.0/1"), "result")); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTaskUsersOfSystemd: a uid is held by systemd's own lock for as long as it is a
+// task's, also by a daemon that starts again, and one that systemd holds is nobody's.
+func TestTaskUsersOfSystemd(t *testing.T) {
+	needsRoot(t)
+	p := testRoot(t)
+	dir := t.TempDir()
+	only := func() {
+		p.Folders.users.next = firstUID
+		lock := lockBelow(dir)
+		p.Folders.users.lock = func(uid uint32) (func(), bool) {
+			if uid > firstUID+1 {
+				return nil, false
+			}
+			return lock(uid)
+		}
+	}
+	systemd, ok := lockBelow(dir)(firstUID)
+	if !ok {
+		t.Fatal("a free one is not locked")
+	}
+	only()
+	if uid := taskUser(t, p, "a.0/1"); uid != firstUID+1 {
+		t.Fatalf("got %d, which systemd holds", uid)
+	}
+	if _, ok := lockBelow(dir)(firstUID + 1); ok {
+		t.Error("systemd may take a task's user")
+	}
+	p.Folders.Release("a.0/1")
+	again, ok := lockBelow(dir)(firstUID + 1)
+	if !ok {
+		t.Fatal("a user that was given back is locked")
+	}
+	again()
+	systemd()
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("left %v, %v", left, err)
+	}
+	p.Folders.users.find(firstUID, p.Folders.Dir("b.0/1"))
+	if _, ok := lockBelow(dir)(firstUID); ok {
+		t.Error("systemd may take the user of a task that was found")
+	}
+	if _, ok := lockBelow(filepath.Join(dir, "none"))(firstUID); !ok {
+		t.Error("without systemd there is no user")
+	}
 }
