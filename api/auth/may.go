@@ -138,7 +138,7 @@ func May(id Identity, a Action, on Object) error {
 		return &api.Error{Code: api.CodeNotAllowed, Field: "partition",
 			Message: "partition " + p.Path + " takes work from " + whom(p) + " only, and you are " + id.Actor + " (" + id.Has() + "): use another partition, or ask an admin to put you on the list with `mesita partition set " + p.Path + " --user …`"}
 	}
-	return api.Errorf(api.CodeNotAllowed, "%s may not %s %s: it takes the role %s there, and %[1]s has %s", id.Actor, a, on.String(), a.Role(), id.Has())
+	return api.Errorf(api.CodeNotAllowed, "%s may not %s %s: it takes the role %s there, and %[1]s has %[5]s", id.Actor, a, on.String(), a.Role(), id.Has())
 }
 
 func refuse(id Identity, why string) error {

@@ -58,6 +58,9 @@ func TestTheMatrix(t *testing.T) {
 					if err := May(id, a, on); (err == nil) != want || err != nil && api.ErrorCode(err) != api.CodeNotAllowed {
 						t.Errorf("%s%s: %s on %s: %v", role, scope, name, place, err)
 					}
+					if err := May(id, a, on); err != nil && !strings.HasSuffix(err.Error(), " has "+id.Rights) {
+						t.Errorf("the refusal does not say what token:ci has, %s: %v", id.Rights, err)
+					}
 					if scope == "" && role != "deployer" { // the roles of tokens that were made before there were rights
 						var old api.Role
 						if err := old.UnmarshalText([]byte(role)); err != nil {
