@@ -15,11 +15,19 @@ const (
 	maxPacked  = 2000
 	exactItems = 24
 	exactSteps = 50_000
+	maxPlans   = 16 // of one partition in a pass
 )
 
-// packing is a plan for the backlog of a partition.
+// packing is a plan for the backlog of a partition. The order of the queue goes
+// before it: a task whose turn it is starts where it fits, though the plan may have
+// left it out. Where that took room that was planned for another, the plan is made
+// anew for those whose turn has not come.
 type packing struct {
-	slot map[packKey]int
+	slot  map[packKey]int
+	due   map[int]api.Resources // what is planned to go to each slot still
+	past  map[packKey]bool      // tasks whose turn has come
+	loose int                   // where the last one went that was not planned there, -1: nowhere
+	plans int
 }
 
 type packKey struct {
@@ -38,18 +46,31 @@ type packItem struct {
 // still has room.
 func (p *pass) planned(t *turn, u *unit) int {
 	if t.packed == nil {
-		t.packed = p.pack(t)
+		t.packed = &packing{past: map[packKey]bool{}, loose: -1}
+		p.pack(t)
 	}
-	i, ok := t.packed.slot[packKey{t.entry.job.ID, u.index}]
+	pk, key := t.packed, packKey{t.entry.job.ID, u.index}
+	i, ok := pk.slot[key]
+	broken := ok && !t.seat.c.fits(i) || pk.loose >= 0 && !p.e.slots.free[pk.loose].Fits(pk.due[pk.loose])
+	if pk.loose = -1; broken && pk.plans < maxPlans {
+		p.pack(t)
+		i, ok = pk.slot[key]
+	}
+	if ok && !pk.past[key] {
+		pk.due[i] = pk.due[i].Minus(u.need)
+	}
+	pk.past[key] = true
 	if !ok || !t.seat.c.fits(i) || !p.mayUse(t, i, u.need) {
 		return -1
 	}
 	return i
 }
 
-// pack plans the first tasks of a partition's backlog.
-func (p *pass) pack(t *turn) *packing {
-	out := &packing{slot: map[packKey]int{}}
+// pack plans the first tasks of a partition's backlog whose turn has not come.
+func (p *pass) pack(t *turn) {
+	out := t.packed
+	out.slot, out.due = map[packKey]int{}, map[int]api.Resources{}
+	out.plans++
 	var keys []packKey
 	var items []packItem
 	cur := newCursor(t.q, func(user string) float64 { return p.e.userUse(t.q, user, p.now) })
@@ -60,8 +81,10 @@ func (p *pass) pack(t *turn) *packing {
 		c := p.e.classOf(e, t.q)
 		units, _ := newUnits(p.view, e.job, p.now)
 		for u := units.peek(); u != nil && len(items) < maxPacked; u = units.peek() {
-			keys = append(keys, packKey{e.job.ID, u.index})
-			items = append(items, packItem{u.need, fsm.Dominant(u.need, p.e.slots.most), func(i int) bool { return c.ok[i] }})
+			if key := (packKey{e.job.ID, u.index}); !out.past[key] {
+				keys = append(keys, key)
+				items = append(items, packItem{u.need, fsm.Dominant(u.need, p.e.slots.most), func(i int) bool { return c.ok[i] }})
+			}
 			units.pop()
 		}
 	}
@@ -72,9 +95,9 @@ func (p *pass) pack(t *turn) *packing {
 	for k, i := range where {
 		if i >= 0 {
 			out.slot[keys[k]] = i
+			out.due[i] = out.due[i].Add(items[k].need)
 		}
 	}
-	return out
 }
 
 // packBins puts items into bins so that the value packed is large. It returns
@@ -189,7 +212,9 @@ func imbalance(rest, whole api.Resources) float64 {
 type packSearch struct {
 	items     []packItem
 	bins      []api.Resources
-	index     []int // items by decreasing value
+	index     []int    // items by decreasing value
+	takes     []uint32 // of each bin: a bit for each item that may go there, in that order
+	byKind    []int    // bins, those that take the same items beside each other
 	rest      []float64
 	now, best []int
 	bestValue float64
@@ -206,6 +231,16 @@ func (s *packSearch) order() {
 	for d := len(s.items) - 1; d >= 0; d-- {
 		s.rest[d] = s.rest[d+1] + s.items[s.index[d]].value
 	}
+	s.takes = make([]uint32, len(s.bins))
+	for i := range s.bins {
+		s.byKind = append(s.byKind, i)
+		for d, k := range s.index {
+			if s.items[k].ok(i) {
+				s.takes[i] |= 1 << d
+			}
+		}
+	}
+	slices.SortStableFunc(s.byKind, func(a, b int) int { return cmp.Compare(s.takes[a], s.takes[b]) })
 }
 
 func (s *packSearch) branch(depth int, value float64) {
@@ -218,8 +253,8 @@ func (s *packSearch) branch(depth int, value float64) {
 	}
 	k := s.index[depth]
 	it := &s.items[k]
-	for i := range s.bins {
-		if !it.ok(i) || !s.bins[i].Fits(it.need) || s.twin(i) && it.ok(i-1) {
+	for n, i := range s.byKind {
+		if s.takes[i]>>depth&1 == 0 || !s.bins[i].Fits(it.need) || n > 0 && s.twins(s.byKind[n-1], i, depth) {
 			continue
 		}
 		before := s.bins[i]
@@ -230,8 +265,8 @@ func (s *packSearch) branch(depth int, value float64) {
 	s.branch(depth+1, value)
 }
 
-// twin tells whether an earlier bin has just as much left: trying both would
-// find the same.
-func (s *packSearch) twin(i int) bool {
-	return i > 0 && s.bins[i-1].Equal(s.bins[i])
+// twins tells whether two bins have just as much left, and may take the same of
+// all items from that depth on: trying both would find the same.
+func (s *packSearch) twins(a, b, depth int) bool {
+	return s.takes[a]>>depth == s.takes[b]>>depth && s.bins[a].Equal(s.bins[b])
 }

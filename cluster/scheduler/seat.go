@@ -183,6 +183,9 @@ func (p *pass) pick(t *turn, u *unit) int {
 		if i < 0 && !barred {
 			t.seat.c.fullEpoch, t.seat.c.fullPos = p.e.slots.epoch, p.e.slots.pos()
 		}
+		if t.packed != nil {
+			t.packed.loose = i
+		}
 		return i
 	}
 }
