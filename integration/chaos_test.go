@@ -165,7 +165,7 @@ func (c *chaos) check() {
 // live lists the jobs that have not ended.
 func (c *chaos) live() []string {
 	var out []string
-	for j := range c.leader().store.View().Jobs() {
+	for j := range c.awaitLeader().store.View().Jobs() {
 		if !j.State.Ended() {
 			out = append(out, j.ID)
 		}

@@ -40,17 +40,16 @@ func moods(r keeper.StartRequest) runtimetest.Plan {
 }
 
 func (s *sim) job(id string) *api.Job {
-	if l := s.leader(); l != nil {
-		return l.store.View().Job(id)
-	}
-	return nil
+	s.t.Helper()
+	return s.awaitLeader().store.View().Job(id)
 }
 
 // ended waits for a batch to end.
 func (s *sim) ended(id string, limit time.Duration) *api.Job {
 	s.t.Helper()
-	s.until(limit, "the end of job "+id, func() bool { j := s.job(id); return j != nil && j.State.Ended() })
-	return s.job(id)
+	var j *api.Job
+	s.until(limit, "the end of job "+id, func() bool { j = s.job(id); return j != nil && j.State.Ended() })
+	return j
 }
 
 // runs waits until exactly the wanted number of a service runs, in the state
@@ -81,7 +80,7 @@ func (s *sim) alive(id string) int {
 func (s *sim) finals(job string) map[string]*api.Task {
 	s.t.Helper()
 	out := map[string]*api.Task{}
-	for _, e := range s.leader().store.RecentEvents(1 << 20) {
+	for _, e := range s.awaitLeader().store.RecentEvents(1 << 20) {
 		if e.Kind != api.EventTaskState || e.Job != job || !e.Task.State.Final() {
 			continue
 		}
@@ -99,7 +98,7 @@ func (s *sim) finals(job string) map[string]*api.Task {
 func (s *sim) checkArray(job string, retries int) {
 	s.t.Helper()
 	finals := s.finals(job)
-	for t := range s.leader().store.View().JobTasks(job) {
+	for t := range s.awaitLeader().store.View().JobTasks(job) {
 		for n := 1; ; n++ {
 			id := fmt.Sprintf("%s/%d", t.ID, n)
 			plan, end := moods(keeper.StartRequest{ID: id}), finals[id]
@@ -134,16 +133,16 @@ func (s *sim) checkJob(j *api.Job, state api.JobState, code, finished, failed in
 // pids are the processes of a service, by task and attempt.
 func (s *sim) pids(job string) map[string]int {
 	out := map[string]int{}
-	for t := range s.leader().store.View().JobTasks(job) {
+	for t := range s.awaitLeader().store.View().JobTasks(job) {
 		out[fmt.Sprintf("%s/%d", t.ID, t.Attempt)] = t.PID
 	}
 	return out
 }
 
-func (s *sim) awaitOtherLeader(old *simDaemon) *simDaemon {
+func (s *sim) awaitOtherLeader(old *simDaemon) (l *simDaemon) {
 	s.t.Helper()
-	s.until(10*time.Second, "another node to lead", func() bool { l := s.leader(); return l != nil && l.simNode != old.simNode })
-	return s.leader()
+	s.until(10*time.Second, "another node to lead", func() bool { l = s.leader(); return l != nil && l.simNode != old.simNode })
+	return l
 }
 
 // A service and arrays with failures run as asked, with the right codes.
@@ -177,7 +176,7 @@ func TestSimulatedLeaderCutOff(t *testing.T) {
 		s.submit(service("web", 3))
 		s.submit(array("sum", "0-29", 2))
 		s.runs("web", 3)
-		old := s.leader()
+		old := s.awaitLeader()
 		old.cut()
 		began := time.Now()
 		next := s.awaitOtherLeader(old)

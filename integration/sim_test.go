@@ -138,13 +138,13 @@ func (s *sim) form() {
 func (s *sim) admit(n *simNode) {
 	s.t.Helper()
 	s.must(&fsm.NodeJoin{Meta: s.meta(), Token: "t1", Hash: simSecret, NodeID: n.id, Name: n.name})
-	if err := s.leader().raft.AddVoter(s.t.Context(), n.id, string(n.addr)); err != nil {
+	if err := s.awaitLeader().raft.AddVoter(s.t.Context(), n.id, string(n.addr)); err != nil {
 		s.t.Fatal(err)
 	}
 }
 
 func (s *sim) nodeState(n *simNode) api.NodeState {
-	if node := s.leader().store.View().Node(n.id); node != nil {
+	if node := s.awaitLeader().store.View().Node(n.id); node != nil {
 		return node.State
 	}
 	return api.NodeGone
@@ -262,6 +262,14 @@ func (s *sim) leader() *simDaemon {
 		}
 	}
 	return nil
+}
+
+// awaitLeader is the daemon that leads as soon as one does: a lead may be lost at
+// any time while faults or the machine's load disturb the heartbeats.
+func (s *sim) awaitLeader() (l *simDaemon) {
+	s.t.Helper()
+	s.until(30*time.Second, "a leader", func() bool { l = s.leader(); return l != nil })
+	return l
 }
 
 // do gets a command agreed on as a patient client does: it asks whoever leads

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -272,15 +273,42 @@ func (c *memCluster) link(i int) {
 	}
 }
 
+// leader is who leads at this moment; that somebody does is part of the claim.
 func (c *memCluster) leader(except ...int) int {
 	c.t.Helper()
-	for i, n := range c.nodes {
-		if n.IsLeader() && (len(except) == 0 || i != except[0]) {
+	i := c.leads(except...)
+	if i < 0 {
+		c.t.Fatal("no node leads")
+	}
+	return i
+}
+
+// awaitLeader is who leads as soon as anybody does: where links or disks are so bad
+// that a lead may be lost and won again, there are moments without a leader.
+func (c *memCluster) awaitLeader() int {
+	c.t.Helper()
+	for began := time.Now(); time.Since(began) < patience; c.settle(10 * time.Millisecond) {
+		if i := c.leads(); i >= 0 {
 			return i
 		}
 	}
-	c.t.Fatal("no node leads")
+	c.t.Fatalf("no node leads for %v", patience)
 	return -1
+}
+
+// leads is who says that it leads, the first of them, -1 if nobody does.
+func (c *memCluster) leads(except ...int) int {
+	return slices.IndexFunc(c.nodes, func(n *member) bool {
+		return n.IsLeader() && (len(except) == 0 || n != c.nodes[except[0]])
+	})
+}
+
+// term is the highest that any node has heard of.
+func (c *memCluster) term() (highest uint64) {
+	for _, n := range c.nodes {
+		highest = max(highest, n.Stats().Term)
+	}
+	return highest
 }
 
 // flakyLogs is a log store that is slow or fails when told to.

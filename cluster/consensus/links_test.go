@@ -115,7 +115,7 @@ func TestBadLinksMakeElectionsPatient(t *testing.T) {
 			})
 			bad.Store(true)
 			c.settle(30 * time.Second) // it finds out
-			term := c.nodes[0].Stats().Term
+			term := c.term()
 			var took []time.Duration
 			for i := range 60 {
 				took = append(took, c.write(fmt.Sprint("far", i)))
@@ -125,10 +125,10 @@ func TestBadLinksMakeElectionsPatient(t *testing.T) {
 			if took[len(took)/2] > 3*time.Second || took[len(took)-1] > 30*time.Second {
 				t.Errorf("seed %d: a write took %v, the slowest %v", seed, took[len(took)/2], took[len(took)-1])
 			}
-			if elections := c.nodes[c.leader()].Stats().Term - term; elections > 10 {
+			if elections := c.term() - term; elections > 10 {
 				t.Errorf("seed %d: %d elections in two minutes", seed, elections)
 			}
-			said := c.nodes[c.leader()].Links(func(id string) string { return "node-" + id })
+			said := c.nodes[c.awaitLeader()].Links(func(id string) string { return "node-" + id })
 			if !strings.Contains(said, "the link to node-n") || !strings.Contains(said, "ms and loses") {
 				t.Errorf("seed %d: the leader says %q about its links", seed, said)
 			}
