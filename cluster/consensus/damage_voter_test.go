@@ -65,9 +65,12 @@ func (c *memCluster) stop(is ...int) {
 	}
 }
 
-// restart starts a node that was stopped, in the place where it was.
+// restart starts a node that was stopped, in the place where it was. The leader
+// learns of it as it does over a network, where the connections break: by a heartbeat
+// that fails. In memory a stop that none falls into would go unnoticed.
 func (c *memCluster) restart(i int, d *voterDisk, change func(*Config)) {
 	c.t.Helper()
+	c.settle(beatEvery)
 	cfg := c.config(i)
 	c.wires[i] = cfg.Transport.(*raft.InmemTransport)
 	hearts := newFastHearts(c.wires[i])
