@@ -134,7 +134,7 @@ func (a *Agent) Run(ctx context.Context, ready func(Ready)) error {
 	var once sync.Once
 	for {
 		err := a.live(ctx, func(r Ready) { once.Do(func() { ready(r) }) })
-		if !errors.Is(err, errNewAge) && !errors.Is(err, errOdd) || ctx.Err() != nil {
+		if !errors.Is(err, errNewAge) && !errors.Is(err, errOdd) && !errors.Is(err, errDemoted) || ctx.Err() != nil {
 			return err
 		}
 		if a, err = New(a.cfg); err != nil {
@@ -232,6 +232,7 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	a.stack.start("CA key", a.followCA)
 	a.stack.start("state hashes", a.answerChecks)
 	a.stack.start("state verdict", a.awaitVerdict)
+	a.stack.start("demotion", a.awaitDemotion)
 	a.stack.start("certificate", a.rotator().Run)
 	a.history = history.New(history.Config{Dir: a.dir.file("events"), Node: a.self.Name, Source: a.store, MaxBytes: a.cfg.EventBytes, MaxAge: a.cfg.EventAge, Now: a.cfg.Now, Log: a.log})
 	a.stack.start("history", a.history.Run)

@@ -8,27 +8,31 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/consensus"
 	"github.com/mesita/mesita/cluster/loop"
 	"github.com/mesita/mesita/cluster/tlsconf"
 	"github.com/mesita/mesita/fsm"
 	"github.com/mesita/mesita/gossip"
 )
 
-// Voters have the key of the CA, and who was one keeps it. So an admin changes it,
-// in the steps of fsm.CARotate: a node that is there says by gossip which one it
-// has done, and one that is not follows when it comes back (see cafollow.go).
+// Voters have the key of the CA, and who was one keeps it. So it changes when one is
+// removed by force or demoted, and when an admin asks for it, in the steps of
+// fsm.CARotate: a node that is there says by gossip which one it has done, and
+// one that is not follows when it comes back (see cafollow.go).
 
-// caLoop takes the change of the CA's key on while this node leads.
+// caLoop changes the CA's key while this node leads.
 type caLoop struct {
 	store   *fsm.Store
 	members func() []gossip.Member
+	raft    func() ([]consensus.Server, error) // who gets the log, and so a new key
+	wall    func() time.Time
 	wake    func() <-chan struct{} // fires when gossip has news
 	meta    func() fsm.Meta
 	log     *slog.Logger
 }
 
 func (a *Agent) caLoop() *caLoop {
-	return &caLoop{store: a.store, members: a.members, wake: a.changed.wait, log: a.log,
+	return &caLoop{store: a.store, members: a.members, raft: a.raft.Members, wall: a.cfg.Wall, wake: a.changed.wait, log: a.log,
 		meta: func() fsm.Meta { return fsm.Meta{At: a.cfg.Now(), Actor: "ca"} }}
 }
 
@@ -40,8 +44,11 @@ func (l *caLoop) Run(ctx context.Context) error {
 func (l *caLoop) pass(ctx context.Context, _ loop.Changes) time.Time {
 	v := l.store.View()
 	a := v.Authority()
-	if a == nil || a.CANext == nil {
+	switch {
+	case a == nil, a.CANext == nil && !a.CADue:
 		return time.Time{}
+	case a.CANext == nil:
+		return l.begin(ctx, v)
 	}
 	if s := caStatus(v, l.members()); len(s.Waiting) > 0 {
 		return time.Time{} // each will say so by gossip, or be found to be away
@@ -51,6 +58,50 @@ func (l *caLoop) pass(ctx context.Context, _ loop.Changes) time.Time {
 		return time.Now().Add(10 * time.Second)
 	}
 	return time.Time{}
+}
+
+// caPause is between two tries to begin a change that is due.
+const caPause = 2 * time.Second
+
+// begin changes the key for whom it is due, once all know how, and none gets it who
+// may not have it.
+func (l *caLoop) begin(ctx context.Context, v *fsm.View) time.Time {
+	err := mayBeginCA(v, l.raft)
+	if err == nil {
+		var cmd *fsm.CARotate
+		if cmd, err = newCA(v, l.wall()); err == nil {
+			cmd.Meta = l.meta()
+			_, err = l.store.Do(ctx, cmd)
+		}
+	}
+	if err != nil {
+		l.log.Info("the change of the CA's key that is due has not begun yet", "why", err)
+		return time.Now().Add(caPause)
+	}
+	return time.Time{}
+}
+
+// mayBeginCA says why no change of the CA's key can begin now. The next key is in the
+// log, which those must not get any more that the last one is changed for.
+func mayBeginCA(v *fsm.View, raft func() ([]consensus.Server, error)) error {
+	if err := v.Allows(new(fsm.CARotate)); err != nil {
+		return err
+	}
+	for n := range v.Nodes() {
+		if (n.State == api.NodeReady || n.State == api.NodeDraining) && !v.NodeDoes(fsm.CAChanges, n) {
+			return api.Errorf(api.CodeConflict, "the program of node %s does not know how the key of the CA is changed: upgrade it first", n.Name)
+		}
+	}
+	servers, err := raft()
+	if err != nil {
+		return err
+	}
+	for _, s := range servers {
+		if n := v.Node(s.ID); n == nil || n.State == api.NodeGone || n.WorkerOnly {
+			return api.Errorf(api.CodeConflict, "node %s would still get the new key, as it takes part in Raft until it is taken out, which most voters must be there for: try again then", nodeName(v, s.ID))
+		}
+	}
+	return nil
 }
 
 var caPhases = [fsm.CASteps]string{"", "all nodes are told to trust the new key", "all nodes get certificates of the new key"}
@@ -96,10 +147,8 @@ func (m members) RotateCA(ctx context.Context, actor string) (api.CAStatus, erro
 	if a.CANext != nil {
 		return api.CAStatus{}, api.Errorf(api.CodeConflict, "the key of the CA is being changed: `mesita cluster show` says who is waited for")
 	}
-	for n := range v.Nodes() {
-		if v.Does(fsm.CAChanges) && (n.State == api.NodeReady || n.State == api.NodeDraining) && !v.NodeDoes(fsm.CAChanges, n) {
-			return api.CAStatus{}, api.Errorf(api.CodeConflict, "the program of node %s does not know how the key of the CA is changed: upgrade it first", n.Name)
-		}
+	if err := mayBeginCA(v, m.raft.Members); err != nil {
+		return api.CAStatus{}, err
 	}
 	cmd, err := newCA(v, m.cfg.Wall())
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"math"
 	"net"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/consensus"
 	"github.com/mesita/mesita/cluster/loop"
 	"github.com/mesita/mesita/cluster/tlsconf"
 	"github.com/mesita/mesita/fsm"
@@ -28,6 +30,7 @@ type caWorld struct {
 	t     *testing.T
 	store *fsm.Store
 	steps map[string]uint64
+	raft  []consensus.Server // who gets the log
 }
 
 func newCAWorld(t *testing.T, level fsm.Level, nodes ...string) *caWorld {
@@ -66,7 +69,8 @@ func (w *caWorld) members() (out []gossip.Member) {
 // pass is one of a leader that was just elected, and is the step after it.
 func (w *caWorld) pass() uint64 {
 	w.t.Helper()
-	l := &caLoop{store: w.store, members: w.members, meta: func() fsm.Meta { return fsm.Meta{Actor: "ca"} }}
+	l := &caLoop{store: w.store, members: w.members, wall: time.Now, log: slog.New(slog.DiscardHandler), meta: func() fsm.Meta { return fsm.Meta{Actor: "ca"} },
+		raft: func() ([]consensus.Server, error) { return w.raft, nil }}
 	l.pass(w.t.Context(), loop.Changes{})
 	return w.store.View().Authority().CAStep
 }
@@ -87,7 +91,7 @@ func TestTheCAChangesInSteps(t *testing.T) {
 	w := newCAWorld(t, fsm.Newest, "a", "b", "away", "gone")
 	v := w.store.View()
 	w.do(&fsm.NodeState{ID: "away", State: api.NodeDown, Since: v.Node("away").Since})
-	w.do(&fsm.NodeRemove{ID: "gone", Force: true})
+	w.do(&fsm.NodeRemove{ID: "gone"})
 	if w.pass() != 0 {
 		t.Error("the key changes for nothing")
 	}
@@ -122,6 +126,72 @@ func TestTheCAChangesInSteps(t *testing.T) {
 		if pin, err := tlsconf.FollowPin(after.CAs(), before.Pin); err != nil || pin != after.Pin {
 			t.Errorf("a token of before leads to %s: %v", pin, err)
 		}
+	}
+}
+
+// The key changes by itself, once, when a node that may vote is removed by force or
+// demoted: not for a worker, nor by what is asked for without force, and not before
+// that node gets the log no more, in which the new key is. If it happens while a
+// change is under way, whose next key that node may know, another follows.
+func TestTheCAChangesForWhoVotesNoMore(t *testing.T) {
+	for name, c := range map[string]struct {
+		level fsm.Level
+		cmd   fsm.Command
+		rolls bool
+	}{
+		"removed by force": {fsm.Newest, &fsm.NodeRemove{ID: "c", Force: true}, true}, "demoted": {fsm.Newest, &fsm.NodeDemote{ID: "c"}, true},
+		"removed": {fsm.Newest, &fsm.NodeRemove{ID: "c"}, false}, "a worker": {fsm.Newest, &fsm.NodeRemove{ID: "worker", Force: true}, false},
+		"at level 3": {3, &fsm.NodeRemove{ID: "c", Force: true}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, midway := range []bool{false, true} {
+				if midway && c.level < fsm.Newest {
+					continue
+				}
+				w := newCAWorld(t, c.level, "a", "b", "c")
+				w.do(&fsm.TokenCreate{Token: &api.Token{ID: "w", Kind: api.TokenJoin, Hash: "h", WorkerOnly: c.level > 2}})
+				w.do(&fsm.NodeJoin{Token: "w", Hash: "h", NodeID: "worker", Name: "worker"})
+				w.raft = []consensus.Server{{ID: "a", Voter: true}, {ID: "b", Voter: true}, {ID: "c", Voter: true}}
+				want := uint64(0)
+				if midway {
+					w.begin()
+					want = 3
+				}
+				w.do(c.cmd)
+				for range 9 { // all do what they are told
+					for _, n := range []string{"a", "b", "c"} {
+						w.steps[n] = w.store.View().Authority().CAStep
+					}
+					w.pass()
+				}
+				if got := w.store.View().Authority().CAStep; got != want {
+					t.Errorf("midway %v: at step %d, not %d, while that node gets the log", midway, got, want)
+				}
+				w.raft = w.raft[:2]
+				if c.rolls {
+					want += 3
+				}
+				for range 9 {
+					for _, n := range []string{"a", "b", "c"} {
+						w.steps[n] = w.store.View().Authority().CAStep
+					}
+					w.pass()
+				}
+				if got := w.store.View().Authority().CAStep; got != want {
+					t.Errorf("midway %v: at step %d, not %d", midway, got, want)
+				}
+			}
+		})
+	}
+}
+
+// Nobody begins a change by hand either while who is to vote no more gets the log.
+func TestTheNextKeyIsNotForTheDemoted(t *testing.T) {
+	w := newCAWorld(t, fsm.Newest, "a", "b", "c")
+	w.do(&fsm.NodeDemote{ID: "c"})
+	members := func() ([]consensus.Server, error) { return []consensus.Server{{ID: "a"}, {ID: "c"}}, nil }
+	if err := mayBeginCA(w.store.View(), members); api.ErrorCode(err) != api.CodeConflict || !strings.Contains(err.Error(), "node c would still get") {
+		t.Error(err)
 	}
 }
 

@@ -54,10 +54,11 @@ type nodeFile struct {
 
 	// How far this node had come in Raft, at least; nil = it never took part. It
 	// is outside of the raft folder, so that one that was lost is noticed.
-	Raft   *consensus.Standing `json:"raft,omitempty"`
-	Ages   ages.Line           `json:"ages,omitempty"`   // of the cluster, as this node is part of it
-	Refill bool                `json:"refill,omitempty"` // the raft folder is of another age: to be put aside
-	Odd    bool                `json:"odd,omitempty"`    // the raft folder holds another state than those of the other voters: to be put aside
+	Raft    *consensus.Standing `json:"raft,omitempty"`
+	Ages    ages.Line           `json:"ages,omitempty"`    // of the cluster, as this node is part of it
+	Refill  bool                `json:"refill,omitempty"`  // the raft folder is of another age: to be put aside
+	Odd     bool                `json:"odd,omitempty"`     // the raft folder holds another state than those of the other voters: to be put aside
+	Demoted bool                `json:"demoted,omitempty"` // this node may vote no more: the raft folder, which has the CA's key, is to be erased
 }
 
 // dataDir is the locked data folder of one node.

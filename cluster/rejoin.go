@@ -34,7 +34,7 @@ const (
 func (a *Agent) enterAge(ctx context.Context) error {
 	a.line = a.self.Ages
 	a.findSeeds()
-	if err := a.putOddAside(); err != nil {
+	if err := errors.Join(a.putOddAside(), a.eraseDemoted()); err != nil {
 		return err
 	}
 	if a.cfg.Rejoin && !a.self.Refill {

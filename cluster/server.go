@@ -129,6 +129,20 @@ func (m members) RemoveNode(ctx context.Context, n *api.Node, force bool, actor 
 	return err
 }
 
+// DemoteNode takes a node's right to vote. Whoever leads then takes it out of Raft,
+// once another votes in its place if one may, and has the CA's key changed.
+func (m members) DemoteNode(ctx context.Context, n *api.Node, actor string) (*api.Node, error) {
+	v := m.store.View()
+	if err := mayRemoveNode(n, slices.Collect(v.Nodes()), m.raft.Voters(), m.answers); err != nil {
+		return nil, err
+	}
+	out, err := m.store.Do(ctx, &fsm.NodeDemote{Meta: fsm.Meta{At: m.cfg.Now(), Actor: actor}, ID: n.ID})
+	if err != nil {
+		return nil, err
+	}
+	return out.(*api.Node), nil
+}
+
 // local is what the HTTP server asks of this node's executor.
 type local struct{ *Agent }
 

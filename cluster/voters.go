@@ -23,10 +23,15 @@ const (
 // takes its place.
 const voterPatience = 10 * time.Second
 
+// yieldPause is between two tries of a leader that is to vote no more to have another
+// lead.
+const yieldPause = 2 * time.Second
+
 // voterChange is one step towards the voters that should be; at most one is
 // taken at a time.
 type voterChange struct {
 	add, remove string // node ids; one of the two is set
+	yield       bool   // this node is to vote no more: another is to lead
 	addr        string
 	retry       time.Duration // ask again then, when there is nothing to do yet
 }
@@ -47,14 +52,16 @@ func nextVoterChange(nodes []*api.Node, voters []string, self string, alive, abl
 	if usable >= manyVoters {
 		want = manyVoters
 	}
-	answering := 0
-	var gone, lost string
+	answering, stay := 0, len(voters)
+	var gone, demoted, lost string
 	var retry time.Duration
 	for _, id := range voters {
 		n := byID[id]
 		switch {
 		case n == nil || n.State == api.NodeGone:
 			gone = id
+		case n.WorkerOnly:
+			demoted, stay = id, stay-1
 		case alive(id):
 			answering++
 		case n.State == api.NodeUnreachable || n.State == api.NodeDown:
@@ -70,8 +77,12 @@ func nextVoterChange(nodes []*api.Node, voters []string, self string, alive, abl
 	switch {
 	case gone != "" && mayRemove && gone != self:
 		return voterChange{remove: gone}
-	case candidate != nil && len(voters) < want:
+	case candidate != nil && stay < want:
 		return voterChange{add: candidate.ID, addr: candidate.Addr}
+	case demoted != "" && mayRemove && demoted == self:
+		return voterChange{yield: true, retry: yieldPause}
+	case demoted != "" && mayRemove:
+		return voterChange{remove: demoted}
 	case lost != "" && mayRemove && len(voters) > want:
 		return voterChange{remove: lost}
 	case lost != "" && candidate != nil:
@@ -113,6 +124,7 @@ type raftMembers interface {
 	Voters() []string
 	AddVoter(ctx context.Context, id, addr string) error
 	Remove(ctx context.Context, id string) error
+	TransferLeadership(ctx context.Context) error
 }
 
 // voterLoop keeps the voters as they should be while this node leads.
@@ -146,6 +158,12 @@ func (l *voterLoop) step(ctx context.Context) time.Duration {
 	case change.remove != "":
 		l.log.Info("removing a voter", "node", nodeName(v, change.remove))
 		err = l.raft.Remove(ctx, change.remove)
+	case change.yield:
+		l.log.Info("this node is to vote no more: another is to lead")
+		if err := l.raft.TransferLeadership(ctx); err != nil {
+			l.log.Warn("handing the lead over failed; trying again", "err", err)
+		}
+		return change.retry
 	case change.retry > 0:
 		return change.retry
 	default:
@@ -165,14 +183,14 @@ func nodeName(v *fsm.View, id string) string {
 	return id
 }
 
-// mayRemoveNode refuses to remove a node when the voters that are left could
-// not decide anything.
+// mayRemoveNode refuses to remove a node, or to take its vote, when the voters
+// that are left could not decide anything.
 func mayRemoveNode(n *api.Node, nodes []*api.Node, voters []string, alive func(string) bool) error {
 	if !slices.Contains(voters, n.ID) {
 		return nil
 	}
 	if len(voters) == 1 {
-		return api.Errorf(api.CodeConflict, "%s is the last voter: add another node first, or stop mesita there to end the cluster", n.Name)
+		return api.Errorf(api.CodeConflict, "%s is the last voter: add another node first, or let one vote with `mesita node promote NAME`; stop mesita there to end the cluster", n.Name)
 	}
 	left, answering := 0, 0
 	var silent []string
@@ -192,7 +210,7 @@ func mayRemoveNode(n *api.Node, nodes []*api.Node, voters []string, alive func(s
 		}
 	}
 	if answering <= left/2 {
-		return api.Errorf(api.CodeConflict, "removing %s would lose the quorum: of the %s left, %s would not answer; bring it back or remove it first", n.Name, api.Count(left, "voter"), strings.Join(silent, ", "))
+		return api.Errorf(api.CodeConflict, "without %s the quorum is lost: of the %s left, %s would not answer; bring it back or remove it first", n.Name, api.Count(left, "voter"), strings.Join(silent, ", "))
 	}
 	return nil
 }

@@ -109,6 +109,32 @@ func TestWorkersByTokenNeverVote(t *testing.T) {
 	}
 }
 
+// Who is demoted is taken out of Raft, after another votes in its place if one may,
+// while the others are a majority; if it leads, another is to lead first.
+func TestTheDemotedVoteNoMore(t *testing.T) {
+	for _, c := range []struct {
+		nodes                int
+		voters, demoted, off string
+		want                 voterChange
+	}{
+		{3, "abc", "c", "", voterChange{remove: "c"}},
+		{4, "abc", "c", "", voterChange{add: "d", addr: "d:1"}},
+		{4, "abcd", "c", "", voterChange{remove: "c"}},
+		{3, "abc", "a", "", voterChange{yield: true, retry: yieldPause}},
+		{3, "abc", "c", "b", voterChange{}},
+		{2, "ab", "b", "", voterChange{remove: "b"}},
+		{3, "ab", "c", "", voterChange{}},
+	} {
+		nodes, alive := someNodes(c.nodes, c.off, time.Unix(0, 0))
+		for _, n := range nodes {
+			n.WorkerOnly = n.ID == c.demoted
+		}
+		if got := nextVoterChange(nodes, strings.Split(c.voters, ""), "a", alive, alive, time.Unix(1000, 0)); got != c.want {
+			t.Errorf("%+v: got %+v", c, got)
+		}
+	}
+}
+
 func TestTheLastVotersStay(t *testing.T) {
 	for _, c := range []struct {
 		voters, down, remove string

@@ -41,6 +41,7 @@ func (c *CARotate) apply(x *tx) (any, error) {
 	case begins && (len(c.Cert) == 0 || len(c.Key) == 0 || len(c.Cross) == 0 || c.Pin == "" || bytes.Equal(c.Cert, a.CACert)):
 		return nil, api.FieldErrorf("cert", "is no new authority")
 	case begins:
+		a.CADue = false
 		a.CANext, a.CANextKey, a.CANextPin = c.Cert, c.Key, c.Pin
 		a.CAPast = append(slices.Clone(a.CAPast), api.PastCA{Cert: a.CACert, Cross: c.Cross})
 		a.CAPast = a.CAPast[max(0, len(a.CAPast)-api.MaxPastCAs):]

@@ -80,6 +80,9 @@ func (g *generator) command(v *View) Command {
 		return &StateCheck{Meta: g.meta(), Of: v.Index(), Answers: []api.StateAnswer{a, b, c}}
 	}
 	if g.IntN(100) == 0 && v.Does(VoterTokens) {
+		if g.IntN(2) == 0 {
+			return &NodeDemote{Meta: g.meta(), ID: nodeID(g.IntN(4))}
+		}
 		return &NodePromote{Meta: g.meta(), ID: nodeID(g.IntN(4))}
 	}
 	if g.IntN(100) == 0 && v.Does(LocalAdmins) {

@@ -64,6 +64,7 @@ var kinds = []kind{
 	39: of[NodePromote](4),
 	40: of[ClusterSet](4),
 	41: of[CARotate](4),
+	42: of[NodeDemote](4),
 }
 
 // numbers are the kinds' numbers by type.

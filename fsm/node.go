@@ -365,6 +365,9 @@ func (c *NodeRemove) apply(x *tx) (any, error) {
 	x.putNode(&n)
 	x.closeIncident(api.IncidentNodeCopied, n.ID, "it was removed")
 	x.replaceLost(&n)
+	if c.Force && !n.WorkerOnly && x.does(CAChanges) { // nobody knows who has its disk
+		x.oweCA()
+	}
 	return &n, nil
 }
 

@@ -18,7 +18,7 @@ import (
 func (a *app) nodeCommand() *cli.Command {
 	return &cli.Command{
 		Name: "node", Usage: "the servers of the cluster", Description: example("mesita node start", "mesita node ls"),
-		Subcommands: []*cli.Command{a.nodeStart(), a.nodeJoin(), a.nodeLs(), a.nodeShow(), a.nodeDrain(), a.nodeResume(), a.nodePromote(), a.nodeRm(), a.nodeToken(), a.nodeInstall()},
+		Subcommands: []*cli.Command{a.nodeStart(), a.nodeJoin(), a.nodeLs(), a.nodeShow(), a.nodeDrain(), a.nodeResume(), a.nodePromote(), a.nodeDemote(), a.nodeRm(), a.nodeToken(), a.nodeInstall()},
 	}
 }
 
@@ -306,6 +306,24 @@ func (a *app) nodePromote() *cli.Command {
 	})
 }
 
+func (a *app) nodeDemote() *cli.Command {
+	return a.onNode("demote", "take a node's right to vote, and change the key of the cluster's CA, which it has", "mesita node demote fir", []cli.Flag{option.DryRunFlag()}, func(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
+		switch {
+		case n.WorkerOnly:
+			a.progress("%s may not vote already", n.Name)
+			return nil
+		case c.Bool("dry-run"):
+			a.progress("would take the right to vote from %s (%s), and change the key of the cluster's CA", n.Name, n.Role)
+			return nil
+		}
+		if err := cl.Demote(c.Context, n.Name); err != nil {
+			return err
+		}
+		a.progress("%s may not vote any more; the key of the cluster's CA is changed: `mesita cluster show` says how far that is", n.Name)
+		return nil
+	})
+}
+
 func (a *app) nodeRm() *cli.Command {
 	flags := []cli.Flag{
 		&cli.BoolFlag{Name: "force", Usage: "also while it runs tasks"},
@@ -321,7 +339,11 @@ func (a *app) nodeRm() *cli.Command {
 		}
 		a.progress("%s is removed for good", n.Name)
 		if strings.HasPrefix(n.Role, "voter") {
-			a.progress("it voted, and so knew the key of the cluster's CA: if its disk may be in wrong hands, `mesita cluster rotate-ca` changes that")
+			if c.Bool("force") {
+				a.progress("it voted, and so knew the key of the cluster's CA, which is changed: `mesita cluster show` says how far that is")
+			} else {
+				a.progress("it voted, and so knew the key of the cluster's CA: if its disk may be in wrong hands, `mesita cluster rotate-ca` changes that")
+			}
 		}
 		return nil
 	})

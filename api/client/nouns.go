@@ -230,6 +230,11 @@ func (c *Client) Promote(ctx context.Context, ref string) error {
 	return c.call(ctx, http.MethodPost, "/v1/nodes/"+url.PathEscape(ref)+"/promote", struct{}{}, nil)
 }
 
+// Demote takes a node's right to vote, and has the key of the cluster's CA changed.
+func (c *Client) Demote(ctx context.Context, ref string) error {
+	return c.call(ctx, http.MethodPost, "/v1/nodes/"+url.PathEscape(ref)+"/demote", struct{}{}, nil)
+}
+
 // RemoveNode removes a node for good; with force also while it runs tasks.
 func (c *Client) RemoveNode(ctx context.Context, ref string, force bool) error {
 	path := "/v1/nodes/" + url.PathEscape(ref)

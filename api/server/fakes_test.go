@@ -176,6 +176,14 @@ func (n *testNode) RemoveNode(_ context.Context, node *api.Node, force bool, act
 	return nil
 }
 
+func (n *testNode) DemoteNode(ctx context.Context, node *api.Node, actor string) (*api.Node, error) {
+	out, err := n.store.Do(ctx, &fsm.NodeDemote{Meta: fsm.Meta{Actor: actor}, ID: node.ID})
+	if err != nil {
+		return nil, err
+	}
+	return out.(*api.Node), nil
+}
+
 // The fake of Planner.
 
 func (n *testNode) CheckFits(*fsm.View, *api.JobSpec) error {

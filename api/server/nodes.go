@@ -116,6 +116,17 @@ func promoteNode(c *call) (any, error) {
 	return c.nodeStatus(c.Store.View(), n), nil
 }
 
+func demoteNode(c *call) (any, error) {
+	n, err := findNode(c.Store.View(), c.Args[0])
+	if err != nil {
+		return nil, err
+	}
+	if n, err = c.Cluster.DemoteNode(c.R.Context(), n, c.ID.Actor); err != nil {
+		return nil, err
+	}
+	return c.nodeStatus(c.Store.View(), n), nil
+}
+
 func removeNode(c *call) (any, error) {
 	force := c.Query.Flag("force")
 	if c.Query.Err != nil {

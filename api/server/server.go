@@ -56,6 +56,8 @@ type Cluster interface {
 	// CodeConflict of api.FieldSession.
 	Claim(ctx context.Context, nodeID string, c *api.SessionClaim) error
 	RemoveNode(ctx context.Context, n *api.Node, force bool, actor string) error
+	// DemoteNode takes a node's right to vote.
+	DemoteNode(ctx context.Context, n *api.Node, actor string) (*api.Node, error)
 }
 
 // LogQuery says what of a task's log is wanted.

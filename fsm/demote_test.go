@@ -1,0 +1,61 @@
+package fsm
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/mesita/mesita/api"
+)
+
+// A demoted node may vote no more, until it is promoted, and the CA's key is due to be
+// changed; the last that may vote stays.
+func TestTheRightToVoteIsTaken(t *testing.T) {
+	for level := range Newest + 1 {
+		s := storeAt(t, level)
+		for _, c := range []Command{&TokenCreate{Token: &api.Token{ID: "t", Kind: api.TokenJoin, Hash: "h"}}, &NodeJoin{Token: "t", Hash: "h", NodeID: nodeID(7), Name: "elm"},
+			&NodeJoin{Token: "t", Hash: "h", NodeID: nodeID(8), Name: "ash", VoterOnly: true}} {
+			if _, err := s.Do(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		may := s.View().MayVote()
+		_, err := s.Do(t.Context(), &NodeDemote{ID: nodeID(7)})
+		if level < 4 {
+			if api.ErrorCode(err) != api.CodeConflict || s.View().MayVote() != may || s.View().Authority().CADue {
+				t.Errorf("level %d: %v", level, err)
+			}
+			continue
+		}
+		if v := s.View(); err != nil || !v.Node(nodeID(7)).WorkerOnly || v.MayVote() != may-1 || !v.Authority().CADue {
+			t.Errorf("level %d: %v, %+v", level, err, v.Node(nodeID(7)))
+		}
+		back := NewStore(nil)
+		if err := back.Restore(bytes.NewReader(snapshotBytes(t, s))); err != nil || !back.View().Authority().CADue {
+			t.Errorf("a snapshot forgets that the key is due: %v", err)
+		}
+		_, again := s.Do(t.Context(), &NodeDemote{ID: nodeID(7)})
+		_, none := s.Do(t.Context(), &NodeDemote{ID: "none"})
+		_, voter := s.Do(t.Context(), &NodeDemote{ID: nodeID(8)})
+		if again != nil || api.ErrorCode(none) != api.CodeNotFound || api.ErrorCode(voter) != api.CodeConflict {
+			t.Errorf("%v, %v, %v", again, none, voter)
+		}
+		var last error
+		for n := range s.View().Nodes() {
+			if n.ID != nodeID(8) {
+				_, last = s.Do(t.Context(), &NodeDemote{ID: n.ID})
+			}
+		}
+		if last != nil || s.View().MayVote() != 1 {
+			t.Errorf("%v, %d may vote", last, s.View().MayVote())
+		}
+		if _, err := s.Do(t.Context(), &NodeRemove{ID: nodeID(8)}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Do(t.Context(), &NodePromote{ID: nodeID(7)}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Do(t.Context(), &NodeDemote{ID: nodeID(7)}); api.ErrorCode(err) != api.CodeConflict || s.View().MayVote() != 1 {
+			t.Errorf("the last that may vote: %v", err)
+		}
+	}
+}
