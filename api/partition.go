@@ -32,7 +32,7 @@ type Partition struct {
 	// on nodes that allow it. Only an admin of the cluster changes it.
 	AllowRoot bool     `json:"allowRoot,omitempty"`
 	HalfLife  Duration `json:"halfLife,omitempty"` // fair: the time after which past use counts half
-	Aging     Duration `json:"aging,omitempty"`    // priority: the wait that is worth one step
+	Aging     Duration `json:"aging,omitempty"`    // priority, sjf, srtf: the wait that is worth one step of priority, or half the run time
 	Alpha     Weight   `json:"alpha,omitempty"`    // weighted: exponent of the node's weight
 	Beta      Weight   `json:"beta,omitempty"`     // weighted: exponent of its free share
 	Adjust    *Adjust  `json:"adjust,omitempty"`   // lets the guarantee move
@@ -76,8 +76,8 @@ type Policy string
 // The queue policies.
 const (
 	PolicyFIFO     Policy = "fifo"     // first come, first served
-	PolicySJF      Policy = "sjf"      // the shortest job first
-	PolicySRTF     Policy = "srtf"     // the shortest remaining time first, preemptive
+	PolicySJF      Policy = "sjf"      // the shortest job first, with aging
+	PolicySRTF     Policy = "srtf"     // the shortest remaining time first, with aging, preemptive
 	PolicyPriority Policy = "priority" // the highest priority first, with aging, preemptive
 	PolicyFair     Policy = "fair"     // the user with the least decayed use first
 )

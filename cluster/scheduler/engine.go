@@ -56,6 +56,7 @@ type Engine struct {
 	kin     map[string]*class // the newest of those with the same conditions
 	clock   int
 	holds   map[string]*hold // room held for the first blocked job, by partition
+	claims  []*claim         // what is being taken back, and for whom
 	dirty   map[string]bool  // nodes that the last pass handed out from
 	started *started         // what the pass starts
 
@@ -294,7 +295,7 @@ func (e *Engine) makeClass(part *api.Partition, spec *api.JobSpec, order string)
 // It changes nothing itself.
 func (e *Engine) Decide(now time.Time) (cmds []fsm.Command, next time.Time) {
 	if e.view.PendingCount() == 0 && e.view.FrozenCount() == 0 && len(e.over()) == 0 {
-		e.holds = nil
+		e.holds, e.claims = nil, nil
 		return nil, time.Time{}
 	}
 	p := newPass(e, now)
@@ -320,5 +321,6 @@ func (e *Engine) over() []string {
 	return nil
 }
 
-// Holds is for how many jobs room is held since the last pass.
-func (e *Engine) Holds() int { return len(e.holds) }
+// Holds is how often room is held for a job since the last pass, or on its way to
+// one.
+func (e *Engine) Holds() int { return len(e.holds) + len(e.claims) }

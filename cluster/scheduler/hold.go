@@ -159,6 +159,11 @@ func (p *pass) findHold(e *entry, q *queue, c *class, slots []int) *hold {
 		for _, o := range p.held[i] {
 			left[i] = left[i].Minus(times(o.need, o.tasks[i]))
 		}
+		for _, o := range p.claims[i] {
+			if o.job != e.job.ID {
+				left[i] = left[i].Minus(o.need)
+			}
+		}
 		room[i] = countFits(left[i], c, want)
 		total += room[i]
 		ends = p.releases(ends, i, gives)
@@ -275,6 +280,9 @@ func later(a, b time.Time) time.Time {
 
 // mayUse tells whether a task may go to a slot in which room is held.
 func (p *pass) mayUse(t *turn, slot int, need api.Resources) bool {
+	if !p.leavesClaims(t, t.entry, t.entry.job.ID, slot, need) {
+		return false
+	}
 	for _, h := range p.held[slot] {
 		if h.fresh && h.path != t.q.part.Path {
 			continue // as the round goes on, all partitions have their share first

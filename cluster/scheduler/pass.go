@@ -28,8 +28,9 @@ type pass struct {
 	now    time.Time
 	round  Round
 	turns  map[string]*turn
-	held   map[int][]*hold // room held, by slot
-	freed  bool            // some of it no more, which others had to pass by
+	held   map[int][]*hold  // room held, by slot
+	claims map[int][]*claim // and what is being taken back
+	freed  bool             // some of it no more, which others had to pass by
 	open   *fsm.TaskPlace
 	placed int
 	cmds   []fsm.Command
@@ -59,7 +60,8 @@ type turn struct {
 
 func newPass(e *Engine, now time.Time) *pass {
 	e.now, e.started = now, newStarted(len(e.slots.node), e.started)
-	p := &pass{e: e, view: e.view, now: now, round: e.begin(e.view), turns: map[string]*turn{}, held: map[int][]*hold{}, ends: map[string]time.Duration{}}
+	p := &pass{e: e, view: e.view, now: now, round: e.begin(e.view), turns: map[string]*turn{}, held: map[int][]*hold{}, claims: map[int][]*claim{}, ends: map[string]time.Duration{}}
+	p.renewClaims()
 	old := slices.SortedFunc(maps.Values(e.holds), func(a, b *hold) int { return cmp.Compare(a.seq, b.seq) })
 	clear(e.holds)
 	for _, h := range old {
@@ -275,6 +277,7 @@ func (p *pass) place(t *turn, u *unit, i int) {
 		c.Resources = &need
 	}
 	p.backfilled(t, i, need)
+	p.endClaim(t.entry.job.ID, i)
 	p.usedQuota(t, need)
 	p.e.slots.take(i, need)
 	p.e.started.add(t.entry.job, i)

@@ -21,6 +21,7 @@ type preemption struct {
 	*pass
 	coming map[int]api.Resources // what a slot will have left, less what was promised
 	chosen map[string]bool       // tasks
+	mine   map[string]int        // claims of earlier passes, by job
 	left   int                   // tasks still to be helped
 	undo   []func()              // takes back what the current job claimed
 }
@@ -28,7 +29,11 @@ type preemption struct {
 // preempt takes back what was lent to others while a guarantee is not met, and
 // within a partition what its policy lets a better job take.
 func (p *pass) preempt() {
-	x := &preemption{pass: p, coming: map[int]api.Resources{}, chosen: map[string]bool{}, left: maxWinners}
+	x := &preemption{pass: p, coming: map[int]api.Resources{}, chosen: map[string]bool{}, mine: map[string]int{}, left: maxWinners}
+	for _, c := range p.e.claims {
+		x.mine[c.job]++
+		x.comingTo(p.slotOf(c)) // before there are more of them
+	}
 	x.stuck()
 	x.limits()
 	turns := make([]*turn, 0, len(p.turns))
@@ -87,8 +92,14 @@ func (x *preemption) guarantee(t *turn) {
 }
 
 // outranks tells whether a job may take from another one of its partition that
-// ran for so long, by the partition's policy.
+// ran for so long, by the partition's policy: it is better, and would be served
+// before the other if both waited. So what it takes is not given back to whom it
+// was taken from, and taking ends: each time the room goes to who is further ahead
+// in an order that does not change.
 func (p *pass) outranks(part *api.Partition, winner, loser *api.Job, ran time.Duration) bool {
+	if rank(part, p.view, winner) >= rank(part, p.view, loser) {
+		return false
+	}
 	switch part.Policy {
 	case api.PolicyPriority:
 		return loser.Spec.Priority < winner.Spec.Priority
@@ -152,8 +163,17 @@ type allowed func(need, lost api.Resources, v *api.Task) bool
 
 // claimOne takes back for one task. It is false if that cannot be.
 func (x *preemption) claimOne(t *turn, e *entry, u *unit, c *class, slots []int, allow allowed) bool {
+	if x.mine[e.job.ID] > 0 { // it was taken back in an earlier pass
+		x.mine[e.job.ID]--
+		x.round.Charge(t.q.part.Path, u.need)
+		x.undo = append(x.undo, func() {
+			x.mine[e.job.ID]++
+			x.round.Refund(t.q.part.Path, u.need)
+		})
+		return true
+	}
 	if i := x.promised(c, slots); i >= 0 && x.round.Room(t.q.part.Path, u.need) == "" {
-		x.promise(t, i, u.need)
+		x.promise(t, e, i, u.need)
 		return true
 	}
 	set := x.victims(t, c, u.need, slots, allow, false)
@@ -167,12 +187,23 @@ func (x *preemption) claimOne(t *turn, e *entry, u *unit, c *class, slots []int,
 	return true
 }
 
-// promise gives the winner what a slot will have.
-func (x *preemption) promise(t *turn, slot int, need api.Resources) {
+// promise gives the winner what a slot will have, and claims it for as long as it
+// is not there.
+func (x *preemption) promise(t *turn, e *entry, slot int, need api.Resources) {
 	left := x.comingTo(slot)
 	x.coming[slot] = left.Minus(need)
 	x.round.Charge(t.q.part.Path, need)
+	var c *claim
+	if !x.e.slots.free[slot].Fits(need) {
+		need := need
+		need.Ports = nil
+		c = &claim{job: e.job.ID, path: t.q.part.Path, node: x.e.slots.node[slot].ID, need: need, until: x.now.Add(claimFor)}
+		x.addClaim(c)
+	}
 	x.undo = append(x.undo, func() {
+		if c != nil {
+			x.dropClaim(c, slot)
+		}
 		x.coming[slot] = left
 		x.round.Refund(t.q.part.Path, need)
 	})
@@ -185,6 +216,9 @@ func (x *preemption) comingTo(i int) api.Resources {
 		return r
 	}
 	r := x.e.slots.free[i].Add(x.e.slots.reclaiming[i])
+	for _, c := range x.claims[i] {
+		r = r.Minus(c.need)
+	}
 	x.coming[i] = r
 	return r
 }
@@ -341,7 +375,7 @@ func (x *preemption) take(t *turn, e *entry, u *unit, set *victimSet) {
 			x.cmds = append(x.cmds, c)
 		}
 	}
-	x.promise(t, set.slot, u.need)
+	x.promise(t, e, set.slot, u.need)
 }
 
 // giveWay counts what a victim gives.
@@ -415,7 +449,7 @@ func (p *pass) thaw(t *turn) bool {
 		t.frozen = t.frozen[1:]
 		need := api.Resources{CPUs: v.Resources.CPUs}
 		i, ok := p.e.slots.ids[v.NodeID]
-		if !ok || !p.e.slots.free[i].Fits(need) || p.round.Room(v.Partition, need) != "" || !p.frozenMayUse(t, v, i, need) {
+		if !ok || !p.e.slots.free[i].Fits(need) || !p.leavesClaims(t, nil, v.Job, i, need) || p.round.Room(v.Partition, need) != "" || !p.frozenMayUse(t, v, i, need) {
 			continue
 		}
 		p.e.slots.take(i, need)

@@ -119,9 +119,9 @@ func (q *queue) remove(e *entry) {
 	}
 }
 
-// unknown is the run time by which jobs are ordered of which nobody knows it:
-// after all others.
-const unknown = 1e15
+// unknown is the run time, in seconds, by which jobs are ordered of which nobody
+// knows it: the longest there is.
+const unknown = math.MaxInt64 / 1e9
 
 // coarse rounds a run time to a sixth or so, as what was learned moves a little
 // with each run.
@@ -132,27 +132,33 @@ func coarse(d time.Duration) time.Duration {
 	return time.Duration(math.Exp2(math.Round(4*math.Log2(float64(d))) / 4))
 }
 
-// rank is a job's place by a policy; none of them changes with time alone, so
-// that a queue need not be sorted again.
+// rank is a job's place by a policy, in seconds. A job that waits gains one step
+// per aging time, and all gain at the same rate: so what counts is when it would
+// have had none to gain, and a queue need not be sorted again as time passes. A
+// step is one of priority, or half the run time: a job that takes 2ⁿ times as long
+// as others is passed by those that come within n aging times, and by none after.
 func rank(part *api.Partition, v *fsm.View, j *api.Job) float64 {
 	switch part.Policy {
 	case api.PolicySJF, api.PolicySRTF:
-		d := time.Duration(j.Spec.Time)
+		d, steps := time.Duration(j.Spec.Time), math.Log2(unknown)
 		if j.Spec.Kind == api.KindBatch {
 			if l := coarse(v.Learned(j.Spec)); l > 0 && (d == 0 || l < d) {
 				d = l
 			}
 		}
 		if d > 0 {
-			return d.Seconds()
+			steps = math.Log2(d.Seconds())
 		}
-		return unknown
+		return aged(part, j, steps)
 	case api.PolicyPriority:
-		// A job gains one step per aging time, all at the same rate: what counts
-		// is when it would have had priority zero.
-		return float64(j.Created.UnixNano())/1e9 - float64(j.Spec.Priority)*time.Duration(part.Aging).Seconds()
+		return aged(part, j, -float64(j.Spec.Priority))
 	}
 	return 0
+}
+
+// aged is the time of a job's submission, later by so many steps.
+func aged(part *api.Partition, j *api.Job, steps float64) float64 {
+	return float64(j.Created.UnixNano())/1e9 + steps*time.Duration(part.Aging).Seconds()
 }
 
 // cursor walks through a queue once in a pass.

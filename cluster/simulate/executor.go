@@ -148,6 +148,7 @@ func (s *simulator) look(k runKey, t *api.Task) {
 		s.stop(r, t)
 	case frozen(t) && !r.frozen:
 		s.halt(r)
+		s.yielded(r)
 		r.frozen = true
 		s.rec.freeze(r, true)
 	case wantsFreeze(t) && !r.frozen:
@@ -259,6 +260,9 @@ func (s *simulator) runEvent(e *event) {
 func (s *simulator) gone(r *run, t *api.Task) {
 	if r.ended == outcomeNone {
 		r.ended = outcomeNodeLost
+	}
+	if r.ended == outcomePreempted {
+		s.yielded(r)
 	}
 	s.cut(r)
 	r.gen++

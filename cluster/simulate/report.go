@@ -33,7 +33,8 @@ type Report struct {
 	Work        Work              `json:"work"`
 	Fairness    Fairness          `json:"fairness"`
 	Partitions  []PartitionReport `json:"partitions"`
-	Users       []UserReport      `json:"users"` // who used most first, at most 100
+	Users       []UserReport      `json:"users"`             // who used most first, at most 100
+	Endless     bool              `json:"endless,omitempty"` // one task gave way so often that the simulation ended there; see the notes
 	Notes       []string          `json:"notes,omitempty"`
 }
 
@@ -154,6 +155,7 @@ func (r *recorder) result(s *simulator) *Result {
 	r.reportParts(out, parts)
 	r.reportUsers(rep, users)
 	r.countTasks(rep)
+	rep.Endless = s.endless != ""
 	rep.Notes = append(slices.Clone(s.trace.Notes), r.notes(s, rep)...)
 	return out
 }

@@ -21,6 +21,7 @@ import (
 const (
 	maxRounds = 10_000 // within one instant
 	maxIdle   = 10_000 // wake-ups in a row that change nothing while nothing runs or comes
+	maxYields = 1000   // how often one task gives way
 )
 
 // keepEnded is how many ended jobs the store holds before they are forgotten.
@@ -49,6 +50,8 @@ type simulator struct {
 	runs    map[runKey]*run
 	dropped map[runKey]bool
 	out     []api.TaskStatus // what the executors will report
+	yields  map[runKey]int   // how often each gave way
+	endless string           // a task that did so too often, which ends the simulation
 	open    int              // batch tasks that have arrived or will, and have not ended
 	rec     *recorder
 }
@@ -77,7 +80,7 @@ func Run(ctx context.Context, c *Cluster, t *trace.Trace) (*Result, error) {
 		if err := s.settle(ctx); err != nil {
 			return nil, err
 		}
-		if !s.advance() {
+		if s.endless != "" || !s.advance() {
 			break
 		}
 		if err := s.happen(ctx); err != nil {
@@ -93,7 +96,7 @@ func newSimulator(c *Cluster, t *trace.Trace) (*simulator, error) {
 		return nil, err
 	}
 	s := &simulator{cluster: c, trace: t, start: c.Start, nodes: nodes, nodeOf: map[string]int{}, store: fsm.NewStore(nil),
-		jobs: make([]jobRun, len(t.Jobs)), byID: map[string]int{}, runs: map[runKey]*run{}, dropped: map[runKey]bool{}}
+		jobs: make([]jobRun, len(t.Jobs)), byID: map[string]int{}, runs: map[runKey]*run{}, yields: map[runKey]int{}, dropped: map[runKey]bool{}}
 	if s.start.IsZero() {
 		s.start = defaultStart
 	}
@@ -106,6 +109,15 @@ func newSimulator(c *Cluster, t *trace.Trace) (*simulator, error) {
 	s.forCtrl = s.store.Watch(fsm.TableJobs, fsm.TableNodes)
 	s.forEng = s.store.Watch(engineTables...)
 	return s, nil
+}
+
+// yielded counts that a task gave way. Taking ends by itself, but not before who
+// may take stops to come.
+func (s *simulator) yielded(r *run) {
+	s.yields[r.key]++
+	if n := s.yields[r.key]; n >= maxYields && s.endless == "" {
+		s.endless = fmt.Sprintf("the simulation ended at %s, its bound: a task of line %d gave way for the %dth time, and may never come to its end; see what takes its room, by the priorities and guarantees of partition %s", s.now, s.jobs[r.key.job].Line, n, s.jobs[r.key.job].Partition)
+	}
 }
 
 // nodeID is in the order of the cluster file, or with a seed in an order of

@@ -14,6 +14,9 @@ import (
 // notes says what a reader of the figures has to know.
 func (r *recorder) notes(s *simulator, rep *Report) []string {
 	var out []string
+	if s.endless != "" {
+		out = append(out, s.endless)
+	}
 	if r.refusals > 0 {
 		out = append(out, fmt.Sprintf("%s refused, as a cluster would: %s", api.Count(r.refusals, "job"), strings.Join(r.refused, "; ")))
 	}

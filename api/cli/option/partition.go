@@ -67,7 +67,7 @@ func partitionFields() []partitionField {
 				return ""
 			}},
 		numberField("half-life", "fair: the `TIME` after which past use counts half (default 24h)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.HalfLife }),
-		numberField("aging", "priority: the wait that is worth one step, `TIME` (default 10m)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.Aging }),
+		numberField("aging", "priority, sjf, srtf: the wait that is worth one step of priority, or half the run time, `TIME` (default 10m)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.Aging }),
 		numberField("alpha", "weighted: `EXPONENT` of a node's weight (default 1)", api.ParseWeight, func(p *api.Partition) *api.Weight { return &p.Alpha }),
 		numberField("beta", "weighted: `EXPONENT` of a node's free share (default 1)", api.ParseWeight, func(p *api.Partition) *api.Weight { return &p.Beta }),
 		amountsField("adjust-min", "lets the guarantee follow demand or --hours, not below `AMOUNTS`; none", func(p *api.Partition) *api.Amounts { return &adjustOf(p).Min }),
