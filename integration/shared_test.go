@@ -104,7 +104,7 @@ func (s *shared) report(t *api.Task, state api.TaskState, frozen bool) {
 // freeze what is told to.
 func (s *shared) obey() (did bool) {
 	for n := range s.View().Nodes() {
-		if n.State != api.NodeReady {
+		if n.State != api.NodeReady && n.State != api.NodeDraining {
 			continue
 		}
 		for t := range s.View().NodeTasks(n.ID) {

@@ -264,6 +264,39 @@ func TestFrozenTasksGoOn(t *testing.T) {
 	}
 }
 
+// Where work is leaving nothing is thawed: what is frozen moves, and the node is
+// empty once what ran has ended.
+func TestNothingIsThawedWhereWorkLeaves(t *testing.T) {
+	s := newShared(t, []api.Resources{{CPUs: 4000, Mem: 8 << 30}, {CPUs: 1000, Mem: 8 << 30}})
+	s.partition(&api.Partition{Path: "prod", Guarantee: api.Amounts{CPUs: 2000}})
+	s.partition(&api.Partition{Path: "ml", Preempt: api.PreemptFreeze})
+	ml := s.submit("x", batchOf("ml", 5, 1000, 64<<20))
+	s.settle()
+	prod := s.submit("y", batchOf("prod", 2, 1000, 64<<20))
+	s.settle()
+	if n := s.View().Usage("ml").Frozen; n != 2 {
+		t.Fatalf("%d are frozen", n)
+	}
+	s.do(&fsm.NodeDrain{Meta: s.meta(), ID: "id0", Drain: true, By: s.now.Add(time.Hour)})
+	for task := range s.View().MadeTasks(prod) { // there is room to go on, at the same instant
+		s.report(task, api.TaskFinished, false)
+	}
+	s.settle()
+	if n := s.View().Usage("ml").Frozen; n != 0 {
+		t.Errorf("%d are frozen still", n)
+	}
+	for task := range s.View().MadeTasks(ml) {
+		if task.Attempt > 1 && task.NodeID == "id0" {
+			t.Errorf("%s went back to the node that is to be empty", task.ID)
+		}
+	}
+	s.now = s.now.Add(time.Hour - time.Duration(api.DefaultStopGrace))
+	s.settle()
+	if _, n := s.View().Ledger("id0"); n != 0 {
+		t.Errorf("%d tasks are on the node at the deadline", n)
+	}
+}
+
 // The jobs of each policy start in the order that it promises.
 func TestPolicies(t *testing.T) {
 	type job struct {

@@ -264,10 +264,44 @@ func TestDrainMovesServicesAtOnceAndBatchesAtTheDeadline(t *testing.T) {
 	if w.View().Task("web.1").Desired != api.DesiredMove {
 		t.Fatal("web.0 runs elsewhere, so web.1 should move")
 	}
-	w.now = w.now.Add(time.Minute)
+	due := drainDeadline(w.View(), w.now)
+	if due != w.now.Add(time.Minute-time.Duration(api.DefaultStopGrace)) {
+		t.Fatalf("the batch is stopped at %s", due)
+	}
+	w.now = due.Add(-time.Second)
+	w.settle()
+	if w.View().Task(batch+".0").Desired != api.DesiredRun {
+		t.Fatal("the batch should go on until it just ends by the deadline")
+	}
+	w.now = due
 	w.settle()
 	if w.View().Task(batch+".0").Desired != api.DesiredMove {
-		t.Fatal("the deadline has come, so the batch should move")
+		t.Fatal("the deadline comes, so the batch should move")
+	}
+}
+
+// What is frozen on a node that is to be empty cannot end there: it moves at once,
+// and the rest may go on.
+func TestDrainMovesFrozenTasksFirst(t *testing.T) {
+	for _, asked := range []bool{false, true} { // whether its node has said that it is frozen
+		w := newWorld(t)
+		frozen, runs := w.submit(&api.JobSpec{Kind: api.KindBatch})+".0", w.submit(&api.JobSpec{Kind: api.KindBatch})+".0"
+		w.settle()
+		w.run("id0")
+		task := w.View().Task(frozen)
+		w.do(&fsm.TaskPreempt{Meta: w.meta(), Freeze: true, Victims: []fsm.Victim{{Job: task.Job, Index: task.Index, Attempt: task.Attempt}}})
+		if asked {
+			w.do(&fsm.TaskReport{Meta: w.meta(), Statuses: []api.TaskStatus{{Task: frozen, Attempt: 1, NodeID: "id0", State: api.TaskRunning, PID: 7, Time: w.now, Frozen: true}}})
+		}
+		w.settle()
+		if got := w.View().Task(frozen).Desired; got != api.DesiredFreeze {
+			t.Fatalf("before the drain it is to %s", got)
+		}
+		w.do(&fsm.NodeDrain{Meta: w.meta(), ID: "id0", Drain: true, By: w.now.Add(time.Hour)})
+		w.settle()
+		if w.View().Task(frozen).Desired != api.DesiredMove || w.View().Task(runs).Desired != api.DesiredRun {
+			t.Errorf("the frozen one is to %s, the other to %s", w.View().Task(frozen).Desired, w.View().Task(runs).Desired)
+		}
 	}
 }
 

@@ -62,56 +62,6 @@ func (d *decision) replace(j *api.Job, old []string, running, have int) {
 	}
 }
 
-// drain moves the tasks of a draining node away: services one task of each job
-// at a time, batch tasks when the deadline has come.
-func (d *decision) drain(n *api.Node) {
-	due := !n.DrainBy.IsZero() && !n.DrainBy.After(d.now)
-	var ids []string
-	moving := map[string]bool{}
-	for t := range d.view.NodeTasks(n.ID) {
-		if t.Desired == api.DesiredMove {
-			moving[t.Job] = true
-		}
-	}
-	for t := range d.view.NodeTasks(n.ID) {
-		j := d.view.Job(t.Job)
-		if t.Desired != api.DesiredRun || j == nil {
-			continue
-		}
-		service := j.Spec.Kind == api.KindService
-		if due || service && !moving[t.Job] && d.othersRun(j, n.ID) {
-			ids = append(ids, t.ID)
-			moving[t.Job] = true
-		}
-	}
-	if len(ids) > 0 {
-		d.add(&fsm.TaskStop{Meta: d.meta(), IDs: ids, Move: true, Reason: api.ReasonDrained})
-	}
-}
-
-// othersRun tells whether every task of the job elsewhere runs, so that moving
-// one more never takes two away.
-func (d *decision) othersRun(j *api.Job, nodeID string) bool {
-	for t := range d.view.JobTasks(j.ID) {
-		if t.NodeID != nodeID && t.State != api.TaskRunning && !t.State.Final() {
-			return false
-		}
-	}
-	return true
-}
-
-// drainDeadline is the next time at which a drain ends the patience with batch
-// tasks; zero if there is none ahead.
-func drainDeadline(v *fsm.View, now time.Time) time.Time {
-	var next time.Time
-	for n := range v.Nodes() {
-		if n.Drain && n.DrainBy.After(now) && (next.IsZero() || n.DrainBy.Before(next)) {
-			next = n.DrainBy
-		}
-	}
-	return next
-}
-
 // lookEvery is how often it is looked for incidents and tokens that are too old.
 const lookEvery = time.Hour
 

@@ -433,7 +433,7 @@ func below(path, top string) bool {
 }
 
 // thaw lets the next frozen task of a partition go on that has room for its
-// cpus. It is false when there is none.
+// cpus, and whose node is not to be empty. It is false when there is none.
 func (p *pass) thaw(t *turn) bool {
 	if !t.listed {
 		t.listed = true
@@ -449,7 +449,7 @@ func (p *pass) thaw(t *turn) bool {
 		t.frozen = t.frozen[1:]
 		need := api.Resources{CPUs: v.Resources.CPUs}
 		i, ok := p.e.slots.ids[v.NodeID]
-		if !ok || !p.e.slots.free[i].Fits(need) || !p.leavesClaims(t, nil, v.Job, i, need) || p.round.Room(v.Partition, need) != "" || !p.frozenMayUse(t, v, i, need) {
+		if !ok || p.e.slots.node[i].Drain || !p.e.slots.free[i].Fits(need) || !p.leavesClaims(t, nil, v.Job, i, need) || p.round.Room(v.Partition, need) != "" || !p.frozenMayUse(t, v, i, need) {
 			continue
 		}
 		p.e.slots.take(i, need)

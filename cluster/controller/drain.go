@@ -1,0 +1,82 @@
+package controller
+
+import (
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+// drain moves the tasks of a draining node away: those that are frozen at once, as
+// they do not go on here; services one task of each job at a time; and what is left
+// in time to have ended at the deadline.
+func (d *decision) drain(n *api.Node) {
+	var ids []string
+	moving := map[string]bool{}
+	for t := range d.view.NodeTasks(n.ID) {
+		if t.Desired == api.DesiredMove {
+			moving[t.Job] = true
+		}
+	}
+	for t := range d.view.NodeTasks(n.ID) {
+		j := d.view.Job(t.Job)
+		if j == nil || t.Desired != api.DesiredRun && t.Desired != api.DesiredFreeze {
+			continue
+		}
+		by := stopBy(n, j, t)
+		due := t.Desired == api.DesiredFreeze || !by.IsZero() && !by.After(d.now)
+		service := j.Spec.Kind == api.KindService
+		if due || service && !moving[t.Job] && d.othersRun(j, n.ID) {
+			ids = append(ids, t.ID)
+			moving[t.Job] = true
+		}
+	}
+	if len(ids) > 0 {
+		d.add(&fsm.TaskStop{Meta: d.meta(), IDs: ids, Move: true, Reason: api.ReasonDrained})
+	}
+}
+
+// stopBy is when a task has to be told to end so that its node is empty at the
+// deadline of its drain, though it takes all its time; zero: there is none.
+func stopBy(n *api.Node, j *api.Job, t *api.Task) time.Time {
+	if n.DrainBy.IsZero() {
+		return time.Time{}
+	}
+	spec := j.SpecOf(t.Version)
+	if spec == nil {
+		spec = j.Spec
+	}
+	return n.DrainBy.Add(-time.Duration(spec.StopGrace))
+}
+
+// othersRun tells whether every task of the job elsewhere runs, so that moving
+// one more never takes two away.
+func (d *decision) othersRun(j *api.Job, nodeID string) bool {
+	for t := range d.view.JobTasks(j.ID) {
+		if t.NodeID != nodeID && t.State != api.TaskRunning && !t.State.Final() {
+			return false
+		}
+	}
+	return true
+}
+
+// drainDeadline is the next time at which a drain ends the patience with a task;
+// zero if there is none ahead.
+func drainDeadline(v *fsm.View, now time.Time) time.Time {
+	var next time.Time
+	for n := range v.Nodes() {
+		if !n.Drain || n.DrainBy.IsZero() {
+			continue
+		}
+		for t := range v.NodeTasks(n.ID) {
+			j := v.Job(t.Job)
+			if j == nil || t.Desired != api.DesiredRun {
+				continue
+			}
+			if by := stopBy(n, j, t); by.After(now) && (next.IsZero() || by.Before(next)) {
+				next = by
+			}
+		}
+	}
+	return next
+}
