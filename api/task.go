@@ -210,6 +210,23 @@ func (t *Task) Ran(now time.Time) time.Duration {
 	return max(0, end.Sub(t.Started)-time.Duration(t.FrozenFor))
 }
 
+// TaskRun is tasks of one job that wait and differ in nothing but their index, as
+// a folded list has them: the first one, and how far they go. Any other task is a
+// run of one.
+type TaskRun struct {
+	*Task
+	Through int `json:"through"` // the index of the last
+	Count   int `json:"count"`
+}
+
+// Joins tells whether a task may be counted with the run: it follows it, and
+// waits just so.
+func (r *TaskRun) Joins(t *Task) bool {
+	f := r.Task
+	return f != nil && f.Job == t.Job && t.Index == r.Through+1 && f.Pending() && t.Pending() && f.Version == t.Version && f.Attempt == t.Attempt &&
+		f.Desired == t.Desired && f.Reason == t.Reason && f.Message == t.Message && f.NotBefore.Equal(t.NotBefore) && f.Resources.Equal(t.Resources)
+}
+
 // TaskStatus is what an executor says of an attempt. It is sent at least once.
 type TaskStatus struct {
 	Task     string    `json:"task"`

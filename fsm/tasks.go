@@ -48,6 +48,67 @@ func (v *View) Tasks() iter.Seq[*api.Task] {
 	}
 }
 
+// TaskRun is tasks of one job with indexes that follow each other. With more than
+// one, none has a row, and they differ in their index alone.
+type TaskRun struct {
+	*api.Task // the first
+	N         int
+}
+
+// At is the one at that place of the run.
+func (r *TaskRun) At(j *api.Job, i int) *api.Task {
+	if i == 0 {
+		return r.Task
+	}
+	return j.UnmadeTask(r.Index + i)
+}
+
+// TaskRuns lists all tasks as Tasks does, from a job and an index on, without
+// making up each of those of an array that waits.
+func (v *View) TaskRuns(job string, index int) iter.Seq2[*api.Job, TaskRun] {
+	return func(yield func(*api.Job, TaskRun) bool) {
+		v.t.jobs.rows.AscendGreaterOrEqual(&api.Job{ID: job}, func(j *api.Job) bool {
+			from := 0
+			if j.ID == job {
+				from = index
+			}
+			return v.jobRuns(j, from, yield)
+		})
+	}
+}
+
+// JobRuns is TaskRuns of one job.
+func (v *View) JobRuns(j *api.Job, index int) iter.Seq2[*api.Job, TaskRun] {
+	return func(yield func(*api.Job, TaskRun) bool) { v.jobRuns(j, index, yield) }
+}
+
+func (v *View) jobRuns(j *api.Job, from int, yield func(*api.Job, TaskRun) bool) bool {
+	u, more := v.unmadeOf(j), true
+	u.next = max(u.next, from)
+	if j.Spec.Kind != api.KindBatch || j.Made > 0 || j.Skipped > 0 { // else none has a row
+		v.t.tasks.rows.AscendGreaterOrEqual(&api.Task{Job: j.ID, Index: from}, func(t *api.Task) bool {
+			if t.Job != j.ID {
+				return false
+			}
+			more = u.run(t.Index, yield) && yield(j, TaskRun{t, 1})
+			u.next = max(u.next, t.Index+1)
+			return more
+		})
+	}
+	return more && u.run(u.end, yield)
+}
+
+// run yields those up to before an index, at once.
+func (u *unmadeRange) run(index int, yield func(*api.Job, TaskRun) bool) bool {
+	n := min(index, u.end) - u.next
+	if n <= 0 {
+		return true
+	}
+	first := u.job.UnmadeTask(u.next)
+	u.next += n
+	return yield(u.job, TaskRun{first, n})
+}
+
 // TaskCount is the number of tasks that were made.
 func (v *View) TaskCount() int { return v.t.tasks.len() }
 

@@ -14,7 +14,7 @@ import (
 func getOpenAPI(c *call) (any, error) {
 	var ops []openapi.Operation
 	for _, r := range c.table {
-		op := openapi.Operation{Method: r.Method, Path: strings.Replace(r.Path, "...}", "}", 1), Summary: r.Summary, Query: r.Query, Body: r.Body, Answer: r.Answer, Stream: r.Stream, Raw: r.Raw}
+		op := openapi.Operation{Method: r.Method, Path: strings.Replace(r.Path, "...}", "}", 1), Summary: r.Summary, Query: r.Params(), About: exchange.PageHelp, Body: r.Body, Answer: r.Answer, Stream: r.Stream, Raw: r.Raw}
 		if t, ok := r.Answer.(exchange.Text); ok {
 			op.Answer = string(t)
 		}

@@ -1,34 +1,38 @@
 package server
 
 import (
+	"fmt"
 	"iter"
+	"math"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/server/exchange"
 	"github.com/mesita/mesita/fsm"
 )
 
-const defaultIncidents = 100
+// incidentKey is the order of incidents: open ones first, each part from the
+// newest on.
+func incidentKey(i *api.Incident) string {
+	return fmt.Sprintf("%t %020d", !i.Over.IsZero(), math.MaxUint64-i.ID)
+}
 
 // listIncidents lists the open ones first, each part the newest first.
 func listIncidents(c *call) (any, error) {
 	open, about := c.Query.Flag("open"), c.Query.Text("for")
-	limit := c.Query.Number("limit", defaultIncidents, 1, api.MaxIncidents)
 	if c.Query.Err != nil {
 		return nil, c.Query.Err
 	}
 	v := c.Store.View()
 	var rows iter.Seq[*api.Incident] = func(yield func(*api.Incident) bool) {
-		left := limit
 		for _, over := range []bool{false, true} {
 			for i := range v.Incidents() {
-				if left == 0 || over && open {
+				if over && open {
 					return
 				}
 				if i.Over.IsZero() == over || about != "" && about != i.Object && about != i.Job && about != i.Node {
 					continue
 				}
-				if left--; !yield(i) {
+				if !yield(i) {
 					return
 				}
 			}

@@ -48,7 +48,7 @@ func clusterRoutes(s *Server) []*exchange.Route {
 func jobRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
 		{Method: post, Path: "/v1/jobs", Action: auth.Deploy, Scope: auth.OfBody, Handle: s.on(createJob), Query: words("dry_run"), Body: api.JobSpec{}, Answer: api.Job{}, Summary: "submit a job; dry_run=1 answers the plan"},
-		{Method: get, Path: "/v1/jobs", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listJobs), Query: words("kind", "state", "label", "all"), Answer: []api.Job{}, Summary: "jobs; label=K=V only those, may be repeated; all=1 also ended ones"},
+		{Method: get, Path: "/v1/jobs", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listJobs), Query: words("kind", "state", "label", "all"), Key: exchange.Keyed(func(j *api.Job) string { return j.ID }), Answer: []api.Job{}, Summary: "jobs; label=K=V only those, may be repeated; all=1 also ended ones"},
 		{Method: get, Path: "/v1/jobs/{id}", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getJob), Query: words("wait", "timeout"), Held: "wait", Answer: api.Job{}, Summary: "a job; wait=running|ended|stopped holds the answer until so"},
 		{Method: put, Path: "/v1/jobs/{id}", Action: auth.Deploy, Scope: auth.OfJob, Handle: s.on(applyJob), Query: words("dry_run", "if_version", "if_revision"), Body: api.JobSpec{}, Answer: api.Job{}, Summary: "create or update a job by name; if_revision=N only if nobody changed it since"},
 		{Method: del, Path: "/v1/jobs/{id}", Action: auth.Deploy, Scope: auth.OfJob, Handle: s.on(removeJob), Answer: removed{}, Summary: "forget an ended job"},
@@ -60,7 +60,7 @@ func jobRoutes(s *Server) []*exchange.Route {
 
 func taskRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
-		{Method: get, Path: "/v1/tasks", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listTasks), Query: words("job", "node", "state", "label", "all"), Answer: []api.Task{}, Summary: "tasks; label=K=V only those of such jobs, may be repeated; all=1 also ended ones"},
+		{Method: get, Path: "/v1/tasks", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listTasks), Query: words("job", "node", "state", "label", "all", "fold"), Key: taskKey, Answer: []api.Task{}, Summary: "tasks; label=K=V only those of such jobs, may be repeated; all=1 also ended ones; fold=1 those that wait and differ in their index alone are one row: the first, with through, the last index, and count"},
 		{Method: get, Path: "/v1/tasks/{id}", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getTask), Answer: api.Task{}, Summary: "a task"},
 		{Method: post, Path: "/v1/tasks/{id}/stop", Action: auth.Deploy, Scope: auth.OfTask, Handle: s.on(stopTask), Body: taskStop{}, Answer: api.Task{}, Summary: "stop a task, or move it to another node"},
 		{Method: get, Path: "/v1/tasks/{id}/why", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(whyTask), Answer: api.Why{}, Summary: "why a task is in its state"},
@@ -72,7 +72,7 @@ func taskRoutes(s *Server) []*exchange.Route {
 
 func nodeRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
-		{Method: get, Path: "/v1/nodes", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listNodes), Query: words("all"), Answer: []api.NodeStatus{}, Summary: "nodes; all=1 also removed ones"},
+		{Method: get, Path: "/v1/nodes", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listNodes), Query: words("all"), Key: exchange.Keyed(func(n *api.NodeStatus) string { return n.ID }), Answer: []api.NodeStatus{}, Summary: "nodes; all=1 also removed ones"},
 		{Method: get, Path: exchange.OwnNode, Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getNode), Answer: api.NodeStatus{}, Summary: "a node by name, id or the beginning of its id"},
 		{Method: post, Path: "/v1/nodes/{ref}/drain", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(drainNode), Body: drainRequest{}, Answer: api.NodeStatus{}, Summary: "move a node's tasks away"},
 		{Method: post, Path: "/v1/nodes/{ref}/resume", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(resumeNode), Answer: api.NodeStatus{}, Summary: "let a drained node take work again"},
@@ -85,7 +85,7 @@ func nodeRoutes(s *Server) []*exchange.Route {
 // partitionRoutes take a path with its slashes as they are: /v1/partitions/ml/train.
 func partitionRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
-		{Method: get, Path: "/v1/partitions", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listPartitions), Answer: []api.PartitionStatus{}, Summary: "partitions and what their tasks hold"},
+		{Method: get, Path: "/v1/partitions", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listPartitions), Key: exchange.Keyed(func(p api.PartitionStatus) string { return p.Path }), Answer: []api.PartitionStatus{}, Summary: "partitions and what their tasks hold"},
 		{Method: get, Path: "/v1/partitions/{path...}", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getPartition), Answer: api.PartitionStatus{}, Summary: "a partition and what its tasks hold"},
 		{Method: put, Path: "/v1/partitions/{path...}", Action: auth.ManagePartitions, Scope: auth.OfPartition, Handle: s.on(putPartition), Query: words("dry_run", "create", "if_version", "if_revision"), Body: api.Partition{}, Answer: api.PartitionChange{}, Summary: "make or change a partition; create=1 only makes it, if_revision=N only changes it if nobody did since, dry_run=1 only says what would be"},
 		{Method: del, Path: "/v1/partitions/{path...}", Action: auth.ManagePartitions, Scope: auth.OfPartition, Handle: s.on(removePartition), Query: words("dry_run", "drain"), Answer: api.PartitionChange{}, Summary: "remove an empty partition; drain=1 lets its work end first"},
@@ -95,11 +95,11 @@ func partitionRoutes(s *Server) []*exchange.Route {
 func otherRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
 		{Method: get, Path: "/v1/events", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listEvents), Query: words("after", "before", "for", "limit", "since", "until"), Stream: true, Answer: []api.Event{}, Summary: "the newest events, oldest first; since and until are a time or how long ago, before=INDEX is the page before; as text/event-stream they go on"},
-		{Method: get, Path: "/v1/incidents", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listIncidents), Query: words("open", "for", "limit"), Answer: []api.Incident{}, Summary: "failures that were seen, open ones first; open=1 only those"},
+		{Method: get, Path: "/v1/incidents", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listIncidents), Query: words("open", "for"), Key: exchange.Keyed(incidentKey), Answer: []api.Incident{}, Summary: "failures that were seen, open ones first; open=1 only those"},
 		{Method: post, Path: "/v1/incidents/close", Action: auth.CloseIncidents, Scope: auth.OfCluster, Handle: s.on(closeIncidents), Body: api.IncidentClose{}, Answer: closed{}, Summary: "close incidents by hand: all of them, or none if one is not open"},
 		{Method: get, Path: "/v1/audit", Action: auth.ManageCluster, Scope: auth.OfCluster, Handle: s.on(listAudit), Query: auditQuery, Answer: []api.AuditRecord{}, Summary: "who changed what, and who was refused, as all nodes have recorded it: the newest records, oldest first; since is a time or how long ago"},
 		{Method: get, Path: "/v1/audit/check", Action: auth.ManageCluster, Scope: auth.OfCluster, Handle: s.on(checkAudit), Answer: []api.AuditCheck{}, Summary: "whether the audit of each node is as it was written"},
-		{Method: get, Path: "/v1/tokens", Action: auth.ManageTokens, Scope: auth.OfCluster, Handle: s.on(listTokens), Query: words("kind"), Answer: []api.Token{}, Summary: "tokens, without their secrets"},
+		{Method: get, Path: "/v1/tokens", Action: auth.ManageTokens, Scope: auth.OfCluster, Handle: s.on(listTokens), Query: words("kind"), Key: exchange.Keyed(func(t *api.Token) string { return t.ID }), Answer: []api.Token{}, Summary: "tokens, without their secrets"},
 		{Method: post, Path: "/v1/tokens", Action: auth.ManageTokens, Scope: auth.OfCluster, Handle: s.on(createToken), Body: api.TokenRequest{}, Answer: api.TokenGrant{}, Summary: "make a token; its secret is shown once"},
 		{Method: del, Path: "/v1/tokens/{id}", Action: auth.ManageTokens, Scope: auth.OfCluster, Handle: s.on(revokeToken), Answer: removed{}, Summary: "revoke a token"},
 		{Method: post, Path: "/v1/tokens/{id}/rights", Action: auth.ManageTokens, Scope: auth.OfCluster, Handle: s.on(changeRights), Body: api.RightsChange{}, Answer: rightsChanged{}, Summary: "grant and revoke rights of the client tokens of that name or id"},

@@ -1,6 +1,9 @@
 package server
 
 import (
+	"fmt"
+	"iter"
+	"strconv"
 	"strings"
 
 	"github.com/mesita/mesita/api"
@@ -32,7 +35,7 @@ func taskFilter(q *exchange.Query) func(*api.Task) bool {
 
 func listTasks(c *call) (any, error) {
 	v := c.Store.View()
-	all, inState, labels := c.Query.Flag("all"), taskFilter(&c.Query), c.Query.Labels()
+	all, fold, inState, labels := c.Query.Flag("all"), c.Query.Flag("fold"), taskFilter(&c.Query), c.Query.Labels()
 	if c.Query.Err != nil {
 		return nil, c.Query.Err
 	}
@@ -44,33 +47,121 @@ func listTasks(c *call) (any, error) {
 		}
 		nodeID = n.ID
 	}
-	tasks := v.Tasks()
-	if nodeID != "" && !all && inState == nil {
-		tasks = v.NodeTasks(nodeID)
+	runs, err := c.taskRuns(v)
+	if err != nil {
+		return nil, err
 	}
-	if job := c.Query.Text("job"); job != "" {
-		if v.Job(job) == nil {
-			return nil, api.NotFound("job", job)
-		}
-		tasks = v.JobTasks(job)
+	switch {
+	case nodeID != "" && !all && inState == nil && !c.Query.Has("job"):
+		runs = onNode(v, nodeID)
+	case nodeID != "":
+		runs = keptRuns(runs, func(_ *api.Job, t *api.Task) bool { return t.NodeID == nodeID })
 	}
-	return exchange.ListOf(exchange.Filtered(tasks, func(t *api.Task) bool {
+	return exchange.List{Items: taskRows(keptRuns(runs, func(j *api.Job, t *api.Task) bool {
 		switch {
-		case len(labels) > 0 && !labelled(v, t.Job, labels):
-			return false
-		case nodeID != "" && t.NodeID != nodeID:
+		case len(labels) > 0 && (j == nil || !api.MatchAll(labels, "", j.Spec.Labels)):
 			return false
 		case inState != nil:
 			return inState(t)
 		}
 		return all || !t.State.Final()
-	})), nil
+	}), fold)}, nil
 }
 
-// labelled tells whether a job has such labels.
-func labelled(v *fsm.View, job string, labels []api.Constraint) bool {
-	j := v.Job(job)
-	return j != nil && api.MatchAll(labels, "", j.Spec.Labels)
+// runs are tasks with their jobs, several at a time where they differ in their
+// index alone.
+type runs = iter.Seq2[*api.Job, fsm.TaskRun]
+
+// taskRuns lists the tasks that the query is about, from where its page begins.
+func (c *call) taskRuns(v *fsm.View) (runs, error) {
+	after, from := "", 0
+	if key := c.After(); key != "" {
+		if after, from = placeOf(key); from < 0 {
+			return nil, api.FieldErrorf("cursor", "is of another list: give what this one had as next, or leave it out")
+		}
+		from++
+	}
+	id := c.Query.Text("job")
+	if id == "" {
+		return v.TaskRuns(after, from), nil
+	}
+	j := v.Job(id)
+	if j == nil {
+		return nil, api.NotFound("job", id)
+	}
+	if after != id {
+		from = 0
+	}
+	return v.JobRuns(j, from), nil
+}
+
+func onNode(v *fsm.View, nodeID string) runs {
+	return func(yield func(*api.Job, fsm.TaskRun) bool) {
+		for t := range v.NodeTasks(nodeID) {
+			if !yield(v.Job(t.Job), fsm.TaskRun{Task: t, N: 1}) {
+				return
+			}
+		}
+	}
+}
+
+func keptRuns(all runs, keep func(*api.Job, *api.Task) bool) runs {
+	return func(yield func(*api.Job, fsm.TaskRun) bool) {
+		all(func(j *api.Job, r fsm.TaskRun) bool { return !keep(j, r.Task) || yield(j, r) })
+	}
+}
+
+// taskKey orders tasks by job and index.
+func taskKey(row any) string {
+	switch t := row.(type) {
+	case api.TaskRun:
+		return fmt.Sprintf("%s\x00%010d", t.Job, t.Through)
+	case *api.Task:
+		return fmt.Sprintf("%s\x00%010d", t.Job, t.Index)
+	}
+	return ""
+}
+
+// placeOf reads a key: what it is of, and where; below 0: it is none.
+func placeOf(key string) (job string, index int) {
+	job, s, _ := strings.Cut(key, "\x00")
+	index, err := strconv.Atoi(s)
+	if err != nil {
+		return "", -1
+	}
+	return job, index
+}
+
+// taskRows are the rows of a list of tasks; with fold what waits and does not
+// differ is one.
+func taskRows(all runs, fold bool) func(func(any) bool) {
+	return func(yield func(any) bool) {
+		var open api.TaskRun // those that wait and may go on
+		last := func() bool {
+			row := open
+			open = api.TaskRun{}
+			return row.Task == nil || yield(exchange.Many{N: row.Count, Whole: row})
+		}
+		more := true
+		all(func(j *api.Job, r fsm.TaskRun) bool {
+			switch {
+			case !fold && r.N == 1:
+				more = yield(r.Task)
+			case !fold:
+				more = yield(exchange.Many{N: r.N, Row: func(i int) any { return r.At(j, i) }})
+			case open.Joins(r.Task):
+				open.Through, open.Count = r.Index+r.N-1, open.Count+r.N
+			default:
+				if more = last(); more {
+					open = api.TaskRun{Task: r.Task, Through: r.Index + r.N - 1, Count: r.N}
+				}
+			}
+			return more
+		})
+		if more {
+			last()
+		}
+	}
 }
 
 // task is the one that the path names.

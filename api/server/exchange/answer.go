@@ -3,7 +3,6 @@ package exchange
 import (
 	"bytes"
 	"encoding/json"
-	"iter"
 	"math"
 	"net/http"
 	"strconv"
@@ -40,22 +39,6 @@ type Text string
 
 // Done is the answer of a handler that has written its own.
 type Done struct{}
-
-// List is an answer of many items, encoded one by one so that a long list
-// needs no long buffer.
-type List struct {
-	Items func(yield func(any) bool)
-	Extra any // merged into the answer's object, if not nil
-}
-
-func ListOf[T any](items iter.Seq[T]) List {
-	return List{Items: func(yield func(any) bool) { items(func(t T) bool { return yield(t) }) }}
-}
-
-// Filtered passes on the items that keep holds for.
-func Filtered[T any](items iter.Seq[T], keep func(T) bool) iter.Seq[T] {
-	return func(yield func(T) bool) { items(func(t T) bool { return !keep(t) || yield(t) }) }
-}
 
 // Encoder is a buffer with the JSON encoder that writes into it.
 type Encoder struct {
@@ -118,53 +101,6 @@ func (c *Call) Head(status int, contentType []string) {
 	c.begun()
 	http.NewResponseController(c.W).SetWriteDeadline(time.Now().Add(writeTimeout)) // an in-memory writer has none
 	c.W.WriteHeader(status)
-}
-
-// answerList writes {"items": […], "index": N}.
-func (c *Call) answerList(l List) (err error) {
-	index := c.Store.View().Index()
-	e := GetEncoder()
-	defer e.Free()
-	e.WriteString(`{"items":[`)
-	sep := ""
-	l.Items(func(item any) bool {
-		e.WriteString(sep)
-		sep = ","
-		if err = e.JSON.Encode(item); err != nil {
-			return false
-		}
-		e.Truncate(e.Len() - 1) // the encoder's line end
-		if e.Len() < MaxPooled/2 {
-			return true
-		}
-		if !c.Answered {
-			c.Head(http.StatusOK, jsonType)
-		}
-		http.NewResponseController(c.W).SetWriteDeadline(time.Now().Add(writeTimeout)) // an in-memory writer has none
-		_, err = c.W.Write(e.Bytes())
-		e.Reset()
-		return err == nil
-	})
-	if err != nil {
-		return err
-	}
-	e.WriteString(`],"index":`)
-	e.WriteString(strconv.FormatUint(index, 10))
-	if l.Extra != nil {
-		b, err := json.Marshal(l.Extra)
-		if err != nil {
-			return err
-		}
-		e.WriteByte(',')
-		e.Write(b[1 : len(b)-1])
-	}
-	e.WriteString("}\n")
-	if !c.Answered {
-		c.W.Header()["Content-Length"] = []string{strconv.Itoa(e.Len())}
-		c.Head(http.StatusOK, jsonType)
-	}
-	c.W.Write(e.Bytes()) // the caller is gone if this fails
-	return nil
 }
 
 // ErrorBody is how an error travels.

@@ -34,6 +34,7 @@ type Call struct {
 	ID        auth.Identity
 	cred      auth.Credentials // of the listener
 	Query     Query
+	page      *page
 	body      []byte
 	buf       *bytes.Buffer // holds body
 	who       budget.Who    // whom what the request holds is charged to
@@ -104,7 +105,7 @@ func (c *Call) prepare(cred auth.Credentials) (err error) {
 	if c.ID.Unverified && c.Route.Local {
 		return c.verifyElsewhere()
 	}
-	if c.Query, err = parseQuery(c.R, c.Route.Query); err != nil {
+	if err := c.readQuery(); err != nil {
 		return err
 	}
 	return c.readBody()

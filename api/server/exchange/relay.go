@@ -27,7 +27,7 @@ const suspect = 250 * time.Millisecond
 func newKey() string { return rand.Text() }
 
 // relayed are the request headers that travel on.
-var relayed = []string{"Accept", "Content-Type", "Idempotency-Key", "Last-Event-Id", "User-Agent", api.HeaderLevel}
+var relayed = []string{"Accept", "Accept-Encoding", "If-None-Match", "Content-Type", "Idempotency-Key", "Last-Event-Id", "User-Agent", api.HeaderLevel}
 
 // Relay sends the request to another node and passes its answer on. It is
 // false if nothing was answered to the caller, with the reason.
@@ -158,6 +158,9 @@ func (c *Call) outgoing(ctx context.Context, w way, addr, path string) *http.Req
 		c.ID.Forward(h)
 	}
 	h.Set(auth.HeaderFrom, c.ID.From(c.R))
+	if h["Accept-Encoding"] == nil {
+		h.Set("Accept-Encoding", "identity") // or the transport asks for gzip, and takes the lengths away
+	}
 	if c.Route.Stream && c.R.Header.Get("Upgrade") != "" {
 		h.Set("Connection", "Upgrade")
 		h.Set("Upgrade", ExecProtocol)
@@ -170,7 +173,7 @@ func (c *Call) outgoing(ctx context.Context, w way, addr, path string) *http.Req
 }
 
 // answerHeaders are the answer's headers that travel on.
-var answerHeaders = []string{"Content-Type", "Content-Length", "Cache-Control", "X-Content-Type-Options", "Www-Authenticate", "Retry-After", HeaderIndex, HeaderStale}
+var answerHeaders = []string{"Content-Type", "Content-Length", "Cache-Control", "X-Content-Type-Options", "Www-Authenticate", "Retry-After", "Content-Encoding", "Etag", "Vary", HeaderIndex, HeaderStale}
 
 // passOn copies another node's answer to the caller as it comes.
 func (c *Call) passOn(res *http.Response) error {
@@ -226,8 +229,7 @@ func (c *Call) verifyElsewhere() error {
 	if err := c.Route.check(c.ID); err != nil {
 		return err
 	}
-	var err error
-	if c.Query, err = parseQuery(c.R, c.Route.Query); err != nil {
+	if err := c.readQuery(); err != nil {
 		return err
 	}
 	return c.readBody()

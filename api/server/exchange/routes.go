@@ -20,14 +20,15 @@ type Route struct {
 	Nodes   bool // and a node in its own name, though the route is for users
 	Summary string
 	Handle  func(*Call) (any, error)
-	Query   []string // known parameters
-	Body    any      // an example of what the JSON body decodes into; nil = none
-	Answer  any      // an example of the answer, for the description
-	Raw     bool     // the answer may be had as plain bytes, too
-	Local   bool     // this node answers by itself, leader or not
-	Stream  bool     // may last; counted
-	Routine bool     // nodes do so all the time: what is done is not audited
-	Held    string   // with this parameter it may be held for minutes before it is answered; counted then
+	Query   []string             // known parameters
+	Body    any                  // an example of what the JSON body decodes into; nil = none
+	Answer  any                  // an example of the answer, for the description
+	Raw     bool                 // the answer may be had as plain bytes, too
+	Local   bool                 // this node answers by itself, leader or not
+	Stream  bool                 // may last; counted
+	Routine bool                 // nodes do so all the time: what is done is not audited
+	Key     func(row any) string // of a list: its order, by which it goes out in pages; nil: whole
+	Held    string               // with this parameter it may be held for minutes before it is answered; counted then
 
 	Index int
 }

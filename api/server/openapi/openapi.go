@@ -9,6 +9,7 @@ import (
 	"maps"
 	"path"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +22,7 @@ type Operation struct {
 	Method, Path, Summary string
 	Role                  string // the least that may; "" = anybody
 	Query                 []string
+	About                 map[string]string // what some of Query mean
 	Body, Answer          any
 	Stream                bool // the answer is a sequence of JSON values
 	Raw                   bool // or plain bytes, if those are accepted
@@ -64,7 +66,11 @@ func (g *generator) operation(op Operation, failure object) object {
 		}
 	}
 	for _, q := range op.Query {
-		params = append(params, object{"name": q, "in": "query", "schema": object{"type": "string"}})
+		p := object{"name": q, "in": "query", "schema": object{"type": "string"}}
+		if about := op.About[q]; about != "" {
+			p["description"] = about
+		}
+		params = append(params, p)
 	}
 	if params != nil {
 		out["parameters"] = params
@@ -107,6 +113,9 @@ func (g *generator) content(op Operation) object {
 		return out
 	case t.Kind() == reflect.Slice:
 		items := object{"type": "object", "properties": object{"items": g.schema(t), "index": object{"type": "integer"}}}
+		if slices.Contains(op.Query, "cursor") {
+			maps.Copy(items["properties"].(object), object{"next": object{"type": "string"}, "total": object{"type": "integer"}})
+		}
 		if op.Stream {
 			return object{"application/json": object{"schema": items}, "text/event-stream": object{}}
 		}
