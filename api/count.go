@@ -27,3 +27,7 @@ func amount(n, resource string) string {
 
 // AmountText says how much v is of a resource.
 func AmountText(resource string, v int64) string { return amount(FormatAmount(resource, v), resource) }
+
+// MaxRows is the most rows of a list that may be asked for at a time: all of
+// them, as they were at one time.
+const MaxRows = 1_000_000

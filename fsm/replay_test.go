@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"reflect"
 	"testing"
 	"time"
 
@@ -88,6 +89,7 @@ func checkSums(t *testing.T, v *View) {
 	counts := map[string]api.JobCounts{}
 	usage := map[string]api.PartitionUsage{}
 	pending, frozen := 0, 0
+	runs(t, v)
 	for task := range v.Tasks() {
 		if task.Holds() {
 			if !held[task.NodeID].Ports.Minus(task.Resources.Ports).Contains(held[task.NodeID].Ports) {
@@ -153,6 +155,28 @@ func checkSums(t *testing.T, v *View) {
 		if got := l.Free.Add(l.Offered).Add(sum); !got.Equal(n.Resources) || l.Free.CPUs < 0 || l.Free.Mem < 0 || l.Free.MemLimit() < 0 {
 			t.Fatalf("index %d: node %s: the ledger adds up to %v of %v, free %v", v.Index(), n.Name, got, n.Resources, l.Free)
 		}
+	}
+}
+
+// runs checks that runs of tasks are all tasks, from anywhere on.
+func runs(t *testing.T, v *View) {
+	t.Helper()
+	var all, told []*api.Task
+	for task := range v.Tasks() {
+		all = append(all, task)
+	}
+	begin := 0
+	if len(all) > 0 {
+		begin = int(v.Index()) % len(all)
+		v.TaskRuns(all[begin].Job, all[begin].Index)(func(j *api.Job, r TaskRun) bool {
+			for i := range r.N {
+				told = append(told, r.At(j, i))
+			}
+			return true
+		})
+	}
+	if !reflect.DeepEqual(all[begin:], told) {
+		t.Fatalf("index %d: runs from the %d. task on are %d tasks, want %d", v.Index(), begin, len(told), len(all)-begin)
 	}
 }
 

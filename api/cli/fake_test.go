@@ -163,9 +163,9 @@ func (f *fake) readRoutes(handle func(string, func(*http.Request) (any, error)))
 		if err != nil {
 			return nil, err
 		}
-		return items(slices.DeleteFunc(f.tasks(), func(t *api.Task) bool {
+		return tasksPage(q, slices.DeleteFunc(f.tasks(), func(t *api.Task) bool {
 			return len(labels) > 0 && !api.MatchAll(labels, "", f.jobs[t.Job].Spec.Labels) || q.Has("job") && t.Job != q.Get("job") || q.Has("node") && t.Node != q.Get("node") || !q.Has("all") && t.State.Final()
-		})), nil
+		}))
 	})
 	handle("GET /v1/tasks/{id}", func(r *http.Request) (any, error) { return f.task(r.PathValue("id")) })
 	handle("GET /v1/tasks/{id}/why", func(r *http.Request) (any, error) {
@@ -281,6 +281,11 @@ func (f *fake) tasks() []*api.Task {
 		&api.Task{ID: "57.1", Job: "57", Index: 1, State: api.TaskFailed, Node: "fir", NodeID: "fir", Attempt: 2, ExitCode: &seven, Reason: api.ReasonExited, Message: "exited with 7\x1b[31m",
 			Created: f.now, Ended: f.now, Earlier: []api.Attempt{{Attempt: 1, Node: "oak", State: api.TaskFailed, Signal: "SIGKILL", Reason: api.ReasonOOM, Started: f.now, Ended: f.now}}},
 		&api.Task{ID: "58.0", Job: "58", State: api.TaskStaging, Attempt: 1, Resources: api.Resources{CPUs: 64000, Mem: 2 << 30}, Created: f.now})
+	if f.jobs["sweep"] != nil {
+		for i := 36; i < 100; i++ {
+			out = append(out, &api.Task{ID: api.TaskID("sweep", i), Job: "sweep", Index: i, State: api.TaskStaging, Attempt: 1, Created: f.now})
+		}
+	}
 	if f.jobs["crash"] != nil {
 		out = append(out, &api.Task{ID: "crash.0", Job: "crash", Version: 1, State: api.TaskStaging, Attempt: 3, Created: f.now,
 			Earlier: []api.Attempt{{Attempt: 1, Version: 1, Node: "fir", Signal: "SIGSEGV"}, {Attempt: 2, Version: 1, Node: "oak", ExitCode: &seven, Reason: api.ReasonExited}}})

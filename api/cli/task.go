@@ -63,37 +63,6 @@ func reasonText(t *api.Task) string {
 	return string(t.Reason)
 }
 
-func (a *app) psCommand() *cli.Command {
-	return a.watched(&cli.Command{
-		Name: "ps", Usage: "list tasks", ArgsUsage: "[JOB]",
-		Description: example("mesita ps", "mesita ps web -o wide", "mesita ps -l team=web", "mesita ps --all --node oak -o json"),
-		Flags: readFlags(
-			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "also those that ended"},
-			&cli.StringFlag{Name: "node", Usage: "only those on this `NODE`"},
-			labelFlag("the job's label"),
-		),
-		Action: func(c *cli.Context) error {
-			if err := args(c, 0, 1, "ps [JOB]"); err != nil {
-				return err
-			}
-			cl, err := a.client(c)
-			if err != nil {
-				return err
-			}
-			tasks, err := cl.Tasks(c.Context, c.Args().First(), c.String("node"), c.Bool("all"), c.StringSlice("label")...)
-			if err != nil {
-				return err
-			}
-			if len(tasks) == 0 && c.NArg() == 1 {
-				if _, err := cl.Job(c.Context, c.Args().First()); err != nil {
-					return err
-				}
-			}
-			return list(a.out, c, tasks, func(t *api.Task) string { return t.ID }, taskColumns)
-		},
-	})
-}
-
 func (a *app) showCommand() *cli.Command {
 	return a.watched(&cli.Command{
 		Name: "show", Usage: "show a job or a task", ArgsUsage: "JOB|TASK", Description: example("mesita show web", "mesita show web.1 -o json"),

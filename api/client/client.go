@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -69,6 +71,7 @@ func New(cfg Config) (*Client, error) {
 	tr := &http.Transport{DialContext: dial.DialContext, MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute,
 		TLSHandshakeTimeout: dialTimeout, ResponseHeaderTimeout: answerTimeout}
 	if len(cfg.Addrs) == 0 {
+		tr.DisableCompression = true // nothing travels far
 		tr.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialSocket(ctx, dial, cfg.Socket)
 		}
@@ -121,13 +124,38 @@ func baseURL(addr string) (string, error) {
 type list[T any] struct {
 	Items []T    `json:"items"`
 	Index uint64 `json:"index"`
+	Next  string `json:"next"`  // where the rest begins
+	Total int    `json:"total"` // of all rows; on the first page
 }
 
+// pageRows is how many rows are asked for at a time once a list is long.
+const pageRows = 10_000
+
+// getList reads a whole list, page by page. Rows of two pages may be of two
+// times. An older server knows no pages and sends all at once, so the first is
+// asked for as it always was.
 func getList[T any](ctx context.Context, c *Client, path string, q url.Values) ([]T, error) {
+	l, err := getPage[T](ctx, c, path, q)
+	if err != nil || l.Next == "" {
+		return l.Items, err
+	}
+	items := l.Items
+	q = maps.Clone(q)
+	if q == nil {
+		q = url.Values{}
+	}
+	for q.Set("limit", strconv.Itoa(pageRows)); l.Next != ""; items = append(items, l.Items...) {
+		q.Set("cursor", l.Next)
+		if l, err = getPage[T](ctx, c, path, q); err != nil {
+			return nil, err
+		}
+	}
+	return items, nil
+}
+
+func getPage[T any](ctx context.Context, c *Client, path string, q url.Values) (l list[T], err error) {
 	if len(q) > 0 {
 		path += "?" + q.Encode()
 	}
-	var l list[T]
-	err := c.call(ctx, http.MethodGet, path, nil, &l)
-	return l.Items, err
+	return l, c.call(ctx, http.MethodGet, path, nil, &l)
 }

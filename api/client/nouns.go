@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -166,20 +167,64 @@ func (c *Client) Why(ctx context.Context, id string) (*api.Why, error) {
 	return w, err
 }
 
+// TaskQuery says which tasks are wanted; the zero value wants all that have not
+// ended.
+type TaskQuery struct {
+	Job, Node string // "" = of any
+	All       bool   // also those that ended
+	Labels    []string
+	Sort      string // a field, with - before it the other way round; "" = by job and index
+	Limit     int    // how many at most; 0 = all
+}
+
+func (t *TaskQuery) values() url.Values {
+	q := flag("all", t.All)
+	if len(t.Labels) > 0 {
+		q["label"] = t.Labels
+	}
+	for name, s := range map[string]string{"job": t.Job, "node": t.Node, "sort": t.Sort} {
+		if s != "" {
+			q.Set(name, s)
+		}
+	}
+	if t.Limit > 0 {
+		q.Set("limit", strconv.Itoa(t.Limit))
+	}
+	return q
+}
+
+// TaskRuns lists tasks in so many rows at most; those that wait and differ in their
+// index alone are one. It also tells how many tasks there are in all.
+func (c *Client) TaskRuns(ctx context.Context, want TaskQuery, rows int) ([]api.TaskRun, int, error) {
+	want.Limit = rows
+	q := want.values()
+	q.Set("fold", "1")
+	l, err := getPage[api.TaskRun](ctx, c, "/v1/tasks", q)
+	var old *api.Error
+	if errors.As(err, &old) && (old.Field == "fold" || old.Field == "limit") { // of a server that knows no pages
+		want.Limit, want.Sort = 0, ""
+		all, err := c.FindTasks(ctx, want)
+		for i, t := range all[:min(rows, len(all))] {
+			l.Items = append(l.Items, api.TaskRun{Task: all[i], Through: t.Index, Count: 1})
+		}
+		return l.Items, len(all), err
+	}
+	return l.Items, l.Total, err
+}
+
+// FindTasks lists all tasks that are wanted.
+func (c *Client) FindTasks(ctx context.Context, want TaskQuery) ([]*api.Task, error) {
+	if want.Limit > 0 {
+		l, err := getPage[*api.Task](ctx, c, "/v1/tasks", want.values())
+		return l.Items, err
+	}
+	return getList[*api.Task](ctx, c, "/v1/tasks", want.values())
+}
+
 // Tasks lists tasks: of a job if it is not "", on a node if it is not "", and
 // with all also those that ended.
 func (c *Client) Tasks(ctx context.Context, job, node string, all bool, labels ...string) ([]*api.Task, error) {
-	q := flag("all", all)
-	if len(labels) > 0 {
-		q["label"] = labels
-	}
-	if job != "" {
-		q.Set("job", job)
-	}
-	if node != "" {
-		q.Set("node", node)
-	}
-	return getList[*api.Task](ctx, c, "/v1/tasks", q)
+	return c.FindTasks(ctx, TaskQuery{Job: job, Node: node, All: all, Labels: labels})
 }
 
 // Task finds a task.

@@ -93,7 +93,8 @@ func (c *Client) Incidents(ctx context.Context, open bool, about string, limit i
 	if about != "" {
 		q.Set("for", about)
 	}
-	return getList[*api.Incident](ctx, c, "/v1/incidents", q)
+	l, err := getPage[*api.Incident](ctx, c, "/v1/incidents", q)
+	return l.Items, err
 }
 
 // CloseIncidents closes incidents by hand: all of them, or none if one is not

@@ -63,21 +63,27 @@ func (r *run) steady(n *lab.Node) {
 	}
 }
 
+// all is a whole list, which there must be.
+func all[T any](n *lab.Node, path string) []T {
+	n.T.Helper()
+	out, err := lab.List[T](n, path)
+	if err != nil {
+		n.T.Fatalf("%s: %s: %v", n.Name, path, err)
+	}
+	return out
+}
+
 func (r *run) jobs(n *lab.Node, which string) map[string]*api.Job {
-	var l struct{ Items []*api.Job }
-	n.Must(http.MethodGet, "/v1/jobs"+which, nil, &l)
 	out := map[string]*api.Job{}
-	for _, j := range l.Items {
+	for _, j := range all[*api.Job](n, "/v1/jobs"+which) {
 		out[j.ID] = j
 	}
 	return out
 }
 
 func (r *run) tasks(n *lab.Node) map[string]*api.Task {
-	var l struct{ Items []*api.Task }
-	n.Must(http.MethodGet, "/v1/tasks?all=1", nil, &l)
 	out := map[string]*api.Task{}
-	for _, t := range l.Items {
+	for _, t := range all[*api.Task](n, "/v1/tasks?all=1") {
 		out[t.ID] = t
 	}
 	return out

@@ -118,11 +118,26 @@ func (n *Node) Submit(spec map[string]any) api.Job {
 
 // Tasks lists the tasks of a job; none if the node does not answer.
 func (n *Node) Tasks(job string) []*api.Task {
-	var l struct{ Items []*api.Task }
-	if n.Call(http.MethodGet, "/v1/tasks?all=1&job="+job, nil, &l) != nil {
-		return nil
+	all, _ := List[*api.Task](n, "/v1/tasks?all=1&job="+job)
+	return all
+}
+
+// List reads a list to its end, page by page. A path without a query ends in "?".
+func List[T any](n *Node, path string) ([]T, error) {
+	var out []T
+	for next := ""; ; {
+		var l struct {
+			Items []T
+			Next  string
+		}
+		if err := n.Call(http.MethodGet, path+next, nil, &l); err != nil {
+			return nil, err
+		}
+		if out = append(out, l.Items...); l.Next == "" {
+			return out, nil
+		}
+		next = "&limit=10000&cursor=" + l.Next
 	}
-	return l.Items
 }
 
 // Running lists the tasks of a job that run.

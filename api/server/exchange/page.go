@@ -15,16 +15,12 @@ import (
 	"github.com/mesita/mesita/api"
 )
 
-// PageRows is how many rows an answer has if nobody says, MaxRows the most that
-// one may ask for: all of them as they were at one time.
-const (
-	PageRows = 1000
-	MaxRows  = 1_000_000
-)
+// PageRows is how many rows an answer has if nobody says.
+const PageRows = 1000
 
 // PageHelp says what the parameters of all lists mean.
 var PageHelp = map[string]string{
-	"limit":  fmt.Sprintf("how many rows at most: 1 to %d, %d if it is not given; total is how many there are, and next the cursor of those that follow", MaxRows, PageRows),
+	"limit":  fmt.Sprintf("how many rows at most: 1 to %d, %d if it is not given; total is how many there are, and next the cursor of those that follow", api.MaxRows, PageRows),
 	"cursor": "go on after the answer that had this as next",
 	"sort":   "the field to sort by, with - before it the other way round; a field of a row that is a name, a number or a time",
 	"fields": "only these fields of each row, with commas",
@@ -104,7 +100,7 @@ func (c *Call) readPage() (*page, error) {
 	if c.Route.Key == nil {
 		return p, nil
 	}
-	p.limit = q.Number("limit", PageRows, 1, MaxRows)
+	p.limit = q.Number("limit", PageRows, 1, api.MaxRows)
 	p.sort = q.Text("sort")
 	name, down := strings.CutPrefix(p.sort, "-")
 	if p.down = down; p.sort != "" {
@@ -251,6 +247,12 @@ var (
 	timeType  = reflect.TypeFor[time.Time]()
 	plainText = reflect.TypeFor[encoding.TextMarshaler]()
 )
+
+// Cursor goes on after a key, in the list's own order.
+func Cursor(key string) string { return (&mark{Key: key}).text() }
+
+// CheckSort says why the rows of a list cannot be sorted by that field.
+func CheckSort(r *Route, name string) error { return checkSort(reflect.TypeOf(r.Answer).Elem(), name) }
 
 // fieldOf finds the field with that JSON name, of the struct or one in it.
 func fieldOf(t reflect.Type, name string) (reflect.StructField, bool) {

@@ -1,0 +1,282 @@
+package server
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/server/exchange"
+	"github.com/mesita/mesita/fsm"
+)
+
+// rowsPage is an answer of any list.
+type rowsPage struct {
+	Items []json.RawMessage `json:"items"`
+	Next  string            `json:"next"`
+	Total *int              `json:"total"`
+	Index uint64            `json:"index"`
+}
+
+// crowded is a leader with several rows in each list.
+func crowded(t testing.TB) (n *testNode, token string) {
+	n = newLeader(t)
+	meta := fsm.Meta{At: testTime}
+	for _, id := range []string{"fir", "ash", "elm"} {
+		addNode(t, n.store, id)
+	}
+	for _, path := range []string{"prod", "ml", "ml/train", "ml-two"} {
+		p := &api.Partition{Path: path}
+		p.Normalize()
+		do(t, n.store, &fsm.PartitionPut{Meta: meta, Partition: p})
+	}
+	for i, array := range []string{"0-4", "8-19", "", "7-7"} {
+		s := batchSpec(fmt.Sprintf("j%d", i*7)) // j14 comes before j7
+		s.Array = array
+		s.Normalize()
+		do(t, n.store, &fsm.JobCreate{Meta: meta, Spec: s})
+	}
+	for i := range 3 {
+		do(t, n.store, &fsm.TaskPlace{Meta: meta, Placements: []fsm.Placement{{Job: "j7", Index: 8 + i, Attempt: 1, NodeID: "oak"}}})
+	}
+	do(t, n.store, &fsm.TaskStop{Meta: meta, IDs: []string{"j7.13"}, Reason: api.ReasonStopped})
+	for _, id := range []string{"fir", "ash", "elm"} {
+		do(t, n.store, &fsm.NodeState{Meta: meta, ID: id, State: api.NodeUnreachable, Since: n.store.View().Node(id).Since})
+		if id != "ash" {
+			do(t, n.store, &fsm.NodeHello{Meta: meta, ID: id, Hello: api.NodeHello{Addr: "x:1"}})
+		}
+	}
+	n.token(api.RoleViewer)
+	return n, n.token(api.RoleAdmin)
+}
+
+func (n *testNode) pageOf(path string, q url.Values, token string) (p rowsPage) {
+	n.t.Helper()
+	r := n.send(request{method: "GET", path: path + "?" + q.Encode(), token: token})
+	r.want(n.t, 200)
+	if err := json.Unmarshal(r.body, &p); err != nil {
+		n.t.Fatalf("%s: %v", r.body, err)
+	}
+	return p
+}
+
+// Whatever is listed, and by whatever it is sorted: the pages of any size are the
+// whole list, each row once and in its order.
+func TestPagesAreTheList(t *testing.T) {
+	n, token := crowded(t)
+	lists := 0
+	for _, rt := range routeTable(n.server) {
+		if rt.Key == nil {
+			continue
+		}
+		lists++
+		for _, sort := range append([]string{"", "-"}, sortable(rt)...) {
+			q := url.Values{}
+			if sort != "" && sort != "-" {
+				q.Set("sort", sort)
+			}
+			if slices.Contains(rt.Query, "all") {
+				q.Set("all", "1")
+			}
+			whole := n.pageOf(rt.Path, q, token)
+			if whole.Next != "" || whole.Total == nil || *whole.Total != len(whole.Items) || len(whole.Items) < 2 {
+				t.Fatalf("%s %v: %d rows, next %q, total %v", rt.Path, q, len(whole.Items), whole.Next, whole.Total)
+			}
+			for _, size := range []string{"1", "2", "3", "7"} {
+				q.Set("limit", size)
+				q.Del("cursor")
+				var got []json.RawMessage
+				for {
+					p := n.pageOf(rt.Path, q, token)
+					got = append(got, p.Items...)
+					if (p.Total == nil) != q.Has("cursor") || p.Total != nil && *p.Total != len(whole.Items) {
+						t.Errorf("%s %v: total %v of %d", rt.Path, q, p.Total, len(whole.Items))
+					}
+					if p.Next == "" || len(got) > len(whole.Items) {
+						break
+					}
+					q.Set("cursor", p.Next)
+				}
+				if !reflect.DeepEqual(got, whole.Items) {
+					t.Errorf("%s %v: pages are\n%s\nthe list is\n%s", rt.Path, q, got, whole.Items)
+				}
+			}
+		}
+	}
+	if lists < 6 {
+		t.Errorf("only %d lists come in pages", lists)
+	}
+}
+
+// sortable are the fields that a list can be sorted by, both ways round.
+func sortable(rt *exchange.Route) (out []string) {
+	for _, name := range api.FieldNames(reflect.TypeOf(rt.Answer).Elem()) {
+		if exchange.CheckSort(rt, name) == nil {
+			out = append(out, name, "-"+name)
+		}
+	}
+	return out
+}
+
+// A list that is sorted is in the order of its values, not of their digits.
+func TestListsAreSortedByValue(t *testing.T) {
+	n, token := crowded(t)
+	for query, want := range map[string]string{
+		"?sort=index&limit=4&all=1&job=j7":                   "j7.8 j7.9 j7.10 j7.11",
+		"?sort=-index&limit=3":                               "j7.19 j7.18 j7.17",
+		"?sort=state&state=staging&limit=1":                  "j0.0",
+		"?sort=-pid&job=j7&all=1&limit=2":                    "j7.8 j7.9",
+		"?sort=node&limit=2&job=j7":                          "j7.11 j7.12",
+		"?sort=-node&limit=2&job=j7":                         "j7.8 j7.9",
+		"?job=j7&limit=2&cursor=" + cursorOf("j7", 9):        "j7.10 j7.11",
+		"?limit=2&cursor=" + cursorOf("j21", 7):              "j7.8 j7.9",
+		"?limit=2&cursor=" + cursorOf("j200", 7):             "j21.7 j7.8", // of a job that is gone
+		"?job=j7&limit=3&all=1&cursor=" + cursorOf("j7", 11): "j7.12 j7.13 j7.14",
+	} {
+		var ids []string
+		for _, task := range into[items[api.Task]](t, n.send(request{method: "GET", path: "/v1/tasks" + query, token: token})).Items {
+			ids = append(ids, task.ID)
+		}
+		if got := strings.Join(ids, " "); got != want {
+			t.Errorf("%s: %q, want %q", query, got, want)
+		}
+	}
+}
+
+func cursorOf(job string, index int) string {
+	return exchange.Cursor(taskKey(&api.Task{Job: job, Index: index}))
+}
+
+// A row has the fields that were asked for, and what is asked wrongly is named.
+func TestFieldsOfRows(t *testing.T) {
+	n, token := crowded(t)
+	p := n.pageOf("/v1/tasks", url.Values{"fields": {"state,id"}, "job": {"j0"}, "limit": {"1"}}, token)
+	if got := string(p.Items[0]); got != `{"state":"TASK_STAGING","id":"j0.0"}` {
+		t.Errorf("%s", got)
+	}
+	if p := n.pageOf("/v1/events", url.Values{"fields": {"kind"}, "limit": {"1"}}, token); !strings.HasPrefix(string(p.Items[0]), `{"kind":`) || strings.Contains(string(p.Items[0]), ",") {
+		t.Errorf("%s", p.Items)
+	}
+	for query, field := range map[string]string{"fields=idd": "fields.idd", "fields=": "fields", "sort=ports": "sort", "sort=nod": "sort.nod", "limit=0": "limit", "limit=1000001": "limit", "cursor=!": "cursor",
+		"sort=index&cursor=" + cursorOf("j7", 9): "cursor", "cursor=" + exchange.Cursor("oak"): "cursor"} {
+		if e := n.send(request{method: "GET", path: "/v1/tasks?" + query, token: token}).want(t, 400); e == nil || e.Field != field {
+			t.Errorf("%s: %+v", query, e)
+		}
+	}
+}
+
+// A list that did not change is not sent again, whatever else did.
+func TestListsHaveATag(t *testing.T) {
+	n, token := crowded(t)
+	first := n.send(request{method: "GET", path: "/v1/tasks", token: token})
+	tag := first.Header.Get("Etag")
+	do(t, n.store, &fsm.NodeDrain{Meta: fsm.Meta{At: testTime}, ID: "fir", Drain: true})
+	for given, status := range map[string]int{tag: 304, `"other", ` + tag: 304, "*": 304, `"other"`: 200} {
+		r := n.send(request{method: "GET", path: "/v1/tasks", token: token, header: http.Header{"If-None-Match": {given}}})
+		if r.want(t, status); status == 304 && (len(r.body) > 0 || r.Header.Get("Etag") != tag) {
+			t.Errorf("%s: %q, tag %s", given, r.body, r.Header.Get("Etag"))
+		}
+	}
+	do(t, n.store, &fsm.TaskStop{Meta: fsm.Meta{At: testTime}, IDs: []string{"j0.2"}, Reason: api.ReasonStopped})
+	n.send(request{method: "GET", path: "/v1/tasks", token: token, header: http.Header{"If-None-Match": {tag}}}).want(t, 200)
+}
+
+// Who takes it gets a long list compressed, through any node: in one piece or, as
+// it is longer than what is held, in many.
+func TestListsAreCompressed(t *testing.T) {
+	n, token := crowded(t)
+	s := batchSpec("wide")
+	s.Array = "0-9999"
+	s.Normalize()
+	do(t, n.store, &fsm.JobCreate{Meta: fsm.Meta{At: testTime}, Spec: s})
+	other := newTestNode(t, n.world, "fir", n.store)
+	for _, at := range []*testNode{n, other} {
+		for _, limit := range []string{"1000", "10000"} {
+			get := func(accept string) reply {
+				r := at.send(request{method: "GET", path: "/v1/tasks?job=wide&limit=" + limit, token: token, header: http.Header{"Accept-Encoding": {accept}}})
+				r.want(t, 200)
+				return r
+			}
+			plain := get("identity")
+			for accept, zipped := range map[string]bool{"gzip": true, "br, gzip;q=0.5": true, "gzip;q=0": false, "deflate": false} {
+				r := get(accept)
+				body := r.body
+				if (r.Header.Get("Content-Encoding") == "gzip") != zipped {
+					t.Errorf("%s of %s: encoding %q", limit, accept, r.Header.Get("Content-Encoding"))
+				}
+				if zipped {
+					z, err := gzip.NewReader(bytes.NewReader(r.body))
+					if err != nil {
+						t.Fatal(err)
+					}
+					if body, err = io.ReadAll(z); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if !bytes.Equal(body, plain.body) || len(body) < 100_000 {
+					t.Errorf("%s of %s: %d bytes, %d as they are", limit, accept, len(body), len(plain.body))
+				}
+			}
+		}
+	}
+}
+
+// What waits and differs in its number alone is one row, counted with its tasks.
+func TestWaitingTasksAreFolded(t *testing.T) {
+	n, token := crowded(t)
+	show := func(query string) (out []string, total int) {
+		r := n.send(request{method: "GET", path: "/v1/tasks?fold=1" + query, token: token})
+		r.want(t, 200)
+		var l struct {
+			Items []api.TaskRun `json:"items"`
+			Total int           `json:"total"`
+		}
+		if err := json.Unmarshal(r.body, &l); err != nil {
+			t.Fatal(err)
+		}
+		for _, run := range l.Items {
+			out = append(out, fmt.Sprintf("%s-%d(%d)", run.ID, run.Through, run.Count))
+		}
+		return out, l.Total
+	}
+	for query, want := range map[string]string{
+		"":                       "[j0.0-4(5) j14.0-0(1) j21.7-7(1) j7.8-8(1) j7.9-9(1) j7.10-10(1) j7.11-12(2) j7.14-19(6)] 18",
+		"&limit=1":               "[j0.0-4(5)] 18",
+		"&job=j7&all=1&limit=5":  "[j7.8-8(1) j7.9-9(1) j7.10-10(1) j7.11-12(2) j7.13-13(1)] 12",
+		"&state=pending&limit=2": "[j0.0-4(5) j14.0-0(1)] 15",
+	} {
+		rows, total := show(query)
+		if got := fmt.Sprint(rows, " ", total); got != want {
+			t.Errorf("%s: %s, want %s", query, got, want)
+		}
+	}
+}
+
+// BenchmarkListWaiting is a page of a long list of tasks that wait, in arrays and
+// in jobs of one.
+func BenchmarkListWaiting(b *testing.B) {
+	for name, jobs := range map[string]int{"arrays": 4, "jobs": 200_000} {
+		n := newLeader(b)
+		for i := range jobs {
+			s := &api.JobSpec{Name: fmt.Sprintf("a%d", i), Kind: api.KindBatch, Array: fmt.Sprintf("0-%d", 200_000/jobs-1), TaskSpec: api.TaskSpec{Command: []string{"x"}}}
+			s.Normalize()
+			do(b, n.store, &fsm.JobCreate{Meta: fsm.Meta{At: testTime}, Spec: s})
+		}
+		token := n.token(api.RoleViewer)
+		for _, query := range []string{"", "?fold=1", "?sort=-created", "?limit=1000000"} {
+			b.Run(name+query, func(b *testing.B) {
+				for b.Loop() {
+					n.send(request{method: "GET", path: "/v1/tasks" + query, token: token}).want(b, 200)
+				}
+			})
+		}
+	}
+}
