@@ -49,12 +49,23 @@ func (s *Slice) Begin(c Spec, f Files) (*Birth, error) { return s.BeginBeside(ni
 
 // BeginBeside is to StartBeside as Begin is to Start.
 func (s *Slice) BeginBeside(p *Process, c Spec, f Files) (*Birth, error) {
+	return s.begin(p, c, f, false)
+}
+
+// Holds tells whether BeginHeld can be had here.
+const Holds = process.Holds
+
+// BeginHeld is Begin of a process that waits, before it becomes its user, until
+// Birth.Go. It ends by itself if that never comes: with Birth.Drop, or with us.
+func (s *Slice) BeginHeld(c Spec, f Files) (*Birth, error) { return s.begin(nil, c, f, true) }
+
+func (s *Slice) begin(p *Process, c Spec, f Files, held bool) (*Birth, error) {
 	if c.LimitDevices && p == nil {
 		if err := s.limitDevices(c.GPUs); err != nil {
 			return nil, err
 		}
 	}
-	at := process.Place{Slice: s.name, Group: s.dir, Entries: s.h.limiter.entries(s.name)}
+	at := process.Place{Slice: s.name, Group: s.dir, Entries: s.h.limiter.entries(s.name), Held: held}
 	if s.session != nil {
 		at.Began = s.session.add
 	}

@@ -36,7 +36,7 @@ type server struct {
 	mu      sync.Mutex
 	ledger  *ledger
 	known   map[string]*task
-	early   map[string]*earlySlice  // by attempt
+	early   map[string]*earlyStart  // by attempt
 	running int                     // starting or running
 	open    map[*conn]chan struct{} // closed when its requests are all taken
 	main    *conn
@@ -58,7 +58,7 @@ func newServer(cfg Config, host *isolation.Host) (*server, error) {
 	s := &server{
 		cfg: cfg, host: host, log: cfg.Log, null: null, ledger: l,
 		slots: make(chan struct{}, 2*runtime.NumCPU()), disk: make(chan struct{}, diskWrites),
-		known: map[string]*task{}, early: map[string]*earlySlice{}, open: map[*conn]chan struct{}{}, end: make(chan struct{}),
+		known: map[string]*task{}, early: map[string]*earlyStart{}, open: map[*conn]chan struct{}{}, end: make(chan struct{}),
 	}
 	for _, st := range past {
 		s.known[st.ID] = pastTask(st)

@@ -123,6 +123,7 @@ func (s *server) begin(t *task, r *StartRequest, noted *entry) (*output, error) 
 	if err := s.ledger.write(noted); err != nil {
 		return nil, fmt.Errorf("write the keeper's ledger: %w", err)
 	}
+	e := s.takeEarly(r) // what is not of use may take long to go
 	s.slots <- struct{}{}
 	begun := sync.OnceFunc(func() { <-s.slots })
 	defer begun()
@@ -130,9 +131,13 @@ func (s *server) begin(t *task, r *StartRequest, noted *entry) (*output, error) 
 	doomed := t.doomed
 	s.mu.Unlock()
 	if doomed {
+		begun()
+		if e != nil {
+			s.discard(e)
+		}
 		return nil, errors.New("it was killed before it began")
 	}
-	return s.spawn(t, r, begun)
+	return s.spawn(t, r, e, begun)
 }
 
 // drop forgets an attempt that did not start.
@@ -163,10 +168,13 @@ type output struct {
 	out, err *os.File
 }
 
-func (s *server) spawn(t *task, r *StartRequest, begun func()) (o *output, err error) {
+func (s *server) spawn(t *task, r *StartRequest, e *earlyStart, begun func()) (o *output, err error) {
 	t.around = r.Confinement
 	log, err := logs.Create(r.LogDir, r.LogMax)
 	if err != nil {
+		if e != nil {
+			s.discard(e)
+		}
 		return nil, err
 	}
 	defer func() {
@@ -174,41 +182,24 @@ func (s *server) spawn(t *task, r *StartRequest, begun func()) (o *output, err e
 			err = errors.Join(err, log.Close())
 		}
 	}()
-	out, outW, err := pipe()
+	sl, n, err := s.newborn(r, e)
 	if err != nil {
-		return nil, err
-	}
-	defer outW.Close()
-	errR, errW, err := pipe()
-	if err != nil {
-		out.Close()
-		return nil, err
-	}
-	defer errW.Close()
-	give(r.UID, outW, errW)
-	sl, err := s.sliceFor(r)
-	if err != nil {
-		out.Close()
-		errR.Close()
-		return nil, fmt.Errorf("make the slice: %w", err)
+		return nil, programError(err)
 	}
 	t.slice = sl
-	b, err := sl.Begin(r.Spec, isolation.Files{Stdin: s.null, Stdout: outW, Stderr: errW})
-	if err == nil {
-		begun()
-		s.born(t, b)
-		t.proc, err = b.Wait()
-	}
+	begun()
+	s.born(t, n.birth)
+	n.birth.Go()
+	t.proc, err = n.birth.Wait()
 	if err == nil {
 		err = s.limitCPU(t, r)
 	}
 	if err != nil {
-		out.Close()
-		errR.Close()
+		n.closeOutput()
 		s.remove(sl)
 		return nil, programError(err)
 	}
-	return &output{log, out, errR}, nil
+	return &output{log, n.out, n.err}, nil
 }
 
 // limitCPU bounds the CPU of a program that has just begun, or ends it.
