@@ -111,7 +111,7 @@ func (c *Client) ask(ctx context.Context, id string, m message) (r *message, err
 
 // Start starts an attempt, and a keeper if needed. The same attempt is never
 // started twice. ErrLost says that nobody knows whether it ran, ErrSilent that it
-// was not asked for.
+// is not begun, now or later.
 func (c *Client) Start(ctx context.Context, r StartRequest) (StartResult, error) {
 	p := c.holderOf(r.ID)
 	if p == nil {
@@ -129,7 +129,7 @@ func (c *Client) Start(ctx context.Context, r StartRequest) (StartResult, error)
 	if l, err := p.current(); l != nil && err == nil {
 		r = c.conceded(l.knows, r)
 	}
-	m, err := p.do(ctx, true, message{Op: opStart, Start: &r})
+	m, err := p.start(ctx, r)
 	if err != nil {
 		return StartResult{}, err
 	}

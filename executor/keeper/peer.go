@@ -23,6 +23,7 @@ type peer struct {
 	left   func() // one ended
 
 	dialing sync.Mutex // one connects at a time
+	looking sync.Mutex // one looks at the ledger at a time
 	readers sync.WaitGroup
 
 	mu     sync.Mutex

@@ -14,6 +14,50 @@ import (
 	"github.com/mesita/mesita/isolation"
 )
 
+// A start that was sent as the keeper stopped is told to be none in time, and is
+// none once the keeper wakes, so that it can be moved meanwhile. The next one
+// starts.
+func TestAStartOfASleepingKeeper(t *testing.T) {
+	t.Parallel() // most of it waits
+	r := newRig(t)
+	c := r.client()
+	c.start("a.0/1", "/bin/sleep", "1000")
+	pid := r.keeperPID()
+	signal := func(sig syscall.Signal) {
+		t.Helper()
+		if err := syscall.Kill(pid, sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGCONT) }) // before the rig's
+	mark := filepath.Join(t.TempDir(), "ran")
+	sent := false
+	for try := 0; !sent; try++ { // a start a second after the last answer is not sent
+		if try == 5 {
+			t.Fatal("no start was sent to the keeper that sleeps, so the test shows nothing")
+		}
+		if err := c.Signal(t.Context(), "a.0/1", syscall.SIGCONT); err != nil { // it answers
+			t.Fatal(err)
+		}
+		signal(syscall.SIGSTOP)
+		_, err := c.Start(t.Context(), r.request("b.0/1", "/bin/touch", mark))
+		if !errors.Is(err, keeper.ErrSilent) {
+			t.Fatalf("a start: %v", err)
+		}
+		sent = strings.Contains(err.Error(), "did not begin this start")
+		signal(syscall.SIGCONT)
+	}
+	c.start("c.0/1", "/bin/true")
+	c.exit("c.0/1")
+	r.until("the keeper has done all that it was asked", func() bool { _, has := c.states()["b.0/1"]; return !has })
+	if _, err := os.Stat(mark); err == nil {
+		t.Error("a start that was given up was begun as the keeper woke")
+	}
+	if ledger, err := os.ReadFile(filepath.Join(r.dir, "ledger")); err != nil || !strings.Contains(string(ledger), "b.0/1") {
+		t.Errorf("the keeper never came to that start, and the test shows nothing: %v", err)
+	}
+}
+
 // What is asked of a keeper that does not answer is refused as that, in time, and
 // a start among it is not begun as the keeper wakes; what ran goes on. One of the
 // version before is asked as well.

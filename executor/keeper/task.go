@@ -96,7 +96,7 @@ func (s *server) launch(t *task, r *StartRequest, noted *entry) {
 	defer close(t.ready)
 	p, err := s.begin(t, r, noted)
 	if err != nil {
-		if t.err = err; !errors.Is(err, ErrProgram) {
+		if t.err = err; !errors.Is(err, ErrProgram) && !errors.Is(err, errLate) {
 			t.err = errors.New(err.Error()) // a folder of ours that is gone is no program that is
 		}
 		s.drop(r.ID)
@@ -122,6 +122,9 @@ func (s *server) launch(t *task, r *StartRequest, noted *entry) {
 func (s *server) begin(t *task, r *StartRequest, noted *entry) (*output, error) {
 	if err := s.ledger.write(noted); err != nil {
 		return nil, fmt.Errorf("write the keeper's ledger: %w", err)
+	}
+	if r.By != 0 && clock.Uptime() > r.By { // now that it is noted: see startBy
+		return nil, errLate
 	}
 	e := s.takeEarly(r) // what is not of use may take long to go
 	s.slots <- struct{}{}

@@ -27,6 +27,8 @@ type StartRequest struct {
 
 	LogDir string `json:"logDir"`
 	LogMax int64  `json:"logMax"` // bytes on disk
+	// By is the clock.Uptime after which it is not begun any more; 0: whenever.
+	By time.Duration `json:"by,omitempty"`
 
 	unknown error // it has fields that this keeper does not know
 }

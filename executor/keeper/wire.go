@@ -99,7 +99,7 @@ type wireError struct {
 
 var kinds = map[string]error{
 	"unknown": ErrUnknown, "notRunning": ErrNotRunning, "lost": ErrLost, "notExist": os.ErrNotExist, "permission": os.ErrPermission,
-	"program": ErrProgram, "frozen": ErrFrozen, "lacks": errLacks, "unfreezable": ErrUnfreezable,
+	"program": ErrProgram, "frozen": ErrFrozen, "lacks": errLacks, "late": errLate, "unfreezable": ErrUnfreezable,
 }
 
 func toWire(err error) *wireError {
