@@ -176,14 +176,13 @@ func (l local) Logs(ctx context.Context, q server.LogQuery, emit func(*server.Lo
 func (l local) Exec(ctx context.Context, r server.ExecRequest, start func() (server.ExecIO, error)) (int, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	return l.exec.Exec(ctx, executor.ExecRequest{Task: r.Task, Command: r.Command, TTY: r.TTY, Begin: func(e *executor.ExecRequest) error {
+	return l.exec.Exec(ctx, executor.ExecRequest{Task: r.Task, Command: r.Command, TTY: r.TTY, Size: keeper.Size(r.Size), Begin: func(e *executor.ExecRequest) error {
 		stdio, err := start()
 		if err != nil {
 			return err
 		}
 		e.Stdin, e.Stdout, e.Stderr = stdio.Stdin, stdio.Stdout, stdio.Stderr
-		e.Size, e.Resize = keeper.Size(r.Size), resizes(ctx, stdio.Resize)
-		e.Signals = stdio.Signals
+		e.Resize, e.Signals = resizes(ctx, stdio.Resize), stdio.Signals
 		return nil
 	}})
 }

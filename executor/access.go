@@ -97,13 +97,14 @@ type ExecRequest struct {
 	Dir     string            // "" = the task's
 	TTY     bool
 
-	// Begin sets what follows, once nothing is left that can be refused
-	// beforehand; nil: it is set.
+	Size keeper.Size // of the terminal at first
+
+	// Begin sets what follows, once the command has begun or takes long to, so
+	// that most of what is wrong with it is told before; nil: it is set.
 	Begin func(*ExecRequest) error
 
 	Stdin          io.Reader // nil: nothing to read
 	Stdout, Stderr io.Writer
-	Size           keeper.Size
 	Resize         <-chan keeper.Size
 	Signals        <-chan syscall.Signal // for the command
 }
@@ -136,12 +137,16 @@ func (e *Executor) Exec(ctx context.Context, r ExecRequest) (code int, err error
 	if err != nil {
 		return 0, notRun(err)
 	}
-	if r.Begin != nil {
-		if err := r.Begin(&r); err != nil {
-			return 0, err
+	begin := func(k *keeper.ExecRequest) error {
+		if r.Begin != nil {
+			if err := r.Begin(&r); err != nil {
+				return err
+			}
 		}
+		k.Stdin, k.Stdout, k.Stderr, k.Resize, k.Signals = r.Stdin, r.Stdout, r.Stderr, r.Resize, r.Signals
+		return nil
 	}
-	res, err := e.rt.Exec(ctx, keeper.ExecRequest{ID: id, Spec: proc, Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Size: r.Size, Resize: r.Resize, Signals: r.Signals})
+	res, err := e.rt.Exec(ctx, keeper.ExecRequest{ID: id, Spec: proc, Size: r.Size, Begin: begin})
 	switch {
 	case err == nil:
 	case gone(err):

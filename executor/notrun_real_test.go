@@ -74,20 +74,19 @@ func TestWhatCannotBeExecutedSaysWhy(t *testing.T) {
 	for name, want := range map[string]struct {
 		code int
 		says string
-		late bool // it is found out only when it is tried
 	}{
 		"/no/such/program":             {code: 127, says: "does not exist on node oak"},
 		"no-such-program":              {code: 127, says: "is in none of the folders of PATH"},
 		"/etc/passwd":                  {code: 126, says: "is not executable on node oak"},
 		"/etc":                         {code: 126, says: "is a folder on node oak"},
-		filepath.Join(dir, "nopython"): {code: 126, says: "names the interpreter /no/such/python", late: true},
-		filepath.Join(dir, "arm"):      {code: 126, says: "is built for arm", late: true},
-		filepath.Join(dir, "text"):     {code: 126, says: "is neither a binary", late: true},
+		filepath.Join(dir, "nopython"): {code: 126, says: "names the interpreter /no/such/python"},
+		filepath.Join(dir, "arm"):      {code: 126, says: "is built for arm"},
+		filepath.Join(dir, "text"):     {code: 126, says: "is neither a binary"},
 	} {
 		begun := false
 		_, err := r.Exec(t.Context(), executor.ExecRequest{Task: "web.0", Command: []string{name}, Begin: func(*executor.ExecRequest) error { begun = true; return nil }})
 		var e *api.Error
-		if !errors.As(err, &e) || e.Exit != want.code || e.Code != api.CodeFailed || !strings.Contains(e.Message, want.says) || begun != want.late {
+		if !errors.As(err, &e) || e.Exit != want.code || e.Code != api.CodeFailed || !strings.Contains(e.Message, want.says) || begun {
 			t.Errorf("exec of %s: %v (%+v), begun %v", name, err, e, begun)
 		}
 	}

@@ -31,6 +31,8 @@ func (s *server) exec(c *conn, m *message) error {
 		err = programError(err)
 		h.begun <- p
 		if err == nil {
+			b, _ := encode(nil, &message{Op: opBegun}) // it always fits
+			_, _ = c.sock.Write(b)                     // whoever asked may have left
 			var exit isolation.Exit
 			exit, err = p.Wait()
 			reply.Executed = &ExecResult{exit.Code, exit.Signal}
@@ -163,9 +165,27 @@ func (c *Client) Exec(ctx context.Context, r ExecRequest) (ExecResult, error) {
 	}
 	ended := make(chan struct{})
 	defer close(ended)
-	wait := st.copy(&r, ended)
-	go k.passSignals(r.Signals, ended, knowledge(its).all[featureExecSignals])
-	m, err := k.awaited(opAnswer)
+	var wait func()
+	knows := knowledge(its).all
+	begin := &beginning{do: func() error {
+		if r.Begin != nil {
+			if err := r.Begin(&r); err != nil {
+				return err
+			}
+		}
+		wait = st.copy(&r, ended)
+		go k.passSignals(r.Signals, ended, knows[featureExecSignals])
+		return nil
+	}}
+	if !knows[featureExecBegun] {
+		if err := begin.now(); err != nil {
+			return ExecResult{}, err
+		}
+	}
+	m, err := k.outcome(begin)
+	if berr := begin.over(m != nil && m.Executed != nil); berr != nil {
+		return ExecResult{}, berr
+	}
 	switch {
 	case ctx.Err() != nil:
 		return ExecResult{}, context.Cause(ctx)
@@ -180,6 +200,62 @@ func (c *Client) Exec(ctx context.Context, r ExecRequest) (ExecResult, error) {
 	}
 	wait()
 	return *m.Executed, nil
+}
+
+// beginPatience is how long it is waited for that a command has begun, before
+// who asked for it may type, and see what it prints.
+const beginPatience = time.Second
+
+// outcome is how a command ended, or why it did not begin.
+func (c *conn) outcome(begin *beginning) (*message, error) {
+	slow := time.AfterFunc(beginPatience, func() {
+		if begin.now() != nil {
+			c.sock.Close()
+		}
+	})
+	defer slow.Stop()
+	for {
+		m, err := c.receive()
+		switch {
+		case err != nil || m.Op == opAnswer:
+			return m, err
+		case m.Op == opBegun:
+			if err := begin.now(); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// beginning is what is done once, when a command has begun or takes long to.
+type beginning struct {
+	do func() error
+
+	mu   sync.Mutex
+	done bool
+	err  error
+}
+
+func (b *beginning) now() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.done {
+		b.done = true
+		b.err = b.do()
+	}
+	return b.err
+}
+
+// over does it now, if it must have come to it, or else never again. The error is
+// that of doing it.
+func (b *beginning) over(must bool) error {
+	if must {
+		return b.now()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.done = true
+	return b.err
 }
 
 // passSignals sends the keeper what is for the command. One that knows of none

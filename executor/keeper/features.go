@@ -24,6 +24,10 @@ const featureBeside = "beside"
 // exec, and hangs it up before it kills it.
 const featureExecSignals = "exec signals"
 
+// featureExecBegun is that a keeper tells of the command of an exec that it has
+// begun.
+const featureExecBegun = "exec begun"
+
 // featurePrepare is that a keeper makes slices ahead of the starts that they are
 // for.
 const featurePrepare = "prepare"
@@ -53,7 +57,7 @@ var firstFeatures = []string{
 
 // features are ours.
 var features = sync.OnceValue(func() []string {
-	return append(fieldsOf(reflect.TypeFor[StartRequest](), ""), featureBeside, featureExecSignals, featurePrepare, featureDeny)
+	return append(fieldsOf(reflect.TypeFor[StartRequest](), ""), featureBeside, featureExecSignals, featureExecBegun, featurePrepare, featureDeny)
 })
 
 // fieldsOf lists the JSON names of all fields of a struct, with those of structs

@@ -84,6 +84,10 @@ type ExecRequest struct {
 	ID string `json:"id"` // of the attempt
 	isolation.Spec
 
+	// Begin sets what follows but Size, once the command has begun or takes long
+	// to: an error before that is told in place of a call. Nil: it is set.
+	Begin func(*ExecRequest) error `json:"-"`
+
 	Stdin  io.Reader   `json:"-"` // nil: nothing to read
 	Stdout io.Writer   `json:"-"`
 	Stderr io.Writer   `json:"-"` // unused with TTY

@@ -88,6 +88,7 @@ const (
 	opDenied  = "denied" // likewise: answered with all that is denied here
 	opAnswer  = "answer"
 	opStatus  = "status" // an event
+	opBegun   = "begun"  // the command of an exec has
 	opBye     = "bye"    // the keeper ends because nothing is left to do
 )
 

@@ -341,6 +341,11 @@ func (f *Fake) Exec(_ context.Context, r keeper.ExecRequest) (keeper.ExecResult,
 	if p.status.Freezer {
 		return keeper.ExecResult{}, keeper.ErrFrozen
 	}
+	if r.Begin != nil {
+		if err := r.Begin(&r); err != nil {
+			return keeper.ExecResult{}, err
+		}
+	}
 	return keeper.ExecResult{Code: p.plan.ExecCode}, nil
 }
 
