@@ -17,6 +17,7 @@ const (
 	PartDevices      = "devices"
 	PartIPC          = "ipc"
 	PartSyscalls     = "syscalls"
+	PartTmp          = "tmp"
 )
 
 // Parts are those that there are, by name.
@@ -27,6 +28,7 @@ var Parts = []Part{
 	{PartIPC, "shared memory and message queues are the node's"},
 	{PartSyscalls, "there is no filter of system calls"},
 	{PartSystem, "the kernel's settings in /proc and /sys, and the groups, can be written"},
+	{PartTmp, "/tmp and /dev/shm are the node's"},
 }
 
 // PartNames lists their names.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -76,6 +77,7 @@ type loop struct {
 	gc        *time.Timer
 
 	starts, fetches, freezes *pool
+	temps                    *pool        // what removes what was put into them may take as long as a task likes
 	ops                      *pool        // what may wait for a disk
 	asks                     *pool        // what the keeper is asked and waits for none: the stop of a task is not to be late
 	underWay                 atomic.Int64 // attempts that are to start and have not yet
@@ -97,6 +99,13 @@ func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the tasks' folders: %w", err)
 	}
+	temps, err := prepare.OpenTemps(filepath.Join(cfg.DataDir, "tmp"))
+	if err != nil {
+		return nil, fmt.Errorf("open the tasks' temporary folders: %w", err)
+	}
+	if cfg.Hidden, err = hidden(&cfg); err != nil {
+		return nil, err
+	}
 	cache, err := blobs.Open(filepath.Join(cfg.DataDir, "blobs"), cfg.BlobCache)
 	if err != nil {
 		return nil, err
@@ -115,7 +124,7 @@ func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
 	}
 	e := &Executor{
 		cfg: cfg, log: cfg.Log, rt: rt, journal: j, blobs: cache, past: past,
-		prepare: &prepare.Preparer{Node: cfg.Name, CPUs: cfg.CPUs, Mem: cfg.Mem, Hidden: cfg.Hidden, Folders: dirs, Program: cache.Named},
+		prepare: &prepare.Preparer{Node: cfg.Name, CPUs: cfg.CPUs, Mem: cfg.Mem, Hidden: cfg.Hidden, Folders: dirs, Temps: temps, Program: cache.Named},
 		reboot:  boot != "" && boot != cfg.BootID,
 		synced:  make(chan struct{}), wake: make(chan struct{}, 1),
 		disk: &disk{cfg: &cfg},
@@ -129,6 +138,18 @@ func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
 	}
 	e.reports = newReports(rep, cfg.Log, e.acknowledged, func() bool { return e.loop.underWay.Load() > int64(cfg.Starts) })
 	return e, nil
+}
+
+// hidden are the folders that tasks do not see, wherever their disks are.
+func hidden(cfg *Config) ([]string, error) {
+	if len(cfg.Hidden) == 0 {
+		return nil, nil
+	}
+	dirs, seen, err := prepare.HiddenFolders(append(slices.Clone(cfg.Hidden), cfg.DataDir)...)
+	for _, link := range seen {
+		cfg.Log.Warn("tasks as root can see what a link in the node's data folder leads to: put it into that folder, or have the link lead to a folder of its own", "link", link)
+	}
+	return dirs, err
 }
 
 // openJournal opens and reads the journal. One that is damaged is set aside: the
@@ -166,6 +187,7 @@ func (e *Executor) Run(ctx context.Context) (err error) {
 	*l = loop{ctx: inner, tasks: map[string]*attempt{}, fetching: map[string][]*attempt{}}
 	l.starts, l.ops, l.fetches = newPool(inner, &l.work, e.cfg.Starts), newPool(inner, &l.work, 8), newPool(inner, &l.work, 4)
 	l.starts.patience = startPatience
+	l.temps = newPool(inner, &l.work, 2)
 	l.freezes, l.asks = newPool(inner, &l.work, 8), newPool(inner, &l.work, 8)
 	l.work.Go(func() { e.reports.run(inner) })
 	l.work.Go(func() { e.watchKeeper(inner) })

@@ -151,6 +151,7 @@ func (e *Executor) takeIn(list []keeper.Status, seq uint64) {
 		e.weighAll()
 		e.settleSoon()
 		e.leaveEnded()
+		e.tidyTemps()
 		if l.revive != nil {
 			l.revive.Reset(e.cfg.RestartAfter)
 		}

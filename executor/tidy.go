@@ -50,6 +50,7 @@ func (e *Executor) tidy() {
 		}
 	}
 	now := e.cfg.Now()
+	e.tidyTemps()
 	l.ops.add(func(context.Context) {
 		next := min(e.tidyDirs(live, now), e.tidyLogs(live, now))
 		e.post(func() {
@@ -112,9 +113,45 @@ func (e *Executor) tidyDirs(live map[string]bool, now time.Time) time.Duration {
 	return next
 }
 
-// leaveEnded has the users of attempts that ended under an earlier daemon make room
-// for others. What runs is known by now.
-func (e *Executor) leaveEnded() {
+// removeTemp removes what an attempt that ended left in its /tmp.
+func (e *Executor) removeTemp(id string, again bool) {
+	e.loop.temps.add(func(ctx context.Context) {
+		if err := e.prepare.Temps.Release(ctx, id, again); err != nil && ctx.Err() == nil {
+			e.log.Warn("what a task left in its temporary folder cannot be removed", "task", id, "error", err)
+		}
+	})
+}
+
+// tidyTemps removes the temporary folders of those that ended without a process, or
+// while no daemon was there. An attempt is known before it has one, so whoever has
+// one and is not known by then has ended.
+func (e *Executor) tidyTemps() {
+	e.loop.temps.add(func(context.Context) {
+		ids, err := e.prepare.Temps.Attempts()
+		if err != nil {
+			e.log.Warn("temporary folders cannot be listed", "error", err)
+			return
+		}
+		if len(ids) == 0 {
+			return
+		}
+		e.post(func() {
+			if !e.loop.ready {
+				return // a later tidy finds them
+			}
+			live := e.liveAttempts()
+			for _, id := range ids {
+				if !live[id] {
+					e.removeTemp(id, false)
+				}
+			}
+		})
+	})
+}
+
+// liveAttempts are those that have not ended. The loop calls it once it knows what
+// runs.
+func (e *Executor) liveAttempts() map[string]bool {
 	live := make(map[string]bool, e.loop.active)
 	for id := range e.loop.unclaimed {
 		live[id] = true
@@ -122,6 +159,13 @@ func (e *Executor) leaveEnded() {
 	for _, a := range e.loop.tasks {
 		live[a.id] = live[a.id] || !a.state.ended()
 	}
+	return live
+}
+
+// leaveEnded has the users of attempts that ended under an earlier daemon make room
+// for others. What runs is known by now.
+func (e *Executor) leaveEnded() {
+	live := e.liveAttempts()
 	e.loop.ops.add(func(context.Context) {
 		at := map[string]time.Time{}
 		for _, id := range e.prepare.Folders.Found() {

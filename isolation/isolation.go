@@ -188,6 +188,10 @@ func (h *Host) describe() {
 		return err == nil
 	}
 	filtered := process.CanFilter()
+	shared := slices.DeleteFunc([]string{TemporaryFolder, SharedMemory}, func(dir string) bool {
+		_, err := os.Stat(dir)
+		return err != nil || MayReplace(dir)
+	})
 	h.attributes = map[string]string{"isolation.mode": string(h.mode)}
 	for _, f := range []struct {
 		name, missing string
@@ -200,6 +204,7 @@ func (h *Host) describe() {
 		{"kill", "tasks are killed process by process: no cgroup.kill", has("cgroup.kill")},
 		{"syscalls", "system calls of tasks are NOT filtered: " + fmt.Sprint(filtered), filtered == nil},
 		{"devices", "tasks as root can open all devices of the node, its disks too: " + fmt.Sprint(h.devices.err), h.devices.err == nil},
+		{"tmp", "tasks share the machine's " + strings.Join(shared, " and ") + ": make a plain folder of it, which each has in its place", len(shared) == 0},
 		{"psi", "", has("cpu.pressure")},
 		{"cpuset", "", len(h.Cores()) > 0},
 	} {
@@ -219,7 +224,7 @@ func (h *Host) describe() {
 func (h *Host) Mode() Mode { return h.mode }
 
 // Attributes are isolation.mode, and isolation.cpu, memory, pids, freeze, kill,
-// syscalls, devices, psi and cpuset, each "yes" or "no".
+// syscalls, devices, tmp, psi and cpuset, each "yes" or "no".
 func (h *Host) Attributes() map[string]string {
 	c := make(map[string]string, len(h.attributes))
 	for k, v := range h.attributes {

@@ -19,6 +19,16 @@ type (
 // UsualCapabilities is process.UsualCapabilities.
 const UsualCapabilities = process.UsualCapabilities
 
+// The folders of which a process may have its own, in Confinement.Temporary and
+// PrivateMemory.
+const (
+	TemporaryFolder = process.TemporaryFolder
+	SharedMemory    = process.SharedMemory
+)
+
+// MayReplace is process.MayReplace.
+func MayReplace(path string) bool { return process.MayReplace(path) }
+
 // NewRlimit is process.NewRlimit.
 func NewRlimit(name string, soft, hard int64) (Rlimit, error) {
 	return process.NewRlimit(name, soft, hard)

@@ -27,6 +27,7 @@ type Preparer struct {
 	Root    string       // the folder that is / to a task; "" = the machine's
 	Hidden  []string     // the node's own folders, which are not for tasks
 	Folders *Folders
+	Temps   *Temps
 	Program func(digest, command string) string // path of an uploaded program, by the name that the command begins with; of all of them for none
 }
 
@@ -78,9 +79,16 @@ func (p *Preparer) Task(id string, t *api.Task, s *api.TaskSpec) (isolation.Spec
 		return none, err
 	} else if err := p.seen("program", path, s); err != nil {
 		return none, err
+	} else if inTemp(path, s) {
+		around.Named = append(around.Named, filepath.Clean(path))
 	}
 	if err := p.makeDir(id, s, &who); err != nil { // the last, as it lasts
 		return none, err
+	}
+	if s.Confined(api.PartTmp) && isolation.MayReplace(tempPath) {
+		if around.Temporary, err = p.Temps.Make(id); err != nil {
+			return none, fmt.Errorf("make the task's %s: %w", tempPath, err)
+		}
 	}
 	return isolation.Spec{
 		Program:     isolation.Program{Path: path, Args: args, Env: env, Dir: dir, UID: who.uid, GID: who.gid, Groups: who.groups},
@@ -125,9 +133,14 @@ func (p *Preparer) Beside(id string, t *api.Task, s *api.TaskSpec, c Command) (i
 		env = append(env, k+"="+v)
 	}
 	args := expand(c.Args, t)
-	path, err := p.root().program(args[0], dir, variable(env, "PATH"))
-	if err != nil {
-		return none, err
+	path := filepath.Join(dir, args[0])
+	if filepath.IsAbs(args[0]) {
+		path = filepath.Clean(args[0])
+	}
+	if !strings.Contains(args[0], "/") || !inTemp(path, s) { // what is in its own /tmp is not there for us
+		if path, err = p.root().program(args[0], dir, variable(env, "PATH")); err != nil {
+			return none, err
+		}
 	}
 	return isolation.Spec{
 		Program:     isolation.Program{Path: path, Args: args, Env: env, Dir: dir, UID: who.uid, GID: who.gid, Groups: who.groups, TTY: c.TTY},

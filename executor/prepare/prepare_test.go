@@ -26,6 +26,10 @@ func testRoot(t *testing.T) *Preparer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	temps, err := OpenTemps(filepath.Join(dir, "tmp"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	root := filepath.Join(dir, "root")
 	for name, text := range map[string]string{
 		"etc/passwd": "root:x:0:0:root:/root:/bin/sh\nann:x:70001:70002:Ann:/home/ann:/bin/sh\nbad:x:n:0::/:\nshort:x\nann:x:9:9::/:\n",
@@ -42,7 +46,7 @@ func testRoot(t *testing.T) *Preparer {
 		os.Symlink("/etc/shadow", filepath.Join(root, "box/out"))); err != nil {
 		t.Fatal(err)
 	}
-	return &Preparer{Node: "oak", CPUs: 2000, Root: root, Folders: folders, Program: func(d, _ string) string { return "/blobs/" + d }}
+	return &Preparer{Node: "oak", CPUs: 2000, Root: root, Folders: folders, Temps: temps, Program: func(d, _ string) string { return "/blobs/" + d }}
 }
 
 var testTask = &api.Task{ID: "web.3", Job: "web", Index: 3, Attempt: 2, Partition: "ml", Ports: map[string]int{"http": 80}, Resources: api.Resources{CPUs: 250, Mem: 1 << 20}}
@@ -108,6 +112,7 @@ func TestBesideIsTheTasksOwn(t *testing.T) {
 	bound := want
 	p.Hidden = []string{filepath.Dir(p.Folders.root)}
 	bound.Covered, bound.Reached = p.Hidden, []string{p.Folders.Dir("web.4/2")}
+	bound.Temporary, bound.PrivateMemory = p.Temps.dir("web.4/2"), true
 	bound.AllowNewPrivileges, bound.PrivateIPC, bound.FilterSyscalls, bound.LimitDevices, bound.ReadOnlySystem, bound.Forbidden = false, true, true, true, true, ^isolation.UsualCapabilities
 	if confined, err := p.Task("web.4/2", testTask, &usual); err != nil || !reflect.DeepEqual(confined.Confinement, bound) {
 		t.Errorf("not privileged: %+v, %v", confined.Confinement, err)
@@ -118,6 +123,9 @@ func TestBesideIsTheTasksOwn(t *testing.T) {
 		got, err := p.Task(fmt.Sprintf("web.%d/2", 5+i), testTask, &less)
 		if got.Reached != nil {
 			got.Reached = bound.Reached // its own folder
+		}
+		if got.Temporary != "" {
+			got.Temporary = bound.Temporary
 		}
 		if err != nil || reflect.DeepEqual(got.Confinement, bound) {
 			t.Errorf("without %s all is as with it: %v", part.Name, err)

@@ -28,7 +28,7 @@ type Birth struct {
 	c      Spec
 	beside *Process
 	init   bool // the newborn stays, as the parent of the program
-	covers []cover
+	layers []layer
 	trees  []string // to be read-only: see Starter.protected
 
 	arena  *arena
@@ -71,7 +71,7 @@ func (st *Starter) begin(at Place, c Spec, f Files, beside *Process) (_ *Birth, 
 	}
 	b := &Birth{st: st, at: at, c: c, beside: beside, init: c.PrivatePIDs && beside == nil, group: -1, tell: -1, target: -1, gate: -1}
 	if beside == nil {
-		if b.covers, err = c.covers(); err != nil {
+		if b.layers, err = c.layers(); err != nil {
 			return nil, err
 		}
 		if b.trees, err = st.protected(c.Confinement); err != nil {
@@ -104,11 +104,11 @@ func (b *Birth) room() int {
 	const each = int(unsafe.Sizeof(step{})) + 64 // a step and what it points to
 	lists := len(b.c.Rlimits) + len(b.st.ignored) + len(b.at.Entries) + 2*len(b.st.special) + len(b.c.dropped(b.st.own)) + len(b.trees)
 	text := [][]string{}
-	for _, v := range b.covers {
-		lists += v.steps()
-		text = append(text, v.text())
+	for _, l := range b.layers {
+		lists += l.steps()
+		text = append(text, l.text())
 	}
-	return roomFor(text...) + roomFor(args(b.c), b.c.Env, []string{b.c.Path, b.c.Dir}, b.trees) + 4*len(b.c.Groups) + len(b.st.filter) + each*lists + 2048
+	return roomFor(text...) + roomFor(args(b.c), b.c.Env, []string{b.c.Path, b.c.Dir}, b.trees) + 8*len(b.c.Groups) + len(b.st.filter) + each*lists + 2048
 }
 
 // open opens what the newborn needs.

@@ -38,7 +38,10 @@ type Confinement struct {
 	PrivateMounts      bool     `json:"privateMounts,omitempty"`      // what it mounts, the machine does not see
 	ReadOnlySystem     bool     `json:"readOnlySystem,omitempty"`     // the kernel's settings in /proc and /sys, and the groups, cannot be written; needs PrivateMounts
 	Covered            []string `json:"covered,omitempty"`            // folders in whose place it finds empty ones; needs PrivateMounts
-	Reached            []string `json:"reached,omitempty"`            // files and folders in those, which are there all the same
+	Reached            []string `json:"reached,omitempty"`            // files and folders in what it does not find, which are there all the same
+	Named              []string `json:"named,omitempty"`              // likewise, folders with a slash at the end, if its user may come to them and no symbolic link leads there
+	Temporary          string   `json:"temporary,omitempty"`          // folder that is its /tmp; "" = the machine's; needs PrivateMounts
+	PrivateMemory      bool     `json:"privateMemory,omitempty"`      // its /dev/shm is its own, and bounded as its memory is; needs PrivateMounts
 	PrivateIPC         bool     `json:"privateIPC,omitempty"`         // shared memory and message queues are seen by nobody else
 	AllowNewPrivileges bool     `json:"allowNewPrivileges,omitempty"` // programs like sudo work
 	Forbidden          uint64   `json:"forbidden,omitempty"`          // capabilities that neither it nor what it starts has, a bit for each, also those that this kernel does not know
@@ -54,7 +57,7 @@ type Confinement struct {
 // Lifted is without what every task is confined by unless its spec says
 // otherwise.
 func (c Confinement) Lifted() Confinement {
-	c.Covered, c.Reached = nil, nil
+	c.Covered, c.Reached, c.Named, c.Temporary, c.PrivateMemory = nil, nil, nil, "", false
 	c.ReadOnlySystem, c.PrivateIPC, c.FilterSyscalls, c.LimitDevices, c.GPUs, c.Forbidden = false, false, false, false, false, 0
 	return c
 }

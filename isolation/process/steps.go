@@ -140,42 +140,82 @@ func (b *Birth) enterNamespaces(c *chain) {
 		fs := a.string("mqueue")
 		c.try(unix.SYS_MOUNT, fs, a.string(queues), fs, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC)
 	}
-	for _, v := range b.covers {
-		b.cover(c, v)
-	}
+	b.putLayers(c)
 	if b.init {
 		b.mountProc(c)
 	}
 	b.protectSystem(c)
 }
 
-// cover takes hold of what is to be reached before it is covered.
-func (b *Birth) cover(c *chain, v cover) {
+// putLayers takes hold of what is to be reached before anything is covered.
+func (b *Birth) putLayers(c *chain) {
 	a := b.arena
-	cwd, fs, none, top := unix.AT_FDCWD, a.string(coverFS), a.string(""), a.string(v.path)
-	st := b.does("%s", v.does())
-	var held []*step
-	paths := make([]uintptr, len(v.reached))
-	for i, r := range v.reached {
-		paths[i] = a.string(r.path)
-		held = append(held, c.call(st, unix.SYS_OPEN_TREE, uintptr(cwd), paths[i], unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE))
+	cwd, fs, none := unix.AT_FDCWD, a.string(coverFS), a.string("")
+	if len(b.layers) > 0 {
+		c.try(unix.SYS_UMASK, usualUmask)
 	}
-	c.call(st, unix.SYS_UMASK, usualUmask)
-	c.call(st, unix.SYS_MOUNT, fs, top, fs, coverFlags, a.string(coverData))
-	for _, dir := range v.folders {
-		c.call(st, unix.SYS_MKDIRAT, uintptr(cwd), a.string(dir), 0o711)
-	}
-	for i, r := range v.reached {
-		if !r.folder {
-			c.call(st, unix.SYS_MKNODAT, uintptr(cwd), paths[i], unix.S_IFREG|0o444, 0)
+	stages, held := make([]uintptr, len(b.layers)), make([]*step, len(b.layers))
+	for i, l := range b.layers {
+		stages[i] = b.does("%s", l.does())
+		if l.kind != isNamed && !l.empty() {
+			held[i] = c.call(stages[i], unix.SYS_OPEN_TREE, uintptr(cwd), a.string(l.from()), holdTree)
 		}
-		move := c.call(st, unix.SYS_MOVE_MOUNT, 0, none, uintptr(cwd), paths[i], unix.MOVE_MOUNT_F_EMPTY_PATH)
+	}
+	b.holdNamed(c, stages, held)
+	for i, l := range b.layers {
+		at := a.string(l.path)
+		for _, dir := range l.above {
+			c.try(unix.SYS_MKDIRAT, uintptr(cwd), a.string(dir), 0o711) // one that is there is as good
+		}
+		if l.empty() {
+			c.call(stages[i], unix.SYS_MOUNT, fs, at, fs, l.flags(), a.string(l.data))
+			continue
+		}
+		if !l.folder {
+			c.try(unix.SYS_MKNODAT, uintptr(cwd), at, unix.S_IFREG|0o444, 0)
+		}
+		move := c.call(stages[i], unix.SYS_MOVE_MOUNT, 0, none, uintptr(cwd), at, unix.MOVE_MOUNT_F_EMPTY_PATH)
 		held[i].out = move.arg(0)
-		if !r.folder {
-			c.call(st, unix.SYS_MOUNT, none, paths[i], none, reachedFlags)
+		if !l.folder && l.kind == isReached {
+			c.call(stages[i], unix.SYS_MOUNT, none, at, none, reachedFlags)
 		}
 	}
-	c.call(st, unix.SYS_MOUNT, none, top, none, unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|coverFlags)
+	for i, l := range b.layers {
+		if l.kind == isCovered {
+			c.call(stages[i], unix.SYS_MOUNT, none, a.string(l.path), none, unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|coverFlags)
+		}
+	}
+}
+
+// holdNamed takes hold of what the user of the process named, as that user, over
+// no link: whoever may write above it could have it lead anywhere meanwhile.
+func (b *Birth) holdNamed(c *chain, stages []uintptr, held []*step) {
+	a := b.arena
+	cwd, none, as := unix.AT_FDCWD, a.string(""), false
+	for i, l := range b.layers {
+		if l.kind != isNamed {
+			continue
+		}
+		if !as && os.Geteuid() == 0 {
+			as = true
+			c.call(stages[i], unix.SYS_SETGROUPS, uintptr(len(b.c.Groups)), b.groupList())
+			c.call(stages[i], unix.SYS_SETFSGID, uintptr(b.c.GID))
+			c.call(stages[i], unix.SYS_SETFSUID, uintptr(b.c.UID))
+		}
+		how := onlyThere
+		path := c.call(stages[i], unix.SYS_OPENAT2, uintptr(cwd), a.string(l.path), a.bytes(false, (*[unsafe.Sizeof(how)]byte)(unsafe.Pointer(&how))[:]), unsafe.Sizeof(how))
+		held[i] = path
+	}
+	if as {
+		c.call(0, unix.SYS_SETFSUID, 0)
+		c.call(0, unix.SYS_SETFSGID, 0)
+	}
+	for i, path := range held {
+		if b.layers[i].kind == isNamed {
+			held[i] = c.call(stages[i], unix.SYS_OPEN_TREE, 0, none, holdTree|unix.AT_EMPTY_PATH)
+			path.out = held[i].arg(0)
+		}
+	}
 }
 
 // protectSystem comes after the /proc that it is about.
@@ -259,11 +299,7 @@ func (b *Birth) becomeProgram(c *chain) {
 	if os.Geteuid() == 0 || int(b.c.UID) != os.Geteuid() { // nobody but root may set any
 		user := b.fails(func(err error) error { return &os.PathError{Op: "fork/exec", Path: b.c.Path, Err: err} })
 		// A task must not get the keeper's groups, so even root has its list set.
-		list := make([]byte, 0, 4*len(b.c.Groups))
-		for _, g := range b.c.Groups {
-			list = append(list, (*[4]byte)(unsafe.Pointer(&g))[:]...)
-		}
-		c.call(user, unix.SYS_SETGROUPS, uintptr(len(b.c.Groups)), a.bytes(false, list))
+		c.call(user, unix.SYS_SETGROUPS, uintptr(len(b.c.Groups)), b.groupList())
 		c.call(user, unix.SYS_SETGID, uintptr(b.c.GID))
 		c.call(user, unix.SYS_SETUID, uintptr(b.c.UID))
 	}
@@ -277,6 +313,14 @@ func (b *Birth) becomeProgram(c *chain) {
 	}
 	exec := b.fails(func(err error) error { return &os.PathError{Op: "fork/exec", Path: b.c.Path, Err: err} })
 	c.call(exec, unix.SYS_EXECVE, a.string(b.c.Path), a.strings(args(b.c)), a.strings(b.c.Env))
+}
+
+func (b *Birth) groupList() uintptr {
+	list := make([]byte, 0, 4*len(b.c.Groups))
+	for _, g := range b.c.Groups {
+		list = append(list, (*[4]byte)(unsafe.Pointer(&g))[:]...)
+	}
+	return b.arena.bytes(false, list)
 }
 
 // filter has the kernel refuse, from the next step on, what the program is not to

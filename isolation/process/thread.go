@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strconv"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -124,11 +125,11 @@ func (st *Starter) startHere(at Place, c Spec, f Files, beside int, confine func
 			return nil, fmt.Errorf("set the nice value %d: %w", c.Nice, err)
 		}
 	}
-	covers, err := c.covers()
+	layers, err := c.layers()
 	if err != nil {
 		return nil, err
 	}
-	if err := st.enterNamespaces(c.Confinement, covers, beside); err != nil {
+	if err := st.enterNamespaces(c, layers, beside); err != nil {
 		return nil, err
 	}
 	if err := st.giveUp(c); err != nil {
@@ -215,46 +216,88 @@ func (st *Starter) atExec(proc *os.Process, ownProc bool, confine func() error, 
 	return nil
 }
 
-// mount takes hold of what is to be reached before it is covered.
-func (v cover) mount() error {
-	var held []int
+// putLayers takes hold of what is to be reached before anything is covered.
+func putLayers(c Spec, layers []layer) error {
+	held := make([]int, len(layers))
+	for i := range held {
+		held[i] = -1
+	}
 	defer func() {
 		for _, fd := range held {
 			unix.Close(fd)
 		}
 	}()
-	for _, r := range v.reached {
-		fd, err := unix.OpenTree(unix.AT_FDCWD, r.path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	for i, l := range layers {
+		var err error
+		switch {
+		case l.kind == isNamed:
+			held[i], err = holdNamed(c, l.path)
+		case !l.empty():
+			held[i], err = unix.OpenTree(unix.AT_FDCWD, l.from(), holdTree)
+		}
 		if err != nil {
-			return err
-		}
-		held = append(held, fd)
-	}
-	if err := unix.Mount(coverFS, v.path, coverFS, coverFlags, coverData); err != nil {
-		return err
-	}
-	for _, dir := range v.folders {
-		if err := unix.Mkdir(dir, 0o711); err != nil {
-			return err
+			return fmt.Errorf("%s: %w", l.does(), err)
 		}
 	}
-	for i, r := range v.reached {
-		if !r.folder {
-			if err := unix.Mknod(r.path, unix.S_IFREG|0o444, 0); err != nil {
-				return err
-			}
+	for i, l := range layers {
+		if err := l.put(held[i]); err != nil {
+			return fmt.Errorf("%s: %w", l.does(), err)
 		}
-		if err := unix.MoveMount(held[i], "", unix.AT_FDCWD, r.path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-			return err
-		}
-		if r.folder {
+	}
+	for _, l := range layers {
+		if l.kind != isCovered {
 			continue
 		}
-		if err := unix.Mount("", r.path, "", reachedFlags, ""); err != nil {
-			return err
+		if err := unix.Mount("", l.path, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|coverFlags, ""); err != nil {
+			return fmt.Errorf("%s: %w", l.does(), err)
 		}
 	}
-	return unix.Mount("", v.path, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|coverFlags, "")
+	return nil
+}
+
+// holdNamed takes hold of what the user of the process named, as that user, over
+// no link: whoever may write above it could have it lead anywhere meanwhile.
+func holdNamed(c Spec, path string) (int, error) {
+	if os.Geteuid() == 0 {
+		list := make([]uint32, len(c.Groups)+1)
+		copy(list, c.Groups)
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(c.Groups)), uintptr(unsafe.Pointer(&list[0])), 0); errno != 0 {
+			return -1, errno
+		}
+		_, _, _ = unix.RawSyscall(unix.SYS_SETFSGID, uintptr(c.GID), 0, 0)
+		_, _, _ = unix.RawSyscall(unix.SYS_SETFSUID, uintptr(c.UID), 0, 0)
+	}
+	how := onlyThere
+	fd, err := unix.Openat2(unix.AT_FDCWD, path, &how)
+	if os.Geteuid() == 0 {
+		_, _, _ = unix.RawSyscall(unix.SYS_SETFSUID, 0, 0, 0)
+		_, _, _ = unix.RawSyscall(unix.SYS_SETFSGID, 0, 0, 0)
+	}
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(fd)
+	return unix.OpenTree(fd, "", holdTree|unix.AT_EMPTY_PATH)
+}
+
+// put mounts what is held, or an empty one.
+func (l layer) put(held int) error {
+	for _, dir := range l.above {
+		_ = unix.Mkdir(dir, 0o711) // one that is there is as good
+	}
+	if l.empty() {
+		return unix.Mount(coverFS, l.path, coverFS, l.flags(), l.data)
+	}
+	if !l.folder {
+		_ = unix.Mknod(l.path, unix.S_IFREG|0o444, 0)
+	}
+	if err := unix.MoveMount(held, "", unix.AT_FDCWD, l.path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return err
+	}
+	if l.folder || l.kind != isReached {
+		return nil
+	}
+	return unix.Mount("", l.path, "", reachedFlags, "")
 }
 
 // protectSystem changes the mounts of the calling thread, which are those of the
@@ -382,7 +425,7 @@ func attributes(dir string, c Spec, f Files, beside int) (*os.ProcAttr, func(), 
 // enterNamespaces puts the calling thread, which must be of no other use, into
 // the namespaces that its child shall have. A new PID namespace is not among
 // them: that is made by the fork.
-func (st *Starter) enterNamespaces(c Confinement, covers []cover, beside int) error {
+func (st *Starter) enterNamespaces(c Spec, layers []layer, beside int) error {
 	ipc := 0
 	if c.PrivateIPC && st.ipc {
 		ipc = unix.CLONE_NEWIPC
@@ -405,10 +448,8 @@ func (st *Starter) enterNamespaces(c Confinement, covers []cover, beside int) er
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return fmt.Errorf("separate the mounts: %w", err)
 	}
-	for _, v := range covers {
-		if err := v.mount(); err != nil {
-			return fmt.Errorf("%s: %w", v.does(), err)
-		}
+	if err := putLayers(c, layers); err != nil {
+		return err
 	}
 	if ipc != 0 {
 		_ = unix.Mount("mqueue", queues, "mqueue", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "") // not all systems have the folder

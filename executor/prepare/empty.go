@@ -1,0 +1,107 @@
+package prepare
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// namesAtOnce are read of a folder before they are removed.
+const namesAtOnce = 1024
+
+// empty removes all that is in a folder. It has two files open, however deep folders
+// are in each other, which is for a task to choose: those in a folder that is in it
+// are moved up to it first, so that each is moved once.
+func empty(ctx context.Context, top *os.File) error {
+	moved := 0
+	return eachName(ctx, top, func(name string) error {
+		full, err := remove(top, name)
+		if err != nil || !full {
+			return err
+		}
+		inner, err := openFolder(int(top.Fd()), name)
+		if err != nil {
+			return err
+		}
+		defer inner.Close()
+		err = eachName(ctx, inner, func(name string) error {
+			full, err := remove(inner, name)
+			if full {
+				err = moveUp(inner, name, top, &moved)
+			}
+			return err
+		})
+		if err == nil {
+			_, err = remove(top, name)
+		}
+		return err
+	})
+}
+
+// eachName calls f, which removes it, for each name in a folder until there is none.
+func eachName(ctx context.Context, dir *os.File, f func(name string) error) error {
+	for {
+		if _, err := dir.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		names, err := dir.Readdirnames(namesAtOnce)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if err := f(name); err != nil {
+				return err
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+}
+
+// remove removes a name, but no folder that is full.
+func remove(dir *os.File, name string) (full bool, err error) {
+	at := int(dir.Fd())
+	err = unix.Unlinkat(at, name, 0)
+	if errors.Is(err, unix.EISDIR) {
+		err = unix.Unlinkat(at, name, unix.AT_REMOVEDIR)
+	}
+	switch {
+	case errors.Is(err, unix.ENOTEMPTY), errors.Is(err, unix.EEXIST):
+		return true, nil
+	case err == nil, errors.Is(err, unix.ENOENT):
+		return false, nil
+	}
+	return false, &os.PathError{Op: "remove", Path: name, Err: err}
+}
+
+// moveUp moves a folder to where no other has its name.
+func moveUp(from *os.File, name string, top *os.File, moved *int) error {
+	for {
+		*moved++
+		err := unix.Renameat2(int(from.Fd()), name, int(top.Fd()), ".moved"+strconv.Itoa(*moved), unix.RENAME_NOREPLACE)
+		if !errors.Is(err, unix.EEXIST) {
+			return os.NewSyscallError("rename", err)
+		}
+	}
+}
+
+func openFolder(at int, name string) (*os.File, error) {
+	for {
+		fd, err := unix.Openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return nil, &os.PathError{Op: "open", Path: name, Err: err}
+		}
+		return os.NewFile(uintptr(fd), name), nil
+	}
+}
