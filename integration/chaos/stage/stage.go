@@ -85,9 +85,10 @@ func (s *Stage) Failed() bool {
 // Cleanup has f called at the end, the last first.
 func (s *Stage) Cleanup(f func()) { s.cleanups = append(s.cleanups, f) }
 
-// TempDir is removed at the end, unless something went wrong.
+// TempDir is removed at the end, unless something went wrong. It is no /tmp, of which
+// tasks have their own.
 func (s *Stage) TempDir() string {
-	dir, err := os.MkdirTemp("", "mesita-chaos-")
+	dir, err := os.MkdirTemp("/var/tmp", "mesita-chaos-")
 	if err != nil {
 		s.Fatalf("%v", err)
 	}
