@@ -130,7 +130,43 @@ func (d *devices) prepare(proc, top string) {
 		d.err = fmt.Errorf("see which programs a group has: %w", err)
 		return
 	}
-	d.program, d.err = loadProgram(deviceProgram(usualDevices))
+	if d.program, d.err = loadProgram(deviceProgram(usualDevices)); d.err == nil {
+		d.err = mayAttach(group)
+	}
+}
+
+// mayAttach finds out whether a program can be attached to a group and those below,
+// by one that refuses nothing. One further up may let no others beside it.
+func mayAttach(group int) error {
+	all, err := loadProgram([]instruction{{op: set, regs: r0, imm: 1}, {op: leave}})
+	if err != nil {
+		return err
+	}
+	defer unix.Close(all)
+	err = attach(group, all)
+	if errors.Is(err, unix.EPERM) {
+		return errors.New("a group above has a program for devices that lets no other beside it, as a container's may: only that one refuses any. " +
+			"Have it attached with BPF_F_ALLOW_MULTI, or start the node elsewhere")
+	}
+	if err != nil {
+		return fmt.Errorf("attach a program for devices: %w", err)
+	}
+	attr := programOfGroup{target: uint32(group), program: uint32(all), kind: unix.BPF_CGROUP_DEVICE}
+	if _, err := bpf(unix.BPF_PROG_DETACH, unsafe.Pointer(&attr), unsafe.Sizeof(attr)); err != nil {
+		return fmt.Errorf("detach a program for devices: %w", err)
+	}
+	return nil
+}
+
+// programOfGroup is as much of union bpf_attr as attaching takes.
+type programOfGroup struct{ target, program, kind, flags uint32 }
+
+// attach has the kernel ask a program beside those that others attach, as above the
+// group.
+func attach(group, program int) error {
+	attr := programOfGroup{uint32(group), uint32(program), unix.BPF_CGROUP_DEVICE, unix.BPF_F_ALLOW_MULTI}
+	_, err := bpf(unix.BPF_PROG_ATTACH, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
+	return err
 }
 
 // limitDevices does so once: the kernel takes no program twice.
@@ -169,9 +205,7 @@ func (d *devices) limit(dir string, withGPUs bool) error {
 		return &os.PathError{Op: "open", Path: dir, Err: err}
 	}
 	defer unix.Close(group)
-	// What others attach, as above the slice, is asked too.
-	attr := struct{ target, program, kind, flags uint32 }{uint32(group), uint32(program), unix.BPF_CGROUP_DEVICE, unix.BPF_F_ALLOW_MULTI}
-	if _, err := bpf(unix.BPF_PROG_ATTACH, unsafe.Pointer(&attr), unsafe.Sizeof(attr)); err != nil {
+	if err := attach(group, program); err != nil {
 		return fmt.Errorf("limit the devices of %s, which --unconfined devices leaves out: %w", dir, err)
 	}
 	return nil

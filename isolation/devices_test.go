@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -88,5 +89,55 @@ func TestAccelerators(t *testing.T) {
 			t.Errorf("%s: %+v: %s", name, e, out)
 		}
 		remove(t, s)
+	}
+}
+
+// Where a group above has a program that lets no other beside it the node says so,
+// with the remedy, and tasks start all the same.
+func TestAnotherProgramForDevices(t *testing.T) {
+	tree := newHost(t)
+	if tree.devices.err != nil {
+		skip(t, tree.devices.err.Error())
+	}
+	parent := tree.cfg.Slice + "/exclusive"
+	dir := filepath.Join(tree.cfg.Root, parent)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	group, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(group)
+	all, err := loadProgram([]instruction{{op: set, regs: r0, imm: 1}, {op: leave}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(all)
+	attr := programOfGroup{target: uint32(group), program: uint32(all), kind: unix.BPF_CGROUP_DEVICE}
+	if _, err := bpf(unix.BPF_PROG_ATTACH, unsafe.Pointer(&attr), unsafe.Sizeof(attr)); err != nil {
+		t.Fatal(err)
+	}
+	h, err := Detect(Config{Root: tree.cfg.Root, Slice: parent + "/below"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := strings.Join(h.Warnings(), "\n")
+	if h.Attributes()["isolation.devices"] != "no" || !strings.Contains(said, "a group above has a program for devices") || !strings.Contains(said, "BPF_F_ALLOW_MULTI") {
+		t.Errorf("it says %s", said)
+	}
+	s := create(t, h, "job/task", Limits{})
+	if out, e := output(t, s, confined(sh("echo runs"))); e != (Exit{}) || out != "runs" {
+		t.Errorf("%q, %+v", out, e)
+	}
+	// Where it lets others, it is asked as well.
+	if _, err := bpf(unix.BPF_PROG_DETACH, unsafe.Pointer(&attr), unsafe.Sizeof(attr)); err != nil {
+		t.Fatal(err)
+	}
+	if err := attach(group, all); err != nil {
+		t.Fatal(err)
+	}
+	if h, err = Detect(Config{Root: tree.cfg.Root, Slice: parent + "/below"}); err != nil || h.Attributes()["isolation.devices"] != "yes" {
+		t.Errorf("%v, %v", h.Attributes(), err)
 	}
 }

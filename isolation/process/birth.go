@@ -102,7 +102,7 @@ func (st *Starter) begin(at Place, c Spec, f Files, beside *Process) (_ *Birth, 
 // as much as a message has room for.
 func (b *Birth) room() int {
 	const each = int(unsafe.Sizeof(step{})) + 64 // a step and what it points to
-	lists := len(b.c.Rlimits) + len(b.st.ignored) + len(b.at.Entries) + 2*len(b.st.special) + len(b.c.dropped(b.st.own)) + len(b.trees)
+	lists := len(b.c.Rlimits) + len(b.st.ignored) + len(b.at.Entries) + 2*len(b.st.special) + len(b.c.dropped(b.st.own)) + 4*len(b.trees)
 	text := [][]string{}
 	for _, l := range b.layers {
 		lists += l.steps()

@@ -227,8 +227,11 @@ func (b *Birth) protectSystem(c *chain) {
 	cwd, none := unix.AT_FDCWD, a.string("")
 	attr := readOnlyTree
 	words := a.bytes(false, (*[unsafe.Sizeof(attr)]byte)(unsafe.Pointer(&attr))[:])
+	found := a.bytes(false, make([]byte, unsafe.Sizeof(unix.Statx_t{})))
 	for _, path := range b.trees {
-		c.call(b.does("protect %s", path), unix.SYS_MOUNT_SETATTR, uintptr(cwd), a.string(path), unix.AT_RECURSIVE, words, unsafe.Sizeof(attr))
+		at := a.string(path)
+		protect := c.call(b.does("protect %s", path), unix.SYS_MOUNT_SETATTR, uintptr(cwd), at, unix.AT_RECURSIVE, words, unsafe.Sizeof(attr))
+		b.unlessGone(c, protect, at, found)
 	}
 	hide := b.does("hide the machine's secrets in /proc")
 	null := a.string(os.DevNull)
@@ -244,6 +247,20 @@ func (b *Birth) protectSystem(c *chain) {
 			c.call(protect, unix.SYS_MOUNT, none, p, none, unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|procFlags)
 		})
 	}
+}
+
+// unlessGone goes on after an error if nothing is mounted there any more: the machine
+// may unmount what it had when its mounts were read.
+func (b *Birth) unlessGone(c *chain, protect *step, path, found uintptr) {
+	cwd := unix.AT_FDCWD
+	gone := &chain{a: b.arena}
+	look := gone.call(0, unix.SYS_STATX, uintptr(cwd), path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, found)
+	plain := gone.call(0, compare, found+unsafe.Offsetof(unix.Statx_t{}.Attributes), 0) // it is no mount's root
+	end := (&chain{a: b.arena}).call(0, unix.SYS_GETPID)
+	protect.goTo(end)
+	protect.fail, look.fail = look.addr(), end.addr()
+	plain.zero, plain.next = end.addr(), c.fail
+	c.last = end
 }
 
 // mountProc gives the namespace a /proc that shows it, or goes on without.

@@ -305,7 +305,7 @@ func (l layer) put(held int) error {
 func protectSystem(trees []string) error {
 	for _, path := range trees {
 		attr := readOnlyTree
-		if err := unix.MountSetattr(unix.AT_FDCWD, path, unix.AT_RECURSIVE, &attr); err != nil {
+		if err := unix.MountSetattr(unix.AT_FDCWD, path, unix.AT_RECURSIVE, &attr); err != nil && !gone(path) {
 			return fmt.Errorf("protect %s: %w", path, err)
 		}
 	}
@@ -331,6 +331,14 @@ func protectSystem(trees []string) error {
 		}
 	}
 	return nil
+}
+
+// gone tells whether nothing is mounted there any more: the machine may unmount what
+// it had when its mounts were read.
+func gone(path string) bool {
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st)
+	return err != nil || st.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0
 }
 
 // stopped waits until a traced process stands at its exec.
