@@ -46,7 +46,9 @@ func BenchmarkStart(b *testing.B) {
 	pids.PrivatePIDs = true
 	free := confined(program("/bin/true"))
 	free.FilterSyscalls = false
-	for name, c := range map[string]Spec{"unfiltered": free, "slice": program("/bin/true"), "pids": pids, "namespaces": private, "confined": confined(program("/bin/true"))} {
+	own := confined(program("/bin/true"))
+	own.Temporary, own.PrivateMemory = ownTmp(b), true
+	for name, c := range map[string]Spec{"temporary": own, "unfiltered": free, "slice": program("/bin/true"), "pids": pids, "namespaces": private, "confined": confined(program("/bin/true"))} {
 		run(name, func() {
 			s := create(b, h, "part/job/task", limits)
 			wait(b, start(b, s, c))

@@ -12,7 +12,7 @@ import (
 )
 
 // ownTmp is a folder to be a task's /tmp.
-func ownTmp(t *testing.T) string {
+func ownTmp(t testing.TB) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "own")
 	if err := os.Mkdir(dir, 0o700); err != nil {
