@@ -141,7 +141,50 @@ func listenTCP(t testing.TB) tcp {
 	return tcp{l}
 }
 
-// diskCluster is n voters on disk, over TCP; the first leads.
+// atLeader does something at whoever of the nodes leads until that succeeds, and
+// returns who that was: in real time a busy machine costs a leader its lead.
+func atLeader(t testing.TB, nodes []*member, what string, do func(context.Context, *member) error) (leader *member) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var err error
+	waitFor(t, what+" by a leader", func() bool {
+		i := slices.IndexFunc(nodes, func(m *member) bool { return m.IsLeader() })
+		if i < 0 {
+			return false
+		}
+		leader = nodes[i]
+		if last := do(ctx, leader); last != err {
+			if err = last; err != nil {
+				t.Logf("%s by %s: %v", what, leader.id, err)
+			}
+		}
+		return err == nil
+	})
+	return leader
+}
+
+// write creates a job by whoever leads. That it is there already is what an attempt
+// left of which nobody knew the outcome.
+func write(t testing.TB, nodes []*member, job string) (leader *member) {
+	t.Helper()
+	return atLeader(t, nodes, "job "+job, func(ctx context.Context, m *member) error {
+		_, err := m.Propose(ctx, []fsm.Command{createJob(job)})
+		if err == nil && m.store.View().Job(job) == nil {
+			t.Fatalf("%s agreed to job %s, and has none", m.id, job)
+		}
+		return err
+	})
+}
+
+// addVoter has whoever leads add a voter.
+func addVoter(t testing.TB, nodes []*member, id, addr string) {
+	t.Helper()
+	atLeader(t, nodes, "voter "+id, func(ctx context.Context, m *member) error { return m.AddVoter(ctx, id, addr) })
+}
+
+// diskCluster is n voters on disk, over TCP. The first leads, unless the machine is
+// too busy.
 func diskCluster(t testing.TB, n int) []*member {
 	t.Helper()
 	var out []*member
@@ -157,11 +200,7 @@ func diskCluster(t testing.TB, n int) []*member {
 			m.must(t, initCluster())
 			continue
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		if err := out[0].AddVoter(ctx, m.id, l.Addr().String()); err != nil {
-			t.Fatal(err)
-		}
-		cancel()
+		addVoter(t, out[:i], m.id, l.Addr().String())
 	}
 	return out
 }

@@ -1,7 +1,6 @@
 package consensus
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -61,11 +60,7 @@ func TestVotesAreOfWhoIsMeant(t *testing.T) {
 			m.must(t, initCluster())
 			continue
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		defer cancel()
-		if err := nodes[0].AddVoter(ctx, id, addr); err != nil {
-			t.Fatal(err)
-		}
+		addVoter(t, nodes[:i], id, addr)
 	}
 	if n := s.refused.Load(); n != 0 {
 		t.Errorf("%d dials went to the wrong node", n)
