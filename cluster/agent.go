@@ -207,7 +207,7 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	}
 	protoRaft, protoGossip := a.line.Name(tlsconf.ProtoRaft), a.line.Name(tlsconf.ProtoGossip)
 	conns := budget.NewConns(budget.DefaultConns, a.log, &a.floods)
-	mux := tlsconf.NewMux(tlsconf.MuxConfig{Listener: l.tcp, TLS: a.certs.ServerConfig(protocols(a.line)), Log: a.log, HTTPConns: conns, Who: a.nodeAt})
+	mux := tlsconf.NewMux(tlsconf.MuxConfig{Listener: l.tcp, TLS: a.certs.ServerConfig(protocols(a.line)), Log: a.log, HTTPConns: conns, Who: a.nodeAt, Keep: a.certs.Keep})
 	raftStreams, gossipStreams, https := mux.Listener(protoRaft), mux.Listener(protoGossip), mux.HTTP()
 	a.stack.start("port", mux.Run)
 
@@ -233,6 +233,7 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	a.stack.start("state hashes", a.answerChecks)
 	a.stack.start("state verdict", a.awaitVerdict)
 	a.stack.start("demotion", a.awaitDemotion)
+	a.stack.start("removed nodes", a.endRemoved)
 	a.stack.start("certificate", a.rotator().Run)
 	a.history = history.New(history.Config{Dir: a.dir.file("events"), Node: a.self.Name, Source: a.store, MaxBytes: a.cfg.EventBytes, MaxAge: a.cfg.EventAge, Now: a.cfg.Now, Log: a.log})
 	a.stack.start("history", a.history.Run)

@@ -64,7 +64,7 @@ func (p *peers) dialWith(ctx context.Context, addr string, conf *tls.Config) (ne
 	if err != nil {
 		return nil, p.noteRefusal(err)
 	}
-	return refusable{c, p}, nil
+	return refusable{p.certs.Dialed(c), p}, nil
 }
 
 func dialTLS(ctx context.Context, addr string, conf *tls.Config) (*tls.Conn, error) {

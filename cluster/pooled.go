@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -82,7 +81,7 @@ func rawConn(c net.Conn) syscall.RawConn {
 	if r, ok := c.(refusable); ok {
 		c = r.Conn
 	}
-	if t, ok := c.(*tls.Conn); ok {
+	if t, ok := c.(interface{ NetConn() net.Conn }); ok {
 		c = t.NetConn()
 	}
 	s, ok := c.(syscall.Conn)

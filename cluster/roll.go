@@ -34,6 +34,7 @@ const (
 // roll is what a node without a copy of the state knows of the others.
 type roll struct {
 	gone atomic.Pointer[map[string]bool] // by the feed: ids of all that were removed; nil = it does not say
+	news signal                          // that changed
 
 	mu    sync.Mutex
 	heard map[string]*heardOf // from voters that were asked
@@ -46,7 +47,9 @@ func (r *roll) told(f *feed) {
 		return
 	}
 	gone := f.gone
-	r.gone.Store(&gone)
+	if was := r.gone.Swap(&gone); was == nil || len(*was) != len(gone) {
+		r.news.notify()
+	}
 }
 
 // heardOf is one question, and its answer once done is closed.
@@ -88,6 +91,23 @@ func (a *Agent) knownGone(id string) error {
 		return goneError(id)
 	}
 	return nil
+}
+
+// endRemoved ends the connections of nodes that are found to be removed.
+func (a *Agent) endRemoved(ctx context.Context) error {
+	w := a.store.Watch(fsm.TableNodes)
+	defer w.Close()
+	for {
+		heard := a.roll.news.wait()
+		a.certs.EndStrange()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.Ready():
+			w.Take()
+		case <-heard:
+		}
+	}
 }
 
 // belongs is nil for a node that is a member of the cluster. One that is not

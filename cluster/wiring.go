@@ -50,6 +50,7 @@ func (a *Agent) loadCertificates(key *tlsconf.NodeKey) error {
 	}
 	a.certs.SetMember(a.isMember)
 	a.certs.SetSession(a.session)
+	a.certs.SetGone(func(id string) bool { return a.knownGone(id) != nil })
 	a.certs.SetAdmit(func(tlsconf.Caller) error { return api.Errorf(api.CodeUnavailable, "this node is starting") })
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/mesita/mesita/api/budget"
@@ -22,10 +23,19 @@ type handshake struct {
 	has    bool
 	since  time.Time // of the turn
 	over   bool
+	forget atomic.Pointer[func()] // whoever may end it has no business with it any more
 }
 
 // NetConn is the connection below.
 func (h *handshake) NetConn() net.Conn { return h.Conn }
+
+// Close ends the connection.
+func (h *handshake) Close() error {
+	if forget := h.forget.Swap(nil); forget != nil {
+		(*forget)()
+	}
+	return h.Conn.Close()
+}
 
 func (h *handshake) Read(p []byte) (int, error) {
 	if h.over {

@@ -51,6 +51,8 @@ type Holder struct {
 	current atomic.Pointer[tls.Certificate]
 	admit   atomic.Pointer[func(Caller) error]
 	member  atomic.Pointer[func(nodeID string) bool]
+	gone    atomic.Pointer[func(nodeID string) bool]
+	kept    kept
 }
 
 // trust is the authority as a node knows it.
@@ -103,13 +105,14 @@ func (h *Holder) ID() string { return h.key.id }
 func (h *Holder) Leaf() *x509.Certificate { return h.current.Load().Leaf }
 
 // SetRoots changes the authorities that are trusted; the first is the one that
-// signs. Connections stay as they are.
+// signs. Connections of others end.
 func (h *Holder) SetRoots(caPEM []byte) error {
 	cas, err := parseCerts(caPEM)
 	if err != nil {
 		return fmt.Errorf("CA certificate: %w", err)
 	}
 	h.trusts.Store(newTrust(cas))
+	h.EndStrange()
 	return nil
 }
 

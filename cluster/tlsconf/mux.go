@@ -30,6 +30,9 @@ type MuxConfig struct {
 	// Who is at the other end, of connections that show a node's certificate; nil
 	// or false: nobody knows yet, and its address is charged.
 	Who func(tls.ConnectionState) (budget.Who, bool)
+	// Keep is told of each connection that shows a certificate, and how to end it, see
+	// Holder.Keep; nil = none is ended.
+	Keep func(cs tls.ConnectionState, end func()) (forget func())
 }
 
 // Mux shares one TCP port: it takes connections, does the TLS handshake and
@@ -180,6 +183,10 @@ func (m *Mux) serve(h *handshake) error {
 		h.Charge(who)
 	} else {
 		h.socket.Still()
+	}
+	if cs := conn.ConnectionState(); m.conf.Keep != nil && len(cs.PeerCertificates) > 0 {
+		forget := m.conf.Keep(cs, func() { _ = h.Conn.Close() }) // who reads it sees so
+		h.forget.Store(&forget)
 	}
 	if err := l.deliver(h.ctx, conn); err != nil {
 		h.Close()
