@@ -98,9 +98,6 @@ func (w Window) validate(a *Adjust) error {
 	if _, err := clockOf(w.To); err != nil {
 		return FieldErrorf("to", "%q is not a time of day: write 18:00", w.To)
 	}
-	if _, err := time.LoadLocation(w.Zone); err != nil {
-		return FieldErrorf("zone", "%q is no time zone: write Europe/Berlin", w.Zone)
-	}
 	if err := InField("guarantee", w.Guarantee.Validate()); err != nil {
 		return err
 	}
@@ -110,6 +107,25 @@ func (w Window) validate(a *Adjust) error {
 	for k, v := range a.Min.Each {
 		if w.Guarantee.Of(k) < v {
 			return FieldErrorf("guarantee", "%s is below min (%s)", k, FormatAmount(k, v))
+		}
+	}
+	return nil
+}
+
+// CheckZones checks that the time zones of a partition's hours are known here. Validate
+// does not, as it is to say the same on all machines.
+func (p *Partition) CheckZones() error { return p.checkZones(true) }
+
+// CheckZonesAsBefore takes a machine's own zone as well.
+func (p *Partition) CheckZonesAsBefore() error { return p.checkZones(false) }
+
+func (p *Partition) checkZones(same bool) error {
+	if p.Adjust == nil {
+		return nil
+	}
+	for _, w := range p.Adjust.Hours {
+		if _, err := time.LoadLocation(w.Zone); err != nil || same && w.Zone == "Local" { // which is another on each machine
+			return InField("adjust", InField("hours", FieldErrorf("zone", "%q is no time zone: write Europe/Berlin", w.Zone)))
 		}
 	}
 	return nil

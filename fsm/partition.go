@@ -44,6 +44,11 @@ func (c *PartitionPut) apply(x *tx) (any, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
 	}
+	if !x.does(SameZones) {
+		if err := p.CheckZonesAsBefore(); err != nil {
+			return nil, err
+		}
+	}
 	old := x.partitions.get(&p)
 	if err := x.partitions.unchanged("partition", &p, c.IfRevision); err != nil {
 		return nil, err

@@ -71,7 +71,11 @@ func (a *app) putPartition(c *cli.Context, p, old *api.Partition) error {
 		return err
 	}
 	p.Normalize()
-	if err := p.Validate(); err != nil {
+	err := p.Validate()
+	if err == nil {
+		err = p.CheckZones()
+	}
+	if err != nil {
 		return option.InFlag("", err)
 	}
 	cl, err := a.client(c)

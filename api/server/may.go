@@ -88,11 +88,29 @@ func changeRights(c *call) (any, error) {
 	if err := in.Validate(); err != nil {
 		return nil, err
 	}
+	if err := inPartitions("grant", c.Store.View(), in.Grant); err != nil {
+		return nil, err
+	}
 	n, err := exchange.DoAs[int](c.Call, &fsm.TokenRights{Meta: c.Meta(), Of: c.Args[0], Grant: in.Grant, Revoke: in.Revoke})
 	if api.ErrorCode(err) == api.CodeNotFound {
 		return nil, noClient("", c.Args[0])
 	}
 	return rightsChanged{n}, err
+}
+
+// inPartitions refuses rights in a partition that is not there: with a name mistyped
+// they would be of no use, or some day of another.
+func inPartitions(field string, v *fsm.View, rights []string) error {
+	for _, s := range rights {
+		r, err := api.ParseRight(s)
+		if err != nil {
+			return api.InField(field, err)
+		}
+		if r.Partition != "" && v.Partition(r.Partition) == nil {
+			return api.FieldErrorf(field, "%s: there is no partition %q: `mesita partition ls` lists them, and `mesita partition set %s` makes it", s, r.Partition, r.Partition)
+		}
+	}
+	return nil
 }
 
 // noClient says that no client token has that name or id.

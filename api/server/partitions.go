@@ -40,7 +40,10 @@ func (c *call) partition() (*api.Partition, error) {
 	}
 	p.Normalize()
 	p = p.Asked()
-	return p, p.Validate()
+	if err := p.Validate(); err != nil {
+		return nil, err
+	}
+	return p, p.CheckZones()
 }
 
 func putPartition(c *call) (any, error) {

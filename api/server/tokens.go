@@ -33,14 +33,25 @@ func listTokens(c *call) (any, error) {
 }
 
 func createToken(c *call) (any, error) {
-	var in api.TokenRequest
-	if err := c.Decode(&in); err != nil {
+	var body struct {
+		Kind *api.TokenKind `json:"kind"` // left out it would be that of a join token
+		api.TokenRequest
+	}
+	if err := c.Decode(&body); err != nil {
 		return nil, err
 	}
+	if body.Kind == nil {
+		return nil, api.FieldErrorf("kind", "is missing: join lets a node in, client is for a user or a program")
+	}
+	in := body.TokenRequest
+	in.Kind = *body.Kind
 	if err := in.Validate(); err != nil {
 		return nil, err
 	}
 	v := c.Store.View()
+	if err := inPartitions("rights", v, in.Rights); err != nil {
+		return nil, err
+	}
 	cluster, authority := v.Cluster(), v.Authority()
 	if cluster == nil || authority == nil {
 		return nil, api.Errorf(api.CodeUnavailable, "the cluster is not made yet: try again in a moment")

@@ -151,7 +151,10 @@ func (f file) partition(n *yaml.Node) (*api.Partition, error) {
 	}
 	full := *p
 	full.Normalize()
-	return p, f.located(n, full.Validate())
+	if err := full.Validate(); err != nil {
+		return p, f.located(n, err)
+	}
+	return p, f.located(n, full.CheckZones())
 }
 
 // located gives an error about a field the line of that field.
