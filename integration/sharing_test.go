@@ -297,6 +297,25 @@ func TestNothingIsThawedWhereWorkLeaves(t *testing.T) {
 	}
 }
 
+// A service with ports is ended rather than frozen: its clients would hang.
+func TestServicesWithPortsAreNotFrozen(t *testing.T) {
+	for _, ports := range []int{0, 1} {
+		s := newShared(t, []api.Resources{{CPUs: 4000, Mem: 8 << 30, Ports: api.Ranges{{First: 20000, Last: 20009}}}})
+		s.partition(&api.Partition{Path: "prod", Guarantee: api.Amounts{CPUs: 2000}})
+		s.partition(&api.Partition{Path: "ml", Preempt: api.PreemptFreeze})
+		web := &api.JobSpec{Name: "web", Kind: api.KindService, Partition: "ml", Count: new(4), TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 1000, Mem: 64 << 20,
+			Ports: []api.PortRequest{{Name: "http"}}[:ports]}}}
+		s.submit("x", web)
+		s.settle()
+		s.submit("y", batchOf("prod", 2, 1000, 64<<20))
+		s.settle()
+		u := s.View().Usage("ml")
+		if want := 2 * (1 - ports); u.Frozen != want || u.Pending != 2-want {
+			t.Errorf("with %d ports: %d are frozen and %d wait, of 2 that gave way", ports, u.Frozen, u.Pending)
+		}
+	}
+}
+
 // The jobs of each policy start in the order that it promises.
 func TestPolicies(t *testing.T) {
 	type job struct {

@@ -341,14 +341,21 @@ func (x *preemption) victim(v *api.Task, node *api.Node, force bool) (victim, bo
 		return victim{}, false
 	}
 	d := victim{task: v, gives: v.Held(), waste: 1e-6 + v.Ran(x.now).Seconds()*fsm.Dominant(v.Resources, x.view.Capacity())}
-	// A frozen task gives its CPUs back, and those that are its own would be another's when it thaws.
-	if part.Preempt == api.PreemptFreeze && !force && node.Attrs[freezeAttr] != "no" && v.Resources.Pins == 0 {
+	if part.Preempt == api.PreemptFreeze && !force && node.Attrs[freezeAttr] != "no" && x.freezable(v) {
 		if v.Frozen || v.State != api.TaskRunning {
 			return victim{}, false
 		}
 		d.freeze, d.gives, d.waste = true, api.Resources{CPUs: v.Resources.CPUs}, 1e-6
 	}
 	return d, true
+}
+
+// freezable tells whether a task can be frozen without harm. It gives its CPUs
+// back, and those that are its own would be another's when it thaws; and clients of
+// a service would find its ports open, and hang.
+func (x *preemption) freezable(v *api.Task) bool {
+	j := x.view.Job(v.Job)
+	return v.Resources.Pins == 0 && (len(v.Ports) == 0 || j != nil && j.Spec.Kind != api.KindService)
 }
 
 // again asks for another pass at a time.
