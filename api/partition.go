@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -23,8 +24,11 @@ type Partition struct {
 	Preempt   Preempt      `json:"preempt,omitempty"` // how its tasks give back what was lent
 	// MinRuntime is how long a task that was preempted is left alone then.
 	MinRuntime Duration `json:"minRuntime,omitempty"`
-	Users      []string `json:"users,omitempty"` // who may submit; none: everybody who may submit at all
-	Roles      []string `json:"roles,omitempty"`
+	// MaxFrozen is how long a task stays frozen at most: then it ends, and waits to
+	// start again; 0 = DefaultMaxFrozen.
+	MaxFrozen Duration `json:"maxFrozen,omitempty"`
+	Users     []string `json:"users,omitempty"` // who may submit; none: everybody who may submit at all
+	Roles     []string `json:"roles,omitempty"`
 	// RunAs is who the tasks of users run as, also of the partitions below that say
 	// nothing else; "" = as above, or TaskUser. Only an admin of the cluster changes it.
 	RunAs string `json:"runAs,omitempty"`
@@ -114,6 +118,7 @@ var (
 const (
 	DefaultWeight     Weight = 1000
 	DefaultMinRuntime        = Duration(time.Minute)
+	DefaultMaxFrozen         = Duration(time.Hour)
 	DefaultHalfLife          = Duration(24 * time.Hour)
 	DefaultAging             = Duration(10 * time.Minute)
 	MaxPartitions            = 1000
@@ -217,6 +222,9 @@ func (p *Partition) validateRest() error {
 			return FieldErrorf(f.name, "%s is not within 1s to %s", f.d, f.most)
 		}
 	}
+	if p.MaxFrozen != 0 && (p.MaxFrozen < Duration(time.Second) || p.MaxFrozen > Duration(10000*time.Hour)) {
+		return FieldErrorf("maxFrozen", "%s is not within 1s to 10000h: leave it out for %s", p.MaxFrozen, DefaultMaxFrozen)
+	}
 	if p.Alpha <= 0 || p.Alpha > 10_000 || p.Beta <= 0 || p.Beta > 10_000 {
 		return FieldErrorf("alpha", "alpha and beta are exponents from 0.001 to 10: 0.001 hardly counts")
 	}
@@ -264,6 +272,12 @@ func (p *Partition) Guaranteed() Amounts {
 		return *p.Current
 	}
 	return p.Guarantee
+}
+
+// FrozenAtMost is how long its tasks stay frozen at most. It is no default of
+// Normalize, which also fills in what older programs wrote.
+func (p *Partition) FrozenAtMost() time.Duration {
+	return time.Duration(cmp.Or(p.MaxFrozen, DefaultMaxFrozen))
 }
 
 // Uses tells whether the partition may use that node.

@@ -175,6 +175,7 @@ var fields = []field{
 	fieldOf("token.workerOnly", 3, func(c *TokenCreate) bool { return c.Token != nil && c.Token.WorkerOnly }),
 	fieldOf("token.rights", 3, func(c *TokenCreate) bool { return c.Token != nil && len(c.Token.Rights) > 0 }),
 	fieldOf("outdated", 3, func(c *NodeHello) bool { return c.Outdated }),
+	fieldOf("partition.maxFrozen", 4, func(c *PartitionPut) bool { return c.Partition != nil && c.Partition.MaxFrozen != 0 }),
 	fieldOf("partition.runAs or allowRoot", 4, func(c *PartitionPut) bool {
 		return c.Partition != nil && (c.Partition.RunAs != "" || c.Partition.AllowRoot)
 	}),

@@ -316,6 +316,43 @@ func TestServicesWithPortsAreNotFrozen(t *testing.T) {
 	}
 }
 
+// A task that was frozen for as long as its partition lets it be ends, and waits to
+// start again; one that just then may go on does.
+func TestFrozenForTooLong(t *testing.T) {
+	for _, goesOn := range []bool{false, true} {
+		for said, want := range map[api.Duration]time.Duration{0: time.Hour, api.Duration(5 * time.Minute): 5 * time.Minute} {
+			s := newShared(t, []api.Resources{{CPUs: 4000, Mem: 8 << 30}})
+			s.partition(&api.Partition{Path: "prod", Guarantee: api.Amounts{CPUs: 2000}})
+			s.partition(&api.Partition{Path: "ml", Preempt: api.PreemptFreeze, MaxFrozen: said})
+			ml := s.submit("x", batchOf("ml", 4, 1000, 64<<20))
+			s.settle()
+			prod := s.submit("y", batchOf("prod", 2, 1000, 64<<20))
+			s.settle()
+			s.now = s.now.Add(want - time.Second)
+			s.settle()
+			if n := s.View().Usage("ml").Frozen; n != 2 {
+				t.Fatalf("%d are frozen just before their time", n)
+			}
+			s.now = s.now.Add(time.Second)
+			if goesOn {
+				for task := range s.View().MadeTasks(prod) {
+					s.report(task, api.TaskFinished, false)
+				}
+			}
+			s.settle()
+			u, c := s.View().Usage("ml"), s.View().Job(ml).Counts
+			if wait := map[bool]int{false: 2, true: 0}[goesOn]; u.Frozen != 0 || c.Pending != wait || c.Running != 4-wait {
+				t.Errorf("after %s: %d are frozen, %+v (room to go on: %v)", want, u.Frozen, c, goesOn)
+			}
+			for task := range s.View().MadeTasks(ml) {
+				if goesOn && task.Attempt != 1 {
+					t.Errorf("%s is in attempt %d", task.ID, task.Attempt)
+				}
+			}
+		}
+	}
+}
+
 // The jobs of each policy start in the order that it promises.
 func TestPolicies(t *testing.T) {
 	type job struct {

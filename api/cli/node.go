@@ -225,7 +225,7 @@ func (a *app) onNode(name, use, ex string, flags []cli.Flag, do func(*cli.Contex
 
 func (a *app) nodeDrain() *cli.Command {
 	flags := []cli.Flag{
-		option.SpanFlag("deadline", 0, "`TIME` after which the node is empty: what still runs is stopped its --stop-grace before (default: batch tasks may end)"),
+		option.SpanFlag("deadline", 0, "`TIME` by which the node is empty, whatever still runs (default: batch tasks may end)"),
 		&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
 		option.DryRunFlag(),
 		option.SpanFlag("timeout", 0, "the most `TIME` to wait (default: no limit)"),

@@ -19,7 +19,7 @@ var partitionColumns = []column[*api.PartitionStatus]{
 	{"USED", usedText, false},
 	{"LENT/BORROWED", lentText, false},
 	{"SHARE (fair)", shareText, false},
-	{"RUN", func(p *api.PartitionStatus) string { return fmt.Sprint(p.Running - p.Frozen) }, false},
+	{"RUN", runText, false},
 	{"PEND", func(p *api.PartitionStatus) string { return fmt.Sprint(p.Pending) }, false},
 	{"OLDEST", func(p *api.PartitionStatus) string { return age(p.Oldest) }, false},
 	{"FROZEN", func(p *api.PartitionStatus) string { return fmt.Sprint(p.Frozen) }, true},
@@ -95,6 +95,15 @@ func lentText(p *api.PartitionStatus) string {
 		out = append(out, "borrowed "+brief(p.Borrowed, 3))
 	}
 	return strings.Join(out, ", ")
+}
+
+// runText has what stopped in place beside what runs: it holds memory, and comes
+// to no end.
+func runText(p *api.PartitionStatus) string {
+	if p.Frozen == 0 {
+		return fmt.Sprint(p.Running)
+	}
+	return fmt.Sprintf("%d (%d frozen)", p.Running-p.Frozen, p.Frozen)
 }
 
 // shareText leaves the fair share out where nothing waits for it.

@@ -191,6 +191,9 @@ func (p Planner) explainTask(v *fsm.View, t *api.Task) *api.Why {
 		}
 	case t.Frozen:
 		why.Summary = fmt.Sprintf("%s is frozen on %s for %s: others were entitled to its cpus; its memory stays", t.ID, t.Node, p.Now().Sub(t.FrozenAt).Round(time.Second))
+		if part := v.Partition(t.Partition); part != nil {
+			why.Summary += "; it ends and waits again if that lasts until " + t.FrozenAt.Add(part.FrozenAtMost()).Format("15:04")
+		}
 		why.Hints = []string{fmt.Sprintf("it goes on where it stopped once %s has cpus=%s free; it has %s now", t.Node, t.Resources.CPUs, v.Free(t.NodeID).CPUs),
 			"a higher guarantee for partition " + t.Partition + " would keep them"}
 	case !t.Pending():

@@ -30,6 +30,7 @@ type pass struct {
 	turns  map[string]*turn
 	held   map[int][]*hold  // room held, by slot
 	claims map[int][]*claim // and what is being taken back
+	thawed map[string]bool  // tasks
 	freed  bool             // some of it no more, which others had to pass by
 	open   *fsm.TaskPlace
 	placed int
@@ -60,7 +61,7 @@ type turn struct {
 
 func newPass(e *Engine, now time.Time) *pass {
 	e.now, e.started = now, newStarted(len(e.slots.node), e.started)
-	p := &pass{e: e, view: e.view, now: now, round: e.begin(e.view), turns: map[string]*turn{}, held: map[int][]*hold{}, claims: map[int][]*claim{}, ends: map[string]time.Duration{}}
+	p := &pass{e: e, view: e.view, now: now, round: e.begin(e.view), turns: map[string]*turn{}, held: map[int][]*hold{}, claims: map[int][]*claim{}, thawed: map[string]bool{}, ends: map[string]time.Duration{}}
 	p.renewClaims()
 	old := slices.SortedFunc(maps.Values(e.holds), func(a, b *hold) int { return cmp.Compare(a.seq, b.seq) })
 	clear(e.holds)

@@ -13,9 +13,6 @@ import (
 // maxWinners bounds the tasks for which one pass takes something back.
 const maxWinners = 256
 
-// freezeAttr is the attribute by which a node says that it cannot freeze.
-const freezeAttr = "isolation.freeze"
-
 // preemption collects who must give way in a pass.
 type preemption struct {
 	*pass
@@ -52,28 +49,6 @@ func (p *pass) preempt() {
 		if pol := t.q.part.Policy; pol == api.PolicySRTF || pol == api.PolicyPriority {
 			x.within(t)
 		}
-	}
-}
-
-// stuck ends the tasks that could not be frozen: a process that hangs in the
-// kernel must not keep what is owed.
-func (x *preemption) stuck() {
-	c := &fsm.TaskPreempt{Meta: fsm.Meta{At: x.now, Actor: "scheduler"}, Cause: "it could not be frozen"}
-	for v := range x.view.FrozenTasks() {
-		part := x.view.Partition(v.Partition)
-		if v.Frozen || v.Desired != api.DesiredFreeze || part == nil {
-			continue
-		}
-		due := v.Preempted.Add(time.Duration(part.MinRuntime))
-		if due.After(x.now) {
-			x.again(due)
-			continue
-		}
-		x.chosen[v.ID] = true
-		c.Victims = append(c.Victims, fsm.Victim{Job: v.Job, Index: v.Index, Attempt: v.Attempt})
-	}
-	if len(c.Victims) > 0 {
-		x.cmds = append(x.cmds, c)
 	}
 }
 
@@ -350,14 +325,6 @@ func (x *preemption) victim(v *api.Task, node *api.Node, force bool) (victim, bo
 	return d, true
 }
 
-// freezable tells whether a task can be frozen without harm. It gives its CPUs
-// back, and those that are its own would be another's when it thaws; and clients of
-// a service would find its ports open, and hang.
-func (x *preemption) freezable(v *api.Task) bool {
-	j := x.view.Job(v.Job)
-	return v.Resources.Pins == 0 && (len(v.Ports) == 0 || j != nil && j.Spec.Kind != api.KindService)
-}
-
 // again asks for another pass at a time.
 func (p *pass) again(at time.Time) {
 	if at.After(p.now) && (p.next.IsZero() || at.Before(p.next)) {
@@ -437,51 +404,4 @@ func (x *preemption) limits() {
 
 func below(path, top string) bool {
 	return path == top || len(path) > len(top) && path[:len(top)] == top && path[len(top)] == '/'
-}
-
-// thaw lets the next frozen task of a partition go on that has room for its
-// cpus, and whose node is not to be empty. It is false when there is none.
-func (p *pass) thaw(t *turn) bool {
-	if !t.listed {
-		t.listed = true
-		for v := range p.view.FrozenTasks() {
-			if v.Partition == t.q.part.Path && v.Frozen && v.Desired == api.DesiredFreeze {
-				t.frozen = append(t.frozen, v)
-			}
-		}
-		slices.SortStableFunc(t.frozen, func(a, b *api.Task) int { return a.Preempted.Compare(b.Preempted) })
-	}
-	for len(t.frozen) > 0 {
-		v := t.frozen[0]
-		t.frozen = t.frozen[1:]
-		need := api.Resources{CPUs: v.Resources.CPUs}
-		i, ok := p.e.slots.ids[v.NodeID]
-		if !ok || p.e.slots.node[i].Drain || !p.e.slots.free[i].Fits(need) || !p.leavesClaims(t, nil, v.Job, i, need) || p.round.Room(v.Partition, need) != "" || !p.frozenMayUse(t, v, i, need) {
-			continue
-		}
-		p.e.slots.take(i, need)
-		p.e.dirty[v.NodeID] = true
-		p.round.Charge(v.Partition, need)
-		p.cmds = append(p.cmds, &fsm.TaskThaw{Meta: fsm.Meta{At: p.now, Actor: "scheduler"}, Victims: []fsm.Victim{{Job: v.Job, Index: v.Index, Attempt: v.Attempt}}})
-		return true
-	}
-	return false
-}
-
-// frozenMayUse tells whether cpus are not held for someone who is entitled to
-// them, or whose job outranks the frozen task's.
-func (p *pass) frozenMayUse(t *turn, v *api.Task, slot int, need api.Resources) bool {
-	for _, h := range p.held[slot] {
-		if h.extra[slot].Fits(need) {
-			continue
-		}
-		if h.entitled {
-			return false
-		}
-		l, j := p.e.jobs[h.job], p.view.Job(v.Job)
-		if h.path == v.Partition && l != nil && l.entry != nil && j != nil && p.outranks(t.q.part, l.entry.job, j, v.Ran(p.now)) {
-			return false
-		}
-	}
-	return true
 }

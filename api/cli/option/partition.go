@@ -49,6 +49,8 @@ func partitionFields() []partitionField {
 		wordField("placement", "how nodes are chosen, `NAME`: spread, closest, weighted or pack (default spread)", func(p *api.Partition) *api.Placement { return &p.Placement }),
 		wordField("preempt", "how its tasks give way, `NAME`: kill, freeze or never (default kill)", func(p *api.Partition) *api.Preempt { return &p.Preempt }),
 		numberField("min-runtime", "`TIME` for which a task that gave way is left alone (default 1m)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.MinRuntime }),
+		reading(numberField("max-frozen", "`TIME` that a task stays frozen at most: then it ends, and waits to start again (default 1h)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.MaxFrozen }),
+			func(p *api.Partition) string { return api.Duration(p.FrozenAtMost()).String() }),
 		wordsField("user", "`NAME` of a token that may submit; may be repeated; none: everybody", func(p *api.Partition) *[]string { return &p.Users }),
 		wordsField("role", "`ROLE` that may submit: operator or admin; may be repeated; none: everybody", func(p *api.Partition) *[]string { return &p.Roles }),
 		{"run-as", &cli.StringFlag{Name: "run-as", Usage: "`USER` that users' tasks run as, here and below; none: as above, or mesita-task"},
@@ -67,7 +69,7 @@ func partitionFields() []partitionField {
 				return ""
 			}},
 		numberField("half-life", "fair: the `TIME` after which past use counts half (default 24h)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.HalfLife }),
-		numberField("aging", "priority, sjf, srtf: the wait that is worth one step of priority, or half the run time, `TIME` (default 10m)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.Aging }),
+		numberField("aging", "the wait that is worth a step of priority, or half the run time, `TIME` (default 10m)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.Aging }),
 		numberField("alpha", "weighted: `EXPONENT` of a node's weight (default 1)", api.ParseWeight, func(p *api.Partition) *api.Weight { return &p.Alpha }),
 		numberField("beta", "weighted: `EXPONENT` of a node's free share (default 1)", api.ParseWeight, func(p *api.Partition) *api.Weight { return &p.Beta }),
 		amountsField("adjust-min", "lets the guarantee follow demand or --hours, not below `AMOUNTS`; none", func(p *api.Partition) *api.Amounts { return &adjustOf(p).Min }),
@@ -185,6 +187,12 @@ func numberField[T ~int64](name, use string, parse func(string) (T, error), at f
 			}
 		},
 		func(p *api.Partition) string { return textOf(*at(p)) }}
+}
+
+// reading is a field that reads as what holds where nothing was said.
+func reading(f partitionField, text func(*api.Partition) string) partitionField {
+	f.text = text
+	return f
 }
 
 func textOf(v any) string {
