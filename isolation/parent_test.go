@@ -120,3 +120,35 @@ func TestTheParentAmongProcesses(t *testing.T) {
 		}
 	}
 }
+
+// Where a task sees all processes, root sees the machine's files, what is covered for
+// it too, through one of root's that has no more capabilities than it, as a service of
+// the machine may: only an admin may ask for that. Another user does not, and nobody
+// does through one that has more.
+func TestFilesOfOthersAmongProcesses(t *testing.T) {
+	h := newHost(t)
+	s := create(t, h, "job/task", Limits{})
+	data := t.TempDir()
+	key := filepath.Join(data, "key")
+	if err := os.WriteFile(key, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	service := sh("echo ready; exec sleep 1000")
+	more := ready(t, s, service)
+	service.Forbidden = ^uint64(0)
+	less := ready(t, s, service)
+	for _, p := range []*Process{more, less} {
+		for _, uid := range []uint32{0, 65534} {
+			c := confined(sh(fmt.Sprintf("cat %s; cat /proc/%d/root%s", key, p.Pid, key)))
+			c.PrivatePIDs, c.Dir, c.Covered, c.UID, c.GID = false, "/", []string{data}, uid, uid
+			out, _ := output(t, s, c)
+			if got, want := strings.Contains(out, "secret"), uid == 0 && p == less; got != want {
+				t.Errorf("user %d through %v: %v and not %v: %s", uid, p == less, got, want, out)
+			}
+		}
+		if err := p.Signal(unix.SIGKILL); err != nil {
+			t.Error(err)
+		}
+		wait(t, p)
+	}
+}
