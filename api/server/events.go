@@ -57,7 +57,7 @@ func listEvents(c *call) (any, error) {
 // is a slip, and an empty list would read as "nothing happened".
 func (c *call) known(id string) error {
 	v := c.Store.View()
-	if id == "" || v.Node(id) != nil || v.FindNode(id) != nil || v.Job(id) != nil || v.Task(id) != nil || v.Partition(id) != nil || v.Token(id) != nil || v.Blob(id) != nil {
+	if id == "" || c.sight(v).names(id) {
 		return nil
 	}
 	if n := v.Cluster(); n != nil && n.ID == id {
@@ -98,8 +98,9 @@ func (c *call) when(name string) time.Time {
 // store keeps, then those that this node remembers.
 func (c *call) newest(limit int, f api.EventFilter) ([]api.Event, error) {
 	var out []api.Event
+	sees := c.sight(c.Store.View())
 	more := func(e *api.Event) bool {
-		if f.Match(e) {
+		if f.Match(e) && sees.event(e) {
 			out = append(out, *e)
 		}
 		return len(out) < limit
@@ -184,9 +185,10 @@ func (c *call) followEvents(out exchange.Stream, after uint64, want api.EventFil
 			out.Fail(err)
 			return
 		}
+		sees := c.sight(c.Store.View())
 		for i := range events {
 			after = events[i].Index
-			if want.Match(&events[i]) && sendEvent(out, &events[i], i == len(events)-1) != nil {
+			if want.Match(&events[i]) && sees.event(&events[i]) && sendEvent(out, &events[i], i == len(events)-1) != nil {
 				return
 			}
 		}

@@ -23,13 +23,14 @@ func listIncidents(c *call) (any, error) {
 		return nil, c.Query.Err
 	}
 	v := c.Store.View()
+	sees := c.sight(v)
 	var rows iter.Seq[*api.Incident] = func(yield func(*api.Incident) bool) {
 		for _, over := range []bool{false, true} {
 			for i := range v.Incidents() {
 				if over && open {
 					return
 				}
-				if i.Over.IsZero() == over || about != "" && about != i.Object && about != i.Job && about != i.Node {
+				if i.Over.IsZero() == over || about != "" && about != i.Object && about != i.Job && about != i.Node || !sees.incident(i) {
 					continue
 				}
 				if !yield(i) {

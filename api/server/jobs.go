@@ -160,14 +160,17 @@ func listJobs(c *call) (any, error) {
 	if c.Query.Err != nil {
 		return nil, c.Query.Err
 	}
-	return exchange.ListOf(exchange.Filtered(c.Store.View().Jobs(), func(j *api.Job) bool {
-		return (!byKind || j.Spec.Kind == kind) && (!byState || j.State == state) && (all || byState || !j.State.Ended()) && api.MatchAll(labels, "", j.Spec.Labels)
+	v := c.Store.View()
+	sees := c.sight(v)
+	return exchange.ListOf(exchange.Filtered(v.Jobs(), func(j *api.Job) bool {
+		return sees.job(j.ID) && (!byKind || j.Spec.Kind == kind) && (!byState || j.State == state) && (all || byState || !j.State.Ended()) && api.MatchAll(labels, "", j.Spec.Labels)
 	})), nil
 }
 
 // job is the one that the path names.
 func (c *call) job() (*api.Job, error) {
-	if j := c.Store.View().Job(c.Args[0]); j != nil {
+	v := c.Store.View()
+	if j := v.Job(c.Args[0]); j != nil && c.sight(v).job(j.ID) {
 		return j, nil
 	}
 	return nil, api.NotFound("job", c.Args[0])

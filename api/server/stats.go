@@ -38,6 +38,10 @@ func localStats(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !c.ID.Forwarded { // else the one that relays leaves out what is not the caller's
+		sees := c.sight(c.Store.View())
+		stats = slices.DeleteFunc(stats, func(s api.TaskStats) bool { return !sees.task(s.Task) })
+	}
 	return exchange.ListOf(slices.Values(stats)), nil
 }
 
@@ -75,6 +79,8 @@ func allStats(c *call) (any, error) {
 		})
 	}
 	wg.Wait()
+	sees := c.sight(c.Store.View())
+	out = slices.DeleteFunc(out, func(s api.TaskStats) bool { return !sees.task(s.Task) })
 	slices.SortFunc(out, func(a, b api.TaskStats) int { return strings.Compare(a.Task, b.Task) })
 	slices.SortFunc(gone, func(a, b missingNode) int { return strings.Compare(a.Node, b.Node) })
 	l := exchange.ListOf(slices.Values(out))

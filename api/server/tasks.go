@@ -35,6 +35,7 @@ func taskFilter(q *exchange.Query) func(*api.Task) bool {
 
 func listTasks(c *call) (any, error) {
 	v := c.Store.View()
+	sees := c.sight(v)
 	all, fold, inState, labels := c.Query.Flag("all"), c.Query.Flag("fold"), taskFilter(&c.Query), c.Query.Labels()
 	if c.Query.Err != nil {
 		return nil, c.Query.Err
@@ -59,6 +60,8 @@ func listTasks(c *call) (any, error) {
 	}
 	return exchange.List{Items: taskRows(keptRuns(runs, func(j *api.Job, t *api.Task) bool {
 		switch {
+		case !sees.job(t.Job):
+			return false
 		case len(labels) > 0 && (j == nil || !api.MatchAll(labels, "", j.Spec.Labels)):
 			return false
 		case inState != nil:
@@ -86,7 +89,7 @@ func (c *call) taskRuns(v *fsm.View) (runs, error) {
 		return v.TaskRuns(after, from), nil
 	}
 	j := v.Job(id)
-	if j == nil {
+	if j == nil || !c.sight(v).job(id) {
 		return nil, api.NotFound("job", id)
 	}
 	if after != id {
@@ -166,7 +169,8 @@ func taskRows(all runs, fold bool) func(func(any) bool) {
 
 // task is the one that the path names.
 func (c *call) task() (*api.Task, error) {
-	if t := c.Store.View().Task(c.Args[0]); t != nil {
+	v := c.Store.View()
+	if t := v.Task(c.Args[0]); t != nil && c.sight(v).job(t.Job) {
 		return t, nil
 	}
 	return nil, api.Errorf(api.CodeNotFound, "no task %q: a task's id is its job's id, a dot and a number; `mesita ps --all` lists them", c.Args[0])

@@ -1,0 +1,95 @@
+package server
+
+import (
+	"cmp"
+	"strings"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/fsm"
+)
+
+// Lists and streams show a caller what its rights are of: the jobs whose logs it may
+// read, and what is about them. What it does not see is not there: to ask for it by
+// its id is answered as for one that never was. Nodes, partitions and the cluster
+// are everybody's who has a right.
+
+// sight is what a caller sees of one view.
+type sight struct {
+	id   auth.Identity
+	view *fsm.View
+	all  bool
+	jobs map[string]bool // that were asked for
+}
+
+func (c *call) sight(v *fsm.View) *sight {
+	s := &sight{id: c.ID, view: v, all: c.ID.Role == api.RoleNode || auth.May(c.ID, auth.ReadLogs, auth.Object{}) == nil}
+	if !s.all {
+		s.jobs = map[string]bool{}
+	}
+	return s
+}
+
+// job tells whether the caller sees a job by its id; of one that is removed nobody
+// knows whose it was.
+func (s *sight) job(id string) bool {
+	if s.all {
+		return true
+	}
+	sees, ok := s.jobs[id]
+	if !ok {
+		if j := s.view.Job(id); j != nil {
+			sees = s.mayRead(auth.Object{Partition: j.Spec.Partition, Job: cmp.Or(j.Spec.Name, j.ID)})
+		}
+		s.jobs[id] = sees
+	}
+	return sees
+}
+
+// task is job for the job of a task.
+func (s *sight) task(id string) bool {
+	if s.all {
+		return true
+	}
+	t := s.view.Task(id)
+	return t != nil && s.job(t.Job)
+}
+
+func (s *sight) mayRead(on auth.Object) bool { return auth.May(s.id, auth.ReadLogs, on) == nil }
+
+// event tells whether the caller sees an event.
+func (s *sight) event(e *api.Event) bool {
+	of, _, _ := strings.Cut(string(e.Kind), ".")
+	switch {
+	case s.all:
+		return true
+	case e.Job != "":
+		return s.job(e.Job)
+	case e.Task != nil:
+		return s.job(e.Task.Job)
+	case of == "job":
+		return s.job(e.Object)
+	case of == "task":
+		return s.task(e.Object)
+	case of == "partition":
+		return s.mayRead(auth.Object{Partition: e.Object})
+	}
+	return of == "node" || of == "cluster" || e.Kind == api.EventsMissed
+}
+
+// incident tells whether the caller sees an incident.
+func (s *sight) incident(i *api.Incident) bool { return s.all || i.Job == "" || s.job(i.Job) }
+
+// names tells whether an id is of something that the caller sees.
+func (s *sight) names(id string) bool {
+	v := s.view
+	switch {
+	case v.Node(id) != nil || v.FindNode(id) != nil || v.Partition(id) != nil:
+		return true
+	case v.Job(id) != nil:
+		return s.job(id)
+	case v.Task(id) != nil:
+		return s.task(id)
+	}
+	return s.all && (v.Token(id) != nil || v.Blob(id) != nil)
+}

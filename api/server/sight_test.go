@@ -1,0 +1,82 @@
+package server
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/fsm"
+)
+
+// Whatever route somebody asks for who may look at some jobs only, nothing of another
+// comes back, and one that is there is answered for as one that never was. Who may
+// look at all sees all.
+func TestNobodySeesWhatIsOfOthers(t *testing.T) {
+	n := newLeader(t)
+	admin := n.token(api.RoleAdmin)
+	for _, p := range []string{"prod", "prod/eu", "dev"} {
+		n.send(request{method: "PUT", path: "/v1/partitions/" + p, body: `{}`, token: admin}).want(t, 200)
+	}
+	jobs := map[string]string{"web-shop": "prod", "web-blog": "prod/eu", "web-lab": "dev", "db-main": "prod", "cellar": "dev"}
+	for name, partition := range jobs {
+		n.send(request{method: "POST", path: "/v1/jobs", body: `{"name":"` + name + `","kind":"service","count":1,"partition":"` + partition + `","command":["x"]}`, token: admin}).want(t, 201)
+		do(t, n.store, &fsm.TaskCreate{Meta: fsm.Meta{At: testTime}, Job: name, First: 0, Count: 1})
+	}
+	for who, sees := range map[string]string{
+		"viewer@prod": "web-shop web-blog db-main", "deployer@prod/eu": "web-blog", "viewer@web-*": "web-shop web-blog web-lab", "operator@dev": "web-lab cellar",
+		"viewer@prod/web-*": "web-shop web-blog", "viewer": "web-shop web-blog web-lab db-main cellar",
+	} {
+		token := n.with("", who)
+		listed := 0
+		for _, rt := range routeTable(nil) {
+			if rt.Method != http.MethodGet || rt.Action != auth.Look || rt.Scope != auth.OfAny || strings.HasPrefix(rt.Path, "/v1/can") {
+				continue
+			}
+			for name := range jobs {
+				mine := strings.Contains(" "+sees+" ", " "+name+" ")
+				ids := map[string]string{"/v1/jobs/{": name, "/v1/tasks/{": name + ".0"}
+				path, byID := rt.Path, false
+				for prefix, id := range ids {
+					if strings.HasPrefix(path, prefix) {
+						path, byID = strings.Replace(path, "{id}", id, 1), true
+					}
+				}
+				switch {
+				case byID && mine:
+					n.send(request{method: "GET", path: path, token: token}).want(t, 200)
+				case byID:
+					e := n.send(request{method: "GET", path: path, token: token}).want(t, 404)
+					never := n.send(request{method: "GET", path: strings.Replace(path, name, "never", 1), token: token}).want(t, 404)
+					if strings.ReplaceAll(e.Message, name, "never") != never.Message {
+						t.Errorf("%s: GET %s: %q, and of what never was %q", who, path, e.Message, never.Message)
+					}
+				case strings.Contains(path, "{"):
+				default:
+					r := n.send(request{method: "GET", path: path, token: token})
+					if has := strings.Contains(string(r.body), name); has && !mine {
+						t.Errorf("%s: GET %s shows %s: %s", who, path, name, r.body)
+					} else if has {
+						listed++
+					}
+				}
+			}
+		}
+		if want := 3 * len(strings.Fields(sees)); listed < want { // jobs, tasks and events
+			t.Errorf("%s: %d names were listed, not %d: what is the caller's is left out, too", who, listed, want)
+		}
+		for name := range jobs {
+			mine := strings.Contains(" "+sees+" ", " "+name+" ")
+			for _, path := range []string{"/v1/tasks?job=" + name, "/v1/events?for=" + name} {
+				status := 404
+				if mine {
+					status = 200
+				}
+				if r := n.send(request{method: "GET", path: path, token: token}); r.StatusCode != status {
+					t.Errorf("%s: GET %s: %d %s", who, path, r.StatusCode, r.body)
+				}
+			}
+		}
+	}
+}
