@@ -127,10 +127,32 @@ func FormatAmount(name string, v int64) string {
 	return MilliCPU(v).String()
 }
 
-func (a Amounts) String() string {
+// FormatAmounts writes two amounts of that resource so that they can be told
+// apart.
+func FormatAmounts(name string, a, b int64) (string, string) {
+	if name == "mem" || name == "disk" {
+		return apart(Bytes(a), Bytes(b))
+	}
+	return FormatAmount(name, a), FormatAmount(name, b)
+}
+
+// ExactAmount writes an amount of that resource as a command reads it.
+func ExactAmount(name string, v int64) string {
+	if name == "mem" || name == "disk" {
+		return Bytes(v).Exact()
+	}
+	return FormatAmount(name, v)
+}
+
+func (a Amounts) String() string { return a.text(FormatAmount) }
+
+// Exact is the form of which ParseAmounts makes the same.
+func (a Amounts) Exact() string { return a.text(ExactAmount) }
+
+func (a Amounts) text(format func(name string, v int64) string) string {
 	var parts []string
 	for k, v := range a.Each {
-		parts = append(parts, k+"="+FormatAmount(k, v))
+		parts = append(parts, k+"="+format(k, v))
 	}
 	return strings.Join(parts, ",")
 }

@@ -223,8 +223,8 @@ func (s *JobSpec) Validate() error {
 	if err := ValidatePartition("partition", s.Partition); err != nil {
 		return err
 	}
-	if s.Priority < -maxPriority || s.Priority > maxPriority {
-		return FieldErrorf("priority", "%d is not within -%d to %d", s.Priority, maxPriority, maxPriority)
+	if s.Priority < -MaxPriority || s.Priority > MaxPriority {
+		return FieldErrorf("priority", "%d is not within -%d to %d", s.Priority, MaxPriority, MaxPriority)
 	}
 	if err := validatePairs("labels", "label", s.Labels); err != nil {
 		return err

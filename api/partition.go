@@ -123,7 +123,7 @@ const (
 	DefaultAging             = Duration(10 * time.Minute)
 	MaxPartitions            = 1000
 	maxWeight         Weight = 1000 * 1000
-	maxPriority              = 1000
+	MaxPriority              = 1000 // of a partition and of a job; the least is its negative
 )
 
 // Normalize fills the defaults in. It is called once, where a partition enters.
@@ -148,8 +148,8 @@ func (p *Partition) Validate() error {
 	if p.Weight <= 0 || p.Weight > maxWeight {
 		return FieldErrorf("weight", "%s is not above 0 and at most %s", p.Weight, maxWeight)
 	}
-	if p.Priority < -maxPriority || p.Priority > maxPriority {
-		return FieldErrorf("priority", "%d is not within -%d to %d", p.Priority, maxPriority, maxPriority)
+	if p.Priority < -MaxPriority || p.Priority > MaxPriority {
+		return FieldErrorf("priority", "%d is not within -%d to %d", p.Priority, MaxPriority, MaxPriority)
 	}
 	if err := oneOf("policy", p.Policy, policies); err != nil {
 		return err

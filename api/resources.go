@@ -198,6 +198,7 @@ type Short struct {
 	Resource string `json:"resource"`
 	Need     string `json:"need"`
 	Have     string `json:"have"`
+	Kind     string `json:"kind,omitempty"` // what there is, if it is no amount where one is needed, or the like
 }
 
 func (s Short) String() string {
@@ -207,7 +208,26 @@ func (s Short) String() string {
 	case "pins":
 		return "needs " + amount(s.Need, "cpus") + " of its own, " + s.Have + " left to pin"
 	}
+	if s.Kind != "" {
+		return "needs " + s.Resource + "=" + s.Need + ", and its " + s.Resource + " is " + s.Kind + ": " + s.Have + " free"
+	}
 	return "needs " + amount(s.Need, s.Resource) + ", " + s.Have + " free"
+}
+
+// kind says whether a quantity is an amount, ranges or a set.
+func (q Quantity) kind() string {
+	switch {
+	case len(q.Ranges) > 0:
+		return "ranges"
+	case len(q.Set) > 0:
+		return "a set"
+	}
+	return "an amount"
+}
+
+func shortOf(name string, need, have Bytes) Short {
+	n, h := apart(need, have)
+	return Short{Resource: name, Need: n, Have: h}
 }
 
 // Has is what there is of it.
@@ -218,26 +238,30 @@ func (s Short) Has() string { return amount(s.Have, s.Resource) }
 func (r Resources) Missing(need Resources) (short Short, ok bool) {
 	switch {
 	case need.CPUs > r.CPUs:
-		return Short{"cpus", need.CPUs.String(), r.CPUs.String()}, false
+		return Short{Resource: "cpus", Need: need.CPUs.String(), Have: r.CPUs.String()}, false
 	case need.Pins > r.Pins:
-		return Short{"pins", strconv.FormatInt(need.Pins, 10), strconv.FormatInt(r.Pins, 10)}, false
+		return Short{Resource: "pins", Need: strconv.FormatInt(need.Pins, 10), Have: strconv.FormatInt(r.Pins, 10)}, false
 	case need.Mem > r.Mem:
-		return Short{"mem", need.Mem.String(), r.Mem.String()}, false
+		return shortOf("mem", need.Mem, r.Mem), false
 	case need.MemLimit() > r.MemLimit():
-		return Short{"memLimit", need.MemLimit().String(), r.MemLimit().String()}, false
+		return shortOf("memLimit", need.MemLimit(), r.MemLimit()), false
 	case need.Disk > r.Disk:
-		return Short{"disk", need.Disk.String(), r.Disk.String()}, false
+		return shortOf("disk", need.Disk, r.Disk), false
 	case need.GPUs > r.GPUs:
-		return Short{"gpus", strconv.FormatInt(need.GPUs, 10), strconv.FormatInt(r.GPUs, 10)}, false
+		return Short{Resource: "gpus", Need: strconv.FormatInt(need.GPUs, 10), Have: strconv.FormatInt(r.GPUs, 10)}, false
 	case len(need.Ports) > 0 && !r.Ports.Contains(need.Ports):
-		return Short{"ports", need.Ports.String(), "not"}, false
+		return Short{Resource: "ports", Need: need.Ports.String(), Have: "not"}, false
 	}
 	if len(need.Custom) == 0 {
 		return Short{}, true
 	}
 	for _, k := range slices.Sorted(maps.Keys(need.Custom)) {
 		if !r.Custom[k].contains(need.Custom[k]) {
-			return Short{k, need.Custom[k].String(), r.Custom[k].String()}, false
+			s := Short{Resource: k, Need: need.Custom[k].String(), Have: r.Custom[k].String()}
+			if has := r.Custom[k]; !has.isZero() && has.kind() != need.Custom[k].kind() {
+				s.Kind = has.kind()
+			}
+			return s, false
 		}
 	}
 	return Short{}, true

@@ -81,6 +81,25 @@ func (b Bytes) String() string {
 	return strconv.FormatInt(int64(b), 10) + "B"
 }
 
+// Exact is the form with the largest binary unit of which it is a whole number:
+// what ParseBytes reads as the same.
+func (b Bytes) Exact() string {
+	for _, u := range byteUnits[:5] {
+		if b != 0 && b%Bytes(u.size) == 0 {
+			return strconv.FormatInt(int64(b)/int64(u.size), 10) + u.name
+		}
+	}
+	return strconv.FormatInt(int64(b), 10) + "B"
+}
+
+// apart are two amounts as short as may be, but not alike unless they are.
+func apart(a, b Bytes) (string, string) {
+	if x, y := a.String(), b.String(); a == b || x != y {
+		return x, y
+	}
+	return a.Exact(), b.Exact()
+}
+
 // UnmarshalJSON reads a number of bytes or a string with a unit.
 func (b *Bytes) UnmarshalJSON(data []byte) error {
 	v, err := ParseBytes(unquote(data))

@@ -10,6 +10,11 @@ type Why struct {
 	RunAs   string    `json:"runAs,omitempty"` // who its tasks run as
 	Nodes   []WhyNode `json:"nodes,omitempty"` // of a pending task: the first reason of each node
 	Hints   []string  `json:"hints,omitempty"` // what would change it
+	// Obstacles are what keeps a pending task from starting, the first first;
+	// Remedies what would start it at once, each by itself. The texts above are
+	// made of them.
+	Obstacles []Obstacle `json:"obstacles,omitempty"`
+	Remedies  []Remedy   `json:"remedies,omitempty"`
 	// Nearest is the node that lacks least, Holders who holds what it lacks.
 	Nearest  string    `json:"nearest,omitempty"`
 	Holders  []string  `json:"holders,omitempty"`
@@ -18,8 +23,9 @@ type Why struct {
 
 // WhyNode is what keeps a task off a node.
 type WhyNode struct {
-	Node   string `json:"node"`
-	Reason string `json:"reason"`
+	Node     string   `json:"node"`
+	Reason   string   `json:"reason"`
+	Obstacle Obstacle `json:"obstacle,omitzero"` // what the reason is made of
 }
 
 // Plan is what submitting a spec would do.

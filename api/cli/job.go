@@ -74,6 +74,7 @@ func (a *app) submit(c *cli.Context, s *api.JobSpec, command []string, after fun
 		}
 		return a.plan(c, cl, s)
 	}
+	a.warnAffinity(c, cl, &check)
 	if err := a.upload(c, cl, s); err != nil {
 		return err
 	}
@@ -82,6 +83,19 @@ func (a *app) submit(c *cli.Context, s *api.JobSpec, command []string, after fun
 		return err
 	}
 	return after(c, cl, j)
+}
+
+// warnAffinity says which jobs a job must be near that do not exist: until they
+// do, it waits.
+func (a *app) warnAffinity(c *cli.Context, cl *client.Client, s *api.JobSpec) {
+	for _, near := range s.Affinity {
+		if near.Away || near.Soft || near.Job == s.Name {
+			continue
+		}
+		if _, err := cl.Job(c.Context, near.Job); api.ErrorCode(err) == api.CodeNotFound {
+			a.progress("! it must run near job %s (--affinity), and there is no such job: it waits until there is", near.Job)
+		}
+	}
 }
 
 // differs refuses, before anything is done, a job that a submission would be

@@ -85,6 +85,14 @@ func (r *Round) Room(path string, need api.Resources) string {
 	return ""
 }
 
+// Held is what a partition holds in this round, with all below it.
+func (r *Round) Held(path string) api.Resources {
+	if c := r.t.parts[path]; c != nil {
+		return c.used
+	}
+	return api.Resources{}
+}
+
 // Charge counts what was handed out to a partition.
 func (r *Round) Charge(path string, need api.Resources) {
 	if c := r.t.leaf(path); c != nil {

@@ -17,6 +17,8 @@ type Round interface {
 	Done(partition string)
 	// Room says why a partition may not hold so much more, "" if it may.
 	Room(partition string, need api.Resources) string
+	// Held is what a partition holds, with all below it.
+	Held(partition string) api.Resources
 	Charge(partition string, need api.Resources)
 	Refund(partition string, held api.Resources)
 	// Entitled tells whether a guarantee covers so much more for a partition.
@@ -160,7 +162,7 @@ func (e *Engine) refreshJob(id string) {
 	}
 	if j.Counts.Pending > 0 && !j.Stop {
 		l.entry = &entry{job: j}
-		if old != nil && old.entry != nil && old.entry.job.Version == j.Version {
+		if old != nil && old.entry != nil && old.entry.job.Spec == j.Spec {
 			l.entry.class = class
 		}
 		q.put(e.view, l.entry, l.share)
@@ -298,7 +300,14 @@ func (e *Engine) Decide(now time.Time) (cmds []fsm.Command, next time.Time) {
 		e.holds, e.claims = nil, nil
 		return nil, time.Time{}
 	}
+	p := e.pass(now, nil)
+	return p.cmds, p.next
+}
+
+// pass is what Decide decides; somebody may watch.
+func (e *Engine) pass(now time.Time, w *watch) *pass {
 	p := newPass(e, now)
+	p.watch = w
 	p.run()
 	// Who was served before a hold was given up looks again. With commands it
 	// does so once they took effect.
@@ -307,9 +316,10 @@ func (e *Engine) Decide(now time.Time) (cmds []fsm.Command, next time.Time) {
 			break
 		}
 		p = newPass(e, now)
+		p.watch = w
 		p.run()
 	}
-	return p.cmds, p.next
+	return p
 }
 
 func (e *Engine) over() []string {

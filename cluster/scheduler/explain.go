@@ -156,8 +156,7 @@ func (p Planner) Explain(v *fsm.View, id string) (*api.Why, error) {
 			return p.explainTask(v, t), nil
 		}
 	}
-	why := &api.Why{ID: id, State: j.State.String(), RunAs: j.Spec.RunsAs(), Summary: fmt.Sprintf("%s is %s: %d running, %d starting, %d finished, %d failed, %d stopped", id,
-		j.State, j.Counts.Running, j.Counts.Starting, j.Counts.Finished, j.Counts.Failed, j.Counts.Stopped)}
+	why := &api.Why{ID: id, State: j.State.String(), RunAs: j.Spec.RunsAs(), Summary: countsText(v, j)}
 	if j.Spec.Kind == api.KindService && j.Spec.Tasks() == 0 && j.Counts.Live() == 0 && !j.Stop {
 		why.Summary = id + " runs nothing: it is scaled to 0"
 		why.Hints = []string{"mesita scale " + id + " 1 starts one task of it"}
@@ -173,6 +172,24 @@ func (p Planner) Explain(v *fsm.View, id string) (*api.Why, error) {
 		}
 	}
 	return why, nil
+}
+
+// countsText says how many tasks of a job do what; a frozen one does not run.
+func countsText(v *fsm.View, j *api.Job) string {
+	frozen, state, counts := 0, j.State.String(), ""
+	for t := range v.FrozenTasks() {
+		if t.Job == j.ID && t.Frozen {
+			frozen++
+		}
+	}
+	if frozen > 0 {
+		counts = fmt.Sprintf(", %d frozen", frozen)
+		if frozen == j.Counts.Live() {
+			state = "frozen"
+		}
+	}
+	return fmt.Sprintf("%s is %s: %d running%s, %d starting, %d finished, %d failed, %d stopped", j.ID, state,
+		j.Counts.Running-frozen, counts, j.Counts.Starting, j.Counts.Finished, j.Counts.Failed, j.Counts.Stopped)
 }
 
 func (p Planner) explainTask(v *fsm.View, t *api.Task) *api.Why {
@@ -194,8 +211,7 @@ func (p Planner) explainTask(v *fsm.View, t *api.Task) *api.Why {
 		if part := v.Partition(t.Partition); part != nil {
 			why.Summary += "; it ends and waits again if that lasts until " + t.FrozenAt.Add(part.FrozenAtMost()).Format("15:04")
 		}
-		why.Hints = []string{fmt.Sprintf("it goes on where it stopped once %s has cpus=%s free; it has %s now", t.Node, t.Resources.CPUs, v.Free(t.NodeID).CPUs),
-			"a higher guarantee for partition " + t.Partition + " would keep them"}
+		why.Hints = []string{fmt.Sprintf("it goes on where it stopped once %s has cpus=%s free; it has %s now", t.Node, t.Resources.CPUs, v.Free(t.NodeID).CPUs)}
 	case !t.Pending():
 		why.Summary = fmt.Sprintf("%s is on %s (%s)", t.ID, t.Node, t.State.Word())
 		if t.Desired != api.DesiredRun {

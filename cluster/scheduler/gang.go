@@ -14,14 +14,14 @@ func (p *pass) gang(t *turn) bool {
 		p.leave(t) // some of it is still ending, or waits for its back-off
 		return false
 	}
-	if reason := p.round.Room(path, times(t.tasks.need, n)); reason != "" {
-		if p.block(t, reason, true) {
+	if p.round.Room(path, times(t.tasks.need, n)) != "" {
+		if p.block(t, true) {
 			t.blocked = maxBlocked
 		}
 		return false
 	}
 	if !p.mayUseQuota(t, times(t.tasks.need, n)) {
-		p.block(t, t.quota.reason(path), true)
+		p.block(t, true)
 		return false
 	}
 	var found []int
@@ -48,7 +48,7 @@ func (p *pass) gang(t *turn) bool {
 	}
 	*t.tasks = all
 	if len(found) < n {
-		p.block(t, "not all tasks of the gang fit at once", false)
+		p.block(t, false)
 		return false
 	}
 	for _, i := range found {

@@ -76,6 +76,21 @@ func (n *near) check(node *api.Node) (missed int, reason string) {
 	return missed, ""
 }
 
+// against names the job that keeps the task off a node, and how.
+func (n *near) against(node *api.Node) (kind api.ObstacleKind, job string) {
+	for i, a := range n.wants {
+		alone := !a.Away && a.Job == n.self && len(n.at[i]) == 0
+		if a.Soft || alone || n.at[i][placeOf(node, a)] != a.Away {
+			continue
+		}
+		if a.Away {
+			return api.ObstacleAway, a.Job
+		}
+		return api.ObstacleNear, a.Job
+	}
+	return "", ""
+}
+
 // placed notes a task of the job itself; it tells whether that changes where
 // the next may go.
 func (n *near) placed(node *api.Node) bool {

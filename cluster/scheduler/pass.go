@@ -37,9 +37,7 @@ type pass struct {
 	cmds   []fsm.Command
 	next   time.Time
 	ends   map[string]time.Duration // estimates of the jobs asked for in this pass
-	watch  string                   // the job to be explained
-	said   string                   // why it waits
-	limit  bool                     // that is a limit
+	watch  *watch                   // nil: nobody asks
 }
 
 // turn is a partition's place in its queue during a pass.
@@ -75,7 +73,7 @@ func newPass(e *Engine, now time.Time) *pass {
 
 func (p *pass) run() {
 	for path := p.round.Next(); path != ""; path = p.round.Next() {
-		if p.placed >= maxPlaced && p.watch == "" {
+		if p.placed >= maxPlaced && p.watch == nil {
 			p.pause()
 			return
 		}
@@ -146,21 +144,21 @@ func (p *pass) serve(path string) bool {
 			p.leave(t)
 			continue
 		}
-		if reason := p.round.Room(path, u.need); reason != "" {
-			if p.block(t, reason, true) {
+		if p.round.Room(path, u.need) != "" {
+			if p.block(t, true) {
 				return false
 			}
 			continue
 		}
 		if !p.mayUseQuota(t, u.need) {
-			if p.block(t, t.quota.reason(path), true) {
+			if p.block(t, true) {
 				return false
 			}
 			continue
 		}
 		i := p.pick(t, u)
 		if i < 0 {
-			if p.block(t, "no node has room", false) {
+			if p.block(t, false) {
 				return false
 			}
 			continue
@@ -197,7 +195,7 @@ func (p *pass) nextJob(t *turn) bool {
 			seat.enter()
 			return true
 		}
-		if t.first != nil && p.watch != e.job.ID && e.class.isFull() {
+		if t.first != nil && !p.watch.of(e.job) && e.class.isFull() {
 			t.waiting = append(t.waiting, e)
 			t.blocked++
 			continue
@@ -227,10 +225,10 @@ func (p *pass) leave(t *turn) {
 
 // block notes that the current job cannot go on, and leaves it. The first one
 // gets room held for it. It is true when nothing behind it may start.
-func (p *pass) block(t *turn, reason string, limit bool) (strict bool) {
+func (p *pass) block(t *turn, limit bool) (strict bool) {
 	e := t.entry
-	if p.watch == e.job.ID {
-		p.said, p.limit = reason, limit
+	if p.watch.of(e.job) {
+		p.watch.blocked(p, t, limit)
 	}
 	if t.first == nil && !limit && p.takeOver(t, e) {
 		return false

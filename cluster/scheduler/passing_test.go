@@ -24,7 +24,7 @@ func TestWhatPasses(t *testing.T) {
 		spec.Constraints = []api.Constraint{k}
 		return spec
 	}
-	for where, want := range map[string]string{"node.name=n0": "no node can take it now", "node.name=n7": "no node can ever take it"} {
+	for where, want := range map[string]string{"node.name=n0": "no node that could take it takes new tasks: n0 has a full disk", "node.name=n7": "no node can ever take it"} {
 		j := submit(t, s, one(where))
 		why, err := planner.Explain(s.View(), j.ID)
 		if err != nil || !strings.HasSuffix(why.Summary, want) {

@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -20,11 +19,6 @@ type quota struct {
 	need     api.Resources
 	at       time.Time     // when the job can start; zero: when tasks of unknown length end
 	released api.Resources // what will have come back by then
-}
-
-// reason says why a job behind the first waits.
-func (q *quota) reason(path string) string {
-	return fmt.Sprintf("partition %s keeps what its limit leaves for job %s, which was first, %s", path, q.job, until(q.at))
 }
 
 // keepQuota keeps what the limit leaves for the current job, lest it starve. It

@@ -34,6 +34,7 @@ func (r *oneQueue) Next() string {
 }
 func (r *oneQueue) Done(string)                                                  { r.paths = r.paths[1:] }
 func (r *oneQueue) Room(string, api.Resources) string                            { return "" }
+func (r *oneQueue) Held(string) api.Resources                                    { return api.Resources{} }
 func (r *oneQueue) Charge(string, api.Resources)                                 {}
 func (r *oneQueue) Refund(string, api.Resources)                                 {}
 func (r *oneQueue) Entitled(string, api.Resources) bool                          { return false }

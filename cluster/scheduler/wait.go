@@ -17,50 +17,50 @@ import (
 func (p Planner) explainWait(v *fsm.View, j *api.Job, t *api.Task, why *api.Why) {
 	e := NewEngine(p.Begin)
 	e.Update(v, nil, true)
-	x := newPass(e, p.Now())
-	x.watch = j.ID
-	x.run()
-	if placedNow(x.cmds, t) {
+	now := p.Now()
+	seen := &watch{job: j.ID}
+	x := e.pass(now, seen)
+	if placedOn(x.cmds, t.Job, t.Index) != "" {
 		why.Summary = t.ID + " is about to start"
 		return
 	}
 	spec := j.SpecOf(t.Version)
-	c := newOwn(e, v.Eligible(t.Partition), j, spec, p.Now())
+	c := newOwn(e, v.Eligible(t.Partition), j, spec, now)
 	if c == nil {
 		c = newClass(&e.slots, v.Eligible(t.Partition), spec)
 	}
 	c.build()
-	w := &waiting{pass: x, j: j, t: t, c: c, why: why}
+	w := &waiting{pass: x, watch: seen, j: j, t: t, c: c, why: why}
 	w.nodes(v)
-	w.summary()
-	w.estimate()
-	w.hints()
-}
-
-func placedNow(cmds []fsm.Command, t *api.Task) bool {
-	for _, c := range cmds {
-		if place, ok := c.(*fsm.TaskPlace); ok {
-			for i := range place.Placements {
-				if place.Placements[i].Job == t.Job && place.Placements[i].Index == t.Index {
-					return true
-				}
-			}
-		}
+	why.Waiting(w.obstacles()...)
+	if w.nearest >= 0 {
+		why.Nearest = e.slots.node[w.nearest].Name
+		w.holders()
 	}
-	return false
+	w.estimate()
+	if seen.took > 0 {
+		why.Hints = []string{fmt.Sprintf("%s of others were told to give way to it; it starts when they have", api.Count(seen.took, "task"))}
+		return
+	}
+	w.tries = &trials{engine: e, base: v, now: now, job: j.ID, index: t.Index, holds: maps.Clone(e.holds), left: maxTrials}
+	why.Remedies = w.remedies()
+	w.hints()
 }
 
 // waiting is what is known of a task that waits.
 type waiting struct {
 	*pass
+	watch   *watch
 	j       *api.Job
 	t       *api.Task
 	c       *class
 	why     *api.Why
-	nearest int      // slot that lacks least, -1 if no node can ever take it
-	back    []string // nodes that could take it, and take nothing at the moment
-	by      *hold    // that keeps a node from it
-	fits    bool     // a node has room
+	tries   *trials
+	nearest int            // slot that lacks least, -1 if no node can ever take it
+	out     []*api.Node    // those that could take it, and take nothing at the moment
+	apart   []api.Obstacle // what other jobs keep off nodes that could take it
+	held    *api.Obstacle  // what keeps a node from it that has room
+	fits    bool           // a node has room
 }
 
 // nodes lists the first reason of each node, and finds the nearest fit.
@@ -71,39 +71,85 @@ func (w *waiting) nodes(v *fsm.View) {
 		if n.State == api.NodeGone {
 			continue
 		}
-		reason := unavailable(n)
-		i, known := w.e.slots.ids[n.ID]
-		if reason != "" && !n.VoterOnly && unfit(n, w.c.part, w.c.spec) == "" && n.Resources.Fits(w.c.need) {
-			w.back = append(w.back, n.Name)
-		}
-		if reason == "" {
-			reason = unfit(n, w.c.part, w.c.spec)
-		}
-		if reason == "" && w.c.avoid[n.ID] {
-			reason = couldNotStart(w.j, n)
-		}
-		if reason == "" && w.c.near != nil {
-			_, reason = w.c.near.check(n)
-		}
-		if reason == "" && known {
-			if lack, ok := w.lack(i); ok && (w.nearest < 0 || lack < least) {
+		o := w.look(n)
+		if i, known := w.e.slots.ids[n.ID]; known && (o.Kind == api.ObstacleShort || o.Kind == api.ObstacleHeld || o.Kind == api.ObstacleNone) {
+			if lack := w.lack(i); w.nearest < 0 || lack < least {
 				w.nearest, least = i, lack
 			}
-			if reason = lacks(w.e.slots.free[i], w.c.need, w.c.anyPorts); reason != "" {
-				reason = cmp.Or(outside(n, w.e.slots.free[i], w.c.need), reason)
+		}
+		switch o.Kind {
+		case api.ObstacleUnavailable:
+			if !n.VoterOnly && unfit(n, w.c.part, w.c.spec) == "" && n.Resources.Fits(w.c.need) {
+				w.out = append(w.out, n)
 			}
-			if !n.Resources.Ports.Contains(w.c.need.Ports) {
-				reason = notItsPorts(n.Resources, w.c.need)
-			}
+		case api.ObstacleNear, api.ObstacleAway:
+			w.apart = append(w.apart, o)
+		case api.ObstacleHeld:
+			w.held = &o
+		case api.ObstacleNone:
+			w.fits = true
 		}
-		if reason == "" && known {
-			reason = w.heldFor(i)
-		}
-		if reason == "" {
-			reason, w.fits = "has room", true
-		}
-		w.why.Nodes = append(w.why.Nodes, api.WhyNode{Node: n.Name, Reason: reason})
+		w.why.Nodes = append(w.why.Nodes, api.WhyNode{Node: n.Name, Reason: o.String(), Obstacle: o})
 	}
+}
+
+// look is what keeps the task off a node.
+func (w *waiting) look(n *api.Node) api.Obstacle {
+	detail := func(kind api.ObstacleKind, text string) api.Obstacle {
+		return api.Obstacle{Kind: kind, Detail: text}
+	}
+	cannot := unfit(n, w.c.part, w.c.spec)
+	if text := unavailable(n); text != "" {
+		return detail(api.ObstacleUnavailable, text)
+	}
+	if cannot != "" {
+		return detail(api.ObstacleCondition, cannot)
+	}
+	i, known := w.e.slots.ids[n.ID]
+	if !known {
+		return detail(api.ObstacleUnavailable, "is not known yet")
+	}
+	if w.c.avoid[n.ID] {
+		return detail(api.ObstacleAvoided, couldNotStart(w.j, n))
+	}
+	if !n.Resources.Ports.Contains(w.c.need.Ports) {
+		return detail(api.ObstacleTooSmall, notItsPorts(n.Resources, w.c.need))
+	}
+	short := w.short(n, i)
+	if !n.Resources.Fits(w.c.need) {
+		short.Kind = api.ObstacleTooSmall
+		return short
+	}
+	if w.c.near != nil {
+		if kind, job := w.c.near.against(n); job != "" {
+			return api.Obstacle{Kind: kind, Job: job}
+		}
+	}
+	if short.Kind != "" {
+		return short
+	}
+	if o := w.heldFor(i); o != nil {
+		return *o
+	}
+	return api.Obstacle{Kind: api.ObstacleNone}
+}
+
+// short is what a slot has too little of now.
+func (w *waiting) short(n *api.Node, i int) api.Obstacle {
+	free, o := w.e.slots.free[i], api.Obstacle{Kind: api.ObstacleShort}
+	if short, ok := free.Missing(w.c.need); !ok {
+		o.Resource, o.Need, o.Have = short.Resource, short.Need, short.Have
+		o.Detail = outside(n, free, w.c.need)
+		if short.Kind != "" {
+			o.Detail = short.String()
+		}
+		return o
+	}
+	if text := lacks(free, w.c.need, w.c.anyPorts); text != "" {
+		o.Resource, o.Detail = "ports", text
+		return o
+	}
+	return api.Obstacle{}
 }
 
 // couldNotStart says why a job's tasks do not go to a node.
@@ -116,73 +162,140 @@ func couldNotStart(j *api.Job, n *api.Node) string {
 	return ""
 }
 
-// lack is how far a slot is from taking the task; false if it never can.
-func (w *waiting) lack(i int) (float64, bool) {
-	if !w.e.slots.node[i].Resources.Fits(w.c.need) {
-		return 0, false
-	}
+// lack is how far a slot is from taking the task.
+func (w *waiting) lack(i int) float64 {
 	f, most, need := &w.e.slots.free[i], &w.e.slots.most, &w.c.need
-	return missing(int64(need.CPUs-f.CPUs), int64(most.CPUs)) + missing(int64(need.Mem-f.Mem), int64(most.Mem)) + missing(need.GPUs-f.GPUs, most.GPUs), true
+	return missing(int64(need.CPUs-f.CPUs), int64(most.CPUs)) + missing(int64(need.Mem-f.Mem), int64(most.Mem)) + missing(need.GPUs-f.GPUs, most.GPUs)
 }
 
-// heldFor says for whom room is held on a slot, "" if the task may use it.
-func (w *waiting) heldFor(i int) string {
-	for _, h := range w.held[i] {
+// heldFor says for whom room is held on a slot, nil if the task may use it.
+func (w *waiting) heldFor(i int) *api.Obstacle {
+	for _, h := range w.pass.held[i] {
 		if h.job == w.j.ID || w.endsBefore(w.j, h) || h.extra[i].Fits(w.c.need) {
 			continue
 		}
-		w.by = h
-		what := "job"
-		if j := w.view.Job(h.job); j != nil && j.Spec.Gang > 0 {
-			what = "gang"
+		o := &api.Obstacle{Kind: api.ObstacleHeld, Job: h.job, Until: h.at, Have: w.e.slots.free[i].CPUs.String(), Resource: "cpus"}
+		if j := w.view.Job(h.job); j != nil {
+			o.Gang = j.Spec.Gang
 		}
-		return fmt.Sprintf("%s free, held for %s %s %s", w.e.slots.free[i].CPUs, what, h.job, until(h.at))
+		return o
 	}
-	return ""
+	return nil
 }
 
-func (w *waiting) summary() {
+// obstacles lists what keeps the task from starting, what decides first.
+func (w *waiting) obstacles() (out []api.Obstacle) {
+	for _, h := range w.watch.full {
+		out = append(out, h.obstacle())
+	}
+	if q := w.watch.quota; q != nil {
+		out = append(out, api.Obstacle{Kind: api.ObstacleQuota, Partition: w.t.Partition, Job: q.job, Until: q.at})
+	}
+	able := len(w.out) > 0 || len(w.apart) > 0 || slices.ContainsFunc(w.why.Nodes, func(n api.WhyNode) bool {
+		return n.Obstacle.Kind != api.ObstacleTooSmall && n.Obstacle.Kind != api.ObstacleCondition && n.Obstacle.Kind != api.ObstacleUnavailable
+	})
 	switch {
-	case w.limit:
-		w.why.Summary = fmt.Sprintf("%s is waiting: %s", w.t.ID, w.said)
+	case w.watch.took > 0:
+		out = append(out, api.Obstacle{Kind: api.ObstacleTaking})
 	case len(w.why.Nodes) == 0:
-		w.why.Summary = w.t.ID + " is waiting: the cluster has no node for work"
-	case w.j.Spec.Gang > 0:
-		w.why.Summary = fmt.Sprintf("%s is waiting: its gang of %d does not fit at once", w.t.ID, w.j.Spec.Gang)
-	case w.nearest < 0 && len(w.back) == 0:
-		w.why.Summary = w.t.ID + " is waiting: no node can ever take it"
-	case w.by != nil:
-		w.why.Summary = fmt.Sprintf("%s is waiting: the room there is held for job %s, which was first", w.t.ID, w.by.job)
-	case w.fits:
-		w.why.Summary = fmt.Sprintf("%s is waiting: others of partition %s go first by its policy (%s)", w.t.ID, w.t.Partition, w.c.part.Policy)
-	default:
-		w.why.Summary = fmt.Sprintf("%s is waiting: no node can take it now", w.t.ID)
+		out = append(out, api.Obstacle{Kind: api.ObstacleNoNodes})
+	case !able:
+		out = append(out, api.Obstacle{Kind: api.ObstacleNever})
+	case w.nearest < 0 && len(w.apart) > 0:
+		out = append(out, w.keptApart())
+	case w.nearest < 0 && len(w.out) > 0:
+		out = append(out, w.outOfService())
+	case w.j.Spec.Gang > 0 && w.watch.seen && len(out) == 0:
+		out = append(out, api.Obstacle{Kind: api.ObstacleGang, Gang: w.j.Spec.Gang})
+	case w.held != nil && !w.fits:
+		out = append(out, *w.held)
+	case w.fits && len(out) == 0:
+		out = append(out, api.Obstacle{Kind: api.ObstacleOrder, Partition: w.t.Partition, Policy: w.c.part.Policy})
+	case !w.fits:
+		out = append(out, api.Obstacle{Kind: api.ObstacleFull})
 	}
-	if w.nearest >= 0 {
-		w.why.Nearest = w.e.slots.node[w.nearest].Name
-		w.holders()
+	return out
+}
+
+// keptApart is what other jobs keep the task from.
+func (w *waiting) keptApart() api.Obstacle {
+	for _, o := range w.apart {
+		if o.Kind == api.ObstacleNear && w.view.Job(o.Job) == nil {
+			return api.Obstacle{Kind: api.ObstacleNoJob, Job: o.Job}
+		}
 	}
+	return w.apart[0]
+}
+
+// outOfService names the nodes that could take the task, and do not.
+func (w *waiting) outOfService() api.Obstacle {
+	o := api.Obstacle{Kind: api.ObstacleOut, Detail: unavailable(w.out[0])}
+	for _, n := range w.out {
+		if o.Nodes = append(o.Nodes, n.Name); unavailable(n) != o.Detail {
+			o.Detail = "take nothing new"
+		}
+	}
+	if len(o.Nodes) > 1 {
+		o.Detail = strings.Replace(o.Detail, "is ", "are ", 1)
+	}
+	return o
 }
 
 // holders lists who holds what the nearest node lacks, the largest first.
 func (w *waiting) holders() {
 	short, ok := w.e.slots.free[w.nearest].Missing(w.c.need)
+	if ok && w.c.anyPorts > 0 && !portsLeft(w.e.slots.free[w.nearest], w.c.need, w.c.anyPorts) {
+		short, ok = api.Short{Resource: "ports"}, false
+	}
 	if ok {
 		return
 	}
-	held := map[string]api.Amounts{}
+	held := map[string]api.Resources{}
 	for t := range w.view.NodeTasks(w.e.slots.node[w.nearest].ID) {
 		name := fmt.Sprintf("job %s of partition %s", t.Job, t.Partition)
-		held[name] = held[name].Add(api.AmountsOf(t.Held()))
+		held[name] = held[name].Add(t.Held())
 	}
-	names := slices.SortedFunc(maps.Keys(held), func(a, b string) int {
-		return cmp.Or(cmp.Compare(held[b].Of(short.Resource), held[a].Of(short.Resource)), cmp.Compare(a, b))
-	})
-	for _, name := range names[:min(3, len(names))] {
-		if x := held[name].Of(short.Resource); x > 0 {
-			w.why.Holders = append(w.why.Holders, fmt.Sprintf("%s holds %s there", name, api.AmountText(short.Resource, x)))
+	type holder struct {
+		name, what string
+		n          int64
+	}
+	var all []holder
+	for name, r := range held {
+		if n, what := overlap(r, w.c.need, short.Resource); n > 0 {
+			all = append(all, holder{name, what, n})
 		}
 	}
+	slices.SortFunc(all, func(a, b holder) int { return cmp.Or(cmp.Compare(b.n, a.n), cmp.Compare(a.name, b.name)) })
+	for _, h := range all[:min(3, len(all))] {
+		w.why.Holders = append(w.why.Holders, fmt.Sprintf("%s holds %s there", h.name, h.what))
+	}
+}
+
+// overlap is how much of what is needed of a resource somebody holds.
+func overlap(held, need api.Resources, resource string) (n int64, what string) {
+	switch resource {
+	case "ports":
+		taken := held.Ports
+		if len(need.Ports) > 0 {
+			taken = taken.Minus(taken.Minus(need.Ports))
+		}
+		return taken.Count(), "port " + taken.String()
+	case "pins":
+		return held.Pins, fmt.Sprintf("%s of its own", api.Count(held.Pins, "CPU"))
+	case "memLimit":
+		return int64(held.MemLimit()), "up to " + held.MemLimit().String() + " mem"
+	}
+	has, wants := held.Custom[resource], need.Custom[resource]
+	switch {
+	case len(wants.Ranges) > 0:
+		taken := has.Ranges.Minus(has.Ranges.Minus(wants.Ranges))
+		return taken.Count(), resource + " " + taken.String()
+	case len(wants.Set) > 0:
+		taken := slices.DeleteFunc(slices.Clone(has.Set), func(word string) bool { return !slices.Contains(wants.Set, word) })
+		return int64(len(taken)), resource + " {" + strings.Join(taken, ",") + "}"
+	}
+	n = api.AmountsOf(held).Of(resource)
+	return n, api.AmountText(resource, n)
 }
 
 // estimate is when the job starts if nothing else happens.
@@ -191,7 +304,7 @@ func (w *waiting) estimate() {
 		w.why.Estimate = q.at.Truncate(time.Second)
 	}
 	l := w.e.jobs[w.j.ID]
-	if l == nil || l.entry == nil || w.limit {
+	if l == nil || l.entry == nil || len(w.watch.full) > 0 || w.watch.quota != nil {
 		return
 	}
 	h := w.e.holds[w.t.Partition]
@@ -215,151 +328,60 @@ func (w *waiting) quota() *quota {
 // hints says what change would start the task now, and what happens otherwise.
 func (w *waiting) hints() {
 	add := func(format string, a ...any) { w.why.Hints = append(w.why.Hints, fmt.Sprintf(format, a...)) }
-	part := w.c.part
-	switch {
-	case w.limit:
-		if q := w.quota(); q != nil && w.said == q.reason(w.t.Partition) {
-			w.backfill(q.at, add)
-		}
-		for path := w.t.Partition; path != ""; path = api.ParentPath(path) {
-			p := w.view.Partition(path)
-			if p == nil {
-				break
-			}
-			if strings.HasPrefix(w.said, "partition "+path+" is at its limit") {
-				var raised api.Amounts
-				for k, v := range p.Limit.Each {
-					raised = raised.With(k, v+api.AmountsOf(w.c.need).Of(k))
-				}
-				add("would start with a higher limit: mesita partition set %s --limit %s", path, raised)
-			}
-		}
-	case len(w.why.Nodes) == 0:
+	for _, r := range w.why.Remedies {
+		add("%s", r)
+	}
+	var first api.Obstacle
+	if len(w.why.Obstacles) > 0 {
+		first = w.why.Obstacles[0]
+	}
+	switch first.Kind {
+	case api.ObstacleNoNodes:
 		add("add a node with `mesita node join`")
-	case w.nearest < 0 && len(w.back) > 0:
-		add("it starts by itself when %s takes new tasks again", strings.Join(w.back[:min(3, len(w.back))], " or "))
-	case w.nearest < 0:
+	case api.ObstacleNever:
 		add("ask for less, or add a node that is larger or meets its conditions")
-	case w.by != nil:
-		w.backfill(w.by.at, add)
+	case api.ObstacleNoJob:
+		add("it starts by itself near job %s once there is one", first.Job)
+	case api.ObstacleAway:
+		add("it starts by itself where job %s has no tasks any more, or on a new node", first.Job)
 	}
-	if w.nearest >= 0 && !w.fits {
-		w.smaller(add)
-	}
-	if g := part.Guaranteed(); w.nearest >= 0 && !w.limit && !w.round.Entitled(part.Path, w.c.need) && len(w.holdersElsewhere()) > 0 {
-		if g.IsZero() {
-			add("a guarantee for partition %s would take room back from others", part.Path)
-		} else {
-			add("a higher guarantee or weight for partition %s would let it have more", part.Path)
-		}
+	if back := w.comeBack(); len(back) > 0 {
+		add("it starts by itself when %s takes new tasks again", strings.Join(back[:min(3, len(back))], " or "))
 	}
 	if len(w.why.Hints) == 0 {
 		add("it starts by itself when a node has room; `mesita top` shows who uses what")
 	}
 }
 
-// backfill names the time in which the task would have to end to start now.
-func (w *waiting) backfill(by time.Time, add func(string, ...any)) {
-	if d := by.Sub(w.now).Truncate(time.Second); d > 0 {
-		add("would start now with --time %s (backfill)", d)
+// comeBack lists the nodes without which the task, or its gang, does not fit, and
+// with which it would.
+func (w *waiting) comeBack() (names []string) {
+	if len(w.watch.full) > 0 || w.watch.quota != nil {
+		return nil
 	}
-}
-
-// smaller names the request that the nearest node could take now.
-func (w *waiting) smaller(add func(string, ...any)) {
-	f, need := w.e.slots.free[w.nearest], w.c.need
-	var flags []string
-	if need.Pins > 0 { // whole ones, of those that can be pinned
-		f.CPUs = max(min(f.CPUs/1000, api.MilliCPU(f.Pins)), 0) * 1000
-	}
-	if f.CPUs < need.CPUs && f.CPUs > 0 {
-		flags = append(flags, "--cpus "+f.CPUs.String())
-	}
-	if f.Mem < need.Mem && f.Mem > 1<<20 {
-		flags = append(flags, "--mem "+f.Mem.String())
-	}
-	if most := f.MemLimit(); need.MemExtra > 0 && most < need.MemLimit() && most > need.Mem {
-		flags = append(flags, "--mem-limit "+most.String())
-	}
-	enough := (f.CPUs >= need.CPUs || f.CPUs > 0) && (f.Mem >= need.Mem || f.Mem > 1<<20)
-	if len(flags) > 0 && enough && w.heldFor(w.nearest) == "" {
-		add("would start now on %s with %s", w.e.slots.node[w.nearest].Name, strings.Join(flags, " "))
-	}
-}
-
-// holdersElsewhere lists the other partitions that hold some of what is lacking
-// on the nearest node, or of anything where only a promise to others is in the way.
-func (w *waiting) holdersElsewhere() []string {
-	var out []string
-	short, fits := w.e.slots.free[w.nearest].Missing(w.c.need)
-	for t := range w.view.NodeTasks(w.e.slots.node[w.nearest].ID) {
-		if !fits && api.AmountsOf(t.Held()).Of(short.Resource) == 0 {
-			continue // what it lacks, that task does not have: a port of another program
+	want, room := max(1, w.j.Spec.Gang), 0
+	fit := func(n *api.Node) int {
+		i, ok := w.e.slots.ids[n.ID]
+		if !ok {
+			return 0
 		}
-		if t.Partition != w.t.Partition && !slices.Contains(out, t.Partition) {
-			out = append(out, t.Partition)
+		return countFits(w.e.slots.free[i], w.c, want)
+	}
+	for _, n := range w.e.slots.node {
+		if w.look(n).Kind == api.ObstacleNone {
+			room += fit(n)
 		}
 	}
-	return out
-}
-
-// maxPlanNodes bounds the nodes that a plan names.
-const maxPlanNodes = 1000
-
-// Plan says where the tasks of a spec would go now.
-func (p Planner) Plan(v *fsm.View, s *api.JobSpec) *api.Plan {
-	plan := &api.Plan{Job: s.Name, Action: "create", Tasks: s.Tasks(), RunAs: s.RunsAs()}
-	meta := fsm.Meta{At: p.Now(), Actor: "plan"}
-	var cmd fsm.Command = &fsm.JobCreate{Meta: meta, Spec: s}
-	if old := v.Job(s.Name); s.Name != "" && old != nil && !old.State.Ended() {
-		plan.Action = "update"
-		cmd = &fsm.JobScale{Meta: meta, ID: old.ID, Count: s.Tasks()}
-		plan.Fits = min(plan.Tasks, old.Counts.Live()-old.Counts.Pending)
-	}
-	trial := v.Trial(cmd)
-	if trial.Err != nil {
-		plan.Warnings = append(plan.Warnings, trial.Err.Error())
-		return plan
-	}
-	j := trial.Value.(*api.Job)
-	w := trial.View
-	if j.Spec.Kind == api.KindService && j.Counts.Live() < s.Tasks() {
-		w = w.Trial(&fsm.TaskCreate{Meta: meta, Job: j.ID, Count: s.Tasks()}).View
-	}
-	e := NewEngine(p.Begin)
-	e.Update(w, nil, true)
-	x := newPass(e, p.Now())
-	x.watch = j.ID
-	x.run()
-	counts := map[string]int{}
-	victims := 0
-	for _, c := range x.cmds {
-		switch c := c.(type) {
-		case *fsm.TaskPlace:
-			for i := range c.Placements {
-				if c.Placements[i].Job == j.ID {
-					counts[w.Node(c.Placements[i].NodeID).Name]++
-					plan.Fits++
-				}
-			}
-		case *fsm.TaskPreempt:
-			if strings.HasPrefix(c.Cause, "for job "+j.ID+" ") {
-				victims += len(c.Victims)
+	for _, n := range w.out {
+		if k := fit(n); k > 0 && !n.Drain && room < want {
+			names = append(names, n.Name)
+			if want > 1 {
+				room += k
 			}
 		}
 	}
-	if victims > 0 {
-		plan.Warnings = append(plan.Warnings, fmt.Sprintf("%s of others would give way", api.Count(victims, "task")))
+	if room < want && want > 1 {
+		return nil // they would not be enough
 	}
-	for _, name := range slices.Sorted(maps.Keys(counts))[:min(len(counts), maxPlanNodes)] {
-		plan.Nodes = append(plan.Nodes, api.PlanNode{Node: name, Tasks: counts[name]})
-	}
-	if wait := plan.Tasks - plan.Fits; wait > 0 {
-		reason := "there is not enough free"
-		if x.said != "" {
-			reason = x.said
-		}
-		plan.Warnings = append(plan.Warnings, fmt.Sprintf("%d of %s would wait: %s", wait, api.Count(plan.Tasks, "task"), reason))
-	}
-	return plan
+	return names
 }

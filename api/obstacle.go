@@ -1,0 +1,129 @@
+package api
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// ObstacleKind is what kind of thing keeps a task from starting.
+type ObstacleKind string
+
+// Of the whole cluster.
+const (
+	ObstacleLimit   ObstacleKind = "limit"     // of the partition, or of one above it
+	ObstacleQuota   ObstacleKind = "quota"     // what a limit leaves is kept for the first job
+	ObstacleGang    ObstacleKind = "gang"      // not all of its tasks fit at once
+	ObstacleOrder   ObstacleKind = "order"     // others of the partition are first
+	ObstacleNoNodes ObstacleKind = "no-nodes"  // the cluster has no node for work
+	ObstacleNever   ObstacleKind = "never"     // no node could take it, however empty it is
+	ObstacleOut     ObstacleKind = "out"       // those that could take it take nothing now
+	ObstacleNear    ObstacleKind = "near"      // it must be near a job that is nowhere it may go
+	ObstacleAway    ObstacleKind = "away-from" // it must be away from a job that is everywhere it may go
+	ObstacleNoJob   ObstacleKind = "no-job"    // it must be near a job that does not exist
+	ObstacleFull    ObstacleKind = "full"      // no node has room
+	ObstacleTaking  ObstacleKind = "taking"    // others are giving way to it
+)
+
+// Of one node; ObstacleNear and ObstacleAway, too.
+const (
+	ObstacleNone        ObstacleKind = "none"        // it has room
+	ObstacleUnavailable ObstacleKind = "unavailable" // it takes nothing new
+	ObstacleCondition   ObstacleKind = "condition"   // it does not meet one, or cannot do what is asked for
+	ObstacleAvoided     ObstacleKind = "avoided"     // a task of the job could not start there
+	ObstacleTooSmall    ObstacleKind = "too-small"   // it never has as much
+	ObstacleShort       ObstacleKind = "short"       // it has not as much free
+	ObstacleHeld        ObstacleKind = "held"        // what is free is held for another job
+)
+
+// Obstacle is one reason why a task waits, as values; its text is made of them,
+// here and nowhere else.
+type Obstacle struct {
+	Kind      ObstacleKind `json:"kind"`
+	Partition string       `json:"partition,omitempty"`
+	Resource  string       `json:"resource,omitempty"`
+	Need      string       `json:"need,omitempty"`
+	Have      string       `json:"have,omitempty"`  // what is free; below a limit, what is used
+	Limit     string       `json:"limit,omitempty"` // of the partition
+	Job       string       `json:"job,omitempty"`   // who is in the way
+	Gang      int          `json:"gang,omitempty"`
+	Policy    Policy       `json:"policy,omitempty"` // by which others are first
+	Nodes     []string     `json:"nodes,omitempty"`  // that are out of service
+	Until     time.Time    `json:"until,omitzero"`   // when that ends, if it is known
+	Detail    string       `json:"detail,omitempty"` // what else the node says
+}
+
+func (o Obstacle) String() string {
+	switch o.Kind {
+	case ObstacleLimit:
+		return fmt.Sprintf("partition %s is at its limit: %s of %s used, %s more asked for", o.Partition, o.Have, amount(o.Limit, o.Resource), o.Need)
+	case ObstacleQuota:
+		return fmt.Sprintf("partition %s keeps what its limit leaves for job %s, which was first, %s", o.Partition, o.Job, o.until())
+	case ObstacleGang:
+		return fmt.Sprintf("its gang of %d does not fit at once", o.Gang)
+	case ObstacleOrder:
+		return fmt.Sprintf("others of partition %s go first by its policy (%s)", o.Partition, o.Policy)
+	case ObstacleNoNodes:
+		return "the cluster has no node for work"
+	case ObstacleNever:
+		return "no node can ever take it"
+	case ObstacleOut:
+		return "no node that could take it takes new tasks: " + strings.Join(o.Nodes, ", ") + " " + o.Detail
+	case ObstacleNoJob:
+		return "it must run near job " + o.Job + " (--affinity), and there is no such job"
+	case ObstacleFull:
+		return "no node can take it now"
+	case ObstacleTaking:
+		return "others are giving way to it"
+	}
+	return o.ofNode()
+}
+
+func (o Obstacle) ofNode() string {
+	switch o.Kind {
+	case ObstacleNone:
+		return "has room"
+	case ObstacleNear:
+		return "has no tasks of " + o.Job + " near it"
+	case ObstacleAway:
+		return "has tasks of " + o.Job + " near it"
+	case ObstacleHeld:
+		what := "job"
+		if o.Gang > 0 {
+			what = "gang"
+		}
+		return fmt.Sprintf("%s free, held for %s %s %s", o.Have, what, o.Job, o.until())
+	}
+	if o.Detail != "" {
+		return o.Detail
+	}
+	return Short{Resource: o.Resource, Need: o.Need, Have: o.Have}.String()
+}
+
+// ofTask is the text of an obstacle where it keeps the task from all nodes.
+func (o Obstacle) ofTask() string {
+	switch o.Kind {
+	case ObstacleNear:
+		return "it must run near job " + o.Job + " (--affinity), which has no tasks where it could"
+	case ObstacleAway:
+		return "it must not run near job " + o.Job + " (--affinity), which has tasks wherever it could"
+	case ObstacleHeld:
+		return "the room there is held for job " + o.Job + ", which was first"
+	}
+	return o.String()
+}
+
+func (o Obstacle) until() string {
+	if o.Until.IsZero() {
+		return "until its tasks end"
+	}
+	return "until " + o.Until.Format("15:04")
+}
+
+// Waiting fills in why a task waits, the first of the obstacles first.
+func (w *Why) Waiting(all ...Obstacle) {
+	w.Obstacles = all
+	if len(all) > 0 {
+		w.Summary = w.ID + " is waiting: " + all[0].ofTask()
+	}
+}

@@ -1,0 +1,88 @@
+package api
+
+import (
+	"fmt"
+	"strings"
+)
+
+// RemedyKind is what would have to change.
+type RemedyKind string
+
+// What can be changed so that a task starts in the next pass of the scheduler.
+const (
+	RemedyTime      RemedyKind = "time"      // the job's --time: it is backfilled
+	RemedyRequest   RemedyKind = "request"   // what a task of the job asks for
+	RemedyGang      RemedyKind = "gang"      // how many tasks it starts together
+	RemedyPriority  RemedyKind = "priority"  // of the job
+	RemedyLimit     RemedyKind = "limit"     // of partitions
+	RemedyGuarantee RemedyKind = "guarantee" // of the partition: others give way
+	RemedyResume    RemedyKind = "resume"    // of a node that is being drained
+)
+
+// Remedy is one change that was tried on a copy of the state: with it, and
+// nothing else changed, the task starts in the next pass, and with less of it it
+// does not.
+type Remedy struct {
+	Kind     RemedyKind    `json:"kind"`
+	Time     Duration      `json:"time,omitempty"`
+	Request  Amounts       `json:"request,omitzero"` // what it does not name stays
+	MemLimit Bytes         `json:"memLimit,omitempty"`
+	Gang     int           `json:"gang,omitempty"`
+	Priority int           `json:"priority,omitempty"`
+	Shares   []RemedyShare `json:"shares,omitempty"` // all of them at once
+	Node     string        `json:"node,omitempty"`   // to resume, or where the task would start
+}
+
+// RemedyShare is a limit or a guarantee that a partition would have.
+type RemedyShare struct {
+	Partition string  `json:"partition"`
+	Amounts   Amounts `json:"amounts"`
+}
+
+func (r Remedy) String() string {
+	on := ""
+	if r.Node != "" {
+		on = " on " + r.Node
+	}
+	switch r.Kind {
+	case RemedyTime:
+		return fmt.Sprintf("would start now with --time %s (backfill)", r.Time)
+	case RemedyRequest:
+		return "would start now" + on + " with " + r.flags()
+	case RemedyGang:
+		return fmt.Sprintf("would start now with --gang %d", r.Gang)
+	case RemedyPriority:
+		return fmt.Sprintf("would start now with --priority %d", r.Priority)
+	case RemedyLimit:
+		return "would start with a higher limit: " + r.commands("limit")
+	case RemedyGuarantee:
+		return "a guarantee would take room back from others: " + r.commands("guarantee")
+	case RemedyResume:
+		return "would start on " + r.Node + " if that were not draining: mesita node resume " + r.Node
+	}
+	return string(r.Kind)
+}
+
+func (r Remedy) flags() string {
+	var out []string
+	for name, v := range r.Request.Each {
+		switch name {
+		case "cpus", "mem", "disk", "gpus":
+			out = append(out, "--"+name+" "+ExactAmount(name, v))
+		default:
+			out = append(out, "--resource "+name+"="+ExactAmount(name, v))
+		}
+	}
+	if r.MemLimit > 0 {
+		out = append(out, "--mem-limit "+r.MemLimit.Exact())
+	}
+	return strings.Join(out, " ")
+}
+
+func (r Remedy) commands(flag string) string {
+	var out []string
+	for _, s := range r.Shares {
+		out = append(out, fmt.Sprintf("mesita partition set %s --%s %s", s.Partition, flag, s.Amounts.Exact()))
+	}
+	return strings.Join(out, " && ")
+}

@@ -1,0 +1,64 @@
+package scheduler
+
+import "github.com/mesita/mesita/api"
+
+// watch looks on as a pass decides about one job, to say what it waits for. It
+// decides nothing; its methods may be called where nobody watches.
+type watch struct {
+	job   string
+	seen  bool       // it was tried
+	full  []limitHit // the limits that it would cross
+	quota *quota     // or what is kept for another job below a limit
+	took  int        // tasks of others that give way to it
+}
+
+// limitHit is a limit that one task of a job, or its gang, would cross.
+type limitHit struct {
+	partition, resource string
+	used, limit, need   int64
+}
+
+func (w *watch) of(j *api.Job) bool { return w != nil && w.job == j.ID }
+
+// blocked notes why the current job of a turn cannot go on.
+func (w *watch) blocked(p *pass, t *turn, limit bool) {
+	w.seen, w.full, w.quota = true, nil, nil
+	if !limit {
+		return
+	}
+	need := times(t.entry.job.Spec.Need(), max(1, t.entry.job.Spec.Gang))
+	if w.full = p.hits(t.q.part.Path, need); w.full == nil {
+		w.quota = t.quota
+	}
+}
+
+func (w *watch) taken(j *api.Job, n int) {
+	if w.of(j) {
+		w.took += n
+	}
+}
+
+// hits lists the limits that a partition would cross with so much more: its
+// own, and those above it.
+func (p *pass) hits(path string, need api.Resources) (out []limitHit) {
+	more := api.AmountsOf(need)
+	for ; path != ""; path = api.ParentPath(path) {
+		part := p.view.Partition(path)
+		if part == nil {
+			continue
+		}
+		held := api.AmountsOf(p.round.Held(path))
+		for k, v := range part.Limit.Each {
+			if n := more.Of(k); n > 0 && held.Of(k)+n > v {
+				out = append(out, limitHit{path, k, held.Of(k), v, n})
+			}
+		}
+	}
+	return out
+}
+
+func (h limitHit) obstacle() api.Obstacle {
+	used, limit := api.FormatAmounts(h.resource, h.used, h.limit)
+	return api.Obstacle{Kind: api.ObstacleLimit, Partition: h.partition, Resource: h.resource,
+		Have: used, Limit: limit, Need: api.FormatAmount(h.resource, h.need)}
+}
