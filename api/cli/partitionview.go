@@ -19,7 +19,7 @@ var partitionColumns = []column[*api.PartitionStatus]{
 	{"USED", usedText, false},
 	{"LENT/BORROWED", lentText, false},
 	{"SHARE (fair)", shareText, false},
-	{"RUN", runText, false},
+	{"RUN", runningText, false},
 	{"PEND", func(p *api.PartitionStatus) string { return fmt.Sprint(p.Pending) }, false},
 	{"OLDEST", func(p *api.PartitionStatus) string { return age(p.Oldest) }, false},
 	{"FROZEN", func(p *api.PartitionStatus) string { return fmt.Sprint(p.Frozen) }, true},
@@ -97,9 +97,9 @@ func lentText(p *api.PartitionStatus) string {
 	return strings.Join(out, ", ")
 }
 
-// runText has what stopped in place beside what runs: it holds memory, and comes
+// runningText has what stopped in place beside what runs: it holds memory, and comes
 // to no end.
-func runText(p *api.PartitionStatus) string {
+func runningText(p *api.PartitionStatus) string {
 	if p.Frozen == 0 {
 		return fmt.Sprint(p.Running)
 	}

@@ -64,7 +64,7 @@ func (a *app) ps(c *cli.Context, cl *client.Client, want client.TaskQuery) error
 	if err != nil {
 		return err
 	}
-	if err := list(a.out, c, runs, runText, runColumns()); err != nil {
+	if err := list(a.out, c, runs, taskRange, runColumns()); err != nil {
 		return err
 	}
 	for i := range runs {
@@ -85,7 +85,7 @@ func isJob(c *cli.Context, cl *client.Client, id string) error {
 	return err
 }
 
-func runText(r api.TaskRun) string {
+func taskRange(r api.TaskRun) string {
 	if r.Count == 1 {
 		return r.ID
 	}
@@ -99,7 +99,7 @@ func runColumns() []column[api.TaskRun] {
 		out[i] = column[api.TaskRun]{of.head, func(r api.TaskRun) string { return of.get(r.Task) }, of.wide}
 		switch of.head {
 		case "TASK":
-			out[i].get = runText
+			out[i].get = taskRange
 		case "STATE":
 			out[i].get = func(r api.TaskRun) string {
 				if r.Count == 1 {
