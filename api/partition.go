@@ -16,7 +16,7 @@ type Partition struct {
 	Guarantee Amounts      `json:"guarantee,omitzero"`  // the least it can always get
 	Limit     Amounts      `json:"limit,omitzero"`      // the most it can ever hold; an amount not named is not limited
 	LimitHard bool         `json:"limitHard,omitempty"` // the cpus of the limit bound what is used, too, not only what is held
-	Weight    Weight       `json:"weight"`              // of its share of what is not guaranteed; default 1
+	Weight    Weight       `json:"weight"`              // of its share of what is not guaranteed, as room comes free: it takes nothing back; default 1
 	Priority  int          `json:"priority,omitempty"`  // whose guarantee is served first
 	Nodes     []Constraint `json:"nodes,omitempty"`     // the nodes it may use; none: all
 	Policy    Policy       `json:"policy,omitempty"`

@@ -22,12 +22,14 @@ func (a *app) simulateCommand() *cli.Command {
 			"fields of `mesita partition`, failures: [{node, at, for}], seed, start, stop (what a task takes to end), until, and\n" +
 			"trace: {layout, columns, cpus, mem}. The trace is a CSV file, or one in .gz, whose first line names the columns:\n" +
 			strings.Join(trace.Columns(), ", ") + ". Only submit and runtime must be there;\n" +
-			"times are seconds or such as 1h30m. Other layouts: google2019 (the table instance_events, ordered by time) and\n" +
-			"alibaba (batch_task.csv of 2018).\n\n" +
-			example("mesita simulate -f cluster.yaml -f trace.csv --svg schedule.svg", "mesita simulate -f cluster.yaml -f batch_task.csv --layout alibaba -o json"),
+			"times are seconds or such as 1h30m. Other layouts: google2019 (the table instance_events, ordered by time),\n" +
+			"alibaba (batch_task.csv of 2018) and swf (the Parallel Workloads Archive; that of a file that ends in .swf).\n" +
+			"--attempts has the columns row (with data, of the trace, from 0 on), task, job, partition, node, attempt, start, end, outcome.\n\n" +
+			example("mesita simulate -f cluster.yaml -f CTC-SP2-1996-3.1-cln.swf.gz --attempts attempts.csv", "mesita simulate -f cluster.yaml -f trace.csv --svg schedule.svg", "mesita simulate -f cluster.yaml -f batch_task.csv --layout alibaba -o json"),
 		Flags: []cli.Flag{
-			&cli.StringSliceFlag{Name: "file", Aliases: []string{"f"}, Required: true, Usage: "`FILE` of the cluster (.yaml, .yml, .json) and of the trace (.csv, .csv.gz); give both"},
-			&cli.StringFlag{Name: "layout", Usage: "`LAYOUT` of the trace: " + strings.Join(trace.Layouts(), ", ") + " (default: the cluster file's, or mesita)"},
+			&cli.StringSliceFlag{Name: "file", Aliases: []string{"f"}, Required: true, Usage: "`FILE` of the cluster (.yaml, .yml, .json) and of the trace (.csv, .swf, either also .gz); give both"},
+			&cli.StringFlag{Name: "layout", Usage: "`LAYOUT` of the trace: " + strings.Join(trace.Layouts(), ", ") + " (default: the cluster file's, or swf for .swf, or mesita)"},
+			&cli.StringFlag{Name: "attempts", Usage: "also write what ran where and when into `FILE`, as CSV"},
 			&cli.StringFlag{Name: "svg", Usage: "also draw the schedule into `FILE`"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT` of the report: table, json or yaml"},
 		},
@@ -56,6 +58,8 @@ func (a *app) simulate(c *cli.Context) error {
 	}
 	if l := c.String("layout"); l != "" {
 		cluster.Trace.Layout = l
+	} else if cluster.Trace.Layout == "" && filepath.Ext(strings.TrimSuffix(traceFile, ".gz")) == ".swf" {
+		cluster.Trace.Layout = "swf"
 	}
 	work, err := trace.Open(traceFile, cluster.Trace)
 	if err != nil {
@@ -71,6 +75,11 @@ func (a *app) simulate(c *cli.Context) error {
 		}
 		a.progress("the schedule is drawn in %s", path)
 	}
+	if path := c.String("attempts"); path != "" {
+		if err := writeFile(path, result.WriteAttempts); err != nil {
+			return api.FieldErrorf("attempts", "%v", err)
+		}
+	}
 	return one(a.out, c, &result.Report, "simulation", result.Report.WriteText)
 }
 
@@ -80,10 +89,10 @@ func simulateFiles(files []string) (cluster, trace string, err error) {
 		to := &cluster
 		switch filepath.Ext(strings.TrimSuffix(f, ".gz")) {
 		case ".yaml", ".yml", ".json":
-		case ".csv":
+		case ".csv", ".swf":
 			to = &trace
 		default:
-			return "", "", api.FieldErrorf("file", "%s is neither .yaml, .yml or .json (the cluster) nor .csv or .csv.gz (the trace): rename it", f)
+			return "", "", api.FieldErrorf("file", "%s is neither .yaml, .yml or .json (the cluster) nor .csv or .swf, also as .gz (the trace): rename it", f)
 		}
 		if *to != "" {
 			return "", "", api.FieldErrorf("file", "%s and %s are of one kind: give one cluster and one trace", *to, f)

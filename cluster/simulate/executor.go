@@ -26,6 +26,7 @@ type run struct {
 	node    int
 	need    time.Duration // what is to be done; 0: without end
 	limit   bool          // need is the limit its user set, which ends it
+	began   time.Duration
 	done    time.Duration // before since
 	since   time.Duration // when it was last set going or brought to a halt
 	halted  bool          // frozen, or told to end
@@ -54,6 +55,9 @@ const (
 	outcomeStopped           // a service that was stopped
 	outcomeCut               // still running when the simulation ended
 )
+
+// outcomes are the words for them in a list of attempts.
+var outcomes = [...]string{"", "finished", "time_limit", "preempted", "node_lost", "stopped", "running"}
 
 // executors does what the nodes would do about what the cluster wants of them
 // now, and returns their reports.
@@ -170,7 +174,7 @@ func (s *simulator) drop(k runKey) {
 // begin sets a placed task going.
 func (s *simulator) begin(k runKey, t *api.Task) *run {
 	j := &s.jobs[k.job]
-	r := &run{key: k, task: t.ID, attempt: t.Attempt, node: s.nodeOf[t.NodeID], since: s.now}
+	r := &run{key: k, task: t.ID, attempt: t.Attempt, node: s.nodeOf[t.NodeID], began: s.now, since: s.now}
 	if j.Kind == api.KindBatch {
 		r.need = j.TaskRuntime(k.index)
 		if j.Time > 0 && j.Time < r.need {

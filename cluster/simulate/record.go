@@ -44,6 +44,7 @@ type recorder struct {
 	now      time.Duration
 
 	segments []segment
+	attempts []attempt
 	down     [][]span // by node
 	levels   []level
 	waits    []wait
@@ -198,6 +199,7 @@ func (r *recorder) end(run *run, now time.Duration) {
 	}
 	p.held.add(-1, j.CPUs, j.Mem)
 	r.stale = true
+	r.attempts = append(r.attempts, attempt{run.began, now, int32(run.key.job), int32(run.key.index), int32(run.node), int32(run.attempt), run.ended})
 	for _, x := range run.pieces {
 		r.segments = append(r.segments, segment{x.from, x.to, int32(run.key.job), int32(run.key.index), int32(run.node), run.ended, x.frozen})
 	}

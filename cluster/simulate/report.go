@@ -121,6 +121,8 @@ type Result struct {
 	parts       []string // paths of the partitions with work, in order
 	partOf      map[string]int
 	segments    []segment
+	attempts    []attempt
+	begin       time.Duration // of the trace, see trace.Begin
 	down        [][]span
 	levels      []level
 	first, last time.Duration
@@ -139,7 +141,7 @@ func (h *held) add(s *segment, j *trace.Job) {
 
 // result sums everything up.
 func (r *recorder) result(s *simulator) *Result {
-	out := &Result{nodes: r.nodes, jobs: r.jobs, partOf: map[string]int{}, segments: r.segments, down: r.down, levels: r.levels}
+	out := &Result{nodes: r.nodes, jobs: r.jobs, partOf: map[string]int{}, segments: r.segments, attempts: r.attempts, begin: s.trace.Begin, down: r.down, levels: r.levels}
 	out.first, out.last = r.extent(s)
 	rep := &out.Report
 	rep.Nodes, rep.CPUs, rep.Mem, rep.Refused = len(r.nodes), r.capacity.CPUs, r.capacity.Mem, r.refusals

@@ -34,7 +34,7 @@ func partitionFields() []partitionField {
 				}
 				return ""
 			}},
-		numberField("weight", "`NUMBER` by which it shares what is not guaranteed (default 1)", api.ParseWeight, func(p *api.Partition) *api.Weight { return &p.Weight }),
+		numberField("weight", "`NUMBER` by which it shares what comes free (default 1); weights alone never take back", api.ParseWeight, func(p *api.Partition) *api.Weight { return &p.Weight }),
 		{"priority", &cli.IntFlag{Name: "priority", Usage: "`NUMBER`: whose guarantee is served first (default 0)"},
 			func(p *api.Partition, f *Parser) { p.Priority = f.C.Int("priority") },
 			func(p *api.Partition) string {

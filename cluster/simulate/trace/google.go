@@ -40,7 +40,7 @@ type googleKey struct {
 // googleTask is what the events of one instance come to.
 type googleTask struct {
 	googleKey
-	line      int
+	line, row int
 	user      string
 	submit    time.Duration
 	started   time.Duration // -1: it does not run
@@ -119,7 +119,7 @@ func googleType(t *table) (string, error) {
 func (st *googleState) apply(t *table, key googleKey, kind string, now time.Duration) error {
 	task := st.tasks[key]
 	if task == nil {
-		task = &googleTask{googleKey: key, line: t.line, user: t.get("user"), submit: now, started: -1}
+		task = &googleTask{googleKey: key, line: t.line, row: t.row(), user: t.get("user"), submit: now, started: -1}
 		st.tasks[key] = task
 	}
 	switch kind {
@@ -143,6 +143,9 @@ func (st *googleState) apply(t *table, key googleKey, kind string, now time.Dura
 }
 
 func (g *googleTask) request(t *table) error {
+	if err := t.unfold("resource_request", "cpus", "memory"); err != nil {
+		return err
+	}
 	cpus, err := t.number("resource_request.cpus", 1000)
 	if err != nil {
 		return err
@@ -209,9 +212,9 @@ func compareGroups(x, y *googleTask) int {
 func googleJob(tasks []*googleTask, m Mapping) Job {
 	first := tasks[0]
 	j := Job{Line: first.line, Submit: first.submit, Name: first.collection, User: first.user, Partition: googleTier(first.priority),
-		Kind: api.KindBatch, Tasks: len(tasks), Priority: first.priority, Runtimes: make([]time.Duration, len(tasks))}
+		Kind: api.KindBatch, Tasks: len(tasks), Priority: first.priority, Runtimes: make([]time.Duration, len(tasks)), Places: make([]Place, len(tasks))}
 	for i, t := range tasks {
-		j.Runtimes[i] = t.runtime
+		j.Runtimes[i], j.Places[i] = t.runtime, Place{t.row, t.index}
 		j.Line = min(j.Line, t.line)
 	}
 	j.CPUs, j.Mem = amounts(first.cpus*m.wholeCPUs(), first.mem*m.wholeMem())

@@ -12,7 +12,7 @@ import (
 
 // Mapping says how the columns of a trace file are read.
 type Mapping struct {
-	Layout string `json:"layout,omitempty"` // mesita (default), google2019 or alibaba
+	Layout string `json:"layout,omitempty"` // mesita (default), google2019, alibaba or swf
 	// CPUs and Mem are what a normalised 1 of google2019, or a normalised 100
 	// of the memory of alibaba, stands for; default 64 and 256GiB, 96GiB.
 	CPUs    api.MilliCPU      `json:"cpus,omitempty"`
@@ -24,14 +24,16 @@ type Mapping struct {
 type layout struct {
 	known    []string
 	required []string
-	fixed    []string // the columns of a file that has no header
-	strict   bool     // a column that is not known is an error
-	missing  string   // what to do about a required column that is not there
+	fixed    []string          // the columns of a file that has no header
+	instead  map[string]string // a column that may be there in place of a required one
+	spaces   bool              // see table.spaces
+	strict   bool              // a column that is not known is an error
+	missing  string            // what to do about a required column that is not there
 	mem      api.Bytes
 	read     func(*builder) error
 }
 
-var layoutNames = []string{"mesita", "google2019", "alibaba"}
+var layoutNames = []string{"mesita", "google2019", "alibaba", "swf"}
 
 // alibabaColumns are those of batch_task.csv, which has no header.
 var alibabaColumns = []string{"task_name", "instance_num", "job_name", "task_type", "status", "start_time", "end_time", "plan_cpu", "plan_mem"}
@@ -41,10 +43,13 @@ func layoutOf(name string) layout {
 	switch name {
 	case "google2019":
 		return layout{
-			known:    []string{"time", "type", "collection_id", "collection_type", "instance_index", "priority", "user", "resource_request.cpus", "resource_request.memory"},
+			known:    []string{"time", "type", "collection_id", "collection_type", "instance_index", "priority", "user", "resource_request", "resource_request.cpus", "resource_request.memory"},
 			required: []string{"time", "type", "collection_id", "instance_index", "resource_request.cpus", "resource_request.memory"},
-			missing:  "export the table instance_events, ordered by time, with nested fields named as a.b", mem: 256 << 30, read: readGoogle,
+			instead:  map[string]string{"resource_request.cpus": "resource_request", "resource_request.memory": "resource_request"},
+			missing:  "export the table instance_events, ordered by time, with its nested fields named as a.b, or as one cell {\"cpus\": 0.1, \"memory\": 0.2}", mem: 256 << 30, read: readGoogle,
 		}
+	case "swf":
+		return layout{known: swfColumns, fixed: swfColumns, spaces: true, read: readSWF}
 	case "alibaba":
 		return layout{known: alibabaColumns, fixed: alibabaColumns, mem: 96 << 30, read: readAlibaba}
 	}
@@ -75,6 +80,9 @@ func (m Mapping) Validate() error {
 	}
 	for ours, theirs := range m.Columns {
 		switch {
+		case m.layout() == "swf" && ours == "partition" && slices.Contains(swfParts, theirs):
+		case m.layout() == "swf":
+			return api.FieldErrorf("columns."+ours, "of layout swf only partition can be said, as one of %s", strings.Join(swfParts, ", "))
 		case l.fixed != nil:
 			return api.FieldErrorf("columns", "files of layout %s have no header to map", m.layout())
 		case !slices.Contains(l.known, ours):
@@ -183,7 +191,7 @@ func (st *alibabaState) line(b *builder) error {
 		end++
 		st.idle++
 	}
-	j := Job{Line: t.line, Submit: seconds(start), Name: t.get("job_name") + "/" + t.get("task_name"), Partition: api.DefaultPartition,
+	j := Job{Line: t.line, Row: t.row(), Submit: seconds(start), Name: t.get("job_name") + "/" + t.get("task_name"), Partition: api.DefaultPartition,
 		Kind: api.KindBatch, Tasks: count, Runtime: seconds(end - start)}
 	j.CPUs, j.Mem = amounts(cpu*10, mem/100*b.mapping.wholeMem())
 	return b.addSplit(j)
@@ -199,10 +207,14 @@ func (b *builder) addSplit(j Job) error {
 		if j.Runtimes != nil {
 			part.Runtimes, j.Runtimes = j.Runtimes[:part.Tasks], j.Runtimes[part.Tasks:]
 		}
+		if j.Places != nil {
+			part.Places, j.Places = j.Places[:part.Tasks], j.Places[part.Tasks:]
+		}
 		if err := b.add(part); err != nil {
 			return err
 		}
 		j.Tasks -= part.Tasks
+		j.First += part.Tasks
 	}
 	return b.add(j)
 }

@@ -3,9 +3,11 @@ package trace
 import (
 	"bufio"
 	"encoding/csv"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/mesita/mesita/api"
@@ -28,11 +30,13 @@ type table struct {
 	named map[string]string
 	width int
 	cells []string
+
+	spaces bool // cells are between spaces, and comments begin with a semicolon
 }
 
 // newTable reads the header, or takes the layout's own where files have none.
 func newTable(name string, r io.Reader, l layout, m Mapping) (*table, error) {
-	t := &table{name: name, lines: bufio.NewScanner(r), at: map[string]int{}, named: map[string]string{}}
+	t := &table{name: name, lines: bufio.NewScanner(r), at: map[string]int{}, named: map[string]string{}, spaces: l.spaces}
 	t.lines.Buffer(make([]byte, 4096), maxLine)
 	header := l.fixed
 	if header == nil {
@@ -48,6 +52,9 @@ func newTable(name string, r io.Reader, l layout, m Mapping) (*table, error) {
 		theirs[ours] = ours
 	}
 	for ours, their := range m.Columns {
+		if l.fixed != nil {
+			break // which its reader takes by itself
+		}
 		delete(theirs, ours)
 		theirs[their] = ours
 		t.named[ours] = their
@@ -72,7 +79,8 @@ func (t *table) place(header []string, theirs map[string]string, l layout) error
 		t.at[ours] = i
 	}
 	for _, ours := range l.required {
-		if _, ok := t.at[ours]; !ok {
+		_, ok := t.at[ours]
+		if _, whole := t.at[l.instead[ours]]; !ok && !whole {
 			return t.errorf(t.their(ours), "is missing in the header: %s", l.missing)
 		}
 	}
@@ -114,7 +122,7 @@ func (t *table) read() (bool, error) {
 	for t.lines.Scan() {
 		t.line++
 		text := strings.TrimSuffix(t.lines.Text(), "\r")
-		if strings.TrimSpace(text) == "" || text[0] == '#' {
+		if strings.TrimSpace(text) == "" || text[0] == '#' || t.spaces && text[0] == ';' {
 			continue
 		}
 		return true, t.split(text)
@@ -130,7 +138,9 @@ func (t *table) read() (bool, error) {
 }
 
 func (t *table) split(text string) error {
-	if !strings.Contains(text, `"`) {
+	if t.spaces {
+		t.cells = strings.Fields(text)
+	} else if !strings.Contains(text, `"`) {
 		t.cells = strings.SplitN(text, ",", maxColumns+1)
 	} else {
 		r := csv.NewReader(strings.NewReader(text))
@@ -146,12 +156,44 @@ func (t *table) split(text string) error {
 	return nil
 }
 
+// row is the number of the line that was read among those with data, from 0 on.
+func (t *table) row() int { return t.rows - 1 }
+
 // get is the cell of that column, "" if the file has none.
 func (t *table) get(column string) string {
 	if i, ok := t.at[column]; ok {
 		return strings.TrimSpace(t.cells[i])
 	}
 	return ""
+}
+
+// unfold puts the fields of a cell that is a struct in columns of their own, named
+// a.b: written as JSON, or as Python prints it. None and an empty cell have none.
+func (t *table) unfold(column string, fields ...string) error {
+	i, ok := t.at[column]
+	if !ok {
+		return nil
+	}
+	text := strings.TrimSpace(t.cells[i])
+	if text == "None" || text == "null" {
+		text = ""
+	}
+	values := map[string]*float64{}
+	if text != "" {
+		text = strings.ReplaceAll(strings.ReplaceAll(text, "'", `"`), "None", "null")
+		if err := json.Unmarshal([]byte(text), &values); err != nil {
+			return t.errorf(column, `%q is no struct of numbers, such as {"%s": 0.1}`, t.cells[i], fields[0])
+		}
+	}
+	for _, f := range fields {
+		cell := ""
+		if v := values[f]; v != nil {
+			cell = strconv.FormatFloat(*v, 'g', -1, 64)
+		}
+		t.at[column+"."+f] = len(t.cells)
+		t.cells = append(t.cells, cell)
+	}
+	return nil
 }
 
 // errorf is an error that names the file, the line and the column.

@@ -25,11 +25,17 @@ type Trace struct {
 	Jobs  []Job
 	Tasks int      // of all jobs
 	Notes []string // what was left out, and what was assumed
+	// Begin is the time of the trace at which the first of Jobs comes, of a layout
+	// whose times are counted from something else.
+	Begin time.Duration
 }
 
 // Job is one submission of a trace.
 type Job struct {
-	Line      int // of the file, where it began
+	Line      int     // of the file, where it began
+	Row       int     // of the trace: lines with data, from 0 on
+	First     int     // which of the row's tasks is the job's first, if the row is several jobs
+	Places    []Place // of each task, where tasks have rows of their own
 	Submit    time.Duration
 	Name      string // of the trace; the simulated job's id is a number
 	User      string
@@ -43,6 +49,17 @@ type Job struct {
 	Runtimes  []time.Duration // what each task takes, where they differ
 	Time      time.Duration   // what the user said it takes at most; 0: nothing
 	Priority  int
+}
+
+// Place is where the trace has a task.
+type Place struct{ Row, Task int }
+
+// Place is that of one task of the job.
+func (j *Job) Place(index int) Place {
+	if j.Places != nil {
+		return j.Places[index]
+	}
+	return Place{j.Row, j.First + index}
 }
 
 // TaskRuntime is what one task of the job takes.
@@ -135,6 +152,7 @@ func (b *builder) fromStart() {
 	for i := range b.trace.Jobs {
 		b.trace.Jobs[i].Submit -= first
 	}
+	b.trace.Begin = first
 }
 
 // readOwn reads the layout of our own: one job a line.
@@ -156,7 +174,7 @@ func readOwn(b *builder) error {
 
 // job reads one line.
 func (t *table) job() (Job, error) {
-	j := Job{Line: t.line, Name: t.get("name"), User: t.get("user"), Partition: t.get("partition"), Tasks: 1}
+	j := Job{Line: t.line, Row: t.row(), Name: t.get("name"), User: t.get("user"), Partition: t.get("partition"), Tasks: 1}
 	for _, step := range []struct {
 		column string
 		set    func(text string) error

@@ -2,6 +2,7 @@ package trace
 
 import (
 	"errors"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -227,4 +228,51 @@ func FuzzRead(f *testing.F) {
 			last = j.Submit
 		}
 	})
+}
+
+// A cell that is a struct is read as columns of their own are, however it is
+// printed.
+func TestGoogleStructs(t *testing.T) {
+	flat := read(t, "time,type,collection_id,instance_index,resource_request.cpus,resource_request.memory\n"+
+		"1000000,0,9,3,0.5,0.25\n1000000,3,9,3,0.5,0.25\n3000000,6,9,3,,\n", Mapping{Layout: "google2019"})
+	for _, cell := range []string{`"{""cpus"": 0.5, ""memory"": 0.25}"`, `"{'cpus': 0.5, 'memory': 0.25}"`, `"{'memory': 0.25, 'cpus': 5e-1}"`} {
+		got := read(t, "time,type,collection_id,instance_index,resource_request\n"+
+			"1000000,SUBMIT,9,3,"+cell+"\n1000000,SCHEDULE,9,3,"+cell+"\n3000000,FINISH,9,3,None\n", Mapping{Layout: "google2019"})
+		if !reflect.DeepEqual(got, flat) || got.Jobs[0].CPUs != 32000 || got.Jobs[0].Mem != 64<<30 || got.Jobs[0].Place(0) != (Place{0, 3}) || got.Begin != time.Second {
+			t.Errorf("%s: %+v, want %+v", cell, got, flat)
+		}
+	}
+	for _, bad := range []string{"0.5", `"{'cpus': many}"`, "[1]"} {
+		_, err := Read("t.csv", strings.NewReader("time,type,collection_id,instance_index,resource_request\n0,0,9,3,"+bad+"\n"), Mapping{Layout: "google2019"})
+		if err == nil || !strings.Contains(err.Error(), "column resource_request: ") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
+// A line of the Parallel Workloads Archive is a job that starts on all its
+// processors at once; what never ran is left out, and counted among the rows.
+func TestSWF(t *testing.T) {
+	text := "; MaxProcs: 4000\n1 50 -1 10 3 -1 -1 4 20 4096 1 7 1 4 3 2 -1 -1\n2 60 -1 0 4 -1 -1 4 20 -1 5 7 1 4 3 2 -1 -1\n3 55 -1 9 2500 -1 1 -1 -1 -1 0 -1 1 -1 -1 2 -1 -1\n"
+	tr := read(t, text, Mapping{Layout: "swf"})
+	if len(tr.Jobs) != 2 || len(tr.Notes) != 2 || tr.Begin != 50*time.Second {
+		t.Fatalf("%+v", tr)
+	}
+	if j := tr.Jobs[0]; j.Submit != 0 || j.Tasks != 4 || !j.Gang || j.CPUs != 1000 || j.Mem != 4<<20 || j.Runtime != 10*time.Second || j.Time != 20*time.Second || j.User != "user-7" || j.Name != "app-4" || j.Partition != "default" || j.Row != 0 {
+		t.Errorf("%+v", j)
+	}
+	if j := tr.Jobs[1]; j.Submit != 5*time.Second || j.Tasks != 834 || j.CPUs != 3000 || j.Mem != 3<<20 || j.Time != 0 || j.User != "" || j.Name != "" || j.Row != 2 {
+		t.Errorf("%+v", j)
+	}
+	if j := read(t, text, Mapping{Layout: "swf", Columns: map[string]string{"partition": "partition"}}).Jobs[0]; j.Partition != "partition-2" {
+		t.Errorf("%+v", j)
+	}
+	for _, m := range []Mapping{{Layout: "swf", Columns: map[string]string{"partition": "app"}}, {Layout: "swf", Columns: map[string]string{"submit": "wait"}}} {
+		if _, err := Read("t.swf", strings.NewReader(text), m); err == nil || !strings.Contains(err.Error(), "only partition can be said, as one of queue") {
+			t.Errorf("%+v: %v", m, err)
+		}
+	}
+	if _, err := Read("t.swf", strings.NewReader("1 2 3\n"), Mapping{Layout: "swf"}); err == nil || !strings.Contains(err.Error(), "t.swf:1: has 3 cells") {
+		t.Errorf("%v", err)
+	}
 }
