@@ -37,7 +37,7 @@ func TaskFlags(more ...cli.Flag) []cli.Flag {
 		&cli.StringSliceFlag{Name: "ulimit", Usage: "bound of each process, `NAME=SOFT:HARD`: nofile=1024:4096, core=unlimited; may be repeated"},
 		&cli.IntFlag{Name: "nice", Usage: "`NUMBER` from -20 to 19, beside other processes of the same task (--cpus weighs tasks)"},
 		&cli.BoolFlag{Name: "privileged", Usage: "root of the node: all capabilities, programs like sudo work, shared memory is the node's (admins only)"},
-		&cli.StringSliceFlag{Name: "unconfined", Usage: "lifts a `PART` of the confinement: " + api.PartNames() + "; may be repeated"},
+		&cli.StringSliceFlag{Name: "unconfined", Usage: "lifts a `PART` of what confines: " + api.PartNames() + "; may be repeated"},
 		&cli.BoolFlag{Name: "host-pids", Usage: "see the node's processes, and signal those of the same user (admins only)"},
 		&cli.StringFlag{Name: "partition", Usage: "`PATH` of the partition (default: default)"},
 		&cli.BoolFlag{Name: "no-upload", Usage: "do not upload a local program"},
