@@ -325,9 +325,13 @@ type PartitionStatus struct {
 // PartitionChange is what making or changing a partition did or would do.
 type PartitionChange struct {
 	Partition *Partition `json:"partition"`
-	Action    string     `json:"action"`              // "create", "update", "remove", "nothing"
-	Reclaimed []string   `json:"reclaimed,omitempty"` // tasks that would give way, if their owners want it now
-	Warnings  []string   `json:"warnings,omitempty"`
+	Action    string     `json:"action"` // "create", "update", "remove", "nothing"
+	// Of a plan: what changes field by field, which tasks would give way, and how
+	// many that wait would start.
+	Changes   []FieldChange `json:"changes,omitempty"`
+	Reclaimed []string      `json:"reclaimed,omitempty"`
+	Starts    int           `json:"starts,omitempty"`
+	Warnings  []string      `json:"warnings,omitempty"`
 }
 
 // Offer is resources of one node set aside for one framework for a short time.

@@ -28,15 +28,40 @@ type WhyNode struct {
 	Obstacle Obstacle `json:"obstacle,omitzero"` // what the reason is made of
 }
 
-// Plan is what submitting a spec would do.
+// Because is why a task waits, without its id; "" if it does not.
+func (w *Why) Because() string {
+	if len(w.Obstacles) == 0 {
+		return ""
+	}
+	return w.Obstacles[0].ofTask()
+}
+
+// Plan is what submitting a spec would come to once nobody had anything more to
+// decide, if no task ended by itself meanwhile.
 type Plan struct {
-	Job      string     `json:"job"`
-	Action   string     `json:"action"` // "create", "update", "nothing"
-	Tasks    int        `json:"tasks"`
-	Fits     int        `json:"fits"`  // tasks that would start at once
-	Nodes    []PlanNode `json:"nodes"` // where
-	RunAs    string     `json:"runAs"` // who they would run as
-	Warnings []string   `json:"warnings,omitempty"`
+	Job       string        `json:"job"`
+	Action    string        `json:"action"`            // "create", "update", "nothing"
+	Changes   []FieldChange `json:"changes,omitempty"` // of an update
+	Tasks     int           `json:"tasks"`
+	Fits      int           `json:"fits"`   // tasks that would run then, those that run now included
+	Starts    int           `json:"starts"` // of those, started by it
+	Waiting   int           `json:"waiting"`
+	Obstacles []Obstacle    `json:"obstacles,omitempty"` // what the first of them waits for
+	Restarts  []string      `json:"restarts,omitempty"`  // tasks that run now, and would end and start again
+	Stops     []string      `json:"stops,omitempty"`     // those that would end
+	GiveWay   []GaveWay     `json:"giveWay,omitempty"`   // in their order
+	Nodes     []PlanNode    `json:"nodes"`               // where tasks would start
+	RunAs     string        `json:"runAs"`               // who they would run as
+	Warnings  []string      `json:"warnings,omitempty"`
+}
+
+// GaveWay is a task from which something would be taken back.
+type GaveWay struct {
+	Task      string `json:"task"`
+	Partition string `json:"partition"`
+	Node      string `json:"node"`
+	Freeze    bool   `json:"freeze,omitempty"` // it would stop in place, not end
+	Cause     string `json:"cause"`
 }
 
 // PlanNode is how many of a plan's tasks a node would get.

@@ -1,6 +1,10 @@
 package fsm
 
-import "github.com/mesita/mesita/api"
+import (
+	"maps"
+
+	"github.com/mesita/mesita/api"
+)
 
 // Fork is a copy of a view in which commands take effect that nobody is asked
 // for: what would become of the state. It is used from one goroutine.
@@ -21,6 +25,9 @@ func (f *Fork) Take() map[Change]struct{} {
 	f.changes = map[Change]struct{}{}
 	return changes
 }
+
+// Mark has changes that were taken be among those of the next Take again.
+func (f *Fork) Mark(changes map[Change]struct{}) { maps.Copy(f.changes, changes) }
 
 // Do applies a command; one that is refused changes nothing.
 func (f *Fork) Do(c Command) (value any, err error) {

@@ -41,6 +41,7 @@ var imports = map[string][]string{
 	"cluster/scheduler":  {"api", "fsm", "cluster/loop"},
 	"cluster/controller": {"api", "fsm", "cluster/loop"},
 	"cluster/loop":       {"fsm"},
+	"cluster/foresee":    {"api", "fsm", "cluster/allocator", "cluster/scheduler", "cluster/controller"},
 	"cluster/simulate":   {"api", "fsm", "cluster/allocator", "cluster/scheduler", "cluster/controller", "cluster/loop"},
 	"cluster/ages":       {},
 	"cluster/calm":       {},

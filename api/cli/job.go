@@ -132,16 +132,41 @@ func (a *app) plan(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
 		return err
 	}
 	return one(a.out, c, p, p.Job, func(w io.Writer) error {
-		fmt.Fprintf(w, "plan  %s %s: %s, %d would start now", p.Action, or(p.Job, "a job"), api.Count(p.Tasks, "task"), p.Fits)
-		if wait := p.Tasks - p.Fits; wait > 0 && p.Action != "nothing" {
-			fmt.Fprintf(w, ", %d would wait", wait)
+		fmt.Fprintf(w, "plan  %s %s: %s", p.Action, or(p.Job, "a job"), api.Count(p.Tasks, "task"))
+		if on := p.Fits - p.Starts; on > 0 || p.Action == "nothing" {
+			fmt.Fprintf(w, ", %d run on as they are", on)
+		}
+		if p.Action != "nothing" {
+			fmt.Fprintf(w, ", %d would start now", p.Starts)
+		}
+		if p.Waiting > 0 {
+			fmt.Fprintf(w, ", %d would wait", p.Waiting)
 		}
 		fmt.Fprintln(w)
+		for _, x := range p.Changes {
+			fmt.Fprintf(w, "  %s\n", x)
+		}
 		if p.RunAs != "" {
 			fmt.Fprintf(w, "  %-20s %s\n", "runs as", p.RunAs)
 		}
 		for _, n := range p.Nodes {
 			fmt.Fprintf(w, "  %-20s %d\n", n.Node, n.Tasks)
+		}
+		var ways []string
+		for _, g := range p.GiveWay {
+			how := "ends"
+			if g.Freeze {
+				how = "is frozen"
+			}
+			ways = append(ways, fmt.Sprintf("%s of partition %s %s", g.Task, g.Partition, how))
+		}
+		for _, x := range []struct {
+			what  string
+			tasks []string
+		}{{"restarted", p.Restarts}, {"stopped", p.Stops}, {"gives way", ways}} {
+			if len(x.tasks) > 0 {
+				fmt.Fprintf(w, "  %-20s %s\n", x.what, someOf(x.tasks))
+			}
 		}
 		for _, x := range p.Warnings {
 			fmt.Fprintf(w, "! %s\n", x)

@@ -112,6 +112,9 @@ func (a *app) printChange(c *cli.Context, change *api.PartitionChange, what []st
 		for _, t := range change.Reclaimed {
 			fmt.Fprintf(w, "  gives way  %s\n", t)
 		}
+		if change.Starts > 0 {
+			fmt.Fprintf(w, "  starts     %s that wait now\n", api.Count(change.Starts, "task"))
+		}
 		return err
 	})
 	for _, x := range change.Warnings {

@@ -193,8 +193,13 @@ func (n *testNode) CheckFits(*fsm.View, *api.JobSpec) error {
 	return n.fits
 }
 
-func (n *testNode) Plan(_ *fsm.View, s *api.JobSpec) *api.Plan {
-	return &api.Plan{Job: s.Name, Action: "create", Tasks: s.Tasks()}
+func (n *testNode) Plan(v *fsm.View, s *api.JobSpec, cmd fsm.Command) (*api.Plan, error) {
+	if cmd != nil {
+		if t := v.Trial(cmd); t.Err != nil {
+			return nil, t.Err
+		}
+	}
+	return &api.Plan{Job: s.Name, Action: "create", Tasks: s.Tasks()}, nil
 }
 
 func (n *testNode) Explain(_ *fsm.View, id string) (*api.Why, error) {

@@ -92,10 +92,7 @@ func (c *call) plan(v *fsm.View, s *api.JobSpec, cmd fsm.Command) (any, error) {
 	if c.Query.Err != nil {
 		return nil, c.Query.Err
 	}
-	if t := v.Trial(cmd); t.Err != nil {
-		return nil, t.Err
-	}
-	return c.Planner.Plan(v, s), nil
+	return c.Planner.Plan(v, s, cmd)
 }
 
 // jobID is the answer to who wants to know no more of a new job.
@@ -131,7 +128,7 @@ func applyJob(c *call) (any, error) {
 		return nil, api.Errorf(api.CodeConflict, "job %q has version %d by now, not %d: look at it and try again", s.Name, old.Version, ifVersion)
 	case old != nil && old.Spec.Kind == api.KindBatch && !old.Stop && reflect.DeepEqual(old.Spec, s):
 		if dry {
-			return c.Planner.Plan(view, s), nil
+			return c.Planner.Plan(view, s, nil)
 		}
 		return old, nil // a batch that ended is as it should be: it does not run twice
 	}

@@ -123,7 +123,9 @@ type Local interface {
 // Planner says what the scheduler would do.
 type Planner interface {
 	CheckFits(v *fsm.View, s *api.JobSpec) error
-	Plan(v *fsm.View, s *api.JobSpec) *api.Plan
+	// Plan says what a command that gives a job that spec would come to; nil:
+	// none is needed.
+	Plan(v *fsm.View, s *api.JobSpec, cmd fsm.Command) (*api.Plan, error)
 	Explain(v *fsm.View, id string) (*api.Why, error)
 }
 

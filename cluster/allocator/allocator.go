@@ -48,6 +48,12 @@ func (a *Allocator) pass(ctx context.Context, _ loop.Changes) time.Time {
 	return next
 }
 
+// Adjust is the moves of guarantees that are due at once.
+func Adjust(v *fsm.View, now time.Time) []fsm.Command {
+	cmds, _ := (&adjuster{low: map[string]time.Time{}}).decide(v, now)
+	return cmds
+}
+
 // Expire is the command that ends the offers whose time is over (nil: none),
 // and when the next one is.
 func Expire(v *fsm.View, now time.Time) (fsm.Command, time.Time) {

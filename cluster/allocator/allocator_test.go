@@ -145,33 +145,6 @@ func TestStatusOfLentAndBorrowed(t *testing.T) {
 	}
 }
 
-func TestPlanSaysWhatIsReclaimed(t *testing.T) {
-	s := cluster(t)
-	put(t, s, &api.Partition{Path: "a", Guarantee: cpus(2)})
-	put(t, s, &api.Partition{Path: "b"})
-	young := submit(t, s, "b", 16, 16)
-	submit(t, s, "a", 4, 0)
-	pl := Planner{Now: func() time.Time { return t0.Add(time.Minute) }}
-	before := s.View()
-	c, err := pl.Plan(s.View(), putOf(&api.Partition{Path: "a", Guarantee: cpus(3)}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c.Action != "update" || len(c.Reclaimed) != 3 || !strings.HasPrefix(c.Reclaimed[0], young.ID+".") {
-		t.Errorf("a guarantee of 3 cpus: %+v", c)
-	}
-	c, err = pl.Plan(s.View(), putOf(&api.Partition{Path: "b", Limit: cpus(10)}))
-	if err != nil || len(c.Reclaimed) < 6 {
-		t.Errorf("a limit of 10 cpus for 16 used reclaims %v (%v)", c.Reclaimed, err)
-	}
-	if _, err = pl.Plan(s.View(), putOf(&api.Partition{Path: "c", Guarantee: cpus(15)})); api.ErrorCode(err) != api.CodeDoesNotFit {
-		t.Errorf("an overcommitted guarantee: %v", err)
-	}
-	if s.View() != before {
-		t.Error("a plan changed something")
-	}
-}
-
 func TestPlanWarns(t *testing.T) {
 	s := cluster(t)
 	pl := Planner{Now: func() time.Time { return t0 }}

@@ -1,9 +1,7 @@
 package allocator
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -113,8 +111,6 @@ func (pl Planner) Plan(v *fsm.View, cmd *fsm.PartitionPut) (api.PartitionChange,
 	if v.Partition(next.Path) != nil {
 		c.Action = "update"
 	}
-	t := newTree(trial.View)
-	c.Reclaimed = reclaimable(trial.View, t, pl.Now())
 	return c, nil
 }
 
@@ -126,125 +122,4 @@ func (pl Planner) PlanRemove(v *fsm.View, path string, drain bool) (api.Partitio
 		return api.PartitionChange{}, trial.Err
 	}
 	return api.PartitionChange{Partition: v.Partition(path), Action: "remove"}, nil
-}
-
-// maxReclaimed bounds the list of a plan.
-const maxReclaimed = 100
-
-// reclaimable lists the tasks that would give way: for limits that are
-// crossed, and for guarantees that somebody waits for. Those that ran the
-// least come first.
-func reclaimable(v *fsm.View, t *tree, now time.Time) []string {
-	r := &Round{t: t}
-	r.keys(t.root)
-	wanted := map[*part]api.Amounts{} // by each part and all below it
-	for p := range v.Partitions() {
-		for c := t.parts[p.Path]; c != nil; c = c.parent {
-			wanted[c] = wanted[c].Add(v.Usage(p.Path).Wanted)
-		}
-	}
-	var need []*claim
-	for p := range v.Partitions() {
-		c := t.parts[p.Path]
-		var miss api.Amounts
-		for k, g := range c.guarantee.Each {
-			miss = miss.With(k, max(0, min(g-amountOf(c.used, k), wanted[c].Of(k))))
-		}
-		if !miss.IsZero() {
-			need = append(need, &claim{c, miss})
-		}
-	}
-	slices.Reverse(need) // the lower ones first: what they get, those above them have
-	if len(need) == 0 && !t.anyOver() {
-		return nil
-	}
-	var out []string
-	for _, task := range byWaste(v, now) {
-		if len(out) >= maxReclaimed {
-			break
-		}
-		victim := t.leaf(task.Partition)
-		if over(victim) || takes(r, need, victim, task) {
-			t.charge(victim, task.Held(), -1)
-			out = append(out, task.ID)
-		}
-	}
-	return out
-}
-
-// claim is what a part waits for of its guarantee.
-type claim struct {
-	by   *part
-	miss api.Amounts
-}
-
-// takes tells whether someone may take a task's resources, and counts them as
-// taken.
-func takes(r *Round, need []*claim, victim *part, task *api.Task) bool {
-	for _, c := range need {
-		useful := false
-		for k, v := range c.miss.Each {
-			useful = useful || v > 0 && amountOf(task.Held(), k) > 0
-		}
-		if w, v := r.apart(c.by.path, victim.path); !useful || w == nil || v == nil || !r.borrowed(victim, v.parent, task.Held()) {
-			continue
-		}
-		for _, o := range need {
-			if o.by == c.by || below(c.by, o.by) {
-				for k, v := range o.miss.Each {
-					o.miss = o.miss.With(k, max(0, v-amountOf(task.Held(), k)))
-				}
-			}
-		}
-		return true
-	}
-	return false
-}
-
-// below tells whether c is somewhere below top.
-func below(c, top *part) bool {
-	for c = c.parent; c != nil; c = c.parent {
-		if c == top {
-			return true
-		}
-	}
-	return false
-}
-
-func (t *tree) anyOver() bool {
-	for _, c := range t.parts {
-		if over(c) {
-			return true
-		}
-	}
-	return false
-}
-
-// over tells whether a part, or one above it, holds more than its limit.
-func over(c *part) bool {
-	for ; c != nil; c = c.parent {
-		for k, v := range c.limit.Each {
-			if amountOf(c.used, k) > v {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// byWaste lists the tasks that hold something and may give way, the least work
-// lost first.
-func byWaste(v *fsm.View, now time.Time) []*api.Task {
-	var all []*api.Task
-	for n := range v.Nodes() {
-		for task := range v.NodeTasks(n.ID) {
-			if p := v.Partition(task.Partition); p != nil && p.Preempt != api.PreemptNever && task.Desired == api.DesiredRun {
-				all = append(all, task)
-			}
-		}
-	}
-	slices.SortStableFunc(all, func(a, b *api.Task) int {
-		return cmp.Or(cmp.Compare(a.Ran(now), b.Ran(now)), cmp.Compare(a.ID, b.ID))
-	})
-	return all
 }

@@ -210,17 +210,6 @@ func TestCheckFitsSaysByHowMuch(t *testing.T) {
 	}
 }
 
-func TestPlanChangesNothing(t *testing.T) {
-	s := cluster(t, 2)
-	spec := &api.JobSpec{Name: "web", Kind: api.KindService, Count: new(50), TaskSpec: api.TaskSpec{Command: []string{"x"}}}
-	spec.Normalize()
-	before := s.View().Index()
-	p := planner.Plan(s.View(), spec)
-	if p.Fits != 32 || p.Tasks != 50 || len(p.Warnings) != 1 || s.View().Index() != before {
-		t.Fatalf("got %+v", p)
-	}
-}
-
 func BenchmarkDecide(b *testing.B) {
 	s := cluster(b, 100)
 	submit(b, s, &api.JobSpec{Kind: api.KindBatch, Array: "0-999"})

@@ -53,9 +53,6 @@ func TestTasksGoWhereTheirUserIs(t *testing.T) {
 	if err != nil || why.RunAs != "root" || len(why.Nodes) != 3 || !strings.Contains(why.Nodes[1].Reason, "start it with --allow-root, or have an admin of the cluster submit the job with --user root") {
 		t.Errorf("%+v, %v", why, err)
 	}
-	if plan := planner.Plan(s.View(), work("ann")); plan.RunAs != "ann" {
-		t.Errorf("%+v", plan)
-	}
 
 	none := cluster(t, 1)
 	spec := work("root", (*api.TaskSpec).OnlyWhereRoot)

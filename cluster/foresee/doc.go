@@ -1,0 +1,7 @@
+// Package foresee says what a change would come to: it applies it to a fork of
+// the state, lets the scheduler, the controller and the allocator decide until
+// none has anything more to do, with nodes that do at once what they are told,
+// and compares what is there then with what is there now.
+//
+// It owns no decision and changes nothing. The API server asks it for plans.
+package foresee

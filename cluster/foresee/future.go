@@ -1,0 +1,140 @@
+package foresee
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/allocator"
+	"github.com/mesita/mesita/cluster/controller"
+	"github.com/mesita/mesita/cluster/scheduler"
+	"github.com/mesita/mesita/fsm"
+)
+
+// maxRounds and maxCommands bound how far is looked ahead.
+const (
+	maxRounds   = 5000
+	maxCommands = 50_000
+)
+
+// future is the state as it will be. Its clock stands still: no task ends by
+// itself, and what waits for a time waits.
+type future struct {
+	fork    *fsm.Fork
+	engine  *scheduler.Engine
+	now     time.Time
+	gave    []api.GaveWay // in their order
+	partial bool          // it was not looked to the end
+}
+
+// after is what a view comes to with a command; an error: it is refused.
+func after(v *fsm.View, begin scheduler.Begin, now time.Time, cmd fsm.Command) (*future, error) {
+	x := &future{fork: v.Fork(), engine: scheduler.NewEngine(begin), now: now}
+	x.engine.Update(v, nil, true)
+	x.engine.Decide(now) // as the leader has: it knows for whom room is held
+	if _, err := x.fork.Do(cmd); err != nil {
+		return nil, err
+	}
+	x.settle()
+	return x, nil
+}
+
+func (x *future) settle() {
+	did, all := 0, true
+	for range maxRounds {
+		changes := x.fork.Take()
+		x.engine.Update(x.fork.View(), changes, false)
+		cmds, _ := x.engine.Decide(x.now)
+		cmds = append(cmds, controller.Decide(x.fork.View(), x.now, changes, all)...)
+		cmds = append(cmds, allocator.Adjust(x.fork.View(), x.now)...)
+		for _, c := range cmds {
+			x.do(c)
+		}
+		obeyed := x.obey(changes, all)
+		if len(cmds) == 0 && !obeyed {
+			return
+		}
+		if did += len(cmds); did > maxCommands {
+			break
+		}
+		all = false
+	}
+	x.partial = true
+}
+
+// do applies a command, which may be refused as it may in the log, and notes who
+// gives way by it.
+func (x *future) do(c fsm.Command) {
+	p, ok := c.(*fsm.TaskPreempt)
+	if !ok {
+		_, _ = x.fork.Do(c) // one that is stale by now is refused, and decided anew
+		return
+	}
+	before := x.fork.View()
+	_, _ = x.fork.Do(c)
+	for _, v := range p.Victims {
+		was, is := before.TaskOf(v.Job, v.Index), x.fork.View().TaskOf(v.Job, v.Index)
+		if was == nil || is == nil || was.Desired != is.Desired {
+			id := api.TaskID(v.Job, v.Index)
+			g := api.GaveWay{Task: id, Freeze: p.Freeze, Cause: p.Cause}
+			if was != nil {
+				g.Partition, g.Node = was.Partition, was.Node
+			}
+			x.gave = append(x.gave, g)
+		}
+	}
+}
+
+// obey does what nodes would: it starts what was placed, ends what is told to,
+// and freezes what is told to.
+func (x *future) obey(changes map[fsm.Change]struct{}, all bool) (did bool) {
+	touched := map[string]bool{}
+	if all {
+		for n := range x.fork.View().Nodes() {
+			touched[n.ID] = true
+		}
+	}
+	pending := x.fork.Take()
+	for _, set := range []map[fsm.Change]struct{}{changes, pending} {
+		for ch := range set {
+			if ch.Table == fsm.TableNodeTasks || ch.Table == fsm.TableRooms {
+				touched[ch.ID] = true
+			}
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(touched)) {
+		v := x.fork.View()
+		n := v.Node(id)
+		if n == nil || n.State != api.NodeReady && n.State != api.NodeDraining {
+			continue
+		}
+		report := &fsm.TaskReport{Meta: fsm.Meta{At: x.now, Actor: "plan"}}
+		for t := range v.NodeTasks(id) {
+			if s, ok := next(t, x.now); ok {
+				report.Statuses = append(report.Statuses, s)
+			}
+		}
+		if len(report.Statuses) > 0 {
+			x.do(report)
+			did = true
+		}
+	}
+	x.fork.Mark(pending)
+	return did
+}
+
+// next is what a node reports of a task that is not yet as it is told to be.
+func next(t *api.Task, now time.Time) (api.TaskStatus, bool) {
+	s := api.TaskStatus{Task: t.ID, Attempt: t.Attempt, NodeID: t.NodeID, State: api.TaskRunning, PID: max(1, t.PID), Time: now}
+	switch {
+	case t.Desired == api.DesiredStop || t.Desired == api.DesiredMove:
+		s.State, s.ExitCode = api.TaskKilled, new(int)
+	case t.State != api.TaskRunning:
+	case t.Desired == api.DesiredFreeze && !t.Frozen:
+		s.Frozen = true
+	default:
+		return s, false
+	}
+	return s, true
+}

@@ -1,0 +1,112 @@
+package foresee
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/scheduler"
+	"github.com/mesita/mesita/fsm"
+)
+
+// maxListed bounds the tasks and nodes that a plan names of each kind.
+const maxListed = 1000
+
+// Planner plans jobs, and answers as the scheduler's does.
+type Planner struct{ scheduler.Planner }
+
+// Plan says what a command that gives a job that spec would come to; with no
+// command, that nothing would change.
+func (p Planner) Plan(v *fsm.View, s *api.JobSpec, cmd fsm.Command) (*api.Plan, error) {
+	plan := &api.Plan{Job: s.Name, Action: "nothing", Tasks: s.Tasks(), RunAs: s.RunsAs()}
+	old := v.Job(s.Name)
+	if cmd == nil {
+		if old != nil {
+			plan.Fits = old.Counts.Running + old.Counts.Starting
+		}
+		return plan, nil
+	}
+	now := p.Now()
+	first := v.Trial(cmd)
+	if first.Err != nil {
+		return nil, first.Err
+	}
+	id := first.Value.(*api.Job).ID
+	x, err := after(v, p.Begin, now, cmd)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case old == nil || old.State.Ended():
+		plan.Action = "create"
+	default:
+		if plan.Changes = api.Differences(old.Spec, s); len(plan.Changes) > 0 {
+			plan.Action = "update"
+		}
+	}
+	x.tasks(v, id, plan)
+	p.waits(x, id, plan, now)
+	plan.GiveWay = x.gave[:min(len(x.gave), maxListed)]
+	if len(x.gave) > 0 {
+		plan.Warnings = append(plan.Warnings, fmt.Sprintf("%s would give way", api.Count(len(x.gave), "task")))
+	}
+	for _, near := range s.Affinity {
+		if !near.Away && !near.Soft && near.Job != s.Name && v.Job(near.Job) == nil {
+			plan.Warnings = append(plan.Warnings, fmt.Sprintf("it must run near job %s (--affinity), and there is no such job", near.Job))
+		}
+	}
+	if x.partial {
+		plan.Warnings = append(plan.Warnings, "more would happen than is looked at: this is only how it begins")
+	}
+	return plan, nil
+}
+
+// tasks compares a job's tasks with what they are now.
+func (x *future) tasks(v *fsm.View, id string, plan *api.Plan) {
+	nodes := map[string]int{}
+	is := x.fork.View()
+	for t := range is.MadeTasks(id) {
+		if !t.Holds() || t.Desired != api.DesiredRun {
+			continue
+		}
+		plan.Fits++
+		if was := v.TaskOf(id, t.Index); was == nil || !was.Holds() || was.Attempt != t.Attempt {
+			plan.Starts++
+			nodes[t.Node]++
+		}
+	}
+	for was := range v.MadeTasks(id) {
+		if !was.Holds() {
+			continue
+		}
+		switch t := is.TaskOf(id, was.Index); {
+		case t == nil || t.State.Final() || t.Desired == api.DesiredStop:
+			plan.Stops = append(plan.Stops, was.ID)
+		case t.Attempt != was.Attempt:
+			plan.Restarts = append(plan.Restarts, was.ID)
+		}
+	}
+	plan.Stops, plan.Restarts = plan.Stops[:min(len(plan.Stops), maxListed)], plan.Restarts[:min(len(plan.Restarts), maxListed)]
+	for _, name := range slices.Sorted(maps.Keys(nodes))[:min(len(nodes), maxListed)] {
+		plan.Nodes = append(plan.Nodes, api.PlanNode{Node: name, Tasks: nodes[name]})
+	}
+}
+
+// waits says how many tasks of a job would wait, and what for.
+func (p Planner) waits(x *future, id string, plan *api.Plan, now time.Time) {
+	j := x.fork.View().Job(id)
+	if j == nil || j.Counts.Pending == 0 {
+		return
+	}
+	plan.Waiting = j.Counts.Pending
+	reason := "there is not enough free"
+	why, err := scheduler.Planner{Now: func() time.Time { return now }, Begin: p.Begin}.Explain(x.fork.View(), id)
+	if err == nil && len(why.Obstacles) > 0 {
+		plan.Obstacles = why.Obstacles
+		reason = cmp.Or(why.Because(), reason)
+	}
+	plan.Warnings = append(plan.Warnings, fmt.Sprintf("%d of %s would wait: %s", plan.Waiting, api.Count(plan.Tasks, "task"), reason))
+}

@@ -1,0 +1,71 @@
+package foresee
+
+import (
+	"fmt"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/allocator"
+	"github.com/mesita/mesita/cluster/scheduler"
+	"github.com/mesita/mesita/fsm"
+)
+
+// maxReclaimed bounds the list of who gives way in the plan of a partition.
+const maxReclaimed = 100
+
+// Shares plans partitions, and answers as the allocator's planner does.
+type Shares struct {
+	allocator.Planner
+	Begin scheduler.Begin
+}
+
+// Plan says what making or changing a partition would come to.
+func (s Shares) Plan(v *fsm.View, cmd *fsm.PartitionPut) (api.PartitionChange, error) {
+	c, err := s.Planner.Plan(v, cmd)
+	if err != nil {
+		return c, err
+	}
+	x, err := after(v, s.Begin, s.Now(), cmd)
+	if err != nil {
+		return c, err
+	}
+	if old := v.Partition(c.Partition.Path); old != nil {
+		c.Changes = api.Differences(old.Asked(), c.Partition.Asked())
+	}
+	for _, g := range x.gave[:min(len(x.gave), maxReclaimed)] {
+		c.Reclaimed = append(c.Reclaimed, g.Task)
+	}
+	c.Starts = x.started(v)
+	if text := x.above(c.Partition.Path); text != "" {
+		c.Warnings = append(c.Warnings, text)
+	}
+	return c, nil
+}
+
+// started is how many tasks run that wait now.
+func (x *future) started(v *fsm.View) (n int) {
+	for node := range x.fork.View().Nodes() {
+		for t := range x.fork.View().NodeTasks(node.ID) {
+			if was := v.TaskOf(t.Job, t.Index); was == nil || !was.Holds() {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// above says that a partition keeps more than its limit allows, "" if it does
+// not.
+func (x *future) above(path string) string {
+	v := x.fork.View()
+	held, p := api.AmountsOf(allocator.Begin(v).Held(path)), v.Partition(path)
+	if p == nil {
+		return ""
+	}
+	for k, limit := range p.Limit.Each {
+		if has := held.Of(k); has > limit {
+			used, most := api.FormatAmounts(k, has, limit)
+			return fmt.Sprintf("it keeps %s=%s, above its limit of %s, and starts nothing until tasks have ended: none of them may be made to give way now (--preempt never, or within --min-runtime)", k, used, most)
+		}
+	}
+	return ""
+}
