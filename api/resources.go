@@ -193,6 +193,23 @@ func combine(a, b map[string]Quantity, op func(Quantity, Quantity) Quantity) map
 // all tasks of a node together.
 func (r Resources) MemLimit() Bytes { return r.Mem + r.MemExtra }
 
+// Times is n times what can be counted; ports and other sets, of which there is
+// one of each, are left out.
+func (r Resources) Times(n int) Resources {
+	k := int64(n)
+	r.CPUs, r.Pins, r.Mem, r.MemExtra, r.Disk, r.GPUs, r.Ports = r.CPUs*MilliCPU(k), r.Pins*k, r.Mem*Bytes(k), r.MemExtra*Bytes(k), r.Disk*Bytes(k), r.GPUs*k, nil
+	if len(r.Custom) > 0 {
+		custom := map[string]Quantity{}
+		for name, q := range r.Custom {
+			if q.Scalar != 0 {
+				custom[name] = Quantity{Scalar: q.Scalar * k}
+			}
+		}
+		r.Custom = custom
+	}
+	return r
+}
+
 // Short is one resource of which there is too little.
 type Short struct {
 	Resource string `json:"resource"`

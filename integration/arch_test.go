@@ -38,7 +38,7 @@ var imports = map[string][]string{
 	"cluster":            {"api", "api/backoff", "api/budget", "executor/clock", "api/auth", "api/server", "fsm", "gossip", "isolation", "executor", "executor/sealed", "cluster"},
 	"cluster/consensus":  {"api", "api/backoff", "executor/boltfile", "fsm"},
 	"cluster/allocator":  {"api", "fsm", "cluster/loop"},
-	"cluster/scheduler":  {"api", "fsm", "cluster/loop"},
+	"cluster/scheduler":  {"api", "fsm", "cluster/loop", "cluster/scheduler/reserve"},
 	"cluster/controller": {"api", "fsm", "cluster/loop"},
 	"cluster/loop":       {"fsm"},
 	"cluster/foresee":    {"api", "fsm", "cluster/allocator", "cluster/scheduler", "cluster/controller"},
@@ -51,6 +51,8 @@ var imports = map[string][]string{
 	"cluster/skew":       {"api", "api/backoff", "fsm"},
 	"integration":        {"*"},
 	"scripts":            {"*"},
+
+	"cluster/scheduler/reserve": {"api"},
 }
 
 // rule is the entry of the nearest folder in the map.

@@ -10,11 +10,15 @@ import (
 
 // Round is one round of service over one view: it says who is next as
 // resources are handed out. It changes nothing but itself.
-type Round struct{ t *tree }
+type Round struct {
+	view *fsm.View
+	t    *tree
+	fair map[*part]float64 // once it was asked for
+}
 
 // Begin starts a round in which every partition with waiting work takes part.
 func Begin(v *fsm.View) *Round {
-	r := &Round{t: newTree(v)}
+	r := &Round{view: v, t: newTree(v)}
 	for _, c := range r.t.parts {
 		leaf := c
 		if c.own != nil {
@@ -129,16 +133,20 @@ func (r *Round) Ahead(path, other string, need api.Resources) bool {
 // apart are the highest parts that hold one of two partitions and not the
 // other; nil if there are none.
 func (r *Round) apart(a, b string) (x, y *part) {
-	above := map[*part]*part{} // b and what is above it, and from where one comes there
-	for c, from := r.t.leaf(b), (*part)(nil); c != nil; c, from = c.parent, c {
-		above[c] = from
+	x, y = r.t.leaf(a), r.t.leaf(b)
+	if x == nil || y == nil || x == y {
+		return nil, nil
 	}
-	for c, from := r.t.leaf(a), (*part)(nil); c != nil; c, from = c.parent, c {
-		if y, ok := above[c]; ok {
-			return from, y
-		}
+	for x.depth > y.depth && x.parent != nil {
+		x = x.parent
 	}
-	return nil, nil
+	for y.depth > x.depth {
+		y = y.parent
+	}
+	for x.parent != y.parent {
+		x, y = x.parent, y.parent
+	}
+	return x, y
 }
 
 // covers tells whether the part's guarantee covers so much more.

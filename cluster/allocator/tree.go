@@ -10,6 +10,7 @@ type part struct {
 	p         *api.Partition
 	path      string
 	parent    *part // nil at the root
+	depth     int   // parts above it
 	children  []*part
 	own       *part // of one with children: the stand-in for its own jobs
 	weight    float64
@@ -77,7 +78,7 @@ func (t *tree) add(p *api.Partition) {
 	if up == nil {
 		up = t.root
 	}
-	c := &part{p: p, path: p.Path, parent: up, weight: p.Weight.Float(), priority: p.Priority, guarantee: p.Guaranteed(), limit: p.Limit,
+	c := &part{p: p, path: p.Path, parent: up, depth: up.depth + 1, weight: p.Weight.Float(), priority: p.Priority, guarantee: p.Guaranteed(), limit: p.Limit,
 		promised: !p.Guaranteed().IsZero(), limited: !p.Limit.IsZero()}
 	up.children = append(up.children, c)
 	t.parts[p.Path] = c
@@ -87,7 +88,7 @@ func (t *tree) add(p *api.Partition) {
 // place among them: weight one, and what of the guarantee is promised to none
 // of them.
 func (t *tree) addOwn(c *part) {
-	own := &part{p: c.p, path: c.path, parent: c, weight: 1, guarantee: c.guarantee}
+	own := &part{p: c.p, path: c.path, parent: c, depth: c.depth + 1, weight: 1, guarantee: c.guarantee}
 	for _, k := range c.children {
 		for name, v := range k.guarantee.Each {
 			own.guarantee = own.guarantee.With(name, max(0, own.guarantee.Of(name)-v))
@@ -126,8 +127,11 @@ func (t *tree) keyOf(c *part) key {
 			return key{class: 0, priority: c.priority, share: share}
 		}
 	}
-	return key{class: 1, share: fsm.Dominant(c.used, t.capacity) / c.weight}
+	return key{class: 1, share: t.share(c)}
 }
+
+// share is a part's dominant share by its weight.
+func (t *tree) share(c *part) float64 { return fsm.Dominant(c.used, t.capacity) / c.weight }
 
 // metBy tells whether used reaches a guarantee in some resource, and how far
 // it is in the one that is furthest.

@@ -40,11 +40,11 @@ func (w *waiting) remedies() (out []api.Remedy) {
 func (w *waiting) sooner() *api.Remedy {
 	var last time.Time
 	for _, h := range w.pass.e.holds {
-		last = later(last, h.at)
+		last = later(last, h.At)
 	}
 	for _, t := range w.turns {
 		if t.quota != nil {
-			last = later(last, t.quota.at)
+			last = later(last, t.quota.At)
 		}
 	}
 	most64 := int64(last.Sub(w.now)/time.Second) + 1
@@ -190,7 +190,7 @@ func (w *waiting) firster() *api.Remedy {
 func (w *waiting) higher() *api.Remedy {
 	full := w.watch.full
 	if q := w.watch.quota; q != nil {
-		full = w.hits(w.t.Partition, q.need.Add(times(w.c.need, max(1, w.j.Spec.Gang))))
+		full = w.hits(w.t.Partition, q.Need.Add(w.c.need.Times(max(1, w.j.Spec.Gang))))
 	}
 	if len(full) == 0 {
 		return nil
@@ -268,7 +268,7 @@ func byPath(a, b *api.Partition) int {
 // guaranteed is the least guarantee by which others give way to the task, or it
 // need not stand back for them.
 func (w *waiting) guaranteed() *api.Remedy {
-	need := times(w.c.need, max(1, w.j.Spec.Gang))
+	need := w.c.need.Times(max(1, w.j.Spec.Gang))
 	part := w.view.Partition(w.t.Partition)
 	if part == nil || w.nearest < 0 || w.round.Entitled(part.Path, need) {
 		return nil

@@ -1,10 +1,12 @@
 package scheduler
 
 import (
+	"iter"
 	"math"
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/scheduler/reserve"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -30,6 +32,18 @@ type Round interface {
 	MayReclaim(winner, victim string, need, lost api.Resources) bool
 	// Over lists the partitions that hold more than their limit.
 	Over() []string
+	Shares
+}
+
+// Shares is what a Round says of weights.
+type Shares interface {
+	// Shares yields what is served by weight: names, and dominant shares by weight.
+	Shares() iter.Seq2[string, float64]
+	// Apart is where weights decide between two partitions: the names that stand
+	// for them there, with their weights and shares. It is false if they do not.
+	Apart(a, b string) (names [2]string, weights, shares [2]float64, ok bool)
+	// Fair is the dominant share that a partition is entitled to now.
+	Fair(partition string) float64
 }
 
 // Begin starts a round over a view.
@@ -57,10 +71,13 @@ type Engine struct {
 	orders  map[string]*class // the newest of those that differ in their partition alone
 	kin     map[string]*class // the newest of those with the same conditions
 	clock   int
-	holds   map[string]*hold // room held for the first blocked job, by partition
-	claims  []*claim         // what is being taken back, and for whom
-	dirty   map[string]bool  // nodes that the last pass handed out from
-	started *started         // what the pass starts
+	holds   map[string]*reserve.Hold // room held for the first blocked job, by partition
+	more    map[string]*reserve.Hold // and so that it can have more, where that counts on what it has
+	heads   map[string]*reserve.Head // those first ones, also where no room can be held
+	shares  reserve.Averages
+	claims  []*claim        // what is being taken back, and for whom
+	dirty   map[string]bool // nodes that the last pass handed out from
+	started *started        // what the pass starts
 
 	maxOrders int64 // bytes
 }
@@ -158,7 +175,7 @@ func (e *Engine) refreshJob(id string) {
 		l.share = float64(running) * fsm.Dominant(j.Spec.Need(), e.view.Capacity())
 	}
 	if j.Spec.Kind != api.KindBatch {
-		l.fixed = times(j.Spec.Need(), running)
+		l.fixed = j.Spec.Need().Times(running)
 	}
 	if j.Counts.Pending > 0 && !j.Stop {
 		l.entry = &entry{job: j}
@@ -196,21 +213,6 @@ func (e *Engine) sum(l *live, sign float64) {
 			e.fixed[l.part] = e.fixed[l.part].Minus(l.fixed)
 		}
 	}
-}
-
-func times(r api.Resources, n int) api.Resources {
-	k := int64(n)
-	r.CPUs, r.Pins, r.Mem, r.MemExtra, r.Disk, r.GPUs, r.Ports = r.CPUs*api.MilliCPU(k), r.Pins*k, r.Mem*api.Bytes(k), r.MemExtra*api.Bytes(k), r.Disk*api.Bytes(k), r.GPUs*k, nil
-	if len(r.Custom) > 0 {
-		custom := map[string]api.Quantity{}
-		for name, q := range r.Custom {
-			if q.Scalar != 0 {
-				custom[name] = api.Quantity{Scalar: q.Scalar * k}
-			}
-		}
-		r.Custom = custom
-	}
-	return r
 }
 
 // userUse is what a user had of a fair partition: on average over its half
@@ -297,7 +299,7 @@ func (e *Engine) makeClass(part *api.Partition, spec *api.JobSpec, order string)
 // It changes nothing itself.
 func (e *Engine) Decide(now time.Time) (cmds []fsm.Command, next time.Time) {
 	if e.view.PendingCount() == 0 && e.view.FrozenCount() == 0 && len(e.over()) == 0 {
-		e.holds, e.claims = nil, nil
+		e.holds, e.more, e.heads, e.claims = nil, nil, nil, nil
 		return nil, time.Time{}
 	}
 	p := e.pass(now, nil)

@@ -93,7 +93,7 @@ func countMost(has, need api.Resources, most int) int {
 // fitsLimits refuses a spec of which the limits of its partition never allow
 // one task, or the whole gang.
 func fitsLimits(v *fsm.View, s *api.JobSpec) error {
-	need := api.AmountsOf(times(s.Need(), max(1, s.Gang)))
+	need := api.AmountsOf(s.Need().Times(max(1, s.Gang)))
 	for path := s.Partition; path != ""; path = api.ParentPath(path) {
 		p := v.Partition(path)
 		if p == nil {

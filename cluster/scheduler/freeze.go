@@ -89,14 +89,14 @@ func (p *pass) thaw(t *turn) bool {
 // them, or whose job outranks the frozen task's.
 func (p *pass) frozenMayUse(t *turn, v *api.Task, slot int, need api.Resources) bool {
 	for _, h := range p.held[slot] {
-		if h.extra[slot].Fits(need) {
+		if h.Extra[slot].Fits(need) {
 			continue
 		}
-		if h.entitled {
+		if h.Entitled {
 			return false
 		}
-		l, j := p.e.jobs[h.job], p.view.Job(v.Job)
-		if h.path == v.Partition && l != nil && l.entry != nil && j != nil && p.outranks(t.q.part, l.entry.job, j, v.Ran(p.now)) {
+		l, j := p.e.jobs[h.Job], p.view.Job(v.Job)
+		if h.Path == v.Partition && l != nil && l.entry != nil && j != nil && p.outranks(t.q.part, l.entry.job, j, v.Ran(p.now)) {
 			return false
 		}
 	}

@@ -14,13 +14,13 @@ func (p *pass) gang(t *turn) bool {
 		p.leave(t) // some of it is still ending, or waits for its back-off
 		return false
 	}
-	if p.round.Room(path, times(t.tasks.need, n)) != "" {
+	if p.round.Room(path, t.tasks.need.Times(n)) != "" {
 		if p.block(t, true) {
 			t.blocked = maxBlocked
 		}
 		return false
 	}
-	if !p.mayUseQuota(t, times(t.tasks.need, n)) {
+	if !p.mayUseQuota(t, t.tasks.need.Times(n)) {
 		p.block(t, true)
 		return false
 	}

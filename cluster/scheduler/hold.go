@@ -6,24 +6,8 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/scheduler/reserve"
 )
-
-// hold is room kept for the first job of a partition that does not fit: the
-// reservation of EASY backfilling (Lifka, The ANL/IBM SP Scheduling System,
-// JSSPP 1995). Others may use it only if they end before, or if enough is left
-// then.
-type hold struct {
-	job      string
-	path     string
-	seq      int // older holds go first
-	need     api.Resources
-	entitled bool
-	at       time.Time             // when the job can start; zero: when tasks of unknown length end
-	tasks    map[int]int           // how many of the job's tasks each slot will take
-	extra    map[int]api.Resources // what is left of each slot then
-	nodes    []string              // of the slots, which may be numbered anew
-	fresh    bool                  // it counts on the end of what this pass starts
-}
 
 // until says how long something is held.
 func until(at time.Time) string {
@@ -38,54 +22,89 @@ const maxHoldNodes = 64
 
 // hold keeps room for a job, if that can help it.
 func (p *pass) hold(t *turn, e *entry) {
-	old := p.e.holds[t.q.part.Path]
-	if old != nil && old.job == e.job.ID {
-		return // it was renewed when the pass began
-	}
-	p.drop(old)
+	path := t.q.part.Path
+	h := p.e.holds[path] // renewed when the pass began
 	c := p.e.classOf(e, t.q)
-	if h := p.findHold(e, t.q, c, p.candidates(e, c)); h != nil {
-		p.e.clock++
-		h.seq = p.e.clock
-		p.keep(h)
+	if h == nil || h.Job != e.job.ID {
+		p.drop(h)
+		p.drop(p.e.more[path])
+		h = p.compete(t, e, c, p.candidates(e, c), false)
 	}
+	if h != nil && h.Own && len(p.turns) > 1 && p.e.more[path] == nil {
+		p.compete(t, e, c, p.candidates(e, c), true)
+	}
+}
+
+// compete keeps room for a job. Where it competes with what is kept for others,
+// only one of them is: the job's, if that is not kept out and would keep them out.
+func (p *pass) compete(t *turn, e *entry, c *class, slots []int, more bool) *reserve.Hold {
+	yields := map[*reserve.Hold]bool{}
+	h := p.findHold(e, t.q, c, slots, more, func(o *reserve.Hold) bool {
+		y, known := yields[o]
+		if !known {
+			y = o.Path != t.q.part.Path && !p.keepsOut(o, t.q.part.Path, e, c.need) && p.outstands(t.head, t.q.part.Path, o)
+			yields[o] = y
+		}
+		return y
+	})
+	if h == nil {
+		return nil
+	}
+	for i := range h.Tasks {
+		for _, o := range slices.Clone(p.held[i]) {
+			if yields[o] && !h.Extra[i].Fits(o.Need.Times(o.Tasks[i])) {
+				p.drop(o)
+			}
+		}
+	}
+	p.keep(h)
+	return h
 }
 
 // renew computes a hold of an earlier pass anew, on the same nodes, if they can
 // still help.
-func (p *pass) renew(h *hold, l *live) {
+func (p *pass) renew(h *reserve.Hold, l *live) {
 	c := p.e.classOf(l.entry, l.queue)
 	var slots []int
-	for _, id := range h.nodes {
+	for _, id := range h.Nodes {
 		if i, ok := p.e.slots.ids[id]; ok && c.ok[i] {
 			slots = append(slots, i)
 		}
 	}
-	n := p.findHold(l.entry, l.queue, c, slots)
-	if n != nil {
-		n.seq = h.seq
+	if n := p.findHold(l.entry, l.queue, c, slots, h.More, nobody); n != nil {
 		p.keep(n)
 	}
 }
 
-func (p *pass) keep(h *hold) {
-	if p.e.holds == nil {
-		p.e.holds = map[string]*hold{}
+// kept is the holds of one kind, by partition.
+func (e *Engine) kept(more bool) map[string]*reserve.Hold {
+	if e.holds == nil {
+		e.holds = map[string]*reserve.Hold{}
 	}
-	p.e.holds[h.path] = h
-	for i := range h.tasks {
+	if e.more == nil {
+		e.more = map[string]*reserve.Hold{}
+	}
+	if more {
+		return e.more
+	}
+	return e.holds
+}
+
+func (p *pass) keep(h *reserve.Hold) {
+	p.e.kept(h.More)[h.Path] = h
+	for i := range h.Tasks {
 		p.held[i] = append(p.held[i], h)
 	}
 }
 
-func (p *pass) drop(h *hold) {
+func (p *pass) drop(h *reserve.Hold) {
 	if h == nil {
 		return
 	}
-	delete(p.e.holds, h.path)
+	delete(p.e.kept(h.More), h.Path)
 	p.freed = true
-	for i := range h.tasks {
-		p.held[i] = slices.DeleteFunc(p.held[i], func(x *hold) bool { return x == h })
+	for i := range h.Tasks {
+		p.held[i] = slices.DeleteFunc(p.held[i], func(x *reserve.Hold) bool { return x == h })
 	}
 }
 
@@ -124,88 +143,55 @@ func missing(lack, most int64) float64 {
 	return float64(lack) / float64(most)
 }
 
-// release is resources that come back.
-type release struct {
-	at    time.Time // zero: nobody knows when
-	slot  int
-	held  api.Resources
-	fresh bool // of a task that starts in this pass
+// request is so many tasks of a class at once.
+func request(c *class, want int) reserve.Request {
+	return reserve.Request{Need: c.need, Want: want, AtMostOne: c.anyPorts > 0,
+		Fits: func(left api.Resources) bool { return lacks(left, c.need, c.anyPorts) == "" }}
 }
 
-// compare orders by time, those of which nobody knows it last.
-func (r release) compare(o release) int {
-	if r.at.IsZero() != o.at.IsZero() {
-		if r.at.IsZero() {
-			return 1
-		}
-		return -1
-	}
-	return r.at.Compare(o.at)
-}
+// nobody yields.
+func nobody(*reserve.Hold) bool { return false }
 
 // findHold finds when and where a job can start once tasks end, in the order
 // of their estimated ends; nil if it cannot even then.
-func (p *pass) findHold(e *entry, q *queue, c *class, slots []int) *hold {
-	want := max(1, e.job.Spec.Gang)
-	h := &hold{job: e.job.ID, path: q.part.Path, need: c.need, tasks: map[int]int{}, extra: map[int]api.Resources{}, at: p.now}
-	h.entitled = p.round.Entitled(h.path, times(c.need, want))
-	left := map[int]api.Resources{}
-	room := map[int]int{}
-	total := 0
-	var ends []release
+// Holds that yield to it are not there for it. With more, the partition's own
+// tasks do not count as ending.
+func (p *pass) findHold(e *entry, q *queue, c *class, slots []int, more bool, yields func(*reserve.Hold) bool) *reserve.Hold {
+	r := request(c, max(1, e.job.Spec.Gang))
+	var rooms []reserve.Room
+	var ends []reserve.Release
 	gives := p.givesWay(e, q, c.need)
 	for _, i := range slots {
-		left[i] = c.s.free[i]
+		left := c.s.free[i]
 		for _, o := range p.held[i] {
-			left[i] = left[i].Minus(times(o.need, o.tasks[i]))
+			if yields(o) {
+				continue
+			}
+			left = left.Minus(o.Need.Times(o.Tasks[i]))
 		}
 		for _, o := range p.claims[i] {
 			if o.job != e.job.ID {
-				left[i] = left[i].Minus(o.need)
+				left = left.Minus(o.need)
 			}
 		}
-		room[i] = countFits(left[i], c, want)
-		total += room[i]
-		ends = p.releases(ends, i, gives)
+		rooms = append(rooms, reserve.Room{Slot: i, Left: left})
+		ends = p.releases(ends, i, q.part.Path, gives)
 	}
-	slices.SortStableFunc(ends, release.compare)
-	for _, r := range ends {
-		if total >= want && (r.at.IsZero() || !r.at.Equal(h.at)) {
-			break // what comes back at the same time is left to others
-		}
-		left[r.slot] = left[r.slot].Add(r.held)
-		n := countFits(left[r.slot], c, want)
-		total += n - room[r.slot]
-		room[r.slot], h.at = n, r.at
-		h.fresh = h.fresh || r.fresh
+	if more {
+		ends = slices.DeleteFunc(ends, func(r reserve.Release) bool { return r.Own })
 	}
-	if total < want {
+	h := reserve.Find(r, rooms, ends, p.now)
+	if h == nil {
 		return nil
 	}
+	h.More = more
+	h.Job, h.Path, h.Entitled = e.job.ID, q.part.Path, p.round.Entitled(q.part.Path, c.need.Times(r.Want))
 	for _, i := range slots {
-		n := min(room[i], want)
-		if n == 0 {
-			continue
-		}
-		h.tasks[i], h.extra[i] = n, left[i].Minus(times(c.need, n))
-		h.nodes = append(h.nodes, c.s.node[i].ID)
-		if want -= n; want == 0 {
-			break
+		if h.Tasks[i] > 0 {
+			h.Nodes = append(h.Nodes, c.s.node[i].ID)
 		}
 	}
 	return h
-}
-
-func countFits(left api.Resources, c *class, most int) int {
-	n := 0
-	for n < most && lacks(left, c.need, c.anyPorts) == "" {
-		left = left.Minus(c.need)
-		if c.anyPorts > 0 {
-			most = 1 // how many more ports fit is not worth counting
-		}
-		n++
-	}
-	return n
 }
 
 // givesWay tells of which tasks a job may take what it needs, once they were
@@ -226,9 +212,10 @@ func (p *pass) givesWay(e *entry, q *queue, need api.Resources) func(v *api.Task
 	}
 }
 
-// releases adds what the tasks of a slot will give back, those that this pass
+// releases adds what the tasks of a slot will give back, as one of that partition
+// sees it, those that this pass
 // starts with them. Services never do, but where they give way.
-func (p *pass) releases(out []release, slot int, gives func(v *api.Task, j *api.Job) bool) []release {
+func (p *pass) releases(out []reserve.Release, slot int, path string, gives func(v *api.Task, j *api.Job) bool) []reserve.Release {
 	for t := range p.view.NodeTasks(p.e.slots.node[slot].ID) {
 		j := p.view.Job(t.Job)
 		if j == nil {
@@ -245,11 +232,12 @@ func (p *pass) releases(out []release, slot int, gives func(v *api.Task, j *api.
 			}
 		}
 		if known {
-			out = append(out, release{at: at, slot: slot, held: t.Held()})
+			out = append(out, reserve.Release{At: at, Slot: slot, Held: t.Held(), Own: t.Partition == path})
 		}
 	}
 	for x := range p.e.started.on(slot) {
 		if r, ends := p.release(x); ends {
+			r.Own = x.job.Spec.Partition == path
 			out = append(out, r)
 		}
 	}
@@ -284,10 +272,7 @@ func (p *pass) mayUse(t *turn, slot int, need api.Resources) bool {
 		return false
 	}
 	for _, h := range p.held[slot] {
-		if h.fresh && h.path != t.q.part.Path {
-			continue // as the round goes on, all partitions have their share first
-		}
-		if !p.goesFirst(t, t.entry, h, need) && !p.endsBefore(t.entry.job, h) && !h.extra[slot].Fits(need) && !p.isLoan(t, h) {
+		if !p.endsBefore(t.entry.job, h) && !h.Extra[slot].Fits(need) && !p.isLoan(t, h) && p.keepsOut(h, t.q.part.Path, t.entry, need) {
 			return false
 		}
 	}
@@ -296,15 +281,15 @@ func (p *pass) mayUse(t *turn, slot int, need api.Resources) bool {
 
 // isLoan tells whether the holder can take back what a task of the current job
 // gets, and will not want it before the task was worth starting.
-func (p *pass) isLoan(t *turn, h *hold) bool {
+func (p *pass) isLoan(t *turn, h *reserve.Hold) bool {
 	part := t.q.part
-	if part.Preempt == api.PreemptNever || !h.at.IsZero() && h.at.Sub(p.now) < time.Duration(part.MinRuntime) {
+	if part.Preempt == api.PreemptNever || !h.At.IsZero() && h.At.Sub(p.now) < time.Duration(part.MinRuntime) {
 		return false
 	}
-	if h.path != part.Path {
-		return p.round.MayReclaim(h.path, part.Path, h.need, api.Resources{})
+	if h.Path != part.Path {
+		return p.round.MayReclaim(h.Path, part.Path, h.Need, api.Resources{})
 	}
-	l := p.e.jobs[h.job]
+	l := p.e.jobs[h.Job]
 	return l != nil && l.entry != nil && p.outranks(part, l.entry.job, t.entry.job, 0)
 }
 
@@ -312,24 +297,14 @@ func (p *pass) isLoan(t *turn, h *hold) bool {
 // must not rely on when tasks end there: that is what is to change.
 func (p *pass) mayClaim(t *turn, e *entry, slot int, need api.Resources) bool {
 	for _, h := range p.held[slot] {
-		if !p.goesFirst(t, e, h, need) {
+		if p.keepsOut(h, t.q.part.Path, e, need) {
 			return false
 		}
 	}
 	return true
 }
 
-// goesFirst tells whether a job's task need not stand back for a hold: it is
-// the job's own, or younger than that, or for what its partition was not
-// promised while the task's was.
-func (p *pass) goesFirst(t *turn, e *entry, h *hold, need api.Resources) bool {
-	if own := p.e.holds[t.q.part.Path]; h.job == e.job.ID || own != nil && own.job == e.job.ID && own.seq < h.seq {
-		return true
-	}
-	return !h.entitled && p.round.Ahead(t.q.part.Path, h.path, need)
-}
-
-func (p *pass) endsBefore(j *api.Job, h *hold) bool { return p.endsBy(j, h.at) }
+func (p *pass) endsBefore(j *api.Job, h *reserve.Hold) bool { return p.endsBy(j, h.At) }
 
 // endsBy tells whether a job that starts now ends by then, at a known time.
 func (p *pass) endsBy(j *api.Job, at time.Time) bool {
@@ -341,8 +316,8 @@ func (p *pass) endsBy(j *api.Job, at time.Time) bool {
 // is left then.
 func (p *pass) backfilled(t *turn, slot int, need api.Resources) {
 	for _, h := range p.held[slot] {
-		if h.job != t.entry.job.ID && !p.endsBefore(t.entry.job, h) && !p.isLoan(t, h) {
-			h.extra[slot] = h.extra[slot].Minus(need)
+		if h.Job != t.entry.job.ID && !p.endsBefore(t.entry.job, h) && !p.isLoan(t, h) {
+			h.Extra[slot] = h.Extra[slot].Minus(need)
 		}
 	}
 }

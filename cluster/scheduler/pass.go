@@ -1,12 +1,12 @@
 package scheduler
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/scheduler/reserve"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -28,10 +28,10 @@ type pass struct {
 	now    time.Time
 	round  Round
 	turns  map[string]*turn
-	held   map[int][]*hold  // room held, by slot
-	claims map[int][]*claim // and what is being taken back
-	thawed map[string]bool  // tasks
-	freed  bool             // some of it no more, which others had to pass by
+	held   map[int][]*reserve.Hold // room held, by slot
+	claims map[int][]*claim        // and what is being taken back
+	thawed map[string]bool         // tasks
+	freed  bool                    // some of it no more, which others had to pass by
 	open   *fsm.TaskPlace
 	placed int
 	cmds   []fsm.Command
@@ -49,8 +49,9 @@ type turn struct {
 	tasks   *units
 	kept    map[*entry]*seat // of jobs that another user interrupted
 	blocked int
-	first   *entry // the first job that did not fit
-	quota   *quota // what is kept for it, if it was its partition's limit
+	first   *entry         // the first job that did not fit
+	head    *reserve.Head  // and its task, if it is room on nodes that it lacks
+	quota   *reserve.Quota // what is kept for it, if it was its partition's limit
 	waiting []*entry
 	frozen  []*api.Task // those of the partition that may go on
 	listed  bool
@@ -59,13 +60,17 @@ type turn struct {
 
 func newPass(e *Engine, now time.Time) *pass {
 	e.now, e.started = now, newStarted(len(e.slots.node), e.started)
-	p := &pass{e: e, view: e.view, now: now, round: e.begin(e.view), turns: map[string]*turn{}, held: map[int][]*hold{}, claims: map[int][]*claim{}, thawed: map[string]bool{}, ends: map[string]time.Duration{}}
+	p := &pass{e: e, view: e.view, now: now, round: e.begin(e.view), turns: map[string]*turn{}, held: map[int][]*reserve.Hold{}, claims: map[int][]*claim{}, thawed: map[string]bool{}, ends: map[string]time.Duration{}}
 	p.renewClaims()
-	old := slices.SortedFunc(maps.Values(e.holds), func(a, b *hold) int { return cmp.Compare(a.seq, b.seq) })
-	clear(e.holds)
-	for _, h := range old {
-		if l := e.jobs[h.job]; l != nil && l.entry != nil && l.part == h.path {
-			p.renew(h, l)
+	p.advance()
+	for _, more := range []bool{false, true} {
+		old := maps.Clone(e.kept(more))
+		clear(e.kept(more))
+		for _, path := range slices.Sorted(maps.Keys(old)) {
+			h := old[path]
+			if l := e.jobs[h.Job]; l != nil && l.entry != nil && l.part == h.Path {
+				p.renew(h, l)
+			}
 		}
 	}
 	return p
@@ -82,12 +87,8 @@ func (p *pass) run() {
 		}
 	}
 	p.flush()
+	p.settle()
 	p.preempt()
-	for path, h := range maps.Clone(p.e.holds) {
-		if t := p.turns[path]; t == nil || t.first == nil || t.first.job.ID != h.job {
-			p.drop(h)
-		}
-	}
 }
 
 // pause ends a pass that has decided enough for now; the next one goes on at
@@ -240,6 +241,7 @@ func (p *pass) block(t *turn, limit bool) (strict bool) {
 		if limit {
 			strict = p.keepQuota(t, e)
 		} else {
+			p.waits(t)
 			p.hold(t, e)
 		}
 	}
@@ -251,12 +253,13 @@ func (p *pass) block(t *turn, limit bool) (strict bool) {
 // to the one that is, and tells whether that can start there at once.
 func (p *pass) takeOver(t *turn, e *entry) bool {
 	old := p.e.holds[t.q.part.Path]
-	if old == nil || old.job == e.job.ID {
+	if old == nil || old.Job == e.job.ID {
 		return false
 	}
+	p.waits(t)
 	p.hold(t, e)
 	h := p.e.holds[t.q.part.Path]
-	if h == nil || h.job != e.job.ID || !h.at.Equal(p.now) {
+	if h == nil || h.Job != e.job.ID || !h.At.Equal(p.now) {
 		return false
 	}
 	t.seat.leave() // it may look again at the slots that were barred

@@ -111,7 +111,7 @@ func (x *preemption) claim(t *turn, e *entry, allow allowed, covered func(api.Re
 	// Where room is held for others, what is taken back would not be the job's.
 	slots := slices.DeleteFunc(x.candidates(e, c), func(i int) bool { return !x.mayClaim(t, e, i, c.need) })
 	gang := e.job.Spec.Gang > 0
-	if gang && (units.left() < e.job.Counts.Pending || !covered(times(units.need, e.job.Spec.Gang))) {
+	if gang && (units.left() < e.job.Counts.Pending || !covered(units.need.Times(e.job.Spec.Gang))) {
 		return
 	}
 	x.undo = nil

@@ -3,28 +3,18 @@ package scheduler
 import (
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/scheduler/reserve"
 )
 
 // maxQuotaTasks bounds the tasks looked at for one quota.
 const maxQuotaTasks = 1024
 
-// quota is what a partition keeps below its own limit for the first job that
-// the limit holds back: a hold (see there), but of no node. Jobs behind it
-// start only if they end before it can, or if enough is left beside it then.
-type quota struct {
-	job      string
-	need     api.Resources
-	at       time.Time     // when the job can start; zero: when tasks of unknown length end
-	released api.Resources // what will have come back by then
-}
-
 // keepQuota keeps what the limit leaves for the current job, lest it starve. It
 // is true when nothing may start behind it, as nobody knows what ends before.
 func (p *pass) keepQuota(t *turn, e *entry) (strict bool) {
-	need := times(e.job.Spec.Need(), max(1, e.job.Spec.Gang))
+	need := e.job.Spec.Need().Times(max(1, e.job.Spec.Gang))
 	if !p.fitsLimit(t, need) {
 		return false
 	}
@@ -51,13 +41,12 @@ func (p *pass) fitsLimit(t *turn, need api.Resources) bool {
 // findQuota finds when a job that its partition's limit holds back can start,
 // as the partition's own tasks end in the order of their estimated ends; nil if
 // it cannot, or if there are too many of them to look at.
-func (p *pass) findQuota(path string, e *entry, need api.Resources) *quota {
-	q := &quota{job: e.job.ID, need: need}
+func (p *pass) findQuota(path string, e *entry, need api.Resources) *reserve.Quota {
 	jobs := p.e.running[path]
 	if len(jobs) > maxQuotaTasks {
 		return nil
 	}
-	var ends []release
+	var ends []reserve.Release
 	seen := 0
 	for _, id := range slices.Sorted(maps.Keys(jobs)) {
 		j := p.view.Job(id)
@@ -66,7 +55,7 @@ func (p *pass) findQuota(path string, e *entry, need api.Resources) *quota {
 				return nil
 			}
 			if at, will := p.endOf(t, j); will && t.Holds() {
-				ends = append(ends, release{at: at, held: times(t.Held(), 1)})
+				ends = append(ends, reserve.Release{At: at, Held: t.Held().Times(1)})
 			}
 		}
 	}
@@ -78,19 +67,7 @@ func (p *pass) findQuota(path string, e *entry, need api.Resources) *quota {
 			ends = append(ends, r)
 		}
 	}
-	slices.SortStableFunc(ends, release.compare)
-	found := false
-	for _, r := range ends {
-		if found && (r.at.IsZero() || !r.at.Equal(q.at)) {
-			break // what comes back at the same time is left to others
-		}
-		q.at, q.released = r.at, q.released.Add(r.held)
-		found = found || p.roomWith(path, q.released, q.need)
-	}
-	if !found {
-		return nil
-	}
-	return q
+	return reserve.FindQuota(e.job.ID, need, ends, func(released api.Resources) bool { return p.roomWith(path, released, need) })
 }
 
 // roomWith tells whether a partition may hold so much more once that came back.
@@ -104,12 +81,12 @@ func (p *pass) roomWith(path string, released, need api.Resources) bool {
 // mayUseQuota tells whether the current job may start so much behind the first.
 func (p *pass) mayUseQuota(t *turn, need api.Resources) bool {
 	q := t.quota
-	return q == nil || p.endsBy(t.entry.job, q.at) || p.roomWith(t.q.part.Path, q.released, q.need.Add(need))
+	return q == nil || p.endsBy(t.entry.job, q.At) || p.roomWith(t.q.part.Path, q.Released, q.Need.Add(need))
 }
 
 // usedQuota counts what the current job got as what comes back in time, if it does.
 func (p *pass) usedQuota(t *turn, need api.Resources) {
-	if q := t.quota; q != nil && p.endsBy(t.entry.job, q.at) {
-		q.released = q.released.Add(times(need, 1))
+	if q := t.quota; q != nil && p.endsBy(t.entry.job, q.At) {
+		q.Released = q.Released.Add(need.Times(1))
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/scheduler/reserve"
 )
 
 // started is what a pass has decided to start so far. The view is from before
@@ -56,13 +57,13 @@ func (s *started) in(path string) iter.Seq[start] {
 
 // release is when a task that starts now gives back what it holds; false: it
 // has no end.
-func (p *pass) release(x start) (r release, ends bool) {
+func (p *pass) release(x start) (r reserve.Release, ends bool) {
 	if x.job.Spec.Kind != api.KindBatch {
-		return release{}, false
+		return reserve.Release{}, false
 	}
-	r = release{slot: int(x.slot), held: times(x.job.Spec.Need(), 1), fresh: true}
+	r = reserve.Release{Slot: int(x.slot), Held: x.job.Spec.Need().Times(1)}
 	if d := bound(x.job); d > 0 {
-		r.at = p.now.Add(d)
+		r.At = p.now.Add(d)
 	}
 	return r, true
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/scheduler/reserve"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -16,7 +17,7 @@ type trials struct {
 	now     time.Time
 	job     string
 	index   int
-	holds   map[string]*hold // after the pass that found the task waiting
+	holds   map[string]*reserve.Hold // after the pass that found the task waiting
 	changed map[fsm.Change]struct{}
 	left    int    // of the work that may be spent
 	on      string // node on which it started last
@@ -54,7 +55,7 @@ func (x *trials) starts(do change) bool {
 	maps.Copy(all, x.changed) // of the trial before: that is over
 	x.changed = changes
 	x.engine.Update(f.View(), all, false)
-	x.engine.holds = maps.Clone(x.holds)
+	x.engine.holds, x.engine.more, x.engine.heads = maps.Clone(x.holds), nil, nil
 	w := &watch{job: x.job}
 	p := x.engine.pass(x.now, w)
 	if id := placedOn(p.cmds, x.job, x.index); id != "" {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/scheduler/reserve"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -171,11 +172,11 @@ func (w *waiting) lack(i int) float64 {
 // heldFor says for whom room is held on a slot, nil if the task may use it.
 func (w *waiting) heldFor(i int) *api.Obstacle {
 	for _, h := range w.pass.held[i] {
-		if h.job == w.j.ID || w.endsBefore(w.j, h) || h.extra[i].Fits(w.c.need) {
+		if w.endsBefore(w.j, h) || h.Extra[i].Fits(w.c.need) || !w.keepsOut(h, w.t.Partition, &entry{job: w.j}, w.c.need) {
 			continue
 		}
-		o := &api.Obstacle{Kind: api.ObstacleHeld, Job: h.job, Until: h.at, Have: w.e.slots.free[i].CPUs.String(), Resource: "cpus"}
-		if j := w.view.Job(h.job); j != nil {
+		o := &api.Obstacle{Kind: api.ObstacleHeld, Job: h.Job, Until: h.At, Have: w.e.slots.free[i].CPUs.String(), Resource: "cpus"}
+		if j := w.view.Job(h.Job); j != nil {
 			o.Gang = j.Spec.Gang
 		}
 		return o
@@ -189,7 +190,7 @@ func (w *waiting) obstacles() (out []api.Obstacle) {
 		out = append(out, h.obstacle())
 	}
 	if q := w.watch.quota; q != nil {
-		out = append(out, api.Obstacle{Kind: api.ObstacleQuota, Partition: w.t.Partition, Job: q.job, Until: q.at})
+		out = append(out, api.Obstacle{Kind: api.ObstacleQuota, Partition: w.t.Partition, Job: q.Job, Until: q.At})
 	}
 	able := len(w.out) > 0 || len(w.apart) > 0 || slices.ContainsFunc(w.why.Nodes, func(n api.WhyNode) bool {
 		return n.Obstacle.Kind != api.ObstacleTooSmall && n.Obstacle.Kind != api.ObstacleCondition && n.Obstacle.Kind != api.ObstacleUnavailable
@@ -300,25 +301,25 @@ func overlap(held, need api.Resources, resource string) (n int64, what string) {
 
 // estimate is when the job starts if nothing else happens.
 func (w *waiting) estimate() {
-	if q := w.quota(); q != nil && q.job == w.j.ID && q.at.After(w.now) {
-		w.why.Estimate = q.at.Truncate(time.Second)
+	if q := w.quota(); q != nil && q.Job == w.j.ID && q.At.After(w.now) {
+		w.why.Estimate = q.At.Truncate(time.Second)
 	}
 	l := w.e.jobs[w.j.ID]
 	if l == nil || l.entry == nil || len(w.watch.full) > 0 || w.watch.quota != nil {
 		return
 	}
 	h := w.e.holds[w.t.Partition]
-	if h == nil || h.job != w.j.ID {
+	if h == nil || h.Job != w.j.ID {
 		c := w.e.classOf(l.entry, l.queue)
-		h = w.findHold(l.entry, l.queue, c, w.candidates(l.entry, c))
+		h = w.findHold(l.entry, l.queue, c, w.candidates(l.entry, c), false, nobody)
 	}
-	if h != nil && !h.at.IsZero() && h.at.After(w.now) {
-		w.why.Estimate = h.at.Truncate(time.Second)
+	if h != nil && !h.At.IsZero() && h.At.After(w.now) {
+		w.why.Estimate = h.At.Truncate(time.Second)
 	}
 }
 
 // quota is what the task's partition keeps below its limit, nil if nothing.
-func (w *waiting) quota() *quota {
+func (w *waiting) quota() *reserve.Quota {
 	if t := w.turns[w.t.Partition]; t != nil {
 		return t.quota
 	}
@@ -365,7 +366,7 @@ func (w *waiting) comeBack() (names []string) {
 		if !ok {
 			return 0
 		}
-		return countFits(w.e.slots.free[i], w.c, want)
+		return request(w.c, want).Count(w.e.slots.free[i])
 	}
 	for _, n := range w.e.slots.node {
 		if w.look(n).Kind == api.ObstacleNone {

@@ -1,15 +1,18 @@
 package scheduler
 
-import "github.com/mesita/mesita/api"
+import (
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/scheduler/reserve"
+)
 
 // watch looks on as a pass decides about one job, to say what it waits for. It
 // decides nothing; its methods may be called where nobody watches.
 type watch struct {
 	job   string
-	seen  bool       // it was tried
-	full  []limitHit // the limits that it would cross
-	quota *quota     // or what is kept for another job below a limit
-	took  int        // tasks of others that give way to it
+	seen  bool           // it was tried
+	full  []limitHit     // the limits that it would cross
+	quota *reserve.Quota // or what is kept for another job below a limit
+	took  int            // tasks of others that give way to it
 }
 
 // limitHit is a limit that one task of a job, or its gang, would cross.
@@ -26,7 +29,7 @@ func (w *watch) blocked(p *pass, t *turn, limit bool) {
 	if !limit {
 		return
 	}
-	need := times(t.entry.job.Spec.Need(), max(1, t.entry.job.Spec.Gang))
+	need := t.entry.job.Spec.Need().Times(max(1, t.entry.job.Spec.Gang))
 	if w.full = p.hits(t.q.part.Path, need); w.full == nil {
 		w.quota = t.quota
 	}

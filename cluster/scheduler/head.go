@@ -1,0 +1,137 @@
+package scheduler
+
+import (
+	"maps"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/scheduler/reserve"
+	"github.com/mesita/mesita/fsm"
+)
+
+// A task that is wider than what its partition is entitled to might wait for ever
+// by weights alone: after the longer of an hour and so many times its --time, the
+// room that is kept for it is kept from all but guarantees.
+const (
+	leastLate = time.Hour
+	timesLate = 10
+)
+
+// maxMarks bounds how many names there may be averages of for each that there is.
+const maxMarks = 4
+
+// advance counts the shares since the last pass.
+func (p *pass) advance() {
+	e := p.e
+	if e.heads == nil {
+		e.heads, e.shares = map[string]*reserve.Head{}, reserve.Averages{}
+	}
+	seconds := e.shares.Advance(p.now)
+	for _, h := range e.heads {
+		h.Advance(seconds)
+	}
+	if seconds > 0 || e.shares.Len() == 0 {
+		p.count()
+	}
+}
+
+// count says what the shares are from now on.
+func (p *pass) count() {
+	n := 0
+	for name, share := range p.round.Shares() {
+		p.e.shares.Set(name, share)
+		n++
+	}
+	if p.e.shares.Len() > maxMarks*n+64 { // partitions come and go
+		p.e.heads, p.e.shares = map[string]*reserve.Head{}, reserve.Averages{}
+	}
+}
+
+// waits notes that the current task of a partition is the first that waits for
+// room on nodes.
+func (p *pass) waits(t *turn) {
+	path, j, index, attempt := t.q.part.Path, t.entry.job, 0, 0
+	if u := t.tasks.peek(); u != nil {
+		index, attempt = u.index, u.attempt
+	}
+	h := p.e.heads[path]
+	if !h.Is(j.ID, index, attempt) {
+		h = reserve.NewHead(j.ID, index, attempt, p.now, &p.e.shares, h)
+		p.e.heads[path] = h
+	}
+	if wait := p.now.Sub(h.Began); !h.Late && wait >= latest(j) {
+		need := j.Spec.Need().Times(max(1, j.Spec.Gang))
+		h.Late = fsm.Dominant(need, p.view.Capacity()) > p.round.Fair(path)
+	}
+	t.head = h
+}
+
+// latest is how long a job waits at most that is wider than its partition is
+// entitled to.
+func latest(j *api.Job) time.Duration { return max(leastLate, timesLate*bound(j)) }
+
+// settle keeps what the pass found out of those who wait first for the next one.
+func (p *pass) settle() {
+	for _, kind := range []bool{false, true} {
+		for path, h := range maps.Clone(p.e.kept(kind)) {
+			if t := p.turns[path]; t == nil || t.first == nil || t.first.job.ID != h.Job || kind && p.e.holds[path] == nil {
+				p.drop(h)
+			}
+		}
+	}
+	for path, h := range p.e.heads {
+		t := p.turns[path]
+		if t == nil || t.head != h {
+			delete(p.e.heads, path)
+			continue
+		}
+		h.Idles(p.idle(p.e.holds[path]) + p.idle(p.e.more[path]))
+	}
+	p.count()
+}
+
+// idle is the dominant share of what a hold keeps of what is free.
+func (p *pass) idle(h *reserve.Hold) float64 {
+	if h == nil {
+		return 0
+	}
+	return fsm.Dominant(h.Idle(func(slot int) api.Resources { return p.e.slots.free[slot] }), p.view.Capacity())
+}
+
+// keepsOut tells whether room that is held is kept from a job's task, as far as
+// it matters whose they are: not from that which it is held for, always from
+// others of its partition, and from other partitions as guarantees say, or else
+// weights.
+func (p *pass) keepsOut(h *reserve.Hold, path string, e *entry, need api.Resources) bool {
+	switch {
+	case h.Job == e.job.ID:
+		return false
+	case h.Path == path:
+		return !h.More
+	case p.round.Ahead(h.Path, path, h.Whole):
+		return true
+	case p.round.Ahead(path, h.Path, need):
+		return false
+	}
+	owner, own := p.e.heads[h.Path], p.e.heads[path]
+	if own != nil && own.Job == e.job.ID && own.Late && (owner == nil || !owner.Late || own.Began.Before(owner.Began)) {
+		return false
+	}
+	return owner != nil && (owner.Late || p.behind(owner, h.Path, path, p.idle(h)))
+}
+
+// behind tells whether the partition of one that waits first has less than
+// another one, by weight.
+func (p *pass) behind(h *reserve.Head, path, other string, idle float64) bool {
+	names, weights, shares, ok := p.round.Apart(path, other)
+	return ok && h.KeepsOut(&p.e.shares, reserve.Side{Name: names[0], Weight: weights[0], Share: shares[0]}, reserve.Side{Name: names[1], Weight: weights[1], Share: shares[1]}, idle)
+}
+
+// outstands tells whether one that waits first takes the place of another, whose
+// room is not kept from it.
+func (p *pass) outstands(h *reserve.Head, path string, o *reserve.Hold) bool {
+	if p.round.Ahead(path, o.Path, o.Need) || h.Late {
+		return true
+	}
+	return p.behind(h, path, o.Path, 0)
+}

@@ -1,0 +1,125 @@
+package reserve
+
+import (
+	"slices"
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
+
+// Hold is room kept for the first job of a partition that does not fit: the
+// reservation of EASY backfilling (Lifka, The ANL/IBM SP Scheduling System,
+// JSSPP 1995). Others may use it only if they end before, or if enough is left
+// then.
+type Hold struct {
+	Job      string
+	Path     string                // of its partition
+	Need     api.Resources         // of one task
+	Seq      int                   // older holds go first
+	Whole    api.Resources         // of as many as must start at once
+	Entitled bool                  // a guarantee of the partition covers it
+	At       time.Time             // when the job can start; zero: when tasks of unknown length end
+	Tasks    map[int]int           // how many of the job's tasks each slot will take
+	Extra    map[int]api.Resources // what is left of each slot then
+	Nodes    []string              // of the slots, which may be numbered anew
+	// Own is set when it counts on what the partition's own tasks give back: once
+	// the job starts there, the partition has no more than before.
+	Own bool
+	// More is set for one that keeps room from other partitions only, so that its
+	// own comes to have more.
+	More bool
+}
+
+// Request is what a hold is looked for.
+type Request struct {
+	Need api.Resources // of one task
+	Want int           // how many must start at once
+	Fits func(left api.Resources) bool
+	// AtMostOne is set where how many more fit beside the first is not worth counting.
+	AtMostOne bool
+}
+
+// Room is what a slot has left now, less what is kept there for others.
+type Room struct {
+	Slot int
+	Left api.Resources
+}
+
+// Release is resources that come back.
+type Release struct {
+	At   time.Time // zero: nobody knows when
+	Slot int
+	Held api.Resources
+	Own  bool // of the partition that waits
+}
+
+// compare orders by time, those of which nobody knows it last.
+func (r Release) compare(o Release) int {
+	if r.At.IsZero() != o.At.IsZero() {
+		if r.At.IsZero() {
+			return 1
+		}
+		return -1
+	}
+	return r.At.Compare(o.At)
+}
+
+// Find is when and where a request can start once tasks end, in the order of
+// their ends; nil if it cannot even then.
+func Find(r Request, rooms []Room, ends []Release, now time.Time) *Hold {
+	h := &Hold{Need: r.Need, Whole: r.Need.Times(r.Want), Tasks: map[int]int{}, Extra: map[int]api.Resources{}, At: now}
+	left, fit, total := map[int]api.Resources{}, map[int]int{}, 0
+	own := map[int]bool{}
+	for _, x := range rooms {
+		left[x.Slot], fit[x.Slot] = x.Left, r.Count(x.Left)
+		total += fit[x.Slot]
+	}
+	slices.SortStableFunc(ends, Release.compare)
+	for _, e := range ends {
+		if total >= r.Want && (e.At.IsZero() || !e.At.Equal(h.At)) {
+			break // what comes back at the same time is left to others
+		}
+		left[e.Slot] = left[e.Slot].Add(e.Held)
+		n := r.Count(left[e.Slot])
+		total += n - fit[e.Slot]
+		fit[e.Slot], h.At = n, e.At
+		own[e.Slot] = own[e.Slot] || e.Own
+	}
+	if total < r.Want {
+		return nil
+	}
+	for want := r.Want; want > 0; rooms = rooms[1:] {
+		i := rooms[0].Slot
+		if n := min(fit[i], want); n > 0 {
+			h.Tasks[i], h.Extra[i] = n, left[i].Minus(r.Need.Times(n))
+			want -= n
+			h.Own = h.Own || own[i]
+		}
+	}
+	return h
+}
+
+// Count is how many tasks of the request fit, at most as many as are wanted.
+func (r Request) Count(left api.Resources) int {
+	n, most := 0, r.Want
+	for n < most && r.Fits(left) {
+		left = left.Minus(r.Need)
+		if r.AtMostOne {
+			most = 1
+		}
+		n++
+	}
+	return n
+}
+
+// Idle is what is kept of that which is free, by slot.
+func (h *Hold) Idle(free func(slot int) api.Resources) (sum api.Resources) {
+	for i, n := range h.Tasks {
+		have, want := free(i), h.Need.Times(n)
+		sum.CPUs += max(0, min(have.CPUs, want.CPUs))
+		sum.Mem += max(0, min(have.Mem, want.Mem))
+		sum.Disk += max(0, min(have.Disk, want.Disk))
+		sum.GPUs += max(0, min(have.GPUs, want.GPUs))
+	}
+	return sum
+}
