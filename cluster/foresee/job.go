@@ -103,7 +103,8 @@ func (p Planner) waits(x *future, id string, plan *api.Plan, now time.Time) {
 	}
 	plan.Waiting = j.Counts.Pending
 	reason := "there is not enough free"
-	why, err := scheduler.Planner{Now: func() time.Time { return now }, Begin: p.Begin}.Explain(x.fork.View(), id)
+	x.engine.Update(x.fork.View(), x.fork.Take(), false)
+	why, err := scheduler.Planner{Now: func() time.Time { return now }, Begin: p.Begin}.ExplainBy(x.engine, x.fork.View(), id)
 	if err == nil && len(why.Obstacles) > 0 {
 		plan.Obstacles = why.Obstacles
 		reason = cmp.Or(why.Because(), reason)

@@ -144,8 +144,14 @@ func notItsPorts(has, need api.Resources) string {
 
 // Explain says why a job or task is in its state.
 func (p Planner) Explain(v *fsm.View, id string) (*api.Why, error) {
+	return p.ExplainBy(nil, v, id)
+}
+
+// ExplainBy is Explain by an engine that has followed the state to that view, and
+// so knows for whom room is held since when; nil: by one that sees it first.
+func (p Planner) ExplainBy(e *Engine, v *fsm.View, id string) (*api.Why, error) {
 	if t := v.Task(id); t != nil {
-		return p.explainTask(v, t), nil
+		return p.explainTask(e, v, t), nil
 	}
 	j := v.Job(id)
 	if j == nil {
@@ -153,7 +159,7 @@ func (p Planner) Explain(v *fsm.View, id string) (*api.Why, error) {
 	}
 	if j.Counts.Pending > 0 {
 		for t := range v.PendingTasks(j) {
-			return p.explainTask(v, t), nil
+			return p.explainTask(e, v, t), nil
 		}
 	}
 	why := &api.Why{ID: id, State: j.State.String(), RunAs: j.Spec.RunsAs(), Summary: countsText(v, j)}
@@ -192,7 +198,7 @@ func countsText(v *fsm.View, j *api.Job) string {
 		j.Counts.Running-frozen, counts, j.Counts.Starting, j.Counts.Finished, j.Counts.Failed, j.Counts.Stopped)
 }
 
-func (p Planner) explainTask(v *fsm.View, t *api.Task) *api.Why {
+func (p Planner) explainTask(e *Engine, v *fsm.View, t *api.Task) *api.Why {
 	why := &api.Why{ID: t.ID, State: t.State.String()}
 	j := v.Job(t.Job)
 	if j != nil {
@@ -224,7 +230,7 @@ func (p Planner) explainTask(v *fsm.View, t *api.Task) *api.Why {
 		why.Summary = fmt.Sprintf("%s waits %s before attempt %d; attempt %d ended: %s", t.ID, t.NotBefore.Sub(p.Now()).Round(time.Second),
 			t.Attempt, t.Attempt-1, reasonText(t))
 	default:
-		p.explainWait(v, j, t, why)
+		p.explainWait(e, v, j, t, why)
 	}
 	return why
 }

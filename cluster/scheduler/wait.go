@@ -15,9 +15,11 @@ import (
 
 // explainWait says why a task waits: it decides anew, as the leader does, and
 // looks at what that leaves.
-func (p Planner) explainWait(v *fsm.View, j *api.Job, t *api.Task, why *api.Why) {
-	e := NewEngine(p.Begin)
-	e.Update(v, nil, true)
+func (p Planner) explainWait(e *Engine, v *fsm.View, j *api.Job, t *api.Task, why *api.Why) {
+	if e == nil {
+		e = NewEngine(p.Begin)
+		e.Update(v, nil, true)
+	}
 	now := p.Now()
 	seen := &watch{job: j.ID}
 	x := e.pass(now, seen)
