@@ -9,14 +9,6 @@ import (
 	"github.com/mesita/mesita/cluster/scheduler/reserve"
 )
 
-// until says how long something is held.
-func until(at time.Time) string {
-	if at.IsZero() {
-		return "until its tasks end"
-	}
-	return "until " + at.Format("15:04")
-}
-
 // maxHoldNodes bounds the nodes looked at for one hold: those that lack least.
 const maxHoldNodes = 64
 
