@@ -35,6 +35,26 @@ func (l quietListener) Accept() (net.Conn, error) {
 func (l quietListener) Close() error   { close(l.conns); return nil }
 func (l quietListener) Addr() net.Addr { return &net.TCPAddr{} }
 
+// quietDoor serves a node over TLS on connections in memory.
+func quietDoor(n *testNode, proto string, cert []tls.Certificate) (tr *http.Transport, shut func()) {
+	l := quietListener{make(chan net.Conn), &tls.Config{Certificates: cert, NextProtos: []string{proto}}}
+	srv := NewHTTPServer(n.server.Handler(auth.TLS), n.server.Log)
+	done := make(chan error)
+	go func() { done <- srv.Serve(l) }()
+	tr = &http.Transport{ForceAttemptHTTP2: proto == "h2", DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		here, there := net.Pipe()
+		l.conns <- there
+		c := tls.Client(here, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{proto}})
+		return c, c.HandshakeContext(ctx)
+	}}
+	return tr, func() {
+		tr.CloseIdleConnections()
+		srv.Close()
+		<-done
+		time.Sleep(time.Minute) // an end of TLS has 5 s to say goodbye to who does not read
+	}
+}
+
 // TestAnHourOfSilence: what lasts and has nothing to say for an hour is there
 // afterwards, over both versions of HTTP, and says every 15 s that it is there
 // where its format has a word for that.
@@ -72,16 +92,7 @@ func quietHour(t *testing.T, proto, path string, cert []tls.Certificate) {
 		}
 		return nil
 	}
-	l := quietListener{make(chan net.Conn), &tls.Config{Certificates: cert, NextProtos: []string{proto}}}
-	srv := NewHTTPServer(n.server.Handler(auth.TLS), n.server.Log)
-	done := make(chan error)
-	go func() { done <- srv.Serve(l) }()
-	tr := &http.Transport{ForceAttemptHTTP2: proto == "h2", DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		here, there := net.Pipe()
-		l.conns <- there
-		c := tls.Client(here, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{proto}})
-		return c, c.HandshakeContext(ctx)
-	}}
+	tr, shut := quietDoor(n, proto, cert)
 	ctx, cancel := context.WithCancel(t.Context())
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://x"+path, nil)
 	if err != nil {
@@ -136,9 +147,7 @@ func quietHour(t *testing.T, proto, path string, cert []tls.Certificate) {
 	}
 	cancel()
 	res.Body.Close()
-	tr.CloseIdleConnections()
-	srv.Close()
-	<-done
+	shut()
 	for range words {
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
@@ -128,25 +130,65 @@ func TestConnectionsOfHTTP2AreSmall(t *testing.T) {
 // asks too often, whatever it asks for, and loses its connection; a user at the same
 // address is not, be it for what there is not or what it may not.
 func TestStrangersAskSlowly(t *testing.T) {
+	cert := newLeader(t).http.TLS.Certificates
 	for _, q := range []request{{method: "GET", path: "/v1/health"}, {method: "GET", path: "/v1/jobs"}, {method: "POST", path: "/v1/tokens", body: "{}"}, {method: "GET", path: "/v1/nowhere"}, {method: "PATCH", path: "/v1/jobs"}} {
-		n := newLeader(t)
-		busy := 0
-		for range 5000 {
-			if a := n.send(q); a.StatusCode == http.StatusTooManyRequests {
-				if busy++; a.Header.Get("Retry-After") == "" || !a.Close {
+		t.Run(q.method+q.path, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { strangerAsks(t, q, cert) })
+		})
+	}
+}
+
+// strangerAsks for the same again and again, in no time.
+func strangerAsks(t *testing.T, q request, cert []tls.Certificate) {
+	w := newWorld()
+	n := quietNode(t, w, "oak", newStore(t))
+	w.lead("oak")
+	tr, shut := quietDoor(n, "http/1.1", cert)
+	defer shut()
+	send := func(q request) reply {
+		text, _ := q.body.(string)
+		r, err := http.NewRequest(q.method, "https://x"+q.path, strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if q.token != "" {
+			r.Header.Set("Authorization", "Bearer "+q.token)
+		}
+		res, err := tr.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		b, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return reply{res, b}
+	}
+	answered := func() (n int) {
+		for ; ; n++ {
+			if a := send(q); a.StatusCode == http.StatusTooManyRequests {
+				if a.Header.Get("Retry-After") == "" || !a.Close {
 					t.Fatalf("%+v", a)
 				}
-				break
+				return n
+			}
+			if n == 5000 {
+				t.Fatalf("%d questions of a stranger for %s %s were answered at once", n, q.method, q.path)
 			}
 		}
-		if busy == 0 {
-			t.Errorf("5,000 questions of a stranger for %s %s were answered at once", q.method, q.path)
-		}
-		viewer := n.token(api.RoleViewer)
-		n.send(request{method: "GET", path: "/v1/cluster", token: viewer}).want(t, 200)
-		n.send(request{method: "GET", path: "/v1/nowhere", token: viewer}).want(t, 404)
-		n.send(request{method: "POST", path: "/v1/tokens", body: "{}", token: viewer}).want(t, 403)
 	}
+	if n := answered(); n < 100 {
+		t.Errorf("a stranger that begins to ask is refused after %d", n)
+	}
+	time.Sleep(time.Second)
+	if n := answered(); n == 0 || n > 200 {
+		t.Errorf("a second later, %d are answered", n)
+	}
+	viewer := n.token(api.RoleViewer)
+	send(request{method: "GET", path: "/v1/cluster", token: viewer}).want(t, 200)
+	send(request{method: "GET", path: "/v1/nowhere", token: viewer}).want(t, 404)
+	send(request{method: "POST", path: "/v1/tokens", body: "{}", token: viewer}).want(t, 403)
 }
 
 // TestARelayedRefusalCutsNobody: what a node relays of strangers is refused to them,
