@@ -2,6 +2,7 @@ package keeper_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -40,6 +41,7 @@ func TestAStartOfASleepingKeeper(t *testing.T) {
 			t.Fatal(err)
 		}
 		signal(syscall.SIGSTOP)
+		r.until("each thread is stopped: one that runs on may note the start", func() bool { return stopped(t, pid) })
 		_, err := c.Start(t.Context(), r.request("b.0/1", "/bin/touch", mark))
 		if !errors.Is(err, keeper.ErrSilent) {
 			t.Fatalf("a start: %v", err)
@@ -56,6 +58,25 @@ func TestAStartOfASleepingKeeper(t *testing.T) {
 	if ledger, err := os.ReadFile(filepath.Join(r.dir, "ledger")); err != nil || !strings.Contains(string(ledger), "b.0/1") {
 		t.Errorf("the keeper never came to that start, and the test shows nothing: %v", err)
 	}
+}
+
+// stopped tells whether all threads of a process are.
+func stopped(t *testing.T, pid int) bool {
+	t.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(threads) == 0 {
+		t.Fatalf("the threads of %d: %d, %v", pid, len(threads), err)
+	}
+	for _, name := range threads {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			continue // it ended
+		}
+		if _, state, _ := strings.Cut(string(b), ") "); !strings.HasPrefix(state, "T") {
+			return false
+		}
+	}
+	return true
 }
 
 // What is asked of a keeper that does not answer is refused as that, in time, and
