@@ -55,9 +55,12 @@ var firstFeatures = []string{
 	"limits", "limits.milliCPU", "limits.cpuWeight", "limits.memory", "limits.memoryHigh", "limits.pids",
 }
 
+// unasked are those of ours that no start asks for.
+var unasked = []string{featureBeside, featureExecSignals, featureExecBegun, featurePrepare, featureDeny}
+
 // features are ours.
 var features = sync.OnceValue(func() []string {
-	return append(fieldsOf(reflect.TypeFor[StartRequest](), ""), featureBeside, featureExecSignals, featureExecBegun, featurePrepare, featureDeny)
+	return append(fieldsOf(reflect.TypeFor[StartRequest](), ""), unasked...)
 })
 
 // fieldsOf lists the JSON names of all fields of a struct, with those of structs

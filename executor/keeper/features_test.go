@@ -19,7 +19,7 @@ func TestEachFieldIsKnownOrLacking(t *testing.T) {
 	}
 	lacks := old.lacks(filled())
 	for _, f := range features() {
-		if f == featureBeside || f == featureExecSignals || f == featurePrepare || f == featureDeny { // which no start asks for
+		if slices.Contains(unasked, f) {
 			continue
 		}
 		if slices.Contains(firstFeatures, f) == slices.Contains(lacks, f) {
