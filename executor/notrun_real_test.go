@@ -35,7 +35,22 @@ func TestWhatCannotBeExecutedSaysWhy(t *testing.T) {
 		"forbidden": {[]byte("#!/bin/sh\n"), "may not be executed by user 65534 on node oak"},
 	}
 	var as []api.Assignment
-	dir := t.TempDir()
+	dir, err := os.MkdirTemp("/var/tmp", "mesita-programs-") // a task's /tmp is its own
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	inTemp, err := os.CreateTemp("/tmp", "mesita-program-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(inTemp.Name())
+	if err := errors.Join(inTemp.Chmod(0o755), inTemp.Close()); err != nil {
+		t.Fatal(err)
+	}
 	for name, f := range files {
 		path := filepath.Join(dir, name)
 		mode := os.FileMode(0o755)
@@ -82,6 +97,7 @@ func TestWhatCannotBeExecutedSaysWhy(t *testing.T) {
 		filepath.Join(dir, "nopython"): {code: 126, says: "names the interpreter /no/such/python"},
 		filepath.Join(dir, "arm"):      {code: 126, says: "is built for arm"},
 		filepath.Join(dir, "text"):     {code: 126, says: "is neither a binary"},
+		inTemp.Name():                  {code: 127, says: "in the task's own /tmp on node oak: no such file or directory"},
 	} {
 		begun := false
 		_, err := r.Exec(t.Context(), executor.ExecRequest{Task: "web.0", Command: []string{name}, Begin: func(*executor.ExecRequest) error { begun = true; return nil }})

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mesita/mesita/api/program"
 	"github.com/mesita/mesita/isolation"
 )
@@ -37,6 +39,13 @@ func (p *Preparer) NotRun(s *isolation.Spec, said error) error {
 	}
 	if strings.HasPrefix(text, "chdir ") {
 		return errorf("the working folder %s cannot be entered by user %d on %s (%s): choose another with --dir or --user", s.Dir, s.UID, where, text)
+	}
+	if ownFile(s) {
+		code := CodeNotRun
+		if strings.HasSuffix(text, unix.ENOENT.Error()) {
+			code = CodeNoProgram
+		}
+		return coded(code, "program %s cannot be executed in the task's own %s on %s: %s", name, ownFolder(s.Path), where, text)
 	}
 	of := p.root()
 	if p.uploaded(s) {
@@ -72,6 +81,14 @@ func (p *Preparer) NotRun(s *isolation.Spec, said error) error {
 		return coded(CodeNotRun, "program %s needs the loader %s, which is not on %s: it was built for another distribution; link it statically, or install what it needs", name, is.Needs, where)
 	}
 	return coded(CodeNotRun, "program %s cannot be executed on %s: %s", name, where, text)
+}
+
+// ownFile tells whether the program is a file in a folder that the task has of its
+// own: the one of that name outside is another.
+func ownFile(s *isolation.Spec) bool {
+	path := filepath.Clean(s.Path)
+	return s.PrivateMemory && ownFolder(path) != "" && !slices.Contains(s.Named, path) &&
+		!slices.ContainsFunc(s.Reached, func(seen string) bool { return within(path, seen) })
 }
 
 // uploaded tells whether the program is a file of ours under its digest, which

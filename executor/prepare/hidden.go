@@ -97,16 +97,19 @@ func (p *Preparer) hides(s *api.TaskSpec) bool {
 
 // inTemp tells whether a path is in one of the folders that a task has of its own.
 func inTemp(path string, s *api.TaskSpec) bool {
-	if !s.Confined(api.PartTmp) {
-		return false
-	}
+	return s.Confined(api.PartTmp) && ownFolder(path) != ""
+}
+
+// ownFolder is the folder that a path is in of those that a task may have of its
+// own; "" if it is in none.
+func ownFolder(path string) string {
 	path = filepath.Clean(path)
 	for _, dir := range []string{tempPath, isolation.SharedMemory} {
 		if strings.HasPrefix(path, dir+"/") && isolation.MayReplace(dir) {
-			return true
+			return dir
 		}
 	}
-	return false
+	return ""
 }
 
 // seen refuses what a user names and the task would not find.
