@@ -363,7 +363,7 @@ func (e *Executor) exit(a *attempt, st keeper.Status) {
 	if !st.Started.IsZero() {
 		a.rec.Started, a.rec.PID = st.Started, st.PID
 	}
-	e.removeTemp(a.id, !a.spec.HostPIDs)
+	e.removeTemps(e.prepare.Temps.Ended(a.id))
 	if a.spec.Dir == "" || a.spec.User == api.TaskUser {
 		id := a.id
 		e.loop.ops.add(func(context.Context) { e.prepare.Folders.Release(id) })

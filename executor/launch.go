@@ -89,6 +89,7 @@ func (e *Executor) request(id string, t *api.Task, s *api.TaskSpec, own []int) (
 		}
 	}
 	proc, err := e.prepare.Task(id, t, s)
+	e.stock()
 	e.onCores(&proc, own)
 	return keeper.StartRequest{ID: id, Slice: prepare.Slice(t), Spec: proc, LogDir: e.logDir(id), LogMax: int64(s.LogMax)}, err
 }

@@ -105,8 +105,8 @@ func TestATaskReachesOnlyItsOwn(t *testing.T) {
 	}
 }
 
-// A folder that is used again is empty, its new owner's, and closed to others.
-func TestAFolderThatIsUsedAgain(t *testing.T) {
+// A folder, made ahead or not, is empty, its owner's, and closed to others.
+func TestAWorkingFolderIsItsOwners(t *testing.T) {
 	r := newReal(t)
 	var as []api.Assignment
 	for i, user := range []string{"", "65534", "", "65534:1", "", "65533"} {

@@ -36,6 +36,10 @@ func (e *Executor) load() {
 			e.holdCores(a, prepare.Slice(a.task))
 		}
 	}
+	if e.reboot { // a service that starts again finds nothing in its own
+		e.removeTemps(e.prepare.Temps.Nobodys(nil))
+	}
+	e.stock()
 	e.past = nil
 	e.loop.revive = e.after(e.cfg.RestartAfter, e.reviveAll)
 	e.tidyLater()

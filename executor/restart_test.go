@@ -189,6 +189,50 @@ func TestReboot(t *testing.T) {
 	})
 }
 
+// TestTemporaryFoldersAfterARestart: what runs keeps its /tmp; whoever starts again,
+// under the same number, has a new one, also after a reboot, and nothing stays of the
+// one before.
+func TestTemporaryFoldersAfterARestart(t *testing.T) {
+	bubble(t, func(t *testing.T, n *node) {
+		only := func() string {
+			t.Helper()
+			dirs, err := filepath.Glob(filepath.Join(n.dir, "tmp", "web.0.1*"))
+			if err != nil || len(dirs) != 1 {
+				t.Fatalf("%q, %v", dirs, err)
+			}
+			return dirs[0]
+		}
+		n.Assign(set(assignment("web", 0, 1)))
+		settle()
+		first := only()
+		if err := os.WriteFile(filepath.Join(first, "rest"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		n.stop()
+		n.start()
+		n.Assign(set(assignment("web", 0, 1)))
+		settle()
+		if now := only(); now != first {
+			t.Errorf("what runs had %s and has %s", first, now)
+		}
+		n.stop()
+		n.rt.Reboot()
+		n.boot = "boot-2"
+		n.start()
+		pass(11 * time.Second)
+		settle()
+		equal(t, "alive", n.rt.Alive(), []string{"web.0/1"})
+		if names, err := os.ReadDir(only()); err != nil || len(names) > 0 {
+			t.Errorf("after a reboot it finds %v, %v", names, err)
+		}
+		n.Assign(set())
+		settle()
+		if dirs, _ := filepath.Glob(filepath.Join(n.dir, "tmp", "web.*")); len(dirs) > 0 {
+			t.Errorf("left: %q", dirs)
+		}
+	})
+}
+
 // TestUsersAfterARestart: what ended under an earlier daemon holds no user of tasks
 // against a task that needs one, and the oldest goes first; what runs keeps its own.
 func TestUsersAfterARestart(t *testing.T) {
@@ -229,7 +273,7 @@ func TestUsersAfterARestart(t *testing.T) {
 		if got := n.sink.last("new.0"); got.State != api.TaskRunning {
 			t.Errorf("status %+v", got)
 		}
-		left, err := os.ReadDir(dir)
+		left, err := filepath.Glob(filepath.Join(dir, "*.*")) // those that are attempts'
 		if err != nil || len(left) != last-first+1 {
 			t.Errorf("%d folders are left, %v", len(left), err)
 		}

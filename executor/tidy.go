@@ -113,40 +113,34 @@ func (e *Executor) tidyDirs(live map[string]bool, now time.Time) time.Duration {
 	return next
 }
 
-// removeTemp removes what an attempt that ended left in its /tmp.
-func (e *Executor) removeTemp(id string, again bool) {
-	e.loop.temps.add(func(ctx context.Context) {
-		if err := e.prepare.Temps.Release(ctx, id, again); err != nil && ctx.Err() == nil {
-			e.log.Warn("what a task left in its temporary folder cannot be removed", "task", id, "error", err)
-		}
-	})
+// removeTemps removes temporary folders that are nobody's.
+func (e *Executor) removeTemps(dirs []string) {
+	for _, dir := range dirs {
+		e.loop.temps.add(func(ctx context.Context) {
+			if err := e.prepare.Temps.Remove(ctx, dir); err != nil && ctx.Err() == nil {
+				e.log.Warn("what a task left in its temporary folder cannot be removed", "folder", dir, "error", err)
+			}
+		})
+	}
 }
 
 // tidyTemps removes the temporary folders of those that ended without a process, or
 // while no daemon was there. An attempt is known before it has one, so whoever has
-// one and is not known by then has ended.
+// one and is not known has ended.
 func (e *Executor) tidyTemps() {
-	e.loop.temps.add(func(context.Context) {
-		ids, err := e.prepare.Temps.Attempts()
-		if err != nil {
-			e.log.Warn("temporary folders cannot be listed", "error", err)
-			return
-		}
-		if len(ids) == 0 {
-			return
-		}
-		e.post(func() {
-			if !e.loop.ready {
-				return // a later tidy finds them
-			}
-			live := e.liveAttempts()
-			for _, id := range ids {
-				if !live[id] {
-					e.removeTemp(id, false)
-				}
-			}
-		})
-	})
+	if e.loop.ready { // or a later tidy finds them
+		e.removeTemps(e.prepare.Temps.Nobodys(e.liveAttempts()))
+	}
+}
+
+// stock has folders made for the starts to come, which none of them waits for.
+func (e *Executor) stock() {
+	if e.prepare.Temps.Low() {
+		e.loop.ops.add(e.prepare.Temps.Fill)
+	}
+	if e.prepare.Folders.Low() {
+		e.loop.ops.add(e.prepare.Folders.Fill)
+	}
 }
 
 // liveAttempts are those that have not ended. The loop calls it once it knows what

@@ -13,6 +13,19 @@ import (
 // namesAtOnce are read of a folder before they are removed.
 const namesAtOnce = 1024
 
+// removeFolder removes a folder with all in it. A symbolic link is none.
+func removeFolder(ctx context.Context, path string) error {
+	dir, err := openFolder(unix.AT_FDCWD, path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := empty(ctx, dir); err != nil {
+		return err
+	}
+	return os.Remove(path)
+}
+
 // empty removes all that is in a folder. It has two files open, however deep folders
 // are in each other, which is for a task to choose: those in a folder that is in it
 // are moved up to it first, so that each is moved once.

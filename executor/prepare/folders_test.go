@@ -4,11 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,44 +21,31 @@ func inode(t *testing.T, dir string) uint64 {
 	return fi.Sys().(*syscall.Stat_t).Ino
 }
 
-// A folder that a task left as it got it is the next one's; any other stays
-// the task's.
-func TestFoldersAreUsedAgain(t *testing.T) {
-	root := filepath.Join(t.TempDir(), "tasks")
-	f, err := OpenFolders(root)
+func openFolders(t *testing.T) *Folders {
+	t.Helper()
+	f, err := OpenFolders(filepath.Join(t.TempDir(), "tasks"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.few, f.every, f.valid = 0, 0, time.Hour
-	n := 0
-	create := func() (string, uint64) {
-		t.Helper()
-		n++
-		dir := filepath.Join(root, fmt.Sprint("a.", n, ".1"))
-		if err := f.create(dir); err != nil {
-			t.Fatal(err)
-		}
-		if fi, err := os.Stat(dir); err != nil || fi.Mode() != os.ModeDir|0o700 {
-			t.Fatalf("%v, %v", fi, err)
-		}
-		if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
-			t.Fatalf("a task finds %v in its folder, %v", left, err)
-		}
-		return dir, inode(t, dir)
-	}
-	first, ino := create()
-	f.release(first)
-	f.look()
-	if _, err := os.Stat(first); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the folder of the ended attempt is still there: %v", err)
-	}
-	second, again := create()
-	if again != ino {
-		t.Error("the folder was not used again")
-	}
-	f.release(filepath.Join(root, "never.0.1")) // of an attempt that got none
+	return f
+}
 
+// spares lists the folders that nobody has yet.
+func spares(t *testing.T, root string) []string {
+	t.Helper()
+	dirs, err := filepath.Glob(filepath.Join(root, spareName+"*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dirs
+}
+
+// What a task left as it got it goes; anything else stays the task's.
+func TestUntouchedFoldersGo(t *testing.T) {
+	f := openFolders(t)
+	other := t.TempDir()
 	for what, touch := range map[string]func(dir string) error{
+		"nothing":       nil,
 		"a file":        func(dir string) error { return os.WriteFile(filepath.Join(dir, "x"), nil, 0o600) },
 		"a folder":      func(dir string) error { return os.Mkdir(filepath.Join(dir, "x"), 0o700) },
 		"a mode":        func(dir string) error { return os.Chmod(dir, 0o755) },
@@ -67,136 +53,120 @@ func TestFoldersAreUsedAgain(t *testing.T) {
 		"an owner":      func(dir string) error { return os.Chown(dir, 1000, -1) },
 		"a group":       func(dir string) error { return os.Chown(dir, -1, 1000) },
 		"an attribute":  func(dir string) error { return unix.Setxattr(dir, "trusted.mesita", []byte("x"), 0) },
-		"a link beside": func(dir string) error { return errors.Join(os.Remove(dir), os.Symlink(second, dir)) },
+		"a link beside": func(dir string) error { return errors.Join(os.Remove(dir), os.Symlink(other, dir)) },
 	} {
-		dir, was := create()
-		if err := touch(dir); err != nil {
-			if os.Geteuid() == 0 && !errors.Is(err, unix.ENOTSUP) {
-				t.Errorf("%s: %v", what, err)
+		id := strings.ReplaceAll(what, " ", "-") + ".0/1"
+		dir := f.Dir(id)
+		if err := f.create(dir); err != nil {
+			t.Fatal(err)
+		}
+		if touch != nil {
+			if err := touch(dir); err != nil {
+				if os.Geteuid() == 0 && !errors.Is(err, unix.ENOTSUP) {
+					t.Errorf("%s: %v", what, err)
+				}
+				continue
 			}
-			continue
 		}
-		f.release(dir)
-		f.look()
-		if _, err := os.Lstat(dir); err != nil {
-			t.Errorf("after %s the folder is not the task's any more: %v", what, err)
-		}
-		if what == "a link beside" {
-			continue
-		}
-		if _, is := create(); is == was {
-			t.Errorf("after %s the folder was used again", what)
+		f.Release(id)
+		if _, err := os.Lstat(dir); (err == nil) != (touch != nil) {
+			t.Errorf("after %s: %v", what, err)
 		}
 	}
+	f.Release("never.0/1") // it got none
 
 	// One that is there stays, with what is in it.
-	full := filepath.Join(root, "b.0.1")
+	full := f.Dir("b.0/1")
 	if err := errors.Join(os.Mkdir(full, 0o700), os.WriteFile(filepath.Join(full, "x"), nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // with a spare one and without
+	for range 2 { // without a spare one and with
 		if err := f.create(full); err != nil {
 			t.Error(err)
 		}
 		if _, err := os.Stat(filepath.Join(full, "x")); err != nil {
 			t.Error(err)
 		}
+		f.Fill(t.Context())
 	}
 }
 
-// They are bounded, and those of an earlier daemon go.
-func TestSpareFoldersAreBounded(t *testing.T) {
-	root := filepath.Join(t.TempDir(), "tasks")
-	f, err := OpenFolders(root)
-	if err != nil {
+// A folder that a task had is no other's after it, which whoever was sent a
+// descriptor of it could read and write; be they made before they are asked for or
+// not.
+func TestAFolderIsOneTasks(t *testing.T) {
+	f, temps := openFolders(t), openTemps(t)
+	for _, what := range []struct {
+		name string
+		fill func()
+		make func(id string) (string, error)
+		end  func(id string)
+	}{
+		{"working folder", func() { f.Fill(t.Context()) }, func(id string) (string, error) { return f.Dir(id), f.create(f.Dir(id)) }, f.Release},
+		{"/tmp", func() { temps.Fill(t.Context()) }, temps.Make, func(id string) { mustRemove(t, temps, temps.Ended(id)) }},
+	} {
+		had := map[uint64]bool{}
+		for i := range 8 {
+			id := fmt.Sprintf("a.%d/1", i)
+			dir, err := what.make(id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			held, err := os.Open(dir) // or its inode might be given again
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer held.Close()
+			if ino := inode(t, dir); had[ino] {
+				t.Errorf("%s: another task had it", what.name)
+			} else {
+				had[ino] = true
+			}
+			what.end(id)
+			if i%3 == 0 {
+				what.fill()
+			}
+		}
+	}
+}
+
+// Those that are made before are bounded, made when few are left, and new; who asks
+// when there is none, or when somebody removed them, gets one all the same. Those of
+// an earlier daemon go.
+func TestSpareFolders(t *testing.T) {
+	f := openFolders(t)
+	for range 2 {
+		if !f.Low() {
+			t.Error("there is none, and that is enough")
+		}
+		f.Fill(t.Context())
+		f.Fill(t.Context())
+		if n := len(spares(t, f.root)); n != maxSpare || f.Low() {
+			t.Errorf("%d are made, and that is too few: %v", n, f.Low())
+		}
+		for _, dir := range spares(t, f.root)[:maxSpare/4] {
+			if err := os.Remove(dir); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range maxSpare + 5 {
+			dir := f.Dir(fmt.Sprintf("a.%d/1", i))
+			if err := f.create(dir); err != nil {
+				t.Fatal(err)
+			}
+			if fi, err := os.Stat(dir); err != nil || fi.Mode() != os.ModeDir|0o700 {
+				t.Fatalf("%v, %v", fi, err)
+			}
+			if err := os.Remove(dir); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	f.Fill(t.Context())
+	if _, err := OpenFolders(f.root); err != nil {
 		t.Fatal(err)
 	}
-	var dirs []string
-	for i := range maxSpare + 10 {
-		dir := filepath.Join(root, fmt.Sprintf("a.%d.1", i))
-		if err := f.create(dir); err != nil {
-			t.Fatal(err)
-		}
-		dirs = append(dirs, dir)
-	}
-	for _, dir := range dirs {
-		f.release(dir)
-	}
-	spare, _ := filepath.Glob(filepath.Join(root, spareName+"*"))
-	kept, _ := filepath.Glob(filepath.Join(root, "a.*"))
-	if len(spare) != maxSpare || len(kept) != 10 {
-		t.Errorf("%d spare, %d kept", len(spare), len(kept))
-	}
-	// Somebody removed them: folders are made as ever.
-	for _, dir := range spare[:maxSpare/2] {
-		if err := os.Remove(dir); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for i := range maxSpare {
-		if err := f.create(filepath.Join(root, fmt.Sprintf("c.%d.1", i))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	f.release(filepath.Join(root, "c.0.1"))
-	if _, err := OpenFolders(root); err != nil {
-		t.Fatal(err)
-	}
-	if left, _ := filepath.Glob(filepath.Join(root, spareName+"*")); len(left) != 0 {
+	if left := spares(t, f.root); len(left) != 0 {
 		t.Errorf("left: %v", left)
-	}
-}
-
-// A folder in which a process stands, whoever's, is no other task's after it: nor
-// one of which that cannot be told.
-func TestAFolderWithSomebodyInItIsNotUsedAgain(t *testing.T) {
-	f, err := OpenFolders(filepath.Join(t.TempDir(), "tasks"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.few, f.every, f.valid = 0, 0, time.Hour
-	used := func(n int) (dir string, again bool) {
-		t.Helper()
-		was, next := filepath.Join(f.root, fmt.Sprint("a.", n, ".1")), filepath.Join(f.root, fmt.Sprint("b.", n, ".1"))
-		if err := f.create(was); err != nil {
-			t.Fatal(err)
-		}
-		open, err := os.Open(was) // or its inode might be given again
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer open.Close()
-		ino := inode(t, was)
-		c := exec.Command("sleep", "1000")
-		if n%2 == 0 {
-			c.Dir = was
-		}
-		if err := c.Start(); err != nil {
-			t.Fatal(err)
-		}
-		f.release(was)
-		f.look()
-		if err := f.create(next); err != nil {
-			t.Fatal(err)
-		}
-		at, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", c.Process.Pid))
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = c.Process.Kill() // it may not be waited for before
-		_ = c.Wait()         // it was killed
-		if at == next {
-			t.Errorf("a process stands in the folder of the next task, %s", at)
-		}
-		return next, inode(t, next) == ino
-	}
-	for n := range 4 {
-		if dir, again := used(n); again != (n%2 == 1) {
-			t.Errorf("%s is used again: %v", dir, again)
-		}
-	}
-	f.proc = filepath.Join(t.TempDir(), "gone")
-	if dir, again := used(5); again {
-		t.Errorf("%s is used again, unseen", dir)
 	}
 }

@@ -35,77 +35,78 @@ func mustMake(t *testing.T, temps *Temps, id string) string {
 	return dir
 }
 
-// The folder of one that ended is the next one's, empty and as it was made; not if
-// something may still have it open, or if it is not as it was made. Nobody gets one
-// that another has, and none is left.
-func TestTempsAreUsedAgain(t *testing.T) {
-	temps := openTemps(t)
-	ctx := t.Context()
-	for name, tt := range map[string]struct {
-		change func(dir string) error
-		again  bool
-		same   bool
-	}{
-		"as it was":   {func(string) error { return nil }, true, true},
-		"used":        {func(dir string) error { return os.MkdirAll(filepath.Join(dir, "a/b/c"), 0o755) }, true, true},
-		"may be open": {func(string) error { return nil }, false, false},
-		"closed":      {func(dir string) error { return os.Chmod(dir, 0o755) }, true, false},
-		"another's":   {func(dir string) error { return os.Chown(dir, 7, 7) }, true, false},
-		"marked":      {func(dir string) error { return unix.Setxattr(dir, "trusted.mesita", []byte("x"), 0) }, true, false},
-	} {
-		dir := mustMake(t, temps, "a.0/1")
-		was := inode(t, dir)
-		if err := tt.change(dir); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		if err := temps.Release(ctx, "a.0/1", tt.again); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		if err := temps.Release(ctx, "a.0/1", true); err != nil {
-			t.Errorf("%s, again: %v", name, err)
-		}
-		if spare := len(temps.spare); (spare == 1) != tt.same {
-			t.Errorf("%s: %d are kept", name, spare)
-		}
-		first, second := mustMake(t, temps, "b.0/1"), mustMake(t, temps, "c.0/1")
-		if tt.same && inode(t, first) != was {
-			t.Errorf("%s: another folder", name)
-		}
-		if first == second {
-			t.Errorf("%s: two have one folder", name)
-		}
-		for _, id := range []string{"b.0/1", "c.0/1"} {
-			if err := temps.Release(ctx, id, false); err != nil {
-				t.Error(err)
-			}
-		}
-		if ids, err := temps.Attempts(); err != nil || len(ids) > 0 {
-			t.Errorf("%s: %v are left, %v", name, ids, err)
+func mustRemove(t *testing.T, temps *Temps, dirs []string) {
+	t.Helper()
+	for _, dir := range dirs {
+		if err := temps.Remove(t.Context(), dir); err != nil {
+			t.Error(err)
 		}
 	}
 }
 
-// What an earlier daemon left is listed, the spare ones too, and removed when it is
-// said to be nobody's.
+// What is still to be removed of an attempt is not what one with its id has by then,
+// which begins with an empty one; nor is one that was prepared twice short of what
+// either try named. Nothing is left at the end.
+func TestTempsOfAnIDThatComesBack(t *testing.T) {
+	temps := openTemps(t)
+	temps.Fill(t.Context())
+	const id = "a.0/1"
+	first := mustMake(t, temps, id)
+	if err := os.WriteFile(filepath.Join(first, "old"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	old := temps.Ended(id)
+	second := mustMake(t, temps, id)
+	if err := os.WriteFile(filepath.Join(second, "new"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mustRemove(t, temps, old)
+	mustRemove(t, temps, old)
+	if names, err := os.ReadDir(second); err != nil || len(names) != 1 {
+		t.Errorf("what runs has %v, %v", names, err)
+	}
+	if _, err := os.Stat(first); err == nil {
+		t.Error("what ended is not gone")
+	}
+	third := mustMake(t, temps, id)
+	if _, err := os.Stat(second); err != nil || third == second {
+		t.Errorf("the second try has the first one's, or nobody: %v", err)
+	}
+	mustRemove(t, temps, temps.Nobodys(map[string]bool{id: true}))
+	for _, dir := range []string{second, third} {
+		if _, err := os.Stat(dir); err != nil {
+			t.Error(err)
+		}
+	}
+	mustRemove(t, temps, temps.Nobodys(nil))
+	if names, err := os.ReadDir(temps.root); err != nil || len(names) != len(spares(t, temps.root)) {
+		t.Errorf("%v are left, %v", names, err)
+	}
+}
+
+// What an earlier daemon left is removed once it is said who lives, and so is what
+// that one had made for others; names of before it as well.
 func TestTempsOfAnEarlierDaemon(t *testing.T) {
 	temps := openTemps(t)
-	mustMake(t, temps, "lives.0/1")
+	temps.Fill(t.Context())
+	lives := mustMake(t, temps, "lives.0/1")
 	mustMake(t, temps, "ended.1/2")
-	if err := temps.Release(t.Context(), "ended.1/2", true); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"former.0.1", "plain.0.1"} {
+		if err := os.MkdirAll(filepath.Join(temps.root, name, "x"), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	later, err := OpenTemps(temps.root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ids, err := later.Attempts()
-	if want := []string{"ended.1/2", "lives.0/1"}; err != nil || !slices.Equal(ids, want) {
-		t.Errorf("%v, %v", ids, err)
+	mustRemove(t, later, later.Nobodys(map[string]bool{"lives.0/1": true, "plain.0/1": true}))
+	names, err := os.ReadDir(temps.root)
+	if err != nil || len(names) != 2 || names[0].Name() != filepath.Base(lives) || names[1].Name() != "plain.0.1" {
+		t.Errorf("%v, %v", names, err)
 	}
-	if err := later.Release(t.Context(), "ended.1/2", false); err != nil {
-		t.Error(err)
-	}
-	if names, err := os.ReadDir(temps.root); err != nil || len(names) != 1 || names[0].Name() != "lives.0.1" {
+	mustRemove(t, later, slices.Concat(later.Ended("lives.0/1"), later.Ended("plain.0/1")))
+	if names, err := os.ReadDir(temps.root); err != nil || len(names) > 0 {
 		t.Errorf("%v, %v", names, err)
 	}
 }
@@ -145,7 +146,7 @@ func TestDeepFoldersAreRemoved(t *testing.T) {
 	}
 	stopped, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := temps.Release(stopped, "deep.0/1", true); err == nil {
+	if err := temps.Remove(stopped, dir); err == nil {
 		t.Error("it went on to the end after its own")
 	}
 	var was unix.Rlimit
@@ -157,12 +158,12 @@ func TestDeepFoldersAreRemoved(t *testing.T) {
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
 		t.Fatal(err)
 	}
-	err = temps.Release(t.Context(), "deep.0/1", true)
+	err = temps.Remove(t.Context(), dir)
 	if rerr := unix.Setrlimit(unix.RLIMIT_NOFILE, &was); err != nil || rerr != nil {
 		t.Error(err, rerr)
 	}
-	if names, err := os.ReadDir(dir); err != nil || len(names) > 0 {
-		t.Errorf("%v, %v", names, err)
+	if _, err := os.Lstat(dir); err == nil {
+		t.Error("it is not gone")
 	}
 	if _, err := os.Stat(outside); err != nil {
 		t.Error(err)
