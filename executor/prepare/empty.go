@@ -13,6 +13,9 @@ import (
 // namesAtOnce are read of a folder before they are removed.
 const namesAtOnce = 1024
 
+// maxTold bounds the errors that are told of a folder.
+const maxTold = 4
+
 // removeFolder removes a folder with all in it. A symbolic link is none.
 func removeFolder(ctx context.Context, path string) error {
 	dir, err := openFolder(unix.AT_FDCWD, path)
@@ -55,26 +58,41 @@ func empty(ctx context.Context, top *os.File) error {
 	})
 }
 
-// eachName calls f, which removes it, for each name in a folder until there is none.
+// eachName calls f, which removes it, for each name in a folder until there is none,
+// or none that f can remove.
 func eachName(ctx context.Context, dir *os.File, f func(name string) error) error {
 	for {
-		if _, err := dir.Seek(0, io.SeekStart); err != nil {
+		some, err := eachNameOnce(ctx, dir, f)
+		if !some || ctx.Err() != nil {
 			return err
+		}
+	}
+}
+
+// eachNameOnce tells whether some were removed, and why others were not.
+func eachNameOnce(ctx context.Context, dir *os.File, f func(name string) error) (some bool, err error) {
+	if _, err := dir.Seek(0, io.SeekStart); err != nil {
+		return false, err
+	}
+	var errs []error
+	for {
+		if err := ctx.Err(); err != nil {
+			return some, err
 		}
 		names, err := dir.Readdirnames(namesAtOnce)
 		if errors.Is(err, io.EOF) {
-			return nil
+			return some, errors.Join(errs...)
 		}
 		if err != nil {
-			return err
+			return false, errors.Join(append(errs, err)...)
 		}
 		for _, name := range names {
-			if err := f(name); err != nil {
-				return err
+			switch err := f(name); {
+			case err == nil:
+				some = true
+			case len(errs) < maxTold:
+				errs = append(errs, err)
 			}
-		}
-		if err := ctx.Err(); err != nil {
-			return err
 		}
 	}
 }
@@ -95,12 +113,13 @@ func remove(dir *os.File, name string) (full bool, err error) {
 	return false, &os.PathError{Op: "remove", Path: name, Err: err}
 }
 
-// moveUp moves a folder to where no other has its name.
+// moveUp moves a folder to where no other has its name, or an empty one that it
+// replaces: no file system must know flags for that.
 func moveUp(from *os.File, name string, top *os.File, moved *int) error {
 	for {
 		*moved++
-		err := unix.Renameat2(int(from.Fd()), name, int(top.Fd()), ".moved"+strconv.Itoa(*moved), unix.RENAME_NOREPLACE)
-		if !errors.Is(err, unix.EEXIST) {
+		err := unix.Renameat(int(from.Fd()), name, int(top.Fd()), ".moved"+strconv.Itoa(*moved))
+		if !errors.Is(err, unix.EEXIST) && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.ENOTDIR) {
 			return os.NewSyscallError("rename", err)
 		}
 	}

@@ -2,11 +2,15 @@ package prepare
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -109,6 +113,124 @@ func TestTempsOfAnEarlierDaemon(t *testing.T) {
 	if names, err := os.ReadDir(temps.root); err != nil || len(names) > 0 {
 		t.Errorf("%v, %v", names, err)
 	}
+}
+
+// One file that cannot be removed keeps nothing but the folders it is in, and those
+// are removed once it can be.
+func TestWhatCannotBeRemovedKeepsNothingElse(t *testing.T) {
+	temps := openTemps(t)
+	dir := mustMake(t, temps, "a.0/1")
+	var firm []string
+	for i := range 40 {
+		in := filepath.Join(dir, "d"+strconv.Itoa(i), "e", "f")
+		if err := os.MkdirAll(in, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"a", "b", "c"} {
+			if err := os.WriteFile(filepath.Join(in, name), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i%10 == 0 {
+			firm = append(firm, filepath.Join(in, "b"))
+		}
+	}
+	set := func(path string, flags int) {
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags); err != nil {
+			t.Skip("no file can be made firm here: ", err)
+		}
+	}
+	paths := func() (out []string) {
+		err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				out = append(out, path)
+			}
+			return err
+		})
+		if err != nil && !os.IsNotExist(err) {
+			t.Error(err)
+		}
+		return out
+	}
+	defer func() {
+		for _, path := range paths() {
+			set(path, 0)
+		}
+	}()
+	for _, path := range firm {
+		set(path, unix.STATX_ATTR_IMMUTABLE) // FS_IMMUTABLE_FL, which is the same
+	}
+	for _, gone := range temps.Ended("a.0/1") {
+		if err := temps.Remove(t.Context(), gone); err == nil {
+			t.Error("no error")
+		}
+	}
+	left := paths()
+	if len(left) != len(firm) {
+		t.Errorf("left: %q", left)
+	}
+	for _, path := range left {
+		set(path, 0)
+	}
+	mustRemove(t, temps, temps.Nobodys(nil))
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("it is there for ever")
+	}
+}
+
+// A file system that knows no flags of rename is emptied like another.
+func TestRemovalWithoutFlagsOfRename(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "x")
+	for _, path := range []string{"a/b/c/d/e", ".moved1/x/y/z", ".moved2/x/y", "b/c/d"} {
+		if err := os.MkdirAll(filepath.Join(dir, path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, ".moved3"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	told := make(chan error)
+	go func() {
+		runtime.LockOSThread() // the thread ends with this, and its filter too
+		if err := refuseFlagsOfRename(); err != nil {
+			told <- err
+			return
+		}
+		if err := unix.Renameat2(unix.AT_FDCWD, dir, unix.AT_FDCWD, dir+"y", unix.RENAME_NOREPLACE); !errors.Is(err, unix.EINVAL) {
+			told <- fmt.Errorf("with flags: %w", err)
+			return
+		}
+		told <- removeFolder(t.Context(), dir)
+	}()
+	if err := <-told; err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(dir); err == nil {
+		t.Error("it is there for ever")
+	}
+}
+
+// refuseFlagsOfRename has the calling thread meet renameat2(2) as on such a file
+// system.
+func refuseFlagsOfRename() error {
+	const flags = 16 + 4*8 // the lower half of the fifth argument in struct seccomp_data
+	program := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_RENAMEAT2, Jf: 3},
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: flags},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 0, Jt: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EINVAL)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	return unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})), 0, 0)
 }
 
 // However deep folders are in each other, few files are open to remove them; links
