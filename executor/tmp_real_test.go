@@ -67,10 +67,7 @@ func TestRealTemporaryFolders(t *testing.T) {
 	// no daemon knows any more.
 	r.Assign(set(second, assignment("first", 0, 1, lasts, stopped)))
 	r.state("first.0", api.TaskKilled)
-	r.until("the first one's is empty", func() bool {
-		_, err := os.Stat(filepath.Join(r.dir, "executor", "tmp", "first.0.1", "mine"))
-		return os.IsNotExist(err)
-	})
+	r.until("the first one's is gone", func() bool { return len(temps()) == 1 })
 	beside("after the other's end", "second.0", "find /tmp/mine", "/tmp/mine\n/tmp/mine/deep\n")
 	if err := os.MkdirAll(filepath.Join(r.dir, "executor", "tmp", "nobodys.0.7", "rest"), 0o755); err != nil {
 		t.Fatal(err)
