@@ -309,19 +309,23 @@ func (b *Birth) wait() (*Process, error) {
 	return p, nil
 }
 
-// follow reads the news to their end.
+// follow reads the news to their end, which is that of the process or of what it was
+// before its program: that it came to the exec is the last that it tells.
 func (b *Birth) follow() error {
+	execs := false
 	for {
 		n, err := b.receive()
 		switch {
 		case err != nil:
 			return fmt.Errorf("hear of the process: %w", err)
-		case n == nil && b.program == nil:
-			return errors.New("the process ended before its program began")
+		case n == nil && !execs:
+			return ErrEnded
 		case n == nil:
 			return nil
 		case n.stage == 0:
 			b.named(n.pid)
+		case n.errno == 0:
+			execs = true
 		case b.stages[n.stage].goOn:
 			err := b.stages[n.stage].err(n.errno)
 			b.st.warn.Do(func() { b.st.Log.Warn("isolation: " + err.Error()) })
@@ -331,8 +335,8 @@ func (b *Birth) follow() error {
 	}
 }
 
-// news is what a newborn tells: that a stage failed, or, of stage 0, which process
-// is to be the program.
+// news is what a newborn tells: that a stage failed, or, without an error, that it is
+// there; or, of stage 0, which process is to be the program.
 type news struct {
 	stage uint32
 	errno unix.Errno

@@ -46,13 +46,11 @@ func (b *Birth) Go() {
 // and its namespace with it. Nothing of the program ran.
 func (b *Birth) Drop() error {
 	kerr := b.Kill()
+	if _, err := b.wait(); !errors.Is(err, ErrEnded) {
+		return nil // it failed before it was to wait, and was collected
+	}
 	if errors.Is(kerr, os.ErrProcessDone) {
-		kerr = nil
+		return nil
 	}
-	p, err := b.wait()
-	if err != nil {
-		return nil //nolint:nilerr // it failed before it was to wait, and was collected
-	}
-	_, err = p.Wait()
-	return errors.Join(kerr, err)
+	return kerr
 }

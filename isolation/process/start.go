@@ -37,6 +37,10 @@ type Place struct {
 	Held bool
 }
 
+// ErrEnded says that a process ended, as by a kill, while nothing of its program had
+// been done.
+var ErrEnded = errors.New("the process ended before its program began")
+
 // Begin starts a process up to where it may take long: the program may be on a
 // dead file server, and its groups may be frozen or hardly have a processor. It
 // is in a session of its own and, unless beside is nil, in the namespaces of that

@@ -3,6 +3,7 @@
 package process
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"unsafe"
@@ -329,6 +330,9 @@ func (b *Birth) becomeProgram(c *chain) {
 		c.call(b.fails(func(err error) error { return &os.PathError{Op: "chdir", Path: b.c.Dir, Err: err} }), unix.SYS_CHDIR, a.string(b.c.Dir))
 	}
 	exec := b.fails(func(err error) error { return &os.PathError{Op: "fork/exec", Path: b.c.Path, Err: err} })
+	there := make([]byte, 8)
+	binary.NativeEndian.PutUint32(there, uint32(exec))
+	c.call(b.does("tell of the exec"), unix.SYS_WRITE, uintptr(b.theirs), a.bytes(false, there), 8)
 	c.call(exec, unix.SYS_EXECVE, a.string(b.c.Path), a.strings(args(b.c)), a.strings(b.c.Env))
 }
 

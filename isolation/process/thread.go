@@ -343,11 +343,14 @@ func gone(path string) bool {
 
 // stopped waits until a traced process stands at its exec.
 func stopped(pid int) error {
+	const exited, killed, dumped = 1, 2, 3 // CLD_EXITED, CLD_KILLED, CLD_DUMPED
 	var info unix.Siginfo
 	for {
-		// WNOWAIT: should it have been killed, whoever waits for it shall know.
-		err := unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)
+		err := unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil) // the caller collects it
 		if err == nil {
+			if info.Code == exited || info.Code == killed || info.Code == dumped {
+				return ErrEnded
+			}
 			return nil
 		}
 		if !errors.Is(err, unix.EINTR) {

@@ -3,12 +3,16 @@
 package process
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestProcByTheTool(t *testing.T) {
@@ -44,4 +48,25 @@ func TestProcByTheTool(t *testing.T) {
 	if got := strings.TrimSpace(string(out)); err != nil || e != (Exit{}) || got != "1\n2" && got != "1\n3" {
 		t.Errorf("%+v, %v: %q", e, err, got)
 	}
+}
+
+// A process that was killed at its exec has done nothing of its program.
+func TestAKilledProcessDidNotBegin(t *testing.T) {
+	onThread(func() {
+		p, err := os.StartProcess("/bin/true", []string{"true"}, &os.ProcAttr{Sys: &syscall.SysProcAttr{Ptrace: true}})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if err := p.Kill(); err != nil {
+			t.Error(err)
+		}
+		if err := unix.Waitid(unix.P_PID, p.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+			t.Error(err)
+		}
+		st := &Starter{Log: slog.New(slog.DiscardHandler)}
+		if err := st.atExec(p, false, func() error { return nil }, Confinement{}); !errors.Is(err, ErrEnded) {
+			t.Error(err)
+		}
+	})
 }
