@@ -34,6 +34,9 @@ func NewRlimit(name string, soft, hard int64) (Rlimit, error) {
 	return process.NewRlimit(name, soft, hard)
 }
 
+// ErrEnded is process.ErrEnded.
+var ErrEnded = process.ErrEnded
+
 // Start starts a process that is in the slice from its first instruction on,
 // in a session of its own. Whoever calls must Wait for it. The limits of the
 // spec are the slice's already.

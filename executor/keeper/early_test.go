@@ -162,3 +162,28 @@ func TestAProcessWaitsForItsStart(t *testing.T) {
 		t.Error("the program of one that waited ran")
 	}
 }
+
+// Whatever kills a process that waits for its start, the start does not fail for
+// that, nor is the kill taken for an end of its program.
+func TestAKilledProcessThatWaitedIsMadeAnew(t *testing.T) {
+	if !isolation.Holds {
+		t.Skip("no process can be held on this architecture")
+	}
+	r := newRig(t)
+	c := r.client()
+	c.start("first.0/1", "/bin/true")
+	c.exit("first.0/1")
+	req := r.request("killed.0/1", "/bin/sh", "-c", "echo said; exit 3")
+	pid := r.waiting(c, req)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	res, err := c.Start(t.Context(), req)
+	if err != nil || res.PID == pid {
+		t.Errorf("%+v, %v", res, err)
+	}
+	if st := c.exit("killed.0/1"); st.Code != 3 || r.read("killed.0/1") != "said\n" {
+		t.Errorf("%+v", st)
+	}
+	r.until("its slice is gone", func() bool { return len(r.groups(req.Slice)) == 0 })
+}

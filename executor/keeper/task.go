@@ -130,10 +130,7 @@ func (s *server) begin(t *task, r *StartRequest, noted *entry) (*output, error) 
 	s.slots <- struct{}{}
 	begun := sync.OnceFunc(func() { <-s.slots })
 	defer begun()
-	s.mu.Lock()
-	doomed := t.doomed
-	s.mu.Unlock()
-	if doomed {
+	if s.doomed(t) {
 		begun()
 		if e != nil {
 			s.discard(e)
@@ -185,9 +182,21 @@ func (s *server) spawn(t *task, r *StartRequest, e *earlyStart, begun func()) (o
 			err = errors.Join(err, log.Close())
 		}
 	}()
-	sl, n, err := s.newborn(r, e)
+	n, err := s.become(t, r, e, begun)
+	if e != nil && errors.Is(err, isolation.ErrEnded) && !s.doomed(t) { // it was killed as it waited, and did nothing
+		n, err = s.become(t, r, nil, begun)
+	}
 	if err != nil {
 		return nil, programError(err)
+	}
+	return &output{log, n.out, n.err}, nil
+}
+
+// become has a process become its program, or leaves nothing of it.
+func (s *server) become(t *task, r *StartRequest, e *earlyStart, begun func()) (*newborn, error) {
+	sl, n, err := s.newborn(r, e)
+	if err != nil {
+		return nil, err
 	}
 	t.slice = sl
 	begun()
@@ -200,9 +209,9 @@ func (s *server) spawn(t *task, r *StartRequest, e *earlyStart, begun func()) (o
 	if err != nil {
 		n.closeOutput()
 		s.remove(sl)
-		return nil, programError(err)
+		return nil, err
 	}
-	return &output{log, n.out, n.err}, nil
+	return n, nil
 }
 
 // limitCPU bounds the CPU of a program that has just begun, or ends it.
@@ -217,6 +226,12 @@ func (s *server) limitCPU(t *task, r *StartRequest) error {
 	err = errors.Join(err, t.slice.Kill())
 	_, werr := t.proc.Wait()
 	return errors.Join(err, werr)
+}
+
+func (s *server) doomed(t *task) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return t.doomed
 }
 
 // born makes it possible to kill t before its program has begun.
