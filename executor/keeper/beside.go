@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -80,16 +81,19 @@ func beside(dir string) (held []Status, dead bool, err error) {
 		if err != nil {
 			return nil, false, err
 		}
+		if !lives {
+			sts = slices.DeleteFunc(sts, isEarly) // it has taken all that with it
+		}
 		held = append(held, sts...)
 	}
 	return held, dead, nil
 }
 
 // ofOne tells whether a slice is that of an attempt in the list which has not
-// ended.
+// ended, or may start.
 func ofOne(slice string, held []Status) bool {
 	for _, st := range held {
-		if st.State != Starting && st.State != Running {
+		if st.State != Starting && st.State != Running && st.State != early {
 			continue
 		}
 		if st.Slice == slice || st.Slice == "" && firstSlice(slice, st.ID) {

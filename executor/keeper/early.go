@@ -34,6 +34,11 @@ type newborn struct {
 	out, err *os.File
 }
 
+// noted is what the ledger has of it.
+func (e *earlyStart) noted() Status {
+	return Status{ID: e.req.ID, State: early, Slice: e.req.Slice}
+}
+
 func (n *newborn) closeOutput() {
 	n.out.Close()
 	n.err.Close()
@@ -55,8 +60,12 @@ func (s *server) prepare(c *conn, r *StartRequest) {
 	e := &earlyStart{conn: c, req: r, made: make(chan struct{}), gone: make(chan struct{})}
 	e.drop = time.AfterFunc(earlyFor, func() { s.dropEarly(r.ID, e) })
 	s.early[r.ID] = e
+	noted := s.ledger.early(e.noted()) // a keeper that starts beside this one kills what nobody wrote of
 	s.tasks.Go(func() {
 		defer close(e.made)
+		if e.err = s.ledger.write(noted); e.err != nil {
+			return
+		}
 		e.slice, e.err = s.host.Create(r.Slice, r.Limits)
 		if e.err == nil && r.Path != "" && r.unknown == nil && isolation.Holds {
 			e.born, _ = s.bear(e.slice, r, e.slice.BeginHeld) // the start tries again, and tells why
@@ -161,14 +170,16 @@ func (s *server) dropEarly(id string, e *earlyStart) {
 	s.discard(e)
 	s.mu.Lock()
 	delete(s.early, id)
+	noted := s.ledger.left(id)
 	s.mu.Unlock()
 	close(e.gone)
+	s.note(noted)
 }
 
 // discard removes what was made early. It kills no process but its own, which
 // waits: the attempt may run below another keeper.
 func (s *server) discard(e *earlyStart) {
-	if e.err != nil {
+	if e == nil || e.err != nil {
 		return
 	}
 	if e.born != nil {

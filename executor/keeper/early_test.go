@@ -180,7 +180,7 @@ func TestAKilledProcessThatWaitedIsMadeAnew(t *testing.T) {
 	}
 	res, err := c.Start(t.Context(), req)
 	if err != nil || res.PID == pid {
-		t.Errorf("%+v, %v", res, err)
+		t.Fatalf("%+v, %v", res, err)
 	}
 	if st := c.exit("killed.0/1"); st.Code != 3 || r.read("killed.0/1") != "said\n" {
 		t.Errorf("%+v", st)

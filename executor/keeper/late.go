@@ -69,5 +69,5 @@ func (p *peer) mayBegin(ctx context.Context, id string) bool {
 		return true
 	}
 	all, damaged, err := readLedger(p.cfg.Dir)
-	return err != nil || damaged || slices.ContainsFunc(all, func(st Status) bool { return st.ID == id })
+	return err != nil || damaged || slices.ContainsFunc(all, func(st Status) bool { return st.ID == id && !isEarly(st) })
 }

@@ -51,7 +51,16 @@ type line struct {
 	Start  *Status `json:"start,omitempty"`
 	End    *Status `json:"end,omitempty"`
 	Forget string  `json:"forget,omitempty"`
+
+	// Of no attempt, and nothing to a keeper of before: whose slice there may be
+	// although no start was asked for, until one is, or nothing is left of it.
+	Early *Status `json:"early,omitempty"`
+	Left  string  `json:"left,omitempty"`
 }
+
+// early is the state of what may be there before its start was asked for. Only
+// the ledger has it, for the keepers beside this one.
+const early State = "early"
 
 func (v line) encode() ([]byte, error) {
 	b, err := json.Marshal(v)
@@ -80,6 +89,7 @@ func openLedger(dir string) (*ledger, []Status, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	all = slices.DeleteFunc(all, isEarly)
 	for i := range all {
 		if all[i].State != Ended {
 			all[i].State = Lost
@@ -88,6 +98,8 @@ func openLedger(dir string) (*ledger, []Status, error) {
 	}
 	return l, all, l.rewrite(all)
 }
+
+func isEarly(s Status) bool { return s.State == early }
 
 // readLedger reads the ledger in dir, which a keeper may be writing, and tells
 // whether a line of it is damaged. One that is not there is empty.
@@ -98,7 +110,7 @@ func readLedger(dir string) (all []Status, damaged bool, err error) {
 		return nil, false, fmt.Errorf("read the keeper's ledger: %w", err)
 	}
 	b = b[:bytes.LastIndexByte(b, '\n')+1] // one that is being written, or was torn by a power cut, is none
-	known := map[string]Status{}
+	known, ahead := map[string]Status{}, map[string]Status{}
 	sc := bufio.NewScanner(bytes.NewReader(b))
 	sc.Buffer(nil, maxMessage)
 	for sc.Scan() {
@@ -108,16 +120,21 @@ func readLedger(dir string) (all []Status, damaged bool, err error) {
 			damaged = true
 		case v.Start != nil:
 			known[v.Start.ID] = *v.Start
+			delete(ahead, v.Start.ID)
 		case v.End != nil:
 			known[v.End.ID] = *v.End
 		case v.Forget != "":
 			delete(known, v.Forget)
+		case v.Early != nil:
+			ahead[v.Early.ID] = Status{ID: v.Early.ID, State: early, Slice: v.Early.Slice}
+		case v.Left != "":
+			delete(ahead, v.Left)
 		}
 	}
 	if err := sc.Err(); err != nil {
 		return nil, false, fmt.Errorf("read the keeper's ledger %s: %w", path, err)
 	}
-	return slices.Collect(maps.Values(known)), damaged, nil
+	return slices.AppendSeq(slices.Collect(maps.Values(known)), maps.Values(ahead)), damaged, nil
 }
 
 // rewrite makes the ledger hold just these. l.writing is held, unless l is new.
@@ -125,8 +142,11 @@ func (l *ledger) rewrite(all []Status) error {
 	var b []byte
 	for _, s := range all {
 		v := line{End: &s}
-		if s.State == Starting || s.State == Running {
+		switch s.State {
+		case Starting, Running:
 			v = line{Start: &s}
+		case early:
+			v = line{Early: &s}
 		}
 		t, err := v.encode()
 		if err != nil {
@@ -195,6 +215,22 @@ func (l *ledger) enqueue(e *entry) *entry {
 	return e
 }
 
+// early comes before anything is made of a start that may come.
+func (l *ledger) early(s Status) *entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dead++ // soon
+	return l.enqueue(&entry{line: line{Early: &s}})
+}
+
+// left is for what a start did not come for, once it is gone.
+func (l *ledger) left(id string) *entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dead++
+	return l.enqueue(&entry{line: line{Left: id}})
+}
+
 func (l *ledger) start(s Status) *entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -232,7 +268,9 @@ func (l *ledger) shrink(all func() []Status) *entry {
 	e := &entry{all: all(), anew: true}
 	clear(l.live)
 	for _, s := range e.all {
-		l.live[s.ID] = struct{}{}
+		if !isEarly(s) {
+			l.live[s.ID] = struct{}{}
+		}
 	}
 	l.dead = 0 // also if that fails: it is tried again after as many
 	return l.enqueue(e)

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"runtime"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -74,12 +73,25 @@ func (s *server) sweep(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list what an earlier keeper left: %w", err)
 	}
-	held, _, err := beside(s.cfg.Dir)
-	if err != nil {
+	if _, _, err := beside(s.cfg.Dir); err != nil {
 		return err
 	}
-	names = slices.DeleteFunc(names, func(slice string) bool { return ofOne(slice, held) })
-	killSlices(ctx, s.host, s.log, names)
+	return s.eachLeft(names, func(slice string) { killSlices(ctx, s.host, s.log, []string{slice}) })
+}
+
+// eachLeft calls f of the slices that no keeper beside this one holds by then. It
+// looks for each, as f may take long: a keeper of before writes nothing of a slice
+// before its start, and one that was dropped may be made again.
+func (s *server) eachLeft(names []string, f func(slice string)) error {
+	for _, slice := range names {
+		held, _, err := s.beside.look(s.cfg.Dir)
+		if err != nil {
+			return err
+		}
+		if !ofOne(slice, held) {
+			f(slice)
+		}
+	}
 	return nil
 }
 
@@ -397,7 +409,12 @@ func (s *server) forget(c *conn, m *message) {
 
 // all is what the ledger is to hold; s.mu is held.
 func (s *server) all() []Status {
-	out := make([]Status, 0, len(s.known))
+	out := make([]Status, 0, len(s.known)+len(s.early))
+	for id, e := range s.early {
+		if s.known[id] == nil {
+			out = append(out, e.noted())
+		}
+	}
 	for _, t := range s.known {
 		if t.end != nil {
 			out = append(out, *t.end)

@@ -120,21 +120,23 @@ func (s *server) launch(t *task, r *StartRequest, noted *entry) {
 // begin waits for the disk and for its turn. Others need not wait until the
 // program has begun.
 func (s *server) begin(t *task, r *StartRequest, noted *entry) (*output, error) {
-	if err := s.ledger.write(noted); err != nil {
+	err := s.ledger.write(noted)
+	late := r.By != 0 && clock.Uptime() > r.By // now that it is noted: see startBy
+	e := s.takeEarly(r)                        // what is not of use may take long to go
+	switch {
+	case err != nil:
+		s.discard(e)
 		return nil, fmt.Errorf("write the keeper's ledger: %w", err)
-	}
-	if r.By != 0 && clock.Uptime() > r.By { // now that it is noted: see startBy
+	case late: // what was made early would be nobody's for the keepers beside this one
+		s.discard(e)
 		return nil, errLate
 	}
-	e := s.takeEarly(r) // what is not of use may take long to go
 	s.slots <- struct{}{}
 	begun := sync.OnceFunc(func() { <-s.slots })
 	defer begun()
 	if s.doomed(t) {
 		begun()
-		if e != nil {
-			s.discard(e)
-		}
+		s.discard(e)
 		return nil, errors.New("it was killed before it began")
 	}
 	return s.spawn(t, r, e, begun)
@@ -172,9 +174,7 @@ func (s *server) spawn(t *task, r *StartRequest, e *earlyStart, begun func()) (o
 	t.around = r.Confinement
 	log, err := logs.Create(r.LogDir, r.LogMax)
 	if err != nil {
-		if e != nil {
-			s.discard(e)
-		}
+		s.discard(e)
 		return nil, err
 	}
 	defer func() {
