@@ -225,3 +225,34 @@ func TestALateStartLeavesNothingEarly(t *testing.T) {
 		t.Errorf("%v, %v", names, err)
 	}
 }
+
+// A slice that a start did not come for goes, also if the kernel counts a process
+// in it for a while.
+func TestASliceThatIsDroppedIsGone(t *testing.T) {
+	host, dir := aheadIn(t)
+	s := serverIn(t, dir, host)
+	e, _ := s.ahead(t, "a.0/1")
+	stray, err := e.slice.Start(isolation.Spec{Program: isolation.Program{Path: "/bin/sleep", Args: []string{"sleep", "1000"}, Dir: "/"}}, isolation.Files{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dropped := make(chan struct{})
+	go func() {
+		defer close(dropped)
+		s.dropEarly("a.0/1", e)
+	}()
+	select {
+	case <-dropped:
+	case <-time.After(100 * time.Millisecond): // to give up takes no time
+	}
+	if err := stray.Signal(unix.SIGKILL); err != nil {
+		t.Error(err)
+	}
+	if _, err := stray.Wait(); err != nil {
+		t.Error(err)
+	}
+	<-dropped
+	if names, err := host.List(); err != nil || len(names) > 0 {
+		t.Errorf("%v, %v", names, err)
+	}
+}

@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -45,8 +46,9 @@ func (n *newborn) closeOutput() {
 }
 
 const (
-	earlyFor = 5 * time.Second // how long a start is waited for
-	maxEarly = 64
+	earlyFor   = 5 * time.Second // how long a start is waited for
+	goneWithin = 5 * time.Second // how long the kernel may count a process that is gone
+	maxEarly   = 64
 )
 
 // prepare makes what a start that may come needs. A daemon of before names no
@@ -188,7 +190,9 @@ func (s *server) discard(e *earlyStart) {
 		}
 		e.born.closeOutput()
 	}
-	if _, err := e.slice.DeleteEmpty(); err != nil && !errors.Is(err, os.ErrNotExist) {
+	ctx, cancel := context.WithTimeout(context.Background(), goneWithin)
+	defer cancel()
+	if err := e.slice.Delete(ctx); err != nil && !errors.Is(err, os.ErrNotExist) {
 		s.log.Error("a slice whose start did not come cannot be removed", "slice", e.req.Slice, "error", err)
 	}
 }
