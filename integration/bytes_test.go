@@ -60,7 +60,7 @@ func TestBytesComeBack(t *testing.T) {
 	home := l.Other(leader)
 	third := l.Other(leader, home)
 	on := []string{"node.name=" + home.Name}
-	base := map[string]any{"kind": "service", "name": "base", "cpus": 0.05, "mem": "64MiB", "constraints": on, "stopGrace": "1s", "command": []string{"/bin/sleep", "600"}}
+	base := map[string]any{"kind": "service", "name": "base", "unconfined": []string{"tmp"}, "cpus": 0.05, "mem": "64MiB", "constraints": on, "stopGrace": "1s", "command": []string{"/bin/sleep", "600"}}
 	leader.Submit(base)
 	settledTask := func(job string) *api.Task {
 		var run []*api.Task

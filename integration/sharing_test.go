@@ -47,7 +47,8 @@ func TestRoomGivenUpIsSeenAtOnce(t *testing.T) {
 		return api.Resources{CPUs: n * 1000, Mem: mem << 30, Ports: api.Ranges{{First: 20000, Last: 20007}}}
 	}
 	s := newShared(t, []api.Resources{cpu(1, 3), cpu(2, 1), cpu(1, 6)})
-	s.partition(&api.Partition{Path: "a"})
+	s.partition(&api.Partition{Path: "default", Guarantee: api.AmountsOf(api.Resources{CPUs: 2000, Mem: 10 << 30})}) // so what is held for it binds the other
+	s.partition(&api.Partition{Path: "a", Preempt: api.PreemptNever})                                                // nor is it lent
 	submit := func(spec *api.JobSpec) string {
 		id := s.submit("ann", spec)
 		s.settle()
