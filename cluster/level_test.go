@@ -188,7 +188,7 @@ func TestLevelRisesByItself(t *testing.T) {
 func TestNodeBelowTheLevelIsNotPromoted(t *testing.T) {
 	nodes, alive := someNodes(4, "", time.Time{})
 	able := func(id string) bool { return id != "b" }
-	if got := nextVoterChange(nodes, []string{"a"}, "a", alive, able, time.Unix(1000, 0)); got.add != "c" {
+	if got := nextOf(nodes, "a", alive, able, time.Unix(1000, 0)); got.add != "c" {
 		t.Errorf("%+v", got)
 	}
 }

@@ -120,7 +120,7 @@ func (m members) RemoveNode(ctx context.Context, n *api.Node, force bool, actor 
 	if n.ID == m.self.NodeID && len(voters) > 1 {
 		return api.Errorf(api.CodeConflict, "%s leads the cluster: drain it first, which hands the lead over, and try again", n.Name)
 	}
-	if slices.Contains(voters, n.ID) {
+	if m.inRaft(n.ID) { // also without a vote: it gets the log
 		if err := m.raft.Remove(ctx, n.ID); err != nil {
 			return err
 		}

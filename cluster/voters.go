@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/consensus"
 	"github.com/mesita/mesita/cluster/loop"
 	"github.com/mesita/mesita/fsm"
 )
@@ -36,13 +37,23 @@ type voterChange struct {
 	retry       time.Duration // ask again then, when there is nothing to do yet
 }
 
-// nextVoterChange decides the next step. A voter is removed only when the
-// voters that answer stay a majority of those that are left, and not before a
-// replacement votes, unless there are too many.
-func nextVoterChange(nodes []*api.Node, voters []string, self string, alive, able func(id string) bool, now time.Time) voterChange {
+// electorate is what the next step is decided on.
+type electorate struct {
+	nodes       []*api.Node
+	members     []consensus.Server // who gets the log, and who votes
+	self        string
+	alive, able func(id string) bool
+	now         time.Time
+}
+
+// next decides the next step. A voter is removed only when the voters that answer
+// stay a majority of those that are left, and not before a replacement votes,
+// unless there are too many. Who gets the log without a vote is on the way to one, or
+// is taken out of Raft.
+func (e electorate) next() voterChange {
 	byID := map[string]*api.Node{}
 	usable := 0
-	for _, n := range nodes {
+	for _, n := range e.nodes {
 		byID[n.ID] = n
 		if n.State != api.NodeGone && !n.WorkerOnly {
 			usable++
@@ -52,6 +63,7 @@ func nextVoterChange(nodes []*api.Node, voters []string, self string, alive, abl
 	if usable >= manyVoters {
 		want = manyVoters
 	}
+	voters := votersOf(e.members)
 	answering, stay := 0, len(voters)
 	var gone, demoted, lost string
 	var retry time.Duration
@@ -62,10 +74,10 @@ func nextVoterChange(nodes []*api.Node, voters []string, self string, alive, abl
 			gone = id
 		case n.WorkerOnly:
 			demoted, stay = id, stay-1
-		case alive(id):
+		case e.alive(id):
 			answering++
 		case n.State == api.NodeUnreachable || n.State == api.NodeDown:
-			if wait := voterPatience - now.Sub(n.Since); wait > 0 {
+			if wait := voterPatience - e.now.Sub(n.Since); wait > 0 {
 				retry = wait
 			} else {
 				lost = id
@@ -73,13 +85,16 @@ func nextVoterChange(nodes []*api.Node, voters []string, self string, alive, abl
 		}
 	}
 	mayRemove := answering > (len(voters)-1)/2
-	candidate := bestCandidate(nodes, voters, func(id string) bool { return alive(id) && able(id) })
+	candidate := e.bestCandidate(voters)
+	reader, wait := e.reader(byID, stay < want || lost != "")
 	switch {
-	case gone != "" && mayRemove && gone != self:
+	case gone != "" && mayRemove && gone != e.self:
 		return voterChange{remove: gone}
+	case reader != "":
+		return voterChange{remove: reader}
 	case candidate != nil && stay < want:
 		return voterChange{add: candidate.ID, addr: candidate.Addr}
-	case demoted != "" && mayRemove && demoted == self:
+	case demoted != "" && mayRemove && demoted == e.self:
 		return voterChange{yield: true, retry: yieldPause}
 	case demoted != "" && mayRemove:
 		return voterChange{remove: demoted}
@@ -88,17 +103,55 @@ func nextVoterChange(nodes []*api.Node, voters []string, self string, alive, abl
 	case lost != "" && candidate != nil:
 		return voterChange{add: candidate.ID, addr: candidate.Addr}
 	case len(voters) > want && mayRemove:
-		return voterChange{remove: surplusVoter(byID, voters, self)}
+		return voterChange{remove: surplusVoter(byID, voters, e.self)}
 	}
-	return voterChange{retry: retry}
+	return voterChange{retry: sooner(retry, wait)}
+}
+
+// sooner is the shorter wait of those that are any.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
+}
+
+func votersOf(members []consensus.Server) (ids []string) {
+	for _, s := range members {
+		if s.Voter {
+			ids = append(ids, s.ID)
+		}
+	}
+	return ids
+}
+
+// reader is a member that gets the log and is not to vote, and so is to be taken out;
+// or how long until there may be one. A node that was added and did not have the log
+// in time stays one, and what is in the log, as the next key of the CA, is for voters.
+func (e electorate) reader(byID map[string]*api.Node, wanted bool) (id string, retry time.Duration) {
+	for _, s := range e.members {
+		n := byID[s.ID]
+		switch {
+		case s.Voter:
+		case n == nil, n.State == api.NodeGone, n.WorkerOnly, !wanted, e.alive(s.ID) && !e.able(s.ID):
+			return s.ID, 0
+		case n.State != api.NodeReady:
+			wait := voterPatience - e.now.Sub(n.Since)
+			if wait <= 0 {
+				return s.ID, 0
+			}
+			retry = sooner(retry, wait)
+		}
+	}
+	return "", retry
 }
 
 // bestCandidate is the node to promote: one that may, voter-only ones
 // first, then who joined first.
-func bestCandidate(nodes []*api.Node, voters []string, alive func(string) bool) *api.Node {
+func (e electorate) bestCandidate(voters []string) *api.Node {
 	var best *api.Node
-	for _, n := range nodes {
-		if n.State != api.NodeReady || n.WorkerOnly || n.Addr == "" || slices.Contains(voters, n.ID) || !alive(n.ID) {
+	for _, n := range e.nodes {
+		if n.State != api.NodeReady || n.WorkerOnly || n.Addr == "" || slices.Contains(voters, n.ID) || !e.alive(n.ID) || !e.able(n.ID) {
 			continue
 		}
 		if best == nil || n.VoterOnly && !best.VoterOnly || n.VoterOnly == best.VoterOnly && n.Joined.Before(best.Joined) {
@@ -121,7 +174,7 @@ func surplusVoter(byID map[string]*api.Node, voters []string, self string) strin
 
 // raftMembers is what the voter loop needs of Raft.
 type raftMembers interface {
-	Voters() []string
+	Members() ([]consensus.Server, error)
 	AddVoter(ctx context.Context, id, addr string) error
 	Remove(ctx context.Context, id string) error
 	TransferLeadership(ctx context.Context) error
@@ -147,8 +200,12 @@ func (l *voterLoop) Run(ctx context.Context) error {
 
 func (l *voterLoop) step(ctx context.Context) time.Duration {
 	v := l.store.View()
-	change := nextVoterChange(slices.Collect(v.Nodes()), l.raft.Voters(), l.self, l.alive, l.able, l.now())
-	var err error
+	members, err := l.raft.Members()
+	if err != nil {
+		l.log.Warn("who takes part in Raft is not known; trying again", "err", err)
+		return time.Second
+	}
+	change := electorate{nodes: slices.Collect(v.Nodes()), members: members, self: l.self, alive: l.alive, able: l.able, now: l.now()}.next()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	switch {
@@ -156,7 +213,7 @@ func (l *voterLoop) step(ctx context.Context) time.Duration {
 		l.log.Info("adding a voter", "node", nodeName(v, change.add))
 		err = l.raft.AddVoter(ctx, change.add, change.addr)
 	case change.remove != "":
-		l.log.Info("removing a voter", "node", nodeName(v, change.remove))
+		l.log.Info("taking a node out of Raft", "node", nodeName(v, change.remove))
 		err = l.raft.Remove(ctx, change.remove)
 	case change.yield:
 		l.log.Info("this node is to vote no more: another is to lead")

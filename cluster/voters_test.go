@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/consensus"
+	"github.com/mesita/mesita/fsm"
 )
 
 // someNodes makes nodes a, b, c, … of which those in down do not answer.
@@ -20,6 +23,19 @@ func someNodes(n int, down string, since time.Time) (nodes []*api.Node, alive fu
 		nodes = append(nodes, node)
 	}
 	return nodes, func(id string) bool { return !strings.Contains(down, id) }
+}
+
+// nextOf is the next change at a, of members that vote, or are in capitals.
+func nextOf(nodes []*api.Node, members string, alive, able func(string) bool, now time.Time) voterChange {
+	return electorateOf(nodes, members, alive, able, now).next()
+}
+
+func electorateOf(nodes []*api.Node, members string, alive, able func(string) bool, now time.Time) electorate {
+	e := electorate{nodes: nodes, self: "a", alive: alive, able: able, now: now}
+	for _, id := range strings.Split(members, "") {
+		e.members = append(e.members, consensus.Server{ID: strings.ToLower(id), Voter: id == strings.ToLower(id)})
+	}
+	return e
 }
 
 func TestNextVoterChange(t *testing.T) {
@@ -52,7 +68,7 @@ func TestNextVoterChange(t *testing.T) {
 					n.State = api.NodeGone
 				}
 			}
-			got := nextVoterChange(nodes, strings.Split(c.voters, ""), "a", alive, alive, now)
+			got := nextOf(nodes, c.voters, alive, alive, now)
 			text := ""
 			if got.add != "" {
 				text = "+" + got.add
@@ -69,7 +85,7 @@ func TestNextVoterChange(t *testing.T) {
 func TestAVoterIsNotReplacedAtOnce(t *testing.T) {
 	now := time.Unix(1000, 0)
 	nodes, alive := someNodes(4, "b", now.Add(-time.Second))
-	if got := nextVoterChange(nodes, []string{"a", "b", "c"}, "a", alive, alive, now); got.add != "" || got.retry <= 0 {
+	if got := nextOf(nodes, "abc", alive, alive, now); got.add != "" || got.retry <= 0 {
 		t.Errorf("got %+v, want to wait", got)
 	}
 }
@@ -77,7 +93,7 @@ func TestAVoterIsNotReplacedAtOnce(t *testing.T) {
 func TestVoterOnlyNodesVoteFirst(t *testing.T) {
 	nodes, alive := someNodes(4, "", time.Time{})
 	nodes[3].VoterOnly = true
-	if got := nextVoterChange(nodes, []string{"a", "b"}, "a", alive, alive, time.Unix(1000, 0)); got.add != "d" {
+	if got := nextOf(nodes, "ab", alive, alive, time.Unix(1000, 0)); got.add != "d" {
 		t.Errorf("got %+v, want d to be added", got)
 	}
 }
@@ -93,18 +109,18 @@ func TestWorkersByTokenNeverVote(t *testing.T) {
 		for _, n := range nodes {
 			n.WorkerOnly = strings.Contains(c.workers, n.ID)
 		}
-		if got := nextVoterChange(nodes, []string{"a"}, "a", alive, alive, now); got.add != c.want || got.remove != "" {
+		if got := nextOf(nodes, "a", alive, alive, now); got.add != c.want || got.remove != "" {
 			t.Errorf("workers %q: got %+v, want %q to be added", c.workers, got, c.want)
 		}
 	}
 	nodes, alive := someNodes(6, "", time.Time{})
 	nodes[3].WorkerOnly, nodes[4].WorkerOnly = true, true // four may vote: three do
-	if got := nextVoterChange(nodes, []string{"a", "b", "f"}, "a", alive, alive, now); got != (voterChange{}) {
+	if got := nextOf(nodes, "abf", alive, alive, now); got != (voterChange{}) {
 		t.Errorf("with four that may vote: %+v", got)
 	}
 	nodes, alive = someNodes(6, "c", now.Add(-time.Hour))
 	nodes[3].WorkerOnly, nodes[4].WorkerOnly, nodes[5].WorkerOnly = true, true, true
-	if got := nextVoterChange(nodes, []string{"a", "b", "c"}, "a", alive, alive, now); got.add != "" {
+	if got := nextOf(nodes, "abc", alive, alive, now); got.add != "" {
 		t.Errorf("a worker takes the place of a lost voter: %+v", got)
 	}
 }
@@ -129,10 +145,79 @@ func TestTheDemotedVoteNoMore(t *testing.T) {
 		for _, n := range nodes {
 			n.WorkerOnly = n.ID == c.demoted
 		}
-		if got := nextVoterChange(nodes, strings.Split(c.voters, ""), "a", alive, alive, time.Unix(1000, 0)); got != c.want {
+		if got := nextOf(nodes, c.voters, alive, alive, time.Unix(1000, 0)); got != c.want {
 			t.Errorf("%+v: got %+v", c, got)
 		}
 	}
+}
+
+// Who gets the log without a vote, as the log was not there in time, is made a voter
+// while one is wanted, and else is taken out of Raft, also while voters are silent: no
+// key of the CA is made while it is there.
+func TestWhoDoesNotVoteGetsNoLog(t *testing.T) {
+	now := time.Unix(1000, 0)
+	for _, c := range []struct {
+		name, members string
+		nodes         int
+		workers, gone string
+		down          string
+		since         time.Duration
+		old           string
+		remove, add   string
+		retry         time.Duration
+	}{
+		{name: "on the way to a vote", members: "abC", nodes: 3, add: "c"},
+		{name: "demoted", members: "abcD", nodes: 4, workers: "d", remove: "d"},
+		{name: "demoted while a vote is free", members: "abD", nodes: 4, workers: "d", remove: "d"},
+		{name: "demoted, and a voter is silent", members: "abD", nodes: 4, workers: "d", down: "b", since: time.Hour, remove: "d"},
+		{name: "removed", members: "abcD", nodes: 4, gone: "d", remove: "d"},
+		{name: "never heard of", members: "abcZ", nodes: 3, remove: "z"},
+		{name: "another has the vote by now", members: "abcD", nodes: 4, remove: "d"},
+		{name: "to take the place of one that is lost", members: "abcD", nodes: 4, down: "b", since: time.Hour, add: "d"},
+		{name: "silent since now", members: "abC", nodes: 3, down: "c", since: time.Second, retry: voterPatience - time.Second},
+		{name: "silent for long", members: "abC", nodes: 3, down: "c", since: time.Hour, remove: "c"},
+		{name: "a program that cannot read the log", members: "abC", nodes: 3, old: "c", remove: "c"},
+	} {
+		nodes, alive := someNodes(c.nodes, c.down, now.Add(-c.since))
+		for _, n := range nodes {
+			n.WorkerOnly = n.ID == c.workers
+			if n.ID == c.gone {
+				n.State = api.NodeGone
+			}
+		}
+		able := func(id string) bool { return id != c.old }
+		if got := nextOf(nodes, c.members, alive, able, now); got.remove != c.remove || got.add != c.add || got.retry != c.retry {
+			t.Errorf("%s: %+v", c.name, got)
+		}
+	}
+}
+
+// A node that is removed is taken out of Raft, whether it votes or only gets the log.
+func TestARemovedNodeGetsNoLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := alone(t, 4)
+		if err := a.raft.Bootstrap("10.0.0.1:5050"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if err := a.raft.AddNonvoter(t.Context(), "d", "10.0.0.4:5050"); err != nil {
+			t.Fatal(err)
+		}
+		v := fsm.NewStore(nil)
+		for _, c := range []fsm.Command{&fsm.ClusterInit{Level: fsm.Newest, Cluster: &api.Cluster{ID: "c1"}, Authority: &api.Authority{}, Node: &api.Node{ID: "me", Name: "oak"}},
+			&fsm.TokenCreate{Token: &api.Token{ID: "t", Kind: api.TokenJoin, Hash: "h"}}, &fsm.NodeJoin{Token: "t", Hash: "h", NodeID: "d", Name: "d"}} {
+			if _, err := v.Do(t.Context(), c); err != nil {
+				t.Fatalf("%T: %v", c, err)
+			}
+		}
+		a.store = v // whose writes take no Raft
+		if err := (members{a}).RemoveNode(t.Context(), v.View().Node("d"), false, "admin"); err != nil {
+			t.Fatal(err)
+		}
+		if a.inRaft("d") || !a.inRaft("me") || v.View().Node("d").State != api.NodeGone {
+			t.Error("it gets the log still")
+		}
+	})
 }
 
 func TestTheLastVotersStay(t *testing.T) {
