@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -43,12 +44,22 @@ type electorate struct {
 	members     []consensus.Server // who gets the log, and who votes
 	self        string
 	alive, able func(id string) bool
+	failing     map[string]failedVoter // who could not be added
 	now         time.Time
+}
+
+// failedVoter is of a node that could not be made a voter, by no try since.
+type failedVoter struct{ since, last time.Time }
+
+// fails tells whether others come before a node, which could not be added for long.
+func (e electorate) fails(id string) bool {
+	f, ok := e.failing[id]
+	return ok && e.now.Sub(f.since) >= voterPatience
 }
 
 // next decides the next step. A voter is removed only when the voters that answer
 // stay a majority of those that are left, and not before a replacement votes,
-// unless there are too many. Who gets the log without a vote is on the way to one, or
+// unless there are too many, or it may vote no more and none can be added. Who gets the log without a vote is on the way to one, or
 // is taken out of Raft.
 func (e electorate) next() voterChange {
 	byID := map[string]*api.Node{}
@@ -92,12 +103,13 @@ func (e electorate) next() voterChange {
 		return voterChange{remove: gone}
 	case reader != "":
 		return voterChange{remove: reader}
+	case demoted != "" && mayRemove && (candidate == nil || stay >= want || e.fails(candidate.ID)):
+		if demoted == e.self {
+			return voterChange{yield: true, retry: yieldPause}
+		}
+		return voterChange{remove: demoted}
 	case candidate != nil && stay < want:
 		return voterChange{add: candidate.ID, addr: candidate.Addr}
-	case demoted != "" && mayRemove && demoted == e.self:
-		return voterChange{yield: true, retry: yieldPause}
-	case demoted != "" && mayRemove:
-		return voterChange{remove: demoted}
 	case lost != "" && mayRemove && len(voters) > want:
 		return voterChange{remove: lost}
 	case lost != "" && candidate != nil:
@@ -147,18 +159,28 @@ func (e electorate) reader(byID map[string]*api.Node, wanted bool) (id string, r
 }
 
 // bestCandidate is the node to promote: one that may, voter-only ones
-// first, then who joined first.
+// first, then who joined first. Those that cannot be added come last, and in turn.
 func (e electorate) bestCandidate(voters []string) *api.Node {
 	var best *api.Node
 	for _, n := range e.nodes {
 		if n.State != api.NodeReady || n.WorkerOnly || n.Addr == "" || slices.Contains(voters, n.ID) || !e.alive(n.ID) || !e.able(n.ID) {
 			continue
 		}
-		if best == nil || n.VoterOnly && !best.VoterOnly || n.VoterOnly == best.VoterOnly && n.Joined.Before(best.Joined) {
+		if best == nil || e.before(n, best) {
 			best = n
 		}
 	}
 	return best
+}
+
+func (e electorate) before(n, best *api.Node) bool {
+	switch fails := e.fails(n.ID); {
+	case fails != e.fails(best.ID):
+		return !fails
+	case fails:
+		return e.failing[n.ID].last.Before(e.failing[best.ID].last)
+	}
+	return n.VoterOnly && !best.VoterOnly || n.VoterOnly == best.VoterOnly && n.Joined.Before(best.Joined)
 }
 
 // surplusVoter is the voter that joined last, never this node itself.
@@ -190,6 +212,8 @@ type voterLoop struct {
 	wake  func() <-chan struct{} // fires when who is alive changed
 	now   func() time.Time
 	log   *slog.Logger
+
+	failing map[string]failedVoter
 }
 
 func (l *voterLoop) Run(ctx context.Context) error {
@@ -205,13 +229,14 @@ func (l *voterLoop) step(ctx context.Context) time.Duration {
 		l.log.Warn("who takes part in Raft is not known; trying again", "err", err)
 		return time.Second
 	}
-	change := electorate{nodes: slices.Collect(v.Nodes()), members: members, self: l.self, alive: l.alive, able: l.able, now: l.now()}.next()
+	change := electorate{nodes: slices.Collect(v.Nodes()), members: members, self: l.self, alive: l.alive, able: l.able, failing: l.failing, now: l.now()}.next()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	switch {
 	case change.add != "":
 		l.log.Info("adding a voter", "node", nodeName(v, change.add))
 		err = l.raft.AddVoter(ctx, change.add, change.addr)
+		l.tried(v, change.add, err)
 	case change.remove != "":
 		l.log.Info("taking a node out of Raft", "node", nodeName(v, change.remove))
 		err = l.raft.Remove(ctx, change.remove)
@@ -231,6 +256,23 @@ func (l *voterLoop) step(ctx context.Context) time.Duration {
 		return time.Second
 	}
 	return time.Millisecond
+}
+
+// tried notes whether a node could be made a voter.
+func (l *voterLoop) tried(v *fsm.View, id string, err error) {
+	maps.DeleteFunc(l.failing, func(id string, _ failedVoter) bool { n := v.Node(id); return n == nil || n.State == api.NodeGone })
+	if err == nil {
+		delete(l.failing, id)
+		return
+	}
+	if l.failing == nil {
+		l.failing = map[string]failedVoter{}
+	}
+	f := failedVoter{since: l.now(), last: l.now()}
+	if was, ok := l.failing[id]; ok {
+		f.since = was.since
+	}
+	l.failing[id] = f
 }
 
 func nodeName(v *fsm.View, id string) string {

@@ -1,7 +1,10 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -189,6 +192,74 @@ func TestWhoDoesNotVoteGetsNoLog(t *testing.T) {
 		if got := nextOf(nodes, c.members, alive, able, now); got.remove != c.remove || got.add != c.add || got.retry != c.retry {
 			t.Errorf("%s: %+v", c.name, got)
 		}
+	}
+}
+
+// voterRaft is Raft in which some nodes cannot be made voters: they get the log and no
+// more, and the try takes until it is over.
+type voterRaft struct {
+	members []consensus.Server
+	broken  string
+}
+
+func (r *voterRaft) Members() ([]consensus.Server, error) { return slices.Clone(r.members), nil }
+
+func (r *voterRaft) AddVoter(ctx context.Context, id, _ string) error {
+	r.members = slices.DeleteFunc(r.members, func(s consensus.Server) bool { return s.ID == id })
+	works := !strings.Contains(r.broken, id)
+	r.members = append(r.members, consensus.Server{ID: id, Voter: works})
+	if works {
+		return nil
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (r *voterRaft) Remove(_ context.Context, id string) error {
+	r.members = slices.DeleteFunc(r.members, func(s consensus.Server) bool { return s.ID == id })
+	return nil
+}
+
+func (r *voterRaft) TransferLeadership(context.Context) error { return nil }
+
+// A node that cannot be made a voter keeps nobody else from becoming one, nor one that
+// may vote no more in Raft; once it can be, it is made one.
+func TestWhoCannotBeAddedKeepsNobody(t *testing.T) {
+	for _, c := range []struct {
+		nodes, broken, demoted string
+		voters                 string
+		then                   int
+	}{
+		{"abcd", "d", "c", "ab", 3}, {"abcde", "d", "c", "abe", 3}, {"abcde", "de", "c", "ab", 3}, {"abcde", "d", "", "abce", 5},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newCAWorld(t, fsm.Newest, strings.Split(c.nodes, "")...)
+			r := &voterRaft{broken: c.broken}
+			for _, id := range []string{"a", "b", "c"} {
+				r.members = append(r.members, consensus.Server{ID: id, Voter: true})
+			}
+			if c.demoted != "" {
+				w.do(&fsm.NodeDemote{ID: c.demoted})
+			}
+			all := func(string) bool { return true }
+			l := &voterLoop{self: "a", store: w.store, raft: r, alive: all, able: all, now: time.Now, log: slog.New(slog.DiscardHandler)}
+			settle := func() []string {
+				for range 30 {
+					time.Sleep(min(l.step(t.Context()), time.Minute))
+				}
+				if slices.ContainsFunc(r.members, func(s consensus.Server) bool { return s.ID == c.demoted }) {
+					t.Errorf("%+v: the demoted one gets the log: %+v", c, r.members)
+				}
+				return slices.Sorted(slices.Values(votersOf(r.members)))
+			}
+			if got := strings.Join(settle(), ""); got != c.voters {
+				t.Errorf("%+v: %s vote", c, got)
+			}
+			r.broken = ""
+			if got := settle(); len(got) != c.then {
+				t.Errorf("%+v: %v vote once all can", c, got)
+			}
+		})
 	}
 }
 
