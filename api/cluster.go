@@ -53,7 +53,7 @@ type Authority struct {
 	CANextKey []byte   `json:",omitempty"` // PEM, until it is in use
 	CANextPin string   `json:",omitempty"`
 	CAPast    []PastCA `json:",omitempty"`
-	CADue     bool     `json:",omitempty"` // who had the key may vote no more: it is to be changed
+	CADue     uint64   `json:",omitempty"` // how many that had the key may vote no more since it changed last: it is to be changed
 }
 
 // Ring is what nodes need to know of the keys of gossip.

@@ -45,7 +45,7 @@ func (l *caLoop) pass(ctx context.Context, _ loop.Changes) time.Time {
 	v := l.store.View()
 	a := v.Authority()
 	switch {
-	case a == nil, a.CANext == nil && !a.CADue:
+	case a == nil, a.CANext == nil && a.CADue == 0:
 		return time.Time{}
 	case a.CANext == nil:
 		return l.begin(ctx, v)
@@ -176,5 +176,5 @@ func newCA(v *fsm.View, now time.Time) (*fsm.CARotate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &fsm.CARotate{Step: a.CAStep, Cert: ca.CertPEM(), Key: ca.KeyPEM(), Pin: ca.Pin(), Cross: cross}, nil
+	return &fsm.CARotate{Step: a.CAStep, Due: a.CADue, Cert: ca.CertPEM(), Key: ca.KeyPEM(), Pin: ca.Pin(), Cross: cross}, nil
 }

@@ -195,6 +195,29 @@ func TestTheNextKeyIsNotForTheDemoted(t *testing.T) {
 	}
 }
 
+// A change that is decided on before another node is demoted, and comes to the log after
+// that, does not begin: that node gets the log still. The next begins once it does not.
+func TestADemotionAsAChangeBegins(t *testing.T) {
+	w := newCAWorld(t, fsm.Newest, "a", "b", "c", "d")
+	w.raft = []consensus.Server{{ID: "a", Voter: true}, {ID: "b", Voter: true}, {ID: "c", Voter: true}}
+	w.do(&fsm.NodeDemote{ID: "d"})
+	decided, err := newCA(w.store.View(), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.do(&fsm.NodeDemote{ID: "c"})
+	if _, err := w.store.Do(t.Context(), decided); api.ErrorCode(err) != api.CodeConflict {
+		t.Error(err)
+	}
+	if step := w.pass(); step != 0 {
+		t.Errorf("step %d while a demoted node gets the log", step)
+	}
+	w.raft = w.raft[:2]
+	if step := w.pass(); step != 1 {
+		t.Errorf("step %d once it does not", step)
+	}
+}
+
 // While a node is there whose program does not know how, or a change is under way,
 // none is begun.
 func TestTheCAIsNotChanged(t *testing.T) {

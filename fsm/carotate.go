@@ -25,6 +25,10 @@ type CARotate struct {
 	Key   []byte `json:"key,omitempty"`
 	Pin   string `json:"pin,omitempty"`
 	Cross []byte `json:"cross,omitempty"`
+
+	// Also in the first: the api.Authority.CADue that it was decided at. Whoever lost
+	// the right to vote since may still get the log, and this key with it.
+	Due uint64 `json:"due,omitempty"`
 }
 
 var caStepText = [CASteps]string{"the old key is not trusted any more", "a new key is being told to all nodes", "all nodes trust the new key, and get certificates of it"}
@@ -40,8 +44,10 @@ func (c *CARotate) apply(x *tx) (any, error) {
 		return nil, conflict("the change of the CA's key is at step %d by now, not %d", a.CAStep, c.Step)
 	case begins && (len(c.Cert) == 0 || len(c.Key) == 0 || len(c.Cross) == 0 || c.Pin == "" || bytes.Equal(c.Cert, a.CACert)):
 		return nil, api.FieldErrorf("cert", "is no new authority")
+	case begins && a.CADue != c.Due:
+		return nil, conflict("another node may vote no more since this change was decided on: the key of the CA is not changed before that node gets the log no more; try again")
 	case begins:
-		a.CADue = false
+		a.CADue = 0
 		a.CANext, a.CANextKey, a.CANextPin = c.Cert, c.Key, c.Pin
 		a.CAPast = append(slices.Clone(a.CAPast), api.PastCA{Cert: a.CACert, Cross: c.Cross})
 		a.CAPast = a.CAPast[max(0, len(a.CAPast)-api.MaxPastCAs):]

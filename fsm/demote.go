@@ -40,11 +40,11 @@ func (c *NodeDemote) apply(x *tx) (any, error) {
 
 // oweCA has the key of the CA changed, by whoever leads.
 func (x *tx) oweCA() {
-	if x.authority == nil || x.authority.CADue {
+	if x.authority == nil {
 		return
 	}
 	a := *x.authority
-	a.CADue = true
+	a.CADue++
 	x.authority = &a
 	x.touch(TableCluster, x.cluster.ID)
 }
