@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/mesita/mesita/api/server"
 	"github.com/mesita/mesita/cluster/consensus/disk"
 )
 
@@ -17,8 +20,9 @@ import (
 // errDemoted ends a life of the node that may vote no more.
 var errDemoted = errors.New("this node may not vote any more")
 
-// demotionLook is how often a node that may not vote looks whether it still takes
-// part in Raft: that ends by itself, and nobody tells.
+// demotionLook is how often a node that may not vote asks whether it still takes
+// part in Raft: that ends by itself, and nobody tells. Its own log may lack the end, and
+// one that votes may hear of no leader, or not write, for long.
 const demotionLook = 5 * time.Second
 
 // awaitDemotion returns errDemoted once a voter says that this node, which has taken
@@ -28,7 +32,7 @@ func (a *Agent) awaitDemotion(ctx context.Context) error {
 		heard := a.lost.wait()
 		var look <-chan time.Time
 		if n := a.ownNode.Load(); n != nil && n.WorkerOnly && len(a.raft.Voters()) > 0 {
-			if !a.votes() && a.fed.Load() {
+			if !a.votes() && a.fed.Load() && a.outOfRaft(ctx) {
 				a.log.Warn("this node may not vote any more: its copy of the cluster's state is erased")
 				if err := a.changeSelf(func(n *nodeFile) { n.Demoted = true }); err != nil {
 					return err
@@ -44,6 +48,20 @@ func (a *Agent) awaitDemotion(ctx context.Context) error {
 		case <-look:
 		}
 	}
+}
+
+// outOfRaft tells whether the leader says that this node takes no part in Raft any
+// more. Without its answer it may.
+func (a *Agent) outOfRaft(ctx context.Context) bool {
+	leader := a.leaderID()
+	if leader == "" || leader == a.self.NodeID {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, askMember)
+	defer cancel()
+	var is server.Member
+	err := a.peers.call(ctx, leader, http.MethodGet, "/v1/internal/member?"+url.Values{"id": {a.self.NodeID}}.Encode(), nil, &is)
+	return err == nil && is.Out
 }
 
 // eraseDemoted erases the raft folder of a node that was demoted. What it had

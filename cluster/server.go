@@ -68,6 +68,8 @@ func (m members) Role(id string) string {
 	return "worker"
 }
 
+func (m members) OutOfRaft(id string) bool { return m.raft.Lacks(id) }
+
 // passers is how many nodes are asked to pass a request on, at most.
 const passers = 2
 

@@ -65,6 +65,8 @@ func (n *testNode) Role(id string) string {
 	return "voter"
 }
 
+func (n *testNode) OutOfRaft(id string) bool { return n.IsLeader() && n.retired[id] }
+
 func (n *testNode) Peer(id string) (string, http.RoundTripper, error) {
 	n.world.mu.Lock()
 	far := n.world.nodes[id]

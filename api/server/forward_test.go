@@ -279,6 +279,29 @@ func TestMembersAreToldOf(t *testing.T) {
 	}
 }
 
+// That a demoted node takes no part in Raft any more, and so may erase what it has of
+// it, the leader alone says, and of nobody else.
+func TestWhoIsOutOfRaft(t *testing.T) {
+	_, oak, elm := twoNodes(t)
+	addNode(t, oak.store, "fir")
+	addNode(t, oak.store, "ash")
+	do(t, oak.store, &fsm.NodeDemote{Meta: fsm.Meta{At: testTime}, ID: "fir"})
+	out := map[string]bool{"ash": true}
+	oak.retired, elm.retired = out, out
+	is := func(n *testNode, id string) bool {
+		r := n.send(request{method: "GET", path: "/v1/internal/member?id=" + id, cert: "fir"})
+		r.want(t, 200)
+		return into[Member](t, r).Out
+	}
+	if is(oak, "fir") || is(oak, "ash") {
+		t.Error("a node is out of Raft that votes, or may")
+	}
+	out["fir"] = true
+	if !is(oak, "fir") || is(elm, "fir") {
+		t.Error("not the leader says who is out of Raft")
+	}
+}
+
 func TestRemovedNodeIsRefused(t *testing.T) {
 	_, oak, _ := twoNodes(t)
 	do(t, oak.store, &fsm.NodeRemove{Meta: fsm.Meta{At: testTime}, ID: "elm"})

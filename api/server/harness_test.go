@@ -62,6 +62,7 @@ type testNode struct {
 	fits      error
 	panics    bool
 	strangers map[string]error              // nodes that are not let in
+	retired   map[string]bool               // nodes that take no part in Raft
 	noBlobs   bool                          // other nodes get no programs
 	lost      atomic.Int64                  // requests that went into a cut link
 	asked     atomic.Int64                  // requests that came in

@@ -14,6 +14,7 @@ import (
 type Member struct {
 	State   string `json:"state"`             // MemberIn, MemberGone or MemberNever
 	Program bool   `json:"program,omitempty"` // it has a task that needs the program that was asked about
+	Out     bool   `json:"out,omitempty"`     // the leader says: it may not vote, and takes no part in Raft
 }
 
 // What a node may be to a cluster.
@@ -52,7 +53,7 @@ func getMember(c *call) (any, error) {
 	case n == nil:
 		return Member{State: MemberNever}, nil
 	}
-	return Member{State: MemberIn, Program: Needs(v, id, c.Query.Text("program"))}, nil
+	return Member{State: MemberIn, Program: Needs(v, id, c.Query.Text("program")), Out: n.WorkerOnly && c.Cluster.OutOfRaft(id)}, nil
 }
 
 // Needs tells whether a node has a task that runs a program.

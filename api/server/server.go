@@ -21,6 +21,8 @@ type Cluster interface {
 	exchange.Cluster
 	// Role is "voter", "voter, leader" or "worker".
 	Role(nodeID string) string
+	// OutOfRaft tells whether this node leads and a node takes no part in Raft.
+	OutOfRaft(nodeID string) bool
 	// Links says what is wrong with the links to the other voters, "" if
 	// nothing is.
 	Links() string

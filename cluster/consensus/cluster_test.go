@@ -179,6 +179,48 @@ func TestMembersComeAndGo(t *testing.T) {
 	})
 }
 
+// That a node takes no part in Raft is known once it is committed, and at the leader.
+func TestWhoIsOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newMemCluster(t, 3, nil)
+		l := c.leader()
+		gone, other := c.nodes[(l+1)%3].id, (l+2)%3
+		out := func(i int, want bool) {
+			t.Helper()
+			if got := c.nodes[i].Lacks(gone); got != want {
+				t.Errorf("%s says out: %v", c.nodes[i].id, got)
+			}
+		}
+		out(l, false)
+		c.cut(other)
+		c.cut((l + 1) % 3)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if err := c.nodes[l].Remove(ctx, gone); err == nil || !c.nodes[l].IsLeader() {
+			t.Fatalf("it is removed without a quorum: %v", err)
+		}
+		if members, err := c.nodes[l].Members(); err != nil || len(members) != 2 {
+			t.Fatalf("its log says %v, %v", members, err)
+		}
+		out(l, false)
+		c.link(other)
+		c.link((l + 1) % 3)
+		c.settle(time.Minute)
+		l = c.leader()
+		if err := c.nodes[l].Remove(t.Context(), gone); err != nil && c.nodes[l].id != gone {
+			t.Fatal(err)
+		}
+		c.settle(time.Minute)
+		l = c.leader()
+		out(l, true)
+		for i := range c.nodes {
+			if i != l {
+				out(i, false)
+			}
+		}
+	})
+}
+
 func TestVoterThatDoesNotAnswerDoesNotVote(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newMemCluster(t, 1, nil)

@@ -38,6 +38,23 @@ func (n *Node) Members() ([]Server, error) {
 	return out, nil
 }
 
+// Lacks tells whether a node takes no part in Raft, for certain: this node leads, and
+// that the other is out is committed. It is soon, or Lacks is asked again.
+func (n *Node) Lacks(id string) bool {
+	term := n.raft.CurrentTerm()
+	if !n.IsLeader() || slices.ContainsFunc(n.members(), func(s raft.Server) bool { return string(s.ID) == id }) {
+		return false
+	}
+	end := n.raft.LastIndex() // the members of now are in the log before it, which a leader cuts nothing from
+	for range 10 {
+		if n.raft.CommitIndex() >= end {
+			return n.IsLeader() && n.raft.CurrentTerm() == term
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return false
+}
+
 func compare(a, b string) int {
 	if a < b {
 		return -1
