@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -47,7 +48,7 @@ func (r *roll) told(f *feed) {
 		return
 	}
 	gone := f.gone
-	if was := r.gone.Swap(&gone); was == nil || len(*was) != len(gone) {
+	if was := r.gone.Swap(&gone); was == nil || !maps.Equal(*was, gone) {
 		r.news.notify()
 	}
 }

@@ -242,6 +242,33 @@ func TestARemovedNodeIsAStranger(t *testing.T) {
 	}
 }
 
+// Whenever others are removed than before, open connections are looked through, also
+// if they are as many: one came back and another was removed.
+func TestWhoElseIsGoneIsNews(t *testing.T) {
+	var r roll
+	for _, c := range []struct {
+		gone []string
+		news bool
+	}{
+		{nil, true}, {nil, false}, {[]string{"elm"}, true}, {[]string{"elm"}, false}, {[]string{"ash"}, true}, {[]string{"ash", "elm"}, true}, {[]string{"elm"}, true},
+	} {
+		heard := r.news.wait()
+		f := &feed{}
+		f.roll(&server.FeedRow{Begin: true, Told: true, Gone: c.gone})
+		r.told(f)
+		select {
+		case <-heard:
+			if !c.news {
+				t.Errorf("%v: nothing changed", c.gone)
+			}
+		default:
+			if c.news {
+				t.Errorf("%v: nobody is told", c.gone)
+			}
+		}
+	}
+}
+
 // What a feed tells of removed nodes adds up, and begins anew with each.
 func TestFeedTellsWhoIsGone(t *testing.T) {
 	var f feed
