@@ -195,7 +195,7 @@ func (n *testNode) CheckFits(*fsm.View, *api.JobSpec) error {
 	return n.fits
 }
 
-func (n *testNode) Plan(v *fsm.View, s *api.JobSpec, cmd fsm.Command) (*api.Plan, error) {
+func (n *testNode) Plan(_ context.Context, v *fsm.View, s *api.JobSpec, cmd fsm.Command) (*api.Plan, error) {
 	if cmd != nil {
 		if t := v.Trial(cmd); t.Err != nil {
 			return nil, t.Err
@@ -213,6 +213,7 @@ type fakeShares struct {
 	refuse    error
 	warn      []string
 	meanwhile func() // as a change is planned
+	foreseen  int    // plans with what comes of them
 }
 
 func (f *fakeShares) Status(v *fsm.View) []api.PartitionStatus {
@@ -233,6 +234,11 @@ func (f *fakeShares) Plan(v *fsm.View, cmd *fsm.PartitionPut) (api.PartitionChan
 		c.Action = "update"
 	}
 	return c, f.refuse
+}
+
+func (f *fakeShares) Foresee(_ context.Context, v *fsm.View, cmd *fsm.PartitionPut) (api.PartitionChange, error) {
+	f.foreseen++
+	return f.Plan(v, cmd)
 }
 
 func (f *fakeShares) PlanRemove(v *fsm.View, path string, _ bool) (api.PartitionChange, error) {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"net/http"
 	"reflect"
 	"strconv"
@@ -92,7 +93,12 @@ func (c *call) plan(v *fsm.View, s *api.JobSpec, cmd fsm.Command) (any, error) {
 	if c.Query.Err != nil {
 		return nil, c.Query.Err
 	}
-	return c.Planner.Plan(v, s, cmd)
+	var plan *api.Plan
+	err := c.Ponder(func(ctx context.Context) (err error) {
+		plan, err = c.Planner.Plan(ctx, v, s, cmd)
+		return err
+	})
+	return plan, err
 }
 
 // jobID is the answer to who wants to know no more of a new job.
@@ -128,7 +134,7 @@ func applyJob(c *call) (any, error) {
 		return nil, api.Errorf(api.CodeConflict, "job %q has version %d by now, not %d: look at it and try again", s.Name, old.Version, ifVersion)
 	case old != nil && old.Spec.Kind == api.KindBatch && !old.Stop && reflect.DeepEqual(old.Spec, s):
 		if dry {
-			return c.Planner.Plan(view, s, nil)
+			return c.plan(view, s, nil)
 		}
 		return old, nil // a batch that ended is as it should be: it does not run twice
 	}
@@ -213,7 +219,16 @@ func whyJob(c *call) (any, error) {
 	if _, err := c.job(); err != nil {
 		return nil, err
 	}
-	return c.Planner.Explain(c.Store.View(), c.Args[0])
+	return c.explain()
+}
+
+// explain says why the job or task of the path is in its state.
+func (c *call) explain() (why *api.Why, err error) {
+	err = c.Ponder(func(context.Context) (err error) {
+		why, err = c.Planner.Explain(c.Store.View(), c.Args[0])
+		return err
+	})
+	return why, err
 }
 
 func progress(j *api.Job) string {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"reflect"
 	"slices"
 
@@ -70,7 +71,14 @@ func putPartition(c *call) (any, error) {
 		change.Partition, change.Action = old, "nothing"
 		return change, nil
 	}
-	if err != nil || dry {
+	if err != nil {
+		return change, err
+	}
+	if dry {
+		err = c.Ponder(func(ctx context.Context) (err error) {
+			change, err = c.Shares.Foresee(ctx, v, cmd)
+			return err
+		})
 		return change, err
 	}
 	change.Partition, err = exchange.DoAs[*api.Partition](c.Call, cmd)

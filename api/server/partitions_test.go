@@ -48,6 +48,9 @@ func TestPartitions(t *testing.T) {
 	if n.store.View().Index() != before {
 		t.Error("a dry run, or no change, wrote to the log")
 	}
+	if n.shares.foreseen != 1 {
+		t.Errorf("looked ahead %d times, for one dry run", n.shares.foreseen)
+	}
 	n.shares.refuse = api.Errorf(api.CodeDoesNotFit, "no")
 	send("PUT", "/ml", `{"weight":7}`).want(t, 422)
 	send("DELETE", "/ml/train", "").want(t, 422)

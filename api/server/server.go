@@ -126,8 +126,8 @@ type Local interface {
 type Planner interface {
 	CheckFits(v *fsm.View, s *api.JobSpec) error
 	// Plan says what a command that gives a job that spec would come to; nil:
-	// none is needed.
-	Plan(v *fsm.View, s *api.JobSpec, cmd fsm.Command) (*api.Plan, error)
+	// none is needed. It ends with ctx.
+	Plan(ctx context.Context, v *fsm.View, s *api.JobSpec, cmd fsm.Command) (*api.Plan, error)
 	Explain(v *fsm.View, id string) (*api.Why, error)
 }
 
@@ -135,9 +135,12 @@ type Planner interface {
 type Shares interface {
 	// Status lists all partitions by path.
 	Status(v *fsm.View) []api.PartitionStatus
-	// Plan says what making or changing a partition so would do; what would be
-	// refused is an error.
+	// Plan says what a partition that is made or changed so would be; what would
+	// be refused is an error.
 	Plan(v *fsm.View, cmd *fsm.PartitionPut) (api.PartitionChange, error)
+	// Foresee is Plan with what would come of it, which takes long. It ends with
+	// ctx.
+	Foresee(ctx context.Context, v *fsm.View, cmd *fsm.PartitionPut) (api.PartitionChange, error)
 	// PlanRemove says what removing a partition would do; with drain, also one
 	// with work in it.
 	PlanRemove(v *fsm.View, path string, drain bool) (api.PartitionChange, error)

@@ -222,7 +222,7 @@ func whyTask(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	why, err := c.Planner.Explain(c.Store.View(), c.Args[0])
+	why, err := c.explain()
 	if err == nil && t.State == api.TaskRunning {
 		if held := c.heldUp(t); held != "" {
 			why.Hints = append(why.Hints, "was held up for "+held)

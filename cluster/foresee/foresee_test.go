@@ -190,7 +190,7 @@ func (w *world) planJob(s *api.JobSpec, cmd fsm.Command) {
 	for t := range w.View().FrozenTasks() {
 		frozen[fmt.Sprint(t.ID, t.Node, " #", t.Attempt)] = true // one that goes on is not started
 	}
-	plan, err := jobs.Plan(w.View(), s, cmd)
+	plan, err := jobs.Plan(context.Background(), w.View(), s, cmd)
 	if err != nil {
 		w.t.Fatalf("%v", err)
 	}
@@ -236,7 +236,7 @@ func (w *world) planJob(s *api.JobSpec, cmd fsm.Command) {
 
 func (w *world) planPartition(cmd *fsm.PartitionPut) {
 	w.t.Helper()
-	plan, err := parts.Plan(w.View(), cmd)
+	plan, err := parts.Foresee(context.Background(), w.View(), cmd)
 	if err != nil {
 		if w.View().Trial(cmd).Err == nil {
 			w.t.Fatalf("%v", err)
@@ -271,7 +271,7 @@ func TestAPlanSaysWhatChanges(t *testing.T) {
 	v := w.View()
 	s := spec("web", "default", api.KindService, 2, 3000)
 	s.Env = map[string]string{"KEY": "secret"}
-	plan, err := jobs.Plan(v, s, &fsm.JobUpdate{Meta: meta(), ID: "web", Spec: s})
+	plan, err := jobs.Plan(context.Background(), v, s, &fsm.JobUpdate{Meta: meta(), ID: "web", Spec: s})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -281,7 +281,7 @@ func TestAPlanSaysWhatChanges(t *testing.T) {
 	}
 	same := spec("web", "default", api.KindService, 2, 1000)
 	for _, cmd := range []fsm.Command{nil, &fsm.JobUpdate{Meta: meta(), ID: "web", Spec: same}} {
-		if plan, err = jobs.Plan(v, same, cmd); err != nil || plan.Action != "nothing" || plan.Fits != 2 || plan.Starts != 0 {
+		if plan, err = jobs.Plan(context.Background(), v, same, cmd); err != nil || plan.Action != "nothing" || plan.Fits != 2 || plan.Starts != 0 {
 			t.Errorf("%+v, %v", plan, err)
 		}
 	}

@@ -1,6 +1,7 @@
 package foresee
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"time"
@@ -12,11 +13,16 @@ import (
 	"github.com/mesita/mesita/fsm"
 )
 
-// maxRounds and maxCommands bound how far is looked ahead.
+// Bounds of how far is looked ahead: in rounds, in commands, and in the time that
+// the looking takes.
 const (
 	maxRounds   = 5000
 	maxCommands = 50_000
+	maxLooking  = 3 * time.Second
 )
+
+// onlyBegins is what a plan says that stopped at one of them.
+const onlyBegins = "more would happen than is looked at: this is only how it begins"
 
 // future is the state as it will be. Its clock stands still: no task ends by
 // itself, and what waits for a time waits.
@@ -28,21 +34,28 @@ type future struct {
 	partial bool          // it was not looked to the end
 }
 
-// after is what a view comes to with a command; an error: it is refused.
-func after(v *fsm.View, begin scheduler.Begin, now time.Time, cmd fsm.Command) (*future, error) {
+// after is what a view comes to with a command; an error: it is refused, or ctx
+// ended.
+func after(ctx context.Context, v *fsm.View, begin scheduler.Begin, now time.Time, cmd fsm.Command) (*future, error) {
+	short, cancel := context.WithTimeout(ctx, maxLooking)
+	defer cancel()
 	x := &future{fork: v.Fork(), engine: scheduler.NewEngine(begin), now: now}
 	x.engine.Update(v, nil, true)
 	x.engine.Decide(now) // as the leader has: it knows for whom room is held
 	if _, err := x.fork.Do(cmd); err != nil {
 		return nil, err
 	}
-	x.settle()
-	return x, nil
+	x.settle(short)
+	return x, context.Cause(ctx)
 }
 
-func (x *future) settle() {
+// settle lets all decide until nothing more changes, or ctx ends.
+func (x *future) settle(ctx context.Context) {
 	did, all := 0, true
 	for range maxRounds {
+		if ctx.Err() != nil {
+			break
+		}
 		changes := x.fork.Take()
 		x.engine.Update(x.fork.View(), changes, false)
 		cmds, _ := x.engine.Decide(x.now)

@@ -2,6 +2,7 @@ package foresee
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -20,7 +21,7 @@ type Planner struct{ scheduler.Planner }
 
 // Plan says what a command that gives a job that spec would come to; with no
 // command, that nothing would change.
-func (p Planner) Plan(v *fsm.View, s *api.JobSpec, cmd fsm.Command) (*api.Plan, error) {
+func (p Planner) Plan(ctx context.Context, v *fsm.View, s *api.JobSpec, cmd fsm.Command) (*api.Plan, error) {
 	plan := &api.Plan{Job: s.Name, Action: "nothing", Tasks: s.Tasks(), RunAs: s.RunsAs()}
 	old := v.Job(s.Name)
 	if cmd == nil {
@@ -35,7 +36,7 @@ func (p Planner) Plan(v *fsm.View, s *api.JobSpec, cmd fsm.Command) (*api.Plan, 
 		return nil, first.Err
 	}
 	id := first.Value.(*api.Job).ID
-	x, err := after(v, p.Begin, now, cmd)
+	x, err := after(ctx, v, p.Begin, now, cmd)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +60,7 @@ func (p Planner) Plan(v *fsm.View, s *api.JobSpec, cmd fsm.Command) (*api.Plan, 
 		}
 	}
 	if x.partial {
-		plan.Warnings = append(plan.Warnings, "more would happen than is looked at: this is only how it begins")
+		plan.Warnings = append(plan.Warnings, onlyBegins)
 	}
 	return plan, nil
 }

@@ -1,6 +1,7 @@
 package foresee
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/mesita/mesita/api"
@@ -18,13 +19,13 @@ type Shares struct {
 	Begin scheduler.Begin
 }
 
-// Plan says what making or changing a partition would come to.
-func (s Shares) Plan(v *fsm.View, cmd *fsm.PartitionPut) (api.PartitionChange, error) {
+// Foresee says what making or changing a partition would come to.
+func (s Shares) Foresee(ctx context.Context, v *fsm.View, cmd *fsm.PartitionPut) (api.PartitionChange, error) {
 	c, err := s.Planner.Plan(v, cmd)
 	if err != nil {
 		return c, err
 	}
-	x, err := after(v, s.Begin, s.Now(), cmd)
+	x, err := after(ctx, v, s.Begin, s.Now(), cmd)
 	if err != nil {
 		return c, err
 	}
@@ -37,6 +38,9 @@ func (s Shares) Plan(v *fsm.View, cmd *fsm.PartitionPut) (api.PartitionChange, e
 	c.Starts = x.started(v)
 	if text := x.above(c.Partition.Path); text != "" {
 		c.Warnings = append(c.Warnings, text)
+	}
+	if x.partial {
+		c.Warnings = append(c.Warnings, onlyBegins)
 	}
 	return c, nil
 }

@@ -70,6 +70,7 @@ type Server struct {
 	routes  *routes
 	bytes   *budget.Budget
 	streams *budget.Budget
+	ponders *pondering
 	paces   *budget.Rate // of strangers' requests
 	holds   atomic.Int64
 	cut     atomic.Pointer[cutLink]
@@ -87,7 +88,7 @@ func (n *requestCount) add(status int) {
 
 // New makes a Server.
 func New(cfg Config, table []*Route) *Server {
-	return &Server{Config: cfg, routes: newRoutes(named(table)), counts: make([]requestCount, len(table)), bytes: bytesHeld(cfg.Log, cfg.Floods), streams: streamsOpen(cfg.MaxStreams, cfg.Log, cfg.Floods), paces: budget.NewRate(strangersEach, strangersAll)}
+	return &Server{Config: cfg, routes: newRoutes(named(table)), counts: make([]requestCount, len(table)), bytes: bytesHeld(cfg.Log, cfg.Floods), streams: streamsOpen(cfg.MaxStreams, cfg.Log, cfg.Floods), ponders: newPondering(cfg.Log, cfg.Floods), paces: budget.NewRate(strangersEach, strangersAll)}
 }
 
 // Handler serves a listener whose callers prove themselves by cred.
