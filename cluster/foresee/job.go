@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/scheduler"
@@ -49,7 +48,7 @@ func (p Planner) Plan(ctx context.Context, v *fsm.View, s *api.JobSpec, cmd fsm.
 		}
 	}
 	x.tasks(v, id, plan)
-	p.waits(x, id, plan, now)
+	p.waits(x, id, plan)
 	plan.GiveWay = x.gave[:min(len(x.gave), maxListed)]
 	if len(x.gave) > 0 {
 		plan.Warnings = append(plan.Warnings, fmt.Sprintf("%s would give way", api.Count(len(x.gave), "task")))
@@ -97,7 +96,7 @@ func (x *future) tasks(v *fsm.View, id string, plan *api.Plan) {
 }
 
 // waits says how many tasks of a job would wait, and what for.
-func (p Planner) waits(x *future, id string, plan *api.Plan, now time.Time) {
+func (p Planner) waits(x *future, id string, plan *api.Plan) {
 	j := x.fork.View().Job(id)
 	if j == nil || j.Counts.Pending == 0 {
 		return
@@ -105,7 +104,7 @@ func (p Planner) waits(x *future, id string, plan *api.Plan, now time.Time) {
 	plan.Waiting = j.Counts.Pending
 	reason := "there is not enough free"
 	x.engine.Update(x.fork.View(), x.fork.Take(), false)
-	why, err := scheduler.Planner{Now: func() time.Time { return now }, Begin: p.Begin}.ExplainBy(x.engine, x.fork.View(), id)
+	why, err := p.ExplainBy(x.engine, x.fork.View(), id)
 	if err == nil && len(why.Obstacles) > 0 {
 		plan.Obstacles = why.Obstacles
 		reason = cmp.Or(why.Because(), reason)

@@ -19,13 +19,17 @@ type trials struct {
 	index   int
 	holds   map[string]*reserve.Hold // after the pass that found the task waiting
 	changed map[fsm.Change]struct{}
-	left    int    // of the work that may be spent
-	on      string // node on which it started last
+	left    int // of the work that may be spent
+	clock   func() time.Time
+	until   time.Time // by the clock, no trial begins from then on
+	on      string    // node on which it started last
 }
 
 // Work is counted in passes; a cluster or a backlog that is large makes each
-// count for more.
+// count for more. How long they take is bounded too: a pass may walk a long
+// backlog.
 const (
+	trialTime   = 100 * time.Millisecond
 	maxTrials   = 600
 	trialNodes  = 250
 	reloadCosts = 500 // jobs read anew for one more
@@ -48,7 +52,7 @@ func (x *trials) starts(do change) bool {
 			cost += len(x.engine.jobs) / reloadCosts
 		}
 	}
-	if x.left -= cost; x.left < 0 {
+	if x.left -= cost; x.left < 0 || !x.clock().Before(x.until) {
 		return false
 	}
 	all := maps.Clone(changes)

@@ -45,7 +45,7 @@ func (p Planner) explainWait(e *Engine, v *fsm.View, j *api.Job, t *api.Task, wh
 		why.Hints = []string{fmt.Sprintf("%s of others were told to give way to it; it starts when they have", api.Count(seen.took, "task"))}
 		return
 	}
-	w.tries = &trials{engine: e, base: v, now: now, job: j.ID, index: t.Index, holds: maps.Clone(e.holds), left: maxTrials}
+	w.tries = &trials{engine: e, base: v, now: now, job: j.ID, index: t.Index, holds: maps.Clone(e.holds), left: maxTrials, clock: p.Now, until: p.Now().Add(trialTime)}
 	why.Remedies = w.remedies()
 	w.hints()
 }
