@@ -31,3 +31,16 @@ func AmountText(resource string, v int64) string { return amount(FormatAmount(re
 // MaxRows is the most rows of a list that may be asked for at a time: all of
 // them, as they were at one time.
 const MaxRows = 1_000_000
+
+// MaxSorted is MaxRows for a list that is sorted: all rows of the answer are held
+// until the last was looked at.
+const MaxSorted = 10_000
+
+// MostRows is the most rows that may be asked for at a time of a list that is
+// sorted by that field, "" = comes in its own order.
+func MostRows(sort string) int {
+	if sort != "" {
+		return MaxSorted
+	}
+	return MaxRows
+}

@@ -27,8 +27,8 @@ func (a *app) psCommand() *cli.Command {
 				return err
 			}
 			want := client.TaskQuery{Job: c.Args().First(), Node: c.String("node"), All: c.Bool("all"), Labels: c.StringSlice("label"), Sort: c.String("sort"), Limit: c.Int("limit")}
-			if c.IsSet("limit") && (want.Limit < 1 || want.Limit > api.MaxRows) {
-				return api.FieldErrorf("limit", "%d is not within 1 to %d", want.Limit, api.MaxRows)
+			if most := api.MostRows(want.Sort); c.IsSet("limit") && (want.Limit < 1 || want.Limit > most) {
+				return api.FieldErrorf("limit", "%d is not within 1 to %d", want.Limit, most)
 			}
 			cl, err := a.client(c)
 			if err != nil {

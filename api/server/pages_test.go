@@ -165,7 +165,7 @@ func TestFieldsOfRows(t *testing.T) {
 	if p := n.pageOf("/v1/events", url.Values{"fields": {"kind"}, "limit": {"1"}}, token); !strings.HasPrefix(string(p.Items[0]), `{"kind":`) || strings.Contains(string(p.Items[0]), ",") {
 		t.Errorf("%s", p.Items)
 	}
-	for query, field := range map[string]string{"fields=idd": "fields.idd", "fields=": "fields", "sort=ports": "sort", "sort=nod": "sort.nod", "limit=0": "limit", "limit=1000001": "limit", "cursor=!": "cursor",
+	for query, field := range map[string]string{"fields=idd": "fields.idd", "fields=": "fields", "sort=ports": "sort", "sort=nod": "sort.nod", "limit=0": "limit", "limit=1000001": "limit", "sort=job&limit=10001": "limit", "cursor=!": "cursor",
 		"sort=index&cursor=" + cursorOf("j7", 9): "cursor", "cursor=" + exchange.Cursor("oak"): "cursor"} {
 		if e := n.send(request{method: "GET", path: "/v1/tasks?" + query, token: token}).want(t, 400); e == nil || e.Field != field {
 			t.Errorf("%s: %+v", query, e)

@@ -20,7 +20,7 @@ const PageRows = 1000
 
 // PageHelp says what the parameters of all lists mean.
 var PageHelp = map[string]string{
-	"limit":  fmt.Sprintf("how many rows at most: 1 to %d, %d if it is not given; total is how many there are, and next the cursor of those that follow", api.MaxRows, PageRows),
+	"limit":  fmt.Sprintf("how many rows at most: 1 to %d, or %d with sort, %d if it is not given; total is how many there are, and next the cursor of those that follow", api.MaxRows, api.MaxSorted, PageRows),
 	"cursor": "go on after the answer that had this as next",
 	"sort":   "the field to sort by, with - before it the other way round; a field of a row that is a name, a number or a time",
 	"fields": "only these fields of each row, with commas",
@@ -100,8 +100,8 @@ func (c *Call) readPage() (*page, error) {
 	if c.Route.Key == nil {
 		return p, nil
 	}
-	p.limit = q.Number("limit", PageRows, 1, api.MaxRows)
 	p.sort = q.Text("sort")
+	p.limit = q.Number("limit", PageRows, 1, api.MostRows(p.sort))
 	name, down := strings.CutPrefix(p.sort, "-")
 	if p.down = down; p.sort != "" {
 		if err := checkSort(t.Elem(), name); err != nil {
