@@ -58,7 +58,7 @@ func (o Obstacle) String() string {
 	case ObstacleLimit:
 		return fmt.Sprintf("partition %s is at its limit: %s of %s used, %s more asked for", o.Partition, o.Have, amount(o.Limit, o.Resource), o.Need)
 	case ObstacleQuota:
-		return fmt.Sprintf("partition %s keeps what its limit leaves for job %s, which was first, %s", o.Partition, o.Job, o.until())
+		return fmt.Sprintf("partition %s keeps what its limit leaves for %s, which was first, %s", o.Partition, jobOr(o.Job), o.until())
 	case ObstacleGang:
 		return fmt.Sprintf("its gang of %d does not fit at once", o.Gang)
 	case ObstacleOrder:
@@ -70,7 +70,7 @@ func (o Obstacle) String() string {
 	case ObstacleOut:
 		return "no node that could take it takes new tasks: " + strings.Join(o.Nodes, ", ") + " " + o.Detail
 	case ObstacleNoJob:
-		return "it must run near job " + o.Job + " (--affinity), and there is no such job"
+		return WarnNoJob(o.Job)
 	case ObstacleFull:
 		return "no node can take it now"
 	case ObstacleTaking:
@@ -92,6 +92,9 @@ func (o Obstacle) ofNode() string {
 		if o.Gang > 0 {
 			what = "gang"
 		}
+		if o.Job == "" {
+			return fmt.Sprintf("%s free, held for another %s %s", o.Have, what, o.until())
+		}
 		return fmt.Sprintf("%s free, held for %s %s %s", o.Have, what, o.Job, o.until())
 	}
 	if o.Detail != "" {
@@ -108,7 +111,7 @@ func (o Obstacle) ofTask() string {
 	case ObstacleAway:
 		return "it must not run near job " + o.Job + " (--affinity), which has tasks wherever it could"
 	case ObstacleHeld:
-		return "the room there is held for job " + o.Job + ", which was first"
+		return "the room there is held for " + jobOr(o.Job) + ", which was first"
 	}
 	return o.String()
 }

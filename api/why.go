@@ -18,6 +18,7 @@ type Why struct {
 	// Nearest is the node that lacks least, Holders who holds what it lacks.
 	Nearest  string    `json:"nearest,omitempty"`
 	Holders  []string  `json:"holders,omitempty"`
+	Holding  []Holder  `json:"holding,omitempty"` // what they are made of
 	Estimate time.Time `json:"estimate,omitzero"` // when it starts, if nothing else happens
 }
 

@@ -201,11 +201,19 @@ func (n *testNode) Plan(_ context.Context, v *fsm.View, s *api.JobSpec, cmd fsm.
 			return nil, t.Err
 		}
 	}
-	return &api.Plan{Job: s.Name, Action: "create", Tasks: s.Tasks()}, nil
+	plan := &api.Plan{Job: s.Name, Action: "create", Tasks: s.Tasks()}
+	if n.tell != nil {
+		n.tell(plan)
+	}
+	return plan, nil
 }
 
 func (n *testNode) Explain(_ *fsm.View, id string) (*api.Why, error) {
-	return &api.Why{ID: id, Summary: "because"}, nil
+	why := &api.Why{ID: id, Summary: "because"}
+	if n.tell != nil {
+		n.tell(why)
+	}
+	return why, nil
 }
 
 // fakeShares is the fake of Shares: it knows usage and nothing of fairness.
@@ -213,7 +221,8 @@ type fakeShares struct {
 	refuse    error
 	warn      []string
 	meanwhile func() // as a change is planned
-	foreseen  int    // plans with what comes of them
+	reclaim   []string
+	foreseen  int // plans with what comes of them
 }
 
 func (f *fakeShares) Status(v *fsm.View) []api.PartitionStatus {
@@ -238,7 +247,9 @@ func (f *fakeShares) Plan(v *fsm.View, cmd *fsm.PartitionPut) (api.PartitionChan
 
 func (f *fakeShares) Foresee(_ context.Context, v *fsm.View, cmd *fsm.PartitionPut) (api.PartitionChange, error) {
 	f.foreseen++
-	return f.Plan(v, cmd)
+	c, err := f.Plan(v, cmd)
+	c.Reclaimed = f.reclaim
+	return c, err
 }
 
 func (f *fakeShares) PlanRemove(v *fsm.View, path string, _ bool) (api.PartitionChange, error) {

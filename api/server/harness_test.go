@@ -61,6 +61,7 @@ type testNode struct {
 	claims    []string
 	fits      error
 	panics    bool
+	tell      func(answer any)              // says more in a plan or a why
 	strangers map[string]error              // nodes that are not let in
 	retired   map[string]bool               // nodes that take no part in Raft
 	noBlobs   bool                          // other nodes get no programs

@@ -98,6 +98,9 @@ func (c *call) plan(v *fsm.View, s *api.JobSpec, cmd fsm.Command) (any, error) {
 		plan, err = c.Planner.Plan(ctx, v, s, cmd)
 		return err
 	})
+	if sees := c.sight(v); err == nil && !sees.all {
+		plan.Hide(s.Affinity, sees.job)
+	}
 	return plan, err
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // masked is an answer as the caller may see it: the values of environments are
-// seen by who may deploy the job. All answers pass here, as a job may be in one
+// seen by who may deploy the job, and of other jobs only those that it sees. All answers pass here, as a job may be in one
 // whose route is not about it: who sends a request again gets the job that it made.
 func (c *call) masked(answer any) any {
 	if c.ID.Role == api.RoleAdmin {
@@ -22,6 +22,14 @@ func (c *call) masked(answer any) any {
 	switch a := answer.(type) {
 	case *api.Job:
 		return c.maskedJob(view, a)
+	case *api.Why:
+		if sees := c.sight(view); a != nil && !sees.all {
+			a.Hide(sees.job)
+		}
+	case api.PartitionChange:
+		if sees := c.sight(view); !sees.all {
+			a.Hide(sees.job)
+		}
 	case exchange.With:
 		a.Value = c.masked(a.Value)
 		return a

@@ -80,3 +80,77 @@ func TestNobodySeesWhatIsOfOthers(t *testing.T) {
 		}
 	}
 }
+
+// What a plan or a why says of other jobs is said by name only of those that who
+// asks sees: of the others neither the name is told, nor that there is such a job.
+func TestPlansNameNoJobsOfOthers(t *testing.T) {
+	n := newLeader(t)
+	admin := n.token(api.RoleAdmin)
+	for _, p := range []string{"prod", "dev"} {
+		n.send(request{method: "PUT", path: "/v1/partitions/" + p, body: `{}`, token: admin}).want(t, 200)
+	}
+	job := func(name, partition string) string {
+		return `{"name":"` + name + `","kind":"service","count":1,"partition":"` + partition + `","command":["x"],"affinity":["cellar","never"]}`
+	}
+	jobs := map[string]string{"shop": "prod", "blog": "prod", "payroll": "dev", "cellar": "dev"}
+	for name, partition := range jobs {
+		n.send(request{method: "POST", path: "/v1/jobs", body: job(name, partition), token: admin}).want(t, 201)
+		do(t, n.store, &fsm.TaskCreate{Meta: fsm.Meta{At: testTime}, Job: name, First: 0, Count: 1})
+	}
+	near := "cellar"
+	obstacles := func(other string) []api.Obstacle {
+		of := api.Obstacle{Kind: api.ObstacleNear, Job: near}
+		if near == "never" {
+			of.Kind = api.ObstacleNoJob
+		}
+		return []api.Obstacle{of, {Kind: api.ObstacleHeld, Job: other}, {Kind: api.ObstacleQuota, Job: other}}
+	}
+	other := ""
+	n.tell = func(answer any) {
+		switch a := answer.(type) {
+		case *api.Why:
+			a.Waiting(obstacles(other)...)
+			if a.Hints = []string{api.HintRoom}; near == "never" {
+				a.Hints[0] = a.Obstacles[0].Hint()
+			}
+			a.Held(api.Holder{Job: other, Partition: "dev", Holds: "cpus=4"})
+			a.Nodes = []api.WhyNode{{Node: "oak", Reason: a.Obstacles[1].String(), Obstacle: a.Obstacles[1]}}
+		case *api.Plan:
+			a.Obstacles, a.Waiting = obstacles(other)[1:], 1
+			a.Warnings = []string{a.Waits()}
+			if near == "never" {
+				a.Warnings = append(a.Warnings, api.WarnNoJob(near))
+			}
+			a.GiveWay = []api.GaveWay{{Task: other + ".0", Cause: api.CauseOf(other, "dev")}}
+		}
+	}
+	for who, sees := range map[string]string{"viewer": "blog payroll", "deployer@prod": "blog", "admin@prod": "blog"} {
+		token := n.with("", who)
+		for _, ask := range []request{
+			{method: "GET", path: "/v1/jobs/shop/why"}, {method: "GET", path: "/v1/tasks/shop.0/why"},
+			{method: "POST", path: "/v1/jobs?dry_run=1", body: job("new", "prod")}, {method: "PUT", path: "/v1/partitions/prod?dry_run=1", body: `{"weight":3}`},
+		} {
+			ask.token = token
+			for _, other = range []string{"blog", "payroll"} {
+				n.shares.reclaim = []string{other + ".0"}
+				r := n.send(ask)
+				if r.StatusCode == 403 && ask.method != "GET" {
+					continue
+				}
+				r.want(t, 200)
+				named, mine := strings.Contains(string(r.body), other), strings.Contains(sees, other)
+				if named != mine {
+					t.Errorf("%s: %s %s names %s: %v: %s", who, ask.method, ask.path, other, named, r.body)
+				}
+			}
+			said := map[string]string{}
+			for _, near = range []string{"cellar", "never"} {
+				said[near] = strings.ReplaceAll(string(n.send(ask).body), near, "x")
+			}
+			if all := !strings.Contains(who, "@"); !all && said["cellar"] != said["never"] {
+				t.Errorf("%s: %s %s tells whether there is a job: %s", who, ask.method, ask.path, said)
+			}
+			near = "cellar"
+		}
+	}
+}

@@ -1,7 +1,6 @@
 package foresee
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -55,7 +54,7 @@ func (p Planner) Plan(ctx context.Context, v *fsm.View, s *api.JobSpec, cmd fsm.
 	}
 	for _, near := range s.Affinity {
 		if !near.Away && !near.Soft && near.Job != s.Name && v.Job(near.Job) == nil {
-			plan.Warnings = append(plan.Warnings, fmt.Sprintf("it must run near job %s (--affinity), and there is no such job", near.Job))
+			plan.Warnings = append(plan.Warnings, api.WarnNoJob(near.Job))
 		}
 	}
 	if x.partial {
@@ -102,12 +101,10 @@ func (p Planner) waits(x *future, id string, plan *api.Plan) {
 		return
 	}
 	plan.Waiting = j.Counts.Pending
-	reason := "there is not enough free"
 	x.engine.Update(x.fork.View(), x.fork.Take(), false)
 	why, err := p.ExplainBy(x.engine, x.fork.View(), id)
 	if err == nil && len(why.Obstacles) > 0 {
 		plan.Obstacles = why.Obstacles
-		reason = cmp.Or(why.Because(), reason)
 	}
-	plan.Warnings = append(plan.Warnings, fmt.Sprintf("%d of %s would wait: %s", plan.Waiting, api.Count(plan.Tasks, "task"), reason))
+	plan.Warnings = append(plan.Warnings, plan.Waits())
 }

@@ -2,7 +2,6 @@ package scheduler
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 
@@ -368,7 +367,7 @@ func (x *preemption) giveWay(slot int, v victim) {
 }
 
 func (x *preemption) command(t *turn, e *entry, freeze bool) *fsm.TaskPreempt {
-	return &fsm.TaskPreempt{Meta: fsm.Meta{At: x.now, Actor: "scheduler"}, Freeze: freeze, Cause: fmt.Sprintf("for job %s of partition %s", e.job.ID, t.q.part.Path)}
+	return &fsm.TaskPreempt{Meta: fsm.Meta{At: x.now, Actor: "scheduler"}, Freeze: freeze, Cause: api.CauseOf(e.job.ID, t.q.part.Path)}
 }
 
 // limits makes partitions give back what they hold above a limit that was

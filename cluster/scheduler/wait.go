@@ -253,25 +253,30 @@ func (w *waiting) holders() {
 	if ok {
 		return
 	}
-	held := map[string]api.Resources{}
+	held := map[api.Holder]api.Resources{}
 	for t := range w.view.NodeTasks(w.e.slots.node[w.nearest].ID) {
-		name := fmt.Sprintf("job %s of partition %s", t.Job, t.Partition)
+		name := api.Holder{Job: t.Job, Partition: t.Partition}
 		held[name] = held[name].Add(t.Held())
 	}
 	type holder struct {
-		name, what string
-		n          int64
+		api.Holder
+		n int64
 	}
 	var all []holder
-	for name, r := range held {
-		if n, what := overlap(r, w.c.need, short.Resource); n > 0 {
-			all = append(all, holder{name, what, n})
+	for h, r := range held {
+		n := int64(0)
+		if n, h.Holds = overlap(r, w.c.need, short.Resource); n > 0 {
+			all = append(all, holder{h, n})
 		}
 	}
-	slices.SortFunc(all, func(a, b holder) int { return cmp.Or(cmp.Compare(b.n, a.n), cmp.Compare(a.name, b.name)) })
+	slices.SortFunc(all, func(a, b holder) int {
+		return cmp.Or(cmp.Compare(b.n, a.n), cmp.Compare(a.Job, b.Job), cmp.Compare(a.Partition, b.Partition))
+	})
+	var most []api.Holder
 	for _, h := range all[:min(3, len(all))] {
-		w.why.Holders = append(w.why.Holders, fmt.Sprintf("%s holds %s there", h.name, h.what))
+		most = append(most, h.Holder)
 	}
+	w.why.Held(most...)
 }
 
 // overlap is how much of what is needed of a resource somebody holds.
@@ -343,16 +348,14 @@ func (w *waiting) hints() {
 		add("add a node with `mesita node join`")
 	case api.ObstacleNever:
 		add("ask for less, or add a node that is larger or meets its conditions")
-	case api.ObstacleNoJob:
-		add("it starts by itself near job %s once there is one", first.Job)
-	case api.ObstacleAway:
-		add("it starts by itself where job %s has no tasks any more, or on a new node", first.Job)
+	case api.ObstacleNoJob, api.ObstacleAway:
+		add("%s", first.Hint())
 	}
 	if back := w.comeBack(); len(back) > 0 {
 		add("it starts by itself when %s takes new tasks again", strings.Join(back[:min(3, len(back))], " or "))
 	}
 	if len(w.why.Hints) == 0 {
-		add("it starts by itself when a node has room; `mesita top` shows who uses what")
+		add(api.HintRoom)
 	}
 }
 
