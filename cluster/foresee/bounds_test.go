@@ -19,6 +19,7 @@ import (
 func TestAPlanThatTakesLongSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1)
+		w.do(&fsm.JobCreate{Meta: meta(), Spec: spec("waits", "default", api.KindService, 1, 1000)})
 		s := spec("web", "default", api.KindService, 2, 1000)
 		slow := func(v *fsm.View) scheduler.Round {
 			time.Sleep(2 * maxLooking)
