@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/mesita/mesita/api"
@@ -64,17 +65,38 @@ func (s *sight) event(e *api.Event) bool {
 	case s.all:
 		return true
 	case e.Job != "":
-		return s.job(e.Job)
+		return s.since(e, e.Job)
 	case e.Task != nil:
-		return s.job(e.Task.Job)
+		return s.since(e, e.Task.Job)
 	case of == "job":
-		return s.job(e.Object)
+		return s.since(e, e.Object)
 	case of == "task":
-		return s.task(e.Object)
+		t := s.view.Task(e.Object)
+		return t != nil && s.since(e, t.Job)
 	case of == "partition":
 		return s.mayRead(auth.Object{Partition: e.Object})
 	}
 	return of == "node" || of == "cluster" || e.Kind == api.EventsMissed
+}
+
+// since tells whether the caller sees the job of an event, and it is that one, or
+// one that it took the place of and that the caller saw as well. An event from before
+// is of another that had the id, and nobody knows any more whose that was.
+func (s *sight) since(e *api.Event, job string) bool {
+	if !s.job(job) {
+		return false
+	}
+	j := s.view.Job(job)
+	first := j.Created
+	for _, h := range slices.Backward(j.History) {
+		if !s.mayRead(auth.Object{Partition: h.Spec.Partition, Job: job}) {
+			break
+		}
+		if h.Created.Before(first) {
+			first = h.Created
+		}
+	}
+	return !e.Time.Before(first)
 }
 
 // incident tells whether the caller sees an incident.

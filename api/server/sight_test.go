@@ -1,9 +1,11 @@
 package server
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
@@ -151,6 +153,42 @@ func TestPlansNameNoJobsOfOthers(t *testing.T) {
 				t.Errorf("%s: %s %s tells whether there is a job: %s", who, ask.method, ask.path, said)
 			}
 			near = "cellar"
+		}
+	}
+}
+
+// Events of a job that is gone are not those of who has one of its name now; those
+// of former runs of one's own job are.
+func TestEventsAreOfTheirJob(t *testing.T) {
+	n := newLeader(t)
+	admin := n.token(api.RoleAdmin)
+	for _, p := range []string{"prod", "dev"} {
+		n.send(request{method: "PUT", path: "/v1/partitions/" + p, body: `{}`, token: admin}).want(t, 200)
+	}
+	for i, c := range []struct{ name, partition, then string }{
+		{"gone", "prod", "remove"}, {"gone", "dev", ""}, {"moved", "prod", "stop"}, {"moved", "dev", ""}, {"again", "dev", "stop"}, {"again", "dev", ""},
+	} {
+		meta := fsm.Meta{At: testTime.Add(time.Duration(i) * time.Hour), Actor: fmt.Sprint("run", i)}
+		s := &api.JobSpec{Name: c.name, Kind: api.KindService, Partition: c.partition, TaskSpec: api.TaskSpec{Command: []string{fmt.Sprint("run", i)}}}
+		s.Normalize()
+		do(t, n.store, &fsm.JobCreate{Meta: meta, Spec: s})
+		if c.then != "" {
+			do(t, n.store, &fsm.JobStop{Meta: meta, ID: c.name})
+		}
+		if c.then == "remove" {
+			do(t, n.store, &fsm.JobRemove{Meta: meta, IDs: []string{c.name}})
+		}
+	}
+	for who, want := range map[string]map[string]bool{"viewer@dev": {"gone": false, "moved": false, "again": true}, "viewer": {"gone": true, "moved": true, "again": true}} {
+		token := n.with("", who)
+		for job, old := range want {
+			runs := map[string]bool{}
+			for _, e := range into[items[api.Event]](t, n.send(request{method: "GET", path: "/v1/events?for=" + job, token: token})).Items {
+				runs[e.Actor] = true
+			}
+			if len(runs) != map[bool]int{false: 1, true: 2}[old] {
+				t.Errorf("%s: the events of %s are of %v", who, job, runs)
+			}
 		}
 	}
 }
