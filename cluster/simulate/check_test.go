@@ -3,13 +3,24 @@ package simulate
 import (
 	"cmp"
 	"math"
+	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/mesita/mesita/api"
 )
 
 func near(a, b float64) bool { return math.Abs(a-b) <= 1e-6*max(1, math.Abs(a), math.Abs(b)) }
+
+// seeds is how many random cases a test draws: few, as each simulates hours;
+// MESITA_SEEDS asks for more.
+func seeds(few uint64) uint64 {
+	if n, err := strconv.ParseUint(os.Getenv("MESITA_SEEDS"), 10, 32); err == nil && n > 0 {
+		return n
+	}
+	return few
+}
 
 // fataler is what a test and a property test have in common.
 type fataler interface {

@@ -141,7 +141,7 @@ func TestBackfillingIsEASY(t *testing.T) {
 			}
 		}
 	}
-	for seed := range uint64(12) {
+	for seed := range seeds(4) {
 		r := rand.New(rand.NewPCG(seed, 7))
 		total := 2 + r.IntN(15)
 		jobs := make([]easyJob, 300)
