@@ -75,9 +75,10 @@ type Engine struct {
 	more    map[string]*reserve.Hold // and so that it can have more, where that counts on what it has
 	heads   map[string]*reserve.Head // those first ones, also where no room can be held
 	shares  reserve.Averages
-	claims  []*claim        // what is being taken back, and for whom
-	dirty   map[string]bool // nodes that the last pass handed out from
-	started *started        // what the pass starts
+	late    map[string]*letIn // who was let in last though weights were against it, by partition
+	claims  []*claim          // what is being taken back, and for whom
+	dirty   map[string]bool   // nodes that the last pass handed out from
+	started *started          // what the pass starts
 
 	maxOrders int64 // bytes
 }
@@ -96,7 +97,7 @@ type live struct {
 
 // NewEngine makes an engine that has seen nothing yet.
 func NewEngine(begin Begin) *Engine {
-	return &Engine{begin: begin, dirty: map[string]bool{}, started: newStarted(0, nil), maxOrders: maxOrders}
+	return &Engine{begin: begin, dirty: map[string]bool{}, late: map[string]*letIn{}, started: newStarted(0, nil), maxOrders: maxOrders}
 }
 
 // Update follows the state to a newer view of which those objects changed;

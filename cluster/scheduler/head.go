@@ -11,7 +11,10 @@ import (
 
 // A task that is wider than what its partition is entitled to might wait for ever
 // by weights alone: after the longer of an hour and so many times its --time, the
-// room that is kept for it is kept from all but guarantees.
+// room that is kept for it is kept from all but guarantees. That is reckoned since
+// its job was made, which the state tells: what was first meanwhile, or another
+// leader, do not begin it anew. Of a backlog of such tasks each waits so long after
+// the one before that was let in so, or weights would mean nothing to it.
 const (
 	leastLate = time.Hour
 	timesLate = 10
@@ -59,11 +62,36 @@ func (p *pass) waits(t *turn) {
 		h = reserve.NewHead(j.ID, index, attempt, p.now, &p.e.shares, h)
 		p.e.heads[path] = h
 	}
-	if wait := p.now.Sub(h.Began); !h.Late && wait >= latest(j) {
-		need := j.Spec.Need().Times(max(1, j.Spec.Gang))
-		h.Late = fsm.Dominant(need, p.view.Capacity()) > p.round.Fair(path)
+	if h.Began = p.e.since(path, j, h); !h.Late && !p.now.Before(h.Began.Add(latest(j))) {
+		h.Late = p.wide(path, j)
 	}
 	t.head = h
+}
+
+// wide tells whether a job's task is more than what its partition is entitled to.
+func (p *pass) wide(path string, j *api.Job) bool {
+	return fsm.Dominant(j.Spec.Need().Times(max(1, j.Spec.Gang)), p.view.Capacity()) > p.round.Fair(path)
+}
+
+// since is when the wait of a partition's first task began that is bounded.
+func (e *Engine) since(path string, j *api.Job, h *reserve.Head) time.Time {
+	if last := e.late[path]; last != nil && !last.head.Is(h.Job, h.Index, h.Attempt) && last.at.After(j.Created) {
+		return last.at
+	}
+	return j.Created
+}
+
+// letIn is the last task of a partition that started because it was late.
+type letIn struct {
+	head *reserve.Head
+	at   time.Time
+}
+
+// startsLate notes that a task starts which was late.
+func (p *pass) startsLate(path string, c fsm.Placement) {
+	if h := p.e.heads[path]; h != nil && h.Late && h.Is(c.Job, c.Index, c.Attempt) {
+		p.e.late[path] = &letIn{h, p.now}
+	}
 }
 
 // latest is how long a job waits at most that is wider than its partition is
@@ -79,6 +107,7 @@ func (p *pass) settle() {
 			}
 		}
 	}
+	maps.DeleteFunc(p.e.late, func(path string, _ *letIn) bool { return p.e.queues[path] == nil })
 	for path, h := range p.e.heads {
 		t := p.turns[path]
 		if t == nil || t.head != h {

@@ -351,12 +351,30 @@ func (w *waiting) hints() {
 	case api.ObstacleNoJob, api.ObstacleAway:
 		add("%s", first.Hint())
 	}
+	if text := w.bounded(); text != "" {
+		add("%s", text)
+	}
 	if back := w.comeBack(); len(back) > 0 {
 		add("it starts by itself when %s takes new tasks again", strings.Join(back[:min(3, len(back))], " or "))
 	}
 	if len(w.why.Hints) == 0 {
 		add(api.HintRoom)
 	}
+}
+
+// bounded says until when weights alone may let a wide task wait that is its
+// partition's first, "" of another.
+func (w *waiting) bounded() string {
+	t := w.turns[w.t.Partition]
+	switch {
+	case t == nil || t.head == nil || t.head.Job != w.j.ID || !t.head.Late && !w.wide(w.t.Partition, w.j):
+		return ""
+	case t.head.Late:
+		return "it has waited as long as weights may let it: what comes free is kept for it now, from all but guarantees"
+	}
+	at := t.head.Began.Add(latest(w.j))
+	return fmt.Sprintf("it is more than partition %s is entitled to: if weights let it wait until %s, what comes free is kept for it then, from all but guarantees",
+		w.t.Partition, at.Format(time.DateTime))
 }
 
 // comeBack lists the nodes without which the task, or its gang, does not fit, and

@@ -12,7 +12,7 @@ import "time"
 type Head struct {
 	Job            string
 	Index, Attempt int
-	Began          time.Time // it waits since
+	Began          time.Time // the bound of its wait counts since
 	// Late is set when it has waited as long as one may at most that is wider
 	// than what its partition is entitled to, which weights would let wait for ever.
 	Late bool
@@ -37,7 +37,7 @@ const memory = time.Hour
 // partition (nil: none). While its owner is ahead of somebody who wanted the same
 // room, the averages go on from the same beginning: what was taken is paid for.
 func NewHead(job string, index, attempt int, now time.Time, a *Averages, before *Head) *Head {
-	h := &Head{Job: job, Index: index, Attempt: attempt, Began: now, out: map[string]bool{}, met: map[string]Side{}}
+	h := &Head{Job: job, Index: index, Attempt: attempt, out: map[string]bool{}, met: map[string]Side{}}
 	if before != nil && now.Sub(before.from) < memory && before.owes(a) {
 		h.from, h.mark, h.idle, h.met = before.from, before.mark, before.idle, before.met
 		return h
