@@ -20,6 +20,7 @@ import (
 	"github.com/mesita/mesita/cluster/calm"
 	"github.com/mesita/mesita/cluster/consensus"
 	"github.com/mesita/mesita/cluster/history"
+	"github.com/mesita/mesita/cluster/scheduler"
 	"github.com/mesita/mesita/cluster/skew"
 	"github.com/mesita/mesita/cluster/tlsconf"
 	"github.com/mesita/mesita/executor"
@@ -78,7 +79,8 @@ type Agent struct {
 	refusal string                      // what was said last of a hello that was refused; announce has it
 	roll    roll                        // who belongs to the cluster
 
-	leastRights atomic.Bool // see least
+	leastRights atomic.Bool                         // see least
+	scheduler   atomic.Pointer[scheduler.Scheduler] // while this node leads
 
 	turnedAway lately        // who claimed to be another node
 	floods     budget.Floods // who asks this node for too much

@@ -53,7 +53,10 @@ func (a *Agent) leadTerm(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	alloc := allocator.New(a.store, a.cfg.Now, a.log)
 	group.Go(func() error { return alloc.Run(ctx) })
-	group.Go(func() error { return scheduler.New(a.store, beginRound, a.cfg.Now, a.log).Run(ctx) })
+	sched := scheduler.New(a.store, beginRound, a.cfg.Now, a.log)
+	a.scheduler.Store(sched)
+	defer a.scheduler.Store(nil)
+	group.Go(func() error { return sched.Run(ctx) })
 	group.Go(func() error {
 		return controller.New(controller.Config{Store: a.store, Now: a.cfg.Now, Log: a.log, Forgets: trust.Holds}).Run(ctx)
 	})
@@ -79,6 +82,16 @@ func (a *Agent) leadTerm(ctx context.Context) error {
 		return s.Run(ctx)
 	})
 	return group.Wait()
+}
+
+// planner answers as this node's scheduler decides, while it leads.
+func (a *Agent) planner() scheduler.Planner {
+	return scheduler.Planner{Now: a.cfg.Now, Begin: beginRound, Memory: func() *scheduler.Memory {
+		if s := a.scheduler.Load(); s != nil {
+			return s.Memory()
+		}
+		return nil
+	}}
 }
 
 // forgets tells whether this node, as it leads, may remove what is old.

@@ -25,7 +25,6 @@ import (
 	"github.com/mesita/mesita/cluster/allocator"
 	"github.com/mesita/mesita/cluster/consensus"
 	"github.com/mesita/mesita/cluster/foresee"
-	"github.com/mesita/mesita/cluster/scheduler"
 	"github.com/mesita/mesita/cluster/tlsconf"
 	"github.com/mesita/mesita/executor"
 	"github.com/mesita/mesita/executor/keeper"
@@ -277,7 +276,7 @@ func (a *Agent) newServer() {
 		NoLocalAdmin: a.noLocalAdmin,
 		Now:          a.cfg.Now,
 	})
-	a.server = server.New(server.Config{Store: a.store, Cluster: members{a}, Local: local{a}, Planner: foresee.Planner{Planner: scheduler.Planner{Now: a.cfg.Now, Begin: beginRound}}, Shares: foresee.Shares{Planner: allocator.Planner{Now: a.cfg.Now}, Begin: beginRound}, History: a.history, Audit: a.audit,
+	a.server = server.New(server.Config{Store: a.store, Cluster: members{a}, Local: local{a}, Planner: foresee.Planner{Planner: a.planner()}, Shares: foresee.Shares{Planner: allocator.Planner{Now: a.cfg.Now}, Jobs: a.planner()}, History: a.history, Audit: a.audit,
 		Auth: authn, Now: a.cfg.Now, Forgets: a.forgets, Log: a.log, Version: a.cfg.Version, NodeName: a.self.Name, Floods: &a.floods})
 }
 

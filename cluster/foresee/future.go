@@ -34,13 +34,12 @@ type future struct {
 	partial bool          // it was not looked to the end
 }
 
-// after is what a view comes to with a command; an error: it is refused, or ctx
-// ended.
-func after(ctx context.Context, v *fsm.View, begin scheduler.Begin, now time.Time, cmd fsm.Command) (*future, error) {
+// after is what a view comes to with a command, as an engine decides that is at
+// the view; an error: it is refused, or ctx ended.
+func after(ctx context.Context, v *fsm.View, engine *scheduler.Engine, now time.Time, cmd fsm.Command) (*future, error) {
 	short, cancel := context.WithTimeout(ctx, maxLooking)
 	defer cancel()
-	x := &future{fork: v.Fork(), engine: scheduler.NewEngine(begin), now: now}
-	x.engine.Update(v, nil, true)
+	x := &future{fork: v.Fork(), engine: engine, now: now}
 	x.engine.Decide(now) // as the leader has: it knows for whom room is held
 	if _, err := x.fork.Do(cmd); err != nil {
 		return nil, err

@@ -34,7 +34,7 @@ func (p Planner) Plan(ctx context.Context, v *fsm.View, s *api.JobSpec, cmd fsm.
 		return nil, first.Err
 	}
 	id := first.Value.(*api.Job).ID
-	x, err := after(ctx, v, p.Begin, now, cmd)
+	x, err := after(ctx, v, p.Engine(v), now, cmd)
 	if err != nil {
 		return nil, err
 	}

@@ -16,7 +16,7 @@ const maxReclaimed = 100
 // Shares plans partitions, and answers as the allocator's planner does.
 type Shares struct {
 	allocator.Planner
-	Begin scheduler.Begin
+	Jobs scheduler.Planner
 }
 
 // Foresee says what making or changing a partition would come to.
@@ -25,7 +25,7 @@ func (s Shares) Foresee(ctx context.Context, v *fsm.View, cmd *fsm.PartitionPut)
 	if err != nil {
 		return c, err
 	}
-	x, err := after(ctx, v, s.Begin, s.Now(), cmd)
+	x, err := after(ctx, v, s.Jobs.Engine(v), s.Now(), cmd)
 	if err != nil {
 		return c, err
 	}

@@ -12,8 +12,19 @@ import (
 
 // Planner answers what would happen and why something did not. It only reads.
 type Planner struct {
-	Now   func() time.Time
-	Begin Begin
+	Now    func() time.Time
+	Begin  Begin
+	Memory func() *Memory // of the engine that decides here, nil: of none
+}
+
+// Engine is one that is at a view as the engine that decides would be.
+func (p Planner) Engine(v *fsm.View) *Engine {
+	e := NewEngine(p.Begin)
+	e.Update(v, nil, true)
+	if p.Memory != nil {
+		e.recall(p.Memory())
+	}
+	return e
 }
 
 // CheckFits refuses a spec of which no node could hold one task even if it
@@ -148,7 +159,7 @@ func (p Planner) Explain(v *fsm.View, id string) (*api.Why, error) {
 }
 
 // ExplainBy is Explain by an engine that has followed the state to that view, and
-// so knows for whom room is held since when; nil: by one that sees it first.
+// so knows for whom room is held since when; nil: by one that recalls what is remembered.
 func (p Planner) ExplainBy(e *Engine, v *fsm.View, id string) (*api.Why, error) {
 	if t := v.Task(id); t != nil {
 		return p.explainTask(e, v, t), nil

@@ -90,7 +90,7 @@ type letIn struct {
 // startsLate notes that a task starts which was late.
 func (p *pass) startsLate(path string, c fsm.Placement) {
 	if h := p.e.heads[path]; h != nil && h.Late && h.Is(c.Job, c.Index, c.Attempt) {
-		p.e.late[path] = &letIn{h, p.now}
+		p.e.late[path] = &letIn{h.Clone(), p.now}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/mesita/mesita/cluster/loop"
@@ -16,12 +17,16 @@ type Scheduler struct {
 	engine *Engine
 	now    func() time.Time
 	log    *slog.Logger
+	memory atomic.Pointer[Memory] // after the last pass
 }
 
 // New makes a scheduler that serves partitions in those rounds.
 func New(store *fsm.Store, begin Begin, now func() time.Time, log *slog.Logger) *Scheduler {
 	return &Scheduler{store: store, engine: NewEngine(begin), now: now, log: log}
 }
+
+// Memory is what it remembers since its last pass, nil before the first.
+func (s *Scheduler) Memory() *Memory { return s.memory.Load() }
 
 // Tables are those whose changes an Engine follows.
 var Tables = []fsm.Table{fsm.TableJobs, fsm.TableNodes, fsm.TableRooms, fsm.TablePartitions}
@@ -35,6 +40,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 func (s *Scheduler) pass(ctx context.Context, c loop.Changes) time.Time {
 	s.engine.Update(s.store.View(), c.Objects, c.All)
 	cmds, next := s.engine.Decide(s.now())
+	s.memory.Store(s.engine.Remember())
 	if len(cmds) == 0 {
 		return next
 	}

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
-	"github.com/mesita/mesita/cluster/scheduler/reserve"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -17,7 +16,7 @@ type trials struct {
 	now     time.Time
 	job     string
 	index   int
-	holds   map[string]*reserve.Hold // after the pass that found the task waiting
+	memory  *Memory // after the pass that found the task waiting
 	changed map[fsm.Change]struct{}
 	left    int // of the work that may be spent
 	clock   func() time.Time
@@ -59,7 +58,7 @@ func (x *trials) starts(do change) bool {
 	maps.Copy(all, x.changed) // of the trial before: that is over
 	x.changed = changes
 	x.engine.Update(f.View(), all, false)
-	x.engine.holds, x.engine.more, x.engine.heads = maps.Clone(x.holds), nil, nil
+	x.engine.recall(x.memory)
 	w := &watch{job: x.job}
 	p := x.engine.pass(x.now, w)
 	if id := placedOn(p.cmds, x.job, x.index); id != "" {

@@ -3,7 +3,6 @@ package scheduler
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -17,8 +16,7 @@ import (
 // looks at what that leaves.
 func (p Planner) explainWait(e *Engine, v *fsm.View, j *api.Job, t *api.Task, why *api.Why) {
 	if e == nil {
-		e = NewEngine(p.Begin)
-		e.Update(v, nil, true)
+		e = p.Engine(v)
 	}
 	now := p.Now()
 	seen := &watch{job: j.ID}
@@ -45,7 +43,7 @@ func (p Planner) explainWait(e *Engine, v *fsm.View, j *api.Job, t *api.Task, wh
 		why.Hints = []string{fmt.Sprintf("%s of others were told to give way to it; it starts when they have", api.Count(seen.took, "task"))}
 		return
 	}
-	w.tries = &trials{engine: e, base: v, now: now, job: j.ID, index: t.Index, holds: maps.Clone(e.holds), left: maxTrials, clock: p.Now, until: p.Now().Add(trialTime)}
+	w.tries = &trials{engine: e, base: v, now: now, job: j.ID, index: t.Index, memory: e.Remember(), left: maxTrials, clock: p.Now, until: p.Now().Add(trialTime)}
 	why.Remedies = w.remedies()
 	w.hints()
 }

@@ -1,6 +1,9 @@
 package reserve
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // Head is the first task of a partition that does not fit, and what it may keep
 // from others: as long as its owner's share is below theirs. Of an instant that
@@ -95,3 +98,10 @@ func (h *Head) Advance(seconds float64) { h.idle += h.now * seconds }
 
 // Idles says how much is, from now on.
 func (h *Head) Idles(share float64) { h.now = share }
+
+// Clone is a head of its own that goes on from here.
+func (h *Head) Clone() *Head {
+	c := *h
+	c.out, c.met = maps.Clone(h.out), maps.Clone(h.met)
+	return &c
+}

@@ -1,0 +1,58 @@
+package scheduler
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/mesita/mesita/cluster/scheduler/reserve"
+)
+
+// Memory is what an engine remembers that the state does not tell, after a pass:
+// for whom room is held, who waits first since when and with what averages, who
+// was let in late, and what is being taken back. It is a copy that nobody changes.
+type Memory struct {
+	holds, more map[string]*reserve.Hold
+	heads       map[string]*reserve.Head
+	shares      reserve.Averages
+	late        map[string]*letIn
+	claims      []*claim
+}
+
+// Remember copies what the engine remembers. A hold is made anew by each pass, and
+// never changed after it.
+func (e *Engine) Remember() *Memory {
+	return &Memory{holds: maps.Clone(e.holds), more: maps.Clone(e.more), heads: copyHeads(e.heads), shares: e.shares.Clone(), late: maps.Clone(e.late), claims: copyClaims(e.claims)}
+}
+
+// recall has an engine remember what another one did, nil: nothing. It follows the
+// state by Update as before.
+func (e *Engine) recall(m *Memory) {
+	if m == nil {
+		m = &Memory{}
+	}
+	e.holds, e.more, e.heads, e.shares = maps.Clone(m.holds), maps.Clone(m.more), copyHeads(m.heads), m.shares.Clone()
+	e.late, e.claims = maps.Clone(m.late), copyClaims(m.claims)
+	if e.late == nil {
+		e.late = map[string]*letIn{}
+	}
+}
+
+func copyHeads(heads map[string]*reserve.Head) map[string]*reserve.Head {
+	if heads == nil {
+		return nil
+	}
+	out := make(map[string]*reserve.Head, len(heads))
+	for path, h := range heads {
+		out[path] = h.Clone()
+	}
+	return out
+}
+
+func copyClaims(claims []*claim) []*claim {
+	out := slices.Clone(claims)
+	for i, c := range out {
+		copied := *c
+		out[i] = &copied
+	}
+	return out
+}
