@@ -101,8 +101,16 @@ func TestWeightDividesABusyCPU(t *testing.T) {
 	var a0, b0 time.Duration
 	eventually(t, "both run", func() bool { a0, b0 = used(); return a0 > 50*time.Millisecond && b0 > 50*time.Millisecond })
 	var a, b time.Duration
-	eventually(t, "they used a second", func() bool { a, b = used(); a, b = a-a0, b-b0; return a+b > time.Second })
-	if b < a*27/10 || b > a*33/10 {
+	// A machine that is emulated beside others counts what is taken from it as used:
+	// over the longer the less.
+	within := false
+	eventually(t, "they used a second, shared by weight, or ten", func() bool {
+		a, b = used()
+		a, b = a-a0, b-b0
+		within = a+b > time.Second && b >= a*27/10 && b <= a*33/10
+		return within || a+b > 10*time.Second
+	})
+	if !within {
 		t.Errorf("weights of 1 and 3 got %s and %s: 1 : %.2f", a, b, float64(b)/float64(a))
 	}
 	if d := stats(t, one).Throttled + stats(t, three).Throttled; d != 0 {
