@@ -19,9 +19,11 @@ type ahead struct {
 const maxAhead = 4
 
 // prepareAhead begins to prepare the start of an attempt, unless its program may
-// have to be fetched first.
+// have to be fetched first, or it has CPUs of its own: its slice is made once all
+// others are off them, or who shares what was given back just before may share
+// them with it.
 func (e *Executor) prepareAhead(a *attempt) {
-	if a.spec.Program != "" || e.loop.aheads >= maxAhead || a.state != noting {
+	if a.spec.Program != "" || a.task.Resources.Pins > 0 || e.loop.aheads >= maxAhead || a.state != noting {
 		return
 	}
 	h := &ahead{done: make(chan struct{})}
