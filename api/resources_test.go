@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mesita/mesita/integration/draw"
 	"pgregory.net/rapid"
 )
 
@@ -59,7 +60,7 @@ func genRanges() *rapid.Generator[Ranges] {
 
 // Ranges behave as the sets of numbers that they stand for.
 func TestRangesAreSets(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	draw.Check(t, func(t *rapid.T) {
 		a, b := genRanges().Draw(t, "a"), genRanges().Draw(t, "b")
 		union, minus := a.Union(b), a.Minus(b)
 		inside := true
@@ -88,7 +89,7 @@ func TestResourcesAddAndMinus(t *testing.T) {
 		return Resources{CPUs: MilliCPU(rapid.IntRange(0, 9000).Draw(t, "cpus")), Mem: Bytes(rapid.IntRange(0, 1<<30).Draw(t, "mem")), Ports: genRanges().Draw(t, "ports"),
 			Custom: map[string]Quantity{"licence": {Scalar: rapid.Int64Range(1, 5000).Draw(t, "licence")}}}
 	})
-	rapid.Check(t, func(t *rapid.T) {
+	draw.Check(t, func(t *rapid.T) {
 		a, b := gen.Draw(t, "a"), gen.Draw(t, "b")
 		b.Ports = b.Ports.Minus(a.Ports)
 		if sum := a.Add(b); !sum.Fits(a) || !sum.Fits(b) || !sum.Minus(b).Equal(a) {

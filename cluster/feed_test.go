@@ -11,6 +11,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/server"
 	"github.com/mesita/mesita/fsm"
+	"github.com/mesita/mesita/integration/draw"
 	"pgregory.net/rapid"
 )
 
@@ -72,7 +73,7 @@ func byID(t *rapid.T, list []api.Assignment) map[string]string {
 // A worker that goes on at any voter, after any index, has the list that a
 // whole answer of that voter has; and it never takes a step back.
 func TestFeedGoesOnAtAnyVoter(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	draw.Check(t, func(t *rapid.T) {
 		v := &voters{done: make([]int, 3)}
 		meta := fsm.Meta{At: time.Unix(1_800_000_000, 0)}
 		resources, err := api.ParseResources("cpus=4,mem=4GiB,disk=4GiB")

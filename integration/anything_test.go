@@ -9,6 +9,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/scheduler"
 	"github.com/mesita/mesita/fsm"
+	"github.com/mesita/mesita/integration/draw"
 	"pgregory.net/rapid"
 )
 
@@ -22,7 +23,7 @@ var (
 // hold, gangs are whole, decisions end, and an engine that followed all changes
 // decides as one that starts from nothing.
 func TestSharingHolds(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
+	draw.Check(t, func(rt *rapid.T) {
 		s := newShared(rt, randomNodes(rt))
 		for _, path := range []string{"a", "a/x", "b"} {
 			s.partition(randomPartition(rt, path))

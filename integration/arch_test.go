@@ -231,3 +231,44 @@ func TestNoSleepInTests(t *testing.T) {
 		})
 	}
 }
+
+// What a test draws is the same in each run (integration/draw): one that fails
+// fails again, and one that passed is no news of luck.
+func TestTestsDrawTheSame(t *testing.T) {
+	banned := map[string][]string{
+		"math/rand":          {"*"},
+		"math/rand/v2":       {"ExpFloat64", "Float32", "Float64", "Int", "Int32", "Int32N", "Int64", "Int64N", "IntN", "N", "NormFloat64", "Perm", "Shuffle", "Uint32", "Uint32N", "Uint64", "Uint64N"},
+		"pgregory.net/rapid": {"Check", "MakeCheck"},
+	}
+	for _, s := range sources(t, true) {
+		if !strings.HasSuffix(s.path, "_test.go") || s.pkg == "integration/draw" {
+			continue
+		}
+		local := map[string][]string{} // by what the file calls the package
+		for _, i := range s.file.Imports {
+			path, _ := strconv.Unquote(i.Path.Value)
+			name := strings.TrimSuffix(path, "/v2")
+			name = name[strings.LastIndexByte(name, '/')+1:]
+			if i.Name != nil {
+				name = i.Name.Name
+			}
+			if names := banned[path]; names != nil {
+				local[name] = names
+			}
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			pkg, ok := sel.X.(*ast.Ident)
+			if !ok || pkg.Obj != nil {
+				return true
+			}
+			if names := local[pkg.Name]; slices.Contains(names, "*") || slices.Contains(names, sel.Sel.Name) {
+				t.Errorf("%s: %s.%s is another each run: use integration/draw", s.fset.Position(n.Pos()), pkg.Name, sel.Sel.Name)
+			}
+			return true
+		})
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/scheduler"
 	"github.com/mesita/mesita/fsm"
+	"github.com/mesita/mesita/integration/draw"
 	"pgregory.net/rapid"
 )
 
@@ -78,7 +79,7 @@ func TestRoomGivenUpIsSeenAtOnce(t *testing.T) {
 // one task, but for small rests that no task of the poorer one fits in, and for
 // a node that is held for one that is poorer still and fits nowhere.
 func TestDominantSharesAreFair(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
+	draw.Check(t, func(rt *rapid.T) {
 		nodes := make([]api.Resources, rapid.IntRange(1, 4).Draw(rt, "nodes"))
 		for i := range nodes {
 			nodes[i] = api.Resources{CPUs: 20_000, Mem: 40 << 30}
@@ -175,7 +176,7 @@ func (s *shared) fairTo(rt *rapid.T, path string, weight float64, needs map[stri
 
 // Asking for more than a task needs does not get more of them to run.
 func TestLyingDoesNotPay(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
+	draw.Check(t, func(rt *rapid.T) {
 		truth := api.Resources{CPUs: api.MilliCPU(rapid.IntRange(1, 8).Draw(rt, "cpus")) * 250, Mem: api.Bytes(rapid.IntRange(1, 8).Draw(rt, "mem")) * 256 << 20}
 		lie := truth
 		if rapid.Bool().Draw(rt, "which") {
@@ -204,7 +205,7 @@ func TestLyingDoesNotPay(t *testing.T) {
 // far as whole tasks and nodes allow: what a search over all evictions finds is
 // the measure. Taking back ends, and nobody gives way twice within minRuntime.
 func TestGuaranteesComeBack(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
+	draw.Check(t, func(rt *rapid.T) {
 		nodes := make([]api.Resources, rapid.IntRange(1, 3).Draw(rt, "nodes"))
 		for i := range nodes {
 			nodes[i] = api.Resources{CPUs: 4000, Mem: 8 << 30}

@@ -3,7 +3,6 @@ package integration
 import (
 	"bytes"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/integration/draw"
 	"github.com/mesita/mesita/integration/lab"
 )
 
@@ -78,11 +78,12 @@ func TestThousandsOfStarts(t *testing.T) {
 	part := max(250, total/50)
 	first := 0 // files of a keeper that had started some
 	var jobs []string
+	random := draw.Rand(t)
 	for done := 0; done < total; done += part {
 		id := n.Submit(map[string]any{"kind": "batch", "array": fmt.Sprintf("0-%d", part-1), "cpus": 0.01, "mem": "4MiB", "command": d.writer("sleep 300 & :")}).ID
 		jobs = append(jobs, id)
 		for _, what := range []string{"daemon", "keeper"} {
-			at := rand.IntN(part/2) + 1
+			at := random.IntN(part/2) + 1
 			if what == "keeper" {
 				at += part/2 - 1
 			}

@@ -8,6 +8,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/controller"
 	"github.com/mesita/mesita/fsm"
+	"github.com/mesita/mesita/integration/draw"
 	"pgregory.net/rapid"
 )
 
@@ -69,7 +70,7 @@ func TestWhatIsTakenGoesToWhomItIsTakenFor(t *testing.T) {
 	// Who is not frozen within its min-runtime is ended.
 	for mode, least := range map[api.Preempt]time.Duration{api.PreemptKill: time.Second, api.PreemptFreeze: time.Minute} {
 		t.Run(string(mode), func(t *testing.T) {
-			rapid.Check(t, func(rt *rapid.T) {
+			draw.Check(t, func(rt *rapid.T) {
 				nodes := make([]api.Resources, rapid.IntRange(1, 4).Draw(rt, "nodes"))
 				for i := range nodes {
 					nodes[i] = api.Resources{CPUs: 4000, Mem: 8 << 30}
@@ -138,7 +139,7 @@ func TestWhoIsServedLaterTakesNothing(t *testing.T) {
 // is further ahead in the order of the queue, found here by itself: so with all
 // jobs known it ends, and a task gives way at most once for each job ahead of its own.
 func TestTakingEndsInAnyQueue(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
+	draw.Check(t, func(rt *rapid.T) {
 		s := newShared(rt, randomNodes(rt))
 		policy := rapid.SampledFrom([]api.Policy{api.PolicyPriority, api.PolicySRTF}).Draw(rt, "policy")
 		aging := time.Duration(rapid.IntRange(1, 30).Draw(rt, "aging")) * time.Second

@@ -10,6 +10,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/scheduler"
 	"github.com/mesita/mesita/fsm"
+	"github.com/mesita/mesita/integration/draw"
 	"pgregory.net/rapid"
 )
 
@@ -18,7 +19,7 @@ import (
 // to it; with one step less of it, knob by knob, it does not.
 func TestWhatWhyAdvisesHelps(t *testing.T) {
 	kinds := map[api.RemedyKind]int{}
-	rapid.Check(t, func(rt *rapid.T) {
+	draw.Check(t, func(rt *rapid.T) {
 		s := crowded(rt)
 		plan := scheduler.Planner{Now: func() time.Time { return s.now }, Begin: roundOf}
 		asked := 0

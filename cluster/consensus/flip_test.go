@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/raft"
 	"github.com/mesita/mesita/cluster/consensus/disk"
 	"github.com/mesita/mesita/fsm"
+	"github.com/mesita/mesita/integration/draw"
 )
 
 // flips is how many single bits are turned; MESITA_FLIPS asks for more.
@@ -127,7 +128,7 @@ func flipBits(t *testing.T, src string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	seed := rand.Uint64()
+	seed := draw.Seed(t)
 	random := rand.New(rand.NewPCG(seed, 1))
 	refused := map[string]int{}
 	same := 0

@@ -13,6 +13,7 @@ import (
 	"github.com/mesita/mesita/cluster/controller"
 	"github.com/mesita/mesita/cluster/scheduler"
 	"github.com/mesita/mesita/fsm"
+	"github.com/mesita/mesita/integration/draw"
 	"pgregory.net/rapid"
 )
 
@@ -138,7 +139,7 @@ func running(v *fsm.View, job string) map[string]string {
 // A plan of a job, and of a partition, is what then happens: how many start, and
 // where, which are restarted or end, who gives way, and how many wait.
 func TestAPlanIsWhatHappens(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
+	draw.Check(t, func(rt *rapid.T) {
 		n := rapid.IntRange(1, 4).Draw(rt, "nodes")
 		w := newWorld(rt, n)
 		defer func(at time.Time) { now = at }(now)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/simulate/trace"
+	"github.com/mesita/mesita/integration/draw"
 	"pgregory.net/rapid"
 )
 
@@ -64,7 +65,7 @@ func drawTrace(t *rapid.T, c *Cluster) string {
 // Whatever comes, no node is overbooked, no task runs twice, no work is lost
 // from the books, gangs start whole, and everything that fits ends.
 func TestAnySimulation(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	draw.Check(t, func(t *rapid.T) {
 		c := drawCluster(t)
 		if err := c.Validate(); err != nil {
 			t.Fatalf("%v", err)

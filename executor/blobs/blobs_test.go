@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/executor/blobs"
+	"github.com/mesita/mesita/integration/draw"
 )
 
 func digest(b []byte) string {
@@ -124,9 +124,10 @@ func TestFlippedBits(t *testing.T) {
 	if err := put(c, d, b); err != nil || c.Check(d) != nil || !c.Pin(d) {
 		t.Fatal(err)
 	}
+	random := draw.Rand(t)
 	for i := range flips {
 		bad := bytes.Clone(b)
-		bit := rand.IntN(8 * len(b))
+		bit := random.IntN(8 * len(b))
 		bad[bit/8] ^= 1 << (bit % 8)
 		if err := errors.Join(os.Remove(c.Path(d)), os.WriteFile(c.Path(d), bad, 0o555)); err != nil {
 			t.Fatal(err)

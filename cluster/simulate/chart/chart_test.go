@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mesita/mesita/integration/draw"
 	"pgregory.net/rapid"
 )
 
@@ -36,7 +37,7 @@ func small() *Chart {
 	}
 }
 
-func draw(t testing.TB, c *Chart) []byte {
+func drawn(t testing.TB, c *Chart) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	if err := c.Write(&b); err != nil {
@@ -46,7 +47,7 @@ func draw(t testing.TB, c *Chart) []byte {
 }
 
 func TestGolden(t *testing.T) {
-	got := draw(t, small())
+	got := drawn(t, small())
 	const path = "testdata/small.svg"
 	if *update {
 		if err := os.WriteFile(path, got, 0o644); err != nil {
@@ -91,7 +92,7 @@ func wellFormed(t testing.TB, svg []byte) map[string]int {
 }
 
 func TestPictureIsWellFormed(t *testing.T) {
-	svg := draw(t, small())
+	svg := drawn(t, small())
 	classes := wellFormed(t, svg)
 	// Two gang members and their mark in the legend; likewise the others.
 	if classes["gang"] != 3 || classes["lost"] != 2 || classes["frozen"] != 2 || classes["down"] != 2 {
@@ -100,8 +101,8 @@ func TestPictureIsWellFormed(t *testing.T) {
 	if !strings.Contains(string(svg), "ml/&lt;train&gt;") || strings.Contains(string(svg), "<b>") {
 		t.Error("text is not escaped")
 	}
-	wellFormed(t, draw(t, &Chart{}))
-	wellFormed(t, draw(t, &Chart{Rows: []Row{{Name: "empty"}}, First: time.Hour, Last: time.Hour}))
+	wellFormed(t, drawn(t, &Chart{}))
+	wellFormed(t, drawn(t, &Chart{Rows: []Row{{Name: "empty"}}, First: time.Hour, Last: time.Hour}))
 }
 
 func TestManyRowsAreGrouped(t *testing.T) {
@@ -114,7 +115,7 @@ func TestManyRowsAreGrouped(t *testing.T) {
 		}
 		c.Rows = append(c.Rows, r)
 	}
-	svg := draw(t, c)
+	svg := drawn(t, c)
 	classes := wellFormed(t, svg)
 	if classes["name"] > maxRows+10 || classes["bar"] != 0 || classes["g0"] < 10 {
 		t.Errorf("got %v", classes)
@@ -129,7 +130,7 @@ func TestManyRowsAreGrouped(t *testing.T) {
 
 // At no time do two bars share a place, and each has its whole height.
 func TestLanesNeverOverlap(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	draw.Check(t, func(t *rapid.T) {
 		r := Row{CPUs: 4000}
 		used := make([]int64, 40) // by second
 		for range rapid.IntRange(0, 30).Draw(t, "bars") {
@@ -170,7 +171,7 @@ func TestLanesNeverOverlap(t *testing.T) {
 
 // What is counted in buckets is all there.
 func TestBucketsKeepTheSum(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	draw.Check(t, func(t *rapid.T) {
 		b := newBuckets(axis{first: 0, last: 1000}, rapid.IntRange(1, 50).Draw(t, "n"))
 		want := 0.0
 		for range rapid.IntRange(0, 20).Draw(t, "spans") {
