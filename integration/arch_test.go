@@ -195,21 +195,27 @@ func TestFSMIsPure(t *testing.T) {
 		if s.pkg != "fsm" {
 			continue
 		}
-		ast.Inspect(s.file, func(n ast.Node) bool {
-			sel, ok := n.(*ast.SelectorExpr)
-			if !ok {
-				return true
-			}
-			pkg, ok := sel.X.(*ast.Ident)
-			if !ok || pkg.Obj != nil {
-				return true
-			}
-			if names := banned[pkg.Name]; slices.Contains(names, "*") || slices.Contains(names, sel.Sel.Name) {
-				t.Errorf("%s: fsm uses %s.%s", s.fset.Position(n.Pos()), pkg.Name, sel.Sel.Name)
-			}
-			return true
-		})
+		s.uses(banned, func(at token.Position, name string) { t.Errorf("%s: fsm uses %s", at, name) })
 	}
+}
+
+// uses tells where the file names something of a package of the list, by what
+// it calls the package; "*" stands for all that it has.
+func (s source) uses(names map[string][]string, found func(at token.Position, name string)) {
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		sel, ok := n.(*ast.SelectorExpr)
+		if !ok {
+			return true
+		}
+		pkg, ok := sel.X.(*ast.Ident)
+		if !ok || pkg.Obj != nil {
+			return true
+		}
+		if list := names[pkg.Name]; slices.Contains(list, "*") || slices.Contains(list, sel.Sel.Name) {
+			found(s.fset.Position(n.Pos()), pkg.Name+"."+sel.Sel.Name)
+		}
+		return true
+	})
 }
 
 // Tests wait for a condition, or run on fake time; they do not sleep.
@@ -256,19 +262,8 @@ func TestTestsDrawTheSame(t *testing.T) {
 				local[name] = names
 			}
 		}
-		ast.Inspect(s.file, func(n ast.Node) bool {
-			sel, ok := n.(*ast.SelectorExpr)
-			if !ok {
-				return true
-			}
-			pkg, ok := sel.X.(*ast.Ident)
-			if !ok || pkg.Obj != nil {
-				return true
-			}
-			if names := local[pkg.Name]; slices.Contains(names, "*") || slices.Contains(names, sel.Sel.Name) {
-				t.Errorf("%s: %s.%s is another each run: use integration/draw", s.fset.Position(n.Pos()), pkg.Name, sel.Sel.Name)
-			}
-			return true
+		s.uses(local, func(at token.Position, name string) {
+			t.Errorf("%s: %s is another each run: use integration/draw", at, name)
 		})
 	}
 }

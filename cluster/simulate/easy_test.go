@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
-	"github.com/mesita/mesita/cluster/simulate/trace"
 )
 
 // easyJob is a job of one task on the machine of the model, in seconds.
@@ -100,17 +99,7 @@ func simulated(t *testing.T, total int, limited bool, jobs []easyJob) []int {
 	for _, j := range jobs {
 		fmt.Fprintf(&b, "%d,%d,1MiB,%d,%d\n", j.submit, j.cpus, j.runtime, j.time)
 	}
-	if err := c.Validate(); err != nil {
-		t.Fatal(err)
-	}
-	tr, err := trace.Read("trace.csv", strings.NewReader(b.String()), trace.Mapping{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	res, err := Run(t.Context(), c, tr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	res := ran(t, c, b.String())
 	out := make([]int, len(jobs))
 	for i := range out {
 		out[i] = -1

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
-	"github.com/mesita/mesita/cluster/simulate/trace"
 )
 
 // sharer is a partition of the model: an endless backlog of tasks of one width.
@@ -85,17 +84,7 @@ func simulatedShares(t *testing.T, nodes []int, all []sharer, windows int, r *ra
 			need -= tasks * s.width * runtime
 		}
 	}
-	if err := c.Validate(); err != nil {
-		t.Fatal(err)
-	}
-	tr, err := trace.Read("trace.csv", strings.NewReader(b.String()), trace.Mapping{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	res, err := Run(t.Context(), c, tr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	res := ran(t, c, b.String())
 	got := make([]float64, len(all))
 	for _, x := range res.segments {
 		var p int

@@ -41,11 +41,21 @@ func readCluster(t testing.TB, text string) *Cluster {
 // simulate runs a trace and checks what holds for every simulation.
 func simulate(t testing.TB, cluster, tr string) *Result {
 	t.Helper()
-	res, err := Run(context.Background(), readCluster(t, cluster), readTrace(t, tr))
+	res := ran(t, readCluster(t, cluster), tr)
+	checkResult(t, res)
+	return res
+}
+
+// ran runs a trace on a cluster that was made up.
+func ran(t testing.TB, c *Cluster, tr string) *Result {
+	t.Helper()
+	if err := c.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	res, err := Run(context.Background(), c, readTrace(t, tr))
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkResult(t, res)
 	return res
 }
 

@@ -59,17 +59,8 @@ type googleState struct {
 // what is simulated.
 func readGoogle(b *builder) error {
 	st := googleState{tasks: map[googleKey]*googleTask{}}
-	for {
-		ok, err := b.table.next()
-		if err != nil {
-			return err
-		}
-		if !ok {
-			break
-		}
-		if err := st.event(b.table); err != nil {
-			return err
-		}
+	if err := b.table.each(func() error { return st.event(b.table) }); err != nil {
+		return err
 	}
 	return st.finish(b)
 }

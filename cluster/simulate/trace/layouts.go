@@ -135,17 +135,8 @@ type alibabaState struct{ unended, idle int }
 // submission, so a task counts as submitted when it started there.
 func readAlibaba(b *builder) error {
 	var st alibabaState
-	for {
-		ok, err := b.table.next()
-		if err != nil {
-			return err
-		}
-		if !ok {
-			break
-		}
-		if err := st.line(b); err != nil {
-			return err
-		}
+	if err := b.table.each(func() error { return st.line(b) }); err != nil {
+		return err
 	}
 	if st.unended > 0 {
 		b.note("%s left out: not Terminated, so nobody knows for how long that runs", api.Count(st.unended, "line"))

@@ -22,17 +22,8 @@ type swfState struct{ never, wide int }
 // processors is a gang of tasks with one each, as it starts with all of them.
 func readSWF(b *builder) error {
 	var st swfState
-	for {
-		ok, err := b.table.next()
-		if err != nil {
-			return err
-		}
-		if !ok {
-			break
-		}
-		if err := st.line(b); err != nil {
-			return err
-		}
+	if err := b.table.each(func() error { return st.line(b) }); err != nil {
+		return err
 	}
 	if st.never > 0 {
 		b.note("%s left out: no run time or no processors, as of a job that was cancelled while it waited", api.Count(st.never, "line"))

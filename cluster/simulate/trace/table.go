@@ -118,6 +118,18 @@ func (t *table) next() (bool, error) {
 	return true, nil
 }
 
+// each calls line for every line that is not empty, until one is refused.
+func (t *table) each(line func() error) error {
+	for {
+		if ok, err := t.next(); err != nil || !ok {
+			return err
+		}
+		if err := line(); err != nil {
+			return err
+		}
+	}
+}
+
 func (t *table) read() (bool, error) {
 	for t.lines.Scan() {
 		t.line++

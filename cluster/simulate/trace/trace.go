@@ -157,19 +157,13 @@ func (b *builder) fromStart() {
 
 // readOwn reads the layout of our own: one job a line.
 func readOwn(b *builder) error {
-	for {
-		ok, err := b.table.next()
-		if err != nil || !ok {
-			return err
-		}
+	return b.table.each(func() error {
 		j, err := b.table.job()
 		if err != nil {
 			return err
 		}
-		if err := b.add(j); err != nil {
-			return err
-		}
-	}
+		return b.add(j)
+	})
 }
 
 // job reads one line.
