@@ -47,17 +47,25 @@ func (w *waiting) sooner() *api.Remedy {
 			last = later(last, t.quota.At)
 		}
 	}
-	most64 := int64(last.Sub(w.now)/time.Second) + 1
-	if own := int64(time.Duration(w.j.Spec.Time) / time.Second); own > 0 {
-		most64 = min(most64, own)
-	}
 	if w.j.Spec.Kind != api.KindBatch || last.IsZero() {
 		return nil
 	}
 	within := func(seconds int64) api.Duration { return api.Duration(seconds) * api.Duration(time.Second) }
-	n := most(most64, func(n int64) bool {
+	starts := func(n int64) bool {
 		return w.tries.starts(w.tries.asks(w.j.Spec, func(s *api.JobSpec) { s.Time = within(n) }))
-	})
+	}
+	own := int64(time.Duration(w.j.Spec.Time) / time.Second) // with which it waits
+	bad := int64(last.Sub(w.now)/time.Second) + 1
+	for bad < own || own == 0 { // with another time it may be passed by those that are held now
+		if !starts(bad) {
+			break
+		}
+		bad *= 2
+	}
+	if own > 0 {
+		bad = min(bad, own)
+	}
+	n := most(bad, starts)
 	if n == 0 {
 		return nil
 	}
