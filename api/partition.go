@@ -266,6 +266,11 @@ func ParentPath(path string) string {
 	return ""
 }
 
+// PathWithin tells whether a partition is another one, or below it.
+func PathWithin(path, top string) bool {
+	return path == top || len(path) > len(top) && path[:len(top)] == top && path[len(top)] == '/'
+}
+
 // Guaranteed is the guarantee that holds now.
 func (p *Partition) Guaranteed() Amounts {
 	if p.Current != nil {

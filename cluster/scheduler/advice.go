@@ -42,10 +42,8 @@ func (w *waiting) sooner() *api.Remedy {
 	for _, h := range w.pass.e.holds {
 		last = later(last, h.At)
 	}
-	for _, t := range w.turns {
-		if t.quota != nil {
-			last = later(last, t.quota.At)
-		}
+	for _, q := range w.pass.e.quotas {
+		last = later(last, q.At)
 	}
 	if w.j.Spec.Kind != api.KindBatch || last.IsZero() {
 		return nil
@@ -198,7 +196,7 @@ func (w *waiting) firster() *api.Remedy {
 func (w *waiting) higher() *api.Remedy {
 	full := w.watch.full
 	if q := w.watch.quota; q != nil {
-		full = w.hits(w.t.Partition, q.Need.Add(w.c.need.Times(max(1, w.j.Spec.Gang))))
+		full = w.hits(w.t.Partition, q.Whole.Add(w.c.need.Times(max(1, w.j.Spec.Gang))))
 	}
 	if len(full) == 0 {
 		return nil

@@ -67,13 +67,15 @@ type Engine struct {
 	held    map[string]map[string]float64 // partition, user: dominant share of what runs now
 	fixed   map[string]api.Resources      // partition: held by tasks that have no end
 	running map[string]map[string]bool    // partition: jobs with tasks that run
+	parents map[string]bool               // partitions that others are below
 	classes map[string]*class
 	orders  map[string]*class // the newest of those that differ in their partition alone
 	kin     map[string]*class // the newest of those with the same conditions
 	clock   int
-	holds   map[string]*reserve.Hold // room held for the first blocked job, by partition
-	more    map[string]*reserve.Hold // and so that it can have more, where that counts on what it has
-	heads   map[string]*reserve.Head // those first ones, also where no room can be held
+	holds   map[string]*reserve.Hold  // room held for the first blocked job, by partition
+	more    map[string]*reserve.Hold  // and so that it can have more, where that counts on what it has
+	quotas  map[string]*reserve.Quota // and below limits
+	heads   map[string]*reserve.Head  // those first ones, also where no room can be held
 	shares  reserve.Averages
 	late    map[string]*letIn // who was let in last though weights were against it, by partition
 	claims  []*claim          // what is being taken back, and for whom
@@ -139,7 +141,9 @@ func (e *Engine) reload() {
 	e.queues, e.jobs, e.held, e.fixed = map[string]*queue{}, map[string]*live{}, map[string]map[string]float64{}, map[string]api.Resources{}
 	e.running = map[string]map[string]bool{}
 	e.classes, e.orders, e.kin = map[string]*class{}, map[string]*class{}, map[string]*class{}
+	e.parents = map[string]bool{}
 	for p := range e.view.Partitions() {
+		e.parents[p.Parent()] = true
 		e.queues[p.Path] = newQueue(e.view.Eligible(p.Path))
 	}
 	for j := range e.view.LiveJobs() {
@@ -300,7 +304,7 @@ func (e *Engine) makeClass(part *api.Partition, spec *api.JobSpec, order string)
 // It changes nothing itself.
 func (e *Engine) Decide(now time.Time) (cmds []fsm.Command, next time.Time) {
 	if e.view.PendingCount() == 0 && e.view.FrozenCount() == 0 && len(e.over()) == 0 {
-		e.holds, e.more, e.heads, e.claims = nil, nil, nil, nil
+		e.holds, e.more, e.quotas, e.heads, e.claims = nil, nil, nil, nil, nil
 		return nil, time.Time{}
 	}
 	p := e.pass(now, nil)

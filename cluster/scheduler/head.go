@@ -51,7 +51,7 @@ func (p *pass) count() {
 }
 
 // waits notes that the current task of a partition is the first that waits for
-// room on nodes.
+// room on nodes, or below a limit.
 func (p *pass) waits(t *turn) {
 	path, j, index, attempt := t.q.part.Path, t.entry.job, 0, 0
 	if u := t.tasks.peek(); u != nil {
@@ -107,6 +107,11 @@ func (p *pass) settle() {
 			}
 		}
 	}
+	for path, q := range maps.Clone(p.e.quotas) {
+		if t := p.turns[path]; t == nil || t.first == nil || t.first.job.ID != q.Job || !t.limited {
+			p.dropQuota(q, true)
+		}
+	}
 	maps.DeleteFunc(p.e.late, func(path string, _ *letIn) bool { return p.e.queues[path] == nil })
 	for path, h := range p.e.heads {
 		t := p.turns[path]
@@ -114,7 +119,7 @@ func (p *pass) settle() {
 			delete(p.e.heads, path)
 			continue
 		}
-		h.Idles(p.idle(p.e.holds[path]) + p.idle(p.e.more[path]))
+		h.Idles(p.idle(p.e.holds[path]) + p.idle(p.e.more[path]) + p.idleBelow(p.e.quotas[path]))
 	}
 	p.count()
 }
@@ -132,11 +137,19 @@ func (p *pass) idle(h *reserve.Hold) float64 {
 // others of its partition, and from other partitions as guarantees say, or else
 // weights.
 func (p *pass) keepsOut(h *reserve.Hold, path string, e *entry, need api.Resources) bool {
+	if h.More && h.Path == path {
+		return false
+	}
+	return p.goesBefore(&h.Kept, func() float64 { return p.idle(h) }, path, e, need)
+}
+
+// goesBefore is keepsOut of any reservation, of which so much is idle.
+func (p *pass) goesBefore(h *reserve.Kept, idle func() float64, path string, e *entry, need api.Resources) bool {
 	switch {
 	case h.Job == e.job.ID:
 		return false
 	case h.Path == path:
-		return !h.More
+		return true
 	case p.round.Ahead(h.Path, path, h.Whole):
 		return true
 	case p.round.Ahead(path, h.Path, need):
@@ -146,7 +159,7 @@ func (p *pass) keepsOut(h *reserve.Hold, path string, e *entry, need api.Resourc
 	if own != nil && own.Job == e.job.ID && own.Late && (owner == nil || !owner.Late || own.Began.Before(owner.Began)) {
 		return false
 	}
-	return owner != nil && (owner.Late || p.behind(owner, h.Path, path, p.idle(h)))
+	return owner != nil && (owner.Late || p.behind(owner, h.Path, path, idle()))
 }
 
 // behind tells whether the partition of one that waits first has less than
@@ -158,7 +171,7 @@ func (p *pass) behind(h *reserve.Head, path, other string, idle float64) bool {
 
 // outstands tells whether one that waits first takes the place of another, whose
 // room is not kept from it.
-func (p *pass) outstands(h *reserve.Head, path string, o *reserve.Hold) bool {
+func (p *pass) outstands(h *reserve.Head, path string, o *reserve.Kept) bool {
 	if p.round.Ahead(path, o.Path, o.Need) || h.Late {
 		return true
 	}

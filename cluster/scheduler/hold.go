@@ -34,7 +34,7 @@ func (p *pass) compete(t *turn, e *entry, c *class, slots []int, more bool) *res
 	h := p.findHold(e, t.q, c, slots, more, func(o *reserve.Hold) bool {
 		y, known := yields[o]
 		if !known {
-			y = o.Path != t.q.part.Path && !p.keepsOut(o, t.q.part.Path, e, c.need) && p.outstands(t.head, t.q.part.Path, o)
+			y = o.Path != t.q.part.Path && !p.keepsOut(o, t.q.part.Path, e, c.need) && p.outstands(t.head, t.q.part.Path, &o.Kept)
 			yields[o] = y
 		}
 		return y
@@ -264,7 +264,7 @@ func (p *pass) mayUse(t *turn, slot int, need api.Resources) bool {
 		return false
 	}
 	for _, h := range p.held[slot] {
-		if !p.endsBefore(t.entry.job, h) && !h.Extra[slot].Fits(need) && !p.isLoan(t, h) && p.keepsOut(h, t.q.part.Path, t.entry, need) {
+		if !p.endsBefore(t.entry.job, h) && !h.Extra[slot].Fits(need) && !p.isLoan(t, &h.Kept) && p.keepsOut(h, t.q.part.Path, t.entry, need) {
 			return false
 		}
 	}
@@ -273,7 +273,7 @@ func (p *pass) mayUse(t *turn, slot int, need api.Resources) bool {
 
 // isLoan tells whether the holder can take back what a task of the current job
 // gets, and will not want it before the task was worth starting.
-func (p *pass) isLoan(t *turn, h *reserve.Hold) bool {
+func (p *pass) isLoan(t *turn, h *reserve.Kept) bool {
 	part := t.q.part
 	if part.Preempt == api.PreemptNever || !h.At.IsZero() && h.At.Sub(p.now) < time.Duration(part.MinRuntime) {
 		return false
@@ -308,7 +308,7 @@ func (p *pass) endsBy(j *api.Job, at time.Time) bool {
 // is left then.
 func (p *pass) backfilled(t *turn, slot int, need api.Resources) {
 	for _, h := range p.held[slot] {
-		if h.Job != t.entry.job.ID && !p.endsBefore(t.entry.job, h) && !p.isLoan(t, h) {
+		if h.Job != t.entry.job.ID && !p.endsBefore(t.entry.job, h) && !p.isLoan(t, &h.Kept) {
 			h.Extra[slot] = h.Extra[slot].Minus(need)
 		}
 	}

@@ -30,6 +30,7 @@ type pass struct {
 	turns  map[string]*turn
 	held   map[int][]*reserve.Hold // room held, by slot
 	claims map[int][]*claim        // and what is being taken back
+	limits map[string]*limit       // and room kept below limits, by partition
 	thawed map[string]bool         // tasks
 	freed  bool                    // some of it no more, which others had to pass by
 	open   *fsm.TaskPlace
@@ -49,9 +50,9 @@ type turn struct {
 	tasks   *units
 	kept    map[*entry]*seat // of jobs that another user interrupted
 	blocked int
-	first   *entry         // the first job that did not fit
-	head    *reserve.Head  // and its task, if it is room on nodes that it lacks
-	quota   *reserve.Quota // what is kept for it, if it was its partition's limit
+	first   *entry        // the first job that did not fit
+	head    *reserve.Head // and its task, if room is kept for it
+	limited bool          // it was a limit that it lacks room below
 	waiting []*entry
 	frozen  []*api.Task // those of the partition that may go on
 	listed  bool
@@ -60,7 +61,7 @@ type turn struct {
 
 func newPass(e *Engine, now time.Time) *pass {
 	e.now, e.started = now, newStarted(len(e.slots.node), e.started)
-	p := &pass{e: e, view: e.view, now: now, round: e.begin(e.view), turns: map[string]*turn{}, held: map[int][]*reserve.Hold{}, claims: map[int][]*claim{}, thawed: map[string]bool{}, ends: map[string]time.Duration{}}
+	p := &pass{e: e, view: e.view, now: now, round: e.begin(e.view), turns: map[string]*turn{}, held: map[int][]*reserve.Hold{}, claims: map[int][]*claim{}, limits: map[string]*limit{}, thawed: map[string]bool{}, ends: map[string]time.Duration{}}
 	p.renewClaims()
 	p.advance()
 	for _, more := range []bool{false, true} {
@@ -73,6 +74,7 @@ func newPass(e *Engine, now time.Time) *pass {
 			}
 		}
 	}
+	p.renewQuotas()
 	return p
 }
 
@@ -241,6 +243,7 @@ func (p *pass) block(t *turn, limit bool) (strict bool) {
 		if limit {
 			strict = p.keepQuota(t, e)
 		} else {
+			p.dropQuota(p.e.quotas[t.q.part.Path], true)
 			p.waits(t)
 			p.hold(t, e)
 		}

@@ -377,7 +377,7 @@ func (x *preemption) limits() {
 		var all []victim
 		for i, n := range x.e.slots.node {
 			for v := range x.view.NodeTasks(n.ID) {
-				if !below(v.Partition, path) {
+				if !api.PathWithin(v.Partition, path) {
 					continue
 				}
 				if v.Desired == api.DesiredStop || v.Desired == api.DesiredMove {
@@ -401,8 +401,4 @@ func (x *preemption) limits() {
 			x.cmds = append(x.cmds, c)
 		}
 	}
-}
-
-func below(path, top string) bool {
-	return path == top || len(path) > len(top) && path[:len(top)] == top && path[len(top)] == '/'
 }

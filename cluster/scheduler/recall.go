@@ -12,16 +12,17 @@ import (
 // was let in late, and what is being taken back. It is a copy that nobody changes.
 type Memory struct {
 	holds, more map[string]*reserve.Hold
+	quotas      map[string]*reserve.Quota
 	heads       map[string]*reserve.Head
 	shares      reserve.Averages
 	late        map[string]*letIn
 	claims      []*claim
 }
 
-// Remember copies what the engine remembers. A hold is made anew by each pass, and
-// never changed after it.
+// Remember copies what the engine remembers. A hold or a quota is made
+// anew by each pass, and never changed after it.
 func (e *Engine) Remember() *Memory {
-	return &Memory{holds: maps.Clone(e.holds), more: maps.Clone(e.more), heads: copyHeads(e.heads), shares: e.shares.Clone(), late: maps.Clone(e.late), claims: copyClaims(e.claims)}
+	return &Memory{holds: maps.Clone(e.holds), more: maps.Clone(e.more), quotas: maps.Clone(e.quotas), heads: copyHeads(e.heads), shares: e.shares.Clone(), late: maps.Clone(e.late), claims: copyClaims(e.claims)}
 }
 
 // recall has an engine remember what another one did, nil: nothing. It follows the
@@ -30,7 +31,7 @@ func (e *Engine) recall(m *Memory) {
 	if m == nil {
 		m = &Memory{}
 	}
-	e.holds, e.more, e.heads, e.shares = maps.Clone(m.holds), maps.Clone(m.more), copyHeads(m.heads), m.shares.Clone()
+	e.holds, e.more, e.quotas, e.heads, e.shares = maps.Clone(m.holds), maps.Clone(m.more), maps.Clone(m.quotas), copyHeads(m.heads), m.shares.Clone()
 	e.late, e.claims = maps.Clone(m.late), copyClaims(m.claims)
 	if e.late == nil {
 		e.late = map[string]*letIn{}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
-	"github.com/mesita/mesita/cluster/scheduler/reserve"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -190,7 +189,7 @@ func (w *waiting) obstacles() (out []api.Obstacle) {
 		out = append(out, h.obstacle())
 	}
 	if q := w.watch.quota; q != nil {
-		out = append(out, api.Obstacle{Kind: api.ObstacleQuota, Partition: w.t.Partition, Job: q.Job, Until: q.At})
+		out = append(out, api.Obstacle{Kind: api.ObstacleQuota, Partition: w.watch.quotaOf, Job: q.Job, Until: q.At})
 	}
 	able := len(w.out) > 0 || len(w.apart) > 0 || slices.ContainsFunc(w.why.Nodes, func(n api.WhyNode) bool {
 		return n.Obstacle.Kind != api.ObstacleTooSmall && n.Obstacle.Kind != api.ObstacleCondition && n.Obstacle.Kind != api.ObstacleUnavailable
@@ -306,7 +305,7 @@ func overlap(held, need api.Resources, resource string) (n int64, what string) {
 
 // estimate is when the job starts if nothing else happens.
 func (w *waiting) estimate() {
-	if q := w.quota(); q != nil && q.Job == w.j.ID && q.At.After(w.now) {
+	if q := w.e.quotas[w.t.Partition]; q != nil && q.Job == w.j.ID && q.At.After(w.now) {
 		w.why.Estimate = q.At.Truncate(time.Second)
 	}
 	l := w.e.jobs[w.j.ID]
@@ -321,14 +320,6 @@ func (w *waiting) estimate() {
 	if h != nil && !h.At.IsZero() && h.At.After(w.now) {
 		w.why.Estimate = h.At.Truncate(time.Second)
 	}
-}
-
-// quota is what the task's partition keeps below its limit, nil if nothing.
-func (w *waiting) quota() *reserve.Quota {
-	if t := w.turns[w.t.Partition]; t != nil {
-		return t.quota
-	}
-	return nil
 }
 
 // hints says what change would start the task now, and what happens otherwise.

@@ -8,11 +8,12 @@ import (
 // watch looks on as a pass decides about one job, to say what it waits for. It
 // decides nothing; its methods may be called where nobody watches.
 type watch struct {
-	job   string
-	seen  bool           // it was tried
-	full  []limitHit     // the limits that it would cross
-	quota *reserve.Quota // or what is kept for another job below a limit
-	took  int            // tasks of others that give way to it
+	job     string
+	seen    bool           // it was tried
+	full    []limitHit     // the limits that it would cross
+	quota   *reserve.Quota // or what is kept for another job below a limit
+	quotaOf string         // of that partition
+	took    int            // tasks of others that give way to it
 }
 
 // limitHit is a limit that one task of a job, or its gang, would cross.
@@ -25,13 +26,14 @@ func (w *watch) of(j *api.Job) bool { return w != nil && w.job == j.ID }
 
 // blocked notes why the current job of a turn cannot go on.
 func (w *watch) blocked(p *pass, t *turn, limit bool) {
-	w.seen, w.full, w.quota = true, nil, nil
+	w.seen, w.full = true, nil
 	if !limit {
+		w.quota = nil
 		return
 	}
 	need := t.entry.job.Spec.Need().Times(max(1, t.entry.job.Spec.Gang))
-	if w.full = p.hits(t.q.part.Path, need); w.full == nil {
-		w.quota = t.quota
+	if w.full = p.hits(t.q.part.Path, need); w.full != nil {
+		w.quota = nil
 	}
 }
 

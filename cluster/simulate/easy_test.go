@@ -85,19 +85,35 @@ func easy(total int, jobs []easyJob) (starts, promised []int) {
 	return starts, promised
 }
 
-// simulated is when the simulator starts them, on a node of that size or, limited,
-// on a larger one in a partition with that limit.
-func simulated(t *testing.T, total int, limited bool, jobs []easyJob) []int {
+// What bounds the jobs of a simulation: the size of the node, the limit of their
+// partition, or that of one above.
+const (
+	byNode = iota
+	byLimit
+	byLimitAbove
+	bounds
+)
+
+// simulated is when the simulator starts them, with so many cpus.
+func simulated(t *testing.T, total, bound int, jobs []easyJob) []int {
 	t.Helper()
 	c := &Cluster{Nodes: []NodeGroup{{Name: "n", Resources: fmt.Sprintf("cpus=%d,mem=64GiB", total)}}}
-	if limited {
+	limit := api.Amounts{CPUs: api.MilliCPU(total) * 1000}
+	path := "default"
+	switch bound {
+	case byLimit:
+		c.Partitions = []*api.Partition{{Path: path, Limit: limit}}
+	case byLimitAbove:
+		path = "ml/train"
+		c.Partitions = []*api.Partition{{Path: "ml", Limit: limit}, {Path: path}}
+	}
+	if bound != byNode {
 		c.Nodes[0].Resources = "cpus=64,mem=64GiB"
-		c.Partitions = []*api.Partition{{Path: "default", Limit: api.Amounts{CPUs: api.MilliCPU(total) * 1000}}}
 	}
 	var b strings.Builder
-	b.WriteString("submit,cpus,mem,runtime,time\n")
+	b.WriteString("submit,partition,cpus,mem,runtime,time\n")
 	for _, j := range jobs {
-		fmt.Fprintf(&b, "%d,%d,1MiB,%d,%d\n", j.submit, j.cpus, j.runtime, j.time)
+		fmt.Fprintf(&b, "%d,%s,%d,1MiB,%d,%d\n", j.submit, path, j.cpus, j.runtime, j.time)
 	}
 	res := ran(t, c, b.String())
 	out := make([]int, len(jobs))
@@ -124,13 +140,13 @@ func TestBackfillingIsEASY(t *testing.T) {
 		"what the same pass started ends, too": {[]easyJob{{0, 4, 60, 60}, {1, 2, 60, 60}, {2, 4, 10, 10}, {3, 2, 36000, 36000}}, []int{0, 60, 120, 130}},
 		"all at once":                          {[]easyJob{{0, 3, 50, 60}, {0, 4, 10, 10}, {0, 1, 50, 50}, {0, 1, 70, 70}}, []int{0, 50, 0, 60}},
 	} {
-		for _, limited := range []bool{false, true} {
-			if got := simulated(t, 4, limited, c.jobs); !slices.Equal(got, c.want) {
-				t.Errorf("%s: %v, want %v (limited: %v)", name, got, c.want, limited)
+		for bound := range bounds {
+			if got := simulated(t, 4, bound, c.jobs); !slices.Equal(got, c.want) {
+				t.Errorf("%s: %v, want %v (bound %d)", name, got, c.want, bound)
 			}
 		}
 	}
-	for seed := range seeds(4) {
+	for seed := range seeds(6) {
 		r := rand.New(rand.NewPCG(seed, 7))
 		total := 2 + r.IntN(15)
 		jobs := make([]easyJob, 300)
@@ -143,14 +159,14 @@ func TestBackfillingIsEASY(t *testing.T) {
 			jobs[i] = easyJob{at, 1 + r.IntN(1+r.IntN(total)), runtime, runtime + r.IntN(3)*r.IntN(100)}
 		}
 		want, promised := easy(total, jobs)
-		limited := seed%2 == 1
-		got := simulated(t, total, limited, jobs)
+		bound := int(seed % bounds)
+		got := simulated(t, total, bound, jobs)
 		for i := range jobs {
 			if promised[i] >= 0 && want[i] > promised[i] {
 				t.Fatalf("seed %d: the model promised job %d %d, and starts it at %d", seed, i, promised[i], want[i])
 			}
 			if got[i] != want[i] {
-				t.Errorf("seed %d: job %d of %d cpus starts at %d, by the model at %d (limited: %v)", seed, i, jobs[i].cpus, got[i], want[i], limited)
+				t.Errorf("seed %d: job %d of %d cpus starts at %d, by the model at %d (bound %d)", seed, i, jobs[i].cpus, got[i], want[i], bound)
 				break
 			}
 		}
@@ -165,7 +181,7 @@ func TestLearnedTimesPromiseNothing(t *testing.T) {
 		jobs = append(jobs, easyJob{i * 10, 1, 5, 600})
 	}
 	jobs = append(jobs, easyJob{200, 3, 300, 300}, easyJob{201, 4, 10, 10}, easyJob{202, 1, 600, 600})
-	got := simulated(t, 4, false, jobs)
+	got := simulated(t, 4, byNode, jobs)
 	if wide, late := got[11], got[12]; wide != 500 || late != 510 {
 		t.Errorf("the wide one starts at %d, which was promised 500, and the long one at %d", wide, late)
 	}

@@ -61,8 +61,9 @@ func shares(nodes []int, all []sharer) []float64 {
 const longest = 100
 
 // simulatedShares is the cpus that each has on average in the simulator, over so
-// many of the longest task.
-func simulatedShares(t *testing.T, nodes []int, all []sharer, windows int, r *rand.Rand) []float64 {
+// many of the longest task. With above, nodes are larger, and the limit of a
+// partition above is what all of the model have.
+func simulatedShares(t *testing.T, nodes []int, above bool, all []sharer, windows int, r *rand.Rand) []float64 {
 	t.Helper()
 	until := windows * longest
 	c := &Cluster{Until: api.Duration(time.Duration(until) * time.Second)}
@@ -71,16 +72,22 @@ func simulatedShares(t *testing.T, nodes []int, all []sharer, windows int, r *ra
 		c.Nodes = append(c.Nodes, NodeGroup{Name: fmt.Sprint("n", i), Resources: fmt.Sprintf("cpus=%d,mem=64GiB", n)})
 		cores += n
 	}
+	top := ""
+	if above {
+		top = "top/"
+		c.Nodes = []NodeGroup{{Name: "n", Resources: "cpus=64,mem=64GiB"}}
+		c.Partitions = append(c.Partitions, &api.Partition{Path: "top", Limit: api.Amounts{CPUs: api.MilliCPU(cores) * 1000}})
+	}
 	var b strings.Builder
 	b.WriteString("submit,partition,tasks,cpus,mem,runtime\n")
 	for i, s := range all {
-		c.Partitions = append(c.Partitions, &api.Partition{Path: fmt.Sprint("p", i), Weight: api.Weight(1000 * s.weight)})
+		c.Partitions = append(c.Partitions, &api.Partition{Path: fmt.Sprint(top, "p", i), Weight: api.Weight(1000 * s.weight)})
 		for need := cores * until; need > 0; { // as much as it could use alone
 			tasks, runtime := 1, s.shortest+r.IntN(longest-s.shortest+1)
 			if s.array {
 				tasks = 50
 			}
-			fmt.Fprintf(&b, "0,p%d,%d,%d,1MiB,%d\n", i, tasks, s.width, runtime)
+			fmt.Fprintf(&b, "0,%sp%d,%d,%d,1MiB,%d\n", top, i, tasks, s.width, runtime)
 			need -= tasks * s.width * runtime
 		}
 	}
@@ -88,7 +95,7 @@ func simulatedShares(t *testing.T, nodes []int, all []sharer, windows int, r *ra
 	got := make([]float64, len(all))
 	for _, x := range res.segments {
 		var p int
-		if _, err := fmt.Sscanf(res.jobs[x.job].Partition, "p%d", &p); err != nil {
+		if _, err := fmt.Sscanf(strings.TrimPrefix(res.jobs[x.job].Partition, top), "p%d", &p); err != nil {
 			t.Fatal(err)
 		}
 		got[p] += (min(x.to.Seconds(), float64(until)) - x.from.Seconds()) * float64(all[p].width) / float64(until)
@@ -97,7 +104,7 @@ func simulatedShares(t *testing.T, nodes []int, all []sharer, windows int, r *ra
 }
 
 // Over many tasks no partition has less of what all have than its weight says, by
-// more than one of its tasks, however few nodes there are. More it may have: what
+// more than one of its tasks, however few nodes there are, or below a limit that bounds all of them. More it may have: what
 // others' tasks leave is often too narrow for them. What is idle, as room is kept
 // and as tasks have to be where they fit, is no more than a task of each.
 func TestSharesOverTime(t *testing.T) {
@@ -105,8 +112,8 @@ func TestSharesOverTime(t *testing.T) {
 	if seeds(0) > 0 {
 		windows = 50 // a task at the end of a short one weighs more
 	}
-	check := func(name string, nodes []int, all []sharer, r *rand.Rand) {
-		want, got := shares(nodes, all), simulatedShares(t, nodes, all, windows, r)
+	check := func(name string, nodes []int, above bool, all []sharer, r *rand.Rand) {
+		want, got := shares(nodes, all), simulatedShares(t, nodes, above, all, windows, r)
 		most, sum, widths := 0.0, 0.0, 0
 		for i := range all {
 			most, sum, widths = most+want[i], sum+got[i], widths+all[i].width
@@ -134,7 +141,10 @@ func TestSharesOverTime(t *testing.T) {
 		"two of them wide":  {[]int{8, 8, 8}, []sharer{{1, 4, 20, false}, {2, 1, 20, true}, {1, 6, 20, false}}},
 		"more than are few": {[]int{4, 4, 4, 4, 4, 4}, []sharer{{1, 1, 20, false}, {1, 2, 20, false}, {1, 3, 20, false}, {1, 1, 20, true}}},
 	} {
-		check(name, c.nodes, c.all, rand.New(rand.NewPCG(1, 2)))
+		check(name, c.nodes, false, c.all, rand.New(rand.NewPCG(1, 2)))
+		if len(c.nodes) == 1 {
+			check(name+", below a limit", c.nodes, true, c.all, rand.New(rand.NewPCG(1, 2)))
+		}
 	}
 	for seed := range seeds(2) {
 		r := rand.New(rand.NewPCG(seed, 3))
@@ -147,6 +157,6 @@ func TestSharesOverTime(t *testing.T) {
 		for range 2 + r.IntN(3) {
 			all = append(all, sharer{1 + r.IntN(5), 1 + r.IntN(size/2), 10 + r.IntN(90), r.IntN(2) == 0})
 		}
-		check(fmt.Sprint("seed ", seed, " ", all), nodes, all, r)
+		check(fmt.Sprint("seed ", seed, " ", all), nodes, false, all, r)
 	}
 }

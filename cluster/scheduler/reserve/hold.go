@@ -7,18 +7,22 @@ import (
 	"github.com/mesita/mesita/api"
 )
 
+// Kept is what a reservation is for.
+type Kept struct {
+	Job   string
+	Path  string        // of its partition
+	Need  api.Resources // of one task
+	Whole api.Resources // of as many as must start at once
+	At    time.Time     // when the job can start; zero: when tasks of unknown length end
+}
+
 // Hold is room kept for the first job of a partition that does not fit: the
 // reservation of EASY backfilling (Lifka, The ANL/IBM SP Scheduling System,
 // JSSPP 1995). Others may use it only if they end before, or if enough is left
 // then.
 type Hold struct {
-	Job      string
-	Path     string                // of its partition
-	Need     api.Resources         // of one task
-	Seq      int                   // older holds go first
-	Whole    api.Resources         // of as many as must start at once
+	Kept
 	Entitled bool                  // a guarantee of the partition covers it
-	At       time.Time             // when the job can start; zero: when tasks of unknown length end
 	Tasks    map[int]int           // how many of the job's tasks each slot will take
 	Extra    map[int]api.Resources // what is left of each slot then
 	Nodes    []string              // of the slots, which may be numbered anew
@@ -49,12 +53,13 @@ type Room struct {
 type Release struct {
 	At   time.Time // zero: nobody knows when
 	Slot int
+	Path string // of the partition of whoever holds it
 	Held api.Resources
 	Own  bool // of the partition that waits
 }
 
-// compare orders by time, those of which nobody knows it last.
-func (r Release) compare(o Release) int {
+// Compare orders by time, those of which nobody knows it last.
+func (r Release) Compare(o Release) int {
 	if r.At.IsZero() != o.At.IsZero() {
 		if r.At.IsZero() {
 			return 1
@@ -67,14 +72,14 @@ func (r Release) compare(o Release) int {
 // Find is when and where a request can start once tasks end, in the order of
 // their ends; nil if it cannot even then.
 func Find(r Request, rooms []Room, ends []Release, now time.Time) *Hold {
-	h := &Hold{Need: r.Need, Whole: r.Need.Times(r.Want), Tasks: map[int]int{}, Extra: map[int]api.Resources{}, At: now}
+	h := &Hold{Kept: Kept{Need: r.Need, Whole: r.Need.Times(r.Want), At: now}, Tasks: map[int]int{}, Extra: map[int]api.Resources{}}
 	left, fit, total := map[int]api.Resources{}, map[int]int{}, 0
 	own := map[int]bool{}
 	for _, x := range rooms {
 		left[x.Slot], fit[x.Slot] = x.Left, r.Count(x.Left)
 		total += fit[x.Slot]
 	}
-	slices.SortStableFunc(ends, Release.compare)
+	slices.SortStableFunc(ends, Release.Compare)
 	for _, e := range ends {
 		if total >= r.Want && (e.At.IsZero() || !e.At.Equal(h.At)) {
 			break // what comes back at the same time is left to others
