@@ -234,18 +234,33 @@ func (w *waiting) higher() *api.Remedy {
 		}
 		amounts = by(n)
 	}
-	for i, h := range full { // one after the other as low as may be
-		amounts[i] = w.lowest(h.limit, amounts[i], func(v int64) bool {
-			trial := slices.Clone(amounts)
-			trial[i] = v
-			return starts(trial)
-		})
+	floor := make([]int64, len(full))
+	for i, h := range full {
+		floor[i] = h.limit
 	}
+	w.lower(amounts, floor, starts)
 	r := &api.Remedy{Kind: api.RemedyLimit}
 	for _, p := range to(amounts) {
 		r.Shares = append(r.Shares, api.RemedyShare{Partition: p.Path, Amounts: p.Limit})
 	}
 	return r
+}
+
+// lower makes amounts with which the task starts as low as may be, above a floor,
+// one after the other, until none can be lower by itself: what is left to others
+// decides whether they come first.
+func (w *waiting) lower(amounts, floor []int64, starts func(amounts []int64) bool) {
+	for again := true; again && w.tries.left > 0; {
+		again = false
+		for i, before := range amounts {
+			amounts[i] = w.lowest(floor[i], before, func(v int64) bool {
+				trial := slices.Clone(amounts)
+				trial[i] = v
+				return starts(trial)
+			})
+			again = again || amounts[i] < before
+		}
+	}
 }
 
 // lowest is the smallest number above bad with which the task starts; with good
@@ -301,10 +316,19 @@ func (w *waiting) guaranteed() *api.Remedy {
 	if part.Adjust != nil || g.IsZero() || !starts(g) {
 		return nil // one that moves by itself is not the user's
 	}
+	var kinds []string
+	var amounts, floor []int64
 	for k, v := range g.Each {
-		g = g.With(k, w.lowest(part.Guarantee.Of(k), v, func(v int64) bool { return starts(g.With(k, v)) }))
+		kinds, amounts, floor = append(kinds, k), append(amounts, v), append(floor, part.Guarantee.Of(k))
 	}
-	return &api.Remedy{Kind: api.RemedyGuarantee, Shares: []api.RemedyShare{{Partition: part.Path, Amounts: g}}}
+	with := func(amounts []int64) api.Amounts {
+		for i, k := range kinds {
+			g = g.With(k, amounts[i])
+		}
+		return g
+	}
+	w.lower(amounts, floor, func(amounts []int64) bool { return starts(with(amounts)) })
+	return &api.Remedy{Kind: api.RemedyGuarantee, Shares: []api.RemedyShare{{Partition: part.Path, Amounts: with(amounts)}}}
 }
 
 // resumed lists the draining nodes on which the task would start.
