@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,25 +48,28 @@ func TestWhenACommandIsHandedOver(t *testing.T) {
 	for name, c := range map[string]struct {
 		keeper func(t *testing.T, c *conn, handed <-chan struct{})
 		times  int
+		long   bool
 	}{
-		"it did not begin": {func(t *testing.T, c *conn, _ <-chan struct{}) { says(t, c, refused) }, 0},
+		"it did not begin": {func(t *testing.T, c *conn, _ <-chan struct{}) { says(t, c, refused) }, 0, false},
 		"it began": {func(t *testing.T, c *conn, handed <-chan struct{}) {
 			says(t, c, &message{Op: opBegun})
 			<-handed
 			says(t, c, ended)
-		}, 1},
-		"it takes long, and does not begin": {func(t *testing.T, c *conn, handed <-chan struct{}) { <-handed; says(t, c, refused) }, 1},
+		}, 1, false},
+		"it takes long, and does not begin": {func(t *testing.T, c *conn, handed <-chan struct{}) { <-handed; says(t, c, refused) }, 1, true},
 		"it takes long, and begins": {func(t *testing.T, c *conn, handed <-chan struct{}) {
 			<-handed
 			says(t, c, &message{Op: opBegun})
 			says(t, c, ended)
-		}, 1},
+		}, 1, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // some of it waits
 			ours, theirs := joined(t)
 			handed := make(chan struct{}, 9)
-			begin := &beginning{do: func() error { handed <- struct{}{}; return nil }}
+			begin := &beginning{do: func() error { handed <- struct{}{}; return nil }, patience: time.Hour}
+			if c.long {
+				begin.patience = time.Millisecond
+			}
 			told := make(chan struct{}, 9) // handed, seen by the keeper
 			times := 0
 			var m *message

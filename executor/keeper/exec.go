@@ -167,7 +167,7 @@ func (c *Client) Exec(ctx context.Context, r ExecRequest) (ExecResult, error) {
 	defer close(ended)
 	var wait func()
 	knows := knowledge(its).all
-	begin := &beginning{do: func() error {
+	begin := &beginning{patience: beginPatience, do: func() error {
 		if r.Begin != nil {
 			if err := r.Begin(&r); err != nil {
 				return err
@@ -208,7 +208,7 @@ const beginPatience = time.Second
 
 // outcome is how a command ended, or why it did not begin.
 func (c *conn) outcome(begin *beginning) (*message, error) {
-	slow := time.AfterFunc(beginPatience, func() {
+	slow := time.AfterFunc(begin.patience, func() {
 		if begin.now() != nil {
 			c.sock.Close()
 		}
@@ -229,7 +229,8 @@ func (c *conn) outcome(begin *beginning) (*message, error) {
 
 // beginning is what is done once, when a command has begun or takes long to.
 type beginning struct {
-	do func() error
+	do       func() error
+	patience time.Duration // then it takes long
 
 	mu   sync.Mutex
 	done bool
