@@ -85,7 +85,7 @@ func flatten(path string, v any, out map[string]string) {
 		}
 	case float64:
 		name := path[strings.LastIndex(path, ".")+1:]
-		if slices.Contains([]string{"mem", "disk", "memLimit", "logMax"}, name) {
+		if slices.Contains([]string{"mem", "disk", "memLimit", "logMax", "defaultMem", "maxMem"}, name) {
 			out[path] = Bytes(v).Exact()
 			return
 		}

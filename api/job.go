@@ -65,6 +65,7 @@ type Job struct {
 	State    JobState     `json:"state"`
 	Stop     bool         `json:"stop,omitempty"` // told to stop
 	Spec     *JobSpec     `json:"spec"`
+	Filled   []Filled     `json:"filled,omitempty"`  // what of the spec a partition said, and not its user
 	History  []JobVersion `json:"history,omitempty"` // earlier versions, oldest first
 	Counts   JobCounts    `json:"counts"`
 	Seq      uint64       `json:"seq"`               // order of submission

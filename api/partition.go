@@ -22,6 +22,7 @@ type Partition struct {
 	Policy    Policy       `json:"policy,omitempty"`
 	Placement Placement    `json:"placement,omitempty"`
 	Preempt   Preempt      `json:"preempt,omitempty"` // how its tasks give back what was lent
+	TaskRules
 	// MinRuntime is how long a task that was preempted is left alone then.
 	MinRuntime Duration `json:"minRuntime,omitempty"`
 	// MaxFrozen is how long a task stays frozen at most: then it ends, and waits to
@@ -161,6 +162,9 @@ func (p *Partition) Validate() error {
 		return err
 	}
 	if err := p.validateAmounts(); err != nil {
+		return err
+	}
+	if err := p.TaskRules.validate(); err != nil {
 		return err
 	}
 	if err := validateConstraints("nodes", p.Nodes); err != nil {

@@ -45,7 +45,8 @@ type JobCreate struct {
 	Spec    *api.JobSpec `json:"spec"`
 	Request string       `json:"request,omitempty"`
 	// IfRevision, if not 0, is that of the ended job of that name.
-	IfRevision uint64 `json:"ifRevision,omitempty"`
+	IfRevision uint64       `json:"ifRevision,omitempty"`
+	Filled     []api.Filled `json:"filled,omitempty"` // what of the spec partitions said
 }
 
 func (c *JobCreate) apply(x *tx) (any, error) {
@@ -67,8 +68,13 @@ func (c *JobCreate) apply(x *tx) (any, error) {
 	if err := x.checkProgram(c.Spec); err != nil {
 		return nil, err
 	}
+	if old := x.jobAt(c.Spec.Name); old == nil || old.State.Ended() { // or nothing new begins
+		if err := x.within(c.Spec, nil, c.Spec.Tasks()); err != nil {
+			return nil, err
+		}
+	}
 	x.jobSeq++
-	j := &api.Job{ID: c.Spec.Name, Version: 1, Spec: c.Spec, Seq: x.jobSeq, Request: c.Request, Actor: c.Actor, Created: c.At, Updated: c.At}
+	j := &api.Job{ID: c.Spec.Name, Version: 1, Spec: c.Spec, Filled: c.Filled, Seq: x.jobSeq, Request: c.Request, Actor: c.Actor, Created: c.At, Updated: c.At}
 	if j.ID == "" {
 		j.ID = strconv.FormatUint(x.jobSeq, 10)
 	} else if r := x.bases.delete(x, &baseRow{Job: j.ID}); r != nil {
@@ -136,7 +142,8 @@ type JobUpdate struct {
 	IfVersion int          `json:"ifVersion,omitempty"`
 	Spec      *api.JobSpec `json:"spec"`
 
-	IfRevision uint64 `json:"ifRevision,omitempty"`
+	IfRevision uint64       `json:"ifRevision,omitempty"`
+	Filled     []api.Filled `json:"filled,omitempty"` // what of the spec partitions said
 }
 
 func (c *JobUpdate) apply(x *tx) (any, error) {
@@ -160,8 +167,11 @@ func (c *JobUpdate) apply(x *tx) (any, error) {
 	if err := x.checkProgram(c.Spec); err != nil {
 		return nil, err
 	}
+	if err := x.within(c.Spec, old.Spec, c.Spec.Tasks()-old.Spec.Tasks()); err != nil {
+		return nil, err
+	}
 	j := *old
-	j.Spec, j.Updated = c.Spec, c.At
+	j.Spec, j.Filled, j.Updated = c.Spec, c.Filled, c.At
 	if x.sameTasks(j.ID, old.Spec, c.Spec) {
 		if was, is := old.Spec.Tasks(), c.Spec.Tasks(); was != is {
 			x.happened(scaled(j.ID, was, is))
@@ -265,6 +275,9 @@ func (c *JobScale) apply(x *tx) (any, error) {
 	}
 	if old.Spec.Tasks() == c.Count {
 		return old, nil
+	}
+	if err := x.mayWait(old.Spec.Partition, c.Count-old.Spec.Tasks()); err != nil {
+		return nil, err
 	}
 	j, spec := *old, *old.Spec
 	spec.Count = new(c.Count)

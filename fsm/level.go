@@ -176,6 +176,11 @@ var fields = []field{
 	fieldOf("token.rights", 3, func(c *TokenCreate) bool { return c.Token != nil && len(c.Token.Rights) > 0 }),
 	fieldOf("outdated", 3, func(c *NodeHello) bool { return c.Outdated }),
 	fieldOf("partition.maxFrozen", 4, func(c *PartitionPut) bool { return c.Partition != nil && c.Partition.MaxFrozen != 0 }),
+	fieldOf("partition.default or max of time, cpus, mem or waiting", 4, func(c *PartitionPut) bool {
+		return c.Partition != nil && c.Partition.TaskRules != (api.TaskRules{})
+	}),
+	fieldOf("filled", 4, func(c *JobCreate) bool { return len(c.Filled) > 0 }),
+	fieldOf("filled", 4, func(c *JobUpdate) bool { return len(c.Filled) > 0 }),
 	fieldOf("partition.runAs or allowRoot", 4, func(c *PartitionPut) bool {
 		return c.Partition != nil && (c.Partition.RunAs != "" || c.Partition.AllowRoot)
 	}),

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -69,7 +70,7 @@ func (a *app) submit(c *cli.Context, s *api.JobSpec, command []string, after fun
 		return err
 	}
 	if c.Bool("dry-run") {
-		if err := differs(c, cl, &check); err != nil {
+		if err := differs(c, cl, s); err != nil {
 			return err
 		}
 		return a.plan(c, cl, s)
@@ -114,6 +115,9 @@ func differs(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
 	}
 	is, want := *old.Spec, *s
 	is.Program = s.Program
+	// What is left out the cluster knows, of the job or its partition.
+	want.CPUs, want.Mem, want.Time = cmp.Or(want.CPUs, is.CPUs), cmp.Or(want.Mem, is.Mem), cmp.Or(want.Time, is.Time)
+	want.Normalize()
 	if want.User == "" {
 		want.User = is.User // the cluster settled it, and compares it
 	}

@@ -114,7 +114,7 @@ func showJob(w io.Writer, j *api.Job, tasks []*api.Task) error {
 	for _, f := range []struct{ name, text string }{
 		{"partition", j.Spec.Partition}, {"runs as", j.Spec.RunsAs()}, {"priority", number(j.Spec.Priority)}, {"gang", number(j.Spec.Gang)}, {"only where", joined(j.Spec.Constraints)},
 		{"prefers", joined(j.Spec.Prefer)}, {"affinity", joined(j.Spec.Affinity)}, {"cpu limit", cpuText(api.MilliCPU(j.Spec.CPULimit))}, {"spread", j.Spec.Spread}, {"labels", labelsText(j)},
-		{"process", processText(&j.Spec.TaskSpec)}, {"ends", endsText(j.Spec)},
+		{"process", processText(&j.Spec.TaskSpec)}, {"ends", endsText(j.Spec)}, {"defaults", filledText(j.Filled)},
 	} {
 		if f.text != "" {
 			fmt.Fprintf(w, "%-10s %s\n", f.name, f.text)
@@ -122,6 +122,15 @@ func showJob(w io.Writer, j *api.Job, tasks []*api.Task) error {
 	}
 	fmt.Fprintf(w, "submitted  %s ago by %s\n\n", age(j.Created), or(j.Actor, "-"))
 	return table(w, tasks[:min(len(tasks), 50)], taskColumns, false, true)
+}
+
+// filledText is what of a spec its user left out, and the partition named.
+func filledText(all []api.Filled) string {
+	var out []string
+	for _, f := range all {
+		out = append(out, f.Field+" of partition "+f.Partition)
+	}
+	return strings.Join(out, ", ")
 }
 
 // processText is what was asked for of a process, beyond its defaults: of its

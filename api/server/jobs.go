@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"reflect"
@@ -12,25 +13,33 @@ import (
 	"github.com/mesita/mesita/fsm"
 )
 
-// spec reads, completes and checks the job in the body.
-func (c *call) spec() (*api.JobSpec, error) {
-	s := new(api.JobSpec)
+// spec reads, completes and checks the job in the body, and says what of it the
+// partition named.
+func (c *call) spec(v *fsm.View) (s *api.JobSpec, filled []api.Filled, err error) {
+	s = new(api.JobSpec)
 	if err := c.Decode(s); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if c.Route.Method == http.MethodPut {
 		if s.Name == "" {
 			s.Name = c.Args[0]
 		}
 		if s.Name != c.Args[0] {
-			return nil, api.FieldErrorf("name", "is %q in the body and %q in the path: make them the same", s.Name, c.Args[0])
+			return nil, nil, api.FieldErrorf("name", "is %q in the body and %q in the path: make them the same", s.Name, c.Args[0])
 		}
 	}
 	if err := unmasked(s); err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	if chain := v.Chain(cmp.Or(s.Partition, api.DefaultPartition)); len(chain) > 0 {
+		like := v.Job(s.Name)
+		if like != nil && like.State.Ended() && c.Route.Method != http.MethodPut {
+			like = nil // another one begins
+		}
+		filled = s.Fill(chain, like)
 	}
 	s.Normalize()
-	return s, s.Validate()
+	return s, filled, s.Validate()
 }
 
 // admit refuses a job that this cluster cannot take at all, or not from this
@@ -63,15 +72,15 @@ func createJob(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := c.spec()
+	view := c.Store.View()
+	s, filled, err := c.spec(view)
 	if err != nil {
 		return nil, err
 	}
-	view := c.Store.View()
 	if err := c.admit(view, s); err != nil {
 		return nil, err
 	}
-	cmd := &fsm.JobCreate{Meta: c.Meta(), Spec: s, Request: key}
+	cmd := &fsm.JobCreate{Meta: c.Meta(), Spec: s, Request: key, Filled: filled}
 	if c.Query.Flag("dry_run") {
 		return c.plan(view, s, cmd)
 	}
@@ -121,11 +130,11 @@ func applyJob(c *call) (any, error) {
 	if c.Query.Err != nil {
 		return nil, c.Query.Err
 	}
-	s, err := c.spec()
+	view := c.Store.View()
+	s, filled, err := c.spec(view)
 	if err != nil {
 		return nil, err
 	}
-	view := c.Store.View()
 	if err := c.admit(view, s); err != nil {
 		return nil, err
 	}
@@ -141,7 +150,7 @@ func applyJob(c *call) (any, error) {
 		}
 		return old, nil // a batch that ended is as it should be: it does not run twice
 	}
-	update := &fsm.JobUpdate{Meta: c.Meta(), ID: s.Name, IfVersion: ifVersion, IfRevision: ifRevision, Spec: s}
+	update := &fsm.JobUpdate{Meta: c.Meta(), ID: s.Name, IfVersion: ifVersion, IfRevision: ifRevision, Spec: s, Filled: filled}
 	if c.goesOnAsItIs(view, s) { // and as nothing that took its place
 		if ifRevision != 0 && ifRevision != old.Revision {
 			return nil, api.Errorf(api.CodeConflict, "job %q has revision %d by now, not %d: look at it and try again", s.Name, old.Revision, ifRevision)
@@ -150,7 +159,7 @@ func applyJob(c *call) (any, error) {
 	}
 	var cmd fsm.Command = update
 	if old == nil || old.State.Ended() || s.Kind != api.KindService {
-		cmd = &fsm.JobCreate{Meta: c.Meta(), Spec: s, Request: key, IfRevision: ifRevision}
+		cmd = &fsm.JobCreate{Meta: c.Meta(), Spec: s, Request: key, IfRevision: ifRevision, Filled: filled}
 	}
 	if dry {
 		return c.plan(view, s, cmd)

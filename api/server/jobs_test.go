@@ -300,3 +300,51 @@ func TestWaitForJob(t *testing.T) {
 		n.send(request{method: "GET", path: path, token: token}).want(t, status)
 	}
 }
+
+// What a job leaves out its partition says, and the job says so; what is applied
+// again as it was is no change, whatever the partition says by then.
+func TestPartitionsFillInWhatJobsLeaveOut(t *testing.T) {
+	n := newLeader(t)
+	admin := n.token(api.RoleAdmin)
+	send := func(method, path, body string) reply {
+		return n.send(request{method: method, path: path, body: body, token: admin})
+	}
+	send("PUT", "/v1/partitions/ml", `{"defaultCpus":0.5,"maxTime":"1h","maxMem":"1GiB"}`).want(t, 200)
+	job := `{"name":"a","kind":"batch","partition":"ml","command":["x"]}`
+	r := send("POST", "/v1/jobs", job)
+	r.want(t, 201)
+	first := into[api.Job](t, r)
+	if s := first.Spec; s.CPUs != 500 || s.Mem != api.DefaultMem || s.Time != api.Duration(3600e9) || len(first.Filled) != 2 {
+		t.Errorf("%s", r.body)
+	}
+	send("PUT", "/v1/partitions/ml", `{"defaultCpus":0.7,"maxTime":"2h"}`).want(t, 200)
+	r = send("PUT", "/v1/jobs/a", job)
+	r.want(t, 200)
+	if again := into[api.Job](t, r); again.Seq != first.Seq || again.Spec.CPUs != 500 {
+		t.Errorf("applied again: %s", r.body)
+	}
+	if e := send("POST", "/v1/jobs", `{"kind":"batch","partition":"ml","command":["x"],"time":"3h"}`).want(t, 422); e.Field != "time" || !strings.Contains(e.Message, "--max-time 3h0m0s") {
+		t.Errorf("%+v", e)
+	}
+	if e := send("POST", "/v1/jobs?dry_run=1", `{"name":"web","kind":"service","partition":"ml","command":["x"]}`).want(t, 422); e.Field != "partition" {
+		t.Errorf("%+v", e)
+	}
+}
+
+// Who manages what is below a partition cannot let tasks there have more than the
+// partition does.
+func TestOnlyWhoMayChangeARuleLiftsItBelow(t *testing.T) {
+	n := newLeader(t)
+	admin := n.token(api.RoleAdmin)
+	put := func(token, path, body string) reply {
+		return n.send(request{method: "PUT", path: "/v1/partitions/" + path, body: body, token: token})
+	}
+	put(admin, "ml", `{"maxCpus":2}`).want(t, 200)
+	lead := n.with("lead", "admin@ml")
+	put(lead, "ml/a", `{"maxCpus":2,"maxMem":"1TiB"}`).want(t, 200)
+	if e := put(lead, "ml/a", `{"maxCpus":2.1}`).want(t, 403); e.Field != "maxCpus" {
+		t.Errorf("%+v", e)
+	}
+	put(admin, "ml/a", `{"maxCpus":3}`).want(t, 200)
+	put(lead, "ml/a", `{"maxCpus":3,"weight":2}`).want(t, 200)
+}

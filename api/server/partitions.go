@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/server/exchange"
 	"github.com/mesita/mesita/fsm"
 )
@@ -62,6 +63,9 @@ func putPartition(c *call) (any, error) {
 	if err := c.mayMap(old, p); err != nil {
 		return nil, err
 	}
+	if err := c.mayRaise(v, old, p); err != nil {
+		return nil, err
+	}
 	cmd := &fsm.PartitionPut{Meta: c.Meta(), Partition: p, Create: create, IfVersion: ifVersion, IfRevision: ifRevision}
 	if err := c.keepMap(old, cmd); err != nil {
 		return nil, err
@@ -83,6 +87,20 @@ func putPartition(c *call) (any, error) {
 	}
 	change.Partition, err = exchange.DoAs[*api.Partition](c.Call, cmd)
 	return change, err
+}
+
+// mayRaise refuses that a partition lets one task have more than what is above it
+// does, to who may not change that either.
+func (c *call) mayRaise(v *fsm.View, old, p *api.Partition) error {
+	if old == nil {
+		old = new(api.Partition)
+	}
+	field, above := p.Raises(old, v.Chain(p.Parent()))
+	if field == "" || auth.May(c.ID, auth.ManagePartitions, auth.Object{Partition: above}) == nil {
+		return nil
+	}
+	return &api.Error{Code: api.CodeNotAllowed, Field: field, Message: "is above that of partition " + above + ", which you may not change, and you are " + c.ID.Actor + " (" + c.ID.Has() +
+		"): name no more than that, or leave it out, so that it holds here, too"}
 }
 
 // samePartition tells whether an operator asked for the same in both.

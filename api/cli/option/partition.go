@@ -48,6 +48,13 @@ func partitionFields() []partitionField {
 		wordField("policy", "order of its jobs, `NAME`: fifo, sjf, srtf, priority or fair (default fifo)", func(p *api.Partition) *api.Policy { return &p.Policy }),
 		wordField("placement", "how nodes are chosen, `NAME`: spread, closest, weighted or pack (default spread)", func(p *api.Partition) *api.Placement { return &p.Placement }),
 		wordField("preempt", "how its tasks give way, `NAME`: kill, freeze or never (default kill)", func(p *api.Partition) *api.Preempt { return &p.Preempt }),
+		boundField("default-time", "`TIME` of one attempt of a job that names none (default: --max-time, if that is given); none", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.DefaultTime }),
+		boundField("default-cpus", "`CORES` of one task of a job that names none (default 0.1); none", api.ParseCPU, func(p *api.Partition) *api.MilliCPU { return &p.DefaultCPUs }),
+		boundField("default-mem", "`BYTES` of one task of a job that names none (default 64MiB); none", api.ParseBytes, func(p *api.Partition) *api.Bytes { return &p.DefaultMem }),
+		boundField("max-time", "the longest `TIME` a job may ask for, also below where nothing else is said; no services; none", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.MaxTime }),
+		boundField("max-cpus", "the most `CORES` that one task may ask for, also below where nothing else is said; none", api.ParseCPU, func(p *api.Partition) *api.MilliCPU { return &p.MaxCPUs }),
+		boundField("max-mem", "the most `BYTES` that one task may ask for, --mem-limit included, also below likewise; none", api.ParseBytes, func(p *api.Partition) *api.Bytes { return &p.MaxMem }),
+		boundField("max-waiting", "the most tasks that may wait, here and below, `NUMBER`: more are refused; none", parseCount, func(p *api.Partition) *int { return &p.MaxWaiting }),
 		numberField("min-runtime", "`TIME` for which a task that gave way is left alone (default 1m)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.MinRuntime }),
 		reading(numberField("max-frozen", "`TIME` that a task stays frozen at most: then it ends, and waits to start again (default 1h)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.MaxFrozen }),
 			func(p *api.Partition) string { return api.Duration(p.FrozenAtMost()).String() }),
@@ -189,6 +196,40 @@ func numberField[T ~int64](name, use string, parse func(string) (T, error), at f
 		func(p *api.Partition) string { return textOf(*at(p)) }}
 }
 
+// boundField is a number that none takes away.
+func boundField[T ~int | ~int64](name, use string, parse func(string) (T, error), at func(*api.Partition) *T) partitionField {
+	return partitionField{name, &cli.StringFlag{Name: name, Usage: use},
+		func(p *api.Partition, f *Parser) {
+			if f.C.String(name) == none {
+				*at(p) = 0
+				return
+			}
+			v, err := parse(f.C.String(name))
+			if err == nil && v <= 0 {
+				err = api.Errorf(api.CodeInvalid, "%q is not above zero: write none to take it away", f.C.String(name))
+			}
+			if err != nil {
+				f.Err = InFlag(name, err)
+				return
+			}
+			*at(p) = v
+		},
+		func(p *api.Partition) string {
+			if *at(p) == 0 {
+				return ""
+			}
+			return textOf(*at(p))
+		}}
+}
+
+func parseCount(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0, api.Errorf(api.CodeInvalid, "%q is no number of tasks", text)
+	}
+	return n, nil
+}
+
 // reading is a field that reads as what holds where nothing was said.
 func reading(f partitionField, text func(*api.Partition) string) partitionField {
 	f.text = text
@@ -201,6 +242,12 @@ func textOf(v any) string {
 		return v.String()
 	case api.Duration:
 		return v.String()
+	case api.MilliCPU:
+		return v.String()
+	case api.Bytes:
+		return v.Exact()
+	case int:
+		return strconv.Itoa(v)
 	}
 	return ""
 }

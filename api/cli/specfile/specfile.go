@@ -317,7 +317,7 @@ func readable(n *yaml.Node) error {
 			i -= 2
 			continue
 		}
-		if key != "mem" && key != "memLimit" && key != "disk" && key != "logMax" || value.Tag != "!!int" {
+		if key != "mem" && key != "memLimit" && key != "disk" && key != "logMax" && key != "defaultMem" && key != "maxMem" || value.Tag != "!!int" {
 			continue
 		}
 		exact, err := api.ParseBytes(value.Value)
