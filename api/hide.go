@@ -15,6 +15,13 @@ const (
 	causeJob  = "for job "
 	causePart = " of partition "
 	otherTask = "a task of another job"
+
+	// CannotStart is what a why says of a node on which starts failed, NoStarts what
+	// an event says of it, each followed by what the last task that failed there said:
+	// that names its program, its folder and its user.
+	CannotStart = "can start no task: "
+	NoStarts    = "it gets no new tasks, since none starts there: "
+	untold      = "why is told to who sees all jobs"
 )
 
 // CauseOf is why something is taken back for a job.
@@ -58,6 +65,9 @@ func (o Obstacle) Hint() string {
 // hide is the obstacle for who does not see all jobs. What a job is to be near to,
 // or away from, its own spec names.
 func (o Obstacle) hide(sees func(job string) bool) Obstacle {
+	if strings.HasPrefix(o.Detail, CannotStart) {
+		o.Detail = CannotStart + untold
+	}
 	switch {
 	case o.Job == "" || sees(o.Job) || o.Kind == ObstacleNear || o.Kind == ObstacleAway:
 	case o.Kind == ObstacleNoJob:
@@ -90,7 +100,7 @@ func (w *Why) Hide(sees func(job string) bool) {
 	w.Waiting(w.Obstacles...)
 	for i := range w.Nodes {
 		n := &w.Nodes[i]
-		if o := n.Obstacle.hide(sees); o.Job != n.Obstacle.Job {
+		if o := n.Obstacle.hide(sees); o.Job != n.Obstacle.Job || o.Detail != n.Obstacle.Detail {
 			n.Obstacle, n.Reason = o, o.String()
 		}
 	}
@@ -130,10 +140,7 @@ func (p *Plan) Hide(near []Affinity, sees func(job string) bool) {
 	}
 	for i := range p.GiveWay {
 		g := &p.GiveWay[i]
-		g.Task = hideTask(g.Task, seen)
-		if job, _, ok := strings.Cut(strings.TrimPrefix(g.Cause, causeJob), causePart); ok && strings.HasPrefix(g.Cause, causeJob) && !seen(job) {
-			g.Cause = "for another job"
-		}
+		g.Task, g.Cause = hideTask(g.Task, seen), hideCause(g.Cause, seen)
 	}
 }
 
@@ -150,4 +157,45 @@ func hideTask(id string, sees func(job string) bool) string {
 		return id
 	}
 	return otherTask
+}
+
+// hideCause leaves out of a text that ends in a CauseOf for whom something was
+// taken back.
+func hideCause(text string, sees func(job string) bool) string {
+	before, of, ok := strings.Cut(text, causeJob)
+	if job, _, whole := strings.Cut(of, causePart); !ok || !whole || sees(job) {
+		return text
+	}
+	return before + "for another job"
+}
+
+// Hide leaves out of an event that its reader sees what it says of other jobs.
+func (e *Event) Hide(sees func(job string) bool) {
+	fails := string(IncidentStartsFail) + ": "
+	switch {
+	case e.Kind == EventTaskPreempted:
+		e.Message = hideCause(e.Message, sees)
+	case e.Kind == EventNodeUpdated && strings.HasPrefix(e.Message, NoStarts):
+		e.Message = NoStarts + untold
+	case e.Kind == EventIncidentOpened && strings.HasPrefix(e.Message, fails):
+		e.Message = fails + untold
+	}
+}
+
+// Hide leaves out of an incident that its reader sees what it says of other jobs.
+func (i *Incident) Hide() {
+	if i.Kind == IncidentStartsFail {
+		i.Message = untold
+	}
+}
+
+// Hide leaves out of a node's trouble what is of jobs that its reader does not see.
+func (s *StartTrouble) Hide(sees func(job string) bool) {
+	s.Failed = slices.Clone(s.Failed)
+	for i := range s.Failed {
+		f := &s.Failed[i]
+		if f.Task = hideTask(f.Task, sees); f.Task == otherTask && i == len(s.Failed)-1 { // whose words they are
+			s.Message = untold
+		}
+	}
 }

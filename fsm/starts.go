@@ -211,7 +211,7 @@ func (x *tx) nodeInTrouble(t *api.Task) {
 		st.Again = x.At.Add(trialEvery)
 	case len(st.Failed) >= troubleStarts:
 		st.Since, st.Again = x.At, x.At.Add(trialEvery)
-		x.happened(api.Event{Kind: api.EventNodeUpdated, Object: n.ID, Node: n.Name, Message: "it gets no new tasks, since none starts there: " + st.Message})
+		x.happened(api.Event{Kind: api.EventNodeUpdated, Object: n.ID, Node: n.Name, Message: api.NoStarts + st.Message})
 	}
 	n.Starts = &st
 	x.nodeIncidents(row.node, &n)

@@ -153,8 +153,9 @@ func (c *call) streamEvents(after uint64, resumed bool, limit int, about string)
 			out.Fail(err)
 			return exchange.Done{}, nil
 		}
-		for _, e := range events {
-			if sendEvent(out, &e, false) != nil {
+		sees := c.sight(c.Store.View())
+		for i := range events {
+			if sendEvent(out, sees, &events[i], false) != nil {
 				return exchange.Done{}, nil
 			}
 		}
@@ -188,7 +189,7 @@ func (c *call) followEvents(out exchange.Stream, after uint64, want api.EventFil
 		sees := c.sight(c.Store.View())
 		for i := range events {
 			after = events[i].Index
-			if want.Match(&events[i]) && sees.event(&events[i]) && sendEvent(out, &events[i], i == len(events)-1) != nil {
+			if want.Match(&events[i]) && sees.event(&events[i]) && sendEvent(out, sees, &events[i], i == len(events)-1) != nil {
 				return
 			}
 		}
@@ -198,8 +199,8 @@ func (c *call) followEvents(out exchange.Stream, after uint64, want api.EventFil
 	}
 }
 
-// sendEvent sends one event of a server-sent event stream.
-func sendEvent(s exchange.Stream, e *api.Event, flush bool) error {
+// sendEvent sends one event of a server-sent event stream, as its reader may see it.
+func sendEvent(s exchange.Stream, sees *sight, e *api.Event, flush bool) error {
 	enc := exchange.GetEncoder()
 	defer enc.Free()
 	enc.WriteString("id: ")
@@ -207,7 +208,7 @@ func sendEvent(s exchange.Stream, e *api.Event, flush bool) error {
 	enc.WriteString("\nevent: ")
 	enc.WriteString(string(e.Kind))
 	enc.WriteString("\ndata: ")
-	if err := enc.JSON.Encode(e); err != nil {
+	if err := enc.JSON.Encode(sees.shown(*e)); err != nil {
 		return err
 	}
 	enc.WriteByte('\n')

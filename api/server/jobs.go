@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/http"
 	"reflect"
 	"strconv"
@@ -51,8 +52,12 @@ func (c *call) admit(v *fsm.View, s *api.JobSpec) error {
 	if err := auth.May(c.ID, auth.Deploy, object(v, s.Partition, s.Name)); err != nil {
 		return err
 	}
-	if err := c.mayChange(v, auth.Deploy, s.Name); err != nil {
-		return err
+	there := v.Job(s.Name)
+	hidden := there != nil && !c.sight(v).job(there.ID)
+	if !hidden {
+		if err := c.mayChange(v, auth.Deploy, s.Name); err != nil {
+			return err
+		}
 	}
 	if field := s.Lifts(); field != "" && !c.mayBeRoot() {
 		return &api.Error{Code: api.CodeNotAllowed, Field: field,
@@ -64,7 +69,12 @@ func (c *call) admit(v *fsm.View, s *api.JobSpec) error {
 	if folder, full := c.Local.DiskFull(); full {
 		return api.Errorf(api.CodeUnavailable, "the disk of %s on node %s is full, and no new work is taken until there is room: free some space there", folder, c.NodeName)
 	}
-	return c.Planner.CheckFits(v, s)
+	if err := c.Planner.CheckFits(v, s); err != nil || !hidden {
+		return err
+	}
+	// That a name is taken cannot be kept from who may make a job: it is said last,
+	// and nothing else of whose it is.
+	return &api.Error{Code: api.CodeConflict, Field: "name", Message: fmt.Sprintf("another job is called %q: choose another name", s.Name)}
 }
 
 func createJob(c *call) (any, error) {

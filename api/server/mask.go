@@ -8,55 +8,88 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/server/exchange"
-	"github.com/mesita/mesita/fsm"
 )
 
-// masked is an answer as the caller may see it: the values of environments are
-// seen by who may deploy the job, and of other jobs only those that it sees. All answers pass here, as a job may be in one
-// whose route is not about it: who sends a request again gets the job that it made.
+// masked is an answer as the caller may see it: the values of environments are seen
+// by who may deploy the job, and of other jobs only those that it sees. All answers
+// pass here, as a job may be in one whose route is not about it: who sends a request
+// again gets the job that it made.
 func (c *call) masked(answer any) any {
 	if c.ID.Role == api.RoleAdmin {
 		return answer
 	}
-	view := c.Store.View()
 	switch a := answer.(type) {
-	case *api.Job:
-		return c.maskedJob(view, a)
-	case *api.Why:
-		if sees := c.sight(view); a != nil && !sees.all {
-			a.Hide(sees.job)
-		}
-	case api.PartitionChange:
-		if sees := c.sight(view); !sees.all {
-			a.Hide(sees.job)
-		}
 	case exchange.With:
 		a.Value = c.masked(a.Value)
 		return a
 	case exchange.List:
-		items := a.Items
+		items, sees := a.Items, c.sight(c.Store.View())
 		a.Items = func(yield func(any) bool) {
-			items(func(item any) bool {
-				if j, ok := item.(*api.Job); ok {
-					item = c.maskedJob(view, j)
-				}
-				return yield(item)
-			})
+			items(func(item any) bool { return yield(sees.shown(item)) })
 		}
 		return a
 	}
-	return answer
+	return c.sight(c.Store.View()).shown(answer)
 }
 
-func (c *call) maskedJob(v *fsm.View, j *api.Job) *api.Job {
-	if j == nil || auth.May(c.ID, auth.ReadValues, object(v, j.Spec.Partition, cmp.Or(j.Spec.Name, j.ID))) == nil {
+// shown is a value as the caller may see it. What is in the state is copied, and not
+// changed.
+func (s *sight) shown(value any) any {
+	if j, ok := value.(*api.Job); ok {
+		return s.shownJob(j)
+	}
+	if s.all {
+		return value
+	}
+	switch a := value.(type) {
+	case *api.Why:
+		if a != nil {
+			a.Hide(s.job)
+		}
+	case api.PartitionChange:
+		a.Hide(s.job)
+	case api.Event:
+		a.Hide(s.job)
+		return a
+	case *api.Incident:
+		out := *a
+		out.Hide()
+		return &out
+	case *api.NodeStatus:
+		if a == nil || a.Starts == nil {
+			break
+		}
+		n, starts := *a.Node, *a.Starts
+		starts.Hide(s.job)
+		n.Starts = &starts
+		out := *a
+		out.Node = &n
+		return &out
+	}
+	return value
+}
+
+// shownJob masks the values of each version by itself, and leaves out the versions
+// of when the job was where the caller does not see it.
+func (s *sight) shownJob(j *api.Job) *api.Job {
+	if j == nil {
 		return j
 	}
+	name := cmp.Or(j.Spec.Name, j.ID)
+	spec := func(of *api.JobSpec) *api.JobSpec {
+		if of == nil || auth.May(s.id, auth.ReadValues, object(s.view, of.Partition, name)) == nil {
+			return of
+		}
+		return maskedSpec(of)
+	}
 	out := *j
-	out.Spec = maskedSpec(j.Spec)
-	out.History = slices.Clone(j.History)
-	for i := range out.History {
-		out.History[i].Spec = maskedSpec(out.History[i].Spec)
+	out.Spec, out.History = spec(j.Spec), nil
+	for _, h := range j.History {
+		if !s.all && h.Spec != nil && !s.mayRead(auth.Object{Partition: h.Spec.Partition, Job: name}) {
+			continue
+		}
+		h.Spec = spec(h.Spec)
+		out.History = append(out.History, h)
 	}
 	return &out
 }

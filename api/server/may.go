@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -12,7 +13,8 @@ import (
 )
 
 // mayAsItIs asks whether the caller may do what the route is for to what the path
-// names. What is not there is nobody's: the handler says so.
+// names. What it does not see is not there, as what never was; where the path names
+// what is to be made, the handler says so.
 func (c *call) mayAsItIs() error {
 	v, a := c.Store.View(), c.Route.Action
 	if n := v.FindNode(c.Args[0]); c.ID.Own != "" && (n == nil || n.ID != c.ID.Own) {
@@ -20,11 +22,19 @@ func (c *call) mayAsItIs() error {
 	}
 	switch c.Route.Scope {
 	case auth.OfJob:
-		return c.mayChange(v, a, c.Args[0])
-	case auth.OfTask:
-		if t := v.Task(c.Args[0]); t != nil {
-			return c.mayChange(v, a, t.Job)
+		j := v.Job(c.Args[0])
+		switch seen := j != nil && c.sight(v).job(j.ID); {
+		case seen:
+			return c.mayChange(v, a, j.ID)
+		case c.Route.Method != http.MethodPut: // which may make it
+			return api.NotFound("job", c.Args[0])
 		}
+	case auth.OfTask:
+		t, err := c.task()
+		if err != nil {
+			return err
+		}
+		return c.mayChange(v, a, t.Job)
 	case auth.OfPartition:
 		return auth.May(c.ID, a, auth.Object{Partition: c.Args[0]})
 	case auth.OfVouched:
@@ -133,7 +143,7 @@ func getCan(c *call) (any, error) {
 		return nil, api.FieldErrorf("action", "%q is none of %s", c.Query.Text("action"), strings.Join(auth.Actions(), ", "))
 	}
 	v := c.Store.View()
-	o, err := named(v, on)
+	o, err := named(v, on, c.sight(v))
 	if err != nil {
 		return nil, err
 	}
@@ -166,15 +176,15 @@ func getCan(c *call) (any, error) {
 }
 
 // named is the partition of that path, or the job that is called so or may come to
-// be: PARTITION/JOB, or JOB that is there; "" = the cluster.
-func named(v *fsm.View, on string) (auth.Object, error) {
+// be: PARTITION/JOB, or JOB that is there and that the caller sees; "" = the cluster.
+func named(v *fsm.View, on string, sees *sight) (auth.Object, error) {
 	if on == "" {
 		return auth.Object{}, nil
 	}
 	if v.Partition(on) != nil {
 		return object(v, on, ""), nil
 	}
-	if j := v.Job(on); j != nil {
+	if j := v.Job(on); j != nil && sees.job(j.ID) {
 		return object(v, j.Spec.Partition, cmp.Or(j.Spec.Name, j.ID)), nil
 	}
 	path := api.ParentPath(on)

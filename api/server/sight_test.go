@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -188,6 +189,139 @@ func TestEventsAreOfTheirJob(t *testing.T) {
 			}
 			if len(runs) != map[bool]int{false: 1, true: 2}[old] {
 				t.Errorf("%s: the events of %s are of %v", who, job, runs)
+			}
+		}
+	}
+}
+
+// What somebody does not see is answered for as what never was, whatever is asked of
+// it and however: byte for byte, but for the name.
+func TestWhatIsHiddenIsAsWhatNeverWas(t *testing.T) {
+	n := newLeader(t)
+	admin := n.token(api.RoleAdmin)
+	for _, p := range []string{"prod", "dev"} {
+		n.send(request{method: "PUT", path: "/v1/partitions/" + p, body: `{}`, token: admin}).want(t, 200)
+	}
+	n.send(request{method: "POST", path: "/v1/jobs", body: `{"name":"cellar","kind":"service","count":1,"partition":"dev","command":["x"]}`, token: admin}).want(t, 201)
+	do(t, n.store, &fsm.TaskCreate{Meta: fsm.Meta{At: testTime}, Job: "cellar", First: 0, Count: 1})
+	bodies := []string{"", `{`, `{"count":2}`, `{"move":true}`, `{"name":"NAME","kind":"service","partition":"dev","command":["x"]}`}
+	asked := 0
+	for _, who := range []string{"viewer@prod", "deployer@prod", "deployer@prod/web-*", "operator@prod", "admin@prod"} {
+		token := n.with("", who)
+		for _, rt := range routeTable(nil) {
+			path, name := rt.Path, ""
+			switch {
+			case strings.Contains(path, "/jobs/{id}"):
+				name = "NAME"
+			case strings.Contains(path, "/tasks/{id}"):
+				name = "NAME.0"
+			case strings.HasPrefix(path, "/v1/can"):
+				path += "?action=deploy&on=NAME"
+			case rt.Path == "/v1/tasks" && rt.Method == http.MethodGet:
+				path += "?job=NAME"
+			case rt.Path == "/v1/jobs" && rt.Method == http.MethodPost:
+			case rt.Path == "/v1/incidents", rt.Path == "/v1/events":
+				path += "?for=NAME"
+			default:
+				continue
+			}
+			path = strings.Replace(path, "{id}", name, 1)
+			for _, body := range bodies {
+				if rt.Method == http.MethodGet {
+					body = ""
+				}
+				if strings.HasSuffix(path, "/exec") {
+					path += "?cmd=id"
+				}
+				said := func(job string) string {
+					r := n.send(request{method: rt.Method, path: strings.ReplaceAll(path, "NAME", job), body: strings.ReplaceAll(body, "NAME", job), token: token})
+					return fmt.Sprintf("%d %s", r.StatusCode, indexes.ReplaceAllString(strings.ReplaceAll(string(r.body), job, "NAME"), ""))
+				}
+				before := n.store.View().Index()
+				if hidden, never := said("cellar"), said("vanity"); hidden != never || n.store.View().Index() != before {
+					t.Errorf("%s: %s %s with %q: %s, and of what never was %s", who, rt.Method, path, body, hidden, never)
+				}
+				asked++
+			}
+		}
+	}
+	if asked < 200 {
+		t.Errorf("%d requests: too few routes are looked at", asked)
+	}
+	// Who may make a job learns that a name is taken, and nothing else.
+	for _, q := range []request{{method: "POST", path: "/v1/jobs"}, {method: "PUT", path: "/v1/jobs/cellar"}, {method: "POST", path: "/v1/jobs?dry_run=1"}} {
+		q.token, q.body = n.with("", "deployer@prod"), `{"name":"cellar","kind":"service","count":1,"partition":"prod","command":["x"]}`
+		if e := n.send(q).want(t, 409); e.Field != "name" || strings.Contains(e.Message, "dev") {
+			t.Errorf("%s %s: %+v", q.method, q.path, e)
+		}
+	}
+}
+
+var indexes = regexp.MustCompile(`"index":\d+`)
+
+// What events, incidents, nodes, and earlier versions of a job say of other jobs is
+// told to who sees those; who sees all is told all.
+func TestMessagesNameNoJobsOfOthers(t *testing.T) {
+	n := newLeader(t)
+	admin, meta := n.token(api.RoleAdmin), fsm.Meta{At: testTime, Actor: "scheduler"}
+	for _, p := range []string{"prod", "dev"} {
+		n.send(request{method: "PUT", path: "/v1/partitions/" + p, body: `{}`, token: admin}).want(t, 200)
+	}
+	put := func(name, partition, command string) {
+		t.Helper()
+		n.send(request{method: "PUT", path: "/v1/jobs/" + name, body: `{"kind":"service","count":1,"partition":"` + partition + `","command":["` + command + `"]}`, token: admin}).want(t, 200)
+	}
+	put("shop", "prod", "x")
+	put("moved", "dev", "payroll")
+	put("moved", "prod", "x")
+	runTask(t, n.store, "shop", 0)
+	from := n.store.View().LastEvent()
+	for i := range 3 {
+		name := fmt.Sprintf("payroll-%d", i)
+		put(name, "dev", "payroll")
+		do(t, n.store, &fsm.TaskCreate{Meta: meta, Job: name, Count: 1})
+		do(t, n.store, &fsm.TaskPlace{Meta: meta, Placements: []fsm.Placement{{Job: name, Attempt: 1, NodeID: "oak"}}})
+		do(t, n.store, &fsm.TaskReport{Meta: meta, Statuses: []api.TaskStatus{{Task: name + ".0", Attempt: 1, NodeID: "oak", State: api.TaskFailed, Reason: api.ReasonInternal, Message: "no payroll here", Time: testTime}}})
+	}
+	do(t, n.store, &fsm.TaskPreempt{Meta: meta, Victims: []fsm.Victim{{Job: "shop", Attempt: 1}}, Cause: api.CauseOf("payroll-0", "dev")})
+	asOf := n.store.View()
+	if node := asOf.Node("oak"); node.Starts == nil || node.Starts.Since.IsZero() {
+		t.Fatalf("starts do not fail on oak: %+v", node.Starts)
+	}
+	why := func(token string) string {
+		n.tell = func(answer any) {
+			o := api.Obstacle{Kind: api.ObstacleUnavailable, Detail: api.CannotStart + asOf.Node("oak").Starts.Message}
+			a := answer.(*api.Why)
+			a.Nodes = []api.WhyNode{{Node: "oak", Reason: o.String(), Obstacle: o}}
+			o.Kind, o.Nodes = api.ObstacleOut, []string{"oak"}
+			a.Waiting(o)
+		}
+		return string(n.send(request{method: "GET", path: "/v1/jobs/shop/why", token: token}).body)
+	}
+	stream := func(token string) string {
+		r := n.follow(t, token, fmt.Sprintf("?after=%d", from), nil)
+		for said := ""; ; {
+			e := r.next()
+			if said += " " + e.Message; e.Kind == api.EventTaskPreempted {
+				return said
+			}
+		}
+	}
+	get := func(path string) func(string) string {
+		return func(token string) string {
+			return string(n.send(request{method: "GET", path: path, token: token}).body)
+		}
+	}
+	for name, ask := range map[string]func(token string) string{
+		"events": get("/v1/events?limit=1000"), "a stream of events": stream, "incidents": get("/v1/incidents"), "nodes": get("/v1/nodes"), "a node": get("/v1/nodes/oak"),
+		"why": why, "a job": get("/v1/jobs/moved"), "jobs": get("/v1/jobs"),
+	} {
+		if said := ask(n.with("", "viewer")); !strings.Contains(said, "payroll") {
+			t.Errorf("%s do not tell who sees all: %s", name, said)
+		}
+		for _, who := range []string{"viewer@prod", "deployer@prod", "admin@prod"} {
+			if said := ask(n.with("", who)); strings.Contains(said, "payroll") {
+				t.Errorf("%s: %s: %s", who, name, said)
 			}
 		}
 	}

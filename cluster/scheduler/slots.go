@@ -114,7 +114,7 @@ func unavailable(n *api.Node) string {
 	case n.KeeperSilent:
 		return "has a keeper that does not answer: no task starts there"
 	case n.Starts.Stopped():
-		return "can start no task: " + n.Starts.Message
+		return api.CannotStart + n.Starts.Message
 	}
 	return ""
 }
