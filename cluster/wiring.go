@@ -274,6 +274,7 @@ func (a *Agent) newServer() {
 		Least:        a.least,
 		Votes:        func(p auth.Peer) bool { return a.vouches(p.ID, p.Voter) },
 		NoLocalAdmin: a.noLocalAdmin,
+		Confines:     a.host.Confines,
 		Now:          a.cfg.Now,
 	})
 	a.server = server.New(server.Config{Store: a.store, Cluster: members{a}, Local: local{a}, Planner: foresee.Planner{Planner: a.planner()}, Shares: foresee.Shares{Planner: allocator.Planner{Now: a.cfg.Now}, Jobs: a.planner()}, History: a.history, Audit: a.audit,

@@ -49,7 +49,10 @@ type Config struct {
 	// NoLocalAdmin tells whether root of a node that does not vote is no admin, or
 	// that this is not known here.
 	NoLocalAdmin func() (bool, error)
-	Now          func() time.Time
+	// Confines tells whether a process is one of a task's, which has no rights by the
+	// user that it runs as; nil: there are no tasks.
+	Confines func(pid int) bool
+	Now      func() time.Time
 }
 
 // Peer is the node that sent a request.
@@ -108,13 +111,17 @@ func (a *Authenticator) Identify(r *http.Request, cred Credentials) (Identity, e
 // open is who calls a listener of this machine without credentials.
 func (a *Authenticator) open(r *http.Request) (Identity, error) {
 	uid, ok := tcpUID(r.Context())
+	own := ok && (uid == 0 || uid == a.uid)
+	inside := own && a.cfg.Confines != nil && tcpInside(r.Context(), a.cfg.Confines)
 	switch {
-	case ok && (uid == 0 || uid == a.uid):
+	case own && !inside:
 		return Identity{Actor: actorDev, Role: api.RoleAdmin}, nil
 	case r.Header.Get("Authorization") != "":
 		return a.bearer(r, Source(r))
 	case !ok:
 		return Identity{}, api.Errorf(api.CodeNotAllowed, "the kernel does not say whose connection this is: use the socket, or show a client token, as of `mesita token create`")
+	case inside:
+		return Identity{}, api.Errorf(api.CodeNotAllowed, "a task has no rights by the user that it runs as: show a client token, as of `mesita token create`")
 	}
 	return Identity{}, api.Errorf(api.CodeNotAllowed, "without a token `mesita dev` serves root and the user that it runs as alone, and you are user %d: call it as that user, or show a client token, as of `mesita token create`", uid)
 }

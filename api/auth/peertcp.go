@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,6 +28,9 @@ type tcpPeer struct {
 	theirs, ours netip.AddrPort
 	known        bool
 	uid          uint32
+	inode        string
+	asked        bool // whose processes have it open
+	inside       bool // one of those is a task's
 }
 
 func withTCP(ctx context.Context, c net.Conn) context.Context {
@@ -54,16 +59,52 @@ func tcpUID(ctx context.Context) (uint32, bool) {
 		if err != nil {
 			continue
 		}
-		p.uid, p.known = ownerIn(f, p.theirs, p.ours)
+		p.uid, p.inode, p.known = ownerIn(f, p.theirs, p.ours)
 		f.Close()
 	}
 	return p.uid, p.known
 }
 
-// ownerIn finds the user of the socket local, which is connected to remote, in a
+// tcpInside tells whether a process that tells holds has the socket open that is at
+// the other end of a connection whose user is known; so it does where none is found
+// that has it open.
+func tcpInside(ctx context.Context, tells func(pid int) bool) bool {
+	p := ctx.Value(tcpKey{}).(*tcpPeer)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.asked {
+		pids := holdersOf("/proc", p.inode)
+		p.asked, p.inside = true, len(pids) == 0 || slices.ContainsFunc(pids, tells)
+	}
+	return p.inside
+}
+
+// holdersOf are the processes that have a socket open. A thread with descriptors of
+// its own is not looked at: a socket that only such a one has is nobody's.
+func holdersOf(proc, inode string) (pids []int) {
+	links, _ := filepath.Glob(filepath.Join(proc, "[0-9]*", "fd")) // the pattern is a good one
+	for _, dir := range links {
+		fds, err := os.ReadDir(dir)
+		if err != nil {
+			continue // it is gone
+		}
+		for _, fd := range fds {
+			if to, err := os.Readlink(filepath.Join(dir, fd.Name())); err != nil || to != "socket:["+inode+"]" {
+				continue
+			}
+			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(dir))); err == nil {
+				pids = append(pids, pid)
+			}
+			break
+		}
+	}
+	return pids
+}
+
+// ownerIn finds the user and the inode of the socket local, which is connected to remote, in a
 // table as proc_net_tcp(5) has it. A socket that its process has closed has no
 // inode, and is listed as root's whoever's it was: that one is nobody's.
-func ownerIn(table io.Reader, local, remote netip.AddrPort) (uid uint32, ok bool) {
+func ownerIn(table io.Reader, local, remote netip.AddrPort) (uid uint32, inode string, ok bool) {
 	lines := bufio.NewScanner(table)
 	for lines.Scan() {
 		f := strings.Fields(lines.Text())
@@ -78,9 +119,9 @@ func ownerIn(table io.Reader, local, remote netip.AddrPort) (uid uint32, ok bool
 			continue
 		}
 		n, err := strconv.ParseUint(f[7], 10, 32)
-		return uint32(n), err == nil
+		return uint32(n), f[9], err == nil
 	}
-	return 0, false
+	return 0, "", false
 }
 
 func unmapped(a netip.AddrPort) netip.AddrPort {

@@ -64,6 +64,51 @@ func TestOpenIsForRootAndTheDaemonsUser(t *testing.T) {
 	}
 }
 
+// A task is nobody by the user that it runs as, also where a process that is none has
+// the connection open beside it; it may show a token. Without a process that has it
+// open it is nobody's.
+func TestOpenIsNotForTasks(t *testing.T) {
+	b, a := newAuth()
+	_, secret := b.add(api.TokenRequest{Kind: api.TokenClient, Role: api.RoleViewer})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := identifies(t, a, Open, l)
+	for _, c := range []struct {
+		name     string
+		confines func(pid int) bool
+		header   http.Header
+		role     api.Role
+		refused  bool
+	}{
+		{"no task", func(int) bool { return false }, nil, api.RoleAdmin, false},
+		{"a task", func(pid int) bool { return pid == os.Getpid() }, nil, api.RoleNone, true},
+		{"a task with a token", func(pid int) bool { return pid == os.Getpid() }, http.Header{"Authorization": {"Bearer " + secret}}, api.RoleViewer, false},
+		{"another process is a task's", func(pid int) bool { return pid != os.Getpid() }, nil, api.RoleAdmin, false},
+	} {
+		a.cfg.Confines = c.confines
+		r, err := http.NewRequest("GET", "http://"+l.Addr().String()+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header = c.header.Clone()
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		res, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if is := <-got; is.id.Role != c.role || c.refused != (api.ErrorCode(is.err) == api.CodeNotAllowed && strings.Contains(is.err.Error(), "token create")) {
+			t.Errorf("%s is %+v, %v", c.name, is.id, is.err)
+		}
+	}
+	ctx := context.WithValue(t.Context(), tcpKey{}, &tcpPeer{known: true, inode: "none"})
+	if !tcpInside(ctx, func(int) bool { return false }) {
+		t.Error("a connection that no process has open is somebody's")
+	}
+}
+
 func TestOwnerIn(t *testing.T) {
 	const head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 	row := func(local, remote, uid, inode string) string {
@@ -86,11 +131,11 @@ func TestOwnerIn(t *testing.T) {
 		{"nonsense", head + "x\n" + row("zz:1234", "0100007F:0050", "0", "9") + row("0100007F:1234", "0100007F:0050", "-1", "9"), 0, false},
 		{"empty", "", 0, false},
 	} {
-		if uid, ok := ownerIn(strings.NewReader(c.table), local, remote); uid != c.uid && c.ok || ok != c.ok {
+		if uid, inode, ok := ownerIn(strings.NewReader(c.table), local, remote); uid != c.uid && c.ok || ok != c.ok || ok && inode != "9" {
 			t.Errorf("%s: %d, %t", c.name, uid, ok)
 		}
 	}
-	if uid, ok := ownerIn(strings.NewReader(head+row("00000000000000000000000001000000:1234", "00000000000000000000000001000000:0050", "5", "9")), netip.MustParseAddrPort("[::1]:4660"), netip.MustParseAddrPort("[::1]:80")); uid != 5 || !ok {
+	if uid, _, ok := ownerIn(strings.NewReader(head+row("00000000000000000000000001000000:1234", "00000000000000000000000001000000:0050", "5", "9")), netip.MustParseAddrPort("[::1]:4660"), netip.MustParseAddrPort("[::1]:80")); uid != 5 || !ok {
 		t.Errorf("IPv6: %d, %t", uid, ok)
 	}
 }
