@@ -178,7 +178,7 @@ func (l local) Logs(ctx context.Context, q server.LogQuery, emit func(*server.Lo
 func (l local) Exec(ctx context.Context, r server.ExecRequest, start func() (server.ExecIO, error)) (int, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	return l.exec.Exec(ctx, executor.ExecRequest{Task: r.Task, Command: r.Command, TTY: r.TTY, Size: keeper.Size(r.Size), Begin: func(e *executor.ExecRequest) error {
+	return l.exec.Exec(ctx, executor.ExecRequest{Task: r.Task, Attempt: r.Attempt, Command: r.Command, TTY: r.TTY, Size: keeper.Size(r.Size), Begin: func(e *executor.ExecRequest) error {
 		stdio, err := start()
 		if err != nil {
 			return err

@@ -127,6 +127,9 @@ func (e *Executor) Exec(ctx context.Context, r ExecRequest) (code int, err error
 	}); err != nil {
 		return 0, err
 	}
+	if task == nil && r.Attempt != 0 {
+		return 0, api.Errorf(api.CodeConflict, "attempt %d of task %s does not run on this node any more: if the task started again, try again", r.Attempt, r.Task)
+	}
 	if task == nil {
 		return 0, api.Errorf(api.CodeConflict, "task %s does not run on this node now", r.Task)
 	}

@@ -168,6 +168,11 @@ func TestNewerAttemptAndOrphan(t *testing.T) {
 		settle()
 		equal(t, "alive", n.rt.Alive(), []string{"web.0/2"})
 		equal(t, "killed", n.sink.states("web.1"), []string{"1 TASK_RUNNING", "1 TASK_KILLED replaced"})
+		for attempt, want := range map[int]api.Code{1: api.CodeConflict, 2: "", 0: ""} { // who was let into one does not come into another
+			if _, err := n.Exec(t.Context(), executor.ExecRequest{Task: "web.0", Attempt: attempt, Command: []string{"true"}}); api.ErrorCode(err) != want {
+				t.Errorf("a command beside attempt %d: %v", attempt, err)
+			}
+		}
 		n.Assign(set(assignment("web", 0, 1))) // of a view that lags behind
 		settle()
 		equal(t, "alive", n.rt.Alive(), []string{"web.0/2"})

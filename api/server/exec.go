@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"syscall"
 
 	"github.com/mesita/mesita/api"
@@ -28,10 +29,19 @@ func execTask(c *call) (any, error) {
 		return nil, err
 	}
 	t, err := c.task()
-	if err == nil {
-		err = c.mayEnter(c.Store.View(), t)
-	}
 	if err != nil {
+		return nil, err
+	}
+	// The task, its partition and its spec are of one moment: what is entered is that
+	// attempt, whatever became of the task meanwhile.
+	v := c.Store.View()
+	if t = v.Task(t.ID); t == nil {
+		return nil, noTask(c.Args[0])
+	}
+	if err := c.mayChange(v, auth.Exec, t.Job); err != nil {
+		return nil, err
+	}
+	if err := c.mayEnter(v, t); err != nil {
 		return nil, err
 	}
 	if t.Pending() {
@@ -40,6 +50,7 @@ func execTask(c *call) (any, error) {
 	if t.State != api.TaskRunning {
 		return nil, api.Errorf(api.CodeConflict, "task %s does not run, it is %s: see `mesita why %s`", t.ID, t.State.Word(), t.ID)
 	}
+	c.R.Header.Set(exchange.HeaderAttempt, strconv.Itoa(t.Attempt))
 	return c.toNode(t.NodeID, "/v1/local/tasks/"+t.ID+"/exec", c.Query.Values, localExec)
 }
 
@@ -85,6 +96,11 @@ func localExec(c *call) (any, error) {
 	r, err := c.execRequest()
 	if err != nil {
 		return nil, err
+	}
+	if s := c.R.Header.Get(exchange.HeaderAttempt); s != "" { // a node of before names none
+		if r.Attempt, err = strconv.Atoi(s); err != nil || r.Attempt < 1 {
+			return nil, api.FieldErrorf(exchange.HeaderAttempt, "%q is no attempt", s)
+		}
 	}
 	ctx, cancel := context.WithCancelCause(c.R.Context())
 	defer cancel(nil)

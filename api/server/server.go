@@ -90,6 +90,7 @@ type Size struct{ Rows, Cols uint16 }
 // ExecRequest is a command to run beside a task.
 type ExecRequest struct {
 	Task    string
+	Attempt int // 0: whichever runs
 	Command []string
 	TTY     bool
 	Size    Size // at first, with TTY

@@ -173,7 +173,11 @@ func (c *call) task() (*api.Task, error) {
 	if t := v.Task(c.Args[0]); t != nil && c.sight(v).job(t.Job) {
 		return t, nil
 	}
-	return nil, api.Errorf(api.CodeNotFound, "no task %q: a task's id is its job's id, a dot and a number; `mesita ps --all` lists them", c.Args[0])
+	return nil, noTask(c.Args[0])
+}
+
+func noTask(id string) error {
+	return api.Errorf(api.CodeNotFound, "no task %q: a task's id is its job's id, a dot and a number; `mesita ps --all` lists them", id)
 }
 
 func getTask(c *call) (any, error) { return c.task() }

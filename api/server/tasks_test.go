@@ -175,11 +175,12 @@ func frame(kind byte, p string) []byte {
 	return append(binary.BigEndian.AppendUint32([]byte{kind}, uint32(len(p))), p...)
 }
 
-// upgrade sends an exec request on a raw connection.
+// upgrade sends an exec request on a raw connection, with a word about the attempt
+// that is not the caller's to say.
 func (n *testNode) upgrade(token, query string) (io.Writer, *bufio.Reader, *http.Response) {
 	n.t.Helper()
 	c := n.dial()
-	fmt.Fprintf(c, "POST /v1/tasks/sums.0/exec%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nConnection: Upgrade\r\nUpgrade: mesita-exec\r\n\r\n", query, token)
+	fmt.Fprintf(c, "POST /v1/tasks/sums.0/exec%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nConnection: Upgrade\r\nUpgrade: mesita-exec\r\nX-Mesita-Attempt: 7\r\n\r\n", query, token)
 	in := bufio.NewReader(c)
 	res, err := http.ReadResponse(in, nil)
 	if err != nil {
@@ -192,7 +193,7 @@ func TestExecThroughAllNodes(t *testing.T) {
 	oak, elm := runningOnOak(t)
 	token := oak.token(api.RoleOperator)
 	oak.exec = func(ctx context.Context, r ExecRequest, start func() (ExecIO, error)) (int, error) {
-		if r.Task != "sums.0" || strings.Join(r.Command, " ") != "cat -n" || !r.TTY || r.Size != (Size{50, 120}) {
+		if r.Task != "sums.0" || r.Attempt != 1 || strings.Join(r.Command, " ") != "cat -n" || !r.TTY || r.Size != (Size{50, 120}) {
 			t.Errorf("%+v", r)
 		}
 		io1, err := start()

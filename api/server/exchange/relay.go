@@ -27,7 +27,11 @@ const suspect = 250 * time.Millisecond
 func newKey() string { return rand.Text() }
 
 // relayed are the request headers that travel on.
-var relayed = []string{"Accept", "Accept-Encoding", "If-None-Match", "Content-Type", "Idempotency-Key", "Last-Event-Id", "User-Agent", api.HeaderLevel}
+var relayed = []string{"Accept", "Accept-Encoding", "If-None-Match", "Content-Type", "Idempotency-Key", "Last-Event-Id", "User-Agent", api.HeaderLevel, HeaderAttempt}
+
+// HeaderAttempt is which attempt of a task an exec is for: the one for which it was
+// looked whether the caller may.
+const HeaderAttempt = "X-Mesita-Attempt"
 
 // Relay sends the request to another node and passes its answer on. It is
 // false if nothing was answered to the caller, with the reason.
