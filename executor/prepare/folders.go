@@ -85,22 +85,17 @@ func (f *Folders) Release(id string) {
 	}
 	f.mu.Unlock()
 	if !holds && untouched(dir) {
-		_ = os.Remove(dir) // fails if somebody put something there meanwhile
+		_ = unix.Rmdir(dir) // fails if somebody put something there meanwhile
 	}
 }
 
 // untouched tells whether a folder is ours and has no permissions or attributes but
 // those it was made with. Whether it is empty is seen when it is removed.
-func untouched(path string) bool {
-	dir, err := openFolder(unix.AT_FDCWD, path)
-	if err != nil {
-		return false
-	}
-	defer dir.Close()
+func untouched(dir string) bool {
 	var st unix.Stat_t
-	if err := unix.Fstat(int(dir.Fd()), &st); err != nil || st.Mode != unix.S_IFDIR|0o700 || int(st.Uid) != os.Geteuid() || int(st.Gid) != os.Getegid() {
+	if err := unix.Lstat(dir, &st); err != nil || st.Mode != unix.S_IFDIR|0o700 || int(st.Uid) != os.Geteuid() || int(st.Gid) != os.Getegid() {
 		return false
 	}
-	n, err := unix.Flistxattr(int(dir.Fd()), nil)
+	n, err := unix.Llistxattr(dir, nil)
 	return n == 0 || errors.Is(err, unix.ENOTSUP)
 }
