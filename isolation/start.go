@@ -34,9 +34,6 @@ func NewRlimit(name string, soft, hard int64) (Rlimit, error) {
 	return process.NewRlimit(name, soft, hard)
 }
 
-// ErrEnded is process.ErrEnded.
-var ErrEnded = process.ErrEnded
-
 // Start starts a process that is in the slice from its first instruction on,
 // in a session of its own. Whoever calls must Wait for it. The limits of the
 // spec are the slice's already.
@@ -62,23 +59,12 @@ func (s *Slice) Begin(c Spec, f Files) (*Birth, error) { return s.BeginBeside(ni
 
 // BeginBeside is to StartBeside as Begin is to Start.
 func (s *Slice) BeginBeside(p *Process, c Spec, f Files) (*Birth, error) {
-	return s.begin(p, c, f, false)
-}
-
-// Holds tells whether BeginHeld can be had here.
-const Holds = process.Holds
-
-// BeginHeld is Begin of a process that waits, before it becomes its user, until
-// Birth.Go. It ends by itself if that never comes: with Birth.Drop, or with us.
-func (s *Slice) BeginHeld(c Spec, f Files) (*Birth, error) { return s.begin(nil, c, f, true) }
-
-func (s *Slice) begin(p *Process, c Spec, f Files, held bool) (*Birth, error) {
 	if c.LimitDevices && p == nil {
 		if err := s.limitDevices(c.GPUs); err != nil {
 			return nil, err
 		}
 	}
-	at := process.Place{Slice: s.name, Group: s.dir, Entries: s.h.limiter.entries(s.name), Held: held}
+	at := process.Place{Slice: s.name, Group: s.dir, Entries: s.h.limiter.entries(s.name)}
 	if s.session != nil {
 		at.Began = s.session.add
 	}

@@ -149,7 +149,8 @@ func (c *Client) Prepare(r StartRequest) {
 		return
 	}
 	if l, err := p.current(); l != nil && err == nil && l.knows.current() {
-		m := &message{Op: opPrepare, Start: &r}
+		m := &message{Op: opPrepare, Start: &StartRequest{ID: r.ID, Slice: r.Slice}}
+		m.Start.Limits = r.Limits
 		_ = l.send(&message{Op: opPing}) // so that Start need not ask
 		_ = l.send(m)                    // Start finds out if the connection is broken
 	}

@@ -5,16 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"reflect"
 	"time"
 
 	"github.com/mesita/mesita/isolation"
 )
 
-// earlyStart is what was made before the start that it is for was asked: the
-// daemon writes meanwhile that it asks. The slice is there, and in it a process
-// that has all but its user and its program, and waits. If the start does not
-// come, it is removed; if the keeper dies, the process ends by itself.
+// earlyStart is the slice that was made before the start that it is for was asked:
+// the daemon writes meanwhile that it asks. If the start does not come, it is
+// removed.
 type earlyStart struct {
 	conn *conn // that asked
 	req  *StartRequest
@@ -25,24 +23,11 @@ type earlyStart struct {
 
 	slice *isolation.Slice
 	err   error
-	born  *newborn // nil: only the slice was made
-}
-
-// newborn is a process on its way to be a task's, and where what it will write
-// can be read.
-type newborn struct {
-	birth    *isolation.Birth
-	out, err *os.File
 }
 
 // noted is what the ledger has of it.
 func (e *earlyStart) noted() Status {
 	return Status{ID: e.req.ID, State: early, Slice: e.req.Slice}
-}
-
-func (n *newborn) closeOutput() {
-	n.out.Close()
-	n.err.Close()
 }
 
 const (
@@ -51,8 +36,7 @@ const (
 	maxEarly   = 64
 )
 
-// prepare makes what a start that may come needs. A daemon of before names no
-// program: then it is the slice.
+// prepare makes the slice of a start that may come.
 func (s *server) prepare(c *conn, r *StartRequest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,32 +53,7 @@ func (s *server) prepare(c *conn, r *StartRequest) {
 			return
 		}
 		e.slice, e.err = s.host.Create(r.Slice, r.Limits)
-		if e.err == nil && r.Path != "" && r.unknown == nil && isolation.Holds {
-			e.born, _ = s.bear(e.slice, r, e.slice.BeginHeld) // the start tries again, and tells why
-		}
 	})
-}
-
-// bear begins a process in a slice.
-func (s *server) bear(sl *isolation.Slice, r *StartRequest, begin func(isolation.Spec, isolation.Files) (*isolation.Birth, error)) (*newborn, error) {
-	out, outW, err := pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer outW.Close()
-	errR, errW, err := pipe()
-	if err != nil {
-		out.Close()
-		return nil, err
-	}
-	defer errW.Close()
-	give(r.UID, outW, errW)
-	n := &newborn{out: out, err: errR}
-	if n.birth, err = begin(r.Spec, isolation.Files{Stdin: s.null, Stdout: outW, Stderr: errW}); err != nil {
-		n.closeOutput()
-		return nil, err
-	}
-	return n, nil
 }
 
 // takeEarly is what was made early for this very start; nil: nothing is there of
@@ -116,35 +75,24 @@ func (s *server) takeEarly(r *StartRequest) *earlyStart {
 	}
 	e.drop.Stop()
 	<-e.made
-	same := e.err == nil && e.req.Slice == r.Slice && e.req.Limits == r.Limits
-	if same && e.born != nil && !reflect.DeepEqual(e.req.Spec, r.Spec) {
-		same = false
-	}
-	if !same {
+	if e.err != nil || e.req.Slice != r.Slice || e.req.Limits != r.Limits {
 		s.discard(e)
 		return nil
 	}
 	return e
 }
 
-// newborn is a process that is about to become what a start asks for, in its
-// slice: the one that was made early, unless that is nil, or a new one.
-func (s *server) newborn(r *StartRequest, e *earlyStart) (*isolation.Slice, *newborn, error) {
-	if e != nil && e.born != nil {
-		return e.slice, e.born, nil
-	}
-	var sl *isolation.Slice
-	var err error
+// sliceFor is the slice of a start: the one that was made early, unless that is
+// nil, or a new one.
+func (s *server) sliceFor(r *StartRequest, e *earlyStart) (*isolation.Slice, error) {
 	if e != nil {
-		sl = e.slice
-	} else if sl, err = s.host.Create(r.Slice, r.Limits); err != nil {
-		return nil, nil, fmt.Errorf("make the slice: %w", err)
+		return e.slice, nil
 	}
-	n, err := s.bear(sl, r, sl.Begin)
+	sl, err := s.host.Create(r.Slice, r.Limits)
 	if err != nil {
-		s.remove(sl)
+		return nil, fmt.Errorf("make the slice: %w", err)
 	}
-	return sl, n, err
+	return sl, nil
 }
 
 // dropEarlyOf drops what a connection asked for that ended: its daemon starts
@@ -178,17 +126,10 @@ func (s *server) dropEarly(id string, e *earlyStart) {
 	s.note(noted)
 }
 
-// discard removes what was made early. It kills no process but its own, which
-// waits: the attempt may run below another keeper.
+// discard removes what was made early. It kills nothing: nobody is in it who is ours.
 func (s *server) discard(e *earlyStart) {
 	if e == nil || e.err != nil {
 		return
-	}
-	if e.born != nil {
-		if err := e.born.birth.Drop(); err != nil {
-			s.log.Error("a process whose start did not come may be there yet", "slice", e.req.Slice, "error", err)
-		}
-		e.born.closeOutput()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), goneWithin)
 	defer cancel()

@@ -170,6 +170,11 @@ type output struct {
 	out, err *os.File
 }
 
+func (o *output) closePipes() {
+	o.out.Close()
+	o.err.Close()
+}
+
 func (s *server) spawn(t *task, r *StartRequest, e *earlyStart, begun func()) (o *output, err error) {
 	t.around = r.Confinement
 	log, err := logs.Create(r.LogDir, r.LogMax)
@@ -182,36 +187,56 @@ func (s *server) spawn(t *task, r *StartRequest, e *earlyStart, begun func()) (o
 			err = errors.Join(err, log.Close())
 		}
 	}()
-	n, err := s.become(t, r, e, begun)
-	if e != nil && errors.Is(err, isolation.ErrEnded) && !s.doomed(t) { // it was killed as it waited, and did nothing
-		n, err = s.become(t, r, nil, begun)
-	}
-	if err != nil {
+	o = &output{log: log}
+	if err := s.become(t, r, e, o, begun); err != nil {
 		return nil, programError(err)
 	}
-	return &output{log, n.out, n.err}, nil
+	return o, nil
 }
 
 // become has a process become its program, or leaves nothing of it.
-func (s *server) become(t *task, r *StartRequest, e *earlyStart, begun func()) (*newborn, error) {
-	sl, n, err := s.newborn(r, e)
-	if err != nil {
-		return nil, err
+func (s *server) become(t *task, r *StartRequest, e *earlyStart, o *output, begun func()) (err error) {
+	if t.slice, err = s.sliceFor(r, e); err != nil {
+		return err
 	}
-	t.slice = sl
+	defer func() {
+		if err != nil {
+			s.remove(t.slice)
+		}
+	}()
+	birth, err := s.bear(t.slice, r, o)
+	if err != nil {
+		return err
+	}
 	begun()
-	s.born(t, n.birth)
-	n.birth.Go()
-	t.proc, err = n.birth.Wait()
-	if err == nil {
+	s.born(t, birth)
+	if t.proc, err = birth.Wait(); err == nil {
 		err = s.limitCPU(t, r)
 	}
 	if err != nil {
-		n.closeOutput()
-		s.remove(sl)
+		o.closePipes()
+	}
+	return err
+}
+
+// bear begins the process in its slice.
+func (s *server) bear(sl *isolation.Slice, r *StartRequest, o *output) (_ *isolation.Birth, err error) {
+	var outW, errW *os.File
+	if o.out, outW, err = pipe(); err != nil {
 		return nil, err
 	}
-	return n, nil
+	defer outW.Close()
+	if o.err, errW, err = pipe(); err != nil {
+		o.out.Close()
+		return nil, err
+	}
+	defer errW.Close()
+	give(r.UID, outW, errW)
+	birth, err := sl.Begin(r.Spec, isolation.Files{Stdin: s.null, Stdout: outW, Stderr: errW})
+	if err != nil {
+		o.closePipes()
+	}
+	return birth, err
 }
 
 // limitCPU bounds the CPU of a program that has just begun, or ends it.

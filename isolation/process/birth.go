@@ -18,9 +18,6 @@ import (
 
 const setsFilters = true
 
-// Holds tells whether a process can be held before it is its program.
-const Holds = true
-
 // Birth is a process between its clone and its program.
 type Birth struct {
 	st     *Starter
@@ -44,8 +41,6 @@ type Birth struct {
 	tell    int   // the newborn's end of status
 	news    *os.File
 	status  *os.File
-	gate    int      // where one that is held waits, until something comes or nobody is left to write
-	hold    *os.File // our end of that; nil: it is not held
 	newborn *Process // our child, whose child the program is
 
 	mu      sync.Mutex // guards the rest
@@ -69,7 +64,7 @@ func (st *Starter) begin(at Place, c Spec, f Files, beside *Process) (_ *Birth, 
 	if err := c.mayFilter(st.own); err != nil {
 		return nil, err
 	}
-	b := &Birth{st: st, at: at, c: c, beside: beside, init: c.PrivatePIDs && beside == nil, group: -1, tell: -1, target: -1, gate: -1}
+	b := &Birth{st: st, at: at, c: c, beside: beside, init: c.PrivatePIDs && beside == nil, group: -1, tell: -1, target: -1}
 	if beside == nil {
 		if b.layers, err = c.layers(); err != nil {
 			return nil, err
@@ -83,7 +78,6 @@ func (st *Starter) begin(at Place, c Spec, f Files, beside *Process) (_ *Birth, 
 		if err != nil {
 			b.news.Close()
 			b.status.Close()
-			b.hold.Close()
 		}
 	}()
 	if err := b.open(f); err != nil {
@@ -142,11 +136,6 @@ func (b *Birth) open(f Files) error {
 		fd, err := b.beside.open()
 		if err := b.use(&b.target, fd, err); err != nil {
 			return fmt.Errorf("join process %d: %w", b.beside.Pid, err)
-		}
-	}
-	if b.at.Held {
-		if err := b.openGate(); err != nil {
-			return err
 		}
 	}
 	return b.openNews()
@@ -288,7 +277,6 @@ func (b *Birth) over() {
 
 func (b *Birth) wait() (*Process, error) {
 	defer b.news.Close()
-	defer b.hold.Close() // of one that was not let go: it ended
 	err := b.follow()
 	p := b.program
 	if !b.init || err != nil {
@@ -385,7 +373,7 @@ func (b *Birth) receive() (*news, error) {
 func (b *Birth) needed() []int {
 	fds := append([]int{b.theirs}, b.files[:]...)
 	fds = append(fds, b.limits...)
-	for _, fd := range []int{b.group, b.target, b.tell, b.gate} {
+	for _, fd := range []int{b.group, b.target, b.tell} {
 		if fd >= 0 {
 			fds = append(fds, fd)
 		}

@@ -31,10 +31,6 @@ type Place struct {
 	Group   string        // folder of its cgroup v2 group; "" = none
 	Entries []string      // files to which a process writes 0 to be in its other groups, those last after which it may be slow
 	Began   func(pid int) // told that the program has begun; may be nil
-	// Held has the process wait, before it becomes its user, until Birth.Go. If it
-	// is not called the process ends by itself: with the Birth's Drop, or with us.
-	// It takes a program that Holds.
-	Held bool
 }
 
 // ErrEnded says that a process ended, as by a kill, while nothing of its program had

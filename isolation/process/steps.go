@@ -18,7 +18,6 @@ import (
 //	program   (a child of the newborn)
 //	          is born in its slice, and enters the v1 groups of its limits
 //	          takes its session, files, terminal and limits
-//	          waits until it is let go, if it is held
 //	          becomes its user
 //	          goes to its folder and executes
 //	init      (the newborn, where there is a PID namespace) forgets the rest, collects the dead,
@@ -313,7 +312,6 @@ func (b *Birth) becomeProgram(c *chain) {
 		c.call(giveUp, unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, capability, 0, 0, 0)
 	}
 	b.filter(c)
-	b.waitToGo(c)
 	if os.Geteuid() == 0 || int(b.c.UID) != os.Geteuid() { // nobody but root may set any
 		user := b.fails(func(err error) error { return &os.PathError{Op: "fork/exec", Path: b.c.Path, Err: err} })
 		// A task must not get the keeper's groups, so even root has its list set.

@@ -45,9 +45,6 @@ func onThread(f func()) {
 // the groups, where none of our code runs.
 const setsFilters = false
 
-// Holds is false: the fork returns after the exec.
-const Holds = false
-
 // Birth is over at once here.
 type Birth struct {
 	c Spec
@@ -55,12 +52,6 @@ type Birth struct {
 }
 
 func (b *Birth) wait() (*Process, error) { return b.p, nil }
-
-// Go and Drop are of one that is held.
-
-func (b *Birth) Go() {}
-
-func (b *Birth) Drop() error { return nil }
 
 // Kill kills the process.
 func (b *Birth) Kill() error { return b.p.Signal(unix.SIGKILL) }
@@ -71,9 +62,6 @@ func (b *Birth) Kill() error { return b.p.Signal(unix.SIGKILL) }
 func (st *Starter) begin(at Place, c Spec, f Files, beside *Process) (*Birth, error) {
 	if err := st.prepare(st.ProcRoot); err != nil {
 		return nil, err
-	}
-	if at.Held {
-		return nil, errors.New("no process can be held on this architecture")
 	}
 	pid := 0
 	if beside != nil {
