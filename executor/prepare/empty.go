@@ -17,9 +17,9 @@ const namesAtOnce = 1024
 const maxTold = 4
 
 // removeFolder removes a folder with all in it. A symbolic link is none. Most are
-// empty: such a one is not opened.
+// empty: such a one is not read.
 func removeFolder(ctx context.Context, path string) error {
-	if unix.Rmdir(path) == nil {
+	if rmdir(path) == nil {
 		return nil
 	}
 	dir, err := openFolder(unix.AT_FDCWD, path)
@@ -31,6 +31,16 @@ func removeFolder(ctx context.Context, path string) error {
 		return err
 	}
 	return os.Remove(path)
+}
+
+// rmdir removes an empty folder, which is held meanwhile: what it had on disk is freed
+// when nobody has it any more, and else while the kernel has all others wait who make
+// or remove one beside it.
+func rmdir(path string) error {
+	if fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err == nil {
+		defer unix.Close(fd)
+	}
+	return unix.Rmdir(path)
 }
 
 // empty removes all that is in a folder. It has two files open, however deep folders

@@ -85,7 +85,7 @@ func (f *Folders) Release(id string) {
 	}
 	f.mu.Unlock()
 	if !holds && untouched(dir) {
-		_ = unix.Rmdir(dir) // fails if somebody put something there meanwhile
+		_ = rmdir(dir) // fails if somebody put something there meanwhile
 	}
 }
 

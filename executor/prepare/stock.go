@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-
-	"golang.org/x/sys/unix"
 )
 
 // maxSpare bounds the folders that are made before they are asked for.
@@ -35,7 +33,7 @@ func (s *stock) make(dir string) error {
 		if os.Rename(spare, dir) == nil { // not over one that is there
 			return nil
 		}
-		_ = unix.Rmdir(spare) // what is wrong with it does not matter
+		_ = rmdir(spare) // what is wrong with it does not matter
 	}
 	return s.mkdir(dir)
 }

@@ -221,7 +221,7 @@ func (f *Folders) discard(dir string) error {
 // it is no spare one, as whoever was told of it while it was a task's may still
 // have it open.
 func (f *Folders) leave(dir string) {
-	if err := unix.Rmdir(dir); err == nil || errors.Is(err, os.ErrNotExist) {
+	if err := rmdir(dir); err == nil || errors.Is(err, os.ErrNotExist) {
 		f.users.free(dir, true)
 	} else if !slices.Contains(f.users.ended, dir) {
 		f.users.ended = append(f.users.ended, dir)
