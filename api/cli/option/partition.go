@@ -3,6 +3,7 @@ package option
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,7 +24,7 @@ type partitionField struct {
 }
 
 func partitionFields() []partitionField {
-	return []partitionField{
+	return slices.Concat([]partitionField{
 		amountsField("guarantee", "the least it can always get, `AMOUNTS` such as cpus=4,mem=8GiB; none takes it away", func(p *api.Partition) *api.Amounts { return &p.Guarantee }),
 		amountsField("limit", "the most it can ever hold, `AMOUNTS` such as cpus=10; none takes it away", func(p *api.Partition) *api.Amounts { return &p.Limit }),
 		{"limit-hard", &cli.BoolFlag{Name: "limit-hard", Usage: "--limit's cpus bound what is used, too, on idle nodes as well; =false: no more"},
@@ -48,13 +49,7 @@ func partitionFields() []partitionField {
 		wordField("policy", "order of its jobs, `NAME`: fifo, sjf, srtf, priority or fair (default fifo)", func(p *api.Partition) *api.Policy { return &p.Policy }),
 		wordField("placement", "how nodes are chosen, `NAME`: spread, closest, weighted or pack (default spread)", func(p *api.Partition) *api.Placement { return &p.Placement }),
 		wordField("preempt", "how its tasks give way, `NAME`: kill, freeze or never (default kill)", func(p *api.Partition) *api.Preempt { return &p.Preempt }),
-		boundField("default-time", "`TIME` of one attempt of a job that names none (default: --max-time, if that is given); none", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.DefaultTime }),
-		boundField("default-cpus", "`CORES` of one task of a job that names none (default 0.1); none", api.ParseCPU, func(p *api.Partition) *api.MilliCPU { return &p.DefaultCPUs }),
-		boundField("default-mem", "`BYTES` of one task of a job that names none (default 64MiB); none", api.ParseBytes, func(p *api.Partition) *api.Bytes { return &p.DefaultMem }),
-		boundField("max-time", "the longest `TIME` a job may ask for, also below where nothing else is said; no services; none", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.MaxTime }),
-		boundField("max-cpus", "the most `CORES` that one task may ask for, also below where nothing else is said; none", api.ParseCPU, func(p *api.Partition) *api.MilliCPU { return &p.MaxCPUs }),
-		boundField("max-mem", "the most `BYTES` that one task may ask for, --mem-limit included, also below likewise; none", api.ParseBytes, func(p *api.Partition) *api.Bytes { return &p.MaxMem }),
-		boundField("max-waiting", "the most tasks that may wait, here and below, `NUMBER`: more are refused; none", parseCount, func(p *api.Partition) *int { return &p.MaxWaiting }),
+	}, taskRuleFields(), []partitionField{
 		numberField("min-runtime", "`TIME` for which a task that gave way is left alone (default 1m)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.MinRuntime }),
 		reading(numberField("max-frozen", "`TIME` that a task stays frozen at most: then it ends, and waits to start again (default 1h)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.MaxFrozen }),
 			func(p *api.Partition) string { return api.Duration(p.FrozenAtMost()).String() }),
@@ -83,6 +78,19 @@ func partitionFields() []partitionField {
 		amountsField("adjust-max", "lets the guarantee follow demand or --hours, not above `AMOUNTS`; none", func(p *api.Partition) *api.Amounts { return &adjustOf(p).Max }),
 		{"hours", &cli.StringSliceFlag{Name: "hours", Usage: "a guarantee at some hours, `[DAYS] FROM-TO [ZONE] AMOUNTS`; may be repeated; none"},
 			fillHours, func(p *api.Partition) string { return joined(adjustOf(p).Hours) }},
+	})
+}
+
+// taskRuleFields are what a partition says of one task, and of how many wait.
+func taskRuleFields() []partitionField {
+	return []partitionField{
+		boundField("default-time", "`TIME` of one attempt of a job that names none (default: --max-time, if that is given); none", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.DefaultTime }),
+		boundField("default-cpus", "`CORES` of one task of a job that names none (default 0.1); none", api.ParseCPU, func(p *api.Partition) *api.MilliCPU { return &p.DefaultCPUs }),
+		boundField("default-mem", "`BYTES` of one task of a job that names none (default 64MiB); none", api.ParseBytes, func(p *api.Partition) *api.Bytes { return &p.DefaultMem }),
+		boundField("max-time", "the longest `TIME` a job may ask for, also below where nothing else is said; no services; none", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.MaxTime }),
+		boundField("max-cpus", "the most `CORES` that one task may ask for, also below where nothing else is said; none", api.ParseCPU, func(p *api.Partition) *api.MilliCPU { return &p.MaxCPUs }),
+		boundField("max-mem", "the most `BYTES` that one task may ask for, --mem-limit included, also below likewise; none", api.ParseBytes, func(p *api.Partition) *api.Bytes { return &p.MaxMem }),
+		boundField("max-waiting", "the most tasks that may wait, here and below, `NUMBER`: more are refused; none", parseCount, func(p *api.Partition) *int { return &p.MaxWaiting }),
 	}
 }
 
