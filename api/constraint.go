@@ -116,7 +116,7 @@ func (c *Constraint) UnmarshalJSON(b []byte) error {
 // attribute that the node lacks equals nothing and is no number.
 func (c Constraint) Match(name string, attrs map[string]string) bool {
 	v, ok := attrs[c.Attr]
-	if c.Attr == "node.name" {
+	if c.Attr == AttrNodeName {
 		v, ok = name, true
 	}
 	switch c.Op {

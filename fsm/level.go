@@ -60,6 +60,7 @@ const (
 	ShortRuns                      // an attempt that is over before it was reported to run shows, too, that its node starts tasks
 	TaskUsers                      // who the tasks of users run as follows from their token or partition, and is not root
 	Floods                         // a node says who floods it
+	PlaceRules                     // apply keeps the rules of where a task may go, whatever was decided when they were others
 	SameZones                      // apply does not ask a machine which time zones it knows
 )
 
@@ -115,6 +116,7 @@ var features = [...]struct {
 	ShortRuns:       {4, Voters},
 	TaskUsers:       {4, TaskNode}, // as one that does not know it has no user of that name
 	Floods:          {4, Voters},
+	PlaceRules:      {4, Voters},
 	SameZones:       {4, Voters},
 	CAChanges:       {4, ReadyNodes},
 }

@@ -20,6 +20,7 @@ func TestLimitsOnANodeAreBounded(t *testing.T) {
 	}
 	hello := testHello(64_000) // 1 GiB
 	hello.Level, hello.Resources.MemExtra = int(Newest), 1<<30
+	hello.Attrs["isolation.mode"], hello.Attrs["isolation.memory"] = "unified", "yes"
 	do(&NodeHello{ID: nodeID(0), Hello: hello})
 	place := func(mem, limit api.Bytes) (id string, placed bool) {
 		t.Helper()

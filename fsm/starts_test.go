@@ -58,11 +58,26 @@ func (w *world) batch(n, retries int) string {
 	return v.(*api.Job).ID
 }
 
-// place puts a task on a node, and tells whether that was accepted.
+// place puts a task on a node, with ports that are free there, and tells whether
+// that was accepted.
 func (w *world) place(id string, node int) bool {
 	w.Helper()
 	t := w.View().Task(id)
-	v, err := w.Do(context.Background(), &TaskPlace{Meta: w.at(), Placements: []Placement{{Job: t.Job, Index: t.Index, Attempt: t.Attempt, NodeID: nodeID(node)}}})
+	p := Placement{Job: t.Job, Index: t.Index, Attempt: t.Attempt, NodeID: nodeID(node)}
+	if ports := w.View().Job(t.Job).SpecOf(t.Version).Ports; len(ports) > 0 {
+		_, free, _ := w.View().Room(p.NodeID)
+		need := t.Resources
+		p.Ports, p.Resources = map[string]int{}, &need
+		for _, want := range ports {
+			n := int64(20000)
+			for !free.Ports.Contains(api.Ranges{{First: n, Last: n}}) && n < 20099 {
+				n++
+			}
+			one := api.Ranges{{First: n, Last: n}}
+			p.Ports[want.Name], need.Ports, free.Ports = int(n), need.Ports.Union(one), free.Ports.Minus(one)
+		}
+	}
+	v, err := w.Do(context.Background(), &TaskPlace{Meta: w.at(), Placements: []Placement{p}})
 	if err != nil {
 		w.Fatal(err)
 	}

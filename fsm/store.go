@@ -144,6 +144,7 @@ type tx struct {
 	Meta             // of the command
 	loading bool     // rows come from a snapshot, in any order
 	run     *api.Job // the batch whose tasks are being made: see making
+	placing placing  // of the command that places tasks
 	emit    func(api.Event)
 	touch   func(Table, string)
 	probe   struct { // what is looked up: kept, as a key is as large as a value

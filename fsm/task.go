@@ -85,8 +85,8 @@ func (p *Placement) need(t *api.Task) api.Resources {
 	return t.Resources
 }
 
-// TaskPlace places tasks. A placement whose task or node changed meanwhile is
-// left out. Its value is how many were placed.
+// TaskPlace places tasks. A placement whose task or node changed meanwhile, or that
+// breaks a rule of where the task may go, is left out. Its value is how many were placed.
 type TaskPlace struct {
 	Meta
 	Placements []Placement `json:"placements"`
@@ -95,6 +95,7 @@ type TaskPlace struct {
 func (c *TaskPlace) apply(x *tx) (any, error) {
 	placed := 0
 	defer x.made()
+	x.placing = placing{}
 	for i := 0; i < len(c.Placements); {
 		n := 1
 		if i == 0 || c.Placements[i].Job != c.Placements[i-1].Job {
@@ -164,9 +165,10 @@ func (x *tx) place(p *Placement) bool {
 // it was, if it cannot be placed there.
 func (x *tx) placed(t *api.Task, p *Placement, row *nodeRow) bool {
 	need := p.need(t)
-	if !t.Pending() || t.Attempt != p.Attempt || t.Desired != api.DesiredRun || !row.room().Fits(need) || !x.knows(row.node, t) {
+	if !t.Pending() || t.Attempt != p.Attempt || t.Desired != api.DesiredRun || !row.room().Fits(need) || !x.knows(row.node, t) || !x.rules(t).follows(t, p, row.node) {
 		return false
 	}
+	x.placing.note(t.Job, row.node)
 	t.Node, t.NodeID, t.Resources, t.Ports = row.node.Name, row.node.ID, need, p.Ports
 	x.happened(api.Event{Kind: api.EventTaskPlaced, Object: t.ID, Job: t.Job, Node: t.Node, Task: t})
 	return true
@@ -220,6 +222,9 @@ func (x *tx) gangFits(ps []Placement) bool {
 	if len(ps) != j.Counts.Pending || j.Counts.Live() != j.Counts.Pending {
 		return false
 	}
+	before := x.placing
+	x.placing = before.clone()
+	defer func() { x.placing = before }()
 	free := map[string]api.Resources{}
 	seen := map[int]bool{}
 	for i := range ps {
@@ -241,9 +246,11 @@ func (x *tx) gangFits(ps []Placement) bool {
 			left = row.room()
 		}
 		need := p.need(t)
-		if !left.Fits(need) || !x.knows(x.rowAt(p.NodeID).node, t) {
+		node := x.rowAt(p.NodeID).node
+		if !left.Fits(need) || !x.knows(node, t) || !x.rules(t).follows(t, p, node) {
 			return false
 		}
+		x.placing.note(t.Job, node)
 		free[p.NodeID] = left.Minus(need)
 	}
 	return true

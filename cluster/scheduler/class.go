@@ -115,7 +115,7 @@ func (c *class) catchUp() {
 		return
 	}
 	for _, i := range changes {
-		if c.seen[i] != c.s.node[i] && attrOf(c.seen[i], c.spec.Spread) != attrOf(c.s.node[i], c.spec.Spread) {
+		if c.seen[i] != c.s.node[i] && c.seen[i].Attr(c.spec.Spread) != c.s.node[i].Attr(c.spec.Spread) {
 			c.build() // it changed its group
 			return
 		}
@@ -133,7 +133,7 @@ func (c *class) build() {
 		c.look(i)
 		value := ""
 		if c.spec.Spread != "" {
-			value = attrOf(node, c.spec.Spread)
+			value = node.Attr(c.spec.Spread)
 		}
 		g, ok := c.index[value]
 		if !ok {
@@ -188,7 +188,7 @@ func (c *class) sort() {
 func (c *class) look(i int) {
 	n := c.s.node[i]
 	c.seen[i] = n
-	c.ok[i] = n.Schedulable() && !c.avoid[n.ID] && unfit(n, c.part, c.spec) == ""
+	c.ok[i] = n.Schedulable() && !c.avoid[n.ID] && fsm.Unfit(n, c.part, c.spec) == ""
 	c.wish[i] = 0
 	for _, p := range c.spec.Prefer {
 		if !p.Match(n.Name, n.Attrs) {
@@ -196,9 +196,9 @@ func (c *class) look(i int) {
 		}
 	}
 	if c.near != nil && c.ok[i] {
-		missed, reason := c.near.check(n)
+		missed, against := c.near.Check(n)
 		c.wish[i] += float64(missed)
-		c.ok[i] = reason == ""
+		c.ok[i] = against == nil
 	}
 }
 

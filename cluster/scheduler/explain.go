@@ -45,10 +45,10 @@ func (p Planner) CheckFits(v *fsm.View, s *api.JobSpec) error {
 			return nil // it has not reported yet: nobody knows
 		}
 		nodes++
-		if unmet(n, part, s) != "" {
+		if n.Unmet(part, s) != "" {
 			continue
 		}
-		if why := unable(n, s); why != "" {
+		if why := fsm.Unable(n, s); why != "" {
 			not = append(not, n.Name+" "+why)
 			continue
 		}

@@ -112,7 +112,7 @@ func (s *seat) bar(i int) {
 func (s *seat) taken(i int) {
 	s.note(i)
 	s.sync()
-	if s.c.near != nil && s.c.near.placed(s.c.s.node[i]) {
+	if s.c.near != nil && s.c.near.Note(s.job.ID, s.c.s.node[i]) {
 		s.c.build()
 		s.enter()
 	}

@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 
@@ -119,69 +118,6 @@ func unavailable(n *api.Node) string {
 	return ""
 }
 
-// unfit says why a node never gets a task of the job, however empty it is, "" if
-// it may.
-func unfit(n *api.Node, part *api.Partition, spec *api.JobSpec) string {
-	return cmp.Or(unmet(n, part, spec), unable(n, spec))
-}
-
-// unmet says which condition a node does not meet, "" if it meets all: of the
-// partition, then of the job.
-func unmet(n *api.Node, part *api.Partition, spec *api.JobSpec) string {
-	if part != nil {
-		for _, c := range part.Nodes {
-			if !c.Match(n.Name, n.Attrs) {
-				return "is not of partition " + part.Path + " (" + c.String() + ")"
-			}
-		}
-	}
-	for _, c := range spec.Constraints {
-		if !c.Match(n.Name, n.Attrs) {
-			if c.Attr == api.AttrAllowRoot {
-				return "allows users no root: start it with --allow-root, or have an admin of the cluster submit the job with --user " + spec.RunsAs()
-			}
-			return "does not meet " + c.String()
-		}
-	}
-	return ""
-}
-
-// unable says what a node cannot do of what a job asks for.
-func unable(n *api.Node, spec *api.JobSpec) string {
-	if fsm.Level(n.Level) < fsm.SpecLevel(spec) {
-		return "runs an older mesita (" + n.Version + ") that does not know ulimits, nice, cpuLimit, memLimit, pin, unconfined, USER:GROUP or mesita-task: upgrade it"
-	}
-	if spec.MemLimit > spec.Mem {
-		if why := lendsNone(n); why != "" {
-			return why
-		}
-	}
-	if spec.Pin && n.Resources.Pins == 0 {
-		return pinsNone(n)
-	}
-	return ""
-}
-
-// lendsNone says why no task of a node may use more memory than its own, "" if
-// one may.
-func lendsNone(n *api.Node) string {
-	if mode := n.Attrs["isolation.mode"]; mode != "unified" || n.Attrs["isolation.memory"] != "yes" {
-		return "has no cgroup v2 that limits memory, so it could not keep what others are guaranteed from a task whose --mem-limit is above its --mem: boot it with systemd.unified_cgroup_hierarchy=1"
-	}
-	if n.Resources.MemExtra == 0 {
-		return "lets no task use more than its mem: its --mem-overcommit is 1"
-	}
-	return ""
-}
-
-// pinsNone says why a node gives no task CPUs of its own.
-func pinsNone(n *api.Node) string {
-	if n.Attrs["isolation.cpuset"] != "yes" {
-		return "has no cpuset controller that it can write to, so it can give no task CPUs of its own"
-	}
-	return fmt.Sprintf("can give no task CPUs of its own: it needs two, and to offer no more than it has (it offers %s)", n.Resources.CPUs)
-}
-
 // outside says what of a need other programs on a node have, "" if it would lack
 // it all the same.
 func outside(n *api.Node, free, need api.Resources) string {
@@ -215,11 +151,4 @@ func portsLeft(free, need api.Resources, k int) bool {
 		left = left.Minus(need.Ports)
 	}
 	return left.Count() >= int64(k)
-}
-
-func attrOf(n *api.Node, attr string) string {
-	if attr == "node.name" {
-		return n.Name
-	}
-	return n.Attrs[attr]
 }

@@ -79,7 +79,7 @@ func (w *waiting) nodes(v *fsm.View) {
 		}
 		switch o.Kind {
 		case api.ObstacleUnavailable:
-			if !n.VoterOnly && unfit(n, w.c.part, w.c.spec) == "" && n.Resources.Fits(w.c.need) {
+			if !n.VoterOnly && fsm.Unfit(n, w.c.part, w.c.spec) == "" && n.Resources.Fits(w.c.need) {
 				w.out = append(w.out, n)
 			}
 		case api.ObstacleNear, api.ObstacleAway:
@@ -98,7 +98,7 @@ func (w *waiting) look(n *api.Node) api.Obstacle {
 	detail := func(kind api.ObstacleKind, text string) api.Obstacle {
 		return api.Obstacle{Kind: kind, Detail: text}
 	}
-	cannot := unfit(n, w.c.part, w.c.spec)
+	cannot := fsm.Unfit(n, w.c.part, w.c.spec)
 	if text := unavailable(n); text != "" {
 		return detail(api.ObstacleUnavailable, text)
 	}
