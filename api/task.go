@@ -128,6 +128,7 @@ type Task struct {
 	FrozenAt  time.Time      `json:"frozenAt,omitzero"`   // since when
 	FrozenFor Duration       `json:"frozenFor,omitempty"` // earlier, in this attempt
 	Preempted time.Time      `json:"preempted,omitzero"`  // when it last had to give way
+	Accounted *time.Time     `json:"accounted,omitempty"` // what this attempt did until then is in the report already
 	Earlier   []Attempt      `json:"attempts,omitempty"`  // oldest first
 }
 
@@ -243,6 +244,9 @@ type TaskStatus struct {
 	// Taken is who has the ports for which it could not start; told only to a
 	// cluster of level 3 and above.
 	Taken []PortHolder `json:"taken,omitempty"`
+	// Used is of an end, where the node measured it; told only to a cluster of level 4
+	// and above.
+	Used *TaskUse `json:"used,omitempty"`
 }
 
 // TaskStats is what a running task uses now.

@@ -386,11 +386,23 @@ func (r reporter) Report(ctx context.Context, statuses []api.TaskStatus) error {
 	if r.level() < fsm.OutsideUse.Level() {
 		statuses = sayAsBefore(statuses)
 	}
+	if r.level() < fsm.Accounts.Level() {
+		statuses = withoutUse(statuses)
+	}
 	if r.raft.IsLeader() {
 		_, err := r.store.Do(ctx, &fsm.TaskReport{Meta: fsm.Meta{At: r.cfg.Now(), Actor: "node:" + r.self.Name}, Statuses: statuses})
 		return err
 	}
 	return r.callLeader(ctx, http.MethodPost, "/v1/internal/status", statuses, nil)
+}
+
+// withoutUse is statuses for a cluster that does not count what tasks use.
+func withoutUse(sts []api.TaskStatus) []api.TaskStatus {
+	out := slices.Clone(sts)
+	for i := range out {
+		out[i].Used = nil
+	}
+	return out
 }
 
 // sayAsBefore is statuses in the words of a cluster that does not know that other

@@ -376,6 +376,9 @@ func (e *Executor) exit(a *attempt, st keeper.Status) {
 	}
 	f.ExitCode = &code
 	f.Reason = api.ReasonExited
+	if st.CPUTime > 0 {
+		f.Used = &api.TaskUse{CPUTime: st.CPUTime.Microseconds(), MemPeak: api.Bytes(st.MemPeak)}
+	}
 	switch {
 	case a.why != nil:
 		f.State, f.Reason, f.Message = a.why.state, a.why.reason, a.why.message

@@ -108,9 +108,10 @@ func (x *tx) lose(t *api.Task, state api.TaskState, why string) {
 	j := x.jobAt(t.Job)
 	if endsHere(j, t) {
 		lost.State = api.TaskLost
-		x.endTask(t, &lost)
+		x.endTask(t, &lost, nil)
 		return
 	}
+	x.accountEnd(j, t, &lost, nil)
 	x.requeue(&lost, time.Time{})
 	if j.Spec.Gang > 0 {
 		x.breakGang(j.ID, &lost)

@@ -10,14 +10,16 @@ import (
 // shows it is told why it is refused.
 const forgetTokens = 24 * time.Hour
 
-// Forget removes incidents that were over, and tokens that had expired, by then.
-// It cannot be undone, so a leader proposes it only while it knows that most
+// Forget removes incidents that were over, and tokens that had expired, by then,
+// and of the accounts the days that are no longer kept. It cannot be undone, so a leader proposes it only while it knows that most
 // voters have its time; no other command removes anything for its age. Its value
 // is how many.
 type Forget struct {
 	Meta
 	Incidents time.Time `json:"incidents"`
 	Tokens    time.Time `json:"tokens"`
+	// Day is that from which the days of accounts are counted back; 0: none is removed.
+	Day int64 `json:"day,omitempty"`
 }
 
 func (c *Forget) apply(x *tx) (any, error) {
@@ -29,7 +31,20 @@ func (c *Forget) apply(x *tx) (any, error) {
 		x.tokens.delete(x, t)
 		x.happened(api.Event{Kind: api.EventTokenRevoked, Object: t.ID, Message: "expired, and is forgotten"})
 	}
-	return len(incidents) + len(tokens), nil
+	return len(incidents) + len(tokens) + x.forgetAccounts(c), nil
+}
+
+// forgetAccounts removes what is old of the accounts.
+func (x *tx) forgetAccounts(c *Forget) int {
+	if c.Day == 0 {
+		return 0
+	}
+	x.settle()
+	rows := x.accounts.outdated(c.Day)
+	for _, row := range rows {
+		x.accounts.delete(x, row)
+	}
+	return len(rows)
 }
 
 func (t *tables) old(c *Forget) (incidents []*api.Incident, tokens []*api.Token) {
@@ -50,7 +65,11 @@ func (t *tables) old(c *Forget) (incidents []*api.Incident, tokens []*api.Token)
 // is.
 func (v *View) TooOld(m Meta) *Forget {
 	c := &Forget{Meta: m, Incidents: m.At.Add(-api.IncidentsKept), Tokens: m.At.Add(-forgetTokens)}
-	if incidents, tokens := v.t.old(c); !v.Does(ForgetByAge) || len(incidents)+len(tokens) == 0 {
+	rows := v.t.accounts.outdated(Day(m.At))
+	if len(rows) > 0 {
+		c.Day = Day(m.At)
+	}
+	if incidents, tokens := v.t.old(c); !v.Does(ForgetByAge) || len(incidents)+len(tokens)+len(rows) == 0 {
 		return nil
 	}
 	return c

@@ -90,7 +90,11 @@ func (g *generator) command(v *View) Command {
 	}
 	if g.IntN(60) == 0 && v.Does(ForgetByAge) {
 		m := g.meta()
-		return &Forget{Meta: m, Incidents: m.At.Add(-time.Duration(g.IntN(600)) * time.Second), Tokens: m.At}
+		c := &Forget{Meta: m, Incidents: m.At.Add(-time.Duration(g.IntN(600)) * time.Second), Tokens: m.At}
+		if v.Does(Accounts) {
+			c.Day = Day(m.At) + m.At.UnixMilli()%(axes[ByJob].days+2) // as if it was long ago
+		}
+		return c
 	}
 	if g.IntN(60) == 0 && v.Does(IncidentsEnd) {
 		return &IncidentClose{Meta: g.meta(), IDs: []uint64{g.Uint64N(20), g.Uint64N(20)}[:1+g.IntN(2)]}
@@ -272,6 +276,9 @@ func (g *generator) report(v *View) Command {
 	s := api.TaskStatus{Task: t.ID, Attempt: t.Attempt - g.IntN(2)*g.IntN(2), NodeID: t.NodeID, State: api.TaskState(g.IntN(8)), PID: 100 + g.IntN(5), Time: g.now}
 	if s.State.Final() {
 		s.ExitCode = &code
+	}
+	if s.State.Final() && v.Does(Accounts) && code > 0 {
+		s.Used = &api.TaskUse{CPUTime: 1 + g.now.UnixMilli()%1e9, MemPeak: api.Bytes(code) << 26}
 	}
 	if g.IntN(4) == 0 { // a start that failed
 		s = api.TaskStatus{Task: t.ID, Attempt: t.Attempt, NodeID: t.NodeID, State: api.TaskFailed, Time: g.now,

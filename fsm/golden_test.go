@@ -86,6 +86,7 @@ func TestGoldenRecords(t *testing.T) {
 	goldenForms(t, seen, &incidentNoun, new(api.Incident))
 	goldenForms(t, seen, &runtimeNoun, &runtimeRow{floats: &floatMarkers{Height: [5]float64{1, 2, 3, 4, 5.5}, Pos: [5]float64{1, 2, 3, 4, 6}}})
 	goldenForms(t, seen, &useNoun, &useRow{float: 2.5})
+	goldenForms(t, seen, &accountNoun, new(accountRow))
 	for record := range byte(recLast) {
 		if !seen[record] {
 			t.Errorf("records of kind %d have no golden file", record)

@@ -62,6 +62,7 @@ const (
 	Floods                         // a node says who floods it
 	PlaceRules                     // apply keeps the rules of where a task may go, whatever was decided when they were others
 	SameZones                      // apply does not ask a machine which time zones it knows
+	Accounts                       // what attempts held, used and lost is summed up by the day
 )
 
 // Holder says who must know a feature before it is used.
@@ -118,6 +119,7 @@ var features = [...]struct {
 	Floods:          {4, Voters},
 	PlaceRules:      {4, Voters},
 	SameZones:       {4, Voters},
+	Accounts:        {4, Voters},
 	CAChanges:       {4, ReadyNodes},
 }
 
@@ -170,6 +172,10 @@ var fields = []field{
 	fieldOf("statuses.taken", 3, func(c *TaskReport) bool {
 		return slices.ContainsFunc(c.Statuses, func(s api.TaskStatus) bool { return len(s.Taken) > 0 })
 	}),
+	fieldOf("statuses.used", 4, func(c *TaskReport) bool {
+		return slices.ContainsFunc(c.Statuses, func(s api.TaskStatus) bool { return s.Used != nil })
+	}),
+	fieldOf("day", 4, func(c *Forget) bool { return c.Day != 0 }),
 	fieldOf("partition.limitHard", 3, func(c *PartitionPut) bool { return c.Partition != nil && c.Partition.LimitHard }),
 	fieldOf("partition.adjust.hours until 24:00", 4, func(c *PartitionPut) bool {
 		return c.Partition != nil && c.Partition.Adjust != nil && slices.ContainsFunc(c.Partition.Adjust.Hours, api.Window.UntilMidnight)

@@ -49,6 +49,9 @@ func (x *tx) report(old *api.Task, s *api.TaskStatus) bool {
 	if s.State == api.TaskRunning && (restarted || t.Started.IsZero()) {
 		t.Started = s.Time
 	}
+	if restarted {
+		x.accountRestart(old, &t)
+	}
 	if s.State.Final() {
 		t.Ended, t.ExitCode, t.Signal = s.Time, s.ExitCode, s.Signal
 	}
@@ -62,7 +65,7 @@ func (x *tx) report(old *api.Task, s *api.TaskStatus) bool {
 		if old.State != api.TaskRunning && t.PID != 0 && x.does(ShortRuns) {
 			x.startWorked(&t)
 		}
-		x.endTask(old, &t)
+		x.endTask(old, &t, s.Used)
 		return true
 	}
 	if t.State == api.TaskRunning && old.State != api.TaskRunning {
@@ -75,14 +78,15 @@ func (x *tx) report(old *api.Task, s *api.TaskStatus) bool {
 
 // endTask decides, by the job's own policy, what follows the end of an
 // attempt. It is part of apply so that no reader ever sees a task ended that
-// will be tried again.
-func (x *tx) endTask(old, t *api.Task) {
+// will be tried again. What it used is nil if nobody measured it.
+func (x *tx) endTask(old, t *api.Task, used *api.TaskUse) {
 	j := x.jobAt(t.Job)
 	if j == nil {
 		x.putTask(t)
 		return
 	}
 	x.learn(j, t)
+	x.accountEnd(j, old, t, used)
 	x.nextAttempt(j, old, t)
 	if j.Spec.Gang > 0 && t.State != api.TaskFinished {
 		x.breakGang(j.ID, t)

@@ -40,6 +40,7 @@ const (
 	recUse
 	recLearnedRuntime // from the level of IntegerLearning on
 	recLearnedUse
+	recAccount
 	recLast // is none
 )
 

@@ -71,6 +71,7 @@ type tables struct {
 	incidents  table[api.Incident]
 	runtimes   table[runtimeRow]
 	uses       table[useRow]
+	accounts   accounts
 
 	requests  index[requestRow]
 	pending   index[pendingKey]
@@ -84,8 +85,8 @@ type tables struct {
 
 // parts are all tables and indexes, in the order in which a snapshot has them:
 // a row comes after those that its indexes look at.
-func (t *tables) parts() [19]part {
-	return [...]part{&t.partitions, &t.nodes, &t.jobs, &t.tasks, &t.offers, &t.tokens, &t.blobs, &t.bases, &t.incidents, &t.runtimes, &t.uses,
+func (t *tables) parts() [20]part {
+	return [...]part{&t.partitions, &t.nodes, &t.jobs, &t.tasks, &t.offers, &t.tokens, &t.blobs, &t.bases, &t.incidents, &t.runtimes, &t.uses, &t.accounts,
 		&t.requests, &t.pending, &t.nodeTasks, &t.ended, &t.usage, &t.frozen, &t.newest, &t.ages}
 }
 
@@ -97,7 +98,7 @@ func newTables() tables {
 	return tables{
 		partitions: newTable(&partitionNoun), nodes: newTable(&nodeNoun), jobs: newTable(&jobNoun), tasks: newTable(&taskNoun),
 		offers: newTable(&offerNoun), tokens: newTable(&tokenNoun), blobs: newTable(&blobNoun), bases: newTable(&baseNoun),
-		incidents: newTable(&incidentNoun), runtimes: newTable(&runtimeNoun), uses: newTable(&useNoun),
+		incidents: newTable(&incidentNoun), runtimes: newTable(&runtimeNoun), uses: newTable(&useNoun), accounts: newAccounts(),
 
 		requests: newIndex(func(a, b requestRow) bool { return a.request < b.request }),
 		pending: newIndex(func(a, b pendingKey) bool {

@@ -338,7 +338,7 @@ func (x *tx) stopTask(old *api.Task, desired api.Desired, reason api.Reason) boo
 	}
 	t.State, t.Ended = api.TaskKilled, x.At
 	x.happened(api.Event{Kind: api.EventTaskState, Object: t.ID, Job: t.Job, Task: &t, Message: string(reason)})
-	x.endTask(old, &t)
+	x.endTask(old, &t, nil)
 	return true
 }
 

@@ -87,6 +87,30 @@ func (s *Slice) Stats() (Stats, error) {
 	return st, nil
 }
 
+// Use is what the processes of the slice have used since it was made: CPU time,
+// and the most memory in bytes that they had at a time. Either is 0 where the
+// kernel does not count it. It reads two files, for the end of each task.
+func (s *Slice) Use() (cpu time.Duration, peak int64) {
+	if s.session != nil {
+		return 0, 0
+	}
+	if kv, err := readKeys(s.dir, "cpu.stat"); err == nil {
+		cpu = micros(kv["usage_usec"])
+	}
+	dir, current := s.h.limiter.memoryOf(s.name)
+	if dir == "" {
+		return cpu, 0
+	}
+	name := "memory.peak" // since Linux 5.19
+	if current != "memory.current" {
+		name = "memory.max_usage_in_bytes" // v1
+	}
+	if peak, err := readInt(dir, name); err == nil {
+		return cpu, peak
+	}
+	return cpu, 0
+}
+
 // pressure returns avg10 of the line "some avg10=0.00 avg60=…".
 func pressure(dir, name string) float64 {
 	b, err := readFile(dir, name)

@@ -85,6 +85,15 @@ func (f *fake) partitionRoutes(handle func(string, func(*http.Request) (any, err
 			{Node: "fir", Files: 1, Records: 3, First: 1, Head: api.AuditHead{Number: 3}, Faults: []api.AuditFault{{File: "0000000001.audit", Line: 2, Number: 2, What: "it is not what was written"}}, Notes: []string{"a note"}},
 		}}, nil
 	})
+	handle("GET /v1/report", func(r *http.Request) (any, error) {
+		if r.FormValue("by") == api.ReportJob && r.FormValue("since") == "30d" {
+			return items([]*api.ReportRow{{By: api.ReportJob, Name: "nightly", Partition: "prod", CoreHours: 3}}), nil
+		}
+		return items([]*api.ReportRow{
+			{By: api.ReportUser, Name: "alice", From: "2026-11-22", To: "2026-11-29", CoreHours: 12.5, GiBHours: 25, Running: 1, Attempts: 7, Failed: 2, Starts: 8, WaitedHours: 0.5, LostToFailures: 1, LostToPreemption: 0.25, CPUUsed: new(0.4)},
+			{By: api.ReportUser, From: "2026-11-22", To: "2026-11-29"},
+		}), nil
+	})
 	handle("POST /v1/incidents/close", func(*http.Request) (any, error) { return map[string]int{"closed": 1}, nil })
 	handle("GET /v1/incidents", func(r *http.Request) (any, error) {
 		all := []*api.Incident{

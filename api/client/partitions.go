@@ -97,6 +97,17 @@ func (c *Client) Incidents(ctx context.Context, open bool, about string, limit i
 	return l.Items, err
 }
 
+// Report sums up what work held, waited, lost and used since a time, or how long
+// ago ("" is a week), by one of api.ReportWays: the rows with the most core hours
+// first.
+func (c *Client) Report(ctx context.Context, by, since string) ([]*api.ReportRow, error) {
+	q := url.Values{"by": {by}, "sort": {"-coreHours"}}
+	if since != "" {
+		q.Set("since", since)
+	}
+	return getList[*api.ReportRow](ctx, c, "/v1/report", q)
+}
+
 // CloseIncidents closes incidents by hand: all of them, or none if one is not
 // open.
 func (c *Client) CloseIncidents(ctx context.Context, ids []uint64) error {

@@ -326,11 +326,9 @@ func (s *server) follow(t *task, o *output) {
 	if exit.Code != 0 || exit.Signal != 0 {
 		if stats, err := t.slice.Stats(); err == nil {
 			st.OOMKills, st.OOMOutside = stats.OOMKills, stats.OOMOutside
-			if st.OOMKills > 0 {
-				st.MemPeak = stats.MemoryPeak
-			}
 		}
 	}
+	st.CPUTime, st.MemPeak = t.slice.Use()
 	s.mu.Lock()
 	t.over = true
 	s.mu.Unlock()

@@ -64,11 +64,13 @@ type Status struct {
 	Signal   syscall.Signal `json:"signal,omitempty"` // that ended it, 0 for none
 	OOMKills uint64         `json:"oomKills,omitempty"`
 	// OOMOutside: not its own limit was the cause, but that the machine, or all
-	// slices together, had no memory left. MemPeak is the most bytes that it used.
-	OOMOutside bool   `json:"oomOutside,omitempty"`
-	MemPeak    int64  `json:"memPeak,omitempty"`
-	Error      string `json:"error,omitempty"` // why it never ran
-	Slice      string `json:"slice,omitempty"` // of one that has not ended
+	// slices together, had no memory left.
+	OOMOutside bool `json:"oomOutside,omitempty"`
+	// CPUTime and MemPeak, in bytes, are what it used until its end; 0: not known.
+	CPUTime time.Duration `json:"cpuTime,omitempty"`
+	MemPeak int64         `json:"memPeak,omitempty"`
+	Error   string        `json:"error,omitempty"` // why it never ran
+	Slice   string        `json:"slice,omitempty"` // of one that has not ended
 
 	Freezer   bool          `json:"freezer,omitempty"`   // it was told to freeze: some processes may be stopped
 	Frozen    time.Time     `json:"frozen,omitzero"`     // since when all are
