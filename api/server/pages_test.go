@@ -72,6 +72,13 @@ func (n *testNode) pageOf(path string, q url.Values, token string) (p rowsPage) 
 // whole list, each row once and in its order.
 func TestPagesAreTheList(t *testing.T) {
 	n, token := crowded(t)
+	for _, user := range []string{"alice", "bob"} { // so that a report has several
+		s := batchSpec("of-" + user)
+		s.Normalize()
+		do(t, n.store, &fsm.JobCreate{Meta: fsm.Meta{At: testTime, Actor: user}, Spec: s})
+		do(t, n.store, &fsm.TaskPlace{Meta: fsm.Meta{At: testTime}, Placements: []fsm.Placement{{Job: s.Name, Attempt: 1, NodeID: "oak"}}})
+		do(t, n.store, &fsm.TaskReport{Meta: fsm.Meta{At: testTime}, Statuses: []api.TaskStatus{{Task: s.Name + ".0", Attempt: 1, NodeID: "oak", State: api.TaskRunning, PID: 7, Time: testTime}}})
+	}
 	lists := 0
 	for _, rt := range routeTable(n.server) {
 		if rt.Key == nil {

@@ -1,0 +1,27 @@
+package keeper_test
+
+import "testing"
+
+// An end tells what was used until then, however the task ended.
+func TestAnEndTellsWhatWasUsed(t *testing.T) {
+	r := newRig(t)
+	c := r.client()
+	c.start("a.0/1", "/bin/sh", "-c", "i=0; while [ $i -lt 5000 ]; do i=$((i+1)); done; exec sleep 1000")
+	before, err := c.Stats(t.Context(), "a.0/1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if before.CPUTime == 0 {
+		t.Skip("nothing is counted of the groups of this machine")
+	}
+	if err := c.Kill(t.Context(), "a.0/1"); err != nil {
+		t.Fatal(err)
+	}
+	if st := c.exit("a.0/1"); st.CPUTime < before.CPUTime || before.MemPeak > before.Mem && st.MemPeak < int64(before.MemPeak) {
+		t.Errorf("%s and %d bytes, and %+v before", st.CPUTime, st.MemPeak, before)
+	}
+	c.start("a.1/1", "/bin/true")
+	if st := c.exit("a.1/1"); st.Code != 0 || st.CPUTime <= 0 {
+		t.Errorf("of a clean end: %+v", st)
+	}
+}
