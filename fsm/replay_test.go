@@ -261,15 +261,17 @@ func BenchmarkApplyJobLifecycle(b *testing.B) {
 	if _, err := s.Propose(ctx, testInit(), &NodeHello{Meta: Meta{At: at}, ID: nodeID(0), Hello: testHello(1000)}); err != nil {
 		b.Fatal(err)
 	}
+	spec := testSpec(api.KindBatch, "", 1)
+	need := api.Resources{CPUs: spec.CPUs, Mem: spec.Mem, Ports: api.Ranges{{First: 20000, Last: 20000}}}
 	i := 0
 	b.ReportAllocs()
 	for b.Loop() {
 		i++
 		id := fmt.Sprint(i)
 		code := 0
-		_, err := s.Propose(ctx, &JobCreate{Meta: Meta{At: at}, Spec: testSpec(api.KindBatch, "", 1)},
+		_, err := s.Propose(ctx, &JobCreate{Meta: Meta{At: at}, Spec: spec},
 			&TaskCreate{Meta: Meta{At: at}, Job: id, Count: 1},
-			&TaskPlace{Meta: Meta{At: at}, Placements: []Placement{{Job: id, Attempt: 1, NodeID: nodeID(0), Resources: &api.Resources{CPUs: 250}}}},
+			&TaskPlace{Meta: Meta{At: at}, Placements: []Placement{{Job: id, Attempt: 1, NodeID: nodeID(0), Resources: &need, Ports: map[string]int{"http": 20000}}}},
 			&TaskReport{Meta: Meta{At: at}, Statuses: []api.TaskStatus{{Task: id + ".0", Attempt: 1, NodeID: nodeID(0), State: api.TaskRunning, PID: 5, Time: at}}},
 			&TaskReport{Meta: Meta{At: at}, Statuses: []api.TaskStatus{{Task: id + ".0", Attempt: 1, NodeID: nodeID(0), State: api.TaskFinished, ExitCode: &code, Time: at}}})
 		if err != nil {

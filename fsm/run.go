@@ -148,7 +148,7 @@ func (x *tx) outcomeOf(j *api.Job, old, t *api.Task) outcome {
 // within the same attempt.
 func (x *tx) accountRestart(old, t *api.Task) {
 	j := x.jobAt(t.Job)
-	if !x.does(Accounts) || j == nil {
+	if !x.does(Accounts) || j == nil || t.NodeID == "" {
 		return
 	}
 	until := *old
