@@ -247,6 +247,9 @@ type TaskStatus struct {
 	// Used is of an end, where the node measured it; told only to a cluster of level 4
 	// and above.
 	Used *TaskUse `json:"used,omitempty"`
+	// Started is of an end: when the process was, as that it ran may never have been
+	// told; told only to a cluster of level 4 and above.
+	Started *time.Time `json:"started,omitempty"`
 }
 
 // TaskStats is what a running task uses now.

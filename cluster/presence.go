@@ -400,7 +400,7 @@ func (r reporter) Report(ctx context.Context, statuses []api.TaskStatus) error {
 func withoutUse(sts []api.TaskStatus) []api.TaskStatus {
 	out := slices.Clone(sts)
 	for i := range out {
-		out[i].Used = nil
+		out[i].Used, out[i].Started = nil, nil
 	}
 	return out
 }

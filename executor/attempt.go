@@ -376,6 +376,9 @@ func (e *Executor) exit(a *attempt, st keeper.Status) {
 	}
 	f.ExitCode = &code
 	f.Reason = api.ReasonExited
+	if began := a.rec.Started; !began.IsZero() {
+		f.Started = &began
+	}
 	if st.CPUTime > 0 {
 		f.Used = &api.TaskUse{CPUTime: st.CPUTime.Microseconds(), MemPeak: api.Bytes(st.MemPeak)}
 	}

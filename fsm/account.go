@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"iter"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -79,8 +80,12 @@ func (a *accounts) fork() {
 	a.open = slices.Clip(a.open)
 }
 
+// firstAccount is before all rows: a clock may have stood before 1970, and what is
+// beyond the bound of all rows is of that day.
+var firstAccount = accountKey{Day: math.MinInt64, Others: true}
+
 func (a *accounts) write(w *recordWriter, _ Level) {
-	for row := range a.sums().from(&accountRow{}) {
+	for row := range a.sums().from(&accountRow{accountKey: firstAccount}) {
 		w.put(a.forms[0].record, row)
 	}
 }
@@ -197,7 +202,7 @@ func (s *sums) from(key *accountRow) iter.Seq[*accountRow] {
 // outdated are the rows of before the days that are kept at a time.
 func (a *accounts) outdated(day int64) (out []*accountRow) {
 	for axis := range axisCount {
-		for row := range a.from(&accountRow{accountKey: accountKey{Axis: axis, Others: true}}) {
+		for row := range a.from(&accountRow{accountKey: accountKey{Axis: axis, Day: math.MinInt64, Others: true}}) {
 			if row.Axis != axis || row.Day > day-axes[axis].days {
 				break
 			}

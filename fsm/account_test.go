@@ -25,13 +25,14 @@ type history struct {
 	jobs   map[string]*api.Job  // as they were before the last command
 	since  map[string]time.Time // by attempt that runs: from when on it is not counted yet
 	why    map[string]api.Reason
+	began  map[string]bool      // by attempt: its start was counted
 	ended  map[string]time.Time // by task: when its attempt before did
 	counts map[accountKey]*api.Account
 }
 
 func newHistory(t *testing.T, seed uint64) *history {
 	h := &history{T: t, generator: newGenerator(seed), s: NewStore(nil), jobs: map[string]*api.Job{}, since: map[string]time.Time{},
-		why: map[string]api.Reason{}, ended: map[string]time.Time{}, counts: map[accountKey]*api.Account{}}
+		why: map[string]api.Reason{}, began: map[string]bool{}, ended: map[string]time.Time{}, counts: map[accountKey]*api.Account{}}
 	h.apply(testInit())
 	h.apply(&TokenCreate{Meta: h.meta(), Token: &api.Token{ID: "t1", Kind: api.TokenJoin, Hash: "h"}})
 	for i := range 4 {
@@ -116,6 +117,10 @@ func (h *history) work() Command {
 	s := api.TaskStatus{Task: t.ID, Attempt: t.Attempt, NodeID: t.NodeID, State: api.TaskRunning, PID: 100 + h.IntN(2), Time: h.now, Frozen: h.IntN(2) == 0}
 	if h.IntN(2) == 0 {
 		s.State = []api.TaskState{api.TaskFinished, api.TaskFailed, api.TaskKilled}[h.IntN(3)]
+		if t.Started.IsZero() && h.IntN(3) > 0 { // it ran before anybody was told
+			ran := min(h.now.Sub(t.Created), 20*24*time.Hour) // what was longer ago than is kept by job is in no row
+			s.Started = new(h.now.Add(-ran * time.Duration(h.IntN(100)) / 100).Truncate(time.Millisecond))
+		}
 		if h.IntN(2) == 0 {
 			s.Used = &api.TaskUse{CPUTime: h.Int64N(1e9), MemPeak: api.Bytes(h.Int64N(1 << 28))}
 		}
@@ -155,16 +160,15 @@ func (h *history) happened(kind api.EventKind, t *api.Task) {
 	case kind == api.EventTaskRequeued:
 		h.ended[t.ID] = t.Earlier[len(t.Earlier)-1].Ended
 	case kind != api.EventTaskState || t.NodeID == "":
-	case t.State.Final() && !began:
+	case t.State.Final() && !began && (t.Started.IsZero() || h.began[attempt]):
 		h.end(t, attempt, t.Ended)
+	case t.State.Final() && !began: // that it ran was never told
+		h.starts(t, attempt)
+		h.end(t, attempt, t.Started)
 	case t.State.Final():
 		h.end(t, attempt, from)
 	case t.State == api.TaskRunning && !began:
-		waits := later(later(t.Created, h.ended[t.ID]), t.NotBefore) // a mended spec ends the delay
-		h.on(t, t.Started, func(a *api.Account) {
-			a.Starts++
-			a.Waited += max(0, t.Started.Sub(waits).Milliseconds())
-		})
+		h.starts(t, attempt)
 		h.since[attempt] = t.Started
 	case t.State == api.TaskRunning && !from.Equal(t.Started): // again, in its place
 		again := *t
@@ -173,6 +177,15 @@ func (h *history) happened(kind api.EventKind, t *api.Task) {
 		h.since[attempt] = t.Started
 	}
 	h.why[attempt] = t.Reason
+}
+
+func (h *history) starts(t *api.Task, attempt string) {
+	h.began[attempt] = true
+	waits := later(later(t.Created, h.ended[t.ID]), t.NotBefore) // a mended spec ends the delay
+	h.on(t, t.Started, func(a *api.Account) {
+		a.Starts++
+		a.Waited += max(0, t.Started.Sub(waits).Milliseconds())
+	})
 }
 
 func later(a, b time.Time) time.Time {
@@ -414,7 +427,7 @@ func TestClocksOfNodesMoveNoUse(t *testing.T) {
 		{-9, 1, 10, 40, 10, 20},  // behind
 		{0, 90, 10, 40, 10, 40},  // too long
 		{30, 20, 10, 40, 20, 20}, // backwards
-		{20, 30, 40, 10, 10, 10}, // the leader's was ahead when the task was made
+		{0, 8, 40, 10, 0, 8},     // the leader's was ahead when the task was made
 	} {
 		if b, e := within(c.begin, c.end, c.first, c.last); b != c.wantBegin || e != c.wantEnd {
 			t.Errorf("%+v: %d to %d", c, b, e)

@@ -167,7 +167,11 @@ func (c *JobUpdate) apply(x *tx) (any, error) {
 	if err := x.checkProgram(c.Spec); err != nil {
 		return nil, err
 	}
-	if err := x.within(c.Spec, old.Spec, c.Spec.Tasks()-old.Spec.Tasks()); err != nil {
+	more := c.Spec.Tasks() - old.Spec.Tasks()
+	if c.Spec.Partition != old.Spec.Partition {
+		more = c.Spec.Tasks() // all of them are new there
+	}
+	if err := x.within(c.Spec, old.Spec, more); err != nil {
 		return nil, err
 	}
 	j := *old

@@ -172,8 +172,8 @@ var fields = []field{
 	fieldOf("statuses.taken", 3, func(c *TaskReport) bool {
 		return slices.ContainsFunc(c.Statuses, func(s api.TaskStatus) bool { return len(s.Taken) > 0 })
 	}),
-	fieldOf("statuses.used", 4, func(c *TaskReport) bool {
-		return slices.ContainsFunc(c.Statuses, func(s api.TaskStatus) bool { return s.Used != nil })
+	fieldOf("statuses.used or started", 4, func(c *TaskReport) bool {
+		return slices.ContainsFunc(c.Statuses, func(s api.TaskStatus) bool { return s.Used != nil || s.Started != nil })
 	}),
 	fieldOf("day", 4, func(c *Forget) bool { return c.Day != 0 }),
 	fieldOf("partition.limitHard", 3, func(c *PartitionPut) bool { return c.Partition != nil && c.Partition.LimitHard }),

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/mesita/mesita/api"
@@ -23,9 +24,11 @@ func Unable(n *api.Node, spec *api.JobSpec) string {
 
 // Neighbours is where the jobs are that a spec wants to be with or away from, nil
 // if it names none.
-func (v *View) Neighbours(spec *api.JobSpec) *api.Neighbours { return v.t.neighbours(spec) }
+func (v *View) Neighbours(spec *api.JobSpec) *api.Neighbours {
+	return neighbours(spec, v.t.nodesOf)
+}
 
-func (t *tables) neighbours(spec *api.JobSpec) *api.Neighbours {
+func neighbours(spec *api.JobSpec, nodesOf func(job string) []*api.Node) *api.Neighbours {
 	if len(spec.Affinity) == 0 {
 		return nil
 	}
@@ -36,22 +39,34 @@ func (t *tables) neighbours(spec *api.JobSpec) *api.Neighbours {
 			continue
 		}
 		seen = append(seen, a.Job)
-		t.tasks.rows.AscendGreaterOrEqual(&api.Task{Job: a.Job, Index: -1}, func(other *api.Task) bool {
-			if other.Job != a.Job {
-				return false
-			}
-			if row := t.nodes.get(&nodeRow{node: &api.Node{ID: other.NodeID}}); row != nil && other.Holds() {
-				n.Note(a.Job, row.node)
-			}
-			return true
-		})
+		for _, at := range nodesOf(a.Job) {
+			n.Note(a.Job, at)
+		}
 	}
 	return n
+}
+
+// nodesOf are the nodes on which tasks of a job are, one for each task.
+func (t *tables) nodesOf(job string) (out []*api.Node) {
+	t.tasks.rows.AscendGreaterOrEqual(&api.Task{Job: job, Index: -1}, func(other *api.Task) bool {
+		if other.Job != job {
+			return false
+		}
+		if !other.Holds() {
+			return true
+		}
+		if row := t.nodes.get(&nodeRow{node: &api.Node{ID: other.NodeID}}); row != nil {
+			out = append(out, row.node)
+		}
+		return true
+	})
+	return out
 }
 
 // placing is what one command that places tasks needs to know of the rules.
 type placing struct {
 	jobs map[versionKey]*placingJob
+	at   map[string][]*api.Node // where jobs are that others want to be with, or not
 }
 
 type versionKey struct {
@@ -79,7 +94,7 @@ func (x *tx) rules(t *api.Task) *placingJob {
 	}
 	if j := x.jobAt(t.Job); j != nil && j.SpecOf(t.Version) != nil {
 		r = &placingJob{spec: j.SpecOf(t.Version), part: x.eligible(t.Partition)}
-		r.near = x.neighbours(r.spec)
+		r.near = neighbours(r.spec, x.placedAt)
 	}
 	if x.placing.jobs == nil {
 		x.placing.jobs = map[versionKey]*placingJob{}
@@ -88,11 +103,26 @@ func (x *tx) rules(t *api.Task) *placingJob {
 	return r
 }
 
+// placedAt are the nodes on which tasks of a job are by now. A job may have a
+// million rows, and be named by all that the command places.
+func (x *tx) placedAt(job string) []*api.Node {
+	at, known := x.placing.at[job]
+	if !known {
+		at = x.nodesOf(job)
+		if x.placing.at == nil {
+			x.placing.at = map[string][]*api.Node{}
+		}
+		x.placing.at[job] = at
+	}
+	return at
+}
+
 // follows tells whether a placement on a node keeps all rules: the node meets what
 // the job and its partition ask, the task holds what it asks for, and its
 // neighbours are those that it wants.
 func (r *placingJob) follows(t *api.Task, p *Placement, n *api.Node) bool {
-	return r == nil || Unfit(n, r.part, r.spec) == "" && r.asked(t, p) && r.among(n)
+	// Which level a spec asks of a node apply has looked at, as far as all voters know.
+	return r == nil || n.Unmet(r.part, r.spec) == "" && n.Unable(r.spec) == "" && r.asked(t, p) && r.among(n)
 }
 
 // asked tells whether a placement holds what its task asks for, no less and no
@@ -125,7 +155,7 @@ func (r *placingJob) among(n *api.Node) bool {
 
 // clone goes on by itself.
 func (c placing) clone() placing {
-	out := placing{jobs: make(map[versionKey]*placingJob, len(c.jobs))}
+	out := placing{jobs: make(map[versionKey]*placingJob, len(c.jobs)), at: maps.Clone(c.at)}
 	for key, r := range c.jobs {
 		if r != nil {
 			copied := *r
@@ -139,6 +169,9 @@ func (c placing) clone() placing {
 
 // note tells those that are placed by the same command of a task.
 func (c *placing) note(job string, n *api.Node) {
+	if at, known := c.at[job]; known {
+		c.at[job] = append(at, n) // a clone that shares it is done with by then
+	}
 	for _, r := range c.jobs {
 		if r != nil && r.near != nil {
 			r.near.Note(job, n)

@@ -54,6 +54,9 @@ func (x *tx) report(old *api.Task, s *api.TaskStatus) bool {
 	}
 	if s.State.Final() {
 		t.Ended, t.ExitCode, t.Signal = s.Time, s.ExitCode, s.Signal
+		if t.Started.IsZero() && s.Started != nil && x.does(Accounts) {
+			t.Started = *s.Started // nobody told that it ran
+		}
 	}
 	what := t.Message
 	if froze && what == "" {

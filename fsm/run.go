@@ -107,7 +107,7 @@ func within(begin, end, first, last int64) (int64, int64) {
 		end = last
 	}
 	begin = end - took
-	if first = min(first, last); begin < first {
+	if begin < first && first <= last { // or else it is the clock of who wrote the first that is off
 		begin, end = first, min(first+took, last)
 	}
 	return begin, end
@@ -154,7 +154,8 @@ func (x *tx) accountRestart(old, t *api.Task) {
 	until := *old
 	until.State, until.Ended, until.FrozenFor = api.TaskFailed, t.Started, 0
 	x.account(ran(j, &until, x.At))
-	t.Accounted = &until.Ended
+	at := t.Started // of its own, lest the whole task before is kept
+	t.Accounted = &at
 }
 
 // book adds a run to the days in which it was, by each axis.

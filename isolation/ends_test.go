@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"runtime"
 	"strconv"
 	"strings"
@@ -51,6 +52,10 @@ func outside(t *testing.T, dir, script string) Exit {
 // TestEndsAreAsOutside: a task ends, by its own hand, by a signal or by a
 // fault, exactly as it would outside.
 func TestEndsAreAsOutside(t *testing.T) {
+	// What is ignored stays so outside: who runs the tests may have said so of a hangup.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT)
+	t.Cleanup(func() { signal.Stop(caught) })
 	h := newHost(t)
 	s := create(t, h, "job/task", Limits{})
 	scripts := []string{

@@ -10,6 +10,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// inSlice tells whether groups, as cgroup(7) lists those of a process, are below a slice
+// of any mesita: beside a node somebody may run a cluster of their own.
+func inSlice(groups []byte) bool {
+	for line := range bytes.Lines(groups) {
+		parts := bytes.Split(bytes.TrimSpace(line), []byte("/"))
+		for _, name := range parts[:len(parts)-1] {
+			if bytes.HasPrefix(name, []byte("mesita")) && bytes.HasSuffix(name, []byte(".slice")) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Confines reports whether a process of this machine is one of a task's, and was
 // not let out (see process.Privileged): what it may reach by being root is not
 // what root of the machine may. One that is gone, so that nobody can tell, is.
@@ -19,7 +33,7 @@ func (h *Host) Confines(pid int) bool {
 	if err != nil {
 		return true
 	}
-	inside := bytes.Contains(groups, []byte("/"+h.cfg.Slice+"/"))
+	inside := bytes.Contains(groups, []byte("/"+h.cfg.Slice+"/")) || inSlice(groups)
 	if h.mode == None { // tasks have no groups, but PIDs of their own
 		theirs, terr := os.Readlink(filepath.Join(dir, "ns/pid"))
 		ours, oerr := os.Readlink("/proc/self/ns/pid")

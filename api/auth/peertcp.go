@@ -5,8 +5,11 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"iter"
 	"net"
 	"net/netip"
 	"os"
@@ -73,32 +76,47 @@ func tcpInside(ctx context.Context, tells func(pid int) bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.asked {
-		pids := holdersOf("/proc", p.inode)
-		p.asked, p.inside = true, len(pids) == 0 || slices.ContainsFunc(pids, tells)
+		found, blind := false, false
+		p.asked, p.inside = true, false
+		for pid, err := range holdersOf("/proc", p.inode) {
+			blind = blind || errors.Is(err, fs.ErrPermission) // of who is not root no task is root
+			if found = found || err == nil; err == nil && tells(pid) {
+				p.inside = true
+				break
+			}
+		}
+		p.inside = p.inside || !found && !blind
 	}
 	return p.inside
 }
 
-// holdersOf are the processes that have a socket open. A thread with descriptors of
-// its own is not looked at: a socket that only such a one has is nobody's.
-func holdersOf(proc, inode string) (pids []int) {
-	links, _ := filepath.Glob(filepath.Join(proc, "[0-9]*", "fd")) // the pattern is a good one
-	for _, dir := range links {
-		fds, err := os.ReadDir(dir)
-		if err != nil {
-			continue // it is gone
-		}
-		for _, fd := range fds {
-			if to, err := os.Readlink(filepath.Join(dir, fd.Name())); err != nil || to != "socket:["+inode+"]" {
+// holdersOf are the processes that have a socket open, with an error those of which
+// nobody can tell. A thread with descriptors of its own is not looked at: a socket
+// that only such a one has is nobody's.
+func holdersOf(proc, inode string) iter.Seq2[int, error] {
+	return func(yield func(int, error) bool) {
+		links, _ := filepath.Glob(filepath.Join(proc, "[0-9]*", "fd")) // the pattern is a good one
+		for _, dir := range links {
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(dir)))
+			if err != nil {
 				continue
 			}
-			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(dir))); err == nil {
-				pids = append(pids, pid)
+			fds, err := os.ReadDir(dir)
+			holds := slices.ContainsFunc(fds, func(fd fs.DirEntry) bool {
+				to, err := os.Readlink(filepath.Join(dir, fd.Name()))
+				return err == nil && to == "socket:["+inode+"]"
+			})
+			switch {
+			case holds:
+				err = nil
+			case err == nil || errors.Is(err, fs.ErrNotExist): // or it is gone
+				continue
 			}
-			break
+			if !yield(pid, err) {
+				return
+			}
 		}
 	}
-	return pids
 }
 
 // ownerIn finds the user and the inode of the socket local, which is connected to remote, in a

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -85,14 +86,23 @@ func TestErrorsKeepCodeAndField(t *testing.T) {
 }
 
 func TestRetriesKeepTheKey(t *testing.T) {
+	var mu sync.Mutex // a request whose connection broke may still be answered as the next one comes
 	var keys []string
+	seen := func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(keys)
+	}
 	c := newClient(t, Config{Addrs: []string{serve(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
 		keys = append(keys, r.Header.Get("Idempotency-Key"))
+		try := len(keys)
+		mu.Unlock()
 		var s api.JobSpec
 		if err := api.DecodeStrict(r.Body, &s); err != nil || s.Name != "web" {
-			t.Errorf("try %d: body %v %v", len(keys), s, err)
+			t.Errorf("try %d: body %v %v", try, s, err)
 		}
-		switch len(keys) {
+		switch try {
 		case 1:
 			refuse(w, api.Errorf(api.CodeUnavailable, "no leader"))
 		case 2:
@@ -107,11 +117,12 @@ func TestRetriesKeepTheKey(t *testing.T) {
 	if err != nil || j.ID != "web" {
 		t.Fatal(j, err)
 	}
-	if len(keys) != 4 || keys[0] == "" || keys[1] != keys[0] || keys[2] != keys[0] || keys[3] != keys[0] {
-		t.Fatalf("keys %q, want four times the same", keys)
+	first := seen()
+	if len(first) != 4 || first[0] == "" || first[1] != first[0] || first[2] != first[0] || first[3] != first[0] {
+		t.Fatalf("keys %q, want four times the same", first)
 	}
-	if _, err := c.Submit(t.Context(), &api.JobSpec{Name: "web"}); err != nil || keys[4] == keys[0] {
-		t.Fatalf("another call has the same key %q (%v)", keys[4], err)
+	if _, err := c.Submit(t.Context(), &api.JobSpec{Name: "web"}); err != nil || seen()[4] == first[0] {
+		t.Fatalf("another call has the same key %q (%v)", seen()[4], err)
 	}
 }
 
@@ -169,24 +180,24 @@ func TestCancelledWhileRetrying(t *testing.T) {
 }
 
 func TestRemovalWhoseAnswerWasLost(t *testing.T) {
-	tries := 0
+	var tries atomic.Int32
 	c := newClient(t, Config{Addrs: []string{serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if tries++; tries == 1 {
+		if tries.Add(1) == 1 {
 			refuse(w, api.Errorf(api.CodeUnknown, "lost the lead"))
 			return
 		}
 		refuse(w, api.Errorf(api.CodeNotFound, "no job"))
 	})}})
-	if err := c.RemoveJob(t.Context(), "57"); err != nil || tries != 2 {
-		t.Errorf("%v after %d tries: it was removed by the first", err, tries)
+	if err := c.RemoveJob(t.Context(), "57"); err != nil || tries.Load() != 2 {
+		t.Errorf("%v after %d tries: it was removed by the first", err, tries.Load())
 	}
 	want(t, c.RemoveJob(t.Context(), "57"), api.CodeNotFound, "no job")
 }
 
 func TestRefusalAfterALostAnswer(t *testing.T) {
-	tries := 0
+	var tries atomic.Int32
 	c := newClient(t, Config{Addrs: []string{serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if tries++; tries == 1 {
+		if tries.Add(1) == 1 {
 			panic(http.ErrAbortHandler) // it is done, and the answer is lost
 		}
 		refuse(w, api.Errorf(api.CodeConflict, "there is one already"))

@@ -1,9 +1,11 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"github.com/mesita/mesita/api"
@@ -101,11 +103,15 @@ func (c *Client) Incidents(ctx context.Context, open bool, about string, limit i
 // ago ("" is a week), by one of api.ReportWays: the rows with the most core hours
 // first.
 func (c *Client) Report(ctx context.Context, by, since string) ([]*api.ReportRow, error) {
-	q := url.Values{"by": {by}, "sort": {"-coreHours"}}
+	q := url.Values{"by": {by}}
 	if since != "" {
 		q.Set("since", since)
 	}
-	return getList[*api.ReportRow](ctx, c, "/v1/report", q)
+	rows, err := getList[*api.ReportRow](ctx, c, "/v1/report", q)
+	// Not by the server: what is held goes on while pages are read, and a row would
+	// rise over where the next page begins.
+	slices.SortStableFunc(rows, func(a, b *api.ReportRow) int { return cmp.Compare(b.CoreHours, a.CoreHours) })
+	return rows, err
 }
 
 // CloseIncidents closes incidents by hand: all of them, or none if one is not

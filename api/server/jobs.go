@@ -34,8 +34,12 @@ func (c *call) spec(v *fsm.View) (s *api.JobSpec, filled []api.Filled, err error
 	}
 	if chain := v.Chain(cmp.Or(s.Partition, api.DefaultPartition)); len(chain) > 0 {
 		like := v.Job(s.Name)
-		if like != nil && like.State.Ended() && c.Route.Method != http.MethodPut {
+		switch {
+		case like == nil:
+		case like.State.Ended() && c.Route.Method != http.MethodPut:
 			like = nil // another one begins
+		case !c.sight(v).job(like.ID):
+			like = nil // what it was given is not for everybody
 		}
 		filled = s.Fill(chain, like)
 	}
@@ -99,7 +103,7 @@ func createJob(c *call) (any, error) {
 	}
 	var v any = view.Job(s.Name)
 	if !c.goesOnAsItIs(view, s) {
-		v, err = c.Do(cmd)
+		v, err = c.propose(cmd, key)
 	}
 	if j, ok := v.(*api.Job); ok && c.R.Header.Get("Prefer") == "return=minimal" { // RFC 7240
 		v = jobID{j.ID}
@@ -174,7 +178,18 @@ func applyJob(c *call) (any, error) {
 	if dry {
 		return c.plan(view, s, cmd)
 	}
-	return c.Do(cmd)
+	return c.propose(cmd, key)
+}
+
+// propose proposes a command that may make a job. Keys of requests are of all
+// callers together: another's job is not the answer to who chose the same one.
+func (c *call) propose(cmd fsm.Command, key string) (any, error) {
+	v, err := c.Do(cmd)
+	_, creates := cmd.(*fsm.JobCreate)
+	if j, ok := v.(*api.Job); ok && creates && key != "" && j.Request == key && j.Actor != c.ID.Actor {
+		return nil, &api.Error{Code: api.CodeConflict, Field: "Idempotency-Key", Message: fmt.Sprintf("%q was the key of somebody else's request: choose one that nobody else does, such as a UUID", key)}
+	}
+	return v, err
 }
 
 func listJobs(c *call) (any, error) {

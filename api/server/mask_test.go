@@ -42,17 +42,22 @@ func TestValuesAreMasked(t *testing.T) {
 		}
 		all.Write(n.send(request{method: "GET", path: "/v1/events?limit=1000", token: c.token}).body)
 		all.Write(n.send(request{method: "GET", path: "/v1/jobs/web?wait=running&timeout=1ms", token: c.token}).body)
-		// The same request again is answered with the job that it made.
+		// The same request again is answered with the job that it made, to who made it.
 		again := n.send(request{method: "POST", path: "/v1/jobs", header: key, body: `{"name":"mine","kind":"batch","partition":"dev","command":["x"]}`, token: c.token})
 		all.Write(again.body)
+		if name == "deployer@dev" {
+			if e := again.want(t, 409); e.Field != "Idempotency-Key" {
+				t.Errorf("%s has the job of another request with its key: %+v", name, e)
+			}
+		}
 		for i, secret := range []string{"hunter1", "hunter2", "hunter3", "hunter4"} {
 			want := strings.Contains(c.sees, secret[len(secret)-1:])
 			if strings.Contains(all.String(), secret) != want {
 				t.Errorf("%s: value %d is shown: %t, want %t", name, i+1, !want, want)
 			}
 		}
-		if c.sees == "" && !strings.Contains(all.String(), `"PASSWORD":"***"`) {
-			t.Errorf("%s is not shown that there is a variable", name)
+		if shown := strings.Contains(all.String(), `"PASSWORD":"***"`); c.sees == "" && shown == (name == "deployer@dev") { // who sees none of the jobs
+			t.Errorf("%s is shown that there is a variable: %t", name, shown)
 		}
 	}
 	if j := n.store.View().Job("web"); j.Spec.Env["PASSWORD"] != "hunter2" || j.History[0].Spec.Env["PASSWORD"] != "hunter1" {

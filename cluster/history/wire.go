@@ -88,6 +88,7 @@ func (w *wire) task(t *api.Task) {
 	number(w, &t.FrozenFor)
 	w.rare(&t.Earlier, t.Earlier == nil)
 	number(w, &t.Revision)
+	w.rare(&t.Accounted, t.Accounted == nil)
 }
 
 func (w *wire) resources(r *api.Resources) {

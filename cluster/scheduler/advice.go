@@ -54,11 +54,14 @@ func (w *waiting) sooner() *api.Remedy {
 	}
 	own := int64(time.Duration(w.j.Spec.Time) / time.Second) // with which it waits
 	bad := int64(last.Sub(w.now)/time.Second) + 1
-	for bad < own || own == 0 { // with another time it may be passed by those that are held now
+	const most64 = int64(30 * 24 * time.Hour / time.Second) // who asks for more asks for any
+	for bad < own || own == 0 {                             // with another time it may be passed by those that are held now
 		if !starts(bad) {
 			break
 		}
-		bad *= 2
+		if bad *= 2; bad > most64 && own == 0 {
+			return nil // any time has it go first, and none is its own
+		}
 	}
 	if own > 0 {
 		bad = min(bad, own)

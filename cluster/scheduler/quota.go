@@ -54,7 +54,7 @@ func (p *pass) keepQuota(t *turn, e *entry) (strict bool) {
 		p.waits(t)
 	}
 	t.limited = true
-	return q.Blind
+	return q.Blind && p.e.quotas[path] == q
 }
 
 // newQuota is a quota of a job, of which is not known yet when it can start. It is
@@ -110,7 +110,9 @@ func (p *pass) addQuota(q *reserve.Quota, yields func(*reserve.Quota) bool) {
 		}
 	}
 	ends, all := p.endsWithin(q.Levels[len(q.Levels)-1].Path)
-	q.Find(ends, held, all)
+	if q.Find(ends, held, all); q.Blind && all {
+		return // it cannot run beside those before it: two of such would keep each other out
+	}
 	p.e.quotas[q.Path] = q
 	for _, l := range q.Levels {
 		at := p.limitOf(l.Path)
@@ -118,6 +120,7 @@ func (p *pass) addQuota(q *reserve.Quota, yields func(*reserve.Quota) bool) {
 		switch {
 		case k >= 0:
 			at.quotas = slices.Insert(at.quotas, k, q)
+			at.quotas = at.quotas[:min(len(at.quotas), maxQuotas)]
 		case len(at.quotas) < maxQuotas:
 			at.quotas = append(at.quotas, q)
 		}
@@ -190,14 +193,14 @@ func (p *pass) endsWithin(top string) (ends []reserve.Release, all bool) {
 		at.ends, at.all = p.endsOf(top)
 		at.looked = true
 	}
-	ends = at.ends
+	ends = slices.Clone(at.ends)
 	for _, path := range slices.Sorted(maps.Keys(p.e.started.inPart)) {
 		if !at.all || !api.PathWithin(path, top) {
 			continue
 		}
 		for x := range p.e.started.in(path) {
 			if r, will := p.release(x); will {
-				ends = append(slices.Clip(ends), r)
+				ends = append(ends, r)
 			}
 			if len(ends) > maxQuotaTasks {
 				return nil, false

@@ -93,3 +93,37 @@ func TestALimitAboveStarvesNoWideTask(t *testing.T) {
 		t.Error("another started beside it, above the limit")
 	}
 }
+
+// Below a limit that several partitions fill something runs, or nothing waits: what is
+// kept for the first jobs of two never keeps both out.
+func TestALimitNeverStandsEmpty(t *testing.T) {
+	r := draw.Rand(t)
+	weight := func() api.Weight { return api.Weight(1000 * (1 + r.IntN(4))) }
+	for range 30 {
+		m := newMachine(t, limited("ml", 4, false), &api.Partition{Path: "ml/a", Preempt: api.PreemptNever, Weight: weight()})
+		parts := []string{"ml/a", "ml/b", "ml/c"}[:2+r.IntN(2)]
+		for _, p := range parts[1:] {
+			m.do(&fsm.PartitionPut{Meta: m.meta(), Partition: &api.Partition{Path: p, Preempt: api.PreemptNever, Weight: weight()}})
+		}
+		for minute, empty := 0, 0; minute < 400; minute++ {
+			for _, p := range parts {
+				if minute < 60 && r.IntN(4) == 0 {
+					takes := 1 + r.IntN(20)
+					m.bounded(p, 1+r.IntN(4), takes, takes)
+				}
+			}
+			m.minute()
+			used, waiting := 0, 0
+			for _, p := range parts {
+				u := m.View().Usage(p)
+				used, waiting = used+int(u.Allocated.CPUs), waiting+u.Pending
+			}
+			if empty++; used > 0 || waiting == 0 {
+				empty = 0
+			}
+			if empty > 1 {
+				t.Fatalf("minute %d: %d tasks wait, and nothing runs", minute, waiting)
+			}
+		}
+	}
+}

@@ -45,7 +45,7 @@ const featureDeny = "deny"
 //	   connects, and hand on to tasks what the daemon was started with
 //	1: those that say up to a0d3447, which confine no task in what it sees and
 //	   writes of the machine's files
-//	2: the first that does
+//	2: the first that does; it tells at an end what the task used
 const generation = 2
 
 // firstFeatures are those of keepers that do not say: of the versions before

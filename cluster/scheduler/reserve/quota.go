@@ -14,7 +14,7 @@ import (
 type Quota struct {
 	Kept
 	// Blind is set when nobody knows what comes back before: there were too many
-	// tasks to look at, or none of them ends by itself.
+	// tasks to look at, or none of them ends by itself, or it is kept for others.
 	Blind  bool
 	Levels []Level // the lowest first
 }
