@@ -95,7 +95,8 @@ type JobVersion struct {
 	Created time.Time `json:"created,omitzero"`
 }
 
-// MaxHistory is how many earlier versions a job remembers.
+// MaxHistory is how many earlier versions a job remembers, beside those of tasks that
+// are there.
 const MaxHistory = 10
 
 // JobCounts says how many of a job's tasks are in which condition.

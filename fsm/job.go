@@ -87,7 +87,7 @@ func (c *JobCreate) apply(x *tx) (any, error) {
 			}
 			return nil, conflict("job %q exists and differs: change it with `mesita apply`, stop it, or choose another name", j.ID)
 		}
-		j.Version, j.History = old.Version+1, pushVersion(old)
+		j.Version, j.History = old.Version+1, x.pushVersion(old)
 		j.Base = x.dropTasks(old)
 		x.jobs.delete(x, old)
 	}
@@ -118,9 +118,21 @@ func (x *tx) checkProgram(s *api.JobSpec) error {
 	return nil
 }
 
-func pushVersion(old *api.Job) []api.JobVersion {
+// pushVersion is the history of a job that gets another spec: the last versions, and
+// those of which tasks are there still, as nobody could tell their node any more what
+// they are, and it would end them.
+func (x *tx) pushVersion(old *api.Job) []api.JobVersion {
 	h := append(slices.Clone(old.History), api.JobVersion{Version: old.Version, Spec: old.Spec, Created: old.Updated})
-	return h[max(0, len(h)-api.MaxHistory):]
+	beyond := max(0, len(h)-api.MaxHistory)
+	if beyond == 0 || !x.does(RunningVersions) {
+		return h[beyond:]
+	}
+	there := map[int]bool{}
+	for _, t := range x.jobTasks(old.ID) {
+		there[t.Version] = there[t.Version] || !t.State.Final()
+	}
+	kept := slices.DeleteFunc(slices.Clone(h[:beyond]), func(v api.JobVersion) bool { return !there[v.Version] })
+	return append(kept, h[beyond:]...)
 }
 
 // dropTasks removes all tasks of an ended job and returns the highest attempt
@@ -195,7 +207,7 @@ func (c *JobUpdate) apply(x *tx) (any, error) {
 			x.happened(api.Event{Kind: api.EventJobUpdated, Object: j.ID, Job: j.ID, Message: what + "; its tasks stay as they are"})
 		}
 	} else {
-		j.Version, j.History = old.Version+1, pushVersion(old)
+		j.Version, j.History = old.Version+1, x.pushVersion(old)
 		x.happened(api.Event{Kind: api.EventJobUpdated, Object: j.ID, Job: j.ID, Message: "version " + strconv.Itoa(j.Version)})
 	}
 	x.replaceJob(&j)

@@ -62,6 +62,7 @@ const (
 	Floods                         // a node says who floods it
 	PlaceRules                     // apply keeps the rules of where a task may go, whatever was decided when they were others
 	SameZones                      // apply does not ask a machine which time zones it knows
+	RunningVersions                // a version of a job is remembered for as long as a task of it is there
 	Accounts                       // what attempts held, used and lost is summed up by the day
 )
 
@@ -119,6 +120,7 @@ var features = [...]struct {
 	Floods:          {4, Voters},
 	PlaceRules:      {4, Voters},
 	SameZones:       {4, Voters},
+	RunningVersions: {4, Voters},
 	Accounts:        {4, Voters},
 	CAChanges:       {4, ReadyNodes},
 }
