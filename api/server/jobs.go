@@ -182,11 +182,12 @@ func applyJob(c *call) (any, error) {
 }
 
 // propose proposes a command that may make a job. Keys of requests are of all
-// callers together: another's job is not the answer to who chose the same one.
+// callers together: a job that the caller does not see is not the answer to who chose
+// the same one. Who made it does not tell alone: root is another user on each node.
 func (c *call) propose(cmd fsm.Command, key string) (any, error) {
 	v, err := c.Do(cmd)
 	_, creates := cmd.(*fsm.JobCreate)
-	if j, ok := v.(*api.Job); ok && creates && key != "" && j.Request == key && j.Actor != c.ID.Actor {
+	if j, ok := v.(*api.Job); ok && creates && key != "" && j.Request == key && j.Actor != c.ID.Actor && !c.sight(nil).reads(j) {
 		return nil, &api.Error{Code: api.CodeConflict, Field: "Idempotency-Key", Message: fmt.Sprintf("%q was the key of somebody else's request: choose one that nobody else does, such as a UUID", key)}
 	}
 	return v, err
