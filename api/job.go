@@ -64,6 +64,7 @@ type Job struct {
 	Version  int          `json:"version"`
 	State    JobState     `json:"state"`
 	Stop     bool         `json:"stop,omitempty"` // told to stop
+	Hold     bool         `json:"hold,omitempty"` // nothing of it starts until it is released
 	Spec     *JobSpec     `json:"spec"`
 	Filled   []Filled     `json:"filled,omitempty"`  // what of the spec a partition said, and not its user
 	History  []JobVersion `json:"history,omitempty"` // earlier versions, oldest first

@@ -23,6 +23,7 @@ const (
 	ObstacleNoJob   ObstacleKind = "no-job"    // it must be near a job that does not exist
 	ObstacleFull    ObstacleKind = "full"      // no node has room
 	ObstacleTaking  ObstacleKind = "taking"    // others are giving way to it
+	ObstacleOnHold  ObstacleKind = "on-hold"   // somebody holds its job
 )
 
 // Of one node; ObstacleNear and ObstacleAway, too.
@@ -73,6 +74,8 @@ func (o Obstacle) String() string {
 		return WarnNoJob(o.Job)
 	case ObstacleFull:
 		return "no node can take it now"
+	case ObstacleOnHold:
+		return "job " + o.Job + " is on hold"
 	case ObstacleTaking:
 		return "others are giving way to it"
 	}
@@ -128,5 +131,8 @@ func (w *Why) Waiting(all ...Obstacle) {
 	w.Obstacles = all
 	if len(all) > 0 {
 		w.Summary = w.ID + " is waiting: " + all[0].ofTask()
+	}
+	if len(all) > 1 && all[0].Kind == ObstacleOnHold {
+		w.Summary += "; once it is released: " + all[1].ofTask()
 	}
 }

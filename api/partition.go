@@ -307,7 +307,8 @@ type PartitionUsage struct {
 	Running   int       `json:"running"`
 	Frozen    int       `json:"frozen"`
 	Pending   int       `json:"pending"`
-	Wanted    Amounts   `json:"wanted,omitzero"` // by those that wait
+	Held      int       `json:"held,omitempty"`  // of those, tasks of jobs that are on hold
+	Wanted    Amounts   `json:"wanted,omitzero"` // by the others that wait
 }
 
 // CPUBound is a partition whose limit bounds what its tasks use, on all nodes

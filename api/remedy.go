@@ -17,6 +17,7 @@ const (
 	RemedyLimit     RemedyKind = "limit"     // of partitions
 	RemedyGuarantee RemedyKind = "guarantee" // of the partition: others give way
 	RemedyResume    RemedyKind = "resume"    // of a node that is being drained
+	RemedyRelease   RemedyKind = "release"   // of the job, which is on hold
 )
 
 // Remedy is one change that was tried on a copy of the state: with it, and
@@ -31,6 +32,37 @@ type Remedy struct {
 	Priority int           `json:"priority,omitempty"`
 	Shares   []RemedyShare `json:"shares,omitempty"` // all of them at once
 	Node     string        `json:"node,omitempty"`   // to resume, or where the task would start
+	Job      string        `json:"job,omitempty"`    // that is set or released; "" = it has to be submitted anew
+}
+
+// Set is what JobSet is to be asked for to do it; false: it cannot be done so.
+func (r Remedy) Set() (c JobChange, ok bool) {
+	switch r.Kind {
+	case RemedyTime:
+		c.Time = &r.Time
+	case RemedyPriority:
+		c.Priority = &r.Priority
+	case RemedyRequest:
+		for name, v := range r.Request.Each {
+			switch name {
+			case "cpus":
+				c.CPUs = new(MilliCPU(v))
+			case "mem":
+				c.Mem = new(Bytes(v))
+			default:
+				return JobChange{}, false
+			}
+		}
+	}
+	return c, r.MemLimit == 0 && c != JobChange{}
+}
+
+// command is the one that does it, after what it comes to.
+func (r Remedy) command(flags string) string {
+	if r.Job == "" {
+		return ""
+	}
+	return ": mesita job set " + r.Job + " " + flags
 }
 
 // RemedyShare is a limit or a guarantee that a partition would have.
@@ -46,17 +78,19 @@ func (r Remedy) String() string {
 	}
 	switch r.Kind {
 	case RemedyTime:
-		return fmt.Sprintf("would start now with --time %s (backfill)", r.Time)
+		return fmt.Sprintf("would start now with --time %s (backfill)", r.Time) + r.command(fmt.Sprintf("--time %s", r.Time))
 	case RemedyRequest:
-		return "would start now" + on + " with " + r.flags()
+		return "would start now" + on + " with " + r.flags() + r.command(r.flags())
 	case RemedyGang:
 		return fmt.Sprintf("would start now with --gang %d", r.Gang)
 	case RemedyPriority:
-		return fmt.Sprintf("would start now with --priority %d", r.Priority)
+		return fmt.Sprintf("would start now with --priority %d", r.Priority) + r.command(fmt.Sprintf("--priority %d", r.Priority))
 	case RemedyLimit:
 		return "would start with a higher limit: " + r.commands("limit")
 	case RemedyGuarantee:
 		return "a guarantee would take room back from others: " + r.commands("guarantee")
+	case RemedyRelease:
+		return "would start now if its job were released: mesita job release " + r.Job
 	case RemedyResume:
 		return "would start on " + r.Node + " if that were not draining: mesita node resume " + r.Node
 	}

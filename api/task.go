@@ -174,6 +174,7 @@ const (
 	ReasonPreempted   Reason = "preempted"    // gave way to work that had the better claim
 	ReasonGang        Reason = "gang"         // another task of its gang ended early
 	ReasonPartition   Reason = "partition"    // its partition is being removed
+	ReasonRequeued    Reason = "requeued"     // its job was put back
 	ReasonPortTaken   Reason = "port_taken"   // another program has one of its ports
 )
 

@@ -29,14 +29,6 @@ type WhyNode struct {
 	Obstacle Obstacle `json:"obstacle,omitzero"` // what the reason is made of
 }
 
-// Because is why a task waits, without its id; "" if it does not.
-func (w *Why) Because() string {
-	if len(w.Obstacles) == 0 {
-		return ""
-	}
-	return w.Obstacles[0].ofTask()
-}
-
 // Plan is what submitting a spec would come to once nobody had anything more to
 // decide, if no task ended by itself meanwhile.
 type Plan struct {

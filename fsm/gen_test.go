@@ -99,6 +99,11 @@ func (g *generator) command(v *View) Command {
 	if g.IntN(60) == 0 && v.Does(IncidentsEnd) {
 		return &IncidentClose{Meta: g.meta(), IDs: []uint64{g.Uint64N(20), g.Uint64N(20)}[:1+g.IntN(2)]}
 	}
+	if v.Does(WaitingChanges) && g.IntN(15) == 0 {
+		if j := v.Job(g.anyJob(v)); j != nil {
+			return g.waiting(j)
+		}
+	}
 	if n := v.Node(nodeID(g.IntN(4))); n != nil && n.Starts.Stopped() && g.IntN(4) == 0 {
 		return &NodeTrial{Meta: g.meta(), ID: n.ID, Since: n.Starts.Since}
 	}
@@ -193,6 +198,21 @@ func (g *generator) command(v *View) Command {
 		return &NodeDrain{Meta: g.meta(), ID: nodeID(g.IntN(4)), Drain: g.IntN(2) == 0}
 	}
 	return &TaskStop{Meta: g.meta(), IDs: []string{t.ID}, Move: g.IntN(2) == 0, Reason: api.ReasonDrained}
+}
+
+// waiting makes a command about a job that waits, or shall.
+func (g *generator) waiting(j *api.Job) Command {
+	if k := g.IntN(4); k < 2 {
+		return &JobHold{Meta: g.meta(), ID: j.ID, Release: k == 0}
+	} else if k == 2 {
+		return &JobRequeue{Meta: g.meta(), ID: j.ID}
+	}
+	s := *j.Spec
+	s.CPUs, s.Priority = api.MilliCPU(100*(1+g.IntN(5))), g.IntN(3)
+	if g.IntN(2) == 0 {
+		s.Partition = []string{"ml", api.DefaultPartition}[g.IntN(2)]
+	}
+	return &JobSet{Meta: g.meta(), ID: j.ID, Spec: &s}
 }
 
 // sharing makes a command about partitions or preemption.

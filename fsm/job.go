@@ -18,9 +18,11 @@ var jobNoun = noun[api.Job]{
 	watch:    TableJobs,
 	id:       func(j *api.Job) string { return j.ID },
 	revision: func(j *api.Job) *uint64 { return &j.Revision },
-	same:     func(a, b *api.Job) bool { return a.Spec == b.Spec && a.Stop == b.Stop && a.Created.Equal(b.Created) },
-	follow:   (*tx).indexJob,
-	forms:    []form[api.Job]{{record: recJob}},
+	same: func(a, b *api.Job) bool {
+		return a.Spec == b.Spec && a.Stop == b.Stop && a.Hold == b.Hold && a.Created.Equal(b.Created)
+	},
+	follow: (*tx).indexJob,
+	forms:  []form[api.Job]{{record: recJob}},
 }
 
 // baseRow is the attempts used by a removed job.
@@ -292,7 +294,7 @@ func (c *JobScale) apply(x *tx) (any, error) {
 	if old.Spec.Tasks() == c.Count {
 		return old, nil
 	}
-	if err := x.mayWait(old.Spec.Partition, c.Count-old.Spec.Tasks()); err != nil {
+	if err := x.mayWait(old.Spec.Partition, "", c.Count-old.Spec.Tasks()); err != nil {
 		return nil, err
 	}
 	j, spec := *old, *old.Spec

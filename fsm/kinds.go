@@ -65,6 +65,9 @@ var kinds = []kind{
 	40: of[ClusterSet](4),
 	41: of[CARotate](4),
 	42: of[NodeDemote](4),
+	43: of[JobSet](5),
+	44: of[JobHold](5),
+	45: of[JobRequeue](5),
 }
 
 // numbers are the kinds' numbers by type.

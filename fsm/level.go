@@ -64,6 +64,7 @@ const (
 	SameZones                      // apply does not ask a machine which time zones it knows
 	RunningVersions                // a version of a job is remembered for as long as a task of it is there
 	Accounts                       // what attempts held, used and lost is summed up by the day
+	WaitingChanges                 // a job that waits is set, held and released, and one that runs is put back
 )
 
 // Holder says who must know a feature before it is used.
@@ -122,6 +123,7 @@ var features = [...]struct {
 	SameZones:       {4, Voters},
 	RunningVersions: {4, Voters},
 	Accounts:        {4, Voters},
+	WaitingChanges:  {5, Voters},
 	CAChanges:       {4, ReadyNodes},
 }
 

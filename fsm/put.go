@@ -276,10 +276,11 @@ const unmade = math.MaxInt - 1
 
 func (x *tx) indexUnmade(old, j *api.Job) {
 	had, has := old != nil && old.Unmade() > 0, j != nil && j.Unmade() > 0
-	if had && !has {
+	moved := had && has && old.Spec.Partition != j.Spec.Partition
+	if had && (!has || moved) {
 		x.pending.Delete(pendingKey{old.Spec.Partition, old.Seq, taskKey{old.ID, unmade}})
 	}
-	if has && !had {
+	if has && (!had || moved) {
 		x.pending.ReplaceOrInsert(pendingKey{j.Spec.Partition, j.Seq, taskKey{j.ID, unmade}})
 	}
 }
@@ -291,6 +292,10 @@ func (x *tx) sumJob(j *api.Job, sign int) {
 	x.changeUsage(j.Spec.Partition, func(u *api.PartitionUsage) {
 		n := int64(sign * j.Counts.Pending)
 		u.Pending += int(n)
+		if j.Hold {
+			u.Held += int(n)
+			n = 0 // it wants nothing now
+		}
 		r := &j.Spec.Request
 		u.Wanted.CPUs += api.MilliCPU(n) * r.CPUs
 		u.Wanted.Mem += api.Bytes(n) * r.Mem

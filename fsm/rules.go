@@ -29,17 +29,18 @@ func (x *tx) within(s, old *api.JobSpec, more int) error {
 	if err := s.Within(x.chain(s.Partition), old); err != nil {
 		return err
 	}
-	return x.mayWait(s.Partition, more)
+	return x.mayWait(s.Partition, "", more)
 }
 
 // mayWait refuses tasks beyond those that a partition, or one above, lets wait. What
-// waits since a node was lost, or gave way, is never refused.
-func (x *tx) mayWait(path string, more int) error {
+// waits since a node was lost, or gave way, is never refused. Those that waited in a partition
+// already, if that is not "", are no more for it and those above it.
+func (x *tx) mayWait(path, from string, more int) error {
 	if more <= 0 {
 		return nil
 	}
 	for _, p := range x.chain(path) {
-		if p.MaxWaiting == 0 {
+		if p.MaxWaiting == 0 || from == p.Path || strings.HasPrefix(from, p.Path+"/") {
 			continue
 		}
 		if n := x.waitingIn(p.Path); n+more > p.MaxWaiting {

@@ -139,6 +139,9 @@ func (x *tx) place(p *Placement) bool {
 	}
 	if old := x.taskAt(p.Job, p.Index); old != nil {
 		x.made() // its count goes to the job as stored
+		if j := x.jobAt(p.Job); j != nil && j.Hold {
+			return false
+		}
 		t := *old
 		if !x.placed(&t, p, row) {
 			return false
@@ -199,7 +202,7 @@ func (x *tx) making(job string) *api.Job {
 	}
 	x.made()
 	j := x.jobAt(job)
-	if j == nil || j.Unmade() == 0 {
+	if j == nil || j.Hold || j.Unmade() == 0 {
 		return nil
 	}
 	next := *j
@@ -219,7 +222,7 @@ func (x *tx) made() {
 // room together: it starts whole or not at all.
 func (x *tx) gangFits(ps []Placement) bool {
 	j := x.jobAt(ps[0].Job)
-	if len(ps) != j.Counts.Pending || j.Counts.Live() != j.Counts.Pending {
+	if j.Hold || len(ps) != j.Counts.Pending || j.Counts.Live() != j.Counts.Pending {
 		return false
 	}
 	before := x.placing

@@ -21,6 +21,10 @@ func TestWhatWhyAdvisesHelps(t *testing.T) {
 	kinds := map[api.RemedyKind]int{}
 	draw.Check(t, func(rt *rapid.T) {
 		s := crowded(rt)
+		if rapid.Bool().Draw(rt, "hold") {
+			id := s.submit("x", batchOf("c", 1, 500, 1<<30))
+			s.do(&fsm.JobHold{Meta: s.meta(), ID: id})
+		}
 		plan := scheduler.Planner{Now: func() time.Time { return s.now }, Begin: roundOf}
 		asked := 0
 		for j := range s.View().LiveJobs() {
@@ -45,7 +49,7 @@ func TestWhatWhyAdvisesHelps(t *testing.T) {
 			}
 		}
 	})
-	for _, k := range []api.RemedyKind{api.RemedyTime, api.RemedyRequest, api.RemedyGang, api.RemedyPriority, api.RemedyLimit, api.RemedyGuarantee, api.RemedyResume} {
+	for _, k := range []api.RemedyKind{api.RemedyTime, api.RemedyRequest, api.RemedyGang, api.RemedyPriority, api.RemedyLimit, api.RemedyGuarantee, api.RemedyResume, api.RemedyRelease} {
 		if kinds[k] == 0 {
 			t.Errorf("nothing was ever advised of the kind %s: %v", k, kinds)
 		}
@@ -125,8 +129,18 @@ func (s *shared) helps(task string, r api.Remedy) bool {
 	default:
 		ask = false
 	}
-	if ask {
+	if c, ok := r.Set(); ok && r.Job != "" {
+		set, filled := c.Of(s.View().Job(t.Job))
+		if _, err := f.Do(&fsm.JobSet{Meta: s.meta(), ID: r.Job, Spec: set, Filled: filled}); err != nil {
+			s.t.Fatalf("%q is refused: %v", r, err)
+		}
+	} else if ask {
 		f.Ask(t.Job, &spec)
+	}
+	if r.Kind == api.RemedyRelease {
+		if _, err := f.Do(&fsm.JobHold{Meta: s.meta(), ID: r.Job, Release: true}); err != nil {
+			return false
+		}
 	}
 	for _, share := range r.Shares {
 		p := *s.View().Partition(share.Partition)

@@ -403,6 +403,7 @@ func (f *fake) writeRoutes(handle func(string, func(*http.Request) (any, error))
 		_ = json.NewDecoder(r.Body).Decode(&in) // a wrong one shows in the count
 		j.Spec.Count, j.State = new(in.Count), api.JobPending
 	}))
+	f.waitingRoutes(handle)
 	handle("POST /v1/tasks/{id}/stop", func(r *http.Request) (any, error) { return f.task(r.PathValue("id")) })
 	handle("DELETE /v1/jobs/{id}", onJob(func(j *api.Job, _ *http.Request) { delete(f.jobs, j.ID) }))
 	handle("POST /v1/ca", func(*http.Request) (any, error) {

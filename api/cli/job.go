@@ -135,48 +135,50 @@ func (a *app) plan(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
 	if err != nil {
 		return err
 	}
-	return one(a.out, c, p, p.Job, func(w io.Writer) error {
-		fmt.Fprintf(w, "plan  %s %s: %s", p.Action, or(p.Job, "a job"), api.Count(p.Tasks, "task"))
-		if on := p.Fits - p.Starts; on > 0 || p.Action == "nothing" {
-			fmt.Fprintf(w, ", %d run on as they are", on)
+	return one(a.out, c, p, p.Job, func(w io.Writer) error { return printPlan(w, p) })
+}
+
+func printPlan(w io.Writer, p *api.Plan) error {
+	fmt.Fprintf(w, "plan  %s %s: %s", p.Action, or(p.Job, "a job"), api.Count(p.Tasks, "task"))
+	if on := p.Fits - p.Starts; on > 0 || p.Action == "nothing" {
+		fmt.Fprintf(w, ", %d run on as they are", on)
+	}
+	if p.Action != "nothing" {
+		fmt.Fprintf(w, ", %d would start now", p.Starts)
+	}
+	if p.Waiting > 0 {
+		fmt.Fprintf(w, ", %d would wait", p.Waiting)
+	}
+	fmt.Fprintln(w)
+	for _, x := range p.Changes {
+		fmt.Fprintf(w, "  %s\n", x)
+	}
+	if p.RunAs != "" {
+		fmt.Fprintf(w, "  %-20s %s\n", "runs as", p.RunAs)
+	}
+	for _, n := range p.Nodes {
+		fmt.Fprintf(w, "  %-20s %d\n", n.Node, n.Tasks)
+	}
+	var ways []string
+	for _, g := range p.GiveWay {
+		how := "ends"
+		if g.Freeze {
+			how = "is frozen"
 		}
-		if p.Action != "nothing" {
-			fmt.Fprintf(w, ", %d would start now", p.Starts)
+		ways = append(ways, fmt.Sprintf("%s of partition %s %s", g.Task, g.Partition, how))
+	}
+	for _, x := range []struct {
+		what  string
+		tasks []string
+	}{{"restarted", p.Restarts}, {"stopped", p.Stops}, {"gives way", ways}} {
+		if len(x.tasks) > 0 {
+			fmt.Fprintf(w, "  %-20s %s\n", x.what, someOf(x.tasks))
 		}
-		if p.Waiting > 0 {
-			fmt.Fprintf(w, ", %d would wait", p.Waiting)
-		}
-		fmt.Fprintln(w)
-		for _, x := range p.Changes {
-			fmt.Fprintf(w, "  %s\n", x)
-		}
-		if p.RunAs != "" {
-			fmt.Fprintf(w, "  %-20s %s\n", "runs as", p.RunAs)
-		}
-		for _, n := range p.Nodes {
-			fmt.Fprintf(w, "  %-20s %d\n", n.Node, n.Tasks)
-		}
-		var ways []string
-		for _, g := range p.GiveWay {
-			how := "ends"
-			if g.Freeze {
-				how = "is frozen"
-			}
-			ways = append(ways, fmt.Sprintf("%s of partition %s %s", g.Task, g.Partition, how))
-		}
-		for _, x := range []struct {
-			what  string
-			tasks []string
-		}{{"restarted", p.Restarts}, {"stopped", p.Stops}, {"gives way", ways}} {
-			if len(x.tasks) > 0 {
-				fmt.Fprintf(w, "  %-20s %s\n", x.what, someOf(x.tasks))
-			}
-		}
-		for _, x := range p.Warnings {
-			fmt.Fprintf(w, "! %s\n", x)
-		}
-		return nil
-	})
+	}
+	for _, x := range p.Warnings {
+		fmt.Fprintf(w, "! %s\n", x)
+	}
+	return nil
 }
 
 // printJob is the result of a command that changed a job.
@@ -186,7 +188,7 @@ func (a *app) printJob(c *cli.Context, j *api.Job) error {
 		return nil
 	}
 	return one(a.out, c, j, j.ID, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "%s v%d   %s   %s\n", j.ID, j.Version, jobCounts(j), j.State)
+		_, err := fmt.Fprintf(w, "%s v%d   %s   %s\n", j.ID, j.Version, jobCounts(j), jobState(j))
 		return err
 	})
 }
@@ -236,7 +238,7 @@ func (a *app) jobCommand() *cli.Command {
 	return &cli.Command{
 		Name: "job", Usage: "batch jobs and services",
 		Description: example("mesita job submit --array 0-99 -- ./train.sh", "mesita job ls"),
-		Subcommands: []*cli.Command{a.jobSubmit(), a.jobPlan(), a.jobLs(), a.jobWait(), a.jobRm(),
+		Subcommands: []*cli.Command{a.jobSubmit(), a.jobPlan(), a.jobLs(), a.jobWait(), a.jobHold(), a.jobRelease(), a.jobRequeue(), a.jobSet(), a.jobRm(),
 			rename(a.showCommand(), "show", "mesita job show 57"), rename(a.stopCommand(), "stop", "mesita job stop 57")},
 	}
 }
@@ -367,7 +369,7 @@ func (a *app) jobLs() *cli.Command {
 var jobColumns = []column[*api.Job]{
 	{"JOB", func(j *api.Job) string { return j.ID }, false},
 	{"KIND", func(j *api.Job) string { return j.Spec.Kind.String() }, false},
-	{"STATE", func(j *api.Job) string { return j.State.String() }, false},
+	{"STATE", jobState, false},
 	{"TASKS", jobCounts, false},
 	{"VERSION", func(j *api.Job) string { return fmt.Sprint(j.Version) }, true},
 	{"PARTITION", func(j *api.Job) string { return j.Spec.Partition }, true},

@@ -104,7 +104,7 @@ func noJobOrTask(id string, err error) error {
 }
 
 func showJob(w io.Writer, j *api.Job, tasks []*api.Task) error {
-	fmt.Fprintf(w, "job        %s   %s v%d, %s\n", j.ID, j.Spec.Kind, j.Version, j.State)
+	fmt.Fprintf(w, "job        %s   %s v%d, %s\n", j.ID, j.Spec.Kind, j.Version, jobState(j))
 	fmt.Fprintf(w, "tasks      %s\n", jobCounts(j))
 	fmt.Fprintf(w, "command    %s\n", printable(commandText(j.Spec.Command)))
 	fmt.Fprintf(w, "each       %s\n", j.Spec.Need())

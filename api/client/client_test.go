@@ -347,6 +347,13 @@ func TestNounsUseTheContract(t *testing.T) {
 		{"GET /v1/jobs?all=1 ", func() error { return first(c.Jobs(ctx, true)) }},
 		{`POST /v1/jobs/web/scale {"count":0}`, func() error { return first(c.Scale(ctx, "web", 0)) }},
 		{"POST /v1/jobs/web/stop {}", func() error { return first(c.StopJob(ctx, "web")) }},
+		{"POST /v1/jobs/57/hold {}", func() error { return first(c.HoldJob(ctx, "57", false)) }},
+		{"POST /v1/jobs/57/release {}", func() error { return first(c.ReleaseJob(ctx, "57", false)) }},
+		{"POST /v1/jobs/57/requeue?dry_run=1 {}", func() error { return first(c.RequeueJob(ctx, "57", true)) }},
+		{`POST /v1/jobs/57/set {"time":"9m0s","cpus":0.5}`, func() error {
+			return first(c.SetJob(ctx, "57", api.JobChange{Time: new(api.Duration(9 * time.Minute)), CPUs: new(api.MilliCPU(500))}))
+		}},
+		{`POST /v1/jobs/57/set?dry_run=1 {"priority":3}`, func() error { return first(c.PlanSetJob(ctx, "57", api.JobChange{Priority: new(3)})) }},
 		{"DELETE /v1/jobs/a%2Fb ", func() error { return c.RemoveJob(ctx, "a/b") }},
 		{"GET /v1/tasks?all=1&job=web&node=oak ", func() error { return first(c.Tasks(ctx, "web", "oak", true)) }},
 		{"GET /v1/tasks/web.1 ", func() error { return first(c.Task(ctx, "web.1")) }},

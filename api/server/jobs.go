@@ -50,10 +50,7 @@ func (c *call) spec(v *fsm.View) (s *api.JobSpec, filled []api.Filled, err error
 // admit refuses a job that this cluster cannot take at all, or not from this
 // caller: where it shall be, and where it is by now.
 func (c *call) admit(v *fsm.View, s *api.JobSpec) error {
-	if v.Partition(s.Partition) == nil {
-		return api.InField("partition", noPartition(s.Partition))
-	}
-	if err := auth.May(c.ID, auth.Deploy, object(v, s.Partition, s.Name)); err != nil {
+	if err := c.mayBeIn(v, s.Partition, s.Name); err != nil {
 		return err
 	}
 	there := v.Job(s.Name)
@@ -63,22 +60,43 @@ func (c *call) admit(v *fsm.View, s *api.JobSpec) error {
 			return err
 		}
 	}
-	if field := s.Lifts(); field != "" && !c.mayBeRoot() {
-		return &api.Error{Code: api.CodeNotAllowed, Field: field,
-			Message: "a task with " + field + " may be root of its node, so only an admin of the cluster may ask for one, and you are " + c.ID.Actor + " (" + c.ID.Has() + "): leave it out, or ask an admin to submit the job"}
+	if err := c.mayLift(s); err != nil {
+		return err
 	}
 	if err := c.runsAs(v, s); err != nil {
 		return err
 	}
-	if folder, full := c.Local.DiskFull(); full {
-		return api.Errorf(api.CodeUnavailable, "the disk of %s on node %s is full, and no new work is taken until there is room: free some space there", folder, c.NodeName)
-	}
-	if err := c.Planner.CheckFits(v, s); err != nil || !hidden {
+	if err := c.hasRoom(v, s); err != nil || !hidden {
 		return err
 	}
 	// That a name is taken cannot be kept from who may make a job: it is said last,
 	// and nothing else of whose it is.
 	return &api.Error{Code: api.CodeConflict, Field: "name", Message: fmt.Sprintf("another job is called %q: choose another name", s.Name)}
+}
+
+// mayBeIn refuses a job that the caller may not have in a partition.
+func (c *call) mayBeIn(v *fsm.View, partition, job string) error {
+	if v.Partition(partition) == nil {
+		return api.InField("partition", noPartition(partition))
+	}
+	return auth.May(c.ID, auth.Deploy, object(v, partition, job))
+}
+
+// mayLift refuses what only admins of the cluster may ask for.
+func (c *call) mayLift(s *api.JobSpec) error {
+	if field := s.Lifts(); field != "" && !c.mayBeRoot() {
+		return &api.Error{Code: api.CodeNotAllowed, Field: field,
+			Message: "a task with " + field + " may be root of its node, so only an admin of the cluster may ask for one, and you are " + c.ID.Actor + " (" + c.ID.Has() + "): leave it out, or ask an admin to submit the job"}
+	}
+	return nil
+}
+
+// hasRoom refuses what no disk or node could take.
+func (c *call) hasRoom(v *fsm.View, s *api.JobSpec) error {
+	if folder, full := c.Local.DiskFull(); full {
+		return api.Errorf(api.CodeUnavailable, "the disk of %s on node %s is full, and no new work is taken until there is room: free some space there", folder, c.NodeName)
+	}
+	return c.Planner.CheckFits(v, s)
 }
 
 func createJob(c *call) (any, error) {

@@ -25,7 +25,7 @@ func (n *testNode) with(name string, rights ...string) string {
 // the least role there; ofCluster those that take a right to the whole. All others
 // take a right anywhere. Written out on purpose, as in TestEveryRouteForEveryRole.
 var ofObject = map[string]string{
-	"POST /v1/jobs": "deployer", "PUT /v1/jobs/{id}": "deployer", "DELETE /v1/jobs/{id}": "deployer", "POST /v1/jobs/{id}/scale": "deployer", "POST /v1/jobs/{id}/stop": "deployer",
+	"POST /v1/jobs": "deployer", "PUT /v1/jobs/{id}": "deployer", "DELETE /v1/jobs/{id}": "deployer", "POST /v1/jobs/{id}/scale": "deployer", "POST /v1/jobs/{id}/set": "deployer", "POST /v1/jobs/{id}/hold": "deployer", "POST /v1/jobs/{id}/release": "deployer", "POST /v1/jobs/{id}/requeue": "deployer", "POST /v1/jobs/{id}/stop": "deployer",
 	"POST /v1/tasks/{id}/stop": "deployer", "POST /v1/tasks/{id}/exec": "deployer", "GET /v1/tasks/{id}/logs": "viewer",
 	"PUT /v1/partitions/{path...}": "admin", "DELETE /v1/partitions/{path...}": "admin",
 }

@@ -26,6 +26,11 @@ func (c *call) runsAs(v *fsm.View, s *api.JobSpec) error {
 		}
 		return nil
 	}
+	return c.settleUser(v, s)
+}
+
+// settleUser is runsAs of what nobody submitted before.
+func (c *call) settleUser(v *fsm.View, s *api.JobSpec) error {
 	if c.mayBeRoot() {
 		s.User = cmp.Or(s.User, c.ID.RunAs)
 		return nil

@@ -54,6 +54,10 @@ func jobRoutes(s *Server) []*exchange.Route {
 		{Method: del, Path: "/v1/jobs/{id}", Action: auth.Deploy, Scope: auth.OfJob, Handle: s.on(removeJob), Answer: removed{}, Summary: "forget an ended job"},
 		{Method: post, Path: "/v1/jobs/{id}/scale", Action: auth.Deploy, Scope: auth.OfJob, Handle: s.on(scaleJob), Body: scaleRequest{}, Answer: api.Job{}, Summary: "change how many tasks a service keeps running"},
 		{Method: post, Path: "/v1/jobs/{id}/stop", Action: auth.Deploy, Scope: auth.OfJob, Handle: s.on(stopJob), Answer: api.Job{}, Summary: "stop a job"},
+		{Method: post, Path: "/v1/jobs/{id}/set", Action: auth.Deploy, Scope: auth.OfJob, Handle: s.on(setJob), Query: words("dry_run", "if_revision"), Body: api.JobChange{}, Answer: api.Job{}, Summary: "have a job that waits ask for something else; it keeps its place; dry_run=1 answers the plan"},
+		{Method: post, Path: "/v1/jobs/{id}/hold", Action: auth.Deploy, Scope: auth.OfJob, Handle: s.on(holdJob), Query: words("dry_run"), Answer: api.Job{}, Summary: "start nothing more of a job until it is released"},
+		{Method: post, Path: "/v1/jobs/{id}/release", Action: auth.Deploy, Scope: auth.OfJob, Handle: s.on(releaseJob), Query: words("dry_run"), Answer: api.Job{}, Summary: "let a job that is on hold start again, in its place"},
+		{Method: post, Path: "/v1/jobs/{id}/requeue", Action: auth.Deploy, Scope: auth.OfJob, Handle: s.on(requeueJob), Query: words("dry_run"), Answer: api.Job{}, Summary: "end what runs of a job, and have it wait again in its place"},
 		{Method: get, Path: "/v1/jobs/{id}/why", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(whyJob), Answer: api.Why{}, Summary: "why a job is in its state"},
 	}
 }

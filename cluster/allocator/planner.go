@@ -24,6 +24,9 @@ func (Planner) Status(v *fsm.View) []api.PartitionStatus {
 			Share: fsm.Dominant(c.used, t.capacity), Fair: fair[c]}
 		s.Allocated = c.used
 		for j := range v.PendingJobs(p.Path) {
+			if j.Hold {
+				continue
+			}
 			oldest[p.Path] = j.Created
 			break
 		}
@@ -56,7 +59,7 @@ func addBelow(all []api.PartitionStatus) {
 		}
 		u, c := &all[up].PartitionUsage, &all[i].PartitionUsage
 		u.Pending, u.Running, u.Starting, u.Frozen = u.Pending+c.Pending, u.Running+c.Running, u.Starting+c.Starting, u.Frozen+c.Frozen
-		u.Wanted = u.Wanted.Add(c.Wanted)
+		u.Wanted, u.Held = u.Wanted.Add(c.Wanted), u.Held+c.Held
 		if o := all[i].Oldest; !o.IsZero() && (all[up].Oldest.IsZero() || o.Before(all[up].Oldest)) {
 			all[up].Oldest = o
 		}

@@ -25,7 +25,7 @@ func Begin(v *fsm.View) *Round {
 			leaf = c.own
 		}
 		u := v.Usage(c.path)
-		if u.Pending+u.Frozen > 0 {
+		if u.Pending-u.Held+u.Frozen > 0 {
 			for up := leaf; up != nil; up = up.parent {
 				up.active = true
 			}

@@ -67,7 +67,7 @@ func newTree(v *fsm.View) *tree {
 		}
 		for up := c; up != nil; up = up.parent {
 			up.used = up.used.Add(u.Allocated)
-			up.wants += u.Pending + u.Frozen
+			up.wants += u.Pending - u.Held + u.Frozen
 		}
 	}
 	return t

@@ -34,6 +34,9 @@ func (p Planner) Plan(ctx context.Context, v *fsm.View, s *api.JobSpec, cmd fsm.
 		return nil, first.Err
 	}
 	id := first.Value.(*api.Job).ID
+	if old = v.Job(id); old != nil {
+		plan.Job = id
+	}
 	x, err := after(ctx, v, p.Engine(v), now, cmd)
 	if err != nil {
 		return nil, err

@@ -36,6 +36,19 @@ func (w *waiting) remedies() (out []api.Remedy) {
 	return out
 }
 
+// settable names the job in what `job set` does.
+func (w *waiting) settable(all []api.Remedy) []api.Remedy {
+	if !w.view.Does(fsm.WaitingChanges) || w.j.Spec.Kind != api.KindBatch {
+		return all
+	}
+	for i := range all {
+		if _, ok := all[i].Set(); ok {
+			all[i].Job = w.j.ID
+		}
+	}
+	return all
+}
+
 // sooner is the longest --time with which the task is backfilled.
 func (w *waiting) sooner() *api.Remedy {
 	var last time.Time

@@ -182,7 +182,7 @@ func (e *Engine) refreshJob(id string) {
 	if j.Spec.Kind != api.KindBatch {
 		l.fixed = j.Spec.Need().Times(running)
 	}
-	if j.Counts.Pending > 0 && !j.Stop {
+	if j.Counts.Pending > 0 && !j.Stop && !j.Hold {
 		l.entry = &entry{job: j}
 		if old != nil && old.entry != nil && old.entry.job.Spec == j.Spec {
 			l.entry.class = class

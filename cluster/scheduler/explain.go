@@ -237,6 +237,8 @@ func (p Planner) explainTask(e *Engine, v *fsm.View, t *api.Task) *api.Why {
 		if text := unseen(v, j, t); text != "" {
 			why.Hints = []string{text}
 		}
+	case j != nil && j.Hold:
+		p.explainHeld(v, j, t, why)
 	case waits(j, t, p.Now()):
 		why.Summary = fmt.Sprintf("%s waits %s before attempt %d; attempt %d ended: %s", t.ID, t.NotBefore.Sub(p.Now()).Round(time.Second),
 			t.Attempt, t.Attempt-1, reasonText(t))

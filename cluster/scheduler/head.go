@@ -96,7 +96,7 @@ func (p *pass) startsLate(path string, c fsm.Placement) {
 
 // latest is how long a job waits at most that is wider than its partition is
 // entitled to.
-func latest(j *api.Job) time.Duration { return max(leastLate, timesLate*bound(j)) }
+func latest(j *api.Job) time.Duration { return max(leastLate, timesLate*bound(j.Spec)) }
 
 // settle keeps what the pass found out of those who wait first for the next one.
 func (p *pass) settle() {

@@ -245,7 +245,7 @@ func (p *pass) endOf(t *api.Task, j *api.Job) (at time.Time, ends bool) {
 	if j.Spec.Kind != api.KindBatch {
 		return time.Time{}, false
 	}
-	if d := bound(j); d > 0 {
+	if d := bound(j.SpecOf(t.Version)); d > 0 {
 		at = p.now.Add(max(d-t.Ran(p.now), time.Second)) // one that is overdue is about to end
 	}
 	return at, true
@@ -300,7 +300,7 @@ func (p *pass) endsBefore(j *api.Job, h *reserve.Hold) bool { return p.endsBy(j,
 
 // endsBy tells whether a job that starts now ends by then, at a known time.
 func (p *pass) endsBy(j *api.Job, at time.Time) bool {
-	d := bound(j)
+	d := bound(j.Spec)
 	return d > 0 && !at.IsZero() && !p.now.Add(d).After(at)
 }
 

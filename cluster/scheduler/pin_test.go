@@ -50,7 +50,7 @@ func TestCPUsArePinnedWhereTheyCanBe(t *testing.T) {
 			t.Errorf("%s: %+v", want, why.Nodes)
 		}
 	}
-	if hints := strings.Join(why.Hints, "\n"); !strings.Contains(hints, "would start now on n3 with --cpus 1\n") && !strings.HasSuffix(hints, "would start now on n3 with --cpus 1") {
+	if hints := strings.Join(why.Hints, "\n"); !strings.Contains(hints+"\n", "would start now on n3 with --cpus 1: mesita job set "+j.ID+" --cpus 1\n") {
 		t.Errorf("hints: %s", hints)
 	}
 	// What is left is anybody's.

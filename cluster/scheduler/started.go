@@ -62,7 +62,7 @@ func (p *pass) release(x start) (r reserve.Release, ends bool) {
 		return reserve.Release{}, false
 	}
 	r = reserve.Release{Slot: int(x.slot), Path: x.job.Spec.Partition, Held: x.job.Spec.Need().Times(1)}
-	if d := bound(x.job); d > 0 {
+	if d := bound(x.job.Spec); d > 0 {
 		r.At = p.now.Add(d)
 	}
 	return r, true
@@ -71,9 +71,9 @@ func (p *pass) release(x start) (r reserve.Release, ends bool) {
 // bound is how long a task of a job runs at most, which its node sees to; zero:
 // as long as it likes. Promises are made of bounds: what earlier runs took says
 // nothing of the next.
-func bound(j *api.Job) time.Duration {
-	if j.Spec.Kind != api.KindBatch {
+func bound(s *api.JobSpec) time.Duration {
+	if s == nil || s.Kind != api.KindBatch {
 		return 0
 	}
-	return time.Duration(j.Spec.Time)
+	return time.Duration(s.Time)
 }

@@ -43,8 +43,29 @@ func (p Planner) explainWait(e *Engine, v *fsm.View, j *api.Job, t *api.Task, wh
 		return
 	}
 	w.tries = &trials{engine: e, base: v, now: now, job: j.ID, index: t.Index, memory: e.Remember(), left: maxTrials, clock: p.Now, until: p.Now().Add(trialTime)}
-	why.Remedies = w.remedies()
+	why.Remedies = w.settable(w.remedies())
 	w.hints()
+}
+
+// explainHeld says why a task waits whose job is on hold, and what else it would wait
+// for.
+func (p Planner) explainHeld(v *fsm.View, j *api.Job, t *api.Task, why *api.Why) {
+	held := api.Obstacle{Kind: api.ObstacleOnHold, Job: j.ID}
+	f := v.Fork()
+	if _, err := f.Do(&fsm.JobHold{Meta: fsm.Meta{At: p.Now(), Actor: "why"}, ID: j.ID, Release: true}); err != nil {
+		why.Waiting(held)
+		return
+	}
+	then := &api.Why{ID: t.ID, State: why.State}
+	p.explainWait(nil, f.View(), f.View().Job(j.ID), f.View().TaskOf(t.Job, t.Index), then)
+	why.Nodes, why.Nearest, why.Holders, why.Holding = then.Nodes, then.Nearest, then.Holders, then.Holding
+	why.Waiting(append([]api.Obstacle{held}, then.Obstacles...)...)
+	if len(then.Obstacles) == 0 || then.Obstacles[0].Kind == api.ObstacleTaking {
+		why.Remedies = []api.Remedy{{Kind: api.RemedyRelease, Job: j.ID}}
+		why.Hints = []string{why.Remedies[0].String()}
+		return
+	}
+	why.Hints = []string{"mesita job release " + j.ID + " lets it wait in its place"}
 }
 
 // waiting is what is known of a task that waits.

@@ -66,7 +66,7 @@ func TestWhySaysWhichResourceAndHowMuch(t *testing.T) {
 	if got := why.Nodes[0]; got.Reason != "needs 16GiB mem, 16380MiB free" || got.Obstacle.Resource != "mem" {
 		t.Errorf("%+v", got)
 	}
-	if want := "would start now on n0 with --mem 16380MiB"; !slices.Contains(why.Hints, want) {
+	if want := "would start now on n0 with --mem 16380MiB: mesita job set big --mem 16380MiB"; !slices.Contains(why.Hints, want) {
 		t.Errorf("%q", why.Hints)
 	}
 	why = whyOf(t, s, submit(t, s, asking("golden", func(s *api.JobSpec) { s.Custom = map[string]api.Quantity{"gold": {Scalar: 1000}} })))

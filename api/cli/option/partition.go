@@ -112,11 +112,11 @@ func PartitionFlags() []cli.Flag {
 	return append(out, ChangeFlags()...)
 }
 
-// ChangeFlags are those of a command that changes a partition.
+// ChangeFlags are those of a command that changes a partition, or what waits in one.
 func ChangeFlags() []cli.Flag {
 	return []cli.Flag{
 		DryRunFlag(),
-		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the path only"},
+		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the path or id only"},
 		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT` of the result: table, json or yaml"},
 	}
 }
