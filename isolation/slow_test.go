@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -175,7 +176,7 @@ func TestNothingIsLeft(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return len(fds)
+			return len(fds) - len(zygotes(t))
 		case "mounts":
 			b, err := os.ReadFile("/proc/self/mountinfo")
 			if err != nil {
@@ -187,7 +188,7 @@ func TestNothingIsLeft(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return strings.Count(string(b), "memfd:start")
+			return strings.Count(string(b), "memfd:start") - len(zygotes(t))
 		}
 	}
 	run := func(i int) {
@@ -211,6 +212,7 @@ func TestNothingIsLeft(t *testing.T) {
 		}
 		remove(t, s)
 	}
+	known := len(zygotes(t)) // other tests'
 	run(1)
 	before, others := map[string]int{}, children(t)
 	for _, what := range []string{"files", "mounts", "memory"} {
@@ -230,18 +232,34 @@ func TestNothingIsLeft(t *testing.T) {
 			t.Errorf("%s: %d before, %d now", what, n, now)
 		}
 	}
+	if n := len(zygotes(t)); n > known+runtime.NumCPU() {
+		t.Errorf("%d processes are there to be cloned, and %d were before", n, known)
+	}
 	for _, top := range tops(h) {
 		if left, err := subgroups(top); err != nil || len(left) != 0 {
 			t.Errorf("%s still has %v, %v", top, left, err)
 		}
 	}
-	// No child is left, dead or alive, and so no namespace of one. Other tests'
-	// that were killed and not waited for are not this one's.
+	// No child is left, dead or alive, and so no namespace of one, but what all are
+	// clones of. Other tests' that were killed and not waited for are not this one's.
+	made := zygotes(t)
 	for pid := range children(t) {
-		if !others[pid] {
+		if !others[pid] && !made[pid] {
 			t.Errorf("process %d is left", pid)
 		}
 	}
+}
+
+// zygotes are those of our children which newborns are clones of.
+func zygotes(t *testing.T) map[int]bool {
+	t.Helper()
+	out := map[int]bool{}
+	for pid := range children(t) {
+		if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err == nil && strings.TrimSpace(string(b)) == "mesita-zygote" {
+			out[pid] = true
+		}
+	}
+	return out
 }
 
 // children are our child processes, dead or alive.

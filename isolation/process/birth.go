@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 	"unsafe"
@@ -32,7 +31,8 @@ type Birth struct {
 	stages []stage
 	report uintptr
 
-	fds     []int // of ours, until the clone
+	send    []int // files of ours that it is to have, from firstFile on
+	ours    []int // those of them to be closed
 	files   [3]int
 	group   int
 	limits  []int // of the groups to enter by a write
@@ -83,20 +83,34 @@ func (st *Starter) begin(at Place, c Spec, f Files, beside *Process) (_ *Birth, 
 	if err := b.open(f); err != nil {
 		return nil, err
 	}
-	st.mu.RLock()
-	defer st.mu.RUnlock()
-	if b.arena, err = newArena(st.code, b.room()); err != nil {
-		return nil, err
+	defer runtime.KeepAlive(f)
+	err = errNoZygote
+	for n := 0; n <= st.zygotes.most() && errors.Is(err, errNoZygote); n++ { // somebody may have killed all
+		err = b.beBorn()
 	}
-	defer b.arena.free()
-	return b, b.clone(b.script())
+	if err != nil {
+		return nil, &os.PathError{Op: "fork/exec", Path: b.c.Path, Err: err}
+	}
+	return b, nil
+}
+
+func (b *Birth) beBorn() error {
+	z, err := b.st.zygotes.take(&b.st.starter, b.st.ProcRoot, b.room())
+	if err != nil {
+		return err
+	}
+	b.arena, b.stages = z.script, nil
+	err = b.clone(z)
+	b.st.zygotes.giveBack(z, err)
+	b.arena = nil // the next one's
+	return err
 }
 
 // room is what its script takes, beside the steps of any: what it asks for may be
 // as much as a message has room for.
 func (b *Birth) room() int {
 	const each = int(unsafe.Sizeof(step{})) + 64 // a step and what it points to
-	lists := len(b.c.Rlimits) + len(b.st.ignored) + len(b.at.Entries) + 2*len(b.st.special) + len(b.c.dropped(b.st.own)) + 4*len(b.trees)
+	lists := len(b.c.Rlimits) + len(b.st.ignored) + len(b.at.Entries) + len(b.c.dropped(b.st.own)) + 4*len(b.trees)
 	text := [][]string{}
 	for _, l := range b.layers {
 		lists += l.steps()
@@ -112,8 +126,8 @@ func (b *Birth) open(f Files) error {
 		if given == nil {
 			fd, err = open(os.DevNull, unix.O_RDWR)
 		} else {
-			fd, err = unix.FcntlInt(given.Fd(), unix.F_DUPFD_CLOEXEC, firstFile)
-			runtime.KeepAlive(given)
+			b.lend(&b.files[i], int(given.Fd()))
+			continue
 		}
 		if err := b.use(&b.files[i], fd, err); err != nil {
 			return err
@@ -171,55 +185,46 @@ func (b *Birth) openNews() error {
 	return nil
 }
 
-// use notes a descriptor of ours, moved to where the newborn puts no other.
+// use notes a descriptor of ours, which ends here with the clone.
 func (b *Birth) use(slot *int, fd int, err error) error {
 	if err != nil {
 		return err
 	}
-	if fd < firstFile {
-		high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, firstFile)
-		unix.Close(fd)
-		if err != nil {
-			return os.NewSyscallError("fcntl", err)
-		}
-		fd = high
-	}
-	*slot = fd
-	b.fds = append(b.fds, fd)
+	b.ours = append(b.ours, fd)
+	b.lend(slot, fd)
 	return nil
 }
 
-func (b *Birth) closeOurs() {
-	for _, fd := range b.fds {
-		unix.Close(fd)
-	}
-	b.fds = nil
+// lend has the newborn have a file, too, and says which it is there.
+func (b *Birth) lend(slot *int, fd int) {
+	*slot = firstFile + len(b.send)
+	b.send = append(b.send, fd)
 }
 
-// The descriptors of a newborn: the program's three, where an init tells, and
-// from then on as we had them.
-const (
-	tellFile  = 3
-	firstFile = 4
-)
+func (b *Birth) closeOurs() {
+	for _, fd := range b.ours {
+		unix.Close(fd)
+	}
+	b.send, b.ours = nil, nil
+}
 
 // cloneArgs are those of clone3(2).
 type cloneArgs struct {
 	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
 }
 
-func (b *Birth) clone(first *step) error {
-	a := &cloneArgs{flags: cloneClearSighand, exitSignal: uint64(unix.SIGCHLD)}
-	size := a.into(-1)
+func (b *Birth) clone(z *zygote) error {
+	first := b.script()
+	a := cloneArgs{flags: unix.CLONE_PARENT} // and with the exit signal of the zygote
 	if b.init {
 		a.flags |= unix.CLONE_NEWPID
 	}
-	r := clone(unsafe.Pointer(a), size, b.arena.at(0), first.addr(), b.report)
-	runtime.KeepAlive(a)
-	if errno := -int(r); errno > 0 && errno < 4096 {
-		return &os.PathError{Op: "fork/exec", Path: b.c.Path, Err: unix.Errno(errno)}
+	size := a.into(-1)
+	pid, err := z.bear(b.arena.bytes(false, (*[unsafe.Sizeof(a)]byte)(unsafe.Pointer(&a))[:]), size, first, b.send)
+	if err != nil {
+		return err
 	}
-	b.newborn = &Process{Pid: int(r), child: int(r)}
+	b.newborn = &Process{Pid: pid, child: pid}
 	return nil
 }
 
@@ -367,17 +372,4 @@ func (b *Birth) receive() (*news, error) {
 		out.pid, out.errno = int(out.errno), 0 // of its child
 	}
 	return out, nil
-}
-
-// needed are the descriptors that the newborn uses, in order.
-func (b *Birth) needed() []int {
-	fds := append([]int{b.theirs}, b.files[:]...)
-	fds = append(fds, b.limits...)
-	for _, fd := range []int{b.group, b.target, b.tell} {
-		if fd >= 0 {
-			fds = append(fds, fd)
-		}
-	}
-	slices.Sort(fds)
-	return slices.Compact(fds)
 }

@@ -24,7 +24,7 @@ func TestAKilledProcessDidNotBegin(t *testing.T) {
 		}
 		for _, stage := range c.told {
 			noError := make([]byte, 4)
-			if _, err := unix.Write(b.theirs, append(binary.NativeEndian.AppendUint32(nil, stage), noError...)); err != nil {
+			if _, err := unix.Write(b.send[b.theirs-firstFile], append(binary.NativeEndian.AppendUint32(nil, stage), noError...)); err != nil {
 				t.Fatal(err)
 			}
 		}

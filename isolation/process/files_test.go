@@ -56,7 +56,7 @@ func TestAStartThatFailsFailsNoOther(t *testing.T) {
 			t.Error("a process was started without files")
 		}
 	})
-	for range anew + 1 {
+	for range 300 {
 		if err := run(); err != nil {
 			t.Fatal(err)
 		}

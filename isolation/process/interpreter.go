@@ -41,9 +41,8 @@ const codeSize = 256
 type starter struct {
 	warn sync.Once
 
-	setup  sync.Mutex // guards ready and starts
-	ready  bool       // the rest is known
-	starts uint64
+	setup sync.Mutex // guards ready
+	ready bool       // the rest is known
 
 	code    int              // a file with a copy of interpret, to map
 	pinned  bool             // the kernel writes to each thread's memory, so a copy of it must stay
@@ -53,9 +52,7 @@ type starter struct {
 	ipc     bool             // there are IPC namespaces
 	filter  []byte           // of system calls, as the kernel takes it
 
-	mu      sync.RWMutex // held while there is a script in memory, which must not stay behind, and for the rest
-	special []interval   // memory of the kernel's, such as the vdso, which may be sealed
-	top     uintptr      // where memory ends
+	zygotes zygotes
 }
 
 type interval struct{ from, to uintptr }
@@ -66,15 +63,12 @@ func (in *starter) prepare(proc string) error {
 	in.setup.Lock()
 	defer in.setup.Unlock()
 	if in.ready {
-		if in.starts++; in.starts%anew == 0 && !in.pinned {
-			_ = in.readMaps(proc) // what is new is copied
-		}
 		return nil
 	}
 	in.pinned, in.ipc, in.filter = restartable(), hasIPC(proc), filterCode()
 	var cerr error
 	in.own, cerr = ownCapabilities()
-	for _, err := range []error{cerr, in.readMaps(proc), in.readIgnored(proc), in.readScore(proc)} {
+	for _, err := range []error{cerr, in.readIgnored(proc), in.readScore(proc)} {
 		if err != nil {
 			return err
 		}
@@ -85,9 +79,6 @@ func (in *starter) prepare(proc string) error {
 	in.ready = true
 	return nil
 }
-
-// anew is after how many starts our memory is looked at again: it may have grown.
-const anew = 256
 
 func (in *starter) copyCode() error {
 	const noexec = 8 // MFD_NOEXEC_SEAL: it is mapped and never executed; Linux 6.3
@@ -107,19 +98,21 @@ func (in *starter) copyCode() error {
 	return nil
 }
 
-// readMaps finds out what memory there is, and has all of it stay behind at a
+// memoryMap is what memory there is of ours.
+type memoryMap struct {
+	special []interval // the kernel's, such as the vdso, which may be sealed
+	top     uintptr    // where memory ends
+}
+
+// readMaps finds out what memory there is. With leave all of it stays behind at a
 // clone that can: neither copying its tables nor our next write to each page
 // is cheap, and what a newborn does not have it cannot give away.
-func (in *starter) readMaps(proc string) error {
+func readMaps(proc string, leave bool) (out memoryMap, err error) {
 	f, err := os.Open(filepath.Join(proc, "self/maps"))
 	if err != nil {
-		return fmt.Errorf("see our memory: %w", err)
+		return out, fmt.Errorf("see our memory: %w", err)
 	}
 	defer f.Close()
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	var special []interval
-	var top uintptr
 	s := bufio.NewScanner(f)
 	for s.Scan() {
 		fields := strings.Fields(s.Text())
@@ -127,25 +120,24 @@ func (in *starter) readMaps(proc string) error {
 		low, err := strconv.ParseUint(from, 16, 64)
 		high, herr := strconv.ParseUint(to, 16, 64)
 		if !ok || err != nil || herr != nil || len(fields) < 2 {
-			return fmt.Errorf("see our memory: %q", s.Text())
+			return out, fmt.Errorf("see our memory: %q", s.Text())
 		}
 		if high > 1<<62 {
 			continue // the vsyscall page is the kernel's own
 		}
-		top = max(top, uintptr(high))
+		out.top = max(out.top, uintptr(high))
 		name := fields[len(fields)-1]
 		switch {
 		case strings.HasPrefix(name, "[v") || name == "[sigpage]" || name == "[uprobes]":
-			special = append(special, interval{uintptr(low), uintptr(high)})
-		case !in.pinned && !strings.Contains(fields[1], "x") && !strings.Contains(name, "memfd:"):
+			out.special = append(out.special, interval{uintptr(low), uintptr(high)})
+		case leave && !strings.Contains(fields[1], "x") && !strings.Contains(name, "memfd:"):
 			_, _, _ = unix.RawSyscall(unix.SYS_MADVISE, uintptr(low), uintptr(high-low), unix.MADV_DONTFORK) // then it is copied
 		}
 	}
 	if err := s.Err(); err != nil {
-		return fmt.Errorf("see our memory: %w", err)
+		return out, fmt.Errorf("see our memory: %w", err)
 	}
-	in.special, in.top = special, top
-	return nil
+	return out, nil
 }
 
 // readIgnored finds the signals that are ignored: an exec does not change that,

@@ -2,14 +2,7 @@
 
 package process
 
-import (
-	"errors"
-	"fmt"
-	"os"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
-)
+import "unsafe"
 
 // step is one system call of a script, as interpret reads it: its layout is in
 // script_*.s.
@@ -26,8 +19,8 @@ type step struct {
 const compare = ^uintptr(0)
 
 // arena is the memory of a script: all that a process needs between its birth
-// and its program. Its first page is the code, the second is what is kept by
-// the parent of a program, the rest is needed until the program runs.
+// and its program. Its first part is what is kept by the parent of a program, the
+// rest is needed until the program runs.
 //
 // What makes a start out of a list of system calls is that the newborn copy of
 // a process of many threads must not touch the heap, grow a stack, or wait for
@@ -36,35 +29,45 @@ const compare = ^uintptr(0)
 // only. All other memory can be given back at once, so a task does not pin ours.
 type arena struct {
 	mem        []byte
-	page       int
 	kept, rest int // up to where they are used
+	restAt     int
 }
 
-// newArena has room for so many bytes of strings and their addresses.
-func newArena(code int, room int) (*arena, error) {
-	page := os.Getpagesize()
-	const steps = 192 * int(unsafe.Sizeof(step{}))
-	size := (2*page + steps + room + page - 1) / page * page
-	mem, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
-	if err != nil {
-		return nil, fmt.Errorf("get memory to start with: %w", err)
-	}
-	if _, err := unix.MmapPtr(code, 0, unsafe.Pointer(&mem[0]), uintptr(page), unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_FIXED); err != nil {
-		return nil, errors.Join(fmt.Errorf("get memory to start with: %w", err), unix.Munmap(mem))
-	}
-	return &arena{mem: mem, page: page, kept: page, rest: 2 * page}, nil
+// stepsRoom is what the steps of any start take.
+const stepsRoom = 192 * int(unsafe.Sizeof(step{}))
+
+// newArena keeps the part before restAt, which begins with the report.
+func newArena(mem []byte, restAt int) *arena {
+	a := &arena{mem: mem, restAt: restAt}
+	a.reset()
+	return a
 }
 
-func (a *arena) free() { _ = unix.Munmap(a.mem) }
+const reportSize = 8
+
+func (a *arena) reset() {
+	clear(a.mem[:a.used()])
+	a.kept, a.rest = min(reportSize, a.restAt), a.restAt
+}
+
+// report is where a process writes what failed.
+func (a *arena) report() uintptr { return a.at(0) }
+
+// has tells whether there is room for so many bytes of strings and their addresses,
+// beside the steps of any start.
+func (a *arena) has(room int) bool { return a.restAt+stepsRoom+room <= len(a.mem) }
+
+// used is how much of it is.
+func (a *arena) used() int { return a.rest }
 
 func (a *arena) at(off int) uintptr { return uintptr(unsafe.Pointer(&a.mem[off])) }
 
 // take takes n bytes, of which the last is followed by a zero. It panics when
-// there is no room: newArena was asked for too little.
+// there is no room: too little was asked for.
 func (a *arena) take(keep bool, n int) int {
 	used, end := &a.rest, len(a.mem)
 	if keep {
-		used, end = &a.kept, 2*a.page
+		used, end = &a.kept, a.restAt
 	}
 	off := *used
 	*used = (off + n + 8) &^ 7
@@ -149,12 +152,4 @@ func (c *chain) try(nr uintptr, args ...uintptr) *step {
 	s := c.call(0, nr, args...)
 	c.skip = append(c.skip, s)
 	return s
-}
-
-// where has steps taken only where a path leads to something.
-func (c *chain) where(path uintptr, steps func()) {
-	cwd := unix.AT_FDCWD
-	look := c.call(0, unix.SYS_FACCESSAT, uintptr(cwd), path, unix.F_OK)
-	steps()
-	c.skip = append(c.skip, look)
 }

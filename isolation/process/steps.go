@@ -13,7 +13,7 @@ import (
 
 // What a newborn process does. The order matters:
 //
-//	newborn   gives back our memory and files
+//	newborn   (a clone of a zygote) leaves its socket
 //	          enters or makes its namespaces, and mounts what it is to see
 //	program   (a child of the newborn)
 //	          is born in its slice, and enters the v1 groups of its limits
@@ -53,19 +53,19 @@ func (b *Birth) does(what string, args ...any) uintptr {
 // script writes all steps and returns the first.
 func (b *Birth) script() *step {
 	a := b.arena
-	b.report = a.bytes(true, make([]byte, 8))
+	b.report = a.report()
 	b.fails(nil) // 0 is none: so is the report of one who is there
 	giveUp := &chain{a: a, keep: true}
 	tell := giveUp.call(0, unix.SYS_WRITE, uintptr(b.theirs), b.report, 8)
 	tell.fail = giveUp.call(0, unix.SYS_EXIT_GROUP, 1).addr()
 	newborn := &chain{a: a, fail: tell.addr()}
-	b.letGo(newborn)
+	b.leaveZygote(newborn)
 	b.enterNamespaces(newborn)
 	born := cloneArgs{flags: unix.CLONE_PARENT}
 	if b.init {
-		// A table of files does not shrink, and ours has thousands. What is shared
-		// can be copied in part: the init does, before it closes any.
-		born = cloneArgs{flags: unix.CLONE_FILES, exitSignal: uint64(unix.SIGCHLD)}
+		// Files that are shared can be copied in part: the init does, before it closes
+		// any. Memory is the program's, which the init waits for, until the exec.
+		born = cloneArgs{flags: unix.CLONE_FILES | unix.CLONE_VM | unix.CLONE_VFORK, exitSignal: uint64(unix.SIGCHLD)}
 		newborn.call(b.does("move a file"), unix.SYS_DUP3, uintptr(b.tell), tellFile, unix.O_CLOEXEC)
 	}
 	size := born.into(b.group)
@@ -79,33 +79,10 @@ func (b *Birth) script() *step {
 	return newborn.first
 }
 
-// letGo gives back our memory, but the script, and our files, but its own.
-func (b *Birth) letGo(c *chain) {
-	in := &b.st.starter
-	if !in.pinned {
-		own := interval{b.arena.at(0), b.arena.at(0) + uintptr(len(b.arena.mem))}
-		memory := b.does("give memory back")
-		for _, gap := range gaps(in.top, append([]interval{own}, in.special...)...) {
-			c.call(memory, unix.SYS_MUNMAP, gap.from, gap.to-gap.from)
-		}
-		for _, k := range in.special {
-			c.try(unix.SYS_MUNMAP, k.from, k.to-k.from) // newer kernels seal them
-		}
-	}
-	files := b.does("close files")
-	from := uintptr(tellFile)
-	for _, fd := range b.needed() {
-		if uintptr(fd) > from {
-			c.call(files, unix.SYS_CLOSE_RANGE, from, uintptr(fd)-1)
-		}
-		from = uintptr(fd) + 1
-	}
-	c.call(files, unix.SYS_CLOSE_RANGE, from, uintptr(^uint32(0)))
-	signals := b.does("reset signals")
-	for _, sig := range in.ignored {
-		c.call(signals, unix.SYS_RT_SIGACTION, uintptr(sig), b.arena.bytes(false, make([]byte, 32)), 0, 8)
-	}
-	c.call(signals, unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, b.arena.bytes(false, make([]byte, 8)), 0, 8)
+// leaveZygote closes the zygote's socket, which is to end with it. Its socket must end with it.
+func (b *Birth) leaveZygote(c *chain) {
+	c.call(b.does("close files"), unix.SYS_CLOSE_RANGE, 0, tellFile)
+	c.call(b.does("reset signals"), unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, b.arena.bytes(false, make([]byte, 8)), 0, 8)
 }
 
 // enterLimits writes 0 for itself: the kernel moves that one without its global
@@ -235,18 +212,33 @@ func (b *Birth) protectSystem(c *chain) {
 	}
 	hide := b.does("hide the machine's secrets in /proc")
 	null := a.string(os.DevNull)
-	for _, path := range secrets {
+	for _, path := range there(b.st.ProcRoot, secrets) {
 		p := a.string(path)
-		c.where(p, func() { c.call(hide, unix.SYS_MOUNT, null, p, none, unix.MS_BIND) })
+		b.unlessAway(c, c.call(hide, unix.SYS_MOUNT, null, p, none, unix.MS_BIND), p)
 	}
 	protect := b.does("protect the kernel's settings in /proc")
-	for _, path := range settings {
+	all := hasTrees() && !readOnly(b.st.ProcRoot)
+	for _, path := range there(b.st.ProcRoot, settings) {
 		p := a.string(path)
-		c.where(p, func() {
-			c.call(protect, unix.SYS_MOUNT, p, p, none, unix.MS_BIND)
-			c.call(protect, unix.SYS_MOUNT, none, p, none, unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|procFlags)
-		})
+		b.unlessAway(c, c.call(protect, unix.SYS_MOUNT, p, p, none, unix.MS_BIND), p)
+		if !all {
+			b.unlessAway(c, c.call(protect, unix.SYS_MOUNT, none, p, none, unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|procFlags), p)
+		}
 	}
+	if all { // at once, and then what each process has there of its own can be written again
+		proc, writable := a.string("/proc"), unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}
+		c.call(protect, unix.SYS_MOUNT_SETATTR, uintptr(cwd), proc, unix.AT_RECURSIVE, words, unsafe.Sizeof(attr))
+		c.call(protect, unix.SYS_MOUNT_SETATTR, uintptr(cwd), proc, 0, a.bytes(false, (*[unsafe.Sizeof(writable)]byte)(unsafe.Pointer(&writable))[:]), unsafe.Sizeof(writable))
+	}
+}
+
+// unlessAway goes on after an error if the kernel has no such path any more.
+func (b *Birth) unlessAway(c *chain, does *step, path uintptr) {
+	cwd := unix.AT_FDCWD
+	look := (&chain{a: b.arena}).call(0, unix.SYS_FACCESSAT, uintptr(cwd), path, unix.F_OK)
+	look.next, look.zero = c.fail, c.fail
+	does.fail = look.addr()
+	c.skip = append(c.skip, look)
 }
 
 // unlessGone goes on after an error if nothing is mounted there any more: the machine
@@ -434,7 +426,7 @@ func (b *Birth) stay(fork *step) *step {
 	c.call(0, unix.SYS_CLOSE_RANGE, 0, tellFile-1)
 	c.call(0, unix.SYS_PRCTL, unix.PR_SET_NAME, a.bytes(true, []byte("mesita-init")))
 	if !b.st.pinned {
-		c.call(0, unix.SYS_MUNMAP, a.at(2*a.page), uintptr(len(a.mem)-2*a.page))
+		c.call(0, unix.SYS_MUNMAP, a.at(a.restAt), uintptr(len(a.mem)-a.restAt))
 	}
 	info := a.bytes(true, make([]byte, 128))
 	pid, options := info+siginfoPID, uintptr(unix.WEXITED|unix.WNOWAIT)

@@ -24,6 +24,24 @@ var settings = []string{
 // secrets are those that tell of the memory and the keys of others.
 var secrets = []string{"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/proc/latency_stats"}
 
+// there are those of paths in /proc that this kernel has. The one to be mounted for a
+// process has the same, but looking there is dear, as all has to be made for it first.
+func there(proc string, paths []string) (out []string) {
+	for _, path := range paths {
+		if unix.Access(filepath.Join(proc, strings.TrimPrefix(path, "/proc/")), unix.F_OK) == nil {
+			out = append(out, path)
+		}
+	}
+	return out
+}
+
+// readOnly tells whether nobody can write where that is mounted.
+func readOnly(path string) bool {
+	var st unix.Statfs_t
+	err := ignoreInterrupt(func() error { return unix.Statfs(path, &st) })
+	return err != nil || st.Flags&unix.ST_RDONLY != 0
+}
+
 // kernelFS are the file systems by which the kernel is set.
 var kernelFS = []string{
 	"sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "configfs", "securityfs", "efivarfs", "bpf", "pstore", "selinuxfs", "smackfs", "fusectl",
@@ -38,9 +56,9 @@ const procFlags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 var readOnlyTree = unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY, Propagation: unix.MS_PRIVATE}
 
 // hasTrees tells whether the kernel can do so: from Linux 5.12 on.
-func hasTrees() bool {
+var hasTrees = sync.OnceValue(func() bool {
 	return !errors.Is(unix.MountSetattr(-1, "", unix.AT_EMPTY_PATH, &unix.MountAttr{}), unix.ENOSYS)
-}
+})
 
 // protected lists the mounts that are to be read-only for a process.
 func (st *Starter) protected(c Confinement) ([]string, error) {

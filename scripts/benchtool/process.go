@@ -80,8 +80,26 @@ func (n *node) cpu() (own, children float64) {
 	for _, pid := range n.keeperPIDs() {
 		own += cpuTime(pid)
 		children += childTime(pid)
+		for _, zygote := range zygotes(pid) {
+			children += cpuTime(zygote)
+		}
 	}
 	return own, children
+}
+
+// zygotes are the processes that a keeper's children are clones of.
+func zygotes(keeper int) (pids []int) {
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", keeper))
+	for _, list := range lists {
+		b, _ := os.ReadFile(list)
+		for _, field := range strings.Fields(string(b)) {
+			comm, _ := os.ReadFile("/proc/" + field + "/comm")
+			if pid, err := strconv.Atoi(field); err == nil && strings.TrimSpace(string(comm)) == "mesita-zygote" {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
 }
 
 // cpuTime is the processor time a process has used, in seconds. Its clock is

@@ -1,0 +1,296 @@
+//go:build (amd64 || arm64) && !startbythread
+
+package process
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"sync"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// zygote is a process that all newborns are clones of. It has the memory that their
+// scripts are written to, at the place where we have it, and no other of ours, and
+// no files but those that come with a start. So a start costs the same however much
+// memory and how many files we have, which a clone of us would copy and drop. The
+// newborns are our children, not the zygote's.
+//
+// It runs a script itself, for ever: it receives files and a script, clones itself,
+// has the clone go on with that script, and answers with its PID. It ends with us,
+// as its socket does.
+type zygote struct {
+	mem    []byte
+	loop   *arena   // its own script
+	script *arena   // of the next newborn
+	sock   *os.File // ours; a zygote that is none any more is seen by its end
+	pid    int
+}
+
+// Its memory: a page of code, its own script, that of a newborn.
+const (
+	loopPages   = 2
+	usualMemory = 1 << 20
+)
+
+// maxFiles bounds the files that come with a start.
+const maxFiles = 64
+
+// Files of a newborn: the program's three, where an init tells, and from then on
+// what came with its start, in that order. In a zygote the first four are its socket,
+// so that what comes is numbered like that.
+const (
+	tellFile  = 3
+	firstFile = 4
+)
+
+// cloneFailed is in place of the PID in an answer.
+const cloneFailed = ^uint32(0)
+
+var (
+	errNoZygote    = errors.New("the process that clones itself for each start was killed")
+	errZygoteEnded = errors.New("the process that clones itself for each start was killed meanwhile")
+)
+
+// zygotes are as many as starts can be under way on this machine.
+type zygotes struct {
+	making sync.Mutex // one at a time: none has the memory of another
+	once   sync.Once
+	idle   chan *zygote // nil is one to be made
+}
+
+func (zs *zygotes) queue() chan *zygote {
+	zs.once.Do(func() {
+		n := runtime.NumCPU()
+		zs.idle = make(chan *zygote, n)
+		for range n {
+			zs.idle <- nil
+		}
+	})
+	return zs.idle
+}
+
+func (zs *zygotes) most() int { return cap(zs.queue()) }
+
+// take waits for its turn, and has a zygote with room for a script.
+func (zs *zygotes) take(in *starter, proc string, room int) (*zygote, error) {
+	z := <-zs.queue()
+	if z != nil && z.script.has(room) {
+		z.script.reset()
+		return z, nil
+	}
+	z.end()
+	z, err := zs.make(in, proc, room)
+	if err != nil {
+		zs.idle <- nil
+		return nil, fmt.Errorf("get ready to start: %w", err)
+	}
+	return z, nil
+}
+
+// giveBack is for the next start, if there was no error and it is not uncommonly
+// large.
+func (zs *zygotes) giveBack(z *zygote, err error) {
+	if err != nil || len(z.mem) > usualMemory {
+		z.end()
+		z = nil
+	}
+	zs.idle <- z
+}
+
+func (zs *zygotes) make(in *starter, proc string, room int) (_ *zygote, err error) {
+	zs.making.Lock()
+	defer zs.making.Unlock()
+	memory, err := readMaps(proc, !in.pinned)
+	if err != nil {
+		return nil, err
+	}
+	page := os.Getpagesize()
+	script := (1 + loopPages) * page
+	z := &zygote{}
+	defer func() {
+		if err != nil {
+			z.end()
+		}
+	}()
+	if z.mem, err = unix.Mmap(-1, 0, max(usualMemory, (script+room+2*page-1)/page*page), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS); err != nil {
+		return nil, os.NewSyscallError("mmap", err)
+	}
+	if _, err := unix.MmapPtr(in.code, 0, unsafe.Pointer(&z.mem[0]), uintptr(page), unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_FIXED); err != nil {
+		return nil, os.NewSyscallError("mmap", err)
+	}
+	z.loop, z.script = newArena(z.mem[page:script], 0), newArena(z.mem[script:], page)
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socketpair", err)
+	}
+	z.sock = os.NewFile(uintptr(pair[0]), "zygote")
+	theirs, err := unix.FcntlInt(uintptr(pair[1]), unix.F_DUPFD_CLOEXEC, firstFile)
+	unix.Close(pair[1])
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	defer unix.Close(theirs)
+	a := &cloneArgs{flags: cloneClearSighand, exitSignal: uint64(unix.SIGCHLD)}
+	first := z.write(in, memory, theirs)
+	z.pid, err = cloneOf(a, z.mem, first, z.script.report())
+	return z, err
+}
+
+func cloneOf(a *cloneArgs, code []byte, first *step, report uintptr) (int, error) {
+	size := a.into(-1)
+	r := clone(unsafe.Pointer(a), size, uintptr(unsafe.Pointer(&code[0])), first.addr(), report)
+	runtime.KeepAlive(a)
+	if errno := -int(r); errno > 0 && errno < 4096 {
+		return 0, os.NewSyscallError("clone3", unix.Errno(errno))
+	}
+	return int(r), nil
+}
+
+// message and vector are the kernel's struct msghdr and iovec: of memory that Go does
+// not own.
+type (
+	message struct {
+		name       uintptr
+		nameLen    uint64
+		vectors    uintptr
+		vectorsLen uint64
+		control    uintptr
+		controlLen uint64
+		flags      uint64
+	}
+	vector struct{ base, length uintptr }
+)
+
+// header is what a zygote receives first: where and how long the script is, and the
+// arguments of the clone that runs it.
+type header struct {
+	script    vector
+	args      uintptr // cloneArgs
+	argsSize  uintptr
+	firstStep uintptr
+}
+
+// write writes its own script. What a newborn is to do is received right into the
+// arguments of the steps.
+func (z *zygote) write(in *starter, memory memoryMap, theirs int) *step {
+	a := z.loop
+	c := &chain{a: a}
+	end := c.call(0, unix.SYS_EXIT_GROUP, 0)
+	c = &chain{a: a, fail: end.addr()}
+	z.letGo(in, c, memory, theirs)
+
+	first, second := room[message](a), room[message](a)
+	into, rest := room[[3]vector](a), room[[2]vector](a)
+	answer := a.bytes(false, make([]byte, 8))
+	receive := c.call(0, unix.SYS_RECVMSG, 0, address(first), unix.MSG_WAITALL|unix.MSG_CMSG_CLOEXEC)
+	receiveRest := c.call(0, unix.SYS_RECVMSG, 0, address(second), unix.MSG_WAITALL)
+	fork := c.call(uintptr(cloneFailed), unix.SYS_CLONE3)
+	tell := c.call(0, unix.SYS_WRITE, 0, answer, 8)
+	clean := c.call(0, unix.SYS_CLOSE_RANGE, firstFile, uintptr(^uint32(0)))
+	clean.goTo(receive)
+	refused := (&chain{a: a, fail: end.addr()}).call(0, unix.SYS_WRITE, 0, z.script.report(), 8)
+	refused.goTo(clean)
+	receive.zero, receiveRest.zero = end.addr(), end.addr() // nobody is there any more
+	fork.out, fork.fail = answer, refused.addr()
+	fork.next = tell.addr()
+
+	// The order is that of header; of the rest the length of the control data comes
+	// first, as the kernel writes there what it used.
+	*into = [3]vector{{address(&rest[1]), unsafe.Sizeof(rest[1])}, {fork.arg(0), 2 * unsafe.Sizeof(uintptr(0))}, {address(&fork.zero), unsafe.Sizeof(fork.zero)}}
+	*rest = [2]vector{{address(&first.controlLen), unsafe.Sizeof(first.controlLen)}, {}}
+	*first = message{vectors: address(into), vectorsLen: uint64(len(into)), control: a.bytes(false, make([]byte, controlSize)), controlLen: uint64(controlSize)}
+	*second = message{vectors: address(rest), vectorsLen: uint64(len(rest))}
+	return c.first
+}
+
+var controlSize = unix.CmsgSpace(4 * maxFiles)
+
+// letGo gives back our memory and files.
+func (z *zygote) letGo(in *starter, c *chain, memory memoryMap, theirs int) {
+	a := z.loop
+	if !in.pinned {
+		from := uintptr(unsafe.Pointer(&z.mem[0]))
+		for _, gap := range gaps(memory.top, append([]interval{{from, from + uintptr(len(z.mem))}}, memory.special...)...) {
+			c.call(0, unix.SYS_MUNMAP, gap.from, gap.to-gap.from)
+		}
+		for _, k := range memory.special {
+			c.try(unix.SYS_MUNMAP, k.from, k.to-k.from) // newer kernels seal them
+		}
+	}
+	for fd := range uintptr(firstFile) {
+		c.call(0, unix.SYS_DUP3, uintptr(theirs), fd, unix.O_CLOEXEC)
+	}
+	c.call(0, unix.SYS_CLOSE_RANGE, firstFile, uintptr(^uint32(0)))
+	for _, sig := range in.ignored {
+		c.call(0, unix.SYS_RT_SIGACTION, uintptr(sig), a.bytes(false, make([]byte, 32)), 0, 8)
+	}
+	c.call(0, unix.SYS_PRCTL, unix.PR_SET_NAME, a.bytes(false, []byte("mesita-zygote")))
+	// Signals stay blocked: those of a terminal are for us.
+}
+
+// bear has a newborn run the script that was written, with these files.
+func (z *zygote) bear(args, argsSize uintptr, first *step, files []int) (pid int, err error) {
+	if len(files) > maxFiles {
+		return 0, fmt.Errorf("%d files are more than the %d that a start may have", len(files), maxFiles)
+	}
+	a := z.script
+	h := header{script: vector{a.at(0), uintptr(a.used())}, args: args, argsSize: argsSize, firstStep: first.addr()}
+	size := uint64(controlSize)
+	head := append(unsafe.Slice((*byte)(unsafe.Pointer(&h)), unsafe.Sizeof(h)), unsafe.Slice((*byte)(unsafe.Pointer(&size)), unsafe.Sizeof(size))...)
+	fd := int(z.sock.Fd())
+	defer runtime.KeepAlive(z)
+	n, err := unix.SendmsgBuffers(fd, [][]byte{head, a.mem[:a.used()]}, unix.UnixRights(files...), nil, unix.MSG_NOSIGNAL)
+	for rest := a.mem[:a.used()]; err == nil && n < len(head)+len(rest); {
+		var more int
+		if more, err = unix.SendmsgN(fd, rest[n-len(head):], nil, nil, unix.MSG_NOSIGNAL); err == nil {
+			n += more
+		}
+	}
+	if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
+		return 0, errNoZygote
+	}
+	if err != nil {
+		return 0, os.NewSyscallError("sendmsg", err)
+	}
+	var answer [2]uint32
+	if _, err := io.ReadFull(z.sock, unsafe.Slice((*byte)(unsafe.Pointer(&answer)), unsafe.Sizeof(answer))); err != nil {
+		// What it cloned, if it did, begins nothing: nobody hears its news.
+		return 0, fmt.Errorf("%w: %w", errZygoteEnded, err)
+	}
+	if answer[0] == cloneFailed {
+		return 0, unix.Errno(answer[1])
+	}
+	return int(answer[0]), nil
+}
+
+// end ends it; nil is none.
+func (z *zygote) end() {
+	if z == nil {
+		return
+	}
+	if z.sock != nil {
+		_ = z.sock.Close()
+	}
+	if z.pid != 0 {
+		_ = unix.Kill(z.pid, unix.SIGKILL) // it is ours until it is collected
+		_ = ignoreInterrupt(func() error {
+			_, err := unix.Wait4(z.pid, nil, 0, nil)
+			return err
+		})
+	}
+	if z.mem != nil {
+		_ = unix.Munmap(z.mem)
+	}
+}
+
+func room[T any](a *arena) *T {
+	var zero T
+	return (*T)(unsafe.Pointer(&a.mem[a.take(false, int(unsafe.Sizeof(zero)))]))
+}
+
+func address[T any](p *T) uintptr { return uintptr(unsafe.Pointer(p)) }
