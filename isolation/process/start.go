@@ -20,6 +20,7 @@ type Starter struct {
 	Log      *slog.Logger
 
 	trees     trees
+	paths     kernelPaths
 	oldKernel sync.Once
 
 	starter // what the way of starting keeps

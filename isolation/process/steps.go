@@ -212,13 +212,14 @@ func (b *Birth) protectSystem(c *chain) {
 	}
 	hide := b.does("hide the machine's secrets in /proc")
 	null := a.string(os.DevNull)
-	for _, path := range there(b.st.ProcRoot, secrets) {
+	secretsHere, settingsHere := b.st.paths.look(b.st.ProcRoot)
+	for _, path := range secretsHere {
 		p := a.string(path)
 		b.unlessAway(c, c.call(hide, unix.SYS_MOUNT, null, p, none, unix.MS_BIND), p)
 	}
 	protect := b.does("protect the kernel's settings in /proc")
 	all := hasTrees() && !readOnly(b.st.ProcRoot)
-	for _, path := range there(b.st.ProcRoot, settings) {
+	for _, path := range settingsHere {
 		p := a.string(path)
 		b.unlessAway(c, c.call(protect, unix.SYS_MOUNT, p, p, none, unix.MS_BIND), p)
 		if !all {

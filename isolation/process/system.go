@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,11 +25,31 @@ var settings = []string{
 // secrets are those that tell of the memory and the keys of others.
 var secrets = []string{"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/proc/latency_stats"}
 
-// there are those of paths in /proc that this kernel has. The one to be mounted for a
-// process has the same, but looking there is dear, as all has to be made for it first.
+// kernelPaths are those of secrets and settings that this kernel has. The /proc to be
+// mounted for a process has the same, but looking there is dear, as all has to be made
+// for it first; and here, too, for what is not there. So a module of the kernel that
+// was loaded is heeded by what starts a second later.
+type kernelPaths struct {
+	mu                sync.Mutex
+	at                time.Time
+	secrets, settings []string
+}
+
+const kernelPathsFor = time.Second
+
+func (k *kernelPaths) look(proc string) (secretsHere, settingsHere []string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.at.IsZero() || time.Since(k.at) > kernelPathsFor {
+		k.at, k.secrets, k.settings = time.Now(), there(proc, secrets), there(proc, settings)
+	}
+	return k.secrets, k.settings
+}
+
 func there(proc string, paths []string) (out []string) {
 	for _, path := range paths {
-		if unix.Access(filepath.Join(proc, strings.TrimPrefix(path, "/proc/")), unix.F_OK) == nil {
+		err := ignoreInterrupt(func() error { return unix.Access(filepath.Join(proc, strings.TrimPrefix(path, "/proc/")), unix.F_OK) })
+		if !errors.Is(err, unix.ENOENT) {
 			out = append(out, path)
 		}
 	}

@@ -51,9 +51,12 @@ const (
 // cloneFailed is in place of the PID in an answer.
 const cloneFailed = ^uint32(0)
 
+// zygotePatience is how long one that was stopped, as by an admin, is waited for.
+var zygotePatience = unix.Timeval{Sec: 10}
+
 var (
-	errNoZygote    = errors.New("the process that clones itself for each start was killed")
-	errZygoteEnded = errors.New("the process that clones itself for each start was killed meanwhile")
+	errNoZygote     = errors.New("the process that clones itself for each start was killed")
+	errZygoteSilent = errors.New("the process that clones itself for each start was killed or stopped meanwhile")
 )
 
 // zygotes are as many as starts can be under way on this machine.
@@ -129,6 +132,11 @@ func (zs *zygotes) make(in *starter, proc string, room int) (_ *zygote, err erro
 		return nil, os.NewSyscallError("socketpair", err)
 	}
 	z.sock = os.NewFile(uintptr(pair[0]), "zygote")
+	for _, way := range []int{unix.SO_RCVTIMEO, unix.SO_SNDTIMEO} {
+		if err := unix.SetsockoptTimeval(pair[0], unix.SOL_SOCKET, way, &zygotePatience); err != nil {
+			return nil, errors.Join(os.NewSyscallError("setsockopt", err), unix.Close(pair[1]))
+		}
+	}
 	theirs, err := unix.FcntlInt(uintptr(pair[1]), unix.F_DUPFD_CLOEXEC, firstFile)
 	unix.Close(pair[1])
 	if err != nil {
@@ -260,7 +268,7 @@ func (z *zygote) bear(args, argsSize uintptr, first *step, files []int) (pid int
 	var answer [2]uint32
 	if _, err := io.ReadFull(z.sock, unsafe.Slice((*byte)(unsafe.Pointer(&answer)), unsafe.Sizeof(answer))); err != nil {
 		// What it cloned, if it did, begins nothing: nobody hears its news.
-		return 0, fmt.Errorf("%w: %w", errZygoteEnded, err)
+		return 0, fmt.Errorf("%w: %w", errZygoteSilent, err)
 	}
 	if answer[0] == cloneFailed {
 		return 0, unix.Errno(answer[1])
