@@ -31,7 +31,8 @@ type zygote struct {
 	pid    int
 }
 
-// Its memory: a page of code, its own script, that of a newborn.
+// Its memory: a page of code, the script of a newborn, its own, which newborns drop
+// with theirs.
 const (
 	loopPages   = 2
 	usualMemory = 1 << 20
@@ -113,20 +114,21 @@ func (zs *zygotes) make(in *starter, proc string, room int) (_ *zygote, err erro
 		return nil, err
 	}
 	page := os.Getpagesize()
-	script := (1 + loopPages) * page
+	loop := loopPages * page
 	z := &zygote{}
 	defer func() {
 		if err != nil {
 			z.end()
 		}
 	}()
-	if z.mem, err = unix.Mmap(-1, 0, max(usualMemory, (script+room+2*page-1)/page*page), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS); err != nil {
+	if z.mem, err = unix.Mmap(-1, 0, max(usualMemory, (room+stepsRoom+3*page-1)/page*page+loop), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS); err != nil {
 		return nil, os.NewSyscallError("mmap", err)
 	}
 	if _, err := unix.MmapPtr(in.code, 0, unsafe.Pointer(&z.mem[0]), uintptr(page), unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_FIXED); err != nil {
 		return nil, os.NewSyscallError("mmap", err)
 	}
-	z.loop, z.script = newArena(z.mem[page:script], 0), newArena(z.mem[script:], page)
+	end := len(z.mem) - loop
+	z.loop, z.script = newArena(z.mem[end:], 0), newArena(z.mem[page:end], page)
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socketpair", err)

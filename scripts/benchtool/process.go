@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,7 +41,7 @@ func (n *node) inits() float64 {
 	sum := 0.0
 	for _, k := range n.keeperPIDs() {
 		for _, pid := range childrenOf(k) {
-			if name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); strings.TrimSpace(string(name)) == "mesita-init" {
+			if named(pid, "mesita-init") {
 				sum += procMB(pid, "status", "VmRSS") + procMB(pid, "status", "VmPTE") + kernelStack
 			}
 		}
@@ -88,18 +89,13 @@ func (n *node) cpu() (own, children float64) {
 }
 
 // zygotes are the processes that a keeper's children are clones of.
-func zygotes(keeper int) (pids []int) {
-	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", keeper))
-	for _, list := range lists {
-		b, _ := os.ReadFile(list)
-		for _, field := range strings.Fields(string(b)) {
-			comm, _ := os.ReadFile("/proc/" + field + "/comm")
-			if pid, err := strconv.Atoi(field); err == nil && strings.TrimSpace(string(comm)) == "mesita-zygote" {
-				pids = append(pids, pid)
-			}
-		}
-	}
-	return pids
+func zygotes(keeper int) []int {
+	return slices.DeleteFunc(childrenOf(keeper), func(pid int) bool { return !named(pid, "mesita-zygote") })
+}
+
+func named(pid int, want string) bool {
+	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return strings.TrimSpace(string(name)) == want
 }
 
 // cpuTime is the processor time a process has used, in seconds. Its clock is
