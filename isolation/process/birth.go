@@ -101,7 +101,7 @@ func (b *Birth) beBorn() error {
 	}
 	b.arena, b.stages = z.script, nil
 	err = b.clone(z)
-	b.st.zygotes.giveBack(z, err)
+	b.st.zygotes.giveBack(z)
 	b.arena = nil // the next one's
 	return err
 }

@@ -29,6 +29,7 @@ type zygote struct {
 	script *arena   // of the next newborn
 	sock   *os.File // ours; a zygote that is none any more is seen by its end
 	pid    int
+	lost   bool // a start was sent and not answered
 }
 
 // Its memory: a page of code, the script of a newborn, its own, which newborns drop
@@ -96,10 +97,9 @@ func (zs *zygotes) take(in *starter, proc string, room int) (*zygote, error) {
 	return z, nil
 }
 
-// giveBack is for the next start, if there was no error and it is not uncommonly
-// large.
-func (zs *zygotes) giveBack(z *zygote, err error) {
-	if err != nil || len(z.mem) > usualMemory {
+// giveBack is for the next start, unless nobody knows what it does, or it is uncommonly large.
+func (zs *zygotes) giveBack(z *zygote) {
+	if z.lost || len(z.mem) > usualMemory {
 		z.end()
 		z = nil
 	}
@@ -255,27 +255,42 @@ func (z *zygote) bear(args, argsSize uintptr, first *step, files []int) (pid int
 	fd := int(z.sock.Fd())
 	defer runtime.KeepAlive(z)
 	n, err := unix.SendmsgBuffers(fd, [][]byte{head, a.mem[:a.used()]}, unix.UnixRights(files...), nil, unix.MSG_NOSIGNAL)
-	for rest := a.mem[:a.used()]; err == nil && n < len(head)+len(rest); {
-		var more int
-		if more, err = unix.SendmsgN(fd, rest[n-len(head):], nil, nil, unix.MSG_NOSIGNAL); err == nil {
-			n += more
-		}
-	}
 	if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
+		z.lost = true
 		return 0, errNoZygote
 	}
-	if err != nil {
+	if err != nil { // it was sent nothing
 		return 0, os.NewSyscallError("sendmsg", err)
 	}
+	z.lost = true
 	var answer [2]uint32
-	if _, err := io.ReadFull(z.sock, unsafe.Slice((*byte)(unsafe.Pointer(&answer)), unsafe.Sizeof(answer))); err != nil {
+	if n < len(head) {
+		return 0, fmt.Errorf("%w: it took %d bytes", errZygoteSilent, n)
+	}
+	if err = z.sendRest(fd, a.mem[n-len(head):a.used()]); err == nil {
+		_, err = io.ReadFull(z.sock, unsafe.Slice((*byte)(unsafe.Pointer(&answer)), unsafe.Sizeof(answer)))
+	}
+	if err != nil {
 		// What it cloned, if it did, begins nothing: nobody hears its news.
 		return 0, fmt.Errorf("%w: %w", errZygoteSilent, err)
 	}
+	z.lost = false
 	if answer[0] == cloneFailed {
 		return 0, unix.Errno(answer[1])
 	}
 	return int(answer[0]), nil
+}
+
+// sendRest sends what did not fit at once.
+func (z *zygote) sendRest(fd int, rest []byte) error {
+	for len(rest) > 0 {
+		n, err := unix.SendmsgN(fd, rest, nil, nil, unix.MSG_NOSIGNAL)
+		if err != nil {
+			return os.NewSyscallError("sendmsg", err)
+		}
+		rest = rest[n:]
+	}
+	return nil
 }
 
 // end ends it; nil is none.
