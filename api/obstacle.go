@@ -24,6 +24,8 @@ const (
 	ObstacleFull    ObstacleKind = "full"      // no node has room
 	ObstacleTaking  ObstacleKind = "taking"    // others are giving way to it
 	ObstacleOnHold  ObstacleKind = "on-hold"   // somebody holds its job
+	ObstacleBackoff ObstacleKind = "back-off"  // its last attempt failed, and the next is not due
+	ObstacleParts   ObstacleKind = "parts"     // some of its gang are not ready to start again
 )
 
 // Of one node; ObstacleNear and ObstacleAway, too.
@@ -78,6 +80,10 @@ func (o Obstacle) String() string {
 		return "job " + o.Job + " is on hold"
 	case ObstacleTaking:
 		return "others are giving way to it"
+	case ObstacleBackoff:
+		return "its last attempt failed, and the next one waits " + o.until()
+	case ObstacleParts:
+		return fmt.Sprintf("some of its gang of %d still end, or wait before their next attempt", o.Gang)
 	}
 	return o.ofNode()
 }
@@ -113,6 +119,8 @@ func (o Obstacle) ofTask() string {
 		return "it must run near job " + o.Job + " (--affinity), which has no tasks where it could"
 	case ObstacleAway:
 		return "it must not run near job " + o.Job + " (--affinity), which has tasks wherever it could"
+	case ObstacleNone:
+		return "it is about to start"
 	case ObstacleHeld:
 		return "the room there is held for " + jobOr(o.Job) + ", which was first"
 	}

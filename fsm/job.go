@@ -394,6 +394,9 @@ func (v *View) EndedJobs() iter.Seq[*api.Job] {
 // EndedCount is the number of ended jobs.
 func (v *View) EndedCount() int { return v.t.ended.Len() }
 
+// LiveCount is how many jobs have not ended.
+func (v *View) LiveCount() int { return v.t.jobs.len() - v.t.ended.Len() }
+
 // PendingJobs lists the jobs of a partition that have tasks waiting for a
 // node, in the order of submission.
 func (v *View) PendingJobs(partition string) iter.Seq[*api.Job] {

@@ -25,7 +25,10 @@ type shared struct {
 	engine  *scheduler.Engine
 	watch   *fsm.Watcher
 	now     time.Time
-	preempt int // victims so far
+	preempt int                      // victims so far
+	takes   map[string]time.Duration // attempts of which it is known
+	next    time.Time                // when the engine decides again without a change
+	started []string                 // jobs of the attempts that started, in their order
 }
 
 func roundOf(v *fsm.View) scheduler.Round { return allocator.Begin(v) }
@@ -34,7 +37,7 @@ func newShared(t interface {
 	Helper()
 	Fatalf(string, ...any)
 }, nodes []api.Resources) *shared {
-	s := &shared{t: t, Store: fsm.NewStore(nil), engine: scheduler.NewEngine(roundOf), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+	s := &shared{t: t, Store: fsm.NewStore(nil), engine: scheduler.NewEngine(roundOf), takes: map[string]time.Duration{}, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
 	s.watch = s.Watch(scheduler.Tables...)
 	s.do(&fsm.ClusterInit{Level: fsm.Newest, Meta: s.meta(), Cluster: &api.Cluster{ID: "c", Name: "pine"}, Authority: &api.Authority{}, Node: &api.Node{ID: "id0", Name: "n0"}},
 		&fsm.TokenCreate{Meta: s.meta(), Token: &api.Token{ID: "t", Hash: "h"}})
@@ -135,7 +138,8 @@ func (s *shared) settle() {
 	for range 500 {
 		changes, all := s.watch.Take()
 		s.engine.Update(s.View(), changes, all)
-		cmds, _ := s.engine.Decide(s.now)
+		cmds, next := s.engine.Decide(s.now)
+		s.next = next
 		s.check()
 		cmds = append(cmds, controller.Decide(s.View(), s.now, nil, true)...)
 		for _, c := range cmds {
@@ -143,6 +147,7 @@ func (s *shared) settle() {
 			if _, err := s.Propose(context.Background(), c); err != nil {
 				s.t.Fatalf("%v", err)
 			}
+			s.note(c)
 			if p, ok := c.(*fsm.TaskPreempt); ok && len(p.Victims) > 0 {
 				s.preempt += len(p.Victims)
 				if after := s.borrowed(); after >= before && strings.HasSuffix(p.Cause, "of partition prod") {
@@ -159,6 +164,27 @@ func (s *shared) settle() {
 		}
 	}
 	s.t.Fatalf("the decisions never end")
+}
+
+// note notes what a command started.
+func (s *shared) note(c fsm.Command) {
+	place, ok := c.(*fsm.TaskPlace)
+	if !ok {
+		return
+	}
+	for _, p := range place.Placements {
+		if t := s.View().TaskOf(p.Job, p.Index); t != nil && t.Attempt == p.Attempt && t.Holds() {
+			s.started = append(s.started, p.Job)
+			s.expect(t)
+		}
+	}
+}
+
+// expect has an attempt take as long as such a one is expected to by now.
+func (s *shared) expect(t *api.Task) {
+	if d := s.View().Estimate(s.View().Job(t.Job).Spec); d > 0 {
+		s.takes[fmt.Sprint(t.ID, "#", t.Attempt)] = max(d, t.Ran(s.now)+time.Second)
+	}
 }
 
 // borrowed is the potential that every act of taking back lowers: the cpus of

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/mesita/mesita/api"
 )
@@ -37,4 +39,23 @@ func tasksPage(q url.Values, tasks []*api.Task) (any, error) {
 	}
 	out["items"] = runs[:min(limit, len(runs))]
 	return out, nil
+}
+
+// queue is what waits: an array and a job behind it that no node can take.
+func (f *fake) queue(r *http.Request) (any, error) {
+	q := r.URL.Query()
+	if p := q.Get("partition"); p != "" && p != "ml" {
+		return nil, api.NotFound("partition", p)
+	}
+	rows := []*api.Queued{
+		{Position: 1, Task: "57.12", Job: "57", Index: 12, Through: 99, Count: 88, Partition: "ml", User: "token:ci", Resources: api.Resources{CPUs: 1000, Mem: 2 << 30}, Submitted: f.now, Estimate: time.Date(2030, 1, 2, 3, 4, 5, 0, time.Local), Sure: api.SurePromised},
+		{Position: 89, Task: "60.0", Job: "60", Count: 1, Partition: "ml/train", User: "root", Resources: api.Resources{CPUs: 64_000, Mem: 128 << 20}, Submitted: f.now, Sure: api.SureNot},
+	}
+	rows[0].Because(api.Obstacle{Kind: api.ObstacleFull})
+	rows[1].Because(api.Obstacle{Kind: api.ObstacleNever})
+	limit, err := strconv.Atoi(q.Get("limit"))
+	if err != nil {
+		return nil, api.FieldErrorf("limit", "%q is no number", q.Get("limit"))
+	}
+	return map[string]any{"index": 7, "total": 89, "items": rows[:min(limit, len(rows))]}, nil
 }

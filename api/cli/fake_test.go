@@ -178,6 +178,7 @@ func (f *fake) readRoutes(handle func(string, func(*http.Request) (any, error)))
 		}
 		return f.why(r.PathValue("id")), nil
 	})
+	handle("GET /v1/queue", f.queue)
 	handle("GET /v1/stats", func(r *http.Request) (any, error) {
 		if r.URL.Query().Get("node") != "" {
 			return items([]api.TaskStats{{Task: "web.0", OldKeeper: true, Throttle: api.Throttle{Throttled: 1234567890}}, {Task: "web.1", Throttle: api.Throttle{Throttled: 1500 * time.Millisecond}, CPULimit: 500, OwnCPUs: "2-3,8"}, {Task: "web.2", OldKeeper: true}}), nil

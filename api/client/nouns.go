@@ -167,6 +167,22 @@ func (c *Client) Why(ctx context.Context, id string) (*api.Why, error) {
 	return w, err
 }
 
+// Queue lists the first rows of what waits, all of it with 0, in the order in which
+// it will be served, of one partition and those below it if one is named. It also
+// tells how many tasks wait there in all.
+func (c *Client) Queue(ctx context.Context, partition string, rows int) ([]*api.Queued, int, error) {
+	q := url.Values{}
+	if partition != "" {
+		q.Set("partition", partition)
+	}
+	if rows == 0 {
+		rows = api.MaxRows
+	}
+	q.Set("limit", strconv.Itoa(rows))
+	l, err := getPage[*api.Queued](ctx, c, "/v1/queue", q)
+	return l.Items, l.Total, err
+}
+
 // TaskQuery says which tasks are wanted; the zero value wants all that have not
 // ended.
 type TaskQuery struct {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"iter"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -206,6 +207,25 @@ func (n *testNode) Plan(_ context.Context, v *fsm.View, s *api.JobSpec, cmd fsm.
 		n.tell(plan)
 	}
 	return plan, nil
+}
+
+// List is the fake of Queue: what there is of jobs.
+func (n *testNode) List(_ context.Context, v *fsm.View) (*fsm.View, iter.Seq2[*api.Job, func() *api.Queued], error) {
+	return v, func(yield func(*api.Job, func() *api.Queued) bool) {
+		place := 0
+		for j := range v.LiveJobs() {
+			place++
+			q := &api.Queued{Position: place, Job: j.ID, Task: api.TaskID(j.ID, 0), Count: 1, Partition: j.Spec.Partition}
+			if n.tell != nil {
+				n.tell(q)
+			}
+			one := *j
+			one.Counts.Pending = 1
+			if !yield(&one, func() *api.Queued { return q }) {
+				return
+			}
+		}
+	}, nil
 }
 
 func (n *testNode) Explain(_ *fsm.View, id string) (*api.Why, error) {

@@ -18,7 +18,7 @@ var least = map[string]api.Role{
 	"GET /metrics": api.RoleViewer, "GET /v1/whoami": api.RoleViewer, "GET /v1/cluster": api.RoleViewer,
 	"POST /v1/jobs": api.RoleOperator, "GET /v1/jobs": api.RoleViewer, "GET /v1/jobs/{id}": api.RoleViewer, "PUT /v1/jobs/{id}": api.RoleOperator,
 	"DELETE /v1/jobs/{id}": api.RoleOperator, "POST /v1/jobs/{id}/scale": api.RoleOperator, "POST /v1/jobs/{id}/set": api.RoleOperator, "POST /v1/jobs/{id}/hold": api.RoleOperator, "POST /v1/jobs/{id}/release": api.RoleOperator, "POST /v1/jobs/{id}/requeue": api.RoleOperator, "POST /v1/jobs/{id}/stop": api.RoleOperator, "GET /v1/jobs/{id}/why": api.RoleViewer,
-	"GET /v1/tasks": api.RoleViewer, "GET /v1/tasks/{id}": api.RoleViewer, "POST /v1/tasks/{id}/stop": api.RoleOperator, "GET /v1/tasks/{id}/why": api.RoleViewer,
+	"GET /v1/queue": api.RoleViewer, "GET /v1/tasks": api.RoleViewer, "GET /v1/tasks/{id}": api.RoleViewer, "POST /v1/tasks/{id}/stop": api.RoleOperator, "GET /v1/tasks/{id}/why": api.RoleViewer,
 	"GET /v1/tasks/{id}/logs": api.RoleViewer, "POST /v1/tasks/{id}/exec": api.RoleOperator, "GET /v1/stats": api.RoleViewer,
 	"GET /v1/nodes": api.RoleViewer, "GET /v1/nodes/{ref}": api.RoleViewer, "POST /v1/nodes/{ref}/drain": api.RoleAdmin, "POST /v1/nodes/{ref}/resume": api.RoleAdmin, "POST /v1/nodes/{ref}/promote": api.RoleAdmin, "POST /v1/nodes/{ref}/demote": api.RoleAdmin, "DELETE /v1/nodes/{ref}": api.RoleAdmin,
 	"GET /v1/audit": api.RoleAdmin, "GET /v1/audit/check": api.RoleAdmin, "GET /v1/local/audit": api.RoleAdmin, "GET /v1/local/audit/check": api.RoleAdmin,

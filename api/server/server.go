@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"io"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -132,6 +133,13 @@ type Planner interface {
 	Explain(v *fsm.View, id string) (*api.Why, error)
 }
 
+// Queue says what waits, in the order in which it will be served.
+type Queue interface {
+	// List is that in a view or one after it, which it tells; a row is made once it
+	// is asked for. It ends with ctx.
+	List(ctx context.Context, v *fsm.View) (*fsm.View, iter.Seq2[*api.Job, func() *api.Queued], error)
+}
+
 // Shares says what the allocator gives to whom.
 type Shares interface {
 	// Status lists all partitions by path.
@@ -170,6 +178,7 @@ type Config struct {
 	Cluster  Cluster
 	Local    Local
 	Planner  Planner
+	Queue    Queue
 	Shares   Shares
 	History  History // nil = none
 	Audit    Audit   // nil = none

@@ -20,7 +20,7 @@ func words(w ...string) []string { return w }
 // routeTable is the API: what is served, who may, and what it looks like.
 func routeTable(s *Server) []*exchange.Route {
 	var table []*exchange.Route
-	for _, part := range [][]*exchange.Route{clusterRoutes(s), jobRoutes(s), taskRoutes(s), nodeRoutes(s), partitionRoutes(s), otherRoutes(s), peerRoutes(s)} {
+	for _, part := range [][]*exchange.Route{clusterRoutes(s), jobRoutes(s), queueRoutes(s), taskRoutes(s), nodeRoutes(s), partitionRoutes(s), otherRoutes(s), peerRoutes(s)} {
 		table = append(table, part...)
 	}
 	return table
@@ -59,6 +59,12 @@ func jobRoutes(s *Server) []*exchange.Route {
 		{Method: post, Path: "/v1/jobs/{id}/release", Action: auth.Deploy, Scope: auth.OfJob, Handle: s.on(releaseJob), Query: words("dry_run"), Answer: api.Job{}, Summary: "let a job that is on hold start again, in its place"},
 		{Method: post, Path: "/v1/jobs/{id}/requeue", Action: auth.Deploy, Scope: auth.OfJob, Handle: s.on(requeueJob), Query: words("dry_run"), Answer: api.Job{}, Summary: "end what runs of a job, and have it wait again in its place"},
 		{Method: get, Path: "/v1/jobs/{id}/why", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(whyJob), Answer: api.Why{}, Summary: "why a job is in its state"},
+	}
+}
+
+func queueRoutes(s *Server) []*exchange.Route {
+	return []*exchange.Route{
+		{Method: get, Path: "/v1/queue", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listQueue), Query: words("partition"), Key: exchange.Keyed(api.QueueKey), Answer: []*api.Queued{}, Summary: "what waits, in the order in which it will be served, a row for each job; partition=PATH only what is in it or below"},
 	}
 }
 

@@ -143,7 +143,7 @@ func taskRows(all runs, fold bool) func(func(any) bool) {
 		last := func() bool {
 			row := open
 			open = api.TaskRun{}
-			return row.Task == nil || yield(exchange.Many{N: row.Count, Whole: row})
+			return row.Task == nil || yield(exchange.Many{N: row.Count, Whole: func() any { return row }})
 		}
 		more := true
 		all(func(j *api.Job, r fsm.TaskRun) bool {

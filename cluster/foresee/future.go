@@ -24,14 +24,19 @@ const (
 // onlyBegins is what a plan says that stopped at one of them.
 const onlyBegins = "more would happen than is looked at: this is only how it begins"
 
-// future is the state as it will be. Its clock stands still: no task ends by
-// itself, and what waits for a time waits.
+// future is the state as it will be. Its clock stands still, unless a forecast turns
+// it: no task ends by itself, and what waits for a time waits.
 type future struct {
 	fork    *fsm.Fork
 	engine  *scheduler.Engine
 	now     time.Time
+	next    time.Time     // when the engine decides again without a change
 	gave    []api.GaveWay // in their order
 	partial bool          // it was not looked to the end
+
+	// Where they are not nil:
+	placed  func(*fsm.TaskPlace) // is told of what the engine placed
+	touched map[string]bool      // jobs that changed
 }
 
 // after is what a view comes to with a command, as an engine decides that is at
@@ -55,24 +60,42 @@ func (x *future) settle(ctx context.Context) {
 		if ctx.Err() != nil {
 			break
 		}
-		changes := x.fork.Take()
-		x.engine.Update(x.fork.View(), changes, false)
-		cmds, _ := x.engine.Decide(x.now)
-		cmds = append(cmds, controller.Decide(x.fork.View(), x.now, changes, all)...)
-		cmds = append(cmds, allocator.Adjust(x.fork.View(), x.now)...)
-		for _, c := range cmds {
-			x.do(c)
-		}
-		obeyed := x.obey(changes, all)
-		if len(cmds) == 0 && !obeyed {
+		n, obeyed := x.step(x.engine.Decide, all)
+		if n == 0 && !obeyed {
 			return
 		}
-		if did += len(cmds); did > maxCommands {
+		if did += n; did > maxCommands {
 			break
 		}
 		all = false
 	}
 	x.partial = true
+}
+
+// step lets all decide once, and nodes do what they are told; it tells how much was
+// decided, and whether they did anything.
+func (x *future) step(decide func(time.Time) ([]fsm.Command, time.Time), all bool) (n int, obeyed bool) {
+	changes := x.follow()
+	cmds, next := decide(x.now)
+	x.next = next
+	cmds = append(cmds, controller.Decide(x.fork.View(), x.now, changes, all)...)
+	cmds = append(cmds, allocator.Adjust(x.fork.View(), x.now)...)
+	for _, c := range cmds {
+		x.do(c)
+	}
+	return len(cmds), x.obey(changes, all)
+}
+
+// follow has the engine see what changed.
+func (x *future) follow() map[fsm.Change]struct{} {
+	changes := x.fork.Take()
+	x.engine.Update(x.fork.View(), changes, false)
+	for ch := range changes {
+		if x.touched != nil && ch.Table == fsm.TableJobs {
+			x.touched[ch.ID] = true
+		}
+	}
+	return changes
 }
 
 // do applies a command, which may be refused as it may in the log, and notes who
@@ -81,6 +104,9 @@ func (x *future) do(c fsm.Command) {
 	p, ok := c.(*fsm.TaskPreempt)
 	if !ok {
 		_, _ = x.fork.Do(c) // one that is stale by now is refused, and decided anew
+		if place, ok := c.(*fsm.TaskPlace); ok && x.placed != nil {
+			x.placed(place)
+		}
 		return
 	}
 	before := x.fork.View()

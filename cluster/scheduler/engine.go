@@ -94,7 +94,7 @@ type live struct {
 	part    string
 	user    string
 	share   float64
-	fixed   api.Resources
+	fixed   *api.Resources // what tasks hold that have no end, nil: nothing
 }
 
 // NewEngine makes an engine that has seen nothing yet.
@@ -138,7 +138,7 @@ func (e *Engine) Update(v *fsm.View, changes map[fsm.Change]struct{}, all bool) 
 func (e *Engine) reload() {
 	e.slots.load(e.view)
 	clear(e.dirty)
-	e.queues, e.jobs, e.held, e.fixed = map[string]*queue{}, map[string]*live{}, map[string]map[string]float64{}, map[string]api.Resources{}
+	e.queues, e.held, e.fixed = map[string]*queue{}, map[string]map[string]float64{}, map[string]api.Resources{}
 	e.running = map[string]map[string]bool{}
 	e.classes, e.orders, e.kin = map[string]*class{}, map[string]*class{}, map[string]*class{}
 	e.parents = map[string]bool{}
@@ -146,27 +146,30 @@ func (e *Engine) reload() {
 		e.parents[p.Parent()] = true
 		e.queues[p.Path] = newQueue(e.view.Eligible(p.Path))
 	}
+	e.jobs = make(map[string]*live, e.view.LiveCount())
 	for j := range e.view.LiveJobs() {
-		e.refreshJob(j.ID)
+		e.addJob(j, nil)
 	}
 }
 
 // refreshJob puts a job into its queue, or takes it out, and keeps the sums.
 func (e *Engine) refreshJob(id string) {
 	old := e.jobs[id]
-	var class *class
 	if old != nil {
 		if old.entry != nil {
-			class = old.entry.class
 			old.queue.remove(old.entry)
 		}
 		e.sum(old, -1)
 		delete(e.jobs, id)
 	}
-	j := e.view.Job(id)
-	if j == nil {
-		return
+	if j := e.view.Job(id); j != nil {
+		e.addJob(j, old)
 	}
+}
+
+// addJob puts a job into its queue if it waits, and keeps the sums; old is what was
+// known of it before, nil: nothing.
+func (e *Engine) addJob(j *api.Job, old *live) {
 	q := e.queues[j.Spec.Partition]
 	if q == nil {
 		return
@@ -175,22 +178,23 @@ func (e *Engine) refreshJob(id string) {
 		return
 	}
 	running := j.Counts.Running + j.Counts.Starting
-	l := &live{job: id, running: running > 0, part: j.Spec.Partition, user: j.Actor, queue: q}
+	l := &live{job: j.ID, running: running > 0, part: j.Spec.Partition, user: j.Actor, queue: q}
 	if q.users != nil {
 		l.share = float64(running) * fsm.Dominant(j.Spec.Need(), e.view.Capacity())
 	}
-	if j.Spec.Kind != api.KindBatch {
-		l.fixed = j.Spec.Need().Times(running)
+	if running > 0 && j.Spec.Kind != api.KindBatch {
+		fixed := j.Spec.Need().Times(running)
+		l.fixed = &fixed
 	}
 	if j.Counts.Pending > 0 && !j.Stop && !j.Hold {
-		l.entry = &entry{job: j}
+		l.entry = &entry{job: j, seq: j.Seq}
 		if old != nil && old.entry != nil && old.entry.job.Spec == j.Spec {
-			l.entry.class = class
+			l.entry.class = old.entry.class
 		}
 		q.put(e.view, l.entry, l.share)
 	}
 	e.sum(l, 1)
-	e.jobs[id] = l
+	e.jobs[j.ID] = l
 }
 
 func (e *Engine) sum(l *live, sign float64) {
@@ -211,11 +215,11 @@ func (e *Engine) sum(l *live, sign float64) {
 	default:
 		jobs[l.job] = true
 	}
-	if l.fixed.CPUs != 0 || l.fixed.Mem != 0 {
+	if l.fixed != nil {
 		if sign > 0 {
-			e.fixed[l.part] = e.fixed[l.part].Add(l.fixed)
+			e.fixed[l.part] = e.fixed[l.part].Add(*l.fixed)
 		} else {
-			e.fixed[l.part] = e.fixed[l.part].Minus(l.fixed)
+			e.fixed[l.part] = e.fixed[l.part].Minus(*l.fixed)
 		}
 	}
 }
@@ -303,18 +307,22 @@ func (e *Engine) makeClass(part *api.Partition, spec *api.JobSpec, order string)
 // give way; next is when to decide again without a change (zero: not needed).
 // It changes nothing itself.
 func (e *Engine) Decide(now time.Time) (cmds []fsm.Command, next time.Time) {
+	return e.decide(now, unobserved{})
+}
+
+func (e *Engine) decide(now time.Time, looks observer) (cmds []fsm.Command, next time.Time) {
 	if e.view.PendingCount() == 0 && e.view.FrozenCount() == 0 && len(e.over()) == 0 {
 		e.holds, e.more, e.quotas, e.heads, e.claims = nil, nil, nil, nil, nil
 		return nil, time.Time{}
 	}
-	p := e.pass(now, nil)
+	p := e.pass(now, looks, false)
 	return p.cmds, p.next
 }
 
-// pass is what Decide decides; somebody may watch.
-func (e *Engine) pass(now time.Time, w *watch) *pass {
+// pass is what Decide decides, on and on if it is to be whole; somebody may look.
+func (e *Engine) pass(now time.Time, looks observer, whole bool) *pass {
 	p := newPass(e, now)
-	p.watch = w
+	p.looks, p.whole = looks, whole
 	p.run()
 	// Who was served before a hold was given up looks again. With commands it
 	// does so once they took effect.
@@ -323,7 +331,7 @@ func (e *Engine) pass(now time.Time, w *watch) *pass {
 			break
 		}
 		p = newPass(e, now)
-		p.watch = w
+		p.looks, p.whole = looks, whole
 		p.run()
 	}
 	return p

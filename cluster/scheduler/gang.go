@@ -1,6 +1,8 @@
 package scheduler
 
 import (
+	"time"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/fsm"
 )
@@ -11,6 +13,7 @@ func (p *pass) gang(t *turn) bool {
 	e, path := t.entry, t.q.part.Path
 	n := e.job.Counts.Pending
 	if t.tasks.left() < n || e.job.Counts.Live() != n {
+		p.looks.passed(e, false, time.Time{})
 		p.leave(t) // some of it is still ending, or waits for its back-off
 		return false
 	}

@@ -38,7 +38,8 @@ type pass struct {
 	cmds   []fsm.Command
 	next   time.Time
 	ends   map[string]time.Duration // estimates of the jobs asked for in this pass
-	watch  *watch                   // nil: nobody asks
+	looks  observer
+	whole  bool // it goes on however much is placed
 }
 
 // turn is a partition's place in its queue during a pass.
@@ -61,7 +62,7 @@ type turn struct {
 
 func newPass(e *Engine, now time.Time) *pass {
 	e.now, e.started = now, newStarted(len(e.slots.node), e.started)
-	p := &pass{e: e, view: e.view, now: now, round: e.begin(e.view), turns: map[string]*turn{}, held: map[int][]*reserve.Hold{}, claims: map[int][]*claim{}, limits: map[string]*limit{}, thawed: map[string]bool{}, ends: map[string]time.Duration{}}
+	p := &pass{e: e, view: e.view, now: now, round: e.begin(e.view), turns: map[string]*turn{}, held: map[int][]*reserve.Hold{}, claims: map[int][]*claim{}, limits: map[string]*limit{}, thawed: map[string]bool{}, ends: map[string]time.Duration{}, looks: unobserved{}}
 	p.renewClaims()
 	p.advance()
 	for _, more := range []bool{false, true} {
@@ -80,7 +81,7 @@ func newPass(e *Engine, now time.Time) *pass {
 
 func (p *pass) run() {
 	for path := p.round.Next(); path != ""; path = p.round.Next() {
-		if p.placed >= maxPlaced && p.watch == nil {
+		if p.placed >= maxPlaced && !p.whole {
 			p.pause()
 			return
 		}
@@ -198,7 +199,9 @@ func (p *pass) nextJob(t *turn) bool {
 			seat.enter()
 			return true
 		}
-		if t.first != nil && !p.watch.of(e.job) && e.class.isFull() {
+		p.looks.tried(e)
+		if t.first != nil && !p.looks.asks(e.job) && e.class.isFull() {
+			p.looks.passed(e, true, time.Time{})
 			t.waiting = append(t.waiting, e)
 			t.blocked++
 			continue
@@ -211,6 +214,7 @@ func (p *pass) nextJob(t *turn) bool {
 			p.next = again
 		}
 		if units.peek() == nil {
+			p.looks.passed(e, false, again)
 			continue
 		}
 		t.entry, t.tasks, t.seat = e, units, newSeat(p, t.q, e, units)
@@ -230,9 +234,7 @@ func (p *pass) leave(t *turn) {
 // gets room held for it. It is true when nothing behind it may start.
 func (p *pass) block(t *turn, limit bool) (strict bool) {
 	e := t.entry
-	if p.watch.of(e.job) {
-		p.watch.blocked(p, t, limit)
-	}
+	p.looks.blocked(p, t, limit)
 	if t.first == nil && !limit && p.takeOver(t, e) {
 		return false
 	}

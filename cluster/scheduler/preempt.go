@@ -343,8 +343,8 @@ func (x *preemption) take(t *turn, e *entry, u *unit, set *victimSet) {
 			kill.Victims = append(kill.Victims, one)
 		}
 	}
-	x.watch.taken(e.job, len(set.list))
-	x.undo = append(x.undo, func() { x.watch.taken(e.job, -len(set.list)) })
+	x.looks.taken(e.job, len(set.list))
+	x.undo = append(x.undo, func() { x.looks.taken(e.job, -len(set.list)) })
 	for _, c := range []*fsm.TaskPreempt{kill, freeze} {
 		if len(c.Victims) > 0 {
 			x.cmds = append(x.cmds, c)

@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"cmp"
 	"math"
 	"time"
 
@@ -13,12 +12,16 @@ import (
 // entry is a job that has tasks waiting.
 type entry struct {
 	job   *api.Job
+	seq   uint64  // of the job
 	rank  float64 // by the partition's policy; the smallest goes first
 	class *class
 }
 
 func (e *entry) before(o *entry) bool {
-	return cmp.Or(cmp.Compare(e.rank, o.rank), cmp.Compare(e.job.Seq, o.job.Seq)) < 0
+	if e.rank != o.rank {
+		return e.rank < o.rank
+	}
+	return e.seq < o.seq
 }
 
 type entries = btree.BTreeG[*entry]

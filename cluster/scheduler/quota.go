@@ -277,8 +277,8 @@ func (p *pass) passes(t *turn, q *reserve.Quota, need api.Resources) bool {
 // below limits.
 func (p *pass) mayUseQuota(t *turn, need api.Resources) bool {
 	by, at := p.barring(t, need)
-	if by != nil && p.watch.of(t.entry.job) {
-		p.watch.quota, p.watch.quotaOf = by, at
+	if by != nil {
+		p.looks.kept(t.entry.job, by, at)
 	}
 	return by == nil
 }

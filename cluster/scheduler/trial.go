@@ -60,7 +60,7 @@ func (x *trials) starts(do change) bool {
 	x.engine.Update(f.View(), all, false)
 	x.engine.recall(x.memory)
 	w := &watch{job: x.job}
-	p := x.engine.pass(x.now, w)
+	p := x.engine.pass(x.now, w, true)
 	if id := placedOn(p.cmds, x.job, x.index); id != "" {
 		x.on = x.base.Node(id).Name
 		return true

@@ -19,7 +19,7 @@ func (p Planner) explainWait(e *Engine, v *fsm.View, j *api.Job, t *api.Task, wh
 	}
 	now := p.Now()
 	seen := &watch{job: j.ID}
-	x := e.pass(now, seen)
+	x := e.pass(now, seen, true)
 	if placedOn(x.cmds, t.Job, t.Index) != "" {
 		why.Summary = t.ID + " is about to start"
 		return
@@ -149,7 +149,7 @@ func (w *waiting) look(n *api.Node) api.Obstacle {
 	if short.Kind != "" {
 		return short
 	}
-	if o := w.heldFor(i); o != nil {
+	if o := w.heldFor(&entry{job: w.j}, w.t.Partition, w.c.need, i); o != nil {
 		return *o
 	}
 	return api.Obstacle{Kind: api.ObstacleNone}
@@ -189,14 +189,14 @@ func (w *waiting) lack(i int) float64 {
 	return missing(int64(need.CPUs-f.CPUs), int64(most.CPUs)) + missing(int64(need.Mem-f.Mem), int64(most.Mem)) + missing(need.GPUs-f.GPUs, most.GPUs)
 }
 
-// heldFor says for whom room is held on a slot, nil if the task may use it.
-func (w *waiting) heldFor(i int) *api.Obstacle {
-	for _, h := range w.pass.held[i] {
-		if w.endsBefore(w.j, h) || h.Extra[i].Fits(w.c.need) || !w.keepsOut(h, w.t.Partition, &entry{job: w.j}, w.c.need) {
+// heldFor says for whom room is held on a slot, nil if a task of a job may use it.
+func (p *pass) heldFor(e *entry, path string, need api.Resources, slot int) *api.Obstacle {
+	for _, h := range p.held[slot] {
+		if p.endsBefore(e.job, h) || h.Extra[slot].Fits(need) || !p.keepsOut(h, path, e, need) {
 			continue
 		}
-		o := &api.Obstacle{Kind: api.ObstacleHeld, Job: h.Job, Until: h.At, Have: w.e.slots.free[i].CPUs.String(), Resource: "cpus"}
-		if j := w.view.Job(h.Job); j != nil {
+		o := &api.Obstacle{Kind: api.ObstacleHeld, Job: h.Job, Until: h.At, Have: p.e.slots.free[slot].CPUs.String(), Resource: "cpus"}
+		if j := p.view.Job(h.Job); j != nil {
 			o.Gang = j.Spec.Gang
 		}
 		return o

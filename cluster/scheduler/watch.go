@@ -5,9 +5,9 @@ import (
 	"github.com/mesita/mesita/cluster/scheduler/reserve"
 )
 
-// watch looks on as a pass decides about one job, to say what it waits for. It
-// decides nothing; its methods may be called where nobody watches.
+// watch observes one job, to say what it waits for.
 type watch struct {
+	unobserved
 	job     string
 	seen    bool           // it was tried
 	full    []limitHit     // the limits that it would cross
@@ -22,10 +22,12 @@ type limitHit struct {
 	used, limit, need   int64
 }
 
-func (w *watch) of(j *api.Job) bool { return w != nil && w.job == j.ID }
+func (w *watch) asks(j *api.Job) bool { return w.job == j.ID }
 
-// blocked notes why the current job of a turn cannot go on.
 func (w *watch) blocked(p *pass, t *turn, limit bool) {
+	if !w.asks(t.entry.job) {
+		return
+	}
 	w.seen, w.full = true, nil
 	if !limit {
 		w.quota = nil
@@ -37,8 +39,14 @@ func (w *watch) blocked(p *pass, t *turn, limit bool) {
 	}
 }
 
+func (w *watch) kept(j *api.Job, by *reserve.Quota, of string) {
+	if w.asks(j) {
+		w.quota, w.quotaOf = by, of
+	}
+}
+
 func (w *watch) taken(j *api.Job, n int) {
-	if w.of(j) {
+	if w.asks(j) {
 		w.took += n
 	}
 }

@@ -34,11 +34,11 @@ func Keyed[T any](key func(T) string) func(row any) string {
 }
 
 // Many is rows that differ in little more than their keys, which need not be made
-// to be counted. With Whole they are told as that one row.
+// to be counted. With Whole they are told as the one row that it makes.
 type Many struct {
 	N     int
 	Row   func(i int) any
-	Whole any
+	Whole func() any
 }
 
 // Params are the query parameters that the route takes.
@@ -151,7 +151,7 @@ func bunched(item any) bunch {
 	case !ok:
 		return bunch{1, func(int) any { return item }, 1}
 	case m.Whole != nil:
-		return bunch{1, func(int) any { return m.Whole }, m.N}
+		return bunch{1, func(int) any { return m.Whole() }, m.N}
 	default:
 		return bunch{m.N, m.Row, 1}
 	}

@@ -1,0 +1,53 @@
+package server
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/mesita/mesita/api"
+)
+
+// The queue shows a caller the jobs that it sees, of one partition if it asks for
+// that, at the places which those that it does not see leave them; and names none of
+// the others as who is in the way.
+func TestTheQueueShowsWhatItsReaderSees(t *testing.T) {
+	n := newLeader(t)
+	admin := n.token(api.RoleAdmin)
+	for _, p := range []string{"prod", "prod/web", "dev"} {
+		n.send(request{method: "PUT", path: "/v1/partitions/" + p, body: `{}`, token: admin}).want(t, 200)
+	}
+	for name, p := range map[string]string{"shop": "prod", "blog": "prod/web", "payroll": "dev"} {
+		n.send(request{method: "POST", path: "/v1/jobs", body: `{"name":"` + name + `","kind":"service","count":1,"partition":"` + p + `","command":["x"]}`, token: admin}).want(t, 201)
+	}
+	n.tell = func(answer any) {
+		if q, ok := answer.(*api.Queued); ok {
+			q.Because(api.Obstacle{Kind: api.ObstacleHeld, Job: "payroll"})
+		}
+	}
+	all := map[string]int{}
+	for _, q := range into[struct{ Items []api.Queued }](t, n.send(request{method: "GET", path: "/v1/queue", token: admin})).Items {
+		all[q.Job] = q.Position
+	}
+	for _, c := range []struct{ who, path, sees string }{
+		{"viewer", "/v1/queue", "blog payroll shop"}, {"viewer", "/v1/queue?partition=prod", "blog shop"}, {"viewer", "/v1/queue?partition=prod/web", "blog"},
+		{"viewer@prod", "/v1/queue", "blog shop"}, {"viewer@dev", "/v1/queue", "payroll"}, {"viewer@dev", "/v1/queue?partition=prod", ""},
+	} {
+		r := n.send(request{method: "GET", path: c.path, token: n.with("", c.who)})
+		page := into[struct {
+			Items []api.Queued
+			Total int
+		}](t, r)
+		for _, q := range page.Items {
+			if !strings.Contains(c.sees, q.Job) || q.Position != all[q.Job] {
+				t.Errorf("%s: %s shows %s at place %d of %d", c.who, c.path, q.Job, q.Position, all[q.Job])
+			}
+		}
+		if want := len(strings.Fields(c.sees)); len(page.Items) != want || page.Total != want {
+			t.Errorf("%s: %s: %d rows, %d in all", c.who, c.path, len(page.Items), page.Total)
+		}
+		if named := strings.Contains(string(r.body), "payroll"); len(page.Items) > 0 && named != (strings.Contains(c.sees, "payroll") || c.who == "viewer") {
+			t.Errorf("%s: %s names payroll: %v: %s", c.who, c.path, named, r.body)
+		}
+	}
+	n.send(request{method: "GET", path: "/v1/queue?partition=none", token: admin}).want(t, 404)
+}

@@ -1,0 +1,128 @@
+package foresee
+
+import (
+	"context"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/scheduler"
+	"github.com/mesita/mesita/fsm"
+)
+
+// fresh is how long a list of what waits is good for, as long as nothing changes:
+// those who ask at once, or for one page after the other, get the same.
+const fresh = 5 * time.Second
+
+// Queues tells what waits, in the order in which it will be served. One list is made
+// at a time, and kept for a moment.
+type Queues struct {
+	plan scheduler.Planner
+	turn chan struct{}
+
+	mu   sync.Mutex
+	last *list
+}
+
+// NewQueues makes one that decides as that planner does.
+func NewQueues(p scheduler.Planner) *Queues { return &Queues{plan: p, turn: make(chan struct{}, 1)} }
+
+// list is what waits in one view.
+type list struct {
+	view *fsm.View
+	at   time.Time
+	rows []row
+}
+
+// List is what waits, in that view or one after it, which it tells. Rows are made as
+// they are asked for. It ends with ctx.
+func (q *Queues) List(ctx context.Context, v *fsm.View) (*fsm.View, iter.Seq2[*api.Job, func() *api.Queued], error) {
+	select {
+	case q.turn <- struct{}{}:
+		defer func() { <-q.turn }()
+	case <-ctx.Done():
+		return nil, nil, context.Cause(ctx)
+	}
+	if l := q.kept(v); l != nil {
+		return l.view, l.all, nil
+	}
+	f, err := foretell(ctx, q.plan, v)
+	if err != nil {
+		return nil, nil, err
+	}
+	l := &list{view: v, at: q.plan.Now(), rows: f.rows}
+	q.keep(l)
+	return v, l.all, nil
+}
+
+// kept is the list that was made last, nil if it is too old.
+func (q *Queues) kept(v *fsm.View) *list {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if l := q.last; l != nil && l.view.Index() >= v.Index() && q.plan.Now().Sub(l.at).Abs() < fresh {
+		return l
+	}
+	return nil
+}
+
+// keep keeps a list for as long as it is good.
+func (q *Queues) keep(l *list) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.last = l
+	time.AfterFunc(fresh, func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if q.last == l {
+			q.last = nil
+		}
+	})
+}
+
+func (l *list) all(yield func(*api.Job, func() *api.Queued) bool) {
+	for i := range l.rows {
+		r := &l.rows[i]
+		if !yield(r.job, func() *api.Queued { return r.queued(l.view) }) {
+			return
+		}
+	}
+}
+
+// queued is the row as it is told.
+func (r *row) queued(v *fsm.View) *api.Queued {
+	j := r.job
+	q := &api.Queued{Position: r.position, Job: j.ID, Count: j.Counts.Pending, Partition: j.Spec.Partition, User: j.Actor, Resources: j.Spec.Need(), Submitted: j.Created, Estimate: r.at, Sure: r.sure}
+	q.Index, q.Through = indexes(v, j)
+	q.Task = api.TaskID(j.ID, q.Index)
+	if r.obstacle != nil {
+		q.Because(*r.obstacle)
+		return q
+	}
+	o := api.Obstacle{Kind: api.ObstacleOrder, Partition: j.Spec.Partition}
+	if p := v.Eligible(j.Spec.Partition); p != nil {
+		o.Policy = p.Policy
+	}
+	q.Because(o)
+	return q
+}
+
+// indexes are those of the first and the last task of a job that waits.
+func indexes(v *fsm.View, j *api.Job) (first, last int) {
+	first = -1
+	for t := range v.PendingMade(j) {
+		if last = t.Index; first < 0 {
+			first = t.Index
+		}
+	}
+	if j.Unmade() == 0 {
+		return max(0, first), last
+	}
+	begin, count, _ := j.Spec.Indexes()
+	if first < 0 {
+		for first = begin + j.Made; first < begin+count-1 && v.Made(j.ID, first); {
+			first++
+		}
+	}
+	return first, begin + count - 1
+}

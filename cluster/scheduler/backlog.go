@@ -1,0 +1,269 @@
+package scheduler
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/scheduler/reserve"
+	"github.com/mesita/mesita/fsm"
+)
+
+// maxKinds bounds the kinds of jobs that are looked at for whether any node could
+// ever take them.
+const maxKinds = 1000
+
+// Backlog observes all jobs: what keeps each from starting that a pass tries, and
+// how many it tried.
+type Backlog struct {
+	// Tried is how often a job was tried.
+	Tried int
+	// Deaf has it only count.
+	Deaf bool
+
+	unobserved
+	found  map[string]api.Obstacle // by job
+	full   map[*class]api.Obstacle
+	never  map[string]api.Obstacle // by kind: what keeps it off nodes even if those were empty
+	below  map[string]api.Obstacle // what is kept below limits for others, by job
+	taking map[string]int
+}
+
+// NewBacklog is one that has seen nothing.
+func NewBacklog() *Backlog {
+	return &Backlog{found: map[string]api.Obstacle{}, full: map[*class]api.Obstacle{}, never: map[string]api.Obstacle{}, below: map[string]api.Obstacle{}, taking: map[string]int{}}
+}
+
+// DecideBefore is Decide with somebody who looks on.
+func (e *Engine) DecideBefore(now time.Time, b *Backlog) (cmds []fsm.Command, next time.Time) {
+	return e.decide(now, b)
+}
+
+// Obstacle is what keeps a job waiting, as far as it was tried; one of no kind: it
+// was not, those before it were enough.
+func (b *Backlog) Obstacle(job string) api.Obstacle {
+	if b.taking[job] > 0 {
+		return api.Obstacle{Kind: api.ObstacleTaking}
+	}
+	return b.found[job]
+}
+
+func (b *Backlog) tried(*entry) { b.Tried++ }
+
+func (b *Backlog) passed(e *entry, ready bool, until time.Time) {
+	switch gang := e.job.Spec.Gang; {
+	case b.Deaf:
+	case !ready && gang > 0:
+		b.found[e.job.ID] = api.Obstacle{Kind: api.ObstacleParts, Gang: gang}
+	case !ready:
+		b.found[e.job.ID] = api.Obstacle{Kind: api.ObstacleBackoff, Until: until}
+	default:
+		b.found[e.job.ID] = b.full[e.class]
+	}
+}
+
+func (b *Backlog) kept(j *api.Job, by *reserve.Quota, of string) {
+	if !b.Deaf {
+		b.below[j.ID] = api.Obstacle{Kind: api.ObstacleQuota, Partition: of, Job: by.Job, Until: by.At}
+	}
+}
+
+func (b *Backlog) taken(j *api.Job, n int) {
+	if !b.Deaf {
+		b.taking[j.ID] += n
+	}
+}
+
+func (b *Backlog) blocked(p *pass, t *turn, limit bool) {
+	if b.Deaf {
+		return
+	}
+	j := t.entry.job
+	if !limit {
+		o := b.noRoom(p, t)
+		b.found[j.ID], b.full[t.seat.c] = o, o
+		return
+	}
+	if hits := p.hits(t.q.part.Path, j.Spec.Need().Times(max(1, j.Spec.Gang))); hits != nil {
+		b.found[j.ID] = hits[0].obstacle()
+		return
+	}
+	b.found[j.ID] = b.below[j.ID]
+}
+
+// noRoom is what keeps the current job from all nodes.
+func (b *Backlog) noRoom(p *pass, t *turn) api.Obstacle {
+	spec, need := t.entry.job.Spec, t.seat.c.need
+	if o := b.unable(p, t); o.Kind != "" {
+		return o
+	}
+	for _, i := range slices.Sorted(maps.Keys(p.held)) {
+		if t.seat.c.ok[i] && lacks(p.e.slots.free[i], need, t.seat.c.anyPorts) == "" {
+			if o := p.heldFor(t.entry, t.q.part.Path, need, i); o != nil {
+				return *o
+			}
+		}
+	}
+	if near := t.seat.c.near; near != nil {
+		for i, n := range p.e.slots.node {
+			if kind, job := near.against(n); kind != "" && !t.seat.c.ok[i] {
+				if kind == api.ObstacleNear && p.view.Job(job) == nil {
+					kind = api.ObstacleNoJob
+				}
+				return api.Obstacle{Kind: kind, Job: job}
+			}
+		}
+	}
+	if spec.Gang > 0 {
+		return api.Obstacle{Kind: api.ObstacleGang, Gang: spec.Gang}
+	}
+	return api.Obstacle{Kind: api.ObstacleFull}
+}
+
+// unable is what keeps the tasks of the current job from all nodes even if those
+// were empty, of no kind if nothing does.
+func (b *Backlog) unable(p *pass, t *turn) api.Obstacle {
+	spec := t.entry.job.Spec
+	key := fmt.Sprint(orderKey(t.q.part, spec), "|", spec.Gang)
+	o, known := b.never[key]
+	if !known && len(b.never) < maxKinds {
+		o = neverOn(p.e.slots.node, t.q.part, spec)
+		b.never[key] = o
+	}
+	return o
+}
+
+func neverOn(nodes []*api.Node, part *api.Partition, spec *api.JobSpec) api.Obstacle {
+	need, ports := spec.Need(), spec.AnyPorts()
+	r := reserve.Request{Need: need, Want: max(1, spec.Gang), AtMostOne: ports > 0, Fits: func(left api.Resources) bool { return lacks(left, need, ports) == "" }}
+	out, room := api.Obstacle{Kind: api.ObstacleOut}, 0
+	for _, n := range nodes {
+		if fsm.Unfit(n, part, spec) != "" || !r.Fits(n.Resources) {
+			continue
+		}
+		if text := unavailable(n); text != "" {
+			out.Detail = cmp.Or(out.Detail, text)
+			out.Nodes = append(out.Nodes, n.Name)[:min(3, len(out.Nodes)+1)]
+			continue
+		}
+		if room += r.Count(n.Resources); room >= r.Want {
+			return api.Obstacle{}
+		}
+	}
+	switch {
+	case len(nodes) == 0:
+		return api.Obstacle{Kind: api.ObstacleNoNodes}
+	case len(out.Nodes) > 0:
+		return out
+	}
+	return api.Obstacle{Kind: api.ObstacleNever}
+}
+
+// Kept is when the jobs can start for which room is kept on nodes or below limits,
+// as far as that is known.
+func (e *Engine) Kept() map[string]time.Time {
+	out := map[string]time.Time{}
+	for _, h := range e.holds {
+		out[h.Job] = h.At
+	}
+	for _, q := range e.quotas {
+		if !q.Blind {
+			out[q.Job] = q.At
+		}
+	}
+	maps.DeleteFunc(out, func(_ string, at time.Time) bool { return at.IsZero() })
+	return out
+}
+
+// queueing is a partition's place in its queue as that is gone through.
+type queueing struct {
+	*turn
+	left  map[*entry]int // of jobs that another user interrupted
+	rest  []*entry       // those behind the current one, where nobody interrupts
+	n     int            // tasks of the current job
+	first bool           // none of them was served
+}
+
+// grain is after how many tasks one more at a time is served, lest a long backlog
+// take long.
+const grain = 10_000
+
+// InOrder yields what waits, so many tasks of a job at a time and whether they are
+// its first, in the order in which
+// rounds and queues serve it, whether there is room or not. It must not be used to
+// decide afterwards.
+func (e *Engine) InOrder(now time.Time, yield func(j *api.Job, n int, first bool) bool) {
+	p := &pass{e: e, view: e.view, now: now, round: e.begin(e.view), turns: map[string]*turn{}, looks: unobserved{}}
+	all, served := map[string]*queueing{}, 0
+	for path := p.round.Next(); path != ""; path = p.round.Next() {
+		q := all[path]
+		if q == nil {
+			q = newQueueing(p.turn(path))
+			all[path] = q
+		}
+		if q.turn == nil || !q.open() {
+			p.round.Done(path)
+			continue
+		}
+		j, n := q.entry.job, min(q.n, 1+served/grain)
+		if j.Spec.Gang > 0 {
+			n = q.n
+		}
+		if !yield(j, n, q.first) {
+			return
+		}
+		served, q.first = served+n, false
+		q.n -= n
+		need := j.Spec.Need().Times(n)
+		p.round.Charge(path, need)
+		if q.q.users != nil && q.cur.charge(j.Actor, fsm.Dominant(need, e.view.Capacity())) && q.n > 0 {
+			q.left[q.entry] = q.n
+			q.cur.back(q.entry)
+			q.entry = nil
+		}
+	}
+}
+
+func newQueueing(t *turn) *queueing {
+	q := &queueing{turn: t, left: map[*entry]int{}}
+	if t != nil && t.q.order != nil {
+		q.rest = make([]*entry, 0, t.q.order.Len())
+		t.q.order.Ascend(func(e *entry) bool {
+			q.rest = append(q.rest, e)
+			return true
+		})
+	}
+	return q
+}
+
+// next is the next job, nil at the end.
+func (q *queueing) next() *entry {
+	if q.q.order == nil {
+		return q.cur.next()
+	}
+	if len(q.rest) == 0 {
+		return nil
+	}
+	e := q.rest[0]
+	q.rest = q.rest[1:]
+	return e
+}
+
+// open goes on to the next job of which something is left.
+func (q *queueing) open() bool {
+	for q.entry == nil || q.n == 0 {
+		e := q.next()
+		if e == nil {
+			return false
+		}
+		n, known := q.left[e]
+		if !known {
+			n = e.job.Counts.Pending
+		}
+		q.entry, q.n, q.first = e, n, !known
+	}
+	return true
+}
