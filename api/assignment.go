@@ -7,6 +7,9 @@ type Assignment struct {
 	Task     *Task
 	Spec     *TaskSpec
 	Restarts bool // it is a service's: when it ends, or its node was rebooted, it is started again
+	// Submission is the one that made the job, which its name is not for ever; 0: a
+	// program of before told it, or a journal.
+	Submission uint64
 }
 
 // Assigned is the assignment of a task by the version of its job's spec.
@@ -38,11 +41,13 @@ func (s NodeSpec) On(t *Task) Assignment {
 type assignment struct {
 	Task *Task     `json:"task"`
 	Spec *NodeSpec `json:"spec"`
+
+	Submission uint64 `json:"submission,omitempty"`
 }
 
-// MarshalJSON writes {"task": …, "spec": …}.
+// MarshalJSON writes {"task": …, "spec": …, "submission": …}.
 func (a Assignment) MarshalJSON() ([]byte, error) {
-	w := assignment{Task: a.Task}
+	w := assignment{Task: a.Task, Submission: a.Submission}
 	if a.Spec != nil {
 		s := a.NodeSpec()
 		w.Spec = &s
@@ -59,6 +64,7 @@ func (a *Assignment) UnmarshalJSON(b []byte) error {
 	*a = Assignment{Task: w.Task}
 	if w.Spec != nil && w.Spec.TaskSpec != nil {
 		*a = w.Spec.On(w.Task)
+		a.Submission = w.Submission
 	}
 	return nil
 }

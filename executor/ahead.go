@@ -29,9 +29,9 @@ func (e *Executor) prepareAhead(a *attempt) {
 	h := &ahead{done: make(chan struct{})}
 	a.ahead = h
 	e.loop.aheads++
-	id, task, spec, own := a.id, a.task, a.spec, a.rec.Cores
+	id, task, spec, job, own := a.id, a.task, a.spec, a.job, a.rec.Cores
 	e.loop.starts.add(func(context.Context) {
-		if h.req, h.err = e.request(id, task, spec, own); h.err == nil {
+		if h.req, h.err = e.request(id, task, spec, job, own); h.err == nil {
 			e.rt.Prepare(h.req)
 		}
 		close(h.done)

@@ -23,7 +23,8 @@ type attempt struct {
 	task     *api.Task
 	spec     *api.TaskSpec
 	n        int
-	restarts bool // it is a service's
+	restarts bool   // it is a service's
+	job      uint64 // the submission of its job; 0: not known
 	state    state
 	rec      journal.Record
 	gen      uint64 // of the last set it was in
@@ -135,7 +136,7 @@ func attemptID(task string, n int) string { return task + "/" + strconv.Itoa(n) 
 
 func newAttempt(as api.Assignment) *attempt {
 	t := as.Task
-	return &attempt{id: attemptID(t.ID, t.Attempt), task: t, spec: as.Spec, restarts: as.Restarts, n: t.Attempt, rec: journal.Record{Attempt: t.Attempt}}
+	return &attempt{id: attemptID(t.ID, t.Attempt), task: t, spec: as.Spec, restarts: as.Restarts, job: as.Submission, n: t.Attempt, rec: journal.Record{Attempt: t.Attempt}}
 }
 
 func (a *attempt) stopTimers() {
@@ -363,11 +364,7 @@ func (e *Executor) exit(a *attempt, st keeper.Status) {
 	if !st.Started.IsZero() {
 		a.rec.Started, a.rec.PID = st.Started, st.PID
 	}
-	e.removeTemps(e.prepare.Temps.Ended(a.id))
-	if a.spec.Dir == "" || a.spec.User == api.TaskUser {
-		id := a.id
-		e.loop.ops.add(func(context.Context) { e.prepare.Folders.Release(id) })
-	}
+	e.giveFolders(a, st.Gone)
 	f := e.status(a, api.TaskFinished, st.Ended)
 	code := st.Code
 	if st.Signal != 0 {

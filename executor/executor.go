@@ -75,6 +75,7 @@ type loop struct {
 	fetching  map[string][]*attempt
 	revive    *time.Timer
 	gc        *time.Timer
+	trim      *time.Timer // kept folders are removed when it fires; nil: none is
 
 	starts, fetches, freezes *pool
 	temps                    *pool        // what removes what was put into them may take as long as a task likes
@@ -295,7 +296,7 @@ func (e *Executor) stopTimers() {
 	for _, a := range e.loop.tasks {
 		a.stopTimers()
 	}
-	for _, t := range []*time.Timer{e.loop.revive, e.loop.gc, e.loop.weighing, e.loop.reweigh} {
+	for _, t := range []*time.Timer{e.loop.revive, e.loop.gc, e.loop.trim, e.loop.weighing, e.loop.reweigh} {
 		if t != nil {
 			t.Stop()
 		}

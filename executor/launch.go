@@ -27,6 +27,7 @@ const startPatience = 20 * time.Millisecond
 // takes at its best: a program may be on a dead file server.
 func (e *Executor) launch(a *attempt) {
 	id, task, spec, own, begun, early := a.id, a.task, a.spec, a.rec.Cores, a.begun, e.takeAhead(a)
+	job := a.job
 	a.coresSeen, _ = e.cores.Taken()
 	e.loop.underWay.Add(1)
 	var told sync.Once
@@ -61,7 +62,7 @@ func (e *Executor) launch(a *attempt) {
 				return
 			}
 		}
-		req, err := early.wait(func() (keeper.StartRequest, error) { return e.request(id, task, spec, own) })
+		req, err := early.wait(func() (keeper.StartRequest, error) { return e.request(id, task, spec, job, own) })
 		if !unwatch() {
 			return
 		}
@@ -74,7 +75,7 @@ func (e *Executor) launch(a *attempt) {
 			why := startReason(err)
 			if err != nil && ofProgram(err) {
 				err = e.prepare.NotRun(&req.Spec, err)
-				e.prepare.Folders.Release(id) // nothing of it ever ran
+				e.prepare.Folders.Release(id, false) // nothing of it ever ran
 			}
 			tell(res, e.prepare.Named(&req.Spec, err), why)
 		})
@@ -82,13 +83,13 @@ func (e *Executor) launch(a *attempt) {
 }
 
 // request is what the keeper is asked to start.
-func (e *Executor) request(id string, t *api.Task, s *api.TaskSpec, own []int) (keeper.StartRequest, error) {
+func (e *Executor) request(id string, t *api.Task, s *api.TaskSpec, job uint64, own []int) (keeper.StartRequest, error) {
 	if s.Program != "" {
 		if err := e.blobs.Check(s.Program); err != nil {
 			return keeper.StartRequest{}, err
 		}
 	}
-	proc, err := e.prepare.Task(id, t, s)
+	proc, err := e.prepare.Task(id, t, s, job)
 	e.stock()
 	e.onCores(&proc, own)
 	return keeper.StartRequest{ID: id, Slice: prepare.Slice(t), Spec: proc, LogDir: e.logDir(id), LogMax: int64(s.LogMax)}, err

@@ -40,6 +40,7 @@ func (e *Executor) load() {
 		e.removeTemps(e.prepare.Temps.Nobodys(nil))
 	}
 	e.stock()
+	e.trimLater()
 	e.past = nil
 	e.loop.revive = e.after(e.cfg.RestartAfter, e.reviveAll)
 	e.tidyLater()
@@ -335,7 +336,7 @@ func (e *Executor) update(a *attempt, as api.Assignment) {
 		return
 	}
 	was, limit := a.task.Desired, a.spec.CPULimit
-	a.task, a.spec, a.restarts = as.Task, as.Spec, as.Restarts
+	a.task, a.spec, a.restarts, a.job = as.Task, as.Spec, as.Restarts, as.Submission
 	if a.state.ended() || a.why != nil {
 		return
 	}

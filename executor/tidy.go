@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/mesita/mesita/api"
 )
 
 const (
@@ -122,6 +124,49 @@ func (e *Executor) removeTemps(dirs []string) {
 			}
 		})
 	}
+}
+
+// giveFolders gives back what an attempt that ended had of folders; gone: every process
+// of it is, so that they may be used again.
+func (e *Executor) giveFolders(a *attempt, gone bool) {
+	temps := e.prepare.Temps.Ended(a.id)
+	if !gone {
+		e.removeTemps(temps)
+		temps = nil
+	}
+	id, own := a.id, a.spec.Dir == "" || a.spec.User == api.TaskUser
+	if !own && len(temps) == 0 {
+		return
+	}
+	e.loop.ops.add(func(context.Context) {
+		e.removeTemps(e.prepare.Temps.Keep(temps))
+		if own {
+			e.prepare.Folders.Release(id, gone)
+		}
+	})
+	e.trimLater()
+}
+
+// trimEvery is how often folders are removed that were kept for attempts which did not
+// come.
+const trimEvery = 10 * time.Second
+
+// trimLater plans that, unless it is.
+func (e *Executor) trimLater() {
+	l := &e.loop
+	if l.trim != nil {
+		return
+	}
+	l.trim = e.after(trimEvery, func() {
+		l.ops.add(func(ctx context.Context) {
+			working, temps := e.prepare.Folders.Trim(ctx), e.prepare.Temps.Trim(ctx)
+			e.post(func() {
+				if l.trim = nil; working || temps {
+					e.trimLater()
+				}
+			})
+		})
+	})
 }
 
 // tidyTemps removes the temporary folders of those that ended without a process, or

@@ -228,7 +228,9 @@ func (v *View) Assignments(nodeID string) []api.Assignment {
 			job = v.Job(t.Job)
 		}
 		if spec := job.SpecOf(t.Version); spec != nil {
-			out = append(out, api.Assigned(t, spec))
+			a := api.Assigned(t, spec)
+			a.Submission = job.Seq
+			out = append(out, a)
 		}
 	}
 	return out

@@ -333,9 +333,8 @@ func (s *server) follow(t *task, o *output) {
 	t.over = true
 	s.mu.Unlock()
 	// Whoever is left in the slice may hold the pipes open.
-	if empty, err := t.slice.DeleteEmpty(); !empty || err != nil {
-		s.remove(t.slice)
-	}
+	empty, err := t.slice.DeleteEmpty()
+	st.Gone = empty && err == nil || s.remove(t.slice)
 	deadline := time.Now().Add(drainTime)
 	_ = o.out.SetReadDeadline(deadline) // not supported: then there is no deadline
 	_ = o.err.SetReadDeadline(deadline)
@@ -369,13 +368,15 @@ func (s *server) ended(t *task, st Status) {
 	}
 }
 
-// remove kills what is left in the slice and deletes it.
-func (s *server) remove(sl *isolation.Slice) {
+// remove kills what is left in the slice and deletes it, and tells whether it is gone.
+func (s *server) remove(sl *isolation.Slice) (gone bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := errors.Join(sl.Kill(), sl.Delete(ctx)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	err := errors.Join(sl.Kill(), sl.Delete(ctx))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		s.log.Error("a slice cannot be removed", "slice", sl.Name(), "error", err)
 	}
+	return err == nil
 }
 
 // find returns a running attempt.

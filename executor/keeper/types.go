@@ -70,7 +70,10 @@ type Status struct {
 	CPUTime time.Duration `json:"cpuTime,omitempty"`
 	MemPeak int64         `json:"memPeak,omitempty"`
 	Error   string        `json:"error,omitempty"` // why it never ran
-	Slice   string        `json:"slice,omitempty"` // of one that has not ended
+	// Gone: its slice was removed, so every process of it has ended, and of what ran
+	// beside it; a keeper of before does not say.
+	Gone  bool   `json:"gone,omitempty"`
+	Slice string `json:"slice,omitempty"` // of one that has not ended
 
 	Freezer   bool          `json:"freezer,omitempty"`   // it was told to freeze: some processes may be stopped
 	Frozen    time.Time     `json:"frozen,omitzero"`     // since when all are

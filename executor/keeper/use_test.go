@@ -25,3 +25,20 @@ func TestAnEndTellsWhatWasUsed(t *testing.T) {
 		t.Errorf("of a clean end: %+v", st)
 	}
 }
+
+// An end says that nothing of the attempt is left, once its slice is gone with all that
+// ran there, whatever of it tried to stay.
+func TestAnEndTellsThatNothingIsLeft(t *testing.T) {
+	r := newRig(t)
+	c := r.client()
+	for id, command := range map[string]string{
+		"a.0/1": "true",
+		"a.1/1": "(trap '' HUP TERM INT; exec sleep 1000) & setsid sleep 1000 & exit 0",
+		"a.2/1": "kill -KILL $$",
+	} {
+		c.start(id, "/bin/sh", "-c", command)
+		if st := c.exit(id); !st.Gone {
+			t.Errorf("%s: %+v", command, st)
+		}
+	}
+}

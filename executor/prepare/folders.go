@@ -11,7 +11,7 @@ import (
 )
 
 // Folders makes the working folders of attempts, each its own. Most tasks leave
-// theirs empty; such a folder goes at once.
+// theirs as it was made; such a folder is its job's next attempt's, or goes at once.
 type Folders struct {
 	stock
 
@@ -19,25 +19,23 @@ type Folders struct {
 	users users
 }
 
-// OpenFolders removes the spare ones that an earlier daemon left, and finds out
+// OpenFolders finds the spare ones that an earlier daemon left, which Trim removes, and
 // which uids the others hold.
 func OpenFolders(root string) (*Folders, error) {
 	if err := os.MkdirAll(root, 0o711); err != nil {
 		return nil, err
 	}
-	left, err := filepath.Glob(filepath.Join(root, spareName+"*"))
-	for _, dir := range left {
-		err = errors.Join(err, os.RemoveAll(dir))
-	}
-	f := &Folders{stock: stock{root: root, mode: 0o700}, users: newUsers()}
-	dirs, listErr := os.ReadDir(root)
+	f := &Folders{stock: newStock(root, privateMode), users: newUsers()}
+	dirs, err := os.ReadDir(root)
 	for _, d := range dirs {
 		dir := filepath.Join(root, d.Name())
-		if uid := owner(dir); uid != 0 {
+		if strings.HasPrefix(d.Name(), spareName) && attempt(d.Name()) == "" {
+			f.left = append(f.left, dir)
+		} else if uid := owner(dir); uid != 0 {
 			f.users.find(uid, dir)
 		}
 	}
-	return f, errors.Join(err, listErr)
+	return f, err
 }
 
 // Dir is the attempt's own folder. It is one level deep, since making a folder
@@ -68,15 +66,19 @@ func attempt(name string) string {
 }
 
 // create makes a folder. One that is there is no error.
-func (f *Folders) create(dir string) error {
-	if err := f.stock.make(dir); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
+func (f *Folders) create(dir string, after heir) error {
+	err := f.stock.make(dir, after)
+	if errors.Is(err, os.ErrExist) {
+		f.forget(dir, after)
+		return nil
 	}
-	return nil
+	return err
 }
 
-// Release removes the folder of an attempt that ended, if it is as it was made.
-func (f *Folders) Release(id string) {
+// Release has the folder of an attempt that ended, if it is as it was made, be its
+// job's once every process of it is gone, which is for the caller to say, or removes
+// it.
+func (f *Folders) Release(id string, gone bool) {
 	dir := f.Dir(id)
 	f.mu.Lock()
 	holds := f.users.holds(dir)
@@ -84,7 +86,11 @@ func (f *Folders) Release(id string) {
 		f.leave(dir)
 	}
 	f.mu.Unlock()
-	if !holds && untouched(dir) {
+	if holds || gone && f.keep(dir) {
+		return
+	}
+	f.forget(dir, heir{})
+	if untouched(dir) {
 		_ = rmdir(dir) // fails if somebody put something there meanwhile
 	}
 }

@@ -57,7 +57,7 @@ func TestUntouchedFoldersGo(t *testing.T) {
 	} {
 		id := strings.ReplaceAll(what, " ", "-") + ".0/1"
 		dir := f.Dir(id)
-		if err := f.create(dir); err != nil {
+		if err := f.create(dir, heir{}); err != nil {
 			t.Fatal(err)
 		}
 		if touch != nil {
@@ -68,12 +68,12 @@ func TestUntouchedFoldersGo(t *testing.T) {
 				continue
 			}
 		}
-		f.Release(id)
+		f.Release(id, true)
 		if _, err := os.Lstat(dir); (err == nil) != (touch != nil) {
 			t.Errorf("after %s: %v", what, err)
 		}
 	}
-	f.Release("never.0/1") // it got none
+	f.Release("never.0/1", true) // it got none
 
 	// One that is there stays, with what is in it.
 	full := f.Dir("b.0/1")
@@ -81,52 +81,13 @@ func TestUntouchedFoldersGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // without a spare one and with
-		if err := f.create(full); err != nil {
+		if err := f.create(full, heir{}); err != nil {
 			t.Error(err)
 		}
 		if _, err := os.Stat(filepath.Join(full, "x")); err != nil {
 			t.Error(err)
 		}
 		f.Fill(t.Context())
-	}
-}
-
-// A folder that a task had is no other's after it, which whoever was sent a
-// descriptor of it could read and write; be they made before they are asked for or
-// not.
-func TestAFolderIsOneTasks(t *testing.T) {
-	f, temps := openFolders(t), openTemps(t)
-	for _, what := range []struct {
-		name string
-		fill func()
-		make func(id string) (string, error)
-		end  func(id string)
-	}{
-		{"working folder", func() { f.Fill(t.Context()) }, func(id string) (string, error) { return f.Dir(id), f.create(f.Dir(id)) }, f.Release},
-		{"/tmp", func() { temps.Fill(t.Context()) }, temps.Make, func(id string) { mustRemove(t, temps, temps.Ended(id)) }},
-	} {
-		had := map[uint64]bool{}
-		for i := range 8 {
-			id := fmt.Sprintf("a.%d/1", i)
-			dir, err := what.make(id)
-			if err != nil {
-				t.Fatal(err)
-			}
-			held, err := os.Open(dir) // or its inode might be given again
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer held.Close()
-			if ino := inode(t, dir); had[ino] {
-				t.Errorf("%s: another task had it", what.name)
-			} else {
-				had[ino] = true
-			}
-			what.end(id)
-			if i%3 == 0 {
-				what.fill()
-			}
-		}
 	}
 }
 
@@ -151,7 +112,7 @@ func TestSpareFolders(t *testing.T) {
 		}
 		for i := range maxSpare + 5 {
 			dir := f.Dir(fmt.Sprintf("a.%d/1", i))
-			if err := f.create(dir); err != nil {
+			if err := f.create(dir, heir{}); err != nil {
 				t.Fatal(err)
 			}
 			if fi, err := os.Stat(dir); err != nil || fi.Mode() != os.ModeDir|0o700 {
@@ -163,8 +124,11 @@ func TestSpareFolders(t *testing.T) {
 		}
 	}
 	f.Fill(t.Context())
-	if _, err := OpenFolders(f.root); err != nil {
+	later, err := OpenFolders(f.root)
+	if err != nil {
 		t.Fatal(err)
+	}
+	for later.Trim(t.Context()) {
 	}
 	if left := spares(t, f.root); len(left) != 0 {
 		t.Errorf("left: %v", left)

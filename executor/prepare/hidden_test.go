@@ -38,16 +38,16 @@ func TestNothingHiddenIsUsed(t *testing.T) {
 		"program " + filepath.Join(link, "tool"):         {Command: []string{filepath.Join(link, "tool")}},
 		"working folder " + filepath.Join(link, "tasks"): {Command: []string{"/bin/true"}, Dir: filepath.Join(link, "tasks")},
 	} {
-		_, err := p.Task("web.0/1", testTask, s)
+		_, err := p.Task("web.0/1", testTask, s, 0)
 		if err == nil || !strings.HasPrefix(err.Error(), what+" is in "+link) || !strings.Contains(err.Error(), "node oak") || !strings.Contains(err.Error(), "--unconfined data") {
 			t.Errorf("%s: %v", what, err)
 		}
 		s.Unconfined = []string{api.PartData, api.PartTmp}
-		if c, err := p.Task("web.1/1", testTask, s); err != nil || c.Covered != nil || c.Reached != nil {
+		if c, err := p.Task("web.1/1", testTask, s, 0); err != nil || c.Covered != nil || c.Reached != nil {
 			t.Errorf("%s, lifted: %+v, %v", what, c.Confinement, err)
 		}
 	}
-	c, err := p.Task("web.2/1", testTask, &api.TaskSpec{Command: []string{"x"}, Program: "sum"})
+	c, err := p.Task("web.2/1", testTask, &api.TaskSpec{Command: []string{"x"}, Program: "sum"}, 0)
 	if want := []string{folders.Dir("web.2/1"), "/blobs/sum"}; err != nil || !slices.Equal(c.Covered, p.Hidden) || !slices.Equal(c.Reached, want) {
 		t.Errorf("%+v, %v", c.Confinement, err)
 	}
@@ -74,12 +74,12 @@ func TestWhatIsNamedInTmp(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c, err := p.Task("web.0/1", testTask, &api.TaskSpec{Command: []string{"./tool"}, Dir: dir})
+	c, err := p.Task("web.0/1", testTask, &api.TaskSpec{Command: []string{"./tool"}, Dir: dir}, 0)
 	if want := []string{dir + "/", tool}; err != nil || !slices.Equal(c.Named, want) {
 		t.Errorf("%v, %v", c.Named, err)
 	}
 	for i, dir := range []string{"/tmp", "/dev/shm", "/", "/var/tmp", "/tmpfiles"} {
-		if c, err := p.Task("dir.0/"+strconv.Itoa(i), testTask, &api.TaskSpec{Command: []string{"/bin/true"}, Dir: dir}); c.Named != nil {
+		if c, err := p.Task("dir.0/"+strconv.Itoa(i), testTask, &api.TaskSpec{Command: []string{"/bin/true"}, Dir: dir}, 0); c.Named != nil {
 			t.Errorf("%s: %v, %v", dir, c.Named, err)
 		}
 	}
@@ -88,12 +88,12 @@ func TestWhatIsNamedInTmp(t *testing.T) {
 		"working folder " + out:                  {Command: []string{"/bin/true"}, Dir: out},
 		"program " + filepath.Join(link, "tool"): {Command: []string{filepath.Join(link, "tool")}},
 	} {
-		_, err := p.Task("web.1/1", testTask, s)
+		_, err := p.Task("web.1/1", testTask, s, 0)
 		if err == nil || !strings.HasPrefix(err.Error(), what+" leads to "+dir) || !strings.Contains(err.Error(), "--unconfined tmp") {
 			t.Errorf("%s: %v", what, err)
 		}
 		s.Unconfined = []string{api.PartTmp}
-		if c, err := p.Task("web.2/1", testTask, s); err != nil || c.Named != nil || c.Temporary != "" || c.PrivateMemory {
+		if c, err := p.Task("web.2/1", testTask, s, 0); err != nil || c.Named != nil || c.Temporary != "" || c.PrivateMemory {
 			t.Errorf("%s, lifted: %+v, %v", what, c.Confinement, err)
 		}
 	}
@@ -103,7 +103,7 @@ func TestWhatIsNamedInTmp(t *testing.T) {
 		t.Errorf("%q, %v", b.Path, err)
 	}
 	p.Hidden = []string{dir}
-	c, err = p.Task("web.3/1", testTask, &api.TaskSpec{Command: []string{"/bin/true"}, Dir: "/", Unconfined: []string{api.PartData}})
+	c, err = p.Task("web.3/1", testTask, &api.TaskSpec{Command: []string{"/bin/true"}, Dir: "/", Unconfined: []string{api.PartData}}, 0)
 	if err != nil || c.Covered != nil || !slices.Equal(c.Reached, p.Hidden) {
 		t.Errorf("%+v, %v", c.Confinement, err)
 	}

@@ -55,8 +55,9 @@ func (p *Preparer) root() root {
 }
 
 // Task is the process of an attempt, and makes its working folder if that is its
-// own.
-func (p *Preparer) Task(id string, t *api.Task, s *api.TaskSpec) (isolation.Spec, error) {
+// own, and its /tmp. What attempts of a submission leave of these as it was is used
+// again by others of it; submission 0: by nobody.
+func (p *Preparer) Task(id string, t *api.Task, s *api.TaskSpec, submission uint64) (isolation.Spec, error) {
 	var none isolation.Spec
 	if !filepath.IsLocal(id) || strings.Count(id, "/") != 1 || len(s.Command) == 0 {
 		return none, errorf("task %q has no valid id or no command", t.ID)
@@ -82,11 +83,12 @@ func (p *Preparer) Task(id string, t *api.Task, s *api.TaskSpec) (isolation.Spec
 	} else if inTemp(path, s) {
 		around.Named = append(around.Named, filepath.Clean(path))
 	}
-	if err := p.makeDir(id, s, &who); err != nil { // the last, as it lasts
+	after := heirOf(t, s, submission, who)
+	if err := p.makeDir(id, s, &who, after); err != nil { // the last, as it lasts
 		return none, err
 	}
 	if s.Confined(api.PartTmp) && isolation.MayReplace(tempPath) {
-		if around.Temporary, err = p.Temps.Make(id); err != nil {
+		if around.Temporary, err = p.Temps.Make(id, after); err != nil {
 			return none, fmt.Errorf("make the task's %s: %w", tempPath, err)
 		}
 	}
@@ -187,7 +189,7 @@ func (p *Preparer) dir(id string, s *api.TaskSpec) string { return cmp.Or(s.Dir,
 
 // makeDir makes the task's own folder, or looks for the one that it asks for. Who
 // has a uid of its own always has a folder, which holds that.
-func (p *Preparer) makeDir(id string, s *api.TaskSpec, who *account) error {
+func (p *Preparer) makeDir(id string, s *api.TaskSpec, who *account, after heir) error {
 	if s.Dir != "" {
 		fi, err := p.root().stat(s.Dir)
 		if ofMachine(err) {
@@ -211,7 +213,7 @@ func (p *Preparer) makeDir(id string, s *api.TaskSpec, who *account) error {
 		}
 	}
 	dir := p.Folders.Dir(id)
-	if err := p.Folders.create(dir); err != nil {
+	if err := p.Folders.create(dir, after); err != nil {
 		return fmt.Errorf("make the task's folder: %w", err)
 	}
 	if who.own {

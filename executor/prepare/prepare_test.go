@@ -98,7 +98,7 @@ func TestBesideIsTheTasksOwn(t *testing.T) {
 	p := testRoot(t)
 	s := &api.TaskSpec{Command: []string{"tool", "{http}", "{index}"}, User: "ann:red", Pids: 7, Nice: 4, CPULimit: 300, HostPIDs: true, Privileged: true,
 		Ulimits: []api.Ulimit{{Name: "nofile", Soft: 10, Hard: api.Unlimited}}}
-	task, err := p.Task("web.3/2", testTask, s)
+	task, err := p.Task("web.3/2", testTask, s, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func TestBesideIsTheTasksOwn(t *testing.T) {
 	bound.Covered, bound.Reached = p.Hidden, []string{p.Folders.Dir("web.4/2")}
 	bound.PrivateMemory = true
 	bound.AllowNewPrivileges, bound.PrivateIPC, bound.FilterSyscalls, bound.LimitDevices, bound.ReadOnlySystem, bound.Forbidden = false, true, true, true, true, ^isolation.UsualCapabilities
-	confined, err := p.Task("web.4/2", testTask, &usual)
+	confined, err := p.Task("web.4/2", testTask, &usual, 0)
 	if dirs := p.Temps.Ended("web.4/2"); len(dirs) == 1 {
 		bound.Temporary = dirs[0]
 	}
@@ -124,7 +124,7 @@ func TestBesideIsTheTasksOwn(t *testing.T) {
 	for i, part := range api.Parts {
 		less := usual
 		less.Unconfined = []string{part.Name}
-		got, err := p.Task(fmt.Sprintf("web.%d/2", 5+i), testTask, &less)
+		got, err := p.Task(fmt.Sprintf("web.%d/2", 5+i), testTask, &less, 0)
 		if got.Reached != nil {
 			got.Reached = bound.Reached // its own folder
 		}
@@ -136,7 +136,7 @@ func TestBesideIsTheTasksOwn(t *testing.T) {
 		}
 		usual.Unconfined = append(usual.Unconfined, part.Name)
 	}
-	if got, err := p.Task("web.99/2", testTask, &usual); err != nil || !reflect.DeepEqual(got.Confinement, want) {
+	if got, err := p.Task("web.99/2", testTask, &usual, 0); err != nil || !reflect.DeepEqual(got.Confinement, want) {
 		t.Errorf("without all parts: %+v, %v", got.Confinement, err)
 	}
 	slices.Sort(task.Env)

@@ -17,7 +17,7 @@ import (
 // is said to be the task's fault.
 func TestWhatIsScarceHereIsNoFaultOfTheTask(t *testing.T) {
 	p := testRoot(t)
-	if _, err := p.Task("web.3/2", testTask, &api.TaskSpec{Command: []string{"tool"}}); err != nil {
+	if _, err := p.Task("web.3/2", testTask, &api.TaskSpec{Command: []string{"tool"}}, 0); err != nil {
 		t.Fatal(err)
 	}
 	var was unix.Rlimit
@@ -32,7 +32,7 @@ func TestWhatIsScarceHereIsNoFaultOfTheTask(t *testing.T) {
 		"a program in PATH": {Command: []string{"tool"}}, "a path": {Command: []string{"/box/tool"}}, "a user": {Command: []string{"tool"}, User: "ann"},
 		"a folder": {Command: []string{"tool"}, Dir: "/box"},
 	} {
-		_, errs[name] = p.Task("web.3/2", testTask, s)
+		_, errs[name] = p.Task("web.3/2", testTask, s, 0)
 	}
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
 		t.Fatal(err)

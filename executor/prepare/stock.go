@@ -14,47 +14,90 @@ const maxSpare = 32
 
 const spareName = "spare" // no dot: not an attempt's
 
+// privateMode is that of a folder which is its attempt's user's alone.
+const privateMode os.FileMode = 0o700
+
 // stock has folders made before they are asked for, as making one can cost as much
 // as ten processes (ext4 without a journal looks over all inodes that were freed
-// lately). Each is new and nobody's before: who had one as a task may have it open
-// for ever, as a descriptor can be sent to anybody.
+// lately), and those that attempts left as they were made, each for its heir.
 type stock struct {
 	root string
 	mode os.FileMode
 
 	mu      sync.Mutex
-	spare   []string
+	spare   []folder // new: nobody had them
 	filling bool
+	given   map[string]gift // by path: those that have an heir
+	kept    kept
+	left    []string // to be removed
 }
 
-// make makes a folder, which is new unless that is an error.
-func (s *stock) make(dir string) error {
-	if spare := s.take(); spare != "" {
-		if os.Rename(spare, dir) == nil { // not over one that is there
+func newStock(root string, mode os.FileMode) stock {
+	return stock{root: root, mode: mode, given: map[string]gift{}, kept: kept{of: map[heir]*ofOne{}}}
+}
+
+// make makes a folder, which is new, or the heir's, unless that is an error.
+func (s *stock) make(dir string, after heir) error {
+	f, ok := s.take(after)
+	if ok {
+		err := give(f.dir, dir)
+		if err == nil {
+			s.note(dir, f.mark, after)
 			return nil
 		}
-		_ = rmdir(spare) // what is wrong with it does not matter
+		if rmdir(f.dir) != nil { // what is wrong with it does not matter
+			s.drop(f.dir)
+		}
 	}
-	return s.mkdir(dir)
+	m, err := s.mkdir(dir)
+	if err == nil {
+		s.note(dir, m, after)
+	}
+	return err
 }
 
-func (s *stock) mkdir(dir string) error {
-	if err := os.Mkdir(dir, 0o700); err != nil || s.mode == 0o700 {
-		return err
-	}
-	return os.Chmod(dir, s.mode) // the umask is not asked
-}
-
-func (s *stock) take() string {
+// note takes note of who has a folder after its attempt.
+func (s *stock) note(dir string, m mark, after heir) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if after == (heir{}) || m == (mark{}) {
+		delete(s.given, dir)
+	} else {
+		s.given[dir] = gift{after, m}
+	}
+}
+
+// mkdir makes a new one. Without a mark it is not used again.
+func (s *stock) mkdir(dir string) (mark, error) {
+	if err := os.Mkdir(dir, privateMode); err != nil {
+		return mark{}, err
+	}
+	if s.mode != privateMode {
+		if err := os.Chmod(dir, s.mode); err != nil { // the umask is not asked
+			return mark{}, err
+		}
+	}
+	m, _, err := look(dir)
+	if err != nil {
+		m = mark{}
+	}
+	return m, nil
+}
+
+// take is a folder of the heir's, or a new one.
+func (s *stock) take(after heir) (f folder, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f, ok = s.kept.take(after); ok {
+		return f, true
+	}
 	n := len(s.spare)
 	if n == 0 {
-		return ""
+		return folder{}, false
 	}
-	dir := s.spare[n-1]
+	f = s.spare[n-1]
 	s.spare = s.spare[:n-1]
-	return dir
+	return f, true
 }
 
 // Low tells whether it is time to Fill it, and nobody does: many are made at once,
@@ -80,11 +123,15 @@ func (s *stock) Fill(ctx context.Context) {
 	}
 	for range want {
 		dir := filepath.Join(s.root, spareName+unique())
-		if ctx.Err() != nil || s.mkdir(dir) != nil {
+		if ctx.Err() != nil {
+			break
+		}
+		m, err := s.mkdir(dir)
+		if err != nil {
 			break
 		}
 		s.mu.Lock()
-		s.spare = append(s.spare, dir)
+		s.spare = append(s.spare, folder{dir, m})
 		s.mu.Unlock()
 	}
 	s.mu.Lock()

@@ -12,14 +12,14 @@ import (
 
 // Temps makes the folders that are attempts' /tmp. They are on disk, as what
 // programs put there can be much: a build's, or what a sort does not hold in memory.
-// Each is new, under a name that none had before: what is still being removed is
-// never what somebody has, whatever ids come back.
+// Each has a name that none had before: what is still being removed is never what
+// somebody has, whatever ids come back.
 type Temps struct {
 	stock
 
-	mu   sync.Mutex
-	of   map[string][]string // by attempt; more than one if it was prepared again
-	left []string            // nobody's
+	mu  sync.Mutex
+	of  map[string][]string // by attempt; more than one if it was prepared again
+	old []string            // nobody's
 }
 
 // OpenTemps finds those that an earlier daemon left. Nobody but root comes to what
@@ -31,7 +31,7 @@ func OpenTemps(root string) (*Temps, error) {
 	if err := os.Chmod(root, 0o700); err != nil {
 		return nil, err
 	}
-	t := &Temps{stock: stock{root: root, mode: tempMode}, of: map[string][]string{}}
+	t := &Temps{stock: newStock(root, tempMode), of: map[string][]string{}}
 	dirs, err := os.ReadDir(root)
 	for _, d := range dirs {
 		dir := filepath.Join(root, d.Name())
@@ -39,7 +39,7 @@ func OpenTemps(root string) (*Temps, error) {
 		if id := attempt(name); id != "" {
 			t.of[id] = append(t.of[id], dir)
 		} else if strings.HasPrefix(name, spareName) {
-			t.left = append(t.left, dir)
+			t.old = append(t.old, dir)
 		}
 	}
 	return t, err
@@ -52,9 +52,9 @@ const (
 
 // Make makes an attempt's, and returns where it is. What an earlier try made goes
 // with it: the keeper may have begun with that.
-func (t *Temps) Make(id string) (string, error) {
+func (t *Temps) Make(id string, after heir) (string, error) {
 	dir := filepath.Join(t.root, strings.Replace(id, "/", ".", 1)+uniqueSign+unique())
-	if err := t.stock.make(dir); err != nil {
+	if err := t.stock.make(dir, after); err != nil {
 		return "", err
 	}
 	t.mu.Lock()
@@ -63,7 +63,7 @@ func (t *Temps) Make(id string) (string, error) {
 	return dir, nil
 }
 
-// Ended has what an attempt had be nobody's: it is for Remove.
+// Ended has what an attempt had be nobody's: it is for Keep, or for Remove.
 func (t *Temps) Ended(id string) []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -77,8 +77,8 @@ func (t *Temps) Ended(id string) []string {
 func (t *Temps) Nobodys(live map[string]bool) []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	dirs := t.left
-	t.left = nil
+	dirs := t.old
+	t.old = nil
 	for id, of := range t.of {
 		if !live[id] {
 			dirs = append(dirs, of...)
@@ -89,14 +89,21 @@ func (t *Temps) Nobodys(live map[string]bool) []string {
 	return dirs
 }
 
+// Keep has those of an attempt of which every process is gone be its job's, if they
+// are as they were made, and returns the others, which are for Remove.
+func (t *Temps) Keep(dirs []string) []string {
+	return slices.DeleteFunc(dirs, t.keep)
+}
+
 // Remove removes one that is nobody's, which may take long: until ctx ends.
 func (t *Temps) Remove(ctx context.Context, dir string) error {
+	t.forget(dir, heir{})
 	err := removeFolder(ctx, dir)
 	if err == nil || errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.left = append(t.left, dir)
+	t.old = append(t.old, dir)
 	return err
 }

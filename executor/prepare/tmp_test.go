@@ -26,7 +26,7 @@ func openTemps(t *testing.T) *Temps {
 
 func mustMake(t *testing.T, temps *Temps, id string) string {
 	t.Helper()
-	dir, err := temps.Make(id)
+	dir, err := temps.Make(id, heir{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -214,6 +214,7 @@ func (f *Folders) discard(dir string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.users.free(dir, err == nil)
+	f.forget(dir, heir{})
 	return err
 }
 

@@ -15,7 +15,7 @@ import (
 // taskUser prepares an attempt of somebody of whose user nobody said anything.
 func taskUser(t *testing.T, p *Preparer, id string) (uid uint32) {
 	t.Helper()
-	proc, err := p.Task(id, testTask, &api.TaskSpec{Command: []string{"tool"}, User: api.TaskUser})
+	proc, err := p.Task(id, testTask, &api.TaskSpec{Command: []string{"tool"}, User: api.TaskUser}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestTaskUsersOfOthers(t *testing.T) {
 	if uid := taskUser(t, p, "web.0/1"); uid != firstUID+4 {
 		t.Errorf("got %d", uid)
 	}
-	proc, err := p.Task("web.1/1", testTask, &api.TaskSpec{Command: []string{"/box/tool"}, Dir: "/box", User: api.TaskUser})
+	proc, err := p.Task("web.1/1", testTask, &api.TaskSpec{Command: []string{"/box/tool"}, Dir: "/box", User: api.TaskUser}, 0)
 	if err != nil || proc.Dir != "/box" || owner(p.Folders.Dir("web.1/1")) != proc.UID || !slices.Equal(proc.Groups, []uint32{proc.UID, 777}) {
 		t.Errorf("with a folder of its choice: %+v, %v", proc.Program, err)
 	}
@@ -115,12 +115,12 @@ func TestTaskUsersAreGivenBack(t *testing.T) {
 	a, b := taskUser(t, p, "a.0/1"), taskUser(t, p, "b.0/1")
 	refused := func() {
 		t.Helper()
-		if _, err := p.Task("z.0/1", testTask, &api.TaskSpec{Command: []string{"tool"}, User: api.TaskUser}); err == nil || !strings.Contains(err.Error(), "is free") {
+		if _, err := p.Task("z.0/1", testTask, &api.TaskSpec{Command: []string{"tool"}, User: api.TaskUser}, 0); err == nil || !strings.Contains(err.Error(), "is free") {
 			t.Fatalf("with none left: %v", err)
 		}
 	}
 	refused()
-	f.Release("a.0/1")
+	f.Release("a.0/1", true)
 	if _, err := os.Stat(f.Dir("a.0/1")); err == nil {
 		t.Error("an empty folder stays")
 	}
@@ -132,8 +132,8 @@ func TestTaskUsersAreGivenBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	f.Release("b.0/1")
-	f.Release("b.0/1")
+	f.Release("b.0/1", true)
+	f.Release("b.0/1", true)
 	if d := taskUser(t, p, "d.0/1"); d != b {
 		t.Errorf("got %d, of an attempt that ended is %d", d, b)
 	}
@@ -141,7 +141,7 @@ func TestTaskUsersAreGivenBack(t *testing.T) {
 		t.Error("the folder of an ended attempt is there, and its user is another's")
 	}
 	refused()
-	f.Release("c.0/1")
+	f.Release("c.0/1", true)
 	if err := f.Discard("c.0/1"); err != nil || len(f.users.ended) != 0 {
 		t.Errorf("%v, %q", err, f.users.ended)
 	}
@@ -151,14 +151,14 @@ func TestTaskUsersAreGivenBack(t *testing.T) {
 	if err := os.RemoveAll(f.Dir("e.0/1")); err != nil { // somebody cleaned up
 		t.Fatal(err)
 	}
-	f.Release("e.0/1")
+	f.Release("e.0/1", true)
 	if g := taskUser(t, p, "g.0/1"); g != a {
 		t.Errorf("got %d, free is %d", g, a)
 	}
 	// A program that is not there takes none.
 	left(firstUID+10, firstUID+10)
 	for range 3 {
-		if _, err := p.Task("x.0/1", testTask, &api.TaskSpec{Command: []string{"none"}, User: api.TaskUser}); err == nil {
+		if _, err := p.Task("x.0/1", testTask, &api.TaskSpec{Command: []string{"none"}, User: api.TaskUser}, 0); err == nil {
 			t.Fatal("a program that does not exist is prepared")
 		}
 	}
@@ -198,7 +198,7 @@ func TestTaskUsersAfterARestart(t *testing.T) {
 			t.Errorf("%s is %d, want %d, that of %s: %v", c.id, uid, uids[c.of], c.of, uids)
 		}
 	}
-	if _, err := p.Task("new.2/1", testTask, &api.TaskSpec{Command: []string{"tool"}, User: api.TaskUser}); err == nil {
+	if _, err := p.Task("new.2/1", testTask, &api.TaskSpec{Command: []string{"tool"}, User: api.TaskUser}, 0); err == nil {
 		t.Error("what runs made room")
 	}
 }
@@ -212,7 +212,7 @@ func TestTaskUsersOfUnreadableAccounts(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(p.Folders.Dir("a.0/1"), "result"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p.Folders.Release("a.0/1")
+	p.Folders.Release("a.0/1", true)
 	for _, path := range []string{"etc/passwd", "etc/group"} {
 		path = filepath.Join(p.Root, path)
 		was, _ := os.ReadFile(path)
@@ -222,7 +222,7 @@ func TestTaskUsersOfUnreadableAccounts(t *testing.T) {
 		if err := os.Mkdir(path, 0o755); err != nil { // which reads as no file does
 			t.Fatal(err)
 		}
-		if _, err := p.Task("b.0/1", testTask, &api.TaskSpec{Command: []string{"tool"}, User: api.TaskUser}); err == nil || !strings.Contains(err.Error(), "look users up") {
+		if _, err := p.Task("b.0/1", testTask, &api.TaskSpec{Command: []string{"tool"}, User: api.TaskUser}, 0); err == nil || !strings.Contains(err.Error(), "look users up") {
 			t.Errorf("%s: %v", path, err)
 		}
 		if err := os.Remove(path); err != nil {
@@ -264,7 +264,7 @@ func TestTaskUsersOfSystemd(t *testing.T) {
 	if _, ok := lockBelow(dir)(firstUID + 1); ok {
 		t.Error("systemd may take a task's user")
 	}
-	p.Folders.Release("a.0/1")
+	p.Folders.Release("a.0/1", true)
 	again, ok := lockBelow(dir)(firstUID + 1)
 	if !ok {
 		t.Fatal("a user that was given back is locked")

@@ -29,6 +29,7 @@ type Plan struct {
 	Freeze   error         // freezing it fails
 	Thaw     error         // thawing it fails
 	Late     time.Duration // its end is told so much later, as by a keeper whose disk hangs
+	Left     bool          // processes of it may be left when its end is told
 }
 
 // Fake is a keeper without processes. It outlives the executors that use it.
@@ -180,6 +181,7 @@ func (f *Fake) end(p *proc, code int, sig syscall.Signal, oom uint64) {
 	st := p.status
 	st.State, st.Ended = keeper.Ended, st.Started.Add(f.Uptime()-st.Up)
 	st.Code, st.Signal, st.OOMKills = code, sig, oom
+	st.Gone = !p.plan.Left
 	tell := func() {
 		p.status = st
 		f.tell(st)
