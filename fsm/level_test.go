@@ -470,6 +470,9 @@ func TestNodesAreToldOfALimit(t *testing.T) {
 			}
 		}
 		got := w.View().Assignments(nodeID(1))
+		if job := w.View().Job("web"); len(got) != 1 || got[0].Submission != job.Seq || job.Seq == 0 {
+			t.Errorf("level %d: submission %d: %+v", c.level, job.Seq, got)
+		}
 		if len(got) != 1 || got[0].Task.Version != 1 || (got[0].Spec.CPULimit == 1500) != live {
 			t.Errorf("level %d: %+v", c.level, got)
 		}
