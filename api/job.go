@@ -68,6 +68,7 @@ type Job struct {
 	Spec     *JobSpec     `json:"spec"`
 	Filled   []Filled     `json:"filled,omitempty"`  // what of the spec a partition said, and not its user
 	History  []JobVersion `json:"history,omitempty"` // earlier versions, oldest first
+	Places   []JobPlace   `json:"places,omitempty"`  // the partitions it was in, oldest first, and the one it is in
 	Counts   JobCounts    `json:"counts"`
 	Seq      uint64       `json:"seq"`               // order of submission
 	Made     int          `json:"made"`              // batch: tasks made so far; the others are just counted as pending
@@ -99,6 +100,19 @@ type JobVersion struct {
 // MaxHistory is how many earlier versions a job remembers, beside those of tasks that
 // are there.
 const MaxHistory = 10
+
+// JobPlace is a partition that a job came to. What is of before is of another.
+type JobPlace struct {
+	Extra
+	Partition string `json:"partition"`
+	Version   int    `json:"version"`  // the first there
+	Event     uint64 `json:"event"`    // index of the first there
+	Incident  uint64 `json:"incident"` // id of the first there, if there is one
+}
+
+// MaxPlaces is how many of them a job remembers; what is of before the oldest is
+// nobody's who does not see all jobs.
+const MaxPlaces = 8
 
 // JobCounts says how many of a job's tasks are in which condition.
 type JobCounts struct {

@@ -27,7 +27,14 @@ const sameIncident = 10 * time.Minute
 func (x *tx) openIncident(n api.Incident) {
 	last, seen := x.newest.Get(incidentKey{kind: n.Kind, object: n.Object})
 	if seen {
-		if old := x.incidents.get(&api.Incident{ID: last.id}); old != nil && (old.Over.IsZero() || x.justOver(old)) {
+		old := x.incidents.get(&api.Incident{ID: last.id})
+		switch {
+		case old == nil || !old.Over.IsZero() && !x.justOver(old):
+		case x.movedSince(old):
+			if old.Over.IsZero() {
+				x.end(old, "its job moved to another partition")
+			}
+		default:
 			again := *old
 			again.Count, again.Over, again.Message, again.Action, again.Node = max(old.Count, 1)+1, n.Over, n.Message, n.Action, n.Node
 			x.incidents.put(x, &again)
@@ -39,6 +46,13 @@ func (x *tx) openIncident(n api.Incident) {
 	n.ID, n.Seen = x.incidentN, x.At
 	x.incidents.put(x, &n)
 	x.happened(api.Event{Kind: api.EventIncidentOpened, Object: n.Object, Job: n.Job, Node: n.Node, Message: fmt.Sprintf("%s: %s; %s", n.Kind, n.Message, n.Action)})
+}
+
+// movedSince tells whether the job of an incident is in another partition since: who
+// saw it there sees nothing of this one, and the other way round.
+func (x *tx) movedSince(n *api.Incident) bool {
+	j := x.jobAt(n.Job)
+	return j != nil && len(j.Places) > 0 && n.ID < j.Places[len(j.Places)-1].Incident
 }
 
 // justOver tells whether what was over is the same again. A clock that was set

@@ -92,6 +92,9 @@ func (c *JobCreate) apply(x *tx) (any, error) {
 		j.Version, j.History = old.Version+1, x.pushVersion(old)
 		j.Base = x.dropTasks(old)
 		x.jobs.delete(x, old)
+		j.Places = x.places(old, j)
+	} else {
+		j.Places = x.places(nil, j)
 	}
 	if j.Spec.Kind == api.KindBatch {
 		j.Counts.Pending = j.Spec.Tasks()
@@ -135,6 +138,22 @@ func (x *tx) pushVersion(old *api.Job) []api.JobVersion {
 	}
 	kept := slices.DeleteFunc(slices.Clone(h[:beyond]), func(v api.JobVersion) bool { return !there[v.Version] })
 	return append(kept, h[beyond:]...)
+}
+
+// places is where a job was, once it is what is to be put next. Of a job of before
+// there were places nobody knows since when it is where it is: that begins as it moves.
+func (x *tx) places(old, j *api.Job) []api.JobPlace {
+	if !x.does(JobPlaces) {
+		return nil
+	}
+	var was []api.JobPlace
+	if old != nil {
+		if was = old.Places; old.Spec.Partition == j.Spec.Partition {
+			return was
+		}
+	}
+	is := api.JobPlace{Partition: j.Spec.Partition, Version: j.Version, Event: x.event + 1, Incident: x.incidentN + 1}
+	return append(slices.Clone(was[max(0, len(was)+1-api.MaxPlaces):]), is)
 }
 
 // dropTasks removes all tasks of an ended job and returns the highest attempt
@@ -210,6 +229,7 @@ func (c *JobUpdate) apply(x *tx) (any, error) {
 		}
 	} else {
 		j.Version, j.History = old.Version+1, x.pushVersion(old)
+		j.Places = x.places(old, &j)
 		x.happened(api.Event{Kind: api.EventJobUpdated, Object: j.ID, Job: j.ID, Message: "version " + strconv.Itoa(j.Version)})
 	}
 	x.replaceJob(&j)

@@ -65,6 +65,7 @@ const (
 	RunningVersions                // a version of a job is remembered for as long as a task of it is there
 	Accounts                       // what attempts held, used and lost is summed up by the day
 	WaitingChanges                 // a job that waits is set, held and released, and one that runs is put back
+	JobPlaces                      // a job says in which partitions it was, and since which event
 )
 
 // Holder says who must know a feature before it is used.
@@ -125,6 +126,7 @@ var features = [...]struct {
 	Accounts:        {4, Voters},
 	WaitingChanges:  {5, Voters},
 	CAChanges:       {4, ReadyNodes},
+	JobPlaces:       {5, Voters},
 }
 
 // Level is the cluster's from which it is done.

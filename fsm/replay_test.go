@@ -137,6 +137,9 @@ func checkSums(t *testing.T, v *View) {
 		if counts[j.ID] != j.Counts {
 			t.Fatalf("index %d: job %s counts %+v, recount %+v", v.Index(), j.ID, j.Counts, counts[j.ID])
 		}
+		if is := len(j.Places) - 1; is >= 0 && (j.Places[is].Partition != j.Spec.Partition || j.Places[is].Version > j.Version || j.Places[is].Event > v.LastEvent() || is >= api.MaxPlaces) {
+			t.Fatalf("index %d: job %s is in %s as of version %d, and says %+v", v.Index(), j.ID, j.Spec.Partition, j.Version, j.Places)
+		}
 		if j.State.Ended() == j.Ended.IsZero() {
 			t.Fatalf("index %d: job %s is %s and ended %v", v.Index(), j.ID, j.State, j.Ended)
 		}

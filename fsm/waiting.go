@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/mesita/mesita/api"
@@ -66,11 +67,14 @@ func (c *JobSet) apply(x *tx) (any, error) {
 	}
 	j := *old
 	j.Version, j.History, j.Spec, j.Filled, j.Updated = old.Version+1, x.pushVersion(old), c.Spec, c.Filled, c.At
+	j.Places = x.places(old, &j)
 	x.replaceJob(&j)
 	x.setWaiting(&j)
 	what := make([]string, len(changes))
 	for i, ch := range changes {
-		what[i] = ch.String()
+		if what[i] = ch.String(); moves { // what it was there is not for who sees it here
+			what[i] = ch.Field + ": " + cmp.Or(ch.To, "unset")
+		}
 	}
 	x.happened(api.Event{Kind: api.EventJobUpdated, Object: j.ID, Job: j.ID, Message: "waits on in its place with " + strings.Join(what, ", ")})
 	return x.job(c.ID)

@@ -281,8 +281,15 @@ func whyJob(c *call) (any, error) {
 // explain says why the job or task of the path is in its state.
 func (c *call) explain() (why *api.Why, err error) {
 	err = c.Ponder(func(context.Context) (err error) {
-		why, err = c.Planner.Explain(c.Store.View(), c.Args[0])
-		return err
+		v, job := c.Store.View(), c.Args[0]
+		if why, err = c.Planner.Explain(v, job); err != nil {
+			return err
+		}
+		if t := v.Task(job); t != nil {
+			job = t.Job
+		}
+		c.sight(v).shownWhy(why, v.Job(job))
+		return nil
 	})
 	return why, err
 }

@@ -35,6 +35,9 @@ func taskLogs(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if v := c.Store.View(); number == t.Attempt && !c.sight(v).ranHere(t) {
+		return nil, api.Errorf(api.CodeNotAllowed, "attempt %d of task %s is of before its job came to a partition whose logs you may read: its next attempt is shown", number, t.ID)
+	}
 	q := c.R.URL.Query()
 	q.Set("attempt", strconv.Itoa(number))
 	return c.toNode(nodeID, "/v1/local/tasks/"+t.ID+"/logs", q, localLogs)

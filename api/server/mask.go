@@ -49,8 +49,9 @@ func (s *sight) shown(value any) any {
 	case api.PartitionChange:
 		a.Hide(s.job)
 	case api.Event:
-		a.Hide(s.job)
-		return a
+		return s.shownEvent(a)
+	case *api.Task:
+		return s.shownTask(a)
 	case *api.Incident:
 		out := *a
 		out.Hide()
@@ -85,11 +86,15 @@ func (s *sight) shownJob(j *api.Job) *api.Job {
 	out := *j
 	out.Spec, out.History = spec(j.Spec), nil
 	for _, h := range j.History {
-		if !s.all && h.Spec != nil && !s.mayRead(auth.Object{Partition: h.Spec.Partition, Job: name}) {
+		if h.Spec != nil && !s.readsIn(j, h.Spec.Partition) {
 			continue
 		}
 		h.Spec = spec(h.Spec)
 		out.History = append(out.History, h)
+	}
+	if !s.allOf(j) { // who made it may have, there
+		out.Actor, out.Request = "", ""
+		out.Places = slices.DeleteFunc(slices.Clone(j.Places), func(p api.JobPlace) bool { return !s.readsIn(j, p.Partition) })
 	}
 	return &out
 }

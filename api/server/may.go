@@ -81,8 +81,13 @@ func (c *call) mayFetch(digest string) error {
 		return nil
 	}
 	for j := range v.Jobs() {
-		uses := j.Spec.Program == digest || slices.ContainsFunc(j.History, func(o api.JobVersion) bool { return o.Spec.Program == digest })
-		if uses && auth.May(c.ID, auth.Fetch, object(v, j.Spec.Partition, cmp.Or(j.Spec.Name, j.ID))) == nil {
+		may := func(s *api.JobSpec) bool { // where it was when it ran that
+			return auth.May(c.ID, auth.Fetch, object(v, s.Partition, cmp.Or(j.Spec.Name, j.ID))) == nil
+		}
+		if !may(j.Spec) {
+			continue
+		}
+		if j.Spec.Program == digest || slices.ContainsFunc(j.History, func(o api.JobVersion) bool { return o.Spec.Program == digest && may(o.Spec) }) {
 			return nil
 		}
 	}

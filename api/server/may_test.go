@@ -207,4 +207,9 @@ func TestWhoFetchesPrograms(t *testing.T) {
 	for token, status := range map[string]int{admin: 200, operator: 200, viewer: 403, n.with("a", "deployer@prod"): 200, n.with("b", "deployer@web*"): 200, n.with("c", "deployer@default"): 403, n.with("d", "viewer@prod"): 403} {
 		n.send(request{method: "GET", path: "/v1/blobs/" + digest, token: token}).want(t, status)
 	}
+	// What it ran where it was before is for who may there, too.
+	n.send(request{method: "PUT", path: "/v1/jobs/web", body: `{"kind":"service","partition":"default","command":["x"]}`, token: admin}).want(t, 200)
+	for token, status := range map[string]int{admin: 200, n.with("e", "deployer@default"): 403, n.with("f", "deployer@prod"): 403, n.with("g", "deployer@prod", "deployer@default"): 200} {
+		n.send(request{method: "GET", path: "/v1/blobs/" + digest, token: token}).want(t, status)
+	}
 }

@@ -2,7 +2,6 @@ package server
 
 import (
 	"cmp"
-	"slices"
 	"strings"
 
 	"github.com/mesita/mesita/api"
@@ -21,12 +20,13 @@ type sight struct {
 	view *fsm.View
 	all  bool
 	jobs map[string]bool // that were asked for
+	past map[string]bool // and whether it sees all of their past
 }
 
 func (c *call) sight(v *fsm.View) *sight {
 	s := &sight{id: c.ID, view: v, all: c.ID.Role == api.RoleNode || auth.May(c.ID, auth.ReadLogs, auth.Object{}) == nil}
 	if !s.all {
-		s.jobs = map[string]bool{}
+		s.jobs, s.past = map[string]bool{}, map[string]bool{}
 	}
 	return s
 }
@@ -84,28 +84,18 @@ func (s *sight) event(e *api.Event) bool {
 	return of == "node" || of == "cluster" || e.Kind == api.EventsMissed
 }
 
-// since tells whether the caller sees the job of an event, and it is that one, or
-// one that it took the place of and that the caller saw as well. An event from before
-// is of another that had the id, and nobody knows any more whose that was.
-func (s *sight) since(e *api.Event, job string) bool {
-	if !s.job(job) {
-		return false
+// incident tells whether the caller sees an incident.
+func (s *sight) incident(i *api.Incident) bool {
+	if s.all || i.Job == "" {
+		return true
 	}
-	j := s.view.Job(job)
-	first := j.Created
-	for _, h := range slices.Backward(j.History) {
-		if !s.mayRead(auth.Object{Partition: h.Spec.Partition, Job: job}) {
-			break
-		}
-		if h.Created.Before(first) {
-			first = h.Created
-		}
-	}
-	return !e.Time.Before(first)
+	return s.of(i.Job, i.Seen, func(p *api.JobPlace) bool { return p.Incident <= i.ID })
 }
 
-// incident tells whether the caller sees an incident.
-func (s *sight) incident(i *api.Incident) bool { return s.all || i.Job == "" || s.job(i.Job) }
+// since tells whether the caller sees what an event tells of a job.
+func (s *sight) since(e *api.Event, job string) bool {
+	return s.of(job, e.Time, func(p *api.JobPlace) bool { return p.Event <= e.Index })
+}
 
 // names tells whether an id is of something that the caller sees.
 func (s *sight) names(id string) bool {

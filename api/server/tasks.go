@@ -68,7 +68,7 @@ func listTasks(c *call) (any, error) {
 			return inState(t)
 		}
 		return all || !t.State.Final()
-	}), fold)}, nil
+	}), sees, fold)}, nil
 }
 
 // runs are tasks with their jobs, several at a time where they differ in their
@@ -137,7 +137,7 @@ func placeOf(key string) (job string, index int) {
 
 // taskRows are the rows of a list of tasks; with fold what waits and does not
 // differ is one.
-func taskRows(all runs, fold bool) func(func(any) bool) {
+func taskRows(all runs, sees *sight, fold bool) func(func(any) bool) {
 	return func(yield func(any) bool) {
 		var open api.TaskRun // those that wait and may go on
 		last := func() bool {
@@ -147,6 +147,7 @@ func taskRows(all runs, fold bool) func(func(any) bool) {
 		}
 		more := true
 		all(func(j *api.Job, r fsm.TaskRun) bool {
+			r.Task = sees.shownTask(r.Task)
 			switch {
 			case !fold && r.N == 1:
 				more = yield(r.Task)
@@ -170,8 +171,8 @@ func taskRows(all runs, fold bool) func(func(any) bool) {
 // task is the one that the path names.
 func (c *call) task() (*api.Task, error) {
 	v := c.Store.View()
-	if t := v.Task(c.Args[0]); t != nil && c.sight(v).job(t.Job) {
-		return t, nil
+	if sees, t := c.sight(v), v.Task(c.Args[0]); t != nil && sees.job(t.Job) {
+		return sees.shownTask(t), nil
 	}
 	return nil, noTask(c.Args[0])
 }
