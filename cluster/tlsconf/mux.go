@@ -134,8 +134,7 @@ func (m *Mux) accept(ctx context.Context) error {
 			continue
 		}
 		retry.Reset()
-		source := budget.SourceOf(conn.RemoteAddr().String())
-		kin := m.kin(source)
+		source, kin := m.sourceOf(conn.RemoteAddr().String())
 		if kin == ofOthers && m.rate.Try(source, 1) > 0 {
 			m.conf.HTTPConns.Refused(budget.Who{Class: budget.Stranger, Name: source}, "connections in a second", 0)
 			abandon(conn)
@@ -179,7 +178,7 @@ func (m *Mux) serve(h *handshake) error {
 		h.Close()
 		return fmt.Errorf("nothing serves protocol %q", proto)
 	}
-	if who := m.who(conn, h.source); l.counted {
+	if who := m.who(conn, h); l.counted {
 		h.Charge(who)
 	} else {
 		h.socket.Still()
@@ -195,14 +194,14 @@ func (m *Mux) serve(h *handshake) error {
 	return nil
 }
 
-func (m *Mux) who(c *tls.Conn, source string) budget.Who {
+func (m *Mux) who(c *tls.Conn, h *handshake) budget.Who {
 	if cs := c.ConnectionState(); m.conf.Who != nil && len(cs.PeerCertificates) > 0 {
 		if who, ok := m.conf.Who(cs); ok {
-			m.seeNode(source)
+			m.seeNode(budget.AddressOf(h.RemoteAddr().String()))
 			return who
 		}
 	}
-	return budget.Who{Class: budget.Stranger, Name: source}
+	return budget.Who{Class: budget.Stranger, Name: h.source}
 }
 
 // Of the addresses of nodes that many are remembered, and each for that long: it is
@@ -212,13 +211,23 @@ const (
 	nodeAddressLives = 10 * time.Minute
 )
 
-func (m *Mux) seeNode(source string) {
+func (m *Mux) seeNode(address string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.nodes) >= maxNodeAddresses {
 		clear(m.nodes) // who is there is seen again
 	}
-	m.nodes[source] = time.Now()
+	m.nodes[address] = time.Now()
+}
+
+// sourceOf is to whom a connection is charged, and in which line it waits. A node has
+// its address for itself, whoever else is in its network: of IPv6 that is all of a
+// site, and one of its machines would be let in as the nodes are, and before them.
+func (m *Mux) sourceOf(remote string) (string, kin) {
+	if address := budget.AddressOf(remote); m.kin(address) == ofNodes {
+		return address, ofNodes
+	}
+	return budget.SourceOf(remote), ofOthers
 }
 
 // kin is in which line those of an address wait.
