@@ -77,6 +77,7 @@ type loop struct {
 	gc        *time.Timer
 	trim      *time.Timer // kept folders are removed when it fires; nil: none is
 
+	pace                     pace // of starts
 	starts, fetches, freezes *pool
 	temps                    *pool        // what removes what was put into them may take as long as a task likes
 	ops                      *pool        // what may wait for a disk

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -346,13 +346,17 @@ func TestManyCoalesced(t *testing.T) {
 // nothing else to do tells at once.
 func TestReportsWhileBusy(t *testing.T) {
 	bubble(t, func(t *testing.T, n *node) {
-		var asked atomic.Int64
+		var mu sync.Mutex
+		var free time.Time // of the keeper, which begins one after the other
 		n.rt.Plan = func(keeper.StartRequest) runtimetest.Plan {
-			nth := time.Duration(asked.Add(1))
-			if nth > 800 {
-				nth = 1
+			mu.Lock()
+			defer mu.Unlock()
+			now := time.Now()
+			if free.Before(now) {
+				free = now
 			}
-			return runtimetest.Plan{Slow: nth * 250 * time.Microsecond, Run: time.Millisecond}
+			free = free.Add(250 * time.Microsecond)
+			return runtimetest.Plan{Slow: free.Sub(now), Run: time.Millisecond}
 		}
 		var as []api.Assignment
 		for i := range 800 {

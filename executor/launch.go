@@ -46,7 +46,13 @@ func (e *Executor) launch(a *attempt) {
 	wanted, cancel := context.WithCancel(e.loop.ctx)
 	a.cancel = cancel
 	unwatch := context.AfterFunc(wanted, func() { tell(keeper.StartResult{}, errCanceled, api.ReasonNone) })
-	e.loop.starts.add(func(ctx context.Context) {
+	start := func(ctx context.Context, leave func()) {
+		asked := false
+		defer func() {
+			if !asked {
+				leave()
+			}
+		}()
 		if wanted.Err() != nil {
 			return
 		}
@@ -70,7 +76,9 @@ func (e *Executor) launch(a *attempt) {
 			tell(keeper.StartResult{}, err, prepareReason(err))
 			return
 		}
+		asked = true
 		e.loop.work.Go(func() {
+			defer leave()
 			res, err := e.rt.Start(ctx, req)
 			why := startReason(err)
 			if err != nil && ofProgram(err) {
@@ -79,6 +87,9 @@ func (e *Executor) launch(a *attempt) {
 			}
 			tell(res, e.prepare.Named(&req.Spec, err), why)
 		})
+	}
+	e.loop.pace.enter(func(leave func()) {
+		e.loop.starts.add(func(ctx context.Context) { start(ctx, leave) })
 	})
 }
 
