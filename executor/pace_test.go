@@ -30,17 +30,22 @@ func TestThePaceOfStarts(t *testing.T) {
 			mu.Unlock()
 			f()
 		}
-		if len(in) != maxPrepared {
-			t.Fatalf("%d are in, not %d", len(in), maxPrepared)
+		inside := func() []int {
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(in)
+		}
+		if n := len(inside()); n != maxPrepared {
+			t.Fatalf("%d are in, not %d", n, maxPrepared)
 		}
 		leave(5)
 		leave(5) // once is enough
-		if want := maxPrepared; len(in) != want+1 || in[want] != want {
+		if in, want := inside(), maxPrepared; len(in) != want+1 || in[want] != want {
 			t.Fatalf("after one left: %v", in)
 		}
 		time.Sleep(2 * pacePatience)
 		synctest.Wait()
-		if slices.Sort(in[maxPrepared+1:]); len(in) != maxPrepared+3 || !slices.IsSorted(in) { // those two at once
+		if in := inside(); len(in) != maxPrepared+3 || !slices.IsSorted(in[:maxPrepared+1]) { // and two at once
 			t.Fatalf("nobody leaves: %v", in)
 		}
 		for i := range maxPrepared + 3 {
@@ -48,6 +53,8 @@ func TestThePaceOfStarts(t *testing.T) {
 		}
 		time.Sleep(2 * pacePatience)
 		synctest.Wait()
+		p.mu.Lock()
+		defer p.mu.Unlock()
 		if p.inside != 0 || len(p.waiting) != 0 {
 			t.Errorf("%d are in, %d wait", p.inside, len(p.waiting))
 		}
