@@ -171,7 +171,7 @@ type (
 		vectorsLen uint64
 		control    uintptr
 		controlLen uint64
-		flags      uint64
+		_          uint64 // flags
 	}
 	vector struct{ base, length uintptr }
 )
