@@ -17,6 +17,7 @@ import (
 type JobSet struct {
 	Meta
 	ID         string       `json:"id"`
+	Seq        uint64       `json:"seq,omitempty"` // of the submission that it is for, whatever has its name by now; 0 = any
 	IfVersion  int          `json:"ifVersion,omitempty"`
 	IfRevision uint64       `json:"ifRevision,omitempty"`
 	Spec       *api.JobSpec `json:"spec"`
@@ -34,6 +35,8 @@ func (c *JobSet) apply(x *tx) (any, error) {
 	part := x.partitions.get(&api.Partition{Path: c.Spec.Partition})
 	moves, placed := c.Spec.Partition != old.Spec.Partition, old.Counts.Starting+old.Counts.Running
 	switch {
+	case c.Seq != 0 && old.Seq != c.Seq:
+		return nil, conflict("job %q was removed, and submitted anew meanwhile: look at it and try again", c.ID)
 	case c.IfVersion != 0 && old.Version != c.IfVersion:
 		return nil, conflict("job %q has version %d by now, not %d: look at it and try again", c.ID, old.Version, c.IfVersion)
 	case old.Stop || old.State.Ended():

@@ -210,12 +210,13 @@ func (n *testNode) Plan(_ context.Context, v *fsm.View, s *api.JobSpec, cmd fsm.
 }
 
 // List is the fake of Queue: what there is of jobs.
-func (n *testNode) List(_ context.Context, v *fsm.View) (*fsm.View, iter.Seq2[*api.Job, func() *api.Queued], error) {
+func (n *testNode) List(_ context.Context, latest func() *fsm.View) (*fsm.View, iter.Seq2[*api.Job, func() *api.Queued], error) {
+	v := latest()
 	return v, func(yield func(*api.Job, func() *api.Queued) bool) {
 		place := 0
 		for j := range v.LiveJobs() {
 			place++
-			q := &api.Queued{Position: place, Job: j.ID, Task: api.TaskID(j.ID, 0), Count: 1, Partition: j.Spec.Partition}
+			q := &api.Queued{Position: place, Job: j.ID, Task: api.TaskID(j.ID, 0), Count: 1, Partition: j.Spec.Partition, User: j.Actor}
 			if n.tell != nil {
 				n.tell(q)
 			}

@@ -79,7 +79,9 @@ func (s *sight) allOf(j *api.Job) bool {
 	}
 	sees, asked := s.past[j.ID]
 	if !asked {
-		sees = true
+		// Of the first places a job that moved often remembers none, nor does one that was
+		// made before places were noted.
+		sees = len(j.Places) == 0 || j.Places[0].Version == 1
 		for _, p := range j.Places {
 			sees = sees && s.readsIn(j, p.Partition)
 		}

@@ -152,7 +152,7 @@ func TestWhatWasElsewhereIsNotTold(t *testing.T) {
 		m.make(rapid.SampledFrom([]string{"prod", "dev"}).Draw(r, "begins"))
 		for range rapid.IntRange(1, 25).Draw(r, "steps") {
 			where := rapid.SampledFrom([]string{"prod", "prod", "prod/eu", "dev", "lab"}).Draw(r, "where")
-			step := rapid.SampledFrom([]string{"start", "fail", "fail", "move", "change", "again", "end", "stop"}).Draw(r, "step")
+			step := rapid.SampledFrom([]string{"start", "fail", "fail", "move", "change", "again", "end", "stop", "wander", "raise"}).Draw(r, "step")
 			if m.batch && (step == "end" || step == "stop") { // which would end it
 				step = "fail"
 			}
@@ -172,6 +172,14 @@ func TestWhatWasElsewhereIsNotTold(t *testing.T) {
 				m.move(where)
 			case "change":
 				m.move(m.where)
+			case "wander": // until where it was before is not remembered
+				for i := range api.MaxPlaces + 1 {
+					m.move([]string{"prod", "prod/eu"}[i%2])
+				}
+			case "raise":
+				if n.store.View().Level() < fsm.Newest {
+					do(t, n.store, &fsm.LevelSet{Meta: fsm.Meta{At: testTime}, Level: fsm.Newest})
+				}
 			case "again":
 				m.make(where)
 			}

@@ -20,7 +20,7 @@ func listQueue(c *call) (any, error) {
 	}
 	var rows iter.Seq2[*api.Job, func() *api.Queued]
 	err := c.Ponder(func(ctx context.Context) (err error) {
-		v, rows, err = c.Queue.List(ctx, v)
+		v, rows, err = c.Queue.List(ctx, c.Store.View)
 		return err
 	})
 	if err != nil {
@@ -36,6 +36,9 @@ func listQueue(c *call) (any, error) {
 				q := row()
 				if !sees.all {
 					q.Hide(sees.job)
+				}
+				if !sees.allOf(j) {
+					q.User = "" // who made it elsewhere
 				}
 				return q
 			}

@@ -137,7 +137,7 @@ type Planner interface {
 type Queue interface {
 	// List is that in a view or one after it, which it tells; a row is made once it
 	// is asked for. It ends with ctx.
-	List(ctx context.Context, v *fsm.View) (*fsm.View, iter.Seq2[*api.Job, func() *api.Queued], error)
+	List(ctx context.Context, latest func() *fsm.View) (*fsm.View, iter.Seq2[*api.Job, func() *api.Queued], error)
 }
 
 // Shares says what the allocator gives to whom.

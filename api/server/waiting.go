@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -20,10 +21,18 @@ func setJob(c *call) (any, error) {
 	if in == (api.JobChange{}) {
 		return nil, api.Errorf(api.CodeInvalid, "nothing is to change: give time, priority, partition, cpus or mem")
 	}
-	v := c.Store.View()
-	old, err := c.job()
+	named, err := c.job()
 	if err != nil {
 		return nil, err
+	}
+	// What it is, and who may change that, is asked of one view: it may move meanwhile.
+	v := c.Store.View()
+	if err := c.mayChange(v, auth.Deploy, named.ID); err != nil {
+		return nil, err
+	}
+	old := v.Job(named.ID)
+	if old == nil {
+		return nil, api.NotFound("job", named.ID)
 	}
 	s, filled := in.Of(old)
 	if err := s.Validate(); err != nil {
@@ -32,7 +41,7 @@ func setJob(c *call) (any, error) {
 	if err := c.admitChanged(v, old, s); err != nil {
 		return nil, err
 	}
-	cmd := &fsm.JobSet{Meta: c.Meta(), ID: old.ID, IfVersion: old.Version, IfRevision: ifRevision, Spec: s, Filled: filled}
+	cmd := &fsm.JobSet{Meta: c.Meta(), ID: old.ID, Seq: old.Seq, IfVersion: old.Version, IfRevision: ifRevision, Spec: s, Filled: filled}
 	if dry {
 		return c.plan(v, s, cmd)
 	}

@@ -21,8 +21,9 @@ type Queues struct {
 	plan scheduler.Planner
 	turn chan struct{}
 
-	mu   sync.Mutex
-	last *list
+	mu     sync.Mutex
+	last   *list
+	forget *time.Timer // when last is too old
 }
 
 // NewQueues makes one that decides as that planner does.
@@ -35,18 +36,20 @@ type list struct {
 	rows []row
 }
 
-// List is what waits, in that view or one after it, which it tells. Rows are made as
-// they are asked for. It ends with ctx.
-func (q *Queues) List(ctx context.Context, v *fsm.View) (*fsm.View, iter.Seq2[*api.Job, func() *api.Queued], error) {
+// List is what waits, in the latest view or one that was it when this was called, which
+// it tells. Rows are made as they are asked for. It ends with ctx.
+func (q *Queues) List(ctx context.Context, latest func() *fsm.View) (*fsm.View, iter.Seq2[*api.Job, func() *api.Queued], error) {
+	asked := latest()
 	select {
 	case q.turn <- struct{}{}:
 		defer func() { <-q.turn }()
 	case <-ctx.Done():
 		return nil, nil, context.Cause(ctx)
 	}
-	if l := q.kept(v); l != nil {
+	if l := q.kept(asked); l != nil { // one for all who waited
 		return l.view, l.all, nil
 	}
+	v := latest()
 	f, err := foretell(ctx, q.plan, v)
 	if err != nil {
 		return nil, nil, err
@@ -66,12 +69,15 @@ func (q *Queues) kept(v *fsm.View) *list {
 	return nil
 }
 
-// keep keeps a list for as long as it is good.
+// keep keeps a list, and no other, for as long as it is good.
 func (q *Queues) keep(l *list) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.forget != nil {
+		q.forget.Stop()
+	}
 	q.last = l
-	time.AfterFunc(fresh, func() {
+	q.forget = time.AfterFunc(fresh, func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		if q.last == l {

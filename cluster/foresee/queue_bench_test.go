@@ -31,7 +31,7 @@ func BenchmarkQueue(b *testing.B) {
 			plan := scheduler.Planner{Now: func() time.Time { return now }, Begin: begin, Memory: w.engine.Remember}
 			exact := 0
 			for b.Loop() {
-				_, rows, err := NewQueues(plan).List(context.Background(), w.View())
+				_, rows, err := NewQueues(plan).List(context.Background(), w.View)
 				if err != nil {
 					b.Fatal(err)
 				}

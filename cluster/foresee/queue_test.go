@@ -14,7 +14,7 @@ import (
 // queue is a list of what waits as the leader's engine would make it.
 func (w *world) queue(q *Queues) (rows []*api.Queued) {
 	w.t.Helper()
-	_, all, err := q.List(context.Background(), w.View())
+	_, all, err := q.List(context.Background(), w.View)
 	if err != nil {
 		w.t.Fatalf("%v", err)
 	}
@@ -98,7 +98,7 @@ func TestOneListIsMadeForAll(t *testing.T) {
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	w.do(&fsm.JobCreate{Meta: meta(), Spec: spec("third", "default", api.KindBatch, 2, 3000)})
-	if _, _, err := q.List(gone, w.View()); !errors.Is(err, context.Canceled) {
+	if _, _, err := q.List(gone, w.View); !errors.Is(err, context.Canceled) {
 		t.Errorf("who went away is told %v", err)
 	}
 }
