@@ -201,6 +201,7 @@ func (e *Executor) Run(ctx context.Context) (err error) {
 	e.stopTimers()
 	for range events { // until the keeper's client closes it
 	}
+	l.pace.close()
 	l.work.Wait()
 	jcancel()
 	jwork.Wait()

@@ -20,22 +20,25 @@ type pace struct {
 	mu      sync.Mutex
 	inside  int
 	waiting []func(leave func())
+	closed  bool
 }
 
-// enter has f called, with what it has to call when it is over, once it is its turn.
-// f takes no time.
+// enter has f called, with what it has to call when it is over, once it is its turn,
+// and never if that is after the close. f waits for nothing.
 func (p *pace) enter(f func(leave func())) {
 	p.mu.Lock()
-	if p.inside == maxPrepared {
+	defer p.mu.Unlock()
+	switch {
+	case p.closed:
+	case p.inside == maxPrepared:
 		p.waiting = append(p.waiting, f)
-		p.mu.Unlock()
-		return
+	default:
+		p.inside++
+		p.begin(f)
 	}
-	p.inside++
-	p.mu.Unlock()
-	p.begin(f)
 }
 
+// begin is called with p.mu held.
 func (p *pace) begin(f func(leave func())) {
 	leave := sync.OnceFunc(p.next)
 	t := time.AfterFunc(pacePatience, leave)
@@ -48,14 +51,20 @@ func (p *pace) begin(f func(leave func())) {
 // next gives the place to who waits longest.
 func (p *pace) next() {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	if len(p.waiting) == 0 {
 		p.inside--
-		p.mu.Unlock()
 		return
 	}
 	f := p.waiting[0]
 	p.waiting[0] = nil
 	p.waiting = p.waiting[1:]
-	p.mu.Unlock()
 	p.begin(f)
+}
+
+// close lets nobody in any more: what they begin is waited for after it.
+func (p *pace) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed, p.waiting = true, nil
 }

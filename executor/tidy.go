@@ -158,7 +158,7 @@ func (e *Executor) trimLater() {
 		return
 	}
 	l.trim = e.after(trimEvery, func() {
-		l.ops.add(func(ctx context.Context) {
+		l.temps.add(func(ctx context.Context) {
 			working, temps := e.prepare.Folders.Trim(ctx), e.prepare.Temps.Trim(ctx)
 			e.post(func() {
 				if l.trim = nil; working || temps {

@@ -145,11 +145,7 @@ func (s *stock) keep(dir string) bool {
 	if !ok {
 		return false
 	}
-	belongs := g.heir.holder
-	if s.mode != privateMode {
-		belongs = numbers{uint32(os.Geteuid()), uint32(os.Getegid())}
-	}
-	if m, of, err := look(dir); err != nil || m != g.mark || of != belongs {
+	if !s.asMade(folder{dir, g.mark}, g.heir) {
 		return false
 	}
 	f := folder{filepath.Join(s.root, spareName+unique()), g.mark}
@@ -163,6 +159,13 @@ func (s *stock) keep(dir string) bool {
 		s.drop(out.dir)
 	}
 	return true
+}
+
+// asMade tells whether a folder is as it was made, for nobody yet or for that heir.
+func (s *stock) asMade(f folder, of heir) bool {
+	m, owner, err := look(f.dir)
+	ours := owner == numbers{uint32(os.Geteuid()), uint32(os.Getegid())}
+	return err == nil && m == f.mark && (ours || s.mode == privateMode && owner == of.holder)
 }
 
 // Trim removes some of the folders that are kept for attempts that did not come, or

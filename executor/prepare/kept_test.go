@@ -439,3 +439,26 @@ func TestNothingIsGivenOverAnother(t *testing.T) {
 		}
 	}
 }
+
+// Who has a folder open from an attempt that had it can put something there while it
+// is nobody's: the next one finds nothing of that.
+func TestWhatIsPlantedIsNotGiven(t *testing.T) {
+	for name, k := range kinds(t) {
+		dir, ino := k.had(t, "a.1/1", anHeir)
+		fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		k.end("a.1/1")
+		file, err := unix.Openat(fd, "planted", unix.O_CREAT|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unix.Close(file)
+		next, again := k.had(t, "a.1/2", anHeir)
+		if in, err := os.ReadDir(next); err != nil || len(in) != 0 || again == ino {
+			t.Errorf("%s: %v, %v", name, in, err)
+		}
+	}
+}

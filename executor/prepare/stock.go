@@ -39,6 +39,10 @@ func newStock(root string, mode os.FileMode) stock {
 // make makes a folder, which is new, or the heir's, unless that is an error.
 func (s *stock) make(dir string, after heir) error {
 	f, ok := s.take(after)
+	for ok && after != (heir{}) && !s.asMade(f, after) {
+		s.drop(f.dir) // who has it open from before put something there since it was kept
+		f, ok = s.take(after)
+	}
 	if ok {
 		err := give(f.dir, dir)
 		if err == nil {

@@ -88,10 +88,7 @@ func (st *Starter) begin(at Place, c Spec, f Files, beside *Process) (_ *Birth, 
 	for n := 0; n <= st.zygotes.most() && errors.Is(err, errNoZygote); n++ { // somebody may have killed all
 		err = b.beBorn()
 	}
-	if err != nil {
-		return nil, &os.PathError{Op: "fork/exec", Path: b.c.Path, Err: err}
-	}
-	return b, nil
+	return b, err
 }
 
 func (b *Birth) beBorn() error {
@@ -103,7 +100,10 @@ func (b *Birth) beBorn() error {
 	err = b.clone(z)
 	b.st.zygotes.giveBack(z)
 	b.arena = nil // the next one's
-	return err
+	if err != nil {
+		return err
+	}
+	return b.letBegin()
 }
 
 // room is what its script takes, beside the steps of any: what it asks for may be
@@ -156,9 +156,12 @@ func (b *Birth) open(f Files) error {
 }
 
 func (b *Birth) openNews() error {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return os.NewSyscallError("socketpair", err)
+	}
+	if err := unix.SetNonblock(pair[0], true); err != nil { // the newborn waits on its end
+		return errors.Join(os.NewSyscallError("fcntl", err), unix.Close(pair[0]), unix.Close(pair[1]))
 	}
 	b.news = os.NewFile(uintptr(pair[0]), "news")
 	if err := b.use(&b.theirs, pair[1], nil); err != nil {
@@ -220,12 +223,30 @@ func (b *Birth) clone(z *zygote) error {
 		a.flags |= unix.CLONE_NEWPID
 	}
 	size := a.into(-1)
-	pid, err := z.bear(b.arena.bytes(false, (*[unsafe.Sizeof(a)]byte)(unsafe.Pointer(&a))[:]), size, first, b.send)
+	pid, refused, err := z.bear(b.arena.bytes(false, (*[unsafe.Sizeof(a)]byte)(unsafe.Pointer(&a))[:]), size, first, b.send)
 	if err != nil {
 		return err
 	}
+	if refused != 0 {
+		return &os.PathError{Op: "fork/exec", Path: b.c.Path, Err: refused}
+	}
 	b.newborn = &Process{Pid: pid, child: pid}
 	return nil
+}
+
+// letBegin has the newborn go on, now that it is known: one of whom nobody has heard
+// would run what is started again elsewhere. One that cannot be told ends.
+func (b *Birth) letBegin() error {
+	raw, err := b.news.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Control(func(fd uintptr) {
+		err := ignoreInterrupt(func() error { return unix.Send(int(fd), []byte{1}, unix.MSG_NOSIGNAL) })
+		if err != nil {
+			_ = unix.Shutdown(int(fd), unix.SHUT_WR) // it may have ended, which its news tell
+		}
+	})
 }
 
 // into has the process born in a group, and returns how much of the arguments

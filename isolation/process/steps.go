@@ -79,10 +79,14 @@ func (b *Birth) script() *step {
 	return newborn.first
 }
 
-// leaveZygote closes the zygote's socket, which is to end with it. Its socket must end with it.
+// leaveZygote closes the zygote's socket, which is to end with it, and waits until we
+// know of the newborn: if we never do, it is to begin nothing.
 func (b *Birth) leaveZygote(c *chain) {
+	leave := (&chain{a: b.arena}).call(0, unix.SYS_EXIT_GROUP, 1)
 	c.call(b.does("close files"), unix.SYS_CLOSE_RANGE, 0, tellFile)
+	known := c.call(0, unix.SYS_READ, uintptr(b.theirs), b.arena.bytes(false, make([]byte, 8)), 1)
 	c.call(b.does("reset signals"), unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, b.arena.bytes(false, make([]byte, 8)), 0, 8)
+	known.fail, known.zero = leave.addr(), leave.addr()
 }
 
 // enterLimits writes 0 for itself: the kernel moves that one without its global
@@ -299,6 +303,11 @@ func (b *Birth) becomeProgram(c *chain) {
 	b.bound(c)
 	if !b.c.AllowNewPrivileges {
 		c.call(b.does("forbid new privileges"), unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	}
+	if b.init && os.Geteuid() == 0 {
+		// Until the exec it shares the memory of its init, which keeps all capabilities:
+		// who has no more than it is about to have must not see into either.
+		c.call(b.does("close its memory to others"), unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	}
 	giveUp := b.does("give up capabilities")
 	for _, capability := range b.c.dropped(b.st.own) {

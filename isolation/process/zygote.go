@@ -183,6 +183,7 @@ type header struct {
 	args      uintptr // cloneArgs
 	argsSize  uintptr
 	firstStep uintptr
+	rest      uintptr // how many bytes follow
 }
 
 // write writes its own script. What a newborn is to do is received right into the
@@ -195,10 +196,15 @@ func (z *zygote) write(in *starter, memory memoryMap, theirs int) *step {
 	z.letGo(in, c, memory, theirs)
 
 	first, second := room[message](a), room[message](a)
-	into, rest := room[[3]vector](a), room[[2]vector](a)
-	answer := a.bytes(false, make([]byte, 8))
+	into, rest := room[[4]vector](a), room[[2]vector](a)
+	answer, came := a.bytes(false, make([]byte, 8)), a.bytes(false, make([]byte, 8))
+	// A signal, a freeze or our end cuts what is received short: no part of a script is
+	// run, and nothing of it is taken for a header.
 	receive := c.call(0, unix.SYS_RECVMSG, 0, address(first), unix.MSG_WAITALL|unix.MSG_CMSG_CLOEXEC)
+	all := c.call(0, compare, came, unsafe.Sizeof(header{}))
 	receiveRest := c.call(0, unix.SYS_RECVMSG, 0, address(second), unix.MSG_WAITALL)
+	allRest := c.call(0, compare, came)
+	receive.out, receiveRest.out = came, came
 	fork := c.call(uintptr(cloneFailed), unix.SYS_CLONE3)
 	tell := c.call(0, unix.SYS_WRITE, 0, answer, 8)
 	clean := c.call(0, unix.SYS_CLOSE_RANGE, firstFile, uintptr(^uint32(0)))
@@ -206,12 +212,15 @@ func (z *zygote) write(in *starter, memory memoryMap, theirs int) *step {
 	refused := (&chain{a: a, fail: end.addr()}).call(0, unix.SYS_WRITE, 0, z.script.report(), 8)
 	refused.goTo(clean)
 	receive.zero, receiveRest.zero = end.addr(), end.addr() // nobody is there any more
+	all.zero, all.next = receiveRest.addr(), end.addr()
+	allRest.zero, allRest.next = fork.addr(), end.addr()
 	fork.out, fork.fail = answer, refused.addr()
 	fork.next = tell.addr()
 
 	// The order is that of header; of the rest the length of the control data comes
 	// first, as the kernel writes there what it used.
-	*into = [3]vector{{address(&rest[1]), unsafe.Sizeof(rest[1])}, {fork.arg(0), 2 * unsafe.Sizeof(uintptr(0))}, {address(&fork.zero), unsafe.Sizeof(fork.zero)}}
+	const word = unsafe.Sizeof(uintptr(0))
+	*into = [4]vector{{address(&rest[1]), unsafe.Sizeof(rest[1])}, {fork.arg(0), 2 * word}, {address(&fork.zero), word}, {allRest.arg(1), word}}
 	*rest = [2]vector{{address(&first.controlLen), unsafe.Sizeof(first.controlLen)}, {}}
 	*first = message{vectors: address(into), vectorsLen: uint64(len(into)), control: a.bytes(false, make([]byte, controlSize)), controlLen: uint64(controlSize)}
 	*second = message{vectors: address(rest), vectorsLen: uint64(len(rest))}
@@ -244,47 +253,56 @@ func (z *zygote) letGo(in *starter, c *chain, memory memoryMap, theirs int) {
 }
 
 // bear has a newborn run the script that was written, with these files.
-func (z *zygote) bear(args, argsSize uintptr, first *step, files []int) (pid int, err error) {
+// The error number is the kernel's, which refuses the clone.
+func (z *zygote) bear(args, argsSize uintptr, first *step, files []int) (pid int, refused unix.Errno, err error) {
 	if len(files) > maxFiles {
-		return 0, fmt.Errorf("%d files are more than the %d that a start may have", len(files), maxFiles)
+		return 0, 0, fmt.Errorf("%d files are more than the %d that a start may have", len(files), maxFiles)
 	}
 	a := z.script
-	h := header{script: vector{a.at(0), uintptr(a.used())}, args: args, argsSize: argsSize, firstStep: first.addr()}
 	size := uint64(controlSize)
+	h := header{script: vector{a.at(0), uintptr(a.used())}, args: args, argsSize: argsSize, firstStep: first.addr()}
+	h.rest = unsafe.Sizeof(size) + h.script.length
 	head := append(unsafe.Slice((*byte)(unsafe.Pointer(&h)), unsafe.Sizeof(h)), unsafe.Slice((*byte)(unsafe.Pointer(&size)), unsafe.Sizeof(size))...)
 	fd := int(z.sock.Fd())
 	defer runtime.KeepAlive(z)
-	n, err := unix.SendmsgBuffers(fd, [][]byte{head, a.mem[:a.used()]}, unix.UnixRights(files...), nil, unix.MSG_NOSIGNAL)
+	n := 0
+	err = ignoreInterrupt(func() error {
+		n, err = unix.SendmsgBuffers(fd, [][]byte{head, a.mem[:a.used()]}, unix.UnixRights(files...), nil, unix.MSG_NOSIGNAL)
+		return err
+	})
 	if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
 		z.lost = true
-		return 0, errNoZygote
+		return 0, 0, errNoZygote
 	}
 	if err != nil { // it was sent nothing
-		return 0, os.NewSyscallError("sendmsg", err)
+		return 0, 0, os.NewSyscallError("sendmsg", err)
 	}
 	z.lost = true
-	var answer [2]uint32
 	if n < len(head) {
-		return 0, fmt.Errorf("%w: it took %d bytes", errZygoteSilent, n)
+		return 0, 0, fmt.Errorf("%w: it took %d bytes", errZygoteSilent, n)
 	}
-	if err = z.sendRest(fd, a.mem[n-len(head):a.used()]); err == nil {
+	var answer [2]uint32
+	if err = sendAll(fd, a.mem[n-len(head):a.used()]); err == nil {
 		_, err = io.ReadFull(z.sock, unsafe.Slice((*byte)(unsafe.Pointer(&answer)), unsafe.Sizeof(answer)))
 	}
 	if err != nil {
-		// What it cloned, if it did, begins nothing: nobody hears its news.
-		return 0, fmt.Errorf("%w: %w", errZygoteSilent, err)
+		// What it cloned, if it did, waits for our word and begins nothing.
+		return 0, 0, fmt.Errorf("%w: %w", errZygoteSilent, err)
 	}
 	z.lost = false
 	if answer[0] == cloneFailed {
-		return 0, unix.Errno(answer[1])
+		return 0, unix.Errno(answer[1]), nil
 	}
-	return int(answer[0]), nil
+	return int(answer[0]), 0, nil
 }
 
-// sendRest sends what did not fit at once.
-func (z *zygote) sendRest(fd int, rest []byte) error {
+func sendAll(fd int, rest []byte) error {
 	for len(rest) > 0 {
-		n, err := unix.SendmsgN(fd, rest, nil, nil, unix.MSG_NOSIGNAL)
+		n := 0
+		err := ignoreInterrupt(func() (err error) { // the kernel begins none anew that has a deadline
+			n, err = unix.SendmsgN(fd, rest, nil, nil, unix.MSG_NOSIGNAL)
+			return err
+		})
 		if err != nil {
 			return os.NewSyscallError("sendmsg", err)
 		}
@@ -298,15 +316,15 @@ func (z *zygote) end() {
 	if z == nil {
 		return
 	}
-	if z.sock != nil {
-		_ = z.sock.Close()
-	}
-	if z.pid != 0 {
+	if z.pid != 0 { // it may be amid a script
 		_ = unix.Kill(z.pid, unix.SIGKILL) // it is ours until it is collected
 		_ = ignoreInterrupt(func() error {
 			_, err := unix.Wait4(z.pid, nil, 0, nil)
 			return err
 		})
+	}
+	if z.sock != nil {
+		_ = z.sock.Close()
 	}
 	if z.mem != nil {
 		_ = unix.Munmap(z.mem)

@@ -4,11 +4,13 @@ package process
 
 import (
 	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"strconv"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -67,11 +69,17 @@ func TestANewbornThatNobodyHearsOf(t *testing.T) {
 	if err := b.open(Files{}); err != nil {
 		t.Fatal(err)
 	}
-	b.news.Close()
-	if err := b.beBorn(); err != nil {
+	z, err := st.zygotes.take(&st.starter, st.ProcRoot, b.room())
+	if err != nil {
 		t.Fatal(err)
 	}
+	b.arena = z.script
+	if err := b.clone(z); err != nil {
+		t.Fatal(err)
+	}
+	st.zygotes.giveBack(z)
 	b.closeOurs()
+	b.news.Close() // as if it had not been answered
 	if _, err := b.newborn.Wait(); err != nil {
 		t.Error(err)
 	}
@@ -121,5 +129,34 @@ func TestNewbornsHaveNothingOfOurs(t *testing.T) {
 			}
 		}
 		st.zygotes.queue() <- z
+	}
+}
+
+// A zygote that is woken amid a script, as by a signal or a freeze, runs no part of it,
+// and takes nothing of it for the beginning of another.
+func TestNoPartOfAScriptIsRun(t *testing.T) {
+	st := &Starter{ProcRoot: "/proc", Log: slog.New(slog.DiscardHandler)}
+	if err := st.prepare("/proc"); err != nil {
+		t.Fatal(err)
+	}
+	z, err := st.zygotes.take(&st.starter, st.ProcRoot, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := header{script: vector{z.script.at(0), 4000}, rest: 4008}
+	b := unsafe.Slice((*byte)(unsafe.Pointer(&h)), unsafe.Sizeof(h))
+	if _, err := z.sock.Write(append(b, make([]byte, 100)...)); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Shutdown(int(z.sock.Fd()), unix.SHUT_WR); err != nil { // the kernel cuts it short
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(z.sock); err != nil || len(b) != 0 {
+		t.Errorf("it answered %x, %v", b, err)
+	}
+	z.lost = true
+	st.zygotes.giveBack(z)
+	if e, err := runs(t, st, shell("exit 3")); err != nil || e != (Exit{Code: 3}) {
+		t.Errorf("%+v, %v", e, err)
 	}
 }
