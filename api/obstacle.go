@@ -48,6 +48,7 @@ type Obstacle struct {
 	Need      string       `json:"need,omitempty"`
 	Have      string       `json:"have,omitempty"`  // what is free; below a limit, what is used
 	Limit     string       `json:"limit,omitempty"` // of the partition
+	Later     bool         `json:"later,omitempty"` // the limit is reached once those before it have started
 	Job       string       `json:"job,omitempty"`   // who is in the way
 	Gang      int          `json:"gang,omitempty"`
 	Policy    Policy       `json:"policy,omitempty"` // by which others are first
@@ -59,6 +60,9 @@ type Obstacle struct {
 func (o Obstacle) String() string {
 	switch o.Kind {
 	case ObstacleLimit:
+		if o.Later {
+			return fmt.Sprintf("partition %s is at its limit once those before it have started: %s of %s used, %s more asked for", o.Partition, o.Have, amount(o.Limit, o.Resource), o.Need)
+		}
 		return fmt.Sprintf("partition %s is at its limit: %s of %s used, %s more asked for", o.Partition, o.Have, amount(o.Limit, o.Resource), o.Need)
 	case ObstacleQuota:
 		return fmt.Sprintf("partition %s keeps what its limit leaves for %s, which was first, %s", o.Partition, jobOr(o.Job), o.until())

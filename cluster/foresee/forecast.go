@@ -48,6 +48,7 @@ type row struct {
 	at       time.Time // when the first starts; zero: nobody knows
 	sure     api.Sure
 	obstacle *api.Obstacle // nil: those before it
+	limit    *api.Obstacle // that it stands behind others for
 }
 
 // end is when an attempt is expected to end.
@@ -266,19 +267,56 @@ func (f *forecast) explain() {
 // room; at last what no node can ever take, and what is on hold.
 func (f *forecast) inOrder() {
 	f.follow()
-	var never []*api.Job
-	f.engine.InOrder(f.now, func(j *api.Job, n int, first bool) bool {
-		if k := f.seen.Obstacle(j.ID).Kind; k == api.ObstacleNever || k == api.ObstacleNoNodes {
-			if first {
-				never = append(never, j)
-			}
-			return true
+	var last []*api.Job
+	known, never := f.known(), map[string]bool{}
+	f.rows = slices.Grow(f.rows, f.fork.View().LiveCount())
+	f.engine.InOrder(f.now, func(p scheduler.Place) bool {
+		id := p.Job.ID
+		known := known[id]
+		if known && p.First && f.isNever(id) {
+			never[id], last = true, append(last, p.Job)
 		}
-		f.line(j, n, first)
+		if !known || !never[id] {
+			f.line(p, known)
+		}
 		return true
 	})
-	for _, j := range never {
-		f.line(j, j.Counts.Pending, true)
+	for _, j := range last {
+		f.line(scheduler.Place{Job: j, Tasks: j.Counts.Pending, First: true}, true)
+	}
+	f.onHold()
+	for i := range f.rows {
+		if r := &f.rows[i]; known[r.job.ID] {
+			f.finish(r)
+		}
+	}
+}
+
+// known are the jobs of which more is known than their place.
+func (f *forecast) known() map[string]bool {
+	out := f.seen.Jobs()
+	for id := range f.touched {
+		out[id] = true
+	}
+	for id := range f.kept {
+		out[id] = true
+	}
+	return out
+}
+
+func (f *forecast) isNever(job string) bool {
+	k := f.seen.Obstacle(job).Kind
+	return k == api.ObstacleNever || k == api.ObstacleNoNodes
+}
+
+// onHold adds what is on hold.
+func (f *forecast) onHold() {
+	held := 0
+	for p := range f.view.Partitions() {
+		held += f.view.Usage(p.Path).Held
+	}
+	if held == 0 {
+		return
 	}
 	for j := range f.view.LiveJobs() {
 		if j.Hold && !j.Stop && j.Counts.Pending > 0 {
@@ -286,16 +324,15 @@ func (f *forecast) inOrder() {
 			f.served += j.Counts.Pending
 		}
 	}
-	for i := range f.rows {
-		f.finish(&f.rows[i])
-	}
 }
 
 func (f *forecast) finish(r *row) {
 	if r.obstacle != nil {
 		return
 	}
-	if o := f.seen.Obstacle(r.job.ID); o.Kind != "" {
+	switch o := f.seen.Obstacle(r.job.ID); {
+	case o.Kind == api.ObstacleFull && r.limit != nil: // which is what has it stand behind others
+	case o.Kind != "":
 		r.obstacle = &o
 	}
 	if at, ok := f.kept[r.job.ID]; ok && (r.at.Equal(at) || r.at.IsZero() && f.now.Before(at)) {
@@ -303,14 +340,14 @@ func (f *forecast) finish(r *row) {
 	}
 }
 
-// line serves so many tasks of a job by order alone.
-func (f *forecast) line(j *api.Job, n int, first bool) {
-	if f.touched[j.ID] || f.started[j.ID] > 0 {
-		f.serve(j.ID, n, func(r *row) { r.sure = api.SureNot })
+// line serves tasks by order alone.
+func (f *forecast) line(p scheduler.Place, known bool) {
+	if known && (f.touched[p.Job.ID] || f.started[p.Job.ID] > 0) {
+		f.serve(p.Job.ID, p.Tasks, func(r *row) { r.sure, r.limit = api.SureNot, p.Limit })
 		return
 	}
-	if first {
-		f.rows = append(f.rows, row{job: j, position: f.served + 1, sure: api.SureNot})
+	if p.First {
+		f.rows = append(f.rows, row{job: p.Job, position: f.served + 1, sure: api.SureNot, limit: p.Limit})
 	}
-	f.served += n
+	f.served += p.Tasks
 }

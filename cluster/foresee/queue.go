@@ -105,6 +105,14 @@ func (r *row) queued(v *fsm.View) *api.Queued {
 		q.Because(*r.obstacle)
 		return q
 	}
+	if r.limit != nil {
+		limit := *r.limit
+		if n := api.AmountsOf(j.Spec.Need().Times(max(1, j.Spec.Gang))).Of(limit.Resource); n > 0 {
+			limit.Need = api.FormatAmount(limit.Resource, n)
+			q.Because(limit)
+			return q
+		}
+	}
 	o := api.Obstacle{Kind: api.ObstacleOrder, Partition: j.Spec.Partition}
 	if p := v.Eligible(j.Spec.Partition); p != nil {
 		o.Policy = p.Policy

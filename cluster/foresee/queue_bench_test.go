@@ -12,20 +12,31 @@ import (
 )
 
 // BenchmarkQueue lists a backlog of 100,000 tasks on a full cluster of 50 nodes: two
-// arrays as large as there may be, many, and as many jobs.
+// arrays as large as there may be, many, and as many jobs, of one partition; and jobs
+// of five users in four that are fair, one of them with a limit.
 func BenchmarkQueue(b *testing.B) {
-	for _, jobs := range []int{2, 1000, 100_000} {
-		b.Run(fmt.Sprintf("jobs=%d", jobs), func(b *testing.B) {
-			w := newWorld(b, 50)
+	for _, c := range []struct{ jobs, partitions int }{{2, 1}, {1000, 1}, {100_000, 1}, {100_000, 4}} {
+		b.Run(fmt.Sprintf("jobs=%d/partitions=%d", c.jobs, c.partitions), func(b *testing.B) {
+			w, jobs, paths := newWorld(b, 50), c.jobs, []string{"default"}
+			for i := range c.partitions - 1 {
+				p := &api.Partition{Path: fmt.Sprint("p", i), Policy: api.PolicyFair, Weight: api.Weight(1000 * (i + 1))}
+				if i == 0 {
+					p.Limit = api.Amounts{CPUs: 20_000}
+				}
+				w.do(&fsm.PartitionPut{Meta: meta(), Partition: p})
+				paths = append(paths, p.Path)
+			}
 			runs := spec("", "default", api.KindBatch, 1000, 200)
 			runs.Time = api.Duration(time.Hour)
 			w.do(&fsm.JobCreate{Meta: meta(), Spec: runs})
 			w.settle()
 			var cmds []fsm.Command
 			for i := range jobs {
-				s := spec("", "default", api.KindBatch, 100_000/jobs, 200+10*api.MilliCPU(i%20))
+				s := spec("", paths[i%len(paths)], api.KindBatch, 100_000/jobs, 200+10*api.MilliCPU(i%20))
 				s.Time = api.Duration(time.Duration(30+i%7) * time.Minute)
-				cmds = append(cmds, &fsm.JobCreate{Meta: meta(), Spec: s})
+				by := meta()
+				by.Actor = fmt.Sprint("user", i/7%5)
+				cmds = append(cmds, &fsm.JobCreate{Meta: by, Spec: s})
 			}
 			w.do(cmds...)
 			plan := scheduler.Planner{Now: func() time.Time { return now }, Begin: begin, Memory: w.engine.Remember}

@@ -57,7 +57,7 @@ func TestTheQueueSaysWhatForAndHowSure(t *testing.T) {
 		sure   api.Sure
 	}{
 		{"first", api.ObstacleFull, 5 * time.Minute, api.SurePromised}, {"second", api.ObstacleFull, 15 * time.Minute, api.SureLimits},
-		{"limited", api.ObstacleLimit, 0, api.SureNot}, {"third", api.ObstacleFull, 0, api.SureNot}, {"huge", api.ObstacleNever, 0, api.SureNot}, {"held", api.ObstacleOnHold, 0, api.SureNot},
+		{"third", api.ObstacleFull, 0, api.SureNot}, {"limited", api.ObstacleLimit, 0, api.SureNot}, {"huge", api.ObstacleNever, 0, api.SureNot}, {"held", api.ObstacleOnHold, 0, api.SureNot},
 	}
 	if len(rows) != len(want) {
 		t.Fatalf("%d rows", len(rows))
@@ -100,5 +100,40 @@ func TestOneListIsMadeForAll(t *testing.T) {
 	w.do(&fsm.JobCreate{Meta: meta(), Spec: spec("third", "default", api.KindBatch, 2, 3000)})
 	if _, _, err := q.List(gone, w.View); !errors.Is(err, context.Canceled) {
 		t.Errorf("who went away is told %v", err)
+	}
+}
+
+// Over a long backlog a limit bounds how much of all that is passed is of its
+// partition, and does not put that at the end: what runs below it ends, too.
+func TestALimitHasItsPartOfALongBacklog(t *testing.T) {
+	w := newWorld(t, 1)
+	w.do(&fsm.PartitionPut{Meta: meta(), Partition: &api.Partition{Path: "small", Limit: api.Amounts{CPUs: 1000}}})
+	for _, j := range []struct {
+		partition string
+		tasks     int
+	}{{"default", 4}, {"default", 30}, {"small", 10}} {
+		w.do(&fsm.JobCreate{Meta: meta(), Spec: spec("", j.partition, api.KindBatch, j.tasks, 1000)})
+		w.settle()
+	}
+	var order []string
+	w.jobs().Engine(w.View()).InOrder(now, func(p scheduler.Place) bool {
+		for range p.Tasks {
+			order = append(order, p.Job.Spec.Partition)
+		}
+		return true
+	})
+	if len(order) != 40 {
+		t.Fatalf("%d tasks: %v", len(order), order)
+	}
+	for i := 0; i < len(order); i += 4 { // as many as the node has room for
+		small := 0
+		for _, partition := range order[i : i+4] {
+			if partition == "small" {
+				small++
+			}
+		}
+		if small != 1 {
+			t.Errorf("of tasks %d to %d are %d of the partition with room for one: %v", i, i+3, small, order)
+		}
 	}
 }

@@ -51,6 +51,18 @@ func (b *Backlog) Obstacle(job string) api.Obstacle {
 	return b.found[job]
 }
 
+// Jobs are those of which there is an obstacle.
+func (b *Backlog) Jobs() map[string]bool {
+	out := make(map[string]bool, len(b.found)+len(b.taking))
+	for id := range b.found {
+		out[id] = true
+	}
+	for id := range b.taking {
+		out[id] = true
+	}
+	return out
+}
+
 func (b *Backlog) tried(*entry) { b.Tried++ }
 
 func (b *Backlog) passed(e *entry, ready bool, until time.Time) {
@@ -176,94 +188,4 @@ func (e *Engine) Kept() map[string]time.Time {
 	}
 	maps.DeleteFunc(out, func(_ string, at time.Time) bool { return at.IsZero() })
 	return out
-}
-
-// queueing is a partition's place in its queue as that is gone through.
-type queueing struct {
-	*turn
-	left  map[*entry]int // of jobs that another user interrupted
-	rest  []*entry       // those behind the current one, where nobody interrupts
-	n     int            // tasks of the current job
-	first bool           // none of them was served
-}
-
-// grain is after how many tasks one more at a time is served, lest a long backlog
-// take long.
-const grain = 10_000
-
-// InOrder yields what waits, so many tasks of a job at a time and whether they are
-// its first, in the order in which
-// rounds and queues serve it, whether there is room or not. It must not be used to
-// decide afterwards.
-func (e *Engine) InOrder(now time.Time, yield func(j *api.Job, n int, first bool) bool) {
-	p := &pass{e: e, view: e.view, now: now, round: e.begin(e.view), turns: map[string]*turn{}, looks: unobserved{}}
-	all, served := map[string]*queueing{}, 0
-	for path := p.round.Next(); path != ""; path = p.round.Next() {
-		q := all[path]
-		if q == nil {
-			q = newQueueing(p.turn(path))
-			all[path] = q
-		}
-		if q.turn == nil || !q.open() {
-			p.round.Done(path)
-			continue
-		}
-		j, n := q.entry.job, min(q.n, 1+served/grain)
-		if j.Spec.Gang > 0 {
-			n = q.n
-		}
-		if !yield(j, n, q.first) {
-			return
-		}
-		served, q.first = served+n, false
-		q.n -= n
-		need := j.Spec.Need().Times(n)
-		p.round.Charge(path, need)
-		if q.q.users != nil && q.cur.charge(j.Actor, fsm.Dominant(need, e.view.Capacity())) && q.n > 0 {
-			q.left[q.entry] = q.n
-			q.cur.back(q.entry)
-			q.entry = nil
-		}
-	}
-}
-
-func newQueueing(t *turn) *queueing {
-	q := &queueing{turn: t, left: map[*entry]int{}}
-	if t != nil && t.q.order != nil {
-		q.rest = make([]*entry, 0, t.q.order.Len())
-		t.q.order.Ascend(func(e *entry) bool {
-			q.rest = append(q.rest, e)
-			return true
-		})
-	}
-	return q
-}
-
-// next is the next job, nil at the end.
-func (q *queueing) next() *entry {
-	if q.q.order == nil {
-		return q.cur.next()
-	}
-	if len(q.rest) == 0 {
-		return nil
-	}
-	e := q.rest[0]
-	q.rest = q.rest[1:]
-	return e
-}
-
-// open goes on to the next job of which something is left.
-func (q *queueing) open() bool {
-	for q.entry == nil || q.n == 0 {
-		e := q.next()
-		if e == nil {
-			return false
-		}
-		n, known := q.left[e]
-		if !known {
-			n = e.job.Counts.Pending
-		}
-		q.entry, q.n, q.first = e, n, !known
-	}
-	return true
 }

@@ -1,0 +1,308 @@
+package scheduler
+
+import (
+	"container/heap"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+// Bounds of an order: after how many tasks one more at a time is passed, lest a long
+// backlog take long, and how often all that runs has ended.
+const (
+	grain          = 10_000
+	maxGenerations = 100
+)
+
+// Place is what comes next in an order.
+type Place struct {
+	Job   *api.Job
+	Tasks int
+	First bool // none of the job's are before these
+	// Limit is what has it stand behind all that can go on, nil if nothing does. What
+	// it needs is that of the first one there.
+	Limit *api.Obstacle
+}
+
+// order is what waits as rounds and queues serve it, one task after the other, if
+// nothing is in the way but room.
+type order struct {
+	*pass
+	lines  map[string]*line
+	served int
+	passed float64 // of the cluster, in this generation
+	yield  func(Place) bool
+}
+
+// InOrder yields what waits in the order in which it is served as room comes. What is
+// passed counts as held, by shares, guarantees, limits and fair users, until as much
+// of it was passed as the cluster has: then all before that has ended, but what has
+// no end. Who is at a limit stands behind all that can go on till then.
+func (e *Engine) InOrder(now time.Time, yield func(Place) bool) {
+	o := &order{pass: &pass{e: e, view: e.view, now: now, round: e.begin(e.view)}, lines: map[string]*line{}, yield: yield}
+	lasts := e.lasting()
+	for n := 1; ; n++ {
+		limits := n < maxGenerations
+		more, went := o.generation(limits, lasts)
+		switch {
+		case !went || !limits:
+			return
+		case !more:
+			n = maxGenerations - 1 // only limits are in the way, and nobody knows of ends
+		}
+		o.renew()
+	}
+}
+
+// lasting is the share of the cluster that is held by what has no end.
+func (e *Engine) lasting() float64 {
+	var sum api.Resources
+	for _, held := range e.fixed {
+		sum = sum.Add(held)
+	}
+	return fsm.Dominant(sum, e.view.Capacity())
+}
+
+// renew begins a generation: what ran has ended.
+func (o *order) renew() {
+	o.round, o.passed = o.e.begin(o.view), 0
+	for p := range o.view.Partitions() {
+		o.round.Refund(p.Path, o.view.Usage(p.Path).Allocated.Minus(o.e.fixed[p.Path]))
+	}
+}
+
+// generation passes tasks until as many were passed as there is room for, or none can
+// go on; then more is false. went is false once nobody wants to hear of more.
+func (o *order) generation(limits bool, lasts float64) (more, went bool) {
+	barred := false
+	for path := o.round.Next(); path != ""; path = o.round.Next() {
+		l := o.line(path)
+		u := l.next(!limits)
+		if u == nil {
+			o.round.Done(path)
+			continue
+		}
+		s := u.head()
+		n, need := min(s.left, 1+o.served/grain), s.entry.job.Spec.Need()
+		if s.entry.job.Spec.Gang > 0 {
+			n = s.left
+		}
+		if limits {
+			if n = o.allowed(path, s.entry, need, n); n == 0 {
+				barred = true
+				if l.bar(o, path, u) {
+					o.round.Done(path)
+				}
+				continue
+			}
+		}
+		if !o.yield(Place{Job: s.entry.job, Tasks: n, First: !s.begun, Limit: l.limitOf(s.entry)}) {
+			return false, false
+		}
+		o.served += n
+		o.round.Charge(path, need.Times(n))
+		share := fsm.Dominant(need, o.view.Capacity())
+		l.serve(u, n, share)
+		if o.passed += float64(n) * share; limits && o.passed+lasts >= 1 {
+			return true, true
+		}
+	}
+	for _, l := range o.lines {
+		barred = barred || len(l.barred) > 0
+	}
+	return false, barred
+}
+
+// allowed is how many tasks limits leave room for, of so many.
+func (o *order) allowed(path string, e *entry, need api.Resources, n int) int {
+	for n > 0 && o.round.Room(path, need.Times(n)) != "" {
+		if n /= 2; e.job.Spec.Gang > 0 {
+			return 0
+		}
+	}
+	return n
+}
+
+// line is the queue of one partition.
+type line struct {
+	fair   bool
+	users  users                    // who has something in it
+	limit  *api.Obstacle            // that the first ones came to
+	barred []standing               // what limits never leave enough for
+	limits map[*entry]*api.Obstacle // and which
+}
+
+// standing is a job of which something is left.
+type standing struct {
+	entry *entry
+	rank  float64
+	left  int
+	begun bool
+}
+
+func (o *order) line(path string) *line {
+	l := o.lines[path]
+	if l != nil {
+		return l
+	}
+	l = &line{limits: map[*entry]*api.Obstacle{}}
+	o.lines[path] = l
+	q := o.e.queues[path]
+	switch {
+	case q == nil:
+	case q.users == nil:
+		l.users = users{newUser("", 0, q.order)}
+	default:
+		l.fair = true
+		for name, t := range q.users {
+			heap.Push(&l.users, newUser(name, o.e.userUse(q, name, o.now), t))
+		}
+	}
+	return l
+}
+
+// next is the user whose turn it is, nil if nobody has any left; at last those that
+// were barred.
+func (l *line) next(last bool) *user {
+	for len(l.users) > 0 {
+		if u := l.users[0]; len(u.rest)+len(u.again) > 0 {
+			return u
+		}
+		heap.Pop(&l.users)
+	}
+	if !last || len(l.barred) == 0 {
+		return nil
+	}
+	l.users, l.barred, l.fair = users{{again: l.barred}}, nil, false
+	heap.Init(&l.users[0].again)
+	return l.users[0]
+}
+
+// bar notes that a user's next job is at a limit. It is true if none of its partition
+// passes it: what the limit leaves is for the first, unless it is one that the limit
+// never leaves enough.
+func (l *line) bar(o *order, path string, u *user) (strict bool) {
+	s := u.head()
+	strict = o.newQuota(s.entry, path) != nil
+	if strict && l.limit != nil {
+		return true
+	}
+	var limit *api.Obstacle
+	if hits := o.hits(path, s.entry.job.Spec.Need().Times(max(1, s.entry.job.Spec.Gang))); hits != nil {
+		hit := hits[0].obstacle()
+		limit = &hit
+	}
+	if strict {
+		limit.Later, l.limit = true, limit
+		return true
+	}
+	u.pop()
+	l.barred, l.limits[s.entry] = append(l.barred, s), limit
+	return len(l.barred) >= maxBlocked
+}
+
+func (l *line) limitOf(e *entry) *api.Obstacle {
+	if own := l.limits[e]; own != nil {
+		return own
+	}
+	return l.limit
+}
+
+// serve counts what a user's next job got, which in a fair partition ranks it, and
+// its user, by what they have.
+func (l *line) serve(u *user, n int, share float64) {
+	s := u.head()
+	rank := s.rank
+	if l.fair {
+		u.use += float64(n) * share
+		c := s.entry.job.Counts
+		rank = float64(c.Running+c.Starting+c.Pending-s.left+n) * share
+		defer heap.Fix(&l.users, 0)
+	}
+	left := standing{entry: s.entry, rank: rank, left: s.left - n, begun: true}
+	switch {
+	case left.left == 0:
+		u.pop()
+	case u.begun():
+		u.again[0] = left
+		heap.Fix(&u.again, 0)
+	default:
+		u.rest = u.rest[1:]
+		heap.Push(&u.again, left)
+	}
+}
+
+// user is who takes turns in a fair partition; of others, all.
+type user struct {
+	name  string
+	use   float64
+	rest  []*entry
+	again standings // those of which something was served
+}
+
+func newUser(name string, use float64, t *entries) *user {
+	u := &user{name: name, use: use, rest: make([]*entry, 0, t.Len())}
+	t.Ascend(func(e *entry) bool {
+		u.rest = append(u.rest, e)
+		return true
+	})
+	return u
+}
+
+// head is the next job.
+func (u *user) head() standing {
+	if u.begun() {
+		return u.again[0]
+	}
+	e := u.rest[0]
+	return standing{entry: e, rank: e.rank, left: e.job.Counts.Pending}
+}
+
+// begun tells whether the next job is one of again.
+func (u *user) begun() bool {
+	if len(u.again) == 0 || len(u.rest) == 0 {
+		return len(u.again) > 0
+	}
+	return u.again[0].before(&standing{entry: u.rest[0], rank: u.rest[0].rank})
+}
+
+func (u *user) pop() {
+	if u.begun() {
+		heap.Pop(&u.again)
+	} else {
+		u.rest = u.rest[1:]
+	}
+}
+
+func (s *standing) before(o *standing) bool {
+	return s.rank < o.rank || s.rank == o.rank && s.entry.seq < o.entry.seq
+}
+
+type users []*user
+
+func (x users) Len() int      { return len(x) }
+func (x users) Swap(i, j int) { x[i], x[j] = x[j], x[i] }
+func (x users) Less(i, j int) bool {
+	return x[i].use < x[j].use || x[i].use == x[j].use && x[i].name < x[j].name
+}
+func (x *users) Push(v any) { *x = append(*x, v.(*user)) }
+func (x *users) Pop() any {
+	last := len(*x) - 1
+	v := (*x)[last]
+	*x = (*x)[:last]
+	return v
+}
+
+type standings []standing
+
+func (x standings) Len() int           { return len(x) }
+func (x standings) Swap(i, j int)      { x[i], x[j] = x[j], x[i] }
+func (x standings) Less(i, j int) bool { return x[i].before(&x[j]) }
+func (x *standings) Push(v any)        { *x = append(*x, v.(standing)) }
+func (x *standings) Pop() any {
+	last := len(*x) - 1
+	v := (*x)[last]
+	*x = (*x)[:last]
+	return v
+}
