@@ -243,6 +243,10 @@ func (p Planner) explainTask(e *Engine, v *fsm.View, t *api.Task) *api.Why {
 		why.Summary = fmt.Sprintf("%s waits %s before attempt %d; attempt %d ended: %s", t.ID, t.NotBefore.Sub(p.Now()).Round(time.Second),
 			t.Attempt, t.Attempt-1, reasonText(t))
 	default:
+		if o, ok := unready(v, j, t, p.Now()); ok {
+			why.Waiting(o)
+			break
+		}
 		p.explainWait(e, v, j, t, why)
 	}
 	return why

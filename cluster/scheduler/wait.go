@@ -51,6 +51,12 @@ func (p Planner) explainWait(e *Engine, v *fsm.View, j *api.Job, t *api.Task, wh
 // for.
 func (p Planner) explainHeld(v *fsm.View, j *api.Job, t *api.Task, why *api.Why) {
 	held := api.Obstacle{Kind: api.ObstacleOnHold, Job: j.ID}
+	inPlace := []string{"mesita job release " + j.ID + " lets it wait in its place"}
+	if o, ok := unready(v, j, t, p.Now()); ok {
+		why.Waiting(held, o)
+		why.Hints = inPlace
+		return
+	}
 	f := v.Fork()
 	if _, err := f.Do(&fsm.JobHold{Meta: fsm.Meta{At: p.Now(), Actor: "why"}, ID: j.ID, Release: true}); err != nil {
 		why.Waiting(held)
@@ -65,7 +71,27 @@ func (p Planner) explainHeld(v *fsm.View, j *api.Job, t *api.Task, why *api.Why)
 		why.Hints = []string{why.Remedies[0].String()}
 		return
 	}
-	why.Hints = []string{"mesita job release " + j.ID + " lets it wait in its place"}
+	why.Hints = inPlace
+}
+
+// unready is why no pass would try a task, whatever is free; false: one would.
+func unready(v *fsm.View, j *api.Job, t *api.Task, now time.Time) (api.Obstacle, bool) {
+	if waits(j, t, now) {
+		return api.Obstacle{Kind: api.ObstacleBackoff, Until: t.NotBefore}, true
+	}
+	if j.Spec.Gang == 0 {
+		return api.Obstacle{}, false
+	}
+	parts := api.Obstacle{Kind: api.ObstacleParts, Gang: j.Spec.Gang}
+	if j.Counts.Live() != j.Counts.Pending {
+		return parts, true
+	}
+	for other := range v.PendingMade(j) {
+		if waits(j, other, now) {
+			return parts, true
+		}
+	}
+	return api.Obstacle{}, false
 }
 
 // waiting is what is known of a task that waits.
