@@ -285,6 +285,9 @@ type TaskStop struct {
 }
 
 func (c *TaskStop) apply(x *tx) (any, error) {
+	if err := c.startsAgain(x); err != nil {
+		return 0, err
+	}
 	n := 0
 	for _, id := range c.IDs {
 		job, index, ok := splitTaskID(id)

@@ -133,6 +133,22 @@ func (c *JobHold) apply(x *tx) (any, error) {
 	return x.job(c.ID)
 }
 
+// startsAgain refuses the restart by hand of tasks whose job is on hold: they would end,
+// and not start.
+func (c *TaskStop) startsAgain(x *tx) error {
+	if !c.Move || c.Reason != api.ReasonStopped {
+		return nil
+	}
+	for _, id := range c.IDs {
+		job, index, _ := splitTaskID(id)
+		j, t := x.jobAt(job), x.taskAt(job, index)
+		if j != nil && j.Hold && t != nil && !t.State.Final() {
+			return conflict("job %q is on hold, and nothing of it starts: `mesita job release %s` before task %s is restarted", job, job, id)
+		}
+	}
+	return nil
+}
+
 // JobRequeue ends the attempts of a batch that run, and has their tasks wait again in
 // the place that they had. It costs them no retry. Its value is the *api.Job.
 type JobRequeue struct {

@@ -50,6 +50,16 @@ func TestTasks(t *testing.T) {
 	for path, status := range map[string]int{"/v1/tasks?state=happy": 400, "/v1/tasks?label=team": 400, "/v1/jobs?label=tier<x": 400, "/v1/jobs?all=1&all=1": 400, "/v1/tasks?job=none": 404, "/v1/tasks?node=none": 404, "/v1/tasks/sums.9": 404, "/v1/tasks/sums": 404, "/v1/tasks/sums.0/why": 200} {
 		n.send(request{method: "GET", path: path, token: token}).want(t, status)
 	}
+	for _, release := range []bool{false, true} { // of a job on hold nothing that was ended would start again
+		do(t, n.store, &fsm.JobHold{Meta: fsm.Meta{At: testTime}, ID: "sums", Release: release})
+		if release {
+			break
+		}
+		e := n.send(request{method: "POST", path: "/v1/tasks/sums.0/stop", body: `{"move":true}`, token: token}).want(t, 409)
+		if e == nil || !strings.Contains(e.Message, "on hold") || !strings.Contains(e.Message, "mesita job release sums") || n.store.View().Task("sums.0").Desired != api.DesiredRun {
+			t.Errorf("the restart of a task of a job on hold is refused with %+v", e)
+		}
+	}
 	r = n.send(request{method: "POST", path: "/v1/tasks/sums.0/stop", body: `{"move":true}`, token: token})
 	r.want(t, 200)
 	if got := into[api.Task](t, r); got.Desired != api.DesiredMove {

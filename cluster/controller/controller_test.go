@@ -354,3 +354,58 @@ func TestForgetsOnlyByATrustedTime(t *testing.T) {
 	pass(time.Minute, 59*time.Minute)
 	pass(-47*time.Hour, time.Hour)
 }
+
+// What runs of a service on hold goes on, whatever version it is given and whether its
+// node is drained, until that drain's deadline; what waits takes the new version. Once
+// it is released, the rest follows.
+func TestWhatRunsOfAServiceOnHoldGoesOn(t *testing.T) {
+	for _, tasks := range []int{1, 2} {
+		for _, drain := range []bool{false, true} {
+			w := newWorld(t)
+			w.submit(&api.JobSpec{Name: "web", Kind: api.KindService, Count: &tasks})
+			w.settle()
+			w.run("id0")
+			if !drain {
+				w.do(&fsm.JobScale{Meta: w.meta(), ID: "web", Count: tasks + 1})
+				w.settle()
+			}
+			w.do(&fsm.JobHold{Meta: w.meta(), ID: "web"})
+			if drain {
+				w.do(&fsm.NodeDrain{Meta: w.meta(), ID: "id0", Drain: true, By: w.now.Add(time.Minute)})
+			} else {
+				spec := *w.View().Job("web").Spec
+				spec.CPUs = 200
+				w.do(&fsm.JobUpdate{Meta: w.meta(), ID: "web", Spec: &spec})
+			}
+			w.settle()
+			for i := range tasks {
+				if got := w.View().TaskOf("web", i).Desired; got != api.DesiredRun {
+					t.Errorf("%d tasks, drain %t: %d is to %s", tasks, drain, i, got)
+				}
+			}
+			if !drain {
+				if waits := w.View().TaskOf("web", tasks); !waits.Pending() || waits.Version != 2 {
+					t.Errorf("%+v waits with another version", waits)
+				}
+				w.do(&fsm.JobScale{Meta: w.meta(), ID: "web", Count: tasks})
+				w.settle()
+			} else if n := movedAt(w.View(), drainDeadline(w.View(), w.now)); n != tasks {
+				t.Errorf("at the deadline %d of %d tasks end", n, tasks)
+			}
+			w.do(&fsm.JobHold{Meta: w.meta(), ID: "web", Release: true})
+			if n := movedAt(w.View(), w.now); n != 1 {
+				t.Errorf("%d tasks, drain %t: %d move once it is released", tasks, drain, n)
+			}
+		}
+	}
+}
+
+// movedAt is how many tasks it is decided to move at a time.
+func movedAt(v *fsm.View, now time.Time) (n int) {
+	for _, c := range Decide(v, now, nil, true) {
+		if stop, ok := c.(*fsm.TaskStop); ok && stop.Move {
+			n += len(stop.IDs)
+		}
+	}
+	return n
+}

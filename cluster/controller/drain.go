@@ -9,7 +9,8 @@ import (
 
 // drain moves the tasks of a draining node away: those that are frozen at once, as
 // they do not go on here; services one task of each job at a time; and what is left
-// in time to have ended at the deadline.
+// in time to have ended at the deadline. Services on hold stay until then: nothing of
+// them would start elsewhere.
 func (d *decision) drain(n *api.Node) {
 	var ids []string
 	moving := map[string]bool{}
@@ -25,7 +26,7 @@ func (d *decision) drain(n *api.Node) {
 		}
 		by := stopBy(n, j, t)
 		due := t.Desired == api.DesiredFreeze || !by.IsZero() && !by.After(d.now)
-		service := j.Spec.Kind == api.KindService
+		service := j.Spec.Kind == api.KindService && !j.Hold
 		if due || service && !moving[t.Job] && d.othersRun(j, n.ID) {
 			ids = append(ids, t.ID)
 			moving[t.Job] = true

@@ -52,10 +52,15 @@ func (d *decision) service(j *api.Job) {
 }
 
 // replace moves the next task to the newest version. One that does not run
-// costs nothing to replace; one that does waits until the others run.
+// costs nothing to replace; one that does waits until the others run. Of a job on
+// hold only those that wait take it: what was ended would not start again.
 func (d *decision) replace(j *api.Job, old []string, running, have int) {
 	for _, id := range old {
-		if t := d.view.Task(id); t.State != api.TaskRunning || running == have {
+		t := d.view.Task(id)
+		if j.Hold && !t.Pending() {
+			continue
+		}
+		if t.State != api.TaskRunning || running == have {
 			d.add(&fsm.TaskStop{Meta: d.meta(), IDs: []string{id}, Move: true, Reason: api.ReasonReplaced})
 			return
 		}
