@@ -16,7 +16,7 @@ import (
 func (s *shared) queue() (rows []*api.Queued) {
 	s.t.Helper()
 	plan := scheduler.Planner{Now: func() time.Time { return s.now }, Begin: roundOf, Memory: s.engine.Remember}
-	_, all, err := foresee.NewQueues(plan).List(context.Background(), s.View())
+	_, all, err := foresee.NewQueues(plan).List(context.Background(), s.View)
 	if err != nil {
 		s.t.Fatalf("%v", err)
 	}
