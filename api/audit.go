@@ -18,8 +18,9 @@ const (
 
 // Actions of records that are about the audit itself.
 const (
-	AuditResumed = "audit-resumed" // after an end of a file that is not whole
+	AuditResumed = "audit-resumed" // after a file that is not whole
 	AuditLost    = "audit-lost"    // so many records that could not be kept
+	AuditBroken  = "audit-broken"  // it lacks, as its node starts, what the cluster was told of
 )
 
 // AuditRecord is one change, command beside a task, read of a log or program, or
@@ -123,12 +124,25 @@ func (f *AuditFilter) Match(r *AuditRecord) bool {
 // MaxAudit is how many records an answer has at most.
 const MaxAudit = 10_000
 
+// AuditDamage is a kind of fault. What a power cut leaves is none.
+type AuditDamage string
+
+// The kinds.
+const (
+	AuditAltered    AuditDamage = "altered"  // a record is not what was written
+	AuditMissing    AuditDamage = "missing"  // records between two others are gone
+	AuditInserted   AuditDamage = "inserted" // a record was put in, or moved
+	AuditCutOff     AuditDamage = "cut-off"  // the end is gone, or all is another, as the node or the cluster knows
+	AuditUnreadable AuditDamage = "unreadable"
+)
+
 // AuditFault is where the audit of a node is not as it was written.
 type AuditFault struct {
-	File   string `json:"file,omitempty"`
-	Line   int    `json:"line,omitempty"`
-	Number uint64 `json:"number,omitempty"` // that the record there has, or should have
-	What   string `json:"what"`
+	Kind   AuditDamage `json:"kind,omitempty"` // "" of a node that knows no kinds
+	File   string      `json:"file,omitempty"`
+	Line   int         `json:"line,omitempty"`
+	Number uint64      `json:"number,omitempty"` // that the record there has, or should have
+	What   string      `json:"what"`
 }
 
 // AuditCheck is what was found in the audit of a node.

@@ -28,7 +28,7 @@ func (a *Agent) auditMark(ctx context.Context, told *api.NodeHello) *api.AuditMa
 		was = told.Audit
 	}
 	if was == nil {
-		why, known := a.againstMark(ctx)
+		why, known := a.againstMark(ctx, a.ownRecord())
 		if !known {
 			return nil // it is asked for again
 		}
@@ -54,10 +54,9 @@ func (a *Agent) auditMark(ctx context.Context, told *api.NodeHello) *api.AuditMa
 	return &api.AuditMark{Number: head.Number, Hash: head.Hash, Trouble: trouble}
 }
 
-// againstMark says why the audit is not the one that the cluster was told of; false
-// if that cannot be said now.
-func (a *Agent) againstMark(ctx context.Context) (why string, known bool) {
-	n := a.ownRecord()
+// againstMark says why the audit is not the one that the cluster was told of, as it
+// knows this node; false if that cannot be said now.
+func (a *Agent) againstMark(ctx context.Context, n *api.Node) (why string, known bool) {
 	if n == nil {
 		return "", false
 	}
@@ -68,8 +67,10 @@ func (a *Agent) againstMark(ctx context.Context) (why string, known bool) {
 	if err != nil {
 		why = "it cannot be read: " + err.Error()
 	}
-	if why != "" {
+	if why != "" && a.auditWas == "" {
 		a.log.Error("the audit of this node is not as it was", "why", why)
+		// The mark is replaced by one that fits, so the audit itself has to say so.
+		a.audit.Note(api.AuditRecord{Action: api.AuditBroken, Outcome: api.AuditFailed, Reason: why}, nil, nil)
 	}
 	return why, true
 }

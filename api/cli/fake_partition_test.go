@@ -79,11 +79,18 @@ func (f *fake) partitionRoutes(handle func(string, func(*http.Request) (any, err
 		}
 		return map[string]any{"items": all, "missing": []map[string]string{{"node": "elm", "reason": "is down"}}}, nil
 	})
-	handle("GET /v1/audit/check", func(*http.Request) (any, error) {
-		return map[string]any{"items": []api.AuditCheck{
+	handle("GET /v1/audit/check", func(r *http.Request) (any, error) {
+		checks := []api.AuditCheck{
 			{Node: "oak", Files: 2, Records: 9, First: 4, Head: api.AuditHead{Number: 12}},
 			{Node: "fir", Files: 1, Records: 3, First: 1, Head: api.AuditHead{Number: 3}, Faults: []api.AuditFault{{File: "0000000001.audit", Line: 2, Number: 2, What: "it is not what was written"}}, Notes: []string{"a note"}},
-		}}, nil
+		}
+		if node := r.FormValue("node"); node != "" {
+			checks = slices.DeleteFunc(checks, func(k api.AuditCheck) bool { return k.Node != node })
+			if len(checks) == 0 {
+				return nil, api.InField("node", api.Errorf(api.CodeNotFound, "no node %q", node))
+			}
+		}
+		return map[string]any{"items": checks}, nil
 	})
 	handle("GET /v1/report", func(r *http.Request) (any, error) {
 		if r.FormValue("by") == api.ReportJob && r.FormValue("since") == "30d" {

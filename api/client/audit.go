@@ -42,9 +42,14 @@ func (c *Client) Audit(ctx context.Context, q AuditQuery) ([]*api.AuditRecord, [
 	return ofNodes[*api.AuditRecord](ctx, c, "/v1/audit?"+v.Encode())
 }
 
-// CheckAudit has each node look whether its audit is as it was written.
-func (c *Client) CheckAudit(ctx context.Context) ([]*api.AuditCheck, []SilentNode, error) {
-	return ofNodes[*api.AuditCheck](ctx, c, "/v1/audit/check")
+// CheckAudit has each node, or the one of a name or id, look whether its audit is as
+// it was written.
+func (c *Client) CheckAudit(ctx context.Context, node string) ([]*api.AuditCheck, []SilentNode, error) {
+	path := "/v1/audit/check"
+	if node != "" {
+		path += "?" + url.Values{"node": {node}}.Encode()
+	}
+	return ofNodes[*api.AuditCheck](ctx, c, path)
 }
 
 func ofNodes[T any](ctx context.Context, c *Client, path string) ([]T, []SilentNode, error) {

@@ -165,7 +165,7 @@ func listAudit(c *call) (any, error) {
 		return nil, err
 	}
 	var out []api.AuditRecord
-	gone := gather(c, func(ctx context.Context, n *api.Node) (records []api.AuditRecord, err error) {
+	gone := gather(c, "", func(ctx context.Context, n *api.Node) (records []api.AuditRecord, err error) {
 		if n.ID == c.Cluster.NodeID() {
 			if c.Audit == nil {
 				return nil, nil
@@ -186,10 +186,19 @@ func listAudit(c *call) (any, error) {
 	return l, nil
 }
 
-// checkAudit has each node look whether its audit is as it was written.
+// checkAudit has each node, or the one that was named, look whether its audit is as
+// it was written.
 func checkAudit(c *call) (any, error) {
+	only := ""
+	if c.Query.Has("node") {
+		n, err := findNode(c.Store.View(), c.Query.Text("node"))
+		if err != nil {
+			return nil, api.InField("node", err)
+		}
+		only = n.ID
+	}
 	var out []*api.AuditCheck
-	gone := gather(c, func(ctx context.Context, n *api.Node) (*api.AuditCheck, error) {
+	gone := gather(c, only, func(ctx context.Context, n *api.Node) (*api.AuditCheck, error) {
 		var number uint64
 		if n.Audit != nil {
 			number = n.Audit.Number
@@ -202,7 +211,7 @@ func checkAudit(c *call) (any, error) {
 			check, err = c.Audit.Verify(ctx, number)
 		}
 		if what := n.Audit.Against(check.First, check.Head.Number, check.At); err == nil && what != "" {
-			check.Faults = append(check.Faults, api.AuditFault{What: what + ", as the cluster was told"})
+			check.Faults = append(check.Faults, api.AuditFault{Kind: api.AuditCutOff, What: what + ", as the cluster was told"})
 		}
 		if err == nil && n.Audit != nil && n.Audit.Trouble != "" {
 			check.Notes = append(check.Notes, n.Audit.Trouble)
@@ -218,9 +227,9 @@ func checkAudit(c *call) (any, error) {
 // auditTimeout is for a node to read all of its audit.
 const auditTimeout = 20 * time.Second
 
-// gather asks all nodes that should answer, some at a time, and returns which did
-// not.
-func gather[T any](c *call, ask func(context.Context, *api.Node) (T, error), take func(T)) []missingNode {
+// gather asks all nodes that should answer, or the only one, some at a time, and
+// returns which did not.
+func gather[T any](c *call, only string, ask func(context.Context, *api.Node) (T, error), take func(T)) []missingNode {
 	var (
 		mu    sync.Mutex
 		wg    sync.WaitGroup
@@ -228,7 +237,7 @@ func gather[T any](c *call, ask func(context.Context, *api.Node) (T, error), tak
 		gone  = []missingNode{}
 	)
 	for n := range c.Store.View().Nodes() {
-		if n.State == api.NodeGone {
+		if n.State == api.NodeGone && n.ID != only || only != "" && n.ID != only {
 			continue
 		}
 		slots <- struct{}{}

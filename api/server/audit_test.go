@@ -236,6 +236,19 @@ func TestTheAuditOfAllNodes(t *testing.T) {
 	if len(checks.Items) != 2 || len(checks.Missing) != 1 || len(checks.Items[0].Faults)+len(checks.Items[1].Faults) > 0 {
 		t.Errorf("%s", r.body)
 	}
+	// One node is asked for by its name or id, and what is none is refused by the field.
+	for ref, want := range map[string]int{"fir-name": 200, "fir": 200, "elm-name": 200, "elk": 404, "": 404} {
+		r = leader.send(request{method: "GET", path: "/v1/audit/check?node=" + ref, token: admin})
+		r.want(t, want)
+		one := into[struct {
+			Items   []api.AuditCheck
+			Missing []missingNode
+			Error   api.Error
+		}](t, r)
+		if want == 404 && one.Error.Field != "node" || want == 200 && len(one.Items)+len(one.Missing) != 1 || (ref == "elm-name") != (len(one.Missing) == 1) {
+			t.Errorf("%q: %s", ref, r.body)
+		}
+	}
 	// A node that lacks what the cluster was told of is found by whoever leads.
 	do(t, store, &fsm.NodeHello{Meta: fsm.Meta{At: testTime}, ID: "fir", Hello: api.NodeHello{Addr: "x:1", Resources: api.Resources{CPUs: 4000, Mem: 8 << 30}, Audit: &api.AuditMark{Number: 9, Hash: "a"}}})
 	for head, want := range map[uint64]string{8: "its end is missing", 9: "", 10: ""} {

@@ -57,47 +57,65 @@ func numberOf(name string) (uint64, bool) {
 }
 
 // resume goes on after the last record of a file that is as it was written, and
-// returns it; nil if there is none.
+// returns it; nil if there is none. A file with a tear is not gone on with: what
+// would come after it would hide that it was among the last.
 func (w *writer) resume(path string, newest bool) *api.AuditRecord {
 	b, err := read(path)
 	if err != nil {
 		w.cfg.Log.Error("the audit cannot be read", "file", path, "err", err)
 	}
-	end := 0 // of the last good record
-	var last *api.AuditRecord
-	for at := 0; at < len(b); {
-		n := bytes.IndexByte(b[at:], '\n')
-		if n < 0 {
-			break
-		}
-		if r, err := parse(b[at : at+n]); err == nil {
-			if last == nil {
-				w.oldest = r.Time
-			}
-			last, end = r, at+n+1
-		}
-		at += n + 1
-	}
+	last, torn, whole := w.survey(b)
 	if last != nil {
 		w.chain = api.AuditHead{Number: last.Number, Hash: last.Hash}
 	}
-	if newest && last != nil && end == len(b) {
+	if newest && last != nil && whole {
 		if f, err := os.OpenFile(path, os.O_RDWR, 0o600); err == nil {
-			w.file, w.size = f, int64(end)
+			w.file, w.size = f, int64(len(b))
 		}
 		return last
 	}
-	if rest := len(b) - end; rest > 0 {
-		w.cfg.Log.Warn("a file of the audit is not whole: what comes after goes to a new file", "file", path, "bytes", rest)
-		w.torn = append(w.torn, resumed(filepath.Base(path), rest, w.cfg.Now(), w.cfg.Node))
+	if torn > 0 {
+		w.cfg.Log.Warn("a file of the audit is not whole: what comes after goes to a new file", "file", path, "bytes", torn)
+		w.torn = append(w.torn, resumed(filepath.Base(path), torn, w.cfg.Now(), w.cfg.Node))
+		w.found = append(w.found, filepath.Base(path))
 	}
 	return last
 }
 
-// resumed is the record after bytes at the end of a file that are no record.
-func resumed(file string, rest int, at time.Time, node string) *api.AuditRecord {
+// survey returns the last record of a file, how many bytes of it a power cut may
+// have left or come after that, and whether more can be appended.
+func (w *writer) survey(b []byte) (last *api.AuditRecord, torn int, whole bool) {
+	whole = true
+	tail := 0 // bytes after the last record
+	for skipped := false; len(b) > 0; {
+		line, rest, ended := bytes.Cut(b, []byte{'\n'})
+		size := len(b) - len(rest)
+		if r, err := parse(line); err == nil && ended {
+			if last == nil {
+				w.oldest = r.Time
+			}
+			last, skipped, tail = r, false, 0
+		} else {
+			number := uint64(0)
+			if last != nil && !skipped {
+				number = last.Number + 1
+			}
+			skipped = true
+			if tornLine(line, ended, number) {
+				torn, whole = torn+size, false
+			} else {
+				tail += size
+			}
+		}
+		b = rest
+	}
+	return last, torn + tail, whole && tail == 0
+}
+
+// resumed is the record after bytes of a file that are no record.
+func resumed(file string, torn int, at time.Time, node string) *api.AuditRecord {
 	return &api.AuditRecord{Time: at, Node: node, Action: api.AuditResumed, Object: file, Outcome: api.AuditFailed,
-		Reason: fmt.Sprintf("%d bytes at the end are no whole record", rest)}
+		Reason: fmt.Sprintf("%d bytes are no whole record", torn)}
 }
 
 // read is a whole file, which rotation keeps small.

@@ -26,6 +26,7 @@ func FuzzRecords(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var v verifier
 		v.file(b)
+		v.end(nil, 0)
 		lines := bytes.Count(b, []byte("\n"))
 		if int(v.Records)+len(v.Faults) < min(lines, maxFaults) {
 			t.Errorf("%d lines are %d records and %d faults", lines, v.Records, len(v.Faults))

@@ -44,6 +44,7 @@ type Log struct {
 	syncing atomic.Bool
 	lost    atomic.Uint64 // records, not yet told of
 	lastErr atomic.Pointer[string]
+	found   []string // files that were not whole at the start; not changed once opened
 
 	mu     sync.Mutex
 	folded folded
