@@ -26,8 +26,7 @@ var decoding = map[string][]string{
 // elsewhere are the packages whose decoding a target of another package reaches,
 // and those that read but what the user who runs them wrote.
 var elsewhere = map[string]string{
-	"api/server/exchange": "api FuzzDecode", // errors in answers
-	"api/cli":             "",               // the user's own session file, and the lines of a trace of logs
+	"api/cli": "", // the user's own session file, and the lines of a trace of logs
 }
 
 // TestEveryDecoderIsFuzzed: a package that takes bytes of a disk or a network

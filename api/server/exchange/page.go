@@ -109,17 +109,26 @@ func (c *Call) readPage() (*page, error) {
 		}
 	}
 	if s := q.Text("cursor"); s != "" {
-		m := new(mark)
-		b, err := base64.RawURLEncoding.DecodeString(s)
-		if err != nil || json.Unmarshal(b, m) != nil {
-			return nil, api.FieldErrorf("cursor", "%q is none: give what an answer had as next, or leave it out", s)
-		}
-		if m.Sort != p.sort {
-			return nil, api.FieldErrorf("cursor", "is of a list sorted by %q, and this one is by %q: ask for the same list, or leave it out", m.Sort, p.sort)
+		m, err := readMark(s, p.sort)
+		if err != nil {
+			return nil, err
 		}
 		p.after = m
 	}
 	return p, q.Err
+}
+
+// readMark reads what text wrote, for a list that is sorted so.
+func readMark(s, sort string) (*mark, error) {
+	m := new(mark)
+	b, err := base64.RawURLEncoding.DecodeString(s)
+	if err != nil || json.Unmarshal(b, m) != nil {
+		return nil, api.FieldErrorf("cursor", "%q is none: give what an answer had as next, or leave it out", s)
+	}
+	if m.Sort != sort {
+		return nil, api.FieldErrorf("cursor", "is of a list sorted by %q, and this one is by %q: ask for the same list, or leave it out", m.Sort, sort)
+	}
+	return m, nil
 }
 
 // After is the key that a list, which comes in its own order, goes on after; ""
