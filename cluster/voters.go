@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -235,7 +236,7 @@ func (l *voterLoop) step(ctx context.Context) time.Duration {
 	switch {
 	case change.add != "":
 		l.log.Info("adding a voter", "node", nodeName(v, change.add))
-		err = l.raft.AddVoter(ctx, change.add, change.addr)
+		err = l.add(ctx, change.add, change.addr)
 		l.tried(v, change.add, err)
 	case change.remove != "":
 		l.log.Info("taking a node out of Raft", "node", nodeName(v, change.remove))
@@ -251,17 +252,47 @@ func (l *voterLoop) step(ctx context.Context) time.Duration {
 	default:
 		return time.Hour
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errNoVoter) {
 		l.log.Warn("changing the voters failed; trying again", "err", err)
 		return time.Second
 	}
 	return time.Millisecond
 }
 
+// add makes a node a voter, and gives up at once when it may be none any more: while
+// that is tried it gets the log, and it would for as long as nobody takes it out.
+func (l *voterLoop) add(ctx context.Context, id, addr string) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	watch := l.store.WatchKey(id, fsm.TableNodes)
+	defer watch.Close()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			if _, _, err := watch.Wait(ctx); err != nil {
+				return
+			}
+			if n := l.store.View().Node(id); n == nil || n.State == api.NodeGone || n.WorkerOnly {
+				cancel(errNoVoter)
+				return
+			}
+		}
+	}()
+	err := l.raft.AddVoter(ctx, id, addr)
+	if context.Cause(ctx) == errNoVoter {
+		err = errNoVoter
+	}
+	cancel(nil)
+	<-done
+	return err
+}
+
+var errNoVoter = errors.New("it may not vote any more")
+
 // tried notes whether a node could be made a voter.
 func (l *voterLoop) tried(v *fsm.View, id string, err error) {
 	maps.DeleteFunc(l.failing, func(id string, _ failedVoter) bool { n := v.Node(id); return n == nil || n.State == api.NodeGone })
-	if err == nil {
+	if err == nil || errors.Is(err, errNoVoter) { // the node is not at fault
 		delete(l.failing, id)
 		return
 	}

@@ -222,6 +222,35 @@ func (r *voterRaft) Remove(_ context.Context, id string) error {
 
 func (r *voterRaft) TransferLeadership(context.Context) error { return nil }
 
+// A node that is demoted or removed while it is made a voter gets the log no longer than
+// until that is known, and may be made one at once when it may vote again.
+func TestWhoIsDemotedMeanwhileGetsNoLog(t *testing.T) {
+	for name, c := range map[string]fsm.Command{"demoted": &fsm.NodeDemote{ID: "c"}, "removed": &fsm.NodeRemove{ID: "c", Force: true}} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newCAWorld(t, fsm.Newest, "a", "b", "c")
+			r := &voterRaft{broken: "c", members: []consensus.Server{{ID: "a", Voter: true}, {ID: "b", Voter: true}}}
+			all := func(string) bool { return true }
+			l := &voterLoop{self: "a", store: w.store, raft: r, alive: all, able: all, now: time.Now, log: slog.New(slog.DiscardHandler)}
+			began := time.Now()
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				l.step(t.Context())
+				l.step(t.Context())
+			}()
+			synctest.Wait()
+			if len(r.members) != 3 {
+				t.Fatalf("%s: nothing is tried: %+v", name, r.members)
+			}
+			w.do(c)
+			<-done
+			if took := time.Since(began); took > 0 || len(r.members) != 2 || len(l.failing) > 0 { // by fake time
+				t.Errorf("%s: after %v: %+v, %v", name, took, r.members, l.failing)
+			}
+		})
+	}
+}
+
 // A node that cannot be made a voter keeps nobody else from becoming one, nor one that
 // may vote no more in Raft; once it can be, it is made one.
 func TestWhoCannotBeAddedKeepsNobody(t *testing.T) {
