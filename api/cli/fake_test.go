@@ -40,7 +40,7 @@ func newFake(socket string) (*fake, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &fake{version: 2, jobs: map[string]*api.Job{}, looks: map[string]int{}, now: time.Now().Add(-9*time.Minute - 30*time.Second), drain: 2}
+	f := &fake{version: 2, jobs: map[string]*api.Job{}, looks: map[string]int{}, now: time.Now().Add(-9*time.Minute - time.Second), drain: 2}
 	f.jobs["web"] = &api.Job{ID: "web", Version: 2, State: api.JobRunning, Counts: api.JobCounts{Running: 3}, Actor: "root", Created: f.now,
 		Spec: &api.JobSpec{Name: "web", Kind: api.KindService, Count: new(3), Labels: map[string]string{"team": "web", "tier": "2"}, TaskSpec: api.TaskSpec{Command: []string{"/srv/server", "--listen", ":{http}"},
 			Request: api.Request{CPUs: 250, Mem: 128 << 20, Ports: []api.PortRequest{{Name: "http"}}}}}}
