@@ -12,7 +12,7 @@ import (
 )
 
 func (a *app) jobHold() *cli.Command {
-	return a.jobVerb("hold", "start nothing more of jobs until they are released; what runs goes on, through a deploy and a drain without a deadline, too", "would hold", (*client.Client).HoldJob)
+	return a.jobVerb("hold", "start nothing more of jobs until they are released; what runs goes on", "would hold", (*client.Client).HoldJob)
 }
 
 func (a *app) jobRelease() *cli.Command {

@@ -165,8 +165,8 @@ func cloneOf(a *cloneArgs, code []byte, first *step, report uintptr) (int, error
 // not own.
 type (
 	message struct {
-		name       uintptr
-		nameLen    uint64
+		_          uintptr // of whom it is
+		_          uint64
 		vectors    uintptr
 		vectorsLen uint64
 		control    uintptr
