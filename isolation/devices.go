@@ -228,10 +228,18 @@ func loadProgram(code []instruction) (int, error) {
 	return fd, nil
 }
 
+// bpfTries is how often a call is made that the kernel gives up for a signal: the check
+// of a program ends with EAGAIN then, and the runtime signals threads that are slow.
+const bpfTries = 10
+
 func bpf(command uintptr, attr unsafe.Pointer, size uintptr) (int, error) {
-	fd, _, errno := unix.Syscall(unix.SYS_BPF, command, uintptr(attr), size)
-	if errno != 0 {
-		return -1, errno
+	for try := 1; ; try++ {
+		fd, _, errno := unix.Syscall(unix.SYS_BPF, command, uintptr(attr), size)
+		if errno == 0 {
+			return int(fd), nil
+		}
+		if errno != unix.EINTR && errno != unix.EAGAIN || try == bpfTries {
+			return -1, errno
+		}
 	}
-	return int(fd), nil
 }

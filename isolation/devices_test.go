@@ -138,6 +138,6 @@ func TestAnotherProgramForDevices(t *testing.T) {
 		t.Fatal(err)
 	}
 	if h, err = Detect(Config{Root: tree.cfg.Root, Slice: parent + "/below"}); err != nil || h.Attributes()["isolation.devices"] != "yes" {
-		t.Errorf("%v, %v", h.Attributes(), err)
+		t.Errorf("%v, %v, %v", h.Attributes(), err, h.devices.err)
 	}
 }
