@@ -223,33 +223,41 @@ func TestVictimIsTheGreediest(t *testing.T) {
 	}
 }
 
+// pacedBy has a mux let in ten of who is no node, and all who are.
+func pacedBy(h *Holder, c *MuxConfig) {
+	c.Accepts = budget.Pace{Second: 1e-9, Burst: 10}
+	c.Who = func(cs tls.ConnectionState) (budget.Who, bool) {
+		id, ok := h.NodeOf(cs)
+		return budget.Who{Class: budget.Trusted, Name: id}, ok
+	}
+}
+
+// getIn counts how often somebody who connects from an address is served.
+func getIn(m *Mux, from string, conf *tls.Config, times int) (n int) {
+	for range times {
+		d := tls.Dialer{NetDialer: &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}, Config: conf}
+		c, err := d.Dial("tcp", m.HTTP().Addr().String())
+		if err != nil {
+			continue
+		}
+		if _, err := io.ReadAll(c); err == nil {
+			n++
+		}
+		c.Close()
+	}
+	return n
+}
+
 // TestAcceptsArePaced: an address that connects faster than it may is turned away
 // before anything is computed, while others, and those where a node is, get in.
 func TestAcceptsArePaced(t *testing.T) {
 	ca := newCA(t, "pine")
 	oak, ash := newHolder(t, ca, "oak"), newHolder(t, ca, "ash")
 	m := runMux(t, oak, func(c *MuxConfig) {
-		c.Accepts = budget.Pace{Second: 1e-9, Burst: 10}
-		c.Who = func(cs tls.ConnectionState) (budget.Who, bool) {
-			id, ok := oak.NodeOf(cs)
-			return budget.Who{Class: budget.Trusted, Name: id}, ok
-		}
+		pacedBy(oak, c)
 	})
 	echo(t, m.HTTP(), "http")
-	in := func(from string, conf *tls.Config, times int) (n int) {
-		for range times {
-			d := tls.Dialer{NetDialer: &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}, Config: conf}
-			c, err := d.Dial("tcp", m.HTTP().Addr().String())
-			if err != nil {
-				continue
-			}
-			if _, err := io.ReadAll(c); err == nil {
-				n++
-			}
-			c.Close()
-		}
-		return n
-	}
+	in := func(from string, conf *tls.Config, times int) int { return getIn(m, from, conf, times) }
 	for from, conf := range map[string]*tls.Config{"127.0.0.2": PinnedConfig(ca.Pin()), "127.0.0.3": PinnedConfig(ca.Pin())} {
 		if n := in(from, conf, 20); n != 10 {
 			t.Errorf("%s got in %d times", from, n)

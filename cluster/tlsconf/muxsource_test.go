@@ -2,11 +2,8 @@ package tlsconf
 
 import (
 	"crypto/tls"
-	"io"
 	"net"
 	"testing"
-
-	"github.com/mesita/mesita/api/budget"
 )
 
 // sited makes of the loopback addresses of a test addresses of IPv6.
@@ -40,27 +37,10 @@ func TestANodeAmongStrangersOfItsNetwork(t *testing.T) {
 	at := map[string]string{"127.0.0.2": "2001:db8:0:1::2", "127.0.0.3": "2001:db8:0:1:a::3", "127.0.0.4": "2001:db8:0:1:b::4", "127.0.0.5": "2001:db8:0:2::5"}
 	m := runMux(t, oak, func(c *MuxConfig) {
 		c.Listener = sited{c.Listener, at}
-		c.Accepts = budget.Pace{Second: 1e-9, Burst: 10}
-		c.Who = func(cs tls.ConnectionState) (budget.Who, bool) {
-			id, ok := oak.NodeOf(cs)
-			return budget.Who{Class: budget.Trusted, Name: id}, ok
-		}
+		pacedBy(oak, c)
 	})
 	echo(t, m.HTTP(), "http")
-	in := func(from string, conf *tls.Config, times int) (n int) {
-		for range times {
-			d := tls.Dialer{NetDialer: &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}, Config: conf}
-			c, err := d.Dial("tcp", m.HTTP().Addr().String())
-			if err != nil {
-				continue
-			}
-			if _, err := io.ReadAll(c); err == nil {
-				n++
-			}
-			c.Close()
-		}
-		return n
-	}
+	in := func(from string, conf *tls.Config, times int) int { return getIn(m, from, conf, times) }
 	node, stranger := ash.ClientConfig("", oak.ID()), PinnedConfig(ca.Pin())
 	if n := in("127.0.0.4", node, 1); n != 1 {
 		t.Fatal("a node is not let in")
