@@ -54,7 +54,7 @@ type stage struct {
 	goOn bool // the birth goes on without
 }
 
-func (st *Starter) begin(at Place, c Spec, f Files, beside *Process) (_ *Birth, err error) {
+func (st *Starter) begin(at Place, c Spec, f Files, beside *Process) (*Birth, error) {
 	if c.TTY && f.Stdin == nil {
 		return nil, errors.New("a terminal was asked for, but Stdin is not set: give one")
 	}
@@ -66,6 +66,7 @@ func (st *Starter) begin(at Place, c Spec, f Files, beside *Process) (_ *Birth, 
 	}
 	b := &Birth{st: st, at: at, c: c, beside: beside, init: c.PrivatePIDs && beside == nil, group: -1, tell: -1, target: -1}
 	if beside == nil {
+		var err error
 		if b.layers, err = c.layers(); err != nil {
 			return nil, err
 		}
@@ -73,22 +74,30 @@ func (st *Starter) begin(at Place, c Spec, f Files, beside *Process) (_ *Birth, 
 			return nil, err
 		}
 	}
-	defer func() {
-		b.closeOurs()
-		if err != nil {
-			b.news.Close()
-			b.status.Close()
-		}
-	}()
-	if err := b.open(f); err != nil {
-		return nil, err
-	}
 	defer runtime.KeepAlive(f)
-	err = errNoZygote
-	for n := 0; n <= st.zygotes.most() && errors.Is(err, errNoZygote); n++ { // somebody may have killed all
+	for n := 0; ; n++ {
+		err := b.tryToBeBorn(f)
+		if err == nil {
+			return b, nil
+		}
+		if n == st.zygotes.most() || !errors.Is(err, errNoZygote) { // somebody may have stopped all
+			return nil, err
+		}
+	}
+}
+
+// tryToBeBorn has files of its own for each try: what it was before may have them yet.
+func (b *Birth) tryToBeBorn(f Files) error {
+	defer b.closeOurs()
+	err := b.open(f)
+	if err == nil {
 		err = b.beBorn()
 	}
-	return b, err
+	if err != nil {
+		b.news.Close()
+		b.status.Close()
+	}
+	return err
 }
 
 func (b *Birth) beBorn() error {
@@ -121,6 +130,7 @@ func (b *Birth) room() int {
 
 // open opens what the newborn needs.
 func (b *Birth) open(f Files) error {
+	b.limits, b.news, b.status = nil, nil, nil
 	for i, given := range []*os.File{f.Stdin, f.Stdout, f.Stderr} {
 		fd, err := -1, error(nil)
 		if given == nil {
@@ -218,7 +228,7 @@ type cloneArgs struct {
 
 func (b *Birth) clone(z *zygote) error {
 	first := b.script()
-	a := cloneArgs{flags: unix.CLONE_PARENT} // and with the exit signal of the zygote
+	a := cloneArgs{flags: unix.CLONE_PARENT | unix.CLONE_PARENT_SETTID, parentTID: uint64(address(z.born))} // and with the exit signal of the zygote
 	if b.init {
 		a.flags |= unix.CLONE_NEWPID
 	}
@@ -268,13 +278,15 @@ func (b *Birth) Kill() error {
 	defer b.mu.Unlock()
 	b.killed = true
 	var err error
-	if b.init {
-		err = b.newborn.Signal(unix.SIGKILL) // its namespace ends with it
+	if b.init || b.program == nil {
+		// Its namespace ends with it. Without one it may have made the program by now,
+		// which names itself, and is killed then.
+		err = b.newborn.Signal(unix.SIGKILL)
 	}
 	if b.program != nil {
 		err = b.program.Signal(unix.SIGKILL)
 	}
-	return err // else it is killed when it is named: only the newborn knows who that is, and waits for nothing
+	return err
 }
 
 // named takes note of the program's process.
@@ -369,6 +381,9 @@ func (b *Birth) receive() (*news, error) {
 	var rerr error
 	err = raw.Read(func(fd uintptr) bool {
 		n, oobn, _, _, rerr = unix.Recvmsg(int(fd), msg[:], oob, 0)
+		if errors.Is(rerr, unix.ECONNRESET) { // once, before all that it told: it was killed before it heard our word
+			n, oobn, _, _, rerr = unix.Recvmsg(int(fd), msg[:], oob, 0)
+		}
 		return !errors.Is(rerr, unix.EAGAIN) && !errors.Is(rerr, unix.EINTR)
 	})
 	if err := cmp.Or(err, rerr); err != nil || n == 0 {

@@ -436,7 +436,7 @@ func (b *Birth) stay(fork *step) *step {
 	c.call(0, unix.SYS_CLOSE_RANGE, 0, tellFile-1)
 	c.call(0, unix.SYS_PRCTL, unix.PR_SET_NAME, a.bytes(true, []byte("mesita-init")))
 	if !b.st.pinned {
-		c.call(0, unix.SYS_MUNMAP, a.at(a.restAt), uintptr(len(a.mem)-a.restAt+loopPages*a.restAt)) // and what the zygote needs
+		c.call(0, unix.SYS_MUNMAP, a.at(a.restAt), uintptr(len(a.mem)-a.restAt+(loopPages+sharedPages)*a.restAt)) // and what the zygote needs
 	}
 	info := a.bytes(true, make([]byte, 128))
 	pid, options := info+siginfoPID, uintptr(unix.WEXITED|unix.WNOWAIT)

@@ -3,12 +3,15 @@
 package process
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -27,15 +30,17 @@ type zygote struct {
 	mem    []byte
 	loop   *arena   // its own script
 	script *arena   // of the next newborn
+	born   *uint32  // where the kernel writes the newborn's PID, which we see however the zygote ends
 	sock   *os.File // ours; a zygote that is none any more is seen by its end
 	pid    int
-	lost   bool // a start was sent and not answered
+	over   bool // it was ended
 }
 
-// Its memory: a page of code, the script of a newborn, its own, which newborns drop
-// with theirs.
+// Its memory: a page of code, the script of a newborn, its own, and one that it shares
+// with us. Newborns drop those with theirs.
 const (
 	loopPages   = 2
+	sharedPages = 1
 	usualMemory = 1 << 20
 )
 
@@ -53,12 +58,20 @@ const (
 // cloneFailed is in place of the PID in an answer.
 const cloneFailed = ^uint32(0)
 
-// zygotePatience is how long one that was stopped, as by an admin, is waited for.
-var zygotePatience = unix.Timeval{Sec: 10}
+// One that does not answer is looked at each tick, and was stopped, as by an admin, or
+// has so long. Who waits knows what became of the newborn, so nothing hangs on it but
+// time.
+var (
+	zygotePatience = 10 * time.Second
+	zygoteTick     = unix.Timeval{Usec: 100_000}
+)
+
+// endPatience is how long the kernel may take to end one that was killed.
+const endPatience = time.Second
 
 var (
-	errNoZygote     = errors.New("the process that clones itself for each start was killed")
-	errZygoteSilent = errors.New("the process that clones itself for each start was killed or stopped meanwhile")
+	errNoZygote = errors.New("the process that clones itself for each start was killed or stopped, or did not answer")
+	errNotSent  = errors.New("ask for a clone")
 )
 
 // zygotes are as many as starts can be under way on this machine.
@@ -88,7 +101,7 @@ func (zs *zygotes) take(in *starter, proc string, room int) (*zygote, error) {
 		z.script.reset()
 		return z, nil
 	}
-	z.end()
+	_, _ = z.end() // nothing is under way in it
 	z, err := zs.make(in, proc, room)
 	if err != nil {
 		zs.idle <- nil
@@ -97,10 +110,12 @@ func (zs *zygotes) take(in *starter, proc string, room int) (*zygote, error) {
 	return z, nil
 }
 
-// giveBack is for the next start, unless nobody knows what it does, or it is uncommonly large.
+// giveBack is for the next start, unless it was ended, or is uncommonly large.
 func (zs *zygotes) giveBack(z *zygote) {
-	if z.lost || len(z.mem) > usualMemory {
-		z.end()
+	if !z.over && len(z.mem) > usualMemory {
+		_, _ = z.end() // nothing is under way in it
+	}
+	if z.over {
 		z = nil
 	}
 	zs.idle <- z
@@ -118,24 +133,30 @@ func (zs *zygotes) make(in *starter, proc string, room int) (_ *zygote, err erro
 	z := &zygote{}
 	defer func() {
 		if err != nil {
-			z.end()
+			_, _ = z.end() // nothing was asked of it
 		}
 	}()
-	if z.mem, err = unix.Mmap(-1, 0, max(usualMemory, (room+stepsRoom+3*page-1)/page*page+loop), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS); err != nil {
+	if z.mem, err = unix.Mmap(-1, 0, max(usualMemory, (room+stepsRoom+3*page-1)/page*page+loop+sharedPages*page), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS); err != nil {
 		return nil, os.NewSyscallError("mmap", err)
 	}
 	if _, err := unix.MmapPtr(in.code, 0, unsafe.Pointer(&z.mem[0]), uintptr(page), unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_FIXED); err != nil {
 		return nil, os.NewSyscallError("mmap", err)
 	}
-	end := len(z.mem) - loop
-	z.loop, z.script = newArena(z.mem[end:], 0), newArena(z.mem[page:end], page)
+	shared := len(z.mem) - sharedPages*page
+	z.born = (*uint32)(unsafe.Pointer(&z.mem[shared]))
+	if _, err := unix.MmapPtr(-1, 0, unsafe.Pointer(z.born), sharedPages*uintptr(page), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_FIXED); err != nil {
+		return nil, os.NewSyscallError("mmap", err)
+	}
+	*z.born = 0 // so that the page is there when the kernel writes to it
+	end := shared - loop
+	z.loop, z.script = newArena(z.mem[end:shared], 0), newArena(z.mem[page:end], page)
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socketpair", err)
 	}
 	z.sock = os.NewFile(uintptr(pair[0]), "zygote")
 	for _, way := range []int{unix.SO_RCVTIMEO, unix.SO_SNDTIMEO} {
-		if err := unix.SetsockoptTimeval(pair[0], unix.SOL_SOCKET, way, &zygotePatience); err != nil {
+		if err := unix.SetsockoptTimeval(pair[0], unix.SOL_SOCKET, way, &zygoteTick); err != nil {
 			return nil, errors.Join(os.NewSyscallError("setsockopt", err), unix.Close(pair[1]))
 		}
 	}
@@ -252,8 +273,10 @@ func (z *zygote) letGo(in *starter, c *chain, memory memoryMap, theirs int) {
 	// Signals stay blocked: those of a terminal are for us.
 }
 
-// bear has a newborn run the script that was written, with these files.
-// The error number is the kernel's, which refuses the clone.
+// bear has a newborn run the script that was written, with these files. The error
+// number is the kernel's, which refuses the clone. A zygote that does not do as it was
+// asked is ended; if it made a newborn before, that is as good. With errNoZygote there
+// is none that will ever be let begin.
 func (z *zygote) bear(args, argsSize uintptr, first *step, files []int) (pid int, refused unix.Errno, err error) {
 	if len(files) > maxFiles {
 		return 0, 0, fmt.Errorf("%d files are more than the %d that a start may have", len(files), maxFiles)
@@ -262,66 +285,111 @@ func (z *zygote) bear(args, argsSize uintptr, first *step, files []int) (pid int
 	size := uint64(controlSize)
 	h := header{script: vector{a.at(0), uintptr(a.used())}, args: args, argsSize: argsSize, firstStep: first.addr()}
 	h.rest = unsafe.Sizeof(size) + h.script.length
-	head := append(unsafe.Slice((*byte)(unsafe.Pointer(&h)), unsafe.Sizeof(h)), unsafe.Slice((*byte)(unsafe.Pointer(&size)), unsafe.Sizeof(size))...)
-	fd := int(z.sock.Fd())
-	defer runtime.KeepAlive(z)
-	n := 0
-	err = ignoreInterrupt(func() error {
-		n, err = unix.SendmsgBuffers(fd, [][]byte{head, a.mem[:a.used()]}, unix.UnixRights(files...), nil, unix.MSG_NOSIGNAL)
-		return err
-	})
-	if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
-		z.lost = true
-		return 0, 0, errNoZygote
-	}
-	if err != nil { // it was sent nothing
-		return 0, 0, os.NewSyscallError("sendmsg", err)
-	}
-	z.lost = true
-	if n < len(head) {
-		return 0, 0, fmt.Errorf("%w: it took %d bytes", errZygoteSilent, n)
-	}
+	all := append(unsafe.Slice((*byte)(unsafe.Pointer(&h)), unsafe.Sizeof(h)), unsafe.Slice((*byte)(unsafe.Pointer(&size)), unsafe.Sizeof(size))...)
 	var answer [2]uint32
-	if err = sendAll(fd, a.mem[n-len(head):a.used()]); err == nil {
-		_, err = io.ReadFull(z.sock, unsafe.Slice((*byte)(unsafe.Pointer(&answer)), unsafe.Sizeof(answer)))
+	atomic.StoreUint32(z.born, 0)
+	err = z.ask([][]byte{all, a.mem[:a.used()]}, unix.UnixRights(files...), unsafe.Slice((*byte)(unsafe.Pointer(&answer)), unsafe.Sizeof(answer)))
+	if errors.Is(err, errNotSent) {
+		return 0, 0, err
 	}
-	if err != nil {
-		// What it cloned, if it did, waits for our word and begins nothing.
-		return 0, 0, fmt.Errorf("%w: %w", errZygoteSilent, err)
+	if err == nil {
+		switch born := atomic.LoadUint32(z.born); {
+		case born == 0 && answer[0] == cloneFailed:
+			return 0, unix.Errno(answer[1]), nil
+		case born != 0 && born == answer[0]:
+			atomic.StoreUint32(z.born, 0)
+			return int(born), 0, nil
+		}
 	}
-	z.lost = false
-	if answer[0] == cloneFailed {
-		return 0, unix.Errno(answer[1]), nil
+	if pid, err = z.end(); pid == 0 && err == nil {
+		err = errNoZygote
 	}
-	return int(answer[0]), 0, nil
+	return pid, 0, err
 }
 
-func sendAll(fd int, rest []byte) error {
-	for len(rest) > 0 {
-		n := 0
-		err := ignoreInterrupt(func() (err error) { // the kernel begins none anew that has a deadline
-			n, err = unix.SendmsgN(fd, rest, nil, nil, unix.MSG_NOSIGNAL)
+// ask sends all and receives an answer.
+func (z *zygote) ask(parts [][]byte, files, answer []byte) error {
+	fd, since := int(z.sock.Fd()), time.Now()
+	defer runtime.KeepAlive(z)
+	n, err := z.patiently(since, func() (int, error) { return unix.SendmsgBuffers(fd, parts, files, nil, unix.MSG_NOSIGNAL) })
+	switch {
+	case errors.Is(err, unix.EPIPE), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+		return err
+	case err != nil:
+		return fmt.Errorf("%w: %w", errNotSent, err)
+	}
+	for _, rest := range parts { // mostly nothing is left
+		sent := min(n, len(rest))
+		n -= sent
+		rest = rest[sent:]
+		if err := z.all(rest, since, func(b []byte) (int, error) { return unix.SendmsgN(fd, b, nil, nil, unix.MSG_NOSIGNAL) }); err != nil {
 			return err
-		})
-		if err != nil {
-			return os.NewSyscallError("sendmsg", err)
 		}
-		rest = rest[n:]
+	}
+	return z.all(answer, since, func(b []byte) (int, error) { return unix.Read(fd, b) })
+}
+
+// all sends or receives b.
+func (z *zygote) all(b []byte, since time.Time, some func(b []byte) (int, error)) error {
+	for len(b) > 0 {
+		n, err := z.patiently(since, func() (int, error) { return some(b) })
+		if err != nil || n == 0 {
+			return cmp.Or(err, io.ErrUnexpectedEOF)
+		}
+		b = b[n:]
 	}
 	return nil
 }
 
-// end ends it; nil is none.
-func (z *zygote) end() {
-	if z == nil {
-		return
+// patiently has a call take more than a tick, as long as it is to be waited for.
+func (z *zygote) patiently(since time.Time, call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		again := errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) // the kernel begins none anew that has a deadline
+		if !again || time.Since(since) > zygotePatience || z.stopped() {
+			return n, err
+		}
 	}
-	if z.pid != 0 { // it may be amid a script
-		_ = unix.Kill(z.pid, unix.SIGKILL) // it is ours until it is collected
-		_ = ignoreInterrupt(func() error {
-			_, err := unix.Wait4(z.pid, nil, 0, nil)
-			return err
-		})
+}
+
+// stopped tells whether it will do nothing, as a signal of an admin's stopped it.
+func (z *zygote) stopped() bool {
+	var info [128]byte
+	err := ignoreInterrupt(func() error {
+		return unix.Waitid(unix.P_PID, z.pid, (*unix.Siginfo)(unsafe.Pointer(&info)), unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT, nil)
+	})
+	return err == nil && *(*int32)(unsafe.Pointer(&info[siginfoPID])) != 0
+}
+
+// end ends it, and returns the newborn that it made before and did not tell of. With
+// errNoZygote it does not end, as one that was frozen: a newborn that it makes yet is
+// let begin by nobody, and collected. nil is none.
+func (z *zygote) end() (born int, err error) {
+	if z == nil || z.over {
+		return 0, nil
+	}
+	z.over = true
+	if z.pid == 0 {
+		return z.release(), nil
+	}
+	_ = unix.Kill(z.pid, unix.SIGKILL) // it is ours until it is collected
+	p := &Process{child: z.pid}
+	if _, err := p.collect(time.Now().Add(endPatience)); err == nil {
+		return z.release(), nil
+	}
+	go func() { // as with a program's namespace, nobody waits for that
+		_, _ = p.collect(time.Time{})
+		if born := z.release(); born != 0 {
+			_, _ = (&Process{child: born}).collect(time.Time{})
+		}
+	}()
+	return 0, fmt.Errorf("%w, and does not end", errNoZygote)
+}
+
+// release gives back what we have of one that ended.
+func (z *zygote) release() (born int) {
+	if z.born != nil {
+		born = int(atomic.LoadUint32(z.born))
 	}
 	if z.sock != nil {
 		_ = z.sock.Close()
@@ -329,6 +397,7 @@ func (z *zygote) end() {
 	if z.mem != nil {
 		_ = unix.Munmap(z.mem)
 	}
+	return born
 }
 
 func room[T any](a *arena) *T {

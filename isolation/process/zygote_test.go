@@ -32,36 +32,92 @@ func shell(script string) Spec {
 	return Spec{Program: Program{Path: "/bin/sh", Args: []string{"sh", "-c", script}, Dir: "/", UID: uint32(os.Geteuid())}}
 }
 
-// Whoever kills what newborns are clones of, as an admin by mistake, keeps none from
-// being started.
-func TestAZygoteThatWasKilled(t *testing.T) {
-	st := &Starter{ProcRoot: "/proc", Log: slog.New(slog.DiscardHandler)}
-	for range 3 {
+// each calls f with each zygote, or nil where there is none.
+func (zs *zygotes) each(f func(*zygote)) {
+	for range zs.most() {
+		z := <-zs.queue()
+		f(z)
+		zs.queue() <- z
+	}
+}
+
+// Whoever kills or stops what newborns are clones of, as an admin by mistake, keeps none
+// from being started, and none of those is left.
+func TestAZygoteThatAnswersNoMore(t *testing.T) {
+	for name, sig := range map[string]unix.Signal{"killed": unix.SIGKILL, "stopped": unix.SIGSTOP} {
+		t.Run(name, func(t *testing.T) {
+			st := &Starter{ProcRoot: "/proc", Log: slog.New(slog.DiscardHandler)}
+			for range 3 {
+				if e, err := runs(t, st, shell("exit 3")); err != nil || e != (Exit{Code: 3}) {
+					t.Fatalf("%+v, %v", e, err)
+				}
+				var pids []int
+				st.zygotes.each(func(z *zygote) {
+					if z == nil {
+						return
+					}
+					pids = append(pids, z.pid)
+					if err := unix.Kill(z.pid, sig); err != nil {
+						t.Fatal(err)
+					}
+					err := ignoreInterrupt(func() error { return unix.Waitid(unix.P_PID, z.pid, nil, unix.WEXITED|unix.WSTOPPED|unix.WNOWAIT, nil) })
+					if err != nil {
+						t.Fatal(err)
+					}
+				})
+				for range st.zygotes.most() {
+					if e, err := runs(t, st, shell("exit 3")); err != nil || e != (Exit{Code: 3}) {
+						t.Fatalf("%+v, %v", e, err)
+					}
+				}
+				for _, pid := range pids {
+					if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); !errors.Is(err, unix.ECHILD) {
+						t.Errorf("a zygote is left: %v", err)
+					}
+				}
+			}
+		})
+	}
+}
+
+// What answers something else than what the kernel says of its clone is not believed,
+// and ended.
+func TestAZygoteThatAnswersNonsense(t *testing.T) {
+	for _, answer := range [][]byte{{1, 0, 0, 0, 0, 0, 0, 0}, make([]byte, 8), {1, 2, 3}, {}} {
+		st := &Starter{ProcRoot: "/proc", Log: slog.New(slog.DiscardHandler)}
 		if e, err := runs(t, st, shell("exit 3")); err != nil || e != (Exit{Code: 3}) {
 			t.Fatalf("%+v, %v", e, err)
 		}
-		for range st.zygotes.most() {
-			z := <-st.zygotes.queue()
-			if z != nil {
-				if err := unix.Kill(z.pid, unix.SIGKILL); err != nil {
-					t.Fatal(err)
-				}
-				err := ignoreInterrupt(func() error { return unix.Waitid(unix.P_PID, z.pid, nil, unix.WEXITED|unix.WNOWAIT, nil) })
-				if err != nil {
-					t.Fatal(err)
-				}
+		st.zygotes.each(func(z *zygote) {
+			if z == nil {
+				return
 			}
-			st.zygotes.queue() <- z
+			pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			z.sock.Close()
+			z.sock = os.NewFile(uintptr(pair[0]), "zygote")
+			t.Cleanup(func() { unix.Close(pair[1]) })
+			if _, err := unix.Write(pair[1], answer); err != nil {
+				t.Fatal(err)
+			}
+			if err := unix.Shutdown(pair[1], unix.SHUT_WR); err != nil {
+				t.Fatal(err)
+			}
+		})
+		for range st.zygotes.most() {
+			if e, err := runs(t, st, shell("exit 3")); err != nil || e != (Exit{Code: 3}) {
+				t.Errorf("%x: %+v, %v", answer, e, err)
+			}
 		}
 	}
 }
 
-// A newborn whose zygote could not answer any more runs nothing: it would be nobody's.
-func TestANewbornThatNobodyHearsOf(t *testing.T) {
+// unborn is a birth up to the clone.
+func unborn(t *testing.T, c Spec) (*Birth, *zygote) {
+	t.Helper()
 	st := &Starter{ProcRoot: "/proc", Log: slog.New(slog.DiscardHandler)}
-	made := t.TempDir() + "/made"
-	c := shell("echo >" + made)
-	c.PrivatePIDs = os.Geteuid() == 0
 	if err := st.prepare("/proc"); err != nil {
 		t.Fatal(err)
 	}
@@ -69,15 +125,28 @@ func TestANewbornThatNobodyHearsOf(t *testing.T) {
 	if err := b.open(Files{}); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(b.closeOurs)
 	z, err := st.zygotes.take(&st.starter, st.ProcRoot, b.room())
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		z.end()
+		st.zygotes.giveBack(z)
+	})
 	b.arena = z.script
+	return b, z
+}
+
+// A newborn whose zygote could not answer any more runs nothing: it would be nobody's.
+func TestANewbornThatNobodyHearsOf(t *testing.T) {
+	made := t.TempDir() + "/made"
+	c := shell("echo >" + made)
+	c.PrivatePIDs = os.Geteuid() == 0
+	b, z := unborn(t, c)
 	if err := b.clone(z); err != nil {
 		t.Fatal(err)
 	}
-	st.zygotes.giveBack(z)
 	b.closeOurs()
 	b.news.Close() // as if it had not been answered
 	if _, err := b.newborn.Wait(); err != nil {
@@ -87,6 +156,68 @@ func TestANewbornThatNobodyHearsOf(t *testing.T) {
 		t.Errorf("its program ran: %v", err)
 	}
 	b.status.Close()
+}
+
+// A newborn is known, and goes on, also if its zygote hung or was killed before it
+// answered.
+func TestAZygoteThatHangsAfterItsClone(t *testing.T) {
+	patience := zygotePatience
+	zygotePatience = 0
+	defer func() { zygotePatience = patience }()
+	b, z := unborn(t, shell("exit 3"))
+	first := b.script()
+	a := cloneArgs{flags: unix.CLONE_PARENT | unix.CLONE_PARENT_SETTID | unix.CLONE_VFORK, parentTID: uint64(address(z.born))} // until the newborn has its program
+	size := a.into(-1)
+	pid, refused, err := z.bear(b.arena.bytes(false, (*[unsafe.Sizeof(a)]byte)(unsafe.Pointer(&a))[:]), size, first, b.send)
+	if err != nil || refused != 0 || pid == 0 || !z.over {
+		t.Fatalf("newborn %d, %v, %v", pid, refused, err)
+	}
+	b.newborn = &Process{Pid: pid, child: pid}
+	if err := b.letBegin(); err != nil {
+		t.Fatal(err)
+	}
+	b.closeOurs()
+	p, err := b.wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err := p.Wait(); err != nil || e != (Exit{Code: 3}) {
+		t.Errorf("%+v, %v", e, err)
+	}
+}
+
+// What was stopped before its program began can be killed all the same, and is
+// waited for.
+func TestAStoppedNewbornIsKilled(t *testing.T) {
+	for _, namespace := range []bool{false, os.Geteuid() == 0} {
+		made := t.TempDir() + "/made"
+		c := shell("echo >" + made)
+		c.PrivatePIDs = namespace
+		b, z := unborn(t, c)
+		if err := b.clone(z); err != nil {
+			t.Fatal(err)
+		}
+		b.closeOurs()
+		if err := b.newborn.Signal(unix.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		if err := ignoreInterrupt(func() error { return unix.Waitid(unix.P_PID, b.newborn.Pid, nil, unix.WSTOPPED|unix.WNOWAIT, nil) }); err != nil {
+			t.Fatal(err)
+		}
+		pid := b.newborn.Pid
+		if err := errors.Join(b.letBegin(), b.Kill()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.wait(); !errors.Is(err, ErrEnded) {
+			t.Errorf("%v", err)
+		}
+		if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); !errors.Is(err, unix.ECHILD) {
+			t.Errorf("it is left: %v", err)
+		}
+		if _, err := os.Stat(made); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("its program ran: %v", err)
+		}
+	}
 }
 
 // TestLargeScripts: what a start has of text may be more than fits what is there.
@@ -154,7 +285,9 @@ func TestNoPartOfAScriptIsRun(t *testing.T) {
 	if b, err := io.ReadAll(z.sock); err != nil || len(b) != 0 {
 		t.Errorf("it answered %x, %v", b, err)
 	}
-	z.lost = true
+	if born, err := z.end(); born != 0 || err != nil {
+		t.Errorf("it made %d, %v", born, err)
+	}
 	st.zygotes.giveBack(z)
 	if e, err := runs(t, st, shell("exit 3")); err != nil || e != (Exit{Code: 3}) {
 		t.Errorf("%+v, %v", e, err)
