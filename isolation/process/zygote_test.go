@@ -7,8 +7,11 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"unsafe"
 
@@ -158,16 +161,22 @@ func TestANewbornThatNobodyHearsOf(t *testing.T) {
 	b.status.Close()
 }
 
-// A newborn is known, and goes on, also if its zygote hung or was killed before it
-// answered.
-func TestAZygoteThatHangsAfterItsClone(t *testing.T) {
-	patience := zygotePatience
-	zygotePatience = 0
-	defer func() { zygotePatience = patience }()
+// A newborn is known, and goes on, also if its zygote was killed before it answered.
+func TestAZygoteThatIsKilledAfterItsClone(t *testing.T) {
 	b, z := unborn(t, shell("exit 3"))
 	first := b.script()
 	a := cloneArgs{flags: unix.CLONE_PARENT | unix.CLONE_PARENT_SETTID | unix.CLONE_VFORK, parentTID: uint64(address(z.born))} // until the newborn has its program
 	size := a.into(-1)
+	var killed sync.WaitGroup
+	killed.Go(func() {
+		for atomic.LoadUint32(z.born) == 0 {
+			runtime.Gosched()
+		}
+		if err := unix.Kill(z.pid, unix.SIGKILL); err != nil {
+			t.Error(err)
+		}
+	})
+	defer killed.Wait()
 	pid, refused, err := z.bear(b.arena.bytes(false, (*[unsafe.Sizeof(a)]byte)(unsafe.Pointer(&a))[:]), size, first, b.send)
 	if err != nil || refused != 0 || pid == 0 || !z.over {
 		t.Fatalf("newborn %d, %v, %v", pid, refused, err)
