@@ -404,6 +404,13 @@ func (v *View) Job(id string) *api.Job { return v.t.jobs.get(&api.Job{ID: id}) }
 // Jobs lists all jobs by id.
 func (v *View) Jobs() iter.Seq[*api.Job] { return v.t.jobs.all() }
 
+// JobsAfter lists those with a greater id.
+func (v *View) JobsAfter(id string) iter.Seq[*api.Job] {
+	return func(yield func(*api.Job) bool) {
+		v.t.jobs.rows.AscendGreaterOrEqual(&api.Job{ID: id}, func(j *api.Job) bool { return j.ID == id || yield(j) })
+	}
+}
+
 // EndedJobs lists the ended jobs, the oldest end first.
 func (v *View) EndedJobs() iter.Seq[*api.Job] {
 	return func(yield func(*api.Job) bool) {

@@ -174,6 +174,9 @@ func runs(t *testing.T, v *View) {
 		v.TaskRuns(all[begin].Job, all[begin].Index)(func(j *api.Job, r TaskRun) bool {
 			for i := range r.N {
 				told = append(told, r.At(j, i))
+				if like, is := r.Like(j), told[len(told)-1]; like.Pending() != is.Pending() || like.State != is.State || like.Desired != is.Desired || like.NodeID != is.NodeID || like.Frozen != is.Frozen {
+					t.Fatalf("index %d: %s is like %v, and is %v", v.Index(), is.ID, like, is)
+				}
 			}
 			return true
 		})

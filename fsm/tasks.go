@@ -48,19 +48,37 @@ func (v *View) Tasks() iter.Seq[*api.Task] {
 	}
 }
 
-// TaskRun is tasks of one job with indexes that follow each other. With more than
-// one, none has a row, and they differ in their index alone.
+// TaskRun is tasks of one job with indexes that follow each other: one that has a
+// row, or any number of those that have none, which differ in their index alone.
 type TaskRun struct {
-	*api.Task // the first
-	N         int
+	Row   *api.Task // nil: none has one
+	Index int       // of the first
+	N     int
 }
 
-// At is the one at that place of the run.
+// At is the one at that place of the run. One without a row is made up.
 func (r *TaskRun) At(j *api.Job, i int) *api.Task {
-	if i == 0 {
-		return r.Task
+	if r.Row != nil {
+		return r.Row
 	}
 	return j.UnmadeTask(r.Index + i)
+}
+
+var (
+	waits      = &api.Task{}
+	neverBegan = &api.Task{State: api.TaskKilled, Desired: api.DesiredStop}
+)
+
+// Like is a task in the state of each of the run, so that nothing need be made up
+// of those that are passed over: all else of it may be another's.
+func (r *TaskRun) Like(j *api.Job) *api.Task {
+	switch {
+	case r.Row != nil:
+		return r.Row
+	case j.Stop:
+		return neverBegan
+	}
+	return waits
 }
 
 // TaskRuns lists all tasks as Tasks does, from a job and an index on, without
@@ -90,7 +108,7 @@ func (v *View) jobRuns(j *api.Job, from int, yield func(*api.Job, TaskRun) bool)
 			if t.Job != j.ID {
 				return false
 			}
-			more = u.run(t.Index, yield) && yield(j, TaskRun{t, 1})
+			more = u.run(t.Index, yield) && yield(j, TaskRun{t, t.Index, 1})
 			u.next = max(u.next, t.Index+1)
 			return more
 		})
@@ -104,9 +122,9 @@ func (u *unmadeRange) run(index int, yield func(*api.Job, TaskRun) bool) bool {
 	if n <= 0 {
 		return true
 	}
-	first := u.job.UnmadeTask(u.next)
+	first := u.next
 	u.next += n
-	return yield(u.job, TaskRun{first, n})
+	return yield(u.job, TaskRun{nil, first, n})
 }
 
 // TaskCount is the number of tasks that were made.

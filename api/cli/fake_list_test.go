@@ -10,17 +10,34 @@ import (
 	"github.com/mesita/mesita/api"
 )
 
+// limitOf is how many rows are asked for, of so many.
+func limitOf(q url.Values, rows int) (int, error) {
+	s := q.Get("limit")
+	if s == "" {
+		return rows, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return 0, api.FieldErrorf("limit", "%q is no number", s)
+	}
+	return min(rows, n), nil
+}
+
+func jobsPage(q url.Values, jobs []*api.Job) (any, error) {
+	limit, err := limitOf(q, len(jobs))
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"index": 7, "total": len(jobs), "items": append([]*api.Job{}, jobs[:limit]...)}, nil
+}
+
 // tasksPage is the beginning of a list of tasks, with what is counted beyond it.
 // Tasks of an array that wait are one row of a folded one.
 func tasksPage(q url.Values, tasks []*api.Task) (any, error) {
 	out := map[string]any{"index": 7, "total": len(tasks)}
-	limit := len(tasks)
-	if s := q.Get("limit"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil {
-			return nil, api.FieldErrorf("limit", "%q is no number", s)
-		}
-		limit = min(limit, n)
+	limit, err := limitOf(q, len(tasks))
+	if err != nil {
+		return nil, err
 	}
 	if q.Get("sort") == "-created" {
 		slices.Reverse(tasks)

@@ -146,7 +146,7 @@ func (f *fake) readRoutes(handle func(string, func(*http.Request) (any, error)))
 				out = append(out, j)
 			}
 		}
-		return items(out), nil
+		return jobsPage(r.URL.Query(), out)
 	})
 	handle("GET /v1/jobs/{id}", f.getJob)
 	handle("GET /v1/tasks", func(r *http.Request) (any, error) {

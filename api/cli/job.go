@@ -344,26 +344,56 @@ func replaced(c *cli.Context, cl *client.Client, j *api.Job) bool {
 
 func (a *app) jobLs() *cli.Command {
 	return a.watched(&cli.Command{
-		Name: "ls", Usage: "list jobs", Description: example("mesita job ls", "mesita job ls -l team=web", "mesita job ls --all -o json"),
+		Name: "ls", Usage: "list jobs", Description: example("mesita job ls", "mesita job ls -l team=web", "mesita job ls --all --limit 20", "mesita job ls --all -o json"),
 		Flags: readFlags(
 			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "also those that ended"},
 			labelFlag("the label"),
+			limitFlag(),
 		),
 		Action: func(c *cli.Context) error {
 			if err := args(c, 0, 0, "job ls"); err != nil {
+				return err
+			}
+			limit, err := readLimit(c, api.MaxRows)
+			if err != nil {
 				return err
 			}
 			cl, err := a.client(c)
 			if err != nil {
 				return err
 			}
-			jobs, err := cl.Jobs(c.Context, c.Bool("all"), c.StringSlice("label")...)
-			if err != nil {
-				return err
-			}
-			return list(a.out, c, jobs, func(j *api.Job) string { return j.ID }, jobColumns)
+			return a.listJobs(c, cl, limit)
 		},
 	})
+}
+
+// listJobs prints the first jobs, or all with 0, of which a table has only so many.
+func (a *app) listJobs(c *cli.Context, cl *client.Client, limit int) error {
+	f, err := format(c)
+	if err != nil {
+		return err
+	}
+	isTable := f == "table" || f == "wide"
+	if limit == 0 && isTable {
+		limit = tableRows
+	}
+	var jobs []*api.Job
+	total := 0
+	if limit == 0 {
+		jobs, err = cl.Jobs(c.Context, c.Bool("all"), c.StringSlice("label")...)
+	} else {
+		jobs, total, err = cl.SomeJobs(c.Context, limit, c.Bool("all"), c.StringSlice("label")...)
+	}
+	if err != nil {
+		return err
+	}
+	if err := list(a.out, c, jobs, func(j *api.Job) string { return j.ID }, jobColumns); err != nil {
+		return err
+	}
+	if isTable {
+		a.counted(total - len(jobs))
+	}
+	return nil
 }
 
 var jobColumns = []column[*api.Job]{

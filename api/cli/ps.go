@@ -8,8 +8,28 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// psRows is how many rows a table of tasks has if nobody says.
-const psRows = 1000
+// tableRows is how many rows a table of tasks or jobs has if nobody says.
+const tableRows = 1000
+
+func limitFlag() *cli.IntFlag {
+	return &cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Usage: fmt.Sprintf("the first `NUMBER`; without, a table has %d rows and the rest is counted, and other formats have all", tableRows)}
+}
+
+// readLimit is 0 if none is given.
+func readLimit(c *cli.Context, most int) (int, error) {
+	n := c.Int("limit")
+	if c.IsSet("limit") && (n < 1 || n > most) {
+		return 0, api.FieldErrorf("limit", "%d is not within 1 to %d", n, most)
+	}
+	return n, nil
+}
+
+// counted says how many there are beyond the rows of a table.
+func (a *app) counted(rest int) {
+	if rest > 0 {
+		a.progress("and %d more: --limit NUMBER shows more rows, -o json and -q all of them", rest)
+	}
+}
 
 func (a *app) psCommand() *cli.Command {
 	return a.watched(&cli.Command{
@@ -20,15 +40,16 @@ func (a *app) psCommand() *cli.Command {
 			&cli.StringFlag{Name: "node", Usage: "only those on this `NODE`"},
 			labelFlag("the job's label"),
 			&cli.StringFlag{Name: "sort", Usage: "by this `FIELD` of their JSON, with - before it the other way round; without, by job and index"},
-			&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Usage: fmt.Sprintf("the first `NUMBER`; without, a table has %d rows and the rest is counted, and other formats have all", psRows)},
+			limitFlag(),
 		),
 		Action: func(c *cli.Context) error {
 			if err := args(c, 0, 1, "ps [JOB]"); err != nil {
 				return err
 			}
-			want := client.TaskQuery{Job: c.Args().First(), Node: c.String("node"), All: c.Bool("all"), Labels: c.StringSlice("label"), Sort: c.String("sort"), Limit: c.Int("limit")}
-			if most := api.MostRows(want.Sort); c.IsSet("limit") && (want.Limit < 1 || want.Limit > most) {
-				return api.FieldErrorf("limit", "%d is not within 1 to %d", want.Limit, most)
+			want := client.TaskQuery{Job: c.Args().First(), Node: c.String("node"), All: c.Bool("all"), Labels: c.StringSlice("label"), Sort: c.String("sort")}
+			var err error
+			if want.Limit, err = readLimit(c, api.MostRows(want.Sort)); err != nil {
+				return err
 			}
 			cl, err := a.client(c)
 			if err != nil {
@@ -55,7 +76,7 @@ func (a *app) ps(c *cli.Context, cl *client.Client, want client.TaskQuery) error
 		return list(a.out, c, tasks, func(t *api.Task) string { return t.ID }, taskColumns)
 	}
 	if want.Limit == 0 {
-		want.Limit = psRows
+		want.Limit = tableRows
 	}
 	runs, total, err := cl.TaskRuns(c.Context, want, want.Limit)
 	if err == nil && len(runs) == 0 {
@@ -70,9 +91,7 @@ func (a *app) ps(c *cli.Context, cl *client.Client, want client.TaskQuery) error
 	for i := range runs {
 		total -= runs[i].Count
 	}
-	if total > 0 {
-		a.progress("and %d more: --limit NUMBER shows more rows, -o json and -q all of them", total)
-	}
+	a.counted(total)
 	return nil
 }
 

@@ -107,6 +107,22 @@ func (c *Client) Jobs(ctx context.Context, all bool, labels ...string) ([]*api.J
 	return getList[*api.Job](ctx, c, "/v1/jobs", q)
 }
 
+// SomeJobs are the first of Jobs, so many at most, and how many there are in all.
+func (c *Client) SomeJobs(ctx context.Context, rows int, all bool, labels ...string) ([]*api.Job, int, error) {
+	q := flag("all", all)
+	if len(labels) > 0 {
+		q["label"] = labels
+	}
+	q.Set("limit", strconv.Itoa(rows))
+	l, err := getPage[*api.Job](ctx, c, "/v1/jobs", q)
+	var old *api.Error
+	if errors.As(err, &old) && old.Field == "limit" { // of a server that knows no pages
+		all, err := c.Jobs(ctx, all, labels...)
+		return all[:min(rows, len(all))], len(all), err
+	}
+	return l.Items, l.Total, err
+}
+
 func flag(name string, on bool) url.Values {
 	if on {
 		return url.Values{name: {"1"}}

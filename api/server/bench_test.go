@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -127,6 +128,36 @@ func BenchmarkLogs(b *testing.B) {
 						b.Fatal(err)
 					}
 					res.Body.Close()
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkLists is the first page of what much waits makes: of as many jobs of a
+// task each, and of one array.
+func BenchmarkLists(b *testing.B) {
+	n := newLeader(b)
+	var cmds []fsm.Command
+	for range 200_000 {
+		s := &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Command: []string{"/bin/true"}}}
+		s.Normalize()
+		cmds = append(cmds, &fsm.JobCreate{Meta: fsm.Meta{At: testTime}, Spec: s})
+	}
+	s := &api.JobSpec{Name: "wide", Kind: api.KindBatch, Array: "0-49999", TaskSpec: api.TaskSpec{Command: []string{"x"}}}
+	s.Normalize()
+	for some := range slices.Chunk(append(cmds, &fsm.JobCreate{Meta: fsm.Meta{At: testTime}, Spec: s}), 1000) {
+		if _, err := n.store.Propose(b.Context(), some...); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, role := range []api.Role{api.RoleAdmin, api.RoleViewer} {
+		token := n.token(role)
+		for _, path := range []string{"/v1/tasks?fold=1", "/v1/tasks", "/v1/tasks?state=running", "/v1/tasks?job=wide&fold=1", "/v1/tasks?job=wide", "/v1/jobs"} {
+			b.Run(role.String()+path, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					n.send(request{method: "GET", path: path, token: token}).want(b, 200)
 				}
 			})
 		}

@@ -221,9 +221,17 @@ func listJobs(c *call) (any, error) {
 	}
 	v := c.Store.View()
 	sees := c.sight(v)
-	return exchange.ListOf(exchange.Filtered(v.Jobs(), func(j *api.Job) bool {
-		return sees.job(j.ID) && (!byKind || j.Spec.Kind == kind) && (!byState || j.State == state) && (all || byState || !j.State.Ended()) && api.MatchAll(labels, "", j.Spec.Labels)
-	})), nil
+	wanted := func(j *api.Job) bool {
+		return (all || byState || !j.State.Ended()) && (!byState || j.State == state) && (!byKind || j.Spec.Kind == kind) && sees.reads(j) && api.MatchAll(labels, "", j.Spec.Labels)
+	}
+	out := exchange.ListOf(exchange.Filtered(v.JobsAfter(c.After()), wanted))
+	out.Total = func() (n int) {
+		for range exchange.Filtered(v.Jobs(), wanted) {
+			n++
+		}
+		return n
+	}
+	return out, nil
 }
 
 // job is the one that the path names.

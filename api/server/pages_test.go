@@ -123,6 +123,51 @@ func TestPagesAreTheList(t *testing.T) {
 	}
 }
 
+// How many rows there are is counted by what is kept of jobs, once a page is full:
+// it is as many as there are, whatever is asked for, and whatever the caller sees.
+func TestTotalsAreOfWhatIsListed(t *testing.T) {
+	n, admin := crowded(t)
+	meta := fsm.Meta{At: testTime}
+	for _, of := range []struct{ name, array, partition, label string }{{"waits", "0-9", "ml/train", "a"}, {"ends", "3-8", "ml", "a"}, {"stopped", "0-4", "prod", "b"}, {"one", "", "ml", "b"}} {
+		s := batchSpec(of.name)
+		s.Array, s.Partition, s.Labels = of.array, of.partition, map[string]string{"of": of.label}
+		s.Normalize()
+		do(t, n.store, &fsm.JobCreate{Meta: meta, Spec: s})
+	}
+	for i, state := range []api.TaskState{api.TaskRunning, api.TaskFinished, api.TaskFailed} {
+		do(t, n.store, &fsm.TaskPlace{Meta: meta, Placements: []fsm.Placement{{Job: "ends", Index: 3 + i, Attempt: 1, NodeID: "oak"}}})
+		do(t, n.store, &fsm.TaskReport{Meta: meta, Statuses: []api.TaskStatus{{Task: api.TaskID("ends", 3+i), Attempt: 1, NodeID: "oak", State: state, Time: testTime}}})
+	}
+	do(t, n.store, &fsm.JobStop{Meta: meta, ID: "stopped"})
+	few := n.with("few", "viewer@ml")
+	for _, token := range []string{admin, few} {
+		for _, path := range []string{"/v1/jobs", "/v1/tasks", "/v1/tasks?fold=1", "/v1/tasks?job=ends", "/v1/tasks?job=ends&fold=1"} {
+			for _, more := range []string{"", "all=1", "state=running", "state=pending", "label=of=a", "label=of!=a", "all=1&label=of=b", "state=stopped", "state=killed&all=1", "kind=batch"} {
+				if strings.HasPrefix(path, "/v1/jobs") && (strings.Contains(more, "state=killed")) || strings.HasPrefix(path, "/v1/tasks") && (more == "kind=batch" || more == "state=stopped") {
+					continue
+				}
+				at, query, _ := strings.Cut(path, "?")
+				q, err := url.ParseQuery(query + "&" + more)
+				if err != nil {
+					t.Fatal(err)
+				}
+				there := 0
+				for _, row := range n.pageOf(at, q, token).Items {
+					r := struct{ Count int }{}
+					if err := json.Unmarshal(row, &r); err != nil {
+						t.Fatal(err)
+					}
+					there += max(r.Count, 1)
+				}
+				q.Set("limit", "1")
+				if p := n.pageOf(at, q, token); p.Total == nil || *p.Total != there {
+					t.Errorf("%s?%s&%s: total %v, and there are %d", at, query, more, p.Total, there)
+				}
+			}
+		}
+	}
+}
+
 // sortable are the fields that a list can be sorted by, both ways round.
 func sortable(rt *exchange.Route) (out []string) {
 	for _, name := range api.FieldNames(reflect.TypeOf(rt.Answer).Elem()) {

@@ -141,10 +141,10 @@ func (s *sight) shownWhy(w *api.Why, j *api.Job) {
 		return
 	}
 	s.view.JobRuns(j, 0)(func(_ *api.Job, r fsm.TaskRun) bool {
-		if s.untold(j, r.Task) {
-			w.Summary = untoldIn(w.Summary, r.Task)
+		if t := r.At(j, 0); s.untold(j, t) {
+			w.Summary = untoldIn(w.Summary, t)
 			for i, h := range w.Hints {
-				w.Hints[i] = untoldIn(h, r.Task)
+				w.Hints[i] = untoldIn(h, t)
 			}
 		}
 		return true

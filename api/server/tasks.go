@@ -58,17 +58,42 @@ func listTasks(c *call) (any, error) {
 	case nodeID != "":
 		runs = keptRuns(runs, func(_ *api.Job, t *api.Task) bool { return t.NodeID == nodeID })
 	}
-	return exchange.List{Items: taskRows(keptRuns(runs, func(j *api.Job, t *api.Task) bool {
+	wanted := func(j *api.Job) bool {
+		return j != nil && sees.reads(j) && (len(labels) == 0 || api.MatchAll(labels, "", j.Spec.Labels))
+	}
+	out := exchange.List{Items: taskRows(keptRuns(runs, func(j *api.Job, t *api.Task) bool {
 		switch {
-		case !sees.job(t.Job):
+		case inState != nil && !inState(t), inState == nil && !all && t.State.Final():
 			return false
-		case len(labels) > 0 && (j == nil || !api.MatchAll(labels, "", j.Spec.Labels)):
-			return false
-		case inState != nil:
-			return inState(t)
 		}
-		return all || !t.State.Final()
-	}), sees, fold)}, nil
+		return wanted(j)
+	}), sees, fold)}
+	if nodeID == "" && inState == nil {
+		out.Total = func() int { return c.countTasks(v, all, wanted) }
+	}
+	return out, nil
+}
+
+// countTasks is how many tasks a list has of the jobs that are wanted, by what is
+// kept of each job.
+func (c *call) countTasks(v *fsm.View, all bool, wanted func(*api.Job) bool) (n int) {
+	count := func(j *api.Job) {
+		switch {
+		case !wanted(j):
+		case all:
+			n += j.Counts.Total()
+		default:
+			n += j.Counts.Live()
+		}
+	}
+	if id := c.Query.Text("job"); id != "" {
+		count(v.Job(id))
+		return n
+	}
+	for j := range v.Jobs() {
+		count(j)
+	}
+	return n
 }
 
 // runs are tasks with their jobs, several at a time where they differ in their
@@ -101,7 +126,7 @@ func (c *call) taskRuns(v *fsm.View) (runs, error) {
 func onNode(v *fsm.View, nodeID string) runs {
 	return func(yield func(*api.Job, fsm.TaskRun) bool) {
 		for t := range v.NodeTasks(nodeID) {
-			if !yield(v.Job(t.Job), fsm.TaskRun{Task: t, N: 1}) {
+			if !yield(v.Job(t.Job), fsm.TaskRun{Row: t, Index: t.Index, N: 1}) {
 				return
 			}
 		}
@@ -110,7 +135,7 @@ func onNode(v *fsm.View, nodeID string) runs {
 
 func keptRuns(all runs, keep func(*api.Job, *api.Task) bool) runs {
 	return func(yield func(*api.Job, fsm.TaskRun) bool) {
-		all(func(j *api.Job, r fsm.TaskRun) bool { return !keep(j, r.Task) || yield(j, r) })
+		all(func(j *api.Job, r fsm.TaskRun) bool { return !keep(j, r.Like(j)) || yield(j, r) })
 	}
 }
 
@@ -136,36 +161,66 @@ func placeOf(key string) (job string, index int) {
 }
 
 // taskRows are the rows of a list of tasks; with fold what waits and does not
-// differ is one.
+// differ is one. A task that no page has is not made up.
 func taskRows(all runs, sees *sight, fold bool) func(func(any) bool) {
 	return func(yield func(any) bool) {
-		var open api.TaskRun // those that wait and may go on
-		last := func() bool {
-			row := open
-			open = api.TaskRun{}
-			return row.Task == nil || yield(exchange.Many{N: row.Count, Whole: func() any { return row }})
+		if !fold {
+			all(func(j *api.Job, r fsm.TaskRun) bool {
+				return yield(exchange.Many{N: r.N, Row: func(i int) any { return sees.shownTask(r.At(j, i)) }})
+			})
+			return
 		}
+		var open folded // may go on
 		more := true
 		all(func(j *api.Job, r fsm.TaskRun) bool {
-			r.Task = sees.shownTask(r.Task)
-			switch {
-			case !fold && r.N == 1:
-				more = yield(r.Task)
-			case !fold:
-				more = yield(exchange.Many{N: r.N, Row: func(i int) any { return r.At(j, i) }})
-			case open.Joins(r.Task):
-				open.Through, open.Count = r.Index+r.N-1, open.Count+r.N
-			default:
-				if more = last(); more {
-					open = api.TaskRun{Task: r.Task, Through: r.Index + r.N - 1, Count: r.N}
-				}
+			if open.takes(sees, j, r) {
+				return true
 			}
+			more = open.end(yield)
+			open = folded{sees: sees, job: j, first: r, n: r.N}
 			return more
 		})
 		if more {
-			last()
+			open.end(yield)
 		}
 	}
+}
+
+// folded is tasks that are told as one row.
+type folded struct {
+	sees  *sight
+	job   *api.Job
+	first fsm.TaskRun
+	n     int
+	head  *api.Task // the first as it is shown; nil: not made up yet
+}
+
+func (f *folded) row() api.TaskRun {
+	if f.head == nil {
+		f.head = f.sees.shownTask(f.first.At(f.job, 0))
+	}
+	return api.TaskRun{Task: f.head, Through: f.first.Index + f.n - 1, Count: f.n}
+}
+
+// takes adds tasks to the row, if they follow and differ in nothing else.
+func (f *folded) takes(sees *sight, j *api.Job, r fsm.TaskRun) bool {
+	if f.n == 0 || j != f.job || !r.Like(j).Pending() {
+		return false
+	}
+	if row := f.row(); !row.Joins(sees.shownTask(r.At(j, 0))) {
+		return false
+	}
+	f.n += r.N
+	return true
+}
+
+// end yields the row, if there is one.
+func (f *folded) end(yield func(any) bool) bool {
+	if f.n == 0 {
+		return true
+	}
+	row := *f
+	return yield(exchange.Many{N: row.n, Whole: func() any { return row.row() }})
 }
 
 // task is the one that the path names.

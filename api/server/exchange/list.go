@@ -21,6 +21,9 @@ import (
 type List struct {
 	Items func(yield func(any) bool)
 	Extra any // merged into the answer's object, if not nil
+	// Total, if not nil, is how many rows there are, each of what is told as one,
+	// for a list that can be counted for less than what it takes to go through it.
+	Total func() int
 }
 
 func ListOf[T any](items iter.Seq[T]) List {

@@ -184,7 +184,10 @@ func (p *page) pick(l *List, key func(any) string, emit func(any) error) (out pi
 		for i := 0; i < b.n; i++ {
 			if sent == p.limit {
 				out.next = last.text()
-				return p.after == nil // the rest is only counted
+				if l.Total != nil && p.after == nil {
+					out.total = l.Total()
+				}
+				return l.Total == nil && p.after == nil // the rest is only counted
 			}
 			v := b.row(i)
 			if key != nil {
