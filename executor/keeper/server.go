@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -30,6 +31,7 @@ type server struct {
 
 	fates  fates // set with known
 	beside neighbours
+	spent  leftovers
 	asking sync.Mutex // those beside it to deny something
 
 	mu      sync.Mutex
@@ -58,6 +60,7 @@ func newServer(cfg Config, host *isolation.Host) (*server, error) {
 		cfg: cfg, host: host, log: cfg.Log, null: null, ledger: l,
 		slots: make(chan struct{}, 2*runtime.NumCPU()), disk: make(chan struct{}, diskWrites),
 		known: map[string]*task{}, early: map[string]*earlyStart{}, open: map[*conn]chan struct{}{}, end: make(chan struct{}),
+		spent: leftovers{free: debug.FreeOSMemory},
 	}
 	for _, st := range past {
 		s.known[st.ID] = pastTask(st)

@@ -68,6 +68,7 @@ func (s *server) start(c *conn, m *message) {
 		s.known[m.Start.ID] = t
 		s.running++
 		s.plan()
+		s.spent.add()
 	}
 	s.mu.Unlock()
 	s.tasks.Go(func() {
@@ -362,6 +363,7 @@ func (s *server) ended(t *task, st Status) {
 	s.running--
 	err := s.announce(st)
 	s.plan()
+	s.spent.add()
 	s.mu.Unlock()
 	if err != nil {
 		s.log.Warn("an exit was not announced; the daemon asks for it later", "task", st.ID, "error", err)
