@@ -16,11 +16,24 @@ import (
 
 // devices are those that what runs in a slice may open, by a program of bpf(2)
 // that the kernel asks for each group of the v2 tree, whatever its controllers:
-// it costs 5 µs for each slice.
+// it costs 5 µs for each slice. Where that cannot be it is the controller of v1.
 type devices struct {
 	procRoot string
-	program  int // of the usual ones
+	program  int        // of the usual ones
+	v1       *v1Devices // nil: there is a program
 	err      error
+}
+
+// by says what limits devices.
+func (d *devices) by() string {
+	switch {
+	case d.err != nil:
+		return "no"
+	case d.v1 != nil:
+		return "cgroup-v1"
+	default:
+		return "bpf"
+	}
 }
 
 // instruction is one of the kernel's machine for its own programs, bpf(2).
@@ -106,18 +119,30 @@ func deviceProgram(allowed []device) []instruction {
 	return append(out, instruction{op: leave})
 }
 
-// prepare loads what most slices need, and finds out whether a group can have it:
-// a kernel may know such programs and not ask them.
-func (d *devices) prepare(proc, top string) {
+// prepare chooses what limits devices on this machine. The top slice has a name, and
+// a folder if there is a v2 tree.
+func (d *devices) prepare(proc, top, name string, v1 map[string]string) {
 	d.procRoot = proc
-	if top == "" {
-		d.err = errors.New("there is no cgroup v2 tree")
+	if d.err = d.load(top); d.err == nil {
 		return
+	}
+	groups, err := newV1Devices(v1, name)
+	if err != nil {
+		d.err = fmt.Errorf("%w; %w", d.err, err)
+		return
+	}
+	d.v1, d.err = groups, nil
+}
+
+// load loads what most slices need, and finds out whether a group can have it:
+// a kernel may know such programs and not ask them.
+func (d *devices) load(top string) error {
+	if top == "" {
+		return errors.New("there is no cgroup v2 tree")
 	}
 	group, err := unix.Open(top, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		d.err = &os.PathError{Op: "open", Path: top, Err: err}
-		return
+		return &os.PathError{Op: "open", Path: top, Err: err}
 	}
 	defer unix.Close(group)
 	attr := struct {
@@ -127,12 +152,12 @@ func (d *devices) prepare(proc, top string) {
 		_                             uint32
 	}{target: uint32(group), kind: unix.BPF_CGROUP_DEVICE}
 	if _, err := bpf(unix.BPF_PROG_QUERY, unsafe.Pointer(&attr), unsafe.Sizeof(attr)); err != nil {
-		d.err = fmt.Errorf("see which programs a group has: %w", err)
-		return
+		return fmt.Errorf("see which programs a group has: %w", err)
 	}
-	if d.program, d.err = loadProgram(deviceProgram(usualDevices)); d.err == nil {
-		d.err = mayAttach(group)
+	if d.program, err = loadProgram(deviceProgram(usualDevices)); err != nil {
+		return err
 	}
+	return mayAttach(group)
 }
 
 // mayAttach finds out whether a program can be attached to a group and those below,
@@ -169,32 +194,40 @@ func attach(group, program int) error {
 	return err
 }
 
-// limitDevices does so once: the kernel takes no program twice.
-func (s *Slice) limitDevices(withGPUs bool) error {
+// limitDevices does so once for a slice that has a program: the kernel takes none
+// twice. Otherwise each process enters a group, by a write to a file.
+func (s *Slice) limitDevices(withGPUs, beside bool) (entries []string, err error) {
+	d := &s.h.devices
+	if beside && d.v1 == nil { // the slice has its program
+		return nil, nil
+	}
+	var more []device
+	if withGPUs && d.err == nil {
+		if more, err = gpus(d.procRoot); err != nil {
+			return nil, fmt.Errorf("see which devices are accelerators: %w", err)
+		}
+	}
+	switch {
+	case d.err != nil: // the node says so
+		return nil, nil
+	case d.v1 != nil:
+		file, err := d.v1.entry(more)
+		return []string{file}, err
+	}
 	s.limiting.Lock()
 	defer s.limiting.Unlock()
 	if s.limited {
-		return nil
+		return nil, nil
 	}
-	if err := s.h.devices.limit(s.dir, withGPUs); err != nil {
-		return err
-	}
-	s.limited = true
-	return nil
+	err = d.limit(s.dir, more)
+	s.limited = err == nil
+	return nil, err
 }
 
-// limit has a group open the usual devices and no others, but accelerators if it
-// is given any.
-func (d *devices) limit(dir string, withGPUs bool) error {
-	if d.err != nil {
-		return nil // the node says so
-	}
+// limit has a group open the usual devices and more, and no others.
+func (d *devices) limit(dir string, more []device) (err error) {
 	program := d.program
-	if withGPUs {
-		more, err := gpus(d.procRoot)
-		if err != nil {
-			return fmt.Errorf("see which devices are accelerators: %w", err)
-		}
+	if len(more) > 0 {
 		if program, err = loadProgram(deviceProgram(append(more, usualDevices...))); err != nil {
 			return err
 		}

@@ -98,7 +98,7 @@ func Detect(cfg Config) (*Host, error) {
 	if err := h.reservePIDs(); err != nil {
 		h.cfg.Log.Warn("tasks may take all processes that the machine can have", "err", err)
 	}
-	h.devices.prepare(cfg.ProcRoot, h.top)
+	h.devices.prepare(cfg.ProcRoot, h.top, cfg.Slice, m.v1)
 	h.describe()
 	return h, nil
 }
@@ -192,7 +192,7 @@ func (h *Host) describe() {
 		_, err := os.Stat(dir)
 		return err != nil || MayReplace(dir)
 	})
-	h.attributes = map[string]string{"isolation.mode": string(h.mode)}
+	h.attributes = map[string]string{"isolation.mode": string(h.mode), "isolation.devices-by": h.devices.by()}
 	for _, f := range []struct {
 		name, missing string
 		ok            bool
@@ -223,8 +223,9 @@ func (h *Host) describe() {
 // Mode returns how much this machine enforces.
 func (h *Host) Mode() Mode { return h.mode }
 
-// Attributes are isolation.mode, and isolation.cpu, memory, pids, freeze, kill,
-// syscalls, devices, tmp, psi and cpuset, each "yes" or "no".
+// Attributes are isolation.mode, isolation.devices-by ("bpf", "cgroup-v1" or "no"),
+// and isolation.cpu, memory, pids, freeze, kill, syscalls, devices, tmp, psi and
+// cpuset, each "yes" or "no".
 func (h *Host) Attributes() map[string]string {
 	c := make(map[string]string, len(h.attributes))
 	for k, v := range h.attributes {

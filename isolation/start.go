@@ -59,12 +59,14 @@ func (s *Slice) Begin(c Spec, f Files) (*Birth, error) { return s.BeginBeside(ni
 
 // BeginBeside is to StartBeside as Begin is to Start.
 func (s *Slice) BeginBeside(p *Process, c Spec, f Files) (*Birth, error) {
-	if c.LimitDevices && p == nil {
-		if err := s.limitDevices(c.GPUs); err != nil {
+	var entries []string
+	if c.LimitDevices {
+		var err error
+		if entries, err = s.limitDevices(c.GPUs, p != nil); err != nil {
 			return nil, err
 		}
 	}
-	at := process.Place{Slice: s.name, Group: s.dir, Entries: s.h.limiter.entries(s.name)}
+	at := process.Place{Slice: s.name, Group: s.dir, Entries: append(entries, s.h.limiter.entries(s.name)...)}
 	if s.session != nil {
 		at.Began = s.session.add
 	}

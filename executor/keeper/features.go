@@ -46,7 +46,8 @@ const featureDeny = "deny"
 //	1: those that say up to a0d3447, which confine no task in what it sees and
 //	   writes of the machine's files
 //	2: the first that does; it tells at an end what the task used
-const generation = 2
+//	3: the first that limits devices where there is cgroup v1 alone
+const generation = 3
 
 // firstFeatures are those of keepers that do not say: of the versions before
 // there were any.

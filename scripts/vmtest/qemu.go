@@ -7,9 +7,9 @@ import (
 )
 
 // kernelArgs is the guest kernel's command line. cgroup_no_v1 is what the VM is
-// for; the other CPUs are started by the guest (see keepQuota), without patching
+// for: v1 has no controller but the one for devices, which v2 lacks; the other CPUs are started by the guest (see keepQuota), without patching
 // the kernel for it; the rest shortens the boot under emulation.
-const kernelArgs = "console=ttyS0 quiet panic=-1 reboot=t cgroup_no_v1=all maxcpus=1 noreplace-smp nokaslr mitigations=off tsc=reliable " +
+const kernelArgs = "console=ttyS0 quiet panic=-1 reboot=t cgroup_no_v1=cpuset,cpu,cpuacct,blkio,memory,freezer,net_cls,net_prio,perf_event,hugetlb,pids,rdma,misc maxcpus=1 noreplace-smp nokaslr mitigations=off tsc=reliable " +
 	"no_timer_check cryptomgr.notests random.trust_cpu=on init_on_alloc=0 audit=0 rdinit=/init "
 
 func getenv(k, def string) string {
