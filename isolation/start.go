@@ -19,6 +19,9 @@ type (
 // UsualCapabilities is process.UsualCapabilities.
 const UsualCapabilities = process.UsualCapabilities
 
+// ReachOp is process.ReachOp.
+const ReachOp = process.ReachOp
+
 // The folders of which a process may have its own, in Confinement.Temporary and
 // PrivateMemory.
 const (

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -280,7 +281,7 @@ func programError(err error) error {
 		return &remoteError{limit.Error(), ErrProgram}
 	}
 	var failed *os.PathError
-	if errors.As(err, &failed) && (failed.Op == "fork/exec" || failed.Op == "chdir") {
+	if errors.As(err, &failed) && slices.Contains([]string{"fork/exec", "chdir", isolation.ReachOp}, failed.Op) {
 		for _, no := range []unix.Errno{unix.ENOENT, unix.EACCES, unix.EPERM, unix.ENOEXEC, unix.ENOTDIR, unix.ELOOP, unix.E2BIG, unix.ENAMETOOLONG, unix.EISDIR,
 			unix.ETXTBSY, unix.ELIBBAD, unix.EINVAL} {
 			if errors.Is(err, no) {

@@ -31,6 +31,9 @@ func coded(code int, format string, a ...any) error {
 func (p *Preparer) NotRun(s *isolation.Spec, said error) error {
 	name, where := s.Args[0], p.root().here()
 	text := p.unnamed(s, said)
+	if _, what, ok := strings.Cut(text, isolation.ReachOp+" "); ok {
+		return errorf("user %d cannot come to what the task names on %s (%s): change its permissions, or run as another with --user", s.UID, where, what)
+	}
 	if !strings.Contains(text, "fork/exec ") && !strings.Contains(text, "chdir ") {
 		return &Error{text: text} // such as a limit that cannot be set
 	}

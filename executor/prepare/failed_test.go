@@ -27,6 +27,17 @@ func TestAFolderIsNoProgram(t *testing.T) {
 	}
 }
 
+// What the task's user cannot come to is told in the user's words.
+func TestWhatAUserCannotComeTo(t *testing.T) {
+	s := new(isolation.Spec)
+	s.Args, s.Path, s.UID = []string{"true"}, "/bin/true", 65534
+	said := errors.New("start /bin/true: " + isolation.ReachOp + " /tmp/closed/in: permission denied")
+	err := (&Preparer{Node: "oak"}).NotRun(s, said)
+	if err == nil || !strings.HasPrefix(err.Error(), "user 65534 cannot come to what the task names on node oak (/tmp/closed/in: permission denied): ") {
+		t.Error(err)
+	}
+}
+
 // TestAProgramInATasksOwnFolder: the file of that name outside, which is another,
 // is not looked at, and says nothing; one that the task sees does.
 func TestAProgramInATasksOwnFolder(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 	"unsafe"
@@ -408,4 +409,14 @@ func (b *Birth) receive() (*news, error) {
 		out.pid, out.errno = int(out.errno), 0 // of its child
 	}
 	return out, nil
+}
+
+// notExecuted is why the kernel refuses to execute the program: for the number of its
+// user's processes, of which it is one by now, only then.
+func (c Spec) notExecuted(err error) error {
+	at := slices.IndexFunc(c.Rlimits, func(l Rlimit) bool { return l.Resource == unix.RLIMIT_NPROC })
+	if at >= 0 && errors.Is(err, unix.EAGAIN) {
+		return &RlimitError{c.Rlimits[at], err}
+	}
+	return &os.PathError{Op: "fork/exec", Path: c.Path, Err: err}
 }

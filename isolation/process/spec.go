@@ -1,6 +1,7 @@
 package process
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -72,6 +73,9 @@ type Limits struct {
 	CPUs       string `json:"cpus,omitempty"`       // those that it runs on, which are its own, as the kernel lists them: "2-3,7"; "": those that others leave it
 	Shared     bool   `json:"shared,omitempty"`     // there are some that it must not run on: see Host.Share, which keepers of before do not heed
 }
+
+// ReachOp is the Op of an os.PathError about what the user named.
+const ReachOp = "let it reach"
 
 // MaxOOMScore is the highest score.
 const MaxOOMScore = 1000
@@ -165,6 +169,9 @@ type RlimitError struct {
 }
 
 func (e *RlimitError) Error() string {
+	if errors.Is(e.Cause, unix.EAGAIN) {
+		return fmt.Sprintf("its user has more processes on this node than the ulimit %s lets it have: ask for a higher one, or run it as another user", e.Rlimit)
+	}
 	return fmt.Sprintf("the ulimit %s cannot be set on this node (%v): ask for less, or raise what its daemon may give", e.Rlimit, e.Cause)
 }
 

@@ -137,7 +137,9 @@ func (b *Birth) putLayers(c *chain) {
 	}
 	stages, held := make([]uintptr, len(b.layers)), make([]*step, len(b.layers))
 	for i, l := range b.layers {
-		stages[i] = b.does("%s", l.does())
+		if stages[i] = b.does("%s", l.does()); l.kind == isNamed { // by the user, as is the program
+			stages[i] = b.fails(func(err error) error { return &os.PathError{Op: ReachOp, Path: l.path, Err: err} })
+		}
 		if l.kind != isNamed && !l.empty() {
 			held[i] = c.call(stages[i], unix.SYS_OPEN_TREE, uintptr(cwd), a.string(l.from()), holdTree)
 		}
@@ -329,7 +331,7 @@ func (b *Birth) becomeProgram(c *chain) {
 	if b.c.Dir != "" {
 		c.call(b.fails(func(err error) error { return &os.PathError{Op: "chdir", Path: b.c.Dir, Err: err} }), unix.SYS_CHDIR, a.string(b.c.Dir))
 	}
-	exec := b.fails(func(err error) error { return &os.PathError{Op: "fork/exec", Path: b.c.Path, Err: err} })
+	exec := b.fails(func(err error) error { return b.c.notExecuted(err) })
 	there := make([]byte, 8)
 	binary.NativeEndian.PutUint32(there, uint32(exec))
 	c.call(b.does("tell of the exec"), unix.SYS_WRITE, uintptr(b.theirs), a.bytes(false, there), 8)
