@@ -329,7 +329,29 @@ type PartitionStatus struct {
 	Share    float64   `json:"share"`              // the largest share of any one resource that it holds
 	Fair     float64   `json:"fair"`               // the share it is entitled to while others want theirs
 	Oldest   time.Time `json:"oldest,omitzero"`    // when its longest waiting job was submitted
+	Sharing  *Sharing  `json:"sharing,omitempty"`  // how it came out lately; none: nothing is known yet
 	Warnings []string  `json:"warnings,omitempty"` //
+}
+
+// Sharing is how the sharing of a cluster came out for one partition, those below it
+// not counted. Shares are of the whole cluster, of any one resource the largest.
+type Sharing struct {
+	Since      time.Time `json:"since"`                // what was before is not counted: the leader changed, or it is long ago
+	Idle       float64   `json:"idle"`                 // free now, and kept for its task that waits first
+	IdleMean   float64   `json:"idleMean"`             // the same, averaged since then
+	Waited     Duration  `json:"waited,omitzero"`      // for how long a task of it waited first for room
+	Error      float64   `json:"error"`                // what it held less what it was entitled to, averaged over that time
+	Promised   int       `json:"promised"`             // tasks that started since, after they had waited first and were promised a time
+	Late       int       `json:"late"`                 // those that started later than that, by more than a second
+	LatestLate Duration  `json:"latestLate,omitempty"` // by how much, at most
+}
+
+// IdleNow is Idle, 0 where nothing is known.
+func (s *Sharing) IdleNow() float64 {
+	if s == nil {
+		return 0
+	}
+	return s.Idle
 }
 
 // PartitionChange is what making or changing a partition did or would do.

@@ -94,6 +94,14 @@ func (a *Agent) planner() scheduler.Planner {
 	}}
 }
 
+// tallies are those of this node's scheduler, while it leads.
+func (a *Agent) tallies() *scheduler.Tallies {
+	if s := a.scheduler.Load(); s != nil {
+		return s.Tallies()
+	}
+	return nil
+}
+
 // forgets tells whether this node, as it leads, may remove what is old.
 func (a *Agent) forgets() bool {
 	trust := a.trust.Load()

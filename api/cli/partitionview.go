@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 
@@ -28,6 +29,9 @@ var partitionColumns = []column[*api.PartitionStatus]{
 	{"PREEMPT", func(p *api.PartitionStatus) string { return string(p.Preempt) }, true},
 	{"NODES", func(p *api.PartitionStatus) string { return joined(p.Nodes) }, true},
 	{"CAPACITY", func(p *api.PartitionStatus) string { return brief(api.AmountsOf(p.Capacity), 1) }, true},
+	{"IDLE", idleText, true},
+	{"LATE", lateText, true},
+	{"OFF", offText, true},
 	{"STATE", func(p *api.PartitionStatus) string { return partitionState(p) }, true},
 }
 
@@ -115,6 +119,50 @@ func shareText(p *api.PartitionStatus) string {
 	return percent(p.Share) + " (" + fair + ")"
 }
 
+// idleText is what is free and kept for a partition's first in line: now, and in the
+// mean.
+func idleText(p *api.PartitionStatus) string {
+	if p.Sharing == nil {
+		return "-"
+	}
+	return percent(p.Sharing.Idle) + " (" + percent(p.Sharing.IdleMean) + ")"
+}
+
+func lateText(p *api.PartitionStatus) string {
+	if p.Sharing == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%d of %d", p.Sharing.Late, p.Sharing.Promised)
+}
+
+// offText is by how much a share was off what it was to be, while something waited.
+func offText(p *api.PartitionStatus) string {
+	if p.Sharing == nil || p.Sharing.Waited == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%+.1f%%", 100*p.Sharing.Error)
+}
+
+// showSharing writes how the sharing came out.
+func showSharing(w io.Writer, s *api.Sharing) {
+	if s == nil {
+		return
+	}
+	fmt.Fprintf(w, "idle        %s kept free for the first in line, %s in the mean of %s\n", percent(s.Idle), percent(s.IdleMean), age(s.Since))
+	if s.Waited > 0 {
+		side := "above"
+		if s.Error < 0 {
+			side = "below"
+		}
+		fmt.Fprintf(w, "off         %.1f%% %s its fair share, in the mean of the %s it waited\n", 100*math.Abs(s.Error), side, s.Waited)
+	}
+	if s.Late > 0 {
+		fmt.Fprintf(w, "promises    %d of a start, %d broken, by %s at most\n", s.Promised, s.Late, s.LatestLate)
+	} else if s.Promised > 0 {
+		fmt.Fprintf(w, "promises    %d of a start, none broken\n", s.Promised)
+	}
+}
+
 func percent(f float64) string { return strconv.FormatFloat(100*f, 'f', 0, 64) + "%" }
 
 func joined[T fmt.Stringer](list []T) string {
@@ -141,6 +189,7 @@ func showPartition(w io.Writer, p *api.PartitionStatus) error {
 		fmt.Fprintf(w, " (the oldest for %s)", age(p.Oldest))
 	}
 	fmt.Fprintln(w)
+	showSharing(w, p.Sharing)
 	for _, x := range p.Warnings {
 		fmt.Fprintf(w, "! %s\n", x)
 	}

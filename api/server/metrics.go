@@ -100,6 +100,7 @@ func (e *exposition) partitions(list []api.PartitionStatus) {
 		{"frozen", "Tasks of a partition that are stopped in place.", func(p *api.PartitionStatus) any { return p.Frozen }},
 		{"share", "The largest share of any one resource that a partition holds.", func(p *api.PartitionStatus) any { return p.Share }},
 		{"fair", "The share that a partition is entitled to.", func(p *api.PartitionStatus) any { return p.Fair }},
+		{"idle", "The share of the cluster that is free and kept for the first task in line of a partition.", func(p *api.PartitionStatus) any { return p.Sharing.IdleNow() }},
 	} {
 		e.family("partition_"+f.name, "gauge", f.help)
 		for i := range list {

@@ -1,6 +1,10 @@
 package allocator
 
-import "iter"
+import (
+	"iter"
+
+	"github.com/mesita/mesita/fsm"
+)
 
 // name tells a part from all others: one with children has two, itself and its
 // own jobs.
@@ -46,6 +50,15 @@ func (r *Round) Apart(a, b string) (names [2]string, weights, shares [2]float64,
 		return names, weights, shares, false
 	}
 	return [2]string{x.name(), y.name()}, [2]float64{x.weight, y.weight}, [2]float64{r.t.share(x), r.t.share(y)}, true
+}
+
+// Share is the dominant share that a partition's own jobs hold.
+func (r *Round) Share(path string) float64 {
+	c := r.t.leaf(path)
+	if c == nil {
+		return 0
+	}
+	return fsm.Dominant(c.used, r.t.capacity)
 }
 
 // Fair is the dominant share that a partition's own jobs are entitled to while

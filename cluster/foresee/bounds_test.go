@@ -28,7 +28,7 @@ func TestAPlanThatTakesLongSaysSo(t *testing.T) {
 		clock := func() time.Time { return now }
 		for name, begin := range map[string]scheduler.Begin{"slow": slow, "quick": begin} {
 			job := Planner{scheduler.Planner{Now: clock, Begin: begin}}
-			part := Shares{allocator.Planner{Now: clock}, job.Planner}
+			part := Shares{Planner: allocator.Planner{Now: clock}, Jobs: job.Planner}
 			create := &fsm.JobCreate{Meta: meta(), Spec: s}
 			put := &fsm.PartitionPut{Meta: meta(), Partition: &api.Partition{Path: "new", Weight: 1000}}
 			plan, err := job.Plan(t.Context(), w.View(), s, create)

@@ -23,7 +23,7 @@ func begin(v *fsm.View) scheduler.Round { return allocator.Begin(v) }
 
 var (
 	jobs  = Planner{scheduler.Planner{Now: func() time.Time { return now }, Begin: begin}}
-	parts = Shares{allocator.Planner{Now: func() time.Time { return now }}, jobs.Planner}
+	parts = Shares{Planner: allocator.Planner{Now: func() time.Time { return now }}, Jobs: jobs.Planner}
 )
 
 // world is a cluster that is decided about by the leader's loops, on a real
@@ -258,7 +258,7 @@ func (w *world) planJob(s *api.JobSpec, cmd fsm.Command) {
 
 func (w *world) planPartition(cmd *fsm.PartitionPut) {
 	w.t.Helper()
-	plan, err := Shares{parts.Planner, w.jobs().Planner}.Foresee(context.Background(), w.View(), cmd)
+	plan, err := Shares{Planner: parts.Planner, Jobs: w.jobs().Planner}.Foresee(context.Background(), w.View(), cmd)
 	if err != nil {
 		if w.View().Trial(cmd).Err == nil {
 			w.t.Fatalf("%v", err)

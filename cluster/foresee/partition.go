@@ -3,6 +3,7 @@ package foresee
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/allocator"
@@ -16,7 +17,40 @@ const maxReclaimed = 100
 // Shares plans partitions, and answers as the allocator's planner does.
 type Shares struct {
 	allocator.Planner
-	Jobs scheduler.Planner
+	Jobs    scheduler.Planner
+	Tallies func() *scheduler.Tallies // nil, or of nil: nobody counts on this node
+}
+
+// Status lists all partitions by path with their numbers, and how sharing came out.
+func (s Shares) Status(v *fsm.View) []api.PartitionStatus {
+	out := s.Planner.Status(v)
+	if s.Tallies == nil {
+		return out
+	}
+	tallies := s.Tallies()
+	if tallies == nil {
+		return out
+	}
+	now := s.Now()
+	for i := range out {
+		out[i].Sharing = sharing(tallies, out[i].Path, now)
+	}
+	return out
+}
+
+func sharing(tallies *scheduler.Tallies, path string, now time.Time) *api.Sharing {
+	t, since := tallies.Of(path, now)
+	if since.IsZero() {
+		return nil
+	}
+	s := &api.Sharing{Since: since, Idle: t.Idle, Promised: t.Heads, Late: t.Late, LatestLate: api.Duration(t.Most)}
+	if past := now.Sub(since).Seconds(); past > 0 {
+		s.IdleMean = t.Idled / past
+	}
+	if t.Waited > 0 {
+		s.Waited, s.Error = api.Duration(time.Duration(t.Waited*float64(time.Second)).Round(time.Millisecond)), (t.Got-t.Fair)/t.Waited
+	}
+	return s
 }
 
 // Foresee says what making or changing a partition would come to.

@@ -42,6 +42,8 @@ type Shares interface {
 	// Apart is where weights decide between two partitions: the names that stand
 	// for them there, with their weights and shares. It is false if they do not.
 	Apart(a, b string) (names [2]string, weights, shares [2]float64, ok bool)
+	// Share is the dominant share that a partition's own jobs hold.
+	Share(partition string) float64
 	// Fair is the dominant share that a partition is entitled to now.
 	Fair(partition string) float64
 }
@@ -81,6 +83,7 @@ type Engine struct {
 	claims  []*claim          // what is being taken back, and for whom
 	dirty   map[string]bool   // nodes that the last pass handed out from
 	started *started          // what the pass starts
+	tallies *Tallies          // nil: nothing is counted
 
 	maxOrders int64 // bytes
 }
@@ -101,6 +104,9 @@ type live struct {
 func NewEngine(begin Begin) *Engine {
 	return &Engine{begin: begin, dirty: map[string]bool{}, late: map[string]*letIn{}, started: newStarted(0, nil), maxOrders: maxOrders}
 }
+
+// Count has the engine count in tallies from now on.
+func (e *Engine) Count(t *Tallies) { e.tallies = t }
 
 // Update follows the state to a newer view of which those objects changed;
 // with all set, anything may have. The changes are those of jobs, nodes, rooms

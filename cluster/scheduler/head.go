@@ -33,6 +33,7 @@ func (p *pass) advance() {
 	for _, h := range e.heads {
 		h.Advance(seconds)
 	}
+	e.tallies.advance(p.now, seconds)
 	if seconds > 0 || e.shares.Len() == 0 {
 		p.count()
 	}
@@ -87,9 +88,14 @@ type letIn struct {
 	at   time.Time
 }
 
-// startsLate notes that a task starts which was late.
-func (p *pass) startsLate(path string, c fsm.Placement) {
-	if h := p.e.heads[path]; h != nil && h.Late && h.Is(c.Job, c.Index, c.Attempt) {
+// startsFirst notes that a task starts which waited first.
+func (p *pass) startsFirst(path string, c fsm.Placement) {
+	h := p.e.heads[path]
+	if !h.Is(c.Job, c.Index, c.Attempt) {
+		return
+	}
+	p.tallyStart(path, h)
+	if h.Late {
 		p.e.late[path] = &letIn{h.Clone(), p.now}
 	}
 }
@@ -120,7 +126,11 @@ func (p *pass) settle() {
 			continue
 		}
 		h.Idles(p.idle(p.e.holds[path]) + p.idle(p.e.more[path]) + p.idleBelow(p.e.quotas[path]))
+		if h.Promised.IsZero() {
+			h.Promised = p.promised(path)
+		}
 	}
+	p.tally()
 	p.count()
 }
 

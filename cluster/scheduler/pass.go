@@ -284,7 +284,7 @@ func (p *pass) place(t *turn, u *unit, i int) {
 		c.Resources = &need
 	}
 	p.backfilled(t, i, need)
-	p.startsLate(t.q.part.Path, c)
+	p.startsFirst(t.q.part.Path, c)
 	p.endClaim(t.entry.job.ID, i)
 	p.usedQuota(t, need)
 	p.e.slots.take(i, need)

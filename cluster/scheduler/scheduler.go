@@ -18,12 +18,22 @@ type Scheduler struct {
 	now    func() time.Time
 	log    *slog.Logger
 	memory atomic.Pointer[Memory] // after the last pass
+
+	tallies *Tallies
 }
+
+// tallyWindow is half of what tallies of a cluster look back at most.
+const tallyWindow = 12 * time.Hour
 
 // New makes a scheduler that serves partitions in those rounds.
 func New(store *fsm.Store, begin Begin, now func() time.Time, log *slog.Logger) *Scheduler {
-	return &Scheduler{store: store, engine: NewEngine(begin), now: now, log: log}
+	s := &Scheduler{store: store, engine: NewEngine(begin), now: now, log: log, tallies: NewTallies(tallyWindow, true)}
+	s.engine.Count(s.tallies)
+	return s
 }
+
+// Tallies are how sharing went since it runs, for half a day at least.
+func (s *Scheduler) Tallies() *Tallies { return s.tallies }
 
 // Memory is what it remembers since its last pass, nil before the first.
 func (s *Scheduler) Memory() *Memory { return s.memory.Load() }

@@ -3,6 +3,7 @@ package simulate
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -97,6 +98,13 @@ const (
 // simulated is when the simulator starts them, with so many cpus.
 func simulated(t *testing.T, total, bound int, jobs []easyJob) []int {
 	t.Helper()
+	starts, _ := kept(t, total, bound, jobs)
+	return starts
+}
+
+// kept is simulated, with what came of the room that was kept.
+func kept(t *testing.T, total, bound int, jobs []easyJob) ([]int, *Report) {
+	t.Helper()
 	c := &Cluster{Nodes: []NodeGroup{{Name: "n", Resources: fmt.Sprintf("cpus=%d,mem=64GiB", total)}}}
 	limit := api.Amounts{CPUs: api.MilliCPU(total) * 1000}
 	path := "default"
@@ -126,7 +134,33 @@ func simulated(t *testing.T, total, bound int, jobs []easyJob) []int {
 		}
 		out[s.job] = int(s.from / time.Second)
 	}
-	return out
+	return out, &res.Report
+}
+
+// idled is the part of so many cpus that was free while a job that did not fit was
+// first in line, and that it wanted: in the mean until the last end.
+func idled(total int, jobs []easyJob, starts []int) float64 {
+	last, sum := 0, 0
+	for i, j := range jobs {
+		last = max(last, starts[i]+j.runtime)
+	}
+	for at := range last {
+		free, first := total, -1
+		for i, j := range jobs {
+			switch {
+			case j.submit <= at && starts[i] > at:
+				if first < 0 {
+					first = i
+				}
+			case starts[i] <= at && at < starts[i]+j.runtime:
+				free -= j.cpus
+			}
+		}
+		if first >= 0 {
+			sum += min(free, jobs[first].cpus)
+		}
+	}
+	return float64(sum) / float64(total*(last-jobs[0].submit))
 }
 
 // The first of a queue that does not fit is passed by nobody who would make it
@@ -160,8 +194,12 @@ func TestBackfillingIsEASY(t *testing.T) {
 		}
 		want, promised := easy(total, jobs)
 		bound := int(seed % bounds)
-		got := simulated(t, total, bound, jobs)
+		got, rep := kept(t, total, bound, jobs)
+		firsts := 0
 		for i := range jobs {
+			if promised[i] >= 0 {
+				firsts++
+			}
 			if promised[i] >= 0 && want[i] > promised[i] {
 				t.Fatalf("seed %d: the model promised job %d %d, and starts it at %d", seed, i, promised[i], want[i])
 			}
@@ -169,6 +207,12 @@ func TestBackfillingIsEASY(t *testing.T) {
 				t.Errorf("seed %d: job %d of %d cpus starts at %d, by the model at %d (bound %d)", seed, i, jobs[i].cpus, got[i], want[i], bound)
 				break
 			}
+		}
+		if rep.Kept.Promised != firsts || rep.Kept.Late != 0 {
+			t.Errorf("seed %d: %d of %d promises broken, by the model 0 of %d (bound %d)", seed, rep.Kept.Late, rep.Kept.Promised, firsts, bound)
+		}
+		if want := idled(total, jobs, got); bound == byNode && math.Abs(rep.Kept.Idle-want) > 1e-4 { // its MiB of memory is idle, too
+			t.Errorf("seed %d: %v of the cluster was idle for the first in line, counted anew %v", seed, rep.Kept.Idle, want)
 		}
 	}
 }
@@ -184,5 +228,24 @@ func TestLearnedTimesPromiseNothing(t *testing.T) {
 	got := simulated(t, 4, byNode, jobs)
 	if wide, late := got[11], got[12]; wide != 500 || late != 510 {
 		t.Errorf("the wide one starts at %d, which was promised 500, and the long one at %d", wide, late)
+	}
+}
+
+// A promise is by what is known: who comes later and has a guarantee breaks it, which
+// is said.
+func TestBrokenPromisesAreCounted(t *testing.T) {
+	c := &Cluster{Nodes: []NodeGroup{{Name: "n", Resources: "cpus=4,mem=8GiB"}}, Partitions: []*api.Partition{{Path: "default", Preempt: api.PreemptNever}, {Path: "sure", Guarantee: api.Amounts{CPUs: 4000}}}}
+	rep := ran(t, c, `submit,partition,cpus,mem,runtime,time
+0,default,4,1MiB,100,100
+1,default,4,1MiB,10,10
+50,sure,4,1MiB,200,200
+`).Report
+	if rep.Kept.Promised != 2 || rep.Kept.Late != 1 || rep.Kept.Latest != 200 {
+		t.Errorf("%+v, want 2 promises, one broken by 200 s", rep.Kept)
+	}
+	for _, p := range rep.Partitions {
+		if late := p.Path == "default"; (p.Kept.Late == 1) != late {
+			t.Errorf("%s: %+v", p.Path, p.Kept)
+		}
 	}
 }

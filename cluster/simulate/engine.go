@@ -17,8 +17,12 @@ type engine interface {
 	Decide(now time.Time) (cmds []fsm.Command, next time.Time)
 }
 
-func newEngine() engine {
-	return scheduler.NewEngine(newRound)
+// newEngine is one that counts how sharing goes; what partitions are entitled to is
+// the recorder's to find, by other means.
+func newEngine() (engine, *scheduler.Tallies) {
+	e, t := scheduler.NewEngine(newRound), scheduler.NewTallies(0, false)
+	e.Count(t)
+	return e, t
 }
 
 // engineTables are those whose changes an engine has to know.

@@ -32,6 +32,7 @@ type Report struct {
 	NodeLosses  NodeLosses        `json:"nodeLosses"`
 	Work        Work              `json:"work"`
 	Fairness    Fairness          `json:"fairness"`
+	Kept        Kept              `json:"kept"`
 	Partitions  []PartitionReport `json:"partitions"`
 	Users       []UserReport      `json:"users"`             // who used most first, at most 100
 	Endless     bool              `json:"endless,omitempty"` // one task gave way so often that the simulation ended there; see the notes
@@ -87,6 +88,18 @@ type Fairness struct {
 	Users      float64 `json:"users"`
 }
 
+// Kept is what came of the room that was kept for the first task in line.
+type Kept struct {
+	Idle     float64 `json:"idle"`     // the part of the cluster that was free for its sake, over the makespan
+	Promised int     `json:"promised"` // tasks that waited first, were promised a time, and started
+	Late     int     `json:"late"`     // those that started later than that
+	Latest   float64 `json:"latest"`   // by how much, at most
+}
+
+func (k *Kept) add(o Kept) {
+	k.Idle, k.Promised, k.Late, k.Latest = k.Idle+o.Idle, k.Promised+o.Promised, k.Late+o.Late, max(k.Latest, o.Latest)
+}
+
 // PartitionReport is one partition, those below it not counted.
 type PartitionReport struct {
 	Path      string       `json:"path"`
@@ -97,6 +110,8 @@ type PartitionReport struct {
 	Backlog   float64      `json:"backlog"`  // seconds in which tasks of it waited
 	Got       float64      `json:"got"`      // its dominant share in that time
 	Entitled  float64      `json:"entitled"` // its fair share in that time
+	Error     float64      `json:"error"`    // the one less the other
+	Kept      Kept         `json:"kept"`
 	Wait      Distribution `json:"wait"`
 	Slowdown  float64      `json:"slowdown"`
 	Preempted int          `json:"preempted"`
@@ -154,7 +169,7 @@ func (r *recorder) result(s *simulator) *Result {
 	}
 	rep.Utilisation = Utilisation{ratio(all.cpus, capacity.cpus), ratio(all.mem, capacity.mem)}
 	rep.Wait = distribution(r.waits, -1)
-	r.reportParts(out, parts)
+	r.reportParts(out, parts, s)
 	r.reportUsers(rep, users)
 	r.countTasks(rep)
 	rep.Endless = s.endless != ""
@@ -253,7 +268,7 @@ func (r *recorder) shareOf(h *held, makespan float64) float64 {
 	return max(ratio(h.cpus, r.capacity.CPUs.Cores()*makespan), ratio(h.mem, float64(r.capacity.Mem)*makespan))
 }
 
-func (r *recorder) reportParts(out *Result, sums map[string]*held) {
+func (r *recorder) reportParts(out *Result, sums map[string]*held, s *simulator) {
 	rep := &out.Report
 	var weighted []float64
 	slowdown, ended := 0.0, 0
@@ -269,12 +284,20 @@ func (r *recorder) reportParts(out *Result, sums map[string]*held) {
 		weighted = append(weighted, ratio(share*1000, float64(p.Weight)))
 		out.partOf[p.Path] = len(out.parts)
 		out.parts = append(out.parts, p.Path)
+		kept := s.kept(p.Path, rep.Makespan)
+		rep.Kept.add(kept)
 		rep.Partitions = append(rep.Partitions, PartitionReport{Path: p.Path, Weight: p.Weight, Jobs: p.jobs, Tasks: p.tasks, Share: share,
-			Backlog: p.backlog, Got: ratio(p.gotTime, p.backlog), Entitled: ratio(p.fairTime, p.backlog), Wait: distribution(r.waits, i),
+			Backlog: p.backlog, Got: ratio(p.gotTime, p.backlog), Entitled: ratio(p.fairTime, p.backlog), Error: ratio(p.gotTime-p.fairTime, p.backlog), Kept: kept, Wait: distribution(r.waits, i),
 			Slowdown: ratio(p.slowdown, float64(p.ended)), Preempted: p.preempted, Frozen: p.freezes})
 	}
 	rep.Slowdown = ratio(slowdown, float64(ended))
 	rep.Fairness.Partitions = jain(weighted)
+}
+
+// kept is what came of the room that was kept for a partition's first in line.
+func (s *simulator) kept(path string, makespan float64) Kept {
+	t, _ := s.tallies.Of(path, s.clock())
+	return Kept{ratio(t.Idled, makespan), t.Heads, t.Late, t.Most.Seconds()}
 }
 
 func (r *recorder) reportUsers(rep *Report, sums map[string]*held) {

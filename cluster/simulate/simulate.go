@@ -13,6 +13,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/controller"
+	"github.com/mesita/mesita/cluster/scheduler"
 	"github.com/mesita/mesita/cluster/simulate/trace"
 	"github.com/mesita/mesita/fsm"
 )
@@ -37,6 +38,7 @@ type simulator struct {
 
 	store   *fsm.Store
 	engine  engine
+	tallies *scheduler.Tallies
 	forTask *fsm.Watcher // what the executors have to look at
 	forCtrl *fsm.Watcher
 	forEng  *fsm.Watcher
@@ -104,7 +106,7 @@ func newSimulator(c *Cluster, t *trace.Trace) (*simulator, error) {
 		nodes[i].id = nodeID(i, nodes[i].name, c.Seed)
 		s.nodeOf[nodes[i].id] = i
 	}
-	s.engine = newEngine()
+	s.engine, s.tallies = newEngine()
 	s.forTask = s.store.Watch(fsm.TableTasks)
 	s.forCtrl = s.store.Watch(fsm.TableJobs, fsm.TableNodes)
 	s.forEng = s.store.Watch(engineTables...)

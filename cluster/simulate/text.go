@@ -46,6 +46,7 @@ func (rep *Report) WriteText(w io.Writer) error {
 	line("core hours", "%s submitted, %s done, %s lost, %s over time, %s of services, %s cut short", hours(rep.Work.Submitted), hours(rep.Work.Done),
 		hours(rep.Work.Lost), hours(rep.Work.OverTime), hours(rep.Work.Services), hours(rep.Work.Open))
 	line("fairness", "%.3f over partitions, %.3f over users (Jain's index: 1 is all alike)", rep.Fairness.Partitions, rep.Fairness.Users)
+	line("kept", "%s of the cluster free for the first in line; %s", percent(rep.Kept.Idle), rep.Kept.promises())
 	if err := t.Flush(); err != nil {
 		return err
 	}
@@ -60,19 +61,27 @@ func (rep *Report) WriteText(w io.Writer) error {
 	return nil
 }
 
+func (k Kept) promises() string {
+	made := api.Count(k.Promised, "promise") + " of a start, "
+	if k.Late == 0 {
+		return made + "none broken"
+	}
+	return made + fmt.Sprintf("%d broken, by %s at most", k.Late, length(k.Latest))
+}
+
 // textUsers is how many users a reader is shown.
 const textUsers = 10
 
 func (rep *Report) writeTables(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprint(t, "\nPARTITION\tWEIGHT\tJOBS\tTASKS\tSHARE\tBACKLOG\tGOT\tFAIR\tWAIT MEAN\tP50\tP90\tMAX\tSLOWDOWN\tPREEMPTED\n")
+	fmt.Fprint(t, "\nPARTITION\tWEIGHT\tJOBS\tTASKS\tSHARE\tBACKLOG\tGOT\tFAIR\tOFF\tIDLE\tLATE\tWAIT MEAN\tP50\tP90\tMAX\tSLOWDOWN\tPREEMPTED\n")
 	for _, p := range rep.Partitions {
-		got, fair := "-", "-"
+		got, fair, off := "-", "-", "-"
 		if p.Backlog > 0 {
-			got, fair = percent(p.Got), percent(p.Entitled)
+			got, fair, off = percent(p.Got), percent(p.Entitled), fmt.Sprintf("%+.1f%%", 100*p.Error)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.2f\t%d\n", p.Path, p.Weight, p.Jobs, p.Tasks, percent(p.Share), length(p.Backlog),
-			got, fair, length(p.Wait.Mean), length(p.Wait.P50), length(p.Wait.P90), length(p.Wait.Max), p.Slowdown, p.Preempted+p.Frozen)
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%d/%d\t%s\t%s\t%s\t%s\t%.2f\t%d\n", p.Path, p.Weight, p.Jobs, p.Tasks, percent(p.Share), length(p.Backlog),
+			got, fair, off, percent(p.Kept.Idle), p.Kept.Late, p.Kept.Promised, length(p.Wait.Mean), length(p.Wait.P50), length(p.Wait.P90), length(p.Wait.Max), p.Slowdown, p.Preempted+p.Frozen)
 	}
 	if len(rep.Users) > 1 {
 		fmt.Fprint(t, "\nUSER\tTASKS\tSHARE\n")
