@@ -1,13 +1,15 @@
 package isolation
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -15,9 +17,13 @@ import (
 
 // v1Devices are the groups of the devices controller of cgroup v1, for where no
 // program can be asked. Tasks that may open the same share one group, named after
-// what that is: it is made once, nothing is left over of a task, and a list that
-// running tasks have is never changed.
-type v1Devices struct{ top string }
+// what that is, and which has its list before it has that name: it is made once,
+// nothing is left over of a task, a list that running tasks have is never changed,
+// and nobody waits for a lock, which anybody could hold who sees the folder.
+type v1Devices struct {
+	top    string
+	makers atomic.Uint64
+}
 
 // newV1Devices finds out whether a group can have the list that most tasks have.
 func newV1Devices(points map[string]string, top string) (*v1Devices, error) {
@@ -25,7 +31,7 @@ func newV1Devices(points map[string]string, top string) (*v1Devices, error) {
 	if !ok {
 		return nil, errors.New("the devices controller of cgroup v1 is not mounted for writing")
 	}
-	d := &v1Devices{filepath.Join(point, top)}
+	d := &v1Devices{top: filepath.Join(point, top)}
 	_, err := d.entry(nil)
 	return d, err
 }
@@ -33,57 +39,49 @@ func newV1Devices(points map[string]string, top string) (*v1Devices, error) {
 // entry is the file to which a process writes 0 to open the usual devices and more,
 // and no others.
 func (d *v1Devices) entry(more []device) (string, error) {
-	dir := filepath.Join(d.top, groupOf(more))
-	if err := d.make(dir, append(slices.Clone(usualDevices), more...)); err != nil {
-		return "", fmt.Errorf("limit the devices of tasks, which --unconfined devices leaves out: %w", err)
+	list := rules(append(slices.Clone(usualDevices), more...))
+	dir := filepath.Join(d.top, groupOf(list))
+	if _, err := os.Lstat(dir); err != nil {
+		if err := d.make(dir, list); err != nil {
+			return "", fmt.Errorf("limit the devices of tasks, which --unconfined devices leaves out: %w", err)
+		}
 	}
 	return filepath.Join(dir, "tasks"), nil
 }
 
-// groupOf is the name of the group of those that open more devices than the usual.
-func groupOf(more []device) string {
-	var majors []string
-	for _, d := range more {
-		majors = append(majors, strconv.FormatUint(uint64(d.major), 10))
-	}
-	slices.Sort(majors)
-	return strings.Join(append([]string{"devices"}, slices.Compact(majors)...), "-")
+// groupOf is the name of the group that has a list.
+func groupOf(list []string) string {
+	list = slices.Compact(slices.Sorted(slices.Values(list)))
+	sum := sha256.Sum256([]byte(strings.Join(list, "\n")))
+	return "devices-" + hex.EncodeToString(sum[:8])
 }
 
-// make makes a group that opens some devices, or completes one whose maker was ended.
-func (d *v1Devices) make(dir string, allowed []device) error {
-	if err := makeAll(dir); err != nil && !errors.Is(err, syscall.EEXIST) {
-		return &os.PathError{Op: "mkdir", Path: dir, Err: err}
+// make makes a group that opens some devices, and then gives it its name; another
+// one may do the same.
+func (d *v1Devices) make(dir string, list []string) error {
+	made := fmt.Sprintf("%s.%d-%d", dir, os.Getpid(), d.makers.Add(1))
+	if err := makeAll(made); err != nil && !errors.Is(err, syscall.EEXIST) {
+		return &os.PathError{Op: "mkdir", Path: made, Err: err}
 	}
-	group, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return &os.PathError{Op: "open", Path: dir, Err: err}
-	}
-	defer unix.Close(group) // and give up the lock
-	if _, err := ignoringEINTR(func() (int, error) { return 0, unix.Flock(group, unix.LOCK_EX) }); err != nil {
-		return &os.PathError{Op: "lock", Path: dir, Err: err}
-	}
-	b, err := readFile(dir, "devices.list")
-	if err != nil {
-		return err
-	}
-	has := strings.Split(strings.TrimSpace(string(b)), "\n")
-	if strings.HasPrefix(has[0], "a") { // as a fresh one: all
-		if err := writeFile(dir, "devices.deny", "a"); err != nil {
-			return err
+	err := writeFile(made, "devices.deny", "a")
+	for _, rule := range list {
+		if err == nil {
+			err = writeFile(made, "devices.allow", rule)
 		}
-		has = nil
-	}
-	for _, rule := range rules(allowed) {
-		if slices.Contains(has, rule) {
-			continue
-		}
-		// What those above it forbid nobody here can have.
-		if err := writeFile(dir, "devices.allow", rule); err != nil && !errors.Is(err, unix.EPERM) {
-			return err
+		if errors.Is(err, unix.EPERM) { // what those above it forbid nobody here can have
+			err = nil
 		}
 	}
-	return nil
+	if err == nil {
+		if err = os.Rename(made, dir); err == nil {
+			return nil
+		}
+	}
+	_ = syscall.Rmdir(made)
+	if _, there := os.Lstat(dir); there == nil {
+		return nil
+	}
+	return err
 }
 
 // rules are devices as the kernel shows them.

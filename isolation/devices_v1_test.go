@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -87,27 +88,47 @@ func TestDevicesByV1(t *testing.T) {
 	remove(t, s)
 }
 
-// A group is whole before a process is in it, whatever its maker had done when it was
-// ended, and what running tasks may open does not change with what others get.
+// A group is whole before it has its name, whatever its maker had done when it was
+// ended, and what running tasks may open does not change with what others get. Who
+// sees the folders cannot keep a task from entering one.
 func TestGroupsOfDevices(t *testing.T) {
 	h := hostOfV1Devices(t)
-	d := h.devices.v1
-	for name, begun := range map[string]func(dir string) error{
-		"made":   func(string) error { return nil },
-		"denied": func(dir string) error { return writeFile(dir, "devices.deny", "a") },
-		"half": func(dir string) error {
+	d := &v1Devices{top: h.devices.v1.top + "/below"}
+	for i, begun := range []func(dir string) error{
+		func(string) error { return nil },
+		func(dir string) error { return writeFile(dir, "devices.deny", "a") },
+		func(dir string) error {
 			return errors.Join(writeFile(dir, "devices.deny", "a"), writeFile(dir, "devices.allow", "c 1:3 rwm"))
 		},
 	} {
-		dir := filepath.Join(d.top, name)
-		if err := errors.Join(os.Mkdir(dir, 0o755), begun(dir)); err != nil {
+		dir := filepath.Join(d.top, fmt.Sprint(groupOf(rules(usualDevices)), ".", os.Getpid(), "-", i+1))
+		if err := errors.Join(os.MkdirAll(dir, 0o755), begun(dir)); err != nil {
 			t.Fatal(err)
 		}
-		if err := d.make(dir, usualDevices); err != nil {
+	}
+	var makers sync.WaitGroup
+	for range 8 {
+		makers.Go(func() {
+			file, err := d.entry(nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			dir := filepath.Dir(file)
+			if b, err := readFile(dir, "devices.list"); err != nil || strings.TrimSpace(string(b)) != strings.Join(rules(usualDevices), "\n") {
+				t.Errorf("%s, %v", b, err)
+			}
+		})
+	}
+	makers.Wait()
+	for _, dir := range []string{d.top, filepath.Join(d.top, groupOf(rules(usualDevices)))} {
+		held, err := os.Open(dir)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if b, err := readFile(dir, "devices.list"); err != nil || strings.TrimSpace(string(b)) != strings.Join(rules(usualDevices), "\n") {
-			t.Errorf("%s: %s, %v", name, b, err)
+		defer held.Close()
+		if err := unix.Flock(int(held.Fd()), unix.LOCK_EX); err != nil {
+			t.Fatal(err)
 		}
 	}
 	usual, err := d.entry(nil)
