@@ -37,6 +37,9 @@ type Config struct {
 	// MemOvercommit is how many times the node's memory the limits of its tasks may
 	// add up to, from 1 to 10; "" = 2.
 	MemOvercommit string
+	// DiskReserve is how much of the data folder's disk tasks leave free, such as
+	// "2GiB"; "" = 1 GiB, or 5 % of the disk if that is less.
+	DiskReserve string
 	VoterOnly     bool
 	AllowRoot     bool // users' tasks may be root here, if their partition lets them
 	Dev           bool // one node, HTTP needs no credentials, root is allowed
@@ -136,6 +139,9 @@ func (c *Config) validate() error {
 	}
 	if w, err := api.ParseWeight(c.MemOvercommit); err != nil || w < 1000 || w > 10_000 {
 		return api.FieldErrorf("mem-overcommit", "%q is no number from 1 to 10: 1 lets no task use more memory than it is guaranteed", c.MemOvercommit)
+	}
+	if reserve, err := c.diskReserve(); err != nil || c.DiskReserve != "" && reserve < minDiskReserve {
+		return api.FieldErrorf("disk-reserve", "%q is no size of 16MiB or more, such as 2GiB: without it one task stops all work of the node", c.DiskReserve)
 	}
 	if _, err := api.ParseResources(c.Resources); err != nil {
 		return api.InField("resources", err)
@@ -263,6 +269,17 @@ func pins(offered api.MilliCPU, host interface{ Cores() []int }) int64 {
 		return 0
 	}
 	return max(min(int64(offered/1000), has-1), 0)
+}
+
+// minDiskReserve is what the node's own files may need at any time.
+const minDiskReserve = 16 << 20
+
+// diskReserve is 0 if it follows from the disk.
+func (c *Config) diskReserve() (api.Bytes, error) {
+	if c.DiskReserve == "" {
+		return 0, nil
+	}
+	return api.ParseBytes(c.DiskReserve)
 }
 
 // memExtra is by how much the limits of the node's tasks may exceed its memory,

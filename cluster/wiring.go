@@ -223,13 +223,17 @@ func (a *Agent) openExecutor(rep executor.Reporter) error {
 	if err != nil {
 		return err
 	}
+	reserve, err := a.cfg.diskReserve()
+	if err != nil {
+		return err
+	}
 	rt := keeper.NewClient(kc)
 	around := outside.Config{Name: a.self.Name, Has: res, Log: a.log}
 	if host.Attributes()["isolation.memory"] == "yes" {
 		around.TaskMemory = host.TaskMemory
 	}
 	a.exec, err = executor.New(executor.Config{NodeID: a.self.NodeID, Name: a.self.Name, Age: a.line.ID(), DataDir: a.dir.file("executor"), Hidden: []string{a.dir.path}, Log: a.log,
-		CPUs: res.CPUs, Mem: res.Mem, Kernel: host, Cores: host, Outside: outside.New(around), Fetch: a.fetchBlob, Now: a.cfg.Now}, rt, rep)
+		CPUs: res.CPUs, Mem: res.Mem, Kernel: host, Cores: host, Outside: outside.New(around), Fetch: a.fetchBlob, Now: a.cfg.Now, DiskReserve: int64(reserve)}, rt, rep)
 	return errors.Join(err)
 }
 

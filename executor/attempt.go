@@ -31,6 +31,7 @@ type attempt struct {
 	since    uint64 // loop.seq when it came to run
 
 	pinned   bool           // its program is kept
+	filled   bool           // it is to end since it filled the disk
 	followed bool           // someone may wait for the end of its log
 	stored   bool           // its assignment is in the journal
 	early    *keeper.Status // its end, known before its start
@@ -132,6 +133,9 @@ func (e *Executor) effect(a *attempt, do effect, n news) {
 	}
 }
 
+// ownFolder tells whether it works in a folder that was made for it.
+func (a *attempt) ownFolder() bool { return a.spec.Dir == "" || a.spec.User == api.TaskUser }
+
 func attemptID(task string, n int) string { return task + "/" + strconv.Itoa(n) }
 
 func newAttempt(as api.Assignment) *attempt {
@@ -176,6 +180,7 @@ func (e *Executor) begin(as api.Assignment) {
 		e.happen(a, unwritten, news{why: verdict{api.TaskFailed, api.ReasonDiskFull, msg}})
 		return
 	}
+	e.guardSpace()
 	if err := e.takeCores(a); err != nil {
 		e.happen(a, unwritten, news{why: verdict{api.TaskFailed, api.ReasonUnsupported, err.Error()}})
 		return
@@ -438,6 +443,9 @@ func (e *Executor) lose(a *attempt, why string) {
 // conclude makes f the final status.
 func (e *Executor) conclude(a *attempt, f api.TaskStatus) {
 	a.stopTimers()
+	if a.filled {
+		e.makeRoom(a)
+	}
 	e.giveCores(a)
 	e.takeAhead(a)
 	e.loop.active--

@@ -48,13 +48,14 @@ type Config struct {
 	Now      func() time.Time                                 // default time.Now
 	Uptime   func() time.Duration                             // default clock.Uptime
 	BootID   string                                           // default the kernel's
+	ProcRoot string                                           // default /proc
 	DiskFree func(path string) (free, total int64, err error) // default statfs
 
 	BlobCache    int64         // bytes of programs kept; default 2 GiB
 	LogKeep      time.Duration // of ended attempts; default 24h
 	LogTotal     int64         // bytes of ended attempts' logs; default 5 GiB
 	DirKeep      time.Duration // of ended attempts' own working folders; default 10m
-	DiskMin      int64         // free bytes below which nothing starts, or 5 % of the disk if that is less; default 512 MiB
+	DiskReserve  int64         // bytes of the disk that are to stay free; default 1 GiB, or 5 % of it if that is less
 	RestartAfter time.Duration // after a reboot, until services restart unasked; default 10s
 	Starts       int           // at once; default 16
 }
@@ -63,8 +64,8 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.BlobCache, 2<<30)
 	def(&c.LogKeep, 24*time.Hour)
 	def(&c.LogTotal, 5<<30)
+	def(&c.ProcRoot, "/proc")
 	def(&c.DirKeep, 10*time.Minute)
-	def(&c.DiskMin, 512<<20)
 	def(&c.RestartAfter, 10*time.Second)
 	def(&c.Starts, 16)
 	def(&c.CPUs, api.MilliCPU(runtime.NumCPU()*1000))

@@ -7,18 +7,21 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/executor/usage"
 )
 
 const (
-	diskEvery = 10 * time.Second       // the disk is looked at while tasks run
-	diskFresh = 100 * time.Millisecond // an answer about it holds good, with
-	diskSpare = 1 << 30                // this much space left: no disk takes more in that time
-	diskWait  = 100 * time.Millisecond // that anybody waits for a look: the cluster asks nodes whether they are there
+	diskEvery   = 10 * time.Second       // the disk is looked at while tasks run, or
+	diskSoon    = 250 * time.Millisecond // so often when it may be full soon, as it is
+	diskSpeed   = 1 << 30                // filled by no more than this a second
+	diskFresh   = 100 * time.Millisecond // an answer about it holds good, with
+	diskReserve = 1 << 30                // is kept free, of any but a small disk
+	diskSpare   = 1 << 30                // this much space left: no disk takes more in that time
+	diskWait    = 100 * time.Millisecond // that anybody waits for a look: the cluster asks nodes whether they are there
 )
 
 // disk watches the space below the data folder. It is full when less is free
-// than Config.DiskMin or 5 % of the disk, whichever is less, and has space
-// again when a quarter more than that is free.
+// than what is to stay so, and has space again when a quarter more than that is free.
 type disk struct {
 	cfg *Config
 
@@ -26,6 +29,7 @@ type disk struct {
 	look  *look // under way; nil = none
 	full  bool
 	fine  time.Time // until when there is space for sure
+	last  usage.Space
 	timer *time.Timer
 }
 
@@ -75,7 +79,11 @@ func (d *disk) take(l *look, log *slog.Logger) {
 
 // found takes in how much is free. d.mu is held.
 func (d *disk) found(free, total int64, log *slog.Logger) (full bool, message string) {
-	limit := min(d.cfg.DiskMin, total/20)
+	limit := d.cfg.DiskReserve
+	if limit == 0 {
+		limit = min(diskReserve, total/20)
+	}
+	d.last = usage.Space{Free: free, Reserve: limit}
 	if d.fine = (time.Time{}); free-limit > diskSpare {
 		d.fine = d.cfg.Now().Add(diskFresh)
 	}
@@ -104,15 +112,37 @@ func (d *disk) watch(e *Executor) {
 	if d.timer != nil {
 		return
 	}
-	d.timer = e.after(diskEvery, func() {
-		d.mu.Lock()
-		d.timer = nil
-		d.mu.Unlock()
-		d.check(e.log)
-		if e.loop.active > 0 {
-			d.watch(e)
-		}
+	d.timer = e.after(d.pause(), func() {
+		e.loop.work.Go(func() {
+			d.check(e.log)
+			e.post(func() {
+				d.mu.Lock()
+				d.timer = nil
+				d.mu.Unlock()
+				if e.loop.active > 0 && e.loop.ctx.Err() == nil {
+					e.guardSpace()
+					d.watch(e)
+				}
+			})
+		})
 	})
+}
+
+// pause is how long it takes until the disk can be short of space, or be full if it is
+// short. d.mu is held.
+func (d *disk) pause() time.Duration {
+	room := d.last.Free - 2*d.last.Reserve
+	if room <= 0 {
+		room = d.last.Free - d.last.Reserve
+	}
+	return min(max(time.Duration(room/diskSpeed)*time.Second, diskSoon), diskEvery)
+}
+
+// space is what was found last; not ok: nothing yet.
+func (d *disk) space() (usage.Space, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.last, d.last != usage.Space{}
 }
 
 func (d *disk) stop() {

@@ -77,8 +77,10 @@ type loop struct {
 	gc        *time.Timer
 	trim      *time.Timer // kept folders are removed when it fires; nil: none is
 
+	space                    space
 	pace                     pace // of starts
 	starts, fetches, freezes *pool
+	looks                    *pool        // at what tasks have on disk
 	temps                    *pool        // what removes what was put into them may take as long as a task likes
 	ops                      *pool        // what may wait for a disk
 	asks                     *pool        // what the keeper is asked and waits for none: the stop of a task is not to be late
@@ -104,6 +106,9 @@ func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
 	temps, err := prepare.OpenTemps(filepath.Join(cfg.DataDir, "tmp"))
 	if err != nil {
 		return nil, fmt.Errorf("open the tasks' temporary folders: %w", err)
+	}
+	if _, total, err := cfg.DiskFree(cfg.DataDir); err == nil && cfg.DiskReserve > total/2 {
+		return nil, api.FieldErrorf("disk-reserve", "%s is more than half of the disk of %s, which has %s: keep less of it free, or give the node another disk", api.Bytes(cfg.DiskReserve), cfg.DataDir, api.Bytes(total))
 	}
 	if cfg.Hidden, err = hidden(&cfg); err != nil {
 		return nil, err
@@ -190,6 +195,8 @@ func (e *Executor) Run(ctx context.Context) (err error) {
 	l.starts, l.ops, l.fetches = newPool(inner, &l.work, e.cfg.Starts), newPool(inner, &l.work, 8), newPool(inner, &l.work, 4)
 	l.starts.patience = startPatience
 	l.temps = newPool(inner, &l.work, 2)
+	l.looks = newPool(inner, &l.work, 1)
+	l.looks.patience = lookPatience
 	l.freezes, l.asks = newPool(inner, &l.work, 8), newPool(inner, &l.work, 8)
 	l.work.Go(func() { e.reports.run(inner) })
 	l.work.Go(func() { e.watchKeeper(inner) })

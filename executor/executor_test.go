@@ -262,11 +262,11 @@ func TestDiskFull(t *testing.T) {
 		settle()
 		equal(t, "web.1", n.sink.states("web.1"), []string{"1 TASK_FAILED disk_full"})
 		equal(t, "alive", n.rt.Alive(), []string{"web.0/1"})
-		free = 600 << 20
+		free = 1100 << 20
 		if !n.DiskFull() {
 			t.Fatal("there is no hysteresis")
 		}
-		free = 700 << 20
+		free = 1300 << 20
 		if n.DiskFull() {
 			t.Fatal("the disk has space again")
 		}

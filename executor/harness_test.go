@@ -97,6 +97,7 @@ func (n *node) start() {
 	cfg := executor.Config{
 		Log:    slog.New(strict{n.t}),
 		NodeID: "n1", Name: "oak", CPUs: 4000, DataDir: n.dir, BootID: n.boot, Now: n.rt.Now, Uptime: n.rt.Uptime,
+		ProcRoot: n.t.TempDir(), // what the fake has for processes are none
 		DiskFree: func(string) (int64, int64, error) { return 100 << 30, 200 << 30, nil },
 	}
 	if n.cfg != nil {

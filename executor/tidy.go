@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/mesita/mesita/api"
 )
 
 const (
@@ -98,13 +96,16 @@ func (e *Executor) tidyDirs(live map[string]bool, now time.Time) time.Duration {
 		e.log.Warn("old working folders cannot be listed", "error", err)
 		return never
 	}
-	next := never
+	next, keep := never, e.cfg.DirKeep
+	if s, ok := e.disk.space(); ok && s.Gone() {
+		keep = 0
+	}
 	for _, id := range ids {
 		if live[id] {
 			continue
 		}
 		ended := e.endedAt(id)
-		if left := ended.Add(e.cfg.DirKeep).Sub(now); left > 0 {
+		if left := ended.Add(keep).Sub(now); left > 0 {
 			next = min(next, left)
 			continue
 		}
@@ -129,12 +130,15 @@ func (e *Executor) removeTemps(dirs []string) {
 // giveFolders gives back what an attempt that ended had of folders; gone: every process
 // of it is, so that they may be used again.
 func (e *Executor) giveFolders(a *attempt, gone bool) {
+	if a.filled {
+		return // see makeRoom
+	}
 	temps := e.prepare.Temps.Ended(a.id)
 	if !gone {
 		e.removeTemps(temps)
 		temps = nil
 	}
-	id, own := a.id, a.spec.Dir == "" || a.spec.User == api.TaskUser
+	id, own := a.id, a.ownFolder()
 	if !own && len(temps) == 0 {
 		return
 	}

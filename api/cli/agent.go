@@ -37,6 +37,7 @@ func agentFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "attr", Usage: "attribute `K=V` for constraints; may be repeated"},
 		&cli.StringFlag{Name: "resources", Usage: "what the node offers, `'cpus=4,mem=8GiB,…'` (default: what the machine has)"},
 		memOvercommitFlag(),
+		diskReserveFlag(),
 		&cli.BoolFlag{Name: "allow-root", Usage: "users' tasks may be root here, or any other user, if their partition lets them"},
 		&cli.BoolFlag{Name: "voter-only", Usage: "vote, and run no tasks"},
 		&cli.BoolFlag{Name: "foreground", Usage: "do not go to the background"},
@@ -52,10 +53,14 @@ func memOvercommitFlag() cli.Flag {
 	return &cli.StringFlag{Name: "mem-overcommit", Value: "2", Usage: "most of all --mem-limit together, in `TIMES` its memory, 1 to 10"}
 }
 
+func diskReserveFlag() cli.Flag {
+	return &cli.StringFlag{Name: "disk-reserve", Usage: "`SIZE` of the data folder's disk that tasks leave free (default: 1GiB, or 5 % of a small disk)"}
+}
+
 func (a *app) agentConfig(c *cli.Context) (cluster.Config, error) {
 	cfg := cluster.Config{
 		Name: c.String("name"), DataDir: c.String("data"), Listen: c.String("listen"), Advertise: c.String("advertise"), HTTP: c.String("http"),
-		Socket: c.String("socket"), Resources: c.String("resources"), MemOvercommit: c.String("mem-overcommit"), AllowRoot: c.Bool("allow-root"), VoterOnly: c.Bool("voter-only"), Slice: c.String("slice"),
+		Socket: c.String("socket"), Resources: c.String("resources"), MemOvercommit: c.String("mem-overcommit"), DiskReserve: c.String("disk-reserve"), AllowRoot: c.Bool("allow-root"), VoterOnly: c.Bool("voter-only"), Slice: c.String("slice"),
 		CgroupRoot: c.String("cgroup-root"), RaftMultiplier: c.Float64("raft-multiplier"), Version: Version, Attrs: map[string]string{},
 	}
 	for _, kv := range c.StringSlice("attr") {
@@ -382,6 +387,7 @@ func (a *app) devCommand() *cli.Command {
 			&cli.StringFlag{Name: "name", Value: "dev", Usage: "`NAME` of the node"},
 			&cli.StringFlag{Name: "resources", Usage: "what the node offers (default: what the machine has)"},
 			memOvercommitFlag(),
+			diskReserveFlag(),
 			&cli.StringSliceFlag{Name: "attr", Usage: "attribute `K=V` for constraints; may be repeated"},
 			&cli.StringFlag{Name: "slice", Usage: "top cgroup `NAME` (default: one of its own)"},
 			&cli.StringFlag{Name: "log-format", Value: "text", Usage: "`FORMAT` of the log: text or json"},

@@ -63,6 +63,13 @@ func (t *Temps) Make(id string, after heir) (string, error) {
 	return dir, nil
 }
 
+// Of lists what an attempt has.
+func (t *Temps) Of(id string) []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.of[id])
+}
+
 // Ended has what an attempt had be nobody's: it is for Keep, or for Remove.
 func (t *Temps) Ended(id string) []string {
 	t.mu.Lock()
