@@ -40,9 +40,9 @@ type Config struct {
 	// DiskReserve is how much of the data folder's disk tasks leave free, such as
 	// "2GiB"; "" = 1 GiB, or 5 % of the disk if that is less.
 	DiskReserve string
-	VoterOnly     bool
-	AllowRoot     bool // users' tasks may be root here, if their partition lets them
-	Dev           bool // one node, HTTP needs no credentials, root is allowed
+	VoterOnly   bool
+	AllowRoot   bool // users' tasks may be root here, if their partition lets them
+	Dev         bool // one node, HTTP needs no credentials, root is allowed
 
 	Seeds     []string // addresses of nodes of this one's cluster, beside those that it remembers
 	Rejoin    bool     // go on with the age of the cluster that answers
