@@ -3,10 +3,12 @@ package keeper
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -64,8 +66,12 @@ func FuzzRequests(f *testing.F) {
 		&message{Op: opFreeze, ID: "lost.0/1"}, &message{Op: opThaw, ID: "ended.0/1"}, &message{Op: opForget, IDs: []string{"ended.0/1", "x"}},
 		&message{Op: opDeny, Names: []uint64{1, 2}}, &message{Op: opDenied}, &message{Op: opList}, &message{Op: "new"})
 	quiet := slog.New(slog.DiscardHandler)
+	dir := f.TempDir() // a folder each time costs more than all else
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s, err := newServer(Config{Dir: t.TempDir(), Log: quiet, Idle: time.Hour, Orphaned: time.Hour}, nil)
+		if err := os.Remove(filepath.Join(dir, ledgerFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		s, err := newServer(Config{Dir: dir, Log: quiet, Idle: time.Hour, Orphaned: time.Hour}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,8 +115,9 @@ func FuzzAnswers(f *testing.F) {
 	frames(f, &message{Op: opAnswer, Seq: 1, Started: &StartResult{PID: 7}}, &message{Op: opAnswer, Seq: 2, Error: &wireError{Kind: "lost", Message: "m"}},
 		&message{Op: opAnswer, Seq: 2}, &message{Op: opAnswer, Seq: 3, Statuses: []Status{{ID: "a.0/1", State: Ended}}},
 		&message{Op: opStatus, Statuses: []Status{{ID: "a.0/1", State: Lost}, {}}}, &message{Op: opStatus}, &message{Op: opBye}, &message{Op: "new"})
+	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p := NewClient(ClientConfig{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)}).peers[0]
+		p := NewClient(ClientConfig{Dir: dir, Log: slog.New(slog.DiscardHandler)}).peers[0]
 		l := &link{conn: newConn(fed(t, b)), done: make(chan struct{}), waiting: map[uint64]chan *message{}}
 		var waits []chan *message
 		for seq := range uint64(4) {
