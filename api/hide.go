@@ -56,6 +56,8 @@ func (o Obstacle) Hint() string {
 	switch o.Kind {
 	case ObstacleNoJob:
 		return "it starts by itself near job " + o.Job + " once there is one"
+	case ObstacleRunning:
+		return "it starts by itself once enough tasks of partition " + o.Partition + " have ended"
 	case ObstacleAway:
 		return "it starts by itself where job " + o.Job + " has no tasks any more, or on a new node"
 	}

@@ -23,6 +23,7 @@ const (
 	ObstacleNoJob   ObstacleKind = "no-job"    // it must be near a job that does not exist
 	ObstacleFull    ObstacleKind = "full"      // no node has room
 	ObstacleTaking  ObstacleKind = "taking"    // others are giving way to it
+	ObstacleRunning ObstacleKind = "running"   // as many run as the partition, or one above it, allows
 	ObstacleOnHold  ObstacleKind = "on-hold"   // somebody holds its job
 	ObstacleBackoff ObstacleKind = "back-off"  // its last attempt failed, and the next is not due
 	ObstacleParts   ObstacleKind = "parts"     // some of its gang are not ready to start again
@@ -51,10 +52,13 @@ type Obstacle struct {
 	Later     bool         `json:"later,omitempty"` // the limit is reached once those before it have started
 	Job       string       `json:"job,omitempty"`   // who is in the way
 	Gang      int          `json:"gang,omitempty"`
-	Policy    Policy       `json:"policy,omitempty"` // by which others are first
-	Nodes     []string     `json:"nodes,omitempty"`  // that are out of service
-	Until     time.Time    `json:"until,omitzero"`   // when that ends, if it is known
-	Detail    string       `json:"detail,omitempty"` // what else the node says
+	PerUser   bool         `json:"perUser,omitempty"` // it is the tasks of one user of whom no more may run
+	Running   int          `json:"running,omitempty"` // tasks, of those
+	Most      int          `json:"most,omitempty"`    // that may run
+	Policy    Policy       `json:"policy,omitempty"`  // by which others are first
+	Nodes     []string     `json:"nodes,omitempty"`   // that are out of service
+	Until     time.Time    `json:"until,omitzero"`    // when that ends, if it is known
+	Detail    string       `json:"detail,omitempty"`  // what else the node says
 }
 
 func (o Obstacle) String() string {
@@ -80,6 +84,12 @@ func (o Obstacle) String() string {
 		return WarnNoJob(o.Job)
 	case ObstacleFull:
 		return "no node can take it now"
+	case ObstacleRunning:
+		whose := "its"
+		if o.PerUser {
+			whose = "one user's"
+		}
+		return fmt.Sprintf("partition %s lets at most %d of %s tasks run, and %d do", o.Partition, o.Most, whose, o.Running)
 	case ObstacleOnHold:
 		return "job " + o.Job + " is on hold"
 	case ObstacleTaking:

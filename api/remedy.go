@@ -10,29 +10,31 @@ type RemedyKind string
 
 // What can be changed so that a task starts in the next pass of the scheduler.
 const (
-	RemedyTime      RemedyKind = "time"      // the job's --time: it is backfilled
-	RemedyRequest   RemedyKind = "request"   // what a task of the job asks for
-	RemedyGang      RemedyKind = "gang"      // how many tasks it starts together
-	RemedyPriority  RemedyKind = "priority"  // of the job
-	RemedyLimit     RemedyKind = "limit"     // of partitions
-	RemedyGuarantee RemedyKind = "guarantee" // of the partition: others give way
-	RemedyResume    RemedyKind = "resume"    // of a node that is being drained
-	RemedyRelease   RemedyKind = "release"   // of the job, which is on hold
+	RemedyTime       RemedyKind = "time"        // the job's --time: it is backfilled
+	RemedyRequest    RemedyKind = "request"     // what a task of the job asks for
+	RemedyGang       RemedyKind = "gang"        // how many tasks it starts together
+	RemedyPriority   RemedyKind = "priority"    // of the job
+	RemedyLimit      RemedyKind = "limit"       // of partitions
+	RemedyGuarantee  RemedyKind = "guarantee"   // of the partition: others give way
+	RemedyResume     RemedyKind = "resume"      // of a node that is being drained
+	RemedyMaxRunning RemedyKind = "max-running" // how many tasks partitions let run, in all or of one user
+	RemedyRelease    RemedyKind = "release"     // of the job, which is on hold
 )
 
 // Remedy is one change that was tried on a copy of the state: with it, and
 // nothing else changed, the task starts in the next pass, and with less of it it
 // does not.
 type Remedy struct {
-	Kind     RemedyKind    `json:"kind"`
-	Time     Duration      `json:"time,omitempty"`
-	Request  Amounts       `json:"request,omitzero"` // what it does not name stays
-	MemLimit Bytes         `json:"memLimit,omitempty"`
-	Gang     int           `json:"gang,omitempty"`
-	Priority int           `json:"priority,omitempty"`
-	Shares   []RemedyShare `json:"shares,omitempty"` // all of them at once
-	Node     string        `json:"node,omitempty"`   // to resume, or where the task would start
-	Job      string        `json:"job,omitempty"`    // that is set or released; "" = it has to be submitted anew
+	Kind     RemedyKind      `json:"kind"`
+	Time     Duration        `json:"time,omitempty"`
+	Request  Amounts         `json:"request,omitzero"` // what it does not name stays
+	MemLimit Bytes           `json:"memLimit,omitempty"`
+	Gang     int             `json:"gang,omitempty"`
+	Priority int             `json:"priority,omitempty"`
+	Shares   []RemedyShare   `json:"shares,omitempty"`  // all of them at once
+	Running  []RemedyRunning `json:"running,omitempty"` // likewise
+	Node     string          `json:"node,omitempty"`    // to resume, or where the task would start
+	Job      string          `json:"job,omitempty"`     // that is set or released; "" = it has to be submitted anew
 }
 
 // Set is what JobSet is to be asked for to do it; false: it cannot be done so.
@@ -71,6 +73,21 @@ type RemedyShare struct {
 	Amounts   Amounts `json:"amounts"`
 }
 
+// RemedyRunning is how many tasks a partition would let run.
+type RemedyRunning struct {
+	Partition string `json:"partition"`
+	PerUser   bool   `json:"perUser,omitempty"`
+	Most      int    `json:"most"`
+}
+
+func (r RemedyRunning) String() string {
+	flag := "max-running"
+	if r.PerUser {
+		flag = "max-running-per-user"
+	}
+	return fmt.Sprintf("mesita partition set %s --%s %d", r.Partition, flag, r.Most)
+}
+
 func (r Remedy) String() string {
 	on := ""
 	if r.Node != "" {
@@ -89,6 +106,12 @@ func (r Remedy) String() string {
 		return "would start with a higher limit: " + r.commands("limit")
 	case RemedyGuarantee:
 		return "a guarantee would take room back from others: " + r.commands("guarantee")
+	case RemedyMaxRunning:
+		var out []string
+		for _, x := range r.Running {
+			out = append(out, x.String())
+		}
+		return "would start now if more tasks might run: " + strings.Join(out, " && ")
 	case RemedyRelease:
 		return "would start now if its job were released: mesita job release " + r.Job
 	case RemedyResume:

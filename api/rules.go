@@ -18,6 +18,10 @@ type TaskRules struct {
 	// MaxWaiting is how many tasks may wait, here and below: a job that would be
 	// beyond is refused as it is submitted. Each partition's own counts.
 	MaxWaiting int `json:"maxWaiting,omitempty"`
+	// MaxRunning and MaxRunningPerUser are how many tasks may be on nodes, here and
+	// below: the others wait. What runs already goes on. Each partition's own count.
+	MaxRunning        int `json:"maxRunning,omitempty"`
+	MaxRunningPerUser int `json:"maxRunningPerUser,omitempty"`
 }
 
 // Filled is a field of a job's spec that its user left out, and what it got from a
@@ -44,6 +48,8 @@ func (r *TaskRules) validate() error {
 		{"maxCpus", int64(r.MaxCPUs), maxCPUs * 1000, r.MaxCPUs.String() + " is more than mesita counts"},
 		{"maxMem", int64(r.MaxMem), maxBytes, r.MaxMem.String() + " is more than mesita counts"},
 		{"maxWaiting", int64(r.MaxWaiting), maxTaskCount, fmt.Sprintf("%d is more than %d", r.MaxWaiting, maxTaskCount)},
+		{"maxRunning", int64(r.MaxRunning), maxTaskCount, fmt.Sprintf("%d is more than %d", r.MaxRunning, maxTaskCount)},
+		{"maxRunningPerUser", int64(r.MaxRunningPerUser), maxTaskCount, fmt.Sprintf("%d is more than %d", r.MaxRunningPerUser, maxTaskCount)},
 	} {
 		switch {
 		case f.v < 0:

@@ -66,6 +66,7 @@ const (
 	Accounts                       // what attempts held, used and lost is summed up by the day
 	WaitingChanges                 // a job that waits is set, held and released, and one that runs is put back
 	JobPlaces                      // a job says in which partitions it was, and since which event
+	RunningRules                   // a partition bounds how many of its tasks run, and of each user's
 )
 
 // Holder says who must know a feature before it is used.
@@ -127,6 +128,7 @@ var features = [...]struct {
 	WaitingChanges:  {5, Voters},
 	CAChanges:       {4, ReadyNodes},
 	JobPlaces:       {5, Voters},
+	RunningRules:    {6, Voters},
 }
 
 // Level is the cluster's from which it is done.
@@ -190,6 +192,9 @@ var fields = []field{
 	fieldOf("token.rights", 3, func(c *TokenCreate) bool { return c.Token != nil && len(c.Token.Rights) > 0 }),
 	fieldOf("outdated", 3, func(c *NodeHello) bool { return c.Outdated }),
 	fieldOf("partition.maxFrozen", 4, func(c *PartitionPut) bool { return c.Partition != nil && c.Partition.MaxFrozen != 0 }),
+	fieldOf("partition.maxRunning or maxRunningPerUser", 6, func(c *PartitionPut) bool {
+		return c.Partition != nil && (c.Partition.MaxRunning != 0 || c.Partition.MaxRunningPerUser != 0)
+	}),
 	fieldOf("partition.default or max of time, cpus, mem or waiting", 4, func(c *PartitionPut) bool {
 		return c.Partition != nil && c.Partition.TaskRules != (api.TaskRules{})
 	}),

@@ -67,6 +67,9 @@ func (t *tables) nodesOf(job string) (out []*api.Node) {
 type placing struct {
 	jobs map[versionKey]*placingJob
 	at   map[string][]*api.Node // where jobs are that others want to be with, or not
+
+	tally   *Tally
+	counted bool
 }
 
 type versionKey struct {
@@ -155,7 +158,7 @@ func (r *placingJob) among(n *api.Node) bool {
 
 // clone goes on by itself.
 func (c placing) clone() placing {
-	out := placing{jobs: make(map[versionKey]*placingJob, len(c.jobs)), at: maps.Clone(c.at)}
+	out := placing{jobs: make(map[versionKey]*placingJob, len(c.jobs)), at: maps.Clone(c.at), tally: c.tally, counted: c.counted}
 	for key, r := range c.jobs {
 		if r != nil {
 			copied := *r

@@ -139,7 +139,8 @@ func (x *tx) place(p *Placement) bool {
 	}
 	if old := x.taskAt(p.Job, p.Index); old != nil {
 		x.made() // its count goes to the job as stored
-		if j := x.jobAt(p.Job); j != nil && j.Hold {
+		j := x.jobAt(p.Job)
+		if j != nil && (j.Hold || !x.mayRun(j, 1)) {
 			return false
 		}
 		t := *old
@@ -147,6 +148,9 @@ func (x *tx) place(p *Placement) bool {
 			return false
 		}
 		x.putTask(&t)
+		if j != nil {
+			x.placing.tally.Add(j, 1)
+		}
 		return true
 	}
 	j := x.making(p.Job)
@@ -157,10 +161,11 @@ func (x *tx) place(p *Placement) bool {
 		return false
 	}
 	t := j.UnmadeTask(p.Index)
-	if !x.placed(t, p, row) {
+	if !x.mayRun(j, 1) || !x.placed(t, p, row) {
 		return false
 	}
 	x.putMade(t, j)
+	x.placing.tally.Add(j, 1)
 	return true
 }
 
@@ -222,7 +227,7 @@ func (x *tx) made() {
 // room together: it starts whole or not at all.
 func (x *tx) gangFits(ps []Placement) bool {
 	j := x.jobAt(ps[0].Job)
-	if j.Hold || len(ps) != j.Counts.Pending || j.Counts.Live() != j.Counts.Pending {
+	if j.Hold || len(ps) != j.Counts.Pending || j.Counts.Live() != j.Counts.Pending || !x.mayRun(j, len(ps)) {
 		return false
 	}
 	before := x.placing

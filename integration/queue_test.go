@@ -48,6 +48,12 @@ func newCrowd(rt *rapid.T, limits bool) *crowd {
 		if limits && path != "b" && rapid.Bool().Draw(rt, "limited") {
 			p.Limit = api.Amounts{CPUs: api.MilliCPU(1000 * c.pick(1, 16))}
 		}
+		if limits && c.pick(0, 3) == 0 {
+			p.MaxRunning = c.pick(1, 8)
+		}
+		if limits && c.pick(0, 3) == 0 {
+			p.MaxRunningPerUser = c.pick(1, 4)
+		}
 		if c.pick(0, 3) == 0 && p.Limit.IsZero() && path != "a/x" && path != "a/y" {
 			p.Guarantee = api.Amounts{CPUs: api.MilliCPU(1000 * c.pick(1, 4))}
 		}
@@ -107,9 +113,10 @@ func (s *shared) elapse() bool {
 
 // Where tasks take as long as expected, jobs start in the order of the
 // queue, each behind as many tasks as it says and when it says, whatever policies,
-// weights, guarantees, limits and preemption say of it.
+// weights, guarantees, limits, bounds of what runs and preemption say of it. Where a
+// bound of what runs lets no more of a job start, that is what it says.
 func TestTheQueueIsTheOrderOfService(t *testing.T) {
-	compared, never := 0, 0
+	compared, never, barred := 0, 0, 0
 	draw.Check(t, func(rt *rapid.T) {
 		c := newCrowd(rt, true)
 		for range c.pick(2, 12) {
@@ -119,6 +126,9 @@ func TestTheQueueIsTheOrderOfService(t *testing.T) {
 			c.settle()
 		}
 		rows, waiting := c.queue(), map[string]int{}
+		for _, r := range rows {
+			barred += c.saysBar(r)
+		}
 		for j := range c.View().LiveJobs() {
 			waiting[j.ID] = j.Counts.Pending
 		}
@@ -159,9 +169,31 @@ func TestTheQueueIsTheOrderOfService(t *testing.T) {
 			}
 		}
 	})
-	if compared == 0 || never == 0 {
-		t.Errorf("%d jobs started and %d never did: the test shows nothing", compared, never)
+	if compared == 0 || never == 0 || barred == 0 {
+		t.Errorf("%d jobs started, %d never did and %d had to wait as enough ran: the test shows nothing", compared, never, barred)
 	}
+}
+
+// saysBar counts a row that waits as enough run, and fails one that does and says
+// something else that more room would mend.
+func (c *crowd) saysBar(r *api.Queued) int {
+	j, n := c.View().Job(r.Job), 1
+	if j.Spec.Gang > 0 {
+		n = j.Counts.Pending
+	}
+	bars := c.View().Tally().Bars(j, n)
+	switch {
+	case len(bars) == 0:
+		return 0
+	case r.Obstacle.Kind == api.ObstacleRunning:
+		if r.Obstacle.Partition != bars[0].Partition || r.Obstacle.PerUser != bars[0].PerUser || r.Obstacle.Most != bars[0].Most {
+			c.rt.Fatalf("%s says %+v, and it is %+v", r.Task, r.Obstacle, bars[0])
+		}
+		return 1
+	case r.Obstacle.Kind == api.ObstacleOrder, r.Obstacle.Kind == api.ObstacleFull, r.Obstacle.Kind == api.ObstacleGang, r.Obstacle.Kind == api.ObstacleLimit:
+		c.rt.Fatalf("%s says %+v, and %+v", r.Task, r.Obstacle, bars)
+	}
+	return 0
 }
 
 func texts(rows []*api.Queued) (out []string) {

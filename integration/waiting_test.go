@@ -2,6 +2,7 @@ package integration
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 
 	"github.com/mesita/mesita/api"
@@ -78,6 +79,75 @@ func (s *shared) decides(cmds []fsm.Command) string {
 		s.t.Fatalf("%v", err)
 	}
 	return string(text)
+}
+
+// bounds lets partitions run a few tasks more than they do, and submits more.
+func (s *shared) bounds(rt *rapid.T) {
+	for _, path := range []string{"a", "a/b", "c"} {
+		p := *s.View().Partition(path)
+		p.MaxRunning, p.MaxRunningPerUser = rapid.IntRange(0, 6).Draw(rt, "most "+path), rapid.IntRange(0, 4).Draw(rt, "per user "+path)
+		s.partition(&p)
+	}
+	for i, path := range []string{"a", "a/b", "c", "a/b"} {
+		j := batchOf(path, 1+rapid.IntRange(0, 5).Draw(rt, "more"), 100, 1<<20)
+		if i == 3 {
+			if j.Array, j.Gang = "", 2; !rapid.Bool().Draw(rt, "gang") {
+				continue
+			}
+		}
+		s.submit(fmt.Sprint("user", rapid.IntRange(0, 1).Draw(rt, "user")), j)
+	}
+	s.settle()
+}
+
+// No partition lets more tasks start than it says, here and below, in all or of one
+// user, whoever decides and however much a pass starts; what runs above that goes on.
+// Apply and the scheduler agree, or what one refuses the other would ask for for ever.
+func TestNoMoreRunThanAPartitionLets(t *testing.T) {
+	reached := 0
+	draw.Check(t, func(rt *rapid.T) {
+		s := crowded(rt)
+		before := s.running()
+		s.bounds(rt)
+		now := s.running()
+		for _, path := range []string{"a", "a/b", "c"} {
+			p := s.View().Partition(path)
+			for who, n := range now[path] {
+				most := p.MaxRunningPerUser
+				if who == "" {
+					most = p.MaxRunning
+				}
+				if most > 0 && n > most && n > before[path][who] {
+					rt.Fatalf("%d of %q run in %s, %d did, and it lets %d", n, who, path, before[path][who], most)
+				}
+				if most > 0 && n == most {
+					reached++
+				}
+			}
+		}
+	})
+	if reached == 0 {
+		t.Error("no bound was ever reached")
+	}
+}
+
+// running counts the tasks that are on nodes, by partition and those above it, and by
+// user there, "" being all.
+func (s *shared) running() map[string]map[string]int {
+	out := map[string]map[string]int{}
+	for n := range s.View().Nodes() {
+		for t := range s.View().NodeTasks(n.ID) {
+			j := s.View().Job(t.Job)
+			for path := t.Partition; path != ""; path = api.ParentPath(path) {
+				if out[path] == nil {
+					out[path] = map[string]int{}
+				}
+				out[path][""]++
+				out[path][j.Actor]++
+			}
+		}
+	}
+	return out
 }
 
 // ends is that some of the tasks that run end.

@@ -21,6 +21,9 @@ func TestWhatWhyAdvisesHelps(t *testing.T) {
 	kinds := map[api.RemedyKind]int{}
 	draw.Check(t, func(rt *rapid.T) {
 		s := crowded(rt)
+		if rapid.Bool().Draw(rt, "bounds") {
+			s.bounds(rt)
+		}
 		if rapid.Bool().Draw(rt, "hold") {
 			id := s.submit("x", batchOf("c", 1, 500, 1<<30))
 			s.do(&fsm.JobHold{Meta: s.meta(), ID: id})
@@ -49,7 +52,7 @@ func TestWhatWhyAdvisesHelps(t *testing.T) {
 			}
 		}
 	})
-	for _, k := range []api.RemedyKind{api.RemedyTime, api.RemedyRequest, api.RemedyGang, api.RemedyPriority, api.RemedyLimit, api.RemedyGuarantee, api.RemedyResume, api.RemedyRelease} {
+	for _, k := range []api.RemedyKind{api.RemedyTime, api.RemedyRequest, api.RemedyGang, api.RemedyPriority, api.RemedyLimit, api.RemedyGuarantee, api.RemedyResume, api.RemedyRelease, api.RemedyMaxRunning} {
 		if kinds[k] == 0 {
 			t.Errorf("nothing was ever advised of the kind %s: %v", k, kinds)
 		}
@@ -153,6 +156,11 @@ func (s *shared) helps(task string, r api.Remedy) bool {
 			return false
 		}
 	}
+	for _, p := range scheduler.Running(s.View(), r.Running) {
+		if _, err := f.Do(&fsm.PartitionPut{Meta: s.meta(), Partition: p}); err != nil {
+			return false
+		}
+	}
 	if r.Kind == api.RemedyResume {
 		if _, err := f.Do(&fsm.NodeDrain{Meta: s.meta(), ID: s.View().FindNode(r.Node).ID}); err != nil {
 			return false
@@ -200,6 +208,12 @@ func lesser(spec *api.JobSpec, r api.Remedy) (out []api.Remedy) {
 	}
 	if r.Priority > spec.Priority+1 {
 		with(func(r *api.Remedy) { r.Priority-- })
+	}
+	for i, x := range r.Running {
+		with(func(r *api.Remedy) {
+			r.Running = slices.Clone(r.Running)
+			r.Running[i].Most = x.Most - 1
+		})
 	}
 	for i, share := range r.Shares {
 		for k, v := range share.Amounts.Each {

@@ -115,14 +115,16 @@ func TestFairShares(t *testing.T) {
 	put(t, s, &api.Partition{Path: "e", Nodes: []api.Constraint{{Attr: "zone", Op: "=", Value: "a"}}, Weight: 100_000})
 	put(t, s, &api.Partition{Path: "e/f"})
 	put(t, s, &api.Partition{Path: "g"})
+	put(t, s, &api.Partition{Path: "h", Weight: 100_000, TaskRules: api.TaskRules{MaxRunning: 1}})
+	submit(t, s, "h", 20, 1) // of which no more may run
 	for _, p := range []string{"a", "b", "c", "d", "e/f"} {
 		submit(t, s, p, 20, 0)
 	}
 	do(t, s, &fsm.JobHold{Meta: fsm.Meta{At: t0}, ID: submit(t, s, "g", 20, 0).ID}) // which wants nothing now
 	// e may have what zone a has, half of the cluster, c its guarantee of a
-	// quarter, d its limit of a 32nd; a and b share the rest, one to three.
-	rest := 1 - 0.5 - 0.25 - 1.0/32
-	for path, want := range map[string]float64{"a": rest / 4, "b": rest * 3 / 4, "c": 0.25, "d": 1.0 / 32, "e": 0.5, "e/f": 0.5, "g": 0, "default": 0} {
+	// quarter, d its limit of a 32nd, h what it holds, a 16th; a and b share the rest, one to three.
+	rest := 1 - 0.5 - 0.25 - 1.0/32 - 1.0/16
+	for path, want := range map[string]float64{"a": rest / 4, "b": rest * 3 / 4, "c": 0.25, "d": 1.0 / 32, "e": 0.5, "e/f": 0.5, "g": 0, "h": 1.0 / 16, "default": 0} {
 		if got := status(t, s, path).Fair; math.Abs(got-want) > 1e-6 {
 			t.Errorf("the fair share of %s is %v, want %v", path, got, want)
 		}

@@ -57,10 +57,10 @@ func (t *tree) fill(c *part, total float64, pools, out map[*part]float64) {
 }
 
 // most is the largest share that a part can use: its limit, and what it holds
-// if nothing of it waits.
+// if nothing of it waits, or no more of it may run.
 func (t *tree) most(c *part) float64 {
 	most := 1.0
-	if c.wants == 0 {
+	if c.wants == 0 || c.parent.own != c && c.p.MaxRunning > 0 && c.runs >= c.p.MaxRunning {
 		most = fsm.Dominant(c.used, t.capacity)
 	}
 	for name, v := range c.limit.Each {

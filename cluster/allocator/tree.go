@@ -22,6 +22,7 @@ type part struct {
 
 	used   api.Resources // with all below
 	wants  int           // tasks that wait, with all below
+	runs   int           // tasks on nodes, likewise
 	active bool          // something in it still wants to be served in this round
 	key    key
 }
@@ -68,6 +69,7 @@ func newTree(v *fsm.View) *tree {
 		for up := c; up != nil; up = up.parent {
 			up.used = up.used.Add(u.Allocated)
 			up.wants += u.Pending - u.Held + u.Frozen
+			up.runs += u.Starting + u.Running
 		}
 	}
 	return t

@@ -39,6 +39,7 @@ type forecast struct {
 	served  int
 	held    int                  // tasks that run
 	kept    map[string]time.Time // when jobs can start for which room is kept
+	tally   *fsm.Tally           // what runs once what can start at once has
 }
 
 // row is what waits of a job.
@@ -260,7 +261,7 @@ func (f *forecast) explain() {
 	for i := range f.rows {
 		f.rows[i].sure, f.rows[i].obstacle = api.SurePromised, &api.Obstacle{Kind: api.ObstacleNone}
 	}
-	f.kept = f.engine.Kept()
+	f.kept, f.tally = f.engine.Kept(), f.fork.View().Tally()
 }
 
 // inOrder serves what is left in its order alone, as nobody knows when there is
@@ -330,7 +331,7 @@ func (f *forecast) finish(r *row) {
 	if r.obstacle != nil {
 		return
 	}
-	switch o := f.seen.Obstacle(r.job.ID); {
+	switch o := f.obstacle(r.job); {
 	case o.Kind == api.ObstacleFull && r.limit != nil: // which is what has it stand behind others
 	case o.Kind != "":
 		r.obstacle = &o
@@ -338,6 +339,20 @@ func (f *forecast) finish(r *row) {
 	if at, ok := f.kept[r.job.ID]; ok && (r.at.Equal(at) || r.at.IsZero() && f.now.Before(at)) {
 		r.at, r.sure = at, api.SurePromised
 	}
+}
+
+// obstacle is what keeps a job waiting at first: that enough run comes before what more
+// room would mend.
+func (f *forecast) obstacle(j *api.Job) api.Obstacle {
+	o := f.seen.Obstacle(j.ID)
+	switch o.Kind {
+	case api.ObstacleTaking, api.ObstacleNever, api.ObstacleNoNodes, api.ObstacleOut, api.ObstacleParts, api.ObstacleBackoff:
+		return o
+	}
+	if bar, barred := scheduler.Barred(f.tally, j); barred {
+		return bar
+	}
+	return o
 }
 
 // line serves tasks by order alone.

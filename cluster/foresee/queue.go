@@ -31,9 +31,10 @@ func NewQueues(p scheduler.Planner) *Queues { return &Queues{plan: p, turn: make
 
 // list is what waits in one view.
 type list struct {
-	view *fsm.View
-	at   time.Time
-	rows []row
+	view  *fsm.View
+	at    time.Time
+	rows  []row
+	tally *fsm.Tally // what runs once what can start at once has
 }
 
 // List is what waits, in the latest view or one that was it when this was called, which
@@ -54,7 +55,7 @@ func (q *Queues) List(ctx context.Context, latest func() *fsm.View) (*fsm.View, 
 	if err != nil {
 		return nil, nil, err
 	}
-	l := &list{view: v, at: q.plan.Now(), rows: f.rows}
+	l := &list{view: v, at: q.plan.Now(), rows: f.rows, tally: f.tally}
 	q.keep(l)
 	return v, l.all, nil
 }
@@ -89,20 +90,24 @@ func (q *Queues) keep(l *list) {
 func (l *list) all(yield func(*api.Job, func() *api.Queued) bool) {
 	for i := range l.rows {
 		r := &l.rows[i]
-		if !yield(r.job, func() *api.Queued { return r.queued(l.view) }) {
+		if !yield(r.job, func() *api.Queued { return r.queued(l.view, l.tally) }) {
 			return
 		}
 	}
 }
 
 // queued is the row as it is told.
-func (r *row) queued(v *fsm.View) *api.Queued {
+func (r *row) queued(v *fsm.View, tally *fsm.Tally) *api.Queued {
 	j := r.job
 	q := &api.Queued{Position: r.position, Job: j.ID, Count: j.Counts.Pending, Partition: j.Spec.Partition, User: j.Actor, Resources: j.Spec.Need(), Submitted: j.Created, Estimate: r.at, Sure: r.sure}
 	q.Index, q.Through = indexes(v, j)
 	q.Task = api.TaskID(j.ID, q.Index)
 	if r.obstacle != nil {
 		q.Because(*r.obstacle)
+		return q
+	}
+	if bar, barred := scheduler.Barred(tally, j); barred {
+		q.Because(bar) // those behind the first that waits for it are not even tried
 		return q
 	}
 	if r.limit != nil {

@@ -70,6 +70,36 @@ func TestTheQueueSaysWhatForAndHowSure(t *testing.T) {
 	}
 }
 
+// Where enough run the queue says so of all that wait for it, also of those that are
+// not even tried, and when one of those that run has ended.
+func TestTheQueueSaysWhereEnoughRun(t *testing.T) {
+	w := newWorld(t, 1)
+	w.do(&fsm.PartitionPut{Meta: meta(), Partition: &api.Partition{Path: "p", TaskRules: api.TaskRules{MaxRunning: 1}}})
+	w.do(&fsm.PartitionPut{Meta: meta(), Partition: &api.Partition{Path: "q", TaskRules: api.TaskRules{MaxRunningPerUser: 1}}})
+	for _, name := range []string{"a1", "b1", "a2", "b2", "a3", "b3"} {
+		s := spec(name, map[byte]string{'a': "p", 'b': "q"}[name[0]], api.KindBatch, 1, 100)
+		s.Time = api.Duration(5 * time.Minute)
+		w.do(&fsm.JobCreate{Meta: meta(), Spec: s})
+	}
+	w.settle()
+	rows := w.queue(NewQueues(w.jobs().Planner))
+	if len(rows) != 4 {
+		t.Fatalf("%d rows", len(rows))
+	}
+	for _, r := range rows {
+		if o := r.Obstacle; o.Kind != api.ObstacleRunning || o.Partition != r.Partition || o.PerUser != (r.Partition == "q") || o.Most != 1 || o.Running != 1 {
+			t.Errorf("%s: %+v", r.Job, o)
+		}
+		at := now.Add(5 * time.Minute)
+		if r.Job[1] == '3' {
+			at = now.Add(10 * time.Minute)
+		}
+		if !r.Estimate.Equal(at) || r.Sure != api.SureLimits {
+			t.Errorf("%s: %s, %s", r.Job, r.Estimate, r.Sure)
+		}
+	}
+}
+
 // Who asks while nothing changes gets the list that was made for others; a change
 // makes it worthless, and so does a while.
 func TestOneListIsMadeForAll(t *testing.T) {
@@ -103,37 +133,85 @@ func TestOneListIsMadeForAll(t *testing.T) {
 	}
 }
 
-// Over a long backlog a limit bounds how much of all that is passed is of its
-// partition, and does not put that at the end: what runs below it ends, too.
+// Over a long backlog a limit, or a bound of what runs, says how much of all that is
+// passed is of its partition, and does not put that at the end: what runs below it
+// ends, too.
 func TestALimitHasItsPartOfALongBacklog(t *testing.T) {
-	w := newWorld(t, 1)
-	w.do(&fsm.PartitionPut{Meta: meta(), Partition: &api.Partition{Path: "small", Limit: api.Amounts{CPUs: 1000}}})
-	for _, j := range []struct {
-		partition string
-		tasks     int
-	}{{"default", 4}, {"default", 30}, {"small", 10}} {
-		w.do(&fsm.JobCreate{Meta: meta(), Spec: spec("", j.partition, api.KindBatch, j.tasks, 1000)})
-		w.settle()
+	for name, small := range map[string]*api.Partition{
+		"limit":        {Limit: api.Amounts{CPUs: 1000}},
+		"what runs":    {TaskRules: api.TaskRules{MaxRunning: 1}},
+		"of each user": {TaskRules: api.TaskRules{MaxRunningPerUser: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			small.Path = "small"
+			w.do(&fsm.PartitionPut{Meta: meta(), Partition: small})
+			for _, j := range []struct {
+				partition string
+				tasks     int
+			}{{"default", 4}, {"default", 30}, {"small", 10}} {
+				w.do(&fsm.JobCreate{Meta: meta(), Spec: spec("", j.partition, api.KindBatch, j.tasks, 1000)})
+				w.settle()
+			}
+			order := w.order(func(j *api.Job) string { return j.Spec.Partition })
+			if len(order) != 40 {
+				t.Fatalf("%d tasks: %v", len(order), order)
+			}
+			for i := 0; i < len(order); i += 4 { // as many as the node has room for
+				if n := count(order[i:i+4], "small"); n != 1 {
+					t.Errorf("of tasks %d to %d are %d of the partition with room for one: %v", i, i+3, n, order)
+				}
+			}
+		})
 	}
-	var order []string
+}
+
+// Where it is bounded how many tasks of one user run, users go on beside each other
+// for as long as both have some, whoever has the whole beginning of the queue, and
+// also where nothing else is in the way; who is not bounded is not held up.
+func TestABoundOfEachUserLetsTheOthersPass(t *testing.T) {
+	for _, policy := range []api.Policy{api.PolicyFIFO, api.PolicySJF, api.PolicyPriority, api.PolicyFair} {
+		t.Run(string(policy), func(t *testing.T) {
+			w := newWorld(t, 1)
+			w.do(&fsm.PartitionPut{Meta: meta(), Partition: &api.Partition{Path: "p", Policy: policy, TaskRules: api.TaskRules{MaxRunningPerUser: 1}}})
+			for i := range 12 {
+				of := meta()
+				of.Actor = []string{"first", "second"}[i/6]
+				w.do(&fsm.JobCreate{Meta: of, Spec: spec("", "p", api.KindBatch, 2, 1000)})
+			}
+			wide := spec("", "p", api.KindBatch, 0, 100)
+			wide.Array, wide.Gang = "", 2
+			w.do(&fsm.JobCreate{Meta: meta(), Spec: wide})
+			w.settle()
+			order := w.order(func(j *api.Job) string { return j.Actor })
+			if len(order) != 24 || count(order[22:], meta().Actor) != 2 {
+				t.Fatalf("%d tasks, and a gang that may never run is not last: %v", len(order), order)
+			}
+			for i := 0; i < 22; i += 2 { // one of each runs
+				if n := count(order[i:i+2], "first"); n != 1 {
+					t.Errorf("of tasks %d and %d are %d of one user: %v", i, i+1, n, order)
+				}
+			}
+		})
+	}
+}
+
+// order is what waits as it is served as room comes, a word for each task.
+func (w *world) order(word func(*api.Job) string) (out []string) {
 	w.jobs().Engine(w.View()).InOrder(now, func(p scheduler.Place) bool {
 		for range p.Tasks {
-			order = append(order, p.Job.Spec.Partition)
+			out = append(out, word(p.Job))
 		}
 		return true
 	})
-	if len(order) != 40 {
-		t.Fatalf("%d tasks: %v", len(order), order)
-	}
-	for i := 0; i < len(order); i += 4 { // as many as the node has room for
-		small := 0
-		for _, partition := range order[i : i+4] {
-			if partition == "small" {
-				small++
-			}
-		}
-		if small != 1 {
-			t.Errorf("of tasks %d to %d are %d of the partition with room for one: %v", i, i+3, small, order)
+	return out
+}
+
+func count(in []string, what string) (n int) {
+	for _, s := range in {
+		if s == what {
+			n++
 		}
 	}
+	return n
 }

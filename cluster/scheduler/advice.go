@@ -29,6 +29,7 @@ func (w *waiting) remedies() (out []api.Remedy) {
 		add(w.firster())
 	}
 	add(w.higher())
+	add(w.raised())
 	add(w.guaranteed())
 	for _, r := range w.resumed() {
 		add(&r)

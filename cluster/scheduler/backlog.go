@@ -83,6 +83,12 @@ func (b *Backlog) kept(j *api.Job, by *reserve.Quota, of string) {
 	}
 }
 
+func (b *Backlog) barred(j *api.Job, by []fsm.RunningBar) {
+	if !b.Deaf && len(by) > 0 {
+		b.found[j.ID] = ofBar(by[0])
+	}
+}
+
 func (b *Backlog) taken(j *api.Job, n int) {
 	if !b.Deaf {
 		b.taking[j.ID] += n

@@ -110,6 +110,11 @@ func fitsLimits(v *fsm.View, s *api.JobSpec) error {
 		if p == nil {
 			continue
 		}
+		for _, most := range []int{p.MaxRunning, p.MaxRunningPerUser} {
+			if most > 0 && s.Gang > most {
+				return api.Errorf(api.CodeDoesNotFit, "gang: %s start together, and partition %s lets at most %d run (--max-running, --max-running-per-user): ask for fewer, or have an admin raise it", api.Count(s.Gang, "task"), p.Path, most)
+			}
+		}
 		for k, most := range p.Limit.Each {
 			if x := need.Of(k); x > most {
 				return api.Errorf(api.CodeDoesNotFit, "it needs %s=%s, the limit of partition %s is %s, %s too few: ask for less, or raise the limit", k,

@@ -5,6 +5,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/scheduler/reserve"
+	"github.com/mesita/mesita/fsm"
 )
 
 // observer looks on as a pass decides. It decides nothing: the same is decided
@@ -22,6 +23,8 @@ type observer interface {
 	blocked(p *pass, t *turn, limit bool)
 	// kept is told of what is kept below the limit of a partition for another job.
 	kept(j *api.Job, by *reserve.Quota, of string)
+	// barred is told by which rules no more of a job may run now, none included.
+	barred(j *api.Job, by []fsm.RunningBar)
 	// taken is told how many tasks more give way to a job.
 	taken(j *api.Job, n int)
 }
@@ -34,4 +37,5 @@ func (unobserved) tried(*entry)                          {}
 func (unobserved) passed(*entry, bool, time.Time)        {}
 func (unobserved) blocked(*pass, *turn, bool)            {}
 func (unobserved) kept(*api.Job, *reserve.Quota, string) {}
+func (unobserved) barred(*api.Job, []fsm.RunningBar)     {}
 func (unobserved) taken(*api.Job, int)                   {}

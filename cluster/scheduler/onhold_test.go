@@ -104,3 +104,90 @@ func TestWhyOfATaskThatNoPassTries(t *testing.T) {
 		})
 	}
 }
+
+// A task that waits since enough run is told so, and what would have to be set; a job
+// of another user passes, and no room is kept from it.
+func TestWhyWhereEnoughRun(t *testing.T) {
+	s := cluster(t, 1)
+	do(t, s, &fsm.PartitionPut{Meta: fsm.Meta{At: t0}, Partition: &api.Partition{Path: "p", TaskRules: api.TaskRules{MaxRunningPerUser: 2, MaxRunning: 3}}})
+	mine := submit(t, s, asking("mine", func(s *api.JobSpec) { s.Partition, s.Array = "p", "0-4" }))
+	schedule(t, s, t0)
+	spec := asking("yours", func(s *api.JobSpec) { s.Partition, s.Array, s.Command = "p", "0-1", []string{"/bin/true"} })
+	spec.Normalize()
+	do(t, s, &fsm.JobCreate{Meta: fsm.Meta{At: t0, Actor: "you"}, Spec: spec})
+	why := whyOf(t, s, mine)
+	if why.Summary != "mine.2 is waiting: partition p lets at most 2 of one user's tasks run, and 2 do" || why.Obstacles[0].Kind != api.ObstacleRunning ||
+		!slices.Equal(why.Hints, []string{"would start now if more tasks might run: mesita partition set p --max-running-per-user 3", "it starts by itself once enough tasks of partition p have ended"}) {
+		t.Errorf("%q, %q", why.Summary, why.Hints)
+	}
+	schedule(t, s, t0)
+	if a, b := s.View().Job("mine").Counts, s.View().Job("yours").Counts; a.Starting != 2 || b.Starting != 1 {
+		t.Errorf("%+v, %+v", a, b)
+	}
+	why = whyOf(t, s, s.View().Job("yours"))
+	if why.Summary != "yours.1 is waiting: partition p lets at most 3 of its tasks run, and 3 do" || len(why.Remedies) != 1 || !why.Estimate.IsZero() {
+		t.Errorf("%q, %+v", why.Summary, why)
+	}
+	gang := asking("gang", func(s *api.JobSpec) { s.Partition, s.Gang, s.Command = "p", 3, []string{"/bin/true"} })
+	if err := planner.CheckFits(s.View(), gang); api.ErrorCode(err) != api.CodeDoesNotFit {
+		t.Errorf("a gang of three, of whom two may run: %v", err)
+	}
+}
+
+// A gang of which not enough may run any more, as the rule came later, keeps nobody
+// from running; one for which enough must end first is not passed by its partition.
+func TestAGangThatMayNeverRunIsInNobodysWay(t *testing.T) {
+	s := cluster(t, 1)
+	rules := func(r api.TaskRules) {
+		do(t, s, &fsm.PartitionPut{Meta: fsm.Meta{At: t0}, Partition: &api.Partition{Path: "p", TaskRules: r}})
+	}
+	rules(api.TaskRules{MaxRunning: 1})
+	submit(t, s, asking("runs", func(s *api.JobSpec) { s.Partition, s.CPUs = "p", 100 }))
+	schedule(t, s, t0)
+	submit(t, s, asking("gang", func(s *api.JobSpec) { s.Partition, s.Gang, s.CPUs = "p", 3, 100 }))
+	submit(t, s, asking("behind", func(s *api.JobSpec) { s.Partition, s.CPUs = "p", 100 }))
+	rules(api.TaskRules{MaxRunning: 3})
+	schedule(t, s, t0)
+	if n := s.View().Job("behind").Counts.Starting; n != 0 {
+		t.Errorf("%d passed a gang that waits for those that run", n)
+	}
+	for _, r := range []api.TaskRules{{MaxRunning: 2}, {MaxRunningPerUser: 2}} {
+		rules(r)
+		f := s.View().Fork()
+		e := NewEngine(begin)
+		e.Update(f.View(), nil, true)
+		cmds, _ := e.Decide(t0)
+		if placedOn(cmds, "behind", 0) == "" || placedOn(cmds, "gang", 0) != "" {
+			t.Errorf("%+v: %+v", r, cmds)
+		}
+	}
+}
+
+// A job for which room is kept counts as if it ran: one of the same user that would
+// still run then is not started, and if it is asked why, others are first; one that
+// has ended before is.
+func TestWhoIsFirstKeepsItsTurnToRun(t *testing.T) {
+	s := cluster(t, 1)
+	do(t, s, &fsm.PartitionPut{Meta: fsm.Meta{At: t0}, Partition: &api.Partition{Path: "p", TaskRules: api.TaskRules{MaxRunningPerUser: 1}}})
+	submit(t, s, asking("runs", func(s *api.JobSpec) { s.CPUs, s.Time = 500, api.Duration(10*time.Minute) }))
+	schedule(t, s, t0)
+	submit(t, s, asking("wide", func(s *api.JobSpec) { s.Partition, s.CPUs = "p", 1600 }))
+	long := submit(t, s, asking("long", func(s *api.JobSpec) { s.Partition = "p" }))
+	schedule(t, s, t0)
+	if n := s.View().Job("long").Counts.Starting; n != 0 {
+		t.Errorf("%d passed who is first", n)
+	}
+	if why := whyOf(t, s, long); why.Obstacles[0].Kind != api.ObstacleOrder {
+		t.Errorf("%+v", why.Obstacles)
+	}
+	spec := asking("yours", func(s *api.JobSpec) { s.Partition, s.Command = "p", []string{"/bin/true"} })
+	spec.Normalize()
+	do(t, s, &fsm.JobCreate{Meta: fsm.Meta{At: t0, Actor: "you"}, Spec: spec})
+	submit(t, s, asking("short", func(s *api.JobSpec) { s.Partition, s.Time = "p", api.Duration(5*time.Minute) }))
+	schedule(t, s, t0)
+	for job, want := range map[string]int{"wide": 0, "long": 0, "yours": 1, "short": 1} {
+		if n := s.View().Job(job).Counts.Starting; n != want {
+			t.Errorf("%d of %s started, not %d", n, job, want)
+		}
+	}
+}

@@ -29,18 +29,28 @@ type Place struct {
 // nothing is in the way but room.
 type order struct {
 	*pass
-	lines  map[string]*line
-	served int
-	passed float64 // of the cluster, in this generation
-	yield  func(Place) bool
+	lines   map[string]*line
+	served  int
+	passed  float64 // of the cluster, in this generation
+	run     []ran   // and where that counts in the tally
+	enough  bool    // some could not go on in it as enough run
+	renewed bool
+	yield   func(Place) bool
+}
+
+// ran is what a job got in a generation.
+type ran struct {
+	job *api.Job
+	n   int
 }
 
 // InOrder yields what waits in the order in which it is served as room comes. What is
-// passed counts as held, by shares, guarantees, limits and fair users, until as much
-// of it was passed as the cluster has: then all before that has ended, but what has
-// no end. Who is at a limit stands behind all that can go on till then.
+// passed counts as held, by shares, guarantees, limits, fair users and bounds of what
+// runs, until as much of it was passed as the cluster has, or enough run of all that is
+// left: then all before that has ended, but what has no end. Who is at a limit or a
+// bound stands behind all that can go on till then.
 func (e *Engine) InOrder(now time.Time, yield func(Place) bool) {
-	o := &order{pass: &pass{e: e, view: e.view, now: now, round: e.begin(e.view)}, lines: map[string]*line{}, yield: yield}
+	o := &order{pass: &pass{e: e, view: e.view, now: now, round: e.begin(e.view), running: e.view.Tally()}, lines: map[string]*line{}, yield: yield}
 	lasts := e.lasting()
 	for n := 1; ; n++ {
 		limits := n < maxGenerations
@@ -48,7 +58,7 @@ func (e *Engine) InOrder(now time.Time, yield func(Place) bool) {
 		switch {
 		case !went || !limits:
 			return
-		case !more:
+		case !more && !(o.enough && (o.passed > 0 || !o.renewed)):
 			n = maxGenerations - 1 // only limits are in the way, and nobody knows of ends
 		}
 		o.renew()
@@ -66,9 +76,18 @@ func (e *Engine) lasting() float64 {
 
 // renew begins a generation: what ran has ended.
 func (o *order) renew() {
-	o.round, o.passed = o.e.begin(o.view), 0
+	o.round, o.passed, o.enough = o.e.begin(o.view), 0, false
 	for p := range o.view.Partitions() {
 		o.round.Refund(p.Path, o.view.Usage(p.Path).Allocated.Minus(o.e.fixed[p.Path]))
+	}
+	for _, r := range o.run {
+		o.running.Add(r.job, -r.n)
+	}
+	if o.run = o.run[:0]; !o.renewed {
+		o.running, o.renewed = o.view.TallyLasting(), true
+	}
+	for _, l := range o.lines {
+		l.uncap()
 	}
 }
 
@@ -89,6 +108,13 @@ func (o *order) generation(limits bool, lasts float64) (more, went bool) {
 			n = s.left
 		}
 		if limits {
+			if n = o.mayRun(s.entry.job, n); n == 0 {
+				barred, o.enough = true, true
+				if l.wait(o.running.Bars(s.entry.job, max(1, s.entry.job.Spec.Gang)), u) {
+					o.round.Done(path)
+				}
+				continue
+			}
 			if n = o.allowed(path, s.entry, need, n); n == 0 {
 				barred = true
 				if l.bar(o, path, u) {
@@ -101,6 +127,10 @@ func (o *order) generation(limits bool, lasts float64) (more, went bool) {
 			return false, false
 		}
 		o.served += n
+		if o.running.Counts(s.entry.job) {
+			o.running.Add(s.entry.job, n)
+			o.run = append(o.run, ran{s.entry.job, n})
+		}
 		o.round.Charge(path, need.Times(n))
 		share := fsm.Dominant(need, o.view.Capacity())
 		l.serve(u, n, share)
@@ -124,10 +154,21 @@ func (o *order) allowed(path string, e *entry, need api.Resources, n int) int {
 	return n
 }
 
+// mayRun is how many tasks of a job may run more, of so many; of a gang all or none.
+func (o *order) mayRun(j *api.Job, n int) int {
+	for n > 0 && len(o.running.Bars(j, n)) > 0 {
+		if n /= 2; j.Spec.Gang > 0 {
+			return 0
+		}
+	}
+	return n
+}
+
 // line is the queue of one partition.
 type line struct {
 	fair   bool
 	users  users                    // who has something in it
+	capped []*user                  // of whom enough run in this generation
 	limit  *api.Obstacle            // that the first ones came to
 	barred []standing               // what limits never leave enough for
 	limits map[*entry]*api.Obstacle // and which
@@ -150,7 +191,9 @@ func (o *order) line(path string) *line {
 	o.lines[path] = l
 	q := o.e.queues[path]
 	switch {
-	case q == nil:
+	case q == nil || q.size == 0: // a user without a next job has no place
+	case q.users == nil && o.running.PerUser(path):
+		l.users = byUser(q.order)
 	case q.users == nil:
 		l.users = users{newUser("", 0, q.order)}
 	default:
@@ -165,11 +208,8 @@ func (o *order) line(path string) *line {
 // next is the user whose turn it is, nil if nobody has any left; at last those that
 // were barred.
 func (l *line) next(last bool) *user {
-	for len(l.users) > 0 {
-		if u := l.users[0]; len(u.rest)+len(u.again) > 0 {
-			return u
-		}
-		heap.Pop(&l.users)
+	if len(l.users) > 0 {
+		return l.users[0]
 	}
 	if !last || len(l.barred) == 0 {
 		return nil
@@ -177,6 +217,43 @@ func (l *line) next(last bool) *user {
 	l.users, l.barred, l.fair = users{{again: l.barred}}, nil, false
 	heap.Init(&l.users[0].again)
 	return l.users[0]
+}
+
+// moved has the user whose turn it was stand where it belongs.
+func (l *line) moved() {
+	if u := l.users[0]; len(u.rest)+len(u.again) == 0 {
+		heap.Pop(&l.users)
+	} else {
+		heap.Fix(&l.users, 0)
+	}
+}
+
+// wait notes that no more of a user's next job may run. It is true if that holds for
+// all of its partition until some have ended; a gang that is larger than what may run
+// is passed, and stands behind all.
+func (l *line) wait(bars []fsm.RunningBar, u *user) bool {
+	all := false
+	for _, b := range bars {
+		if u.head().entry.job.Spec.Gang > b.Most {
+			l.barred = append(l.barred, u.head())
+			u.pop()
+			l.moved()
+			return len(l.barred) >= maxBlocked
+		}
+		all = all || !b.PerUser
+	}
+	if !all {
+		l.capped = append(l.capped, heap.Pop(&l.users).(*user))
+	}
+	return all
+}
+
+// uncap has those go on of whom enough ran.
+func (l *line) uncap() {
+	for _, u := range l.capped {
+		heap.Push(&l.users, u)
+	}
+	l.capped = nil
 }
 
 // bar notes that a user's next job is at a limit. It is true if none of its partition
@@ -198,6 +275,7 @@ func (l *line) bar(o *order, path string, u *user) (strict bool) {
 		return true
 	}
 	u.pop()
+	l.moved()
 	l.barred, l.limits[s.entry] = append(l.barred, s), limit
 	return len(l.barred) >= maxBlocked
 }
@@ -218,8 +296,8 @@ func (l *line) serve(u *user, n int, share float64) {
 		u.use += float64(n) * share
 		c := s.entry.job.Counts
 		rank = float64(c.Running+c.Starting+c.Pending-s.left+n) * share
-		defer heap.Fix(&l.users, 0)
 	}
+	defer l.moved()
 	left := standing{entry: s.entry, rank: rank, left: s.left - n, begun: true}
 	switch {
 	case left.left == 0:
@@ -233,9 +311,11 @@ func (l *line) serve(u *user, n int, share float64) {
 	}
 }
 
-// user is who takes turns in a fair partition; of others, all.
+// user is who takes turns in a fair partition. In others it is all; or each, whose next
+// jobs are in their common order, where it is bounded what runs of one.
 type user struct {
 	name  string
+	each  bool
 	use   float64
 	rest  []*entry
 	again standings // those of which something was served
@@ -248,6 +328,20 @@ func newUser(name string, use float64, t *entries) *user {
 		return true
 	})
 	return u
+}
+
+func byUser(t *entries) (out users) {
+	of := map[string]*user{}
+	t.Ascend(func(e *entry) bool {
+		u := of[e.job.Actor]
+		if u == nil {
+			u = &user{name: e.job.Actor, each: true}
+			of[u.name], out = u, append(out, u)
+		}
+		u.rest = append(u.rest, e)
+		return true
+	})
+	return out // in the order of their first jobs
 }
 
 // head is the next job.
@@ -284,6 +378,10 @@ type users []*user
 func (x users) Len() int      { return len(x) }
 func (x users) Swap(i, j int) { x[i], x[j] = x[j], x[i] }
 func (x users) Less(i, j int) bool {
+	if x[i].each {
+		a, b := x[i].head(), x[j].head()
+		return a.before(&b)
+	}
 	return x[i].use < x[j].use || x[i].use == x[j].use && x[i].name < x[j].name
 }
 func (x *users) Push(v any) { *x = append(*x, v.(*user)) }

@@ -23,23 +23,25 @@ const maxBlocked = 256
 
 // pass is one decision over one view.
 type pass struct {
-	e      *Engine
-	view   *fsm.View
-	now    time.Time
-	round  Round
-	turns  map[string]*turn
-	held   map[int][]*reserve.Hold // room held, by slot
-	claims map[int][]*claim        // and what is being taken back
-	limits map[string]*limit       // and room kept below limits, by partition
-	thawed map[string]bool         // tasks
-	freed  bool                    // some of it no more, which others had to pass by
-	open   *fsm.TaskPlace
-	placed int
-	cmds   []fsm.Command
-	next   time.Time
-	ends   map[string]time.Duration // estimates of the jobs asked for in this pass
-	looks  observer
-	whole  bool // it goes on however much is placed
+	e       *Engine
+	view    *fsm.View
+	now     time.Time
+	round   Round
+	turns   map[string]*turn
+	held    map[int][]*reserve.Hold // room held, by slot
+	claims  map[int][]*claim        // and what is being taken back
+	limits  map[string]*limit       // and room kept below limits, by partition
+	thawed  map[string]bool         // tasks
+	running *fsm.Tally              // what runs, and was started, where that is bounded
+	ahead   []*turn                 // those whose first counts in it before it was started
+	freed   bool                    // some of it no more, which others had to pass by
+	open    *fsm.TaskPlace
+	placed  int
+	cmds    []fsm.Command
+	next    time.Time
+	ends    map[string]time.Duration // estimates of the jobs asked for in this pass
+	looks   observer
+	whole   bool // it goes on however much is placed
 }
 
 // turn is a partition's place in its queue during a pass.
@@ -51,9 +53,10 @@ type turn struct {
 	tasks   *units
 	kept    map[*entry]*seat // of jobs that another user interrupted
 	blocked int
-	first   *entry        // the first job that did not fit
-	head    *reserve.Head // and its task, if room is kept for it
-	limited bool          // it was a limit that it lacks room below
+	capped  map[string]bool // users of whom no more may run
+	first   *entry          // the first job that did not fit
+	head    *reserve.Head   // and its task, if room is kept for it
+	limited bool            // it was a limit that it lacks room below
 	waiting []*entry
 	frozen  []*api.Task // those of the partition that may go on
 	listed  bool
@@ -62,7 +65,7 @@ type turn struct {
 
 func newPass(e *Engine, now time.Time) *pass {
 	e.now, e.started = now, newStarted(len(e.slots.node), e.started)
-	p := &pass{e: e, view: e.view, now: now, round: e.begin(e.view), turns: map[string]*turn{}, held: map[int][]*reserve.Hold{}, claims: map[int][]*claim{}, limits: map[string]*limit{}, thawed: map[string]bool{}, ends: map[string]time.Duration{}, looks: unobserved{}}
+	p := &pass{e: e, view: e.view, now: now, round: e.begin(e.view), turns: map[string]*turn{}, held: map[int][]*reserve.Hold{}, claims: map[int][]*claim{}, limits: map[string]*limit{}, thawed: map[string]bool{}, ends: map[string]time.Duration{}, looks: unobserved{}, running: e.view.Tally()}
 	p.renewClaims()
 	p.advance()
 	for _, more := range []bool{false, true} {
@@ -134,6 +137,11 @@ func (p *pass) serve(path string) bool {
 		if t.entry == nil && !p.nextJob(t) {
 			return false
 		}
+		if barred, all := p.barred(t); all {
+			return false
+		} else if barred {
+			continue
+		}
 		if t.entry.job.Spec.Gang > 0 {
 			if p.gang(t) {
 				return true
@@ -194,6 +202,9 @@ func (p *pass) nextJob(t *turn) bool {
 		if t.blocked >= maxBlocked {
 			return false
 		}
+		if t.capped[e.job.Actor] {
+			continue
+		}
 		if seat := t.kept[e]; seat != nil {
 			t.entry, t.seat, t.tasks = e, seat, seat.tasks
 			seat.enter()
@@ -249,6 +260,7 @@ func (p *pass) block(t *turn, limit bool) (strict bool) {
 			p.waits(t)
 			p.hold(t, e)
 		}
+		p.keepTurn(t, e)
 	}
 	p.leave(t)
 	return strict || p.over(t)
@@ -287,6 +299,7 @@ func (p *pass) place(t *turn, u *unit, i int) {
 	p.startsFirst(t.q.part.Path, c)
 	p.endClaim(t.entry.job.ID, i)
 	p.usedQuota(t, need)
+	p.running.Add(t.entry.job, 1)
 	p.e.slots.take(i, need)
 	p.e.started.add(t.entry.job, i)
 	p.e.dirty[c.NodeID] = true

@@ -30,6 +30,8 @@ func (p *pass) preempt() {
 		x.mine[c.job]++
 		x.comingTo(p.slotOf(c)) // before there are more of them
 	}
+	x.countAhead(-1) // they are claimed for as the others
+	x.ahead = nil
 	x.stuck()
 	x.limits()
 	turns := make([]*turn, 0, len(p.turns))
@@ -135,8 +137,17 @@ func (x *preemption) claim(t *turn, e *entry, allow allowed, covered func(api.Re
 // a partition that loses so much in all.
 type allowed func(need, lost api.Resources, v *api.Task) bool
 
-// claimOne takes back for one task. It is false if that cannot be.
+// claimOne takes back for one task. It is false if that cannot be, or no more may run.
 func (x *preemption) claimOne(t *turn, e *entry, u *unit, c *class, slots []int, allow allowed) bool {
+	if len(x.running.Bars(e.job, 1)) > 0 || !x.claimRoom(t, e, u, c, slots, allow) {
+		return false
+	}
+	x.running.Add(e.job, 1)
+	x.undo = append(x.undo, func() { x.running.Add(e.job, -1) })
+	return true
+}
+
+func (x *preemption) claimRoom(t *turn, e *entry, u *unit, c *class, slots []int, allow allowed) bool {
 	if x.mine[e.job.ID] > 0 { // it was taken back in an earlier pass
 		x.mine[e.job.ID]--
 		x.round.Charge(t.q.part.Path, u.need)

@@ -232,6 +232,9 @@ func (p *pass) heldFor(e *entry, path string, need api.Resources, slot int) *api
 
 // obstacles lists what keeps the task from starting, what decides first.
 func (w *waiting) obstacles() (out []api.Obstacle) {
+	for _, b := range w.bars() {
+		out = append(out, ofBar(b))
+	}
 	for _, h := range w.watch.full {
 		out = append(out, h.obstacle())
 	}
@@ -356,7 +359,7 @@ func (w *waiting) estimate() {
 		w.why.Estimate = q.At.Truncate(time.Second)
 	}
 	l := w.e.jobs[w.j.ID]
-	if l == nil || l.entry == nil || len(w.watch.full) > 0 || w.watch.quota != nil {
+	if l == nil || l.entry == nil || len(w.bars()) > 0 || len(w.watch.full) > 0 || w.watch.quota != nil {
 		return
 	}
 	h := w.e.holds[w.t.Partition]
@@ -384,7 +387,7 @@ func (w *waiting) hints() {
 		add("add a node with `mesita node join`")
 	case api.ObstacleNever:
 		add("ask for less, or add a node that is larger or meets its conditions")
-	case api.ObstacleNoJob, api.ObstacleAway:
+	case api.ObstacleNoJob, api.ObstacleAway, api.ObstacleRunning:
 		add("%s", first.Hint())
 	}
 	if text := w.bounded(); text != "" {
@@ -416,7 +419,7 @@ func (w *waiting) bounded() string {
 // comeBack lists the nodes without which the task, or its gang, does not fit, and
 // with which it would.
 func (w *waiting) comeBack() (names []string) {
-	if len(w.watch.full) > 0 || w.watch.quota != nil {
+	if len(w.watch.full) > 0 || w.watch.quota != nil || len(w.bars()) > 0 {
 		return nil
 	}
 	want, room := max(1, w.j.Spec.Gang), 0

@@ -3,17 +3,19 @@ package scheduler
 import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/scheduler/reserve"
+	"github.com/mesita/mesita/fsm"
 )
 
 // watch observes one job, to say what it waits for.
 type watch struct {
 	unobserved
 	job     string
-	seen    bool           // it was tried
-	full    []limitHit     // the limits that it would cross
-	quota   *reserve.Quota // or what is kept for another job below a limit
-	quotaOf string         // of that partition
-	took    int            // tasks of others that give way to it
+	seen    bool             // it was tried
+	full    []limitHit       // the limits that it would cross
+	quota   *reserve.Quota   // or what is kept for another job below a limit
+	quotaOf string           // of that partition
+	bars    []fsm.RunningBar // or the rules by which no more may run
+	took    int              // tasks of others that give way to it
 }
 
 // limitHit is a limit that one task of a job, or its gang, would cross.
@@ -42,6 +44,12 @@ func (w *watch) blocked(p *pass, t *turn, limit bool) {
 func (w *watch) kept(j *api.Job, by *reserve.Quota, of string) {
 	if w.asks(j) {
 		w.quota, w.quotaOf = by, of
+	}
+}
+
+func (w *watch) barred(j *api.Job, by []fsm.RunningBar) {
+	if w.asks(j) {
+		w.bars = by
 	}
 }
 

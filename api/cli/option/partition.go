@@ -91,6 +91,8 @@ func taskRuleFields() []partitionField {
 		boundField("max-cpus", "the most `CORES` that one task may ask for, also below where nothing else is said; none", api.ParseCPU, func(p *api.Partition) *api.MilliCPU { return &p.MaxCPUs }),
 		boundField("max-mem", "the most `BYTES` that one task may ask for, --mem-limit included, also below likewise; none", api.ParseBytes, func(p *api.Partition) *api.Bytes { return &p.MaxMem }),
 		boundField("max-waiting", "the most tasks that may wait, here and below, `NUMBER`: more are refused; none", parseCount, func(p *api.Partition) *int { return &p.MaxWaiting }),
+		boundField("max-running", "the most tasks that may run, here and below, `NUMBER`: the others wait; none", parseCount, func(p *api.Partition) *int { return &p.MaxRunning }),
+		boundField("max-running-per-user", "the most tasks of one user that may run, here and below, `NUMBER`: the others wait; none", parseCount, func(p *api.Partition) *int { return &p.MaxRunningPerUser }),
 	}
 }
 
