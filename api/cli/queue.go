@@ -27,7 +27,7 @@ func (a *app) queueCommand() *cli.Command {
 			}
 			rows := c.Int("limit")
 			if c.IsSet("limit") && (rows < 1 || rows > api.MaxRows) {
-				return api.FieldErrorf("limit", "%d is not within 1 to %d", rows, api.MaxRows)
+				return usage("--limit (-n) %d is not within 1 to %d", rows, api.MaxRows)
 			}
 			if rows == 0 && (f == "table" || f == "wide") {
 				rows = queueRows

@@ -89,7 +89,7 @@ func foretell(ctx context.Context, p scheduler.Planner, v *fsm.View) (*forecast,
 	for f.seen.Deaf = true; goesOn() && f.fork.View().PendingCount() > 0 && f.elapse(); {
 		f.instant(goesOn)
 	}
-	f.inOrder()
+	f.inOrder(ctx)
 	return f, context.Cause(ctx)
 }
 
@@ -266,7 +266,7 @@ func (f *forecast) explain() {
 
 // inOrder serves what is left in its order alone, as nobody knows when there is
 // room; at last what no node can ever take, and what is on hold.
-func (f *forecast) inOrder() {
+func (f *forecast) inOrder(ctx context.Context) {
 	f.follow()
 	var last []*api.Job
 	known, never := f.known(), map[string]bool{}
@@ -280,7 +280,7 @@ func (f *forecast) inOrder() {
 		if !known || !never[id] {
 			f.line(p, known)
 		}
-		return true
+		return ctx.Err() == nil
 	})
 	for _, j := range last {
 		f.line(scheduler.Place{Job: j, Tasks: j.Counts.Pending, First: true}, true)
