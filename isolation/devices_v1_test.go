@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -167,5 +168,69 @@ func TestAcceleratorsByV1(t *testing.T) {
 			t.Errorf("%s: %+v: %s", list, e, out)
 		}
 		remove(t, s)
+	}
+}
+
+// A node that says that devices are limited has groups in which not all can be opened:
+// not one that only has the name, nor one that tasks leave with another controller's.
+func TestDevicesThatAreNotLimited(t *testing.T) {
+	h := hostOfV1Devices(t)
+	point, name := filepath.Dir(h.devices.v1.top), h.cfg.Slice+"/open"
+	open := filepath.Join(point, name, groupOf(rules(usualDevices)))
+	if err := os.MkdirAll(open, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newV1Devices(map[string]string{"devices": point}, name); err == nil || !strings.Contains(err.Error(), open) {
+		t.Errorf("a group of that name opens all: %v", err)
+	}
+	if err := syscall.Rmdir(open); err != nil {
+		t.Fatal(err)
+	}
+	d, err := newV1Devices(map[string]string{"devices": point}, name)
+	if err != nil {
+		t.Fatalf("it is gone: %v", err)
+	}
+	if err := errors.Join(syscall.Rmdir(open), os.Mkdir(open, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	d.closed.Clear()
+	if _, err := d.entry(nil); err == nil {
+		t.Error("a start entered a group that opens all")
+	}
+	for other, at := range map[string]string{"cpu": point, "cpuset": point, "pids": point + "/pids", "name=tasks": point + "/named"} {
+		_, err := newV1Devices(map[string]string{"devices": point, other: at}, h.cfg.Slice)
+		if (at == point) != (err != nil) {
+			t.Errorf("%s at %s: %v", other, at, err)
+		}
+	}
+}
+
+// Without the right to refuse devices no group gets its name.
+func TestDevicesThatCannotBeRefused(t *testing.T) {
+	h := hostOfV1Devices(t)
+	list := rules(usualDevices)
+	dir := filepath.Join(h.devices.v1.top, "refused")
+	d := &v1Devices{top: filepath.Dir(dir)}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // no unlock: the thread, which has lost a capability, ends with it
+		header, set := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, [2]unix.CapUserData{}
+		err := unix.Capget(&header, &set[0])
+		set[0].Effective &^= 1 << unix.CAP_SYS_ADMIN
+		if err = errors.Join(err, unix.Capset(&header, &set[0])); err != nil {
+			done <- fmt.Errorf("give up a capability: %w", err)
+			return
+		}
+		if err := d.make(dir, list); !errors.Is(err, unix.EPERM) {
+			done <- fmt.Errorf("the group was made: %w", err)
+			return
+		}
+		done <- nil
+	}()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a group in which all can be opened has its name: %v", err)
 	}
 }
