@@ -341,17 +341,9 @@ type Sharing struct {
 	IdleMean   float64   `json:"idleMean"`             // the same, averaged since then
 	Waited     Duration  `json:"waited,omitzero"`      // for how long a task of it waited first for room
 	Error      float64   `json:"error"`                // what it held less what it was entitled to, averaged over that time
-	Promised   int       `json:"promised"`             // tasks that started since, after they had waited first and were promised a time
-	Late       int       `json:"late"`                 // those that started later than that, by more than a second
+	Promised   int       `json:"promised"`             // tasks that started since, after they had waited first and were promised a time, by ends that nodes see to
+	Late       int       `json:"late"`                 // those that started later than that, by more than what is told to end then may take
 	LatestLate Duration  `json:"latestLate,omitempty"` // by how much, at most
-}
-
-// IdleNow is Idle, 0 where nothing is known.
-func (s *Sharing) IdleNow() float64 {
-	if s == nil {
-		return 0
-	}
-	return s.Idle
 }
 
 // PartitionChange is what making or changing a partition did or would do.

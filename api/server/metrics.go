@@ -100,11 +100,18 @@ func (e *exposition) partitions(list []api.PartitionStatus) {
 		{"frozen", "Tasks of a partition that are stopped in place.", func(p *api.PartitionStatus) any { return p.Frozen }},
 		{"share", "The largest share of any one resource that a partition holds.", func(p *api.PartitionStatus) any { return p.Share }},
 		{"fair", "The share that a partition is entitled to.", func(p *api.PartitionStatus) any { return p.Fair }},
-		{"idle", "The share of the cluster that is free and kept for the first task in line of a partition.", func(p *api.PartitionStatus) any { return p.Sharing.IdleNow() }},
+		{"idle", "The share of the cluster that is free and kept for the first task in line of a partition, as the leader knows.", func(p *api.PartitionStatus) any {
+			if p.Sharing == nil {
+				return nil
+			}
+			return p.Sharing.Idle
+		}},
 	} {
 		e.family("partition_"+f.name, "gauge", f.help)
 		for i := range list {
-			fmt.Fprintf(e, "mesita_partition_%s{partition=%q} %v\n", f.name, list[i].Path, f.get(&list[i]))
+			if v := f.get(&list[i]); v != nil {
+				fmt.Fprintf(e, "mesita_partition_%s{partition=%q} %v\n", f.name, list[i].Path, v)
+			}
 		}
 	}
 }

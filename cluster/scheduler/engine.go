@@ -319,6 +319,7 @@ func (e *Engine) Decide(now time.Time) (cmds []fsm.Command, next time.Time) {
 func (e *Engine) decide(now time.Time, looks observer) (cmds []fsm.Command, next time.Time) {
 	if e.view.PendingCount() == 0 && e.view.FrozenCount() == 0 && len(e.over()) == 0 {
 		e.holds, e.more, e.quotas, e.heads, e.claims = nil, nil, nil, nil, nil
+		e.tallies.rest(now)
 		return nil, time.Time{}
 	}
 	p := e.pass(now, looks, false)

@@ -33,7 +33,6 @@ func (p *pass) advance() {
 	for _, h := range e.heads {
 		h.Advance(seconds)
 	}
-	e.tallies.advance(p.now, seconds)
 	if seconds > 0 || e.shares.Len() == 0 {
 		p.count()
 	}
@@ -88,14 +87,9 @@ type letIn struct {
 	at   time.Time
 }
 
-// startsFirst notes that a task starts which waited first.
-func (p *pass) startsFirst(path string, c fsm.Placement) {
-	h := p.e.heads[path]
-	if !h.Is(c.Job, c.Index, c.Attempt) {
-		return
-	}
-	p.tallyStart(path, h)
-	if h.Late {
+// startsLate notes that a task starts which was late.
+func (p *pass) startsLate(path string, c fsm.Placement) {
+	if h := p.e.heads[path]; h != nil && h.Late && h.Is(c.Job, c.Index, c.Attempt) {
 		p.e.late[path] = &letIn{h.Clone(), p.now}
 	}
 }
@@ -126,9 +120,6 @@ func (p *pass) settle() {
 			continue
 		}
 		h.Idles(p.idle(p.e.holds[path]) + p.idle(p.e.more[path]) + p.idleBelow(p.e.quotas[path]))
-		if h.Promised.IsZero() {
-			h.Promised = p.promised(path)
-		}
 	}
 	p.tally()
 	p.count()
@@ -136,10 +127,15 @@ func (p *pass) settle() {
 
 // idle is the dominant share of what a hold keeps of what is free.
 func (p *pass) idle(h *reserve.Hold) float64 {
+	return fsm.Dominant(p.leftOf(h), p.view.Capacity())
+}
+
+// leftOf is what a hold keeps of what is free.
+func (p *pass) leftOf(h *reserve.Hold) api.Resources {
 	if h == nil {
-		return 0
+		return api.Resources{}
 	}
-	return fsm.Dominant(h.Idle(func(slot int) api.Resources { return p.e.slots.free[slot] }), p.view.Capacity())
+	return h.Idle(func(slot int) api.Resources { return p.e.slots.free[slot] })
 }
 
 // keepsOut tells whether room that is held is kept from a job's task, as far as

@@ -214,17 +214,18 @@ func (p *pass) releases(out []reserve.Release, slot int, path string, gives func
 			continue
 		}
 		at, known := p.endOf(t, j)
+		hoped := leaves(t)
 		if gives(t, j) {
 			due := p.now.Add(time.Second)
 			if part := p.view.Partition(t.Partition); !t.Preempted.IsZero() && part != nil {
 				due = later(due, t.Preempted.Add(time.Duration(part.MinRuntime)))
 			}
 			if !known || at.IsZero() || due.Before(at) {
-				at, known = due, true
+				at, known, hoped = due, true, true
 			}
 		}
 		if known {
-			out = append(out, reserve.Release{At: at, Slot: slot, Held: t.Held(), Own: t.Partition == path})
+			out = append(out, reserve.Release{At: at, Slot: slot, Held: t.Held(), Own: t.Partition == path, Grace: graceOf(j.SpecOf(t.Version)), Hoped: hoped})
 		}
 	}
 	for x := range p.e.started.on(slot) {
@@ -239,7 +240,7 @@ func (p *pass) releases(out []reserve.Release, slot int, path string, gives func
 // endOf is when a task will end: zero if nobody knows when, false if it is not
 // known to end at all.
 func (p *pass) endOf(t *api.Task, j *api.Job) (at time.Time, ends bool) {
-	if t.Desired == api.DesiredStop || t.Desired == api.DesiredMove {
+	if leaves(t) {
 		return p.now.Add(time.Second), true
 	}
 	if j.Spec.Kind != api.KindBatch {
@@ -249,6 +250,17 @@ func (p *pass) endOf(t *api.Task, j *api.Job) (at time.Time, ends bool) {
 		at = p.now.Add(max(d-t.Ran(p.now), time.Second)) // one that is overdue is about to end
 	}
 	return at, true
+}
+
+// leaves tells whether a task was told to end.
+func leaves(t *api.Task) bool { return t.Desired == api.DesiredStop || t.Desired == api.DesiredMove }
+
+// graceOf is how long a task may take to end after it was told to.
+func graceOf(s *api.JobSpec) time.Duration {
+	if s == nil {
+		return 0
+	}
+	return time.Duration(s.StopGrace)
 }
 
 func later(a, b time.Time) time.Time {

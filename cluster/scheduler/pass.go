@@ -296,7 +296,8 @@ func (p *pass) place(t *turn, u *unit, i int) {
 		c.Resources = &need
 	}
 	p.backfilled(t, i, need)
-	p.startsFirst(t.q.part.Path, c)
+	p.startsLate(t.q.part.Path, c)
+	p.tallyStart(t.q.part.Path, c)
 	p.endClaim(t.entry.job.ID, i)
 	p.usedQuota(t, need)
 	p.running.Add(t.entry.job, 1)

@@ -234,7 +234,7 @@ func (p *pass) endsOf(top string) (ends []reserve.Release, all bool) {
 				return nil, false
 			}
 			if at, will := p.endOf(t, j); will && t.Holds() {
-				ends = append(ends, reserve.Release{At: at, Path: t.Partition, Held: t.Held().Times(1)})
+				ends = append(ends, reserve.Release{At: at, Path: t.Partition, Held: t.Held().Times(1), Grace: graceOf(j.SpecOf(t.Version)), Hoped: leaves(t)})
 			}
 		}
 	}
@@ -309,8 +309,13 @@ func (p *pass) usedQuota(t *turn, need api.Resources) {
 
 // idleBelow is the dominant share of what a quota keeps that others could use now.
 func (p *pass) idleBelow(q *reserve.Quota) float64 {
+	return fsm.Dominant(p.leftBelow(q), p.view.Capacity())
+}
+
+// leftBelow is what a quota keeps that others could use now, if nodes have it.
+func (p *pass) leftBelow(q *reserve.Quota) api.Resources {
 	if q == nil {
-		return 0
+		return api.Resources{}
 	}
 	idle, shared := q.Whole, false
 	for i := range q.Levels {
@@ -319,7 +324,7 @@ func (p *pass) idleBelow(q *reserve.Quota) float64 {
 		}
 	}
 	if !shared {
-		return 0
+		return api.Resources{}
 	}
-	return fsm.Dominant(idle, p.view.Capacity())
+	return idle
 }

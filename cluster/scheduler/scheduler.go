@@ -27,7 +27,7 @@ const tallyWindow = 12 * time.Hour
 
 // New makes a scheduler that serves partitions in those rounds.
 func New(store *fsm.Store, begin Begin, now func() time.Time, log *slog.Logger) *Scheduler {
-	s := &Scheduler{store: store, engine: NewEngine(begin), now: now, log: log, tallies: NewTallies(tallyWindow, true)}
+	s := &Scheduler{store: store, engine: NewEngine(begin), now: now, log: log, tallies: NewTallies(TallyConfig{Window: tallyWindow, Fair: true})}
 	s.engine.Count(s.tallies)
 	return s
 }

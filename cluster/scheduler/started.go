@@ -61,7 +61,7 @@ func (p *pass) release(x start) (r reserve.Release, ends bool) {
 	if x.job.Spec.Kind != api.KindBatch {
 		return reserve.Release{}, false
 	}
-	r = reserve.Release{Slot: int(x.slot), Path: x.job.Spec.Partition, Held: x.job.Spec.Need().Times(1)}
+	r = reserve.Release{Slot: int(x.slot), Path: x.job.Spec.Partition, Held: x.job.Spec.Need().Times(1), Grace: graceOf(x.job.Spec)}
 	if d := bound(x.job.Spec); d > 0 {
 		r.At = p.now.Add(d)
 	}

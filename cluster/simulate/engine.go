@@ -19,8 +19,8 @@ type engine interface {
 
 // newEngine is one that counts how sharing goes; what partitions are entitled to is
 // the recorder's to find, by other means.
-func newEngine() (engine, *scheduler.Tallies) {
-	e, t := scheduler.NewEngine(newRound), scheduler.NewTallies(0, false)
+func newEngine(c *Cluster) (engine, *scheduler.Tallies) {
+	e, t := scheduler.NewEngine(newRound), scheduler.NewTallies(scheduler.TallyConfig{Exact: c.Stop == 0})
 	e.Count(t)
 	return e, t
 }

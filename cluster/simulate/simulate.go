@@ -106,7 +106,7 @@ func newSimulator(c *Cluster, t *trace.Trace) (*simulator, error) {
 		nodes[i].id = nodeID(i, nodes[i].name, c.Seed)
 		s.nodeOf[nodes[i].id] = i
 	}
-	s.engine, s.tallies = newEngine()
+	s.engine, s.tallies = newEngine(s.cluster)
 	s.forTask = s.store.Watch(fsm.TableTasks)
 	s.forCtrl = s.store.Watch(fsm.TableJobs, fsm.TableNodes)
 	s.forEng = s.store.Watch(engineTables...)

@@ -19,9 +19,6 @@ type Head struct {
 	// Late is set when it has waited as long as one may at most that is wider
 	// than what its partition is entitled to, which weights would let wait for ever.
 	Late bool
-	// Promised is when it was to start by what was known when room was kept for it
-	// first; zero: nobody could tell.
-	Promised time.Time
 
 	from time.Time // the averages are since
 	mark []float64
@@ -101,9 +98,6 @@ func (h *Head) Advance(seconds float64) { h.idle += h.now * seconds }
 
 // Idles says how much is, from now on.
 func (h *Head) Idles(share float64) { h.now = share }
-
-// Idle is how much is idle for the task's sake.
-func (h *Head) Idle() float64 { return h.now }
 
 // Clone is a head of its own that goes on from here.
 func (h *Head) Clone() *Head {

@@ -14,6 +14,15 @@ type Kept struct {
 	Need  api.Resources // of one task
 	Whole api.Resources // of as many as must start at once
 	At    time.Time     // when the job can start; zero: when tasks of unknown length end
+	// Grace is by how much later that may be, as tasks are told to end then.
+	Grace time.Duration
+	// Hoped is set where it counts on ends that nothing sees to by then.
+	Hoped bool
+}
+
+// counts has it count on an end.
+func (k *Kept) counts(r Release) {
+	k.At, k.Grace, k.Hoped = r.At, max(k.Grace, r.Grace), k.Hoped || r.Hoped
 }
 
 // Hold is room kept for the first job of a partition that does not fit: the
@@ -56,6 +65,9 @@ type Release struct {
 	Path string // of the partition of whoever holds it
 	Held api.Resources
 	Own  bool // of the partition that waits
+	// Grace is how long it may take then.
+	Grace time.Duration
+	Hoped bool // nothing sees to it that it ends by then
 }
 
 // Compare orders by time, those of which nobody knows it last.
@@ -87,7 +99,8 @@ func Find(r Request, rooms []Room, ends []Release, now time.Time) *Hold {
 		left[e.Slot] = left[e.Slot].Add(e.Held)
 		n := r.Count(left[e.Slot])
 		total += n - fit[e.Slot]
-		fit[e.Slot], h.At = n, e.At
+		fit[e.Slot] = n
+		h.counts(e)
 		own[e.Slot] = own[e.Slot] || e.Own
 	}
 	if total < r.Want {

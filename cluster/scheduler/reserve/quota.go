@@ -36,13 +36,13 @@ func (q *Quota) Find(ends []Release, held []api.Resources, all bool) {
 		if q.fits(held) && (r.At.IsZero() || !r.At.Equal(q.At)) {
 			return // what comes back at the same time is left to others
 		}
-		q.At = r.At
+		q.counts(r)
 		q.Release(r.Path, r.Held)
 	}
 	if all && q.fits(held) {
 		return
 	}
-	q.Blind, q.At = true, time.Time{}
+	q.Blind, q.At, q.Grace, q.Hoped = true, time.Time{}, 0, false
 	for i := range q.Levels {
 		q.Levels[i].Released = api.Resources{}
 	}
