@@ -158,7 +158,7 @@ func (x *preemption) claimRoom(t *turn, e *entry, u *unit, c *class, slots []int
 		return true
 	}
 	if i := x.promised(c, slots); i >= 0 && x.round.Room(t.q.part.Path, u.need) == "" {
-		x.promise(t, e, i, u.need)
+		x.promise(t, e, i, u.need, !x.e.slots.free[i].Fits(u.need))
 		return true
 	}
 	set := x.victims(t, c, u.need, slots, allow, false)
@@ -172,14 +172,14 @@ func (x *preemption) claimRoom(t *turn, e *entry, u *unit, c *class, slots []int
 	return true
 }
 
-// promise gives the winner what a slot will have, and claims it for as long as it
-// is not there.
-func (x *preemption) promise(t *turn, e *entry, slot int, need api.Resources) {
+// promise gives the winner what a slot will have, and claims it if it cannot start
+// there yet: for want of room, or of a limit that allows it.
+func (x *preemption) promise(t *turn, e *entry, slot int, need api.Resources, claims bool) {
 	left := x.comingTo(slot)
 	x.coming[slot] = left.Minus(need)
 	x.round.Charge(t.q.part.Path, need)
 	var c *claim
-	if !x.e.slots.free[slot].Fits(need) {
+	if claims {
 		need := need
 		need.Ports = nil
 		c = &claim{job: e.job.ID, path: t.q.part.Path, node: x.e.slots.node[slot].ID, need: need, until: x.now.Add(claimFor)}
@@ -361,7 +361,7 @@ func (x *preemption) take(t *turn, e *entry, u *unit, set *victimSet) {
 			x.cmds = append(x.cmds, c)
 		}
 	}
-	x.promise(t, e, set.slot, u.need)
+	x.promise(t, e, set.slot, u.need, true)
 }
 
 // giveWay counts what a victim gives.
