@@ -53,20 +53,20 @@ func TestSpecValidate(t *testing.T) {
 }
 
 func TestIndexes(t *testing.T) {
-	for array, want := range map[string][2]int{"": {0, 1}, "7": {7, 1}, "0-99": {0, 100}, "5-5": {5, 1}} {
+	for array, want := range map[string][2]int{"": {0, 1}, "7": {7, 1}, "0-99": {0, 100}, "5-5": {5, 1}, "8-1000007": {8, 1_000_000}} {
 		s := &JobSpec{Kind: KindBatch, Array: array}
 		if first, count, err := s.Indexes(); err != nil || first != want[0] || count != want[1] {
 			t.Errorf("%q: got %d, %d, %v", array, first, count, err)
 		}
 	}
-	for _, array := range []string{"9-1", "x", "-3", "0-99999", "0-1000000000000"} {
+	for _, array := range []string{"9-1", "x", "-3", "0-1000000", "7-1000007", "0-1000000000000"} {
 		s := &JobSpec{Kind: KindBatch, Array: array}
 		if _, _, err := s.Indexes(); err == nil {
 			t.Errorf("%q is accepted", array)
 		}
 	}
-	_, _, err := (&JobSpec{Kind: KindBatch, Array: "0-99999"}).Indexes()
-	if err == nil || !strings.Contains(err.Error(), "50000 over the limit of 50000") {
+	_, _, err := (&JobSpec{Kind: KindBatch, Array: "0-1099999"}).Indexes()
+	if err == nil || !strings.Contains(err.Error(), "100000 over the limit of 1000000") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -88,7 +88,8 @@ const (
 	DefaultMaxDelay           = Duration(time.Minute)
 	DefaultLogMax    Bytes    = 20 << 20
 	DefaultPids      int64    = 4096
-	MaxArray                  = 50_000
+	MaxArray                  = 1_000_000
+	SmallArray                = 50_000 // the most that programs below level 6 know
 	MaxCount                  = 10_000
 	MaxGang                   = 1000
 	maxArgs                   = 1024

@@ -157,6 +157,9 @@ var fields = []field{
 	fieldOf("spec.atMostOnce", 1, func(c *JobCreate) bool { return c.Spec != nil && c.Spec.AtMostOnce }),
 	fieldOf("spec.atMostOnce", 1, func(c *JobUpdate) bool { return c.Spec != nil && c.Spec.AtMostOnce }),
 	// The highest first, which is what a spec needs: one is told.
+	fieldOf("spec.array of more than 50,000 tasks", 6, func(c *JobCreate) bool {
+		return c.Spec != nil && c.Spec.Kind == api.KindBatch && c.Spec.Tasks() > api.SmallArray
+	}),
 	fieldOf("spec.user mesita-task", 4, func(c *JobCreate) bool { return c.Spec != nil && c.Spec.User == api.TaskUser }),
 	fieldOf("spec.user mesita-task", 4, func(c *JobUpdate) bool { return c.Spec != nil && c.Spec.User == api.TaskUser }),
 	fieldOf("spec.unconfined", 4, func(c *JobCreate) bool { return c.Spec != nil && len(c.Spec.Unconfined) > 0 }),

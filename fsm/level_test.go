@@ -220,6 +220,19 @@ func TestRefusalsSayWhatToUpgrade(t *testing.T) {
 	}
 }
 
+// An array that older programs take for none is not written to a log that they read.
+func TestLargeArraysNeedALevel(t *testing.T) {
+	for tasks, need := range map[int]Level{api.SmallArray: 0, api.SmallArray + 1: 6, api.MaxArray: 6} {
+		c := &JobCreate{Spec: testSpec(api.KindBatch, "wide", tasks)}
+		for level := Level(0); level <= Newest; level++ {
+			s := storeAt(t, level)
+			if err := s.View().Allows(c); (err == nil) != (level >= need) || err != nil && !strings.Contains(err.Error(), "spec.array of more than 50,000 tasks needs level 6") {
+				t.Errorf("%d tasks at level %d: %v", tasks, level, err)
+			}
+		}
+	}
+}
+
 // What a spec needs of the level is named by what it has, whatever the level is.
 func TestRefusalsNameTheFieldOfASpec(t *testing.T) {
 	for what, s := range map[string]*api.JobSpec{
@@ -277,9 +290,10 @@ func TestLevelsAreKnown(t *testing.T) {
 			t.Errorf("%T.%s is used by an empty one", c, f.name)
 		}
 		fill(reflect.ValueOf(c).Elem(), new(int))
-		switch c := c.(type) { // of a user, one value alone is new
+		switch c := c.(type) { // of a user, one value alone is new, and of an array the large ones
 		case *JobCreate:
 			c.Spec.User = api.TaskUser
+			c.Spec.Kind, c.Spec.Gang, c.Spec.Array = api.KindBatch, 0, "1-100000"
 		case *JobUpdate:
 			c.Spec.User = api.TaskUser
 		}

@@ -167,7 +167,7 @@ func bigCluster(n int) []fsm.Command {
 func arrays(tasks int) []fsm.Command {
 	most := 1000
 	if tasks > 100_000 {
-		most = api.MaxArray
+		most = api.SmallArray
 	}
 	var cmds []fsm.Command
 	for left := tasks; left > 0; {

@@ -45,14 +45,12 @@ func (a *app) runningTask(c *cli.Context, cl *client.Client, id string) (string,
 	if _, err := cl.Job(c.Context, id); err != nil {
 		return "", noJobOrTask(id, err)
 	}
-	tasks, err := cl.Tasks(c.Context, id, "", false)
+	tasks, err := cl.FindTasks(c.Context, client.TaskQuery{Job: id, State: "running", Limit: 1})
 	if err != nil {
 		return "", err
 	}
 	for _, t := range tasks {
-		if t.State == api.TaskRunning {
-			return t.ID, nil
-		}
+		return t.ID, nil
 	}
 	return "", api.Errorf(api.CodeConflict, "no task of %s runs now: see `mesita why %s`", id, id)
 }

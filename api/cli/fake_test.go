@@ -164,7 +164,7 @@ func (f *fake) readRoutes(handle func(string, func(*http.Request) (any, error)))
 			return nil, err
 		}
 		return tasksPage(q, slices.DeleteFunc(f.tasks(), func(t *api.Task) bool {
-			return len(labels) > 0 && !api.MatchAll(labels, "", f.jobs[t.Job].Spec.Labels) || q.Has("job") && t.Job != q.Get("job") || q.Has("node") && t.Node != q.Get("node") || !q.Has("all") && t.State.Final()
+			return len(labels) > 0 && !api.MatchAll(labels, "", f.jobs[t.Job].Spec.Labels) || q.Has("job") && t.Job != q.Get("job") || q.Has("node") && t.Node != q.Get("node") || !q.Has("all") && t.State.Final() || q.Has("state") && t.State.Word() != q.Get("state")
 		}))
 	})
 	handle("GET /v1/tasks/{id}", func(r *http.Request) (any, error) { return f.task(r.PathValue("id")) })

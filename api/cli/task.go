@@ -87,7 +87,7 @@ func (a *app) showCommand() *cli.Command {
 			if err != nil {
 				return noJobOrTask(id, err)
 			}
-			tasks, err := cl.Tasks(c.Context, id, "", true)
+			tasks, err := cl.FindTasks(c.Context, client.TaskQuery{Job: id, All: true, Limit: shownTasks})
 			if err != nil {
 				return err
 			}
@@ -102,6 +102,9 @@ func noJobOrTask(id string, err error) error {
 	}
 	return err
 }
+
+// shownTasks is how many tasks of a job are shown with it.
+const shownTasks = 50
 
 func showJob(w io.Writer, j *api.Job, tasks []*api.Task) error {
 	fmt.Fprintf(w, "job        %s   %s v%d, %s\n", j.ID, j.Spec.Kind, j.Version, jobState(j))
@@ -121,7 +124,7 @@ func showJob(w io.Writer, j *api.Job, tasks []*api.Task) error {
 		}
 	}
 	fmt.Fprintf(w, "submitted  %s ago by %s\n\n", age(j.Created), or(j.Actor, "-"))
-	return table(w, tasks[:min(len(tasks), 50)], taskColumns, false, true)
+	return table(w, tasks, taskColumns, false, true)
 }
 
 // filledText is what of a spec its user left out, and the partition named.

@@ -205,6 +205,7 @@ type TaskQuery struct {
 	Job, Node string // "" = of any
 	All       bool   // also those that ended
 	Labels    []string
+	State     string // only those in it, such as "running"; "" = in any
 	Sort      string // a field, with - before it the other way round; "" = by job and index
 	Limit     int    // how many at most; 0 = all
 }
@@ -214,7 +215,7 @@ func (t *TaskQuery) values() url.Values {
 	if len(t.Labels) > 0 {
 		q["label"] = t.Labels
 	}
-	for name, s := range map[string]string{"job": t.Job, "node": t.Node, "sort": t.Sort} {
+	for name, s := range map[string]string{"job": t.Job, "node": t.Node, "state": t.State, "sort": t.Sort} {
 		if s != "" {
 			q.Set(name, s)
 		}
@@ -248,7 +249,14 @@ func (c *Client) TaskRuns(ctx context.Context, want TaskQuery, rows int) ([]api.
 func (c *Client) FindTasks(ctx context.Context, want TaskQuery) ([]*api.Task, error) {
 	if want.Limit > 0 {
 		l, err := getPage[*api.Task](ctx, c, "/v1/tasks", want.values())
-		return l.Items, err
+		var old *api.Error
+		if !errors.As(err, &old) || old.Field != "limit" {
+			return l.Items, err
+		}
+		rows := want.Limit // of a server that knows no pages
+		want.Limit, want.Sort = 0, ""
+		all, err := c.FindTasks(ctx, want)
+		return all[:min(rows, len(all))], err
 	}
 	return getList[*api.Task](ctx, c, "/v1/tasks", want.values())
 }

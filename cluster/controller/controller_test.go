@@ -327,6 +327,35 @@ func TestReapForgetsTheOldAndTheTooMany(t *testing.T) {
 	}
 }
 
+// One command forgets many jobs of few tasks, and few of many.
+func TestReapsAPortionAtATime(t *testing.T) {
+	w := newWorld(t)
+	c := New(Config{Store: w.Store, Now: func() time.Time { return w.now }, KeepEnded: time.Hour, KeepJobs: 100})
+	const jobs = 3
+	for range jobs {
+		id := w.submit(&api.JobSpec{Kind: api.KindBatch, Array: fmt.Sprintf("0-%d", 5*maxReaped)})
+		var some []string // that wait, and get a row as they end
+		for i := range maxReaped/2 + 1 {
+			some = append(some, api.TaskID(id, i))
+		}
+		w.do(&fsm.TaskStop{Meta: w.meta(), IDs: some, Reason: api.ReasonStopped}, &fsm.JobStop{Meta: w.meta(), ID: id})
+	}
+	if n := w.View().TaskCount(); n != jobs*(maxReaped/2+1) {
+		t.Fatalf("%d tasks have rows", n)
+	}
+	w.now = w.now.Add(2 * time.Hour)
+	for _, left := range []int{1, 0} {
+		cmds, next := c.reap(w.View(), w.now)
+		if soon := next.Sub(w.now) < time.Second; soon != (left > 0) {
+			t.Errorf("with %d left it looks again in %s", left, next.Sub(w.now))
+		}
+		w.do(cmds...)
+		if n := w.View().EndedCount(); n != left {
+			t.Errorf("%d jobs are left, want %d", n, left)
+		}
+	}
+}
+
 // What is too old is forgotten while the time is to be trusted, and looked for
 // once an hour.
 func TestForgetsOnlyByATrustedTime(t *testing.T) {

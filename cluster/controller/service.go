@@ -87,11 +87,16 @@ func (c *Controller) forget(v *fsm.View, now time.Time) []fsm.Command {
 // unsure is how often it is asked whether the time is to be trusted by now.
 const unsure = 10 * time.Second
 
+// maxReaped is how many rows of tasks one command removes at most, of more than
+// one job: nothing else is applied meanwhile.
+const maxReaped = 10_000
+
 // reap forgets ended jobs that are too many or too old, and says when the next
 // one will be.
 func (c *Controller) reap(v *fsm.View, now time.Time) ([]fsm.Command, time.Time) {
 	next := now.Add(time.Hour)
 	var ids []string
+	rows := 0
 	surplus := v.EndedCount() - c.cfg.KeepJobs
 	forgets := c.cfg.Forgets()
 	tooOld := func(j *api.Job) bool { return forgets && now.Sub(j.Ended) > c.cfg.KeepEnded }
@@ -105,7 +110,8 @@ func (c *Controller) reap(v *fsm.View, now time.Time) ([]fsm.Command, time.Time)
 			}
 			break
 		}
-		if ids = append(ids, j.ID); len(ids) >= chunk {
+		ids = append(ids, j.ID)
+		if rows += j.Counts.Total() - j.NeverMade(); len(ids) >= chunk || rows >= maxReaped {
 			next = now.Add(10 * time.Millisecond)
 			break
 		}

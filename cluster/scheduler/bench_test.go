@@ -132,7 +132,7 @@ func full(tb testing.TB, nodes, perNode int) (*fsm.Store, *Engine, *fsm.Watcher)
 	s := bigCluster(tb, nodes)
 	total := nodes * perNode
 	for total > 0 {
-		n := min(total, api.MaxArray)
+		n := min(total, api.SmallArray)
 		total -= n
 		spec := &api.JobSpec{Kind: api.KindBatch, Array: fmt.Sprintf("0-%d", n-1), TaskSpec: api.TaskSpec{Command: []string{"x"}, Time: api.Duration(time.Hour),
 			Request: api.Request{CPUs: api.MilliCPU(32_000 / perNode), Mem: 64 << 20}}}

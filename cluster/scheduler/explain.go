@@ -183,6 +183,9 @@ func (p Planner) ExplainBy(e *Engine, v *fsm.View, id string) (*api.Why, error) 
 		why.Summary = id + " runs nothing: it is scaled to 0"
 		why.Hints = []string{"mesita scale " + id + " 1 starts one task of it"}
 	}
+	if j.Counts.Finished == j.Counts.Total() {
+		return why, nil
+	}
 	for t := range v.JobTasks(id) {
 		if t.State.Final() && t.State != api.TaskFinished {
 			why.Hints = append(why.Hints, ended(t))
