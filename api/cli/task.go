@@ -124,7 +124,14 @@ func showJob(w io.Writer, j *api.Job, tasks []*api.Task) error {
 		}
 	}
 	fmt.Fprintf(w, "submitted  %s ago by %s\n\n", age(j.Created), or(j.Actor, "-"))
-	return table(w, tasks, taskColumns, false, true)
+	if err := table(w, tasks, taskColumns, false, true); err != nil {
+		return err
+	}
+	if more := j.Counts.Total() - len(tasks); len(tasks) == shownTasks && more > 0 {
+		_, err := fmt.Fprintf(w, "and %d more: mesita ps %s --all\n", more, j.ID)
+		return err
+	}
+	return nil
 }
 
 // filledText is what of a spec its user left out, and the partition named.
