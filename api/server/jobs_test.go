@@ -61,7 +61,7 @@ func TestRefusedJobs(t *testing.T) {
 		{"long name", `{"name":"` + strings.Repeat("a", 300) + `","kind":"batch","command":["x"]}`, 400, api.CodeInvalid, "name", "300"},
 		{"negative cpus", `{"kind":"batch","command":["x"],"cpus":-1}`, 400, api.CodeInvalid, "cpus", "above zero"},
 		{"cpus no number", `{"kind":"batch","command":["x"],"cpus":"many"}`, 400, api.CodeInvalid, "cpus", "number of cores"},
-		{"array too long", `{"kind":"batch","command":["x"],"array":"0-99999"}`, 400, api.CodeInvalid, "array", "limit"},
+		{"array too long", `{"kind":"batch","command":["x"],"array":"0-1000000"}`, 400, api.CodeInvalid, "array", "limit"},
 		{"cut off", `{"kind":"batch",`, 400, api.CodeInvalid, "", "cut off"},
 		{"no body", ``, 400, api.CodeInvalid, "name", "empty"},
 		{"two values", `{"kind":"batch","command":["x"]} {}`, 400, api.CodeInvalid, "", "more after"},
