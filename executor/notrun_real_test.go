@@ -17,6 +17,16 @@ import (
 // arm is the beginning of a program for a processor that is not ours.
 var arm = append([]byte("\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x28\x00\x01\x00\x00\x00"), make([]byte, 64)...)
 
+// cut is the beginning of a program of this machine, with the headers of a loader that
+// is named where nothing is any more.
+func cut(t *testing.T) []byte {
+	b, err := os.ReadFile("/bin/sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b[:min(len(b), 150)]
+}
+
 // Why a program is not executed is said in its user's words: what is wrong with
 // it, on which node, under the name that the user gave it and nowhere by the
 // path of its upload.
@@ -32,6 +42,7 @@ func TestWhatCannotBeExecutedSaysWhy(t *testing.T) {
 		"nopython":  {[]byte("#!/no/such/python\n"), "script ./nopython names the interpreter /no/such/python, which node oak cannot execute"},
 		"dos":       {[]byte("#!/bin/sh\r\nexit\r\n"), "the first line of script ./dos ends as in DOS"},
 		"noshell":   {[]byte("#!\nexit\n"), "program ./noshell names no interpreter"},
+		"cut":       {cut(t), "program ./cut is cut off"},
 		"forbidden": {[]byte("#!/bin/sh\n"), "may not be executed by user 65534 on node oak"},
 	}
 	var as []api.Assignment

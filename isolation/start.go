@@ -4,16 +4,17 @@ import "github.com/mesita/mesita/isolation/process"
 
 // What runs in a slice: see package process.
 type (
-	Spec        = process.Spec
-	Program     = process.Program
-	Confinement = process.Confinement
-	Limits      = process.Limits
-	Rlimit      = process.Rlimit
-	RlimitError = process.RlimitError
-	Files       = process.Files
-	Birth       = process.Birth
-	Process     = process.Process
-	Exit        = process.Exit
+	Spec         = process.Spec
+	Program      = process.Program
+	Confinement  = process.Confinement
+	Limits       = process.Limits
+	Rlimit       = process.Rlimit
+	RlimitError  = process.RlimitError
+	RefusedError = process.RefusedError
+	Files        = process.Files
+	Birth        = process.Birth
+	Process      = process.Process
+	Exit         = process.Exit
 )
 
 // UsualCapabilities is process.UsualCapabilities.

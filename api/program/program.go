@@ -25,6 +25,7 @@ type Program struct {
 var (
 	ErrEmpty   = errors.New("is an empty file")
 	ErrUnknown = errors.New("is neither a binary for Linux nor a script: the first line of a script names its interpreter, such as #!/bin/sh")
+	ErrCut     = errors.New("is cut off: its end is missing; copy it once more")
 	ErrNoShell = errors.New("names no interpreter after #! in its first line: write #!/bin/sh, or what it is written for")
 )
 
@@ -108,11 +109,14 @@ func binaryFile(r io.ReaderAt, head []byte) (Program, error) {
 	header := make([]byte, l.lengthAt+l.word)
 	for i := range min(int(order.Uint16(head[l.countAt:])), maxHeaders) {
 		if n, _ := r.ReadAt(header, at+int64(i*size)); n < len(header) {
-			return p, nil // it is cut off: the kernel says so when it is run
+			return p, ErrCut
 		}
 		if elf.ProgType(order.Uint32(header)) == elf.PT_INTERP {
 			path := make([]byte, min(max(word(header[l.lengthAt:]), 0), maxPath))
 			n, _ := r.ReadAt(path, max(word(header[l.offsetAt:]), 0))
+			if n < len(path) {
+				return p, ErrCut
+			}
 			path, _, _ = bytes.Cut(path[:n], []byte{0})
 			p.Needs = string(path)
 			return p, nil

@@ -73,6 +73,12 @@ func TestBinaries(t *testing.T) {
 			t.Errorf("%s: %+v, %v", c.arch, p, err)
 		}
 	}
+	whole := binaryOf(elf.ELFCLASS64, binary.LittleEndian, elf.EM_X86_64, "/lib/ld-x.so")
+	for _, end := range []int{150, 210, 400, 412} { // in its headers, and before and in the name of its loader
+		if p, err := Look(bytes.NewReader(whole[:end])); !errors.Is(err, ErrCut) {
+			t.Errorf("cut off at %d: %+v, %v", end, p, err)
+		}
+	}
 	f, err := os.Open("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)

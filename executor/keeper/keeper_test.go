@@ -32,6 +32,10 @@ func TestMain(m *testing.M) {
 		_ = os.RemoveAll(old.folder) // else the system's clean-up does
 		os.Exit(code)
 	}
+	if err := becomePoor(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	err := keeper.Main(context.Background(), keeper.Config{
 		Dir: dir, Isolation: isolation.Config{Slice: os.Getenv(envSlice), Root: os.Getenv(envRoot)},
 		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), Orphaned: time.Second, Idle: time.Minute,

@@ -280,10 +280,14 @@ func programError(err error) error {
 	if errors.As(err, &limit) {
 		return &remoteError{limit.Error(), ErrProgram}
 	}
+	var refused *isolation.RefusedError
+	if errors.As(err, &refused) {
+		return &remoteError{refused.Error(), ErrProgram}
+	}
 	var failed *os.PathError
 	if errors.As(err, &failed) && slices.Contains([]string{"fork/exec", "chdir", isolation.ReachOp}, failed.Op) {
 		for _, no := range []unix.Errno{unix.ENOENT, unix.EACCES, unix.EPERM, unix.ENOEXEC, unix.ENOTDIR, unix.ELOOP, unix.E2BIG, unix.ENAMETOOLONG, unix.EISDIR,
-			unix.ETXTBSY, unix.ELIBBAD, unix.EINVAL} {
+			unix.ETXTBSY, unix.ELIBBAD, unix.EINVAL, unix.EIO /* it is cut off before the name of its loader */} {
 			if errors.Is(err, no) {
 				return &remoteError{err.Error(), ErrProgram}
 			}

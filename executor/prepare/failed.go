@@ -64,7 +64,7 @@ func (p *Preparer) NotRun(s *isolation.Spec, said error) error {
 	}
 	is, err := program.Look(f)
 	switch {
-	case errors.Is(err, program.ErrEmpty), errors.Is(err, program.ErrUnknown), errors.Is(err, program.ErrNoShell):
+	case errors.Is(err, program.ErrEmpty), errors.Is(err, program.ErrUnknown), errors.Is(err, program.ErrCut), errors.Is(err, program.ErrNoShell):
 		return coded(CodeNotRun, "program %s %v", name, err)
 	case err != nil:
 		return coded(CodeNotRun, "program %s cannot be executed on %s: %s", name, where, text)

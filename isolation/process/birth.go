@@ -414,9 +414,11 @@ func (b *Birth) receive() (*news, error) {
 // notExecuted is why the kernel refuses to execute the program: for the number of its
 // user's processes, of which it is one by now, only then.
 func (c Spec) notExecuted(err error) error {
-	at := slices.IndexFunc(c.Rlimits, func(l Rlimit) bool { return l.Resource == unix.RLIMIT_NPROC })
-	if at >= 0 && errors.Is(err, unix.EAGAIN) {
-		return &RlimitError{c.Rlimits[at], err}
+	if at := slices.IndexFunc(c.Rlimits, func(l Rlimit) bool { return l.Resource == unix.RLIMIT_NPROC }); errors.Is(err, unix.EAGAIN) {
+		if at >= 0 {
+			return &RlimitError{c.Rlimits[at], err}
+		}
+		return &RefusedError{"its user has as many processes on this node as it may have: end some of them, run it as another user, or raise the limit that the daemon there was started with", err}
 	}
 	return &os.PathError{Op: "fork/exec", Path: c.Path, Err: err}
 }

@@ -177,6 +177,14 @@ func (l layer) does() string {
 	return "let it reach " + l.path
 }
 
+// puts names what failed once what is to be there is held: nobody's doing but ours.
+func (l layer) puts() string {
+	if l.kind < isReached {
+		return l.does()
+	}
+	return "put into its mounts " + l.path
+}
+
 // empty tells whether a file system of its own is mounted there.
 func (l layer) empty() bool { return l.kind == isCovered || l.kind == isMemory }
 
@@ -192,8 +200,8 @@ func (l layer) from() string { return cmp.Or(l.source, l.path) }
 
 // text is what a script of it has of strings.
 func (l layer) text() []string {
-	return append([]string{l.path, l.path, l.source, l.data, coverFS, strings.Repeat(" ", 96)}, l.above...)
+	return append([]string{l.path, l.path, l.source, l.data, coverFS, strings.Repeat(" ", 160)}, l.above...)
 }
 
 // steps is how many system calls it takes at most.
-func (l layer) steps() int { return 8 + len(l.above) }
+func (l layer) steps() int { return 9 + 2*len(l.above) }

@@ -121,7 +121,7 @@ type chain struct {
 	keep        bool    // in the page that is kept
 	fail        uintptr // the step after an error
 	first, last *step
-	skip        []*step // those after whose error the next one follows
+	open        []*uintptr // what is to be the address of the next one, beside the last one's
 }
 
 // call appends a system call.
@@ -141,15 +141,15 @@ func (c *chain) call(stage, nr uintptr, args ...uintptr) *step {
 // then sets the step after the last one.
 func (c *chain) then(next *step) {
 	c.last.goTo(next)
-	for _, s := range c.skip {
-		s.fail = next.addr()
+	for _, at := range c.open {
+		*at = next.addr()
 	}
-	c.skip = nil
+	c.open = nil
 }
 
 // try appends a system call whose error does not matter.
 func (c *chain) try(nr uintptr, args ...uintptr) *step {
 	s := c.call(0, nr, args...)
-	c.skip = append(c.skip, s)
+	c.open = append(c.open, &s.fail)
 	return s
 }

@@ -161,6 +161,20 @@ func (l Rlimit) String() string {
 	return name + "=" + value(l.Soft) + ":" + value(l.Hard)
 }
 
+// RefusedError says that a process did not become its program for what was asked for,
+// or for what only its user has: no fault of the machine.
+type RefusedError struct {
+	Why   string // in the words of who asked
+	Cause error
+}
+
+func (e *RefusedError) Error() string { return e.Why }
+func (e *RefusedError) Unwrap() error { return e.Cause }
+
+func (c Confinement) notSoNice(err error) error {
+	return &RefusedError{fmt.Sprintf("the nice value %d cannot be set on this node (%v): ask for 0 or more, or give its daemon CAP_SYS_NICE", c.Nice, err), err}
+}
+
 // RlimitError says that this machine does not let a process have such a limit:
 // a hard one can only be raised by who may raise its own.
 type RlimitError struct {

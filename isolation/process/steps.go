@@ -146,21 +146,21 @@ func (b *Birth) putLayers(c *chain) {
 	}
 	b.holdNamed(c, stages, held)
 	for i, l := range b.layers {
-		at := a.string(l.path)
+		at, put := a.string(l.path), b.does("%s", l.puts())
 		for _, dir := range l.above {
-			c.try(unix.SYS_MKDIRAT, uintptr(cwd), a.string(dir), 0o711) // one that is there is as good
+			b.unlessThere(c, c.call(put, unix.SYS_MKDIRAT, uintptr(cwd), a.string(dir), 0o711))
 		}
 		if l.empty() {
-			c.call(stages[i], unix.SYS_MOUNT, fs, at, fs, l.flags(), a.string(l.data))
+			c.call(put, unix.SYS_MOUNT, fs, at, fs, l.flags(), a.string(l.data))
 			continue
 		}
 		if !l.folder {
-			c.try(unix.SYS_MKNODAT, uintptr(cwd), at, unix.S_IFREG|0o444, 0)
+			b.unlessThere(c, c.call(put, unix.SYS_MKNODAT, uintptr(cwd), at, unix.S_IFREG|0o444, 0))
 		}
-		move := c.call(stages[i], unix.SYS_MOVE_MOUNT, 0, none, uintptr(cwd), at, unix.MOVE_MOUNT_F_EMPTY_PATH)
+		move := c.call(put, unix.SYS_MOVE_MOUNT, 0, none, uintptr(cwd), at, unix.MOVE_MOUNT_F_EMPTY_PATH)
 		held[i].out = move.arg(0)
 		if !l.folder && l.kind == isReached {
-			c.call(stages[i], unix.SYS_MOUNT, none, at, none, reachedFlags)
+			c.call(put, unix.SYS_MOUNT, none, at, none, reachedFlags)
 		}
 	}
 	for i, l := range b.layers {
@@ -245,7 +245,15 @@ func (b *Birth) unlessAway(c *chain, does *step, path uintptr) {
 	look := (&chain{a: b.arena}).call(0, unix.SYS_FACCESSAT, uintptr(cwd), path, unix.F_OK)
 	look.next, look.zero = c.fail, c.fail
 	does.fail = look.addr()
-	c.skip = append(c.skip, look)
+	c.open = append(c.open, &look.fail)
+}
+
+// unlessThere goes on after an error of making a file that is there already.
+func (b *Birth) unlessThere(c *chain, does *step) {
+	look := (&chain{a: b.arena}).call(0, compare, b.report+4, uintptr(unix.EEXIST))
+	look.next = c.fail
+	does.fail = look.addr()
+	c.open = append(c.open, &look.zero)
 }
 
 // unlessGone goes on after an error if nothing is mounted there any more: the machine
@@ -387,7 +395,7 @@ func (b *Birth) unlearn(c *chain) {
 // bound sets what each process of the program may take.
 func (b *Birth) bound(c *chain) {
 	if b.c.Nice != 0 {
-		c.call(b.does("set the nice value %d", b.c.Nice), unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0, uintptr(b.c.Nice))
+		c.call(b.fails(b.c.notSoNice), unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0, uintptr(b.c.Nice))
 	} else {
 		c.try(unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0, 0)
 	}

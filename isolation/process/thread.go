@@ -110,7 +110,7 @@ func (st *Starter) startHere(at Place, c Spec, f Files, beside int, confine func
 	unlearn()
 	if c.Nice != 0 {
 		if err := unix.Setpriority(unix.PRIO_PROCESS, 0, c.Nice); err != nil { // of this thread, and what it forks
-			return nil, fmt.Errorf("set the nice value %d: %w", c.Nice, err)
+			return nil, c.notSoNice(err)
 		}
 	}
 	layers, err := c.layers()
@@ -219,7 +219,9 @@ func putLayers(c Spec, layers []layer) error {
 		var err error
 		switch {
 		case l.kind == isNamed:
-			held[i], err = holdNamed(c, l.path)
+			if held[i], err = holdNamed(c, l.path); err != nil {
+				return &os.PathError{Op: ReachOp, Path: l.path, Err: err}
+			}
 		case !l.empty():
 			held[i], err = unix.OpenTree(unix.AT_FDCWD, l.from(), holdTree)
 		}
@@ -229,7 +231,7 @@ func putLayers(c Spec, layers []layer) error {
 	}
 	for i, l := range layers {
 		if err := l.put(held[i]); err != nil {
-			return fmt.Errorf("%s: %w", l.does(), err)
+			return fmt.Errorf("%s: %w", l.puts(), err)
 		}
 	}
 	for _, l := range layers {
@@ -271,13 +273,17 @@ func holdNamed(c Spec, path string) (int, error) {
 // put mounts what is held, or an empty one.
 func (l layer) put(held int) error {
 	for _, dir := range l.above {
-		_ = unix.Mkdir(dir, 0o711) // one that is there is as good
+		if err := unix.Mkdir(dir, 0o711); err != nil && !errors.Is(err, unix.EEXIST) {
+			return err
+		}
 	}
 	if l.empty() {
 		return unix.Mount(coverFS, l.path, coverFS, l.flags(), l.data)
 	}
 	if !l.folder {
-		_ = unix.Mknod(l.path, unix.S_IFREG|0o444, 0)
+		if err := unix.Mknod(l.path, unix.S_IFREG|0o444, 0); err != nil && !errors.Is(err, unix.EEXIST) {
+			return err
+		}
 	}
 	if err := unix.MoveMount(held, "", unix.AT_FDCWD, l.path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 		return err

@@ -1,0 +1,7 @@
+//go:build (amd64 || arm64) && !startbythread
+
+package keeper_test
+
+// byThread tells whether a task is started without a script: the limits of a process
+// are set from outside then, when it has been executed.
+const byThread = false

@@ -1,0 +1,5 @@
+//go:build startbythread || !(amd64 || arm64)
+
+package keeper_test
+
+const byThread = true
