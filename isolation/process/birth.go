@@ -346,7 +346,7 @@ func (b *Birth) follow() error {
 		case err != nil:
 			return fmt.Errorf("hear of the process: %w", err)
 		case n == nil && !execs:
-			return ErrEnded
+			return b.ended()
 		case n == nil:
 			return nil
 		case n.stage == 0:
@@ -360,6 +360,17 @@ func (b *Birth) follow() error {
 			return b.stages[n.stage].err(n.errno)
 		}
 	}
+}
+
+// ended is why a process ended that did not tell of its exec. Once it is in its slice
+// it becomes its user, who may kill it then: only we, and root, may as well.
+func (b *Birth) ended() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.killed || b.program == nil || b.c.UID == 0 {
+		return ErrEnded
+	}
+	return &RefusedError{"it was killed before its program began, as by another process of its user", ErrEnded}
 }
 
 // news is what a newborn tells: that a stage failed, or, without an error, that it is

@@ -15,10 +15,19 @@ import (
 func TestAKilledProcessDidNotBegin(t *testing.T) {
 	const exec = 1
 	for _, c := range []struct {
-		told []uint32 // the stages of its news
-		want error
-	}{{nil, ErrEnded}, {[]uint32{0}, ErrEnded}, {[]uint32{0, exec}, nil}, {[]uint32{exec}, nil}} {
-		b := &Birth{st: &Starter{}, newborn: &Process{}, stages: []stage{{}, {}}, tell: -1, target: -1, group: -1}
+		told   []uint32 // the stages of its news
+		want   error
+		uid    uint32
+		killed bool // by us
+		its    bool // it is the fault of its user
+	}{
+		{told: nil, want: ErrEnded}, {told: []uint32{0}, want: ErrEnded}, {told: []uint32{0, exec}}, {told: []uint32{exec}},
+		{told: nil, want: ErrEnded, uid: 1}, {told: []uint32{0}, want: ErrEnded, uid: 1, its: true}, {told: nil, want: ErrEnded, uid: 1, killed: true},
+	} {
+		b := &Birth{c: Spec{Program: Program{UID: c.uid}}, killed: c.killed, st: &Starter{}, newborn: &Process{}, stages: []stage{{}, {}}, tell: -1, target: -1, group: -1}
+		if c.killed {
+			b.program = &Process{} // known before, as that of the news is this test
+		}
 		if err := b.openNews(); err != nil {
 			t.Fatal(err)
 		}
@@ -29,8 +38,9 @@ func TestAKilledProcessDidNotBegin(t *testing.T) {
 			}
 		}
 		b.closeOurs()
-		if err := b.follow(); !errors.Is(err, c.want) {
-			t.Errorf("told of %v: %v, want %v", c.told, err, c.want)
+		var its *RefusedError
+		if err := b.follow(); !errors.Is(err, c.want) || errors.As(err, &its) != c.its {
+			t.Errorf("%+v: %v", c, err)
 		}
 		b.news.Close()
 	}
