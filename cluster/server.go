@@ -105,12 +105,10 @@ func (m members) Renew(_ context.Context, id string, csr []byte) ([]byte, error)
 	return m.signFor(id, n.Name, csr)
 }
 
-// RemoveNode takes a node out of Raft first, so that it cannot vote once it is
-// gone.
-func (m members) RemoveNode(ctx context.Context, n *api.Node, force bool, actor string) error {
+// MayRemoveNode is why RemoveNode would refuse, nil if it would not.
+func (m members) MayRemoveNode(n *api.Node, force bool) error {
 	v := m.store.View()
-	voters := m.raft.Voters()
-	if err := mayRemoveNode(n, slices.Collect(v.Nodes()), voters, m.answers); err != nil {
+	if err := mayRemoveNode(n, slices.Collect(v.Nodes()), m.raft.Voters(), m.answers); err != nil {
 		return err
 	}
 	if _, tasks := v.Ledger(n.ID); tasks > 0 && !force {
@@ -119,8 +117,17 @@ func (m members) RemoveNode(ctx context.Context, n *api.Node, force bool, actor 
 		}
 		return api.Errorf(api.CodeConflict, "node %s runs %s: drain it first, or use --force", n.Name, api.Count(tasks, "task"))
 	}
-	if n.ID == m.self.NodeID && len(voters) > 1 {
-		return api.Errorf(api.CodeConflict, "%s leads the cluster: drain it first, which hands the lead over, and try again", n.Name)
+	return nil
+}
+
+// RemoveNode takes a node out of Raft first, so that it cannot vote once it is
+// gone. A leader leaves its own removal to another.
+func (m members) RemoveNode(ctx context.Context, n *api.Node, force bool, actor string) error {
+	if err := m.MayRemoveNode(n, force); err != nil {
+		return err
+	}
+	if n.ID == m.self.NodeID {
+		return m.leaveLead(ctx, n.Name)
 	}
 	if m.inRaft(n.ID) { // also without a vote: it gets the log
 		if err := m.raft.Remove(ctx, n.ID); err != nil {
@@ -129,6 +136,22 @@ func (m members) RemoveNode(ctx context.Context, n *api.Node, force bool, actor 
 	}
 	_, err := m.store.Do(ctx, &fsm.NodeRemove{Meta: fsm.Meta{At: m.cfg.Now(), Actor: actor}, ID: n.ID, Force: force})
 	return err
+}
+
+// handOverWithin bounds how long a leader that is to be removed waits for another
+// to lead.
+const handOverWithin = 5 * time.Second
+
+// leaveLead makes another voter the leader. It always returns an error that has the
+// request sent again, which the new leader then answers.
+func (m members) leaveLead(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, handOverWithin)
+	defer cancel()
+	if err := m.raft.TransferLeadership(ctx); err != nil {
+		return api.Errorf(api.CodeUnavailable, "%s leads the cluster, and no other voter took the lead (%v): nothing was removed; see `mesita node ls` and try again", name, err)
+	}
+	m.log.Info("this node is to be removed: another leads now")
+	return api.Errorf(api.CodeUnavailable, "%s has handed the lead over, and is not removed yet: try again", name)
 }
 
 // DemoteNode takes a node's right to vote. Whoever leads then takes it out of Raft,

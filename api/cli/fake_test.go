@@ -413,7 +413,10 @@ func (f *fake) writeRoutes(handle func(string, func(*http.Request) (any, error))
 	})
 	handle("POST /v1/nodes/{ref}/drain", func(r *http.Request) (any, error) { f.looks["drain "+r.PathValue("ref")]++; return struct{}{}, nil })
 	handle("POST /v1/nodes/{ref}/resume", func(*http.Request) (any, error) { return struct{}{}, nil })
-	handle("DELETE /v1/nodes/{ref}", func(*http.Request) (any, error) {
+	handle("DELETE /v1/nodes/{ref}", func(r *http.Request) (any, error) {
+		if r.URL.Query().Get("force") != "" {
+			return struct{}{}, nil
+		}
 		return nil, api.Errorf(api.CodeConflict, "node fir runs 2 tasks: drain it first, or use --force")
 	})
 	handle("POST /v1/tokens", func(r *http.Request) (any, error) {

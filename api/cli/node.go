@@ -331,6 +331,9 @@ func (a *app) nodeRm() *cli.Command {
 	}
 	return a.onNode("rm", "remove a node for good", "mesita node rm fir", flags, func(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
 		if c.Bool("dry-run") {
+			if err := cl.MayRemoveNode(c.Context, n.Name, c.Bool("force")); err != nil {
+				return err
+			}
 			a.progress("would remove %s (%s, %s)", n.Name, n.Role, api.Count(n.Tasks, "task"))
 			return nil
 		}

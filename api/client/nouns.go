@@ -322,9 +322,21 @@ func (c *Client) Demote(ctx context.Context, ref string) error {
 
 // RemoveNode removes a node for good; with force also while it runs tasks.
 func (c *Client) RemoveNode(ctx context.Context, ref string, force bool) error {
-	path := "/v1/nodes/" + url.PathEscape(ref)
+	return c.removeNode(ctx, ref, force, url.Values{})
+}
+
+// MayRemoveNode is why RemoveNode would refuse, nil if it would not.
+func (c *Client) MayRemoveNode(ctx context.Context, ref string, force bool) error {
+	return c.removeNode(ctx, ref, force, url.Values{"dry_run": {"1"}})
+}
+
+func (c *Client) removeNode(ctx context.Context, ref string, force bool, query url.Values) error {
 	if force {
-		path += "?force=1"
+		query.Set("force", "1")
+	}
+	path := "/v1/nodes/" + url.PathEscape(ref)
+	if len(query) > 0 {
+		path += "?" + query.Encode()
 	}
 	return c.call(ctx, http.MethodDelete, path, nil, nil)
 }

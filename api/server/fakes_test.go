@@ -179,6 +179,13 @@ func (n *testNode) RemoveNode(_ context.Context, node *api.Node, force bool, act
 	return nil
 }
 
+func (n *testNode) MayRemoveNode(node *api.Node, force bool) error {
+	if !force {
+		return api.Errorf(api.CodeConflict, "node %s runs 1 task", node.Name)
+	}
+	return nil
+}
+
 func (n *testNode) DemoteNode(ctx context.Context, node *api.Node, actor string) (*api.Node, error) {
 	out, err := n.store.Do(ctx, &fsm.NodeDemote{Meta: fsm.Meta{Actor: actor}, ID: node.ID})
 	if err != nil {

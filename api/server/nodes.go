@@ -128,13 +128,16 @@ func demoteNode(c *call) (any, error) {
 }
 
 func removeNode(c *call) (any, error) {
-	force := c.Query.Flag("force")
+	force, dry := c.Query.Flag("force"), c.Query.Flag("dry_run")
 	if c.Query.Err != nil {
 		return nil, c.Query.Err
 	}
 	n, err := findNode(c.Store.View(), c.Args[0])
 	if err != nil {
 		return nil, err
+	}
+	if dry {
+		return removed{}, c.Cluster.MayRemoveNode(n, force)
 	}
 	return removed{1}, c.Cluster.RemoveNode(c.R.Context(), n, force, c.ID.Actor)
 }

@@ -48,6 +48,11 @@ func TestNodes(t *testing.T) {
 	}
 	oak.send(request{method: "POST", path: "/v1/nodes/elm/drain", body: `{"deadline":"-1m"}`, token: admin}).want(t, 400)
 	oak.send(request{method: "POST", path: "/v1/nodes/fir/drain", token: admin}).want(t, 404)
+	oak.send(request{method: "DELETE", path: "/v1/nodes/elm-name?dry_run=1", token: admin}).want(t, 409)
+	oak.send(request{method: "DELETE", path: "/v1/nodes/elm-name?dry_run=1&force=1", token: admin}).want(t, 200)
+	if len(oak.removed) != 0 {
+		t.Errorf("a dry run removed %v", oak.removed)
+	}
 	oak.send(request{method: "DELETE", path: "/v1/nodes/elm-name?force=1", token: admin}).want(t, 200)
 	if len(oak.removed) != 1 || !strings.HasPrefix(oak.removed[0], "elm token:") {
 		t.Errorf("%v", oak.removed)

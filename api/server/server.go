@@ -59,6 +59,8 @@ type Cluster interface {
 	// CodeConflict of api.FieldSession.
 	Claim(ctx context.Context, nodeID string, c *api.SessionClaim) error
 	RemoveNode(ctx context.Context, n *api.Node, force bool, actor string) error
+	// MayRemoveNode is why RemoveNode would refuse, nil if it would not.
+	MayRemoveNode(n *api.Node, force bool) error
 	// DemoteNode takes a node's right to vote.
 	DemoteNode(ctx context.Context, n *api.Node, actor string) (*api.Node, error)
 }

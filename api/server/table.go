@@ -88,7 +88,7 @@ func nodeRoutes(s *Server) []*exchange.Route {
 		{Method: post, Path: "/v1/nodes/{ref}/resume", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(resumeNode), Answer: api.NodeStatus{}, Summary: "let a drained node take work again"},
 		{Method: post, Path: "/v1/nodes/{ref}/promote", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(promoteNode), Answer: api.NodeStatus{}, Summary: "let a node become a voter that joined as a worker"},
 		{Method: post, Path: "/v1/nodes/{ref}/demote", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(demoteNode), Answer: api.NodeStatus{}, Summary: "take a node's right to vote; the key of the CA is changed then"},
-		{Method: del, Path: "/v1/nodes/{ref}", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(removeNode), Query: words("force"), Answer: removed{}, Summary: "remove a node for good"},
+		{Method: del, Path: "/v1/nodes/{ref}", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(removeNode), Query: words("force", "dry_run"), Answer: removed{}, Summary: "remove a node for good; dry_run=1 only says whether it may be"},
 	}
 }
 
