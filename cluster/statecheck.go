@@ -13,6 +13,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,6 +38,14 @@ const (
 	// before those that did are judged.
 	answerWithin = 2 * time.Minute
 	checksAgain  = 3
+
+	// askedWithin is how long voters may take when somebody asked for the check:
+	// less than a client waits for an answer.
+	askedWithin = 20 * time.Second
+
+	// askWhy is how often those that have not answered it are asked why: one that
+	// says that it cannot do its part is not waited for.
+	askWhy = 2 * time.Second
 
 	// answersKept is how many of its answers a voter remembers.
 	answersKept = 4
@@ -207,6 +216,7 @@ type checkLoop struct {
 	voters func() []string
 	answer func(ctx context.Context, id string, of uint64) (api.StateAnswer, error)
 	alive  func(id string) bool
+	why    func(ctx context.Context, id string) (reason string, unwell bool) // a voter does not answer
 	meta   func() fsm.Meta
 	log    *slog.Logger
 
@@ -298,23 +308,51 @@ func (l *checkLoop) missing(split *api.StateCheck, answers []api.StateAnswer) bo
 }
 
 // checkNow has all voters hash their state, waits for their answers as long as
-// ctx and answerWithin allow, and compares them.
-func (l *checkLoop) checkNow(ctx context.Context) (*api.StateCheck, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+// ctx and askedWithin allow, and compares them.
+func (l *checkLoop) checkNow(caller context.Context) (*api.StateCheck, error) {
+	ctx, cancel := context.WithTimeout(caller, askedWithin)
 	defer cancel()
 	first, err := l.check(ctx, &fsm.StateCheck{Meta: l.meta()})
 	if err != nil {
 		return nil, err
 	}
+	looked := time.Now()
 	for {
 		answers, all := l.collect(ctx, first.Index)
 		if all {
 			return l.check(ctx, &fsm.StateCheck{Meta: l.meta(), Of: first.Index, Answers: answers})
 		}
+		if time.Since(looked) >= askWhy {
+			looked = time.Now()
+			if unwell, err := l.unanswered(caller, answers); unwell {
+				return nil, err
+			}
+		}
 		if !backoff.Pause(ctx, 100*time.Millisecond) {
-			return nil, api.Errorf(api.CodeTimeout, "the states of only %s are known so far: see `mesita cluster show` and try again", api.Count(len(answers), "voter"))
+			_, err := l.unanswered(context.WithoutCancel(caller), answers)
+			return nil, err
 		}
 	}
+}
+
+// unanswered names the voters that are there and have not told their state, and
+// why; unwell is true if none of them can.
+func (l *checkLoop) unanswered(ctx context.Context, answers []api.StateAnswer) (unwell bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	var missing []string
+	v, well := l.store.View(), 0
+	for _, id := range l.voters() {
+		if !l.alive(id) || slices.ContainsFunc(answers, func(a api.StateAnswer) bool { return a.NodeID == id }) {
+			continue
+		}
+		reason, unwell := l.why(ctx, id)
+		if !unwell {
+			well++
+		}
+		missing = append(missing, nodeName(v, id)+" ("+reason+")")
+	}
+	return well == 0 && len(missing) > 0, api.Errorf(api.CodeTimeout, "the states of only %s are known, and not that of %s: see `mesita cluster show` and try again", api.Count(len(answers), "voter"), strings.Join(missing, ", "))
 }
 
 func (l *checkLoop) check(ctx context.Context, c *fsm.StateCheck) (*api.StateCheck, error) {
@@ -337,7 +375,7 @@ func differ(answers []api.StateAnswer) bool {
 }
 
 func (a *Agent) checkLoop() *checkLoop {
-	return &checkLoop{store: a.store, voters: a.raft.Voters, alive: a.answers, answer: a.stateOf, log: a.log,
+	return &checkLoop{store: a.store, voters: a.raft.Voters, alive: a.answers, answer: a.stateOf, why: a.whyNoState, log: a.log,
 		meta: func() fsm.Meta { return fsm.Meta{At: a.cfg.Now(), Actor: "check"} }}
 }
 
@@ -356,4 +394,38 @@ func (a *Agent) stateOf(ctx context.Context, id string, of uint64) (api.StateAns
 		err = fmt.Errorf("node %s answers for %q", id, found.NodeID)
 	}
 	return found, err
+}
+
+// whyNoState is why a voter does not tell its state, as it says itself, and
+// whether that is that it cannot do its part.
+func (a *Agent) whyNoState(ctx context.Context, id string) (reason string, unwell bool) {
+	if id == a.self.NodeID {
+		return "this node, which leads, is not done with it", false
+	}
+	h, unwell, err := a.healthOf(ctx, id)
+	switch {
+	case err != nil:
+		return err.Error(), false
+	case h.Reason != "":
+		return h.Reason, unwell
+	}
+	return "it is well, and not done with it", unwell
+}
+
+// healthOf is what a node says of itself.
+func (a *Agent) healthOf(ctx context.Context, id string) (h api.Health, unwell bool, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+id+"/v1/health", nil)
+	if err != nil {
+		return h, false, err
+	}
+	res, err := a.peers.transport(id).RoundTrip(req)
+	if err != nil {
+		return h, false, err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err == nil {
+		err = api.DecodeLenient(b, &h)
+	}
+	return h, res.StatusCode == http.StatusServiceUnavailable, err
 }

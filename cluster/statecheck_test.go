@@ -24,13 +24,14 @@ type checkWorld struct {
 	loop   *checkLoop
 	states map[string]string // by node id; missing: does not answer
 	late   time.Time         // when b answers after all, with another state; zero = never
+	unwell map[string]bool   // by node id; says that it cannot do its part
 	asked  int
 }
 
 func newCheckWorld(t *testing.T) *checkWorld {
 	w := &checkWorld{t: t, store: fsm.NewStore(nil), states: map[string]string{"a": "x", "b": "x", "c": "x"}}
 	w.do(&fsm.ClusterInit{Level: fsm.Newest, Cluster: &api.Cluster{ID: "c"}, Authority: &api.Authority{}, Node: &api.Node{ID: "a", Name: "a"}})
-	w.loop = &checkLoop{store: w.store, voters: func() []string { return []string{"a", "b", "c"} }, alive: func(string) bool { return true }, log: slog.New(slog.DiscardHandler),
+	w.loop = &checkLoop{store: w.store, voters: func() []string { return []string{"a", "b", "c"} }, alive: func(string) bool { return true }, why: func(_ context.Context, id string) (string, bool) { return "disk full of " + id, w.unwell[id] }, log: slog.New(slog.DiscardHandler),
 		meta: func() fsm.Meta { return fsm.Meta{At: time.Now()} },
 		answer: func(_ context.Context, id string, of uint64) (api.StateAnswer, error) {
 			w.asked++
@@ -213,8 +214,20 @@ func TestCheckNow(t *testing.T) {
 			t.Errorf("%+v: %v", c, err)
 		}
 		w.states["b"] = ""
-		if _, err := w.loop.checkNow(t.Context()); api.ErrorCode(err) != api.CodeTimeout {
-			t.Errorf("one never answers: %v", err)
+		for _, unwell := range []bool{false, true} {
+			w.unwell = map[string]bool{"b": unwell}
+			within := 25 * time.Second // a client gives up after 30 s
+			if unwell {
+				within = 4 * time.Second // a node that passes it on to the leader, after 5 s
+			}
+			began := time.Now() // fake
+			_, err := w.loop.checkNow(t.Context())
+			if api.ErrorCode(err) != api.CodeTimeout || !strings.Contains(err.Error(), "of only 2 voters are known, and not that of b (disk full of b)") {
+				t.Errorf("one never answers: %v", err)
+			}
+			if d := time.Since(began); d > within {
+				t.Errorf("that is told after %s, unwell: %v", d, unwell)
+			}
 		}
 	})
 }
