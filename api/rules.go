@@ -96,6 +96,16 @@ func (s *JobSpec) Fill(chain []*Partition, like *Job) (filled []Filled) {
 	return filled
 }
 
+// Complete fills a spec in: by Fill, then with what holds everywhere. It is called
+// once, where a spec enters. An empty chain is of a partition that is not there.
+func (s *JobSpec) Complete(chain []*Partition, like *Job) (filled []Filled) {
+	if len(chain) > 0 {
+		filled = s.Fill(chain, like)
+	}
+	s.Normalize()
+	return filled
+}
+
 // rule is a field that partitions have rules for, and what it is without any.
 type rule[T cmp.Ordered] struct {
 	field string

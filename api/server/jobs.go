@@ -32,18 +32,15 @@ func (c *call) spec(v *fsm.View) (s *api.JobSpec, filled []api.Filled, err error
 	if err := unmasked(s); err != nil {
 		return nil, nil, err
 	}
-	if chain := v.Chain(cmp.Or(s.Partition, api.DefaultPartition)); len(chain) > 0 {
-		like := v.Job(s.Name)
-		switch {
-		case like == nil:
-		case like.State.Ended() && c.Route.Method != http.MethodPut:
-			like = nil // another one begins
-		case !c.sight(v).job(like.ID):
-			like = nil // what it was given is not for everybody
-		}
-		filled = s.Fill(chain, like)
+	like := v.Job(s.Name)
+	switch {
+	case like == nil:
+	case like.State.Ended() && c.Route.Method != http.MethodPut:
+		like = nil // another one begins
+	case !c.sight(v).job(like.ID):
+		like = nil // what it was given is not for everybody
 	}
-	s.Normalize()
+	filled = s.Complete(v.Chain(cmp.Or(s.Partition, api.DefaultPartition)), like)
 	return s, filled, s.Validate()
 }
 

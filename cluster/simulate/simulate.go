@@ -166,8 +166,11 @@ func (s *simulator) setUp(ctx context.Context) error {
 			s.queue.push(event{at: time.Duration(f.At + f.For), kind: nodeReturns, item: i})
 		}
 	}
+	v := s.store.View()
 	for i := range s.trace.Jobs {
-		s.jobs[i].Job = &s.trace.Jobs[i]
+		j := s.trace.Jobs[i] // of this cluster: the trace may be run on others
+		j.Fill(v.Chain(j.Partition))
+		s.jobs[i].Job = &j
 		s.queue.push(event{at: s.trace.Jobs[i].Submit, kind: jobArrives, item: i})
 		s.open += s.trace.Jobs[i].Steps()
 	}

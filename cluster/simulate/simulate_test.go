@@ -106,6 +106,18 @@ func TestHoldsPassOn(t *testing.T) {
 	}
 }
 
+// What a line leaves out is what its partition says, or the nearest above, as in a
+// cluster: it is asked for, held, counted, and ends tasks.
+func TestPartitionsFillInWhatALineLeavesOut(t *testing.T) {
+	res := simulate(t, `{"nodes": [{"name": "n", "resources": "cpus=2,mem=4GiB"}],
+		"partitions": [{"path": "ml", "maxTime": "1h", "maxCpus": 2, "defaultTime": "30m", "defaultCpus": 2}, {"path": "ml/train", "maxMem": "32MiB"}]}`,
+		"submit,partition,runtime,cpus\n0,ml/train,2000,\n1,ml,10,1\n")
+	r := &res.Report
+	if r.Refused != 0 || r.OverTime != 1 || r.Finished != 1 || !near(r.Work.Submitted, 2000*2+10) || fmt.Sprint(starts(res, 0), starts(res, 1)) != "[0] [1800]" {
+		t.Errorf("got %+v, starts %v %v", r, starts(res, 0), starts(res, 1))
+	}
+}
+
 func TestTheUsersTimeLimitEndsATask(t *testing.T) {
 	r := &simulate(t, oneNode, "submit,cpus,runtime,time\n0,1,100,60\n0,1,50,60\n").Report
 	if r.OverTime != 1 || r.Finished != 1 || r.Makespan != 60 || r.Work.OverTime != 60 || r.Work.Done != 50 || len(r.Notes) != 1 {

@@ -51,7 +51,7 @@ func (st *swfState) line(b *builder) error {
 		return nil
 	}
 	j := Job{Line: t.line, Row: t.row(), Submit: seconds(n["submit"]), Partition: api.DefaultPartition, Kind: api.KindBatch, Runtime: seconds(n["run"]), Time: seconds(n["reqtime"]),
-		Name: t.numbered("app"), User: t.numbered("user"), CPUs: 1000, Mem: api.DefaultMem}
+		Name: t.numbered("app"), User: t.numbered("user"), CPUs: 1000}
 	if part := t.numbered(b.mapping.Columns["partition"]); part != "" {
 		j.Partition = part
 	}

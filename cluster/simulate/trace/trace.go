@@ -43,7 +43,7 @@ type Job struct {
 	Kind      api.Kind
 	Tasks     int
 	Gang      bool // all tasks start together or not at all
-	CPUs      api.MilliCPU
+	CPUs      api.MilliCPU    // 0, as of Mem: the trace does not say, see Fill
 	Mem       api.Bytes
 	Runtime   time.Duration   // what each task takes; 0 for a service: it runs until all batch work is done
 	Runtimes  []time.Duration // what each task takes, where they differ
@@ -198,7 +198,7 @@ func (t *table) job() (Job, error) {
 }
 
 // defaults are what an empty cell means, where that is not zero.
-var defaults = map[string]string{"kind": "batch", "cpus": api.DefaultCPUs.String(), "mem": api.DefaultMem.String()}
+var defaults = map[string]string{"kind": "batch"}
 
 func (t *table) check(j *Job) error {
 	if t.get("submit") == "" {
@@ -269,6 +269,22 @@ func (j *Job) program() string {
 // Spec is what the user would have submitted, for a cluster in which tasks take
 // at most stop to end. A service has the same name as any other.
 func (j *Job) Spec(stop time.Duration) *api.JobSpec {
+	s := j.asked()
+	s.Normalize()
+	s.StopGrace = min(s.StopGrace, api.Duration(stop))
+	return s
+}
+
+// Fill gives a job what its line leaves out, as a cluster does: what its partition or
+// the nearest one above says. The chain is those, the nearest first.
+func (j *Job) Fill(chain []*api.Partition) {
+	s := j.asked()
+	s.Complete(chain, nil)
+	j.CPUs, j.Mem, j.Time = s.CPUs, s.Mem, time.Duration(s.Time)
+}
+
+// asked is a spec that is not normalized.
+func (j *Job) asked() *api.JobSpec {
 	s := &api.JobSpec{Kind: j.Kind, Partition: j.Partition, Priority: j.Priority, TaskSpec: api.TaskSpec{
 		Command: []string{j.program()}, Request: api.Request{CPUs: j.CPUs, Mem: j.Mem}, Time: api.Duration(j.Time)}}
 	switch {
@@ -279,8 +295,6 @@ func (j *Job) Spec(stop time.Duration) *api.JobSpec {
 	case j.Tasks > 1:
 		s.Array = "0-" + strconv.Itoa(j.Tasks-1)
 	}
-	s.Normalize()
-	s.StopGrace = min(s.StopGrace, api.Duration(stop))
 	return s
 }
 

@@ -31,8 +31,11 @@ func TestOwnLayout(t *testing.T) {
 	}
 	first, second, third := tr.Jobs[0], tr.Jobs[1], tr.Jobs[2]
 	if first.Submit != 500*time.Millisecond || first.Runtime != 1500*time.Millisecond || first.Partition != api.DefaultPartition || first.Tasks != 1 ||
-		first.CPUs != api.DefaultCPUs || first.Mem != api.DefaultMem || first.Line != 5 {
+		first.CPUs != 0 || first.Mem != 0 || first.Line != 5 {
 		t.Errorf("defaults: got %+v", first)
+	}
+	if first.Fill(nil); first.CPUs != api.DefaultCPUs || first.Mem != api.DefaultMem || first.Time != 0 {
+		t.Errorf("filled: got %+v", first)
 	}
 	if second.Kind != api.KindService || second.Runtime != 0 || second.Steps() != 0 {
 		t.Errorf("service: got %+v", second)
