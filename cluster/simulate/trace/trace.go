@@ -42,8 +42,8 @@ type Job struct {
 	Partition string
 	Kind      api.Kind
 	Tasks     int
-	Gang      bool // all tasks start together or not at all
-	CPUs      api.MilliCPU    // 0, as of Mem: the trace does not say, see Fill
+	Gang      bool         // all tasks start together or not at all
+	CPUs      api.MilliCPU // 0, as of Mem: the trace does not say, see Fill
 	Mem       api.Bytes
 	Runtime   time.Duration   // what each task takes; 0 for a service: it runs until all batch work is done
 	Runtimes  []time.Duration // what each task takes, where they differ
