@@ -32,6 +32,9 @@ type Filled struct {
 	Partition string `json:"partition"`
 }
 
+// leastMem is what a process needs.
+const leastMem Bytes = 1 << 20
+
 // maxTaskCount bounds the rules that count tasks.
 const maxTaskCount = 10_000_000
 
@@ -58,8 +61,13 @@ func (r *TaskRules) validate() error {
 			return FieldErrorf(f.name, "%s: lower it", f.text)
 		}
 	}
-	if r.DefaultMem > 0 && r.DefaultMem < 1<<20 || r.MaxMem > 0 && r.MaxMem < 1<<20 {
-		return FieldErrorf("defaultMem", "and maxMem are at least what a process needs, %s", Bytes(1<<20))
+	for _, f := range []struct {
+		name string
+		v    Bytes
+	}{{"defaultMem", r.DefaultMem}, {"maxMem", r.MaxMem}} {
+		if f.v > 0 && f.v < leastMem {
+			return FieldErrorf(f.name, "%s is less than a process needs: give %s or more", f.v.Exact(), leastMem)
+		}
 	}
 	return nil
 }

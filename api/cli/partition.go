@@ -123,9 +123,15 @@ func (a *app) printChange(c *cli.Context, change *api.PartitionChange, what []st
 	return err
 }
 
+const sharingHelp = `With -o wide, how the sharing came out lately, up to a day:
+  IDLE  the part of the cluster that is free and kept for its first in line: now, and in the mean
+  LATE  how many of its first in line started later than they were promised, of how many were promised a start
+  OFF   how far its share was above or below its fair one, in the mean, while something of it waited for room
+`
+
 func (a *app) partitionLs() *cli.Command {
 	return a.watched(&cli.Command{
-		Name: "ls", Usage: "list partitions and what they hold", Description: example("mesita partition ls", "mesita partition ls -o wide", "mesita partition ls -w"),
+		Name: "ls", Usage: "list partitions and what they hold", Description: sharingHelp + example("mesita partition ls", "mesita partition ls -o wide", "mesita partition ls -w"),
 		Flags: readFlags(),
 		Action: func(c *cli.Context) error {
 			if err := args(c, 0, 0, "partition ls"); err != nil {

@@ -10,10 +10,18 @@ import (
 // queueRows is how many rows a table of what waits has if nobody says.
 const queueRows = 50
 
+const queueHelp = `PLACE is that of the row's first task among all tasks that wait, also those that you do not see; COUNT is how many tasks
+the row has. SURE is what STARTS ABOUT is made of:
+  promised  room is kept for it then
+  limits    if what is before it takes as long as its --time allows
+  runs      if what is before it takes as long as earlier runs did
+  order     nobody knows when: its place alone is known
+`
+
 func (a *app) queueCommand() *cli.Command {
 	return a.watched(&cli.Command{
 		Name: "queue", Usage: "list what waits, a row for each job, in the order in which it will be served", ArgsUsage: "[PARTITION]",
-		Description: example("mesita queue", "mesita queue ml -o wide", "mesita queue --limit 500", "mesita queue -o json"),
+		Description: queueHelp + example("mesita queue", "mesita queue ml -o wide", "mesita queue --limit 500", "mesita queue -o json"),
 		Flags: readFlags(
 			&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Usage: fmt.Sprintf("the first `NUMBER` of rows; without, a table has %d and the rest is counted, and other formats have all", queueRows)},
 		),

@@ -115,7 +115,7 @@ func (l *Line) flag(root *cli.App, args []string) (used int, err error) {
 	case f == nil && l.bundle(args[0]):
 		return 1, nil
 	case f == nil:
-		return 0, unknownFlag(args[0], name, l.localFlags(), root.Flags)
+		return 0, l.unknownFlag(args[0], name, root.Flags)
 	}
 	used = 1
 	if !inline && takesValue(f) {
@@ -206,9 +206,9 @@ func find(flags []cli.Flag, name string) cli.Flag {
 	return nil
 }
 
-func unknownFlag(arg, name string, sets ...[]cli.Flag) error {
+func (l *Line) unknownFlag(arg, name string, globals []cli.Flag) error {
 	var known []string
-	for _, set := range sets {
+	for _, set := range [][]cli.Flag{l.localFlags(), globals} {
 		for _, f := range set {
 			for _, n := range f.Names() {
 				if len(n) > 1 {
@@ -220,7 +220,11 @@ func unknownFlag(arg, name string, sets ...[]cli.Flag) error {
 	if near := api.Nearest(name, known); near != "" && len(name) > 1 {
 		return usage("%s: no such flag: did you mean --%s?", arg, near)
 	}
-	return usage("%s: no such flag: see --help; flags of your own program come after --", arg)
+	own := ""
+	if l.Command != nil && strings.Contains(l.Command.ArgsUsage, "-- ") {
+		own = "; flags of your own program come after --"
+	}
+	return usage("%s: no such flag: see --help%s", arg, own)
 }
 
 func unknownCommand(path []string, arg string, cs []*cli.Command) error {
