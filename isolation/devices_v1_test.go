@@ -234,3 +234,14 @@ func TestDevicesThatCannotBeRefused(t *testing.T) {
 		t.Errorf("a group in which all can be opened has its name: %v", err)
 	}
 }
+
+// Where the kernel lets a task of root leave its group a node does not say that it
+// limits devices, though it does for all others.
+func TestDevicesOfOldKernels(t *testing.T) {
+	h := hostOfV1Devices(t)
+	h.protects, h.warnings = false, nil
+	h.describe()
+	if a := h.Attributes(); a["isolation.devices"] != "no" || a["isolation.devices-by"] != "cgroup-v1" || !strings.Contains(strings.Join(h.Warnings(), "\n"), "Linux 5.12") {
+		t.Errorf("%v, %q", a, h.Warnings())
+	}
+}

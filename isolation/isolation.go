@@ -52,6 +52,7 @@ type Host struct {
 	warnings    []string
 	starter     process.Starter
 	devices     devices
+	protects    bool // tasks cannot leave their groups
 
 	tree     sync.Mutex          // guards making and removing the groups above a slice
 	sessions map[string]*session // of mode None; guarded by tree
@@ -99,6 +100,7 @@ func Detect(cfg Config) (*Host, error) {
 		h.cfg.Log.Warn("tasks may take all processes that the machine can have", "err", err)
 	}
 	h.devices.prepare(cfg.ProcRoot, h.top, cfg.Slice, m.v1)
+	h.protects = process.CanProtect()
 	h.describe()
 	return h, nil
 }
@@ -192,6 +194,10 @@ func (h *Host) describe() {
 		_, err := os.Stat(dir)
 		return err != nil || MayReplace(dir)
 	})
+	unlimited := h.devices.err
+	if unlimited == nil && !h.protects {
+		unlimited = errors.New("they can leave the group that limits them, as it takes Linux 5.12 to make groups read-only")
+	}
 	h.attributes = map[string]string{"isolation.mode": string(h.mode), "isolation.devices-by": h.devices.by()}
 	for _, f := range []struct {
 		name, missing string
@@ -203,7 +209,7 @@ func (h *Host) describe() {
 		{"freeze", "tasks that have to give way cannot be frozen, only killed: no cgroup.freeze", has("cgroup.freeze")},
 		{"kill", "tasks are killed process by process: no cgroup.kill", has("cgroup.kill")},
 		{"syscalls", "system calls of tasks are NOT filtered: " + fmt.Sprint(filtered), filtered == nil},
-		{"devices", "tasks as root can open all devices of the node, its disks too: " + fmt.Sprint(h.devices.err), h.devices.err == nil},
+		{"devices", "tasks as root can open all devices of the node, its disks too: " + fmt.Sprint(unlimited), unlimited == nil},
 		{"tmp", "tasks share the machine's " + strings.Join(shared, " and ") + ": make a plain folder of it, which each has in its place", len(shared) == 0},
 		{"psi", "", has("cpu.pressure")},
 		{"cpuset", "", len(h.Cores()) > 0},

@@ -81,6 +81,10 @@ var hasTrees = sync.OnceValue(func() bool {
 	return !errors.Is(unix.MountSetattr(-1, "", unix.AT_EMPTY_PATH, &unix.MountAttr{}), unix.ENOSYS)
 })
 
+// CanProtect tells whether the machine's group hierarchies can be made read-only for a
+// task: where they cannot, one that is root leaves its groups.
+func CanProtect() bool { return hasTrees() }
+
 // protected lists the mounts that are to be read-only for a process.
 func (st *Starter) protected(c Confinement) ([]string, error) {
 	if !c.ReadOnlySystem || !c.PrivateMounts {
