@@ -170,15 +170,18 @@ func ParseDuration(s string) (Duration, error) {
 	return Duration(v), nil
 }
 
-// ParseWhen reads a point in time: one as in RFC 3339, or how long ago it was,
-// such as 2h or 7d.
+// ParseWhen reads a point in time: one as in RFC 3339, the day that begins then in
+// UTC, or how long ago it was, such as 2h or 7d.
 func ParseWhen(s string, now time.Time) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339, s); err == nil {
 		return t, nil
 	}
+	if t, err := time.Parse(time.DateOnly, s); err == nil {
+		return t, nil
+	}
 	d, err := ParseDuration(s)
 	if err != nil || d < 0 {
-		return time.Time{}, Errorf(CodeInvalid, "%q is no point in time: write how long ago, such as 2h or 7d, or a time such as %s", s, now.UTC().Format(time.RFC3339))
+		return time.Time{}, Errorf(CodeInvalid, "%q is no point in time: write how long ago, such as 2h or 7d, a day such as 2026-11-30, or a time such as %s", s, now.UTC().Format(time.RFC3339))
 	}
 	return now.Add(-time.Duration(d)), nil
 }

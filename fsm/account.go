@@ -38,6 +38,9 @@ const (
 	accountBatch = 256
 )
 
+// Days is for how many days rows of an axis are kept.
+func (a Axis) Days() int { return int(axes[a].days) }
+
 type accountKey struct {
 	Axis      Axis   `json:"axis,omitempty"`
 	Day       int64  `json:"day"` // since 1970 began, in UTC

@@ -215,6 +215,9 @@ func (a *app) afterRun(c *cli.Context, cl *client.Client, j *api.Job) error {
 	if c.Bool("detach") {
 		return a.printJob(c, j)
 	}
+	if err := startsNothing(j); err != nil {
+		return err
+	}
 	got, err := a.await(c, cl, j.ID, option.Span(c, "timeout"), lasting(func(j *api.Job) bool {
 		return j.Counts.Running >= j.Spec.Tasks() && j.Counts.Total() == j.Spec.Tasks() && replaced(c, cl, j)
 	}))

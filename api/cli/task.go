@@ -305,6 +305,9 @@ func (a *app) scaleCommand() *cli.Command {
 			if err != nil || c.Bool("detach") {
 				return err
 			}
+			if err := startsNothing(j); err != nil {
+				return err
+			}
 			got, err := a.await(c, cl, j.ID, option.Span(c, "timeout"), lasting(func(j *api.Job) bool {
 				return j.Counts.Running == n && j.Counts.Total() == n
 			}))

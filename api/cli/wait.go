@@ -92,6 +92,14 @@ func (a *app) await(c *cli.Context, cl *client.Client, id string, timeout time.D
 	}
 }
 
+// startsNothing fails if a service was changed whose tasks are waited for in vain.
+func startsNothing(j *api.Job) error {
+	if !j.Hold || j.Counts.Running >= j.Spec.Tasks() {
+		return nil
+	}
+	return api.Errorf(api.CodeConflict, "%s is changed, and on hold with %d of %d running: let it start the rest with `mesita job release %s`, or leave it so with --detach", j.ID, j.Counts.Running, j.Spec.Tasks(), j.ID)
+}
+
 // lasting is true of a job once it has been as wanted for a moment: a program that
 // ends as soon as it was started runs, too, when it is looked at in between. A job
 // that has ended stays so.

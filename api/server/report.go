@@ -36,11 +36,14 @@ func getReport(c *call) (any, error) {
 	case since.IsZero():
 		since = now.Add(-reportSince)
 	}
+	axis := map[string]fsm.Axis{api.ReportNode: fsm.ByNode, api.ReportJob: fsm.ByJob}[by] // else by shares
+	if days := axis.Days(); now.Sub(since) > time.Duration(days)*24*time.Hour {
+		return nil, api.FieldErrorf("since", "is longer ago than the %d days that are kept by %s: say at most %dd", days, by, days)
+	}
 	v := c.Store.View()
 	if !v.Does(fsm.Accounts) {
 		return nil, api.Errorf(api.CodeConflict, "what work used is counted from level %d of the cluster on, which is at level %d: upgrade the nodes first that `mesita cluster level` names", fsm.Accounts.Level(), v.Level())
 	}
-	axis := map[string]fsm.Axis{api.ReportNode: fsm.ByNode, api.ReportJob: fsm.ByJob}[by] // else by shares
 	sees, sums := c.sight(v), map[api.ReportRow]*fsm.Account{}
 	for _, a := range v.Accounts(axis, fsm.Day(since), fsm.Day(now), now) {
 		if !sees.account(by, a) {

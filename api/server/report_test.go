@@ -46,7 +46,10 @@ func TestReportsAreOfWhatOneMayRead(t *testing.T) {
 	if all, part := get(admin, "user"), get(some, "user"); len(all) != 1 || len(part) != 1 || all[0] == part[0] {
 		t.Errorf("by user: %v, and of prod %v", all, part)
 	}
-	for _, q := range []string{"by=team", "since=tomorrow", "since=2100-01-01T00:00:00Z"} {
+	for _, q := range []string{"by=team", "since=tomorrow", "since=2100-01-01T00:00:00Z", "since=2100-01-01", "since=401d", "since=5000d", "by=node&since=401d", "by=job&since=36d"} {
 		n.send(request{method: "GET", path: "/v1/report?" + q, token: admin}).want(t, 400)
+	}
+	for _, q := range []string{"since=400d", "by=job&since=35d", "since=" + testTime.UTC().Format(time.DateOnly)} {
+		n.send(request{method: "GET", path: "/v1/report?" + q, token: admin}).want(t, 200)
 	}
 }
