@@ -197,7 +197,8 @@ func (r *run) joined(what, bin, leads string) bool {
 	r.lead(leads)
 	n := r.add(bin)
 	r.stage.Say("join", "%s: %s", n.Name, what)
-	n.Launch("join", r.nodes[0].IP, "--token", r.nodes[0].Token(api.TokenRequest{Kind: api.TokenJoin}), "--log-level", "debug")
+	knows := r.level(leads) >= int(fsm.VoterTokens.Level()) // the oldest refuse the word, and let all vote
+	n.Launch("join", r.nodes[0].IP, "--token", r.nodes[0].Token(api.TokenRequest{Kind: api.TokenJoin, Voter: knows}), "--log-level", "debug")
 	n.AwaitReady()
 	r.nodes = append(r.nodes, n)
 	r.well()
