@@ -291,12 +291,7 @@ func TestDiskFull(t *testing.T) {
 
 func TestGarbage(t *testing.T) {
 	bubble(t, func(t *testing.T, n *node) {
-		n.rt.Plan = func(r keeper.StartRequest) runtimetest.Plan {
-			if r.ID == "b.0/1" {
-				return runtimetest.Plan{Run: time.Second}
-			}
-			return runtimetest.Plan{}
-		}
+		n.rt.Plan = soonOver("b.0/1")
 		n.Assign(set(assignment("b", 0, 1, batch), assignment("web", 0, 1)))
 		settle()
 		has := func(id string) bool {

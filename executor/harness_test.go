@@ -14,6 +14,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/executor"
+	"github.com/mesita/mesita/executor/keeper"
 	"github.com/mesita/mesita/executor/runtimetest"
 )
 
@@ -164,5 +165,15 @@ func equal[T comparable](t *testing.T, what string, got, want []T) {
 	t.Helper()
 	if !slices.Equal(got, want) {
 		t.Fatalf("%s: got %v, want %v", what, got, want)
+	}
+}
+
+// soonOver has one attempt end after a second, and the others run on.
+func soonOver(id string) func(keeper.StartRequest) runtimetest.Plan {
+	return func(r keeper.StartRequest) runtimetest.Plan {
+		if r.ID == id {
+			return runtimetest.Plan{Run: time.Second}
+		}
+		return runtimetest.Plan{}
 	}
 }

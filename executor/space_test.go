@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/executor"
-	"github.com/mesita/mesita/executor/keeper"
-	"github.com/mesita/mesita/executor/runtimetest"
 )
 
 const mib = 1 << 20
@@ -91,12 +89,7 @@ func TestWhatIsKeptMakesRoom(t *testing.T) {
 	var free atomic.Int64
 	free.Store(100 << 30)
 	onDisk(t, &free, func(n *node) {
-		n.rt.Plan = func(r keeper.StartRequest) runtimetest.Plan {
-			if r.ID == "b.0/1" {
-				return runtimetest.Plan{Run: time.Second}
-			}
-			return runtimetest.Plan{}
-		}
+		n.rt.Plan = soonOver("b.0/1")
 		n.Assign(set(assignment("b", 0, 1, batch), assignment("web", 0, 1)))
 		settle()
 		left := filepath.Join(n.dir, "tasks", "b.0.1")
