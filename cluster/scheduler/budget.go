@@ -8,14 +8,20 @@ import (
 
 // maxOrders bounds the memory of the orders of nodes, in bytes: so much is kept,
 // and as much again may be made before the least used are forgotten. One takes
-// some 60 bytes a node, and each kind of job that waits has its own.
+// some 20 bytes a node, and each kind of job that waits has its own.
 const maxOrders = 256 << 20
 
 // size is what the class's order takes, in bytes, as far as it is not shared.
-func (c *class) size() int64 {
-	n := int64(len(c.seen)) * (8 + 1 + 8 + 4 + 4 + 4)
+func (c *class) size() (n int64) {
+	if !c.shared {
+		n = int64(len(c.seen)) * (8 + 1 + 8 + 4 + 4 + 4)
+	}
 	for g := range c.groups {
-		n += int64(len(c.groups[g].members)) * (8 + 2*4)
+		if c.groups[g].draw != nil {
+			n += int64(len(c.groups[g].draw.sum)) * 8
+		} else {
+			n += c.groups[g].best.size()
+		}
 	}
 	return n
 }

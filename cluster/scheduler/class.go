@@ -3,6 +3,7 @@ package scheduler
 import (
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -21,12 +22,14 @@ type class struct {
 	placement api.Placement
 	near      *near           // of a class that one job has to itself
 	avoid     map[string]bool // nodes where such a job could not start
+	plain     bool            // it asks for cpus and mem, and nothing else
 
 	epoch  int
 	pos    int // in the slots' changes
 	seen   []*api.Node
 	ok     []bool // the node meets all conditions
 	wish   []float64
+	shared bool           // seen, ok and wish are another's, too
 	groups []group        // of nodes, by the value of the attribute to spread over
 	where  []int32        // each slot's group
 	rank   []int32        // and its place there
@@ -87,7 +90,11 @@ func placementOf(part *api.Partition) api.Placement {
 }
 
 func newClass(s *slots, part *api.Partition, spec *api.JobSpec) *class {
-	return &class{s: s, part: part, spec: spec, need: spec.Need(), anyPorts: spec.AnyPorts(), placement: placementOf(part), epoch: -1, fullEpoch: -1, moved: map[int]bool{}}
+	c := &class{s: s, part: part, spec: spec, need: spec.Need(), anyPorts: spec.AnyPorts(), placement: placementOf(part), epoch: -1, fullEpoch: -1, moved: map[int]bool{}}
+	rest := c.need
+	rest.CPUs, rest.Mem = 0, 0
+	c.plain = c.anyPorts == 0 && c.need.Mem >= 0 && reflect.ValueOf(rest).IsZero()
+	return c
 }
 
 // copyFor is the same order for another partition: to copy one costs a quarter
@@ -95,7 +102,7 @@ func newClass(s *slots, part *api.Partition, spec *api.JobSpec) *class {
 func (c *class) copyFor(part *api.Partition, spec *api.JobSpec) *class {
 	n := *c // what only building changes is shared
 	n.part, n.spec, n.moved, n.fullEpoch = part, spec, map[int]bool{}, -1
-	n.seen, n.ok, n.wish = slices.Clone(c.seen), slices.Clone(c.ok), slices.Clone(c.wish)
+	n.shared, c.shared = true, true
 	n.groups = slices.Clone(c.groups)
 	for g := range n.groups {
 		n.groups[g].best, n.groups[g].draw = c.groups[g].best.clone(), c.groups[g].draw.clone()
@@ -127,7 +134,7 @@ func (c *class) catchUp() {
 func (c *class) build() {
 	n := len(c.s.node)
 	c.epoch, c.pos = c.s.epoch, c.s.pos()
-	c.seen, c.ok, c.wish = make([]*api.Node, n), make([]bool, n), make([]float64, n)
+	c.seen, c.ok, c.wish, c.shared = make([]*api.Node, n), make([]bool, n), make([]float64, n), false
 	c.where, c.rank, c.index, c.groups = make([]int32, n), make([]int32, n), map[string]int{}, nil
 	for i, node := range c.s.node {
 		c.look(i)
@@ -161,7 +168,8 @@ func (c *class) buildLike(kin *class) bool {
 		}
 	}
 	c.epoch, c.pos = c.s.epoch, c.s.pos()
-	c.seen, c.ok, c.wish = slices.Clone(kin.seen), slices.Clone(kin.ok), slices.Clone(kin.wish)
+	c.seen, c.ok, c.wish = kin.seen, kin.ok, kin.wish
+	c.shared, kin.shared = true, true
 	c.where, c.rank, c.index, c.groups = kin.where, kin.rank, kin.index, slices.Clone(kin.groups)
 	c.sort()
 	c.s.made += c.size()
@@ -186,6 +194,9 @@ func (c *class) sort() {
 
 // look checks the conditions of a node that is new or changed.
 func (c *class) look(i int) {
+	if c.shared {
+		c.seen, c.ok, c.wish, c.shared = slices.Clone(c.seen), slices.Clone(c.ok), slices.Clone(c.wish), false
+	}
 	n := c.s.node[i]
 	c.seen[i] = n
 	c.ok[i] = n.Schedulable() && !c.avoid[n.ID] && fsm.Unfit(n, c.part, c.spec) == ""
@@ -230,10 +241,12 @@ func (c *class) bar(i int) {
 
 // fits tells whether a slot can take one more task.
 func (c *class) fits(i int) bool {
-	f := &c.s.free[i]
-	if !c.ok[i] || f.CPUs < c.need.CPUs || f.Mem < c.need.Mem {
+	if b := &c.s.brief[i]; !c.ok[i] || b.cpus < int64(c.need.CPUs) || b.mem < int64(c.need.Mem) {
 		return false
+	} else if c.plain {
+		return b.fits >= int64(c.need.Mem)
 	}
+	f := &c.s.free[i]
 	return f.Fits(c.need) && (c.anyPorts == 0 || portsLeft(*f, c.need, c.anyPorts))
 }
 
@@ -258,8 +271,8 @@ func (c *class) keyOf(i int) float64 {
 // load is the share of the scarcest of cpus and mem that is in use once the
 // task is placed.
 func (c *class) load(i int) float64 {
-	has, free := &c.s.node[i].Resources, &c.s.free[i]
-	return max(inUse(int64(has.CPUs), int64(free.CPUs-c.need.CPUs)), inUse(int64(has.Mem), int64(free.Mem-c.need.Mem)))
+	b := &c.s.brief[i]
+	return max(inUse(b.totalCPUs, b.cpus-int64(c.need.CPUs)), inUse(b.totalMem, b.mem-int64(c.need.Mem)))
 }
 
 func inUse(total, left int64) float64 {

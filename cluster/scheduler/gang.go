@@ -46,8 +46,7 @@ func (p *pass) gang(t *turn) bool {
 		t.tasks.pop()
 	}
 	for k := len(found) - 1; k >= 0; k-- { // it was taken on trial
-		p.e.slots.free[found[k]] = before[k]
-		p.e.slots.touch(found[k])
+		p.e.slots.put(found[k], before[k])
 	}
 	*t.tasks = all
 	if len(found) < n {

@@ -14,6 +14,7 @@ type slots struct {
 	ids        map[string]int
 	node       []*api.Node
 	free       []api.Resources
+	brief      []brief // of the same
 	reclaiming []api.Resources
 	most       api.Resources // the largest amount of each resource that one node has
 
@@ -23,9 +24,25 @@ type slots struct {
 	made    int64   // bytes of the orders made of them since Engine.trim looked
 }
 
+// brief is what the order of the nodes follows from most often, close together:
+// making an order reads it of every node.
+type brief struct {
+	totalCPUs, totalMem int64
+	cpus, mem           int64 // free
+	fits                int64 // the most memory that a task may ask for which wants none of what is not here
+}
+
+func briefOf(n *api.Node, free *api.Resources) brief {
+	b := brief{totalCPUs: int64(n.Resources.CPUs), totalMem: int64(n.Resources.Mem), cpus: int64(free.CPUs), mem: int64(free.Mem), fits: -1}
+	if free.Pins >= 0 && free.Disk >= 0 && free.GPUs >= 0 {
+		b.fits = int64(min(free.Mem, free.MemLimit()))
+	}
+	return b
+}
+
 // load reads all nodes of a view anew.
 func (s *slots) load(v *fsm.View) {
-	s.ids, s.node, s.free, s.reclaiming = map[string]int{}, nil, nil, nil
+	s.ids, s.node, s.free, s.brief, s.reclaiming = map[string]int{}, nil, nil, nil, nil
 	s.most = api.Resources{}
 	for n := range v.Nodes() {
 		if n.State == api.NodeGone || n.VoterOnly {
@@ -34,6 +51,7 @@ func (s *slots) load(v *fsm.View) {
 		_, free, coming := v.Room(n.ID)
 		s.ids[n.ID] = len(s.node)
 		s.node, s.free, s.reclaiming = append(s.node, n), append(s.free, free), append(s.reclaiming, coming)
+		s.brief = append(s.brief, briefOf(n, &free))
 		s.grow(n)
 	}
 	s.changed, s.dropped = nil, 0
@@ -61,8 +79,8 @@ func (s *slots) refresh(v *fsm.View, id string) bool {
 	if old != n && (n.Resources.CPUs > s.most.CPUs || n.Resources.Mem > s.most.Mem || n.Resources.GPUs > s.most.GPUs || n.Resources.Disk > s.most.Disk) {
 		return false // scores are relative to the largest node
 	}
-	s.node[i], s.free[i], s.reclaiming[i] = n, free, coming
-	s.touch(i)
+	s.node[i], s.reclaiming[i] = n, coming
+	s.put(i, free)
 	return true
 }
 
@@ -89,7 +107,12 @@ func (s *slots) pos() int { return s.dropped + len(s.changed) }
 
 // take hands out a part of a slot.
 func (s *slots) take(i int, need api.Resources) {
-	s.free[i] = s.free[i].Minus(need)
+	s.put(i, s.free[i].Minus(need))
+}
+
+// put says what is left of a slot.
+func (s *slots) put(i int, free api.Resources) {
+	s.free[i], s.brief[i] = free, briefOf(s.node[i], &free)
 	s.touch(i)
 }
 
