@@ -81,7 +81,6 @@ type Engine struct {
 	shares  reserve.Averages
 	late    map[string]*letIn // who was let in last though weights were against it, by partition
 	claims  []*claim          // what is being taken back, and for whom
-	dirty   map[string]bool   // nodes that the last pass handed out from
 	started *started          // what the pass starts
 	tallies *Tallies          // nil: nothing is counted
 
@@ -102,7 +101,7 @@ type live struct {
 
 // NewEngine makes an engine that has seen nothing yet.
 func NewEngine(begin Begin) *Engine {
-	return &Engine{begin: begin, dirty: map[string]bool{}, late: map[string]*letIn{}, started: newStarted(0, nil), maxOrders: maxOrders}
+	return &Engine{begin: begin, late: map[string]*letIn{}, started: newStarted(0, nil), maxOrders: maxOrders}
 }
 
 // Count has the engine count in tallies from now on.
@@ -127,23 +126,18 @@ func (e *Engine) Update(v *fsm.View, changes map[fsm.Change]struct{}, all bool) 
 	for ch := range changes {
 		switch ch.Table {
 		case fsm.TableNodes, fsm.TableRooms:
-			e.dirty[ch.ID] = true
+			renumber = !e.slots.refresh(v, ch.ID) || renumber
 		case fsm.TableJobs:
 			e.refreshJob(ch.ID)
 		}
 	}
-	for id := range e.dirty {
-		renumber = renumber || !e.slots.refresh(v, id)
-	}
-	clear(e.dirty)
-	if renumber {
+	if renumber || !e.slots.giveBack(v) {
 		e.slots.load(v)
 	}
 }
 
 func (e *Engine) reload() {
 	e.slots.load(e.view)
-	clear(e.dirty)
 	e.queues, e.held, e.fixed = map[string]*queue{}, map[string]map[string]float64{}, map[string]api.Resources{}
 	e.running = map[string]map[string]bool{}
 	e.classes, e.orders, e.kin = map[string]*class{}, map[string]*class{}, map[string]*class{}

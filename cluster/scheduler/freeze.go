@@ -76,7 +76,6 @@ func (p *pass) thaw(t *turn) bool {
 			continue
 		}
 		p.e.slots.take(i, need)
-		p.e.dirty[v.NodeID] = true
 		p.thawed[v.ID] = true
 		p.round.Charge(v.Partition, need)
 		p.cmds = append(p.cmds, &fsm.TaskThaw{Meta: fsm.Meta{At: p.now, Actor: "scheduler"}, Victims: []fsm.Victim{{Job: v.Job, Index: v.Index, Attempt: v.Attempt}}})

@@ -303,7 +303,6 @@ func (p *pass) place(t *turn, u *unit, i int) {
 	p.running.Add(t.entry.job, 1)
 	p.e.slots.take(i, need)
 	p.e.started.add(t.entry.job, i)
-	p.e.dirty[c.NodeID] = true
 	t.seat.taken(i)
 	if p.open == nil {
 		p.open = &fsm.TaskPlace{Meta: fsm.Meta{At: p.now, Actor: "scheduler"}}

@@ -18,6 +18,9 @@ type slots struct {
 	reclaiming []api.Resources
 	most       api.Resources // the largest amount of each resource that one node has
 
+	taken   []int32 // slots that something was handed out from since they were read
+	isTaken []bool
+
 	changed []int32 // slots in the order of their changes
 	dropped int     // changes before changed[0]
 	epoch   int     // raised when the slots were numbered anew
@@ -54,6 +57,7 @@ func (s *slots) load(v *fsm.View) {
 		s.brief = append(s.brief, briefOf(n, &free))
 		s.grow(n)
 	}
+	s.taken, s.isTaken = nil, make([]bool, len(s.node))
 	s.changed, s.dropped = nil, 0
 	s.epoch++
 }
@@ -79,8 +83,20 @@ func (s *slots) refresh(v *fsm.View, id string) bool {
 	if old != n && (n.Resources.CPUs > s.most.CPUs || n.Resources.Mem > s.most.Mem || n.Resources.GPUs > s.most.GPUs || n.Resources.Disk > s.most.Disk) {
 		return false // scores are relative to the largest node
 	}
-	s.node[i], s.reclaiming[i] = n, coming
+	s.node[i], s.reclaiming[i], s.isTaken[i] = n, coming, false
 	s.put(i, free)
+	return true
+}
+
+// giveBack reads the nodes anew that something was handed out from: what was
+// decided may come to nothing. It is false as refresh is.
+func (s *slots) giveBack(v *fsm.View) bool {
+	for _, i := range s.taken {
+		if s.isTaken[i] && !s.refresh(v, s.node[i].ID) {
+			return false
+		}
+	}
+	s.taken = s.taken[:0]
 	return true
 }
 
@@ -107,6 +123,10 @@ func (s *slots) pos() int { return s.dropped + len(s.changed) }
 
 // take hands out a part of a slot.
 func (s *slots) take(i int, need api.Resources) {
+	if !s.isTaken[i] {
+		s.isTaken[i] = true
+		s.taken = append(s.taken, int32(i))
+	}
 	s.put(i, s.free[i].Minus(need))
 }
 
