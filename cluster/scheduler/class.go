@@ -250,6 +250,32 @@ func (c *class) fits(i int) bool {
 	return f.Fits(c.need) && (c.anyPorts == 0 || portsLeft(*f, c.need, c.anyPorts))
 }
 
+// couldTake tells whether a slot has enough for a task when it is empty.
+func (c *class) couldTake(i int) bool {
+	if b := &c.s.brief[i]; b.totalCPUs < int64(c.need.CPUs) || b.totalMem < int64(c.need.Mem) {
+		return false
+	}
+	return c.s.node[i].Resources.Fits(c.need)
+}
+
+// lack is how much a slot has too little of for a task, in units of the largest
+// node.
+func (c *class) lack(i int) float64 {
+	b, most := &c.s.brief[i], &c.s.most
+	lack := missing(int64(c.need.CPUs)-b.cpus, int64(most.CPUs)) + missing(int64(c.need.Mem)-b.mem, int64(most.Mem))
+	if c.need.GPUs > 0 {
+		lack += missing(c.need.GPUs-c.s.free[i].GPUs, most.GPUs)
+	}
+	return lack
+}
+
+func missing(lack, most int64) float64 {
+	if lack <= 0 || most <= 0 {
+		return 0
+	}
+	return float64(lack) / float64(most)
+}
+
 // keyOf is a slot's place in the order: the smaller the better; when drawn, its
 // weight.
 func (c *class) keyOf(i int) float64 {

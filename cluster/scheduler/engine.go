@@ -84,7 +84,8 @@ type Engine struct {
 	started *started          // what the pass starts
 	tallies *Tallies          // nil: nothing is counted
 
-	maxOrders int64 // bytes
+	maxOrders int64             // bytes
+	ends      []reserve.Release // of no hold: room for those of the next that is looked for
 }
 
 // live is a job that has not ended.

@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -103,36 +102,36 @@ func (p *pass) drop(h *reserve.Hold) {
 // candidates lists the slots that could take the job's tasks one day, those
 // that lack least first.
 func (p *pass) candidates(e *entry, c *class) []int {
-	type cand struct {
-		i    int
+	type candidate struct {
+		slot int
 		lack float64
 	}
-	var all []cand
+	most := maxHoldNodes
+	if g := e.job.Spec.Gang; g > 0 {
+		most = max(most, 2*g)
+	}
+	best := make([]candidate, 0, most) // the least lack first, then the first slot
 	for i := range c.s.node {
-		if !c.ok[i] || !c.s.node[i].Resources.Fits(c.need) {
+		if !c.ok[i] {
 			continue
 		}
-		f, most := &c.s.free[i], &c.s.most
-		lack := missing(int64(c.need.CPUs-f.CPUs), int64(most.CPUs)) + missing(int64(c.need.Mem-f.Mem), int64(most.Mem)) + missing(c.need.GPUs-f.GPUs, most.GPUs)
-		all = append(all, cand{i, lack})
+		x := candidate{i, c.lack(i)}
+		if len(best) == most && x.lack >= best[most-1].lack || !c.couldTake(i) {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(best, x, func(a, b candidate) int {
+			if a.lack <= b.lack {
+				return -1
+			}
+			return 1
+		})
+		best = slices.Insert(best[:min(len(best), most-1)], at, x)
 	}
-	slices.SortStableFunc(all, func(a, b cand) int { return cmp.Compare(a.lack, b.lack) })
-	n := maxHoldNodes
-	if g := e.job.Spec.Gang; g > 0 {
-		n = max(n, 2*g)
-	}
-	out := make([]int, 0, n)
-	for _, x := range all[:min(n, len(all))] {
-		out = append(out, x.i)
+	out := make([]int, len(best))
+	for k, x := range best {
+		out[k] = x.slot
 	}
 	return out
-}
-
-func missing(lack, most int64) float64 {
-	if lack <= 0 || most <= 0 {
-		return 0
-	}
-	return float64(lack) / float64(most)
 }
 
 // request is so many tasks of a class at once.
@@ -150,8 +149,7 @@ func nobody(*reserve.Hold) bool { return false }
 // tasks do not count as ending.
 func (p *pass) findHold(e *entry, q *queue, c *class, slots []int, more bool, yields func(*reserve.Hold) bool) *reserve.Hold {
 	r := request(c, max(1, e.job.Spec.Gang))
-	var rooms []reserve.Room
-	var ends []reserve.Release
+	rooms, ends := make([]reserve.Room, 0, len(slots)), p.e.ends[:0]
 	gives := p.givesWay(e, q, c.need)
 	for _, i := range slots {
 		left := c.s.free[i]
@@ -173,6 +171,8 @@ func (p *pass) findHold(e *entry, q *queue, c *class, slots []int, more bool, yi
 		ends = slices.DeleteFunc(ends, func(r reserve.Release) bool { return r.Own })
 	}
 	h := reserve.Find(r, rooms, ends, p.now)
+	clear(ends)
+	p.e.ends = ends[:0]
 	if h == nil {
 		return nil
 	}
@@ -208,8 +208,11 @@ func (p *pass) givesWay(e *entry, q *queue, need api.Resources) func(v *api.Task
 // sees it, those that this pass
 // starts with them. Services never do, but where they give way.
 func (p *pass) releases(out []reserve.Release, slot int, path string, gives func(v *api.Task, j *api.Job) bool) []reserve.Release {
+	var j *api.Job
 	for t := range p.view.NodeTasks(p.e.slots.node[slot].ID) {
-		j := p.view.Job(t.Job)
+		if j == nil || j.ID != t.Job {
+			j = p.view.Job(t.Job)
+		}
 		if j == nil {
 			continue
 		}

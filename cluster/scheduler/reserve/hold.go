@@ -1,6 +1,7 @@
 package reserve
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -82,36 +83,54 @@ func (r Release) Compare(o Release) int {
 }
 
 // Find is when and where a request can start once tasks end, in the order of
-// their ends; nil if it cannot even then.
+// their ends; nil if it cannot even then. An end of no room's slot counts for
+// nothing.
 func Find(r Request, rooms []Room, ends []Release, now time.Time) *Hold {
 	h := &Hold{Kept: Kept{Need: r.Need, Whole: r.Need.Times(r.Want), At: now}, Tasks: map[int]int{}, Extra: map[int]api.Resources{}}
-	left, fit, total := map[int]api.Resources{}, map[int]int{}, 0
-	own := map[int]bool{}
-	for _, x := range rooms {
-		left[x.Slot], fit[x.Slot] = x.Left, r.Count(x.Left)
-		total += fit[x.Slot]
+	type state struct {
+		left api.Resources
+		fit  int
+		own  bool
 	}
-	slices.SortStableFunc(ends, Release.Compare)
-	for _, e := range ends {
+	then, of, total := make([]state, len(rooms)), make(map[int]int, len(rooms)), 0
+	for k, x := range rooms {
+		then[k] = state{left: x.Left, fit: r.Count(x.Left)}
+		total += then[k].fit
+		of[x.Slot] = k
+	}
+	order := make([]int32, len(ends)) // what is sorted is small: a release is not
+	for k := range ends {
+		order[k] = int32(k)
+	}
+	slices.SortFunc(order, func(a, b int32) int { return cmp.Or(ends[a].Compare(ends[b]), cmp.Compare(a, b)) })
+	for _, k := range order {
+		e := &ends[k]
 		if total >= r.Want && (e.At.IsZero() || !e.At.Equal(h.At)) {
 			break // what comes back at the same time is left to others
 		}
-		left[e.Slot] = left[e.Slot].Add(e.Held)
-		n := r.Count(left[e.Slot])
-		total += n - fit[e.Slot]
-		fit[e.Slot] = n
-		h.counts(e)
-		own[e.Slot] = own[e.Slot] || e.Own
+		room, known := of[e.Slot]
+		if !known {
+			continue
+		}
+		s := &then[room]
+		s.left = s.left.Add(e.Held)
+		n := s.fit
+		if n < r.Want {
+			n = r.Count(s.left)
+		}
+		total += n - s.fit
+		s.fit, s.own = n, s.own || e.Own
+		h.counts(*e)
 	}
 	if total < r.Want {
 		return nil
 	}
-	for want := r.Want; want > 0; rooms = rooms[1:] {
-		i := rooms[0].Slot
-		if n := min(fit[i], want); n > 0 {
-			h.Tasks[i], h.Extra[i] = n, left[i].Minus(r.Need.Times(n))
+	for k, want := 0, r.Want; want > 0; k++ {
+		if n := min(then[k].fit, want); n > 0 {
+			i := rooms[k].Slot
+			h.Tasks[i], h.Extra[i] = n, then[k].left.Minus(r.Need.Times(n))
 			want -= n
-			h.Own = h.Own || own[i]
+			h.Own = h.Own || then[k].own
 		}
 	}
 	return h
