@@ -108,7 +108,7 @@ func (m *AuditMark) Against(first, head uint64, at string) string {
 // AuditFilter says which records are wanted. The zero value wants all.
 type AuditFilter struct {
 	Since   time.Time
-	User    string // actor, with or without what it begins with, or id of a token
+	User    string // actor, with or without what it begins with, root of any node, or id of a token
 	Action  string
 	Object  string // or partition
 	Refused bool
@@ -117,7 +117,7 @@ type AuditFilter struct {
 // Match tells whether a record is wanted.
 func (f *AuditFilter) Match(r *AuditRecord) bool {
 	_, name, _ := strings.Cut(r.Actor, ":")
-	return (f.Since.IsZero() || !r.Time.Before(f.Since)) && (f.User == "" || f.User == r.Actor || f.User == name || f.User == r.Token) &&
+	return (f.Since.IsZero() || !r.Time.Before(f.Since)) && (f.User == "" || f.User == r.Actor || f.User == UserOf(r.Actor) || f.User == name || f.User == r.Token) &&
 		(f.Action == "" || f.Action == r.Action) && (f.Object == "" || f.Object == r.Object || f.Object == r.Partition) && (!f.Refused || r.Outcome == AuditRefused)
 }
 

@@ -27,7 +27,7 @@ type Queued struct {
 	Through   int       `json:"through"` // index of the last of them
 	Count     int       `json:"count"`
 	Partition string    `json:"partition"`
-	User      string    `json:"user"` // who submitted it
+	User      string    `json:"user"` // who submitted it, root of any node being one
 	Resources Resources `json:"resources"`
 	Submitted time.Time `json:"submitted"`
 	Reason    string    `json:"reason"`   // why the first of them waits

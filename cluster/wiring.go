@@ -279,6 +279,7 @@ func (a *Agent) newServer() {
 		Votes:        func(p auth.Peer) bool { return a.vouches(p.ID, p.Voter) },
 		NoLocalAdmin: a.noLocalAdmin,
 		Confines:     a.host.Confines,
+		Node:         a.self.Name,
 		Now:          a.cfg.Now,
 	})
 	a.server = server.New(server.Config{Store: a.store, Cluster: members{a}, Local: local{a}, Planner: foresee.Planner{Planner: a.planner()}, Queue: foresee.NewQueues(a.planner()), Shares: foresee.Shares{Planner: allocator.Planner{Now: a.cfg.Now}, Jobs: a.planner(), Tallies: a.tallies}, History: a.history, Audit: a.audit,

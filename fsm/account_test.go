@@ -276,7 +276,7 @@ func (h *history) hold(t *api.Task, from, to time.Time, more func(a *api.Account
 // on counts on one day.
 func (h *history) on(t *api.Task, at time.Time, count func(*api.Account)) {
 	j, day := h.jobs[t.Job], int64(at.Sub(time.Unix(0, 0))/(24*time.Hour))
-	for _, k := range []accountKey{{Axis: ByShare, Day: day, Partition: t.Partition, Name: j.Actor}, {Axis: ByNode, Day: day, Name: t.Node},
+	for _, k := range []accountKey{{Axis: ByShare, Day: day, Partition: t.Partition, Name: j.Owner()}, {Axis: ByNode, Day: day, Name: t.Node},
 		{Axis: ByJob, Day: day, Partition: t.Partition, Name: j.ID}} {
 		if h.counts[k] == nil {
 			h.counts[k] = new(api.Account)

@@ -235,7 +235,7 @@ func (x *tx) charge(j *api.Job, t *api.Task, ran time.Duration) {
 	if p == nil || p.Policy != api.PolicyFair {
 		return
 	}
-	row := useRow{Partition: t.Partition, User: j.Actor}
+	row := useRow{Partition: t.Partition, User: x.owner(j)}
 	if old := x.uses.get(&row); old != nil {
 		row = *old
 	} else if x.uses.len() >= maxLearned {
@@ -299,11 +299,23 @@ func decayed(value int64, at, now time.Time, half time.Duration) int64 {
 
 // Used is what a user's ended attempts took of a partition with that half
 // life, decayed to now: shares of the cluster times seconds.
-func (v *View) Used(p *api.Partition, user string, now time.Time) float64 {
-	row := v.t.uses.get(&useRow{Partition: p.Path, User: user})
-	if row == nil {
-		return 0
+func (v *View) Used(p *api.Partition, user string, now time.Time) (use float64) {
+	if row := v.t.uses.get(&useRow{Partition: p.Path, User: user}); row != nil {
+		use = v.decayed(row, p, now)
 	}
+	if user != api.LocalRoot && user != api.LocalDev {
+		return use
+	}
+	for row := range v.t.uses.from(&useRow{Partition: p.Path, User: user + "@"}) { // of before OneRoot
+		if row.Partition != p.Path || !strings.HasPrefix(row.User, user+"@") {
+			break
+		}
+		use += v.decayed(row, p, now)
+	}
+	return use
+}
+
+func (v *View) decayed(row *useRow, p *api.Partition, now time.Time) float64 {
 	half := time.Duration(p.HalfLife)
 	if v.Does(IntegerLearning) {
 		return time.Duration(decayed(row.Value, row.At, now, half)).Seconds()

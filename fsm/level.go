@@ -67,6 +67,7 @@ const (
 	WaitingChanges                 // a job that waits is set, held and released, and one that runs is put back
 	JobPlaces                      // a job says in which partitions it was, and since which event
 	RunningRules                   // a partition bounds how many of its tasks run, and of each user's
+	OneRoot                        // root of all nodes is one user to bounds of what runs, to shares and to reports
 )
 
 // Holder says who must know a feature before it is used.
@@ -129,6 +130,7 @@ var features = [...]struct {
 	CAChanges:       {4, ReadyNodes},
 	JobPlaces:       {5, Voters},
 	RunningRules:    {6, Voters},
+	OneRoot:         {7, Voters},
 }
 
 // Level is the cluster's from which it is done.

@@ -54,9 +54,9 @@ type run struct {
 	measured   bool
 }
 
-// ran is what an attempt came to by the time of a command. began is when it
+// ran is what an attempt of a user came to by the time of a command. began is when it
 // came to run, or from when on it is not in the accounts yet.
-func ran(j *api.Job, t *api.Task, now time.Time) run {
+func ran(j *api.Job, user string, t *api.Task, now time.Time) run {
 	began, ended := t.Started, now
 	if t.Accounted != nil {
 		began = *t.Accounted
@@ -64,7 +64,7 @@ func ran(j *api.Job, t *api.Task, now time.Time) run {
 	if t.State.Final() {
 		ended = t.Ended
 	}
-	r := run{partition: t.Partition, user: j.Actor, node: t.Node, job: accountName(j), waited: -1,
+	r := run{partition: t.Partition, user: user, node: t.Node, job: accountName(j), waited: -1,
 		cpus: t.Resources.CPUs, mem: mebibytes(t.Resources.Mem)}
 	if t.Started.IsZero() {
 		began = ended
@@ -118,7 +118,7 @@ func (x *tx) accountEnd(j *api.Job, old, t *api.Task, used *api.TaskUse) {
 	if !x.does(Accounts) || t.NodeID == "" {
 		return
 	}
-	r := ran(j, t, x.At)
+	r := ran(j, x.owner(j), t, x.At)
 	r.outcome = x.outcomeOf(j, old, t)
 	r.lost = j.Spec.Kind == api.KindBatch && r.outcome > ends
 	if used != nil {
@@ -153,7 +153,7 @@ func (x *tx) accountRestart(old, t *api.Task) {
 	}
 	until := *old
 	until.State, until.Ended, until.FrozenFor = api.TaskFailed, t.Started, 0
-	x.account(ran(j, &until, x.At))
+	x.account(ran(j, x.owner(j), &until, x.At))
 	at := t.Started // of its own, lest the whole task before is kept
 	t.Accounted = &at
 }
@@ -259,6 +259,9 @@ func (v *View) Accounts(axis Axis, from, to int64, now time.Time) []*Account {
 	all := map[accountKey]*Account{}
 	of := func(k accountKey) *Account {
 		k.Day = 0
+		if k.Axis == ByShare {
+			k.Name = api.UserOf(k.Name) // rows of before have root of each node
+		}
 		if all[k] == nil {
 			all[k] = &Account{Partition: k.Partition, Name: k.Name, Others: k.Others}
 		}
@@ -277,7 +280,7 @@ func (v *View) Accounts(axis Axis, from, to int64, now time.Time) []*Account {
 		if j == nil || t.Started.IsZero() {
 			return true
 		}
-		r := ran(j, t, now)
+		r := ran(j, v.t.owner(j), t, now)
 		if first, last := from*msOfDay, (to+1)*msOfDay; r.end >= first && r.begin < last {
 			k := of(r.key(axis, 0))
 			a := r.on(first, last)

@@ -10,6 +10,7 @@ import (
 // and of each user. What is told to end counts until it has. The scheduler and apply
 // go by the same one. Nil is that of a cluster in which nobody bounds it.
 type Tally struct {
+	whose func(*api.Job) string
 	above map[string][]*tallied // of a partition: itself and those above it that bound it, the nearest first
 }
 
@@ -31,7 +32,7 @@ func (t *tables) tally(of func(*api.Job) bool) *Tally {
 	if !t.does(RunningRules) {
 		return nil
 	}
-	c := &Tally{above: map[string][]*tallied{}}
+	c := &Tally{whose: t.owner, above: map[string][]*tallied{}}
 	for p := range t.partitions.all() { // those above are before those below
 		above := c.above[p.Parent()]
 		if p.MaxRunning > 0 || p.MaxRunningPerUser > 0 {
@@ -60,6 +61,22 @@ func (t *tables) tally(of func(*api.Job) bool) *Tally {
 	return c
 }
 
+// owner is the user that a job is charged to. Below the level root of each node is one.
+func (t *tables) owner(j *api.Job) string {
+	if !t.does(OneRoot) {
+		return j.Actor
+	}
+	return j.Owner()
+}
+
+// Owner is the user of a job by whom it counts.
+func (c *Tally) Owner(j *api.Job) string {
+	if c == nil {
+		return j.Owner()
+	}
+	return c.whose(j)
+}
+
 // PerUser tells whether it is bounded how many tasks of one user run in a partition.
 func (c *Tally) PerUser(path string) bool {
 	return c != nil && slices.ContainsFunc(c.above[path], func(at *tallied) bool { return at.part.MaxRunningPerUser > 0 })
@@ -72,7 +89,7 @@ func (c *Tally) Add(j *api.Job, n int) {
 	}
 	for _, at := range c.above[j.Spec.Partition] {
 		at.n += n
-		at.users[j.Actor] += n
+		at.users[c.whose(j)] += n
 	}
 }
 
@@ -96,8 +113,8 @@ func (c *Tally) Bars(j *api.Job, more int) (out []RunningBar) {
 		if most := at.part.MaxRunning; most > 0 && at.n+more > most {
 			out = append(out, RunningBar{Partition: at.part.Path, Most: most, Now: at.n})
 		}
-		if most := at.part.MaxRunningPerUser; most > 0 && at.users[j.Actor]+more > most {
-			out = append(out, RunningBar{Partition: at.part.Path, PerUser: true, Most: most, Now: at.users[j.Actor]})
+		if most, n := at.part.MaxRunningPerUser, at.users[c.whose(j)]; most > 0 && n+more > most {
+			out = append(out, RunningBar{Partition: at.part.Path, PerUser: true, Most: most, Now: n})
 		}
 	}
 	return out

@@ -75,7 +75,7 @@ func (c *crowd) job() {
 		j.Time = api.Duration(time.Duration(c.pick(1, 9)) * time.Minute)
 	}
 	c.n++
-	c.submit(fmt.Sprint("user", c.pick(0, 2)), j)
+	c.submit([]string{"ann", "root@oak", "root@elm"}[c.pick(0, 2)], j)
 }
 
 // elapse goes on to when the next tasks have taken as long as expected, or the engine wants to

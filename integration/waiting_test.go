@@ -143,7 +143,7 @@ func (s *shared) running() map[string]map[string]int {
 					out[path] = map[string]int{}
 				}
 				out[path][""]++
-				out[path][j.Actor]++
+				out[path][j.Owner()]++
 			}
 		}
 	}

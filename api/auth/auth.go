@@ -52,7 +52,9 @@ type Config struct {
 	// Confines tells whether a process is one of a task's, which has no rights by the
 	// user that it runs as; nil: there are no tasks.
 	Confines func(pid int) bool
-	Now      func() time.Time
+	// Node is the name of this node.
+	Node string
+	Now  func() time.Time
 }
 
 // Peer is the node that sent a request.
@@ -77,13 +79,6 @@ func New(cfg Config) *Authenticator {
 	return &Authenticator{cfg: cfg, uid: uint32(os.Getuid()), limiter: limiter{sources: map[string]debt{}}, browser: http.NewCrossOriginProtection()}
 }
 
-// Who needs no credentials: who is root on a node, and all callers of an open
-// listener there. Others tell them by root@NODE.
-const (
-	actorRoot = "root"
-	actorDev  = "dev"
-)
-
 // Identify says who sent the request. A caller without credentials is the zero
 // Identity and no error; wrong credentials are CodeNotAllowed, too many wrong
 // ones CodeBusy.
@@ -96,7 +91,7 @@ func (a *Authenticator) Identify(r *http.Request, cred Credentials) (Identity, e
 		return a.open(r)
 	case Unix:
 		if uid, ok := peerUID(r.Context()); ok && (uid == 0 || uid == a.uid) {
-			return Identity{Actor: actorRoot, Role: api.RoleAdmin}, nil
+			return a.local(api.LocalRoot), nil
 		}
 	case TLS:
 		if a.cfg.NodeCert != nil {
@@ -108,6 +103,11 @@ func (a *Authenticator) Identify(r *http.Request, cred Credentials) (Identity, e
 	return a.bearer(r, Source(r))
 }
 
+// local is who needs no credentials on this node.
+func (a *Authenticator) local(who string) Identity {
+	return Identity{Actor: api.AtNode(who, a.cfg.Node), Local: who, Role: api.RoleAdmin}
+}
+
 // open is who calls a listener of this machine without credentials.
 func (a *Authenticator) open(r *http.Request) (Identity, error) {
 	uid, ok := tcpUID(r.Context())
@@ -115,7 +115,7 @@ func (a *Authenticator) open(r *http.Request) (Identity, error) {
 	inside := own && a.cfg.Confines != nil && tcpInside(r.Context(), a.cfg.Confines)
 	switch {
 	case own && !inside:
-		return Identity{Actor: actorDev, Role: api.RoleAdmin}, nil
+		return a.local(api.LocalDev), nil
 	case r.Header.Get("Authorization") != "":
 		return a.bearer(r, Source(r))
 	case !ok:
@@ -156,14 +156,14 @@ func (a *Authenticator) node(r *http.Request, p Peer) (Identity, error) {
 // claimed is the identity that a node says a caller has, as far as the node may
 // say so: a voter of anybody, another one only of its own machine's root.
 func (a *Authenticator) claimed(id Identity, p Peer, name string) (Identity, error) {
-	local := id.Role == api.RoleAdmin && (id.Actor == actorRoot || id.Actor == actorDev)
+	local := id.Role == api.RoleAdmin && (id.Actor == api.LocalRoot || id.Actor == api.LocalDev)
 	switch {
 	case !a.cfg.Least():
 		return id, nil
 	case !local && !a.cfg.Votes(p):
 		return Identity{}, api.Errorf(api.CodeNotAllowed, "node %s may not speak for %s: it passes on what users show, and speaks for its own root", name, id.Actor)
 	case local:
-		id.Actor, id.NodeID, id.Session = id.Actor+"@"+name, "", ""
+		id.Actor, id.NodeID, id.Session = api.AtNode(id.Actor, name), "", ""
 		if a.cfg.Votes(p) {
 			return id, nil
 		}

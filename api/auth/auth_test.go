@@ -38,6 +38,7 @@ func newAuth() (*book, *Authenticator) {
 	return b, New(Config{
 		Directory: func() Directory { return b },
 		Final:     func() bool { return b.final },
+		Node:      "fir",
 		Now:       func() time.Time { return b.now },
 		NodeCert: func(r *http.Request) (Peer, bool) {
 			c := r.Header.Get("Cert")
@@ -239,7 +240,7 @@ func TestUnixPeer(t *testing.T) {
 		res.Body.Close()
 		return <-got
 	}
-	if r := ask(); r.err != nil || r.id != (Identity{Actor: "root", Role: api.RoleAdmin}) {
+	if r := ask(); r.err != nil || r.id != (Identity{Actor: "root@fir", Local: "root", Role: api.RoleAdmin}) {
 		t.Errorf("the daemon's own user is %+v, %v", r.id, r.err)
 	}
 	if os.Getuid() != 0 {

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"iter"
 	"net"
 	"net/http"
@@ -27,7 +28,8 @@ const (
 
 // Identity is who calls. The zero value is somebody without credentials.
 type Identity struct {
-	Actor      string   // as events name it: "root", "token:ci", "node:oak"
+	Actor      string   // as events name it: "root@oak", "token:ci", "node:oak"
+	Local      string   // of who needs no credentials on this node: the actor without the node's name
 	Role       api.Role // in the whole cluster
 	Rights     string   // what it may beside, as api.Right writes them, with commas
 	NodeID     string   // of a node's identity
@@ -100,7 +102,7 @@ func (i Identity) Forward(h http.Header) {
 	if i.Rights != "" {
 		h.Set(HeaderRights, i.Rights)
 	}
-	h.Set(HeaderActor, i.Actor)
+	h.Set(HeaderActor, cmp.Or(i.Local, i.Actor)) // the next adds this node's name, by the certificate
 	h.Set(HeaderRole, i.Role.String())
 	if i.Own != "" {
 		h.Set(HeaderOwn, i.Own)

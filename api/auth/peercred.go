@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/budget"
 )
 
@@ -70,7 +71,7 @@ func CallerOf(c net.Conn) budget.Who {
 	uid, ok := UserOf(c)
 	switch {
 	case ok && (uid == 0 || int(uid) == os.Getuid()):
-		return budget.Who{Class: budget.Trusted, Name: actorRoot}
+		return budget.Who{Class: budget.Trusted, Name: api.LocalRoot}
 	case ok:
 		return budget.Who{Class: budget.Stranger, Name: userName(uid)}
 	}

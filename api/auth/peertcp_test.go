@@ -43,7 +43,7 @@ func TestOpenIsForRootAndTheDaemonsUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r := ask(own); r.err != nil || r.id != (Identity{Actor: "dev", Role: api.RoleAdmin}) {
+	if r := ask(own); r.err != nil || r.id != (Identity{Actor: "dev@fir", Local: "dev", Role: api.RoleAdmin}) {
 		t.Errorf("the daemon's own user is %+v, %v", r.id, r.err)
 	}
 	if os.Getuid() != 0 {

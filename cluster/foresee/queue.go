@@ -99,7 +99,7 @@ func (l *list) all(yield func(*api.Job, func() *api.Queued) bool) {
 // queued is the row as it is told.
 func (r *row) queued(v *fsm.View, tally *fsm.Tally) *api.Queued {
 	j := r.job
-	q := &api.Queued{Position: r.position, Job: j.ID, Count: j.Counts.Pending, Partition: j.Spec.Partition, User: j.Actor, Resources: j.Spec.Need(), Submitted: j.Created, Estimate: r.at, Sure: r.sure}
+	q := &api.Queued{Position: r.position, Job: j.ID, Count: j.Counts.Pending, Partition: j.Spec.Partition, User: j.Owner(), Resources: j.Spec.Need(), Submitted: j.Created, Estimate: r.at, Sure: r.sure}
 	q.Index, q.Through = indexes(v, j)
 	q.Task = api.TaskID(j.ID, q.Index)
 	if r.obstacle != nil {

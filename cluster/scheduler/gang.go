@@ -58,7 +58,7 @@ func (p *pass) gang(t *turn) bool {
 		t.tasks.pop()
 		p.round.Charge(path, t.tasks.need)
 	}
-	t.cur.charge(e.job.Actor, float64(n)*fsm.Dominant(t.tasks.need, p.view.Capacity()))
+	t.cur.charge(e.job.Owner(), float64(n)*fsm.Dominant(t.tasks.need, p.view.Capacity()))
 	if len(p.open.Placements) >= batch {
 		p.flush()
 	}

@@ -193,7 +193,7 @@ func (o *order) line(path string) *line {
 	switch {
 	case q == nil || q.size == 0: // a user without a next job has no place
 	case q.users == nil && o.running.PerUser(path):
-		l.users = byUser(q.order)
+		l.users = byUser(q.order, o.running)
 	case q.users == nil:
 		l.users = users{newUser("", 0, q.order)}
 	default:
@@ -330,12 +330,13 @@ func newUser(name string, use float64, t *entries) *user {
 	return u
 }
 
-func byUser(t *entries) (out users) {
+func byUser(t *entries, c *fsm.Tally) (out users) {
 	of := map[string]*user{}
 	t.Ascend(func(e *entry) bool {
-		u := of[e.job.Actor]
+		name := c.Owner(e.job)
+		u := of[name]
 		if u == nil {
-			u = &user{name: e.job.Actor, each: true}
+			u = &user{name: name, each: true}
 			of[u.name], out = u, append(out, u)
 		}
 		u.rest = append(u.rest, e)

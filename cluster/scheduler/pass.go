@@ -186,7 +186,7 @@ func (p *pass) serve(path string) bool {
 // entitled to.
 func (p *pass) charged(t *turn, need api.Resources) {
 	p.round.Charge(t.q.part.Path, need)
-	if t.q.users != nil && t.cur.charge(t.entry.job.Actor, fsm.Dominant(need, p.view.Capacity())) {
+	if t.q.users != nil && t.cur.charge(t.entry.job.Owner(), fsm.Dominant(need, p.view.Capacity())) {
 		t.cur.back(t.entry)
 		if t.kept == nil {
 			t.kept = map[*entry]*seat{}
@@ -202,7 +202,7 @@ func (p *pass) nextJob(t *turn) bool {
 		if t.blocked >= maxBlocked {
 			return false
 		}
-		if t.capped[e.job.Actor] {
+		if t.capped[p.running.Owner(e.job)] {
 			continue
 		}
 		if seat := t.kept[e]; seat != nil {

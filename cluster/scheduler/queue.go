@@ -73,7 +73,7 @@ func (q *queue) of(user string) *entries {
 func (q *queue) put(v *fsm.View, e *entry, more float64) {
 	q.learn(v, e.job.Spec)
 	e.rank = rank(q.part, v, e.job) + more
-	q.of(e.job.Actor).ReplaceOrInsert(e)
+	q.of(e.job.Owner()).ReplaceOrInsert(e)
 	q.size++
 	if q.alike == nil {
 		return
@@ -106,7 +106,7 @@ func (q *queue) learn(v *fsm.View, spec *api.JobSpec) {
 }
 
 func (q *queue) remove(e *entry) {
-	t := q.of(e.job.Actor)
+	t := q.of(e.job.Owner())
 	t.Delete(e)
 	q.size--
 	if q.alike != nil {
@@ -118,7 +118,7 @@ func (q *queue) remove(e *entry) {
 		}
 	}
 	if q.users != nil && t.Len() == 0 {
-		delete(q.users, e.job.Actor)
+		delete(q.users, e.job.Owner())
 	}
 }
 
@@ -230,7 +230,7 @@ func (c *cursor) charge(user string, share float64) bool {
 // back lets a job be tried again later in the pass.
 func (c *cursor) back(e *entry) {
 	for _, u := range c.users {
-		if u.name == e.job.Actor {
+		if u.name == e.job.Owner() {
 			u.last = before(u.t, e)
 		}
 	}

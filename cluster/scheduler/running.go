@@ -37,7 +37,7 @@ func (p *pass) barred(t *turn) (barred, all bool) {
 	if t.capped == nil {
 		t.capped = map[string]bool{}
 	}
-	t.capped[j.Actor] = true
+	t.capped[p.running.Owner(j)] = true
 	return true, all
 }
 

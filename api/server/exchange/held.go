@@ -4,7 +4,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"strings"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
@@ -41,7 +40,7 @@ func (c *Call) holder() budget.Who {
 		return budget.Who{Class: budget.Trusted, Name: "node " + id.NodeID}
 	case id.Token != "":
 		return budget.Who{Class: budget.User, Name: "token " + id.Token}
-	case id.Actor == "root" || strings.HasPrefix(id.Actor, "root@"):
+	case api.UserOf(id.Actor) == api.LocalRoot:
 		return budget.Who{Class: budget.Trusted, Name: id.Actor}
 	default:
 		return budget.Who{Class: budget.User, Name: id.Actor}
