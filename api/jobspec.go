@@ -27,28 +27,34 @@ type JobSpec struct {
 
 // TaskSpec is what one task of a job runs, and with what.
 type TaskSpec struct {
-	Command     []string          `json:"command,omitempty"`
-	Program     string            `json:"program,omitempty"` // digest of an uploaded program run as command[0]
-	Env         map[string]string `json:"env,omitempty"`
-	Dir         string            `json:"dir,omitempty"`  // working folder; "" = one of the task's own
-	User        string            `json:"user,omitempty"` // or USER:GROUP; "" = root, once it was submitted
-	Request                       // resources
-	Constraints []Constraint      `json:"constraints,omitempty"`
-	Prefer      []Constraint      `json:"prefer,omitempty"`     // nodes that meet more of these come first
-	Affinity    []Affinity        `json:"affinity,omitempty"`   // near or away from other jobs
-	Spread      string            `json:"spread,omitempty"`     // attribute whose values get equal numbers of tasks
-	StopSignal  string            `json:"stopSignal,omitempty"` // default SIGTERM
-	StopGrace   Duration          `json:"stopGrace,omitempty"`  // until SIGKILL; default 10s
-	Time        Duration          `json:"time,omitempty"`       // batch: the most one attempt may take; plans count on it
-	Restart     RestartPolicy     `json:"restart,omitempty"`
-	LogMax      Bytes             `json:"logMax,omitempty"` // bound of the logs kept per task; default 20MiB
-	Pids        int64             `json:"pids,omitempty"`   // most processes; default 4096
-	Ulimits     []Ulimit          `json:"ulimits,omitempty"`
-	Nice        int               `json:"nice,omitempty"`     // -20 to 19, beside other processes of the same task
-	CPULimit    CPULimit          `json:"cpuLimit,omitempty"` // the most it may use, however idle its node is; 0 = what is idle
-	Privileged  bool              `json:"privileged,omitempty"`
-	HostPIDs    bool              `json:"hostPIDs,omitempty"`   // see the node's processes
-	Unconfined  []string          `json:"unconfined,omitempty"` // parts of what confines it that do not: see Parts
+	Command []string          `json:"command,omitempty"`
+	Program string            `json:"program,omitempty"` // digest of an uploaded program run as command[0]
+	Env     map[string]string `json:"env,omitempty"`
+	Dir     string            `json:"dir,omitempty"`  // working folder; "" = one of the task's own
+	User    string            `json:"user,omitempty"` // or USER:GROUP; "" = root, once it was submitted
+	Placing
+	StopSignal string        `json:"stopSignal,omitempty"` // default SIGTERM
+	StopGrace  Duration      `json:"stopGrace,omitempty"`  // until SIGKILL; default 10s
+	Time       Duration      `json:"time,omitempty"`       // batch: the most one attempt may take; plans count on it
+	Restart    RestartPolicy `json:"restart,omitempty"`
+	LogMax     Bytes         `json:"logMax,omitempty"` // bound of the logs kept per task; default 20MiB
+	Pids       int64         `json:"pids,omitempty"`   // most processes; default 4096
+	Ulimits    []Ulimit      `json:"ulimits,omitempty"`
+	Nice       int           `json:"nice,omitempty"`     // -20 to 19, beside other processes of the same task
+	CPULimit   CPULimit      `json:"cpuLimit,omitempty"` // the most it may use, however idle its node is; 0 = what is idle
+	Privileged bool          `json:"privileged,omitempty"`
+	HostPIDs   bool          `json:"hostPIDs,omitempty"`   // see the node's processes
+	Unconfined []string      `json:"unconfined,omitempty"` // parts of what confines it that do not: see Parts
+}
+
+// Placing is all of a spec from which follows where its tasks may go and which place is
+// best for them. Whoever keeps something by it keeps it by all of its fields.
+type Placing struct {
+	Request                  // resources
+	Constraints []Constraint `json:"constraints,omitempty"`
+	Prefer      []Constraint `json:"prefer,omitempty"`   // nodes that meet more of these come first
+	Affinity    []Affinity   `json:"affinity,omitempty"` // near or away from other jobs
+	Spread      string       `json:"spread,omitempty"`   // attribute whose values get equal numbers of tasks
 }
 
 // Request is the resources that one task asks for.

@@ -21,29 +21,29 @@ func TestFill(t *testing.T) {
 	}{
 		"nothing said": {
 			spec:   JobSpec{Kind: KindBatch},
-			want:   JobSpec{Kind: KindBatch, TaskSpec: TaskSpec{Request: Request{CPUs: 2000, Mem: 2 << 30}, Time: 60}},
+			want:   JobSpec{Kind: KindBatch, TaskSpec: TaskSpec{Placing: Placing{Request: Request{CPUs: 2000, Mem: 2 << 30}}, Time: 60}},
 			filled: []Filled{{Field: "cpus", Partition: "ml/train"}, {Field: "mem", Partition: "ml/train"}, {Field: "time", Partition: "ml"}},
 		},
 		"all said": {
-			spec: JobSpec{Kind: KindBatch, TaskSpec: TaskSpec{Request: Request{CPUs: 1, Mem: 2}, Time: 3}},
-			want: JobSpec{Kind: KindBatch, TaskSpec: TaskSpec{Request: Request{CPUs: 1, Mem: 2}, Time: 3}},
+			spec: JobSpec{Kind: KindBatch, TaskSpec: TaskSpec{Placing: Placing{Request: Request{CPUs: 1, Mem: 2}}, Time: 3}},
+			want: JobSpec{Kind: KindBatch, TaskSpec: TaskSpec{Placing: Placing{Request: Request{CPUs: 1, Mem: 2}}, Time: 3}},
 		},
 		"a service has no time": {
-			spec:   JobSpec{Kind: KindService, TaskSpec: TaskSpec{Request: Request{CPUs: 1}}},
-			want:   JobSpec{Kind: KindService, TaskSpec: TaskSpec{Request: Request{CPUs: 1, Mem: 2 << 30}}},
+			spec:   JobSpec{Kind: KindService, TaskSpec: TaskSpec{Placing: Placing{Request: Request{CPUs: 1}}}},
+			want:   JobSpec{Kind: KindService, TaskSpec: TaskSpec{Placing: Placing{Request: Request{CPUs: 1, Mem: 2 << 30}}}},
 			filled: []Filled{{Field: "mem", Partition: "ml/train"}},
 		},
 		"left out again": {
 			spec: JobSpec{Kind: KindService},
-			like: &Job{Spec: &JobSpec{Partition: "ml/train", TaskSpec: TaskSpec{Request: Request{CPUs: 500, Mem: DefaultMem}}},
+			like: &Job{Spec: &JobSpec{Partition: "ml/train", TaskSpec: TaskSpec{Placing: Placing{Request: Request{CPUs: 500, Mem: DefaultMem}}}},
 				Filled: []Filled{{Field: "cpus", Partition: "ml"}}},
-			want:   JobSpec{Kind: KindService, TaskSpec: TaskSpec{Request: Request{CPUs: 500, Mem: DefaultMem}}},
+			want:   JobSpec{Kind: KindService, TaskSpec: TaskSpec{Placing: Placing{Request: Request{CPUs: 500, Mem: DefaultMem}}}},
 			filled: []Filled{{Field: "cpus", Partition: "ml"}},
 		},
 		"moved meanwhile": {
 			spec:   JobSpec{Kind: KindService},
-			like:   &Job{Spec: &JobSpec{Partition: "other", TaskSpec: TaskSpec{Request: Request{CPUs: 500, Mem: DefaultMem}}}},
-			want:   JobSpec{Kind: KindService, TaskSpec: TaskSpec{Request: Request{CPUs: 2000, Mem: 2 << 30}}},
+			like:   &Job{Spec: &JobSpec{Partition: "other", TaskSpec: TaskSpec{Placing: Placing{Request: Request{CPUs: 500, Mem: DefaultMem}}}}},
+			want:   JobSpec{Kind: KindService, TaskSpec: TaskSpec{Placing: Placing{Request: Request{CPUs: 2000, Mem: 2 << 30}}}},
 			filled: []Filled{{Field: "cpus", Partition: "ml/train"}, {Field: "mem", Partition: "ml/train"}},
 		},
 	} {
@@ -59,9 +59,9 @@ func TestFill(t *testing.T) {
 func TestWithin(t *testing.T) {
 	chain := []*Partition{ruled("ml/train", TaskRules{MaxCPUs: 8000}), ruled("ml", TaskRules{MaxCPUs: 2000, MaxMem: 1 << 30, MaxTime: Duration(3600e9)})}
 	batch := func(cpus MilliCPU, mem, limit Bytes, time Duration) *JobSpec {
-		return &JobSpec{Kind: KindBatch, TaskSpec: TaskSpec{Request: Request{CPUs: cpus, Mem: mem, MemLimit: limit}, Time: time}}
+		return &JobSpec{Kind: KindBatch, TaskSpec: TaskSpec{Placing: Placing{Request: Request{CPUs: cpus, Mem: mem, MemLimit: limit}}, Time: time}}
 	}
-	service := &JobSpec{Kind: KindService, TaskSpec: TaskSpec{Request: Request{CPUs: 1}}}
+	service := &JobSpec{Kind: KindService, TaskSpec: TaskSpec{Placing: Placing{Request: Request{CPUs: 1}}}}
 	for name, c := range map[string]struct {
 		spec, old  *JobSpec
 		field, why string

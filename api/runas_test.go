@@ -19,13 +19,13 @@ func TestIsRoot(t *testing.T) {
 func TestOnlyWhereRoot(t *testing.T) {
 	shared := make([]Constraint, 1, 4)
 	shared[0] = Constraint{Attr: "zone", Op: "=", Value: "a"}
-	a, b := TaskSpec{Constraints: shared}, TaskSpec{Constraints: append(shared, Constraint{Attr: "rack", Op: "=", Value: "1"})}
+	a, b := TaskSpec{Placing: Placing{Constraints: shared}}, TaskSpec{Placing: Placing{Constraints: append(shared, Constraint{Attr: "rack", Op: "=", Value: "1"})}}
 	a.OnlyWhereRoot()
 	a.OnlyWhereRoot()
 	if len(a.Constraints) != 2 || !a.NeedsRootNode() || b.NeedsRootNode() || b.Constraints[1].Attr != "rack" {
 		t.Errorf("%v, %v", a.Constraints, b.Constraints)
 	}
-	no := TaskSpec{Constraints: []Constraint{{Attr: AttrAllowRoot, Op: "!=", Value: "yes"}}}
+	no := TaskSpec{Placing: Placing{Constraints: []Constraint{{Attr: AttrAllowRoot, Op: "!=", Value: "yes"}}}}
 	if no.NeedsRootNode() {
 		t.Error("who keeps away from such nodes is bound to them")
 	}

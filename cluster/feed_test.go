@@ -33,7 +33,7 @@ func randomChange(t *rapid.T, v *fsm.View) fsm.Command {
 	meta := fsm.Meta{At: time.Unix(1_800_000_000, 0)}
 	name := fmt.Sprint("j", rapid.IntRange(0, 2).Draw(t, "job"))
 	spec := &api.JobSpec{Name: name, Kind: api.KindService, Count: new(int), TaskSpec: api.TaskSpec{Command: []string{"/bin/true"},
-		Request: api.Request{CPUs: api.MilliCPU(rapid.IntRange(1, 4).Draw(t, "cpus")), Mem: 1 << 20}}}
+		Placing: api.Placing{Request: api.Request{CPUs: api.MilliCPU(rapid.IntRange(1, 4).Draw(t, "cpus")), Mem: 1 << 20}}}}
 	*spec.Count = 3
 	spec.Normalize()
 	index := rapid.IntRange(0, 2).Draw(t, "index")

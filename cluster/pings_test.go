@@ -89,7 +89,7 @@ func startPings(t *testing.T, ctx context.Context) *pinged {
 
 func (w *pinged) giveWork(t *testing.T) {
 	t.Helper()
-	spec := &api.JobSpec{Name: "web", Kind: api.KindService, TaskSpec: api.TaskSpec{Command: []string{"/bin/true"}, Request: api.Request{CPUs: 250, Mem: 64 << 20}}}
+	spec := &api.JobSpec{Name: "web", Kind: api.KindService, TaskSpec: api.TaskSpec{Command: []string{"/bin/true"}, Placing: api.Placing{Request: api.Request{CPUs: 250, Mem: 64 << 20}}}}
 	spec.Normalize()
 	meta := fsm.Meta{At: time.Now()}
 	w.do(t, &fsm.JobCreate{Meta: meta, Spec: spec}, &fsm.TaskCreate{Meta: meta, Job: "web", Count: 1},

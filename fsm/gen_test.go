@@ -37,7 +37,7 @@ func testInit() *ClusterInit {
 
 func testSpec(kind api.Kind, name string, n int) *api.JobSpec {
 	s := &api.JobSpec{Name: name, Kind: kind, TaskSpec: api.TaskSpec{Command: []string{"/bin/true"},
-		Request: api.Request{CPUs: 250, Mem: 64 << 20, Ports: []api.PortRequest{{Name: "http"}}}}}
+		Placing: api.Placing{Request: api.Request{CPUs: 250, Mem: 64 << 20, Ports: []api.PortRequest{{Name: "http"}}}}}}
 	if kind == api.KindService {
 		s.Count = new(n)
 	} else {

@@ -238,7 +238,7 @@ func TestRefusalsNameTheFieldOfASpec(t *testing.T) {
 	for what, s := range map[string]*api.JobSpec{
 		"spec.user mesita-task needs level 4": {TaskSpec: api.TaskSpec{User: api.TaskUser, Nice: 3}},
 		"spec.unconfined needs level 4":       {TaskSpec: api.TaskSpec{Unconfined: []string{api.PartSyscalls}}},
-		"spec.memLimit or pin needs level 3":  {TaskSpec: api.TaskSpec{User: "ann:red", Request: api.Request{MemLimit: 1}}},
+		"spec.memLimit or pin needs level 3":  {TaskSpec: api.TaskSpec{User: "ann:red", Placing: api.Placing{Request: api.Request{MemLimit: 1}}}},
 	} {
 		for level := Level(1); level < SpecLevel(s); level++ {
 			for _, c := range []Command{&JobCreate{Spec: s}, &JobUpdate{Spec: s}} {

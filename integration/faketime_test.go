@@ -13,12 +13,12 @@ import (
 )
 
 func service(name string, count int) api.JobSpec {
-	return api.JobSpec{Name: name, Kind: api.KindService, Count: new(count), TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 250, Mem: 64 << 20}}}
+	return api.JobSpec{Name: name, Kind: api.KindService, Count: new(count), TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 250, Mem: 64 << 20}}}}
 }
 
 func array(name, indexes string, retries int) api.JobSpec {
 	return api.JobSpec{Name: name, Kind: api.KindBatch, Array: indexes, Retries: retries,
-		TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 500, Mem: 64 << 20}}}
+		TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 500, Mem: 64 << 20}}}}
 }
 
 // moods is what becomes of attempts: services run for ever, some tasks of an

@@ -92,7 +92,7 @@ func (s *shared) submit(actor string, spec *api.JobSpec) string {
 
 func batchOf(partition string, tasks int, cpus api.MilliCPU, mem api.Bytes) *api.JobSpec {
 	return &api.JobSpec{Kind: api.KindBatch, Partition: partition, Array: fmt.Sprintf("0-%d", tasks-1),
-		TaskSpec: api.TaskSpec{Request: api.Request{CPUs: cpus, Mem: mem}}}
+		TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: cpus, Mem: mem}}}}
 }
 
 func (s *shared) report(t *api.Task, state api.TaskState, frozen bool) {

@@ -312,8 +312,8 @@ func TestServicesWithPortsAreNotFrozen(t *testing.T) {
 		s := newShared(t, []api.Resources{{CPUs: 4000, Mem: 8 << 30, Ports: api.Ranges{{First: 20000, Last: 20009}}}})
 		s.partition(&api.Partition{Path: "prod", Guarantee: api.Amounts{CPUs: 2000}})
 		s.partition(&api.Partition{Path: "ml", Preempt: api.PreemptFreeze})
-		web := &api.JobSpec{Name: "web", Kind: api.KindService, Partition: "ml", Count: new(4), TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 1000, Mem: 64 << 20,
-			Ports: []api.PortRequest{{Name: "http"}}[:ports]}}}
+		web := &api.JobSpec{Name: "web", Kind: api.KindService, Partition: "ml", Count: new(4), TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 1000, Mem: 64 << 20,
+			Ports: []api.PortRequest{{Name: "http"}}[:ports]}}}}
 		s.submit("x", web)
 		s.settle()
 		s.submit("y", batchOf("prod", 2, 1000, 64<<20))

@@ -43,12 +43,12 @@ func newFake(socket string) (*fake, error) {
 	f := &fake{version: 2, jobs: map[string]*api.Job{}, looks: map[string]int{}, now: time.Now().Add(-9*time.Minute - time.Second), drain: 2}
 	f.jobs["web"] = &api.Job{ID: "web", Version: 2, State: api.JobRunning, Counts: api.JobCounts{Running: 3}, Actor: "root", Created: f.now,
 		Spec: &api.JobSpec{Name: "web", Kind: api.KindService, Count: new(3), Labels: map[string]string{"team": "web", "tier": "2"}, TaskSpec: api.TaskSpec{Command: []string{"/srv/server", "--listen", ":{http}"},
-			Request: api.Request{CPUs: 250, Mem: 128 << 20, Ports: []api.PortRequest{{Name: "http"}}}}}}
+			Placing: api.Placing{Request: api.Request{CPUs: 250, Mem: 128 << 20, Ports: []api.PortRequest{{Name: "http"}}}}}}}
 	code := 7
 	f.jobs["57"] = &api.Job{ID: "57", Version: 1, State: api.JobFailed, Counts: api.JobCounts{Finished: 9, Failed: 1}, Actor: "ci", Created: f.now, ExitCode: &code,
-		Spec: &api.JobSpec{Kind: api.KindBatch, Array: "0-9", TaskSpec: api.TaskSpec{Command: []string{"/bin/train"}, Request: api.Request{CPUs: 1000, Mem: 2 << 30}}}}
+		Spec: &api.JobSpec{Kind: api.KindBatch, Array: "0-9", TaskSpec: api.TaskSpec{Command: []string{"/bin/train"}, Placing: api.Placing{Request: api.Request{CPUs: 1000, Mem: 2 << 30}}}}}
 	f.jobs["58"] = &api.Job{ID: "58", Version: 1, State: api.JobPending, Counts: api.JobCounts{Pending: 1}, Actor: "ci", Created: f.now,
-		Spec: &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Command: []string{"/bin/merge"}, Request: api.Request{CPUs: 64000, Mem: 2 << 30}}}}
+		Spec: &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Command: []string{"/bin/merge"}, Placing: api.Placing{Request: api.Request{CPUs: 64000, Mem: 2 << 30}}}}}
 	f.jobs["ml"] = &api.Job{ID: "ml", Version: 1, State: api.JobPending, Counts: api.JobCounts{Running: 1, Pending: 1}, Actor: "ci", Created: f.now,
 		Spec: &api.JobSpec{Name: "ml", Kind: api.KindBatch, Partition: "ml", Array: "0-1", TaskSpec: api.TaskSpec{Command: []string{"/bin/train"}}}}
 	for _, j := range f.jobs {

@@ -63,7 +63,7 @@ func putOf(p *api.Partition) *fsm.PartitionPut {
 func submit(t testing.TB, s *fsm.Store, partition string, tasks, run int) *api.Job {
 	t.Helper()
 	spec := &api.JobSpec{Kind: api.KindBatch, Partition: partition, Array: fmt.Sprintf("0-%d", tasks-1),
-		TaskSpec: api.TaskSpec{Command: []string{"/bin/true"}, Request: api.Request{CPUs: 1000, Mem: 1 << 30}}}
+		TaskSpec: api.TaskSpec{Command: []string{"/bin/true"}, Placing: api.Placing{Request: api.Request{CPUs: 1000, Mem: 1 << 30}}}}
 	spec.Normalize()
 	res, err := s.Propose(context.Background(), &fsm.JobCreate{Meta: fsm.Meta{At: t0}, Spec: spec})
 	if err != nil || res[0].Err != nil {

@@ -36,7 +36,7 @@ func initCluster() fsm.Command {
 
 func createJob(name string) fsm.Command {
 	s := &api.JobSpec{Name: name, Kind: api.KindBatch, Array: "0", TaskSpec: api.TaskSpec{Command: []string{"/bin/true"},
-		Request: api.Request{CPUs: 250, Mem: 64 << 20}}}
+		Placing: api.Placing{Request: api.Request{CPUs: 250, Mem: 64 << 20}}}}
 	s.Normalize()
 	return &fsm.JobCreate{Meta: fsm.Meta{At: epoch, Actor: "test"}, Spec: s}
 }

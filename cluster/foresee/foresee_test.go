@@ -115,7 +115,7 @@ func (w *world) settle() {
 }
 
 func spec(name, partition string, kind api.Kind, tasks int, cpus api.MilliCPU) *api.JobSpec {
-	s := &api.JobSpec{Name: name, Kind: kind, Partition: partition, TaskSpec: api.TaskSpec{Command: []string{"x"}, Request: api.Request{CPUs: cpus, Mem: 64 << 20}}}
+	s := &api.JobSpec{Name: name, Kind: kind, Partition: partition, TaskSpec: api.TaskSpec{Command: []string{"x"}, Placing: api.Placing{Request: api.Request{CPUs: cpus, Mem: 64 << 20}}}}
 	if kind == api.KindService {
 		s.Count = &tasks
 	} else {

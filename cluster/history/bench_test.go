@@ -108,7 +108,7 @@ func placeAMillion(b *testing.B, followed bool) (missed, perSecond float64) {
 	}
 	begin := time.Now()
 	for j := range jobs {
-		spec := &api.JobSpec{Kind: api.KindBatch, Name: fmt.Sprintf("job%d", j), Array: "0-999", TaskSpec: api.TaskSpec{Command: []string{"true"}, Request: api.Request{CPUs: 10, Mem: 1 << 20}}}
+		spec := &api.JobSpec{Kind: api.KindBatch, Name: fmt.Sprintf("job%d", j), Array: "0-999", TaskSpec: api.TaskSpec{Command: []string{"true"}, Placing: api.Placing{Request: api.Request{CPUs: 10, Mem: 1 << 20}}}}
 		spec.Normalize()
 		place := &fsm.TaskPlace{Meta: now, Placements: make([]fsm.Placement, tasks)}
 		for i := range place.Placements {

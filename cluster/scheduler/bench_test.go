@@ -38,8 +38,7 @@ func submitMany(tb testing.TB, s *fsm.Store, jobs, tasks, shapes int, spread str
 	tb.Helper()
 	var cmds []fsm.Command
 	for i := range jobs {
-		spec := &api.JobSpec{Kind: api.KindBatch, Array: fmt.Sprintf("0-%d", tasks-1), TaskSpec: api.TaskSpec{Command: []string{"x"}, Spread: spread,
-			Request: api.Request{CPUs: api.MilliCPU(100 + 10*(i%shapes)), Mem: api.Bytes(64+i%shapes) << 20}}}
+		spec := &api.JobSpec{Kind: api.KindBatch, Array: fmt.Sprintf("0-%d", tasks-1), TaskSpec: api.TaskSpec{Command: []string{"x"}, Placing: api.Placing{Spread: spread, Request: api.Request{CPUs: api.MilliCPU(100 + 10*(i%shapes)), Mem: api.Bytes(64+i%shapes) << 20}}}}
 		spec.Normalize()
 		cmds = append(cmds, &fsm.JobCreate{Meta: fsm.Meta{At: t0}, Spec: spec})
 	}
@@ -126,7 +125,7 @@ func BenchmarkPartitions(b *testing.B) {
 			var cmds []fsm.Command
 			for i := range 1000 {
 				spec := &api.JobSpec{Kind: api.KindBatch, Array: "0-9", Partition: fmt.Sprintf("d%d", i%min(parts, 30)), TaskSpec: api.TaskSpec{Command: []string{"x"},
-					Request: api.Request{CPUs: 100, Mem: 64 << 20}}}
+					Placing: api.Placing{Request: api.Request{CPUs: 100, Mem: 64 << 20}}}}
 				if t := i % parts / 30; t > 0 {
 					spec.Partition += fmt.Sprintf("/t%d", t)
 				}
@@ -148,7 +147,7 @@ func full(tb testing.TB, nodes, perNode int) (*fsm.Store, *Engine, *fsm.Watcher)
 		n := min(total, api.SmallArray)
 		total -= n
 		spec := &api.JobSpec{Kind: api.KindBatch, Array: fmt.Sprintf("0-%d", n-1), TaskSpec: api.TaskSpec{Command: []string{"x"}, Time: api.Duration(time.Hour),
-			Request: api.Request{CPUs: api.MilliCPU(32_000 / perNode), Mem: 64 << 20}}}
+			Placing: api.Placing{Request: api.Request{CPUs: api.MilliCPU(32_000 / perNode), Mem: 64 << 20}}}}
 		spec.Normalize()
 		do(tb, s, &fsm.JobCreate{Meta: fsm.Meta{At: t0}, Spec: spec})
 	}
@@ -188,7 +187,7 @@ func BenchmarkIdlePass(b *testing.B) {
 func BenchmarkNextTask(b *testing.B) {
 	s, e, w := full(b, 5000, 20)
 	submitMany(b, s, 1000, 10, 1, "")
-	spec := &api.JobSpec{Kind: api.KindBatch, Array: "0-9999", TaskSpec: api.TaskSpec{Command: []string{"x"}, Request: api.Request{CPUs: 1600, Mem: 64 << 20}}}
+	spec := &api.JobSpec{Kind: api.KindBatch, Array: "0-9999", TaskSpec: api.TaskSpec{Command: []string{"x"}, Placing: api.Placing{Request: api.Request{CPUs: 1600, Mem: 64 << 20}}}}
 	spec.Normalize()
 	do(b, s, &fsm.JobCreate{Meta: fsm.Meta{At: t0}, Spec: spec})
 	c, all := w.Take()

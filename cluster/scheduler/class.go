@@ -1,11 +1,11 @@
 package scheduler
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"reflect"
 	"slices"
-	"strings"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/fsm"
@@ -65,21 +65,28 @@ const (
 	perWish = 1e2
 )
 
-// orderKey names what the order of the nodes follows from: what a spec asks
-// for, and how its partition chooses.
+// orderKey names what the order of the nodes follows from: what a spec says of
+// its places, and how its partition chooses.
 func orderKey(part *api.Partition, s *api.JobSpec) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s|%d|%d|%v|%d|%d|%v|%d|%d|%d|%d|%v|%v|%v|%s|%d", placementOf(part), part.Alpha, part.Beta, part.Nodes, s.Kind, s.CPUs, s.Pin, s.Mem, s.MemLimit, s.Disk, s.GPUs, s.Ports, s.Constraints, s.Prefer, s.Spread, fsm.SpecLevel(s))
-	if len(s.Custom) > 0 {
-		b.WriteString(s.Need().String())
-	}
-	return b.String()
+	return fmt.Sprint(placementOf(part), "|", part.Alpha, "|", part.Beta, "|", keyOf(part, s, s.Placing))
 }
 
 // conditionsKey names what decides which nodes a task may go to, and into which
-// groups they fall.
+// groups they fall: the same without the amounts that are compared with what is
+// free at the time.
 func conditionsKey(part *api.Partition, s *api.JobSpec) string {
-	return fmt.Sprintf("%v|%v|%v|%s|%d|%v|%v", part.Nodes, s.Constraints, s.Prefer, s.Spread, fsm.SpecLevel(s), s.MemLimit > s.Mem, s.Pin)
+	p := s.Placing
+	p.CPUs, p.Mem, p.MemLimit, p.Disk, p.GPUs, p.Ports, p.Custom = 0, 0, 0, 0, 0, nil, nil
+	return fmt.Sprint(s.MemLimit > s.Mem, "|", keyOf(part, s, p))
+}
+
+// keyOf has all fields of a Placing, whichever they are.
+func keyOf(part *api.Partition, s *api.JobSpec, p api.Placing) string {
+	text, err := json.Marshal(p)
+	if err != nil {
+		panic(fmt.Sprintf("what was submitted as JSON is none: %v", err))
+	}
+	return fmt.Sprint(part.Nodes, "|", s.Kind, "|", fsm.SpecLevel(s), "|", string(text))
 }
 
 func placementOf(part *api.Partition) api.Placement {

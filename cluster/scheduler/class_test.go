@@ -14,7 +14,7 @@ func TestCopiedOrderIsAsBuilt(t *testing.T) {
 		for _, spread := range []string{"", "zone"} {
 			e := NewEngine(begin)
 			e.Update(bigCluster(t, 50).View(), nil, true)
-			spec := &api.JobSpec{Kind: api.KindService, Name: "web", TaskSpec: api.TaskSpec{Command: []string{"x"}, Spread: spread, Request: api.Request{CPUs: 3000, Mem: 1 << 30}}}
+			spec := &api.JobSpec{Kind: api.KindService, Name: "web", TaskSpec: api.TaskSpec{Command: []string{"x"}, Placing: api.Placing{Spread: spread, Request: api.Request{CPUs: 3000, Mem: 1 << 30}}}}
 			spec.Normalize()
 			one, two := &api.Partition{Path: "one", Placement: placement}, &api.Partition{Path: "two", Placement: placement}
 			one.Normalize()

@@ -29,7 +29,7 @@ func lenders(t *testing.T) *fsm.Store {
 }
 
 func lent(mem, limit api.Bytes) api.TaskSpec {
-	return api.TaskSpec{Request: api.Request{CPUs: 100, Mem: mem << 20, MemLimit: limit << 20}}
+	return api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 100, Mem: mem << 20, MemLimit: limit << 20}}}
 }
 
 // Tasks that may use more than they are guaranteed go where that can be had, up

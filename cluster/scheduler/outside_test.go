@@ -29,18 +29,18 @@ func TestOutsideUse(t *testing.T) {
 		cmds, _ := e.Decide(t0)
 		do(t, s, cmds...)
 	}
-	any := submit(t, s, &api.JobSpec{Kind: api.KindBatch, Array: "0-3", TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 100, Mem: 1 << 20, Ports: []api.PortRequest{{Name: "http"}}}}})
+	any := submit(t, s, &api.JobSpec{Kind: api.KindBatch, Array: "0-3", TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 100, Mem: 1 << 20, Ports: []api.PortRequest{{Name: "http"}}}}}})
 	pass()
 	if got := perNode(s, any.ID); got["n0"] != 1 || got["n1"] != 2 {
 		t.Errorf("with a port each: %v", got)
 	}
-	big := submit(t, s, &api.JobSpec{Kind: api.KindBatch, Array: "0-1", TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 100, Mem: 5 << 30}}})
+	big := submit(t, s, &api.JobSpec{Kind: api.KindBatch, Array: "0-1", TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 100, Mem: 5 << 30}}}})
 	pass()
 	if got := perNode(s, big.ID); got["n0"] != 0 || got["n1"] != 1 {
 		t.Errorf("with 5 GiB: %v", got)
 	}
 	do(t, s, &fsm.PartitionPut{Meta: fsm.Meta{At: t0}, Partition: &api.Partition{Path: "apart"}})
-	fixed := submit(t, s, &api.JobSpec{Kind: api.KindBatch, Partition: "apart", TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 100, Mem: 1 << 20, Ports: []api.PortRequest{{Name: "http", Port: 20000}}}}})
+	fixed := submit(t, s, &api.JobSpec{Kind: api.KindBatch, Partition: "apart", TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 100, Mem: 1 << 20, Ports: []api.PortRequest{{Name: "http", Port: 20000}}}}}})
 	pass()
 	for id, want := range map[string]string{
 		fixed.ID + ".0": "port 20000 is taken by nginx (pid 7)",

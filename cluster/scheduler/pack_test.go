@@ -86,7 +86,7 @@ func TestPackingKeepsTheOrderOfTheQueue(t *testing.T) {
 		jobs := make([]string, len(items))
 		all := 0.0
 		for k, it := range items {
-			spec := &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Time: api.Duration(time.Minute), Request: api.Request{CPUs: it.need.CPUs, Mem: it.need.Mem}}}
+			spec := &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Time: api.Duration(time.Minute), Placing: api.Placing{Request: api.Request{CPUs: it.need.CPUs, Mem: it.need.Mem}}}}
 			for i := range bins {
 				if !takes[k][i] {
 					spec.Constraints = append(spec.Constraints, api.Constraint{Attr: "node.name", Op: "!=", Value: fmt.Sprint("n", i)})

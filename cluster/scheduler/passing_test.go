@@ -16,7 +16,7 @@ func TestWhatPasses(t *testing.T) {
 	n := s.View().FindNode("n0")
 	do(t, s, &fsm.NodeHello{Meta: fsm.Meta{At: t0}, ID: n.ID, Hello: api.NodeHello{Addr: n.Addr, Attrs: n.Attrs, Level: 3, Resources: n.Resources, DiskFull: true}})
 	one := func(c string) *api.JobSpec {
-		spec := &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 100, Mem: 1 << 20}}}
+		spec := &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 100, Mem: 1 << 20}}}}
 		k, err := api.ParseConstraint(c)
 		if err != nil {
 			t.Fatal(err)
@@ -34,7 +34,7 @@ func TestWhatPasses(t *testing.T) {
 			t.Errorf("%s: hints %q", where, why.Hints)
 		}
 	}
-	spec := &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 100, Mem: 1 << 20, Ports: []api.PortRequest{{Name: "http", Port: 80}}}}}
+	spec := &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 100, Mem: 1 << 20, Ports: []api.PortRequest{{Name: "http", Port: 80}}}}}}
 	if err := planner.CheckFits(s.View(), spec); err == nil || !strings.Contains(err.Error(), "n1 may not give port 80, its ports are 20000-20001") {
 		t.Error(err)
 	}

@@ -29,7 +29,7 @@ func pinners(t *testing.T) *fsm.Store {
 }
 
 func pinned(cpus api.MilliCPU) api.TaskSpec {
-	return api.TaskSpec{Request: api.Request{CPUs: cpus, Pin: true, Mem: 1 << 20}}
+	return api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: cpus, Pin: true, Mem: 1 << 20}}}
 }
 
 // Tasks with CPUs of their own go where they can be had, and the others say why
@@ -54,7 +54,7 @@ func TestCPUsArePinnedWhereTheyCanBe(t *testing.T) {
 		t.Errorf("hints: %s", hints)
 	}
 	// What is left is anybody's.
-	plain := submit(t, s, &api.JobSpec{Kind: api.KindBatch, Array: "0-14", TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 1000, Mem: 1 << 20}}})
+	plain := submit(t, s, &api.JobSpec{Kind: api.KindBatch, Array: "0-14", TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 1000, Mem: 1 << 20}}}})
 	schedule(t, s, t0)
 	if got := perNode(s, plain.ID); !maps.Equal(got, map[string]int{"n0": 4, "n1": 4, "n2": 4, "n3": 2, "": 1}) {
 		t.Errorf("%v", got)

@@ -14,7 +14,7 @@ import (
 func (m *machine) bounded(partition string, cpus, takes, bound int) string {
 	m.t.Helper()
 	s := &api.JobSpec{Kind: api.KindBatch, Partition: partition, TaskSpec: api.TaskSpec{Command: []string{"x"}, Time: api.Duration(bound) * api.Duration(time.Minute),
-		Request: api.Request{CPUs: api.MilliCPU(cpus) * 1000, Mem: 1 << 20}}}
+		Placing: api.Placing{Request: api.Request{CPUs: api.MilliCPU(cpus) * 1000, Mem: 1 << 20}}}}
 	s.Normalize()
 	id := m.do(&fsm.JobCreate{Meta: m.meta(), Spec: s}).(*api.Job).ID
 	m.takes[id] = time.Duration(takes) * time.Minute

@@ -113,7 +113,7 @@ func perNode(s *fsm.Store, job string) map[string]int {
 
 func TestServicesSpread(t *testing.T) {
 	s := cluster(t, 3)
-	submit(t, s, &api.JobSpec{Name: "big", Kind: api.KindService, Count: new(1), TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 1000}}})
+	submit(t, s, &api.JobSpec{Name: "big", Kind: api.KindService, Count: new(1), TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 1000}}}})
 	schedule(t, s, t0)
 	submit(t, s, &api.JobSpec{Name: "web", Kind: api.KindService, Count: new(6)})
 	schedule(t, s, t0)
@@ -124,7 +124,7 @@ func TestServicesSpread(t *testing.T) {
 
 func TestNothingIsOvercommitted(t *testing.T) {
 	s := cluster(t, 2)
-	j := submit(t, s, &api.JobSpec{Kind: api.KindBatch, Array: "0-9", TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 700}}})
+	j := submit(t, s, &api.JobSpec{Kind: api.KindBatch, Array: "0-9", TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 700}}}})
 	schedule(t, s, t0)
 	if c := s.View().Job(j.ID).Counts; c.Starting != 4 || c.Pending != 6 {
 		t.Fatalf("two nodes of two cores hold four tasks of 0.7, got %+v", c)
@@ -134,7 +134,7 @@ func TestNothingIsOvercommitted(t *testing.T) {
 func TestPorts(t *testing.T) {
 	s := cluster(t, 1)
 	j := submit(t, s, &api.JobSpec{Name: "p", Kind: api.KindService, Count: new(6), TaskSpec: api.TaskSpec{
-		Request: api.Request{CPUs: 10, Ports: []api.PortRequest{{Name: "http"}, {Name: "admin"}}}}})
+		Placing: api.Placing{Request: api.Request{CPUs: 10, Ports: []api.PortRequest{{Name: "http"}, {Name: "admin"}}}}}})
 	schedule(t, s, t0)
 	seen := map[int]bool{}
 	for task := range s.View().JobTasks(j.ID) {
@@ -156,7 +156,7 @@ func TestPorts(t *testing.T) {
 
 func TestFixedPortGoesOncePerNode(t *testing.T) {
 	s := cluster(t, 3)
-	submit(t, s, &api.JobSpec{Name: "p", Kind: api.KindService, Count: new(4), TaskSpec: api.TaskSpec{Request: api.Request{Ports: []api.PortRequest{{Name: "http", Port: 20005}}}}})
+	submit(t, s, &api.JobSpec{Name: "p", Kind: api.KindService, Count: new(4), TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{Ports: []api.PortRequest{{Name: "http", Port: 20005}}}}}})
 	schedule(t, s, t0)
 	if got := perNode(s, "p"); got["n0"] != 1 || got["n1"] != 1 || got["n2"] != 1 || got[""] != 1 {
 		t.Fatalf("got %v", got)
@@ -165,8 +165,7 @@ func TestFixedPortGoesOncePerNode(t *testing.T) {
 
 func TestConstraintsAndCustomResources(t *testing.T) {
 	s := cluster(t, 4)
-	j := submit(t, s, &api.JobSpec{Kind: api.KindBatch, Array: "0-2", TaskSpec: api.TaskSpec{Constraints: []api.Constraint{{Attr: "zone", Op: "=", Value: "1"}},
-		Request: api.Request{Custom: map[string]api.Quantity{"licence": {Scalar: 1000}}}}})
+	j := submit(t, s, &api.JobSpec{Kind: api.KindBatch, Array: "0-2", TaskSpec: api.TaskSpec{Placing: api.Placing{Constraints: []api.Constraint{{Attr: "zone", Op: "=", Value: "1"}}, Request: api.Request{Custom: map[string]api.Quantity{"licence": {Scalar: 1000}}}}}})
 	schedule(t, s, t0)
 	if got := perNode(s, j.ID); got["n1"] != 1 || got["n3"] != 1 || got[""] != 1 {
 		t.Fatalf("one licence on each of n1 and n3: got %v", got)
@@ -201,7 +200,7 @@ func TestWhyNothingRuns(t *testing.T) {
 
 func TestCheckFitsSaysByHowMuch(t *testing.T) {
 	s := cluster(t, 2)
-	spec := &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 5000, Mem: 1 << 20}}}
+	spec := &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 5000, Mem: 1 << 20}}}}
 	err := planner.CheckFits(s.View(), spec)
 	if api.ErrorCode(err) != api.CodeDoesNotFit || !strings.Contains(err.Error(), "3 too few") {
 		t.Fatalf("got %v", err)
@@ -234,7 +233,7 @@ func BenchmarkDecide(b *testing.B) {
 // where a pass was decided before.
 func TestStoppedOnesArePassedOver(t *testing.T) {
 	s := cluster(t, 2)
-	j := submit(t, s, &api.JobSpec{Kind: api.KindBatch, Array: "10-19", TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 1000}}})
+	j := submit(t, s, &api.JobSpec{Kind: api.KindBatch, Array: "10-19", TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 1000}}}})
 	stop := func(ids ...int) {
 		for _, i := range ids {
 			do(t, s, &fsm.TaskStop{Meta: fsm.Meta{At: t0}, IDs: []string{api.TaskID(j.ID, i)}, Reason: api.ReasonStopped})

@@ -14,7 +14,7 @@ func TestAPassSeesWhatItStarts(t *testing.T) {
 		return &fsm.PartitionPut{Meta: fsm.Meta{At: t0}, Partition: &api.Partition{Path: path}}
 	}
 	job := func(name, partition string, cpus api.MilliCPU, lasts time.Duration, near ...api.Affinity) *api.JobSpec {
-		return &api.JobSpec{Name: name, Kind: api.KindBatch, Partition: partition, TaskSpec: api.TaskSpec{Time: api.Duration(lasts), Affinity: near, Request: api.Request{CPUs: cpus, Mem: 1 << 20}}}
+		return &api.JobSpec{Name: name, Kind: api.KindBatch, Partition: partition, TaskSpec: api.TaskSpec{Time: api.Duration(lasts), Placing: api.Placing{Affinity: near, Request: api.Request{CPUs: cpus, Mem: 1 << 20}}}}
 	}
 	away, with := api.Affinity{Job: "a", Away: true}, api.Affinity{Job: "a"}
 	for name, c := range map[string]struct {

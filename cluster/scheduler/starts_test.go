@@ -36,7 +36,7 @@ func TestJobAvoidsWhereItCannotStart(t *testing.T) {
 		do(t, s, cmds...)
 		return next
 	}
-	j := submit(t, s, &api.JobSpec{Kind: api.KindBatch, Array: "0-8", TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 100}}})
+	j := submit(t, s, &api.JobSpec{Kind: api.KindBatch, Array: "0-8", TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 100}}}})
 	pass(t0)
 	if n := failThere(t, s, j.ID, "n0", api.ReasonStartFailed, t0); n != 3 {
 		t.Fatalf("%d tasks on n0", n)
@@ -45,12 +45,12 @@ func TestJobAvoidsWhereItCannotStart(t *testing.T) {
 	if got := perNode(s, j.ID); got["n0"] != 0 || got["n1"]+got["n2"] != 9 {
 		t.Fatalf("%v", got)
 	}
-	other := submit(t, s, &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 100}}})
+	other := submit(t, s, &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 100}}}})
 	pass(t0)
 	if got := perNode(s, other.ID); got["n0"] != 1 {
 		t.Fatalf("another job: %v", got)
 	}
-	late := submit(t, s, &api.JobSpec{Kind: api.KindBatch, Array: "0-8", TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 100}}})
+	late := submit(t, s, &api.JobSpec{Kind: api.KindBatch, Array: "0-8", TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 100}}}})
 	pass(t0)
 	failThere(t, s, late.ID, "n0", api.ReasonStartFailed, t0)
 	pass(t0.Add(time.Hour))
@@ -62,7 +62,7 @@ func TestJobAvoidsWhereItCannotStart(t *testing.T) {
 // Where all nodes are avoided none is.
 func TestJobThatCanStartNowhereIsTried(t *testing.T) {
 	s := cluster(t, 2)
-	j := submit(t, s, &api.JobSpec{Kind: api.KindBatch, Array: "0-3", Retries: 5, TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 100}}})
+	j := submit(t, s, &api.JobSpec{Kind: api.KindBatch, Array: "0-3", Retries: 5, TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 100}}}})
 	schedule(t, s, t0)
 	failThere(t, s, j.ID, "n0", api.ReasonStartFailed, t0)
 	failThere(t, s, j.ID, "n1", api.ReasonStartFailed, t0)
@@ -76,14 +76,14 @@ func TestJobThatCanStartNowhereIsTried(t *testing.T) {
 // it is looked at again.
 func TestWhyANodeIsAvoided(t *testing.T) {
 	s := cluster(t, 2)
-	submit(t, s, &api.JobSpec{Name: "full", Kind: api.KindService, Count: new(1), TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 2000}}})
+	submit(t, s, &api.JobSpec{Name: "full", Kind: api.KindService, Count: new(1), TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 2000}}}})
 	schedule(t, s, t0)
 	full := ""
 	for n := range perNode(s, "full") {
 		full = n
 	}
 	free := map[string]string{"n0": "n1", "n1": "n0"}[full]
-	j := submit(t, s, &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 500}}})
+	j := submit(t, s, &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 500}}}})
 	schedule(t, s, t0)
 	failThere(t, s, j.ID, free, api.ReasonStartFailed, t0)
 	if next := schedule(t, s, t0); next.Sub(t0) != 10*time.Minute {
@@ -103,7 +103,7 @@ func TestWhyANodeIsAvoided(t *testing.T) {
 // A node that starts nothing gets nothing, and is named with the reason.
 func TestWhyANodeStartsNothing(t *testing.T) {
 	s := cluster(t, 1)
-	j := submit(t, s, &api.JobSpec{Kind: api.KindBatch, Array: "0-4", TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 100}}})
+	j := submit(t, s, &api.JobSpec{Kind: api.KindBatch, Array: "0-4", TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 100}}}})
 	schedule(t, s, t0)
 	failThere(t, s, j.ID, "n0", api.ReasonInternal, t0)
 	later := t0.Add(5 * time.Second)
@@ -121,7 +121,7 @@ func TestWhyANodeStartsNothing(t *testing.T) {
 // only once says what ends the wait.
 func TestWhyOfTasksOnASilentNode(t *testing.T) {
 	s := cluster(t, 1)
-	once := submit(t, s, &api.JobSpec{Kind: api.KindBatch, AtMostOnce: true, TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 100}}})
+	once := submit(t, s, &api.JobSpec{Kind: api.KindBatch, AtMostOnce: true, TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 100}}}})
 	schedule(t, s, t0)
 	do(t, s, &fsm.NodeState{Meta: fsm.Meta{At: t0}, ID: "id0", State: api.NodeUnreachable, Reason: "does not answer"})
 	for _, id := range []string{once.ID, once.ID + ".0"} {
@@ -143,7 +143,7 @@ func TestWhyOfTasksOnASilentNode(t *testing.T) {
 // What never started printed nothing that could be looked at.
 func TestWhyOfWhatNeverStarted(t *testing.T) {
 	s := cluster(t, 1)
-	j := submit(t, s, &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 64000}}})
+	j := submit(t, s, &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 64000}}}})
 	schedule(t, s, t0)
 	do(t, s, &fsm.JobStop{Meta: fsm.Meta{At: t0}, ID: j.ID})
 	why, err := planner.Explain(s.View(), j.ID+".0")

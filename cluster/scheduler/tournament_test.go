@@ -56,7 +56,7 @@ func TestCandidatesLackLeast(t *testing.T) {
 		for i := range e.slots.node {
 			e.slots.take(i, api.Resources{CPUs: api.MilliCPU(4000 * rapid.IntRange(0, 8).Draw(rt, "taken"))})
 		}
-		spec := &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Command: []string{"x"}, Request: api.Request{CPUs: 30_000, Mem: 1 << 30}}}
+		spec := &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Command: []string{"x"}, Placing: api.Placing{Request: api.Request{CPUs: 30_000, Mem: 1 << 30}}}}
 		spec.Normalize()
 		job := &api.Job{Spec: spec}
 		c := e.findClass(&api.Partition{Path: api.DefaultPartition}, job)

@@ -12,9 +12,9 @@ import (
 // advice that was found by then is given.
 func TestTrialsEndAfterATime(t *testing.T) {
 	s := cluster(t, 1)
-	submit(t, s, &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 1500}}})
+	submit(t, s, &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 1500}}}})
 	schedule(t, s, t0)
-	j := submit(t, s, &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 2000}}})
+	j := submit(t, s, &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 2000}}}})
 	for _, takes := range []time.Duration{0, trialTime / 4, time.Hour} {
 		clock, passes := t0, 0
 		p := Planner{Now: func() time.Time { return clock }, Begin: func(v *fsm.View) Round {

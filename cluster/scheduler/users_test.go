@@ -24,7 +24,7 @@ func TestTasksGoWhereTheirUserIs(t *testing.T) {
 		do(t, s, &fsm.NodeHello{Meta: fsm.Meta{At: t0}, ID: fmt.Sprint("id", i), Hello: h})
 	}
 	work := func(user string, change ...func(*api.TaskSpec)) *api.JobSpec {
-		spec := &api.JobSpec{Kind: api.KindBatch, Array: "0-4", TaskSpec: api.TaskSpec{User: user, Request: api.Request{CPUs: 1000, Mem: 1 << 20}}}
+		spec := &api.JobSpec{Kind: api.KindBatch, Array: "0-4", TaskSpec: api.TaskSpec{User: user, Placing: api.Placing{Request: api.Request{CPUs: 1000, Mem: 1 << 20}}}}
 		for _, f := range change {
 			f(&spec.TaskSpec)
 		}

@@ -11,7 +11,7 @@ import (
 
 // asking is a task of one cpu of a job that also asks for what is said.
 func asking(name string, edit func(s *api.JobSpec)) *api.JobSpec {
-	s := &api.JobSpec{Name: name, Kind: api.KindBatch, TaskSpec: api.TaskSpec{Request: api.Request{CPUs: 100, Mem: 1 << 20}}}
+	s := &api.JobSpec{Name: name, Kind: api.KindBatch, TaskSpec: api.TaskSpec{Placing: api.Placing{Request: api.Request{CPUs: 100, Mem: 1 << 20}}}}
 	edit(s)
 	return s
 }

@@ -53,7 +53,7 @@ func (m *machine) do(cmds ...fsm.Command) (out any) {
 
 func (m *machine) submit(partition string, kind api.Kind, tasks int, cpus api.MilliCPU, priority int, takes time.Duration) string {
 	m.t.Helper()
-	s := &api.JobSpec{Kind: kind, Partition: partition, Priority: priority, TaskSpec: api.TaskSpec{Command: []string{"x"}, Request: api.Request{CPUs: cpus, Mem: 1 << 20}}}
+	s := &api.JobSpec{Kind: kind, Partition: partition, Priority: priority, TaskSpec: api.TaskSpec{Command: []string{"x"}, Placing: api.Placing{Request: api.Request{CPUs: cpus, Mem: 1 << 20}}}}
 	if kind == api.KindService {
 		s.Count = &tasks
 	} else {

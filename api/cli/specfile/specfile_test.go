@@ -16,9 +16,8 @@ func TestSpecRoundTrip(t *testing.T) {
 	s := &api.JobSpec{Name: "web", Kind: api.KindService, Partition: "ml/train", Count: new(3), TaskSpec: api.TaskSpec{
 		Command: []string{"/bin/sh", "-c", "echo 'a: b'\n\t# no comment", "", "~", "0x10", "1e3", "null", "2026-05-01", "\u00e9\u2028"},
 		Program: "sha256:" + strings.Repeat("0f", 32), Env: map[string]string{"A": "yes", "B": "", "C": "line\nline", "D": "12:30:45"},
-		Dir: "/srv", User: "www:adm", Ulimits: []api.Ulimit{{Name: "nofile", Soft: 1024, Hard: 4096}, {Name: "core", Soft: -1, Hard: -1}}, Nice: -3, CPULimit: 1500, Request: api.Request{CPUs: 1, Mem: 123456789, MemLimit: 1 << 31, Disk: 1 << 40, GPUs: 2, Ports: []api.PortRequest{{Name: "http"}, {Name: "x", Port: 80}},
-			Custom: map[string]api.Quantity{"n": {Scalar: 1500}, "lane": {Ranges: api.Ranges{{First: 1, Last: 4}, {First: 9, Last: 9}}}, "zone": {Set: []string{"a", "on"}}}},
-		Constraints: []api.Constraint{{Attr: "zone", Op: "!=", Value: "b"}, {Attr: "n", Op: "=", Value: "1"}}, StopSignal: "SIGINT", StopGrace: api.Duration(1500 * time.Millisecond),
+		Dir: "/srv", User: "www:adm", Ulimits: []api.Ulimit{{Name: "nofile", Soft: 1024, Hard: 4096}, {Name: "core", Soft: -1, Hard: -1}}, Nice: -3, CPULimit: 1500, Placing: api.Placing{Request: api.Request{CPUs: 1, Mem: 123456789, MemLimit: 1 << 31, Disk: 1 << 40, GPUs: 2, Ports: []api.PortRequest{{Name: "http"}, {Name: "x", Port: 80}},
+			Custom: map[string]api.Quantity{"n": {Scalar: 1500}, "lane": {Ranges: api.Ranges{{First: 1, Last: 4}, {First: 9, Last: 9}}}, "zone": {Set: []string{"a", "on"}}}}, Constraints: []api.Constraint{{Attr: "zone", Op: "!=", Value: "b"}, {Attr: "n", Op: "=", Value: "1"}}}, StopSignal: "SIGINT", StopGrace: api.Duration(1500 * time.Millisecond),
 		Restart: api.RestartPolicy{Attempts: 3, Delay: api.Duration(time.Second), MaxDelay: api.Duration(time.Hour)}, LogMax: 1 << 30, Pids: 7, Privileged: true, HostPIDs: true, Unconfined: []string{"ipc"}}}
 	batch := &api.JobSpec{Name: "b", Kind: api.KindBatch, Array: "3-7", Retries: 2, TaskSpec: api.TaskSpec{Command: []string{"x"}, Time: api.Duration(36 * time.Hour)}}
 	none := &api.JobSpec{Name: "none", Kind: api.KindService, Count: new(0), TaskSpec: api.TaskSpec{Command: []string{"x"}}}

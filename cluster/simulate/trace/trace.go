@@ -286,7 +286,7 @@ func (j *Job) Fill(chain []*api.Partition) {
 // asked is a spec that is not normalized.
 func (j *Job) asked() *api.JobSpec {
 	s := &api.JobSpec{Kind: j.Kind, Partition: j.Partition, Priority: j.Priority, TaskSpec: api.TaskSpec{
-		Command: []string{j.program()}, Request: api.Request{CPUs: j.CPUs, Mem: j.Mem}, Time: api.Duration(j.Time)}}
+		Command: []string{j.program()}, Placing: api.Placing{Request: api.Request{CPUs: j.CPUs, Mem: j.Mem}}, Time: api.Duration(j.Time)}}
 	switch {
 	case j.Kind == api.KindService:
 		s.Name, s.Count, s.Time = "service", new(j.Tasks), 0

@@ -83,7 +83,7 @@ func (l *load) one() {
 	l.sent.Add(1)
 	i := l.loads.Add(1)
 	p := &verdict.Promise{Job: fmt.Sprintf("load-%d", i), Codes: []int{0}, Silent: true}
-	spec := &api.JobSpec{Name: p.Job, Kind: api.KindBatch, TaskSpec: api.TaskSpec{Command: []string{"/bin/true"}, Request: api.Request{CPUs: 10, Mem: 8 << 20}}}
+	spec := &api.JobSpec{Name: p.Job, Kind: api.KindBatch, TaskSpec: api.TaskSpec{Command: []string{"/bin/true"}, Placing: api.Placing{Request: api.Request{CPUs: 10, Mem: 8 << 20}}}}
 	if i%runsOneOf != 0 {
 		spec.Kind, spec.Count, p.Idle = api.KindService, new(0), true
 	}
