@@ -63,26 +63,3 @@ func TestRealHungFileSystem(t *testing.T) {
 		r.state(api.TaskID("folder", i), api.TaskKilled)
 	}
 }
-
-// TestRealHungSinceTheDaemonLeft: a task whose program hangs in its exec is
-// stopped though the daemon that is back cannot even find the program any more.
-func TestRealHungSinceTheDaemonLeft(t *testing.T) {
-	path := stuckProgram(t)
-	r := newReal(t)
-	as := []api.Assignment{assignment("stuck", 0, 1, command(path, "1000"))}
-	r.Assign(as)
-	r.until("the keeper starts it", func() bool {
-		all, err := r.rt.Running(t.Context())
-		return err == nil && len(all) == 1
-	})
-	r.stop()
-	hang(t, filepath.Dir(path))
-	r.start()
-	r.Assign(as)
-	r.Assign([]api.Assignment{assignment("stuck", 0, 1, command(path, "1000"), stopped)})
-	r.state(api.TaskID("stuck", 0), api.TaskKilled)
-	r.until("the keeper has no process of it", func() bool {
-		all, err := r.rt.Running(t.Context())
-		return err == nil && len(all) == 0
-	})
-}

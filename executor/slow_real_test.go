@@ -1,3 +1,5 @@
+//go:build (amd64 || arm64) && !startbythread
+
 package executor_test
 
 import (
@@ -10,6 +12,10 @@ import (
 
 	"github.com/mesita/mesita/api"
 )
+
+// byThread tells whether a task is started without a script: who starts it waits for
+// its exec then, and the limits of another user's are set from outside.
+const byThread = false
 
 // stuckProgram is one that hangs in its exec until the test is over, as on a file
 // server that is gone: whoever opens it waits for a lease.
@@ -64,4 +70,27 @@ func TestRealStuckStarts(t *testing.T) {
 	for i := range stuck {
 		r.state(api.TaskID("stuck", i), api.TaskKilled)
 	}
+}
+
+// TestRealHungSinceTheDaemonLeft: a task whose program hangs in its exec is
+// stopped though the daemon that is back cannot even find the program any more.
+func TestRealHungSinceTheDaemonLeft(t *testing.T) {
+	path := stuckProgram(t)
+	r := newReal(t)
+	as := []api.Assignment{assignment("stuck", 0, 1, command(path, "1000"))}
+	r.Assign(as)
+	r.until("the keeper starts it", func() bool {
+		all, err := r.rt.Running(t.Context())
+		return err == nil && len(all) == 1
+	})
+	r.stop()
+	hang(t, filepath.Dir(path))
+	r.start()
+	r.Assign(as)
+	r.Assign([]api.Assignment{assignment("stuck", 0, 1, command(path, "1000"), stopped)})
+	r.state(api.TaskID("stuck", 0), api.TaskKilled)
+	r.until("the keeper has no process of it", func() bool {
+		all, err := r.rt.Running(t.Context())
+		return err == nil && len(all) == 0
+	})
 }

@@ -28,7 +28,6 @@ func (s *server) exec(c *conn, m *message) error {
 		watch.Go(func() { h.follow(c) })
 		var p *isolation.Process
 		p, err = birth.Wait()
-		err = programError(err)
 		h.begun <- p
 		if err == nil {
 			b, _ := encode(nil, &message{Op: opBegun}) // it always fits
@@ -39,7 +38,7 @@ func (s *server) exec(c *conn, m *message) error {
 		}
 		close(h.over)
 	}
-	reply.Error = toWire(err)
+	reply.Error = toWire(programError(err)) // how far a birth came before its error is the way of starting's affair
 	b, err := encode(nil, reply)
 	if err == nil {
 		_, _ = c.sock.Write(b) // whoever asked may have left

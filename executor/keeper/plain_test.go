@@ -120,6 +120,12 @@ func TestAStoppedTaskHeedsItsStopSignal(t *testing.T) {
 		"a.1/1": {"trap 'exit 5' TERM; echo up; kill -STOP $$; while :; do sleep 0.01; done", 5, 0},
 	} {
 		pid := c.start(id, "/bin/sh", "-c", tt.script).PID
+		if byThread { // it is PID 1 of its namespace, which only those outside can stop
+			r.until(id+" is up", func() bool { return strings.Contains(r.read(id), "up\n") })
+			if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+		}
 		r.until(id+" has stopped", func() bool {
 			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 			return err == nil && strings.Contains(string(b), ") T ")

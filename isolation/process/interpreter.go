@@ -66,9 +66,10 @@ func (in *starter) prepare(proc string) error {
 		return nil
 	}
 	in.pinned, in.ipc, in.filter = restartable(), hasIPC(proc), filterCode()
-	var cerr error
+	var cerr, ierr error
 	in.own, cerr = ownCapabilities()
-	for _, err := range []error{cerr, in.readIgnored(proc), in.readScore(proc)} {
+	in.ignored, ierr = ignoredSignals(proc)
+	for _, err := range []error{cerr, ierr, in.readScore(proc)} {
 		if err != nil {
 			return err
 		}
@@ -138,22 +139,6 @@ func readMaps(proc string, leave bool) (out memoryMap, err error) {
 		return out, fmt.Errorf("see our memory: %w", err)
 	}
 	return out, nil
-}
-
-// readIgnored finds the signals that are ignored: an exec does not change that,
-// as it does for those that have a handler.
-func (in *starter) readIgnored(proc string) error {
-	b, err := os.ReadFile(filepath.Join(proc, "self/status"))
-	if err != nil {
-		return fmt.Errorf("see which signals are ignored: %w", err)
-	}
-	in.ignored = nil
-	for sig := syscall.Signal(1); sig <= 64; sig++ {
-		if hasSignal(b, "SigIgn:", sig) {
-			in.ignored = append(in.ignored, sig)
-		}
-	}
-	return nil
 }
 
 func (in *starter) readScore(proc string) error {

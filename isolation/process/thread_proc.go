@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
+	"strings"
 	"sync"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,7 +30,9 @@ type starter struct {
 func (m *starter) prepare(proc string) error {
 	m.once.Do(func() {
 		m.ipc = hasIPC(proc)
-		m.own, m.err = ownCapabilities()
+		if m.own, m.err = ownCapabilities(); m.err == nil {
+			m.err = catchIgnored(proc)
+		}
 		m.init()
 	})
 	return m.err
@@ -51,6 +56,31 @@ func (m *starter) init() {
 	}
 	defer ns.Close()
 	m.option = unix.FsconfigSetFd(fd, "pidns", int(ns.Fd())) == nil
+}
+
+// catchIgnored has the signals that we ignore caught and dropped: what is ignored
+// stays so in a program, and nothing of ours runs between the fork and its exec.
+func catchIgnored(proc string) error {
+	ignored, err := ignoredSignals(proc)
+	if err != nil {
+		return err
+	}
+	// The runtime's handler, of any signal that it has one for, does nothing with those
+	// that it was never asked for. What an action looks like is the kernel's affair.
+	var action [128]byte
+	kernelMask := uintptr(8) // bytes: 64 signals
+	if strings.HasPrefix(runtime.GOARCH, "mips") {
+		kernelMask = 16
+	}
+	if _, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGURG), 0, uintptr(unsafe.Pointer(&action)), kernelMask, 0, 0); errno != 0 {
+		return fmt.Errorf("have a program ignore no signals: %w", errno)
+	}
+	for _, sig := range ignored {
+		if _, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, kernelMask, 0, 0); errno != 0 {
+			return fmt.Errorf("have a program ignore no signals: %w", errno)
+		}
+	}
+	return nil
 }
 
 func (m *starter) can() bool { return m.option || m.tool != "" }

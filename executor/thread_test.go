@@ -1,0 +1,5 @@
+//go:build startbythread || !(amd64 || arm64)
+
+package executor_test
+
+const byThread = true
