@@ -47,7 +47,7 @@ func startReason(err error) api.Reason {
 }
 
 func machineReason(err error) api.Reason {
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+	if errors.Is(err, keeper.ErrDiskFull) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		return api.ReasonDiskFull
 	}
 	return api.ReasonInternal

@@ -1,12 +1,34 @@
 package executor
 
 import (
+	"errors"
+	"fmt"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/executor/keeper"
 )
+
+// A start that fails for want of room says so, whoever wanted to write, and is no fault
+// of its program.
+func TestStartReason(t *testing.T) {
+	for err, want := range map[error]api.Reason{
+		keeper.ErrDiskFull:           api.ReasonDiskFull,
+		syscall.ENOSPC:               api.ReasonDiskFull,
+		syscall.EDQUOT:               api.ReasonDiskFull,
+		keeper.ErrProgram:            api.ReasonStartFailed,
+		os.ErrNotExist:               api.ReasonStartFailed,
+		syscall.EIO:                  api.ReasonInternal,
+		errors.New("something else"): api.ReasonInternal,
+	} {
+		if got := startReason(fmt.Errorf("start: %w", err)); got != want {
+			t.Errorf("%v: %s and not %s", err, got, want)
+		}
+	}
+}
 
 // Who may have been ended for the numbers of its system calls is told how to go on,
 // and nobody else is: not who had no such filter.

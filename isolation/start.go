@@ -23,6 +23,9 @@ const UsualCapabilities = process.UsualCapabilities
 // ReachOp is process.ReachOp.
 const ReachOp = process.ReachOp
 
+// MakeOp is process.MakeOp.
+const MakeOp = process.MakeOp
+
 // The folders of which a process may have its own, in Confinement.Temporary and
 // PrivateMemory.
 const (

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 )
 
 // Program is what a file says of itself.
@@ -108,14 +109,14 @@ func binaryFile(r io.ReaderAt, head []byte) (Program, error) {
 	}
 	header := make([]byte, l.lengthAt+l.word)
 	for i := range min(int(order.Uint16(head[l.countAt:])), maxHeaders) {
-		if n, _ := r.ReadAt(header, at+int64(i*size)); n < len(header) {
-			return p, ErrCut
+		if n, err := r.ReadAt(header, at+int64(i*size)); n < len(header) {
+			return p, lacks(err)
 		}
 		if elf.ProgType(order.Uint32(header)) == elf.PT_INTERP {
 			path := make([]byte, min(max(word(header[l.lengthAt:]), 0), maxPath))
-			n, _ := r.ReadAt(path, max(word(header[l.offsetAt:]), 0))
+			n, err := r.ReadAt(path, max(word(header[l.offsetAt:]), 0))
 			if n < len(path) {
-				return p, ErrCut
+				return p, lacks(err)
 			}
 			path, _, _ = bytes.Cut(path[:n], []byte{0})
 			p.Needs = string(path)
@@ -123,6 +124,15 @@ func binaryFile(r io.ReaderAt, head []byte) (Program, error) {
 		}
 	}
 	return p, nil
+}
+
+// lacks is why less was read than the file says that there is.
+func lacks(err error) error {
+	var no syscall.Errno
+	if errors.As(err, &no) { // the disk's, and not for a place that no file has
+		return fmt.Errorf("read its headers: %w", err)
+	}
+	return ErrCut
 }
 
 func arch(m elf.Machine, little bool) string {

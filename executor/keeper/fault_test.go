@@ -139,8 +139,68 @@ func TestWhatATaskAsksForIsItsOwnFault(t *testing.T) {
 		if err := os.WriteFile(closed+"/file", nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.Start(t.Context(), hidden); err == nil || errors.Is(err, keeper.ErrProgram) || !strings.Contains(err.Error(), "no space left") {
+		if _, err := c.Start(t.Context(), hidden); !errors.Is(err, keeper.ErrDiskFull) || errors.Is(err, keeper.ErrProgram) || !strings.Contains(err.Error(), "no space left") {
 			t.Errorf("a full disk of the node's: %v", err)
 		}
 	}
+}
+
+// A disk that is full is told as that wherever a start writes, also the first of a
+// keeper, and the next one begins once there is room.
+func TestAFullDiskIsNobodysProgram(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a disk that is full needs root")
+	}
+	disk := t.TempDir()
+	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skip("no disk can be made: " + err.Error())
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(disk, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	fill := func() {
+		f, err := os.Create(filepath.Join(disk, "filler"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		for piece := make([]byte, 4096); ; {
+			if _, err := f.Write(piece); err != nil {
+				return
+			}
+		}
+	}
+	room := func() {
+		if err := os.Remove(filepath.Join(disk, "filler")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := newRig(t)
+	full := func(where, id string) {
+		t.Helper()
+		if _, err := r.client().Start(t.Context(), r.request(id, "/bin/true")); !errors.Is(err, keeper.ErrDiskFull) {
+			t.Errorf("%s: %v", where, err)
+		}
+	}
+	r.dir = filepath.Join(disk, "keeper")
+	r.cfg.Dir = r.dir
+	fill()
+	full("a keeper that is started", "a.0/1")
+	room()
+	c := r.client()
+	c.start("a.1/1", "/bin/sleep", "1000")
+	fill()
+	for i := range 100 { // until the last page of its ledger is full
+		if _, err := c.Start(t.Context(), r.request(fmt.Sprintf("b.%d/1", i), "/bin/true")); errors.Is(err, keeper.ErrDiskFull) {
+			break
+		} else if err != nil || i == 99 {
+			t.Errorf("the keeper's ledger: %v", err)
+			break
+		}
+	}
+	room()
+	c.start("a.2/1", "/bin/true")
+	c.exit("a.2/1")
 }

@@ -60,7 +60,7 @@ func Main(ctx context.Context, cfg Config) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			fmt.Fprintf(cfg.Ready, "error %v\n", err) // nobody may be there to read it: it is in the log as well
+			fmt.Fprintf(cfg.Ready, "error %s%v\n", fullMark(err), err) // nobody may be there to read it: it is in the log as well
 			cfg.Ready.Close()
 		}
 	}()
@@ -72,11 +72,11 @@ func Main(ctx context.Context, cfg Config) (err error) {
 		cfg.Log.Debug("tasks keep the slack of the daemon's timers", "err", err)
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return fmt.Errorf("make the keeper's folder: %w", err)
+		return fullDisk(fmt.Errorf("make the keeper's folder: %w", err))
 	}
 	lock, err := os.OpenFile(filepath.Join(cfg.Dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return fmt.Errorf("open the keeper's lock: %w", err)
+		return fullDisk(fmt.Errorf("open the keeper's lock: %w", err))
 	}
 	defer lock.Close()
 	ours, err := acquire(ctx, lock, cfg.Dir)
@@ -125,7 +125,7 @@ func acquire(ctx context.Context, lock *os.File, dir string) (bool, error) {
 func serve(ctx context.Context, cfg Config) error {
 	pid := filepath.Join(cfg.Dir, pidFile)
 	if err := os.WriteFile(pid, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
-		return fmt.Errorf("write the keeper's pid: %w", err)
+		return fullDisk(fmt.Errorf("write the keeper's pid: %w", err))
 	}
 	host, err := isolation.Detect(cfg.Isolation)
 	if err != nil {
@@ -160,7 +160,7 @@ func serve(ctx context.Context, cfg Config) error {
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
-		return fmt.Errorf("listen on the keeper's socket: %w", err)
+		return fullDisk(fmt.Errorf("listen on the keeper's socket: %w", err))
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
 		return fmt.Errorf("protect the keeper's socket: %w", err)

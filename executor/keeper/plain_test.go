@@ -116,7 +116,7 @@ func TestAStoppedTaskHeedsItsStopSignal(t *testing.T) {
 		code   int
 		sig    syscall.Signal
 	}{
-		"a.0/1": {"echo up; kill -STOP $$; sleep 1000", 0, syscall.SIGTERM},
+		"a.0/1": {"echo up; kill -STOP $$; exec sleep 1000", 0, syscall.SIGTERM},
 		"a.1/1": {"trap 'exit 5' TERM; echo up; kill -STOP $$; while :; do sleep 0.01; done", 5, 0},
 	} {
 		pid := c.start(id, "/bin/sh", "-c", tt.script).PID

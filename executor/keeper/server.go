@@ -50,7 +50,7 @@ type server struct {
 func newServer(cfg Config, host *isolation.Host) (*server, error) {
 	l, past, err := openLedger(cfg.Dir)
 	if err != nil {
-		return nil, err
+		return nil, fullDisk(err)
 	}
 	null, err := os.Open(os.DevNull)
 	if err != nil {

@@ -13,6 +13,16 @@ import (
 	"time"
 )
 
+// diskFull is before the text of an error that is for want of room on the disk.
+const diskFull = "disk full: "
+
+func fullMark(err error) string {
+	if errors.Is(err, ErrDiskFull) {
+		return diskFull
+	}
+	return ""
+}
+
 const (
 	spawnTime = 15 * time.Second
 	maxOutput = 1 << 20 // of the keeper's own log, checked when one is started
@@ -66,7 +76,11 @@ func spawn(ctx context.Context, cfg ClientConfig) error {
 		return context.Cause(ctx)
 	}
 	if why, ok := strings.CutPrefix(line, "error "); ok {
-		return errors.New(strings.TrimSpace(why))
+		why, full := strings.CutPrefix(strings.TrimSpace(why), diskFull)
+		if full {
+			return &remoteError{why, ErrDiskFull}
+		}
+		return errors.New(why)
 	}
 	if line != "ready\n" {
 		return fmt.Errorf("the keeper did not start (%w): see %s", err, output)

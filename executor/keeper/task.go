@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -98,7 +97,7 @@ func (s *server) launch(t *task, r *StartRequest, noted *entry) {
 	defer close(t.ready)
 	p, err := s.begin(t, r, noted)
 	if err != nil {
-		if t.err = err; !errors.Is(err, ErrProgram) && !errors.Is(err, errLate) {
+		if t.err = err; !errors.Is(err, ErrProgram) && !errors.Is(err, ErrDiskFull) && !errors.Is(err, errLate) {
 			t.err = errors.New(err.Error()) // a folder of ours that is gone is no program that is
 		}
 		s.drop(r.ID)
@@ -128,7 +127,7 @@ func (s *server) begin(t *task, r *StartRequest, noted *entry) (*output, error) 
 	switch {
 	case err != nil:
 		s.discard(e)
-		return nil, fmt.Errorf("write the keeper's ledger: %w", err)
+		return nil, fullDisk(fmt.Errorf("write the keeper's ledger: %w", err))
 	case late: // what was made early would be nobody's for the keepers beside this one
 		s.discard(e)
 		return nil, errLate
@@ -182,7 +181,7 @@ func (s *server) spawn(t *task, r *StartRequest, e *earlyStart, begun func()) (o
 	log, err := logs.Create(r.LogDir, r.LogMax)
 	if err != nil {
 		s.discard(e)
-		return nil, err
+		return nil, fullDisk(err)
 	}
 	defer func() {
 		if err != nil {
@@ -268,32 +267,6 @@ func (s *server) born(t *task, b *isolation.Birth) {
 	if t.birth = b; t.doomed {
 		_ = b.Kill() // it may have ended
 	}
-}
-
-// programError marks an error of the program as such; any other is this
-// machine's.
-func programError(err error) error {
-	if err == nil {
-		return nil
-	}
-	var limit *isolation.RlimitError
-	if errors.As(err, &limit) {
-		return &remoteError{limit.Error(), ErrProgram}
-	}
-	var refused *isolation.RefusedError
-	if errors.As(err, &refused) {
-		return &remoteError{refused.Error(), ErrProgram}
-	}
-	var failed *os.PathError
-	if errors.As(err, &failed) && slices.Contains([]string{"fork/exec", "chdir", isolation.ReachOp}, failed.Op) {
-		for _, no := range []unix.Errno{unix.ENOENT, unix.EACCES, unix.EPERM, unix.ENOEXEC, unix.ENOTDIR, unix.ELOOP, unix.E2BIG, unix.ENAMETOOLONG, unix.EISDIR,
-			unix.ETXTBSY, unix.ELIBBAD, unix.EINVAL, unix.EIO /* it is cut off before the name of its loader */} {
-			if errors.Is(err, no) {
-				return &remoteError{err.Error(), ErrProgram}
-			}
-		}
-	}
-	return err
 }
 
 // pipe is one whose reading end waits in the poller and whose writing end

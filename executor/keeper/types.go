@@ -112,6 +112,8 @@ var (
 	// ErrProgram says that the program itself cannot be executed: by this user,
 	// on this kind of machine, or at all.
 	ErrProgram = errors.New("the program cannot be executed")
+	// ErrDiskFull says that the disk has no room for what a start writes there.
+	ErrDiskFull = errors.New("the disk is full")
 	// ErrUnknown says that the keeper does not know the attempt.
 	ErrUnknown = errors.New("the keeper does not know this attempt")
 	// ErrNotRunning says that the attempt has no process.

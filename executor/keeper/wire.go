@@ -100,7 +100,7 @@ type wireError struct {
 
 var kinds = map[string]error{
 	"unknown": ErrUnknown, "notRunning": ErrNotRunning, "lost": ErrLost, "notExist": os.ErrNotExist, "permission": os.ErrPermission,
-	"program": ErrProgram, "frozen": ErrFrozen, "lacks": errLacks, "late": errLate, "unfreezable": ErrUnfreezable,
+	"program": ErrProgram, "diskFull": ErrDiskFull, "frozen": ErrFrozen, "lacks": errLacks, "late": errLate, "unfreezable": ErrUnfreezable,
 }
 
 func toWire(err error) *wireError {

@@ -20,6 +20,7 @@ type layer struct {
 	data   string   // options of an empty one
 	folder bool     // what is there is no file
 	above  []string // folders to be made for it, each after those above it
+	onDisk bool     // what is made for it is in the process's own folder
 }
 
 // layerKind is also the order of layers at one path.
@@ -134,6 +135,7 @@ func (l *layer) on(those []layer, made map[string]bool) (bool, error) {
 		}
 		l.folder = fi.IsDir()
 	}
+	l.onDisk = top.kind == isTemporary
 	above := l.path
 	if !l.folder {
 		above = filepath.Dir(l.path)
@@ -183,6 +185,14 @@ func (l layer) puts() string {
 		return l.does()
 	}
 	return "put into its mounts " + l.path
+}
+
+// makes is an error of making what it is put on.
+func (l layer) makes(path string, err error) error {
+	if l.onDisk {
+		return &os.PathError{Op: MakeOp, Path: path, Err: err}
+	}
+	return fmt.Errorf("%s: %w", l.puts(), err)
 }
 
 // empty tells whether a file system of its own is mounted there.

@@ -77,6 +77,9 @@ type Limits struct {
 // ReachOp is the Op of an os.PathError about what the user named.
 const ReachOp = "let it reach"
 
+// MakeOp is the Op of an os.PathError about what is made for a process on the disk.
+const MakeOp = "make in its own folder"
+
 // MaxOOMScore is the highest score.
 const MaxOOMScore = 1000
 

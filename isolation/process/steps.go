@@ -148,14 +148,14 @@ func (b *Birth) putLayers(c *chain) {
 	for i, l := range b.layers {
 		at, put := a.string(l.path), b.does("%s", l.puts())
 		for _, dir := range l.above {
-			b.unlessThere(c, c.call(put, unix.SYS_MKDIRAT, uintptr(cwd), a.string(dir), 0o711))
+			b.unlessThere(c, c.call(b.makes(l, dir), unix.SYS_MKDIRAT, uintptr(cwd), a.string(dir), 0o711))
 		}
 		if l.empty() {
 			c.call(put, unix.SYS_MOUNT, fs, at, fs, l.flags(), a.string(l.data))
 			continue
 		}
 		if !l.folder {
-			b.unlessThere(c, c.call(put, unix.SYS_MKNODAT, uintptr(cwd), at, unix.S_IFREG|0o444, 0))
+			b.unlessThere(c, c.call(b.makes(l, l.path), unix.SYS_MKNODAT, uintptr(cwd), at, unix.S_IFREG|0o444, 0))
 		}
 		move := c.call(put, unix.SYS_MOVE_MOUNT, 0, none, uintptr(cwd), at, unix.MOVE_MOUNT_F_EMPTY_PATH)
 		held[i].out = move.arg(0)
@@ -168,6 +168,10 @@ func (b *Birth) putLayers(c *chain) {
 			c.call(stages[i], unix.SYS_MOUNT, none, a.string(l.path), none, unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|coverFlags)
 		}
 	}
+}
+
+func (b *Birth) makes(l layer, path string) uintptr {
+	return b.fails(func(err error) error { return l.makes(path, err) })
 }
 
 // holdNamed takes hold of what the user of the process named, as that user, over

@@ -231,7 +231,7 @@ func putLayers(c Spec, layers []layer) error {
 	}
 	for i, l := range layers {
 		if err := l.put(held[i]); err != nil {
-			return fmt.Errorf("%s: %w", l.puts(), err)
+			return err
 		}
 	}
 	for _, l := range layers {
@@ -274,16 +274,23 @@ func holdNamed(c Spec, path string) (int, error) {
 func (l layer) put(held int) error {
 	for _, dir := range l.above {
 		if err := unix.Mkdir(dir, 0o711); err != nil && !errors.Is(err, unix.EEXIST) {
-			return err
+			return l.makes(dir, err)
 		}
 	}
+	if !l.empty() && !l.folder {
+		if err := unix.Mknod(l.path, unix.S_IFREG|0o444, 0); err != nil && !errors.Is(err, unix.EEXIST) {
+			return l.makes(l.path, err)
+		}
+	}
+	if err := l.mount(held); err != nil {
+		return fmt.Errorf("%s: %w", l.puts(), err)
+	}
+	return nil
+}
+
+func (l layer) mount(held int) error {
 	if l.empty() {
 		return unix.Mount(coverFS, l.path, coverFS, l.flags(), l.data)
-	}
-	if !l.folder {
-		if err := unix.Mknod(l.path, unix.S_IFREG|0o444, 0); err != nil && !errors.Is(err, unix.EEXIST) {
-			return err
-		}
 	}
 	if err := unix.MoveMount(held, "", unix.AT_FDCWD, l.path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 		return err
