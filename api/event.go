@@ -18,6 +18,24 @@ type Event struct {
 	Actor   string    `json:"actor,omitempty"`
 	Message string    `json:"message,omitempty"`
 	Task    *Task     `json:"task,omitempty"` // as it was after a task event
+
+	Incident uint64 `json:"incident,omitempty"` // the id of the one that it is about, from level 7 on
+
+	Payload Payload `json:"payload,omitzero" codec:"-"` // neither in the log nor in a snapshot
+}
+
+// Payload is what an event is about, as it was after the change that the event is of,
+// and of what is removed as it was last. Who applies the payloads one after the other
+// to what the lists show holds what the lists show.
+type Payload struct {
+	Job       *Job       `json:"job,omitempty"`
+	Sum       *JobSum    `json:"sum,omitempty"` // of a task: what follows for its job
+	Node      *Node      `json:"node,omitempty"`
+	Partition *Partition `json:"partition,omitempty"`
+	Incident  *Incident  `json:"incident,omitempty"`
+	// AsOf is the index of the event after which it was so, if what was after this
+	// event is kept no longer; 0: it is as it was after this one.
+	AsOf uint64 `json:"asOf,omitempty"`
 }
 
 // EventKind says what happened.
@@ -31,12 +49,16 @@ const (
 	EventJobStopped      EventKind = "job.stopped"
 	EventJobEnded        EventKind = "job.ended"
 	EventJobRemoved      EventKind = "job.removed"
+	EventJobHidden       EventKind = "job.hidden" // told to who saw it where it was, and does not where it went
 	EventTaskCreated     EventKind = "task.created"
 	EventTaskPlaced      EventKind = "task.placed"
 	EventTaskState       EventKind = "task.state"
 	EventTaskRequeued    EventKind = "task.requeued"
 	EventTaskStop        EventKind = "task.stop"
 	EventTaskRemoved     EventKind = "task.removed"
+	EventTaskUpdated     EventKind = "task.updated"
+	EventTaskShown       EventKind = "task.shown"     // told to who did not see its job where it was, and does where it went
+	EventIncidentShown   EventKind = "incident.shown" // the same
 	EventNodeJoined      EventKind = "node.joined"
 	EventNodeState       EventKind = "node.state"
 	EventNodeUpdated     EventKind = "node.updated"
@@ -52,6 +74,8 @@ const (
 	EventTaskThawed      EventKind = "task.thawed"
 	EventIncidentOpened  EventKind = "incident.opened"
 	EventIncidentOver    EventKind = "incident.over"
+	EventIncidentUpdated EventKind = "incident.updated"
+	EventIncidentRemoved EventKind = "incident.removed"
 	EventOfferMade       EventKind = "offer.made"
 	EventOfferGone       EventKind = "offer.gone"
 	EventBlobAdded       EventKind = "program.added"

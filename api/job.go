@@ -133,6 +133,28 @@ func (c JobCounts) Total() int {
 // Live is the number of tasks not ended.
 func (c JobCounts) Live() int { return c.Pending + c.Starting + c.Running }
 
+// JobSum is what of a job follows from its tasks.
+type JobSum struct {
+	State    JobState      `json:"state"`
+	Counts   JobCounts     `json:"counts"`
+	Made     int           `json:"made"`
+	Skipped  int           `json:"skipped,omitempty"`
+	Base     int           `json:"base,omitempty"`
+	Avoid    []AvoidedNode `json:"avoid,omitempty"`
+	Ended    time.Time     `json:"ended,omitzero"`
+	ExitCode *int          `json:"exitCode,omitempty"`
+}
+
+// Sum is that of the job.
+func (j *Job) Sum() JobSum {
+	return JobSum{State: j.State, Counts: j.Counts, Made: j.Made, Skipped: j.Skipped, Base: j.Base, Avoid: j.Avoid, Ended: j.Ended, ExitCode: j.ExitCode}
+}
+
+// Take has the job be as that sum says.
+func (j *Job) Take(s JobSum) {
+	j.State, j.Counts, j.Made, j.Skipped, j.Base, j.Avoid, j.Ended, j.ExitCode = s.State, s.Counts, s.Made, s.Skipped, s.Base, s.Avoid, s.Ended, s.ExitCode
+}
+
 // SpecOf is the spec of that version, nil if it is forgotten.
 func (j *Job) SpecOf(version int) *JobSpec {
 	if version == j.Version {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -34,6 +35,8 @@ type Queued struct {
 	Obstacle  Obstacle  `json:"obstacle"` // what the reason is made of
 	Estimate  time.Time `json:"estimate,omitzero"`
 	Sure      Sure      `json:"sure"`
+
+	behind []string // see Behind
 }
 
 // Range names the tasks: 57.12, or 57.12-57.99.
@@ -50,5 +53,17 @@ func (q *Queued) Because(o Obstacle) { q.Obstacle, q.Reason = o, o.ofTask() }
 // Hide leaves out what is of jobs that its reader does not see.
 func (q *Queued) Hide(sees func(job string) bool) { q.Because(q.Obstacle.hide(sees)) }
 
-// QueueKey is a row's place in the list of all, as a text.
-func QueueKey(q *Queued) string { return fmt.Sprintf("%012d", q.Position) }
+// Behind says after which jobs the row is shown, the last ones first: its key names them.
+func (q *Queued) Behind(jobs []string) { q.behind = jobs }
+
+// QueueKey is a row's place in the list of all, as a text, with its job and those that
+// it is behind: places are others by the time that somebody goes on after it.
+func QueueKey(q *Queued) string {
+	return strings.Join(append([]string{fmt.Sprintf("%012d", q.Position), q.Job}, q.behind...), "\x00")
+}
+
+// QueueAfter is a key between those of a row and of the next.
+func QueueAfter(q *Queued) string { return fmt.Sprintf("%012d\xff", q.Position) }
+
+// QueueAnchors are the jobs that a key names, the last ones first.
+func QueueAnchors(key string) []string { return strings.Split(key, "\x00")[1:] }

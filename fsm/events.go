@@ -21,6 +21,7 @@ const snapshotEvents = 2048
 type ring struct {
 	mu     sync.Mutex
 	events []api.Event
+	bare   uint64        // those up to here are of a snapshot, and have no payload
 	ready  chan struct{} // closed at the next wake; nil while nobody waits
 }
 
@@ -44,10 +45,10 @@ func (r *ring) wake() {
 	}
 }
 
-func (r *ring) replace(events []api.Event) {
+func (r *ring) replace(events []api.Event, last uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.events = events
+	r.events, r.bare = events, last
 }
 
 // last returns up to n of the newest events.
@@ -95,6 +96,14 @@ func (r *ring) after(index uint64, limit int, published uint64) (out []api.Event
 	first := r.events[0].Index
 	from, to := index+1-first, published+1-first
 	return slices.Clone(r.events[from:min(to, from+uint64(limit), uint64(len(r.events)))]), false
+}
+
+// PayloadsAfter is the index of the event after which each that is kept has what it is
+// about as it was then.
+func (s *Store) PayloadsAfter() uint64 {
+	s.events.mu.Lock()
+	defer s.events.mu.Unlock()
+	return s.events.bare
 }
 
 // RecentEvents returns up to n of the newest events.

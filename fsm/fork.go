@@ -67,6 +67,6 @@ func (f *Fork) change(m Meta, do func(x *tx)) {
 	t := v.t.freeze()
 	v.trial.Unlock()
 	touch := func(table Table, id string) { f.changes[Change{table, id}] = struct{}{} }
-	do(&tx{tables: &t, Meta: m, emit: func(api.Event) {}, touch: touch})
+	do(&tx{tables: &t, Meta: m, touch: touch})
 	f.view = &View{t: t, remedy: v.remedy}
 }

@@ -14,6 +14,7 @@ var incidentNoun = noun[api.Incident]{
 	id:       func(n *api.Incident) string { return n.Object },
 	revision: func(n *api.Incident) *uint64 { return &n.Revision },
 	follow:   (*tx).indexIncident,
+	told:     true,
 	forms:    []form[api.Incident]{{record: recIncident}},
 }
 
@@ -45,7 +46,7 @@ func (x *tx) openIncident(n api.Incident) {
 	x.incidentN++
 	n.ID, n.Seen = x.incidentN, x.At
 	x.incidents.put(x, &n)
-	x.happened(api.Event{Kind: api.EventIncidentOpened, Object: n.Object, Job: n.Job, Node: n.Node, Message: fmt.Sprintf("%s: %s; %s", n.Kind, n.Message, n.Action)})
+	x.happened(api.Event{Kind: api.EventIncidentOpened, Object: n.Object, Job: n.Job, Node: n.Node, Payload: api.Payload{Incident: &n}, Message: fmt.Sprintf("%s: %s; %s", n.Kind, n.Message, n.Action)})
 }
 
 // movedSince tells whether the job of an incident is in another partition since: who
@@ -83,7 +84,7 @@ func (x *tx) end(old *api.Incident, action string) {
 		n.Action = action
 	}
 	x.incidents.put(x, &n)
-	x.happened(api.Event{Kind: api.EventIncidentOver, Object: n.Object, Job: n.Job, Node: n.Node, Message: string(n.Kind) + ": " + n.Action})
+	x.happened(api.Event{Kind: api.EventIncidentOver, Object: n.Object, Job: n.Job, Node: n.Node, Payload: api.Payload{Incident: &n}, Message: string(n.Kind) + ": " + n.Action})
 }
 
 // pruneIncidents forgets the oldest when there are too many. Below the level,
@@ -134,6 +135,9 @@ func (x *tx) taskIncidentsOver(id, why string) {
 		x.closeIncident(kind, id, why)
 	}
 }
+
+// Incident is nil if there is none with that id.
+func (v *View) Incident(id uint64) *api.Incident { return v.t.incidents.get(&api.Incident{ID: id}) }
 
 // Incidents lists the failures that were seen, the newest first.
 func (v *View) Incidents() iter.Seq[*api.Incident] { return v.t.incidents.backward() }

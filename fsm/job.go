@@ -22,6 +22,7 @@ var jobNoun = noun[api.Job]{
 		return a.Spec == b.Spec && a.Stop == b.Stop && a.Hold == b.Hold && a.Created.Equal(b.Created)
 	},
 	follow: (*tx).indexJob,
+	told:   true,
 	forms:  []form[api.Job]{{record: recJob}},
 }
 
@@ -382,7 +383,7 @@ func (c *JobRemove) apply(x *tx) (any, error) {
 			x.rememberBase(id, base)
 		}
 		x.jobs.delete(x, j)
-		x.happened(api.Event{Kind: api.EventJobRemoved, Object: id, Job: id, Message: "was " + j.State.String()})
+		x.happened(api.Event{Kind: api.EventJobRemoved, Object: id, Job: id, Payload: api.Payload{Job: j}, Message: "was " + j.State.String()})
 		n++
 	}
 	if len(c.IDs) == 1 {

@@ -66,6 +66,7 @@ const (
 	Accounts                       // what attempts held, used and lost is summed up by the day
 	WaitingChanges                 // a job that waits is set, held and released, and one that runs is put back
 	JobPlaces                      // a job says in which partitions it was, and since which event
+	ToldChanges                    // each change of what lists show is told by an event
 	RunningRules                   // a partition bounds how many of its tasks run, and of each user's
 	OneRoot                        // root of all nodes is one user to bounds of what runs, to shares and to reports
 )
@@ -131,6 +132,7 @@ var features = [...]struct {
 	JobPlaces:       {5, Voters},
 	RunningRules:    {6, Voters},
 	OneRoot:         {7, Voters},
+	ToldChanges:     {7, Voters},
 }
 
 // Level is the cluster's from which it is done.

@@ -26,6 +26,7 @@ var nodeNoun = noun[nodeRow]{
 	id:       func(r *nodeRow) string { return r.node.ID },
 	revision: func(r *nodeRow) *uint64 { return &r.node.Revision },
 	follow:   (*tx).sumCapacity,
+	told:     true,
 	forms: []form[nodeRow]{{record: recNode, out: func(r *nodeRow) any { return r.node }, in: func(body []byte) (*nodeRow, error) {
 		n, err := decoded[api.Node](body)
 		return &nodeRow{node: n}, err

@@ -21,6 +21,7 @@ var partitionNoun = noun[api.Partition]{
 	same: func(a, b *api.Partition) bool {
 		return a.Drain == b.Drain && a.Version == b.Version
 	},
+	told: true,
 	forms: []form[api.Partition]{{record: recPartition, in: func(body []byte) (*api.Partition, error) {
 		p, err := decoded[api.Partition](body)
 		p.Normalize() // one written by version 1 lacks what came later
@@ -206,7 +207,7 @@ func (c *PartitionRemove) apply(x *tx) (any, error) {
 		if p.Drain {
 			why = "its work has ended"
 		}
-		x.happened(api.Event{Kind: api.EventPartitionGone, Object: p.Path, Message: why})
+		x.happened(api.Event{Kind: api.EventPartitionGone, Object: p.Path, Payload: api.Payload{Partition: p}, Message: why})
 		return p, nil
 	}
 	if !c.Drain {

@@ -155,7 +155,7 @@ func (s *Store) Restore(r io.Reader) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.t = t
-	s.events.replace(events)
+	s.events.replace(events, t.event)
 	s.watch.touchAll()
 	s.publish()
 	return nil
@@ -167,7 +167,7 @@ func readSnapshot(r io.Reader) (tables, []api.Event, error) {
 		return tables{}, nil, err
 	}
 	b := bufio.NewReaderSize(z, 64<<10)
-	x := &tx{tables: new(tables), loading: true, emit: func(api.Event) {}, touch: func(Table, string) {}}
+	x := &tx{tables: new(tables), loading: true, touch: func(Table, string) {}}
 	*x.tables = newTables()
 	var events []api.Event
 	var readers [256]func(*tx, []byte) error

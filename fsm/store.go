@@ -22,6 +22,7 @@ type Store struct {
 	mu     sync.Mutex // serialises apply, restore and watcher registration
 	t      tables
 	events ring
+	tell   teller
 	watch  watchers
 	view   atomic.Pointer[View]
 	checks checks
@@ -119,11 +120,12 @@ func (s *Store) applyLocked(index uint64, data []byte) ([]Result, error) {
 		return make([]Result, len(cmds)), nil
 	}
 	s.t.index = index
-	tx := &tx{tables: &s.t, emit: s.events.add, touch: s.watch.touch}
+	tx := &tx{tables: &s.t, tell: &s.tell, touch: s.watch.touch}
 	res := make([]Result, len(cmds))
 	for i, c := range cmds {
 		tx.Meta = c.meta()
 		res[i].Value, res[i].Err = c.apply(tx)
+		tx.tellAll(s.events.add)
 	}
 	if s.t.does(StateChecks) {
 		s.t.logHash = chain(s.t.logHash, index, data)
@@ -145,7 +147,7 @@ type tx struct {
 	loading bool     // rows come from a snapshot, in any order
 	run     *api.Job // the batch whose tasks are being made: see making
 	placing placing  // of the command that places tasks
-	emit    func(api.Event)
+	tell    *teller  // nil: nobody is told
 	touch   func(Table, string)
 	probe   struct { // what is looked up: kept, as a key is as large as a value
 		task api.Task
@@ -208,5 +210,7 @@ func (x *tx) happened(e api.Event) {
 	if e.Actor == "" {
 		e.Actor = x.Actor
 	}
-	x.emit(e)
+	if x.tell != nil {
+		x.tell.said = append(x.tell.said, e)
+	}
 }

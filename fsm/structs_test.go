@@ -41,7 +41,7 @@ func reached(roots ...reflect.Type) map[reflect.Type]string {
 			out[t] = path
 			for i := range t.NumField() {
 				f := t.Field(i)
-				if f.IsExported() {
+				if f.IsExported() && f.Tag.Get("codec") != "-" {
 					walk(f.Type, path+"."+f.Name)
 				}
 				if f.Anonymous {

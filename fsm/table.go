@@ -16,6 +16,7 @@ type noun[T any] struct {
 	id       func(*T) string          // what a watcher is told; nil: nobody can watch it
 	revision func(*T) *uint64         // index of the log entry that changed the row last
 	same     func(a, b *T) bool       // only what the cluster keeps itself differs: that is no new revision; nil: never
+	told     bool                     // each change of a row is told by an event, see teller
 	follow   func(x *tx, old, new *T) // keeps indexes and sums in step; either may be nil
 	forms    []form[T]                // in a snapshot: the earlier ones first
 }
@@ -104,6 +105,9 @@ func (t *table[T]) delete(x *tx, key *T) *T {
 func (t *table[T]) changed(x *tx, old, row *T) {
 	if t.follow != nil {
 		t.follow(x, old, row)
+	}
+	if t.told && x.tell != nil && x.does(ToldChanges) {
+		x.tell.changes = append(x.tell.changes, change{old, row})
 	}
 	if t.id == nil {
 		return

@@ -15,6 +15,7 @@ var taskNoun = noun[api.Task]{
 	id:       func(t *api.Task) string { return t.ID },
 	revision: func(t *api.Task) *uint64 { return &t.Revision },
 	follow:   (*tx).indexTask,
+	told:     true,
 	forms:    []form[api.Task]{{record: recTask}},
 }
 

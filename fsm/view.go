@@ -41,7 +41,7 @@ func (v *View) Trial(c Command) Trial {
 	v.trial.Lock()
 	t := v.t.freeze()
 	v.trial.Unlock()
-	x := &tx{tables: &t, Meta: c.meta(), emit: func(api.Event) {}, touch: func(Table, string) {}}
+	x := &tx{tables: &t, Meta: c.meta(), touch: func(Table, string) {}}
 	value, err := c.apply(x)
 	return Trial{View: &View{t: t, remedy: v.remedy}, Value: value, Err: err}
 }

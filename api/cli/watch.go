@@ -79,6 +79,7 @@ func (a *app) events(c *cli.Context, cl *client.Client) error {
 	if err != nil {
 		return err
 	}
+	q.Brief = f != "json" && f != "yaml"
 	after := q.After
 	var recent []api.Event
 	if !c.IsSet("after") || !c.Bool("follow") || q.Since != "" {

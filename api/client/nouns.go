@@ -398,6 +398,7 @@ type EventQuery struct {
 	After  uint64 // only those with a higher index
 	Before uint64 // only those with a lower index; 0 = any
 	Limit  int    // how many at most: the newest; 0 = 100
+	Brief  bool   // without what they are about
 }
 
 // eventPage is how many events one answer holds at most.
@@ -432,6 +433,9 @@ func (q *EventQuery) values(limit int) url.Values {
 		if s != "" {
 			v.Set(name, s)
 		}
+	}
+	if q.Brief {
+		v.Set("fields", "index,time,kind,object,job,node,actor,message,task")
 	}
 	for name, n := range map[string]uint64{"after": q.After, "before": q.Before} {
 		if n != 0 {

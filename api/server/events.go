@@ -101,7 +101,7 @@ func (c *call) newest(limit int, f api.EventFilter) ([]api.Event, error) {
 	sees := c.sight(c.Store.View())
 	more := func(e *api.Event) bool {
 		if f.Match(e) && sees.event(e) {
-			out = append(out, *e)
+			out = append(out, sees.loaded(*e))
 		}
 		return len(out) < limit
 	}
@@ -140,6 +140,9 @@ func (c *call) streamEvents(after uint64, resumed bool, limit int, about string)
 		if _, err := c.Store.Events(ended, after, 1); err != nil && api.ErrorCode(err) == api.CodeConflict {
 			return nil, err
 		}
+		if err := c.sight(c.Store.View()).followable(c.Store, after); err != nil {
+			return nil, err
+		}
 	} else {
 		after = c.Store.View().LastEvent()
 	}
@@ -155,7 +158,8 @@ func (c *call) streamEvents(after uint64, resumed bool, limit int, about string)
 		}
 		sees := c.sight(c.Store.View())
 		for i := range events {
-			if sendEvent(out, sees, &events[i], false) != nil {
+			e := sees.shownEvent(events[i])
+			if sendEvent(out, &e, false) != nil {
 				return exchange.Done{}, nil
 			}
 		}
@@ -187,9 +191,13 @@ func (c *call) followEvents(out exchange.Stream, after uint64, want api.EventFil
 			return
 		}
 		sees := c.sight(c.Store.View())
+		if err := sees.followable(c.Store, after); err != nil {
+			out.Fail(err)
+			return
+		}
 		for i := range events {
 			after = events[i].Index
-			if want.Match(&events[i]) && sees.event(&events[i]) && sendEvent(out, sees, &events[i], i == len(events)-1) != nil {
+			if sees.send(out, &events[i], &want, i == len(events)-1) != nil {
 				return
 			}
 		}
@@ -199,8 +207,8 @@ func (c *call) followEvents(out exchange.Stream, after uint64, want api.EventFil
 	}
 }
 
-// sendEvent sends one event of a server-sent event stream, as its reader may see it.
-func sendEvent(s exchange.Stream, sees *sight, e *api.Event, flush bool) error {
+// sendEvent sends one event, as its reader may see it, of a server-sent event stream.
+func sendEvent(s exchange.Stream, e *api.Event, flush bool) error {
 	enc := exchange.GetEncoder()
 	defer enc.Free()
 	enc.WriteString("id: ")
@@ -208,7 +216,7 @@ func sendEvent(s exchange.Stream, sees *sight, e *api.Event, flush bool) error {
 	enc.WriteString("\nevent: ")
 	enc.WriteString(string(e.Kind))
 	enc.WriteString("\ndata: ")
-	if err := enc.JSON.Encode(sees.shown(*e)); err != nil {
+	if err := enc.JSON.Encode(e); err != nil {
 		return err
 	}
 	enc.WriteByte('\n')

@@ -38,6 +38,9 @@ func (s *sight) shown(value any) any {
 	if j, ok := value.(*api.Job); ok {
 		return s.shownJob(j)
 	}
+	if e, ok := value.(api.Event); ok {
+		return s.shownEvent(e)
+	}
 	if s.all {
 		return value
 	}
@@ -48,8 +51,6 @@ func (s *sight) shown(value any) any {
 		}
 	case api.PartitionChange:
 		a.Hide(s.job)
-	case api.Event:
-		return s.shownEvent(a)
 	case *api.Task:
 		return s.shownTask(a)
 	case *api.Incident:
@@ -60,14 +61,22 @@ func (s *sight) shown(value any) any {
 		if a == nil || a.Starts == nil {
 			break
 		}
-		n, starts := *a.Node, *a.Starts
-		starts.Hide(s.job)
-		n.Starts = &starts
 		out := *a
-		out.Node = &n
+		out.Node = s.shownNode(a.Node)
 		return &out
 	}
 	return value
+}
+
+// shownNode leaves out of a node what it says of others' jobs.
+func (s *sight) shownNode(n *api.Node) *api.Node {
+	if n.Starts == nil {
+		return n
+	}
+	out, starts := *n, *n.Starts
+	starts.Hide(s.job)
+	out.Starts = &starts
+	return &out
 }
 
 // shownJob masks the values of each version by itself, and leaves out the versions

@@ -77,7 +77,7 @@ func (s *sight) allOf(j *api.Job) bool {
 	if s.all {
 		return true
 	}
-	sees, asked := s.past[j.ID]
+	sees, asked := s.past[j]
 	if !asked {
 		// Of the first places a job that moved often remembers none, nor does one that was
 		// made before places were noted.
@@ -88,7 +88,7 @@ func (s *sight) allOf(j *api.Job) bool {
 		for v := 1; v <= j.Version && sees && len(j.Places) == 0; v++ {
 			sees = s.version(j, v)
 		}
-		s.past[j.ID] = sees
+		s.past[j] = sees
 	}
 	return sees
 }
@@ -130,8 +130,11 @@ func (s *sight) ranHere(t *api.Task) bool {
 
 // shownEvent is an event that the caller sees, without what its task tells of before.
 func (s *sight) shownEvent(e api.Event) api.Event {
-	e.Hide(s.job)
-	e.Task = s.shownTask(e.Task)
+	if !s.all {
+		e.Hide(s.job)
+		e.Task = s.shownTask(e.Task)
+	}
+	e.Payload = s.shownPayload(e.Payload)
 	return e
 }
 

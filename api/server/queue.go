@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"iter"
+	"slices"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/server/exchange"
@@ -27,13 +28,21 @@ func listQueue(c *call) (any, error) {
 		return nil, err
 	}
 	sees := c.sight(v)
-	return exchange.List{Items: func(yield func(any) bool) {
+	shown := func(yield func(*api.Job, func() *api.Queued) bool) {
 		for j, row := range rows {
-			if path != "" && !api.PathWithin(j.Spec.Partition, path) || !sees.job(j.ID) {
-				continue
+			if (path == "" || api.PathWithin(j.Spec.Partition, path)) && sees.job(j.ID) && !yield(j, row) {
+				return
 			}
+		}
+	}
+	c.goOn(shown)
+	return exchange.List{Items: func(yield func(any) bool) {
+		var before anchors
+		for j, row := range shown {
+			behind := before
 			whole := func() any {
 				q := row()
+				q.Behind(behind.jobs())
 				if !sees.all {
 					q.Hide(sees.job)
 				}
@@ -45,6 +54,39 @@ func listQueue(c *call) (any, error) {
 			if !yield(exchange.Many{N: j.Counts.Pending, Whole: whole}) {
 				return
 			}
+			copy(before[1:], before[:])
+			before[0] = j.ID
 		}
 	}}, nil
+}
+
+// anchors are the jobs before a row, the last one first: a page goes on behind the
+// first of them that waits still. If none does, it begins with the first row: a row may
+// be told again then, and none is left out that stood behind.
+type anchors [7]string
+
+func (a *anchors) jobs() []string {
+	if i := slices.Index(a[:], ""); i >= 0 {
+		return a[:i]
+	}
+	return a[:]
+}
+
+// goOn has the page begin behind what the page before ended with, wherever that is now.
+func (c *call) goOn(rows iter.Seq2[*api.Job, func() *api.Queued]) {
+	after := c.After()
+	if after == "" {
+		return
+	}
+	named := api.QueueAnchors(after)
+	best, key := len(named), ""
+	for j, row := range rows {
+		if i := slices.Index(named[:best], j.ID); i >= 0 {
+			best, key = i, api.QueueAfter(row())
+		}
+		if best == 0 {
+			break
+		}
+	}
+	c.GoOnAfter(key)
 }

@@ -1,6 +1,10 @@
 package server
 
 import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,4 +54,54 @@ func TestTheQueueShowsWhatItsReaderSees(t *testing.T) {
 		}
 	}
 	n.send(request{method: "GET", path: "/v1/queue?partition=none", token: admin}).want(t, 404)
+}
+
+// Who takes the queue page by page sees each job that waits all the while: once, as long
+// as one of the last rows of each page waits still, and else no less than that.
+func TestPagesOfTheQueueLeaveNothingOut(t *testing.T) {
+	n := newLeader(t)
+	admin := n.token(api.RoleAdmin)
+	for seed := range uint64(10) {
+		r := rand.New(rand.NewPCG(seed, 3))
+		waits := map[string]bool{}
+		for i := range 30 {
+			name := fmt.Sprintf("q%d-%02d", seed, i)
+			n.send(request{method: "POST", path: "/v1/jobs", body: `{"name":"` + name + `","kind":"batch","command":["x"]}`, token: admin}).want(t, 201)
+			waits[name] = true
+		}
+		all := seed%2 == 1 // of what the page had is gone before the next
+		seen, again := map[string]int{}, false
+		for next := ""; ; {
+			page := into[struct {
+				Items []api.Queued
+				Next  string
+			}](t, n.send(request{method: "GET", path: "/v1/queue?limit=5&cursor=" + next, token: admin}))
+			for _, q := range page.Items {
+				seen[q.Job]++
+			}
+			if next = page.Next; next == "" {
+				break
+			}
+			shown := 0
+			for _, name := range slices.Sorted(maps.Keys(waits)) {
+				if seen[name] > 0 {
+					shown++
+				}
+				if all && seen[name] > 0 || !all && r.IntN(8) == 0 && shown < 4 {
+					n.send(request{method: "POST", path: "/v1/jobs/" + name + "/stop", token: admin}).want(t, 200)
+					delete(waits, name)
+				}
+			}
+		}
+		for name := range waits {
+			again = again || seen[name] > 1
+			if seen[name] == 0 {
+				t.Errorf("seed %d: %s waits, and was on no page", seed, name)
+			}
+			n.send(request{method: "POST", path: "/v1/jobs/" + name + "/stop", token: admin}).want(t, 200)
+		}
+		if again && !all {
+			t.Errorf("seed %d: %v: a row came again although what was before it waits", seed, seen)
+		}
+	}
 }

@@ -19,14 +19,14 @@ type sight struct {
 	id   auth.Identity
 	view *fsm.View
 	all  bool
-	jobs map[string]bool // that were asked for
-	past map[string]bool // and whether it sees all of their past
+	jobs map[string]bool   // that were asked for
+	past map[*api.Job]bool // and whether it sees all of their past
 }
 
 func (c *call) sight(v *fsm.View) *sight {
 	s := &sight{id: c.ID, view: v, all: c.ID.Role == api.RoleNode || auth.May(c.ID, auth.ReadLogs, auth.Object{}) == nil}
 	if !s.all {
-		s.jobs, s.past = map[string]bool{}, map[string]bool{}
+		s.jobs, s.past = map[string]bool{}, map[*api.Job]bool{}
 	}
 	return s
 }
@@ -69,6 +69,8 @@ func (s *sight) event(e *api.Event) bool {
 	switch {
 	case s.all:
 		return true
+	case e.Kind == api.EventJobRemoved && e.Payload.Job != nil: // its name may be another's by now
+		return s.reads(e.Payload.Job)
 	case e.Job != "":
 		return s.since(e, e.Job)
 	case e.Task != nil:
@@ -81,7 +83,7 @@ func (s *sight) event(e *api.Event) bool {
 	case of == "partition":
 		return s.mayRead(auth.Object{Partition: e.Object})
 	}
-	return of == "node" || of == "cluster" || e.Kind == api.EventsMissed
+	return of == "node" || of == "incident" || of == "cluster" || e.Kind == api.EventsMissed
 }
 
 // incident tells whether the caller sees an incident.

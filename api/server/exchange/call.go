@@ -35,6 +35,7 @@ type Call struct {
 	cred      auth.Credentials // of the listener
 	Query     Query
 	page      *page
+	event     uint64 // the last one as the call was read
 	body      []byte
 	buf       *bytes.Buffer // holds body
 	who       budget.Who    // whom what the request holds is charged to

@@ -50,7 +50,8 @@ type listing struct {
 	fields []string
 }
 
-// answerList writes {"items": […], "next": CURSOR, "total": N, "index": N}.
+// answerList writes {"items": […], "next": CURSOR, "total": N, "index": N, "event": N}.
+// All that events up to event tell is in it, so who follows those after it misses none.
 func (c *Call) answerList(l List) error {
 	index := c.Store.View().Index()
 	w := &listing{Encoder: GetEncoder(), c: c, fields: c.page.fields}
@@ -76,7 +77,7 @@ func (c *Call) answerList(l List) error {
 		w.Write(b[1 : len(b)-1])
 	}
 	tag := w.tag() // the index grows while the list stays as it is
-	w.WriteString(`,"index":` + strconv.FormatUint(index, 10) + "}\n")
+	w.WriteString(`,"index":` + strconv.FormatUint(index, 10) + `,"event":` + strconv.FormatUint(c.event, 10) + "}\n")
 	return w.end(tag)
 }
 

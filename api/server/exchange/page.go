@@ -75,6 +75,7 @@ func (m *mark) text() string {
 }
 
 func (c *Call) readQuery() (err error) {
+	c.event = c.Store.View().LastEvent()
 	if c.Query, err = parseQuery(c.R, c.Route.Params()); err == nil {
 		c.page, err = c.readPage()
 	}
@@ -138,6 +139,14 @@ func (c *Call) After() string {
 		return ""
 	}
 	return c.page.after.Key
+}
+
+// GoOnAfter has a list that goes on after a key go on after another: for one whose rows
+// have other keys by now.
+func (c *Call) GoOnAfter(key string) {
+	if c.After() != "" {
+		c.page.after.Key = key
+	}
 }
 
 func (p *page) compare(a, b *mark) int {

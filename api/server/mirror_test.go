@@ -1,0 +1,286 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/fsm"
+)
+
+// mirror is what a client holds that takes the lists once and follows the events.
+type mirror struct {
+	t         testing.TB
+	h         http.Handler
+	token     string
+	all       bool   // it sees all jobs
+	after     uint64 // the last event that it has
+	listed    int    // how often it took the lists
+	hidden    int
+	jobs      map[string]*api.Job
+	tasks     map[string]*api.Task
+	nodes     map[string]*api.Node
+	incidents map[uint64]*api.Incident
+}
+
+// rows are those of a list, and the event to go on after.
+func rows[T any](m *mirror, path string) ([]T, uint64) {
+	m.t.Helper()
+	var out struct {
+		Items []T    `json:"items"`
+		Event uint64 `json:"event"`
+	}
+	w := ask(m.h, path, m.token)
+	if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil || w.Code != 200 {
+		m.t.Fatalf("%s: %d %v", path, w.Code, err)
+	}
+	return out.Items, out.Event
+}
+
+// take takes the lists.
+func (m *mirror) take() {
+	m.t.Helper()
+	m.listed++
+	m.jobs, m.tasks, m.nodes, m.incidents = map[string]*api.Job{}, map[string]*api.Task{}, map[string]*api.Node{}, map[uint64]*api.Incident{}
+	jobs, after := rows[*api.Job](m, "/v1/jobs?all=1")
+	for m.after = after; len(jobs) > 0; jobs = jobs[1:] {
+		m.jobs[jobs[0].ID] = jobs[0]
+	}
+	tasks, _ := rows[*api.Task](m, "/v1/tasks?all=1")
+	for _, t := range tasks {
+		if j := m.jobs[t.Job]; j == nil || j.Spec.Kind != api.KindBatch || t.Index < j.Made || t.State.Final() {
+			m.tasks[t.ID] = t
+		}
+	}
+	nodes, _ := rows[*api.Node](m, "/v1/nodes")
+	for _, n := range nodes {
+		m.nodes[n.ID] = n
+	}
+	incidents, _ := rows[*api.Incident](m, "/v1/incidents")
+	for _, n := range incidents {
+		m.incidents[n.ID] = n
+	}
+}
+
+// body is what a stream has sent so far.
+type body struct {
+	mu sync.Mutex
+	*httptest.ResponseRecorder
+}
+
+func (b *body) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ResponseRecorder.Write(p)
+}
+
+// follow reads all events up to now. It may be cut off at any of them, as a client that
+// goes on after the index that it saw last must be.
+func (m *mirror) follow(cut func() bool) {
+	m.t.Helper()
+	ctx, cancel := context.WithCancel(m.t.Context())
+	w, r := &body{ResponseRecorder: httptest.NewRecorder()}, httptest.NewRequest("GET", "/v1/events", nil).WithContext(ctx)
+	r.Header.Set("Authorization", "Bearer "+m.token)
+	r.Header.Set("Accept", "text/event-stream")
+	r.Header.Set("Last-Event-ID", fmt.Sprint(m.after))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		m.h.ServeHTTP(w, r)
+	}()
+	synctest.Wait() // until it has nothing more to say
+	cancel()
+	<-done
+	switch w.Code {
+	case 200:
+	case 409:
+		m.take()
+		return
+	default:
+		m.t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	for block := range strings.SplitSeq(w.Body.String(), "\n\n") {
+		_, data, ok := strings.Cut(block, "\ndata: ")
+		if !ok {
+			continue
+		}
+		var e api.Event
+		if err := json.Unmarshal([]byte(data), &e); err != nil {
+			m.t.Fatal(err)
+		}
+		m.apply(&e)
+		if m.after = e.Index; cut() {
+			m.follow(func() bool { return false })
+			return
+		}
+	}
+}
+
+func (m *mirror) forget(job string) {
+	delete(m.jobs, job)
+	maps.DeleteFunc(m.tasks, func(_ string, t *api.Task) bool { return t.Job == job })
+	maps.DeleteFunc(m.incidents, func(_ uint64, n *api.Incident) bool { return !m.all && n.Job == job })
+}
+
+func (m *mirror) apply(e *api.Event) {
+	p := &e.Payload
+	switch e.Kind {
+	case api.EventJobHidden:
+		m.hidden++
+		fallthrough
+	case api.EventJobRemoved:
+		m.forget(e.Object)
+		return
+	case api.EventJobCreated:
+		maps.DeleteFunc(m.tasks, func(_ string, t *api.Task) bool { return t.Job == e.Job })
+	case api.EventTaskRemoved:
+		delete(m.tasks, e.Object)
+	case api.EventIncidentRemoved:
+		delete(m.incidents, e.Incident)
+		return
+	}
+	if e.Task != nil {
+		m.tasks[e.Task.ID] = e.Task
+	}
+	if p.Job != nil {
+		m.jobs[p.Job.ID] = p.Job
+	}
+	if j := m.jobs[e.Job]; p.Sum != nil && j != nil {
+		j.Take(*p.Sum)
+	}
+	if p.Node != nil {
+		m.nodes[p.Node.ID] = p.Node
+	}
+	if p.Incident != nil {
+		m.incidents[p.Incident.ID] = p.Incident
+	}
+}
+
+// shows is what the mirror holds, as lists show it.
+func (m *mirror) shows() []string {
+	var out []string
+	add := func(what string, v any) {
+		b, err := json.Marshal(v)
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		out = append(out, what+" "+string(b))
+	}
+	for _, j := range m.jobs {
+		add("job", j)
+		for i := j.Made; i < j.Made+j.Unmade()+j.Skipped; i++ {
+			if m.tasks[api.TaskID(j.ID, i)] == nil {
+				add("task", j.UnmadeTask(i))
+			}
+		}
+	}
+	for _, t := range m.tasks {
+		add("task", t)
+	}
+	for _, n := range m.nodes {
+		add("node", n)
+	}
+	for _, n := range m.incidents {
+		add("incident", n)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Who takes the lists and follows the events holds what the lists show, whatever
+// happens, wherever the stream ends, and whether it sees all or only where a job is at
+// times: from one event on which a snapshot cut off, it is told to take them again.
+func TestEventsMirrorTheLists(t *testing.T) {
+	var listed, hidden int
+	for seed := range uint64(24) {
+		synctest.Test(t, func(t *testing.T) {
+			some, all := mirrored(t, rand.New(rand.NewPCG(seed, 11)))
+			listed, hidden = listed+some.listed, hidden+some.hidden
+			if all.listed != 1 {
+				t.Errorf("who sees all had to take the lists %d times", all.listed)
+			}
+		})
+	}
+	if hidden < 20 || listed < 30 {
+		t.Errorf("a job was hidden %d times, lists were taken %d times: the test tests little", hidden, listed)
+	}
+}
+
+func mirrored(t *testing.T, r *rand.Rand) (some, all *mirror) {
+	n := quietNode(t, newWorld(), "oak", newStoreAt(t, fsm.Newest))
+	n.world.lead("oak")
+	for _, p := range []string{"prod", "dev"} {
+		do(t, n.store, &fsm.PartitionPut{Meta: fsm.Meta{At: testTime}, Partition: &api.Partition{Path: p}})
+	}
+	some = &mirror{t: t, h: n.server.Handler(auth.TLS), token: n.with("", "viewer@prod")}
+	all = &mirror{t: t, h: some.h, token: n.token(api.RoleViewer), all: true}
+	some.take()
+	all.take()
+	m := &mover{t: t, store: n.store, began: map[string]string{}, batch: r.IntN(2) == 0}
+	pick := func() string { return []string{"prod", "dev"}[r.IntN(2)] }
+	m.make(pick())
+	for range 40 {
+		what := m.step(n.store, r, pick)
+		if r.IntN(3) == 0 {
+			continue
+		}
+		for _, x := range []*mirror{some, all} {
+			x.follow(func() bool { return r.IntN(4) == 0 })
+			now := &mirror{t: t, h: x.h, token: x.token}
+			now.take()
+			if has, want := x.shows(), now.shows(); !slices.Equal(has, want) {
+				t.Fatalf("after %s, the job in %s, who sees all: %t: it holds\n%s\nand the lists show\n%s", what, m.where, x.all, strings.Join(has, "\n"), strings.Join(want, "\n"))
+			}
+		}
+	}
+	return some, all
+}
+
+// step does something at random, and says what.
+func (m *mover) step(s *fsm.Store, r *rand.Rand, pick func() string) string {
+	switch k := r.IntN(10); {
+	case k < 2:
+		m.start()
+		return "start"
+	case k < 4:
+		m.start()
+		m.report(0, api.TaskFailed)
+		return "fail"
+	case k < 7:
+		m.move(pick())
+		return "move"
+	case k == 7 && r.IntN(2) == 0:
+		m.make(pick())
+		return "make"
+	case k == 8 && r.IntN(3) == 0:
+		do(m.t, s, &fsm.JobStop{Meta: m.meta(m.where), ID: "shop"})
+		m.report(0, api.TaskKilled)
+		m.report(1, api.TaskKilled)
+		do(m.t, s, &fsm.JobRemove{Meta: m.meta(m.where), IDs: []string{"shop"}})
+		m.make(pick())
+		return "remove, and make"
+	case k == 9 && r.IntN(3) == 0:
+		var b bytes.Buffer
+		if err := s.Snapshot().Write(&b); err != nil {
+			m.t.Fatal(err)
+		}
+		if err := s.Restore(&b); err != nil {
+			m.t.Fatal(err)
+		}
+		return "restore"
+	}
+	do(m.t, s, &fsm.NodeClock{Meta: m.meta(m.where), ID: "oak", Off: api.Duration(r.IntN(1e9))})
+	return "clock"
+}

@@ -1,0 +1,134 @@
+package server
+
+import (
+	"strings"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/server/exchange"
+	"github.com/mesita/mesita/fsm"
+)
+
+// loaded is an event with what it is about. What the store keeps no longer is told as
+// it is now, and says so.
+func (s *sight) loaded(e api.Event) api.Event {
+	noun, verb, _ := strings.Cut(string(e.Kind), ".")
+	p := &e.Payload
+	if *p == (api.Payload{}) && verb != "removed" {
+		s.load(p, &e, noun)
+		if *p != (api.Payload{}) {
+			p.AsOf = s.view.LastEvent()
+		}
+	}
+	if noun == "task" && p.Job != nil {
+		sum := p.Job.Sum()
+		p.Job, p.Sum = nil, &sum
+	}
+	return e
+}
+
+func (s *sight) load(p *api.Payload, e *api.Event, noun string) {
+	switch noun {
+	case "job", "task":
+		p.Job = s.view.Job(e.Job)
+	case "node":
+		p.Node = s.view.Node(e.Object)
+	case "partition":
+		p.Partition = s.view.Partition(e.Object)
+	case "incident":
+		p.Incident = s.view.Incident(e.Incident)
+	}
+}
+
+// shownPayload is one as the reader may see it, by the same rules as in lists.
+func (s *sight) shownPayload(p api.Payload) api.Payload {
+	if p.Job != nil {
+		p.Job = s.shownJob(p.Job)
+	}
+	if s.all {
+		return p
+	}
+	if p.Node != nil {
+		p.Node = s.shownNode(p.Node)
+	}
+	switch {
+	case p.Incident == nil:
+	case !s.incident(p.Incident): // it began elsewhere
+		p.Incident = nil
+	default:
+		p.Incident = s.shown(p.Incident).(*api.Incident)
+	}
+	return p
+}
+
+// moved tells whether a job came with an event to another partition, and whether the
+// reader saw it before and sees it then.
+func (s *sight) moved(e *api.Event) (did, saw, sees bool) {
+	j := e.Payload.Job
+	if s.all || j == nil || e.Task != nil || len(j.Places) < 2 {
+		return false, false, false
+	}
+	is, was := j.Places[len(j.Places)-1], j.Places[len(j.Places)-2]
+	return is.Event == e.Index, s.readsIn(j, was.Partition), s.readsIn(j, is.Partition)
+}
+
+// send sends an event to who follows them, if the reader sees it. A job that moves
+// between what the reader sees and what it does not is gone for it, or comes with what
+// there is of it, which is told before: with the index of the event before, so that one who was
+// cut off in the middle is told of them again.
+func (s *sight) send(out exchange.Stream, e *api.Event, want *api.EventFilter, flush bool) error {
+	moved, saw, sees := s.moved(e)
+	if moved && saw && !sees {
+		gone := api.Event{Index: e.Index, Time: e.Time, Kind: api.EventJobHidden, Object: e.Object, Job: e.Job, Message: "it moved to where you may not read its logs"}
+		if !want.Match(&gone) {
+			return nil
+		}
+		return sendEvent(out, &gone, flush)
+	}
+	if !want.Match(e) || !s.event(e) {
+		return nil
+	}
+	if moved && !saw {
+		if err := s.come(out, e); err != nil {
+			return err
+		}
+	}
+	shown := s.shownEvent(s.loaded(*e))
+	return sendEvent(out, &shown, flush)
+}
+
+// come sends what there is of a job that the reader sees from an event on. One that is
+// made anew has no tasks yet.
+func (s *sight) come(out exchange.Stream, e *api.Event) error {
+	shown := api.Event{Index: e.Index - 1, Time: e.Time, Job: e.Job, Message: "its job moved to where you may read its logs"}
+	if e.Kind != api.EventJobCreated {
+		for t := range s.view.MadeTasks(e.Job) {
+			shown.Kind, shown.Object, shown.Node, shown.Task = api.EventTaskShown, t.ID, t.Node, s.shownTask(t)
+			shown.Payload = api.Payload{AsOf: s.view.LastEvent()}
+			if err := sendEvent(out, &shown, false); err != nil {
+				return err
+			}
+		}
+	}
+	shown.Task = nil
+	for i := range s.view.Incidents() {
+		if i.Job != e.Job || !s.incident(i) {
+			continue
+		}
+		shown.Kind, shown.Object, shown.Node = api.EventIncidentShown, i.Object, i.Node
+		shown.Incident = i.ID
+		shown.Payload = s.shownPayload(api.Payload{Incident: i, AsOf: s.view.LastEvent()})
+		if err := sendEvent(out, &shown, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// followable refuses to go on after an event if what moved since from or to where the
+// reader sees it cannot be told: of what a snapshot brought, only what happened is kept.
+func (s *sight) followable(store *fsm.Store, after uint64) error {
+	if from := store.PayloadsAfter(); !s.all && after < from {
+		return api.Errorf(api.CodeConflict, "what changed in events up to %d is kept no longer: take the lists again, and go on after the event that they name", from)
+	}
+	return nil
+}
