@@ -106,14 +106,17 @@ func (b *Birth) enterNamespaces(c *chain) {
 		c.call(b.does("join the namespaces of process %d", b.beside.Pid), unix.SYS_SETNS, uintptr(b.target), unix.CLONE_NEWPID|unix.CLONE_NEWNS|ipc)
 		return
 	}
-	if ipc != 0 {
-		c.call(b.does("make an IPC namespace"), unix.SYS_UNSHARE, ipc)
+	made := ipc
+	if b.c.PrivateMounts {
+		made |= unix.CLONE_NEWNS
+	}
+	if made != 0 {
+		c.call(b.does("make its namespaces"), unix.SYS_UNSHARE, made)
 	}
 	if !b.c.PrivateMounts {
 		return
 	}
 	a := b.arena
-	c.call(b.does("make a mount namespace"), unix.SYS_UNSHARE, unix.CLONE_NEWNS)
 	// Slave: what the machine mounts later is seen, the other way round it is not.
 	none := a.string("none")
 	c.call(b.does("separate the mounts"), unix.SYS_MOUNT, none, a.string("/"), 0, unix.MS_REC|unix.MS_SLAVE)

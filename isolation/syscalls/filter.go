@@ -9,6 +9,7 @@ package syscalls
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -56,22 +57,57 @@ func load(offset uint32) unix.SockFilter {
 	return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}
 }
 
-func give(a answer) unix.SockFilter {
-	return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: uint32(a)}
-}
-
-// jump goes on at the next instruction if it does not hold, or one after it.
-func jump(op uint16, k uint32, holds, not int) unix.SockFilter {
-	return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_K | op, K: k, Jt: uint8(holds), Jf: uint8(not)}
-}
-
 // assemble writes the program of a policy. A call of another machine's numbers,
 // as of a 32-bit program, ends the process: all its numbers mean something else.
 // One that the policy does not name is unknown.
 func assemble(arch uint32, policy map[uint32]rule) []unix.SockFilter {
-	return append([]unix.SockFilter{
-		load(offArch), jump(unix.BPF_JEQ, arch, 1, 0), give(kill), load(offNumber),
-	}, search(intervals(policy))...)
+	a := assembler{at: map[string]int{}}
+	root := a.search(intervals(policy))
+	if root != a.last() {
+		a.goTo(root)
+	}
+	number := a.add(load(offNumber))
+	a.jump(unix.BPF_JEQ, arch, number, a.decide(always(kill)))
+	a.add(load(offArch))
+	slices.Reverse(a.code)
+	return a.code
+}
+
+// assembler writes a program from its end on, as jumps lead to what comes later. So
+// what decides alike is there once, and others jump to it: each start has the kernel
+// translate all of it. Places are counted from the end.
+type assembler struct {
+	code []unix.SockFilter
+	at   map[string]int // where a rule is decided
+}
+
+// A conditional jump goes over this many instructions at most, less one in case that
+// its other way needs a longer one.
+const maxJump = 254
+
+func (a *assembler) last() int { return len(a.code) - 1 }
+
+func (a *assembler) add(in unix.SockFilter) int {
+	a.code = append(a.code, in)
+	return a.last()
+}
+
+func (a *assembler) goTo(place int) int {
+	return a.add(unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JA, K: uint32(a.last() - place)})
+}
+
+// near is a place that a conditional jump reaches, from which it goes on.
+func (a *assembler) near(place int) int {
+	if a.last()-place < maxJump {
+		return place
+	}
+	return a.goTo(place)
+}
+
+// jump goes on at one place if it holds, or at another.
+func (a *assembler) jump(op uint16, k uint32, holds, not int) int {
+	holds, not = a.near(holds), a.near(not)
+	return a.add(unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_K | op, K: k, Jt: uint8(a.last() - holds), Jf: uint8(a.last() - not)})
 }
 
 // interval is the numbers from one up to the next interval's.
@@ -105,31 +141,35 @@ func intervals(policy map[uint32]rule) []interval {
 
 // search finds the interval of the number that is loaded, in so many steps as the
 // logarithm of how many there are.
-func search(in []interval) []unix.SockFilter {
+func (a *assembler) search(in []interval) int {
 	if len(in) == 1 {
-		return in[0].rule.code()
+		return a.decide(in[0].rule)
 	}
-	left, right := search(in[:len(in)/2]), search(in[len(in)/2:])
-	pivot := in[len(in)/2].from
-	head := []unix.SockFilter{jump(unix.BPF_JGE, pivot, len(left), 0)}
-	if len(left) > 255 { // a conditional jump goes no further
-		head = []unix.SockFilter{jump(unix.BPF_JGE, pivot, 0, 1), {Code: unix.BPF_JMP | unix.BPF_JA, K: uint32(len(left))}}
-	}
-	return slices.Concat(head, left, right)
+	right := a.search(in[len(in)/2:])
+	left := a.search(in[:len(in)/2])
+	return a.jump(unix.BPF_JGE, in[len(in)/2].from, right, left)
 }
 
-func (r rule) code() []unix.SockFilter {
+// decide is where a rule is decided, not far from what comes next.
+func (a *assembler) decide(r rule) int {
+	name := fmt.Sprint(r)
+	if at, ok := a.at[name]; ok && a.last()-at < maxJump/2 {
+		return at
+	}
+	a.at[name] = a.write(r)
+	return a.at[name]
+}
+
+func (a *assembler) write(r rule) int {
 	if r.constant() {
-		return []unix.SockFilter{give(r.not)}
+		return a.add(unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: uint32(r.not)})
 	}
-	out := []unix.SockFilter{load(offArgs + 8*uint32(r.arg))}
-	tests := len(r.values)
+	then, next := a.decide(always(r.then)), a.decide(always(r.not))
+	for _, v := range slices.Backward(r.values) {
+		next = a.jump(unix.BPF_JEQ, v, then, next)
+	}
 	if r.bits != 0 {
-		tests++
-		out = append(out, jump(unix.BPF_JSET, r.bits, tests, 0))
+		a.jump(unix.BPF_JSET, r.bits, then, next)
 	}
-	for i, v := range r.values {
-		out = append(out, jump(unix.BPF_JEQ, v, len(r.values)-i, 0))
-	}
-	return append(out, give(r.not), give(r.then))
+	return a.add(load(offArgs + 8*uint32(r.arg)))
 }

@@ -88,7 +88,7 @@ func TestTheProgramIsThePolicy(t *testing.T) {
 		try(^nr)
 	}
 	t.Logf("%d instructions, at most %d for a call", len(program), most)
-	if len(program) > 400 || most > 24 {
+	if len(program) > 200 || most > 24 {
 		t.Errorf("%d instructions, at most %d for a call: each start and each call costs them", len(program), most)
 	}
 }
