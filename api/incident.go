@@ -52,6 +52,7 @@ const (
 	IncidentStatesDiffer IncidentKind = "states-differ" // of the voters
 	IncidentNodeCopied   IncidentKind = "node-copied"   // a second daemon with its identity
 	IncidentFlooded      IncidentKind = "node-flooded"  // somebody asks a node for much more than it may have
+	IncidentLogBroken    IncidentKind = "log-broken"    // a voter cannot write its Raft log
 	IncidentRefilled     IncidentKind = "data-refilled" // a voter had lost something, and was sent it again
 )
 

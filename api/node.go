@@ -1,6 +1,9 @@
 package api
 
-import "time"
+import (
+	"time"
+	"unicode/utf8"
+)
 
 // NodeState is what the cluster thinks of a node.
 type NodeState uint8
@@ -61,6 +64,7 @@ type Node struct {
 	Flood        *Flood            `json:"flood,omitempty"`        // who asks it for much more than it may have
 	Refill       *Refill           `json:"refill,omitempty"`       // its daemon found less of its data than there had been
 	Audit        *AuditMark        `json:"audit,omitempty"`        // how far its audit was, when it said so last
+	LogFault     string            `json:"logFault,omitempty"`     // why it cannot write its Raft log, as a voter
 }
 
 // Schedulable tells whether the node may get new tasks.
@@ -89,6 +93,9 @@ func (n *Node) Troubles() (out []Trouble) {
 	if n.KeeperSilent {
 		out = append(out, Trouble{"keeper hangs", "its keeper, the parent of its tasks, does not answer: they go on, their ends are not seen, and it gets no new ones; wake or end that process (`mesita keeper`) on this node"})
 	}
+	if n.LogFault != "" {
+		out = append(out, Trouble{"log broken", n.LogFaultText()})
+	}
 	if n.Flood != nil {
 		out = append(out, Trouble{"flooded", n.Flood.Text()})
 	}
@@ -105,6 +112,11 @@ func (n *Node) Troubles() (out []Trouble) {
 		out = append(out, Trouble{"memory taken", "other programs use " + n.Outside.Mem.String() + " of the " + n.Resources.Mem.String() + " that are for tasks: end them, or say with --resources mem=… how much is"})
 	}
 	return out
+}
+
+// LogFaultText says it in words.
+func (n *Node) LogFaultText() string {
+	return "its Raft log cannot be written (" + n.LogFault + "), so as a voter it does not count: free space on the disk of its data folder, or replace that"
 }
 
 // OnceText says what becomes of k tasks on a node that does not answer that may
@@ -203,7 +215,12 @@ type NodeHello struct {
 	Audit *AuditMark `json:"audit,omitempty"` // said only to a cluster of level 4 and above
 	// Flood is said only to a cluster of level 4 and above.
 	Flood *Flood `json:"flood,omitempty"`
+	// LogFault is said only to a cluster of level 7 and above.
+	LogFault string `json:"logFault,omitempty"`
 }
+
+// maxLogFault bounds what a node says of its Raft log, in bytes.
+const maxLogFault = 120
 
 // Validate checks what a node says of itself.
 func (h *NodeHello) Validate() error {
@@ -224,6 +241,9 @@ func (h *NodeHello) Validate() error {
 	}
 	if err := InField("flood", h.Flood.Validate()); err != nil {
 		return err
+	}
+	if len(h.LogFault) > maxLogFault || !utf8.ValidString(h.LogFault) {
+		return FieldErrorf("logFault", "%q is not at most %d bytes of text", h.LogFault, maxLogFault)
 	}
 	return InField("resources", h.Resources.Validate())
 }

@@ -259,8 +259,8 @@ func (a *Agent) announce(ctx context.Context) error {
 			res.MemExtra, res.Pins = a.cfg.memExtra(res.Mem, a.host), pins(res.CPUs, a.host)
 		}
 		hello := &api.NodeHello{Addr: a.addr, Version: a.cfg.Version, Boot: bootID(), VoterOnly: a.self.VoterOnly, DiskFull: a.exec.DiskFull(),
-			Attrs: a.attrs(), Resources: res, Outside: a.outsideNow(), Refill: a.refillNow(), KeeperSilent: a.exec.KeeperSilent() && a.level() >= fsm.SilentKeepers.Level(), Audit: a.auditMark(ctx, told), Flood: a.floodNow()}
-		if told == nil || told.Level != a.saidLevel() || told.DiskFull != hello.DiskFull || told.KeeperSilent != hello.KeeperSilent || !told.Resources.Equal(res) || !told.Refill.Equal(hello.Refill) || !told.Audit.Equal(hello.Audit) || !told.Flood.Equal(hello.Flood) || a.forgotten() || a.mistaken(hello.Outside) {
+			Attrs: a.attrs(), Resources: res, Outside: a.outsideNow(), Refill: a.refillNow(), KeeperSilent: a.exec.KeeperSilent() && a.level() >= fsm.SilentKeepers.Level(), Audit: a.auditMark(ctx, told), Flood: a.floodNow(), LogFault: a.logFaultNow()}
+		if told == nil || told.Level != a.saidLevel() || told.DiskFull != hello.DiskFull || told.KeeperSilent != hello.KeeperSilent || !told.Resources.Equal(res) || !told.Refill.Equal(hello.Refill) || !told.Audit.Equal(hello.Audit) || !told.Flood.Equal(hello.Flood) || told.LogFault != hello.LogFault || a.forgotten() || a.mistaken(hello.Outside) {
 			if err := a.hello(ctx, hello); err != nil {
 				if a.notTaken(ctx, err); !retry.Wait(ctx) {
 					return nil
@@ -331,6 +331,14 @@ func (a *Agent) refillNow() *api.Refill {
 		return nil
 	}
 	return api.NewRefill(r.Lost, r.Entries, r.From)
+}
+
+// logFaultNow is why this voter cannot write its log, to a cluster that asks for it.
+func (a *Agent) logFaultNow() string {
+	if a.level() < fsm.LogFaults.Level() {
+		return ""
+	}
+	return a.raft.Fault()
 }
 
 // mistaken tells whether the cluster thinks otherwise of what other programs

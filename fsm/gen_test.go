@@ -119,6 +119,9 @@ func (g *generator) command(v *View) Command {
 		if v.Does(AuditMarks) && g.IntN(4) == 0 {
 			h.Audit = &api.AuditMark{Number: uint64(g.IntN(5)), Hash: "ab", Trouble: []string{"", "it cannot be written"}[g.IntN(2)]}
 		}
+		if v.Does(LogFaults) && g.IntN(8) == 0 {
+			h.LogFault = "disk full"
+		}
 		h.KeeperSilent = v.Does(SilentKeepers) && g.IntN(4) == 0
 		if v.Does(Floods) && g.IntN(4) == 0 {
 			h.Flood = &api.Flood{Who: "10.0.0.1", Of: "streams"}

@@ -58,6 +58,7 @@ var said = []saidField{
 	sayAs("what it had lost", func(n *api.Node) **api.Refill { return &n.Refill }, func(h *api.NodeHello) *api.Refill { return h.Refill }, (*api.Refill).Equal),
 	{"its audit", takeAudit},
 	sayAs("who floods it", func(n *api.Node) **api.Flood { return &n.Flood }, func(h *api.NodeHello) *api.Flood { return h.Flood }, (*api.Flood).Equal),
+	say("whether its log can be written", func(n *api.Node) *string { return &n.LogFault }, func(h *api.NodeHello) string { return h.LogFault }),
 	say("session", func(n *api.Node) *string { return &n.Session }, func(h *api.NodeHello) string { return h.Session }),
 	say("level", func(n *api.Node) *int { return &n.Level }, func(h *api.NodeHello) int { return h.Level }),
 }

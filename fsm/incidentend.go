@@ -46,6 +46,8 @@ var nodeFaults = []nodeFault{
 		"the node goes on; see `mesita audit verify`", "nothing is wrong with what was recorded since", false},
 	{api.IncidentFlooded, func(n *api.Node) bool { return here(n) && n.Flood != nil }, func(n *api.Node) string { return n.Flood.Text() },
 		"others are served: end it, keep its address out, or revoke its token", "it is not flooded any more", false},
+	{api.IncidentLogBroken, func(n *api.Node) bool { return here(n) && n.LogFault != "" }, (*api.Node).LogFaultText,
+		"the other voters go on while they are a majority; it does not lead", "it can be written again", false},
 	{api.IncidentClockOff, func(n *api.Node) bool { return here(n) && n.ClockOff != 0 }, (*api.Node).ClockText, "nothing: its tasks go by the time since boot", "its clock is right again", false},
 }
 

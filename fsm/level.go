@@ -69,6 +69,7 @@ const (
 	ToldChanges                    // each change of what lists show is told by an event
 	RunningRules                   // a partition bounds how many of its tasks run, and of each user's
 	OneRoot                        // root of all nodes is one user to bounds of what runs, to shares and to reports
+	LogFaults                      // a voter says why it cannot write its log
 )
 
 // Holder says who must know a feature before it is used.
@@ -133,6 +134,7 @@ var features = [...]struct {
 	RunningRules:    {6, Voters},
 	OneRoot:         {7, Voters},
 	ToldChanges:     {7, Voters},
+	LogFaults:       {7, Voters},
 }
 
 // Level is the cluster's from which it is done.
@@ -183,6 +185,7 @@ var fields = []field{
 	fieldOf("hello.keeperSilent", 3, func(c *NodeHello) bool { return c.Hello.KeeperSilent }),
 	fieldOf("hello.audit", 4, func(c *NodeHello) bool { return c.Hello.Audit != nil }),
 	fieldOf("hello.flood", 4, func(c *NodeHello) bool { return c.Hello.Flood != nil }),
+	fieldOf("hello.logFault", 7, func(c *NodeHello) bool { return c.Hello.LogFault != "" }),
 	fieldOf("hello.refill", 3, func(c *NodeHello) bool { return c.Hello.Refill != nil }),
 	fieldOf("statuses.taken", 3, func(c *TaskReport) bool {
 		return slices.ContainsFunc(c.Statuses, func(s api.TaskStatus) bool { return len(s.Taken) > 0 })

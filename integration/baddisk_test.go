@@ -2,6 +2,7 @@ package integration
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -28,8 +29,8 @@ func refuseWrites(n *lab.Node, refuse bool) {
 }
 
 // The disk of a node dies, be it the leader or a follower: of 100 tasks none
-// fails and none hangs, the node gets no more of them, and says why. Once it can
-// write again it works again, by itself.
+// fails and none hangs, the node gets no more of them, and says why; as a voter, too.
+// Once it can write again it works again, by itself.
 func TestDyingDisk(t *testing.T) {
 	for _, leader := range []bool{false, true} {
 		t.Run("leader="+strconv.FormatBool(leader), func(t *testing.T) {
@@ -59,7 +60,21 @@ func TestDyingDisk(t *testing.T) {
 				ls, _, _ := good.CLI("node", "ls")
 				return strings.Contains(out, "starts-fail") && strings.Contains(ls, "starts fail")
 			})
+			logBroken := func() bool { // and nobody else's is
+				all, err := lab.List[*api.Incident](good, "/v1/incidents?")
+				if err != nil {
+					return false
+				}
+				for _, i := range all {
+					if i.Kind == api.IncidentLogBroken && i.Node != bad.Name {
+						t.Fatalf("%+v", i)
+					}
+				}
+				return slices.ContainsFunc(all, func(i *api.Incident) bool { return i.Kind == api.IncidentLogBroken && i.Over.IsZero() })
+			}
+			l.Await(lab.Patience, "its log to be said to be broken", logBroken)
 			refuseWrites(bad, false)
+			defer l.Await(lab.Patience, "its log to be whole again", func() bool { return !logBroken() })
 			l.Await(lab.Patience, "a task to start there again", func() bool {
 				var job api.Job
 				if good.Call(http.MethodPost, "/v1/jobs", map[string]any{"kind": "batch", "array": "0-19", "cpus": 0.05, "spread": "node.name", "command": []string{"/bin/true"}}, &job) != nil {

@@ -42,6 +42,7 @@ type guard struct {
 
 	mu    sync.Mutex
 	err   error
+	fault fault
 	sick  chan struct{} // closed while err is set
 	pace  pace
 	since time.Time   // when the write of entries began that is under way; zero = none
@@ -83,6 +84,7 @@ func (g *guard) hung() {
 	if g.err == nil {
 		g.log.Error("the disk of the raft log hangs; this node does not lead until it answers", "err", errHangs)
 		g.err = errHangs
+		g.fault.failed(errHangs, time.Now())
 		close(g.sick)
 	}
 }
@@ -107,6 +109,7 @@ func (g *guard) wrote(what string, began time.Time, err error) error {
 			close(g.sick)
 		}
 		g.err = err
+		g.fault.failed(err, now)
 		return err
 	}
 	if g.err != nil && !g.hangs.Load() {
@@ -127,6 +130,13 @@ func (g *guard) failure() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.err
+}
+
+// told is what to tell others of what is wrong.
+func (g *guard) told(now time.Time) string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.fault.text(g.err, now)
 }
 
 // unwell is closed while writes fail.

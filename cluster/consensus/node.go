@@ -402,6 +402,10 @@ func (n *Node) Healthy() error {
 	return nil
 }
 
+// Fault is why the log of this node cannot be written, in a few words that stay the
+// same while that is so; "" if it can, or could not for a moment only.
+func (n *Node) Fault() string { return n.guard.told(time.Now()) }
+
 // Unwell is closed as soon as, and while, Healthy is not nil.
 func (n *Node) Unwell() <-chan struct{} { return n.guard.unwell() }
 

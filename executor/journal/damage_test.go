@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -32,7 +33,10 @@ func testAssignment(index, version int) *api.Assignment {
 
 // written makes a journal of n tasks that lived a little: some pages are free,
 // some hold what is old.
-func written(t testing.TB, path string, n int) {
+func written(t testing.TB, path string, n int) { writtenOf(t, path, n, testAssignment) }
+
+// writtenOf makes one of tasks as assign makes them.
+func writtenOf(t testing.TB, path string, n int, assign func(index, version int) *api.Assignment) {
 	t.Helper()
 	j, _, err := Open(path, quiet())
 	if err != nil {
@@ -44,7 +48,7 @@ func written(t testing.TB, path string, n int) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for i := range n {
 		id := api.TaskID("web", i)
-		j.Put(id, testAssignment(i, 1+i%3), Record{Attempt: 1}, nil)
+		j.Put(id, assign(i, 1+i%3), Record{Attempt: 1}, nil)
 		if err := j.flush(); err != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +88,7 @@ func TestFlippedBitsAreNeverServed(t *testing.T) {
 	if err != nil {
 		flips = 300
 	}
-	file, want := whole(t, 40)
+	file, want := whole(t, 40, testAssignment)
 	path := filepath.Join(t.TempDir(), "journal.db")
 	seed := draw.Seed(t)
 	random := rand.New(rand.NewPCG(seed, 1))
@@ -114,10 +118,10 @@ func TestFlippedBitsAreNeverServed(t *testing.T) {
 }
 
 // whole is the bytes of a journal of n tasks, and what it holds.
-func whole(t testing.TB, n int) ([]byte, served) {
+func whole(t testing.TB, n int, assign func(index, version int) *api.Assignment) ([]byte, served) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "journal.db")
-	written(t, path, n)
+	writtenOf(t, path, n, assign)
 	file, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -277,8 +281,17 @@ func TestWrittenOver(t *testing.T) {
 // Whatever bytes lie over a part of the file, a look at it neither crashes nor
 // takes it for another journal.
 func FuzzFile(f *testing.F) {
-	file, want := whole(f, 30)
+	// Few tasks, of which one fills half a page: it takes pages below pages, and to read
+	// what is in them is most of what one costs.
+	file, want := whole(f, 8, func(index, version int) *api.Assignment {
+		a := testAssignment(index, version)
+		a.Task.Message = strings.Repeat("x", 2000)
+		return a
+	})
 	size := os.Getpagesize()
+	if !slices.ContainsFunc(slices.Collect(slices.Chunk(file, size)), func(page []byte) bool { return page[8] == 1 }) {
+		f.Fatal("all is in one page")
+	}
 	f.Add(uint32(16), []byte{1})
 	f.Add(uint32(3*size+10), []byte{0xff, 0xff, 0xff})
 	for page := range len(file) / size { // as if it held nothing
