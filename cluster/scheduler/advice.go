@@ -197,7 +197,7 @@ func (w *waiting) fewer() *api.Remedy {
 
 // firster is the lowest priority with which the task starts.
 func (w *waiting) firster() *api.Remedy {
-	if w.c.part.Policy != api.PolicyPriority {
+	if w.part.Policy != api.PolicyPriority {
 		return nil
 	}
 	n := least(int64(w.j.Spec.Priority), api.MaxPriority, func(n int64) bool {
@@ -213,7 +213,7 @@ func (w *waiting) firster() *api.Remedy {
 func (w *waiting) higher() *api.Remedy {
 	full := w.watch.full
 	if q := w.watch.quota; q != nil {
-		full = w.hits(w.t.Partition, q.Whole.Add(w.c.need.Times(max(1, w.j.Spec.Gang))))
+		full = w.hits(w.t.Partition, q.Whole.Add(w.c.Need.Times(max(1, w.j.Spec.Gang))))
 	}
 	if len(full) == 0 {
 		return nil
@@ -306,14 +306,14 @@ func byPath(a, b *api.Partition) int {
 // guaranteed is the least guarantee by which others give way to the task, or it
 // need not stand back for them.
 func (w *waiting) guaranteed() *api.Remedy {
-	need := w.c.need.Times(max(1, w.j.Spec.Gang))
+	need := w.c.Need.Times(max(1, w.j.Spec.Gang))
 	part := w.view.Partition(w.t.Partition)
 	if part == nil || w.nearest < 0 || w.round.Entitled(part.Path, need) {
 		return nil
 	}
 	used, more, names := api.AmountsOf(w.round.Held(part.Path)), api.AmountsOf(need), part.Guarantee
 	if names.IsZero() {
-		short, ok := w.e.slots.free[w.nearest].Missing(w.c.need)
+		short, ok := w.e.slots.Free[w.nearest].Missing(w.c.Need)
 		if ok || more.Of(short.Resource) == 0 {
 			short.Resource = "cpus"
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/scheduler/order"
 	"github.com/mesita/mesita/cluster/scheduler/reserve"
 	"github.com/mesita/mesita/fsm"
 )
@@ -26,7 +27,7 @@ type Backlog struct {
 
 	unobserved
 	found  map[string]api.Obstacle // by job
-	full   map[*class]api.Obstacle
+	full   map[*order.Class]api.Obstacle
 	never  map[string]api.Obstacle // by kind: what keeps it off nodes even if those were empty
 	below  map[string]api.Obstacle // what is kept below limits for others, by job
 	taking map[string]int
@@ -34,7 +35,7 @@ type Backlog struct {
 
 // NewBacklog is one that has seen nothing.
 func NewBacklog() *Backlog {
-	return &Backlog{found: map[string]api.Obstacle{}, full: map[*class]api.Obstacle{}, never: map[string]api.Obstacle{}, below: map[string]api.Obstacle{}, taking: map[string]int{}}
+	return &Backlog{found: map[string]api.Obstacle{}, full: map[*order.Class]api.Obstacle{}, never: map[string]api.Obstacle{}, below: map[string]api.Obstacle{}, taking: map[string]int{}}
 }
 
 // DecideBefore is Decide with somebody who looks on.
@@ -102,7 +103,7 @@ func (b *Backlog) blocked(p *pass, t *turn, limit bool) {
 	j := t.entry.job
 	if !limit {
 		o := b.noRoom(p, t)
-		b.found[j.ID], b.full[t.seat.c] = o, o
+		b.found[j.ID], b.full[t.seat.Class] = o, o
 		return
 	}
 	if hits := p.hits(t.q.part.Path, j.Spec.Need().Times(max(1, j.Spec.Gang))); hits != nil {
@@ -114,20 +115,20 @@ func (b *Backlog) blocked(p *pass, t *turn, limit bool) {
 
 // noRoom is what keeps the current job from all nodes.
 func (b *Backlog) noRoom(p *pass, t *turn) api.Obstacle {
-	spec, need := t.entry.job.Spec, t.seat.c.need
+	spec, need := t.entry.job.Spec, t.seat.Class.Need
 	if o := b.unable(p, t); o.Kind != "" {
 		return o
 	}
 	for _, i := range slices.Sorted(maps.Keys(p.held)) {
-		if t.seat.c.ok[i] && lacks(p.e.slots.free[i], need, t.seat.c.anyPorts) == "" {
+		if t.seat.Class.May(i) && order.Lacks(p.e.slots.Free[i], need, t.seat.Class.AnyPorts) == "" {
 			if o := p.heldFor(t.entry, t.q.part.Path, need, i); o != nil {
 				return *o
 			}
 		}
 	}
-	if near := t.seat.c.near; near != nil {
-		for i, n := range p.e.slots.node {
-			if kind, job := near.against(n); kind != "" && !t.seat.c.ok[i] {
+	if near := t.seat.Class.Near; near != nil {
+		for i, n := range p.e.slots.Node {
+			if kind, job := near.Against(n); kind != "" && !t.seat.Class.May(i) {
 				if kind == api.ObstacleNear && p.view.Job(job) == nil {
 					kind = api.ObstacleNoJob
 				}
@@ -145,10 +146,10 @@ func (b *Backlog) noRoom(p *pass, t *turn) api.Obstacle {
 // were empty, of no kind if nothing does.
 func (b *Backlog) unable(p *pass, t *turn) api.Obstacle {
 	spec := t.entry.job.Spec
-	key := fmt.Sprint(orderKey(t.q.part, spec), "|", spec.Gang)
+	key := fmt.Sprint(order.Key(t.q.part, spec), "|", spec.Gang)
 	o, known := b.never[key]
 	if !known && len(b.never) < maxKinds {
-		o = neverOn(p.e.slots.node, t.q.part, spec)
+		o = neverOn(p.e.slots.Node, t.q.part, spec)
 		b.never[key] = o
 	}
 	return o
@@ -156,7 +157,7 @@ func (b *Backlog) unable(p *pass, t *turn) api.Obstacle {
 
 func neverOn(nodes []*api.Node, part *api.Partition, spec *api.JobSpec) api.Obstacle {
 	need, ports := spec.Need(), spec.AnyPorts()
-	r := reserve.Request{Need: need, Want: max(1, spec.Gang), AtMostOne: ports > 0, Fits: func(left api.Resources) bool { return lacks(left, need, ports) == "" }}
+	r := reserve.Request{Need: need, Want: max(1, spec.Gang), AtMostOne: ports > 0, Fits: func(left api.Resources) bool { return order.Lacks(left, need, ports) == "" }}
 	out, room := api.Obstacle{Kind: api.ObstacleOut}, 0
 	for _, n := range nodes {
 		if fsm.Unfit(n, part, spec) != "" || !r.Fits(n.Resources) {

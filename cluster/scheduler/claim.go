@@ -38,7 +38,7 @@ func (p *pass) renewClaims() {
 		}
 		left, seen := room[i]
 		if !seen {
-			left = p.e.slots.free[i].Add(p.e.slots.reclaiming[i])
+			left = p.e.slots.Free[i].Add(p.e.slots.Coming[i])
 		}
 		if !left.Fits(c.need) {
 			continue
@@ -51,7 +51,7 @@ func (p *pass) renewClaims() {
 }
 
 func (p *pass) slotOf(c *claim) int {
-	if i, ok := p.e.slots.ids[c.node]; ok && p.e.slots.node[i].Schedulable() {
+	if i, ok := p.e.slots.Of(c.node); ok && p.e.slots.Node[i].Schedulable() {
 		return i
 	}
 	return -1
@@ -106,5 +106,5 @@ func (p *pass) leavesClaims(t *turn, e *entry, job string, slot int, need api.Re
 		return true
 	}
 	sum, any := p.claimed(t, e, job, slot, need)
-	return !any || p.e.slots.free[slot].Add(p.e.slots.reclaiming[slot]).Minus(sum).Fits(need)
+	return !any || p.e.slots.Free[slot].Add(p.e.slots.Coming[slot]).Minus(sum).Fits(need)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/scheduler/order"
 	"github.com/mesita/mesita/cluster/scheduler/reserve"
 	"github.com/mesita/mesita/fsm"
 )
@@ -54,38 +55,31 @@ type Begin func(v *fsm.View) Round
 // maxRetries bounds the passes of one decision.
 const maxRetries = 3
 
-// maxClasses bounds the orders of nodes that are kept up to date.
-const maxClasses = 64
-
 // Engine decides placements. It follows the views that Update is given; it is
 // used from one goroutine.
 type Engine struct {
 	begin   Begin
 	view    *fsm.View
 	now     time.Time // of the pass
-	slots   slots
+	slots   order.Slots
+	book    *order.Book
 	queues  map[string]*queue
 	jobs    map[string]*live
 	held    map[string]map[string]float64 // partition, user: dominant share of what runs now
 	fixed   map[string]api.Resources      // partition: held by tasks that have no end
 	running map[string]map[string]bool    // partition: jobs with tasks that run
 	parents map[string]bool               // partitions that others are below
-	classes map[string]*class
-	orders  map[string]*class // the newest of those that differ in their partition alone
-	kin     map[string]*class // the newest of those with the same conditions
-	clock   int
-	holds   map[string]*reserve.Hold  // room held for the first blocked job, by partition
-	more    map[string]*reserve.Hold  // and so that it can have more, where that counts on what it has
-	quotas  map[string]*reserve.Quota // and below limits
-	heads   map[string]*reserve.Head  // those first ones, also where no room can be held
+	holds   map[string]*reserve.Hold      // room held for the first blocked job, by partition
+	more    map[string]*reserve.Hold      // and so that it can have more, where that counts on what it has
+	quotas  map[string]*reserve.Quota     // and below limits
+	heads   map[string]*reserve.Head      // those first ones, also where no room can be held
 	shares  reserve.Averages
 	late    map[string]*letIn // who was let in last though weights were against it, by partition
 	claims  []*claim          // what is being taken back, and for whom
 	started *started          // what the pass starts
 	tallies *Tallies          // nil: nothing is counted
 
-	maxOrders int64             // bytes
-	ends      []reserve.Release // of no hold: room for those of the next that is looked for
+	ends []reserve.Release // of no hold: room for those of the next that is looked for
 }
 
 // live is a job that has not ended.
@@ -102,7 +96,9 @@ type live struct {
 
 // NewEngine makes an engine that has seen nothing yet.
 func NewEngine(begin Begin) *Engine {
-	return &Engine{begin: begin, late: map[string]*letIn{}, started: newStarted(0, nil), maxOrders: maxOrders}
+	e := &Engine{begin: begin, late: map[string]*letIn{}, started: newStarted(0, nil)}
+	e.book = order.NewBook(&e.slots, order.MaxBytes)
+	return e
 }
 
 // Count has the engine count in tallies from now on.
@@ -127,21 +123,21 @@ func (e *Engine) Update(v *fsm.View, changes map[fsm.Change]struct{}, all bool) 
 	for ch := range changes {
 		switch ch.Table {
 		case fsm.TableNodes, fsm.TableRooms:
-			renumber = !e.slots.refresh(v, ch.ID) || renumber
+			renumber = !e.slots.Refresh(v, ch.ID) || renumber
 		case fsm.TableJobs:
 			e.refreshJob(ch.ID)
 		}
 	}
-	if renumber || !e.slots.giveBack(v) {
-		e.slots.load(v)
+	if renumber || !e.slots.GiveBack(v) {
+		e.slots.Load(v)
 	}
 }
 
 func (e *Engine) reload() {
-	e.slots.load(e.view)
+	e.slots.Load(e.view)
 	e.queues, e.held, e.fixed = map[string]*queue{}, map[string]map[string]float64{}, map[string]api.Resources{}
 	e.running = map[string]map[string]bool{}
-	e.classes, e.orders, e.kin = map[string]*class{}, map[string]*class{}, map[string]*class{}
+	e.book = order.NewBook(&e.slots, e.book.Max)
 	e.parents = map[string]bool{}
 	for p := range e.view.Partitions() {
 		e.parents[p.Parent()] = true
@@ -233,75 +229,41 @@ func (e *Engine) userUse(q *queue, user string, now time.Time) float64 {
 }
 
 // classOf finds or makes the order of nodes for a job's tasks.
-func (e *Engine) classOf(en *entry, q *queue) *class {
+func (e *Engine) classOf(en *entry, q *queue) *order.Class {
 	c := en.class
-	if c == nil || c.own() || len(en.job.Avoid) > 0 {
-		c = e.findClass(q.part, en.job)
+	if c == nil || c.Own() || len(en.job.Avoid) > 0 {
+		if c = e.ownClass(q.part, en.job, en.job.Spec); c == nil {
+			c = e.book.Find(q.part, en.job.Spec)
+		}
 		en.class = c
 	}
-	e.clock++
-	c.used = e.clock
-	c.catchUp()
+	e.book.Use(c)
 	return c
 }
 
-func (e *Engine) findClass(part *api.Partition, j *api.Job) *class {
-	spec := j.Spec
-	if c := newOwn(e, part, j, spec, e.now); c != nil {
-		return c
-	}
-	order := orderKey(part, spec)
-	key := part.Path + "|" + order
-	if c := e.classes[key]; c != nil {
-		return c
-	}
-	if len(e.classes) >= maxClasses {
-		oldest := ""
-		for k, c := range e.classes {
-			if oldest == "" || c.used < e.classes[oldest].used {
-				oldest = k
-			}
-		}
-		delete(e.classes, oldest)
-	}
-	c := e.makeClass(part, spec, order)
-	e.classes[key] = c
-	return c
-}
-
-// newOwn makes the class of a job that needs one to itself, nil if it needs none.
-func newOwn(e *Engine, part *api.Partition, j *api.Job, spec *api.JobSpec, now time.Time) *class {
-	avoid, _ := e.view.Avoids(j, now)
+// ownClass makes the class of a job that needs one to itself, nil if it needs none.
+func (e *Engine) ownClass(part *api.Partition, j *api.Job, spec *api.JobSpec) *order.Class {
+	avoid, _ := e.view.Avoids(j, e.now)
 	if len(spec.Affinity) == 0 && avoid == nil {
 		return nil
 	}
-	c := newClass(&e.slots, part, spec)
-	c.avoid = avoid
+	c := order.NewClass(&e.slots, part, spec)
+	c.Avoid = avoid
 	if len(spec.Affinity) > 0 {
-		c.near = newNear(e.view, spec, e.slots.node, e.started)
+		c.Near = order.NewNear(e.view.Neighbours(spec), e.slots.Node, e.started)
 	}
 	return c
 }
 
-// makeClass makes an order of nodes, with the help of one that is alike.
-func (e *Engine) makeClass(part *api.Partition, spec *api.JobSpec, order string) *class {
-	if len(e.orders) >= maxClasses {
-		clear(e.orders)
-	}
-	if twin := e.orders[order]; twin != nil && twin.epoch == e.slots.epoch {
-		c := twin.copyFor(part, spec)
-		e.orders[order] = c
-		return c
-	}
-	c, conditions := newClass(&e.slots, part, spec), conditionsKey(part, spec)
-	if kin := e.kin[conditions]; kin == nil || !c.buildLike(kin) {
-		c.build()
-	}
-	if len(e.kin) >= maxClasses {
-		clear(e.kin)
-	}
-	e.orders[order], e.kin[conditions] = c, c
-	return c
+// trim forgets orders of nodes that were not used for long, if there are too many.
+func (e *Engine) trim() {
+	e.book.Trim(func(yield func(*order.Class) bool) {
+		for _, l := range e.jobs {
+			if l.entry != nil && l.entry.class != nil && !yield(l.entry.class) {
+				return
+			}
+		}
+	})
 }
 
 // Decide places what fits, holds room for what comes next, and names what must

@@ -71,11 +71,11 @@ func (p *pass) thaw(t *turn) bool {
 		v := t.frozen[0]
 		t.frozen = t.frozen[1:]
 		need := api.Resources{CPUs: v.Resources.CPUs}
-		i, ok := p.e.slots.ids[v.NodeID]
-		if !ok || p.e.slots.node[i].Drain || !p.e.slots.free[i].Fits(need) || !p.leavesClaims(t, nil, v.Job, i, need) || p.round.Room(v.Partition, need) != "" || !p.frozenMayUse(t, v, i, need) {
+		i, ok := p.e.slots.Of(v.NodeID)
+		if !ok || p.e.slots.Node[i].Drain || !p.e.slots.Free[i].Fits(need) || !p.leavesClaims(t, nil, v.Job, i, need) || p.round.Room(v.Partition, need) != "" || !p.frozenMayUse(t, v, i, need) {
 			continue
 		}
-		p.e.slots.take(i, need)
+		p.e.slots.Take(i, need)
 		p.thawed[v.ID] = true
 		p.round.Charge(v.Partition, need)
 		p.cmds = append(p.cmds, &fsm.TaskThaw{Meta: fsm.Meta{At: p.now, Actor: "scheduler"}, Victims: []fsm.Victim{{Job: v.Job, Index: v.Index, Attempt: v.Attempt}}})

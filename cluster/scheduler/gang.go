@@ -36,17 +36,17 @@ func (p *pass) gang(t *turn) bool {
 		if i < 0 {
 			break
 		}
-		found, before = append(found, i), append(before, p.e.slots.free[i])
+		found, before = append(found, i), append(before, p.e.slots.Free[i])
 		need := u.need
 		if len(e.job.Spec.Ports) > 0 {
 			_, need.Ports = pickPorts(e.job.Spec, e.job.ID, u, before[len(before)-1].Ports)
 		}
-		p.e.slots.take(i, need)
-		t.seat.taken(i)
+		p.e.slots.Take(i, need)
+		t.seat.Taken(i)
 		t.tasks.pop()
 	}
 	for k := len(found) - 1; k >= 0; k-- { // it was taken on trial
-		p.e.slots.put(found[k], before[k])
+		p.e.slots.Put(found[k], before[k])
 	}
 	*t.tasks = all
 	if len(found) < n {

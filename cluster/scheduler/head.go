@@ -135,7 +135,7 @@ func (p *pass) leftOf(h *reserve.Hold) api.Resources {
 	if h == nil {
 		return api.Resources{}
 	}
-	return h.Idle(func(slot int) api.Resources { return p.e.slots.free[slot] })
+	return h.Idle(func(slot int) api.Resources { return p.e.slots.Free[slot] })
 }
 
 // keepsOut tells whether room that is held is kept from a job's task, as far as

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/scheduler/order"
 	"github.com/mesita/mesita/cluster/scheduler/reserve"
 )
 
@@ -28,12 +29,12 @@ func (p *pass) hold(t *turn, e *entry) {
 
 // compete keeps room for a job. Where it competes with what is kept for others,
 // only one of them is: the job's, if that is not kept out and would keep them out.
-func (p *pass) compete(t *turn, e *entry, c *class, slots []int, more bool) *reserve.Hold {
+func (p *pass) compete(t *turn, e *entry, c *order.Class, slots []int, more bool) *reserve.Hold {
 	yields := map[*reserve.Hold]bool{}
 	h := p.findHold(e, t.q, c, slots, more, func(o *reserve.Hold) bool {
 		y, known := yields[o]
 		if !known {
-			y = o.Path != t.q.part.Path && !p.keepsOut(o, t.q.part.Path, e, c.need) && p.outstands(t.head, t.q.part.Path, &o.Kept)
+			y = o.Path != t.q.part.Path && !p.keepsOut(o, t.q.part.Path, e, c.Need) && p.outstands(t.head, t.q.part.Path, &o.Kept)
 			yields[o] = y
 		}
 		return y
@@ -58,7 +59,7 @@ func (p *pass) renew(h *reserve.Hold, l *live) {
 	c := p.e.classOf(l.entry, l.queue)
 	var slots []int
 	for _, id := range h.Nodes {
-		if i, ok := p.e.slots.ids[id]; ok && c.ok[i] {
+		if i, ok := p.e.slots.Of(id); ok && c.May(i) {
 			slots = append(slots, i)
 		}
 	}
@@ -101,7 +102,7 @@ func (p *pass) drop(h *reserve.Hold) {
 
 // candidates lists the slots that could take the job's tasks one day, those
 // that lack least first.
-func (p *pass) candidates(e *entry, c *class) []int {
+func (p *pass) candidates(e *entry, c *order.Class) []int {
 	type candidate struct {
 		slot int
 		lack float64
@@ -111,12 +112,12 @@ func (p *pass) candidates(e *entry, c *class) []int {
 		most = max(most, 2*g)
 	}
 	best := make([]candidate, 0, most) // the least lack first, then the first slot
-	for i := range c.s.node {
-		if !c.ok[i] {
+	for i := range p.e.slots.Node {
+		if !c.May(i) {
 			continue
 		}
-		x := candidate{i, c.lack(i)}
-		if len(best) == most && x.lack >= best[most-1].lack || !c.couldTake(i) {
+		x := candidate{i, c.Lack(i)}
+		if len(best) == most && x.lack >= best[most-1].lack || !c.CouldTake(i) {
 			continue
 		}
 		at, _ := slices.BinarySearchFunc(best, x, func(a, b candidate) int {
@@ -135,9 +136,9 @@ func (p *pass) candidates(e *entry, c *class) []int {
 }
 
 // request is so many tasks of a class at once.
-func request(c *class, want int) reserve.Request {
-	return reserve.Request{Need: c.need, Want: want, AtMostOne: c.anyPorts > 0,
-		Fits: func(left api.Resources) bool { return lacks(left, c.need, c.anyPorts) == "" }}
+func request(c *order.Class, want int) reserve.Request {
+	return reserve.Request{Need: c.Need, Want: want, AtMostOne: c.AnyPorts > 0,
+		Fits: func(left api.Resources) bool { return order.Lacks(left, c.Need, c.AnyPorts) == "" }}
 }
 
 // nobody yields.
@@ -147,12 +148,12 @@ func nobody(*reserve.Hold) bool { return false }
 // of their estimated ends; nil if it cannot even then.
 // Holds that yield to it are not there for it. With more, the partition's own
 // tasks do not count as ending.
-func (p *pass) findHold(e *entry, q *queue, c *class, slots []int, more bool, yields func(*reserve.Hold) bool) *reserve.Hold {
+func (p *pass) findHold(e *entry, q *queue, c *order.Class, slots []int, more bool, yields func(*reserve.Hold) bool) *reserve.Hold {
 	r := request(c, max(1, e.job.Spec.Gang))
 	rooms, ends := make([]reserve.Room, 0, len(slots)), p.e.ends[:0]
-	gives := p.givesWay(e, q, c.need)
+	gives := p.givesWay(e, q, c.Need)
 	for _, i := range slots {
-		left := c.s.free[i]
+		left := p.e.slots.Free[i]
 		for _, o := range p.held[i] {
 			if yields(o) {
 				continue
@@ -177,10 +178,10 @@ func (p *pass) findHold(e *entry, q *queue, c *class, slots []int, more bool, yi
 		return nil
 	}
 	h.More = more
-	h.Job, h.Path, h.Entitled = e.job.ID, q.part.Path, p.round.Entitled(q.part.Path, c.need.Times(r.Want))
+	h.Job, h.Path, h.Entitled = e.job.ID, q.part.Path, p.round.Entitled(q.part.Path, c.Need.Times(r.Want))
 	for _, i := range slots {
 		if h.Tasks[i] > 0 {
-			h.Nodes = append(h.Nodes, c.s.node[i].ID)
+			h.Nodes = append(h.Nodes, p.e.slots.Node[i].ID)
 		}
 	}
 	return h
@@ -209,7 +210,7 @@ func (p *pass) givesWay(e *entry, q *queue, need api.Resources) func(v *api.Task
 // starts with them. Services never do, but where they give way.
 func (p *pass) releases(out []reserve.Release, slot int, path string, gives func(v *api.Task, j *api.Job) bool) []reserve.Release {
 	var j *api.Job
-	for t := range p.view.NodeTasks(p.e.slots.node[slot].ID) {
+	for t := range p.view.NodeTasks(p.e.slots.Node[slot].ID) {
 		if j == nil || j.ID != t.Job {
 			j = p.view.Job(t.Job)
 		}

@@ -25,9 +25,9 @@ type Place struct {
 	Limit *api.Obstacle
 }
 
-// order is what waits as rounds and queues serve it, one task after the other, if
+// ordering is what waits as rounds and queues serve it, one task after the other, if
 // nothing is in the way but room.
-type order struct {
+type ordering struct {
 	*pass
 	lines   map[string]*line
 	served  int
@@ -50,7 +50,7 @@ type ran struct {
 // left: then all before that has ended, but what has no end. Who is at a limit or a
 // bound stands behind all that can go on till then.
 func (e *Engine) InOrder(now time.Time, yield func(Place) bool) {
-	o := &order{pass: &pass{e: e, view: e.view, now: now, round: e.begin(e.view), running: e.view.Tally()}, lines: map[string]*line{}, yield: yield}
+	o := &ordering{pass: &pass{e: e, view: e.view, now: now, round: e.begin(e.view), running: e.view.Tally()}, lines: map[string]*line{}, yield: yield}
 	lasts := e.lasting()
 	for n := 1; ; n++ {
 		limits := n < maxGenerations
@@ -75,7 +75,7 @@ func (e *Engine) lasting() float64 {
 }
 
 // renew begins a generation: what ran has ended.
-func (o *order) renew() {
+func (o *ordering) renew() {
 	o.round, o.passed, o.enough = o.e.begin(o.view), 0, false
 	for p := range o.view.Partitions() {
 		o.round.Refund(p.Path, o.view.Usage(p.Path).Allocated.Minus(o.e.fixed[p.Path]))
@@ -93,7 +93,7 @@ func (o *order) renew() {
 
 // generation passes tasks until as many were passed as there is room for, or none can
 // go on; then more is false. went is false once nobody wants to hear of more.
-func (o *order) generation(limits bool, lasts float64) (more, went bool) {
+func (o *ordering) generation(limits bool, lasts float64) (more, went bool) {
 	barred := false
 	for path := o.round.Next(); path != ""; path = o.round.Next() {
 		l := o.line(path)
@@ -145,7 +145,7 @@ func (o *order) generation(limits bool, lasts float64) (more, went bool) {
 }
 
 // allowed is how many tasks limits leave room for, of so many.
-func (o *order) allowed(path string, e *entry, need api.Resources, n int) int {
+func (o *ordering) allowed(path string, e *entry, need api.Resources, n int) int {
 	for n > 0 && o.round.Room(path, need.Times(n)) != "" {
 		if n /= 2; e.job.Spec.Gang > 0 {
 			return 0
@@ -155,7 +155,7 @@ func (o *order) allowed(path string, e *entry, need api.Resources, n int) int {
 }
 
 // mayRun is how many tasks of a job may run more, of so many; of a gang all or none.
-func (o *order) mayRun(j *api.Job, n int) int {
+func (o *ordering) mayRun(j *api.Job, n int) int {
 	for n > 0 && len(o.running.Bars(j, n)) > 0 {
 		if n /= 2; j.Spec.Gang > 0 {
 			return 0
@@ -182,7 +182,7 @@ type standing struct {
 	begun bool
 }
 
-func (o *order) line(path string) *line {
+func (o *ordering) line(path string) *line {
 	l := o.lines[path]
 	if l != nil {
 		return l
@@ -259,7 +259,7 @@ func (l *line) uncap() {
 // bar notes that a user's next job is at a limit. It is true if none of its partition
 // passes it: what the limit leaves is for the first, unless it is one that the limit
 // never leaves enough.
-func (l *line) bar(o *order, path string, u *user) (strict bool) {
+func (l *line) bar(o *ordering, path string, u *user) (strict bool) {
 	s := u.head()
 	strict = o.newQuota(s.entry, path) != nil
 	if strict && l.limit != nil {

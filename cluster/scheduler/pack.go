@@ -51,7 +51,7 @@ func (p *pass) planned(t *turn, u *unit) int {
 	}
 	pk, key := t.packed, packKey{t.entry.job.ID, u.index}
 	i, ok := pk.slot[key]
-	broken := ok && !t.seat.c.fits(i) || pk.loose >= 0 && !p.e.slots.free[pk.loose].Fits(pk.due[pk.loose])
+	broken := ok && !t.seat.Class.Fits(i) || pk.loose >= 0 && !p.e.slots.Free[pk.loose].Fits(pk.due[pk.loose])
 	if pk.loose = -1; broken && pk.plans < maxPlans {
 		p.pack(t)
 		i, ok = pk.slot[key]
@@ -60,7 +60,7 @@ func (p *pass) planned(t *turn, u *unit) int {
 		pk.due[i] = pk.due[i].Minus(u.need)
 	}
 	pk.past[key] = true
-	if !ok || !t.seat.c.fits(i) || !p.mayUse(t, i, u.need) {
+	if !ok || !t.seat.Class.Fits(i) || !p.mayUse(t, i, u.need) {
 		return -1
 	}
 	return i
@@ -83,15 +83,15 @@ func (p *pass) pack(t *turn) {
 		for u := units.peek(); u != nil && len(items) < maxPacked; u = units.peek() {
 			if key := (packKey{e.job.ID, u.index}); !out.past[key] {
 				keys = append(keys, key)
-				items = append(items, packItem{u.need, fsm.Dominant(u.need, p.e.slots.most), func(i int) bool { return c.ok[i] }})
+				items = append(items, packItem{u.need, fsm.Dominant(u.need, p.e.slots.Most), func(i int) bool { return c.May(i) }})
 			}
 			units.pop()
 		}
 	}
 	if t.entry != nil {
-		t.seat.enter() // the classes of others were looked at meanwhile
+		t.seat.Enter() // the classes of others were looked at meanwhile
 	}
-	where, _ := packBins(items, slices.Clone(p.e.slots.free))
+	where, _ := packBins(items, slices.Clone(p.e.slots.Free))
 	for k, i := range where {
 		if i >= 0 {
 			out.slot[keys[k]] = i
@@ -269,4 +269,11 @@ func (s *packSearch) branch(depth int, value float64) {
 // all items from that depth on: trying both would find the same.
 func (s *packSearch) twins(a, b, depth int) bool {
 	return s.takes[a]>>depth == s.takes[b]>>depth && s.bins[a].Equal(s.bins[b])
+}
+
+func share(part, whole int64) float64 {
+	if whole <= 0 {
+		return 0
+	}
+	return float64(part) / float64(whole)
 }

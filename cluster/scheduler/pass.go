@@ -1,11 +1,13 @@
 package scheduler
 
 import (
+	"iter"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/scheduler/order"
 	"github.com/mesita/mesita/cluster/scheduler/reserve"
 	"github.com/mesita/mesita/fsm"
 )
@@ -49,9 +51,9 @@ type turn struct {
 	q       *queue
 	cur     *cursor
 	entry   *entry // the job being placed
-	seat    *seat
+	seat    *order.Seat
 	tasks   *units
-	kept    map[*entry]*seat // of jobs that another user interrupted
+	kept    map[*entry]interrupted
 	blocked int
 	capped  map[string]bool // users of whom no more may run
 	first   *entry          // the first job that did not fit
@@ -63,8 +65,14 @@ type turn struct {
 	packed  *packing
 }
 
+// interrupted is the turn of a job that another user came before.
+type interrupted struct {
+	seat  *order.Seat
+	tasks *units
+}
+
 func newPass(e *Engine, now time.Time) *pass {
-	e.now, e.started = now, newStarted(len(e.slots.node), e.started)
+	e.now, e.started = now, newStarted(len(e.slots.Node), e.started)
 	p := &pass{e: e, view: e.view, now: now, round: e.begin(e.view), turns: map[string]*turn{}, held: map[int][]*reserve.Hold{}, claims: map[int][]*claim{}, limits: map[string]*limit{}, thawed: map[string]bool{}, ends: map[string]time.Duration{}, looks: unobserved{}, running: e.view.Tally()}
 	p.renewClaims()
 	p.advance()
@@ -189,9 +197,9 @@ func (p *pass) charged(t *turn, need api.Resources) {
 	if t.q.users != nil && t.cur.charge(t.entry.job.Owner(), fsm.Dominant(need, p.view.Capacity())) {
 		t.cur.back(t.entry)
 		if t.kept == nil {
-			t.kept = map[*entry]*seat{}
+			t.kept = map[*entry]interrupted{}
 		}
-		t.kept[t.entry] = t.seat
+		t.kept[t.entry] = interrupted{t.seat, t.tasks}
 		p.leave(t)
 	}
 }
@@ -205,13 +213,13 @@ func (p *pass) nextJob(t *turn) bool {
 		if t.capped[p.running.Owner(e.job)] {
 			continue
 		}
-		if seat := t.kept[e]; seat != nil {
-			t.entry, t.seat, t.tasks = e, seat, seat.tasks
-			seat.enter()
+		if k, ok := t.kept[e]; ok {
+			t.entry, t.seat, t.tasks = e, k.seat, k.tasks
+			t.seat.Enter()
 			return true
 		}
 		p.looks.tried(e)
-		if t.first != nil && !p.looks.asks(e.job) && e.class.isFull() {
+		if t.first != nil && !p.looks.asks(e.job) && e.class.IsFull() {
 			p.looks.passed(e, true, time.Time{})
 			t.waiting = append(t.waiting, e)
 			t.blocked++
@@ -228,16 +236,27 @@ func (p *pass) nextJob(t *turn) bool {
 			p.looks.passed(e, false, again)
 			continue
 		}
-		t.entry, t.tasks, t.seat = e, units, newSeat(p, t.q, e, units)
-		t.seat.enter()
+		t.entry, t.tasks, t.seat = e, units, order.NewSeat(p.e.classOf(e, t.q), e.job, p.nodesOf(e.job.ID))
+		t.seat.Enter()
 		return true
 	}
 	return false
 }
 
+// nodesOf yields where the tasks of a job are that hold something.
+func (p *pass) nodesOf(job string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for t := range p.view.MadeTasks(job) {
+			if t.Holds() && !yield(t.NodeID) {
+				return
+			}
+		}
+	}
+}
+
 // leave ends the work on the current job.
 func (p *pass) leave(t *turn) {
-	t.seat.leave()
+	t.seat.Leave()
 	t.entry, t.seat = nil, nil
 }
 
@@ -279,8 +298,8 @@ func (p *pass) takeOver(t *turn, e *entry) bool {
 	if h == nil || h.Job != e.job.ID || !h.At.Equal(p.now) {
 		return false
 	}
-	t.seat.leave() // it may look again at the slots that were barred
-	t.seat.enter()
+	t.seat.Leave() // it may look again at the slots that were barred
+	t.seat.Enter()
 	return true
 }
 
@@ -290,9 +309,9 @@ func (p *pass) over(t *turn) bool { return t.blocked >= maxBlocked }
 func (p *pass) place(t *turn, u *unit, i int) {
 	spec := t.entry.job.SpecOf(u.version)
 	need := u.need
-	c := fsm.Placement{Job: t.entry.job.ID, Index: u.index, Attempt: u.attempt, NodeID: p.e.slots.node[i].ID}
+	c := fsm.Placement{Job: t.entry.job.ID, Index: u.index, Attempt: u.attempt, NodeID: p.e.slots.Node[i].ID}
 	if len(spec.Ports) > 0 {
-		c.Ports, need.Ports = pickPorts(spec, t.entry.job.ID, u, p.e.slots.free[i].Ports)
+		c.Ports, need.Ports = pickPorts(spec, t.entry.job.ID, u, p.e.slots.Free[i].Ports)
 		c.Resources = &need
 	}
 	p.backfilled(t, i, need)
@@ -301,9 +320,9 @@ func (p *pass) place(t *turn, u *unit, i int) {
 	p.endClaim(t.entry.job.ID, i)
 	p.usedQuota(t, need)
 	p.running.Add(t.entry.job, 1)
-	p.e.slots.take(i, need)
+	p.e.slots.Take(i, need)
 	p.e.started.add(t.entry.job, i)
-	t.seat.taken(i)
+	t.seat.Taken(i)
 	if p.open == nil {
 		p.open = &fsm.TaskPlace{Meta: fsm.Meta{At: p.now, Actor: "scheduler"}}
 	}

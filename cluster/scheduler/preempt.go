@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/scheduler/order"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -110,7 +111,7 @@ func (x *preemption) claim(t *turn, e *entry, allow allowed, covered func(api.Re
 	units, _ := newUnits(x.view, e.job, x.now)
 	c := x.e.classOf(e, t.q)
 	// Where room is held for others, what is taken back would not be the job's.
-	slots := slices.DeleteFunc(x.candidates(e, c), func(i int) bool { return !x.mayClaim(t, e, i, c.need) })
+	slots := slices.DeleteFunc(x.candidates(e, c), func(i int) bool { return !x.mayClaim(t, e, i, c.Need) })
 	gang := e.job.Spec.Gang > 0
 	if gang && (units.left() < e.job.Counts.Pending || !covered(units.need.Times(e.job.Spec.Gang))) {
 		return
@@ -138,7 +139,7 @@ func (x *preemption) claim(t *turn, e *entry, allow allowed, covered func(api.Re
 type allowed func(need, lost api.Resources, v *api.Task) bool
 
 // claimOne takes back for one task. It is false if that cannot be, or no more may run.
-func (x *preemption) claimOne(t *turn, e *entry, u *unit, c *class, slots []int, allow allowed) bool {
+func (x *preemption) claimOne(t *turn, e *entry, u *unit, c *order.Class, slots []int, allow allowed) bool {
 	if len(x.running.Bars(e.job, 1)) > 0 || !x.claimRoom(t, e, u, c, slots, allow) {
 		return false
 	}
@@ -147,7 +148,7 @@ func (x *preemption) claimOne(t *turn, e *entry, u *unit, c *class, slots []int,
 	return true
 }
 
-func (x *preemption) claimRoom(t *turn, e *entry, u *unit, c *class, slots []int, allow allowed) bool {
+func (x *preemption) claimRoom(t *turn, e *entry, u *unit, c *order.Class, slots []int, allow allowed) bool {
 	if x.mine[e.job.ID] > 0 { // it was taken back in an earlier pass
 		x.mine[e.job.ID]--
 		x.round.Charge(t.q.part.Path, u.need)
@@ -158,7 +159,7 @@ func (x *preemption) claimRoom(t *turn, e *entry, u *unit, c *class, slots []int
 		return true
 	}
 	if i := x.promised(c, slots); i >= 0 && x.round.Room(t.q.part.Path, u.need) == "" {
-		x.promise(t, e, i, u.need, !x.e.slots.free[i].Fits(u.need))
+		x.promise(t, e, i, u.need, !x.e.slots.Free[i].Fits(u.need))
 		return true
 	}
 	set := x.victims(t, c, u.need, slots, allow, false)
@@ -182,7 +183,7 @@ func (x *preemption) promise(t *turn, e *entry, slot int, need api.Resources, cl
 	if claims {
 		need := need
 		need.Ports = nil
-		c = &claim{job: e.job.ID, path: t.q.part.Path, node: x.e.slots.node[slot].ID, need: need, until: x.now.Add(claimFor)}
+		c = &claim{job: e.job.ID, path: t.q.part.Path, node: x.e.slots.Node[slot].ID, need: need, until: x.now.Add(claimFor)}
 		x.addClaim(c)
 	}
 	x.undo = append(x.undo, func() {
@@ -200,7 +201,7 @@ func (x *preemption) comingTo(i int) api.Resources {
 	if r, ok := x.coming[i]; ok {
 		return r
 	}
-	r := x.e.slots.free[i].Add(x.e.slots.reclaiming[i])
+	r := x.e.slots.Free[i].Add(x.e.slots.Coming[i])
 	for _, c := range x.claims[i] {
 		r = r.Minus(c.need)
 	}
@@ -209,9 +210,9 @@ func (x *preemption) comingTo(i int) api.Resources {
 }
 
 // promised is a slot that will have room without taking anything more back.
-func (x *preemption) promised(c *class, slots []int) int {
+func (x *preemption) promised(c *order.Class, slots []int) int {
 	for _, i := range slots {
-		if c.ok[i] && lacks(x.comingTo(i), c.need, c.anyPorts) == "" {
+		if c.May(i) && order.Lacks(x.comingTo(i), c.Need, c.AnyPorts) == "" {
 			return i
 		}
 	}
@@ -235,10 +236,10 @@ type victimSet struct {
 
 // victims finds the node where the least work is lost. With force, tasks that
 // would rather be frozen are ended: their memory is needed.
-func (x *preemption) victims(t *turn, c *class, need api.Resources, slots []int, allow allowed, force bool) *victimSet {
+func (x *preemption) victims(t *turn, c *order.Class, need api.Resources, slots []int, allow allowed, force bool) *victimSet {
 	var best *victimSet
 	for _, i := range slots {
-		if !c.ok[i] {
+		if !c.May(i) {
 			continue
 		}
 		set := x.victimsOn(t, c, need, i, allow, force)
@@ -249,9 +250,9 @@ func (x *preemption) victims(t *turn, c *class, need api.Resources, slots []int,
 	return best
 }
 
-func (x *preemption) victimsOn(t *turn, c *class, need api.Resources, slot int, allow allowed, force bool) *victimSet {
+func (x *preemption) victimsOn(t *turn, c *order.Class, need api.Resources, slot int, allow allowed, force bool) *victimSet {
 	var all []victim
-	node := x.e.slots.node[slot]
+	node := x.e.slots.Node[slot]
 	for v := range x.view.NodeTasks(node.ID) {
 		if d, ok := x.victim(v, node, force); ok {
 			all = append(all, d)
@@ -261,7 +262,7 @@ func (x *preemption) victimsOn(t *turn, c *class, need api.Resources, slot int, 
 	set := &victimSet{slot: slot}
 	left := x.comingTo(slot)
 	lost := map[string]api.Resources{}
-	enough := func() bool { return lacks(left, need, c.anyPorts) == "" && x.roomAfter(t, need, set.list) }
+	enough := func() bool { return order.Lacks(left, need, c.AnyPorts) == "" && x.roomAfter(t, need, set.list) }
 	for _, v := range all {
 		if enough() {
 			break
@@ -286,11 +287,11 @@ func (x *preemption) victimsOn(t *turn, c *class, need api.Resources, slot int, 
 
 // spare lets those go on that are not needed after all, the most valuable
 // first.
-func (x *preemption) spare(set *victimSet, c *class, need, left api.Resources, t *turn) {
+func (x *preemption) spare(set *victimSet, c *order.Class, need, left api.Resources, t *turn) {
 	for k := len(set.list) - 1; k >= 0; k-- {
 		without := left.Minus(set.list[k].gives)
 		rest := slices.Delete(slices.Clone(set.list), k, k+1)
-		if len(rest) > 0 && lacks(without, need, c.anyPorts) == "" && x.roomAfter(t, need, rest) {
+		if len(rest) > 0 && order.Lacks(without, need, c.AnyPorts) == "" && x.roomAfter(t, need, rest) {
 			left, set.list = without, rest
 		}
 	}
@@ -386,14 +387,14 @@ func (x *preemption) command(t *turn, e *entry, freeze bool) *fsm.TaskPreempt {
 func (x *preemption) limits() {
 	for _, path := range x.round.Over() {
 		var all []victim
-		for i, n := range x.e.slots.node {
+		for i, n := range x.e.slots.Node {
 			for v := range x.view.NodeTasks(n.ID) {
 				if !api.PathWithin(v.Partition, path) {
 					continue
 				}
 				if v.Desired == api.DesiredStop || v.Desired == api.DesiredMove {
 					x.round.Refund(v.Partition, v.Held()) // it is on its way
-				} else if d, ok := x.victim(v, x.e.slots.node[i], true); ok {
+				} else if d, ok := x.victim(v, x.e.slots.Node[i], true); ok {
 					all = append(all, d)
 				}
 			}

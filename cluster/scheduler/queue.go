@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/btree"
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/scheduler/order"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -14,7 +15,7 @@ type entry struct {
 	job   *api.Job
 	seq   uint64  // of the job
 	rank  float64 // by the partition's policy; the smallest goes first
-	class *class
+	class *order.Class
 }
 
 func (e *entry) before(o *entry) bool {

@@ -39,6 +39,12 @@ func (s *started) add(j *api.Job, slot int) {
 	s.onSlot[slot], s.inPart[path] = n, n
 }
 
+// Len is how many there are.
+func (s *started) Len() int { return len(s.all) }
+
+// At is one of them.
+func (s *started) At(i int) (job string, slot int) { return s.all[i].job.ID, int(s.all[i].slot) }
+
 // on yields what starts on a slot, the latest first.
 func (s *started) on(slot int) iter.Seq[start] {
 	return func(yield func(start) bool) {

@@ -211,8 +211,8 @@ func (p *pass) keptIdle(heads []string) []float64 {
 	out := make([]float64, len(heads))
 	capacity := p.view.Capacity()
 	var left api.Resources // on all nodes
-	for i := range p.e.slots.free {
-		left = left.Add(onlySums(p.e.slots.free[i]))
+	for i := range p.e.slots.Free {
+		left = left.Add(onlySums(p.e.slots.Free[i]))
 	}
 	for i, path := range heads {
 		kept := p.leftOf(p.e.holds[path]).Add(p.leftOf(p.e.more[path])).Add(p.leftBelow(p.e.quotas[path]))

@@ -45,7 +45,7 @@ func (x *trials) starts(do change) bool {
 		return false
 	}
 	changes := f.Take()
-	cost := 1 + len(x.engine.slots.node)/trialNodes
+	cost := 1 + len(x.engine.slots.Node)/trialNodes
 	for ch := range changes {
 		if ch.Table == fsm.TablePartitions {
 			cost += len(x.engine.jobs) / reloadCosts

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/scheduler/order"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -25,16 +26,17 @@ func (p Planner) explainWait(e *Engine, v *fsm.View, j *api.Job, t *api.Task, wh
 		return
 	}
 	spec := j.SpecOf(t.Version)
-	c := newOwn(e, v.Eligible(t.Partition), j, spec, now)
+	part := v.Eligible(t.Partition)
+	c := e.ownClass(part, j, spec)
 	if c == nil {
-		c = newClass(&e.slots, v.Eligible(t.Partition), spec)
+		c = order.NewClass(&e.slots, part, spec)
 	}
-	c.build()
-	w := &waiting{pass: x, watch: seen, j: j, t: t, c: c, why: why}
+	c.Build()
+	w := &waiting{pass: x, watch: seen, j: j, t: t, part: part, spec: spec, c: c, why: why}
 	w.nodes(v)
 	why.Waiting(w.obstacles()...)
 	if w.nearest >= 0 {
-		why.Nearest = e.slots.node[w.nearest].Name
+		why.Nearest = e.slots.Node[w.nearest].Name
 		w.holders()
 	}
 	w.estimate()
@@ -100,7 +102,9 @@ type waiting struct {
 	watch   *watch
 	j       *api.Job
 	t       *api.Task
-	c       *class
+	part    *api.Partition
+	spec    *api.JobSpec
+	c       *order.Class
 	why     *api.Why
 	tries   *trials
 	nearest int            // slot that lacks least, -1 if no node can ever take it
@@ -119,14 +123,14 @@ func (w *waiting) nodes(v *fsm.View) {
 			continue
 		}
 		o := w.look(n)
-		if i, known := w.e.slots.ids[n.ID]; known && (o.Kind == api.ObstacleShort || o.Kind == api.ObstacleHeld || o.Kind == api.ObstacleNone) {
-			if lack := w.lack(i); w.nearest < 0 || lack < least {
+		if i, known := w.e.slots.Of(n.ID); known && (o.Kind == api.ObstacleShort || o.Kind == api.ObstacleHeld || o.Kind == api.ObstacleNone) {
+			if lack := w.c.Lack(i); w.nearest < 0 || lack < least {
 				w.nearest, least = i, lack
 			}
 		}
 		switch o.Kind {
 		case api.ObstacleUnavailable:
-			if !n.VoterOnly && fsm.Unfit(n, w.c.part, w.c.spec) == "" && n.Resources.Fits(w.c.need) {
+			if !n.VoterOnly && fsm.Unfit(n, w.part, w.spec) == "" && n.Resources.Fits(w.c.Need) {
 				w.out = append(w.out, n)
 			}
 		case api.ObstacleNear, api.ObstacleAway:
@@ -145,37 +149,37 @@ func (w *waiting) look(n *api.Node) api.Obstacle {
 	detail := func(kind api.ObstacleKind, text string) api.Obstacle {
 		return api.Obstacle{Kind: kind, Detail: text}
 	}
-	cannot := fsm.Unfit(n, w.c.part, w.c.spec)
+	cannot := fsm.Unfit(n, w.part, w.spec)
 	if text := unavailable(n); text != "" {
 		return detail(api.ObstacleUnavailable, text)
 	}
 	if cannot != "" {
 		return detail(api.ObstacleCondition, cannot)
 	}
-	i, known := w.e.slots.ids[n.ID]
+	i, known := w.e.slots.Of(n.ID)
 	if !known {
 		return detail(api.ObstacleUnavailable, "is not known yet")
 	}
-	if w.c.avoid[n.ID] {
+	if w.c.Avoid[n.ID] {
 		return detail(api.ObstacleAvoided, couldNotStart(w.j, n))
 	}
-	if !n.Resources.Ports.Contains(w.c.need.Ports) {
-		return detail(api.ObstacleTooSmall, notItsPorts(n.Resources, w.c.need))
+	if !n.Resources.Ports.Contains(w.c.Need.Ports) {
+		return detail(api.ObstacleTooSmall, notItsPorts(n.Resources, w.c.Need))
 	}
 	short := w.short(n, i)
-	if !n.Resources.Fits(w.c.need) {
+	if !n.Resources.Fits(w.c.Need) {
 		short.Kind = api.ObstacleTooSmall
 		return short
 	}
-	if w.c.near != nil {
-		if kind, job := w.c.near.against(n); job != "" {
+	if w.c.Near != nil {
+		if kind, job := w.c.Near.Against(n); job != "" {
 			return api.Obstacle{Kind: kind, Job: job}
 		}
 	}
 	if short.Kind != "" {
 		return short
 	}
-	if o := w.heldFor(&entry{job: w.j}, w.t.Partition, w.c.need, i); o != nil {
+	if o := w.heldFor(&entry{job: w.j}, w.t.Partition, w.c.Need, i); o != nil {
 		return *o
 	}
 	return api.Obstacle{Kind: api.ObstacleNone}
@@ -183,16 +187,16 @@ func (w *waiting) look(n *api.Node) api.Obstacle {
 
 // short is what a slot has too little of now.
 func (w *waiting) short(n *api.Node, i int) api.Obstacle {
-	free, o := w.e.slots.free[i], api.Obstacle{Kind: api.ObstacleShort}
-	if short, ok := free.Missing(w.c.need); !ok {
+	free, o := w.e.slots.Free[i], api.Obstacle{Kind: api.ObstacleShort}
+	if short, ok := free.Missing(w.c.Need); !ok {
 		o.Resource, o.Need, o.Have = short.Resource, short.Need, short.Have
-		o.Detail = outside(n, free, w.c.need)
+		o.Detail = outside(n, free, w.c.Need)
 		if short.Kind != "" {
 			o.Detail = short.String()
 		}
 		return o
 	}
-	if text := lacks(free, w.c.need, w.c.anyPorts); text != "" {
+	if text := order.Lacks(free, w.c.Need, w.c.AnyPorts); text != "" {
 		o.Resource, o.Detail = "ports", text
 		return o
 	}
@@ -209,19 +213,13 @@ func couldNotStart(j *api.Job, n *api.Node) string {
 	return ""
 }
 
-// lack is how far a slot is from taking the task.
-func (w *waiting) lack(i int) float64 {
-	f, most, need := &w.e.slots.free[i], &w.e.slots.most, &w.c.need
-	return missing(int64(need.CPUs-f.CPUs), int64(most.CPUs)) + missing(int64(need.Mem-f.Mem), int64(most.Mem)) + missing(need.GPUs-f.GPUs, most.GPUs)
-}
-
 // heldFor says for whom room is held on a slot, nil if a task of a job may use it.
 func (p *pass) heldFor(e *entry, path string, need api.Resources, slot int) *api.Obstacle {
 	for _, h := range p.held[slot] {
 		if p.endsBefore(e.job, h) || h.Extra[slot].Fits(need) || !p.keepsOut(h, path, e, need) {
 			continue
 		}
-		o := &api.Obstacle{Kind: api.ObstacleHeld, Job: h.Job, Until: h.At, Have: p.e.slots.free[slot].CPUs.String(), Resource: "cpus"}
+		o := &api.Obstacle{Kind: api.ObstacleHeld, Job: h.Job, Until: h.At, Have: p.e.slots.Free[slot].CPUs.String(), Resource: "cpus"}
 		if j := p.view.Job(h.Job); j != nil {
 			o.Gang = j.Spec.Gang
 		}
@@ -260,7 +258,7 @@ func (w *waiting) obstacles() (out []api.Obstacle) {
 	case w.held != nil && !w.fits:
 		out = append(out, *w.held)
 	case w.fits && len(out) == 0:
-		out = append(out, api.Obstacle{Kind: api.ObstacleOrder, Partition: w.t.Partition, Policy: w.c.part.Policy})
+		out = append(out, api.Obstacle{Kind: api.ObstacleOrder, Partition: w.t.Partition, Policy: w.part.Policy})
 	case !w.fits:
 		out = append(out, api.Obstacle{Kind: api.ObstacleFull})
 	}
@@ -293,15 +291,15 @@ func (w *waiting) outOfService() api.Obstacle {
 
 // holders lists who holds what the nearest node lacks, the largest first.
 func (w *waiting) holders() {
-	short, ok := w.e.slots.free[w.nearest].Missing(w.c.need)
-	if ok && w.c.anyPorts > 0 && !portsLeft(w.e.slots.free[w.nearest], w.c.need, w.c.anyPorts) {
+	short, ok := w.e.slots.Free[w.nearest].Missing(w.c.Need)
+	if ok && w.c.AnyPorts > 0 && !order.PortsLeft(w.e.slots.Free[w.nearest], w.c.Need, w.c.AnyPorts) {
 		short, ok = api.Short{Resource: "ports"}, false
 	}
 	if ok {
 		return
 	}
 	held := map[api.Holder]api.Resources{}
-	for t := range w.view.NodeTasks(w.e.slots.node[w.nearest].ID) {
+	for t := range w.view.NodeTasks(w.e.slots.Node[w.nearest].ID) {
 		name := api.Holder{Job: t.Job, Partition: t.Partition}
 		held[name] = held[name].Add(t.Held())
 	}
@@ -312,7 +310,7 @@ func (w *waiting) holders() {
 	var all []holder
 	for h, r := range held {
 		n := int64(0)
-		if n, h.Holds = overlap(r, w.c.need, short.Resource); n > 0 {
+		if n, h.Holds = overlap(r, w.c.Need, short.Resource); n > 0 {
 			all = append(all, holder{h, n})
 		}
 	}
@@ -424,13 +422,13 @@ func (w *waiting) comeBack() (names []string) {
 	}
 	want, room := max(1, w.j.Spec.Gang), 0
 	fit := func(n *api.Node) int {
-		i, ok := w.e.slots.ids[n.ID]
+		i, ok := w.e.slots.Of(n.ID)
 		if !ok {
 			return 0
 		}
-		return request(w.c, want).Count(w.e.slots.free[i])
+		return request(w.c, want).Count(w.e.slots.Free[i])
 	}
-	for _, n := range w.e.slots.node {
+	for _, n := range w.e.slots.Node {
 		if w.look(n).Kind == api.ObstacleNone {
 			room += fit(n)
 		}

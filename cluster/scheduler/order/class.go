@@ -1,4 +1,4 @@
-package scheduler
+package order
 
 import (
 	"encoding/json"
@@ -11,18 +11,19 @@ import (
 	"github.com/mesita/mesita/fsm"
 )
 
-// class is all tasks of a partition that ask for the same: they share one
+// Class is all tasks of a partition that ask for the same: they share one
 // order of the nodes, which is kept up as nodes change.
-type class struct {
-	s         *slots
+type Class struct {
+	Need     api.Resources
+	AnyPorts int
+	Near     *Near           // of a class that one job has to itself
+	Avoid    map[string]bool // nodes where such a job could not start
+
+	s         *Slots
 	part      *api.Partition
 	spec      *api.JobSpec // of any of its jobs
-	need      api.Resources
-	anyPorts  int
 	placement api.Placement
-	near      *near           // of a class that one job has to itself
-	avoid     map[string]bool // nodes where such a job could not start
-	plain     bool            // it asks for cpus and mem, and nothing else
+	plain     bool // it asks for cpus and mem, and nothing else
 
 	epoch  int
 	pos    int // in the slots' changes
@@ -40,15 +41,18 @@ type class struct {
 	fullEpoch, fullPos int // in the slots' changes, when no slot had room
 }
 
-// isFull tells whether no slot has room, as far as that is known without
+// IsFull tells whether no slot has room, as far as that is known without
 // looking.
-func (c *class) isFull() bool {
-	return c != nil && !c.own() && c.fullEpoch == c.s.epoch && c.fullPos == c.s.pos()
+func (c *Class) IsFull() bool {
+	return c != nil && !c.Own() && c.fullEpoch == c.s.epoch && c.fullPos == c.s.pos()
 }
 
-// own tells whether one job has the class to itself, for what may change at any
+// Full notes that no slot has room now.
+func (c *Class) Full() { c.fullEpoch, c.fullPos = c.s.epoch, c.s.pos() }
+
+// Own tells whether one job has the class to itself, for what may change at any
 // time: where other jobs are, or where its tasks could not start.
-func (c *class) own() bool { return c.near != nil || c.avoid != nil }
+func (c *Class) Own() bool { return c.Near != nil || c.Avoid != nil }
 
 // group is nodes among which the best is wanted.
 type group struct {
@@ -65,9 +69,9 @@ const (
 	perWish = 1e2
 )
 
-// orderKey names what the order of the nodes follows from: what a spec says of
+// Key names what the order of the nodes follows from: what a spec says of
 // its places, and how its partition chooses.
-func orderKey(part *api.Partition, s *api.JobSpec) string {
+func Key(part *api.Partition, s *api.JobSpec) string {
 	return fmt.Sprint(placementOf(part), "|", part.Alpha, "|", part.Beta, "|", keyOf(part, s, s.Placing))
 }
 
@@ -96,17 +100,18 @@ func placementOf(part *api.Partition) api.Placement {
 	return part.Placement
 }
 
-func newClass(s *slots, part *api.Partition, spec *api.JobSpec) *class {
-	c := &class{s: s, part: part, spec: spec, need: spec.Need(), anyPorts: spec.AnyPorts(), placement: placementOf(part), epoch: -1, fullEpoch: -1, moved: map[int]bool{}}
-	rest := c.need
+// NewClass makes one whose order is not made yet.
+func NewClass(s *Slots, part *api.Partition, spec *api.JobSpec) *Class {
+	c := &Class{s: s, part: part, spec: spec, Need: spec.Need(), AnyPorts: spec.AnyPorts(), placement: placementOf(part), epoch: -1, fullEpoch: -1, moved: map[int]bool{}}
+	rest := c.Need
 	rest.CPUs, rest.Mem = 0, 0
-	c.plain = c.anyPorts == 0 && c.need.Mem >= 0 && reflect.ValueOf(rest).IsZero()
+	c.plain = c.AnyPorts == 0 && c.Need.Mem >= 0 && reflect.ValueOf(rest).IsZero()
 	return c
 }
 
 // copyFor is the same order for another partition: to copy one costs a quarter
 // of building it.
-func (c *class) copyFor(part *api.Partition, spec *api.JobSpec) *class {
+func (c *Class) copyFor(part *api.Partition, spec *api.JobSpec) *Class {
 	n := *c // what only building changes is shared
 	n.part, n.spec, n.moved, n.fullEpoch = part, spec, map[int]bool{}, -1
 	n.shared, c.shared = true, true
@@ -121,16 +126,16 @@ func (c *class) copyFor(part *api.Partition, spec *api.JobSpec) *class {
 	return &n
 }
 
-// catchUp brings the order up to date.
-func (c *class) catchUp() {
+// CatchUp brings the order up to date.
+func (c *Class) CatchUp() {
 	changes, known := c.s.since(c.epoch, c.pos)
-	if !known || len(changes) > len(c.s.node)/2+16 {
-		c.build()
+	if !known || len(changes) > len(c.s.Node)/2+16 {
+		c.Build()
 		return
 	}
 	for _, i := range changes {
-		if c.seen[i] != c.s.node[i] && c.seen[i].Attr(c.spec.Spread) != c.s.node[i].Attr(c.spec.Spread) {
-			c.build() // it changed its group
+		if c.seen[i] != c.s.Node[i] && c.seen[i].Attr(c.spec.Spread) != c.s.Node[i].Attr(c.spec.Spread) {
+			c.Build() // it changed its group
 			return
 		}
 		c.update(int(i))
@@ -138,12 +143,13 @@ func (c *class) catchUp() {
 	c.pos = c.s.pos()
 }
 
-func (c *class) build() {
-	n := len(c.s.node)
+// Build makes the order anew.
+func (c *Class) Build() {
+	n := len(c.s.Node)
 	c.epoch, c.pos = c.s.epoch, c.s.pos()
 	c.seen, c.ok, c.wish, c.shared = make([]*api.Node, n), make([]bool, n), make([]float64, n), false
 	c.where, c.rank, c.index, c.groups = make([]int32, n), make([]int32, n), map[string]int{}, nil
-	for i, node := range c.s.node {
+	for i, node := range c.s.Node {
 		c.look(i)
 		value := ""
 		if c.spec.Spread != "" {
@@ -162,15 +168,15 @@ func (c *class) build() {
 	c.s.made += c.size()
 }
 
-// buildLike is build for one that has the same conditions as another, which has
+// buildLike is Build for one that has the same conditions as another, which has
 // looked at the nodes already. It is false if they changed since.
-func (c *class) buildLike(kin *class) bool {
+func (c *Class) buildLike(kin *Class) bool {
 	changes, known := c.s.since(kin.epoch, kin.pos)
 	if !known {
 		return false
 	}
 	for _, i := range changes {
-		if kin.seen[i] != c.s.node[i] {
+		if kin.seen[i] != c.s.Node[i] {
 			return false
 		}
 	}
@@ -184,7 +190,7 @@ func (c *class) buildLike(kin *class) bool {
 }
 
 // sort puts the nodes of each group in order.
-func (c *class) sort() {
+func (c *Class) sort() {
 	for g := range c.groups {
 		keys := make([]float64, len(c.groups[g].members))
 		for k, i := range c.groups[g].members {
@@ -200,35 +206,35 @@ func (c *class) sort() {
 }
 
 // look checks the conditions of a node that is new or changed.
-func (c *class) look(i int) {
+func (c *Class) look(i int) {
 	if c.shared {
 		c.seen, c.ok, c.wish, c.shared = slices.Clone(c.seen), slices.Clone(c.ok), slices.Clone(c.wish), false
 	}
-	n := c.s.node[i]
+	n := c.s.Node[i]
 	c.seen[i] = n
-	c.ok[i] = n.Schedulable() && !c.avoid[n.ID] && fsm.Unfit(n, c.part, c.spec) == ""
+	c.ok[i] = n.Schedulable() && !c.Avoid[n.ID] && fsm.Unfit(n, c.part, c.spec) == ""
 	c.wish[i] = 0
 	for _, p := range c.spec.Prefer {
 		if !p.Match(n.Name, n.Attrs) {
 			c.wish[i]++
 		}
 	}
-	if c.near != nil && c.ok[i] {
-		missed, against := c.near.Check(n)
+	if c.Near != nil && c.ok[i] {
+		missed, against := c.Near.Check(n)
 		c.wish[i] += float64(missed)
 		c.ok[i] = against == nil
 	}
 }
 
 // update puts a slot back to the place that follows from what is left of it.
-func (c *class) update(i int) {
-	if c.seen[i] != c.s.node[i] {
+func (c *Class) update(i int) {
+	if c.seen[i] != c.s.Node[i] {
 		c.look(i)
 	}
 	c.set(i, c.keyOf(i))
 }
 
-func (c *class) set(i int, key float64) {
+func (c *Class) set(i int, key float64) {
 	g := &c.groups[c.where[i]]
 	if g.draw != nil {
 		g.draw.set(int(c.rank[i]), key)
@@ -238,7 +244,7 @@ func (c *class) set(i int, key float64) {
 }
 
 // bar takes a slot out of the order.
-func (c *class) bar(i int) {
+func (c *Class) bar(i int) {
 	if c.placement == api.PlaceWeighted {
 		c.set(i, 0)
 		return
@@ -246,32 +252,35 @@ func (c *class) bar(i int) {
 	c.set(i, none)
 }
 
-// fits tells whether a slot can take one more task.
-func (c *class) fits(i int) bool {
-	if b := &c.s.brief[i]; !c.ok[i] || b.cpus < int64(c.need.CPUs) || b.mem < int64(c.need.Mem) {
+// Fits tells whether a slot can take one more task.
+func (c *Class) Fits(i int) bool {
+	if b := &c.s.brief[i]; !c.ok[i] || b.cpus < int64(c.Need.CPUs) || b.mem < int64(c.Need.Mem) {
 		return false
 	} else if c.plain {
-		return b.fits >= int64(c.need.Mem)
+		return b.fits >= int64(c.Need.Mem)
 	}
-	f := &c.s.free[i]
-	return f.Fits(c.need) && (c.anyPorts == 0 || portsLeft(*f, c.need, c.anyPorts))
+	f := &c.s.Free[i]
+	return f.Fits(c.Need) && (c.AnyPorts == 0 || PortsLeft(*f, c.Need, c.AnyPorts))
 }
 
-// couldTake tells whether a slot has enough for a task when it is empty.
-func (c *class) couldTake(i int) bool {
-	if b := &c.s.brief[i]; b.totalCPUs < int64(c.need.CPUs) || b.totalMem < int64(c.need.Mem) {
+// May tells whether a slot meets all conditions.
+func (c *Class) May(i int) bool { return c.ok[i] }
+
+// CouldTake tells whether a slot has enough for a task when it is empty.
+func (c *Class) CouldTake(i int) bool {
+	if b := &c.s.brief[i]; b.totalCPUs < int64(c.Need.CPUs) || b.totalMem < int64(c.Need.Mem) {
 		return false
 	}
-	return c.s.node[i].Resources.Fits(c.need)
+	return c.s.Node[i].Resources.Fits(c.Need)
 }
 
-// lack is how much a slot has too little of for a task, in units of the largest
+// Lack is how much a slot has too little of for a task, in units of the largest
 // node.
-func (c *class) lack(i int) float64 {
-	b, most := &c.s.brief[i], &c.s.most
-	lack := missing(int64(c.need.CPUs)-b.cpus, int64(most.CPUs)) + missing(int64(c.need.Mem)-b.mem, int64(most.Mem))
-	if c.need.GPUs > 0 {
-		lack += missing(c.need.GPUs-c.s.free[i].GPUs, most.GPUs)
+func (c *Class) Lack(i int) float64 {
+	b, most := &c.s.brief[i], &c.s.Most
+	lack := missing(int64(c.Need.CPUs)-b.cpus, int64(most.CPUs)) + missing(int64(c.Need.Mem)-b.mem, int64(most.Mem))
+	if c.Need.GPUs > 0 {
+		lack += missing(c.Need.GPUs-c.s.Free[i].GPUs, most.GPUs)
 	}
 	return lack
 }
@@ -285,14 +294,14 @@ func missing(lack, most int64) float64 {
 
 // keyOf is a slot's place in the order: the smaller the better; when drawn, its
 // weight.
-func (c *class) keyOf(i int) float64 {
+func (c *Class) keyOf(i int) float64 {
 	if c.placement == api.PlaceWeighted {
-		if !c.fits(i) {
+		if !c.Fits(i) {
 			return 0
 		}
 		return c.chance(i)
 	}
-	if !c.fits(i) {
+	if !c.Fits(i) {
 		return none
 	}
 	if c.placement == api.PlaceSpread {
@@ -303,9 +312,9 @@ func (c *class) keyOf(i int) float64 {
 
 // load is the share of the scarcest of cpus and mem that is in use once the
 // task is placed.
-func (c *class) load(i int) float64 {
+func (c *Class) load(i int) float64 {
 	b := &c.s.brief[i]
-	return max(inUse(b.totalCPUs, b.cpus-int64(c.need.CPUs)), inUse(b.totalMem, b.mem-int64(c.need.Mem)))
+	return max(inUse(b.totalCPUs, b.cpus-int64(c.Need.CPUs)), inUse(b.totalMem, b.mem-int64(c.Need.Mem)))
 }
 
 func inUse(total, left int64) float64 {
@@ -317,11 +326,11 @@ func inUse(total, left int64) float64 {
 
 // leftover is how far the node's free vector is from nothing once the task is
 // placed, in units of the largest node: the best fit leaves least.
-func (c *class) leftover(i int) float64 {
-	f, most := &c.s.free[i], &c.s.most
-	d := square(int64(f.CPUs-c.need.CPUs), int64(most.CPUs)) + square(int64(f.Mem-c.need.Mem), int64(most.Mem)) + square(f.GPUs-c.need.GPUs, most.GPUs)
-	if c.need.Disk > 0 {
-		d += square(int64(f.Disk-c.need.Disk), int64(most.Disk))
+func (c *Class) leftover(i int) float64 {
+	f, most := &c.s.Free[i], &c.s.Most
+	d := square(int64(f.CPUs-c.Need.CPUs), int64(most.CPUs)) + square(int64(f.Mem-c.Need.Mem), int64(most.Mem)) + square(f.GPUs-c.Need.GPUs, most.GPUs)
+	if c.Need.Disk > 0 {
+		d += square(int64(f.Disk-c.Need.Disk), int64(most.Disk))
 	}
 	return math.Sqrt(d)
 }
@@ -336,8 +345,8 @@ func square(left, most int64) float64 {
 
 // chance is a node's weight in the draw: its own weight and its free share, to
 // the powers alpha and beta.
-func (c *class) chance(i int) float64 {
-	n, f := c.s.node[i], &c.s.free[i]
+func (c *Class) chance(i int) float64 {
+	n, f := c.s.Node[i], &c.s.Free[i]
 	weight := max(n.Resources.CPUs.Cores(), 0.001)
 	if text := n.Attrs["weight"]; text != "" {
 		if w, err := api.ParseWeight(text); err == nil && w > 0 {
