@@ -78,42 +78,37 @@ type Window struct {
 // Policy is the order of the jobs in a partition.
 type Policy string
 
-// The queue policies.
+// The queue policies; Policies says what they mean.
 const (
-	PolicyFIFO     Policy = "fifo"     // first come, first served
-	PolicySJF      Policy = "sjf"      // the shortest job first, with aging
-	PolicySRTF     Policy = "srtf"     // the shortest remaining time first, with aging, preemptive
-	PolicyPriority Policy = "priority" // the highest priority first, with aging, preemptive
-	PolicyFair     Policy = "fair"     // the user with the least decayed use first
+	PolicyFIFO     Policy = "fifo"
+	PolicySJF      Policy = "sjf"
+	PolicySRTF     Policy = "srtf"
+	PolicyPriority Policy = "priority"
+	PolicyFair     Policy = "fair"
 )
 
 // Placement is how a node is chosen among those that fit.
 type Placement string
 
-// The placements.
+// The placements; Placements says what they mean.
 const (
-	PlaceSpread   Placement = "spread"   // over nodes (and an attribute), then the least loaded
-	PlaceClosest  Placement = "closest"  // the best fit
-	PlaceWeighted Placement = "weighted" // drawn by capacity
-	PlacePack     Placement = "pack"     // the whole backlog at once
+	PlaceSpread   Placement = "spread"
+	PlaceClosest  Placement = "closest"
+	PlaceWeighted Placement = "weighted"
+	PlacePack     Placement = "pack"
 )
 
 // Preempt is what may be done to a task to take back what it borrowed.
 type Preempt string
 
-// The preemption rules.
+// The preemption rules; Preempts says what they mean.
 const (
-	PreemptKill   Preempt = "kill"   // stop it, and start it again when there is room
-	PreemptFreeze Preempt = "freeze" // stop its processes in place: CPU is free, memory is kept
+	PreemptKill   Preempt = "kill"
+	PreemptFreeze Preempt = "freeze"
 	PreemptNever  Preempt = "never"
 )
 
-var (
-	policies   = []Policy{PolicyFIFO, PolicySJF, PolicySRTF, PolicyPriority, PolicyFair}
-	placements = []Placement{PlaceSpread, PlaceClosest, PlaceWeighted, PlacePack}
-	preempts   = []Preempt{PreemptKill, PreemptFreeze, PreemptNever}
-	roleNames  = []string{"viewer", "operator", "admin"}
-)
+var roleNames = []string{"viewer", "operator", "admin"}
 
 // Defaults of a partition.
 const (
@@ -152,13 +147,13 @@ func (p *Partition) Validate() error {
 	if p.Priority < -MaxPriority || p.Priority > MaxPriority {
 		return FieldErrorf("priority", "%d is not within -%d to %d", p.Priority, MaxPriority, MaxPriority)
 	}
-	if err := oneOf("policy", p.Policy, policies); err != nil {
+	if err := oneOf("policy", p.Policy, Names(Policies())); err != nil {
 		return err
 	}
-	if err := oneOf("placement", p.Placement, placements); err != nil {
+	if err := oneOf("placement", p.Placement, Names(Placements())); err != nil {
 		return err
 	}
-	if err := oneOf("preempt", p.Preempt, preempts); err != nil {
+	if err := oneOf("preempt", p.Preempt, Names(Preempts())); err != nil {
 		return err
 	}
 	if err := p.validateAmounts(); err != nil {

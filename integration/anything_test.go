@@ -14,9 +14,9 @@ import (
 )
 
 var (
-	policies   = []api.Policy{api.PolicyFIFO, api.PolicySJF, api.PolicySRTF, api.PolicyPriority, api.PolicyFair}
-	placements = []api.Placement{api.PlaceSpread, api.PlaceClosest, api.PlaceWeighted, api.PlacePack}
-	preempts   = []api.Preempt{api.PreemptKill, api.PreemptFreeze, api.PreemptNever}
+	policies   = api.Names(api.Policies())
+	placements = api.Names(api.Placements())
+	preempts   = api.Names(api.Preempts())
 )
 
 // Whatever is submitted, ended, changed or lost: nothing is given twice, limits

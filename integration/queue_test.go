@@ -43,8 +43,8 @@ func newCrowd(rt *rapid.T, limits bool) *crowd {
 	for _, path := range []string{"a", "a/x", "a/y", "b"} {
 		p := &api.Partition{Path: path, Weight: api.Weight(1000 * c.pick(1, 4)),
 			Policy:    rapid.SampledFrom([]api.Policy{api.PolicyFIFO, api.PolicyPriority, api.PolicyFair, api.PolicySJF, api.PolicySRTF}).Draw(rt, "policy"),
-			Preempt:   rapid.SampledFrom([]api.Preempt{api.PreemptNever, api.PreemptKill, api.PreemptFreeze}).Draw(rt, "preempt"),
-			Placement: rapid.SampledFrom([]api.Placement{api.PlaceSpread, api.PlacePack, api.PlaceClosest, api.PlaceWeighted}).Draw(rt, "placement")}
+			Preempt:   rapid.SampledFrom(api.Names(api.Preempts())).Draw(rt, "preempt"),
+			Placement: rapid.SampledFrom(api.Names(api.Placements())).Draw(rt, "placement")}
 		if limits && path != "b" && rapid.Bool().Draw(rt, "limited") {
 			p.Limit = api.Amounts{CPUs: api.MilliCPU(1000 * c.pick(1, 16))}
 		}

@@ -146,7 +146,7 @@ func TestAPlanIsWhatHappens(t *testing.T) {
 		amount := func(label string) api.Amounts {
 			return api.Amounts{CPUs: 500 * api.MilliCPU(rapid.IntRange(0, 4*n).Draw(rt, label))}
 		}
-		preempts := []api.Preempt{api.PreemptKill, api.PreemptFreeze, api.PreemptNever}
+		preempts := api.Names(api.Preempts())
 		put := func(path string, more string) *fsm.PartitionPut {
 			p := &api.Partition{Path: path, Limit: amount(more + " limit"), Guarantee: amount(more + " guarantee"), Preempt: rapid.SampledFrom(preempts).Draw(rt, more),
 				Weight: api.Weight(1000 * rapid.IntRange(1, 4).Draw(rt, more+" weight"))}

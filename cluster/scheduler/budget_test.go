@@ -10,7 +10,7 @@ import (
 
 // What is forgotten for want of memory is made again, and decides the same.
 func TestForgottenOrdersDecideTheSame(t *testing.T) {
-	for _, placement := range []api.Placement{api.PlaceSpread, api.PlaceClosest, api.PlaceWeighted, api.PlacePack} {
+	for _, placement := range api.Names(api.Placements()) {
 		for _, spread := range []string{"", "zone"} {
 			s := bigCluster(t, 6)
 			do(t, s, &fsm.PartitionPut{Meta: fsm.Meta{At: t0}, Partition: &api.Partition{Path: api.DefaultPartition, Placement: placement, Policy: api.PolicyFair}})

@@ -23,9 +23,9 @@ func drawCluster(t *rapid.T) *Cluster {
 	}
 	for i, name := range []string{"a", "b", "b/c"}[:rapid.IntRange(2, 3).Draw(t, "partitions")] {
 		p := &api.Partition{Path: name, Weight: api.Weight(1000 * (i + 1)),
-			Policy:     rapid.SampledFrom([]api.Policy{api.PolicyFIFO, api.PolicySJF, api.PolicySRTF, api.PolicyPriority, api.PolicyFair}).Draw(t, "policy"),
-			Placement:  rapid.SampledFrom([]api.Placement{api.PlaceSpread, api.PlaceClosest, api.PlaceWeighted, api.PlacePack}).Draw(t, "placement"),
-			Preempt:    rapid.SampledFrom([]api.Preempt{api.PreemptKill, api.PreemptFreeze, api.PreemptNever}).Draw(t, "preempt"),
+			Policy:     rapid.SampledFrom(api.Names(api.Policies())).Draw(t, "policy"),
+			Placement:  rapid.SampledFrom(api.Names(api.Placements())).Draw(t, "placement"),
+			Preempt:    rapid.SampledFrom(api.Names(api.Preempts())).Draw(t, "preempt"),
 			MinRuntime: api.Duration(5 * time.Second)}
 		if name == "a" {
 			p.Guarantee.CPUs = api.MilliCPU(1000 * rapid.IntRange(0, 2).Draw(t, "guarantee"))

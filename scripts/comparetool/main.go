@@ -38,8 +38,8 @@ type outcome struct {
 
 func run(cluster, work, svg string) error {
 	var all []*outcome
-	for _, policy := range []api.Policy{api.PolicyFIFO, api.PolicySJF, api.PolicySRTF, api.PolicyPriority, api.PolicyFair} {
-		for _, placement := range []api.Placement{api.PlaceClosest, api.PlaceSpread, api.PlaceWeighted, api.PlacePack} {
+	for _, policy := range api.Names(api.Policies()) {
+		for _, placement := range api.Names(api.Placements()) {
 			all = append(all, &outcome{policy: policy, placement: placement})
 		}
 	}

@@ -2,12 +2,17 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mesita/mesita/api"
 )
 
-var colours = map[api.Placement]string{api.PlaceClosest: "#3366cc", api.PlaceSpread: "#dc6900", api.PlaceWeighted: "#109618", api.PlacePack: "#990099"}
+// colourOf is a placement's, in the order of the list.
+func colourOf(p api.Placement) string {
+	colours := []string{"#dc6900", "#3366cc", "#109618", "#990099", "#008080", "#b8860b"}
+	return colours[slices.Index(api.Names(api.Placements()), p)%len(colours)]
+}
 
 // panel is one measure, drawn as a row of dots for each policy.
 type panel struct {
@@ -46,8 +51,8 @@ func picture(all []*outcome) string {
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">`+"\n", width, height, width, height)
 	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="white"/>`+"\n", width, height)
 	x := left
-	for _, p := range []api.Placement{api.PlaceClosest, api.PlaceSpread, api.PlaceWeighted, api.PlacePack} {
-		fmt.Fprintf(&b, `<circle cx="%d" cy="18" r="5" fill="%s"/><text x="%d" y="22">%s</text>`+"\n", x, colours[p], x+10, p)
+	for _, p := range api.Names(api.Placements()) {
+		fmt.Fprintf(&b, `<circle cx="%d" cy="18" r="5" fill="%s"/><text x="%d" y="22">%s</text>`+"\n", x, colourOf(p), x+10, p)
 		x += 90
 	}
 	for i, p := range policies {
@@ -83,7 +88,7 @@ func (p *panel) draw(b *strings.Builder, all []*outcome, policies []api.Policy, 
 		for _, o := range all {
 			if o.policy == policy {
 				fmt.Fprintf(b, `<circle cx="%.1f" cy="%d" r="5" fill="%s" fill-opacity="0.8"><title>%s, %s: %s</title></circle>`+"\n",
-					at(p.value(o)), y+4*k-6, colours[o.placement], o.policy, o.placement, fmt.Sprintf("%.2f", p.value(o)))
+					at(p.value(o)), y+4*k-6, colourOf(o.placement), o.policy, o.placement, fmt.Sprintf("%.2f", p.value(o)))
 				k++
 			}
 		}

@@ -46,9 +46,9 @@ func partitionFields() []partitionField {
 			}},
 		{"nodes", &cli.StringSliceFlag{Name: "nodes", Usage: "only the nodes that meet the `CONDITION`: zone=a, cores>=8; may be repeated; none: all"},
 			fillNodes, func(p *api.Partition) string { return joined(p.Nodes) }},
-		wordField("policy", "order of its jobs, `NAME`: fifo, sjf, srtf, priority or fair (default fifo)", func(p *api.Partition) *api.Policy { return &p.Policy }),
-		wordField("placement", "how nodes are chosen, `NAME`: spread, closest, weighted or pack (default spread)", func(p *api.Partition) *api.Placement { return &p.Placement }),
-		wordField("preempt", "how its tasks give way, `NAME`: kill, freeze or never (default kill)", func(p *api.Partition) *api.Preempt { return &p.Preempt }),
+		wordField("policy", "order of its jobs, `NAME`: "+api.Words(api.Names(api.Policies()))+" (default fifo)", func(p *api.Partition) *api.Policy { return &p.Policy }),
+		wordField("placement", "how nodes are chosen, `NAME`: "+api.Words(api.Names(api.Placements()))+" (default spread)", func(p *api.Partition) *api.Placement { return &p.Placement }),
+		wordField("preempt", "how its tasks give way, `NAME`: "+api.Words(api.Names(api.Preempts()))+" (default kill)", func(p *api.Partition) *api.Preempt { return &p.Preempt }),
 	}, taskRuleFields(), []partitionField{
 		numberField("min-runtime", "`TIME` for which a task that gave way is left alone (default 1m)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.MinRuntime }),
 		reading(numberField("max-frozen", "`TIME` that a task stays frozen at most: then it ends, and waits to start again (default 1h)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.MaxFrozen }),

@@ -6,6 +6,7 @@ package openapi
 import (
 	"encoding"
 	"encoding/json"
+	"iter"
 	"maps"
 	"path"
 	"reflect"
@@ -160,6 +161,11 @@ func (g *generator) schema(t reflect.Type) object {
 	case reflect.Float32, reflect.Float64:
 		return object{"type": "number"}
 	case reflect.String:
+		if c, ok := reflect.Zero(t).Interface().(interface {
+			Choices() iter.Seq2[string, string]
+		}); ok {
+			return choiceSchema(c.Choices())
+		}
 		return object{"type": "string"}
 	case reflect.Slice:
 		if t.Elem().Kind() == reflect.Uint8 {
@@ -204,6 +210,15 @@ func enumSchema(t reflect.Type) object {
 	}
 	out["enum"] = names
 	return out
+}
+
+// choiceSchema lists the words that a setting takes, and what they mean.
+func choiceSchema(all iter.Seq2[string, string]) object {
+	var names, help []string
+	for name, about := range all {
+		names, help = append(names, name), append(help, name+": "+about)
+	}
+	return object{"type": "string", "enum": names, "description": strings.Join(help, "; ")}
 }
 
 func (g *generator) structRef(t reflect.Type) object {
