@@ -70,6 +70,9 @@ func (o Obstacle) hide(sees func(job string) bool) Obstacle {
 	if strings.HasPrefix(o.Detail, CannotStart) {
 		o.Detail = CannotStart + untold
 	}
+	if o.Task != "" && hideTask(o.Task, sees) == otherTask {
+		o.Task = ""
+	}
 	switch {
 	case o.Job == "" || sees(o.Job) || o.Kind == ObstacleNear || o.Kind == ObstacleAway:
 	case o.Kind == ObstacleNoJob:

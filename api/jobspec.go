@@ -45,6 +45,9 @@ type TaskSpec struct {
 	Privileged bool          `json:"privileged,omitempty"`
 	HostPIDs   bool          `json:"hostPIDs,omitempty"`   // see the node's processes
 	Unconfined []string      `json:"unconfined,omitempty"` // parts of what confines it that do not: see Parts
+	// NoticeSignal is sent when a task is told that it has to give way, where its
+	// partition gives notice; "" = none: a program that does not expect it may end by it.
+	NoticeSignal string `json:"noticeSignal,omitempty"`
 }
 
 // Placing is all of a spec from which follows where its tasks may go and which place is
@@ -110,6 +113,9 @@ const (
 // StopSignals are the signals that a spec may name.
 var stopSignals = []string{"SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGKILL", "SIGWINCH"}
 
+// noticeSignals are those by which a program may be told to get ready to leave.
+var noticeSignals = slices.DeleteFunc(slices.Clone(stopSignals), func(s string) bool { return s == "SIGKILL" })
+
 // Normalize fills the defaults in. It is called once, where a spec enters.
 func (s *JobSpec) Normalize() {
 	setDefault(&s.Partition, DefaultPartition)
@@ -121,6 +127,9 @@ func (s *JobSpec) Normalize() {
 	setDefault(&s.StopSignal, "SIGTERM")
 	if !strings.HasPrefix(s.StopSignal, "SIG") {
 		s.StopSignal = "SIG" + strings.ToUpper(s.StopSignal)
+	}
+	if s.NoticeSignal != "" && !strings.HasPrefix(s.NoticeSignal, "SIG") {
+		s.NoticeSignal = "SIG" + strings.ToUpper(s.NoticeSignal)
 	}
 	setDefault(&s.StopGrace, DefaultStopGrace)
 	setDefault(&s.LogMax, DefaultLogMax)
@@ -358,6 +367,9 @@ func (t *TaskSpec) validateText() error {
 func (t *TaskSpec) validateLimits() error {
 	if !slices.Contains(stopSignals, t.StopSignal) {
 		return FieldErrorf("stopSignal", "%q is none of %s", t.StopSignal, strings.Join(stopSignals, ", "))
+	}
+	if t.NoticeSignal != "" && !slices.Contains(noticeSignals, t.NoticeSignal) {
+		return FieldErrorf("noticeSignal", "%q is none of %s: leave it out to be told by the file alone that MESITA_NOTICE names", t.NoticeSignal, strings.Join(noticeSignals, ", "))
 	}
 	for _, f := range []struct {
 		name string

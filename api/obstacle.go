@@ -59,6 +59,8 @@ type Obstacle struct {
 	Nodes     []string     `json:"nodes,omitempty"`   // that are out of service
 	Until     time.Time    `json:"until,omitzero"`    // when that ends, if it is known
 	Detail    string       `json:"detail,omitempty"`  // what else the node says
+	Task      string       `json:"task,omitempty"`    // who was told to leave, "": the reader does not see it
+	Told      int          `json:"told,omitempty"`    // how many tasks were
 }
 
 func (o Obstacle) String() string {
@@ -93,6 +95,9 @@ func (o Obstacle) String() string {
 	case ObstacleOnHold:
 		return "job " + o.Job + " is on hold"
 	case ObstacleTaking:
+		if !o.Until.IsZero() {
+			return o.told() + " told to leave for it, at the latest by " + o.Until.Format("15:04:05")
+		}
 		return "others are giving way to it"
 	case ObstacleBackoff:
 		return "its last attempt failed, and the next one waits " + o.until()
@@ -124,6 +129,19 @@ func (o Obstacle) ofNode() string {
 		return o.Detail
 	}
 	return Short{Resource: o.Resource, Need: o.Need, Have: o.Have}.String()
+}
+
+// told names who was told to leave.
+func (o Obstacle) told() string {
+	switch {
+	case o.Task == "" && o.Told > 1:
+		return Count(o.Told, "task") + " of other jobs are"
+	case o.Task == "":
+		return otherTask + " is"
+	case o.Told > 1:
+		return fmt.Sprintf("%s and %s are", o.Task, Count(o.Told-1, "other"))
+	}
+	return o.Task + " is"
 }
 
 // ofTask is the text of an obstacle where it keeps the task from all nodes.

@@ -28,8 +28,11 @@ type Partition struct {
 	// MaxFrozen is how long a task stays frozen at most: then it ends, and waits to
 	// start again; 0 = DefaultMaxFrozen.
 	MaxFrozen Duration `json:"maxFrozen,omitempty"`
-	Users     []string `json:"users,omitempty"` // who may submit; none: everybody who may submit at all
-	Roles     []string `json:"roles,omitempty"`
+	// Notice is how long before its stop signal a task is told that it has to give
+	// way; 0 = not at all. What it gives comes free by so much later.
+	Notice Duration `json:"notice,omitempty"`
+	Users  []string `json:"users,omitempty"` // who may submit; none: everybody who may submit at all
+	Roles  []string `json:"roles,omitempty"`
 	// RunAs is who the tasks of users run as, also of the partitions below that say
 	// nothing else; "" = as above, or TaskUser. Only an admin of the cluster changes it.
 	RunAs string `json:"runAs,omitempty"`
@@ -115,6 +118,7 @@ const (
 	DefaultWeight     Weight = 1000
 	DefaultMinRuntime        = Duration(time.Minute)
 	DefaultMaxFrozen         = Duration(time.Hour)
+	MaxNotice                = Duration(10 * time.Minute)
 	DefaultHalfLife          = Duration(24 * time.Hour)
 	DefaultAging             = Duration(10 * time.Minute)
 	MaxPartitions            = 1000
@@ -223,6 +227,12 @@ func (p *Partition) validateRest() error {
 	}
 	if p.MaxFrozen != 0 && (p.MaxFrozen < Duration(time.Second) || p.MaxFrozen > Duration(10000*time.Hour)) {
 		return FieldErrorf("maxFrozen", "%s is not within 1s to 10000h: leave it out for %s", p.MaxFrozen, DefaultMaxFrozen)
+	}
+	if p.Notice != 0 && (p.Notice < Duration(time.Second) || p.Notice > MaxNotice) {
+		return FieldErrorf("notice", "%s is not within 1s to %s, by which a guarantee may come late: leave it out for no notice", p.Notice, MaxNotice)
+	}
+	if p.Notice != 0 && p.Preempt == PreemptNever {
+		return FieldErrorf("notice", "nothing is taken from the partition's tasks (preempt never): leave it out, or set preempt to kill or freeze")
 	}
 	if p.Alpha <= 0 || p.Alpha > 10_000 || p.Beta <= 0 || p.Beta > 10_000 {
 		return FieldErrorf("alpha", "alpha and beta are exponents from 0.001 to 10: 0.001 hardly counts")

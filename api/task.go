@@ -79,9 +79,10 @@ const (
 	DesiredStop           // end, and stay ended
 	DesiredMove           // end here, and start again as the next attempt
 	DesiredFreeze         // stop in place, and give the cpus back
+	DesiredLeave          // run on until Task.Leaves, as it was told, and then move
 )
 
-var desireds = []string{"run", "stop", "move", "freeze"}
+var desireds = []string{"run", "stop", "move", "freeze", "leave"}
 
 func (d Desired) String() string { return enumString(desireds, d) }
 
@@ -128,6 +129,7 @@ type Task struct {
 	FrozenAt  time.Time      `json:"frozenAt,omitzero"`   // since when
 	FrozenFor Duration       `json:"frozenFor,omitempty"` // earlier, in this attempt
 	Preempted time.Time      `json:"preempted,omitzero"`  // when it last had to give way
+	Leaves    *time.Time     `json:"leaves,omitempty"`    // when this attempt, which was told so, gets its stop signal
 	Accounted *time.Time     `json:"accounted,omitempty"` // what this attempt did until then is in the report already
 	Earlier   []Attempt      `json:"attempts,omitempty"`  // oldest first
 }
@@ -186,6 +188,24 @@ func (t *Task) Pending() bool { return t.State == TaskStaging && t.NodeID == "" 
 
 // Holds tells whether the task holds resources on its node.
 func (t *Task) Holds() bool { return t.NodeID != "" && !t.State.Final() }
+
+// Leaving tells whether the task was told that it will have to end, and runs on
+// until then.
+func (t *Task) Leaving() bool {
+	return t.Desired == DesiredLeave && t.Leaves != nil && !t.State.Final()
+}
+
+// Moves tells whether the task goes on as another attempt once this one has ended.
+// Whoever was told to leave, and reached a limit of its own first, failed by that.
+func (t *Task) Moves() bool {
+	switch t.Desired {
+	case DesiredMove:
+		return true
+	case DesiredLeave:
+		return t.Reason != ReasonTimeLimit && t.Reason != ReasonOOM && t.Reason != ReasonDiskFull
+	}
+	return false
+}
 
 // Held is what the task holds of its node now. A frozen task keeps its memory
 // and gives its cpus back.

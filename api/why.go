@@ -55,6 +55,8 @@ type GaveWay struct {
 	Node      string `json:"node"`
 	Freeze    bool   `json:"freeze,omitempty"` // it would stop in place, not end
 	Cause     string `json:"cause"`
+	// Notice is how long before it would be told, by which the room comes later.
+	Notice Duration `json:"notice,omitempty"`
 }
 
 // PlanNode is how many of a plan's tasks a node would get.

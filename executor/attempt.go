@@ -47,6 +47,7 @@ type attempt struct {
 	coresSeen    uint64 // the change of what is tasks' own that its start knew of
 	slice        string // whose weight counts; "": never did
 	freezer      freezer
+	notice       notice
 }
 
 // verdict is why an attempt ends, if not by itself.
@@ -149,6 +150,7 @@ func (a *attempt) stopTimers() {
 	}
 	a.stopGrace()
 	a.freezer.stop()
+	a.notice.stop()
 }
 
 func (a *attempt) stopGrace() {
@@ -274,6 +276,7 @@ func (e *Executor) running(a *attempt, pid int, started time.Time, up time.Durat
 	e.limit(a)
 	e.reports.add(e.status(a, api.TaskRunning, started))
 	e.setFreezer(a)
+	e.giveNotice(a)
 }
 
 // limit arms the attempt's time limit, which leaves out the time in which it

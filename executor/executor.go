@@ -81,6 +81,7 @@ type loop struct {
 	pace                     pace // of starts
 	starts, fetches, freezes *pool
 	looks                    *pool        // at what tasks have on disk
+	notices                  *pool        // are written where a task may have put anything
 	temps                    *pool        // what removes what was put into them may take as long as a task likes
 	ops                      *pool        // what may wait for a disk
 	asks                     *pool        // what the keeper is asked and waits for none: the stop of a task is not to be late
@@ -195,8 +196,8 @@ func (e *Executor) Run(ctx context.Context) (err error) {
 	l.starts, l.ops, l.fetches = newPool(inner, &l.work, e.cfg.Starts), newPool(inner, &l.work, 8), newPool(inner, &l.work, 4)
 	l.starts.patience = startPatience
 	l.temps = newPool(inner, &l.work, 2)
-	l.looks = newPool(inner, &l.work, 1)
-	l.looks.patience = lookPatience
+	l.looks, l.notices = newPool(inner, &l.work, 1), newPool(inner, &l.work, 4)
+	l.looks.patience, l.notices.patience = lookPatience, lookPatience
 	l.freezes, l.asks = newPool(inner, &l.work, 8), newPool(inner, &l.work, 8)
 	l.work.Go(func() { e.reports.run(inner) })
 	l.work.Go(func() { e.watchKeeper(inner) })

@@ -350,13 +350,16 @@ func (e *Executor) update(a *attempt, as api.Assignment) {
 	}
 	if stays(a.task) {
 		e.setFreezer(a)
+		e.giveNotice(a)
 		return
 	}
 	e.happen(a, stop, news{why: verdict{api.TaskKilled, stopReason(a.task), ""}})
 }
 
-// stays tells whether the cluster wants the task to stay on this node.
-func stays(t *api.Task) bool { return t.Desired == api.DesiredRun || t.Desired == api.DesiredFreeze }
+// stays tells whether the cluster wants the task to stay on this node for now.
+func stays(t *api.Task) bool {
+	return t.Desired == api.DesiredRun || t.Desired == api.DesiredFreeze || t.Desired == api.DesiredLeave
+}
 
 // stopReason is why the cluster wants the task to stop.
 func stopReason(t *api.Task) api.Reason {

@@ -35,11 +35,14 @@ func newHistory(t *testing.T, seed uint64) *history {
 		why: map[string]api.Reason{}, began: map[string]bool{}, ended: map[string]time.Time{}, counts: map[accountKey]*api.Account{}}
 	h.apply(testInit())
 	h.apply(&TokenCreate{Meta: h.meta(), Token: &api.Token{ID: "t1", Kind: api.TokenJoin, Hash: "h"}})
+	h.apply(&PartitionPut{Meta: h.meta(), Partition: &api.Partition{Path: api.DefaultPartition, Notice: api.Duration(seed%2) * api.Duration(time.Minute)}})
 	for i := range 4 {
 		if i > 0 {
 			h.apply(&NodeJoin{Meta: h.meta(), Token: "t1", Hash: "h", NodeID: nodeID(i), Name: fmt.Sprint("n", i)})
 		}
-		h.apply(&NodeHello{Meta: h.meta(), ID: nodeID(i), Hello: testHello(64000)})
+		hello := testHello(64000)
+		hello.Level = int(Newest)
+		h.apply(&NodeHello{Meta: h.meta(), ID: nodeID(i), Hello: hello})
 	}
 	return h
 }
@@ -53,7 +56,7 @@ func (h *history) step() {
 	switch c := c.(type) {
 	case *JobCreate:
 		c.Actor = []string{"alice", "bob", ""}[h.IntN(3)]
-	case *TaskCreate, *TaskPlace, *TaskPreempt, *TaskThaw, *TaskStop, *JobScale, *JobUpdate:
+	case *TaskCreate, *TaskPlace, *TaskPreempt, *TaskLeave, *TaskThaw, *TaskStop, *JobScale, *JobUpdate:
 	case *JobStop, *JobRemove:
 		if h.IntN(4) > 0 {
 			return
@@ -110,6 +113,9 @@ func (h *history) work() Command {
 	case 0, 3:
 		return &TaskPreempt{Meta: h.meta(), Victims: victims, Freeze: h.IntN(2) == 0, Cause: "test"}
 	case 1:
+		if t.Leaving() {
+			return &TaskLeave{Meta: h.meta(), Victims: victims}
+		}
 		return &TaskThaw{Meta: h.meta(), Victims: victims}
 	case 2:
 		return &TaskStop{Meta: h.meta(), IDs: []string{t.ID}, Move: h.IntN(3) > 0, Reason: api.ReasonDrained}
@@ -200,7 +206,8 @@ func (h *history) end(t *api.Task, attempt string, from time.Time) {
 	j, used := h.jobs[t.Job], h.used
 	delete(h.since, attempt)
 	gave, gang := t.Reason == api.ReasonPreempted || h.why[attempt] == api.ReasonPreempted, t.Reason == api.ReasonGang || h.why[attempt] == api.ReasonGang
-	moves := t.Desired == api.DesiredMove
+	own := t.Reason == api.ReasonTimeLimit || t.Reason == api.ReasonOOM || t.Reason == api.ReasonDiskFull
+	moves := t.Desired == api.DesiredMove || t.Desired == api.DesiredLeave && !own
 	done := t.State == api.TaskFinished && (!moves || j.Spec.Kind == api.KindBatch)
 	asked := t.State == api.TaskKilled || t.Desired == api.DesiredStop && t.State != api.TaskFailed
 	var lost func(*api.Account) *int64

@@ -122,6 +122,9 @@ func (g *generator) command(v *View) Command {
 		if v.Does(LogFaults) && g.IntN(8) == 0 {
 			h.LogFault = "disk full"
 		}
+		if v.Does(Notices) && g.IntN(2) == 0 {
+			h.Level = int(Newest)
+		}
 		h.KeeperSilent = v.Does(SilentKeepers) && g.IntN(4) == 0
 		if v.Does(Floods) && g.IntN(4) == 0 {
 			h.Flood = &api.Flood{Who: "10.0.0.1", Of: "streams"}
@@ -222,14 +225,20 @@ func (g *generator) waiting(j *api.Job) Command {
 func (g *generator) sharing(v *View) Command {
 	t := g.anyTask(v)
 	path := []string{"prod", "ml", "ml/train"}[g.IntN(3)]
-	switch k := g.IntN(6); {
+	switch k := g.IntN(9); {
 	case k == 0 || t == nil:
-		return &PartitionPut{Meta: g.meta(), Partition: &api.Partition{Path: path, Weight: api.Weight(1000 * g.IntN(3)), Policy: api.PolicyFair,
-			Guarantee: api.Amounts{CPUs: api.MilliCPU(500 * g.IntN(4))}, Adjust: &api.Adjust{}}}
+		p := &api.Partition{Path: path, Weight: api.Weight(1000 * g.IntN(3)), Policy: api.PolicyFair,
+			Guarantee: api.Amounts{CPUs: api.MilliCPU(500 * g.IntN(4))}, Adjust: &api.Adjust{}}
+		if v.Does(Notices) {
+			p.Notice = api.Duration(g.IntN(3)) * api.Duration(20*time.Second)
+		}
+		return &PartitionPut{Meta: g.meta(), Partition: p}
 	case k == 1:
 		return &PartitionRemove{Meta: g.meta(), Path: path, Drain: g.IntN(2) == 0}
 	case k == 2:
 		return &PartitionAdjust{Meta: g.meta(), Path: path, Guarantee: api.Amounts{CPUs: 100}, Cause: "test"}
+	case k == 3 && t.Leaving():
+		return &TaskLeave{Meta: g.meta(), Victims: []Victim{{t.Job, t.Index, t.Attempt}}}
 	case k == 3:
 		return &TaskThaw{Meta: g.meta(), Victims: []Victim{{t.Job, t.Index, t.Attempt}}}
 	case k == 4:

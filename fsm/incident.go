@@ -102,7 +102,7 @@ func (x *tx) pruneIncidents() {
 // taskIncident records that an attempt ended as it should not have. It is
 // called before it is decided what follows.
 func (x *tx) taskIncident(j *api.Job, t *api.Task) {
-	if j.Stop || t.Desired != api.DesiredRun && t.Desired != api.DesiredFreeze || t.State == api.TaskFinished && j.Spec.Kind == api.KindBatch {
+	if j.Stop || t.Desired == api.DesiredStop || t.Moves() || t.State == api.TaskFinished && j.Spec.Kind == api.KindBatch {
 		return
 	}
 	kind := api.IncidentTaskFailed

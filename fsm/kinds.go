@@ -68,6 +68,7 @@ var kinds = []kind{
 	43: of[JobSet](5),
 	44: of[JobHold](5),
 	45: of[JobRequeue](5),
+	46: of[TaskLeave](7),
 }
 
 // numbers are the kinds' numbers by type.

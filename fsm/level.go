@@ -70,6 +70,7 @@ const (
 	RunningRules                   // a partition bounds how many of its tasks run, and of each user's
 	OneRoot                        // root of all nodes is one user to bounds of what runs, to shares and to reports
 	LogFaults                      // a voter says why it cannot write its log
+	Notices                        // a task is told some time before that it has to give way
 )
 
 // Holder says who must know a feature before it is used.
@@ -135,6 +136,7 @@ var features = [...]struct {
 	OneRoot:         {7, Voters},
 	ToldChanges:     {7, Voters},
 	LogFaults:       {7, Voters},
+	Notices:         {7, TaskNode},
 }
 
 // Level is the cluster's from which it is done.
@@ -166,6 +168,10 @@ var fields = []field{
 	fieldOf("spec.array of more than 50,000 tasks", 6, func(c *JobCreate) bool {
 		return c.Spec != nil && c.Spec.Kind == api.KindBatch && c.Spec.Tasks() > api.SmallArray
 	}),
+	fieldOf("spec.noticeSignal", 7, func(c *JobCreate) bool { return SpecLevel(c.Spec) >= 7 }),
+	fieldOf("spec.noticeSignal", 7, func(c *JobUpdate) bool { return SpecLevel(c.Spec) >= 7 }),
+	fieldOf("spec.noticeSignal", 7, func(c *JobSet) bool { return SpecLevel(c.Spec) >= 7 }),
+	fieldOf("partition.notice", 7, func(c *PartitionPut) bool { return c.Partition != nil && c.Partition.Notice != 0 }),
 	fieldOf("spec.user mesita-task", 4, func(c *JobCreate) bool { return c.Spec != nil && c.Spec.User == api.TaskUser }),
 	fieldOf("spec.user mesita-task", 4, func(c *JobUpdate) bool { return c.Spec != nil && c.Spec.User == api.TaskUser }),
 	fieldOf("spec.unconfined", 4, func(c *JobCreate) bool { return c.Spec != nil && len(c.Spec.Unconfined) > 0 }),
@@ -223,6 +229,9 @@ func ofLevel3(r api.Resources) bool { return r.MemExtra != 0 || r.Pins != 0 }
 // SpecLevel is the level that the program of a node must know to run a task as
 // its spec says.
 func SpecLevel(s *api.JobSpec) Level {
+	if s != nil && s.NoticeSignal != "" {
+		return features[Notices].level
+	}
 	if s != nil && (s.User == api.TaskUser || len(s.Unconfined) > 0) {
 		return features[Unconfined].level // and that of TaskUsers
 	}

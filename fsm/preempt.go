@@ -14,9 +14,10 @@ type Victim struct {
 }
 
 // TaskPreempt takes resources back: its victims end and start again when there
-// is room, or are frozen in place. A victim that changed meanwhile, or had to
-// give way within its partition's minRuntime, is left out. Its value is how
-// many were told.
+// is room, or are frozen in place. One that runs in a partition that gives notice
+// is told first, with the rest of its gang, and ends by TaskLeave: see notice. A
+// victim that changed meanwhile, or had to give way within its partition's
+// minRuntime, is left out. Its value is how many were told.
 type TaskPreempt struct {
 	Meta
 	Victims []Victim `json:"victims"`
@@ -33,6 +34,12 @@ func (c *TaskPreempt) apply(x *tx) (any, error) {
 		}
 		u := *t
 		u.Preempted = c.At
+		if by := x.notice(t); !c.Freeze && !by.IsZero() {
+			x.giveNotice(&u, by, api.ReasonPreempted, "ends and waits again "+leavesText(by)+c.Cause)
+			x.noticeGang(&u)
+			n++
+			continue
+		}
 		desired, how := api.DesiredMove, "ends and waits again, "
 		if c.Freeze {
 			desired, how = api.DesiredFreeze, "stops in place, "
@@ -45,6 +52,65 @@ func (c *TaskPreempt) apply(x *tx) (any, error) {
 	}
 	return n, nil
 }
+
+// notice is when a task that has to give way gets its stop signal, zero if it does
+// at once. A frozen one cannot heed a notice, one that does not run yet has nothing
+// to save, and an older node would not pass it on.
+func (x *tx) notice(t *api.Task) (by time.Time) {
+	p, row := x.partitions.get(&api.Partition{Path: t.Partition}), x.rowAt(t.NodeID)
+	if p == nil || p.Notice == 0 || t.State != api.TaskRunning || t.Desired != api.DesiredRun || row == nil || !x.nodeDoes(Notices, row.node) {
+		return by
+	}
+	return x.At.Add(time.Duration(p.Notice))
+}
+
+// giveNotice tells a task that it has to leave by then. That is not taken back if the room
+// is not needed any more: its program may have begun to end.
+func (x *tx) giveNotice(u *api.Task, by time.Time, why api.Reason, message string) {
+	u.Desired, u.Reason, u.Leaves = api.DesiredLeave, why, &by
+	x.happened(api.Event{Kind: api.EventTaskPreempted, Object: u.ID, Job: u.Job, Node: u.Node, Task: u, Message: message})
+	x.putTask(u)
+}
+
+// noticeGang tells the others of a gang of which one has to leave: they end with it.
+func (x *tx) noticeGang(t *api.Task) {
+	if j := x.jobAt(t.Job); j == nil || j.Spec.Gang == 0 {
+		return
+	}
+	for _, o := range x.jobTasks(t.Job) {
+		if !x.notice(o).IsZero() {
+			u := *o
+			x.giveNotice(&u, *t.Leaves, api.ReasonGang, "ends and waits again "+leavesText(*t.Leaves)+"with the rest of its gang")
+		}
+	}
+}
+
+// TaskLeave ends tasks that were told some time before, once that is over. One that
+// was told so again, or otherwise, is left out. Its value is how many were told.
+type TaskLeave struct {
+	Meta
+	Victims []Victim `json:"victims"`
+}
+
+func (c *TaskLeave) apply(x *tx) (any, error) {
+	n := 0
+	for _, v := range c.Victims {
+		t := x.taskAt(v.Job, v.Index)
+		if t == nil || t.Attempt != v.Attempt || !t.Leaving() || !t.Holds() || c.At.Before(*t.Leaves) {
+			continue
+		}
+		u := *t
+		u.Preempted = c.At // it is left alone from its end on
+		x.putTask(&u)
+		if x.stopTask(&u, api.DesiredMove, u.Reason) {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// leavesText is how an event says when a task gets its stop signal.
+func leavesText(by time.Time) string { return "at " + by.UTC().Format("15:04:05") + " UTC, " }
 
 func (x *tx) mayPreempt(t *api.Task) bool {
 	p := x.partitions.get(&api.Partition{Path: t.Partition})

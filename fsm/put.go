@@ -124,11 +124,18 @@ func (x *tx) holdUsage(t *api.Task, sign int, op func(a, b api.Resources) api.Re
 		}
 	})
 	if t.Frozen || t.Desired == api.DesiredFreeze {
-		if key := (taskKey{t.Job, t.Index}); sign > 0 {
-			x.frozen.ReplaceOrInsert(key)
-		} else {
-			x.frozen.Delete(key)
-		}
+		setKey(&x.frozen, t, sign)
+	}
+	if t.Leaving() {
+		setKey(&x.leaving, t, sign)
+	}
+}
+
+func setKey(i *index[taskKey], t *api.Task, sign int) {
+	if key := (taskKey{t.Job, t.Index}); sign > 0 {
+		i.ReplaceOrInsert(key)
+	} else {
+		i.Delete(key)
 	}
 }
 

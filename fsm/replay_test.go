@@ -88,7 +88,7 @@ func checkSums(t *testing.T, v *View) {
 	tasks := map[string]int{}
 	counts := map[string]api.JobCounts{}
 	usage := map[string]api.PartitionUsage{}
-	pending, frozen := 0, 0
+	pending, frozen, leaving := 0, 0, 0
 	runs(t, v)
 	for task := range v.Tasks() {
 		if task.Holds() {
@@ -105,6 +105,9 @@ func checkSums(t *testing.T, v *View) {
 			}
 			usage[task.Partition] = u
 			tasks[task.NodeID]++
+		}
+		if task.Leaving() {
+			leaving++
 		}
 		if task.Pending() {
 			pending++
@@ -132,6 +135,14 @@ func checkSums(t *testing.T, v *View) {
 	}
 	if frozen != v.FrozenCount() {
 		t.Fatalf("index %d: %d tasks are frozen, the index has %d", v.Index(), frozen, v.FrozenCount())
+	}
+	for task := range v.LeavingTasks() {
+		if leaving--; !task.Leaving() || !task.Holds() {
+			t.Fatalf("index %d: %s is told to leave, by the index", v.Index(), task.ID)
+		}
+	}
+	if leaving != 0 {
+		t.Fatalf("index %d: %d tasks that are told to leave are not in the index, of %d", v.Index(), leaving, v.LeavingCount())
 	}
 	for j := range v.Jobs() {
 		if counts[j.ID] != j.Counts {

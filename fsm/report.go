@@ -122,7 +122,7 @@ func (x *tx) nextAttempt(j *api.Job, old, t *api.Task) {
 		if !j.Stop && (surplus || x.wantedAgain(t, old.Reason)) {
 			x.removeTask(t)
 		}
-	case t.Desired == api.DesiredMove && !x.finishedFirst(j, t):
+	case t.Moves() && !x.finishedFirst(j, t):
 		x.requeue(t, time.Time{})
 	case elsewhere:
 		x.requeue(t, notBefore)

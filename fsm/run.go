@@ -130,13 +130,13 @@ func (x *tx) accountEnd(j *api.Job, old, t *api.Task, used *api.TaskUse) {
 // outcomeOf tells what became of an attempt.
 func (x *tx) outcomeOf(j *api.Job, old, t *api.Task) outcome {
 	switch {
-	case t.State == api.TaskFinished && (t.Desired != api.DesiredMove || x.finishedFirst(j, t)):
+	case t.State == api.TaskFinished && (!t.Moves() || x.finishedFirst(j, t)):
 		return ends
-	case t.Desired == api.DesiredMove && (t.Reason == api.ReasonPreempted || old.Reason == api.ReasonPreempted):
+	case t.Moves() && (t.Reason == api.ReasonPreempted || old.Reason == api.ReasonPreempted):
 		return gaveWay
 	case t.Reason == api.ReasonGang || old.Reason == api.ReasonGang:
 		return fails
-	case t.Desired == api.DesiredMove:
+	case t.Moves():
 		return leaves
 	case stopped(t):
 		return ends

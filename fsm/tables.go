@@ -79,15 +79,16 @@ type tables struct {
 	ended     index[endedKey]  // jobs, oldest end first
 	usage     index[*usageRow]
 	frozen    index[taskKey]     // tasks stopped in place, or told to
+	leaving   index[taskKey]     // tasks that were told that they will have to end
 	newest    index[incidentKey] // the newest incident of a kind and object
 	ages      index[ageKey]      // runtimes, the longest unused first
 }
 
 // parts are all tables and indexes, in the order in which a snapshot has them:
 // a row comes after those that its indexes look at.
-func (t *tables) parts() [20]part {
+func (t *tables) parts() [21]part {
 	return [...]part{&t.partitions, &t.nodes, &t.jobs, &t.tasks, &t.offers, &t.tokens, &t.blobs, &t.bases, &t.incidents, &t.runtimes, &t.uses, &t.accounts,
-		&t.requests, &t.pending, &t.nodeTasks, &t.ended, &t.usage, &t.frozen, &t.newest, &t.ages}
+		&t.requests, &t.pending, &t.nodeTasks, &t.ended, &t.usage, &t.frozen, &t.leaving, &t.newest, &t.ages}
 }
 
 func compareTaskKeys(a, b taskKey) int {
@@ -107,9 +108,10 @@ func newTables() tables {
 		nodeTasks: newIndex(func(a, b *api.Task) bool {
 			return cmp.Or(strings.Compare(a.NodeID, b.NodeID), compareTaskKeys(taskKey{a.Job, a.Index}, taskKey{b.Job, b.Index})) < 0
 		}),
-		ended:  newIndex(func(a, b endedKey) bool { return cmp.Or(a.at.Compare(b.at), strings.Compare(a.id, b.id)) < 0 }),
-		usage:  newIndex(func(a, b *usageRow) bool { return a.path < b.path }),
-		frozen: newIndex(func(a, b taskKey) bool { return compareTaskKeys(a, b) < 0 }),
+		ended:   newIndex(func(a, b endedKey) bool { return cmp.Or(a.at.Compare(b.at), strings.Compare(a.id, b.id)) < 0 }),
+		usage:   newIndex(func(a, b *usageRow) bool { return a.path < b.path }),
+		frozen:  newIndex(func(a, b taskKey) bool { return compareTaskKeys(a, b) < 0 }),
+		leaving: newIndex(func(a, b taskKey) bool { return compareTaskKeys(a, b) < 0 }),
 		newest: newIndex(func(a, b incidentKey) bool {
 			return cmp.Or(cmp.Compare(a.kind, b.kind), strings.Compare(a.object, b.object)) < 0
 		}),

@@ -236,6 +236,16 @@ func (v *View) FrozenTasks() iter.Seq[*api.Task] {
 // FrozenCount is the number of those.
 func (v *View) FrozenCount() int { return v.t.frozen.Len() }
 
+// LeavingTasks lists the tasks that were told that they will have to end.
+func (v *View) LeavingTasks() iter.Seq[*api.Task] {
+	return func(yield func(*api.Task) bool) {
+		v.t.leaving.Ascend(func(k taskKey) bool { return yield(v.t.tasks.get(&api.Task{Job: k.job, Index: k.index})) })
+	}
+}
+
+// LeavingCount is the number of those.
+func (v *View) LeavingCount() int { return v.t.leaving.Len() }
+
 // Assignments is what a node should run or stop: its tasks with the version of
 // the spec that each runs.
 func (v *View) Assignments(nodeID string) []api.Assignment {

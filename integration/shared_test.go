@@ -28,6 +28,7 @@ type shared struct {
 	preempt int                      // victims so far
 	takes   map[string]time.Duration // attempts of which it is known
 	next    time.Time                // when the engine decides again without a change
+	leaves  func(*api.Task) bool     // whether one that was told to leaves at once; nil: when it must
 	started []string                 // jobs of the attempts that started, in their order
 }
 
@@ -54,7 +55,7 @@ func newShared(t interface {
 func (s *shared) meta() fsm.Meta { return fsm.Meta{At: s.now, Actor: "test"} }
 
 func (s *shared) hello(id string, r api.Resources) {
-	s.do(&fsm.NodeHello{Meta: s.meta(), ID: id, Hello: api.NodeHello{Addr: "x:1", Attrs: map[string]string{"zone": id[len(id)-1:]}, Resources: r}})
+	s.do(&fsm.NodeHello{Meta: s.meta(), ID: id, Hello: api.NodeHello{Addr: "x:1", Level: int(fsm.Newest), Attrs: map[string]string{"zone": id[len(id)-1:]}, Resources: r}})
 }
 
 // do proposes commands, which must be accepted.

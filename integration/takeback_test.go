@@ -7,6 +7,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/controller"
+	"github.com/mesita/mesita/cluster/scheduler"
 	"github.com/mesita/mesita/fsm"
 	"github.com/mesita/mesita/integration/draw"
 	"pgregory.net/rapid"
@@ -30,7 +31,7 @@ func (s *shared) slowly() int {
 			s.do(c)
 		}
 		s.check()
-		if quiet++; s.oneObeys() || len(cmds) > 0 {
+		if quiet++; s.oneObeys() || len(cmds) > 0 || s.View().LeavingCount() > 0 {
 			quiet = 0
 		}
 		if s.preempt-before > 1000 {
@@ -45,7 +46,7 @@ func (s *shared) oneObeys() (did bool) {
 	stopped := false
 	for n := range s.View().Nodes() {
 		for t := range s.View().NodeTasks(n.ID) {
-			ends := t.Desired == api.DesiredStop || t.Desired == api.DesiredMove
+			ends := t.Desired == api.DesiredStop || t.Desired == api.DesiredMove || t.Leaving() && s.leaves != nil && s.leaves(t)
 			switch {
 			case ends && !stopped:
 				s.report(t, api.TaskKilled, false)
@@ -65,7 +66,8 @@ func (s *shared) oneObeys() (did bool) {
 }
 
 // What is taken back goes to whom it was taken for, though those who give way end
-// one after the other: no more of them give way than are needed, and nobody twice.
+// one after the other, and some of them after a notice, or when they like within it: no
+// more of them give way than are needed, and nobody twice. Another leader changes nothing.
 func TestWhatIsTakenGoesToWhomItIsTakenFor(t *testing.T) {
 	// Who is not frozen within its min-runtime is ended.
 	for mode, least := range map[api.Preempt]time.Duration{api.PreemptKill: time.Second, api.PreemptFreeze: time.Minute} {
@@ -78,9 +80,17 @@ func TestWhatIsTakenGoesToWhomItIsTakenFor(t *testing.T) {
 				s := newShared(rt, nodes)
 				width, tasks := rapid.IntRange(1, 4).Draw(rt, "width"), rapid.IntRange(1, 4).Draw(rt, "tasks")
 				s.partition(&api.Partition{Path: "prod", Guarantee: api.Amounts{CPUs: api.MilliCPU(1000 * min(width*tasks, 4*len(nodes)))}})
-				s.partition(&api.Partition{Path: "ml", Preempt: mode, MinRuntime: api.Duration(least)})
+				s.partition(&api.Partition{Path: "ml", Preempt: mode, MinRuntime: api.Duration(least), Notice: drawNotice(rt)})
 				s.submit("x", batchOf("ml", 100, 1000, 64<<20))
 				s.slowly()
+				again := rapid.Bool().Draw(rt, "another leader")
+				s.leaves = func(t *api.Task) bool {
+					if again {
+						s.engine, again = scheduler.NewEngine(roundOf), false
+						s.engine.Update(s.View(), nil, true)
+					}
+					return rapid.IntRange(0, 9).Draw(rt, "leaves") == 0
+				}
 				s.submit("y", batchOf("prod", tasks, api.MilliCPU(1000*width), 64<<20))
 				got := min(tasks, 4/width*len(nodes))
 				if n := s.slowly(); n != got*width {
@@ -135,6 +145,12 @@ func TestWhoIsServedLaterTakesNothing(t *testing.T) {
 	}
 }
 
+// drawNotice is one that is over before room that is being taken back would be given
+// away without it, or after that; or none.
+func drawNotice(t *rapid.T) api.Duration {
+	return api.Duration(rapid.SampledFrom([]time.Duration{0, 5 * time.Second, 100 * time.Second}).Draw(t, "notice"))
+}
+
 // In any queue whose policy preempts, each act of taking moves room to a job that
 // is further ahead in the order of the queue, found here by itself: so with all
 // jobs known it ends, and a task gives way at most once for each job ahead of its own.
@@ -143,7 +159,7 @@ func TestTakingEndsInAnyQueue(t *testing.T) {
 		s := newShared(rt, randomNodes(rt))
 		policy := rapid.SampledFrom([]api.Policy{api.PolicyPriority, api.PolicySRTF}).Draw(rt, "policy")
 		aging := time.Duration(rapid.IntRange(1, 30).Draw(rt, "aging")) * time.Second
-		s.partition(&api.Partition{Path: "p", Policy: policy, Aging: api.Duration(aging), MinRuntime: api.Duration(time.Second)})
+		s.partition(&api.Partition{Path: "p", Policy: policy, Aging: api.Duration(aging), MinRuntime: api.Duration(time.Second), Notice: drawNotice(rt)})
 		jobs := rapid.IntRange(2, 8).Draw(rt, "jobs")
 		for i := range jobs {
 			spec := batchOf("p", rapid.IntRange(1, 3).Draw(rt, "tasks"), api.MilliCPU(rapid.IntRange(1, 4).Draw(rt, "cpus"))*500, 64<<20)

@@ -165,6 +165,9 @@ func printPlan(w io.Writer, p *api.Plan) error {
 		if g.Freeze {
 			how = "is frozen"
 		}
+		if g.Notice > 0 {
+			how = "ends after " + g.Notice.String() + " of notice"
+		}
 		ways = append(ways, fmt.Sprintf("%s of partition %s %s", g.Task, g.Partition, how))
 	}
 	for _, x := range []struct {

@@ -164,6 +164,8 @@ func stateText(t *api.Task) string {
 		return "pending"
 	case t.Frozen && !t.State.Final():
 		return "frozen"
+	case t.Leaving() && t.State == api.TaskRunning:
+		return "leaving"
 	}
 	return t.State.Word()
 }

@@ -60,7 +60,15 @@ func reasonText(t *api.Task) string {
 	if t.State == api.TaskRunning && t.Desired == api.DesiredRun {
 		return ""
 	}
+	if t.Leaving() {
+		return string(t.Reason) + " in " + until(*t.Leaves)
+	}
 	return string(t.Reason)
+}
+
+// until is how long it is until then, in seconds.
+func until(at time.Time) string {
+	return max(0, time.Until(at)).Round(time.Second).String()
 }
 
 func (a *app) showCommand() *cli.Command {
@@ -189,6 +197,9 @@ func endsText(s *api.JobSpec) string {
 	if s.StopSignal != "SIGTERM" || s.StopGrace != api.DefaultStopGrace {
 		out = append(out, fmt.Sprintf("stopped by %s, killed %s later", s.StopSignal, s.StopGrace))
 	}
+	if s.NoticeSignal != "" {
+		out = append(out, "told by "+s.NoticeSignal+" before it has to give way")
+	}
 	return strings.Join(out, ", ")
 }
 
@@ -241,6 +252,9 @@ func showTask(w io.Writer, t *api.Task, now *api.TaskStats) error {
 	}
 	if now != nil && now.HeldUp() != "" {
 		fmt.Fprintf(w, "held up    %s\n", now.HeldUp())
+	}
+	if t.Leaving() {
+		fmt.Fprintf(w, "leaves     in %s, when it gets its stop signal\n", until(*t.Leaves))
 	}
 	if t.Message != "" || t.Reason != "" {
 		fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("why        %s   %s", or(string(t.Reason), "-"), printable(t.Message)), " "))

@@ -11,7 +11,7 @@ import (
 	"github.com/mesita/mesita/fsm"
 )
 
-// taskFilter reads ?state=: pending, frozen, or a state's name with or without TASK_.
+// taskFilter reads ?state=: pending, frozen, leaving, or a state's name with or without TASK_.
 func taskFilter(q *exchange.Query) func(*api.Task) bool {
 	name := q.Text("state")
 	switch {
@@ -19,6 +19,8 @@ func taskFilter(q *exchange.Query) func(*api.Task) bool {
 		return nil
 	case strings.EqualFold(name, "pending"):
 		return (*api.Task).Pending
+	case strings.EqualFold(name, "leaving"):
+		return (*api.Task).Leaving
 	case strings.EqualFold(name, "frozen"):
 		return func(t *api.Task) bool { return t.Frozen && !t.State.Final() }
 	}

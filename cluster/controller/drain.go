@@ -15,13 +15,13 @@ func (d *decision) drain(n *api.Node) {
 	var ids []string
 	moving := map[string]bool{}
 	for t := range d.view.NodeTasks(n.ID) {
-		if t.Desired == api.DesiredMove {
+		if t.Desired == api.DesiredMove || t.Leaving() {
 			moving[t.Job] = true
 		}
 	}
 	for t := range d.view.NodeTasks(n.ID) {
 		j := d.view.Job(t.Job)
-		if j == nil || t.Desired != api.DesiredRun && t.Desired != api.DesiredFreeze {
+		if j == nil || t.Desired != api.DesiredRun && t.Desired != api.DesiredFreeze && !t.Leaving() {
 			continue
 		}
 		by := stopBy(n, j, t)
@@ -71,7 +71,7 @@ func drainDeadline(v *fsm.View, now time.Time) time.Time {
 		}
 		for t := range v.NodeTasks(n.ID) {
 			j := v.Job(t.Job)
-			if j == nil || t.Desired != api.DesiredRun {
+			if j == nil || t.Desired != api.DesiredRun && !t.Leaving() {
 				continue
 			}
 			if by := stopBy(n, j, t); by.After(now) && (next.IsZero() || by.Before(next)) {

@@ -77,7 +77,7 @@ func (x *ends) Pop() any {
 
 // foretell goes through what waits in a view.
 func foretell(ctx context.Context, p scheduler.Planner, v *fsm.View) (*forecast, error) {
-	f := &forecast{future: &future{fork: v.Fork(), engine: p.Engine(v), now: p.Now()}, view: v, seen: scheduler.NewBacklog(), sure: api.SureLimits,
+	f := &forecast{future: &future{fork: v.Fork(), engine: p.Engine(v), now: p.Now(), passes: true}, view: v, seen: scheduler.NewBacklog(), sure: api.SureLimits,
 		rowOf: map[string]int{}, started: map[string]int{}}
 	f.touched, f.placed = map[string]bool{}, f.starts
 	until := p.Now().Add(maxForecast)

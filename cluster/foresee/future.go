@@ -33,6 +33,7 @@ type future struct {
 	next    time.Time     // when the engine decides again without a change
 	gave    []api.GaveWay // in their order
 	partial bool          // it was not looked to the end
+	passes  bool          // time does
 
 	// Where they are not nil:
 	placed  func(*fsm.TaskPlace) // is told of what the engine placed
@@ -119,6 +120,9 @@ func (x *future) do(c fsm.Command) {
 			if was != nil {
 				g.Partition, g.Node = was.Partition, was.Node
 			}
+			if is != nil && is.Leaving() {
+				g.Notice = api.Duration(is.Leaves.Sub(x.now))
+			}
 			x.gave = append(x.gave, g)
 		}
 	}
@@ -149,7 +153,7 @@ func (x *future) obey(changes map[fsm.Change]struct{}, all bool) (did bool) {
 		}
 		report := &fsm.TaskReport{Meta: fsm.Meta{At: x.now, Actor: "plan"}}
 		for t := range v.NodeTasks(id) {
-			if s, ok := next(t, x.now); ok {
+			if s, ok := next(t, x.now, x.passes); ok {
 				report.Statuses = append(report.Statuses, s)
 			}
 		}
@@ -162,11 +166,13 @@ func (x *future) obey(changes map[fsm.Change]struct{}, all bool) (did bool) {
 	return did
 }
 
-// next is what a node reports of a task that is not yet as it is told to be.
-func next(t *api.Task, now time.Time) (api.TaskStatus, bool) {
+// next is what a node reports of a task that is not yet as it is told to be. Where
+// time passes, one that was told to leave runs on until it must; otherwise nobody waits
+// for that.
+func next(t *api.Task, now time.Time, passes bool) (api.TaskStatus, bool) {
 	s := api.TaskStatus{Task: t.ID, Attempt: t.Attempt, NodeID: t.NodeID, State: api.TaskRunning, PID: max(1, t.PID), Time: now}
 	switch {
-	case t.Desired == api.DesiredStop || t.Desired == api.DesiredMove:
+	case t.Desired == api.DesiredStop || t.Desired == api.DesiredMove || t.Leaving() && !passes:
 		s.State, s.ExitCode = api.TaskKilled, new(int)
 	case t.State != api.TaskRunning:
 	case t.Desired == api.DesiredFreeze && !t.Frozen:

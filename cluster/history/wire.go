@@ -89,6 +89,7 @@ func (w *wire) task(t *api.Task) {
 	w.rare(&t.Earlier, t.Earlier == nil)
 	number(w, &t.Revision)
 	w.rare(&t.Accounted, t.Accounted == nil)
+	w.rare(&t.Leaves, t.Leaves == nil)
 }
 
 func (w *wire) resources(r *api.Resources) {

@@ -101,6 +101,10 @@ func (b *Backlog) blocked(p *pass, t *turn, limit bool) {
 		return
 	}
 	j := t.entry.job
+	if o, told := p.leaving(j.ID); told {
+		b.found[j.ID] = o
+		return
+	}
 	if !limit {
 		o := b.noRoom(p, t)
 		b.found[j.ID], b.full[t.seat.Class] = o, o

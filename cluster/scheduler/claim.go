@@ -7,21 +7,24 @@ import (
 	"github.com/mesita/mesita/api"
 )
 
-// claimFor is how long room that is being taken back is kept for whom it is taken.
+// claimFor is how long room that is being taken back is kept for whom it is taken,
+// beside the notice that those have who give it.
 // Where tasks take longer to end it is claimed again meanwhile, without ending more.
 const claimFor = time.Minute
 
 // claim is room on a node that is being taken back for a task of a job: without it
 // whoever is served while the first of several victims has ended gets what that
 // held, and has to give way again. It is remembered by the engine alone: a new
-// leader does not know of it, and takes back once more at worst.
+// leader does not know of it, and takes back once more at worst; where those run on who
+// were told to leave, it first finds out anew for whom that is: see Engine.fresh.
 type claim struct {
 	job      string
 	path     string
 	node     string
 	need     api.Resources
 	until    time.Time
-	entitled bool // a guarantee covers it, as of this pass
+	lasts    time.Duration // from when it was made
+	entitled bool          // a guarantee covers it, as of this pass
 }
 
 // renewClaims keeps the claims of earlier passes that can still come true: their
@@ -33,7 +36,7 @@ func (p *pass) renewClaims() {
 	room := map[int]api.Resources{}
 	for _, c := range old {
 		l, i := p.e.jobs[c.job], p.slotOf(c)
-		if l == nil || l.entry == nil || l.part != c.path || i < 0 || !c.until.After(p.now) || c.until.Sub(p.now) > claimFor || waits[c.job] >= l.entry.job.Counts.Pending {
+		if l == nil || l.entry == nil || l.part != c.path || i < 0 || !c.until.After(p.now) || c.until.Sub(p.now) > c.lasts || waits[c.job] >= l.entry.job.Counts.Pending {
 			continue
 		}
 		left, seen := room[i]
@@ -102,6 +105,9 @@ func (p *pass) before(t *turn, e *entry, c *claim) bool {
 // leavesClaims tells whether enough is left for the claims of others on a slot, or
 // on its way, once a task took what it needs there.
 func (p *pass) leavesClaims(t *turn, e *entry, job string, slot int, need api.Resources) bool {
+	if p.unknown(slot) {
+		return false
+	}
 	if len(p.claims[slot]) == 0 {
 		return true
 	}

@@ -76,6 +76,7 @@ type Engine struct {
 	shares  reserve.Averages
 	late    map[string]*letIn // who was let in last though weights were against it, by partition
 	claims  []*claim          // what is being taken back, and for whom
+	fresh   bool              // that is not known of what an earlier leader took back
 	started *started          // what the pass starts
 	tallies *Tallies          // nil: nothing is counted
 
@@ -96,7 +97,7 @@ type live struct {
 
 // NewEngine makes an engine that has seen nothing yet.
 func NewEngine(begin Begin) *Engine {
-	e := &Engine{begin: begin, late: map[string]*letIn{}, started: newStarted(0, nil)}
+	e := &Engine{begin: begin, fresh: true, late: map[string]*letIn{}, started: newStarted(0, nil)}
 	e.book = order.NewBook(&e.slots, order.MaxBytes)
 	return e
 }
@@ -274,7 +275,7 @@ func (e *Engine) Decide(now time.Time) (cmds []fsm.Command, next time.Time) {
 }
 
 func (e *Engine) decide(now time.Time, looks observer) (cmds []fsm.Command, next time.Time) {
-	if e.view.PendingCount() == 0 && e.view.FrozenCount() == 0 && len(e.over()) == 0 {
+	if e.view.PendingCount() == 0 && e.view.FrozenCount() == 0 && e.view.LeavingCount() == 0 && len(e.over()) == 0 {
 		e.holds, e.more, e.quotas, e.heads, e.claims = nil, nil, nil, nil, nil
 		e.tallies.rest(now)
 		return nil, time.Time{}

@@ -237,6 +237,12 @@ func (p Planner) explainTask(e *Engine, v *fsm.View, t *api.Task) *api.Why {
 			why.Summary += "; it ends and waits again if that lasts until " + t.FrozenAt.Add(part.FrozenAtMost()).Format("15:04")
 		}
 		why.Hints = []string{fmt.Sprintf("it goes on where it stopped once %s has cpus=%s free; it has %s now", t.Node, t.Resources.CPUs, v.Free(t.NodeID).CPUs)}
+	case t.Leaving():
+		why.Summary = fmt.Sprintf("%s is on %s (%s), and was told to leave: others are entitled to what it holds", t.ID, t.Node, t.State.Word())
+		why.Hints = []string{"it gets its stop signal at " + t.Leaves.Format("15:04:05") + ", and starts again when there is room; one that has finished by then stays finished"}
+		if text := unseen(v, j, t); text != "" {
+			why.Hints = append(why.Hints, text)
+		}
 	case !t.Pending():
 		why.Summary = fmt.Sprintf("%s is on %s (%s)", t.ID, t.Node, t.State.Word())
 		if t.Desired != api.DesiredRun {

@@ -219,10 +219,13 @@ func (p *pass) releases(out []reserve.Release, slot int, path string, gives func
 		}
 		at, known := p.endOf(t, j)
 		hoped := leaves(t)
-		if gives(t, j) {
+		if !t.Leaving() && gives(t, j) {
 			due := p.now.Add(time.Second)
-			if part := p.view.Partition(t.Partition); !t.Preempted.IsZero() && part != nil {
-				due = later(due, t.Preempted.Add(time.Duration(part.MinRuntime)))
+			if part := p.view.Partition(t.Partition); part != nil {
+				if !t.Preempted.IsZero() {
+					due = later(due, t.Preempted.Add(time.Duration(part.MinRuntime)))
+				}
+				due = due.Add(time.Duration(part.Notice))
 			}
 			if !known || at.IsZero() || due.Before(at) {
 				at, known, hoped = due, true, true
@@ -245,7 +248,7 @@ func (p *pass) releases(out []reserve.Release, slot int, path string, gives func
 // known to end at all.
 func (p *pass) endOf(t *api.Task, j *api.Job) (at time.Time, ends bool) {
 	if leaves(t) {
-		return p.now.Add(time.Second), true
+		return later(p.now.Add(time.Second), leavesAt(t)), true
 	}
 	if j.Spec.Kind != api.KindBatch {
 		return time.Time{}, false
@@ -256,8 +259,18 @@ func (p *pass) endOf(t *api.Task, j *api.Job) (at time.Time, ends bool) {
 	return at, true
 }
 
-// leaves tells whether a task was told to end.
-func leaves(t *api.Task) bool { return t.Desired == api.DesiredStop || t.Desired == api.DesiredMove }
+// leaves tells whether a task was told to end, now or in a while.
+func leaves(t *api.Task) bool {
+	return t.Desired == api.DesiredStop || t.Desired == api.DesiredMove || t.Leaving()
+}
+
+// leavesAt is when a task that was told to end gets its stop signal, zero: it did.
+func leavesAt(t *api.Task) time.Time {
+	if t.Leaving() {
+		return *t.Leaves
+	}
+	return time.Time{}
+}
 
 // graceOf is how long a task may take to end after it was told to.
 func graceOf(s *api.JobSpec) time.Duration {

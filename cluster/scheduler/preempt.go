@@ -31,6 +31,7 @@ func (p *pass) preempt() {
 		x.mine[c.job]++
 		x.comingTo(p.slotOf(c)) // before there are more of them
 	}
+	x.dismiss()
 	x.countAhead(-1) // they are claimed for as the others
 	x.ahead = nil
 	x.stuck()
@@ -52,6 +53,7 @@ func (p *pass) preempt() {
 			x.within(t)
 		}
 	}
+	x.known()
 }
 
 // guarantee takes back for the waiting jobs that the partition's guarantee
@@ -159,7 +161,7 @@ func (x *preemption) claimRoom(t *turn, e *entry, u *unit, c *order.Class, slots
 		return true
 	}
 	if i := x.promised(c, slots); i >= 0 && x.round.Room(t.q.part.Path, u.need) == "" {
-		x.promise(t, e, i, u.need, !x.e.slots.Free[i].Fits(u.need))
+		x.promise(t, e, i, u.need, !x.e.slots.Free[i].Fits(u.need), x.told(i))
 		return true
 	}
 	set := x.victims(t, c, u.need, slots, allow, false)
@@ -174,8 +176,9 @@ func (x *preemption) claimRoom(t *turn, e *entry, u *unit, c *order.Class, slots
 }
 
 // promise gives the winner what a slot will have, and claims it if it cannot start
-// there yet: for want of room, or of a limit that allows it.
-func (x *preemption) promise(t *turn, e *entry, slot int, need api.Resources, claims bool) {
+// there yet: for want of room, or of a limit that allows it. Who gives way may run on
+// for as long as its notice.
+func (x *preemption) promise(t *turn, e *entry, slot int, need api.Resources, claims bool, notice time.Duration) {
 	left := x.comingTo(slot)
 	x.coming[slot] = left.Minus(need)
 	x.round.Charge(t.q.part.Path, need)
@@ -183,7 +186,7 @@ func (x *preemption) promise(t *turn, e *entry, slot int, need api.Resources, cl
 	if claims {
 		need := need
 		need.Ports = nil
-		c = &claim{job: e.job.ID, path: t.q.part.Path, node: x.e.slots.Node[slot].ID, need: need, until: x.now.Add(claimFor)}
+		c = &claim{job: e.job.ID, path: t.q.part.Path, node: x.e.slots.Node[slot].ID, need: need, until: x.now.Add(claimFor + notice), lasts: claimFor + notice}
 		x.addClaim(c)
 	}
 	x.undo = append(x.undo, func() {
@@ -223,6 +226,7 @@ func (x *preemption) promised(c *order.Class, slots []int) int {
 type victim struct {
 	task   *api.Task
 	freeze bool
+	notice time.Duration
 	gives  api.Resources
 	waste  float64
 }
@@ -332,6 +336,8 @@ func (x *preemption) victim(v *api.Task, node *api.Node, force bool) (victim, bo
 			return victim{}, false
 		}
 		d.freeze, d.gives, d.waste = true, api.Resources{CPUs: v.Resources.CPUs}, 1e-6
+	} else if v.State == api.TaskRunning && !v.Frozen {
+		d.notice = time.Duration(part.Notice)
 	}
 	return d, true
 }
@@ -362,7 +368,7 @@ func (x *preemption) take(t *turn, e *entry, u *unit, set *victimSet) {
 			x.cmds = append(x.cmds, c)
 		}
 	}
-	x.promise(t, e, set.slot, u.need, true)
+	x.promise(t, e, set.slot, u.need, true, set.notice())
 }
 
 // giveWay counts what a victim gives.

@@ -28,7 +28,7 @@ func (e *Engine) Remember() *Memory {
 // recall has an engine remember what another one did, nil: nothing. It follows the
 // state by Update as before.
 func (e *Engine) recall(m *Memory) {
-	if m == nil {
+	if e.fresh = m == nil; e.fresh {
 		m = &Memory{}
 	}
 	e.holds, e.more, e.quotas, e.heads, e.shares = maps.Clone(m.holds), maps.Clone(m.more), maps.Clone(m.quotas), copyHeads(m.heads), m.shares.Clone()

@@ -40,6 +40,11 @@ func (p Planner) explainWait(e *Engine, v *fsm.View, j *api.Job, t *api.Task, wh
 		w.holders()
 	}
 	w.estimate()
+	if told, any := x.leaving(j.ID); any {
+		why.Waiting(append([]api.Obstacle{told}, slices.DeleteFunc(why.Obstacles, func(o api.Obstacle) bool { return o.Kind == api.ObstacleTaking || o.Kind == api.ObstacleFull })...)...)
+		why.Hints = []string{"it starts by itself when they have ended, which may be sooner"}
+		return
+	}
 	if seen.took > 0 {
 		why.Hints = []string{fmt.Sprintf("%s of others were told to give way to it; it starts when they have", api.Count(seen.took, "task"))}
 		return

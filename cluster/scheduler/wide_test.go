@@ -30,7 +30,7 @@ func newMachine(t *testing.T, a, b *api.Partition) *machine {
 	begun := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	m := &machine{t: t, Store: fsm.NewStore(nil), engine: scheduler.NewEngine(beginRound), begun: begun, now: begun, takes: map[string]time.Duration{}}
 	m.do(&fsm.ClusterInit{Level: fsm.Newest, Meta: m.meta(), Cluster: &api.Cluster{ID: "c", Name: "pine"}, Authority: &api.Authority{}, Node: &api.Node{ID: "id0", Name: "n0"}})
-	m.do(&fsm.NodeHello{Meta: m.meta(), ID: "id0", Hello: api.NodeHello{Addr: "x:1", Resources: api.Resources{CPUs: 8000, Mem: 64 << 30}}})
+	m.do(&fsm.NodeHello{Meta: m.meta(), ID: "id0", Hello: api.NodeHello{Addr: "x:1", Level: int(fsm.Newest), Resources: api.Resources{CPUs: 8000, Mem: 64 << 30}}})
 	for _, p := range []*api.Partition{a, b} {
 		m.do(&fsm.PartitionPut{Meta: m.meta(), Partition: p})
 	}

@@ -27,6 +27,9 @@ func drawCluster(t *rapid.T) *Cluster {
 			Placement:  rapid.SampledFrom(api.Names(api.Placements())).Draw(t, "placement"),
 			Preempt:    rapid.SampledFrom(api.Names(api.Preempts())).Draw(t, "preempt"),
 			MinRuntime: api.Duration(5 * time.Second)}
+		if p.Preempt != api.PreemptNever {
+			p.Notice = api.Duration(rapid.SampledFrom([]time.Duration{0, 3 * time.Second, 90 * time.Second}).Draw(t, "notice"))
+		}
 		if name == "a" {
 			p.Guarantee.CPUs = api.MilliCPU(1000 * rapid.IntRange(0, 2).Draw(t, "guarantee"))
 		}

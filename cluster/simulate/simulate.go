@@ -179,7 +179,7 @@ func (s *simulator) setUp(ctx context.Context) error {
 }
 
 func (s *simulator) hello(n node) fsm.Command {
-	return &fsm.NodeHello{Meta: s.meta(), ID: n.id, Hello: api.NodeHello{Addr: n.name + ":5050", Version: "simulated", Attrs: n.attrs, Resources: n.resources}}
+	return &fsm.NodeHello{Meta: s.meta(), ID: n.id, Hello: api.NodeHello{Addr: n.name + ":5050", Version: "simulated", Level: int(fsm.Newest), Attrs: n.attrs, Resources: n.resources}}
 }
 
 // partitions are those of the cluster file, parents first; a file without any

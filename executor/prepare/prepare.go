@@ -71,7 +71,7 @@ func (p *Preparer) Task(id string, t *api.Task, s *api.TaskSpec, submission uint
 		return none, err
 	}
 	dir := p.dir(id, s)
-	env := environ(p.Node, t, s, who)
+	env := environ(p.Node, p.noticePath(id, s), t, s, who)
 	args := expand(s.Command, t)
 	path := ""
 	if s.Program != "" {
@@ -126,7 +126,7 @@ func (p *Preparer) Beside(id string, t *api.Task, s *api.TaskSpec, c Command) (i
 		return none, err
 	}
 	dir := cmp.Or(c.Dir, p.dir(id, s))
-	env := environ(p.Node, t, s, who)
+	env := environ(p.Node, p.noticePath(id, s), t, s, who)
 	if c.TTY && variable(env, "TERM") == "" {
 		env = append(env, "TERM=xterm-256color")
 	}

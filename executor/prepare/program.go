@@ -16,7 +16,7 @@ import (
 
 // environ is the environment of a task, without double names: what the user
 // gave wins over the defaults, but not over the facts.
-func environ(node string, t *api.Task, s *api.TaskSpec, who account) []string {
+func environ(node, notice string, t *api.Task, s *api.TaskSpec, who account) []string {
 	out := make([]string, 0, 16+len(s.Env)+len(t.Ports))
 	for k, v := range map[string]string{"PATH": defaultPath, "HOME": who.home, "USER": who.name, "LOGNAME": who.name} {
 		if _, given := s.Env[k]; !given {
@@ -30,6 +30,9 @@ func environ(node string, t *api.Task, s *api.TaskSpec, who account) []string {
 	}
 	out = append(out, "MESITA_TASK_ID="+t.ID, "MESITA_JOB="+t.Job, "MESITA_INDEX="+strconv.Itoa(t.Index),
 		"MESITA_ATTEMPT="+strconv.Itoa(t.Attempt), "MESITA_NODE="+node, "MESITA_PARTITION="+t.Partition, "MESITA_CPUS="+t.Resources.CPUs.String())
+	if notice != "" {
+		out = append(out, "MESITA_NOTICE="+notice)
+	}
 	for name, port := range t.Ports {
 		out = append(out, "MESITA_PORT_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_"))+"="+strconv.Itoa(port))
 	}

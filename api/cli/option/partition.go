@@ -53,6 +53,7 @@ func partitionFields() []partitionField {
 		numberField("min-runtime", "`TIME` for which a task that gave way is left alone (default 1m)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.MinRuntime }),
 		reading(numberField("max-frozen", "`TIME` that a task stays frozen at most: then it ends, and waits to start again (default 1h)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.MaxFrozen }),
 			func(p *api.Partition) string { return api.Duration(p.FrozenAtMost()).String() }),
+		boundField("notice", "`TIME` before its stop signal at which a task is told to give way; none", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.Notice }),
 		wordsField("user", "`NAME` of a token that may submit; may be repeated; none: everybody", func(p *api.Partition) *[]string { return &p.Users }),
 		wordsField("role", "`ROLE` that may submit: operator or admin; may be repeated; none: everybody", func(p *api.Partition) *[]string { return &p.Roles }),
 		{"run-as", &cli.StringFlag{Name: "run-as", Usage: "`USER` that users' tasks run as, here and below; none: as above, or mesita-task"},

@@ -32,6 +32,7 @@ func TaskFlags(more ...cli.Flag) []cli.Flag {
 		&cli.StringFlag{Name: "dir", Usage: "working `FOLDER` (default: one of the task's own)"},
 		&cli.StringFlag{Name: "stop-signal", Usage: "`SIGNAL` to stop with (default SIGTERM)"},
 		&cli.StringFlag{Name: "stop-grace", Usage: "`TIME` until SIGKILL (default 10s)"},
+		&cli.StringFlag{Name: "notice-signal", Usage: "`SIGNAL` that tells of a partition's --notice, beside the file MESITA_NOTICE"},
 		&cli.StringFlag{Name: "log-max", Usage: "`BYTES` of logs kept per task (default 20MiB)"},
 		&cli.Int64Flag{Name: "pids", Usage: "most processes of a task, `NUMBER` (default 4096)"},
 		&cli.StringSliceFlag{Name: "ulimit", Usage: "bound of each process, `NAME=SOFT:HARD`: nofile=1024:4096, core=unlimited; may be repeated"},
@@ -52,6 +53,7 @@ func TaskFlags(more ...cli.Flag) []cli.Flag {
 func FillTask(c *cli.Context, s *api.JobSpec, command []string) error {
 	s.Command, s.Partition, s.User, s.Dir = command, c.String("partition"), c.String("user"), c.String("dir")
 	s.StopSignal, s.GPUs, s.Pids, s.Privileged, s.HostPIDs = c.String("stop-signal"), c.Int64("gpus"), c.Int64("pids"), c.Bool("privileged"), c.Bool("host-pids")
+	s.NoticeSignal = c.String("notice-signal")
 	s.Unconfined = c.StringSlice("unconfined")
 	s.Nice = c.Int("nice")
 	if c.IsSet("pids") && s.Pids == 0 {

@@ -1,0 +1,95 @@
+package scheduler
+
+import (
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+// dismiss ends the tasks that were told some time before, once that is over, and asks
+// for another pass when the next one's is. What they hold is their partition's no more:
+// nothing further is taken from it on the strength of that.
+func (x *preemption) dismiss() {
+	c := &fsm.TaskLeave{Meta: fsm.Meta{At: x.now, Actor: "scheduler"}}
+	for t := range x.view.LeavingTasks() {
+		x.round.Refund(t.Partition, t.Held())
+		if t.Leaves.After(x.now) {
+			x.again(*t.Leaves)
+			continue
+		}
+		c.Victims = append(c.Victims, fsm.Victim{Job: t.Job, Index: t.Index, Attempt: t.Attempt})
+	}
+	if len(c.Victims) > 0 {
+		x.cmds = append(x.cmds, c)
+	}
+}
+
+// unknown tells whether a new leader does not know yet for whom those leave a slot who
+// were told to: then nobody gets what they leave before that is decided.
+func (p *pass) unknown(slot int) bool {
+	if !p.e.fresh || p.view.LeavingCount() == 0 {
+		return false
+	}
+	for t := range p.view.NodeTasks(p.e.slots.Node[slot].ID) {
+		if t.Leaving() {
+			return true
+		}
+	}
+	return false
+}
+
+// known has the next pass go on with what this one found out.
+func (x *preemption) known() {
+	x.freed = x.freed || x.e.fresh && x.view.LeavingCount() > 0
+	x.e.fresh = false
+}
+
+// notice is the longest that one of the set has.
+func (s *victimSet) notice() (most time.Duration) {
+	for _, v := range s.list {
+		most = max(most, v.notice)
+	}
+	return most
+}
+
+// told is for how long those still run at most that were told to leave a slot.
+func (x *preemption) told(slot int) (most time.Duration) {
+	if x.view.LeavingCount() == 0 {
+		return 0
+	}
+	for t := range x.view.NodeTasks(x.e.slots.Node[slot].ID) {
+		if t.Leaving() {
+			most = max(most, t.Leaves.Sub(x.now))
+		}
+	}
+	return most
+}
+
+// leaving tells of the tasks that were told to leave for a job, and when the last of
+// them has ended at the latest; false: none was.
+func (p *pass) leaving(job string) (o api.Obstacle, told bool) {
+	if p.view.LeavingCount() == 0 {
+		return o, false
+	}
+	for _, c := range p.e.claims {
+		i := p.slotOf(c)
+		if c.job != job || i < 0 {
+			continue
+		}
+		for t := range p.view.NodeTasks(p.e.slots.Node[i].ID) {
+			j := p.view.Job(t.Job)
+			if !t.Leaving() || j == nil {
+				continue
+			}
+			if o.Told++; o.Told == 1 {
+				o.Kind, o.Task = api.ObstacleTaking, t.ID
+			}
+			o.Until = later(o.Until, t.Leaves.Add(graceOf(j.SpecOf(t.Version))))
+		}
+		if o.Told > 0 {
+			return o, true
+		}
+	}
+	return o, false
+}
