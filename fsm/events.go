@@ -21,7 +21,9 @@ const snapshotEvents = 2048
 type ring struct {
 	mu     sync.Mutex
 	events []api.Event
-	bare   uint64        // those up to here are of a snapshot, and have no payload
+	own    []int         // what the payload of each weighs: see ballast
+	held   ballast       // what all of them weigh
+	bare   uint64        // those up to here have no payload: they are of a snapshot, or it was let go
 	ready  chan struct{} // closed at the next wake; nil while nobody waits
 }
 
@@ -29,11 +31,33 @@ func (r *ring) add(e api.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.events) >= 2*ringSize {
-		kept := make([]api.Event, ringSize, 2*ringSize)
-		copy(kept, r.events[len(r.events)-ringSize:])
-		r.events = kept
+		gone := len(r.events) - ringSize
+		r.strip(func(i int) bool { return i < gone })
+		r.events, r.own = newest(r.events), newest(r.own)
 	}
-	r.events = append(r.events, e)
+	r.events, r.own = append(r.events, e), append(r.own, r.held.take(&e.Payload))
+	// What the newest has the state mostly has, too: it is kept whatever it weighs.
+	r.strip(func(i int) bool { return r.held.bytes > ballastBytes && i < len(r.events)-1 })
+}
+
+func newest[T any](all []T) []T {
+	kept := make([]T, ringSize, 2*ringSize)
+	copy(kept, all[len(all)-ringSize:])
+	return kept
+}
+
+// strip lets go of the payloads of the oldest events that have one, for as long as
+// more says so of the next; the events stay.
+func (r *ring) strip(more func(i int) bool) {
+	i := 0
+	if first := r.events[0].Index; r.bare >= first {
+		i = int(r.bare + 1 - first)
+	}
+	for ; i < len(r.events) && more(i); i++ {
+		e := &r.events[i]
+		r.held.drop(&e.Payload, r.own[i])
+		e.Payload, r.bare = api.Payload{}, e.Index
+	}
 }
 
 func (r *ring) wake() {
@@ -48,7 +72,7 @@ func (r *ring) wake() {
 func (r *ring) replace(events []api.Event, last uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.events, r.bare = events, last
+	r.events, r.own, r.held, r.bare = events, make([]int, len(events)), ballast{}, last
 }
 
 // last returns up to n of the newest events.

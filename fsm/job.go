@@ -131,7 +131,7 @@ func (x *tx) pushVersion(old *api.Job) []api.JobVersion {
 	h := append(slices.Clone(old.History), api.JobVersion{Version: old.Version, Spec: old.Spec, Created: old.Updated})
 	beyond := max(0, len(h)-api.MaxHistory)
 	if beyond == 0 || !x.does(RunningVersions) {
-		return h[beyond:]
+		return slices.Delete(h, 0, beyond) // which keeps none of them alive
 	}
 	there := map[int]bool{}
 	for _, t := range x.jobTasks(old.ID) {

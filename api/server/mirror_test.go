@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -190,7 +191,9 @@ func (m *mirror) shows() []string {
 		add("task", t)
 	}
 	for _, n := range m.nodes {
-		add("node", n)
+		if n.State != api.NodeGone {
+			add("node", n)
+		}
 	}
 	for _, n := range m.incidents {
 		add("incident", n)
@@ -248,6 +251,27 @@ func mirrored(t *testing.T, r *rand.Rand) (some, all *mirror) {
 	return some, all
 }
 
+// heavy has the store let go of what its events are about, for that of one job which is
+// more than it has room for.
+func (m *mover) heavy() {
+	for i := range 6 {
+		spec := &api.JobSpec{Name: "heavy", Kind: api.KindService, Partition: "dev", Count: new(0), TaskSpec: api.TaskSpec{Command: []string{fmt.Sprint(i), strings.Repeat("x", 7<<20)}}}
+		spec.Normalize()
+		if i == 0 {
+			do(m.t, m.store, &fsm.JobCreate{Meta: m.meta("dev"), Spec: spec})
+		} else {
+			do(m.t, m.store, &fsm.JobUpdate{Meta: m.meta("dev"), ID: "heavy", Spec: spec})
+		}
+	}
+	do(m.t, m.store, &fsm.JobStop{Meta: m.meta("dev"), ID: "heavy"})
+	do(m.t, m.store, &fsm.JobRemove{Meta: m.meta("dev"), IDs: []string{"heavy"}})
+	last := m.store.View().LastEvent()
+	do(m.t, m.store, &fsm.NodeClock{Meta: m.meta("dev"), ID: "oak", Off: api.Duration(m.said)})
+	if m.store.PayloadsAfter() != last {
+		m.t.Fatalf("up to event %d, not %d, it was let go", m.store.PayloadsAfter(), last)
+	}
+}
+
 // step does something at random, and says what.
 func (m *mover) step(s *fsm.Store, r *rand.Rand, pick func() string) string {
 	switch k := r.IntN(10); {
@@ -271,6 +295,9 @@ func (m *mover) step(s *fsm.Store, r *rand.Rand, pick func() string) string {
 		do(m.t, s, &fsm.JobRemove{Meta: m.meta(m.where), IDs: []string{"shop"}})
 		m.make(pick())
 		return "remove, and make"
+	case k == 8 && r.IntN(3) == 0:
+		m.heavy()
+		return "what events were about is let go"
 	case k == 9 && r.IntN(3) == 0:
 		var b bytes.Buffer
 		if err := s.Snapshot().Write(&b); err != nil {
@@ -283,4 +310,43 @@ func (m *mover) step(s *fsm.Store, r *rand.Rand, pick func() string) string {
 	}
 	do(m.t, s, &fsm.NodeClock{Meta: m.meta(m.where), ID: "oak", Off: api.Duration(r.IntN(1e9))})
 	return "clock"
+}
+
+// What the store keeps no longer of an event is told as it is now wherever there is
+// something of it now, so who goes on after an event of before misses nothing.
+func TestWhatIsKeptNoLongerIsToldAsItIs(t *testing.T) {
+	for name, let := range map[string]func(*mover){
+		"by a snapshot": func(m *mover) {
+			var b bytes.Buffer
+			if err := errors.Join(m.store.Snapshot().Write(&b), m.store.Restore(&b)); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"for its bytes": (*mover).heavy,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := quietNode(t, newWorld(), "oak", newStoreAt(t, fsm.Newest))
+				n.world.lead("oak")
+				do(t, n.store, &fsm.PartitionPut{Meta: fsm.Meta{At: testTime}, Partition: &api.Partition{Path: "dev"}})
+				addNode(t, n.store, "elm")
+				m := &mover{t: t, store: n.store, began: map[string]string{}}
+				m.make("dev")
+				all := &mirror{t: t, h: n.server.Handler(auth.TLS), token: n.token(api.RoleViewer), all: true}
+				m.start()
+				do(t, n.store, &fsm.JobScale{Meta: m.meta("dev"), ID: "shop", Count: 1})
+				do(t, n.store, &fsm.TaskStop{Meta: m.meta("dev"), IDs: []string{api.TaskID("shop", 1)}, Reason: api.ReasonScaledDown})
+				all.take()
+				do(t, n.store, &fsm.NodeRemove{Meta: m.meta("dev"), ID: "elm"})
+				m.report(1, api.TaskKilled)
+				let(m)
+				all.follow(func() bool { return false })
+				now := &mirror{t: t, h: all.h, token: all.token}
+				now.take()
+				if has, want := all.shows(), now.shows(); !slices.Equal(has, want) || all.listed != 1 {
+					t.Errorf("it holds\n%s\nand the lists show\n%s", strings.Join(has, "\n"), strings.Join(want, "\n"))
+				}
+			})
+		})
+	}
 }

@@ -11,9 +11,9 @@ import (
 // loaded is an event with what it is about. What the store keeps no longer is told as
 // it is now, and says so.
 func (s *sight) loaded(e api.Event) api.Event {
-	noun, verb, _ := strings.Cut(string(e.Kind), ".")
+	noun, _, _ := strings.Cut(string(e.Kind), ".")
 	p := &e.Payload
-	if *p == (api.Payload{}) && verb != "removed" {
+	if *p == (api.Payload{}) && !isGone(e.Kind) {
 		s.load(p, &e, noun)
 		if *p != (api.Payload{}) {
 			p.AsOf = s.view.LastEvent()
@@ -24,6 +24,13 @@ func (s *sight) loaded(e api.Event) api.Event {
 		p.Job, p.Sum = nil, &sum
 	}
 	return e
+}
+
+// isGone tells events of which there is nothing any more that they are about: what has
+// that name now is another. Of a node that was removed there is a row, and of a task
+// its job.
+func isGone(k api.EventKind) bool {
+	return k == api.EventJobRemoved || k == api.EventPartitionGone || k == api.EventIncidentRemoved
 }
 
 func (s *sight) load(p *api.Payload, e *api.Event, noun string) {
