@@ -14,13 +14,13 @@ func (p *pass) pick(t *turn, u *unit) int {
 			return i
 		}
 	}
-	for barred := false; ; barred = true {
+	for {
 		i := t.seat.Best(u.index, u.attempt)
 		if i >= 0 && !p.mayUse(t, i, u.need) {
 			t.seat.Bar(i)
 			continue
 		}
-		if i < 0 && !barred {
+		if i < 0 && !t.seat.Barred() {
 			t.seat.Class.Full()
 		}
 		if t.packed != nil {

@@ -2,8 +2,10 @@ package keeper
 
 import (
 	"errors"
+	"io"
 	"os"
 	"slices"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -47,23 +49,50 @@ func ofProgram(err *os.PathError) bool {
 			return true
 		}
 	}
-	return errors.Is(err, unix.EIO) && err.Op == "fork/exec" && cutOff(err.Path)
+	return errors.Is(err, unix.EIO) && err.Op == "fork/exec" && !unreadable(err.Path)
 }
 
-// cutOff tells whether a program lacks its end. The kernel says of one what it says of
-// a disk that cannot be read.
-func cutOff(path string) bool {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
-	if err != nil {
+// unreadable tells whether a disk does not give the beginning of a program: the
+// kernel says EIO for that, and for a file, or a loader or interpreter that the file
+// names, which lacks its end. So it is the program's fault unless a read says
+// otherwise: whoever may blame the node for it could take it from everybody.
+func unreadable(path string) bool {
+	f := openRegular(path)
+	if f == nil {
 		return false
 	}
-	f := os.NewFile(uintptr(fd), path)
 	defer f.Close()
-	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
-		return false
+	return diskFails(f)
+}
+
+func diskFails(r io.ReaderAt) bool {
+	_, err := program.Look(r)
+	return errors.Is(err, unix.EIO)
+}
+
+// openRegular opens a file of a disk, nil if it is none. A name may lead anywhere by
+// now: what is no file of a disk of this machine is not even opened, as that alone
+// may do something, or never end.
+func openRegular(path string) *os.File {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
 	}
-	_, err = program.Look(f)
-	return errors.Is(err, program.ErrCut)
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	var on unix.Statfs_t
+	if unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || unix.Fstatfs(fd, &on) != nil {
+		return nil
+	}
+	switch on.Type {
+	case unix.FUSE_SUPER_MAGIC, unix.NFS_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, unix.V9FS_MAGIC, unix.CEPH_SUPER_MAGIC:
+		return nil
+	}
+	f, err := os.Open("/proc/self/fd/" + strconv.Itoa(fd))
+	if err != nil {
+		return nil
+	}
+	return f
 }
 
 // fullDisk marks an error of writing to the disk if there is no room.

@@ -54,7 +54,7 @@ func (p *Preparer) NotRun(s *isolation.Spec, said error) error {
 	if p.uploaded(s) {
 		of = root{dir: "/", node: p.Node}
 	}
-	f, err := of.open(s.Path, os.O_RDONLY)
+	f, err := of.openFile(s.Path)
 	if err != nil {
 		return coded(CodeNotRun, "program %s cannot be executed on %s: %s", name, where, text)
 	}

@@ -63,6 +63,20 @@ func (r root) openBelow(path string, flags int) (int, error) {
 	return unix.Openat2(dir, path, &unix.OpenHow{Flags: uint64(flags), Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
 }
 
+// openFile opens a regular file to read. The name may lead to a device by now, of
+// which opening alone does something, so it is looked at before.
+func (r root) openFile(path string) (*os.File, error) {
+	at, err := r.open(path, unix.O_PATH)
+	if err != nil {
+		return nil, err
+	}
+	defer at.Close()
+	if fi, err := at.Stat(); err != nil || !fi.Mode().IsRegular() {
+		return nil, errors.Join(err, &os.PathError{Op: "open", Path: path, Err: errors.New("is no file")})
+	}
+	return os.Open("/proc/self/fd/" + strconv.Itoa(int(at.Fd())))
+}
+
 func (r root) stat(path string) (os.FileInfo, error) {
 	f, err := r.open(path, unix.O_PATH)
 	if err != nil {

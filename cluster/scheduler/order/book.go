@@ -10,7 +10,7 @@ import (
 
 // MaxBytes bounds the memory of the orders of nodes, in bytes: so much is kept,
 // and as much again may be made before the least used are forgotten. One takes
-// some 20 bytes a node, and each kind of job that waits has its own.
+// some 30 bytes a node, and each kind of job that waits has its own.
 const MaxBytes = 256 << 20
 
 // maxClasses bounds the orders of nodes that are kept up to date.
@@ -114,11 +114,13 @@ func (b *Book) Trim(others iter.Seq[*Class]) {
 	}
 }
 
-// size is what the class's order takes, in bytes, as far as it is not shared.
+// perSlot is what a class keeps of each slot beside its place: seen, ok and wish.
+const perSlot = 8 + 1 + 8
+
+// size is what the class's order takes, in bytes; of what several share, as much as if
+// it had it alone, as the last of them has.
 func (c *Class) size() (n int64) {
-	if !c.shared {
-		n = int64(len(c.seen)) * (8 + 1 + 8 + 4 + 4 + 4)
-	}
+	n = int64(len(c.seen)) * perSlot
 	for g := range c.groups {
 		if c.groups[g].draw != nil {
 			n += int64(len(c.groups[g].draw.sum)) * 8

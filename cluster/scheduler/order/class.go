@@ -84,13 +84,19 @@ func conditionsKey(part *api.Partition, s *api.JobSpec) string {
 	return fmt.Sprint(s.MemLimit > s.Mem, "|", keyOf(part, s, p))
 }
 
-// keyOf has all fields of a Placing, whichever they are.
+// keyOf has all fields of a Placing and of the partition's conditions, whichever they
+// are.
 func keyOf(part *api.Partition, s *api.JobSpec, p api.Placing) string {
-	text, err := json.Marshal(p)
+	text, err := json.Marshal(struct {
+		Nodes []api.Constraint
+		Kind  uint8
+		Level fsm.Level
+		P     api.Placing
+	}{part.Nodes, uint8(s.Kind), fsm.SpecLevel(s), p})
 	if err != nil {
 		panic(fmt.Sprintf("what was submitted as JSON is none: %v", err))
 	}
-	return fmt.Sprint(part.Nodes, "|", s.Kind, "|", fsm.SpecLevel(s), "|", string(text))
+	return string(text)
 }
 
 func placementOf(part *api.Partition) api.Placement {
@@ -209,6 +215,7 @@ func (c *Class) sort() {
 func (c *Class) look(i int) {
 	if c.shared {
 		c.seen, c.ok, c.wish, c.shared = slices.Clone(c.seen), slices.Clone(c.ok), slices.Clone(c.wish), false
+		c.s.made += int64(len(c.seen)) * perSlot
 	}
 	n := c.s.Node[i]
 	c.seen[i] = n

@@ -68,6 +68,10 @@ func TestCopiedOrderIsAsBuilt(t *testing.T) {
 	if Key(&anywhere, new(api.JobSpec)) == Key(&api.Partition{Nodes: []api.Constraint{{Attr: "zone", Op: "=", Value: "a"}}}, new(api.JobSpec)) {
 		t.Error("partitions of different nodes share an order")
 	}
+	one, two := &api.Partition{Nodes: []api.Constraint{{Attr: "zone", Op: "=", Value: "a rack=1"}}}, &api.Partition{Nodes: []api.Constraint{{Attr: "zone", Op: "=", Value: "a"}, {Attr: "rack", Op: "=", Value: "1"}}}
+	if Key(one, new(api.JobSpec)) == Key(two, new(api.JobSpec)) {
+		t.Error("conditions that read alike share an order")
+	}
 }
 
 func same(t *testing.T, placement api.Placement, spread string, got, want *Class) {
@@ -140,5 +144,29 @@ func TestTrimKeepsTheNewest(t *testing.T) {
 				t.Error("an order that is made again has no first")
 			}
 		}
+	}
+}
+
+// What a change of a node makes of shared conditions is counted, too.
+func TestCopiesAreCounted(t *testing.T) {
+	slots := some(t, 60)
+	book := NewBook(slots, 1<<30)
+	part := &api.Partition{Path: api.DefaultPartition}
+	var all []*Class
+	for i := range 40 {
+		spec := &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Command: []string{"x"}, Placing: api.Placing{Request: api.Request{CPUs: api.MilliCPU(100 + i), Mem: 1 << 20}}}}
+		spec.Normalize()
+		all = append(all, book.Find(part, spec))
+	}
+	before := slots.made
+	drained := *slots.Node[3]
+	drained.Drain = true
+	slots.Node[3] = &drained
+	slots.touch(3)
+	for _, c := range all {
+		book.Use(c)
+	}
+	if got, want := slots.made-before, int64(len(all)*len(slots.Node)*perSlot); got != want {
+		t.Errorf("%d bytes of copies are counted of %d", got, want)
 	}
 }
