@@ -28,7 +28,7 @@ type Event struct {
 // and of what is removed as it was last. Who applies the payloads one after the other
 // to what the lists show holds what the lists show.
 type Payload struct {
-	Job       *Job       `json:"job,omitempty"`
+	Job       *Job       `json:"job,omitempty"` // without History
 	Sum       *JobSum    `json:"sum,omitempty"` // of a task: what follows for its job
 	Node      *Node      `json:"node,omitempty"`
 	Partition *Partition `json:"partition,omitempty"`

@@ -119,7 +119,7 @@ func (a *app) events(c *cli.Context, cl *client.Client) error {
 			return err
 		}
 	}
-	return cl.Events(c.Context, after, c.String("for"), show)
+	return cl.Events(c.Context, client.EventQuery{After: after, For: q.For, Brief: q.Brief}, show)
 }
 
 func eventText(e api.Event) string {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/client"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sync/errgroup"
 )
@@ -45,7 +46,7 @@ func (a *app) watch(c *cli.Context, show cli.ActionFunc) error {
 	changed := make(chan struct{}, 1)
 	g.Go(func() error {
 		defer close(changed)
-		return cl.Events(ctx, after, "", func(api.Event) error {
+		return cl.Events(ctx, client.EventQuery{After: after, Brief: true}, func(api.Event) error {
 			select {
 			case changed <- struct{}{}:
 			default: // it will be shown already

@@ -124,8 +124,10 @@ func baseURL(addr string) (string, error) {
 type list[T any] struct {
 	Items []T    `json:"items"`
 	Index uint64 `json:"index"`
-	Next  string `json:"next"`  // where the rest begins
-	Total int    `json:"total"` // of all rows; on the first page
+	Next  string `json:"next"` // where the rest begins
+	// Before is, of events, that those before it are left out, as what they carry is much.
+	Before uint64 `json:"before"`
+	Total  int    `json:"total"` // of all rows; on the first page
 }
 
 // pageRows is how many rows are asked for at a time once a list is long.

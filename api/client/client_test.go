@@ -377,7 +377,7 @@ func TestNounsUseTheContract(t *testing.T) {
 		{`POST /v1/tokens/ci/rights {"grant":["viewer"]}`, func() error { return first(c.ChangeRights(ctx, "ci", api.RightsChange{Grant: []string{"viewer"}})) }},
 		{"GET /v1/can?action=deploy&on=prod%2Fweb&who=ci ", func() error { return first(c.Can(ctx, "ci", "deploy", "prod/web")) }},
 		{"DELETE /v1/tokens/t1 ", func() error { return c.RevokeToken(ctx, "t1") }},
-		{"GET /v1/events?for=web&limit=5 ", func() error { return first(c.RecentEvents(ctx, "web", 5)) }},
+		{"GET /v1/events?fields=index%2Ctime%2Ckind%2Cobject%2Cjob%2Cnode%2Cactor%2Cmessage%2Ctask&for=web&limit=5 ", func() error { return first(c.RecentEvents(ctx, "web", 5)) }},
 	} {
 		if err := x.call(); err != nil || !strings.HasPrefix(got, x.want) {
 			t.Errorf("sent %q (%v), want %q", got, err, x.want)

@@ -401,6 +401,9 @@ type EventQuery struct {
 	Brief  bool   // without what they are about
 }
 
+// briefEvent is all of an event but its payload, as far as nodes of any level know it.
+const briefEvent = "index,time,kind,object,job,node,actor,message,task"
+
 // eventPage is how many events one answer holds at most.
 const eventPage = 4096
 
@@ -414,15 +417,15 @@ func (c *Client) FindEvents(ctx context.Context, want EventQuery) ([]api.Event, 
 	var out []api.Event
 	for left > 0 {
 		n := min(left, eventPage)
-		page, err := getList[api.Event](ctx, c, "/v1/events", want.values(n))
+		page, err := getPage[api.Event](ctx, c, "/v1/events", want.values(n))
 		if err != nil {
 			return nil, err
 		}
-		out = append(page, out...)
-		if len(page) < n || page[0].Index <= 1 {
+		out = append(page.Items, out...)
+		if len(page.Items) == 0 || len(page.Items) < n && page.Before == 0 || out[0].Index <= 1 {
 			break
 		}
-		want.Before, left = page[0].Index, left-n
+		want.Before, left = out[0].Index, left-len(page.Items)
 	}
 	return out, nil
 }
@@ -435,7 +438,7 @@ func (q *EventQuery) values(limit int) url.Values {
 		}
 	}
 	if q.Brief {
-		v.Set("fields", "index,time,kind,object,job,node,actor,message,task")
+		v.Set("fields", briefEvent)
 	}
 	for name, n := range map[string]uint64{"after": q.After, "before": q.Before} {
 		if n != 0 {
@@ -448,5 +451,5 @@ func (q *EventQuery) values(limit int) url.Values {
 // RecentEvents lists up to limit of the newest events, about one job, task or
 // node if about is not "".
 func (c *Client) RecentEvents(ctx context.Context, about string, limit int) ([]api.Event, error) {
-	return c.FindEvents(ctx, EventQuery{For: about, Limit: limit})
+	return c.FindEvents(ctx, EventQuery{For: about, Limit: limit, Brief: true})
 }

@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	maxEvent     = 4 << 20 // bytes of one event
+	// MaxEvent is how many bytes an event has at most; of one with more the stream ends.
+	MaxEvent     = 4 << 20
 	reconnect    = 100 * time.Millisecond
 	maxReconnect = 2 * time.Second
 )
@@ -24,21 +25,22 @@ const (
 // errBroken is a stream that ended in the middle.
 var errBroken = errors.New("the stream ended")
 
-// Events calls f with each event after index, in order, until ctx ends, which
+// Events calls f with each event that is wanted after an index, in order, until ctx ends, which
 // is no error, or f fails. It reconnects without gap or double; it fails with
 // CodeConflict when events after index are no longer kept, and with
 // CodeUnavailable when no node answers for as long as the patience is.
-func (c *Client) Events(ctx context.Context, after uint64, about string, f func(api.Event) error) error {
+// Of want it heeds For, After and Brief.
+func (c *Client) Events(ctx context.Context, want EventQuery, f func(api.Event) error) error {
 	for retry := backoff.New(reconnect, maxReconnect); ; {
-		seen := after
-		err := c.eventsOnce(ctx, &after, about, f)
+		seen := want.After
+		err := c.eventsOnce(ctx, &want, f)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if !errors.Is(err, errBroken) {
 			return err
 		}
-		if after != seen {
+		if want.After != seen {
 			retry.Reset()
 		}
 		if !retry.Wait(ctx) {
@@ -47,10 +49,13 @@ func (c *Client) Events(ctx context.Context, after uint64, about string, f func(
 	}
 }
 
-func (c *Client) eventsOnce(ctx context.Context, after *uint64, about string, f func(api.Event) error) error {
-	q := url.Values{"after": {strconv.FormatUint(*after, 10)}}
-	if about != "" {
-		q.Set("for", about)
+func (c *Client) eventsOnce(ctx context.Context, want *EventQuery, f func(api.Event) error) error {
+	q := url.Values{"after": {strconv.FormatUint(want.After, 10)}}
+	if want.For != "" {
+		q.Set("for", want.For)
+	}
+	if want.Brief {
+		q.Set("fields", briefEvent)
 	}
 	res, err := c.try(ctx, request{method: http.MethodGet, path: "/v1/events?" + q.Encode(), header: http.Header{"Accept": {"text/event-stream"}}})
 	if err != nil {
@@ -58,7 +63,7 @@ func (c *Client) eventsOnce(ctx context.Context, after *uint64, about string, f 
 	}
 	defer res.Body.Close()
 	lines := bufio.NewScanner(res.Body)
-	lines.Buffer(nil, maxEvent)
+	lines.Buffer(nil, MaxEvent)
 	var kind, data []byte
 	for lines.Scan() {
 		line := lines.Bytes()
@@ -83,10 +88,10 @@ func (c *Client) eventsOnce(ctx context.Context, after *uint64, about string, f 
 		if err := f(e); err != nil {
 			return err
 		}
-		*after = e.Index
+		want.After = e.Index
 	}
 	if errors.Is(lines.Err(), bufio.ErrTooLong) {
-		return api.Errorf(api.CodeFailed, "an event is longer than %s", api.Bytes(maxEvent))
+		return api.Errorf(api.CodeFailed, "an event is longer than %s", api.Bytes(MaxEvent))
 	}
 	return errBroken
 }

@@ -55,7 +55,7 @@ func TestEventsWithoutGapOrDouble(t *testing.T) {
 		}
 	})}})
 	var got []uint64
-	err := c.Events(ctx, 10, "web", func(e api.Event) error {
+	err := c.Events(ctx, EventQuery{After: 10, For: "web"}, func(e api.Event) error {
 		if got = append(got, e.Index); e.Index == 17 {
 			cancel()
 		}
@@ -77,13 +77,13 @@ func TestEventsEndWithAReason(t *testing.T) {
 		fmt.Fprint(w, "event: error\ndata: {\"error\":{\"code\":\"conflict\",\"message\":\"too slow\"}}\n\n")
 	})}, Patience: -1})
 	ok := func(api.Event) error { return nil }
-	want(t, c.Events(t.Context(), 1, "", ok), api.CodeConflict, "no longer kept")
-	want(t, c.Events(t.Context(), 7, "", ok), api.CodeConflict, "too slow")
-	if err := c.Events(t.Context(), 7, "", func(api.Event) error { return mine }); !errors.Is(err, mine) {
+	want(t, c.Events(t.Context(), EventQuery{After: 1}, ok), api.CodeConflict, "no longer kept")
+	want(t, c.Events(t.Context(), EventQuery{After: 7}, ok), api.CodeConflict, "too slow")
+	if err := c.Events(t.Context(), EventQuery{After: 7}, func(api.Event) error { return mine }); !errors.Is(err, mine) {
 		t.Errorf("error %v, want the callback's", err)
 	}
 	c = newClient(t, Config{Addrs: []string{closed(t)}, Patience: -1})
-	want(t, c.Events(t.Context(), 1, "", ok), api.CodeUnavailable, "no node answers")
+	want(t, c.Events(t.Context(), EventQuery{After: 1}, ok), api.CodeUnavailable, "no node answers")
 }
 
 // logServer is a task whose log grows while its reader loses the connection.

@@ -17,6 +17,7 @@ const (
 	defaultEvents = 100
 	maxEvents     = 16384
 	eventBatch    = 256
+	maxSpecs      = 16 << 20 // bytes of commands and environments in a list, of which JSON makes up to six times as much
 )
 
 func listEvents(c *call) (any, error) {
@@ -43,14 +44,27 @@ func listEvents(c *call) (any, error) {
 	if limit == 0 {
 		limit = defaultEvents
 	}
-	events, err := c.newest(limit, want)
+	events, cut, err := c.newest(limit, want)
 	if err == nil && len(events) == 0 {
 		err = c.known(want.For)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return exchange.ListOf(slices.Values(events)), nil
+	sees, out := c.sight(c.Store.View()), exchange.List{}
+	out.Items = func(yield func(any) bool) {
+		for i := range events {
+			if e := sees.shownEvent(events[i]); !yield(&e) {
+				return
+			}
+		}
+	}
+	if cut {
+		out.Extra = struct {
+			Before uint64 `json:"before"`
+		}{events[0].Index}
+	}
+	return out, nil
 }
 
 // known fails if nothing has that id, and no event that is kept is about it: it
@@ -63,7 +77,7 @@ func (c *call) known(id string) error {
 	if n := v.Cluster(); n != nil && n.ID == id {
 		return nil
 	}
-	if any, err := c.newest(1, api.EventFilter{For: id}); err != nil || len(any) > 0 {
+	if any, _, err := c.newest(1, api.EventFilter{For: id}); err != nil || len(any) > 0 {
 		return err
 	}
 	return api.Errorf(api.CodeNotFound, "no node, job, task, partition or token is called %q, and no event that is kept is about one: see `mesita node ls` and `mesita ps`", id)
@@ -95,13 +109,18 @@ func (c *call) when(name string) time.Time {
 }
 
 // newest is the newest events that are wanted, oldest first: those that the
-// store keeps, then those that this node remembers.
-func (c *call) newest(limit int, f api.EventFilter) ([]api.Event, error) {
-	var out []api.Event
-	sees := c.sight(c.Store.View())
+// store keeps, then those that this node remembers. It is cut if what they carry would
+// be too much; there is one at least.
+func (c *call) newest(limit int, f api.EventFilter) (out []api.Event, cut bool, err error) {
+	sees, specs := c.sight(c.Store.View()), 0
 	more := func(e *api.Event) bool {
 		if f.Match(e) && sees.event(e) {
-			out = append(out, sees.loaded(*e))
+			full := sees.loaded(*e)
+			specs += specSize(full.Payload.Job)
+			if cut = specs > maxSpecs && len(out) > 0; cut {
+				return false
+			}
+			out = append(out, full)
 		}
 		return len(out) < limit
 	}
@@ -119,7 +138,6 @@ func (c *call) newest(limit int, f api.EventFilter) ([]api.Event, error) {
 		}
 		before = events[0].Index
 	}
-	var err error
 	if c.History != nil && !done && before > f.After {
 		if before != math.MaxUint64 {
 			f.Before = before
@@ -127,7 +145,7 @@ func (c *call) newest(limit int, f api.EventFilter) ([]api.Event, error) {
 		err = c.History.Newest(c.R.Context(), f, more)
 	}
 	slices.Reverse(out)
-	return out, err
+	return out, cut, err
 }
 
 // streamEvents sends events as they happen, each once. It begins after the
@@ -151,7 +169,7 @@ func (c *call) streamEvents(after uint64, resumed bool, limit int, about string)
 		return exchange.Done{}, nil
 	}
 	if !resumed && limit > 0 {
-		events, err := c.newest(limit, api.EventFilter{For: about, Before: after + 1})
+		events, _, err := c.newest(limit, api.EventFilter{For: about, Before: after + 1})
 		if err != nil {
 			out.Fail(err)
 			return exchange.Done{}, nil
@@ -216,9 +234,9 @@ func sendEvent(s exchange.Stream, e *api.Event, flush bool) error {
 	enc.WriteString("\nevent: ")
 	enc.WriteString(string(e.Kind))
 	enc.WriteString("\ndata: ")
-	if err := enc.JSON.Encode(e); err != nil {
+	if err := s.Row(enc, e); err != nil {
 		return err
 	}
-	enc.WriteByte('\n')
+	enc.WriteString("\n\n")
 	return s.Write(enc.Bytes(), flush)
 }

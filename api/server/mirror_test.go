@@ -57,6 +57,7 @@ func (m *mirror) take() {
 	m.jobs, m.tasks, m.nodes, m.incidents = map[string]*api.Job{}, map[string]*api.Task{}, map[string]*api.Node{}, map[uint64]*api.Incident{}
 	jobs, after := rows[*api.Job](m, "/v1/jobs?all=1")
 	for m.after = after; len(jobs) > 0; jobs = jobs[1:] {
+		jobs[0].History = nil // events go without
 		m.jobs[jobs[0].ID] = jobs[0]
 	}
 	tasks, _ := rows[*api.Task](m, "/v1/tasks?all=1")

@@ -9,8 +9,12 @@ import (
 )
 
 // loaded is an event with what it is about. What the store keeps no longer is told as
-// it is now, and says so.
+// it is now, and says so. Who does not ask for it gets none.
 func (s *sight) loaded(e api.Event) api.Event {
+	if s.brief {
+		e.Payload = api.Payload{}
+		return e
+	}
 	noun, _, _ := strings.Cut(string(e.Kind), ".")
 	p := &e.Payload
 	if *p == (api.Payload{}) && !isGone(e.Kind) {
@@ -46,10 +50,27 @@ func (s *sight) load(p *api.Payload, e *api.Event, noun string) {
 	}
 }
 
-// shownPayload is one as the reader may see it, by the same rules as in lists.
+// specSize is about how many bytes of text a job's spec has.
+func specSize(j *api.Job) (n int) {
+	if j == nil {
+		return 0
+	}
+	for _, a := range j.Spec.Command {
+		n += len(a)
+	}
+	for k, v := range j.Spec.Env {
+		n += len(k) + len(v)
+	}
+	return n
+}
+
+// shownPayload is one as the reader may see it, by the same rules as in lists. A job
+// goes without its earlier versions, which are many times as much as all else: each was
+// told as it was the version.
 func (s *sight) shownPayload(p api.Payload) api.Payload {
 	if p.Job != nil {
-		p.Job = s.shownJob(p.Job)
+		j := *s.shownJob(p.Job)
+		j.History, p.Job = nil, &j
 	}
 	if s.all {
 		return p

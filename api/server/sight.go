@@ -16,15 +16,16 @@ import (
 
 // sight is what a caller sees of one view.
 type sight struct {
-	id   auth.Identity
-	view *fsm.View
-	all  bool
-	jobs map[string]bool   // that were asked for
-	past map[*api.Job]bool // and whether it sees all of their past
+	id    auth.Identity
+	view  *fsm.View
+	all   bool
+	brief bool              // it does not ask what events are about
+	jobs  map[string]bool   // that were asked for
+	past  map[*api.Job]bool // and whether it sees all of their past
 }
 
 func (c *call) sight(v *fsm.View) *sight {
-	s := &sight{id: c.ID, view: v, all: c.ID.Role == api.RoleNode || auth.May(c.ID, auth.ReadLogs, auth.Object{}) == nil}
+	s := &sight{id: c.ID, view: v, all: c.ID.Role == api.RoleNode || auth.May(c.ID, auth.ReadLogs, auth.Object{}) == nil, brief: !c.Shows("payload")}
 	if !s.all {
 		s.jobs, s.past = map[string]bool{}, map[*api.Job]bool{}
 	}

@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/base64"
@@ -43,22 +44,25 @@ const maxWhole = 1 << 20
 // listing is a list on its way out.
 type listing struct {
 	*Encoder
-	c      *Call
-	zip    *gzip.Writer // what is sent goes through it; nil: as it is
-	paid   bool         // what is held is charged to the caller
-	rows   int
-	fields []string
+	c    *Call
+	zip  *gzip.Writer // what is sent goes through it; nil: as it is
+	paid bool         // what is held is charged to the caller
+	rows int
 }
 
 // answerList writes {"items": […], "next": CURSOR, "total": N, "index": N, "event": N}.
 // All that events up to event tell is in it, so who follows those after it misses none.
 func (c *Call) answerList(l List) error {
 	index := c.Store.View().Index()
-	w := &listing{Encoder: GetEncoder(), c: c, fields: c.page.fields}
+	w := &listing{Encoder: GetEncoder(), c: c}
 	defer w.free()
 	w.WriteString(`{"items":[`)
+	items, ctx := l.Items, c.R.Context()
+	l.Items = func(yield func(any) bool) { // for who is gone nothing more is made
+		items(func(item any) bool { return ctx.Err() == nil && yield(item) })
+	}
 	got, err := c.page.pick(&l, c.Route.Key, w.row)
-	if err != nil {
+	if err = cmp.Or(err, ctx.Err()); err != nil {
 		return err
 	}
 	w.WriteByte(']')
@@ -85,18 +89,8 @@ func (w *listing) row(v any) error {
 	if w.rows++; w.rows > 1 {
 		w.WriteByte(',')
 	}
-	begin := w.Len()
-	if err := w.JSON.Encode(v); err != nil {
+	if err := w.c.row(w.Encoder, v); err != nil {
 		return err
-	}
-	w.Truncate(w.Len() - 1) // the encoder's line end
-	if w.fields != nil {
-		b, err := project(w.Bytes()[begin:], w.fields)
-		if err != nil {
-			return err
-		}
-		w.Truncate(begin)
-		w.Write(b)
 	}
 	switch {
 	case w.Len() < MaxPooled/2:

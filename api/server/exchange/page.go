@@ -359,6 +359,30 @@ func plainValue(v reflect.Value) string {
 	return ""
 }
 
+// Shows tells whether the caller wants that field of the rows.
+func (c *Call) Shows(field string) bool {
+	return c.page == nil || c.page.fields == nil || slices.Contains(c.page.fields, field)
+}
+
+// row encodes what is wanted of a row.
+func (c *Call) row(e *Encoder, v any) error {
+	begin := e.Len()
+	if err := e.JSON.Encode(v); err != nil {
+		return err
+	}
+	e.Truncate(e.Len() - 1) // the encoder's line end
+	if c.page == nil || c.page.fields == nil {
+		return nil
+	}
+	b, err := project(e.Bytes()[begin:], c.page.fields)
+	if err != nil {
+		return err
+	}
+	e.Truncate(begin)
+	e.Write(b)
+	return nil
+}
+
 // project is a row with those fields alone, in the order in which they were asked
 // for. A field that the row leaves out is left out.
 func project(b []byte, fields []string) ([]byte, error) {

@@ -103,6 +103,9 @@ func (s Stream) last(b []byte, flush bool) error {
 	return s.Flush()
 }
 
+// Row encodes what is wanted of a row, as in a list.
+func (s Stream) Row(e *Encoder, v any) error { return s.c.row(e, v) }
+
 // JSON sends one JSON value and a line end.
 func (s Stream) JSON(v any) error {
 	e := GetEncoder()
