@@ -92,11 +92,24 @@ func (s *sight) shownPayload(p api.Payload) api.Payload {
 // reader saw it before and sees it then.
 func (s *sight) moved(e *api.Event) (did, saw, sees bool) {
 	j := e.Payload.Job
-	if s.all || j == nil || e.Task != nil || len(j.Places) < 2 {
+	if s.all || j == nil || e.Task != nil || len(j.Places) == 0 {
 		return false, false, false
 	}
-	is, was := j.Places[len(j.Places)-1], j.Places[len(j.Places)-2]
-	return is.Event == e.Index, s.readsIn(j, was.Partition), s.readsIn(j, is.Partition)
+	is := j.Places[len(j.Places)-1]
+	was, known := cameFrom(j, is)
+	return known && is.Event == e.Index, known && s.readsIn(j, was), s.readsIn(j, is.Partition)
+}
+
+// cameFrom is where a job was before it came where it is. Of one that was made before
+// places were noted, the version before knows.
+func cameFrom(j *api.Job, is api.JobPlace) (partition string, known bool) {
+	if n := len(j.Places); n > 1 {
+		return j.Places[n-2].Partition, true
+	}
+	if spec := j.SpecOf(is.Version - 1); is.Version > 1 && spec != nil {
+		return spec.Partition, true
+	}
+	return "", false
 }
 
 // send sends an event to who follows them, if the reader sees it. A job that moves

@@ -70,6 +70,8 @@ func (s *sight) event(e *api.Event) bool {
 	switch {
 	case s.all:
 		return true
+	case e.Payload.Incident != nil && !s.incident(e.Payload.Incident): // it began where the caller does not see its job
+		return false
 	case e.Kind == api.EventJobRemoved && e.Payload.Job != nil: // its name may be another's by now
 		return s.reads(e.Payload.Job)
 	case e.Job != "":
