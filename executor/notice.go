@@ -16,6 +16,7 @@ import (
 type notice struct {
 	by    time.Time // zero: nothing
 	again *time.Timer
+	tries int
 }
 
 func (n *notice) stop() {
@@ -24,8 +25,12 @@ func (n *notice) stop() {
 	}
 }
 
-// noticeAgain is when a notice that could not be written is tried again.
-const noticeAgain = 2 * time.Second
+// noticeAgain is when a notice that could not be written is tried again, and
+// noticeTries how often that is before the signal is sent without it.
+const (
+	noticeAgain = 2 * time.Second
+	noticeTries = 3
+)
 
 // Notice is what the file says that a task finds by MESITA_NOTICE.
 type Notice struct {
@@ -40,7 +45,7 @@ func (e *Executor) giveNotice(a *attempt) {
 	if !a.task.Leaving() || a.state != running || a.notice.by.Equal(*a.task.Leaves) {
 		return
 	}
-	a.notice.by = *a.task.Leaves
+	a.notice.by, a.notice.tries = *a.task.Leaves, 0
 	e.writeNotice(a)
 }
 
@@ -55,7 +60,8 @@ func (e *Executor) writeNotice(a *attempt) {
 	})
 }
 
-// noticeWritten sends the signal, also where the file could not be written.
+// noticeWritten sends the signal, once: after the file, or without it where that
+// cannot be written for a while.
 func (e *Executor) noticeWritten(a *attempt, err error) {
 	if a.state != running || !a.task.Leaving() {
 		return
@@ -65,9 +71,13 @@ func (e *Executor) noticeWritten(a *attempt, err error) {
 			e.log.Warn("a task has no file that says when it has to leave; trying again", "task", a.id, "error", err)
 		}
 		a.notice.again = e.after(noticeAgain, func() { e.writeNotice(a) })
+		if a.notice.tries++; a.notice.tries != noticeTries {
+			return
+		}
+	} else if a.notice.again = nil; a.notice.tries >= noticeTries {
 		return
 	}
-	if a.notice.again = nil; a.spec.NoticeSignal == "" {
+	if a.spec.NoticeSignal == "" {
 		return
 	}
 	sig, task := unix.SignalNum(a.spec.NoticeSignal), a.id

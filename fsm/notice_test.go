@@ -147,8 +147,30 @@ func TestAGangIsToldAsAWhole(t *testing.T) {
 		t.Fatalf("%+v\n%+v", a, b)
 	}
 	w.report(a.ID, api.TaskFailed, api.ReasonExited)
-	if b = w.View().TaskOf(id, 1); b.Desired != api.DesiredMove {
-		t.Errorf("once one has left the other is to %s", b.Desired)
+	if b = w.View().TaskOf(id, 1); !b.Leaving() || !a.Leaves.Equal(*b.Leaves) {
+		t.Errorf("once one has left the other is to %s by %v, and was told %v", b.Desired, b.Leaves, a.Leaves)
+	}
+}
+
+// Who has left early is left alone as long as who did not.
+func TestWhoLeavesEarlyIsLeftAlone(t *testing.T) {
+	w, id := noticed(t, Newest, 0)
+	w.preempt(id)
+	w.now = w.now.Add(testNotice / 2)
+	w.report(w.View().TaskOf(id, 0).ID, api.TaskFailed, api.ReasonExited)
+	if next := w.View().TaskOf(id, 0); next.Attempt != 2 || !next.Preempted.Equal(w.now) {
+		t.Errorf("attempt %d counts as preempted at %s, and the first one ended at %s", next.Attempt, next.Preempted, w.now)
+	}
+}
+
+// A process that is another by now leaves for the same reason.
+func TestARestartKeepsWhyATaskLeaves(t *testing.T) {
+	w, id := noticed(t, Newest, 0)
+	w.preempt(id)
+	old := w.View().TaskOf(id, 0)
+	w.do(&TaskReport{Meta: w.at(), Statuses: []api.TaskStatus{{Task: old.ID, Attempt: old.Attempt, NodeID: old.NodeID, State: api.TaskRunning, PID: old.PID + 1, Time: w.now}}})
+	if now := w.View().TaskOf(id, 0); now.PID != old.PID+1 || !now.Leaving() || now.Reason != old.Reason || now.Message != old.Message || now.Reason == "" {
+		t.Errorf("%+v, and before %+v", now, old)
 	}
 }
 

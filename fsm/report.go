@@ -43,6 +43,9 @@ func (x *tx) report(old *api.Task, s *api.TaskStatus) bool {
 		t.Frozen, t.FrozenAt = true, s.Time
 	}
 	t.State, t.Reason, t.Message = s.State, s.Reason, s.Message
+	if old.Leaving() && !s.State.Final() {
+		t.Reason, t.Message = old.Reason, old.Message // why it leaves
+	}
 	if s.PID != 0 {
 		t.PID = s.PID
 	}
@@ -104,6 +107,9 @@ func (x *tx) breakGang(job string, t *api.Task) {
 		desired = api.DesiredMove
 	}
 	for _, o := range x.jobTasks(job) {
+		if desired == api.DesiredMove && o.Leaving() {
+			continue // it has until then to save what it did
+		}
 		if o.Index != t.Index && !o.State.Final() && o.Desired != desired {
 			x.stopTask(o, desired, api.ReasonGang)
 		}
@@ -200,6 +206,9 @@ func backoff(failures int, first, most time.Duration) time.Duration {
 func (x *tx) requeue(t *api.Task, notBefore time.Time) {
 	next := &api.Task{Extra: t.Extra, ID: t.ID, Job: t.Job, Index: t.Index, Version: t.Version, Partition: t.Partition, Attempt: t.Attempt + 1,
 		Resources: t.Resources, Created: t.Created, NotBefore: notBefore, Failures: t.Failures, Reason: t.Reason, Message: t.Message, Preempted: t.Preempted}
+	if t.Desired == api.DesiredLeave {
+		next.Preempted = x.At // it is left alone from its end on, also where that is early
+	}
 	if j := x.jobAt(t.Job); j != nil {
 		if x.ofOlder(t, t.Version) {
 			next.Failures, next.NotBefore = 0, time.Time{}

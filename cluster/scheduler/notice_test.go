@@ -123,3 +123,37 @@ func TestNoticeWithoutAClaimant(t *testing.T) {
 		t.Errorf("%d are told, %d end", told, ended)
 	}
 }
+
+// What was taken for one is not counted as free for another of the same partition:
+// whoever has nothing to do with it loses no task, however long the notice is.
+func TestNobodyElsePaysForANotice(t *testing.T) {
+	for _, notice := range []time.Duration{0, 10 * time.Minute} {
+		m := newMachine(t, &api.Partition{Path: "p", Guarantee: api.Amounts{CPUs: 4000}, Limit: api.Amounts{CPUs: 4000}}, &api.Partition{Path: "q"})
+		m.partition(&api.Partition{Path: "p/lo", Policy: api.PolicyPriority, Notice: api.Duration(notice)})
+		m.partition(&api.Partition{Path: "p/hi", Priority: 10})
+		m.submit("p/lo", api.KindBatch, 4, 1000, 0, 0)
+		m.pass()
+		q := m.submit("q", api.KindBatch, 4, 1000, 0, 0)
+		m.pass()
+		m.now = m.now.Add(2 * time.Minute)
+		m.submit("p/lo", api.KindBatch, 1, 4000, 10, 0)
+		m.pass()
+		m.now = m.now.Add(10 * time.Second)
+		m.submit("p/hi", api.KindBatch, 4, 1000, 0, 0)
+		for range 80 {
+			m.pass()
+			m.now = m.now.Add(5 * time.Second)
+			for x := range m.View().NodeTasks("id0") {
+				if x.Desired == api.DesiredMove {
+					m.report(x, api.TaskKilled)
+				}
+			}
+			m.now = m.now.Add(5 * time.Second)
+		}
+		for i := range 4 {
+			if got := m.View().TaskOf(q, i); got == nil || got.Attempt != 1 || !got.Holds() {
+				t.Errorf("notice %s: task %d of the other partition: %+v", notice, i, got)
+			}
+		}
+	}
+}

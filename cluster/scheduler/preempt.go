@@ -32,6 +32,9 @@ func (p *pass) preempt() {
 		x.comingTo(p.slotOf(c)) // before there are more of them
 	}
 	x.dismiss()
+	for _, c := range p.e.claims { // what leaves is theirs, whoever is asked first
+		x.round.Charge(c.path, c.need)
+	}
 	x.countAhead(-1) // they are claimed for as the others
 	x.ahead = nil
 	x.stuck()
@@ -153,11 +156,7 @@ func (x *preemption) claimOne(t *turn, e *entry, u *unit, c *order.Class, slots 
 func (x *preemption) claimRoom(t *turn, e *entry, u *unit, c *order.Class, slots []int, allow allowed) bool {
 	if x.mine[e.job.ID] > 0 { // it was taken back in an earlier pass
 		x.mine[e.job.ID]--
-		x.round.Charge(t.q.part.Path, u.need)
-		x.undo = append(x.undo, func() {
-			x.mine[e.job.ID]++
-			x.round.Refund(t.q.part.Path, u.need)
-		})
+		x.undo = append(x.undo, func() { x.mine[e.job.ID]++ })
 		return true
 	}
 	if i := x.promised(c, slots); i >= 0 && x.round.Room(t.q.part.Path, u.need) == "" {
