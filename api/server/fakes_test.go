@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -216,12 +217,14 @@ func (n *testNode) Plan(_ context.Context, v *fsm.View, s *api.JobSpec, cmd fsm.
 	return plan, nil
 }
 
-// List is the fake of Queue: what there is of jobs.
+// List is the fake of Queue: what there is of jobs, and last what moved back.
 func (n *testNode) List(_ context.Context, latest func() *fsm.View) (*fsm.View, iter.Seq2[*api.Job, func() *api.Queued], error) {
 	v := latest()
 	return v, func(yield func(*api.Job, func() *api.Queued) bool) {
 		place := 0
-		for j := range v.LiveJobs() {
+		jobs := slices.Collect(v.LiveJobs())
+		slices.SortStableFunc(jobs, func(a, b *api.Job) int { return n.back[a.ID] - n.back[b.ID] })
+		for _, j := range jobs {
 			place++
 			q := &api.Queued{Position: place, Job: j.ID, Task: api.TaskID(j.ID, 0), Count: 1, Partition: j.Spec.Partition, User: j.Actor}
 			if n.tell != nil {

@@ -62,6 +62,7 @@ type testNode struct {
 	fits      error
 	panics    bool
 	tell      func(answer any)              // says more in a plan or a why
+	back      map[string]int                // of what waits, by how far it moved back
 	strangers map[string]error              // nodes that are not let in
 	retired   map[string]bool               // nodes that take no part in Raft
 	noBlobs   bool                          // other nodes get no programs

@@ -60,9 +60,11 @@ func listQueue(c *call) (any, error) {
 	}}, nil
 }
 
-// anchors are the jobs before a row, the last one first: a page goes on behind the
-// first of them that waits still. If none does, it begins with the first row: a row may
-// be told again then, and none is left out that stood behind.
+// anchors are the jobs before a row, the last one first. They stood one behind the
+// other, so a page goes on behind those that do still: one that stands apart moved back,
+// and what is between was told on no page, or another came between. If none waits any
+// more it begins with the first row. Rows may be told again, and none is left out that
+// stood behind, unless all of them moved back.
 type anchors [7]string
 
 func (a *anchors) jobs() []string {
@@ -72,19 +74,19 @@ func (a *anchors) jobs() []string {
 	return a[:]
 }
 
-// goOn has the page begin behind what the page before ended with, wherever that is now.
+// goOn has the page begin behind what the page before ended with, wherever that is now:
+// of its jobs those that are furthest ahead.
 func (c *call) goOn(rows iter.Seq2[*api.Job, func() *api.Queued]) {
 	after := c.After()
 	if after == "" {
 		return
 	}
 	named := api.QueueAnchors(after)
-	best, key := len(named), ""
+	key := ""
 	for j, row := range rows {
-		if i := slices.Index(named[:best], j.ID); i >= 0 {
-			best, key = i, api.QueueAfter(row())
-		}
-		if best == 0 {
+		if slices.Contains(named, j.ID) {
+			key = api.QueueAfter(row())
+		} else if key != "" {
 			break
 		}
 	}
