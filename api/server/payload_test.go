@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/client"
+	"github.com/mesita/mesita/api/server/exchange"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -148,5 +150,18 @@ func TestAListEndsWithItsReader(t *testing.T) {
 		if leave(); made != 3 {
 			t.Errorf("%s: its reader left at row 3, and %d were made", query, made)
 		}
+	}
+}
+
+// A list that its reader has already names the event to go on after as a new one does.
+func TestAListThatStayedNamesItsEvent(t *testing.T) {
+	n := newLeader(t)
+	admin := n.token(api.RoleAdmin)
+	first := n.send(request{method: "GET", path: "/v1/partitions", token: admin})
+	n.token(api.RoleViewer) // an event of which no partition tells
+	r := n.send(request{method: "GET", path: "/v1/partitions", token: admin, header: http.Header{"If-None-Match": {first.Header.Get("Etag")}}})
+	before, now := first.Header.Get(exchange.HeaderEvent), r.Header.Get(exchange.HeaderEvent)
+	if body := fmt.Sprintf(`"event":%s}`, before); r.StatusCode != http.StatusNotModified || now != fmt.Sprint(n.store.View().LastEvent()) || now == before || !strings.Contains(string(first.body), body) {
+		t.Errorf("%d: event %q after %q, of %d; %.200s", r.StatusCode, now, before, n.store.View().LastEvent(), first.body)
 	}
 }

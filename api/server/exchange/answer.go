@@ -13,9 +13,11 @@ import (
 )
 
 // HeaderIndex is, on every answer, the index of the state that it was made of
-// or at least of; HeaderStale is set when no leader confirmed that state.
+// or at least of; HeaderEvent is, on lists, also on those that the caller has already,
+// the event to go on after; HeaderStale is set when no leader confirmed that state.
 const (
 	HeaderIndex = "X-Mesita-Index"
+	HeaderEvent = "X-Mesita-Event"
 	HeaderStale = "X-Mesita-Stale"
 )
 

@@ -57,6 +57,7 @@ func (c *Call) answerList(l List) error {
 	w := &listing{Encoder: GetEncoder(), c: c}
 	defer w.free()
 	w.WriteString(`{"items":[`)
+	c.W.Header()[HeaderEvent] = []string{strconv.FormatUint(c.event, 10)}
 	items, ctx := l.Items, c.R.Context()
 	l.Items = func(yield func(any) bool) { // for who is gone nothing more is made
 		items(func(item any) bool { return ctx.Err() == nil && yield(item) })

@@ -177,7 +177,7 @@ func (c *Call) outgoing(ctx context.Context, w way, addr, path string) *http.Req
 }
 
 // answerHeaders are the answer's headers that travel on.
-var answerHeaders = []string{"Content-Type", "Content-Length", "Cache-Control", "X-Content-Type-Options", "Www-Authenticate", "Retry-After", "Content-Encoding", "Etag", "Vary", HeaderIndex, HeaderStale}
+var answerHeaders = []string{"Content-Type", "Content-Length", "Cache-Control", "X-Content-Type-Options", "Www-Authenticate", "Retry-After", "Content-Encoding", "Etag", "Vary", HeaderIndex, HeaderEvent, HeaderStale}
 
 // passOn copies another node's answer to the caller as it comes.
 func (c *Call) passOn(res *http.Response) error {
