@@ -95,12 +95,13 @@ func tcpInside(ctx context.Context, tells func(pid int) bool) bool {
 // that only such a one has is nobody's.
 func holdersOf(proc, inode string) iter.Seq2[int, error] {
 	return func(yield func(int, error) bool) {
-		links, _ := filepath.Glob(filepath.Join(proc, "[0-9]*", "fd")) // the pattern is a good one
-		for _, dir := range links {
-			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(dir)))
+		procs, _ := os.ReadDir(proc) // those that it gave
+		for _, p := range procs {
+			pid, err := strconv.Atoi(p.Name())
 			if err != nil {
 				continue
 			}
+			dir := filepath.Join(proc, p.Name(), "fd")
 			fds, err := os.ReadDir(dir)
 			holds := slices.ContainsFunc(fds, func(fd fs.DirEntry) bool {
 				to, err := os.Readlink(filepath.Join(dir, fd.Name()))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/mesita/mesita/isolation"
 )
@@ -145,18 +148,12 @@ func findOthers(slice, dir string, host *isolation.Host) (out []other) {
 			ours = append(ours, fi)
 		}
 	}
-	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, p := range procs {
-		b, err := os.ReadFile(p)
-		argv := strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
-		pid, perr := strconv.Atoi(filepath.Base(filepath.Dir(p)))
-		if err != nil || perr != nil || len(argv) < 2 || argv[1] != "keeper" || flagOf(argv, "--slice") != slice || pid == os.Getpid() {
+	for pid, argv := range keepers() {
+		proc := filepath.Join("/proc", strconv.Itoa(pid))
+		if flagOf(argv, "--slice") != slice || pid == os.Getpid() || !sameUser(proc) || !host.Shares(pid, flagOf(argv, "--cgroup-root")) {
 			continue
 		}
-		if !sameUser(filepath.Dir(p)) || !host.Shares(pid, flagOf(argv, "--cgroup-root")) {
-			continue
-		}
-		lock, at, deleted := openLock(filepath.Dir(p))
+		lock, at, deleted := openLock(proc)
 		if lock == nil || slices.ContainsFunc(ours, func(own os.FileInfo) bool { return os.SameFile(lock, own) }) {
 			continue
 		}
@@ -166,6 +163,51 @@ func findOthers(slice, dir string, host *isolation.Host) (out []other) {
 		out = append(out, o)
 	}
 	return out
+}
+
+// keepers are the processes that were started as keepers, by what they say of
+// themselves. Each start of a node looks at all processes of the machine, so no more
+// of each is read than tells that it is none, and no folder but one.
+func keepers() iter.Seq2[int, []string] {
+	return func(yield func(int, []string) bool) {
+		all, err := os.Open("/proc")
+		if err != nil {
+			return
+		}
+		defer all.Close()               // it was only read
+		names, _ := all.Readdirnames(0) // those that it gave
+		begin := make([]byte, unix.PathMax)
+		for _, name := range names {
+			pid, err := strconv.Atoi(name)
+			file := "/proc/" + name + "/cmdline"
+			if err != nil || !saysKeeper(file, begin) {
+				continue
+			}
+			b, err := os.ReadFile(file)
+			if argv := argvOf(b); err == nil && len(argv) > 1 && argv[1] == "keeper" && !yield(pid, argv) {
+				return
+			}
+		}
+	}
+}
+
+// saysKeeper tells whether a command line may be a keeper's, by its beginning.
+func saysKeeper(file string, begin []byte) bool {
+	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd) // it was only read
+	n, err := unix.Read(fd, begin)
+	if err != nil {
+		return false
+	}
+	argv := argvOf(begin[:n])
+	return len(argv) > 1 && argv[1] == "keeper" || n == len(begin)
+}
+
+func argvOf(cmdline []byte) []string {
+	return strings.Split(strings.TrimSuffix(string(cmdline), "\x00"), "\x00")
 }
 
 // sameUser tells whether a process is of our user. Who owns its folder in /proc

@@ -91,27 +91,16 @@ func TestUntouchedFoldersGo(t *testing.T) {
 	}
 }
 
-// Those that are made before are bounded, made when few are left, and new; who asks
-// when there is none, or when somebody removed them, gets one all the same. Those of
-// an earlier daemon go.
+// Those that are made before are few at first and more with each time that they run
+// low, bounded, made when few are left, and new; who asks when there is none, or when
+// somebody removed them, gets one all the same. Those of an earlier daemon go.
 func TestSpareFolders(t *testing.T) {
 	f := openFolders(t)
-	for range 2 {
-		if !f.Low() {
-			t.Error("there is none, and that is enough")
-		}
-		f.Fill(t.Context())
-		f.Fill(t.Context())
-		if n := len(spares(t, f.root)); n != maxSpare || f.Low() {
-			t.Errorf("%d are made, and that is too few: %v", n, f.Low())
-		}
-		for _, dir := range spares(t, f.root)[:maxSpare/4] {
-			if err := os.Remove(dir); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for i := range maxSpare + 5 {
-			dir := f.Dir(fmt.Sprintf("a.%d/1", i))
+	asked := 0
+	take := func(n int) {
+		for range n {
+			asked++
+			dir := f.Dir(fmt.Sprintf("a.%d/1", asked))
 			if err := f.create(dir, heir{}); err != nil {
 				t.Fatal(err)
 			}
@@ -123,6 +112,26 @@ func TestSpareFolders(t *testing.T) {
 			}
 		}
 	}
+	want := firstSpare
+	for range 8 {
+		if !f.Low() {
+			t.Error("half of them were taken, and that is enough")
+		}
+		f.Fill(t.Context())
+		f.Fill(t.Context())
+		if n := len(spares(t, f.root)); n != want || f.Low() {
+			t.Errorf("%d are made, want %d; too few: %v", n, want, f.Low())
+		}
+		take(want / 2)
+		want = min(2*want, maxSpare)
+	}
+	f.Fill(t.Context())
+	for _, dir := range spares(t, f.root)[:maxSpare/4] {
+		if err := os.Remove(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	take(maxSpare + 5)
 	f.Fill(t.Context())
 	later, err := OpenFolders(f.root)
 	if err != nil {

@@ -9,8 +9,13 @@ import (
 	"sync"
 )
 
-// maxSpare bounds the folders that are made before they are asked for.
-const maxSpare = 32
+// The folders that are made before they are asked for: few, and twice as many each
+// time that these run low. A node that starts has other things to do than to make
+// folders for bursts that may never come.
+const (
+	firstSpare = 2
+	maxSpare   = 32
+)
 
 const spareName = "spare" // no dot: not an attempt's
 
@@ -26,6 +31,7 @@ type stock struct {
 
 	mu      sync.Mutex
 	spare   []folder // new: nobody had them
+	size    int      // how many there were when they were filled last
 	filling bool
 	given   map[string]gift // by path: those that have an heir
 	kept    kept
@@ -109,22 +115,23 @@ func (s *stock) take(after heir) (f folder, ok bool) {
 func (s *stock) Low() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.filling && len(s.spare) <= maxSpare/2
+	return s.low()
 }
 
-// Fill makes folders until there are enough, or ctx ends. What cannot be made here
-// is made, and told of, when it is asked for.
+func (s *stock) low() bool { return !s.filling && len(s.spare) <= s.size/2 }
+
+// Fill makes folders if there are few, until there are enough or ctx ends. What cannot
+// be made here is made, and told of, when it is asked for.
 func (s *stock) Fill(ctx context.Context) {
 	s.mu.Lock()
-	want := maxSpare - len(s.spare)
-	if s.filling {
-		want = 0
-	}
-	s.filling = s.filling || want > 0
-	s.mu.Unlock()
-	if want <= 0 {
+	if !s.low() {
+		s.mu.Unlock()
 		return
 	}
+	s.filling = true
+	s.size = min(max(2*s.size, firstSpare), maxSpare)
+	want := s.size - len(s.spare)
+	s.mu.Unlock()
 	for range want {
 		dir := filepath.Join(s.root, spareName+unique())
 		if ctx.Err() != nil {
