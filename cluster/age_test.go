@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/ages"
 	"github.com/mesita/mesita/cluster/consensus"
@@ -107,18 +109,18 @@ func TestAgesDoNotShareProtocols(t *testing.T) {
 	}
 }
 
-func agentIn(t *testing.T, self nodeFile) *Agent {
+func agentIn(t *testing.T, self datadir.Node) *Agent {
 	t.Helper()
 	cfg, err := Config{DataDir: t.TempDir()}.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := openDataDir(cfg.DataDir)
+	d, err := datadir.Open(cfg.DataDir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { d.close() })
-	if err := d.save(&self); err != nil {
+	t.Cleanup(func() { d.Close() })
+	if err := d.Save(&self); err != nil {
 		t.Fatal(err)
 	}
 	return &Agent{cfg: cfg, log: cfg.Log, dir: d, self: &self, store: fsm.NewStore(nil)}
@@ -129,23 +131,23 @@ func agentIn(t *testing.T, self nodeFile) *Agent {
 func TestChangeOfAgeSurvivesCrashes(t *testing.T) {
 	for _, crash := range []string{"none", "before the log is moved", "after the log is moved"} {
 		t.Run(crash, func(t *testing.T) {
-			a := agentIn(t, nodeFile{NodeID: "a1", Name: "fir", Cluster: "pine", Raft: &consensus.Standing{Term: 7, LastTerm: 7, LastIndex: 99}})
-			if err := os.Mkdir(a.dir.file("raft"), 0o700); err != nil {
+			a := agentIn(t, datadir.Node{NodeID: "a1", Name: "fir", Cluster: "pine", Raft: &consensus.Standing{Term: 7, LastTerm: 7, LastIndex: 99}})
+			if err := os.Mkdir(a.dir.File("raft"), 0o700); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(a.dir.file("raft", "raft.db"), []byte("log"), 0o600); err != nil {
+			if err := os.WriteFile(a.dir.File("raft", "raft.db"), []byte("log"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			if err := a.adopt(recovered); err != nil {
 				t.Fatal(err)
 			}
 			if crash == "after the log is moved" {
-				if err := os.Rename(a.dir.file("raft"), a.dir.file("raft.bak-0")); err != nil {
+				if err := os.Rename(a.dir.File("raft"), a.dir.File("raft.bak-0")); err != nil {
 					t.Fatal(err)
 				}
 			}
 			if crash != "none" { // the next start knows only what is on disk
-				self, err := a.dir.load()
+				self, err := a.dir.Load()
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -154,17 +156,17 @@ func TestChangeOfAgeSurvivesCrashes(t *testing.T) {
 			if err := a.enterAge(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			self, err := a.dir.load()
-			if err != nil || self.Refill || recovered.To(self.Ages) != ages.Same || self.Format != ageFormat || self.Raft != nil || a.self.Refill || recovered.To(a.line) != ages.Same {
+			self, err := a.dir.Load()
+			if err != nil || self.Refill || recovered.To(self.Ages) != ages.Same || self.Raft != nil || a.self.Refill || recovered.To(a.line) != ages.Same {
 				t.Errorf("%+v, %v", self, err)
 			}
-			if _, err := os.Stat(a.dir.file("raft")); !os.IsNotExist(err) {
+			if _, err := os.Stat(a.dir.File("raft")); !os.IsNotExist(err) {
 				t.Errorf("the log of the former age is in use: %v", err)
 			}
-			entries, _ := os.ReadDir(a.dir.path)
+			entries, _ := os.ReadDir(a.dir.Path)
 			kept := 0
 			for _, e := range entries {
-				if b, err := os.ReadFile(a.dir.file(e.Name(), "raft.db")); err == nil && string(b) == "log" {
+				if b, err := os.ReadFile(a.dir.File(e.Name(), "raft.db")); err == nil && string(b) == "log" {
 					kept++
 				}
 			}
@@ -196,20 +198,5 @@ func TestChooseAge(t *testing.T) {
 		if (err != nil) != c.fails || got.ID() != c.want.ID() {
 			t.Errorf("%q of %v: %q, %v", c.own, c.answers, got, err)
 		}
-	}
-}
-
-// A program that knows no ages must not take a folder of a later one into the
-// first.
-func TestFoldersOfALaterAgeAreNotForOlderPrograms(t *testing.T) {
-	a := agentIn(t, nodeFile{NodeID: "a1", Name: "fir", Cluster: "pine"})
-	if self, err := a.dir.load(); err != nil || self.Format != dataFormat {
-		t.Errorf("a folder of the first age has format %d, %v", self.Format, err)
-	}
-	if err := a.changeSelf(func(n *nodeFile) { n.Ages = recovered }); err != nil {
-		t.Fatal(err)
-	}
-	if self, err := a.dir.load(); err != nil || self.Format <= dataFormat {
-		t.Errorf("a folder of a later age has format %d, %v", self.Format, err)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/budget"
@@ -37,15 +39,15 @@ type Agent struct {
 	cfg Config
 	log *slog.Logger
 
-	dir     *dataDir
+	dir     *datadir.Dir
 	files   tlsconf.Files
-	self    *nodeFile
+	self    *datadir.Node
 	line    ages.Line  // of this life
 	ringMu  sync.Mutex // held while the keys of gossip change
 	selfMu  sync.Mutex // held to change self, and to read what changes
 	addr    string     // that others reach
 	started uint64     // grows with each start
-	pending *pendingCluster
+	pending *datadir.Pending
 	makes   bool // this start has to make the cluster, or did not note that it was made
 
 	certs   *tlsconf.Holder
@@ -147,12 +149,12 @@ func (a *Agent) Run(ctx context.Context, ready func(Ready)) error {
 
 // live is one life of the node, in one age of its cluster.
 func (a *Agent) live(ctx context.Context, ready func(Ready)) error {
-	dir, err := openDataDir(a.cfg.DataDir)
+	dir, err := datadir.Open(a.cfg.DataDir)
 	if err != nil {
 		return err
 	}
 	a.dir = dir
-	defer dir.close()
+	defer dir.Close()
 	defer func() {
 		if a.peers != nil {
 			a.peers.close()
@@ -237,9 +239,9 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	a.stack.start("demotion", a.awaitDemotion)
 	a.stack.start("removed nodes", a.endRemoved)
 	a.stack.start("certificate", a.rotator().Run)
-	a.history = history.New(history.Config{Dir: a.dir.file("events"), Node: a.self.Name, Source: a.store, MaxBytes: a.cfg.EventBytes, MaxAge: a.cfg.EventAge, Now: a.cfg.Now, Log: a.log})
+	a.history = history.New(history.Config{Dir: a.dir.File("events"), Node: a.self.Name, Source: a.store, MaxBytes: a.cfg.EventBytes, MaxAge: a.cfg.EventAge, Now: a.cfg.Now, Log: a.log})
 	a.stack.start("history", a.history.Run)
-	a.audit = audit.New(audit.Config{Dir: a.dir.file("audit"), Node: a.self.Name, MaxBytes: a.cfg.AuditBytes, MaxAge: a.cfg.AuditAge, Now: a.cfg.Now, Log: a.log})
+	a.audit = audit.New(audit.Config{Dir: a.dir.File("audit"), Node: a.self.Name, MaxBytes: a.cfg.AuditBytes, MaxAge: a.cfg.AuditAge, Now: a.cfg.Now, Log: a.log})
 	a.stack.start("audit", a.audit.Run)
 	if err := a.openExecutor(reporter{a}); err != nil {
 		return err
@@ -271,12 +273,12 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 // identify loads this node's identity, or makes it: a cluster of its own, or
 // by joining one.
 func (a *Agent) identify(ctx context.Context) (*tlsconf.NodeKey, error) {
-	a.files = tlsconf.Files{Dir: a.dir.path}
-	self, err := a.dir.load()
+	a.files = tlsconf.Files{Dir: a.dir.Path}
+	self, err := a.dir.Load()
 	if err != nil {
 		return nil, err
 	}
-	if a.pending, err = a.dir.loadPending(); err != nil {
+	if a.pending, err = a.dir.LoadPending(); err != nil {
 		return nil, err
 	}
 	key, err := a.key(self)
@@ -285,9 +287,9 @@ func (a *Agent) identify(ctx context.Context) (*tlsconf.NodeKey, error) {
 	}
 	switch {
 	case self != nil && self.NodeID != key.ID():
-		return nil, api.Errorf(api.CodeConflict, "the data folder %s is of node %s, and its key is of node %s: restore the key that belongs to it, or use another --data", a.dir.path, self.NodeID, key.ID())
+		return nil, api.Errorf(api.CodeConflict, "the data folder %s is of node %s, and its key is of node %s: restore the key that belongs to it, or use another --data", a.dir.Path, self.NodeID, key.ID())
 	case self != nil && a.cfg.Name != "" && a.cfg.Name != self.Name:
-		return nil, api.Errorf(api.CodeConflict, "the data folder %s is of node %q: start it without --name, or use another --data", a.dir.path, self.Name)
+		return nil, api.Errorf(api.CodeConflict, "the data folder %s is of node %q: start it without --name, or use another --data", a.dir.Path, self.Name)
 	case self != nil && len(a.cfg.JoinAddrs) > 0:
 		tok, err := api.ParseJoinToken(a.cfg.Token)
 		if err != nil {
@@ -324,7 +326,7 @@ func (a *Agent) firstStart(ctx context.Context, key *tlsconf.NodeKey) error {
 		return err
 	}
 	var err error
-	a.pending, err = a.dir.loadPending()
+	a.pending, err = a.dir.LoadPending()
 	return err
 }
 
@@ -433,7 +435,7 @@ func listenUnix(path string) (net.Listener, error) {
 // readiness is what the starter is told once the node can serve.
 func (a *Agent) readiness(l *listeners) Ready {
 	r := Ready{Name: a.self.Name, ClusterName: a.self.Cluster, API: "https://" + a.addr, Socket: a.cfg.Socket, Warnings: a.host.Warnings()}
-	if dir := barred(a.cfg.DataDir); dir != "" && !a.cfg.VoterOnly {
+	if dir := datadir.Barred(a.cfg.DataDir); dir != "" && !a.cfg.VoterOnly {
 		r.Warnings = append(r.Warnings, "tasks that are not root cannot enter their folders: "+dir+" lets nobody pass; `chmod o+x "+dir+"`, or give another --data")
 	}
 	if a.spared {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/mesita/mesita/api"
 )
 
@@ -19,11 +21,11 @@ func TestStartIsRefused(t *testing.T) {
 	}
 	defer taken.Close()
 	dir := t.TempDir()
-	held, err := openDataDir(filepath.Join(dir, "held"))
+	held, err := datadir.Open(filepath.Join(dir, "held"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer held.close()
+	defer held.Close()
 	newer := filepath.Join(dir, "newer")
 	if err := os.MkdirAll(newer, 0o700); err != nil {
 		t.Fatal(err)

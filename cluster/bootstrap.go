@@ -8,28 +8,14 @@ import (
 	"os"
 	"strings"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/cluster/consensus/disk"
 	"github.com/mesita/mesita/cluster/tlsconf"
 	"github.com/mesita/mesita/fsm"
 )
-
-// pendingCluster is a new cluster whose first log entry is not committed yet.
-// It is kept in a file until then, so that a crash in between is no trouble.
-type pendingCluster struct {
-	Cluster   *api.Cluster   `json:"cluster"`
-	Authority *api.Authority `json:"authority"`
-}
-
-func (d *dataDir) loadPending() (*pendingCluster, error) {
-	p := new(pendingCluster)
-	found, err := d.read("new-cluster.json", p, "the cluster was never made, so remove the data folder "+d.path+" and start again")
-	if !found || err != nil {
-		return nil, err
-	}
-	return p, nil
-}
 
 // ranFiles are there once a node ran in the folder, which it does only with
 // node.json: what a first start makes before that is not among them.
@@ -38,42 +24,28 @@ var ranFiles = []string{"raft", "executor", "keeper", "events", "admin.token", r
 // key loads this node's key, and makes one for a first start. A folder that has
 // lost its node.json, or its key, is no new one: a new cluster, or a new
 // identity, would be made over the old.
-func (a *Agent) key(self *nodeFile) (*tlsconf.NodeKey, error) {
+func (a *Agent) key(self *datadir.Node) (*tlsconf.NodeKey, error) {
 	if self != nil {
 		key, err := a.files.LoadKey()
 		if errors.Is(err, os.ErrNotExist) {
-			return nil, api.Errorf(api.CodeConflict, "the data folder %s is of node %s, and its key node.key is gone: restore it from a backup, or move the folder away and join again with a token", a.dir.path, self.Name)
+			return nil, api.Errorf(api.CodeConflict, "the data folder %s is of node %s, and its key node.key is gone: restore it from a backup, or move the folder away and join again with a token", a.dir.Path, self.Name)
 		}
 		return key, err
 	}
-	left, err := a.dir.have(ranFiles...)
+	left, err := a.dir.Have(ranFiles...)
 	if err != nil {
 		return nil, err
 	}
 	if len(left) == 0 && a.pending == nil && len(a.cfg.JoinAddrs) == 0 { // a join that was cut short leaves certificates
-		if left, err = a.dir.have("node.crt", "ca.crt"); err != nil {
+		if left, err = a.dir.Have("node.crt", "ca.crt"); err != nil {
 			return nil, err
 		}
 	}
 	if len(left) > 0 {
-		return nil, api.Errorf(api.CodeConflict, "the data folder %s has no node.json, but what a node left there (%s): restore node.json from a backup, or move the folder away; a join that was cut short is made again with `mesita node join`", a.dir.path, strings.Join(left, ", "))
+		return nil, api.Errorf(api.CodeConflict, "the data folder %s has no node.json, but what a node left there (%s): restore node.json from a backup, or move the folder away; a join that was cut short is made again with `mesita node join`", a.dir.Path, strings.Join(left, ", "))
 	}
 	key, _, err := a.files.LoadOrMakeKey()
 	return key, err
-}
-
-// have lists those of some names that are in the folder.
-func (d *dataDir) have(names ...string) ([]string, error) {
-	var out []string
-	for _, n := range names {
-		switch _, err := os.Lstat(d.file(n)); {
-		case err == nil:
-			out = append(out, n)
-		case !errors.Is(err, os.ErrNotExist):
-			return nil, err
-		}
-	}
-	return out, nil
 }
 
 // newCluster makes the authority, the gossip key and this node's first
@@ -89,15 +61,15 @@ func (a *Agent) newCluster(key *tlsconf.NodeKey) error {
 	if err != nil {
 		return fmt.Errorf("make the cluster's CA: %w", err)
 	}
-	p := &pendingCluster{Cluster: c, Authority: &api.Authority{CACert: ca.CertPEM(), CAKey: ca.KeyPEM(), GossipKey: randomBytes(32), Pin: ca.Pin()}}
-	if err := a.dir.write("new-cluster.json", p); err != nil {
+	p := &datadir.Pending{Cluster: c, Authority: &api.Authority{CACert: ca.CertPEM(), CAKey: ca.KeyPEM(), GossipKey: randomBytes(32), Pin: ca.Pin()}}
+	if err := a.dir.SavePending(p); err != nil {
 		return err
 	}
 	return a.adoptCluster(key, p)
 }
 
 // adoptCluster signs this node's own certificate and writes its identity.
-func (a *Agent) adoptCluster(key *tlsconf.NodeKey, p *pendingCluster) error {
+func (a *Agent) adoptCluster(key *tlsconf.NodeKey, p *datadir.Pending) error {
 	ca, err := tlsconf.LoadCA(p.Authority.CACert, p.Authority.CAKey)
 	if err != nil {
 		return err
@@ -113,13 +85,13 @@ func (a *Agent) adoptCluster(key *tlsconf.NodeKey, p *pendingCluster) error {
 	if err := errors.Join(a.files.SaveCA(p.Authority.CACert), a.files.SaveCert(cert)); err != nil {
 		return err
 	}
-	a.self = &nodeFile{NodeID: key.ID(), Name: a.cfg.Name, ClusterID: p.Cluster.ID, Cluster: p.Cluster.Name,
+	a.self = &datadir.Node{NodeID: key.ID(), Name: a.cfg.Name, ClusterID: p.Cluster.ID, Cluster: p.Cluster.Name,
 		VoterOnly: a.cfg.VoterOnly, GossipKey: p.Authority.GossipKey}
-	return a.dir.save(a.self)
+	return a.dir.Save(a.self)
 }
 
 // clusterInit is the first command of a cluster.
-func (a *Agent) clusterInit(p *pendingCluster) *fsm.ClusterInit {
+func (a *Agent) clusterInit(p *datadir.Pending) *fsm.ClusterInit {
 	now := a.cfg.Now()
 	return &fsm.ClusterInit{Level: fsm.Newest, Meta: fsm.Meta{At: now, Actor: "node:" + a.self.Name}, Cluster: p.Cluster, Authority: p.Authority,
 		Node: &api.Node{ID: a.self.NodeID, Name: a.self.Name, State: api.NodeDown, Reason: "has not reported yet",
@@ -131,7 +103,7 @@ func (a *Agent) clusterInit(p *pendingCluster) *fsm.ClusterInit {
 func (a *Agent) firstToken() (fsm.Command, error) {
 	now := a.cfg.Now()
 	tok, secret := auth.NewToken(&api.TokenRequest{Kind: api.TokenClient, Name: "admin", Role: api.RoleAdmin}, now)
-	if err := disk.WriteFile(a.dir.file("admin.token"), []byte(api.ClientSecret(tok.ID, secret)+"\n"), 0o600); err != nil {
+	if err := disk.WriteFile(a.dir.File("admin.token"), []byte(api.ClientSecret(tok.ID, secret)+"\n"), 0o600); err != nil {
 		return nil, err
 	}
 	return &fsm.TokenCreate{Meta: fsm.Meta{At: now, Actor: "node:" + a.self.Name}, Token: tok}, nil

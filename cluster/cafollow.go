@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/cluster/tlsconf"
@@ -112,7 +114,7 @@ func (a *Agent) takeCA(r *api.CARoots) bool {
 		err = a.keepCA(r.PEM())
 	}
 	if err == nil {
-		err = a.changeSelf(func(n *nodeFile) { n.CAStep = r.Step })
+		err = a.changeSelf(func(n *datadir.Node) { n.CAStep = r.Step })
 	}
 	if err != nil {
 		a.log.Warn("a step of the change of the CA's key is not kept, and so not told to be done; trying again", "err", err)

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/consensus"
 	"github.com/mesita/mesita/cluster/loop"
@@ -234,7 +236,7 @@ func TestTheCAIsNotChanged(t *testing.T) {
 	} {
 		w := newCAWorld(t, c.level, "a", "b")
 		c.do(w)
-		a := agentIn(t, nodeFile{NodeID: "a", Name: "a"})
+		a := agentIn(t, datadir.Node{NodeID: "a", Name: "a"})
 		a.store = w.store
 		step := w.store.View().Authority().CAStep
 		_, err := members{a}.RotateCA(t.Context(), "admin")
@@ -247,8 +249,8 @@ func TestTheCAIsNotChanged(t *testing.T) {
 // follower is a node that has a certificate of the world's authority.
 func (w *caWorld) follower(key *tlsconf.NodeKey) *Agent {
 	w.t.Helper()
-	a := agentIn(w.t, nodeFile{NodeID: key.ID(), Name: "fir"})
-	a.files = tlsconf.Files{Dir: a.dir.path}
+	a := agentIn(w.t, datadir.Node{NodeID: key.ID(), Name: "fir"})
+	a.files = tlsconf.Files{Dir: a.dir.Path}
 	auth := w.store.View().Authority()
 	err := a.files.SaveKey(key)
 	if err == nil {
@@ -267,7 +269,7 @@ func (w *caWorld) follower(key *tlsconf.NodeKey) *Agent {
 // start loads what is on a node's disk, as a start does.
 func (w *caWorld) start(a *Agent) {
 	w.t.Helper()
-	self, err := a.dir.load()
+	self, err := a.dir.Load()
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/mesita/mesita/api/server"
 	"github.com/mesita/mesita/cluster/consensus/disk"
 )
@@ -34,7 +36,7 @@ func (a *Agent) awaitDemotion(ctx context.Context) error {
 		if n := a.ownNode.Load(); n != nil && n.WorkerOnly && len(a.raft.Voters()) > 0 {
 			if !a.votes() && a.fed.Load() && a.outOfRaft(ctx) {
 				a.log.Warn("this node may not vote any more: its copy of the cluster's state is erased")
-				if err := a.changeSelf(func(n *nodeFile) { n.Demoted = true }); err != nil {
+				if err := a.changeSelf(func(n *datadir.Node) { n.Demoted = true }); err != nil {
 					return err
 				}
 				return errDemoted
@@ -70,12 +72,12 @@ func (a *Agent) eraseDemoted() error {
 	if !a.self.Demoted {
 		return nil
 	}
-	folders, err := filepath.Glob(a.dir.file("raft.*")) // what was put aside
-	for _, folder := range append(folders, a.dir.file("raft")) {
+	folders, err := filepath.Glob(a.dir.File("raft.*")) // what was put aside
+	for _, folder := range append(folders, a.dir.File("raft")) {
 		err = errors.Join(err, os.RemoveAll(folder))
 	}
-	if err := errors.Join(err, disk.SyncDir(a.dir.path)); err != nil {
+	if err := errors.Join(err, disk.SyncDir(a.dir.Path)); err != nil {
 		return fmt.Errorf("erase the raft log of a node that may not vote: %w", err)
 	}
-	return a.changeSelf(func(n *nodeFile) { n.Demoted = false })
+	return a.changeSelf(func(n *datadir.Node) { n.Demoted = false })
 }

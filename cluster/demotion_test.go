@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/hashicorp/raft"
 
 	"github.com/mesita/mesita/api"
@@ -65,7 +67,7 @@ func TestADemotedNodeIsToldThatItIsOut(t *testing.T) {
 // leader there, but by its feed that it may not vote.
 func demoted(t *testing.T, other string) *Agent {
 	t.Helper()
-	a := agentIn(t, nodeFile{NodeID: "me", Name: "oak", Cluster: "pine"})
+	a := agentIn(t, datadir.Node{NodeID: "me", Name: "oak", Cluster: "pine"})
 	_, tr := raft.NewInmemTransport("10.0.0.1:5050")
 	mem, snaps := raft.NewInmemStore(), raft.NewInmemSnapshotStore()
 	cfg := raft.DefaultConfig()

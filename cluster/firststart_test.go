@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/tlsconf"
 )
@@ -40,11 +42,11 @@ func newAgent(t *testing.T) *Agent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := openDataDir(cfg.DataDir)
+	d, err := datadir.Open(cfg.DataDir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { d.close() })
+	t.Cleanup(func() { d.Close() })
 	return &Agent{cfg: cfg, log: cfg.Log, dir: d}
 }
 
@@ -61,15 +63,15 @@ func TestLeftoversAreNoNewNode(t *testing.T) {
 				if join {
 					a.cfg.JoinAddrs = []string{"127.0.0.1:1"}
 				}
-				if err := os.WriteFile(a.dir.file(left), []byte("x"), 0o600); err != nil {
+				if err := os.WriteFile(a.dir.File(left), []byte("x"), 0o600); err != nil {
 					t.Fatal(err)
 				}
-				before := contents(t, a.dir.path)
+				before := contents(t, a.dir.Path)
 				_, err := a.identify(t.Context())
 				if api.ErrorCode(err) != api.CodeConflict || !strings.Contains(err.Error(), left) || !strings.Contains(err.Error(), "backup") {
 					t.Errorf("%v", err)
 				}
-				if after := contents(t, a.dir.path); len(after) != len(before) {
+				if after := contents(t, a.dir.Path); len(after) != len(before) {
 					t.Errorf("the folder holds %v now", after)
 				}
 			})
@@ -79,11 +81,11 @@ func TestLeftoversAreNoNewNode(t *testing.T) {
 
 // A node whose key is lost gets no new one.
 func TestLostKeyIsNotReplaced(t *testing.T) {
-	a := agentIn(t, nodeFile{NodeID: "a1", Name: "fir", Cluster: "pine"})
+	a := agentIn(t, datadir.Node{NodeID: "a1", Name: "fir", Cluster: "pine"})
 	if _, err := a.identify(t.Context()); api.ErrorCode(err) != api.CodeConflict || !strings.Contains(err.Error(), "node.key is gone") {
 		t.Errorf("%v", err)
 	}
-	if _, err := os.Stat(a.dir.file("node.key")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(a.dir.File("node.key")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a key was made: %v", err)
 	}
 }
@@ -96,17 +98,17 @@ func TestFirstStartCutShort(t *testing.T) {
 		t.Fatal(err)
 	}
 	order := []string{"node.key", "new-cluster.json", "ca.crt", "node.crt", "node.json"}
-	if _, err := whole.dir.load(); err != nil {
+	if _, err := whole.dir.Load(); err != nil {
 		t.Fatal(err)
 	}
 	for n := range len(order) + 1 {
 		a := newAgent(t)
 		for _, name := range order[:n] {
-			b, err := os.ReadFile(whole.dir.file(name))
+			b, err := os.ReadFile(whole.dir.File(name))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(a.dir.file(name), b, 0o600); err != nil {
+			if err := os.WriteFile(a.dir.File(name), b, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -115,7 +117,7 @@ func TestFirstStartCutShort(t *testing.T) {
 			t.Errorf("after %v: %v", order[:n], err)
 			continue
 		}
-		made, err := (tlsconf.Files{Dir: whole.dir.path}).LoadKey()
+		made, err := (tlsconf.Files{Dir: whole.dir.Path}).LoadKey()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/loop"
 	"github.com/mesita/mesita/fsm"
@@ -97,23 +99,6 @@ func nextKeyStep(v *fsm.View, members []gossip.Member, now time.Time) (*fsm.Goss
 	return cmd, time.Time{}
 }
 
-// keeperKey is what the keepers' keys are derived from: they keep theirs, as they
-// outlive any daemon that could tell them another.
-func (n *nodeFile) keeperKey() []byte {
-	if n.KeeperKey != nil {
-		return n.KeeperKey
-	}
-	return n.GossipKey
-}
-
-func (n *nodeFile) takeRing(r *api.GossipRing) {
-	n.KeeperKey = n.keeperKey()
-	if r.Keeper != nil {
-		n.KeeperKey = r.Keeper
-	}
-	n.GossipStep, n.GossipKey, n.GossipAlso = r.Step, r.Send, r.Also
-}
-
 // takeRing follows the change of the keys. A node never goes back.
 func (a *Agent) takeRing(r *api.GossipRing) {
 	if r == nil || len(r.Send) != 32 {
@@ -129,7 +114,7 @@ func (a *Agent) takeRing(r *api.GossipRing) {
 	}
 	// Kept before it is told: who says that it knows a key must know it at its next
 	// start.
-	if err := a.changeSelf(func(n *nodeFile) { n.takeRing(r) }); err != nil {
+	if err := a.changeSelf(func(n *datadir.Node) { n.TakeRing(r) }); err != nil {
 		a.log.Warn("the new key of gossip is not kept, and so not told to be known", "err", err)
 		return
 	}

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/fsm"
 	"github.com/mesita/mesita/gossip"
@@ -82,21 +84,21 @@ func TestRemovalChangesTheGossipKey(t *testing.T) {
 // back; keepers keep theirs.
 func TestANodeKeepsItsKeys(t *testing.T) {
 	key := func(i byte) []byte { return bytes.Repeat([]byte{i}, 32) }
-	n := nodeFile{GossipKey: key(1)}
-	if !bytes.Equal(n.keeperKey(), key(1)) {
+	n := datadir.Node{GossipKey: key(1)}
+	if !bytes.Equal(n.KeepersKey(), key(1)) {
 		t.Error("no key for keepers")
 	}
-	n.takeRing(&api.GossipRing{Step: 1, Send: key(1), Also: [][]byte{key(2)}})
-	n.takeRing(&api.GossipRing{Step: 2, Send: key(2), Also: [][]byte{key(1)}})
-	if !bytes.Equal(n.keeperKey(), key(1)) || !bytes.Equal(n.GossipKey, key(2)) || n.GossipStep != 2 {
+	n.TakeRing(&api.GossipRing{Step: 1, Send: key(1), Also: [][]byte{key(2)}})
+	n.TakeRing(&api.GossipRing{Step: 2, Send: key(2), Also: [][]byte{key(1)}})
+	if !bytes.Equal(n.KeepersKey(), key(1)) || !bytes.Equal(n.GossipKey, key(2)) || n.GossipStep != 2 {
 		t.Errorf("%+v", n)
 	}
-	joined := nodeFile{GossipKey: key(2)}
-	joined.takeRing(&api.GossipRing{Step: 2, Send: key(2), Keeper: key(1)})
-	if !bytes.Equal(joined.keeperKey(), key(1)) {
+	joined := datadir.Node{GossipKey: key(2)}
+	joined.TakeRing(&api.GossipRing{Step: 2, Send: key(2), Keeper: key(1)})
+	if !bytes.Equal(joined.KeepersKey(), key(1)) {
 		t.Error("who joins later derives another key for keepers")
 	}
-	a := agentIn(t, nodeFile{NodeID: "me", Name: "oak", GossipKey: key(3), GossipStep: 6})
+	a := agentIn(t, datadir.Node{NodeID: "me", Name: "oak", GossipKey: key(3), GossipStep: 6})
 	for _, r := range []*api.GossipRing{nil, {Step: 7, Send: []byte("short")}, {Step: 6, Send: key(9)}, {Step: 5, Send: key(9)}} {
 		a.takeRing(r)
 	}

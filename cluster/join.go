@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/cluster/ages"
@@ -123,12 +125,12 @@ func (a *Agent) adoptGrant(g *api.JoinGrant) error {
 	if err != nil {
 		return fmt.Errorf("the answer to the join: %w", err)
 	}
-	a.self = &nodeFile{Ages: line, NodeID: g.NodeID, Name: g.Name, ClusterID: g.Cluster.ID, Cluster: g.Cluster.Name, VoterOnly: a.cfg.VoterOnly,
+	a.self = &datadir.Node{Ages: line, NodeID: g.NodeID, Name: g.Name, ClusterID: g.Cluster.ID, Cluster: g.Cluster.Name, VoterOnly: a.cfg.VoterOnly,
 		GossipKey: g.GossipKey, Seeds: g.Seeds, Level: g.Level, CAStep: step}
 	if g.Ring != nil {
-		a.self.takeRing(g.Ring)
+		a.self.TakeRing(g.Ring)
 	}
-	return a.dir.save(a.self)
+	return a.dir.Save(a.self)
 }
 
 // admit is the leader's side of join: the token is checked and used up in one

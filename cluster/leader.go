@@ -132,7 +132,7 @@ func (a *Agent) finishNewCluster(ctx context.Context) error {
 		}
 		a.made.Store(true)
 	}
-	if err := a.dir.removePending(); err != nil {
+	if err := a.dir.RemovePending(); err != nil {
 		return fmt.Errorf("note that the cluster is made: %w", err)
 	}
 	a.pending = nil

@@ -204,7 +204,7 @@ func (a *Agent) tellLevel(ctx context.Context) error {
 const holdFile = "level.hold"
 
 func (a *Agent) loadHold() error {
-	_, err := os.Stat(a.dir.file(holdFile))
+	_, err := os.Stat(a.dir.File(holdFile))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -214,13 +214,13 @@ func (a *Agent) loadHold() error {
 
 func (a *Agent) holdLevel(hold bool) error {
 	if hold {
-		if err := disk.WriteFile(a.dir.file(holdFile), nil, 0o600); err != nil {
+		if err := disk.WriteFile(a.dir.File(holdFile), nil, 0o600); err != nil {
 			return err
 		}
-	} else if err := os.Remove(a.dir.file(holdFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	} else if err := os.Remove(a.dir.File(holdFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if err := disk.SyncDir(a.dir.path); err != nil {
+	if err := disk.SyncDir(a.dir.Path); err != nil {
 		return err
 	}
 	a.holds.Store(hold)

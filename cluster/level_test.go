@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/consensus/disk"
 	"github.com/mesita/mesita/fsm"
@@ -195,12 +197,12 @@ func TestNodeBelowTheLevelIsNotPromoted(t *testing.T) {
 
 // The hold outlives the daemon.
 func TestHoldIsKept(t *testing.T) {
-	dir := &dataDir{path: t.TempDir()}
+	dir := &datadir.Dir{Path: t.TempDir()}
 	a := &Agent{dir: dir}
 	if err := a.loadHold(); err != nil || a.holds.Load() {
 		t.Fatalf("a new folder holds: %v", err)
 	}
-	if err := disk.WriteFile(dir.file(holdFile), nil, 0o600); err != nil {
+	if err := disk.WriteFile(dir.File(holdFile), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.loadHold(); err != nil || !a.holds.Load() {

@@ -5,6 +5,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/hashicorp/raft"
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/consensus"
@@ -22,10 +24,10 @@ func TestNothingIsSaidBeforeTheClusterIsMade(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		a := newAgent(t)
-		a.self, a.session, a.addr = &nodeFile{NodeID: "n1", Name: "oak", Cluster: "pine"}, newSession(), "10.0.0.1:5050"
+		a.self, a.session, a.addr = &datadir.Node{NodeID: "n1", Name: "oak", Cluster: "pine"}, newSession(), "10.0.0.1:5050"
 		a.makes = true
-		a.pending = &pendingCluster{Cluster: &api.Cluster{ID: "c1", Name: "pine", Created: a.cfg.Now()}, Authority: &api.Authority{CACert: ca.CertPEM(), CAKey: ca.KeyPEM(), Pin: ca.Pin()}}
-		if err := a.dir.write("new-cluster.json", a.pending); err != nil {
+		a.pending = &datadir.Pending{Cluster: &api.Cluster{ID: "c1", Name: "pine", Created: a.cfg.Now()}, Authority: &api.Authority{CACert: ca.CertPEM(), CAKey: ca.KeyPEM(), Pin: ca.Pin()}}
+		if err := a.dir.SavePending(a.pending); err != nil {
 			t.Fatal(err)
 		}
 		a.store = fsm.NewStore(nil)
@@ -61,7 +63,7 @@ func TestNothingIsSaidBeforeTheClusterIsMade(t *testing.T) {
 		if n := a.store.View().Node("n1"); n == nil || n.State != api.NodeReady || n.Session != a.session || n.Level != int(fsm.Newest) {
 			t.Errorf("the cluster knows of its node: %+v", n)
 		}
-		if found, err := a.dir.have("new-cluster.json"); err != nil || len(found) > 0 {
+		if found, err := a.dir.Have("new-cluster.json"); err != nil || len(found) > 0 {
 			t.Errorf("it would be made again: %v, %v", found, err)
 		}
 		// A node on which that was not noted may follow another by now, and makes none.

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/fsm"
@@ -47,7 +49,7 @@ func (a *Agent) rememberSeeds() error {
 	if len(seeds) == 0 || slices.Equal(seeds, a.self.Seeds) { // only this goroutine uses it after the start
 		return nil
 	}
-	return a.changeSelf(func(n *nodeFile) { n.Seeds = seeds })
+	return a.changeSelf(func(n *datadir.Node) { n.Seeds = seeds })
 }
 
 // maxSeeds is how many addresses of others a node remembers: those that answer

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/cluster/ages"
@@ -31,7 +33,7 @@ func Recover(ctx context.Context, cfg Config, clusterName string, force bool) (b
 	if err != nil {
 		return "", err
 	}
-	defer dir.close()
+	defer dir.Close()
 	if err := mayRecover(ctx, &cfg, dir, self, force); err != nil {
 		return "", err
 	}
@@ -40,18 +42,18 @@ func Recover(ctx context.Context, cfg Config, clusterName string, force bool) (b
 	// a log of its own in the age of the others.
 	begin := func() error {
 		self.Ages = self.Ages.Begin(self.Name, cfg.Now())
-		return dir.save(self)
+		return dir.Save(self)
 	}
-	r, err := consensus.Recover(consensus.Config{NodeID: self.NodeID, Dir: dir.file("raft"), Log: cfg.Log}, addr, begin)
+	r, err := consensus.Recover(consensus.Config{NodeID: self.NodeID, Dir: dir.File("raft"), Log: cfg.Log}, addr, begin)
 	if err != nil {
 		return "", err
 	}
 	self.Raft = nil // what was lost is given up
-	if err := dir.save(self); err != nil {
+	if err := dir.Save(self); err != nil {
 		return r.Backup, err
 	}
 	// The event follows once the node leads: there is no cluster to tell yet.
-	if err := disk.WriteFile(dir.file(recoveredFile), []byte(r.Backup), 0o600); err != nil {
+	if err := disk.WriteFile(dir.File(recoveredFile), []byte(r.Backup), 0o600); err != nil {
 		return r.Backup, err
 	}
 	return r.Backup, nil
@@ -63,12 +65,12 @@ func MayRecover(ctx context.Context, cfg Config, clusterName string, force bool)
 	if err != nil {
 		return err
 	}
-	defer dir.close()
+	defer dir.Close()
 	return mayRecover(ctx, &cfg, dir, self, force)
 }
 
-func mayRecover(ctx context.Context, cfg *Config, dir *dataDir, self *nodeFile, force bool) error {
-	if err := consensus.MayRecover(dir.file("raft")); err != nil || force {
+func mayRecover(ctx context.Context, cfg *Config, dir *datadir.Dir, self *datadir.Node, force bool) error {
+	if err := consensus.MayRecover(dir.File("raft")); err != nil || force {
 		return err
 	}
 	certs, err := ownCertificates(dir, cfg.Wall)
@@ -99,8 +101,8 @@ const (
 )
 
 // ownCertificates is what this node shows to others, also while it is stopped.
-func ownCertificates(dir *dataDir, now func() time.Time) (*tlsconf.Holder, error) {
-	files := tlsconf.Files{Dir: dir.path}
+func ownCertificates(dir *datadir.Dir, now func() time.Time) (*tlsconf.Holder, error) {
+	files := tlsconf.Files{Dir: dir.Path}
 	key, err := files.LoadKey()
 	if err != nil {
 		return nil, err
@@ -136,23 +138,23 @@ func (a *Agent) againstRecovery(answers []told) []string {
 
 // openToRecover opens the data folder of a stopped node of that cluster, and
 // fills the defaults in.
-func openToRecover(cfg *Config, clusterName string) (dir *dataDir, self *nodeFile, addr string, err error) {
+func openToRecover(cfg *Config, clusterName string) (dir *datadir.Dir, self *datadir.Node, addr string, err error) {
 	if *cfg, err = cfg.withDefaults(); err != nil {
 		return nil, nil, "", err
 	}
 	if _, err := os.Stat(cfg.DataDir); errors.Is(err, os.ErrNotExist) {
 		return nil, nil, "", noNode(cfg.DataDir)
 	}
-	opened, err := openDataDir(cfg.DataDir)
+	opened, err := datadir.Open(cfg.DataDir)
 	if err != nil {
 		return nil, nil, "", err
 	}
 	defer func() {
 		if err != nil {
-			_ = opened.close() // what was wrong before counts
+			_ = opened.Close() // what was wrong before counts
 		}
 	}()
-	if self, err = opened.load(); err != nil {
+	if self, err = opened.Load(); err != nil {
 		return nil, nil, "", err
 	}
 	if self == nil {
@@ -187,7 +189,7 @@ const recoveredFile = "recovered"
 
 // tellRecovered makes the event about a recovery.
 func (a *Agent) tellRecovered(ctx context.Context) error {
-	backup, err := os.ReadFile(a.dir.file(recoveredFile))
+	backup, err := os.ReadFile(a.dir.File(recoveredFile))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -199,5 +201,5 @@ func (a *Agent) tellRecovered(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("tell that the cluster was recovered: %w", err)
 	}
-	return os.Remove(a.dir.file(recoveredFile))
+	return os.Remove(a.dir.File(recoveredFile))
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/ages"
 	"github.com/mesita/mesita/cluster/tlsconf"
@@ -31,14 +33,14 @@ func TestRecoverRefuses(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := Config{DataDir: t.TempDir()}
 			if c.node {
-				d, err := openDataDir(cfg.DataDir)
+				d, err := datadir.Open(cfg.DataDir)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := d.save(&nodeFile{NodeID: "a1", Name: "fir", ClusterID: "c1", Cluster: "pine"}); err != nil {
+				if err := d.Save(&datadir.Node{NodeID: "a1", Name: "fir", ClusterID: "c1", Cluster: "pine"}); err != nil {
 					t.Fatal(err)
 				}
-				d.close()
+				d.Close()
 			}
 			trial := MayRecover(t.Context(), cfg, c.cluster, false)
 			_, real := Recover(t.Context(), cfg, c.cluster, false)
@@ -47,12 +49,12 @@ func TestRecoverRefuses(t *testing.T) {
 					t.Errorf("%v, want %s: %s", err, c.code, c.says)
 				}
 			}
-			d, err := openDataDir(cfg.DataDir)
+			d, err := datadir.Open(cfg.DataDir)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer d.close()
-			if self, err := d.load(); err != nil || self != nil && len(self.Ages) > 0 {
+			defer d.Close()
+			if self, err := d.Load(); err != nil || self != nil && len(self.Ages) > 0 {
 				t.Errorf("an age began all the same: %+v, %v", self, err)
 			}
 			held := MayRecover(t.Context(), cfg, c.cluster, false)
@@ -134,12 +136,12 @@ func TestRecoverAsksTheOthers(t *testing.T) {
 // stoppedVoter is the data folder of a node that knew one other.
 func stoppedVoter(t *testing.T, ca *tlsconf.CA, seed string) string {
 	t.Helper()
-	d, err := openDataDir(t.TempDir())
+	d, err := datadir.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.close()
-	files := tlsconf.Files{Dir: d.path}
+	defer d.Close()
+	files := tlsconf.Files{Dir: d.Path}
 	key, _, err := files.LoadOrMakeKey()
 	if err != nil {
 		t.Fatal(err)
@@ -152,10 +154,10 @@ func stoppedVoter(t *testing.T, ca *tlsconf.CA, seed string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = errors.Join(files.SaveCA(ca.CertPEM()), files.SaveCert(cert), os.Mkdir(d.file("raft"), 0o700), os.WriteFile(d.file("raft", "raft.db"), nil, 0o600),
-		d.save(&nodeFile{NodeID: key.ID(), Name: "fir", ClusterID: "c1", Cluster: "pine", Seeds: []string{seed}}))
+	err = errors.Join(files.SaveCA(ca.CertPEM()), files.SaveCert(cert), os.Mkdir(d.File("raft"), 0o700), os.WriteFile(d.File("raft", "raft.db"), nil, 0o600),
+		d.Save(&datadir.Node{NodeID: key.ID(), Name: "fir", ClusterID: "c1", Cluster: "pine", Seeds: []string{seed}}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return d.path
+	return d.Path
 }

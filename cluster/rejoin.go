@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/cluster/ages"
@@ -66,14 +68,14 @@ func (a *Agent) enterAge(ctx context.Context) error {
 // adopt notes the age that this node is part of from its next life on, and that
 // its log is not.
 func (a *Agent) adopt(line ages.Line) error {
-	return a.changeSelf(func(n *nodeFile) { n.Ages, n.Refill = line, true })
+	return a.changeSelf(func(n *datadir.Node) { n.Ages, n.Refill = line, true })
 }
 
 // putRaftAside moves the log of the former age away; that of the present one
 // comes from its leader. Nothing is lost if it is cut short: it is done again.
 func (a *Agent) putRaftAside() error {
-	aside := a.dir.file("raft.bak-" + a.cfg.Now().UTC().Format("20060102T150405.000Z"))
-	err := os.Rename(a.dir.file("raft"), aside)
+	aside := a.dir.File("raft.bak-" + a.cfg.Now().UTC().Format("20060102T150405.000Z"))
+	err := os.Rename(a.dir.File("raft"), aside)
 	switch {
 	case errors.Is(err, os.ErrNotExist): // it was done, or never voted
 	case err != nil:
@@ -81,10 +83,10 @@ func (a *Agent) putRaftAside() error {
 	default:
 		a.log.Info("the raft log of the former age was put aside", "folder", aside)
 	}
-	if err := os.Remove(a.dir.file(recoveredFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.Remove(a.dir.File(recoveredFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return a.changeSelf(func(n *nodeFile) { n.Refill, n.Raft = false, nil }) // it has not voted in this age
+	return a.changeSelf(func(n *datadir.Node) { n.Refill, n.Raft = false, nil }) // it has not voted in this age
 }
 
 func withPorts(addrs []string) []string {

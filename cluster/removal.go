@@ -45,7 +45,7 @@ func (a *Agent) takeRemoval(r *api.Removal) error {
 		return err
 	}
 	// Kept before it shows: the next start must not know less than was said.
-	if err := disk.WriteFile(a.dir.file(removedFile), b, 0o600); err != nil {
+	if err := disk.WriteFile(a.dir.File(removedFile), b, 0o600); err != nil {
 		a.log.Error("that this node was removed is not kept for its next start", "err", err)
 	}
 	if a.removal.CompareAndSwap(nil, r) {
@@ -71,7 +71,7 @@ func removed(r *api.Removal) error {
 
 // loadRemoval reads the proof of an earlier start; nil if there is none.
 func (a *Agent) loadRemoval() (*api.Removal, error) {
-	path := a.dir.file(removedFile)
+	path := a.dir.File(removedFile)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil

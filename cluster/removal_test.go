@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/ages"
 	"github.com/mesita/mesita/cluster/tlsconf"
@@ -42,14 +44,14 @@ func TestRemovalsOfAnotherAgeAreNotBelieved(t *testing.T) {
 		removes := answer(c.its, api.Renewal{Removal: &api.Removal{At: at, Age: c.signed, Signature: sig}})
 		grants := answer(c.own, api.Renewal{Certificate: []byte("cert")})
 		for _, addrs := range [][]string{{removes}, {removes, grants}} {
-			a := agentIn(t, nodeFile{NodeID: id, Name: "oak", Cluster: "pine", Ages: c.own})
+			a := agentIn(t, datadir.Node{NodeID: id, Name: "oak", Cluster: "pine", Ages: c.own})
 			a.certs, a.line, a.ages, a.gone = oak, c.own, guardOf(c.own), make(chan struct{})
 			a.cfg.Seeds, a.log = addrs, slog.New(slog.DiscardHandler)
 			cert, err := a.renew(t.Context(), nil, true)
 			if granted := len(addrs) > 1 && !c.believed; (err == nil) != granted || granted && string(cert) != "cert" {
 				t.Errorf("%q hears from %q of a removal in %q: %q, %v", c.own, c.its, c.signed, cert, err)
 			}
-			_, err = os.Stat(a.dir.file(removedFile))
+			_, err = os.Stat(a.dir.File(removedFile))
 			if (err == nil) != c.believed || (a.removedError() != nil) != c.believed {
 				t.Errorf("%q hears from %q of a removal in %q: kept: %v, believed: %v", c.own, c.its, c.signed, err == nil, a.removedError())
 			}

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/server"
 	"github.com/mesita/mesita/cluster/tlsconf"
@@ -255,7 +257,7 @@ func (a *Agent) heardLevel(level int) {
 	if level == 0 || a.selfLevel() >= level {
 		return
 	}
-	if err := a.changeSelf(func(n *nodeFile) { n.Level = level }); err != nil {
+	if err := a.changeSelf(func(n *datadir.Node) { n.Level = level }); err != nil {
 		a.log.Warn("remembering the level of the cluster failed", "err", err)
 	}
 	a.noteLeast(level)

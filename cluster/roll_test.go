@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/server"
 	"github.com/mesita/mesita/cluster/consensus"
@@ -22,7 +24,7 @@ import (
 
 // alone is a node that follows no log.
 func alone(t *testing.T, level int) *Agent {
-	a := agentIn(t, nodeFile{NodeID: "me", Name: "oak", Cluster: "pine"})
+	a := agentIn(t, datadir.Node{NodeID: "me", Name: "oak", Cluster: "pine"})
 	_, tr := raft.NewInmemTransport("10.0.0.1:5050")
 	mem := raft.NewInmemStore()
 	var err error

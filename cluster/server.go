@@ -255,7 +255,7 @@ func (l local) PutBlob(digest string, fill func(io.Writer) error) error {
 	return err
 }
 
-func (l local) DiskFull() (string, bool) { return l.dir.path, l.exec.DiskFull() }
+func (l local) DiskFull() (string, bool) { return l.dir.Path, l.exec.DiskFull() }
 
 // clockOf is a node's time of day, to half a second.
 func (a *Agent) clockOf(ctx context.Context, id string) (time.Time, error) {

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/executor/keeper"
@@ -66,7 +68,7 @@ func (a *Agent) beginSession(ctx context.Context) error {
 		return nil
 	}
 	// One that was turned away keeps the other's address, to look there again.
-	if err := a.changeSelf(func(n *nodeFile) { n.Addr = a.addr }); err != nil {
+	if err := a.changeSelf(func(n *datadir.Node) { n.Addr = a.addr }); err != nil {
 		a.log.Warn("remembering this node's address failed", "err", err)
 	}
 	return nil
@@ -154,7 +156,7 @@ func (a *Agent) speak() { a.speaks.Do(func() { close(a.claimed) }) }
 // hasKeeper tells whether a keeper of this folder is there; a copied folder has
 // none.
 func (a *Agent) hasKeeper() bool {
-	return keeper.Answers(filepath.Join(a.dir.path, "keeper"))
+	return keeper.Answers(filepath.Join(a.dir.Path, "keeper"))
 }
 
 // holdSession claims the session until it is recorded, and again whenever

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/api/server"
@@ -18,12 +20,12 @@ import (
 )
 
 // changeSelf changes what node.json holds, here and on disk.
-func (a *Agent) changeSelf(change func(*nodeFile)) error {
+func (a *Agent) changeSelf(change func(*datadir.Node)) error {
 	a.selfMu.Lock()
 	defer a.selfMu.Unlock()
 	next := *a.self
 	change(&next)
-	if err := a.dir.save(&next); err != nil {
+	if err := a.dir.Save(&next); err != nil {
 		return err
 	}
 	change(a.self) // only what is read under the lock, or before the node runs
@@ -47,7 +49,7 @@ func (a *Agent) rememberStanding(s consensus.Standing) error {
 	if same {
 		return nil
 	}
-	return a.changeSelf(func(n *nodeFile) { n.Raft = &s })
+	return a.changeSelf(func(n *datadir.Node) { n.Raft = &s })
 }
 
 // knownNodes bounds how many nodes this one remembers something about.
@@ -103,7 +105,7 @@ func (m members) Seen(id string) server.Sighting { return m.sightings.get(id) }
 func (a *Agent) countStart() error {
 	dropped := a.self.Starts == 0 && !a.fresh
 	a.started = max(a.started, a.self.Started+1)
-	return a.changeSelf(func(n *nodeFile) {
+	return a.changeSelf(func(n *datadir.Node) {
 		n.Starts, n.Started, n.Uncounted = n.Starts+1, a.started, n.Uncounted || dropped
 	})
 }
@@ -157,7 +159,7 @@ func (a *Agent) judgeStarts(seen uint64, all bool) error {
 	if !more && !(uncounted && all) {
 		return nil
 	}
-	err := a.changeSelf(func(n *nodeFile) {
+	err := a.changeSelf(func(n *datadir.Node) {
 		if more {
 			n.Starts = seen + 1
 		}
@@ -169,7 +171,7 @@ func (a *Agent) judgeStarts(seen uint64, all bool) error {
 	if !more || uncounted {
 		return nil
 	}
-	return fmt.Errorf("the data folder %s is an older copy: it counts %s, and other nodes saw %d of this node", a.dir.path, api.Count(starts, "start"), seen)
+	return fmt.Errorf("the data folder %s is an older copy: it counts %s, and other nodes saw %d of this node", a.dir.Path, api.Count(starts, "start"), seen)
 }
 
 // askRound asks all that were not asked yet; asked takes in who answered.

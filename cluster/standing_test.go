@@ -6,6 +6,8 @@ import (
 	"os"
 	"testing"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/server"
 	"github.com/mesita/mesita/gossip"
@@ -58,10 +60,10 @@ func TestManyAnswerAtOnce(t *testing.T) {
 // A start is later than the one before for whoever hears of it, whatever the
 // clock says and whether it can be remembered or not.
 func TestStartsAreInOrderWhateverTheClock(t *testing.T) {
-	a := agentIn(t, nodeFile{NodeID: "a1", Name: "fir", Cluster: "pine"})
+	a := agentIn(t, datadir.Node{NodeID: "a1", Name: "fir", Cluster: "pine"})
 	last := uint64(0)
 	for _, clock := range []uint64{2_000_000_000_000_000_001, 5, 2_000_000_000_000_000_001, 1_000, 3_000_000_000_000_000_000} {
-		self, err := a.dir.load()
+		self, err := a.dir.Load()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,11 +76,11 @@ func TestStartsAreInOrderWhateverTheClock(t *testing.T) {
 		}
 		last = b.meta().Boot
 	}
-	self, err := a.dir.load()
+	self, err := a.dir.Load()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(a.dir.file("node.json.new"), 0o700); err != nil { // nothing can be written
+	if err := os.Mkdir(a.dir.File("node.json.new"), 0o700); err != nil { // nothing can be written
 		t.Fatal(err)
 	}
 	b := &Agent{cfg: a.cfg, log: a.log, dir: a.dir, store: a.store, self: self, started: 7}
@@ -90,10 +92,10 @@ func TestStartsAreInOrderWhateverTheClock(t *testing.T) {
 // A folder whose count of starts an older program dropped is no older copy, until
 // those who may have seen more were asked; one that has its count is.
 func TestADroppedCountIsNoOlderCopy(t *testing.T) {
-	a := agentIn(t, nodeFile{NodeID: "a1", Name: "fir", Cluster: "pine"})
+	a := agentIn(t, datadir.Node{NodeID: "a1", Name: "fir", Cluster: "pine"})
 	start := func(fresh bool) *Agent {
 		t.Helper()
-		self, err := a.dir.load()
+		self, err := a.dir.Load()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,7 +109,7 @@ func TestADroppedCountIsNoOlderCopy(t *testing.T) {
 	if err := start(false).judgeStarts(5, true); err == nil {
 		t.Error("a copy of a new folder is not noticed")
 	}
-	if err := a.changeSelf(func(n *nodeFile) { n.Starts = 0 }); err != nil { // the older program
+	if err := a.changeSelf(func(n *datadir.Node) { n.Starts = 0 }); err != nil { // the older program
 		t.Fatal(err)
 	}
 	for _, c := range []struct {

@@ -17,6 +17,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/cluster/consensus/disk"
@@ -185,7 +187,7 @@ func (a *Agent) leaveService(ctx context.Context, c *api.StateCheck) error {
 			a.log.Warn("handing the lead over failed", "err", err)
 		}
 	}
-	if err := a.changeSelf(func(n *nodeFile) { n.Odd = true }); err != nil {
+	if err := a.changeSelf(func(n *datadir.Node) { n.Odd = true }); err != nil {
 		return err
 	}
 	return errOdd
@@ -198,16 +200,16 @@ func (a *Agent) putOddAside() error {
 	if !a.self.Odd {
 		return nil
 	}
-	aside := a.dir.file("raft.odd")
-	if _, err := os.Stat(a.dir.file("raft")); err == nil {
-		if err := errors.Join(os.RemoveAll(aside), os.Rename(a.dir.file("raft"), aside), disk.SyncDir(a.dir.path)); err != nil {
+	aside := a.dir.File("raft.odd")
+	if _, err := os.Stat(a.dir.File("raft")); err == nil {
+		if err := errors.Join(os.RemoveAll(aside), os.Rename(a.dir.File("raft"), aside), disk.SyncDir(a.dir.Path)); err != nil {
 			return fmt.Errorf("put the odd raft log aside: %w", err)
 		}
 		a.log.Info("the raft log whose state differs from the others' was put aside", "folder", aside)
 	} else if !errors.Is(err, os.ErrNotExist) { // it was done
 		return err
 	}
-	return a.changeSelf(func(n *nodeFile) { n.Odd = false })
+	return a.changeSelf(func(n *datadir.Node) { n.Odd = false })
 }
 
 // checkLoop has the voters compare their states while this node leads.

@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/fsm"
 )
@@ -236,7 +238,7 @@ func TestCheckNow(t *testing.T) {
 // since.
 func TestVerdictCountsOnce(t *testing.T) {
 	w := newCheckWorld(t)
-	a := &Agent{store: w.store, self: &nodeFile{NodeID: "b"}, log: slog.New(slog.DiscardHandler)}
+	a := &Agent{store: w.store, self: &datadir.Node{NodeID: "b"}, log: slog.New(slog.DiscardHandler)}
 	verdict := func() {
 		w.do(&fsm.StateCheck{Of: 7, Answers: []api.StateAnswer{{NodeID: "a", State: "x"}, {NodeID: "b", State: "y"}, {NodeID: "c", State: "x"}}})
 	}
@@ -286,7 +288,7 @@ func TestOddVoterStaysForTheQuorum(t *testing.T) {
 // write the same state differently; an answer says which it is of.
 func TestBuildsAreNotCompared(t *testing.T) {
 	w := newCheckWorld(t)
-	a := &Agent{store: w.store, self: &nodeFile{NodeID: "a"}, cfg: Config{Version: "0.1.0"}, log: slog.New(slog.DiscardHandler)}
+	a := &Agent{store: w.store, self: &datadir.Node{NodeID: "a"}, cfg: Config{Version: "0.1.0"}, log: slog.New(slog.DiscardHandler)}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- a.answerChecks(ctx) }()

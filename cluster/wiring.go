@@ -17,6 +17,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mesita/mesita/cluster/datadir"
+
 	"github.com/hashicorp/raft"
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
@@ -104,7 +106,7 @@ func (a *Agent) openRaft(l net.Listener) error {
 	if err != nil {
 		return api.InField("advertise", err)
 	}
-	a.raft, err = consensus.Open(consensus.Config{NodeID: a.self.NodeID, Dir: a.dir.file("raft"), Store: a.store,
+	a.raft, err = consensus.Open(consensus.Config{NodeID: a.self.NodeID, Dir: a.dir.File("raft"), Store: a.store,
 		Stream: raftStreams{l, a.peers, self, a.line.Name(tlsconf.ProtoRaft)}, AddrOf: a.addrOf, Before: a.votedBefore(), Remember: a.rememberStanding, Ask: a.askSightings, Refilled: a.refilled.notify, Multiplier: a.cfg.RaftMultiplier, Log: a.log})
 	if err != nil {
 		return err
@@ -143,7 +145,7 @@ func (a *Agent) openGossip(streams net.Listener, udp net.PacketConn) error {
 // openVouching prepares both ends of asking keepers: this node asks those of
 // others over its port, and its own is told what it needs to answer there.
 func (a *Agent) openVouching(tr *gossip.Transport, udp net.PacketConn) error {
-	key, err := vouch.DeriveKey(a.self.keeperKey())
+	key, err := vouch.DeriveKey(a.self.KeepersKey())
 	if err != nil {
 		return err
 	}
@@ -215,8 +217,8 @@ func (a *Agent) openExecutor(rep executor.Reporter) error {
 	if a.cfg.CgroupRoot != "" {
 		argv = append(argv, "--cgroup-root", a.cfg.CgroupRoot)
 	}
-	kc := keeper.ClientConfig{Dir: a.dir.file("keeper"), Argv: argv, Log: a.log, Vouch: a.vouch, OneKeeper: a.oneKeeper}
-	if err := keeper.EndOthers(context.Background(), kc, host, func(dir string) bool { return inUse(filepath.Dir(dir)) }); err != nil { // bounded by itself
+	kc := keeper.ClientConfig{Dir: a.dir.File("keeper"), Argv: argv, Log: a.log, Vouch: a.vouch, OneKeeper: a.oneKeeper}
+	if err := keeper.EndOthers(context.Background(), kc, host, func(dir string) bool { return datadir.InUse(filepath.Dir(dir)) }); err != nil { // bounded by itself
 		return api.InField("slice", err)
 	}
 	res, err := a.cfg.resources()
@@ -232,7 +234,7 @@ func (a *Agent) openExecutor(rep executor.Reporter) error {
 	if host.Attributes()["isolation.memory"] == "yes" {
 		around.TaskMemory = host.TaskMemory
 	}
-	a.exec, err = executor.New(executor.Config{NodeID: a.self.NodeID, Name: a.self.Name, Age: a.line.ID(), DataDir: a.dir.file("executor"), Hidden: []string{a.dir.path}, Log: a.log,
+	a.exec, err = executor.New(executor.Config{NodeID: a.self.NodeID, Name: a.self.Name, Age: a.line.ID(), DataDir: a.dir.File("executor"), Hidden: []string{a.dir.Path}, Log: a.log,
 		CPUs: res.CPUs, Mem: res.Mem, Kernel: host, Cores: host, Outside: outside.New(around), Fetch: a.fetchBlob, Now: a.cfg.Now, DiskReserve: int64(reserve)}, rt, rep)
 	return errors.Join(err)
 }

@@ -44,6 +44,7 @@ var imports = map[string][]string{
 	"cluster/foresee":    {"api", "fsm", "cluster/allocator", "cluster/scheduler", "cluster/controller"},
 	"cluster/simulate":   {"api", "fsm", "cluster/allocator", "cluster/scheduler", "cluster/controller", "cluster/loop"},
 	"cluster/ages":       {},
+	"cluster/datadir":    {"api", "cluster/ages", "cluster/consensus", "executor/sealed"},
 	"cluster/calm":       {},
 	"cluster/tlsconf":    {"api", "api/backoff", "api/budget", "cluster/calm"},
 	"cluster/history":    {"api"},

@@ -1,4 +1,4 @@
-package cluster
+package datadir
 
 import (
 	"os"
@@ -20,14 +20,14 @@ func FuzzNodeFiles(f *testing.F) {
 	} else {
 		f.Cleanup(func() { os.RemoveAll(dir) })
 	}
-	d := &dataDir{path: dir}
+	d := &Dir{Path: dir}
 	f.Fuzz(func(t *testing.T, node bool, b []byte) {
 		name := "new-cluster.json"
-		load := func() (any, error) { return d.loadPending() }
+		load := func() (any, error) { return d.LoadPending() }
 		if node {
-			name, load = "node.json", func() (any, error) { return d.load() }
+			name, load = "node.json", func() (any, error) { return d.Load() }
 		}
-		if err := os.WriteFile(d.file(name), b, 0o600); err != nil {
+		if err := os.WriteFile(d.File(name), b, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		first, err := load()

@@ -1,4 +1,4 @@
-package cluster
+package datadir
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/ages"
 	"github.com/mesita/mesita/cluster/consensus"
 )
 
@@ -28,7 +29,7 @@ func TestBarredFolders(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got := barred(within); got != closed {
+		if got := Barred(within); got != closed {
 			t.Errorf("%q is named, closed is %q", got, closed)
 		}
 	}
@@ -38,21 +39,21 @@ func TestBarredFolders(t *testing.T) {
 // whom it is part of, another memory. A program that knows of no checksum reads
 // it, and what that one writes is read.
 func TestFlippedBitsOfNodeFiles(t *testing.T) {
-	d := &dataDir{path: t.TempDir()}
-	n := &nodeFile{NodeID: "n1", Name: "oak", ClusterID: "c", Cluster: "pine", GossipKey: []byte("0123456789abcdef0123456789abcdef"), Starts: 3,
+	d := &Dir{Path: t.TempDir()}
+	n := &Node{NodeID: "n1", Name: "oak", ClusterID: "c", Cluster: "pine", GossipKey: []byte("0123456789abcdef0123456789abcdef"), Starts: 3,
 		Raft: &consensus.Standing{}, Seeds: []string{"10.0.0.1:5050"}}
-	pending := &pendingCluster{Cluster: &api.Cluster{ID: "c", Name: "pine"}, Authority: &api.Authority{CACert: []byte("cert"), GossipKey: []byte("key")}}
-	if err := d.save(n); err != nil {
+	pending := &Pending{Cluster: &api.Cluster{ID: "c", Name: "pine"}, Authority: &api.Authority{CACert: []byte("cert"), GossipKey: []byte("key")}}
+	if err := d.Save(n); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.write("new-cluster.json", pending); err != nil {
+	if err := d.SavePending(pending); err != nil {
 		t.Fatal(err)
 	}
 	for name, load := range map[string]func() (any, error){
-		"node.json":        func() (any, error) { return d.load() },
-		"new-cluster.json": func() (any, error) { return d.loadPending() },
+		"node.json":        func() (any, error) { return d.Load() },
+		"new-cluster.json": func() (any, error) { return d.LoadPending() },
 	} {
-		whole, err := os.ReadFile(d.file(name))
+		whole, err := os.ReadFile(d.File(name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,7 +62,7 @@ func TestFlippedBitsOfNodeFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		put := func(b []byte) {
-			if err := os.WriteFile(d.file(name), b, 0o600); err != nil {
+			if err := os.WriteFile(d.File(name), b, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -69,7 +70,7 @@ func TestFlippedBitsOfNodeFiles(t *testing.T) {
 			b := bytes.Clone(whole)
 			b[bit/8] ^= 1 << (bit % 8)
 			put(b)
-			if _, err := load(); err == nil || !strings.Contains(err.Error(), d.file(name)+" is damaged") {
+			if _, err := load(); err == nil || !strings.Contains(err.Error(), d.File(name)+" is damaged") {
 				t.Fatalf("bit %d of %s: %v", bit, name, err)
 			}
 		}
@@ -86,5 +87,28 @@ func TestFlippedBitsOfNodeFiles(t *testing.T) {
 		if got, err := load(); err != nil || !reflect.DeepEqual(got, want) {
 			t.Fatalf("%s of an older program: %+v, %v, want %+v", name, got, err, want)
 		}
+	}
+}
+
+// A program that knows no ages must not take a folder of a later one into the
+// first.
+func TestFoldersOfALaterAgeAreNotForOlderPrograms(t *testing.T) {
+	d := &Dir{Path: t.TempDir()}
+	for _, c := range []struct {
+		line   ages.Line
+		format int
+	}{{nil, dataFormat}, {ages.Line{{ID: "a"}}, dataFormat + 1}} {
+		if err := d.Save(&Node{NodeID: "a1", Ages: c.line}); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := d.Load(); err != nil || n.Format != c.format {
+			t.Errorf("a folder of %v has format %d, %v", c.line, n.Format, err)
+		}
+	}
+	if err := d.write("node.json", &Node{NodeID: "a1", Format: ageFormat + 1}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Load(); api.ErrorCode(err) != api.CodeConflict {
+		t.Errorf("a folder of a later program: %v", err)
 	}
 }
