@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"go.etcd.io/bbolt"
@@ -46,10 +47,14 @@ type change struct {
 	unsure bool // they are not those of what is there
 }
 
+// errSame ends a change that changes nothing: nothing is written, as each start asks for
+// some that the last one made.
+var errSame = errors.New("the journal has it already")
+
 // change makes a transaction. What the file says of itself is read from it each
 // time: whether a change that failed is in it only the file knows.
 func (j *Journal) change(f func(*change) error) error {
-	return j.db.Update(func(tx *bbolt.Tx) error {
+	err := j.db.Update(func(tx *bbolt.Tx) error {
 		c := &change{tx: tx}
 		for _, b := range allBuckets {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
@@ -75,6 +80,10 @@ func (j *Journal) change(f func(*change) error) error {
 		v, _ = sealed.Add(v, metaBucket, sumsKey)
 		return meta.Put(sumsKey, v)
 	})
+	if errors.Is(err, errSame) {
+		return nil
+	}
+	return err
 }
 
 // recount makes the sums those of what is there, and seals what an older

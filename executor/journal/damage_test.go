@@ -283,9 +283,9 @@ func TestWrittenOver(t *testing.T) {
 func FuzzFile(f *testing.F) {
 	// Few tasks, of which one fills half a page: it takes pages below pages, and to read
 	// what is in them is most of what one costs.
-	file, want := whole(f, 8, func(index, version int) *api.Assignment {
+	file, want := whole(f, 6, func(index, version int) *api.Assignment {
 		a := testAssignment(index, version)
-		a.Task.Message = strings.Repeat("x", 2000)
+		a.Task.Message = strings.Repeat("x", 1000)
 		return a
 	})
 	size := os.Getpagesize()

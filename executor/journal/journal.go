@@ -122,7 +122,12 @@ func Open(path string, log *slog.Logger) (*Journal, []Entry, error) {
 	if err != nil {
 		return nil, nil, openError(path, err)
 	}
-	if err := j.change(func(c *change) error { return c.putText(formatKey, strconv.Itoa(format)) }); err != nil {
+	if err := j.change(func(c *change) error {
+		if in.format == strconv.Itoa(format) {
+			return errSame
+		}
+		return c.putText(formatKey, strconv.Itoa(format))
+	}); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("open the journal %s: %w", path, err), j.db.Close())
 	}
 	return j, in.entries, nil
@@ -160,7 +165,7 @@ func (j *Journal) Boot(id string) (last string, err error) {
 	err = j.change(func(c *change) error {
 		last = string(c.tx.Bucket(metaBucket).Get(bootKey))
 		if last == id {
-			return nil
+			return errSame
 		}
 		return c.putText(bootKey, id)
 	})
@@ -174,7 +179,7 @@ func (j *Journal) Enter(age string, past []Entry) error {
 	return j.change(func(c *change) error {
 		last := c.tx.Bucket(metaBucket).Get(ageKey)
 		if last != nil && string(last) == age {
-			return nil
+			return errSame
 		}
 		for i := range past {
 			if last == nil {
