@@ -333,6 +333,7 @@ type PartitionStatus struct {
 	Borrowed Amounts   `json:"borrowed,omitzero"`  // used beyond the guarantee
 	Share    float64   `json:"share"`              // the largest share of any one resource that it holds
 	Fair     float64   `json:"fair"`               // the share it is entitled to while others want theirs
+	Leaving  int       `json:"leaving,omitempty"`  // tasks that run, and were told to end in a while
 	Oldest   time.Time `json:"oldest,omitzero"`    // when its longest waiting job was submitted
 	Sharing  *Sharing  `json:"sharing,omitempty"`  // how it came out lately; none: nothing is known yet
 	Warnings []string  `json:"warnings,omitempty"` //

@@ -23,7 +23,7 @@ func (f *fake) addPartitions() {
 	add(api.Partition{Path: "prod", Guarantee: api.Amounts{CPUs: 4000, Mem: 8 << 30}}, api.Resources{CPUs: 3200, Mem: 4200 << 20},
 		api.PartitionStatus{PartitionUsage: api.PartitionUsage{Running: 8}, Lent: api.Amounts{CPUs: 800}, Share: 0.267, Fair: 0.33})
 	add(api.Partition{Path: "ml", Weight: 2000, Policy: api.PolicyFair, Guarantee: api.Amounts{CPUs: 4000, Mem: 8 << 30}, Limit: api.Amounts{CPUs: 10000}}, api.Resources{CPUs: 6000, Mem: 12 << 30},
-		api.PartitionStatus{PartitionUsage: api.PartitionUsage{Running: 7, Frozen: 1, Pending: 94}, Borrowed: api.Amounts{CPUs: 2000}, Share: 0.5, Fair: 0.49, Oldest: time.Now().Add(-125 * time.Second),
+		api.PartitionStatus{PartitionUsage: api.PartitionUsage{Running: 7, Frozen: 1, Pending: 94}, Borrowed: api.Amounts{CPUs: 2000}, Leaving: 2, Share: 0.5, Fair: 0.49, Oldest: time.Now().Add(-125 * time.Second),
 			Sharing: &api.Sharing{Since: time.Now().Add(-3*time.Hour - time.Minute), Idle: 0.12, IdleMean: 0.031, Waited: api.Duration(90 * time.Second), Error: -0.0213, Promised: 14, Late: 1, LatestLate: api.Duration(3 * time.Second)}})
 }
 

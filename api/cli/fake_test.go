@@ -258,7 +258,7 @@ func (f *fake) nodes() []*api.NodeStatus {
 			Role: role, Tasks: tasks, Ledger: api.Ledger{Allocated: used, Free: total.Minus(used)}}
 	}
 	fir := make("f1f2", "fir", "voter", api.NodeReady, f.drain, nil)
-	if f.looks["drain fir"] > 0 {
+	if web := f.jobs["web"]; f.looks["drain fir"] > 0 && (web == nil || !web.Hold) {
 		fir.State, f.drain = api.NodeDraining, max(f.drain-1, 0)
 	}
 	elm := make("e1e2", "elm", "voter", api.NodeUnreachable, f.looks["drain elm"], map[string]string{"arch": "amd64", "disk": "hdd"})

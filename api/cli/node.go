@@ -242,8 +242,30 @@ func (a *app) nodeDrain() *cli.Command {
 	})
 }
 
+// heldOnly is an error if nothing is left on a node but services on hold, which stay on
+// it: a drain without a deadline would wait for them for ever.
+func heldOnly(ctx context.Context, cl *client.Client, n *api.NodeStatus) error {
+	tasks, err := cl.Tasks(ctx, "", n.Name, false)
+	if err != nil || len(tasks) < n.Tasks {
+		return err // what is not shown may end
+	}
+	held := map[string]bool{}
+	for _, t := range tasks {
+		if held[t.Job] {
+			continue
+		}
+		j, err := cl.Job(ctx, t.Job)
+		if err != nil || !j.Hold || j.Spec.Kind != api.KindService {
+			return err
+		}
+		held[t.Job] = true
+	}
+	names := slices.Sorted(maps.Keys(held))
+	return api.Errorf(api.CodeConflict, "%s still runs %s of services on hold, which stay there: `mesita job release %s` has them move, `mesita node drain %s --deadline 10m` ends them; the drain goes on", n.Name, api.Count(len(tasks), "task"), strings.Join(names, " "), n.Name)
+}
+
 func (a *app) awaitEmpty(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
-	begin, left, away := time.Now(), -1, false
+	begin, left, steady, away := time.Now(), -1, 0, false
 	for {
 		now, err := cl.Node(c.Context, n.Name)
 		if err == nil && now.Away && !away {
@@ -264,8 +286,13 @@ func (a *app) awaitEmpty(c *cli.Context, cl *client.Client, n *api.NodeStatus) e
 		case option.Span(c, "timeout") > 0 && time.Since(begin) > option.Span(c, "timeout"):
 			return api.Errorf(api.CodeTimeout, "%s still runs %s after %s; the drain goes on: see `mesita node show %s`", n.Name, api.Count(now.Tasks, "task"), option.Span(c, "timeout"), n.Name)
 		case now.Tasks != left:
-			left = now.Tasks
+			left, steady = now.Tasks, 0
 			a.progress("%s: %s left", n.Name, api.Count(left, "task"))
+		}
+		if steady++; steady%10 == 2 && now.DrainBy.IsZero() { // only its tasks and their jobs tell
+			if err := heldOnly(c.Context, cl, now); err != nil {
+				return err
+			}
 		}
 		select {
 		case <-c.Context.Done():

@@ -102,12 +102,19 @@ func lentText(p *api.PartitionStatus) string {
 }
 
 // runningText has what stopped in place beside what runs: it holds memory, and comes
-// to no end.
+// to no end; and how many of those that run have to leave soon.
 func runningText(p *api.PartitionStatus) string {
-	if p.Frozen == 0 {
+	var of []string
+	if p.Frozen > 0 {
+		of = append(of, fmt.Sprintf("%d frozen", p.Frozen))
+	}
+	if p.Leaving > 0 {
+		of = append(of, fmt.Sprintf("%d leaving", p.Leaving))
+	}
+	if len(of) == 0 {
 		return fmt.Sprint(p.Running)
 	}
-	return fmt.Sprintf("%d (%d frozen)", p.Running-p.Frozen, p.Frozen)
+	return fmt.Sprintf("%d (%s)", p.Running-p.Frozen, strings.Join(of, ", "))
 }
 
 // shareText leaves the fair share out where nothing waits for it.
@@ -185,6 +192,9 @@ func showPartition(w io.Writer, p *api.PartitionStatus) error {
 	fmt.Fprintf(w, "used        %s   %s\n", or(api.AmountsOf(p.Allocated).String(), "-"), lentText(p))
 	fmt.Fprintf(w, "share       %s   fair %s\n", percent(p.Share), percent(p.Fair))
 	fmt.Fprintf(w, "tasks       %d running, %d frozen, %d starting, %d pending", p.Running-p.Frozen, p.Frozen, p.Starting, p.Pending)
+	if p.Leaving > 0 {
+		fmt.Fprintf(w, ", %d leaving", p.Leaving)
+	}
 	if !p.Oldest.IsZero() {
 		fmt.Fprintf(w, " (the oldest for %s)", age(p.Oldest))
 	}

@@ -16,13 +16,16 @@ type Planner struct{ Now func() time.Time }
 func (Planner) Status(v *fsm.View) []api.PartitionStatus {
 	t := newTree(v)
 	fair := t.fairShares(v)
-	oldest := map[string]time.Time{}
+	oldest, leaving := map[string]time.Time{}, map[string]int{}
+	for t := range v.LeavingTasks() {
+		leaving[t.Partition]++
+	}
 	var out []api.PartitionStatus
 	for p := range v.Partitions() {
 		c := t.parts[p.Path]
 		s := api.PartitionStatus{Partition: p, PartitionUsage: v.Usage(p.Path), Capacity: pool(v, p.Path),
 			Share: fsm.Dominant(c.used, t.capacity), Fair: fair[c]}
-		s.Allocated = c.used
+		s.Allocated, s.Leaving = c.used, leaving[p.Path]
 		for j := range v.PendingJobs(p.Path) {
 			if j.Hold {
 				continue
@@ -60,6 +63,7 @@ func addBelow(all []api.PartitionStatus) {
 		u, c := &all[up].PartitionUsage, &all[i].PartitionUsage
 		u.Pending, u.Running, u.Starting, u.Frozen = u.Pending+c.Pending, u.Running+c.Running, u.Starting+c.Starting, u.Frozen+c.Frozen
 		u.Wanted, u.Held = u.Wanted.Add(c.Wanted), u.Held+c.Held
+		all[up].Leaving += all[i].Leaving
 		if o := all[i].Oldest; !o.IsZero() && (all[up].Oldest.IsZero() || o.Before(all[up].Oldest)) {
 			all[up].Oldest = o
 		}

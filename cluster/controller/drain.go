@@ -8,14 +8,14 @@ import (
 )
 
 // drain moves the tasks of a draining node away: those that are frozen at once, as
-// they do not go on here; services one task of each job at a time; and what is left
-// in time to have ended at the deadline. Services on hold stay until then: nothing of
-// them would start elsewhere.
+// they do not go on here; services one task of each job at a time, whether or not it
+// was told to leave in a while; and what is left in time to have ended at the deadline.
+// Services on hold stay until then: nothing of them would start elsewhere.
 func (d *decision) drain(n *api.Node) {
 	var ids []string
 	moving := map[string]bool{}
 	for t := range d.view.NodeTasks(n.ID) {
-		if t.Desired == api.DesiredMove || t.Leaving() {
+		if t.Desired == api.DesiredMove {
 			moving[t.Job] = true
 		}
 	}

@@ -10,7 +10,8 @@ import (
 
 // service keeps the tasks 0 to Count-1 of a service, stops those beyond, and
 // moves tasks of an older version to the newest, one at a time and only while
-// all others run.
+// all others run. One that was told to leave in a while runs until then, and takes
+// the newest version when it starts again: the others do not wait for it.
 func (d *decision) service(j *api.Job) {
 	var have, surplus, old []string
 	settled := 0
@@ -22,7 +23,7 @@ func (d *decision) service(j *api.Job) {
 				surplus = append(surplus, t.ID)
 			}
 			continue
-		case t.Desired == api.DesiredRun && t.State == api.TaskRunning:
+		case (t.Desired == api.DesiredRun || t.Leaving()) && t.State == api.TaskRunning:
 			settled++
 		}
 		seen[t.Index] = true

@@ -25,6 +25,7 @@ type claim struct {
 	until    time.Time
 	lasts    time.Duration // from when it was made
 	entitled bool          // a guarantee covers it, as of this pass
+	from     []string      // tasks that leave after a notice for it
 }
 
 // renewClaims keeps the claims of earlier passes that can still come true: their

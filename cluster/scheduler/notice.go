@@ -1,11 +1,27 @@
 package scheduler
 
 import (
+	"slices"
 	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/fsm"
 )
+
+// ending takes from what partitions hold what those hold who were told to end, once for
+// all that follows: what was taken of it is charged to its taker.
+func (x *preemption) ending() {
+	for i, n := range x.e.slots.Node {
+		if x.e.slots.Coming[i].Equal(api.Resources{}) {
+			continue
+		}
+		for v := range x.view.NodeTasks(n.ID) {
+			if v.Desired == api.DesiredStop || v.Desired == api.DesiredMove {
+				x.round.Refund(v.Partition, v.Held())
+			}
+		}
+	}
+}
 
 // dismiss ends the tasks that were told some time before, once that is over, and asks
 // for another pass when the next one's is. What they hold is their partition's no more:
@@ -53,21 +69,27 @@ func (s *victimSet) notice() (most time.Duration) {
 	return most
 }
 
-// told is for how long those still run at most that were told to leave a slot.
-func (x *preemption) told(slot int) (most time.Duration) {
+// told are those that were told to leave a slot for nobody who is known, as many as
+// give so much, and for how long one of them all still runs at most.
+func (x *preemption) told(slot int, need api.Resources) (ids []string, most time.Duration) {
 	if x.view.LeavingCount() == 0 {
-		return 0
+		return nil, 0
 	}
+	var gives api.Resources
 	for t := range x.view.NodeTasks(x.e.slots.Node[slot].ID) {
-		if t.Leaving() {
-			most = max(most, t.Leaves.Sub(x.now))
+		if !t.Leaving() || slices.ContainsFunc(x.claims[slot], func(c *claim) bool { return slices.Contains(c.from, t.ID) }) {
+			continue
+		}
+		most = max(most, t.Leaves.Sub(x.now))
+		if !gives.Fits(need) {
+			ids, gives = append(ids, t.ID), gives.Add(t.Held())
 		}
 	}
-	return most
+	return ids, most
 }
 
-// leaving tells of the tasks that were told to leave for a job, and when the last of
-// them has ended at the latest; false: none was.
+// leaving tells of the tasks that were told to leave for a job, on whichever nodes, and
+// when the last of them has ended at the latest; false: none was.
 func (p *pass) leaving(job string) (o api.Obstacle, told bool) {
 	if p.view.LeavingCount() == 0 {
 		return o, false
@@ -79,7 +101,7 @@ func (p *pass) leaving(job string) (o api.Obstacle, told bool) {
 		}
 		for t := range p.view.NodeTasks(p.e.slots.Node[i].ID) {
 			j := p.view.Job(t.Job)
-			if !t.Leaving() || j == nil {
+			if !t.Leaving() || j == nil || !slices.Contains(c.from, t.ID) {
 				continue
 			}
 			if o.Told++; o.Told == 1 {
@@ -87,9 +109,6 @@ func (p *pass) leaving(job string) (o api.Obstacle, told bool) {
 			}
 			o.Until = later(o.Until, t.Leaves.Add(graceOf(j.SpecOf(t.Version))))
 		}
-		if o.Told > 0 {
-			return o, true
-		}
 	}
-	return o, false
+	return o, o.Told > 0
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/allocator"
 	"github.com/mesita/mesita/cluster/scheduler"
 	"github.com/mesita/mesita/fsm"
 )
@@ -155,5 +156,64 @@ func TestNobodyElsePaysForANotice(t *testing.T) {
 				t.Errorf("notice %s: task %d of the other partition: %+v", notice, i, got)
 			}
 		}
+	}
+}
+
+// What ends by now is taken from what its partition holds once, however many limits it
+// is above: counted more often, a partition at its limit would take more from others.
+func TestWhatEndsIsCountedOnce(t *testing.T) {
+	m := newMachine(t, &api.Partition{Path: "p", Guarantee: api.Amounts{CPUs: 4000}}, &api.Partition{Path: "q"})
+	const low = "p/a/b/c"
+	for _, path := range []string{"p/a", "p/a/b", low} {
+		m.partition(&api.Partition{Path: path, Preempt: api.PreemptNever})
+	}
+	ends := m.submit(low, api.KindBatch, 2, 1000, 0, 0)
+	m.submit(low, api.KindBatch, 4, 1000, 0, 0)
+	m.pass()
+	m.submit("q", api.KindBatch, 2, 1000, 0, 0)
+	m.pass()
+	m.do(&fsm.JobStop{Meta: m.meta(), ID: ends})
+	m.partition(&api.Partition{Path: "p", Guarantee: api.Amounts{CPUs: 4000}, Limit: api.Amounts{CPUs: 4000}})
+	for _, path := range []string{"p/a", "p/a/b", low} {
+		m.partition(&api.Partition{Path: path, Preempt: api.PreemptNever, Limit: api.Amounts{CPUs: 4000}})
+	}
+	m.submit(low, api.KindBatch, 4, 1000, 0, 0)
+	m.now = m.now.Add(time.Hour)
+	m.pass()
+	for x := range m.View().NodeTasks("id0") {
+		if x.Desired == api.DesiredMove || (x.Desired == api.DesiredStop) != (x.Job == ends) {
+			t.Errorf("%s of %s is to %s", x.ID, x.Partition, x.Desired)
+		}
+	}
+}
+
+// why counts those who leave for a job, for all of its tasks and for no other reason,
+// whichever leader is asked; and each counts once for its partition, and those above it.
+func TestWhoLeavesIsCountedForWhomItLeaves(t *testing.T) {
+	notice := api.Duration(time.Minute)
+	m := newMachine(t, &api.Partition{Path: "pa", Notice: notice}, &api.Partition{Path: "pb", Guarantee: api.Amounts{CPUs: 6000}})
+	for _, path := range []string{"pa/sub", "pc"} {
+		m.partition(&api.Partition{Path: path, Notice: notice})
+	}
+	m.submit("pc", api.KindBatch, 4, 500, 0, 0)
+	m.pass()
+	m.now = m.now.Add(time.Minute) // so those above have more to lose
+	m.submit("pa/sub", api.KindBatch, 12, 500, 0, 0)
+	m.pass()
+	job := m.submit("pb", api.KindBatch, 2, 1000, 0, 0)
+	m.pass()
+	m.partition(&api.Partition{Path: "pc", Notice: notice, Limit: api.Amounts{CPUs: 1000}})
+	for range 3 {
+		m.pass()
+		why, err := scheduler.Planner{Now: func() time.Time { return m.now }, Begin: beginRound, Memory: m.engine.Remember}.Explain(m.View(), job+".0")
+		if err != nil || len(why.Obstacles) == 0 || why.Obstacles[0].Kind != api.ObstacleTaking || why.Obstacles[0].Told != 4 {
+			t.Errorf("%+v, %v", why.Obstacles, err)
+		}
+		for _, p := range (allocator.Planner{Now: func() time.Time { return m.now }}).Status(m.View()) {
+			if want := map[string]int{"pa": 4, "pa/sub": 4, "pc": 2}[p.Path]; p.Leaving != want {
+				t.Errorf("%d tasks of %s leave, not %d", p.Leaving, p.Path, want)
+			}
+		}
+		m.now, m.engine = m.now.Add(10*time.Second), scheduler.NewEngine(beginRound)
 	}
 }

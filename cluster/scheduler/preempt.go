@@ -31,6 +31,7 @@ func (p *pass) preempt() {
 		x.mine[c.job]++
 		x.comingTo(p.slotOf(c)) // before there are more of them
 	}
+	x.ending()
 	x.dismiss()
 	for _, c := range p.e.claims { // what leaves is theirs, whoever is asked first
 		x.round.Charge(c.path, c.need)
@@ -160,7 +161,8 @@ func (x *preemption) claimRoom(t *turn, e *entry, u *unit, c *order.Class, slots
 		return true
 	}
 	if i := x.promised(c, slots); i >= 0 && x.round.Room(t.q.part.Path, u.need) == "" {
-		x.promise(t, e, i, u.need, !x.e.slots.Free[i].Fits(u.need), x.told(i))
+		from, notice := x.told(i, u.need)
+		x.promise(t, e, i, u.need, !x.e.slots.Free[i].Fits(u.need), notice, from)
 		return true
 	}
 	set := x.victims(t, c, u.need, slots, allow, false)
@@ -175,9 +177,9 @@ func (x *preemption) claimRoom(t *turn, e *entry, u *unit, c *order.Class, slots
 }
 
 // promise gives the winner what a slot will have, and claims it if it cannot start
-// there yet: for want of room, or of a limit that allows it. Who gives way may run on
-// for as long as its notice.
-func (x *preemption) promise(t *turn, e *entry, slot int, need api.Resources, claims bool, notice time.Duration) {
+// there yet: for want of room, or of a limit that allows it. Those of whom it is taken
+// may run on for as long as their notice.
+func (x *preemption) promise(t *turn, e *entry, slot int, need api.Resources, claims bool, notice time.Duration, from []string) {
 	left := x.comingTo(slot)
 	x.coming[slot] = left.Minus(need)
 	x.round.Charge(t.q.part.Path, need)
@@ -185,7 +187,7 @@ func (x *preemption) promise(t *turn, e *entry, slot int, need api.Resources, cl
 	if claims {
 		need := need
 		need.Ports = nil
-		c = &claim{job: e.job.ID, path: t.q.part.Path, node: x.e.slots.Node[slot].ID, need: need, until: x.now.Add(claimFor + notice), lasts: claimFor + notice}
+		c = &claim{job: e.job.ID, path: t.q.part.Path, node: x.e.slots.Node[slot].ID, need: need, until: x.now.Add(claimFor + notice), lasts: claimFor + notice, from: from}
 		x.addClaim(c)
 	}
 	x.undo = append(x.undo, func() {
@@ -351,6 +353,7 @@ func (p *pass) again(at time.Time) {
 // take tells the victims, and counts what they give as the winner's.
 func (x *preemption) take(t *turn, e *entry, u *unit, set *victimSet) {
 	kill, freeze := x.command(t, e, false), x.command(t, e, true)
+	var told []string
 	for _, v := range set.list {
 		x.giveWay(set.slot, v)
 		one := fsm.Victim{Job: v.task.Job, Index: v.task.Index, Attempt: v.task.Attempt}
@@ -358,6 +361,9 @@ func (x *preemption) take(t *turn, e *entry, u *unit, set *victimSet) {
 			freeze.Victims = append(freeze.Victims, one)
 		} else {
 			kill.Victims = append(kill.Victims, one)
+			if v.notice > 0 {
+				told = append(told, v.task.ID)
+			}
 		}
 	}
 	x.looks.taken(e.job, len(set.list))
@@ -367,7 +373,7 @@ func (x *preemption) take(t *turn, e *entry, u *unit, set *victimSet) {
 			x.cmds = append(x.cmds, c)
 		}
 	}
-	x.promise(t, e, set.slot, u.need, true, set.notice())
+	x.promise(t, e, set.slot, u.need, true, set.notice(), told)
 }
 
 // giveWay counts what a victim gives.
@@ -397,9 +403,7 @@ func (x *preemption) limits() {
 				if !api.PathWithin(v.Partition, path) {
 					continue
 				}
-				if v.Desired == api.DesiredStop || v.Desired == api.DesiredMove {
-					x.round.Refund(v.Partition, v.Held()) // it is on its way
-				} else if d, ok := x.victim(v, x.e.slots.Node[i], true); ok {
+				if d, ok := x.victim(v, x.e.slots.Node[i], true); ok {
 					all = append(all, d)
 				}
 			}
