@@ -47,6 +47,7 @@ type Agent struct {
 	selfMu  sync.Mutex // held to change self, and to read what changes
 	addr    string     // that others reach
 	started uint64     // grows with each start
+	counted bool       // this start is in what the node remembers of itself
 	pending *datadir.Pending
 	makes   bool // this start has to make the cluster, or did not note that it was made
 

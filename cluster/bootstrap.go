@@ -85,9 +85,8 @@ func (a *Agent) adoptCluster(key *tlsconf.NodeKey, p *datadir.Pending) error {
 	if err := errors.Join(a.files.SaveCA(p.Authority.CACert), a.files.SaveCert(cert)); err != nil {
 		return err
 	}
-	a.self = &datadir.Node{NodeID: key.ID(), Name: a.cfg.Name, ClusterID: p.Cluster.ID, Cluster: p.Cluster.Name,
-		VoterOnly: a.cfg.VoterOnly, GossipKey: p.Authority.GossipKey}
-	return a.dir.Save(a.self)
+	return a.firstSave(&datadir.Node{NodeID: key.ID(), Name: a.cfg.Name, ClusterID: p.Cluster.ID, Cluster: p.Cluster.Name,
+		VoterOnly: a.cfg.VoterOnly, GossipKey: p.Authority.GossipKey, Addr: a.addr})
 }
 
 // clusterInit is the first command of a cluster.

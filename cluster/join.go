@@ -125,12 +125,12 @@ func (a *Agent) adoptGrant(g *api.JoinGrant) error {
 	if err != nil {
 		return fmt.Errorf("the answer to the join: %w", err)
 	}
-	a.self = &datadir.Node{Ages: line, NodeID: g.NodeID, Name: g.Name, ClusterID: g.Cluster.ID, Cluster: g.Cluster.Name, VoterOnly: a.cfg.VoterOnly,
+	self := &datadir.Node{Ages: line, NodeID: g.NodeID, Name: g.Name, ClusterID: g.Cluster.ID, Cluster: g.Cluster.Name, VoterOnly: a.cfg.VoterOnly,
 		GossipKey: g.GossipKey, Seeds: g.Seeds, Level: g.Level, CAStep: step}
 	if g.Ring != nil {
-		a.self.TakeRing(g.Ring)
+		self.TakeRing(g.Ring)
 	}
-	return a.dir.Save(a.self)
+	return a.firstSave(self)
 }
 
 // admit is the leader's side of join: the token is checked and used up in one

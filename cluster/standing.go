@@ -103,11 +103,22 @@ func (m members) Seen(id string) server.Sighting { return m.sightings.get(id) }
 // countStart makes this start the next one that others can tell from those
 // before, also with a clock that is behind.
 func (a *Agent) countStart() error {
+	if a.counted {
+		return nil // with what its first start wrote
+	}
 	dropped := a.self.Starts == 0 && !a.fresh
 	a.started = max(a.started, a.self.Started+1)
 	return a.changeSelf(func(n *datadir.Node) {
 		n.Starts, n.Started, n.Uncounted = n.Starts+1, a.started, n.Uncounted || dropped
 	})
+}
+
+// firstSave writes what a node remembers of itself for the first time, and with it
+// that it started: each write waits for the disk.
+func (a *Agent) firstSave(n *datadir.Node) error {
+	n.Starts, n.Started = n.Starts+1, a.started
+	a.self, a.counted = n, true
+	return a.dir.Save(n)
 }
 
 // tellStanding lets the others know how far this voter has come, if that

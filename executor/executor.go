@@ -123,10 +123,7 @@ func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
 	if err != nil {
 		return nil, err
 	}
-	boot, err := j.Boot(cfg.BootID)
-	if err == nil {
-		err = j.Enter(cfg.Age, past)
-	}
+	boot, err := j.Begin(cfg.BootID, cfg.Age, past)
 	if err != nil {
 		return nil, errors.Join(err, j.Close())
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"go.etcd.io/bbolt"
 
@@ -64,6 +65,11 @@ func (j *Journal) change(f func(*change) error) error {
 		meta := tx.Bucket(metaBucket)
 		s, err := parseSums(meta.Get(sumsKey))
 		c.sums, c.unsure = *s, err != nil || s.Tx != uint64(tx.ID())-1
+		if meta.Get(formatKey) == nil {
+			if err := c.putText(formatKey, strconv.Itoa(format)); err != nil {
+				return err
+			}
+		}
 		if err := f(c); err != nil {
 			return err
 		}

@@ -42,7 +42,7 @@ func writtenOf(t testing.TB, path string, n int, assign func(index, version int)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := j.Boot("0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"); err != nil {
+	if _, err := j.Begin("0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0", "", nil); err != nil {
 		t.Fatal(err)
 	}
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -77,7 +77,7 @@ func serve(path string) (served, error) {
 	if err != nil {
 		return served{}, err
 	}
-	boot, err := j.Boot("another")
+	boot, err := j.Begin("another", "", nil)
 	return served{boot, entries}, errors.Join(err, j.Close())
 }
 

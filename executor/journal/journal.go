@@ -122,14 +122,6 @@ func Open(path string, log *slog.Logger) (*Journal, []Entry, error) {
 	if err != nil {
 		return nil, nil, openError(path, err)
 	}
-	if err := j.change(func(c *change) error {
-		if in.format == strconv.Itoa(format) {
-			return errSame
-		}
-		return c.putText(formatKey, strconv.Itoa(format))
-	}); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("open the journal %s: %w", path, err), j.db.Close())
-	}
 	return j, in.entries, nil
 }
 
@@ -159,43 +151,45 @@ func openError(path string, err error) error {
 // Close closes the file. Run must have ended.
 func (j *Journal) Close() error { return j.db.Close() }
 
-// Boot returns the boot id that the journal was last used under ("" for a new
-// one) and stores the one given.
-func (j *Journal) Boot(id string) (last string, err error) {
+// Begin is called before anything is put, in one transaction, as each waits for the
+// disk twice. It stores the boot id and the age of the cluster that the node is part
+// of, and returns the boot id that the journal was last used under ("" for a new one).
+// In another age than before nobody has heard of what was acknowledged: all of that
+// waits to be told again, on disk and in past, which Open returned.
+func (j *Journal) Begin(boot, age string, past []Entry) (last string, err error) {
 	err = j.change(func(c *change) error {
-		last = string(c.tx.Bucket(metaBucket).Get(bootKey))
-		if last == id {
+		meta := c.tx.Bucket(metaBucket)
+		last = string(meta.Get(bootKey))
+		if was := meta.Get(ageKey); last == boot && was != nil && string(was) == age {
 			return errSame
 		}
-		return c.putText(bootKey, id)
+		if err := c.putText(bootKey, boot); err != nil {
+			return err
+		}
+		return c.enter(age, past)
 	})
 	return last, err
 }
 
-// Enter notes the age of the cluster that the node is part of. In another than
-// before nobody has heard of what was acknowledged: all of that waits to be told
-// again, on disk and in what Open returned.
-func (j *Journal) Enter(age string, past []Entry) error {
-	return j.change(func(c *change) error {
-		last := c.tx.Bucket(metaBucket).Get(ageKey)
-		if last != nil && string(last) == age {
-			return errSame
+func (c *change) enter(age string, past []Entry) error {
+	last := c.tx.Bucket(metaBucket).Get(ageKey)
+	if last != nil && string(last) == age {
+		return nil
+	}
+	for i := range past {
+		if last == nil {
+			break // the program of before did not say
 		}
-		for i := range past {
-			if last == nil {
-				break // the program of before did not say
-			}
-			r := &past[i].Record
-			r.Former = true
-			if r.Phase == Acked && r.Final != nil {
-				r.Phase = Ended
-			}
-			if err := c.seal(stateBucket, []byte(past[i].ID), r); err != nil {
-				return err
-			}
+		r := &past[i].Record
+		r.Former = true
+		if r.Phase == Acked && r.Final != nil {
+			r.Phase = Ended
 		}
-		return c.putText(ageKey, age)
-	})
+		if err := c.seal(stateBucket, []byte(past[i].ID), r); err != nil {
+			return err
+		}
+	}
+	return c.putText(ageKey, age)
 }
 
 func specKey(t *api.Task) string { return t.Job + "@" + strconv.Itoa(t.Version) }

@@ -16,10 +16,7 @@ func TestAStartThatChangesNothingWritesNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := j.Boot(boot); err != nil {
-			t.Fatal(err)
-		}
-		if err := j.Enter(age, entries); err != nil {
+		if _, err := j.Begin(boot, age, entries); err != nil {
 			t.Fatal(err)
 		}
 		if err := j.Close(); err != nil {
