@@ -177,7 +177,7 @@ func (a *app) exportCommand() *cli.Command {
 		Description: example("mesita export web > web.yaml", "mesita export --partition ml --partition ml/train", "mesita export --all"),
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "all partitions and all services"},
-			&cli.StringSliceFlag{Name: "partition", Usage: "the partition with this `PATH`; may be repeated"},
+			&cli.StringSliceFlag{Name: "partition", Usage: "this `PARTITION`; may be repeated"},
 		},
 		Action: func(c *cli.Context) error {
 			if c.Bool("all") == (c.NArg() > 0 || c.IsSet("partition")) {

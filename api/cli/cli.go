@@ -33,6 +33,10 @@ func (e exitError) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 // Main runs the command line and returns its exit code.
 func Main(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
 	a := &app{in: in, out: out, err: errw}
+	if len(args) > 1 && args[1] == line.CompleteCommand { // before flags are looked at: they are those of another line
+		a.complete(ctx, args[2:])
+		return 0
+	}
 	root := a.root()
 	l, err := line.Parse(root, args[1:])
 	switch {

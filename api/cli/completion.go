@@ -16,7 +16,7 @@ func (a *app) completionCommand() *cli.Command {
 			if err := args(c, 1, 1, "completion bash|zsh|fish"); err != nil {
 				return err
 			}
-			script, err := line.Completion(c.Args().First(), c.App.Commands)
+			script, err := line.Completion(c.Args().First())
 			if err != nil {
 				return err
 			}

@@ -58,8 +58,12 @@ func (a *app) client(c *cli.Context) (*client.Client, error) {
 			return nil, err
 		}
 	}
-	cfg := client.Config{Token: os.Getenv("MESITA_TOKEN"), Socket: c.String("socket")}
-	if addr := c.String("addr"); addr != "" {
+	return a.reach(c.String("addr"), c.String("socket"))
+}
+
+func (a *app) reach(addr, socket string) (*client.Client, error) {
+	cfg := client.Config{Token: os.Getenv("MESITA_TOKEN"), Socket: socket}
+	if addr != "" {
 		cfg.Addrs = strings.Split(addr, ",")
 	}
 	if path := os.Getenv("MESITA_CA"); path != "" {

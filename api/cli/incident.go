@@ -42,17 +42,17 @@ func (a *app) incidentsCommand() *cli.Command {
 
 func (a *app) incidentsClose() *cli.Command {
 	return &cli.Command{
-		Name: "close", Usage: "close incidents by hand: what is over closes by itself", ArgsUsage: "ID...", Description: example("mesita incidents close 12 13"),
+		Name: "close", Usage: "close incidents by hand: what is over closes by itself", ArgsUsage: "INCIDENT…", Description: example("mesita incidents close 12 13"),
 		Flags: []cli.Flag{option.DryRunFlag()},
 		Action: func(c *cli.Context) error {
-			if err := args(c, 1, -1, "incidents close ID..."); err != nil {
+			if err := args(c, 1, -1, "incidents close INCIDENT…"); err != nil {
 				return err
 			}
 			var ids []uint64
 			for _, s := range c.Args().Slice() {
 				id, err := strconv.ParseUint(s, 10, 64)
 				if err != nil {
-					return usage("mesita incidents close ID...: %q is no number: `mesita incidents` shows the ids", s)
+					return usage("mesita incidents close INCIDENT…: %q is no number: `mesita incidents` shows the ids", s)
 				}
 				ids = append(ids, id)
 			}

@@ -137,7 +137,7 @@ func (a *app) jobSet() *cli.Command {
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "time", Usage: "the most `TIME` one attempt may take; none"},
 			&cli.IntFlag{Name: "priority", Usage: "`NUMBER` in a partition of the policy priority, -1000 to 1000"},
-			&cli.StringFlag{Name: "partition", Usage: "`PATH` of the partition to wait in"},
+			&cli.StringFlag{Name: "partition", Usage: "`PARTITION` to wait in"},
 			&cli.StringFlag{Name: "cpus", Usage: "`CORES` guaranteed to one task"},
 			&cli.StringFlag{Name: "mem", Usage: "`BYTES` of memory guaranteed to one task"},
 		}, option.ChangeFlags()...),

@@ -39,12 +39,12 @@ func (a *app) partitionCreate() *cli.Command {
 
 func (a *app) partitionSet() *cli.Command {
 	return &cli.Command{
-		Name: "set", Usage: "change a partition while it works; only the flags that are given", ArgsUsage: "PATH",
+		Name: "set", Usage: "change a partition while it works; only the flags that are given", ArgsUsage: "PARTITION",
 		Description: example("mesita partition set ml --weight 3", "mesita partition set ml --limit none --dry-run",
 			"mesita partition set web --adjust-max cpus=8 --hours 'mon-fri 08:00-18:00 Europe/Berlin cpus=8'"),
 		Flags: option.PartitionFlags(),
 		Action: func(c *cli.Context) error {
-			if err := args(c, 1, 1, "partition set PATH"); err != nil {
+			if err := args(c, 1, 1, "partition set PARTITION"); err != nil {
 				return err
 			}
 			if !option.AnySet(c) {
@@ -152,10 +152,10 @@ func (a *app) partitionLs() *cli.Command {
 
 func (a *app) partitionShow() *cli.Command {
 	return a.watched(&cli.Command{
-		Name: "show", Usage: "show a partition with its settings", ArgsUsage: "PATH", Description: example("mesita partition show ml/train", "mesita partition show ml -o yaml"),
+		Name: "show", Usage: "show a partition with its settings", ArgsUsage: "PARTITION", Description: example("mesita partition show ml/train", "mesita partition show ml -o yaml"),
 		Flags: readFlags(),
 		Action: func(c *cli.Context) error {
-			if err := args(c, 1, 1, "partition show PATH"); err != nil {
+			if err := args(c, 1, 1, "partition show PARTITION"); err != nil {
 				return err
 			}
 			cl, err := a.client(c)
@@ -173,7 +173,7 @@ func (a *app) partitionShow() *cli.Command {
 
 func (a *app) partitionRm() *cli.Command {
 	return &cli.Command{
-		Name: "rm", Usage: "remove a partition", ArgsUsage: "PATH", Description: example("mesita partition rm ml/train", "mesita partition rm ml --drain --timeout 1h"),
+		Name: "rm", Usage: "remove a partition", ArgsUsage: "PARTITION", Description: example("mesita partition rm ml/train", "mesita partition rm ml --drain --timeout 1h"),
 		Flags: append(option.ChangeFlags(),
 			&cli.BoolFlag{Name: "drain", Usage: "also with work in it: services stop, batches may end, and then it goes"},
 			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "answer yes: drain it if there is work in it"},
@@ -181,7 +181,7 @@ func (a *app) partitionRm() *cli.Command {
 			option.SpanFlag("timeout", 0, "the most `TIME` to wait (default: no limit)"),
 		),
 		Action: func(c *cli.Context) error {
-			if err := args(c, 1, 1, "partition rm PATH"); err != nil {
+			if err := args(c, 1, 1, "partition rm PARTITION"); err != nil {
 				return err
 			}
 			cl, err := a.client(c)

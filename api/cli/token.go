@@ -133,10 +133,10 @@ func (a *app) tokenLs() *cli.Command {
 
 func (a *app) tokenRevoke() *cli.Command {
 	return &cli.Command{
-		Name: "revoke", Usage: "revoke a token", ArgsUsage: "ID", Description: example("mesita token revoke k3f9x2ab", "mesita token revoke k3f9 --dry-run"),
+		Name: "revoke", Usage: "revoke a token", ArgsUsage: "TOKEN", Description: example("mesita token revoke k3f9x2ab", "mesita token revoke k3f9 --dry-run"),
 		Flags: []cli.Flag{option.DryRunFlag()},
 		Action: func(c *cli.Context) error {
-			if err := args(c, 1, 1, "token revoke ID"); err != nil {
+			if err := args(c, 1, 1, "token revoke TOKEN"); err != nil {
 				return err
 			}
 			cl, err := a.client(c)

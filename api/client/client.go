@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"maps"
 	"net"
 	"net/http"
@@ -153,6 +154,32 @@ func getList[T any](ctx context.Context, c *Client, path string, q url.Values) (
 		}
 	}
 	return items, nil
+}
+
+// maxNamed bounds Names.
+const maxNamed = 1000
+
+// Names is one field of the first rows of a list, at most 1,000.
+func (c *Client) Names(ctx context.Context, path, field string, q url.Values) ([]string, error) {
+	q = maps.Clone(q)
+	if q == nil {
+		q = url.Values{}
+	}
+	q.Set("fields", field)
+	q.Set("limit", strconv.Itoa(maxNamed))
+	l, err := getPage[map[string]json.RawMessage](ctx, c, path, q)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(l.Items))
+	for _, row := range l.Items[:min(len(l.Items), maxNamed)] { // an older server sends all, and all fields
+		name := string(row[field])
+		if text, err := strconv.Unquote(name); err == nil { // else it is a number
+			name = text
+		}
+		names = append(names, name)
+	}
+	return names, nil
 }
 
 func getPage[T any](ctx context.Context, c *Client, path string, q url.Values) (l list[T], err error) {

@@ -1,84 +1,68 @@
 package line
 
-import (
-	"fmt"
-	"slices"
-	"strings"
+import "github.com/mesita/mesita/api"
 
-	"github.com/mesita/mesita/api"
-	"github.com/urfave/cli/v2"
+// CompleteCommand is the command by which a shell's script asks what may stand where the
+// cursor is. It is followed by the words, up to the one that the cursor is in, and prints
+// a line for each that fits: the word, and after a tab what it is, if there is more to say. FilesLine stands for files.
+const (
+	CompleteCommand = "__complete"
+	FilesLine       = ":files"
 )
 
-// Completion is the completion script of a shell: bash, zsh or fish.
-func Completion(shell string, commands []*cli.Command) (string, error) {
-	words := completions(commands, nil)
+// Completion is the completion script of a shell: bash, zsh or fish. It knows no
+// commands: it asks the program that is completed, so it fits the next one, too.
+func Completion(shell string) (string, error) {
 	switch shell {
 	case "bash":
-		return bashCompletion(words), nil
+		return bashScript, nil
 	case "zsh":
-		return "#compdef mesita\nautoload -U +X bashcompinit && bashcompinit\n" + bashCompletion(words), nil
+		return zshScript, nil
 	case "fish":
-		return fishCompletion(words), nil
+		return fishScript, nil
 	}
 	return "", api.FieldErrorf("shell", "%q is none of bash, zsh, fish", shell)
 }
 
-// completion is what may follow the words of a command.
-type completion struct {
-	path  []string
-	words []string
+const bashScript = `_mesita() {
+  local IFS=$'\n' line cur=${COMP_WORDS[COMP_CWORD]}
+  [ "$cur" != = ] || cur=
+  COMPREPLY=()
+  while read -r line; do
+    case $line in
+      ` + FilesLine + `) compopt -o filenames 2>/dev/null; COMPREPLY+=($(compgen -f -- "$cur")) ;;
+      *) COMPREPLY+=("${line%%$'\t'*}") ;;
+    esac
+  done < <("${COMP_WORDS[0]}" ` + CompleteCommand + ` "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
 }
+complete -F _mesita mesita
+`
 
-func completions(cs []*cli.Command, path []string) []completion {
-	own := completion{path: slices.Clone(path)}
-	var out []completion
-	for _, c := range cs {
-		if c.Hidden {
-			continue
-		}
-		own.words = append(own.words, c.Name)
-		at := append(slices.Clone(path), c.Name)
-		of := []completion{{path: at}}
-		if len(c.Subcommands) > 0 {
-			of = completions(c.Subcommands, at)
-		}
-		for _, f := range c.Flags {
-			of[0].words = append(of[0].words, "--"+f.Names()[0])
-		}
-		out = append(out, of...)
-	}
-	return append([]completion{own}, out...)
+const zshScript = `#compdef mesita
+_mesita() {
+  local line
+  local -a found told
+  while IFS= read -r line; do
+    case $line in
+      ` + FilesLine + `) _files ;;
+      *) found+=("${line%%$'\t'*}"); told+=("${line/$'\t'/  }") ;;
+    esac
+  done < <("${words[1]}" ` + CompleteCommand + ` "${(@)words[2,CURRENT-1]}" "$PREFIX" 2>/dev/null)
+  (( $#found == 0 )) || compadd -l -d told -a found
 }
+if [ "$funcstack[1]" = _mesita ]; then _mesita; else compdef _mesita mesita; fi
+`
 
-func bashCompletion(cs []completion) string {
-	var b strings.Builder
-	b.WriteString("_mesita() {\n  local cur=${COMP_WORDS[COMP_CWORD]} path='' w words=''\n")
-	b.WriteString("  for w in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do case $w in -*) ;; *) path=\"$path $w\";; esac; done\n  case \"$path\" in\n")
-	for i := len(cs) - 1; i >= 0; i-- { // the longest paths first
-		p := ""
-		for _, w := range cs[i].path {
-			p += " " + w
-		}
-		fmt.Fprintf(&b, "    %q*) words=%q;;\n", p, strings.Join(cs[i].words, " "))
-	}
-	b.WriteString("  esac\n  COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n}\ncomplete -o default -F _mesita mesita\n")
-	return b.String()
-}
-
-func fishCompletion(cs []completion) string {
-	var b strings.Builder
-	for _, c := range cs {
-		cond := "__fish_use_subcommand"
-		if len(c.path) > 0 {
-			cond = "__fish_seen_subcommand_from " + c.path[len(c.path)-1]
-		}
-		for _, w := range c.words {
-			if long, ok := strings.CutPrefix(w, "--"); ok {
-				fmt.Fprintf(&b, "complete -c mesita -n '%s' -l %s\n", cond, long)
-			} else {
-				fmt.Fprintf(&b, "complete -c mesita -f -n '%s' -a %s\n", cond, w)
-			}
-		}
-	}
-	return b.String()
-}
+const fishScript = `function __mesita_complete
+    set -l before (commandline -opc)
+    set -l cur (commandline -ct)
+    for line in ($before[1] ` + CompleteCommand + ` $before[2..-1] "$cur" 2>/dev/null)
+        if test "$line" = ` + FilesLine + `
+            __fish_complete_path "$cur"
+        else
+            echo $line
+        end
+    end
+end
+complete -c mesita -f -a '(__mesita_complete)'
+`

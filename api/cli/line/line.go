@@ -35,6 +35,20 @@ func (l *Line) Ordered() []string {
 	return out
 }
 
+// Global is the value that is given for a flag of mesita itself, or else.
+func (l *Line) Global(name, or string) string {
+	for i, given := range l.globals {
+		switch flag, value, inline := strings.Cut(strings.TrimLeft(given, "-"), "="); {
+		case flag != name:
+		case inline:
+			or = value
+		case i+1 < len(l.globals):
+			or = l.globals[i+1]
+		}
+	}
+	return or
+}
+
 // Parse refuses unknown flags and commands, and names the nearest that exists.
 func Parse(root *cli.App, args []string) (*Line, error) {
 	l := &Line{}

@@ -40,7 +40,7 @@ func TaskFlags(more ...cli.Flag) []cli.Flag {
 		&cli.BoolFlag{Name: "privileged", Usage: "root of the node: all capabilities, programs like sudo work, shared memory is the node's (admins only)"},
 		&cli.StringSliceFlag{Name: "unconfined", Usage: "lifts a `PART` of what confines: " + api.PartNames() + "; may be repeated"},
 		&cli.BoolFlag{Name: "host-pids", Usage: "see the node's processes, and signal those of the same user (admins only)"},
-		&cli.StringFlag{Name: "partition", Usage: "`PATH` of the partition (default: default)"},
+		&cli.StringFlag{Name: "partition", Usage: "`PARTITION` it is in (default: default)"},
 		&cli.BoolFlag{Name: "no-upload", Usage: "do not upload a local program"},
 		DryRunFlag(),
 		&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
