@@ -270,6 +270,16 @@ func (f *forecast) inOrder(ctx context.Context) {
 	f.follow()
 	var last []*api.Job
 	known, never := f.known(), map[string]bool{}
+	finish := make([]int, len(f.rows)) // of rows: of those that are only passed nothing is known
+	for i := range finish {
+		finish[i] = i
+	}
+	line := func(p scheduler.Place, known bool) {
+		n := len(f.rows)
+		if f.line(p, known); known && len(f.rows) > n {
+			finish = append(finish, n)
+		}
+	}
 	f.rows = slices.Grow(f.rows, f.fork.View().LiveCount())
 	f.engine.InOrder(f.now, func(p scheduler.Place) bool {
 		id := p.Job.ID
@@ -278,18 +288,16 @@ func (f *forecast) inOrder(ctx context.Context) {
 			never[id], last = true, append(last, p.Job)
 		}
 		if !known || !never[id] {
-			f.line(p, known)
+			line(p, known)
 		}
 		return ctx.Err() == nil
 	})
 	for _, j := range last {
-		f.line(scheduler.Place{Job: j, Tasks: j.Counts.Pending, First: true}, true)
+		line(scheduler.Place{Job: j, Tasks: j.Counts.Pending, First: true}, true)
 	}
 	f.onHold()
-	for i := range f.rows {
-		if r := &f.rows[i]; known[r.job.ID] {
-			f.finish(r)
-		}
+	for _, i := range finish {
+		f.finish(&f.rows[i])
 	}
 }
 

@@ -176,8 +176,9 @@ func (e *Engine) addJob(j *api.Job, old *live) {
 		return
 	}
 	running := j.Counts.Running + j.Counts.Starting
-	l := &live{job: j.ID, running: running > 0, part: j.Spec.Partition, user: j.Owner(), queue: q}
+	l := &live{job: j.ID, running: running > 0, part: j.Spec.Partition, queue: q}
 	if q.users != nil {
+		l.user = j.Owner()
 		l.share = float64(running) * fsm.Dominant(j.Spec.Need(), e.view.Capacity())
 	}
 	if running > 0 && j.Spec.Kind != api.KindBatch {

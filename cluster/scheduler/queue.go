@@ -58,10 +58,12 @@ func newQueue(part *api.Partition) *queue {
 
 func newEntries() *entries { return btree.NewG(16, (*entry).before) }
 
-func (q *queue) of(user string) *entries {
+// of is where a job stands among others.
+func (q *queue) of(j *api.Job) *entries {
 	if q.users == nil {
 		return q.order
 	}
+	user := j.Owner()
 	t := q.users[user]
 	if t == nil {
 		t = newEntries()
@@ -74,7 +76,7 @@ func (q *queue) of(user string) *entries {
 func (q *queue) put(v *fsm.View, e *entry, more float64) {
 	q.learn(v, e.job.Spec)
 	e.rank = rank(q.part, v, e.job) + more
-	q.of(e.job.Owner()).ReplaceOrInsert(e)
+	q.of(e.job).ReplaceOrInsert(e)
 	q.size++
 	if q.alike == nil {
 		return
@@ -107,7 +109,7 @@ func (q *queue) learn(v *fsm.View, spec *api.JobSpec) {
 }
 
 func (q *queue) remove(e *entry) {
-	t := q.of(e.job.Owner())
+	t := q.of(e.job)
 	t.Delete(e)
 	q.size--
 	if q.alike != nil {
