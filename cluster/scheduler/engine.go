@@ -142,12 +142,22 @@ func (e *Engine) reload() {
 	e.parents = map[string]bool{}
 	for p := range e.view.Partitions() {
 		e.parents[p.Parent()] = true
-		e.queues[p.Path] = newQueue(e.view.Eligible(p.Path))
+		e.queues[p.Path] = newQueue(e.view.Eligible(p.Path), e.perUser(p))
 	}
 	e.jobs = make(map[string]*live, e.view.LiveCount())
 	for j := range e.view.LiveJobs() {
 		e.addJob(j, nil)
 	}
+}
+
+// perUser tells whether it is bounded what runs of one user in a partition.
+func (e *Engine) perUser(p *api.Partition) bool {
+	for ; p != nil; p = e.view.Partition(p.Parent()) {
+		if p.MaxRunningPerUser > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // refreshJob puts a job into its queue, or takes it out, and keeps the sums.

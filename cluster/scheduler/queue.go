@@ -32,6 +32,7 @@ type queue struct {
 	part  *api.Partition
 	order *entries            // nil with the fair policy, which
 	users map[string]*entries // keeps one per user
+	each  map[string]*entries // what is in order of each user, if what runs of one is bounded
 	alike map[string]*alike   // nil unless the policy goes by run times
 	size  int
 }
@@ -43,12 +44,15 @@ type alike struct {
 	entries map[*entry]struct{}
 }
 
-func newQueue(part *api.Partition) *queue {
+func newQueue(part *api.Partition, perUser bool) *queue {
 	q := &queue{part: part}
 	if part.Policy == api.PolicyFair {
 		q.users = map[string]*entries{}
 	} else {
 		q.order = newEntries()
+		if perUser {
+			q.each = map[string]*entries{}
+		}
 	}
 	if part.Policy == api.PolicySJF || part.Policy == api.PolicySRTF {
 		q.alike = map[string]*alike{}
@@ -63,20 +67,46 @@ func (q *queue) of(j *api.Job) *entries {
 	if q.users == nil {
 		return q.order
 	}
+	return ofUser(q.users, j)
+}
+
+func ofUser(all map[string]*entries, j *api.Job) *entries {
 	user := j.Owner()
-	t := q.users[user]
+	t := all[user]
 	if t == nil {
 		t = newEntries()
-		q.users[user] = t
+		all[user] = t
 	}
 	return t
+}
+
+func (q *queue) insert(e *entry) {
+	q.of(e.job).ReplaceOrInsert(e)
+	if q.each != nil {
+		ofUser(q.each, e.job).ReplaceOrInsert(e)
+	}
+}
+
+func (q *queue) delete(e *entry) {
+	if q.order != nil {
+		q.order.Delete(e)
+	}
+	for _, all := range []map[string]*entries{q.users, q.each} {
+		if all == nil {
+			continue
+		}
+		t := ofUser(all, e.job)
+		if t.Delete(e); t.Len() == 0 {
+			delete(all, e.job.Owner())
+		}
+	}
 }
 
 // put ranks a job, and those that run the same; more is added to its rank.
 func (q *queue) put(v *fsm.View, e *entry, more float64) {
 	q.learn(v, e.job.Spec)
 	e.rank = rank(q.part, v, e.job) + more
-	q.of(e.job).ReplaceOrInsert(e)
+	q.insert(e)
 	q.size++
 	if q.alike == nil {
 		return
@@ -102,15 +132,14 @@ func (q *queue) learn(v *fsm.View, spec *api.JobSpec) {
 	}
 	a.learned = d
 	for e := range a.entries {
-		q.order.Delete(e)
+		q.delete(e)
 		e.rank = rank(q.part, v, e.job)
-		q.order.ReplaceOrInsert(e)
+		q.insert(e)
 	}
 }
 
 func (q *queue) remove(e *entry) {
-	t := q.of(e.job)
-	t.Delete(e)
+	q.delete(e)
 	q.size--
 	if q.alike != nil {
 		key := fsm.RuntimeKey(e.job.Spec)
@@ -119,9 +148,6 @@ func (q *queue) remove(e *entry) {
 				delete(q.alike, key)
 			}
 		}
-	}
-	if q.users != nil && t.Len() == 0 {
-		delete(q.users, e.job.Owner())
 	}
 }
 
@@ -165,102 +191,4 @@ func rank(part *api.Partition, v *fsm.View, j *api.Job) float64 {
 // aged is the time of a job's submission, later by so many steps.
 func aged(part *api.Partition, j *api.Job, steps float64) float64 {
 	return float64(j.Created.UnixNano())/1e9 + steps*time.Duration(part.Aging).Seconds()
-}
-
-// cursor walks through a queue once in a pass.
-type cursor struct {
-	q     *queue
-	last  *entry
-	users []*userCursor
-}
-
-type userCursor struct {
-	name string
-	use  float64
-	last *entry
-	t    *entries
-}
-
-// newCursor starts at the head. The use of each user is asked once; what the
-// pass gives it is added by charge.
-func newCursor(q *queue, use func(user string) float64) *cursor {
-	c := &cursor{q: q}
-	for name, t := range q.users {
-		c.users = append(c.users, &userCursor{name: name, use: use(name), t: t})
-	}
-	return c
-}
-
-// next is the next job to try, nil at the end.
-func (c *cursor) next() *entry {
-	if c.q.users == nil {
-		c.last = after(c.q.order, c.last)
-		return c.last
-	}
-	for {
-		var best *userCursor
-		for _, u := range c.users {
-			if u.t != nil && (best == nil || u.use < best.use || u.use == best.use && u.name < best.name) {
-				best = u
-			}
-		}
-		if best == nil {
-			return nil
-		}
-		if best.last = after(best.t, best.last); best.last != nil {
-			return best.last
-		}
-		best.t = nil
-	}
-}
-
-// charge adds to a user's use, and tells whether another user should go first
-// now.
-func (c *cursor) charge(user string, share float64) bool {
-	var self *userCursor
-	least := math.Inf(1)
-	for _, u := range c.users {
-		if u.name == user {
-			u.use += share
-			self = u
-		} else if u.t != nil && after(u.t, u.last) != nil {
-			least = min(least, u.use)
-		}
-	}
-	return self != nil && self.use > least
-}
-
-// back lets a job be tried again later in the pass.
-func (c *cursor) back(e *entry) {
-	for _, u := range c.users {
-		if u.name == e.job.Owner() {
-			u.last = before(u.t, e)
-		}
-	}
-}
-
-func after(t *entries, e *entry) (next *entry) {
-	if e == nil {
-		next, _ = t.Min()
-		return next
-	}
-	t.AscendGreaterOrEqual(e, func(x *entry) bool {
-		if x == e {
-			return true
-		}
-		next = x
-		return false
-	})
-	return next
-}
-
-func before(t *entries, e *entry) (prev *entry) {
-	t.DescendLessOrEqual(e, func(x *entry) bool {
-		if x == e {
-			return true
-		}
-		prev = x
-		return false
-	})
-	return prev
 }

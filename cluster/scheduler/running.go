@@ -38,6 +38,9 @@ func (p *pass) barred(t *turn) (barred, all bool) {
 		t.capped = map[string]bool{}
 	}
 	t.capped[p.running.Owner(j)] = true
+	if p.view.Does(fsm.OneRoot) { // before, some count by who they are on which node, and stand by user
+		t.cur.skip(p.running.Owner(j))
+	}
 	return true, all
 }
 
