@@ -179,17 +179,33 @@ func ParseJoinToken(s string) (JoinToken, error) {
 	return JoinToken{Cluster: rest[:dash], ID: parts[0], Secret: parts[1], Pin: parts[2]}, nil
 }
 
-// ClientSecret is the text of a client token.
-func ClientSecret(id, secret string) string { return clientPrefix + id + "." + secret }
+// ClientToken is the parts of "msc1-ID.SECRET.PIN", or of one without a pin: who logs in
+// with it names the cluster's CA by a file.
+type ClientToken struct {
+	ID     string
+	Secret string
+	Pin    string // of the cluster's CA
+}
 
-// ParseClientSecret takes a client token apart.
-func ParseClientSecret(s string) (id, secret string, ok bool) {
+func (t ClientToken) String() string {
+	s := clientPrefix + t.ID + "." + t.Secret
+	if t.Pin != "" {
+		s += "." + t.Pin
+	}
+	return s
+}
+
+// ParseClientToken takes a client token apart.
+func ParseClientToken(s string) (ClientToken, error) {
 	rest, ok := strings.CutPrefix(strings.TrimSpace(s), clientPrefix)
 	if !ok || len(s) > 512 {
-		return "", "", false
+		return ClientToken{}, FieldErrorf("token", "is not a client token: it begins with msc1-; make one with `mesita token create` on a node")
 	}
-	id, secret, ok = strings.Cut(rest, ".")
-	return id, secret, ok && id != "" && secret != ""
+	parts := append(strings.Split(rest, "."), "")
+	if n := len(parts) - 1; n < 2 || n > 3 || parts[0] == "" || parts[1] == "" || n == 3 && len(parts[2]) != pinLength {
+		return ClientToken{}, FieldErrorf("token", "is cut off or altered: copy it whole, or make another with `mesita token create` on a node")
+	}
+	return ClientToken{parts[0], parts[1], parts[2]}, nil
 }
 
 // Has is all that a client token may, as Right writes it, with commas.

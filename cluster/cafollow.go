@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -170,9 +171,42 @@ func (a *Agent) learnCA(ctx context.Context) bool {
 
 // fetchCA asks the node at an address, whoever it is, for the keys of its CA.
 func fetchCA(ctx context.Context, addr string) (*api.CARoots, error) {
+	return fetchCAOf(ctx, addr, tlsconf.AnybodyConfig())
+}
+
+// FetchCA asks the node at one of some addresses for the certificates of its CA, PEM,
+// which is the one of that pin, or follows it. It fails with CodeNotAllowed if it is
+// another, and with CodeUnavailable if nobody answers.
+func FetchCA(ctx context.Context, addrs []string, pin string) (certs []byte, err error) {
+	for _, addr := range addrs {
+		if certs, err = fetchPinned(ctx, withPort(addr), pin); api.ErrorCode(err) != api.CodeUnavailable {
+			return certs, err
+		}
+	}
+	return nil, err
+}
+
+func fetchPinned(ctx context.Context, addr, pin string) ([]byte, error) {
+	r, err := fetchCA(ctx, addr)
+	if err != nil {
+		return nil, api.Errorf(api.CodeUnavailable, "cannot reach a node at %s: %v; is mesita running there, and port %s open?", addr, err, portOf(addr))
+	}
+	if next, err := tlsconf.FollowPin(r, pin); err == nil { // the key was changed since the pin was written down
+		pin = next
+	}
+	// Now by somebody who proves to be of that CA: who answered before may be anybody.
+	conf := tlsconf.PinnedConfig(pin)
+	conf.NextProtos = []string{"http/1.1"}
+	if r, err = fetchCAOf(ctx, addr, conf); err != nil {
+		return nil, &api.Error{Code: api.CodeNotAllowed, Field: "token", Message: err.Error()}
+	}
+	return r.PEM(), nil
+}
+
+func fetchCAOf(ctx context.Context, addr string, conf *tls.Config) (*api.CARoots, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	t := &http.Transport{TLSClientConfig: tlsconf.AnybodyConfig(), DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, DisableKeepAlives: true}
+	t := &http.Transport{TLSClientConfig: conf, DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, DisableKeepAlives: true}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+addr+"/v1/ca", nil)
 	if err != nil {
 		return nil, err

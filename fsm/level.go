@@ -70,6 +70,7 @@ const (
 	RunningRules                   // a partition bounds how many of its tasks run, and of each user's
 	OneRoot                        // root of all nodes is one user to bounds of what runs, to shares and to reports
 	LogFaults                      // a voter says why it cannot write its log
+	PinnedTokens                   // a client token says which CA the cluster has
 	Notices                        // a task is told some time before that it has to give way
 )
 
@@ -137,6 +138,7 @@ var features = [...]struct {
 	ToldChanges:     {7, Voters},
 	LogFaults:       {7, Voters},
 	Notices:         {7, TaskNode},
+	PinnedTokens:    {8, ReadyNodes}, // others take the pin for a part of the secret
 }
 
 // Level is the cluster's from which it is done.

@@ -139,6 +139,7 @@ func TestTheCAKeyChangesUnderLoad(t *testing.T) {
 	others := []*lab.Node{l.Other(leader, off)}
 	others = append(others, l.Other(leader, off, others[0]))
 	stop := load(t, others...)
+	before := leader.Token(api.TokenRequest{Kind: api.TokenClient, Name: "before", Role: api.RoleViewer})
 	leader.Must(http.MethodPost, "/v1/ca", struct{}{}, nil)
 	leader.Kill()
 	l.Await(lab.Patience, "another leader", func() bool {
@@ -156,6 +157,9 @@ func TestTheCAKeyChangesUnderLoad(t *testing.T) {
 		if letIn(t, stolen, n) {
 			t.Errorf("%s lets the old key in", n.Name)
 		}
+	}
+	for _, n := range l.Nodes { // the token leads from the old key to the new one
+		loggedIn(n, t.TempDir(), before)
 	}
 	settled(l, l.Leader(), "stays", 3)
 	for _, task := range l.Leader().Running("stays") {

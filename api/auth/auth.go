@@ -194,10 +194,11 @@ func (a *Authenticator) bearer(r *http.Request, from string) (Identity, error) {
 		return Identity{}, nil
 	}
 	scheme, text, _ := strings.Cut(header, " ")
-	id, secret, ok := api.ParseClientSecret(text)
-	if !ok || !strings.EqualFold(scheme, "Bearer") {
+	shown, err := api.ParseClientToken(text)
+	if err != nil || !strings.EqualFold(scheme, "Bearer") {
 		return Identity{}, a.wrong(from, "is no client token: it begins with msc1-; make one with `mesita token create`")
 	}
+	id := shown.ID
 	tok, now := a.cfg.Directory().Token(id), a.cfg.Now()
 	known := tok != nil && tok.Kind == api.TokenClient
 	key := from
@@ -210,7 +211,7 @@ func (a *Authenticator) bearer(r *http.Request, from string) (Identity, error) {
 	switch {
 	case !known && !a.cfg.Final():
 		return Identity{Unverified: true}, nil
-	case !known || !Matches(tok, secret):
+	case !known || !Matches(tok, shown.Secret):
 		return Identity{}, a.wrong(key, "is not valid: it was revoked, belongs to another cluster, or is altered")
 	}
 	if err := expired(tok, now); err != nil {

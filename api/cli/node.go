@@ -418,20 +418,11 @@ func (a *app) nodeToken() *cli.Command {
 				fmt.Fprintln(a.out, g.Secret)
 				return nil
 			}
-			nodes, err := cl.Nodes(c.Context, false)
-			if err != nil {
-				return err
-			}
 			more := ""
 			if c.Bool("voter-only") {
 				more = " --voter-only"
 			}
-			for _, n := range nodes {
-				if n.State == api.NodeReady {
-					fmt.Fprintf(a.out, "sudo mesita node join %s --token %s%s\n", joinAddr(n.Addr), g.Secret, more)
-					break
-				}
-			}
+			fmt.Fprintf(a.out, "sudo mesita node join %s --token %s%s\n", a.aNode(c.Context, cl), g.Secret, more)
 			a.progress("valid until %s", g.Expires.Local().Format(time.RFC3339))
 			switch {
 			case c.Bool("voter") || c.Bool("voter-only") || c.Bool("worker-only"):

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/cli/option"
 	"github.com/mesita/mesita/api/client"
+	"github.com/mesita/mesita/cluster"
 	"github.com/urfave/cli/v2"
 )
 
@@ -75,9 +77,28 @@ func (a *app) tokenCreate() *cli.Command {
 				a.progress("its tasks run as %s", g.RunAs)
 			}
 			a.progress("%s, valid until %s; it is not shown again", g.Has(), g.Expires.Local().Format(time.RFC3339))
+			token := "TOKEN"
+			if isTerminal(a.out) { // what is not read at once may be kept by somebody else
+				token = g.Secret
+			}
+			a.progress("  mesita login %s --token %s", a.aNode(c.Context, cl), token)
 			return nil
 		},
 	}
+}
+
+// aNode is the address of a node that is there, as commands take it, ADDRESS if none is
+// known.
+func (a *app) aNode(ctx context.Context, cl *client.Client) string {
+	nodes, err := cl.Nodes(ctx, false)
+	if err == nil {
+		for _, n := range nodes {
+			if n.State == api.NodeReady && n.Addr != "" {
+				return joinAddr(n.Addr)
+			}
+		}
+	}
+	return "ADDRESS"
 }
 
 func (a *app) tokenLs() *cli.Command {
@@ -204,10 +225,10 @@ func tokenText(t *api.Token) string {
 func (a *app) loginCommand() *cli.Command {
 	return &cli.Command{
 		Name: "login", Usage: "remember a cluster and a token for the commands that follow", ArgsUsage: "ADDRESS[,ADDRESS…]",
-		Description: example("mesita login 10.0.0.11 --ca ca.crt --token msc1-…", "echo msc1-… | mesita login oak,fir --ca ca.crt"),
+		Description: example("mesita login 10.0.0.11 --token msc1-…", "echo msc1-… | mesita login oak,fir"),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "token", EnvVars: []string{"MESITA_TOKEN"}, Usage: "the client `TOKEN` (default: read from standard input)"},
-			&cli.StringFlag{Name: "ca", EnvVars: []string{"MESITA_CA"}, Usage: "`FILE` with the cluster's CA: ca.crt in the data folder of any node"},
+			&cli.StringFlag{Name: "ca", EnvVars: []string{"MESITA_CA"}, Usage: "`FILE` with the cluster's CA: ca.crt in the data folder of any node (default: the one that the token names)"},
 		},
 		Action: func(c *cli.Context) error {
 			if err := args(c, 1, 1, "login ADDRESS"); err != nil {
@@ -221,17 +242,21 @@ func (a *app) loginCommand() *cli.Command {
 				line, _ := bufio.NewReader(io.LimitReader(a.in, int64(option.MaxSecret))).ReadString('\n') // an empty one is refused below
 				s.Token = strings.TrimSpace(line)
 			}
-			if _, _, ok := api.ParseClientSecret(s.Token); !ok {
-				return api.FieldErrorf("token", "is no client token: it begins with msc1-; make one with `mesita token create` on a node")
-			}
-			if c.String("ca") == "" {
-				return api.FieldErrorf("ca", "is needed: copy ca.crt from the data folder of a node, and name it with --ca")
-			}
-			ca, err := option.ReadFile("ca", c.String("ca"), option.MaxSecret)
+			token, err := api.ParseClientToken(s.Token)
 			if err != nil {
 				return err
 			}
-			s.CA = ca
+			switch path := c.String("ca"); {
+			case path != "":
+				s.CA, err = option.ReadFile("ca", path, option.MaxSecret)
+			case token.Pin != "":
+				s.CA, err = cluster.FetchCA(c.Context, s.Addrs, token.Pin)
+			default:
+				err = api.FieldErrorf("ca", "is needed, as the token does not say which CA the cluster has: copy ca.crt from the data folder of a node, and name it with --ca")
+			}
+			if err != nil {
+				return err
+			}
 			return a.login(c, &s)
 		},
 	}

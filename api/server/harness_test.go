@@ -179,7 +179,7 @@ func (n *testNode) token(role api.Role) string {
 	n.t.Helper()
 	tok, secret := auth.NewToken(&api.TokenRequest{Kind: api.TokenClient, Role: role}, testTime)
 	do(n.t, n.store, &fsm.TokenCreate{Meta: fsm.Meta{At: testTime}, Token: tok})
-	return api.ClientSecret(tok.ID, secret)
+	return api.ClientToken{ID: tok.ID, Secret: secret}.String()
 }
 
 // request is one call of the API.

@@ -127,8 +127,9 @@ func TestDeadlinesDoNotOutliveTheirRequest(t *testing.T) {
 func TestGuessingIsBounded(t *testing.T) {
 	n := newLeader(t)
 	good := n.token(api.RoleViewer)
-	id, _, _ := api.ParseClientSecret(good)
-	bad := request{method: "GET", path: "/v1/jobs", token: api.ClientSecret(id, "wrong")}
+	shown, _ := api.ParseClientToken(good)
+	id := shown.ID
+	bad := request{method: "GET", path: "/v1/jobs", token: api.ClientToken{ID: id, Secret: "wrong"}.String()}
 	for range 20 {
 		n.send(bad).want(t, 401)
 	}

@@ -160,7 +160,8 @@ func TestWhatLastsEndsWithItsToken(t *testing.T) {
 }
 
 func tokenID(secret string) string {
-	id, _, _ := api.ParseClientSecret(secret)
+	shown, _ := api.ParseClientToken(secret)
+	id := shown.ID
 	return id
 }
 
@@ -176,7 +177,7 @@ func TestWhatLastsEndsAtItsTime(t *testing.T) {
 	n.server.http.Patience.Look = 5 * time.Millisecond
 	tok, secret := auth.NewToken(&api.TokenRequest{Kind: api.TokenClient, Role: api.RoleViewer, TTL: api.Duration(time.Hour)}, testTime)
 	do(t, n.store, &fsm.TokenCreate{Meta: fsm.Meta{At: testTime}, Token: tok})
-	in := n.open(&exchange.Route{Method: "GET"}, "/v1/events", api.ClientSecret(tok.ID, secret), "")
+	in := n.open(&exchange.Route{Method: "GET"}, "/v1/events", api.ClientToken{ID: tok.ID, Secret: secret}.String(), "")
 	late.Store(int64(time.Hour))
 	if rest, _ := io.ReadAll(in); !strings.Contains(string(rest), "event: error") || !strings.Contains(string(rest), "expired") {
 		t.Errorf("%q", rest)

@@ -18,7 +18,7 @@ func (n *testNode) with(name string, rights ...string) string {
 	n.t.Helper()
 	tok, secret := auth.NewToken(&api.TokenRequest{Kind: api.TokenClient, Name: name, Rights: rights}, testTime)
 	do(n.t, n.store, &fsm.TokenCreate{Meta: fsm.Meta{At: testTime}, Token: tok})
-	return api.ClientSecret(tok.ID, secret)
+	return api.ClientToken{ID: tok.ID, Secret: secret}.String()
 }
 
 // ofObject are the routes that are asked for the one thing that they name, with

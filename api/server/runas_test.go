@@ -22,7 +22,7 @@ func (n *testNode) mapped(runAs string, r api.TokenRequest) string {
 	}
 	tok, secret := auth.NewToken(&r, testTime)
 	do(n.t, n.store, &fsm.TokenCreate{Meta: fsm.Meta{At: testTime}, Token: tok})
-	return api.ClientSecret(tok.ID, secret)
+	return api.ClientToken{ID: tok.ID, Secret: secret}.String()
 }
 
 // mappedNode is a cluster with partitions that say as whom tasks run.

@@ -67,7 +67,11 @@ func createToken(c *call) (any, error) {
 	if _, err := c.Do(&fsm.TokenCreate{Meta: meta, Token: t}); err != nil {
 		return nil, err
 	}
-	whole := api.ClientSecret(t.ID, secret)
+	client := api.ClientToken{ID: t.ID, Secret: secret}
+	if v.Does(fsm.PinnedTokens) {
+		client.Pin = authority.Pin
+	}
+	whole := client.String()
 	if t.Kind == api.TokenJoin {
 		whole = api.JoinToken{Cluster: cluster.Name, ID: t.ID, Secret: secret, Pin: authority.Pin}.String()
 	}

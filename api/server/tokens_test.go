@@ -65,7 +65,7 @@ func TestJoinTokenHoldsThePin(t *testing.T) {
 		}
 	}
 	// A join token is no client token.
-	n.send(request{method: "GET", path: "/v1/jobs", token: api.ClientSecret(j.ID, j.Secret)}).want(t, 401)
+	n.send(request{method: "GET", path: "/v1/jobs", token: api.ClientToken{ID: j.ID, Secret: j.Secret}.String()}).want(t, 401)
 }
 
 // Who joins may become a voter, and so hold the key of the CA, if the token says so,
