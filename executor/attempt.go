@@ -30,18 +30,19 @@ type attempt struct {
 	gen      uint64 // of the last set it was in
 	since    uint64 // loop.seq when it came to run
 
-	pinned   bool           // its program is kept
-	filled   bool           // it is to end since it filled the disk
-	followed bool           // someone may wait for the end of its log
-	stored   bool           // its assignment is in the journal
-	early    *keeper.Status // its end, known before its start
-	next     *api.Assignment
-	damage   error            // its program was damaged here, and is fetched again
-	begun    bool             // the keeper had it before it was asked here
-	taken    []api.PortHolder // who has its ports, for which it did not start
-	why      *verdict         // why it is to end, if it is: the first cause stays so
-	ahead    *ahead           // its start, prepared while the journal is written
-	cancel   func()           // ends its start, unless the keeper was asked already
+	pinned    bool           // its program is kept
+	filled    bool           // it is to end since it filled the disk
+	followed  bool           // someone may wait for the end of its log
+	stored    bool           // its assignment is in the journal
+	forgotten bool           // the keeper was told that its end is known
+	early     *keeper.Status // its end, known before its start
+	next      *api.Assignment
+	damage    error            // its program was damaged here, and is fetched again
+	begun     bool             // the keeper had it before it was asked here
+	taken     []api.PortHolder // who has its ports, for which it did not start
+	why       *verdict         // why it is to end, if it is: the first cause stays so
+	ahead     *ahead           // its start, prepared while the journal is written
+	cancel    func()           // ends its start, unless the keeper was asked already
 
 	limit, grace *time.Timer
 	coresSeen    uint64 // the change of what is tasks' own that its start knew of
@@ -470,7 +471,7 @@ func (e *Executor) conclude(a *attempt, f api.TaskStatus) {
 			return
 		}
 		e.post(func() {
-			if e.loop.tasks[a.task.ID] != a { // nobody waits for its end to be acknowledged
+			if e.loop.tasks[a.task.ID] != a && !a.forgotten { // nobody waits for its end to be acknowledged
 				e.forget(a.id)
 			}
 		})

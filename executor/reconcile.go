@@ -408,6 +408,7 @@ func (e *Executor) acknowledged(sts []api.TaskStatus) {
 // ack takes note that the cluster has the attempt's final status.
 func (e *Executor) ack(a *attempt) {
 	a.rec.Phase, a.rec.Touched = journal.Acked, e.cfg.Now()
+	a.forgotten = true
 	e.forget(a.id)
 	if e.loop.first && a.gen != e.loop.gen {
 		e.bury(a.task.ID, a)

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math/bits"
 	"os"
 	"runtime"
 	"slices"
@@ -28,9 +29,10 @@ type Birth struct {
 	layers []layer
 	trees  []string // to be read-only: see Starter.protected
 
-	arena  *arena
-	stages []stage
-	report uintptr
+	arena   *arena
+	stages  []stage
+	report  uintptr
+	without uint64 // capabilities that it never may gain, as its zygote
 
 	send    []int // files of ours that it is to have, from firstFile on
 	ours    []int // those of them to be closed
@@ -102,11 +104,11 @@ func (b *Birth) tryToBeBorn(f Files) error {
 }
 
 func (b *Birth) beBorn() error {
-	z, err := b.st.zygotes.take(&b.st.starter, b.st.ProcRoot, b.room())
+	z, err := b.st.zygotes.take(&b.st.starter, b.st.ProcRoot, b.room(), b.c.dropped(b.st.own))
 	if err != nil {
 		return err
 	}
-	b.arena, b.stages = z.script, nil
+	b.arena, b.stages, b.without = z.script, nil, z.without
 	err = b.clone(z)
 	b.st.zygotes.giveBack(z)
 	b.arena = nil // the next one's
@@ -120,7 +122,7 @@ func (b *Birth) beBorn() error {
 // as much as a message has room for.
 func (b *Birth) room() int {
 	const each = int(unsafe.Sizeof(step{})) + 64 // a step and what it points to
-	lists := len(b.c.Rlimits) + len(b.st.ignored) + len(b.at.Entries) + len(b.c.dropped(b.st.own)) + 4*len(b.trees)
+	lists := len(b.c.Rlimits) + len(b.st.ignored) + len(b.at.Entries) + bits.OnesCount64(b.c.dropped(b.st.own)) + 4*len(b.trees)
 	text := [][]string{}
 	for _, l := range b.layers {
 		lists += l.steps()

@@ -3,6 +3,7 @@ package process
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -62,16 +63,22 @@ func (c Spec) kept(own capabilities) uint64 {
 
 // dropped are those that leave the bounding set. Who may not take them out of
 // it has no new privileges to fear either.
-func (c Confinement) dropped(own capabilities) (out []uintptr) {
+func (c Confinement) dropped(own capabilities) uint64 {
 	if own.permitted&(1<<unix.CAP_SETPCAP) == 0 {
-		return nil
+		return 0
 	}
-	for i := range uintptr(64) {
-		if c.Forbidden&own.bounding&(1<<i) != 0 {
-			out = append(out, i)
+	return c.Forbidden & own.bounding
+}
+
+// each lists the capabilities of a set.
+func each(set uint64) iter.Seq[uintptr] {
+	return func(yield func(uintptr) bool) {
+		for i := range uintptr(64) {
+			if set&(1<<i) != 0 && !yield(i) {
+				return
+			}
 		}
 	}
-	return out
 }
 
 // hasIPC tells whether this kernel has IPC namespaces: one without has nothing

@@ -327,7 +327,7 @@ func (b *Birth) becomeProgram(c *chain) {
 		c.call(b.does("close its memory to others"), unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	}
 	giveUp := b.does("give up capabilities")
-	for _, capability := range b.c.dropped(b.st.own) {
+	for capability := range each(b.c.dropped(b.st.own) &^ b.without) {
 		c.call(giveUp, unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, capability, 0, 0, 0)
 	}
 	b.filter(c)

@@ -150,7 +150,7 @@ func (st *Starter) giveUp(c Spec) error {
 	if st.own.permitted&(1<<unix.CAP_SETPCAP) == 0 && c.kept(st.own) != 0 {
 		return errors.New("give up capabilities: CAP_SETPCAP is missing: give it to the daemon, or ask for a privileged task")
 	}
-	for _, capability := range c.dropped(st.own) {
+	for capability := range each(c.dropped(st.own)) {
 		if err := unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0); err != nil {
 			return fmt.Errorf("give up capabilities: %w", err)
 		}

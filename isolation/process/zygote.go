@@ -34,6 +34,9 @@ type zygote struct {
 	sock   *os.File // ours; a zygote that is none any more is seen by its end
 	pid    int
 	over   bool // it was ended
+	// Capabilities that left its bounding set, and so that of all its newborns: the
+	// kernel makes credentials anew for each.
+	without uint64
 }
 
 // Its memory: a page of code, the script of a newborn, its own, and one that it shares
@@ -94,15 +97,20 @@ func (zs *zygotes) queue() chan *zygote {
 
 func (zs *zygotes) most() int { return cap(zs.queue()) }
 
-// take waits for its turn, and has a zygote with room for a script.
-func (zs *zygotes) take(in *starter, proc string, room int) (*zygote, error) {
+// take waits for its turn, and has a zygote with room for a script, of a newborn that
+// drops these capabilities. One that has too few for it makes way for one that has all.
+func (zs *zygotes) take(in *starter, proc string, room int, drops uint64) (*zygote, error) {
 	z := <-zs.queue()
-	if z != nil && z.script.has(room) {
+	if z != nil && z.script.has(room) && z.without&^drops == 0 {
 		z.script.reset()
 		return z, nil
 	}
+	without := in.own.bounding &^ UsualCapabilities // most newborns drop them
+	if z != nil && z.without == 0 || without&^drops != 0 {
+		without = 0
+	}
 	_, _ = z.end() // nothing is under way in it
-	z, err := zs.make(in, proc, room)
+	z, err := zs.make(in, proc, room, without)
 	if err != nil {
 		zs.idle <- nil
 		return nil, fmt.Errorf("get ready to start: %w", err)
@@ -121,7 +129,7 @@ func (zs *zygotes) giveBack(z *zygote) {
 	zs.idle <- z
 }
 
-func (zs *zygotes) make(in *starter, proc string, room int) (_ *zygote, err error) {
+func (zs *zygotes) make(in *starter, proc string, room int, without uint64) (_ *zygote, err error) {
 	zs.making.Lock()
 	defer zs.making.Unlock()
 	memory, err := readMaps(proc, !in.pinned)
@@ -130,7 +138,7 @@ func (zs *zygotes) make(in *starter, proc string, room int) (_ *zygote, err erro
 	}
 	page := os.Getpagesize()
 	loop := loopPages * page
-	z := &zygote{}
+	z := &zygote{without: without}
 	defer func() {
 		if err != nil {
 			_, _ = z.end() // nothing was asked of it
@@ -169,6 +177,7 @@ func (zs *zygotes) make(in *starter, proc string, room int) (_ *zygote, err erro
 	a := &cloneArgs{flags: cloneClearSighand, exitSignal: uint64(unix.SIGCHLD)}
 	first := z.write(in, memory, theirs)
 	z.pid, err = cloneOf(a, z.mem, first, z.script.report())
+	z.script.reset() // here: it has a copy
 	return z, err
 }
 
@@ -215,6 +224,7 @@ func (z *zygote) write(in *starter, memory memoryMap, theirs int) *step {
 	end := c.call(0, unix.SYS_EXIT_GROUP, 0)
 	c = &chain{a: a, fail: end.addr()}
 	z.letGo(in, c, memory, theirs)
+	z.giveUp(c, end)
 
 	first, second := room[message](a), room[message](a)
 	into, rest := room[[4]vector](a), room[[2]vector](a)
@@ -271,6 +281,19 @@ func (z *zygote) letGo(in *starter, c *chain, memory memoryMap, theirs int) {
 	}
 	c.call(0, unix.SYS_PRCTL, unix.PR_SET_NAME, a.bytes(false, []byte("mesita-zygote")))
 	// Signals stay blocked: those of a terminal are for us.
+}
+
+// giveUp takes capabilities out of its bounding set. The steps are where the script of a
+// newborn will be: they are many, and run once.
+func (z *zygote) giveUp(c *chain, end *step) {
+	drop := &chain{a: z.script, fail: end.addr()}
+	for capability := range each(z.without) {
+		drop.call(0, unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, capability, 0, 0, 0)
+	}
+	if drop.first != nil {
+		c.then(drop.first)
+		c.last = drop.last
+	}
 }
 
 // bear has a newborn run the script that was written, with these files. The error

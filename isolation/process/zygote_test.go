@@ -4,6 +4,7 @@ package process
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -129,7 +130,7 @@ func unborn(t *testing.T, c Spec) (*Birth, *zygote) {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.closeOurs)
-	z, err := st.zygotes.take(&st.starter, st.ProcRoot, b.room())
+	z, err := st.zygotes.take(&st.starter, st.ProcRoot, b.room(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +280,7 @@ func TestNoPartOfAScriptIsRun(t *testing.T) {
 	if err := st.prepare("/proc"); err != nil {
 		t.Fatal(err)
 	}
-	z, err := st.zygotes.take(&st.starter, st.ProcRoot, 1000)
+	z, err := st.zygotes.take(&st.starter, st.ProcRoot, 1000, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,5 +301,49 @@ func TestNoPartOfAScriptIsRun(t *testing.T) {
 	st.zygotes.giveBack(z)
 	if e, err := runs(t, st, shell("exit 3")); err != nil || e != (Exit{Code: 3}) {
 		t.Errorf("%+v, %v", e, err)
+	}
+}
+
+// A newborn has the capabilities that it is to have, whatever those before it, of the
+// same zygotes, were to have: what all usual ones drop has left those of their zygote.
+func TestANewbornHasTheCapabilitiesOfItsSpec(t *testing.T) {
+	st := &Starter{ProcRoot: "/proc", Log: slog.New(slog.DiscardHandler)}
+	if err := st.prepare("/proc"); err != nil {
+		t.Fatal(err)
+	}
+	if st.own.permitted&(1<<unix.CAP_SETPCAP) == 0 {
+		t.Skip("to drop capabilities takes CAP_SETPCAP: run it as root")
+	}
+	usual, has := ^UsualCapabilities, st.own.bounding
+	start := func(forbidden uint64) {
+		t.Helper()
+		want := has &^ forbidden
+		c := shell(fmt.Sprintf("grep -q 'CapBnd:.%016x' /proc/self/status", want))
+		c.Forbidden = forbidden
+		if e, err := runs(t, st, c); err != nil || e != (Exit{}) {
+			t.Errorf("without %x: %+v, %v", forbidden, e, err)
+		}
+	}
+	without := func(want uint64) {
+		t.Helper()
+		st.zygotes.each(func(z *zygote) {
+			if z != nil && z.without != want {
+				t.Errorf("a zygote has dropped %x, want %x", z.without, want)
+			}
+		})
+	}
+	all := func(forbidden uint64) {
+		t.Helper()
+		for range st.zygotes.most() {
+			start(forbidden)
+		}
+	}
+	all(usual)
+	without(has & usual)
+	all(^uint64(0))
+	without(has & usual)
+	for _, forbidden := range []uint64{0, usual, usual &^ (1 << unix.CAP_SYS_ADMIN), 1 << unix.CAP_KILL, usual} {
+		all(forbidden)
+		without(0) // one that has all is good for each
 	}
 }
