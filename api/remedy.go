@@ -51,12 +51,22 @@ func (r Remedy) Set() (c JobChange, ok bool) {
 				c.CPUs = new(MilliCPU(v))
 			case "mem":
 				c.Mem = new(Bytes(v))
+			case "disk":
+				c.Disk = new(Bytes(v))
+			case "gpus":
+				c.GPUs = new(v)
 			default:
-				return JobChange{}, false
+				if c.Custom == nil {
+					c.Custom = map[string]Quantity{}
+				}
+				c.Custom[name] = Quantity{Scalar: v}
 			}
 		}
+		if r.MemLimit > 0 {
+			c.MemLimit = new(r.MemLimit)
+		}
 	}
-	return c, r.MemLimit == 0 && c != JobChange{}
+	return c, !c.IsZero()
 }
 
 // command is the one that does it, after what it comes to.
@@ -99,7 +109,7 @@ func (r Remedy) String() string {
 	case RemedyRequest:
 		return "would start now" + on + " with " + r.flags() + r.command(r.flags())
 	case RemedyGang:
-		return fmt.Sprintf("would start now with --gang %d", r.Gang)
+		return fmt.Sprintf("would start now with --gang %d, submitted anew: how many start together cannot be set", r.Gang)
 	case RemedyPriority:
 		return fmt.Sprintf("would start now with --priority %d", r.Priority) + r.command(fmt.Sprintf("--priority %d", r.Priority))
 	case RemedyLimit:

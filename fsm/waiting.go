@@ -143,7 +143,7 @@ func (c *TaskStop) startsAgain(x *tx) error {
 		job, index, _ := splitTaskID(id)
 		j, t := x.jobAt(job), x.taskAt(job, index)
 		if j != nil && j.Hold && t != nil && !t.State.Final() {
-			return conflict("job %q is on hold, and nothing of it starts: `mesita job release %s` before task %s is restarted", job, job, id)
+			return api.RestartOnHold(job, id)
 		}
 	}
 	return nil

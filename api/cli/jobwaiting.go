@@ -136,10 +136,14 @@ func (a *app) jobSet() *cli.Command {
 		Description: example("mesita job set 57 --time 20m", "mesita job set 57 --partition ml/train --cpus 2 --dry-run"),
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "time", Usage: "the most `TIME` one attempt may take; none"},
-			&cli.IntFlag{Name: "priority", Usage: "`NUMBER` in a partition of the policy priority, -1000 to 1000"},
+			&cli.StringFlag{Name: "priority", Usage: "`NUMBER` in a partition of the policy priority, -1000 to 1000; none: the usual one, 0"},
 			&cli.StringFlag{Name: "partition", Usage: "`PARTITION` to wait in"},
 			&cli.StringFlag{Name: "cpus", Usage: "`CORES` guaranteed to one task"},
 			&cli.StringFlag{Name: "mem", Usage: "`BYTES` of memory guaranteed to one task"},
+			&cli.StringFlag{Name: "mem-limit", Usage: "`BYTES` above which one is killed; none: those of --mem"},
+			&cli.StringFlag{Name: "disk", Usage: "`BYTES` of disk of one task"},
+			&cli.Int64Flag{Name: "gpus", Usage: "`NUMBER` of GPUs of one task"},
+			&cli.StringSliceFlag{Name: "resource", Usage: "custom resource `K=V` of one task; may be repeated, and the others stay"},
 		}, option.ChangeFlags()...),
 		Action: func(c *cli.Context) error {
 			if err := args(c, 1, 1, "job set JOB"); err != nil {
@@ -149,7 +153,7 @@ func (a *app) jobSet() *cli.Command {
 			if err != nil {
 				return err
 			}
-			if change == (api.JobChange{}) {
+			if change.IsZero() {
 				return usage("mesita job set %s: what is to change? Give a flag such as --time 20m; see --help", c.Args().First())
 			}
 			cl, err := a.client(c)

@@ -73,6 +73,8 @@ func (a *app) stop(c *cli.Context, cl *client.Client, all []toStop) error {
 	for _, x := range all {
 		var err error
 		switch {
+		case c.Bool("dry-run") && c.Bool("restart"):
+			err = a.wouldRestart(c, cl, x.task)
 		case c.Bool("dry-run") && x.task != nil:
 			a.progress("would stop task %s%s", x.task.ID, whereTo(x.task))
 		case c.Bool("dry-run"):
@@ -100,6 +102,18 @@ func (a *app) stop(c *cli.Context, cl *client.Client, all []toStop) error {
 		}
 	}
 	return nil
+}
+
+// wouldRestart says what a restart would come to, or that it would be refused.
+func (a *app) wouldRestart(c *cli.Context, cl *client.Client, t *api.Task) error {
+	j, err := cl.Job(c.Context, t.Job)
+	if err == nil && j.Hold {
+		err = api.RestartOnHold(j.ID, t.ID)
+	}
+	if err == nil {
+		a.progress("would restart task %s%s", t.ID, whereTo(t))
+	}
+	return err
 }
 
 // whereTo is where a task is stopped, for a line that goes on.

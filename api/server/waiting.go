@@ -18,8 +18,8 @@ func setJob(c *call) (any, error) {
 	if err := c.Decode(&in); err != nil {
 		return nil, err
 	}
-	if in == (api.JobChange{}) {
-		return nil, api.Errorf(api.CodeInvalid, "nothing is to change: give time, priority, partition, cpus or mem")
+	if in.IsZero() {
+		return nil, api.Errorf(api.CodeInvalid, "nothing is to change: give time, priority, partition, cpus, mem, memLimit, disk, gpus or custom")
 	}
 	named, err := c.job()
 	if err != nil {

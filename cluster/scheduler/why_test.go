@@ -111,7 +111,7 @@ func TestWhyOfAGangCountsTheNodeThatIsAway(t *testing.T) {
 	n := s.View().FindNode("n3")
 	do(t, s, &fsm.NodeState{Meta: fsm.Meta{At: t0}, ID: n.ID, State: api.NodeUnreachable, Reason: "is silent", Since: n.Since})
 	why := whyOf(t, s, submit(t, s, asking("four", func(s *api.JobSpec) { s.Gang, s.CPUs = 4, 1500 })))
-	if why.Obstacles[0].Kind != api.ObstacleGang || !slices.Contains(why.Hints, "it starts by itself when n3 takes new tasks again") || !slices.Contains(why.Hints, "would start now with --gang 3") {
+	if why.Obstacles[0].Kind != api.ObstacleGang || !slices.Contains(why.Hints, "it starts by itself when n3 takes new tasks again") || !slices.Contains(why.Hints, "would start now with --gang 3, submitted anew: how many start together cannot be set") {
 		t.Errorf("%q, hints %q", why.Summary, why.Hints)
 	}
 }

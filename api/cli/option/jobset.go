@@ -1,6 +1,8 @@
 package option
 
 import (
+	"strconv"
+
 	"github.com/mesita/mesita/api"
 	"github.com/urfave/cli/v2"
 )
@@ -15,7 +17,12 @@ func JobChange(c *cli.Context) (change api.JobChange, err error) {
 		}
 	}
 	if c.IsSet("priority") {
-		change.Priority = new(c.Int("priority"))
+		change.Priority = new(int)
+		if text := c.String("priority"); text != none {
+			if *change.Priority, err = strconv.Atoi(text); err != nil {
+				return change, api.FieldErrorf("priority", "%q is no whole number: write one, or none for the usual one", text)
+			}
+		}
 	}
 	if c.IsSet("partition") {
 		change.Partition = new(c.String("partition"))
@@ -26,5 +33,21 @@ func JobChange(c *cli.Context) (change api.JobChange, err error) {
 	if c.IsSet("mem") {
 		change.Mem = new(Parse(&p, "mem", api.ParseBytes))
 	}
-	return change, p.Err
+	if c.IsSet("mem-limit") {
+		change.MemLimit = new(api.Bytes)
+		if c.String("mem-limit") != none {
+			*change.MemLimit = Parse(&p, "mem-limit", api.ParseBytes)
+		}
+	}
+	if c.IsSet("disk") {
+		change.Disk = new(Parse(&p, "disk", api.ParseBytes))
+	}
+	if c.IsSet("gpus") {
+		change.GPUs = new(c.Int64("gpus"))
+	}
+	if p.Err != nil {
+		return change, p.Err
+	}
+	change.Custom, err = custom(c)
+	return change, err
 }

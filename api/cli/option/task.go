@@ -1,6 +1,7 @@
 package option
 
 import (
+	"maps"
 	"strings"
 
 	"github.com/mesita/mesita/api"
@@ -91,7 +92,8 @@ func FillTask(c *cli.Context, s *api.JobSpec, command []string) error {
 	if err := fillMap("label", c.StringSlice("label"), &s.Labels); err != nil {
 		return err
 	}
-	if err := fillCustom(c, s); err != nil {
+	var err error
+	if s.Custom, err = custom(c); err != nil {
 		return err
 	}
 	return fillEnv(c, s)
@@ -119,26 +121,26 @@ func fillPlace(c *cli.Context, s *api.JobSpec) error {
 	return nil
 }
 
-func fillCustom(c *cli.Context, s *api.JobSpec) error {
+// custom reads what is asked for of custom resources, nil: none.
+func custom(c *cli.Context) (map[string]api.Quantity, error) {
+	var out map[string]api.Quantity
 	for _, v := range c.StringSlice("resource") {
 		r, err := api.ParseResources(v)
 		if err != nil {
-			return InFlag("resource", err)
+			return nil, InFlag("resource", err)
 		}
 		if err := api.CheckCustom(r.Custom); err != nil {
-			return InFlag("resource", err)
+			return nil, InFlag("resource", err)
 		}
 		if len(r.Custom) != 1 {
-			return api.FieldErrorf("resource", "%q is not NAME=AMOUNT of a custom resource", v)
+			return nil, api.FieldErrorf("resource", "%q is not NAME=AMOUNT of a custom resource", v)
 		}
-		if s.Custom == nil {
-			s.Custom = map[string]api.Quantity{}
+		if out == nil {
+			out = map[string]api.Quantity{}
 		}
-		for k, q := range r.Custom {
-			s.Custom[k] = q
-		}
+		maps.Copy(out, r.Custom)
 	}
-	return nil
+	return out, nil
 }
 
 func fillEnv(c *cli.Context, s *api.JobSpec) error {
