@@ -22,6 +22,7 @@ type Line struct {
 	flags   []string // of the command, with their values
 	args    []string
 	before  int          // how many args stood before --, if there was one
+	dashed  bool         // there was
 	Command *cli.Command // nil = mesita itself
 	Help    bool         // it is asked for
 }
@@ -56,7 +57,7 @@ func Parse(root *cli.App, args []string) (*Line, error) {
 		arg := args[i]
 		switch {
 		case arg == "--":
-			l.before = len(l.args)
+			l.before, l.dashed = len(l.args), true
 			l.args = append(l.args, args[i+1:]...)
 			return l, l.check(root)
 		case len(arg) > 1 && arg[0] == '-' && !(l.complete() && isNumber(arg)):
@@ -129,7 +130,7 @@ func (l *Line) flag(root *cli.App, args []string) (used int, err error) {
 	case f == nil && l.bundle(args[0]):
 		return 1, nil
 	case f == nil:
-		return 0, l.unknownFlag(args[0], name, root.Flags)
+		return 0, l.unknownFlag(args[0], name, root)
 	}
 	used = 1
 	if !inline && takesValue(f) {
@@ -180,13 +181,17 @@ func (l *Line) check(root *cli.App) error {
 }
 
 // misplaced refuses a word before -- that would be taken for the program,
-// although a command follows. What follows may also be a flag of that program.
+// although a command follows, and the first of that command where it would be taken for
+// what has to stand before --. What follows may also be a flag of that program.
 func (l *Line) misplaced() error {
 	form := l.Command.ArgsUsage
 	before, _, ok := strings.Cut(form, "-- ")
 	n, named := len(strings.Fields(before)), l.named()
 	if named && strings.HasPrefix(before, "NAME ") {
 		n--
+	}
+	if words := strings.Fields(before); ok && l.dashed && l.before < n {
+		return usage("mesita %s %s: what is after -- is the command, and %s stands before it", strings.Join(l.path, " "), form, words[len(words)-n+l.before])
 	}
 	if !ok || l.before <= n || l.before == len(l.args) || strings.HasPrefix(l.args[l.before], "-") {
 		return nil
@@ -220,9 +225,12 @@ func find(flags []cli.Flag, name string) cli.Flag {
 	return nil
 }
 
-func (l *Line) unknownFlag(arg, name string, globals []cli.Flag) error {
+func (l *Line) unknownFlag(arg, name string, root *cli.App) error {
+	if other := l.elsewhere(name, nil, root.Commands); other != "" {
+		return usage("%s: `mesita %s` has no such flag, `mesita %s` has; flags of your own program come after --", arg, strings.Join(l.path, " "), other)
+	}
 	var known []string
-	for _, set := range [][]cli.Flag{l.localFlags(), globals} {
+	for _, set := range [][]cli.Flag{l.localFlags(), root.Flags} {
 		for _, f := range set {
 			for _, n := range f.Names() {
 				if len(n) > 1 {
@@ -239,6 +247,24 @@ func (l *Line) unknownFlag(arg, name string, globals []cli.Flag) error {
 		own = "; flags of your own program come after --"
 	}
 	return usage("%s: no such flag: see --help%s", arg, own)
+}
+
+// elsewhere is another command of those that has such a flag and runs something, as this
+// one does; "": none.
+func (l *Line) elsewhere(name string, path []string, commands []*cli.Command) string {
+	if !l.runs() || len(name) < 2 {
+		return ""
+	}
+	for _, c := range commands {
+		at := append(slices.Clone(path), c.Name)
+		if strings.Contains(c.ArgsUsage, "-- ") && find(c.Flags, name) != nil {
+			return strings.Join(at, " ")
+		}
+		if found := l.elsewhere(name, at, c.Subcommands); found != "" {
+			return found
+		}
+	}
+	return ""
 }
 
 func unknownCommand(path []string, arg string, cs []*cli.Command) error {
