@@ -181,9 +181,10 @@ func (a *app) jobSet() *cli.Command {
 	}
 }
 
-// jobState is the state of a job, and whether it is on hold.
+// jobState is the state of a job, and whether it is on hold: of one that has ended
+// nothing would start anyway.
 func jobState(j *api.Job) string {
-	if j.Hold {
+	if j.Hold && !j.State.Ended() {
 		return fmt.Sprintf("%s, on hold", j.State)
 	}
 	return j.State.String()
