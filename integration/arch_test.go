@@ -30,7 +30,7 @@ var imports = map[string][]string{
 	"api/budget":         {"api"},
 	"api/server":         {"api", "api/auth", "api/budget", "fsm"},
 	"api/auth":           {"api", "api/budget"},
-	"api/cli":            {"cluster/simulate", "api", "api/program", "api/client", "api/backoff", "cluster"},
+	"api/cli":            {"cluster/simulate", "api", "api/auth", "api/program", "api/client", "api/backoff", "cluster"},
 	"fsm":                {"api"},
 	"gossip":             {"api/backoff"},
 	"isolation":          {},
