@@ -17,8 +17,9 @@ type StartTrouble struct {
 // FailedStart is one of them.
 type FailedStart struct {
 	Extra
-	Task string    `json:"task"`
-	At   time.Time `json:"at"`
+	Task  string    `json:"task"`
+	Owner string    `json:"owner,omitempty"` // the user that it is charged to
+	At    time.Time `json:"at"`
 }
 
 // Stopped tells whether the node gets no new tasks.

@@ -56,13 +56,16 @@ func (k *TokenKind) UnmarshalText(b []byte) (err error) {
 // keeps the hash.
 type Token struct {
 	Extra
-	Revision  uint64    `json:"revision,omitempty"` // index of the log entry that changed it last
-	ID        string    `json:"id"`
-	Kind      TokenKind `json:"kind"`
-	Name      string    `json:"name,omitempty"`
-	Role      Role      `json:"role"`                // of a client token, in the whole cluster
-	Rights    []string  `json:"rights,omitempty"`    // of a client token beside its role: see Right
-	VoterOnly bool      `json:"voterOnly,omitempty"` // of a join token: only voter-only nodes may use it
+	Revision uint64    `json:"revision,omitempty"` // index of the log entry that changed it last
+	ID       string    `json:"id"`
+	Kind     TokenKind `json:"kind"`
+	Name     string    `json:"name,omitempty"`
+	Role     Role      `json:"role"`             // of a client token, in the whole cluster
+	Rights   []string  `json:"rights,omitempty"` // of a client token beside its role: see Right
+	// RightsSince is the index of the event by which role and rights are what they are;
+	// 0: since it was made.
+	RightsSince uint64 `json:"rightsSince,omitempty"`
+	VoterOnly   bool   `json:"voterOnly,omitempty"` // of a join token: only voter-only nodes may use it
 	// Of a join token: who joins with it never votes, and so never holds the key of
 	// the CA.
 	WorkerOnly bool `json:"workerOnly,omitempty"`

@@ -72,6 +72,9 @@ const (
 	LogFaults                      // a voter says why it cannot write its log
 	PinnedTokens                   // a client token says which CA the cluster has
 	Notices                        // a task is told some time before that it has to give way
+	WidelyFailed                   // starts of one user alone leave no node alone that others use, too
+	RightsTold                     // a token says since which event it has its rights
+	WhatChanged                    // an event of a node says what changed
 )
 
 // Holder says who must know a feature before it is used.
@@ -139,6 +142,9 @@ var features = [...]struct {
 	LogFaults:       {7, Voters},
 	Notices:         {7, TaskNode},
 	PinnedTokens:    {8, ReadyNodes}, // others take the pin for a part of the secret
+	WidelyFailed:    {8, Voters},
+	RightsTold:      {8, Voters},
+	WhatChanged:     {8, Voters},
 }
 
 // Level is the cluster's from which it is done.
@@ -207,6 +213,7 @@ var fields = []field{
 		return c.Partition != nil && c.Partition.Adjust != nil && slices.ContainsFunc(c.Partition.Adjust.Hours, api.Window.UntilMidnight)
 	}),
 	fieldOf("token.workerOnly", 3, func(c *TokenCreate) bool { return c.Token != nil && c.Token.WorkerOnly }),
+	fieldOf("token.rightsSince", 8, func(c *TokenCreate) bool { return c.Token != nil && c.Token.RightsSince != 0 }),
 	fieldOf("token.rights", 3, func(c *TokenCreate) bool { return c.Token != nil && len(c.Token.Rights) > 0 }),
 	fieldOf("outdated", 3, func(c *NodeHello) bool { return c.Outdated }),
 	fieldOf("partition.maxFrozen", 4, func(c *PartitionPut) bool { return c.Partition != nil && c.Partition.MaxFrozen != 0 }),

@@ -13,8 +13,8 @@ import (
 // can start nowhere is the task's own fault.
 
 const (
-	troubleStarts = 3 // failed starts of as many tasks
-	troubleWithin = 10 * time.Second
+	troubleStarts = 3                // failed starts of as many tasks
+	troubleWithin = 10 * time.Second // below the level of WidelyFailed, then avoidFor: any start that works ends it
 	trialEvery    = 30 * time.Second
 
 	ownNodes    = 3 // distinct nodes on which the same failure is the task's own
@@ -198,24 +198,57 @@ func (x *tx) nodeInTrouble(t *api.Task) {
 	if n.Starts != nil {
 		st = *n.Starts
 	}
-	var failed []api.FailedStart
-	for _, f := range st.Failed {
-		if f.Task != t.ID && x.At.Sub(f.At).Abs() < troubleWithin {
-			failed = append(failed, f)
-		}
-	}
-	failed = append(failed, api.FailedStart{Task: t.ID, At: x.At})
-	st.Failed, st.Message = failed[max(0, len(failed)-troubleStarts):], t.Message
+	st.Failed, st.Message = x.failedStarts(st.Failed, t), t.Message
 	switch {
 	case !st.Since.IsZero():
 		st.Again = x.At.Add(trialEvery)
-	case len(st.Failed) >= troubleStarts:
+	case len(st.Failed) >= troubleStarts && !x.onesOwn(st.Failed):
 		st.Since, st.Again = x.At, x.At.Add(trialEvery)
 		x.happened(api.Event{Kind: api.EventNodeUpdated, Object: n.ID, Node: n.Name, Message: api.NoStarts + st.Message})
 	}
 	n.Starts = &st
 	x.nodeIncidents(row.node, &n)
 	x.putNode(&n)
+}
+
+// failedStarts is the newest that failed, each of another task, with that of t. Of
+// too many the oldest goes of whom there is another.
+func (x *tx) failedStarts(before []api.FailedStart, t *api.Task) (failed []api.FailedStart) {
+	within, now := troubleWithin, api.FailedStart{Task: t.ID, At: x.At}
+	if x.does(WidelyFailed) {
+		within = avoidFor
+		if j := x.jobAt(t.Job); j != nil {
+			now.Owner = x.owner(j)
+		}
+	}
+	for _, f := range before {
+		if f.Task != t.ID && x.At.Sub(f.At).Abs() < within {
+			failed = append(failed, f)
+		}
+	}
+	failed = append(failed, now)
+	for len(failed) > troubleStarts {
+		others := func(f api.FailedStart) bool {
+			return slices.ContainsFunc(failed, func(o api.FailedStart) bool { return o.Task != f.Task && o.Owner == f.Owner })
+		}
+		oldest := max(0, slices.IndexFunc(failed, others))
+		failed = slices.Delete(failed, oldest, oldest+1)
+	}
+	return failed
+}
+
+// onesOwn tells whether all that failed is of one user, while others have jobs, too:
+// then it may be what that user asks for, of which the node is left alone for nobody else.
+func (x *tx) onesOwn(failed []api.FailedStart) bool {
+	if !x.does(WidelyFailed) || slices.ContainsFunc(failed, func(f api.FailedStart) bool { return f.Owner != failed[0].Owner }) {
+		return false
+	}
+	for j := range x.jobs.all() {
+		if !j.State.Ended() && x.owner(j) != failed[0].Owner {
+			return true
+		}
+	}
+	return false
 }
 
 // startWorked takes note that an attempt runs.

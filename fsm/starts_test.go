@@ -367,3 +367,45 @@ func TestTroubleEndsWithItsNode(t *testing.T) {
 		}
 	}
 }
+
+// What one user's tasks do leaves no node alone that others use, too: three starts that
+// fail are of two users at least, or all that there is is one's. So it is in whatever
+// order they fail; below the level a single job was enough.
+func TestOneUserStopsNoNode(t *testing.T) {
+	for level := WidelyFailed.Level() - 1; level <= Newest; level++ {
+		wall := level.Has(WidelyFailed)
+		for _, c := range []struct {
+			jobs   string // whose each is
+			failed string // the jobs of which one task each fails, in this order
+			open   bool
+		}{
+			{"aab", "000", wall}, {"aab", "010101", wall}, {"aab", "00002", false}, {"aab", "20000", false}, {"aab", "0210", false},
+			{"aab", "02", true}, {"a", "000", false}, {"aa", "001", false}, {"ab", "1111", wall},
+		} {
+			w := newWorld(t, level, 2)
+			jobs, next := []string{}, map[int]int{}
+			for _, who := range c.jobs {
+				s := testSpec(api.KindBatch, "", 9)
+				s.Ports = nil
+				v, err := w.Do(context.Background(), &JobCreate{Meta: Meta{At: w.now, Actor: "token:" + string(who)}, Spec: s})
+				if err != nil {
+					t.Fatal(err)
+				}
+				jobs = append(jobs, v.(*api.Job).ID)
+			}
+			for _, job := range c.failed {
+				n := int(job - '0')
+				if id := api.TaskID(jobs[n], next[n]); w.place(id, 0) {
+					w.report(id, api.TaskFailed, api.ReasonInternal)
+				}
+				next[n]++
+				if !wall && len(c.failed) < 3 {
+					w.now = w.now.Add(troubleWithin)
+				}
+			}
+			if got := w.View().Node(nodeID(0)).Schedulable(); got != c.open {
+				t.Errorf("level %d, jobs of %s, failed %s: open %v, want %v: %+v", level, c.jobs, c.failed, got, c.open, w.View().Node(nodeID(0)).Starts)
+			}
+		}
+	}
+}

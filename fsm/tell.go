@@ -94,11 +94,11 @@ func (x *tx) tellChange(c change) {
 		}
 	case *nodeRow:
 		if row != nil && x.first("node", row.node.ID) {
-			x.happened(api.Event{Kind: api.EventNodeUpdated, Object: row.node.ID, Node: row.node.Name, Message: "what is known of it changed"})
+			x.happened(api.Event{Kind: api.EventNodeUpdated, Object: row.node.ID, Node: row.node.Name, Message: known(x, nodeOf(c.old.(*nodeRow)), row.node)})
 		}
 	case *api.Partition:
 		if row != nil && x.first("partition", row.Path) {
-			x.happened(api.Event{Kind: api.EventPartition, Object: row.Path, Message: "what is known of it changed"})
+			x.happened(api.Event{Kind: api.EventPartition, Object: row.Path, Message: known(x, c.old.(*api.Partition), row)})
 		}
 	case *api.Job:
 		x.tellJob(c.old.(*api.Job), row)
@@ -128,7 +128,7 @@ func (x *tx) tellJob(old, row *api.Job) {
 		return
 	}
 	if x.first("job", row.ID) {
-		x.happened(api.Event{Kind: api.EventJobUpdated, Object: row.ID, Job: row.ID, Message: "what is known of it changed"})
+		x.happened(api.Event{Kind: api.EventJobUpdated, Object: row.ID, Job: row.ID, Message: known(x, old, row)})
 	}
 }
 

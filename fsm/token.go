@@ -143,6 +143,9 @@ func (c *TokenRights) apply(x *tx) (any, error) {
 		return nil, conflict("%s has no right %s: `mesita role ls` lists them", c.Of, missing[0])
 	}
 	for _, t := range tokens {
+		if x.does(RightsTold) {
+			t.RightsSince = x.event + 1
+		}
 		x.tokens.put(x, t)
 		x.happened(api.Event{Kind: api.EventTokenRights, Object: t.ID, Message: tokenText(t)})
 	}

@@ -44,7 +44,7 @@ func (c *JobSet) apply(x *tx) (any, error) {
 	case old.Counts.Pending == 0 && old.Spec.Kind == api.KindBatch:
 		return nil, conflict("no task of job %q waits, and what runs is what it began as: `mesita job requeue %s` ends it, and has it wait again", c.ID, c.ID)
 	case placed > 0 && old.Spec.Kind != api.KindBatch, old.Counts.Pending == 0:
-		return nil, conflict("job %q is a service, of which %s: `mesita deploy %s` gives it another version", c.ID, startedText(placed), c.ID)
+		return nil, conflict("job %q is a service, of which %s: `mesita apply -f FILE` gives it another version", c.ID, startedText(placed))
 	case placed > 0 && moves:
 		return nil, conflict("%s of job %q, and a job changes its partition as a whole: `mesita job requeue %s` ends what runs, and has it wait again", startedText(placed), c.ID, c.ID)
 	case c.Spec.Name != old.Spec.Name || c.Spec.Kind != old.Spec.Kind || c.Spec.Array != old.Spec.Array || c.Spec.Gang != old.Spec.Gang || c.Spec.Tasks() != old.Spec.Tasks():
@@ -162,7 +162,7 @@ func (c *JobRequeue) apply(x *tx) (any, error) {
 	case err != nil:
 		return nil, err
 	case old.Spec.Kind != api.KindBatch:
-		return nil, conflict("job %q is a %s, which has no end to be put off: `mesita stop TASK --restart` starts a task of it anew, `mesita deploy %s` all of them", c.ID, old.Spec.Kind, c.ID)
+		return nil, conflict("job %q is a %s, which has no end to be put off: `mesita stop TASK --restart` starts a task of it anew", c.ID, old.Spec.Kind)
 	case old.Stop || old.State.Ended():
 		return nil, conflict("job %q is %s: submit it again instead", c.ID, old.State)
 	}

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -118,6 +120,39 @@ func TestExamplesParse(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What a message tells to type is a command that there is, with flags that it has; what
+// it leaves to the reader may be missing.
+func TestAdviceParses(t *testing.T) {
+	root, advice, verb := (&app{}).root(), regexp.MustCompile("`mesita ([^`\n]+)`"), regexp.MustCompile(`%[a-z]`)
+	n := 0
+	for _, dir := range []string{"api", "cluster", "executor", "fsm", "gossip", "isolation"} {
+		err := filepath.WalkDir(filepath.Join("..", "..", dir), func(path string, d os.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			src, err := os.ReadFile(path)
+			for _, found := range advice.FindAllStringSubmatch(string(src), -1) {
+				said, _, open := strings.Cut(found[1], "%")
+				if words := strings.Fields(said); open && len(words) < 2 && (len(words) == 0 || len(root.Command(words[0]).Subcommands) > 0) {
+					continue // which command it is is said elsewhere
+				}
+				n++
+				p, err := line.Parse(root, strings.Fields(verb.ReplaceAllString(found[1], "x")))
+				if left := err != nil && (strings.Contains(err.Error(), "is missing") || strings.Contains(err.Error(), "needs a value")); !left && (err != nil || p.Command == nil) {
+					t.Errorf("%s: mesita %s: %v", path, found[1], err)
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n < 100 {
+		t.Fatalf("only %d were found", n)
+	}
 }
 
 func TestFlagsAfterArguments(t *testing.T) {

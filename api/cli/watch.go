@@ -100,7 +100,7 @@ func (a *app) events(c *cli.Context, cl *client.Client) error {
 			{"INDEX", func(e api.Event) string { return fmt.Sprint(e.Index) }, false},
 			{"AGE", func(e api.Event) string { return age(e.Time) }, false},
 			{"KIND", func(e api.Event) string { return string(e.Kind) }, false},
-			{"OBJECT", func(e api.Event) string { return e.Object }, false},
+			{"OBJECT", eventObject, false},
 			{"NODE", func(e api.Event) string { return e.Node }, false},
 			{"BY", func(e api.Event) string { return e.Actor }, false},
 			{"WHAT", eventText, false},
@@ -111,7 +111,7 @@ func (a *app) events(c *cli.Context, cl *client.Client) error {
 		if f == "json" || f == "yaml" {
 			return printJSON(a.out, e)
 		}
-		_, err := fmt.Fprintf(a.out, "%s  %-14s %-16s %-10s %s\n", e.Time.Local().Format(time.TimeOnly), e.Kind, e.Object, or(e.Node, "-"), eventText(e))
+		_, err := fmt.Fprintf(a.out, "%s  %-14s %-16s %-10s %s\n", e.Time.Local().Format(time.TimeOnly), e.Kind, eventObject(e), or(e.Node, "-"), eventText(e))
 		return err
 	}
 	for _, e := range recent {
@@ -120,6 +120,14 @@ func (a *app) events(c *cli.Context, cl *client.Client) error {
 		}
 	}
 	return cl.Events(c.Context, client.EventQuery{After: after, For: q.For, Brief: q.Brief}, show)
+}
+
+// eventObject is what an event is about: of a node its name, as people know it.
+func eventObject(e api.Event) string {
+	if e.Node != "" && strings.HasPrefix(string(e.Kind), "node.") {
+		return e.Node
+	}
+	return e.Object
 }
 
 func eventText(e api.Event) string {

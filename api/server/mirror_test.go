@@ -205,7 +205,8 @@ func (m *mirror) shows() []string {
 
 // Who takes the lists and follows the events holds what the lists show, whatever
 // happens, wherever the stream ends, and whether it sees all or only where a job is at
-// times: from one event on which a snapshot cut off, it is told to take them again.
+// times, or what it may see is another by now: from one event on which a snapshot or a
+// change of its rights cut off, it is told to take them again.
 func TestEventsMirrorTheLists(t *testing.T) {
 	var listed, hidden int
 	for seed := range uint64(48) {
@@ -248,8 +249,13 @@ func mirrored(t *testing.T, r *rand.Rand, old bool) (some, all *mirror) {
 		some.take()
 		all.take()
 	}
+	sees := false // the other partition, too
 	for range 40 {
 		what := m.step(n.store, r, pick)
+		if r.IntN(8) == 0 {
+			what, sees = what+", rights", !sees
+			change(t, n.store, some.token, sees)
+		}
 		if r.IntN(3) == 0 {
 			continue
 		}
@@ -263,6 +269,22 @@ func mirrored(t *testing.T, r *rand.Rand, old bool) (some, all *mirror) {
 		}
 	}
 	return some, all
+}
+
+// change has a token see dev, or no more.
+func change(t *testing.T, s *fsm.Store, token string, sees bool) {
+	t.Helper()
+	shown, err := api.ParseClientToken(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &fsm.TokenRights{Meta: fsm.Meta{At: testTime}, Of: shown.ID}
+	if sees {
+		c.Grant = []string{"viewer@dev"}
+	} else {
+		c.Revoke = []string{"viewer@dev"}
+	}
+	do(t, s, c)
 }
 
 // heavy has the store let go of what its events are about, for that of one job which is
@@ -363,4 +385,53 @@ func TestWhatIsKeptNoLongerIsToldAsItIs(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A stream that is open as its token may see more ends with what to do, and who goes on
+// after an event of before is told the same, unless it does not ask what events are about;
+// after the event that told of it, it goes on. Of fewer rights it is so, too.
+func TestRightsThatChangeEndAMirror(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := quietNode(t, newWorld(), "oak", newStoreAt(t, fsm.Newest))
+		n.world.lead("oak")
+		token := n.with("", "viewer@prod")
+		open := func(query string) func() *body {
+			ctx, cancel := context.WithCancel(t.Context())
+			w, r := &body{ResponseRecorder: httptest.NewRecorder()}, httptest.NewRequest("GET", "/v1/events"+query, nil).WithContext(ctx)
+			r.Header.Set("Authorization", "Bearer "+token)
+			r.Header.Set("Accept", "text/event-stream")
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				n.server.Handler(auth.TLS).ServeHTTP(w, r)
+			}()
+			synctest.Wait()
+			return func() *body {
+				synctest.Wait()
+				cancel()
+				<-done
+				return w
+			}
+		}
+		for _, more := range []bool{true, false} {
+			before := n.store.View().LastEvent()
+			after, brief := fmt.Sprint("?after=", before), fmt.Sprint("?fields=index,kind&after=", before)
+			full, short := open(after), open(brief)
+			change(t, n.store, token, more)
+			if said := full().Body.String(); !strings.Contains(said, "event: error") || more && !strings.Contains(said, "take the lists again") {
+				t.Errorf("more rights %t, an open stream says %q", more, said)
+			}
+			if said := short().Body.String(); more == strings.Contains(said, "event: error") {
+				t.Errorf("more rights %t, a stream that tells of no rows says %q", more, said)
+			}
+			if w := open(after)(); w.Code != 409 {
+				t.Errorf("more rights %t, who goes on is answered %d", more, w.Code)
+			}
+			for _, query := range []string{brief, fmt.Sprint("?after=", n.store.View().LastEvent())} {
+				if w := open(query)(); w.Code != 200 || strings.Contains(w.Body.String(), "event: error") {
+					t.Errorf("more rights %t, %s: %d %s", more, query, w.Code, w.Body)
+				}
+			}
+		}
+	})
 }

@@ -114,7 +114,7 @@ func cameFrom(j *api.Job, is api.JobPlace) (partition string, known bool) {
 
 // send sends an event to who follows them, if the reader sees it. A job that moves
 // between what the reader sees and what it does not is gone for it, or comes with what
-// there is of it, which is told before: with the index of the event before, so that one who was
+// there is of it, which is told before; so is one of whose places the first is forgotten: with the index of the event before, so that one who was
 // cut off in the middle is told of them again.
 func (s *sight) send(out exchange.Stream, e *api.Event, want *api.EventFilter, flush bool) error {
 	moved, saw, sees := s.moved(e)
@@ -128,7 +128,14 @@ func (s *sight) send(out exchange.Stream, e *api.Event, want *api.EventFilter, f
 	if !want.Match(e) || !s.event(e) {
 		return nil
 	}
-	if moved && !saw {
+	cut := moved && saw && pastIsCut(e.Payload.Job)
+	if cut {
+		anew := api.Event{Index: e.Index - 1, Time: e.Time, Kind: api.EventJobHidden, Object: e.Object, Job: e.Job, Message: "less of its past is shown from now on: what there is of it follows"}
+		if err := sendEvent(out, &anew, false); err != nil {
+			return err
+		}
+	}
+	if moved && !saw || cut {
 		if err := s.come(out, e); err != nil {
 			return err
 		}
@@ -136,6 +143,11 @@ func (s *sight) send(out exchange.Stream, e *api.Event, want *api.EventFilter, f
 	shown := s.shownEvent(s.loaded(*e))
 	return sendEvent(out, &shown, flush)
 }
+
+// pastIsCut tells of a job that just moved whether nobody knows any more where it was
+// some time ago: it moved often, or for the first time since places are noted. What was
+// before is shown no more to who sees only some jobs.
+func pastIsCut(j *api.Job) bool { return len(j.Places) == 1 || len(j.Places) >= api.MaxPlaces }
 
 // come sends what there is of a job that the reader sees from an event on. One that is
 // made anew has no tasks yet.
@@ -166,8 +178,12 @@ func (s *sight) come(out exchange.Stream, e *api.Event) error {
 }
 
 // followable refuses to go on after an event if what moved since from or to where the
-// reader sees it cannot be told: of what a snapshot brought, only what happened is kept.
+// reader sees it cannot be told: of what a snapshot brought, only what happened is kept,
+// and of a token's rights only what they are now.
 func (s *sight) followable(store *fsm.Store, after uint64) error {
+	if t := s.view.Token(s.id.Token); t != nil && !s.brief && after < t.RightsSince {
+		return api.Errorf(api.CodeConflict, "what this token may see changed by event %d: take the lists again, and go on after the event that they name", t.RightsSince)
+	}
 	if from := store.PayloadsAfter(); !s.all && after < from {
 		return api.Errorf(api.CodeConflict, "what changed in events up to %d is kept no longer: take the lists again, and go on after the event that they name", from)
 	}

@@ -37,7 +37,7 @@ func getReport(c *call) (any, error) {
 		since = now.Add(-reportSince)
 	}
 	axis := map[string]fsm.Axis{api.ReportNode: fsm.ByNode, api.ReportJob: fsm.ByJob}[by] // else by shares
-	if days := axis.Days(); now.Sub(since) > time.Duration(days)*24*time.Hour {
+	if days := axis.Days(); fsm.Day(now)-fsm.Day(since) > int64(days) {                   // by the day, as it was later than now when since was read
 		return nil, api.FieldErrorf("since", "is longer ago than the %d days that are kept by %s: say at most %dd", days, by, days)
 	}
 	v := c.Store.View()

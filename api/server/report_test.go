@@ -49,7 +49,7 @@ func TestReportsAreOfWhatOneMayRead(t *testing.T) {
 	for _, q := range []string{"by=team", "since=tomorrow", "since=2100-01-01T00:00:00Z", "since=2100-01-01", "since=401d", "since=5000d", "by=node&since=401d", "by=job&since=36d"} {
 		n.send(request{method: "GET", path: "/v1/report?" + q, token: admin}).want(t, 400)
 	}
-	for _, q := range []string{"since=400d", "by=job&since=35d", "since=" + testTime.UTC().Format(time.DateOnly)} {
+	for _, q := range []string{"since=400d", "by=job&since=35d", "since=" + testTime.UTC().Format(time.DateOnly), "since=" + testTime.AddDate(0, 0, -400).UTC().Format(time.DateOnly)} {
 		n.send(request{method: "GET", path: "/v1/report?" + q, token: admin}).want(t, 200)
 	}
 }

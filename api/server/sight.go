@@ -25,7 +25,14 @@ type sight struct {
 }
 
 func (c *call) sight(v *fsm.View) *sight {
-	s := &sight{id: c.ID, view: v, all: c.ID.Role == api.RoleNode || auth.May(c.ID, auth.ReadLogs, auth.Object{}) == nil, brief: !c.Shows("payload")}
+	id := c.ID
+	if v != nil && id.Token != "" {
+		if t := v.Token(id.Token); t != nil { // as of the view, so that what it shows and the event that it names agree
+			now := auth.OfToken(t)
+			id.Role, id.Rights = now.Role, now.Rights
+		}
+	}
+	s := &sight{id: id, view: v, all: id.Role == api.RoleNode || auth.May(id, auth.ReadLogs, auth.Object{}) == nil, brief: !c.Shows("payload")}
 	if !s.all {
 		s.jobs, s.past = map[string]bool{}, map[*api.Job]bool{}
 	}

@@ -114,6 +114,9 @@ func (g *generator) content(op Operation) object {
 		return out
 	case t.Kind() == reflect.Slice:
 		items := object{"type": "object", "properties": object{"items": g.schema(t), "index": object{"type": "integer"}, "event": object{"type": "integer"}}}
+		if slices.Contains(op.Query, "before") {
+			items["properties"].(object)["before"] = object{"type": "integer"}
+		}
 		if slices.Contains(op.Query, "cursor") {
 			maps.Copy(items["properties"].(object), object{"next": object{"type": "string"}, "total": object{"type": "integer"}})
 		}
