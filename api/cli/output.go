@@ -74,6 +74,11 @@ func list[T any](w io.Writer, c *cli.Context, items []T, name func(T) string, co
 }
 
 func table[T any](w io.Writer, items []T, cols []column[T], wide, heads bool) error {
+	if width := columnsOf(w); width > 0 && !wide {
+		cut := &cutter{w: w, width: width}
+		defer cut.flush()
+		w = cut
+	}
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	row := func(cell func(column[T]) string) {
 		var cells []string
