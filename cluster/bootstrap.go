@@ -102,7 +102,7 @@ func (a *Agent) clusterInit(p *datadir.Pending) *fsm.ClusterInit {
 func (a *Agent) firstToken() (fsm.Command, error) {
 	now := a.cfg.Now()
 	tok, secret := auth.NewToken(&api.TokenRequest{Kind: api.TokenClient, Name: "admin", Role: api.RoleAdmin}, now)
-	if err := disk.WriteFile(a.dir.File("admin.token"), []byte(api.ClientToken{ID: tok.ID, Secret: secret}.String()+"\n"), 0o600); err != nil {
+	if err := disk.WriteFile(a.dir.File("admin.token"), []byte(api.ClientToken{ID: tok.ID, Secret: secret, Pin: a.pending.Authority.Pin}.String()+"\n"), 0o600); err != nil {
 		return nil, err
 	}
 	return &fsm.TokenCreate{Meta: fsm.Meta{At: now, Actor: "node:" + a.self.Name}, Token: tok}, nil

@@ -174,33 +174,53 @@ func fetchCA(ctx context.Context, addr string) (*api.CARoots, error) {
 	return fetchCAOf(ctx, addr, tlsconf.AnybodyConfig())
 }
 
-// FetchCA asks the node at one of some addresses for the certificates of its CA, PEM,
-// which is the one of that pin, or follows it. It fails with CodeNotAllowed if it is
-// another, and with CodeUnavailable if nobody answers.
+// FetchCA asks the nodes at some addresses, HOST:PORT, one after the other, for the
+// certificates of their CA, PEM: those that are of the key of that pin, or of one that
+// follows it. It fails with CodeNotAllowed if there is a node of another CA and none of
+// that one, and with CodeUnavailable if nobody answers as one of them.
 func FetchCA(ctx context.Context, addrs []string, pin string) (certs []byte, err error) {
 	for _, addr := range addrs {
-		if certs, err = fetchPinned(ctx, withPort(addr), pin); api.ErrorCode(err) != api.CodeUnavailable {
-			return certs, err
+		certs, failed := fetchPinned(ctx, addr, pin)
+		if failed == nil {
+			return certs, nil
+		}
+		if err == nil || api.ErrorCode(failed) == api.CodeNotAllowed {
+			err = failed
 		}
 	}
 	return nil, err
 }
 
+// fetchPinned asks one of them. A pin of before the key of the CA was changed leads to
+// the new one, if the old one has signed it.
 func fetchPinned(ctx context.Context, addr, pin string) ([]byte, error) {
-	r, err := fetchCA(ctx, addr)
-	if err != nil {
+	r, err := fetchProven(ctx, addr, pin)
+	if errors.Is(err, tlsconf.ErrPinMismatch) {
+		if told, failed := fetchCA(ctx, addr); failed == nil {
+			if next, failed := tlsconf.FollowPin(told, pin); failed == nil {
+				r, err = fetchProven(ctx, addr, next)
+			}
+		}
+	}
+	switch {
+	case errors.Is(err, tlsconf.ErrPinMismatch):
+		return nil, &api.Error{Code: api.CodeNotAllowed, Field: "token", Message: err.Error()}
+	case err != nil:
 		return nil, api.Errorf(api.CodeUnavailable, "cannot reach a node at %s: %v; is mesita running there, and port %s open?", addr, err, portOf(addr))
 	}
-	if next, err := tlsconf.FollowPin(r, pin); err == nil { // the key was changed since the pin was written down
-		pin = next
+	// A node has no key of the CA: it may say of others what it likes.
+	certs, err := tlsconf.FollowRoots(r, pin)
+	if err != nil {
+		return nil, &api.Error{Code: api.CodeNotAllowed, Field: "token", Message: fmt.Sprintf("the node at %s names other keys of the CA than the token's: %v", addr, err)}
 	}
-	// Now by somebody who proves to be of that CA: who answered before may be anybody.
+	return certs, nil
+}
+
+// fetchProven asks a node that proves to be of the CA with a pin.
+func fetchProven(ctx context.Context, addr, pin string) (*api.CARoots, error) {
 	conf := tlsconf.PinnedConfig(pin)
 	conf.NextProtos = []string{"http/1.1"}
-	if r, err = fetchCAOf(ctx, addr, conf); err != nil {
-		return nil, &api.Error{Code: api.CodeNotAllowed, Field: "token", Message: err.Error()}
-	}
-	return r.PEM(), nil
+	return fetchCAOf(ctx, addr, conf)
 }
 
 func fetchCAOf(ctx context.Context, addr string, conf *tls.Config) (*api.CARoots, error) {

@@ -2,7 +2,9 @@ package integration
 
 import (
 	"bytes"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -43,6 +45,16 @@ func TestATokenIsAllThatALoginNeeds(t *testing.T) {
 	for _, n := range l.Nodes {
 		loggedIn(n, t.TempDir(), token)
 	}
+	for _, addr := range []string{"https://" + n.IP + ":5050", "https://" + n.IP, n.IP + ":5050"} {
+		if out, err := fromLaptop(n, t.TempDir(), "login", addr, "--token", token); err != nil {
+			t.Errorf("login %s: %v: %s", addr, err, out)
+		}
+	}
+	admin, err := os.ReadFile(filepath.Join(l.Nodes[0].Dir, "admin.token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	loggedIn(n, t.TempDir(), strings.TrimSpace(string(admin)))
 	shown, err := api.ParseClientToken(token)
 	if err != nil || shown.Pin == "" {
 		t.Fatalf("%+v, %v", shown, err)

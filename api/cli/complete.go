@@ -15,9 +15,13 @@ import (
 	"github.com/mesita/mesita/api/cli/line"
 )
 
-// completePatience is how long a cluster may take to tell its names: who presses a key
-// waits no longer.
-const completePatience = 80 * time.Millisecond
+// completePatience is how long a node may take to tell names, on this machine or
+// elsewhere, where a connection takes several ways to and fro: who presses a key waits no
+// longer, and not again within a few seconds.
+const (
+	completePatience = 80 * time.Millisecond
+	completeFar      = 500 * time.Millisecond
+)
 
 // complete prints what may stand where the cursor is, for a shell's script. It says
 // nothing of what fails: a cluster that is away has no names.
@@ -109,7 +113,11 @@ func (a *app) ask(ctx context.Context, l *line.Line, q question) []string {
 	if err != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, completePatience)
+	patience := completePatience
+	if cl.Remote() {
+		patience = completeFar
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	names, err := cl.Names(ctx, q.path, q.field, q.query)
 	if err != nil {

@@ -42,6 +42,9 @@ func TestValuesThatHelpNames(t *testing.T) {
 					continue
 				}
 				_, w := line.Complete(root, append(slices.Clone(at), "--"+name, ""))
+				if slices.Contains(w.Nouns, "TOKEN") {
+					t.Errorf("%q --%s takes a secret, and the ids of tokens are offered", at, name)
+				}
 				got := map[string]bool{}
 				for _, word := range w.Words {
 					got[word.Text] = true

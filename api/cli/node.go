@@ -49,7 +49,7 @@ func (a *app) nodeJoin() *cli.Command {
 	return &cli.Command{
 		Name: "join", Usage: "start this node and join a cluster", ArgsUsage: "ADDRESS[,ADDRESS…]", Description: example("mesita node join 10.0.0.11 --token mst1-pine-…", "mesita node join oak:5050 --token-file /root/token --voter-only"),
 		Flags: append(agentFlags(),
-			&cli.StringFlag{Name: "token", EnvVars: []string{joinTokenEnv}, Usage: "the join `TOKEN`"},
+			&cli.StringFlag{Name: "token", EnvVars: []string{joinTokenEnv}, Usage: "the join token, `mst1-…`"},
 			&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the join token"},
 		),
 		Action: func(c *cli.Context) error {

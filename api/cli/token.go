@@ -78,7 +78,7 @@ func (a *app) tokenCreate() *cli.Command {
 			}
 			a.progress("%s, valid until %s; it is not shown again", g.Has(), g.Expires.Local().Format(time.RFC3339))
 			token := "TOKEN"
-			if isTerminal(a.out) { // what is not read at once may be kept by somebody else
+			if isTerminal(a.out) && isTerminal(a.err) { // what is not read at once may be kept by somebody else
 				token = g.Secret
 			}
 			a.progress("  mesita login %s --token %s", a.aNode(c.Context, cl), token)
@@ -227,8 +227,8 @@ func (a *app) loginCommand() *cli.Command {
 		Name: "login", Usage: "remember a cluster and a token for the commands that follow", ArgsUsage: "ADDRESS[,ADDRESS…]",
 		Description: example("mesita login 10.0.0.11 --token msc1-…", "echo msc1-… | mesita login oak,fir"),
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "token", EnvVars: []string{"MESITA_TOKEN"}, Usage: "the client `TOKEN` (default: read from standard input)"},
-			&cli.StringFlag{Name: "ca", EnvVars: []string{"MESITA_CA"}, Usage: "`FILE` with the cluster's CA: ca.crt in the data folder of any node (default: the one that the token names)"},
+			&cli.StringFlag{Name: "token", EnvVars: []string{"MESITA_TOKEN"}, Usage: "the client token, `msc1-…` (default: read from standard input)"},
+			&cli.StringFlag{Name: "ca", EnvVars: []string{"MESITA_CA"}, Usage: "`FILE` with the cluster's CA: ca.crt in any node's data folder (default: that of the token's pin)"},
 		},
 		Action: func(c *cli.Context) error {
 			if err := args(c, 1, 1, "login ADDRESS"); err != nil {
@@ -250,7 +250,7 @@ func (a *app) loginCommand() *cli.Command {
 			case path != "":
 				s.CA, err = option.ReadFile("ca", path, option.MaxSecret)
 			case token.Pin != "":
-				s.CA, err = cluster.FetchCA(c.Context, s.Addrs, token.Pin)
+				s.CA, err = fetchCA(c.Context, s.Addrs, token.Pin)
 			default:
 				err = api.FieldErrorf("ca", "is needed, as the token does not say which CA the cluster has: copy ca.crt from the data folder of a node, and name it with --ca")
 			}
@@ -260,6 +260,15 @@ func (a *app) loginCommand() *cli.Command {
 			return a.login(c, &s)
 		},
 	}
+}
+
+// fetchCA asks the nodes at some addresses for the CA that a token names.
+func fetchCA(ctx context.Context, addrs []string, pin string) ([]byte, error) {
+	at, err := client.TLSAddresses(addrs)
+	if err != nil || len(at) == 0 { // a loopback without TLS
+		return nil, err
+	}
+	return cluster.FetchCA(ctx, at, pin)
 }
 
 // login tries the credentials before it keeps them.

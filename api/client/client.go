@@ -62,6 +62,9 @@ const (
 // a stream that is silent.
 var deadPeer = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 4}
 
+// Remote tells whether nodes are asked at addresses, and not by the socket of this machine.
+func (c *Client) Remote() bool { return len(c.cfg.Addrs) > 0 }
+
 // New makes a client. It connects to nothing yet.
 func New(cfg Config) (*Client, error) {
 	if cfg.Patience == 0 {
@@ -102,7 +105,24 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
+// TLSAddresses are those of some addresses that are asked over TLS, as HOST:PORT.
+func TLSAddresses(addrs []string) (out []string, err error) {
+	for _, a := range addrs {
+		base, err := baseURL(strings.TrimSpace(a))
+		if err != nil {
+			return nil, err
+		}
+		if hostPort, ok := strings.CutPrefix(base, "https://"); ok {
+			out = append(out, hostPort)
+		}
+	}
+	return out, nil
+}
+
 func baseURL(addr string) (string, error) {
+	if ip := net.ParseIP(strings.Trim(addr, "[]")); ip != nil && ip.To4() == nil {
+		addr = "[" + ip.String() + "]"
+	}
 	if !strings.Contains(addr, "://") {
 		addr = "https://" + addr
 	}

@@ -133,6 +133,40 @@ func (h *Holder) Follow(r *api.CARoots) ([]byte, error) {
 	return out, nil
 }
 
+// FollowRoots are the certificates, PEM, of those keys of the CA now that are the one of
+// a pin or follow it. Whoever told of them may be a node that lies: of others there are
+// none. It fails with ErrNotFollowed if none is.
+func FollowRoots(r *api.CARoots, pin string) ([]byte, error) {
+	told := r.PEM()
+	for _, p := range r.Past {
+		told = slices.Concat(told, p.Cert)
+	}
+	certs, err := parseCerts(told)
+	if err != nil {
+		return nil, fmt.Errorf("the CA certificates: %w", err)
+	}
+	i := slices.IndexFunc(certs, func(c *x509.Certificate) bool { return pinOf(c) == pin })
+	if i < 0 {
+		return nil, ErrNotFollowed
+	}
+	var out []byte
+	for n, one := range r.Cert {
+		if n == maxTold {
+			break
+		}
+		only := *r
+		only.Cert = [][]byte{one}
+		roots, err := follow(&only, certs[i:i+1])
+		if err == nil && len(roots) == 1 {
+			out = append(out, encodeCert(roots[0].Raw)...)
+		}
+	}
+	if out == nil {
+		return nil, ErrNotFollowed
+	}
+	return out, nil
+}
+
 // FollowPin is the pin of the key that signs now, if it follows the one of a pin.
 func FollowPin(r *api.CARoots, pin string) (string, error) {
 	for _, p := range r.Past {

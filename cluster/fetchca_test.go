@@ -1,0 +1,111 @@
+package cluster
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/json"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/tlsconf"
+)
+
+// caServer is a node with a certificate of a CA that tells of r, and the address of it.
+func caServer(t *testing.T, ca *tlsconf.CA, past []api.PastCA, r *api.CARoots) string {
+	t.Helper()
+	files := tlsconf.Files{Dir: t.TempDir()}
+	key, _, err := files.LoadOrMakeKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, err := key.CSR()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := ca.Sign(csr, tlsconf.NodeIdentity{ID: key.ID(), Name: "oak", ClusterID: "c1"}, time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := tlsconf.NewHolder(key, cert, ca.CertPEM(), time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.SetPast(past)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(r) // who asked may be gone
+	})}
+	go s.Serve(tls.NewListener(l, h.ServerConfig([]string{"http/1.1"}))) // ends as it is closed
+	t.Cleanup(func() { s.Close() })
+	return l.Addr().String()
+}
+
+func newTestCA(t *testing.T, name string) *tlsconf.CA {
+	t.Helper()
+	ca, err := tlsconf.NewCA(name, "c1", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca
+}
+
+// A node of the cluster, which has no key of its CA, has nobody trust another: not one
+// that it adds, and not one in place of it.
+func TestANodeNamesNoOtherCA(t *testing.T) {
+	ca, evil := newTestCA(t, "pine"), newTestCA(t, "pine")
+	both := caServer(t, ca, nil, &api.CARoots{Cert: [][]byte{evil.CertPEM(), ca.CertPEM()}})
+	if got, err := FetchCA(t.Context(), []string{both}, ca.Pin()); err != nil || !bytes.Equal(got, ca.CertPEM()) {
+		t.Errorf("%v: of two it is not the one of the pin alone: %s", err, got)
+	}
+	for _, past := range [][]api.PastCA{nil, {{Cert: ca.CertPEM(), Cross: evil.CertPEM()}}} {
+		other := caServer(t, ca, nil, &api.CARoots{Cert: [][]byte{evil.CertPEM()}, Past: past})
+		if got, err := FetchCA(t.Context(), []string{other}, ca.Pin()); api.ErrorCode(err) != api.CodeNotAllowed || got != nil {
+			t.Errorf("another in its place: %v", err)
+		}
+	}
+}
+
+// While the key of the CA changes some nodes have certificates of the old one and some of
+// the new one: a token of either gets in, wherever one of its nodes is among those asked.
+func TestLoginWhileTheCAKeyChanges(t *testing.T) {
+	old, next := newTestCA(t, "pine"), newTestCA(t, "pine")
+	cross, err := old.Cross(next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	past := []api.PastCA{{Cert: old.CertPEM(), Cross: cross}}
+	now := &api.CARoots{Step: 2, Cert: [][]byte{next.CertPEM(), old.CertPEM()}, Past: past}
+	notYet, done := caServer(t, old, past, now), caServer(t, next, past, now)
+	gone := "127.0.0.1:1"
+	for _, c := range []struct {
+		name  string
+		pin   string
+		addrs []string
+		want  []byte
+	}{
+		{"a token of before, at a node of before", old.Pin(), []string{notYet}, slices.Concat(next.CertPEM(), old.CertPEM())},
+		{"a token of before, at one of now", old.Pin(), []string{done}, slices.Concat(next.CertPEM(), old.CertPEM())},
+		{"a token of now, at one of now", next.Pin(), []string{done}, next.CertPEM()},
+		{"a token of now, at one of before and then at one of now", next.Pin(), []string{notYet, done}, next.CertPEM()},
+		{"where the first is away", old.Pin(), []string{gone, notYet}, slices.Concat(next.CertPEM(), old.CertPEM())},
+		{"where the first is of another cluster", old.Pin(), []string{caServer(t, newTestCA(t, "fig"), nil, now), notYet}, slices.Concat(next.CertPEM(), old.CertPEM())},
+	} {
+		if got, err := FetchCA(t.Context(), c.addrs, c.pin); err != nil || !bytes.Equal(got, c.want) {
+			t.Errorf("%s: %v\n%s", c.name, err, got)
+		}
+	}
+	if _, err := FetchCA(t.Context(), []string{gone}, old.Pin()); api.ErrorCode(err) != api.CodeUnavailable {
+		t.Errorf("where nobody is: %v", err)
+	}
+	if _, err := FetchCA(t.Context(), []string{done, gone}, strings.Repeat("a", len(old.Pin()))); api.ErrorCode(err) != api.CodeNotAllowed {
+		t.Errorf("another cluster's token: %v", err)
+	}
+}
