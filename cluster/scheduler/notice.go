@@ -8,19 +8,30 @@ import (
 	"github.com/mesita/mesita/fsm"
 )
 
-// ending takes from what partitions hold what those hold who were told to end, once for
-// all that follows: what was taken of it is charged to its taker.
+// ending takes from what partitions hold what those hold who were told to end, or to
+// give way, once for all that follows: what was taken of it is charged to its taker.
+// Those that move for another reason ask for as much again: they keep their place below
+// what their partition is guaranteed, and are told apart.
 func (x *preemption) ending() {
 	for i, n := range x.e.slots.Node {
 		if x.e.slots.Coming[i].Equal(api.Resources{}) {
 			continue
 		}
 		for v := range x.view.NodeTasks(n.ID) {
-			if v.Desired == api.DesiredStop || v.Desired == api.DesiredMove {
+			switch {
+			case v.Desired == api.DesiredStop, gaveWay(v):
 				x.round.Refund(v.Partition, v.Held())
+			case v.Desired == api.DesiredMove:
+				x.moving = append(x.moving, v)
 			}
 		}
 	}
+}
+
+// gaveWay tells whether a task ends because it had to give way, whatever it was told
+// after that.
+func gaveWay(v *api.Task) bool {
+	return v.Desired == api.DesiredMove && (v.Reason == api.ReasonPreempted || v.Leaves != nil)
 }
 
 // dismiss ends the tasks that were told some time before, once that is over, and asks

@@ -19,6 +19,7 @@ type preemption struct {
 	coming map[int]api.Resources // what a slot will have left, less what was promised
 	chosen map[string]bool       // tasks
 	mine   map[string]int        // claims of earlier passes, by job
+	moving []*api.Task           // tasks that end, and ask for as much again
 	left   int                   // tasks still to be helped
 	undo   []func()              // takes back what the current job claimed
 }
@@ -394,8 +395,12 @@ func (x *preemption) command(t *turn, e *entry, freeze bool) *fsm.TaskPreempt {
 }
 
 // limits makes partitions give back what they hold above a limit that was
-// lowered, the youngest tasks first.
+// lowered, the youngest tasks first. What moves is gone before it asks again.
 func (x *preemption) limits() {
+	for _, v := range x.moving {
+		x.round.Refund(v.Partition, v.Held())
+		defer x.round.Charge(v.Partition, v.Held())
+	}
 	for _, path := range x.round.Over() {
 		var all []victim
 		for i, n := range x.e.slots.Node {
