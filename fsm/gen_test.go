@@ -26,6 +26,14 @@ func (g *generator) meta() Meta {
 	return Meta{At: g.now, Actor: "test"}
 }
 
+// user is meta of one of a few users, root of two nodes among them.
+func (g *generator) user() Meta {
+	m := g.meta()
+	who := []string{"test", "token:ann", "root@n0", "root@n1"}
+	m.Actor = who[m.At.UnixMilli()%int64(len(who))]
+	return m
+}
+
 func nodeID(i int) string { return fmt.Sprintf("node%04d", i) }
 
 func testInit() *ClusterInit {
@@ -168,9 +176,9 @@ func (g *generator) command(v *View) Command {
 			if v.Does(Unconfined) && spec.MemLimit != 0 {
 				spec.Unconfined = []string{api.PartSystem}
 			}
-			return &JobCreate{Meta: g.meta(), Spec: spec, Request: fmt.Sprint(g.IntN(1000))}
+			return &JobCreate{Meta: g.user(), Spec: spec, Request: fmt.Sprint(g.IntN(1000))}
 		}
-		return &JobCreate{Meta: g.meta(), Spec: testSpec(api.KindService, g.jobName(), 1+g.IntN(4))}
+		return &JobCreate{Meta: g.user(), Spec: testSpec(api.KindService, g.jobName(), 1+g.IntN(4))}
 	case 4:
 		return &JobScale{Meta: g.meta(), ID: g.jobName(), Count: g.IntN(5)}
 	case 5:

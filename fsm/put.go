@@ -255,9 +255,10 @@ func jobState(j *api.Job) api.JobState {
 }
 
 // indexJob keeps the lookups by request and by end, and the sums of the
-// partition, in step.
+// partition and the user, in step.
 func (x *tx) indexJob(old, j *api.Job) {
 	x.indexUnmade(old, j)
+	x.indexOwner(old, j)
 	x.sumJob(old, -1)
 	x.sumJob(j, 1)
 	if old != nil && old.Request != "" && (j == nil || j.Request != old.Request) {

@@ -144,7 +144,11 @@ func checkSums(t *testing.T, v *View) {
 	if leaving != 0 {
 		t.Fatalf("index %d: %d tasks that are told to leave are not in the index, of %d", v.Index(), leaving, v.LeavingCount())
 	}
+	owners := map[string]int{}
 	for j := range v.Jobs() {
+		if !j.State.Ended() {
+			owners[j.Owner()]++
+		}
 		if counts[j.ID] != j.Counts {
 			t.Fatalf("index %d: job %s counts %+v, recount %+v", v.Index(), j.ID, j.Counts, counts[j.ID])
 		}
@@ -154,6 +158,14 @@ func checkSums(t *testing.T, v *View) {
 		if j.State.Ended() == j.Ended.IsZero() {
 			t.Fatalf("index %d: job %s is %s and ended %v", v.Index(), j.ID, j.State, j.Ended)
 		}
+	}
+	for row := range all(v.t.owners.BTreeG) {
+		if row.jobs != owners[row.user] {
+			t.Fatalf("index %d: %s has %d jobs that have not ended, recount %d", v.Index(), row.user, row.jobs, owners[row.user])
+		}
+	}
+	if len(owners) != v.t.owners.Len() {
+		t.Fatalf("index %d: %d users have jobs that have not ended, the index has %d", v.Index(), len(owners), v.t.owners.Len())
 	}
 	for n := range v.Incidents() {
 		if why := v.t.over(n); n.Over.IsZero() && why != "" && v.Does(IncidentsEnd) {

@@ -243,12 +243,7 @@ func (x *tx) onesOwn(failed []api.FailedStart) bool {
 	if !x.does(WidelyFailed) || slices.ContainsFunc(failed, func(f api.FailedStart) bool { return f.Owner != failed[0].Owner }) {
 		return false
 	}
-	for j := range x.jobs.all() {
-		if !j.State.Ended() && x.owner(j) != failed[0].Owner {
-			return true
-		}
-	}
-	return false
+	return x.othersHaveJobs(failed[0].Owner)
 }
 
 // startWorked takes note that an attempt runs.

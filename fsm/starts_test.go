@@ -409,3 +409,23 @@ func TestOneUserStopsNoNode(t *testing.T) {
 		}
 	}
 }
+
+// Whether all that failed is one user's is known without a look at the jobs, however
+// many there are: here none is left to look at.
+func TestAFailedStartLooksAtNoOtherJob(t *testing.T) {
+	w := newWorld(t, Newest, 1)
+	for _, who := range []string{"a", "a", "b"} {
+		w.do(&JobCreate{Meta: Meta{At: w.now, Actor: "token:" + who}, Spec: testSpec(api.KindBatch, "", 1)})
+	}
+	tables := w.Store.t.freeze()
+	tables.jobs = newTable(&jobNoun)
+	x := &tx{tables: &tables}
+	for user, others := range map[string]bool{"token:a": true, "token:b": true, "nobody": true} {
+		if got := x.onesOwn([]api.FailedStart{{Owner: user}, {Owner: user}}); got != others {
+			t.Errorf("%s: %v", user, got)
+		}
+	}
+	if x.onesOwn([]api.FailedStart{{Owner: "token:a"}, {Owner: "token:b"}}) {
+		t.Error("two users failed")
+	}
+}

@@ -77,6 +77,7 @@ type tables struct {
 	pending   index[pendingKey]
 	nodeTasks index[*api.Task] // those that hold resources, by node
 	ended     index[endedKey]  // jobs, oldest end first
+	owners    index[ownerRow]
 	usage     index[*usageRow]
 	frozen    index[taskKey]     // tasks stopped in place, or told to
 	leaving   index[taskKey]     // tasks that were told that they will have to end
@@ -86,9 +87,9 @@ type tables struct {
 
 // parts are all tables and indexes, in the order in which a snapshot has them:
 // a row comes after those that its indexes look at.
-func (t *tables) parts() [21]part {
+func (t *tables) parts() [22]part {
 	return [...]part{&t.partitions, &t.nodes, &t.jobs, &t.tasks, &t.offers, &t.tokens, &t.blobs, &t.bases, &t.incidents, &t.runtimes, &t.uses, &t.accounts,
-		&t.requests, &t.pending, &t.nodeTasks, &t.ended, &t.usage, &t.frozen, &t.leaving, &t.newest, &t.ages}
+		&t.requests, &t.pending, &t.nodeTasks, &t.ended, &t.owners, &t.usage, &t.frozen, &t.leaving, &t.newest, &t.ages}
 }
 
 func compareTaskKeys(a, b taskKey) int {
@@ -109,6 +110,7 @@ func newTables() tables {
 			return cmp.Or(strings.Compare(a.NodeID, b.NodeID), compareTaskKeys(taskKey{a.Job, a.Index}, taskKey{b.Job, b.Index})) < 0
 		}),
 		ended:   newIndex(func(a, b endedKey) bool { return cmp.Or(a.at.Compare(b.at), strings.Compare(a.id, b.id)) < 0 }),
+		owners:  newIndex(func(a, b ownerRow) bool { return a.user < b.user }),
 		usage:   newIndex(func(a, b *usageRow) bool { return a.path < b.path }),
 		frozen:  newIndex(func(a, b taskKey) bool { return compareTaskKeys(a, b) < 0 }),
 		leaving: newIndex(func(a, b taskKey) bool { return compareTaskKeys(a, b) < 0 }),
