@@ -66,22 +66,35 @@ func (p *pass) planned(t *turn, u *unit) int {
 	return i
 }
 
-// pack plans the first tasks of a partition's backlog whose turn has not come.
+// pack plans the first tasks of a partition's backlog whose turn has not come, and of
+// each user only as many as may run.
 func (p *pass) pack(t *turn) {
 	out := t.packed
 	out.slot, out.due = map[packKey]int{}, map[int]api.Resources{}
 	out.plans++
 	var keys []packKey
 	var items []packItem
+	p.countAhead(-1) // whose turn it is has a place in the plan
+	defer p.countAhead(1)
+	planned := map[string]int{} // tasks by user
 	cur := newCursor(t.q, func(user string) float64 { return p.e.userUse(t.q, user, p.now) })
 	for e := cur.next(); e != nil && len(items) < maxPacked; e = cur.next() {
+		who := p.running.Owner(e.job)
+		mayRun := func() bool { return len(p.running.Bars(e.job, planned[who]+1)) == 0 }
+		if t.capped[who] || !mayRun() {
+			if p.view.Does(fsm.OneRoot) { // as where no more of a user may run
+				cur.skip(who)
+			}
+			continue
+		}
 		if e.job.Spec.Gang > 0 {
 			continue
 		}
 		c := p.e.classOf(e, t.q)
 		units, _ := newUnits(p.view, e.job, p.now)
-		for u := units.peek(); u != nil && len(items) < maxPacked; u = units.peek() {
+		for u := units.peek(); u != nil && len(items) < maxPacked && mayRun(); u = units.peek() {
 			if key := (packKey{e.job.ID, u.index}); !out.past[key] {
+				planned[who]++
 				keys = append(keys, key)
 				items = append(items, packItem{u.need, fsm.Dominant(u.need, p.e.slots.Most), func(i int) bool { return c.May(i) }})
 			}

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -124,6 +125,43 @@ func TestPackingKeepsTheOrderOfTheQueue(t *testing.T) {
 		}
 		if !reached {
 			t.Errorf("seed %d: nothing that started is the best that was possible", seed)
+		}
+	}
+}
+
+// Those of whom no more may run take no part in the plan: others go where they would
+// go if those were not there.
+func TestWhoMayNotRunIsNotPlanned(t *testing.T) {
+	for seed := range uint64(100) {
+		items, _, bins := packRand(rand.New(rand.NewPCG(seed, 12)))
+		where := map[bool][]string{}
+		for _, capped := range []bool{false, true} {
+			s := packCluster(t, bins)
+			do(t, s, &fsm.PartitionPut{Meta: fsm.Meta{At: t0}, Partition: &api.Partition{Path: api.DefaultPartition, Placement: api.PlacePack, TaskRules: api.TaskRules{MaxRunningPerUser: 1}}})
+			ask := func(user, name string, need api.Request) {
+				spec := &api.JobSpec{Name: name, Kind: api.KindBatch, TaskSpec: api.TaskSpec{Command: []string{"x"}, Time: api.Duration(time.Minute), Placing: api.Placing{Request: need}}}
+				spec.Normalize()
+				do(t, s, &fsm.JobCreate{Meta: fsm.Meta{At: t0, Actor: user}, Spec: spec})
+			}
+			ask("ada", "runs", api.Request{CPUs: 1, Mem: 1 << 10})
+			schedule(t, s, t0)
+			if s.View().Task("runs.0").Node == "" {
+				t.Fatalf("seed %d: nothing runs of who is to be at the bound", seed)
+			}
+			for k, it := range items {
+				need := api.Request{CPUs: it.need.CPUs, Mem: it.need.Mem}
+				if capped {
+					ask("ada", "", need)
+				}
+				ask(fmt.Sprint("user", k), fmt.Sprint("item", k), need)
+			}
+			schedule(t, s, t0)
+			for k := range items {
+				where[capped] = append(where[capped], s.View().Task(fmt.Sprintf("item%d.0", k)).Node)
+			}
+		}
+		if !slices.Equal(where[true], where[false]) {
+			t.Errorf("seed %d: beside those who may not run they go to %q, without them to %q", seed, where[true], where[false])
 		}
 	}
 }
