@@ -95,7 +95,7 @@ func (c *Controller) pass(ctx context.Context, ch loop.Changes) time.Time {
 // Decide compares what is wanted with what is there: of all jobs and nodes, or
 // of those that changed. It changes nothing itself.
 func Decide(v *fsm.View, now time.Time, changes map[fsm.Change]struct{}, all bool) []fsm.Command {
-	d := &decision{view: v, now: now}
+	d := &decision{view: v, now: now, moving: map[string]bool{}}
 	if all {
 		for j := range v.Jobs() {
 			d.job(j)
@@ -133,9 +133,10 @@ func nextTrial(v *fsm.View, now time.Time) (next time.Time) {
 }
 
 type decision struct {
-	view *fsm.View
-	now  time.Time
-	cmds []fsm.Command
+	view   *fsm.View
+	now    time.Time
+	cmds   []fsm.Command
+	moving map[string]bool // jobs of which a task is told to move
 }
 
 func (d *decision) meta() fsm.Meta { return fsm.Meta{At: d.now, Actor: "controller"} }

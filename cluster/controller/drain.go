@@ -9,16 +9,11 @@ import (
 
 // drain moves the tasks of a draining node away: those that are frozen at once, as
 // they do not go on here; services one task of each job at a time, whether or not it
-// was told to leave in a while; and what is left in time to have ended at the deadline.
+// was told to leave in a while, but for one that leaves too soon for another to be moved
+// before; and what is left in time to have ended at the deadline.
 // Services on hold stay until then: nothing of them would start elsewhere.
 func (d *decision) drain(n *api.Node) {
 	var ids []string
-	moving := map[string]bool{}
-	for t := range d.view.NodeTasks(n.ID) {
-		if t.Desired == api.DesiredMove {
-			moving[t.Job] = true
-		}
-	}
 	for t := range d.view.NodeTasks(n.ID) {
 		j := d.view.Job(t.Job)
 		if j == nil || t.Desired != api.DesiredRun && t.Desired != api.DesiredFreeze && !t.Leaving() {
@@ -27,9 +22,9 @@ func (d *decision) drain(n *api.Node) {
 		by := stopBy(n, j, t)
 		due := t.Desired == api.DesiredFreeze || !by.IsZero() && !by.After(d.now)
 		service := j.Spec.Kind == api.KindService && !j.Hold
-		if due || service && !moving[t.Job] && d.othersRun(j, n.ID) {
+		if due || service && !d.moving[t.Job] && d.mayMove(j, n.ID) {
 			ids = append(ids, t.ID)
-			moving[t.Job] = true
+			d.moving[t.Job] = true
 		}
 	}
 	if len(ids) > 0 {
@@ -50,11 +45,13 @@ func stopBy(n *api.Node, j *api.Job, t *api.Task) time.Time {
 	return n.DrainBy.Add(-time.Duration(spec.StopGrace))
 }
 
-// othersRun tells whether every task of the job elsewhere runs, so that moving
-// one more never takes two away.
-func (d *decision) othersRun(j *api.Job, nodeID string) bool {
+// mayMove tells whether every task of the job elsewhere runs, and none is about to end,
+// so that moving one more never takes two away.
+func (d *decision) mayMove(j *api.Job, nodeID string) bool {
 	for t := range d.view.JobTasks(j.ID) {
-		if t.NodeID != nodeID && t.State != api.TaskRunning && !t.State.Final() {
+		switch {
+		case t.State.Final() || t.Desired == api.DesiredStop:
+		case t.NodeID != nodeID && t.State != api.TaskRunning, t.Desired == api.DesiredMove, t.Leaving() && !d.stays(j, t):
 			return false
 		}
 	}

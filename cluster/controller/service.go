@@ -11,7 +11,8 @@ import (
 // service keeps the tasks 0 to Count-1 of a service, stops those beyond, and
 // moves tasks of an older version to the newest, one at a time and only while
 // all others run. One that was told to leave in a while runs until then, and takes
-// the newest version when it starts again: the others do not wait for it.
+// the newest version when it starts again: the others do not wait for it, unless it
+// has too little time left for another to be replaced meanwhile.
 func (d *decision) service(j *api.Job) {
 	var have, surplus, old []string
 	settled := 0
@@ -23,7 +24,7 @@ func (d *decision) service(j *api.Job) {
 				surplus = append(surplus, t.ID)
 			}
 			continue
-		case (t.Desired == api.DesiredRun || t.Leaving()) && t.State == api.TaskRunning:
+		case (t.Desired == api.DesiredRun || d.stays(j, t)) && t.State == api.TaskRunning:
 			settled++
 		}
 		seen[t.Index] = true
@@ -52,6 +53,23 @@ func (d *decision) service(j *api.Job) {
 	}
 }
 
+// startsWithin is how long a task is counted on to take from the end of the one before
+// until it runs: its program may have to be fetched first. Nothing bounds it.
+const startsWithin = 30 * time.Second
+
+// stays tells whether a task that was told to leave runs for longer than another of its
+// job takes to be replaced: to end, with all its grace, and to start.
+func (d *decision) stays(j *api.Job, t *api.Task) bool {
+	if !t.Leaving() {
+		return false
+	}
+	grace := j.Spec.StopGrace
+	if spec := j.SpecOf(t.Version); spec != nil {
+		grace = max(grace, spec.StopGrace)
+	}
+	return t.Leaves.Sub(d.now) > time.Duration(grace)+startsWithin
+}
+
 // replace moves the next task to the newest version. One that does not run
 // costs nothing to replace; one that does waits until the others run. Of a job on
 // hold only those that wait take it: what was ended would not start again.
@@ -62,6 +80,7 @@ func (d *decision) replace(j *api.Job, old []string, running, have int) {
 			continue
 		}
 		if t.State != api.TaskRunning || running == have {
+			d.moving[j.ID] = true
 			d.add(&fsm.TaskStop{Meta: d.meta(), IDs: []string{id}, Move: true, Reason: api.ReasonReplaced})
 			return
 		}
