@@ -1,6 +1,32 @@
 package api
 
-import "slices"
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base32"
+	"encoding/pem"
+	"slices"
+	"strings"
+)
+
+// PinOf is a certificate's public key, hashed: 52 characters of a-z and 2-7 that
+// tokens carry.
+func PinOf(cert *x509.Certificate) string {
+	sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:]))
+}
+
+// TokenPin is the pin that a token made now carries. While some nodes have certificates
+// of the former key already replaced and others have not, it is the former one's: that
+// key leads to the next, and the next one to no node that still shows the former.
+func (a *Authority) TokenPin() string {
+	if former, _ := pem.Decode(a.CANext); a.CAStep%3 == 2 && former != nil {
+		if cert, err := x509.ParseCertificate(former.Bytes); err == nil {
+			return PinOf(cert)
+		}
+	}
+	return a.Pin
+}
 
 // MaxPastCAs bounds the CA keys of before that are remembered, the latest last:
 // a node that was off during more changes joins anew.

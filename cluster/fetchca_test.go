@@ -73,6 +73,25 @@ func TestANodeNamesNoOtherCA(t *testing.T) {
 	}
 }
 
+// A token that is made while the key of the CA changes leads to all nodes, whichever key
+// their certificates are of.
+func TestTokensLeadToAllNodesWhileTheCAKeyChanges(t *testing.T) {
+	old, next := newTestCA(t, "pine"), newTestCA(t, "pine")
+	for step, c := range []struct {
+		a    api.Authority
+		want string
+	}{
+		{api.Authority{CACert: old.CertPEM(), Pin: old.Pin()}, old.Pin()},
+		{api.Authority{CACert: old.CertPEM(), Pin: old.Pin(), CANext: next.CertPEM()}, old.Pin()},
+		{api.Authority{CACert: next.CertPEM(), Pin: next.Pin(), CANext: old.CertPEM()}, old.Pin()},
+		{api.Authority{CACert: next.CertPEM(), Pin: next.Pin()}, next.Pin()},
+	} {
+		if c.a.CAStep = uint64(step); c.a.TokenPin() != c.want {
+			t.Errorf("at step %d a token has the pin %s; the keys are %s and then %s", step, c.a.TokenPin(), old.Pin(), next.Pin())
+		}
+	}
+}
+
 // While the key of the CA changes some nodes have certificates of the old one and some of
 // the new one: a token of either gets in, wherever one of its nodes is among those asked.
 func TestLoginWhileTheCAKeyChanges(t *testing.T) {

@@ -69,11 +69,11 @@ func createToken(c *call) (any, error) {
 	}
 	client := api.ClientToken{ID: t.ID, Secret: secret}
 	if v.Does(fsm.PinnedTokens) {
-		client.Pin = authority.Pin
+		client.Pin = authority.TokenPin()
 	}
 	whole := client.String()
 	if t.Kind == api.TokenJoin {
-		whole = api.JoinToken{Cluster: cluster.Name, ID: t.ID, Secret: secret, Pin: authority.Pin}.String()
+		whole = api.JoinToken{Cluster: cluster.Name, ID: t.ID, Secret: secret, Pin: authority.TokenPin()}.String()
 	}
 	return exchange.With{Status: http.StatusCreated, Value: api.TokenGrant{Token: shown(t), Secret: whole}}, nil
 }

@@ -6,16 +6,16 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/base32"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
 	"strings"
 	"time"
+
+	"github.com/mesita/mesita/api"
 )
 
 const (
@@ -129,10 +129,7 @@ func PinOf(caPEM []byte) (string, error) {
 	return pinOf(certs[0]), nil
 }
 
-func pinOf(cert *x509.Certificate) string {
-	sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
-	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:]))
-}
+func pinOf(cert *x509.Certificate) string { return api.PinOf(cert) }
 
 // Sign issues a node certificate (PEM, leaf only) for the key of csrDER. It
 // refuses a request whose key does not hash to id.ID, so that nobody can be
