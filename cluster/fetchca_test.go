@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -15,10 +16,10 @@ import (
 	"github.com/mesita/mesita/cluster/tlsconf"
 )
 
-// caServer is a node with a certificate of a CA that tells of r, and the address of it.
-func caServer(t *testing.T, ca *tlsconf.CA, past []api.PastCA, r *api.CARoots) string {
+// signedNode is a node's key and the certificate of it by a CA, and the files of both.
+func signedNode(t *testing.T, ca *tlsconf.CA, dir, name string) (tlsconf.Files, *tlsconf.NodeKey, []byte) {
 	t.Helper()
-	files := tlsconf.Files{Dir: t.TempDir()}
+	files := tlsconf.Files{Dir: dir}
 	key, _, err := files.LoadOrMakeKey()
 	if err != nil {
 		t.Fatal(err)
@@ -27,10 +28,17 @@ func caServer(t *testing.T, ca *tlsconf.CA, past []api.PastCA, r *api.CARoots) s
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, err := ca.Sign(csr, tlsconf.NodeIdentity{ID: key.ID(), Name: "oak", ClusterID: "c1"}, time.Now(), time.Hour)
+	cert, err := ca.Sign(csr, tlsconf.NodeIdentity{ID: key.ID(), Name: name, ClusterID: "c1"}, time.Now(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return files, key, cert
+}
+
+// caServer is a node with a certificate of a CA that tells of r, and the address of it.
+func caServer(t *testing.T, ca *tlsconf.CA, past []api.PastCA, r *api.CARoots) string {
+	t.Helper()
+	_, key, cert := signedNode(t, ca, t.TempDir(), "oak")
 	h, err := tlsconf.NewHolder(key, cert, ca.CertPEM(), time.Now)
 	if err != nil {
 		t.Fatal(err)
@@ -61,6 +69,13 @@ func newTestCA(t *testing.T, name string) *tlsconf.CA {
 // that it adds, and not one in place of it.
 func TestANodeNamesNoOtherCA(t *testing.T) {
 	ca, evil := newTestCA(t, "pine"), newTestCA(t, "pine")
+	anybody := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(&api.CARoots{Cert: [][]byte{ca.CertPEM()}}) // who asked may be gone
+	}))
+	defer anybody.Close()
+	if got, err := FetchCA(t.Context(), []string{anybody.Listener.Addr().String()}, ca.Pin()); err == nil || got != nil {
+		t.Errorf("who only says it is of that CA is believed: %v", err)
+	}
 	both := caServer(t, ca, nil, &api.CARoots{Cert: [][]byte{evil.CertPEM(), ca.CertPEM()}})
 	if got, err := FetchCA(t.Context(), []string{both}, ca.Pin()); err != nil || !bytes.Equal(got, ca.CertPEM()) {
 		t.Errorf("%v: of two it is not the one of the pin alone: %s", err, got)

@@ -141,19 +141,7 @@ func stoppedVoter(t *testing.T, ca *tlsconf.CA, seed string) string {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	files := tlsconf.Files{Dir: d.Path}
-	key, _, err := files.LoadOrMakeKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	csr, err := key.CSR()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := ca.Sign(csr, tlsconf.NodeIdentity{ID: key.ID(), Name: "fir", ClusterID: "c1"}, time.Now(), time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
+	files, key, cert := signedNode(t, ca, d.Path, "fir")
 	err = errors.Join(files.SaveCA(ca.CertPEM()), files.SaveCert(cert), os.Mkdir(d.File("raft"), 0o700), os.WriteFile(d.File("raft", "raft.db"), nil, 0o600),
 		d.Save(&datadir.Node{NodeID: key.ID(), Name: "fir", ClusterID: "c1", Cluster: "pine", Seeds: []string{seed}}))
 	if err != nil {
