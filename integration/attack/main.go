@@ -40,6 +40,13 @@ func main() {
 		flood(os.Args[2:])
 		return
 	}
+	if len(os.Args) == 3 && os.Args[1] == onlooker {
+		if err := looks(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, "attack:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	o, err := parse(os.Args[1:])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "attack:", err)

@@ -50,6 +50,7 @@ type run struct {
 	voters  []*lab.Node
 	worker  *lab.Node
 	removed *caller                  // who has the key of a node that was removed; see evil
+	machine *machine                 // what all of it runs on
 	worst   map[string]time.Duration // for a node to say how it is, by the way
 	most    int64                    // bytes of a daemon
 }
@@ -67,6 +68,10 @@ func (r *run) must(err error) {
 func (r *run) all() {
 	r.stage.Say("begin", "seed %d, %v of %s", r.o.seed, r.o.length, namesOf(r.o.attacks))
 	r.form()
+	m, err := onlook(r.lab.Dir)
+	r.must(err)
+	defer m.end()
+	r.machine = m
 	end := time.Now().Add(r.o.length)
 	for first := true; first || time.Now().Before(end); first = false {
 		for _, i := range r.rng.Perm(len(r.o.attacks)) {

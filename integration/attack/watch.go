@@ -42,7 +42,7 @@ func (r *run) watched(a *attack) {
 	ctx, cancel := context.WithCancel(r.ctx)
 	var all sync.WaitGroup
 	var mu sync.Mutex
-	worst := map[string]time.Duration{}
+	latest, slowest := map[string]answer{}, map[string]answer{}
 	size := int64(0)
 	nodes := r.lab.Nodes
 	if a.restarts {
@@ -53,14 +53,19 @@ func (r *run) watched(a *attack) {
 			all.Go(func() {
 				failed := 0
 				for ctx.Err() == nil {
-					begun := time.Now()
-					if err := ask(); err != nil && ctx.Err() == nil {
+					a := r.timed(n, ask)
+					if a.err != nil && ctx.Err() == nil {
 						if failed++; failed == 1 { // once is enough
-							r.bound("%s does not say how it is, asked %s: %v", n.Name, way, err)
+							r.bound("%s does not say how it is, asked %s: %v", n.Name, way, a.err)
 						}
 					}
 					mu.Lock()
-					worst[way] = max(worst[way], time.Since(begun))
+					if a.took > latest[way].took {
+						latest[way] = a
+					}
+					if a.own > slowest[way].own {
+						slowest[way] = a
+					}
 					size = max(size, sizeOf(n.Cmd.Process.Pid))
 					mu.Unlock()
 					lab.Pause(ctx, 50*time.Millisecond)
@@ -71,10 +76,14 @@ func (r *run) watched(a *attack) {
 	a.do(r)
 	cancel()
 	all.Wait()
-	for way, took := range worst {
-		r.worst[way] = max(r.worst[way], took)
-		if took > healthWithin {
-			r.bound("a node needed %v to say how it is, asked %s", took, way)
+	worst := map[string]time.Duration{}
+	for way, a := range latest {
+		worst[way] = a.took
+		r.worst[way] = max(r.worst[way], a.took)
+		if own := slowest[way]; own.own > healthWithin {
+			r.bound("%s needed %v to say how it is, asked %s%s", own.node, own.took, way, own.why())
+		} else if a.took > healthWithin {
+			r.stage.Say("figure", "%s needed %v to say how it is, asked %s%s", a.node, a.took, way, a.why())
 		}
 	}
 	r.most = max(r.most, size)
@@ -89,6 +98,50 @@ func (r *run) watched(a *attack) {
 		r.bound("%s leads now, %s did", now.Name, leader.Name)
 	}
 	r.well()
+}
+
+// answer is how long a node needed for one.
+type answer struct {
+	node  string
+	err   error
+	took  time.Duration
+	own   time.Duration // less what the machine itself was late by
+	late  string        // what was late meanwhile
+	where string        // what the node's threads did when it took long
+}
+
+// timed asks, and looks what the machine and the node do once the answer is late.
+func (r *run) timed(n *lab.Node, ask func() error) answer {
+	a := answer{node: n.Name}
+	seen := make(chan string, 1)
+	look := time.AfterFunc(2*healthWithin, func() { seen <- whereabouts(n) })
+	begun := time.Now()
+	a.err = ask()
+	end := time.Now()
+	a.took = end.Sub(begun)
+	if a.own = a.took; a.took > healthWithin {
+		lab.Pause(r.ctx, healthWithin) // what the onlooker has to say of it is on its way
+		excused, late := r.machine.lateBy(begun, end)
+		a.own, a.late = a.took-excused, late
+	}
+	if !look.Stop() {
+		a.where = <-seen
+	}
+	return a
+}
+
+// why is what is known of a late answer.
+func (a answer) why() string {
+	why := "; meanwhile "
+	if a.late == "" {
+		why += "nothing else on the machine was late"
+	} else {
+		why += "the machine was late itself: " + a.late
+	}
+	if a.where != "" {
+		why += "; after " + (2 * healthWithin).String() + " " + a.where
+	}
+	return why
 }
 
 // well waits until every node answers again, however busy the machine is.

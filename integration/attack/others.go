@@ -1,0 +1,78 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"time"
+)
+
+// byOthers is named where others had so much of the machine that it is none that does
+// nothing else, which is what is promised of.
+const (
+	byOthers  = "what else runs here, which had its CPUs"
+	otherPart = 4 // a quarter of what the machine has
+	cpuEach   = 10
+)
+
+// process is what proc_pid_stat(5) says of one.
+type process struct {
+	pid, parent, session int
+	cpu                  time.Duration
+}
+
+func parseStat(b []byte) (p process, ok bool) {
+	open, end := bytes.IndexByte(b, ' '), bytes.LastIndexByte(b, ')') // the name may have both
+	if open < 0 || end < 0 {
+		return p, false
+	}
+	f := bytes.Fields(b[end+1:])
+	if len(f) < 13 {
+		return p, false
+	}
+	var n [5]int
+	for i, s := range [][]byte{b[:open], f[1], f[3], f[11], f[12]} {
+		v, err := strconv.Atoi(string(s))
+		if err != nil {
+			return p, false
+		}
+		n[i] = v
+	}
+	return process{pid: n[0], parent: n[1], session: n[2], cpu: time.Duration(n[3]+n[4]) * tick}, true
+}
+
+// others tells how long processes have run that are not of a session, by their id. The
+// kernel's own are nobody's: they move what is sent here, too.
+func others(session int) map[int]time.Duration {
+	const kernel = 2 // the parent of its threads
+	out := map[int]time.Duration{}
+	files, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is right
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue // it has ended
+		}
+		if p, ok := parseStat(b); ok && p.session != session && p.pid != kernel && p.parent != kernel {
+			out[p.pid] = p.cpu
+		}
+	}
+	return out
+}
+
+// grown is by how much others ran more than before. One that is new has run since it
+// began, which was in between.
+func grown(before, after map[int]time.Duration) (sum time.Duration) {
+	for pid, cpu := range after {
+		sum += max(0, cpu-before[pid])
+	}
+	return sum
+}
+
+// busy is the lateness that comes of others having had so much of the CPUs in that time;
+// not ok: it was too little.
+func busy(from, to time.Time, had time.Duration) (l lateness, ok bool) {
+	whole := to.Sub(from)
+	return lateness{by: byOthers, from: from, to: to, late: whole}, had >= whole*time.Duration(runtime.NumCPU())/otherPart
+}
