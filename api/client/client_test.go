@@ -194,6 +194,28 @@ func TestRemovalWhoseAnswerWasLost(t *testing.T) {
 	want(t, c.RemoveJob(t.Context(), "57"), api.CodeNotFound, "no job")
 }
 
+// That a node changed nothing says nothing of an earlier try that had no answer.
+func TestNoLeaderAfterALostAnswer(t *testing.T) {
+	for name, lose := range map[string]func(w http.ResponseWriter){
+		"no answer": func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
+		"unknown":   func(w http.ResponseWriter) { refuse(w, api.Errorf(api.CodeUnknown, "lost the lead")) },
+	} {
+		var tries atomic.Int32
+		c := newClient(t, Config{Addrs: []string{serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if tries.Add(1) == 1 {
+				lose(w)
+				return
+			}
+			refuse(w, api.Errorf(api.CodeUnavailable, "no leader; nothing was changed"))
+		})}, Patience: 2 * time.Second})
+		_, err := c.Submit(t.Context(), &api.JobSpec{Name: "web"})
+		if tries.Load() < 2 {
+			t.Fatalf("%s: %d tries", name, tries.Load())
+		}
+		want(t, err, api.CodeUnknown, "may have been done")
+	}
+}
+
 func TestRefusalAfterALostAnswer(t *testing.T) {
 	var tries atomic.Int32
 	c := newClient(t, Config{Addrs: []string{serve(t, func(w http.ResponseWriter, r *http.Request) {

@@ -122,6 +122,9 @@ func (c *Client) try(ctx context.Context, r request) (*http.Response, error) {
 		}
 		wait := retry.Next()
 		if time.Since(begin)+wait > patience || doubt && r.once {
+			if refused != nil && doubt && r.method != http.MethodGet {
+				return nil, lastDoubt(refused)
+			}
 			if refused != nil {
 				return nil, refused
 			}
@@ -131,6 +134,15 @@ func (c *Client) try(ctx context.Context, r request) (*http.Response, error) {
 			return nil, context.Cause(ctx)
 		}
 	}
+}
+
+// lastDoubt is what to make of the last answer of a node that cannot do a write now,
+// when an earlier try may have done it: that nothing was changed holds for this try.
+func lastDoubt(err error) error {
+	if api.ErrorCode(err) == api.CodeUnknown {
+		return err
+	}
+	return api.Errorf(api.CodeUnknown, "it may have been done: an earlier try had no answer, and the last one was told: %v; look at what is there now", err)
 }
 
 // noDaemonPatience is how long to wait for a node of this machine that may just

@@ -14,8 +14,10 @@ import (
 // nobody of its certificate is let in any more.
 
 // keptGrace is how long a connection for HTTP goes on after the key of its peer's
-// certificate was dropped, so that what was asked before is answered. What is
-// asked on it meanwhile is nobody's, see PeerOf.
+// certificate was dropped or its node removed, so that what was asked before is
+// answered: a node that asks for its own removal hears of it. What is asked on it
+// meanwhile is nobody's, see PeerOf, or refused, as a removed node's requests are; and
+// who answers for long ends that by itself.
 const keptGrace = 10 * time.Second
 
 // kept are the connections of a holder whose other end showed a certificate.
@@ -82,24 +84,35 @@ func (h *Holder) EndStrange() {
 }
 
 func (h *Holder) endStrange(c *keptConn) {
-	if gone := h.gone.Load(); gone != nil && (*gone)(c.id) {
+	if !h.isStrange(c) {
+		return
+	}
+	if !c.http {
 		c.end()
 		return
 	}
-	trusts := h.trusts.Load()
-	switch {
-	case c.by.Load() == trusts:
-	case signed(c.leaf, trusts.pool):
-		c.by.Store(trusts)
-	case !c.http:
-		c.end()
-	default:
-		h.kept.mu.Lock()
-		defer h.kept.mu.Unlock()
-		if _, open := h.kept.conns[c]; open && c.ending == nil {
-			c.ending = time.AfterFunc(keptGrace, c.end)
-		}
+	h.kept.mu.Lock()
+	defer h.kept.mu.Unlock()
+	if _, open := h.kept.conns[c]; open && c.ending == nil {
+		c.ending = time.AfterFunc(keptGrace, c.end)
 	}
+}
+
+// isStrange reports whether a connection is of a removed node, or its certificate of a
+// key that is not trusted any more.
+func (h *Holder) isStrange(c *keptConn) bool {
+	if gone := h.gone.Load(); gone != nil && (*gone)(c.id) {
+		return true
+	}
+	trusts := h.trusts.Load()
+	if c.by.Load() == trusts {
+		return false
+	}
+	if signed(c.leaf, trusts.pool) {
+		c.by.Store(trusts)
+		return false
+	}
+	return true
 }
 
 // Dialed is a connection that this node opened, which is ended as Keep says.

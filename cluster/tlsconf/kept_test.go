@@ -130,3 +130,27 @@ func TestFlowingAnswersEndWithTheirKey(t *testing.T) {
 		t.Errorf("the answer ended as if it were whole: %v", err)
 	}
 }
+
+// A node that asks for its own removal hears the answer, which comes after it was
+// removed.
+func TestARemovedNodeHearsItsAnswer(t *testing.T) {
+	ca := newCA(t, "pine")
+	oak, elm := newHolder(t, ca, "oak"), newHolder(t, ca, "elm")
+	var removed atomic.Value
+	oak.SetGone(func(id string) bool { return id == removed.Load() })
+	m := runMux(t, oak, func(c *MuxConfig) { c.Keep = oak.Keep })
+	srv := &http.Server{ConnContext: oak.ConnContext, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		removed.Store(elm.ID())
+		oak.EndStrange()
+		fmt.Fprint(w, "removed")
+	})}
+	go srv.Serve(m.HTTP())
+	t.Cleanup(func() { srv.Close() })
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: elm.ClientConfig("http/1.1", "")}}
+	res, err := client.Get("https://" + m.conf.Listener.Addr().String())
+	check(t, err)
+	defer res.Body.Close()
+	if b, err := io.ReadAll(res.Body); err != nil || string(b) != "removed" {
+		t.Errorf("heard %q, %v", b, err)
+	}
+}
