@@ -100,7 +100,7 @@ func (a Amounts) With(name string, v int64) Amounts {
 	return a
 }
 
-// IsZero tells whether nothing is named.
+// IsZero reports whether nothing is named.
 func (a Amounts) IsZero() bool {
 	for range a.Each {
 		return false

@@ -71,7 +71,7 @@ type AuditMark struct {
 	Trouble string `json:"trouble,omitempty"` // it is not as the mark before says, or cannot be written
 }
 
-// Equal tells whether both say the same.
+// Equal reports whether both say the same.
 func (m *AuditMark) Equal(o *AuditMark) bool {
 	if m == nil || o == nil {
 		return m == o
@@ -114,7 +114,7 @@ type AuditFilter struct {
 	Refused bool
 }
 
-// Match tells whether a record is wanted.
+// Match reports whether a record is wanted.
 func (f *AuditFilter) Match(r *AuditRecord) bool {
 	_, name, _ := strings.Cut(r.Actor, ":")
 	return (f.Since.IsZero() || !r.Time.Before(f.Since)) && (f.User == "" || f.User == r.Actor || f.User == UserOf(r.Actor) || f.User == name || f.User == r.Token) &&

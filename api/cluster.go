@@ -145,7 +145,7 @@ type Blob struct {
 // MaxBlob is the most bytes an uploaded program may have.
 const MaxBlob = 512 << 20
 
-// ValidDigest tells whether s is "sha256:" and 64 lower-case hex digits.
+// ValidDigest reports whether s is "sha256:" and 64 lower-case hex digits.
 func ValidDigest(s string) bool {
 	if len(s) != 71 || s[:7] != "sha256:" {
 		return false

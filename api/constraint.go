@@ -93,7 +93,7 @@ func ParseLabels(field string, texts []string) ([]Constraint, error) {
 	return out, validateConstraints(field, out)
 }
 
-// MatchAll tells whether a node with that name and those attributes meets all.
+// MatchAll reports whether a node with that name and those attributes meets all.
 func MatchAll(cs []Constraint, name string, attrs map[string]string) bool {
 	return !slices.ContainsFunc(cs, func(c Constraint) bool { return !c.Match(name, attrs) })
 }
@@ -112,7 +112,7 @@ func (c *Constraint) UnmarshalJSON(b []byte) error {
 	return strictUnmarshal(b, (*plain)(c))
 }
 
-// Match tells whether a node with that name and those attributes meets c. An
+// Match reports whether a node with that name and those attributes meets c. An
 // attribute that the node lacks equals nothing and is no number.
 func (c Constraint) Match(name string, attrs map[string]string) bool {
 	v, ok := attrs[c.Attr]

@@ -89,7 +89,7 @@ const (
 	EventsMissed         EventKind = "events.missed" // those up to its index are not in that node's history
 )
 
-// About tells whether the event is about that job, task or node, or was caused
+// About reports whether the event is about that job, task or node, or was caused
 // by that user: one whose name says what it is, such as token:ci or user:root.
 func (e *Event) About(id string) bool {
 	return id == e.Object || id == e.Job || id == e.Node || e.Task != nil && id == e.Task.NodeID || id == e.Actor && e.byUser()
@@ -124,7 +124,7 @@ type EventFilter struct {
 	Until  time.Time // not newer
 }
 
-// Match tells whether an event is wanted. One that says what is missing is
+// Match reports whether an event is wanted. One that says what is missing is
 // about everything.
 func (f *EventFilter) Match(e *Event) bool {
 	return e.Index > f.After && (f.Before == 0 || e.Index < f.Before) &&

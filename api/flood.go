@@ -24,7 +24,7 @@ func (f *Flood) Validate() error {
 	return nil
 }
 
-// Equal tells whether both are the same, or nobody.
+// Equal reports whether both are the same, or nobody.
 func (f *Flood) Equal(o *Flood) bool {
 	return f == o || f != nil && o != nil && f.Who == o.Who && f.Of == o.Of
 }

@@ -52,7 +52,7 @@ func (s *JobState) UnmarshalText(b []byte) (err error) {
 	return err
 }
 
-// Ended tells whether a job in this state runs nothing and never will again.
+// Ended reports whether a job in this state runs nothing and never will again.
 func (s JobState) Ended() bool { return s == JobStopped || s == JobFinished || s == JobFailed }
 
 // Job is what a user submitted, with its version history and the count of its

@@ -18,7 +18,7 @@ type JobChange struct {
 	Custom    map[string]Quantity `json:"custom,omitempty"` // those that are named; the others stay
 }
 
-// IsZero tells whether nothing is to change.
+// IsZero reports whether nothing is to change.
 func (c *JobChange) IsZero() bool {
 	return c.Time == nil && c.Priority == nil && c.Partition == nil && c.CPUs == nil && c.Mem == nil && c.MemLimit == nil && c.Disk == nil && c.GPUs == nil && len(c.Custom) == 0
 }

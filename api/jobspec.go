@@ -190,7 +190,7 @@ func (s *JobSpec) Tasks() int {
 	return n
 }
 
-// Uses tells whether a node meets the job's constraints.
+// Uses reports whether a node meets the job's constraints.
 func (s *JobSpec) Uses(n *Node) bool {
 	for _, c := range s.Constraints {
 		if !c.Match(n.Name, n.Attrs) {

@@ -143,7 +143,7 @@ func twice(b []byte) (name string, found bool) {
 	return "", false
 }
 
-// isName tells whether what follows a string makes it a name.
+// isName reports whether what follows a string makes it a name.
 func isName(rest []byte) bool {
 	rest = bytes.TrimLeft(rest, " \t\r\n")
 	return len(rest) > 0 && rest[0] == ':'
@@ -155,7 +155,7 @@ type object struct {
 	many map[string]bool
 }
 
-// has notes a name as it is in JSON, and tells whether it was there before.
+// has notes a name as it is in JSON, and reports whether it was there before.
 func (o *object) has(name []byte) bool {
 	if bytes.IndexByte(name, '\\') >= 0 {
 		var text string

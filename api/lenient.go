@@ -38,7 +38,7 @@ type enum interface {
 	fmt.Stringer
 }
 
-// isEnum tells whether names of that type are looked up in a list.
+// isEnum reports whether names of that type are looked up in a list.
 func isEnum(t reflect.Type) bool {
 	return t.Kind() == reflect.Uint8 && t.Implements(reflect.TypeFor[enum]())
 }

@@ -63,7 +63,7 @@ func validatePairs(field, what string, pairs map[string]string) error {
 // slip of a key, or a short name, is not the beginning of some node's id.
 const LeastOfID = 4
 
-// BeginsID tells whether text is an id, or enough of its beginning.
+// BeginsID reports whether text is an id, or enough of its beginning.
 func BeginsID(id, text string) bool {
 	return text != "" && id == text || len(text) >= LeastOfID && strings.HasPrefix(id, text)
 }

@@ -67,7 +67,7 @@ type Node struct {
 	LogFault     string            `json:"logFault,omitempty"`     // why it cannot write its Raft log, as a voter
 }
 
-// Schedulable tells whether the node may get new tasks.
+// Schedulable reports whether the node may get new tasks.
 func (n *Node) Schedulable() bool {
 	return n.State == NodeReady && !n.Drain && !n.VoterOnly && !n.DiskFull && !n.KeeperSilent && !n.Outdated && !n.Starts.Stopped()
 }
@@ -129,7 +129,7 @@ func OnceText(node string, k int) string {
 	return what + " for " + node + ", or for `mesita node rm --force " + node + "` if that is off for good"
 }
 
-// Silent tells whether nothing is heard of the node, nor of the parent of its
+// Silent reports whether nothing is heard of the node, nor of the parent of its
 // tasks.
 func (n *Node) Silent() bool { return (n.State == NodeUnreachable || n.State == NodeDown) && !n.Away }
 

@@ -100,7 +100,7 @@ func (o *Outside) Resources() Resources {
 	return r
 }
 
-// Equal tells whether two say the same; nil is that there is nothing to say.
+// Equal reports whether two say the same; nil is that there is nothing to say.
 func (o *Outside) Equal(p *Outside) bool {
 	if o == nil || p == nil {
 		return o.isZero() && p.isZero()

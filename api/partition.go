@@ -275,7 +275,7 @@ func ParentPath(path string) string {
 	return ""
 }
 
-// PathWithin tells whether a partition is another one, or below it.
+// PathWithin reports whether a partition is another one, or below it.
 func PathWithin(path, top string) bool {
 	return path == top || len(path) > len(top) && path[:len(top)] == top && path[len(top)] == '/'
 }
@@ -294,7 +294,7 @@ func (p *Partition) FrozenAtMost() time.Duration {
 	return time.Duration(cmp.Or(p.MaxFrozen, DefaultMaxFrozen))
 }
 
-// Uses tells whether the partition may use that node.
+// Uses reports whether the partition may use that node.
 func (p *Partition) Uses(n *Node) bool {
 	for _, c := range p.Nodes {
 		if !c.Match(n.Name, n.Attrs) {

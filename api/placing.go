@@ -91,7 +91,7 @@ func NewNeighbours(spec *JobSpec) *Neighbours {
 	return n
 }
 
-// Note notes a task of a job on a node, and tells whether that changes where the
+// Note notes a task of a job on a node, and reports whether that changes where the
 // job may go.
 func (n *Neighbours) Note(job string, node *Node) (changed bool) {
 	for i, a := range n.wants {

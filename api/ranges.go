@@ -101,7 +101,7 @@ func (r Ranges) Count() int64 {
 	return n
 }
 
-// Has tells whether v is in the set.
+// Has reports whether v is in the set.
 func (r Ranges) Has(v int64) bool {
 	return slices.ContainsFunc(r, func(x Range) bool { return x.First <= v && v <= x.Last })
 }
@@ -136,5 +136,5 @@ func (r Ranges) Minus(s Ranges) Ranges {
 	return out
 }
 
-// Contains tells whether every number of s is in r.
+// Contains reports whether every number of s is in r.
 func (r Ranges) Contains(s Ranges) bool { return len(s.Minus(r)) == 0 }

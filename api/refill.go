@@ -26,7 +26,7 @@ func (r *Refill) Validate() error {
 	return nil
 }
 
-// Equal tells whether both say the same.
+// Equal reports whether both say the same.
 func (r *Refill) Equal(o *Refill) bool {
 	if r == nil || o == nil {
 		return r == o

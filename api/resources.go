@@ -284,13 +284,13 @@ func (r Resources) Missing(need Resources) (short Short, ok bool) {
 	return Short{}, true
 }
 
-// Fits tells whether r can hold need.
+// Fits reports whether r can hold need.
 func (r Resources) Fits(need Resources) bool {
 	_, ok := r.Missing(need)
 	return ok
 }
 
-// Equal tells whether both vectors are the same.
+// Equal reports whether both vectors are the same.
 func (r Resources) Equal(o Resources) bool { return r.Fits(o) && o.Fits(r) }
 
 func (r Resources) String() string {

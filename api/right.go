@@ -61,7 +61,7 @@ func ParseRight(s string) (Right, error) {
 	return r, ValidatePartition("role", r.Partition)
 }
 
-// Covers tells whether the right is of what is in that partition, and of the job
+// Covers reports whether the right is of what is in that partition, and of the job
 // of that name; "" = of all jobs there, or of the whole cluster.
 func (r Right) Covers(partition, job string) bool {
 	inside := r.Partition == "" || partition == r.Partition || strings.HasPrefix(partition, r.Partition+"/")

@@ -24,7 +24,7 @@ func (t *TaskSpec) OnlyWhereRoot() {
 	}
 }
 
-// NeedsRootNode tells whether they do.
+// NeedsRootNode reports whether they do.
 func (t *TaskSpec) NeedsRootNode() bool {
 	return slices.ContainsFunc(t.Constraints, func(c Constraint) bool {
 		return c.Attr == onRootNodes.Attr && c.Op == onRootNodes.Op && c.Value == onRootNodes.Value
@@ -39,7 +39,7 @@ func (t *TaskSpec) RunsAs() string {
 	return t.User
 }
 
-// IsRoot tells whether a user, as a spec has it, is root of the node.
+// IsRoot reports whether a user, as a spec has it, is root of the node.
 func IsRoot(user string) bool {
 	name, _, _ := strings.Cut(user, ":")
 	id, err := strconv.ParseUint(name, 10, 64)

@@ -22,7 +22,7 @@ type FailedStart struct {
 	At    time.Time `json:"at"`
 }
 
-// Stopped tells whether the node gets no new tasks.
+// Stopped reports whether the node gets no new tasks.
 func (s *StartTrouble) Stopped() bool { return s != nil && !s.Since.IsZero() && !s.Trial }
 
 // AvoidedNode is a node on which a task of a job could not start, as when its

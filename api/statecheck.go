@@ -20,5 +20,5 @@ type StateAnswer struct {
 	Log     string `json:"log"`     // hash of all entries since the cluster checks its state
 }
 
-// Same tells whether two voters hold the same.
+// Same reports whether two voters hold the same.
 func (a *StateAnswer) Same(b *StateAnswer) bool { return a.State == b.State && a.Log == b.Log }

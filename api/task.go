@@ -48,15 +48,15 @@ func (s *TaskState) UnmarshalText(b []byte) (err error) {
 	return err
 }
 
-// Final tells whether an attempt in this state can never change again.
+// Final reports whether an attempt in this state can never change again.
 func (s TaskState) Final() bool { return s >= TaskFinished && s <= TaskGoneByOperator }
 
-// Active tells whether a process may exist.
+// Active reports whether a process may exist.
 func (s TaskState) Active() bool {
 	return s == TaskStarting || s == TaskRunning || s == TaskKilling || s == TaskUnreachable
 }
 
-// CanBecome tells whether an attempt may go from s to next: only forward,
+// CanBecome reports whether an attempt may go from s to next: only forward,
 // except that an unreachable task may be seen running again.
 func (s TaskState) CanBecome(next TaskState) bool {
 	switch {
@@ -183,19 +183,19 @@ const (
 // TaskID is the id of the task of that job and index.
 func TaskID(job string, index int) string { return job + "." + strconv.Itoa(index) }
 
-// Pending tells whether the task waits for a node.
+// Pending reports whether the task waits for a node.
 func (t *Task) Pending() bool { return t.State == TaskStaging && t.NodeID == "" }
 
-// Holds tells whether the task holds resources on its node.
+// Holds reports whether the task holds resources on its node.
 func (t *Task) Holds() bool { return t.NodeID != "" && !t.State.Final() }
 
-// Leaving tells whether the task was told that it will have to end, and runs on
+// Leaving reports whether the task was told that it will have to end, and runs on
 // until then.
 func (t *Task) Leaving() bool {
 	return t.Desired == DesiredLeave && t.Leaves != nil && !t.State.Final()
 }
 
-// Moves tells whether the task goes on as another attempt once this one has ended.
+// Moves reports whether the task goes on as another attempt once this one has ended.
 // Whoever was told to leave, and reached a limit of its own first, failed by that.
 func (t *Task) Moves() bool {
 	switch t.Desired {
@@ -241,7 +241,7 @@ type TaskRun struct {
 	Count   int `json:"count"`
 }
 
-// Joins tells whether a task may be counted with the run: it follows it, and
+// Joins reports whether a task may be counted with the run: it follows it, and
 // waits just so.
 func (r *TaskRun) Joins(t *Task) bool {
 	f := r.Task

@@ -33,7 +33,7 @@ func checkRead(b []byte, v any) error {
 	return FieldErrorf(cmp.Or(field, "body"), notUnicode)
 }
 
-// loneSurrogate tells whether an escape in JSON is half of a character.
+// loneSurrogate reports whether an escape in JSON is half of a character.
 func loneSurrogate(b []byte) bool {
 	for {
 		i := bytes.IndexByte(b, '\\')
@@ -54,7 +54,7 @@ func loneSurrogate(b []byte) bool {
 	}
 }
 
-// surrogate tells whether b begins with the escape of a high one ('h'), of a low
+// surrogate reports whether b begins with the escape of a high one ('h'), of a low
 // one ('l'), or of none (0).
 func surrogate(b []byte) byte {
 	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' || b[2]|0x20 != 'd' {

@@ -42,7 +42,7 @@ func eachPart(text func(Part) string) string {
 	return strings.Join(out, ", ")
 }
 
-// Confined tells whether a part confines the task.
+// Confined reports whether a part confines the task.
 func (t *TaskSpec) Confined(part string) bool {
 	return !t.Privileged && !slices.Contains(t.Unconfined, part)
 }

@@ -145,7 +145,7 @@ func protocols(l ages.Line) []string {
 	return out
 }
 
-// noCommonProtocol tells whether a peer refused a connection because it serves
+// noCommonProtocol reports whether a peer refused a connection because it serves
 // no protocol of that name.
 func noCommonProtocol(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "no application protocol") // crypto/tls has no type for a peer's alert
@@ -158,7 +158,7 @@ type told struct {
 	api.Health
 }
 
-// mayVote tells whether the node may be a voter: one of an older version does
+// mayVote reports whether the node may be a voter: one of an older version does
 // not say.
 func (t told) mayVote() bool { return t.Role != "worker" }
 

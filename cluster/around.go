@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// unlinked tells whether no connection to a node could be made, although its
+// unlinked reports whether no connection to a node could be made, although its
 // host is not known to be up without it, or nothing that was sent on one was
 // acknowledged: the link may be cut.
 func unlinked(err error) bool {

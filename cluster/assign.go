@@ -94,7 +94,7 @@ func (a *Agent) bound(all *[]api.CPUBound) {
 
 func awayIn(s api.NodeState) bool { return s == api.NodeUnreachable || s == api.NodeDown }
 
-// votes tells whether this node's replica follows the log. One on a disk that
+// votes reports whether this node's replica follows the log. One on a disk that
 // died does not, though it votes: its tasks would never hear of it.
 func (a *Agent) votes() bool {
 	return a.raft.Healthy() == nil && a.raft.LeaderID() != "" && slices.Contains(a.raft.Voters(), a.self.NodeID)

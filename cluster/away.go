@@ -34,7 +34,7 @@ func (l *liveness) absence(n *api.Node, now time.Time) *absence {
 	return a
 }
 
-// vouched tells whether the keeper of a node answers, in the life of the
+// vouched reports whether the keeper of a node answers, in the life of the
 // machine that the cluster knows.
 func (l *liveness) vouched(ctx context.Context, n *api.Node) bool {
 	if l.keeper == nil || !l.store.View().Does(fsm.AwayNodes) {

@@ -88,7 +88,7 @@ func (a *Agent) knownCA() *api.CARoots {
 	return r
 }
 
-// takeCA does a step of the change, and tells whether it is done. A node never goes
+// takeCA does a step of the change, and reports whether it is done. A node never goes
 // back. A key is dropped only once the certificate in use is of another; so
 // who was off for all of a change first trusts both.
 func (a *Agent) takeCA(r *api.CARoots) bool {

@@ -52,7 +52,7 @@ func (a *Agent) awaitDemotion(ctx context.Context) error {
 	}
 }
 
-// outOfRaft tells whether the leader says that this node takes no part in Raft any
+// outOfRaft reports whether the leader says that this node takes no part in Raft any
 // more. Without its answer it may.
 func (a *Agent) outOfRaft(ctx context.Context) bool {
 	leader := a.leaderID()

@@ -102,7 +102,7 @@ func (a *Agent) tallies() *scheduler.Tallies {
 	return nil
 }
 
-// forgets tells whether this node, as it leads, may remove what is old.
+// forgets reports whether this node, as it leads, may remove what is old.
 func (a *Agent) forgets() bool {
 	trust := a.trust.Load()
 	return trust != nil && trust.Holds()

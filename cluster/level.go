@@ -69,13 +69,13 @@ func levels(v *fsm.View, voters []string, members []gossip.Member) api.LevelStat
 	return s
 }
 
-// counts tells whether a level needs to be known by a node; others are asked when
+// counts reports whether a level needs to be known by a node; others are asked when
 // they come back.
 func counts(l api.NodeLevel) bool {
 	return l.Voter || l.State == api.NodeReady || l.State == api.NodeDraining
 }
 
-// lacks tells whether a node keeps the cluster below a level.
+// lacks reports whether a node keeps the cluster below a level.
 func lacks(l api.NodeLevel, level int) bool { return counts(l) && (!l.Answers || l.Level < level) }
 
 // levelRemedy says what to do so that the cluster comes to a level.
@@ -175,7 +175,7 @@ func (a *Agent) level() fsm.Level {
 	return level
 }
 
-// knows tells whether a node may vote: one below the level of the cluster
+// knows reports whether a node may vote: one below the level of the cluster
 // could not read the log.
 func (a *Agent) knows(id string) bool {
 	for _, m := range a.gossip.Load().Members() {

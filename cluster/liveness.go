@@ -101,7 +101,7 @@ func (l *liveness) pass(ctx context.Context) time.Duration {
 	return next
 }
 
-// due tells whether a node was silent for long enough to be asked, else when
+// due reports whether a node was silent for long enough to be asked, else when
 // it will be.
 func (l *liveness) due(n *api.Node, now time.Time) (wait time.Duration, due bool) {
 	status := l.status(n.ID)

@@ -30,7 +30,7 @@ type peers struct {
 	addrOf func(id string) (string, bool)
 	ages   *ageGuard
 	doubt  func() // called when another node refuses this one
-	// trusts tells whether this node may talk to any other: one without a copy of
+	// trusts reports whether this node may talk to any other: one without a copy of
 	// the state has business with voters alone, and takes nobody else for one.
 	trusts func() bool
 

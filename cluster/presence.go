@@ -120,7 +120,7 @@ func (a *Agent) peerStatus(id string) peerStatus {
 	return peerUnknown
 }
 
-// answers tells whether a node takes part as far as this node knows.
+// answers reports whether a node takes part as far as this node knows.
 func (a *Agent) answers(id string) bool {
 	return id == a.self.NodeID || a.peerStatus(id) == peerAlive
 }
@@ -306,7 +306,7 @@ func (a *Agent) notTaken(ctx context.Context, err error) {
 	}
 }
 
-// refused tells whether somebody who leads said no, where others say nothing or
+// refused reports whether somebody who leads said no, where others say nothing or
 // that nobody leads.
 func refused(err error) bool {
 	switch api.ErrorCode(err) {
@@ -343,7 +343,7 @@ func (a *Agent) logFaultNow() string {
 	return a.raft.Fault()
 }
 
-// mistaken tells whether the cluster thinks otherwise of what other programs
+// mistaken reports whether the cluster thinks otherwise of what other programs
 // have here.
 func (a *Agent) mistaken(now *api.Outside) bool {
 	n := a.ownRecord()
@@ -354,7 +354,7 @@ func (a *Agent) mistaken(now *api.Outside) bool {
 // voter tells how far it has come.
 const diskCheck = 10 * time.Second
 
-// forgotten tells whether the cluster thinks that this node is away.
+// forgotten reports whether the cluster thinks that this node is away.
 func (a *Agent) forgotten() bool {
 	state, known := a.ownState()
 	return known && awayIn(state)

@@ -192,7 +192,7 @@ func (a *Agent) nextAge(answers []told, alone bool) (ages.Line, error) {
 	return a.chooseAge(later)
 }
 
-// voterMissing tells whether gossip does not see one of the voters, as it is if
+// voterMissing reports whether gossip does not see one of the voters, as it is if
 // that one went on without this node.
 func (a *Agent) voterMissing() bool {
 	alive := map[string]bool{a.self.NodeID: true}

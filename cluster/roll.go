@@ -152,13 +152,13 @@ func memberError(id string, is server.Member) error {
 	return nil
 }
 
-// hasState tells whether this node follows the log: one that voted once has an
+// hasState reports whether this node follows the log: one that voted once has an
 // old copy of the state.
 func (a *Agent) hasState() bool {
 	return members{a}.HasReplica() && slices.Contains(a.raft.Voters(), a.self.NodeID)
 }
 
-// inRaft tells whether the log of this node says that another takes part in it.
+// inRaft reports whether the log of this node says that another takes part in it.
 func (a *Agent) inRaft(id string) bool {
 	servers, err := a.raft.Members()
 	if err != nil {
@@ -200,7 +200,7 @@ func (r *roll) ask(ctx context.Context, id, program string, ask func(ctx context
 	}
 }
 
-// over tells whether an answer is old. An error is not remembered.
+// over reports whether an answer is old. An error is not remembered.
 func (h *heardOf) over() bool {
 	select {
 	case <-h.done:
@@ -246,7 +246,7 @@ func (a *Agent) askMember(ctx context.Context, id, program string) (server.Membe
 	return server.Member{}, api.Errorf(api.CodeUnavailable, "whether node %s belongs to the cluster is not known here, and no voter tells: %v; try again", id, last)
 }
 
-// least tells whether nodes have no more rights than they need: see
+// least reports whether nodes have no more rights than they need: see
 // fsm.LeastRights. Once a node has heard that, it stays so.
 func (a *Agent) least() bool {
 	return a.store.View().Does(fsm.LeastRights) || a.leastRights.Load()
@@ -275,14 +275,14 @@ func (a *Agent) selfLevel() int {
 	return a.self.Level
 }
 
-// vouches tells whether another node may say who its callers are. The leader
+// vouches reports whether another node may say who its callers are. The leader
 // believes voters; others, who may know no voters or former ones only, also who
 // holds the cluster's authority.
 func (a *Agent) vouches(id string, voter bool) bool {
 	return slices.Contains(a.raft.Voters(), id) || voter && !a.raft.IsLeader()
 }
 
-// noLocalAdmin tells whether root of a node that does not vote is no admin. Who has
+// noLocalAdmin reports whether root of a node that does not vote is no admin. Who has
 // no state cannot know, and so believes no such node: it is called by way of a
 // voter.
 func (a *Agent) noLocalAdmin() (bool, error) {
@@ -314,7 +314,7 @@ func (a *Agent) admitStream(c tlsconf.Caller) error {
 	return a.belongs(ctx, c.ID)
 }
 
-// lostFeed tells whether this node had a feed and has none now. Then there may be
+// lostFeed reports whether this node had a feed and has none now. Then there may be
 // no voter to ask, and one that starts has to find this node to be told what it
 // saw (admitPeer).
 func (a *Agent) lostFeed() bool {

@@ -153,7 +153,7 @@ func (a *Agent) claim() *api.SessionClaim {
 // speak notes that this daemon speaks for its node.
 func (a *Agent) speak() { a.speaks.Do(func() { close(a.claimed) }) }
 
-// hasKeeper tells whether a keeper of this folder is there; a copied folder has
+// hasKeeper reports whether a keeper of this folder is there; a copied folder has
 // none.
 func (a *Agent) hasKeeper() bool {
 	return keeper.Answers(filepath.Join(a.dir.Path, "keeper"))
@@ -264,7 +264,7 @@ func (m members) Claim(ctx context.Context, id string, c *api.SessionClaim) erro
 	return nil
 }
 
-// holderAnswers tells whether another daemon than the claimant speaks for the
+// holderAnswers reports whether another daemon than the claimant speaks for the
 // node and is there. Where the claimant is now nobody else can be.
 func (a *Agent) holderAnswers(ctx context.Context, n *api.Node, c *api.SessionClaim) bool {
 	if n.Session == "" || n.Session == c.Session {
@@ -298,7 +298,7 @@ func (a *Agent) holder(id string) string {
 	return ""
 }
 
-// holderLives tells whether gossip hears the daemon that speaks for a node.
+// holderLives reports whether gossip hears the daemon that speaks for a node.
 func (a *Agent) holderLives(n *api.Node) bool {
 	g := a.gossip.Load()
 	if n.Session == "" || g == nil {

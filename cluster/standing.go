@@ -161,7 +161,7 @@ func (a *Agent) askSightings(ctx context.Context) (consensus.Standing, error) {
 }
 
 // judgeStarts fails if other nodes saw more starts than this folder had; all
-// tells whether all that matter were asked.
+// reports whether all that matter were asked.
 func (a *Agent) judgeStarts(seen uint64, all bool) error {
 	a.selfMu.Lock()
 	starts, uncounted := a.self.Starts, a.self.Uncounted
@@ -231,7 +231,7 @@ func askAll(at map[string]string, asked map[string]bool, ask func(id, addr strin
 	return out
 }
 
-// answeredSeen tells whether a node that was asked what it saw needs no second
+// answeredSeen reports whether a node that was asked what it saw needs no second
 // question: it told, its program is older, or it does not talk with this one.
 func answeredSeen(err error) bool {
 	code := api.ErrorCode(err)

@@ -149,7 +149,7 @@ func (a *Agent) awaitVerdict(ctx context.Context) error {
 	}
 }
 
-// othersDecide tells whether those that took part in a check, and were not found
+// othersDecide reports whether those that took part in a check, and were not found
 // odd, are there and a quorum without the others.
 func othersDecide(c *api.StateCheck, voters []string, alive func(id string) bool) bool {
 	n := 0
@@ -301,7 +301,7 @@ func (l *checkLoop) collect(ctx context.Context, of uint64) (answers []api.State
 	return answers[:min(len(answers), fsm.MaxStateAnswers)], all
 }
 
-// missing tells whether a voter that is part of a split has not answered.
+// missing reports whether a voter that is part of a split has not answered.
 func (l *checkLoop) missing(split *api.StateCheck, answers []api.StateAnswer) bool {
 	voters := l.voters()
 	return slices.ContainsFunc(split.Answers, func(a api.StateAnswer) bool {

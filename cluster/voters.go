@@ -52,7 +52,7 @@ type electorate struct {
 // failedVoter is of a node that could not be made a voter, by no try since.
 type failedVoter struct{ since, last time.Time }
 
-// fails tells whether others come before a node, which could not be added for long.
+// fails reports whether others come before a node, which could not be added for long.
 func (e electorate) fails(id string) bool {
 	f, ok := e.failing[id]
 	return ok && e.now.Sub(f.since) >= voterPatience

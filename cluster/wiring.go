@@ -57,7 +57,7 @@ func (a *Agent) loadCertificates(key *tlsconf.NodeKey) error {
 	return nil
 }
 
-// isMember tells whether the state knows a node as a member.
+// isMember reports whether the state knows a node as a member.
 func (a *Agent) isMember(id string) bool {
 	n := a.store.View().Node(id)
 	return n != nil && n.State != api.NodeGone
@@ -239,7 +239,7 @@ func (a *Agent) openExecutor(rep executor.Reporter) error {
 	return errors.Join(err)
 }
 
-// oneKeeper tells whether a daemon may still run here that knows of one keeper
+// oneKeeper reports whether a daemon may still run here that knows of one keeper
 // only: those below the level of fsm.ProcessSpecs.
 func (a *Agent) oneKeeper() bool {
 	return !a.store.View().Does(fsm.ProcessSpecs) && !fsm.Level(a.selfLevel()).Has(fsm.ProcessSpecs)
@@ -343,7 +343,7 @@ func (a *Agent) fetchBlob(ctx context.Context, digest string, w io.Writer) error
 	return last
 }
 
-// fetchFrom copies a program from one node; found tells whether any of it was
+// fetchFrom copies a program from one node; found reports whether any of it was
 // written.
 func (a *Agent) fetchFrom(ctx context.Context, id, digest string, w io.Writer) (found bool, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+id+"/v1/blobs/"+digest, nil)

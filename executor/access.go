@@ -218,5 +218,5 @@ func (e *Executor) OpenBlob(digest string) (io.ReadCloser, int64, error) {
 	return e.blobs.OpenBlob(digest)
 }
 
-// HasBlob tells whether the program is on this node, as a whole.
+// HasBlob reports whether the program is on this node, as a whole.
 func (e *Executor) HasBlob(digest string) bool { return e.blobs.Check(digest) == nil }

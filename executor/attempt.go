@@ -135,7 +135,7 @@ func (e *Executor) effect(a *attempt, do effect, n news) {
 	}
 }
 
-// ownFolder tells whether it works in a folder that was made for it.
+// ownFolder reports whether it works in a folder that was made for it.
 func (a *attempt) ownFolder() bool { return a.spec.Dir == "" || a.spec.User == api.TaskUser }
 
 func attemptID(task string, n int) string { return task + "/" + strconv.Itoa(n) }
@@ -342,7 +342,7 @@ func (e *Executor) sent(a *attempt, err error) {
 	}
 }
 
-// gone tells whether there was nothing left to signal.
+// gone reports whether there was nothing left to signal.
 func gone(err error) bool {
 	return errors.Is(err, keeper.ErrUnknown) || errors.Is(err, keeper.ErrNotRunning)
 }

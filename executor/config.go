@@ -84,7 +84,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.BootID == "" {
 		b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 		if err != nil {
-			return c, fmt.Errorf("tell whether the machine was rebooted: %w", err)
+			return c, fmt.Errorf("find out whether the machine was rebooted: %w", err)
 		}
 		c.BootID = strings.TrimSpace(string(b))
 	}

@@ -153,7 +153,7 @@ func (d *disk) stop() {
 	}
 }
 
-// DiskFull tells whether the node refuses new tasks for want of disk space.
+// DiskFull reports whether the node refuses new tasks for want of disk space.
 // Thousands may ask: while there is plenty, it looks ten times a second at most.
 func (e *Executor) DiskFull() bool {
 	d := e.disk

@@ -25,10 +25,10 @@ type freezer struct {
 	again  *time.Timer
 }
 
-// frozen tells whether all processes are known to be stopped.
+// frozen reports whether all processes are known to be stopped.
 func (f *freezer) frozen() bool { return !f.since.IsZero() }
 
-// idle tells whether all processes are known to run.
+// idle reports whether all processes are known to run.
 func (f *freezer) idle() bool { return !f.on && f.cancel == nil }
 
 func (f *freezer) take(st keeper.Status) {

@@ -166,10 +166,10 @@ var lifecycle = [states]map[event]step{
 	},
 }
 
-// ended tells whether an attempt's end is known.
+// ended reports whether an attempt's end is known.
 func (s state) ended() bool { return s >= done }
 
-// hasProcess tells whether an attempt is known to have one.
+// hasProcess reports whether an attempt is known to have one.
 func (s state) hasProcess() bool { return s >= running && s <= killing }
 
 var (

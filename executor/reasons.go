@@ -23,7 +23,7 @@ func prepareReason(err error) api.Reason {
 	return machineReason(err)
 }
 
-// ofProgram tells whether what the keeper could not start is the program's
+// ofProgram reports whether what the keeper could not start is the program's
 // fault. An old one tells no program that cannot be executed apart.
 func ofProgram(err error) bool {
 	return errors.Is(err, keeper.ErrProgram) || errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission)

@@ -356,7 +356,7 @@ func (e *Executor) update(a *attempt, as api.Assignment) {
 	e.happen(a, stop, news{why: verdict{api.TaskKilled, stopReason(a.task), ""}})
 }
 
-// stays tells whether the cluster wants the task to stay on this node for now.
+// stays reports whether the cluster wants the task to stay on this node for now.
 func stays(t *api.Task) bool {
 	return t.Desired == api.DesiredRun || t.Desired == api.DesiredFreeze || t.Desired == api.DesiredLeave
 }

@@ -11,7 +11,7 @@ import (
 // keeperEvery is how often it is looked whether the keeper answers.
 const keeperEvery = 10 * time.Second
 
-// KeeperSilent tells whether the keeper is there and does not answer: what runs
+// KeeperSilent reports whether the keeper is there and does not answer: what runs
 // goes on, nothing starts, and no end is seen.
 func (e *Executor) KeeperSilent() bool { return e.silent.Load() }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/mesita/mesita/api"
 )
 
-// byThread tells whether a task is started without a script: who starts it waits for
+// byThread reports whether a task is started without a script: who starts it waits for
 // its exec then, and the limits of another user's are set from outside.
 const byThread = false
 

@@ -88,14 +88,14 @@ func (x *tx) replaceLost(n *api.Node) {
 	x.dropOffers(n.ID, "node lost")
 }
 
-// onlyOnce tells whether a task must not start elsewhere while the node it is
+// onlyOnce reports whether a task must not start elsewhere while the node it is
 // on may still run it.
 func (x *tx) onlyOnce(t *api.Task) bool {
 	j := x.jobAt(t.Job)
 	return j != nil && j.Spec.AtMostOnce && !endsHere(j, t)
 }
 
-// endsHere tells whether an attempt that ends is not followed by another.
+// endsHere reports whether an attempt that ends is not followed by another.
 func endsHere(j *api.Job, t *api.Task) bool {
 	return j == nil || j.Stop || t.Desired == api.DesiredStop
 }

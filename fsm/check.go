@@ -65,7 +65,7 @@ func (c *StateCheck) apply(x *tx) (any, error) {
 
 func byNode(a, b api.StateAnswer) int { return strings.Compare(a.NodeID, b.NodeID) }
 
-// settles tells whether a check ends a split.
+// settles reports whether a check ends a split.
 func (x *tx) settles(n, split *api.StateCheck) bool {
 	agree := 0
 	for i := range n.Answers {

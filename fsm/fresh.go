@@ -11,7 +11,7 @@ import (
 // are counted and nodes that are avoided belong to a version of a job: whoever
 // corrects its spec, or restarts a task by hand, has done something about it.
 
-// ofOlder tells whether an attempt was of a version that is not its job's any
+// ofOlder reports whether an attempt was of a version that is not its job's any
 // more.
 func (x *tx) ofOlder(t *api.Task, version int) bool {
 	j := x.jobAt(t.Job)

@@ -9,7 +9,7 @@ import (
 // saidField is one thing that a node says of itself.
 type saidField struct {
 	name string // in events
-	// take gives the node what it said, and tells whether that is news.
+	// take gives the node what it said, and reports whether that is news.
 	take func(*api.Node, *api.NodeHello) bool
 }
 

@@ -49,14 +49,14 @@ func (x *tx) openIncident(n api.Incident) {
 	x.happened(api.Event{Kind: api.EventIncidentOpened, Object: n.Object, Job: n.Job, Node: n.Node, Payload: api.Payload{Incident: &n}, Message: fmt.Sprintf("%s: %s; %s", n.Kind, n.Message, n.Action)})
 }
 
-// movedSince tells whether the job of an incident is in another partition since: who
+// movedSince reports whether the job of an incident is in another partition since: who
 // saw it there sees nothing of this one, and the other way round.
 func (x *tx) movedSince(n *api.Incident) bool {
 	j := x.jobAt(n.Job)
 	return j != nil && len(j.Places) > 0 && n.ID < j.Places[len(j.Places)-1].Incident
 }
 
-// justOver tells whether what was over is the same again. A clock that was set
+// justOver reports whether what was over is the same again. A clock that was set
 // back makes it no longer so.
 func (x *tx) justOver(n *api.Incident) bool {
 	d := x.At.Sub(n.Over)

@@ -238,7 +238,7 @@ func (c *JobUpdate) apply(x *tx) (any, error) {
 	return x.trim(x.jobAt(j.ID)), nil
 }
 
-// sameTasks tells whether each task of a job is the same by both specs: how many
+// sameTasks reports whether each task of a job is the same by both specs: how many
 // there are, and what the job is listed by, is no reason to replace one.
 func (x *tx) sameTasks(job string, a, b *api.JobSpec) bool {
 	like := *a
@@ -256,7 +256,7 @@ func limitText(s *api.JobSpec) string {
 	return api.MilliCPU(s.CPULimit).String()
 }
 
-// movesLimits tells whether all nodes of a job's tasks give them another limit of
+// movesLimits reports whether all nodes of a job's tasks give them another limit of
 // CPU as they run. One with an old program would leave them the one they have.
 func (x *tx) movesLimits(job string) bool {
 	return x.does(LiveLimits) && !slices.ContainsFunc(x.jobTasks(job), func(t *api.Task) bool {

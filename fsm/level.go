@@ -232,7 +232,7 @@ var fields = []field{
 	fieldOf("hello.level", 1, func(c *NodeHello) bool { return c.Hello.Level != 0 }),
 }
 
-// ofLevel3 tells whether resources have what they could not before.
+// ofLevel3 reports whether resources have what they could not before.
 func ofLevel3(r api.Resources) bool { return r.MemExtra != 0 || r.Pins != 0 }
 
 // SpecLevel is the level that the program of a node must know to run a task as
@@ -256,15 +256,15 @@ func SpecLevel(s *api.JobSpec) Level {
 // Level is the cluster's.
 func (v *View) Level() Level { return v.t.level }
 
-// Does tells whether the cluster's level has a feature.
+// Does reports whether the cluster's level has a feature.
 func (v *View) Does(f Feature) bool { return v.t.does(f) }
 
 func (t *tables) does(f Feature) bool { return t.level.Has(f) }
 
-// Has tells whether a cluster at the level has a feature.
+// Has reports whether a cluster at the level has a feature.
 func (l Level) Has(f Feature) bool { return l >= features[f].level }
 
-// NodeDoes tells whether the cluster has a feature and that node knows it.
+// NodeDoes reports whether the cluster has a feature and that node knows it.
 func (v *View) NodeDoes(f Feature, n *api.Node) bool { return v.t.nodeDoes(f, n) }
 
 func (t *tables) nodeDoes(f Feature, n *api.Node) bool {

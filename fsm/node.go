@@ -125,7 +125,7 @@ func (v *View) CheckJoin(c *NodeJoin) error {
 	return checkJoin(v.Token(c.Token), c, joinsAgain(old, c))
 }
 
-// joinsAgain tells whether a node that is in the cluster shows the token that it
+// joinsAgain reports whether a node that is in the cluster shows the token that it
 // joined with: its first answer was lost.
 func joinsAgain(old *api.Node, c *NodeJoin) bool {
 	return old != nil && old.State != api.NodeGone && old.JoinToken == c.Token

@@ -33,7 +33,7 @@ func (x *tx) countOwner(user string, n int) {
 	x.owners.ReplaceOrInsert(row)
 }
 
-// othersHaveJobs tells whether a job that has not ended is of another user.
+// othersHaveJobs reports whether a job that has not ended is of another user.
 func (t *tables) othersHaveJobs(user string) bool {
 	first, some := t.owners.Min()
 	return some && (first.user != user || t.owners.Len() > 1)

@@ -103,7 +103,7 @@ func changedFields(old, p *api.Partition) string {
 	return "changed: " + strings.Join(out, ", ")
 }
 
-// fitsTree tells whether the guarantees and limits of the tree still fit into
+// fitsTree reports whether the guarantees and limits of the tree still fit into
 // one another with p in it.
 func (x *tx) fitsTree(p *api.Partition) error {
 	above := x.capacity

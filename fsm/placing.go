@@ -120,7 +120,7 @@ func (x *tx) placedAt(job string) []*api.Node {
 	return at
 }
 
-// follows tells whether a placement on a node keeps all rules: the node meets what
+// follows reports whether a placement on a node keeps all rules: the node meets what
 // the job and its partition ask, the task holds what it asks for, and its
 // neighbours are those that it wants.
 func (r *placingJob) follows(t *api.Task, p *Placement, n *api.Node) bool {
@@ -128,7 +128,7 @@ func (r *placingJob) follows(t *api.Task, p *Placement, n *api.Node) bool {
 	return r == nil || n.Unmet(r.part, r.spec) == "" && n.Unable(r.spec) == "" && r.asked(t, p) && r.among(n)
 }
 
-// asked tells whether a placement holds what its task asks for, no less and no
+// asked reports whether a placement holds what its task asks for, no less and no
 // more, and has a number for each of its ports.
 func (r *placingJob) asked(t *api.Task, p *Placement) bool {
 	need := p.need(t)

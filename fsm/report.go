@@ -148,20 +148,20 @@ func (x *tx) nextAttempt(j *api.Job, old, t *api.Task) {
 	}
 }
 
-// finishedFirst tells whether a task that was to move had done its work before
+// finishedFirst reports whether a task that was to move had done its work before
 // its node heard of that: whom the node stops is reported as killed.
 func (x *tx) finishedFirst(j *api.Job, t *api.Task) bool {
 	return x.does(FinishedMoves) && j.Spec.Kind == api.KindBatch && t.State == api.TaskFinished
 }
 
-// wantedAgain tells whether a task that has ended was told to as a service was
+// wantedAgain reports whether a task that has ended was told to as a service was
 // scaled down, for that reason or with it. If the service wants it all the same,
 // it was scaled up meanwhile.
 func (x *tx) wantedAgain(t *api.Task, reason api.Reason) bool {
 	return x.does(ScaledAgain) && t.Desired == api.DesiredStop && (reason == api.ReasonScaledDown || t.Reason == api.ReasonScaledDown)
 }
 
-// lostWithNode tells whether an attempt ended through no fault of its own, so
+// lostWithNode reports whether an attempt ended through no fault of its own, so
 // that it costs the task none of its retries. Who was unlucky that often is
 // suspected of being the cause.
 func lostWithNode(t *api.Task) bool {

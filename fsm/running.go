@@ -77,7 +77,7 @@ func (c *Tally) Owner(j *api.Job) string {
 	return c.whose(j)
 }
 
-// PerUser tells whether it is bounded how many tasks of one user run in a partition.
+// PerUser reports whether it is bounded how many tasks of one user run in a partition.
 func (c *Tally) PerUser(path string) bool {
 	return c != nil && slices.ContainsFunc(c.above[path], func(at *tallied) bool { return at.part.MaxRunningPerUser > 0 })
 }
@@ -93,7 +93,7 @@ func (c *Tally) Add(j *api.Job, n int) {
 	}
 }
 
-// Counts tells whether what runs of a job counts anywhere.
+// Counts reports whether what runs of a job counts anywhere.
 func (c *Tally) Counts(j *api.Job) bool { return c != nil && len(c.above[j.Spec.Partition]) > 0 }
 
 // RunningBar is a rule by which no more tasks of a job may start.
@@ -120,7 +120,7 @@ func (c *Tally) Bars(j *api.Job, more int) (out []RunningBar) {
 	return out
 }
 
-// mayRun tells whether so many more tasks of a job may start now.
+// mayRun reports whether so many more tasks of a job may start now.
 func (x *tx) mayRun(j *api.Job, more int) bool {
 	if !x.does(RunningRules) {
 		return true

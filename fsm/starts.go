@@ -24,7 +24,7 @@ const (
 	maxAvoids = 16
 )
 
-// neverRan tells whether an attempt ended before it had a process.
+// neverRan reports whether an attempt ended before it had a process.
 func neverRan(state api.TaskState, reason api.Reason, pid int, started time.Time) bool {
 	if state != api.TaskFailed || pid != 0 || !started.IsZero() {
 		return false
@@ -32,13 +32,13 @@ func neverRan(state api.TaskState, reason api.Reason, pid int, started time.Time
 	return ofMachine(reason) || reason == api.ReasonPortTaken || reason == api.ReasonStartFailed || reason == api.ReasonFetchFailed || reason == api.ReasonUnsupported
 }
 
-// ofMachine tells whether the reason for which nothing could be started lies in
+// ofMachine reports whether the reason for which nothing could be started lies in
 // the machine; else something is missing there that others may have.
 func ofMachine(r api.Reason) bool {
 	return r == api.ReasonInternal || r == api.ReasonDiskFull || r == api.ReasonKeeperLost
 }
 
-// startFailed takes note of an attempt that could not be started. It tells
+// startFailed takes note of an attempt that could not be started. It reports
 // whether the task goes elsewhere, and not before when; otherwise its job's
 // policy says what follows, as for any other failure.
 func (x *tx) startFailed(j *api.Job, t *api.Task) (notBefore time.Time, elsewhere bool) {
@@ -114,7 +114,7 @@ func distinct(ids []string) int {
 	return len(slices.Compact(ids))
 }
 
-// avoid has the other tasks of a job start elsewhere. It tells whether there is
+// avoid has the other tasks of a job start elsewhere. It reports whether there is
 // a node left that the job does not avoid.
 func (x *tx) avoid(j *api.Job, t *api.Task) (left bool) {
 	now := x.jobAt(j.ID)
@@ -129,7 +129,7 @@ func (x *tx) avoid(j *api.Job, t *api.Task) (left bool) {
 	return len(x.avoids(&next, x.At)) > 0
 }
 
-// avoided tells whether what was found out about a node still holds good. What
+// avoided reports whether what was found out about a node still holds good. What
 // is of a time to come is not trusted: the clock was wrong then, or is now.
 func avoided(a *api.AvoidedNode, now time.Time) bool { return now.Sub(a.At).Abs() < avoidance(a) }
 
@@ -237,7 +237,7 @@ func (x *tx) failedStarts(before []api.FailedStart, t *api.Task) (failed []api.F
 	return failed
 }
 
-// onesOwn tells whether all that failed is of one user, while others have jobs, too:
+// onesOwn reports whether all that failed is of one user, while others have jobs, too:
 // then it may be what that user asks for, of which the node is left alone for nobody else.
 func (x *tx) onesOwn(failed []api.FailedStart) bool {
 	if !x.does(WidelyFailed) || slices.ContainsFunc(failed, func(f api.FailedStart) bool { return f.Owner != failed[0].Owner }) {

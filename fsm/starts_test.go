@@ -58,7 +58,7 @@ func (w *world) batch(n, retries int) string {
 	return v.(*api.Job).ID
 }
 
-// place puts a task on a node, with ports that are free there, and tells whether
+// place puts a task on a node, with ports that are free there, and reports whether
 // that was accepted.
 func (w *world) place(id string, node int) bool {
 	w.Helper()

@@ -5,7 +5,7 @@ import "github.com/mesita/mesita/api"
 // This file has what becomes of tasks that were stopped: each has its end, also
 // those of an array that were never made, and it is no failure.
 
-// stopped tells whether a task that ended did so because it was asked to.
+// stopped reports whether a task that ended did so because it was asked to.
 func stopped(t *api.Task) bool {
 	return t.State == api.TaskKilled || t.Desired == api.DesiredStop && t.State != api.TaskFinished && t.State != api.TaskFailed
 }

@@ -91,7 +91,7 @@ func TestUnknownFieldsAreKeptOrRefused(t *testing.T) {
 	}
 }
 
-// keepsUnknown tells whether a struct keeps an unknown field, also where it is
+// keepsUnknown reports whether a struct keeps an unknown field, also where it is
 // in a list or is a value of a map, and not refuses it.
 func keepsUnknown(t *testing.T, typ reflect.Type) bool {
 	t.Helper()

@@ -183,7 +183,7 @@ func (x *tx) placed(t *api.Task, p *Placement, row *nodeRow) bool {
 	return true
 }
 
-// knows tells whether the program of a node knows what a task asks for.
+// knows reports whether the program of a node knows what a task asks for.
 func (x *tx) knows(n *api.Node, t *api.Task) bool {
 	if x.level < features[ProcessSpecs].level || Level(n.Level) >= x.level {
 		return true
@@ -224,7 +224,7 @@ func (x *tx) made() {
 	}
 }
 
-// gangFits tells whether all unfinished tasks of a gang are among ps and have
+// gangFits reports whether all unfinished tasks of a gang are among ps and have
 // room together: it starts whole or not at all.
 func (x *tx) gangFits(ps []Placement) bool {
 	j := x.jobAt(ps[0].Job)

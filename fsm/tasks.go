@@ -264,7 +264,7 @@ func (v *View) Assignments(nodeID string) []api.Assignment {
 	return out
 }
 
-// Made tells whether a task of a job has a row.
+// Made reports whether a task of a job has a row.
 func (v *View) Made(job string, index int) bool {
 	return v.t.tasks.get(&api.Task{Job: job, Index: index}) != nil
 }

@@ -105,13 +105,13 @@ func (x *tx) tellChange(c change) {
 	}
 }
 
-// untold tells whether no event has the row.
+// untold reports whether no event has the row.
 func (x *tx) untold(row any) bool {
 	_, has := x.tell.rows[row]
 	return !has
 }
 
-// first tells whether no event is about the object, and that one is from now on.
+// first reports whether no event is about the object, and that one is from now on.
 func (x *tx) first(noun, id string) bool {
 	k := told{noun, id}
 	_, has := x.tell.objects[k]
@@ -132,7 +132,7 @@ func (x *tx) tellJob(old, row *api.Job) {
 	}
 }
 
-// summed tells whether two rows of a job differ in nothing but their sums.
+// summed reports whether two rows of a job differ in nothing but their sums.
 func summed(a, b *api.Job) bool {
 	return a.Revision == b.Revision && a.Version == b.Version && a.Updated.Equal(b.Updated) && len(a.History) == len(b.History) && len(a.Places) == len(b.Places)
 }

@@ -64,7 +64,7 @@ func (b *logBridge) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// again tells whether much the same was logged of the same sender just now, else
+// again reports whether much the same was logged of the same sender just now, else
 // what to log. The port of a sender is another each time, and so may be what it
 // sends.
 func (b *logBridge) again(level slog.Level, msg string) (string, bool) {

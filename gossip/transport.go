@@ -182,7 +182,7 @@ func (t *Transport) readPackets() {
 // versions send.
 const sealing = 1
 
-// sealed tells whether a packet says that it is encrypted as ours are. The byte
+// sealed reports whether a packet says that it is encrypted as ours are. The byte
 // that says so is not covered by the encryption: memberlist 0.6.0 crashes the
 // program over the padding of a packet of ours in which it was made a zero.
 func sealed(b []byte) bool {

@@ -38,7 +38,7 @@ func thief(t *testing.T, n *lab.Node) *tlsconf.Holder {
 	return h
 }
 
-// letIn tells whether a node answers a request over TLS with a certificate. What the
+// letIn reports whether a node answers a request over TLS with a certificate. What the
 // node shows is not looked at.
 func letIn(t *testing.T, h *tlsconf.Holder, n *lab.Node) bool {
 	t.Helper()

@@ -125,7 +125,7 @@ func (c *chaos) calm() {
 	c.must(&fsm.JobScale{Meta: c.meta(), ID: "web", Count: c.web})
 }
 
-// settledDown tells whether no task of the service is about to end because of
+// settledDown reports whether no task of the service is about to end because of
 // an earlier change of the count.
 func (c *chaos) settledDown() bool {
 	l := c.leader()

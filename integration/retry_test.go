@@ -33,7 +33,7 @@ func TestOneBackoff(t *testing.T) {
 	}
 }
 
-// grows tells whether a node multiplies or shifts something that is named as a
+// grows reports whether a node multiplies or shifts something that is named as a
 // wait by a number, as in 2*wait, delay *= 2 and pause << try.
 func grows(n ast.Node) bool {
 	switch n := n.(type) {

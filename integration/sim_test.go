@@ -249,7 +249,7 @@ func (n *simNode) connect() {
 	}
 }
 
-// hears tells whether a request from n gets to m.
+// hears reports whether a request from n gets to m.
 func (n *simNode) hears(m *simNode) bool {
 	return m == n || !n.away.Load() && !m.away.Load() && m.daemon.Load() != nil
 }

@@ -103,7 +103,7 @@ func crowded(rt *rapid.T) *shared {
 	return s
 }
 
-// helps tells whether a remedy, and nothing else, has the task start in the next
+// helps reports whether a remedy, and nothing else, has the task start in the next
 // pass.
 func (s *shared) helps(task string, r api.Remedy) bool {
 	s.t.Helper()

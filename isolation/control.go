@@ -22,7 +22,7 @@ func (s *Slice) Procs() ([]int, error) {
 	return pids, nil
 }
 
-// Populated tells whether any process is left in the slice.
+// Populated reports whether any process is left in the slice.
 func (s *Slice) Populated() (bool, error) {
 	if s.session != nil {
 		return s.session.populated(), nil
@@ -105,7 +105,7 @@ func (s *Slice) stopEach(ctx context.Context) error {
 	}
 }
 
-// runs tells whether a process that was sent SIGSTOP still can. One in the
+// runs reports whether a process that was sent SIGSTOP still can. One in the
 // kernel cannot: it stops on its way out, and whoever waits in vfork for a
 // stopped child does not come out before that goes on.
 func runs(procRoot string, pid int) bool {

@@ -115,7 +115,7 @@ const effectiveCPUs = "cpuset.cpus.effective"
 // finds it, whoever started it and whatever ended since.
 const poolNote = "trusted.mesita.pool"
 
-// keepsNotes tells whether we may note something at a group.
+// keepsNotes reports whether we may note something at a group.
 func keepsNotes(dir string) bool {
 	const try = "trusted.mesita.try"
 	return unix.Setxattr(dir, try, []byte("y"), 0) == nil && unix.Removexattr(dir, try) == nil
@@ -206,7 +206,7 @@ func (u *unified) share(pool []int, own map[string]bool, _ func() ([]string, err
 	return err
 }
 
-// shareIn keeps what is in a group to a list of CPUs, and tells whether that is
+// shareIn keeps what is in a group to a list of CPUs, and reports whether that is
 // no slice: another group in it has CPUs, too. The groups above slices have all,
 // so that each slice in them can have its own. A slice that never was kept to any
 // need not be told that it may have all.

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inSlice tells whether groups, as cgroup(7) lists those of a process, are below a slice
+// inSlice reports whether groups, as cgroup(7) lists those of a process, are below a slice
 // of any mesita: beside a node somebody may run a cluster of their own.
 func inSlice(groups []byte) bool {
 	for line := range bytes.Lines(groups) {

@@ -268,7 +268,7 @@ func checkName(name string) error {
 	return nil
 }
 
-// reserved tells whether part may be the name of a controller's file.
+// reserved reports whether part may be the name of a controller's file.
 func reserved(part string) bool {
 	c, _, ok := strings.Cut(part, ".")
 	return ok && part != "memory.slice" && slices.Contains([]string{"cpu", "cpuacct", "cpuset", "memory", "pids", "io", "misc", "hugetlb", "rdma", "irq"}, c)

@@ -36,7 +36,7 @@ func (h *Host) LimitMemory(memory int64) error {
 	return s.ensure()
 }
 
-// LendsMemory tells whether a slice may be given more memory than is set aside
+// LendsMemory reports whether a slice may be given more memory than is set aside
 // for it: only cgroup v2 can protect what others were promised.
 func (h *Host) LendsMemory() bool {
 	_, ok := h.limiter.protection("", 0)

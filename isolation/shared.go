@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// Shares tells whether another process that was given the same name of the top
+// Shares reports whether another process that was given the same name of the top
 // slice, and that cgroup root ("" = none), has the very group that this host
 // has. Each finds it below its own mounts: equal paths may be two groups, as in
 // a container, and one group may have two paths.
@@ -30,7 +30,7 @@ func (h *Host) Shares(pid int, root string) bool {
 	return err == nil && os.SameFile(ours, theirs)
 }
 
-// Beside tells whether another process sees the files and processes that we see.
+// Beside reports whether another process sees the files and processes that we see.
 func (h *Host) Beside(pid int) bool {
 	for _, ns := range []string{"mnt", "pid", "cgroup"} {
 		ours, err := os.Readlink(filepath.Join(h.cfg.ProcRoot, "self/ns", ns))

@@ -43,7 +43,7 @@ func (h *Host) LeaveUnit(pid int) (group string, err error) {
 	return slice, nil
 }
 
-// inUnit tells whether a file in the form of /proc/PID/cgroup has a process in a
+// inUnit reports whether a file in the form of /proc/PID/cgroup has a process in a
 // unit, or below, in the v2 tree.
 func inUnit(file string) bool {
 	for line := range strings.Lines(file) {

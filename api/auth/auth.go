@@ -33,7 +33,7 @@ type Directory interface {
 type Config struct {
 	// Directory is the newest state.
 	Directory func() Directory
-	// Final tells whether a token that the directory lacks does not exist. It
+	// Final reports whether a token that the directory lacks does not exist. It
 	// is so on the leader; elsewhere the leader is asked.
 	Final func() bool
 	// NodeCert is the node whose verified certificate came with the request.
@@ -41,15 +41,15 @@ type Config struct {
 	// Admit says why a node is refused although its certificate is good: it was
 	// removed, or nobody can tell now whether it was.
 	Admit func(r *http.Request, nodeID string) error
-	// Least tells whether all nodes pass on what users show rather than who they
+	// Least reports whether all nodes pass on what users show rather than who they
 	// say that users are: then no other's word counts than that of a voter.
 	Least func() bool
-	// Votes tells whether a node may speak for others.
+	// Votes reports whether a node may speak for others.
 	Votes func(Peer) bool
-	// NoLocalAdmin tells whether root of a node that does not vote is no admin, or
+	// NoLocalAdmin reports whether root of a node that does not vote is no admin, or
 	// that this is not known here.
 	NoLocalAdmin func() (bool, error)
-	// Confines tells whether a process is one of a task's, which has no rights by the
+	// Confines reports whether a process is one of a task's, which has no rights by the
 	// user that it runs as; nil: there are no tasks.
 	Confines func(pid int) bool
 	// Node is the name of this node.

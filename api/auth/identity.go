@@ -50,7 +50,7 @@ func (i Identity) OnlyOwn() error {
 	return api.Errorf(api.CodeNotAllowed, "%s may see its own node alone, as an admin has set for machines that do not vote (`mesita cluster set --no-local-admin`): show a client token, or do this on a voter", i.Actor)
 }
 
-// Known tells whether somebody has any rights.
+// Known reports whether somebody has any rights.
 func (i Identity) Known() bool { return i.Role != api.RoleNone || i.Rights != "" }
 
 // Has names all that somebody may.
@@ -78,7 +78,7 @@ func (i Identity) rights() iter.Seq[right] {
 	}
 }
 
-// keeps tells whether somebody may all that before might.
+// keeps reports whether somebody may all that before might.
 func (i Identity) keeps(before Identity) bool {
 	if i.Role < before.Role {
 		return false

@@ -163,7 +163,7 @@ func (o Object) String() string {
 // right is one of an identity's.
 type right struct{ api.Right }
 
-// over tells whether the right is of an object. Who is admin of a partition
+// over reports whether the right is of an object. Who is admin of a partition
 // decides on what is below it, not on its own share; what there is, everybody
 // sees who may do something anywhere.
 func (r right) over(on Object, a Action) bool {
@@ -178,7 +178,7 @@ func (r right) over(on Object, a Action) bool {
 	return r.Covers(on.Partition, on.Job)
 }
 
-// listed tells whether the lists of a partition let the right be.
+// listed reports whether the lists of a partition let the right be.
 func (r right) listed(id Identity, on Object) bool {
 	p := on.Lists
 	if p == nil || r.Role == "admin" || r.Partition == p.Path || strings.HasPrefix(r.Partition, p.Path+"/") {

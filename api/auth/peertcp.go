@@ -68,7 +68,7 @@ func tcpUID(ctx context.Context) (uint32, bool) {
 	return p.uid, p.known
 }
 
-// tcpInside tells whether a process that tells holds has the socket open that is at
+// tcpInside reports whether a process that tells holds has the socket open that is at
 // the other end of a connection whose user is known; so it does where none is found
 // that has it open.
 func tcpInside(ctx context.Context, tells func(pid int) bool) bool {

@@ -36,7 +36,7 @@ func (b *Backoff) Next() time.Duration {
 // Reset begins anew, after something succeeded.
 func (b *Backoff) Reset() { b.next = b.first }
 
-// First tells whether no wait was handed out since the start or a Reset: a
+// First reports whether no wait was handed out since the start or a Reset: a
 // failure now is news.
 func (b *Backoff) First() bool { return b.next == b.first }
 

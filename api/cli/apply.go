@@ -258,7 +258,7 @@ func exported(c *cli.Context, cl *client.Client) ([]any, error) {
 	return docs, nil
 }
 
-// asMade tells whether p is the partition that every cluster has, unchanged.
+// asMade reports whether p is the partition that every cluster has, unchanged.
 func asMade(p *api.Partition) bool {
 	if p.Path != api.DefaultPartition {
 		return false

@@ -104,7 +104,7 @@ func (a *app) clusterShow() *cli.Command {
 	})
 }
 
-// needsVoters tells whether only a right is missing for voters that outlive the
+// needsVoters reports whether only a right is missing for voters that outlive the
 // loss of one.
 func needsVoters(c *client.Cluster) bool {
 	return c.MayVote > 0 && c.MayVote <= c.Voters && c.Voters < api.FewVoters && c.Nodes > c.Voters

@@ -339,7 +339,7 @@ func (a *app) jobWait() *cli.Command {
 	}
 }
 
-// replaced tells whether all tasks of a service are of its newest version.
+// replaced reports whether all tasks of a service are of its newest version.
 func replaced(c *cli.Context, cl *client.Client, j *api.Job) bool {
 	if j.Version == 1 || j.Spec.Kind != api.KindService {
 		return true

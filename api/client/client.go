@@ -62,7 +62,7 @@ const (
 // a stream that is silent.
 var deadPeer = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 4}
 
-// Remote tells whether nodes are asked at addresses, and not by the socket of this machine.
+// Remote reports whether nodes are asked at addresses, and not by the socket of this machine.
 func (c *Client) Remote() bool { return len(c.cfg.Addrs) > 0 }
 
 // New makes a client. It connects to nothing yet.

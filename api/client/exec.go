@@ -54,7 +54,7 @@ type ExecOptions struct {
 // take 64 KiB with all that comes with it.
 const maxCommand = 60 << 10
 
-// sendable tells whether a command arrives as it is.
+// sendable reports whether a command arrives as it is.
 func sendable(command []string) error {
 	for i, word := range command {
 		if !utf8.ValidString(word) {

@@ -98,7 +98,7 @@ func (l *logReader) resume() {
 	}
 }
 
-// ended tells whether nothing more can come after the end of a stream. If not,
+// ended reports whether nothing more can come after the end of a stream. If not,
 // the next attempt is asked for.
 func (l *logReader) ended(ctx context.Context) bool {
 	if l.o.Attempt < 0 {
@@ -123,13 +123,13 @@ func (l *logReader) ended(ctx context.Context) bool {
 	return t.State.Final() // stopped before it was started again
 }
 
-// NoLog tells whether there is no log of a task, or not yet.
+// NoLog reports whether there is no log of a task, or not yet.
 func NoLog(err error) bool {
 	code := api.ErrorCode(err)
 	return code == api.CodeNotFound || code == api.CodeConflict
 }
 
-// waits tells whether the task may yet have a log.
+// waits reports whether the task may yet have a log.
 func (l *logReader) waits(ctx context.Context) bool {
 	t, err := l.c.Task(ctx, l.task)
 	return again(err) || err == nil && !t.State.Final()

@@ -149,7 +149,7 @@ func lastDoubt(err error) error {
 // be starting again.
 const noDaemonPatience = 3 * time.Second
 
-// again tells whether another try may get another answer.
+// again reports whether another try may get another answer.
 func again(err error) bool {
 	switch api.ErrorCode(err) {
 	case api.CodeUnavailable, api.CodeUnknown, api.CodeBusy:

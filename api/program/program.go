@@ -64,7 +64,7 @@ func script(head []byte) (Program, error) {
 	return Program{Script: true, Needs: name}, nil
 }
 
-// DOS tells whether the first line of a script has the end of a line of DOS: the
+// DOS reports whether the first line of a script has the end of a line of DOS: the
 // kernel takes it for a part of the interpreter's name.
 func (p Program) DOS() bool { return p.Script && strings.HasSuffix(p.Needs, "\r") }
 

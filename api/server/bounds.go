@@ -48,7 +48,7 @@ func (b *Bounds) Again(v *fsm.View) *[]api.CPUBound {
 	return &now
 }
 
-// alike tells whether a bound moved by less than a tenth.
+// alike reports whether a bound moved by less than a tenth.
 func alike(told, now api.CPUBound) bool {
 	by := max(told.Requested-now.Requested, now.Requested-told.Requested)
 	return told.Partition == now.Partition && told.Limit == now.Limit && (by == 0 || 10*by < told.Requested)

@@ -74,7 +74,7 @@ func (c *call) mayEnter(v *fsm.View, t *api.Task) error {
 	return c.mayEnterAs(v, t, s)
 }
 
-// mayBeRoot tells whether the caller may have all of a node, and so of the
+// mayBeRoot reports whether the caller may have all of a node, and so of the
 // cluster.
 func (c *call) mayBeRoot() bool { return auth.May(c.ID, auth.ManageNodes, auth.Object{}) == nil }
 

@@ -92,7 +92,7 @@ func (f *Feed) Look(v *fsm.View) (r FeedRow, news bool) {
 	return r, r.Bounds != nil
 }
 
-// changedAfter tells whether an assignment may have changed after an index.
+// changedAfter reports whether an assignment may have changed after an index.
 // What changed last below level 1 has no revision, and may.
 func changedAfter(v *fsm.View, a api.Assignment, index uint64) bool {
 	job := v.Job(a.Task.Job)
@@ -161,7 +161,7 @@ func untilCheck(now time.Time) time.Duration {
 	return feedCheck - time.Duration(now.UnixNano()%int64(feedCheck))
 }
 
-// mayFeed tells whether the caller may be fed, and by this node if it holds the
+// mayFeed reports whether the caller may be fed, and by this node if it holds the
 // state up to an index.
 func (c *call) mayFeed(after uint64) error {
 	if err := c.nodeOnly(); err != nil {

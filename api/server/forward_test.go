@@ -55,7 +55,7 @@ func TestRelayWaitsForALeader(t *testing.T) {
 	(<-got).want(t, 201)
 }
 
-// waiting tells whether a request reached the server and has no answer.
+// waiting reports whether a request reached the server and has no answer.
 func (n *testNode) waiting() bool { return n.asked.Load() > 0 }
 
 func TestRelayFollowsTheLead(t *testing.T) {
@@ -248,7 +248,7 @@ func TestAWorkerIsNobodyElse(t *testing.T) {
 // A node that nobody can tell of now is not let in, whatever it asks.
 func TestStrangersAreNotLetIn(t *testing.T) {
 	_, oak, _ := twoNodes(t)
-	oak.strangers = map[string]error{"fir": api.Errorf(api.CodeUnavailable, "nobody tells whether it belongs to the cluster"), "yew": api.Errorf(api.CodeNotAllowed, "was removed")}
+	oak.strangers = map[string]error{"fir": api.Errorf(api.CodeUnavailable, "nobody knows whether it belongs to the cluster"), "yew": api.Errorf(api.CodeNotAllowed, "was removed")}
 	for cert, status := range map[string]int{"fir": 503, "yew": 401} {
 		for _, h := range []http.Header{nil, asRoot, {auth.HeaderForwarded: {"1"}}} {
 			oak.send(request{method: "GET", path: "/v1/whoami", cert: cert, header: h, token: oak.token(api.RoleAdmin)}).want(t, status)

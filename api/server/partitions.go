@@ -103,7 +103,7 @@ func (c *call) mayRaise(v *fsm.View, old, p *api.Partition) error {
 		"): name no more than that, or leave it out, so that it holds here, too"}
 }
 
-// samePartition tells whether an operator asked for the same in both.
+// samePartition reports whether an operator asked for the same in both.
 func samePartition(a, b *api.Partition) bool {
 	return reflect.DeepEqual(a.Asked(), b.Asked())
 }

@@ -15,12 +15,12 @@ import (
 // may have been another's. Of what was there it is told nothing: no events, incidents,
 // attempts, logs and versions. Where nobody knows where a job was, it was elsewhere.
 
-// readsIn tells whether the caller would see the job in that partition.
+// readsIn reports whether the caller would see the job in that partition.
 func (s *sight) readsIn(j *api.Job, partition string) bool {
 	return s.all || s.mayRead(auth.Object{Partition: partition, Job: cmp.Or(j.Spec.Name, j.ID)})
 }
 
-// of tells whether the caller sees what is of a job, which it was then, and from
+// of reports whether the caller sees what is of a job, which it was then, and from
 // which of its places on.
 func (s *sight) of(job string, then time.Time, from func(*api.JobPlace) bool) bool {
 	if !s.job(job) {
@@ -36,7 +36,7 @@ func (s *sight) of(job string, then time.Time, from func(*api.JobPlace) bool) bo
 	return !then.Before(s.knownSince(j))
 }
 
-// place tells whether the caller would see the job at the last of the places that
+// place reports whether the caller would see the job at the last of the places that
 // are at or before something.
 func (s *sight) place(j *api.Job, from func(*api.JobPlace) bool) bool {
 	for i := range slices.Backward(j.Places) {
@@ -63,7 +63,7 @@ func (s *sight) knownSince(j *api.Job) time.Time {
 	return since
 }
 
-// version tells whether the caller would see the job where it was as of that version.
+// version reports whether the caller would see the job where it was as of that version.
 func (s *sight) version(j *api.Job, version int) bool {
 	if len(j.Places) > 0 {
 		return s.place(j, func(p *api.JobPlace) bool { return p.Version <= version })
@@ -72,7 +72,7 @@ func (s *sight) version(j *api.Job, version int) bool {
 	return spec != nil && s.readsIn(j, spec.Partition)
 }
 
-// allOf tells whether all that a job ever was the caller would see.
+// allOf reports whether all that a job ever was the caller would see.
 func (s *sight) allOf(j *api.Job) bool {
 	if s.all {
 		return true
@@ -93,7 +93,7 @@ func (s *sight) allOf(j *api.Job) bool {
 	return sees
 }
 
-// tasks tells whether the caller sees all that the tasks of a job tell.
+// tasks reports whether the caller sees all that the tasks of a job tell.
 func (s *sight) tasks(j *api.Job) bool { return j == nil || s.allOf(j) }
 
 // shownTask leaves out of a task the attempts of where the caller does not see its
@@ -114,14 +114,14 @@ func (s *sight) shownTask(t *api.Task) *api.Task {
 	return &out
 }
 
-// untold tells whether what a task says of an end is of where the caller does not see
+// untold reports whether what a task says of an end is of where the caller does not see
 // its job: until it ends itself, that is its last attempt's.
 func (s *sight) untold(j *api.Job, t *api.Task) bool {
 	n := len(t.Earlier)
 	return !s.version(j, t.Version) || n > 0 && !t.State.Final() && !s.version(j, t.Earlier[n-1].Version)
 }
 
-// ranHere tells whether the caller sees the job of a task where it was as the attempt
+// ranHere reports whether the caller sees the job of a task where it was as the attempt
 // of now began, which it may have brought from there.
 func (s *sight) ranHere(t *api.Task) bool {
 	j := s.view.Job(t.Job)

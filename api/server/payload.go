@@ -88,7 +88,7 @@ func (s *sight) shownPayload(p api.Payload) api.Payload {
 	return p
 }
 
-// moved tells whether a job came with an event to another partition, and whether the
+// moved reports whether a job came with an event to another partition, and whether the
 // reader saw it before and sees it then.
 func (s *sight) moved(e *api.Event) (did, saw, sees bool) {
 	j := e.Payload.Job

@@ -79,7 +79,7 @@ func reportRow(by string, a *fsm.Account) api.ReportRow {
 	return row
 }
 
-// account tells whether the caller sees an account: nodes are everybody's, and
+// account reports whether the caller sees an account: nodes are everybody's, and
 // the others are of any.
 func (s *sight) account(by string, a *fsm.Account) bool {
 	on := auth.Object{Partition: a.Partition}

@@ -56,7 +56,7 @@ func getMember(c *call) (any, error) {
 	return Member{State: MemberIn, Program: Needs(v, id, c.Query.Text("program")), Out: n.WorkerOnly && c.Cluster.OutOfRaft(id)}, nil
 }
 
-// Needs tells whether a node has a task that runs a program.
+// Needs reports whether a node has a task that runs a program.
 func Needs(v *fsm.View, nodeID, digest string) bool {
 	return digest != "" && slices.ContainsFunc(v.Assignments(nodeID), func(a api.Assignment) bool { return a.Spec.Program == digest })
 }
@@ -103,7 +103,7 @@ type rollCall struct {
 	keys  *api.Authority
 }
 
-// add puts what is news into a row, and tells whether there is any.
+// add puts what is news into a row, and reports whether there is any.
 func (r *rollCall) add(row *FeedRow, gone []goneNode, v *fsm.View) (news bool) {
 	for _, n := range gone {
 		if !r.begun || n.at > r.last {

@@ -47,7 +47,7 @@ func (c *call) settleUser(v *fsm.View, s *api.JobSpec) error {
 	return s.Validate() // there may be one condition too many now
 }
 
-// goesOn tells whether a spec asks for a job that is there, with the tasks that it
+// goesOn reports whether a spec asks for a job that is there, with the tasks that it
 // has. A batch that ended does not begin again if all of it is the same. What would
 // take a command that makes a job, if that one has ended by then, does not go on:
 // such a job is the caller's.
@@ -68,7 +68,7 @@ func (c *call) goesOn(j *api.Job, s *api.JobSpec) bool {
 	return reflect.DeepEqual(&like, &want)
 }
 
-// goesOnAsItIs tells whether an admitted spec has who a job's tasks are from the job
+// goesOnAsItIs reports whether an admitted spec has who a job's tasks are from the job
 // that is there, and not from the caller. No command may make that of another job,
 // or of none.
 func (c *call) goesOnAsItIs(v *fsm.View, s *api.JobSpec) bool {

@@ -22,7 +22,7 @@ type Cluster interface {
 	exchange.Cluster
 	// Role is "voter", "voter, leader" or "worker".
 	Role(nodeID string) string
-	// OutOfRaft tells whether this node leads and a node takes no part in Raft.
+	// OutOfRaft reports whether this node leads and a node takes no part in Raft.
 	OutOfRaft(nodeID string) bool
 	// Links says what is wrong with the links to the other voters, "" if
 	// nothing is.
@@ -122,7 +122,7 @@ type Local interface {
 	HasBlob(digest string) bool
 	OpenBlob(digest string) (content io.ReadCloser, size int64, err error)
 	PutBlob(digest string, fill func(io.Writer) error) error
-	// DiskFull tells whether the data folder takes no more, and which it is.
+	// DiskFull reports whether the data folder takes no more, and which it is.
 	DiskFull() (folder string, full bool)
 }
 

@@ -39,7 +39,7 @@ func (c *call) sight(v *fsm.View) *sight {
 	return s
 }
 
-// job tells whether the caller sees a job by its id; of one that is removed nobody
+// job reports whether the caller sees a job by its id; of one that is removed nobody
 // knows whose it was.
 func (s *sight) job(id string) bool {
 	if s.all {
@@ -55,7 +55,7 @@ func (s *sight) job(id string) bool {
 	return sees
 }
 
-// reads tells whether the caller sees a job.
+// reads reports whether the caller sees a job.
 func (s *sight) reads(j *api.Job) bool {
 	return s.all || s.mayRead(auth.Object{Partition: j.Spec.Partition, Job: cmp.Or(j.Spec.Name, j.ID)})
 }
@@ -71,7 +71,7 @@ func (s *sight) task(id string) bool {
 
 func (s *sight) mayRead(on auth.Object) bool { return auth.May(s.id, auth.ReadLogs, on) == nil }
 
-// event tells whether the caller sees an event.
+// event reports whether the caller sees an event.
 func (s *sight) event(e *api.Event) bool {
 	of, _, _ := strings.Cut(string(e.Kind), ".")
 	switch {
@@ -96,7 +96,7 @@ func (s *sight) event(e *api.Event) bool {
 	return of == "node" || of == "incident" || of == "cluster" || e.Kind == api.EventsMissed
 }
 
-// incident tells whether the caller sees an incident.
+// incident reports whether the caller sees an incident.
 func (s *sight) incident(i *api.Incident) bool {
 	if s.all || i.Job == "" {
 		return true
@@ -104,12 +104,12 @@ func (s *sight) incident(i *api.Incident) bool {
 	return s.of(i.Job, i.Seen, func(p *api.JobPlace) bool { return p.Incident <= i.ID })
 }
 
-// since tells whether the caller sees what an event tells of a job.
+// since reports whether the caller sees what an event tells of a job.
 func (s *sight) since(e *api.Event, job string) bool {
 	return s.of(job, e.Time, func(p *api.JobPlace) bool { return p.Event <= e.Index })
 }
 
-// names tells whether an id is of something that the caller sees.
+// names reports whether an id is of something that the caller sees.
 func (s *sight) names(id string) bool {
 	v := s.view
 	switch {

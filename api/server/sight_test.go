@@ -151,7 +151,7 @@ func TestPlansNameNoJobsOfOthers(t *testing.T) {
 				said[near] = strings.ReplaceAll(string(n.send(ask).body), near, "x")
 			}
 			if all := !strings.Contains(who, "@"); !all && said["cellar"] != said["never"] {
-				t.Errorf("%s: %s %s tells whether there is a job: %s", who, ask.method, ask.path, said)
+				t.Errorf("%s: %s %s reports whether there is a job: %s", who, ask.method, ask.path, said)
 			}
 			near = "cellar"
 		}

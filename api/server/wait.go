@@ -49,7 +49,7 @@ func (c *call) waitJob() (any, error) {
 	}
 }
 
-// settled tells whether waiting for the job any longer is pointless.
+// settled reports whether waiting for the job any longer is pointless.
 func settled(v *fsm.View, j *api.Job, until string) bool {
 	if j.State.Ended() {
 		return true

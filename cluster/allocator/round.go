@@ -111,7 +111,7 @@ func (r *Round) Refund(path string, held api.Resources) {
 	}
 }
 
-// Entitled tells whether a guarantee covers so much more for a partition: its
+// Entitled reports whether a guarantee covers so much more for a partition: its
 // own, or that of one above it, of which what its children leave is for all of
 // them.
 func (r *Round) Entitled(path string, need api.Resources) bool {
@@ -123,7 +123,7 @@ func (r *Round) Entitled(path string, need api.Resources) bool {
 	return false
 }
 
-// Ahead tells whether a guarantee covers so much more for a partition that
+// Ahead reports whether a guarantee covers so much more for a partition that
 // does not hold for the other one too.
 func (r *Round) Ahead(path, other string, need api.Resources) bool {
 	c, _ := r.apart(path, other)
@@ -149,7 +149,7 @@ func (r *Round) apart(a, b string) (x, y *part) {
 	return x, y
 }
 
-// covers tells whether the part's guarantee covers so much more.
+// covers reports whether the part's guarantee covers so much more.
 func (c *part) covers(need api.Resources) bool {
 	if !c.promised {
 		return false
@@ -158,7 +158,7 @@ func (c *part) covers(need api.Resources) bool {
 	return ok
 }
 
-// MayReclaim tells whether the winner may take need from a victim that would
+// MayReclaim reports whether the winner may take need from a victim that would
 // lose lost: the winner stays within its guarantee, and the victim borrowed
 // what it loses. What each holds beyond its guarantee is what is compared: the
 // winner's is nothing afterwards, so it is never above the victim's. That is
@@ -169,7 +169,7 @@ func (r *Round) MayReclaim(winner, victim string, need, lost api.Resources) bool
 	return w != nil && v != nil && w.covers(need) && r.borrowed(r.t.leaf(victim), v.parent, lost)
 }
 
-// borrowed tells whether the victim, and each one above it below that part,
+// borrowed reports whether the victim, and each one above it below that part,
 // holds what it loses beyond its guarantee.
 func (r *Round) borrowed(v, below *part, lost api.Resources) bool {
 	for c := v; c != below; c = c.parent {

@@ -135,7 +135,7 @@ func (t *tree) keyOf(c *part) key {
 // share is a part's dominant share by its weight.
 func (t *tree) share(c *part) float64 { return fsm.Dominant(c.used, t.capacity) / c.weight }
 
-// metBy tells whether used reaches a guarantee in some resource, and how far
+// metBy reports whether used reaches a guarantee in some resource, and how far
 // it is in the one that is furthest.
 func metBy(g api.Amounts, used api.Resources) (met bool, share float64) {
 	met = true
@@ -160,7 +160,7 @@ func amountOf(r api.Resources, name string) int64 {
 	return r.Custom[name].Scalar
 }
 
-// within tells whether used and need together stay within every amount that is
+// within reports whether used and need together stay within every amount that is
 // named; nothing named: anything does.
 func within(most api.Amounts, used, need api.Resources) (name string, ok bool) {
 	for name, v := range most.Each {

@@ -40,7 +40,7 @@ const joins = "POST /v1/join"
 // renews is what a node may ask for as often as it likes.
 const renews = "POST /v1/internal/renew"
 
-// folds tells whether more of the same are counted: all but what changed something
+// folds reports whether more of the same are counted: all but what changed something
 // and is somebody's, who was let in to do it.
 func folds(r *api.AuditRecord, before, after any) bool {
 	switch {
@@ -52,7 +52,7 @@ func folds(r *api.AuditRecord, before, after any) bool {
 	return strings.HasPrefix(r.Route, "PUT ") && before != nil && reflect.DeepEqual(before, after)
 }
 
-// take tells whether a record is told now. It may be made one of others.
+// take reports whether a record is told now. It may be made one of others.
 func (f *folded) take(r *api.AuditRecord) bool { return f.takeAs(r, false) }
 
 // takeAs is take; the rest, of whom there is no room for more by name, is told

@@ -122,7 +122,7 @@ func (v *verifier) noRecord(line int, text []byte, ended bool) {
 	}
 }
 
-// tornLine tells whether a power cut leaves such a line in place of the record with
+// tornLine reports whether a power cut leaves such a line in place of the record with
 // a number, 0 = any: the beginning of it, or NUL bytes where blocks were not on
 // disk yet, which no record has. It changes no byte of those that were.
 func tornLine(text []byte, ended bool, number uint64) bool {

@@ -118,7 +118,7 @@ func (b *beats) over(id raft.ServerID) {
 	b.answered[id] = time.Now()
 }
 
-// failedSince tells whether a heartbeat to the follower failed after t: what
+// failedSince reports whether a heartbeat to the follower failed after t: what
 // was sent to it before may be lost.
 func (b *beats) failedSince(id raft.ServerID, t time.Time) bool {
 	b.mu.Lock()

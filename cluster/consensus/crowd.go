@@ -54,7 +54,7 @@ func (c *crowd) count(now time.Time) {
 	c.came, c.counted = 0, now
 }
 
-// gathers tells whether it pays to wait: there are many callers, not all of
+// gathers reports whether it pays to wait: there are many callers, not all of
 // them are here, and several are about to come.
 func (c *crowd) gathers() bool {
 	return c.most >= crowded && c.rate*gatherMost.Seconds() >= crowded && c.open < c.most

@@ -287,7 +287,7 @@ func (n *Node) mend() {
 	n.refilled(lost)
 }
 
-// whole tells whether a leader, of a term not before what this node knew, has
+// whole reports whether a leader, of a term not before what this node knew, has
 // sent it all that was committed, and at least what it had.
 func (n *Node) whole() bool {
 	known, d := n.wire.leaderCommit(), n.damage.Load()

@@ -88,7 +88,7 @@ func (g *glue) count(entries, bytes int) {
 	}
 }
 
-// due tells whether it is time for a snapshot.
+// due reports whether it is time for a snapshot.
 func (g *glue) due() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

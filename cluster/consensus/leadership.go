@@ -66,10 +66,10 @@ func (n *Node) AwaitLeadership(ctx context.Context) (context.Context, context.Ca
 	}
 }
 
-// IsLeader tells whether this node leads, as far as it knows.
+// IsLeader reports whether this node leads, as far as it knows.
 func (n *Node) IsLeader() bool { return n.raft.State() == raft.Leader }
 
-// Leads tells whether this node leads and its store holds all that was
+// Leads reports whether this node leads and its store holds all that was
 // acknowledged before it did. A leader that was just elected may not have
 // applied what its predecessor committed.
 func (n *Node) Leads() bool {
@@ -136,7 +136,7 @@ func (n *Node) await(ctx context.Context, ask func() raft.Future) error {
 	}
 }
 
-// CaughtUp tells whether this node's store holds all that the cluster had
+// CaughtUp reports whether this node's store holds all that the cluster had
 // committed when this node heard of a leader. Once it is true it stays so.
 func (n *Node) CaughtUp() bool {
 	if n.caught.Load() {
@@ -153,7 +153,7 @@ func (n *Node) CaughtUp() bool {
 	return true
 }
 
-// holds tells whether the store has what a leader had committed. A leader knows
+// holds reports whether the store has what a leader had committed. A leader knows
 // what is committed only from the first entry of its own term on.
 func (n *Node) holds(h heard) bool {
 	if n.raft.CommitIndex() < h.commit {

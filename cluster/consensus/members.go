@@ -38,7 +38,7 @@ func (n *Node) Members() ([]Server, error) {
 	return out, nil
 }
 
-// Lacks tells whether a node takes no part in Raft, for certain: this node leads, and
+// Lacks reports whether a node takes no part in Raft, for certain: this node leads, and
 // that the other is out is committed. It is soon, or Lacks is asked again.
 func (n *Node) Lacks(id string) bool {
 	term := n.raft.CurrentTerm()

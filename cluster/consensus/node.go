@@ -452,7 +452,7 @@ func (n *Node) LastIndex() uint64 { return n.raft.LastIndex() }
 // AppliedIndex is that of the newest log entry that was handed to the store.
 func (n *Node) AppliedIndex() uint64 { return n.raft.AppliedIndex() }
 
-// HasConfiguration tells whether this node is a member of a cluster, as far as
+// HasConfiguration reports whether this node is a member of a cluster, as far as
 // it knows.
 func (n *Node) HasConfiguration() bool {
 	return !n.wire.retired.Load() && slices.ContainsFunc(n.members(), func(s raft.Server) bool { return string(s.ID) == n.cfg.NodeID })

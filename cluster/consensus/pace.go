@@ -30,7 +30,7 @@ func newPace(timeout time.Duration, steps int) pace {
 	return pace{timeout: timeout, steps: time.Duration(steps), factor: 1}
 }
 
-// observe takes in how long a step took, and tells whether the factor
+// observe takes in how long a step took, and reports whether the factor
 // changed.
 func (p *pace) observe(d time.Duration, now time.Time) bool {
 	p.recent[p.next] = d

@@ -101,14 +101,14 @@ func (q *queue) pack() int {
 	return len(q.items)
 }
 
-// empty tells whether nothing waits.
+// empty reports whether nothing waits.
 func (q *queue) empty() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.items) == 0
 }
 
-// state tells whether enough for one entry waits, and whether more is about to
+// state reports whether enough for one entry waits, and whether more is about to
 // come.
 func (q *queue) state() (full, gathers bool) {
 	q.mu.Lock()
@@ -116,7 +116,7 @@ func (q *queue) state() (full, gathers bool) {
 	return len(q.items) >= packCommands || q.bytes >= packBytes, q.crowd.gathers()
 }
 
-// withdraw takes a call out if none of it was sent, and tells whether it did.
+// withdraw takes a call out if none of it was sent, and reports whether it did.
 func (q *queue) withdraw(c *call) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

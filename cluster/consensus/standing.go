@@ -35,7 +35,7 @@ func (s Standing) cutAt(o Standing) Standing {
 	return s
 }
 
-// Behind tells whether a node with this standing has lost something that one
+// Behind reports whether a node with this standing has lost something that one
 // with the other had.
 func (s Standing) Behind(o Standing) bool {
 	return s.Term < o.Term || s.LastTerm < o.LastTerm || s.LastTerm == o.LastTerm && s.LastIndex < o.LastIndex

@@ -136,7 +136,7 @@ func (w *wire) follow() {
 	}
 }
 
-// deposed tells whether the leader of a term is none any more, as this node
+// deposed reports whether the leader of a term is none any more, as this node
 // knows. What it still says is not taken for a word of a leader, nor for how
 // long those take.
 func (w *wire) deposed(term uint64) bool {
@@ -218,14 +218,14 @@ func (w *wire) InstallSnapshot(id raft.ServerID, addr raft.ServerAddress, args *
 	return err
 }
 
-// member tells whether a node takes part, while this one leads.
+// member reports whether a node takes part, while this one leads.
 func (w *wire) member(id raft.ServerID) bool {
 	r := w.raft.Load()
 	return r != nil && r.State() == raft.Leader &&
 		slices.ContainsFunc(r.GetConfiguration().Configuration().Servers, func(s raft.Server) bool { return s.ID == id })
 }
 
-// mute tells whether this node must not say that it leads.
+// mute reports whether this node must not say that it leads.
 func (w *wire) mute() bool { return w.hangs != nil && w.hangs() }
 
 // leader is the node that leads as far as this one knows, "" if none does.

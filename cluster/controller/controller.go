@@ -29,7 +29,7 @@ type Config struct {
 	// KeepEnded is how long an ended job is kept, KeepJobs how many at most.
 	KeepEnded time.Duration
 	KeepJobs  int
-	// Forgets tells whether Now is to be trusted with what cannot be made again:
+	// Forgets reports whether Now is to be trusted with what cannot be made again:
 	// while it is not, no job is removed for its age. Nil: always.
 	Forgets func() bool
 }

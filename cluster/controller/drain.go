@@ -45,7 +45,7 @@ func stopBy(n *api.Node, j *api.Job, t *api.Task) time.Time {
 	return n.DrainBy.Add(-time.Duration(spec.StopGrace))
 }
 
-// mayMove tells whether every task of the job elsewhere runs, and none is about to end,
+// mayMove reports whether every task of the job elsewhere runs, and none is about to end,
 // so that moving one more never takes two away.
 func (d *decision) mayMove(j *api.Job, nodeID string) bool {
 	for t := range d.view.JobTasks(j.ID) {

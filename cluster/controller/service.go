@@ -57,7 +57,7 @@ func (d *decision) service(j *api.Job) {
 // until it runs: its program may have to be fetched first. Nothing bounds it.
 const startsWithin = 30 * time.Second
 
-// stays tells whether a task that was told to leave runs for longer than another of its
+// stays reports whether a task that was told to leave runs for longer than another of its
 // job takes to be replaced: to end, with all its grace, and to start.
 func (d *decision) stays(j *api.Job, t *api.Task) bool {
 	if !t.Leaving() {

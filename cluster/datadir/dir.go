@@ -48,7 +48,7 @@ func Open(path string) (*Dir, error) {
 	return &Dir{path, f}, nil
 }
 
-// InUse tells whether a daemon runs with the data folder at path.
+// InUse reports whether a daemon runs with the data folder at path.
 func InUse(path string) bool {
 	f, err := os.Open(filepath.Join(path, "lock"))
 	if err != nil {

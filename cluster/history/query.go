@@ -58,7 +58,7 @@ type edge struct {
 	first uint64
 }
 
-// outside tells whether no event within these bounds is wanted.
+// outside reports whether no event within these bounds is wanted.
 func (q *query) outside(first, last uint64, oldest, newest int64) bool {
 	return q.Before != 0 && first >= q.Before || last <= q.After || !q.Since.IsZero() && newest < q.Since.UnixNano() || !q.Until.IsZero() && oldest > q.Until.UnixNano()
 }

@@ -101,7 +101,7 @@ func (w *writer) put(e *api.Event) {
 	}
 }
 
-// diverged tells whether the event at the end of the history is another one
+// diverged reports whether the event at the end of the history is another one
 // than the store's with that index: the cluster was recovered from a node that
 // knew less. What the store keeps is then written again, and hides what is on
 // disk with the same indexes.

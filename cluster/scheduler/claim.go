@@ -97,13 +97,13 @@ func (p *pass) claimed(t *turn, e *entry, job string, slot int, need api.Resourc
 	return sum, any
 }
 
-// before tells whether a job is before the one of a claim in the queue of both.
+// before reports whether a job is before the one of a claim in the queue of both.
 func (p *pass) before(t *turn, e *entry, c *claim) bool {
 	l := p.e.jobs[c.job]
 	return e != nil && c.path == t.q.part.Path && l != nil && l.entry != nil && (t.q.users != nil || e.before(l.entry))
 }
 
-// leavesClaims tells whether enough is left for the claims of others on a slot, or
+// leavesClaims reports whether enough is left for the claims of others on a slot, or
 // on its way, once a task took what it needs there.
 func (p *pass) leavesClaims(t *turn, e *entry, job string, slot int, need api.Resources) bool {
 	if p.unknown(slot) {

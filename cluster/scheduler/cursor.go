@@ -113,7 +113,7 @@ func (x *heads) Pop() any {
 	return v
 }
 
-// charge adds to a user's use, and tells whether another user should go first
+// charge adds to a user's use, and reports whether another user should go first
 // now.
 func (c *cursor) charge(user string, share float64) bool {
 	var self *userCursor

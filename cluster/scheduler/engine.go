@@ -24,11 +24,11 @@ type Round interface {
 	Held(partition string) api.Resources
 	Charge(partition string, need api.Resources)
 	Refund(partition string, held api.Resources)
-	// Entitled tells whether a guarantee covers so much more for a partition.
+	// Entitled reports whether a guarantee covers so much more for a partition.
 	Entitled(partition string, need api.Resources) bool
-	// Ahead tells whether such a guarantee is not the other's too.
+	// Ahead reports whether such a guarantee is not the other's too.
 	Ahead(partition, other string, need api.Resources) bool
-	// MayReclaim tells whether winner may take need from a victim that loses
+	// MayReclaim reports whether winner may take need from a victim that loses
 	// lost.
 	MayReclaim(winner, victim string, need, lost api.Resources) bool
 	// Over lists the partitions that hold more than their limit.
@@ -150,7 +150,7 @@ func (e *Engine) reload() {
 	}
 }
 
-// perUser tells whether it is bounded what runs of one user in a partition.
+// perUser reports whether it is bounded what runs of one user in a partition.
 func (e *Engine) perUser(p *api.Partition) bool {
 	for ; p != nil; p = e.view.Partition(p.Parent()) {
 		if p.MaxRunningPerUser > 0 {

@@ -47,7 +47,7 @@ func (x *preemption) stuck() {
 	}
 }
 
-// freezable tells whether a task can be frozen without harm. It gives its CPUs
+// freezable reports whether a task can be frozen without harm. It gives its CPUs
 // back, and those that are its own would be another's when it thaws; and clients of
 // a service would find its ports open, and hang.
 func (x *preemption) freezable(v *api.Task) bool {
@@ -84,7 +84,7 @@ func (p *pass) thaw(t *turn) bool {
 	return false
 }
 
-// frozenMayUse tells whether cpus are not held for someone who is entitled to
+// frozenMayUse reports whether cpus are not held for someone who is entitled to
 // them, or whose job outranks the frozen task's.
 func (p *pass) frozenMayUse(t *turn, v *api.Task, slot int, need api.Resources) bool {
 	for _, h := range p.held[slot] {

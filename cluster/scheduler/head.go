@@ -68,7 +68,7 @@ func (p *pass) waits(t *turn) {
 	t.head = h
 }
 
-// wide tells whether a job's task is more than what its partition is entitled to.
+// wide reports whether a job's task is more than what its partition is entitled to.
 func (p *pass) wide(path string, j *api.Job) bool {
 	return fsm.Dominant(j.Spec.Need().Times(max(1, j.Spec.Gang)), p.view.Capacity()) > p.round.Fair(path)
 }
@@ -138,7 +138,7 @@ func (p *pass) leftOf(h *reserve.Hold) api.Resources {
 	return h.Idle(func(slot int) api.Resources { return p.e.slots.Free[slot] })
 }
 
-// keepsOut tells whether room that is held is kept from a job's task, as far as
+// keepsOut reports whether room that is held is kept from a job's task, as far as
 // it matters whose they are: not from that which it is held for, always from
 // others of its partition, and from other partitions as guarantees say, or else
 // weights.
@@ -168,14 +168,14 @@ func (p *pass) goesBefore(h *reserve.Kept, idle func() float64, path string, e *
 	return owner != nil && (owner.Late || p.behind(owner, h.Path, path, idle()))
 }
 
-// behind tells whether the partition of one that waits first has less than
+// behind reports whether the partition of one that waits first has less than
 // another one, by weight.
 func (p *pass) behind(h *reserve.Head, path, other string, idle float64) bool {
 	names, weights, shares, ok := p.round.Apart(path, other)
 	return ok && h.KeepsOut(&p.e.shares, reserve.Side{Name: names[0], Weight: weights[0], Share: shares[0]}, reserve.Side{Name: names[1], Weight: weights[1], Share: shares[1]}, idle)
 }
 
-// outstands tells whether one that waits first takes the place of another, whose
+// outstands reports whether one that waits first takes the place of another, whose
 // room is not kept from it.
 func (p *pass) outstands(h *reserve.Head, path string, o *reserve.Kept) bool {
 	if p.round.Ahead(path, o.Path, o.Need) || h.Late {

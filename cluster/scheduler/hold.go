@@ -259,7 +259,7 @@ func (p *pass) endOf(t *api.Task, j *api.Job) (at time.Time, ends bool) {
 	return at, true
 }
 
-// leaves tells whether a task was told to end, now or in a while.
+// leaves reports whether a task was told to end, now or in a while.
 func leaves(t *api.Task) bool {
 	return t.Desired == api.DesiredStop || t.Desired == api.DesiredMove || t.Leaving()
 }
@@ -287,7 +287,7 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// mayUse tells whether a task may go to a slot in which room is held.
+// mayUse reports whether a task may go to a slot in which room is held.
 func (p *pass) mayUse(t *turn, slot int, need api.Resources) bool {
 	if !p.leavesClaims(t, t.entry, t.entry.job.ID, slot, need) {
 		return false
@@ -300,7 +300,7 @@ func (p *pass) mayUse(t *turn, slot int, need api.Resources) bool {
 	return true
 }
 
-// isLoan tells whether the holder can take back what a task of the current job
+// isLoan reports whether the holder can take back what a task of the current job
 // gets, and will not want it before the task was worth starting.
 func (p *pass) isLoan(t *turn, h *reserve.Kept) bool {
 	part := t.q.part
@@ -314,7 +314,7 @@ func (p *pass) isLoan(t *turn, h *reserve.Kept) bool {
 	return l != nil && l.entry != nil && p.outranks(part, l.entry.job, t.entry.job, 0)
 }
 
-// mayClaim tells whether what is taken back on a slot would be the job's. It
+// mayClaim reports whether what is taken back on a slot would be the job's. It
 // must not rely on when tasks end there: that is what is to change.
 func (p *pass) mayClaim(t *turn, e *entry, slot int, need api.Resources) bool {
 	for _, h := range p.held[slot] {
@@ -327,7 +327,7 @@ func (p *pass) mayClaim(t *turn, e *entry, slot int, need api.Resources) bool {
 
 func (p *pass) endsBefore(j *api.Job, h *reserve.Hold) bool { return p.endsBy(j, h.At) }
 
-// endsBy tells whether a job that starts now ends by then, at a known time.
+// endsBy reports whether a job that starts now ends by then, at a known time.
 func (p *pass) endsBy(j *api.Job, at time.Time) bool {
 	d := bound(j.Spec)
 	return d > 0 && !at.IsZero() && !p.now.Add(d).After(at)

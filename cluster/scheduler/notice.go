@@ -28,7 +28,7 @@ func (x *preemption) ending() {
 	}
 }
 
-// gaveWay tells whether a task ends because it had to give way, whatever it was told
+// gaveWay reports whether a task ends because it had to give way, whatever it was told
 // after that.
 func gaveWay(v *api.Task) bool {
 	return v.Desired == api.DesiredMove && (v.Reason == api.ReasonPreempted || v.Leaves != nil)
@@ -52,7 +52,7 @@ func (x *preemption) dismiss() {
 	}
 }
 
-// unknown tells whether a new leader does not know yet for whom those leave a slot who
+// unknown reports whether a new leader does not know yet for whom those leave a slot who
 // were told to: then nobody gets what they leave before that is decided.
 func (p *pass) unknown(slot int) bool {
 	if !p.e.fresh || p.view.LeavingCount() == 0 {

@@ -11,7 +11,7 @@ import (
 // observer looks on as a pass decides. It decides nothing: the same is decided
 // whoever looks.
 type observer interface {
-	// asks tells whether it wants to know what keeps just that job waiting: then
+	// asks reports whether it wants to know what keeps just that job waiting: then
 	// that is tried, though it is known that no node has room.
 	asks(j *api.Job) bool
 	// tried is told of each job that is looked at, before it is.

@@ -354,7 +354,7 @@ func (u *user) head() standing {
 	return standing{entry: e, rank: e.rank, left: e.job.Counts.Pending}
 }
 
-// begun tells whether the next job is one of again.
+// begun reports whether the next job is one of again.
 func (u *user) begun() bool {
 	if len(u.again) == 0 || len(u.rest) == 0 {
 		return len(u.again) > 0

@@ -278,7 +278,7 @@ func (s *packSearch) branch(depth int, value float64) {
 	s.branch(depth+1, value)
 }
 
-// twins tells whether two bins have just as much left, and may take the same of
+// twins reports whether two bins have just as much left, and may take the same of
 // all items from that depth on: trying both would find the same.
 func (s *packSearch) twins(a, b, depth int) bool {
 	return s.takes[a]>>depth == s.takes[b]>>depth && s.bins[a].Equal(s.bins[b])

@@ -286,7 +286,7 @@ func (p *pass) block(t *turn, limit bool) (strict bool) {
 }
 
 // takeOver gives the room that was held for a job which is no longer the first
-// to the one that is, and tells whether that can start there at once.
+// to the one that is, and reports whether that can start there at once.
 func (p *pass) takeOver(t *turn, e *entry) bool {
 	old := p.e.holds[t.q.part.Path]
 	if old == nil || old.Job == e.job.ID {

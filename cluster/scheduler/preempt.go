@@ -75,7 +75,7 @@ func (x *preemption) guarantee(t *turn) {
 	}
 }
 
-// outranks tells whether a job may take from another one of its partition that
+// outranks reports whether a job may take from another one of its partition that
 // ran for so long, by the partition's policy: it is better, and would be served
 // before the other if both waited. So what it takes is not given back to whom it
 // was taken from, and taking ends: each time the room goes to who is further ahead
@@ -141,7 +141,7 @@ func (x *preemption) claim(t *turn, e *entry, allow allowed, covered func(api.Re
 	}
 }
 
-// allowed tells whether a task that needs so much may take it from a victim of
+// allowed reports whether a task that needs so much may take it from a victim of
 // a partition that loses so much in all.
 type allowed func(need, lost api.Resources, v *api.Task) bool
 
@@ -303,7 +303,7 @@ func (x *preemption) spare(set *victimSet, c *order.Class, need, left api.Resour
 	}
 }
 
-// roomAfter tells whether limits allow the need once the victims are gone.
+// roomAfter reports whether limits allow the need once the victims are gone.
 func (x *preemption) roomAfter(t *turn, need api.Resources, list []victim) bool {
 	path := t.q.part.Path
 	if x.round.Room(path, need) == "" {
@@ -319,7 +319,7 @@ func (x *preemption) roomAfter(t *turn, need api.Resources, list []victim) bool 
 	return ok
 }
 
-// victim tells whether a task may be made to give way now, and how.
+// victim reports whether a task may be made to give way now, and how.
 func (x *preemption) victim(v *api.Task, node *api.Node, force bool) (victim, bool) {
 	part := x.view.Partition(v.Partition)
 	if part == nil || part.Preempt == api.PreemptNever || x.chosen[v.ID] || v.State != api.TaskRunning && v.State != api.TaskStarting && v.State != api.TaskStaging {

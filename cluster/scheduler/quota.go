@@ -134,7 +134,7 @@ func (p *pass) addQuota(q *reserve.Quota, yields func(*reserve.Quota) bool) {
 	}
 }
 
-// stands tells whether a quota's job can still start when it was found to, beside
+// stands reports whether a quota's job can still start when it was found to, beside
 // those before it.
 func (p *pass) stands(q *reserve.Quota) bool {
 	for i := range q.Levels {
@@ -265,7 +265,7 @@ func (p *pass) barring(t *turn, need api.Resources) (by *reserve.Quota, at strin
 	return nil, ""
 }
 
-// passes tells whether the current job may start though too little is left for a
+// passes reports whether the current job may start though too little is left for a
 // quota's beside it: that is not before it, or it ends first, or gives way.
 func (p *pass) passes(t *turn, q *reserve.Quota, need api.Resources) bool {
 	path := t.q.part.Path
@@ -273,7 +273,7 @@ func (p *pass) passes(t *turn, q *reserve.Quota, need api.Resources) bool {
 		!p.goesBefore(&q.Kept, func() float64 { return p.idleBelow(q) }, path, t.entry, need)
 }
 
-// mayUseQuota tells whether the current job may start so much beside what is kept
+// mayUseQuota reports whether the current job may start so much beside what is kept
 // below limits.
 func (p *pass) mayUseQuota(t *turn, need api.Resources) bool {
 	by, at := p.barring(t, need)

@@ -79,7 +79,7 @@ func (p *pass) barsNow(j *api.Job, n int) []fsm.RunningBar {
 	return p.running.Bars(j, n)
 }
 
-// endsFirst tells whether a job that starts now has ended once there is room for those
+// endsFirst reports whether a job that starts now has ended once there is room for those
 // for which it is kept.
 func (p *pass) endsFirst(j *api.Job) bool {
 	return !slices.ContainsFunc(p.ahead, func(t *turn) bool {

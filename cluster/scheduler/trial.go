@@ -37,7 +37,7 @@ const (
 // change makes a copy of the state be what it would be; an error: it cannot.
 type change func(f *fsm.Fork) error
 
-// starts tells whether the task starts with that changed: it is placed, or
+// starts reports whether the task starts with that changed: it is placed, or
 // others give way to it. Once nothing may be spent any more, nothing does.
 func (x *trials) starts(do change) bool {
 	f := x.base.Fork()

@@ -21,7 +21,7 @@ type units struct {
 	from   int // next of the unmade
 	to     int
 	skip   int                  // of those, how many have a row and have ended
-	ended  func(index int) bool // tells whether one is of them
+	ended  func(index int) bool // reports whether one is of them
 	base   int
 	latest int
 	need   api.Resources
@@ -55,7 +55,7 @@ func newUnits(v *fsm.View, j *api.Job, now time.Time) (u *units, again time.Time
 	return u, again
 }
 
-// waits tells whether a task's back-off is not over. One of longer than there is
+// waits reports whether a task's back-off is not over. One of longer than there is
 // was reckoned by a clock that was set back since.
 func waits(j *api.Job, t *api.Task, now time.Time) bool {
 	most := time.Minute

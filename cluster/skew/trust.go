@@ -37,7 +37,7 @@ func (c *Trust) set(trusted bool) {
 	c.trusted, c.at, c.since = trusted, c.now().Round(0), time.Now()
 }
 
-// Holds tells whether the clock was that of most voters, and has not jumped
+// Holds reports whether the clock was that of most voters, and has not jumped
 // since.
 func (c *Trust) Holds() bool {
 	c.mu.Lock()
@@ -57,7 +57,7 @@ func (s *Loop) judge(ctx context.Context, ahead map[string]time.Duration) bool {
 	return trusted
 }
 
-// verdict tells whether most voters have this leader's time, itself included,
+// verdict reports whether most voters have this leader's time, itself included,
 // and who is to lead instead, if anyone.
 func (s *Loop) verdict(ahead map[string]time.Duration) (trusted bool, successor string) {
 	voters := s.Voters()

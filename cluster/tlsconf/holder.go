@@ -25,7 +25,7 @@ const (
 // Protocols is every ALPN name of the one port, in order of preference.
 func Protocols() []string { return []string{protoHTTP2, protoHTTP1, ProtoRaft, ProtoGossip} }
 
-// BetweenNodes tells whether a connection of these ALPN names carries what nodes
+// BetweenNodes reports whether a connection of these ALPN names carries what nodes
 // tell each other all the time, rather than HTTP.
 func BetweenNodes(protos []string) bool {
 	return len(protos) > 0 && strings.HasPrefix(protos[0], nodeProtos)
@@ -69,7 +69,7 @@ func newTrust(cas []*x509.Certificate) *trust {
 	return t
 }
 
-// signed tells whether a certificate is of one of some authorities, whatever its
+// signed reports whether a certificate is of one of some authorities, whatever its
 // dates.
 func signed(leaf *x509.Certificate, by *x509.CertPool) bool {
 	_, err := leaf.Verify(x509.VerifyOptions{Roots: by, CurrentTime: leaf.NotAfter, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
@@ -134,14 +134,14 @@ func (h *Holder) SignerPEM() []byte {
 // CertPEM is the certificate in use.
 func (h *Holder) CertPEM() []byte { return encodeCert(h.Leaf().Raw) }
 
-// SignedBy tells whether the certificate in use is of the first of some
+// SignedBy reports whether the certificate in use is of the first of some
 // authorities.
 func (h *Holder) SignedBy(caPEM []byte) bool {
 	cas, err := parseCerts(caPEM)
 	return err == nil && signed(h.Leaf(), newTrust(cas[:1]).pool)
 }
 
-// Signs tells whether an authority is the one that signs now, as far as this node
+// Signs reports whether an authority is the one that signs now, as far as this node
 // knows.
 func (h *Holder) Signs(caPEM []byte) bool {
 	certs, err := parseCerts(caPEM)
@@ -245,7 +245,7 @@ func (h *Holder) admitted(c Caller) error {
 	return nil
 }
 
-// Votes tells whether the certificate in use says that this node is a voter.
+// Votes reports whether the certificate in use says that this node is a voter.
 func (h *Holder) Votes() bool { return saysVoter(h.Leaf()) }
 
 // ClientConfig is for calling another node over one protocol ("" for HTTP,
@@ -292,7 +292,7 @@ func (h *Holder) VoterConfig(expectNodeID string) *tls.Config {
 	return conf
 }
 
-// saysVoter tells whether a verified certificate is of a voter: who has the
+// saysVoter reports whether a verified certificate is of a voter: who has the
 // authority's key signs for itself, and for others never so.
 func saysVoter(leaf *x509.Certificate) bool { return slices.Contains(leaf.DNSNames, voterHost) }
 

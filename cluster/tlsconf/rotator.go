@@ -94,7 +94,7 @@ func (r *Rotator) Run(ctx context.Context) error {
 	}
 }
 
-// await waits, and tells whether another node refused this one meanwhile, or
+// await waits, and reports whether another node refused this one meanwhile, or
 // another key signs now; ok is false once ctx is done.
 func (r *Rotator) await(ctx context.Context, d time.Duration) (refused, outdated, ok bool) {
 	timer := time.NewTimer(d)

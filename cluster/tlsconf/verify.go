@@ -153,7 +153,7 @@ type shown struct {
 	by     atomic.Pointer[trust] // verified it last
 }
 
-// good tells whether the certificate is of an authority that is trusted now.
+// good reports whether the certificate is of an authority that is trusted now.
 func (s *shown) good() bool {
 	trusts := s.holder.trusts.Load()
 	if s.by.Load() == trusts {

@@ -78,7 +78,7 @@ func (c *Cache) Path(digest string) string {
 	return filepath.Join(c.dir, strings.TrimPrefix(digest, "sha256:"))
 }
 
-// Has tells whether the program is here.
+// Has reports whether the program is here.
 func (c *Cache) Has(digest string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -70,7 +70,7 @@ func (c *Cores) Hold(id, slice string, cpus []int) {
 	c.gen++
 }
 
-// Give takes back what an attempt had, and tells whether it had any.
+// Give takes back what an attempt had, and reports whether it had any.
 func (c *Cores) Give(id string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -82,7 +82,7 @@ func (c *Cores) Give(id string) bool {
 	return true
 }
 
-// Taken tells whether any CPU is an attempt's own, and as of which change.
+// Taken reports whether any CPU is an attempt's own, and as of which change.
 func (c *Cores) Taken() (gen uint64, any bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -194,7 +194,7 @@ func choose(free []CPU, n int) (ids []int) {
 	return ids
 }
 
-// better tells whether a part with a CPUs serves a need better than one with b:
+// better reports whether a part with a CPUs serves a need better than one with b:
 // the smallest that has all, or else the largest; of equals the later.
 func better(a, b, need int, later bool) bool {
 	switch {
@@ -227,7 +227,7 @@ func ofNode(free []CPU, n int) (ids []int) {
 	return ids
 }
 
-// fits tells whether a core with a free threads is to be taken before one with
+// fits reports whether a core with a free threads is to be taken before one with
 // b: the largest that is needed as a whole, or else the smallest.
 func fits(a, b, n int, later bool) bool {
 	switch {

@@ -2,7 +2,7 @@ package keeper
 
 import "net"
 
-// Answers tells whether a node has a keeper, given the folder of its first; it
+// Answers reports whether a node has a keeper, given the folder of its first; it
 // starts none.
 func Answers(dir string) bool {
 	for _, d := range folders(dir) {

@@ -31,13 +31,13 @@ func folders(dir string) []string {
 	return out
 }
 
-// there tells whether a keeper lives in a folder, or died by force in it.
+// there reports whether a keeper lives in a folder, or died by force in it.
 func there(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, pidFile))
 	return err == nil
 }
 
-// alive tells whether a keeper has the folder.
+// alive reports whether a keeper has the folder.
 func alive(dir string) (bool, error) {
 	f, err := os.Open(filepath.Join(dir, lockFile)) // to write it would be told to its neighbours
 	if errors.Is(err, os.ErrNotExist) {
@@ -56,7 +56,7 @@ func alive(dir string) (bool, error) {
 
 // beside reads what the keepers beside the one in dir hold, in their ledgers,
 // which are written before anything is done: it waits for no other process.
-// dead tells whether one of them was killed, so that nobody knows what still
+// dead reports whether one of them was killed, so that nobody knows what still
 // runs of what it started.
 func beside(dir string) (held []Status, dead bool, err error) {
 	for _, other := range folders(dir) {
@@ -89,7 +89,7 @@ func beside(dir string) (held []Status, dead bool, err error) {
 	return held, dead, nil
 }
 
-// ofOne tells whether a slice is that of an attempt in the list which has not
+// ofOne reports whether a slice is that of an attempt in the list which has not
 // ended, or may start.
 func ofOne(slice string, held []Status) bool {
 	for _, st := range held {
@@ -103,7 +103,7 @@ func ofOne(slice string, held []Status) bool {
 	return false
 }
 
-// firstSlice tells whether a slice may be that of an attempt below a keeper that
+// firstSlice reports whether a slice may be that of an attempt below a keeper that
 // does not write down which: web.0/3 has PARTITION/web/0-a3, or job.web of it
 // since a daemon of a later version asks for it.
 func firstSlice(slice, id string) bool {

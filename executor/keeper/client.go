@@ -22,7 +22,7 @@ type ClientConfig struct {
 	// Vouch, unless nil, lets the keeper answer for the tasks while this daemon
 	// cannot.
 	Vouch *Vouch
-	// OneKeeper, unless nil, tells whether a daemon may come back, as an upgrade
+	// OneKeeper, unless nil, reports whether a daemon may come back, as an upgrade
 	// is taken back, that looks for one keeper only: it would take for lost what
 	// runs below another. Until then none is started for its generation.
 	OneKeeper func() bool
@@ -201,7 +201,7 @@ func (c *Client) choose(ctx context.Context, r *StartRequest) (*peer, error) {
 	return best, nil
 }
 
-// outgrown tells whether a start goes to no keeper that is there; room is
+// outgrown reports whether a start goes to no keeper that is there; room is
 // whether there may be one more.
 func (c *Client) outgrown(best knows, r *StartRequest, room bool) bool {
 	own := c.conceded(best, *r)
@@ -401,7 +401,7 @@ func (c *Client) Events(ctx context.Context) (<-chan Status, error) {
 	return out, nil
 }
 
-// beside tells whether there is another keeper, or about to be.
+// beside reports whether there is another keeper, or about to be.
 func (c *Client) beside(p *peer) bool {
 	c.mu.Lock()
 	growing := c.growing
@@ -464,7 +464,7 @@ func (c *Client) appoint(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// cannotVouch tells whether a keeper never answers: it is of a version before
+// cannotVouch reports whether a keeper never answers: it is of a version before
 // there was such a thing, or may not open the socket.
 func cannotVouch(err error) bool {
 	return errors.Is(err, os.ErrPermission) || strings.Contains(err.Error(), "does not know the operation")

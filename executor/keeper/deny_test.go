@@ -51,7 +51,7 @@ func listening(t *testing.T, dir string) *net.UnixListener {
 	return l
 }
 
-// refuses tells whether a keeper starts an attempt no more.
+// refuses reports whether a keeper starts an attempt no more.
 func (s *server) refuses(id string) bool { return !s.fates.begin(id) }
 
 // What one keeper of a node said that is not there, none beside it begins, nor

@@ -100,7 +100,7 @@ func (h *hangup) process() *isolation.Process {
 	return h.p
 }
 
-// heeded tells whether whoever runs a command may send it that signal.
+// heeded reports whether whoever runs a command may send it that signal.
 func heeded(sig syscall.Signal) bool {
 	return sig == unix.SIGHUP || sig == unix.SIGINT || sig == unix.SIGQUIT || sig == unix.SIGTERM
 }

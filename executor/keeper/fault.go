@@ -52,7 +52,7 @@ func ofProgram(err *os.PathError) bool {
 	return errors.Is(err, unix.EIO) && err.Op == "fork/exec" && !unreadable(err.Path)
 }
 
-// unreadable tells whether a disk does not give the beginning of a program: the
+// unreadable reports whether a disk does not give the beginning of a program: the
 // kernel says EIO for that, and for a file, or a loader or interpreter that the file
 // names, which lacks its end. So it is the program's fault unless a read says
 // otherwise: whoever may blame the node for it could take it from everybody.

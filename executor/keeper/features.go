@@ -133,10 +133,10 @@ type knows struct {
 	generation int
 }
 
-// current tells whether there is no reason for another keeper beside this one.
+// current reports whether there is no reason for another keeper beside this one.
 func (k knows) current() bool { return k.whole && k.generation >= generation }
 
-// better tells whether starts go to a keeper rather than to another.
+// better reports whether starts go to a keeper rather than to another.
 func (k knows) better(than knows) bool {
 	return cmp.Or(cmp.Compare(k.generation, than.generation), cmp.Compare(len(k.all), len(than.all))) > 0
 }

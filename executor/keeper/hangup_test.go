@@ -88,7 +88,7 @@ type readFunc func([]byte) (int, error)
 
 func (f readFunc) Read(p []byte) (int, error) { return f(p) }
 
-// runs tells whether some process has that file open as its output.
+// runs reports whether some process has that file open as its output.
 func runs(r *rig, out string) bool {
 	links, err := filepath.Glob("/proc/[0-9]*/fd/1")
 	if err != nil {

@@ -55,7 +55,7 @@ func (p *peer) startBy(ctx context.Context, r StartRequest) (*message, error) {
 	return p.do(ctx, true, message{Op: opStart, Start: &r})
 }
 
-// mayBegin tells whether a start whose time is over may have been begun, or may
+// mayBegin reports whether a start whose time is over may have been begun, or may
 // be yet: the ledger has it, or cannot be read. One at a time looks, as a disk
 // may hang.
 func (p *peer) mayBegin(ctx context.Context, id string) bool {

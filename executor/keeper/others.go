@@ -191,7 +191,7 @@ func keepers() iter.Seq2[int, []string] {
 	}
 }
 
-// saysKeeper tells whether a command line may be a keeper's, by its beginning.
+// saysKeeper reports whether a command line may be a keeper's, by its beginning.
 func saysKeeper(file string, begin []byte) bool {
 	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -210,7 +210,7 @@ func argvOf(cmdline []byte) []string {
 	return strings.Split(strings.TrimSuffix(string(cmdline), "\x00"), "\x00")
 }
 
-// sameUser tells whether a process is of our user. Who owns its folder in /proc
+// sameUser reports whether a process is of our user. Who owns its folder in /proc
 // does not tell: that is root for one that may not be dumped.
 func sameUser(proc string) bool {
 	b, err := os.ReadFile(filepath.Join(proc, "status"))

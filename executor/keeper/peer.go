@@ -157,13 +157,13 @@ func (p *peer) current() (*link, error) {
 	return p.link, nil
 }
 
-// absent tells whether no keeper listens, or one that is ending.
+// absent reports whether no keeper listens, or one that is ending.
 func absent(err error) bool {
 	return errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) ||
 		errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// unclean tells whether a keeper died and left tasks, or exits nobody took
+// unclean reports whether a keeper died and left tasks, or exits nobody took
 // note of, which only a new keeper can tell about.
 func unclean(dir string) bool {
 	if there(dir) {

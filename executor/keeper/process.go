@@ -85,7 +85,7 @@ func (r *reading) read(fd uintptr) bool {
 	return !errors.Is(r.err, unix.EAGAIN)
 }
 
-// hand hands on what was read, and tells whether there may be more.
+// hand hands on what was read, and reports whether there may be more.
 func (r *reading) hand(take func([]byte) error) (more bool, err error) {
 	if r.buf == nil {
 		return errors.Is(r.err, unix.EINTR), nil // a terminal ends with EIO
@@ -138,7 +138,7 @@ func give(uid uint32, files ...*os.File) {
 	}
 }
 
-// passed tells whether a file is one that was made for a process: others are
+// passed reports whether a file is one that was made for a process: others are
 // everybody's.
 func passed(f *os.File) bool {
 	fi, err := f.Stat()

@@ -199,7 +199,7 @@ func (s *server) accept(l *net.UnixListener) {
 	}
 }
 
-// housed tells whether the keeper's folder is still there.
+// housed reports whether the keeper's folder is still there.
 func (s *server) housed() bool {
 	_, err := os.Stat(s.ledger.path)
 	return !errors.Is(err, os.ErrNotExist)

@@ -60,7 +60,7 @@ func TestAStartOfASleepingKeeper(t *testing.T) {
 	}
 }
 
-// stopped tells whether all threads of a process are.
+// stopped reports whether all threads of a process are.
 func stopped(t *testing.T, pid int) bool {
 	t.Helper()
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))

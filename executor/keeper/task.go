@@ -348,7 +348,7 @@ func (s *server) ended(t *task, st Status) {
 	}
 }
 
-// remove kills what is left in the slice and deletes it, and tells whether it is gone.
+// remove kills what is left in the slice and deletes it, and reports whether it is gone.
 func (s *server) remove(sl *isolation.Slice) (gone bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()

@@ -50,7 +50,7 @@ type message struct {
 	Error    *wireError     `json:"error,omitempty"`
 }
 
-// check tells whether a request says all that its op needs.
+// check reports whether a request says all that its op needs.
 func (m *message) check() error {
 	if (m.Op == opStart || m.Op == opPrepare) && m.Start == nil || m.Op == opExec && m.Exec == nil {
 		return fmt.Errorf("the operation %q says not of what", m.Op)

@@ -56,7 +56,7 @@ func (s *segment) empty() error {
 	return err
 }
 
-// more tells whether a whole frame can be read from what is there.
+// more reports whether a whole frame can be read from what is there.
 func (s *segment) more() bool {
 	b, err := s.buf.Peek(headerSize)
 	if err != nil {

@@ -106,7 +106,7 @@ func (r *Reader) stretches() (all []stretch, lines, open int, err error) {
 	return all, lines, open, nil
 }
 
-// counts tells whether the lines of a frame count.
+// counts reports whether the lines of a frame count.
 func (r *Reader) counts(f frame) bool {
 	if f.stream == end || !r.opts.wants(f.stream) {
 		return false

@@ -83,7 +83,7 @@ func eachName(ctx context.Context, dir *os.File, f func(name string) error) erro
 	}
 }
 
-// eachNameOnce tells whether some were removed, and why others were not.
+// eachNameOnce reports whether some were removed, and why others were not.
 func eachNameOnce(ctx context.Context, dir *os.File, f func(name string) error) (some bool, err error) {
 	if _, err := dir.Seek(0, io.SeekStart); err != nil {
 		return false, err

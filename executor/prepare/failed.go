@@ -86,7 +86,7 @@ func (p *Preparer) NotRun(s *isolation.Spec, said error) error {
 	return coded(CodeNotRun, "program %s cannot be executed on %s: %s", name, where, text)
 }
 
-// ownFile tells whether the program is a file in a folder that the task has of its
+// ownFile reports whether the program is a file in a folder that the task has of its
 // own: the one of that name outside is another.
 func ownFile(s *isolation.Spec) bool {
 	path := filepath.Clean(s.Path)
@@ -94,7 +94,7 @@ func ownFile(s *isolation.Spec) bool {
 		!slices.ContainsFunc(s.Reached, func(seen string) bool { return within(path, seen) })
 }
 
-// uploaded tells whether the program is a file of ours under its digest, which
+// uploaded reports whether the program is a file of ours under its digest, which
 // means nothing to the user.
 func (p *Preparer) uploaded(s *isolation.Spec) bool {
 	return p.Program != nil && strings.HasPrefix(s.Path, p.Program("", ""))

@@ -95,7 +95,7 @@ func (f *Folders) Release(id string, gone bool) {
 	}
 }
 
-// untouched tells whether a folder is ours and has no permissions or attributes but
+// untouched reports whether a folder is ours and has no permissions or attributes but
 // those it was made with. Whether it is empty is seen when it is removed.
 func untouched(dir string) bool {
 	var st unix.Stat_t

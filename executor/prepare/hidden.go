@@ -57,7 +57,7 @@ func HiddenFolders(dirs ...string) (hidden, seen []string, err error) {
 	return hidden, seen, nil
 }
 
-// within tells whether a path is a folder or in it.
+// within reports whether a path is a folder or in it.
 func within(path, dir string) bool {
 	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
 }
@@ -95,7 +95,7 @@ func (p *Preparer) hides(s *api.TaskSpec) bool {
 	return s.Confined(api.PartData) && len(p.Hidden) > 0
 }
 
-// inTemp tells whether a path is in one of the folders that a task has of its own.
+// inTemp reports whether a path is in one of the folders that a task has of its own.
 func inTemp(path string, s *api.TaskSpec) bool {
 	return s.Confined(api.PartTmp) && ownFolder(path) != ""
 }

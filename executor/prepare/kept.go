@@ -161,7 +161,7 @@ func (s *stock) keep(dir string) bool {
 	return true
 }
 
-// asMade tells whether a folder is as it was made, for nobody yet or for that heir.
+// asMade reports whether a folder is as it was made, for nobody yet or for that heir.
 func (s *stock) asMade(f folder, of heir) bool {
 	m, owner, err := look(f.dir)
 	ours := owner == numbers{uint32(os.Geteuid()), uint32(os.Getegid())}
@@ -169,7 +169,7 @@ func (s *stock) asMade(f folder, of heir) bool {
 }
 
 // Trim removes some of the folders that are kept for attempts that did not come, or
-// that an earlier daemon left, until ctx ends, and tells whether there are more: many
+// that an earlier daemon left, until ctx ends, and reports whether there are more: many
 // that are removed at once make those slow that are made meanwhile.
 func (s *stock) Trim(ctx context.Context) (more bool) {
 	s.mu.Lock()

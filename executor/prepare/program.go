@@ -139,14 +139,14 @@ func variable(env []string, name string) string {
 	return ""
 }
 
-// ofMachine tells whether an error of a look at a path says nothing about what is
+// ofMachine reports whether an error of a look at a path says nothing about what is
 // there, such as one of a disk, or of a daemon that has too many files open.
 func ofMachine(err error) bool {
 	var no unix.Errno
 	return errors.As(err, &no) && !slices.Contains([]unix.Errno{unix.ENOENT, unix.ENOTDIR, unix.EACCES, unix.EPERM, unix.ELOOP, unix.ENAMETOOLONG}, no)
 }
 
-// OfDisk tells whether an error is the disk's and says nothing about what was
+// OfDisk reports whether an error is the disk's and says nothing about what was
 // looked for on it.
 func OfDisk(err error) bool {
 	for _, no := range []unix.Errno{unix.EIO, unix.EROFS, unix.ENOSPC, unix.EDQUOT, unix.ENODEV, unix.ENXIO, unix.ESTALE, unix.EUCLEAN} {

@@ -110,7 +110,7 @@ func (s *stock) take(after heir) (f folder, ok bool) {
 	return f, true
 }
 
-// Low tells whether it is time to Fill it, and nobody does: many are made at once,
+// Low reports whether it is time to Fill it, and nobody does: many are made at once,
 // since whoever makes one has all others wait that come to the same folder.
 func (s *stock) Low() bool {
 	s.mu.Lock()

@@ -104,7 +104,7 @@ func (u *users) choose(dir string, taken map[uint32]bool) uint32 {
 	return 0
 }
 
-// holds tells whether a folder, which may be gone by now, has a uid.
+// holds reports whether a folder, which may be gone by now, has a uid.
 func (u *users) holds(dir string) bool {
 	for _, h := range u.held {
 		if h.dir == dir {

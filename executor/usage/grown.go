@@ -24,11 +24,11 @@ func (g *Grown) Since() time.Time { return g.hadAt }
 // Space is what a file system has free, and what is to stay so, in bytes.
 type Space struct{ Free, Reserve int64 }
 
-// Short tells whether there is so little that whoever goes on filling it is to be
+// Short reports whether there is so little that whoever goes on filling it is to be
 // found out: twice of what is to stay free.
 func (s Space) Short() bool { return s.Free < 2*s.Reserve }
 
-// Gone tells whether less is free than is to stay so.
+// Gone reports whether less is free than is to stay so.
 func (s Space) Gone() bool { return s.Free < s.Reserve }
 
 // rest is how much has to be free again before what was known is forgotten.
@@ -41,7 +41,7 @@ func (s Space) matters() int64 { return max(s.Reserve/64, 1<<20) }
 // renew is how long it is known what each had, as long as space is only short.
 const renew = 10 * time.Minute
 
-// Wants tells whether it is time to measure what each has. Nobody is measured while
+// Wants reports whether it is time to measure what each has. Nobody is measured while
 // there is space, nor again while nothing changes.
 func (g *Grown) Wants(s Space, now time.Time) bool {
 	switch age := now.Sub(g.taken); {

@@ -74,7 +74,7 @@ func (b *bounds) moved(group string, sum int64) {
 }
 
 // Bound says which groups are bounded from now on, and no others; Write makes it
-// so. It tells whether there is something to write.
+// so. It reports whether there is something to write.
 func (w *Weights) Bound(all map[string]Bound) (due bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -221,7 +221,7 @@ func (w *Weights) bound(group string) int64 {
 	return w.bounds.own[group]
 }
 
-// above tells whether a group may use more than one above it might before.
+// above reports whether a group may use more than one above it might before.
 func above(group string, most int64, raised map[string]int64) bool {
 	for up := path.Dir(group); up != "."; up = path.Dir(up) {
 		if was, ok := raised[up]; ok && most > was {

@@ -68,7 +68,7 @@ func New(node Share, kernel Kernel) *Weights {
 // Set says what the task in a slice is guaranteed from now on; nothing any more
 // when it ended, and none of the CPU while it is frozen; and the most of the CPU
 // that it may use, once it runs, if it asked for that. Write makes it so. It
-// tells whether there is something to write that was not there before.
+// reports whether there is something to write that was not there before.
 func (w *Weights) Set(slice string, s Share, limit int64) (due bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -65,7 +65,7 @@ func (x *caller) dial(n *lab.Node, alpn string) *tls.Conn {
 	return tls.Client(c, x.conf(alpn))
 }
 
-// streams tells whether a node gives the caller a stream of that protocol: who is
+// streams reports whether a node gives the caller a stream of that protocol: who is
 // refused hears it at the first read, others hear nothing.
 func (x *caller) streams(n *lab.Node, alpn string) bool {
 	x.t.Helper()

@@ -34,7 +34,7 @@ func (r *run) evil() *caller {
 	return r.removed
 }
 
-// denied tells whether a status says that the caller may not, or cannot be asked
+// denied reports whether a status says that the caller may not, or cannot be asked
 // after; 0 is a connection that was cut.
 func denied(status int) bool {
 	return status == 0 || status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusServiceUnavailable

@@ -95,7 +95,7 @@ func parse(args []string) (options, error) {
 	return o, nil
 }
 
-// held tells whether all held.
+// held reports whether all held.
 func held(ctx context.Context, o options) bool {
 	s := stage.New()
 	s.Do(func() {

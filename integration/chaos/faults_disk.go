@@ -105,7 +105,7 @@ func flipped(r *run, t *told) func() {
 }
 
 // startOrRefill starts a node whose log may be damaged, which it says then, and
-// tells whether it served or ended in time.
+// reports whether it served or ended in time.
 func (r *run) startOrRefill(n *lab.Node, wait time.Duration) (done bool) {
 	done, ended, words := r.awaitStart(n, wait)
 	if !ended {

@@ -129,7 +129,7 @@ func again(seed uint64) int {
 	return c.ProcessState.ExitCode()
 }
 
-// broken runs one chaos from beginning to check, and tells whether all held.
+// broken runs one chaos from beginning to check, and reports whether all held.
 func broken(ctx context.Context, o options) bool {
 	s := stage.New()
 	s.Do(func() {

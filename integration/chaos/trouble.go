@@ -61,7 +61,7 @@ func (r *run) noteSound(all []*lab.Node, name, span string) {
 	}
 }
 
-// takenIn tells whether a leader has that node as ready.
+// takenIn reports whether a leader has that node as ready.
 func takenIn(all []*lab.Node, name string) bool {
 	for _, n := range all {
 		var h api.Health

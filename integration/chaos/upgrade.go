@@ -192,7 +192,7 @@ func (r *run) join(what, bin, leads string) {
 	r.stage.Errorf("%s: the lead moves each time", what)
 }
 
-// joined tells whether nodes of one program led while one of the other joined.
+// joined reports whether nodes of one program led while one of the other joined.
 func (r *run) joined(what, bin, leads string) bool {
 	r.lead(leads)
 	n := r.add(bin)

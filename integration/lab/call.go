@@ -77,7 +77,7 @@ func (n *Node) Do(method, path string, in, out any) (err error) {
 	return err
 }
 
-// passing tells whether an answer says that another may follow.
+// passing reports whether an answer says that another may follow.
 func passing(err error) bool {
 	code := api.ErrorCode(err)
 	return code == api.CodeUnavailable || code == api.CodeUnknown

@@ -113,10 +113,10 @@ func (n *Node) LaunchTo(out io.Writer, verb string, args ...string) {
 	go func(c *exec.Cmd, done chan struct{}) { _ = c.Wait(); close(done) }(n.Cmd, n.Done)
 }
 
-// Ready tells whether the daemon said that it serves.
+// Ready reports whether the daemon said that it serves.
 func (n *Node) Ready() bool { return n.out != nil && strings.HasPrefix(n.out.String(), "ready ") }
 
-// Ended tells whether the daemon is not running.
+// Ended reports whether the daemon is not running.
 func (n *Node) Ended() bool {
 	if n.Cmd == nil {
 		return true

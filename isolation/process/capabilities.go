@@ -81,7 +81,7 @@ func each(set uint64) iter.Seq[uintptr] {
 	}
 }
 
-// hasIPC tells whether this kernel has IPC namespaces: one without has nothing
+// hasIPC reports whether this kernel has IPC namespaces: one without has nothing
 // that they would part.
 func hasIPC(proc string) bool {
 	_, err := os.Stat(proc + "/self/ns/ipc")

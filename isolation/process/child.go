@@ -141,7 +141,7 @@ func inPoller(pid int, until time.Time, wait func() (bool, error)) error {
 	return os.NewSyscallError("wait4", err)
 }
 
-// scarce tells whether something was refused for want of files or memory. That
+// scarce reports whether something was refused for want of files or memory. That
 // passes, and says nothing of a process: to wait for one goes on.
 func scarce(err error) bool {
 	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)

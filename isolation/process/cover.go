@@ -50,7 +50,7 @@ const (
 	SharedMemory    = "/dev/shm"
 )
 
-// MayReplace tells whether a process can have a folder of its own in place of that
+// MayReplace reports whether a process can have a folder of its own in place of that
 // one: it is there, and no link, which leads to what has other names as well.
 func MayReplace(path string) bool {
 	fi, err := os.Lstat(path)
@@ -104,7 +104,7 @@ func (c Confinement) layers() ([]layer, error) {
 	return out, nil
 }
 
-// on tells whether there is to be a layer on those that there are.
+// on reports whether there is to be a layer on those that there are.
 func (l *layer) on(those []layer, made map[string]bool) (bool, error) {
 	var top *layer // the nearest
 	for i := range those {
@@ -195,7 +195,7 @@ func (l layer) makes(path string, err error) error {
 	return fmt.Errorf("%s: %w", l.puts(), err)
 }
 
-// empty tells whether a file system of its own is mounted there.
+// empty reports whether a file system of its own is mounted there.
 func (l layer) empty() bool { return l.kind == isCovered || l.kind == isMemory }
 
 func (l layer) flags() uintptr {

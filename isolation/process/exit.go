@@ -16,7 +16,7 @@ type Exit struct {
 	Core   bool // the kernel wrote its memory to disk
 }
 
-// hasSignal tells whether a mask of /proc/PID/status has sig.
+// hasSignal reports whether a mask of /proc/PID/status has sig.
 func hasSignal(status []byte, mask string, sig syscall.Signal) bool {
 	_, rest, _ := bytes.Cut(status, []byte("\n"+mask))
 	hex, _, _ := bytes.Cut(bytes.TrimSpace(rest), []byte("\n"))

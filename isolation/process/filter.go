@@ -20,7 +20,7 @@ const (
 	specAllow = 4 // SECCOMP_FILTER_FLAG_SPEC_ALLOW
 )
 
-// CanFilter tells whether there is a filter of system calls for this machine.
+// CanFilter reports whether there is a filter of system calls for this machine.
 func CanFilter() error {
 	if syscalls.Filter() == nil || !setsFilters {
 		return errors.New("this program cannot on this processor")

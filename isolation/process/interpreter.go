@@ -150,7 +150,7 @@ func (in *starter) readScore(proc string) error {
 	return nil
 }
 
-// restartable tells whether threads have restartable sequences, as those of the
+// restartable reports whether threads have restartable sequences, as those of the
 // C library do: a program built with cgo. Then the kernel kills a process that
 // does not have that memory any more.
 func restartable() bool {

@@ -53,7 +53,7 @@ func (a *arena) reset() {
 // report is where a process writes what failed.
 func (a *arena) report() uintptr { return a.at(0) }
 
-// has tells whether there is room for so many bytes of strings and their addresses,
+// has reports whether there is room for so many bytes of strings and their addresses,
 // beside the steps of any start.
 func (a *arena) has(room int) bool { return a.restAt+stepsRoom+room <= len(a.mem) }
 

@@ -56,7 +56,7 @@ func there(proc string, paths []string) (out []string) {
 	return out
 }
 
-// readOnly tells whether nobody can write where that is mounted.
+// readOnly reports whether nobody can write where that is mounted.
 func readOnly(path string) bool {
 	var st unix.Statfs_t
 	err := ignoreInterrupt(func() error { return unix.Statfs(path, &st) })
@@ -76,12 +76,12 @@ const procFlags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 // mounts there later is not seen.
 var readOnlyTree = unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY, Propagation: unix.MS_PRIVATE}
 
-// hasTrees tells whether the kernel can do so: from Linux 5.12 on.
+// hasTrees reports whether the kernel can do so: from Linux 5.12 on.
 var hasTrees = sync.OnceValue(func() bool {
 	return !errors.Is(unix.MountSetattr(-1, "", unix.AT_EMPTY_PATH, &unix.MountAttr{}), unix.ENOSYS)
 })
 
-// CanProtect tells whether the machine's group hierarchies can be made read-only for a
+// CanProtect reports whether the machine's group hierarchies can be made read-only for a
 // task: where they cannot, one that is root leaves its groups.
 func CanProtect() bool { return hasTrees() }
 
@@ -180,7 +180,7 @@ func below(path, above string) bool {
 	return strings.HasPrefix(path, strings.TrimSuffix(above, "/")+"/")
 }
 
-// reached tells whether a path leads to that mount, or another hides it.
+// reached reports whether a path leads to that mount, or another hides it.
 func reached(path, mount string) bool {
 	var st unix.Statx_t
 	err := ignoreInterrupt(func() error {

@@ -334,7 +334,7 @@ func protectSystem(trees []string) error {
 	return nil
 }
 
-// gone tells whether nothing is mounted there any more: the machine may unmount what
+// gone reports whether nothing is mounted there any more: the machine may unmount what
 // it had when its mounts were read.
 func gone(path string) bool {
 	var st unix.Statx_t

@@ -94,7 +94,7 @@ func (p *Process) SignalGroup(sig syscall.Signal) error {
 	return nil
 }
 
-// deaf tells whether sig would end a process, but not this one.
+// deaf reports whether sig would end a process, but not this one.
 func (p *Process) deaf(sig syscall.Signal) bool {
 	switch sig {
 	case 0, syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU,
@@ -120,7 +120,7 @@ func (p *Process) deaf(sig syscall.Signal) bool {
 
 const maxBlocked = 64 * time.Millisecond // so twice that in all
 
-// waitsForSignals tells whether the process is in sigwait, where the kernel
+// waitsForSignals reports whether the process is in sigwait, where the kernel
 // shows the signals it waits for as not blocked.
 func (p *Process) waitsForSignals() bool {
 	b, err := os.ReadFile(filepath.Join(p.procRoot, strconv.Itoa(p.Pid), "syscall"))

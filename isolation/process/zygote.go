@@ -375,7 +375,7 @@ func (z *zygote) patiently(since time.Time, call func() (int, error)) (int, erro
 	}
 }
 
-// stopped tells whether it will do nothing, as a signal of an admin's stopped it.
+// stopped reports whether it will do nothing, as a signal of an admin's stopped it.
 func (z *zygote) stopped() bool {
 	var info [128]byte
 	err := ignoreInterrupt(func() error {

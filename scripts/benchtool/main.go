@@ -105,7 +105,7 @@ func main() {
 	}
 }
 
-// measure runs the benchmarks of these names, or all, and tells whether one
+// measure runs the benchmarks of these names, or all, and reports whether one
 // failed.
 func (b *bench) measure(names []string) (failed bool) {
 	repeat := b.repeat

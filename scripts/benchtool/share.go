@@ -123,7 +123,7 @@ func (n *node) stats() ([]stat, error) {
 	return got.Items, err
 }
 
-// idleShare tells whether a task of next to no CPU is held up while nobody else
+// idleShare reports whether a task of next to no CPU is held up while nobody else
 // of its node wants any.
 func (n *node) idleShare(b *bench) error {
 	f := b.figure("a busy service of --cpus 0.01 on an idle node: held up for", "ms", 1)

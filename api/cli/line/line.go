@@ -82,7 +82,7 @@ func isNumber(s string) bool {
 	return err == nil
 }
 
-// complete tells whether the command has no sub-commands to choose from.
+// complete reports whether the command has no sub-commands to choose from.
 func (l *Line) complete() bool { return l.Command != nil && len(l.Command.Subcommands) == 0 }
 
 func (l *Line) subcommands(root *cli.App) []*cli.Command {
@@ -203,7 +203,7 @@ func (l *Line) misplaced() error {
 	return usage("mesita %s %s: %q stands before --, and a command after it: %s", strings.Join(l.path, " "), form, l.args[n], remedy)
 }
 
-// named tells whether a name is given by its flag.
+// named reports whether a name is given by its flag.
 func (l *Line) named() bool {
 	f := find(l.localFlags(), "name")
 	return f != nil && l.has(f)

@@ -124,7 +124,7 @@ func ChangeFlags() []cli.Flag {
 	}
 }
 
-// AnySet tells whether a setting of a partition is given.
+// AnySet reports whether a setting of a partition is given.
 func AnySet(c *cli.Context) bool {
 	for _, f := range partitionFields() {
 		if c.IsSet(f.name) {

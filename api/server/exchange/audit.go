@@ -21,7 +21,7 @@ type Subject struct {
 	Asked             string // what else is to be recorded of the request; no secrets
 }
 
-// Recorded tells whether what is done by the route is recorded: all but plain
+// Recorded reports whether what is done by the route is recorded: all but plain
 // reads, and what nodes do all the time. Refusals are on every route.
 func (r *Route) Recorded() bool {
 	switch r.Method {

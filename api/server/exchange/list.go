@@ -105,7 +105,7 @@ func (w *listing) row(v any) error {
 	return nil
 }
 
-// zipped tells whether the caller takes the answer compressed, as RFC 9110 12.5.3.
+// zipped reports whether the caller takes the answer compressed, as RFC 9110 12.5.3.
 func (c *Call) zipped() bool {
 	for s := range strings.SplitSeq(strings.Join(c.R.Header["Accept-Encoding"], ","), ",") {
 		name, weight, _ := strings.Cut(s, ";")
@@ -199,7 +199,7 @@ func (w *listing) end(tag string) error {
 	return nil
 }
 
-// has tells whether the caller has what has that tag, as RFC 9110 13.1.2.
+// has reports whether the caller has what has that tag, as RFC 9110 13.1.2.
 func (c *Call) has(tag string) bool {
 	given := strings.Split(strings.Join(c.R.Header["If-None-Match"], ","), ",")
 	return slices.ContainsFunc(given, func(s string) bool {

@@ -359,7 +359,7 @@ func plainValue(v reflect.Value) string {
 	return ""
 }
 
-// Shows tells whether the caller wants that field of the rows.
+// Shows reports whether the caller wants that field of the rows.
 func (c *Call) Shows(field string) bool {
 	return c.page == nil || c.page.fields == nil || slices.Contains(c.page.fields, field)
 }

@@ -119,7 +119,7 @@ func (w way) connecting(req *http.Request, cancel context.CancelCauseFunc) (*htt
 }
 
 // noLink is an error of a node that no packet gets to, as far as this one can
-// tell. Its code tells whether something may have got there before.
+// tell. Its code reports whether something may have got there before.
 type noLink struct{ err *api.Error }
 
 func (e noLink) Error() string { return e.err.Error() }

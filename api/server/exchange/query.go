@@ -118,7 +118,7 @@ func (q *Query) OneOf(name string, words ...string) string {
 	return s
 }
 
-// Enum reads a named value into v and tells whether it was given.
+// Enum reads a named value into v and reports whether it was given.
 func (q *Query) Enum(name string, v encoding.TextUnmarshaler) bool {
 	s := q.Text(name)
 	if s == "" {

@@ -265,7 +265,7 @@ func (l *Log) note(change func(*mark)) error {
 	return err
 }
 
-// Damaged tells whether something that was here is lost and not filled in again.
+// Damaged reports whether something that was here is lost and not filled in again.
 func (l *Log) Damaged() bool { _, _, m := l.span(); return m.damage != 0 }
 
 // tookSnapshot notes that there is a snapshot up to index.

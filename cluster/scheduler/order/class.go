@@ -41,7 +41,7 @@ type Class struct {
 	fullEpoch, fullPos int // in the slots' changes, when no slot had room
 }
 
-// IsFull tells whether no slot has room, as far as that is known without
+// IsFull reports whether no slot has room, as far as that is known without
 // looking.
 func (c *Class) IsFull() bool {
 	return c != nil && !c.Own() && c.fullEpoch == c.s.epoch && c.fullPos == c.s.pos()
@@ -50,7 +50,7 @@ func (c *Class) IsFull() bool {
 // Full notes that no slot has room now.
 func (c *Class) Full() { c.fullEpoch, c.fullPos = c.s.epoch, c.s.pos() }
 
-// Own tells whether one job has the class to itself, for what may change at any
+// Own reports whether one job has the class to itself, for what may change at any
 // time: where other jobs are, or where its tasks could not start.
 func (c *Class) Own() bool { return c.Near != nil || c.Avoid != nil }
 
@@ -259,7 +259,7 @@ func (c *Class) bar(i int) {
 	c.set(i, none)
 }
 
-// Fits tells whether a slot can take one more task.
+// Fits reports whether a slot can take one more task.
 func (c *Class) Fits(i int) bool {
 	if b := &c.s.brief[i]; !c.ok[i] || b.cpus < int64(c.Need.CPUs) || b.mem < int64(c.Need.Mem) {
 		return false
@@ -270,10 +270,10 @@ func (c *Class) Fits(i int) bool {
 	return f.Fits(c.Need) && (c.AnyPorts == 0 || PortsLeft(*f, c.Need, c.AnyPorts))
 }
 
-// May tells whether a slot meets all conditions.
+// May reports whether a slot meets all conditions.
 func (c *Class) May(i int) bool { return c.ok[i] }
 
-// CouldTake tells whether a slot has enough for a task when it is empty.
+// CouldTake reports whether a slot has enough for a task when it is empty.
 func (c *Class) CouldTake(i int) bool {
 	if b := &c.s.brief[i]; b.totalCPUs < int64(c.Need.CPUs) || b.totalMem < int64(c.Need.Mem) {
 		return false

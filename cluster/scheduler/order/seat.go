@@ -111,7 +111,7 @@ func (s *Seat) Bar(i int) {
 	s.move(i)
 }
 
-// Barred tells whether slots are out of the order while the job sits.
+// Barred reports whether slots are out of the order while the job sits.
 func (s *Seat) Barred() bool { return len(s.barred) > 0 }
 
 // Taken notes that a task of the job went to a slot.

@@ -156,7 +156,7 @@ func Lacks(free, need api.Resources, anyPorts int) string {
 	return ""
 }
 
-// PortsLeft tells whether k ports are left beside those of a need.
+// PortsLeft reports whether k ports are left beside those of a need.
 func PortsLeft(free, need api.Resources, k int) bool {
 	left := free.Ports
 	if len(need.Ports) > 0 {

@@ -28,7 +28,7 @@ type Head struct {
 	met  map[string]Side // its owner's side against all who wanted what is kept
 }
 
-// Is tells whether it is that task.
+// Is reports whether it is that task.
 func (h *Head) Is(job string, index, attempt int) bool {
 	return h != nil && h.Job == job && h.Index == index && h.Attempt == attempt
 }
@@ -59,7 +59,7 @@ type Side struct {
 // tiny is what sums of shares may differ in without being different.
 const tiny = 1e-9
 
-// KeepsOut tells whether room that is kept for the task is kept from another
+// KeepsOut reports whether room that is kept for the task is kept from another
 // side: its owner is behind that by weight, or was when it was asked first.
 func (h *Head) KeepsOut(a *Averages, owner, other Side, idle float64) bool {
 	if h.out[other.Name] {
@@ -83,7 +83,7 @@ func (h *Head) mine(a *Averages, owner Side) float64 {
 	return a.Since(h.mark, owner.Name) + h.idle/owner.Weight
 }
 
-// owes tells whether its owner has had more than somebody who wanted the same.
+// owes reports whether its owner has had more than somebody who wanted the same.
 func (h *Head) owes(a *Averages) bool {
 	for name, owner := range h.met {
 		if h.mine(a, owner) > a.Since(h.mark, name)+tiny {

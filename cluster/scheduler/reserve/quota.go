@@ -30,7 +30,7 @@ type Level struct {
 
 // Find finds when the quota's job can start, as tasks end in the order of their
 // ends. held is what each level holds now, with what is kept there for others; all
-// tells whether those are all ends that are known.
+// reports whether those are all ends that are known.
 func (q *Quota) Find(ends []Release, held []api.Resources, all bool) {
 	for _, r := range ends {
 		if q.fits(held) && (r.At.IsZero() || !r.At.Equal(q.At)) {
@@ -75,7 +75,7 @@ func (q *Quota) Level(path string) *Level {
 	return &q.Levels[i]
 }
 
-// Leaves tells whether so much more fits below the limit once what will come back
+// Leaves reports whether so much more fits below the limit once what will come back
 // did, of what is held in all.
 func (l *Level) Leaves(held, need api.Resources) bool {
 	has, back, more := api.AmountsOf(held), api.AmountsOf(l.Released), api.AmountsOf(need)

@@ -147,7 +147,7 @@ func (c *user) sendDoubt(ctx context.Context, method, path string, in, out any, 
 	}
 }
 
-// unclear tells whether the same request may be answered otherwise elsewhere or
+// unclear reports whether the same request may be answered otherwise elsewhere or
 // later.
 func unclear(err error) bool {
 	var e *api.Error

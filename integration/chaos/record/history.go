@@ -129,7 +129,7 @@ func (h *History) start(l Line) (wrong []string) {
 	return wrong
 }
 
-// excused tells whether the cluster could not know of a run, or the node that
+// excused reports whether the cluster could not know of a run, or the node that
 // starts one could not know that it has moved.
 func (h *History) excused(r *oneRun, l Line) bool {
 	switch {
@@ -251,7 +251,7 @@ func (h *History) silent(node string) bool {
 	return false
 }
 
-// away tells whether a node was away for longer than a stop may take.
+// away reports whether a node was away for longer than a stop may take.
 func (h *History) away(node string, now float64) bool {
 	for _, s := range h.spans {
 		if s.node == node && now-s.since > stopTakes {

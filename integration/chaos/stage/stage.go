@@ -75,7 +75,7 @@ func (s *Stage) Fatalf(format string, args ...any) {
 	panic(errOver)
 }
 
-// Failed tells whether anything was wrong.
+// Failed reports whether anything was wrong.
 func (s *Stage) Failed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
