@@ -41,7 +41,7 @@ type Payload struct {
 // EventKind says what happened.
 type EventKind string
 
-// The kinds of events. Scripts compare them: append only.
+// The kinds of events; EventKinds says what they mean. Scripts compare them: append only.
 const (
 	EventJobCreated      EventKind = "job.created"
 	EventJobUpdated      EventKind = "job.updated"
@@ -49,7 +49,7 @@ const (
 	EventJobStopped      EventKind = "job.stopped"
 	EventJobEnded        EventKind = "job.ended"
 	EventJobRemoved      EventKind = "job.removed"
-	EventJobHidden       EventKind = "job.hidden" // told to who saw it where it was, and does not where it went
+	EventJobHidden       EventKind = "job.hidden"
 	EventTaskCreated     EventKind = "task.created"
 	EventTaskPlaced      EventKind = "task.placed"
 	EventTaskState       EventKind = "task.state"
@@ -57,8 +57,8 @@ const (
 	EventTaskStop        EventKind = "task.stop"
 	EventTaskRemoved     EventKind = "task.removed"
 	EventTaskUpdated     EventKind = "task.updated"
-	EventTaskShown       EventKind = "task.shown"     // told to who did not see its job where it was, and does where it went
-	EventIncidentShown   EventKind = "incident.shown" // the same
+	EventTaskShown       EventKind = "task.shown"
+	EventIncidentShown   EventKind = "incident.shown"
 	EventNodeJoined      EventKind = "node.joined"
 	EventNodeState       EventKind = "node.state"
 	EventNodeUpdated     EventKind = "node.updated"
@@ -86,7 +86,7 @@ const (
 	EventClusterSet      EventKind = "cluster.set"
 	EventCAKey           EventKind = "cluster.cakey"
 	EventGossipKey       EventKind = "cluster.gossipkey"
-	EventsMissed         EventKind = "events.missed" // those up to its index are not in that node's history
+	EventsMissed         EventKind = "events.missed"
 )
 
 // About reports whether the event is about that job, task or node, or was caused

@@ -96,6 +96,9 @@ func (s *Store) Events(ctx context.Context, after uint64, limit int) ([]api.Even
 		s.events.mu.Unlock()
 		switch {
 		case gap:
+			if err := s.View().Happened(after); err != nil {
+				return nil, err
+			}
 			return nil, conflict("events after %d are no longer kept: read the state again and go on from there", after)
 		case len(out) > 0:
 			return out, nil
@@ -106,6 +109,15 @@ func (s *Store) Events(ctx context.Context, after uint64, limit int) ([]api.Even
 		case <-ready:
 		}
 	}
+}
+
+// Happened fails if there is no event with that index yet: whoever saw it saw another
+// cluster's, or this one's before it was recovered, and would wait for the next in vain.
+func (v *View) Happened(index uint64) error {
+	if last := v.LastEvent(); index > last {
+		return conflict("there is no event %d yet, the newest is %d: if you have seen it, it was another cluster's, or this one's before a recovery; read the state again and go on from there", index, last)
+	}
+	return nil
 }
 
 // after copies events up to the published one; a reader must not see an event

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"errors"
 	"math"
 	"net"
 	"net/http"
@@ -91,7 +92,7 @@ func (a *Authenticator) Identify(r *http.Request, cred Credentials) (Identity, e
 		return a.open(r)
 	case Unix:
 		if uid, ok := peerUID(r.Context()); ok && (uid == 0 || uid == a.uid) {
-			return a.local(api.LocalRoot), nil
+			return a.localOrShown(r, api.LocalRoot)
 		}
 	case TLS:
 		if a.cfg.NodeCert != nil {
@@ -101,6 +102,22 @@ func (a *Authenticator) Identify(r *http.Request, cred Credentials) (Identity, e
 		}
 	}
 	return a.bearer(r, Source(r))
+}
+
+// localOrShown is who needs no credentials on this node, unless it shows a token: it wants
+// to be who that says, and has no more rights, or it would take what root may do for
+// what the token may.
+func (a *Authenticator) localOrShown(r *http.Request, who string) (Identity, error) {
+	scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return a.local(who), nil
+	}
+	id, err := a.bearer(r, Source(r))
+	var e *api.Error
+	if errors.As(err, &e) && e.Code == api.CodeNotAllowed {
+		e.Message += "; without a token (MESITA_TOKEN) you need none here"
+	}
+	return id, err
 }
 
 // local is who needs no credentials on this node.
@@ -115,7 +132,7 @@ func (a *Authenticator) open(r *http.Request) (Identity, error) {
 	inside := own && a.cfg.Confines != nil && tcpInside(r.Context(), a.cfg.Confines)
 	switch {
 	case own && !inside:
-		return a.local(api.LocalDev), nil
+		return a.localOrShown(r, api.LocalDev)
 	case r.Header.Get("Authorization") != "":
 		return a.bearer(r, Source(r))
 	case !ok:

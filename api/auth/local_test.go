@@ -1,16 +1,19 @@
 package auth
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/budget"
 )
 
@@ -115,5 +118,39 @@ func TestALocalUserHoldsItsOwnPart(t *testing.T) {
 	}
 	if n := conns.Open(budget.Trusted); n != 3 {
 		t.Errorf("%d connections of root", n)
+	}
+}
+
+// Root who shows a token is who the token says, at the socket and at the port of dev, and
+// hears of one that is wrong; without one, or with what is no token, it is root.
+func TestRootWithATokenIsTheToken(t *testing.T) {
+	for _, cred := range []Credentials{Unix, Open} {
+		b, a := newAuth()
+		viewer, secret := b.add(api.TokenRequest{Kind: api.TokenClient, Name: "ci", Role: api.RoleViewer})
+		as := func(shown string) (Identity, error) {
+			r := withHeader()
+			r.Host = "localhost"
+			if shown != "" {
+				r.Header.Set("Authorization", shown)
+			}
+			ctx := context.WithValue(r.Context(), peerKey{}, uint32(0))
+			ctx = context.WithValue(ctx, tcpKey{}, &tcpPeer{known: true})
+			return a.Identify(r.WithContext(ctx), cred)
+		}
+		for _, none := range []string{"", "Basic cm9vdDo="} {
+			if id, err := as(none); err != nil || id.Role != api.RoleAdmin || id.Local == "" {
+				t.Errorf("by %v root with %q is %+v, %v", cred, none, id, err)
+			}
+		}
+		if id, err := as("bearer " + secret); err != nil || id != OfToken(viewer) {
+			t.Errorf("by %v root with a token is %+v, %v", cred, id, err)
+		}
+		if id, err := as("Bearer " + secret + "x"); id.Known() || api.ErrorCode(err) != api.CodeNotAllowed || !strings.Contains(err.Error(), "MESITA_TOKEN") {
+			t.Errorf("by %v root with a wrong token is %+v, %v", cred, id, err)
+		}
+		viewer.Expires = b.now.Add(-1)
+		if id, err := as("Bearer " + secret); id.Known() || err == nil {
+			t.Errorf("by %v root with a token that is over is %+v, %v", cred, id, err)
+		}
 	}
 }

@@ -41,6 +41,9 @@ func listEvents(c *call) (any, error) {
 		}
 		return c.streamEvents(want.After, resumed, limit, want.For)
 	}
+	if err := c.Store.View().Happened(want.After); err != nil {
+		return nil, err
+	}
 	if limit == 0 {
 		limit = defaultEvents
 	}

@@ -130,7 +130,25 @@ func TestEventsTooOld(t *testing.T) {
 	if e.Code != api.CodeConflict {
 		t.Errorf("%+v", e)
 	}
-	n.send(request{method: "GET", path: "/v1/events?after=999999999", token: token, header: sse}).want(t, 409)
+}
+
+// Who goes on after an event that there is not yet is told so, and what the newest is: it
+// would wait for ever. After the newest there is nothing yet, which is no error.
+func TestEventsThatAreNotYet(t *testing.T) {
+	n := newLeader(t)
+	token := n.token(api.RoleViewer)
+	sse := http.Header{"Accept": {"text/event-stream"}}
+	last := n.store.View().LastEvent()
+	for _, header := range []http.Header{nil, sse} {
+		e := n.send(request{method: "GET", path: fmt.Sprint("/v1/events?after=", last+1), token: token, header: header}).want(t, 409)
+		if e.Code != api.CodeConflict || !strings.Contains(e.Message, fmt.Sprintf("no event %d yet, the newest is %d:", last+1, last)) {
+			t.Errorf("%+v", e)
+		}
+	}
+	list := into[items[api.Event]](t, n.send(request{method: "GET", path: fmt.Sprint("/v1/events?after=", last), token: token}))
+	if len(list.Items) != 0 {
+		t.Errorf("after the newest: %+v", list.Items)
+	}
 }
 
 func TestSlowReaderOfEventsIsCut(t *testing.T) {
