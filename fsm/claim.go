@@ -65,11 +65,7 @@ func (v *View) HoldsSession(nodeID, session string) error {
 
 // Copied tells what is wrong with the identity of a node, "" if nothing is.
 func (v *View) Copied(nodeID string) string {
-	last, ok := v.t.newest.Get(incidentKey{kind: api.IncidentNodeCopied, object: nodeID})
-	if !ok {
-		return ""
-	}
-	if n := v.t.incidents.get(&api.Incident{ID: last.id}); n != nil && n.Over.IsZero() {
+	if n := v.t.newestOf(api.IncidentNodeCopied, nodeID); n != nil && n.Over.IsZero() {
 		return n.Message
 	}
 	return ""

@@ -23,14 +23,21 @@ var incidentNoun = noun[api.Incident]{
 // not a thousand.
 const sameIncident = 10 * time.Minute
 
+// newestOf is the newest incident of a kind and object, nil if none is kept.
+func (t *tables) newestOf(kind api.IncidentKind, object string) *api.Incident {
+	last := get(t.newest.BTreeG, &api.Incident{Kind: kind, Object: object})
+	if last == nil {
+		return nil
+	}
+	return t.incidents.get(last) // a new level may have rewritten it
+}
+
 // openIncident records a failure. One that is still open, or was over just
 // now, is counted again instead.
 func (x *tx) openIncident(n api.Incident) {
-	last, seen := x.newest.Get(incidentKey{kind: n.Kind, object: n.Object})
-	if seen {
-		old := x.incidents.get(&api.Incident{ID: last.id})
+	if old := x.newestOf(n.Kind, n.Object); old != nil {
 		switch {
-		case old == nil || !old.Over.IsZero() && !x.justOver(old):
+		case !old.Over.IsZero() && !x.justOver(old):
 		case x.movedSince(old):
 			if old.Over.IsZero() {
 				x.end(old, "its job moved to another partition")
@@ -65,11 +72,7 @@ func (x *tx) justOver(n *api.Incident) bool {
 
 // closeIncident records that a failure is over, and what ended it.
 func (x *tx) closeIncident(kind api.IncidentKind, object, action string) {
-	last, ok := x.newest.Get(incidentKey{kind: kind, object: object})
-	if !ok {
-		return
-	}
-	old := x.incidents.get(&api.Incident{ID: last.id})
+	old := x.newestOf(kind, object)
 	if old == nil || !old.Over.IsZero() {
 		return
 	}

@@ -158,11 +158,7 @@ func (x *tx) gaveUp(t *api.Task) {
 		return
 	}
 	for _, kind := range taskKinds {
-		last, ok := x.newest.Get(incidentKey{kind: kind, object: t.ID})
-		if !ok {
-			continue
-		}
-		if old := x.incidents.get(&api.Incident{ID: last.id}); old != nil && old.Over.IsZero() {
+		if old := x.newestOf(kind, t.ID); old != nil && old.Over.IsZero() {
 			n := *old
 			n.Action = fmt.Sprintf("gave up after attempt %d", t.Attempt)
 			x.incidents.put(x, &n)

@@ -54,8 +54,8 @@ type JobCreate struct {
 
 func (c *JobCreate) apply(x *tx) (any, error) {
 	if c.Request != "" {
-		if r, ok := x.requests.Get(requestRow{request: c.Request}); ok {
-			return x.job(r.job)
+		if j := x.requested(c.Request); j != nil {
+			return j, nil
 		}
 	}
 	if err := x.jobs.unchanged("job", &api.Job{ID: c.Spec.Name}, c.IfRevision); err != nil {
@@ -415,7 +415,7 @@ func (v *View) JobsAfter(id string) iter.Seq[*api.Job] {
 // EndedJobs lists the ended jobs, the oldest end first.
 func (v *View) EndedJobs() iter.Seq[*api.Job] {
 	return func(yield func(*api.Job) bool) {
-		v.t.ended.Ascend(func(k endedKey) bool { return yield(v.Job(k.id)) })
+		v.t.ended.Ascend(func(j *api.Job) bool { return yield(v.Job(j.ID)) })
 	}
 }
 

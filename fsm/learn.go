@@ -187,7 +187,7 @@ func (x *tx) learn(j *api.Job, t *api.Task) {
 		}
 	} else if x.runtimes.len() >= maxLearned {
 		if oldest, ok := x.ages.Min(); ok {
-			x.runtimes.delete(x, &runtimeRow{Key: oldest.key})
+			x.runtimes.delete(x, oldest)
 		}
 	}
 	row.add(ran)
@@ -197,10 +197,10 @@ func (x *tx) learn(j *api.Job, t *api.Task) {
 
 func (x *tx) indexRuntime(old, r *runtimeRow) {
 	if old != nil {
-		x.ages.Delete(ageKey{old.Used, old.Key})
+		x.ages.Delete(old)
 	}
 	if r != nil {
-		x.ages.ReplaceOrInsert(ageKey{r.Used, r.Key})
+		x.ages.ReplaceOrInsert(r)
 	}
 }
 

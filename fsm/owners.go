@@ -24,9 +24,11 @@ func (x *tx) indexOwner(old, j *api.Job) {
 }
 
 func (x *tx) countOwner(user string, n int) {
-	row, _ := x.owners.Get(ownerRow{user: user})
-	row.user = user
-	if row.jobs += n; row.jobs == 0 {
+	row := &ownerRow{user: user, jobs: n}
+	if old := get(x.owners.BTreeG, row); old != nil {
+		row.jobs += old.jobs
+	}
+	if row.jobs == 0 {
 		x.owners.Delete(row)
 		return
 	}

@@ -124,18 +124,18 @@ func (x *tx) holdUsage(t *api.Task, sign int, op func(a, b api.Resources) api.Re
 		}
 	})
 	if t.Frozen || t.Desired == api.DesiredFreeze {
-		setKey(&x.frozen, t, sign)
+		setRow(&x.frozen, t, sign)
 	}
 	if t.Leaving() {
-		setKey(&x.leaving, t, sign)
+		setRow(&x.leaving, t, sign)
 	}
 }
 
-func setKey(i *index[taskKey], t *api.Task, sign int) {
-	if key := (taskKey{t.Job, t.Index}); sign > 0 {
-		i.ReplaceOrInsert(key)
+func setRow(i *index[*api.Task], t *api.Task, sign int) {
+	if sign > 0 {
+		i.ReplaceOrInsert(t)
 	} else {
-		i.Delete(key)
+		i.Delete(t)
 	}
 }
 
@@ -262,19 +262,19 @@ func (x *tx) indexJob(old, j *api.Job) {
 	x.sumJob(old, -1)
 	x.sumJob(j, 1)
 	if old != nil && old.Request != "" && (j == nil || j.Request != old.Request) {
-		x.requests.Delete(requestRow{request: old.Request})
+		x.requests.Delete(old)
 	}
 	if old != nil && !old.Ended.IsZero() {
-		x.ended.Delete(endedKey{old.Ended, old.ID})
+		x.ended.Delete(old)
 	}
 	if j == nil {
 		return
 	}
 	if j.Request != "" {
-		x.requests.ReplaceOrInsert(requestRow{j.Request, j.ID})
+		x.requests.ReplaceOrInsert(j)
 	}
 	if !j.Ended.IsZero() {
-		x.ended.ReplaceOrInsert(endedKey{j.Ended, j.ID})
+		x.ended.ReplaceOrInsert(j)
 	}
 }
 
@@ -359,9 +359,9 @@ func (x *tx) holdOffer(old, o *api.Offer) {
 
 func (x *tx) indexIncident(old, n *api.Incident) {
 	if n != nil {
-		x.newest.ReplaceOrInsert(incidentKey{n.Kind, n.Object, n.ID})
-	} else if k, ok := x.newest.Get(incidentKey{kind: old.Kind, object: old.Object}); ok && k.id == old.ID {
-		x.newest.Delete(k)
+		x.newest.ReplaceOrInsert(n)
+	} else if last := get(x.newest.BTreeG, old); last != nil && last.ID == old.ID {
+		x.newest.Delete(last)
 	}
 }
 

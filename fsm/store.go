@@ -170,6 +170,15 @@ func (x *tx) jobAt(id string) *api.Job {
 	return x.jobs.get(&x.probe.job)
 }
 
+// requested is the job that a request made, nil if there is none.
+func (x *tx) requested(request string) *api.Job {
+	x.probe.job.Request = request
+	if j := get(x.requests.BTreeG, &x.probe.job); j != nil {
+		return x.jobAt(j.ID)
+	}
+	return nil
+}
+
 func (x *tx) rowAt(node string) *nodeRow {
 	x.probe.node.ID, x.probe.row.node = node, &x.probe.node
 	return x.nodes.get(&x.probe.row)

@@ -3,7 +3,6 @@ package fsm
 import (
 	"cmp"
 	"strings"
-	"time"
 
 	"github.com/mesita/mesita/api"
 )
@@ -19,11 +18,6 @@ type pendingKey struct {
 	taskKey
 }
 
-type endedKey struct {
-	at time.Time
-	id string
-}
-
 // usageRow is what the tasks of one partition hold, those of its children not
 // counted.
 type usageRow struct {
@@ -31,19 +25,6 @@ type usageRow struct {
 	api.PartitionUsage
 	edition uint64 // of the tables, when it was made
 }
-
-type ageKey struct {
-	at  time.Time
-	key string
-}
-
-type incidentKey struct {
-	kind   api.IncidentKind
-	object string
-	id     uint64 // not part of the order
-}
-
-type requestRow struct{ request, job string }
 
 // tables is the whole state. Copying the struct after forking its parts makes
 // a frozen view of it.
@@ -73,16 +54,18 @@ type tables struct {
 	uses       table[useRow]
 	accounts   accounts
 
-	requests  index[requestRow]
+	// An index holds pointers to rows, which a new level may have rewritten since, where
+	// that will do: each other kind of value is 40 KB of program.
+	requests  index[*api.Job]
 	pending   index[pendingKey]
 	nodeTasks index[*api.Task] // those that hold resources, by node
-	ended     index[endedKey]  // jobs, oldest end first
-	owners    index[ownerRow]
+	ended     index[*api.Job]  // oldest end first
+	owners    index[*ownerRow]
 	usage     index[*usageRow]
-	frozen    index[taskKey]     // tasks stopped in place, or told to
-	leaving   index[taskKey]     // tasks that were told that they will have to end
-	newest    index[incidentKey] // the newest incident of a kind and object
-	ages      index[ageKey]      // runtimes, the longest unused first
+	frozen    index[*api.Task]     // tasks stopped in place, or told to
+	leaving   index[*api.Task]     // tasks that were told that they will have to end
+	newest    index[*api.Incident] // the newest incident of a kind and object
+	ages      index[*runtimeRow]   // runtimes, the longest unused first
 }
 
 // parts are all tables and indexes, in the order in which a snapshot has them:
@@ -96,28 +79,32 @@ func compareTaskKeys(a, b taskKey) int {
 	return cmp.Or(strings.Compare(a.job, b.job), cmp.Compare(a.index, b.index))
 }
 
+func compareTasks(a, b *api.Task) int {
+	return compareTaskKeys(taskKey{a.Job, a.Index}, taskKey{b.Job, b.Index})
+}
+
 func newTables() tables {
 	return tables{
 		partitions: newTable(&partitionNoun), nodes: newTable(&nodeNoun), jobs: newTable(&jobNoun), tasks: newTable(&taskNoun),
 		offers: newTable(&offerNoun), tokens: newTable(&tokenNoun), blobs: newTable(&blobNoun), bases: newTable(&baseNoun),
 		incidents: newTable(&incidentNoun), runtimes: newTable(&runtimeNoun), uses: newTable(&useNoun), accounts: newAccounts(),
 
-		requests: newIndex(func(a, b requestRow) bool { return a.request < b.request }),
+		requests: newIndex(func(a, b *api.Job) bool { return a.Request < b.Request }),
 		pending: newIndex(func(a, b pendingKey) bool {
 			return cmp.Or(strings.Compare(a.partition, b.partition), cmp.Compare(a.seq, b.seq), compareTaskKeys(a.taskKey, b.taskKey)) < 0
 		}),
 		nodeTasks: newIndex(func(a, b *api.Task) bool {
-			return cmp.Or(strings.Compare(a.NodeID, b.NodeID), compareTaskKeys(taskKey{a.Job, a.Index}, taskKey{b.Job, b.Index})) < 0
+			return cmp.Or(strings.Compare(a.NodeID, b.NodeID), compareTasks(a, b)) < 0
 		}),
-		ended:   newIndex(func(a, b endedKey) bool { return cmp.Or(a.at.Compare(b.at), strings.Compare(a.id, b.id)) < 0 }),
-		owners:  newIndex(func(a, b ownerRow) bool { return a.user < b.user }),
+		ended:   newIndex(func(a, b *api.Job) bool { return cmp.Or(a.Ended.Compare(b.Ended), strings.Compare(a.ID, b.ID)) < 0 }),
+		owners:  newIndex(func(a, b *ownerRow) bool { return a.user < b.user }),
 		usage:   newIndex(func(a, b *usageRow) bool { return a.path < b.path }),
-		frozen:  newIndex(func(a, b taskKey) bool { return compareTaskKeys(a, b) < 0 }),
-		leaving: newIndex(func(a, b taskKey) bool { return compareTaskKeys(a, b) < 0 }),
-		newest: newIndex(func(a, b incidentKey) bool {
-			return cmp.Or(cmp.Compare(a.kind, b.kind), strings.Compare(a.object, b.object)) < 0
+		frozen:  newIndex(func(a, b *api.Task) bool { return compareTasks(a, b) < 0 }),
+		leaving: newIndex(func(a, b *api.Task) bool { return compareTasks(a, b) < 0 }),
+		newest: newIndex(func(a, b *api.Incident) bool {
+			return cmp.Or(cmp.Compare(a.Kind, b.Kind), strings.Compare(a.Object, b.Object)) < 0
 		}),
-		ages: newIndex(func(a, b ageKey) bool { return cmp.Or(a.at.Compare(b.at), strings.Compare(a.key, b.key)) < 0 }),
+		ages: newIndex(func(a, b *runtimeRow) bool { return cmp.Or(a.Used.Compare(b.Used), strings.Compare(a.Key, b.Key)) < 0 }),
 	}
 }
 

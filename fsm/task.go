@@ -9,7 +9,7 @@ import (
 
 var taskNoun = noun[api.Task]{
 	less: func(a, b *api.Task) bool {
-		return compareTaskKeys(taskKey{a.Job, a.Index}, taskKey{b.Job, b.Index}) < 0
+		return compareTasks(a, b) < 0
 	},
 	watch:    TableTasks,
 	id:       func(t *api.Task) string { return t.ID },

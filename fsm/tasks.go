@@ -229,7 +229,7 @@ func (v *View) PendingCount() int {
 // FrozenTasks lists the tasks that are stopped in place, or told to be.
 func (v *View) FrozenTasks() iter.Seq[*api.Task] {
 	return func(yield func(*api.Task) bool) {
-		v.t.frozen.Ascend(func(k taskKey) bool { return yield(v.t.tasks.get(&api.Task{Job: k.job, Index: k.index})) })
+		v.t.frozen.Ascend(func(t *api.Task) bool { return yield(v.t.tasks.get(t)) })
 	}
 }
 
@@ -239,7 +239,7 @@ func (v *View) FrozenCount() int { return v.t.frozen.Len() }
 // LeavingTasks lists the tasks that were told that they will have to end.
 func (v *View) LeavingTasks() iter.Seq[*api.Task] {
 	return func(yield func(*api.Task) bool) {
-		v.t.leaving.Ascend(func(k taskKey) bool { return yield(v.t.tasks.get(&api.Task{Job: k.job, Index: k.index})) })
+		v.t.leaving.Ascend(func(t *api.Task) bool { return yield(v.t.tasks.get(t)) })
 	}
 }
 
