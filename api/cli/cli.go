@@ -88,7 +88,7 @@ func (a *app) root() *cli.App {
 	r.Flags = globalFlags()
 	r.Commands = []*cli.Command{
 		a.devCommand(), a.nodeCommand(), a.clusterCommand(), a.partitionCommand(), a.keeperCommand(),
-		a.runCommand(), a.jobCommand(), a.psCommand(), a.showCommand(), a.logsCommand(), a.stopCommand(), a.scaleCommand(),
+		a.runCommand(), a.jobCommand(), a.psCommand(), a.statusCommand(), a.showCommand(), a.logsCommand(), a.stopCommand(), a.scaleCommand(),
 		a.execCommand(), a.eventsCommand(), a.whyCommand(), a.queueCommand(), a.incidentsCommand(), a.reportCommand(), a.auditCommand(), a.topCommand(), a.applyCommand(), a.exportCommand(), a.simulateCommand(),
 		a.tokenCommand(), a.roleCommand(), a.canCommand(), a.loginCommand(), a.logoutCommand(), a.completionCommand(), a.versionCommand(),
 	}

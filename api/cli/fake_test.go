@@ -45,7 +45,7 @@ func newFake(socket string) (*fake, error) {
 		Spec: &api.JobSpec{Name: "web", Kind: api.KindService, Count: new(3), Labels: map[string]string{"team": "web", "tier": "2"}, TaskSpec: api.TaskSpec{Command: []string{"/srv/server", "--listen", ":{http}"},
 			Placing: api.Placing{Request: api.Request{CPUs: 250, Mem: 128 << 20, Ports: []api.PortRequest{{Name: "http"}}}}}}}
 	code := 7
-	f.jobs["57"] = &api.Job{ID: "57", Version: 1, State: api.JobFailed, Counts: api.JobCounts{Finished: 9, Failed: 1}, Actor: "ci", Created: f.now, ExitCode: &code,
+	f.jobs["57"] = &api.Job{ID: "57", Version: 1, State: api.JobFailed, Counts: api.JobCounts{Finished: 9, Failed: 1}, Actor: "ci", Created: f.now, Ended: f.now, ExitCode: &code,
 		Spec: &api.JobSpec{Kind: api.KindBatch, Array: "0-9", TaskSpec: api.TaskSpec{Command: []string{"/bin/train"}, Placing: api.Placing{Request: api.Request{CPUs: 1000, Mem: 2 << 30}}}}}
 	f.jobs["58"] = &api.Job{ID: "58", Version: 1, State: api.JobPending, Counts: api.JobCounts{Pending: 1}, Actor: "ci", Created: f.now,
 		Spec: &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Command: []string{"/bin/merge"}, Placing: api.Placing{Request: api.Request{CPUs: 64000, Mem: 2 << 30}}}}}

@@ -413,33 +413,3 @@ var jobColumns = []column[*api.Job]{
 	{"LABELS", labelsText, true},
 	{"AGE", func(j *api.Job) string { return age(j.Created) }, false},
 }
-
-func (a *app) jobRm() *cli.Command {
-	return &cli.Command{
-		Name: "rm", Usage: "forget jobs that ended", ArgsUsage: "JOB…", Description: example("mesita job rm 57 58"),
-		Flags: []cli.Flag{option.DryRunFlag()},
-		Action: func(c *cli.Context) error {
-			if err := args(c, 1, -1, "job rm JOB…"); err != nil {
-				return err
-			}
-			cl, err := a.client(c)
-			if err != nil {
-				return err
-			}
-			for _, id := range c.Args().Slice() {
-				if c.Bool("dry-run") {
-					if _, err := cl.Job(c.Context, id); err != nil {
-						return err
-					}
-					a.progress("would forget job %s", id)
-					continue
-				}
-				if err := cl.RemoveJob(c.Context, id); err != nil {
-					return err
-				}
-				a.progress("job %s is forgotten", id)
-			}
-			return nil
-		},
-	}
-}
