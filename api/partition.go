@@ -304,10 +304,11 @@ func (p *Partition) Uses(n *Node) bool {
 	return true
 }
 
-// PartitionUsage is what the tasks of a partition, those below it not
-// counted, hold.
+// PartitionUsage is what the tasks of a partition, and the offers to its
+// frameworks, hold, those below it not counted.
 type PartitionUsage struct {
-	Allocated Resources `json:"allocated"` // without port numbers
+	Allocated Resources `json:"allocated"`        // by tasks, without port numbers
+	Offered   Resources `json:"offered,omitzero"` // likewise by offers
 	Starting  int       `json:"starting"`
 	Running   int       `json:"running"`
 	Frozen    int       `json:"frozen"`
@@ -323,6 +324,9 @@ type CPUBound struct {
 	Limit     MilliCPU `json:"limit"`
 	Requested MilliCPU `json:"requested"` // by what it holds on all nodes, those below it included
 }
+
+// Charged is what counts to the partition's share, guarantee and limit.
+func (u *PartitionUsage) Charged() Resources { return u.Allocated.Add(u.Offered) }
 
 // PartitionStatus is a partition as a reader sees it, those below it included.
 type PartitionStatus struct {

@@ -210,6 +210,19 @@ func (r Resources) Times(n int) Resources {
 	return r
 }
 
+// Least is of each amount the smaller one; numbers and names are left out.
+func (r Resources) Least(o Resources) Resources {
+	r.CPUs, r.Pins, r.Mem, r.MemExtra, r.Disk, r.GPUs, r.Ports = min(r.CPUs, o.CPUs), min(r.Pins, o.Pins), min(r.Mem, o.Mem), min(r.MemExtra, o.MemExtra), min(r.Disk, o.Disk), min(r.GPUs, o.GPUs), nil
+	custom := map[string]Quantity{}
+	for name, q := range r.Custom {
+		if n := min(q.Scalar, o.Custom[name].Scalar); n != 0 {
+			custom[name] = Quantity{Scalar: n}
+		}
+	}
+	r.Custom = custom
+	return r
+}
+
 // Short is one resource of which there is too little.
 type Short struct {
 	Resource string `json:"resource"`

@@ -119,8 +119,7 @@ func (x *tx) lose(t *api.Task, state api.TaskState, why string) {
 }
 
 func (x *tx) dropOffers(nodeID, why string) {
-	for _, o := range x.offersOf(nodeID) {
-		x.offers.delete(x, o)
-		x.happened(api.Event{Kind: api.EventOfferGone, Object: o.ID, Message: why})
+	for _, o := range x.offersWhere(func(o *api.Offer) bool { return o.NodeID == nodeID }) {
+		x.endOffer(o, why)
 	}
 }

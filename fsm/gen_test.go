@@ -196,7 +196,7 @@ func (g *generator) command(v *View) Command {
 		return g.report(v)
 	case 12:
 		if g.IntN(2) == 0 {
-			return &OfferMake{Meta: g.meta(), Offers: []*api.Offer{{ID: fmt.Sprint("o", g.IntN(5)), NodeID: nodeID(g.IntN(4)), Resources: api.Resources{CPUs: 500}}}}
+			return &OfferMake{Meta: g.meta(), Offers: []*api.Offer{{ID: fmt.Sprint("o", g.IntN(5)), NodeID: nodeID(g.IntN(4)), Partition: []string{api.DefaultPartition, "ml", "ml/train"}[g.IntN(3)], Resources: api.Resources{CPUs: 500}}}}
 		}
 		return &OfferRemove{Meta: g.meta(), IDs: []string{fmt.Sprint("o", g.IntN(5))}}
 	}
@@ -294,6 +294,9 @@ func (g *generator) place(v *View) Command {
 		need.Ports = api.Ranges{{First: port, Last: port}}
 		c.Placements = append(c.Placements, Placement{Job: t.Job, Index: t.Index, Attempt: t.Attempt, NodeID: nodeID(g.IntN(4)),
 			Resources: &need, Ports: map[string]int{"http": int(port)}})
+		if g.IntN(3) == 0 {
+			c.Placements[len(c.Placements)-1].Rescind = []string{fmt.Sprint("o", g.IntN(5))}
+		}
 	}
 	return c
 }

@@ -75,6 +75,7 @@ const (
 	WidelyFailed                   // starts of one user alone leave no node alone that others use, too
 	RightsTold                     // a token says since which event it has its rights
 	WhatChanged                    // an event of a node says what changed
+	OfferLoans                     // an offer counts to its partition, and is taken back by the placement that needs its room
 )
 
 // Holder says who must know a feature before it is used.
@@ -145,6 +146,7 @@ var features = [...]struct {
 	WidelyFailed:    {8, Voters},
 	RightsTold:      {8, Voters},
 	WhatChanged:     {8, Voters},
+	OfferLoans:      {8, Voters},
 }
 
 // Level is the cluster's from which it is done.
@@ -194,6 +196,9 @@ var fields = []field{
 	}),
 	fieldOf("resources.memExtra or pins", 3, func(c *TaskPlace) bool {
 		return slices.ContainsFunc(c.Placements, func(p Placement) bool { return p.Resources != nil && ofLevel3(*p.Resources) })
+	}),
+	fieldOf("placements.rescind", 8, func(c *TaskPlace) bool {
+		return slices.ContainsFunc(c.Placements, func(p Placement) bool { return len(p.Rescind) > 0 })
 	}),
 	fieldOf("hello.outside", 3, func(c *NodeHello) bool { return c.Hello.Outside != nil }),
 	fieldOf("hello.keeperSilent", 3, func(c *NodeHello) bool { return c.Hello.KeeperSilent }),

@@ -16,7 +16,8 @@ var offerNoun = noun[api.Offer]{
 	forms:    []form[api.Offer]{{record: recOffer}},
 }
 
-// OfferMake sets resources aside. An offer that no longer fits is left out.
+// OfferMake sets resources aside, which count to the partition as if a task held
+// them. An offer that no longer fits its node or its partition's limits is left out.
 // Its value is how many were made.
 type OfferMake struct {
 	Meta
@@ -27,7 +28,7 @@ func (c *OfferMake) apply(x *tx) (any, error) {
 	n := 0
 	for _, o := range c.Offers {
 		row := x.rowAt(o.NodeID)
-		if row == nil || !row.node.Schedulable() || !row.room().Fits(o.Resources) || x.offers.get(o) != nil {
+		if row == nil || !row.node.Schedulable() || !row.room().Fits(o.Resources) || x.offers.get(o) != nil || x.does(OfferLoans) && !x.mayHold(o.Partition, o.Resources) {
 			continue
 		}
 		x.offers.put(x, o)
@@ -48,18 +49,98 @@ func (c *OfferRemove) apply(x *tx) (any, error) {
 	n := 0
 	for _, id := range c.IDs {
 		if o := x.offers.get(&api.Offer{ID: id}); o != nil {
-			x.offers.delete(x, o)
-			x.happened(api.Event{Kind: api.EventOfferGone, Object: id, Message: cmp.Or(c.Reason, "given back")})
+			x.endOffer(o, cmp.Or(c.Reason, "given back"))
 			n++
 		}
 	}
 	return n, nil
 }
 
-func (x *tx) offersOf(nodeID string) []*api.Offer {
+func (x *tx) endOffer(o *api.Offer, why string) {
+	x.offers.delete(x, o)
+	x.happened(api.Event{Kind: api.EventOfferGone, Object: o.ID, Message: why})
+}
+
+// holdOffer keeps the sums of an offer's node and partition in step. That of the
+// partition is the same at every level, as a snapshot may be of before it counted.
+func (x *tx) holdOffer(old, o *api.Offer) {
+	hold := func(o *api.Offer, op func(api.Resources, api.Resources) api.Resources) {
+		if o == nil {
+			return
+		}
+		x.changeUsage(o.Partition, func(u *api.PartitionUsage) { u.Offered = op(u.Offered, charged(o.Resources)) })
+		if row := x.ownRow(o.NodeID); row != nil {
+			row.offered = op(row.offered, o.Resources)
+			x.touch(TableRooms, o.NodeID)
+		}
+	}
+	hold(old, api.Resources.Minus)
+	hold(o, api.Resources.Add)
+}
+
+// mayHold reports whether a partition is there, and may hold so much more by its
+// limit and those above it.
+func (x *tx) mayHold(path string, more api.Resources) bool {
+	for _, p := range x.chain(path) {
+		if p.Limit.IsZero() {
+			continue
+		}
+		then := api.AmountsOf(x.chargedIn(p.Path).Add(charged(more)))
+		for name, most := range p.Limit.Each {
+			if then.Of(name) > most {
+				return false
+			}
+		}
+	}
+	return x.partitions.get(&api.Partition{Path: path}) != nil
+}
+
+// chargedIn is what a partition holds, with all below it.
+func (t *tables) chargedIn(path string) (sum api.Resources) {
+	for r := range t.usageIn(path) {
+		sum = sum.Add(r.Charged())
+	}
+	return sum
+}
+
+// loans are the offers on a node that a placement takes back, as far as they stand.
+func (x *tx) loans(p *Placement) (out []*api.Offer) {
+	if !x.does(OfferLoans) {
+		return nil
+	}
+	for _, id := range p.Rescind {
+		if o := x.offers.get(&api.Offer{ID: id}); o != nil {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// roomWithout is what a node has left once those offers are gone.
+func (r *nodeRow) roomWithout(offers []*api.Offer) api.Resources {
+	without := *r
+	for _, o := range offers {
+		if o.NodeID == r.node.ID {
+			without.offered = without.offered.Minus(o.Resources)
+		}
+	}
+	return without.room()
+}
+
+// endOffersIn takes back what is on offer in a partition that is removed.
+func (x *tx) endOffersIn(path string) {
+	if !x.does(OfferLoans) {
+		return
+	}
+	for _, o := range x.offersWhere(func(o *api.Offer) bool { return o.Partition == path }) {
+		x.endOffer(o, "partition "+path+" was removed")
+	}
+}
+
+func (x *tx) offersWhere(is func(*api.Offer) bool) []*api.Offer {
 	var out []*api.Offer
 	for o := range x.offers.all() {
-		if o.NodeID == nodeID {
+		if is(o) {
 			out = append(out, o)
 		}
 	}

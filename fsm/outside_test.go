@@ -96,7 +96,7 @@ func TestOutsideUseIsNotGiven(t *testing.T) {
 	if w.place(big, 0) {
 		t.Error("memory is given that other programs use")
 	}
-	offer := &OfferMake{Meta: w.at(), Offers: []*api.Offer{{ID: "o1", NodeID: nodeID(0), Resources: api.Resources{Mem: 2 << 30}}}}
+	offer := &OfferMake{Meta: w.at(), Offers: []*api.Offer{{ID: "o1", Partition: api.DefaultPartition, NodeID: nodeID(0), Resources: api.Resources{Mem: 2 << 30}}}}
 	if _, err := w.Do(t.Context(), offer); err != nil {
 		t.Fatal(err)
 	}

@@ -202,7 +202,9 @@ func (c *PartitionRemove) apply(x *tx) (any, error) {
 	work := x.workIn(p.Path)
 	if len(work) == 0 {
 		x.partitions.delete(x, p)
-		x.usage.Delete(&usageRow{path: p.Path})
+		if x.endOffersIn(p.Path); api.AmountsOf(x.ownUsage(p.Path).Offered).IsZero() {
+			x.usage.Delete(&usageRow{path: p.Path})
+		}
 		why := "it held no work"
 		if p.Drain {
 			why = "its work has ended"
@@ -282,15 +284,10 @@ func (v *View) CPUBound(path string) (b api.CPUBound, ok bool) {
 	if p == nil || !p.LimitHard {
 		return b, false
 	}
-	b = api.CPUBound{Partition: path, Limit: p.Limit.CPUs, Requested: v.Usage(path).Allocated.CPUs}
-	below := path + "/"
-	v.t.usage.AscendGreaterOrEqual(&usageRow{path: below}, func(r *usageRow) bool {
-		if !strings.HasPrefix(r.path, below) {
-			return false
-		}
+	b = api.CPUBound{Partition: path, Limit: p.Limit.CPUs}
+	for r := range v.t.usageIn(path) {
 		b.Requested += r.Allocated.CPUs
-		return true
-	})
+	}
 	return b, true
 }
 

@@ -114,9 +114,7 @@ func (x *tx) hold(t *api.Task, sign int) {
 
 // holdUsage keeps the sums of a task's partition in step.
 func (x *tx) holdUsage(t *api.Task, sign int, op func(a, b api.Resources) api.Resources) {
-	held := t.Held()
-	held.Ports = nil                // the same numbers on several nodes do not add up
-	held.MemExtra, held.Pins = 0, 0 // partitions share what is guaranteed, and pinned CPUs are among its CPUs
+	held := charged(t.Held())
 	x.changeUsage(t.Partition, func(u *api.PartitionUsage) {
 		u.Allocated = op(u.Allocated, held)
 		if t.Frozen {
@@ -129,6 +127,13 @@ func (x *tx) holdUsage(t *api.Task, sign int, op func(a, b api.Resources) api.Re
 	if t.Leaving() {
 		setRow(&x.leaving, t, sign)
 	}
+}
+
+// charged is what of resources on a node counts to a partition.
+func charged(r api.Resources) api.Resources {
+	r.Ports = nil             // the same numbers on several nodes do not add up
+	r.MemExtra, r.Pins = 0, 0 // partitions share what is guaranteed, and pinned CPUs are among its CPUs
+	return r
 }
 
 func setRow(i *index[*api.Task], t *api.Task, sign int) {
@@ -341,20 +346,6 @@ func capacityOf(n *api.Node) api.Resources {
 	r := n.Resources
 	r.Ports = nil
 	return r
-}
-
-func (x *tx) holdOffer(old, o *api.Offer) {
-	hold := func(o *api.Offer, op func(api.Resources, api.Resources) api.Resources) {
-		if o == nil {
-			return
-		}
-		if row := x.ownRow(o.NodeID); row != nil {
-			row.offered = op(row.offered, o.Resources)
-			x.touch(TableRooms, o.NodeID)
-		}
-	}
-	hold(old, api.Resources.Minus)
-	hold(o, api.Resources.Add)
 }
 
 func (x *tx) indexIncident(old, n *api.Incident) {

@@ -125,8 +125,16 @@ func checkSums(t *testing.T, v *View) {
 	if v.Does(FinishedMoves) { // below, one that finished as it was to move is queued again
 		gangs(t, v)
 	}
+	for o := range v.Offers() {
+		u := usage[o.Partition]
+		u.Offered = u.Offered.Add(charged(o.Resources))
+		usage[o.Partition] = u
+	}
+	for p := range v.Partitions() {
+		usage[p.Path] = usage[p.Path] // who holds nothing is counted so
+	}
 	for path, want := range usage {
-		if got := v.Usage(path); !got.Allocated.Equal(want.Allocated) || got.Frozen != want.Frozen {
+		if got := v.Usage(path); !got.Allocated.Equal(want.Allocated) || !got.Offered.Equal(want.Offered) || got.Frozen != want.Frozen {
 			t.Fatalf("index %d: partition %s holds %+v, recount %+v", v.Index(), path, got, want)
 		}
 	}

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"fmt"
+	"iter"
 	"strings"
 
 	"github.com/mesita/mesita/api"
@@ -54,16 +55,21 @@ func (x *tx) mayWait(path, from string, more int) error {
 
 // waitingIn is how many tasks wait in a partition and those below it.
 func (t *tables) waitingIn(path string) (n int) {
-	if r, ok := t.usage.Get(&usageRow{path: path}); ok {
-		n = r.Pending
-	}
-	below := path + "/"
-	t.usage.AscendGreaterOrEqual(&usageRow{path: below}, func(r *usageRow) bool {
-		if !strings.HasPrefix(r.path, below) {
-			return false
-		}
+	for r := range t.usageIn(path) {
 		n += r.Pending
-		return true
-	})
+	}
 	return n
+}
+
+// usageIn yields the sums of a partition and of those below it.
+func (t *tables) usageIn(path string) iter.Seq[*usageRow] {
+	return func(yield func(*usageRow) bool) {
+		if r, ok := t.usage.Get(&usageRow{path: path}); ok && !yield(r) {
+			return
+		}
+		below := path + "/"
+		t.usage.AscendGreaterOrEqual(&usageRow{path: below}, func(r *usageRow) bool {
+			return strings.HasPrefix(r.path, below) && yield(r)
+		})
+	}
 }

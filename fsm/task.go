@@ -76,6 +76,9 @@ type Placement struct {
 	// ports names their numbers here.
 	Resources *api.Resources `json:"resources,omitempty"`
 	Ports     map[string]int `json:"ports,omitempty"`
+	// Rescind is the offers whose room it takes, or what they count to limits: they
+	// are gone with it, and stay if it is left out.
+	Rescind []string `json:"rescind,omitempty"`
 }
 
 // need is what the placement of that task holds.
@@ -173,9 +176,12 @@ func (x *tx) place(p *Placement) bool {
 // placed makes a pending task one that was placed. It is false, and the task as
 // it was, if it cannot be placed there.
 func (x *tx) placed(t *api.Task, p *Placement, row *nodeRow) bool {
-	need := p.need(t)
-	if !t.Pending() || t.Attempt != p.Attempt || t.Desired != api.DesiredRun || !row.room().Fits(need) || !x.knows(row.node, t) || !x.rules(t).follows(t, p, row.node) {
+	need, loans := p.need(t), x.loans(p)
+	if !t.Pending() || t.Attempt != p.Attempt || t.Desired != api.DesiredRun || !row.roomWithout(loans).Fits(need) || !x.knows(row.node, t) || !x.rules(t).follows(t, p, row.node) {
 		return false
+	}
+	for _, o := range loans {
+		x.endOffer(o, "taken back for "+t.ID)
 	}
 	x.placing.note(t.Job, row.node)
 	t.Node, t.NodeID, t.Resources, t.Ports = row.node.Name, row.node.ID, need, p.Ports
@@ -234,7 +240,8 @@ func (x *tx) gangFits(ps []Placement) bool {
 	before := x.placing
 	x.placing = before.clone()
 	defer func() { x.placing = before }()
-	free := map[string]api.Resources{}
+	taken := map[string]api.Resources{}
+	var loans []*api.Offer
 	seen := map[int]bool{}
 	for i := range ps {
 		p := &ps[i]
@@ -246,21 +253,18 @@ func (x *tx) gangFits(ps []Placement) bool {
 			return false
 		}
 		seen[p.Index] = true
-		left, ok := free[p.NodeID]
-		if !ok {
-			row := x.rowAt(p.NodeID)
-			if row == nil || !row.node.Schedulable() {
-				return false
-			}
-			left = row.room()
-		}
-		need := p.need(t)
-		node := x.rowAt(p.NodeID).node
-		if !left.Fits(need) || !x.knows(node, t) || !x.rules(t).follows(t, p, node) {
+		row := x.rowAt(p.NodeID)
+		if row == nil || !row.node.Schedulable() {
 			return false
 		}
-		x.placing.note(t.Job, node)
-		free[p.NodeID] = left.Minus(need)
+		loans = append(loans, x.loans(p)...)
+		need := p.need(t)
+		left := row.roomWithout(loans).Minus(taken[p.NodeID])
+		if !left.Fits(need) || !x.knows(row.node, t) || !x.rules(t).follows(t, p, row.node) {
+			return false
+		}
+		x.placing.note(t.Job, row.node)
+		taken[p.NodeID] = taken[p.NodeID].Add(need)
 	}
 	return true
 }

@@ -87,7 +87,7 @@ func limitText(p *api.PartitionStatus) string {
 }
 
 func usedText(p *api.PartitionStatus) string {
-	return brief(api.AmountsOf(p.Allocated), 1)
+	return brief(api.AmountsOf(p.Charged()), 1)
 }
 
 func lentText(p *api.PartitionStatus) string {
@@ -97,6 +97,9 @@ func lentText(p *api.PartitionStatus) string {
 	}
 	if !p.Borrowed.IsZero() {
 		out = append(out, "borrowed "+brief(p.Borrowed, 3))
+	}
+	if offered := api.AmountsOf(p.Offered); !offered.IsZero() {
+		out = append(out, "on offer "+brief(offered, 3))
 	}
 	return strings.Join(out, ", ")
 }
@@ -189,7 +192,7 @@ func showPartition(w io.Writer, p *api.PartitionStatus) error {
 		fmt.Fprintf(w, "now         guarantee %s\n", p.Current)
 	}
 	fmt.Fprintf(w, "pool        %s\n", or(p.Capacity.String(), "no node matches"))
-	fmt.Fprintf(w, "used        %s   %s\n", or(api.AmountsOf(p.Allocated).String(), "-"), lentText(p))
+	fmt.Fprintf(w, "used        %s   %s\n", or(api.AmountsOf(p.Charged()).String(), "-"), lentText(p))
 	fmt.Fprintf(w, "share       %s   fair %s\n", percent(p.Share), percent(p.Fair))
 	fmt.Fprintf(w, "tasks       %d running, %d frozen, %d starting, %d pending", p.Running-p.Frozen, p.Frozen, p.Starting, p.Pending)
 	if p.Leaving > 0 {

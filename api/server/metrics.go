@@ -95,6 +95,8 @@ func (e *exposition) partitions(list []api.PartitionStatus) {
 	}{
 		{"cpus_allocated", "Cores that the tasks of a partition hold.", func(p *api.PartitionStatus) any { return p.Allocated.CPUs }},
 		{"memory_allocated_bytes", "Memory that the tasks of a partition hold.", func(p *api.PartitionStatus) any { return int64(p.Allocated.Mem) }},
+		{"cpus_offered", "Cores that are on offer to the frameworks of a partition.", func(p *api.PartitionStatus) any { return p.Offered.CPUs }},
+		{"memory_offered_bytes", "Memory that is on offer to the frameworks of a partition.", func(p *api.PartitionStatus) any { return int64(p.Offered.Mem) }},
 		{"pending", "Tasks of a partition that wait for a node.", func(p *api.PartitionStatus) any { return p.Pending }},
 		{"running", "Running tasks of a partition.", func(p *api.PartitionStatus) any { return p.Running }},
 		{"frozen", "Tasks of a partition that are stopped in place.", func(p *api.PartitionStatus) any { return p.Frozen }},

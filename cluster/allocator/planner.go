@@ -25,7 +25,7 @@ func (Planner) Status(v *fsm.View) []api.PartitionStatus {
 		c := t.parts[p.Path]
 		s := api.PartitionStatus{Partition: p, PartitionUsage: v.Usage(p.Path), Capacity: pool(v, p.Path),
 			Share: fsm.Dominant(c.used, t.capacity), Fair: fair[c]}
-		s.Allocated, s.Leaving = c.used, leaving[p.Path]
+		s.Allocated, s.Offered, s.Leaving = c.used.Minus(c.offered), c.offered, leaving[p.Path]
 		for j := range v.PendingJobs(p.Path) {
 			if j.Hold {
 				continue

@@ -16,19 +16,29 @@ type Round struct {
 	fair map[*part]float64 // once it was asked for
 }
 
-// Begin starts a round in which every partition with waiting work takes part.
-func Begin(v *fsm.View) *Round {
-	r := &Round{view: v, t: newTree(v)}
+// Claimant is somebody for whom partitions want room: the jobs that wait, and
+// whoever else Begin is told of.
+type Claimant interface {
+	// Wants is how many times something is wanted now in a partition, those below
+	// it not counted.
+	Wants(partition string) int
+}
+
+// backlog is the jobs that wait.
+type backlog struct{ view *fsm.View }
+
+func (b backlog) Wants(path string) int {
+	u := b.view.Usage(path)
+	return u.Pending - u.Held + u.Frozen
+}
+
+// Begin starts a round in which every partition takes part that has waiting jobs,
+// or in which one of the others wants something.
+func Begin(v *fsm.View, others ...Claimant) *Round {
+	r := &Round{view: v, t: newTree(v, others...)}
 	for _, c := range r.t.parts {
-		leaf := c
-		if c.own != nil {
-			leaf = c.own
-		}
-		u := v.Usage(c.path)
-		if u.Pending-u.Held+u.Frozen > 0 {
-			for up := leaf; up != nil; up = up.parent {
-				up.active = true
-			}
+		for up := r.t.leaf(c.path); up != nil; up = up.parent {
+			up.active = up.wants > 0
 		}
 	}
 	r.keys(r.t.root)
@@ -167,6 +177,16 @@ func (c *part) covers(need api.Resources) bool {
 func (r *Round) MayReclaim(winner, victim string, need, lost api.Resources) bool {
 	w, v := r.apart(winner, victim)
 	return w != nil && v != nil && w.covers(need) && r.borrowed(r.t.leaf(victim), v.parent, lost)
+}
+
+// MayRecall reports whether a partition may take need out of what is on offer to a
+// framework of another one, which loses lost: as MayReclaim, or because it would be
+// served before the other got that much. What is on offer within a partition is
+// free to its jobs. Who takes back has less than the other had, so neither takes
+// from the other in turn.
+func (r *Round) MayRecall(winner, other string, need, lost api.Resources) bool {
+	w, o := r.apart(winner, other)
+	return w == nil || o == nil || r.MayReclaim(winner, other, need, lost) || w.key.less(r.t.keyWith(o, o.used.Minus(lost)))
 }
 
 // borrowed reports whether the victim, and each one above it below that part,

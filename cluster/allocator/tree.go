@@ -20,11 +20,12 @@ type part struct {
 	promised  bool // it has a guarantee
 	limited   bool // it has a limit
 
-	used   api.Resources // with all below
-	wants  int           // tasks that wait, with all below
-	runs   int           // tasks on nodes, likewise
-	active bool          // something in it still wants to be served in this round
-	key    key
+	used    api.Resources // with all below
+	offered api.Resources // what of that is on offer
+	wants   int           // what claimants want, with all below
+	runs    int           // tasks on nodes, likewise
+	active  bool          // something in it still wants to be served in this round
+	key     key
 }
 
 // key is a part's place in the order of service; the smallest is served first.
@@ -51,7 +52,8 @@ type tree struct {
 	capacity api.Resources
 }
 
-func newTree(v *fsm.View) *tree {
+func newTree(v *fsm.View, others ...Claimant) *tree {
+	claimants := append([]Claimant{backlog{v}}, others...)
 	t := &tree{root: &part{weight: 1, used: api.Resources{}}, parts: map[string]*part{}, capacity: v.Capacity()}
 	for p := range v.Partitions() { // a parent's path sorts before its children's
 		t.add(p)
@@ -66,9 +68,13 @@ func newTree(v *fsm.View) *tree {
 		if c.own != nil {
 			c = c.own
 		}
+		wants := 0
+		for _, claims := range claimants {
+			wants += claims.Wants(path)
+		}
 		for up := c; up != nil; up = up.parent {
-			up.used = up.used.Add(u.Allocated)
-			up.wants += u.Pending - u.Held + u.Frozen
+			up.used, up.offered = up.used.Add(u.Charged()), up.offered.Add(u.Offered)
+			up.wants += wants
 			up.runs += u.Starting + u.Running
 		}
 	}
@@ -123,13 +129,16 @@ func (t *tree) charge(c *part, r api.Resources, sign int) {
 	}
 }
 
-func (t *tree) keyOf(c *part) key {
+func (t *tree) keyOf(c *part) key { return t.keyWith(c, c.used) }
+
+// keyWith is the key of a part if it held so much.
+func (t *tree) keyWith(c *part, used api.Resources) key {
 	if c.promised {
-		if met, share := metBy(c.guarantee, c.used); !met {
+		if met, share := metBy(c.guarantee, used); !met {
 			return key{class: 0, priority: c.priority, share: share}
 		}
 	}
-	return key{class: 1, share: t.share(c)}
+	return key{class: 1, share: fsm.Dominant(used, t.capacity) / c.weight}
 }
 
 // share is a part's dominant share by its weight.

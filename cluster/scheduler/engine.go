@@ -31,6 +31,8 @@ type Round interface {
 	// MayReclaim reports whether winner may take need from a victim that loses
 	// lost.
 	MayReclaim(winner, victim string, need, lost api.Resources) bool
+	// MayRecall tells the same of what is on offer to a framework of the other.
+	MayRecall(winner, other string, need, lost api.Resources) bool
 	// Over lists the partitions that hold more than their limit.
 	Over() []string
 	Shares

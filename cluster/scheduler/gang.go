@@ -17,26 +17,26 @@ func (p *pass) gang(t *turn) bool {
 		p.leave(t) // some of it is still ending, or waits for its back-off
 		return false
 	}
-	if p.round.Room(path, t.tasks.need.Times(n)) != "" {
-		if p.block(t, true) {
+	whole := t.tasks.need.Times(n)
+	if !p.hasRoom(t, whole) {
+		if p.block(t, true) && p.round.Room(path, whole) != "" {
 			t.blocked = maxBlocked
 		}
 		return false
 	}
-	if !p.mayUseQuota(t, t.tasks.need.Times(n)) {
-		p.block(t, true)
-		return false
-	}
+	below := p.rescind
+	p.rescind = nil
 	var found []int
 	var before []api.Resources
+	var lent []recalled
 	all := *t.tasks
 	for range n {
 		u := t.tasks.peek()
-		i := p.pick(t, u)
+		i, more := p.pickOrRecall(t, u, whole)
 		if i < 0 {
 			break
 		}
-		found, before = append(found, i), append(before, p.e.slots.Free[i])
+		found, before, lent = append(found, i), append(before, p.e.slots.Free[i]), append(lent, more)
 		need := u.need
 		if len(e.job.Spec.Ports) > 0 {
 			_, need.Ports = pickPorts(e.job.Spec, e.job.ID, u, before[len(before)-1].Ports)
@@ -47,13 +47,18 @@ func (p *pass) gang(t *turn) bool {
 	}
 	for k := len(found) - 1; k >= 0; k-- { // it was taken on trial
 		p.e.slots.Put(found[k], before[k])
+		p.restore(lent[k])
 	}
 	*t.tasks = all
 	if len(found) < n {
+		p.restore(below)
 		p.block(t, false)
 		return false
 	}
-	for _, i := range found {
+	p.rescind = below
+	for k, i := range found {
+		p.endLoans(lent[k])
+		p.rescind = append(p.rescind, lent[k]...)
 		p.place(t, t.tasks.peek(), i)
 		t.tasks.pop()
 		p.round.Charge(path, t.tasks.need)

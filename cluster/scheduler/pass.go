@@ -34,6 +34,8 @@ type pass struct {
 	claims  map[int][]*claim        // and what is being taken back
 	limits  map[string]*limit       // and room kept below limits, by partition
 	thawed  map[string]bool         // tasks
+	loans   loans                   // what is on offer
+	rescind recalled                // of that, what the next placement ends
 	running *fsm.Tally              // what runs, and was started, where that is bounded
 	ahead   []*turn                 // those whose first counts in it before it was started
 	freed   bool                    // some of it no more, which others had to pass by
@@ -73,7 +75,7 @@ type interrupted struct {
 
 func newPass(e *Engine, now time.Time) *pass {
 	e.now, e.started = now, newStarted(len(e.slots.Node), e.started)
-	p := &pass{e: e, view: e.view, now: now, round: e.begin(e.view), turns: map[string]*turn{}, held: map[int][]*reserve.Hold{}, claims: map[int][]*claim{}, limits: map[string]*limit{}, thawed: map[string]bool{}, ends: map[string]time.Duration{}, looks: unobserved{}, running: e.view.Tally()}
+	p := &pass{e: e, view: e.view, now: now, round: e.begin(e.view), turns: map[string]*turn{}, held: map[int][]*reserve.Hold{}, claims: map[int][]*claim{}, limits: map[string]*limit{}, thawed: map[string]bool{}, ends: map[string]time.Duration{}, looks: unobserved{}, running: e.view.Tally(), loans: e.lent()}
 	p.renewClaims()
 	p.advance()
 	for _, more := range []bool{false, true} {
@@ -164,25 +166,22 @@ func (p *pass) serve(path string) bool {
 			p.leave(t)
 			continue
 		}
-		if p.round.Room(path, u.need) != "" {
+		if !p.hasRoom(t, u.need) {
 			if p.block(t, true) {
 				return false
 			}
 			continue
 		}
-		if !p.mayUseQuota(t, u.need) {
-			if p.block(t, true) {
-				return false
-			}
-			continue
-		}
-		i := p.pick(t, u)
+		i, more := p.pickOrRecall(t, u, u.need)
 		if i < 0 {
+			p.restore(p.rescind)
+			p.rescind = nil
 			if p.block(t, false) {
 				return false
 			}
 			continue
 		}
+		p.rescind = append(p.rescind, more...)
 		p.place(t, u, i)
 		t.tasks.pop()
 		p.charged(t, u.need)
@@ -309,7 +308,8 @@ func (p *pass) over(t *turn) bool { return t.blocked >= maxBlocked }
 func (p *pass) place(t *turn, u *unit, i int) {
 	spec := t.entry.job.SpecOf(u.version)
 	need := u.need
-	c := fsm.Placement{Job: t.entry.job.ID, Index: u.index, Attempt: u.attempt, NodeID: p.e.slots.Node[i].ID}
+	c := fsm.Placement{Job: t.entry.job.ID, Index: u.index, Attempt: u.attempt, NodeID: p.e.slots.Node[i].ID, Rescind: p.rescind.ids()}
+	p.rescind = nil
 	if len(spec.Ports) > 0 {
 		c.Ports, need.Ports = pickPorts(spec, t.entry.job.ID, u, p.e.slots.Free[i].Ports)
 		c.Resources = &need

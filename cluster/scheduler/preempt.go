@@ -69,8 +69,11 @@ func (x *preemption) guarantee(t *turn) {
 		if !x.round.Entitled(path, e.job.Spec.Need()) {
 			continue
 		}
-		x.claim(t, e, func(need, lost api.Resources, v *api.Task) bool {
-			return v.Partition != path && x.round.MayReclaim(path, v.Partition, need, lost)
+		x.claim(t, e, func(need, lost api.Resources, v *victim) bool {
+			if v.offer != nil {
+				return x.round.MayRecall(path, v.path(), need, need.Least(v.gives))
+			}
+			return v.path() != path && x.round.MayReclaim(path, v.path(), need, lost)
 		}, func(need api.Resources) bool { return x.round.Entitled(path, need) })
 	}
 }
@@ -101,12 +104,12 @@ func (x *preemption) within(t *turn) {
 		if part.Policy == api.PolicySRTF && x.estimate(e.job) == 0 {
 			continue // nobody knows that it is shorter
 		}
-		x.claim(t, e, func(_, _ api.Resources, v *api.Task) bool {
-			j := x.view.Job(v.Job)
-			if j == nil || v.Partition != part.Path || j.ID == e.job.ID {
-				return false
+		x.claim(t, e, func(_, _ api.Resources, v *victim) bool {
+			if v.path() != part.Path || v.offer != nil {
+				return v.path() == part.Path
 			}
-			return x.outranks(part, e.job, j, v.Ran(x.now))
+			j := x.view.Job(v.task.Job)
+			return j != nil && j.ID != e.job.ID && x.outranks(part, e.job, j, v.task.Ran(x.now))
 		}, func(need api.Resources) bool { return true })
 	}
 }
@@ -143,7 +146,7 @@ func (x *preemption) claim(t *turn, e *entry, allow allowed, covered func(api.Re
 
 // allowed reports whether a task that needs so much may take it from a victim of
 // a partition that loses so much in all.
-type allowed func(need, lost api.Resources, v *api.Task) bool
+type allowed func(need, lost api.Resources, v *victim) bool
 
 // claimOne takes back for one task. It is false if that cannot be, or no more may run.
 func (x *preemption) claimOne(t *turn, e *entry, u *unit, c *order.Class, slots []int, allow allowed) bool {
@@ -224,13 +227,30 @@ func (x *preemption) promised(c *order.Class, slots []int) int {
 	return -1
 }
 
-// victim is a task that is to give way.
+// victim is a task that is to give way, or an offer.
 type victim struct {
 	task   *api.Task
+	offer  *api.Offer
 	freeze bool
 	notice time.Duration
 	gives  api.Resources
 	waste  float64
+}
+
+// path is the partition that it is charged to.
+func (v *victim) path() string {
+	if v.offer != nil {
+		return v.offer.Partition
+	}
+	return v.task.Partition
+}
+
+// key tells it from all others.
+func (v *victim) key() string {
+	if v.offer != nil {
+		return "offer " + v.offer.ID
+	}
+	return v.task.ID
 }
 
 // victimSet is the tasks of one node that make room for one task.
@@ -257,7 +277,7 @@ func (x *preemption) victims(t *turn, c *order.Class, need api.Resources, slots 
 }
 
 func (x *preemption) victimsOn(t *turn, c *order.Class, need api.Resources, slot int, allow allowed, force bool) *victimSet {
-	var all []victim
+	all := x.lentOn(slot)
 	node := x.e.slots.Node[slot]
 	for v := range x.view.NodeTasks(node.ID) {
 		if d, ok := x.victim(v, node, force); ok {
@@ -273,11 +293,11 @@ func (x *preemption) victimsOn(t *turn, c *order.Class, need api.Resources, slot
 		if enough() {
 			break
 		}
-		loses := lost[v.task.Partition].Add(v.gives)
-		if !allow(need, loses, v.task) {
+		loses := lost[v.path()].Add(v.gives)
+		if !allow(need, loses, &v) {
 			continue
 		}
-		lost[v.task.Partition] = loses
+		lost[v.path()] = loses
 		left = left.Add(v.gives)
 		set.list = append(set.list, v)
 	}
@@ -310,11 +330,11 @@ func (x *preemption) roomAfter(t *turn, need api.Resources, list []victim) bool 
 		return true
 	}
 	for _, v := range list {
-		x.round.Refund(v.task.Partition, v.gives)
+		x.round.Refund(v.path(), v.gives)
 	}
 	ok := x.round.Room(path, need) == ""
 	for _, v := range list {
-		x.round.Charge(v.task.Partition, v.gives)
+		x.round.Charge(v.path(), v.gives)
 	}
 	return ok
 }
@@ -355,8 +375,12 @@ func (p *pass) again(at time.Time) {
 func (x *preemption) take(t *turn, e *entry, u *unit, set *victimSet) {
 	kill, freeze := x.command(t, e, false), x.command(t, e, true)
 	var told []string
+	var ended recalled
 	for _, v := range set.list {
-		x.giveWay(set.slot, v)
+		if x.giveWay(set.slot, v); v.offer != nil {
+			ended = append(ended, v.offer)
+			continue
+		}
 		one := fsm.Victim{Job: v.task.Job, Index: v.task.Index, Attempt: v.task.Attempt}
 		if v.freeze {
 			freeze.Victims = append(freeze.Victims, one)
@@ -366,6 +390,9 @@ func (x *preemption) take(t *turn, e *entry, u *unit, set *victimSet) {
 				told = append(told, v.task.ID)
 			}
 		}
+	}
+	if len(ended) > 0 {
+		x.cmds = append(x.cmds, &fsm.OfferRemove{Meta: fsm.Meta{At: x.now, Actor: "scheduler"}, IDs: ended.ids(), Reason: "taken back " + kill.Cause})
 	}
 	x.looks.taken(e.job, len(set.list))
 	x.undo = append(x.undo, func() { x.looks.taken(e.job, -len(set.list)) })
@@ -380,13 +407,13 @@ func (x *preemption) take(t *turn, e *entry, u *unit, set *victimSet) {
 // giveWay counts what a victim gives.
 func (x *preemption) giveWay(slot int, v victim) {
 	left := x.comingTo(slot)
-	x.chosen[v.task.ID] = true
+	x.chosen[v.key()] = true
 	x.coming[slot] = left.Add(v.gives)
-	x.round.Refund(v.task.Partition, v.gives)
+	x.round.Refund(v.path(), v.gives)
 	x.undo = append(x.undo, func() {
-		delete(x.chosen, v.task.ID)
+		delete(x.chosen, v.key())
 		x.coming[slot] = left
-		x.round.Charge(v.task.Partition, v.gives)
+		x.round.Charge(v.path(), v.gives)
 	})
 }
 
@@ -404,6 +431,11 @@ func (x *preemption) limits() {
 	for _, path := range x.round.Over() {
 		var all []victim
 		for i, n := range x.e.slots.Node {
+			for _, v := range x.lentOn(i) {
+				if api.PathWithin(v.path(), path) {
+					all = append(all, v)
+				}
+			}
 			for v := range x.view.NodeTasks(n.ID) {
 				if !api.PathWithin(v.Partition, path) {
 					continue
@@ -415,13 +447,21 @@ func (x *preemption) limits() {
 		}
 		slices.SortStableFunc(all, func(a, b victim) int { return cmp.Compare(a.waste, b.waste) })
 		c := &fsm.TaskPreempt{Meta: fsm.Meta{At: x.now, Actor: "scheduler"}, Cause: "partition " + path + " is above its limit"}
+		ended := &fsm.OfferRemove{Meta: c.Meta, Reason: c.Cause}
 		for _, v := range all {
 			if !slices.Contains(x.round.Over(), path) {
 				break
 			}
-			x.chosen[v.task.ID] = true
-			x.round.Refund(v.task.Partition, v.gives)
+			x.chosen[v.key()] = true
+			x.round.Refund(v.path(), v.gives)
+			if v.offer != nil {
+				ended.IDs = append(ended.IDs, v.offer.ID)
+				continue
+			}
 			c.Victims = append(c.Victims, fsm.Victim{Job: v.task.Job, Index: v.task.Index, Attempt: v.task.Attempt})
+		}
+		if len(ended.IDs) > 0 {
+			x.cmds = append(x.cmds, ended)
 		}
 		if len(c.Victims) > 0 {
 			x.cmds = append(x.cmds, c)

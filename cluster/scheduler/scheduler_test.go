@@ -45,6 +45,7 @@ func (r *oneQueue) Shares() iter.Seq2[string, float64]                          
 func (r *oneQueue) Fair(string) float64                                          { return 1 }
 func (r *oneQueue) Share(string) float64                                         { return 1 }
 func (r *oneQueue) Apart(string, string) (n [2]string, w, s [2]float64, ok bool) { return }
+func (r *oneQueue) MayRecall(string, string, api.Resources, api.Resources) bool  { return false }
 func (r *oneQueue) Over() []string                                               { return nil }
 func (r *oneQueue) MayReclaim(string, string, api.Resources, api.Resources) bool { return false }
 

@@ -132,11 +132,22 @@ func (s *Slots) pos() int { return s.dropped + len(s.changed) }
 
 // Take hands out a part of a slot.
 func (s *Slots) Take(i int, need api.Resources) {
+	s.mark(i)
+	s.Put(i, s.Free[i].Minus(need))
+}
+
+// Give takes back into a slot what is to be free once the pass is carried out.
+func (s *Slots) Give(i int, more api.Resources) {
+	s.mark(i)
+	s.Put(i, s.Free[i].Add(more))
+}
+
+// mark has a slot read anew before the next pass.
+func (s *Slots) mark(i int) {
 	if !s.isTaken[i] {
 		s.isTaken[i] = true
 		s.taken = append(s.taken, int32(i))
 	}
-	s.Put(i, s.Free[i].Minus(need))
 }
 
 // Put says what is left of a slot.

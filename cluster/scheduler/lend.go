@@ -1,0 +1,189 @@
+package scheduler
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/scheduler/order"
+	"github.com/mesita/mesita/fsm"
+)
+
+// An offer is a loan: what a framework was offered is its partition's, and is the
+// first that is taken back. A task that the round serves before that partition, and
+// one of the same partition, gets the room in the entry that ends the offer; others
+// leave it alone as they do what tasks hold.
+
+// loans are the offers that stand while a pass decides, by slot, in the order of
+// their ids.
+type loans struct {
+	on    map[int][]*api.Offer
+	slots []int // that have some, in order
+}
+
+// lent is what is on offer in a view.
+func (e *Engine) lent() loans {
+	l := loans{on: map[int][]*api.Offer{}}
+	if !e.view.Does(fsm.OfferLoans) {
+		return l
+	}
+	for o := range e.view.Offers() {
+		if i, ok := e.slots.Of(o.NodeID); ok {
+			l.on[i] = append(l.on[i], o)
+		}
+	}
+	l.slots = slices.Sorted(maps.Keys(l.on))
+	return l
+}
+
+// recalled are offers that a task takes back.
+type recalled []*api.Offer
+
+func (r recalled) ids() (out []string) {
+	for _, o := range r {
+		out = append(out, o.ID)
+	}
+	return out
+}
+
+// hasRoom reports whether limits leave so much to the current job, which may take
+// offers back for it.
+func (p *pass) hasRoom(t *turn, need api.Resources) bool {
+	path := t.q.part.Path
+	if p.round.Room(path, need) == "" && p.mayUseQuota(t, need) {
+		return true
+	}
+	p.rescind = p.recallBelow(t, need)
+	return p.rescind != nil
+}
+
+// pickOrRecall finds the slot for a task of the current job, which is to have that
+// much in all, and the offers that end for it.
+func (p *pass) pickOrRecall(t *turn, u *unit, whole api.Resources) (slot int, out recalled) {
+	if i := p.pick(t, u); i >= 0 || len(p.loans.slots) == 0 {
+		return i, nil
+	}
+	full := t.seat.Class.IsFull()
+	slot = -1
+	for _, i := range p.loans.slots {
+		if len(p.loans.on[i]) == 0 || !t.seat.Class.May(i) {
+			continue
+		}
+		if set := p.recallOn(t, u, i, whole); set != nil && (slot < 0 || len(set) < len(out)) {
+			slot, out = i, set
+		}
+	}
+	switch {
+	case slot >= 0:
+		p.endLoans(out)
+		if t.packed != nil {
+			t.packed.loose = slot
+		}
+	case full:
+		t.seat.Sync()
+		t.seat.Class.Full()
+	}
+	return slot, out
+}
+
+func (p *pass) endLoans(all recalled) {
+	for _, o := range all {
+		p.endLoan(o)
+	}
+}
+
+// endLoan has an offer's room free, and its partition without it.
+func (p *pass) endLoan(o *api.Offer) {
+	i, _ := p.e.slots.Of(o.NodeID)
+	p.loans.on[i] = slices.DeleteFunc(slices.Clone(p.loans.on[i]), func(x *api.Offer) bool { return x == o })
+	p.e.slots.Give(i, o.Resources)
+	p.round.Refund(o.Partition, o.Resources)
+}
+
+func byID(a, b *api.Offer) int { return strings.Compare(a.ID, b.ID) }
+
+// restore has them stand again.
+func (p *pass) restore(all recalled) {
+	for _, o := range slices.Backward(all) {
+		i, _ := p.e.slots.Of(o.NodeID)
+		at, _ := slices.BinarySearchFunc(p.loans.on[i], o, byID)
+		p.loans.on[i] = slices.Insert(slices.Clone(p.loans.on[i]), at, o)
+		p.e.slots.Take(i, o.Resources)
+		p.round.Charge(o.Partition, o.Resources)
+	}
+}
+
+// recallBelow ends the offers without which the current job has room for that much
+// below the limits of its partition, none if that does not help.
+func (p *pass) recallBelow(t *turn, need api.Resources) (out recalled) {
+	path := t.q.part.Path
+	if len(p.loans.slots) == 0 {
+		return nil
+	}
+	enough := func() bool { return p.round.Room(path, need) == "" && p.mayUseQuota(t, need) }
+	for _, i := range p.loans.slots {
+		for _, o := range p.loans.on[i] {
+			if enough() {
+				return p.spareLoans(out, enough)
+			}
+			if p.round.MayRecall(path, o.Partition, need, need.Least(o.Resources)) {
+				p.endLoan(o)
+				out = append(out, o)
+			}
+		}
+	}
+	if enough() {
+		return p.spareLoans(out, enough)
+	}
+	p.restore(out)
+	return nil
+}
+
+// spareLoans lets those stand that are not needed after all.
+func (p *pass) spareLoans(all recalled, enough func() bool) recalled {
+	for k := len(all) - 1; k >= 0; k-- {
+		one := all[k : k+1 : k+1]
+		if p.restore(one); enough() {
+			all = slices.Delete(all, k, k+1)
+			continue
+		}
+		p.endLoan(one[0])
+	}
+	return all
+}
+
+// lentOn is what is on offer of a slot, as what is taken back first: no work is lost.
+func (x *preemption) lentOn(slot int) (out []victim) {
+	for _, o := range x.loans.on[slot] {
+		if v := (victim{offer: o, gives: o.Resources}); !x.chosen[v.key()] {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// recallOn is the offers of a slot that are in the way of a task, nil if it has no
+// room there even without those that it may take back.
+func (p *pass) recallOn(t *turn, u *unit, slot int, whole api.Resources) (out recalled) {
+	c := t.seat.Class
+	enough := func() bool {
+		return order.Lacks(p.e.slots.Free[slot], u.need, c.AnyPorts) == "" && p.mayUse(t, slot, u.need)
+	}
+	for _, o := range p.loans.on[slot] {
+		if enough() {
+			break
+		}
+		if p.round.MayRecall(t.q.part.Path, o.Partition, whole, u.need.Least(o.Resources)) {
+			p.endLoan(o)
+			out = append(out, o)
+		}
+	}
+	if !enough() {
+		p.restore(out)
+		return nil
+	}
+	out = p.spareLoans(out, enough)
+	p.restore(out)
+	return out
+}
