@@ -195,11 +195,12 @@ func tellBusy() {
 	if err != nil || !ok {
 		return
 	}
+	var recent busyness
 	at, had := time.Now(), others(p.session)
 	for {
 		time.Sleep(cpuEach * onlookEvery)
 		now, has := time.Now(), others(p.session)
-		if l, ok := busy(at, now, grown(had, has)); ok {
+		if l, ok := recent.busy(at, now, grown(had, has)); ok {
 			tellLate(l)
 		}
 		at, had = now, has

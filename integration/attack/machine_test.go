@@ -108,13 +108,25 @@ func TestOthersKeepItBusy(t *testing.T) {
 	if had := grown(was, map[int]time.Duration{1: time.Hour + time.Second, 3: time.Second}); had != 2*time.Second {
 		t.Errorf("they had %v", had)
 	}
-	from, to := time.Unix(1, 0), time.Unix(2, 0)
-	quarter := time.Second * time.Duration(runtime.NumCPU()) / 4
-	if _, ok := busy(from, to, quarter-1); ok {
+	quarter := lately * time.Duration(runtime.NumCPU()) / otherPart
+	var b busyness
+	second := func(n int, had time.Duration) (lateness, bool) {
+		from := time.Unix(1, 0).Add(time.Duration(n) * lately)
+		return b.busy(from, from.Add(lately), had)
+	}
+	if _, ok := second(0, quarter-1); ok {
 		t.Error("busy by less than a quarter")
 	}
-	if l, ok := busy(from, to, quarter); !ok || l.late != time.Second || l.unexcusing {
+	if l, ok := second(1, quarter); !ok || l.late != lately || l.unexcusing {
 		t.Errorf("%v, %t", l, ok)
+	}
+	if _, ok := second(2, 0); ok {
+		t.Error("busy by what was longer ago")
+	}
+	half := time.Unix(9, 0).Add(lately / 2)
+	b.busy(half, half.Add(lately/2), quarter)
+	if l, ok := b.busy(half.Add(lately/2), half.Add(lately), 0); !ok || l.from != half.Add(lately/2) {
+		t.Errorf("not busy right after others were: %v", l)
 	}
 }
 

@@ -13,8 +13,9 @@ import (
 // nothing else, which is what is promised of.
 const (
 	byOthers  = "what else runs here, which had its CPUs"
-	otherPart = 4 // a quarter of what the machine has
-	cpuEach   = 10
+	otherPart = 4  // a quarter of what the machine has
+	cpuEach   = 10 // looks
+	lately    = time.Second
 )
 
 // process is what proc_pid_stat(5) says of one.
@@ -70,9 +71,24 @@ func grown(before, after map[int]time.Duration) (sum time.Duration) {
 	return sum
 }
 
-// busy is the lateness that comes of others having had so much of the CPUs in that time;
-// not ok: it was too little.
-func busy(from, to time.Time, had time.Duration) (l lateness, ok bool) {
-	whole := to.Sub(from)
-	return lateness{by: byOthers, from: from, to: to, late: whole}, had >= whole*time.Duration(runtime.NumCPU())/otherPart
+// busyness is what others had of the CPUs lately: what they leave behind is waited for
+// once they have ended.
+type busyness struct {
+	from []time.Time
+	had  []time.Duration
+}
+
+// busy is the lateness that comes of others having had so much of the CPUs in that
+// time, and in the second before it; not ok: it was too little.
+func (b *busyness) busy(from, to time.Time, had time.Duration) (l lateness, ok bool) {
+	b.from, b.had = append(b.from, from), append(b.had, had)
+	for len(b.from) > 1 && to.Sub(b.from[0]) > lately {
+		b.from, b.had = b.from[1:], b.had[1:]
+	}
+	sum := time.Duration(0)
+	for _, had := range b.had {
+		sum += had
+	}
+	l = lateness{by: byOthers, from: from, to: to, late: to.Sub(from)}
+	return l, sum >= to.Sub(b.from[0])*time.Duration(runtime.NumCPU())/otherPart
 }

@@ -118,14 +118,14 @@ func (r *run) timed(n *lab.Node, ask func() error) answer {
 	begun := time.Now()
 	a.err = ask()
 	end := time.Now()
+	if !look.Stop() {
+		a.where = <-seen
+	}
 	a.took = end.Sub(begun)
 	if a.own = a.took; a.took > healthWithin {
 		lab.Pause(r.ctx, healthWithin) // what the onlooker has to say of it is on its way
 		excused, late := r.machine.lateBy(begun, end)
 		a.own, a.late = a.took-excused, late
-	}
-	if !look.Stop() {
-		a.where = <-seen
 	}
 	return a
 }
