@@ -196,14 +196,14 @@ func tellBusy() {
 		return
 	}
 	var recent busyness
-	at, had := time.Now(), others(p.session)
+	at, all, had := time.Now(), ran(), known(p.session)
 	for {
 		time.Sleep(cpuEach * onlookEvery)
-		now, has := time.Now(), others(p.session)
-		if l, ok := recent.busy(at, now, grown(had, has)); ok {
+		now, sum, has := time.Now(), ran(), known(p.session)
+		if l, ok := recent.busy(at, now, sum-all-grown(had, has)); ok {
 			tellLate(l)
 		}
-		at, had = now, has
+		at, all, had = now, sum, has
 	}
 }
 

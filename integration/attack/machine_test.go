@@ -130,8 +130,8 @@ func TestOthersKeepItBusy(t *testing.T) {
 	}
 }
 
-// This process is not among the others of its own session, and is of another.
-func TestOthersAreOfOtherSessions(t *testing.T) {
+// This process is one of its session, and of no other.
+func TestKnownAreOfTheSession(t *testing.T) {
 	b, err := os.ReadFile("/proc/self/stat")
 	if err != nil {
 		t.Fatal(err)
@@ -140,10 +140,17 @@ func TestOthersAreOfOtherSessions(t *testing.T) {
 	if !ok || me.pid != os.Getpid() {
 		t.Fatalf("%+v of %s", me, b)
 	}
-	if _, other := others(me.session)[me.pid]; other {
+	if _, ours := known(me.session)[me.pid]; !ours {
 		t.Error("a process of this session is another's")
 	}
-	if _, other := others(-1)[me.pid]; !other {
-		t.Error("a process of another session is not seen")
+	if _, ours := known(-1)[me.pid]; ours {
+		t.Error("a process of another session is ours")
+	}
+}
+
+// What the CPUs ran is what users, those with a nice value and the kernel had.
+func TestRanIn(t *testing.T) {
+	if got := ranIn([]byte("cpu  1 20 300 4000 5 6 7 8 9 10\ncpu0 1 1 1 1\n")); got != 321*tick {
+		t.Errorf("%v", got)
 	}
 }

@@ -44,9 +44,9 @@ func parseStat(b []byte) (p process, ok bool) {
 	return process{pid: n[0], parent: n[1], session: n[2], cpu: time.Duration(n[3]+n[4]) * tick}, true
 }
 
-// others tells how long processes have run that are not of a session, by their id. The
-// kernel's own are nobody's: they move what is sent here, too.
-func others(session int) map[int]time.Duration {
+// known tells how long the processes of a session have run, by their id, and the
+// kernel's own, which are nobody's: they move what is sent here, too.
+func known(session int) map[int]time.Duration {
 	const kernel = 2 // the parent of its threads
 	out := map[int]time.Duration{}
 	files, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is right
@@ -55,14 +55,39 @@ func others(session int) map[int]time.Duration {
 		if err != nil {
 			continue // it has ended
 		}
-		if p, ok := parseStat(b); ok && p.session != session && p.pid != kernel && p.parent != kernel {
+		if p, ok := parseStat(b); ok && (p.session == session || p.pid == kernel || p.parent == kernel) {
 			out[p.pid] = p.cpu
 		}
 	}
 	return out
 }
 
-// grown is by how much others ran more than before. One that is new has run since it
+// ran is how long the CPUs have run processes, of whomever: those that begin and end
+// between two looks, as of a compiler, too.
+func ran() time.Duration {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	return ranIn(b)
+}
+
+func ranIn(stat []byte) (sum time.Duration) {
+	line, _, _ := bytes.Cut(stat, []byte("\n"))
+	for i, s := range bytes.Fields(line) {
+		if i < 1 || i > 3 { // user, nice, system
+			continue
+		}
+		v, err := strconv.ParseInt(string(s), 10, 64)
+		if err != nil {
+			return 0
+		}
+		sum += time.Duration(v) * tick
+	}
+	return sum
+}
+
+// grown is by how much processes ran more than before. One that is new has run since it
 // began, which was in between.
 func grown(before, after map[int]time.Duration) (sum time.Duration) {
 	for pid, cpu := range after {

@@ -123,7 +123,7 @@ func (r *run) timed(n *lab.Node, ask func() error) answer {
 	}
 	a.took = end.Sub(begun)
 	if a.own = a.took; a.took > healthWithin {
-		lab.Pause(r.ctx, healthWithin) // what the onlooker has to say of it is on its way
+		lab.Pause(r.ctx, 10*healthWithin) // what the onlooker has to say of it is on its way, and late, too
 		excused, late := r.machine.lateBy(begun, end)
 		a.own, a.late = a.took-excused, late
 	}
