@@ -264,6 +264,7 @@ func jobState(j *api.Job) api.JobState {
 func (x *tx) indexJob(old, j *api.Job) {
 	x.indexUnmade(old, j)
 	x.indexOwner(old, j)
+	x.indexPrograms(old, j)
 	x.sumJob(old, -1)
 	x.sumJob(j, 1)
 	if old != nil && old.Request != "" && (j == nil || j.Request != old.Request) {

@@ -152,8 +152,11 @@ func checkSums(t *testing.T, v *View) {
 	if leaving != 0 {
 		t.Fatalf("index %d: %d tasks that are told to leave are not in the index, of %d", v.Index(), leaving, v.LeavingCount())
 	}
-	owners := map[string]int{}
+	owners, programs := map[string]int{}, map[string]int{}
 	for j := range v.Jobs() {
+		for digest := range programsOf(j) {
+			programs[digest]++
+		}
 		if !j.State.Ended() {
 			owners[j.Owner()]++
 		}
@@ -171,6 +174,14 @@ func checkSums(t *testing.T, v *View) {
 		if row.jobs != owners[row.user] {
 			t.Fatalf("index %d: %s has %d jobs that have not ended, recount %d", v.Index(), row.user, row.jobs, owners[row.user])
 		}
+	}
+	for row := range all(v.t.programs.BTreeG) {
+		if row.versions != programs[row.digest] {
+			t.Fatalf("index %d: %d versions run %s, recount %d", v.Index(), row.versions, row.digest, programs[row.digest])
+		}
+	}
+	if len(programs) != v.t.programs.Len() {
+		t.Fatalf("index %d: %d programs run, the index has %d", v.Index(), len(programs), v.t.programs.Len())
 	}
 	if len(owners) != v.t.owners.Len() {
 		t.Fatalf("index %d: %d users have jobs that have not ended, the index has %d", v.Index(), len(owners), v.t.owners.Len())

@@ -61,6 +61,7 @@ type tables struct {
 	nodeTasks index[*api.Task] // those that hold resources, by node
 	ended     index[*api.Job]  // oldest end first
 	owners    index[*ownerRow]
+	programs  index[*programRow]
 	usage     index[*usageRow]
 	frozen    index[*api.Task]     // tasks stopped in place, or told to
 	leaving   index[*api.Task]     // tasks that were told that they will have to end
@@ -70,9 +71,9 @@ type tables struct {
 
 // parts are all tables and indexes, in the order in which a snapshot has them:
 // a row comes after those that its indexes look at.
-func (t *tables) parts() [22]part {
+func (t *tables) parts() [23]part {
 	return [...]part{&t.partitions, &t.nodes, &t.jobs, &t.tasks, &t.offers, &t.tokens, &t.blobs, &t.bases, &t.incidents, &t.runtimes, &t.uses, &t.accounts,
-		&t.requests, &t.pending, &t.nodeTasks, &t.ended, &t.owners, &t.usage, &t.frozen, &t.leaving, &t.newest, &t.ages}
+		&t.requests, &t.pending, &t.nodeTasks, &t.ended, &t.owners, &t.programs, &t.usage, &t.frozen, &t.leaving, &t.newest, &t.ages}
 }
 
 func compareTaskKeys(a, b taskKey) int {
@@ -96,11 +97,12 @@ func newTables() tables {
 		nodeTasks: newIndex(func(a, b *api.Task) bool {
 			return cmp.Or(strings.Compare(a.NodeID, b.NodeID), compareTasks(a, b)) < 0
 		}),
-		ended:   newIndex(func(a, b *api.Job) bool { return cmp.Or(a.Ended.Compare(b.Ended), strings.Compare(a.ID, b.ID)) < 0 }),
-		owners:  newIndex(func(a, b *ownerRow) bool { return a.user < b.user }),
-		usage:   newIndex(func(a, b *usageRow) bool { return a.path < b.path }),
-		frozen:  newIndex(func(a, b *api.Task) bool { return compareTasks(a, b) < 0 }),
-		leaving: newIndex(func(a, b *api.Task) bool { return compareTasks(a, b) < 0 }),
+		ended:    newIndex(func(a, b *api.Job) bool { return cmp.Or(a.Ended.Compare(b.Ended), strings.Compare(a.ID, b.ID)) < 0 }),
+		owners:   newIndex(func(a, b *ownerRow) bool { return a.user < b.user }),
+		programs: newIndex(func(a, b *programRow) bool { return a.digest < b.digest }),
+		usage:    newIndex(func(a, b *usageRow) bool { return a.path < b.path }),
+		frozen:   newIndex(func(a, b *api.Task) bool { return compareTasks(a, b) < 0 }),
+		leaving:  newIndex(func(a, b *api.Task) bool { return compareTasks(a, b) < 0 }),
 		newest: newIndex(func(a, b *api.Incident) bool {
 			return cmp.Or(cmp.Compare(a.Kind, b.Kind), strings.Compare(a.Object, b.Object)) < 0
 		}),

@@ -180,16 +180,9 @@ type BlobRemove struct {
 }
 
 func (c *BlobRemove) apply(x *tx) (any, error) {
-	used := map[string]bool{}
-	for j := range x.jobs.all() {
-		used[j.Spec.Program] = true
-		for i := range j.History {
-			used[j.History[i].Spec.Program] = true
-		}
-	}
 	n := 0
 	for _, d := range c.Digests {
-		if used[d] {
+		if get(x.programs.BTreeG, &programRow{digest: d}) != nil { // a job uses it
 			continue
 		}
 		if x.blobs.delete(x, &api.Blob{Digest: d}) != nil {

@@ -1,0 +1,62 @@
+package fsm
+
+import "github.com/mesita/mesita/api"
+
+// programRow is how many versions of jobs, present and kept, run an uploaded program; one
+// that none runs has no row.
+type programRow struct {
+	digest   string
+	versions int
+}
+
+// indexPrograms keeps the counts in step with a job; either may be nil.
+func (x *tx) indexPrograms(old, j *api.Job) {
+	if old != nil && j != nil && samePrograms(old, j) {
+		return
+	}
+	for digest := range programsOf(old) {
+		x.countProgram(digest, -1)
+	}
+	for digest := range programsOf(j) {
+		x.countProgram(digest, 1)
+	}
+}
+
+// samePrograms reports whether both have the same specs, as nearly every change leaves
+// them.
+func samePrograms(a, b *api.Job) bool {
+	if a.Spec != b.Spec || len(a.History) != len(b.History) {
+		return false
+	}
+	for i := range a.History {
+		if a.History[i].Spec != b.History[i].Spec {
+			return false
+		}
+	}
+	return true
+}
+
+func programsOf(j *api.Job) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		if j == nil || j.Spec.Program != "" && !yield(j.Spec.Program) {
+			return
+		}
+		for i := range j.History {
+			if s := j.History[i].Spec; s != nil && s.Program != "" && !yield(s.Program) {
+				return
+			}
+		}
+	}
+}
+
+func (x *tx) countProgram(digest string, n int) {
+	row := &programRow{digest: digest, versions: n}
+	if old := get(x.programs.BTreeG, row); old != nil {
+		row.versions += old.versions
+	}
+	if row.versions == 0 {
+		x.programs.Delete(row)
+		return
+	}
+	x.programs.ReplaceOrInsert(row)
+}
