@@ -27,7 +27,12 @@ func (r *run) check() {
 	r.checkBatches(n)
 	r.checkServices(n)
 	r.stopServices(n)
-	r.checkRecord(r.jobs(n, "?all=1"), r.tasks(n))
+	tasks := r.tasks(n)
+	lines := r.checkRecord(r.jobs(n, "?all=1"), tasks)
+	if r.o.from == "" {
+		r.checkRules(lines)
+		r.checkReport(n, lines, tasks)
+	}
 	r.sameIndex()
 	lab.Terminate(r.nodes...)
 	r.checkReplicas()
@@ -155,6 +160,9 @@ func (r *run) processes(job string) (n int) {
 }
 
 func (r *run) stopServices(n *lab.Node) {
+	for id := range r.crowd.Ruled.Held { // whose client gave up before it was answered
+		_ = n.Do(http.MethodPost, "/v1/jobs/"+id+"/stop", nil, nil) // most have ended, and refuse
+	}
 	for id := range r.crowd.Services {
 		n.Must(http.MethodPost, "/v1/jobs/"+id+"/stop", nil, nil)
 	}
@@ -170,7 +178,7 @@ func (r *run) stopServices(n *lab.Node) {
 }
 
 // checkRecord compares what tasks wrote with what the cluster says.
-func (r *run) checkRecord(jobs map[string]*api.Job, tasks map[string]*api.Task) {
+func (r *run) checkRecord(jobs map[string]*api.Job, tasks map[string]*api.Task) []record.Line {
 	lines, err := r.record.Read()
 	r.must(err)
 	h := record.NewHistory(func(task string) bool {
@@ -186,6 +194,41 @@ func (r *run) checkRecord(jobs map[string]*api.Job, tasks map[string]*api.Task) 
 			r.wrong(verdict.Written(t, h.Ends[record.Attempt{Task: id, Number: t.Attempt}]))
 		}
 	}
+	return lines
+}
+
+// checkRules: what was held started after its release, and who was told to leave ran
+// until then.
+func (r *run) checkRules(lines []record.Line) {
+	up, err := record.Uptime()
+	r.must(err)
+	boot := time.Now().Add(-time.Duration(up * float64(time.Second)))
+	for _, l := range lines {
+		r.wrong(verdict.Held(l, r.crowd.Ruled.Held))
+		r.wrong(verdict.Noticed(l, r.crowd.Ruled.Leaves, boot))
+	}
+	r.stage.Say("rules", "%v", r.crowd.Ruled)
+}
+
+// checkReport compares the sums of the report with each other, and with who wrote that it
+// started.
+func (r *run) checkReport(n *lab.Node, lines []record.Line, tasks map[string]*api.Task) {
+	started := map[record.Attempt]bool{}
+	for _, l := range lines {
+		switch l.What {
+		case "start":
+			started[record.Attempt{Task: l.Task, Number: l.Attempt}] = true
+		case "parted": // one of the two clusters is forgotten, with what it started
+			clear(started)
+		}
+	}
+	by := map[string][]*api.ReportRow{}
+	for _, way := range api.ReportWays {
+		by[way] = all[*api.ReportRow](n, "/v1/report?since=1d&by="+way)
+	}
+	kept := maps.Clone(tasks)
+	maps.DeleteFunc(kept, func(_ string, t *api.Task) bool { return r.crowd.Batches[t.Job] == nil }) // a service forgets those that it has no more
+	r.wrong(verdict.Report(by, kept, started))
 }
 
 // checkLeft: nothing of the nodes is left on the machine.

@@ -65,7 +65,7 @@ func newRun(ctx context.Context, s *stage.Stage, o options) *run {
 	rec, err := record.New(r.lab.Dir)
 	r.must(err)
 	r.record = rec
-	r.crowd = crowd.New(crowd.Options{Stage: s, Record: rec, Seed: o.seed, Nodes: r.nodes, Rate: o.rate})
+	r.crowd = crowd.New(crowd.Options{Stage: s, Record: rec, Seed: o.seed, Nodes: r.nodes, Rate: o.rate, Rules: o.from == ""})
 	return r
 }
 

@@ -30,6 +30,7 @@ type Options struct {
 	Seed   uint64
 	Nodes  []*lab.Node // that they ask
 	Rate   int         // jobs a second of the load
+	Rules  bool        // the programs of all nodes know the newest rules
 }
 
 // Crowd is the clients of one cluster. Its maps are for who has called Halt.
@@ -37,6 +38,7 @@ type Crowd struct {
 	Batches   map[string]*verdict.Promise
 	Services  map[string]int // wanted tasks; -1: not known
 	Histories *linear.Histories
+	Ruled     *Ruled
 
 	o        Options
 	readings atomic.Int64
@@ -57,7 +59,7 @@ type worker interface{ work(ctx context.Context) }
 // New is a crowd that does not work yet.
 func New(o Options) *Crowd {
 	o.Nodes = slices.Clone(o.Nodes)
-	return &Crowd{o: o, Batches: map[string]*verdict.Promise{}, Services: map[string]int{}, Histories: linear.New()}
+	return &Crowd{o: o, Batches: map[string]*verdict.Promise{}, Services: map[string]int{}, Histories: linear.New(), Ruled: newRuled()}
 }
 
 // Work sends the clients to work, or lets them go on.
@@ -80,6 +82,9 @@ func (r *Crowd) hire() {
 	r.makeFought()
 	for i := range users {
 		r.workers = append(r.workers, r.newUser(i))
+	}
+	if r.o.Rules {
+		r.hireRuled()
 	}
 	s := &shared{versions: map[string]int{}}
 	for i := range Rivals {
@@ -122,6 +127,9 @@ func (r *Crowd) read(ctx context.Context) {
 			for _, w := range verdict.Ledger(&m) {
 				r.o.Stage.Errorf("%s says %s", n.Name, w)
 			}
+		}
+		if r.o.Rules {
+			r.readRules(n)
 		}
 		lab.Pause(ctx, 100*time.Millisecond)
 	}

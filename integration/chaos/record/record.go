@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -86,6 +87,15 @@ func (r *Record) note(what, task string, attempt int, node, code string) error {
 	}
 	_, err = fmt.Fprintf(f, "%s %s %d %s %s %s\n", what, task, attempt, node, code, now)
 	return errors.Join(err, f.Close())
+}
+
+// Uptime is the time as lines have it, in seconds since boot.
+func Uptime() (float64, error) {
+	now, err := sinceBoot()
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseFloat(now, 64)
 }
 
 // sinceBoot is the time as tasks read it.

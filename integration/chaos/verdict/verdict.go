@@ -6,6 +6,7 @@ package verdict
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/mesita/mesita/api"
 )
@@ -91,3 +92,6 @@ func Code(n *int) string {
 	}
 	return fmt.Sprint(*n)
 }
+
+// jobOf is the job of a task, by its id.
+func jobOf(task string) string { return task[:max(0, strings.LastIndexByte(task, '.'))] }
