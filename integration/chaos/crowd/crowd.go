@@ -1,7 +1,7 @@
 // Package crowd is the clients that work while a cluster is broken, and what they
 // were promised: users with jobs and a service of their own, rivals that change
-// the same objects, readers that look at the ledgers, and a load of many small
-// jobs. It breaks and judges nothing; command integration/chaos does.
+// the same objects, who works below rules that bound it, readers that look at the
+// ledgers, and a load of many small jobs. It breaks and judges nothing; command integration/chaos does.
 package crowd
 
 import (
