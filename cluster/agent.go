@@ -117,6 +117,7 @@ type Ready struct {
 	Name        string
 	ClusterName string
 	API         string // https://host:port
+	CA          string // file by which API is verified
 	Socket      string
 	HTTP        string   // http://host:port, "" = none
 	Made        bool     // the cluster was just made
@@ -172,6 +173,7 @@ func (a *Agent) live(ctx context.Context, ready func(Ready)) error {
 	}
 	a.stack.start("report readiness", func(rctx context.Context) error {
 		if a.awaitReady(rctx) == nil {
+			a.awaitNamed(rctx)
 			ready(a.readiness(l))
 		}
 		<-rctx.Done()
@@ -240,6 +242,7 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	a.stack.start("demotion", a.awaitDemotion)
 	a.stack.start("removed nodes", a.endRemoved)
 	a.stack.start("certificate", a.rotator().Run)
+	a.stack.start("certificate names", a.keepNamed)
 	a.history = history.New(history.Config{Dir: a.dir.File("events"), Node: a.self.Name, Source: a.store, MaxBytes: a.cfg.EventBytes, MaxAge: a.cfg.EventAge, Now: a.cfg.Now, Log: a.log})
 	a.stack.start("history", a.history.Run)
 	a.audit = audit.New(audit.Config{Dir: a.dir.File("audit"), Node: a.self.Name, MaxBytes: a.cfg.AuditBytes, MaxAge: a.cfg.AuditAge, Now: a.cfg.Now, Log: a.log})
@@ -435,7 +438,7 @@ func listenUnix(path string) (net.Listener, error) {
 
 // readiness is what the starter is told once the node can serve.
 func (a *Agent) readiness(l *listeners) Ready {
-	r := Ready{Name: a.self.Name, ClusterName: a.self.Cluster, API: "https://" + a.addr, Socket: a.cfg.Socket, Warnings: a.host.Warnings()}
+	r := Ready{Name: a.self.Name, ClusterName: a.self.Cluster, API: "https://" + a.addr, CA: a.files.CAPath(), Socket: a.cfg.Socket, Warnings: a.host.Warnings()}
 	if dir := datadir.Barred(a.cfg.DataDir); dir != "" && !a.cfg.VoterOnly {
 		r.Warnings = append(r.Warnings, "tasks that are not root cannot enter their folders: "+dir+" lets nobody pass; `chmod o+x "+dir+"`, or give another --data")
 	}

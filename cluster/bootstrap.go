@@ -78,7 +78,7 @@ func (a *Agent) adoptCluster(key *tlsconf.NodeKey, p *datadir.Pending) error {
 	if err != nil {
 		return err
 	}
-	cert, err := ca.Sign(csr, tlsconf.NodeIdentity{ID: key.ID(), Name: a.cfg.Name, ClusterID: p.Cluster.ID, Voter: true}, a.cfg.Wall(), tlsconf.DefaultLife)
+	cert, err := ca.Sign(csr, tlsconf.NodeIdentity{ID: key.ID(), Name: a.cfg.Name, ClusterID: p.Cluster.ID, Voter: true, Hosts: a.ownHosts()}, a.cfg.Wall(), tlsconf.DefaultLife)
 	if err != nil {
 		return err
 	}

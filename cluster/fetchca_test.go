@@ -38,13 +38,26 @@ func signedNode(t *testing.T, ca *tlsconf.CA, dir, name string) (tlsconf.Files, 
 // caServer is a node with a certificate of a CA that tells of r, and the address of it.
 func caServer(t *testing.T, ca *tlsconf.CA, past []api.PastCA, r *api.CARoots) string {
 	t.Helper()
-	_, key, cert := signedNode(t, ca, t.TempDir(), "oak")
+	h := heldNode(t, ca, "oak")
+	h.SetPast(past)
+	return serveNode(t, h, "127.0.0.1:0", r)
+}
+
+// heldNode is a node with a certificate of a CA.
+func heldNode(t *testing.T, ca *tlsconf.CA, name string) *tlsconf.Holder {
+	t.Helper()
+	_, key, cert := signedNode(t, ca, t.TempDir(), name)
 	h, err := tlsconf.NewHolder(key, cert, ca.CertPEM(), time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.SetPast(past)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return h
+}
+
+// serveNode has a node answer at an address with r, and tells the one that it got.
+func serveNode(t *testing.T, h *tlsconf.Holder, addr string, r any) string {
+	t.Helper()
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -165,7 +165,7 @@ func (a *Agent) admit(ctx context.Context, r api.JoinRequest) (*api.JoinGrant, e
 	}
 	node := value.(*api.Node)
 	cas := a.store.View().Authority().CAs() // whoever signs is among these, or follows at once
-	cert, err := a.signFor(node.ID, node.Name, r.CSR)
+	cert, err := a.signFor(ctx, node.ID, node.Name, r.CSR)
 	if err != nil {
 		return nil, err
 	}

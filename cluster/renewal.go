@@ -262,18 +262,21 @@ func (m members) Renewal(ctx context.Context, csr []byte, relayed bool) (*api.Re
 	case n == nil || m.authority() == nil:
 		return nil, last
 	}
-	cert, err := m.signFor(id, n.Name, csr)
+	cert, err := m.signFor(ctx, id, n.Name, csr)
 	return &api.Renewal{Certificate: cert}, err
 }
 
 // signFor signs another node's certificate with the cluster's CA.
-func (a *Agent) signFor(id, name string, csr []byte) ([]byte, error) {
-	return a.sign(tlsconf.NodeIdentity{ID: id, Name: name}, csr)
+func (a *Agent) signFor(ctx context.Context, id, name string, csr []byte) ([]byte, error) {
+	if a.authority() == nil {
+		return nil, errNoAuthority()
+	}
+	return a.sign(tlsconf.NodeIdentity{ID: id, Name: name, Hosts: a.hostsFor(ctx, id)}, csr)
 }
 
 // signOwn signs this node's own, which says that it votes as long as it does.
 func (a *Agent) signOwn(csr []byte) ([]byte, error) {
-	return a.sign(tlsconf.NodeIdentity{ID: a.self.NodeID, Name: a.self.Name, Voter: slices.Contains(a.raft.Voters(), a.self.NodeID)}, csr)
+	return a.sign(tlsconf.NodeIdentity{ID: a.self.NodeID, Name: a.self.Name, Voter: slices.Contains(a.raft.Voters(), a.self.NodeID), Hosts: a.ownHosts()}, csr)
 }
 
 // sayVoter gives a voter a certificate that says so: whoever has no copy of the
@@ -296,9 +299,14 @@ func (a *Agent) sayVoter() {
 		return
 	}
 	a.peers.renewed()
+	a.renewed.notify()
 	if err := a.files.SaveCert(cert); err != nil {
 		a.log.Error("the new node certificate is in use but not saved", "err", err)
 	}
+}
+
+func errNoAuthority() error {
+	return api.Errorf(api.CodeUnavailable, "this node does not hold the cluster's CA: ask the leader")
 }
 
 // sign signs a certificate. A clock that is behind this node's own certificate is
@@ -306,7 +314,7 @@ func (a *Agent) sayVoter() {
 func (a *Agent) sign(id tlsconf.NodeIdentity, csr []byte) ([]byte, error) {
 	auth := a.authority()
 	if auth == nil {
-		return nil, api.Errorf(api.CodeUnavailable, "this node does not hold the cluster's CA: ask the leader")
+		return nil, errNoAuthority()
 	}
 	ca, err := tlsconf.LoadCA(auth.CACert, auth.CAKey)
 	if err != nil {

@@ -97,12 +97,12 @@ func (m members) Join(ctx context.Context, r api.JoinRequest) (*api.JoinGrant, e
 	return m.admit(ctx, r)
 }
 
-func (m members) Renew(_ context.Context, id string, csr []byte) ([]byte, error) {
+func (m members) Renew(ctx context.Context, id string, csr []byte) ([]byte, error) {
 	n := m.store.View().Node(id)
 	if n == nil || n.State == api.NodeGone {
 		return nil, api.Errorf(api.CodeNotAllowed, "node %s is not in the cluster", id)
 	}
-	return m.signFor(id, n.Name, csr)
+	return m.signFor(ctx, id, n.Name, csr)
 }
 
 // MayRemoveNode is why RemoveNode would refuse, nil if it would not.

@@ -76,6 +76,7 @@ const (
 	RightsTold                     // a token says since which event it has its rights
 	WhatChanged                    // an event of a node says what changed
 	OfferLoans                     // an offer counts to its partition, and is taken back by the placement that needs its room
+	CertAddresses                  // who signs a node's certificate names the address at which it met the node
 )
 
 // Holder says who must know a feature before it is used.
@@ -147,6 +148,7 @@ var features = [...]struct {
 	RightsTold:      {8, Voters},
 	WhatChanged:     {8, Voters},
 	OfferLoans:      {8, Voters},
+	CertAddresses:   {8, Voters},
 }
 
 // Level is the cluster's from which it is done.

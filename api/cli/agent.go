@@ -124,6 +124,7 @@ func (a *app) greet(ctx context.Context, r cluster.Ready, took time.Duration) {
 	}
 	fmt.Fprintf(a.err, "✓ %s   (%.1f s)\n", strings.Join(r.Steps, " · ✓ "), took.Seconds())
 	fmt.Fprintf(a.err, "  cluster  %s     api  %s     metrics  %s/metrics\n", r.ClusterName, r.API, r.API)
+	fmt.Fprintf(a.err, "  CA       %s     as in: curl --cacert %s %s/v1/health\n", r.CA, r.CA, r.API)
 	if r.HTTP != "" {
 		fmt.Fprintf(a.err, "  http     %s\n", r.HTTP)
 	}

@@ -14,7 +14,7 @@ import (
 func (a *app) clusterCommand() *cli.Command {
 	return &cli.Command{
 		Name: "cluster", Usage: "the cluster as a whole", Description: example("mesita cluster show"),
-		Subcommands: []*cli.Command{a.clusterShow(), a.clusterSet(), a.clusterLevel(), a.clusterCheck(), a.clusterRotateCA(), a.clusterRecover()},
+		Subcommands: []*cli.Command{a.clusterShow(), a.clusterSet(), a.clusterLevel(), a.clusterCheck(), a.clusterCA(), a.clusterRotateCA(), a.clusterRecover()},
 	}
 }
 

@@ -407,6 +407,9 @@ func (f *fake) writeRoutes(handle func(string, func(*http.Request) (any, error))
 	f.waitingRoutes(handle)
 	handle("POST /v1/tasks/{id}/stop", func(r *http.Request) (any, error) { return f.task(r.PathValue("id")) })
 	handle("DELETE /v1/jobs/{id}", onJob(func(j *api.Job, _ *http.Request) { delete(f.jobs, j.ID) }))
+	handle("GET /v1/ca", func(*http.Request) (any, error) {
+		return api.CARoots{Cert: [][]byte{[]byte("the one that signs\n"), []byte("the next\n")}}, nil
+	})
 	handle("POST /v1/ca", func(*http.Request) (any, error) {
 		f.looks["rotate-ca"]++
 		return api.CAStatus{Step: 1, Phase: "all are told"}, nil

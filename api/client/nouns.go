@@ -304,6 +304,12 @@ func (c *Client) Resume(ctx context.Context, ref string) error {
 	return c.call(ctx, http.MethodPost, "/v1/nodes/"+url.PathEscape(ref)+"/resume", struct{}{}, nil)
 }
 
+// CA is the certificates of the cluster's CA.
+func (c *Client) CA(ctx context.Context) (*api.CARoots, error) {
+	r := new(api.CARoots)
+	return r, c.call(ctx, http.MethodGet, "/v1/ca", nil, r)
+}
+
 // RotateCA begins a change of the CA's key; Cluster says how far it is.
 func (c *Client) RotateCA(ctx context.Context) (*api.CAStatus, error) {
 	s := new(api.CAStatus)

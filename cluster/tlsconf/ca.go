@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -157,7 +158,7 @@ func (c *CA) Sign(csrDER []byte, id NodeIdentity, now time.Time, life time.Durat
 	for _, h := range id.Hosts {
 		if ip := net.ParseIP(h); ip != nil {
 			tmpl.IPAddresses = append(tmpl.IPAddresses, ip)
-		} else {
+		} else if !slices.Contains(tmpl.DNSNames, h) {
 			tmpl.DNSNames = append(tmpl.DNSNames, h)
 		}
 	}
@@ -198,16 +199,16 @@ func (c *CA) checkRequest(csrDER []byte, id NodeIdentity) (*x509.CertificateRequ
 		return nil, fmt.Errorf("%d hosts, at most 32 are allowed", len(id.Hosts))
 	}
 	for _, name := range append([]string{id.Name}, id.Hosts...) {
-		if err := checkHost(name); err != nil {
+		if err := CheckHost(name); err != nil {
 			return nil, err
 		}
 	}
 	return csr, nil
 }
 
-// checkHost keeps names out of a certificate that would make their holder pass
+// CheckHost keeps names out of a certificate that would make their holder pass
 // for another node.
-func checkHost(name string) error {
+func CheckHost(name string) error {
 	if net.ParseIP(name) != nil {
 		return nil
 	}

@@ -78,6 +78,9 @@ func (f Files) SaveCert(certPEM []byte) error { return f.savePEM(certFile, certP
 // LoadCA reads the cluster's CA certificate (PEM); missing is fs.ErrNotExist.
 func (f Files) LoadCA() ([]byte, error) { return f.loadPEM(caFile) }
 
+// CAPath is the file of it.
+func (f Files) CAPath() string { return filepath.Join(f.Dir, caFile) }
+
 // SaveCA writes the cluster's CA certificate.
 func (f Files) SaveCA(caPEM []byte) error { return f.savePEM(caFile, caPEM) }
 

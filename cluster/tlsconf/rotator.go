@@ -146,7 +146,7 @@ func (r *Rotator) renew(ctx context.Context, refused bool) error {
 	if err == nil && !again && !signed(certs[0], newTrust(signs).pool) {
 		return errors.New("renew certificate: the new one is of a key that signs no more: the signer has not heard of that yet")
 	}
-	if err == nil && again && !certs[0].NotAfter.After(old) {
+	if err == nil && again && certs[0].NotAfter.Before(old) {
 		return fmt.Errorf("renew certificate: the new one is good until %s, and this one until %s: the signer's clock is behind",
 			certs[0].NotAfter.Format(time.RFC3339), old.Format(time.RFC3339))
 	}

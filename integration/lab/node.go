@@ -116,6 +116,13 @@ func (n *Node) LaunchTo(out io.Writer, verb string, args ...string) {
 // Ready reports whether the daemon said that it serves.
 func (n *Node) Ready() bool { return n.out != nil && strings.HasPrefix(n.out.String(), "ready ") }
 
+// API is the address that the daemon printed as it was ready.
+func (n *Node) API() string {
+	_, after, _ := strings.Cut(n.out.String(), " api=")
+	api, _, _ := strings.Cut(after, " ")
+	return api
+}
+
 // Ended reports whether the daemon is not running.
 func (n *Node) Ended() bool {
 	if n.Cmd == nil {
