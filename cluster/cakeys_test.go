@@ -389,9 +389,10 @@ func TestWhoWasOffAsks(t *testing.T) {
 	foreign.begin()
 	answer := func(r *api.CARoots) string {
 		s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r2 *http.Request) {
-			if err := json.NewEncoder(w).Encode(r); err != nil || r2.URL.Path != "/v1/ca" {
-				t.Errorf("%s: %v", r2.URL, err)
+			if r2.URL.Path != "/v1/ca" {
+				t.Errorf("asked for %s", r2.URL)
 			}
+			_ = json.NewEncoder(w).Encode(r) // who is sent an answer without end hangs up
 		}))
 		t.Cleanup(s.Close)
 		return s.Listener.Addr().String()
