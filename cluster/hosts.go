@@ -116,7 +116,7 @@ func notIn(leaf *x509.Certificate, hosts []string) []string {
 	return slices.DeleteFunc(slices.Clone(hosts), func(h string) bool { return h == "" || leaf.VerifyHostname(h) == nil })
 }
 
-// signersName tells whether all that may sign this node's certificate name hosts.
+// signersName reports whether all that may sign this node's certificate name hosts.
 func (a *Agent) signersName() bool {
 	return max(a.store.View().Level(), fsm.Level(a.selfLevel())).Has(fsm.CertAddresses)
 }
