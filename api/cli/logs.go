@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -18,14 +19,16 @@ import (
 
 func (a *app) logsCommand() *cli.Command {
 	return &cli.Command{
-		Name: "logs", Usage: "print what tasks printed", ArgsUsage: "JOB|TASK", Description: example("mesita logs web -f", "mesita logs 57.12 --previous --tail 20", "mesita logs web --since 10m -t"),
+		Name: "logs", Usage: "print what tasks printed", ArgsUsage: "JOB|TASK", Description: example("mesita logs web -f", "mesita logs 57.12 --previous --tail 20", "mesita logs web --since 10m -t", "mesita logs web --since 2h --until 1h --grep 'timeout|refused'"),
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the task ends"},
+			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "continue until the task ends; of a job, also with tasks that start later, until it ends"},
 			&cli.BoolFlag{Name: "previous", Usage: "of the attempt before"},
 			&cli.IntFlag{Name: "attempt", Usage: "of the attempt `NUMBER`"},
 			&cli.IntFlag{Name: "tail", Usage: "only the last `NUMBER` lines"},
 			&cli.StringFlag{Name: "since", Usage: "only lines not older than `TIME`: how long ago, or as in RFC 3339"},
-			&cli.BoolFlag{Name: "timestamps", Aliases: []string{"t"}, Usage: "begin each line with its time"},
+			&cli.StringFlag{Name: "until", Usage: "only lines not newer than `TIME`, as --since has it"},
+			&cli.StringFlag{Name: "grep", Usage: "only lines that match `PATTERN`, a regular expression of Go's regexp: 'a.*b', (?i)error"},
+			&cli.BoolFlag{Name: "timestamps", Aliases: []string{"t"}, Usage: "begin each line with its time and zone"},
 			&cli.BoolFlag{Name: "stdout", Usage: "only standard output"},
 			&cli.BoolFlag{Name: "stderr", Usage: "only standard error"},
 		},
@@ -47,12 +50,15 @@ func (a *app) logs(c *cli.Context, cl *client.Client) error {
 	if err != nil {
 		return err
 	}
+	w, err := a.lineWriter(c)
+	if err != nil {
+		return err
+	}
+	defer w.end()
 	id := c.Args().First()
 	t, err := cl.Task(c.Context, id)
 	switch {
 	case err == nil:
-		w := &lineWriter{app: a, times: c.Bool("timestamps")}
-		defer w.end()
 		if o.Follow {
 			a.notStarted(id, t)
 		}
@@ -64,22 +70,24 @@ func (a *app) logs(c *cli.Context, cl *client.Client) error {
 	if err != nil {
 		return noJobOrTask(id, err)
 	}
-	if len(tasks) == 0 {
+	if len(tasks) == 0 && !o.Follow {
 		if _, err := cl.Job(c.Context, id); err != nil {
 			return noJobOrTask(id, err)
 		}
 		return nil
 	}
-	if o.Follow && len(tasks) > 64 {
-		return usage("job %s has %s: follow up to 64, or name one task", id, api.Count(len(tasks), "task"))
+	if o.Follow && o.Attempt == 0 {
+		return a.followJob(c, cl, id, o, w)
 	}
-	return a.logsOf(c, cl, id, tasks, o)
+	if o.Follow && len(tasks) > maxFollowed {
+		return usage("job %s has %s: follow an attempt of up to %d, or name one task", id, api.Count(len(tasks), "task"), maxFollowed)
+	}
+	w.prefix = len(tasks) > 1
+	return a.logsOf(c, cl, id, tasks, o, w)
 }
 
 // logsOf prints those of all tasks of a job.
-func (a *app) logsOf(c *cli.Context, cl *client.Client, id string, tasks []*api.Task, o client.LogOptions) error {
-	w := &lineWriter{app: a, times: c.Bool("timestamps"), prefix: len(tasks) > 1}
-	defer w.end()
+func (a *app) logsOf(c *cli.Context, cl *client.Client, id string, tasks []*api.Task, o client.LogOptions, w *lineWriter) error {
 	if o.Follow {
 		a.notStarted(id, tasks...)
 	}
@@ -142,6 +150,26 @@ func logOptions(c *cli.Context) (client.LogOptions, error) {
 	return o, nil
 }
 
+// lineWriter prints as the flags say.
+func (a *app) lineWriter(c *cli.Context) (*lineWriter, error) {
+	w := &lineWriter{app: a, times: c.Bool("timestamps")}
+	var err error
+	if c.IsSet("until") {
+		if w.until, err = api.ParseWhen(c.String("until"), time.Now()); err != nil {
+			return nil, option.InFlag("until", err)
+		}
+		if c.Bool("follow") {
+			return nil, usage("--until ends a log, and --follow (-f) goes on with it: give one of them")
+		}
+	}
+	if c.IsSet("grep") {
+		if w.grep, err = regexp.Compile(c.String("grep")); err != nil {
+			return nil, api.FieldErrorf("grep", "%v", err)
+		}
+	}
+	return w, nil
+}
+
 // notStarted says which of the tasks cannot have a log yet.
 func (a *app) notStarted(id string, tasks ...*api.Task) {
 	n := 0
@@ -165,6 +193,8 @@ type lineWriter struct {
 	app    *app
 	times  bool
 	prefix bool
+	until  time.Time      // newer lines are left out; zero: none is
+	grep   *regexp.Regexp // lines that do not match are left out; nil: none is
 
 	mu   sync.Mutex
 	open map[string]*openLine // by task and stream
@@ -179,11 +209,14 @@ type openLine struct {
 func (l *lineWriter) write(p client.LogLine) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !l.until.IsZero() && p.Time.After(l.until) {
+		return nil
+	}
 	if p.Missing != nil {
 		_, err := fmt.Fprintf(l.app.err, "mesita: %s: %s\n", p.Task, printable(p.Missing.String()))
 		return err
 	}
-	if !l.times && !l.prefix {
+	if !l.times && !l.prefix && l.grep == nil {
 		_, err := l.out(p).Write(p.Data)
 		return err
 	}
@@ -215,6 +248,13 @@ func (l *lineWriter) write(p client.LogLine) error {
 	return nil
 }
 
+// name has the lines from now on begin with their task: there are several.
+func (l *lineWriter) name() {
+	l.mu.Lock()
+	l.prefix = true
+	l.mu.Unlock()
+}
+
 func (l *lineWriter) out(p client.LogLine) io.Writer {
 	if p.Stream == "stderr" {
 		return l.app.err
@@ -223,8 +263,10 @@ func (l *lineWriter) out(p client.LogLine) io.Writer {
 }
 
 // print prints a line with its head.
-func (l *lineWriter) print(o *openLine) error {
-	_, err := l.out(o.LogLine).Write(append(append([]byte(l.head(o.LogLine)), o.text...), '\n'))
+func (l *lineWriter) print(o *openLine) (err error) {
+	if l.grep == nil || l.grep.Match(o.text) {
+		_, err = l.out(o.LogLine).Write(append(append([]byte(l.head(o.LogLine)), o.text...), '\n'))
+	}
 	if o.text = o.text[:0]; cap(o.text) > 4<<10 {
 		o.text = nil
 	}
@@ -235,7 +277,7 @@ func (l *lineWriter) print(o *openLine) error {
 func (l *lineWriter) head(p client.LogLine) string {
 	head := ""
 	if l.times {
-		head = p.Time.Local().Format("2006-01-02T15:04:05.000") + " "
+		head = p.Time.Local().Format("2006-01-02T15:04:05.000Z07:00") + " "
 	}
 	if l.prefix {
 		head += p.Task + "  "
