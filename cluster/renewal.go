@@ -91,7 +91,11 @@ func (a *Agent) mendCertificate(key *tlsconf.NodeKey) error {
 func (a *Agent) rotator() *tlsconf.Rotator {
 	save := func(cert []byte) error {
 		a.renewed.notify()
-		return a.files.SaveCert(cert)
+		err := a.files.SaveCert(cert)
+		if a.votes() { // since it asked, as when it has just joined: what others sign does not say so
+			a.sayVoter()
+		}
+		return err
 	}
 	return &tlsconf.Rotator{Holder: a.certs, Renew: a.renew, Save: save, Log: a.log}
 }
