@@ -28,7 +28,7 @@ func ParseAmounts(s string) (Amounts, error) {
 	}
 	for k, q := range r.Custom {
 		if q.Ranges != nil || q.Set != nil {
-			return Amounts{}, FieldErrorf(k, "%s is no amount: write a number", q)
+			return Amounts{}, FieldErrorf(k, "%s is not an amount: write a number", q)
 		}
 	}
 	a := AmountsOf(r)
@@ -221,7 +221,7 @@ func (w *Weight) UnmarshalJSON(b []byte) error {
 func ParseWeight(s string) (Weight, error) {
 	v, err := ParseCPU(s)
 	if err != nil || strings.HasSuffix(s, "m") {
-		return 0, Errorf(CodeInvalid, "%q is no number from 0.001 to %d: write 2 or 0.5", s, maxCPUs)
+		return 0, Errorf(CodeInvalid, "%q is not a number from 0.001 to %d: write 2 or 0.5", s, maxCPUs)
 	}
 	return Weight(v), nil
 }

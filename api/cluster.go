@@ -9,7 +9,7 @@ type Cluster struct {
 	Name    string    `json:"name"`
 	Created time.Time `json:"created,omitzero"`
 
-	// NoLocalAdmin: root of a machine that does not vote is no admin of the cluster,
+	// NoLocalAdmin: root of a machine that does not vote is not an admin of the cluster,
 	// and sees its own node alone.
 	NoLocalAdmin bool `json:"noLocalAdmin,omitempty"`
 }

@@ -60,7 +60,7 @@ func validateConstraints(field string, cs []Constraint) error {
 			c.Attr = ""
 		}
 		if c.Attr == "" {
-			return FieldErrorf(field, "%q is no condition: write attr=value, attr!=value or attr>=number", c)
+			return FieldErrorf(field, "%q is not a condition: write attr=value, attr!=value or attr>=number", c)
 		}
 	}
 	return nil
@@ -70,7 +70,7 @@ func validateConstraints(field string, cs []Constraint) error {
 func ParseConstraint(s string) (Constraint, error) {
 	i := strings.IndexAny(s, "=!<>")
 	if i <= 0 {
-		return Constraint{}, FieldErrorf("constraints", "%q is no condition: write attr=value, attr!=value or attr>=number", s)
+		return Constraint{}, FieldErrorf("constraints", "%q is not a condition: write attr=value, attr!=value or attr>=number", s)
 	}
 	op := s[i : i+1]
 	if i+1 < len(s) && s[i+1] == '=' && op != "=" {
@@ -86,7 +86,7 @@ func ParseLabels(field string, texts []string) ([]Constraint, error) {
 	for _, s := range texts {
 		c, err := ParseConstraint(s)
 		if err != nil {
-			return nil, FieldErrorf(field, "%q is no condition: write name=value, name!=value or name>=number", s)
+			return nil, FieldErrorf(field, "%q is not a condition: write name=value, name!=value or name>=number", s)
 		}
 		out = append(out, c)
 	}
@@ -113,7 +113,7 @@ func (c *Constraint) UnmarshalJSON(b []byte) error {
 }
 
 // Match reports whether a node with that name and those attributes meets c. An
-// attribute that the node lacks equals nothing and is no number.
+// attribute that the node lacks equals nothing and is not a number.
 func (c Constraint) Match(name string, attrs map[string]string) bool {
 	v, ok := attrs[c.Attr]
 	if c.Attr == AttrNodeName {

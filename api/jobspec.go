@@ -154,7 +154,7 @@ func setDefault[T comparable](p *T, v T) {
 	}
 }
 
-// Indexes is the index range of a batch's tasks; a batch that is no array has
+// Indexes is the index range of a batch's tasks; a batch that is not an array has
 // the one index 0.
 func (s *JobSpec) Indexes() (first, count int, err error) {
 	if s.Gang > 0 {
@@ -170,7 +170,7 @@ func (s *JobSpec) Indexes() (first, count int, err error) {
 		hi, err = strconv.Atoi(b)
 	}
 	if err != nil || lo < 0 || hi < lo || hi > 1<<30 {
-		return 0, 0, FieldErrorf("array", "%q is no index range: write 0-99", s.Array)
+		return 0, 0, FieldErrorf("array", "%q is not an index range: write 0-99", s.Array)
 	}
 	if n := hi - lo + 1; n > MaxArray {
 		return 0, 0, FieldErrorf("array", "%s are %d over the limit of %d: submit it in parts", Count(n, "task"), n-MaxArray, MaxArray)
@@ -315,13 +315,13 @@ func (t *TaskSpec) validate() error {
 		return err
 	}
 	if t.Program != "" && !ValidDigest(t.Program) {
-		return FieldErrorf("program", "%q is no digest: sha256: and 64 hex digits", t.Program)
+		return FieldErrorf("program", "%q is not a digest: sha256: and 64 hex digits", t.Program)
 	}
 	if t.Dir != "" && !strings.HasPrefix(t.Dir, "/") {
 		return FieldErrorf("dir", "%.64q is not absolute: begin it with /", t.Dir)
 	}
 	if strings.ContainsRune(t.Dir, 0) || len(t.Dir) > maxPath {
-		return FieldErrorf("dir", "%.64q is no folder: a path has no NUL character, and at most %d bytes", t.Dir, maxPath)
+		return FieldErrorf("dir", "%.64q is not a folder: a path has no NUL character, and at most %d bytes", t.Dir, maxPath)
 	}
 	if err := t.validateProcess(); err != nil {
 		return err
@@ -347,7 +347,7 @@ func (t *TaskSpec) validateText() error {
 	for k, v := range t.Env {
 		switch long := len(k) + len(v) + 2; {
 		case k == "" || strings.ContainsAny(k, "=\x00") || strings.ContainsRune(v, 0):
-			return FieldErrorf("env", "%q is no variable name", k)
+			return FieldErrorf("env", "%q is not a variable name", k)
 		case long > maxString:
 			return FieldErrorf("env", "%s has a value of %d bytes, and Linux starts no program with one of more than %d: put it in a file, and its name here", k, len(v), maxString-2-len(k))
 		}
@@ -396,7 +396,7 @@ func (r *Request) validate() error {
 		return FieldErrorf("cpus", "%s is not above zero", r.CPUs)
 	}
 	if r.Pin && r.CPUs%1000 != 0 {
-		return FieldErrorf("cpus", "%s is no whole number, and pin gives a task whole CPUs of its own: give 1 or more of them, or leave pin out", r.CPUs)
+		return FieldErrorf("cpus", "%s is not a whole number, and pin gives a task whole CPUs of its own: give 1 or more of them, or leave pin out", r.CPUs)
 	}
 	if r.Mem < 1<<20 {
 		return FieldErrorf("mem", "%s is below the least a process needs, 1MiB", r.Mem)
@@ -418,7 +418,7 @@ func (r *Request) validate() error {
 			return err
 		}
 		if p.Port < 0 || p.Port > 65535 {
-			return FieldErrorf("ports", "%s: %d is no port: 1 to 65535, or 0 for any", p.Name, p.Port)
+			return FieldErrorf("ports", "%s: %d is not a port: 1 to 65535, or 0 for any", p.Name, p.Port)
 		}
 		for _, q := range r.Ports[:i] {
 			if q.Name == p.Name {
@@ -445,7 +445,7 @@ func ParsePort(s string) (PortRequest, error) {
 	if fixed {
 		n, err := strconv.Atoi(num)
 		if err != nil || n < 1 || n > 65535 {
-			return p, FieldErrorf("ports", "%q is no port: write http or http=8080", s)
+			return p, FieldErrorf("ports", "%q is not a port: write http or http=8080", s)
 		}
 		p.Port = n
 	}

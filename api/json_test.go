@@ -23,7 +23,7 @@ func TestWhatIsWrongHasAName(t *testing.T) {
 		`{"kind":7}`:                                 "kind: is a number, and must be a string",
 		`{"stopSignal":7}`:                           "stopSignal: ",
 		`{"ports":[{"name":7}]}`:                     "ports[0].name: is a number, and must be a string",
-		`{"constraints":["zone=a","zone"]}`:          `constraints[1]: "zone" is no condition`,
+		`{"constraints":["zone=a","zone"]}`:          `constraints[1]: "zone" is not a condition`,
 		`[]`:                                         "is an array, and must be a map",
 		`{"nice":1,"nice":1}`:                        "nice: is given twice: give it once",
 		`{"nice":1,"ni\u0063e":2}`:                   "is given twice: give it once",

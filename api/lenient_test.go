@@ -32,7 +32,7 @@ func TestDecodeLenient(t *testing.T) {
 		}
 	}
 	if err := DecodeLenient([]byte(`{"items":3}`), &out); err == nil {
-		t.Error("what is no answer at all was read")
+		t.Error("what is not an answer at all was read")
 	}
 }
 

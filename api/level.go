@@ -3,7 +3,7 @@ package api
 import "time"
 
 // HeaderLevel is, on a request to join and where a node says what it is, the
-// highest level that its program knows. It is no field, as programs from before
+// highest level that its program knows. It is not a field, as programs from before
 // levels refuse fields that they do not know. Those from before level 3 send
 // none.
 const HeaderLevel = "X-Mesita-Level"

@@ -10,7 +10,7 @@ import (
 type LogLine struct {
 	Time    time.Time `json:"time"`
 	Stream  string    `json:"stream"`        // "stdout" or "stderr"
-	Text    string    `json:"text"`          // to be read: what is no UTF-8 is replaced, and a character that is cut comes whole, later
+	Text    string    `json:"text"`          // to be read: what is not UTF-8 is replaced, and a character that is cut comes whole, later
 	Data    []byte    `json:"data,omitzero"` // the bytes that were written, where they are not the text
 	Task    string    `json:"task"`
 	Attempt int       `json:"attempt"`

@@ -190,7 +190,7 @@ func (c *SessionClaim) Validate() error {
 		return FieldErrorf(FieldSession, "has %d characters, want 1 to 40", len(c.Session))
 	}
 	if c.Addr == "" || len(c.Addr) > 255 {
-		return FieldErrorf("addr", "%q is no host:port", c.Addr)
+		return FieldErrorf("addr", "%q is not a host:port", c.Addr)
 	}
 	return nil
 }
@@ -225,7 +225,7 @@ const maxLogFault = 120
 // Validate checks what a node says of itself.
 func (h *NodeHello) Validate() error {
 	if h.Addr == "" || len(h.Addr) > 255 {
-		return FieldErrorf("addr", "%q is no host:port", h.Addr)
+		return FieldErrorf("addr", "%q is not a host:port", h.Addr)
 	}
 	if err := ValidateAttrs("attrs", h.Attrs); err != nil {
 		return err

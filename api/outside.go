@@ -48,7 +48,7 @@ func ValidateHolders(all []PortHolder) error {
 	}
 	for _, h := range all {
 		if n := len(h.Ports); n == 0 || n > maxHolderPorts || h.Ports[n-1].Last > 65535 || h.Ports[0].First < 0 || len(h.By) > maxHolderText {
-			return FieldErrorf("ports", "%q has %s: that is no list of at most %d ranges of ports with a name of at most %d bytes", h.By, h.Ports, maxHolderPorts, maxHolderText)
+			return FieldErrorf("ports", "%q has %s: that is not a list of at most %d ranges of ports with a name of at most %d bytes", h.By, h.Ports, maxHolderPorts, maxHolderText)
 		}
 	}
 	return nil

@@ -242,7 +242,7 @@ func (p *Partition) validateRest() error {
 	}
 	for _, u := range p.Users {
 		if u == "" || len(u) > 2*MaxName || strings.ContainsAny(u, " \n\x00,") {
-			return FieldErrorf("users", "%q is no user name", u)
+			return FieldErrorf("users", "%q is not a user name", u)
 		}
 	}
 	for _, r := range p.Roles {
@@ -288,7 +288,7 @@ func (p *Partition) Guaranteed() Amounts {
 	return p.Guarantee
 }
 
-// FrozenAtMost is how long its tasks stay frozen at most. It is no default of
+// FrozenAtMost is how long its tasks stay frozen at most. It is not a default of
 // Normalize, which also fills in what older programs wrote.
 func (p *Partition) FrozenAtMost() time.Duration {
 	return time.Duration(cmp.Or(p.MaxFrozen, DefaultMaxFrozen))

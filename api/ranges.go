@@ -43,7 +43,7 @@ func ParseRanges(s string) (Ranges, error) {
 			last, err = strconv.ParseInt(b, 10, 64)
 		}
 		if err != nil || first < 0 || last < first || last > maxNumber {
-			return nil, Errorf(CodeInvalid, "%q is no range: write 80 or 20000-20999", p)
+			return nil, Errorf(CodeInvalid, "%q is not a range: write 80 or 20000-20999", p)
 		}
 		out = append(out, Range{first, last})
 	}

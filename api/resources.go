@@ -76,7 +76,7 @@ func ParseQuantity(s string) (Quantity, error) {
 	if in, ok := strings.CutPrefix(s, "{"); ok {
 		in, ok = strings.CutSuffix(in, "}")
 		if !ok || in == "" {
-			return Quantity{}, Errorf(CodeInvalid, "%q is no set: write {a,b}", s)
+			return Quantity{}, Errorf(CodeInvalid, "%q is not a set: write {a,b}", s)
 		}
 		return Quantity{Set: sortedSet(strings.Split(in, ","))}, nil
 	}
@@ -86,7 +86,7 @@ func ParseQuantity(s string) (Quantity, error) {
 	}
 	c, err := ParseCPU(s)
 	if err != nil {
-		return Quantity{}, Errorf(CodeInvalid, "%q is no amount: write a number, 1-5,9 or {a,b}", s)
+		return Quantity{}, Errorf(CodeInvalid, "%q is not an amount: write a number, 1-5,9 or {a,b}", s)
 	}
 	return Quantity{Scalar: int64(c)}, nil
 }
@@ -228,7 +228,7 @@ type Short struct {
 	Resource string `json:"resource"`
 	Need     string `json:"need"`
 	Have     string `json:"have"`
-	Kind     string `json:"kind,omitempty"` // what there is, if it is no amount where one is needed, or the like
+	Kind     string `json:"kind,omitempty"` // what there is, if it is not an amount where one is needed, or the like
 }
 
 func (s Short) String() string {
@@ -397,7 +397,7 @@ var slips = map[string]string{"cpu": "cpus", "core": "cpus", "cores": "cpus", "m
 func CheckCustom[V any](custom map[string]V) error {
 	for _, k := range slices.Sorted(maps.Keys(custom)) {
 		if meant := slips[strings.ToLower(k)]; meant != "" {
-			return Errorf(CodeInvalid, "%s is no resource: did you mean %s?", k, meant)
+			return Errorf(CodeInvalid, "%s is not a resource: did you mean %s?", k, meant)
 		}
 	}
 	return nil
@@ -421,7 +421,7 @@ func (r Resources) Validate() error {
 		return FieldErrorf("cpus", "%s is more than mesita counts (%d)", r.CPUs, maxCPUs)
 	}
 	if n := len(r.Ports); n > 0 && r.Ports[n-1].Last > 65535 {
-		return FieldErrorf("ports", "%d is no port: 1 to 65535", r.Ports[n-1].Last)
+		return FieldErrorf("ports", "%d is not a port: 1 to 65535", r.Ports[n-1].Last)
 	}
 	if len(r.Custom) > 64 {
 		return FieldErrorf("custom", "has %d resources, at most 64 are allowed", len(r.Custom))

@@ -50,7 +50,7 @@ func IsRoot(user string) bool {
 func validateUser(field, user string) error {
 	name, group, grouped := strings.Cut(user, ":")
 	if strings.ContainsAny(user, " /\n\x00") || len(name) > MaxName || len(group) > MaxName || strings.Contains(group, ":") || grouped && (name == "" || group == "") {
-		return FieldErrorf(field, "%q is no user name or number, nor USER:GROUP", user)
+		return FieldErrorf(field, "%q is not a user name, a number or USER:GROUP", user)
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 // else, without a word, and a task would be given what nobody asked for. So it is
 // refused by who makes the JSON, which can tell the field, and by who reads it.
 
-const notUnicode = "is no valid UTF-8, and would arrive as another text: put it in a file, and its name here"
+const notUnicode = "is not valid UTF-8, and would arrive as another text: put it in a file, and its name here"
 
 // CheckText names the first string in what is about to be sent that would arrive
 // as another.

@@ -173,7 +173,7 @@ func ParseJoinToken(s string) (JoinToken, error) {
 	rest, ok := strings.CutPrefix(strings.TrimSpace(s), joinPrefix)
 	dash := strings.LastIndexByte(rest, '-')
 	if !ok || dash < 1 || len(s) > 512 {
-		return JoinToken{}, FieldErrorf("token", "is no join token: it begins with %sCLUSTER-; get one with `mesita node token`", joinPrefix)
+		return JoinToken{}, FieldErrorf("token", "is not a join token: it begins with %sCLUSTER-; get one with `mesita node token`", joinPrefix)
 	}
 	parts := strings.Split(rest[dash+1:], ".")
 	if len(parts) != 3 || parts[0] == "" || parts[1] == "" || len(parts[2]) != pinLength {

@@ -8,7 +8,7 @@ import (
 )
 
 // Ulimit bounds what each process of a task may take of one resource, in the
-// unit of setrlimit(2): bytes, seconds or a number. Unlimited is no bound.
+// unit of setrlimit(2): bytes, seconds or a number. Unlimited is not a bound.
 type Ulimit struct {
 	Extra
 	Name string `json:"name"`
@@ -40,7 +40,7 @@ func ParseUlimit(s string) (Ulimit, error) {
 	u.Soft, err1 = parseBound(soft)
 	u.Hard, err2 = parseBound(hard)
 	if !ok || err1 != nil || err2 != nil {
-		return u, FieldErrorf("ulimits", "%q is no limit: write nofile=1024:4096 or core=unlimited", s)
+		return u, FieldErrorf("ulimits", "%q is not a limit: write nofile=1024:4096 or core=unlimited", s)
 	}
 	return u, u.validate()
 }

@@ -66,7 +66,7 @@ func (t *TaskSpec) Lifts() (field string) {
 func (t *TaskSpec) validateUnconfined() error {
 	for _, name := range t.Unconfined {
 		if !slices.ContainsFunc(Parts, func(p Part) bool { return p.Name == name }) {
-			return FieldErrorf("unconfined", "%q is no part of what confines a task: name one of %s", name,
+			return FieldErrorf("unconfined", "%q is not part of what confines a task: name one of %s", name,
 				eachPart(func(p Part) string { return p.Name + " (" + p.Help + ")" }))
 		}
 	}

@@ -181,7 +181,7 @@ func ParseWhen(s string, now time.Time) (time.Time, error) {
 	}
 	d, err := ParseDuration(s)
 	if err != nil || d < 0 {
-		return time.Time{}, Errorf(CodeInvalid, "%q is no point in time: write how long ago, such as 2h or 7d, a day such as 2026-11-30, or a time such as %s", s, now.UTC().Format(time.RFC3339))
+		return time.Time{}, Errorf(CodeInvalid, "%q is not a point in time: write how long ago, such as 2h or 7d, a day such as 2026-11-30, or a time such as %s", s, now.UTC().Format(time.RFC3339))
 	}
 	return now.Add(-time.Duration(d)), nil
 }

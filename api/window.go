@@ -76,7 +76,7 @@ func (w Window) days() (set [7]bool, err error) {
 		}
 		a, b := slices.Index(weekdays, from), slices.Index(weekdays, to)
 		if a < 0 || b < 0 {
-			return set, FieldErrorf("days", "%q is no day: write mon-fri or sat,sun", part)
+			return set, FieldErrorf("days", "%q is not a day: write mon-fri or sat,sun", part)
 		}
 		for d := a; ; d = (d + 1) % 7 {
 			set[d] = true
@@ -125,7 +125,7 @@ func (p *Partition) checkZones(same bool) error {
 	}
 	for _, w := range p.Adjust.Hours {
 		if _, err := time.LoadLocation(w.Zone); err != nil || same && w.Zone == "Local" { // which is another on each machine
-			return InField("adjust", InField("hours", FieldErrorf("zone", "%q is no time zone: write Europe/Berlin", w.Zone)))
+			return InField("adjust", InField("hours", FieldErrorf("zone", "%q is not a time zone: write Europe/Berlin", w.Zone)))
 		}
 	}
 	return nil

@@ -411,7 +411,7 @@ func listenError(field, addr string, err error) error {
 		return &api.Error{Code: api.CodeConflict, Field: field, Message: addr + " is taken by another program: stop it, or give another address with --" + field}
 	}
 	if errors.Is(err, syscall.EADDRNOTAVAIL) {
-		return api.FieldErrorf(field, "%s is no address of this machine", addr)
+		return api.FieldErrorf(field, "%s is not an address of this machine", addr)
 	}
 	return api.InField(field, fmt.Errorf("listen on %s: %w", addr, err))
 }

@@ -22,7 +22,7 @@ import (
 var ranFiles = []string{"raft", "executor", "keeper", "events", "admin.token", recoveredFile, removedFile}
 
 // key loads this node's key, and makes one for a first start. A folder that has
-// lost its node.json, or its key, is no new one: a new cluster, or a new
+// lost its node.json, or its key, is not a new one: a new cluster, or a new
 // identity, would be made over the old.
 func (a *Agent) key(self *datadir.Node) (*tlsconf.NodeKey, error) {
 	if self != nil {

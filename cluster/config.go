@@ -134,14 +134,14 @@ func (c *Config) validate() error {
 	for _, s := range c.Seeds {
 		host, port, err := net.SplitHostPort(withPort(s))
 		if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 1 || n > 65535 || host == "" {
-			return api.FieldErrorf("seed", "%q is no address: write HOST or HOST:PORT of a node that runs", s)
+			return api.FieldErrorf("seed", "%q is not an address: write HOST or HOST:PORT of a node that runs", s)
 		}
 	}
 	if w, err := api.ParseWeight(c.MemOvercommit); err != nil || w < 1000 || w > 10_000 {
-		return api.FieldErrorf("mem-overcommit", "%q is no number from 1 to 10: 1 lets no task use more memory than it is guaranteed", c.MemOvercommit)
+		return api.FieldErrorf("mem-overcommit", "%q is not a number from 1 to 10: 1 lets no task use more memory than it is guaranteed", c.MemOvercommit)
 	}
 	if reserve, err := c.diskReserve(); err != nil || c.DiskReserve != "" && reserve < minDiskReserve {
-		return api.FieldErrorf("disk-reserve", "%q is no size of 16MiB or more, such as 2GiB: without it one task stops all work of the node", c.DiskReserve)
+		return api.FieldErrorf("disk-reserve", "%q is not a size of 16MiB or more, such as 2GiB: without it one task stops all work of the node", c.DiskReserve)
 	}
 	if _, err := api.ParseResources(c.Resources); err != nil {
 		return api.InField("resources", err)
@@ -162,7 +162,7 @@ func (c *Config) listenAddr() (*net.TCPAddr, error) {
 	n, err := strconv.Atoi(port)
 	ip := net.ParseIP(host)
 	if err != nil || n < 0 || n > 65535 || ip == nil && host != "" {
-		return nil, api.FieldErrorf("listen", "%q is no IP:PORT", c.Listen)
+		return nil, api.FieldErrorf("listen", "%q is not an IP:PORT", c.Listen)
 	}
 	return &net.TCPAddr{IP: ip, Port: n}, nil
 }

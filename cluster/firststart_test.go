@@ -50,8 +50,8 @@ func newAgent(t *testing.T) *Agent {
 	return &Agent{cfg: cfg, log: cfg.Log, dir: d}
 }
 
-// A folder in which anything of a node is left, but not its node.json, is no
-// new one: a start, or a join, changes nothing in it and says what to do.
+// A folder in which anything of a node is left, but not its node.json, is not
+// a new one: a start, or a join, changes nothing in it and says what to do.
 func TestLeftoversAreNoNewNode(t *testing.T) {
 	for _, left := range append([]string{"node.crt", "ca.crt"}, ranFiles...) {
 		for _, join := range []bool{false, true} {

@@ -85,7 +85,7 @@ func requestJoin(ctx context.Context, addr, pin string, req *api.JoinRequest) (*
 	}, DisableKeepAlives: true}
 	hr, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+addr+"/v1/join", bytes.NewReader(body))
 	if err != nil {
-		return nil, api.FieldErrorf("address", "%q is no address of a node: %v", addr, err)
+		return nil, api.FieldErrorf("address", "%q is not an address of a node: %v", addr, err)
 	}
 	hr.Header.Set("Content-Type", "application/json")
 	hr.Header.Set(api.HeaderLevel, strconv.Itoa(int(fsm.Newest)))
@@ -148,7 +148,7 @@ func (a *Agent) admit(ctx context.Context, r api.JoinRequest) (*api.JoinGrant, e
 	}
 	csr, err := x509.ParseCertificateRequest(r.CSR)
 	if err != nil || csr.CheckSignature() != nil {
-		return nil, api.FieldErrorf("csr", "is no certificate request signed by its own key")
+		return nil, api.FieldErrorf("csr", "is not a certificate request signed by its own key")
 	}
 	id := tlsconf.NodeID(csr.PublicKey)
 	if err := v.TakesJoin(id, fsm.Level(r.Level)); err != nil {

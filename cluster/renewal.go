@@ -244,7 +244,7 @@ func (a *Agent) members() []gossip.Member {
 func (m members) Renewal(ctx context.Context, csr []byte, relayed bool) (*api.Renewal, error) {
 	parsed, err := x509.ParseCertificateRequest(csr)
 	if err != nil || parsed.CheckSignature() != nil {
-		return nil, api.FieldErrorf("csr", "is no certificate request signed by its own key")
+		return nil, api.FieldErrorf("csr", "is not a certificate request signed by its own key")
 	}
 	id := tlsconf.NodeID(parsed.PublicKey)
 	n := m.store.View().Node(id)

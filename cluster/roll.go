@@ -282,7 +282,7 @@ func (a *Agent) vouches(id string, voter bool) bool {
 	return slices.Contains(a.raft.Voters(), id) || voter && !a.raft.IsLeader()
 }
 
-// noLocalAdmin reports whether root of a node that does not vote is no admin. Who has
+// noLocalAdmin reports whether root of a node that does not vote is not an admin. Who has
 // no state cannot know, and so believes no such node: it is called by way of a
 // voter.
 func (a *Agent) noLocalAdmin() (bool, error) {
@@ -328,7 +328,7 @@ func (a *Agent) admitRaft(c tlsconf.Caller) error {
 	case a.inRaft(c.ID), c.Voter:
 		return nil
 	case a.least():
-		return api.Errorf(api.CodeNotAllowed, "node %s is no voter", a.nameOf(c.ID))
+		return api.Errorf(api.CodeNotAllowed, "node %s is not a voter", a.nameOf(c.ID))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), askMember)
 	defer cancel()

@@ -271,7 +271,7 @@ func TestOddVoterStaysForTheQuorum(t *testing.T) {
 		{"one of five, one is down", "abcde", "abcd", "d", "e", true},
 		{"one of five, one is there and empty", "abcde", "abd", "d", "c", false},
 		{"two of seven, two are down", "abcdefg", "abcde", "de", "fg", false},
-		{"who is no voter any more does not count", "abcde", "abdxy", "d", "ce", false},
+		{"who is not a voter any more does not count", "abcde", "abdxy", "d", "ce", false},
 	} {
 		check := &api.StateCheck{Odd: strings.Split(c.odd, "")}
 		for _, id := range strings.Split(c.answered, "") {

@@ -124,7 +124,7 @@ func (a *Agent) openGossip(streams net.Listener, udp net.PacketConn) error {
 	}
 	at, err := netip.ParseAddrPort(a.addr)
 	if err != nil {
-		return api.FieldErrorf("advertise", "%q is no IP:PORT", a.addr)
+		return api.FieldErrorf("advertise", "%q is not an IP:PORT", a.addr)
 	}
 	tr, err := gossip.NewTransport(udp, streams, dial, at, a.log)
 	if err != nil {

@@ -30,7 +30,7 @@ type LogReader = logs.Reader
 // started yet is waited for. The caller closes the reader.
 func (e *Executor) Logs(ctx context.Context, task string, attempt int, opts LogOptions) (*LogReader, error) {
 	if !filepath.IsLocal(task) || strings.Contains(task, "/") {
-		return nil, api.FieldErrorf("task", "%q is no task id", task)
+		return nil, api.FieldErrorf("task", "%q is not a task id", task)
 	}
 	ns, err := e.logged(task)
 	if err != nil {

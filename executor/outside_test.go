@@ -12,7 +12,7 @@ import (
 )
 
 // A task whose port another program has is not started, and it is said who has
-// it; its own port is no other's.
+// it; its own port is not another's.
 func TestPortThatIsTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, err := net.Listen("tcp4", "127.0.0.1:0")

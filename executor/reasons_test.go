@@ -12,7 +12,7 @@ import (
 	"github.com/mesita/mesita/executor/keeper"
 )
 
-// A start that fails for want of room says so, whoever wanted to write, and is no fault
+// A start that fails for want of room says so, whoever wanted to write, and is not a fault
 // of its program.
 func TestStartReason(t *testing.T) {
 	for err, want := range map[error]api.Reason{

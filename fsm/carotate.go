@@ -43,7 +43,7 @@ func (c *CARotate) apply(x *tx) (any, error) {
 	case a.CAStep != c.Step:
 		return nil, conflict("the change of the CA's key is at step %d by now, not %d", a.CAStep, c.Step)
 	case begins && (len(c.Cert) == 0 || len(c.Key) == 0 || len(c.Cross) == 0 || c.Pin == "" || bytes.Equal(c.Cert, a.CACert)):
-		return nil, api.FieldErrorf("cert", "is no new authority")
+		return nil, api.FieldErrorf("cert", "is not a new authority")
 	case begins && a.CADue != c.Due:
 		return nil, conflict("another node may vote no more since this change was decided on: the key of the CA is not changed before that node gets the log no more; try again")
 	case begins:

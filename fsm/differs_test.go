@@ -72,7 +72,7 @@ func namesEach[T any](t *testing.T, before *T, least int) {
 	}
 }
 
-// Below its level rows are not compared, as apply did not do so: what is no struct
+// Below its level rows are not compared, as apply did not do so: what is not a struct
 // cannot be.
 func TestNothingIsComparedBelowTheLevel(t *testing.T) {
 	w := newWorld(t, WhatChanged.Level()-1, 1)

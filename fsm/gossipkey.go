@@ -34,7 +34,7 @@ func (c *GossipKey) apply(x *tx) (any, error) {
 	case a.GossipStep != c.Step:
 		return nil, conflict("the change of gossip's key is at step %d by now, not %d", a.GossipStep, c.Step)
 	case begins && (len(c.Key) != 32 || bytes.Equal(c.Key, a.GossipKey)):
-		return nil, api.FieldErrorf("key", "is no new key of 32 bytes")
+		return nil, api.FieldErrorf("key", "is not a new key of 32 bytes")
 	case begins:
 		if a.KeeperKey == nil { // keepers were told what is derived of the first
 			a.KeeperKey = a.GossipKey

@@ -239,7 +239,7 @@ func (c *JobUpdate) apply(x *tx) (any, error) {
 }
 
 // sameTasks reports whether each task of a job is the same by both specs: how many
-// there are, and what the job is listed by, is no reason to replace one.
+// there are, and what the job is listed by, is not a reason to replace one.
 func (x *tx) sameTasks(job string, a, b *api.JobSpec) bool {
 	like := *a
 	if a.CPULimit != b.CPULimit && x.movesLimits(job) {

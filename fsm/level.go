@@ -47,7 +47,7 @@ const (
 	StoppedUnmade                  // one task of an array that waits, or of a service that has not made it yet, is stopped by itself
 	PlainWords                     // events say "1 task", and what becomes of tasks that may not start elsewhere
 	ForgetByAge                    // what is old is removed by a command of its own, which a leader proposes whose clock is that of most voters
-	OutsideUse                     // what other programs have of a node is not given to tasks, and is no failure of theirs
+	OutsideUse                     // what other programs have of a node is not given to tasks, and is not a failure of theirs
 	RefilledVoters                 // a voter tells what it had lost when it started, and was sent again
 	FinishedMoves                  // a batch task that finished by itself before it was moved is finished
 	OldPrograms                    // a node whose program is below the level of the cluster is told apart, and gets no new work

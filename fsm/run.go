@@ -47,7 +47,7 @@ type run struct {
 	frozen     int64        // milliseconds of those, as if they were the first
 	cpus       api.MilliCPU // held
 	mem        int64        // MiB, rounded up
-	waited     int64        // milliseconds before begin; below 0: it is no start
+	waited     int64        // milliseconds before begin; below 0: it is not a start
 	outcome    outcome
 	lost       bool // what it did until then is to be done again
 	used       api.TaskUse

@@ -114,7 +114,7 @@ func (w *world) open(kind api.IncidentKind) (n int) {
 }
 
 // A start that failed for the node's reasons is made again, at once and without
-// a retry, and is no incident of the task's.
+// a retry, and is not an incident of the task's.
 func TestFailedStartCostsNothing(t *testing.T) {
 	for _, reason := range []api.Reason{api.ReasonInternal, api.ReasonDiskFull, api.ReasonKeeperLost, api.ReasonStartFailed, api.ReasonFetchFailed, api.ReasonUnsupported} {
 		w := newWorld(t, 1, 3)

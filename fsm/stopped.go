@@ -3,7 +3,7 @@ package fsm
 import "github.com/mesita/mesita/api"
 
 // This file has what becomes of tasks that were stopped: each has its end, also
-// those of an array that were never made, and it is no failure.
+// those of an array that were never made, and it is not a failure.
 
 // stopped reports whether a task that ended did so because it was asked to.
 func stopped(t *api.Task) bool {

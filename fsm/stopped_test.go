@@ -47,7 +47,7 @@ func TestATaskHasOneID(t *testing.T) {
 }
 
 // Each task of an array that is stopped is in one final state, also those that
-// never began, and what was stopped is no failure.
+// never began, and what was stopped is not a failure.
 func TestStoppedArray(t *testing.T) {
 	w := newWorld(t, 1, 1)
 	id := w.halfRunning()

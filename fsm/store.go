@@ -44,7 +44,7 @@ func (s *Store) SetProposer(p Proposer) { s.proposer = p }
 
 // SetLevelRemedy gives a store what it says of a command that the cluster's level
 // does not have: what to do so that the cluster comes to the one that is needed.
-// Which program each node runs is no part of the state. The store may be in use
+// Which program each node runs is not part of the state. The store may be in use
 // already.
 func (s *Store) SetLevelRemedy(remedy func(need Level) string) {
 	s.mu.Lock()

@@ -15,7 +15,7 @@ type noun[T any] struct {
 	watch    Table
 	id       func(*T) string          // what a watcher is told; nil: nobody can watch it
 	revision func(*T) *uint64         // index of the log entry that changed the row last
-	same     func(a, b *T) bool       // only what the cluster keeps itself differs: that is no new revision; nil: never
+	same     func(a, b *T) bool       // only what the cluster keeps itself differs: that is not a new revision; nil: never
 	told     bool                     // each change of a row is told by an event, see teller
 	follow   func(x *tx, old, new *T) // keeps indexes and sums in step; either may be nil
 	forms    []form[T]                // in a snapshot: the earlier ones first

@@ -26,7 +26,7 @@ func TestPartsAreComplete(t *testing.T) {
 		}
 	}
 	if len(at) != 0 {
-		t.Errorf("%d parts are no fields", len(at))
+		t.Errorf("%d parts are not fields", len(at))
 	}
 }
 

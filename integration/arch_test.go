@@ -240,7 +240,7 @@ func TestNoSleepInTests(t *testing.T) {
 }
 
 // What a test draws is the same in each run (integration/draw): one that fails
-// fails again, and one that passed is no news of luck.
+// fails again, and one that passed is not news of luck.
 func TestTestsDrawTheSame(t *testing.T) {
 	banned := map[string][]string{
 		"math/rand":          {"*"},

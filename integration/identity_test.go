@@ -248,7 +248,7 @@ func TestCopiedDataFolder(t *testing.T) {
 	}
 	settled(l, leader, "copy", 4)
 
-	// The same daemon, killed and started at once, is no copy.
+	// The same daemon, killed and started at once, is not a copy.
 	for _, n := range []*lab.Node{worker, voter, leader} {
 		n.Kill()
 		n.Start()

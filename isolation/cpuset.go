@@ -22,7 +22,7 @@ func (h *Host) Cores() []int { return h.limiter.cpus() }
 // there when it returns without an error.
 func (h *Host) Share(pool []int, own map[string]bool) error {
 	if err := h.limiter.share(pool, own, h.List); err != nil {
-		return fmt.Errorf("keep tasks to the CPUs that are no other's: %w", err)
+		return fmt.Errorf("keep tasks to the CPUs that are not another's %w", err)
 	}
 	return nil
 }
@@ -60,7 +60,7 @@ func CPUList(cpus []int) string {
 	return b.String()
 }
 
-const maxCPU = 1 << 16 // what is above is no CPU's number
+const maxCPU = 1 << 16 // what is above is not a CPU's number
 
 // ParseCPUs reads what CPUList writes.
 func ParseCPUs(s string) (cpus []int, err error) {
@@ -76,7 +76,7 @@ func ParseCPUs(s string) (cpus []int, err error) {
 		a, aerr := strconv.Atoi(from)
 		b, berr := strconv.Atoi(to)
 		if aerr != nil || berr != nil || a < 0 || b < a || b >= maxCPU {
-			return nil, fmt.Errorf("%q is no list of CPUs", s)
+			return nil, fmt.Errorf("%q is not a list of CPUs", s)
 		}
 		for ; a <= b; a++ {
 			cpus = append(cpus, a)
@@ -207,7 +207,7 @@ func (u *unified) share(pool []int, own map[string]bool, _ func() ([]string, err
 }
 
 // shareIn keeps what is in a group to a list of CPUs, and reports whether that is
-// no slice: another group in it has CPUs, too. The groups above slices have all,
+// not a slice: another group in it has CPUs, too. The groups above slices have all,
 // so that each slice in them can have its own. A slice that never was kept to any
 // need not be told that it may have all.
 func (u *unified) shareIn(group, list string, some bool, own map[string]bool) (isGroup bool, err error) {

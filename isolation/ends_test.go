@@ -296,7 +296,7 @@ func TestTheInitsTableOfFiles(t *testing.T) {
 	t.Logf("%d of 10 are small", small)
 }
 
-// TestAnEndIsWaitedForWithoutFiles: to have none left to wait with is no end.
+// TestAnEndIsWaitedForWithoutFiles: to have none left to wait with is not an end.
 func TestAnEndIsWaitedForWithoutFiles(t *testing.T) {
 	h := newHost(t)
 	s := create(t, h, "job/task", Limits{})

@@ -62,7 +62,7 @@ type Host struct {
 var wanted = []string{"cpu", "memory", "pids", "io", "cpuset"}
 
 // Detect finds out what this machine offers and makes the top slice. What is
-// missing is no error: Mode, Attributes and Warnings tell.
+// missing is not an error: Mode, Attributes and Warnings tell.
 func Detect(cfg Config) (*Host, error) {
 	if cfg.Slice == "" {
 		cfg.Slice = "mesita.slice"

@@ -144,7 +144,7 @@ func TestUpdateIsReadBack(t *testing.T) {
 	s := create(t, h, "job/task", Limits{Memory: 32 << 20})
 	odd := Limits{Memory: 48<<20 + 123, MemoryHigh: 40<<20 + 1, PIDs: 7, MilliCPU: 333, CPUWeight: 77}
 	if err := s.Update(odd); err != nil {
-		t.Fatal(err) // the kernel keeps whole pages, which is no failure
+		t.Fatal(err) // the kernel keeps whole pages, which is not a failure
 	}
 	want := h.limiter.settings(s.name, odd)
 	if err := readBack(want); err != nil {

@@ -151,7 +151,7 @@ func leaves(top, name string, names *[]string) error {
 
 // Delete waits until no process is left, then removes the slice and the groups
 // above it that are left empty. The error is ctx's if it ends before. A slice
-// that is gone is no error.
+// that is gone is not an error.
 func (s *Slice) Delete(ctx context.Context) error {
 	wait := 200 * time.Microsecond
 	for {

@@ -47,7 +47,7 @@ type Config struct {
 	Least func() bool
 	// Votes reports whether a node may speak for others.
 	Votes func(Peer) bool
-	// NoLocalAdmin reports whether root of a node that does not vote is no admin, or
+	// NoLocalAdmin reports whether root of a node that does not vote is not an admin, or
 	// that this is not known here.
 	NoLocalAdmin func() (bool, error)
 	// Confines reports whether a process is one of a task's, which has no rights by the
@@ -213,7 +213,7 @@ func (a *Authenticator) bearer(r *http.Request, from string) (Identity, error) {
 	scheme, text, _ := strings.Cut(header, " ")
 	shown, err := api.ParseClientToken(text)
 	if err != nil || !strings.EqualFold(scheme, "Bearer") {
-		return Identity{}, a.wrong(from, "is no client token: it begins with msc1-; make one with `mesita token create`")
+		return Identity{}, a.wrong(from, "is not a client token: it begins with msc1-; make one with `mesita token create`")
 	}
 	id := shown.ID
 	tok, now := a.cfg.Directory().Token(id), a.cfg.Now()

@@ -298,7 +298,7 @@ func TestANodeSpeaksForItself(t *testing.T) {
 	b.noLocalAdmin = true
 	own := Identity{Actor: "root@oak", Role: api.RoleViewer, Own: "n1", Forwarded: true, Via: "oak"}
 	if id, err := claim("n1", Identity{Actor: "root", Role: api.RoleAdmin}); id != own || err != nil {
-		t.Errorf("root of a worker where that is no admin: %+v, %v", id, err)
+		t.Errorf("root of a worker where that is not an admin: %+v, %v", id, err)
 	}
 	if id, err := claim("v1", Identity{Actor: "root", Role: api.RoleAdmin}); id.Role != api.RoleAdmin || id.Own != "" || err != nil {
 		t.Errorf("root of a voter: %+v, %v", id, err)

@@ -36,7 +36,7 @@ type Identity struct {
 	Session    string   // of that node's daemon
 	Token      string   // the id of the client token that was shown, to this node
 	RunAs      string   // who the tasks of that token's jobs run as; "" = as the partition says
-	Own        string   // the id of a node: its root, who is no admin, and sees that node alone
+	Own        string   // the id of a node: its root, who is not an admin, and sees that node alone
 	Forwarded  bool     // another node relayed the request
 	Via        string   // the name of that node
 	Unverified bool     // shows a token that only the leader can check

@@ -153,7 +153,7 @@ func procAddr(s string) (netip.AddrPort, error) {
 	text, port, _ := strings.Cut(s, ":")
 	b, err := hex.DecodeString(text)
 	if err != nil || len(b) != 4 && len(b) != 16 {
-		return netip.AddrPort{}, fmt.Errorf("%q is no address", s)
+		return netip.AddrPort{}, fmt.Errorf("%q is not an address", s)
 	}
 	if littleEndian {
 		for i := 0; i < len(b); i += 4 {

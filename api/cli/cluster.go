@@ -20,8 +20,8 @@ func (a *app) clusterCommand() *cli.Command {
 
 func (a *app) clusterSet() *cli.Command {
 	return &cli.Command{
-		Name: "set", Usage: "change what the cluster holds of itself", Description: "With --no-local-admin root of a machine that does not vote is no admin: it sees its own\nnode alone, and shows a client token for all else. Root of a voter stays one.\n\n" + example("mesita cluster set --no-local-admin", "mesita cluster set --no-local-admin=false"),
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "no-local-admin", Usage: "root of machines that do not vote is no admin"}, option.DryRunFlag()},
+		Name: "set", Usage: "change what the cluster holds of itself", Description: "With --no-local-admin root of a machine that does not vote is not an admin: it sees its own\nnode alone, and shows a client token for all else. Root of a voter stays one.\n\n" + example("mesita cluster set --no-local-admin", "mesita cluster set --no-local-admin=false"),
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "no-local-admin", Usage: "root of machines that do not vote is not an admin"}, option.DryRunFlag()},
 		Action: func(c *cli.Context) error {
 			if err := args(c, 0, 0, "cluster set"); err != nil {
 				return err
@@ -32,7 +32,7 @@ func (a *app) clusterSet() *cli.Command {
 			off := c.Bool("no-local-admin")
 			who := "root of machines that do not vote is an admin"
 			if off {
-				who = "root of machines that do not vote is no admin"
+				who = "root of machines that do not vote is not an admin"
 			}
 			if c.Bool("dry-run") {
 				a.progress("would be: %s", who)

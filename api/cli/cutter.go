@@ -23,7 +23,7 @@ func columnsOf(w io.Writer) int {
 }
 
 // cutter cuts lines to the width of a terminal, where they would wrap: the rows of a
-// table could not be told apart. -o wide and what is no terminal have all.
+// table could not be told apart. -o wide and what is not a terminal have all.
 type cutter struct {
 	w     io.Writer
 	width int // in characters

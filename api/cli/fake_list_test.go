@@ -18,7 +18,7 @@ func limitOf(q url.Values, rows int) (int, error) {
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil {
-		return 0, api.FieldErrorf("limit", "%q is no number", s)
+		return 0, api.FieldErrorf("limit", "%q is not a number", s)
 	}
 	return min(rows, n), nil
 }
@@ -72,7 +72,7 @@ func (f *fake) queue(r *http.Request) (any, error) {
 	rows[1].Because(api.Obstacle{Kind: api.ObstacleNever})
 	limit, err := strconv.Atoi(q.Get("limit"))
 	if err != nil {
-		return nil, api.FieldErrorf("limit", "%q is no number", q.Get("limit"))
+		return nil, api.FieldErrorf("limit", "%q is not a number", q.Get("limit"))
 	}
 	return map[string]any{"index": 7, "total": 89, "items": rows[:min(limit, len(rows))]}, nil
 }

@@ -52,7 +52,7 @@ func (a *app) incidentsClose() *cli.Command {
 			for _, s := range c.Args().Slice() {
 				id, err := strconv.ParseUint(s, 10, 64)
 				if err != nil {
-					return usage("mesita incidents close INCIDENT…: %q is no number: `mesita incidents` shows the ids", s)
+					return usage("mesita incidents close INCIDENT…: %q is not a number: `mesita incidents` shows the ids", s)
 				}
 				ids = append(ids, id)
 			}

@@ -273,7 +273,7 @@ func (a *app) jobSubmit() *cli.Command {
 			}
 			s := &api.JobSpec{Name: c.String("name"), Kind: api.KindBatch, Array: c.String("array"), Gang: c.Int("gang"), Retries: c.Int("retries")}
 			if c.IsSet("gang") && s.Gang == 0 {
-				return api.FieldErrorf("gang", "0 is not within 1 to %d: leave it out for a job that is no gang", api.MaxGang)
+				return api.FieldErrorf("gang", "0 is not within 1 to %d: leave it out for a job that is not a gang", api.MaxGang)
 			}
 			p := option.Parser{C: c}
 			s.Time = option.Parse(&p, "time", api.ParseDuration)

@@ -102,7 +102,7 @@ func (a *app) logsOf(c *cli.Context, cl *client.Client, id string, tasks []*api.
 			if !o.Follow {
 				w.end()
 			}
-			if client.NoLog(err) { // which is no failure beside those of other tasks
+			if client.NoLog(err) { // which is not a failure beside those of other tasks
 				none[i], err = err, nil
 			}
 			return err
@@ -126,13 +126,13 @@ func logOptions(c *cli.Context) (client.LogOptions, error) {
 	case c.IsSet("attempt") && c.Bool("previous"):
 		return o, usage("--attempt names one attempt and --previous another: give one of them")
 	case c.IsSet("attempt") && o.Attempt < 1:
-		return o, api.FieldErrorf("attempt", "%d is no attempt: the first is 1", o.Attempt)
+		return o, api.FieldErrorf("attempt", "%d is not an attempt: the first is 1", o.Attempt)
 	case c.Bool("previous"):
 		o.Attempt = -1
 	}
 	switch {
 	case o.Tail < 0:
-		return o, api.FieldErrorf("tail", "%d is no number of lines: give 0 or more", o.Tail)
+		return o, api.FieldErrorf("tail", "%d is not a number of lines: give 0 or more", o.Tail)
 	case c.IsSet("tail") && o.Tail == 0:
 		o.Tail = -1
 	}

@@ -45,6 +45,6 @@ func dropProgram() {
 		if n, _ := fmt.Sscanf(lines.Text(), "%x-%x %s", &from, &to, &perm); n != 3 || perm[1] == 'w' || !strings.HasSuffix(lines.Text(), " "+exe) {
 			continue
 		}
-		_, _, _ = unix.Syscall(unix.SYS_MADVISE, from, to-from, unix.MADV_DONTNEED) // no slice of ours: it is no memory of the Go heap
+		_, _, _ = unix.Syscall(unix.SYS_MADVISE, from, to-from, unix.MADV_DONTNEED) // no slice of ours: it is not memory of the Go heap
 	}
 }

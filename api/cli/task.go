@@ -301,7 +301,7 @@ func (a *app) scaleCommand() *cli.Command {
 			}
 			n, err := strconv.Atoi(c.Args().Get(1))
 			if err != nil || n < 0 {
-				return api.FieldErrorf("count", "%q is no number of tasks: give 0 or more", c.Args().Get(1))
+				return api.FieldErrorf("count", "%q is not a number of tasks: give 0 or more", c.Args().Get(1))
 			}
 			cl, err := a.client(c)
 			if err != nil {

@@ -182,7 +182,7 @@ func (a *app) tokenRevoke() *cli.Command {
 }
 
 func noLife() error {
-	return api.FieldErrorf("ttl", "0 is no time to live: give one up to 90 days, or leave it out")
+	return api.FieldErrorf("ttl", "0 is not a time to live: give one up to 90 days, or leave it out")
 }
 
 // findToken finds a token by its id, or by the unique beginning of it.

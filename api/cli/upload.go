@@ -43,7 +43,7 @@ func (a *app) upload(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
 		return api.FieldErrorf("command", "%s is %s, and no program", path, kindOf(info.Mode()))
 	}
 	if info.Mode()&0o111 == 0 {
-		return api.FieldErrorf("command", "%s is no executable file: chmod +x it, or use --no-upload", path)
+		return api.FieldErrorf("command", "%s is not an executable file: chmod +x it, or use --no-upload", path)
 	}
 	if err := a.runnable(c, cl, path, abs); err != nil {
 		return err
@@ -96,7 +96,7 @@ func (a *app) runnable(c *cli.Context, cl *client.Client, name, path string) err
 // one, too.
 var wider = map[string]string{"386": "amd64", "arm": "arm64"}
 
-// kindOf names what is no regular file.
+// kindOf names what is not a regular file.
 func kindOf(m os.FileMode) string {
 	switch {
 	case m.IsDir():

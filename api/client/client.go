@@ -128,7 +128,7 @@ func baseURL(addr string) (string, error) {
 	}
 	u, err := url.Parse(addr)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return "", api.FieldErrorf("addr", "%q is no address: write HOST:PORT or https://HOST:PORT", addr)
+		return "", api.FieldErrorf("addr", "%q is not an address: write HOST:PORT or https://HOST:PORT", addr)
 	}
 	if u.Scheme == "http" {
 		if ip := net.ParseIP(u.Hostname()); u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {

@@ -250,9 +250,9 @@ func TestConfigIsChecked(t *testing.T) {
 		"http://10.0.0.1:80":    "in clear",
 		"https://10.0.0.1":      "MESITA_CA",
 		"10.0.0.1:5050":         "MESITA_CA",
-		"ftp://10.0.0.1":        "is no address",
-		"https://":              "is no address",
-		"http://127.0.0.1:\x00": "is no address",
+		"ftp://10.0.0.1":        "is not an address",
+		"https://":              "is not an address",
+		"http://127.0.0.1:\x00": "is not an address",
 	} {
 		_, err := New(Config{Addrs: []string{addr}})
 		want(t, err, api.CodeInvalid, text)

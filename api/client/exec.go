@@ -58,7 +58,7 @@ const maxCommand = 60 << 10
 func sendable(command []string) error {
 	for i, word := range command {
 		if !utf8.ValidString(word) {
-			return api.FieldErrorf("cmd", "word %d, %q, is no valid UTF-8, and would arrive as another: put it in a script, or send it to one by standard input", i+1, word)
+			return api.FieldErrorf("cmd", "word %d, %q, is not valid UTF-8, and would arrive as another: put it in a script, or send it to one by standard input", i+1, word)
 		}
 	}
 	if n := len(url.Values{"cmd": command}.Encode()); n > maxCommand {

@@ -26,7 +26,7 @@ const (
 var errBroken = errors.New("the stream ended")
 
 // Events calls f with each event that is wanted after an index, in order, until ctx ends, which
-// is no error, or f fails. It reconnects without gap or double; it fails with
+// is not an error, or f fails. It reconnects without gap or double; it fails with
 // CodeConflict when events after index are no longer kept, and with
 // CodeUnavailable when no node answers for as long as the patience is.
 // Of want it heeds For, After and Brief.

@@ -22,7 +22,7 @@ type Program struct {
 	Needs  string // the interpreter of a script, or the loader of a binary; "" = none
 }
 
-// What is no program. The texts go after the program's name.
+// What is not a program. The texts go after the program's name.
 var (
 	ErrEmpty   = errors.New("is an empty file")
 	ErrUnknown = errors.New("is neither a binary for Linux nor a script: the first line of a script names its interpreter, such as #!/bin/sh")

@@ -18,7 +18,7 @@ func (c *call) digest() (string, error) {
 	if d := c.Args[0]; api.ValidDigest(d) {
 		return d, nil
 	}
-	return "", api.FieldErrorf("digest", "%q is no digest: sha256: and 64 hex digits", c.Args[0])
+	return "", api.FieldErrorf("digest", "%q is not a digest: sha256: and 64 hex digits", c.Args[0])
 }
 
 func getBlob(c *call) (any, error) {
@@ -133,10 +133,10 @@ func recordBlob(c *call) (any, error) {
 		return nil, err
 	}
 	if in.Blob == nil || !api.ValidDigest(in.Blob.Digest) || len(in.Blob.Name) > maxBlobName || in.Blob.Size < 0 || in.Blob.Size > api.MaxBlob {
-		return nil, api.FieldErrorf("blob", "is no program that was uploaded")
+		return nil, api.FieldErrorf("blob", "is not a program that was uploaded")
 	}
 	if n := c.Store.View().Node(in.NodeID); n == nil || n.State == api.NodeGone {
-		return nil, api.FieldErrorf("nodeID", "is no node of the cluster")
+		return nil, api.FieldErrorf("nodeID", "is not a node of the cluster")
 	}
 	b := api.Blob{Digest: in.Blob.Digest, Name: in.Blob.Name, Size: in.Blob.Size, Created: in.Blob.Created}
 	return c.Do(&fsm.BlobPut{Meta: c.Meta(), Blob: &b, NodeID: in.NodeID})

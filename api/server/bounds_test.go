@@ -21,7 +21,7 @@ func TestBoundsAreToldOnceTheyMove(t *testing.T) {
 	}
 	put("ml", 2000, true)
 	put("ml/train", 1000, true)
-	put("ml-x", 1000, true) // sorts between the two, and is no part of the first
+	put("ml-x", 1000, true) // sorts between the two, and is not part of the first
 	put("soft", 1000, false)
 	place := func(job, partition, node string, index int, cpus api.MilliCPU) {
 		t.Helper()

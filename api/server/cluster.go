@@ -163,7 +163,7 @@ func joinNode(c *call) (any, error) {
 		return nil, err
 	}
 	if len(in.Token) > 512 || len(in.CSR) > 16<<10 {
-		return nil, api.FieldErrorf("token", "is no join token: get one with `mesita node token`")
+		return nil, api.FieldErrorf("token", "is not a join token: get one with `mesita node token`")
 	}
 	if id, _, ok := strings.Cut(in.Token, "."); ok && len(in.Token) <= 512 {
 		c.Subject.Object, c.Subject.Asked = in.Name, "join token "+id

@@ -102,7 +102,7 @@ func localExec(c *call) (any, error) {
 	}
 	if s := c.R.Header.Get(exchange.HeaderAttempt); s != "" { // a node of before names none
 		if r.Attempt, err = strconv.Atoi(s); err != nil || r.Attempt < 1 {
-			return nil, api.FieldErrorf(exchange.HeaderAttempt, "%q is no attempt", s)
+			return nil, api.FieldErrorf(exchange.HeaderAttempt, "%q is not an attempt", s)
 		}
 	}
 	ctx, cancel := context.WithCancelCause(c.R.Context())

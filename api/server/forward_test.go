@@ -205,7 +205,7 @@ func TestForgedHeaders(t *testing.T) {
 // asRoot is how a node tells that its own root asks.
 var asRoot = http.Header{auth.HeaderForwarded: {"1"}, auth.HeaderActor: {"root"}, auth.HeaderRole: {"admin"}}
 
-// A node that does not vote has no rights but its own: it is no user, nobody else,
+// A node that does not vote has no rights but its own: it is not a user, nobody else,
 // and no other node; and it passes a token on to whoever can check it.
 func TestAWorkerIsNobodyElse(t *testing.T) {
 	w, oak, elm := twoNodes(t)

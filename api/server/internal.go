@@ -13,7 +13,7 @@ const (
 	nodeHeartbeat = 10 * time.Second
 )
 
-// nodeOnly refuses callers that are no node themselves.
+// nodeOnly refuses callers that are not node themselves.
 func (c *call) nodeOnly() error {
 	if c.ID.NodeID == "" {
 		return api.Errorf(api.CodeNotAllowed, "only nodes of the cluster may do this")

@@ -302,7 +302,7 @@ func TestWaitForJob(t *testing.T) {
 }
 
 // What a job leaves out its partition says, and the job says so; what is applied
-// again as it was is no change, whatever the partition says by then.
+// again as it was is not a change, whatever the partition says by then.
 func TestPartitionsFillInWhatJobsLeaveOut(t *testing.T) {
 	n := newLeader(t)
 	admin := n.token(api.RoleAdmin)

@@ -74,7 +74,7 @@ func (c *call) logQuery(attempt int) (LogQuery, error) {
 		for i, s := range []string{out, errs} {
 			n, err := strconv.ParseInt(s, 10, 64)
 			if err != nil || n < 0 {
-				c.Query.Fail(api.FieldErrorf("after", "%q is no place in a log: give the two numbers of a pos, as in 4096,120", after))
+				c.Query.Fail(api.FieldErrorf("after", "%q is not a place in a log: give the two numbers of a pos, as in 4096,120", after))
 				break
 			}
 			l.After[i] = n

@@ -194,7 +194,7 @@ func named(v *fsm.View, on string, sees *sight) (auth.Object, error) {
 	}
 	path := api.ParentPath(on)
 	if v.Partition(path) == nil {
-		return auth.Object{}, &api.Error{Code: api.CodeNotFound, Field: "on", Message: on + " is no partition and no job, nor PARTITION/JOB: `mesita partition ls` lists the partitions"}
+		return auth.Object{}, &api.Error{Code: api.CodeNotFound, Field: "on", Message: on + " is not a partition, a job or PARTITION/JOB: `mesita partition ls` lists the partitions"}
 	}
 	return object(v, path, strings.TrimPrefix(on[len(path):], "/")), nil
 }

@@ -108,7 +108,7 @@ func TestPassingOnEnds(t *testing.T) {
 	}
 }
 
-// Who is no node cannot use the hop: the header is nothing but a header then.
+// Who is not a node cannot use the hop: the header is nothing but a header then.
 func TestPassOnCountsBetweenNodesOnly(t *testing.T) {
 	_, oak, elm := twoNodes(t)
 	forged := http.Header{auth.HeaderForwarded: {"1"}, auth.HeaderActor: {"root"}, auth.HeaderRole: {"admin"}, "X-Mesita-Pass-On": {"1"}}

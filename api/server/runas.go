@@ -131,8 +131,8 @@ func (m mapping) refusal(actor, user, partition string) string {
 	return actor + " runs tasks as \"" + m.user + "\" in partition " + partition + ", not as \"" + user + "\": leave --user out, or ask an admin " + ask + "for `mesita partition set " + partition + " --allow-root`"
 }
 
-// mayMap refuses a change of who the tasks of a partition's users are to who is no
-// admin of the cluster: whoever may be root on a node has all of it.
+// mayMap refuses a change of who the tasks of a partition's users are to who is not
+// an admin of the cluster: whoever may be root on a node has all of it.
 func (c *call) mayMap(old, p *api.Partition) error {
 	if old == nil {
 		old = new(api.Partition)
@@ -151,7 +151,7 @@ func (c *call) mayMap(old, p *api.Partition) error {
 	return &api.Error{Code: api.CodeNotAllowed, Field: field, Message: "says who tasks are on nodes, so only an admin of the cluster may change it, and you are " + c.ID.Actor + " (" + c.ID.Has() + "): leave it as it is, or ask one"}
 }
 
-// keepMap lets the command of who is no admin of the cluster change nothing but what
+// keepMap lets the command of who is not an admin of the cluster change nothing but what
 // mayMap saw: it writes all of the partition, who tasks are there included. Below
 // level 1 nothing has a revision, but a version.
 func (c *call) keepMap(old *api.Partition, cmd *fsm.PartitionPut) error {

@@ -80,7 +80,7 @@ func TestWhoTasksRunAs(t *testing.T) {
 			t.Errorf("%s: %d, %+v", name, r.StatusCode, j)
 			continue
 		}
-		if c.user == "" && c.who != "admin" { // the same again is no change, nor is what was exported
+		if c.user == "" && c.who != "admin" { // the same again is not a change, nor is what was exported
 			version := n.store.View().Job(job).Revision
 			n.send(request{method: "PUT", path: "/v1/jobs/" + job, body: body, token: who[c.who]}).want(t, 200)
 			n.send(request{method: "PUT", path: "/v1/jobs/" + job, body: n.store.View().Job(job).Spec, token: who[c.who]}).want(t, 200)

@@ -64,7 +64,7 @@ func TestJoinTokenHoldsThePin(t *testing.T) {
 			t.Errorf("%s: %d %s", body, r.StatusCode, r.body)
 		}
 	}
-	// A join token is no client token.
+	// A join token is not a client token.
 	n.send(request{method: "GET", path: "/v1/jobs", token: api.ClientToken{ID: j.ID, Secret: j.Secret}.String()}).want(t, 401)
 }
 

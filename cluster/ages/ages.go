@@ -102,7 +102,7 @@ func Parse(s string) (Line, error) {
 		node, at, _ := strings.Cut(rest, ":")
 		seconds, err := strconv.ParseInt(at, 10, 64)
 		if err != nil || len(id) != 16 || strings.Trim(id, "0123456789abcdef") != "" || len(node) > 63 || strings.Trim(node, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
-			return nil, fmt.Errorf("%.80q is no age of a cluster", w)
+			return nil, fmt.Errorf("%.80q is not an age of a cluster", w)
 		}
 		l = append(l, Age{ID: id, Node: node, At: time.Unix(seconds, 0).UTC()})
 	}

@@ -112,17 +112,17 @@ func (w *writer) survey(b []byte) (last *api.AuditRecord, torn int, whole bool) 
 	return last, torn + tail, whole && tail == 0
 }
 
-// resumed is the record after bytes of a file that are no record.
+// resumed is the record after bytes of a file that are not a record.
 func resumed(file string, torn int, at time.Time, node string) *api.AuditRecord {
 	return &api.AuditRecord{Time: at, Node: node, Action: api.AuditResumed, Object: file, Outcome: api.AuditFailed,
-		Reason: fmt.Sprintf("%d bytes are no whole record", torn)}
+		Reason: fmt.Sprintf("%d bytes are not whole record", torn)}
 }
 
 // read is a whole file, which rotation keeps small.
 func read(path string) ([]byte, error) {
 	st, err := os.Stat(path)
 	if err == nil && st.Size() > mostFile {
-		err = fmt.Errorf("%s has %s: it is no file of the audit", path, api.Bytes(st.Size()))
+		err = fmt.Errorf("%s has %s: it is not a file of the audit", path, api.Bytes(st.Size()))
 	}
 	if err != nil {
 		return nil, err

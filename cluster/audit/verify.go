@@ -20,7 +20,7 @@ const (
 
 // Verify reads all of the audit and says where it is not as it was written. It
 // also looks up the hash of the record with the number at, 0 = none. What a power
-// cut left is no fault where the start after it has recorded it.
+// cut left is not a fault where the start after it has recorded it.
 func (l *Log) Verify(ctx context.Context, at uint64) (*api.AuditCheck, error) {
 	if err := l.awaitOpen(ctx); err != nil {
 		return nil, err
@@ -100,7 +100,7 @@ func (v *verifier) file(b []byte) {
 func (v *verifier) noRecord(line int, text []byte, ended bool) {
 	what := errAltered.Error()
 	if !ended {
-		what = fmt.Sprintf("the file ends with %d bytes that are no whole record", len(text))
+		what = fmt.Sprintf("the file ends with %d bytes that are not whole record", len(text))
 	}
 	f := api.AuditFault{Kind: api.AuditAltered, File: v.name, Line: line, Number: v.next(), What: what}
 	number := v.next()

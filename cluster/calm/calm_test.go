@@ -30,7 +30,7 @@ func pair(t *testing.T) (*Conn, *net.TCPConn) {
 	c := NewConn(near)
 	c.Still()
 	if !c.still.Load() {
-		t.Fatal("a TCP connection is no socket")
+		t.Fatal("a TCP connection is not a socket")
 	}
 	t.Cleanup(func() { c.Close(); far.Close() })
 	return c, far.(*net.TCPConn)
@@ -111,7 +111,7 @@ func TestConnErrors(t *testing.T) {
 	})
 }
 
-// What is no socket is used as it is.
+// What is not a socket is used as it is.
 func TestConnOfNoSocket(t *testing.T) {
 	a, b := net.Pipe()
 	c := NewConn(a)

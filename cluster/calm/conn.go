@@ -35,7 +35,7 @@ type Conn struct {
 // writer after the other would have to wait anyway.
 type half struct {
 	mu    sync.Mutex
-	raw   syscall.RawConn // nil: the connection is no socket
+	raw   syscall.RawConn // nil: the connection is not a socket
 	trap  uintptr
 	b     []byte
 	n     int

@@ -129,7 +129,7 @@ func (b *beats) failedSince(id raft.ServerID, t time.Time) bool {
 // patient sends a heartbeat. Raft gives the lead up when answers stay away for
 // longer than its lease, which cannot be changed while it runs; over a slow link
 // it is told the last answer for as long as the heartbeat that it answers did not
-// leave longer ago than allowed. So what raft notes of a follower is no proof that
+// leave longer ago than allowed. So what raft notes of a follower is not proof that
 // it still follows.
 func (b *beats) patient(id raft.ServerID, term uint64, allowed time.Duration, resp *raft.AppendEntriesResponse, send func(*raft.AppendEntriesResponse) error) error {
 	if allowed == 0 {

@@ -32,7 +32,7 @@ func (k *killedAfterCut) StoreLogs(l []*raft.Log) error {
 	return k.InmemStore.StoreLogs(l)
 }
 
-// What a leader had cut off a log is no loss: not to the node, that was killed
+// What a leader had cut off a log is not a loss: not to the node, that was killed
 // before it had written more, and not to those that saw it with the longer log.
 // What is lost beside that is one.
 func TestACutIsNoLoss(t *testing.T) {

@@ -139,7 +139,7 @@ func (n *Node) voted(term uint64) <-chan error {
 }
 
 // noteCut notes, before a leader has the entries from one on up to the last cut
-// off this node's log, that they are no loss: this node may be killed before it
+// off this node's log, that they are not loss: this node may be killed before it
 // has written what comes in their place.
 func (n *Node) noteCut(from, last uint64) {
 	if d := n.damage.Load(); d != nil && d.mends {

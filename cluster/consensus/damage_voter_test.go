@@ -138,7 +138,7 @@ func TestVoterThatLostItsLogDoesNotVote(t *testing.T) {
 				}
 				c.restart(b, disks[b], nil)
 				c.restart(2, disks[2], nil)
-				for range 2 { // a second start is no cure
+				for range 2 { // a second start is not a cure
 					c.settle(20 * time.Second)
 					c.noLeader(b, 2)
 					if err := c.nodes[b].Damaged(); err == nil || !strings.Contains(err.Error(), disk.LogName) {
@@ -368,7 +368,7 @@ func TestVoterThatWasAwayIsFedAtOnce(t *testing.T) {
 	})
 }
 
-// Nobody waits for a node that is away once it is no member, or this node leads
+// Nobody waits for a node that is away once it is not a member, or this node leads
 // no more.
 func TestNobodyWaitsForANodeThatDoesNotCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -115,7 +115,7 @@ func (n *Node) TransferTo(ctx context.Context, id string) error {
 			return n.await(ctx, func() raft.Future { return n.raft.LeadershipTransferToServer(s.ID, s.Address) })
 		}
 	}
-	return fmt.Errorf("%s is no voter", id)
+	return fmt.Errorf("%s is not a voter", id)
 }
 
 // await waits for an answer of raft, or for ctx. Raft answers all at the latest

@@ -133,7 +133,7 @@ func TestHeartbeatsShareTheirMoments(t *testing.T) {
 		for i := range 10 {
 			time.Sleep(time.Duration(i) * 13 * time.Millisecond) // fake
 			if !b.await() || time.Since(begin)%beatEvery != 0 {
-				t.Errorf("a beat %v after the start, which is no multiple of %v", time.Since(begin), beatEvery)
+				t.Errorf("a beat %v after the start, which is not a multiple of %v", time.Since(begin), beatEvery)
 			}
 		}
 		close(ending)

@@ -24,7 +24,7 @@ type named struct {
 	addrOf func(nodeID string) (string, bool) // may be nil
 }
 
-// between is no part of an id or an address.
+// between is not part of an id or an address.
 const between = "@"
 
 func (t *named) to(id raft.ServerID, addr raft.ServerAddress) raft.ServerAddress {

@@ -20,7 +20,7 @@ const pipeSilence = 5 * time.Second
 // it; those that tell the follower nothing new are left out. Heartbeats go
 // another way and are not touched.
 //
-// After an answer that is no success raft listens no more, and may be sending
+// After an answer that is not a success raft listens no more, and may be sending
 // meanwhile: as nobody takes the answers then, the transport takes no requests,
 // and raft would wait in there for ever, with a follower that gets nothing. So
 // the answers are taken here, and what is sent after such a one fails.

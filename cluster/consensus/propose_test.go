@@ -213,7 +213,7 @@ func TestCrowdIsForgotten(t *testing.T) {
 	}
 	c.enter()
 	if !c.gathers() {
-		t.Fatal("64 callers are no crowd")
+		t.Fatal("64 callers are not a crowd")
 	}
 	c.leave(1)
 	for i := range 100 { // one caller is left

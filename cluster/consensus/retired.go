@@ -17,7 +17,7 @@ import (
 // the transport makes of an error.
 const retiredText = "the cluster has other voters by now"
 
-// retires tells a node that wants to be elected that it is no voter any more, if
+// retires tells a node that wants to be elected that it is not a voter any more, if
 // this node knows more than it: then only a leader can make it one again, and
 // that speaks to it first.
 func (n *Node) retires(r *raft.RequestPreVoteRequest) error {
@@ -37,7 +37,7 @@ func (n *Node) retires(r *raft.RequestPreVoteRequest) error {
 }
 
 // errRetired is why a node does not ask for votes.
-var errRetired = errors.New("this node is no voter any more")
+var errRetired = errors.New("this node is not a voter any more")
 
 // heardRetired takes in that another node said so.
 func (w *wire) heardRetired(err error) bool {

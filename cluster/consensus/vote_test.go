@@ -98,7 +98,7 @@ func TestAVoteIsKnownOutsideOfTheLog(t *testing.T) {
 	})
 }
 
-// A full disk, where the log has room left in its file, is no reason not to vote.
+// A full disk, where the log has room left in its file, is not a reason not to vote.
 func TestAVoteThatCannotBeKnownOutside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := diskVoters(t)

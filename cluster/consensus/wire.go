@@ -39,7 +39,7 @@ type wire struct {
 	hangs   func() bool          // the disk of the log does, so that another should lead; nil = it never does
 	spent   func() *spent        // the last vote of this node in this life; nil = none
 
-	retired atomic.Bool   // this node is no voter any more, though it has not read that
+	retired atomic.Bool   // this node is not a voter any more, though it has not read that
 	retire  chan struct{} // cap 1: it was just told
 
 	mu    sync.Mutex

@@ -11,7 +11,7 @@ import (
 const pendingFile = "new-cluster.json"
 
 // Pending is a new cluster whose first log entry is not committed yet.
-// It is kept in a file until then, so that a crash in between is no trouble.
+// It is kept in a file until then, so that a crash in between is not trouble.
 type Pending struct {
 	Cluster   *api.Cluster   `json:"cluster"`
 	Authority *api.Authority `json:"authority"`

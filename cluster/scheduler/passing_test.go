@@ -8,7 +8,7 @@ import (
 	"github.com/mesita/mesita/fsm"
 )
 
-// A node that takes no tasks for a while is no reason to say that none ever can;
+// A node that takes no tasks for a while is not a reason to say that none ever can;
 // a port that no node may give is said with those that it may.
 func TestWhatPasses(t *testing.T) {
 	s := cluster(t, 2)

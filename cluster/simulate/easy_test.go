@@ -217,7 +217,7 @@ func TestBackfillingIsEASY(t *testing.T) {
 	}
 }
 
-// A run time that was learned is no bound: it lets no job pass one to which room
+// A run time that was learned is not a bound: it lets no job pass one to which room
 // was promised.
 func TestLearnedTimesPromiseNothing(t *testing.T) {
 	var jobs []easyJob

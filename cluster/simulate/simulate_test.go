@@ -135,7 +135,7 @@ func TestANodeThatFailsTakesItsWorkAlong(t *testing.T) {
 		t.Errorf("utilisation %g", r.Utilisation.CPUs)
 	}
 	if r.Preemptions.Killed != 0 {
-		t.Error("a failure is no preemption")
+		t.Error("a failure is not a preemption")
 	}
 }
 

@@ -175,7 +175,7 @@ func (c *CA) checkRequest(csrDER []byte, id NodeIdentity) (*x509.CertificateRequ
 	}
 	csr, err := x509.ParseCertificateRequest(csrDER)
 	if err != nil {
-		return nil, fmt.Errorf("the request is no certificate request: %w", err)
+		return nil, fmt.Errorf("the request is not a certificate request: %w", err)
 	}
 	if err := csr.CheckSignature(); err != nil {
 		return nil, fmt.Errorf("the request is not signed by its own key: %w", err)
@@ -214,7 +214,7 @@ func CheckHost(name string) error {
 	}
 	lower := strings.ToLower(name)
 	if name == "" || len(name) > 253 || strings.Trim(lower, "abcdefghijklmnopqrstuvwxyz0123456789.-") != "" {
-		return fmt.Errorf("%q is no host name: use a-z, 0-9, '-' and '.'", name)
+		return fmt.Errorf("%q is not a host name: use a-z, 0-9, '-' and '.'", name)
 	}
 	if lower == nodeDomain || strings.HasSuffix(lower, "."+nodeDomain) {
 		return fmt.Errorf("the name %q is reserved for node ids", name)

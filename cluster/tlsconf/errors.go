@@ -11,7 +11,7 @@ var (
 	// asked for a protocol that is for nodes only.
 	ErrNoNodeCertificate = errors.New("this protocol needs a node certificate of the cluster")
 	// ErrNoVoter: a node that does not vote answered where only a voter counts.
-	ErrNoVoter = errors.New("the node is no voter")
+	ErrNoVoter = errors.New("the node is not a voter")
 	// ErrOtherAuthority: a node's certificate is of an authority that is not known:
 	// of another cluster, or its key was changed while this node was off.
 	ErrOtherAuthority = errors.New("the certificate is not of this cluster's authority")

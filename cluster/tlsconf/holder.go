@@ -187,7 +187,7 @@ func (h *Holder) Swap(certPEM []byte) error {
 		return fmt.Errorf("node certificate: %w: it is for %q, this node is %q", ErrWrongKey, leaf.Subject.CommonName, h.key.id)
 	}
 	if id, ok := certID(leaf); !ok || id != h.key.id {
-		return fmt.Errorf("node certificate: %q is no node certificate", leaf.Subject.CommonName)
+		return fmt.Errorf("node certificate: %q is not a node certificate", leaf.Subject.CommonName)
 	}
 	// Checked as of its own time: that it has expired is for the rotator to mend.
 	chains, err := leaf.Verify(x509.VerifyOptions{Roots: h.trusts.Load().pool, CurrentTime: leaf.NotAfter, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
@@ -255,7 +255,7 @@ func (h *Holder) ClientConfig(alpn string, expectNodeID string) *tls.Config {
 	conf := &tls.Config{
 		MinVersion:         tls.VersionTLS13,
 		ServerName:         AnyNode,
-		InsecureSkipVerify: true, // VerifyConnection does it: an id is no host name, and a date may be wrong
+		InsecureSkipVerify: true, // VerifyConnection does it: an id is not a host name, and a date may be wrong
 		VerifyConnection: func(cs tls.ConnectionState) error {
 			return h.verifyServer(cs, alpn, expectNodeID)
 		},

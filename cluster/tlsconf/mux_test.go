@@ -223,7 +223,7 @@ func TestVictimIsTheGreediest(t *testing.T) {
 	}
 }
 
-// pacedBy has a mux let in ten of who is no node, and all who are.
+// pacedBy has a mux let in ten of who is not a node, and all who are.
 func pacedBy(h *Holder, c *MuxConfig) {
 	c.Accepts = budget.Pace{Second: 1e-9, Burst: 10}
 	c.Who = func(cs tls.ConnectionState) (budget.Who, bool) {

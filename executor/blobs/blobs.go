@@ -181,7 +181,7 @@ func (w *writer) Write(p []byte) (int, error) {
 // cache stays as it was.
 func (c *Cache) Put(digest string, fill func(io.Writer) error) (err error) {
 	if !api.ValidDigest(digest) {
-		return api.FieldErrorf("program", "%q is no digest: sha256: and 64 hex digits", digest)
+		return api.FieldErrorf("program", "%q is not a digest: sha256: and 64 hex digits", digest)
 	}
 	f, err := os.CreateTemp(c.dir, temp)
 	if err != nil {

@@ -43,7 +43,7 @@ func openPages(file []byte, size int) (*File, error) {
 	p := &File{file: file, size: uint64(size)}
 	for i := range uint64(2) {
 		if uint64(len(file)) < (i+1)*p.size {
-			return nil, fmt.Errorf("it has %d bytes, which are no two pages", len(file))
+			return nil, fmt.Errorf("it has %d bytes, which are not two pages", len(file))
 		}
 		b := file[i*p.size+pageHead:]
 		sum := fnv.New64a()
@@ -83,7 +83,7 @@ func (p *File) page(id uint64) ([]byte, error) {
 }
 
 // bounds are the keys that a part of a tree may hold: from lo on, below hi; nil
-// is no bound.
+// is not a bound.
 type bounds struct{ lo, hi []byte }
 
 // next takes in that key comes next, and makes it the lower bound.
@@ -200,7 +200,7 @@ func (p *File) Buckets() (map[string]*Bucket, error) {
 	out := map[string]*Bucket{}
 	err := p.tree(p.root, bounds{}, 0, func(flags uint32, k, v []byte) error {
 		if flags != bucketFlag || len(v) < 16 {
-			return fmt.Errorf("%.80q is no bucket", k)
+			return fmt.Errorf("%.80q is not a bucket", k)
 		}
 		out[string(k)] = &Bucket{of: p, root: order.Uint64(v), inline: v[16:]}
 		return nil
@@ -212,7 +212,7 @@ func (p *File) Buckets() (map[string]*Bucket, error) {
 func (b *Bucket) ForEach(f func(k, v []byte) error) error {
 	each := func(flags uint32, k, v []byte) error {
 		if flags != 0 {
-			return fmt.Errorf("%.80q is no value", k)
+			return fmt.Errorf("%.80q is not a value", k)
 		}
 		return f(k, v)
 	}

@@ -106,7 +106,7 @@ func TestAKeeperLeavesWhatIsEarlyBesideItAlone(t *testing.T) {
 	}
 }
 
-// To make something early is no start: it is not told of, may not run, and does
+// To make something early is not a start: it is not told of, may not run, and does
 // not outlive its keeper; what is told of its start stands in its place.
 func TestNothingEarlyIsAStart(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "keeper")

@@ -71,7 +71,7 @@ func diskFails(r io.ReaderAt) bool {
 }
 
 // openRegular opens a file of a disk, nil if it is none. A name may lead anywhere by
-// now: what is no file of a disk of this machine is not even opened, as that alone
+// now: what is not a file of a disk of this machine is not even opened, as that alone
 // may do something, or never end.
 func openRegular(path string) *os.File {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)

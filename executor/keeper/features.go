@@ -13,7 +13,7 @@ import (
 
 // A keeper outlives the daemon that started it, and an upgrade. So it says in
 // its hello what it knows: the names of the fields of a StartRequest, and
-// features that are no field. A daemon sends it nothing that it would leave
+// features that are not field. A daemon sends it nothing that it would leave
 // out: a task that asks for it starts below another keeper. What was mended in a
 // keeper is told by its generation.
 

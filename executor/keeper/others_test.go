@@ -97,7 +97,7 @@ func (o *others) start(inUse func(string) bool) error {
 
 func nobody(string) bool { return false }
 
-// A keeper in another cgroup is no business of a node that starts, even if its
+// A keeper in another cgroup is not the business of a node that starts, even if its
 // slice has the same name, and its folder is gone.
 func TestAKeeperInAnotherCgroupIsLeftAlone(t *testing.T) {
 	o := newOthers(t)

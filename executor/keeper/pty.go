@@ -67,7 +67,7 @@ func (st *streams) resize(s Size) {
 	}
 	raw, err := st.in.SyscallConn()
 	if err == nil {
-		_ = raw.Control(func(fd uintptr) { // a wrong size is no reason to fail
+		_ = raw.Control(func(fd uintptr) { // a wrong size is not a reason to fail
 			_ = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: s.Rows, Col: s.Cols})
 		})
 	}

@@ -98,7 +98,7 @@ func (s *server) launch(t *task, r *StartRequest, noted *entry) {
 	p, err := s.begin(t, r, noted)
 	if err != nil {
 		if t.err = err; !errors.Is(err, ErrProgram) && !errors.Is(err, ErrDiskFull) && !errors.Is(err, errLate) {
-			t.err = errors.New(err.Error()) // a folder of ours that is gone is no program that is
+			t.err = errors.New(err.Error()) // a folder of ours that is gone is not a program that is
 		}
 		s.drop(r.ID)
 		return

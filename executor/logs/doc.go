@@ -10,7 +10,7 @@
 // the end of the log. A frame cut short at the end of a segment is ignored.
 //
 // A frame of standard output or error without data is a mark of the place in
-// that stream: its eight bytes are no time but twice the bytes that the stream
+// that stream: its eight bytes are not time but twice the bytes that the stream
 // had before, plus one if the last of them ended no line. Every segment but the
 // first begins with a mark of each stream, and so does what follows bytes that
 // could not be written: a reader that finds more there than it has seen knows

@@ -141,7 +141,7 @@ func (r *Reader) Next(ctx context.Context) (Entry, error) {
 	}
 }
 
-// step reads one frame that is no mark and keeps the place, which is after it.
+// step reads one frame that is not a mark and keeps the place, which is after it.
 // It goes over to the next segment where one ends.
 func (r *Reader) step() (frame, error) {
 	for {

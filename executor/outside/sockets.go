@@ -22,7 +22,7 @@ type socket struct {
 	protocol string // tcp or udp
 	addr     netip.Addr
 	port     int64
-	inode    uint64 // 0: it is no process's
+	inode    uint64 // 0: it is not a process's
 }
 
 // text says who has a port, and how.

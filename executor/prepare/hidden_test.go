@@ -109,7 +109,7 @@ func TestWhatIsNamedInTmp(t *testing.T) {
 	}
 }
 
-// Where links in the data folder lead is hidden as well, unless that is no folder or
+// Where links in the data folder lead is hidden as well, unless that is not a folder or
 // the data folder is in it, which is said.
 func TestLinksInTheDataFolder(t *testing.T) {
 	dir := t.TempDir()

@@ -24,7 +24,7 @@ type heir struct {
 }
 
 // heirOf is who has the folders of a task after it: its job if that has many or tries
-// again, if its confinement is whole, and if it is no user of its own.
+// again, if its confinement is whole, and if it is not a user of its own.
 func heirOf(t *api.Task, s *api.TaskSpec, submission uint64, who account) heir {
 	if submission == 0 || t.Index == 0 && t.Attempt <= 1 || s.Lifts() != "" || who.own {
 		return heir{}

@@ -26,7 +26,7 @@ func (p *Preparer) noticePath(id string, s *api.TaskSpec) string {
 }
 
 // Notify writes what an attempt is to know before it has to leave, all of it or
-// nothing. An attempt that has no place for it is no error: it was told of none.
+// nothing. An attempt that has no place for it is not an error: it was told of none.
 func (p *Preparer) Notify(id string, s *api.TaskSpec, text []byte) error {
 	switch path := p.noticePath(id, s); {
 	case path == "":

@@ -54,6 +54,6 @@ func TestNoticeFollowsNoLink(t *testing.T) {
 		}
 	}
 	if err := p.Notify("web.0/1", s, nil); err == nil {
-		t.Error("there is no folder, and that is no error")
+		t.Error("there is no folder, and that is not an error")
 	}
 }

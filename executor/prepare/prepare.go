@@ -196,7 +196,7 @@ func (p *Preparer) makeDir(id string, s *api.TaskSpec, who *account, after heir)
 			return fmt.Errorf("look at the working folder: %w", err)
 		}
 		if err != nil || !fi.IsDir() {
-			return errorf("working folder %s is no folder on %s: make it, or leave --dir out", s.Dir, p.root().here())
+			return errorf("working folder %s is not a folder on %s: make it, or leave --dir out", s.Dir, p.root().here())
 		}
 		if err := p.seen("working folder", s.Dir, s); err != nil {
 			return err

@@ -72,7 +72,7 @@ func (r root) openFile(path string) (*os.File, error) {
 	}
 	defer at.Close()
 	if fi, err := at.Stat(); err != nil || !fi.Mode().IsRegular() {
-		return nil, errors.Join(err, &os.PathError{Op: "open", Path: path, Err: errors.New("is no file")})
+		return nil, errors.Join(err, &os.PathError{Op: "open", Path: path, Err: errors.New("is not a file")})
 	}
 	return os.Open("/proc/self/fd/" + strconv.Itoa(int(at.Fd())))
 }

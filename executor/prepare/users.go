@@ -54,7 +54,7 @@ func lockBelow(dir string) func(uint32) (func(), bool) {
 		path := filepath.Join(dir, strconv.FormatUint(uint64(uid), 10))
 		for range 3 { // whoever gives one up removes the file
 			file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NOCTTY, 0o600)
-			if err != nil { // no lock is no reason to give none away, as none at all would be left
+			if err != nil { // no lock is not a reason to give none away, as none at all would be left
 				_, err := os.Lstat(path)
 				return func() {}, errors.Is(err, os.ErrNotExist)
 			}
@@ -219,7 +219,7 @@ func (f *Folders) discard(dir string) error {
 }
 
 // leave takes note that the attempt of a folder ended. An empty one goes at once:
-// it is no spare one, as whoever was told of it while it was a task's may still
+// it is not a spare one, as whoever was told of it while it was a task's may still
 // have it open.
 func (f *Folders) leave(dir string) {
 	if err := rmdir(dir); err == nil || errors.Is(err, os.ErrNotExist) {

@@ -99,7 +99,7 @@ func newAEAD(key []byte) (cipher.AEAD, error) {
 
 type nonce [nonceSize]byte
 
-var errPacket = errors.New("this is no packet of ours")
+var errPacket = errors.New("this is not a packet of ours")
 
 // seal makes a packet: magic, its own nonce, what is authenticated only (of an
 // answer the nonce of its probe), and the sealed body.

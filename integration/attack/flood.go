@@ -119,7 +119,7 @@ func (r *run) flooded(n *lab.Node, f flooding, at int, meanwhile func()) {
 
 func nothing() {}
 
-// strange are addresses in the node's network that are no node's.
+// strange are addresses in the node's network that are not node's.
 func (r *run) strange(n *lab.Node, count int) (out []string) {
 	_ = exec.Command("ip", "-n", n.NS, "addr", "add", "10.88.0.1/16", "dev", "lo").Run() // it may be there
 	for i := range count {

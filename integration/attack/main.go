@@ -7,7 +7,7 @@
 // (watch.go): that a node answers and stays small, and nobody is elected; who may
 // not is refused in any case. The nodes are package integration/lab's. What it does in which order
 // follows from the seed. A failure keeps the data folders and prints how to
-// repeat it. The test runs what is no flood, scripts/soak all of it. It needs root.
+// repeat it. The test runs what is not a flood, scripts/soak all of it. It needs root.
 package main
 
 import (

@@ -136,7 +136,7 @@ var resources = map[string]int{
 func NewRlimit(name string, soft, hard int64) (Rlimit, error) {
 	r, ok := resources[name]
 	if !ok {
-		return Rlimit{}, fmt.Errorf("%q is no resource that can be limited", name)
+		return Rlimit{}, fmt.Errorf("%q is not a resource that can be limited", name)
 	}
 	return Rlimit{r, noBound(soft), noBound(hard)}, nil
 }

@@ -269,7 +269,7 @@ func (b *Birth) unlessGone(c *chain, protect *step, path, found uintptr) {
 	cwd := unix.AT_FDCWD
 	gone := &chain{a: b.arena}
 	look := gone.call(0, unix.SYS_STATX, uintptr(cwd), path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, found)
-	plain := gone.call(0, compare, found+unsafe.Offsetof(unix.Statx_t{}.Attributes), 0) // it is no mount's root
+	plain := gone.call(0, compare, found+unsafe.Offsetof(unix.Statx_t{}.Attributes), 0) // it is not a mount's root
 	end := (&chain{a: b.arena}).call(0, unix.SYS_GETPID)
 	protect.goTo(end)
 	protect.fail, look.fail = look.addr(), end.addr()

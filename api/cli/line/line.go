@@ -295,7 +295,7 @@ func BadFlag(err error, flags []cli.Flag) error {
 	}
 	_, why, _ := strings.Cut(err.Error(), "flag -"+name+" ")
 	if why == "parse error" {
-		why = fmt.Sprintf("%q is no number", value)
+		why = fmt.Sprintf("%q is not a number", value)
 	}
 	return api.FieldErrorf(whole(flags, strings.TrimSuffix(name, ":")), "%s", why)
 }

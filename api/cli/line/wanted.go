@@ -14,14 +14,14 @@ type Wanted struct {
 	Words []Word   // commands, flags, and values that the help names
 	Nouns []string // as the help has them: JOB, TASK, NODE, PARTITION, …
 	Files bool     // files of this machine
-	Begin string   // what of the word is no part of the value, such as --node=
+	Begin string   // what of the word is not part of the value, such as --node=
 }
 
 // Word is one that may be typed, and what it is.
 type Word struct{ Text, About string }
 
 // Complete says what may follow the words before the cursor, of which the last is the
-// one that it is in. What is not understood wants nothing: it is no error yet.
+// one that it is in. What is not understood wants nothing: it is not an error yet.
 func Complete(root *cli.App, words []string) (*Line, Wanted) {
 	l := &Line{}
 	if len(words) == 0 {

@@ -20,7 +20,7 @@ func JobChange(c *cli.Context) (change api.JobChange, err error) {
 		change.Priority = new(int)
 		if text := c.String("priority"); text != none {
 			if *change.Priority, err = strconv.Atoi(text); err != nil {
-				return change, api.FieldErrorf("priority", "%q is no whole number: write one, or none for the usual one", text)
+				return change, api.FieldErrorf("priority", "%q is not a whole number: write one, or none for the usual one", text)
 			}
 		}
 	}

@@ -236,7 +236,7 @@ func boundField[T ~int | ~int64](name, use string, parse func(string) (T, error)
 func parseCount(text string) (int, error) {
 	n, err := strconv.Atoi(text)
 	if err != nil {
-		return 0, api.Errorf(api.CodeInvalid, "%q is no number of tasks", text)
+		return 0, api.Errorf(api.CodeInvalid, "%q is not a number of tasks", text)
 	}
 	return n, nil
 }
@@ -275,7 +275,7 @@ func wordsField(name, use string, at func(*api.Partition) *[]string) partitionFi
 		func(p *api.Partition) string { return strings.Join(*at(p), ", ") }}
 }
 
-// wordsOf is the values of a flag that may be repeated; none is no value.
+// wordsOf is the values of a flag that may be repeated; none is not a value.
 func wordsOf(c *cli.Context, name string) []string {
 	words := c.StringSlice(name)
 	if len(words) == 1 && words[0] == none {

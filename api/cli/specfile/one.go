@@ -22,7 +22,7 @@ func ParseOne(name string, b []byte, to any, validate func() error) error {
 	case errors.Is(err, io.EOF) || err == nil && (len(doc.Content) == 0 || doc.Content[0].Kind != yaml.MappingNode):
 		return api.FieldErrorf(name, "is not a map of fields: it needs some of %s", strings.Join(api.FieldNames(reflect.TypeOf(to)), ", "))
 	case err != nil:
-		return api.FieldErrorf(name, "is no valid YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
+		return api.FieldErrorf(name, "is not valid YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
 	case !errors.Is(d.Decode(&more), io.EOF):
 		return api.FieldErrorf(name, "holds more than one document: put each into a file of its own")
 	}

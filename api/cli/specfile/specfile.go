@@ -50,7 +50,7 @@ func Parse(name string, b []byte) (*Docs, error) {
 		if err := d.Decode(&doc); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
-			return nil, api.FieldErrorf(name, "is no valid YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
+			return nil, api.FieldErrorf(name, "is not valid YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
 		}
 		if len(doc.Content) == 0 || doc.Content[0].Tag == "!!null" { // nothing but comments
 			continue
@@ -127,7 +127,7 @@ func (f file) job(n *yaml.Node) (*api.JobSpec, error) {
 }
 
 func (f file) partition(n *yaml.Node) (*api.Partition, error) {
-	var own []*yaml.Node // without the kind, which is no field of the noun
+	var own []*yaml.Node // without the kind, which is not a field of the noun
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		switch key := n.Content[i]; key.Value {
 		case "kind":

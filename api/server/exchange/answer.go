@@ -36,7 +36,7 @@ type With struct {
 	Value  any
 }
 
-// Text is an answer that is no JSON.
+// Text is an answer that is not JSON.
 type Text string
 
 // Done is the answer of a handler that has written its own.

@@ -301,7 +301,7 @@ func checkSort(t reflect.Type, name string) error {
 	case ft == timeType, k == reflect.String, k == reflect.Bool, k >= reflect.Int && k <= reflect.Uint64, k == reflect.Float32, k == reflect.Float64:
 		return nil
 	}
-	return api.FieldErrorf("sort", "%s is no single value: sort by a name, a number or a time", name)
+	return api.FieldErrorf("sort", "%s is not a single value: sort by a name, a number or a time", name)
 }
 
 // sorter reads one field of rows, which are all of a few types.

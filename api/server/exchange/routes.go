@@ -197,7 +197,7 @@ func checkRef(name, s string) error {
 	for i := range len(s) {
 		b := s[i]
 		if (b < 'a' || b > 'z') && (b < 'A' || b > 'Z') && (b < '0' || b > '9') && b != '-' && b != '.' && b != '_' && b != ':' {
-			return api.FieldErrorf(name, "%q is no name or id: it has %q", s, b)
+			return api.FieldErrorf(name, "%q is not a name or id: it has %q", s, b)
 		}
 	}
 	return nil

@@ -54,7 +54,7 @@ func (st *logState) lookAtLog(logs *boltfile.Bucket, snapshot uint64) error {
 	err := logs.ForEach(func(k, v []byte) error {
 		var e raft.Log
 		if len(k) != 8 {
-			return errors.New("a key is no index")
+			return errors.New("a key is not an index")
 		}
 		index := binary.BigEndian.Uint64(k)
 		seal, err := parseRecord(v, &e)

@@ -225,7 +225,7 @@ func (l *Log) SetUint64(key []byte, val uint64) error {
 func (l *Log) GetUint64(key []byte) (uint64, error) {
 	v, err := l.Get(key)
 	if err == nil && len(v) != 8 {
-		err = Damaged(l.path, fmt.Errorf("%s is no number", key))
+		err = Damaged(l.path, fmt.Errorf("%s is not a number", key))
 	}
 	if err != nil {
 		return 0, err
@@ -285,6 +285,6 @@ func (l *Log) SetDamaged(yes bool) error {
 
 // Close notes what took effect, as well as it can, and closes the file.
 func (l *Log) Close() error {
-	_ = l.note(func(*mark) {}) // without it less is found at the next start, and a full disk is no reason not to end
+	_ = l.note(func(*mark) {}) // without it less is found at the next start, and a full disk is not a reason not to end
 	return l.bolt.Close()
 }

@@ -30,7 +30,7 @@ type seal struct {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-var errRecord = errors.New("this is no log entry")
+var errRecord = errors.New("this is not a log entry")
 
 // Keys and types of the map.
 const (

@@ -129,7 +129,7 @@ func TestDamagedRecordsAreRefused(t *testing.T) {
 		check := func(b []byte, what string, bits ...int) {
 			var got raft.Log
 			seal, err := parseRecord(b, &got)
-			got.AppendedAt = want.AppendedAt // when it was made is no part of the state
+			got.AppendedAt = want.AppendedAt // when it was made is not part of the state
 			if err == nil && (!seal.present || !sameEntry(&got, want)) {
 				t.Errorf("%s %v: %+v, %+v", what, bits, seal, got)
 			}

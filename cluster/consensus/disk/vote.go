@@ -26,7 +26,7 @@ const (
 	KeyCandidate = "LastVoteCand" // whom it was for
 )
 
-var errVote = errors.New("it is no vote and no term")
+var errVote = errors.New("it is neither a vote nor a term")
 
 func voteSum(key, val []byte) uint32 {
 	n := binary.BigEndian.AppendUint64(nil, uint64(len(key)))

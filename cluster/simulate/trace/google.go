@@ -68,7 +68,7 @@ func readGoogle(b *builder) error {
 func (st *googleState) event(t *table) error {
 	at, err := strconv.ParseInt(t.get("time"), 10, 64)
 	if err != nil || at < 0 {
-		return t.errorf("time", "%q is no number of microseconds", t.get("time"))
+		return t.errorf("time", "%q is not a number of microseconds", t.get("time"))
 	}
 	if at == afterTrace || t.get("collection_type") == "1" { // a reservation, which runs nothing itself
 		return nil
@@ -87,7 +87,7 @@ func (st *googleState) event(t *table) error {
 	}
 	index, err := strconv.Atoi(t.get("instance_index"))
 	if err != nil {
-		return t.errorf("instance_index", "%q is no whole number", t.get("instance_index"))
+		return t.errorf("instance_index", "%q is not a whole number", t.get("instance_index"))
 	}
 	key := googleKey{t.get("collection_id"), index}
 	if key.collection == "" {
@@ -104,7 +104,7 @@ func googleType(t *table) (string, error) {
 	if slices.Contains(googleTypes, s) {
 		return s, nil
 	}
-	return "", t.errorf("type", "%q is no type of event: 0 to %d, or a name such as SUBMIT", s, len(googleTypes)-1)
+	return "", t.errorf("type", "%q is not a type of event: 0 to %d, or a name such as SUBMIT", s, len(googleTypes)-1)
 }
 
 func (st *googleState) apply(t *table, key googleKey, kind string, now time.Duration) error {

@@ -117,7 +117,7 @@ func (t *table) number(column string, most float64) (float64, error) {
 	}
 	f, err := strconv.ParseFloat(s, 64)
 	if err != nil || math.IsNaN(f) || f < 0 || f > most {
-		return 0, t.errorf(column, "%q is no number from 0 to %g", s, most)
+		return 0, t.errorf(column, "%q is not a number from 0 to %g", s, most)
 	}
 	return f, nil
 }

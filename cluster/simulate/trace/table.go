@@ -194,7 +194,7 @@ func (t *table) unfold(column string, fields ...string) error {
 	if text != "" {
 		text = strings.ReplaceAll(strings.ReplaceAll(text, "'", `"`), "None", "null")
 		if err := json.Unmarshal([]byte(text), &values); err != nil {
-			return t.errorf(column, `%q is no struct of numbers, such as {"%s": 0.1}`, t.cells[i], fields[0])
+			return t.errorf(column, `%q is not a struct of numbers, such as {"%s": 0.1}`, t.cells[i], fields[0])
 		}
 	}
 	for _, f := range fields {

@@ -302,7 +302,7 @@ func (j *Job) asked() *api.JobSpec {
 func parseSpan(s string, least time.Duration) (time.Duration, error) {
 	d, err := api.ParseDuration(s)
 	if f, bad := strconv.ParseFloat(s, 64); bad == nil && (math.IsNaN(f) || math.Abs(f) > MaxSpan.Seconds()) {
-		return 0, api.Errorf(api.CodeInvalid, "%q is no time: give seconds or 1h30m, at most %s", s, api.Duration(MaxSpan))
+		return 0, api.Errorf(api.CodeInvalid, "%q is not a time: give seconds or 1h30m, at most %s", s, api.Duration(MaxSpan))
 	}
 	if err != nil {
 		return 0, err
@@ -325,7 +325,7 @@ func positive[T ~int64](s string, parse func(string) (T, error)) (T, error) {
 func parseCount(s string, most int) (int, error) {
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 1 || n > most {
-		return 0, api.Errorf(api.CodeInvalid, "%q is no whole number from 1 to %d", s, most)
+		return 0, api.Errorf(api.CodeInvalid, "%q is not a whole number from 1 to %d", s, most)
 	}
 	return n, nil
 }
@@ -333,7 +333,7 @@ func parseCount(s string, most int) (int, error) {
 func parsePriority(s string) (int, error) {
 	n, err := strconv.Atoi(s)
 	if err != nil {
-		return 0, api.Errorf(api.CodeInvalid, "%q is no whole number", s)
+		return 0, api.Errorf(api.CodeInvalid, "%q is not a whole number", s)
 	}
 	return n, nil
 }

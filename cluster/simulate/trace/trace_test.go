@@ -57,7 +57,7 @@ func TestGangMayBeANumber(t *testing.T) {
 		t.Errorf("got %+v", j)
 	}
 	if tr.Jobs[1].Gang || tr.Jobs[2].Gang {
-		t.Error("no and 0 are no gang")
+		t.Error("no and 0 are not gang")
 	}
 }
 
@@ -132,9 +132,9 @@ func TestBadTraces(t *testing.T) {
 		{"cells", "submit,runtime\n1,2,3\n", "", "t.csv:2: has 3 cells, and the header 2"},
 		{"quote", "submit,runtime\n\"1,2\n", "", "t.csv:2: "},
 		{"long line", "submit,runtime\n1," + long + "\n", "", "t.csv:2: is longer than 64KiB"},
-		{"nan", "submit,runtime\nNaN,1\n", "", `t.csv:2: column submit: "NaN" is no time`},
-		{"inf", "submit,runtime\n1,Inf\n", "", `t.csv:2: column runtime: "Inf" is no time`},
-		{"huge", "submit,runtime\n1,1e300\n", "", `t.csv:2: column runtime: "1e300" is no time`},
+		{"nan", "submit,runtime\nNaN,1\n", "", `t.csv:2: column submit: "NaN" is not a time`},
+		{"inf", "submit,runtime\n1,Inf\n", "", `t.csv:2: column runtime: "Inf" is not a time`},
+		{"huge", "submit,runtime\n1,1e300\n", "", `t.csv:2: column runtime: "1e300" is not a time`},
 		{"long span", "submit,runtime\n1,99999h\n", "", `column runtime: "99999h" is not within`},
 		{"negative", "submit,runtime\n-1,5\n", "", `column submit: "-1" is not within`},
 		{"no runtime", "submit,runtime\n1,\n", "", "t.csv:2: column runtime: is empty"},
@@ -146,7 +146,7 @@ func TestBadTraces(t *testing.T) {
 		{"cpus negative", "submit,runtime,cpus\n1,1,-2\n", "", "column cpus: -2 is not above zero"},
 		{"mem", "submit,runtime,mem\n1,1,lots\n", "", `t.csv:2: column mem: "lots" is not an amount`},
 		{"mem tiny", "submit,runtime,mem\n1,1,5\n", "", "column mem: "},
-		{"tasks", "submit,runtime,tasks\n1,1,0\n", "", `column tasks: "0" is no whole number from 1`},
+		{"tasks", "submit,runtime,tasks\n1,1,0\n", "", `column tasks: "0" is not a whole number from 1`},
 		{"tasks overflow", "submit,runtime,tasks\n1,1,99999999999999999999\n", "", "column tasks: "},
 		{"gang and tasks", "submit,runtime,tasks,gang\n1,1,4,3\n", "", "column gang: 3 tasks start together, but tasks is 4"},
 		{"gang service", "submit,runtime,kind,gang\n1,1,service,3\n", "", "column gang: "},
@@ -157,12 +157,12 @@ func TestBadTraces(t *testing.T) {
 		{"layout", "submit,runtime\n1,1\n", "borg", `layout: "borg" is none of mesita`},
 		{"google header", "time,type\n", "google2019", "t.csv:1: column collection_id: is missing in the header: export the table instance_events"},
 		{"google order", googleHeader + "5,0,1,1,0,0,1,1,\n4,0,2,1,0,0,1,1,\n", "google2019", "t.csv:3: column time: goes back to 4µs: order the file by time"},
-		{"google type", googleHeader + "5,11,1,1,0,0,1,1,\n", "google2019", `column type: "11" is no type of event`},
-		{"google nan", googleHeader + "5,0,1,1,0,0,NaN,1,\n", "google2019", `column resource_request.cpus: "NaN" is no number`},
+		{"google type", googleHeader + "5,11,1,1,0,0,1,1,\n", "google2019", `column type: "11" is not a type of event`},
+		{"google nan", googleHeader + "5,0,1,1,0,0,NaN,1,\n", "google2019", `column resource_request.cpus: "NaN" is not a number`},
 		{"google time", googleHeader + "99999999999999999,0,1,1,0,0,1,1,\n", "google2019", "column time: "},
 		{"alibaba cells", "M1,1,j,1,Terminated,1,2,100\n", "alibaba", "t.csv:1: has 8 cells, and the header 9"},
 		{"alibaba end", "M1,1,j,1,Terminated,5,2,100,1\n", "alibaba", "t.csv:1: column end_time: 2 is before start_time 5"},
-		{"alibaba mem", "M1,1,j,1,Terminated,1,2,100,101\n", "alibaba", `column plan_mem: "101" is no number from 0 to 100`},
+		{"alibaba mem", "M1,1,j,1,Terminated,1,2,100,101\n", "alibaba", `column plan_mem: "101" is not a number from 0 to 100`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := Read("t.csv", strings.NewReader(c.text), Mapping{Layout: c.layout})

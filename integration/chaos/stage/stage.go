@@ -1,4 +1,4 @@
-// Package stage is what a lab.T is to a command that is no test: a timeline, what
+// Package stage is what a lab.T is to a command that is not a test: a timeline, what
 // went wrong, and cleanups. Command integration/chaos makes one for each run.
 package stage
 
