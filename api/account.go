@@ -7,7 +7,7 @@ import "math"
 type Account struct {
 	Attempts  int64 `json:"attempts,omitempty"`  // that ended
 	Failed    int64 `json:"failed,omitempty"`    // of those, for a reason of their own, their gang's or their node's
-	Preempted int64 `json:"preempted,omitempty"` // gave way
+	Preempted int64 `json:"preempted,omitempty"` // had to make room for others
 	Moved     int64 `json:"moved,omitempty"`     // had to leave their node, or were put back
 
 	Starts int64 `json:"starts,omitempty"`

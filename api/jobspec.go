@@ -45,7 +45,7 @@ type TaskSpec struct {
 	Privileged bool          `json:"privileged,omitempty"`
 	HostPIDs   bool          `json:"hostPIDs,omitempty"`   // see the node's processes
 	Unconfined []string      `json:"unconfined,omitempty"` // parts of what confines it that do not: see Parts
-	// NoticeSignal is sent when a task is told that it has to give way, where its
+	// NoticeSignal is sent when a task is told that it will be preempted, where its
 	// partition gives notice; "" = none: a program that does not expect it may end by it.
 	NoticeSignal string `json:"noticeSignal,omitempty"`
 }

@@ -22,7 +22,7 @@ const (
 	ObstacleAway    ObstacleKind = "away-from" // it must be away from a job that is everywhere it may go
 	ObstacleNoJob   ObstacleKind = "no-job"    // it must be near a job that does not exist
 	ObstacleFull    ObstacleKind = "full"      // no node has room
-	ObstacleTaking  ObstacleKind = "taking"    // others are giving way to it
+	ObstacleTaking  ObstacleKind = "taking"    // others are being preempted for it
 	ObstacleRunning ObstacleKind = "running"   // as many run as the partition, or one above it, allows
 	ObstacleOnHold  ObstacleKind = "on-hold"   // somebody holds its job
 	ObstacleBackoff ObstacleKind = "back-off"  // its last attempt failed, and the next is not due
@@ -98,7 +98,7 @@ func (o Obstacle) String() string {
 		if !o.Until.IsZero() {
 			return o.told() + " told to leave for it, at the latest by " + o.Until.Format("15:04:05")
 		}
-		return "others are giving way to it"
+		return "others are being preempted for it"
 	case ObstacleBackoff:
 		return "its last attempt failed, and the next one waits " + o.until()
 	case ObstacleParts:

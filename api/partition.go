@@ -28,8 +28,8 @@ type Partition struct {
 	// MaxFrozen is how long a task stays frozen at most: then it ends, and waits to
 	// start again; 0 = DefaultMaxFrozen.
 	MaxFrozen Duration `json:"maxFrozen,omitempty"`
-	// Notice is how long before its stop signal a task is told that it has to give
-	// way; 0 = not at all. What it gives comes free by so much later.
+	// Notice is how long before its stop signal a task is told that it will be
+	// preempted; 0 = not at all. What it gives comes free by so much later.
 	Notice Duration `json:"notice,omitempty"`
 	Users  []string `json:"users,omitempty"` // who may submit; none: everybody who may submit at all
 	Roles  []string `json:"roles,omitempty"`
@@ -360,7 +360,7 @@ type Sharing struct {
 type PartitionChange struct {
 	Partition *Partition `json:"partition"`
 	Action    string     `json:"action"` // "create", "update", "remove", "nothing"
-	// Of a plan: what changes field by field, which tasks would give way, and how
+	// Of a plan: what changes field by field, which tasks would be preempted, and how
 	// many that wait would start.
 	Changes   []FieldChange `json:"changes,omitempty"`
 	Reclaimed []string      `json:"reclaimed,omitempty"`

@@ -15,7 +15,7 @@ const (
 	RemedyGang       RemedyKind = "gang"        // how many tasks it starts together
 	RemedyPriority   RemedyKind = "priority"    // of the job
 	RemedyLimit      RemedyKind = "limit"       // of partitions
-	RemedyGuarantee  RemedyKind = "guarantee"   // of the partition: others give way
+	RemedyGuarantee  RemedyKind = "guarantee"   // of the partition: others are preempted
 	RemedyResume     RemedyKind = "resume"      // of a node that is being drained
 	RemedyMaxRunning RemedyKind = "max-running" // how many tasks partitions let run, in all or of one user
 	RemedyRelease    RemedyKind = "release"     // of the job, which is on hold

@@ -128,7 +128,7 @@ type Task struct {
 	Frozen    bool           `json:"frozen,omitempty"`    // its processes are stopped in place: it holds no cpus
 	FrozenAt  time.Time      `json:"frozenAt,omitzero"`   // since when
 	FrozenFor Duration       `json:"frozenFor,omitempty"` // earlier, in this attempt
-	Preempted time.Time      `json:"preempted,omitzero"`  // when it last had to give way
+	Preempted time.Time      `json:"preempted,omitzero"`  // when it last was preempted
 	Leaves    *time.Time     `json:"leaves,omitempty"`    // when this attempt, which was told so, gets its stop signal
 	Accounted *time.Time     `json:"accounted,omitempty"` // what this attempt did until then is in the report already
 	Earlier   []Attempt      `json:"attempts,omitempty"`  // oldest first
@@ -173,7 +173,7 @@ const (
 	ReasonDiskFull    Reason = "disk_full"    //
 	ReasonUnsupported Reason = "unsupported"  // the node cannot enforce what it needs
 	ReasonInternal    Reason = "internal"     //
-	ReasonPreempted   Reason = "preempted"    // gave way to work that had the better claim
+	ReasonPreempted   Reason = "preempted"    // was preempted for work that had the better claim
 	ReasonGang        Reason = "gang"         // another task of its gang ended early
 	ReasonPartition   Reason = "partition"    // its partition is being removed
 	ReasonRequeued    Reason = "requeued"     // its job was put back

@@ -121,7 +121,7 @@ func (e *Executor) freezerSet(a *attempt, st keeper.Status, err error) {
 		e.weigh(a)
 	case errors.Is(err, keeper.ErrUnfreezable):
 		f.on, f.refused = false, true
-		e.log.Error("a task that is to give way cannot be frozen here, and runs on", "task", a.id, "error", err)
+		e.log.Error("a task that is to be preempted cannot be frozen here, and runs on", "task", a.id, "error", err)
 	case errors.Is(err, context.Canceled): // what is wanted changed meanwhile
 	default:
 		if !f.failed {

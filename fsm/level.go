@@ -71,7 +71,7 @@ const (
 	OneRoot                        // root of all nodes is one user to bounds of what runs, to shares and to reports
 	LogFaults                      // a voter says why it cannot write its log
 	PinnedTokens                   // a client token says which CA the cluster has
-	Notices                        // a task is told some time before that it has to give way
+	Notices                        // a task is told some time before that it is to be preempted
 	WidelyFailed                   // starts of one user alone leave no node alone that others use, too
 	RightsTold                     // a token says since which event it has its rights
 	WhatChanged                    // an event of a node says what changed

@@ -6,7 +6,7 @@ import (
 	"github.com/mesita/mesita/api"
 )
 
-// Victim is one attempt that is to give way.
+// Victim is one attempt that is to be preempted.
 type Victim struct {
 	Job     string `json:"job"`
 	Index   int    `json:"index"`
@@ -16,7 +16,7 @@ type Victim struct {
 // TaskPreempt takes resources back: its victims end and start again when there
 // is room, or are frozen in place. One that runs in a partition that gives notice
 // is told first, with the rest of its gang, and ends by TaskLeave: see notice. A
-// victim that changed meanwhile, or had to give way within its partition's
+// victim that changed meanwhile, or was preempted within its partition's
 // minRuntime, is left out. Its value is how many were told.
 type TaskPreempt struct {
 	Meta
@@ -53,7 +53,7 @@ func (c *TaskPreempt) apply(x *tx) (any, error) {
 	return n, nil
 }
 
-// notice is when a task that has to give way gets its stop signal, zero if it does
+// notice is when a task that is to be preempted gets its stop signal, zero if it does
 // at once. A frozen one cannot heed a notice, one that does not run yet has nothing
 // to save, and an older node would not pass it on.
 func (x *tx) notice(t *api.Task) (by time.Time) {

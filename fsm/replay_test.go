@@ -229,7 +229,7 @@ func runs(t *testing.T, v *View) {
 }
 
 // gangs checks that no task of a gang is on a node while another one still has
-// to be placed, but those that are told to give way.
+// to be placed, but those that are told that they will be.
 func gangs(t *testing.T, v *View) {
 	t.Helper()
 	for j := range v.Jobs() {

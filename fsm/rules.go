@@ -34,7 +34,7 @@ func (x *tx) within(s, old *api.JobSpec, more int) error {
 }
 
 // mayWait refuses tasks beyond those that a partition, or one above, lets wait. What
-// waits since a node was lost, or gave way, is never refused. Those that waited in a partition
+// waits since a node was lost, or was preempted, is never refused. Those that waited in a partition
 // already, if that is not "", are no more for it and those above it.
 func (x *tx) mayWait(path, from string, more int) error {
 	if more <= 0 {

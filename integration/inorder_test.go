@@ -13,7 +13,7 @@ import (
 )
 
 // idleCrowd is one in which tasks end when the test has them end, nobody knows when,
-// and none gives way. Its room comes bit by bit, for one task like all others, or all
+// and none is preempted. Its room comes bit by bit, for one task like all others, or all
 // at once.
 type idleCrowd struct {
 	*crowd

@@ -22,7 +22,7 @@ func TestWhoBorrowsMemoryKeepsItsCPUs(t *testing.T) {
 	s.submit("y", batchOf("own", 16, 500, 256<<20))
 	s.settle()
 	if n := s.View().Job(small).Counts.Running; n != 4 || s.preempt > 0 {
-		t.Errorf("%d of 4 tasks within the guarantee of CPUs run, %d gave way", n, s.preempt)
+		t.Errorf("%d of 4 tasks within the guarantee of CPUs run, %d were preempted", n, s.preempt)
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/mesita/mesita/integration/lab"
 )
 
-// TestTroubleWhileTasksGiveWay: while tasks that do not want to end give way to
+// TestTroubleWhileTasksGiveWay: while tasks that do not want to end are preempted for
 // an owner that asks for its guarantee, the leader dies or a node is cut off.
 // The owner gets what is its own all the same, nothing holds more than a node
 // has, and once all are back exactly the wanted processes run.
@@ -48,7 +48,7 @@ func TestTroubleWhileTasksGiveWay(t *testing.T) {
 			service("guest", tasks)
 			settled(l, n, "guest", tasks)
 			service("owner", tasks/2)
-			l.Await(lab.Patience, "tasks to give way", func() bool {
+			l.Await(lab.Patience, "tasks to be preempted", func() bool {
 				return slices.ContainsFunc(n.Tasks("guest"), func(v *api.Task) bool { return v.Desired == api.DesiredMove || v.Attempt > 1 }) // or one did while nobody looked
 			})
 			over, rest := tt.trouble(l)

@@ -125,7 +125,7 @@ func TestCitations(t *testing.T) {
 		"`./fsm -run TestApply`, `./cluster/audit -run TestApply`":      {"", "no test is called TestApply"},
 		"`-run TestApply`":          {"it says no package"},
 		"`go test ./gone -run X`":   {"package gone has no tests"},
-		"`--run-as` is not a test":     nil,
+		"`--run-as` is not a test":  nil,
 		"`go test ./api -run Fuzz`": {""},
 	} {
 		var got []string

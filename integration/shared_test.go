@@ -159,7 +159,7 @@ func (s *shared) settle() {
 		s.check()
 		if !s.obey() && len(cmds) == 0 {
 			if n := s.preempt - gaveWay; n > running+s.View().TaskCount() {
-				s.t.Fatalf("%d tasks gave way at one instant, there are only %d", n, s.View().TaskCount())
+				s.t.Fatalf("%d tasks were preempted at one instant, there are only %d", n, s.View().TaskCount())
 			}
 			return
 		}
@@ -238,7 +238,7 @@ func (s *shared) used(path, name string) int64 {
 
 // limitsHold checks the limits of the partitions that can be made to keep
 // them: one whose tasks may not be preempted keeps what it has when its limit
-// is lowered, and so does one whose tasks just gave way.
+// is lowered, and so does one whose tasks were just preempted.
 func (s *shared) limitsHold() {
 	s.t.Helper()
 	for p := range s.View().Partitions() {

@@ -203,7 +203,7 @@ func TestLyingDoesNotPay(t *testing.T) {
 
 // A guarantee is reached as soon as its owner asks, whatever others hold, as
 // far as whole tasks and nodes allow: what a search over all evictions finds is
-// the measure. Taking back ends, and nobody gives way twice within minRuntime.
+// the measure. Taking back ends, and nobody is preempted twice within minRuntime.
 func TestGuaranteesComeBack(t *testing.T) {
 	draw.Check(t, func(rt *rapid.T) {
 		nodes := make([]api.Resources, rapid.IntRange(1, 3).Draw(rt, "nodes"))
@@ -320,7 +320,7 @@ func TestServicesWithPortsAreNotFrozen(t *testing.T) {
 		s.settle()
 		u := s.View().Usage("ml")
 		if want := 2 * (1 - ports); u.Frozen != want || u.Pending != 2-want {
-			t.Errorf("with %d ports: %d are frozen and %d wait, of 2 that gave way", ports, u.Frozen, u.Pending)
+			t.Errorf("with %d ports: %d are frozen and %d wait, of 2 that were preempted", ports, u.Frozen, u.Pending)
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 
 // slowly lets everybody decide, once a second, where of all tasks that are to end
 // one does so at a time, and what is placed starts at once. It returns how many
-// gave way until nothing changes.
+// were preempted until nothing changes.
 func (s *shared) slowly() int {
 	s.t.Helper()
 	before := s.preempt
@@ -35,7 +35,7 @@ func (s *shared) slowly() int {
 			quiet = 0
 		}
 		if s.preempt-before > 1000 {
-			s.t.Fatalf("%d gave way, and it goes on", s.preempt-before)
+			s.t.Fatalf("%d were preempted, and it goes on", s.preempt-before)
 		}
 	}
 	return s.preempt - before
@@ -65,9 +65,9 @@ func (s *shared) oneObeys() (did bool) {
 	return did
 }
 
-// What is taken back goes to whom it was taken for, though those who give way end
+// What is taken back goes to whom it was taken for, though those who are preempted end
 // one after the other, and some of them after a notice, or when they like within it: no
-// more of them give way than are needed, and nobody twice. Another leader changes nothing.
+// more of them are preempted than are needed, and nobody twice. Another leader changes nothing.
 func TestWhatIsTakenGoesToWhomItIsTakenFor(t *testing.T) {
 	// Who is not frozen within its min-runtime is ended.
 	for mode, least := range map[api.Preempt]time.Duration{api.PreemptKill: time.Second, api.PreemptFreeze: time.Minute} {
@@ -94,7 +94,7 @@ func TestWhatIsTakenGoesToWhomItIsTakenFor(t *testing.T) {
 				s.submit("y", batchOf("prod", tasks, api.MilliCPU(1000*width), 64<<20))
 				got := min(tasks, 4/width*len(nodes))
 				if n := s.slowly(); n != got*width {
-					rt.Errorf("%d gave way for %d tasks of %d cpus", n, got, width)
+					rt.Errorf("%d were preempted for %d tasks of %d cpus", n, got, width)
 				}
 				if n := s.View().Usage("prod").Running; n != got {
 					rt.Errorf("%d tasks of prod run, want %d", n, got)
@@ -126,7 +126,7 @@ func TestWhoIsServedLaterTakesNothing(t *testing.T) {
 		s.now = s.now.Add(5 * time.Second)
 	}
 	if s.preempt > 0 {
-		t.Errorf("%d gave way", s.preempt)
+		t.Errorf("%d were preempted", s.preempt)
 	}
 	s.report(s.View().Task(low+".0"), api.TaskFinished, false)
 	s.settle()
@@ -141,7 +141,7 @@ func TestWhoIsServedLaterTakesNothing(t *testing.T) {
 	now := job(50)
 	s.settle()
 	if c := s.View().Job(now).Counts; c.Running != 1 || s.preempt != 1 {
-		t.Errorf("one that goes before it: %+v, %d gave way", c, s.preempt)
+		t.Errorf("one that goes before it: %+v, %d were preempted", c, s.preempt)
 	}
 }
 
@@ -153,7 +153,7 @@ func drawNotice(t *rapid.T) api.Duration {
 
 // In any queue whose policy preempts, each act of taking moves room to a job that
 // is further ahead in the order of the queue, found here by itself: so with all
-// jobs known it ends, and a task gives way at most once for each job ahead of its own.
+// jobs known it ends, and a task is preempted at most once for each job ahead of its own.
 func TestTakingEndsInAnyQueue(t *testing.T) {
 	draw.Check(t, func(rt *rapid.T) {
 		s := newShared(rt, randomNodes(rt))

@@ -15,8 +15,8 @@ import (
 )
 
 // What why advises helps: each remedy, applied to a copy of the state with
-// nothing else changed, has the task start in the next pass, or others give way
-// to it; with one step less of it, knob by knob, it does not.
+// nothing else changed, has the task start in the next pass, or others are preempted
+// for it; with one step less of it, knob by knob, it does not.
 func TestWhatWhyAdvisesHelps(t *testing.T) {
 	kinds := map[api.RemedyKind]int{}
 	draw.Check(t, func(rt *rapid.T) {

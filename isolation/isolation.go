@@ -206,7 +206,7 @@ func (h *Host) describe() {
 		{"cpu", "CPU limits and shares are NOT enforced: no cpu controller", h.limiter.enforces("cpu")},
 		{"memory", "memory limits are NOT enforced: no memory controller", h.limiter.enforces("memory")},
 		{"pids", "limits of processes are NOT enforced: no pids controller", h.limiter.enforces("pids")},
-		{"freeze", "tasks that have to give way cannot be frozen, only killed: no cgroup.freeze", has("cgroup.freeze")},
+		{"freeze", "tasks that are to be preempted cannot be frozen, only killed: no cgroup.freeze", has("cgroup.freeze")},
 		{"kill", "tasks are killed process by process: no cgroup.kill", has("cgroup.kill")},
 		{"syscalls", "system calls of tasks are NOT filtered: " + fmt.Sprint(filtered), filtered == nil},
 		{"devices", "tasks as root can open all devices of the node, its disks too: " + fmt.Sprint(unlimited), unlimited == nil},

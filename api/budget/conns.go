@@ -169,7 +169,7 @@ func (s *Conns) remove(c *Conn) {
 	}
 }
 
-// victim is what has to give way to one more connection, nil = nothing.
+// victim is what is closed for one more connection, nil = nothing.
 func (s *Conns) victim(who Who) *Conn {
 	l := s.limits[who.Class]
 	mine := s.open[who]

@@ -173,7 +173,7 @@ func printPlan(w io.Writer, p *api.Plan) error {
 	for _, x := range []struct {
 		what  string
 		tasks []string
-	}{{"restarted", p.Restarts}, {"stopped", p.Stops}, {"gives way", ways}} {
+	}{{"restarted", p.Restarts}, {"stopped", p.Stops}, {"preempted", ways}} {
 		if len(x.tasks) > 0 {
 			fmt.Fprintf(w, "  %-20s %s\n", x.what, someOf(x.tasks))
 		}

@@ -110,7 +110,7 @@ func (a *app) printChange(c *cli.Context, change *api.PartitionChange, what []st
 		}
 		_, err := fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("%s%s %s   %s", head, path, verb, strings.Join(what, ", ")), " "))
 		for _, t := range change.Reclaimed {
-			fmt.Fprintf(w, "  gives way  %s\n", t)
+			fmt.Fprintf(w, "  preempted  %s\n", t)
 		}
 		if change.Starts > 0 {
 			fmt.Fprintf(w, "  starts     %s that wait now\n", api.Count(change.Starts, "task"))

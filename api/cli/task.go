@@ -198,7 +198,7 @@ func endsText(s *api.JobSpec) string {
 		out = append(out, fmt.Sprintf("stopped by %s, killed %s later", s.StopSignal, s.StopGrace))
 	}
 	if s.NoticeSignal != "" {
-		out = append(out, "told by "+s.NoticeSignal+" before it has to give way")
+		out = append(out, "told by "+s.NoticeSignal+" before it is preempted")
 	}
 	return strings.Join(out, ", ")
 }

@@ -170,7 +170,7 @@ func (f *forecast) serve(job string, n int, first func(r *row)) {
 		return
 	}
 	if n = min(n, j.Counts.Pending-f.started[job]); n <= 0 {
-		return // they ran when this began, and had to give way
+		return // they ran when this began, and were preempted
 	}
 	if f.started[job] == 0 {
 		f.rowOf[job] = len(f.rows)

@@ -137,7 +137,7 @@ func running(v *fsm.View, job string) map[string]string {
 }
 
 // A plan of a job, and of a partition, is what then happens: how many start, and
-// where, which are restarted or end, who gives way, and how many wait.
+// where, which are restarted or end, who is preempted, and how many wait.
 func TestAPlanIsWhatHappens(t *testing.T) {
 	draw.Check(t, func(rt *rapid.T) {
 		n := rapid.IntRange(1, 4).Draw(rt, "nodes")
@@ -249,7 +249,7 @@ func (w *world) planJob(s *api.JobSpec, cmd fsm.Command) {
 		gave = append(gave, g.Task)
 	}
 	if !slices.Equal(gave, w.gave) {
-		w.t.Fatalf("planned to give way: %v; did: %v", gave, w.gave)
+		w.t.Fatalf("planned to be preempted: %v; did: %v", gave, w.gave)
 	}
 	if plan.Waiting > 0 && len(plan.Obstacles) == 0 {
 		w.t.Fatalf("%d wait, and nothing says why: %+v", plan.Waiting, plan)
@@ -276,7 +276,7 @@ func (w *world) planPartition(cmd *fsm.PartitionPut) {
 		}
 	}
 	if !slices.Equal(plan.Reclaimed, w.gave) || plan.Starts != starts {
-		w.t.Fatalf("planned that %v give way and %d start; %v did, and %d", plan.Reclaimed, plan.Starts, w.gave, starts)
+		w.t.Fatalf("planned that %v are preempted and %d start; %v did, and %d", plan.Reclaimed, plan.Starts, w.gave, starts)
 	}
 	p := w.View().Partition(cmd.Partition.Path)
 	above := p.Limit.CPUs > 0 && allocator.Begin(w.View()).Held(p.Path).CPUs > p.Limit.CPUs

@@ -100,7 +100,7 @@ func (x *future) follow() map[fsm.Change]struct{} {
 }
 
 // do applies a command, which may be refused as it may in the log, and notes who
-// gives way by it.
+// is preempted by it.
 func (x *future) do(c fsm.Command) {
 	p, ok := c.(*fsm.TaskPreempt)
 	if !ok {

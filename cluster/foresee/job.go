@@ -53,7 +53,7 @@ func (p Planner) Plan(ctx context.Context, v *fsm.View, s *api.JobSpec, cmd fsm.
 	p.waits(x, id, plan)
 	plan.GiveWay = x.gave[:min(len(x.gave), maxListed)]
 	if len(x.gave) > 0 {
-		plan.Warnings = append(plan.Warnings, fmt.Sprintf("%s would give way", api.Count(len(x.gave), "task")))
+		plan.Warnings = append(plan.Warnings, fmt.Sprintf("%s would be preempted", api.Count(len(x.gave), "task")))
 	}
 	for _, near := range s.Affinity {
 		if !near.Away && !near.Soft && near.Job != s.Name && v.Job(near.Job) == nil {

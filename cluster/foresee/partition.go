@@ -11,7 +11,7 @@ import (
 	"github.com/mesita/mesita/fsm"
 )
 
-// maxReclaimed bounds the list of who gives way in the plan of a partition.
+// maxReclaimed bounds the list of who is preempted in the plan of a partition.
 const maxReclaimed = 100
 
 // Shares plans partitions, and answers as the allocator's planner does.
@@ -102,7 +102,7 @@ func (x *future) above(path string) string {
 	for k, limit := range p.Limit.Each {
 		if has := held.Of(k); has > limit {
 			used, most := api.FormatAmounts(k, has, limit)
-			return fmt.Sprintf("it keeps %s=%s, above its limit of %s, and starts nothing until tasks have ended: none of them may be made to give way now (--preempt never, or within --min-runtime)", k, used, most)
+			return fmt.Sprintf("it keeps %s=%s, above its limit of %s, and starts nothing until tasks have ended: none of them may be preempted now (--preempt never, or within --min-runtime)", k, used, most)
 		}
 	}
 	return ""

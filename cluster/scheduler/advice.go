@@ -303,7 +303,7 @@ func byPath(a, b *api.Partition) int {
 	return 1
 }
 
-// guaranteed is the least guarantee by which others give way to the task, or it
+// guaranteed is the least guarantee by which others are preempted for the task, or it
 // need not stand back for them.
 func (w *waiting) guaranteed() *api.Remedy {
 	need := w.c.Need.Times(max(1, w.j.Spec.Gang))

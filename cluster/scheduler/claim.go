@@ -14,7 +14,7 @@ const claimFor = time.Minute
 
 // claim is room on a node that is being taken back for a task of a job: without it
 // whoever is served while the first of several victims has ended gets what that
-// held, and has to give way again. It is remembered by the engine alone: a new
+// held, and is preempted again. It is remembered by the engine alone: a new
 // leader does not know of it, and takes back once more at worst; where those run on who
 // were told to leave, it first finds out anew for whom that is: see Engine.fresh.
 type claim struct {

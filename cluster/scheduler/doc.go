@@ -1,7 +1,7 @@
 // Package scheduler decides where tasks run: it orders the jobs of each
 // partition by its policy, filters nodes with a reason for each "no", chooses
 // among the rest by the partition's placement, holds room for the first job
-// that does not fit, and names the tasks that must give way.
+// that does not fit, and names the tasks that must be preempted.
 //
 // An Engine keeps what it learned from the last view, so that a pass costs what
 // changed, not what exists; a fresh one decides the same. It does not own which

@@ -281,7 +281,7 @@ func (e *Engine) trim() {
 }
 
 // Decide places what fits, holds room for what comes next, and names what must
-// give way; next is when to decide again without a change (zero: not needed).
+// be preempted; next is when to decide again without a change (zero: not needed).
 // It changes nothing itself.
 func (e *Engine) Decide(now time.Time) (cmds []fsm.Command, next time.Time) {
 	return e.decide(now, unobserved{})

@@ -207,7 +207,7 @@ func (p *pass) givesWay(e *entry, q *queue, need api.Resources) func(v *api.Task
 
 // releases adds what the tasks of a slot will give back, as one of that partition
 // sees it, those that this pass
-// starts with them. Services never do, but where they give way.
+// starts with them. Services never do, but where they are preempted.
 func (p *pass) releases(out []reserve.Release, slot int, path string, gives func(v *api.Task, j *api.Job) bool) []reserve.Release {
 	var j *api.Job
 	for t := range p.view.NodeTasks(p.e.slots.Node[slot].ID) {

@@ -53,7 +53,7 @@ func TestWhoMovesKeepsItsPlace(t *testing.T) {
 	}
 }
 
-// What gives way is its partition's no more, though it is moved for another reason
+// What is preempted is its partition's no more, though it is moved for another reason
 // before it has ended: no more is taken than is above the guarantee.
 func TestWhoGivesWayIsCountedThoughItMoves(t *testing.T) {
 	const notice = api.Duration(10 * time.Minute)

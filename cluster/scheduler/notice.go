@@ -9,7 +9,7 @@ import (
 )
 
 // ending takes from what partitions hold what those hold who were told to end, or to
-// give way, once for all that follows: what was taken of it is charged to its taker.
+// be preempted, once for all that follows: what was taken of it is charged to its taker.
 // Those that move for another reason ask for as much again: they keep their place below
 // what their partition is guaranteed, and are told apart.
 func (x *preemption) ending() {
@@ -28,7 +28,7 @@ func (x *preemption) ending() {
 	}
 }
 
-// gaveWay reports whether a task ends because it had to give way, whatever it was told
+// gaveWay reports whether a task ends because it was preempted, whatever it was told
 // after that.
 func gaveWay(v *api.Task) bool {
 	return v.Desired == api.DesiredMove && (v.Reason == api.ReasonPreempted || v.Leaves != nil)

@@ -12,7 +12,7 @@ import (
 	"github.com/mesita/mesita/fsm"
 )
 
-// Those who give way after a notice are as many as without one, whichever leader
+// Those who are preempted after a notice are as many as without one, whichever leader
 // decides; what they leave earlier goes to nobody else, and at the end of the notice,
 // when the engine asks to be heard, they end and the room is whose it was taken for.
 // why says who has to leave, and by when.

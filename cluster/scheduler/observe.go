@@ -25,7 +25,7 @@ type observer interface {
 	kept(j *api.Job, by *reserve.Quota, of string)
 	// barred is told by which rules no more of a job may run now, none included.
 	barred(j *api.Job, by []fsm.RunningBar)
-	// taken is told how many tasks more give way to a job.
+	// taken is told how many tasks more are preempted for a job.
 	taken(j *api.Job, n int)
 }
 

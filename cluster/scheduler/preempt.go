@@ -13,7 +13,7 @@ import (
 // maxWinners bounds the tasks for which one pass takes something back.
 const maxWinners = 256
 
-// preemption collects who must give way in a pass.
+// preemption collects who must be preempted in a pass.
 type preemption struct {
 	*pass
 	coming map[int]api.Resources // what a slot will have left, less what was promised
@@ -227,7 +227,7 @@ func (x *preemption) promised(c *order.Class, slots []int) int {
 	return -1
 }
 
-// victim is a task that is to give way, or an offer.
+// victim is a task that is to be preempted, or an offer.
 type victim struct {
 	task   *api.Task
 	offer  *api.Offer
@@ -339,7 +339,7 @@ func (x *preemption) roomAfter(t *turn, need api.Resources, list []victim) bool 
 	return ok
 }
 
-// victim reports whether a task may be made to give way now, and how.
+// victim reports whether a task may be preempted now, and how.
 func (x *preemption) victim(v *api.Task, node *api.Node, force bool) (victim, bool) {
 	part := x.view.Partition(v.Partition)
 	if part == nil || part.Preempt == api.PreemptNever || x.chosen[v.ID] || v.State != api.TaskRunning && v.State != api.TaskStarting && v.State != api.TaskStaging {

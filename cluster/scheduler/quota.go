@@ -266,7 +266,7 @@ func (p *pass) barring(t *turn, need api.Resources) (by *reserve.Quota, at strin
 }
 
 // passes reports whether the current job may start though too little is left for a
-// quota's beside it: that is not before it, or it ends first, or gives way.
+// quota's beside it: that is not before it, or it ends first, or is preempted.
 func (p *pass) passes(t *turn, q *reserve.Quota, need api.Resources) bool {
 	path := t.q.part.Path
 	return q.Path == path && t.first == nil || p.endsBy(t.entry.job, q.At) || p.isLoan(t, &q.Kept) ||

@@ -38,7 +38,7 @@ const (
 type change func(f *fsm.Fork) error
 
 // starts reports whether the task starts with that changed: it is placed, or
-// others give way to it. Once nothing may be spent any more, nothing does.
+// others are preempted for it. Once nothing may be spent any more, nothing does.
 func (x *trials) starts(do change) bool {
 	f := x.base.Fork()
 	if err := do(f); err != nil {

@@ -46,7 +46,7 @@ func (p Planner) explainWait(e *Engine, v *fsm.View, j *api.Job, t *api.Task, wh
 		return
 	}
 	if seen.took > 0 {
-		why.Hints = []string{fmt.Sprintf("%s of others were told to give way to it; it starts when they have", api.Count(seen.took, "task"))}
+		why.Hints = []string{fmt.Sprintf("%s of others are being preempted for it; it starts when they have ended", api.Count(seen.took, "task"))}
 		return
 	}
 	w.tries = &trials{engine: e, base: v, now: now, job: j.ID, index: t.Index, memory: e.Remember(), left: maxTrials, clock: p.Now, until: p.Now().Add(trialTime)}

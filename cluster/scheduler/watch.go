@@ -15,7 +15,7 @@ type watch struct {
 	quota   *reserve.Quota   // or what is kept for another job below a limit
 	quotaOf string           // of that partition
 	bars    []fsm.RunningBar // or the rules by which no more may run
-	took    int              // tasks of others that give way to it
+	took    int              // tasks of others that are preempted for it
 }
 
 // limitHit is a limit that one task of a job, or its gang, would cross.

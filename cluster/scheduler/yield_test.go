@@ -33,7 +33,7 @@ func TestNoMoreGivesWayThanIsNeeded(t *testing.T) {
 					}
 				}
 				if want := int(need / 500); gave != want {
-					t.Errorf("%d give way, want %d", gave, want)
+					t.Errorf("%d are preempted, want %d", gave, want)
 				}
 				for x := range m.View().NodeTasks("id0") {
 					if x.Desired == api.DesiredStop || x.Desired == api.DesiredMove {

@@ -50,7 +50,7 @@ const (
 	outcomeNone      outcome = iota
 	outcomeFinished          // did its work
 	outcomeLimit             // ran into its time limit
-	outcomePreempted         // gave way: its work is lost
+	outcomePreempted         // was preempted: its work is lost
 	outcomeNodeLost          // its node failed: its work is lost
 	outcomeStopped           // a service that was stopped
 	outcomeCut               // still running when the simulation ended

@@ -6,7 +6,7 @@ import (
 )
 
 // Where a partition gives notice, what it lent comes back by so much later; whoever has
-// done its work within that time loses nothing, and no more give way than without it.
+// done its work within that time loses nothing, and no more are preempted than without it.
 func TestNoticeIsWaitedFor(t *testing.T) {
 	for _, c := range []struct {
 		notice, runtime int

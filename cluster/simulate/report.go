@@ -35,7 +35,7 @@ type Report struct {
 	Kept        Kept              `json:"kept"`
 	Partitions  []PartitionReport `json:"partitions"`
 	Users       []UserReport      `json:"users"`             // who used most first, at most 100
-	Endless     bool              `json:"endless,omitempty"` // one task gave way so often that the simulation ended there; see the notes
+	Endless     bool              `json:"endless,omitempty"` // one task was preempted so often that the simulation ended there; see the notes
 	Notes       []string          `json:"notes,omitempty"`
 }
 
@@ -55,7 +55,7 @@ type Distribution struct {
 	Max  float64 `json:"max"`
 }
 
-// Preemptions are attempts that gave way to others.
+// Preemptions are attempts that were preempted for others.
 type Preemptions struct {
 	Killed     int     `json:"killed"`
 	Frozen     int     `json:"frozen"`

@@ -22,7 +22,7 @@ import (
 const (
 	maxRounds = 10_000 // within one instant
 	maxIdle   = 10_000 // wake-ups in a row that change nothing while nothing runs or comes
-	maxYields = 1000   // how often one task gives way
+	maxYields = 1000   // how often a task is preempted
 )
 
 // keepEnded is how many ended jobs the store holds before they are forgotten.
@@ -52,7 +52,7 @@ type simulator struct {
 	runs    map[runKey]*run
 	dropped map[runKey]bool
 	out     []api.TaskStatus // what the executors will report
-	yields  map[runKey]int   // how often each gave way
+	yields  map[runKey]int   // how often each was preempted
 	endless string           // a task that did so too often, which ends the simulation
 	open    int              // batch tasks that have arrived or will, and have not ended
 	rec     *recorder
@@ -113,12 +113,12 @@ func newSimulator(c *Cluster, t *trace.Trace) (*simulator, error) {
 	return s, nil
 }
 
-// yielded counts that a task gave way. Taking ends by itself, but not before who
+// yielded counts that a task was preempted. Taking ends by itself, but not before who
 // may take stops to come.
 func (s *simulator) yielded(r *run) {
 	s.yields[r.key]++
 	if n := s.yields[r.key]; n >= maxYields && s.endless == "" {
-		s.endless = fmt.Sprintf("the simulation ended at %s, its bound: a task of line %d gave way for the %dth time, and may never come to its end; see what takes its room, by the priorities and guarantees of partition %s", s.now, s.jobs[r.key.job].Line, n, s.jobs[r.key.job].Partition)
+		s.endless = fmt.Sprintf("the simulation ended at %s, its bound: a task of line %d was preempted for the %dth time, and may never come to its end; see what takes its room, by the priorities and guarantees of partition %s", s.now, s.jobs[r.key.job].Line, n, s.jobs[r.key.job].Partition)
 	}
 }
 

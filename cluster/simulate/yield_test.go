@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A simulation in which one task gives way again and again ends, and says so.
+// A simulation in which a task is preempted again and again ends, and says so.
 func TestGivingWayIsBounded(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("submit,cpus,runtime,priority\n0,1,100,0\n")
@@ -20,7 +20,7 @@ func TestGivingWayIsBounded(t *testing.T) {
 	}
 	cluster := `{"nodes": [{"name": "n", "resources": "cpus=1,mem=4GiB"}], "partitions": [{"path": "default", "policy": "priority", "aging": "10000h", "minRuntime": "1s"}]}`
 	r := &simulate(t, cluster, b.String()).Report
-	if !r.Endless || r.Preemptions.Killed != maxYields || len(r.Notes) == 0 || !strings.Contains(r.Notes[0], "line 2 gave way for the 1000th time") {
+	if !r.Endless || r.Preemptions.Killed != maxYields || len(r.Notes) == 0 || !strings.Contains(r.Notes[0], "line 2 was preempted for the 1000th time") {
 		t.Errorf("killed %d, %v, %q", r.Preemptions.Killed, r.Endless, r.Notes)
 	}
 }
@@ -31,7 +31,7 @@ func TestTakingEnds(t *testing.T) {
 	cluster := `{"nodes": [{"name": "n", "resources": "cpus=4,mem=4GiB"}], "partitions": [{"path": "default", "policy": "priority", "aging": "5s", "minRuntime": "5s", "limit": {"cpus": 1}}]}`
 	res := simulate(t, cluster, "submit,cpus,runtime,priority\n0,1,10,5\n1,1,900,0\n9,1,10,1\n")
 	if r := &res.Report; r.Preemptions.Killed != 0 || r.Makespan != 920 {
-		t.Errorf("%d gave way, and all took %g s", r.Preemptions.Killed, r.Makespan)
+		t.Errorf("%d were preempted, and all took %g s", r.Preemptions.Killed, r.Makespan)
 	}
 }
 

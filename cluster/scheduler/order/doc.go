@@ -3,5 +3,5 @@
 // (Class, which a Book keeps), and one job's turn at it (Seat).
 //
 // It knows placement, not time: who is served when, what room is kept and who
-// gives way the scheduler decides, which alone calls it.
+// is preempted the scheduler decides, which alone calls it.
 package order
