@@ -18,9 +18,9 @@ const (
 	CodeNotFound    Code = "not_found"       //
 	CodeNotAllowed  Code = "not_allowed"     // no or insufficient credentials
 	CodeConflict    Code = "conflict"        // the state of the cluster forbids it now
-	CodeTimeout     Code = "timeout"         // not done yet; it goes on
+	CodeTimeout     Code = "timeout"         // not done yet; it continues
 	CodeUnavailable Code = "unavailable"     // no quorum, no leader, unreachable
-	CodeDoesNotFit  Code = "does_not_fit"    // more than any node has
+	CodeDoesNotFit  Code = "does_not_fit"    // no node is large enough
 	CodeBusy        Code = "busy"            // a bounded queue is full: try again
 	CodeTooLarge    Code = "too_large"       // a request body over the limit
 	CodeInternal    Code = "internal"        // a bug in mesita

@@ -34,7 +34,7 @@ type Payload struct {
 	Partition *Partition `json:"partition,omitempty"`
 	Incident  *Incident  `json:"incident,omitempty"`
 	// AsOf is the index of the event after which it was so, if what was after this
-	// event is kept no longer; 0: it is as it was after this one.
+	// event is no longer kept; 0: it is as it was after this one.
 	AsOf uint64 `json:"asOf,omitempty"`
 }
 

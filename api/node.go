@@ -91,7 +91,7 @@ func (n *Node) Troubles() (out []Trouble) {
 		out = append(out, Trouble{"disk full", "its data folder has no room: it gets no new tasks"})
 	}
 	if n.KeeperSilent {
-		out = append(out, Trouble{"keeper hangs", "its keeper, the parent of its tasks, does not answer: they go on, their ends are not seen, and it gets no new ones; wake or end that process (`mesita keeper`) on this node"})
+		out = append(out, Trouble{"keeper hangs", "its keeper, the parent of its tasks, does not answer: they continue, their ends are not seen, and it gets no new ones; wake or end that process (`mesita keeper`) on this node"})
 	}
 	if n.LogFault != "" {
 		out = append(out, Trouble{"log broken", n.LogFaultText()})
@@ -103,7 +103,7 @@ func (n *Node) Troubles() (out []Trouble) {
 		out = append(out, Trouble{"starts fail", "no task starts there: " + n.Starts.Message})
 	}
 	if n.Outdated {
-		out = append(out, Trouble{"outdated", "its mesita (" + n.Version + ") is older than the level of the cluster: its tasks go on, and it gets no new ones; upgrade mesita on this node"})
+		out = append(out, Trouble{"outdated", "its mesita (" + n.Version + ") is older than the level of the cluster: its tasks continue, and it gets no new ones; upgrade mesita on this node"})
 	}
 	if n.ClockOff != 0 {
 		out = append(out, Trouble{"clock off", n.ClockText()})

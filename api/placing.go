@@ -102,7 +102,7 @@ func (n *Neighbours) Note(job string, node *Node) (changed bool) {
 	return changed
 }
 
-// Clone is a copy that goes on by itself.
+// Clone is a copy that continues by itself.
 func (n *Neighbours) Clone() *Neighbours {
 	if n == nil {
 		return nil

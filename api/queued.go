@@ -57,7 +57,7 @@ func (q *Queued) Hide(sees func(job string) bool) { q.Because(q.Obstacle.hide(se
 func (q *Queued) Behind(jobs []string) { q.behind = jobs }
 
 // QueueKey is a row's place in the list of all, as a text, with its job and those that
-// it is behind: places are others by the time that somebody goes on after it.
+// it is behind: places are others by the time that somebody continues after it.
 func QueueKey(q *Queued) string {
 	return strings.Join(append([]string{fmt.Sprintf("%012d", q.Position), q.Job}, q.behind...), "\x00")
 }

@@ -19,7 +19,7 @@ type TaskRules struct {
 	// beyond is refused as it is submitted. Each partition's own counts.
 	MaxWaiting int `json:"maxWaiting,omitempty"`
 	// MaxRunning and MaxRunningPerUser are how many tasks may be on nodes, here and
-	// below: the others wait. What runs already goes on. Each partition's own count.
+	// below: the others wait. What runs already continues. Each partition's own count.
 	MaxRunning        int `json:"maxRunning,omitempty"`
 	MaxRunningPerUser int `json:"maxRunningPerUser,omitempty"`
 }
@@ -149,7 +149,7 @@ func fill[T cmp.Ordered](s *JobSpec, like *Job, had []Filled, out *[]Filled, r r
 
 // Within refuses a spec that asks more for one task than its partition, or the
 // nearest one above that says, lets it have. The chain is those, the nearest first.
-// An old one is of a job that is there and goes on: what it has has been let in.
+// An old one is of a job that is there and continues: what it has has been let in.
 func (s *JobSpec) Within(chain []*Partition, old *JobSpec) error {
 	beyond := func(field, flag, asked, most, path string) error {
 		return &Error{Code: CodeDoesNotFit, Field: field, Message: fmt.Sprintf("%s is more than partition %s lets one task have, %s: ask for less, or have an admin raise it: mesita partition set %s --%s %s",

@@ -55,7 +55,7 @@ func TestFill(t *testing.T) {
 }
 
 // The nearest partition that names a most binds; the error names the field, the
-// partition, the most and what lifts it. What a job that goes on has is let be.
+// partition, the most and what lifts it. What a job that continues has is let be.
 func TestWithin(t *testing.T) {
 	chain := []*Partition{ruled("ml/train", TaskRules{MaxCPUs: 8000}), ruled("ml", TaskRules{MaxCPUs: 2000, MaxMem: 1 << 30, MaxTime: Duration(3600e9)})}
 	batch := func(cpus MilliCPU, mem, limit Bytes, time Duration) *JobSpec {

@@ -195,7 +195,7 @@ func (t *Task) Leaving() bool {
 	return t.Desired == DesiredLeave && t.Leaves != nil && !t.State.Final()
 }
 
-// Moves reports whether the task goes on as another attempt once this one has ended.
+// Moves reports whether the task continues as another attempt once this one has ended.
 // Whoever was told to leave, and reached a limit of its own first, failed by that.
 func (t *Task) Moves() bool {
 	switch t.Desired {

@@ -177,7 +177,7 @@ func TestChangeOfAgeSurvivesCrashes(t *testing.T) {
 	}
 }
 
-// Who is to change goes on with the newest age that answers, never with one
+// Who is to change continues with the newest age that answers, never with one
 // that it comes from, and asks when two began apart.
 func TestChooseAge(t *testing.T) {
 	again := recovered.Begin("oak", time.Unix(2e9, 0))

@@ -157,7 +157,7 @@ func TestWhatWaitsForADaemonThatStaysAway(t *testing.T) {
 
 // What a daemon that is away never said a word of, and its keeper never heard
 // of, starts elsewhere as soon as the node is known to be away: kinds alike, but
-// for what may run only once. What the keeper has waits as ever.
+// for what may run only once. What the keeper has waits as before.
 func TestWhatADaemonNeverBeganMovesAtOnce(t *testing.T) {
 	bubbled(t, fsm.Newest, func(t *testing.T, w *watched) {
 		runs := w.run(t, &api.JobSpec{Name: "runs", Kind: api.KindBatch})
@@ -194,7 +194,7 @@ func TestAStoppedDaemonLeavesItsBatchWork(t *testing.T) {
 	})
 }
 
-// Whose keeper cannot be asked, or who was rebooted, is silent: as ever.
+// Whose keeper cannot be asked, or who was rebooted, is silent, as before.
 func TestNobodyVouches(t *testing.T) {
 	for name, c := range map[string]struct {
 		level  fsm.Level

@@ -87,7 +87,7 @@ func (w *caWorld) begin() {
 }
 
 // The key of the CA changes one step at a time, each once all nodes that are there
-// have done the one before; whoever leads goes on from where it is. A node that
+// have done the one before; whoever leads continues from where it is. A node that
 // is away is not waited for, and is named.
 func TestTheCAChangesInSteps(t *testing.T) {
 	w := newCAWorld(t, fsm.Newest, "a", "b", "away", "gone")
@@ -305,7 +305,7 @@ func (w *caWorld) sign(key *tlsconf.NodeKey) []byte {
 
 // A node does the steps in order, whichever it hears of: it trusts a new key, and
 // drops an old one only once it has a certificate of another. Killed at any point
-// it starts with what it has, and goes on.
+// it starts with what it has, and continues.
 func TestANodeFollowsTheCA(t *testing.T) {
 	for _, missed := range []int{0, 1, 2, 3, 6} { // how many steps go by before it hears of any
 		for _, killed := range []bool{false, true} {

@@ -45,7 +45,7 @@ type Config struct {
 	Dev         bool // one node, HTTP needs no credentials, root is allowed
 
 	Seeds     []string // addresses of nodes of this one's cluster, beside those that it remembers
-	Rejoin    bool     // go on with the age of the cluster that answers
+	Rejoin    bool     // continue with the age of the cluster that answers
 	JoinAddrs []string // addresses of nodes to join; empty = start or resume
 	Token     string   // to join with
 

@@ -70,7 +70,7 @@ func byID(t *rapid.T, list []api.Assignment) map[string]string {
 	return out
 }
 
-// A worker that goes on at any voter, after any index, has the list that a
+// A worker that continues at any voter, after any index, has the list that a
 // whole answer of that voter has; and it never takes a step back.
 func TestFeedGoesOnAtAnyVoter(t *testing.T) {
 	draw.Check(t, func(t *rapid.T) {

@@ -13,7 +13,7 @@ import (
 )
 
 // A removal changes the key, one step at a time, each once all nodes that are
-// there have done the one before; whoever leads goes on from where it is. A node
+// there have done the one before; whoever leads continues from where it is. A node
 // that is away is not waited for.
 func TestRemovalChangesTheGossipKey(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)

@@ -234,7 +234,7 @@ func (m members) Level() api.LevelStatus { return m.levels() }
 func (m members) HoldLevel(hold bool) error { return m.holdLevel(hold) }
 
 // SetLevel does what was asked for, at the leader, which tells the others. One
-// that cannot be told to go on is named in the answer: it holds still.
+// that cannot be told to continue is named in the answer: it holds still.
 func (m members) SetLevel(ctx context.Context, r api.LevelRequest, actor string) (api.LevelStatus, error) {
 	if r.Raise {
 		if err := raiseLevel(ctx, m.store, m.levels(), fsm.Meta{At: m.cfg.Now(), Actor: actor}); err != nil {

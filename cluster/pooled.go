@@ -15,7 +15,7 @@ import (
 // while a caller waits at least 2 s.
 const ackWithin = 1500 * time.Millisecond
 
-// pooled is a connection that is kept for requests to come. Where packets are
+// pooled is a connection that is kept for later requests. Where packets are
 // dropped it looks as good as any, so a request on it has to be acknowledged
 // soon. Whether the request was acted on is not known when it was not; the
 // error wraps ETIMEDOUT then, and the other connections to the node are closed.

@@ -164,7 +164,7 @@ func openToRecover(cfg *Config, clusterName string) (dir *datadir.Dir, self *dat
 		return nil, nil, "", api.Errorf(api.CodeConflict, "the node in %s is in the cluster %q, not %q: recover the one you mean", cfg.DataDir, self.Cluster, clusterName)
 	}
 	if self.Refill {
-		return nil, nil, "", api.Errorf(api.CodeConflict, "the node in %s was to go on with another age of its cluster, and its log is of the one before: start it once first", cfg.DataDir)
+		return nil, nil, "", api.Errorf(api.CodeConflict, "the node in %s was to continue with another age of its cluster, and its log is of the one before: start it once first", cfg.DataDir)
 	}
 	listen, err := cfg.listenAddr()
 	if err != nil {
@@ -197,7 +197,7 @@ func (a *Agent) tellRecovered(ctx context.Context) error {
 		return fmt.Errorf("read whether the cluster was recovered: %w", err)
 	}
 	_, err = a.store.Do(ctx, &fsm.ClusterRecovered{Meta: fsm.Meta{At: a.cfg.Now(), Actor: "node:" + a.self.Name}, NodeID: a.self.NodeID,
-		Cause: fmt.Sprintf("the majority was lost: %s went on as the only voter; the log as it was is in %s", a.self.Name, backup)})
+		Cause: fmt.Sprintf("the majority was lost: %s continued as the only voter; the log as it was is in %s", a.self.Name, backup)})
 	if err != nil {
 		return fmt.Errorf("tell that the cluster was recovered: %w", err)
 	}

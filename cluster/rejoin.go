@@ -17,9 +17,9 @@ import (
 	"github.com/mesita/mesita/gossip"
 )
 
-// errNewAge ends a life of the node that is to go on in another age of its
+// errNewAge ends a life of the node that is to continue in another age of its
 // cluster.
-var errNewAge = errors.New("this node goes on in another age of the cluster")
+var errNewAge = errors.New("this node continues in another age of the cluster")
 
 const (
 	rejoinTries = 3               // at the start, before the node begins as it was
@@ -114,7 +114,7 @@ func (a *Agent) ask(ctx context.Context, addrs []string) []told {
 	return slices.DeleteFunc(answers, func(t told) bool { return t.addr == "" })
 }
 
-// chooseAge is the age that this node is to go on in after it was told to change,
+// chooseAge is the age that this node is to continue in after it was told to change,
 // nil as long as none but its own answers. Between two that know nothing of each
 // other the operator has to decide.
 func (a *Agent) chooseAge(answers []told) (ages.Line, error) {
@@ -125,14 +125,14 @@ func (a *Agent) chooseAge(answers []told) (ages.Line, error) {
 		case best.line == nil || best.line.To(t.line) == ages.Later:
 			best = t
 		case best.line.To(t.line) == ages.Apart:
-			return nil, &api.Error{Code: api.CodeConflict, Field: "seed", Message: fmt.Sprintf("the nodes %s (at %s) and %s (at %s) are of two ages of the cluster that began apart: say with --rejoin --seed ADDRESS which of them goes on",
+			return nil, &api.Error{Code: api.CodeConflict, Field: "seed", Message: fmt.Sprintf("the nodes %s (at %s) and %s (at %s) are of two ages of the cluster that began apart: say with --rejoin --seed ADDRESS which of them continues",
 				best.Node, best.addr, t.Node, t.addr)}
 		}
 	}
 	return best.line, nil
 }
 
-// followAge notices that the cluster goes on in another age. A voter is told so
+// followAge notices that the cluster continues in another age. A voter is told so
 // and stays: whether what it holds may be given up is for the operator to say. A
 // worker holds nothing, and follows once no voter of its own age answers.
 func (a *Agent) followAge(ctx context.Context) error {
@@ -156,12 +156,12 @@ func (a *Agent) followAge(ctx context.Context) error {
 		}
 		line, err := a.nextAge(answers, !alone.IsZero())
 		if err != nil {
-			a.log.Error("this node does not know in which age of the cluster to go on", "err", err)
+			a.log.Error("this node does not know in which age of the cluster to continue", "err", err)
 		}
 		if line == nil {
 			continue
 		}
-		a.log.Warn("this node goes on in another age of the cluster", "age", line.ID(), "recovered on", line[len(line)-1].Node)
+		a.log.Warn("this node continues in another age of the cluster", "age", line.ID(), "recovered on", line[len(line)-1].Node)
 		if err := a.adopt(line); err != nil {
 			return err
 		}
@@ -193,7 +193,7 @@ func (a *Agent) nextAge(answers []told, alone bool) (ages.Line, error) {
 }
 
 // voterMissing reports whether gossip does not see one of the voters, as it is if
-// that one went on without this node.
+// that one continued without this node.
 func (a *Agent) voterMissing() bool {
 	alive := map[string]bool{a.self.NodeID: true}
 	for _, m := range a.gossip.Load().Members() {

@@ -10,7 +10,7 @@ import (
 // running is a task that the cluster says runs.
 func running(tk *api.Task, _ *api.JobSpec) { tk.State = api.TaskRunning }
 
-// A node that was part of a cluster's former age goes on in another, in which
+// A node that was part of a cluster's former age continues in another, in which
 // nobody heard of what happened meanwhile: what ended there is told again, and
 // what has a higher number than this age gave is ended for what it wants.
 func TestWhatHappenedInAFormerAge(t *testing.T) {

@@ -71,7 +71,7 @@ type news struct {
 func (e *Executor) happen(a *attempt, ev event, n news) {
 	s, ok := next(a.state, ev)
 	if !ok {
-		e.log.Error("an attempt heard of what cannot be, and goes on as it is", "attempt", a.id, "state", a.state, "event", ev)
+		e.log.Error("an attempt heard of what cannot be, and continues as it is", "attempt", a.id, "state", a.state, "event", ev)
 		return
 	}
 	moved := a.state != s.to

@@ -174,7 +174,7 @@ func openJournal(path string, log *slog.Logger) (*journal.Journal, []journal.Ent
 	return journal.Open(path, log)
 }
 
-// Run runs the node's tasks until ctx ends; the tasks go on. It is called once.
+// Run runs the node's tasks until ctx ends; the tasks continue. It is called once.
 func (e *Executor) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, e.journal.Close()) }()
 	inner, cancel := context.WithCancel(ctx)

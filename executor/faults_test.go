@@ -53,7 +53,7 @@ func (n *node) check(t *testing.T, want map[string]api.Reason) {
 // that its program is missing.
 func TestFolderOfTheTasksIsGone(t *testing.T) {
 	bubble(t, func(t *testing.T, n *node) {
-		settle() // folders are made in it for starts to come
+		settle() // folders are made in it for future starts
 		if err := os.RemoveAll(filepath.Join(n.dir, "tasks")); err != nil {
 			t.Fatal(err)
 		}

@@ -56,7 +56,7 @@ func (e *Executor) setFreezer(a *attempt) {
 	case a.state != running && a.state != stopping:
 	case f.cancel != nil:
 		if f.asked != want {
-			f.cancel() // freezerSet goes on from there
+			f.cancel() // freezerSet continues from there
 		}
 	case want && f.refused:
 	case want && !f.frozen():

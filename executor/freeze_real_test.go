@@ -84,7 +84,7 @@ func TestRealFreeze(t *testing.T) {
 	still("after a restart of the daemon")
 	before, used := r.ticks("b.0"), r.cpu("b.0")
 	r.Assign(run)
-	r.until("it goes on", func() bool { return r.ticks("b.0") > before && r.cpu("b.0") > used })
+	r.until("it continues", func() bool { return r.ticks("b.0") > before && r.cpu("b.0") > used })
 	if err := syscall.Kill(pid, 0); err != nil {
 		t.Fatal(err)
 	}

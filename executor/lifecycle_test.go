@@ -72,7 +72,7 @@ func checkStep(t *testing.T, from state, ev event, s step) {
 		bad("a process is forgotten")
 	}
 	if (ev == stop || ev == kill) && slices.Contains([]state{noting, supplying, unsure, held, rebooted, starting, recalled, running}, s.to) {
-		bad("it goes on")
+		bad("it continues")
 	}
 	if ev == stop && s.to == killing && from != killing || ev == kill && s.to == stopping {
 		bad("the wrong force is used")

@@ -249,7 +249,7 @@ func TestRealDaemonRestart(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(r.dir, "executor", "tasks", "b.0.1", "go"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r.until("the log goes on with no daemon", func() bool {
+	r.until("the log continues with no daemon", func() bool {
 		l, err := logs.Open(filepath.Join(r.dir, "executor", "logs", "b.0", "1"), logs.Options{})
 		if err != nil {
 			t.Fatal(err)

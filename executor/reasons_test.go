@@ -30,7 +30,7 @@ func TestStartReason(t *testing.T) {
 	}
 }
 
-// Who may have been ended for the numbers of its system calls is told how to go on,
+// Who may have been ended for the numbers of its system calls is told how to continue,
 // and nobody else is: not who had no such filter.
 func TestSignaled(t *testing.T) {
 	for sig, filtered := range map[syscall.Signal]bool{syscall.SIGSYS: true, syscall.SIGSEGV: false, syscall.SIGKILL: false} {

@@ -87,7 +87,7 @@ func TestJournaledAndMovedMeanwhile(t *testing.T) {
 }
 
 // The cluster may give up what did not start while it thinks the node away: that
-// starts only by a set of a cluster that thinks so no more. What runs goes on.
+// starts only by a set of a cluster that thinks so no more. What runs continues.
 func TestNothingStartsWhileTheNodeIsAway(t *testing.T) {
 	for when, want := range map[string]int{"new": 1, "journaled": 1, "superseded": 2} {
 		bubble(t, func(t *testing.T, n *node) {

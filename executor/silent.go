@@ -12,7 +12,7 @@ import (
 const keeperEvery = 10 * time.Second
 
 // KeeperSilent reports whether the keeper is there and does not answer: what runs
-// goes on, nothing starts, and no end is seen.
+// continues, nothing starts, and no end is seen.
 func (e *Executor) KeeperSilent() bool { return e.silent.Load() }
 
 func (e *Executor) watchKeeper(ctx context.Context) {

@@ -47,7 +47,7 @@ func onDisk(t *testing.T, free *atomic.Int64, f func(n *node)) {
 
 // Where less is free than what is kept for the node, the task ends that filled the disk
 // since there was more, and not the one that has the most, with all that it had there;
-// others go on, and start again once there is room.
+// others continue, and start again once there is room.
 func TestWhoFillsTheDiskIsEnded(t *testing.T) {
 	var free atomic.Int64
 	free.Store(100 << 30)

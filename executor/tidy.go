@@ -182,7 +182,7 @@ func (e *Executor) tidyTemps() {
 	}
 }
 
-// stock has folders made for the starts to come, which none of them waits for.
+// stock has folders made for future starts, which none of them waits for.
 func (e *Executor) stock() {
 	if e.prepare.Temps.Low() {
 		e.loop.ops.add(e.prepare.Temps.Fill)

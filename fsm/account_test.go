@@ -61,7 +61,7 @@ func (h *history) step() {
 		if h.IntN(4) > 0 {
 			return
 		}
-	default: // which leaves no node to go on with
+	default: // which leaves no node to continue with
 		return
 	case *TaskReport:
 		if h.used = nil; len(c.Statuses) > 0 {
@@ -73,7 +73,7 @@ func (h *history) step() {
 	}
 }
 
-// work makes a command as the generator does, or more often one that goes on with
+// work makes a command as the generator does, or more often one that continues with
 // what there is: most of its own come to nothing.
 func (h *history) work() Command {
 	v := h.s.View()

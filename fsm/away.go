@@ -25,7 +25,7 @@ func (c *NodeAway) apply(x *tx) (any, error) {
 		return nil, conflict("a node cannot be away and %s", c.State)
 	}
 	if old.State != api.NodeReady && old.State != api.NodeDraining || !old.Since.Equal(c.Since) {
-		return nil, conflict("node %s is %s by now", old.Name, old.State)
+		return nil, conflict("node %s is now %s", old.Name, old.State)
 	}
 	n := *old
 	n.State, n.Since, n.Away, n.Reason = c.State, c.At, true, "its daemon is away; its tasks run on"
@@ -55,7 +55,7 @@ func (c *NodeRelease) apply(x *tx) (any, error) {
 		return nil, err
 	}
 	if !n.Away || !n.Since.Equal(c.Since) {
-		return nil, conflict("node %s is %s by now", n.Name, n.State)
+		return nil, conflict("node %s is now %s", n.Name, n.State)
 	}
 	released := 0
 	for _, a := range c.Attempts {

@@ -17,7 +17,7 @@ const CASteps = 3
 // one. Its value is the *api.Authority.
 type CARotate struct {
 	Meta
-	Step uint64 `json:"step"` // that it goes on from
+	Step uint64 `json:"step"` // that it continues from
 
 	// In the first: the new certificate and key, PEM, the key's pin, and the new key's
 	// certificate by the old one.
@@ -41,7 +41,7 @@ func (c *CARotate) apply(x *tx) (any, error) {
 	begins := a.CAStep%CASteps == 0
 	switch {
 	case a.CAStep != c.Step:
-		return nil, conflict("the change of the CA's key is at step %d by now, not %d", a.CAStep, c.Step)
+		return nil, conflict("the change of the CA's key is now at step %d, not %d", a.CAStep, c.Step)
 	case begins && (len(c.Cert) == 0 || len(c.Key) == 0 || len(c.Cross) == 0 || c.Pin == "" || bytes.Equal(c.Cert, a.CACert)):
 		return nil, api.FieldErrorf("cert", "is not a new authority")
 	case begins && a.CADue != c.Due:

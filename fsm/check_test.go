@@ -112,7 +112,7 @@ func TestWhoIsOdd(t *testing.T) {
 }
 
 // While two voters differ nothing is written, and it is said why and who; it
-// goes on once one of them is removed.
+// continues once one of them is removed.
 func TestSplitStopsWrites(t *testing.T) {
 	s := storeAt(t, Newest)
 	at := Meta{At: testInit().At}

@@ -30,7 +30,7 @@ func (c *NodeClaim) apply(x *tx) (any, error) {
 	case old.Session == c.Session:
 		return old, nil
 	case old.Session != c.Over:
-		return nil, conflict("another start of node %s holds its identity by now: try again", old.Name)
+		return nil, conflict("another start of node %s now holds its identity: try again", old.Name)
 	case c.Refused:
 		x.openIncident(api.Incident{Kind: api.IncidentNodeCopied, Object: old.ID, Node: old.Name,
 			Message: fmt.Sprintf("a second daemon with its identity began at %s, while the one at %s answers: the data folder there is a copy", c.Addr, old.Addr),

@@ -84,7 +84,7 @@ func (r *ring) last(n int) []api.Event {
 
 // Events returns up to limit events after index, and waits until there is one.
 // It fails with CodeConflict when events after index are no longer kept: the
-// reader then takes a new View and goes on from its LastEvent.
+// reader then takes a new View and continues from its LastEvent.
 func (s *Store) Events(ctx context.Context, after uint64, limit int) ([]api.Event, error) {
 	for {
 		s.events.mu.Lock()
@@ -99,7 +99,7 @@ func (s *Store) Events(ctx context.Context, after uint64, limit int) ([]api.Even
 			if err := s.View().Happened(after); err != nil {
 				return nil, err
 			}
-			return nil, conflict("events after %d are no longer kept: read the state again and go on from there", after)
+			return nil, conflict("events after %d are no longer kept: read the state again and continue from there", after)
 		case len(out) > 0:
 			return out, nil
 		}

@@ -16,7 +16,7 @@ const gossipSteps = 3
 // new one. Its value is the *api.Authority.
 type GossipKey struct {
 	Meta
-	Step uint64 `json:"step"`           // that it goes on from
+	Step uint64 `json:"step"`           // that it continues from
 	Key  []byte `json:"key,omitempty"`  // the new one, in the first
 	Gone uint64 `json:"gone,omitempty"` // in the first: index of the latest removal of a node that is known
 }
@@ -32,7 +32,7 @@ func (c *GossipKey) apply(x *tx) (any, error) {
 	begins := a.GossipStep%gossipSteps == 0
 	switch {
 	case a.GossipStep != c.Step:
-		return nil, conflict("the change of gossip's key is at step %d by now, not %d", a.GossipStep, c.Step)
+		return nil, conflict("the change of gossip's key is now at step %d, not %d", a.GossipStep, c.Step)
 	case begins && (len(c.Key) != 32 || bytes.Equal(c.Key, a.GossipKey)):
 		return nil, api.FieldErrorf("key", "is not a new key of 32 bytes")
 	case begins:

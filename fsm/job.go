@@ -190,7 +190,7 @@ func (c *JobUpdate) apply(x *tx) (any, error) {
 	}
 	switch {
 	case c.IfVersion != 0 && old.Version != c.IfVersion:
-		return nil, conflict("job %q has version %d by now, not %d: look at it and try again", c.ID, old.Version, c.IfVersion)
+		return nil, conflict("job %q is now at version %d, not %d: look at it and try again", c.ID, old.Version, c.IfVersion)
 	case old.Spec.Kind != api.KindService || c.Spec.Kind != api.KindService:
 		return nil, conflict("job %q cannot be changed: only services can; submit it under another name", c.ID)
 	case old.Stop || old.State.Ended():

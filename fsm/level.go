@@ -114,7 +114,7 @@ var features = [...]struct {
 	MemLimits:       {3, TaskNode},
 	Pins:            {3, TaskNode},
 	LeastRights:     {3, ReadyNodes},
-	LiveLimits:      {3, TaskNode}, // one that does not know it goes on with the limit of its start
+	LiveLimits:      {3, TaskNode}, // one that does not know it continues with the limit of its start
 	GossipKeys:      {3, ReadyNodes},
 	StoppedUnmade:   {3, Voters},
 	PlainWords:      {3, Voters},
@@ -370,7 +370,7 @@ func (x *tx) reached(l Level) {
 }
 
 // readable fails if a command brings a level that this program does not know:
-// a replica that went on would diverge.
+// a replica that continued would diverge.
 func readable(c Command) error {
 	level := Level(0)
 	switch c := c.(type) {

@@ -400,7 +400,7 @@ func TestGoldenState(t *testing.T) {
 	raise(t, s, back)
 }
 
-// raise brings both to the newest level, from where they go on alike.
+// raise brings both to the newest level, from where they continue alike.
 func raise(t *testing.T, a, b *Store) {
 	t.Helper()
 	spec := &api.JobSpec{Partition: "fair", TaskSpec: api.TaskSpec{Command: []string{"/bin/learn", "x"}}}

@@ -7,7 +7,7 @@ import (
 )
 
 // A batch task that finished before its node heard that it shall move is
-// finished, whyever it was to move: nothing is done twice. A service goes on.
+// finished, whyever it was to move: nothing is done twice. A service continues.
 func TestFinishedBeforeItMoved(t *testing.T) {
 	move := map[string]func(w *world, job string) Command{
 		"drained": func(w *world, job string) Command {

@@ -249,7 +249,7 @@ func (c *NodeState) apply(x *tx) (any, error) {
 		return nil, conflict("a node cannot be set %s", c.State)
 	}
 	if old.State == c.State && !old.Away || old.State == api.NodeGone || !old.Since.Equal(c.Since) {
-		return nil, conflict("node %s is %s by now", old.Name, old.State)
+		return nil, conflict("node %s is now %s", old.Name, old.State)
 	}
 	n := *old
 	n.State, n.Reason, n.Since, n.Away = c.State, c.Reason, c.At, false

@@ -7,7 +7,7 @@ import (
 )
 
 // A node that went back to a program below the level of the cluster gets no new
-// work; its tasks go on, and it is an incident until it is upgraded.
+// work; its tasks continue, and it is an incident until it is upgraded.
 func TestAnOutdatedNode(t *testing.T) {
 	w := newWorld(t, Newest, 2)
 	w.do(&JobCreate{Meta: w.at(), Spec: testSpec(api.KindService, "web", 2)})

@@ -156,7 +156,7 @@ func (r *placingJob) among(n *api.Node) bool {
 	return against == nil
 }
 
-// clone goes on by itself.
+// clone continues by itself.
 func (c placing) clone() placing {
 	out := placing{jobs: make(map[versionKey]*placingJob, len(c.jobs)), at: maps.Clone(c.at), tally: c.tally, counted: c.counted}
 	for key, r := range c.jobs {

@@ -117,8 +117,8 @@ func (x *tx) mayPreempt(t *api.Task) bool {
 	return p == nil || t.Preempted.IsZero() || x.At.Sub(t.Preempted) >= time.Duration(p.MinRuntime)
 }
 
-// TaskThaw lets frozen tasks go on. One for whose cpus there is no room is
-// left out. Its value is how many go on.
+// TaskThaw lets frozen tasks continue. One for whose cpus there is no room is
+// left out. Its value is how many continue.
 type TaskThaw struct {
 	Meta
 	Victims []Victim `json:"victims"`

@@ -2,7 +2,7 @@ package fsm
 
 import "github.com/mesita/mesita/api"
 
-// ClusterRecovered records that the cluster goes on with one voter alone, after
+// ClusterRecovered records that the cluster continues with one voter alone, after
 // its majority was lost for good. It changes nothing: the event is all.
 type ClusterRecovered struct {
 	Meta

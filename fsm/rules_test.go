@@ -7,7 +7,7 @@ import (
 )
 
 // No command leaves more tasks waiting than a partition, or one above it, lets wait,
-// nor a task with more than it lets one have; what is there already goes on.
+// nor a task with more than it lets one have; what is there already continues.
 func TestRulesOfPartitionsBindEachCommand(t *testing.T) {
 	w := newWorld(t, Newest, 1)
 	put := func(path string, r api.TaskRules) {

@@ -32,7 +32,7 @@ func Day(t time.Time) int64 { return dayOf(t.UnixMilli()) }
 type outcome uint8
 
 const (
-	goesOn outcome = iota // it did not: it goes on, or begins anew in its place
+	goesOn outcome = iota // it did not: it continues, or begins anew in its place
 	ends                  // by itself, or as was asked for
 	fails
 	gaveWay

@@ -7,7 +7,7 @@ import (
 	"github.com/mesita/mesita/api"
 )
 
-// A node whose keeper does not answer gets no new work; its tasks go on, and it is
+// A node whose keeper does not answer gets no new work; its tasks continue, and it is
 // an incident until the keeper answers.
 func TestANodeWhoseKeeperHangs(t *testing.T) {
 	w := newWorld(t, Newest, 2)

@@ -130,7 +130,7 @@ func (x *tx) avoid(j *api.Job, t *api.Task) (left bool) {
 }
 
 // avoided reports whether what was found out about a node still holds good. What
-// is of a time to come is not trusted: the clock was wrong then, or is now.
+// is in the future is not trusted: the clock was wrong then, or is now.
 func avoided(a *api.AvoidedNode, now time.Time) bool { return now.Sub(a.At).Abs() < avoidance(a) }
 
 // avoidance is how long. What is wrong with a machine is found out by trials.
@@ -290,7 +290,7 @@ func (c *NodeTrial) apply(x *tx) (any, error) {
 		return nil, err
 	}
 	if old.Starts == nil || old.Starts.Trial || old.Starts.Since.IsZero() || !old.Starts.Since.Equal(c.Since) {
-		return nil, conflict("node %s needs no trial by now", old.Name)
+		return nil, conflict("node %s no longer needs a trial", old.Name)
 	}
 	n, st := *old, *old.Starts
 	st.Trial = true
@@ -313,7 +313,7 @@ func (c *NodeClock) apply(x *tx) (any, error) {
 		return nil, err
 	}
 	if !here(old) {
-		return nil, conflict("node %s is %s by now", old.Name, old.State)
+		return nil, conflict("node %s is now %s", old.Name, old.State)
 	}
 	n := *old
 	n.ClockOff = c.Off

@@ -175,7 +175,7 @@ func TestScaledUpWhileItScalesDown(t *testing.T) {
 }
 
 // One task that waits is stopped by itself: it has its one end, and the others
-// of its array go on around it.
+// of its array continue around it.
 func TestStopOneThatWaits(t *testing.T) {
 	w := newWorld(t, Newest, 1)
 	id := w.batch(31, 3)

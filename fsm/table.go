@@ -82,7 +82,7 @@ func (t *table[T]) unchanged(what string, key *T, revision uint64) error {
 		return conflict("there is no such %s, and so no revision %d of it", what, revision)
 	}
 	if now := *t.revision(old); now != revision {
-		return conflict("the %s was changed meanwhile, it has revision %d by now and not %d: look at it, and change it again", what, now, revision)
+		return conflict("the %s was changed meanwhile, it is now at revision %d, not %d: look at it, and change it again", what, now, revision)
 	}
 	return nil
 }

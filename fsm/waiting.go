@@ -12,7 +12,7 @@ import (
 
 // JobSet gives a job another spec, which asks for something else and is the same
 // work, if it still has the version IfVersion and the revision IfRevision (0 = any).
-// Tasks that wait ask for it; those that run go on as they began. Its value is the
+// Tasks that wait ask for it; those that run continue as they began. Its value is the
 // *api.Job.
 type JobSet struct {
 	Meta
@@ -38,7 +38,7 @@ func (c *JobSet) apply(x *tx) (any, error) {
 	case c.Seq != 0 && old.Seq != c.Seq:
 		return nil, conflict("job %q was removed, and submitted anew meanwhile: look at it and try again", c.ID)
 	case c.IfVersion != 0 && old.Version != c.IfVersion:
-		return nil, conflict("job %q has version %d by now, not %d: look at it and try again", c.ID, old.Version, c.IfVersion)
+		return nil, conflict("job %q is now at version %d, not %d: look at it and try again", c.ID, old.Version, c.IfVersion)
 	case old.Stop || old.State.Ended():
 		return nil, conflict("job %q is %s: submit it again instead", c.ID, old.State)
 	case old.Counts.Pending == 0 && old.Spec.Kind == api.KindBatch:
@@ -104,7 +104,7 @@ func (x *tx) setWaiting(j *api.Job) {
 	}
 }
 
-// JobHold has no task of a job start until it is released; what runs goes on. With
+// JobHold has no task of a job start until it is released; what runs continues. With
 // Release it is. Its value is the *api.Job.
 type JobHold struct {
 	Meta

@@ -94,7 +94,7 @@ func TestSetKeepsThePlaceInTheQueue(t *testing.T) {
 	}
 }
 
-// Nothing of a job that is on hold is placed, whoever decided it; what runs goes on,
+// Nothing of a job that is on hold is placed, whoever decided it; what runs continues,
 // and what it would take moves no guarantee.
 func TestNothingOfAJobOnHoldIsPlaced(t *testing.T) {
 	w := newWorld(t, Newest, 1)

@@ -88,7 +88,7 @@ func (g *Gossip) Run(ctx context.Context) error {
 	return nil
 }
 
-// leave tells the others that the end to come is meant. memberlist does not
+// leave tells the others that the coming end is meant. memberlist does not
 // pass that on, so each is told; and it goes into the meta, for those of before
 // that do not listen, as far as there is time.
 func (g *Gossip) leave() {
@@ -114,7 +114,7 @@ func (g *Gossip) leave() {
 
 // Join meets other nodes by "host:port" and returns how many were met; an
 // error means none. It returns when ctx is done, and meets them again after 1
-// and 5 s while Run goes on. At most 16 seeds, drawn at random, are contacted.
+// and 5 s while Run continues. At most 16 seeds, drawn at random, are contacted.
 func (g *Gossip) Join(ctx context.Context, seeds []string) (int, error) {
 	n, err := g.meet(ctx, seeds)
 	if n > 0 {

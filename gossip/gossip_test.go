@@ -258,7 +258,7 @@ func TestJoinEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// Nobody reads the events, and memberlist goes on; then the reader gets the
+// Nobody reads the events, and memberlist continues; then the reader gets the
 // latest of each node.
 func TestSlowReaderGetsTheLatest(t *testing.T) {
 	bubble(t, func(t *testing.T, net *gossiptest.Network) {

@@ -161,7 +161,7 @@ func TestChangedPacketsAreDropped(t *testing.T) {
 		}
 	}
 	before := len(wire.all())
-	eventually(t, "they go on", func() bool { return len(wire.all()) > before+1 && len(a.Members()) == 2 && len(b.Members()) == 2 })
+	eventually(t, "they continue", func() bool { return len(wire.all()) > before+1 && len(a.Members()) == 2 && len(b.Members()) == 2 })
 }
 
 func TestTransportBounds(t *testing.T) {

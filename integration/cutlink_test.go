@@ -9,8 +9,8 @@ import (
 )
 
 // The link between the leader and a follower, then a worker, is cut, and all
-// others hold: their clients are served through a third node. (That the leader goes
-// on to lead is a matter of time, and tested where time is not real: cluster/consensus.)
+// others hold: their clients are served through a third node. (That the leader continues
+// to lead is a matter of time, and tested where time is not real: cluster/consensus.)
 func TestOneCutLink(t *testing.T) {
 	l := newLab(t, 4)
 	l.Form()

@@ -169,7 +169,7 @@ func TestSimulatedWork(t *testing.T) {
 	})
 }
 
-// The leader is cut off: another leads, work goes on, and the old one comes
+// The leader is cut off: another leads, work continues, and the old one comes
 // back to the same state as the others.
 func TestSimulatedLeaderCutOff(t *testing.T) {
 	simulate(t, moods, func(s *sim) {
@@ -237,7 +237,7 @@ func TestSimulatedReportsLost(t *testing.T) {
 }
 
 // Each daemon is stopped and started again in turn, the leader's too: the same
-// processes go on, and what ended meanwhile is not lost.
+// processes continue, and what ended meanwhile is not lost.
 func TestSimulatedDaemonsRestart(t *testing.T) {
 	simulate(t, moods, func(s *sim) {
 		s.submit(service("web", 3))

@@ -10,8 +10,7 @@ import (
 )
 
 // A task that fills the disk of its node's data folder, in files that are there or that
-// it removed and has open, is ended for it. Nothing else of the node stops: what runs goes
-// on, and what starts later takes writes of Raft's log, the journal and the keeper.
+// it removed and has open, is ended for it. Nothing else of the node stops: what runs continues, and what starts later takes writes of Raft's log, the journal and the keeper.
 func TestATaskThatFillsTheDisk(t *testing.T) {
 	l := newLab(t, 1)
 	n := l.Nodes[0]

@@ -26,7 +26,7 @@ func switches(l *lab.Lab, pid int) string {
 }
 
 // Who borrowed is frozen in place when the owner asks for its guarantee, stays
-// so over the death of the daemon, and goes on as the same process once there
+// so over the death of the daemon, and continues as the same process once there
 // is room.
 func TestLentAndFrozen(t *testing.T) {
 	l := newLab(t, 1)
@@ -78,7 +78,7 @@ func TestLentAndFrozen(t *testing.T) {
 	l.Await(lab.Patience, "all to be as before", func() bool { return len(frozen()) == 3 && len(n.Running("owner")) == 3 })
 	still("after the daemon was killed")
 	n.Must(http.MethodPost, "/v1/jobs/owner/stop", nil, nil)
-	l.Await(lab.Patience, "the guests to go on", func() bool { return len(n.Running("guest")) == 4 && len(frozen()) == 0 })
+	l.Await(lab.Patience, "the guests to continue", func() bool { return len(n.Running("guest")) == 4 && len(frozen()) == 0 })
 	for _, v := range n.Running("guest") {
 		if v.PID != pids[v.ID] || v.Attempt != 1 {
 			t.Errorf("%s runs as process %d in attempt %d, and was %d", v.ID, v.PID, v.Attempt, pids[v.ID])

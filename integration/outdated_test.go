@@ -76,7 +76,7 @@ func TestAnOlderProgram(t *testing.T) {
 		t.Errorf("it is not said: %s\n%s\n%s", out, why, incidents)
 	}
 	if now := leader.Tasks("kept")[0]; now.PID != pid || now.State != api.TaskRunning {
-		t.Errorf("its task did not go on: %+v", now)
+		t.Errorf("its task did not continue: %+v", now)
 	}
 	worker.Terminate()
 	worker.Bin = newer

@@ -78,7 +78,7 @@ func (c *crowd) job() {
 	c.submit([]string{"ann", "root@oak", "root@elm"}[c.pick(0, 2)], j)
 }
 
-// elapse goes on to when the next tasks have taken as long as expected, or the engine wants to
+// elapse continues to when the next tasks have taken as long as expected, or the engine wants to
 // decide again; it is false if that is never.
 func (s *shared) elapse() bool {
 	s.t.Helper()

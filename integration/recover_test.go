@@ -19,7 +19,7 @@ import (
 // that heard of no voter of old follows it by itself. Both lost ones come back
 // with their data: they are of another age, so neither side takes the other for
 // its own, and both say so. Told to rejoin, they vote again; what was written
-// since the recovery is there, and what ran on them went on until the cluster
+// since the recovery is there, and what ran on them continued until the cluster
 // knew of it.
 func TestRecoveredQuorum(t *testing.T) {
 	l := newLab(t, 4)

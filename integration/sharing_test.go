@@ -231,12 +231,12 @@ func TestGuaranteesComeBack(t *testing.T) {
 		before := s.preempt
 		s.settle()
 		if s.preempt != before {
-			rt.Fatalf("taking back goes on: %d more", s.preempt-before)
+			rt.Fatalf("taking back continues: %d more", s.preempt-before)
 		}
 	})
 }
 
-// Frozen tasks go on where they were once their owner's room is free again.
+// Frozen tasks continue where they were once their owner's room is free again.
 func TestFrozenTasksGoOn(t *testing.T) {
 	s := newShared(t, []api.Resources{{CPUs: 4000, Mem: 8 << 30}})
 	s.partition(&api.Partition{Path: "prod", Guarantee: api.Amounts{CPUs: 2000}})
@@ -287,7 +287,7 @@ func TestNothingIsThawedWhereWorkLeaves(t *testing.T) {
 		t.Fatalf("%d are frozen", n)
 	}
 	s.do(&fsm.NodeDrain{Meta: s.meta(), ID: "id0", Drain: true, By: s.now.Add(time.Hour)})
-	for task := range s.View().MadeTasks(prod) { // there is room to go on, at the same instant
+	for task := range s.View().MadeTasks(prod) { // there is room to continue, at the same instant
 		s.report(task, api.TaskFinished, false)
 	}
 	s.settle()
@@ -326,7 +326,7 @@ func TestServicesWithPortsAreNotFrozen(t *testing.T) {
 }
 
 // A task that was frozen for as long as its partition lets it be ends, and waits to
-// start again; one that just then may go on does.
+// start again; one that just then may continue does.
 func TestFrozenForTooLong(t *testing.T) {
 	for _, goesOn := range []bool{false, true} {
 		for said, want := range map[api.Duration]time.Duration{0: time.Hour, api.Duration(5 * time.Minute): 5 * time.Minute} {
@@ -351,7 +351,7 @@ func TestFrozenForTooLong(t *testing.T) {
 			s.settle()
 			u, c := s.View().Usage("ml"), s.View().Job(ml).Counts
 			if wait := map[bool]int{false: 2, true: 0}[goesOn]; u.Frozen != 0 || c.Pending != wait || c.Running != 4-wait {
-				t.Errorf("after %s: %d are frozen, %+v (room to go on: %v)", want, u.Frozen, c, goesOn)
+				t.Errorf("after %s: %d are frozen, %+v (room to continue: %v)", want, u.Frozen, c, goesOn)
 			}
 			for task := range s.View().MadeTasks(ml) {
 				if goesOn && task.Attempt != 1 {

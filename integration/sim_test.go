@@ -186,7 +186,7 @@ func (n *simNode) start() {
 	d.run(d.announce)
 }
 
-// stop ends the daemon, if it runs; tasks go on.
+// stop ends the daemon, if it runs; tasks continue.
 func (n *simNode) stop() {
 	n.t.Helper()
 	d := n.daemon.Load()

@@ -73,7 +73,7 @@ func TestNodeLost(t *testing.T) {
 		run := leader.Running("lost")
 		return len(run) == 3 && !slices.ContainsFunc(run, func(t *api.Task) bool { return t.Node == victim.Name })
 	})
-	l.Await(lab.Patience, "the lost node's task to go on under its keeper, beside the three", func() bool { return processes(l, "lost") == 4 })
+	l.Await(lab.Patience, "the lost node's task to continue under its keeper, beside the three", func() bool { return processes(l, "lost") == 4 })
 	victim.Start()
 	settled(l, leader, "lost", 3)
 }
@@ -92,12 +92,12 @@ func TestNodeCutOff(t *testing.T) {
 		run := leader.Running("cut")
 		return len(run) == 3 && !slices.ContainsFunc(run, func(t *api.Task) bool { return t.Node == victim.Name })
 	})
-	l.Await(lab.Patience, "the cut-off node's task to go on, beside the three", func() bool { return processes(l, "cut") == 4 })
+	l.Await(lab.Patience, "the cut-off node's task to continue, beside the three", func() bool { return processes(l, "cut") == 4 })
 	l.Run("ip", "-n", victim.NS, "link", "set", "eth0", "up")
 	settled(l, leader, "cut", 3)
 }
 
-// The daemon is killed with -9: the same processes go on, what they print is
+// The daemon is killed with -9: the same processes continue, what they print is
 // not lost, and an exit code in between arrives.
 func TestDaemonKilled(t *testing.T) { daemonKilled(t, func(*lab.Node) {}) }
 
@@ -152,7 +152,7 @@ func daemonKilled(t *testing.T, meanwhile func(*lab.Node)) {
 	}
 	settled(l, n, "stay", 1)
 	before, _, _ := n.CLI("logs", "stay")
-	n.Await(lab.Patience, "the log to go on", func() bool {
+	n.Await(lab.Patience, "the log to continue", func() bool {
 		now, _, _ := n.CLI("logs", "stay")
 		return strings.Count(now, "tick") > strings.Count(before, "tick")+2
 	})

@@ -35,7 +35,7 @@ func (s *shared) slowly() int {
 			quiet = 0
 		}
 		if s.preempt-before > 1000 {
-			s.t.Fatalf("%d were preempted, and it goes on", s.preempt-before)
+			s.t.Fatalf("%d were preempted, and it continues", s.preempt-before)
 		}
 	}
 	return s.preempt - before

@@ -76,7 +76,7 @@ func glob(t *testing.T, pattern string) []string {
 }
 
 // The disk under the data folder is full: new work is refused in words that
-// name the disk, what runs goes on, and once there is room work starts again.
+// name the disk, what runs continues, and once there is room work starts again.
 func TestFullDisk(t *testing.T) {
 	l := newLab(t, 1)
 	n := l.Nodes[0]

@@ -101,7 +101,7 @@ func (s *shared) bounds(rt *rapid.T) {
 }
 
 // No partition lets more tasks start than it says, here and below, in all or of one
-// user, whoever decides and however much a pass starts; what runs above that goes on.
+// user, whoever decides and however much a pass starts; what runs above that continues.
 // Apply and the scheduler agree, or what one refuses the other would ask for for ever.
 func TestNoMoreRunThanAPartitionLets(t *testing.T) {
 	reached := 0

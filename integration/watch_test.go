@@ -12,7 +12,7 @@ import (
 	"github.com/mesita/mesita/integration/lab"
 )
 
-// What reads goes on with -w: it prints again after a change, until Ctrl-C.
+// What reads continues with -w: it prints again after a change, until Ctrl-C.
 func TestWatch(t *testing.T) {
 	l := newLab(t, 1)
 	n := l.Nodes[0]

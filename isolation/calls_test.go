@@ -140,7 +140,7 @@ func oldProgram() error {
 }
 
 // machines are what people run that has a way of its own to threads, memory and
-// input: each goes on, where it is there.
+// input: each continues, where it is there.
 var machines = map[string]func() error{
 	"C": func() error { return ifThere("cc", "-pthread", "-o", "compiled", "source.c") },
 	"Node": func() error {

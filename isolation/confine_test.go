@@ -221,7 +221,7 @@ func ambient() error {
 	return unix.Capset(&header, &set[0])
 }
 
-// work is what a program of a package does that must go on, as root.
+// work is what a program of a package does that must continue, as root.
 var work = map[string]func() error{
 	"chown": func() error {
 		return errors.Join(os.WriteFile("own", nil, 0o600), os.Chown("own", 1234, 1234), os.Remove("own"))

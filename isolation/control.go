@@ -37,7 +37,7 @@ func (s *Slice) Populated() (bool, error) {
 // Freeze stops every process and returns when all have stopped.
 func (s *Slice) Freeze(ctx context.Context) error { return s.freeze(ctx, true) }
 
-// Thaw lets the processes go on.
+// Thaw lets the processes continue.
 func (s *Slice) Thaw(ctx context.Context) error { return s.freeze(ctx, false) }
 
 func (s *Slice) freeze(ctx context.Context, on bool) error {
@@ -107,7 +107,7 @@ func (s *Slice) stopEach(ctx context.Context) error {
 
 // runs reports whether a process that was sent SIGSTOP still can. One in the
 // kernel cannot: it stops on its way out, and whoever waits in vfork for a
-// stopped child does not come out before that goes on.
+// stopped child does not come out before that continues.
 func runs(procRoot string, pid int) bool {
 	f := statFields(procRoot, pid)
 	return len(f) > 0 && !strings.Contains("TtDZX", string(f[0]))

@@ -130,7 +130,7 @@ func TestASlowStartHoldsNoFileOfAnother(t *testing.T) {
 }
 
 // TestAKilledBirthBeside: a command that hangs beside a task is killed, and the
-// task goes on.
+// task continues.
 func TestAKilledBirthBeside(t *testing.T) {
 	h := newHost(t)
 	s := create(t, h, "job/task", Limits{})

@@ -261,7 +261,7 @@ func expired(t *api.Token, now time.Time) error {
 	return denied("expired at " + t.Expires.Format(time.RFC3339) + ": make a new one with `mesita token create`")
 }
 
-// Still says why somebody whom Identify found may not go on; nil = it may. Who
+// Still says why somebody whom Identify found may not continue; nil = it may. Who
 // lost a right since begins anew. A caller whose credentials another node checked
 // may.
 func (a *Authenticator) Still(i Identity) error {
@@ -283,7 +283,7 @@ func (a *Authenticator) Still(i Identity) error {
 	return nil
 }
 
-// Became refuses to go on if somebody who is another by now lost a right.
+// Became refuses to continue if somebody who is another by now lost a right.
 func (i Identity) Became(now Identity) error {
 	if now.keeps(i) {
 		return nil

@@ -359,7 +359,7 @@ func TestSourcesAreBounded(t *testing.T) {
 		l.fail("again", now)
 	}
 	if l.wait("again", now) == 0 {
-		t.Error("a full table lets a new guesser go on")
+		t.Error("a full table lets a new guesser continue")
 	}
 }
 

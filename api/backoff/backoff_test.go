@@ -47,7 +47,7 @@ func TestPauseEndsWithItsContext(t *testing.T) {
 		defer cancel()
 		begin := time.Now()
 		if Pause(ctx, time.Hour) || time.Since(begin) != time.Second {
-			t.Errorf("went on %v after the start, want an end after 1s", time.Since(begin))
+			t.Errorf("continued %v after the start, want an end after 1s", time.Since(begin))
 		}
 		if !New(time.Second, time.Second).Wait(t.Context()) {
 			t.Error("a wait that nobody ended says that it was")

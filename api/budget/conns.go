@@ -27,7 +27,7 @@ type Conns struct {
 }
 
 // DefaultConns are the bounds of a node: few enough files and memory for all
-// else to go on. Nodes relay over a connection for each request under way.
+// else to continue. Nodes relay over a connection for each request under way.
 var DefaultConns = [3]Limits{
 	Stranger: {Total: 1024, Each: 512},
 	User:     {Total: 1024, Each: 512},

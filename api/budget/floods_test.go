@@ -37,7 +37,7 @@ func TestFloods(t *testing.T) {
 			f.Refused(one, "streams")
 		}
 		time.Sleep(floodEnds - time.Second)
-		is("it goes on", one.Name, true)
+		is("it continues", one.Name, true)
 		time.Sleep(time.Second)
 		is("afterwards", "", false)
 		for i := range 3 * maxCounted {

@@ -112,7 +112,7 @@ func (a *app) foreground(ctx context.Context, cfg cluster.Config) error {
 	})
 }
 
-// outliveReaders lets a node go on when nobody reads what it prints any more:
+// outliveReaders lets a node continue when nobody reads what it prints any more:
 // whoever started it may be gone by the time that it is ready. The signal is
 // caught, not ignored, which tasks would inherit.
 func outliveReaders() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
@@ -266,7 +266,7 @@ func (a *app) awaitDaemon(ctx context.Context, cfg cluster.Config, cmd *exec.Cmd
 			}
 			told = why
 		case <-ctx.Done():
-			fmt.Fprintf(a.err, "detached; the daemon goes on (pid %d), its log is %s\n", cmd.Process.Pid, log.path)
+			fmt.Fprintf(a.err, "detached; the daemon continues (pid %d), its log is %s\n", cmd.Process.Pid, log.path)
 			return nil
 		}
 	}

@@ -177,7 +177,7 @@ func TestFlagsAfterArguments(t *testing.T) {
 	}
 }
 
-// Ctrl-C while waiting detaches: what was asked for goes on.
+// Ctrl-C while waiting detaches: what was asked for continues.
 func TestInterruptDetaches(t *testing.T) {
 	f := withFake(t)
 	for _, args := range [][]string{
@@ -195,7 +195,7 @@ func TestInterruptDetaches(t *testing.T) {
 		})
 		cancel(errors.New("interrupted"))
 		r := <-done
-		if r.code != 0 || !strings.Contains(r.err, "detached; "+id+" goes on: see `mesita show "+id+"`") {
+		if r.code != 0 || !strings.Contains(r.err, "detached; "+id+" continues: see `mesita show "+id+"`") {
 			t.Errorf("%v: code %d, %q %q", args, r.code, r.out, r.err)
 		}
 	}

@@ -131,7 +131,7 @@ func (a *app) clusterRecover() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "data", EnvVars: []string{"MESITA_DATA"}, Value: cluster.DefaultDataDir, Usage: "data `DIR`"},
 			&cli.StringFlag{Name: "listen", Value: fmt.Sprintf("0.0.0.0:%d", cluster.DefaultPort), Usage: "`IP:PORT` of the node's one port"},
-			&cli.BoolFlag{Name: "force", Usage: "also while others that may be the majority answer; nobody is asked"},
+			&cli.BoolFlag{Name: "force", Usage: "also while others that may be the majority answer; they are not asked"},
 			option.DryRunFlag(),
 		},
 		Action: func(c *cli.Context) error {

@@ -327,7 +327,7 @@ func (f *fake) getJob(r *http.Request) (any, error) {
 		j.ExitCode = &code
 	}
 	if r.URL.Query().Get("wait") == "ended" && !j.State.Ended() {
-		return nil, api.Errorf(api.CodeTimeout, "it goes on")
+		return nil, api.Errorf(api.CodeTimeout, "it continues")
 	}
 	return j, nil
 }

@@ -100,7 +100,7 @@ func (a *app) warnAffinity(c *cli.Context, cl *client.Client, s *api.JobSpec) {
 }
 
 // differs refuses, before anything is done, a job that a submission would be
-// refused for: one of its name that goes on, and is another. A program that is
+// refused for: one of its name that continues, and is another. A program that is
 // not uploaded yet has no digest to compare.
 func differs(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
 	if s.Name == "" {

@@ -14,7 +14,7 @@ import (
 )
 
 func (a *app) jobHold() *cli.Command {
-	return a.jobVerb(jobVerb{name: "hold", use: "start nothing more of jobs until they are released; what runs goes on", would: "would hold", do: (*client.Client).HoldJob,
+	return a.jobVerb(jobVerb{name: "hold", use: "start nothing more of jobs until they are released; what runs continues", would: "would hold", do: (*client.Client).HoldJob,
 		idle: func(j *api.Job) string { return onlyIf(j.Hold, "is on hold already") }})
 }
 

@@ -21,7 +21,7 @@ func (a *app) logsCommand() *cli.Command {
 	return &cli.Command{
 		Name: "logs", Usage: "print what tasks printed", ArgsUsage: "JOB|TASK", Description: example("mesita logs web -f", "mesita logs 57.12 --previous --tail 20", "mesita logs web --since 10m -t", "mesita logs web --since 2h --until 1h --grep 'timeout|refused'"),
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "continue until the task ends; of a job, also with tasks that start later, until it ends"},
+			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "keep printing until the task ends; of a job, also with tasks that start later, until it ends"},
 			&cli.BoolFlag{Name: "previous", Usage: "of the attempt before"},
 			&cli.IntFlag{Name: "attempt", Usage: "of the attempt `NUMBER`"},
 			&cli.IntFlag{Name: "tail", Usage: "only the last `NUMBER` lines"},

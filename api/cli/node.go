@@ -25,11 +25,11 @@ func (a *app) nodeCommand() *cli.Command {
 func (a *app) nodeStart() *cli.Command {
 	return &cli.Command{
 		Name: "start", Usage: "start this node: a new cluster, or the one it is in", Description: "A node remembers where the others are. If all have other addresses now, name one of them that runs with --seed; no token is needed.\n" +
-			"After `cluster recover` on another node, --rejoin makes this one go on with the recovered cluster.\nIts raft log is kept aside then, its identity and tasks stay.\n\n" +
+			"After `cluster recover` on another node, --rejoin makes this one continue with the recovered cluster.\nIts raft log is kept aside then, its identity and tasks stay.\n\n" +
 			example("mesita node start", "mesita node start --name oak --listen 10.0.0.11:5050 --attr disk=ssd", "mesita node start --seed 10.0.1.12", "mesita node start --rejoin"),
 		Flags: append(agentFlags(),
 			&cli.StringSliceFlag{Name: "seed", Usage: "`ADDRESS` of another node, if all have moved; may be repeated"},
-			&cli.BoolFlag{Name: "rejoin", Usage: "go on with the cluster as it was recovered on another node"},
+			&cli.BoolFlag{Name: "rejoin", Usage: "continue with the cluster as it was recovered on another node"},
 		),
 		Action: func(c *cli.Context) error {
 			if err := args(c, 0, 0, "node start"); err != nil {
@@ -261,7 +261,7 @@ func heldOnly(ctx context.Context, cl *client.Client, n *api.NodeStatus) error {
 		held[t.Job] = true
 	}
 	names := slices.Sorted(maps.Keys(held))
-	return api.Errorf(api.CodeConflict, "%s still runs %s of services on hold, which stay there: `mesita job release %s` has them move, `mesita node drain %s --deadline 10m` ends them; the drain goes on", n.Name, api.Count(len(tasks), "task"), strings.Join(names, " "), n.Name)
+	return api.Errorf(api.CodeConflict, "%s still runs %s of services on hold, which stay there: `mesita job release %s` has them move, `mesita node drain %s --deadline 10m` ends them; the drain continues", n.Name, api.Count(len(tasks), "task"), strings.Join(names, " "), n.Name)
 }
 
 func (a *app) awaitEmpty(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
@@ -269,12 +269,12 @@ func (a *app) awaitEmpty(c *cli.Context, cl *client.Client, n *api.NodeStatus) e
 	for {
 		now, err := cl.Node(c.Context, n.Name)
 		if err == nil && now.Away && !away {
-			a.progress("%s is %s: the drain goes on when its daemon is back", n.Name, nodeState(now))
+			a.progress("%s is %s: the drain continues when its daemon is back", n.Name, nodeState(now))
 		}
 		away = err == nil && now.Away
 		switch {
 		case c.Context.Err() != nil:
-			a.progress("detached; the drain of %s goes on: see `mesita node show %s`", n.Name, n.Name)
+			a.progress("detached; the drain of %s continues: see `mesita node show %s`", n.Name, n.Name)
 			return nil
 		case err != nil:
 			return err
@@ -282,9 +282,9 @@ func (a *app) awaitEmpty(c *cli.Context, cl *client.Client, n *api.NodeStatus) e
 			fmt.Fprintf(a.out, "%s is empty\n", n.Name)
 			return nil
 		case now.Silent():
-			return api.Errorf(api.CodeTimeout, "%s is %s and cannot be drained: it has %s; the drain goes on when it is back", n.Name, now.State, api.OnceText(n.Name, now.Tasks))
+			return api.Errorf(api.CodeTimeout, "%s is %s and cannot be drained: it has %s; the drain continues when it is back", n.Name, now.State, api.OnceText(n.Name, now.Tasks))
 		case option.Span(c, "timeout") > 0 && time.Since(begin) > option.Span(c, "timeout"):
-			return api.Errorf(api.CodeTimeout, "%s still runs %s after %s; the drain goes on: see `mesita node show %s`", n.Name, api.Count(now.Tasks, "task"), option.Span(c, "timeout"), n.Name)
+			return api.Errorf(api.CodeTimeout, "%s still runs %s after %s; the drain continues: see `mesita node show %s`", n.Name, api.Count(now.Tasks, "task"), option.Span(c, "timeout"), n.Name)
 		case now.Tasks != left:
 			left, steady = now.Tasks, 0
 			a.progress("%s: %s left", n.Name, api.Count(left, "task"))

@@ -246,7 +246,7 @@ func (a *app) awaitGone(c *cli.Context, cl *client.Client, path string) error {
 		p, err := cl.Partition(c.Context, path)
 		switch {
 		case c.Context.Err() != nil:
-			a.progress("detached; the removal of %s goes on: see `mesita partition show %s`", path, path)
+			a.progress("detached; the removal of %s continues: see `mesita partition show %s`", path, path)
 			return nil
 		case api.ErrorCode(err) == api.CodeNotFound:
 			fmt.Fprintf(a.out, "%s removed\n", path)
@@ -256,7 +256,7 @@ func (a *app) awaitGone(c *cli.Context, cl *client.Client, path string) error {
 		case !p.Drain:
 			return api.Errorf(api.CodeConflict, "partition %s was made again meanwhile: see `mesita partition show %s`", path, path)
 		case option.Span(c, "timeout") > 0 && time.Since(begin) > option.Span(c, "timeout"):
-			return api.Errorf(api.CodeTimeout, "%s still holds %s after %s; its removal goes on: see `mesita partition show %s`", path, workText(p), option.Span(c, "timeout"), path)
+			return api.Errorf(api.CodeTimeout, "%s still holds %s after %s; its removal continues: see `mesita partition show %s`", path, workText(p), option.Span(c, "timeout"), path)
 		case workLeft(p) != left:
 			left = workLeft(p)
 			a.progress("%s: %s left", path, api.Count(left, "task"))

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Half of the program at least is not needed once it was started, and this goes
-// on with what is.
+// Half of the program at least is not needed once it was started, and this continues
+// with what is.
 func TestTheProgramGivesBackWhatItsStartNeeded(t *testing.T) {
 	before := mapped(t)
 	dropProgram()

@@ -55,7 +55,7 @@ func (a *app) awaitCA(c *cli.Context, cl *client.Client, step uint64) error {
 		about, err := cl.Cluster(c.Context)
 		switch {
 		case c.Context.Err() != nil:
-			a.progress("detached; the change goes on: see `mesita cluster show`")
+			a.progress("detached; the change continues: see `mesita cluster show`")
 			return nil
 		case err != nil:
 			return err
@@ -63,7 +63,7 @@ func (a *app) awaitCA(c *cli.Context, cl *client.Client, step uint64) error {
 			a.progress("the key of the CA is %s… now, and the old one is forgotten: who calls from elsewhere needs the new ca.crt", shortPin(about.CA.Pin))
 			return nil
 		case option.Span(c, "timeout") > 0 && time.Since(begin) > option.Span(c, "timeout"):
-			return api.Errorf(api.CodeTimeout, "after %s: %s; it goes on: see `mesita cluster show`", option.Span(c, "timeout"), caText(about.CA))
+			return api.Errorf(api.CodeTimeout, "after %s: %s; it continues: see `mesita cluster show`", option.Span(c, "timeout"), caText(about.CA))
 		}
 		if text := caText(about.CA); text != said {
 			a.progress("%s", text)

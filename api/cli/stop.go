@@ -116,7 +116,7 @@ func (a *app) wouldRestart(c *cli.Context, cl *client.Client, t *api.Task) error
 	return err
 }
 
-// whereTo is where a task is stopped, for a line that goes on.
+// whereTo is where a task is stopped, for a line that continues.
 func whereTo(t *api.Task) string {
 	switch {
 	case t.State.Final():

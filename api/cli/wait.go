@@ -21,7 +21,7 @@ const (
 	lasts     = 200 * time.Millisecond
 )
 
-// progress says on standard error what goes on.
+// progress says on standard error what continues.
 func (a *app) progress(format string, args ...any) { fmt.Fprintf(a.err, format+"\n", args...) }
 
 // status is one line about something that is waited for: on a terminal it
@@ -75,10 +75,10 @@ func (a *app) await(c *cli.Context, cl *client.Client, id string, timeout time.D
 		switch {
 		case c.Context.Err() != nil:
 			st.clear()
-			a.progress("detached; %s goes on: see `mesita show %s`", id, id)
+			a.progress("detached; %s continues: see `mesita show %s`", id, id)
 			return nil, nil
 		case errors.Is(ctx.Err(), context.DeadlineExceeded):
-			return nil, api.Errorf(api.CodeTimeout, "%s is not there after %s; it goes on: see `mesita why %s`", id, timeout, id)
+			return nil, api.Errorf(api.CodeTimeout, "%s is not there after %s; it continues: see `mesita why %s`", id, timeout, id)
 		case err != nil:
 			return nil, err
 		case done(j):
@@ -170,10 +170,10 @@ func (a *app) ended(c *cli.Context, cl *client.Client, id string) (*api.Job, err
 		switch {
 		case c.Context.Err() != nil:
 			st.clear()
-			a.progress("detached; %s goes on: see `mesita show %s`", id, id)
+			a.progress("detached; %s continues: see `mesita show %s`", id, id)
 			return nil, nil
 		case api.ErrorCode(err) == api.CodeTimeout:
-			return nil, api.Errorf(api.CodeTimeout, "job %s has not ended after %s; it goes on: see `mesita show %s`", id, limit, id)
+			return nil, api.Errorf(api.CodeTimeout, "job %s has not ended after %s; it continues: see `mesita show %s`", id, limit, id)
 		}
 		return nil, err
 	}

@@ -20,7 +20,7 @@ func (a *app) eventsCommand() *cli.Command {
 			&cli.StringFlag{Name: "for", Usage: "only about this job, task, node or partition, or by this token, `ID`"},
 			&cli.StringFlag{Name: "since", Usage: "only those not older than `TIME`: how long ago, or as in RFC 3339; 30 days are kept"},
 			&cli.StringFlag{Name: "until", Usage: "only those not newer than `TIME`"},
-			&cli.BoolFlag{Name: "follow", Aliases: []string{"f", "w"}, Usage: "go on"},
+			&cli.BoolFlag{Name: "follow", Aliases: []string{"f", "w"}, Usage: "keep watching"},
 			&cli.Uint64Flag{Name: "after", Usage: "only those after this `INDEX`"},
 			&cli.Uint64Flag{Name: "before", Usage: "only those before this `INDEX`: the page before"},
 			&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Value: 100, Usage: "the newest `NUMBER`"},
@@ -59,7 +59,7 @@ func eventQuery(c *cli.Context) (client.EventQuery, error) {
 	case c.IsSet("before") && q.Before == 0:
 		return q, api.FieldErrorf("before", "no event has an index below 1: give the lowest index of the page after it")
 	case q.Since != "" && at[0].After(now.Add(time.Minute)):
-		return q, api.FieldErrorf("since", "%s is to come: give a time that is past", q.Since)
+		return q, api.FieldErrorf("since", "%s is in the future: give a time in the past", q.Since)
 	case q.Since != "" && q.Until != "" && at[1].Before(at[0]):
 		return q, api.FieldErrorf("until", "%s is before --since %s: exchange them", q.Until, q.Since)
 	case c.Bool("follow") && c.IsSet("until"):
@@ -169,7 +169,7 @@ func (a *app) topCommand() *cli.Command {
 		Name: "top", Usage: "show what the running tasks use", Description: example("mesita top", "mesita top --once -o json"),
 		Flags: readFlags(
 			&cli.BoolFlag{Name: "once", Usage: "print one table (the default when not on a terminal)"},
-			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "go on (the default on a terminal)"},
+			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "keep watching (the default on a terminal)"},
 			option.SpanFlag("interval", 2*time.Second, "`TIME` between two looks"),
 		),
 		Action: func(c *cli.Context) error {

@@ -55,7 +55,7 @@ func someOf(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// clock is a time to come, as people say it.
+// clock is a time in the future, as people say it.
 func clock(t time.Time) string {
 	t = t.Local()
 	if d := time.Until(t); d < 20*time.Hour {

@@ -285,7 +285,7 @@ func TestWaitJobInSteps(t *testing.T) {
 			t.Errorf("asked to wait %s: longer than the time for an answer", r.URL.Query().Get("timeout"))
 		}
 		if waits < 3 {
-			refuse(w, api.Errorf(api.CodeTimeout, "it goes on"))
+			refuse(w, api.Errorf(api.CodeTimeout, "it continues"))
 			return
 		}
 		answer(w, 200, api.Job{ID: "57", State: api.JobFinished})
@@ -295,7 +295,7 @@ func TestWaitJobInSteps(t *testing.T) {
 	}
 	waits = -1000
 	_, err := c.WaitJob(t.Context(), "57", "ended", time.Millisecond)
-	want(t, err, api.CodeTimeout, "it goes on")
+	want(t, err, api.CodeTimeout, "it continues")
 }
 
 func TestUploadOnlyWhatIsMissing(t *testing.T) {

@@ -35,8 +35,8 @@ const maxStuck = 5
 const maxAway = 5
 
 // Logs calls f with each piece of a task's log until it ends, ctx ends, which
-// is not an error, or f fails. Where the connection breaks it goes on with the next
-// byte; a follow goes on from attempt to attempt, waits for those that are not
+// is not an error, or f fails. Where the connection breaks it continues with the next
+// byte; a follow continues from attempt to attempt, waits for those that are not
 // started yet, and ends when the task does.
 func (c *Client) Logs(ctx context.Context, task string, o LogOptions, f func(LogLine) error) error {
 	l := logReader{c: c, task: task, o: o, f: f, attempt: o.Attempt}

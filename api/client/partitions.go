@@ -108,7 +108,7 @@ func (c *Client) Report(ctx context.Context, by, since string) ([]*api.ReportRow
 		q.Set("since", since)
 	}
 	rows, err := getList[*api.ReportRow](ctx, c, "/v1/report", q)
-	// Not by the server: what is held goes on while pages are read, and a row would
+	// Not by the server: what is held continues while pages are read, and a row would
 	// rise over where the next page begins.
 	slices.SortStableFunc(rows, func(a, b *api.ReportRow) int { return cmp.Compare(b.CoreHours, a.CoreHours) })
 	return rows, err

@@ -12,7 +12,7 @@ import (
 
 // dialSocket connects to a node's socket. The kernel refuses at once where too many
 // wait to be let in, as in a flood: the node lets them in or throws them out by the
-// thousand, so whoever goes on trying is next.
+// thousand, so whoever keeps trying is next.
 func dialSocket(ctx context.Context, dial *net.Dialer, path string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()

@@ -11,7 +11,7 @@ import (
 )
 
 // TestACrowdAtTheSocket: where more wait at the node's socket than the kernel has
-// room for, who goes on trying gets in once some were let in.
+// room for, who keeps trying gets in once some were let in.
 func TestACrowdAtTheSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)

@@ -78,7 +78,7 @@ func TestEventsResumeWithoutGapOrDouble(t *testing.T) {
 	for range 50 {
 		seen = append(seen, r.next().Index)
 	}
-	r.res.Body.Close() // the connection breaks; the reader goes on elsewhere
+	r.res.Body.Close() // the connection breaks; the reader continues elsewhere
 	r = oak.follow(t, token, "", http.Header{"Last-Event-Id": {fmt.Sprint(seen[49])}})
 	go make100("b") // while it is read
 	for range 150 {

@@ -15,7 +15,7 @@ const feedCheck = 2 * time.Second
 // FeedRow is one line of a node's feed: what changed of all that the node needs
 // to know of the cluster's state. A row without content is a sign of life.
 type FeedRow struct {
-	Index uint64           `json:"index"`           // of the state that the node is up to date with then; where to go on from
+	Index uint64           `json:"index"`           // of the state that the node is up to date with then; where to continue from
 	Begin bool             `json:"begin,omitempty"` // the first row of an answer: what Held does not name is over
 	Held  []string         `json:"held,omitempty"`  // with Begin: ids of all tasks that the node should run
 	Put   []api.Assignment `json:"put,omitempty"`
@@ -34,7 +34,7 @@ type FeedRow struct {
 }
 
 // Feed makes the rows for one node from the views of one voter. Each
-// assignment has the index at which it changed last, so it goes on after any
+// assignment has the index at which it changed last, so it continues after any
 // index, and needs no history for it.
 type Feed struct {
 	node  string
@@ -46,13 +46,13 @@ type Feed struct {
 	bounds Bounds
 }
 
-// NewFeed goes on after an index, 0 = from the start.
+// NewFeed continues after an index, 0 = from the start.
 func NewFeed(node string, after uint64) *Feed {
 	return &Feed{node: node, after: after, sent: map[string]api.Assignment{}}
 }
 
 // Row is what the node lacks of a view, and whether that is anything. The view
-// must not be older than the index after which the feed goes on.
+// must not be older than the index after which the feed continues.
 func (f *Feed) Row(v *fsm.View) (r FeedRow, news bool) {
 	r = FeedRow{Index: v.Index(), Begin: !f.begun}
 	there := map[string]bool{}

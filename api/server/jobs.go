@@ -172,7 +172,7 @@ func applyJob(c *call) (any, error) {
 	case old == nil && ifVersion != 0:
 		return nil, api.Errorf(api.CodeConflict, "there is no job %q, and so no version %d of it", s.Name, ifVersion)
 	case old != nil && ifVersion != 0 && old.Version != ifVersion:
-		return nil, api.Errorf(api.CodeConflict, "job %q has version %d by now, not %d: look at it and try again", s.Name, old.Version, ifVersion)
+		return nil, api.Errorf(api.CodeConflict, "job %q is now at version %d, not %d: look at it and try again", s.Name, old.Version, ifVersion)
 	case old != nil && old.Spec.Kind == api.KindBatch && !old.Stop && reflect.DeepEqual(old.Spec, s):
 		if dry {
 			return c.plan(view, s, nil)
@@ -182,7 +182,7 @@ func applyJob(c *call) (any, error) {
 	update := &fsm.JobUpdate{Meta: c.Meta(), ID: s.Name, IfVersion: ifVersion, IfRevision: ifRevision, Spec: s, Filled: filled}
 	if c.goesOnAsItIs(view, s) { // and as nothing that took its place
 		if ifRevision != 0 && ifRevision != old.Revision {
-			return nil, api.Errorf(api.CodeConflict, "job %q has revision %d by now, not %d: look at it and try again", s.Name, old.Revision, ifRevision)
+			return nil, api.Errorf(api.CodeConflict, "job %q is now at revision %d, not %d: look at it and try again", s.Name, old.Revision, ifRevision)
 		}
 		update.IfVersion, update.IfRevision = old.Version, old.Revision
 	}

@@ -35,7 +35,7 @@ var lasting = map[string]string{
 	"HEAD /v1/blobs/{digest}":        "",
 }
 
-// endless makes the executor's answers go on for as long as they may.
+// endless makes the executor's answers continue for as long as they may.
 func (n *testNode) endless() {
 	n.logs = func(ctx context.Context, _ LogQuery, emit func(*LogPiece) error) error {
 		if err := emit(&LogPiece{Time: testTime, Stream: "stdout", Data: []byte("line\n")}); err != nil {
@@ -146,7 +146,7 @@ func TestWhatLastsEndsWithItsToken(t *testing.T) {
 			end()
 			rest, err := io.ReadAll(in)
 			if late := net.Error(nil); errors.As(err, &late) && late.Timeout() { // how else it is cut off does not matter
-				t.Errorf("%s through %s goes on after its end: %v", name, through.id, err)
+				t.Errorf("%s through %s continues after its end: %v", name, through.id, err)
 			}
 			told := rt.Method != http.MethodPost || strings.Contains(rt.Path, "/local/") // who is passed on to an exec asks by itself
 			if cert == "" && told && !strings.Contains(string(rest), "revoked") {

@@ -36,7 +36,7 @@ type mirror struct {
 	incidents map[uint64]*api.Incident
 }
 
-// rows are those of a list, and the event to go on after.
+// rows are those of a list, and the event to continue after.
 func rows[T any](m *mirror, path string) ([]T, uint64) {
 	m.t.Helper()
 	var out struct {
@@ -89,7 +89,7 @@ func (b *body) Write(p []byte) (int, error) {
 }
 
 // follow reads all events up to now. It may be cut off at any of them, as a client that
-// goes on after the index that it saw last must be.
+// continues after the index that it saw last must be.
 func (m *mirror) follow(cut func() bool) {
 	m.t.Helper()
 	ctx, cancel := context.WithCancel(m.t.Context())
@@ -349,7 +349,7 @@ func (m *mover) step(s *fsm.Store, r *rand.Rand, pick func() string) string {
 }
 
 // What the store keeps no longer of an event is told as it is now wherever there is
-// something of it now, so who goes on after an event of before misses nothing.
+// something of it now, so who continues after an event of before misses nothing.
 func TestWhatIsKeptNoLongerIsToldAsItIs(t *testing.T) {
 	for name, let := range map[string]func(*mover){
 		"by a snapshot": func(m *mover) {
@@ -387,9 +387,9 @@ func TestWhatIsKeptNoLongerIsToldAsItIs(t *testing.T) {
 	}
 }
 
-// A stream that is open as its token may see more ends with what to do, and who goes on
+// A stream that is open as its token may see more ends with what to do, and who continues
 // after an event of before is told the same, unless it does not ask what events are about;
-// after the event that told of it, it goes on. Of fewer rights it is so, too.
+// after the event that told of it, it continues. Of fewer rights it is so, too.
 func TestRightsThatChangeEndAMirror(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := quietNode(t, newWorld(), "oak", newStoreAt(t, fsm.Newest))
@@ -425,7 +425,7 @@ func TestRightsThatChangeEndAMirror(t *testing.T) {
 				t.Errorf("more rights %t, a stream that tells of no rows says %q", more, said)
 			}
 			if w := open(after)(); w.Code != 409 {
-				t.Errorf("more rights %t, who goes on is answered %d", more, w.Code)
+				t.Errorf("more rights %t, who continues is answered %d", more, w.Code)
 			}
 			for _, query := range []string{brief, fmt.Sprint("?after=", n.store.View().LastEvent())} {
 				if w := open(query)(); w.Code != 200 || strings.Contains(w.Body.String(), "event: error") {

@@ -132,7 +132,7 @@ func TestAssignments(t *testing.T) {
 	}
 }
 
-// A feed begins with the leader, goes on at any voter that has applied what the
+// A feed begins with the leader, continues at any voter that has applied what the
 // node holds, and says what changed since.
 func TestFeed(t *testing.T) {
 	_, oak, elm := twoNodes(t)
@@ -164,7 +164,7 @@ func TestFeed(t *testing.T) {
 	}
 	rest, status := ask(elm, whole.Index)
 	if status != 200 || !rest.Begin || len(rest.Held) != 1 || len(rest.Put) != 0 {
-		t.Errorf("a follower goes on with %d %+v", status, rest)
+		t.Errorf("a follower continues with %d %+v", status, rest)
 	}
 	finishBatchTask(t, oak.store, "sums")
 	if over, status := ask(elm, whole.Index); status != 200 || len(over.Held) != 0 || len(over.Put) != 0 {

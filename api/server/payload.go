@@ -177,15 +177,15 @@ func (s *sight) come(out exchange.Stream, e *api.Event) error {
 	return nil
 }
 
-// followable refuses to go on after an event if what moved since from or to where the
+// followable refuses to continue after an event if what moved since from or to where the
 // reader sees it cannot be told: of what a snapshot brought, only what happened is kept,
 // and of a token's rights only what they are now.
 func (s *sight) followable(store *fsm.Store, after uint64) error {
 	if t := s.view.Token(s.id.Token); t != nil && !s.brief && after < t.RightsSince {
-		return api.Errorf(api.CodeConflict, "what this token may see changed by event %d: take the lists again, and go on after the event that they name", t.RightsSince)
+		return api.Errorf(api.CodeConflict, "what this token may see changed by event %d: take the lists again, and continue after the event that they name", t.RightsSince)
 	}
 	if from := store.PayloadsAfter(); !s.all && after < from {
-		return api.Errorf(api.CodeConflict, "what changed in events up to %d is kept no longer: take the lists again, and go on after the event that they name", from)
+		return api.Errorf(api.CodeConflict, "what changed in events up to %d is no longer kept: take the lists again, and continue after the event that they name", from)
 	}
 	return nil
 }

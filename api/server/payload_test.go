@@ -42,7 +42,7 @@ func followed(t *testing.T, n *testNode, token, query string, after uint64) (eve
 }
 
 // However large a job's spec is and however often it changed, an event is no more than
-// a client takes, a list of them is bounded and says where it goes on, and who does not
+// a client takes, a list of them is bounded and says where it continues, and who does not
 // ask what they are about is told of none of it.
 func TestEventsOfTheLargestJobs(t *testing.T) {
 	for _, c := range []string{`"`, "\x01"} { // what takes two bytes of JSON, and six
@@ -121,7 +121,7 @@ func largestList(t *testing.T, n *testNode, token string, after uint64) {
 			break
 		}
 		if p.Before != next+1 {
-			t.Fatalf("it goes on before %d, and %d is next", p.Before, next)
+			t.Fatalf("it continues before %d, and %d is next", p.Before, next)
 		}
 	}
 	if pages < 2 || next != after {
@@ -153,7 +153,7 @@ func TestAListEndsWithItsReader(t *testing.T) {
 	}
 }
 
-// A list that its reader has already names the event to go on after as a new one does.
+// A list that its reader has already names the event to continue after as a new one does.
 func TestAListThatStayedNamesItsEvent(t *testing.T) {
 	n := newLeader(t)
 	admin := n.token(api.RoleAdmin)

@@ -61,7 +61,7 @@ func listQueue(c *call) (any, error) {
 }
 
 // anchors are the jobs before a row, the last one first. They stood one behind the
-// other, so a page goes on behind those that do still: one that stands apart moved back,
+// other, so a page continues behind those that do still: one that stands apart moved back,
 // and what is between was told on no page, or another came between. If none waits any
 // more it begins with the first row. Rows may be told again, and none is left out that
 // stood behind, unless all of them moved back.

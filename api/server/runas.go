@@ -49,7 +49,7 @@ func (c *call) settleUser(v *fsm.View, s *api.JobSpec) error {
 
 // goesOn reports whether a spec asks for a job that is there, with the tasks that it
 // has. A batch that ended does not begin again if all of it is the same. What would
-// take a command that makes a job, if that one has ended by then, does not go on:
+// take a command that makes a job, if that one has ended by then, does not continue:
 // such a job is the caller's.
 func (c *call) goesOn(j *api.Job, s *api.JobSpec) bool {
 	like, want := *j.Spec, *s

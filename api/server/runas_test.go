@@ -213,7 +213,7 @@ func TestWhoMapsUsers(t *testing.T) {
 	}
 }
 
-// TestBelowTheLevel: a cluster with nodes that know nothing of this goes on as it was.
+// TestBelowTheLevel: a cluster with nodes that know nothing of this continues as it was.
 func TestBelowTheLevel(t *testing.T) {
 	s := fsm.NewStore(nil)
 	do(t, s, &fsm.ClusterInit{Level: fsm.TaskUsers.Level() - 1, Meta: fsm.Meta{At: testTime}, Cluster: &api.Cluster{ID: "c1", Name: "pine"}, Authority: &api.Authority{},

@@ -172,7 +172,7 @@ func taskRows(all runs, sees *sight, fold bool) func(func(any) bool) {
 			})
 			return
 		}
-		var open folded // may go on
+		var open folded // may continue
 		more := true
 		all(func(j *api.Job, r fsm.TaskRun) bool {
 			if open.takes(sees, j, r) {

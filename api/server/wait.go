@@ -42,7 +42,7 @@ func (c *call) waitJob() (any, error) {
 		case settled(c.Store.View(), j, until):
 			return j, nil
 		case errors.Is(err, context.DeadlineExceeded):
-			return nil, api.Errorf(api.CodeTimeout, "job %s is %s after %s; it goes on: see `mesita why %s`", j.ID, progress(j), timeout, j.ID)
+			return nil, api.Errorf(api.CodeTimeout, "job %s is %s after %s; it continues: see `mesita why %s`", j.ID, progress(j), timeout, j.ID)
 		case err != nil:
 			return nil, err
 		}

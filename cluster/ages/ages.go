@@ -14,7 +14,7 @@ import (
 // the same node from the same state, are two ages.
 type Age struct {
 	ID   string    `json:"id"`
-	Node string    `json:"node"` // the name of the one that went on alone
+	Node string    `json:"node"` // the name of the one that continued alone
 	At   time.Time `json:"at"`   // by that node's clock
 }
 

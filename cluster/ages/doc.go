@@ -1,4 +1,4 @@
-// Package ages tells the lives of a cluster apart. A recovery (one voter goes on
+// Package ages tells the lives of a cluster apart. A recovery (one voter continues
 // alone after the majority was lost) begins a new age: what the other voters of
 // old hold from then on is another history, and must not be mixed with it.
 //

@@ -25,12 +25,12 @@ func Compare(own, its Line, node string) *Other {
 func (o *Other) Error() string {
 	switch o.Relation {
 	case Later:
-		return fmt.Sprintf("node %s is of a later age of the cluster (%s), which this node was not part of: start this node with `mesita node start --rejoin` to go on with it; its raft log is then kept aside, its identity and tasks stay",
+		return fmt.Sprintf("node %s is of a later age of the cluster (%s), which this node was not part of: start this node with `mesita node start --rejoin` to continue with it; its raft log is then kept aside, its identity and tasks stay",
 			o.Node, o.Its.began())
 	case Earlier:
 		return fmt.Sprintf("node %s is of an age of the cluster that is over (%s): start it with `mesita node start --rejoin`; its raft log is then kept aside, its identity and tasks stay", o.Node, o.Own.began())
 	}
-	return fmt.Sprintf("node %s and this node are of two ages of the cluster that began apart (%s there, %s here): decide which goes on, and start the nodes of the other with `mesita node start --rejoin --seed ADDRESS` of one that does",
+	return fmt.Sprintf("node %s and this node are of two ages of the cluster that began apart (%s there, %s here): decide which continues, and start the nodes of the other with `mesita node start --rejoin --seed ADDRESS` of one that does",
 		o.Node, o.Its.began(), o.Own.began())
 }
 

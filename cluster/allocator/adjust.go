@@ -100,7 +100,7 @@ func raise(a, b api.Amounts) api.Amounts {
 
 // fitParent cuts a target to what is left of the parent's guarantee, or of the
 // cluster, once the fixed guarantees and those decided before are taken. What
-// the minimums of those to come need is left to them, but not by whoever is
+// the minimums of later ones need is left to them, but not by whoever is
 // before them at its own minimum: so where there is not enough for all minimums,
 // the first have theirs, and no more is promised than there is.
 func fitParent(v *fsm.View, p *api.Partition, target api.Amounts, moving []*api.Partition, given map[string]api.Amounts) api.Amounts {

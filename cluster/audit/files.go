@@ -23,7 +23,7 @@ const (
 	mostFile = int64(64 << 20) // bytes of a file that are read
 )
 
-// open finds out what is on disk, and where the chain goes on. What is not whole
+// open finds out what is on disk, and where the chain continues. What is not whole
 // at the end stays as it is: a new file says so.
 func (w *writer) open() {
 	entries, err := os.ReadDir(w.cfg.Dir)
@@ -56,8 +56,8 @@ func numberOf(name string) (uint64, bool) {
 	return n, ok && err == nil
 }
 
-// resume goes on after the last record of a file that is as it was written, and
-// returns it; nil if there is none. A file with a tear is not gone on with: what
+// resume continues after the last record of a file that is as it was written, and
+// returns it; nil if there is none. A file with a tear is not continued with: what
 // would come after it would hide that it was among the last.
 func (w *writer) resume(path string, newest bool) *api.AuditRecord {
 	b, err := read(path)

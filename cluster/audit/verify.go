@@ -183,7 +183,7 @@ func (v *verifier) mend(r *api.AuditRecord) {
 // explained notes what a start has recorded.
 func (v *verifier) explained(t tear) bool {
 	for _, f := range t.faults {
-		v.Notes = append(v.Notes, fmt.Sprintf("%s, line %d: %s, as a power cut leaves it; the audit went on after it", f.File, f.Line, f.What))
+		v.Notes = append(v.Notes, fmt.Sprintf("%s, line %d: %s, as a power cut leaves it; the audit continued after it", f.File, f.Line, f.What))
 	}
 	return true
 }

@@ -70,7 +70,7 @@ func (w *writer) flush() {
 	if err != nil {
 		w.broken = time.After(retry)
 		if why := err.Error(); w.lastErr.Swap(&why) == nil {
-			w.cfg.Log.Error("the audit cannot be written: the node goes on without", "folder", w.cfg.Dir, "err", err)
+			w.cfg.Log.Error("the audit cannot be written: the node continues without it", "folder", w.cfg.Dir, "err", err)
 		}
 		w.stuck.Store(true)
 		return
@@ -83,7 +83,7 @@ func (w *writer) flush() {
 	w.head, w.end = w.chain, w.size
 	w.mu.Unlock()
 	if w.lastErr.Swap(nil) != nil {
-		w.cfg.Log.Info("the audit goes on", "folder", w.cfg.Dir)
+		w.cfg.Log.Info("the audit continues", "folder", w.cfg.Dir)
 	}
 	w.stuck.Store(false)
 	if lost := w.lost.Swap(0); lost > 0 {

@@ -252,8 +252,8 @@ func (n *Node) regain() {
 	}
 }
 
-// mend waits until a damaged voter holds what the leader had committed. It goes
-// on until what is so is on disk.
+// mend waits until a damaged voter holds what the leader had committed. It continues
+// until what is so is on disk.
 func (n *Node) mend() {
 	retry := backoff.New(mendEvery, time.Second)
 	for wait, noted := mendEvery, false; ; {

@@ -16,7 +16,7 @@ type glue struct {
 	store  *fsm.Store
 	limit  uint64          // entries between snapshots
 	ending <-chan struct{} // closed when the node ends
-	fatal  chan error      // cap 1: why the node cannot go on
+	fatal  chan error      // cap 1: why the node cannot continue
 	full   chan struct{}   // cap 1: a snapshot is due
 
 	applied func(index uint64) // called after entries up to index took effect

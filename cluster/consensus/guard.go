@@ -36,7 +36,7 @@ type guard struct {
 	took     atomic.Bool           // it did
 
 	voted func(term uint64) <-chan error // keeps outside of the log that it votes in a term, which is on disk
-	cut   func(from, to uint64)          // notes that the end of the log goes on a leader's order
+	cut   func(from, to uint64)          // notes that the end of the log continues a leader's order
 
 	hangs atomic.Bool // a write of entries does not end
 

@@ -258,8 +258,8 @@ func (n *Node) retune() {
 	}
 }
 
-// Run takes part until ctx ends or the node cannot go on, hands over the lead
-// if it has it, and closes everything. It returns why the node cannot go on:
+// Run takes part until ctx ends or the node cannot continue, hands over the lead
+// if it has it, and closes everything. It returns why the node cannot continue:
 // an entry or snapshot that this version cannot read.
 func (n *Node) Run(ctx context.Context) error {
 	loops, stop := context.WithCancel(context.WithoutCancel(ctx))

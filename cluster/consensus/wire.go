@@ -85,7 +85,7 @@ func (w *wire) listen() {
 		case rpc := <-from:
 			if err := w.refuse(rpc); err != nil {
 				if rpc.Reader != nil {
-					_, _ = io.Copy(io.Discard, rpc.Reader) // the connection goes on after it
+					_, _ = io.Copy(io.Discard, rpc.Reader) // the connection continues after it
 				}
 				rpc.Respond(nil, err)
 				continue

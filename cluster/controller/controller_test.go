@@ -113,7 +113,7 @@ func TestServiceGrowsAndShrinks(t *testing.T) {
 	w.do(&fsm.JobScale{Meta: w.meta(), ID: "web", Count: 2})
 	w.settle()
 	if got := w.View().Task("web.1"); got == nil || got.Attempt != 2 {
-		t.Fatalf("web.1 must go on with attempt 2, so that nothing of the first is mixed up: %+v", got)
+		t.Fatalf("web.1 must continue with attempt 2, so that nothing of the first is mixed up: %+v", got)
 	}
 }
 
@@ -256,7 +256,7 @@ func TestDrainMovesServicesAtOnceAndBatchesAtTheDeadline(t *testing.T) {
 		t.Fatal("one task of the service should move, the other wait for it")
 	}
 	if w.View().Task(batch+".0").Desired != api.DesiredRun {
-		t.Fatal("the batch should go on until the deadline")
+		t.Fatal("the batch should continue until the deadline")
 	}
 	w.report("web.0", api.TaskKilled, 0)
 	w.run("id1")
@@ -271,7 +271,7 @@ func TestDrainMovesServicesAtOnceAndBatchesAtTheDeadline(t *testing.T) {
 	w.now = due.Add(-time.Second)
 	w.settle()
 	if w.View().Task(batch+".0").Desired != api.DesiredRun {
-		t.Fatal("the batch should go on until it just ends by the deadline")
+		t.Fatal("the batch should continue until it just ends by the deadline")
 	}
 	w.now = due
 	w.settle()
@@ -281,7 +281,7 @@ func TestDrainMovesServicesAtOnceAndBatchesAtTheDeadline(t *testing.T) {
 }
 
 // What is frozen on a node that is to be empty cannot end there: it moves at once,
-// and the rest may go on.
+// and the rest may continue.
 func TestDrainMovesFrozenTasksFirst(t *testing.T) {
 	for _, asked := range []bool{false, true} { // whether its node has said that it is frozen
 		w := newWorld(t)
@@ -384,7 +384,7 @@ func TestForgetsOnlyByATrustedTime(t *testing.T) {
 	pass(-47*time.Hour, time.Hour)
 }
 
-// What runs of a service on hold goes on, whatever version it is given and whether its
+// What runs of a service on hold continues, whatever version it is given and whether its
 // node is drained, until that drain's deadline; what waits takes the new version. Once
 // it is released, the rest follows.
 func TestWhatRunsOfAServiceOnHoldGoesOn(t *testing.T) {

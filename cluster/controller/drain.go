@@ -8,7 +8,7 @@ import (
 )
 
 // drain moves the tasks of a draining node away: those that are frozen at once, as
-// they do not go on here; services one task of each job at a time, whether or not it
+// they do not continue here; services one task of each job at a time, whether or not it
 // was told to leave in a while, but for one that leaves too soon for another to be moved
 // before; and what is left in time to have ended at the deadline.
 // Services on hold stay until then: nothing of them would start elsewhere.

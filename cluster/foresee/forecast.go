@@ -181,7 +181,7 @@ func (f *forecast) serve(job string, n int, first func(r *row)) {
 	f.served += n
 }
 
-// elapse goes on to when the next attempts end, or the engine wants to decide again.
+// elapse continues to when the next attempts end, or the engine wants to decide again.
 // It is false if that is never.
 func (f *forecast) elapse() bool {
 	f.goOn()
@@ -241,7 +241,7 @@ func (f *forecast) attempt(x *end) *api.Task {
 	return t
 }
 
-// goOn has what was frozen and goes on since end once it has run as long as expected.
+// goOn has what was frozen and continues since end once it has run as long as expected.
 func (f *forecast) goOn() {
 	f.frozen = slices.DeleteFunc(f.frozen, func(x end) bool {
 		t := f.attempt(&x)

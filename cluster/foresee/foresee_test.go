@@ -210,7 +210,7 @@ func (w *world) planJob(s *api.JobSpec, cmd fsm.Command) {
 	w.t.Helper()
 	before, frozen := running(w.View(), s.Name), map[string]bool{}
 	for t := range w.View().FrozenTasks() {
-		frozen[fmt.Sprint(t.ID, t.Node, " #", t.Attempt)] = true // one that goes on is not started
+		frozen[fmt.Sprint(t.ID, t.Node, " #", t.Attempt)] = true // one that continues is not started
 	}
 	plan, err := w.jobs().Plan(context.Background(), w.View(), s, cmd)
 	if err != nil {

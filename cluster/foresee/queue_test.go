@@ -166,7 +166,7 @@ func TestALimitHasItsPartOfALongBacklog(t *testing.T) {
 	}
 }
 
-// Where it is bounded how many tasks of one user run, users go on beside each other
+// Where it is bounded how many tasks of one user run, users continue beside each other
 // for as long as both have some, whoever has the whole beginning of the queue, and
 // also where nothing else is in the way; who is not bounded is not held up.
 func TestABoundOfEachUserLetsTheOthersPass(t *testing.T) {

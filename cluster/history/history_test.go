@@ -381,7 +381,7 @@ func TestDiskThatTakesNothing(t *testing.T) {
 }
 
 // A disk that gets full in the middle of a write: what is there can be read, is
-// not taken for damage, and goes on without a gap once there is room.
+// not taken for damage, and continues without a gap once there is room.
 func TestDiskThatGetsFull(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("mounts a small disk of its own: run it as root")

@@ -121,7 +121,7 @@ func (w *writer) diverged() bool {
 	return true
 }
 
-// findPlace goes on where the store's events begin, when those in between are
+// findPlace continues where the store's events begin, when those in between are
 // gone, or waits until the store has come to where the history ends.
 func (w *writer) findPlace(ctx context.Context) {
 	oldest, newest := w.cfg.Source.EventBounds()
@@ -170,7 +170,7 @@ func (w *writer) flush() {
 	}
 	if w.broken {
 		w.broken = false
-		w.cfg.Log.Info("the history of events goes on", "folder", w.cfg.Dir)
+		w.cfg.Log.Info("the history of events continues", "folder", w.cfg.Dir)
 	}
 	w.batch.reset()
 	w.prune()
@@ -208,5 +208,5 @@ func (w *writer) close() {
 }
 
 func (w *writer) failed(what, path string, err error) {
-	w.cfg.Log.Warn("the history of events: "+what+" failed; the node goes on without", "path", path, "err", err)
+	w.cfg.Log.Warn("the history of events: "+what+" failed; the node continues without it", "path", path, "err", err)
 }

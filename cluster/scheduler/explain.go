@@ -71,7 +71,7 @@ func (p Planner) CheckFits(v *fsm.View, s *api.JobSpec) error {
 	case len(reasons) == 0:
 		return api.Errorf(api.CodeDoesNotFit, "no node meets %s: see `mesita node ls -o wide` for their attributes", constraintList(s, part))
 	}
-	return api.Errorf(api.CodeDoesNotFit, "one task is more than any node has: %s; ask for less, or add a bigger node", strings.Join(reasons[:min(len(reasons), 3)], "; "))
+	return api.Errorf(api.CodeDoesNotFit, "no node is large enough for one task: %s; ask for less, or add a larger node", strings.Join(reasons[:min(len(reasons), 3)], "; "))
 }
 
 func constraintList(s *api.JobSpec, part *api.Partition) string {
@@ -236,7 +236,7 @@ func (p Planner) explainTask(e *Engine, v *fsm.View, t *api.Task) *api.Why {
 		if part := v.Partition(t.Partition); part != nil {
 			why.Summary += "; it ends and waits again if that lasts until " + t.FrozenAt.Add(part.FrozenAtMost()).Format("15:04")
 		}
-		why.Hints = []string{fmt.Sprintf("it goes on where it stopped once %s has cpus=%s free; it has %s now", t.Node, t.Resources.CPUs, v.Free(t.NodeID).CPUs)}
+		why.Hints = []string{fmt.Sprintf("it continues where it stopped once %s has cpus=%s free; it has %s now", t.Node, t.Resources.CPUs, v.Free(t.NodeID).CPUs)}
 	case t.Leaving():
 		why.Summary = fmt.Sprintf("%s is on %s (%s), and was told to leave: others are entitled to what it holds", t.ID, t.Node, t.State.Word())
 		why.Hints = []string{"it gets its stop signal at " + t.Leaves.Format("15:04:05") + ", and starts again when there is room; one that has finished by then stays finished"}

@@ -55,7 +55,7 @@ func (x *preemption) freezable(v *api.Task) bool {
 	return v.Resources.Pins == 0 && (len(v.Ports) == 0 || j != nil && j.Spec.Kind != api.KindService)
 }
 
-// thaw lets the next frozen task of a partition go on that has room for its
+// thaw lets the next frozen task of a partition continue that has room for its
 // cpus, and whose node is not to be empty. It is false when there is none.
 func (p *pass) thaw(t *turn) bool {
 	if !t.listed {

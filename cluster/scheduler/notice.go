@@ -66,7 +66,7 @@ func (p *pass) unknown(slot int) bool {
 	return false
 }
 
-// known has the next pass go on with what this one found out.
+// known has the next pass continue with what this one found out.
 func (x *preemption) known() {
 	x.freed = x.freed || x.e.fresh && x.view.LeavingCount() > 0
 	x.e.fresh = false

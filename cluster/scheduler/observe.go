@@ -19,7 +19,7 @@ type observer interface {
 	// passed is told of one that is passed by: no node has room, or it is not ready
 	// to start, until then if that is known.
 	passed(e *entry, ready bool, until time.Time)
-	// blocked is told that the current job of a turn cannot go on.
+	// blocked is told that the current job of a turn cannot continue.
 	blocked(p *pass, t *turn, limit bool)
 	// kept is told of what is kept below the limit of a partition for another job.
 	kept(j *api.Job, by *reserve.Quota, of string)

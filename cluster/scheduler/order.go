@@ -20,7 +20,7 @@ type Place struct {
 	Job   *api.Job
 	Tasks int
 	First bool // none of the job's are before these
-	// Limit is what has it stand behind all that can go on, nil if nothing does. What
+	// Limit is what has it stand behind all that can continue, nil if nothing does. What
 	// it needs is that of the first one there.
 	Limit *api.Obstacle
 }
@@ -33,7 +33,7 @@ type ordering struct {
 	served  int
 	passed  float64 // of the cluster, in this generation
 	run     []ran   // and where that counts in the tally
-	enough  bool    // some could not go on in it as enough run
+	enough  bool    // some could not continue in it as enough run
 	renewed bool
 	yield   func(Place) bool
 }
@@ -48,7 +48,7 @@ type ran struct {
 // passed counts as held, by shares, guarantees, limits, fair users and bounds of what
 // runs, until as much of it was passed as the cluster has, or enough run of all that is
 // left: then all before that has ended, but what has no end. Who is at a limit or a
-// bound stands behind all that can go on till then.
+// bound stands behind all that can continue till then.
 func (e *Engine) InOrder(now time.Time, yield func(Place) bool) {
 	o := &ordering{pass: &pass{e: e, view: e.view, now: now, round: e.begin(e.view), running: e.view.Tally()}, lines: map[string]*line{}, yield: yield}
 	lasts := e.lasting()
@@ -92,7 +92,7 @@ func (o *ordering) renew() {
 }
 
 // generation passes tasks until as many were passed as there is room for, or none can
-// go on; then more is false. went is false once nobody wants to hear of more.
+// continue; then more is false. went is false once nobody wants to hear of more.
 func (o *ordering) generation(limits bool, lasts float64) (more, went bool) {
 	barred := false
 	for path := o.round.Next(); path != ""; path = o.round.Next() {
@@ -248,7 +248,7 @@ func (l *line) wait(bars []fsm.RunningBar, u *user) bool {
 	return all
 }
 
-// uncap has those go on of whom enough ran.
+// uncap has those continue of whom enough ran.
 func (l *line) uncap() {
 	for _, u := range l.capped {
 		heap.Push(&l.users, u)

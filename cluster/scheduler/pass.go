@@ -45,7 +45,7 @@ type pass struct {
 	next    time.Time
 	ends    map[string]time.Duration // estimates of the jobs asked for in this pass
 	looks   observer
-	whole   bool // it goes on however much is placed
+	whole   bool // it continues however much is placed
 }
 
 // turn is a partition's place in its queue during a pass.
@@ -62,7 +62,7 @@ type turn struct {
 	head    *reserve.Head   // and its task, if room is kept for it
 	limited bool            // it was a limit that it lacks room below
 	waiting []*entry
-	frozen  []*api.Task // those of the partition that may go on
+	frozen  []*api.Task // those of the partition that may continue
 	listed  bool
 	packed  *packing
 }
@@ -107,7 +107,7 @@ func (p *pass) run() {
 	p.preempt()
 }
 
-// pause ends a pass that has decided enough for now; the next one goes on at
+// pause ends a pass that has decided enough for now; the next one continues at
 // once.
 func (p *pass) pause() {
 	p.flush()
@@ -259,7 +259,7 @@ func (p *pass) leave(t *turn) {
 	t.entry, t.seat = nil, nil
 }
 
-// block notes that the current job cannot go on, and leaves it. The first one
+// block notes that the current job cannot continue, and leaves it. The first one
 // gets room held for it. It is true when nothing behind it may start.
 func (p *pass) block(t *turn, limit bool) (strict bool) {
 	e := t.entry

@@ -311,7 +311,7 @@ func (x *preemption) victimsOn(t *turn, c *order.Class, need api.Resources, slot
 	return set
 }
 
-// spare lets those go on that are not needed after all, the most valuable
+// spare lets those continue that are not needed after all, the most valuable
 // first.
 func (x *preemption) spare(set *victimSet, c *order.Class, need, left api.Resources, t *turn) {
 	for k := len(set.list) - 1; k >= 0; k-- {

@@ -94,7 +94,7 @@ func (p *pass) endless(top string) (sum api.Resources) {
 }
 
 // addQuota finds when a quota's job can start, and keeps it: beside those of others,
-// but for those that yield to it. They go on if that leaves them what they need.
+// but for those that yield to it. They continue if that leaves them what they need.
 func (p *pass) addQuota(q *reserve.Quota, yields func(*reserve.Quota) bool) {
 	behind := map[*reserve.Quota]bool{}
 	held := make([]api.Resources, len(q.Levels))

@@ -91,7 +91,7 @@ func (m *machine) report(t *api.Task, state api.TaskState) {
 	m.do(&fsm.TaskReport{Meta: m.meta(), Statuses: []api.TaskStatus{st}})
 }
 
-// minute goes on for one: who is done ends.
+// minute continues for one: who is done ends.
 func (m *machine) minute() {
 	m.t.Helper()
 	m.now = m.now.Add(time.Minute)

@@ -175,7 +175,7 @@ func (r *recorder) drop(job int) {
 	r.part(job).stopped++
 }
 
-// abandon counts a task that was stopped before it could go on.
+// abandon counts a task that was stopped before it could continue.
 func (r *recorder) abandon(run *run) { r.part(run.key.job).stopped++ }
 
 // requeue counts a task as waiting again.

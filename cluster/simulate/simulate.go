@@ -114,7 +114,7 @@ func newSimulator(c *Cluster, t *trace.Trace) (*simulator, error) {
 }
 
 // yielded counts that a task was preempted. Taking ends by itself, but not before who
-// may take stops to come.
+// may take further stops.
 func (s *simulator) yielded(r *run) {
 	s.yields[r.key]++
 	if n := s.yields[r.key]; n >= maxYields && s.endless == "" {
@@ -253,7 +253,7 @@ func (s *simulator) settle(ctx context.Context) error {
 			return fmt.Errorf("at %s: %w", s.now, err)
 		}
 	}
-	return fmt.Errorf("at %s: decisions go on without end: this is a bug of mesita", s.now)
+	return fmt.Errorf("at %s: decisions continue without end: this is a bug of mesita", s.now)
 }
 
 func (s *simulator) setWake(next time.Time, did bool) {
@@ -266,7 +266,7 @@ func (s *simulator) setWake(next time.Time, did bool) {
 	}
 }
 
-// advance goes on to the next instant at which something happens, and tells
+// advance continues to the next instant at which something happens, and tells
 // whether there is one.
 func (s *simulator) advance() bool {
 	at, ok := s.queue.next()

@@ -10,10 +10,10 @@ import (
 )
 
 // A connection is as good as what the other end showed when it began. Streams of
-// Raft and gossip, and answers that flow, go on for days: so each is ended once
+// Raft and gossip, and answers that flow, continue for days: so each is ended once
 // nobody of its certificate is let in any more.
 
-// keptGrace is how long a connection for HTTP goes on after the key of its peer's
+// keptGrace is how long a connection for HTTP continues after the key of its peer's
 // certificate was dropped or its node removed, so that what was asked before is
 // answered: a node that asks for its own removal hears of it. What is asked on it
 // meanwhile is nobody's, see PeerOf, or refused, as a removed node's requests are; and

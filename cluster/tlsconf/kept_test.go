@@ -35,7 +35,7 @@ func over(from, to net.Conn) bool {
 }
 
 // A connection between nodes ends at whichever end drops the key that the other's
-// certificate is of, or finds it to be removed; those of others go on.
+// certificate is of, or finds it to be removed; those of others continue.
 func TestConnectionsEndWithTheirKey(t *testing.T) {
 	was, is := newCA(t, "pine"), newCA(t, "pine")
 	both := slices.Concat(is.CertPEM(), was.CertPEM())

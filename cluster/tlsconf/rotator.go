@@ -26,7 +26,7 @@ const (
 )
 
 // Rotator renews a holder's certificate at half its life, while connections
-// and listeners go on; and when others refuse the node, whatever the reason:
+// and listeners continue; and when others refuse the node, whatever the reason:
 // its clock may be wrong, or the answer is why.
 type Rotator struct {
 	Holder *Holder

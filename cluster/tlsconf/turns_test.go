@@ -61,7 +61,7 @@ func TestTurns(t *testing.T) {
 }
 
 // TestOthersRest: three quarters of the time no turn is of an address where no node
-// was, and those of nodes go on meanwhile.
+// was, and those of nodes continue meanwhile.
 func TestOthersRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		turns := newTurns(1)

@@ -77,10 +77,10 @@ func (s *Steady) Now() time.Time {
 		}
 	case s.step == 0 || (off-s.step).Abs() > Slight:
 		s.step, s.seen = off, up
-		s.log.Warn("this machine's clock jumped; what waits here goes on as before, and the new time is believed if it stays",
+		s.log.Warn("this machine's clock jumped; what waits here continues as before, and the new time is believed if it stays",
 			"by", off.Round(time.Millisecond), "believed after", Believed)
 	case up-s.seen >= Believed:
-		s.log.Warn("the jump of this machine's clock is believed by now", "by", off.Round(time.Millisecond))
+		s.log.Warn("the jump of this machine's clock is now believed", "by", off.Round(time.Millisecond))
 		s.step = 0
 		s.base, s.since = wall, up
 		now = wall

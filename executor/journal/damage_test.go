@@ -164,7 +164,7 @@ func object(t testing.TB, v any) []byte {
 }
 
 // An upgrade may be taken back at any time: a program without sums reads what
-// this one wrote, writes in its own way, and this one goes on from there.
+// this one wrote, writes in its own way, and this one continues from there.
 func TestTheProgramOfBefore(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.db")
 	old := func(i int, r Record) {

@@ -60,7 +60,7 @@ func NewClient(cfg ClientConfig) *Client {
 	return c
 }
 
-// Close ends the connections; the keepers and their tasks go on.
+// Close ends the connections; the keepers and their tasks continue.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	c.closed = true
@@ -433,7 +433,7 @@ func (c *Client) again() {
 // would say of their tasks that they do not run here, so beside another it is
 // told to answer nobody; the error is that it may do so all the same. One that
 // cannot answer keeps silent: then a node whose daemon is away is taken for
-// lost, as ever.
+// lost, as before.
 func (c *Client) appoint(ctx context.Context) error {
 	c.vouching.Lock()
 	defer c.vouching.Unlock()

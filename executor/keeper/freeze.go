@@ -134,7 +134,7 @@ func (c *Client) Freeze(ctx context.Context, id string) (Status, error) {
 	return c.setFreezer(ctx, message{Op: opFreeze, ID: id})
 }
 
-// Thaw lets the processes of an attempt go on.
+// Thaw lets the processes of an attempt continue.
 func (c *Client) Thaw(ctx context.Context, id string) (Status, error) {
 	return c.setFreezer(ctx, message{Op: opThaw, ID: id})
 }

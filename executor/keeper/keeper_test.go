@@ -330,7 +330,7 @@ func TestDaemonGone(t *testing.T) {
 	}
 	d.leave()
 	r.poke()
-	r.until("the log goes on with no daemon", func() bool { return r.output("a.0/1", logs.Options{}) == "1\n2\n" })
+	r.until("the log continues with no daemon", func() bool { return r.output("a.0/1", logs.Options{}) == "1\n2\n" })
 	e := r.client()
 	r.until("the exit is told later", func() bool {
 		all, err = e.Running(t.Context())
@@ -355,7 +355,7 @@ func (r *rig) fifo() string {
 	return p
 }
 
-// poke lets what reads the fifo go on.
+// poke lets what reads the fifo continue.
 func (r *rig) poke() {
 	f, err := os.OpenFile(r.fifo(), os.O_WRONLY, 0)
 	if err != nil {

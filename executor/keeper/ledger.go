@@ -22,7 +22,7 @@ import (
 //
 // A disk that hangs holds up the write itself. So what is to be written is queued
 // in the order in which it came to be known, which waits for nothing, and whoever
-// must not go on before it is there waits in write.
+// must not continue before it is there waits in write.
 type ledger struct {
 	path string
 

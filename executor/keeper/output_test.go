@@ -9,8 +9,8 @@ import (
 )
 
 // TestOutputIsReadToItsEnd: what was written before the time for it was up is
-// not lost to a slow reader, and a process that holds the output open, or goes
-// on writing, keeps nobody waiting.
+// not lost to a slow reader, and a process that holds the output open, or continues
+// writing, keeps nobody waiting.
 func TestOutputIsReadToItsEnd(t *testing.T) {
 	r, w, err := pipe()
 	if err != nil {
@@ -58,7 +58,7 @@ func TestOutputNobodyTakes(t *testing.T) {
 	}
 	enough := errors.New("enough")
 	err = readAll(r, func([]byte) error {
-		if err := r.Close(); err != nil { // would wait for a read that goes on
+		if err := r.Close(); err != nil { // would wait for a read that continues
 			t.Error(err)
 		}
 		return enough

@@ -57,7 +57,7 @@ const (
 // errGone says that the connection ended before the answer.
 var errGone = errors.New("the connection to the keeper ended")
 
-// close ends the connection; the keeper and its tasks go on.
+// close ends the connection; the keeper and its tasks continue.
 func (p *peer) close() {
 	p.mu.Lock()
 	p.closed = true

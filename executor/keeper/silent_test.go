@@ -80,7 +80,7 @@ func stopped(t *testing.T, pid int) bool {
 }
 
 // What is asked of a keeper that does not answer is refused as that, in time, and
-// a start among it is not begun as the keeper wakes; what ran goes on. One of the
+// a start among it is not begun as the keeper wakes; what ran continues. One of the
 // version before is asked as well.
 func TestAKeeperThatDoesNotAnswer(t *testing.T) {
 	for name, rigOf := range map[string]func(*testing.T) (*rig, *client){

@@ -15,7 +15,7 @@ import (
 )
 
 // The parent of all tasks is the last to be killed for memory, where a process
-// may ask for that, and its tasks are killed as ever.
+// may ask for that, and its tasks are killed as before.
 func TestTheKeeperIsSpared(t *testing.T) {
 	var set [2]unix.CapUserData
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}

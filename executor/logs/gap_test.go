@@ -56,7 +56,7 @@ func (c *teller) take(e logs.Entry) {
 	case e.Missing == logs.Unknown:
 		c.t.Fatal("unknown bytes are missing")
 	case start != c.told[s]:
-		c.t.Fatalf("stream %d goes on at %d after %d was told", s, start, c.told[s])
+		c.t.Fatalf("stream %d continues at %d after %d was told", s, start, c.told[s])
 	case e.Missing == 0 && !bytes.Equal(c.written[s][start:e.Pos[s]], e.Data):
 		c.t.Fatalf("other bytes at %d of stream %d", start, s)
 	case e.Missing != 0 && c.lines && e.Pos[s] < int64(len(c.written[s])) && c.written[s][e.Pos[s]-1] != '\n':
@@ -188,7 +188,7 @@ func TestLogsFromBeforeThereWereMarks(t *testing.T) {
 	if err != nil || len(gaps) != 1 || gaps[0].Missing != logs.Unknown || !bytes.HasSuffix(c.written[0], []byte(old)) || len(old) < 20<<10 {
 		t.Fatalf("%d bytes, missing %+v, %v", len(old), gaps, err)
 	}
-	// A new keeper goes on in the same log.
+	// A new keeper continues in the same log.
 	w = create(t, dir, 1<<20)
 	if err := errors.Join(w.Write(logs.Stdout, time.Now(), []byte("more\n")), w.Close()); err != nil {
 		t.Fatal(err)

@@ -108,7 +108,7 @@ func TestRotationIsBounded(t *testing.T) {
 	const limit = 64 << 10
 	w := create(t, dir, limit)
 	for i := range 5000 {
-		write(t, w, logs.Stdout, fmt.Sprintf("line %04d of a log that goes on for long\n", i))
+		write(t, w, logs.Stdout, fmt.Sprintf("line %04d of a log that continues for long\n", i))
 		if i%500 == 0 && size(t, dir) > limit {
 			t.Fatalf("%d bytes on disk, at most %d are allowed", size(t, dir), limit)
 		}
@@ -123,7 +123,7 @@ func TestRotationIsBounded(t *testing.T) {
 			t.Fatalf("line %q, want %q", l, want)
 		}
 	}
-	same(t, dir, logs.Options{Tail: 1}, "line 4999 of a log that goes on for long\n")
+	same(t, dir, logs.Options{Tail: 1}, "line 4999 of a log that continues for long\n")
 	got, err = read(t, dir, logs.Options{Tail: 600}) // over a segment's border
 	if n := strings.Count(got, "\n"); err != nil || n != 600 || !strings.HasPrefix(got, "line 4400") {
 		t.Fatalf("%d lines, beginning %q, %v", n, got[:20], err)
@@ -263,7 +263,7 @@ func TestCorruptFileIsNamed(t *testing.T) {
 	dir := t.TempDir()
 	w := create(t, dir, 64<<10)
 	for i := range 600 {
-		write(t, w, logs.Stdout, fmt.Sprintf("line %04d of a log that goes on for long\n", i))
+		write(t, w, logs.Stdout, fmt.Sprintf("line %04d of a log that continues for long\n", i))
 	}
 	path := filepath.Join(dir, "00000001.log")
 	b, err := os.ReadFile(path)
@@ -280,10 +280,10 @@ func TestCorruptFileIsNamed(t *testing.T) {
 		if err != nil || len(gaps) != 1 || !strings.Contains(gaps[0].Why, path) {
 			t.Fatalf("byte %d: missing %+v, error %v", at, gaps, err)
 		}
-		if n := len("line 0599 of a log that goes on for long\n"); len(got)+int(gaps[0].Missing) != 600*n || len(got)%n != 0 {
+		if n := len("line 0599 of a log that continues for long\n"); len(got)+int(gaps[0].Missing) != 600*n || len(got)%n != 0 {
 			t.Fatalf("byte %d: %d bytes there and %d told missing, want %d", at, len(got), gaps[0].Missing, 600*n)
 		}
-		if !strings.HasSuffix(got, "line 0599 of a log that goes on for long\n") {
+		if !strings.HasSuffix(got, "line 0599 of a log that continues for long\n") {
 			t.Fatalf("byte %d: the next segment is not read", at)
 		}
 	}

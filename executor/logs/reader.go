@@ -11,7 +11,7 @@ import (
 
 // Options chooses what a Reader returns.
 type Options struct {
-	Follow bool      // go on until the end mark
+	Follow bool      // continue until the end mark
 	Tail   int       // only the last so many lines; 0 = all, below 0 = none of what is there
 	Since  time.Time // only lines that began then or later
 	After  Position  // only what came after

@@ -7,7 +7,7 @@ import (
 )
 
 // maxSkip is how many bytes are looked at for a line's start after some were
-// missing: what has no lines goes on anywhere.
+// missing: what has no lines continues anywhere.
 const maxSkip = 64 << 10
 
 const (

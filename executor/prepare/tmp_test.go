@@ -269,7 +269,7 @@ func TestDeepFoldersAreRemoved(t *testing.T) {
 	stopped, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := temps.Remove(stopped, dir); err == nil {
-		t.Error("it went on to the end after its own")
+		t.Error("it continued to the end after its own")
 	}
 	var was unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {

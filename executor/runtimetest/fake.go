@@ -48,7 +48,7 @@ type Fake struct {
 	pid      int
 	down     bool
 	silent   bool
-	hung     [2]chan struct{} // closed when what waits for it may go on; nil: nothing does
+	hung     [2]chan struct{} // closed when what waits for it may continue; nil: nothing does
 	subs     map[chan keeper.Status]context.Context
 }
 

@@ -48,7 +48,7 @@ func (f *Fake) Freeze(ctx context.Context, id string) (keeper.Status, error) {
 	return p.status, nil
 }
 
-// Thaw lets the attempt go on.
+// Thaw lets the attempt continue.
 func (f *Fake) Thaw(ctx context.Context, id string) (keeper.Status, error) {
 	f.wait(ctx, Asks)
 	f.mu.Lock()

@@ -24,7 +24,7 @@ func (g *Grown) Since() time.Time { return g.hadAt }
 // Space is what a file system has free, and what is to stay so, in bytes.
 type Space struct{ Free, Reserve int64 }
 
-// Short reports whether there is so little that whoever goes on filling it is to be
+// Short reports whether there is so little that whoever continues filling it is to be
 // found out: twice of what is to stay free.
 func (s Space) Short() bool { return s.Free < 2*s.Reserve }
 

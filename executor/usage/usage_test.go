@@ -71,7 +71,7 @@ func TestWhatFoldersHave(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := Of(ctx, time.Time{}, dir); err == nil {
-		t.Error("it goes on when nobody waits any more")
+		t.Error("it continues when nobody waits any more")
 	}
 }
 

@@ -63,7 +63,7 @@ func parse(args []string) (options, error) {
 	var o options
 	f := flag.NewFlagSet("attack", flag.ContinueOnError)
 	f.Uint64Var(&o.seed, "seed", rand.Uint64N(1_000_000), "which attack comes when")
-	f.DurationVar(&o.length, "for", 0, "how long to go on; 0: each attack once")
+	f.DurationVar(&o.length, "for", 0, "how long to continue; 0: each attack once")
 	f.DurationVar(&o.flood, "flood", 10*time.Second, "how long each flood lasts")
 	f.StringVar(&o.bin, "bin", "", "the binary (default: built from this module)")
 	f.BoolVar(&o.strict, "strict", false, fmt.Sprintf("nodes have to say how they are within %v, have no more than %d MB, and elect nobody; without, these are figures, as a busy machine misses them", healthWithin, sizeWithin>>20))

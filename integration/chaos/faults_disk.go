@@ -47,7 +47,7 @@ func diskHangs(r *run, t *told) func() {
 // As an ext4 is given up, fdatasync may say that all is well of what is lost: it
 // waits for a transaction that is gone already, a few milliseconds before the
 // file system refuses writes (seen with a loop of fdatasync in 4 of 150 tries,
-// Linux 6.18). A voter may end then and name its log; one that goes on with
+// Linux 6.18). A voter may end then and name its log; one that continues with
 // something else is found at the end.
 func failing(how func(*lab.Disk) error) func(*run, *told) func() {
 	return func(r *run, t *told) func() {

@@ -109,7 +109,7 @@ func (r *run) mustEnd(n *lab.Node, verb string, args ...string) {
 	from := logSize(n)
 	n.Launch(verb, args...)
 	if !lab.Until(wellWithin, n.Ended) {
-		r.stage.Errorf("%s %s of the old program goes on above its level: %s", n.Name, verb, logFrom(n, from))
+		r.stage.Errorf("%s %s of the old program continues above its level: %s", n.Name, verb, logFrom(n, from))
 		n.Kill()
 		return
 	}

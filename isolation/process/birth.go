@@ -54,7 +54,7 @@ type Birth struct {
 // stage is a part of the birth, for the words of its error.
 type stage struct {
 	err  func(error) error
-	goOn bool // the birth goes on without
+	goOn bool // the birth continues without
 }
 
 func (st *Starter) begin(at Place, c Spec, f Files, beside *Process) (*Birth, error) {
@@ -247,7 +247,7 @@ func (b *Birth) clone(z *zygote) error {
 	return nil
 }
 
-// letBegin has the newborn go on, now that it is known: one of whom nobody has heard
+// letBegin has the newborn continue, now that it is known: one of whom nobody has heard
 // would run what is started again elsewhere. One that cannot be told ends.
 func (b *Birth) letBegin() error {
 	raw, err := b.news.SyscallConn()

@@ -142,7 +142,7 @@ func inPoller(pid int, until time.Time, wait func() (bool, error)) error {
 }
 
 // scarce reports whether something was refused for want of files or memory. That
-// passes, and says nothing of a process: to wait for one goes on.
+// passes, and says nothing of a process: to wait for one continues.
 func scarce(err error) bool {
 	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
 }

@@ -28,7 +28,7 @@ func interpret()
 // interpretPC returns where interpret is.
 func interpretPC() unsafe.Pointer
 
-// clone makes a process by clone3 which goes on with code, the address of a
+// clone makes a process by clone3 which continues with code, the address of a
 // copy of interpret, at the step first. It returns the PID, or an error number
 // as the kernel does. Signals of this thread wait meanwhile, as the kernel
 // begins a clone anew for each.

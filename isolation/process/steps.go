@@ -246,7 +246,7 @@ func (b *Birth) protectSystem(c *chain) {
 	}
 }
 
-// unlessAway goes on after an error if the kernel has no such path any more.
+// unlessAway continues after an error if the kernel has no such path any more.
 func (b *Birth) unlessAway(c *chain, does *step, path uintptr) {
 	cwd := unix.AT_FDCWD
 	look := (&chain{a: b.arena}).call(0, unix.SYS_FACCESSAT, uintptr(cwd), path, unix.F_OK)
@@ -255,7 +255,7 @@ func (b *Birth) unlessAway(c *chain, does *step, path uintptr) {
 	c.open = append(c.open, &look.fail)
 }
 
-// unlessThere goes on after an error of making a file that is there already.
+// unlessThere continues after an error of making a file that is there already.
 func (b *Birth) unlessThere(c *chain, does *step) {
 	look := (&chain{a: b.arena}).call(0, compare, b.report+4, uintptr(unix.EEXIST))
 	look.next = c.fail
@@ -263,7 +263,7 @@ func (b *Birth) unlessThere(c *chain, does *step) {
 	c.open = append(c.open, &look.zero)
 }
 
-// unlessGone goes on after an error if nothing is mounted there any more: the machine
+// unlessGone continues after an error if nothing is mounted there any more: the machine
 // may unmount what it had when its mounts were read.
 func (b *Birth) unlessGone(c *chain, protect *step, path, found uintptr) {
 	cwd := unix.AT_FDCWD
@@ -277,7 +277,7 @@ func (b *Birth) unlessGone(c *chain, protect *step, path, found uintptr) {
 	c.last = end
 }
 
-// mountProc gives the namespace a /proc that shows it, or goes on without.
+// mountProc gives the namespace a /proc that shows it, or continues without.
 func (b *Birth) mountProc(c *chain) {
 	a := b.arena
 	st := b.does("tasks see the processes of the machine in /proc: a private one cannot be mounted")

@@ -24,7 +24,7 @@ import (
 // newborns are our children, not the zygote's.
 //
 // It runs a script itself, for ever: it receives files and a script, clones itself,
-// has the clone go on with that script, and answers with its PID. It ends with us,
+// has the clone continue with that script, and answers with its PID. It ends with us,
 // as its socket does.
 type zygote struct {
 	mem    []byte

@@ -162,7 +162,7 @@ func TestANewbornThatNobodyHearsOf(t *testing.T) {
 	b.status.Close()
 }
 
-// A newborn is known, and goes on, also if its zygote was killed before it answered.
+// A newborn is known, and continues, also if its zygote was killed before it answered.
 func TestAZygoteThatIsKilledAfterItsClone(t *testing.T) {
 	b, z := unborn(t, shell("exit 3"))
 	first := b.script()

@@ -96,7 +96,7 @@ func (a *assembler) goTo(place int) int {
 	return a.add(unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JA, K: uint32(a.last() - place)})
 }
 
-// near is a place that a conditional jump reaches, from which it goes on.
+// near is a place that a conditional jump reaches, from which it continues.
 func (a *assembler) near(place int) int {
 	if a.last()-place < maxJump {
 		return place
@@ -104,7 +104,7 @@ func (a *assembler) near(place int) int {
 	return a.goTo(place)
 }
 
-// jump goes on at one place if it holds, or at another.
+// jump continues at one place if it holds, or at another.
 func (a *assembler) jump(op uint16, k uint32, holds, not int) int {
 	holds, not = a.near(holds), a.near(not)
 	return a.add(unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_K | op, K: k, Jt: uint8(a.last() - holds), Jf: uint8(a.last() - not)})

@@ -30,7 +30,7 @@ func benchLists(b *bench) error {
 	if err := parallel(connections, connections, func(int) error { return load(n.socket, listed/connections) }); err != nil {
 		return err
 	}
-	idle := 0.0 // of what goes on meanwhile without being asked
+	idle := 0.0 // of what continues meanwhile without being asked
 	if err := await("the node to have nothing to do", time.Minute, 0, func() bool {
 		before := cpuTime(n.cmd.Process.Pid)
 		time.Sleep(time.Second)

@@ -74,7 +74,7 @@ var benchmarks = []benchmark{
 }
 
 // figures is what each change of how tasks run is measured by, in one run of
-// five minutes: benchmarks, and how often each is repeated (0 = as ever).
+// five minutes: benchmarks, and how often each is repeated (0 = the usual number).
 var figures = []struct {
 	name   string
 	repeat int

@@ -14,7 +14,7 @@ import (
 
 // HeaderIndex is, on every answer, the index of the state that it was made of
 // or at least of; HeaderEvent is, on lists, also on those that the caller has already,
-// the event to go on after; HeaderStale is set when no leader confirmed that state.
+// the event to continue after; HeaderStale is set when no leader confirmed that state.
 const (
 	HeaderIndex = "X-Mesita-Index"
 	HeaderEvent = "X-Mesita-Event"

@@ -20,7 +20,7 @@ const (
 	farewell = 2 * time.Second
 )
 
-// Lasting reports whether a request may go on after it was allowed.
+// Lasting reports whether a request may continue after it was allowed.
 func (r *Route) Lasting() bool {
 	return r.Stream || r.Held != "" || r.Body == BlobBody || r.Answer == BlobBody
 }

@@ -21,14 +21,14 @@ const PageRows = 1000
 // PageHelp says what the parameters of all lists mean.
 var PageHelp = map[string]string{
 	"limit":  fmt.Sprintf("how many rows at most: 1 to %d, or %d with sort, %d if it is not given; total is how many there are, and next the cursor of those that follow", api.MaxRows, api.MaxSorted, PageRows),
-	"cursor": "go on after the answer that had this as next",
+	"cursor": "continue after the answer that had this as next",
 	"sort":   "the field to sort by, with - before it the other way round; a field of a row that is a name, a number or a time",
 	"fields": "only these fields of each row, with commas",
 }
 
 // Keyed is the order in which a list comes: the key of a row is a text that is
-// greater than that of the row before. A page ends at one, so that the next goes
-// on there even if the row is gone by then.
+// greater than that of the row before. A page ends at one, so that the next continues
+// there even if the row is gone by then.
 func Keyed[T any](key func(T) string) func(row any) string {
 	return func(row any) string { return key(row.(T)) }
 }
@@ -132,7 +132,7 @@ func readMark(s, sort string) (*mark, error) {
 	return m, nil
 }
 
-// After is the key that a list, which comes in its own order, goes on after; ""
+// After is the key that a list, which comes in its own order, continues after; ""
 // is its beginning. A handler may begin there, and need not.
 func (c *Call) After() string {
 	if c.page == nil || c.page.after == nil || c.page.sort != "" {
@@ -141,7 +141,7 @@ func (c *Call) After() string {
 	return c.page.after.Key
 }
 
-// GoOnAfter has a list that goes on after a key go on after another: for one whose rows
+// GoOnAfter has a list that continues after a key continue after another: for one whose rows
 // have other keys by now.
 func (c *Call) GoOnAfter(key string) {
 	if c.After() != "" {
@@ -269,7 +269,7 @@ var (
 	plainText = reflect.TypeFor[encoding.TextMarshaler]()
 )
 
-// Cursor goes on after a key, in the list's own order.
+// Cursor continues after a key, in the list's own order.
 func Cursor(key string) string { return (&mark{Key: key}).text() }
 
 // CheckSort says why the rows of a list cannot be sorted by that field.

@@ -21,7 +21,7 @@ func (c *Call) EnterStream() (leave func(), err error) {
 	return func() { c.streams.Give(who, 1) }, nil
 }
 
-// Stream writes an answer that goes on, cuts readers that do not take it, and
+// Stream writes an answer that continues, cuts readers that do not take it, and
 // ends with what allows it.
 type Stream struct {
 	c       *Call

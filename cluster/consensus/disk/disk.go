@@ -24,7 +24,7 @@ const LogName = "raft.db"
 // lockWait is how long another process may take to let go of the log.
 const lockWait = 500 * time.Millisecond
 
-// identity says whose folder it is, so that one node never goes on with the
+// identity says whose folder it is, so that one node never continues with the
 // votes of another.
 type identity struct {
 	NodeID string `json:"nodeID"`

@@ -83,7 +83,7 @@ func (b *Book) make(part *api.Partition, spec *api.JobSpec, order string) *Class
 // Trim forgets the orders that were not used for longest, if many were made
 // since it last looked, of its own classes and the others that jobs still have.
 // The order of a job that is being placed may be among them: its seat makes it
-// anew when it goes on.
+// anew when it continues.
 func (b *Book) Trim(others iter.Seq[*Class]) {
 	if b.slots.made < b.Max {
 		return

@@ -109,7 +109,7 @@ func some(tb testing.TB, n int) *Slots {
 	return s
 }
 
-// What is kept is bounded, and goes on without an error once it was forgotten.
+// What is kept is bounded, and continues without an error once it was forgotten.
 func TestTrimKeepsTheNewest(t *testing.T) {
 	slots := some(t, 60)
 	var all []*Class

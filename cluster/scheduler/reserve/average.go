@@ -60,7 +60,7 @@ func (a *Averages) Since(mark []float64, name string) float64 {
 	return a.sum[i]
 }
 
-// Clone is averages of their own that go on from here.
+// Clone is averages of their own that continue from here.
 func (a *Averages) Clone() Averages {
 	return Averages{at: a.at, index: maps.Clone(a.index), sum: slices.Clone(a.sum), now: slices.Clone(a.now)}
 }

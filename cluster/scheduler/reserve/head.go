@@ -38,7 +38,7 @@ const memory = time.Hour
 
 // NewHead is a task that waits first from now on, after another one of its
 // partition (nil: none). While its owner is ahead of somebody who wanted the same
-// room, the averages go on from the same beginning: what was taken is paid for.
+// room, the averages continue from the same beginning: what was taken is paid for.
 func NewHead(job string, index, attempt int, now time.Time, a *Averages, before *Head) *Head {
 	h := &Head{Job: job, Index: index, Attempt: attempt, out: map[string]bool{}, met: map[string]Side{}}
 	if before != nil && now.Sub(before.from) < memory && before.owes(a) {
@@ -99,7 +99,7 @@ func (h *Head) Advance(seconds float64) { h.idle += h.now * seconds }
 // Idles says how much is, from now on.
 func (h *Head) Idles(share float64) { h.now = share }
 
-// Clone is a head of its own that goes on from here.
+// Clone is a head of its own that continues from here.
 func (h *Head) Clone() *Head {
 	c := *h
 	c.out, c.met = maps.Clone(h.out), maps.Clone(h.met)

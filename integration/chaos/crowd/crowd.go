@@ -62,7 +62,7 @@ func New(o Options) *Crowd {
 	return &Crowd{o: o, Batches: map[string]*verdict.Promise{}, Services: map[string]int{}, Histories: linear.New(), Ruled: newRuled()}
 }
 
-// Work sends the clients to work, or lets them go on.
+// Work sends the clients to work, or lets them continue.
 func (r *Crowd) Work(ctx context.Context) {
 	if r.workers == nil {
 		r.hire()

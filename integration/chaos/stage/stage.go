@@ -61,7 +61,7 @@ func (s *Stage) Helper() {}
 // Logf adds a remark.
 func (s *Stage) Logf(format string, args ...any) { s.Say("log", format, args...) }
 
-// Errorf says what is wrong; the run goes on.
+// Errorf says what is wrong; the run continues.
 func (s *Stage) Errorf(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -27,7 +27,7 @@ func TestBatch(t *testing.T) {
 		{"a task is gone", Promise{Codes: []int{0, 0}}, api.JobFinished, []*api.Task{good}, false, "task 1 of b is not there"},
 		{"a stopped task is gone", Promise{Codes: []int{0, 0}, Stopped: true}, api.JobStopped, []*api.Task{good}, false, "task 1 of b is not there"},
 		{"a stopped task is gone, as it was before levels", Promise{Codes: []int{0, 0}, Stopped: true}, api.JobStopped, []*api.Task{good}, true, ""},
-		{"a task goes on", Promise{Codes: []int{0}}, api.JobFinished, []*api.Task{task(0, api.TaskRunning, "", nil)}, false, "has not ended"},
+		{"a task continues", Promise{Codes: []int{0}}, api.JobFinished, []*api.Task{task(0, api.TaskRunning, "", nil)}, false, "has not ended"},
 		{"another code", Promise{Codes: []int{0}}, api.JobFailed, []*api.Task{task(0, api.TaskFailed, api.ReasonExited, code(1))}, false, "its exit code is 1, want 0"},
 		{"no code", Promise{Codes: []int{0}}, api.JobFailed, []*api.Task{task(0, api.TaskLost, api.ReasonExited, nil)}, false, "its exit code is none, want 0"},
 		{"failed with the code of success", Promise{Codes: []int{0}}, api.JobFailed, []*api.Task{task(0, api.TaskFailed, api.ReasonExited, code(0))}, false, "want 0"},
