@@ -7,7 +7,7 @@ import (
 )
 
 // What a plan or a why says of jobs that its reader does not see is said of
-// "another job". It must not tell whether there is a job of a name either.
+// "another job". It must not reveal whether there is a job of a name either.
 
 const (
 	// HintRoom is what a why says that has nothing else to advise.

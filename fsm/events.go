@@ -115,7 +115,7 @@ func (s *Store) Events(ctx context.Context, after uint64, limit int) ([]api.Even
 // cluster's, or this one's before it was recovered, and would wait for the next in vain.
 func (v *View) Happened(index uint64) error {
 	if last := v.LastEvent(); index > last {
-		return conflict("there is no event %d yet, the newest is %d: if you have seen it, it was another cluster's, or this one's before a recovery; read the state again and go on from there", index, last)
+		return conflict("there is no event %d yet, the newest is %d: if you have seen it, it was another cluster's, or this one's before a recovery; read the state again and continue from there", index, last)
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ func TestANodeWhoseKeeperHangs(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 	if task := w.View().Task("web.0"); task.State != api.TaskRunning || task.Desired != api.DesiredRun {
-		t.Errorf("its task does not go on: %+v", task)
+		t.Errorf("its task does not continue: %+v", task)
 	}
 	if n := hello(false); !n.Schedulable() || w.open(api.IncidentKeeperHangs) != 0 || !w.place("web.1", 1) {
 		t.Errorf("awake: %+v", n)

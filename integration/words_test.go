@@ -45,3 +45,75 @@ func TestEachPartIsExplained(t *testing.T) {
 		}
 	}
 }
+
+// oddWords are phrases that a native speaker would not use, and what to say instead.
+var oddWords = []struct{ said, but, say string }{
+	{said: `\btells? (whether|if)\b`, say: "reports whether"},
+	{said: `(\w+\W+)?\b(is|are|was|were) no \w+`, but: `^(there|here)\b|\bno (` +
+		`more|longer|such|better|worse|bigger|larger|nearer|other|shorter|less|lower|higher|older|newer|different|` +
+		`greater|smaller|further|slower|faster|sooner|later|one|room|way|need|use|matter|answers)$`, say: "is not a"},
+	{said: `\b(go|goes|went|gone|going) on\b`, say: "continues, or keeps doing it"},
+	{said: `\b(give|gives|gave|given|giving) way\b`, say: "is preempted"},
+	{said: `\b(is|are) to come: |\b(tasks|starts|attempts|requests|times?) to come\b`, say: "in the future, or future tasks"},
+	{said: `\b(version|revision|step) %?\w+ by now\b`, say: "is now at version 2"},
+	{said: `\bmore than any node has\b`, say: "no node is large enough"},
+	{said: `\b(is|are|was|were) kept no longer\b`, say: "is no longer kept"},
+	{said: `\bas ever\b`, say: "as before"},
+}
+
+// replayed are files with texts that apply writes to the state: every voter writes
+// the same ones for the same entry, whatever its version, so these stay.
+var replayed = map[string]bool{
+	"fsm/cluster.go":     true,
+	"fsm/incidentend.go": true,
+	"fsm/tell.go":        true,
+	"fsm/words.go":       true,
+}
+
+// What is read, of programs and their comments, tests and documents, is in plain English.
+func TestPlainEnglish(t *testing.T) {
+	type rule struct {
+		said, but *regexp.Regexp
+		say       string
+	}
+	var rules []rule
+	for _, o := range oddWords {
+		r := rule{said: regexp.MustCompile("(?i)" + o.said), say: o.say}
+		if o.but != "" {
+			r.but = regexp.MustCompile("(?i)" + o.but)
+		}
+		rules = append(rules, r)
+	}
+	wrapped := regexp.MustCompile(`[ \t]*\n[ \t]*// ?`) // a phrase may be on two lines of a comment
+	read := 0
+	err := filepath.WalkDir("..", func(path string, d os.DirEntry, err error) error {
+		name := filepath.ToSlash(path[min(len("../"), len(path)):])
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (len(d.Name()) > 2 && d.Name()[0] == '.' || name == "fsm/testdata"): // the logs of before are replayed
+			return filepath.SkipDir
+		case d.IsDir() || replayed[name]:
+			return nil
+		}
+		switch filepath.Ext(name) {
+		case ".go", ".md", ".txtar", ".html", ".js":
+		default:
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		read++
+		text := wrapped.ReplaceAllString(string(b), " ")
+		for _, r := range rules {
+			for _, found := range r.said.FindAllString(text, -1) {
+				if r.but == nil || !r.but.MatchString(found) {
+					t.Errorf("%s has %q: say %s", name, found, r.say)
+				}
+			}
+		}
+		return err
+	})
+	if err != nil || read < 500 {
+		t.Fatalf("%d files were read: %v", read, err)
+	}
+}

@@ -122,7 +122,7 @@ func TestALocalUserHoldsItsOwnPart(t *testing.T) {
 }
 
 // Root who shows a token is who the token says, at the socket and at the port of dev, and
-// hears of one that is wrong; without one, or with what is no token, it is root.
+// hears of one that is wrong; without one, or with what is not a token, it is root.
 func TestRootWithATokenIsTheToken(t *testing.T) {
 	for _, cred := range []Credentials{Unix, Open} {
 		b, a := newAuth()

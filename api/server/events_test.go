@@ -132,8 +132,8 @@ func TestEventsTooOld(t *testing.T) {
 	}
 }
 
-// Who goes on after an event that there is not yet is told so, and what the newest is: it
-// would wait for ever. After the newest there is nothing yet, which is no error.
+// Who continues after an event that there is not yet is told so, and what the newest is: it
+// would wait for ever. After the newest there is nothing yet, which is not an error.
 func TestEventsThatAreNotYet(t *testing.T) {
 	n := newLeader(t)
 	token := n.token(api.RoleViewer)

@@ -18,7 +18,7 @@ const (
 	crowdMemory = 20 * time.Millisecond
 )
 
-// crowd watches the calls that come and go, to tell whether more are about to
+// crowd watches the calls that come and go, to see whether more are about to
 // come: callers that wait for an answer before they ask again come in waves,
 // and each wave should fit one log entry.
 type crowd struct {

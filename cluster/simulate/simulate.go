@@ -266,7 +266,7 @@ func (s *simulator) setWake(next time.Time, did bool) {
 	}
 }
 
-// advance continues to the next instant at which something happens, and tells
+// advance continues to the next instant at which something happens, and reports
 // whether there is one.
 func (s *simulator) advance() bool {
 	at, ok := s.queue.next()

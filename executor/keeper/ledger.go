@@ -101,7 +101,7 @@ func openLedger(dir string) (*ledger, []Status, error) {
 
 func isEarly(s Status) bool { return s.State == early }
 
-// readLedger reads the ledger in dir, which a keeper may be writing, and tells
+// readLedger reads the ledger in dir, which a keeper may be writing, and reports
 // whether a line of it is damaged. One that is not there is empty.
 func readLedger(dir string) (all []Status, damaged bool, err error) {
 	path := filepath.Join(dir, ledgerFile)

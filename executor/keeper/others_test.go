@@ -54,7 +54,7 @@ func newOthers(t testing.TB) *others {
 	return o
 }
 
-// keeper starts one, after a shell's preparation, and returns what tells
+// keeper starts one, after a shell's preparation, and returns what reports
 // whether it lives.
 func (o *others) keeper(prepare, dir, root string) (lives func() bool) {
 	o.Helper()
