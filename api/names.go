@@ -50,7 +50,7 @@ func validatePairs(field, what string, pairs map[string]string) error {
 	}
 	for k, v := range pairs {
 		if k == "" || len(k) > MaxName || strings.Trim(k, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") != "" {
-			return FieldErrorf(field, "%q is not a %s name: use letters, digits, '.', '-' and '_', at most %d", k, what, MaxName)
+			return FieldErrorf(field, "%q is not a valid %s name: use letters, digits, '.', '-' and '_', at most %d", k, what, MaxName)
 		}
 		if len(v) > 255 || strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r == 127 }) {
 			return FieldErrorf(field, "the value of %q must be at most 255 printable characters", k)

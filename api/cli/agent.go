@@ -40,7 +40,7 @@ func agentFlags() []cli.Flag {
 		diskReserveFlag(),
 		&cli.BoolFlag{Name: "allow-root", Usage: "users' tasks may be root here, or any other user, if their partition lets them"},
 		&cli.BoolFlag{Name: "voter-only", Usage: "vote, and run no tasks"},
-		&cli.BoolFlag{Name: "foreground", Usage: "do not go to the background"},
+		&cli.BoolFlag{Name: "foreground", Usage: "stay in the foreground"},
 		&cli.StringFlag{Name: "slice", Value: "mesita.slice", Usage: "top cgroup `NAME` of this node's tasks"},
 		&cli.StringFlag{Name: "cgroup-root", Usage: "`DIR` where cgroup v2 is mounted (default: found)"},
 		&cli.Float64Flag{Name: "raft-multiplier", Value: 1, Usage: "`FACTOR` on the election timeouts, for slow networks and disks"},
@@ -262,11 +262,11 @@ func (a *app) awaitDaemon(ctx context.Context, cfg cluster.Config, cmd *exec.Cmd
 			}
 			fmt.Fprint(a.err, why)
 			if told == "" {
-				fmt.Fprintf(a.err, "! waiting; the daemon runs (pid %d, Ctrl-C leaves it so), its log is %s\n", cmd.Process.Pid, log.path)
+				fmt.Fprintf(a.err, "! waiting; the daemon runs (pid %d, Ctrl-C leaves it running), its log is %s\n", cmd.Process.Pid, log.path)
 			}
 			told = why
 		case <-ctx.Done():
-			fmt.Fprintf(a.err, "detached; the daemon continues (pid %d), its log is %s\n", cmd.Process.Pid, log.path)
+			fmt.Fprintf(a.err, "detached; the daemon keeps running (pid %d), its log is %s\n", cmd.Process.Pid, log.path)
 			return nil
 		}
 	}
@@ -284,7 +284,7 @@ func (a *app) daemonEnded(err error, log daemonLog) error {
 	if err == nil {
 		err = errors.New("exit status 0")
 	}
-	return fmt.Errorf("the daemon ended before it was ready (%w), and could not write why to %s: see whether its disk is full", err, log.path)
+	return fmt.Errorf("the daemon ended before it was ready (%w), and could not write why to %s: check whether its disk is full", err, log.path)
 }
 
 // errorMark begins the line with which a program of ours says why it failed.

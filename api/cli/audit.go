@@ -109,7 +109,7 @@ func auditText(r *api.AuditRecord) string {
 
 func (a *app) auditVerify() *cli.Command {
 	return &cli.Command{
-		Name: "verify", Usage: "have each node, or one, look whether its audit is as it was written", ArgsUsage: "[NODE]", Description: "Names the file, line and record at which it is not. Exits with 1 then, or if a node does not\nanswer. What a power cut left at the end of a file is told, and no fault.\n\n" + example("mesita audit verify", "mesita audit verify oak"),
+		Name: "verify", Usage: "have each node, or one, check that its audit is as it was written", ArgsUsage: "[NODE]", Description: "Names the file, line and record at which it is not. Exits with 1 then, or if a node does not\nanswer. What a power cut left at the end of a file is reported, and is not a fault.\n\n" + example("mesita audit verify", "mesita audit verify oak"),
 		Flags: readFlags(),
 		Action: func(c *cli.Context) error {
 			if err := args(c, 0, 1, "audit verify NODE"); err != nil {

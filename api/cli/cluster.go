@@ -126,12 +126,12 @@ func (a *app) showWithoutLeader(c *cli.Context, h *api.Health) error {
 func (a *app) clusterRecover() *cli.Command {
 	return &cli.Command{
 		Name: "recover", Usage: "make this node, which is stopped, the only voter after the majority was lost for good", ArgsUsage: "CLUSTER",
-		Description: "It backs the log up first. What other voters had acknowledged and this one had not received is lost.\nAsk for it by the cluster's name. Then start this node. Others of old that come back\nare refused until they are started with node start --rejoin. The other nodes are asked first, where they\nwere last: while voters, or nodes that know of a leader, answer, it is refused without --force.\n\n" +
+		Description: "It backs the log up first. What other voters had acknowledged and this one had not received is lost.\nAsk for it by the cluster's name. Then start this node. Former nodes that come back\nare refused until they are started with node start --rejoin. The other nodes are asked first, where they\nwere last: while voters, or nodes that know of a leader, answer, it is refused without --force.\n\n" +
 			example("mesita cluster recover pine --data /var/lib/mesita"),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "data", EnvVars: []string{"MESITA_DATA"}, Value: cluster.DefaultDataDir, Usage: "data `DIR`"},
 			&cli.StringFlag{Name: "listen", Value: fmt.Sprintf("0.0.0.0:%d", cluster.DefaultPort), Usage: "`IP:PORT` of the node's one port"},
-			&cli.BoolFlag{Name: "force", Usage: "also while others that may be the majority answer; they are not asked"},
+			&cli.BoolFlag{Name: "force", Usage: "even while others that may be the majority answer; they are not asked"},
 			option.DryRunFlag(),
 		},
 		Action: func(c *cli.Context) error {
@@ -151,7 +151,7 @@ func (a *app) clusterRecover() *cli.Command {
 				return api.InField("", err)
 			}
 			fmt.Fprintf(a.out, "this node is the only voter now; the log as it was is in %s\n", backup)
-			a.progress("start it with `mesita node start`; nodes of old that come back take part with `mesita node start --rejoin`, those that are lost are removed with `mesita node rm --force`")
+			a.progress("start it with `mesita node start`; former nodes that come back take part with `mesita node start --rejoin`, lost ones are removed with `mesita node rm --force`")
 			return nil
 		},
 	}

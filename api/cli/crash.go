@@ -72,7 +72,7 @@ func endText(x *api.Attempt) string {
 	case x.ExitCode != nil:
 		return fmt.Sprintf("exit code %d", *x.ExitCode)
 	}
-	return or(string(x.Reason), "it was not told why")
+	return or(string(x.Reason), "no reason was given")
 }
 
 // printed is the end of the last line that an attempt printed, "" if there is

@@ -256,7 +256,7 @@ func rename(c *cli.Command, name, ex string) *cli.Command {
 
 func (a *app) jobSubmit() *cli.Command {
 	return &cli.Command{
-		Name: "submit", Usage: "submit a batch job: it runs to its end", ArgsUsage: "-- COMMAND [ARG…]",
+		Name: "submit", Usage: "submit a batch job: it runs to completion", ArgsUsage: "-- COMMAND [ARG…]",
 		Description: example("mesita job submit --array 0-99 --cpus 1 --mem 2GiB --time 20m --retries 2 -- ./train.sh", "mesita job submit --wait -- /bin/sh -c 'exit 7'    # exits with 7"),
 		Flags: option.TaskFlags(
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the job (default: it gets a number)"},

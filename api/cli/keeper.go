@@ -9,7 +9,7 @@ import (
 // daemon starts it.
 func (a *app) keeperCommand() *cli.Command {
 	return &cli.Command{
-		Name: "keeper", Hidden: true, Usage: "be the parent of a node's tasks (the daemon starts it)",
+		Name: "keeper", Hidden: true, Usage: "run as the parent of a node's tasks (the daemon starts it)",
 		Description: example("mesita keeper --dir /var/lib/mesita/keeper --slice mesita.slice"),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "dir", Required: true, Usage: "the keeper's `DIR`"},

@@ -14,7 +14,7 @@ import (
 
 func (a *app) clusterLevel() *cli.Command {
 	return a.watched(&cli.Command{
-		Name: "level", Usage: "show what all programs of the cluster know, and which node keeps it back",
+		Name: "level", Usage: "show what all programs of the cluster know, and which node holds it back",
 		Description: "After an upgrade of all nodes the level rises by itself, 10 minutes after the last; from then on older programs no longer take part.\nUntil then each node can go back to the version it had.\n\n" +
 			example("mesita cluster level", "mesita cluster level --hold"),
 		Flags: readFlags(
@@ -73,7 +73,7 @@ func levelWish(c *cli.Context) (*api.LevelRequest, error) {
 	case len(asked) == 0:
 		return nil, nil
 	case len(asked) > 1:
-		return nil, api.FieldErrorf("hold", "--hold, --release and --raise exclude one another")
+		return nil, api.FieldErrorf("hold", "--hold, --release and --raise cannot be combined")
 	case c.Bool("watch"):
 		return nil, api.FieldErrorf("watch", "is for a look only: leave --hold, --release and --raise out")
 	}

@@ -24,7 +24,7 @@ func (a *app) nodeCommand() *cli.Command {
 
 func (a *app) nodeStart() *cli.Command {
 	return &cli.Command{
-		Name: "start", Usage: "start this node: a new cluster, or the one it is in", Description: "A node remembers where the others are. If all have other addresses now, name one of them that runs with --seed; no token is needed.\n" +
+		Name: "start", Usage: "start this node: a new cluster, or the one it is in", Description: "A node remembers where the others are. If all have new addresses now, name one that runs with --seed; no token is needed.\n" +
 			"After `cluster recover` on another node, --rejoin makes this one continue with the recovered cluster.\nIts raft log is kept aside then, its identity and tasks stay.\n\n" +
 			example("mesita node start", "mesita node start --name oak --listen 10.0.0.11:5050 --attr disk=ssd", "mesita node start --seed 10.0.1.12", "mesita node start --rejoin"),
 		Flags: append(agentFlags(),
@@ -319,7 +319,7 @@ func (a *app) nodePromote() *cli.Command {
 	return a.onNode("promote", "let a node become a voter that joined as a worker", "mesita node promote fir", []cli.Flag{option.DryRunFlag()}, func(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
 		switch {
 		case !n.WorkerOnly:
-			a.progress("%s may become a voter already", n.Name)
+			a.progress("%s may already become a voter", n.Name)
 			return nil
 		case c.Bool("dry-run"):
 			a.progress("would let %s (%s) become a voter, which holds the key of the cluster's CA", n.Name, n.Role)
@@ -346,14 +346,14 @@ func (a *app) nodeDemote() *cli.Command {
 		if err := cl.Demote(c.Context, n.Name); err != nil {
 			return err
 		}
-		a.progress("%s may not vote any more; the key of the cluster's CA is changed: `mesita cluster show` says how far that is", n.Name)
+		a.progress("%s may not vote any more; the key of the cluster's CA is changed: `mesita cluster show` says how far it is", n.Name)
 		return nil
 	})
 }
 
 func (a *app) nodeRm() *cli.Command {
 	flags := []cli.Flag{
-		&cli.BoolFlag{Name: "force", Usage: "also while it runs tasks"},
+		&cli.BoolFlag{Name: "force", Usage: "even while it runs tasks"},
 		option.DryRunFlag(),
 	}
 	return a.onNode("rm", "remove a node for good", "mesita node rm fir", flags, func(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
@@ -370,9 +370,9 @@ func (a *app) nodeRm() *cli.Command {
 		a.progress("%s is removed for good", n.Name)
 		if strings.HasPrefix(n.Role, "voter") {
 			if c.Bool("force") {
-				a.progress("it voted, and so knew the key of the cluster's CA, which is changed: `mesita cluster show` says how far that is")
+				a.progress("it voted, and so knew the key of the cluster's CA, which is changed: `mesita cluster show` says how far it is")
 			} else {
-				a.progress("it voted, and so knew the key of the cluster's CA: if its disk may be in wrong hands, `mesita cluster rotate-ca` changes that")
+				a.progress("it voted, and so knew the key of the cluster's CA: if its disk may be in the wrong hands, `mesita cluster rotate-ca` changes that")
 			}
 		}
 		return nil

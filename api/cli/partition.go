@@ -175,7 +175,7 @@ func (a *app) partitionRm() *cli.Command {
 	return &cli.Command{
 		Name: "rm", Usage: "remove a partition", ArgsUsage: "PARTITION", Description: example("mesita partition rm ml/train", "mesita partition rm ml --drain --timeout 1h"),
 		Flags: append(option.ChangeFlags(),
-			&cli.BoolFlag{Name: "drain", Usage: "also with work in it: services stop, batches may end, and then it goes"},
+			&cli.BoolFlag{Name: "drain", Usage: "even with work in it: services stop, batch jobs may finish, then it is removed"},
 			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "answer yes: drain it if there is work in it"},
 			&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
 			option.SpanFlag("timeout", 0, "the most `TIME` to wait (default: no limit)"),

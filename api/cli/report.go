@@ -17,7 +17,7 @@ import (
 func (a *app) reportCommand() *cli.Command {
 	return &cli.Command{
 		Name: "report", Usage: "sum up what work held, waited, lost and used, by user, partition, job or node",
-		Description: "Days are whole ones in UTC, up to now. What is held is so from the start of an attempt to its end.\n" +
+		Description: "Days are whole days in UTC, up to now. What is held counts from the start of an attempt to its end.\n" +
 			"LOST are core hours of attempts of batch jobs that failed, were preempted or had to move; USED is the part of\n" +
 			"what was held that was used, by attempts that ended and whose node measured it. --csv has the fields of\n" +
 			"-o json, in this order:\n" + strings.Join(reportFields[:9], ",") + ",\n" + strings.Join(reportFields[9:], ",") + "\n" +

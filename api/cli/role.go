@@ -11,7 +11,7 @@ import (
 
 func (a *app) roleCommand() *cli.Command {
 	return &cli.Command{
-		Name: "role", Usage: "what tokens may, and where", Description: "A role is viewer, deployer, operator or admin, of the whole cluster; with @PARTITION\nit is of that partition and all below it, with @PREFIX* or @PARTITION/PREFIX* of the\njobs that are called so. Rights add up.\n\n" + example("mesita role grant ci deployer@prod", "mesita can ci deploy prod/web"),
+		Name: "role", Usage: "what tokens may, and where", Description: "A role is viewer, deployer, operator or admin, of the whole cluster; with @PARTITION\nit is of that partition and all below it, with @PREFIX* or @PARTITION/PREFIX* of the\njobs whose names begin so. Rights add up.\n\n" + example("mesita role grant ci deployer@prod", "mesita can ci deploy prod/web"),
 		Subcommands: []*cli.Command{a.roleChange("grant", "let the tokens of a name do more"), a.roleChange("revoke", "take rights from the tokens of a name"), a.roleLs()},
 	}
 }

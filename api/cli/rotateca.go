@@ -13,7 +13,7 @@ import (
 func (a *app) clusterRotateCA() *cli.Command {
 	return &cli.Command{
 		Name: "rotate-ca", Usage: "change the key of the cluster's CA, while everything runs",
-		Description: "All nodes come to trust the new key, get certificates of it, and then forget the old one. One that is off follows\nwhen it is back. Users who are elsewhere need the new ca.crt in the end. Join tokens of before lead to\nthe new key as long as they are valid: revoke them if the old key may be in wrong hands.\n\n" +
+		Description: "All nodes first trust the new key, then get certificates from it, then forget the old one. A node that is off follows\nwhen it is back. Users elsewhere need the new ca.crt in the end. Existing join tokens lead to\nthe new key as long as they are valid: revoke them if the old key may be in the wrong hands.\n\n" +
 			example("mesita cluster rotate-ca"),
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "detach", Usage: "do not wait"},

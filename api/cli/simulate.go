@@ -17,7 +17,7 @@ import (
 
 func (a *app) simulateCommand() *cli.Command {
 	return &cli.Command{
-		Name: "simulate", Usage: "run a workload trace on a cluster that is only simulated, with the decisions of a real one",
+		Name: "simulate", Usage: "run a workload trace on a simulated cluster, with the decisions of a real one",
 		Description: "The cluster is a YAML file with nodes: [{name, count, resources, attrs}], and if wanted partitions: [{path, …}] with the\n" +
 			"fields of `mesita partition`, failures: [{node, at, for}], seed, start, stop (what a task takes to end), until, and\n" +
 			"trace: {layout, columns, cpus, mem}. The trace is a CSV file, or one in .gz, whose first line names the columns:\n" +

@@ -18,15 +18,15 @@ const noAnswer = "no answer"
 
 func (a *app) clusterCheck() *cli.Command {
 	return &cli.Command{
-		Name: "check", Usage: "compare the states of all voters now, as they do by themselves every 10 minutes in which something was written",
-		Description: "A voter that differs from most is filled anew. Exits with 1 if any differ.\n\n" + example("mesita cluster check"),
+		Name: "check", Usage: "compare the states of all voters now, as they do on their own every 10 minutes if something was written",
+		Description: "A voter that differs from most is refilled. Exits with 1 if any differ.\n\n" + example("mesita cluster check"),
 		Flags:       readFlags(option.DryRunFlag()),
 		Action: func(c *cli.Context) error {
 			if err := args(c, 0, 0, "cluster check"); err != nil {
 				return err
 			}
 			if c.Bool("dry-run") {
-				a.progress("would have all voters hash their states, and fill those anew that differ from most")
+				a.progress("would have all voters hash their states, and refill those that differ from most")
 				return nil
 			}
 			cl, err := a.client(c)

@@ -61,11 +61,11 @@ func eventQuery(c *cli.Context) (client.EventQuery, error) {
 	case q.Since != "" && at[0].After(now.Add(time.Minute)):
 		return q, api.FieldErrorf("since", "%s is in the future: give a time in the past", q.Since)
 	case q.Since != "" && q.Until != "" && at[1].Before(at[0]):
-		return q, api.FieldErrorf("until", "%s is before --since %s: exchange them", q.Until, q.Since)
+		return q, api.FieldErrorf("until", "%s is before --since %s: swap them", q.Until, q.Since)
 	case c.Bool("follow") && c.IsSet("until"):
-		return q, api.FieldErrorf("until", "goes against --follow, which never ends: leave one of them out")
+		return q, api.FieldErrorf("until", "cannot be combined with --follow, which never ends: leave one of them out")
 	case c.Bool("follow") && c.IsSet("before"):
-		return q, api.FieldErrorf("before", "goes against --follow, which never ends: leave one of them out")
+		return q, api.FieldErrorf("before", "cannot be combined with --follow, which never ends: leave one of them out")
 	}
 	return q, nil
 }
@@ -85,7 +85,7 @@ func (a *app) events(c *cli.Context, cl *client.Client) error {
 	if !c.IsSet("after") || !c.Bool("follow") || q.Since != "" {
 		recent, err = cl.FindEvents(c.Context, q)
 		if c.Bool("follow") && api.ErrorCode(err) == api.CodeNotFound { // it may come yet
-			a.progress("nothing is called %s so far: waiting for what happens to it", q.For)
+			a.progress("nothing is called %s yet: waiting for its events", q.For)
 			err = nil
 		}
 		if err != nil {
