@@ -24,7 +24,7 @@ const (
 // running bounds what may be on nodes.
 var running = map[string]int{most: 3, each: 2}
 
-// notice is how long who gives way is told before.
+// notice is how long before whoever is preempted is told.
 const notice = 3 * time.Second
 
 // Ruled is what came of the rules that the crowd worked below.
