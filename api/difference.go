@@ -69,7 +69,7 @@ func flat(v any) map[string]string {
 		err = json.Unmarshal(b, &tree)
 	}
 	if err != nil {
-		panic(fmt.Sprintf("api: %T is not JSON object: %v", v, err)) // all nouns are
+		panic(fmt.Sprintf("api: %T is not a JSON object: %v", v, err)) // all nouns are
 	}
 	out := map[string]string{}
 	flatten("", tree, out)

@@ -92,7 +92,7 @@ func TestRefusedPartitions(t *testing.T) {
 		{"a", `{"polcy":"fair"}`, 400, "polcy", "did you mean policy"},
 		{"a", `{"policy":"lottery"}`, 400, "policy", "fifo"},
 		{"a", `{"preempt":"maybe"}`, 400, "preempt", "freeze"},
-		{"a", `{"nodes":["zone"]}`, 400, "nodes[0]", "no condition"},
+		{"a", `{"nodes":["zone"]}`, 400, "nodes[0]", "is not a condition"},
 		{"a", `{"roles":["king"]}`, 400, "roles", "operator"},
 		{"a", `{"users":["a b"]}`, 400, "users", "a b"},
 		{"a", `{"path":"b"}`, 400, "path", "the same"},

@@ -95,14 +95,14 @@ func TestSignRefuses(t *testing.T) {
 	}{
 		"key of another node": {good, with(func(i *NodeIdentity) { i.ID = other.ID() }), time.Hour, "another node"},
 		"forged signature":    {forged, id, time.Hour, "not signed by its own key"},
-		"garbage":             {[]byte("hello"), id, time.Hour, "no certificate request"},
+		"garbage":             {[]byte("hello"), id, time.Hour, "not a certificate request"},
 		"huge":                {make([]byte, 1<<20), id, time.Hour, "at most"},
 		"other cluster":       {good, with(func(i *NodeIdentity) { i.ClusterID = "fir-id" }), time.Hour, "cluster id"},
 		"no life":             {good, id, 0, "life"},
 		"name of a node id":   {good, with(func(i *NodeIdentity) { i.Name = other.ID() + ".node.mesita" }), time.Hour, "reserved"},
 		"name of any node":    {good, with(func(i *NodeIdentity) { i.Hosts = []string{"Node.Mesita"} }), time.Hour, "reserved"},
-		"wildcard":            {good, with(func(i *NodeIdentity) { i.Hosts = []string{"*.mesita"} }), time.Hour, "no host name"},
-		"no name":             {good, with(func(i *NodeIdentity) { i.Name = "" }), time.Hour, "no host name"},
+		"wildcard":            {good, with(func(i *NodeIdentity) { i.Hosts = []string{"*.mesita"} }), time.Hour, "not a host name"},
+		"no name":             {good, with(func(i *NodeIdentity) { i.Name = "" }), time.Hour, "not a host name"},
 	} {
 		_, err := ca.Sign(tc.csr, tc.id, time.Now(), tc.life)
 		if err == nil || !strings.Contains(err.Error(), tc.want) {
