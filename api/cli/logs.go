@@ -159,7 +159,7 @@ func (a *app) lineWriter(c *cli.Context) (*lineWriter, error) {
 			return nil, option.InFlag("until", err)
 		}
 		if c.Bool("follow") {
-			return nil, usage("--until ends a log, and --follow (-f) goes on with it: give one of them")
+			return nil, usage("--until ends a log, and --follow (-f) continues it: give one of them")
 		}
 	}
 	if c.IsSet("grep") {

@@ -95,7 +95,7 @@ func (f *followed) follow(ctx context.Context, a *app, t *api.Task) {
 	}
 	if f.now == maxFollowed {
 		if !f.skipped {
-			fmt.Fprintf(a.err, "mesita: %d tasks are followed, and no more are while these run: `mesita logs %s` prints another's\n", maxFollowed, t.ID)
+			fmt.Fprintf(a.err, "mesita: %s are followed, and no more are while these run: `mesita logs %s` prints another's\n", api.Count(maxFollowed, "task"), t.ID)
 		}
 		f.skipped = true
 		return
@@ -111,7 +111,7 @@ func (f *followed) follow(ctx context.Context, a *app, t *api.Task) {
 		f.mu.Lock()
 		f.now--
 		f.mu.Unlock()
-		if client.NoLog(err) { // which is no failure beside those of other tasks
+		if client.NoLog(err) { // which is not a failure beside those of other tasks
 			return nil
 		}
 		return err
