@@ -52,6 +52,18 @@ func TestSpecValidate(t *testing.T) {
 	}
 }
 
+// A time in which nothing can run is a slip, as of a unit.
+func TestTimesThatAreTooShort(t *testing.T) {
+	for d, good := range map[Duration]bool{0: true, 1: false, Duration(time.Millisecond) - 1: false, Duration(time.Millisecond): true, Duration(time.Hour): true} {
+		s := &JobSpec{Kind: KindBatch, TaskSpec: TaskSpec{Command: []string{"/bin/true"}}, Time: d}
+		s.Normalize()
+		var e *Error
+		if err := s.Validate(); (err == nil) != good || err != nil && (!errors.As(err, &e) || e.Field != "time") {
+			t.Errorf("%s: got %v", d, err)
+		}
+	}
+}
+
 func TestIndexes(t *testing.T) {
 	for array, want := range map[string][2]int{"": {0, 1}, "7": {7, 1}, "0-99": {0, 100}, "5-5": {5, 1}, "8-1000007": {8, 1_000_000}} {
 		s := &JobSpec{Kind: KindBatch, Array: array}

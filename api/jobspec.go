@@ -92,6 +92,7 @@ const (
 	DefaultPartition          = "default"
 	DefaultCPUs      MilliCPU = 100
 	DefaultMem       Bytes    = 64 << 20
+	minTime                   = Duration(time.Millisecond) // the least that an attempt may be given
 	DefaultStopGrace          = Duration(10 * time.Second)
 	DefaultDelay              = Duration(time.Second)
 	DefaultMaxDelay           = Duration(time.Minute)
@@ -295,6 +296,8 @@ func (s *JobSpec) validateKind() error {
 			return FieldErrorf("retries", "%d is not within 0 to %d", s.Retries, maxRetries)
 		case s.Time < 0:
 			return FieldErrorf("time", "is negative: give a span such as 20m")
+		case s.Time != 0 && s.Time < minTime:
+			return FieldErrorf("time", "%s is less than %s, in which nothing runs: give a span such as 20m", s.Time, minTime)
 		}
 		_, _, err := s.Indexes()
 		return err

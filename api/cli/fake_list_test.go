@@ -28,6 +28,9 @@ func jobsPage(q url.Values, jobs []*api.Job) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if q.Get("sort") == "-id" {
+		slices.Reverse(jobs)
+	}
 	return map[string]any{"index": 7, "total": len(jobs), "items": append([]*api.Job{}, jobs[:limit]...)}, nil
 }
 

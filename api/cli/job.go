@@ -350,10 +350,11 @@ func replaced(c *cli.Context, cl *client.Client, j *api.Job) bool {
 
 func (a *app) jobLs() *cli.Command {
 	return a.watched(&cli.Command{
-		Name: "ls", Usage: "list jobs", Description: example("mesita job ls", "mesita job ls -l team=web", "mesita job ls --all --limit 20", "mesita job ls --all -o json"),
+		Name: "ls", Usage: "list jobs", Description: example("mesita job ls", "mesita job ls -l team=web", "mesita job ls --all --sort -ended --limit 20", "mesita job ls --all -o json"),
 		Flags: readFlags(
 			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "also those that ended"},
 			labelFlag("the label"),
+			&cli.StringFlag{Name: "sort", Usage: "by this `FIELD` of their JSON, with - before it the other way round; without, as they were submitted"},
 			limitFlag(),
 		),
 		Action: func(c *cli.Context) error {
@@ -383,13 +384,7 @@ func (a *app) listJobs(c *cli.Context, cl *client.Client, limit int) error {
 	if limit == 0 && isTable {
 		limit = tableRows
 	}
-	var jobs []*api.Job
-	total := 0
-	if limit == 0 {
-		jobs, err = cl.Jobs(c.Context, c.Bool("all"), c.StringSlice("label")...)
-	} else {
-		jobs, total, err = cl.SomeJobs(c.Context, limit, c.Bool("all"), c.StringSlice("label")...)
-	}
+	jobs, total, err := cl.FindJobs(c.Context, client.JobQuery{All: c.Bool("all"), Labels: c.StringSlice("label"), Sort: c.String("sort"), Limit: limit})
 	if err != nil {
 		return err
 	}

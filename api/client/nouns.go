@@ -100,25 +100,37 @@ func (c *Client) Plan(ctx context.Context, s *api.JobSpec) (*api.Plan, error) {
 
 // Jobs lists the jobs that have not ended, or all.
 func (c *Client) Jobs(ctx context.Context, all bool, labels ...string) ([]*api.Job, error) {
-	q := flag("all", all)
-	if len(labels) > 0 {
-		q["label"] = labels
-	}
-	return getList[*api.Job](ctx, c, "/v1/jobs", q)
+	jobs, _, err := c.FindJobs(ctx, JobQuery{All: all, Labels: labels})
+	return jobs, err
 }
 
-// SomeJobs are the first of Jobs, so many at most, and how many there are in all.
-func (c *Client) SomeJobs(ctx context.Context, rows int, all bool, labels ...string) ([]*api.Job, int, error) {
-	q := flag("all", all)
-	if len(labels) > 0 {
-		q["label"] = labels
+// JobQuery says which jobs are wanted.
+type JobQuery struct {
+	All    bool     // also those that ended
+	Labels []string // conditions on their labels
+	Sort   string   // a field of their JSON, with - before it the other way round; "" = as submitted
+	Limit  int      // the first so many; 0 = all
+}
+
+// FindJobs lists the jobs that are wanted, and says how many there are in all.
+func (c *Client) FindJobs(ctx context.Context, want JobQuery) ([]*api.Job, int, error) {
+	q := flag("all", want.All)
+	if len(want.Labels) > 0 {
+		q["label"] = want.Labels
 	}
-	q.Set("limit", strconv.Itoa(rows))
+	if want.Sort != "" {
+		q.Set("sort", want.Sort)
+	}
+	if want.Limit == 0 {
+		all, err := getList[*api.Job](ctx, c, "/v1/jobs", q)
+		return all, len(all), err
+	}
+	q.Set("limit", strconv.Itoa(want.Limit))
 	l, err := getPage[*api.Job](ctx, c, "/v1/jobs", q)
 	var old *api.Error
 	if errors.As(err, &old) && old.Field == "limit" { // of a server that knows no pages
-		all, err := c.Jobs(ctx, all, labels...)
-		return all[:min(rows, len(all))], len(all), err
+		all, err := c.Jobs(ctx, want.All, want.Labels...)
+		return all[:min(want.Limit, len(all))], len(all), err
 	}
 	return l.Items, l.Total, err
 }
