@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 )
 
 func goodSpec() *JobSpec {
@@ -55,7 +56,8 @@ func TestSpecValidate(t *testing.T) {
 // A time in which nothing can run is a slip, as of a unit.
 func TestTimesThatAreTooShort(t *testing.T) {
 	for d, good := range map[Duration]bool{0: true, 1: false, Duration(time.Millisecond) - 1: false, Duration(time.Millisecond): true, Duration(time.Hour): true} {
-		s := &JobSpec{Kind: KindBatch, TaskSpec: TaskSpec{Command: []string{"/bin/true"}}, Time: d}
+		s := &JobSpec{Kind: KindBatch, TaskSpec: TaskSpec{Command: []string{"/bin/true"}}}
+		s.Time = d
 		s.Normalize()
 		var e *Error
 		if err := s.Validate(); (err == nil) != good || err != nil && (!errors.As(err, &e) || e.Field != "time") {
