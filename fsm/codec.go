@@ -67,7 +67,11 @@ func EncodeOne(c Command) ([]byte, error) {
 	if len(body) > maxCommandBytes {
 		return nil, fmt.Errorf("command %T has %d bytes, at most %d are allowed", c, len(body), maxCommandBytes)
 	}
-	out := binary.AppendUvarint(make([]byte, 0, len(body)+8), uint64(kindOf(c)))
+	kind := kindOf(c)
+	if kinds[kind].squeeze {
+		body = squeeze(body)
+	}
+	out := binary.AppendUvarint(make([]byte, 0, len(body)+8), uint64(kind))
 	out = binary.AppendUvarint(out, uint64(len(body)))
 	return append(out, body...), nil
 }
@@ -103,7 +107,14 @@ func Decode(entry []byte) ([]Command, error) {
 		}
 		c := kinds[kind].make()
 		b = b[n+m:]
-		if err := unmarshal(b[:size], c); err != nil {
+		body := b[:size]
+		if kinds[kind].squeeze {
+			var err error
+			if body, err = unsqueezed(body); err != nil {
+				return nil, fmt.Errorf("command %T: %w", c, err)
+			}
+		}
+		if err := unmarshal(body, c); err != nil {
 			return nil, err
 		}
 		if err := readable(c); err != nil {

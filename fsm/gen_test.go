@@ -112,6 +112,9 @@ func (g *generator) command(v *View) Command {
 			return g.waiting(j)
 		}
 	}
+	if v.Does(AppliedWhole) && g.IntN(20) == 0 {
+		return g.applyAll(v)
+	}
 	if n := v.Node(nodeID(g.IntN(4))); n != nil && n.Starts.Stopped() && g.IntN(4) == 0 {
 		return &NodeTrial{Meta: g.meta(), ID: n.ID, Since: n.Starts.Since}
 	}
@@ -212,6 +215,30 @@ func (g *generator) command(v *View) Command {
 		return &NodeDrain{Meta: g.meta(), ID: nodeID(g.IntN(4)), Drain: g.IntN(2) == 0}
 	}
 	return &TaskStop{Meta: g.meta(), IDs: []string{t.ID}, Move: g.IntN(2) == 0, Reason: api.ReasonDrained}
+}
+
+// applyAll makes one of some parts, of which one may be refused.
+func (g *generator) applyAll(v *View) *ApplyAll {
+	c := &ApplyAll{Meta: g.user()}
+	for _, path := range []string{"prod", "ml", "ml/train"}[:g.IntN(4)] {
+		c.Partitions = append(c.Partitions, &PartitionPut{Partition: &api.Partition{Path: path, Guarantee: api.Amounts{CPUs: api.MilliCPU(500 * g.IntN(4))}}})
+	}
+	if g.IntN(3) == 0 {
+		c.Stops = append(c.Stops, &JobStop{ID: g.anyJob(v)})
+	}
+	for i := range 4 {
+		name := fmt.Sprintf("job-%d", i)
+		switch j := v.Job(name); {
+		case g.IntN(2) == 0:
+		case j == nil || g.IntN(4) == 0:
+			c.Creates = append(c.Creates, &JobCreate{Spec: testSpec(api.KindService, name, 1+g.IntN(3))})
+		default:
+			c.Updates = append(c.Updates, &JobUpdate{ID: name, Spec: testSpec(api.KindService, name, 1+g.IntN(3))})
+			c.Seen = append(c.Seen, Seen{Job: name, Revision: j.Revision})
+		}
+	}
+	c.Sort(v)
+	return c
 }
 
 // waiting makes a command about a job that waits, or shall.

@@ -110,9 +110,15 @@ func (c *JobCreate) apply(x *tx) (any, error) {
 // small one needs no further log entry before it can be placed. The controller
 // makes the rest. A batch's tasks are only counted until they are placed.
 func (x *tx) firstTasks(j *api.Job) {
-	if j.Spec.Kind == api.KindService {
-		x.makeTasks(j.ID, 0, min(j.Spec.Tasks(), maxFirstTasks))
+	if j.Spec.Kind != api.KindService {
+		return
 	}
+	n := min(j.Spec.Tasks(), maxFirstTasks)
+	if x.begun != nil {
+		n = min(n, maxApplyTasks-*x.begun)
+		*x.begun += n
+	}
+	x.makeTasks(j.ID, 0, n)
 }
 
 const maxFirstTasks = 1000

@@ -8,8 +8,9 @@ import (
 // kind is one kind of command: how to make one, and the level that the cluster
 // must have before one may be in its log.
 type kind struct {
-	make  func() Command
-	level Level
+	make    func() Command
+	level   Level
+	squeeze bool // a large one is compressed: see squeeze
 }
 
 func of[T any, P interface {
@@ -17,6 +18,11 @@ func of[T any, P interface {
 	Command
 }](level Level) kind {
 	return kind{make: func() Command { return P(new(T)) }, level: level}
+}
+
+func squeezed(k kind) kind {
+	k.squeeze = true
+	return k
 }
 
 // kinds are all kinds of commands by their number in the log. Append only;
@@ -69,6 +75,7 @@ var kinds = []kind{
 	44: of[JobHold](5),
 	45: of[JobRequeue](5),
 	46: of[TaskLeave](7),
+	47: squeezed(of[ApplyAll](8)),
 }
 
 // numbers are the kinds' numbers by type.

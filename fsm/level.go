@@ -77,6 +77,7 @@ const (
 	WhatChanged                    // an event of a node says what changed
 	OfferLoans                     // an offer counts to its partition, and is taken back by the placement that needs its room
 	CertAddresses                  // who signs a node's certificate names the address at which it met the node
+	AppliedWhole                   // partitions and jobs are changed together, all of them or none
 )
 
 // Holder says who must know a feature before it is used.
@@ -149,6 +150,7 @@ var features = [...]struct {
 	WhatChanged:     {8, Voters},
 	OfferLoans:      {8, Voters},
 	CertAddresses:   {8, Voters},
+	AppliedWhole:    {8, Voters},
 }
 
 // Level is the cluster's from which it is done.
@@ -286,6 +288,13 @@ func (v *View) Allows(c Command) error {
 	}
 	if v.t.level >= Newest || v.t.cluster == nil {
 		return nil
+	}
+	if all, ok := c.(*ApplyAll); ok {
+		for _, part := range all.parts() {
+			if err := v.Allows(part); err != nil {
+				return err
+			}
+		}
 	}
 	n := kindOf(c)
 	if need := kinds[n].level; need > v.t.level {

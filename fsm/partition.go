@@ -40,6 +40,15 @@ type PartitionPut struct {
 }
 
 func (c *PartitionPut) apply(x *tx) (any, error) {
+	p, err := c.put(x, x.fitsTree)
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// put is apply, with what tells whether the partition fits in, nil: not asked.
+func (c *PartitionPut) put(x *tx, fits func(*api.Partition) error) (*api.Partition, error) {
 	p := *c.Partition.Asked()
 	p.Normalize()
 	if err := p.Validate(); err != nil {
@@ -63,8 +72,10 @@ func (c *PartitionPut) apply(x *tx) (any, error) {
 	if old == nil && x.partitions.len() >= api.MaxPartitions {
 		return nil, conflict("there are %d partitions already, more are not allowed", api.MaxPartitions)
 	}
-	if err := x.fitsTree(&p); err != nil {
-		return nil, err
+	if fits != nil {
+		if err := fits(&p); err != nil {
+			return nil, err
+		}
 	}
 	p.Created, p.Version = c.At, 1
 	what := "made"

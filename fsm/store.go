@@ -147,6 +147,7 @@ type tx struct {
 	loading bool     // rows come from a snapshot, in any order
 	run     *api.Job // the batch whose tasks are being made: see making
 	placing placing  // of the command that places tasks
+	begun   *int     // tasks that the parts of an ApplyAll made so far; nil: there is none
 	tell    *teller  // nil: nobody is told
 	touch   func(Table, string)
 	probe   struct { // what is looked up: kept, as a key is as large as a value

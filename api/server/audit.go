@@ -59,6 +59,9 @@ func (c *call) after(answer any, err error) {
 		return
 	}
 	s := &c.Subject
+	if c.Route.Path == applyPath { // of several: its handler has noted them
+		return
+	}
 	name, partition, now := c.named()
 	if name == "" {
 		name, partition, now = made(answer)

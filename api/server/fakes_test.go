@@ -217,6 +217,20 @@ func (n *testNode) Plan(_ context.Context, v *fsm.View, s *api.JobSpec, cmd fsm.
 	return plan, nil
 }
 
+func (n *testNode) PlanAll(_ context.Context, v *fsm.View, cmd *fsm.ApplyAll) (map[string]*api.Plan, error) {
+	if t := v.Trial(cmd); t.Err != nil {
+		return nil, t.Err
+	}
+	plans := map[string]*api.Plan{}
+	for _, c := range cmd.Creates {
+		plans[c.Spec.Name] = &api.Plan{Job: c.Spec.Name, Action: "create", Tasks: c.Spec.Tasks()}
+		if n.tell != nil {
+			n.tell(plans[c.Spec.Name])
+		}
+	}
+	return plans, nil
+}
+
 // List is the fake of Queue: what there is of jobs, and last what moved back.
 func (n *testNode) List(_ context.Context, latest func() *fsm.View) (*fsm.View, iter.Seq2[*api.Job, func() *api.Queued], error) {
 	v := latest()

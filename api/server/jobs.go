@@ -29,20 +29,29 @@ func (c *call) spec(v *fsm.View) (s *api.JobSpec, filled []api.Filled, err error
 			return nil, nil, api.FieldErrorf("name", "is %q in the body and %q in the path: make them the same", s.Name, c.Args[0])
 		}
 	}
+	filled, err = c.complete(v, s)
+	return s, filled, err
+}
+
+// complete fills a spec in, checks it, and says what of it the partition named.
+func (c *call) complete(v *fsm.View, s *api.JobSpec) ([]api.Filled, error) {
 	if err := unmasked(s); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	like := v.Job(s.Name)
 	switch {
 	case like == nil:
-	case like.State.Ended() && c.Route.Method != http.MethodPut:
+	case like.State.Ended() && !c.applies():
 		like = nil // another one begins
 	case !c.sight(v).job(like.ID):
 		like = nil // what it was given is not for everybody
 	}
-	filled = s.Complete(v.Chain(cmp.Or(s.Partition, api.DefaultPartition)), like)
-	return s, filled, s.Validate()
+	filled := s.Complete(v.Chain(cmp.Or(s.Partition, api.DefaultPartition)), like)
+	return filled, s.Validate()
 }
+
+// applies tells whether jobs are to be as they are told, rather than submitted.
+func (c *call) applies() bool { return c.Route.Method == http.MethodPut || c.Route.Path == applyPath }
 
 // admit refuses a job that this cluster cannot take at all, or not from this
 // caller: where it shall be, and where it is by now.

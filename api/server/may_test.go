@@ -37,7 +37,7 @@ var ofCluster = map[string]string{
 	"GET /v1/blobs/{digest}": "deployer", "GET /v1/local/tasks/{id}/logs": "viewer", "POST /v1/local/tasks/{id}/exec": "admin",
 }
 
-var anywhere = map[string]string{"HEAD /v1/blobs/{digest}": "deployer", "PUT /v1/blobs/{digest}": "deployer", "POST /v1/internal/blobs": "deployer"}
+var anywhere = map[string]string{"HEAD /v1/blobs/{digest}": "deployer", "PUT /v1/blobs/{digest}": "deployer", "POST /v1/internal/blobs": "deployer", "POST /v1/apply": "deployer"} // of what is applied it is asked one by one: see apply_test.go
 
 // TestEveryRouteForEveryRight: role x scope x route, on what is in the scope, on
 // what is beside it, and on the cluster.

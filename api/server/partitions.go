@@ -40,6 +40,11 @@ func (c *call) partition() (*api.Partition, error) {
 	if p.Path != c.Args[0] {
 		return nil, api.FieldErrorf("path", "is %q in the body and %q in the address: make them the same", p.Path, c.Args[0])
 	}
+	return checked(p)
+}
+
+// checked is a partition as an operator asks for it, completed and checked.
+func checked(p *api.Partition) (*api.Partition, error) {
 	p.Normalize()
 	p = p.Asked()
 	if err := p.Validate(); err != nil {

@@ -2,7 +2,6 @@ package server
 
 import (
 	"cmp"
-	"net/http"
 	"reflect"
 
 	"github.com/mesita/mesita/api"
@@ -60,7 +59,7 @@ func (c *call) goesOn(j *api.Job, s *api.JobSpec) bool {
 	if like.NeedsRootNode() {
 		want.OnlyWhereRoot()
 	}
-	applied, batch := c.Route.Method == http.MethodPut, like.Kind == api.KindBatch
+	applied, batch := c.applies(), like.Kind == api.KindBatch
 	if !applied || batch || j.State.Ended() {
 		return !j.Stop && (applied && batch || !j.State.Ended()) && reflect.DeepEqual(&like, &want)
 	}

@@ -132,6 +132,8 @@ type Planner interface {
 	// Plan says what a command that gives a job that spec would come to; nil:
 	// none is needed. It ends with ctx.
 	Plan(ctx context.Context, v *fsm.View, s *api.JobSpec, cmd fsm.Command) (*api.Plan, error)
+	// PlanAll is Plan for all jobs of one command, by their names. It ends with ctx.
+	PlanAll(ctx context.Context, v *fsm.View, cmd *fsm.ApplyAll) (map[string]*api.Plan, error)
 	Explain(v *fsm.View, id string) (*api.Why, error)
 }
 

@@ -1,0 +1,184 @@
+package server
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+func (n *testNode) apply(token, query, body string) reply {
+	n.t.Helper()
+	return n.send(request{method: "POST", path: "/v1/apply" + query, body: body, token: token})
+}
+
+// did is what an answer says was done, in a line.
+func did(t *testing.T, r reply) string {
+	t.Helper()
+	r.want(t, 200)
+	var out []string
+	for _, a := range into[api.ApplyAnswer](t, r).Items {
+		out = append(out, a.Action+" "+a.Name)
+	}
+	return strings.Join(out, ", ")
+}
+
+func service(name, partition, more string) string {
+	return fmt.Sprintf(`{"name":%q,"kind":"service","partition":%q,"command":["x"]%s}`, name, partition, more)
+}
+
+// All of a request is planned against what all of it makes: partitions that jobs are
+// in, and rules that are gone.
+func TestApplyIsPlannedTogether(t *testing.T) {
+	n := newLeader(t)
+	admin := n.token(api.RoleAdmin)
+	if got := did(t, n.apply(admin, "", `{"partitions":[{"path":"ml/a"},{"path":"ml","maxCPUs":1,"defaultCPUs":0.5}],"jobs":[`+service("a", "ml/a", "")+`]}`)); got != "create ml/a, create ml, create a" {
+		t.Error(got)
+	}
+	if s := n.store.View().Job("a").Spec; s.CPUs != 500 {
+		t.Errorf("the default of the partition that is made with it did not count: %v", s.CPUs)
+	}
+	large := service("b", "ml/a", `,"cpus":2`)
+	if e := n.apply(admin, "", `{"jobs":[`+large+`]}`).want(t, 422); e.Field != "jobs[0].cpus" {
+		t.Errorf("%+v", e)
+	}
+	before := n.store.View().Index()
+	body := `{"jobs":[` + large + `,` + service("a", "ml/a", `,"count":3`) + `],"partitions":[{"path":"ml"}]}`
+	r := n.apply(admin, "?dry_run=1", body)
+	if got := did(t, r); got != "update ml, create b, update a" || n.store.View().Index() != before {
+		t.Errorf("%s, at %d after %d", got, n.store.View().Index(), before)
+	}
+	if items := into[api.ApplyAnswer](t, r).Items; items[1].Plan == nil || len(items[2].Changes) != 1 || items[2].Changes[0].Field != "count" {
+		t.Errorf("%+v", items)
+	}
+	if got := did(t, n.apply(admin, "", body)); got != "update ml, create b, update a" || n.store.View().Index() != before+1 {
+		t.Errorf("%s, in %d entries", got, n.store.View().Index()-before)
+	}
+	if v := n.store.View(); v.Partition("ml").MaxCPUs != 0 || v.Job("b") == nil || v.Job("a").Spec.Tasks() != 3 {
+		t.Error("not all was done")
+	}
+	if got := did(t, n.apply(admin, "", body)); got != "nothing ml, nothing b, nothing a" || n.store.View().Index() != before+1 {
+		t.Errorf("again: %s", got)
+	}
+	if got := did(t, n.apply(admin, "", `{"stop":["b"],"jobs":[`+service("c", "ml/a", "")+`]}`)); got != "create c, stop b" || !n.store.View().Job("b").Stop {
+		t.Errorf("%s", got)
+	}
+}
+
+// What is wrong with one is said of that one, and nothing of the others is done.
+func TestApplyIsRefusedWhole(t *testing.T) {
+	n := newLeader(t)
+	admin := n.token(api.RoleAdmin)
+	n.send(request{method: "POST", path: "/v1/jobs", body: `{"name":"batch","kind":"batch","command":["x"]}`, token: admin}).want(t, 201)
+	good := service("good", "default", "")
+	for body, want := range map[string]struct {
+		status      int
+		field, says string
+	}{
+		`{"jobs":[` + good + `,` + service("b", "none", "") + `]}`:                                                   {404, "jobs[1].partition", "none"},
+		`{"jobs":[` + good + `,` + service("b", "default", `,"count":-1`) + `]}`:                                     {400, "jobs[1].count", "-1"},
+		`{"jobs":[` + good + `],"partitions":[{"path":"a"},{"path":"b","guarantee":{"cpus":5}}]}`:                    {422, "partitions[1].guarantee", "does not fit"},
+		`{"jobs":[` + good + `],"partitions":[{"path":"a","weight":-1}]}`:                                            {400, "partitions[0].weight", "above 0"},
+		`{"jobs":[` + good + `],"partitions":[{"path":"a/b"}]}`:                                                      {404, "partitions[0].path", "create it first"},
+		`{"jobs":[` + good + `,` + good + `]}`:                                                                       {400, "jobs[1].name", "twice"},
+		`{"jobs":[` + good + `],"partitions":[{"path":"a"},{"path":"a"}]}`:                                           {400, "partitions[1].path", "twice"},
+		`{"jobs":[` + good + `,{"kind":"service","command":["x"]}]}`:                                                 {400, "jobs[1].name", "missing"},
+		`{"jobs":[` + good + `],"partitions":[{}]}`:                                                                  {400, "partitions[0].path", "missing"},
+		`{"jobs":[` + good + `,null]}`:                                                                               {400, "jobs[1].name", "missing"},
+		`{"jobs":[` + good + `],"stop":["none"]}`:                                                                    {404, "stop[0]", "none"},
+		`{"jobs":[` + good + `],"stop":["good"]}`:                                                                    {400, "stop[0]", "to be stopped"},
+		`{"jobs":[` + good + `,{"name":"batch","kind":"batch","command":["y"]}]}`:                                    {409, "jobs[1]", "mesita stop batch"},
+		`{"jobs":[` + good + `,` + service("p", "default", `,"program":"sha256:`+strings.Repeat("a", 64)+`"`) + `]}`: {400, "jobs[1].program", "upload"},
+		`{"job":[]}`: {400, "job", "jobs"},
+	} {
+		for _, query := range []string{"", "?dry_run=1"} {
+			if query != "" && strings.HasSuffix(want.field, "program") {
+				continue // it is uploaded before it is done
+			}
+			e := n.apply(admin, query, body).want(t, want.status)
+			if e == nil || e.Field != want.field || !strings.Contains(e.Message, want.says) {
+				t.Errorf("%s%s: %+v", query, body, e)
+			}
+		}
+	}
+	for p := range n.store.View().Partitions() {
+		if p.Path != api.DefaultPartition {
+			t.Errorf("partition %s was made", p.Path)
+		}
+	}
+	for j := range n.store.View().Jobs() {
+		if j.ID != "batch" {
+			t.Errorf("job %s was made", j.ID)
+		}
+	}
+}
+
+// Rights are asked for each of them, as it is and as it shall be: who may not change
+// one of them alone may not together with others.
+func TestRightsToApply(t *testing.T) {
+	n, admin := mappedNode(t)
+	n.send(request{method: "POST", path: "/v1/jobs", body: service("web-1", "plain", ""), token: admin}).want(t, 201)
+	n.send(request{method: "POST", path: "/v1/jobs", body: service("db", "ci", `,"env":{"K":"secret"}`), token: admin}).want(t, 201)
+	dep, parts := n.with("dep", "deployer@plain/web-*"), n.with("parts", "admin@plain", "deployer@ci")
+	before := n.store.View().Index()
+	for _, c := range []struct{ who, body, field string }{
+		{dep, service("web-1", "ci", ""), "jobs[0]"},                                 // it shall be where they may not
+		{dep, service("db", "plain", ""), "jobs[0]"},                                 // nor is it theirs
+		{dep, service("web-2", "plain", `,"user":"root"`), "jobs[0].user"},           //
+		{parts, service("web-2", "plain", `,"user":"root"`), "jobs[0].user"},         //
+		{dep, `],"stop":["db"],"jobs":[` + service("web-2", "plain", ""), "stop[0]"}, // is not there for them
+		{dep, `],"partitions":[{"path":"plain/x"}],"jobs":[` + service("web-2", "plain", ""), "partitions[0]"},
+		{parts, `],"partitions":[{"path":"plain"}],"jobs":[` + service("web-2", "plain", ""), "partitions[0]"}, // its own share
+		{parts, `],"partitions":[{"path":"plain/x","allowRoot":true}],"jobs":[` + service("r", "plain/x", `,"user":"root"`), "partitions[0].allowRoot"},
+	} {
+		body := `{"jobs":[` + c.body + `]}`
+		if strings.HasPrefix(c.body, "]") {
+			body = `{` + strings.TrimPrefix(c.body, `],`) + `]}`
+		}
+		r := n.apply(c.who, "", body)
+		e := r.want(t, r.StatusCode)
+		if r.StatusCode != 403 && r.StatusCode != 404 && r.StatusCode != 409 || e.Field != c.field && !strings.HasPrefix(e.Field, c.field+".") || n.store.View().Index() != before {
+			t.Errorf("%s: %d %+v", body, r.StatusCode, e)
+		}
+	}
+	if got := did(t, n.apply(dep, "", `{"jobs":[`+service("web-1", "plain", `,"count":2`)+`,`+service("web-2", "plain", "")+`]}`)); got != "update web-1, create web-2" {
+		t.Error(got)
+	}
+	if j := n.store.View().Job("web-2"); j.Spec.User != "mesita-task" {
+		t.Errorf("it runs as %q", j.Spec.User)
+	}
+	if got := did(t, n.apply(parts, "", `{"partitions":[{"path":"plain/x"}],"jobs":[`+service("in", "plain/x", "")+`]}`)); got != "create plain/x, create in" {
+		t.Error(got)
+	}
+}
+
+// A batch that has ended runs again only if that is asked for.
+func TestApplyOfABatchThatEnded(t *testing.T) {
+	n := newLeader(t)
+	admin := n.token(api.RoleAdmin)
+	batch := func(arg string) string { return `{"jobs":[{"name":"b","kind":"batch","command":["` + arg + `"]` }
+	did(t, n.apply(admin, "", batch("x")+`}]}`))
+	do(t, n.store, &fsm.TaskCreate{Meta: fsm.Meta{At: testTime}, Job: "b", Count: 1})
+	do(t, n.store, &fsm.JobStop{Meta: fsm.Meta{At: testTime}, ID: "b"})
+	if e := n.apply(admin, "", batch("y")+`}]}`).want(t, 409); e.Field != "jobs[0]."+api.FieldAgain || !strings.Contains(e.Message, "--again") {
+		t.Errorf("%+v", e)
+	}
+	if got := did(t, n.apply(admin, "?dry_run=1", batch("y")+`}]}`)); got != "again b" {
+		t.Error(got)
+	}
+	if got := did(t, n.apply(admin, "", batch("y")+`}],"again":true}`)); got != "again b" || n.store.View().Job("b").Version != 2 {
+		t.Error(got)
+	}
+}
+
+// Below the level that has it nothing is done, and what to do is said.
+func TestApplyNeedsALevel(t *testing.T) {
+	w := newWorld()
+	n := newTestNode(t, w, "oak", newStoreAt(t, fsm.AppliedWhole.Level()-1))
+	w.lead("oak")
+	if e := n.apply(n.token(api.RoleAdmin), "", `{"jobs":[`+service("a", "default", "")+`]}`).want(t, 409); e.Field != api.FieldLevel || !strings.Contains(e.Message, "one after the other") {
+		t.Errorf("%+v", e)
+	}
+}
