@@ -174,7 +174,7 @@ func (c *ApplyAll) partitions(x *tx, out *AppliedAll) error {
 	return nil
 }
 
-// Empty tells whether nothing would be changed.
+// Empty reports whether nothing would be changed.
 func (c *ApplyAll) Empty() bool { return len(c.parts()) == 0 }
 
 // Sort puts first what makes room for others: services that get fewer tasks.

@@ -47,7 +47,7 @@ func (c *PartitionPut) apply(x *tx) (any, error) {
 	return p, nil
 }
 
-// put is apply, with what tells whether the partition fits in, nil: not asked.
+// put is apply, with what reports whether the partition fits in, nil: not asked.
 func (c *PartitionPut) put(x *tx, fits func(*api.Partition) error) (*api.Partition, error) {
 	p := *c.Partition.Asked()
 	p.Normalize()

@@ -1,269 +1,329 @@
 package cli
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
-	"maps"
-	"reflect"
+	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/api/cli/option"
 	"github.com/mesita/mesita/api/cli/specfile"
 	"github.com/mesita/mesita/api/client"
 	"github.com/urfave/cli/v2"
 )
 
+// applyTries bounds how often what was changed meanwhile is planned anew.
+const applyTries = 5
+
 func (a *app) applyCommand() *cli.Command {
 	return &cli.Command{
-		Name: "apply", Usage: "make partitions and jobs be as a YAML file says", Description: example("mesita apply -f web.yaml", "mesita apply -f - --dry-run < jobs.yaml"),
+		Name: "apply", Usage: "make partitions and jobs be as YAML files say, all of them or none", ArgsUsage: "[FILE…]",
+		Description: example("mesita apply web.yaml", "mesita apply -f jobs/ -f more.yaml --dry-run", "mesita apply jobs/ --prune -l team=web", "mesita apply - < jobs.yaml"),
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Required: true, Usage: "`FILE` of one or more documents, or - for standard input"},
+			filesFlag(),
 			option.DryRunFlag(),
+			&cli.BoolFlag{Name: "again", Usage: "let a batch that has ended, and is another by its file, run again"},
+			&cli.BoolFlag{Name: "prune", Usage: "stop the jobs with --label that no file names"},
+			labelFlag("the label, to prune,"),
+			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "answer yes"},
 			&cli.BoolFlag{Name: "no-upload", Usage: "do not upload local programs"},
 			&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
-			option.SpanFlag("timeout", 5*time.Minute, "the most `TIME` to wait for each service to run"),
+			upForFlag(),
+			option.SpanFlag("timeout", 5*time.Minute, "the most `TIME` to wait for all services to run"),
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print ids only"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT` of the result: table, json or yaml"},
 		},
 		Action: func(c *cli.Context) error {
-			if err := args(c, 0, 0, "apply -f FILE"); err != nil {
+			if c.Bool("prune") != c.IsSet("label") {
+				return usage("mesita apply --prune -l KEY=VALUE: --prune and --label go together: jobs with the label that no file names are stopped")
+			}
+			docs, err := a.readFiles(c, "apply")
+			if err != nil {
 				return err
 			}
-			docs, err := a.readDocs(c.String("file"))
-			if err != nil {
+			if _, err := format(c); err != nil {
 				return err
 			}
 			cl, err := a.client(c)
 			if err != nil {
 				return err
 			}
-			if c.Bool("dry-run") {
-				return a.planDocs(c, cl, docs)
-			}
-			if err := a.applyPartitions(c, cl, docs.Partitions); err != nil {
-				return err
-			}
-			return a.applyJobs(c, cl, docs.Jobs)
+			return a.apply(c, cl, docs)
 		},
 	}
 }
 
-func (a *app) readDocs(path string) (*specfile.Docs, error) {
-	var b []byte
-	var err error
-	if path == "-" {
-		path = "stdin"
-		b, err = option.ReadFrom(a.in, "file", path, specfile.MaxSize)
-	} else {
-		b, err = option.ReadFile("file", path, specfile.MaxSize)
+func filesFlag() cli.Flag {
+	return &cli.StringSliceFlag{Name: "file", Aliases: []string{"f"}, Usage: "`FILE` of documents, a folder (its *.yaml and *.yml, no folders in it), or - for standard input; may be repeated"}
+}
+
+// readFiles reads all files that are named, by flags and without.
+func (a *app) readFiles(c *cli.Context, verb string) (*specfile.Docs, error) {
+	named := append(c.StringSlice("file"), c.Args().Slice()...)
+	if len(named) == 0 {
+		return nil, usage("mesita %s FILE…: FILE is missing: name a file, a folder, or - for standard input; see --help", verb)
 	}
+	docs := new(specfile.Docs)
+	for _, path := range named {
+		files, err := filesAt(path)
+		if err != nil {
+			return nil, err
+		}
+		for _, path := range files {
+			var b []byte
+			if path == "-" {
+				path = "stdin"
+				b, err = option.ReadFrom(a.in, "file", path, specfile.MaxSize)
+			} else {
+				b, err = option.ReadFile("file", path, specfile.MaxSize)
+			}
+			if err != nil {
+				return nil, err
+			}
+			if err := docs.Add(path, b); err != nil {
+				return nil, err
+			}
+		}
+	}
+	last := named[len(named)-1]
+	if last == "-" {
+		last = "stdin"
+	}
+	return docs, docs.Some(last)
+}
+
+// filesAt is the file of that name, or those right in the folder.
+func filesAt(path string) ([]string, error) {
+	info, err := os.Stat(path)
+	if path == "-" || err != nil || !info.IsDir() {
+		return []string{path}, nil // if it is not there, to read it says so
+	}
+	var out []string
+	for _, pattern := range []string{"*.yaml", "*.yml"} {
+		found, err := filepath.Glob(filepath.Join(escaped(path), pattern))
+		if err != nil {
+			return nil, api.FieldErrorf("file", "%v", err)
+		}
+		out = append(out, found...)
+	}
+	if len(out) == 0 {
+		return nil, api.FieldErrorf("file", "%s holds no file *.yaml or *.yml: those in its folders are left out, name them by themselves", path)
+	}
+	slices.Sort(out)
+	return out, nil
+}
+
+// escaped is a path in which no character stands for others.
+func escaped(path string) string {
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
+}
+
+// apply uploads the programs, has all documents applied together, and waits.
+func (a *app) apply(c *cli.Context, cl *client.Client, docs *specfile.Docs) error {
+	specs := docs.Jobs
+	if onlyLooks(c) { // without digests of what is nowhere yet, if one by one is asked
+		specs = nil
+		for _, s := range docs.Jobs {
+			one := *s
+			specs = append(specs, &one)
+		}
+	}
+	if err := a.uploadAll(c, cl, specs); err != nil {
+		return docs.Located(err)
+	}
+	answer, err := a.applied(c, cl, docs, specs)
+	if errors.Is(err, client.ErrOneByOne) {
+		if c.Bool("prune") {
+			return api.Errorf(api.CodeConflict, "--prune needs a cluster that changes several together: raise its level first, see `mesita cluster level`; or stop the jobs with `mesita stop`")
+		}
+		return a.applyEach(c, cl, docs)
+	}
+	if err != nil || answer == nil {
+		return docs.Located(err)
+	}
+	if err := a.printApplied(c, answer); err != nil || onlyLooks(c) {
+		return err
+	}
+	var wait []*api.JobSpec
+	for _, s := range docs.Jobs {
+		if s.Kind == api.KindService {
+			wait = append(wait, s)
+		}
+	}
+	return a.awaitAll(c, cl, wait)
+}
+
+// onlyLooks reports whether a command changes nothing.
+func onlyLooks(c *cli.Context) bool { return c.Bool("dry-run") || c.Command.Name == "diff" }
+
+// applied asks for all of it, again if something was changed meanwhile, and once a
+// question that has to be asked is answered with yes. It is nil if that was no.
+func (a *app) applied(c *cli.Context, cl *client.Client, docs *specfile.Docs, specs []*api.JobSpec) (*api.ApplyAnswer, error) {
+	r := api.ApplyRequest{Partitions: docs.Partitions, Jobs: specs, Again: c.Bool("again")}
+	confirmed := map[string]bool{}
+	for try, pause := 1, backoff.New(50*time.Millisecond, time.Second); ; try++ {
+		if c.Bool("prune") {
+			var err error
+			if r.Stop, err = pruned(c, cl, docs); err != nil {
+				return nil, err
+			}
+			if ok, err := a.mayPrune(c, r.Stop, confirmed); err != nil || !ok {
+				return nil, err
+			}
+		}
+		answer, err := cl.ApplyAll(c.Context, r, onlyLooks(c))
+		var e *api.Error
+		errors.As(err, &e)
+		switch {
+		case e != nil && strings.HasSuffix(e.Field, "."+api.FieldRevision) && try < applyTries:
+			backoff.Pause(c.Context, pause.Next())
+		case e != nil && strings.HasSuffix(e.Field, "."+api.FieldAgain) && !r.Again && (c.Bool("yes") || isTerminal(a.in) && isTerminal(a.err)):
+			if !c.Bool("yes") && !a.confirm("%v\nLet them run again?", docs.Located(err)) {
+				return nil, nil
+			}
+			r.Again = true
+		default:
+			return answer, err
+		}
+	}
+}
+
+// pruned are the jobs that go on with the labels, and that no document names.
+func pruned(c *cli.Context, cl *client.Client, docs *specfile.Docs) (stop []string, err error) {
+	jobs, err := cl.Jobs(c.Context, false, c.StringSlice("label")...)
 	if err != nil {
 		return nil, err
 	}
-	return specfile.Parse(path, b)
-}
-
-// applyPartitions makes the partitions be as told. A guarantee may have to
-// shrink before another one fits, and a parent to be there before its child:
-// what is refused is tried again for as long as others succeed.
-func (a *app) applyPartitions(c *cli.Context, cl *client.Client, left []*api.Partition) error {
-	for len(left) > 0 {
-		var refused []*api.Partition
-		var first error
-		for _, p := range left {
-			old, err := cl.Partition(c.Context, p.Path)
-			if api.ErrorCode(err) == api.CodeNotFound {
-				old, err = &api.PartitionStatus{}, nil
-			}
-			if err != nil {
-				return api.InField(p.Path, err)
-			}
-			change, err := cl.PutPartition(c.Context, p, false)
-			switch api.ErrorCode(err) {
-			case "":
-				if err := a.printChange(c, change, option.Differences(old.Partition, change.Partition)); err != nil {
-					return err
-				}
-				continue
-			case api.CodeInvalid, api.CodeDoesNotFit, api.CodeNotFound, api.CodeConflict:
-				refused = append(refused, p)
-				if first == nil {
-					first = api.InField(p.Path, err)
-				}
-			default:
-				return api.InField(p.Path, err)
-			}
-		}
-		if len(refused) == len(left) {
-			return first
-		}
-		left = refused
-	}
-	return nil
-}
-
-// planDocs says what apply would do. What depends on a partition that the file
-// only makes is not known to the cluster yet.
-func (a *app) planDocs(c *cli.Context, cl *client.Client, docs *specfile.Docs) error {
-	made, was := map[string]bool{}, map[string]*api.Partition{}
-	for _, p := range docs.Partitions {
-		old, err := cl.Partition(c.Context, p.Path)
-		switch {
-		case err == nil:
-			was[p.Path] = old.Partition
-		case api.ErrorCode(err) == api.CodeNotFound:
-			made[p.Path] = true
-		default:
-			return api.InField(p.Path, err)
-		}
-	}
-	for _, p := range docs.Partitions {
-		change, err := cl.PlanPartition(c.Context, p, false)
-		if made[p.Parent()] && api.ErrorCode(err) == api.CodeNotFound {
-			full := *p
-			full.Normalize()
-			change, err = &api.PartitionChange{Partition: &full, Action: "create"}, nil
-		}
-		if err != nil {
-			return api.InField(p.Path, err)
-		}
-		if err := a.printChange(c, change, option.Differences(was[p.Path], change.Partition)); err != nil {
-			return err
-		}
-	}
+	named := map[string]bool{}
 	for _, s := range docs.Jobs {
-		if made[s.Partition] {
-			a.progress("job %s would be made in partition %s, which this file makes: where it goes is not known before", s.Name, s.Partition)
-			continue
-		}
-		if err := a.plan(c, cl, s); err != nil {
-			return api.InField(s.Name, err)
+		named[s.Name] = true
+	}
+	for _, j := range jobs {
+		if !named[j.ID] && !j.Stop {
+			stop = append(stop, j.ID)
 		}
 	}
-	return nil
+	return stop, nil
 }
 
-func (a *app) applyJobs(c *cli.Context, cl *client.Client, specs []*api.JobSpec) error {
-	jobs := make([]*api.Job, 0, len(specs))
-	for _, s := range specs {
-		if s.Program == "" {
-			if err := a.upload(c, cl, s); err != nil {
-				return err
-			}
-		}
-		j, err := cl.Apply(c.Context, s)
-		if err != nil {
-			return api.InField(s.Name, err)
-		}
-		jobs = append(jobs, j)
-	}
-	for _, j := range jobs { // all were told first: they start together
-		after := a.afterRun
-		if j.Spec.Kind != api.KindService {
-			after = func(c *cli.Context, _ *client.Client, j *api.Job) error { return a.printJob(c, j) }
-		}
-		if err := after(c, cl, j); err != nil {
-			return err
+// mayPrune asks whether jobs that were not asked for before are to be stopped.
+func (a *app) mayPrune(c *cli.Context, stop []string, confirmed map[string]bool) (bool, error) {
+	var more []string
+	for _, id := range stop {
+		if !confirmed[id] {
+			more = append(more, id)
 		}
 	}
-	return nil
+	switch {
+	case len(more) == 0 || c.Bool("yes") || onlyLooks(c):
+		return true, nil
+	case !isTerminal(a.in) || !isTerminal(a.err):
+		return false, usage("--prune would stop %s: %s: say yes with --yes, or look first with --dry-run", api.Count(len(more), "job"), someOf(more))
+	case !a.confirm("No file names %s with that label: %s\nStop them?", api.Count(len(more), "job"), someOf(more)):
+		return false, nil
+	}
+	for _, id := range more {
+		confirmed[id] = true
+	}
+	return true, nil
 }
 
-func (a *app) exportCommand() *cli.Command {
-	return &cli.Command{
-		Name: "export", Usage: "print jobs and partitions as YAML that apply takes", ArgsUsage: "[JOB…]",
-		Description: example("mesita export web > web.yaml", "mesita export --partition ml --partition ml/train", "mesita export --all"),
-		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "all partitions and all services"},
-			&cli.StringSliceFlag{Name: "partition", Usage: "this `PARTITION`; may be repeated"},
-		},
-		Action: func(c *cli.Context) error {
-			if c.Bool("all") == (c.NArg() > 0 || c.IsSet("partition")) {
-				return usage("mesita export JOB…, mesita export --partition PATH, or mesita export --all")
-			}
-			cl, err := a.client(c)
-			if err != nil {
-				return err
-			}
-			docs, err := exported(c, cl)
-			if err != nil {
-				return err
-			}
-			for i, d := range docs {
-				if i > 0 {
-					fmt.Fprintln(a.out, "---")
-				}
-				if err := specfile.Print(a.out, d); err != nil {
-					return err
-				}
-			}
-			if names := masked(docs); len(names) > 0 {
-				a.progress("! the values of the environment of %s are not shown to you: %s stands for them, and apply refuses that", strings.Join(names, ", "), api.Masked)
-			}
-			return nil
-		},
-	}
-}
-
-// masked are the jobs of which not all is shown.
-func masked(docs []any) (names []string) {
-	for _, d := range docs {
-		if s, ok := d.(*api.JobSpec); ok && slices.Contains(slices.Collect(maps.Values(s.Env)), api.Masked) {
-			names = append(names, s.Name)
-		}
-	}
-	return names
-}
-
-// exported is what export prints, in an order in which apply can make it.
-func exported(c *cli.Context, cl *client.Client) ([]any, error) {
-	var docs []any
-	if c.Bool("all") {
-		parts, err := cl.Partitions(c.Context)
-		if err != nil {
-			return nil, err
-		}
-		for _, p := range parts {
-			if !asMade(p.Partition) {
-				docs = append(docs, p.Partition)
-			}
-		}
-		jobs, err := cl.Jobs(c.Context, false)
-		if err != nil {
-			return nil, err
-		}
-		for _, j := range jobs {
-			if j.Spec.Kind == api.KindService {
-				docs = append(docs, j.Spec)
-			}
-		}
-		return docs, nil
-	}
-	for _, path := range c.StringSlice("partition") {
-		p, err := cl.Partition(c.Context, path)
-		if err != nil {
-			return nil, err
-		}
-		docs = append(docs, p.Partition)
-	}
-	for _, id := range c.Args().Slice() {
-		j, err := cl.Job(c.Context, id)
-		if err != nil {
-			return nil, err
-		}
-		docs = append(docs, j.Spec)
-	}
-	return docs, nil
-}
-
-// asMade reports whether p is the partition that every cluster has, unchanged.
-func asMade(p *api.Partition) bool {
-	if p.Path != api.DefaultPartition {
+// confirm asks on the terminal; whatever is no yes is no.
+func (a *app) confirm(format string, args ...any) bool {
+	fmt.Fprintf(a.err, format+" [y/N] ", args...)
+	text, err := bufio.NewReader(a.in).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
 		return false
 	}
-	plain := api.Partition{Path: p.Path}
-	plain.Normalize()
-	return reflect.DeepEqual(&plain, p.Asked())
+	answer := strings.ToLower(strings.TrimSpace(text))
+	if answer == "y" || answer == "yes" {
+		return true
+	}
+	a.progress("nothing is done")
+	return false
+}
+
+// uploadAll stores each program once. What is only looked at is not uploaded, but
+// known by its digest.
+func (a *app) uploadAll(c *cli.Context, cl *client.Client, specs []*api.JobSpec) error {
+	known := map[string]string{}
+	for i, s := range specs {
+		if s.Program != "" || len(s.Command) == 0 {
+			continue
+		}
+		digest, ok := known[s.Command[0]]
+		if !ok {
+			if err := a.upload(c, cl, s); err != nil {
+				return api.InField(fmt.Sprintf("jobs[%d]", i), err)
+			}
+			digest = s.Program
+			known[s.Command[0]] = digest
+		}
+		s.Program = digest
+	}
+	return nil
+}
+
+// printApplied says what was done, a line for each document.
+func (a *app) printApplied(c *cli.Context, answer *api.ApplyAnswer) error {
+	f, err := format(c)
+	switch {
+	case err != nil:
+		return err
+	case f == "json":
+		return printJSON(a.out, answer.Items)
+	case f == "yaml":
+		return printYAML(a.out, answer.Items)
+	}
+	w := bufio.NewWriter(a.out)
+	for i := range answer.Items {
+		did := &answer.Items[i]
+		switch {
+		case f == "name":
+			fmt.Fprintln(w, did.Name)
+		case onlyLooks(c):
+			printPlanned(w, did)
+		default:
+			fmt.Fprintln(w, didText(did))
+		}
+	}
+	return w.Flush()
+}
+
+var didWords = map[string]string{api.ApplyCreate: "created", api.ApplyUpdate: "changed", api.ApplyAgain: "runs again", api.ApplyNothing: "unchanged", api.ApplyStop: "stopped: no file names it"}
+
+func didText(did *api.Applied) string {
+	what := did.Kind + " " + did.Name
+	if did.Version > 0 {
+		what += fmt.Sprintf(" v%d", did.Version)
+	}
+	return strings.TrimRight(what+"   "+didWords[did.Action]+"   "+changesText(did), " ")
+}
+
+// changesText is which fields another value is for.
+func changesText(did *api.Applied) string {
+	if did.Action != api.ApplyUpdate && did.Action != api.ApplyAgain {
+		return ""
+	}
+	var out []string
+	for _, x := range did.Changes {
+		out = append(out, printable(x.String()))
+	}
+	return strings.Join(out, ", ")
+}
+
+func printPlanned(w io.Writer, did *api.Applied) {
+	if did.Plan == nil || did.Action == api.ApplyStop {
+		verb := did.Action
+		fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("plan  %s %s %s   %s", verb, did.Kind, did.Name, changesText(did)), " "))
+		return
+	}
+	_ = printPlan(w, did.Plan) // the writer keeps its error
 }

@@ -89,7 +89,7 @@ func (a *app) root() *cli.App {
 	r.Commands = []*cli.Command{
 		a.devCommand(), a.nodeCommand(), a.clusterCommand(), a.partitionCommand(), a.keeperCommand(),
 		a.runCommand(), a.jobCommand(), a.psCommand(), a.statusCommand(), a.showCommand(), a.logsCommand(), a.stopCommand(), a.scaleCommand(),
-		a.execCommand(), a.eventsCommand(), a.whyCommand(), a.queueCommand(), a.incidentsCommand(), a.reportCommand(), a.auditCommand(), a.topCommand(), a.applyCommand(), a.exportCommand(), a.simulateCommand(),
+		a.execCommand(), a.eventsCommand(), a.whyCommand(), a.queueCommand(), a.incidentsCommand(), a.reportCommand(), a.auditCommand(), a.topCommand(), a.applyCommand(), a.diffCommand(), a.exportCommand(), a.simulateCommand(),
 		a.tokenCommand(), a.roleCommand(), a.canCommand(), a.loginCommand(), a.logoutCommand(), a.completionCommand(), a.versionCommand(),
 	}
 	r.OnUsageError = func(c *cli.Context, err error, _ bool) error { return line.BadFlag(err, c.Command.Flags) }

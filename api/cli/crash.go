@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -60,6 +61,55 @@ func (s *crashes) tell(ctx context.Context, cl *client.Client, j *api.Job, st *s
 	if st.live {
 		st.last = "" // it is shown anew
 	}
+}
+
+// lastLines is how much is shown of what a failed task printed last.
+const lastLines = 10
+
+// lastWords shows the end of what a task of a job printed that failed. What cannot be
+// had soon is left out: that it failed is said by others.
+func (a *app) lastWords(ctx context.Context, cl *client.Client, job string) {
+	ctx, cancel := context.WithTimeout(ctx, lastLineWait)
+	defer cancel()
+	tasks, err := cl.FindTasks(ctx, client.TaskQuery{Job: job, All: true, State: api.TaskFailed.Word(), Limit: 1})
+	if err != nil || len(tasks) == 0 {
+		return
+	}
+	a.showEnd(ctx, cl, tasks[0].ID, tasks[0].Attempt)
+}
+
+// showEnd shows the last lines that an attempt printed.
+func (a *app) showEnd(ctx context.Context, cl *client.Client, task string, attempt int) {
+	lines := endOf(ctx, cl, task, attempt)
+	if len(lines) == 0 {
+		return
+	}
+	a.progress("%s printed last:", task)
+	for _, line := range lines {
+		a.progress("  %s", line)
+	}
+}
+
+// endOf is the last lines that an attempt printed, none if they cannot be had soon.
+func endOf(ctx context.Context, cl *client.Client, task string, attempt int) (lines []string) {
+	ctx, cancel := context.WithTimeout(ctx, lastLineWait)
+	defer cancel()
+	const most = lastLines * lastLine
+	var text []byte
+	err := cl.Logs(ctx, task, client.LogOptions{Attempt: attempt, Tail: lastLines}, func(l client.LogLine) error {
+		text = append(text, l.Data...)
+		text = text[max(0, len(text)-most):]
+		return nil
+	})
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(bytes.ToValidUTF8(text, nil))) {
+		if line = strings.TrimRight(printable(line), " "); line != "" {
+			lines = append(lines, line[max(0, len(line)-lastLine):])
+		}
+	}
+	return lines[max(0, len(lines)-lastLines):]
 }
 
 // endText says how an attempt ended.

@@ -32,6 +32,8 @@ type fake struct {
 	parts   map[string]*api.PartitionStatus
 	now     time.Time
 	noLocal bool   // as cluster set has it
+	old     bool   // it changes one at a time
+	raced   int    // so often something is changed meanwhile
 	sick    string // why the node that answers has no leader; "" = it has one
 }
 
@@ -79,6 +81,7 @@ func (f *fake) routes() http.Handler {
 	f.readRoutes(handle)
 	f.writeRoutes(handle)
 	f.partitionRoutes(handle)
+	f.applyRoute(handle)
 	m.HandleFunc("GET /v1/tasks/{id}/logs", f.logs)
 	m.HandleFunc("POST /v1/tasks/{id}/exec", f.exec)
 	return m

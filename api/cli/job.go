@@ -26,6 +26,7 @@ func (a *app) runCommand() *cli.Command {
 			&cli.StringFlag{Name: "restart-delay", Usage: "`TIME` before the first restart; doubles (default 1s)"},
 			&cli.StringFlag{Name: "restart-max-delay", Usage: "the longest `TIME` before a restart (default 1m)"},
 			&cli.IntFlag{Name: "restart-attempts", Usage: "give up after so many failures in a row, `NUMBER` (default: never)"},
+			upForFlag(),
 			option.SpanFlag("timeout", 5*time.Minute, "the most `TIME` to wait for all tasks to run"),
 		),
 		Action: func(c *cli.Context) error {
@@ -221,7 +222,7 @@ func (a *app) afterRun(c *cli.Context, cl *client.Client, j *api.Job) error {
 	if err := startsNothing(j); err != nil {
 		return err
 	}
-	got, err := a.await(c, cl, j.ID, option.Span(c, "timeout"), lasting(func(j *api.Job) bool {
+	got, err := a.await(c, cl, j.ID, option.Span(c, "timeout"), lasting(option.Span(c, "up-for"), func(j *api.Job) bool {
 		return j.Counts.Running >= j.Spec.Tasks() && j.Counts.Total() == j.Spec.Tasks() && replaced(c, cl, j)
 	}))
 	if err != nil || got == nil {

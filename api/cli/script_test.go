@@ -48,6 +48,7 @@ func TestScripts(t *testing.T) {
 			"code":  code,
 			"calls": calls,
 			"sick":  sick,
+			"old":   old,
 		},
 	})
 }
@@ -88,4 +89,17 @@ func sick(ts *testscript.TestScript, _ bool, args []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sick = args[0]
+}
+
+// old makes the cluster one that changes one at a time, or with a number one in which
+// so often something is changed meanwhile: old [NUMBER].
+func old(ts *testscript.TestScript, _ bool, args []string) {
+	f := ts.Value("fake").(*fake)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.old = len(args) == 0; !f.old {
+		n, err := strconv.Atoi(args[0])
+		ts.Check(err)
+		f.raced = n
+	}
 }

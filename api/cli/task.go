@@ -322,7 +322,7 @@ func (a *app) scaleCommand() *cli.Command {
 			if err := startsNothing(j); err != nil {
 				return err
 			}
-			got, err := a.await(c, cl, j.ID, option.Span(c, "timeout"), lasting(func(j *api.Job) bool {
+			got, err := a.await(c, cl, j.ID, option.Span(c, "timeout"), lasting(settleFor, func(j *api.Job) bool {
 				return j.Counts.Running == n && j.Counts.Total() == n
 			}))
 			if err != nil || got == nil {

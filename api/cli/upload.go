@@ -48,6 +48,10 @@ func (a *app) upload(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
 	if err := a.runnable(c, cl, path, abs); err != nil {
 		return err
 	}
+	if onlyLooks(c) {
+		s.Program, err = client.ProgramDigest(abs)
+		return err
+	}
 	digest, uploaded, err := cl.UploadProgram(c.Context, abs)
 	if err != nil {
 		return err

@@ -17,8 +17,8 @@ import (
 const (
 	firstLook = 20 * time.Millisecond // grows up to lookPause
 	lookPause = 500 * time.Millisecond
+	settleFor = 200 * time.Millisecond
 	waitStep  = 2 * time.Second // between two lines of progress of a batch
-	lasts     = 200 * time.Millisecond
 )
 
 // progress says on standard error what continues.
@@ -85,7 +85,9 @@ func (a *app) await(c *cli.Context, cl *client.Client, id string, timeout time.D
 			return j, nil
 		}
 		if time.Since(begin) >= lookPause { // what is done at once needs no progress
-			st.show(fmt.Sprintf("%s v%d   %s   %s", j.ID, j.Version, jobCounts(j), j.State))
+			if j.Counts.Running < j.Spec.Tasks() || j.Version > 1 { // else it is only seen whether it stays
+				st.show(fmt.Sprintf("%s v%d   %s   %s", j.ID, j.Version, jobCounts(j), j.State))
+			}
 			ends.tell(ctx, cl, j, st)
 		}
 		backoff.Pause(ctx, looks.Next()) // the next look says why, should ctx have ended
@@ -100,10 +102,15 @@ func startsNothing(j *api.Job) error {
 	return api.Errorf(api.CodeConflict, "%s is changed, and on hold with %d of %d running: let it start the rest with `mesita job release %s`, or leave it so with --detach", j.ID, j.Counts.Running, j.Spec.Tasks(), j.ID)
 }
 
-// lasting is true of a job once it has been as wanted for a moment: a program that
+// upForFlag is that of commands that wait for services.
+func upForFlag() cli.Flag {
+	return option.SpanFlag("up-for", time.Second, "`TIME` for which all tasks have to run until they count as there")
+}
+
+// lasting is true of a job once it has been as wanted for that long: a program that
 // ends as soon as it was started runs, too, when it is looked at in between. A job
 // that has ended stays so.
-func lasting(wanted func(*api.Job) bool) func(*api.Job) bool {
+func lasting(upFor time.Duration, wanted func(*api.Job) bool) func(*api.Job) bool {
 	var since time.Time
 	return func(j *api.Job) bool {
 		switch {
@@ -115,7 +122,7 @@ func lasting(wanted func(*api.Job) bool) func(*api.Job) bool {
 		case since.IsZero():
 			since = time.Now()
 		}
-		return j.Spec.Tasks() == 0 || time.Since(since) >= lasts
+		return j.Spec.Tasks() == 0 || time.Since(since) >= upFor
 	}
 }
 
@@ -139,9 +146,11 @@ func (a *app) waitEnd(c *cli.Context, cl *client.Client, id string) error {
 	}
 	if j.ExitCode != nil && *j.ExitCode != 0 {
 		a.explain(c.Context, cl, id)
+		a.lastWords(c.Context, cl, id)
 		return exitError(*j.ExitCode)
 	}
 	if j.State != api.JobFinished {
+		a.lastWords(c.Context, cl, id)
 		return exitError(1)
 	}
 	return nil

@@ -18,19 +18,19 @@ func TestWhatEndsAtOnceDoesNotRun(t *testing.T) {
 			j.Counts.Running = running
 			return j
 		}
-		done := lasting(func(j *api.Job) bool { return j.Counts.Running == 1 })
+		done := lasting(settleFor, func(j *api.Job) bool { return j.Counts.Running == 1 })
 		for range 10 {
 			for _, running := range []int{1, 0} {
 				if done(look(running)) {
 					t.Fatal("what ended in between is said to run")
 				}
-				time.Sleep(lasts - time.Millisecond)
+				time.Sleep(settleFor - time.Millisecond)
 			}
 		}
 		if done(look(1)) {
 			t.Error("it is said to run at once")
 		}
-		time.Sleep(lasts)
+		time.Sleep(settleFor)
 		if !done(look(1)) {
 			t.Error("it runs, and is not said to")
 		}

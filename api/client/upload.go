@@ -31,12 +31,10 @@ func (c *Client) UploadProgram(ctx context.Context, path string) (digest string,
 		return "", false, &api.Error{Code: api.CodeTooLarge, Field: "command",
 			Message: fmt.Sprintf("%s has %s, at most %s can be uploaded: make it smaller, or install it on the nodes and use --no-upload", path, api.Bytes(info.Size()), api.Bytes(api.MaxBlob))}
 	}
-	h := sha256.New()
-	size, err := io.Copy(h, f)
+	digest, size, err := digestOf(f)
 	if err != nil {
-		return "", false, fmt.Errorf("read %s: %w", path, err)
+		return "", false, err
 	}
-	digest = "sha256:" + hex.EncodeToString(h.Sum(nil))
 	res, err := c.try(ctx, request{method: http.MethodHead, path: "/v1/blobs/" + digest})
 	if err == nil {
 		return digest, false, res.Body.Close()
@@ -51,4 +49,23 @@ func (c *Client) UploadProgram(ctx context.Context, path string) (digest string,
 		return "", false, err
 	}
 	return digest, true, res.Body.Close()
+}
+
+// ProgramDigest is what UploadProgram knows a local file by.
+func ProgramDigest(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	digest, _, err := digestOf(f)
+	return digest, err
+}
+
+func digestOf(f *os.File) (digest string, size int64, err error) {
+	h := sha256.New()
+	if size, err = io.Copy(h, f); err != nil {
+		return "", 0, fmt.Errorf("read %s: %w", f.Name(), err)
+	}
+	return "sha256:" + hex.EncodeToString(h.Sum(nil)), size, nil
 }

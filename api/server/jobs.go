@@ -50,7 +50,7 @@ func (c *call) complete(v *fsm.View, s *api.JobSpec) ([]api.Filled, error) {
 	return filled, s.Validate()
 }
 
-// applies tells whether jobs are to be as they are told, rather than submitted.
+// applies reports whether jobs are to be as they are told, rather than submitted.
 func (c *call) applies() bool { return c.Route.Method == http.MethodPut || c.Route.Path == applyPath }
 
 // admit refuses a job that this cluster cannot take at all, or not from this

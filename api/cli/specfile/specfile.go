@@ -23,10 +23,20 @@ import (
 // MaxSize bounds a file, in bytes.
 const MaxSize = 4 << 20
 
-// Docs is what a file asks for, each kind in the order of the file.
+// Docs is what files ask for, each kind in the order of the files.
 type Docs struct {
 	Jobs       []*api.JobSpec
 	Partitions []*api.Partition
+
+	jobs, partitions []place
+	named            map[string]int // jobs by their names
+}
+
+// place is where a document is.
+type place struct {
+	file
+	number int // of the document in its file, from 1
+	node   *yaml.Node
 }
 
 // file is a file of documents. Its errors name the line.
@@ -43,33 +53,77 @@ func (f file) errorf(n *yaml.Node, field, format string, args ...any) error {
 // Parse reads and checks all documents of a file of that name, so that nothing
 // need be done when one of them is wrong. Its errors are CodeInvalid.
 func Parse(name string, b []byte) (*Docs, error) {
-	f := file{name}
 	docs := new(Docs)
-	for d := yaml.NewDecoder(bytes.NewReader(b)); ; {
+	if err := docs.Add(name, b); err != nil {
+		return nil, err
+	}
+	return docs, docs.Some(name)
+}
+
+// Some fails if there is no document at all in what has that name.
+func (docs *Docs) Some(name string) error {
+	if len(docs.Jobs)+len(docs.Partitions) == 0 {
+		return api.FieldErrorf(name, "holds no job and no partition: see `mesita export` for how one looks")
+	}
+	return nil
+}
+
+// Add reads one more file. Its errors are CodeInvalid.
+func (docs *Docs) Add(name string, b []byte) error {
+	f := file{name}
+	for d, number := yaml.NewDecoder(bytes.NewReader(b)), 1; ; number++ {
 		var doc yaml.Node
 		if err := d.Decode(&doc); errors.Is(err, io.EOF) {
-			break
+			return nil
 		} else if err != nil {
-			return nil, api.FieldErrorf(name, "is not valid YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
+			return api.FieldErrorf(name, "is not valid YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
 		}
 		if len(doc.Content) == 0 || doc.Content[0].Tag == "!!null" { // nothing but comments
 			continue
 		}
-		if err := f.add(docs, doc.Content[0]); err != nil {
-			return nil, err
+		if err := f.add(docs, doc.Content[0], number); err != nil {
+			return err
 		}
 	}
-	if len(docs.Jobs)+len(docs.Partitions) == 0 {
-		return nil, api.FieldErrorf(name, "holds no job and no partition: see `mesita export` for how one looks")
+}
+
+// Located says of an error of the cluster about jobs[N] or partitions[N], and maybe a
+// field of it, where that is: file, line, document, name and field. Other errors stay
+// as they are.
+func (docs *Docs) Located(err error) error {
+	var e *api.Error
+	if !errors.As(err, &e) {
+		return err
 	}
-	return docs, nil
+	noun, rest, _ := strings.Cut(e.Field, "[")
+	number, field, _ := strings.Cut(rest, "]")
+	i, bad := strconv.Atoi(number)
+	var at place
+	what := ""
+	switch {
+	case bad != nil || i < 0:
+		return err
+	case noun == "jobs" && i < len(docs.jobs):
+		at, what = docs.jobs[i], fmt.Sprintf("job %q", docs.Jobs[i].Name)
+	case noun == "partitions" && i < len(docs.partitions):
+		at, what = docs.partitions[i], fmt.Sprintf("partition %q", docs.Partitions[i].Path)
+	default:
+		return err
+	}
+	out := *e
+	field = strings.TrimPrefix(field, ".")
+	out.Field = fmt.Sprintf("%s:%d: document %d, %s", at.name, max(nodeOf(at.node, field).Line, 1), at.number, what)
+	if field != "" {
+		out.Message = field + ": " + out.Message
+	}
+	return &out
 }
 
 // kindPartition is what tells a partition from a job, whose kinds are those of
 // the API.
 const kindPartition = "partition"
 
-func (f file) add(docs *Docs, n *yaml.Node) error {
+func (f file) add(docs *Docs, n *yaml.Node, number int) error {
 	if n.Kind != yaml.MappingNode {
 		return f.errorf(n, "", "a job is a map of fields, such as name: web")
 	}
@@ -91,21 +145,33 @@ func (f file) add(docs *Docs, n *yaml.Node) error {
 		if err != nil {
 			return err
 		}
-		if slices.ContainsFunc(docs.Partitions, func(o *api.Partition) bool { return o.Path == p.Path }) {
-			return f.errorf(n, "path", "partition %q is in the file twice", p.Path)
+		if i := slices.IndexFunc(docs.Partitions, func(o *api.Partition) bool { return o.Path == p.Path }); i >= 0 {
+			return f.errorf(n, "path", "partition %q is %s", p.Path, f.twice(docs.partitions[i]))
 		}
-		docs.Partitions = append(docs.Partitions, p)
+		docs.Partitions, docs.partitions = append(docs.Partitions, p), append(docs.partitions, place{f, number, n})
 		return nil
 	}
 	s, err := f.job(n)
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(docs.Jobs, func(o *api.JobSpec) bool { return o.Name == s.Name }) {
-		return f.errorf(n, "name", "job %q is in the file twice", s.Name)
+	if i, ok := docs.named[s.Name]; ok {
+		return f.errorf(n, "name", "job %q is %s", s.Name, f.twice(docs.jobs[i]))
 	}
-	docs.Jobs = append(docs.Jobs, s)
+	if docs.named == nil {
+		docs.named = map[string]int{}
+	}
+	docs.named[s.Name] = len(docs.Jobs)
+	docs.Jobs, docs.jobs = append(docs.Jobs, s), append(docs.jobs, place{f, number, n})
 	return nil
+}
+
+// twice says where the first of two is.
+func (f file) twice(first place) string {
+	if f == first.file {
+		return "in the file twice"
+	}
+	return fmt.Sprintf("also at %s:%d", first.name, max(first.node.Line, 1))
 }
 
 // job turns a document into a spec by way of JSON, so that flags, files and
