@@ -15,7 +15,7 @@ func elsewhere(path []string, arg string) string {
 		"ls":   "`mesita ps` lists tasks, `mesita job ls` jobs, `mesita node ls` nodes",
 		"list": "`mesita ps` lists tasks, `mesita job ls` jobs, `mesita node ls` nodes", "get": "`mesita ps` lists tasks, `mesita job ls` jobs, `mesita node ls` nodes",
 		"queue": "`mesita job ls` lists jobs, `mesita partition ls` what waits in each partition, `mesita why JOB|TASK` says for what", "stats": "`mesita top`",
-		"plan": "`mesita job plan -- COMMAND`, or `mesita apply FILE --dry-run`",
+		"plan":   "`mesita job plan -- COMMAND`, or `mesita apply FILE --dry-run`",
 		"attach": "`mesita logs JOB|TASK -f`", "drain": "`mesita node drain NODE`", "join": "`mesita node join ADDRESS --token TOKEN`",
 		"wait": "`mesita job wait JOB`", "quota": "`mesita partition` and its --limit", "update": "`mesita apply FILE`", "deploy": "`mesita apply FILE`",
 
