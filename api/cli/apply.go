@@ -235,7 +235,7 @@ func (a *app) mayPrune(c *cli.Context, stop []string, confirmed map[string]bool)
 	return true, nil
 }
 
-// confirm asks on the terminal; whatever is no yes is no.
+// confirm asks on the terminal; whatever is not yes is no.
 func (a *app) confirm(format string, args ...any) bool {
 	fmt.Fprintf(a.err, format+" [y/N] ", args...)
 	text, err := bufio.NewReader(a.in).ReadString('\n')

@@ -84,13 +84,13 @@ func (w *waiting) wait(c *cli.Context, ctx context.Context, limit time.Duration)
 		switch {
 		case c.Context.Err() != nil:
 			st.clear()
-			w.app.progress("detached; %s goes on: see `mesita ps`", api.Count(len(w.left), "service"))
+			w.app.progress("detached; %s continue: see `mesita ps`", api.Count(len(w.left), "service"))
 			return nil
 		case errors.Is(ctx.Err(), context.DeadlineExceeded):
 			names := w.names()
 			st.clear()
 			w.app.explain(c.Context, w.cl, names[0])
-			return api.Errorf(api.CodeTimeout, "%s not there after %s: %s; it goes on: see `mesita why %s`", isOrAre(len(names), "service"), limit, someOf(names), names[0])
+			return api.Errorf(api.CodeTimeout, "%s not there after %s: %s; it continues: see `mesita why %s`", isOrAre(len(names), "service"), limit, someOf(names), names[0])
 		case err != nil:
 			return err
 		case len(w.left) == 0:
