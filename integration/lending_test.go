@@ -273,3 +273,55 @@ func TestLoansEndForWhomThereIsNoOtherRoom(t *testing.T) {
 		runs(s, job, 2)
 	})
 }
+
+// What is on offer is for whom it would be free to: room that the first of a queue
+// waits for, on nodes or below a limit, is not taken by those behind it that end later,
+// be it free or on offer.
+func TestTheFirstKeepsWhatIsOnOffer(t *testing.T) {
+	two := api.Resources{CPUs: 2000, Mem: 1 << 20}
+	for _, c := range []struct {
+		name        string
+		node, limit api.MilliCPU
+		offered     string // to a framework of which partition
+	}{
+		{"free", 6000, 0, ""},
+		{"its partition's", 6000, 0, "p"},
+		{"another's, which has more", 6000, 0, "other"},
+		{"below a limit, free", 16000, 6000, ""},
+		{"below a limit", 16000, 6000, "p"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newShared(t, []api.Resources{{CPUs: c.node, Mem: 4 << 30}, {CPUs: 16000, Mem: 4 << 30}})
+			s.partition(&api.Partition{Path: "p", Limit: api.Amounts{CPUs: c.limit}})
+			s.partition(&api.Partition{Path: "other"})
+			on := func(zone, path string, tasks int, cpus api.MilliCPU, d time.Duration) string {
+				j := batchOf(path, tasks, cpus, 1<<20)
+				j.Time, j.Constraints = api.Duration(d), []api.Constraint{{Attr: "zone", Op: "=", Value: zone}}
+				id := s.submit("ann", j)
+				s.settle()
+				return id
+			}
+			on("1", "other", 1, 16000, 0)
+			first := on("0", "p", 1, 2000, time.Hour)
+			if c.offered != "" {
+				s.do(&fsm.OfferMake{Meta: s.meta(), Offers: []*api.Offer{{ID: "o1", Partition: c.offered, NodeID: "id0", Resources: two, Expires: s.now.Add(3 * time.Hour)}}})
+			}
+			large := on("0", "p", 1, 6000, time.Hour)
+			late, early := on("0", "p", 1, 2000, 2*time.Hour), on("0", "p", 1, 2000, time.Hour)
+			runs := func(id string) bool { return s.View().Job(id).Counts.Running > 0 }
+			if runs(large) || runs(late) || !runs(early) {
+				t.Errorf("large %v, late %v, early %v: only the one that ends in time may start behind the large one", runs(large), runs(late), runs(early))
+			}
+			s.now = s.now.Add(time.Hour)
+			for _, id := range []string{first, early} {
+				if runs(id) {
+					s.report(s.View().TaskOf(id, 0), api.TaskFinished, false)
+				}
+			}
+			s.settle()
+			if !runs(large) {
+				t.Error("the large one does not run once the others have ended")
+			}
+		})
+	}
+}

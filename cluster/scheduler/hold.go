@@ -146,7 +146,8 @@ func nobody(*reserve.Hold) bool { return false }
 
 // findHold finds when and where a job can start once tasks end, in the order
 // of their estimated ends; nil if it cannot even then.
-// Holds that yield to it are not there for it. With more, the partition's own
+// What is on offer that it may take back is free to it, and holds that yield to it are
+// not there. With more, the partition's own
 // tasks do not count as ending.
 func (p *pass) findHold(e *entry, q *queue, c *order.Class, slots []int, more bool, yields func(*reserve.Hold) bool) *reserve.Hold {
 	r := request(c, max(1, e.job.Spec.Gang))
@@ -154,6 +155,9 @@ func (p *pass) findHold(e *entry, q *queue, c *order.Class, slots []int, more bo
 	gives := p.givesWay(e, q, c.Need)
 	for _, i := range slots {
 		left := p.e.slots.Free[i]
+		for _, o := range p.mayEnd(q.part.Path, i, c.Need, c.Need.Times(r.Want)) {
+			left = left.Add(o.Resources)
+		}
 		for _, o := range p.held[i] {
 			if yields(o) {
 				continue

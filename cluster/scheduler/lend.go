@@ -19,22 +19,29 @@ import (
 // their ids.
 type loans struct {
 	on    map[int][]*api.Offer
-	slots []int // that have some, in order
+	slots []int                    // that have some, in order
+	of    map[string]api.Resources // their sum, by partition
 }
 
 // lent is what is on offer in a view.
 func (e *Engine) lent() loans {
-	l := loans{on: map[int][]*api.Offer{}}
+	l := loans{on: map[int][]*api.Offer{}, of: map[string]api.Resources{}}
 	if !e.view.Does(fsm.OfferLoans) {
 		return l
 	}
 	for o := range e.view.Offers() {
 		if i, ok := e.slots.Of(o.NodeID); ok {
 			l.on[i] = append(l.on[i], o)
+			l.count(o, 1)
 		}
 	}
 	l.slots = slices.Sorted(maps.Keys(l.on))
 	return l
+}
+
+// count adds an offer to the sum of its partition, or takes it off.
+func (l *loans) count(o *api.Offer, n int) {
+	l.of[o.Partition] = l.of[o.Partition].Add(o.Resources.Times(n))
 }
 
 // recalled are offers that a task takes back.
@@ -97,6 +104,7 @@ func (p *pass) endLoans(all recalled) {
 func (p *pass) endLoan(o *api.Offer) {
 	i, _ := p.e.slots.Of(o.NodeID)
 	p.loans.on[i] = slices.DeleteFunc(slices.Clone(p.loans.on[i]), func(x *api.Offer) bool { return x == o })
+	p.loans.count(o, -1)
 	p.e.slots.Give(i, o.Resources)
 	p.round.Refund(o.Partition, o.Resources)
 }
@@ -109,6 +117,7 @@ func (p *pass) restore(all recalled) {
 		i, _ := p.e.slots.Of(o.NodeID)
 		at, _ := slices.BinarySearchFunc(p.loans.on[i], o, byID)
 		p.loans.on[i] = slices.Insert(slices.Clone(p.loans.on[i]), at, o)
+		p.loans.count(o, 1)
 		p.e.slots.Take(i, o.Resources)
 		p.round.Charge(o.Partition, o.Resources)
 	}
@@ -165,19 +174,12 @@ func (x *preemption) lentOn(slot int) (out []victim) {
 
 // recallOn is the offers of a slot that are in the way of a task, nil if it has no
 // room there even without those that it may take back.
-func (p *pass) recallOn(t *turn, u *unit, slot int, whole api.Resources) (out recalled) {
+func (p *pass) recallOn(t *turn, u *unit, slot int, whole api.Resources) recalled {
 	c := t.seat.Class
+	out := p.mayEnd(t.q.part.Path, slot, u.need, whole)
+	p.endLoans(out)
 	enough := func() bool {
 		return order.Lacks(p.e.slots.Free[slot], u.need, c.AnyPorts) == "" && p.mayUse(t, slot, u.need)
-	}
-	for _, o := range p.loans.on[slot] {
-		if enough() {
-			break
-		}
-		if p.round.MayRecall(t.q.part.Path, o.Partition, whole, u.need.Least(o.Resources)) {
-			p.endLoan(o)
-			out = append(out, o)
-		}
 	}
 	if !enough() {
 		p.restore(out)
@@ -185,5 +187,20 @@ func (p *pass) recallOn(t *turn, u *unit, slot int, whole api.Resources) (out re
 	}
 	out = p.spareLoans(out, enough)
 	p.restore(out)
+	return out
+}
+
+// mayEnd is the offers of a slot that a task of a partition may take back, each after
+// those before it; the partition is to have that much in all.
+func (p *pass) mayEnd(path string, slot int, need, whole api.Resources) (out recalled) {
+	for _, o := range p.loans.on[slot] {
+		if p.round.MayRecall(path, o.Partition, whole, need.Least(o.Resources)) {
+			p.round.Refund(o.Partition, o.Resources)
+			out = append(out, o)
+		}
+	}
+	for _, o := range slices.Backward(out) {
+		p.round.Charge(o.Partition, o.Resources)
+	}
 	return out
 }

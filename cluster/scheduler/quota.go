@@ -99,7 +99,7 @@ func (p *pass) addQuota(q *reserve.Quota, yields func(*reserve.Quota) bool) {
 	behind := map[*reserve.Quota]bool{}
 	held := make([]api.Resources, len(q.Levels))
 	for i, l := range q.Levels {
-		held[i] = p.round.Held(l.Path)
+		held[i] = p.heldFrom(q, l.Path)
 		for _, o := range p.limitOf(l.Path).quotas {
 			if y, known := behind[o]; y || !known && yields(o) {
 				behind[o] = true
@@ -134,12 +134,24 @@ func (p *pass) addQuota(q *reserve.Quota, yields func(*reserve.Quota) bool) {
 	}
 }
 
+// heldFrom is what a partition and those below it hold that a quota's job cannot take
+// back: what is on offer is as free to it as room is.
+func (p *pass) heldFrom(q *reserve.Quota, top string) api.Resources {
+	held := p.round.Held(top)
+	for path, sum := range p.loans.of {
+		if api.PathWithin(path, top) && p.round.MayRecall(q.Path, path, q.Whole, q.Whole.Least(sum)) {
+			held = held.Minus(sum)
+		}
+	}
+	return held
+}
+
 // stands reports whether a quota's job can still start when it was found to, beside
 // those before it.
 func (p *pass) stands(q *reserve.Quota) bool {
 	for i := range q.Levels {
 		l := &q.Levels[i]
-		held := p.round.Held(l.Path)
+		held := p.heldFrom(q, l.Path)
 		for _, o := range p.limitOf(l.Path).quotas {
 			if o == q {
 				break
@@ -251,12 +263,12 @@ func (p *pass) barring(t *turn, need api.Resources) (by *reserve.Quota, at strin
 		if l == nil || len(l.quotas) == 0 {
 			continue
 		}
-		held := p.round.Held(up).Add(need)
+		held := need
 		for _, q := range l.quotas {
 			if q.Job == job {
 				continue
 			}
-			if !q.Level(up).Leaves(held, q.Whole) && !p.passes(t, q, need) {
+			if !q.Level(up).Leaves(p.heldFrom(q, up).Add(held), q.Whole) && !p.passes(t, q, need) {
 				return q, up
 			}
 			held = held.Add(q.Whole)
