@@ -154,10 +154,7 @@ func (p *pass) findHold(e *entry, q *queue, c *order.Class, slots []int, more bo
 	rooms, ends := make([]reserve.Room, 0, len(slots)), p.e.ends[:0]
 	gives := p.givesWay(e, q, c.Need)
 	for _, i := range slots {
-		left := p.e.slots.Free[i]
-		for _, o := range p.mayEnd(q.part.Path, i, c.Need, c.Need.Times(r.Want)) {
-			left = left.Add(o.Resources)
-		}
+		left := p.leftWithout(p.mayEnd(q.part.Path, i, c.Need, c.Need.Times(r.Want)), i)
 		for _, o := range p.held[i] {
 			if yields(o) {
 				continue

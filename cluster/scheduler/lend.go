@@ -80,6 +80,9 @@ func (p *pass) pickOrRecall(t *turn, u *unit, whole api.Resources) (slot int, ou
 		if set := p.recallOn(t, u, i, whole); set != nil && (slot < 0 || len(set) < len(out)) {
 			slot, out = i, set
 		}
+		if len(out) == 1 {
+			break // fewer there are not
+		}
 	}
 	switch {
 	case slot >= 0:
@@ -176,7 +179,13 @@ func (x *preemption) lentOn(slot int) (out []victim) {
 // room there even without those that it may take back.
 func (p *pass) recallOn(t *turn, u *unit, slot int, whole api.Resources) recalled {
 	c := t.seat.Class
+	if !p.mightFit(slot, u.need) {
+		return nil
+	}
 	out := p.mayEnd(t.q.part.Path, slot, u.need, whole)
+	if left := p.leftWithout(out, slot); len(out) == 0 || order.Lacks(left, u.need, c.AnyPorts) != "" {
+		return nil
+	}
 	p.endLoans(out)
 	enough := func() bool {
 		return order.Lacks(p.e.slots.Free[slot], u.need, c.AnyPorts) == "" && p.mayUse(t, slot, u.need)
@@ -188,6 +197,25 @@ func (p *pass) recallOn(t *turn, u *unit, slot int, whole api.Resources) recalle
 	out = p.spareLoans(out, enough)
 	p.restore(out)
 	return out
+}
+
+// mightFit reports whether a slot may have room without all that is on offer there. Of
+// most slots it is known so, at little cost, that they have not.
+func (p *pass) mightFit(slot int, need api.Resources) bool {
+	cpus, mem := p.e.slots.Free[slot].CPUs, p.e.slots.Free[slot].Mem
+	for _, o := range p.loans.on[slot] {
+		cpus, mem = cpus+o.Resources.CPUs, mem+o.Resources.Mem
+	}
+	return cpus >= need.CPUs && mem >= need.Mem
+}
+
+// leftWithout is what a slot has left if offers of it end.
+func (p *pass) leftWithout(offers recalled, slot int) api.Resources {
+	left := p.e.slots.Free[slot]
+	for _, o := range offers {
+		left = left.Add(o.Resources)
+	}
+	return left
 }
 
 // mayEnd is the offers of a slot that a task of a partition may take back, each after
