@@ -287,3 +287,24 @@ func TestEventsOfThePast(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+// A node that hears of no leader does not know whether the events that a reader saw
+// happened: the reader hears that it cannot tell, and not that they were another
+// cluster's. Once there is a leader, that one tells.
+func TestANodeWithoutALeaderJudgesNoReader(t *testing.T) {
+	w, oak, elm := twoNodes(t)
+	token := oak.token(api.RoleViewer)
+	sse := http.Header{"Accept": {"text/event-stream"}}
+	ahead := fmt.Sprint("/v1/events?after=", elm.store.View().LastEvent()+1)
+	for _, header := range []http.Header{nil, sse} {
+		w.lead("")
+		r := elm.send(request{method: "GET", path: ahead, token: token, header: header})
+		if e := r.want(t, 503); e.Code != api.CodeUnavailable || !strings.Contains(e.Message, api.NoLeader) || strings.Contains(e.Message, "another cluster") {
+			t.Errorf("%+v", e)
+		}
+		w.lead("oak")
+		if e := elm.send(request{method: "GET", path: ahead, token: token, header: header}).want(t, 409); e.Code != api.CodeConflict {
+			t.Errorf("%+v", e)
+		}
+	}
+}

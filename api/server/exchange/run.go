@@ -186,6 +186,9 @@ func (c *Call) withoutLeader(last error) error {
 	if c.R.Method == http.MethodGet && !c.ID.Unverified {
 		c.W.Header()[HeaderStale] = stale
 		v, err := c.Route.Handle(c)
+		if api.ErrorCode(err) == api.CodeConflict && !c.Answered {
+			return c.unconfirmed()
+		}
 		if err != nil {
 			return err
 		}
@@ -204,6 +207,14 @@ func (c *Call) ignorant() *api.Error {
 		return api.Errorf(api.CodeUnavailable, "%v", err)
 	}
 	return api.Errorf(api.CodeUnavailable, "node %s reaches no leader and does not know the state of the cluster: it works without a copy of it, or has heard of no leader since it started; most voters must be up and reach each other; `mesita cluster show` on each says why it does not take part", c.NodeName)
+}
+
+// unconfirmed is the answer to a reader who is not where this node is: whoever saw
+// more than this node has, such as the newest events of a leader that was lost,
+// must not take what it has for another cluster's.
+func (c *Call) unconfirmed() *api.Error {
+	c.W.Header().Del(HeaderStale)
+	return api.Errorf(api.CodeUnavailable, api.NoLeader+"; what node %s knows may be older than what you saw; `mesita cluster show` on each says why it does not take part", c.NodeName)
 }
 
 // noLeader is the answer to a write that nobody can decide.
