@@ -173,7 +173,7 @@ func (a *Agent) live(ctx context.Context, ready func(Ready)) error {
 	}
 	a.stack.start("report readiness", func(rctx context.Context) error {
 		if a.awaitReady(rctx) == nil {
-			a.awaitNamed(rctx)
+			a.namer().await(rctx)
 			ready(a.readiness(l))
 		}
 		<-rctx.Done()

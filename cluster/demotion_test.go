@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -68,13 +69,27 @@ func TestADemotedNodeIsToldThatItIsOut(t *testing.T) {
 func demoted(t *testing.T, other string) *Agent {
 	t.Helper()
 	a := agentIn(t, datadir.Node{NodeID: "me", Name: "oak", Cluster: "pine"})
+	inRaft(t, a, "me", other)
+	a.ownNode.Store(&api.Node{ID: "me", Name: "oak", State: api.NodeReady, WorkerOnly: true})
+	a.fed.Store(true)
+	return a
+}
+
+// inRaft has an agent take part in Raft, where these nodes vote.
+func inRaft(t *testing.T, a *Agent, voters ...string) {
+	t.Helper()
+	id := a.self.NodeID
 	_, tr := raft.NewInmemTransport("10.0.0.1:5050")
 	mem, snaps := raft.NewInmemStore(), raft.NewInmemSnapshotStore()
 	cfg := raft.DefaultConfig()
-	cfg.LocalID = "me"
-	err := raft.BootstrapCluster(cfg, mem, mem, snaps, tr, raft.Configuration{Servers: []raft.Server{{ID: "me", Address: "10.0.0.1:5050"}, {ID: raft.ServerID(other), Address: "10.0.0.2:5050"}}})
+	cfg.LocalID = raft.ServerID(id)
+	var servers []raft.Server
+	for i, voter := range voters {
+		servers = append(servers, raft.Server{ID: raft.ServerID(voter), Address: raft.ServerAddress(fmt.Sprintf("10.0.0.%d:5050", i+1))})
+	}
+	err := raft.BootstrapCluster(cfg, mem, mem, snaps, tr, raft.Configuration{Servers: servers})
 	if err == nil {
-		a.raft, err = consensus.Open(consensus.Config{NodeID: "me", Store: a.store, Transport: tr, Log: a.log, LogStore: mem, StableStore: mem, SnapshotStore: snaps})
+		a.raft, err = consensus.Open(consensus.Config{NodeID: id, Store: a.store, Transport: tr, Log: a.log, LogStore: mem, StableStore: mem, SnapshotStore: snaps})
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +97,4 @@ func demoted(t *testing.T, other string) *Agent {
 	a.stack = newStack()
 	a.stack.start("raft", a.raft.Run)
 	t.Cleanup(func() { _ = a.stack.stop() })
-	a.ownNode.Store(&api.Node{ID: "me", Name: "oak", State: api.NodeReady, WorkerOnly: true})
-	a.fed.Store(true)
-	return a
 }
