@@ -57,12 +57,15 @@ func (a *app) jobRm() *cli.Command {
 // endedJobs are the ids of the jobs that --ended and what narrows it mean, the oldest
 // end first.
 func endedJobs(c *cli.Context, cl *client.Client) ([]string, error) {
-	older, err := api.ParseDuration(or(c.String("older"), "0s"))
-	if err != nil {
-		return nil, api.FieldErrorf("older", "%v", err)
-	}
-	if older < 0 {
-		return nil, api.FieldErrorf("older", "%s is less than nothing", older)
+	var older api.Duration
+	var err error
+	if c.IsSet("older") {
+		if older, err = api.ParseDuration(c.String("older")); err != nil {
+			return nil, api.FieldErrorf("older", "%v", err)
+		}
+		if older < 0 {
+			return nil, api.FieldErrorf("older", "%s is negative: give a span such as 1d", older)
+		}
 	}
 	if _, err := api.ParseLabels("label", c.StringSlice("label")); err != nil {
 		return nil, err
@@ -71,7 +74,14 @@ func endedJobs(c *cli.Context, cl *client.Client) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	before := time.Now().Add(-time.Duration(older))
+	now, err := cl.Clock(c.Context) // theirs, by which the ends are dated
+	if err != nil {
+		return nil, err
+	}
+	before := now.Add(-time.Duration(older))
+	if older == 0 {
+		before = now.AddDate(1, 0, 0)
+	}
 	jobs = slices.DeleteFunc(jobs, func(j *api.Job) bool { return j.Ended.IsZero() || j.Ended.After(before) })
 	slices.SortFunc(jobs, func(a, b *api.Job) int { return a.Ended.Compare(b.Ended) })
 	ids := make([]string, len(jobs))
@@ -81,7 +91,8 @@ func endedJobs(c *cli.Context, cl *client.Client) ([]string, error) {
 	return ids, nil
 }
 
-// forget has jobs forgotten, a few at a time, until one is refused.
+// forget has jobs forgotten, a few at a time: those that were named until one is
+// refused, of all that ended those that are still there and may be.
 func (a *app) forget(c *cli.Context, cl *client.Client, ids []string) error {
 	if c.Bool("dry-run") {
 		for _, id := range ids {
@@ -92,7 +103,7 @@ func (a *app) forget(c *cli.Context, cl *client.Client, ids []string) error {
 		}
 		return nil
 	}
-	errs := make([]error, len(ids))
+	errs, left := make([]error, len(ids)), 0
 	for from := 0; from < len(ids); from += forgetters {
 		some := ids[from:min(from+forgetters, len(ids))]
 		var all sync.WaitGroup
@@ -105,6 +116,9 @@ func (a *app) forget(c *cli.Context, cl *client.Client, ids []string) error {
 			switch err := errs[from+i]; {
 			case err == nil:
 				a.progress("job %s is forgotten", id)
+			case c.Bool("ended") && (api.ErrorCode(err) == api.CodeNotFound || api.ErrorCode(err) == api.CodeConflict): // forgotten or started anew meanwhile
+			case c.Bool("ended") && api.ErrorCode(err) == api.CodeNotAllowed:
+				left++
 			case first == nil:
 				first = err
 			}
@@ -112,6 +126,9 @@ func (a *app) forget(c *cli.Context, cl *client.Client, ids []string) error {
 		if first != nil {
 			return first
 		}
+	}
+	if left > 0 {
+		a.progress("%s stay: they are not yours to forget, see `mesita can`", api.Count(left, "job"))
 	}
 	return nil
 }

@@ -31,36 +31,33 @@ type followed struct {
 // later, until the job has ended. Of a few tasks it prints those that ended, too.
 func (a *app) followJob(c *cli.Context, cl *client.Client, id string, o client.LogOptions, w *lineWriter) error {
 	// What starts after this event is told by the events that follow.
-	newest, err := cl.RecentEvents(c.Context, id, 1)
+	after, err := cl.LastEvent(c.Context)
 	if err != nil {
 		return err
 	}
-	var after uint64
-	if len(newest) > 0 {
-		after = newest[0].Index
-	}
-	tasks, err := cl.Tasks(c.Context, id, "", true)
+	g, ctx := errgroup.WithContext(c.Context)
+	f := &followed{cl: cl, o: o, w: w, g: g, seen: map[string]bool{}}
+	tasks, ended, err := f.look(ctx, a, id)
 	if err != nil {
 		return noJobOrTask(id, err)
 	}
-	w.prefix = len(tasks) > 1
-	g, ctx := errgroup.WithContext(c.Context)
-	f := &followed{cl: cl, o: o, w: w, g: g, seen: map[string]bool{}}
 	a.notStarted(id, tasks...)
-	for _, t := range tasks {
-		if len(tasks) <= maxFollowed || !t.State.Final() {
-			f.follow(ctx, a, t)
-		}
-	}
 	f.o.Tail = 0 // of what begins later all is wanted
 	events, over := context.WithCancel(ctx)
 	defer over()
 	g.Go(func() error {
+		if ended {
+			return nil
+		}
 		defer over()
-		if over, err := jobOver(ctx, cl, id); over || err != nil {
+		again := func() error { // some events were lost
+			_, ended, err := f.look(ctx, a, id)
+			if ended {
+				over()
+			}
 			return err
 		}
-		return cl.Events(events, client.EventQuery{For: id, After: after}, func(e api.Event) error {
+		return cl.EventsFromNow(events, client.EventQuery{For: id, After: after, Brief: true}, again, func(e api.Event) error {
 			if e.Task != nil && e.Task.Job == id {
 				f.follow(ctx, a, e.Task)
 			}
@@ -72,6 +69,26 @@ func (a *app) followJob(c *cli.Context, cl *client.Client, id string, o client.L
 		})
 	})
 	return g.Wait()
+}
+
+// look follows the tasks that a job has now, and reports whether it had ended before
+// that: if not, events tell of what the list has not.
+func (f *followed) look(ctx context.Context, a *app, id string) (tasks []*api.Task, ended bool, err error) {
+	if ended, err = jobOver(ctx, f.cl, id); err != nil {
+		return nil, false, err
+	}
+	if tasks, err = f.cl.Tasks(ctx, id, "", true); err != nil {
+		return nil, false, err
+	}
+	if len(tasks) > 1 {
+		f.w.name()
+	}
+	for _, t := range tasks {
+		if len(tasks) <= maxFollowed || !t.State.Final() {
+			f.follow(ctx, a, t)
+		}
+	}
+	return tasks, ended, nil
 }
 
 // jobOver reports whether a job has ended, or is forgotten.

@@ -18,7 +18,7 @@ import (
 func (a *app) nodeCommand() *cli.Command {
 	return &cli.Command{
 		Name: "node", Usage: "the servers of the cluster", Description: example("mesita node start", "mesita node ls"),
-		Subcommands: []*cli.Command{a.nodeStart(), a.nodeJoin(), a.nodeLs(), a.nodeShow(), a.nodeDrain(), a.nodeResume(), a.nodePromote(), a.nodeDemote(), a.nodeRm(), a.nodeToken(), a.nodeInstall()},
+		Subcommands: []*cli.Command{a.nodeStart(), a.nodeJoin(), a.nodeStop(), a.nodeRestart(), a.nodeLs(), a.nodeShow(), a.nodeDrain(), a.nodeResume(), a.nodePromote(), a.nodeDemote(), a.nodeRm(), a.nodeToken(), a.nodeInstall()},
 	}
 }
 

@@ -122,7 +122,7 @@ func (s *overview) show(w io.Writer) error {
 func (s *overview) votersText() string {
 	all, up := s.Cluster.Voters, 0
 	for _, n := range s.Nodes {
-		if strings.HasPrefix(n.Role, "voter") && (n.State == api.NodeReady || n.State == api.NodeDraining) {
+		if isVoter(n) && isUp(n) {
 			up++
 		}
 	}

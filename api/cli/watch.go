@@ -81,6 +81,11 @@ func (a *app) events(c *cli.Context, cl *client.Client) error {
 	}
 	q.Brief = f != "json" && f != "yaml"
 	after := q.After
+	if c.Bool("follow") && !c.IsSet("after") { // what happened last to it may be long ago
+		if after, err = cl.LastEvent(c.Context); err != nil {
+			return err
+		}
+	}
 	var recent []api.Event
 	if !c.IsSet("after") || !c.Bool("follow") || q.Since != "" {
 		recent, err = cl.FindEvents(c.Context, q)
@@ -107,7 +112,7 @@ func (a *app) events(c *cli.Context, cl *client.Client) error {
 		})
 	}
 	show := func(e api.Event) error {
-		after = e.Index
+		after = max(after, e.Index)
 		if f == "json" || f == "yaml" {
 			return printJSON(a.out, e)
 		}

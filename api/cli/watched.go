@@ -31,13 +31,9 @@ func (a *app) watch(c *cli.Context, show cli.ActionFunc) error {
 	if err != nil {
 		return err
 	}
-	recent, err := cl.RecentEvents(c.Context, "", 1)
+	after, err := cl.LastEvent(c.Context) // from before the first look, which may miss what comes meanwhile
 	if err != nil {
 		return err
-	}
-	after := uint64(0)
-	if len(recent) > 0 {
-		after = recent[len(recent)-1].Index // from before the first look, which may miss what comes meanwhile
 	}
 	if err := show(c); err != nil {
 		return err
@@ -46,13 +42,14 @@ func (a *app) watch(c *cli.Context, show cli.ActionFunc) error {
 	changed := make(chan struct{}, 1)
 	g.Go(func() error {
 		defer close(changed)
-		return cl.Events(ctx, client.EventQuery{After: after, Brief: true}, func(api.Event) error {
+		again := func() error {
 			select {
 			case changed <- struct{}{}:
 			default: // it will be shown already
 			}
 			return nil
-		})
+		}
+		return cl.EventsFromNow(ctx, client.EventQuery{After: after, Brief: true}, again, func(api.Event) error { return again() })
 	})
 	g.Go(func() error {
 		for range changed {

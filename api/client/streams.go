@@ -49,6 +49,77 @@ func (c *Client) Events(ctx context.Context, want EventQuery, f func(api.Event) 
 	}
 }
 
+// EventsFromNow is Events for who can do without some: where the events after an index
+// are no longer kept, or may not be told, it continues after the newest one, and calls
+// lost then.
+func (c *Client) EventsFromNow(ctx context.Context, want EventQuery, lost func() error, f func(api.Event) error) error {
+	for retry := backoff.New(reconnect, maxReconnect); ; {
+		err := c.Events(ctx, want, func(e api.Event) error {
+			want.After = e.Index
+			retry.Reset()
+			return f(e)
+		})
+		if api.ErrorCode(err) != api.CodeConflict {
+			return err
+		}
+		newest, failed := c.LastEvent(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if failed != nil {
+			return failed
+		}
+		if newest <= want.After {
+			return err
+		}
+		want.After = newest
+		if err := lost(); err != nil {
+			return err
+		}
+		if !retry.Wait(ctx) {
+			return nil
+		}
+	}
+}
+
+const headerEvent = "X-Mesita-Event"
+
+// LastEvent is the index after which Events has all that happens from now on.
+func (c *Client) LastEvent(ctx context.Context) (uint64, error) {
+	h, err := c.head(ctx, "/v1/nodes?limit=1")
+	if err != nil {
+		return 0, err
+	}
+	if s := h.Get(headerEvent); s != "" {
+		return strconv.ParseUint(s, 10, 64)
+	}
+	recent, err := c.RecentEvents(ctx, "", 1) // of a server that does not say
+	if err != nil || len(recent) == 0 {
+		return 0, err
+	}
+	return recent[len(recent)-1].Index, nil
+}
+
+// Clock is the time of the node that answers, to the second: by it is reckoned what the
+// cluster dates, whatever the clock of this machine says.
+func (c *Client) Clock(ctx context.Context) (time.Time, error) {
+	h, err := c.head(ctx, "/v1/nodes?limit=1")
+	if err != nil {
+		return time.Time{}, err
+	}
+	return http.ParseTime(h.Get("Date"))
+}
+
+// head reads an answer, and keeps its head alone.
+func (c *Client) head(ctx context.Context, path string) (http.Header, error) {
+	r := request{method: http.MethodGet, path: path, header: http.Header{}}
+	res, err := c.try(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return res.Header, r.read(res, nil)
+}
+
 func (c *Client) eventsOnce(ctx context.Context, want *EventQuery, f func(api.Event) error) error {
 	q := url.Values{"after": {strconv.FormatUint(want.After, 10)}}
 	if want.For != "" {

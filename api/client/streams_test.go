@@ -295,3 +295,45 @@ func TestExecIsNotRepeated(t *testing.T) {
 	_, err = c.Exec(t.Context(), "web.0", ExecOptions{Command: []string{"ls"}})
 	want(t, err, api.CodeConflict, "does not run")
 }
+
+// Who can do without some events continues after the newest where older ones are lost,
+// once it was told so; where even that is refused it is an error, not a loop.
+func TestEventsFromNow(t *testing.T) {
+	var asked []string
+	newest := "9"
+	c := newClient(t, Config{Addrs: []string{serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/nodes" {
+			w.Header().Set(headerEvent, newest)
+			answer(w, http.StatusOK, map[string]any{"items": []any{}})
+			return
+		}
+		after := r.URL.Query().Get("after")
+		asked = append(asked, after)
+		if after != "9" {
+			refuse(w, api.Errorf(api.CodeConflict, "events after %s are no longer kept", after))
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		fmt.Fprint(w, "event: job.created\ndata: {\"index\": 12, \"kind\": \"job.created\"}\n\n")
+	})}})
+	ctx, cancel := context.WithCancel(t.Context())
+	lost := 0
+	var got []uint64
+	err := c.EventsFromNow(ctx, EventQuery{For: "web", After: 5}, func() error { lost++; return nil }, func(e api.Event) error {
+		got = append(got, e.Index)
+		cancel()
+		return nil
+	})
+	if err != nil || lost != 1 || !slices.Equal(got, []uint64{12}) || !slices.Equal(asked, []string{"5", "9"}) {
+		t.Errorf("%v, lost %d times, got %v, asked after %v", err, lost, got, asked)
+	}
+	newest = "5"
+	err = c.EventsFromNow(t.Context(), EventQuery{After: 5}, func() error { return nil }, func(api.Event) error { return nil })
+	want(t, err, api.CodeConflict, "no longer kept")
+	if n, err := c.LastEvent(t.Context()); n != 5 || err != nil {
+		t.Errorf("the last event is %d, %v", n, err)
+	}
+	if now, err := c.Clock(t.Context()); err != nil || time.Since(now).Abs() > time.Minute {
+		t.Errorf("the clock says %s, %v", now, err)
+	}
+}

@@ -1,0 +1,349 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/option"
+	"github.com/mesita/mesita/api/client"
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+)
+
+// stopTime is how long the end of a daemon is waited for by default: it hands the lead
+// over, and writes what it was told.
+const stopTime = time.Minute
+
+func (a *app) nodeStop() *cli.Command {
+	return &cli.Command{
+		Name: "stop", Usage: "stop this machine's node; its tasks keep running",
+		Description: "The daemon hands the lead over and ends. Its tasks keep running under the keeper, and are reported once it is\nstarted again; services start elsewhere if it stays away. With --with-tasks the node is drained first, and stays drained until mesita node resume.\n\n" +
+			example("mesita node stop", "mesita node stop --with-tasks --deadline 5m"),
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "with-tasks", Usage: "move its tasks elsewhere first, as mesita node drain does"},
+			option.SpanFlag("deadline", 0, "with --with-tasks: `TIME` by which the node is empty, whatever still runs (default: batch tasks may end)"),
+			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "also if too few voters would be left to lead the cluster"},
+			option.DryRunFlag(),
+			option.SpanFlag("timeout", stopTime, "the most `TIME` to wait for its end"),
+		},
+		Action: func(c *cli.Context) error {
+			if err := args(c, 0, 0, "node stop"); err != nil {
+				return err
+			}
+			if c.IsSet("deadline") && !c.Bool("with-tasks") {
+				return usage("mesita node stop: --deadline is when --with-tasks has the node empty: give both, or none")
+			}
+			d, err := a.daemonHere(c)
+			if err != nil {
+				return err
+			}
+			defer d.close()
+			n := d.node(c.Context)
+			if err := d.mayStop(c.Context, n, c.Bool("yes")); err != nil {
+				return err
+			}
+			if c.Bool("dry-run") {
+				a.progress("would stop %s (pid %d)", d.called(n), d.pid)
+				return nil
+			}
+			if c.Bool("with-tasks") {
+				if n == nil {
+					return api.Errorf(api.CodeUnavailable, "this node answers nothing, so it cannot be drained: leave --with-tasks out")
+				}
+				if err := d.cl.Drain(c.Context, n.Name, option.Span(c, "deadline")); err != nil {
+					return err
+				}
+				if err := a.awaitEmpty(c, d.cl, n); err != nil || c.Context.Err() != nil {
+					return err
+				}
+				n.Tasks = 0
+			}
+			if err := d.stop(c.Context, option.Span(c, "timeout")); err != nil {
+				return err
+			}
+			a.progress("%s has stopped%s: `mesita node start` with its flags of before starts it again", d.called(n), keptRunning(n))
+			if c.Bool("with-tasks") {
+				a.progress("it is drained: `mesita node resume %s` once it is back", n.Name)
+			}
+			return nil
+		},
+	}
+}
+
+func keptRunning(n *api.NodeStatus) string {
+	if n == nil || n.Tasks == 0 {
+		return ""
+	}
+	return ", its " + api.Count(n.Tasks, "task") + " may run on"
+}
+
+func (a *app) nodeRestart() *cli.Command {
+	return &cli.Command{
+		Name: "restart", Usage: "stop this machine's node and start it as it was started; its tasks keep running",
+		Description: "It is started in the background by this program, with the flags, the folder and the MESITA_… variables that it had:\nso a new version of the program takes over.\n\n" + example("mesita node restart"),
+		Flags:       []cli.Flag{option.SpanFlag("timeout", stopTime, "the most `TIME` to wait for its end")},
+		Action: func(c *cli.Context) error {
+			if err := args(c, 0, 0, "node restart"); err != nil {
+				return err
+			}
+			d, err := a.daemonHere(c)
+			if err != nil {
+				return err
+			}
+			defer d.close()
+			again, err := startAgain(d.pid)
+			if err != nil {
+				return err
+			}
+			n := d.node(c.Context)
+			if err := d.stop(c.Context, option.Span(c, "timeout")); err != nil {
+				return err
+			}
+			a.progress("%s has stopped, and starts again", d.called(n))
+			again.Stdin, again.Stdout, again.Stderr = nil, a.out, a.err
+			err = again.Run()
+			if again.ProcessState != nil && again.ProcessState.ExitCode() > 0 {
+				return exitError(again.ProcessState.ExitCode()) // it said why
+			}
+			return err
+		},
+	}
+}
+
+// localDaemon is the daemon behind the unix socket of this machine.
+type localDaemon struct {
+	pid    int
+	fd     int // of the process, so that no other of that pid is ended
+	socket string
+	cl     *client.Client
+}
+
+func (a *app) daemonHere(c *cli.Context) (*localDaemon, error) {
+	if c.IsSet("addr") {
+		return nil, usage("mesita node %s: it is about the node of this machine: leave --addr out; `mesita node drain NAME` empties another", c.Command.Name)
+	}
+	d := &localDaemon{socket: or(c.String("socket"), defaultSocket), fd: -1}
+	var err error
+	if d.pid, err = peerOf(d.socket); err != nil {
+		return nil, err
+	}
+	if unit := unitOf(d.pid); unit != "" {
+		return nil, api.Errorf(api.CodeConflict, "systemd runs this node, as %s: systemctl %s %s", unit, c.Command.Name, strings.TrimSuffix(unit, ".service"))
+	}
+	if d.fd, err = unix.PidfdOpen(d.pid, 0); err != nil {
+		return nil, fmt.Errorf("find the daemon (pid %d): %w", d.pid, err)
+	}
+	d.cl, err = client.New(client.Config{Socket: d.socket, Patience: -1})
+	return d, err
+}
+
+func (d *localDaemon) close() { _ = unix.Close(d.fd) }
+
+// peerOf is the process that listens at a unix socket.
+func peerOf(path string) (int, error) {
+	conn, err := net.Dial("unix", path)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED) {
+		return 0, api.Errorf(api.CodeUnavailable, "no node runs here: nobody listens at %s; of one with another socket give --socket", path)
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var who *unix.Ucred
+	var failed error
+	if err := raw.Control(func(fd uintptr) { who, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+		return 0, err
+	}
+	if failed != nil {
+		return 0, fmt.Errorf("ask who listens at %s: %w", path, failed)
+	}
+	if who.Pid <= 0 {
+		return 0, api.Errorf(api.CodeConflict, "the daemon behind %s is in another PID namespace: stop it there", path)
+	}
+	return int(who.Pid), nil
+}
+
+// unitOf is the systemd unit of a process that systemd itself started, "" if it did
+// not: one that was started by hand within a unit's session is not of the unit.
+func unitOf(pid int) string {
+	if environOf(pid)["SYSTEMD_EXEC_PID"] != strconv.Itoa(pid) {
+		return ""
+	}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		return ""
+	}
+	for l := range strings.Lines(string(b)) {
+		for _, part := range strings.Split(strings.TrimSpace(l), "/") {
+			if strings.HasSuffix(part, ".service") {
+				return part
+			}
+		}
+	}
+	return "mesita.service"
+}
+
+func environOf(pid int) map[string]string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	out := map[string]string{}
+	if err != nil {
+		return out
+	}
+	for _, kv := range bytes.Split(b, []byte{0}) {
+		if k, v, ok := strings.Cut(string(kv), "="); ok {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// node is what the cluster knows of this node, nil if it does not say.
+func (d *localDaemon) node(ctx context.Context) *api.NodeStatus {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	h, _, err := d.cl.Standing(ctx)
+	if err != nil {
+		return nil
+	}
+	n, err := d.cl.Node(ctx, h.Node)
+	if err != nil {
+		return nil
+	}
+	return n
+}
+
+func (d *localDaemon) called(n *api.NodeStatus) string {
+	if n == nil {
+		return "the node"
+	}
+	return n.Name
+}
+
+// mayStop is an error if the cluster would be without a leader for it. Of a cluster of
+// one voter that is what is asked for; of one that has none now nothing is lost.
+func (d *localDaemon) mayStop(ctx context.Context, n *api.NodeStatus, yes bool) error {
+	if yes || n == nil || !isVoter(n) {
+		return nil
+	}
+	nodes, err := d.cl.Nodes(ctx, false)
+	if err != nil {
+		return nil
+	}
+	voters, left := 0, 0
+	for _, o := range nodes {
+		if isVoter(o) {
+			voters++
+			if o.ID != n.ID && isUp(o) {
+				left++
+			}
+		}
+	}
+	if quorum := voters/2 + 1; voters == 1 || left >= quorum || left+1 < quorum {
+		return nil
+	}
+	return api.Errorf(api.CodeConflict, "without %s only %d of %s would be up, and the cluster without a leader: nothing starts anywhere until it is back; --yes stops it", n.Name, left, api.Count(voters, "voter"))
+}
+
+func isVoter(n *api.NodeStatus) bool { return strings.HasPrefix(n.Role, "voter") }
+
+// isUp reports whether a node's daemon answers.
+func isUp(n *api.NodeStatus) bool {
+	return (n.State == api.NodeReady || n.State == api.NodeDraining) && !n.Away
+}
+
+// stop ends the daemon, and waits until it has ended.
+func (d *localDaemon) stop(ctx context.Context, timeout time.Duration) error {
+	err := unix.PidfdSendSignal(d.fd, unix.SIGTERM, nil, 0)
+	if errors.Is(err, unix.EPERM) {
+		return api.Errorf(api.CodeNotAllowed, "the daemon (pid %d) is not yours to stop: sudo mesita node stop", d.pid)
+	}
+	if err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("stop the daemon (pid %d): %w", d.pid, err)
+	}
+	for end := time.Now().Add(timeout); ; {
+		poll := []unix.PollFd{{Fd: int32(d.fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(poll, 100)
+		switch {
+		case n > 0:
+			return nil
+		case err != nil && !errors.Is(err, unix.EINTR):
+			return fmt.Errorf("wait for the end of the daemon (pid %d): %w", d.pid, err)
+		case ctx.Err() != nil:
+			return api.Errorf(api.CodeTimeout, "the daemon (pid %d) was told to end, and is not waited for", d.pid)
+		case time.Now().After(end):
+			return api.Errorf(api.CodeTimeout, "the daemon (pid %d) was told to end, and has not after %s: see mesita.log in its data folder", d.pid, timeout)
+		}
+	}
+}
+
+// startArgs are the arguments of `node start` for a daemon that was started with those:
+// what was said of one start alone (a join, a rejoin, seeds) is left out.
+func startArgs(args []string) []string {
+	out := []string{"node", "start"}
+	alone := map[string]bool{"foreground": true, "f": true, "token": true, "token-file": true, "seed": true, "rejoin": true}
+	flags := map[string]bool{"rejoin": false} // whether a value follows
+	for _, f := range append(agentFlags(), globalFlags()...) {
+		_, bare := f.(*cli.BoolFlag)
+		for _, name := range f.Names() {
+			flags[name] = !bare
+		}
+	}
+	for i := 0; i < len(args); i++ {
+		name := strings.TrimLeft(args[i], "-")
+		if name == args[i] {
+			continue // a command, or where to join
+		}
+		name, _, whole := strings.Cut(name, "=")
+		value, known := flags[name]
+		end := i
+		if !whole && (value || !known) {
+			end = min(i+1, len(args)-1)
+		}
+		if !alone[name] {
+			out = append(out, args[i:end+1]...)
+		}
+		i = end
+	}
+	return out
+}
+
+// startAgain is the command that starts a daemon as it was started, by this program.
+func startAgain(pid int) (*exec.Cmd, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil {
+		return nil, fmt.Errorf("read how the daemon (pid %d) was started: %w", pid, err)
+	}
+	line := strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
+	if len(line) < 3 || !strings.Contains(strings.Join(line[1:], " "), "node ") {
+		return nil, api.Errorf(api.CodeConflict, "the daemon (pid %d) was started as %q, in somebody's foreground: stop it there", pid, strings.Join(line, " "))
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(exe, startArgs(line[1:])...)
+	cmd.Env = os.Environ()
+	for k, v := range environOf(pid) {
+		if strings.HasPrefix(k, "MESITA_") && k != joinTokenEnv {
+			cmd.Env = append(cmd.Env, k+"="+v)
+		}
+	}
+	if dir, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "cwd")); err == nil {
+		cmd.Dir = dir
+	}
+	return cmd, nil
+}
