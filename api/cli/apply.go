@@ -195,7 +195,7 @@ func (a *app) applied(c *cli.Context, cl *client.Client, docs *specfile.Docs, sp
 	}
 }
 
-// pruned are the jobs that go on with the labels, and that no document names.
+// pruned are the jobs that keep running with the labels, and that no document names.
 func pruned(c *cli.Context, cl *client.Client, docs *specfile.Docs) (stop []string, err error) {
 	jobs, err := cl.Jobs(c.Context, false, c.StringSlice("label")...)
 	if err != nil {

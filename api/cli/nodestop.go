@@ -27,7 +27,7 @@ const stopTime = time.Minute
 func (a *app) nodeStop() *cli.Command {
 	return &cli.Command{
 		Name: "stop", Usage: "stop this machine's node; its tasks keep running",
-		Description: "The daemon hands the lead over and ends. Its tasks keep running under the keeper, and are reported once it is\nstarted again; services start elsewhere if it stays away. With --with-tasks the node is drained first, and stays drained until mesita node resume.\n\n" +
+		Description: "The daemon hands the lead over and ends. Its tasks keep running under the keeper, and are reported once it is\nstarted again; services start elsewhere if it stays away.\nWith --with-tasks the node is drained first, and stays drained until mesita node resume.\n\n" +
 			example("mesita node stop", "mesita node stop --with-tasks --deadline 5m"),
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "with-tasks", Usage: "move its tasks elsewhere first, as mesita node drain does"},

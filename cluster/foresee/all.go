@@ -12,7 +12,7 @@ import (
 const maxExplained = 100
 
 // PlanAll says what a command that changes several jobs together would come to, by
-// their names. Who gives way, and that not all is looked at, is said with the first.
+// their names. Who is preempted, and that not all is looked at, is said with the first.
 func (p Planner) PlanAll(ctx context.Context, v *fsm.View, cmd *fsm.ApplyAll) (map[string]*api.Plan, error) {
 	x, err := after(ctx, v, p.Engine(v), p.Now(), cmd)
 	if err != nil {
@@ -56,7 +56,7 @@ func (p Planner) PlanAll(ctx context.Context, v *fsm.View, cmd *fsm.ApplyAll) (m
 	}
 	first.GiveWay = x.gave[:min(len(x.gave), maxListed)]
 	if len(x.gave) > 0 {
-		first.Warnings = append(first.Warnings, fmt.Sprintf("%s would give way", api.Count(len(x.gave), "task")))
+		first.Warnings = append(first.Warnings, fmt.Sprintf("%s would be preempted", api.Count(len(x.gave), "task")))
 	}
 	if x.partial {
 		first.Warnings = append(first.Warnings, onlyBegins)
