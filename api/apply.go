@@ -17,8 +17,15 @@ const FieldLevel = "level"
 type ApplyRequest struct {
 	Partitions []*Partition `json:"partitions,omitempty"`
 	Jobs       []*JobSpec   `json:"jobs,omitempty"`
-	Stop       []string     `json:"stop,omitempty"`  // jobs that shall stop
+	Stop       []StopSeen   `json:"stop,omitempty"`  // jobs that shall stop
 	Again      bool         `json:"again,omitempty"` // batches that have ended and are to be others run again
+}
+
+// StopSeen is a job that shall stop if it is still as it was when that was decided:
+// nothing is done if it has another revision.
+type StopSeen struct {
+	Job      string `json:"job"`
+	Revision uint64 `json:"revision,omitempty"` // that the job had when it was looked at
 }
 
 // What became of a partition or a job, or would.

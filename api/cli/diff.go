@@ -16,7 +16,7 @@ func (a *app) diffCommand() *cli.Command {
 		Description: example("mesita diff web.yaml", "mesita diff -f jobs/ -o json", "mesita diff jobs/ --prune -l team=web"),
 		Flags: []cli.Flag{
 			filesFlag(),
-			&cli.BoolFlag{Name: "prune", Usage: "also the jobs with --label that no file names"},
+			&cli.BoolFlag{Name: "prune", Usage: "also the jobs with a name and --label that no file names"},
 			labelFlag("the label, to prune,"),
 			&cli.BoolFlag{Name: "no-upload", Usage: "as apply would not upload local programs"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the names alone of what would be changed"},
@@ -62,7 +62,7 @@ func (a *app) diff(c *cli.Context) error {
 	if err := a.uploadAll(c, cl, docs.Jobs); err != nil {
 		return docs.Located(err)
 	}
-	answer, err := a.applied(c, cl, docs, docs.Jobs)
+	answer, err := a.together(c, docs, docs.Jobs).do(c.Context, cl)
 	switch {
 	case errors.Is(err, client.ErrOneByOne):
 		return api.Errorf(api.CodeConflict, "this cluster cannot say what several documents come to together: raise its level first, see `mesita cluster level`; or use `mesita apply --dry-run`")

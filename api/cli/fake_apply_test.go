@@ -107,7 +107,11 @@ func (f *fake) applyTogether(in *api.ApplyRequest, q url.Values) (any, error) {
 		}
 		answer.Items = append(answer.Items, did)
 	}
-	for _, id := range in.Stop {
+	for i, stop := range in.Stop {
+		id := stop.Job
+		if f.jobs[id].Revision != stop.Revision {
+			return nil, &api.Error{Code: api.CodeConflict, Field: "stop[" + string(rune('0'+i)) + "]." + api.FieldRevision, Message: "it was changed since it was looked at"}
+		}
 		j := *f.jobs[id]
 		j.Stop, j.State = true, api.JobStopping
 		f.jobs[id] = &j

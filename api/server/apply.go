@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/mesita/mesita/api"
@@ -27,6 +28,7 @@ type applying struct {
 	is     *fsm.View // as things are
 	shall  *fsm.View // with the partitions as they shall be
 	cmd    *fsm.ApplyAll
+	ended  []string // batches that would run again, which is not asked for
 	answer api.ApplyAnswer
 }
 
@@ -123,11 +125,14 @@ func (a *applying) named() error {
 		}
 		jobs[s.Name] = true
 	}
-	for i, id := range a.in.Stop {
-		if jobs[id] {
-			return api.FieldErrorf(fmt.Sprintf("stop[%d]", i), "%q is to be applied and to be stopped, or to be stopped twice: leave one out", id)
+	for i, s := range a.in.Stop {
+		switch {
+		case s.Job == "":
+			return api.FieldErrorf(fmt.Sprintf("stop[%d].job", i), "is missing: give the id of the job that shall stop")
+		case jobs[s.Job]:
+			return api.FieldErrorf(fmt.Sprintf("stop[%d]", i), "%q is to be applied and to be stopped, or to be stopped twice: leave one out", s.Job)
 		}
-		jobs[id] = true
+		jobs[s.Job] = true
 	}
 	return nil
 }
@@ -185,7 +190,37 @@ func (a *applying) jobs() error {
 			return api.InField(fmt.Sprintf("jobs[%d]", i), err)
 		}
 	}
-	return nil
+	return a.mayRunAgain()
+}
+
+// mayRunAgain refuses if batches would run again and that was not asked for. It names
+// all of them, as it is asked for all together.
+func (a *applying) mayRunAgain() error {
+	if len(a.ended) == 0 {
+		return nil
+	}
+	first, more := a.ended[0], ""
+	if len(a.ended) > 1 {
+		more = ", and so would " + quoted(a.ended[1:])
+	}
+	i := slices.IndexFunc(a.in.Jobs, func(s *api.JobSpec) bool { return s.Name == first })
+	return &api.Error{Code: api.CodeConflict, Field: fmt.Sprintf("jobs[%d].%s", i, api.FieldAgain), Message: fmt.Sprintf("%q has ended (%s) and would run again, as another%s: have that done with --again, or give it another name", first, a.is.Job(first).State, more)}
+}
+
+// maxNamed bounds the jobs that an error names.
+const maxNamed = 50
+
+// quoted are names as an error lists them.
+func quoted(names []string) string {
+	var out []string
+	for _, name := range names[:min(len(names), maxNamed)] {
+		out = append(out, strconv.Quote(name))
+	}
+	text := strings.Join(out, ", ")
+	if more := len(names) - maxNamed; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 func (a *applying) job(s *api.JobSpec) error {
@@ -216,7 +251,7 @@ func (a *applying) job(s *api.JobSpec) error {
 			did.Action = api.ApplyAgain
 		}
 		if did.Action == api.ApplyAgain && !a.in.Again && !a.dry {
-			return &api.Error{Code: api.CodeConflict, Field: api.FieldAgain, Message: fmt.Sprintf("%q has ended (%s) and would run again, as another: have that done with --again, or give it another name", s.Name, old.State)}
+			a.ended = append(a.ended, s.Name)
 		}
 		a.cmd.Creates = append(a.cmd.Creates, &fsm.JobCreate{Spec: s, Filled: filled})
 	case old.Spec.Kind != api.KindService || s.Kind != api.KindService:
@@ -229,25 +264,53 @@ func (a *applying) job(s *api.JobSpec) error {
 	return nil
 }
 
+// stops has those jobs stopped that are still as they were seen.
 func (a *applying) stops() error {
-	sees := a.sight(a.is)
-	for i, id := range a.in.Stop {
-		field := fmt.Sprintf("stop[%d]", i)
-		j := a.is.Job(id)
-		if j == nil || !sees.job(id) {
-			return api.InField(field, api.NotFound("job", id))
-		}
-		if err := a.mayChange(a.is, auth.Deploy, id); err != nil {
-			return api.InField(field, err)
+	if err := a.mayStop(); err != nil {
+		return err
+	}
+	for i, s := range a.in.Stop {
+		j := a.is.Job(s.Job)
+		field := fmt.Sprintf("stop[%d].%s", i, api.FieldRevision)
+		switch {
+		case j.Revision == s.Revision:
+		case s.Revision == 0:
+			return api.FieldErrorf(field, "is missing: give the revision that job %q had when it was looked at; it is now at %d", s.Job, j.Revision)
+		default:
+			return &api.Error{Code: api.CodeConflict, Field: field, Message: fmt.Sprintf("job %q was changed since it was looked at (it is now at revision %d, and was at %d): look at it, and apply again", s.Job, j.Revision, s.Revision)}
 		}
 		if j.State.Ended() || j.Stop {
 			continue
 		}
-		a.cmd.Stops = append(a.cmd.Stops, &fsm.JobStop{ID: id})
-		a.cmd.Seen = append(a.cmd.Seen, fsm.Seen{Job: id, Revision: j.Revision})
-		a.answer.Items = append(a.answer.Items, api.Applied{Kind: j.Spec.Kind.String(), Name: id, Action: api.ApplyStop, Version: j.Version})
+		a.cmd.Stops = append(a.cmd.Stops, &fsm.JobStop{ID: s.Job})
+		a.cmd.Seen = append(a.cmd.Seen, fsm.Seen{Job: s.Job, Revision: s.Revision})
+		a.answer.Items = append(a.answer.Items, api.Applied{Kind: j.Spec.Kind.String(), Name: s.Job, Action: api.ApplyStop, Version: j.Version})
 	}
 	return nil
+}
+
+// mayStop refuses if there are jobs that are not there, or that the caller may not
+// stop. Of the latter it names all.
+func (a *applying) mayStop() error {
+	sees := a.sight(a.is)
+	var not []string
+	first, why := 0, error(nil)
+	for i, s := range a.in.Stop {
+		if a.is.Job(s.Job) == nil || !sees.job(s.Job) {
+			return api.InField(fmt.Sprintf("stop[%d]", i), api.NotFound("job", s.Job))
+		}
+		if err := a.mayChange(a.is, auth.Deploy, s.Job); err != nil {
+			if not = append(not, s.Job); why == nil {
+				first, why = i, err
+			}
+		}
+	}
+	if why == nil {
+		return nil
+	}
+	refused := *exchange.AsError(why)
+	refused.Field, refused.Message = fmt.Sprintf("stop[%d]", first), fmt.Sprintf("you may not stop %s, so nothing is done: %s", quoted(not), refused.Message)
+	return &refused
 }
 
 // planned is the answer to what would be done.
@@ -308,7 +371,7 @@ func (a *applying) located(err error) error {
 	if i := slices.IndexFunc(a.in.Jobs, func(s *api.JobSpec) bool { return s.Name == part.Job }); i >= 0 && part.Job != "" {
 		field = fmt.Sprintf("jobs[%d]", i)
 	}
-	if i := slices.Index(a.in.Stop, part.Job); i >= 0 {
+	if i := slices.IndexFunc(a.in.Stop, func(s api.StopSeen) bool { return s.Job == part.Job }); i >= 0 && part.Job != "" {
 		field = fmt.Sprintf("stop[%d]", i)
 	}
 	return api.InField(field, exchange.AsError(part.Err))

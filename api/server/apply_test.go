@@ -62,8 +62,60 @@ func TestApplyIsPlannedTogether(t *testing.T) {
 	if got := did(t, n.apply(admin, "", body)); got != "nothing ml, nothing b, nothing a" || n.store.View().Index() != before+1 {
 		t.Errorf("again: %s", got)
 	}
-	if got := did(t, n.apply(admin, "", `{"stop":["b"],"jobs":[`+service("c", "ml/a", "")+`]}`)); got != "create c, stop b" || !n.store.View().Job("b").Stop {
+	if got := did(t, n.apply(admin, "", `{"stop":[`+n.seen("b")+`],"jobs":[`+service("c", "ml/a", "")+`]}`)); got != "create c, stop b" || !n.store.View().Job("b").Stop {
 		t.Errorf("%s", got)
+	}
+}
+
+// seen is a job as one who looks at it now has it stopped.
+func (n *testNode) seen(job string) string {
+	return fmt.Sprintf(`{"job":%q,"revision":%d}`, job, n.store.View().Job(job).Revision)
+}
+
+// A job stops as it was seen, or nothing is done: whoever changed it since, or started
+// another of that name, has not been asked.
+func TestApplyStopsWhatWasSeen(t *testing.T) {
+	n := newLeader(t)
+	admin := n.token(api.RoleAdmin)
+	put := func(more string) {
+		n.send(request{method: "PUT", path: "/v1/jobs/old", body: service("old", "default", more), token: admin})
+	}
+	changes := map[string]func(){
+		"another label": func() { put(`,"labels":{"team":"db"}`) },
+		"started anew": func() {
+			do(t, n.store, &fsm.JobStop{Meta: fsm.Meta{At: testTime}, ID: "old"})
+			put("")
+		},
+	}
+	for what, change := range changes {
+		put(`,"labels":{"team":"web"}`)
+		was := n.seen("old")
+		change()
+		before := n.store.View().Index()
+		for _, query := range []string{"", "?dry_run=1"} {
+			e := n.apply(admin, query, `{"stop":[`+was+`],"jobs":[`+service("new", "default", "")+`]}`).want(t, 409)
+			if e.Field != "stop[0]."+api.FieldRevision || n.store.View().Index() != before || n.store.View().Job("old").Stop {
+				t.Errorf("%s: %+v", what, e)
+			}
+		}
+	}
+	if got := did(t, n.apply(admin, "", `{"stop":[`+n.seen("old")+`]}`)); got != "stop old" || !n.store.View().Job("old").Stop {
+		t.Error(got)
+	}
+}
+
+// Who may not stop some of the jobs hears of all of those, and nothing is done.
+func TestApplyNamesWhatMayNotStop(t *testing.T) {
+	n, admin := mappedNode(t)
+	for job, partition := range map[string]string{"mine": "plain", "theirs": "ci", "also": "free"} {
+		n.send(request{method: "POST", path: "/v1/jobs", body: service(job, partition, ""), token: admin}).want(t, 201)
+	}
+	who, before := n.with("dep", "deployer@plain", "viewer@ci", "viewer@free"), n.store.View().Index()
+	for _, query := range []string{"", "?dry_run=1"} {
+		e := n.apply(who, query, `{"stop":[`+n.seen("mine")+`,`+n.seen("theirs")+`,`+n.seen("also")+`],"jobs":[`+service("new", "plain", "")+`]}`).want(t, 403)
+		if e.Field != "stop[1]" || !strings.Contains(e.Message, `you may not stop "theirs", "also", so nothing is done: `) || n.store.View().Index() != before {
+			t.Errorf("%+v", e)
+		}
 	}
 }
 
@@ -87,10 +139,12 @@ func TestApplyIsRefusedWhole(t *testing.T) {
 		`{"jobs":[` + good + `,{"kind":"service","command":["x"]}]}`:                                                 {400, "jobs[1].name", "missing"},
 		`{"jobs":[` + good + `],"partitions":[{}]}`:                                                                  {400, "partitions[0].path", "missing"},
 		`{"jobs":[` + good + `,null]}`:                                                                               {400, "jobs[1].name", "missing"},
-		`{"jobs":[` + good + `],"stop":["none"]}`:                                                                    {404, "stop[0]", "none"},
-		`{"jobs":[` + good + `],"stop":["good"]}`:                                                                    {400, "stop[0]", "to be stopped"},
+		`{"jobs":[` + good + `],"stop":[{"job":"none"}]}`:                                                            {404, "stop[0]", "none"},
+		`{"jobs":[` + good + `],"stop":[{"job":"good"}]}`:                                                            {400, "stop[0]", "to be stopped"},
 		`{"jobs":[` + good + `,{"name":"batch","kind":"batch","command":["y"]}]}`:                                    {409, "jobs[1]", "mesita stop batch"},
 		`{"jobs":[` + good + `,` + service("p", "default", `,"program":"sha256:`+strings.Repeat("a", 64)+`"`) + `]}`: {400, "jobs[1].program", "upload"},
+		`{"jobs":[` + good + `],"stop":[{"revision":1}]}`:                                                            {400, "stop[0].job", "missing"},
+		`{"jobs":[` + good + `],"stop":[{"job":"batch"}]}`:                                                           {400, "stop[0].revision", "missing"},
 		`{"job":[]}`: {400, "job", "jobs"},
 	} {
 		for _, query := range []string{"", "?dry_run=1"} {
@@ -124,11 +178,11 @@ func TestRightsToApply(t *testing.T) {
 	dep, parts := n.with("dep", "deployer@plain/web-*"), n.with("parts", "admin@plain", "deployer@ci")
 	before := n.store.View().Index()
 	for _, c := range []struct{ who, body, field string }{
-		{dep, service("web-1", "ci", ""), "jobs[0]"},                                 // it shall be where they may not
-		{dep, service("db", "plain", ""), "jobs[0]"},                                 // nor is it theirs
-		{dep, service("web-2", "plain", `,"user":"root"`), "jobs[0].user"},           //
-		{parts, service("web-2", "plain", `,"user":"root"`), "jobs[0].user"},         //
-		{dep, `],"stop":["db"],"jobs":[` + service("web-2", "plain", ""), "stop[0]"}, // is not there for them
+		{dep, service("web-1", "ci", ""), "jobs[0]"},                                         // it shall be where they may not
+		{dep, service("db", "plain", ""), "jobs[0]"},                                         // nor is it theirs
+		{dep, service("web-2", "plain", `,"user":"root"`), "jobs[0].user"},                   //
+		{parts, service("web-2", "plain", `,"user":"root"`), "jobs[0].user"},                 //
+		{dep, `],"stop":[{"job":"db"}],"jobs":[` + service("web-2", "plain", ""), "stop[0]"}, // is not there for them
 		{dep, `],"partitions":[{"path":"plain/x"}],"jobs":[` + service("web-2", "plain", ""), "partitions[0]"},
 		{parts, `],"partitions":[{"path":"plain"}],"jobs":[` + service("web-2", "plain", ""), "partitions[0]"}, // its own share
 		{parts, `],"partitions":[{"path":"plain/x","allowRoot":true}],"jobs":[` + service("r", "plain/x", `,"user":"root"`), "partitions[0].allowRoot"},
@@ -163,6 +217,19 @@ func TestApplyOfABatchThatEnded(t *testing.T) {
 	do(t, n.store, &fsm.TaskCreate{Meta: fsm.Meta{At: testTime}, Job: "b", Count: 1})
 	do(t, n.store, &fsm.JobStop{Meta: fsm.Meta{At: testTime}, ID: "b"})
 	if e := n.apply(admin, "", batch("y")+`}]}`).want(t, 409); e.Field != "jobs[0]."+api.FieldAgain || !strings.Contains(e.Message, "--again") {
+		t.Errorf("%+v", e)
+	}
+	for _, name := range []string{"c", "d"} { // yes is said to all of them, so all are named
+		other := strings.Replace(batch("x"), `"name":"b"`, `"name":"`+name+`"`, 1)
+		did(t, n.apply(admin, "", other+`}]}`))
+		do(t, n.store, &fsm.TaskCreate{Meta: fsm.Meta{At: testTime}, Job: name, Count: 1})
+		do(t, n.store, &fsm.JobStop{Meta: fsm.Meta{At: testTime}, ID: name})
+	}
+	all := `{"jobs":[` + service("s", "default", "")
+	for _, name := range []string{"b", "c", "d"} {
+		all += `,{"name":"` + name + `","kind":"batch","command":["y"]}`
+	}
+	if e := n.apply(admin, "", all+`]}`).want(t, 409); e.Field != "jobs[1]."+api.FieldAgain || !strings.Contains(e.Message, `"b" has ended`) || !strings.Contains(e.Message, `so would "c", "d": `) {
 		t.Errorf("%+v", e)
 	}
 	if got := did(t, n.apply(admin, "?dry_run=1", batch("y")+`}]}`)); got != "again b" {
