@@ -3,12 +3,15 @@ package integration
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/allocator"
 	"github.com/mesita/mesita/cluster/controller"
+	"github.com/mesita/mesita/cluster/scheduler"
 	"github.com/mesita/mesita/fsm"
 	"github.com/mesita/mesita/integration/draw"
 	"pgregory.net/rapid"
@@ -323,5 +326,39 @@ func TestTheFirstKeepsWhatIsOnOffer(t *testing.T) {
 				t.Error("the large one does not run once the others have ended")
 			}
 		})
+	}
+}
+
+// What is on offer is free to the jobs of its partition, and to who may take it back
+// below a limit of both, so the order of what waits is the same without it.
+func TestTheOrderIsTheSameBesideOffers(t *testing.T) {
+	for _, offered := range []string{"a/x", "a/y"} {
+		for _, tasks := range []int{1, 12} { // more than all room is for
+			t.Run(fmt.Sprint(offered, "/", tasks), func(t *testing.T) {
+				order := func(offers bool) (out []string) {
+					s := newShared(t, []api.Resources{{CPUs: 8000, Mem: 4 << 30}})
+					s.partition(&api.Partition{Path: "a", Limit: api.Amounts{CPUs: 4000}})
+					s.partition(&api.Partition{Path: "a/x"})
+					s.partition(&api.Partition{Path: "a/y"})
+					s.submit("bob", batchOf("default", 4, 1000, 1<<20))
+					s.settle()
+					if offers {
+						s.do(&fsm.OfferMake{Meta: s.meta(), Offers: []*api.Offer{{ID: "o1", Partition: offered, NodeID: "id0", Resources: api.Resources{CPUs: 4000}, Expires: s.now.Add(time.Hour)}}})
+					}
+					s.submit("ann", batchOf("a/x", tasks, 1000, 1<<20))
+					s.submit("bob", batchOf("default", tasks, 1000, 1<<20))
+					changes, all := s.watch.Take()
+					s.engine.Update(s.View(), changes, all)
+					s.engine.InOrder(s.now, func(p scheduler.Place) bool {
+						out = append(out, fmt.Sprint(p.Job.Spec.Partition, " ", p.Tasks, " ", p.Limit))
+						return true
+					})
+					return out
+				}
+				if free, beside := order(false), order(true); !slices.Equal(free, beside) {
+					t.Errorf("beside offers\n%s\nand without\n%s", strings.Join(beside, "\n"), strings.Join(free, "\n"))
+				}
+			})
+		}
 	}
 }

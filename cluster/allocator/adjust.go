@@ -63,6 +63,8 @@ func (a *adjuster) target(v *fsm.View, p *api.Partition, now time.Time) (g api.A
 	want, now2 := p.Guarantee, p.Guaranteed()
 	lower, higher := false, false
 	for k, most := range p.Adjust.Max.Each {
+		// What is on offer was not asked for: were it demand, a guarantee would rise by
+		// what it has offered. A task that starts on it is.
 		demand := amountOf(u.Allocated, k) + u.Wanted.Of(k)
 		x := min(most, max(p.Adjust.Min.Of(k), demand))
 		lower, higher = lower || x < now2.Of(k), higher || x > now2.Of(k)

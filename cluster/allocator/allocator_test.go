@@ -200,6 +200,9 @@ func TestGuaranteesFollowDemand(t *testing.T) {
 	}
 	step(t, s, a, now)
 	expect("without demand", 1, 2)
+	do(t, s, &fsm.OfferMake{Meta: fsm.Meta{At: now}, Offers: []*api.Offer{{ID: "o", Partition: "high", NodeID: "id0", Resources: api.Resources{CPUs: 4000}, Expires: now.Add(time.Hour)}}})
+	step(t, s, a, now)
+	expect("what is on offer is not demand", 1, 2)
 	submit(t, s, "low", 20, 0)
 	step(t, s, a, now)
 	expect("low wants 20, and 16 less the 3 fixed and the other's 2 are there", 11, 2)

@@ -2,6 +2,8 @@ package scheduler
 
 import (
 	"container/heap"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -31,9 +33,10 @@ type ordering struct {
 	*pass
 	lines   map[string]*line
 	served  int
-	passed  float64 // of the cluster, in this generation
-	run     []ran   // and where that counts in the tally
-	enough  bool    // some could not continue in it as enough run
+	passed  float64                  // of the cluster, in this generation
+	run     []ran                    // and where that counts in the tally
+	lent    map[string]api.Resources // what is on offer and not taken back, by partition
+	enough  bool                     // some could not continue in it as enough run
 	renewed bool
 	yield   func(Place) bool
 }
@@ -51,6 +54,7 @@ type ran struct {
 // bound stands behind all that can continue till then.
 func (e *Engine) InOrder(now time.Time, yield func(Place) bool) {
 	o := &ordering{pass: &pass{e: e, view: e.view, now: now, round: e.begin(e.view), running: e.view.Tally()}, lines: map[string]*line{}, yield: yield}
+	o.lend()
 	lasts := e.lasting()
 	for n := 1; ; n++ {
 		limits := n < maxGenerations
@@ -65,6 +69,42 @@ func (e *Engine) InOrder(now time.Time, yield func(Place) bool) {
 	}
 }
 
+// lend counts what is on offer as held, but by those with jobs that wait: they take it
+// back before they wait for room.
+func (o *ordering) lend() {
+	o.lent = map[string]api.Resources{}
+	for p := range o.view.Partitions() {
+		offered := o.view.Usage(p.Path).Offered
+		if q := o.e.queues[p.Path]; q != nil && q.size > 0 {
+			o.round.Refund(p.Path, offered)
+		} else if !offered.Equal(api.Resources{}) {
+			o.lent[p.Path] = offered
+		}
+	}
+}
+
+// recall takes back what is on offer to partitions until limits leave so much to
+// another, which may take it; nothing if that does not help.
+func (o *ordering) recall(path string, need api.Resources) bool {
+	var taken []string
+	for _, other := range slices.Sorted(maps.Keys(o.lent)) {
+		if !o.round.MayRecall(path, other, need, need.Least(o.lent[other])) {
+			continue
+		}
+		o.round.Refund(other, o.lent[other])
+		if taken = append(taken, other); o.round.Room(path, need) == "" {
+			for _, other := range taken {
+				delete(o.lent, other)
+			}
+			return true
+		}
+	}
+	for _, other := range taken {
+		o.round.Charge(other, o.lent[other])
+	}
+	return false
+}
+
 // lasting is the share of the cluster that is held by what has no end.
 func (e *Engine) lasting() float64 {
 	var sum api.Resources
@@ -74,11 +114,12 @@ func (e *Engine) lasting() float64 {
 	return fsm.Dominant(sum, e.view.Capacity())
 }
 
-// renew begins a generation: what ran has ended.
+// renew begins a generation: what ran has ended, and what was on offer is not any more.
 func (o *ordering) renew() {
-	o.round, o.passed, o.enough = o.e.begin(o.view), 0, false
+	o.round, o.passed, o.enough, o.lent = o.e.begin(o.view), 0, false, nil
 	for p := range o.view.Partitions() {
-		o.round.Refund(p.Path, o.view.Usage(p.Path).Allocated.Minus(o.e.fixed[p.Path]))
+		u := o.view.Usage(p.Path)
+		o.round.Refund(p.Path, u.Charged().Minus(o.e.fixed[p.Path]))
 	}
 	for _, r := range o.run {
 		o.running.Add(r.job, -r.n)
@@ -146,7 +187,7 @@ func (o *ordering) generation(limits bool, lasts float64) (more, went bool) {
 
 // allowed is how many tasks limits leave room for, of so many.
 func (o *ordering) allowed(path string, e *entry, need api.Resources, n int) int {
-	for n > 0 && o.round.Room(path, need.Times(n)) != "" {
+	for n > 0 && o.round.Room(path, need.Times(n)) != "" && !o.recall(path, need.Times(n)) {
 		if n /= 2; e.job.Spec.Gang > 0 {
 			return 0
 		}
