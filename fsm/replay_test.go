@@ -131,7 +131,9 @@ func checkSums(t *testing.T, v *View) {
 		usage[o.Partition] = u
 	}
 	for p := range v.Partitions() {
-		usage[p.Path] = usage[p.Path] // who holds nothing is counted so
+		if _, some := usage[p.Path]; !some {
+			usage[p.Path] = api.PartitionUsage{} // who holds nothing is counted so
+		}
 	}
 	for path, want := range usage {
 		if got := v.Usage(path); !got.Allocated.Equal(want.Allocated) || !got.Offered.Equal(want.Offered) || got.Frozen != want.Frozen {
