@@ -362,3 +362,30 @@ func TestTheOrderIsTheSameBesideOffers(t *testing.T) {
 		}
 	}
 }
+
+// A guarantee keeps of several offers of one node what is within it, as it does of one.
+func TestAGuaranteeKeepsOffersTogether(t *testing.T) {
+	four := api.Resources{CPUs: 4000, Mem: 4 << 30}
+	for _, c := range []struct {
+		guarantee api.MilliCPU // of whom the offers are
+		taken     bool
+	}{{0, true}, {2000, false}} {
+		s := newShared(t, []api.Resources{four, four})
+		s.partition(&api.Partition{Path: "a", Guarantee: api.Amounts{CPUs: 4000}})
+		s.partition(&api.Partition{Path: "b", Guarantee: api.Amounts{CPUs: c.guarantee}})
+		for _, id := range []string{"o1", "o2"} {
+			s.do(&fsm.OfferMake{Meta: s.meta(), Offers: []*api.Offer{{ID: id, Partition: "b", NodeID: "id0", Resources: api.Resources{CPUs: 2000}, Expires: s.now.Add(time.Hour)}}})
+		}
+		j := batchOf("a", 1, 4000, 1<<20)
+		j.Constraints = []api.Constraint{{Attr: "zone", Op: "=", Value: "0"}}
+		id := s.submit("ann", j)
+		s.settle()
+		stand := 0
+		for range s.View().Offers() {
+			stand++
+		}
+		if runs := s.View().Job(id).Counts.Running == 1; runs != c.taken || (stand == 0) != c.taken {
+			t.Errorf("b is guaranteed %v: a's job runs: %v, %d offers stand", c.guarantee, runs, stand)
+		}
+	}
+}

@@ -71,7 +71,7 @@ func (x *preemption) guarantee(t *turn) {
 		}
 		x.claim(t, e, func(need, lost api.Resources, v *victim) bool {
 			if v.offer != nil {
-				return x.round.MayRecall(path, v.path(), need, need.Least(v.gives))
+				return x.round.MayRecall(path, v.path(), need, need.Least(lost))
 			}
 			return v.path() != path && x.round.MayReclaim(path, v.path(), need, lost)
 		}, func(need api.Resources) bool { return x.round.Entitled(path, need) })
