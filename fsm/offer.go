@@ -3,6 +3,7 @@ package fsm
 import (
 	"cmp"
 	"iter"
+	"slices"
 
 	"github.com/mesita/mesita/api"
 )
@@ -81,18 +82,38 @@ func (x *tx) holdOffer(old, o *api.Offer) {
 // mayHold reports whether a partition is there, and may hold so much more by its
 // limit and those above it.
 func (x *tx) mayHold(path string, more api.Resources) bool {
+	return x.belowLimits(path, more, nil) && x.partitions.get(&api.Partition{Path: path}) != nil
+}
+
+// belowLimits is it of limits alone, once those offers are gone. A limit of what is not
+// asked for is not in the way, as it is not where it is decided.
+func (x *tx) belowLimits(path string, more api.Resources, gone []*api.Offer) bool {
+	need := api.AmountsOf(charged(more))
 	for _, p := range x.chain(path) {
 		if p.Limit.IsZero() {
 			continue
 		}
-		then := api.AmountsOf(x.chargedIn(p.Path).Add(charged(more)))
+		held := x.chargedIn(p.Path)
+		for _, o := range gone {
+			if api.PathWithin(o.Partition, p.Path) {
+				held = held.Minus(charged(o.Resources))
+			}
+		}
+		has := api.AmountsOf(held)
 		for name, most := range p.Limit.Each {
-			if then.Of(name) > most {
+			if n := need.Of(name); n > 0 && has.Of(name)+n > most {
 				return false
 			}
 		}
 	}
-	return x.partitions.get(&api.Partition{Path: path}) != nil
+	return true
+}
+
+// leavesOffers reports whether limits allow a task beside the offers that its placement
+// leaves. What was decided with it may have ended one of them and is refused, and one may
+// have been made since; without any only the scheduler fills a partition, and has asked.
+func (x *tx) leavesOffers(path string, need api.Resources, loans []*api.Offer) bool {
+	return !x.does(OfferLoans) || x.offers.len() == len(loans) || x.belowLimits(path, need, loans)
 }
 
 // chargedIn is what a partition holds, with all below it.
@@ -103,13 +124,14 @@ func (t *tables) chargedIn(path string) (sum api.Resources) {
 	return sum
 }
 
-// loans are the offers on a node that a placement takes back, as far as they stand.
-func (x *tx) loans(p *Placement) (out []*api.Offer) {
+// loans adds the offers that a placement takes back, as far as they stand, to those of
+// others; each is there once, however often it is named.
+func (x *tx) loans(p *Placement, out []*api.Offer) []*api.Offer {
 	if !x.does(OfferLoans) {
 		return nil
 	}
 	for _, id := range p.Rescind {
-		if o := x.offers.get(&api.Offer{ID: id}); o != nil {
+		if o := x.offers.get(&api.Offer{ID: id}); o != nil && !slices.Contains(out, o) {
 			out = append(out, o)
 		}
 	}

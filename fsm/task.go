@@ -176,8 +176,9 @@ func (x *tx) place(p *Placement) bool {
 // placed makes a pending task one that was placed. It is false, and the task as
 // it was, if it cannot be placed there.
 func (x *tx) placed(t *api.Task, p *Placement, row *nodeRow) bool {
-	need, loans := p.need(t), x.loans(p)
-	if !t.Pending() || t.Attempt != p.Attempt || t.Desired != api.DesiredRun || !row.roomWithout(loans).Fits(need) || !x.knows(row.node, t) || !x.rules(t).follows(t, p, row.node) {
+	need, loans := p.need(t), x.loans(p, nil)
+	if !t.Pending() || t.Attempt != p.Attempt || t.Desired != api.DesiredRun || !row.roomWithout(loans).Fits(need) || !x.knows(row.node, t) || !x.rules(t).follows(t, p, row.node) ||
+		!x.leavesOffers(t.Partition, need, loans) {
 		return false
 	}
 	for _, o := range loans {
@@ -242,6 +243,7 @@ func (x *tx) gangFits(ps []Placement) bool {
 	defer func() { x.placing = before }()
 	taken := map[string]api.Resources{}
 	var loans []*api.Offer
+	var whole api.Resources
 	seen := map[int]bool{}
 	for i := range ps {
 		p := &ps[i]
@@ -257,10 +259,11 @@ func (x *tx) gangFits(ps []Placement) bool {
 		if row == nil || !row.node.Schedulable() {
 			return false
 		}
-		loans = append(loans, x.loans(p)...)
+		loans = x.loans(p, loans)
 		need := p.need(t)
+		whole = whole.Add(charged(need))
 		left := row.roomWithout(loans).Minus(taken[p.NodeID])
-		if !left.Fits(need) || !x.knows(row.node, t) || !x.rules(t).follows(t, p, row.node) {
+		if !left.Fits(need) || !x.knows(row.node, t) || !x.rules(t).follows(t, p, row.node) || !x.leavesOffers(t.Partition, whole, loans) {
 			return false
 		}
 		x.placing.note(t.Job, row.node)
