@@ -15,6 +15,10 @@ const MaxApplyBytes = 1 << 20
 // the others, some at a time.
 const maxApplyTasks = 10_000
 
+// maxApplyRows bounds the partitions, jobs and tasks that one ApplyAll changes: nothing
+// else takes effect meanwhile, for about a second with so many.
+const maxApplyRows = 60_000
+
 // ApplyAll makes partitions and jobs be as they are told, and stops others: all of it,
 // or nothing. Each part is refused as it would be alone, but for partitions, which
 // are looked at together once all are as told: what one gives up another may have,
@@ -188,14 +192,61 @@ func (c *ApplyAll) Sort(v *View) {
 	slices.SortStableFunc(c.Updates, func(a, b *JobUpdate) int { return more(a) - more(b) })
 }
 
-// CheckSize refuses what is too much for one log entry.
-func (c *ApplyAll) CheckSize() error {
+// CheckSize refuses what is too much for one log entry, in bytes or in what it changes
+// of a view. A single part is as large as it would be alone.
+func (c *ApplyAll) CheckSize(v *View) error {
 	b, err := EncodeOne(c)
 	if err != nil {
-		return &api.Error{Code: api.CodeTooLarge, Field: "jobs", Message: fmt.Sprintf("%v: apply the documents in several parts", err)}
+		return tooLarge("jobs", "%v: apply the documents in several parts", err)
 	}
 	if len(b) > MaxApplyBytes {
-		return &api.Error{Code: api.CodeTooLarge, Field: "jobs", Message: fmt.Sprintf("what is to be changed comes to %s, compressed, and at most %s are changed at once, all or nothing: apply the documents in several parts", api.Bytes(len(b)), api.Bytes(MaxApplyBytes))}
+		return tooLarge("jobs", "what is to be changed comes to %s, compressed, and at most %s are changed at once, all or nothing: apply the documents in several parts", api.Bytes(len(b)), api.Bytes(MaxApplyBytes))
+	}
+	stopped, all := c.rows(v)
+	switch {
+	case all <= maxApplyRows || len(c.parts()) == 1:
+	case stopped > all/2:
+		return tooLarge("stop", "what is to be stopped has %s, and at most %d partitions, jobs and tasks are changed at once, all or nothing: stop some of the jobs before, each with `mesita stop`, and apply the documents then", api.Count(stopped, "task"), maxApplyRows)
+	default:
+		return tooLarge("jobs", "what is to be changed comes to %d partitions, jobs and tasks, and at most %d are changed at once, all or nothing: apply the documents in several parts", all, maxApplyRows)
 	}
 	return nil
+}
+
+func tooLarge(field, format string, args ...any) error {
+	return &api.Error{Code: api.CodeTooLarge, Field: field, Message: fmt.Sprintf(format, args...)}
+}
+
+// rows is how many rows are made, changed or removed at most: those of the tasks of jobs
+// that are stopped, and all of them.
+func (c *ApplyAll) rows(v *View) (stopped, all int) {
+	for _, s := range c.Stops {
+		if j := v.Job(s.ID); j != nil {
+			stopped += j.Counts.Live() - j.Unmade()
+		}
+	}
+	all = stopped + len(c.Stops) + len(c.Partitions) + len(c.Updates) + len(c.Creates)
+	for _, u := range c.Updates {
+		if j := v.Job(u.ID); j != nil { // tasks that run are another's to change
+			all += j.Counts.Total() - j.Counts.Running - j.Counts.Starting
+		}
+	}
+	made := 0
+	for _, n := range c.Creates {
+		if n.Spec.Kind == api.KindService {
+			made += min(n.Spec.Tasks(), maxFirstTasks)
+		}
+		if j := v.Job(n.Spec.Name); j != nil { // of one that ended, which it replaces
+			all += taskRows(j)
+		}
+	}
+	return stopped, all + min(made, maxApplyTasks)
+}
+
+// taskRows is how many tasks of a job there are, ended ones too, at most.
+func taskRows(j *api.Job) int {
+	if j.Spec.Kind == api.KindBatch {
+		return j.Made
+	}
+	return j.Counts.Total()
 }

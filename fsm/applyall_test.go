@@ -148,7 +148,7 @@ func TestLargeCommandsAreCompressed(t *testing.T) {
 	for i := range 5000 {
 		c.Creates = append(c.Creates, &JobCreate{Spec: testSpec(api.KindService, fmt.Sprintf("service-%d", i), 10)})
 	}
-	if err := c.CheckSize(); err != nil {
+	if err := c.CheckSize(storeAt(t, Newest).View()); err != nil {
 		t.Error(err)
 	}
 	entry, err := Encode(c)
@@ -177,7 +177,7 @@ func TestLargeCommandsAreCompressed(t *testing.T) {
 	}
 	c.Creates = append(c.Creates, c.Creates...)
 	c.Creates = append(c.Creates, c.Creates...)
-	if err := c.CheckSize(); api.ErrorCode(err) != api.CodeTooLarge || !strings.Contains(err.Error(), "several parts") {
+	if err := c.CheckSize(storeAt(t, Newest).View()); api.ErrorCode(err) != api.CodeTooLarge || !strings.Contains(err.Error(), "several parts") {
 		t.Errorf("%v", err)
 	}
 }

@@ -9,9 +9,14 @@ import (
 	"github.com/mesita/mesita/api"
 )
 
-// ringSize is how many events a store keeps at least. A reader that falls
-// further behind is cut off, so no reader can make the store grow.
+// ringSize is how many events a store keeps at least, and all of those that became
+// visible together with the oldest of them. A reader that falls further behind is cut
+// off, so no reader can make the store grow.
 const ringSize = 8192
+
+// ringMost bounds them whatever becomes visible at once: more than one command makes,
+// but for those of jobs of hundreds of thousands of tasks.
+const ringMost = 32 * ringSize
 
 // snapshotEvents is how many of them a snapshot carries.
 const snapshotEvents = 2048
@@ -24,25 +29,32 @@ type ring struct {
 	own    []int         // what the payload of each weighs: see ballast
 	held   ballast       // what all of them weigh
 	bare   uint64        // those up to here have no payload: they are of a snapshot, or it was let go
+	shown  []uint64      // the newest event of each view that was published since the first of them
 	ready  chan struct{} // closed at the next wake; nil while nobody waits
 }
 
 func (r *ring) add(e api.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.events) >= 2*ringSize {
-		gone := len(r.events) - ringSize
-		r.strip(func(i int) bool { return i < gone })
-		r.events, r.own = newest(r.events), newest(r.own)
+	if len(r.events) >= ringMost {
+		r.cut(ringSize)
 	}
 	r.events, r.own = append(r.events, e), append(r.own, r.held.take(&e.Payload))
 	// What the newest has the state mostly has, too: it is kept whatever it weighs.
 	r.strip(func(i int) bool { return r.held.bytes > ballastBytes && i < len(r.events)-1 })
 }
 
-func newest[T any](all []T) []T {
-	kept := make([]T, ringSize, 2*ringSize)
-	copy(kept, all[len(all)-ringSize:])
+// cut lets go of the oldest events.
+func (r *ring) cut(gone int) {
+	r.strip(func(i int) bool { return i < gone })
+	r.events, r.own = without(r.events, gone), without(r.own, gone)
+	first := r.events[0].Index
+	r.shown = slices.DeleteFunc(r.shown, func(last uint64) bool { return last < first })
+}
+
+func without[T any](all []T, gone int) []T {
+	kept := make([]T, len(all)-gone, len(all)-gone+ringSize)
+	copy(kept, all[gone:])
 	return kept
 }
 
@@ -60,19 +72,41 @@ func (r *ring) strip(more func(i int) bool) {
 	}
 }
 
+// wake tells readers of a view that was published. Only here is the ring cut, and only
+// between what became visible at once: however much that is, whoever saw all before it
+// finds all of it.
 func (r *ring) wake() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if n := len(r.events); n > 0 && (len(r.shown) == 0 || r.shown[len(r.shown)-1] < r.events[n-1].Index) {
+		r.shown = append(r.shown, r.events[n-1].Index)
+		if n >= 2*ringSize {
+			r.cutShown()
+		}
+	}
 	if r.ready != nil {
 		close(r.ready)
 		r.ready = nil
 	}
 }
 
+// cutShown cuts at the newest view that has enough events after it, once that is worth
+// a copy of the others.
+func (r *ring) cutShown() {
+	first, last := r.events[0].Index, r.events[len(r.events)-1].Index
+	i, _ := slices.BinarySearch(r.shown, last-ringSize+1)
+	if i == 0 {
+		return
+	}
+	if gone := int(r.shown[i-1] + 1 - first); gone >= ringSize {
+		r.cut(gone)
+	}
+}
+
 func (r *ring) replace(events []api.Event, last uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.events, r.own, r.held, r.bare = events, make([]int, len(events)), ballast{}, last
+	r.events, r.own, r.held, r.bare, r.shown = events, make([]int, len(events)), ballast{}, last, nil
 }
 
 // last returns up to n of the newest events.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,7 +57,7 @@ func applyAll(c *call) (any, error) {
 	if a.dry || a.cmd.Empty() {
 		return a.planned()
 	}
-	if err := a.cmd.CheckSize(); err != nil {
+	if err := a.cmd.CheckSize(a.is); err != nil {
 		return nil, err
 	}
 	v, err := c.Do(a.cmd)
@@ -64,14 +65,14 @@ func applyAll(c *call) (any, error) {
 		return nil, a.located(err)
 	}
 	a.done(v.(*fsm.AppliedAll))
-	a.Subject.After = a.changed(a.Store.View())
+	a.Subject.Each = a.each(a.Store.View())
 	return a.answer, nil
 }
 
-// maxAuditedNames bounds the names of what is changed together in an audit.
+// maxAuditedNames bounds the names of what was to be changed together, in the audit.
 const maxAuditedNames = 8
 
-// audited notes what is to be changed, and how it is, for the audit.
+// audited notes what is to be changed, for the record of a failure.
 func (a *applying) audited() {
 	var names []string
 	for _, did := range a.answer.Items {
@@ -82,26 +83,37 @@ func (a *applying) audited() {
 	if more := len(names) - maxAuditedNames; more > 0 {
 		names = append(names[:maxAuditedNames], fmt.Sprintf("and %d more", more))
 	}
-	a.Subject.Object, a.Subject.Before = strings.Join(names, ", "), a.changed(a.is)
+	a.Subject.Object = strings.Join(names, ", ")
 }
 
-// changed is what is to be changed, as it is in a view.
-func (a *applying) changed(v *fsm.View) any {
-	out := map[string]any{}
+// each is all that was changed, as the audit has it: as many records as if each had been
+// changed by a request of its own.
+func (a *applying) each(now *fsm.View) (out []exchange.Subject) {
 	for _, did := range a.answer.Items {
-		switch {
-		case did.Action == api.ApplyNothing:
-		case did.Kind == kindPartition:
-			if p := v.Partition(did.Name); p != nil {
-				out["partition "+did.Name] = p
-			}
-		default:
-			if j := v.Job(did.Name); j != nil {
-				out["job "+did.Name] = auditedJob{j.Version, j.Stop, j.Spec}
-			}
+		if did.Action == api.ApplyNothing {
+			continue
 		}
+		s := exchange.Subject{Object: did.Name, Asked: string(did.Action) + " " + did.Kind}
+		was, before := auditedAs(a.is, did)
+		is, after := auditedAs(now, did)
+		s.Partition, s.Before, s.After = cmp.Or(is, was), before, after
+		out = append(out, s)
 	}
 	return out
+}
+
+// auditedAs is a partition or a job as it is in a view, and its partition.
+func auditedAs(v *fsm.View, did api.Applied) (partition string, is any) {
+	if did.Kind == kindPartition {
+		if p := v.Partition(did.Name); p != nil {
+			return p.Path, p
+		}
+		return did.Name, nil
+	}
+	if j := v.Job(did.Name); j != nil {
+		return j.Spec.Partition, auditedJob{j.Version, j.Stop, j.Spec}
+	}
+	return "", nil
 }
 
 // named refuses what has no name, or is named twice.
@@ -318,7 +330,7 @@ func (a *applying) planned() (any, error) {
 	if a.cmd.Empty() {
 		return a.answer, nil
 	}
-	if err := a.cmd.CheckSize(); err != nil {
+	if err := a.cmd.CheckSize(a.is); err != nil {
 		return nil, err
 	}
 	var plans map[string]*api.Plan

@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -247,5 +248,57 @@ func TestApplyNeedsALevel(t *testing.T) {
 	w.lead("oak")
 	if e := n.apply(n.token(api.RoleAdmin), "", `{"jobs":[`+service("a", "default", "")+`]}`).want(t, 409); e.Field != api.FieldLevel || !strings.Contains(e.Message, "one after the other") {
 		t.Errorf("%+v", e)
+	}
+}
+
+// The audit of an apply has each partition and job that was changed, stops too, as if
+// each had been changed by itself; what stays as it was is not in it, and what was
+// refused is one record.
+func TestEachChangeOfAnApplyIsAudited(t *testing.T) {
+	a := new(fakeAudit)
+	n := newLeader(t, audited(a))
+	admin := n.token(api.RoleAdmin)
+	const many = 40
+	var first, second, stops []string
+	for i := range many {
+		first = append(first, service(fmt.Sprintf("old-%d", i), "ml", ""))
+		second = append(second, service(fmt.Sprintf("new-%d", i), "ml/b", `,"env":{"A":"1","B":"2"}`))
+	}
+	same, web := service("same", "ml", ""), service("web", "ml", "")
+	did(t, n.apply(admin, "", `{"partitions":[{"path":"ml"}],"jobs":[`+strings.Join(append(first, same, web), ",")+`]}`))
+	until(t, "the first records", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return len(a.records) >= many+3 })
+	a.take()
+	for i := range many {
+		stops = append(stops, n.seen(fmt.Sprintf("old-%d", i)))
+	}
+	want := map[string]string{"ml": "ml update partition", "ml/b": "ml/b create partition", "web": "ml/b update service"}
+	for i := range many {
+		want[fmt.Sprintf("old-%d", i)] = "ml stop service"
+		want[fmt.Sprintf("new-%d", i)] = "ml/b create service"
+	}
+	web = service("web", "ml/b", "")
+	body := `{"partitions":[{"path":"ml","maxCPUs":2},{"path":"ml/b"}],"stop":[` + strings.Join(stops, ",") + `],"jobs":[` + strings.Join(append(second, same, web), ",") + `]}`
+	did(t, n.apply(admin, "", body))
+	until(t, "the records", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return len(a.records) >= len(want) })
+	a.mu.Lock()
+	got := map[string]string{}
+	for i, r := range a.records {
+		got[r.Object] = r.Partition + " " + r.Asked
+		if (a.values[i][0] == nil) != strings.HasPrefix(r.Asked, "create ") || a.values[i][1] == nil || r.Outcome != api.AuditDone || r.Request == "" || r.Request != a.records[0].Request {
+			t.Errorf("%+v of %v", r, a.values[i])
+		}
+		if j, ok := a.values[i][1].(auditedJob); ok && j.Stop != strings.HasPrefix(r.Asked, "stop ") {
+			t.Errorf("%s stops: %v", r.Object, j.Stop)
+		}
+	}
+	if len(a.records) != len(want) || !maps.Equal(got, want) {
+		t.Errorf("%d records: %v, want %v", len(a.records), got, want)
+	}
+	a.mu.Unlock()
+	a.take()
+	n.apply(admin, "", `{"jobs":[`+service("new-0", "none", "")+`,`+service("x", "ml", "")+`]}`).want(t, 404)
+	until(t, "a record of the refusal", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return len(a.records) > 0 })
+	if all := a.take(); len(all) != 1 || all[0].Outcome != api.AuditFailed {
+		t.Errorf("%+v", all)
 	}
 }

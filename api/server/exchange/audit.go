@@ -19,6 +19,9 @@ type Subject struct {
 	Object, Partition string
 	Before, After     any    // of a value that does not change any more
 	Asked             string // what else is to be recorded of the request; no secrets
+	// Each is what it did by parts: if there are some and it was done, each is a
+	// record instead of the whole.
+	Each []Subject
 }
 
 // Recorded reports whether what is done by the route is recorded: all but plain
@@ -70,12 +73,18 @@ func (c *Call) note(err error) {
 	if r.Request = c.R.Header.Get("Idempotency-Key"); r.Request == "" || len(r.Request) > maxKey {
 		r.Request = newKey()
 	}
-	if r.Outcome != api.AuditDone {
-		s.Before, s.After = nil, nil
-	} else {
+	switch {
+	case r.Outcome != api.AuditDone:
+		c.Audit.Note(r, nil, nil)
+	case len(s.Each) == 0:
 		r.Asked = s.Asked
+		c.Audit.Note(r, s.Before, s.After)
+	default:
+		for _, part := range s.Each {
+			r.Object, r.Partition, r.Asked = part.Object, part.Partition, part.Asked
+			c.Audit.Note(r, part.Before, part.After)
+		}
 	}
-	c.Audit.Note(r, s.Before, s.After)
 }
 
 // maxReason bounds the words of a refusal, in bytes.
