@@ -389,3 +389,25 @@ func TestAGuaranteeKeepsOffersTogether(t *testing.T) {
 		}
 	}
 }
+
+// What a guarantee keeps of what is on offer, it keeps where the partition above it
+// holds more than its own guarantee, too.
+func TestANestedGuaranteeKeepsItsOffers(t *testing.T) {
+	for _, kept := range []api.MilliCPU{0, 4000} { // for whom the offer is
+		four := api.Resources{CPUs: 4000, Mem: 4 << 30}
+		s := newShared(t, []api.Resources{four, four})
+		s.partition(&api.Partition{Path: "x", Guarantee: api.Amounts{CPUs: 4000}})
+		s.partition(&api.Partition{Path: "x/a", Guarantee: api.Amounts{CPUs: kept}})
+		s.partition(&api.Partition{Path: "w"})
+		j := batchOf("x", 4, 1000, 1<<20)
+		j.Constraints = []api.Constraint{{Attr: "zone", Op: "=", Value: "0"}}
+		s.submit("ann", j)
+		s.settle()
+		s.do(&fsm.OfferMake{Meta: s.meta(), Offers: []*api.Offer{{ID: "o1", Partition: "x/a", NodeID: "id1", Resources: api.Resources{CPUs: 4000}, Expires: s.now.Add(time.Hour)}}})
+		id := s.submit("bob", batchOf("w", 1, 1000, 1<<20))
+		s.settle()
+		if runs := s.View().Job(id).Counts.Running == 1; runs != (kept == 0) {
+			t.Errorf("x/a is guaranteed %v, of which %v is on offer: who is guaranteed nothing runs there: %v", kept, four.CPUs, runs)
+		}
+	}
+}

@@ -181,12 +181,14 @@ func (r *Round) MayReclaim(winner, victim string, need, lost api.Resources) bool
 
 // MayRecall reports whether a partition may take need out of what is on offer to a
 // framework of another one, which loses lost: as MayReclaim, or because it would be
-// served before the other got that much. What is on offer within a partition is
+// served before the other got that much, of which guarantees below those that are
+// compared cover nothing. What is on offer within a partition is
 // free to its jobs. Who takes back has less than the other had, so neither takes
 // from the other in turn.
 func (r *Round) MayRecall(winner, other string, need, lost api.Resources) bool {
 	w, o := r.apart(winner, other)
-	return w == nil || o == nil || r.MayReclaim(winner, other, need, lost) || w.key.less(r.t.keyWith(o, o.used.Minus(lost)))
+	return w == nil || o == nil || r.MayReclaim(winner, other, need, lost) ||
+		w.key.less(r.t.keyWith(o, o.used.Minus(lost))) && r.borrowed(r.t.leaf(other), o, lost)
 }
 
 // borrowed reports whether the victim, and each one above it below that part,
