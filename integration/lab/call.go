@@ -187,6 +187,12 @@ func within(ns string, f func() error) error {
 	failed := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		if unix.Gettid() == unix.Getpid() {
+			// The main thread cannot end, and the process would be in that network for good.
+			defer runtime.UnlockOSThread()
+			failed <- within(ns, f)
+			return
+		}
 		file, err := os.Open("/run/netns/" + ns)
 		if err == nil {
 			err = errors.Join(unix.Setns(int(file.Fd()), unix.CLONE_NEWNET), file.Close())
