@@ -141,6 +141,12 @@ func (p *peer) connect(ctx context.Context, start bool) (*link, error) {
 		k.sock.Close()
 		return nil, net.ErrClosed
 	}
+	if p.cfg.Vouch != nil && l.knows.all[featureBeside] {
+		// Before anything that it starts: were this daemon killed in between, nobody
+		// would answer for what runs, and it would be started elsewhere. Who
+		// appoints asks for it again, and hears how it went.
+		_ = l.send(&message{Op: opVouch, Vouch: p.cfg.Vouch}) // the link ends if it cannot be sent
+	}
 	p.link = l
 	p.readers.Go(func() { l.write(l.done) })
 	p.readers.Go(func() { p.read(l) })
