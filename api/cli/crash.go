@@ -19,6 +19,10 @@ const (
 	// the node is waited for that has it.
 	lastLine     = 200
 	lastLineWait = 2 * time.Second
+	// alikeEnds is how many starts of a task have to end alike, each within quickEnd,
+	// until nobody waits for it any longer.
+	alikeEnds = 3
+	quickEnd  = 10 * time.Second
 )
 
 // crashes tells whoever waits for a job how its tasks end meanwhile, each attempt
@@ -30,34 +34,93 @@ type crashes struct {
 }
 
 // tell looks at the task that waits, and says how it ended last. What cannot be
-// found out is left out: the user waits for something else.
-func (s *crashes) tell(ctx context.Context, cl *client.Client, j *api.Job, st *status) {
-	if st.quiet || j.Stop || j.Counts.Pending == 0 || time.Since(s.at) < crashLook {
-		return
+// found out is left out: the user waits for something else. It fails if it is in vain
+// to wait any longer.
+func (s *crashes) tell(ctx context.Context, cl *client.Client, j *api.Job, st *status) error {
+	if j.Stop || j.Counts.Pending == 0 || time.Since(s.at) < crashLook {
+		return nil
 	}
 	s.at = time.Now()
 	w, err := cl.Why(ctx, j.ID)
 	if err != nil || w.ID == j.ID {
-		return
+		return nil
 	}
 	t, err := cl.Task(ctx, w.ID)
 	if err != nil || len(t.Earlier) == 0 {
-		return
+		return nil
 	}
-	last := t.Earlier[len(t.Earlier)-1]
-	if last.Version != j.Version || last.Reason == api.ReasonStopped || last.Attempt <= s.told[t.ID] {
-		return
+	last := &t.Earlier[len(t.Earlier)-1]
+	if !diedOf(last, j) || last.Attempt <= s.told[t.ID] {
+		return nil
 	}
+	if !st.quiet {
+		s.say(ctx, cl, t, last, st)
+	}
+	return inVain(ctx, cl, j, t)
+}
+
+// diedOf reports whether an attempt ran what a job is now, and ended though nobody
+// stopped it.
+func diedOf(x *api.Attempt, j *api.Job) bool {
+	return x.Version == j.Version && x.Reason != api.ReasonStopped && x.Reason != api.ReasonPreempted
+}
+
+// inVain is an error once the starts of a service end alike, at once, and none of its
+// tasks runs well.
+func inVain(ctx context.Context, cl *client.Client, j *api.Job, t *api.Task) error {
+	if j.Spec.Kind != api.KindService || !dies(j, t) {
+		return nil
+	}
+	tasks, err := cl.Tasks(ctx, j.ID, "", false)
+	if err != nil {
+		return nil
+	}
+	for _, other := range tasks {
+		if !dies(j, other) {
+			return nil
+		}
+	}
+	last := &t.Earlier[len(t.Earlier)-1]
+	if last.ExitCode != nil && *last.ExitCode == 0 && last.Message == "" {
+		return api.Errorf(api.CodeFailed, "%s: a service ended by itself: for work that ends use `mesita job submit`; %d starts ended at once, with exit code 0, and `mesita stop %s` ends that", t.ID, alikeEnds, j.ID)
+	}
+	return api.Errorf(api.CodeFailed, "%s does not stay up: %d starts of %s ended at once and alike: %s; correct it and run it again, or `mesita stop %s`", j.ID, alikeEnds, t.ID, endText(last), j.ID)
+}
+
+// dies reports whether the newest attempts of a task that ended did so alike, each soon
+// after its start.
+func dies(j *api.Job, t *api.Task) bool {
+	n := len(t.Earlier)
+	if n < alikeEnds {
+		return false
+	}
+	for i := n - alikeEnds; i < n; i++ {
+		x := &t.Earlier[i]
+		if !diedOf(x, j) || x.Ended.Sub(x.Started) > quickEnd && !x.Started.IsZero() || endText(x) != endText(&t.Earlier[n-1]) {
+			return false
+		}
+	}
+	return true
+}
+
+// say says how an attempt ended, and what it printed last.
+func (s *crashes) say(ctx context.Context, cl *client.Client, t *api.Task, last *api.Attempt, st *status) {
+	first := len(s.told) == 0
 	if s.told == nil || len(s.told) > 1000 {
 		s.told = map[string]int{}
 	}
 	s.told[t.ID] = last.Attempt
-	text := fmt.Sprintf("%s: attempt %d ended on %s: %s", t.ID, last.Attempt, or(last.Node, "no node"), endText(&last))
-	if line := printed(ctx, cl, t.ID, last.Attempt); line != "" {
-		text += "\n  it printed last: " + line
+	text := fmt.Sprintf("%s: attempt %d ended on %s: %s", t.ID, last.Attempt, or(last.Node, "no node"), endText(last))
+	if !first {
+		if line := printed(ctx, cl, t.ID, last.Attempt); line != "" {
+			text += "\n  it printed last: " + line
+		}
 	}
 	st.clear()
 	s.app.progress("%s", text)
+	if first { // the others end alike, or else
+		s.app.showEnd(ctx, cl, t.ID, last.Attempt)
+	}
 	if st.live {
 		st.last = "" // it is shown anew
 	}

@@ -241,6 +241,9 @@ func noJob(id string) error {
 }
 
 func (f *fake) why(id string) api.Why {
+	if strings.HasPrefix(id, "doom") {
+		return api.Why{ID: id + ".0", State: "pending"}
+	}
 	if id == "crash" {
 		return api.Why{ID: "crash.0", State: "pending", Summary: "crash.0 waits 4s before attempt 3; attempt 2 ended: exit code 7"}
 	}
@@ -294,6 +297,16 @@ func (f *fake) tasks() []*api.Task {
 		out = append(out, &api.Task{ID: "crash.0", Job: "crash", Version: 1, State: api.TaskStaging, Attempt: 3, Created: f.now,
 			Earlier: []api.Attempt{{Attempt: 1, Version: 1, Node: "fir", Signal: "SIGSEGV"}, {Attempt: 2, Version: 1, Node: "oak", ExitCode: &seven, Reason: api.ReasonExited}}})
 	}
+	for name, code := range map[string]int{"doom": 7, "doom0": 0} {
+		if f.jobs[name] == nil {
+			continue
+		}
+		t := &api.Task{ID: name + ".0", Job: name, Version: 1, State: api.TaskStaging, Attempt: 4, Created: f.now}
+		for i := range 3 {
+			t.Earlier = append(t.Earlier, api.Attempt{Attempt: i + 1, Version: 1, Node: "oak", ExitCode: &code, Reason: api.ReasonExited, Started: f.now, Ended: f.now.Add(time.Second)})
+		}
+		out = append(out, t)
+	}
 	return out
 }
 
@@ -315,7 +328,7 @@ func (f *fake) getJob(r *http.Request) (any, error) {
 	}
 	f.looks[id]++
 	switch {
-	case id == "57" || id == "58" || f.looks[id] < 2 || id == "crash" && f.looks["crash.0"] == 0:
+	case id == "57" || id == "58" || f.looks[id] < 2 || id == "crash" && f.looks["crash.0"] == 0, strings.HasPrefix(id, "doom"):
 	case j.Stop:
 		j.State, j.Counts = api.JobStopped, api.JobCounts{}
 	case j.Spec.Kind == api.KindService && j.Spec.CPUs < 64000:

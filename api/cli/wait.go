@@ -88,7 +88,9 @@ func (a *app) await(c *cli.Context, cl *client.Client, id string, timeout time.D
 			if j.Counts.Running < j.Spec.Tasks() || j.Version > 1 { // else it is only seen whether it stays
 				st.show(fmt.Sprintf("%s v%d   %s   %s", j.ID, j.Version, jobCounts(j), j.State))
 			}
-			ends.tell(ctx, cl, j, st)
+			if err := ends.tell(ctx, cl, j, st); err != nil {
+				return nil, err
+			}
 		}
 		backoff.Pause(ctx, looks.Next()) // the next look says why, should ctx have ended
 	}
