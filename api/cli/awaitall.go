@@ -27,6 +27,8 @@ type waiting struct {
 	total  int
 	failed []*api.Job
 	held   error // the first of which nothing starts
+	ends   map[string]*crashes
+	vain   error // the last whose starts all ended at once
 }
 
 // awaitAll waits until all tasks of all services run, whichever starts first, and
@@ -41,7 +43,7 @@ func (a *app) awaitAll(c *cli.Context, cl *client.Client, services []*api.JobSpe
 		ctx, cancel = context.WithTimeout(c.Context, limit)
 	}
 	defer cancel()
-	w := &waiting{app: a, cl: cl, left: map[string]func(*api.Job) bool{}, total: len(services)}
+	w := &waiting{app: a, cl: cl, left: map[string]func(*api.Job) bool{}, total: len(services), ends: map[string]*crashes{}}
 	for _, s := range services {
 		w.left[s.Name] = lasting(option.Span(c, "up-for"), func(j *api.Job) bool {
 			return j.Counts.Running >= j.Spec.Tasks() && j.Counts.Total() == j.Spec.Tasks() && replaced(c, cl, j)
@@ -56,6 +58,9 @@ func (a *app) awaitAll(c *cli.Context, cl *client.Client, services []*api.JobSpe
 	for _, j := range w.failed[:min(len(w.failed), 5)] {
 		a.explain(c.Context, cl, j.ID)
 		a.lastWords(c.Context, cl, j.ID)
+	}
+	if w.vain != nil {
+		return w.vain
 	}
 	if len(w.failed) > 0 {
 		return exitError(1)
@@ -80,7 +85,7 @@ func (w *waiting) wait(c *cli.Context, ctx context.Context, limit time.Duration)
 	defer st.clear()
 	for looks := backoff.New(firstLook, lookPause); ; {
 		at := time.Now()
-		err := w.look(ctx)
+		err := w.look(ctx, st, time.Since(begin) >= lookPause)
 		switch {
 		case c.Context.Err() != nil:
 			st.clear()
@@ -112,8 +117,9 @@ func (w *waiting) names() []string {
 	return out
 }
 
-// look asks how those are that are left, and strikes out who is as wanted.
-func (w *waiting) look(ctx context.Context) error {
+// look asks how those are that are left, and strikes out who is as wanted, or is waited
+// for in vain. late is whether there has been time for a start to fail.
+func (w *waiting) look(ctx context.Context, st *status, late bool) error {
 	seen := map[string]*api.Job{}
 	if len(w.left) > askEach {
 		jobs, err := w.cl.Jobs(ctx, false)
@@ -124,7 +130,8 @@ func (w *waiting) look(ctx context.Context) error {
 			seen[j.ID] = j
 		}
 	}
-	for id, done := range w.left {
+	deaths := 0
+	for id, done := range w.left { // in any order, so that the deaths of each are looked for in time
 		j := seen[id]
 		if j == nil { // it has ended, or few are left
 			var err error
@@ -142,6 +149,22 @@ func (w *waiting) look(ctx context.Context) error {
 			if j.State == api.JobFailed {
 				w.failed = append(w.failed, j)
 			}
+			continue
+		}
+		if !late || deaths == askEach {
+			continue
+		}
+		deaths++
+		if w.ends[id] == nil {
+			w.ends[id] = &crashes{app: w.app}
+		}
+		if err := w.ends[id].tell(ctx, w.cl, j, st); err != nil {
+			st.clear()
+			if w.vain != nil {
+				w.app.progress("%v", w.vain) // the last one is the command's error
+			}
+			w.vain = err
+			delete(w.left, id)
 		}
 	}
 	return nil
