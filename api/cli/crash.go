@@ -96,11 +96,24 @@ func dies(j *api.Job, t *api.Task) bool {
 	}
 	for i := n - alikeEnds; i < n; i++ {
 		x := &t.Earlier[i]
-		if !diedOf(x, j) || x.Ended.Sub(x.Started) > quickEnd && !x.Started.IsZero() || endText(x) != endText(&t.Earlier[n-1]) {
+		if !diedOf(x, j) || x.Ended.Sub(x.Started) > quickEnd && !x.Started.IsZero() || !alike(x, &t.Earlier[n-1]) {
 			return false
 		}
 	}
 	return true
+}
+
+// alike reports whether two attempts ended in the same way, be it on two nodes: their
+// messages name the node.
+func alike(a, b *api.Attempt) bool {
+	text := func(x *api.Attempt) string { return strings.ReplaceAll(x.Message, "node "+x.Node, "node") }
+	code := func(x *api.Attempt) int {
+		if x.ExitCode == nil {
+			return -1
+		}
+		return *x.ExitCode
+	}
+	return a.Reason == b.Reason && a.Signal == b.Signal && code(a) == code(b) && text(a) == text(b)
 }
 
 // say says how an attempt ended, and what it printed last.
