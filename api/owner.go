@@ -29,3 +29,7 @@ func UserOf(actor string) string {
 
 // Owner is the user that what the job holds is charged to.
 func (j *Job) Owner() string { return UserOf(j.Actor) }
+
+// RootSocket is the socket that a node keeps for root beside the one for all users of
+// its machine, so that no crowd there keeps root waiting.
+func RootSocket(socket string) string { return socket + ".root" }

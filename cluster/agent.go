@@ -254,6 +254,9 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	a.newServer()
 	a.serve("https", https, auth.TLS)
 	a.serve("socket", conns.Listener(insiders{l.unix, a.host}, auth.CallerOf), auth.Unix)
+	if l.root != nil {
+		a.serve("root's socket", conns.Listener(insiders{l.root, a.host}, auth.CallerOf), auth.Unix)
+	}
 	if l.http != nil {
 		cred := auth.Bearer
 		if a.cfg.Dev {
@@ -339,11 +342,12 @@ type listeners struct {
 	tcp  net.Listener
 	udp  net.PacketConn
 	unix net.Listener
+	root net.Listener // nil = none
 	http net.Listener // nil = none
 }
 
 func (l *listeners) close() {
-	for _, c := range []interface{ Close() error }{l.tcp, l.udp, l.unix, l.http} {
+	for _, c := range []interface{ Close() error }{l.tcp, l.udp, l.unix, l.root, l.http} {
 		if c != nil {
 			_ = c.Close() // it is given up
 		}
@@ -369,7 +373,7 @@ func (a *Agent) openListeners(l *listeners) error {
 	if l.tcp, l.udp, err = listenBoth(addr); err != nil {
 		return err
 	}
-	if l.unix, err = listenUnix(a.cfg.Socket); err != nil {
+	if l.unix, l.root, err = listenLocal(a.cfg.Socket); err != nil {
 		return err
 	}
 	if a.cfg.HTTP != "" {
@@ -414,26 +418,6 @@ func listenError(field, addr string, err error) error {
 		return api.FieldErrorf(field, "%s is not an address of this machine", addr)
 	}
 	return api.InField(field, fmt.Errorf("listen on %s: %w", addr, err))
-}
-
-// listenUnix opens the local socket; one left behind by a node that died is
-// replaced.
-func listenUnix(path string) (net.Listener, error) {
-	if c, err := net.Dial("unix", path); err == nil {
-		_ = c.Close() // it was only to see who is there
-		return nil, &api.Error{Code: api.CodeConflict, Field: "socket", Message: "a mesita node answers at " + path + " already: stop it, or give another --socket"}
-	}
-	if err := syscall.Unlink(path); err != nil && !errors.Is(err, syscall.ENOENT) {
-		return nil, api.InField("socket", fmt.Errorf("replace %s: %w", path, err))
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, api.InField("socket", err)
-	}
-	if err := syscall.Chmod(path, 0o666); err != nil { // who may do what is decided by the peer's user
-		return nil, api.InField("socket", err)
-	}
-	return l, nil
 }
 
 // readiness is what the starter is told once the node can serve.

@@ -77,7 +77,7 @@ func New(cfg Config) (*Client, error) {
 	if len(cfg.Addrs) == 0 {
 		tr.DisableCompression = true // nothing travels far
 		tr.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialSocket(ctx, dial, cfg.Socket)
+			return dialLocal(ctx, dial, cfg.Socket)
 		}
 		c.bases = []string{"http://mesita"}
 	}

@@ -4,11 +4,23 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"syscall"
 	"time"
 
+	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/backoff"
 )
+
+// dialLocal connects to a node's socket, as root to root's own.
+func dialLocal(ctx context.Context, dial *net.Dialer, path string) (net.Conn, error) {
+	if os.Geteuid() == 0 {
+		if c, err := dialSocket(ctx, dial, api.RootSocket(path)); err == nil {
+			return c, nil
+		}
+	}
+	return dialSocket(ctx, dial, path)
+}
 
 // dialSocket connects to a node's socket. The kernel refuses at once where too many
 // wait to be let in, as in a flood: the node lets them in or throws them out by the

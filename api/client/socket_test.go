@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/mesita/mesita/api"
 )
 
 // TestACrowdAtTheSocket: where more wait at the node's socket than the kernel has
@@ -60,5 +62,42 @@ func TestACrowdAtTheSocket(t *testing.T) {
 	}
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// Root goes to root's own socket where there is one, and else to that of all users.
+func TestRootHasItsOwnSocket(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, whose socket it is")
+	}
+	path := filepath.Join(t.TempDir(), "s")
+	all, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer all.Close()
+	reaches := func() string {
+		t.Helper()
+		c, err := dialLocal(t.Context(), new(net.Dialer), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		return c.RemoteAddr().String()
+	}
+	if got := reaches(); got != path {
+		t.Errorf("with one socket root is at %s", got)
+	}
+	own, err := net.Listen("unix", api.RootSocket(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := reaches(); got != api.RootSocket(path) {
+		t.Errorf("with one of its own root is at %s", got)
+	}
+	own.(*net.UnixListener).SetUnlinkOnClose(false)
+	own.Close()
+	if got := reaches(); got != path {
+		t.Errorf("with one that nobody listens at root is at %s", got)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/integration/lab"
 )
 
@@ -181,7 +182,7 @@ func (r *run) ways(n *lab.Node, crowded bool) map[string]func() error {
 	}
 	socket := func(ctx context.Context) (c net.Conn, err error) {
 		lab.Until(lab.Patience, func() bool { // as our clients do while others crowd there
-			c, err = (&net.Dialer{}).DialContext(ctx, "unix", n.Socket)
+			c, err = (&net.Dialer{}).DialContext(ctx, "unix", api.RootSocket(n.Socket))
 			return !errors.Is(err, syscall.EAGAIN)
 		})
 		return c, err
