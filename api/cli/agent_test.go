@@ -36,8 +36,8 @@ func TestHumanPartOfADaemonsLog(t *testing.T) {
 	}
 }
 
-// terminal is one, and what was printed on it by the time that text is.
-func terminal(t *testing.T) (side *os.File, printed func(text string) string) {
+// ptyOf is a terminal: what a program prints to, and where that can be read.
+func ptyOf(t *testing.T) (side, main *os.File) {
 	t.Helper()
 	main, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -55,6 +55,13 @@ func terminal(t *testing.T) (side *os.File, printed func(text string) string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { side.Close() })
+	return side, main
+}
+
+// terminal is one, and what was printed on it by the time that text is.
+func terminal(t *testing.T) (side *os.File, printed func(text string) string) {
+	t.Helper()
+	side, main := ptyOf(t)
 	return side, func(text string) string {
 		var all strings.Builder
 		for b := make([]byte, 4096); !strings.Contains(all.String(), text); {

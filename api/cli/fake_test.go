@@ -34,6 +34,7 @@ type fake struct {
 	noLocal bool   // as cluster set has it
 	old     bool   // it changes one at a time
 	raced   int    // so often something is changed meanwhile
+	long    bool   // all names and texts of it are
 	sick    string // why the node that answers has no leader; "" = it has one
 }
 
@@ -74,6 +75,9 @@ func (f *fake) routes() http.Handler {
 			v, err := h(r)
 			if f.sick != "" {
 				w.Header().Set("X-Mesita-Stale", "1")
+			}
+			if f.long {
+				v = lengthened(v)
 			}
 			reply(w, v, err)
 		})
@@ -268,7 +272,7 @@ func (f *fake) nodes() []*api.NodeStatus {
 		fir.State, f.drain = api.NodeDraining, max(f.drain-1, 0)
 	}
 	elm := make("e1e2", "elm", "voter", api.NodeUnreachable, f.looks["drain elm"], map[string]string{"arch": "amd64", "disk": "hdd"})
-	elm.Drain = elm.Tasks > 0
+	elm.Drain, elm.Since = elm.Tasks > 0, f.now
 	return []*api.NodeStatus{make("a1a2", "oak", "voter, leader", api.NodeReady, 1, map[string]string{"disk": "ssd", "zone": "a"}), fir, elm}
 }
 

@@ -81,27 +81,42 @@ func (a *app) nodeJoin() *cli.Command {
 
 func usedOf(used, total fmt.Stringer) string { return used.String() + "/" + total.String() }
 
-var nodeColumns = []column[*api.NodeStatus]{
-	{"NAME", func(n *api.NodeStatus) string { return n.Name }, false},
-	{"STATE", nodeState, false},
-	{"ROLE", func(n *api.NodeStatus) string { return n.Role }, false},
-	{"CPUS", func(n *api.NodeStatus) string {
-		return usedOf(n.Ledger.Allocated.CPUs+n.Ledger.Reclaiming.CPUs, n.Resources.CPUs)
-	}, false},
-	{"MEM", func(n *api.NodeStatus) string {
-		return usedOf(n.Ledger.Allocated.Mem+n.Ledger.Reclaiming.Mem, n.Resources.Mem)
-	}, false},
-	{"TASKS", func(n *api.NodeStatus) string { return fmt.Sprint(n.Tasks) }, false},
-	{"VERSION", func(n *api.NodeStatus) string { return n.Version }, false},
-	{"AGE", func(n *api.NodeStatus) string { return age(n.Joined) }, false},
-	{"ADDRESS", func(n *api.NodeStatus) string { return n.Addr }, true},
-	{"ID", func(n *api.NodeStatus) string { return n.ID }, true},
-	{"ATTRIBUTES", attrsText, true},
+// roleText is a node's role in a word: who leads votes.
+func roleText(n *api.NodeStatus) string {
+	if n.Role == "voter, leader" {
+		return "leader"
+	}
+	return n.Role
 }
 
-// nodeState is the state, with what is wrong besides.
-func nodeState(n *api.NodeStatus) string {
+// nodeColumns are those of nodes at that time by the cluster's clock.
+func nodeColumns(now time.Time) []column[*api.NodeStatus] {
+	return []column[*api.NodeStatus]{
+		{"NAME", func(n *api.NodeStatus) string { return n.Name }, false},
+		{"STATE", func(n *api.NodeStatus) string { return nodeState(n, now) }, false},
+		{"ROLE", roleText, false},
+		{"CPUS", func(n *api.NodeStatus) string {
+			return usedOf(n.Ledger.Allocated.CPUs+n.Ledger.Reclaiming.CPUs, n.Resources.CPUs)
+		}, false},
+		{"MEM", func(n *api.NodeStatus) string {
+			return usedOf(n.Ledger.Allocated.Mem+n.Ledger.Reclaiming.Mem, n.Resources.Mem)
+		}, false},
+		{"TASKS", func(n *api.NodeStatus) string { return fmt.Sprint(n.Tasks) }, false},
+		{"VERSION", func(n *api.NodeStatus) string { return n.Version }, false},
+		{"AGE", func(n *api.NodeStatus) string { return ageAt(n.Joined, now) }, false},
+		{"ADDRESS", func(n *api.NodeStatus) string { return n.Addr }, true},
+		{"ID", func(n *api.NodeStatus) string { return n.ID }, true},
+		{"ATTRIBUTES", attrsText, true},
+	}
+}
+
+// nodeState is the state, since when it is none in which the node answers, and what is
+// wrong besides.
+func nodeState(n *api.NodeStatus, now time.Time) string {
 	s := n.State.String()
+	if !isUp(n) && !n.Since.IsZero() {
+		s += " " + ageAt(n.Since, now)
+	}
 	for _, t := range n.Troubles() {
 		s += ", " + t.Short
 	}
@@ -144,7 +159,7 @@ func (a *app) nodeLs() *cli.Command {
 			}
 			nodes = slices.DeleteFunc(nodes, func(n *api.NodeStatus) bool { return !api.MatchAll(labels, n.Name, n.Attrs) })
 			slices.SortFunc(nodes, func(x, y *api.NodeStatus) int { return strings.Compare(x.Name, y.Name) })
-			return list(a.out, c, nodes, func(n *api.NodeStatus) string { return n.Name }, nodeColumns)
+			return list(a.out, c, nodes, func(n *api.NodeStatus) string { return n.Name }, nodeColumns(cl.Now()))
 		},
 	})
 }
@@ -170,7 +185,7 @@ func (a *app) nodeShow() *cli.Command {
 				return err
 			}
 			return one(a.out, c, n, n.Name, func(w io.Writer) error {
-				fmt.Fprintf(w, "node       %s   %s   %s\nid         %s\naddress    %s\nversion    %s\n", n.Name, n.State, n.Role, n.ID, n.Addr, n.Version)
+				fmt.Fprintf(w, "node       %s   %s   %s\nid         %s\naddress    %s\nversion    %s\n", n.Name, paint(w, nodeState(n, cl.Now())), roleText(n), n.ID, n.Addr, n.Version)
 				if n.Reason != "" {
 					fmt.Fprintf(w, "why        %s\n", n.Reason)
 				}
@@ -184,7 +199,7 @@ func (a *app) nodeShow() *cli.Command {
 					fmt.Fprintf(w, "others     programs that are not mesita's have %s\n", n.Outside)
 				}
 				fmt.Fprintf(w, "has        %s\nfree       %s\nattrs      %s\n\n", n.Resources, n.Ledger.Free, attrsText(n))
-				return table(w, tasks, taskColumns, false, true)
+				return table(w, tasks, taskColumns(c.Context, cl, tasks), false, true)
 			})
 		},
 	})
@@ -269,7 +284,7 @@ func (a *app) awaitEmpty(c *cli.Context, cl *client.Client, n *api.NodeStatus) e
 	for {
 		now, err := cl.Node(c.Context, n.Name)
 		if err == nil && now.Away && !away {
-			a.progress("%s is %s: the drain continues when its daemon is back", n.Name, nodeState(now))
+			a.progress("%s is %s: the drain continues when its daemon is back", n.Name, nodeState(now, cl.Now()))
 		}
 		away = err == nil && now.Away
 		switch {

@@ -4,8 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 	"unicode"
 
@@ -73,29 +73,36 @@ func list[T any](w io.Writer, c *cli.Context, items []T, name func(T) string, co
 	return table(w, items, cols, f == "wide", !c.Bool("no-headers"))
 }
 
+// table aligns the columns by hand: colours have no width, and on a terminal a line ends
+// where that does, where it would wrap and rows could not be told apart. -o wide and
+// what is not a terminal have all.
 func table[T any](w io.Writer, items []T, cols []column[T], wide, heads bool) error {
-	if width := columnsOf(w); width > 0 && !wide {
-		cut := &cutter{w: w, width: width}
-		defer cut.flush()
-		w = cut
-	}
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	row := func(cell func(column[T]) string) {
-		var cells []string
-		for _, col := range cols {
-			if wide || !col.wide {
-				cells = append(cells, cell(col))
-			}
-		}
-		fmt.Fprintln(t, strings.Join(cells, "\t"))
-	}
+	cols = slices.Clone(cols)
+	cols = slices.DeleteFunc(cols, func(c column[T]) bool { return c.wide && !wide })
+	var rows [][]string
 	if heads {
-		row(func(c column[T]) string { return c.head })
+		row := make([]string, len(cols))
+		for i, c := range cols {
+			row[i] = c.head
+		}
+		rows = append(rows, row)
 	}
 	for _, it := range items {
-		row(func(c column[T]) string { return or(printable(c.get(it)), "-") })
+		row := make([]string, len(cols))
+		for i, c := range cols {
+			row[i] = or(printable(c.get(it)), "-")
+		}
+		rows = append(rows, row)
 	}
-	return t.Flush()
+	state := -1
+	if coloured(w) {
+		state = slices.IndexFunc(cols, func(c column[T]) bool { return c.head == "STATE" })
+	}
+	g := grid{rows: rows, state: state}
+	if !wide {
+		g.most = columnsOf(w)
+	}
+	return g.print(w)
 }
 
 // one prints a single object: as JSON or YAML, else by show.
@@ -143,12 +150,17 @@ func or(s, empty string) string {
 	return s
 }
 
-// age is how long ago, in one or two units.
-func age(t time.Time) string {
+// age is how long ago, in one unit.
+func age(t time.Time) string { return ageAt(t, time.Now()) }
+
+func ageAt(t, now time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
-	d := time.Since(t)
+	return spanText(now.Sub(t))
+}
+
+func spanText(d time.Duration) string {
 	switch {
 	case d < 0:
 		return "0s"

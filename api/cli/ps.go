@@ -73,7 +73,7 @@ func (a *app) ps(c *cli.Context, cl *client.Client, want client.TaskQuery) error
 		if err != nil {
 			return err
 		}
-		return list(a.out, c, tasks, func(t *api.Task) string { return t.ID }, taskColumns)
+		return list(a.out, c, tasks, func(t *api.Task) string { return t.ID }, nil)
 	}
 	if want.Limit == 0 {
 		want.Limit = tableRows
@@ -85,7 +85,11 @@ func (a *app) ps(c *cli.Context, cl *client.Client, want client.TaskQuery) error
 	if err != nil {
 		return err
 	}
-	if err := list(a.out, c, runs, taskRange, runColumns()); err != nil {
+	first := make([]*api.Task, len(runs))
+	for i, r := range runs {
+		first[i] = r.Task
+	}
+	if err := list(a.out, c, runs, taskRange, runColumns(taskColumns(c.Context, cl, first))); err != nil {
 		return err
 	}
 	for i := range runs {
@@ -112,9 +116,9 @@ func taskRange(r api.TaskRun) string {
 }
 
 // runColumns are those of tasks, of which several may be one row.
-func runColumns() []column[api.TaskRun] {
-	out := make([]column[api.TaskRun], len(taskColumns))
-	for i, of := range taskColumns {
+func runColumns(cols []column[*api.Task]) []column[api.TaskRun] {
+	out := make([]column[api.TaskRun], len(cols))
+	for i, of := range cols {
 		out[i] = column[api.TaskRun]{of.head, func(r api.TaskRun) string { return of.get(r.Task) }, of.wide}
 		switch of.head {
 		case "TASK":

@@ -12,7 +12,7 @@ func TestAJobShowsHowManyTasksItLeavesOut(t *testing.T) {
 	for tasks, more := range map[int]string{shownTasks: "", shownTasks + 1: "\nand 1 more: mesita ps 57 --all\n", 300: "\nand 250 more: mesita ps 57 --all\n"} {
 		j := &api.Job{ID: "57", Spec: &api.JobSpec{Kind: api.KindBatch}, Counts: api.JobCounts{Finished: tasks}}
 		var out strings.Builder
-		if err := showJob(&out, j, make([]*api.Task, 0)); err != nil || strings.Contains(out.String(), "more:") {
+		if err := showJob(&out, j, make([]*api.Task, 0), nil); err != nil || strings.Contains(out.String(), "more:") {
 			t.Errorf("%v: %s", err, out.String())
 		}
 		shown := make([]*api.Task, min(tasks, shownTasks))
@@ -20,7 +20,7 @@ func TestAJobShowsHowManyTasksItLeavesOut(t *testing.T) {
 			shown[i] = &api.Task{ID: "57.0", Job: "57", State: api.TaskFinished}
 		}
 		out.Reset()
-		if err := showJob(&out, j, shown); err != nil || !strings.HasSuffix(out.String(), more) || strings.Contains(out.String(), "more:") != (more != "") {
+		if err := showJob(&out, j, shown, nil); err != nil || !strings.HasSuffix(out.String(), more) || strings.Contains(out.String(), "more:") != (more != "") {
 			t.Errorf("%d tasks: %v: %s", tasks, err, out.String()[max(0, out.Len()-200):])
 		}
 	}

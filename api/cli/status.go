@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/client"
@@ -26,6 +27,7 @@ type overview struct {
 	Open     []*api.Incident    `json:"incidents"` // the newest that are not over
 	Waiting  []*api.Queued      `json:"waiting"`   // the first in line
 	tops     []*api.PartitionStatus
+	now      time.Time
 }
 
 func (a *app) statusCommand() *cli.Command {
@@ -75,6 +77,7 @@ func overviewOf(ctx context.Context, cl *client.Client, h *api.Health) (*overvie
 	if s.Waiting, _, err = cl.Queue(ctx, "", statusRows); err != nil {
 		return nil, err
 	}
+	s.now = cl.Now()
 	for _, p := range s.tops {
 		if strings.Contains(p.Path, "/") { // its sums are in those of the one above it
 			continue
@@ -101,7 +104,7 @@ func (s *overview) show(w io.Writer) error {
 	fmt.Fprintf(w, "tasks    %s\n", tasksText(&s.Tasks))
 	fmt.Fprintf(w, "room     cpus %s of %s taken, memory %s of %s taken\n", s.Tasks.Allocated.CPUs, s.Capacity.CPUs, s.Tasks.Allocated.Mem, s.Capacity.Mem)
 	for _, n := range s.Nodes {
-		if text := nodeTrouble(n); text != "" {
+		if text := nodeTrouble(n, s.now); text != "" {
 			fmt.Fprintf(w, "node     %s: %s\n", n.Name, text)
 		}
 	}
@@ -137,8 +140,8 @@ func (s *overview) votersText() string {
 }
 
 // nodeTrouble is what is to be looked at of a node, "" if nothing is.
-func nodeTrouble(n *api.NodeStatus) string {
-	if s := nodeState(n); s != api.NodeReady.String() {
+func nodeTrouble(n *api.NodeStatus, now time.Time) string {
+	if s := nodeState(n, now); s != api.NodeReady.String() {
 		return s
 	}
 	return ""

@@ -17,20 +17,6 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-var taskColumns = []column[*api.Task]{
-	{"TASK", func(t *api.Task) string { return t.ID }, false},
-	{"STATE", stateText, false},
-	{"NODE", func(t *api.Task) string { return t.Node }, false},
-	{"ATTEMPT", func(t *api.Task) string { return fmt.Sprint(t.Attempt) }, false},
-	{"PID", func(t *api.Task) string { return number(t.PID) }, true},
-	{"PORTS", portsText, false},
-	{"CPUS", func(t *api.Task) string { return t.Resources.CPUs.String() }, true},
-	{"MEM", func(t *api.Task) string { return t.Resources.Mem.String() }, true},
-	{"EXIT", exitText, false},
-	{"REASON", reasonText, false},
-	{"AGE", func(t *api.Task) string { return age(t.Created) }, false},
-}
-
 func number(n int) string {
 	if n == 0 {
 		return ""
@@ -99,7 +85,7 @@ func (a *app) showCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return one(a.out, c, j, j.ID, func(w io.Writer) error { return showJob(w, j, tasks) })
+			return one(a.out, c, j, j.ID, func(w io.Writer) error { return showJob(w, j, tasks, taskColumns(c.Context, cl, tasks)) })
 		},
 	})
 }
@@ -114,8 +100,8 @@ func noJobOrTask(id string, err error) error {
 // shownTasks is how many tasks of a job are shown with it.
 const shownTasks = 50
 
-func showJob(w io.Writer, j *api.Job, tasks []*api.Task) error {
-	fmt.Fprintf(w, "job        %s   %s v%d, %s\n", j.ID, j.Spec.Kind, j.Version, jobState(j))
+func showJob(w io.Writer, j *api.Job, tasks []*api.Task, cols []column[*api.Task]) error {
+	fmt.Fprintf(w, "job        %s   %s v%d, %s\n", j.ID, j.Spec.Kind, j.Version, paint(w, jobState(j)))
 	fmt.Fprintf(w, "tasks      %s\n", jobCounts(j))
 	fmt.Fprintf(w, "command    %s\n", printable(commandText(j.Spec.Command)))
 	fmt.Fprintf(w, "each       %s\n", j.Spec.Need())
@@ -132,7 +118,7 @@ func showJob(w io.Writer, j *api.Job, tasks []*api.Task) error {
 		}
 	}
 	fmt.Fprintf(w, "submitted  %s ago by %s\n\n", age(j.Created), or(j.Actor, "-"))
-	if err := table(w, tasks, taskColumns, false, true); err != nil {
+	if err := table(w, tasks, cols, false, true); err != nil {
 		return err
 	}
 	if more := j.Counts.Total() - len(tasks); len(tasks) == shownTasks && more > 0 {
@@ -244,7 +230,7 @@ func liveStats(ctx context.Context, cl *client.Client, t *api.Task) *api.TaskSta
 }
 
 func showTask(w io.Writer, t *api.Task, now *api.TaskStats) error {
-	fmt.Fprintf(w, "task       %s   %s\n", t.ID, stateText(t))
+	fmt.Fprintf(w, "task       %s   %s\n", t.ID, paint(w, stateText(t)))
 	fmt.Fprintf(w, "node       %s   pid %s   ports %s\n", or(t.Node, "-"), or(number(t.PID), "-"), or(portsText(t), "-"))
 	fmt.Fprintf(w, "holds      %s\n", t.Resources)
 	if now != nil && now.OwnCPUs != "" {

@@ -50,6 +50,7 @@ type Client struct {
 	bases []string
 	best  atomic.Int64 // the place in bases of the node that answered last
 	http  *http.Client
+	clock clock
 }
 
 const (

@@ -181,6 +181,7 @@ func (c *Client) once(ctx context.Context, base string, r request) (*http.Respon
 	if err != nil {
 		return nil, failure(base, err)
 	}
+	c.clock.hear(res.Header.Get("Date"), time.Now())
 	if res.StatusCode < 300 || res.StatusCode == http.StatusSwitchingProtocols || r.unwell && res.StatusCode == http.StatusServiceUnavailable {
 		if c.cfg.Stale != nil && res.Header.Get(headerStale) != "" {
 			c.cfg.Stale()

@@ -1,0 +1,115 @@
+package cli
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+)
+
+// gap is the room between two columns.
+const gap = 2
+
+// columnsOf is how wide a terminal is, 0 of what is none.
+func columnsOf(w io.Writer) int {
+	f, ok := w.(*os.File)
+	if !ok || !isTerminal(f) {
+		return 0
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
+}
+
+// grid is a table as it is printed.
+type grid struct {
+	rows  [][]string
+	state int // the column of states, which are coloured; -1: none
+	most  int // characters in a line; 0: as many as there are
+}
+
+func (g *grid) print(w io.Writer) error {
+	var widths []int
+	for _, row := range g.rows {
+		widths = append(widths, make([]int, len(row)-len(widths))...)
+		for i, cell := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	out := bufio.NewWriter(w)
+	for _, row := range g.rows {
+		_, _ = out.WriteString(g.line(row, widths)) // Flush tells
+		_ = out.WriteByte('\n')
+	}
+	return out.Flush()
+}
+
+func (g *grid) line(row []string, widths []int) string {
+	var b strings.Builder
+	used, pad := 0, 0
+	for i, cell := range row {
+		n := utf8.RuneCountInString(cell)
+		if g.most > 0 && used+pad+n > g.most {
+			switch left := g.most - used - pad; {
+			case left > 0:
+				b.WriteString(strings.Repeat(" ", pad) + cut(cell, left))
+			case used+gap <= g.most:
+				b.WriteString(" …")
+			}
+			break
+		}
+		b.WriteString(strings.Repeat(" ", pad))
+		if used, pad = used+pad+n, widths[i]-n+gap; i == g.state {
+			cell = tint(cell)
+		}
+		b.WriteString(cell)
+	}
+	return b.String()
+}
+
+// cut is the beginning of a line, with a sign where that is not all of it.
+func cut(s string, width int) string {
+	if utf8.RuneCountInString(s) <= width {
+		return s
+	}
+	at := 0
+	for range width - 1 {
+		_, size := utf8.DecodeRuneInString(s[at:])
+		at += size
+	}
+	return s[:at] + "…"
+}
+
+// coloured reports whether colours are wanted: by no program, and by nobody who said so
+// as is customary.
+func coloured(w io.Writer) bool {
+	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(w)
+}
+
+// paint is the state as it is shown there.
+func paint(w io.Writer, state string) string {
+	if !coloured(w) {
+		return state
+	}
+	return tint(state)
+}
+
+// tint gives a state the colour of its first word.
+func tint(state string) string {
+	word, _, _ := strings.Cut(state, " ")
+	switch strings.TrimSuffix(word, ",") {
+	case "running", "ready", "finished":
+		return fmt.Sprintf("\x1b[32m%s\x1b[0m", state)
+	case "pending", "staging", "starting", "killing", "stopping", "draining", "frozen", "leaving", "held":
+		return fmt.Sprintf("\x1b[33m%s\x1b[0m", state)
+	case "failed", "lost", "error", "killed", "dropped", "unreachable", "down", "gone":
+		return fmt.Sprintf("\x1b[31m%s\x1b[0m", state)
+	}
+	return state
+}
