@@ -308,10 +308,10 @@ func byPath(a, b *api.Partition) int {
 func (w *waiting) guaranteed() *api.Remedy {
 	need := w.c.Need.Times(max(1, w.j.Spec.Gang))
 	part := w.view.Partition(w.t.Partition)
-	if part == nil || w.nearest < 0 || w.round.Entitled(part.Path, need) {
+	if part == nil || w.nearest < 0 || w.entitled(part.Path, need) {
 		return nil
 	}
-	used, more, names := api.AmountsOf(w.round.Held(part.Path)), api.AmountsOf(need), part.Guarantee
+	used, more, names := api.AmountsOf(w.round.Held(part.Path).Minus(w.loans.of[part.Path])), api.AmountsOf(need), part.Guarantee
 	if names.IsZero() {
 		short, ok := w.e.slots.Free[w.nearest].Missing(w.c.Need)
 		if ok || more.Of(short.Resource) == 0 {

@@ -49,7 +49,7 @@ func (p *pass) renewClaims() {
 		}
 		room[i] = left.Minus(c.need)
 		waits[c.job]++
-		c.entitled = p.round.Entitled(c.path, c.need)
+		c.entitled = p.entitled(c.path, c.need)
 		p.addClaim(c)
 	}
 }
@@ -89,7 +89,7 @@ func (p *pass) claimed(t *turn, e *entry, job string, slot int, need api.Resourc
 	for _, c := range p.claims[slot] {
 		switch {
 		case c.job == job || p.before(t, e, c):
-		case !c.entitled && p.round.Ahead(t.q.part.Path, c.path, need):
+		case !c.entitled && p.isAhead(t.q.part.Path, c.path, need):
 		default:
 			sum, any = sum.Add(c.need), true
 		}

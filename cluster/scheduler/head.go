@@ -156,9 +156,9 @@ func (p *pass) goesBefore(h *reserve.Kept, idle func() float64, path string, e *
 		return false
 	case h.Path == path:
 		return true
-	case p.round.Ahead(h.Path, path, h.Whole):
+	case p.isAhead(h.Path, path, h.Whole):
 		return true
-	case p.round.Ahead(path, h.Path, need):
+	case p.isAhead(path, h.Path, need):
 		return false
 	}
 	owner, own := p.e.heads[h.Path], p.e.heads[path]
@@ -178,7 +178,7 @@ func (p *pass) behind(h *reserve.Head, path, other string, idle float64) bool {
 // outstands reports whether one that waits first takes the place of another, whose
 // room is not kept from it.
 func (p *pass) outstands(h *reserve.Head, path string, o *reserve.Kept) bool {
-	if p.round.Ahead(path, o.Path, o.Need) || h.Late {
+	if p.isAhead(path, o.Path, o.Need) || h.Late {
 		return true
 	}
 	return p.behind(h, path, o.Path, 0)

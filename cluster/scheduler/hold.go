@@ -179,7 +179,7 @@ func (p *pass) findHold(e *entry, q *queue, c *order.Class, slots []int, more bo
 		return nil
 	}
 	h.More = more
-	h.Job, h.Path, h.Entitled = e.job.ID, q.part.Path, p.round.Entitled(q.part.Path, c.Need.Times(r.Want))
+	h.Job, h.Path, h.Entitled = e.job.ID, q.part.Path, p.entitled(q.part.Path, c.Need.Times(r.Want))
 	for _, i := range slots {
 		if h.Tasks[i] > 0 {
 			h.Nodes = append(h.Nodes, p.e.slots.Node[i].ID)
@@ -199,7 +199,7 @@ func (p *pass) givesWay(e *entry, q *queue, need api.Resources) func(v *api.Task
 		ok, known := lent[v.Partition]
 		if !known {
 			part := p.view.Partition(v.Partition)
-			ok = part != nil && part.Preempt != api.PreemptNever && p.round.MayReclaim(q.part.Path, v.Partition, need, need)
+			ok = part != nil && part.Preempt != api.PreemptNever && p.mayReclaim(q.part.Path, v.Partition, need, need)
 			lent[v.Partition] = ok
 		}
 		return ok
@@ -309,7 +309,7 @@ func (p *pass) isLoan(t *turn, h *reserve.Kept) bool {
 		return false
 	}
 	if h.Path != part.Path {
-		return p.round.MayReclaim(h.Path, part.Path, h.Need, api.Resources{})
+		return p.mayReclaim(h.Path, part.Path, h.Need, api.Resources{})
 	}
 	l := p.e.jobs[h.Job]
 	return l != nil && l.entry != nil && p.outranks(part, l.entry.job, t.entry.job, 0)

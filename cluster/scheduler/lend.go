@@ -1,6 +1,8 @@
 package scheduler
 
 import (
+	"cmp"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -21,6 +23,7 @@ type loans struct {
 	on    map[int][]*api.Offer
 	slots []int                    // that have some, in order
 	of    map[string]api.Resources // their sum, by partition
+	below []string                 // the partitions of those that are below a guarantee, in order
 }
 
 // lent is what is on offer in a view.
@@ -36,6 +39,11 @@ func (e *Engine) lent() loans {
 		}
 	}
 	l.slots = slices.Sorted(maps.Keys(l.on))
+	for _, path := range slices.Sorted(maps.Keys(l.of)) {
+		if e.guaranteed(path) {
+			l.below = append(l.below, path)
+		}
+	}
 	return l
 }
 
@@ -71,16 +79,18 @@ func (p *pass) pickOrRecall(t *turn, u *unit, whole api.Resources) (slot int, ou
 	if i := p.pick(t, u); i >= 0 || len(p.loans.slots) == 0 {
 		return i, nil
 	}
-	full := t.seat.Class.IsFull()
+	path, full := t.q.part.Path, t.seat.Class.IsFull()
+	hasOwn := !p.loans.of[path].Equal(api.Resources{})
 	slot = -1
 	for _, i := range p.loans.slots {
 		if len(p.loans.on[i]) == 0 || !t.seat.Class.May(i) {
 			continue
 		}
-		if set := p.recallOn(t, u, i, whole); set != nil && (slot < 0 || len(set) < len(out)) {
+		set := p.recallOn(t, u, i, whole)
+		if set != nil && (slot < 0 || cmp.Or(cmp.Compare(set.foreign(path), out.foreign(path)), cmp.Compare(len(set), len(out))) < 0) {
 			slot, out = i, set
 		}
-		if len(out) == 1 {
+		if len(out) == 1 && (out.foreign(path) == 0 || !hasOwn) {
 			break // fewer there are not
 		}
 	}
@@ -95,6 +105,32 @@ func (p *pass) pickOrRecall(t *turn, u *unit, whole api.Resources) (slot int, ou
 		t.seat.Class.Full()
 	}
 	return slot, out
+}
+
+// ownFirst yields what is on offer of slots in the order in which a partition's jobs take
+// it back: what is its own first.
+func (p *pass) ownFirst(path string, slots ...int) iter.Seq[*api.Offer] {
+	return func(yield func(*api.Offer) bool) {
+		for _, own := range []bool{true, false} {
+			for _, i := range slots {
+				for _, o := range p.loans.on[i] {
+					if (o.Partition == path) == own && !yield(o) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+// foreign is how many of them are not a partition's own.
+func (r recalled) foreign(path string) (n int) {
+	for _, o := range r {
+		if o.Partition != path {
+			n++
+		}
+	}
+	return n
 }
 
 func (p *pass) endLoans(all recalled) {
@@ -134,15 +170,13 @@ func (p *pass) recallBelow(t *turn, need api.Resources) (out recalled) {
 		return nil
 	}
 	enough := func() bool { return p.round.Room(path, need) == "" && p.mayUseQuota(t, need) }
-	for _, i := range p.loans.slots {
-		for _, o := range p.loans.on[i] {
-			if enough() {
-				return p.spareLoans(out, enough)
-			}
-			if p.round.MayRecall(path, o.Partition, need, need.Least(o.Resources)) {
-				p.endLoan(o)
-				out = append(out, o)
-			}
+	for o := range p.ownFirst(path, p.loans.slots...) {
+		if enough() {
+			return p.spareLoans(out, enough)
+		}
+		if p.round.MayRecall(path, o.Partition, need, need.Least(o.Resources)) {
+			p.endLoan(o)
+			out = append(out, o)
 		}
 	}
 	if enough() {
@@ -221,7 +255,7 @@ func (p *pass) leftWithout(offers recalled, slot int) api.Resources {
 // mayEnd is the offers of a slot that a task of a partition may take back, each after
 // those before it; the partition is to have that much in all.
 func (p *pass) mayEnd(path string, slot int, need, whole api.Resources) (out recalled) {
-	for _, o := range p.loans.on[slot] {
+	for o := range p.ownFirst(path, slot) {
 		if p.round.MayRecall(path, o.Partition, whole, need.Least(o.Resources)) {
 			p.round.Refund(o.Partition, o.Resources)
 			out = append(out, o)

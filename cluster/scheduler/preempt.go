@@ -66,15 +66,15 @@ func (p *pass) preempt() {
 func (x *preemption) guarantee(t *turn) {
 	path := t.q.part.Path
 	for _, e := range t.waiting {
-		if !x.round.Entitled(path, e.job.Spec.Need()) {
+		if !x.entitled(path, e.job.Spec.Need()) {
 			continue
 		}
-		x.claim(t, e, func(need, lost api.Resources, v *victim) bool {
+		x.claim(t, e, reclaim{loans: true, may: x.entitled, covered: x.round.Entitled, allow: func(need, lost api.Resources, v *victim) bool {
 			if v.offer != nil {
 				return x.round.MayRecall(path, v.path(), need, need.Least(lost))
 			}
 			return v.path() != path && x.round.MayReclaim(path, v.path(), need, lost)
-		}, func(need api.Resources) bool { return x.round.Entitled(path, need) })
+		}})
 	}
 }
 
@@ -104,44 +104,51 @@ func (x *preemption) within(t *turn) {
 		if part.Policy == api.PolicySRTF && x.estimate(e.job) == 0 {
 			continue // nobody knows that it is shorter
 		}
-		x.claim(t, e, func(_, _ api.Resources, v *victim) bool {
+		always := func(string, api.Resources) bool { return true }
+		x.claim(t, e, reclaim{may: always, covered: always, allow: func(_, _ api.Resources, v *victim) bool {
 			if v.path() != part.Path || v.offer != nil {
 				return v.path() == part.Path
 			}
 			j := x.view.Job(v.task.Job)
 			return j != nil && j.ID != e.job.ID && x.outranks(part, e.job, j, v.task.Ran(x.now))
-		}, func(need api.Resources) bool { return true })
+		}})
 	}
 }
 
 // claim takes back for the waiting tasks of a job, one after the other; for a
 // gang all at once or nothing.
-func (x *preemption) claim(t *turn, e *entry, allow allowed, covered func(api.Resources) bool) {
+func (x *preemption) claim(t *turn, e *entry, r reclaim) {
 	x.e.trim()
 	units, _ := newUnits(x.view, e.job, x.now)
 	c := x.e.classOf(e, t.q)
 	// Where room is held for others, what is taken back would not be the job's.
 	slots := slices.DeleteFunc(x.candidates(e, c), func(i int) bool { return !x.mayClaim(t, e, i, c.Need) })
 	gang := e.job.Spec.Gang > 0
-	if gang && (units.left() < e.job.Counts.Pending || !covered(units.need.Times(e.job.Spec.Gang))) {
+	if gang && (units.left() < e.job.Counts.Pending || !r.may(t.q.part.Path, units.need.Times(e.job.Spec.Gang))) {
 		return
 	}
 	x.undo = nil
 	cmds := len(x.cmds)
 	for u := units.peek(); u != nil; u = units.peek() {
 		units.pop()
-		if x.left > 0 && covered(u.need) && x.claimOne(t, e, u, c, slots, allow) {
+		if x.left > 0 && r.may(t.q.part.Path, u.need) && x.claimOne(t, e, u, c, slots, r) {
 			x.left--
 			continue
 		}
 		if gang {
 			x.cmds = x.cmds[:cmds]
-			for _, undo := range slices.Backward(x.undo) {
-				undo()
-			}
+			x.rollBack(0)
 		}
 		return
 	}
+}
+
+// reclaim is by what right is taken back.
+type reclaim struct {
+	may     func(path string, need api.Resources) bool // so much more, at least beside what is on offer
+	covered func(path string, need api.Resources) bool // as things are
+	allow   allowed
+	loans   bool // what is on offer ends for it, wherever that is
 }
 
 // allowed reports whether a task that needs so much may take it from a victim of
@@ -149,8 +156,15 @@ func (x *preemption) claim(t *turn, e *entry, allow allowed, covered func(api.Re
 type allowed func(need, lost api.Resources, v *victim) bool
 
 // claimOne takes back for one task. It is false if that cannot be, or no more may run.
-func (x *preemption) claimOne(t *turn, e *entry, u *unit, c *order.Class, slots []int, allow allowed) bool {
-	if len(x.running.Bars(e.job, 1)) > 0 || !x.claimRoom(t, e, u, c, slots, allow) {
+func (x *preemption) claimOne(t *turn, e *entry, u *unit, c *order.Class, slots []int, r reclaim) bool {
+	switch {
+	case len(x.running.Bars(e.job, 1)) > 0:
+		return false
+	case x.mine[e.job.ID] > 0: // it was taken back in an earlier pass
+		x.mine[e.job.ID]--
+		x.undo = append(x.undo, func() { x.mine[e.job.ID]++ })
+	case r.covered(t.q.part.Path, u.need) && x.claimRoom(t, e, u, c, slots, r.allow) != nil:
+	case !r.loans || !x.claimBesideLoans(t, e, u, c, slots, r.allow):
 		return false
 	}
 	x.running.Add(e.job, 1)
@@ -158,26 +172,22 @@ func (x *preemption) claimOne(t *turn, e *entry, u *unit, c *order.Class, slots 
 	return true
 }
 
-func (x *preemption) claimRoom(t *turn, e *entry, u *unit, c *order.Class, slots []int, allow allowed) bool {
-	if x.mine[e.job.ID] > 0 { // it was taken back in an earlier pass
-		x.mine[e.job.ID]--
-		x.undo = append(x.undo, func() { x.mine[e.job.ID]++ })
-		return true
-	}
+// claimRoom is who gives the room for it, nil if that cannot be; of an empty list nobody
+// has to.
+func (x *preemption) claimRoom(t *turn, e *entry, u *unit, c *order.Class, slots []int, allow allowed) *victimSet {
 	if i := x.promised(c, slots); i >= 0 && x.round.Room(t.q.part.Path, u.need) == "" {
 		from, notice := x.told(i, u.need)
 		x.promise(t, e, i, u.need, !x.e.slots.Free[i].Fits(u.need), notice, from)
-		return true
+		return &victimSet{slot: i}
 	}
 	set := x.victims(t, c, u.need, slots, allow, false)
 	if set == nil {
 		set = x.victims(t, c, u.need, slots, allow, true)
 	}
-	if set == nil {
-		return false
+	if set != nil {
+		x.take(t, e, u, set)
 	}
-	x.take(t, e, u, set)
-	return true
+	return set
 }
 
 // promise gives the winner what a slot will have, and claims it if it cannot start
@@ -198,7 +208,7 @@ func (x *preemption) promise(t *turn, e *entry, slot int, need api.Resources, cl
 		if c != nil {
 			x.dropClaim(c, slot)
 		}
-		x.coming[slot] = left
+		x.coming[slot] = x.coming[slot].Add(need)
 		x.round.Refund(t.q.part.Path, need)
 	})
 }
@@ -406,15 +416,26 @@ func (x *preemption) take(t *turn, e *entry, u *unit, set *victimSet) {
 
 // giveWay counts what a victim gives.
 func (x *preemption) giveWay(slot int, v victim) {
-	left := x.comingTo(slot)
+	x.gives(slot, v)
+	x.undo = append(x.undo, func() { x.keeps(slot, v) })
+}
+
+func (x *preemption) gives(slot int, v victim) {
+	if v.offer != nil {
+		x.loans.count(v.offer, -1)
+	}
 	x.chosen[v.key()] = true
-	x.coming[slot] = left.Add(v.gives)
+	x.coming[slot] = x.comingTo(slot).Add(v.gives)
 	x.round.Refund(v.path(), v.gives)
-	x.undo = append(x.undo, func() {
-		delete(x.chosen, v.key())
-		x.coming[slot] = left
-		x.round.Charge(v.path(), v.gives)
-	})
+}
+
+func (x *preemption) keeps(slot int, v victim) {
+	if v.offer != nil {
+		x.loans.count(v.offer, 1)
+	}
+	delete(x.chosen, v.key())
+	x.coming[slot] = x.comingTo(slot).Minus(v.gives)
+	x.round.Charge(v.path(), v.gives)
 }
 
 func (x *preemption) command(t *turn, e *entry, freeze bool) *fsm.TaskPreempt {
