@@ -81,6 +81,18 @@ type Token struct {
 // FewVoters is how many voters the smallest cluster has that outlives one of them.
 const FewVoters = 3
 
+// ManyVoters is how many a cluster has of as many nodes that may vote, or more.
+const ManyVoters = 5
+
+// VotersOf is how many voters a cluster is to have, if it has them, of which so many nodes
+// may vote.
+func VotersOf(may int) int {
+	if may >= ManyVoters {
+		return ManyVoters
+	}
+	return FewVoters
+}
+
 // MaxTokenTTL is the most that a token is valid for.
 const MaxTokenTTL = Duration(90 * 24 * time.Hour)
 

@@ -121,6 +121,7 @@ type Ready struct {
 	Socket      string
 	HTTP        string   // http://host:port, "" = none
 	Made        bool     // the cluster was just made
+	Joined      bool     // this start joined one
 	Steps       []string // what was done, in a few words each
 	Warnings    []string // what this node cannot enforce
 }
@@ -432,8 +433,12 @@ func (a *Agent) readiness(l *listeners) Ready {
 	if l.http != nil {
 		r.HTTP = "http://" + l.http.Addr().String()
 	}
-	if r.Made = a.made.Load(); r.Made {
-		r.Steps = append(r.Steps, "cluster CA and keys made")
+	r.Made, r.Joined = a.made.Load(), a.fresh && len(a.cfg.JoinAddrs) > 0
+	switch {
+	case r.Made:
+		r.Steps = append(r.Steps, "cluster CA and keys made", "raft 1/1")
+	case r.Joined:
+		r.Steps = append(r.Steps, "CA pin matches", "certificate issued")
 	}
 	r.Steps = append(r.Steps, "isolation: "+string(a.host.Mode()))
 	return r

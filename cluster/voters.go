@@ -19,7 +19,7 @@ import (
 // each write slower and no failure more survivable that matters at this size.
 const (
 	fewVoters  = api.FewVoters
-	manyVoters = 5
+	manyVoters = api.ManyVoters
 )
 
 // voterPatience is how long a voter may be unreachable before another node
@@ -71,10 +71,7 @@ func (e electorate) next() voterChange {
 			usable++
 		}
 	}
-	want := fewVoters
-	if usable >= manyVoters {
-		want = manyVoters
-	}
+	want := api.VotersOf(usable)
 	voters := votersOf(e.members)
 	answering, stay := 0, len(voters)
 	var gone, demoted, lost string

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster"
 	"golang.org/x/sys/unix"
 )
@@ -76,8 +77,7 @@ func terminal(t *testing.T) (side *os.File, printed func(text string) string) {
 }
 
 // TestTheFirstTokenIsForATerminal: what is printed elsewhere is kept, as in the
-// journal of a unit. The daemon in the background prints to its log, and who
-// started it is shown the token in its place.
+// journal of a unit. Either way how to add a machine is the last that is said.
 func TestTheFirstTokenIsForATerminal(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	f, err := newFake(socket)
@@ -85,25 +85,72 @@ func TestTheFirstTokenIsForATerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.http.Close()
-	made := cluster.Ready{Name: "oak", API: "https://10.0.0.1:5050", Socket: socket, Made: true}
+	made := welcome{cluster.Ready{Name: "oak", API: "https://10.0.0.1:5050", Socket: socket, Made: true, Steps: []string{"raft 1/1"}}, time.Second}
 	var log bytes.Buffer
-	(&app{err: &log}).greet(t.Context(), made, time.Second)
-	if strings.Contains(log.String(), "mst1-") || !strings.HasSuffix(log.String(), addLater) || len(f.calls) > 0 {
+	(&app{out: &log, err: &log}).welcome(t.Context(), made)
+	if strings.Contains(log.String(), "mst1-") || !strings.HasSuffix(log.String(), "\nready name=oak api=https://10.0.0.1:5050 socket="+socket+" http=\n"+addLater) || len(f.calls) > 0 {
 		t.Errorf("%s\n%v", log.String(), f.calls)
 	}
 	side, printed := terminal(t)
-	shown := &app{err: side}
-	shown.greet(t.Context(), made, time.Second)
-	if text := printed("mst1-pine-t1.secret"); strings.Contains(text, "mesita node token") || !strings.Contains(text, "node join ") || len(f.calls) != 1 {
+	(&app{out: side, err: side}).welcome(t.Context(), made)
+	text := printed("mst1-pine-t1.secret")
+	if strings.Contains(text, "mesita node token") || !strings.Contains(text, "\r\nAdd a machine (token valid 24 h, for 10 machines):\r\n  sudo mesita node join 10.0.0.1 --token mst1-") || len(f.calls) != 1 {
 		t.Errorf("%s\n%v", text, f.calls)
 	}
-	if text := shown.howToAdd(t.Context(), log.String(), socket); !strings.Contains(text, "mst1-") || !strings.HasPrefix(text, strings.TrimSuffix(log.String(), addLater)) {
-		t.Errorf("in the background: %s", text)
+	if !strings.HasPrefix(text, "✓ raft 1/1 ") || strings.Index(text, "ready name=oak") > strings.Index(text, "Add a machine") {
+		t.Errorf("in another order: %s", text)
 	}
 	made.Made = false
 	log.Reset()
-	(&app{err: &log}).greet(t.Context(), made, time.Second)
+	(&app{out: &log, err: &log}).welcome(t.Context(), made)
 	if strings.Contains(log.String(), "Add a machine") {
 		t.Errorf("a node that starts again: %s", log.String())
+	}
+}
+
+// What became of a node that joined is known once the leader has decided.
+func TestSeatOfANodeThatJoined(t *testing.T) {
+	node := func(name, role string, workerOnly bool) *api.NodeStatus {
+		return &api.NodeStatus{Node: &api.Node{Name: name, WorkerOnly: workerOnly}, Role: role}
+	}
+	oak, ash := node("oak", "voter, leader", false), node("ash", "voter", false)
+	for _, c := range []struct {
+		others  []*api.NodeStatus
+		self    *api.NodeStatus
+		step    string
+		warning string
+	}{
+		{[]*api.NodeStatus{oak}, node("fir", "worker", false), "", ""}, // it will vote
+		{[]*api.NodeStatus{oak}, node("fir", "voter", false), "voter 2/3", "2 voters tolerate no failure"},
+		{[]*api.NodeStatus{oak, ash}, node("fir", "voter", false), "voter 3/3", ""},
+		{[]*api.NodeStatus{oak, ash}, node("fir", "worker", true), "worker, 2 nodes vote", "2 voters tolerate no failure"},
+		{[]*api.NodeStatus{oak, ash, node("elm", "voter", false)}, node("fir", "worker", false), "worker, 3 nodes vote", ""},
+		{[]*api.NodeStatus{oak, ash, node("elm", "voter", false), node("yew", "worker", false)}, node("fir", "worker", false), "", ""},
+		{[]*api.NodeStatus{oak, ash}, nil, "", ""},
+	} {
+		nodes := c.others
+		if c.self != nil {
+			nodes = append(nodes[:len(nodes):len(nodes)], c.self)
+		}
+		steps, warnings := seatAmong(nodes, "fir")
+		if got := strings.Join(steps, "|"); got != c.step || !strings.HasPrefix(strings.Join(warnings, "|"), c.warning) || (c.warning == "") != (warnings == nil) {
+			t.Errorf("among %d: %q and %q, want %q and %q", len(nodes), got, warnings, c.step, c.warning)
+		}
+	}
+}
+
+func TestWrappedLines(t *testing.T) {
+	for _, c := range []struct {
+		width    int
+		in, want string
+	}{
+		{0, "one two three", "one two three\n"},
+		{8, "one two three four", "one two\n  three\n  four\n"},
+		{7, "✓ · ✓ ·", "✓ · ✓ ·\n"},
+		{3, "longer than that", "longer\n  than\n  that\n"},
+	} {
+		if got := wrapped(c.in, c.width); got != c.want {
+			t.Errorf("%q in %d: %q, want %q", c.in, c.width, got, c.want)
+		}
 	}
 }

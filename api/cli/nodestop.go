@@ -338,7 +338,7 @@ func startAgain(pid int) (*exec.Cmd, error) {
 	cmd := exec.Command(exe, startArgs(line[1:])...)
 	cmd.Env = os.Environ()
 	for k, v := range environOf(pid) {
-		if strings.HasPrefix(k, "MESITA_") && k != joinTokenEnv {
+		if strings.HasPrefix(k, "MESITA_") && k != joinTokenEnv && k != behindEnv {
 			cmd.Env = append(cmd.Env, k+"="+v)
 		}
 	}
