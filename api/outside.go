@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -63,8 +64,9 @@ func Holders(by map[string]Ranges) []PortHolder {
 			out = append(out, PortHolder{Ports: ports[:min(len(ports), maxHolderPorts)], By: name[:min(len(name), maxHolderText)]})
 		}
 	}
-	slices.SortFunc(out, func(a, b PortHolder) int {
-		return cmp.Or(cmp.Compare(a.Ports[0].First, b.Ports[0].First), cmp.Compare(a.By, b.By))
+	sort.Slice(out, func(i, j int) bool {
+		a, b := &out[i], &out[j]
+		return cmp.Or(cmp.Compare(a.Ports[0].First, b.Ports[0].First), cmp.Compare(a.By, b.By)) < 0
 	})
 	return out[:min(len(out), MaxPortHolders)]
 }

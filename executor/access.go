@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -181,7 +182,7 @@ func (e *Executor) Stats(ctx context.Context) []api.TaskStats {
 	}) != nil {
 		return nil
 	}
-	slices.SortFunc(out, func(a, b api.TaskStats) int { return strings.Compare(a.Task, b.Task) })
+	sort.Slice(out, func(i, j int) bool { return out[i].Task < out[j].Task })
 	for _, s := range out {
 		ids = append(ids, attemptID(s.Task, s.Attempt))
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 )
@@ -279,7 +280,7 @@ func (e *Executor) tidyLogs(live map[string]bool, now time.Time) time.Duration {
 		old = append(old, oldLog{id, size, last})
 		total += size
 	}
-	slices.SortFunc(old, func(a, b oldLog) int { return a.last.Compare(b.last) })
+	sort.Slice(old, func(i, j int) bool { return old[i].last.Before(old[j].last) })
 	for i, o := range old {
 		left := o.last.Add(e.cfg.LogKeep).Sub(now)
 		if left > 0 && total <= e.cfg.LogTotal && len(old)-i <= maxEndedLog {

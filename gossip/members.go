@@ -1,8 +1,7 @@
 package gossip
 
 import (
-	"cmp"
-	"slices"
+	"sort"
 	"sync"
 	"time"
 )
@@ -67,7 +66,7 @@ func (t *members) list() []Member {
 	for _, m := range t.all {
 		out = append(out, *m)
 	}
-	slices.SortFunc(out, func(a, b Member) int { return cmp.Compare(a.ID, b.ID) })
+	sort.Slice(out, func(i, j int) bool { return out[i].ID < out[j].ID })
 	return out
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -54,7 +55,7 @@ func (a *app) clusterLevel() *cli.Command {
 			}
 			return one(a.out, c, s, fmt.Sprint(s.Level), func(w io.Writer) error {
 				fmt.Fprintf(w, "level %d: %s\n", s.Level, levelNext(s))
-				slices.SortFunc(s.Nodes, func(a, b api.NodeLevel) int { return strings.Compare(a.Name, b.Name) })
+				sort.Slice(s.Nodes, func(i, j int) bool { return s.Nodes[i].Name < s.Nodes[j].Name })
 				return table(w, s.Nodes, levelColumns, c.String("output") == "wide", !c.Bool("no-headers"))
 			})
 		},

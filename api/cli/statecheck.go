@@ -3,6 +3,7 @@ package cli
 import (
 	"io"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/mesita/mesita/api"
@@ -91,8 +92,9 @@ func checkRows(s *api.StateCheck, nodes []*api.NodeStatus) []api.StateAnswer {
 			rows = append(rows, api.StateAnswer{NodeID: n.ID, Version: n.Version, State: noAnswer})
 		}
 	}
-	slices.SortFunc(rows, func(a, b api.StateAnswer) int {
-		return strings.Compare(nameIn(nodes, a.NodeID), nameIn(nodes, b.NodeID))
+	sort.Slice(rows, func(i, j int) bool {
+		a, b := &rows[i], &rows[j]
+		return strings.Compare(nameIn(nodes, a.NodeID), nameIn(nodes, b.NodeID)) < 0
 	})
 	return rows
 }

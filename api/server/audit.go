@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -181,8 +182,9 @@ func listAudit(c *call) (any, error) {
 		err = c.askAudit(ctx, n, "/v1/local/audit", c.Query.Values, &a)
 		return a.Items, err
 	}, func(records []api.AuditRecord) { out = append(out, records...) })
-	slices.SortStableFunc(out, func(a, b api.AuditRecord) int {
-		return cmp.Or(a.Time.Compare(b.Time), strings.Compare(a.Node, b.Node), cmp.Compare(a.Number, b.Number))
+	sort.SliceStable(out, func(i, j int) bool {
+		a, b := &out[i], &out[j]
+		return cmp.Or(a.Time.Compare(b.Time), strings.Compare(a.Node, b.Node), cmp.Compare(a.Number, b.Number)) < 0
 	})
 	l := exchange.ListOf(slices.Values(out[max(0, len(out)-limit):]))
 	l.Extra = missing{gone}
@@ -259,7 +261,7 @@ func gather[T any](c *call, only string, ask func(context.Context, *api.Node) (T
 		})
 	}
 	wg.Wait()
-	slices.SortFunc(gone, func(a, b missingNode) int { return strings.Compare(a.Node, b.Node) })
+	sort.Slice(gone, func(i, j int) bool { return gone[i].Node < gone[j].Node })
 	return gone
 }
 

@@ -1,8 +1,8 @@
 package server
 
 import (
-	"cmp"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -90,7 +90,7 @@ func (g *goneNodes) of(v *fsm.View, now time.Time) []goneNode {
 			list = append(list, goneNode{n.ID, n.Revision})
 		}
 	}
-	slices.SortStableFunc(list, func(a, b goneNode) int { return cmp.Compare(a.at, b.at) })
+	sort.SliceStable(list, func(i, j int) bool { return list[i].at < list[j].at })
 	g.list, g.index, g.at = list, v.Index(), now
 	return list
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"strings"
+	"sort"
 	"sync"
 	"time"
 
@@ -81,8 +81,8 @@ func allStats(c *call) (any, error) {
 	wg.Wait()
 	sees := c.sight(c.Store.View())
 	out = slices.DeleteFunc(out, func(s api.TaskStats) bool { return !sees.task(s.Task) })
-	slices.SortFunc(out, func(a, b api.TaskStats) int { return strings.Compare(a.Task, b.Task) })
-	slices.SortFunc(gone, func(a, b missingNode) int { return strings.Compare(a.Node, b.Node) })
+	sort.Slice(out, func(i, j int) bool { return out[i].Task < out[j].Task })
+	sort.Slice(gone, func(i, j int) bool { return gone[i].Node < gone[j].Node })
 	l := exchange.ListOf(slices.Values(out))
 	l.Extra = missing{gone}
 	return l, nil

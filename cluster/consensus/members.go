@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -34,7 +35,7 @@ func (n *Node) Members() ([]Server, error) {
 	for _, s := range f.Configuration().Servers {
 		out = append(out, Server{ID: string(s.ID), Addr: string(s.Address), Voter: s.Suffrage == raft.Voter})
 	}
-	slices.SortFunc(out, func(a, b Server) int { return compare(a.ID, b.ID) })
+	sort.Slice(out, func(i, j int) bool { return out[i].ID < out[j].ID })
 	return out, nil
 }
 

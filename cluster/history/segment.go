@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -59,7 +60,7 @@ func (w *writer) open() {
 		}
 		found = append(found, segment{number: n, path: filepath.Join(w.cfg.Dir, e.Name())})
 	}
-	slices.SortFunc(found, func(a, b segment) int { return int(int64(a.number) - int64(b.number)) })
+	sort.Slice(found, func(i, j int) bool { return found[i].number < found[j].number })
 	var good []segment
 	for i := range found {
 		w.number = found[i].number

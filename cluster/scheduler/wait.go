@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -319,8 +320,9 @@ func (w *waiting) holders() {
 			all = append(all, holder{h, n})
 		}
 	}
-	slices.SortFunc(all, func(a, b holder) int {
-		return cmp.Or(cmp.Compare(b.n, a.n), cmp.Compare(a.Job, b.Job), cmp.Compare(a.Partition, b.Partition))
+	sort.Slice(all, func(i, j int) bool {
+		a, b := &all[i], &all[j]
+		return cmp.Or(cmp.Compare(b.n, a.n), cmp.Compare(a.Job, b.Job), cmp.Compare(a.Partition, b.Partition)) < 0
 	})
 	var most []api.Holder
 	for _, h := range all[:min(3, len(all))] {

@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"io"
 	"slices"
+	"sort"
 	"strconv"
 	"time"
 )
@@ -28,8 +29,9 @@ var attemptColumns = []string{"row", "task", "job", "partition", "node", "attemp
 // seconds of the trace, and the end of what still runs is empty.
 func (r *Result) WriteAttempts(to io.Writer) error {
 	all := slices.Clone(r.attempts)
-	slices.SortStableFunc(all, func(a, b attempt) int {
-		return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.job, b.job), cmp.Compare(a.index, b.index), cmp.Compare(a.number, b.number))
+	sort.SliceStable(all, func(i, j int) bool {
+		a, b := &all[i], &all[j]
+		return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.job, b.job), cmp.Compare(a.index, b.index), cmp.Compare(a.number, b.number)) < 0
 	})
 	buf := bufio.NewWriter(to)
 	w := csv.NewWriter(buf)

@@ -1,9 +1,9 @@
 package simulate
 
 import (
-	"cmp"
 	"maps"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -314,7 +314,7 @@ func (r *recorder) reportUsers(rep *Report, sums map[string]*held) {
 		rep.Users = append(rep.Users, UserReport{u, tasks[u], share})
 	}
 	rep.Fairness.Users = jain(shares)
-	slices.SortStableFunc(rep.Users, func(a, b UserReport) int { return cmp.Compare(b.Share, a.Share) })
+	sort.SliceStable(rep.Users, func(i, j int) bool { return rep.Users[i].Share > rep.Users[j].Share })
 	rep.Users = rep.Users[:min(len(rep.Users), maxUsers)]
 }
 

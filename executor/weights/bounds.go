@@ -5,7 +5,7 @@ import (
 	"maps"
 	"math/bits"
 	"path"
-	"slices"
+	"sort"
 	"strings"
 )
 
@@ -209,7 +209,7 @@ func (w *Weights) takeBounds() (out []limit) {
 		out = append(out, limit{group, w.bound(group)})
 	}
 	clear(b.due)
-	slices.SortFunc(out, func(x, y limit) int { return strings.Compare(x.group, y.group) })
+	sort.Slice(out, func(i, j int) bool { return out[i].group < out[j].group })
 	return out
 }
 

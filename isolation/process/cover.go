@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -88,8 +89,9 @@ func (c Confinement) layers() ([]layer, error) {
 	if c.PrivateMemory {
 		all = append(all, layer{path: SharedMemory, kind: isMemory, data: c.memoryOptions(), folder: true})
 	}
-	slices.SortFunc(all, func(a, b layer) int {
-		return cmp.Or(strings.Compare(a.path, b.path), cmp.Compare(a.kind, b.kind))
+	sort.Slice(all, func(i, j int) bool {
+		a, b := &all[i], &all[j]
+		return cmp.Or(strings.Compare(a.path, b.path), cmp.Compare(a.kind, b.kind)) < 0
 	})
 	made := map[string]bool{}
 	for _, l := range all {

@@ -9,7 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -171,7 +171,7 @@ func restartable() bool {
 
 // gaps are the parts of memory below top that none of the intervals has.
 func gaps(top uintptr, kept ...interval) []interval {
-	slices.SortFunc(kept, func(a, b interval) int { return int(min(max(int64(a.from)-int64(b.from), -1), 1)) })
+	sort.Slice(kept, func(i, j int) bool { return kept[i].from < kept[j].from })
 	var out []interval
 	from := uintptr(0)
 	for _, k := range kept {

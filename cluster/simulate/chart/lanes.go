@@ -3,6 +3,7 @@ package chart
 import (
 	"cmp"
 	"slices"
+	"sort"
 	"time"
 )
 
@@ -46,7 +47,7 @@ func gaps(active []lane, height int64) []band {
 	for _, l := range active {
 		taken = append(taken, l.bands...)
 	}
-	slices.SortFunc(taken, func(a, b band) int { return cmp.Compare(a.from, b.from) })
+	sort.Slice(taken, func(i, j int) bool { return taken[i].from < taken[j].from })
 	var out []band
 	at := int64(0)
 	for _, t := range taken {

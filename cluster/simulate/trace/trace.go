@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -112,7 +113,7 @@ func Read(name string, r io.Reader, m Mapping) (*Trace, error) {
 	if len(b.trace.Jobs) == 0 {
 		return nil, api.FieldErrorf(name, "holds no job that can be simulated%s", b.why())
 	}
-	slices.SortStableFunc(b.trace.Jobs, func(x, y Job) int { return int(x.Submit - y.Submit) })
+	sort.SliceStable(b.trace.Jobs, func(i, j int) bool { return b.trace.Jobs[i].Submit < b.trace.Jobs[j].Submit })
 	return b.trace, nil
 }
 
