@@ -276,6 +276,7 @@ type TaskStatus struct {
 // TaskStats is what a running task uses now.
 type TaskStats struct {
 	Task      string        `json:"task"`
+	Node      string        `json:"node,omitempty"` // its name
 	Attempt   int           `json:"attempt"`
 	CPUTime   time.Duration `json:"cpuTimeNs"`
 	Mem       Bytes         `json:"mem"`

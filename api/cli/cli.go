@@ -147,10 +147,21 @@ func args(c *cli.Context, least, most int, form string) error {
 }
 
 func isTerminal(w any) bool {
-	f, ok := w.(*os.File)
-	if !ok {
+	f := fileOf(w)
+	if f == nil {
 		return false
 	}
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0 && info.Name() != "null"
+}
+
+// fileOf is what is written to in the end, nil if that is no file.
+func fileOf(w any) *os.File {
+	switch w := w.(type) {
+	case *os.File:
+		return w
+	case *picture:
+		return w.of
+	}
+	return nil
 }

@@ -191,8 +191,8 @@ func (f *fake) readRoutes(handle func(string, func(*http.Request) (any, error)))
 			return items([]api.TaskStats{{Task: "web.0", OldKeeper: true, Throttle: api.Throttle{Throttled: 1234567890}}, {Task: "web.1", Throttle: api.Throttle{Throttled: 1500 * time.Millisecond}, CPULimit: 500, OwnCPUs: "2-3,8"}, {Task: "web.2", OldKeeper: true}}), nil
 		}
 		f.looks["stats"]++
-		return items([]api.TaskStats{{Task: "web.0", Attempt: 1, Mem: 90 << 20, MemPeak: 100 << 20, Processes: 4},
-			{Task: "web.1", Attempt: 1, CPUTime: time.Duration(f.looks["stats"]) * time.Second, Mem: 64 << 20, MemPeak: 64 << 20, Processes: 1}}), nil
+		return items([]api.TaskStats{{Task: "web.0", Node: "oak", Attempt: 1, Mem: 90 << 20, MemPeak: 100 << 20, Processes: 4},
+			{Task: "web.1", Node: "fir", Attempt: 1, CPUTime: time.Duration(f.looks["stats"]) * time.Second, Mem: 64 << 20, MemPeak: 64 << 20, Processes: 1}}), nil
 	})
 	handle("GET /v1/events", func(r *http.Request) (any, error) {
 		if r.URL.Query().Get("for") == "wbe" {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -16,11 +17,10 @@ const gap = 2
 
 // columnsOf is how wide a terminal is, 0 of what is none.
 func columnsOf(w io.Writer) int {
-	f, ok := w.(*os.File)
-	if !ok || !isTerminal(f) {
+	if !isTerminal(w) {
 		return 0
 	}
-	width, _, err := term.GetSize(int(f.Fd()))
+	width, _, err := term.GetSize(int(fileOf(w).Fd()))
 	if err != nil {
 		return 0
 	}
@@ -29,9 +29,34 @@ func columnsOf(w io.Writer) int {
 
 // grid is a table as it is printed.
 type grid struct {
+	heads bool     // the first row is printed
+	row   []string // the one that is being filled
 	rows  [][]string
 	state int // the column of states, which are coloured; -1: none
 	most  int // characters in a line; 0: as many as there are
+}
+
+// begin takes the row for the heads.
+func (g *grid) begin(w io.Writer, wide bool) {
+	if coloured(w) {
+		g.state = slices.Index(g.row, "STATE")
+	}
+	if !wide {
+		g.most = columnsOf(w)
+	}
+	if !g.heads {
+		g.row = nil
+		return
+	}
+	g.next()
+}
+
+func (g *grid) next() {
+	for i, cell := range g.row {
+		g.row[i] = or(printable(cell), "-")
+	}
+	g.rows = append(g.rows, g.row)
+	g.row = make([]string, 0, len(g.row))
 }
 
 func (g *grid) print(w io.Writer) error {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -77,30 +76,20 @@ func list[T any](w io.Writer, c *cli.Context, items []T, name func(T) string, co
 // where that does, where it would wrap and rows could not be told apart. -o wide and
 // what is not a terminal have all.
 func table[T any](w io.Writer, items []T, cols []column[T], wide, heads bool) error {
-	cols = slices.Clone(cols)
-	cols = slices.DeleteFunc(cols, func(c column[T]) bool { return c.wide && !wide })
-	var rows [][]string
-	if heads {
-		row := make([]string, len(cols))
-		for i, c := range cols {
-			row[i] = c.head
+	g := grid{state: -1, heads: heads}
+	for i := range cols {
+		if wide || !cols[i].wide {
+			g.row = append(g.row, cols[i].head)
 		}
-		rows = append(rows, row)
 	}
+	g.begin(w, wide)
 	for _, it := range items {
-		row := make([]string, len(cols))
-		for i, c := range cols {
-			row[i] = or(printable(c.get(it)), "-")
+		for i := range cols {
+			if wide || !cols[i].wide {
+				g.row = append(g.row, cols[i].get(it))
+			}
 		}
-		rows = append(rows, row)
-	}
-	state := -1
-	if coloured(w) {
-		state = slices.IndexFunc(cols, func(c column[T]) bool { return c.head == "STATE" })
-	}
-	g := grid{rows: rows, state: state}
-	if !wide {
-		g.most = columnsOf(w)
+		g.next()
 	}
 	return g.print(w)
 }

@@ -75,6 +75,9 @@ func allStats(c *call) (any, error) {
 			if err != nil {
 				gone = append(gone, missingNode{n.Name, err.Error()})
 			}
+			for i := range stats {
+				stats[i].Node = n.Name
+			}
 			out = append(out, stats...)
 		})
 	}

@@ -402,7 +402,7 @@ func TestStats(t *testing.T) {
 	r = elm.send(request{method: "GET", path: "/v1/stats?node=oak", token: oak.token(api.RoleViewer)})
 	r.want(t, 200)
 	got.Items, got.Missing = nil, nil
-	if err := json.Unmarshal(r.body, &got); err != nil || len(got.Items) != 1 || got.Items[0].Task != "sums.0" || len(got.Missing) != 0 {
+	if err := json.Unmarshal(r.body, &got); err != nil || len(got.Items) != 1 || got.Items[0].Task != "sums.0" || got.Items[0].Node != "oak-name" || len(got.Missing) != 0 {
 		t.Errorf("%s, %v", r.body, err)
 	}
 	elm.send(request{method: "GET", path: "/v1/stats?node=none", token: oak.token(api.RoleViewer)}).want(t, 404)

@@ -1,0 +1,222 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/option"
+	"github.com/mesita/mesita/api/client"
+	"github.com/urfave/cli/v2"
+)
+
+// firstSpan is between the first two looks: what a task uses is counted to the
+// microsecond, so that this is enough.
+const firstSpan = 200 * time.Millisecond
+
+const topHelp = `On a terminal it continues; keys are q to leave, arrows and Page Up and Down to move,
+and c, m, p, t, n to sort by cpu, mem, processes, throttled and name.
+
+`
+
+func (a *app) topCommand() *cli.Command {
+	return &cli.Command{
+		Name: "top", Usage: "show what the running tasks use", Description: topHelp + example("mesita top", "mesita top --sort mem --node oak", "mesita top --once -o json"),
+		Flags: readFlags(
+			&cli.StringFlag{Name: "sort", Value: "cpu", Usage: "by this `KEY`: " + strings.Join(topKeys(), ", ") + "; with - before it the other way round"},
+			&cli.StringFlag{Name: "node", Usage: "only those on this `NODE`"},
+			&cli.BoolFlag{Name: "once", Usage: "print one table (the default when not on a terminal)"},
+			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "keep watching (the default on a terminal)"},
+			option.SpanFlag("interval", 2*time.Second, "`TIME` between two looks"),
+		),
+		Action: func(c *cli.Context) error {
+			if err := args(c, 0, 0, "top"); err != nil {
+				return err
+			}
+			order, err := topOrderOf(c.String("sort"))
+			if err != nil {
+				return err
+			}
+			cl, err := a.client(c)
+			if err != nil {
+				return err
+			}
+			return a.top(c, &usageLooks{cl: cl, node: c.String("node"), order: order})
+		},
+	}
+}
+
+type usageRow struct {
+	api.TaskStats
+	Cores float64 `json:"cores"` // busy, on average between the two looks
+}
+
+// topOrders are what rows are sorted by: the most first, or names as in an index.
+var topOrders = []struct {
+	name string
+	key  byte // on a terminal
+	less func(x, y *usageRow) int
+}{
+	{"cpu", 'c', func(x, y *usageRow) int { return cmp.Compare(y.Cores, x.Cores) }},
+	{"mem", 'm', func(x, y *usageRow) int { return cmp.Compare(y.Mem, x.Mem) }},
+	{"processes", 'p', func(x, y *usageRow) int { return cmp.Compare(y.Processes, x.Processes) }},
+	{"throttled", 't', func(x, y *usageRow) int { return cmp.Compare(y.Throttled, x.Throttled) }},
+	{"name", 'n', func(x, y *usageRow) int { return cmp.Compare(x.Task, y.Task) }},
+	{"node", 0, func(x, y *usageRow) int { return cmp.Compare(x.Node, y.Node) }},
+}
+
+func topKeys() (out []string) {
+	for _, o := range topOrders {
+		out = append(out, o.name)
+	}
+	return out
+}
+
+// topOrder is one of them, or its reverse.
+type topOrder struct {
+	at   int
+	back bool
+}
+
+func topOrderOf(s string) (o topOrder, err error) {
+	name, back := strings.CutPrefix(s, "-")
+	o = topOrder{slices.Index(topKeys(), name), back}
+	if o.at < 0 {
+		return o, api.FieldErrorf("sort", "%q is none of %s", name, strings.Join(topKeys(), ", "))
+	}
+	return o, nil
+}
+
+func (o topOrder) compare(x, y *usageRow) int {
+	n := topOrders[o.at].less(x, y)
+	if o.back {
+		n = -n
+	}
+	return cmp.Or(n, cmp.Compare(x.Task, y.Task))
+}
+
+// usageLooks tells what tasks used between two looks.
+type usageLooks struct {
+	cl    *client.Client
+	node  string // "" = all
+	order topOrder
+	old   map[string]api.TaskStats
+	at    time.Time
+	rows  []*usageRow
+	nodes []*api.NodeStatus // of a table, where one may see them
+	table bool
+}
+
+func (u *usageLooks) look(ctx context.Context) error {
+	stats := u.cl.Stats
+	if u.node != "" {
+		stats = func(ctx context.Context) ([]api.TaskStats, error) { return u.cl.NodeStats(ctx, u.node) }
+	}
+	now, err := stats(ctx)
+	if err != nil {
+		return err
+	}
+	if u.table {
+		u.nodes, _ = u.cl.Nodes(ctx, false)
+	}
+	at := time.Now()
+	span := at.Sub(u.at)
+	u.at = at
+	old := u.old
+	u.old, u.rows = map[string]api.TaskStats{}, nil
+	for _, s := range now {
+		r := &usageRow{TaskStats: s}
+		if o, ok := old[s.Task]; ok && o.Attempt == s.Attempt && span > 0 {
+			r.Cores = max(0, float64(s.CPUTime-o.CPUTime)/float64(span))
+		}
+		u.old[s.Task], u.rows = s, append(u.rows, r)
+	}
+	u.sort()
+	return nil
+}
+
+func (u *usageLooks) sort() { slices.SortFunc(u.rows, u.order.compare) }
+
+// top takes two looks and shows the difference, again and again on a terminal.
+func (a *app) top(c *cli.Context, u *usageLooks) error {
+	f, err := format(c)
+	if err != nil {
+		return err
+	}
+	u.table = f == "table" || f == "wide"
+	if isTerminal(a.out) && !c.Bool("once") && u.table {
+		return a.topLive(c, u)
+	}
+	again := c.Bool("watch") && !c.Bool("once")
+	if err := u.look(c.Context); err != nil {
+		return err
+	}
+	for wait := firstSpan; ; wait = topInterval(c) {
+		select {
+		case <-c.Context.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		if err := u.look(c.Context); err != nil {
+			return err
+		}
+		if u.table && !c.Bool("no-headers") {
+			if err := u.totals(a.out); err != nil {
+				return err
+			}
+		}
+		if err := list(a.out, c, u.rows, func(r *usageRow) string { return r.Task }, usageColumns); err != nil || !again {
+			return err
+		}
+	}
+}
+
+func topInterval(c *cli.Context) time.Duration { return max(option.Span(c, "interval"), firstSpan) }
+
+// totals writes what there is and what all tasks use of it. Who may not see the nodes
+// is told of the tasks alone.
+func (u *usageLooks) totals(w io.Writer) error {
+	if len(u.nodes) > 0 {
+		var has, taken api.Resources
+		n := 0
+		for _, it := range u.nodes {
+			if isUp(it) && (u.node == "" || it.Name == u.node || strings.HasPrefix(it.ID, u.node)) {
+				has, taken, n = has.Add(it.Resources), taken.Add(it.Ledger.Allocated), n+1
+			}
+		}
+		fmt.Fprintf(w, "cluster  %s up: cpus %s of %s taken, memory %s of %s taken\n", api.Count(n, "node"), taken.CPUs, has.CPUs, taken.Mem, has.Mem)
+	}
+	var cores float64
+	var mem api.Bytes
+	for _, r := range u.rows {
+		cores, mem = cores+r.Cores, mem+r.Mem
+	}
+	_, err := fmt.Fprintf(w, "in use   cpus %.2f, memory %s, by %s\n\n", cores, mem, api.Count(len(u.rows), "task"))
+	return err
+}
+
+var usageColumns = []column[*usageRow]{
+	{"TASK", func(r *usageRow) string { return r.Task }, false},
+	{"NODE", func(r *usageRow) string { return r.Node }, false},
+	{"CPUS", func(r *usageRow) string { return fmt.Sprintf("%.2f", r.Cores) }, false},
+	{"MEM", func(r *usageRow) string { return r.Mem.String() }, false},
+	{"PEAK", func(r *usageRow) string { return r.MemPeak.String() }, false},
+	{"PROCESSES", func(r *usageRow) string { return fmt.Sprint(r.Processes) }, false},
+	{"WAITS FOR CPU", func(r *usageRow) string { return pressure(r, func(p *api.Pressure) float64 { return p.CPU }) }, true},
+	{"FOR MEM", func(r *usageRow) string { return pressure(r, func(p *api.Pressure) float64 { return p.Mem }) }, true},
+	{"FOR IO", func(r *usageRow) string { return pressure(r, func(p *api.Pressure) float64 { return p.IO }) }, true},
+	{"THROTTLED", func(r *usageRow) string { return or(r.HeldUp(), "0s") }, false},
+}
+
+// pressure is the share of the last ten seconds in which some process waited.
+func pressure(r *usageRow, of func(*api.Pressure) float64) string {
+	if r.Pressure == nil {
+		return ""
+	}
+	return fmt.Sprintf("%.0f%%", of(r.Pressure))
+}
