@@ -155,7 +155,7 @@ func isTerminal(w any) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0 && info.Name() != "null"
 }
 
-// fileOf is what is written to in the end, nil if that is no file.
+// fileOf is what is written to in the end, nil for anything but a file.
 func fileOf(w any) *os.File {
 	switch w := w.(type) {
 	case *os.File:

@@ -3,6 +3,7 @@ package cli
 import (
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/mesita/mesita/api"
@@ -25,6 +26,7 @@ func TestValuesThatHelpNames(t *testing.T) {
 		"role": named("operator", "admin"), "unconfined": named(), "by": named("user", "partition", "job", "node"),
 		"layout": named("mesita", "google2019", "alibaba", "swf"), "log-format": named("text", "json"),
 		"log-level": named("debug", "info", "warn", "error"), "output": named(formats...),
+		"top --sort": named(topKeys()...),
 	}
 	for _, p := range api.Parts {
 		want["unconfined"][string(p.Name)] = true
@@ -49,14 +51,18 @@ func TestValuesThatHelpNames(t *testing.T) {
 				for _, word := range w.Words {
 					got[word.Text] = true
 				}
-				all := want[name]
+				key := name
+				if own := strings.Join(at, " ") + " --" + name; want[own] != nil {
+					key = own
+				}
+				all := want[key]
 				if name == "output" && len(got) == 3 { // of what is not a list
 					all = named("table", "json", "yaml")
 				}
 				if len(got) > 0 && !maps.Equal(got, all) {
 					t.Errorf("%q --%s: %v, want %v", at, name, got, all)
 				}
-				seen[name] = seen[name] || len(got) > 0
+				seen[key] = seen[key] || len(got) > 0
 			}
 		}
 	}

@@ -95,9 +95,9 @@ var incidentColumns = []column[*api.Incident]{
 	{"NODE", func(i *api.Incident) string { return i.Node }, false},
 	{"SEEN", func(i *api.Incident) string { return age(i.Seen) }, false},
 	{"OVER", func(i *api.Incident) string { return age(i.Over) }, false},
-	{"COUNT", func(i *api.Incident) string { return fmt.Sprint(max(i.Count, 1)) }, false},
+	{"COUNT", func(i *api.Incident) string { return fmt.Sprint(max(i.Count, 1)) }, true},
+	{"CAUSE", func(i *api.Incident) string { return i.Message }, false},
 	{"ACTION", func(i *api.Incident) string { return i.Action }, false},
-	{"MESSAGE", func(i *api.Incident) string { return i.Message }, true},
 }
 
 // incidentObject names a node by its name, as everywhere else.

@@ -192,7 +192,11 @@ func (a *app) printJob(c *cli.Context, j *api.Job) error {
 		return nil
 	}
 	return one(a.out, c, j, j.ID, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "%s v%d   %s   %s\n", j.ID, j.Version, jobCounts(j), jobState(j))
+		text := fmt.Sprintf("%s v%d   %s", j.ID, j.Version, jobCounts(j))
+		if state := jobState(j); !strings.HasSuffix(text, " "+state) {
+			text += "   " + paint(w, state)
+		}
+		_, err := fmt.Fprintln(w, text)
 		return err
 	})
 }

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/cli/option"
@@ -103,7 +102,7 @@ const shownTasks = 50
 func showJob(w io.Writer, j *api.Job, tasks []*api.Task, cols []column[*api.Task]) error {
 	fmt.Fprintf(w, "job        %s   %s v%d, %s\n", j.ID, j.Spec.Kind, j.Version, paint(w, jobState(j)))
 	fmt.Fprintf(w, "tasks      %s\n", jobCounts(j))
-	fmt.Fprintf(w, "command    %s\n", printable(commandText(j.Spec.Command)))
+	fmt.Fprintf(w, "command    %s\n", commandText(j.Spec.Command))
 	fmt.Fprintf(w, "each       %s\n", j.Spec.Need())
 	for _, p := range j.Spec.Ports {
 		fmt.Fprintf(w, "port       %s %s\n", p.Name, or(number(p.Port), "(any free one)"))
@@ -117,6 +116,7 @@ func showJob(w io.Writer, j *api.Job, tasks []*api.Task, cols []column[*api.Task
 			fmt.Fprintf(w, "%-10s %s\n", f.name, f.text)
 		}
 	}
+	showEnv(w, j.Spec.Env)
 	fmt.Fprintf(w, "submitted  %s ago by %s\n\n", age(j.Created), or(j.Actor, "-"))
 	if err := table(w, tasks, cols, false, true); err != nil {
 		return err
@@ -128,6 +128,20 @@ func showJob(w io.Writer, j *api.Job, tasks []*api.Task, cols []column[*api.Task
 	return nil
 }
 
+// showEnv writes an environment so that it can be pasted; what the reader may not see is
+// as the cluster masks it.
+func showEnv(w io.Writer, env map[string]string) {
+	name := "env"
+	for _, k := range slices.Sorted(maps.Keys(env)) {
+		text := shellWord(k + "=" + env[k])
+		if env[k] == api.Masked {
+			text = k + "=" + api.Masked
+		}
+		fmt.Fprintf(w, "%-10s %s\n", name, text)
+		name = ""
+	}
+}
+
 // filledText is what of a spec its user left out, and the partition named.
 func filledText(all []api.Filled) string {
 	var out []string
@@ -137,8 +151,7 @@ func filledText(all []api.Filled) string {
 	return strings.Join(out, ", ")
 }
 
-// processText is what was asked for of a process, beyond its defaults: of its
-// environment the names alone, as values may be secret.
+// processText is what was asked for of a process, beyond its defaults.
 func processText(s *api.TaskSpec) string {
 	var out []string
 	add := func(name, text string) {
@@ -161,7 +174,6 @@ func processText(s *api.TaskSpec) string {
 	if s.HostPIDs {
 		out = append(out, "sees the node's processes")
 	}
-	add("env", strings.Join(slices.Sorted(maps.Keys(s.Env)), " "))
 	return strings.Join(out, ", ")
 }
 
@@ -187,17 +199,6 @@ func endsText(s *api.JobSpec) string {
 		out = append(out, "told by "+s.NoticeSignal+" before it is preempted")
 	}
 	return strings.Join(out, ", ")
-}
-
-// commandText is a command as one would type it: what is one argument is seen.
-func commandText(words []string) string {
-	out := make([]string, len(words))
-	for i, w := range words {
-		if out[i] = w; w == "" || strings.ContainsFunc(w, func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune("'\"\\$`|&;<>()*?[]#~!", r) }) {
-			out[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
-		}
-	}
-	return strings.Join(out, " ")
 }
 
 func cpuText(c api.MilliCPU) string {

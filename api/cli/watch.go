@@ -115,7 +115,11 @@ func (a *app) events(c *cli.Context, cl *client.Client) error {
 		if f == "json" || f == "yaml" {
 			return printJSON(a.out, e)
 		}
-		_, err := fmt.Fprintf(a.out, "%s  %-14s %-16s %-10s %s\n", e.Time.Local().Format(time.TimeOnly), e.Kind, eventObject(e), or(e.Node, "-"), eventText(e))
+		line := fmt.Sprintf("%s  %-14s %-16s %-10s %s", e.Time.Local().Format(time.TimeOnly), e.Kind, eventObject(e), or(e.Node, "-"), eventText(e))
+		if width := columnsOf(a.out); width > 0 && f != "wide" {
+			line = cut(line, width)
+		}
+		_, err := fmt.Fprintln(a.out, printable(line))
 		return err
 	}
 	for _, e := range recent {
@@ -128,7 +132,7 @@ func (a *app) events(c *cli.Context, cl *client.Client) error {
 
 // eventObject is what an event is about: of a node its name, as people know it.
 func eventObject(e api.Event) string {
-	if e.Node != "" && strings.HasPrefix(string(e.Kind), "node.") {
+	if e.Node != "" && (strings.HasPrefix(string(e.Kind), "node.") || strings.HasPrefix(string(e.Kind), "incident.") && e.Job == "") {
 		return e.Node
 	}
 	return e.Object
