@@ -349,7 +349,7 @@ func TestTheOrderIsTheSameBesideOffers(t *testing.T) {
 					s.submit("bob", batchOf("default", tasks, 1000, 1<<20))
 					changes, all := s.watch.Take()
 					s.engine.Update(s.View(), changes, all)
-					s.engine.InOrder(s.now, func(p scheduler.Place) bool {
+					s.engine.InOrder(s.now).Continue(func(p scheduler.Place) bool {
 						out = append(out, fmt.Sprint(p.Job.Spec.Partition, " ", p.Tasks, " ", p.Limit))
 						return true
 					})

@@ -231,7 +231,7 @@ func (n *testNode) PlanAll(_ context.Context, v *fsm.View, cmd *fsm.ApplyAll) (m
 	return plans, nil
 }
 
-// List is the fake of Queue: what there is of jobs, and last what moved back.
+// List is the fake of Queue: the jobs that wait, and last what moved back.
 func (n *testNode) List(_ context.Context, latest func() *fsm.View) (*fsm.View, iter.Seq2[*api.Job, func() *api.Queued], error) {
 	v := latest()
 	return v, func(yield func(*api.Job, func() *api.Queued) bool) {
@@ -239,14 +239,15 @@ func (n *testNode) List(_ context.Context, latest func() *fsm.View) (*fsm.View, 
 		jobs := slices.Collect(v.LiveJobs())
 		slices.SortStableFunc(jobs, func(a, b *api.Job) int { return n.back[a.ID] - n.back[b.ID] })
 		for _, j := range jobs {
+			if j.Counts.Pending == 0 {
+				continue
+			}
 			place++
-			q := &api.Queued{Position: place, Job: j.ID, Task: api.TaskID(j.ID, 0), Count: 1, Partition: j.Spec.Partition, User: j.Actor}
+			q := &api.Queued{Position: place, Job: j.ID, Task: api.TaskID(j.ID, 0), Count: j.Counts.Pending, Partition: j.Spec.Partition, User: j.Actor}
 			if n.tell != nil {
 				n.tell(q)
 			}
-			one := *j
-			one.Counts.Pending = 1
-			if !yield(&one, func() *api.Queued { return q }) {
+			if !yield(j, func() *api.Queued { return q }) {
 				return
 			}
 		}

@@ -94,7 +94,14 @@ func TestPagesAreTheList(t *testing.T) {
 				q.Set("all", "1")
 			}
 			whole := n.pageOf(rt.Path, q, token)
-			if whole.Next != "" || whole.Total == nil || *whole.Total != len(whole.Items) || len(whole.Items) < 2 {
+			total := len(whole.Items)
+			if rt.Path == "/v1/queue" { // of which a row is all that waits of a job
+				total = 0
+				for _, q := range into[struct{ Items []api.Queued }](t, n.send(request{method: "GET", path: rt.Path, token: token})).Items {
+					total += q.Count
+				}
+			}
+			if whole.Next != "" || whole.Total == nil || *whole.Total != total || len(whole.Items) < 2 {
 				t.Fatalf("%s %v: %d rows, next %q, total %v", rt.Path, q, len(whole.Items), whole.Next, whole.Total)
 			}
 			for _, size := range []string{"1", "2", "3", "7"} {
@@ -104,8 +111,8 @@ func TestPagesAreTheList(t *testing.T) {
 				for {
 					p := n.pageOf(rt.Path, q, token)
 					got = append(got, p.Items...)
-					if (p.Total == nil) != q.Has("cursor") || p.Total != nil && *p.Total != len(whole.Items) {
-						t.Errorf("%s %v: total %v of %d", rt.Path, q, p.Total, len(whole.Items))
+					if (p.Total == nil) != q.Has("cursor") || p.Total != nil && *p.Total != total {
+						t.Errorf("%s %v: total %v of %d", rt.Path, q, p.Total, total)
 					}
 					if p.Next == "" || len(got) > len(whole.Items) {
 						break

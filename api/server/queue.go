@@ -7,6 +7,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/server/exchange"
+	"github.com/mesita/mesita/fsm"
 )
 
 // listQueue lists what waits. Places count what the caller does not see, too: it is
@@ -36,7 +37,7 @@ func listQueue(c *call) (any, error) {
 		}
 	}
 	c.goOn(shown)
-	return exchange.List{Items: func(yield func(any) bool) {
+	return exchange.List{Total: waitingWithin(v, path, sees.all), Items: func(yield func(any) bool) {
 		var before anchors
 		for j, row := range shown {
 			behind := before
@@ -58,6 +59,22 @@ func listQueue(c *call) (any, error) {
 			before[0] = j.ID
 		}
 	}}, nil
+}
+
+// waitingWithin counts what waits in a partition and those below it, "" being all, without
+// a look at the rows; nil for who does not see all of them.
+func waitingWithin(v *fsm.View, path string, all bool) func() int {
+	if !all {
+		return nil
+	}
+	return func() (n int) {
+		for p := range v.Partitions() {
+			if path == "" || api.PathWithin(p.Path, path) {
+				n += v.Usage(p.Path).Pending
+			}
+		}
+		return n
+	}
 }
 
 // anchors are the jobs before a row, the last one first. They stood one behind the

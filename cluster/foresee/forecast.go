@@ -40,6 +40,7 @@ type forecast struct {
 	held    int                  // tasks that run
 	kept    map[string]time.Time // when jobs can start for which room is kept
 	tally   *fsm.Tally           // what runs once what can start at once has
+	rest    rest
 }
 
 // row is what waits of a job.
@@ -89,7 +90,7 @@ func foretell(ctx context.Context, p scheduler.Planner, v *fsm.View) (*forecast,
 	for f.seen.Deaf = true; goesOn() && f.fork.View().PendingCount() > 0 && f.elapse(); {
 		f.instant(goesOn)
 	}
-	f.inOrder(ctx)
+	f.begin()
 	return f, context.Cause(ctx)
 }
 
@@ -264,41 +265,62 @@ func (f *forecast) explain() {
 	f.kept, f.tally = f.engine.Kept(), f.fork.View().Tally()
 }
 
-// inOrder serves what is left in its order alone, as nobody knows when there is
-// room; at last what no node can ever take, and what is on hold.
-func (f *forecast) inOrder(ctx context.Context) {
+// moreRows is how many rows are made at a time of what is left.
+const moreRows = 1000
+
+// rest is what a forecast leaves: it is served in its order alone, as nobody knows when
+// there is room; at last what no node can ever take, and what is on hold. Rows are made as
+// they are asked for: most who ask want the first ones.
+type rest struct {
+	order *scheduler.Order // nil: all rows are made
+	known map[string]bool
+	never map[string]bool
+	last  []*api.Job
+}
+
+// begin begins with what is left, and finishes the rows that are there.
+func (f *forecast) begin() {
 	f.follow()
-	var last []*api.Job
-	known, never := f.known(), map[string]bool{}
-	finish := make([]int, len(f.rows)) // of rows: of those that are only passed nothing is known
-	for i := range finish {
-		finish[i] = i
+	f.rest = rest{order: f.engine.InOrder(f.now), known: f.known(), never: map[string]bool{}}
+	for i := range f.rows {
+		f.finish(&f.rows[i])
+	}
+	f.ends, f.frozen = nil, nil
+}
+
+// more makes more rows. It is false if there are no more.
+func (f *forecast) more() bool {
+	x, before := &f.rest, len(f.rows)
+	if x.order == nil {
+		return false
 	}
 	line := func(p scheduler.Place, known bool) {
 		n := len(f.rows)
-		if f.line(p, known); known && len(f.rows) > n {
-			finish = append(finish, n)
+		if f.line(p, known); known && len(f.rows) > n { // of those that are only passed nothing is known
+			f.finish(&f.rows[n])
 		}
 	}
-	f.rows = slices.Grow(f.rows, f.fork.View().LiveCount())
-	f.engine.InOrder(f.now, func(p scheduler.Place) bool {
+	f.rows = slices.Grow(f.rows, moreRows)
+	goesOn := x.order.Continue(func(p scheduler.Place) bool {
 		id := p.Job.ID
-		known := known[id]
+		known := x.known[id]
 		if known && p.First && f.isNever(id) {
-			never[id], last = true, append(last, p.Job)
+			x.never[id], x.last = true, append(x.last, p.Job)
 		}
-		if !known || !never[id] {
+		if !known || !x.never[id] {
 			line(p, known)
 		}
-		return ctx.Err() == nil
+		return len(f.rows)-before < moreRows
 	})
-	for _, j := range last {
+	if goesOn {
+		return true
+	}
+	for _, j := range x.last {
 		line(scheduler.Place{Job: j, Tasks: j.Counts.Pending, First: true}, true)
 	}
 	f.onHold()
-	for _, i := range finish {
-		f.finish(&f.rows[i])
-	}
+	f.rest = rest{}
+	return len(f.rows) > before
 }
 
 // known are the jobs of which more is known than their place.

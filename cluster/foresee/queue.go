@@ -31,10 +31,11 @@ func NewQueues(p scheduler.Planner) *Queues { return &Queues{plan: p, turn: make
 
 // list is what waits in one view.
 type list struct {
-	view  *fsm.View
-	at    time.Time
-	rows  []row
-	tally *fsm.Tally // what runs once what can start at once has
+	view *fsm.View
+	at   time.Time
+
+	mu sync.Mutex // of what is left of the forecast
+	f  *forecast
 }
 
 // List is what waits, in the latest view or one that was it when this was called, which
@@ -55,7 +56,7 @@ func (q *Queues) List(ctx context.Context, latest func() *fsm.View) (*fsm.View, 
 	if err != nil {
 		return nil, nil, err
 	}
-	l := &list{view: v, at: q.plan.Now(), rows: f.rows, tally: f.tally}
+	l := &list{view: v, at: q.plan.Now(), f: f}
 	q.keep(l)
 	return v, l.all, nil
 }
@@ -88,12 +89,24 @@ func (q *Queues) keep(l *list) {
 }
 
 func (l *list) all(yield func(*api.Job, func() *api.Queued) bool) {
-	for i := range l.rows {
-		r := &l.rows[i]
-		if !yield(r.job, func() *api.Queued { return r.queued(l.view, l.tally) }) {
+	for i := 0; ; i++ {
+		r, ok := l.row(i)
+		if !ok || !yield(r.job, func() *api.Queued { return r.queued(l.view, l.f.tally) }) {
 			return
 		}
 	}
+}
+
+// row is that with a number, false if there are not so many.
+func (l *list) row(i int) (r row, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i >= len(l.f.rows) {
+		if !l.f.more() {
+			return r, false
+		}
+	}
+	return l.f.rows[i], true
 }
 
 // queued is the row as it is told.

@@ -11,7 +11,7 @@ import (
 	"github.com/mesita/mesita/fsm"
 )
 
-// BenchmarkQueue lists a backlog of 100,000 tasks on a full cluster of 50 nodes: two
+// BenchmarkQueue lists the first 1,000 rows of a backlog of 100,000 tasks on a full cluster of 50 nodes: two
 // arrays as large as there may be, many, and as many jobs, of one partition; and jobs
 // of five users in four that are fair, one of them with a limit.
 func BenchmarkQueue(b *testing.B) {
@@ -49,11 +49,14 @@ func BenchmarkQueue(b *testing.B) {
 				n := 0
 				exact = 0
 				for _, row := range rows {
-					if n++; n <= 1000 && !row().Estimate.IsZero() {
+					if !row().Estimate.IsZero() {
 						exact++
 					}
+					if n++; n == 1000 {
+						break
+					}
 				}
-				if n != jobs {
+				if n != min(jobs, 1000) {
 					b.Fatal(n)
 				}
 			}

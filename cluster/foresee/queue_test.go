@@ -3,6 +3,7 @@ package foresee
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -18,8 +19,16 @@ func (w *world) queue(q *Queues) (rows []*api.Queued) {
 	if err != nil {
 		w.t.Fatalf("%v", err)
 	}
+	waits := 0
 	for _, row := range all {
 		rows = append(rows, row())
+		waits += rows[len(rows)-1].Count
+	}
+	for p := range w.View().Partitions() {
+		waits -= w.View().Usage(p.Path).Pending
+	}
+	if waits != 0 {
+		w.t.Fatalf("the rows have %d more tasks than wait by the sums of partitions", waits)
 	}
 	return rows
 }
@@ -196,14 +205,24 @@ func TestABoundOfEachUserLetsTheOthersPass(t *testing.T) {
 	}
 }
 
-// order is what waits as it is served as room comes, a word for each task.
+// order is what waits as it is served as room comes, a word for each task. It is the same
+// if it is read bit by bit.
 func (w *world) order(word func(*api.Job) string) (out []string) {
-	w.jobs().Engine(w.View()).InOrder(now, func(p scheduler.Place) bool {
-		for range p.Tasks {
-			out = append(out, word(p.Job))
+	var bits []string
+	read := func(to *[]string, goesOn bool) func(scheduler.Place) bool {
+		return func(p scheduler.Place) bool {
+			for range p.Tasks {
+				*to = append(*to, word(p.Job))
+			}
+			return goesOn
 		}
-		return true
-	})
+	}
+	w.jobs().Engine(w.View()).InOrder(now).Continue(read(&out, true))
+	for o := w.jobs().Engine(w.View()).InOrder(now); o.Continue(read(&bits, false)); {
+	}
+	if !slices.Equal(out, bits) {
+		w.t.Fatalf("bit by bit the order is %v, and not %v", bits, out)
+	}
 	return out
 }
 

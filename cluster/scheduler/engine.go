@@ -188,7 +188,18 @@ func (e *Engine) addJob(j *api.Job, old *live) {
 		return
 	}
 	running := j.Counts.Running + j.Counts.Starting
-	l := &live{job: j.ID, running: running > 0, part: j.Spec.Partition, queue: q}
+	waits := j.Counts.Pending > 0 && !j.Stop && !j.Hold
+	var l *live
+	if waits { // both at once: there may be many
+		both := new(struct {
+			live
+			entry
+		})
+		l, both.live.entry = &both.live, &both.entry
+	} else {
+		l = new(live)
+	}
+	l.job, l.running, l.part, l.queue = j.ID, running > 0, j.Spec.Partition, q
 	if q.users != nil {
 		l.user = j.Owner()
 		l.share = float64(running) * fsm.Dominant(j.Spec.Need(), e.view.Capacity())
@@ -197,8 +208,8 @@ func (e *Engine) addJob(j *api.Job, old *live) {
 		fixed := j.Spec.Need().Times(running)
 		l.fixed = &fixed
 	}
-	if j.Counts.Pending > 0 && !j.Stop && !j.Hold {
-		l.entry = &entry{job: j, seq: j.Seq}
+	if waits {
+		l.entry.job, l.entry.seq = j, j.Seq
 		if old != nil && old.entry != nil && old.entry.job.Spec == j.Spec {
 			l.entry.class = old.entry.class
 		}

@@ -39,34 +39,53 @@ type ordering struct {
 	enough  bool                     // some could not continue in it as enough run
 	renewed bool
 	yield   func(Place) bool
+	nth     int  // generation
+	barred  bool // of this generation some stand behind all others
+	pause   bool // nobody wants to hear of more for now
+	over    bool
+}
+
+// Order is what waits in an engine, in its order. The engine must not change while it is
+// read.
+type Order struct{ o *ordering }
+
+// InOrder is the order in which what waits is served as room comes. What is
+// passed counts as held, by shares, guarantees, limits, fair users and bounds of what
+// runs, until as much of it was passed as the cluster has, or enough run of all that is
+// left: then all before that has ended, but what has no end. Who is at a limit or a
+// bound stands behind all that can continue till then.
+func (e *Engine) InOrder(now time.Time) *Order {
+	o := &ordering{pass: &pass{e: e, view: e.view, now: now, round: e.begin(e.view), running: e.view.Tally()}, lines: map[string]*line{}, nth: 1}
+	o.lend()
+	return &Order{o}
+}
+
+// Continue yields what comes next until that returns false, which it may continue after;
+// it is false itself once nothing more does.
+func (x *Order) Continue(yield func(Place) bool) bool {
+	o := x.o
+	o.yield = yield
+	for lasts := o.e.lasting(); !o.over; o.nth++ {
+		limits := o.nth < maxGenerations
+		more, went, paused := o.generation(limits, lasts)
+		switch {
+		case paused:
+			return true
+		case !went || !limits:
+			o.over = true
+			return false
+		case !more && !(o.enough && (o.passed > 0 || !o.renewed)):
+			o.nth = maxGenerations - 1 // only limits are in the way, and nobody knows of ends
+		}
+		o.renew()
+	}
+	return false
 }
 
 // ran is what a job got in a generation.
 type ran struct {
 	job *api.Job
 	n   int
-}
-
-// InOrder yields what waits in the order in which it is served as room comes. What is
-// passed counts as held, by shares, guarantees, limits, fair users and bounds of what
-// runs, until as much of it was passed as the cluster has, or enough run of all that is
-// left: then all before that has ended, but what has no end. Who is at a limit or a
-// bound stands behind all that can continue till then.
-func (e *Engine) InOrder(now time.Time, yield func(Place) bool) {
-	o := &ordering{pass: &pass{e: e, view: e.view, now: now, round: e.begin(e.view), running: e.view.Tally()}, lines: map[string]*line{}, yield: yield}
-	o.lend()
-	lasts := e.lasting()
-	for n := 1; ; n++ {
-		limits := n < maxGenerations
-		more, went := o.generation(limits, lasts)
-		switch {
-		case !went || !limits:
-			return
-		case !more && !(o.enough && (o.passed > 0 || !o.renewed)):
-			n = maxGenerations - 1 // only limits are in the way, and nobody knows of ends
-		}
-		o.renew()
-	}
 }
 
 // lend counts what is on offer as held, but by those with jobs that wait: they take it
@@ -116,7 +135,7 @@ func (e *Engine) lasting() float64 {
 
 // renew begins a generation: what ran has ended, and what was on offer is not any more.
 func (o *ordering) renew() {
-	o.round, o.passed, o.enough, o.lent = o.e.begin(o.view), 0, false, nil
+	o.round, o.passed, o.enough, o.barred, o.lent = o.e.begin(o.view), 0, false, false, nil
 	for p := range o.view.Partitions() {
 		u := o.view.Usage(p.Path)
 		o.round.Refund(p.Path, u.Charged().Minus(o.e.fixed[p.Path]))
@@ -133,10 +152,14 @@ func (o *ordering) renew() {
 }
 
 // generation passes tasks until as many were passed as there is room for, or none can
-// continue; then more is false. went is false once nobody wants to hear of more.
-func (o *ordering) generation(limits bool, lasts float64) (more, went bool) {
-	barred := false
+// continue; then more is false. went is false if nothing stands behind those, and paused
+// true if nobody wants to hear of more for now.
+func (o *ordering) generation(limits bool, lasts float64) (more, went, paused bool) {
 	for path := o.round.Next(); path != ""; path = o.round.Next() {
+		if o.pause {
+			o.pause = false
+			return false, true, true
+		}
 		l := o.line(path)
 		u := l.next(!limits)
 		if u == nil {
@@ -150,23 +173,21 @@ func (o *ordering) generation(limits bool, lasts float64) (more, went bool) {
 		}
 		if limits {
 			if n = o.mayRun(s.entry.job, n); n == 0 {
-				barred, o.enough = true, true
+				o.barred, o.enough = true, true
 				if l.wait(o.running.Bars(s.entry.job, max(1, s.entry.job.Spec.Gang)), u) {
 					o.round.Done(path)
 				}
 				continue
 			}
 			if n = o.allowed(path, s.entry, need, n); n == 0 {
-				barred = true
+				o.barred = true
 				if l.bar(o, path, u) {
 					o.round.Done(path)
 				}
 				continue
 			}
 		}
-		if !o.yield(Place{Job: s.entry.job, Tasks: n, First: !s.begun, Limit: l.limitOf(s.entry)}) {
-			return false, false
-		}
+		o.pause = !o.yield(Place{Job: s.entry.job, Tasks: n, First: !s.begun, Limit: l.limitOf(s.entry)})
 		o.served += n
 		if o.running.Counts(s.entry.job) {
 			o.running.Add(s.entry.job, n)
@@ -176,13 +197,13 @@ func (o *ordering) generation(limits bool, lasts float64) (more, went bool) {
 		share := fsm.Dominant(need, o.view.Capacity())
 		l.serve(u, n, share)
 		if o.passed += float64(n) * share; limits && o.passed+lasts >= 1 {
-			return true, true
+			return true, true, false
 		}
 	}
 	for _, l := range o.lines {
-		barred = barred || len(l.barred) > 0
+		o.barred = o.barred || len(l.barred) > 0
 	}
-	return false, barred
+	return false, o.barred, false
 }
 
 // allowed is how many tasks limits leave room for, of so many.

@@ -45,6 +45,7 @@ func benchLists(b *bench) error {
 	}{
 		{"ps, 200,000 jobs of a task each and an array wait", []string{"ps"}},
 		{"ps of an array of 200,000", []string{"ps", "wide"}},
+		{"queue, 200,000 jobs of a task each and an array wait", []string{"queue"}},
 		{"job ls", []string{"job", "ls"}},
 	} {
 		f := b.figure("CPU of node and command: "+l.name, "ms", 200)
