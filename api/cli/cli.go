@@ -86,12 +86,16 @@ func (a *app) root() *cli.App {
 	r.UseShortOptionHandling = false
 	r.DisableSliceFlagSeparator = true // a value may hold a comma
 	r.Flags = globalFlags()
-	r.Commands = []*cli.Command{
-		a.devCommand(), a.nodeCommand(), a.clusterCommand(), a.partitionCommand(), a.keeperCommand(),
-		a.runCommand(), a.jobCommand(), a.psCommand(), a.statusCommand(), a.showCommand(), a.logsCommand(), a.stopCommand(), a.scaleCommand(),
-		a.execCommand(), a.eventsCommand(), a.whyCommand(), a.queueCommand(), a.incidentsCommand(), a.reportCommand(), a.auditCommand(), a.topCommand(), a.applyCommand(), a.diffCommand(), a.exportCommand(), a.simulateCommand(),
-		a.tokenCommand(), a.roleCommand(), a.canCommand(), a.loginCommand(), a.logoutCommand(), a.completionCommand(), a.versionCommand(),
-	}
+	r.Commands = slices.Concat(
+		group("Run work", a.runCommand(), a.jobCommand(), a.applyCommand(), a.diffCommand(), a.exportCommand(),
+			a.scaleCommand(), a.stopCommand(), a.execCommand(), a.simulateCommand()),
+		group("See what runs, and why not", a.statusCommand(), a.psCommand(), a.showCommand(),
+			a.logsCommand(), a.topCommand(), a.whyCommand(), a.queueCommand()),
+		group("See what happened", a.eventsCommand(), a.incidentsCommand(), a.reportCommand(), a.auditCommand()),
+		group("The cluster", a.devCommand(), a.nodeCommand(), a.clusterCommand(), a.partitionCommand(), a.keeperCommand()),
+		group("Who may do what", a.tokenCommand(), a.roleCommand(), a.canCommand(), a.loginCommand(), a.logoutCommand()),
+		group("This program", a.completionCommand(), a.versionCommand()),
+	)
 	r.OnUsageError = func(c *cli.Context, err error, _ bool) error { return line.BadFlag(err, c.Command.Flags) }
 	walk(r.Commands, func(c *cli.Command) {
 		c.OnUsageError = r.OnUsageError
@@ -99,6 +103,14 @@ func (a *app) root() *cli.App {
 	})
 	r.HideHelpCommand = true
 	return r
+}
+
+// group is commands that help lists together.
+func group(title string, cs ...*cli.Command) []*cli.Command {
+	for _, c := range cs {
+		c.Category = title
+	}
+	return cs
 }
 
 func walk(cs []*cli.Command, f func(*cli.Command)) {

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/cli/line"
@@ -77,6 +78,11 @@ func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
 		}
 	}
 	collect((&app{}).root().Commands, nil)
+	for _, c := range (&app{}).root().Commands {
+		if c.Category == "" {
+			t.Errorf("%s is in no group", c.Name)
+		}
+	}
 	if len(paths) < 40 {
 		t.Fatalf("only %d commands", len(paths))
 	}
@@ -91,7 +97,7 @@ func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
 			t.Errorf("%s --help: code %d, %q\n%s", name, r.code, r.err, r.out)
 		}
 		for l := range strings.Lines(r.out) {
-			if len(l) > 140 {
+			if utf8.RuneCountInString(strings.TrimSuffix(l, "\n")) > 80 {
 				t.Errorf("%s --help has a line of %d characters: %s", name, len(l), l)
 			}
 		}

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 )
@@ -23,7 +23,7 @@ func (l *Line) PrintHelp(w io.Writer, root *cli.App) {
 	case len(l.Command.Flags) > 0:
 		form = strings.TrimSpace("[OPTIONS] " + form)
 	}
-	fmt.Fprintf(w, "%s: %s\n\nUsage:  %s %s\n\n%s\n", name, use, name, form, text)
+	fmt.Fprint(w, indented("", name+": "+use), "\n", indented("Usage:  ", name+" "+form), "\n", paragraphs(text))
 	if !l.complete() {
 		helpCommands(w, l.subcommands(root))
 	}
@@ -31,31 +31,76 @@ func (l *Line) PrintHelp(w io.Writer, root *cli.App) {
 	helpFlags(w, "Options of all commands", root.Flags)
 }
 
-func helpCommands(w io.Writer, cs []*cli.Command) {
-	fmt.Fprintln(w, "\nCommands:")
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	for _, c := range cs {
-		if !c.Hidden {
-			fmt.Fprintf(t, "  %s\t%s\n", c.Name, c.Usage)
+// section is rows of help under a title.
+type section struct {
+	title string
+	rows  [][2]string
+}
+
+// into adds a row to the section of that title, which may be a new one.
+func into(all []section, title string, row [2]string) []section {
+	for i := range all {
+		if all[i].title == title {
+			all[i].rows = append(all[i].rows, row)
+			return all
 		}
 	}
-	_ = t.Flush() // nobody reads if it fails
+	return append(all, section{title, [][2]string{row}})
+}
+
+// mostHead is how wide what is explained may be to have its explanation beside it.
+const mostHead = 26
+
+func (s *section) print(w io.Writer) {
+	head := 0
+	for _, r := range s.rows {
+		if n := utf8.RuneCountInString(r[0]); n <= mostHead {
+			head = max(head, n)
+		}
+	}
+	fmt.Fprintf(w, "\n%s:\n", s.title)
+	for _, r := range s.rows {
+		n := utf8.RuneCountInString(r[0])
+		if n > head {
+			fmt.Fprintf(w, "  %s\n", r[0])
+			r[0], n = "", 0
+		}
+		fmt.Fprint(w, indented("  "+r[0]+strings.Repeat(" ", head-n+2), r[1]))
+	}
+}
+
+func helpCommands(w io.Writer, cs []*cli.Command) {
+	var all []section
+	for _, c := range cs {
+		if !c.Hidden {
+			title := "Commands"
+			if c.Category != "" {
+				title = c.Category
+			}
+			all = into(all, title, [2]string{c.Name, c.Usage})
+		}
+	}
+	for i := range all {
+		all[i].print(w)
+	}
 }
 
 func helpFlags(w io.Writer, title string, flags []cli.Flag) {
-	if len(flags) == 0 {
-		return
-	}
-	fmt.Fprintf(w, "\n%s:\n", title)
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	var all []section
 	for _, f := range flags {
 		d, ok := f.(cli.DocGenerationFlag)
 		if !ok {
 			continue
 		}
-		fmt.Fprintf(t, "  %s\t%s\n", flagForm(d, f.Names()), flagUse(d))
+		under := title
+		if g, ok := f.(cli.CategorizableFlag); ok && g.GetCategory() != "" {
+			under = g.GetCategory()
+		}
+		all = into(all, under, [2]string{flagForm(d, f.Names()), flagUse(d)})
 	}
-	_ = t.Flush() // nobody reads if it fails
+	for i := range all {
+		all[i].print(w)
+	}
 }
 
 // flagForm is such as "-n, --count NUMBER".

@@ -2,52 +2,85 @@ package option
 
 import (
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/mesita/mesita/api"
 	"github.com/urfave/cli/v2"
 )
 
+// about is flags that help lists under that title.
+func about(title string, flags ...cli.Flag) []cli.Flag {
+	for _, f := range flags {
+		switch f := f.(type) {
+		case *cli.StringFlag:
+			f.Category = title
+		case *cli.StringSliceFlag:
+			f.Category = title
+		case *cli.BoolFlag:
+			f.Category = title
+		case *cli.IntFlag:
+			f.Category = title
+		case *cli.Int64Flag:
+			f.Category = title
+		}
+	}
+	return flags
+}
+
 // TaskFlags are those that say what one task runs, and with what.
 func TaskFlags(more ...cli.Flag) []cli.Flag {
-	return append([]cli.Flag{
-		&cli.StringFlag{Name: "cpus", Usage: "`CORES` guaranteed to one task, such as 0.25 (default 0.1); it may use idle ones, too"},
-		&cli.BoolFlag{Name: "pin", Usage: "no other task of its node runs on its --cpus: whole ones, each a thread of a core"},
-		&cli.StringFlag{Name: "cpu-limit", Usage: "`CORES` that one task may use at most, or = for those of --cpus; default: what is idle"},
-		&cli.StringFlag{Name: "mem", Usage: "`BYTES` of memory guaranteed to one task, such as 128MiB (default 64MiB); it is killed above"},
-		&cli.StringFlag{Name: "mem-limit", Usage: "`BYTES` above which it is killed instead: what is above --mem it has while its node has room"},
-		&cli.StringFlag{Name: "disk", Usage: "`BYTES` of disk, counted and not enforced"},
-		&cli.Int64Flag{Name: "gpus", Usage: "`NUMBER` of GPUs"},
-		&cli.StringSliceFlag{Name: "resource", Usage: "custom resource `K=V`: a number, 1-5,9 or {a,b}; may be repeated"},
-		&cli.StringSliceFlag{Name: "port", Aliases: []string{"p"}, Usage: "`NAME` of a port, or NAME=NUMBER; {NAME} in arguments; may be repeated"},
-		&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "environment `K=V`; may be repeated"},
-		&cli.StringFlag{Name: "env-file", Usage: "`FILE` with a K=V on each line"},
-		&cli.StringSliceFlag{Name: "constraint", Aliases: []string{"c"}, Usage: "`CONDITION` on node attributes: disk=ssd, zone!=b, node.name=oak; may be repeated"},
-		&cli.StringSliceFlag{Name: "prefer", Usage: "`CONDITION` on node attributes that is a wish: disk=ssd; may be repeated"},
-		&cli.StringSliceFlag{Name: "affinity", Usage: "near another job, `[~][!]JOB[@ATTR]`: db, db@zone, !db (away), ~db (a wish); may be repeated"},
-		&cli.StringFlag{Name: "spread", Usage: "as many tasks for each value of the node attribute `ATTR`"},
-		&cli.IntFlag{Name: "priority", Usage: "`NUMBER` in a partition of the policy priority, -1000 to 1000"},
-		&cli.BoolFlag{Name: "at-most-once", Usage: "start nothing of it elsewhere before its node is known to be dead (`mesita node rm`, a reboot) or is back"},
-		&cli.StringSliceFlag{Name: "label", Usage: "label `K=V`, by which lists can be narrowed; may be repeated"},
-		&cli.StringFlag{Name: "user", Usage: "`USER` name or number, or USER:GROUP (default: who you run tasks as, see mesita can; root for admins)"},
-		&cli.StringFlag{Name: "dir", Usage: "working `FOLDER` (default: one of the task's own)"},
-		&cli.StringFlag{Name: "stop-signal", Usage: "`SIGNAL` to stop with (default SIGTERM)"},
-		&cli.StringFlag{Name: "stop-grace", Usage: "`TIME` until SIGKILL (default 10s)"},
-		&cli.StringFlag{Name: "notice-signal", Usage: "`SIGNAL` that tells of a partition's --notice, beside the file MESITA_NOTICE"},
-		&cli.StringFlag{Name: "log-max", Usage: "`BYTES` of logs kept per task (default 20MiB)"},
-		&cli.Int64Flag{Name: "pids", Usage: "most processes of a task, `NUMBER` (default 4096)"},
-		&cli.StringSliceFlag{Name: "ulimit", Usage: "bound of each process, `NAME=SOFT:HARD`: nofile=1024:4096, core=unlimited; may be repeated"},
-		&cli.IntFlag{Name: "nice", Usage: "`NUMBER` from -20 to 19, beside other processes of the same task (--cpus weighs tasks)"},
-		&cli.BoolFlag{Name: "privileged", Usage: "root of the node: all capabilities, programs like sudo work, shared memory is the node's (admins only)"},
-		&cli.StringSliceFlag{Name: "unconfined", Usage: "lifts a `PART` of what confines: " + api.PartNames() + "; may be repeated"},
-		&cli.BoolFlag{Name: "host-pids", Usage: "see the node's processes, and signal those of the same user (admins only)"},
-		&cli.StringFlag{Name: "partition", Usage: "`PARTITION` it is in (default: default)"},
-		&cli.BoolFlag{Name: "no-upload", Usage: "do not upload a local program"},
-		DryRunFlag(),
-		&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
-		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the id only"},
-		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT` of the result: table, json or yaml"},
-	}, more...)
+	return slices.Concat(
+		about("Room for each task",
+			&cli.StringFlag{Name: "cpus", Usage: "`CORES` guaranteed to one task, such as 0.25 (default 0.1); it may use idle ones, too"},
+			&cli.BoolFlag{Name: "pin", Usage: "no other task of its node runs on its --cpus: whole ones, each a thread of a core"},
+			&cli.StringFlag{Name: "cpu-limit", Usage: "`CORES` that one task may use at most, or = for those of --cpus; default: what is idle"},
+			&cli.StringFlag{Name: "mem", Usage: "`BYTES` of memory guaranteed to one task, such as 128MiB (default 64MiB); it is killed above"},
+			&cli.StringFlag{Name: "mem-limit", Usage: "`BYTES` above which it is killed instead: what is above --mem it has while its node has room"},
+			&cli.StringFlag{Name: "disk", Usage: "`BYTES` of disk, counted and not enforced"},
+			&cli.Int64Flag{Name: "gpus", Usage: "`NUMBER` of GPUs"},
+			&cli.StringSliceFlag{Name: "resource", Usage: "custom resource `K=V`: a number, 1-5,9 or {a,b}; may be repeated"},
+		),
+		about("Ports and environment",
+			&cli.StringSliceFlag{Name: "port", Aliases: []string{"p"}, Usage: "`NAME` of a port, or NAME=NUMBER; {NAME} in arguments; may be repeated"},
+			&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "environment `K=V`; may be repeated"},
+			&cli.StringFlag{Name: "env-file", Usage: "`FILE` with a K=V on each line"},
+		),
+		about("Where it runs",
+			&cli.StringFlag{Name: "partition", Usage: "`PARTITION` it is in (default: default)"},
+			&cli.StringSliceFlag{Name: "constraint", Aliases: []string{"c"}, Usage: "`CONDITION` on node attributes: disk=ssd, zone!=b, node.name=oak; may be repeated"},
+			&cli.StringSliceFlag{Name: "prefer", Usage: "`CONDITION` on node attributes that is a wish: disk=ssd; may be repeated"},
+			&cli.StringSliceFlag{Name: "affinity", Usage: "near another job, `[~][!]JOB[@ATTR]`: db, db@zone, !db (away), ~db (a wish); may be repeated"},
+			&cli.StringFlag{Name: "spread", Usage: "as many tasks for each value of the node attribute `ATTR`"},
+			&cli.IntFlag{Name: "priority", Usage: "`NUMBER` in a partition of the policy priority, -1000 to 1000"},
+			&cli.BoolFlag{Name: "at-most-once", Usage: "start nothing of it elsewhere before its node is known to be dead (`mesita node rm`, a reboot) or is back"},
+			&cli.StringSliceFlag{Name: "label", Usage: "label `K=V`, by which lists can be narrowed; may be repeated"},
+		),
+		about("Its processes",
+			&cli.StringFlag{Name: "user", Usage: "`USER` name or number, or USER:GROUP (default: who you run tasks as, see mesita can; root for admins)"},
+			&cli.StringFlag{Name: "dir", Usage: "working `FOLDER` (default: one of the task's own)"},
+			&cli.Int64Flag{Name: "pids", Usage: "most processes of a task, `NUMBER` (default 4096)"},
+			&cli.StringSliceFlag{Name: "ulimit", Usage: "bound of each process, `NAME=SOFT:HARD`: nofile=1024:4096, core=unlimited; may be repeated"},
+			&cli.IntFlag{Name: "nice", Usage: "`NUMBER` from -20 to 19, beside other processes of the same task (--cpus weighs tasks)"},
+			&cli.BoolFlag{Name: "privileged", Usage: "root of the node: all capabilities, programs like sudo work, shared memory is the node's (admins only)"},
+			&cli.StringSliceFlag{Name: "unconfined", Usage: "lifts a `PART` of what confines: " + api.PartNames() + "; may be repeated"},
+			&cli.BoolFlag{Name: "host-pids", Usage: "see the node's processes, and signal those of the same user (admins only)"},
+			&cli.StringFlag{Name: "log-max", Usage: "`BYTES` of logs kept per task (default 20MiB)"},
+		),
+		about("How it ends",
+			&cli.StringFlag{Name: "stop-signal", Usage: "`SIGNAL` to stop with (default SIGTERM)"},
+			&cli.StringFlag{Name: "stop-grace", Usage: "`TIME` until SIGKILL (default 10s)"},
+			&cli.StringFlag{Name: "notice-signal", Usage: "`SIGNAL` that tells of a partition's --notice, beside the file MESITA_NOTICE"},
+		),
+		[]cli.Flag{
+			&cli.BoolFlag{Name: "no-upload", Usage: "do not upload a local program"},
+			DryRunFlag(),
+			&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the id only"},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT` of the result: table, json or yaml"},
+		},
+		more,
+	)
 }
 
 // FillTask reads TaskFlags and the command into a spec.
