@@ -17,6 +17,17 @@ type Amounts struct {
 	Custom map[string]Weight `json:"custom,omitempty"` // operator-declared scalars
 }
 
+// Keys says what the fields are, in their order.
+func (Amounts) Keys() []Key {
+	return []Key{
+		key("cpus", "CPUs", "0", "8"),
+		key("mem", "memory", "0", "32GiB"),
+		key("disk", "disk", "0", "100GiB"),
+		key("gpus", "GPUs", "0", "2"),
+		key("custom", "resources that nodes are started with by --resources", "none", "{licenses: 3}"),
+	}
+}
+
 // ParseAmounts reads "cpus=4,mem=8GiB,licence=3".
 func ParseAmounts(s string) (Amounts, error) {
 	r, err := ParseResources(s)

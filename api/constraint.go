@@ -10,8 +10,17 @@ import (
 type Constraint struct {
 	Extra
 	Attr  string `json:"attr"`
-	Op    string `json:"op"` // "=", "!=", "<", "<=", ">", ">="
+	Op    string `json:"op"`
 	Value string `json:"value"`
+}
+
+// Keys says what the fields are, in their order.
+func (Constraint) Keys() []Key {
+	return []Key{
+		key("attr", "attribute of the node; node.name is its name", "", "disk"),
+		key("op", "how it compares: = != < <= > >=", "", "="),
+		key("value", "with what it compares", "", "ssd"),
+	}
 }
 
 // Affinity asks for the same node as another job's tasks, or for one of the
@@ -19,9 +28,19 @@ type Constraint struct {
 type Affinity struct {
 	Extra
 	Job  string `json:"job"`
-	Attr string `json:"attr,omitempty"` // "" = the node itself
-	Away bool   `json:"away,omitempty"` // not where the job is
-	Soft bool   `json:"soft,omitempty"` // if it can be had
+	Attr string `json:"attr,omitempty"`
+	Away bool   `json:"away,omitempty"`
+	Soft bool   `json:"soft,omitempty"`
+}
+
+// Keys says what the fields are, in their order.
+func (Affinity) Keys() []Key {
+	return []Key{
+		key("job", "the other job", "", "db"),
+		key("attr", "attribute in which the nodes have to agree", "the node itself", "zone"),
+		key("away", "not where that job is", "false", "true"),
+		key("soft", "only if it can be had", "false", "true"),
+	}
 }
 
 func (t *TaskSpec) validatePlace() error {

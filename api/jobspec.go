@@ -13,41 +13,81 @@ type JobSpec struct {
 	Extra
 	Name       string `json:"name,omitempty"`
 	Kind       Kind   `json:"kind"`
-	Partition  string `json:"partition,omitempty"`  // "" = default
-	Count      *int   `json:"count,omitempty"`      // service: how many to keep running; nil = 1, which Normalize makes of it
-	Array      string `json:"array,omitempty"`      // batch: indexes, such as "0-99"
-	Gang       int    `json:"gang,omitempty"`       // batch: so many tasks that start together or not at all
-	Retries    int    `json:"retries,omitempty"`    // batch: further attempts after a failure
-	AtMostOnce bool   `json:"atMostOnce,omitempty"` // nothing of it starts elsewhere before the node it ran on is known to be dead, or is back
-	Priority   int    `json:"priority,omitempty"`   // within the partition, if its policy is priority
+	Partition  string `json:"partition,omitempty"`
+	Count      *int   `json:"count,omitempty"` // nil = 1, which Normalize makes of it
+	Array      string `json:"array,omitempty"`
+	Gang       int    `json:"gang,omitempty"`
+	Retries    int    `json:"retries,omitempty"`
+	AtMostOnce bool   `json:"atMostOnce,omitempty"`
+	Priority   int    `json:"priority,omitempty"`
 
-	Labels map[string]string `json:"labels,omitempty"` // by which lists are narrowed; they mean nothing to the cluster
+	Labels map[string]string `json:"labels,omitempty"`
 	TaskSpec
+}
+
+// Keys says what the fields are, in their order.
+func (JobSpec) Keys() []Key {
+	return []Key{
+		key("name", "by which apply finds the job again: a-z, 0-9 and -", "", "web"),
+		key("kind", "service: kept running; batch: runs to its end", "service", "batch"),
+		key("partition", "whose share of the cluster it uses", "default", "ml/train"),
+		key("count", "how many tasks to keep running", "1", "3", KindService),
+		key("array", "one task for each index, which MESITA_TASK_INDEX tells", "", "0-99", KindBatch),
+		key("gang", "so many tasks that start together or not at all", "", "4", KindBatch),
+		key("retries", "further attempts after a failure", "0", "3", KindBatch),
+		key("atMostOnce", "nothing of it starts elsewhere before the node it ran on is known to be dead, or is back", "false", "true"),
+		key("priority", "order within the partition, if its policy is priority: -1000 to 1000", "0", "10"),
+		key("labels", "by which lists are narrowed; they mean nothing to the cluster", "", "{team: shop}"),
+	}
 }
 
 // TaskSpec is what one task of a job runs, and with what.
 type TaskSpec struct {
 	Command []string          `json:"command,omitempty"`
-	Program string            `json:"program,omitempty"` // digest of an uploaded program run as command[0]
+	Program string            `json:"program,omitempty"`
 	Env     map[string]string `json:"env,omitempty"`
-	Dir     string            `json:"dir,omitempty"`  // working folder; "" = one of the task's own
-	User    string            `json:"user,omitempty"` // or USER:GROUP; "" = root, once it was submitted
+	Dir     string            `json:"dir,omitempty"`
+	User    string            `json:"user,omitempty"`
 	Placing
-	StopSignal string        `json:"stopSignal,omitempty"` // default SIGTERM
-	StopGrace  Duration      `json:"stopGrace,omitempty"`  // until SIGKILL; default 10s
-	Time       Duration      `json:"time,omitempty"`       // batch: the most one attempt may take; plans count on it
+	StopSignal string        `json:"stopSignal,omitempty"`
+	StopGrace  Duration      `json:"stopGrace,omitempty"`
+	Time       Duration      `json:"time,omitempty"`
 	Restart    RestartPolicy `json:"restart,omitempty"`
-	LogMax     Bytes         `json:"logMax,omitempty"` // bound of the logs kept per task; default 20MiB
-	Pids       int64         `json:"pids,omitempty"`   // most processes; default 4096
+	LogMax     Bytes         `json:"logMax,omitempty"`
+	Pids       int64         `json:"pids,omitempty"`
 	Ulimits    []Ulimit      `json:"ulimits,omitempty"`
-	Nice       int           `json:"nice,omitempty"`     // -20 to 19, beside other processes of the same task
-	CPULimit   CPULimit      `json:"cpuLimit,omitempty"` // the most it may use, however idle its node is; 0 = what is idle
+	Nice       int           `json:"nice,omitempty"`
+	CPULimit   CPULimit      `json:"cpuLimit,omitempty"`
 	Privileged bool          `json:"privileged,omitempty"`
-	HostPIDs   bool          `json:"hostPIDs,omitempty"`   // see the node's processes
-	Unconfined []string      `json:"unconfined,omitempty"` // parts of what confines it that do not: see Parts
-	// NoticeSignal is sent when a task is told that it will be preempted, where its
-	// partition gives notice; "" = none: a program that does not expect it may end by it.
+	HostPIDs   bool          `json:"hostPIDs,omitempty"`
+	Unconfined []string      `json:"unconfined,omitempty"` // see Parts
+	// A program that does not expect the signal may end by it, so there is no default.
 	NoticeSignal string `json:"noticeSignal,omitempty"`
+}
+
+// Keys says what the fields are, in their order.
+func (TaskSpec) Keys() []Key {
+	return []Key{
+		key("command", "program and arguments, without a shell; {http} is the number of the port http", "", `[./server, --port, "{http}"]`),
+		key("program", "digest of an uploaded program that is run as the first of command: apply uploads it", "",
+			"sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),
+		key("env", "variables of its environment", "", "{LOG_LEVEL: debug}"),
+		key("dir", "working folder on the node", "an empty one of the task's own", "/srv/web"),
+		key("user", "user, or user:group, of the node that it runs as", "whom your token or partition runs tasks as", "www-data"),
+		key("stopSignal", "the signal by which it is asked to end", "SIGTERM", "SIGINT"),
+		key("stopGrace", "how long after that it is killed", "10s", "30s"),
+		key("time", "the most one attempt may take; plans count on it", "", "2h", KindBatch),
+		key("restart", "what happens after a task ended", "", "{delay: 1s, maxDelay: 1m}", KindService),
+		key("logMax", "the most that is kept of a task's output", "20MiB", "100MiB"),
+		key("pids", "the most processes and threads of a task", "4096", "100"),
+		key("ulimits", "bounds of each process, as in setrlimit(2)", "", `["nofile=65536"]`),
+		key("nice", "-20 to 19, beside other processes of the same task", "0", "5"),
+		key("cpuLimit", "the most CPUs it may use, however idle its node is; = for as many as cpus", "what is idle", "2"),
+		key("privileged", "root of the node, which nothing confines: for admins", "false", "true"),
+		key("hostPIDs", "it sees the node's processes: for admins", "false", "true"),
+		key("unconfined", "parts of what confines it that do not", "", "[tmp]"),
+		key("noticeSignal", "sent when it is told that it will be preempted, where its partition gives notice", "none", "SIGUSR1"),
+	}
 }
 
 // Placing is all of a spec from which follows where its tasks may go and which place is
@@ -55,21 +95,45 @@ type TaskSpec struct {
 type Placing struct {
 	Request                  // resources
 	Constraints []Constraint `json:"constraints,omitempty"`
-	Prefer      []Constraint `json:"prefer,omitempty"`   // nodes that meet more of these come first
-	Affinity    []Affinity   `json:"affinity,omitempty"` // near or away from other jobs
-	Spread      string       `json:"spread,omitempty"`   // attribute whose values get equal numbers of tasks
+	Prefer      []Constraint `json:"prefer,omitempty"`
+	Affinity    []Affinity   `json:"affinity,omitempty"`
+	Spread      string       `json:"spread,omitempty"`
+}
+
+// Keys says what the fields are, in their order.
+func (Placing) Keys() []Key {
+	return []Key{
+		key("constraints", "conditions on attributes of the node, of which all have to hold", "", `["disk=ssd", "node.name!=oak"]`),
+		key("prefer", "nodes that meet more of these come first", "", `["zone=a"]`),
+		key("affinity", "on the nodes of another job (db), in its zone (db@zone), or never there (!db); ~db: if possible", "", `[db, "!batch"]`),
+		key("spread", "attribute whose values get equal numbers of tasks", "", "zone"),
+	}
 }
 
 // Request is the resources that one task asks for.
 type Request struct {
 	CPUs     MilliCPU            `json:"cpus,omitempty"`
-	Pin      bool                `json:"pin,omitempty"` // the CPUs are whole ones that no other task of the node runs on
+	Pin      bool                `json:"pin,omitempty"`
 	Mem      Bytes               `json:"mem,omitempty"`
-	MemLimit Bytes               `json:"memLimit,omitempty"` // the most it may use, while its node has room; 0 = mem
+	MemLimit Bytes               `json:"memLimit,omitempty"`
 	Disk     Bytes               `json:"disk,omitempty"`
 	GPUs     int64               `json:"gpus,omitempty"`
 	Ports    []PortRequest       `json:"ports,omitempty"`
 	Custom   map[string]Quantity `json:"custom,omitempty"`
+}
+
+// Keys says what the fields are, in their order.
+func (Request) Keys() []Key {
+	return []Key{
+		key("cpus", "CPUs that are its own when the node is full; what is idle is anybody's", "0.1", "0.25"),
+		key("pin", "its cpus are whole ones that no other task of the node runs on", "false", "true"),
+		key("mem", "memory that is its own; above it, it is killed", "64MiB", "512MiB"),
+		key("memLimit", "above it, it is killed instead, while its node has room", "as much as mem", "1GiB"),
+		key("disk", "disk, which is counted and not enforced", "0", "10GiB"),
+		key("gpus", "GPUs of the node", "0", "1"),
+		key("ports", "a free port by name, or one by number", "", `[http, "metrics=9100"]`),
+		key("custom", "resources that nodes are started with by --resources", "", "{licenses: 2}"),
+	}
 }
 
 // PortRequest is a port by name; Port 0 means any free one of the node's.
@@ -79,12 +143,29 @@ type PortRequest struct {
 	Port int    `json:"port,omitempty"`
 }
 
+// Keys says what the fields are, in their order.
+func (PortRequest) Keys() []Key {
+	return []Key{
+		key("name", "its name, in MESITA_PORT_NAME and as {name}", "", "http"),
+		key("port", "its number", "any of the node's that is free", "8080"),
+	}
+}
+
 // RestartPolicy says what happens after a service's task ended.
 type RestartPolicy struct {
 	Extra
-	Delay    Duration `json:"delay,omitempty"`    // first back-off; doubles; default 1s
-	MaxDelay Duration `json:"maxDelay,omitempty"` // default 1m
-	Attempts int      `json:"attempts,omitempty"` // in a row before giving up; 0 = never give up
+	Delay    Duration `json:"delay,omitempty"`
+	MaxDelay Duration `json:"maxDelay,omitempty"`
+	Attempts int      `json:"attempts,omitempty"`
+}
+
+// Keys says what the fields are, in their order.
+func (RestartPolicy) Keys() []Key {
+	return []Key{
+		key("delay", "until the first restart; doubles with each", "1s", "5s"),
+		key("maxDelay", "the longest delay", "1m", "10m"),
+		key("attempts", "restarts in a row, after which it is given up; 0 = never", "0", "10"),
+	}
 }
 
 // Defaults of a spec.

@@ -13,42 +13,63 @@ type Partition struct {
 	Extra
 	Revision  uint64       `json:"revision,omitempty"` // index of the log entry that changed it last
 	Path      string       `json:"path"`
-	Guarantee Amounts      `json:"guarantee,omitzero"`  // the least it can always get
-	Limit     Amounts      `json:"limit,omitzero"`      // the most it can ever hold; an amount not named is not limited
-	LimitHard bool         `json:"limitHard,omitempty"` // the cpus of the limit bound what is used, too, not only what is held
-	Weight    Weight       `json:"weight"`              // of its share of what is not guaranteed, as room comes free: it takes nothing back; default 1
-	Priority  int          `json:"priority,omitempty"`  // whose guarantee is served first
-	Nodes     []Constraint `json:"nodes,omitempty"`     // the nodes it may use; none: all
+	Guarantee Amounts      `json:"guarantee,omitzero"`
+	Limit     Amounts      `json:"limit,omitzero"`
+	LimitHard bool         `json:"limitHard,omitempty"`
+	Weight    Weight       `json:"weight"`
+	Priority  int          `json:"priority,omitempty"`
+	Nodes     []Constraint `json:"nodes,omitempty"`
 	Policy    Policy       `json:"policy,omitempty"`
 	Placement Placement    `json:"placement,omitempty"`
-	Preempt   Preempt      `json:"preempt,omitempty"` // how its tasks give back what was lent
+	Preempt   Preempt      `json:"preempt,omitempty"`
 	TaskRules
-	// MinRuntime is how long a task that was preempted is left alone then.
 	MinRuntime Duration `json:"minRuntime,omitempty"`
-	// MaxFrozen is how long a task stays frozen at most: then it ends, and waits to
-	// start again; 0 = DefaultMaxFrozen.
-	MaxFrozen Duration `json:"maxFrozen,omitempty"`
-	// Notice is how long before its stop signal a task is told that it will be
-	// preempted; 0 = not at all. What it gives comes free by so much later.
+	MaxFrozen  Duration `json:"maxFrozen,omitempty"` // 0 = DefaultMaxFrozen
+	// What a notice gives comes free by so much later.
 	Notice Duration `json:"notice,omitempty"`
-	Users  []string `json:"users,omitempty"` // who may submit; none: everybody who may submit at all
+	Users  []string `json:"users,omitempty"`
 	Roles  []string `json:"roles,omitempty"`
-	// RunAs is who the tasks of users run as, also of the partitions below that say
-	// nothing else; "" = as above, or TaskUser. Only an admin of the cluster changes it.
-	RunAs string `json:"runAs,omitempty"`
-	// AllowRoot lets users say as whom their tasks run, root included, here and below,
-	// on nodes that allow it. Only an admin of the cluster changes it.
+	// Only an admin of the cluster changes the two that follow.
+	RunAs     string   `json:"runAs,omitempty"`
 	AllowRoot bool     `json:"allowRoot,omitempty"`
-	HalfLife  Duration `json:"halfLife,omitempty"` // fair: the time after which past use counts half
-	Aging     Duration `json:"aging,omitempty"`    // priority, sjf, srtf: the wait that is worth one step of priority, or half the run time
-	Alpha     Weight   `json:"alpha,omitempty"`    // weighted: exponent of the node's weight
-	Beta      Weight   `json:"beta,omitempty"`     // weighted: exponent of its free share
-	Adjust    *Adjust  `json:"adjust,omitempty"`   // lets the guarantee move
+	HalfLife  Duration `json:"halfLife,omitempty"`
+	Aging     Duration `json:"aging,omitempty"`
+	Alpha     Weight   `json:"alpha,omitempty"`
+	Beta      Weight   `json:"beta,omitempty"`
+	Adjust    *Adjust  `json:"adjust,omitempty"`
 	// Current is the guarantee that holds now, if it was moved.
 	Current *Amounts  `json:"current,omitempty"`
 	Drain   bool      `json:"drain,omitempty"` // takes no new work, and goes when it is empty
 	Created time.Time `json:"created,omitzero"`
 	Version int       `json:"version,omitempty"` // raised by each change
+}
+
+// Keys says what the fields are, in their order.
+func (Partition) Keys() []Key {
+	return []Key{
+		key("path", "its place in the tree of partitions", "", "ml/train"),
+		key("guarantee", "the least it can always get", "", "{cpus: 8, mem: 32GiB}"),
+		key("limit", "the most it can ever hold; an amount that is not named is not limited", "", "{cpus: 16}"),
+		key("limitHard", "the cpus of the limit bound what is used, too, not only what is held", "false", "true"),
+		key("weight", "of its share of what is not guaranteed, as room comes free: it takes nothing back", "1", "2.5"),
+		key("priority", "whose guarantee is served first: -1000 to 1000", "0", "10"),
+		key("nodes", "conditions that a node has to meet to be used", "all nodes", `["zone=a"]`),
+		key("policy", "the order in which its jobs are served", "fifo", "fair"),
+		key("placement", "how a node is chosen among those that fit", "spread", "pack"),
+		key("preempt", "how its tasks give back what was lent", "kill", "freeze"),
+		key("minRuntime", "how long a task that was preempted is left alone then", "1m", "10m"),
+		key("maxFrozen", "how long a task stays frozen at most: then it ends, and waits to start again", "1h", "8h"),
+		key("notice", "how long before its stop signal a task is told that it will be preempted", "not at all", "30s"),
+		key("users", "who may submit", "everybody who may submit at all", "[ann, bob]"),
+		key("roles", "of which role one has to be to submit", "any", "[operator]"),
+		key("runAs", "the user that tasks of users run as, also in partitions below that say nothing else", "as above it, or mesita-task", "batch"),
+		key("allowRoot", "users may say as whom their tasks run, root included, here and below, on nodes that allow it", "false", "true"),
+		key("halfLife", "policy fair: the time after which past use counts half", "24h", "7d"),
+		key("aging", "policies priority, sjf and srtf: the wait that is worth one step of priority, or half the run time", "10m", "1h"),
+		key("alpha", "placement weighted: exponent of the node's weight", "1", "2"),
+		key("beta", "placement weighted: exponent of its free share", "1", "0.5"),
+		key("adjust", "lets the guarantee move, with demand or by a timetable", "", "{min: {cpus: 2}, max: {cpus: 8}}"),
+	}
 }
 
 // Asked is a copy with only what an operator asks for, without what the
@@ -65,17 +86,37 @@ type Adjust struct {
 	Extra
 	Min   Amounts  `json:"min,omitzero"`
 	Max   Amounts  `json:"max,omitzero"`
-	Hours []Window `json:"hours,omitempty"` // none: by demand
+	Hours []Window `json:"hours,omitempty"`
+}
+
+// Keys says what the fields are, in their order.
+func (Adjust) Keys() []Key {
+	return []Key{
+		key("min", "the least that the guarantee moves to", "", "{cpus: 2}"),
+		key("max", "the most that the guarantee moves to", "", "{cpus: 8}"),
+		key("hours", "a guarantee for some hours", "by demand", `["mon-fri 08:00-18:00 Europe/Berlin cpus=8"]`),
+	}
 }
 
 // Window is a time of the week at which a guarantee holds.
 type Window struct {
 	Extra
-	Days      string  `json:"days,omitempty"` // such as mon-fri or sat,sun; "" = every day
-	From      string  `json:"from"`           // 08:00
-	To        string  `json:"to"`             // 18:00; before From: past midnight
-	Zone      string  `json:"zone,omitempty"` // such as Europe/Berlin; "" = UTC
+	Days      string  `json:"days,omitempty"`
+	From      string  `json:"from"`
+	To        string  `json:"to"`
+	Zone      string  `json:"zone,omitempty"`
 	Guarantee Amounts `json:"guarantee"`
+}
+
+// Keys says what the fields are, in their order.
+func (Window) Keys() []Key {
+	return []Key{
+		key("days", "days of the week", "every day", "mon-fri"),
+		key("from", "when it begins", "", "08:00"),
+		key("to", "when it ends; before from: past midnight", "", "18:00"),
+		key("zone", "time zone", "UTC", "Europe/Berlin"),
+		key("guarantee", "the guarantee that holds then", "", "{cpus: 8}"),
+	}
 }
 
 // Policy is the order of the jobs in a partition.

@@ -9,19 +9,31 @@ import (
 // TaskRules is what a partition says of one task of the jobs in it and in the
 // partitions below. Of several partitions that name the same, the nearest counts.
 type TaskRules struct {
-	DefaultTime Duration `json:"defaultTime,omitempty"` // of a batch that names none; none: maxTime
-	DefaultCPUs MilliCPU `json:"defaultCpus,omitempty"` // of a job that names none; none: DefaultCPUs
-	DefaultMem  Bytes    `json:"defaultMem,omitempty"`  // likewise; none: DefaultMem
-	MaxTime     Duration `json:"maxTime,omitempty"`     // of one attempt; services, which have no end, are refused
-	MaxCPUs     MilliCPU `json:"maxCpus,omitempty"`     // of one task
-	MaxMem      Bytes    `json:"maxMem,omitempty"`      // of one task, its memLimit included
-	// MaxWaiting is how many tasks may wait, here and below: a job that would be
-	// beyond is refused as it is submitted. Each partition's own counts.
-	MaxWaiting int `json:"maxWaiting,omitempty"`
-	// MaxRunning and MaxRunningPerUser are how many tasks may be on nodes, here and
-	// below: the others wait. What runs already continues. Each partition's own count.
-	MaxRunning        int `json:"maxRunning,omitempty"`
+	DefaultTime Duration `json:"defaultTime,omitempty"`
+	DefaultCPUs MilliCPU `json:"defaultCpus,omitempty"`
+	DefaultMem  Bytes    `json:"defaultMem,omitempty"`
+	MaxTime     Duration `json:"maxTime,omitempty"`
+	MaxCPUs     MilliCPU `json:"maxCpus,omitempty"`
+	MaxMem      Bytes    `json:"maxMem,omitempty"`
+	MaxWaiting  int      `json:"maxWaiting,omitempty"`
+	MaxRunning  int      `json:"maxRunning,omitempty"`
+
 	MaxRunningPerUser int `json:"maxRunningPerUser,omitempty"`
+}
+
+// Keys says what the fields are, in their order.
+func (TaskRules) Keys() []Key {
+	return []Key{
+		key("defaultTime", "time of a batch that names none, here and below", "maxTime", "1h"),
+		key("defaultCpus", "cpus of a job that names none, here and below", "0.1", "1"),
+		key("defaultMem", "mem of a job that names none, here and below", "64MiB", "1GiB"),
+		key("maxTime", "the most time of one attempt; services, which have no end, are refused", "no bound", "24h"),
+		key("maxCpus", "the most cpus of one task", "no bound", "8"),
+		key("maxMem", "the most mem of one task, its memLimit included", "no bound", "64GiB"),
+		key("maxWaiting", "how many tasks may wait, here and below: a job beyond is refused", "no bound", "10000"),
+		key("maxRunning", "how many tasks may be on nodes, here and below: the others wait; what runs already continues", "no bound", "100"),
+		key("maxRunningPerUser", "how many of them may be of one user", "no bound", "20"),
+	}
 }
 
 // Filled is a field of a job's spec that its user left out, and what it got from a

@@ -12,8 +12,17 @@ import (
 type Ulimit struct {
 	Extra
 	Name string `json:"name"`
-	Soft int64  `json:"soft"` // it can raise this itself, up to Hard
+	Soft int64  `json:"soft"`
 	Hard int64  `json:"hard"`
+}
+
+// Keys says what the fields are, in their order.
+func (Ulimit) Keys() []Key {
+	return []Key{
+		key("name", "the resource: "+strings.Join(UlimitNames, ", "), "", "nofile"),
+		key("soft", "the bound, which a process can raise itself up to hard; -1 = none", "", "1024"),
+		key("hard", "the most it can raise it to; -1 = none", "", "4096"),
+	}
 }
 
 // Unlimited is the value of a Ulimit without a bound.

@@ -94,7 +94,7 @@ func (a *app) root() *cli.App {
 		group("See what happened", a.eventsCommand(), a.incidentsCommand(), a.reportCommand(), a.auditCommand()),
 		group("The cluster", a.devCommand(), a.nodeCommand(), a.clusterCommand(), a.partitionCommand(), a.keeperCommand()),
 		group("Who may do what", a.tokenCommand(), a.roleCommand(), a.canCommand(), a.loginCommand(), a.logoutCommand()),
-		group("This program", a.completionCommand(), a.versionCommand()),
+		group("This program", a.completionCommand(), a.helpCommand(), a.versionCommand()),
 	)
 	r.OnUsageError = func(c *cli.Context, err error, _ bool) error { return line.BadFlag(err, c.Command.Flags) }
 	walk(r.Commands, func(c *cli.Command) {

@@ -25,3 +25,12 @@ func getOpenAPI(c *call) (any, error) {
 	}
 	return openapi.Describe("mesita", c.Version, ops, api.Error{}), nil
 }
+
+// getSchema describes the documents of files for editors. It is asked for so rarely that
+// it is made anew each time.
+func getSchema(*call) (any, error) {
+	return openapi.Files("https://mesita.dev/schema/job.json", "a job or a partition of mesita", []openapi.Noun{
+		{Name: "job", Of: api.JobSpec{}},
+		{Name: "partition", Of: api.Partition{}, Kind: "partition"},
+	}), nil
+}

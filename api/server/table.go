@@ -30,6 +30,7 @@ func clusterRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
 		{Method: get, Path: "/", Action: auth.Nothing, Scope: auth.OfAny, Handle: s.on(index), Local: true, Answer: exchange.Text(""), Summary: "this list"},
 		{Method: get, Path: "/v1/health", Action: auth.Nothing, Scope: auth.OfAny, Handle: s.on(getHealth), Local: true, Answer: api.Health{}, Summary: "can this node serve: 200 or 503"},
+		{Method: get, Path: "/v1/schema/job.json", Action: auth.Nothing, Scope: auth.OfAny, Handle: s.on(getSchema), Local: true, Answer: map[string]any{}, Summary: "a JSON Schema of the documents of files, for editors"},
 		{Method: get, Path: "/v1/openapi.json", Action: auth.Nothing, Scope: auth.OfAny, Handle: s.on(getOpenAPI), Local: true, Answer: map[string]any{}, Summary: "this API in OpenAPI 3.1"},
 		{Method: get, Path: "/metrics", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getMetrics), Local: true, Answer: exchange.Text(""), Summary: "metrics in the text format of Prometheus"},
 		{Method: get, Path: "/v1/whoami", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getWhoami), Answer: exchange.Whoami{}, Summary: "who the caller is, and its role"},

@@ -105,6 +105,10 @@ func (l *Line) word(root *cli.App, arg string) error {
 		return nil
 	}
 	known := l.subcommands(root)
+	if help := root.Command("help"); l.Help && l.Command == nil && help != nil && help.Command(arg) != nil { // a topic, and no command
+		l.Help, l.path, l.Command = false, []string{"help", arg}, help.Command(arg)
+		return nil
+	}
 	for _, c := range known {
 		if c.HasName(arg) {
 			l.path, l.Command = append(l.path, c.Name), c

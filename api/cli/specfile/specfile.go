@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -63,7 +64,7 @@ func Parse(name string, b []byte) (*Docs, error) {
 // Some fails if there is no document at all in what has that name.
 func (docs *Docs) Some(name string) error {
 	if len(docs.Jobs)+len(docs.Partitions) == 0 {
-		return api.FieldErrorf(name, "holds no job and no partition: see `mesita export` for how one looks")
+		return api.FieldErrorf(name, "holds no job and no partition: see `mesita help yaml`, and `mesita export` for how one looks")
 	}
 	return nil
 }
@@ -124,11 +125,14 @@ func (docs *Docs) Located(err error) error {
 const kindPartition = "partition"
 
 func (f file) add(docs *Docs, n *yaml.Node, number int) error {
-	if n.Kind != yaml.MappingNode {
+	if n.Kind != yaml.MappingNode || len(n.Content) == 0 {
 		return f.errorf(n, "", "a job is a map of fields, such as name: web")
 	}
 	if err := f.plain(n); err != nil {
 		return err
+	}
+	if key := n.Content[0]; strings.EqualFold(key.Value, "apiVersion") { // its kind, too, means something else
+		return f.errorf(key, key.Value, "is unknown: %s", hintFor(key.Value, nil))
 	}
 	kind := nodeOf(n, "kind")
 	if kind.Kind == yaml.ScalarNode && kind.Value != kindPartition {
@@ -303,7 +307,7 @@ func (f file) checkKeys(n *yaml.Node, t reflect.Type, field string) error {
 		case key.ShortTag() == "!!merge":
 			continue
 		case !ok:
-			return f.errorf(key, join(field, key.Value), "%s", api.UnknownField(key.Value, api.FieldNames(t)).Message)
+			return f.errorf(key, join(field, key.Value), "is unknown: %s", hintFor(key.Value, api.FieldNames(t)))
 		}
 		if err := f.check(value, ft, join(field, key.Value)); err != nil {
 			return err
@@ -364,18 +368,30 @@ func Print(w io.Writer, v any) error {
 		n.Content = append(kind, n.Content...)
 	}
 	n.Content = slices.Clip(n.Content)
-	if err := readable(n); err != nil {
+	if err := readable(n, amountKeys(reflect.TypeOf(v))); err != nil {
 		return err
 	}
 	return write(w, n)
 }
 
+// amountKeys are the keys of a type, and of what is in it, whose values are bytes.
+func amountKeys(t reflect.Type) map[string]bool {
+	out := map[string]bool{}
+	for k, of := range api.KeysOf(element(t)) {
+		if of == reflect.TypeFor[api.Bytes]() {
+			out[k.Name] = true
+		}
+		maps.Copy(out, amountKeys(of))
+	}
+	return out
+}
+
 // readable leaves out structs that have nothing set, and writes numbers of
 // bytes with their unit where that loses nothing.
-func readable(n *yaml.Node) error {
+func readable(n *yaml.Node, amounts map[string]bool) error {
 	for i := 0; i+1 < len(n.Content) && n.Kind == yaml.MappingNode; i += 2 {
 		key, value := n.Content[i].Value, n.Content[i+1]
-		if err := readable(value); err != nil {
+		if err := readable(value, amounts); err != nil {
 			return err
 		}
 		if value.Kind == yaml.MappingNode && len(value.Content) == 0 {
@@ -383,7 +399,7 @@ func readable(n *yaml.Node) error {
 			i -= 2
 			continue
 		}
-		if key != "mem" && key != "memLimit" && key != "disk" && key != "logMax" && key != "defaultMem" && key != "maxMem" || value.Tag != "!!int" {
+		if !amounts[key] || value.Tag != "!!int" {
 			continue
 		}
 		exact, err := api.ParseBytes(value.Value)
@@ -396,7 +412,7 @@ func readable(n *yaml.Node) error {
 	}
 	for _, c := range n.Content {
 		if n.Kind == yaml.SequenceNode {
-			if err := readable(c); err != nil {
+			if err := readable(c, amounts); err != nil {
 				return err
 			}
 		}

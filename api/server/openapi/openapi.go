@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/mesita/mesita/api"
 )
 
 // Operation is one method on one path. Body and Answer are examples of the
@@ -247,6 +249,7 @@ func (g *generator) structRef(t reflect.Type) object {
 // properties are the JSON fields, those of embedded structs included.
 func (g *generator) properties(t reflect.Type) object {
 	out := object{}
+	defer describe(out, t)
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -266,4 +269,25 @@ func (g *generator) properties(t reflect.Type) object {
 		}
 	}
 	return out
+}
+
+// describe says of the properties of a type what the type says of its keys.
+func describe(properties object, t reflect.Type) {
+	for k := range api.KeysOf(t) {
+		p, ok := properties[k.Name].(object)
+		if !ok {
+			continue
+		}
+		about := k.About
+		if len(k.Kinds) > 0 {
+			about += " (kind " + k.Kinds[0].String() + ")"
+		}
+		if k.Default != "" {
+			about += "; default: " + k.Default
+		}
+		if words, ok := p["description"].(string); ok {
+			about += ". " + words
+		}
+		p["description"] = about
+	}
 }

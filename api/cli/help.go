@@ -1,0 +1,37 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/mesita/mesita/api/cli/specfile"
+	"github.com/urfave/cli/v2"
+)
+
+// helpWidth is how wide a text of help is, in columns.
+const helpWidth = 80
+
+// helpCommand has the topics of help that are not commands: help of a command is what
+// --help prints after it.
+func (a *app) helpCommand() *cli.Command {
+	return &cli.Command{
+		Name: "help", Usage: "explain a command, or a topic",
+		Subcommands: []*cli.Command{{
+			Name: "yaml", Usage: "explain the keys of files", ArgsUsage: "[KEY]",
+			Description: example("mesita help yaml", "mesita help yaml restart.delay"),
+			Action: func(c *cli.Context) error {
+				if err := args(c, 0, 1, "help yaml [KEY]"); err != nil {
+					return err
+				}
+				text, err := specfile.Help(helpWidth), error(nil)
+				if c.NArg() > 0 {
+					text, err = specfile.HelpOn(c.Args().First(), helpWidth)
+				}
+				if err != nil {
+					return err
+				}
+				fmt.Fprint(a.out, text)
+				return nil
+			},
+		}},
+	}
+}
