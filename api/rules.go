@@ -3,7 +3,9 @@ package api
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
+	"time"
 )
 
 // TaskRules is what a partition says of one task of the jobs in it and in the
@@ -79,6 +81,41 @@ func (r *TaskRules) validate() error {
 	}{{"defaultMem", r.DefaultMem}, {"maxMem", r.MaxMem}} {
 		if f.v > 0 && f.v < leastMem {
 			return FieldErrorf(f.name, "%s is less than a process needs: give %s or more", f.v.Exact(), leastMem)
+		}
+	}
+	return nil
+}
+
+// leastMaxTime is what a task needs to begin with anything.
+const leastMaxTime = Duration(time.Second)
+
+// CheckRules refuses rules by which nothing would ever run in the partition, on the nodes
+// that there are or below its own limit. Validate does not, as it is to say the same of what
+// was asked for long ago.
+func (p *Partition) CheckRules(nodes iter.Seq[*Node]) error {
+	for _, f := range []struct {
+		name string
+		d    Duration
+	}{{"maxTime", p.MaxTime}, {"defaultTime", p.DefaultTime}} {
+		if f.d > 0 && f.d < leastMaxTime {
+			return FieldErrorf(f.name, "%s is over before a task has begun: give %s or more, or leave it out", f.d, leastMaxTime)
+		}
+	}
+	var most Resources
+	for n := range nodes {
+		if n.State != NodeGone && !n.VoterOnly {
+			most.CPUs, most.Mem = max(most.CPUs, n.Resources.CPUs), max(most.Mem, n.Resources.Mem)
+		}
+	}
+	for _, f := range []struct {
+		name, amount string
+		v, node      int64
+	}{{"defaultCpus", "cpus", int64(p.DefaultCPUs), int64(most.CPUs)}, {"defaultMem", "mem", int64(p.DefaultMem), int64(most.Mem)}} {
+		switch limit := p.Limit.Of(f.amount); {
+		case limit > 0 && f.v > limit:
+			return FieldErrorf(f.name, "%s is above the partition's limit of %s, so no job that names none would ever run: lower it, or raise the limit", FormatAmount(f.amount, f.v), FormatAmount(f.amount, limit))
+		case f.node > 0 && f.v > f.node:
+			return FieldErrorf(f.name, "%s is more than any node has, %s at most, so no job that names none would ever run: lower it, or add a larger node first", FormatAmount(f.amount, f.v), FormatAmount(f.amount, f.node))
 		}
 	}
 	return nil

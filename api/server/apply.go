@@ -164,7 +164,7 @@ func (a *applying) partitions() error {
 }
 
 func (a *applying) partition(p *api.Partition) error {
-	asked, err := checked(p)
+	asked, err := a.checked(p)
 	if err != nil {
 		return err
 	}

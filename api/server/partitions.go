@@ -40,15 +40,21 @@ func (c *call) partition() (*api.Partition, error) {
 	if p.Path != c.Args[0] {
 		return nil, api.FieldErrorf("path", "is %q in the body and %q in the address: make them the same", p.Path, c.Args[0])
 	}
-	return checked(p)
+	return c.checked(p)
 }
 
 // checked is a partition as an operator asks for it, completed and checked.
-func checked(p *api.Partition) (*api.Partition, error) {
+func (c *call) checked(p *api.Partition) (*api.Partition, error) {
 	p.Normalize()
 	p = p.Asked()
 	if err := p.Validate(); err != nil {
 		return nil, err
+	}
+	v := c.Store.View()
+	if old := v.Partition(p.Path); old == nil || old.TaskRules != p.TaskRules || !reflect.DeepEqual(old.Limit, p.Limit) {
+		if err := p.CheckRules(v.Nodes()); err != nil {
+			return nil, err
+		}
 	}
 	return p, p.CheckZones()
 }
