@@ -39,6 +39,11 @@ func (a *app) complete(ctx context.Context, words []string) {
 	for _, noun := range want.Nouns {
 		found = append(found, a.nouns(ctx, l, noun, cur)...)
 	}
+	if fits := func(w line.Word) bool { return strings.HasPrefix(w.Text, cur) }; slices.Contains(want.Nouns, "JOB") && slices.Contains(want.Nouns, "TASK") {
+		if i := slices.IndexFunc(found, fits); i >= 0 && !strings.Contains(found[i].Text, ".") && !slices.ContainsFunc(found[i+1:], fits) {
+			found = append(found, line.Word{Text: found[i].Text + "."}) // a shell would end the only one with a blank
+		}
+	}
 	out := bufio.NewWriter(a.out)
 	defer out.Flush() // nobody reads if it fails
 	for _, w := range found {

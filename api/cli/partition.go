@@ -145,7 +145,7 @@ func (a *app) partitionLs() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return list(a.out, c, all, func(p *api.PartitionStatus) string { return p.Path }, partitionColumns)
+			return list(a.out, c, all, func(p *api.PartitionStatus) string { return p.Path }, telling(all))
 		},
 	})
 }

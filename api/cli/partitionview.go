@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,6 +34,19 @@ var partitionColumns = []column[*api.PartitionStatus]{
 	{"LATE", lateText, true},
 	{"OFF", offText, true},
 	{"STATE", func(p *api.PartitionStatus) string { return partitionState(p) }, true},
+}
+
+// telling leaves out the columns of -o wide in which no partition has anything to tell.
+func telling(all []*api.PartitionStatus) []column[*api.PartitionStatus] {
+	return slices.DeleteFunc(slices.Clone(partitionColumns), func(col column[*api.PartitionStatus]) bool {
+		return col.wide && len(all) > 0 && !slices.ContainsFunc(all, func(p *api.PartitionStatus) bool {
+			switch col.get(p) {
+			case "", "-", "0", "0 of 0", "0% (0%)", "open":
+				return false
+			}
+			return true
+		})
+	})
 }
 
 func partitionState(p *api.PartitionStatus) string {
@@ -158,7 +172,9 @@ func showSharing(w io.Writer, s *api.Sharing) {
 	if s == nil {
 		return
 	}
-	fmt.Fprintf(w, "idle        %s kept free for the first in line, %s in the mean of %s\n", percent(s.Idle), percent(s.IdleMean), age(s.Since))
+	if s.Idle > 0 || s.IdleMean > 0 {
+		fmt.Fprintf(w, "kept free   %s of the cluster now, for the first in line; %s on average over %s\n", percent(s.Idle), percent(s.IdleMean), age(s.Since))
+	}
 	if s.Waited > 0 {
 		side := "above"
 		if s.Error < 0 {

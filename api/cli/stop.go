@@ -16,6 +16,7 @@ func (a *app) stopCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
 			&cli.BoolFlag{Name: "restart", Usage: "of a task: start it again, as its next attempt"},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print ids only"},
 			option.DryRunFlag(),
 			option.SpanFlag("timeout", 5*time.Minute, "the most `TIME` to wait for each"),
 		},
@@ -142,7 +143,7 @@ func (a *app) awaitTaskEnd(c *cli.Context, cl *client.Client, x toStop) error {
 		return api.ErrorCode(err) == api.CodeNotFound || err == nil && (now.State.Final() || now.Attempt > t.Attempt || c.Bool("restart") && waited && now.NotBefore.IsZero())
 	})
 	if err == nil && c.Context.Err() == nil {
-		fmt.Fprintf(a.out, "%s %s\n", t.ID, said)
+		a.printEnded(c, t.ID, said)
 	}
 	return err
 }
@@ -150,7 +151,16 @@ func (a *app) awaitTaskEnd(c *cli.Context, cl *client.Client, x toStop) error {
 func (a *app) awaitJobEnd(c *cli.Context, cl *client.Client, x toStop) error {
 	j, err := a.await(c, cl, x.job.ID, option.Span(c, "timeout"), func(j *api.Job) bool { return j.State.Ended() })
 	if err == nil && j != nil {
-		fmt.Fprintf(a.out, "%s %s\n", j.ID, j.State)
+		a.printEnded(c, j.ID, j.State.String())
 	}
 	return err
+}
+
+// printEnded prints what became of a job or a task.
+func (a *app) printEnded(c *cli.Context, id, how string) {
+	if c.Bool("quiet") {
+		fmt.Fprintln(a.out, id)
+		return
+	}
+	fmt.Fprintf(a.out, "%s %s\n", id, how)
 }
