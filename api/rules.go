@@ -115,7 +115,7 @@ func (p *Partition) CheckRules(nodes iter.Seq[*Node]) error {
 		case limit > 0 && f.v > limit:
 			return FieldErrorf(f.name, "%s is above the partition's limit of %s, so no job that names none would ever run: lower it, or raise the limit", FormatAmount(f.amount, f.v), FormatAmount(f.amount, limit))
 		case f.node > 0 && f.v > f.node:
-			return FieldErrorf(f.name, "%s is more than any node has, %s at most, so no job that names none would ever run: lower it, or add a larger node first", FormatAmount(f.amount, f.v), FormatAmount(f.amount, f.node))
+			return FieldErrorf(f.name, "%s is more than the largest node has, %s, so no job that names none would ever run: lower it, or add a larger node first", FormatAmount(f.amount, f.v), FormatAmount(f.amount, f.node))
 		}
 	}
 	return nil
