@@ -344,7 +344,8 @@ func TestReapsAPortionAtATime(t *testing.T) {
 		t.Fatalf("%d tasks have rows", n)
 	}
 	w.now = w.now.Add(2 * time.Hour)
-	for _, left := range []int{1, 0} {
+	for _, left := range []int{2, 1, 0} {
+		before := w.View().TaskCount()
 		cmds, next := c.reap(w.View(), w.now)
 		if soon := next.Sub(w.now) < time.Second; soon != (left > 0) {
 			t.Errorf("with %d left it looks again in %s", left, next.Sub(w.now))
@@ -352,6 +353,9 @@ func TestReapsAPortionAtATime(t *testing.T) {
 		w.do(cmds...)
 		if n := w.View().EndedCount(); n != left {
 			t.Errorf("%d jobs are left, want %d", n, left)
+		}
+		if n := before - w.View().TaskCount(); n > maxReaped {
+			t.Errorf("%d rows went with one command, at most %d may", n, maxReaped)
 		}
 	}
 }

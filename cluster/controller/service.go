@@ -108,8 +108,9 @@ func (c *Controller) forget(v *fsm.View, now time.Time) []fsm.Command {
 const unsure = 10 * time.Second
 
 // maxReaped is how many rows of tasks one command removes at most, of more than
-// one job: nothing else is applied meanwhile.
-const maxReaped = 10_000
+// one job: nothing else is applied meanwhile, for some 10 ms. A larger job goes at once,
+// with no other.
+const maxReaped = 3000
 
 // reap forgets ended jobs that are too many or too old, and says when the next
 // one will be.
@@ -130,8 +131,13 @@ func (c *Controller) reap(v *fsm.View, now time.Time) ([]fsm.Command, time.Time)
 			}
 			break
 		}
+		more := j.Counts.Total() - j.NeverMade()
+		if len(ids) > 0 && rows+more > maxReaped {
+			next = now.Add(10 * time.Millisecond)
+			break
+		}
 		ids = append(ids, j.ID)
-		if rows += j.Counts.Total() - j.NeverMade(); len(ids) >= chunk || rows >= maxReaped {
+		if rows += more; len(ids) >= chunk || rows >= maxReaped {
 			next = now.Add(10 * time.Millisecond)
 			break
 		}
