@@ -1,6 +1,8 @@
 package api
 
 import (
+	"cmp"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -87,16 +89,23 @@ func validateConstraints(field string, cs []Constraint) error {
 
 // ParseConstraint reads "disk=ssd", "zone!=b" or "cores>=8".
 func ParseConstraint(s string) (Constraint, error) {
-	i := strings.IndexAny(s, "=!<>")
-	if i <= 0 {
+	at := strings.IndexAny(s, "=!<>~")
+	if at <= 0 {
 		return Constraint{}, FieldErrorf("constraints", "%q is not a condition: write attr=value, attr!=value or attr>=number", s)
 	}
-	op := s[i : i+1]
-	if i+1 < len(s) && s[i+1] == '=' && op != "=" {
-		op += "="
+	rest := strings.TrimLeft(s[at:], "=!<>~")
+	op := s[at : len(s)-len(rest)]
+	if meant, wrong := otherOps[op]; wrong || !slices.Contains(ops, op) {
+		c := Constraint{Attr: strings.TrimSpace(s[:at]), Op: cmp.Or(meant, "="), Value: strings.TrimSpace(rest)}
+		return Constraint{}, FieldErrorf("constraints", "%q: there is no operator %s: write %s, or another of %s", s, op, c, strings.Join(ops, " "))
 	}
-	return Constraint{Attr: strings.TrimSpace(s[:i]), Op: op, Value: strings.TrimSpace(s[i+len(op):])}, nil
+	return Constraint{Attr: strings.TrimSpace(s[:at]), Op: op, Value: strings.TrimSpace(rest)}, nil
 }
+
+var ops = []string{"=", "!=", "<", "<=", ">", ">="}
+
+// otherOps are what those mean that other languages have.
+var otherOps = map[string]string{"~>": ">=", "=>": ">=", "~=": ">=", "=<": "<=", "<>": "!=", "!": "!=", "=!": "!=", "!==": "!=", "<~": "<="}
 
 // ParseLabels reads the conditions by which a list is narrowed, given in that
 // flag or parameter.
@@ -104,6 +113,10 @@ func ParseLabels(field string, texts []string) ([]Constraint, error) {
 	var out []Constraint
 	for _, s := range texts {
 		c, err := ParseConstraint(s)
+		var wrong *Error
+		if errors.As(err, &wrong) && strings.ContainsAny(s, "=!<>~") {
+			return nil, FieldErrorf(field, "%s", wrong.Message)
+		}
 		if err != nil {
 			return nil, FieldErrorf(field, "%q is not a condition: write name=value, name!=value or name>=number", s)
 		}
@@ -158,6 +171,25 @@ func (c Constraint) Match(name string, attrs map[string]string) bool {
 		return x > y
 	}
 	return x >= y
+}
+
+// Unmet says that a node does not meet c, and of a comparison why.
+func (c Constraint) Unmet(name string, attrs map[string]string) string {
+	text := "does not meet " + c.String()
+	if c.Op == "=" || c.Op == "!=" {
+		return text
+	}
+	v, ok := attrs[c.Attr]
+	if c.Attr == AttrNodeName {
+		v, ok = name, true
+	}
+	if !ok {
+		return text + ": it has no " + c.Attr
+	}
+	if _, err := strconv.ParseFloat(v, 64); err != nil {
+		return text + ": its " + c.Attr + " is " + v + ", and only whole numbers and decimals compare; = and != take any text"
+	}
+	return text
 }
 
 // ParseAffinity reads "db" (with db), "db@zone" (in a zone of db), "!db" (not

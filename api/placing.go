@@ -35,7 +35,7 @@ func (n *Node) Unmet(part *Partition, spec *JobSpec) string {
 			if c.Attr == AttrAllowRoot {
 				return "allows users no root: start it with --allow-root, or have an admin of the cluster submit the job with --user " + spec.RunsAs()
 			}
-			return "does not meet " + c.String()
+			return c.Unmet(n.Name, n.Attrs)
 		}
 	}
 	return ""

@@ -37,6 +37,7 @@ func (p Planner) CheckFits(v *fsm.View, s *api.JobSpec) error {
 	}
 	nodes, room := 0, 0
 	var reasons, not []string
+	text := "" // why one does not meet a comparison
 	for n := range v.Nodes() {
 		if n.State == api.NodeGone || n.VoterOnly {
 			continue
@@ -45,7 +46,10 @@ func (p Planner) CheckFits(v *fsm.View, s *api.JobSpec) error {
 			return nil // it has not reported yet: nobody knows
 		}
 		nodes++
-		if n.Unmet(part, s) != "" {
+		if unmet := n.Unmet(part, s); unmet != "" {
+			if _, why, ok := strings.Cut(unmet, ": "); ok && text == "" {
+				text = " (" + n.Name + ": " + why + ")"
+			}
 			continue
 		}
 		if why := fsm.Unable(n, s); why != "" {
@@ -69,7 +73,7 @@ func (p Planner) CheckFits(v *fsm.View, s *api.JobSpec) error {
 	case len(reasons) == 0 && len(not) > 0:
 		return api.Errorf(api.CodeDoesNotFit, "no node can run it: %s", strings.Join(not[:min(len(not), 3)], "; "))
 	case len(reasons) == 0:
-		return api.Errorf(api.CodeDoesNotFit, "no node meets %s: see `mesita node ls -o wide` for their attributes", constraintList(s, part))
+		return api.Errorf(api.CodeDoesNotFit, "no node meets %s%s: see `mesita node ls -o wide` for their attributes", constraintList(s, part), text)
 	}
 	return api.Errorf(api.CodeDoesNotFit, "no node is large enough for one task: %s; ask for less, or add a larger node", strings.Join(reasons[:min(len(reasons), 3)], "; "))
 }

@@ -1,8 +1,11 @@
 package option
 
 import (
+	"errors"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/mesita/mesita/api"
 )
@@ -11,11 +14,35 @@ import (
 // /dev/zero has no end.
 func ReadFile(flag, path string, most api.Bytes) ([]byte, error) {
 	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, missingFile(flag, path)
+	}
 	if err != nil {
 		return nil, api.FieldErrorf(flag, "%v", err)
 	}
 	defer f.Close()
 	return ReadFrom(f, flag, path, most)
+}
+
+// missingFile names a file that is there and has almost that name, else where it was
+// looked for.
+func missingFile(flag, path string) error {
+	folder := filepath.Dir(path)
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return api.FieldErrorf(flag, "there is no %s: its folder cannot be read: %v", path, errors.Unwrap(err))
+	}
+	var names []string
+	for _, e := range entries[:min(len(entries), 1000)] {
+		names = append(names, e.Name())
+	}
+	if near := api.Nearest(filepath.Base(path), names); near != "" {
+		return api.FieldErrorf(flag, "there is no %s: did you mean %s?", path, filepath.Join(folder, near))
+	}
+	if whole, err := filepath.Abs(folder); err == nil {
+		folder = whole
+	}
+	return api.FieldErrorf(flag, "there is no file %s in %s: give its path from where you are, or the whole one", filepath.Base(path), folder)
 }
 
 // ReadFrom is what is left in an open file.

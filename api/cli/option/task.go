@@ -44,7 +44,7 @@ func TaskFlags(more ...cli.Flag) []cli.Flag {
 		about("Ports and environment",
 			&cli.StringSliceFlag{Name: "port", Aliases: []string{"p"}, Usage: "`NAME` of a port, or NAME=NUMBER; {NAME} in arguments; may be repeated"},
 			&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "environment `K=V`; may be repeated"},
-			&cli.StringFlag{Name: "env-file", Usage: "`FILE` with a K=V on each line"},
+			&cli.StringFlag{Name: "env-file", Usage: "`FILE` with a K=V on each line; quotes, comments and export are read as Docker Compose does"},
 		),
 		about("Where it runs",
 			&cli.StringFlag{Name: "partition", Usage: "`PARTITION` it is in (default: default)"},
@@ -183,41 +183,6 @@ func fillEnv(c *cli.Context, s *api.JobSpec) error {
 		}
 	}
 	return fillMap("env", c.StringSlice("env"), &s.Env)
-}
-
-// maxEnvFile bounds an environment: Linux passes no more to a program.
-const maxEnvFile = 6 << 20
-
-// fillEnvFile adds the lines of a file that are not empty and no comments. A
-// name with a blank in it is a slip, as of who wrote "export A=1".
-func fillEnvFile(path string, s *api.JobSpec) error {
-	b, err := ReadFile("env-file", path, maxEnvFile)
-	if err != nil {
-		return err
-	}
-	number := 0
-	for line := range strings.Lines(string(b)) {
-		number++
-		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
-			continue
-		}
-		name, _, ok := strings.Cut(line, "=")
-		if !ok || name == "" || strings.ContainsAny(name, " \t") {
-			return api.FieldErrorf("env-file", "%s:%d: %q is not NAME=VALUE, without export, quotes or blanks around the name", path, number, shown(line))
-		}
-		if err := fillMap("env-file", []string{line}, &s.Env); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// shown is the beginning of a line that may be long.
-func shown(line string) string {
-	if r := []rune(line); len(r) > 60 {
-		return string(r[:60]) + "…"
-	}
-	return line
 }
 
 // fillMap adds the K=V of a flag; the last of a name counts.

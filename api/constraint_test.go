@@ -1,0 +1,45 @@
+package api
+
+import (
+	"strings"
+	"testing"
+)
+
+// An operator that there is none of is refused with the one that is meant: it was taken
+// for a part of the name or the value, and no node had it.
+func TestOperatorsOfOtherLanguages(t *testing.T) {
+	for text, want := range map[string]string{
+		"kernel~>6": "write kernel>=6,", "kernel=>6": "write kernel>=6,", "kernel =< 6": "write kernel<=6,", "kernel==6": "write kernel=6,", "os<>linux": "write os!=linux,",
+		"os=~lin": "write os=lin,", "os!linux": "write os!=linux,", "os!==linux": "write os!=linux,", "a>>1": "write a=1,",
+	} {
+		c, err := ParseConstraint(text)
+		if ErrorCode(err) != CodeInvalid || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, %v", text, c, err)
+		}
+		if _, err := ParseLabels("label", []string{text}); ErrorCode(err) != CodeInvalid || !strings.HasPrefix(err.Error(), "label: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("label %s: %v", text, err)
+		}
+		if _, err := ParseConstraint(strings.TrimSuffix(strings.TrimPrefix(want, "write "), ",")); err != nil {
+			t.Errorf("what is advised for %s: %v", text, err)
+		}
+	}
+	for _, text := range []string{"a=b", "a!=b", "a<1", "a<=1", "a>1", "a >= 1", "a=", "a=b=c", "a=b~c"} {
+		if c, err := ParseConstraint(text); err != nil || c.Attr != "a" {
+			t.Errorf("%s: %+v, %v", text, c, err)
+		}
+	}
+}
+
+// Of a comparison that a node does not meet it is said why it cannot.
+func TestUnmetComparisons(t *testing.T) {
+	attrs := map[string]string{"kernel": "6.18.44-fc", "cores": "4"}
+	for text, want := range map[string]string{
+		"kernel>=6": "does not meet kernel>=6: its kernel is 6.18.44-fc, ", "cores>=8": "does not meet cores>=8", "gpu>=1": "does not meet gpu>=1: it has no gpu",
+		"disk=ssd": "does not meet disk=ssd", "node.name>3": "does not meet node.name>3: its node.name is oak, ",
+	} {
+		c, err := ParseConstraint(text)
+		if got := c.Unmet("oak", attrs); err != nil || c.Match("oak", attrs) || !strings.HasPrefix(got, want) || strings.HasSuffix(want, ", ") != strings.Contains(got, "compare") {
+			t.Errorf("%s: %s, %v", text, got, err)
+		}
+	}
+}
