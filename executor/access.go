@@ -187,23 +187,23 @@ func (e *Executor) Stats(ctx context.Context) []api.TaskStats {
 		ids = append(ids, attemptID(s.Task, s.Attempt))
 	}
 	e.holdUps(out)
-	ok := make([]bool, len(out))
-	var work sync.WaitGroup
 	const lanes = 4
-	for lane := range lanes {
-		work.Go(func() {
-			for i := lane; i < len(out); i += lanes {
-				if st, err := e.rt.Stats(ctx, ids[i]); err == nil {
-					is := &out[i]
-					st.Task, st.Attempt, st.CPULimit, st.Bounds, st.OwnCPUs = is.Task, is.Attempt, is.CPULimit, is.Bounds, is.OwnCPUs
-					*is, ok[i] = st, true
-				}
-			}
-		})
+	part := (len(ids) + lanes - 1) / lanes
+	used := make([]*api.TaskStats, len(ids))
+	var work sync.WaitGroup
+	for from := 0; from < len(ids); from += part {
+		to := min(from+part, len(ids))
+		work.Go(func() { copy(used[from:to], e.rt.AllStats(ctx, ids[from:to])) })
 	}
 	work.Wait()
-	i := -1
-	return slices.DeleteFunc(out, func(api.TaskStats) bool { i++; return !ok[i] })
+	running := out[:0]
+	for i, is := range out {
+		if st := used[i]; st != nil {
+			st.Task, st.Attempt, st.CPULimit, st.Bounds, st.OwnCPUs = is.Task, is.Attempt, is.CPULimit, is.Bounds, is.OwnCPUs
+			running = append(running, *st)
+		}
+	}
+	return running
 }
 
 // PutBlob stores a program whose content has that digest.

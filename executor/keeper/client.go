@@ -10,8 +10,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-
-	"github.com/mesita/mesita/api"
 )
 
 // ClientConfig says where the keeper is and how to start one.
@@ -329,23 +327,6 @@ func ignoreUnknown(err error) error {
 		return nil
 	}
 	return err
-}
-
-// Stats tells what a running attempt uses; the names in it are left empty.
-func (c *Client) Stats(ctx context.Context, id string) (api.TaskStats, error) {
-	m, err := c.ask(ctx, id, message{Op: opStats, ID: id})
-	if err != nil {
-		return api.TaskStats{}, err
-	}
-	if m.Stats == nil {
-		return api.TaskStats{}, errors.New("the keeper did not answer with statistics")
-	}
-	if p := c.holderOf(id); p != nil {
-		if l, err := p.current(); err == nil && l != nil {
-			m.Stats.OldKeeper = !l.knows.current()
-		}
-	}
-	return *m.Stats, nil
 }
 
 // Quit tells the keepers to end once no task runs.

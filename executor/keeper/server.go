@@ -354,7 +354,11 @@ func (s *server) handle(c *conn, m *message) {
 		s.forget(c, m)
 		return
 	case opStats:
-		reply.Stats, err = s.stats(m.ID)
+		if len(m.IDs) > 0 {
+			reply.AllStats = s.allStats(m.IDs)
+		} else {
+			reply.Stats, err = s.stats(m.ID)
+		}
 	case opVouch:
 		err = s.vouch(m.Vouch)
 	case opDeny:

@@ -431,3 +431,12 @@ func (s *server) stats(id string) (*api.TaskStats, error) {
 	}
 	return ts, nil
 }
+
+// allStats has nil for what does not run.
+func (s *server) allStats(ids []string) []*api.TaskStats {
+	out := make([]*api.TaskStats, len(ids))
+	for i, id := range ids {
+		out[i], _ = s.stats(id)
+	}
+	return out
+}

@@ -1,6 +1,9 @@
 package keeper_test
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
 
 // An end tells what was used until then, however the task ended.
 func TestAnEndTellsWhatWasUsed(t *testing.T) {
@@ -40,5 +43,27 @@ func TestAnEndTellsThatNothingIsLeft(t *testing.T) {
 		if st := c.exit(id); !st.Gone {
 			t.Errorf("%s: %+v", command, st)
 		}
+	}
+}
+
+// Many attempts are asked for together, and what does not run has no answer; a keeper that
+// does not know the question answers it one by one.
+func TestManyAttemptsAreAskedForTogether(t *testing.T) {
+	r := newRig(t)
+	c := r.client()
+	var ids []string
+	for i := range 70 {
+		id := fmt.Sprintf("a.%d/1", i)
+		if ids = append(ids, id); i%10 == 0 {
+			c.start(id, "/bin/sleep", "1000")
+		}
+	}
+	for i, st := range c.AllStats(t.Context(), ids) {
+		if (st != nil) != (i%10 == 0) || st != nil && st.Processes == 0 {
+			t.Errorf("%s: %+v", ids[i], st)
+		}
+	}
+	if got := c.AllStats(t.Context(), nil); len(got) != 0 {
+		t.Errorf("of none: %v", got)
 	}
 }

@@ -47,11 +47,17 @@ type message struct {
 	Executed *ExecResult    `json:"executed,omitempty"`
 	Statuses []Status       `json:"statuses,omitempty"`
 	Stats    *api.TaskStats `json:"stats,omitempty"`
-	Error    *wireError     `json:"error,omitempty"`
+
+	AllStats []*api.TaskStats `json:"allStats,omitempty"` // of the IDs asked for, null of what does not run
+
+	Error *wireError `json:"error,omitempty"`
 }
 
 // check reports whether a request says all that its op needs.
 func (m *message) check() error {
+	if m.Op == opStats && len(m.IDs) > statsAtOnce {
+		return fmt.Errorf("%s are asked for together, at most %d may be", api.Count(len(m.IDs), "attempt"), statsAtOnce)
+	}
 	if (m.Op == opStart || m.Op == opPrepare) && m.Start == nil || m.Op == opExec && m.Exec == nil {
 		return fmt.Errorf("the operation %q says not of what", m.Op)
 	}

@@ -351,14 +351,17 @@ func (f *Fake) Exec(_ context.Context, r keeper.ExecRequest) (keeper.ExecResult,
 	return keeper.ExecResult{Code: p.plan.ExecCode}, nil
 }
 
-// Stats says that the attempt has one process.
-func (f *Fake) Stats(_ context.Context, id string) (api.TaskStats, error) {
+// AllStats says that each attempt that runs has one process.
+func (f *Fake) AllStats(_ context.Context, ids []string) []*api.TaskStats {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if _, err := f.running(id); err != nil {
-		return api.TaskStats{}, err
+	out := make([]*api.TaskStats, len(ids))
+	for i, id := range ids {
+		if _, err := f.running(id); err == nil {
+			out[i] = &api.TaskStats{Processes: 1, Mem: 1 << 20}
+		}
 	}
-	return api.TaskStats{Processes: 1, Mem: 1 << 20}, nil
+	return out
 }
 
 // Exit ends a running attempt from outside.

@@ -1,0 +1,80 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+
+	"github.com/mesita/mesita/api"
+)
+
+// statsAtOnce is how many attempts one question is about: while a keeper reads their
+// counters, starts wait.
+const statsAtOnce = 32
+
+// Stats tells what a running attempt uses; the names in it are left empty.
+func (c *Client) Stats(ctx context.Context, id string) (api.TaskStats, error) {
+	m, err := c.ask(ctx, id, message{Op: opStats, ID: id})
+	if err != nil {
+		return api.TaskStats{}, err
+	}
+	if m.Stats == nil {
+		return api.TaskStats{}, errors.New("the keeper did not answer with statistics")
+	}
+	if p := c.holderOf(id); p != nil {
+		m.Stats.OldKeeper = p.old()
+	}
+	return *m.Stats, nil
+}
+
+// AllStats is Stats of many attempts, in their order; nil is of one that does not run. A
+// question for each of thousands cost as much again as all that is read for them.
+func (c *Client) AllStats(ctx context.Context, ids []string) []*api.TaskStats {
+	out := make([]*api.TaskStats, len(ids))
+	at := map[*peer][]int{}
+	for i, id := range ids {
+		if p := c.holderOf(id); p != nil {
+			at[p] = append(at[p], i)
+		} else if st, err := c.Stats(ctx, id); err == nil {
+			out[i] = &st
+		}
+	}
+	for p, all := range at {
+		for len(all) > 0 {
+			some := all[:min(len(all), statsAtOnce)]
+			all = all[len(some):]
+			c.someStats(ctx, p, ids, some, out)
+		}
+	}
+	return out
+}
+
+func (c *Client) someStats(ctx context.Context, p *peer, ids []string, at []int, out []*api.TaskStats) {
+	m := message{Op: opStats}
+	for _, i := range at {
+		m.IDs = append(m.IDs, ids[i])
+	}
+	r, err := p.do(ctx, false, m)
+	if errors.Is(err, ErrUnknown) { // a keeper from before there was this question takes it for one about no attempt
+		for _, i := range at {
+			if st, err := c.Stats(ctx, ids[i]); err == nil {
+				out[i] = &st
+			}
+		}
+		return
+	}
+	if err != nil || len(r.AllStats) != len(at) {
+		return
+	}
+	old := p.old()
+	for k, i := range at {
+		if out[i] = r.AllStats[k]; out[i] != nil {
+			out[i].OldKeeper = old
+		}
+	}
+}
+
+// old reports whether what runs there is the child of an earlier version.
+func (p *peer) old() bool {
+	l, err := p.current()
+	return err == nil && l != nil && !l.knows.current()
+}
