@@ -21,6 +21,7 @@ func (a *app) applyCommand() *cli.Command {
 		Description: example("mesita apply web.yaml", "mesita apply -f jobs/ -f more.yaml --dry-run", "mesita apply jobs/ --prune -l team=web", "mesita apply - < jobs.yaml"),
 		Flags: []cli.Flag{
 			filesFlag(),
+			option.VarFlag(),
 			option.DryRunFlag(),
 			&cli.BoolFlag{Name: "again", Usage: "let a batch that has ended, and is another by its file, run again"},
 			&cli.BoolFlag{Name: "prune", Usage: "stop the jobs with a name and --label that no file names"},
@@ -70,7 +71,7 @@ func (a *app) apply(c *cli.Context, cl *client.Client, docs *specfile.Docs) erro
 			specs = append(specs, &one)
 		}
 	}
-	if err := a.uploadAll(c, cl, specs); err != nil {
+	if err := a.uploadAll(c, cl, specs, docs.Folder); err != nil {
 		return docs.Located(err)
 	}
 	answer, err := a.together(c, docs, specs).do(c.Context, cl)
@@ -100,19 +101,20 @@ func onlyLooks(c *cli.Context) bool { return c.Bool("dry-run") || c.Command.Name
 
 // uploadAll stores each program once. What is only looked at is not uploaded, but
 // known by its digest.
-func (a *app) uploadAll(c *cli.Context, cl *client.Client, specs []*api.JobSpec) error {
+func (a *app) uploadAll(c *cli.Context, cl *client.Client, specs []*api.JobSpec, folder func(int) string) error {
 	known := map[string]string{}
 	for i, s := range specs {
 		if s.Program != "" || len(s.Command) == 0 {
 			continue
 		}
-		digest, ok := known[s.Command[0]]
+		path := beside(folder(i), s.Command[0])
+		digest, ok := known[path]
 		if !ok {
-			if err := a.upload(c, cl, s); err != nil {
+			if err := a.upload(c, cl, s, folder(i)); err != nil {
 				return api.InField(fmt.Sprintf("jobs[%d]", i), err)
 			}
 			digest = s.Program
-			known[s.Command[0]] = digest
+			known[path] = digest
 		}
 		s.Program = digest
 	}

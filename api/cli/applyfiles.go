@@ -22,7 +22,11 @@ func (a *app) readFiles(c *cli.Context, verb string) (*specfile.Docs, error) {
 	if len(named) == 0 {
 		return nil, usage("mesita %s FILE…: FILE is missing: name a file, a folder, or - for standard input; see --help", verb)
 	}
-	docs, read := new(specfile.Docs), map[string]bool{}
+	vars, err := option.Vars(c)
+	if err != nil {
+		return nil, err
+	}
+	docs, read := &specfile.Docs{Vars: vars}, map[string]bool{}
 	for _, source := range named {
 		files, err := filesAt(source)
 		if err != nil {
@@ -32,7 +36,7 @@ func (a *app) readFiles(c *cli.Context, verb string) (*specfile.Docs, error) {
 		for _, path := range files {
 			var b []byte
 			if path == "-" {
-				path = "stdin"
+				path = specfile.Stdin
 				b, err = option.ReadFrom(a.in, "file", path, specfile.MaxSize)
 			} else {
 				b, err = option.ReadFile("file", path, specfile.MaxSize)
@@ -51,7 +55,7 @@ func (a *app) readFiles(c *cli.Context, verb string) (*specfile.Docs, error) {
 	}
 	last := named[len(named)-1]
 	if last == "-" {
-		last = "stdin"
+		last = specfile.Stdin
 	}
 	if err := docs.Some(last); err != nil || !c.Bool("prune") {
 		return docs, err

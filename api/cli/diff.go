@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/option"
 	"github.com/mesita/mesita/api/client"
 	"github.com/urfave/cli/v2"
 )
@@ -16,6 +17,7 @@ func (a *app) diffCommand() *cli.Command {
 		Description: example("mesita diff web.yaml", "mesita diff -f jobs/ -o json", "mesita diff jobs/ --prune -l team=web"),
 		Flags: []cli.Flag{
 			filesFlag(),
+			option.VarFlag(),
 			&cli.BoolFlag{Name: "prune", Usage: "also the jobs with a name and --label that no file names"},
 			labelFlag("the label, to prune,"),
 			&cli.BoolFlag{Name: "no-upload", Usage: "as apply would not upload local programs"},
@@ -59,7 +61,7 @@ func (a *app) diff(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.uploadAll(c, cl, docs.Jobs); err != nil {
+	if err := a.uploadAll(c, cl, docs.Jobs, docs.Folder); err != nil {
 		return docs.Located(err)
 	}
 	answer, err := a.together(c, docs, docs.Jobs).do(c.Context, cl)

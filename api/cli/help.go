@@ -15,6 +15,7 @@ const helpWidth = 80
 func (a *app) helpCommand() *cli.Command {
 	return &cli.Command{
 		Name: "help", Usage: "explain a command, or a topic",
+		Description: example("mesita help run", "mesita help yaml"),
 		Subcommands: []*cli.Command{{
 			Name: "yaml", Usage: "explain the keys of files", ArgsUsage: "[KEY]",
 			Description: example("mesita help yaml", "mesita help yaml restart.delay"),

@@ -77,7 +77,7 @@ func (a *app) submit(c *cli.Context, s *api.JobSpec, command []string, after fun
 		return a.plan(c, cl, s)
 	}
 	a.warnAffinity(c, cl, &check)
-	if err := a.upload(c, cl, s); err != nil {
+	if err := a.upload(c, cl, s, ""); err != nil {
 		return err
 	}
 	j, err := cl.Submit(c.Context, s)

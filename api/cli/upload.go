@@ -17,13 +17,14 @@ import (
 var systemFolders = []string{"/bin/", "/sbin/", "/usr/", "/lib", "/opt/"}
 
 // upload stores the program of a spec in the cluster if it is a file of this
-// machine that the other nodes lack.
-func (a *app) upload(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
+// machine that the other nodes lack. Its path is relative to the folder; "" = the
+// working folder.
+func (a *app) upload(c *cli.Context, cl *client.Client, s *api.JobSpec, folder string) error {
 	path := s.Command[0]
 	if c.Bool("no-upload") || !strings.Contains(path, "/") {
 		return nil
 	}
-	abs, err := filepath.Abs(path)
+	abs, err := filepath.Abs(beside(folder, path))
 	if err != nil {
 		return err
 	}
@@ -36,6 +37,9 @@ func (a *app) upload(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
 	if err != nil {
 		if filepath.IsAbs(path) {
 			return nil // it may be there on the nodes
+		}
+		if folder != "" && folder != "." {
+			return api.FieldErrorf("command", "%s is not in %s, where the file is that names it: put it there, or give its full path", path, folder)
 		}
 		return api.FieldErrorf("command", "%s is not there: name a program of this machine, or one by its full path on the nodes", path)
 	}
@@ -61,6 +65,14 @@ func (a *app) upload(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
 	}
 	s.Program = digest
 	return nil
+}
+
+// beside is a path as seen from a folder.
+func beside(folder, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(folder, path)
 }
 
 // runnable refuses a file that no node could execute.

@@ -127,6 +127,9 @@ func (l *Line) flag(root *cli.App, args []string) (used int, err error) {
 	}
 	switch {
 	case f == nil && (name == "help" || name == "h"):
+		if help := root.Command("help"); l.Help && l.Command == nil && help != nil {
+			l.path, l.Command = []string{"help"}, help
+		}
 		l.Help = true
 		return 1, nil
 	case f == nil && name == "version" && l.Command == nil:

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -24,10 +25,14 @@ import (
 // MaxSize bounds a file, in bytes.
 const MaxSize = 4 << 20
 
+// Stdin is the name of what is read from standard input.
+const Stdin = "stdin"
+
 // Docs is what files ask for, each kind in the order of the files.
 type Docs struct {
 	Jobs       []*api.JobSpec
 	Partitions []*api.Partition
+	Vars       map[string]string // the values of ${NAME}; nil = such text is left as it is
 
 	jobs, partitions []place
 	named            map[string]int // jobs by their names
@@ -88,6 +93,15 @@ func (docs *Docs) Add(name string, b []byte) error {
 	}
 }
 
+// Folder is that of the file in which a job is: what it names is beside it. "" = the
+// working folder.
+func (docs *Docs) Folder(job int) string {
+	if name := docs.jobs[job].name; name != Stdin {
+		return filepath.Dir(name)
+	}
+	return ""
+}
+
 // Located says of an error of the cluster about jobs[N] or partitions[N], and maybe a
 // field of it, where that is: file, line, document, name and field. Other errors stay
 // as they are.
@@ -127,6 +141,12 @@ const kindPartition = "partition"
 func (f file) add(docs *Docs, n *yaml.Node, number int) error {
 	if n.Kind != yaml.MappingNode || len(n.Content) == 0 {
 		return f.errorf(n, "", "a job is a map of fields, such as name: web")
+	}
+	if docs.Vars != nil {
+		left := maxFilled
+		if err := f.substitute(n, docs.Vars, &left); err != nil {
+			return err
+		}
 	}
 	if err := f.plain(n); err != nil {
 		return err
@@ -181,6 +201,9 @@ func (f file) twice(first place) string {
 // job turns a document into a spec by way of JSON, so that flags, files and
 // the API read values alike.
 func (f file) job(n *yaml.Node) (*api.JobSpec, error) {
+	if err := f.loosen(n, reflect.TypeFor[api.JobSpec](), ""); err != nil {
+		return nil, err
+	}
 	if err := f.check(n, reflect.TypeFor[api.JobSpec](), ""); err != nil {
 		return nil, err
 	}
@@ -209,6 +232,9 @@ func (f file) partition(n *yaml.Node) (*api.Partition, error) {
 	}
 	body := *n
 	body.Content = own
+	if err := f.loosen(&body, reflect.TypeFor[api.Partition](), ""); err != nil {
+		return nil, err
+	}
 	if err := f.check(&body, reflect.TypeFor[api.Partition](), ""); err != nil {
 		return nil, err
 	}
@@ -286,11 +312,7 @@ func (f file) check(n *yaml.Node, t reflect.Type, field string) error {
 	if err == nil {
 		return nil
 	}
-	text := err.Error()
-	if t.Kind() == reflect.String && n.Kind == yaml.ScalarNode {
-		text = fmt.Sprintf("%s must be text: put it in quotes", n.Value)
-	}
-	return f.errorf(n, field, "%s", strings.TrimPrefix(text, ": "))
+	return f.errorf(n, field, "%s", strings.TrimPrefix(err.Error(), ": "))
 }
 
 func (f file) checkKeys(n *yaml.Node, t reflect.Type, field string) error {
