@@ -19,9 +19,8 @@ func (a *app) applyCommand() *cli.Command {
 	return &cli.Command{
 		Name: "apply", Usage: "make partitions and jobs be as YAML files say, all of them or none", ArgsUsage: "[FILE…]",
 		Description: example("mesita apply web.yaml", "mesita apply -f jobs/ -f more.yaml --dry-run", "mesita apply jobs/ --prune -l team=web", "mesita apply - < jobs.yaml"),
-		Flags: []cli.Flag{
+		Flags: append(option.VarFlags(),
 			filesFlag(),
-			option.VarFlag(),
 			option.DryRunFlag(),
 			&cli.BoolFlag{Name: "again", Usage: "let a batch that has ended, and is another by its file, run again"},
 			&cli.BoolFlag{Name: "prune", Usage: "stop the jobs with a name and --label that no file names"},
@@ -33,7 +32,7 @@ func (a *app) applyCommand() *cli.Command {
 			option.SpanFlag("timeout", 5*time.Minute, "the most `TIME` to wait for all services to run"),
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print ids only"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT` of the result: table, json or yaml"},
-		},
+		),
 		Action: func(c *cli.Context) error {
 			if c.Bool("prune") != c.IsSet("label") {
 				return usage("mesita apply --prune -l KEY=VALUE: --prune and --label go together: jobs with the label that no file names are stopped")

@@ -15,15 +15,14 @@ func (a *app) diffCommand() *cli.Command {
 	return &cli.Command{
 		Name: "diff", Usage: "print what apply would change, field by field; exits with 1 if something would be, and with 2 or more if it cannot be said", ArgsUsage: "[FILE…]",
 		Description: example("mesita diff web.yaml", "mesita diff -f jobs/ -o json", "mesita diff jobs/ --prune -l team=web"),
-		Flags: []cli.Flag{
+		Flags: append(option.VarFlags(),
 			filesFlag(),
-			option.VarFlag(),
 			&cli.BoolFlag{Name: "prune", Usage: "also the jobs with a name and --label that no file names"},
 			labelFlag("the label, to prune,"),
 			&cli.BoolFlag{Name: "no-upload", Usage: "as apply would not upload local programs"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the names alone of what would be changed"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT` of the result: table, json or yaml"},
-		},
+		),
 		Action: func(c *cli.Context) error { return trouble(a.diff(c)) },
 	}
 }

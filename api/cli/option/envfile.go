@@ -9,11 +9,11 @@ import (
 // maxEnvFile bounds an environment: Linux passes no more to a program.
 const maxEnvFile = 6 << 20
 
-// fillEnvFile adds the lines of a file as Docker Compose reads them: export before a
-// name, blanks around it, quotes around a value and comments are not part of either. No
-// value is taken from the environment, so $ is itself.
-func fillEnvFile(path string, s *api.JobSpec) error {
-	b, err := ReadFile("env-file", path, maxEnvFile)
+// readPairs adds the lines of a file that a flag names, as Docker Compose reads them:
+// export before a name, blanks around it, quotes around a value and comments are not part
+// of either. No value is taken from the environment, so $ is itself.
+func readPairs(flag, path string, to *map[string]string) error {
+	b, err := ReadFile(flag, path, maxEnvFile)
 	if err != nil {
 		return err
 	}
@@ -28,16 +28,16 @@ func fillEnvFile(path string, s *api.JobSpec) error {
 			name = after
 		}
 		if name = strings.TrimSpace(name); !ok || name == "" || strings.ContainsAny(name, " \t'\"") {
-			return api.FieldErrorf("env-file", "%s:%d: %q is not NAME=VALUE: give each name a value, which may be in quotes", path, number, shown(line))
+			return api.FieldErrorf(flag, "%s:%d: %q is not NAME=VALUE: give each name a value, which may be in quotes", path, number, shown(line))
 		}
 		value, why := envValue(strings.TrimSpace(rest))
 		if why != "" {
-			return api.FieldErrorf("env-file", "%s:%d: %q: %s", path, number, shown(line), why)
+			return api.FieldErrorf(flag, "%s:%d: %q: %s", path, number, shown(line), why)
 		}
-		if s.Env == nil {
-			s.Env = map[string]string{}
+		if *to == nil {
+			*to = map[string]string{}
 		}
-		s.Env[name] = value
+		(*to)[name] = value
 	}
 	return nil
 }

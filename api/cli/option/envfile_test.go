@@ -17,7 +17,7 @@ func TestEnvFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		var s api.JobSpec
-		err := fillEnvFile(path, &s)
+		err := readPairs("env-file", path, &s.Env)
 		return s.Env, err
 	}
 	got, err := read("\ufeffA=1\r\nexport C=3\nexport\tC2 = 3\n D = 4 \n# comment\n\n  # another\nE=\"a b\" # why\nF='x \"$y\\n'\nG=h # not\nH=\nI=\"a\\nb\\\"\\$c\\d\"\n" +

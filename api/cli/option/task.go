@@ -178,7 +178,7 @@ func custom(c *cli.Context) (map[string]api.Quantity, error) {
 
 func fillEnv(c *cli.Context, s *api.JobSpec) error {
 	if path := c.String("env-file"); path != "" {
-		if err := fillEnvFile(path, s); err != nil {
+		if err := readPairs("env-file", path, &s.Env); err != nil {
 			return err
 		}
 	}
