@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/cluster/datadir"
+	"github.com/mesita/mesita/cluster/localip"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
@@ -46,8 +47,10 @@ type Agent struct {
 	ringMu  sync.Mutex // held while the keys of gossip change
 	selfMu  sync.Mutex // held to change self, and to read what changes
 	addr    string     // that others reach
-	started uint64     // grows with each start
-	counted bool       // this start is in what the node remembers of itself
+	moved   string     // the one of the start before, if it was another
+	address localip.Found
+	started uint64 // grows with each start
+	counted bool   // this start is in what the node remembers of itself
 	pending *datadir.Pending
 	makes   bool // this start has to make the cluster, or did not note that it was made
 
@@ -117,6 +120,7 @@ type Ready struct {
 	Name        string
 	ClusterName string
 	API         string // https://host:port
+	Address     string // which of several was found to be what others reach, and why
 	CA          string // file by which API is verified
 	Socket      string
 	HTTP        string   // http://host:port, "" = none
@@ -141,7 +145,7 @@ func (a *Agent) Run(ctx context.Context, ready func(Ready)) error {
 	var once sync.Once
 	for {
 		err := a.live(ctx, func(r Ready) { once.Do(func() { ready(r) }) })
-		if !errors.Is(err, errNewAge) && !errors.Is(err, errOdd) && !errors.Is(err, errDemoted) || ctx.Err() != nil {
+		if !errors.Is(err, errNewAge) && !errors.Is(err, errOdd) && !errors.Is(err, errDemoted) && !errors.Is(err, errMoved) || ctx.Err() != nil {
 			return err
 		}
 		if a, err = New(a.cfg); err != nil {
@@ -244,6 +248,7 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	a.stack.start("removed nodes", a.endRemoved)
 	a.stack.start("certificate", a.rotator().Run)
 	a.stack.start("certificate names", a.keepNamed)
+	a.stack.start("address", a.followAddress)
 	a.history = history.New(history.Config{Dir: a.dir.File("events"), Node: a.self.Name, Source: a.store, MaxBytes: a.cfg.EventBytes, MaxAge: a.cfg.EventAge, Now: a.cfg.Now, Log: a.log})
 	a.stack.start("history", a.history.Run)
 	a.audit = audit.New(audit.Config{Dir: a.dir.File("audit"), Node: a.self.Name, MaxBytes: a.cfg.AuditBytes, MaxAge: a.cfg.AuditAge, Now: a.cfg.Now, Log: a.log})
@@ -382,9 +387,9 @@ func (a *Agent) openListeners(l *listeners) error {
 			return listenError("http", a.cfg.HTTP, err)
 		}
 	}
-	a.addr, err = a.cfg.advertise(l.tcp.Addr().(*net.TCPAddr))
+	a.findAddress(l.tcp.Addr().(*net.TCPAddr))
 	a.cfg.Listen = l.tcp.Addr().String() // a port that was found stays the node's, whatever age it is in
-	return err
+	return nil
 }
 
 // listenBoth opens the one port for TCP and UDP; with port 0 it looks for one
@@ -430,6 +435,7 @@ func (a *Agent) readiness(l *listeners) Ready {
 	if a.spared {
 		r.Warnings = append(r.Warnings, "this node was in cluster "+a.self.Cluster+" already: the token was not needed and is not used up; it starts with `mesita node start`, and its key gets it new certificates")
 	}
+	r.Warnings, r.Address = append(r.Warnings, a.addressWarnings()...), a.address.Choice()
 	if l.http != nil {
 		r.HTTP = "http://" + l.http.Addr().String()
 	}

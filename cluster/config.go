@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/cluster/localip"
 	"github.com/mesita/mesita/executor/clock"
 )
 
@@ -168,42 +170,17 @@ func (c *Config) listenAddr() (*net.TCPAddr, error) {
 }
 
 // advertise is the address under which others reach this node, given the one
-// it listens on.
-func (c *Config) advertise(bound *net.TCPAddr) (string, error) {
+// it listens on; it is also in the second if it was not said but found.
+func (c *Config) advertise(ctx context.Context, bound *net.TCPAddr, towards []string) (string, localip.Found) {
 	if c.Advertise != "" {
-		return withPort(c.Advertise), nil
+		return withPort(c.Advertise), localip.Found{}
 	}
-	ip := bound.IP
+	ip, found := bound.IP, localip.Found{}
 	if ip == nil || ip.IsUnspecified() {
-		ip = outboundIP()
+		found = localip.Choose(ctx, ip.To4() != nil, towards)
+		ip = found.IP
 	}
-	if ip == nil {
-		return "", api.FieldErrorf("listen", "this machine has no address that others reach: give one with --listen IP:%d", bound.Port)
-	}
-	return net.JoinHostPort(ip.String(), strconv.Itoa(bound.Port)), nil
-}
-
-// outboundIP is the first global unicast address of an interface that is up,
-// or loopback when there is none.
-func outboundIP() net.IP {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil
-	}
-	var loop net.IP
-	for _, a := range addrs {
-		n, ok := a.(*net.IPNet)
-		if !ok {
-			continue
-		}
-		if n.IP.IsGlobalUnicast() {
-			return n.IP
-		}
-		if n.IP.IsLoopback() && loop == nil {
-			loop = n.IP
-		}
-	}
-	return loop
+	return net.JoinHostPort(ip.String(), strconv.Itoa(bound.Port)), found
 }
 
 func withPort(addr string) string {

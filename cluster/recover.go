@@ -170,9 +170,7 @@ func openToRecover(cfg *Config, clusterName string) (dir *datadir.Dir, self *dat
 	if err != nil {
 		return nil, nil, "", err
 	}
-	if addr, err = cfg.advertise(&net.TCPAddr{IP: listen.IP, Port: listen.Port}); err != nil {
-		return nil, nil, "", err
-	}
+	addr, _ = cfg.advertise(context.Background(), &net.TCPAddr{IP: listen.IP, Port: listen.Port}, self.Seeds)
 	if listen.Port == 0 {
 		addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(DefaultPort)) // only a hint: nodes are found by their ids
 	}

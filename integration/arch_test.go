@@ -46,6 +46,7 @@ var imports = map[string][]string{
 	"cluster/ages":       {},
 	"cluster/datadir":    {"api", "cluster/ages", "cluster/consensus", "executor/sealed"},
 	"cluster/calm":       {},
+	"cluster/localip":    {},
 	"cluster/tlsconf":    {"api", "api/backoff", "api/budget", "cluster/calm"},
 	"cluster/history":    {"api"},
 	"cluster/audit":      {"api"},

@@ -54,6 +54,9 @@ func (a *app) greet(w welcome) {
 		fmt.Fprint(a.err, wrapped("! "+s, width))
 	}
 	fmt.Fprintf(a.err, "  cluster  %s\n  api      %s\n  metrics  %s/metrics\n", w.ClusterName, w.API, w.API)
+	if w.Address != "" {
+		fmt.Fprintf(a.err, "  address  %s\n", strings.ReplaceAll(w.Address, "; ", ";\n           "))
+	}
 	fmt.Fprintf(a.err, "  CA       %s\n           as in: curl --cacert %s %s/v1/health\n", w.CA, w.CA, w.API)
 	if w.HTTP != "" {
 		fmt.Fprintf(a.err, "  http     %s\n", w.HTTP)
