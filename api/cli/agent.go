@@ -22,7 +22,7 @@ import (
 func agentFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "name", Usage: "`NAME` of the node, unique in the cluster (default: the host name)"},
-		&cli.StringFlag{Name: "data", EnvVars: []string{"MESITA_DATA"}, Value: cluster.DefaultDataDir, Usage: "data `DIR`"},
+		dataFlag(),
 		&cli.StringFlag{Name: "listen", Value: fmt.Sprintf("0.0.0.0:%d", cluster.DefaultPort), Usage: "`IP:PORT` of the one port, TCP and UDP"},
 		&cli.StringFlag{Name: "advertise", Usage: "`IP:PORT` that the others reach (default: found from --listen)"},
 		&cli.StringFlag{Name: "http", Usage: "plain HTTP on loopback, `127.0.0.1:PORT`; a token is needed"},
@@ -39,6 +39,10 @@ func agentFlags() []cli.Flag {
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "`FORMAT` of the log on standard error: text or json"},
 		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "`LEVEL`: debug, info, warn or error"},
 	}
+}
+
+func dataFlag() cli.Flag {
+	return &cli.StringFlag{Name: "data", EnvVars: []string{"MESITA_DATA"}, Value: cluster.DefaultDataDir, Usage: "data `DIR`"}
 }
 
 func memOvercommitFlag() cli.Flag {
@@ -83,14 +87,15 @@ func (a *app) logger(c *cli.Context) (*slog.Logger, error) {
 }
 
 // runAgent runs a node here, or starts itself in the background.
-func (a *app) runAgent(c *cli.Context, cfg cluster.Config) error {
+func (a *app) runAgent(c *cli.Context, cfg cluster.Config, conf *configured) error {
 	if c.Bool("foreground") || os.Getenv("INVOCATION_ID") != "" {
-		return a.foreground(c.Context, cfg)
+		return conf.located(a.foreground(c.Context, cfg, func() { a.keepSettings(c, conf) }))
 	}
-	return a.background(c.Context, cfg)
+	return conf.located(a.background(c, cfg, conf))
 }
 
-func (a *app) foreground(ctx context.Context, cfg cluster.Config) error {
+// foreground runs a node; begun is called as it is ready.
+func (a *app) foreground(ctx context.Context, cfg cluster.Config, begun func()) error {
 	agent, err := cluster.New(cfg)
 	if err != nil {
 		return err
@@ -104,6 +109,7 @@ func (a *app) foreground(ctx context.Context, cfg cluster.Config) error {
 	begin := time.Now()
 	return agent.Run(ctx, func(r cluster.Ready) {
 		w := welcome{r, time.Since(begin)}
+		begun()
 		if behind {
 			a.greet(w) // in its log
 			a.handOver(w)
@@ -167,5 +173,5 @@ func (a *app) dev(c *cli.Context) error {
 	if cfg.Socket == "" {
 		cfg.Socket = filepath.Join(cfg.DataDir, "mesita.sock")
 	}
-	return a.foreground(c.Context, cfg)
+	return a.foreground(c.Context, cfg, func() {})
 }

@@ -21,7 +21,7 @@ func TestDaemonArgsHideTheToken(t *testing.T) {
 		"node join --token=secret -- a:1":         "node join --foreground -- a:1",
 		"node join --token-file f --attr a=b oak": "node join --token-file f --attr a=b oak --foreground",
 	} {
-		if got := strings.Join(daemonArgs(strings.Fields(in)), " "); got != want {
+		if got := strings.Join(daemonArgs(strings.Fields(in), nil), " "); got != want {
 			t.Errorf("%s: %s, want %s", in, got, want)
 		}
 	}
@@ -57,6 +57,14 @@ func ptyOf(t *testing.T) (side, main *os.File) {
 	}
 	t.Cleanup(func() { side.Close() })
 	return side, main
+}
+
+// What the file says as well is left out, so that a change of the file counts at a restart.
+func TestDaemonArgsLeaveToTheFileWhatItHas(t *testing.T) {
+	given := "--socket s node start --attr a=b --listen=x --allow-root --attr c=d --data d -- z"
+	if got := strings.Join(daemonArgs(strings.Fields(given), map[string]bool{"attr": true, "listen": true, "allow-root": true, "http": true}), " "); got != "--socket s node start --data d --foreground -- z" {
+		t.Errorf("left is %s", got)
+	}
 }
 
 // terminal is one, and what was printed on it by the time that text is.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,13 +20,14 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/client"
 	"github.com/mesita/mesita/cluster"
+	"github.com/urfave/cli/v2"
 )
 
 // This file starts a node in the background, and passes on what it says.
 
 // background starts this program again as a daemon, waits until it is ready
 // and passes on what it says.
-func (a *app) background(ctx context.Context, cfg cluster.Config) error {
+func (a *app) background(c *cli.Context, cfg cluster.Config, conf *configured) error {
 	if _, err := cluster.New(cfg); err != nil { // refuse at once what the daemon would refuse
 		return err
 	}
@@ -46,7 +48,8 @@ func (a *app) background(ctx context.Context, cfg cluster.Config) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(exe, daemonArgs(os.Args[1:])...)
+	undo := a.keepSettings(c, conf)
+	cmd := exec.Command(exe, daemonArgs(os.Args[1:], conf.same)...)
 	cmd.Env = append(os.Environ(), behindEnv+"=1")
 	if cfg.Token != "" {
 		cmd.Env = append(cmd.Env, joinTokenEnv+"="+cfg.Token)
@@ -57,33 +60,80 @@ func (a *app) background(ctx context.Context, cfg cluster.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := cmd.Start(); err != nil {
-		return err
+	if err = cmd.Start(); err == nil {
+		err = a.awaitDaemon(c.Context, cfg, cmd, out, daemonLog{path, at})
 	}
-	return a.awaitDaemon(ctx, cfg, cmd, out, daemonLog{path, at})
+	if err != nil {
+		undo()
+	}
+	return err
 }
 
 // joinTokenEnv hands the join token over.
 const joinTokenEnv = "MESITA_JOIN_TOKEN"
 
-// daemonArgs are those of the command with --foreground, and without the join
+// daemonArgs are those of the command with --foreground, without what node.yaml says
+// as well, so that what is changed there counts at the next start, and without the join
 // token: everybody may read a process's arguments.
-func daemonArgs(args []string) []string {
-	end := indexOf(args, "--")
-	if end < 0 {
-		end = len(args)
-	}
-	var out []string
-	for i := 0; i < end; i++ {
-		switch {
-		case args[i] == "--token" || args[i] == "-token":
-			i++ // its value
-		case strings.HasPrefix(args[i], "--token=") || strings.HasPrefix(args[i], "-token="):
-		default:
-			out = append(out, args[i])
+func daemonArgs(args []string, inFile map[string]bool) (out []string) {
+	words := wordsOf(args)
+	for i, w := range words {
+		if w.flag == "" && w.text[0] == "--" {
+			words = slices.Insert(words, i, word{"foreground", []string{"--foreground"}})
+			break
+		}
+		if i == len(words)-1 {
+			words = append(words, word{"foreground", []string{"--foreground"}})
 		}
 	}
-	return append(append(out, "--foreground"), args[end:]...)
+	for _, w := range words {
+		if w.flag != "token" && !inFile[w.flag] {
+			out = append(out, w.text...)
+		}
+	}
+	return out
+}
+
+// word is a flag with its value, or what is not a flag, as it was typed.
+type word struct {
+	flag string
+	text []string
+}
+
+// value is that of a flag, "" if it has none.
+func (w word) value() string {
+	if _, v, ok := strings.Cut(w.text[0], "="); ok || len(w.text) == 1 {
+		return v
+	}
+	return w.text[1]
+}
+
+// wordsOf takes a command line of node start or node join apart.
+func wordsOf(args []string) (out []word) {
+	bare := map[string]bool{"rejoin": true} // no value follows
+	for _, f := range append(agentFlags(), globalFlags()...) {
+		for _, name := range f.Names() {
+			bare[name] = isSwitch(f)
+		}
+	}
+	for i := 0; i < len(args); i++ {
+		name := strings.TrimLeft(args[i], "-")
+		switch {
+		case args[i] == "--":
+			return append(out, word{"", args[i:]})
+		case name == args[i]: // a command, or where to join
+			out = append(out, word{"", args[i : i+1]})
+			continue
+		}
+		name, _, whole := strings.Cut(name, "=")
+		end := i + 1
+		if !whole && !bare[name] {
+			end = min(i+2, len(args))
+		}
+		out = append(out, word{name, args[i:end]})
+		i = end - 1
+	}
+	return out
 }
 
 // slowStart is how often it is looked at what a start waits for.
@@ -221,13 +271,4 @@ func lastError(log string) string {
 		return s
 	}
 	return log
-}
-
-func indexOf(list []string, s string) int {
-	for i, v := range list {
-		if v == s {
-			return i
-		}
-	}
-	return -1
 }

@@ -123,8 +123,12 @@ func walk(cs []*cli.Command, f func(*cli.Command)) {
 func globalFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "addr", EnvVars: []string{"MESITA_ADDR"}, Usage: "`ADDRESSES` of nodes, HOST:PORT, comma-separated"},
-		&cli.StringFlag{Name: "socket", EnvVars: []string{"MESITA_SOCKET"}, Usage: "unix socket `PATH` of the node on this machine (default /run/mesita.sock)"},
+		socketFlag(),
 	}
+}
+
+func socketFlag() cli.Flag {
+	return &cli.StringFlag{Name: "socket", EnvVars: []string{"MESITA_SOCKET"}, Usage: "unix socket `PATH` of the node on this machine (default /run/mesita.sock)"}
 }
 
 // example is the part of a command's help that shows its use.

@@ -72,6 +72,8 @@ func (a *app) nouns(ctx context.Context, l *line.Line, noun, cur string) (words 
 		add(api.RightRoles)
 	case "ACTION":
 		add(auth.Actions())
+	case "SETTING":
+		add(settingNames())
 	case "ID": // of whatever has one
 		for _, n := range []string{"JOB", "NODE", "PARTITION"} {
 			words = append(words, a.nouns(ctx, l, n, cur)...)

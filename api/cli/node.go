@@ -18,7 +18,7 @@ import (
 func (a *app) nodeCommand() *cli.Command {
 	return &cli.Command{
 		Name: "node", Usage: "the servers of the cluster", Description: example("mesita node start", "mesita node ls"),
-		Subcommands: []*cli.Command{a.nodeStart(), a.nodeJoin(), a.nodeStop(), a.nodeRestart(), a.nodeLs(), a.nodeShow(), a.nodeDrain(), a.nodeResume(), a.nodePromote(), a.nodeDemote(), a.nodeRm(), a.nodeToken(), a.nodeInstall()},
+		Subcommands: []*cli.Command{a.nodeStart(), a.nodeJoin(), a.nodeStop(), a.nodeRestart(), a.nodeLs(), a.nodeShow(), a.nodeDrain(), a.nodeResume(), a.nodePromote(), a.nodeDemote(), a.nodeRm(), a.nodeToken(), a.nodeConfig(), a.nodeInstall()},
 	}
 }
 
@@ -35,12 +35,16 @@ func (a *app) nodeStart() *cli.Command {
 			if err := args(c, 0, 0, "node start"); err != nil {
 				return err
 			}
-			cfg, err := a.agentConfig(c)
+			conf, err := configure(c)
 			if err != nil {
 				return err
 			}
+			cfg, err := a.agentConfig(c)
+			if err != nil {
+				return conf.located(err)
+			}
 			cfg.Seeds, cfg.Rejoin = c.StringSlice("seed"), c.Bool("rejoin")
-			return a.runAgent(c, cfg)
+			return a.runAgent(c, cfg, conf)
 		},
 	}
 }
@@ -56,9 +60,13 @@ func (a *app) nodeJoin() *cli.Command {
 			if err := args(c, 1, 1, "node join ADDRESS --token TOKEN"); err != nil {
 				return err
 			}
-			cfg, err := a.agentConfig(c)
+			conf, err := configure(c)
 			if err != nil {
 				return err
+			}
+			cfg, err := a.agentConfig(c)
+			if err != nil {
+				return conf.located(err)
 			}
 			cfg.JoinAddrs, cfg.Token = strings.Split(c.Args().First(), ","), c.String("token")
 			if path := c.String("token-file"); path != "" {
@@ -74,7 +82,7 @@ func (a *app) nodeJoin() *cli.Command {
 			if _, err := api.ParseJoinToken(cfg.Token); err != nil {
 				return err
 			}
-			return a.runAgent(c, cfg)
+			return a.runAgent(c, cfg, conf)
 		},
 	}
 }

@@ -3,9 +3,11 @@ package cli
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/nodefile"
 	"github.com/mesita/mesita/cluster"
 	"github.com/urfave/cli/v2"
 )
@@ -25,6 +27,8 @@ KillMode=process
 Delegate=yes
 Restart=always
 RestartSec=1
+# Another node runs here already, or has the port: to try again changes nothing.
+RestartPreventExitStatus=5
 TimeoutStopSec=30
 LimitNOFILE=1048576
 TasksMax=infinity
@@ -39,49 +43,93 @@ const usersText = "# made by mesita node install: the group of tasks that no use
 
 func (a *app) nodeInstall() *cli.Command {
 	return &cli.Command{
-		Name: "install", Usage: "write the systemd unit that runs this node, and the user mesita-task", Description: example("mesita node install && systemd-sysusers && systemctl daemon-reload && systemctl enable --now mesita", "mesita node install --print --listen 10.0.0.11:5050"),
+		Name: "install", Usage: "have systemd run this node: write its unit, node.yaml, and the user mesita-task",
+		Description: "The settings go to node.yaml in the data folder: the flags given here, then those of the node that runs, then what the\nfile has. A node that runs is handed over to systemd: its daemon is stopped and started by the unit, its tasks run on.\n\n" +
+			example("mesita node install", "mesita node install --print --listen 10.0.0.11:5050", "mesita node install --root /mnt/image --resources cpus=4,mem=8GiB"),
 		Flags: append(agentFlags(),
 			&cli.BoolFlag{Name: "print", Aliases: []string{"dry-run"}, Usage: "print the unit instead"},
-			&cli.StringFlag{Name: "root", Value: "/", Usage: "write below this `DIR`"},
+			&cli.StringFlag{Name: "root", Value: "/", Usage: "write below this `DIR`, and leave what runs here alone"},
 		),
 		Action: func(c *cli.Context) error {
 			if err := args(c, 0, 0, "node install"); err != nil {
 				return err
 			}
-			cfg, err := a.agentConfig(c)
+			in, err := a.planInstall(c)
 			if err != nil {
 				return err
 			}
-			if _, err := cluster.New(cfg); err != nil {
+			if c.Bool("print") {
+				return a.printInstall(in)
+			}
+			if err := in.write(); err != nil {
 				return err
 			}
-			exe, err := os.Executable()
-			if err != nil {
-				return err
-			}
-			return a.writeUnit(c, fmt.Sprintf(unitText, strings.Join(unitCommand(c, exe), " ")))
+			fmt.Fprintln(a.out, in.path("/etc/systemd/system/"+unitName))
+			return a.startUnit(c, in)
 		},
 	}
 }
 
-// unitCommand is the start command with the flags that were given.
-func unitCommand(c *cli.Context, exe string) []string {
-	line := []string{exe, "node", "start", "--foreground"}
-	for _, f := range agentFlags() {
-		name := f.Names()[0]
-		if !c.IsSet(name) || name == "foreground" {
-			continue
-		}
-		if _, ok := f.(*cli.StringSliceFlag); ok {
-			for _, v := range c.StringSlice(name) {
-				line = append(line, "--"+name, unitQuote(v))
-			}
-			continue
-		}
-		line = append(line, "--"+name+"="+unitQuote(fmt.Sprint(c.Value(name))))
+const unitName = "mesita.service"
+
+// install is what is written, and where.
+type install struct {
+	root string // "" is the machine's own
+	unit string
+	file *nodefile.File
+	runs bool // a daemon that was started by hand has this data folder
+}
+
+func (in *install) path(p string) string { return in.root + p }
+
+func (a *app) planInstall(c *cli.Context) (*install, error) {
+	data, err := filepath.Abs(c.String("data"))
+	if err != nil {
+		return nil, api.FieldErrorf("data", "%v", err)
 	}
-	if s := c.String("socket"); s != "" {
-		line = append(line, "--socket="+unitQuote(s))
+	in := &install{root: strings.TrimSuffix(c.String("root"), "/")}
+	path := in.path(settingsPath(data))
+	if in.file, err = nodefile.Read(path, settingNames()); err != nil {
+		return nil, err
+	}
+	var running map[string][]string
+	if in.root == "" {
+		running = settingsOfDaemon(c, in.file)
+		in.runs = running != nil
+	}
+	if in.file == nil {
+		in.file = &nodefile.File{Path: path, Head: settingsHead}
+	}
+	for _, f := range settings() {
+		name := f.Names()[0]
+		if c.IsSet(name) {
+			in.file.Set(name, given(c, f), mayRepeat(f))
+		} else if running[name] != nil {
+			in.file.Set(name, running[name], mayRepeat(f))
+		}
+	}
+	if err := a.checkSettings(c, in.file); err != nil {
+		return nil, err
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	in.unit = fmt.Sprintf(unitText, strings.Join(unitCommand(c, exe, data), " "))
+	return in, nil
+}
+
+// unitCommand is the start command with what is not in node.yaml.
+func unitCommand(c *cli.Context, exe, data string) []string {
+	line := []string{exe, "node", "start", "--foreground"}
+	if data != cluster.DefaultDataDir {
+		line = append(line, unitQuote("--data="+data))
+	}
+	if c.IsSet("name") {
+		line = append(line, unitQuote("--name="+c.String("name")))
+	}
+	if c.Bool("voter-only") {
+		line = append(line, "--voter-only")
 	}
 	return line
 }
@@ -94,26 +142,33 @@ func unitQuote(s string) string {
 	return s
 }
 
-func (a *app) writeUnit(c *cli.Context, unit string) error {
-	if c.Bool("print") {
-		_, err := fmt.Fprint(a.out, unit)
+func (a *app) printInstall(in *install) error {
+	settings, err := in.file.Bytes()
+	if err != nil {
 		return err
 	}
-	dir := strings.TrimSuffix(c.String("root"), "/") + "/etc/systemd/system"
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	a.progress("would write %s:\n%s", in.file.Path, strings.TrimSuffix(string(settings), "\n"))
+	if in.runs {
+		a.progress("would stop the daemon that runs, and start the unit")
+	}
+	_, err = fmt.Fprint(a.out, in.unit)
+	return err
+}
+
+func (in *install) write() error {
+	if err := os.MkdirAll(filepath.Dir(in.file.Path), 0o711); err != nil {
 		return err
 	}
-	if err := os.WriteFile(dir+"/mesita.service", []byte(unit), 0o644); err != nil {
+	if err := in.file.Write(); err != nil {
 		return err
 	}
-	users := strings.TrimSuffix(c.String("root"), "/") + "/etc/sysusers.d"
-	if err := os.MkdirAll(users, 0o755); err != nil {
-		return err
+	for path, text := range map[string]string{"/etc/systemd/system/" + unitName: in.unit, "/etc/sysusers.d/mesita.conf": usersText} {
+		if err := os.MkdirAll(filepath.Dir(in.path(path)), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(in.path(path), []byte(text), 0o644); err != nil {
+			return err
+		}
 	}
-	if err := os.WriteFile(users+"/mesita.conf", []byte(usersText), 0o644); err != nil {
-		return err
-	}
-	fmt.Fprintln(a.out, dir+"/mesita.service")
-	a.progress("start it with: systemd-sysusers && systemctl daemon-reload && systemctl enable --now mesita")
 	return nil
 }

@@ -71,7 +71,7 @@ func (a *app) nodeStop() *cli.Command {
 			if err := d.stop(c.Context, option.Span(c, "timeout")); err != nil {
 				return err
 			}
-			a.progress("%s has stopped%s: `mesita node start` with its flags of before starts it again", d.called(n), keptRunning(n))
+			a.progress("%s has stopped%s: `mesita node start` starts it again", d.called(n), keptRunning(n))
 			if c.Bool("with-tasks") {
 				a.progress("it is drained: `mesita node resume %s` once it is back", n.Name)
 			}
@@ -294,29 +294,11 @@ func (d *localDaemon) stop(ctx context.Context, timeout time.Duration) error {
 // what was said of one start alone (a join, a rejoin, seeds) is left out.
 func startArgs(args []string) []string {
 	out := []string{"node", "start"}
-	alone := map[string]bool{"foreground": true, "f": true, "token": true, "token-file": true, "seed": true, "rejoin": true}
-	flags := map[string]bool{"rejoin": false} // whether a value follows
-	for _, f := range append(agentFlags(), globalFlags()...) {
-		_, bare := f.(*cli.BoolFlag)
-		for _, name := range f.Names() {
-			flags[name] = !bare
+	alone := map[string]bool{"": true, "foreground": true, "f": true, "token": true, "token-file": true, "seed": true, "rejoin": true}
+	for _, w := range wordsOf(args) {
+		if !alone[w.flag] {
+			out = append(out, w.text...)
 		}
-	}
-	for i := 0; i < len(args); i++ {
-		name := strings.TrimLeft(args[i], "-")
-		if name == args[i] {
-			continue // a command, or where to join
-		}
-		name, _, whole := strings.Cut(name, "=")
-		value, known := flags[name]
-		end := i
-		if !whole && (value || !known) {
-			end = min(i+1, len(args)-1)
-		}
-		if !alone[name] {
-			out = append(out, args[i:end+1]...)
-		}
-		i = end
 	}
 	return out
 }
