@@ -23,7 +23,7 @@ func agentFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "name", Usage: "`NAME` of the node, unique in the cluster (default: the host name)"},
 		dataFlag(),
-		&cli.StringFlag{Name: "listen", Value: fmt.Sprintf("0.0.0.0:%d", cluster.DefaultPort), Usage: "`IP:PORT` of the one port, TCP and UDP"},
+		listenFlag(),
 		&cli.StringFlag{Name: "advertise", Usage: "`IP:PORT` that the others reach (default: found from --listen)"},
 		&cli.StringFlag{Name: "http", Usage: "plain HTTP on loopback, `127.0.0.1:PORT`; a token is needed"},
 		&cli.StringSliceFlag{Name: "attr", Usage: "attribute `K=V` for constraints; may be repeated"},
@@ -43,6 +43,10 @@ func agentFlags() []cli.Flag {
 
 func dataFlag() cli.Flag {
 	return &cli.StringFlag{Name: "data", EnvVars: []string{"MESITA_DATA"}, Value: cluster.DefaultDataDir, Usage: "data `DIR`"}
+}
+
+func listenFlag() cli.Flag {
+	return &cli.StringFlag{Name: "listen", Value: fmt.Sprintf("0.0.0.0:%d", cluster.DefaultPort), Usage: "`IP:PORT` of the one port, TCP and UDP"}
 }
 
 func memOvercommitFlag() cli.Flag {

@@ -93,6 +93,16 @@ func (f *fake) partitionRoutes(handle func(string, func(*http.Request) (any, err
 		}
 		return map[string]any{"items": checks}, nil
 	})
+	handle("GET /v1/doctor", func(r *http.Request) (any, error) {
+		checks := []api.Check{
+			{Node: "oak", What: "disk", State: api.CheckOK, Found: "a small write is kept after 1.5 ms (/var/lib/mesita)"},
+			{Node: "oak", What: "space", State: api.CheckWarn, Found: "9GiB of 100GiB are free", Fix: "make room, or keep fewer logs"},
+		}
+		if r.FormValue("node") != "" {
+			return map[string]any{"items": checks[:1]}, nil
+		}
+		return map[string]any{"items": checks, "missing": []map[string]string{{"node": "elm", "reason": "is down"}}}, nil
+	})
 	handle("GET /v1/report", func(r *http.Request) (any, error) {
 		if r.FormValue("by") == api.ReportJob && r.FormValue("since") == "30d" {
 			return items([]*api.ReportRow{{By: api.ReportJob, Name: "nightly", Partition: "prod", CoreHours: 3}}), nil

@@ -52,6 +52,15 @@ func (c *Client) CheckAudit(ctx context.Context, node string) ([]*api.AuditCheck
 	return ofNodes[*api.AuditCheck](ctx, c, path)
 }
 
+// Examine has each node, or the one of a name or id, look at what it needs.
+func (c *Client) Examine(ctx context.Context, node string) ([]api.Check, []SilentNode, error) {
+	path := "/v1/doctor"
+	if node != "" {
+		path += "?" + url.Values{"node": {node}}.Encode()
+	}
+	return ofNodes[api.Check](ctx, c, path)
+}
+
 func ofNodes[T any](ctx context.Context, c *Client, path string) ([]T, []SilentNode, error) {
 	var a struct {
 		Items   []T          `json:"items"`

@@ -392,6 +392,7 @@ func TestNounsUseTheContract(t *testing.T) {
 		{"POST /v1/nodes/fir/resume {}", func() error { return c.Resume(ctx, "fir") }},
 		{"DELETE /v1/nodes/fir?force=1 ", func() error { return c.RemoveNode(ctx, "fir", true) }},
 		{"DELETE /v1/nodes/fir?dry_run=1&force=1 ", func() error { return c.MayRemoveNode(ctx, "fir", true) }},
+		{"GET /v1/doctor?node=oak ", func() error { _, _, err := c.Examine(ctx, "oak"); return err }},
 		{"GET /v1/stats ", func() error { return first(c.Stats(ctx)) }},
 		{"GET /v1/stats?node=oak ", func() error { return first(c.NodeStats(ctx, "oak")) }},
 		{"GET /v1/tokens?kind=client ", func() error { return first(c.Tokens(ctx, api.TokenClient)) }},

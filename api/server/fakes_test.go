@@ -349,6 +349,10 @@ func (f *fakeLocal) PutBlob(d string, fill func(io.Writer) error) error {
 	return nil
 }
 
+func (f *fakeLocal) Examine(context.Context) []api.Check {
+	return []api.Check{{Node: "oak", What: "disk", State: api.CheckOK, Found: "1 ms"}}
+}
+
 func (f *fakeLocal) DiskFull() (string, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -21,6 +21,7 @@ var least = map[string]api.Role{
 	"GET /v1/queue": api.RoleViewer, "GET /v1/tasks": api.RoleViewer, "GET /v1/tasks/{id}": api.RoleViewer, "POST /v1/tasks/{id}/stop": api.RoleOperator, "GET /v1/tasks/{id}/why": api.RoleViewer,
 	"GET /v1/tasks/{id}/logs": api.RoleViewer, "POST /v1/tasks/{id}/exec": api.RoleOperator, "GET /v1/stats": api.RoleViewer,
 	"GET /v1/nodes": api.RoleViewer, "GET /v1/nodes/{ref}": api.RoleViewer, "POST /v1/nodes/{ref}/drain": api.RoleAdmin, "POST /v1/nodes/{ref}/resume": api.RoleAdmin, "POST /v1/nodes/{ref}/promote": api.RoleAdmin, "POST /v1/nodes/{ref}/demote": api.RoleAdmin, "DELETE /v1/nodes/{ref}": api.RoleAdmin,
+	"GET /v1/doctor": api.RoleAdmin, "GET /v1/local/doctor": api.RoleAdmin,
 	"GET /v1/audit": api.RoleAdmin, "GET /v1/audit/check": api.RoleAdmin, "GET /v1/local/audit": api.RoleAdmin, "GET /v1/local/audit/check": api.RoleAdmin,
 	"GET /v1/events": api.RoleViewer, "GET /v1/tokens": api.RoleAdmin, "POST /v1/tokens": api.RoleAdmin, "DELETE /v1/tokens/{id}": api.RoleAdmin, "POST /v1/tokens/{id}/rights": api.RoleAdmin, "GET /v1/can": api.RoleViewer, "GET /v1/partitions": api.RoleViewer,
 	"GET /v1/partitions/{path...}": api.RoleViewer, "PUT /v1/partitions/{path...}": api.RoleAdmin, "DELETE /v1/partitions/{path...}": api.RoleAdmin, "GET /v1/incidents": api.RoleViewer, "GET /v1/report": api.RoleViewer, "POST /v1/incidents/close": api.RoleOperator,

@@ -122,6 +122,8 @@ type Local interface {
 	HasBlob(digest string) bool
 	OpenBlob(digest string) (content io.ReadCloser, size int64, err error)
 	PutBlob(digest string, fill func(io.Writer) error) error
+	// Examine looks at what the node needs, in bounded time.
+	Examine(ctx context.Context) []api.Check
 	// DiskFull reports whether the data folder takes no more, and which it is.
 	DiskFull() (folder string, full bool)
 }

@@ -90,6 +90,7 @@ func nodeRoutes(s *Server) []*exchange.Route {
 		{Method: post, Path: "/v1/nodes/{ref}/resume", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(resumeNode), Answer: api.NodeStatus{}, Summary: "let a drained node take work again"},
 		{Method: post, Path: "/v1/nodes/{ref}/promote", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(promoteNode), Answer: api.NodeStatus{}, Summary: "let a node become a voter that joined as a worker"},
 		{Method: post, Path: "/v1/nodes/{ref}/demote", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(demoteNode), Answer: api.NodeStatus{}, Summary: "take a node's right to vote; the key of the CA is changed then"},
+		{Method: get, Path: "/v1/doctor", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(doctor), Query: words("node"), Answer: []api.Check{}, Summary: "have each node, or one, look at what it needs: kernel, address, disk, certificate, clock, and the ways to the others, TCP and UDP"},
 		{Method: del, Path: "/v1/nodes/{ref}", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(removeNode), Query: words("force", "dry_run"), Answer: removed{}, Summary: "remove a node for good; dry_run=1 only says whether it may be"},
 	}
 }
@@ -128,6 +129,7 @@ func peerRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
 		{Method: get, Path: "/v1/local/audit", Action: auth.ManageCluster, Scope: auth.OfCluster, Handle: s.on(localAudit), Query: auditQuery, Local: true, Answer: []api.AuditRecord{}, Summary: "what this node has recorded"},
 		{Method: get, Path: "/v1/local/audit/check", Action: auth.ManageCluster, Scope: auth.OfCluster, Handle: s.on(localAuditCheck), Query: words("number"), Local: true, Answer: api.AuditCheck{}, Summary: "whether the audit of this node is as it was written"},
+		{Method: get, Path: "/v1/local/doctor", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(localDoctor), Local: true, Answer: []api.Check{}, Summary: "what this node finds of what it needs"},
 		{Method: get, Path: "/v1/local/stats", Action: auth.Look, Scope: auth.OfAny, Nodes: true, Handle: s.on(localStats), Local: true, Answer: []api.TaskStats{}, Summary: "what this node's tasks use now"},
 		{Method: get, Path: "/v1/local/tasks/{id}/logs", Action: auth.ReadLogs, Scope: auth.OfVouched, Handle: s.on(localLogs), Query: logQuery, Local: true, Stream: true, Raw: true, Answer: api.LogLine{}, Summary: "a log that this node has"},
 		{Method: post, Path: "/v1/local/tasks/{id}/exec", Action: auth.Exec, Scope: auth.OfVouched, Handle: s.on(localExec), Query: execQuery, Local: true, Stream: true, Answer: exchange.Text(""), Summary: "run a command beside a task of this node"},

@@ -145,6 +145,9 @@ func madeHere() func(name string) bool {
 // Has reports whether an address is of this machine. Where that is not known it is.
 func Has(ip net.IP) bool {
 	list, err := net.InterfaceAddrs()
+	if ip.IsLoopback() {
+		return true // all of them, and one is listed
+	}
 	return err != nil || slices.ContainsFunc(list, func(a net.Addr) bool {
 		n, ok := a.(*net.IPNet)
 		return ok && n.IP.Equal(ip)
