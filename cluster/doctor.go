@@ -24,7 +24,8 @@ const (
 
 // Examine looks at what this node needs, and at the ways to the others.
 func (l local) Examine(ctx context.Context) []api.Check {
-	out := []api.Check{l.ownKernel(), l.ownAddress(), doctor.Disk(ctx, l.dir.Path), doctor.Space(l.dir.Path), doctor.Certificate(l.certs.Leaf(), l.cfg.Wall())}
+	out := []api.Check{l.ownKernel(), l.ownAddress(), doctor.Disk(ctx, l.dir.Path), doctor.Space(l.dir.Path),
+		doctor.Certificate(l.certs.Leaf(), l.cfg.Wall())}
 	if l.exec.DiskFull() {
 		out[3] = doctor.Fail("space", "make room, or lower --disk-reserve", "the data folder takes nothing more")
 	}
@@ -45,7 +46,8 @@ func (l local) ownKernel() api.Check {
 func (l local) ownAddress() api.Check {
 	host, _, _ := net.SplitHostPort(l.addr)
 	if ip := net.ParseIP(host); ip != nil && !localip.Has(ip) {
-		return doctor.Warn("address", "if no router leads from there to this machine: mesita node config set advertise=ADDRESS", "the others are told %s, which this machine does not have", l.addr)
+		return doctor.Warn("address", "if no router leads from there to this machine: mesita node config set advertise=ADDRESS",
+			"the others are told %s, which this machine does not have", l.addr)
 	}
 	return doctor.OK("address", "%s is of this machine", l.addr)
 }
@@ -103,12 +105,14 @@ func (l local) way(ctx context.Context, n *api.Node) (out []api.Check, ahead tim
 	began := l.cfg.Wall()
 	at, err := l.clockOf(ctx, n.ID)
 	if err != nil {
-		out = append(out, doctor.Fail("ways", fmt.Sprintf("start mesita on %s, or open port %s for TCP there", n.Name, port), "no answer from %s (%s) by TCP: %v", n.Name, n.Addr, err))
+		out = append(out, doctor.Fail("ways", fmt.Sprintf("start mesita on %s, or open port %s for TCP there", n.Name, port),
+			"no answer from %s (%s) by TCP: %v", n.Name, n.Addr, err))
 	} else {
 		ahead = at.Sub(began.Add(l.cfg.Wall().Sub(began) / 2))
 	}
 	if perr := l.gossip.Load().Ping(ctx, n.ID); perr != nil {
-		out = append(out, doctor.Fail("ways", fmt.Sprintf("open port %s for UDP on %s and here", port, n.Name), "no answer from %s (%s) by UDP", n.Name, n.Addr))
+		out = append(out, doctor.Fail("ways", fmt.Sprintf("open port %s for UDP on %s and here", port, n.Name),
+			"no answer from %s (%s) by UDP", n.Name, n.Addr))
 	}
 	return out, ahead
 }

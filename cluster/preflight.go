@@ -72,9 +72,11 @@ func (c *Config) futureAddress(ctx context.Context, listen *net.TCPAddr) api.Che
 	ip := net.ParseIP(host)
 	switch {
 	case ip != nil && ip.IsLoopback():
-		return doctor.Warn("address", "give one with --listen, unless all nodes are on this machine", "the others would be told %s, which leads nowhere but here", addr)
+		return doctor.Warn("address", "give one with --listen, unless all nodes are on this machine",
+			"the others would be told %s, which leads nowhere but here", addr)
 	case ip != nil && !localip.Has(ip):
-		return doctor.Warn("address", "give another --advertise, unless a router leads from there to this machine", "%s is not of this machine", addr)
+		return doctor.Warn("address", "give another --advertise, unless a router leads from there to this machine",
+			"%s is not of this machine", addr)
 	case found.Choice() != "":
 		return doctor.OK("address", "%s", found.Choice())
 	}
@@ -93,10 +95,12 @@ func wayTo(ctx context.Context, addr, pin string, wall func() time.Time) []api.C
 	conf.NextProtos = []string{"http/1.1"}
 	at, err := dateAt(ctx, addr, conf)
 	if errors.Is(err, tlsconf.ErrPinMismatch) {
-		return []api.Check{doctor.Fail("join", "get a token with `mesita node token` on a node of the cluster that you mean", "the node at %s is not of the token's cluster", addr)}
+		return []api.Check{doctor.Fail("join", "get a token with `mesita node token` on a node of the cluster that you mean",
+			"the node at %s is not of the token's cluster", addr)}
 	}
 	if err != nil {
-		return []api.Check{doctor.Fail("join", fmt.Sprintf("is mesita running there, and port %s open for TCP?", portOf(addr)), "no answer from %s: %v", addr, err)}
+		return []api.Check{doctor.Fail("join", fmt.Sprintf("is mesita running there, and port %s open for TCP?", portOf(addr)),
+			"no answer from %s: %v", addr, err)}
 	}
 	text := "a node answers at " + addr + " by TCP; UDP can be tried once this one joined"
 	if pin != "" {

@@ -14,12 +14,15 @@ import (
 func TestANodeFollowsItsMachine(t *testing.T) {
 	l := newLab(t, 1)
 	n := l.Nodes[0]
-	for _, args := range []string{"link add docker0 type bridge", "addr add 172.17.0.1/16 dev docker0", "link set docker0 up", "route add default via 10.77.0.254 dev eth0"} {
+	for _, args := range []string{"link add docker0 type bridge", "addr add 172.17.0.1/16 dev docker0", "link set docker0 up",
+		"route add default via 10.77.0.254 dev eth0"} {
 		l.Run("ip", append([]string{"-n", n.NS}, strings.Fields(args)...)...)
 	}
-	start := exec.Command("nsenter", "--net=/run/netns/"+n.NS, n.Bin, "--socket", n.Socket, "node", "start", "--name", n.Name, "--data", n.Dir+"/data", "--slice", n.Slice())
+	start := exec.Command("nsenter", "--net=/run/netns/"+n.NS, n.Bin, "--socket", n.Socket, "node", "start", "--name", n.Name,
+		"--data", n.Dir+"/data", "--slice", n.Slice())
 	text := onTerminal(t, start)
-	for _, want := range []string{"api=https://" + n.IP + ":5050 ", "--advertise takes another: 172.17.0.1 (docker0)", "node join " + n.IP + " --token"} {
+	for _, want := range []string{"api=https://" + n.IP + ":5050 ", "--advertise takes another: 172.17.0.1 (docker0)",
+		"node join " + n.IP + " --token"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("it does not say %q: %s", want, text)
 		}

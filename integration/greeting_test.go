@@ -56,13 +56,15 @@ func TestGreetingsHaveOneOrder(t *testing.T) {
 		if err := os.MkdirAll(n.Dir, 0o711); err != nil {
 			t.Fatal(err)
 		}
-		start := exec.Command("nsenter", "--net=/run/netns/"+n.NS, n.Bin, "--socket", n.Socket, "node", "start", "--name", n.Name, "--data", dir, "--listen", n.IP+":5050", "--slice", n.Slice())
+		start := exec.Command("nsenter", "--net=/run/netns/"+n.NS, n.Bin, "--socket", n.Socket, "node", "start", "--name", n.Name,
+			"--data", dir, "--listen", n.IP+":5050", "--slice", n.Slice())
 		text := onTerminal(t, start)
 		if _, errs, code := n.CLI("node", "stop"); code != 0 {
 			t.Fatalf("stop it: %s", errs)
 		}
 		lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
-		if !strings.HasPrefix(lines[0], "✓ ") || !strings.HasPrefix(lines[len(lines)-1], "  sudo mesita node join "+n.IP+" --token mst1-") || !strings.HasPrefix(lines[len(lines)-3], "ready name=") {
+		if !strings.HasPrefix(lines[0], "✓ ") || !strings.HasPrefix(lines[len(lines)-1],
+			"  sudo mesita node join "+n.IP+" --token mst1-") || !strings.HasPrefix(lines[len(lines)-3], "ready name=") {
 			t.Fatalf("start %d says:\n%s", i, text)
 		}
 		if log, err := os.ReadFile(filepath.Join(dir, "mesita.log")); err != nil || strings.Contains(string(log), "mst1-") {

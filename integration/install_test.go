@@ -37,7 +37,8 @@ func TestInstallTakesARunningNodeOver(t *testing.T) {
 		}
 	}
 	inside := []string{"--net=/run/netns/" + n.NS}
-	start := exec.Command("nsenter", append(inside, n.Bin, "--socket", n.Socket, "node", "start", "--name", n.Name, "--data", data, "--listen", n.IP+":5050", "--slice", n.Slice(),
+	start := exec.Command("nsenter", append(inside, n.Bin, "--socket", n.Socket, "node", "start", "--name", n.Name, "--data",
+		data, "--listen", n.IP+":5050", "--slice", n.Slice(),
 		"--resources", "cpus=3,mem=2GiB,disk=2GiB", "--attr", "rack=a b", "--log-level", "warn")...)
 	if out, err := start.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -53,7 +54,8 @@ func TestInstallTakesARunningNodeOver(t *testing.T) {
 	// The unit is written to a folder of this command's own.
 	install := func() (string, error) {
 		sh := "mount -t tmpfs none /etc/systemd && mkdir -p /etc/sysusers.d && mount -t tmpfs none /etc/sysusers.d && exec \"$@\""
-		cmd := exec.Command("nsenter", append(inside, "unshare", "-m", "sh", "-c", sh, "sh", n.Bin, "--socket", n.Socket, "node", "install", "--data", data)...)
+		cmd := exec.Command("nsenter", append(inside, "unshare", "-m", "sh", "-c", sh, "sh", n.Bin, "--socket", n.Socket, "node",
+			"install", "--data", data)...)
 		cmd.Env = append(os.Environ(), "PATH="+tools+":"+os.Getenv("PATH"))
 		out, err := cmd.CombinedOutput()
 		return string(out), err

@@ -22,12 +22,15 @@ var doctorColumns = []column[api.Check]{
 
 func (a *app) doctorCommand() *cli.Command {
 	return &cli.Command{
-		Name: "doctor", Usage: "look for what is wrong with the nodes, or with this machine before it becomes one", ArgsUsage: "[ADDRESS[,ADDRESS…]]",
-		Description: "Each node looks at its kernel, address, disk, certificate and clock, and at the ways to the others. Where no node\nruns, or with the ADDRESS of a node to join, this machine is looked at. Exits with 1 if something fails.\n\n" +
+		Name: "doctor", ArgsUsage: "[ADDRESS[,ADDRESS…]]",
+		Usage: "look for what is wrong with the nodes, or with this machine before it is one",
+		Description: "Each node looks at its kernel, address, disk, certificate and clock, and at the ways to the others. Where no " +
+			"node\nruns, or with the ADDRESS of a node to join, this machine is looked at. Exits with 1 if something fails.\n\n" +
 			example("mesita doctor", "mesita doctor --node oak", "mesita doctor 10.0.0.11 --token mst1-pine-…"),
 		Flags: readFlags(
 			&cli.StringFlag{Name: "node", Usage: "only that `NODE`"},
-			&cli.StringFlag{Name: "token", EnvVars: []string{joinTokenEnv}, Usage: "the join token, `mst1-…`: is the node at ADDRESS of its cluster?"},
+			&cli.StringFlag{Name: "token", EnvVars: []string{joinTokenEnv},
+				Usage: "the join token, `mst1-…`: is the node at ADDRESS of its cluster?"},
 			dataFlag(),
 			listenFlag(),
 		),
@@ -74,7 +77,8 @@ func (a *app) examineNodes(ctx context.Context, cl *client.Client, node string) 
 		return nil, err
 	}
 	for _, s := range silent {
-		checks = append(checks, api.Check{Node: s.Node, What: "answer", State: api.CheckFail, Found: s.Reason, Fix: "see mesita.log there, or `mesita node rm` if it is gone for good"})
+		checks = append(checks, api.Check{Node: s.Node, What: "answer", State: api.CheckFail, Found: s.Reason,
+			Fix: "see mesita.log there, or `mesita node rm` if it is gone for good"})
 	}
 	if node != "" {
 		return checks, nil

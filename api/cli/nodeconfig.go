@@ -32,8 +32,10 @@ var settingColumns = []column[setting]{
 func (a *app) nodeConfig() *cli.Command {
 	return &cli.Command{
 		Name: "config", Usage: "show or change the settings with which this machine's node starts", ArgsUsage: "[set|unset] [SETTING[=VALUE]…]",
-		Description: "They are in node.yaml in the data folder, which the first start writes. A flag goes before the file, and the\nfile before the default. A change counts from the next start on.\n\n" +
-			example("mesita node config", "mesita node config set listen=10.0.0.11:5050 resources=cpus=4,mem=8GiB", "mesita node config set attr=rack=a attr=disk=ssd", "mesita node config unset http"),
+		Description: "They are in node.yaml in the data folder, which the first start writes. A flag goes before the file, and " +
+			"the\nfile before the default. A change counts from the next start on.\n\n" +
+			example("mesita node config", "mesita node config set listen=10.0.0.11:5050 resources=cpus=4,mem=8GiB",
+				"mesita node config set attr=rack=a attr=disk=ssd", "mesita node config unset http"),
 		Flags: readFlags(dataFlag(), option.DryRunFlag()),
 		Action: func(c *cli.Context) error {
 			file, err := nodefile.Read(settingsPath(c.String("data")), settingNames())
@@ -157,7 +159,8 @@ func unsetOne(file *nodefile.File, word string, _ bool) (string, error) {
 }
 
 // changeSettings makes all changes or none.
-func (a *app) changeSettings(c *cli.Context, file *nodefile.File, words []string, change func(*nodefile.File, string, bool) (string, error)) error {
+func (a *app) changeSettings(c *cli.Context, file *nodefile.File, words []string,
+	change func(*nodefile.File, string, bool) (string, error)) error {
 	if file == nil {
 		file = &nodefile.File{Path: settingsPath(c.String("data")), Head: settingsHead}
 	}

@@ -39,13 +39,17 @@ WantedBy=multi-user.target
 
 // usersText has systemd make the user and group that tasks are called by which
 // have a user of their own. All of them are in the group.
-const usersText = "# made by mesita node install: the group of tasks that no user is given for\nu " + api.TaskUser + " - \"a task of mesita\"\n"
+const usersText = "# made by mesita node install: the group of tasks that no user is given for\n" +
+	"u " + api.TaskUser + " - \"a task of mesita\"\n"
 
 func (a *app) nodeInstall() *cli.Command {
 	return &cli.Command{
 		Name: "install", Usage: "have systemd run this node: write its unit, node.yaml, and the user mesita-task",
-		Description: "The settings go to node.yaml in the data folder: the flags given here, then those of the node that runs, then what the\nfile has. A node that runs is handed over to systemd: its daemon is stopped and started by the unit, its tasks run on.\n\n" +
-			example("mesita node install", "mesita node install --print --listen 10.0.0.11:5050", "mesita node install --root /mnt/image --resources cpus=4,mem=8GiB"),
+		Description: "The settings go to node.yaml in the data folder: the flags given here, then those of the node that runs, " +
+			"then what the\nfile has. A node that runs is handed over to systemd: its daemon is stopped and started by the unit, its " +
+			"tasks run on.\n\n" +
+			example("mesita node install", "mesita node install --print --listen 10.0.0.11:5050",
+				"mesita node install --root /mnt/image --resources cpus=4,mem=8GiB"),
 		Flags: append(agentFlags(),
 			&cli.BoolFlag{Name: "print", Aliases: []string{"dry-run"}, Usage: "print the unit instead"},
 			&cli.StringFlag{Name: "root", Value: "/", Usage: "write below this `DIR`, and leave what runs here alone"},

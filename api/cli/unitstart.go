@@ -28,7 +28,8 @@ func (a *app) startUnit(c *cli.Context, in *install) error {
 		if s := c.String("socket"); s != "" {
 			stop = "mesita --socket " + s + " node stop"
 		}
-		a.progress("systemd does not run here, so the node runs on as it is; where it does:\n  %s%s && systemctl enable --now mesita", begin, stop)
+		a.progress("systemd does not run here, so the node runs on as it is; where it does:\n  %s%s && systemctl enable --now mesita",
+			begin, stop)
 		return nil
 	}
 	if values, _ := in.file.Values("socket"); len(values) > 0 && c.String("socket") == "" {

@@ -60,7 +60,8 @@ func Disk(ctx context.Context, dir string) api.Check {
 	defer cancel()
 	select {
 	case <-ctx.Done():
-		return Fail("disk", "look at the kernel's log (dmesg), or move the data folder", "did not keep %d small writes within %s in %s", diskTries, diskWait, dir)
+		return Fail("disk", "look at the kernel's log (dmesg), or move the data folder",
+			"did not keep %d small writes within %s in %s", diskTries, diskWait, dir)
 	case a := <-done:
 		return judgeDisk(dir, a.took, a.err)
 	}

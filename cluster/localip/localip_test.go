@@ -74,13 +74,17 @@ func TestTheKernelChooses(t *testing.T) {
 		want    string
 		others  string
 	}{
-		"the default route, not the first interface": {with(bridge, cards, []string{"route add default via 192.168.9.1"}), nil, "192.168.9.4", "10.0.0.11 172.17.0.1"},
-		"without a route no bridge":                  {with(bridge, cards), nil, "10.0.0.11", "192.168.9.4 172.17.0.1"},
-		"the way to the node that is joined":         {with(bridge, cards, []string{"route add default via 192.168.9.1"}), []string{"10.0.0.12:5050"}, "10.0.0.11", "192.168.9.4 172.17.0.1"},
-		"what leads to itself says nothing":          {with(bridge, cards, []string{"route add default via 10.0.0.1"}), []string{"172.17.0.1:5050", "127.0.0.1:5050"}, "10.0.0.11", "192.168.9.4 172.17.0.1"},
-		"a bridge that is the way out":               {with(bridge, cards, []string{"route add default via 172.17.0.2"}), nil, "172.17.0.1", "10.0.0.11 192.168.9.4"},
-		"nothing but a bridge":                       {bridge, nil, "172.17.0.1", ""},
-		"nothing at all":                             {nil, nil, "127.0.0.1", ""},
+		"the default route, not the first interface": {with(bridge, cards, []string{"route add default via 192.168.9.1"}), nil,
+			"192.168.9.4", "10.0.0.11 172.17.0.1"},
+		"without a route no bridge": {with(bridge, cards), nil, "10.0.0.11", "192.168.9.4 172.17.0.1"},
+		"the way to the node that is joined": {with(bridge, cards, []string{"route add default via 192.168.9.1"}),
+			[]string{"10.0.0.12:5050"}, "10.0.0.11", "192.168.9.4 172.17.0.1"},
+		"what leads to itself says nothing": {with(bridge, cards, []string{"route add default via 10.0.0.1"}),
+			[]string{"172.17.0.1:5050", "127.0.0.1:5050"}, "10.0.0.11", "192.168.9.4 172.17.0.1"},
+		"a bridge that is the way out": {with(bridge, cards, []string{"route add default via 172.17.0.2"}), nil,
+			"172.17.0.1", "10.0.0.11 192.168.9.4"},
+		"nothing but a bridge": {bridge, nil, "172.17.0.1", ""},
+		"nothing at all":       {nil, nil, "127.0.0.1", ""},
 	} {
 		elsewhere(t, func(func(string)) {
 			got := Choose(t.Context(), true, c.towards)

@@ -18,7 +18,8 @@ func Open() (*Changes, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for changes of addresses: %w", err)
 	}
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR}); err != nil {
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK,
+		Groups: unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR}); err != nil {
 		return nil, errors.Join(fmt.Errorf("listen for changes of addresses: %w", err), unix.Close(fd))
 	}
 	return &Changes{os.NewFile(uintptr(fd), "netlink")}, nil
