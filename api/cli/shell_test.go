@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mesita/mesita/integration/draw"
 	"pgregory.net/rapid"
 )
 
@@ -27,7 +28,7 @@ func TestCommandsCanBePasted(t *testing.T) {
 	check(t, []string{"/bin/sh", "-c", "echo \"hi  there\"; sleep 1000"})
 	check(t, []string{"", ":{http}", "{a,b}", "{1..3}", "a'b", "~", "#x", "A=b", "$HOME", "*", "\n\t\x1b[31m\u0085\x9bé\ufffd\\'1", "x^y"})
 	words := rapid.SliceOfN(rapid.StringOfN(rapid.RuneFrom([]rune("aZ01 '\"\\$`|&;<>()*?[]{},.#~!^=%\n\t\x1b\u0085é\ufffd")), 0, 12, -1), 1, 4)
-	rapid.Check(t, func(t *rapid.T) { check(t, words.Draw(t, "words")) })
+	draw.Check(t, func(t *rapid.T) { check(t, words.Draw(t, "words")) })
 }
 
 func TestWordsThatNeedNoQuotes(t *testing.T) {

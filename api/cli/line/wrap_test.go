@@ -6,13 +6,14 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/mesita/mesita/integration/draw"
 	"pgregory.net/rapid"
 )
 
 // What is broken is read as what was there, by people and by a shell.
 func TestHelpIsBrokenWhereItMayBe(t *testing.T) {
 	words := rapid.SliceOfN(rapid.StringMatching(`[a-zé:{}./-]{1,30}|'[a-z ,]{1,40}'|"[a-z ]{1,40}"`), 1, 14)
-	rapid.Check(t, func(t *rapid.T) {
+	draw.Check(t, func(t *rapid.T) {
 		line := "  " + strings.Join(words.Draw(t, "words"), " ")
 		got := exampleLine(line)
 		if joined := strings.ReplaceAll(got, " \\\n      ", " "); joined != line {
