@@ -60,7 +60,7 @@ func (Partition) Keys() []Key {
 		key("minRuntime", "how long a task that was preempted is left alone then", "1m", "10m"),
 		key("maxFrozen", "how long a task stays frozen at most: then it ends, and waits to start again", "1h", "8h"),
 		key("notice", "how long before its stop signal a task is told that it will be preempted", "not at all", "30s"),
-		key("users", "who may submit", "everybody who may submit at all", "[ann, bob]"),
+		key("users", "who may submit", "everybody with the right to", "[ann, bob]"),
 		key("roles", "of which role one has to be to submit", "any", "[operator]"),
 		key("runAs", "the user that tasks of users run as, also in partitions below that say nothing else", "as above it, or mesita-task", "batch"),
 		key("allowRoot", "users may say as whom their tasks run, root included, here and below, on nodes that allow it", "false", "true"),

@@ -1,9 +1,12 @@
 package cluster
 
 import (
+	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/mesita/mesita/api"
@@ -41,5 +44,51 @@ func TestLocalSockets(t *testing.T) {
 	all.Close()
 	if _, _, err := listenLocal(long + "s"); err == nil {
 		t.Error("a path longer than the kernel takes is taken")
+	}
+}
+
+// A node that is too busy to let more in keeps its sockets, both of them, as does what is
+// not a socket at all.
+func TestASocketIsNotTakenFromItsNode(t *testing.T) {
+	for _, busy := range []func(string) string{func(p string) string { return p }, api.RootSocket} {
+		path := filepath.Join(t.TempDir(), "s")
+		fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+		if err == nil {
+			err = errors.Join(syscall.Bind(fd, &syscall.SockaddrUnix{Name: busy(path)}), syscall.Listen(fd, 0))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer syscall.Close(fd)
+		for {
+			c, err := net.Dial("unix", busy(path))
+			if errors.Is(err, syscall.EAGAIN) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+		}
+		before, err := os.ReadDir(filepath.Dir(path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := listenLocal(path); api.ErrorCode(err) != api.CodeConflict {
+			t.Errorf("%s: %v", busy(path), err)
+		}
+		if after, err := os.ReadDir(filepath.Dir(path)); err != nil || len(after) != len(before) || after[0].Name() != before[0].Name() {
+			t.Errorf("%s: %v, %v; want %v", busy(path), after, err, before)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := listenLocal(file); api.ErrorCode(err) != api.CodeInvalid {
+		t.Errorf("a file: %v", err)
+	}
+	if b, err := os.ReadFile(file); err != nil || string(b) != "x" {
+		t.Errorf("the file is %q, %v", b, err)
 	}
 }

@@ -53,6 +53,9 @@ func (a *app) readFiles(c *cli.Context, verb string) (*specfile.Docs, error) {
 			return nil, api.FieldErrorf("file", "%s holds no job and no partition, and with --prune the jobs that it named before would be stopped: leave it out if that is meant", source)
 		}
 	}
+	if docs.Unfilled != "" {
+		a.progress("! %s is left as it is: --var NAME=VALUE gives it a value, and then $${…} is what stays ${…}", docs.Unfilled)
+	}
 	last := named[len(named)-1]
 	if last == "-" {
 		last = specfile.Stdin

@@ -56,7 +56,7 @@ func (a *app) examine(c *cli.Context) ([]api.Check, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, perr := peerOf(or(c.String("socket"), defaultSocket)); perr == nil || cl.Remote() {
+		if _, perr := peerOf(c.Context, or(c.String("socket"), defaultSocket)); perr == nil || cl.Remote() {
 			return a.examineNodes(c.Context, cl, c.String("node"))
 		}
 		a.progress("no node runs here: this machine is looked at")

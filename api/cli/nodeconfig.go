@@ -82,7 +82,7 @@ func settingsOfDaemon(c *cli.Context, file *nodefile.File) map[string][]string {
 	if values, _ := file.Values("socket"); socket == "" && len(values) > 0 {
 		socket = values[0]
 	}
-	pid, err := peerOf(or(socket, defaultSocket))
+	pid, err := peerOf(c.Context, or(socket, defaultSocket))
 	if err != nil {
 		return nil
 	}

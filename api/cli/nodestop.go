@@ -134,7 +134,7 @@ func (a *app) daemonHere(c *cli.Context) (*localDaemon, error) {
 	}
 	d := &localDaemon{socket: or(c.String("socket"), defaultSocket), fd: -1}
 	var err error
-	if d.pid, err = peerOf(d.socket); err != nil {
+	if d.pid, err = peerOf(c.Context, d.socket); err != nil {
 		return nil, err
 	}
 	if unit := unitOf(d.pid); unit != "" {
@@ -150,8 +150,8 @@ func (a *app) daemonHere(c *cli.Context) (*localDaemon, error) {
 func (d *localDaemon) close() { _ = unix.Close(d.fd) }
 
 // peerOf is the process that listens at a unix socket.
-func peerOf(path string) (int, error) {
-	conn, err := net.Dial("unix", path)
+func peerOf(ctx context.Context, path string) (int, error) {
+	conn, err := client.DialSocket(ctx, path)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED) {
 		return 0, api.Errorf(api.CodeUnavailable, "no node runs here: nobody listens at %s; of one with another socket give --socket", path)
 	}

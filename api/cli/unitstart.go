@@ -37,7 +37,7 @@ func (a *app) startUnit(c *cli.Context, in *install) error {
 			return err
 		}
 	}
-	if pid, err := peerOf(or(c.String("socket"), defaultSocket)); err == nil && unitOf(pid) != "" {
+	if pid, err := peerOf(c.Context, or(c.String("socket"), defaultSocket)); err == nil && unitOf(pid) != "" {
 		a.progress("systemd runs this node already, as %s: systemctl daemon-reload && systemctl restart mesita", unitOf(pid))
 		return nil
 	}
@@ -93,7 +93,7 @@ func awaitUnit(ctx context.Context, socket string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, unitWait, api.Errorf(api.CodeTimeout, "it does not answer after %s", unitWait))
 	defer cancel()
 	for {
-		if pid, err := peerOf(socket); err == nil && pid > 0 {
+		if pid, err := peerOf(ctx, socket); err == nil && pid > 0 {
 			return nil
 		}
 		if !backoff.Pause(ctx, 100*time.Millisecond) {

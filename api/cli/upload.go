@@ -29,7 +29,7 @@ func (a *app) upload(c *cli.Context, cl *client.Client, s *api.JobSpec, folder s
 		return err
 	}
 	for _, f := range systemFolders {
-		if strings.HasPrefix(abs, f) {
+		if filepath.IsAbs(path) && strings.HasPrefix(abs, f) {
 			return nil
 		}
 	}

@@ -12,6 +12,11 @@ import (
 	"github.com/mesita/mesita/api/backoff"
 )
 
+// DialSocket connects to a node's socket, as root to root's own, for what no Client does.
+func DialSocket(ctx context.Context, path string) (net.Conn, error) {
+	return dialLocal(ctx, new(net.Dialer), path)
+}
+
 // dialLocal connects to a node's socket, as root to root's own.
 func dialLocal(ctx context.Context, dial *net.Dialer, path string) (net.Conn, error) {
 	if os.Geteuid() == 0 {

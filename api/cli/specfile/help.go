@@ -193,6 +193,9 @@ func typeText(t reflect.Type) string {
 	case reflect.Slice:
 		return "a list, each " + typeText(t.Elem())
 	case reflect.Map:
+		if t == texts {
+			return "a map of names, each to text, or a list of NAME=VALUE"
+		}
 		return "a map of names, each to " + typeText(t.Elem())
 	case reflect.Struct:
 		if reflect.PointerTo(t).Implements(shortForm) {

@@ -68,6 +68,9 @@ func (f file) loosenKeys(n *yaml.Node, t reflect.Type, field string) error {
 				of = reflect.SliceOf(t)
 			}
 		}
+		if of != nil && value.Kind == yaml.ScalarNode && value.ShortTag() == "!!null" {
+			continue // as if it was left out
+		}
 		if of != nil {
 			if err := f.loosen(value, of, at); err != nil {
 				return err
@@ -82,6 +85,7 @@ func (f file) loosenKeys(n *yaml.Node, t reflect.Type, field string) error {
 // asMap makes a map of a list of NAME=VALUE.
 func (f file) asMap(n *yaml.Node, field string) error {
 	var pairs []*yaml.Node
+	said := map[string]bool{}
 	for i, c := range n.Content {
 		for c.Kind == yaml.AliasNode {
 			c = c.Alias
@@ -92,7 +96,10 @@ func (f file) asMap(n *yaml.Node, field string) error {
 			return f.errorf(c, fmt.Sprintf("%s[%d]", field, i), "must be text, such as NAME=VALUE")
 		case !ok:
 			return f.errorf(c, fmt.Sprintf("%s[%d]", field, i), "%q has no value: write %[1]s=VALUE; nothing is taken from your own environment", name)
+		case said[name]:
+			return f.errorf(c, fmt.Sprintf("%s[%d]", field, i), "%s is given twice", name)
 		}
+		said[name] = true
 		pairs = append(pairs, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: name, Line: c.Line},
 			&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: value, Line: c.Line})
 	}
@@ -135,6 +142,9 @@ func (f file) substitute(n *yaml.Node, vars map[string]string, left *int) error 
 		if bad == nil && value != n.Value {
 			if n.Value = value; n.Style == 0 {
 				n.Tag = "" // count: ${N} is a number
+				if tag := n.ShortTag(); tag != "!!int" && tag != "!!float" && tag != "!!bool" {
+					n.Tag = "!!str"
+				}
 			}
 		}
 		return bad
@@ -148,4 +158,26 @@ func (f file) substitute(n *yaml.Node, vars map[string]string, left *int) error 
 		}
 	}
 	return nil
+}
+
+// unfilled is the first ${NAME} that stays what it is though hardly anybody means that,
+// with where it is; "" = none. What a shell is to see has it in its command.
+func (f file) unfilled(n *yaml.Node, command bool) string {
+	if n.Kind == yaml.ScalarNode {
+		for _, ref := range reference.FindAllString(n.Value, -1) {
+			if !command || strings.HasPrefix(ref, "$$") {
+				return fmt.Sprintf("%s:%d: %s", f.name, n.Line, ref)
+			}
+		}
+	}
+	for i, c := range n.Content {
+		inCommand := command || n.Kind == yaml.MappingNode && i%2 == 1 && n.Content[i-1].Value == "command"
+		if n.Kind == yaml.MappingNode && i%2 == 0 {
+			continue // a key
+		}
+		if found := f.unfilled(c, inCommand); found != "" {
+			return found
+		}
+	}
+	return ""
 }

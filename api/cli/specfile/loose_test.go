@@ -47,9 +47,12 @@ x-owner: {team: shop}
 	if s, err = jobOf(t, nil, "name: web\ncommand: [a]\nenv: [A=1, 'B=x=y', C=]\n"); err != nil || !maps.Equal(s.Env, map[string]string{"A": "1", "B": "x=y", "C": ""}) {
 		t.Errorf("env is %v, %v", s, err)
 	}
+	if s, err = jobOf(t, nil, "name: web\ncommand: [a]\npartition:\ncount: ~\nenv:\nports: null\nrestart: {delay: }\n"); err != nil || s.Partition != "" || s.Count != nil || s.Restart.Delay != 0 {
+		t.Errorf("keys without a value: %v, %v", s, err)
+	}
 	for text, want := range map[string]string{
 		"env: [A]":                "nothing is taken from your own environment",
-		"env: [A=1, A=2]":         "already defined",
+		"env: [A=1, A=2]":         "f.yaml:2: env[1]: A is given twice",
 		"env: [{A: 1}]":           "must be text",
 		"env: {A: }":              "env.A: has no value",
 		"env: {A: [1]}":           "env.A",
@@ -83,6 +86,19 @@ func TestVariables(t *testing.T) {
 	} {
 		if _, err := jobOf(t, map[string]string{"A": "x"}, "name: web\n"+text+"\n"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+	for in, want := range map[string]string{"": "", "~": "~", "null": "null", "7": "7", "2026-01-01": "2026-01-01"} { // never nothing
+		if s, err := jobOf(t, map[string]string{"V": in}, "name: web\ncommand: [a]\nenv:\n  A: ${V}\n"); err != nil || s.Env["A"] != want {
+			t.Errorf("%q: %v, %v", in, s, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"dir: ${A}": "f.yaml:2: ${A}", "command: [/bin/sh, -c, 'echo ${A}']": "", "command: [/bin/sh, -c, 'echo $${A}']": "f.yaml:2: $${A}",
+	} {
+		docs := new(Docs)
+		if err := docs.Add("f.yaml", []byte("name: web\n"+text+"\n")); err == nil && want == "" && docs.Unfilled != "" || want != "" && docs.Unfilled != want {
+			t.Errorf("%s: %q is unfilled, want %q", text, docs.Unfilled, want)
 		}
 	}
 	big := map[string]string{"A": strings.Repeat("x", maxFilled/2+1)}

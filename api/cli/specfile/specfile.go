@@ -33,6 +33,7 @@ type Docs struct {
 	Jobs       []*api.JobSpec
 	Partitions []*api.Partition
 	Vars       map[string]string // the values of ${NAME}; nil = such text is left as it is
+	Unfilled   string            // the first ${NAME} that was left so though that is hardly meant, and where; "" = none
 
 	jobs, partitions []place
 	named            map[string]int // jobs by their names
@@ -142,6 +143,9 @@ func (f file) add(docs *Docs, n *yaml.Node, number int) error {
 	if n.Kind != yaml.MappingNode || len(n.Content) == 0 {
 		return f.errorf(n, "", "a job is a map of fields, such as name: web")
 	}
+	if docs.Vars == nil && docs.Unfilled == "" {
+		docs.Unfilled = f.unfilled(n, false)
+	}
 	if docs.Vars != nil {
 		left := maxFilled
 		if err := f.substitute(n, docs.Vars, &left); err != nil {
@@ -155,7 +159,7 @@ func (f file) add(docs *Docs, n *yaml.Node, number int) error {
 		return f.errorf(key, key.Value, "is unknown: %s", hintFor(key.Value, nil))
 	}
 	kind := nodeOf(n, "kind")
-	if kind.Kind == yaml.ScalarNode && kind.Value != kindPartition {
+	if kind.Kind == yaml.ScalarNode && kind.Value != kindPartition && kind.ShortTag() != "!!null" {
 		var known api.Kind
 		if err := known.UnmarshalText([]byte(kind.Value)); err != nil {
 			if api.Nearest(kind.Value, []string{kindPartition}) != "" {

@@ -2,6 +2,7 @@ package openapi
 
 import (
 	"reflect"
+	"slices"
 
 	"github.com/mesita/mesita/api"
 )
@@ -37,13 +38,38 @@ type files struct{ schemas object }
 func (g files) keys(t reflect.Type) object {
 	properties := object{}
 	for k, of := range api.KeysOf(t) {
-		properties[k.Name] = g.value(of)
+		properties[k.Name] = orNothing(g.value(of))
 	}
-	describe(properties, t)
-	return object{"type": "object", "properties": properties, "additionalProperties": false, "patternProperties": object{"^x-": object{}}}
+	return object{"type": "object", "properties": described(properties, t), "additionalProperties": false, "patternProperties": object{"^x-": object{}}}
 }
 
-var textOrNumber = []string{"string", "number"}
+// orNothing lets a key be written without a value, which is as if it was left out.
+func orNothing(schema object) object {
+	switch kind := schema["type"].(type) {
+	case string:
+		schema["type"] = []string{kind, "null"}
+	case []string:
+		schema["type"] = append(slices.Clip(kind), "null")
+	}
+	if either, ok := schema["anyOf"].([]object); ok {
+		schema["anyOf"] = append(either, object{"type": "null"})
+	}
+	if words, ok := schema["enum"].([]string); ok {
+		delete(schema, "type")
+		schema["enum"] = append(anyOf(words), nil)
+	}
+	return schema
+}
+
+func anyOf(words []string) (out []any) {
+	for _, w := range words {
+		out = append(out, w)
+	}
+	return out
+}
+
+// Where a text is, numbers and the like are taken as they are written.
+var textLike, textOrNumber = []string{"string", "number", "boolean"}, []string{"string", "number"}
 
 func (g files) value(t reflect.Type) object {
 	switch t {
@@ -59,7 +85,11 @@ func (g files) value(t reflect.Type) object {
 	case reflect.Slice:
 		return object{"type": "array", "items": g.value(t.Elem())}
 	case reflect.Map:
-		return object{"type": "object", "additionalProperties": g.value(t.Elem())}
+		s := object{"type": "object", "additionalProperties": g.value(t.Elem())}
+		if t.Elem().Kind() == reflect.String { // or a list of NAME=VALUE
+			return object{"anyOf": []object{s, {"type": "array", "items": object{"type": "string", "pattern": "="}}}}
+		}
+		return s
 	case reflect.Struct:
 		if s := g.keys(t); short {
 			return object{"anyOf": []object{{"type": "string"}, s}}
@@ -69,7 +99,10 @@ func (g files) value(t reflect.Type) object {
 	case reflect.Bool:
 		return object{"type": "boolean"}
 	case reflect.String:
-		return new(generator).schema(t)
+		if s := new(generator).schema(t); s["enum"] != nil {
+			return s
+		}
+		return object{"type": textLike}
 	}
 	if short {
 		return object{"type": textOrNumber}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/specfile"
 	"github.com/mesita/mesita/api/server/openapi"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
@@ -53,9 +54,17 @@ func validate(t *testing.T, s *jsonschema.Schema, text string) error {
 	return s.Validate(in)
 }
 
-// The schema takes the example of each key, and nothing that is not a key.
+// The schema takes the example of each key, and what is in a file or is not to be in one
+// exactly if apply does, as far as a schema can say.
 func TestFileSchema(t *testing.T) {
 	s := fileSchema(t)
+	both := func(doc string) {
+		t.Helper()
+		_, parsed := specfile.Parse("f.yaml", []byte(doc))
+		if schema := validate(t, s, doc); (schema == nil) != (parsed == nil) {
+			t.Errorf("%s\napply: %v\nthe schema: %v", doc, parsed, schema)
+		}
+	}
 	for head, of := range map[string]any{"name: web\n": api.JobSpec{}, "kind: partition\npath: ml\n": api.Partition{}} {
 		for k := range api.KeysOf(reflect.TypeOf(of)) {
 			doc := strings.Replace(head, "name: web\n", "", 1) + k.Name + ": " + k.Example + "\n"
@@ -68,19 +77,47 @@ func TestFileSchema(t *testing.T) {
 		}
 	}
 	for _, doc := range []string{
-		"name: web\ncount: three", "name: web\nreplicas: 3", "name: [web]", "kind: job", "kind: partition\npath: ml\ncount: 3",
-		"kind: partition\npath: ml\npolicy: lifo", "name: web\nrestart: always", "name: web\nports: [{nam: http}]", "kind: partition\npath: ml\nlimit: [4]",
+		"count: three", "replicas: 3", "x-note: 1", "x_note: 1", "cpus: 250m\nmem: 67108864\nstopGrace: 90", "restart: always", "ports: [{nam: http}]",
+		"ports: [{name: http, port: 80}]\nconstraints: [{attr: a, op: '=', value: b}]", "env: {A: 1, B: true, C: x}", "env: [A=1]", "env: [A]", "env: {A: [1]}", "env: {A: }",
+		"labels: {tier: 2}", "dir: [7]", "user: 7", "partition:\nenv:\ncount:\nports:\nkind:", "kind: 3",
+		"restart: {delay: 1s, x-why: 2}", "restart: {d: 1s}", "gpus: 1.5", "pin: maybe", "ulimits: [{name: core, soft: 0, hard: 0}]", "custom: {a: 1, b: [x, y], c: 1-5}",
 	} {
-		if validate(t, s, doc) == nil {
-			t.Errorf("%q is taken", doc)
+		both("name: web\ncommand: [a]\n" + doc)
+	}
+	both("name: web\ncommand: [a, 60, 1.5, true]")
+	both("name: web\ncommand: a")
+	for _, doc := range []string{
+		"count: 3", "policy: lifo", "policy: fair\nplacement: pack", "limit: [4]", "limit: {cpus: 4, mem: 1GiB}", "limit: {cpu: 4}", "x-a: {}", "users: ann", "users: [ann, 7]",
+		"limit: cpus=4,mem=1GiB\nadjust: {hours: [{from: '08:00', to: '09:00', guarantee: {cpus: 1}}]}", "weight: '2'", "weight:", "current: {cpus: 1}",
+	} {
+		both("kind: partition\npath: ml\n" + doc)
+	}
+}
+
+// What is said of a key is said once in each description, however deep its struct is in
+// others.
+func TestDescriptionsSayItOnce(t *testing.T) {
+	doc := openapi.Describe("mesita", "1", []openapi.Operation{{Method: "GET", Path: "/v1/jobs", Answer: []api.Job{}}, {Method: "GET", Path: "/v1/p", Answer: api.Partition{}}}, api.Error{})
+	b, err := json.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, of := range []any{api.JobSpec{}, api.Partition{}} {
+		for k := range api.KeysOf(reflect.TypeOf(of)) {
+			for text := range strings.SplitSeq(string(b), `"description":"`) {
+				text, _, _ = strings.Cut(text, `"`)
+				switch strings.Count(text, k.About) {
+				case 0:
+				case 1:
+					found++
+				default:
+					t.Errorf("%s: %q", k.Name, text)
+				}
+			}
 		}
 	}
-	for _, doc := range []string{
-		"x-note: 1\nname: web", "name: web\ncpus: 250m\nmem: 67108864\ntime: 90", "name: web\nports: [{name: http, port: 80}]\nconstraints: [{attr: a, op: '=', value: b}]",
-		"kind: partition\npath: ml\nlimit: cpus=4,mem=1GiB\nadjust: {hours: [{from: '08:00', to: '09:00', guarantee: {cpus: 1}}]}",
-	} {
-		if err := validate(t, s, doc); err != nil {
-			t.Errorf("%q is refused: %v", doc, err)
-		}
+	if found < 60 {
+		t.Errorf("only %d descriptions", found)
 	}
 }

@@ -231,7 +231,7 @@ func (g *generator) structRef(t reflect.Type) object {
 		return object{"type": []string{"number", "string", "array"}}
 	}
 	if t.Name() == "" {
-		return object{"type": "object", "properties": g.properties(t)}
+		return object{"type": "object", "properties": described(g.properties(t), t)}
 	}
 	name, ok := g.seen[t]
 	if !ok {
@@ -241,7 +241,7 @@ func (g *generator) structRef(t reflect.Type) object {
 		}
 		g.seen[t] = name
 		g.schemas[name] = object{} // a type may hold itself
-		g.schemas[name] = object{"type": "object", "properties": g.properties(t)}
+		g.schemas[name] = object{"type": "object", "properties": described(g.properties(t), t)}
 	}
 	return object{"$ref": "#/components/schemas/" + name}
 }
@@ -249,7 +249,6 @@ func (g *generator) structRef(t reflect.Type) object {
 // properties are the JSON fields, those of embedded structs included.
 func (g *generator) properties(t reflect.Type) object {
 	out := object{}
-	defer describe(out, t)
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -271,8 +270,8 @@ func (g *generator) properties(t reflect.Type) object {
 	return out
 }
 
-// describe says of the properties of a type what the type says of its keys.
-func describe(properties object, t reflect.Type) {
+// described are the properties of a type with what it says of its keys.
+func described(properties object, t reflect.Type) object {
 	for k := range api.KeysOf(t) {
 		p, ok := properties[k.Name].(object)
 		if !ok {
@@ -290,4 +289,5 @@ func describe(properties object, t reflect.Type) {
 		}
 		p["description"] = about
 	}
+	return properties
 }
