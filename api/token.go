@@ -81,7 +81,8 @@ type Token struct {
 // FewVoters is how many voters the smallest cluster has that outlives one of them.
 const FewVoters = 3
 
-// ManyVoters is how many a cluster has of as many nodes that may vote, or more.
+// ManyVoters is how many a cluster has of as many nodes that may vote, or more: with more
+// each write would be slower, and no failure more survivable that matters at this size.
 const ManyVoters = 5
 
 // VotersOf is how many voters a cluster is to have, if it has them, of which so many nodes

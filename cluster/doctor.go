@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -80,7 +80,7 @@ func (l local) ways(ctx context.Context) []api.Check {
 		})
 	}
 	_ = group.Wait() // none fails
-	slices.SortFunc(out, func(a, b api.Check) int { return strings.Compare(a.Found, b.Found) })
+	sort.Slice(out, func(i, j int) bool { return out[i].Found < out[j].Found })
 	if len(out) == 0 {
 		out = append(out, doctor.OK("ways", "TCP and UDP to %s", api.Count(peers, "other node")))
 	}

@@ -15,13 +15,6 @@ import (
 	"github.com/mesita/mesita/fsm"
 )
 
-// A cluster has three voters, and five once it has five nodes that may vote: more would make
-// each write slower and no failure more survivable that matters at this size.
-const (
-	fewVoters  = api.FewVoters
-	manyVoters = api.ManyVoters
-)
-
 // voterPatience is how long a voter may be unreachable before another node
 // takes its place.
 const voterPatience = 10 * time.Second

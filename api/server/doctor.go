@@ -1,10 +1,10 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"net/url"
 	"slices"
+	"sort"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/server/exchange"
@@ -38,7 +38,7 @@ func doctor(c *call) (any, error) {
 		err := c.askAudit(ctx, n, "/v1/local/doctor", url.Values{}, &a)
 		return a.Items, err
 	}, func(found []api.Check) { out = append(out, found...) })
-	slices.SortStableFunc(out, func(a, b api.Check) int { return cmp.Compare(a.Node, b.Node) })
+	sort.SliceStable(out, func(i, j int) bool { return out[i].Node < out[j].Node })
 	l := exchange.ListOf(slices.Values(out))
 	l.Extra = missing{gone}
 	return l, nil

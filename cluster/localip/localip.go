@@ -6,11 +6,11 @@
 package localip
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -112,15 +112,8 @@ func addrs(v4 bool) []Addr {
 		}
 	}
 	made := madeHere()
-	slices.SortStableFunc(out, func(a, b Addr) int { return cmp.Compare(rank(made, a), rank(made, b)) })
+	sort.SliceStable(out, func(i, j int) bool { return !made(out[i].Interface) && made(out[j].Interface) })
 	return out
-}
-
-func rank(made func(string) bool, a Addr) int {
-	if made(a.Interface) {
-		return 1
-	}
-	return 0
 }
 
 // madeHere reports of an interface whether it leads to what is on this machine, or
