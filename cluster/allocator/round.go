@@ -140,6 +140,13 @@ func (r *Round) Ahead(path, other string, need api.Resources) bool {
 	return c != nil && c.covers(need)
 }
 
+// Sooner reports whether a partition is served before another one as things are. Of two
+// that do not hold each other one is.
+func (r *Round) Sooner(path, other string) bool {
+	x, y := r.apart(path, other)
+	return x != nil && (x.key.less(y.key) || !y.key.less(x.key) && x.path < y.path)
+}
+
 // apart are the highest parts that hold one of two partitions and not the
 // other; nil if there are none.
 func (r *Round) apart(a, b string) (x, y *part) {

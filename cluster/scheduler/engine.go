@@ -28,6 +28,8 @@ type Round interface {
 	Entitled(partition string, need api.Resources) bool
 	// Ahead reports whether such a guarantee is not the other's too.
 	Ahead(partition, other string, need api.Resources) bool
+	// Sooner reports whether a partition is served before another one as things are.
+	Sooner(partition, other string) bool
 	// MayReclaim reports whether winner may take need from a victim that loses
 	// lost.
 	MayReclaim(winner, victim string, need, lost api.Resources) bool

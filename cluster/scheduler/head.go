@@ -156,7 +156,7 @@ func (p *pass) goesBefore(h *reserve.Kept, idle func() float64, path string, e *
 		return false
 	case h.Path == path:
 		return true
-	case p.isAhead(h.Path, path, h.Whole):
+	case p.precedes(h.Path, h.Whole, path, need):
 		return true
 	case p.isAhead(path, h.Path, need):
 		return false
@@ -166,6 +166,13 @@ func (p *pass) goesBefore(h *reserve.Kept, idle func() float64, path string, e *
 		return false
 	}
 	return owner != nil && (owner.Late || p.behind(owner, h.Path, path, idle()))
+}
+
+// precedes reports whether a guarantee puts what a partition asks for before what another
+// one does: it covers that, and no guarantee covers the other, or the other is served
+// later. If each of two were kept from the room of the other, both would wait for ever.
+func (p *pass) precedes(path string, need api.Resources, other string, theirs api.Resources) bool {
+	return p.isAhead(path, other, need) && (!p.isAhead(other, path, theirs) || p.round.Sooner(path, other))
 }
 
 // behind reports whether the partition of one that waits first has less than
@@ -178,7 +185,7 @@ func (p *pass) behind(h *reserve.Head, path, other string, idle float64) bool {
 // outstands reports whether one that waits first takes the place of another, whose
 // room is not kept from it.
 func (p *pass) outstands(h *reserve.Head, path string, o *reserve.Kept) bool {
-	if p.isAhead(path, o.Path, o.Need) || h.Late {
+	if p.precedes(path, o.Need, o.Path, o.Need) || h.Late {
 		return true
 	}
 	return p.behind(h, path, o.Path, 0)

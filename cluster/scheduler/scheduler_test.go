@@ -41,6 +41,7 @@ func (r *oneQueue) Charge(string, api.Resources)                                
 func (r *oneQueue) Refund(string, api.Resources)                                 {}
 func (r *oneQueue) Entitled(string, api.Resources) bool                          { return false }
 func (r *oneQueue) Ahead(string, string, api.Resources) bool                     { return false }
+func (r *oneQueue) Sooner(string, string) bool                                   { return false }
 func (r *oneQueue) Shares() iter.Seq2[string, float64]                           { return maps.All(map[string]float64{}) }
 func (r *oneQueue) Fair(string) float64                                          { return 1 }
 func (r *oneQueue) Share(string) float64                                         { return 1 }
