@@ -79,7 +79,7 @@ func Root(t T) string {
 // Build builds the program of the module in a folder.
 func Build(t T, module, to string) {
 	t.Helper()
-	c := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", to, ".")
+	c := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w -funcalign=16", "-o", to, ".")
 	c.Dir = module
 	c.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := c.CombinedOutput(); err != nil {
