@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -87,7 +88,8 @@ func validateConstraints(field string, cs []Constraint) error {
 	return nil
 }
 
-// ParseConstraint reads "disk=ssd", "zone!=b" or "cores>=8".
+// ParseConstraint reads "disk=ssd", "zone!=b" or "cores>=8". After = and != stands any
+// text, unless it makes an operator of other languages; behind a space it never does.
 func ParseConstraint(s string) (Constraint, error) {
 	at := strings.IndexAny(s, "=!<>~")
 	if at <= 0 {
@@ -95,9 +97,20 @@ func ParseConstraint(s string) (Constraint, error) {
 	}
 	rest := strings.TrimLeft(s[at:], "=!<>~")
 	op := s[at : len(s)-len(rest)]
-	if meant, wrong := otherOps[op]; wrong || !slices.Contains(ops, op) {
+	meant, wrong := otherOps[op]
+	equal := ""
+	if strings.HasPrefix(op, "=") || strings.HasPrefix(op, "!=") {
+		equal = op[:strings.IndexByte(op, '=')+1]
+	}
+	if home := strings.HasSuffix(op, "~") && strings.HasPrefix(rest, "/"); equal != "" && (!wrong || home) {
+		op, rest = equal, s[at+len(equal):]
+	} else if wrong || !slices.Contains(ops, op) {
 		c := Constraint{Attr: strings.TrimSpace(s[:at]), Op: cmp.Or(meant, "="), Value: strings.TrimSpace(rest)}
-		return Constraint{}, FieldErrorf("constraints", "%q: there is no operator %s: write %s, or another of %s", s, op, c, strings.Join(ops, " "))
+		text := fmt.Sprintf("%q: there is no operator %s: write %s, or another of %s", s, op, c, strings.Join(ops, " "))
+		if equal != "" {
+			text += fmt.Sprintf("; a value that begins with %s stands behind a space: %q", op[len(equal):], s[:at]+equal+" "+s[at+len(equal):])
+		}
+		return Constraint{}, FieldErrorf("constraints", "%s", text)
 	}
 	return Constraint{Attr: strings.TrimSpace(s[:at]), Op: op, Value: strings.TrimSpace(rest)}, nil
 }
@@ -105,7 +118,8 @@ func ParseConstraint(s string) (Constraint, error) {
 var ops = []string{"=", "!=", "<", "<=", ">", ">="}
 
 // otherOps are what those mean that other languages have.
-var otherOps = map[string]string{"~>": ">=", "=>": ">=", "~=": ">=", "=<": "<=", "<>": "!=", "!": "!=", "=!": "!=", "!==": "!=", "<~": "<="}
+var otherOps = map[string]string{"~>": ">=", "=>": ">=", "~=": ">=", "=<": "<=", "<>": "!=", "!": "!=", "=!": "!=", "!==": "!=", "<~": "<=",
+	"=~": "=", "==": "=", "=>=": ">=", "=<=": "<=", "===": "=", "!~": "!="}
 
 // ParseLabels reads the conditions by which a list is narrowed, given in that
 // flag or parameter.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -10,7 +11,7 @@ import (
 func TestOperatorsOfOtherLanguages(t *testing.T) {
 	for text, want := range map[string]string{
 		"kernel~>6": "write kernel>=6,", "kernel=>6": "write kernel>=6,", "kernel =< 6": "write kernel<=6,", "kernel==6": "write kernel=6,", "os<>linux": "write os!=linux,",
-		"os=~lin": "write os=lin,", "os!linux": "write os!=linux,", "os!==linux": "write os!=linux,", "a>>1": "write a=1,",
+		"os=~lin": "write os=lin,", "os!linux": "write os!=linux,", "os!~linux": "write os!=linux,", "os===linux": "write os=linux,", "os!==linux": "write os!=linux,", "a>>1": "write a=1,",
 	} {
 		c, err := ParseConstraint(text)
 		if ErrorCode(err) != CodeInvalid || !strings.Contains(err.Error(), want) {
@@ -26,6 +27,40 @@ func TestOperatorsOfOtherLanguages(t *testing.T) {
 	for _, text := range []string{"a=b", "a!=b", "a<1", "a<=1", "a>1", "a >= 1", "a=", "a=b=c", "a=b~c"} {
 		if c, err := ParseConstraint(text); err != nil || c.Attr != "a" {
 			t.Errorf("%s: %+v, %v", text, c, err)
+		}
+	}
+}
+
+// Whatever a value begins with, = and != can be written with it, and what is refused is
+// told the form that has it.
+func TestValuesThatBeginLikeOperators(t *testing.T) {
+	const signs = "~=<>!"
+	for _, op := range []string{"=", "!="} {
+		for _, x := range signs + "/x" {
+			for _, y := range signs + "/x" {
+				want := Constraint{Attr: "a", Op: op, Value: string(x) + string(y) + "z"}
+				c, err := ParseConstraint("a" + op + want.Value)
+				if err != nil {
+					_, form, _ := strings.Cut(err.Error(), "behind a space: ")
+					text, quoted := strconv.Unquote(form)
+					if quoted != nil {
+						t.Errorf("%s: %v", want, err)
+						continue
+					}
+					c, err = ParseConstraint(text)
+				}
+				if err != nil || c.Attr != want.Attr || c.Op != want.Op || c.Value != want.Value {
+					t.Errorf("%s: %+v, %v", want, c, err)
+				}
+			}
+		}
+	}
+	for text, want := range map[string]string{"path=~/x": "~/x", "path!=~/x": "~/x", "a=<<x": "<<x", "a=>>x": ">>x", "a= =x": "=x"} {
+		if c, err := ParseConstraint(text); err != nil || c.Value != want {
+			t.Errorf("%s: %+v, %v", text, c, err)
+		}
+		if cs, err := ParseLabels("label", []string{text}); err != nil || cs[0].Value != want {
+			t.Errorf("label %s: %+v, %v", text, cs, err)
 		}
 	}
 }
