@@ -288,6 +288,9 @@ type TaskStats struct {
 	Pressure  *Pressure     `json:"pressure,omitempty"`
 	OldKeeper bool          `json:"oldKeeper,omitempty"` // its parent process is of a version before the node's
 	OwnCPUs   string        `json:"ownCPUs,omitempty"`   // which are its own, as the kernel numbers and lists them: 0-3,8
+	// Sampled is when this was so, since its node booted; 0: an older node did not say.
+	// What is between two of them is exact, however long an answer is on its way.
+	Sampled time.Duration `json:"sampledNs,omitempty"`
 }
 
 // Throttle is how much a limit of CPU held something up so far.

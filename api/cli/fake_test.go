@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/client"
 )
 
 // fake is a cluster that speaks the HTTP contract: three nodes, a service, an
@@ -31,11 +32,13 @@ type fake struct {
 	drain   int      // tasks left on fir
 	parts   map[string]*api.PartitionStatus
 	now     time.Time
-	noLocal bool   // as cluster set has it
-	old     bool   // it changes one at a time
-	raced   int    // so often something is changed meanwhile
-	long    bool   // all names and texts of it are
-	sick    string // why the node that answers has no leader; "" = it has one
+	noLocal bool          // as cluster set has it
+	old     bool          // it changes one at a time
+	raced   int           // so often something is changed meanwhile
+	long    bool          // all names and texts of it are
+	silent  bool          // a node is, when asked what its tasks use
+	hangs   chan struct{} // if not nil, hears of each question what tasks use, none of which is answered
+	sick    string        // why the node that answers has no leader; "" = it has one
 }
 
 func newFake(socket string) (*fake, error) {
@@ -191,8 +194,16 @@ func (f *fake) readRoutes(handle func(string, func(*http.Request) (any, error)))
 			return items([]api.TaskStats{{Task: "web.0", OldKeeper: true, Throttle: api.Throttle{Throttled: 1234567890}}, {Task: "web.1", Throttle: api.Throttle{Throttled: 1500 * time.Millisecond}, CPULimit: 500, OwnCPUs: "2-3,8"}, {Task: "web.2", OldKeeper: true}}), nil
 		}
 		f.looks["stats"]++
-		return items([]api.TaskStats{{Task: "web.0", Node: "oak", Attempt: 1, Mem: 90 << 20, MemPeak: 100 << 20, Processes: 4},
-			{Task: "web.1", Node: "fir", Attempt: 1, CPUTime: time.Duration(f.looks["stats"]) * time.Second, Mem: 64 << 20, MemPeak: 64 << 20, Processes: 1}}), nil
+		if f.hangs != nil {
+			f.hangs <- struct{}{}
+			<-r.Context().Done()
+		}
+		answer := items([]api.TaskStats{{Task: "web.0", Node: "oak", Attempt: 1, Mem: 90 << 20, MemPeak: 100 << 20, Processes: 4},
+			{Task: "web.1", Node: "fir", Attempt: 1, CPUTime: time.Duration(f.looks["stats"]) * time.Second, Mem: 64 << 20, MemPeak: 64 << 20, Processes: 1}})
+		if f.silent {
+			answer["missing"] = []client.SilentNode{{Node: "elm", Reason: "is down"}}
+		}
+		return answer, nil
 	})
 	handle("GET /v1/events", func(r *http.Request) (any, error) {
 		if r.URL.Query().Get("for") == "wbe" {

@@ -102,42 +102,78 @@ func (o topOrder) compare(x, y *usageRow) int {
 
 // usageLooks tells what tasks used between two looks.
 type usageLooks struct {
-	cl    *client.Client
-	node  string // "" = all
-	order topOrder
-	old   map[string]api.TaskStats
-	at    time.Time
-	rows  []*usageRow
-	nodes []*api.NodeStatus // of a table, where one may see them
-	table bool
+	cl     *client.Client
+	node   string // "" = all
+	order  topOrder
+	old    map[string]sample
+	rows   []*usageRow
+	silent []client.SilentNode
+	nodes  []*api.NodeStatus // of a table, where one may see them
+	table  bool
+}
+
+// sample is what a task had used at a time.
+type sample struct {
+	api.TaskStats
+	asked time.Time
+}
+
+// cores are how many were busy since an earlier one. When somebody asked says little of
+// when it was read: one node that hangs delays the answer of all.
+func (s sample) cores(since sample) float64 {
+	span := s.asked.Sub(since.asked)
+	if s.Sampled > 0 && since.Sampled > 0 {
+		span = s.Sampled - since.Sampled
+	}
+	if s.Attempt != since.Attempt || span <= 0 {
+		return 0
+	}
+	return max(0, float64(s.CPUTime-since.CPUTime)/float64(span))
+}
+
+// look is one answer of the cluster.
+type look struct {
+	asked  time.Time
+	stats  []api.TaskStats
+	silent []client.SilentNode
+	nodes  []*api.NodeStatus
+	err    error
+}
+
+// ask changes nothing, so that keys may be heeded meanwhile.
+func (u *usageLooks) ask(ctx context.Context) look {
+	l := look{asked: time.Now()}
+	if l.stats, l.silent, l.err = u.cl.Stats(ctx, u.node); l.err == nil && u.table {
+		l.nodes, _ = u.cl.Nodes(ctx, false)
+	}
+	return l
+}
+
+func (u *usageLooks) take(l look) {
+	old := u.old
+	u.old, u.rows, u.silent, u.nodes = map[string]sample{}, nil, l.silent, l.nodes
+	for task, s := range old { // what a node that is silent now says later counts from here
+		if slices.ContainsFunc(l.silent, func(n client.SilentNode) bool { return n.Node == s.Node }) {
+			u.old[task] = s
+		}
+	}
+	for _, st := range l.stats {
+		s := sample{st, l.asked}
+		r := &usageRow{TaskStats: st}
+		if o, ok := old[st.Task]; ok {
+			r.Cores = s.cores(o)
+		}
+		u.old[st.Task], u.rows = s, append(u.rows, r)
+	}
+	u.sort()
 }
 
 func (u *usageLooks) look(ctx context.Context) error {
-	stats := u.cl.Stats
-	if u.node != "" {
-		stats = func(ctx context.Context) ([]api.TaskStats, error) { return u.cl.NodeStats(ctx, u.node) }
+	l := u.ask(ctx)
+	if l.err == nil {
+		u.take(l)
 	}
-	now, err := stats(ctx)
-	if err != nil {
-		return err
-	}
-	if u.table {
-		u.nodes, _ = u.cl.Nodes(ctx, false)
-	}
-	at := time.Now()
-	span := at.Sub(u.at)
-	u.at = at
-	old := u.old
-	u.old, u.rows = map[string]api.TaskStats{}, nil
-	for _, s := range now {
-		r := &usageRow{TaskStats: s}
-		if o, ok := old[s.Task]; ok && o.Attempt == s.Attempt && span > 0 {
-			r.Cores = max(0, float64(s.CPUTime-o.CPUTime)/float64(span))
-		}
-		u.old[s.Task], u.rows = s, append(u.rows, r)
-	}
-	u.sort()
-	return nil
+	return l.err
 }
 
 func (u *usageLooks) sort() { slices.SortFunc(u.rows, u.order.compare) }
@@ -165,10 +201,12 @@ func (a *app) top(c *cli.Context, u *usageLooks) error {
 		if err := u.look(c.Context); err != nil {
 			return err
 		}
+		a.tellSilent(u.silent)
 		if u.table && !c.Bool("no-headers") {
 			if err := u.totals(a.out); err != nil {
 				return err
 			}
+			fmt.Fprintln(a.out)
 		}
 		if err := list(a.out, c, u.rows, func(r *usageRow) string { return r.Task }, usageColumns); err != nil || !again {
 			return err
@@ -196,8 +234,20 @@ func (u *usageLooks) totals(w io.Writer) error {
 	for _, r := range u.rows {
 		cores, mem = cores+r.Cores, mem+r.Mem
 	}
-	_, err := fmt.Fprintf(w, "in use   cpus %.2f, memory %s, by %s\n\n", cores, mem, api.Count(len(u.rows), "task"))
+	_, err := fmt.Fprintf(w, "in use   cpus %.2f, memory %s, by %s\n", cores, mem, api.Count(len(u.rows), "task"))
 	return err
+}
+
+// leftOut writes whose tasks are not counted, in one line.
+func (u *usageLooks) leftOut(w io.Writer) {
+	sep := "left out "
+	for _, n := range u.silent {
+		fmt.Fprintf(w, "%s%s: %s", sep, n.Node, printable(n.Reason))
+		sep = "; "
+	}
+	if len(u.silent) > 0 {
+		fmt.Fprintln(w)
+	}
 }
 
 var usageColumns = []column[*usageRow]{

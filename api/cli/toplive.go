@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -18,9 +20,12 @@ type picture struct {
 	of *os.File
 }
 
-// topLive shows what tasks use until somebody leaves it.
+// topLive shows what tasks use until somebody leaves it, which a node that hangs does not
+// put off.
 func (a *app) topLive(c *cli.Context, u *usageLooks) error {
 	screen := fileOf(a.out)
+	var asking sync.WaitGroup
+	defer asking.Wait()
 	ctx, leave := context.WithCancel(c.Context)
 	defer leave()
 	var keys chan string
@@ -33,49 +38,39 @@ func (a *app) topLive(c *cli.Context, u *usageLooks) error {
 		keys = make(chan string)
 		go readKeys(ctx, in, keys) // a read of a terminal cannot be ended: it does with the program
 	}
-	fmt.Fprint(screen, "\x1b[?1049h\x1b[?25l")       // another screen, so that what was there comes back
-	defer fmt.Fprint(screen, "\x1b[?25h\x1b[?1049l") // nobody looks if it fails
+	fmt.Fprint(screen, "\x1b[?1049h\x1b[?25l\x1b[Hasking the cluster; Ctrl-C leaves") // another screen, so that what was there comes back
+	defer fmt.Fprint(screen, "\x1b[?25h\x1b[?1049l")                                  // nobody looks if it fails
 	v := topView{u: u, wide: c.String("output") == "wide", heads: !c.Bool("no-headers")}
-	if err := u.look(ctx); err != nil {
-		return err
-	}
-	for wait := firstSpan; ; {
-		next := time.After(wait)
-		for due := false; !due; {
-			select {
-			case <-ctx.Done():
-				return nil // Ctrl-C is how it ends
-			case key := <-keys:
-				if !v.press(key) {
-					return nil
-				}
-				if wait == firstSpan {
-					continue // nothing is known yet
-				}
-			case <-next:
-				if err := u.look(ctx); err != nil {
-					return err
-				}
-				due, wait = true, topInterval(c)
-			}
-			if err := v.show(screen); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-// readKeys sends what is typed, until ctx ends.
-func readKeys(ctx context.Context, in *os.File, keys chan<- string) {
-	for b := make([]byte, 16); ; {
-		n, err := in.Read(b)
-		if err != nil {
-			return
-		}
+	answers := make(chan look, 1) // one is asked for at a time
+	ask := func() { asking.Go(func() { answers <- u.ask(ctx) }) }
+	ask()
+	var next <-chan time.Time
+	for looks := 0; ; {
 		select {
-		case keys <- string(b[:n]):
 		case <-ctx.Done():
-			return
+			return nil // Ctrl-C is how it ends
+		case key := <-keys:
+			if !v.press(key) {
+				return nil
+			}
+		case <-next:
+			ask()
+			continue
+		case l := <-answers:
+			if l.err != nil {
+				return l.err
+			}
+			u.take(l)
+			looks++
+			if next = time.After(topInterval(c)); looks == 1 {
+				next = time.After(firstSpan)
+			}
+		}
+		if looks < 2 {
+			continue // nothing is known yet
+		}
+		if err := v.show(screen); err != nil {
+			return err
 		}
 	}
 }
@@ -113,22 +108,34 @@ func (v *topView) press(key string) bool {
 	return true
 }
 
+// show draws what fits, each row in one line: one that wrapped would push the first out.
 func (v *topView) show(screen *os.File) error {
-	_, height, err := term.GetSize(int(screen.Fd()))
-	if err != nil || height < 5 {
-		height = 24
+	width, height, err := term.GetSize(int(screen.Fd()))
+	if err != nil || width == 0 || height == 0 {
+		width, height = 80, 24
 	}
 	out := &picture{of: screen}
 	if err := v.u.totals(out); err != nil {
 		return err
 	}
-	v.page = max(1, height-bytes.Count(out.Bytes(), []byte("\n"))-2)
+	v.u.leftOut(out)
+	fmt.Fprintln(out)
+	v.page = max(1, height-bytes.Count(out.Bytes(), []byte("\n"))-1)
 	v.from = max(0, min(v.from, len(v.u.rows)-v.page))
 	rows := v.u.rows[v.from:min(len(v.u.rows), v.from+v.page)]
 	if err := table(out, slices.Clip(rows), usageColumns, v.wide, v.heads); err != nil {
 		return err
 	}
-	text := bytes.ReplaceAll(bytes.TrimSuffix(out.Bytes(), []byte("\n")), []byte("\n"), []byte("\x1b[K\r\n")) // a raw terminal goes down alone
-	_, err = fmt.Fprintf(screen, "\x1b[H%s\x1b[K\x1b[J", text)
+	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+	lines = lines[:min(len(lines), height)]
+	for i := range lines {
+		lines[i] = cut(lines[i], width)
+	}
+	// A raw terminal goes down alone, and at the end of a full line it would clear that one's last character.
+	text := "\x1b[H\x1b[K" + strings.Join(lines, "\r\n\x1b[K")
+	if len(lines) < height {
+		text += "\r\n\x1b[J"
+	}
+	_, err = screen.WriteString(text)
 	return err
 }

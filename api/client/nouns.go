@@ -359,14 +359,14 @@ func (c *Client) removeNode(ctx context.Context, ref string, force bool, query u
 	return c.call(ctx, http.MethodDelete, path, nil, nil)
 }
 
-// Stats tells what the running tasks use now.
-func (c *Client) Stats(ctx context.Context) ([]api.TaskStats, error) {
-	return getList[api.TaskStats](ctx, c, "/v1/stats", nil)
-}
-
-// NodeStats is Stats of the tasks of one node.
-func (c *Client) NodeStats(ctx context.Context, node string) ([]api.TaskStats, error) {
-	return getList[api.TaskStats](ctx, c, "/v1/stats", url.Values{"node": {node}})
+// Stats tells what the running tasks use now, or those of one node, and which nodes did
+// not say.
+func (c *Client) Stats(ctx context.Context, node string) ([]api.TaskStats, []SilentNode, error) {
+	path := "/v1/stats"
+	if node != "" {
+		path += "?" + url.Values{"node": {node}}.Encode()
+	}
+	return ofNodes[api.TaskStats](ctx, c, path)
 }
 
 // Tokens lists tokens of a kind.

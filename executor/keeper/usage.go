@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/executor/clock"
 )
 
 // statsAtOnce is how many attempts one question is about: while a keeper reads their
@@ -20,6 +21,7 @@ func (c *Client) Stats(ctx context.Context, id string) (api.TaskStats, error) {
 	if m.Stats == nil {
 		return api.TaskStats{}, errors.New("the keeper did not answer with statistics")
 	}
+	m.Stats.Sampled = clock.Uptime()
 	if p := c.holderOf(id); p != nil {
 		m.Stats.OldKeeper = p.old()
 	}
@@ -65,10 +67,10 @@ func (c *Client) someStats(ctx context.Context, p *peer, ids []string, at []int,
 	if err != nil || len(r.AllStats) != len(at) {
 		return
 	}
-	old := p.old()
+	now, old := clock.Uptime(), p.old()
 	for k, i := range at {
 		if out[i] = r.AllStats[k]; out[i] != nil {
-			out[i].OldKeeper = old
+			out[i].Sampled, out[i].OldKeeper = now, old
 		}
 	}
 }

@@ -3,6 +3,8 @@ package keeper_test
 import (
 	"fmt"
 	"testing"
+
+	"github.com/mesita/mesita/executor/clock"
 )
 
 // An end tells what was used until then, however the task ended.
@@ -58,10 +60,14 @@ func TestManyAttemptsAreAskedForTogether(t *testing.T) {
 			c.start(id, "/bin/sleep", "1000")
 		}
 	}
+	since := clock.Uptime()
 	for i, st := range c.AllStats(t.Context(), ids) {
-		if (st != nil) != (i%10 == 0) || st != nil && st.Processes == 0 {
+		if (st != nil) != (i%10 == 0) || st != nil && (st.Processes == 0 || st.Sampled < since || st.Sampled > clock.Uptime()) {
 			t.Errorf("%s: %+v", ids[i], st)
 		}
+	}
+	if st, err := c.Stats(t.Context(), ids[0]); err != nil || st.Sampled < since || st.Sampled > clock.Uptime() {
+		t.Errorf("of one: %+v, %v", st, err)
 	}
 	if got := c.AllStats(t.Context(), nil); len(got) != 0 {
 		t.Errorf("of none: %v", got)
