@@ -56,16 +56,6 @@ func (n *Node) Lacks(id string) bool {
 	return false
 }
 
-func compare(a, b string) int {
-	if a < b {
-		return -1
-	}
-	if a > b {
-		return 1
-	}
-	return 0
-}
-
 // Voters are the ids of the voters, sorted; none if this node was never in a
 // cluster.
 func (n *Node) Voters() []string {
