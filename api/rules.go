@@ -91,13 +91,17 @@ const leastMaxTime = Duration(time.Second)
 
 // CheckRules refuses rules by which nothing would ever run in the partition, on the nodes
 // that there are or below its own limit. Validate does not, as it is to say the same of what
-// was asked for long ago.
-func (p *Partition) CheckRules(nodes iter.Seq[*Node]) error {
+// was asked for long ago. What old, unless nil, has the same was right when it was asked for,
+// and keeps nobody from changing something else.
+func (p *Partition) CheckRules(old *Partition, nodes iter.Seq[*Node]) error {
+	if old == nil {
+		old = new(Partition)
+	}
 	for _, f := range []struct {
-		name string
-		d    Duration
-	}{{"maxTime", p.MaxTime}, {"defaultTime", p.DefaultTime}} {
-		if f.d > 0 && f.d < leastMaxTime {
+		name   string
+		d, old Duration
+	}{{"maxTime", p.MaxTime, old.MaxTime}, {"defaultTime", p.DefaultTime, old.DefaultTime}} {
+		if f.d > 0 && f.d < leastMaxTime && f.d != f.old {
 			return FieldErrorf(f.name, "%s is over before a task has begun: give %s or more, or leave it out", f.d, leastMaxTime)
 		}
 	}
@@ -109,12 +113,16 @@ func (p *Partition) CheckRules(nodes iter.Seq[*Node]) error {
 	}
 	for _, f := range []struct {
 		name, amount string
-		v, node      int64
-	}{{"defaultCpus", "cpus", int64(p.DefaultCPUs), int64(most.CPUs)}, {"defaultMem", "mem", int64(p.DefaultMem), int64(most.Mem)}} {
-		switch limit := p.Limit.Of(f.amount); {
-		case limit > 0 && f.v > limit:
+		v, old, node int64
+	}{
+		{"defaultCpus", "cpus", int64(p.DefaultCPUs), int64(old.DefaultCPUs), int64(most.CPUs)},
+		{"defaultMem", "mem", int64(p.DefaultMem), int64(old.DefaultMem), int64(most.Mem)},
+	} {
+		limit := p.Limit.Of(f.amount)
+		switch same := f.v == f.old; {
+		case limit > 0 && f.v > limit && !(same && limit == old.Limit.Of(f.amount)):
 			return FieldErrorf(f.name, "%s is above the partition's limit of %s, so no job that names none would ever run: lower it, or raise the limit", FormatAmount(f.amount, f.v), FormatAmount(f.amount, limit))
-		case f.node > 0 && f.v > f.node:
+		case f.node > 0 && f.v > f.node && !same:
 			return FieldErrorf(f.name, "%s is more than the largest node has, %s, so no job that names none would ever run: lower it, or add a larger node first", FormatAmount(f.amount, f.v), FormatAmount(f.amount, f.node))
 		}
 	}

@@ -51,10 +51,8 @@ func (c *call) checked(p *api.Partition) (*api.Partition, error) {
 		return nil, err
 	}
 	v := c.Store.View()
-	if old := v.Partition(p.Path); old == nil || old.TaskRules != p.TaskRules || !reflect.DeepEqual(old.Limit, p.Limit) {
-		if err := p.CheckRules(v.Nodes()); err != nil {
-			return nil, err
-		}
+	if err := p.CheckRules(v.Partition(p.Path), v.Nodes()); err != nil {
+		return nil, err
 	}
 	return p, p.CheckZones()
 }

@@ -121,6 +121,46 @@ func TestRefusedPartitions(t *testing.T) {
 	}
 }
 
+// What a partition has for long may not be refused any more, as a node became smaller: that
+// stays, and something else can be changed, until it is what is asked for.
+func TestRulesThatWereRight(t *testing.T) {
+	n := newLeader(t)
+	token := n.token(api.RoleAdmin)
+	const node = `"defaultCpus":4,"defaultMem":"8GiB"`
+	n.send(request{method: "PUT", path: "/v1/partitions/big", body: `{` + node + `,"limit":{"cpus":9}}`, token: token}).want(t, 200)
+	do(t, n.store, &fsm.NodeHello{Meta: fsm.Meta{At: testTime}, ID: "oak", Hello: api.NodeHello{Addr: "x:1", Level: int(fsm.Newest), Resources: api.Resources{CPUs: 2000, Mem: 1 << 30}}})
+	// Of before there was the rule, and of a limit that was refused since.
+	do(t, n.store, &fsm.PartitionPut{Meta: fsm.Meta{At: testTime}, Create: true, Partition: &api.Partition{Path: "old", Weight: api.DefaultWeight, Policy: api.PolicyFIFO,
+		TaskRules: api.TaskRules{MaxTime: api.Duration(5 * time.Millisecond), DefaultCPUs: 3000}, Limit: api.Amounts{CPUs: 2000}}})
+	const old = `"maxTime":"5ms","defaultCpus":3`
+	for _, c := range []struct{ path, body, field string }{
+		{"big", `{` + node + `,"limit":{"cpus":9},"weight":2}`, ""},
+		{"big", `{` + node + `,"limit":{"cpus":9},"maxRunning":5}`, ""},
+		{"big", `{` + node + `,"limit":{"cpus":8},"maxCpus":6,"maxTime":"1h","defaultTime":"1m"}`, ""},
+		{"big", `{"defaultCpus":4,"defaultMem":"7GiB"}`, "defaultMem"},
+		{"big", `{"defaultCpus":3,"defaultMem":"8GiB"}`, "defaultCpus"},
+		{"big", `{` + node + `,"limit":{"cpus":3}}`, "defaultCpus"},
+		{"big", `{` + node + `,"maxTime":"5ms"}`, "maxTime"},
+		{"old", `{` + old + `,"limit":{"cpus":2},"maxRunning":5}`, ""},
+		{"old", `{` + old + `,"limit":{"cpus":2,"mem":"1GiB"}}`, ""},
+		{"old", `{` + old + `,"limit":{"cpus":1}}`, "defaultCpus"},
+		{"old", `{"maxTime":"5ms","defaultCpus":2.5,"limit":{"cpus":2}}`, "defaultCpus"},
+		{"old", `{"maxTime":"6ms","defaultCpus":3,"limit":{"cpus":2}}`, "maxTime"},
+		{"old", `{"limit":{"cpus":2}}`, ""},
+		{"old", `{` + old + `,"limit":{"cpus":2}}`, "maxTime"}, // it was given up
+		{"new", `{` + node + `}`, "defaultCpus"},
+	} {
+		status := 200
+		if c.field != "" {
+			status = 400
+		}
+		e := n.send(request{method: "PUT", path: "/v1/partitions/" + c.path, body: c.body, token: token}).want(t, status)
+		if e != nil && e.Field != c.field {
+			t.Errorf("%s %s: %+v", c.path, c.body, e)
+		}
+	}
+}
+
 func TestRemovePartitionWithWork(t *testing.T) {
 	n := newLeader(t)
 	token := n.token(api.RoleAdmin)

@@ -247,9 +247,7 @@ func (s *server) serve(sock *net.UnixConn) {
 	close(done)
 	writer.Wait()
 	c.fail(net.ErrClosed)
-	for _, f := range c.takeFiles() {
-		f.Close()
-	}
+	c.dropFiles()
 }
 
 func (s *server) converse(c *conn) error {
@@ -280,12 +278,14 @@ func (s *server) converse(c *conn) error {
 			return nil //nolint:nilerr // the daemon is gone: nothing to do about it
 		}
 		switch err := m.check(); {
-		case err != nil:
-			return err
+		case err != nil: // the connection is not ended for it: a newer daemon would lose it again and again
+			c.dropFiles()
+			_ = c.send(&message{Op: opAnswer, Seq: m.Seq, Error: toWire(err)}) // as in handle
 		case m.Op == opExec:
 			return s.exec(c, m)
+		default:
+			s.handle(c, m)
 		}
-		s.handle(c, m)
 	}
 }
 

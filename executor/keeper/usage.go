@@ -9,7 +9,8 @@ import (
 )
 
 // statsAtOnce is how many attempts one question is about: while a keeper reads their
-// counters, starts wait.
+// counters, starts wait. A question about more is refused, so if this is raised, keepers
+// from before are to be asked for no more than 32.
 const statsAtOnce = 32
 
 // Stats tells what a running attempt uses; the names in it are left empty.
@@ -56,7 +57,9 @@ func (c *Client) someStats(ctx context.Context, p *peer, ids []string, at []int,
 		m.IDs = append(m.IDs, ids[i])
 	}
 	r, err := p.do(ctx, false, m)
-	if errors.Is(err, ErrUnknown) { // a keeper from before there was this question takes it for one about no attempt
+	// A keeper from before there was this question takes it for one about no attempt, and
+	// one may take fewer at once than this daemon asks for.
+	if refused := (*remoteError)(nil); errors.As(err, &refused) {
 		for _, i := range at {
 			if st, err := c.Stats(ctx, ids[i]); err == nil {
 				out[i] = &st

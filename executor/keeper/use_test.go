@@ -48,21 +48,31 @@ func TestAnEndTellsThatNothingIsLeft(t *testing.T) {
 	}
 }
 
-// Many attempts are asked for together, and what does not run has no answer; a keeper that
-// does not know the question answers it one by one.
-func TestManyAttemptsAreAskedForTogether(t *testing.T) {
+// What many attempts use is told of each that runs, in their order, and of no other.
+func TestWhatManyAttemptsUse(t *testing.T) {
 	r := newRig(t)
 	c := r.client()
 	var ids []string
 	for i := range 70 {
-		id := fmt.Sprintf("a.%d/1", i)
-		if ids = append(ids, id); i%10 == 0 {
-			c.start(id, "/bin/sleep", "1000")
-		}
+		ids = append(ids, fmt.Sprintf("a.%d/1", i))
+		c.start(ids[i], "/bin/sh", "-c", fmt.Sprintf("i=0; while [ $i -lt %d ]; do i=$((i+1)); sleep 1000 & done; wait", 1+i%3))
 	}
+	ended := func(i int) bool { return i%10 == 7 }
+	for i, id := range ids {
+		if !ended(i) {
+			want := 2 + i%3 // with the shell
+			r.until("all processes of "+id, func() bool { st, err := c.Stats(t.Context(), id); return err == nil && st.Processes == want })
+			continue
+		}
+		if err := c.Kill(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		c.exit(id)
+	}
+	ids = append(ids, "never.0/1")
 	since := clock.Uptime()
 	for i, st := range c.AllStats(t.Context(), ids) {
-		if (st != nil) != (i%10 == 0) || st != nil && (st.Processes == 0 || st.Sampled < since || st.Sampled > clock.Uptime()) {
+		if none := ended(i) || i == 70; none != (st == nil) || st != nil && (st.Processes != 2+i%3 || st.Sampled < since || st.Sampled > clock.Uptime()) {
 			t.Errorf("%s: %+v", ids[i], st)
 		}
 	}

@@ -353,3 +353,10 @@ func (c *conn) takeFiles() []*os.File {
 	c.fds = nil
 	return out
 }
+
+// dropFiles closes the files that nobody took.
+func (c *conn) dropFiles() {
+	for _, f := range c.takeFiles() {
+		f.Close()
+	}
+}
