@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -126,6 +127,11 @@ func (c *Config) validate() error {
 	}
 	if _, err := c.listenAddr(); err != nil {
 		return err
+	}
+	if c.Advertise != "" {
+		if at, err := netip.ParseAddrPort(withPort(c.Advertise)); err != nil || at.Port() == 0 || at.Addr().IsUnspecified() {
+			return api.FieldErrorf("advertise", "%q is not an address: write the IP or IP:PORT at which other nodes reach this one", c.Advertise)
+		}
 	}
 	if c.HTTP != "" {
 		host, _, err := net.SplitHostPort(c.HTTP)

@@ -105,6 +105,10 @@ func (a *app) nodeRestart() *cli.Command {
 			if err != nil {
 				return err
 			}
+			if err := a.wouldStart(c, again); err != nil {
+				a.progress("! the node keeps running: as its settings are, it could not be started again")
+				return err
+			}
 			n := d.node(c.Context)
 			if err := d.stop(c.Context, option.Span(c, "timeout")); err != nil {
 				return err

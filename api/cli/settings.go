@@ -2,13 +2,18 @@ package cli
 
 import (
 	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/cli/nodefile"
+	"github.com/mesita/mesita/cluster"
 	"github.com/urfave/cli/v2"
 )
 
@@ -171,4 +176,40 @@ func (a *app) keepSettings(c *cli.Context, conf *configured) (undo func()) {
 			a.progress("! %v", err)
 		}
 	}
+}
+
+// wouldStart is what is wrong with the settings with which a daemon would be started.
+func (a *app) wouldStart(c *cli.Context, start *exec.Cmd) error {
+	set := flag.NewFlagSet("start", flag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	for _, f := range append(agentFlags(), socketFlag()) {
+		if err := f.Apply(set); err != nil {
+			return err
+		}
+	}
+	if err := set.Parse(start.Args[3:]); err != nil { // after the program, node and start
+		return err
+	}
+	own := cli.NewContext(c.App, set, nil)
+	dir := own.String("data")
+	for _, kv := range start.Env {
+		if value, ok := strings.CutPrefix(kv, "MESITA_DATA="); ok && !own.IsSet("data") {
+			dir = value
+		}
+	}
+	if !filepath.IsAbs(dir) {
+		dir = filepath.Join(start.Dir, dir)
+	}
+	if err := own.Set("data", dir); err != nil {
+		return err
+	}
+	conf, err := configure(own)
+	if err != nil {
+		return err
+	}
+	cfg, err := a.agentConfig(own)
+	if err == nil {
+		_, err = cluster.New(cfg)
+	}
+	return conf.located(err)
 }
