@@ -12,6 +12,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/cli/option"
+	"github.com/mesita/mesita/api/cli/specfile"
 	"github.com/mesita/mesita/api/client"
 	"github.com/urfave/cli/v2"
 )
@@ -19,7 +20,8 @@ import (
 func (a *app) runCommand() *cli.Command {
 	return &cli.Command{
 		Name: "run", Usage: "run a service: keep N tasks running", ArgsUsage: "NAME -- COMMAND [ARG…]",
-		Description: example("mesita run web -n 3 --cpus 0.25 --mem 128MiB -p http -- ./server --listen :{http}", "mesita run cache -c disk=ssd -- redis-server"),
+		Description: example("mesita run web -n 3 --cpus 0.25 --mem 128MiB -p http -- ./server --listen :{http}", "mesita run cache -c disk=ssd -- redis-server",
+			"mesita run web --dry-run -o yaml -- ./server > web.yaml"),
 		Flags: option.TaskFlags(
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the service, in place of the word before --"},
 			&cli.IntFlag{Name: "count", Aliases: []string{"n"}, Value: 1, Usage: "`NUMBER` of tasks to keep running"},
@@ -65,6 +67,11 @@ func (a *app) submit(c *cli.Context, s *api.JobSpec, command []string, after fun
 	check.Normalize()
 	if err := check.Validate(); err != nil { // before anything is uploaded
 		return option.InFlag("", err)
+	}
+	if f, err := format(c); err != nil {
+		return err
+	} else if f == "yaml" && c.Bool("dry-run") && c.Command.Name != planVerb { // the file in place of the flags
+		return specfile.Print(a.out, s)
 	}
 	cl, err := a.client(c)
 	if err != nil {
@@ -298,10 +305,12 @@ func (a *app) jobSubmit() *cli.Command {
 	}
 }
 
+const planVerb = "plan"
+
 // jobPlan is submit that always stops before it submits.
 func (a *app) jobPlan() *cli.Command {
 	cmd := a.jobSubmit()
-	cmd.Name, cmd.Usage = "plan", "say where the tasks of a job would go, and what would wait"
+	cmd.Name, cmd.Usage = planVerb, "say where the tasks of a job would go, and what would wait"
 	cmd.Description = example("mesita job plan --gang 4 --cpus 2 --mem 4GiB -- ./merge.sh", "mesita job plan --array 0-99 --spread zone -o json -- ./train.sh")
 	submit := cmd.Action
 	cmd.Action = func(c *cli.Context) error {
