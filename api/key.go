@@ -20,6 +20,12 @@ func key(name, about, def, example string, kinds ...Kind) Key {
 	return Key{name, about, def, example, kinds}
 }
 
+// FileKeys are the keys of jobs that are in files alone: who reads a file puts into the
+// spec what they lead to.
+func FileKeys() []Key {
+	return []Key{key("envFile", "a file of NAME=VALUE, as --env-file reads it, or a list of them; env goes before", "", "./web.env")}
+}
+
 // KeysOf are the keys of a struct and their types, those of the structs in it included;
 // none if nothing is said of them.
 func KeysOf(t reflect.Type) iter.Seq2[Key, reflect.Type] {

@@ -26,7 +26,7 @@ func (a *app) readFiles(c *cli.Context, verb string) (*specfile.Docs, error) {
 	if err != nil {
 		return nil, err
 	}
-	docs, read := &specfile.Docs{Vars: vars}, map[string]bool{}
+	docs, read := &specfile.Docs{Vars: vars, ReadEnv: option.EnvFile}, map[string]bool{}
 	for _, source := range named {
 		files, err := filesAt(source)
 		if err != nil {

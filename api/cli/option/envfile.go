@@ -9,6 +9,12 @@ import (
 // maxEnvFile bounds an environment: Linux passes no more to a program.
 const maxEnvFile = 6 << 20
 
+// EnvFile is what a file of NAME=VALUE says that envFile of a job names.
+func EnvFile(path string) (env map[string]string, err error) {
+	err = readPairs("envFile", path, &env)
+	return env, err
+}
+
 // readPairs adds the lines of a file that a flag names, as Docker Compose reads them:
 // export before a name, blanks around it, quotes around a value and comments are not part
 // of either. No value is taken from the environment, so $ is itself.

@@ -17,6 +17,7 @@ var habits = map[string]string{
 	"resources":    "write cpus, mem, disk and the like at the top of the document",
 	"deploy":       "write count, cpus and mem at the top of the document",
 	"environment":  "did you mean env?",
+	"env_file":     "did you mean envFile?",
 	"args":         "write program and arguments as one list: command: [./server, --port, \"{http}\"]",
 	"cmd":          "did you mean command?",
 	"entrypoint":   "did you mean command?",

@@ -40,6 +40,11 @@ func Help(width int) string {
 			}
 			column(&b, "  "+k.Name, text, width)
 		}
+		if n.name != kindPartition {
+			for _, k := range api.FileKeys() {
+				column(&b, "  "+k.Name, k.About, width)
+			}
+		}
 	}
 	return b.String()
 }
@@ -49,6 +54,14 @@ func Help(width int) string {
 func HelpOn(key string, width int) (string, error) {
 	var b strings.Builder
 	var all []string
+	for _, k := range api.FileKeys() {
+		if all = append(all, k.Name); k.Name == key {
+			fmt.Fprintf(&b, "%s, of jobs in files\n", key)
+			column(&b, "  meaning", k.About, width)
+			column(&b, "  type", "text, or a list, each text", width)
+			column(&b, "  example", key+": "+k.Example, width)
+		}
+	}
 	for _, n := range nouns {
 		k, t, known := find(n.of, key)
 		for name := range names(n.of, "") {

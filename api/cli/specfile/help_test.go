@@ -124,7 +124,7 @@ func TestHabits(t *testing.T) {
 		if name = strings.TrimSuffix(name, "?"); !meant {
 			continue
 		}
-		if _, _, known := find(reflect.TypeFor[api.JobSpec](), name); !known {
+		if _, err := HelpOn(name, 80); err != nil {
 			t.Errorf("%s leads to %s, which there is not", key, name)
 		}
 	}

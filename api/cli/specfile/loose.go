@@ -2,8 +2,11 @@ package specfile
 
 import (
 	"fmt"
+	"maps"
+	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/mesita/mesita/api"
@@ -180,4 +183,56 @@ func (f file) unfilled(n *yaml.Node, command bool) string {
 		}
 	}
 	return ""
+}
+
+// maxEnvFiles bounds how many files a job may have its environment from.
+const maxEnvFiles = 16
+
+// takeEnvFiles takes the key envFile out of a job, and reads the files that it names: the
+// last of a name counts.
+func (f file) takeEnvFiles(n *yaml.Node, read func(string) (map[string]string, error)) (map[string]string, error) {
+	out := map[string]string{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		if key.Value != api.FileKeys()[0].Name {
+			continue
+		}
+		files := []*yaml.Node{value}
+		if value.Kind == yaml.SequenceNode {
+			files = value.Content
+		}
+		switch {
+		case read == nil:
+			return nil, f.errorf(value, key.Value, "is not read here: write env")
+		case len(files) > maxEnvFiles:
+			return nil, f.errorf(value, key.Value, "names %s, at most %d are read", api.Count(len(files), "file"), maxEnvFiles)
+		}
+		for _, file := range files {
+			if file.Kind != yaml.ScalarNode || file.ShortTag() != "!!str" {
+				return nil, f.errorf(file, key.Value, "must be the name of a file, or a list of such")
+			}
+			path := file.Value
+			if !filepath.IsAbs(path) && f.name != Stdin {
+				path = filepath.Join(filepath.Dir(f.name), path)
+			}
+			env, err := read(path)
+			if err != nil {
+				return nil, f.located(n, err)
+			}
+			maps.Copy(out, env)
+		}
+		n.Content = slices.Delete(n.Content, i, i+2)
+		i -= 2
+	}
+	return out, nil
+}
+
+// fileKeys are the names of the keys that a type has in files alone.
+func fileKeys(t reflect.Type) (names []string) {
+	if t == reflect.TypeFor[api.JobSpec]() {
+		for _, k := range api.FileKeys() {
+			names = append(names, k.Name)
+		}
+	}
+	return names
 }

@@ -33,7 +33,9 @@ type Docs struct {
 	Jobs       []*api.JobSpec
 	Partitions []*api.Partition
 	Vars       map[string]string // the values of ${NAME}; nil = such text is left as it is
-	Unfilled   string            // the first ${NAME} that was left so though that is hardly meant, and where; "" = none
+	// ReadEnv reads a file of NAME=VALUE that envFile names; nil = such keys are refused.
+	ReadEnv  func(path string) (map[string]string, error)
+	Unfilled string // the first ${NAME} that was left so though that is hardly meant, and where; "" = none
 
 	jobs, partitions []place
 	named            map[string]int // jobs by their names
@@ -179,7 +181,11 @@ func (f file) add(docs *Docs, n *yaml.Node, number int) error {
 		docs.Partitions, docs.partitions = append(docs.Partitions, p), append(docs.partitions, place{f, number, n})
 		return nil
 	}
-	s, err := f.job(n)
+	env, err := f.takeEnvFiles(n, docs.ReadEnv)
+	if err != nil {
+		return err
+	}
+	s, err := f.job(n, env)
 	if err != nil {
 		return err
 	}
@@ -204,7 +210,7 @@ func (f file) twice(first place) string {
 
 // job turns a document into a spec by way of JSON, so that flags, files and
 // the API read values alike.
-func (f file) job(n *yaml.Node) (*api.JobSpec, error) {
+func (f file) job(n *yaml.Node, env map[string]string) (*api.JobSpec, error) {
 	if err := f.loosen(n, reflect.TypeFor[api.JobSpec](), ""); err != nil {
 		return nil, err
 	}
@@ -214,6 +220,14 @@ func (f file) job(n *yaml.Node) (*api.JobSpec, error) {
 	s := new(api.JobSpec)
 	if err := fromYAML(n, s); err != nil {
 		return nil, f.errorf(n, "", "%v", err)
+	}
+	for name, value := range env {
+		if s.Env == nil {
+			s.Env = map[string]string{}
+		}
+		if _, ok := s.Env[name]; !ok {
+			s.Env[name] = value
+		}
 	}
 	if s.Name == "" {
 		return nil, f.errorf(n, "name", "is missing: apply finds jobs by their names")
@@ -333,7 +347,7 @@ func (f file) checkKeys(n *yaml.Node, t reflect.Type, field string) error {
 		case key.ShortTag() == "!!merge":
 			continue
 		case !ok:
-			return f.errorf(key, join(field, key.Value), "is unknown: %s", hintFor(key.Value, api.FieldNames(t)))
+			return f.errorf(key, join(field, key.Value), "is unknown: %s", hintFor(key.Value, append(api.FieldNames(t), fileKeys(t)...)))
 		}
 		if err := f.check(value, ft, join(field, key.Value)); err != nil {
 			return err

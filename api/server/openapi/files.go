@@ -24,6 +24,11 @@ func Files(id, title string, nouns []Noun) map[string]any {
 		if properties := s["properties"].(object); n.Kind != "" {
 			properties["kind"] = object{"const": n.Kind, "description": "what tells it from a job"}
 			s["required"] = []string{"kind"}
+		} else {
+			for _, k := range api.FileKeys() {
+				text := object{"type": "string"}
+				properties[k.Name] = object{"description": k.About, "anyOf": []object{text, {"type": "array", "items": text}}}
+			}
 		}
 		g.schemas[n.Name] = s
 		either = append(either, object{"$ref": "#/$defs/" + n.Name})
