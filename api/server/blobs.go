@@ -79,6 +79,7 @@ func putBlob(c *call) (any, error) {
 	if c.Local.HasBlob(d) {
 		c.RefuseBody()
 	} else if err := c.Local.PutBlob(d, func(w io.Writer) (err error) { size, err = c.receiveBlob(w); return err }); err != nil {
+		c.RefuseBody() // what is left of it may never come
 		return nil, err
 	}
 	b := &api.Blob{Digest: d, Name: name, Size: max(size, 0), Created: c.Now()}

@@ -304,6 +304,8 @@ func (f *fakeShares) PlanRemove(v *fsm.View, path string, _ bool) (api.Partition
 
 // fakeLocal is the fake of Local.
 type fakeLocal struct {
+	keepsNone error // why programs cannot be kept
+
 	mu    sync.Mutex
 	blobs map[string][]byte
 	full  bool
@@ -339,6 +341,9 @@ func (f *fakeLocal) OpenBlob(d string) (io.ReadCloser, int64, error) {
 }
 
 func (f *fakeLocal) PutBlob(d string, fill func(io.Writer) error) error {
+	if f.keepsNone != nil {
+		return f.keepsNone
+	}
 	var b bytes.Buffer
 	if err := fill(&b); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
 )
 
@@ -67,3 +68,31 @@ func TestARefusedBodyIsHeardOut(t *testing.T) {
 }
 
 const lateness = 100 * time.Millisecond
+
+// An upload that fails before all of it came is answered at once, though the rest may
+// never come.
+func TestAFailedUploadIsAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		n := quietNode(t, w, "oak", newStore(t))
+		w.lead("oak")
+		n.keepsNone = api.Errorf(api.CodeUnavailable, "no room")
+		l := newPipeListener()
+		srv := NewHTTPServer(n.server.Handler(auth.Bearer), slog.New(slog.DiscardHandler))
+		done := make(chan error)
+		go func() { done <- srv.Serve(l) }()
+		conn := l.dial()
+		conn.SetDeadline(time.Now().Add(time.Minute))
+		if _, err := io.WriteString(conn, "PUT /v1/blobs/"+helloDigest+" HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+n.token(api.RoleAdmin)+"\r\nContent-Length: 5\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || res.StatusCode != http.StatusServiceUnavailable || time.Since(begin) > 0 {
+			t.Errorf("%+v, %v after %v; want %d at once", res, err, time.Since(begin), http.StatusServiceUnavailable)
+		}
+		conn.Close()
+		srv.Close()
+		<-done
+	})
+}
