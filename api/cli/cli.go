@@ -44,7 +44,7 @@ func Main(ctx context.Context, args []string, in io.Reader, out, errw io.Writer)
 	case l.Help:
 		l.PrintHelp(a.out, root)
 	default:
-		err = root.RunContext(ctx, append([]string{"mesita"}, l.Ordered()...))
+		err = l.Run(ctx, root)
 	}
 	if err != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 		return interrupted
@@ -76,15 +76,11 @@ func (a *app) exit(err error) int {
 func usage(format string, args ...any) error { return api.Errorf(api.CodeInvalid, format, args...) }
 
 func (a *app) root() *cli.App {
-	r := cli.NewApp()
+	r := &cli.App{}
 	r.Name, r.HelpName = "mesita", "mesita"
 	r.Usage = "run work on a handful of servers as if they were one"
 	r.Description = example("mesita dev", "mesita run web -n 3 -p http -- ./server --listen :{http}", "mesita ps")
-	r.Version, r.HideVersion = Version, true
 	r.Reader, r.Writer, r.ErrWriter = a.in, a.out, a.err
-	r.ExitErrHandler = func(*cli.Context, error) {} // Main alone decides
-	r.UseShortOptionHandling = false
-	r.DisableSliceFlagSeparator = true // a value may hold a comma
 	r.Flags = globalFlags()
 	r.Commands = slices.Concat(
 		group("Run work", a.runCommand(), a.jobCommand(), a.applyCommand(), a.diffCommand(), a.exportCommand(),
@@ -96,12 +92,6 @@ func (a *app) root() *cli.App {
 		group("Who may do what", a.tokenCommand(), a.roleCommand(), a.canCommand(), a.loginCommand(), a.logoutCommand()),
 		group("This program", a.completionCommand(), a.helpCommand(), a.versionCommand()),
 	)
-	r.OnUsageError = func(c *cli.Context, err error, _ bool) error { return line.BadFlag(err, c.Command.Flags) }
-	walk(r.Commands, func(c *cli.Command) {
-		c.OnUsageError = r.OnUsageError
-		c.HideHelpCommand = true
-	})
-	r.HideHelpCommand = true
 	return r
 }
 
@@ -111,13 +101,6 @@ func group(title string, cs ...*cli.Command) []*cli.Command {
 		c.Category = title
 	}
 	return cs
-}
-
-func walk(cs []*cli.Command, f func(*cli.Command)) {
-	for _, c := range cs {
-		f(c)
-		walk(c.Subcommands, f)
-	}
 }
 
 func globalFlags() []cli.Flag {

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -163,22 +165,48 @@ func TestAdviceParses(t *testing.T) {
 
 func TestFlagsAfterArguments(t *testing.T) {
 	for in, want := range map[string]string{
-		"run web -n 3 -- ./server -n 4":         "run -n 3 -- web ./server -n 4",
-		"logs web -f":                           "logs -f -- web",
-		"ps -o json":                            "ps -o json",
-		"ps web -aq":                            "ps -a -q -- web",
-		"node drain fir --deadline=10m":         "node drain --deadline=10m -- fir",
-		"--addr a:1 ps --socket=/s":             "--addr a:1 --socket=/s ps",
-		"scale web -1":                          "scale -- web -1",
-		"apply -f -":                            "apply -f -",
-		"exec web -T -- sh -c 'x'":              "exec -T -- web sh -c 'x'",
-		"stop --dry-run=false web":              "stop --dry-run=false -- web",
-		"job submit -e A=-1 -e B=--x -- ls":     "job submit -e A=-1 -e B=--x -- ls",
-		"run web --env-file --no-upload -- a b": "run --env-file --no-upload -- web a b",
+		"run web -n 3 -- ./server -n 4":         "run count=3 | web ./server -n 4",
+		"logs web -f":                           "logs follow=true | web",
+		"ps -o json":                            "ps output=json |",
+		"ps web -aq":                            "ps all=true quiet=true | web",
+		"node drain fir --deadline=10m":         "drain deadline=10m0s | fir",
+		"--addr a:1 ps --socket=/s":             "ps addr=a:1 socket=/s |",
+		"--addr a:1 --addr b:1 ps":              "ps addr=b:1 |",
+		"scale web -1":                          "scale | web -1",
+		"apply -f -":                            "apply file=[-] |",
+		"apply -f a,b --file c":                 "apply file=[a,b c] |",
+		"exec web -T -- sh -c 'x'":              "exec no-tty=true | web sh -c 'x'",
+		"stop --dry-run=false web":              "stop dry-run=false | web",
+		"job submit -e A=-1 -e B=--x,y -- ls":   "submit env=[A=-1 B=--x,y] | ls",
+		"run web --env-file --no-upload -- a b": "run env-file=--no-upload | web a b",
 	} {
-		l, err := line.Parse((&app{}).root(), strings.Fields(in))
-		if err != nil || strings.Join(l.Ordered(), " ") != want {
-			t.Errorf("%s: %v (%v), want %s", in, l, err, want)
+		root, got := (&app{}).root(), ""
+		walk(root.Commands, func(c *cli.Command) {
+			c.Action = func(c *cli.Context) error {
+				set := []string{c.Command.Name}
+				for _, f := range slices.Concat(root.Flags, c.Command.Flags) {
+					name := f.Names()[0]
+					switch {
+					case !c.IsSet(name):
+					case c.Generic(name) != nil:
+						set = append(set, fmt.Sprint(name, "=", c.Generic(name)))
+					case line.MayRepeat(f):
+						set = append(set, fmt.Sprint(name, "=", c.StringSlice(name)))
+					default:
+						set = append(set, fmt.Sprint(name, "=", c.Value(name)))
+					}
+				}
+				slices.Sort(set[1:])
+				got = strings.TrimSpace(strings.Join(set, " ") + " | " + strings.Join(c.Args().Slice(), " "))
+				return nil
+			}
+		})
+		l, err := line.Parse(root, strings.Fields(in))
+		if err == nil {
+			err = l.Run(t.Context(), root)
+		}
+		if err != nil || got != want {
+			t.Errorf("%s: %v (%v), want %s", in, got, err, want)
 		}
 	}
 }
@@ -294,5 +322,12 @@ func TestOnlyARightIsMissing(t *testing.T) {
 		if got := needsVoters(&client.Cluster{Nodes: c.nodes, Voters: c.voters, MayVote: c.may}); got != c.want {
 			t.Errorf("%+v: %v", c, got)
 		}
+	}
+}
+
+func walk(cs []*cli.Command, f func(*cli.Command)) {
+	for _, c := range cs {
+		f(c)
+		walk(c.Subcommands, f)
 	}
 }

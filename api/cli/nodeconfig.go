@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/line"
 	"github.com/mesita/mesita/api/cli/nodefile"
 	"github.com/mesita/mesita/api/cli/option"
 	"github.com/mesita/mesita/cluster"
@@ -141,10 +142,10 @@ func setOne(file *nodefile.File, word string, again bool) (string, error) {
 		return "", usage("mesita node config set: %q is not KEY=VALUE: mesita node config set %s=VALUE", word, key)
 	}
 	values := []string{value}
-	if was, _ := file.Values(key); again && mayRepeat(f) {
+	if was, _ := file.Values(key); again && line.MayRepeat(f) {
 		values = append(was, value)
 	}
-	file.Set(key, values, mayRepeat(f))
+	file.Set(key, values, line.MayRepeat(f))
 	return key, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/line"
 	"github.com/mesita/mesita/api/cli/nodefile"
 	"github.com/mesita/mesita/cluster"
 	"github.com/urfave/cli/v2"
@@ -107,9 +108,9 @@ func (a *app) planInstall(c *cli.Context) (*install, error) {
 	for _, f := range settings() {
 		name := f.Names()[0]
 		if c.IsSet(name) {
-			in.file.Set(name, given(c, f), mayRepeat(f))
+			in.file.Set(name, given(c, f), line.MayRepeat(f))
 		} else if running[name] != nil {
-			in.file.Set(name, running[name], mayRepeat(f))
+			in.file.Set(name, running[name], line.MayRepeat(f))
 		}
 	}
 	if err := a.checkSettings(c, in.file); err != nil {

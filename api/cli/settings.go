@@ -2,9 +2,7 @@ package cli
 
 import (
 	"errors"
-	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/line"
 	"github.com/mesita/mesita/api/cli/nodefile"
 	"github.com/mesita/mesita/cluster"
 	"github.com/urfave/cli/v2"
@@ -46,11 +45,6 @@ func settingNames() (names []string) {
 	return names
 }
 
-func mayRepeat(f cli.Flag) bool {
-	_, ok := f.(*cli.StringSliceFlag)
-	return ok
-}
-
 func isSwitch(f cli.Flag) bool {
 	_, ok := f.(*cli.BoolFlag)
 	return ok
@@ -58,7 +52,7 @@ func isSwitch(f cli.Flag) bool {
 
 // given are the values of a flag, as they are typed.
 func given(c *cli.Context, f cli.Flag) []string {
-	if mayRepeat(f) {
+	if line.MayRepeat(f) {
 		return c.StringSlice(f.Names()[0])
 	}
 	return []string{fmt.Sprint(c.Value(f.Names()[0]))}
@@ -95,17 +89,19 @@ func configure(c *cli.Context) (*configured, error) {
 func (conf *configured) take(c *cli.Context) error {
 	for _, f := range settings() {
 		name := f.Names()[0]
-		values, line := conf.file.Values(name)
+		values, at := conf.file.Values(name)
 		switch {
-		case line < 0 || conf.typed[name]:
+		case at < 0 || conf.typed[name]:
 			continue
-		case len(values) != 1 && !mayRepeat(f):
+		case len(values) != 1 && !line.MayRepeat(f):
 			return api.FieldErrorf(name, "takes one value")
 		}
-		for _, v := range values {
-			if err := c.Set(name, v); err != nil {
-				return api.FieldErrorf(name, "%q is not what --%s takes: %s", v, name, wants(f))
-			}
+		value := line.Words(values)
+		if !line.MayRepeat(f) {
+			value = values[0]
+		}
+		if err := c.Set(name, value); err != nil {
+			return api.FieldErrorf(name, "%q is not what --%s takes: %s", value, name, wants(f))
 		}
 	}
 	return nil
@@ -143,7 +139,7 @@ func (conf *configured) firstFile(c *cli.Context) *nodefile.File {
 	file := &nodefile.File{Path: settingsPath(c.String("data")), Head: settingsHead}
 	for _, f := range settings() {
 		if name := f.Names()[0]; conf.typed[name] {
-			file.Set(name, given(c, f), mayRepeat(f))
+			file.Set(name, given(c, f), line.MayRepeat(f))
 		}
 	}
 	return file
@@ -180,17 +176,14 @@ func (a *app) keepSettings(c *cli.Context, conf *configured) (undo func()) {
 
 // wouldStart is what is wrong with the settings with which a daemon would be started.
 func (a *app) wouldStart(c *cli.Context, start *exec.Cmd) error {
-	set := flag.NewFlagSet("start", flag.ContinueOnError)
-	set.SetOutput(io.Discard)
-	for _, f := range append(agentFlags(), socketFlag()) {
-		if err := f.Apply(set); err != nil {
-			return err
-		}
-	}
-	if err := set.Parse(start.Args[3:]); err != nil { // after the program, node and start
+	l, err := line.Parse(c.App, start.Args[1:])
+	if err != nil {
 		return err
 	}
-	own := cli.NewContext(c.App, set, nil)
+	own, err := l.Context(c.Context, c.App)
+	if err != nil {
+		return err
+	}
 	dir := own.String("data")
 	for _, kv := range start.Env {
 		if value, ok := strings.CutPrefix(kv, "MESITA_DATA="); ok && !own.IsSet("data") {

@@ -5,7 +5,6 @@
 package line
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,9 +16,9 @@ import (
 // Line is a command line taken apart: the flag parser wants a command's flags
 // before its arguments, and people do not.
 type Line struct {
-	globals []string // flags of mesita itself, with their values
+	globals []given  // flags of mesita itself
 	path    []string // the command
-	flags   []string // of the command, with their values
+	flags   []given  // of the command
 	args    []string
 	before  int          // how many args stood before --, if there was one
 	dashed  bool         // there was
@@ -27,24 +26,11 @@ type Line struct {
 	Help    bool         // it is asked for
 }
 
-// Ordered is what the flag parser wants.
-func (l *Line) Ordered() []string {
-	out := slices.Concat(l.globals, l.path, l.flags)
-	if len(l.args) > 0 {
-		out = append(append(out, "--"), l.args...)
-	}
-	return out
-}
-
 // Global is the value that is given for a flag of mesita itself, or else.
 func (l *Line) Global(name, or string) string {
-	for i, given := range l.globals {
-		switch flag, value, inline := strings.Cut(strings.TrimLeft(given, "-"), "="); {
-		case flag != name:
-		case inline:
-			or = value
-		case i+1 < len(l.globals):
-			or = l.globals[i+1]
+	for _, g := range l.globals {
+		if g.name() == name {
+			or = g.value
 		}
 	}
 	return or
@@ -120,7 +106,7 @@ func (l *Line) word(root *cli.App, arg string) error {
 
 // flag takes the flag that args begin with, and tells how many words it is.
 func (l *Line) flag(root *cli.App, args []string) (used int, err error) {
-	name, _, inline := strings.Cut(strings.TrimLeft(args[0], "-"), "=")
+	name, value, inline := strings.Cut(strings.TrimLeft(args[0], "-"), "=")
 	f, to := find(l.localFlags(), name), &l.flags
 	if f == nil {
 		f, to = find(root.Flags, name), &l.globals
@@ -140,25 +126,28 @@ func (l *Line) flag(root *cli.App, args []string) (used int, err error) {
 		return 0, l.unknownFlag(args[0], name, root)
 	}
 	used = 1
-	if !inline && takesValue(f) {
-		used = 2
-	}
-	if used > len(args) {
+	switch {
+	case inline:
+	case !takesValue(f):
+		value = "true"
+	case len(args) == 1:
 		return 0, usage("%s needs a value; see --help", args[0])
+	default:
+		used, value = 2, args[1]
 	}
-	*to = append(*to, args[:used]...)
+	*to = append(*to, given{f, value})
 	return used, nil
 }
 
 // bundle takes -aq for -a -q.
 func (l *Line) bundle(arg string) bool {
-	var out []string
+	var out []given
 	for _, r := range arg[1:] {
 		f := find(l.localFlags(), string(r))
 		if f == nil || takesValue(f) {
 			return false
 		}
-		out = append(out, "-"+string(r))
+		out = append(out, given{f, "true"})
 	}
 	l.flags = append(l.flags, out...)
 	return true
@@ -217,10 +206,7 @@ func (l *Line) named() bool {
 }
 
 func (l *Line) has(f cli.Flag) bool {
-	return slices.ContainsFunc(l.flags, func(given string) bool {
-		name, _, _ := strings.Cut(strings.TrimLeft(given, "-"), "=")
-		return slices.Contains(f.Names(), name)
-	})
+	return slices.ContainsFunc(l.flags, func(g given) bool { return g.flag == f })
 }
 
 func find(flags []cli.Flag, name string) cli.Flag {
@@ -289,30 +275,6 @@ func unknownCommand(path []string, arg string, cs []*cli.Command) error {
 		return usage("%s: no such command: did you mean %s?", text, near)
 	}
 	return usage("%s: no such command: one of %s", text, strings.Join(known, ", "))
-}
-
-// BadFlag names the flag whose value the parser refused.
-func BadFlag(err error, flags []cli.Flag) error {
-	var value, name string
-	if n, _ := fmt.Sscanf(err.Error(), "invalid boolean value %q for -%s", &value, &name); n == 2 {
-		return api.FieldErrorf(whole(flags, strings.TrimSuffix(name, ":")), "%q is neither true nor false: write it without a value for true", value)
-	}
-	if n, _ := fmt.Sscanf(err.Error(), "invalid value %q for flag -%s", &value, &name); n != 2 {
-		return usage("%v", err)
-	}
-	_, why, _ := strings.Cut(err.Error(), "flag -"+name+" ")
-	if why == "parse error" {
-		why = fmt.Sprintf("%q is not a number", value)
-	}
-	return api.FieldErrorf(whole(flags, strings.TrimSuffix(name, ":")), "%s", why)
-}
-
-// whole is the name of a flag that was given by it or by its letter.
-func whole(flags []cli.Flag, name string) string {
-	if f := find(flags, name); f != nil {
-		return f.Names()[0]
-	}
-	return name
 }
 
 func usage(format string, args ...any) error { return api.Errorf(api.CodeInvalid, format, args...) }

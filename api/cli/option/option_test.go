@@ -1,20 +1,25 @@
 package option
 
 import (
+	"context"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/line"
 	"github.com/urfave/cli/v2"
 )
 
 // read runs a command line of partition flags on p.
 func read(p *api.Partition, args ...string) error {
-	app := &cli.App{DisableSliceFlagSeparator: true, Flags: PartitionFlags(), ExitErrHandler: func(*cli.Context, error) {},
-		Action: func(c *cli.Context) error { return FillPartition(c, p) }}
-	return app.Run(append([]string{"x"}, args...))
+	root := &cli.App{Commands: []*cli.Command{{Name: "x", Flags: PartitionFlags(), Action: func(c *cli.Context) error { return FillPartition(c, p) }}}}
+	l, err := line.Parse(root, append([]string{"x"}, args...))
+	if err != nil {
+		return err
+	}
+	return l.Run(context.Background(), root)
 }
 
 func TestEveryFieldOfAPartitionHasAFlag(t *testing.T) {
