@@ -66,7 +66,7 @@ func parse(args []string) (options, error) {
 	f.DurationVar(&o.length, "for", 0, "how long to continue; 0: each attack once")
 	f.DurationVar(&o.flood, "flood", 10*time.Second, "how long each flood lasts")
 	f.StringVar(&o.bin, "bin", "", "the binary (default: built from this module)")
-	f.BoolVar(&o.strict, "strict", false, fmt.Sprintf("nodes have to say how they are within %v, have no more than %d MB, and elect nobody; without, these are figures, as a busy machine misses them", healthWithin, sizeWithin>>20))
+	f.BoolVar(&o.strict, "strict", false, fmt.Sprintf("nodes have to say how they are within %v 99 times of 100, have no more than %d MB, and elect nobody; without, these are figures, as a busy machine misses them", healthWithin, sizeWithin>>20))
 	names := f.String("only", "", "only these, separated by commas (default: all that --list shows)")
 	list := f.Bool("list", false, "show the attacks and end")
 	if err := f.Parse(args); err != nil {
