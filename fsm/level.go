@@ -18,7 +18,7 @@ import (
 type Level int
 
 // Newest is the highest level that this program knows.
-const Newest Level = 9
+const Newest Level = 10
 
 // Feature is something that apply, or a node, does only from some level on.
 type Feature uint8
