@@ -15,6 +15,9 @@ type Constraint struct {
 	Attr  string `json:"attr"`
 	Op    string `json:"op"`
 	Value string `json:"value"`
+	// ByVersion is of a comparison that the cluster found to be one of versions. Those
+	// from before level 10 lack it, and compare decimals.
+	ByVersion bool `json:"byVersion,omitempty"`
 }
 
 // Keys says what the fields are, in their order.
@@ -22,7 +25,8 @@ func (Constraint) Keys() []Key {
 	return []Key{
 		key("attr", "attribute of the node; node.name is its name", "", "disk"),
 		key("op", "how it compares: = != < <= > >=", "", "="),
-		key("value", "with what it compares", "", "ssd"),
+		key("value", "with what it compares: any text for = and !=, else a number or a version", "", "ssd"),
+		key("byVersion", "part by part, so that 1.10 is above 1.9; the cluster sets it where the value reads as a version", "", "true"),
 	}
 }
 
@@ -75,8 +79,11 @@ func validateConstraints(field string, cs []Constraint) error {
 		switch c.Op {
 		case "=", "!=":
 		case "<", "<=", ">", ">=":
+			if _, rest := version(c.Value); c.ByVersion && rest == "" {
+				continue
+			}
 			if _, err := strconv.ParseFloat(c.Value, 64); err != nil {
-				return FieldErrorf(field, "%q compares with no number: write attr>=4", c)
+				return FieldErrorf(field, "%q: %q is neither a number nor a version: write %s%s4 or %[3]s%[4]s6.1; = and != take any text", c, c.Value, c.Attr, c.Op)
 			}
 		default:
 			c.Attr = ""
@@ -88,7 +95,7 @@ func validateConstraints(field string, cs []Constraint) error {
 	return nil
 }
 
-// ParseConstraint reads "disk=ssd", "zone!=b" or "cores>=8". After = and != stands any
+// ParseConstraint reads "disk=ssd", "zone!=b" or "kernel>=6.1". After = and != stands any
 // text, unless it makes an operator of other languages; behind a space it never does.
 func ParseConstraint(s string) (Constraint, error) {
 	at := strings.IndexAny(s, "=!<>~")
@@ -136,6 +143,7 @@ func ParseLabels(field string, texts []string) ([]Constraint, error) {
 		}
 		out = append(out, c)
 	}
+	out = MarkVersions(out, nil, true)
 	return out, validateConstraints(field, out)
 }
 
@@ -171,39 +179,53 @@ func (c Constraint) Match(name string, attrs map[string]string) bool {
 	case "!=":
 		return !ok || v != c.Value
 	}
-	x, err1 := strconv.ParseFloat(v, 64)
-	y, err2 := strconv.ParseFloat(c.Value, 64)
-	if err1 != nil || err2 != nil {
+	order, comparable := c.order(v)
+	if !comparable {
 		return false
 	}
 	switch c.Op {
 	case "<":
-		return x < y
+		return order < 0
 	case "<=":
-		return x <= y
+		return order <= 0
 	case ">":
-		return x > y
+		return order > 0
 	}
-	return x >= y
+	return order >= 0
 }
 
 // Unmet says that a node does not meet c, and of a comparison why.
 func (c Constraint) Unmet(name string, attrs map[string]string) string {
 	text := "does not meet " + c.String()
-	if c.Op == "=" || c.Op == "!=" {
-		return text
+	if why := c.incomparable(name, attrs); why != "" {
+		text += ": " + why
+	}
+	return text
+}
+
+// incomparable says why c can compare with nothing that a node has; "" if it can.
+func (c Constraint) incomparable(name string, attrs map[string]string) string {
+	if !c.compares() {
+		return ""
 	}
 	v, ok := attrs[c.Attr]
 	if c.Attr == AttrNodeName {
 		v, ok = name, true
 	}
 	if !ok {
-		return text + ": it has no " + c.Attr
+		return "it has no " + c.Attr
 	}
-	if _, err := strconv.ParseFloat(v, 64); err != nil {
-		return text + ": its " + c.Attr + " is " + v + ", and only whole numbers and decimals compare; = and != take any text"
+	if _, ok := c.order(v); ok {
+		return ""
 	}
-	return text
+	text := "its " + c.Attr + " is " + v
+	later := c
+	if later.ByVersion = true; !c.ByVersion {
+		if _, ok := later.order(v); ok {
+			return text + ", and this condition is from before versions compared: write " + c.String() + ".0"
+		}
+	}
+	return text + ", and only numbers and versions compare; = and != take any text"
 }
 
 // ParseAffinity reads "db" (with db), "db@zone" (in a zone of db), "!db" (not

@@ -216,6 +216,7 @@ func (s *JobSpec) Normalize() {
 	setDefault(&s.StopGrace, DefaultStopGrace)
 	setDefault(&s.LogMax, DefaultLogMax)
 	setDefault(&s.Pids, DefaultPids)
+	s.Constraints, s.Prefer = MarkVersions(s.Constraints, nil, true), MarkVersions(s.Prefer, nil, true)
 	s.Unconfined = slices.Compact(slices.Sorted(slices.Values(s.Unconfined))) // nil if empty
 	if len(s.Labels) == 0 {
 		s.Labels = nil // no change of a job that has none

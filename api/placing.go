@@ -41,6 +41,21 @@ func (n *Node) Unmet(part *Partition, spec *JobSpec) string {
 	return ""
 }
 
+// Incomparable says why the first comparison that the node does not meet, of the
+// partition (nil: none) or of the job, compares with nothing that it has; "" if it does.
+func (n *Node) Incomparable(part *Partition, spec *JobSpec) string {
+	all := spec.Constraints
+	if part != nil {
+		all = append(part.Nodes[:len(part.Nodes):len(part.Nodes)], all...)
+	}
+	for _, c := range all {
+		if !c.Match(n.Name, n.Attrs) {
+			return c.incomparable(n.Name, n.Attrs)
+		}
+	}
+	return ""
+}
+
 // Unable says which kind of resource a node never gives, of those that a job asks
 // for; "" if it gives all.
 func (n *Node) Unable(spec *JobSpec) string {

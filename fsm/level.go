@@ -78,6 +78,7 @@ const (
 	OfferLoans                     // an offer counts to its partition, and is taken back by the placement that needs its room
 	CertAddresses                  // who signs a node's certificate names the address at which it met the node
 	AppliedWhole                   // partitions and jobs are changed together, all of them or none
+	Versions                       // conditions compare versions part by part
 )
 
 // Holder says who must know a feature before it is used.
@@ -151,6 +152,7 @@ var features = [...]struct {
 	OfferLoans:      {8, Voters},
 	CertAddresses:   {8, Voters},
 	AppliedWhole:    {8, Voters},
+	Versions:        {10, Voters},
 }
 
 // Level is the cluster's from which it is done.
@@ -182,6 +184,10 @@ var fields = []field{
 	fieldOf("spec.array of more than 50,000 tasks", 6, func(c *JobCreate) bool {
 		return c.Spec != nil && c.Spec.Kind == api.KindBatch && c.Spec.Tasks() > api.SmallArray
 	}),
+	fieldOf("spec.constraints or prefer of versions", 10, func(c *JobCreate) bool { return specByVersion(c.Spec) }),
+	fieldOf("spec.constraints or prefer of versions", 10, func(c *JobUpdate) bool { return specByVersion(c.Spec) }),
+	fieldOf("spec.constraints or prefer of versions", 10, func(c *JobSet) bool { return specByVersion(c.Spec) }),
+	fieldOf("partition.nodes of versions", 10, func(c *PartitionPut) bool { return c.Partition != nil && byVersion(c.Partition.Nodes) }),
 	fieldOf("spec.noticeSignal", 7, func(c *JobCreate) bool { return SpecLevel(c.Spec) >= 7 }),
 	fieldOf("spec.noticeSignal", 7, func(c *JobUpdate) bool { return SpecLevel(c.Spec) >= 7 }),
 	fieldOf("spec.noticeSignal", 7, func(c *JobSet) bool { return SpecLevel(c.Spec) >= 7 }),
@@ -239,6 +245,14 @@ var fields = []field{
 	}),
 	fieldOf("token.runAs", 4, func(c *TokenCreate) bool { return c.Token != nil && c.Token.RunAs != "" }),
 	fieldOf("hello.level", 1, func(c *NodeHello) bool { return c.Hello.Level != 0 }),
+}
+
+func specByVersion(s *api.JobSpec) bool {
+	return s != nil && (byVersion(s.Constraints) || byVersion(s.Prefer))
+}
+
+func byVersion(cs []api.Constraint) bool {
+	return slices.ContainsFunc(cs, func(c api.Constraint) bool { return c.ByVersion })
 }
 
 // ofLevel3 reports whether resources have what they could not before.

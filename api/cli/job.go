@@ -126,6 +126,7 @@ func differs(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
 	// What is left out the cluster knows, of the job or its partition.
 	want.CPUs, want.Mem, want.Time = cmp.Or(want.CPUs, is.CPUs), cmp.Or(want.Mem, is.Mem), cmp.Or(want.Time, is.Time)
 	want.Normalize()
+	want.Constraints, want.Prefer = api.MarkVersions(want.Constraints, is.Constraints, true), api.MarkVersions(want.Prefer, is.Prefer, true)
 	if want.User == "" {
 		want.User = is.User // the cluster settled it, and compares it
 	}

@@ -71,7 +71,9 @@ func (a *app) putPartition(c *cli.Context, p, old *api.Partition) error {
 		return err
 	}
 	p.Normalize()
-	err := p.Validate()
+	check := *p
+	check.Nodes = api.MarkVersions(p.Nodes, nil, true)
+	err := check.Validate()
 	if err == nil {
 		err = p.CheckZones()
 	}

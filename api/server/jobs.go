@@ -47,7 +47,19 @@ func (c *call) complete(v *fsm.View, s *api.JobSpec) ([]api.Filled, error) {
 		like = nil // what it was given is not for everybody
 	}
 	filled := s.Complete(v.Chain(cmp.Or(s.Partition, api.DefaultPartition)), like)
+	c.compareVersions(v, s, like)
 	return filled, s.Validate()
+}
+
+// compareVersions has the conditions of a spec compare as all voters know it, and those
+// that its job has already as they did.
+func (c *call) compareVersions(v *fsm.View, s *api.JobSpec, like *api.Job) {
+	var before api.Placing
+	if like != nil {
+		before = like.Spec.Placing
+	}
+	known := v.Does(fsm.Versions)
+	s.Constraints, s.Prefer = api.MarkVersions(s.Constraints, before.Constraints, known), api.MarkVersions(s.Prefer, before.Prefer, known)
 }
 
 // applies reports whether jobs are to be as they are told, rather than submitted.

@@ -45,13 +45,19 @@ func (c *call) partition() (*api.Partition, error) {
 
 // checked is a partition as an operator asks for it, completed and checked.
 func (c *call) checked(p *api.Partition) (*api.Partition, error) {
+	v := c.Store.View()
+	old := v.Partition(p.Path)
+	var before []api.Constraint
+	if old != nil {
+		before = old.Nodes
+	}
 	p.Normalize()
 	p = p.Asked()
+	p.Nodes = api.MarkVersions(p.Nodes, before, v.Does(fsm.Versions))
 	if err := p.Validate(); err != nil {
 		return nil, err
 	}
-	v := c.Store.View()
-	if err := p.CheckRules(v.Partition(p.Path), v.Nodes()); err != nil {
+	if err := p.CheckRules(old, v.Nodes()); err != nil {
 		return nil, err
 	}
 	return p, p.CheckZones()

@@ -1,6 +1,7 @@
 package foresee
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -60,10 +61,31 @@ func (p Planner) Plan(ctx context.Context, v *fsm.View, s *api.JobSpec, cmd fsm.
 			plan.Warnings = append(plan.Warnings, api.WarnNoJob(near.Job))
 		}
 	}
+	plan.Warnings = append(plan.Warnings, vainWishes(v, s)...)
 	if x.partial {
 		plan.Warnings = append(plan.Warnings, onlyBegins)
 	}
 	return plan, nil
+}
+
+// vainWishes are the comparisons of a spec's prefer that compare with nothing on any
+// node: unlike conditions, they keep no task from starting, so nobody would notice.
+func vainWishes(v *fsm.View, s *api.JobSpec) (out []string) {
+	for _, c := range s.Prefer {
+		wish, text := &api.JobSpec{TaskSpec: api.TaskSpec{Placing: api.Placing{Constraints: []api.Constraint{c}}}}, ""
+		for n := range v.Nodes() {
+			why := n.Incomparable(nil, wish)
+			if why == "" {
+				text = ""
+				break
+			}
+			text = cmp.Or(text, fmt.Sprintf("no node meets the wish %s: of %s, %s", c, n.Name, why))
+		}
+		if text != "" {
+			out = append(out, text)
+		}
+	}
+	return out
 }
 
 // tasks compares a job's tasks with what they are now.

@@ -47,7 +47,7 @@ func (p Planner) CheckFits(v *fsm.View, s *api.JobSpec) error {
 		}
 		nodes++
 		if unmet := n.Unmet(part, s); unmet != "" {
-			if _, why, ok := strings.Cut(unmet, ": "); ok && text == "" {
+			if why := n.Incomparable(part, s); why != "" && text == "" {
 				text = " (" + n.Name + ": " + why + ")"
 			}
 			continue

@@ -215,6 +215,14 @@ func TestCheckFitsSaysByHowMuch(t *testing.T) {
 	if err := planner.CheckFits(s.View(), spec); api.ErrorCode(err) != api.CodeDoesNotFit || !strings.Contains(err.Error(), "zone=9") {
 		t.Fatalf("got %v", err)
 	}
+	spec.Constraints = []api.Constraint{{Attr: "zone", Op: "=", Value: "a: b"}} // what is behind the colon is the value
+	if err := planner.CheckFits(s.View(), spec); err == nil || !strings.HasPrefix(err.Error(), "no node meets zone=a: b: see") {
+		t.Fatalf("got %v", err)
+	}
+	spec.Constraints = []api.Constraint{{Attr: "gen", Op: ">", Value: "9"}}
+	if err := planner.CheckFits(s.View(), spec); err == nil || !strings.HasPrefix(err.Error(), "no node meets gen>9 (n0: it has no gen): see") {
+		t.Fatalf("got %v", err)
+	}
 }
 
 func BenchmarkDecide(b *testing.B) {

@@ -147,6 +147,7 @@ func (c *Cluster) validatePartitions() error {
 			return api.FieldErrorf(field, "is empty: give it a path")
 		}
 		p.Normalize()
+		p.Nodes = api.MarkVersions(p.Nodes, nil, true)
 		if err := p.Validate(); err != nil {
 			return api.InField(field, err)
 		}

@@ -48,7 +48,7 @@ func TaskFlags(more ...cli.Flag) []cli.Flag {
 		),
 		about("Where it runs",
 			&cli.StringFlag{Name: "partition", Usage: "`PARTITION` it is in (default: default)"},
-			&cli.StringSliceFlag{Name: "constraint", Aliases: []string{"c"}, Usage: "`CONDITION` on node attributes: disk=ssd, zone!=b, node.name=oak; may be repeated"},
+			&cli.StringSliceFlag{Name: "constraint", Aliases: []string{"c"}, Usage: "`CONDITION` on node attributes: disk=ssd, zone!=b, kernel>=6.1, node.name=oak; may be repeated"},
 			&cli.StringSliceFlag{Name: "prefer", Usage: "`CONDITION` on node attributes that is a wish: disk=ssd; may be repeated"},
 			&cli.StringSliceFlag{Name: "affinity", Usage: "near another job, `[~][!]JOB[@ATTR]`: db, db@zone, !db (away), ~db (a wish); may be repeated"},
 			&cli.StringFlag{Name: "spread", Usage: "as many tasks for each value of the node attribute `ATTR`"},

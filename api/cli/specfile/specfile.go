@@ -265,6 +265,7 @@ func (f file) partition(n *yaml.Node) (*api.Partition, error) {
 	}
 	full := *p
 	full.Normalize()
+	full.Nodes = api.MarkVersions(full.Nodes, nil, true)
 	if err := full.Validate(); err != nil {
 		return p, f.located(n, err)
 	}
@@ -396,8 +397,15 @@ func nodeOf(n *yaml.Node, field string) *yaml.Node {
 // Print writes a job or a partition as Parse reads it, with amounts as people
 // write them.
 func Print(w io.Writer, v any) error {
-	if p, ok := v.(*api.Partition); ok {
-		v = p.Asked()
+	switch noun := v.(type) {
+	case *api.Partition:
+		asked := *noun.Asked()
+		asked.Nodes = unmarked(asked.Nodes)
+		v = &asked
+	case *api.JobSpec:
+		spec := *noun
+		spec.Constraints, spec.Prefer = unmarked(spec.Constraints), unmarked(spec.Prefer)
+		v = &spec
 	}
 	n, err := nodeFor(v)
 	if err != nil {
@@ -412,6 +420,15 @@ func Print(w io.Writer, v any) error {
 		return err
 	}
 	return write(w, n)
+}
+
+// unmarked are conditions as people write them: the cluster finds out how they compare.
+func unmarked(cs []api.Constraint) []api.Constraint {
+	out := slices.Clone(cs)
+	for i := range out {
+		out[i].ByVersion = false
+	}
+	return out
 }
 
 // amountKeys are the keys of a type, and of what is in it, whose values are bytes.
