@@ -20,6 +20,14 @@ type Why struct {
 	Holders  []string  `json:"holders,omitempty"`
 	Holding  []Holder  `json:"holding,omitempty"` // what they are made of
 	Estimate time.Time `json:"estimate,omitzero"` // when it starts, if nothing else happens
+	Sure     Sure      `json:"sure,omitempty"`    // how sure that is, where the queue says so
+}
+
+// Expect takes over when the queue says that it starts, if the queue knows.
+func (w *Why) Expect(at time.Time, sure Sure) {
+	if !at.IsZero() {
+		w.Estimate, w.Sure = at, sure
+	}
 }
 
 // WhyNode is what keeps a task off a node.

@@ -16,12 +16,19 @@ import (
 func (s *shared) queue() (rows []*api.Queued) {
 	s.t.Helper()
 	plan := scheduler.Planner{Now: func() time.Time { return s.now }, Begin: roundOf, Memory: s.engine.Remember}
-	_, all, err := foresee.NewQueues(plan).List(context.Background(), s.View)
+	queues := foresee.NewQueues(plan)
+	_, all, err := queues.List(context.Background(), s.View)
 	if err != nil {
 		s.t.Fatalf("%v", err)
 	}
 	for _, row := range all {
 		rows = append(rows, row())
+	}
+	for _, row := range rows { // what `why` says is what the queue says
+		at, sure, err := queues.Start(context.Background(), s.View, row.Job)
+		if err != nil || !at.Equal(row.Estimate) || !at.IsZero() && sure != row.Sure {
+			s.t.Fatalf("%s starts at %s (%s, %v); the queue says %s (%s)", row.Task, at, sure, err, row.Estimate, row.Sure)
+		}
 	}
 	return rows
 }

@@ -40,7 +40,11 @@ func printWhy(w io.Writer, why *api.Why) error {
 		fmt.Fprintf(w, "  %-16s %s\n", "held by", someOf(why.Holders))
 	}
 	if !why.Estimate.IsZero() {
-		fmt.Fprintf(w, "  %-16s %s\n", "starts about", clock(why.Estimate))
+		sure := ""
+		if why.Sure != "" {
+			sure = " (" + string(why.Sure) + ")"
+		}
+		fmt.Fprintf(w, "  %-16s %s%s\n", "starts about", clock(why.Estimate), sure)
 	}
 	for _, h := range why.Hints {
 		fmt.Fprintf(w, "  %s\n", h)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/fsm"
@@ -252,6 +253,17 @@ func (n *testNode) List(_ context.Context, latest func() *fsm.View) (*fsm.View, 
 			}
 		}
 	}, nil
+}
+
+// Start is the fake of Queue: the place in its list, in minutes.
+func (n *testNode) Start(ctx context.Context, latest func() *fsm.View, job string) (time.Time, api.Sure, error) {
+	_, rows, err := n.List(ctx, latest)
+	for j, row := range rows {
+		if j.ID == job {
+			return testTime.Add(time.Duration(row().Position) * time.Minute), api.SureLimits, err
+		}
+	}
+	return time.Time{}, "", err
 }
 
 func (n *testNode) Explain(_ *fsm.View, id string) (*api.Why, error) {

@@ -306,13 +306,21 @@ func whyJob(c *call) (any, error) {
 
 // explain says why the job or task of the path is in its state.
 func (c *call) explain() (why *api.Why, err error) {
-	err = c.Ponder(func(context.Context) (err error) {
+	err = c.Ponder(func(ctx context.Context) (err error) {
 		v, job := c.Store.View(), c.Args[0]
 		if why, err = c.Planner.Explain(v, job); err != nil {
 			return err
 		}
-		if t := v.Task(job); t != nil {
+		t := v.Task(job)
+		if t != nil {
 			job = t.Job
+		}
+		if j := v.Job(job); j != nil && j.Counts.Pending > 0 && (t == nil || t.Pending()) {
+			at, sure, err := c.Queue.Start(ctx, c.Store.View, job)
+			if err != nil {
+				return err
+			}
+			why.Expect(at, sure)
 		}
 		c.sight(v).shownWhy(why, v.Job(job))
 		return nil

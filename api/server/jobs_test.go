@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/fsm"
@@ -249,8 +250,8 @@ func TestJobLife(t *testing.T) {
 		t.Errorf("%d tasks without a count", j.Spec.Tasks())
 	}
 	send("DELETE", "/v1/jobs/web", nil, 409)
-	if w := into[api.Why](t, send("GET", "/v1/jobs/web/why", nil, 200)); w.ID != "web" {
-		t.Errorf("%+v", w)
+	if w := into[api.Why](t, send("GET", "/v1/jobs/web/why", nil, 200)); w.ID != "web" || !w.Estimate.Equal(testTime.Add(time.Minute)) || w.Sure != api.SureLimits {
+		t.Errorf("%+v: not what the queue says", w)
 	}
 	list := into[items[api.Job]](t, send("GET", "/v1/jobs?kind=service", nil, 200))
 	if len(list.Items) != 1 || list.Index != n.store.View().Index() {

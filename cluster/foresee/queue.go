@@ -41,24 +41,58 @@ type list struct {
 // List is what waits, in the latest view or one that was it when this was called, which
 // it tells. Rows are made as they are asked for. It ends with ctx.
 func (q *Queues) List(ctx context.Context, latest func() *fsm.View) (*fsm.View, iter.Seq2[*api.Job, func() *api.Queued], error) {
+	l, err := q.list(ctx, latest)
+	if err != nil {
+		return nil, nil, err
+	}
+	return l.view, l.all, nil
+}
+
+func (q *Queues) list(ctx context.Context, latest func() *fsm.View) (*list, error) {
 	asked := latest()
 	select {
 	case q.turn <- struct{}{}:
 		defer func() { <-q.turn }()
 	case <-ctx.Done():
-		return nil, nil, context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 	if l := q.kept(asked); l != nil { // one for all who waited
-		return l.view, l.all, nil
+		return l, nil
 	}
 	v := latest()
 	f, err := foretell(ctx, q.plan, v)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	l := &list{view: v, at: q.plan.Now(), f: f}
 	q.keep(l)
-	return v, l.all, nil
+	return l, nil
+}
+
+// quick is how many tasks may wait for a forecast to be made for one of them alone: some
+// tens of milliseconds of CPU.
+const quick = 10_000
+
+// Start is when the first waiting task of a job starts, and how sure that is, as the list
+// says it: zero if nobody knows, and where so many wait that only the list itself is worth
+// a forecast, unless there is one.
+func (q *Queues) Start(ctx context.Context, latest func() *fsm.View, job string) (at time.Time, sure api.Sure, err error) {
+	if v := latest(); v.PendingCount() > quick && q.kept(v) == nil {
+		return at, sure, nil
+	}
+	l, err := q.list(ctx, latest)
+	if err != nil {
+		return at, sure, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if i, ok := l.f.rowOf[job]; ok && !l.f.rows[i].at.IsZero() {
+		return l.f.rows[i].at, l.f.rows[i].sure, nil
+	}
+	if at, ok := l.f.kept[job]; ok && l.f.now.Before(at) {
+		return at, api.SurePromised, nil
+	}
+	return at, sure, nil
 }
 
 // kept is the list that was made last, nil if it is too old.
