@@ -176,3 +176,11 @@ func (w *Why) Waiting(all ...Obstacle) {
 		w.Summary += "; once it is released: " + all[1].ofTask()
 	}
 }
+
+// Reason is why a task waits, without its name.
+func (w *Why) Reason() string {
+	if len(w.Obstacles) > 0 {
+		return w.Obstacles[0].ofTask()
+	}
+	return w.Summary
+}
