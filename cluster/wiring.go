@@ -284,7 +284,7 @@ func (a *Agent) newServer() {
 		Node:         a.self.Name,
 		Now:          a.cfg.Now,
 	})
-	a.server = server.New(server.Config{Store: a.store, Cluster: members{a}, Local: local{a}, Planner: foresee.Planner{Planner: a.planner()}, Queue: foresee.NewQueues(a.planner()), Shares: foresee.Shares{Planner: allocator.Planner{Now: a.cfg.Now}, Jobs: a.planner(), Tallies: a.tallies}, History: a.history, Audit: a.audit,
+	a.server = server.New(server.Config{Store: a.store, Cluster: members{a}, Local: local{a}, Planner: foresee.Planner{Planner: a.planner()}, Moves: foresee.Planner{Planner: a.planner()}, Queue: foresee.NewQueues(a.planner()), Shares: foresee.Shares{Planner: allocator.Planner{Now: a.cfg.Now}, Jobs: a.planner(), Tallies: a.tallies}, History: a.history, Audit: a.audit,
 		Auth: authn, Now: a.cfg.Now, Forgets: a.forgets, Log: a.log, Version: a.cfg.Version, NodeName: a.self.Name, Floods: &a.floods})
 }
 

@@ -328,6 +328,9 @@ func (f *fake) tasks() []*api.Task {
 func (f *fake) task(id string) (*api.Task, error) {
 	for _, t := range f.tasks() {
 		if t.ID == id {
+			if f.looks["move "+id] > 0 && f.looks["moves"] > 0 {
+				t.Attempt, t.Node = 2, "elm"
+			}
 			return t, nil
 		}
 	}
@@ -436,7 +439,10 @@ func (f *fake) writeRoutes(handle func(string, func(*http.Request) (any, error))
 		j.Spec.Count, j.State = new(in.Count), api.JobPending
 	}))
 	f.waitingRoutes(handle)
-	handle("POST /v1/tasks/{id}/stop", func(r *http.Request) (any, error) { return f.task(r.PathValue("id")) })
+	handle("POST /v1/tasks/{id}/stop", func(r *http.Request) (any, error) {
+		f.looks["move "+r.PathValue("id")]++
+		return f.task(r.PathValue("id"))
+	})
 	handle("DELETE /v1/jobs/{id}", onJob(func(j *api.Job, _ *http.Request) { delete(f.jobs, j.ID) }))
 	handle("GET /v1/ca", func(*http.Request) (any, error) {
 		return api.CARoots{Cert: [][]byte{[]byte("the one that signs\n"), []byte("the next\n")}}, nil
@@ -445,7 +451,14 @@ func (f *fake) writeRoutes(handle func(string, func(*http.Request) (any, error))
 		f.looks["rotate-ca"]++
 		return api.CAStatus{Step: 1, Phase: "all are told"}, nil
 	})
-	handle("POST /v1/nodes/{ref}/drain", func(r *http.Request) (any, error) { f.looks["drain "+r.PathValue("ref")]++; return struct{}{}, nil })
+	handle("POST /v1/nodes/{ref}/drain", func(r *http.Request) (any, error) {
+		if r.URL.Query().Get("dry_run") != "" {
+			return f.planDrain(r.PathValue("ref")), nil
+		}
+		f.looks["drain "+r.PathValue("ref")]++
+		return struct{}{}, nil
+	})
+	handle("GET /v1/rebalance", f.rebalance)
 	handle("POST /v1/nodes/{ref}/resume", func(*http.Request) (any, error) { return struct{}{}, nil })
 	handle("DELETE /v1/nodes/{ref}", func(r *http.Request) (any, error) {
 		if r.URL.Query().Get("force") != "" {

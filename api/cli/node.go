@@ -246,84 +246,6 @@ func (a *app) onNode(name, use, ex string, flags []cli.Flag, do func(*cli.Contex
 	}
 }
 
-func (a *app) nodeDrain() *cli.Command {
-	flags := []cli.Flag{
-		option.SpanFlag("deadline", 0, "`TIME` by which the node is empty, whatever still runs (default: batch tasks may end)"),
-		&cli.BoolFlag{Name: "detach", Usage: "do not wait"},
-		option.DryRunFlag(),
-		option.SpanFlag("timeout", 0, "the most `TIME` to wait (default: no limit)"),
-	}
-	return a.onNode("drain", "move all tasks away from a node", "mesita node drain fir --deadline 10m", flags, func(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
-		if c.Bool("dry-run") {
-			a.progress("would drain %s: %s", n.Name, api.Count(n.Tasks, "task"))
-			return nil
-		}
-		if err := cl.Drain(c.Context, n.Name, option.Span(c, "deadline")); err != nil || c.Bool("detach") {
-			return err
-		}
-		return a.awaitEmpty(c, cl, n)
-	})
-}
-
-// heldOnly is an error if nothing is left on a node but services on hold, which stay on
-// it: a drain without a deadline would wait for them for ever.
-func heldOnly(ctx context.Context, cl *client.Client, n *api.NodeStatus) error {
-	tasks, err := cl.Tasks(ctx, "", n.Name, false)
-	if err != nil || len(tasks) < n.Tasks {
-		return err // what is not shown may end
-	}
-	held := map[string]bool{}
-	for _, t := range tasks {
-		if held[t.Job] {
-			continue
-		}
-		j, err := cl.Job(ctx, t.Job)
-		if err != nil || !j.Hold || j.Spec.Kind != api.KindService {
-			return err
-		}
-		held[t.Job] = true
-	}
-	names := slices.Sorted(maps.Keys(held))
-	return api.Errorf(api.CodeConflict, "%s still runs %s of services on hold, which stay there: `mesita job release %s` has them move, `mesita node drain %s --deadline 10m` ends them; the drain continues", n.Name, api.Count(len(tasks), "task"), strings.Join(names, " "), n.Name)
-}
-
-func (a *app) awaitEmpty(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
-	begin, left, steady, away := time.Now(), -1, 0, false
-	for {
-		now, err := cl.Node(c.Context, n.Name)
-		if err == nil && now.Away && !away {
-			a.progress("%s is %s: the drain continues when its daemon is back", n.Name, nodeState(now, cl.Now()))
-		}
-		away = err == nil && now.Away
-		switch {
-		case c.Context.Err() != nil:
-			a.progress("detached; the drain of %s continues: see `mesita node show %s`", n.Name, n.Name)
-			return nil
-		case err != nil:
-			return err
-		case now.Tasks == 0:
-			fmt.Fprintf(a.out, "%s is empty\n", n.Name)
-			return nil
-		case now.Silent():
-			return api.Errorf(api.CodeTimeout, "%s is %s and cannot be drained: it has %s; the drain continues when it is back", n.Name, now.State, api.OnceText(n.Name, now.Tasks))
-		case option.Span(c, "timeout") > 0 && time.Since(begin) > option.Span(c, "timeout"):
-			return api.Errorf(api.CodeTimeout, "%s still runs %s after %s; the drain continues: see `mesita node show %s`", n.Name, api.Count(now.Tasks, "task"), option.Span(c, "timeout"), n.Name)
-		case now.Tasks != left:
-			left, steady = now.Tasks, 0
-			a.progress("%s: %s left", n.Name, api.Count(left, "task"))
-		}
-		if steady++; steady%10 == 2 && now.DrainBy.IsZero() { // only its tasks and their jobs tell
-			if err := heldOnly(c.Context, cl, now); err != nil {
-				return err
-			}
-		}
-		select {
-		case <-c.Context.Done():
-		case <-time.After(300 * time.Millisecond):
-		}
-	}
-}
-
 func (a *app) nodeResume() *cli.Command {
 	return a.onNode("resume", "end the drain of a node", "mesita node resume fir", []cli.Flag{option.DryRunFlag()}, func(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
 		if c.Bool("dry-run") {
@@ -377,6 +299,7 @@ func (a *app) nodeDemote() *cli.Command {
 func (a *app) nodeRm() *cli.Command {
 	flags := []cli.Flag{
 		&cli.BoolFlag{Name: "force", Usage: "even while it runs tasks"},
+		&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "with --force: also if there is no other node for some of its tasks"},
 		option.DryRunFlag(),
 	}
 	return a.onNode("rm", "remove a node for good", "mesita node rm fir", flags, func(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
@@ -386,6 +309,11 @@ func (a *app) nodeRm() *cli.Command {
 			}
 			a.progress("would remove %s (%s, %s)", n.Name, n.Role, api.Count(n.Tasks, "task"))
 			return nil
+		}
+		if c.Bool("force") {
+			if ok, err := a.mayEmpty(c, cl, n, time.Second, "remove it"); !ok {
+				return err
+			}
 		}
 		if err := cl.RemoveNode(c.Context, n.Name, c.Bool("force")); err != nil {
 			return err

@@ -32,7 +32,7 @@ func (a *app) nodeStop() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "with-tasks", Usage: "move its tasks elsewhere first, as mesita node drain does"},
 			option.SpanFlag("deadline", 0, "with --with-tasks: `TIME` by which the node is empty, whatever still runs (default: batch tasks may end)"),
-			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "also if too few voters would be left to lead the cluster"},
+			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "also if too few voters would be left to lead the cluster, or with --with-tasks no other node for some tasks"},
 			option.DryRunFlag(),
 			option.SpanFlag("timeout", stopTime, "the most `TIME` to wait for its end"),
 		},
@@ -52,13 +52,19 @@ func (a *app) nodeStop() *cli.Command {
 			if err := d.mayStop(c.Context, n, c.Bool("yes")); err != nil {
 				return err
 			}
+			if c.Bool("with-tasks") && n == nil {
+				return api.Errorf(api.CodeUnavailable, "this node answers nothing, so it cannot be drained: leave --with-tasks out")
+			}
 			if c.Bool("dry-run") {
+				if c.Bool("with-tasks") {
+					err = a.wouldDrain(c, d.cl, n, option.Span(c, "deadline"))
+				}
 				a.progress("would stop %s (pid %d)", d.called(n), d.pid)
-				return nil
+				return err
 			}
 			if c.Bool("with-tasks") {
-				if n == nil {
-					return api.Errorf(api.CodeUnavailable, "this node answers nothing, so it cannot be drained: leave --with-tasks out")
+				if ok, err := a.mayEmpty(c, d.cl, n, option.Span(c, "deadline"), "stop it"); !ok {
+					return err
 				}
 				if err := d.cl.Drain(c.Context, n.Name, option.Span(c, "deadline")); err != nil {
 					return err

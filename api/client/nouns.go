@@ -304,11 +304,31 @@ func (c *Client) Node(ctx context.Context, ref string) (*api.NodeStatus, error) 
 
 // Drain empties a node; tasks still there after the deadline are stopped.
 func (c *Client) Drain(ctx context.Context, ref string, deadline time.Duration) error {
+	return c.drain(ctx, ref, deadline, "", nil)
+}
+
+// PlanDrain says where the tasks of a node would go.
+func (c *Client) PlanDrain(ctx context.Context, ref string, deadline time.Duration) (*api.DrainPlan, error) {
+	p := new(api.DrainPlan)
+	return p, c.drain(ctx, ref, deadline, "?dry_run=1", p)
+}
+
+func (c *Client) drain(ctx context.Context, ref string, deadline time.Duration, query string, out any) error {
 	in := map[string]string{}
 	if deadline > 0 {
 		in["deadline"] = deadline.String()
 	}
-	return c.call(ctx, http.MethodPost, "/v1/nodes/"+url.PathEscape(ref)+"/drain", in, nil)
+	return c.call(ctx, http.MethodPost, "/v1/nodes/"+url.PathEscape(ref)+"/drain"+query, in, out)
+}
+
+// PlanRebalance says which tasks to move, at most so many, so that nodes are filled more
+// evenly; of one partition, if it is not "".
+func (c *Client) PlanRebalance(ctx context.Context, partition string, most int) (*api.RebalancePlan, error) {
+	p, q := new(api.RebalancePlan), url.Values{"max_moves": {strconv.Itoa(most)}}
+	if partition != "" {
+		q.Set("partition", partition)
+	}
+	return p, c.call(ctx, http.MethodGet, "/v1/rebalance?"+q.Encode(), nil, p)
 }
 
 // Resume ends a drain.

@@ -232,6 +232,19 @@ func (n *testNode) PlanAll(_ context.Context, v *fsm.View, cmd *fsm.ApplyAll) (m
 	return plans, nil
 }
 
+// Drain and Rebalance are the fake of Moves: what they were asked for is in their answer.
+func (n *testNode) Drain(_ context.Context, v *fsm.View, node string, deadline bool) (*api.DrainPlan, error) {
+	plan := &api.DrainPlan{Node: v.Node(node).Name, Moves: []api.Move{{Task: "web.0", Job: "web", Attempt: 1, From: v.Node(node).Name, To: "oak"}}}
+	if deadline {
+		plan.Moves[0].Why = "at the deadline"
+	}
+	return plan, nil
+}
+
+func (n *testNode) Rebalance(_ context.Context, _ *fsm.View, partition string, most int) (*api.RebalancePlan, error) {
+	return &api.RebalancePlan{Moves: []api.Move{{Task: "web.0", Job: "web", Attempt: most, From: "oak", To: "elm", Why: partition}}, Nodes: []api.NodeLoad{{Node: "oak", Now: 0.5}}}, nil
+}
+
 // List is the fake of Queue: the jobs that wait, and last what moved back.
 func (n *testNode) List(_ context.Context, latest func() *fsm.View) (*fsm.View, iter.Seq2[*api.Job, func() *api.Queued], error) {
 	v := latest()

@@ -102,7 +102,7 @@ func quietNode(t testing.TB, w *world, id string, store *fsm.Store, change ...fu
 		},
 		Now: func() time.Time { return testTime },
 	})
-	cfg := Config{Store: store, Cluster: n, Local: n, Planner: n, Queue: n, Shares: n.shares, Auth: n.auth, Now: func() time.Time { return testTime },
+	cfg := Config{Store: store, Cluster: n, Local: n, Planner: n, Moves: n, Queue: n, Shares: n.shares, Auth: n.auth, Now: func() time.Time { return testTime },
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Version: "1.2.3", NodeName: id + "-name"}
 	for _, f := range change {
 		f(&cfg)

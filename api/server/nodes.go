@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"iter"
 	"time"
 
@@ -77,6 +78,10 @@ type drainRequest struct {
 }
 
 func drainNode(c *call) (any, error) {
+	dry := c.Query.Flag("dry_run")
+	if c.Query.Err != nil {
+		return nil, c.Query.Err
+	}
 	var in drainRequest
 	if err := c.Decode(&in); err != nil {
 		return nil, err
@@ -84,11 +89,54 @@ func drainNode(c *call) (any, error) {
 	if in.Deadline < 0 || time.Duration(in.Deadline) > maxDrain {
 		return nil, api.FieldErrorf("deadline", "%s is not within 0s to %s", in.Deadline, maxDrain)
 	}
+	if dry {
+		return c.planDrain(in.Deadline > 0)
+	}
 	var by time.Time
 	if in.Deadline > 0 {
 		by = c.Now().Add(time.Duration(in.Deadline))
 	}
 	return c.setDrain(true, by)
+}
+
+// planDrain says where the tasks of a node would go; who may drain one sees all of them.
+func (c *call) planDrain(deadline bool) (plan *api.DrainPlan, err error) {
+	v := c.Store.View()
+	n, err := findNode(v, c.Args[0])
+	if err != nil {
+		return nil, err
+	}
+	err = c.Ponder(func(ctx context.Context) (err error) {
+		plan, err = c.Moves.Drain(ctx, v, n.ID, deadline)
+		return err
+	})
+	return plan, err
+}
+
+// mostMoves bounds a plan that evens out nodes, fewMoves is how many it has if nobody
+// says.
+const (
+	mostMoves = 1000
+	fewMoves  = 20
+)
+
+// planRebalance says which tasks to move so that nodes are filled more evenly. The moves
+// themselves are asked for one by one, as any is.
+func planRebalance(c *call) (any, error) {
+	path, most := c.Query.Text("partition"), c.Query.Number("max_moves", fewMoves, 1, mostMoves)
+	if c.Query.Err != nil {
+		return nil, c.Query.Err
+	}
+	v := c.Store.View()
+	if path != "" && v.Partition(path) == nil {
+		return nil, noPartition(path)
+	}
+	var plan *api.RebalancePlan
+	err := c.Ponder(func(ctx context.Context) (err error) {
+		plan, err = c.Moves.Rebalance(ctx, v, path, most)
+		return err
+	})
+	return plan, err
 }
 
 func resumeNode(c *call) (any, error) { return c.setDrain(false, time.Time{}) }

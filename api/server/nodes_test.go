@@ -47,6 +47,22 @@ func TestNodes(t *testing.T) {
 		t.Errorf("%+v", n.Node)
 	}
 	oak.send(request{method: "POST", path: "/v1/nodes/elm/drain", body: `{"deadline":"-1m"}`, token: admin}).want(t, 400)
+	for body, why := range map[string]string{`{}`: "", `{"deadline":"10m"}`: "at the deadline"} {
+		r = oak.send(request{method: "POST", path: "/v1/nodes/elm/drain?dry_run=1", body: body, token: admin})
+		r.want(t, 200)
+		if p := into[api.DrainPlan](t, r); p.Node != "elm-name" || len(p.Moves) != 1 || p.Moves[0].Why != why || oak.store.View().Node("elm").Drain {
+			t.Errorf("%s: %s", body, r.body)
+		}
+	}
+	for path, want := range map[string]api.Move{"/v1/rebalance": {Attempt: fewMoves}, "/v1/rebalance?partition=default&max_moves=3": {Attempt: 3, Why: "default"}} {
+		r = oak.send(request{method: "GET", path: path, token: admin})
+		r.want(t, 200)
+		if p := into[api.RebalancePlan](t, r); len(p.Moves) != 1 || p.Moves[0].Attempt != want.Attempt || p.Moves[0].Why != want.Why {
+			t.Errorf("%s: %s", path, r.body)
+		}
+	}
+	oak.send(request{method: "GET", path: "/v1/rebalance?partition=nix", token: admin}).want(t, 404)
+	oak.send(request{method: "GET", path: "/v1/rebalance?max_moves=0", token: admin}).want(t, 400)
 	oak.send(request{method: "POST", path: "/v1/nodes/fir/drain", token: admin}).want(t, 404)
 	oak.send(request{method: "DELETE", path: "/v1/nodes/elm-name?dry_run=1", token: admin}).want(t, 409)
 	oak.send(request{method: "DELETE", path: "/v1/nodes/elm-name?dry_run=1&force=1", token: admin}).want(t, 200)

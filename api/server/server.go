@@ -139,6 +139,13 @@ type Planner interface {
 	Explain(v *fsm.View, id string) (*api.Why, error)
 }
 
+// Moves says where tasks would go from nodes that are emptied or fuller than others. It
+// ends with ctx.
+type Moves interface {
+	Drain(ctx context.Context, v *fsm.View, node string, deadline bool) (*api.DrainPlan, error)
+	Rebalance(ctx context.Context, v *fsm.View, partition string, most int) (*api.RebalancePlan, error)
+}
+
 // Queue says what waits, in the order in which it will be served.
 type Queue interface {
 	// List is that in a view or one after it, which it tells; a row is made once it
@@ -187,6 +194,7 @@ type Config struct {
 	Cluster  Cluster
 	Local    Local
 	Planner  Planner
+	Moves    Moves
 	Queue    Queue
 	Shares   Shares
 	History  History // nil = none

@@ -86,7 +86,8 @@ func nodeRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
 		{Method: get, Path: "/v1/nodes", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listNodes), Query: words("all"), Key: exchange.Keyed(func(n *api.NodeStatus) string { return n.ID }), Answer: []api.NodeStatus{}, Summary: "nodes; all=1 also removed ones"},
 		{Method: get, Path: exchange.OwnNode, Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getNode), Answer: api.NodeStatus{}, Summary: "a node by name, id or the beginning of its id"},
-		{Method: post, Path: "/v1/nodes/{ref}/drain", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(drainNode), Body: drainRequest{}, Answer: api.NodeStatus{}, Summary: "move a node's tasks away"},
+		{Method: post, Path: "/v1/nodes/{ref}/drain", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(drainNode), Query: words("dry_run"), Body: drainRequest{}, Answer: api.NodeStatus{}, Summary: "move a node's tasks away; dry_run=1 answers where to"},
+		{Method: get, Path: "/v1/rebalance", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(planRebalance), Query: words("partition", "max_moves"), Answer: api.RebalancePlan{}, Summary: "which tasks to move so that nodes are filled more evenly, at most max_moves (20 if it is not given); they are moved by /v1/tasks/{id}/stop"},
 		{Method: post, Path: "/v1/nodes/{ref}/resume", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(resumeNode), Answer: api.NodeStatus{}, Summary: "let a drained node take work again"},
 		{Method: post, Path: "/v1/nodes/{ref}/promote", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(promoteNode), Answer: api.NodeStatus{}, Summary: "let a node become a voter that joined as a worker"},
 		{Method: post, Path: "/v1/nodes/{ref}/demote", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(demoteNode), Answer: api.NodeStatus{}, Summary: "take a node's right to vote; the key of the CA is changed then"},
