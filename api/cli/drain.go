@@ -106,9 +106,11 @@ func (a *app) wouldDrain(c *cli.Context, cl *client.Client, n *api.NodeStatus, d
 	if err != nil {
 		return err
 	}
-	err = one(a.out, c, p, movedTasks(p.Moves), func(w io.Writer) error {
-		return printMoves(w, p.Moves)
-	})
+	if c.IsSet("output") {
+		err = one(a.out, c, p, movedTasks(p.Moves), func(w io.Writer) error { return printMoves(w, p.Moves) })
+	} else {
+		err = printMoves(a.out, p.Moves)
+	}
 	a.progress("would drain %s: %s", n.Name, drainText(p))
 	if len(p.GiveWay) > 0 {
 		a.progress("! %s would be preempted for them", api.Count(len(p.GiveWay), "task"))
@@ -180,18 +182,26 @@ func drainText(p *api.DrainPlan) string {
 		parts = append(parts, fmt.Sprintf("%d to %s", to[node], node))
 	}
 	if stay > 0 {
-		parts = append(parts, fmt.Sprintf("%d stay for now", stay))
+		parts = append(parts, fmt.Sprintf("%d %s for now", stay, oneOr(stay, "stays", "stay")))
 	}
 	if wait > 0 {
-		parts = append(parts, fmt.Sprintf("%d have no other node", wait))
+		parts = append(parts, fmt.Sprintf("%d %s no other node", wait, oneOr(wait, "has", "have")))
 	}
 	if p.More > 0 {
-		parts = append(parts, fmt.Sprintf("%d are not listed", p.More))
+		parts = append(parts, fmt.Sprintf("%d not listed", p.More))
 	}
 	if len(parts) > 0 {
 		text += ": " + strings.Join(parts, ", ")
 	}
 	return text
+}
+
+// oneOr is the first word for one, else the second.
+func oneOr(n int, one, more string) string {
+	if n == 1 {
+		return one
+	}
+	return more
 }
 
 // mayEmpty reports whether the tasks of a node may be taken off it: they have other nodes to

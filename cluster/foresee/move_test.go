@@ -190,3 +190,21 @@ func TestRebalancingAfterAResume(t *testing.T) {
 		t.Errorf("of another partition: %+v, %v", plan, err)
 	}
 }
+
+// A task whose room others wait for stays: they would start in it, and the node be as full
+// as before.
+func TestRebalancingLeavesWhatOthersWaitFor(t *testing.T) {
+	w := newWorld(t, 2)
+	w.do(&fsm.NodeDrain{Meta: meta(), ID: "id1", Drain: true})
+	w.do(&fsm.JobCreate{Meta: meta(), Spec: spec("web", "default", api.KindService, 2, 2000)})
+	w.settle()
+	w.do(&fsm.NodeDrain{Meta: meta(), ID: "id1"})
+	waits := spec("waits", "default", api.KindBatch, 1, 2000)
+	waits.Constraints = []api.Constraint{{Attr: api.AttrNodeName, Op: "=", Value: "n0"}}
+	w.do(&fsm.JobCreate{Meta: meta(), Spec: waits})
+	w.settle()
+	plan, err := w.jobs().Rebalance(context.Background(), w.View(), "", 20)
+	if err != nil || len(plan.Moves) > 0 || len(plan.Left) != 1 || plan.Left[0].Job != "web" || plan.Left[0].Why != "others wait for the room that it would leave" {
+		t.Errorf("%+v, %v", plan, err)
+	}
+}

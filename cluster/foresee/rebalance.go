@@ -33,7 +33,7 @@ func (p Planner) Rebalance(ctx context.Context, v *fsm.View, partition string, m
 	defer cancel()
 	x := p.future(v)
 	x.settle(short)
-	b := &balance{Planner: p, was: v, base: x.fork.View(), partition: partition, now: p.Now(), moved: map[string]bool{}}
+	b := &balance{Planner: p, was: v, base: x.fork.View(), partition: partition, now: p.Now()}
 	plan := &api.RebalancePlan{Moves: []api.Move{}}
 	before := loadsOf(b.base)
 	for {
@@ -45,7 +45,7 @@ func (p Planner) Rebalance(ctx context.Context, v *fsm.View, partition string, m
 			plan.More = true
 			break
 		}
-		b.base, b.moved[m.Task] = next, true
+		b.base = next
 		plan.Moves = append(plan.Moves, m)
 	}
 	if ctx.Err() != nil {
@@ -79,7 +79,6 @@ type balance struct {
 	base      *fsm.View // after the moves that were found
 	partition string
 	now       time.Time
-	moved     map[string]bool
 	asked     int
 	left      []api.Move
 }
@@ -193,7 +192,7 @@ func (b *balance) stays(m api.Move, why string) {
 func (b *balance) candidates(from load, loads []load) []*api.Task {
 	var out []*api.Task
 	for t := range b.base.NodeTasks(from.id) {
-		if b.moved[t.ID] || b.partition != "" && !api.PathWithin(t.Partition, b.partition) || !gains(from, loads, t.Resources) {
+		if b.partition != "" && !api.PathWithin(t.Partition, b.partition) || !gains(from, loads, t.Resources) {
 			continue
 		}
 		if why := b.immovable(t); why != "" {
@@ -205,11 +204,11 @@ func (b *balance) candidates(from load, loads []load) []*api.Task {
 		out = append(out, t)
 	}
 	cost := func(t *api.Task) (alone int, lost float64) {
-		switch m := b.describe(t); {
-		case m.Alone:
+		switch j := b.base.Job(t.Job); {
+		case j.Spec.Kind != api.KindService:
+			return 2, b.now.Sub(t.Started).Seconds() * float64(t.Resources.CPUs)
+		case j.Counts.Running < 2:
 			return 1, 0
-		case m.Loses > 0:
-			return 2, time.Duration(m.Loses).Seconds() * float64(t.Resources.CPUs)
 		}
 		return 0, 0
 	}
@@ -238,7 +237,7 @@ const unsaid = "-"
 func (b *balance) immovable(t *api.Task) string {
 	j, was := b.base.Job(t.Job), b.was.TaskOf(t.Job, t.Index)
 	if j == nil || j.Stop || was == nil || was.Attempt != t.Attempt || was.State != api.TaskRunning || was.Desired != api.DesiredRun {
-		return unsaid // it comes or goes
+		return unsaid // it comes or goes, or was moved
 	}
 	if part := b.base.Partition(t.Partition); part != nil && part.Placement == api.PlacePack {
 		return "partition " + part.Path + " packs its tasks on few nodes"
