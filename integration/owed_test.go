@@ -14,7 +14,9 @@ import (
 
 // What is on offer in a partition uses up nothing of its guarantee against its own jobs:
 // in any tree, when nothing more is decided, no task waits that a guarantee covers beside
-// what its own partition's tasks hold, as long as those who borrowed have the room.
+// what its own partition's tasks hold, as long as those who borrowed have the room. Below
+// one guarantee it is its own order that counts: there a job that asks for more than is
+// left of the guarantee may have room kept from one that does not.
 func TestAGuaranteeIsForJobsBeforeItIsForOffers(t *testing.T) {
 	beside := 0
 	draw.Check(t, func(rt *rapid.T) {
@@ -23,23 +25,34 @@ func TestAGuaranteeIsForJobsBeforeItIsForOffers(t *testing.T) {
 			nodes[i] = api.Resources{CPUs: 4000, Mem: 4 << 30}
 		}
 		l := &lending{shared: newShared(rt, nodes), rt: rt}
-		l.partition(&api.Partition{Path: "a", Guarantee: l.cpus("guarantee of a", 0, 2*len(nodes))})
+		policy := rapid.SampledFrom([]api.Policy{api.PolicyFIFO, api.PolicyPriority, api.PolicyFair, api.PolicySJF})
+		l.partition(&api.Partition{Path: "a", Policy: policy.Draw(rt, "policy of a"), Guarantee: l.cpus("guarantee of a", 0, 2*len(nodes))})
 		within := int(l.View().Partition("a").Guarantee.CPUs / 1000)
 		l.partition(&api.Partition{Path: "a/x", Guarantee: l.cpus("guarantee of a/x", 0, within)})
 		l.partition(&api.Partition{Path: "a/y"})
-		l.partition(&api.Partition{Path: "b", Guarantee: l.cpus("guarantee of b", 0, 2*len(nodes))})
+		l.partition(&api.Partition{Path: "b", Policy: policy.Draw(rt, "policy of b"), Guarantee: l.cpus("guarantee of b", 0, 2*len(nodes))})
 		paths := rapid.SampledFrom([]string{"default", "default", "a", "a/x", "a/y", "b"})
 		for range rapid.IntRange(2, 8).Draw(rt, "steps") {
 			if l.now = l.now.Add(time.Hour); rapid.Bool().Draw(rt, "offers") {
 				l.offer(rapid.IntRange(1, 6).Draw(rt, "offers"))
 			}
-			for range rapid.IntRange(0, 2).Draw(rt, "jobs") {
-				l.submit("ann", batchOf(paths.Draw(rt, "partition"), rapid.IntRange(1, 4).Draw(rt, "tasks"), api.MilliCPU(1000*rapid.IntRange(1, 2).Draw(rt, "cpus")), 1<<20))
+			for range rapid.IntRange(0, 3).Draw(rt, "jobs") {
+				j := batchOf(paths.Draw(rt, "partition"), rapid.IntRange(1, 4).Draw(rt, "tasks"), api.MilliCPU(1000*rapid.IntRange(1, 3).Draw(rt, "cpus")), 1<<20)
+				j.Priority = rapid.IntRange(0, 2).Draw(rt, "priority")
+				l.submit("ann", j)
 			}
 			beside += l.owed(func(*api.Job, string) {})
 			l.settle()
 			l.checkLoans()
-			l.owed(l.nobodyHasItsRoom)
+			covered := map[string][]*api.Job{}
+			l.owed(func(j *api.Job, top string) { covered[top] = append(covered[top], j) })
+			for top, jobs := range covered {
+				if len(jobs) == l.waiting(top) {
+					for _, j := range jobs {
+						l.nobodyHasItsRoom(j, top)
+					}
+				}
+			}
 		}
 	})
 	if beside == 0 {
@@ -71,6 +84,16 @@ func (l *lending) owed(yield func(j *api.Job, top string)) (beside int) {
 		yield(j, top)
 	}
 	return beside
+}
+
+// waiting is how many jobs wait in a tree.
+func (l *lending) waiting(top string) (n int) {
+	for j := range l.View().LiveJobs() {
+		if j.Counts.Pending > 0 && api.PathWithin(j.Spec.Partition, top) {
+			n++
+		}
+	}
+	return n
 }
 
 func (l *lending) nobodyHasItsRoom(j *api.Job, top string) {
