@@ -45,6 +45,9 @@ type assignment struct {
 	Submission uint64 `json:"submission,omitempty"`
 }
 
+// Wire is an example of what MarshalJSON writes, for descriptions.
+func (Assignment) Wire() any { return assignment{} }
+
 // MarshalJSON writes {"task": …, "spec": …, "submission": …}.
 func (a Assignment) MarshalJSON() ([]byte, error) {
 	w := assignment{Task: a.Task, Submission: a.Submission}

@@ -3,7 +3,9 @@ package api
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -13,49 +15,70 @@ type Code string
 
 // The codes, one for each line of the exit code table.
 const (
-	CodeFailed      Code = "failed"          // the thing asked for was tried and failed
-	CodeInvalid     Code = "invalid"         // the request is wrong: field, flag, value
-	CodeNotFound    Code = "not_found"       //
-	CodeNotAllowed  Code = "not_allowed"     // no or insufficient credentials
-	CodeConflict    Code = "conflict"        // the state of the cluster forbids it now
-	CodeTimeout     Code = "timeout"         // not done yet; it continues
-	CodeUnavailable Code = "unavailable"     // no quorum, no leader, unreachable
-	CodeDoesNotFit  Code = "does_not_fit"    // no node is large enough
-	CodeBusy        Code = "busy"            // a bounded queue is full: try again
-	CodeTooLarge    Code = "too_large"       // a request body over the limit
-	CodeInternal    Code = "internal"        // a bug in mesita
-	CodeRolledBack  Code = "rolled_back"     // a deployment went back
-	CodeUnknown     Code = "outcome_unknown" // may or may not have happened: retry with the same request id
+	CodeFailed      Code = "failed"
+	CodeInvalid     Code = "invalid"
+	CodeNotFound    Code = "not_found"
+	CodeNotAllowed  Code = "not_allowed"
+	CodeConflict    Code = "conflict"
+	CodeTimeout     Code = "timeout"
+	CodeUnavailable Code = "unavailable"
+	CodeDoesNotFit  Code = "does_not_fit"
+	CodeBusy        Code = "busy"
+	CodeTooLarge    Code = "too_large"
+	CodeInternal    Code = "internal"
+	CodeRolledBack  Code = "rolled_back"
+	CodeUnknown     Code = "outcome_unknown"
 )
 
-var codes = map[Code]struct{ http, exit int }{
-	CodeFailed:      {http.StatusUnprocessableEntity, 1},
-	CodeInvalid:     {http.StatusBadRequest, 2},
-	CodeNotFound:    {http.StatusNotFound, 3},
-	CodeNotAllowed:  {http.StatusForbidden, 4},
-	CodeConflict:    {http.StatusConflict, 5},
-	CodeRolledBack:  {http.StatusOK, 6},
-	CodeTimeout:     {http.StatusGatewayTimeout, 7},
-	CodeUnavailable: {http.StatusServiceUnavailable, 8},
-	CodeUnknown:     {http.StatusBadGateway, 8},
-	CodeDoesNotFit:  {http.StatusUnprocessableEntity, 9},
-	CodeBusy:        {http.StatusTooManyRequests, 8},
-	CodeTooLarge:    {http.StatusRequestEntityTooLarge, 2},
-	CodeInternal:    {http.StatusInternalServerError, 1},
+type codeRow struct {
+	Code
+	http, exit int
+	about      string
+}
+
+var codes = []codeRow{
+	{CodeFailed, http.StatusUnprocessableEntity, 1, "what was asked for was tried and failed"},
+	{CodeInvalid, http.StatusBadRequest, 2, "the request is wrong: see field"},
+	{CodeNotFound, http.StatusNotFound, 3, "there is no such object or path"},
+	{CodeNotAllowed, http.StatusForbidden, 4, "no credentials (401), or too few rights"},
+	{CodeConflict, http.StatusConflict, 5, "the state of the cluster forbids it now"},
+	{CodeRolledBack, http.StatusOK, 6, "a deployment went back"},
+	{CodeTimeout, http.StatusGatewayTimeout, 7, "not done yet; it continues; 408 is for what the caller waited for: ask again"},
+	{CodeUnavailable, http.StatusServiceUnavailable, 8, "no quorum, no leader, or a node cannot be reached"},
+	{CodeUnknown, http.StatusBadGateway, 8, "it may or may not have happened: repeat it with the same Idempotency-Key"},
+	{CodeDoesNotFit, http.StatusUnprocessableEntity, 9, "no node is large enough"},
+	{CodeBusy, http.StatusTooManyRequests, 8, "a bounded queue is full: try again"},
+	{CodeTooLarge, http.StatusRequestEntityTooLarge, 2, "the request body is over the limit"},
+	{CodeInternal, http.StatusInternalServerError, 1, "a bug in mesita"},
+}
+
+// Choices lists the codes for descriptions.
+func (Code) Choices() iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for _, c := range codes {
+			if !yield(string(c.Code), c.about+" ("+strconv.Itoa(c.http)+")") {
+				return
+			}
+		}
+	}
 }
 
 // HTTPStatus is the status that carries the code.
 func (c Code) HTTPStatus() int {
-	if v, ok := codes[c]; ok {
-		return v.http
+	for _, v := range codes {
+		if v.Code == c {
+			return v.http
+		}
 	}
 	return http.StatusInternalServerError
 }
 
 // ExitCode is what the command line exits with.
 func (c Code) ExitCode() int {
-	if v, ok := codes[c]; ok {
-		return v.exit
+	for _, v := range codes {
+		if v.Code == c {
+			return v.exit
+		}
 	}
 	return 1
 }
@@ -69,6 +92,7 @@ type Error struct {
 	Exit    int    `json:"exit,omitempty"`  // what a shell would exit with, of a command that could not be run; 0 = what the code says
 
 	Retry time.Duration `json:"-"` // when to try again, if that is known: the header Retry-After
+	Allow string        `json:"-"` // the methods that are possible, if this one is not: 405 with the header Allow
 }
 
 // ExitCode is what the command line exits with.

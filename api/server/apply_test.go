@@ -35,7 +35,7 @@ func service(name, partition, more string) string {
 func TestApplyIsPlannedTogether(t *testing.T) {
 	n := newLeader(t)
 	admin := n.token(api.RoleAdmin)
-	if got := did(t, n.apply(admin, "", `{"partitions":[{"path":"ml/a"},{"path":"ml","maxCPUs":1,"defaultCPUs":0.5}],"jobs":[`+service("a", "ml/a", "")+`]}`)); got != "create ml/a, create ml, create a" {
+	if got := did(t, n.apply(admin, "", `{"partitions":[{"path":"ml/a"},{"path":"ml","maxCpus":1,"defaultCpus":0.5}],"jobs":[`+service("a", "ml/a", "")+`]}`)); got != "create ml/a, create ml, create a" {
 		t.Error(got)
 	}
 	if s := n.store.View().Job("a").Spec; s.CPUs != 500 {
@@ -277,7 +277,7 @@ func TestEachChangeOfAnApplyIsAudited(t *testing.T) {
 		want[fmt.Sprintf("new-%d", i)] = "ml/b create service"
 	}
 	web = service("web", "ml/b", "")
-	body := `{"partitions":[{"path":"ml","maxCPUs":2},{"path":"ml/b"}],"stop":[` + strings.Join(stops, ",") + `],"jobs":[` + strings.Join(append(second, same, web), ",") + `]}`
+	body := `{"partitions":[{"path":"ml","maxCpus":2},{"path":"ml/b"}],"stop":[` + strings.Join(stops, ",") + `],"jobs":[` + strings.Join(append(second, same, web), ",") + `]}`
 	did(t, n.apply(admin, "", body))
 	until(t, "the records", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return len(a.records) >= len(want) })
 	a.mu.Lock()

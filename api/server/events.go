@@ -63,11 +63,14 @@ func listEvents(c *call) (any, error) {
 		}
 	}
 	if cut {
-		out.Extra = struct {
-			Before uint64 `json:"before"`
-		}{events[0].Index}
+		out.Extra = earlier{events[0].Index}
 	}
 	return out, nil
+}
+
+// earlier is where the page before a list begins that stops early.
+type earlier struct {
+	Before uint64 `json:"before,omitempty"`
 }
 
 // known fails if nothing has that id, and no event that is kept is about it: it

@@ -242,7 +242,7 @@ func TestEventsOfThePast(t *testing.T) {
 	}
 	oldest, newest := n.store.EventBounds()
 	for i := range oldest + 100 { // the history has what the store has too
-		past.events = append(past.events, api.Event{Index: i + 1, Time: testTime.Add(-time.Hour + time.Duration(i)*time.Second), Object: "old", Actor: "token:ci"})
+		past.events = append(past.events, api.Event{Index: i + 1, Time: testTime.Add(-time.Hour + time.Duration(i)*time.Second), Kind: api.EventJobScaled, Object: "old", Actor: "token:ci"})
 	}
 	past.events[7].Kind, past.events[7].Object = api.EventsMissed, "oak"
 	list := func(query string) []api.Event {

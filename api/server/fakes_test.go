@@ -27,7 +27,9 @@ func (n *testNode) Links() string    { return n.links }
 
 func (n *testNode) Level() api.LevelStatus { return api.LevelStatus{Level: 1, Next: 1} }
 
-func (n *testNode) StateAnswer(uint64) (api.StateAnswer, bool) { return api.StateAnswer{}, false }
+func (n *testNode) StateAnswer(of uint64) (api.StateAnswer, bool) {
+	return api.StateAnswer{NodeID: n.id}, of == 1
+}
 
 func (n *testNode) CheckState(context.Context, string) (*api.StateCheck, error) {
 	return &api.StateCheck{}, nil

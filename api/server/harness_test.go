@@ -121,7 +121,7 @@ func (n *testNode) listen(cred auth.Credentials) *httptest.Server { return n.lis
 func (n *testNode) listenBy(cred auth.Credentials, http2 bool) *httptest.Server {
 	s := httptest.NewUnstartedServer(nil)
 	s.EnableHTTP2 = http2
-	h := n.server.Handler(cred)
+	h := asDescribed(n.t, n.server.Handler(cred))
 	s.Config = NewHTTPServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n.asked.Add(1)
 		if c := n.hang.Load(); c != nil {
@@ -151,7 +151,7 @@ func newStore(t testing.TB) *fsm.Store { return newStoreAt(t, fsm.Newest) }
 func newStoreAt(t testing.TB, level fsm.Level) *fsm.Store {
 	s := fsm.NewStore(nil)
 	do(t, s, &fsm.ClusterInit{Level: level, Meta: fsm.Meta{At: testTime}, Cluster: &api.Cluster{ID: "c1", Name: "pine"},
-		Authority: &api.Authority{CAKey: []byte("top secret"), Pin: "0123456789abcdef0123456789abcdef0123456789abcdef0123"},
+		Authority: &api.Authority{CAKey: []byte("top secret"), CACert: []byte("cert"), Pin: "0123456789abcdef0123456789abcdef0123456789abcdef0123"},
 		Node:      &api.Node{ID: "oak", Name: "oak-name", Level: int(fsm.Newest), Resources: api.Resources{CPUs: 4000, Mem: 8 << 30}}})
 	return s
 }

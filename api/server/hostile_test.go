@@ -92,7 +92,7 @@ func TestHalfSentRequest(t *testing.T) {
 
 func TestRefusalDoesNotWaitForTheBody(t *testing.T) {
 	n := newLeader(t)
-	for path, status := range map[string]int{"POST /v1/jobs": 401, "POST /v2/jobs": 404, "PATCH /v1/jobs": 400} {
+	for path, status := range map[string]int{"POST /v1/jobs": 401, "POST /v2/jobs": 404, "PATCH /v1/jobs": 405} {
 		for _, size := range []string{"Content-Length: 100", "Transfer-Encoding: chunked"} {
 			c := n.dial()
 			fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n", path, size)

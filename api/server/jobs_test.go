@@ -274,7 +274,7 @@ func TestWaitForJob(t *testing.T) {
 	n := newLeader(t)
 	token := n.token(api.RoleOperator)
 	n.send(request{method: "POST", path: "/v1/jobs", body: webJob, token: token}).want(t, 201)
-	e := n.send(request{method: "GET", path: "/v1/jobs/web?wait=running&timeout=0.01", token: token}).want(t, 504)
+	e := n.send(request{method: "GET", path: "/v1/jobs/web?wait=running&timeout=0.01", token: token}).want(t, 408)
 	if e.Code != api.CodeTimeout || !strings.Contains(e.Message, "0/2 running") {
 		t.Errorf("%+v", e)
 	}

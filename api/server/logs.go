@@ -21,6 +21,9 @@ const flushEvery = 100 * time.Millisecond
 
 var logQuery = []string{"follow", "tail", "since", "after", "attempt", "stream"}
 
+// logStreams are what a log is of.
+var logStreams = words("stdout", "stderr")
+
 // taskLogs passes on the log from the node that has the attempt.
 func taskLogs(c *call) (any, error) {
 	attempt := c.Query.Number("attempt", 0, -1, maxAttempt)
@@ -80,7 +83,7 @@ func (c *call) logQuery(attempt int) (LogQuery, error) {
 			l.After[i] = n
 		}
 	}
-	switch c.Query.OneOf("stream", "stdout", "stderr") {
+	switch c.Query.OneOf("stream", logStreams...) {
 	case "stdout":
 		l.Stdout = true
 	case "stderr":

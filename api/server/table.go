@@ -15,6 +15,9 @@ const (
 	del  = http.MethodDelete
 )
 
+// orPlan is what is answered instead with dry_run.
+var orPlan = []exchange.Reply{{Answer: &api.Plan{}, About: "with dry_run: what it would come to"}}
+
 func words(w ...string) []string { return w }
 
 // routeTable is the API: what is served, who may, and what it looks like.
@@ -29,7 +32,7 @@ func routeTable(s *Server) []*exchange.Route {
 func clusterRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
 		{Method: get, Path: "/", Action: auth.Nothing, Scope: auth.OfAny, Handle: s.on(index), Local: true, Answer: exchange.Text(""), Summary: "this list"},
-		{Method: get, Path: "/v1/health", Action: auth.Nothing, Scope: auth.OfAny, Handle: s.on(getHealth), Local: true, Answer: api.Health{}, Summary: "can this node serve: 200 or 503"},
+		{Method: get, Path: "/v1/health", Action: auth.Nothing, Scope: auth.OfAny, Handle: s.on(getHealth), Local: true, Answer: api.Health{}, Else: []exchange.Reply{{Status: http.StatusServiceUnavailable, Answer: api.Health{}, About: "it cannot: reason says why"}}, Summary: "can this node serve: 200 or 503"},
 		{Method: get, Path: "/v1/schema/job.json", Action: auth.Nothing, Scope: auth.OfAny, Handle: s.on(getSchema), Local: true, Answer: map[string]any{}, Summary: "a JSON Schema of the documents of files, for editors"},
 		{Method: get, Path: "/v1/openapi.json", Action: auth.Nothing, Scope: auth.OfAny, Handle: s.on(getOpenAPI), Local: true, Answer: map[string]any{}, Summary: "this API in OpenAPI 3.1"},
 		{Method: get, Path: "/metrics", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getMetrics), Local: true, Answer: exchange.Text(""), Summary: "metrics in the text format of Prometheus"},
@@ -48,15 +51,15 @@ func clusterRoutes(s *Server) []*exchange.Route {
 
 func jobRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
-		{Method: post, Path: "/v1/jobs", Action: auth.Deploy, Scope: auth.OfBody, Handle: s.on(createJob), Query: words("dry_run"), Body: api.JobSpec{}, Answer: api.Job{}, Summary: "submit a job; dry_run=1 answers the plan"},
+		{Method: post, Path: "/v1/jobs", Action: auth.Deploy, Scope: auth.OfBody, Handle: s.on(createJob), Query: words("dry_run"), Asks: map[string]string{"Prefer": "return=minimal: the id is enough"}, Body: api.JobSpec{}, Answer: api.Job{}, Status: http.StatusCreated, Else: append(orPlan, exchange.Reply{Status: http.StatusCreated, Answer: jobID{}, About: "with Prefer: return=minimal, its id"}), Summary: "submit a job; dry_run=1 answers the plan"},
 		{Method: get, Path: "/v1/jobs", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listJobs), Query: words("kind", "state", "label", "all"), Key: exchange.Keyed(func(j *api.Job) string { return j.ID }), Answer: []api.Job{}, Summary: "jobs; label=K=V only those, may be repeated; all=1 also ended ones"},
 		{Method: post, Path: applyPath, Action: auth.Deploy, Scope: auth.OfBody, Handle: s.on(applyAll), Query: words("dry_run"), Body: api.ApplyRequest{}, Answer: api.ApplyAnswer{}, Summary: "make partitions and jobs be as the body says, all of them or none, each as PUT makes one, and stop the jobs in stop that still have the revision given; dry_run=1 only says what would be"},
 		{Method: get, Path: "/v1/jobs/{id}", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getJob), Query: words("wait", "timeout"), Held: "wait", Answer: api.Job{}, Summary: "a job; wait=running|ended|stopped holds the answer until so"},
-		{Method: put, Path: "/v1/jobs/{id}", Action: auth.Deploy, Scope: auth.OfJob, Handle: s.on(applyJob), Query: words("dry_run", "if_version", "if_revision"), Body: api.JobSpec{}, Answer: api.Job{}, Summary: "create or update a job by name; if_revision=N only if nobody changed it since"},
+		{Method: put, Path: "/v1/jobs/{id}", Action: auth.Deploy, Scope: auth.OfJob, Handle: s.on(applyJob), Query: words("dry_run", "if_version", "if_revision"), Body: api.JobSpec{}, Answer: api.Job{}, Else: orPlan, Summary: "create or update a job by name; if_revision=N only if nobody changed it since"},
 		{Method: del, Path: "/v1/jobs/{id}", Action: auth.Deploy, Scope: auth.OfJob, Handle: s.on(removeJob), Answer: removed{}, Summary: "forget an ended job"},
 		{Method: post, Path: "/v1/jobs/{id}/scale", Action: auth.Deploy, Scope: auth.OfJob, Handle: s.on(scaleJob), Body: scaleRequest{}, Answer: api.Job{}, Summary: "change how many tasks a service keeps running"},
 		{Method: post, Path: "/v1/jobs/{id}/stop", Action: auth.Deploy, Scope: auth.OfJob, Handle: s.on(stopJob), Answer: api.Job{}, Summary: "stop a job"},
-		{Method: post, Path: "/v1/jobs/{id}/set", Action: auth.Deploy, Scope: auth.OfJob, Handle: s.on(setJob), Query: words("dry_run", "if_revision"), Body: api.JobChange{}, Answer: api.Job{}, Summary: "have a job that waits ask for something else; it keeps its place; dry_run=1 answers the plan"},
+		{Method: post, Path: "/v1/jobs/{id}/set", Action: auth.Deploy, Scope: auth.OfJob, Handle: s.on(setJob), Query: words("dry_run", "if_revision"), Body: api.JobChange{}, Answer: api.Job{}, Else: orPlan, Summary: "have a job that waits ask for something else; it keeps its place; dry_run=1 answers the plan"},
 		{Method: post, Path: "/v1/jobs/{id}/hold", Action: auth.Deploy, Scope: auth.OfJob, Handle: s.on(holdJob), Query: words("dry_run"), Answer: api.Job{}, Summary: "start nothing more of a job until it is released"},
 		{Method: post, Path: "/v1/jobs/{id}/release", Action: auth.Deploy, Scope: auth.OfJob, Handle: s.on(releaseJob), Query: words("dry_run"), Answer: api.Job{}, Summary: "let a job that is on hold start again, in its place"},
 		{Method: post, Path: "/v1/jobs/{id}/requeue", Action: auth.Deploy, Scope: auth.OfJob, Handle: s.on(requeueJob), Query: words("dry_run"), Answer: api.Job{}, Summary: "end what runs of a job, and have it wait again in its place"},
@@ -72,13 +75,13 @@ func queueRoutes(s *Server) []*exchange.Route {
 
 func taskRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
-		{Method: get, Path: "/v1/tasks", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listTasks), Query: words("job", "node", "state", "label", "all", "fold"), Key: taskKey, Answer: []api.Task{}, Summary: "tasks; label=K=V only those of such jobs, may be repeated; all=1 also ended ones; fold=1 those that wait and differ in their index alone are one row: the first, with through, the last index, and count"},
+		{Method: get, Path: "/v1/tasks", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listTasks), Query: words("job", "node", "state", "label", "all", "fold"), Key: taskKey, Answer: []api.Task{}, Else: []exchange.Reply{{Answer: []api.TaskRun{}, About: "with fold"}}, Summary: "tasks; label=K=V only those of such jobs, may be repeated; all=1 also ended ones; fold=1 those that wait and differ in their index alone are one row: the first, with through, the last index, and count"},
 		{Method: get, Path: "/v1/tasks/{id}", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getTask), Answer: api.Task{}, Summary: "a task"},
 		{Method: post, Path: "/v1/tasks/{id}/stop", Action: auth.Deploy, Scope: auth.OfTask, Handle: s.on(stopTask), Body: taskStop{}, Answer: api.Task{}, Summary: "stop a task, or move it to another node"},
 		{Method: get, Path: "/v1/tasks/{id}/why", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(whyTask), Answer: api.Why{}, Summary: "why a task is in its state"},
 		{Method: get, Path: "/v1/tasks/{id}/logs", Action: auth.ReadLogs, Scope: auth.OfTask, Handle: s.on(taskLogs), Query: logQuery, Stream: true, Raw: true, Answer: api.LogLine{}, Summary: "a task's log as NDJSON, or with Accept: application/octet-stream the bytes as they were written and, in the trailer X-Mesita-Missing, how many are missing; follow=1 continues; since is a time or how long ago, after=OUT,ERR where an earlier pos ended"},
-		{Method: post, Path: "/v1/tasks/{id}/exec", Action: auth.Exec, Scope: auth.OfTask, Handle: s.on(execTask), Query: execQuery, Stream: true, Answer: exchange.Text(""), Summary: "run a command beside a task; upgrades to mesita-exec"},
-		{Method: get, Path: "/v1/stats", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(allStats), Query: words("node"), Answer: []api.TaskStats{}, Summary: "what the running tasks use now, everywhere or on one node"},
+		{Method: post, Path: "/v1/tasks/{id}/exec", Action: auth.Exec, Scope: auth.OfTask, Handle: s.on(execTask), Query: execQuery, Stream: true, Status: http.StatusSwitchingProtocols, Summary: "run a command beside a task; upgrades to mesita-exec"},
+		{Method: get, Path: "/v1/stats", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(allStats), Query: words("node"), Answer: []api.TaskStats{}, Extra: missing{}, Summary: "what the running tasks use now, everywhere or on one node"},
 	}
 }
 
@@ -91,7 +94,7 @@ func nodeRoutes(s *Server) []*exchange.Route {
 		{Method: post, Path: "/v1/nodes/{ref}/resume", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(resumeNode), Answer: api.NodeStatus{}, Summary: "let a drained node take work again"},
 		{Method: post, Path: "/v1/nodes/{ref}/promote", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(promoteNode), Answer: api.NodeStatus{}, Summary: "let a node become a voter that joined as a worker"},
 		{Method: post, Path: "/v1/nodes/{ref}/demote", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(demoteNode), Answer: api.NodeStatus{}, Summary: "take a node's right to vote; the key of the CA is changed then"},
-		{Method: get, Path: "/v1/doctor", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(doctor), Query: words("node"), Answer: []api.Check{}, Summary: "have each node, or one, look at what it needs: kernel, address, disk, certificate, clock, and the ways to the others, TCP and UDP"},
+		{Method: get, Path: "/v1/doctor", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(doctor), Query: words("node"), Answer: []api.Check{}, Extra: missing{}, Summary: "have each node, or one, look at what it needs: kernel, address, disk, certificate, clock, and the ways to the others, TCP and UDP"},
 		{Method: del, Path: "/v1/nodes/{ref}", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(removeNode), Query: words("force", "dry_run"), Answer: removed{}, Summary: "remove a node for good; dry_run=1 only says whether it may be"},
 	}
 }
@@ -108,14 +111,14 @@ func partitionRoutes(s *Server) []*exchange.Route {
 
 func otherRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
-		{Method: get, Path: "/v1/events", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listEvents), Query: words("after", "before", "for", "limit", "since", "until"), Stream: true, Answer: []api.Event{}, Summary: "the newest events, oldest first; since and until are a time or how long ago, before=INDEX is the page before, as the before of an answer that stops early, for what its events carry is much; as text/event-stream they continue: after the event that a list named they carry in payload all that changes in it"},
+		{Method: get, Path: "/v1/events", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listEvents), Query: words("after", "before", "for", "limit", "since", "until"), Stream: true, Asks: map[string]string{"Last-Event-ID": "of a stream: the event to continue after"}, Answer: []api.Event{}, Extra: earlier{}, Summary: "the newest events, oldest first; since and until are a time or how long ago, before=INDEX is the page before, as the before of an answer that stops early, for what its events carry is much; as text/event-stream they continue: after the event that a list named they carry in payload all that changes in it"},
 		{Method: get, Path: "/v1/incidents", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listIncidents), Query: words("open", "for"), Key: exchange.Keyed(incidentKey), Answer: []api.Incident{}, Summary: "failures that were seen, open ones first; open=1 only those"},
 		{Method: get, Path: "/v1/report", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getReport), Query: words("by", "since"), Key: exchange.Keyed(reportKey), Answer: []api.ReportRow{}, Summary: "what work held, waited, lost and used, by=user|partition|job|node, of the days in UTC since a time, or how long ago (7d if it is not given), until now; by job of the last 35 days, else of 400"},
 		{Method: post, Path: "/v1/incidents/close", Action: auth.CloseIncidents, Scope: auth.OfCluster, Handle: s.on(closeIncidents), Body: api.IncidentClose{}, Answer: closed{}, Summary: "close incidents by hand: all of them, or none if one is not open"},
-		{Method: get, Path: "/v1/audit", Action: auth.ManageCluster, Scope: auth.OfCluster, Handle: s.on(listAudit), Query: auditQuery, Answer: []api.AuditRecord{}, Summary: "who changed what, and who was refused, as all nodes have recorded it: the newest records, oldest first; since is a time or how long ago"},
-		{Method: get, Path: "/v1/audit/check", Action: auth.ManageCluster, Scope: auth.OfCluster, Handle: s.on(checkAudit), Query: words("node"), Answer: []api.AuditCheck{}, Summary: "whether the audit of each node, or of one, is as it was written"},
+		{Method: get, Path: "/v1/audit", Action: auth.ManageCluster, Scope: auth.OfCluster, Handle: s.on(listAudit), Query: auditQuery, Answer: []api.AuditRecord{}, Extra: missing{}, Summary: "who changed what, and who was refused, as all nodes have recorded it: the newest records, oldest first; since is a time or how long ago"},
+		{Method: get, Path: "/v1/audit/check", Action: auth.ManageCluster, Scope: auth.OfCluster, Handle: s.on(checkAudit), Query: words("node"), Answer: []api.AuditCheck{}, Extra: missing{}, Summary: "whether the audit of each node, or of one, is as it was written"},
 		{Method: get, Path: "/v1/tokens", Action: auth.ManageTokens, Scope: auth.OfCluster, Handle: s.on(listTokens), Query: words("kind"), Key: exchange.Keyed(func(t *api.Token) string { return t.ID }), Answer: []api.Token{}, Summary: "tokens, without their secrets"},
-		{Method: post, Path: "/v1/tokens", Action: auth.ManageTokens, Scope: auth.OfCluster, Handle: s.on(createToken), Body: api.TokenRequest{}, Answer: api.TokenGrant{}, Summary: "make a token; its secret is shown once"},
+		{Method: post, Path: "/v1/tokens", Action: auth.ManageTokens, Scope: auth.OfCluster, Handle: s.on(createToken), Body: api.TokenRequest{}, Answer: api.TokenGrant{}, Status: http.StatusCreated, Summary: "make a token; its secret is shown once"},
 		{Method: del, Path: "/v1/tokens/{id}", Action: auth.ManageTokens, Scope: auth.OfCluster, Handle: s.on(revokeToken), Answer: removed{}, Summary: "revoke a token"},
 		{Method: post, Path: "/v1/tokens/{id}/rights", Action: auth.ManageTokens, Scope: auth.OfCluster, Handle: s.on(changeRights), Body: api.RightsChange{}, Answer: rightsChanged{}, Summary: "grant and revoke rights of the client tokens of that name or id"},
 		{Method: get, Path: "/v1/can", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getCan), Query: words("who", "action", "on"), Answer: []api.Can{}, Summary: "whether the caller, or as admin: the tokens of a name, may do something on a partition or job"},
@@ -133,9 +136,9 @@ func peerRoutes(s *Server) []*exchange.Route {
 		{Method: get, Path: "/v1/local/doctor", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(localDoctor), Local: true, Answer: []api.Check{}, Summary: "what this node finds of what it needs"},
 		{Method: get, Path: "/v1/local/stats", Action: auth.Look, Scope: auth.OfAny, Nodes: true, Handle: s.on(localStats), Local: true, Answer: []api.TaskStats{}, Summary: "what this node's tasks use now"},
 		{Method: get, Path: "/v1/local/tasks/{id}/logs", Action: auth.ReadLogs, Scope: auth.OfVouched, Handle: s.on(localLogs), Query: logQuery, Local: true, Stream: true, Raw: true, Answer: api.LogLine{}, Summary: "a log that this node has"},
-		{Method: post, Path: "/v1/local/tasks/{id}/exec", Action: auth.Exec, Scope: auth.OfVouched, Handle: s.on(localExec), Query: execQuery, Local: true, Stream: true, Answer: exchange.Text(""), Summary: "run a command beside a task of this node"},
+		{Method: post, Path: "/v1/local/tasks/{id}/exec", Action: auth.Exec, Scope: auth.OfVouched, Handle: s.on(localExec), Query: execQuery, Local: true, Stream: true, Status: http.StatusSwitchingProtocols, Summary: "run a command beside a task of this node"},
 		{Method: post, Path: "/v1/internal/hello", Routine: true, Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(helloNode), Body: api.NodeHello{}, Answer: api.Node{}, Summary: "what a node says of itself"},
-		{Method: post, Path: "/v1/internal/claim", Routine: true, Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(claimNode), Local: true, Body: api.SessionClaim{}, Summary: "to be the one daemon that speaks for the calling node"},
+		{Method: post, Path: "/v1/internal/claim", Routine: true, Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(claimNode), Local: true, Body: api.SessionClaim{}, Answer: struct{}{}, Summary: "to be the one daemon that speaks for the calling node"},
 		{Method: post, Path: "/v1/internal/status", Routine: true, Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(reportStatus), Body: []api.TaskStatus{}, Answer: reported{}, Summary: "what became of a node's tasks"},
 		{Method: post, Path: "/v1/internal/renew", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(renewNode), Body: RenewRequest{}, Answer: RenewGrant{}, Summary: "a new certificate for a node"},
 		{Method: get, Path: "/v1/internal/state", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(stateAnswer), Query: words("of"), Local: true, Answer: api.StateAnswer{}, Summary: "hash of the state that this node had after an entry"},

@@ -14,9 +14,12 @@ const (
 	maxWait     = 10 * time.Minute
 )
 
+// waitsFor are what a job may be waited for.
+var waitsFor = words("running", "ended", "stopped")
+
 // waitJob holds the answer until the job is as asked, or cannot become so.
 func (c *call) waitJob() (any, error) {
-	until := c.Query.OneOf("wait", "running", "ended", "stopped")
+	until := c.Query.OneOf("wait", waitsFor...)
 	timeout := c.Query.Duration("timeout", defaultWait, maxWait)
 	if until == "" {
 		c.Query.Fail(api.FieldErrorf("wait", "is empty: write running, ended or stopped"))

@@ -118,6 +118,11 @@ func (c *Call) fail(err error) {
 	e := AsError(err)
 	status := e.Code.HTTPStatus()
 	switch {
+	case e.Allow != "":
+		status = http.StatusMethodNotAllowed
+		c.W.Header()["Allow"] = []string{e.Allow}
+	case e.Code == api.CodeTimeout && c.Route != nil && c.Query.Has(c.Route.Held):
+		status = http.StatusRequestTimeout // what the caller waits for is not there yet, which is nobody's fault
 	case e.Code == api.CodeNotAllowed && !c.ID.Known():
 		status = http.StatusUnauthorized
 		c.W.Header()["Www-Authenticate"] = []string{"Bearer"}

@@ -27,7 +27,7 @@ const suspect = 250 * time.Millisecond
 func newKey() string { return rand.Text() }
 
 // relayed are the request headers that travel on.
-var relayed = []string{"Accept", "Accept-Encoding", "If-None-Match", "Content-Type", "Idempotency-Key", "Last-Event-Id", "User-Agent", api.HeaderLevel, HeaderAttempt}
+var relayed = []string{"Accept", "Accept-Encoding", "If-None-Match", "Prefer", "Content-Type", "Idempotency-Key", "Last-Event-Id", "User-Agent", api.HeaderLevel, HeaderAttempt}
 
 // HeaderAttempt is which attempt of a task an exec is for: the one for which it was
 // looked whether the caller may.
@@ -177,7 +177,7 @@ func (c *Call) outgoing(ctx context.Context, w way, addr, path string) *http.Req
 }
 
 // answerHeaders are the answer's headers that travel on.
-var answerHeaders = []string{"Content-Type", "Content-Length", "Cache-Control", "X-Content-Type-Options", "Www-Authenticate", "Retry-After", "Content-Encoding", "Etag", "Vary", HeaderIndex, HeaderEvent, HeaderStale}
+var answerHeaders = []string{"Content-Type", "Content-Length", "Cache-Control", "X-Content-Type-Options", "Www-Authenticate", "Allow", "Retry-After", "Content-Encoding", "Etag", "Vary", HeaderIndex, HeaderEvent, HeaderStale}
 
 // passOn copies another node's answer to the caller as it comes.
 func (c *Call) passOn(res *http.Response) error {

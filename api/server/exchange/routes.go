@@ -3,6 +3,7 @@ package exchange
 import (
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -21,8 +22,12 @@ type Route struct {
 	Summary string
 	Handle  func(*Call) (any, error)
 	Query   []string             // known parameters
+	Asks    map[string]string    // headers of requests that it looks at, and what they say
 	Body    any                  // an example of what the JSON body decodes into; nil = none
 	Answer  any                  // an example of the answer, for the description
+	Status  int                  // of Answer; 0 = 200
+	Else    []Reply              // what it may answer beside Answer and errors
+	Extra   any                  // an example of what a list has beside its rows
 	Raw     bool                 // the answer may be had as plain bytes, too
 	Local   bool                 // this node answers by itself, leader or not
 	Stream  bool                 // may last; counted
@@ -31,6 +36,13 @@ type Route struct {
 	Held    string               // with this parameter it may be held for minutes before it is answered; counted then
 
 	Index int
+}
+
+// Reply is another answer of a route, for the description: when, and an example.
+type Reply struct {
+	Status int // 0 = 200
+	Answer any
+	About  string
 }
 
 // named ends the program if a route does not say what it is for, and of what:
@@ -42,6 +54,12 @@ func named(table []*Route) []*Route {
 		}
 	}
 	return table
+}
+
+// Lists reports whether the answer is a list, rather than one that continues.
+func (r *Route) Lists() bool {
+	t := reflect.TypeOf(r.Answer)
+	return r.Method == http.MethodGet && t != nil && t.Kind() == reflect.Slice
 }
 
 // OwnNode is the route on which who may see its own node alone sees that.
@@ -164,7 +182,9 @@ func (rs *routes) find(r *http.Request, args *[1]string) (*Route, error) {
 		allowed = append(allowed, m)
 	}
 	slices.Sort(allowed)
-	return nil, api.FieldErrorf("method", "%s is not possible on %s: use %s", r.Method, r.URL.Path, strings.Join(allowed, ", "))
+	e := api.FieldErrorf("method", "%s is not possible on %s: use %s", r.Method, r.URL.Path, strings.Join(allowed, ", "))
+	e.Allow = strings.Join(allowed, ", ")
+	return nil, e
 }
 
 func noPath(r *http.Request) error {

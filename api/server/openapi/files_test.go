@@ -97,7 +97,10 @@ func TestFileSchema(t *testing.T) {
 // What is said of a key is said once in each description, however deep its struct is in
 // others.
 func TestDescriptionsSayItOnce(t *testing.T) {
-	doc := openapi.Describe("mesita", "1", []openapi.Operation{{Method: "GET", Path: "/v1/jobs", Answer: []api.Job{}}, {Method: "GET", Path: "/v1/p", Answer: api.Partition{}}}, api.Error{})
+	doc := openapi.Describe("mesita", "1", []openapi.Operation{
+		{Method: "GET", Path: "/v1/jobs", Reply: openapi.Reply{Answer: []api.Job{}}},
+		{Method: "GET", Path: "/v1/p", Reply: openapi.Reply{Answer: api.Partition{}}},
+	}, openapi.Common{Error: api.Error{}})
 	b, err := json.Marshal(doc)
 	if err != nil {
 		t.Fatal(err)

@@ -4,64 +4,96 @@
 package openapi
 
 import (
-	"encoding"
-	"encoding/json"
-	"iter"
 	"maps"
-	"path"
+	"net/http"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
-	"time"
-
-	"github.com/mesita/mesita/api"
 )
 
 // Operation is one method on one path. Body and Answer are examples of the
 // types that travel as JSON; a nil Body is none, and one of kind string is a
-// raw body or answer of no type.
+// raw body of no type.
 type Operation struct {
 	Method, Path, Summary string
 	Role                  string // the least that may; "" = anybody
-	Query                 []string
-	About                 map[string]string // what some of Query mean
-	Body, Answer          any
-	Stream                bool // the answer is a sequence of JSON values
-	Raw                   bool // or plain bytes, if those are accepted
+	Query, Header         []Param
+	Body                  any
+	Reply                 Reply   // if all is well
+	Else                  []Reply // what may be answered instead
+}
+
+// Reply is one answer of an operation.
+type Reply struct {
+	Status  int // 0 = 200
+	Answer  any // of kind slice: a list
+	About   string
+	Type    string // of an answer that is not JSON
+	Extra   any    // what a list has beside its rows
+	Paged   bool   // a list goes out in pages
+	Stream  bool   // the answer is a sequence of JSON values
+	Raw     bool   // or plain bytes, if those are accepted
+	Headers []Param
+}
+
+// Param is a parameter of a query, or a header.
+type Param struct {
+	Name, About string
+	Of          any      // an example of its type; nil = a text
+	Words       []string // those that it takes; nil = any
+	Many        bool     // it may be given several times
+	Always      bool     // a header that each answer has
+}
+
+// Common is what all operations have.
+type Common struct {
+	Error   any     // the JSON of each failure
+	About   string  // of it
+	Answers []Param // headers of answers
+	Fails   []Param // headers of failures, beside those of answers
 }
 
 type object = map[string]any
 
-// Describe is the whole document, ready to be encoded as JSON. errorType is
-// what every error carries.
-func Describe(title, version string, ops []Operation, errorType any) map[string]any {
-	g := generator{schemas: object{}, seen: map[reflect.Type]string{}}
-	failure := object{"description": "what is wrong, and what to do next", "content": jsonContent(
-		object{"type": "object", "properties": object{"error": g.schema(reflect.TypeOf(errorType))}})}
+// Describe is the whole document, ready to be encoded as JSON.
+func Describe(title, version string, ops []Operation, common Common) map[string]any {
+	schemas := object{}
+	d := describer{newGenerator(schemas), newGenerator(schemas), common}
+	d.asked.written = true
+	content := jsonContent(d.answers.schema(reflect.TypeOf(common.Error)))
+	failure := object{"description": common.About, "content": content, "headers": d.headers(common.Fails)}
 	paths := map[string]object{}
-	for _, op := range ops {
+	for _, op := range ops { // what is answered has the plain names
 		if paths[op.Path] == nil {
 			paths[op.Path] = object{}
 		}
-		paths[op.Path][strings.ToLower(op.Method)] = g.operation(op, failure)
+		paths[op.Path][strings.ToLower(op.Method)] = d.operation(op)
+	}
+	for _, op := range ops {
+		if body := d.body(op.Body); body != nil {
+			paths[op.Path][strings.ToLower(op.Method)].(object)["requestBody"] = body
+		}
 	}
 	return object{
-		"openapi":    "3.1.0",
-		"info":       object{"title": title, "version": version},
-		"paths":      paths,
-		"components": object{"schemas": g.schemas, "securitySchemes": object{"token": object{"type": "http", "scheme": "bearer"}}},
+		"openapi": "3.1.0",
+		"info":    object{"title": title, "version": version},
+		"paths":   paths,
+		"components": object{"schemas": schemas, "responses": object{"failure": failure},
+			"securitySchemes": object{"token": object{"type": "http", "scheme": "bearer"}}},
 	}
 }
 
-type generator struct {
-	schemas object
-	seen    map[reflect.Type]string
+type describer struct {
+	answers, asked *generator
+	Common
 }
 
-func (g *generator) operation(op Operation, failure object) object {
-	out := object{"summary": op.Summary, "operationId": operationID(op),
-		"responses": object{"200": object{"description": "done", "content": g.content(op)}, "default": failure}}
+func (d *describer) operation(op Operation) object {
+	responses := object{"default": object{"$ref": "#/components/responses/failure"}}
+	for _, r := range append([]Reply{op.Reply}, op.Else...) {
+		d.add(responses, r)
+	}
+	out := object{"summary": op.Summary, "operationId": operationID(op), "responses": responses}
 	var params []object
 	for seg := range strings.SplitSeq(op.Path, "/") {
 		if strings.HasPrefix(seg, "{") {
@@ -69,27 +101,86 @@ func (g *generator) operation(op Operation, failure object) object {
 		}
 	}
 	for _, q := range op.Query {
-		p := object{"name": q, "in": "query", "schema": object{"type": "string"}}
-		if about := op.About[q]; about != "" {
-			p["description"] = about
-		}
-		params = append(params, p)
+		params = append(params, d.param("query", q))
+	}
+	for _, h := range op.Header {
+		params = append(params, d.param("header", h))
 	}
 	if params != nil {
 		out["parameters"] = params
 	}
+	out["security"] = []object{} // anybody
 	if op.Role != "" {
 		out["security"] = []object{{"token": []string{}}}
 		out["description"] = "Needs the role " + op.Role + "."
 	}
-	switch {
-	case op.Body == nil:
-	case reflect.TypeOf(op.Body).Kind() == reflect.String:
-		out["requestBody"] = object{"required": true, "content": object{"application/octet-stream": object{}}}
-	default:
-		out["requestBody"] = object{"content": jsonContent(g.schema(reflect.TypeOf(op.Body)))}
+	return out
+}
+
+func (d *describer) param(in string, p Param) object {
+	s := d.valueOf(p)
+	if p.Many {
+		s = object{"type": "array", "items": s}
+	}
+	out := object{"name": p.Name, "in": in, "schema": s}
+	if p.About != "" {
+		out["description"] = p.About
 	}
 	return out
+}
+
+func (d *describer) valueOf(p Param) object {
+	switch {
+	case p.Words != nil:
+		return object{"type": "string", "enum": p.Words}
+	case p.Of == nil:
+		return object{"type": "string"}
+	}
+	return d.answers.schema(reflect.TypeOf(p.Of))
+}
+
+func (d *describer) headers(more []Param) object {
+	out := object{}
+	for _, h := range append(d.Answers[:len(d.Answers):len(d.Answers)], more...) {
+		out[h.Name] = object{"description": h.About, "required": h.Always, "schema": d.valueOf(h)}
+	}
+	return out
+}
+
+// add adds an answer to those of an operation; several of one status are either.
+func (d *describer) add(responses object, r Reply) {
+	if r.Status == 0 {
+		r.Status = http.StatusOK
+	}
+	status, about := strconv.Itoa(r.Status), r.About
+	if about == "" {
+		about = "done"
+	}
+	content := d.content(r)
+	if before, ok := responses[status].(object); ok {
+		before["description"] = before["description"].(string) + "; or " + about
+		mine, also := before["content"].(object)["application/json"].(object), content["application/json"].(object)
+		mine["schema"] = object{"anyOf": []any{mine["schema"], also["schema"]}}
+		return
+	}
+	out := object{"description": about}
+	if r.Status != http.StatusSwitchingProtocols {
+		out["headers"] = d.headers(r.Headers)
+	}
+	if content != nil {
+		out["content"] = content
+	}
+	responses[status] = out
+}
+
+func (d *describer) body(of any) object {
+	switch {
+	case of == nil:
+		return nil
+	case reflect.TypeOf(of).Kind() == reflect.String:
+		return object{"required": true, "content": object{"application/octet-stream": object{}}}
+	}
+	return object{"content": jsonContent(d.asked.schema(reflect.TypeOf(of)))}
 }
 
 func operationID(op Operation) string {
@@ -103,191 +194,44 @@ func operationID(op Operation) string {
 	return id
 }
 
-func (g *generator) content(op Operation) object {
-	t := reflect.TypeOf(op.Answer)
+func (d *describer) content(r Reply) object {
+	t := reflect.TypeOf(r.Answer)
 	switch {
-	case t == nil || t.Kind() == reflect.String:
-		return object{"*/*": object{}}
-	case op.Stream && t.Kind() != reflect.Slice:
-		out := object{"application/x-ndjson": object{"schema": g.schema(t)}}
-		if op.Raw {
+	case r.Type != "":
+		return object{r.Type: object{}}
+	case t == nil:
+		return nil
+	case r.Stream && t.Kind() != reflect.Slice:
+		out := object{"application/x-ndjson": d.rows(t)}
+		if r.Raw {
 			out["application/octet-stream"] = object{}
 		}
 		return out
-	case t.Kind() == reflect.Slice:
-		items := object{"type": "object", "properties": object{"items": g.schema(t), "index": object{"type": "integer"}, "event": object{"type": "integer"}}}
-		if slices.Contains(op.Query, "before") {
-			items["properties"].(object)["before"] = object{"type": "integer"}
-		}
-		if slices.Contains(op.Query, "cursor") {
-			maps.Copy(items["properties"].(object), object{"next": object{"type": "string"}, "total": object{"type": "integer"}})
-		}
-		if op.Stream {
-			return object{"application/json": object{"schema": items}, "text/event-stream": object{}}
-		}
-		return jsonContent(items)
+	case t.Kind() != reflect.Slice:
+		return jsonContent(d.answers.schema(t))
 	}
-	return jsonContent(g.schema(t))
+	number := object{"type": "integer"}
+	properties, required := object{"items": d.answers.schema(t), "index": number, "event": number}, []string{"event", "index", "items"}
+	if r.Paged {
+		maps.Copy(properties, object{"next": object{"type": "string"}, "total": number})
+	}
+	if r.Extra != nil {
+		more, must := d.answers.properties(reflect.TypeOf(r.Extra))
+		maps.Copy(properties, more)
+		required = append(required, must...)
+	}
+	out := jsonContent(object{"type": "object", "properties": properties, "required": required})
+	if r.Stream {
+		out["text/event-stream"] = d.rows(t.Elem())
+	}
+	return out
+}
+
+// rows are the values of a stream: the last may say why it ends.
+func (d *describer) rows(t reflect.Type) object {
+	return object{"schema": object{"anyOf": []object{d.answers.schema(t), d.answers.schema(reflect.TypeOf(d.Error))}}}
 }
 
 func jsonContent(schema object) object {
 	return object{"application/json": object{"schema": schema}}
-}
-
-var (
-	timeType = reflect.TypeFor[time.Time]()
-	jsonText = reflect.TypeFor[json.Marshaler]()
-	plain    = reflect.TypeFor[encoding.TextMarshaler]()
-	anyJSON  = reflect.TypeFor[json.Unmarshaler]()
-)
-
-// schema is the schema of a type; structs become components.
-func (g *generator) schema(t reflect.Type) object {
-	for t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	switch {
-	case t == timeType:
-		return object{"type": "string", "format": "date-time"}
-	case t.Kind() == reflect.Struct:
-		return g.structRef(t)
-	case t.Implements(jsonText):
-		return object{"type": marshaledKind(t)}
-	case t.Implements(plain):
-		return enumSchema(t)
-	case reflect.PointerTo(t).Implements(anyJSON) && t.Kind() == reflect.Int64:
-		return object{"type": []string{"integer", "string"}}
-	}
-	switch t.Kind() {
-	case reflect.Bool:
-		return object{"type": "boolean"}
-	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64, reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		return object{"type": "integer"}
-	case reflect.Float32, reflect.Float64:
-		return object{"type": "number"}
-	case reflect.String:
-		if c, ok := reflect.Zero(t).Interface().(interface {
-			Choices() iter.Seq2[string, string]
-		}); ok {
-			return choiceSchema(c.Choices())
-		}
-		return object{"type": "string"}
-	case reflect.Slice:
-		if t.Elem().Kind() == reflect.Uint8 {
-			return object{"type": "string", "contentEncoding": "base64"}
-		}
-		return object{"type": "array", "items": g.schema(t.Elem())}
-	case reflect.Map:
-		return object{"type": "object", "additionalProperties": g.schema(t.Elem())}
-	}
-	return object{}
-}
-
-// marshaledKind asks the zero value how it looks.
-func marshaledKind(t reflect.Type) string {
-	b, err := json.Marshal(reflect.Zero(t).Interface())
-	switch {
-	case err != nil || len(b) == 0:
-		return "string"
-	case b[0] == '"':
-		return "string"
-	case b[0] == '[':
-		return "array"
-	}
-	return "number"
-}
-
-// enumSchema lists the names of a type that counts up from zero.
-func enumSchema(t reflect.Type) object {
-	out := object{"type": "string"}
-	if t.Kind() != reflect.Uint8 {
-		return out
-	}
-	var names []string
-	for i := range 64 {
-		v := reflect.New(t).Elem()
-		v.SetUint(uint64(i))
-		b, err := v.Interface().(encoding.TextMarshaler).MarshalText()
-		if err != nil || strings.Contains(string(b), "("+strconv.Itoa(i)+")") {
-			break
-		}
-		names = append(names, string(b))
-	}
-	out["enum"] = names
-	return out
-}
-
-// choiceSchema lists the words that a setting takes, and what they mean.
-func choiceSchema(all iter.Seq2[string, string]) object {
-	var names, help []string
-	for name, about := range all {
-		names, help = append(names, name), append(help, name+": "+about)
-	}
-	return object{"type": "string", "enum": names, "description": strings.Join(help, "; ")}
-}
-
-func (g *generator) structRef(t reflect.Type) object {
-	if reflect.PointerTo(t).Implements(jsonText) && t.Name() == "Quantity" {
-		return object{"type": []string{"number", "string", "array"}}
-	}
-	if t.Name() == "" {
-		return object{"type": "object", "properties": described(g.properties(t), t)}
-	}
-	name, ok := g.seen[t]
-	if !ok {
-		name = strings.ToUpper(t.Name()[:1]) + t.Name()[1:]
-		if _, taken := g.schemas[name]; taken {
-			name = path.Base(t.PkgPath()) + name
-		}
-		g.seen[t] = name
-		g.schemas[name] = object{} // a type may hold itself
-		g.schemas[name] = object{"type": "object", "properties": described(g.properties(t), t)}
-	}
-	return object{"$ref": "#/components/schemas/" + name}
-}
-
-// properties are the JSON fields, those of embedded structs included.
-func (g *generator) properties(t reflect.Type) object {
-	out := object{}
-	for i := range t.NumField() {
-		f := t.Field(i)
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		ft := f.Type
-		for ft.Kind() == reflect.Pointer {
-			ft = ft.Elem()
-		}
-		switch {
-		case name == "-":
-		case f.Anonymous && name == "" && ft.Kind() == reflect.Struct:
-			maps.Copy(out, g.properties(ft))
-		case !f.IsExported():
-		case name == "":
-			out[f.Name] = g.schema(f.Type)
-		default:
-			out[name] = g.schema(f.Type)
-		}
-	}
-	return out
-}
-
-// described are the properties of a type with what it says of its keys.
-func described(properties object, t reflect.Type) object {
-	for k := range api.KeysOf(t) {
-		p, ok := properties[k.Name].(object)
-		if !ok {
-			continue
-		}
-		about := k.About
-		if len(k.Kinds) > 0 {
-			about += " (kind " + k.Kinds[0].String() + ")"
-		}
-		if k.Default != "" {
-			about += "; default: " + k.Default
-		}
-		if words, ok := p["description"].(string); ok {
-			about += ". " + words
-		}
-		p["description"] = about
-	}
-	return properties
 }
