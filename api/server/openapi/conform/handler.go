@@ -10,8 +10,9 @@ import (
 	"strings"
 )
 
-// most is how much of a body is looked at.
-const most = 8 << 20
+// most is how large a body may be to be looked at: the answer ends only then, and who
+// reads it would wait for that.
+const most = 256 << 10
 
 // Handler passes requests on, and reports answers that differ from the document.
 func (c *Checker) Handler(next http.Handler, report func(error)) http.Handler {
@@ -42,8 +43,8 @@ func unzipped(b []byte) []byte {
 	if err != nil {
 		return nil
 	}
-	out, err := io.ReadAll(io.LimitReader(z, 4*most))
-	if err != nil {
+	out, err := io.ReadAll(io.LimitReader(z, most+1))
+	if err != nil || len(out) > most {
 		return nil
 	}
 	return out
