@@ -42,6 +42,7 @@ func params() map[string]openapi.Param {
 	say("a record's number", number, "number")
 	say("the index of an entry", number, "of")
 	say("how many at most, the newest", number, "limit")
+	say("how many tasks to move at most", number, "max_moves")
 	say("the page before that index", number, "before")
 	say("continue after it: an index, or of a log how many bytes of both streams there were, OUT,ERR", text, "after")
 	say("a time, or how long ago", text, "since", "until")
