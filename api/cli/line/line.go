@@ -1,7 +1,7 @@
 // Package line reads a command line as people write it, and says how commands
 // are used: help, completion scripts, and the nearest word for a wrong one.
 //
-// It owns no command and runs none: api/cli hands it the tree of commands.
+// It owns no command: api/cli hands it the tree of commands, of which it runs the one that is named.
 package line
 
 import (
