@@ -84,7 +84,7 @@ func (a *app) root() *cli.App {
 	r.Flags = globalFlags()
 	r.Commands = slices.Concat(
 		group("Run work", a.runCommand(), a.jobCommand(), a.applyCommand(), a.diffCommand(), a.exportCommand(),
-			a.scaleCommand(), a.stopCommand(), a.execCommand(), a.simulateCommand()),
+			a.scaleCommand(), a.stopCommand(), a.execCommand(), a.cpCommand(), a.simulateCommand()),
 		group("See what runs, and why not", a.statusCommand(), a.psCommand(), a.showCommand(),
 			a.logsCommand(), a.topCommand(), a.whyCommand(), a.queueCommand()),
 		group("See what happened", a.eventsCommand(), a.incidentsCommand(), a.doctorCommand(), a.reportCommand(), a.auditCommand()),

@@ -2,11 +2,15 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"os/exec"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -50,10 +54,17 @@ func (f *fake) exec(w http.ResponseWriter, r *http.Request) {
 	}
 	defer conn.Close()
 	fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: mesita-exec\r\n\r\n")
+	command := r.URL.Query()["cmd"]
+	var input bytes.Buffer
 	for {
 		kind, p, err := readFrame(rw.Reader)
 		switch {
 		case err != nil:
+			return
+		case kind == 0 && isCopying(command):
+			input.Write(p)
+		case kind == 5 && isCopying(command):
+			f.copyHere(conn, command, &input)
 			return
 		case kind == 0:
 			_, _ = conn.Write(frame(1, p)) // gone if this fails
@@ -65,6 +76,30 @@ func (f *fake) exec(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+}
+
+// isCopying reports whether a command is one by which files are copied: those are run here.
+func isCopying(command []string) bool { return command[0] == "tar" || command[0] == "sh" }
+
+// copyHere runs a command beside this program, in the folder that a task would have.
+func (f *fake) copyHere(conn net.Conn, command []string, input io.Reader) {
+	var out, said bytes.Buffer
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = f.dir, input, &out, &said
+	err := cmd.Run()
+	code := uint32(0)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		code = uint32(exit.ExitCode())
+	} else if err != nil {
+		code = 127
+	}
+	for kind, b := range map[byte]*bytes.Buffer{1: &out, 2: &said} {
+		for b.Len() > 0 {
+			_, _ = conn.Write(frame(kind, b.Next(32<<10))) // gone if this fails
+		}
+	}
+	_, _ = conn.Write(frame(4, binary.BigEndian.AppendUint32(nil, code))) // gone if this fails
 }
 
 func readFrame(r *bufio.Reader) (byte, []byte, error) {

@@ -38,6 +38,7 @@ type fake struct {
 	long    bool          // all names and texts of it are
 	silent  bool          // a node is, when asked what its tasks use
 	hangs   chan struct{} // if not nil, hears of each question what tasks use, none of which is answered
+	dir     string        // of its tasks
 	sick    string        // why the node that answers has no leader; "" = it has one
 }
 

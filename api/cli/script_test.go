@@ -39,6 +39,7 @@ func TestScripts(t *testing.T) {
 				f.http.CloseClientConnections()
 				f.http.Close()
 			})
+			f.dir = filepath.Join(e.WorkDir, "task")
 			e.Values["fake"] = f
 			e.Setenv("MESITA_SOCKET", socket)
 			e.Setenv("XDG_CONFIG_HOME", filepath.Join(e.WorkDir, "config"))
