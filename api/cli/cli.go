@@ -39,6 +39,9 @@ func Main(ctx context.Context, args []string, in io.Reader, out, errw io.Writer)
 	}
 	root := a.root()
 	l, err := line.Parse(root, args[1:])
+	if err == nil {
+		a.out, err = inked(out, l.Global("color", "auto"))
+	}
 	switch {
 	case err != nil:
 	case l.Help:
@@ -107,6 +110,7 @@ func globalFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "addr", EnvVars: []string{"MESITA_ADDR"}, Usage: "`ADDRESSES` of nodes, HOST:PORT, comma-separated"},
 		socketFlag(),
+		&cli.StringFlag{Name: "color", Value: "auto", Usage: "`WHEN` states have colours: auto (on a terminal, unless NO_COLOR is set), always or never"},
 	}
 }
 
@@ -161,6 +165,8 @@ func fileOf(w any) *os.File {
 		return w
 	case *picture:
 		return w.of
+	case *ink:
+		return fileOf(w.Writer)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/mesita/mesita/api"
 	"golang.org/x/term"
 )
 
@@ -111,9 +112,32 @@ func cut(s string, width int) string {
 	return s[:at] + "…"
 }
 
-// coloured reports whether colours are wanted: by no program, and by nobody who said so
-// as is customary.
+// ink is an output for which --color said whether there are colours on it.
+type ink struct {
+	io.Writer
+	colours bool
+}
+
+// inked is an output as --color has it.
+func inked(w io.Writer, when string) (io.Writer, error) {
+	switch when {
+	case "auto":
+		return w, nil
+	case "always", "never":
+		return &ink{w, when == "always"}, nil
+	}
+	return nil, api.FieldErrorf("color", "%q is none of auto, always, never", when)
+}
+
+// coloured reports whether colours are wanted: as --color says, else by no program, and by
+// nobody who said so as is customary.
 func coloured(w io.Writer) bool {
+	switch w := w.(type) {
+	case *ink:
+		return w.colours
+	case *picture:
+		return w.colours
+	}
 	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(w)
 }
 

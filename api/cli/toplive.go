@@ -16,6 +16,7 @@ import (
 
 // picture is what is shown at a time on a terminal.
 type picture struct {
+	colours bool
 	bytes.Buffer
 	of *os.File
 }
@@ -40,7 +41,7 @@ func (a *app) topLive(c *cli.Context, u *usageLooks) error {
 	}
 	fmt.Fprint(screen, "\x1b[?1049h\x1b[?25l\x1b[Hasking the cluster; Ctrl-C leaves") // another screen, so that what was there comes back
 	defer fmt.Fprint(screen, "\x1b[?25h\x1b[?1049l")                                  // nobody looks if it fails
-	v := topView{u: u, wide: c.String("output") == "wide", heads: !c.Bool("no-headers")}
+	v := topView{u: u, wide: c.String("output") == "wide", heads: !c.Bool("no-headers"), colours: coloured(a.out)}
 	answers := make(chan look, 1) // one is asked for at a time
 	ask := func() { asking.Go(func() { answers <- u.ask(ctx) }) }
 	ask()
@@ -77,11 +78,12 @@ func (a *app) topLive(c *cli.Context, u *usageLooks) error {
 
 // topView is which rows are shown.
 type topView struct {
-	u     *usageLooks
-	wide  bool
-	heads bool
-	from  int // the first
-	page  int // how many fit
+	u       *usageLooks
+	wide    bool
+	heads   bool
+	colours bool
+	from    int // the first
+	page    int // how many fit
 }
 
 // press does what a key says, and reports whether to continue.
@@ -114,7 +116,7 @@ func (v *topView) show(screen *os.File) error {
 	if err != nil || width == 0 || height == 0 {
 		width, height = 80, 24
 	}
-	out := &picture{of: screen}
+	out := &picture{of: screen, colours: v.colours}
 	if err := v.u.totals(out); err != nil {
 		return err
 	}

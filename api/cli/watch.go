@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -99,12 +100,13 @@ func (a *app) events(c *cli.Context, cl *client.Client) error {
 	if len(recent) == q.Limit && (q.Since != "" || q.Before != 0) && !c.Bool("quiet") {
 		fmt.Fprintf(a.err, "the newest %d: there may be more, with a higher --limit or with --before %d\n", q.Limit, recent[0].Index) // nobody reads if it fails
 	}
+	about := tokenNames(c.Context, cl)
 	if !c.Bool("follow") {
 		return list(a.out, c, recent, func(e api.Event) string { return fmt.Sprint(e.Index) }, []column[api.Event]{
 			{"INDEX", func(e api.Event) string { return fmt.Sprint(e.Index) }, false},
 			{"AGE", func(e api.Event) string { return age(e.Time) }, false},
 			{"KIND", func(e api.Event) string { return string(e.Kind) }, false},
-			{"OBJECT", eventObject, false},
+			{"OBJECT", about, false},
 			{"NODE", func(e api.Event) string { return e.Node }, false},
 			{"BY", func(e api.Event) string { return e.Actor }, false},
 			{"WHAT", eventText, false},
@@ -115,7 +117,7 @@ func (a *app) events(c *cli.Context, cl *client.Client) error {
 		if f == "json" || f == "yaml" {
 			return printJSON(a.out, e)
 		}
-		line := fmt.Sprintf("%s  %-14s %-16s %-10s %s", e.Time.Local().Format(time.TimeOnly), e.Kind, eventObject(e), or(e.Node, "-"), eventText(e))
+		line := fmt.Sprintf("%s  %-14s %-16s %-10s %s", e.Time.Local().Format(time.TimeOnly), e.Kind, about(e), or(e.Node, "-"), eventText(e))
 		if width := columnsOf(a.out); width > 0 && f != "wide" {
 			line = cut(line, width)
 		}
@@ -136,6 +138,32 @@ func eventObject(e api.Event) string {
 		return e.Node
 	}
 	return e.Object
+}
+
+// tokenNames is eventObject, with the names of tokens that have one and that are still there
+// instead of their ids. They are asked for once a token is spoken of, and at most once a
+// second again when one is made; only who manages tokens is told.
+func tokenNames(ctx context.Context, cl *client.Client) func(api.Event) string {
+	var names map[string]string
+	var asked time.Time
+	return func(e api.Event) string {
+		if !strings.HasPrefix(string(e.Kind), "token.") {
+			return eventObject(e)
+		}
+		if names == nil || names[e.Object] == "" && e.Kind == api.EventTokenCreated && time.Since(asked) > time.Second {
+			names, asked = map[string]string{}, time.Now()
+			for _, kind := range []api.TokenKind{api.TokenClient, api.TokenJoin} {
+				tokens, err := cl.Tokens(ctx, kind)
+				if err != nil { // not allowed: the ids are shown
+					break
+				}
+				for _, t := range tokens {
+					names[t.ID] = t.Name
+				}
+			}
+		}
+		return or(names[e.Object], e.Object)
+	}
 }
 
 func eventText(e api.Event) string {

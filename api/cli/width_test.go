@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"os"
@@ -131,6 +132,22 @@ func TestColoursOnATerminal(t *testing.T) {
 			t.Errorf("%s: %q", env, out)
 		}
 		t.Setenv(env[0], was)
+	}
+	t.Setenv("NO_COLOR", "1")
+	if out := onTerminal(t, 200, "--color", "always", "ps"); !strings.Contains(out, "\x1b[32mrunning\x1b[0m") {
+		t.Errorf("always: %q", out)
+	}
+	t.Setenv("NO_COLOR", "")
+	if out := onTerminal(t, 200, "--color=never", "ps"); escapes.MatchString(out) {
+		t.Errorf("never: %q", out)
+	}
+	var out, said bytes.Buffer
+	if code := Main(t.Context(), []string{"mesita", "ps", "--color=always"}, nil, &out, &said); code != 0 || !strings.Contains(out.String(), "\x1b[32mrunning\x1b[0m") {
+		t.Errorf("always, in a pipe: %d, %q %q", code, out.String(), said.String())
+	}
+	out.Reset()
+	if code := Main(t.Context(), []string{"mesita", "--color", "red", "ps"}, nil, &out, &said); code != 2 || out.Len() > 0 || !strings.Contains(said.String(), `color: "red" is none of auto, always, never`) {
+		t.Errorf("red: %d, %q %q", code, out.String(), said.String())
 	}
 }
 
