@@ -29,6 +29,14 @@ import (
 	"github.com/mesita/mesita/isolation"
 )
 
+// How much of the past a node keeps, and for how long.
+const (
+	DefaultBlobCache = 2 << 30
+	DefaultLogKeep   = 24 * time.Hour
+	DefaultLogTotal  = 5 << 30
+	DefaultDirKeep   = 10 * time.Minute
+)
+
 // Config is what an executor needs. Zero limits take their defaults.
 type Config struct {
 	NodeID, Name string
@@ -51,21 +59,21 @@ type Config struct {
 	ProcRoot string                                           // default /proc
 	DiskFree func(path string) (free, total int64, err error) // default statfs
 
-	BlobCache    int64         // bytes of programs kept; default 2 GiB
-	LogKeep      time.Duration // of ended attempts; default 24h
-	LogTotal     int64         // bytes of ended attempts' logs; default 5 GiB
-	DirKeep      time.Duration // of ended attempts' own working folders; default 10m
+	BlobCache    int64         // bytes of programs kept; default DefaultBlobCache
+	LogKeep      time.Duration // of ended attempts; default DefaultLogKeep
+	LogTotal     int64         // bytes of ended attempts' logs; default DefaultLogTotal
+	DirKeep      time.Duration // of ended attempts' own working folders; default DefaultDirKeep
 	DiskReserve  int64         // bytes of the disk that are to stay free; default 1 GiB, or 5 % of it if that is less
 	RestartAfter time.Duration // after a reboot, until services restart unasked; default 10s
 	Starts       int           // at once; default 16
 }
 
 func (c Config) withDefaults() (Config, error) {
-	def(&c.BlobCache, 2<<30)
-	def(&c.LogKeep, 24*time.Hour)
-	def(&c.LogTotal, 5<<30)
+	def(&c.BlobCache, DefaultBlobCache)
+	def(&c.LogKeep, DefaultLogKeep)
+	def(&c.LogTotal, DefaultLogTotal)
 	def(&c.ProcRoot, "/proc")
-	def(&c.DirKeep, 10*time.Minute)
+	def(&c.DirKeep, DefaultDirKeep)
 	def(&c.RestartAfter, 10*time.Second)
 	def(&c.Starts, 16)
 	def(&c.CPUs, api.MilliCPU(runtime.NumCPU()*1000))

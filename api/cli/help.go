@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/mesita/mesita/api/cli/specfile"
+	"github.com/mesita/mesita/api/docs"
 	"github.com/urfave/cli/v2"
 )
 
@@ -13,9 +14,9 @@ const helpWidth = 80
 // helpCommand has the topics of help that are not commands: help of a command is what
 // --help prints after it.
 func (a *app) helpCommand() *cli.Command {
-	return &cli.Command{
+	help := &cli.Command{
 		Name: "help", Usage: "explain a command, or a topic",
-		Description: example("mesita help run", "mesita help yaml"),
+		Description: example("mesita help run", "mesita help failure", "mesita help yaml"),
 		Subcommands: []*cli.Command{{
 			Name: "yaml", Usage: "explain the keys of files", ArgsUsage: "[KEY]",
 			Description: example("mesita help yaml", "mesita help yaml restart.delay"),
@@ -35,4 +36,21 @@ func (a *app) helpCommand() *cli.Command {
 			},
 		}},
 	}
+	for _, t := range docs.Topics() {
+		help.Subcommands = append(help.Subcommands, &cli.Command{
+			Name: t.Name, Usage: t.About, Description: example("mesita help " + t.Name),
+			Action: func(c *cli.Context) error {
+				if err := args(c, 0, 0, "help "+t.Name); err != nil {
+					return err
+				}
+				page, err := docs.Find(t.Name)
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprint(a.out, page.Terminal(helpWidth))
+				return err
+			},
+		})
+	}
+	return help
 }

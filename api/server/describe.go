@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 
@@ -53,11 +54,12 @@ var listHeaders = []openapi.Param{
 func replyOf(r *exchange.Route, of exchange.Reply) openapi.Reply {
 	out := openapi.Reply{Status: of.Status, Answer: of.Answer, About: of.About, Extra: r.Extra,
 		Paged: r.Key != nil, Stream: r.Stream, Raw: r.Raw}
+	text, isText := of.Answer.(exchange.Text)
 	switch {
 	case of.Answer == exchange.BlobBody:
 		out.Type = exchange.BlobBody.(string)
-	case of.Answer == exchange.Text(""):
-		out.Type = "text/plain"
+	case isText:
+		out.Type = cmp.Or(string(text), "text/plain")
 	case r.Lists():
 		out.Headers = listHeaders
 	case r.Raw:

@@ -11,7 +11,7 @@ import (
 
 // ownAnswers are the routes whose answers are of the node itself: they hold
 // without the state of the cluster.
-var ownAnswers = map[string]bool{"/": true, "/v1/health": true, "/v1/openapi.json": true, "/v1/schema/job.json": true, "/metrics": true, "/v1/blobs/{digest}": true,
+var ownAnswers = map[string]bool{"/": true, "/v1/health": true, "/v1/openapi.json": true, "/v1/schema/job.json": true, "/docs": true, "/docs/{topic}": true, "/metrics": true, "/v1/blobs/{digest}": true,
 	"/v1/ca": true, "/v1/local/doctor": true, "/v1/local/stats": true, "/v1/local/audit": true, "/v1/local/audit/check": true, "/v1/local/tasks/{id}/logs": true}
 
 // A node that has not read the state, or has none, answers no question about it:

@@ -12,7 +12,7 @@ import (
 // least is the least role that may use each route. It is written out here
 // again on purpose: who may do what must not change by accident.
 var least = map[string]api.Role{
-	"GET /": api.RoleNone, "GET /v1/health": api.RoleNone, "GET /v1/openapi.json": api.RoleNone, "GET /v1/schema/job.json": api.RoleNone, "POST /v1/join": api.RoleNone, "POST /v1/renew": api.RoleNone, "GET /v1/ca": api.RoleNone, "POST /v1/ca": api.RoleAdmin,
+	"GET /": api.RoleNone, "GET /v1/health": api.RoleNone, "GET /v1/openapi.json": api.RoleNone, "GET /v1/schema/job.json": api.RoleNone, "GET /docs": api.RoleNone, "GET /docs/{topic}": api.RoleNone, "POST /v1/join": api.RoleNone, "POST /v1/renew": api.RoleNone, "GET /v1/ca": api.RoleNone, "POST /v1/ca": api.RoleAdmin,
 	"POST /v1/cluster": api.RoleAdmin,
 	"GET /v1/level":    api.RoleViewer, "POST /v1/level": api.RoleAdmin, "POST /v1/internal/level": api.RoleNode, "GET /v1/internal/seen": api.RoleNode, "POST /v1/statecheck": api.RoleAdmin, "GET /v1/internal/state": api.RoleNode,
 	"GET /metrics": api.RoleViewer, "GET /v1/whoami": api.RoleViewer, "GET /v1/cluster": api.RoleViewer,
@@ -48,7 +48,7 @@ func TestEveryRouteForEveryRole(t *testing.T) {
 			t.Errorf("%s: not in the test", name)
 			continue
 		}
-		path := strings.NewReplacer("{id}", "nothing", "{ref}", "nothing", "{digest}", "nothing", "{path...}", "no/thing").Replace(rt.Path)
+		path := strings.NewReplacer("{id}", "nothing", "{ref}", "nothing", "{topic}", "nothing", "{digest}", "nothing", "{path...}", "no/thing").Replace(rt.Path)
 		for role, token := range tokens {
 			r := n.send(request{method: rt.Method, path: path, token: token})
 			refused := r.StatusCode == http.StatusUnauthorized || r.StatusCode == http.StatusForbidden
@@ -66,7 +66,7 @@ func TestEveryRouteRefusesUnknownParameters(t *testing.T) {
 	n := newLeader(t)
 	token := n.token(api.RoleAdmin)
 	for _, rt := range routeTable(nil) {
-		path := strings.NewReplacer("{id}", "x", "{ref}", "x", "{digest}", "x", "{path...}", "x/y").Replace(rt.Path)
+		path := strings.NewReplacer("{id}", "x", "{ref}", "x", "{topic}", "jobs", "{digest}", "x", "{path...}", "x/y").Replace(rt.Path)
 		if rt.Action == auth.BeNode || rt.Method == http.MethodHead {
 			continue
 		}

@@ -20,7 +20,7 @@ import (
 )
 
 // forAnybody are the routes that take no credentials.
-var forAnybody = map[string]bool{"GET /": true, "GET /v1/health": true, "GET /v1/openapi.json": true, "GET /v1/schema/job.json": true, "GET /v1/ca": true, "POST /v1/renew": true, "POST /v1/join": true}
+var forAnybody = map[string]bool{"GET /": true, "GET /v1/health": true, "GET /v1/openapi.json": true, "GET /v1/schema/job.json": true, "GET /docs": true, "GET /docs/{topic}": true, "GET /v1/ca": true, "POST /v1/renew": true, "POST /v1/join": true}
 
 // routes are all that a node serves, with words for what their paths leave open.
 func (r *run) routes(n *lab.Node) [][2]string {

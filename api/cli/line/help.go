@@ -27,6 +27,9 @@ func (l *Line) PrintHelp(w io.Writer, root *cli.App) {
 	if !l.complete() {
 		helpCommands(w, l.subcommands(root))
 	}
+	if help := root.Command("help"); l.Command == nil && help != nil {
+		helpTopics(w, help.Subcommands)
+	}
 	helpFlags(w, "Options", l.localFlags())
 	helpFlags(w, "Options of all commands", root.Flags)
 }
@@ -83,6 +86,15 @@ func helpCommands(w io.Writer, cs []*cli.Command) {
 	for i := range all {
 		all[i].print(w)
 	}
+}
+
+// helpTopics lists what help has pages on.
+func helpTopics(w io.Writer, topics []*cli.Command) {
+	s := section{title: "Pages of `mesita help TOPIC`"}
+	for _, c := range topics {
+		s.rows = append(s.rows, [2]string{c.Name, c.Usage})
+	}
+	s.print(w)
 }
 
 func helpFlags(w io.Writer, title string, flags []cli.Flag) {

@@ -28,7 +28,7 @@ type Reply struct {
 	Status  int // 0 = 200
 	Answer  any // of kind slice: a list
 	About   string
-	Type    string // of an answer that is not JSON
+	Type    string // of an answer that is not JSON; several, with a comma between, if the caller chooses
 	Extra   any    // what a list has beside its rows
 	Paged   bool   // a list goes out in pages
 	Stream  bool   // the answer is a sequence of JSON values
@@ -198,7 +198,11 @@ func (d *describer) content(r Reply) object {
 	t := reflect.TypeOf(r.Answer)
 	switch {
 	case r.Type != "":
-		return object{r.Type: object{}}
+		out := object{}
+		for one := range strings.SplitSeq(r.Type, ", ") {
+			out[one] = object{}
+		}
+		return out
 	case t == nil:
 		return nil
 	case r.Stream && t.Kind() != reflect.Slice:
