@@ -102,6 +102,9 @@ func (t *TaskSpec) validate() error {
 	if t.Program != "" && !ValidDigest(t.Program) {
 		return FieldErrorf("program", "%q is not a digest: sha256: and 64 hex digits", t.Program)
 	}
+	if err := t.validateFiles(); err != nil {
+		return err
+	}
 	if t.Dir != "" && !strings.HasPrefix(t.Dir, "/") {
 		return FieldErrorf("dir", "%.64q is not absolute: begin it with /", t.Dir)
 	}

@@ -45,6 +45,7 @@ func (JobSpec) Keys() []Key {
 type TaskSpec struct {
 	Command []string          `json:"command,omitempty"`
 	Program string            `json:"program,omitempty"`
+	Files   map[string]string `json:"files,omitempty"` // by their names in the task's folder; see FileValue
 	Env     map[string]string `json:"env,omitempty"`
 	Dir     string            `json:"dir,omitempty"`
 	User    string            `json:"user,omitempty"`
@@ -71,6 +72,7 @@ func (TaskSpec) Keys() []Key {
 		key("command", "program and arguments, without a shell; {http} is the number of the port http", "", `[./server, --port, "{http}"]`),
 		key("program", "digest of an uploaded program that is run as the first of command: apply uploads it", "",
 			"sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),
+		key("files", "files that its folder has at the start, by their names there; apply uploads them; 64, of 64 MiB together, at most", "", "{app.conf: ./app.conf}"),
 		key("env", "variables of its environment", "", "{LOG_LEVEL: debug}"),
 		key("dir", "working folder on the node", "an empty one of the task's own", "/srv/web"),
 		key("user", "user, or user:group, of the node that it runs as", "whom your token or partition runs tasks as", "www-data"),

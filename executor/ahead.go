@@ -18,12 +18,12 @@ type ahead struct {
 // the processor is what they wait for, and the journal is written for all of them.
 const maxAhead = 4
 
-// prepareAhead begins to prepare the start of an attempt, unless its program may
+// prepareAhead begins to prepare the start of an attempt, unless its program or a file may
 // have to be fetched first, or it has CPUs of its own: its slice is made once all
 // others are off them, or who shares what was given back just before may share
 // them with it.
 func (e *Executor) prepareAhead(a *attempt) {
-	if a.spec.Program != "" || a.task.Resources.Pins > 0 || e.loop.aheads >= maxAhead || a.state != noting {
+	if a.spec.Program != "" || len(a.spec.Files) > 0 || a.task.Resources.Pins > 0 || e.loop.aheads >= maxAhead || a.state != noting {
 		return
 	}
 	h := &ahead{done: make(chan struct{})}
@@ -31,7 +31,7 @@ func (e *Executor) prepareAhead(a *attempt) {
 	e.loop.aheads++
 	id, task, spec, job, own := a.id, a.task, a.spec, a.job, a.rec.Cores
 	e.loop.starts.add(func(context.Context) {
-		if h.req, h.err = e.request(id, task, spec, job, own); h.err == nil {
+		if h.req, h.err = e.request(id, task, spec, job, own, true); h.err == nil {
 			e.rt.Prepare(h.req)
 		}
 		close(h.done)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -30,7 +31,7 @@ type attempt struct {
 	gen      uint64 // of the last set it was in
 	since    uint64 // loop.seq when it came to run
 
-	pinned    bool           // its program is kept
+	pins      []string       // what is kept of the uploads that it needs
 	filled    bool           // it is to end since it filled the disk
 	followed  bool           // someone may wait for the end of its log
 	stored    bool           // its assignment is in the journal
@@ -210,15 +211,26 @@ func (e *Executor) note(a *attempt, as *api.Assignment) {
 	})
 }
 
-// supply sees to the attempt's program.
+// supply sees to the attempt's program and files.
 func (e *Executor) supply(a *attempt) {
-	digest := a.spec.Program
-	if digest != "" && !e.blobs.Pin(digest) {
-		e.fetch(a)
-		return
+	for digest := range a.spec.Uploads() {
+		if slices.Contains(a.pins, digest) {
+			continue
+		}
+		if !e.blobs.Pin(digest) {
+			e.fetch(a, digest)
+			return
+		}
+		a.pins = append(a.pins, digest)
 	}
-	a.pinned = digest != ""
 	e.happen(a, supplied, news{})
+}
+
+func (e *Executor) unpin(a *attempt) {
+	for _, digest := range a.pins {
+		e.blobs.Unpin(digest)
+	}
+	a.pins = nil
 }
 
 // launched takes in how the start went, and why it failed if it did.
@@ -249,8 +261,8 @@ func (e *Executor) launched(a *attempt, res keeper.StartResult, err error, why a
 // ran takes note that the attempt runs: as it was found, or as it started.
 func (e *Executor) ran(a *attempt, n news) {
 	if n.status.ID != "" {
-		if !a.pinned && a.spec.Program != "" {
-			a.pinned = e.blobs.Pin(a.spec.Program)
+		if a.spec.Program != "" && !slices.Contains(a.pins, a.spec.Program) && e.blobs.Pin(a.spec.Program) {
+			a.pins = append(a.pins, a.spec.Program)
 		}
 		a.freezer.take(n.status)
 		n.start = keeper.StartResult{PID: n.status.PID, Started: n.status.Started, Up: n.status.Up}
@@ -453,10 +465,7 @@ func (e *Executor) conclude(a *attempt, f api.TaskStatus) {
 	e.giveCores(a)
 	e.takeAhead(a)
 	e.loop.active--
-	if a.pinned {
-		e.blobs.Unpin(a.spec.Program)
-		a.pinned = false
-	}
+	e.unpin(a)
 	a.rec.Phase, a.rec.Final, a.rec.Touched = journal.Ended, &f, e.cfg.Now()
 	var as *api.Assignment
 	if !a.stored {

@@ -68,7 +68,7 @@ func (e *Executor) launch(a *attempt) {
 				return
 			}
 		}
-		req, err := early.wait(func() (keeper.StartRequest, error) { return e.request(id, task, spec, job, own) })
+		req, err := early.wait(func() (keeper.StartRequest, error) { return e.request(id, task, spec, job, own, !begun) })
 		if !unwatch() {
 			return
 		}
@@ -93,14 +93,18 @@ func (e *Executor) launch(a *attempt) {
 	})
 }
 
-// request is what the keeper is asked to start.
-func (e *Executor) request(id string, t *api.Task, s *api.TaskSpec, job uint64, own []int) (keeper.StartRequest, error) {
-	if s.Program != "" {
-		if err := e.blobs.Check(s.Program); err != nil {
+// request is what the keeper is asked to start. An attempt that is new has its files put;
+// else the task may run by now, and they are its own.
+func (e *Executor) request(id string, t *api.Task, s *api.TaskSpec, job uint64, own []int, isNew bool) (keeper.StartRequest, error) {
+	for digest := range s.Uploads() {
+		if err := e.blobs.Check(digest); err != nil {
 			return keeper.StartRequest{}, err
 		}
 	}
 	proc, err := e.prepare.Task(id, t, s, job)
+	if err == nil && isNew {
+		err = e.prepare.PutFiles(id, s, proc.Program)
+	}
 	e.stock()
 	e.onCores(&proc, own)
 	return keeper.StartRequest{ID: id, Slice: prepare.Slice(t), Spec: proc, LogDir: e.logDir(id), LogMax: int64(s.LogMax)}, err
@@ -113,10 +117,9 @@ const (
 	fetchPause = time.Second // after the first try; doubles
 )
 
-// fetch gets the attempt's program from another node, once for all that wait
+// fetch gets an upload that the attempt needs from another node, once for all that wait
 // for it.
-func (e *Executor) fetch(a *attempt) {
-	digest := a.spec.Program
+func (e *Executor) fetch(a *attempt, digest string) {
 	waiting := e.loop.fetching[digest]
 	e.loop.fetching[digest] = append(waiting, a)
 	if len(waiting) > 0 {
@@ -152,14 +155,12 @@ func (e *Executor) fetchBlob(ctx context.Context, digest string) (err error) {
 	return err
 }
 
-// fetchAgain gets the attempt's program anew, which was damaged here; once.
+// fetchAgain gets anew what the attempt needs and was damaged here; once.
 func (e *Executor) fetchAgain(a *attempt, damage error) {
 	e.log.Error("a program was damaged on disk; it is fetched from another node: look after this disk", "task", a.task.ID, "error", damage)
-	if a.pinned {
-		e.blobs.Unpin(a.spec.Program)
-	}
-	a.pinned, a.damage = false, damage
-	e.fetch(a)
+	e.unpin(a)
+	a.damage = damage
+	e.supply(a)
 }
 
 func (e *Executor) fetched(digest string, err error) {
@@ -171,8 +172,8 @@ func (e *Executor) fetched(digest string, err error) {
 		case a.state != supplying: // it ended meanwhile
 			continue
 		case err == nil && e.blobs.Pin(digest):
-			a.pinned = true
-			e.happen(a, supplied, news{})
+			a.pins = append(a.pins, digest)
+			e.supply(a) // there may be more that it needs
 			continue
 		case err != nil:
 			if prepare.OfDisk(err) {

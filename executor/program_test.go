@@ -16,13 +16,21 @@ import (
 	"github.com/mesita/mesita/executor"
 )
 
-// A program that was damaged on this node's disk never runs: it is fetched anew,
-// or the start fails for the node's reasons, with the file named.
+// A program or file that was damaged on this node's disk is never used: it is fetched
+// anew, or the start fails for the node's reasons, with the file named.
 func TestADamagedProgram(t *testing.T) {
+	damagedUpload(t, func(s *api.JobSpec, digest string) { s.Program = digest })
+}
+
+func TestADamagedFile(t *testing.T) {
+	damagedUpload(t, func(s *api.JobSpec, digest string) { s.Files = map[string]string{"a": digest} })
+}
+
+func damagedUpload(t *testing.T, use func(*api.JobSpec, string)) {
 	program := []byte("#!/bin/sh\nexit 0\n")
 	sum := sha256.Sum256(program)
 	digest := "sha256:" + hex.EncodeToString(sum[:])
-	uploaded := func(_ *api.Task, s *api.JobSpec) { s.Program = digest }
+	uploaded := func(_ *api.Task, s *api.JobSpec) { use(s, digest) }
 	bubble(t, func(t *testing.T, n *node) {
 		n.stop()
 		fetched, nobody := 0, false
@@ -72,6 +80,54 @@ func TestADamagedProgram(t *testing.T) {
 		}
 		if got := len(n.rt.Started()); got != 4 {
 			t.Fatalf("%d starts, want 4", got)
+		}
+	})
+}
+
+// All that a task needs is fetched before it starts, each once; one that cannot be had
+// fails the start, and what was fetched for it is not kept from going.
+func TestEachUploadIsFetched(t *testing.T) {
+	digests, content := []string{}, map[string]string{}
+	for _, text := range []string{"program", "one", "two"} {
+		sum := sha256.Sum256([]byte(text))
+		digests = append(digests, "sha256:"+hex.EncodeToString(sum[:]))
+		content[digests[len(digests)-1]] = text
+	}
+	none := "sha256:" + strings.Repeat("0", 64)
+	bubble(t, func(t *testing.T, n *node) {
+		n.stop()
+		fetched := map[string]int{}
+		n.cfg = func(c *executor.Config) {
+			c.Fetch = func(_ context.Context, digest string, w io.Writer) error {
+				if content[digest] == "" {
+					return errors.New("no other node holds it")
+				}
+				fetched[digest]++
+				_, err := io.WriteString(w, content[digest])
+				return err
+			}
+		}
+		n.start()
+		needs := func(last string) func(*api.Task, *api.JobSpec) {
+			return func(_ *api.Task, s *api.JobSpec) {
+				s.Program, s.Files = digests[0], map[string]string{"a": digests[1], "b": api.FileValue(digests[2], true), "c": digests[1], "d": last}
+			}
+		}
+		n.Assign(set(assignment("all", 0, 1, needs(digests[1])), assignment("all", 1, 1, needs(digests[2])), assignment("lacks", 0, 1, needs(none))))
+		pass(time.Minute)
+		settle()
+		for _, d := range digests {
+			if fetched[d] != 1 {
+				t.Errorf("%s was fetched %d times", content[d], fetched[d])
+			}
+		}
+		for _, task := range []string{"all.0", "all.1"} {
+			if st := n.sink.last(task); st.State != api.TaskRunning {
+				t.Errorf("%+v", st)
+			}
+		}
+		if st := n.sink.last("lacks.0"); st.State != api.TaskFailed || st.Reason != api.ReasonFetchFailed || !strings.Contains(st.Message, "no other node holds it") {
+			t.Errorf("%+v", st)
 		}
 	})
 }

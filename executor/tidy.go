@@ -139,13 +139,16 @@ func (e *Executor) giveFolders(a *attempt, gone bool) {
 		e.removeTemps(temps)
 		temps = nil
 	}
-	id, own := a.id, a.ownFolder()
+	id, own, spec, started := a.id, a.ownFolder(), a.spec, a.rec.Started
 	if !own && len(temps) == 0 {
 		return
 	}
 	e.loop.ops.add(func(context.Context) {
 		e.removeTemps(e.prepare.Temps.Keep(temps))
 		if own {
+			if gone {
+				e.prepare.TakeFiles(id, spec, started)
+			}
 			e.prepare.Folders.Release(id, gone)
 		}
 	})

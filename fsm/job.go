@@ -68,7 +68,7 @@ func (c *JobCreate) apply(x *tx) (any, error) {
 	if part.Drain {
 		return nil, conflict("partition %q is being removed and takes no new work", part.Path)
 	}
-	if err := x.checkProgram(c.Spec); err != nil {
+	if err := x.checkUploads(c.Spec); err != nil {
 		return nil, err
 	}
 	if old := x.jobAt(c.Spec.Name); old == nil || old.State.Ended() { // or nothing new begins
@@ -123,9 +123,21 @@ func (x *tx) firstTasks(j *api.Job) {
 
 const maxFirstTasks = 1000
 
-func (x *tx) checkProgram(s *api.JobSpec) error {
+func (x *tx) checkUploads(s *api.JobSpec) error {
 	if s.Program != "" && x.blobs.get(&api.Blob{Digest: s.Program}) == nil {
 		return api.FieldErrorf("program", "%s was not uploaded: upload it first", s.Program)
+	}
+	size := api.Bytes(0)
+	for _, name := range slices.Sorted(maps.Keys(s.Files)) {
+		digest, _, _ := api.ParseFile(s.Files[name])
+		b := x.blobs.get(&api.Blob{Digest: digest})
+		if b == nil {
+			return api.FieldErrorf("files."+name, "%s was not uploaded: upload it first", digest)
+		}
+		size += api.Bytes(b.Size)
+	}
+	if size > api.MaxFilesSize {
+		return api.FieldErrorf("files", "have %s together, at most %s are allowed, as each attempt gets a copy: have the task fetch what is larger", size, api.MaxFilesSize)
 	}
 	return nil
 }
@@ -204,7 +216,7 @@ func (c *JobUpdate) apply(x *tx) (any, error) {
 	case reflect.DeepEqual(old.Spec, c.Spec):
 		return old, nil
 	}
-	if err := x.checkProgram(c.Spec); err != nil {
+	if err := x.checkUploads(c.Spec); err != nil {
 		return nil, err
 	}
 	more := c.Spec.Tasks() - old.Spec.Tasks()

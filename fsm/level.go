@@ -79,6 +79,7 @@ const (
 	CertAddresses                  // who signs a node's certificate names the address at which it met the node
 	AppliedWhole                   // partitions and jobs are changed together, all of them or none
 	Versions                       // conditions compare versions part by part
+	Files                          // files are put into a task's folder before it starts
 )
 
 // Holder says who must know a feature before it is used.
@@ -153,6 +154,7 @@ var features = [...]struct {
 	CertAddresses:   {8, Voters},
 	AppliedWhole:    {8, Voters},
 	Versions:        {10, Voters},
+	Files:           {10, TaskNode},
 }
 
 // Level is the cluster's from which it is done.
@@ -188,6 +190,9 @@ var fields = []field{
 	fieldOf("spec.constraints or prefer of versions", 10, func(c *JobUpdate) bool { return specByVersion(c.Spec) }),
 	fieldOf("spec.constraints or prefer of versions", 10, func(c *JobSet) bool { return specByVersion(c.Spec) }),
 	fieldOf("partition.nodes of versions", 10, func(c *PartitionPut) bool { return c.Partition != nil && byVersion(c.Partition.Nodes) }),
+	fieldOf("spec.files", 10, func(c *JobCreate) bool { return SpecLevel(c.Spec) >= 10 }),
+	fieldOf("spec.files", 10, func(c *JobUpdate) bool { return SpecLevel(c.Spec) >= 10 }),
+	fieldOf("spec.files", 10, func(c *JobSet) bool { return SpecLevel(c.Spec) >= 10 }),
 	fieldOf("spec.noticeSignal", 7, func(c *JobCreate) bool { return SpecLevel(c.Spec) >= 7 }),
 	fieldOf("spec.noticeSignal", 7, func(c *JobUpdate) bool { return SpecLevel(c.Spec) >= 7 }),
 	fieldOf("spec.noticeSignal", 7, func(c *JobSet) bool { return SpecLevel(c.Spec) >= 7 }),
@@ -261,6 +266,9 @@ func ofLevel3(r api.Resources) bool { return r.MemExtra != 0 || r.Pins != 0 }
 // SpecLevel is the level that the program of a node must know to run a task as
 // its spec says.
 func SpecLevel(s *api.JobSpec) Level {
+	if s != nil && len(s.Files) > 0 {
+		return features[Files].level
+	}
 	if s != nil && s.NoticeSignal != "" {
 		return features[Notices].level
 	}

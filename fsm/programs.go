@@ -2,8 +2,8 @@ package fsm
 
 import "github.com/mesita/mesita/api"
 
-// programRow is how many versions of jobs, present and kept, run an uploaded program; one
-// that none runs has no row.
+// programRow is how often versions of jobs, present and kept, need an upload, as their
+// program or a file; one that none needs has no row.
 type programRow struct {
 	digest   string
 	versions int
@@ -38,12 +38,22 @@ func samePrograms(a, b *api.Job) bool {
 
 func programsOf(j *api.Job) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
-		if j == nil || j.Spec.Program != "" && !yield(j.Spec.Program) {
+		if j == nil {
 			return
 		}
-		for i := range j.History {
-			if s := j.History[i].Spec; s != nil && s.Program != "" && !yield(s.Program) {
+		for digest := range j.Spec.Uploads() {
+			if !yield(digest) {
 				return
+			}
+		}
+		for i := range j.History {
+			if j.History[i].Spec == nil {
+				continue
+			}
+			for digest := range j.History[i].Spec.Uploads() {
+				if !yield(digest) {
+					return
+				}
 			}
 		}
 	}

@@ -103,7 +103,10 @@ func onlyLooks(c *cli.Context) bool { return c.Bool("dry-run") || c.Command.Name
 func (a *app) uploadAll(c *cli.Context, cl *client.Client, specs []*api.JobSpec, folder func(int) string) error {
 	known := map[string]string{}
 	for i, s := range specs {
-		if s.Program != "" || len(s.Command) == 0 {
+		if err := a.uploadFiles(c, cl, s, folder(i)); err != nil {
+			return api.InField(fmt.Sprintf("jobs[%d]", i), err)
+		}
+		if s.Program != "" || len(s.Command) == 0 || s.OwnCommand() != "" {
 			continue
 		}
 		path := beside(folder(i), s.Command[0])

@@ -77,6 +77,9 @@ func (a *app) submit(c *cli.Context, s *api.JobSpec, command []string, after fun
 	if err != nil {
 		return err
 	}
+	if err := a.uploadFiles(c, cl, s, ""); err != nil {
+		return option.InFlag("", err)
+	}
 	if c.Bool("dry-run") {
 		if err := differs(c, cl, s); err != nil {
 			return err

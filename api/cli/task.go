@@ -109,7 +109,7 @@ func showJob(w io.Writer, j *api.Job, tasks []*api.Task, cols []column[*api.Task
 	}
 	for _, f := range []struct{ name, text string }{
 		{"partition", j.Spec.Partition}, {"runs as", j.Spec.RunsAs()}, {"priority", number(j.Spec.Priority)}, {"gang", number(j.Spec.Gang)}, {"only where", joined(j.Spec.Constraints)},
-		{"prefers", joined(j.Spec.Prefer)}, {"affinity", joined(j.Spec.Affinity)}, {"cpu limit", cpuText(api.MilliCPU(j.Spec.CPULimit))}, {"spread", j.Spec.Spread}, {"labels", labelsText(j)},
+		{"prefers", joined(j.Spec.Prefer)}, {"affinity", joined(j.Spec.Affinity)}, {"cpu limit", cpuText(api.MilliCPU(j.Spec.CPULimit))}, {"spread", j.Spec.Spread}, {"labels", labelsText(j)}, {"files", filesText(j.Spec.Files)},
 		{"process", processText(&j.Spec.TaskSpec)}, {"ends", endsText(j.Spec)}, {"defaults", filledText(j.Filled)},
 	} {
 		if f.text != "" {
@@ -126,6 +126,15 @@ func showJob(w io.Writer, j *api.Job, tasks []*api.Task, cols []column[*api.Task
 		return err
 	}
 	return nil
+}
+
+// filesText are the names of a task's files, with the beginning of their digests.
+func filesText(files map[string]string) string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		out = append(out, fmt.Sprintf("%s (%.19s)", printable(name), files[name]))
+	}
+	return strings.Join(out, ", ")
 }
 
 // showEnv writes an environment so that it can be pasted; what the reader may not see is

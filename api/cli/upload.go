@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/option"
 	"github.com/mesita/mesita/api/client"
 	"github.com/mesita/mesita/api/program"
 	"github.com/urfave/cli/v2"
@@ -21,7 +22,7 @@ var systemFolders = []string{"/bin/", "/sbin/", "/usr/", "/lib", "/opt/"}
 // working folder.
 func (a *app) upload(c *cli.Context, cl *client.Client, s *api.JobSpec, folder string) error {
 	path := s.Command[0]
-	if c.Bool("no-upload") || !strings.Contains(path, "/") {
+	if c.Bool("no-upload") || !strings.Contains(path, "/") || s.OwnCommand() != "" {
 		return nil
 	}
 	abs, err := filepath.Abs(beside(folder, path))
@@ -65,6 +66,48 @@ func (a *app) upload(c *cli.Context, cl *client.Client, s *api.JobSpec, folder s
 	}
 	s.Program = digest
 	return nil
+}
+
+// uploadFiles stores the files of a spec in the cluster, which it knows by their digests
+// from then on. Their paths are relative to the folder.
+func (a *app) uploadFiles(c *cli.Context, cl *client.Client, s *api.JobSpec, folder string) error {
+	files, size := map[string]string{}, api.Bytes(0)
+	for _, name := range slices.Sorted(maps.Keys(s.Files)) {
+		path := s.Files[name]
+		if _, _, ok := api.ParseFile(path); ok { // as export prints it
+			files[name] = path
+			continue
+		}
+		field := "files." + name
+		path = beside(folder, path)
+		info, err := os.Stat(path)
+		if err != nil {
+			return option.Unreadable(field, path, err)
+		}
+		if !info.Mode().IsRegular() {
+			return api.FieldErrorf(field, "%s is %s, and not a file: name its files one by one, or pack them into an archive", path, kindOf(info.Mode()))
+		}
+		if size += api.Bytes(info.Size()); size > api.MaxFilesSize {
+			return api.FieldErrorf("files", "have more than %s together, the most that is allowed, as each attempt gets a copy: have the task fetch what is larger", api.MaxFilesSize)
+		}
+		digest, uploaded := "", false
+		if onlyLooks(c) || c.Bool("dry-run") {
+			digest, err = client.ProgramDigest(path)
+		} else {
+			digest, uploaded, err = cl.UploadProgram(c.Context, path)
+		}
+		if err != nil {
+			return api.InField(field, err)
+		}
+		if uploaded {
+			a.progress("uploaded %s (%s)", filepath.Base(path), api.Bytes(info.Size()))
+		}
+		files[name] = api.FileValue(digest, info.Mode()&0o111 != 0)
+	}
+	if len(files) > 0 {
+		s.Files = files
+	}
+	return s.CheckUploaded()
 }
 
 // beside is a path as seen from a folder.

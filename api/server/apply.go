@@ -251,9 +251,8 @@ func (a *applying) job(s *api.JobSpec) error {
 		did.Changes = api.Differences(old.Spec, s)
 	}
 	same := old != nil && reflect.DeepEqual(old.Spec, s)
-	if a.dry && s.Program != "" && a.is.Blob(s.Program) == nil { // it is uploaded before it is done
-		without := *s
-		without.Program, s = "", &without
+	if a.dry {
+		s = uploaded(a.is, s)
 	}
 	switch {
 	case same && !old.Stop && (old.Spec.Kind == api.KindBatch || !old.State.Ended()):

@@ -48,7 +48,10 @@ func (c *call) complete(v *fsm.View, s *api.JobSpec) ([]api.Filled, error) {
 	}
 	filled := s.Complete(v.Chain(cmp.Or(s.Partition, api.DefaultPartition)), like)
 	c.compareVersions(v, s, like)
-	return filled, s.Validate()
+	if err := s.Validate(); err != nil {
+		return nil, err
+	}
+	return filled, s.CheckUploaded()
 }
 
 // compareVersions has the conditions of a spec compare as all voters know it, and those
@@ -132,6 +135,7 @@ func createJob(c *call) (any, error) {
 	}
 	cmd := &fsm.JobCreate{Meta: c.Meta(), Spec: s, Request: key, Filled: filled}
 	if c.Query.Flag("dry_run") {
+		cmd.Spec = uploaded(view, s)
 		return c.plan(view, s, cmd)
 	}
 	if c.Query.Err != nil {
@@ -212,9 +216,26 @@ func applyJob(c *call) (any, error) {
 		cmd = &fsm.JobCreate{Meta: c.Meta(), Spec: s, Request: key, IfRevision: ifRevision, Filled: filled}
 	}
 	if dry {
+		update.Spec = uploaded(view, s)
+		if create, ok := cmd.(*fsm.JobCreate); ok {
+			create.Spec = update.Spec
+		}
 		return c.plan(view, s, cmd)
 	}
 	return c.propose(cmd, key)
+}
+
+// uploaded is a spec without what is not uploaded: a dry run is not stopped by that, as
+// it is uploaded before it is done.
+func uploaded(v *fsm.View, s *api.JobSpec) *api.JobSpec {
+	for digest := range s.Uploads() {
+		if v.Blob(digest) == nil {
+			without := *s
+			without.Program, without.Files = "", nil
+			return &without
+		}
+	}
+	return s
 }
 
 // propose proposes a command that may make a job. Keys of requests are of all

@@ -87,7 +87,7 @@ func (c *call) mayFetch(digest string) error {
 		if !may(j.Spec) {
 			continue
 		}
-		if j.Spec.Program == digest || slices.ContainsFunc(j.History, func(o api.JobVersion) bool { return o.Spec.Program == digest && may(o.Spec) }) {
+		if j.Spec.Needs(digest) || slices.ContainsFunc(j.History, func(o api.JobVersion) bool { return o.Spec.Needs(digest) && may(o.Spec) }) {
 			return nil
 		}
 	}

@@ -61,6 +61,9 @@ func specSize(j *api.Job) (n int) {
 	for k, v := range j.Spec.Env {
 		n += len(k) + len(v)
 	}
+	for k, v := range j.Spec.Files {
+		n += len(k) + len(v)
+	}
 	return n
 }
 

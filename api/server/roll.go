@@ -56,9 +56,9 @@ func getMember(c *call) (any, error) {
 	return Member{State: MemberIn, Program: Needs(v, id, c.Query.Text("program")), Out: n.WorkerOnly && c.Cluster.OutOfRaft(id)}, nil
 }
 
-// Needs reports whether a node has a task that runs a program.
+// Needs reports whether a node has a task that needs an upload.
 func Needs(v *fsm.View, nodeID, digest string) bool {
-	return digest != "" && slices.ContainsFunc(v.Assignments(nodeID), func(a api.Assignment) bool { return a.Spec.Program == digest })
+	return digest != "" && slices.ContainsFunc(v.Assignments(nodeID), func(a api.Assignment) bool { return a.Spec.Needs(digest) })
 }
 
 // goneNodes are the nodes that were removed, the latest last. One list, looked

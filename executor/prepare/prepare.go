@@ -7,6 +7,7 @@ package prepare
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,7 +29,8 @@ type Preparer struct {
 	Hidden  []string     // the node's own folders, which are not for tasks
 	Folders *Folders
 	Temps   *Temps
-	Program func(digest, command string) string // path of an uploaded program, by the name that the command begins with; of all of them for none
+	Program func(digest, command string) string               // path of an uploaded program, by the name that the command begins with; of all of them for none
+	Open    func(digest string) (io.ReadCloser, int64, error) // the content of an upload
 }
 
 // Error is why a task cannot start here, in words for its user. Any other error
@@ -74,7 +76,9 @@ func (p *Preparer) Task(id string, t *api.Task, s *api.TaskSpec, submission uint
 	env := environ(p.Node, p.noticePath(id, s), t, s, who)
 	args := expand(s.Command, t)
 	path := ""
-	if s.Program != "" {
+	if own := s.OwnCommand(); own != "" {
+		path = filepath.Join(dir, own)
+	} else if s.Program != "" {
 		path = p.Program(s.Program, args[0])
 	} else if path, err = p.root().program(args[0], dir, variable(env, "PATH")); err != nil {
 		return none, err

@@ -14,14 +14,19 @@ import (
 // /dev/zero has no end.
 func ReadFile(flag, path string, most api.Bytes) ([]byte, error) {
 	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, missingFile(flag, path)
-	}
 	if err != nil {
-		return nil, api.FieldErrorf(flag, "%v", err)
+		return nil, Unreadable(flag, path, err)
 	}
 	defer f.Close()
 	return ReadFrom(f, flag, path, most)
+}
+
+// Unreadable says of a file that a flag names why it cannot be read.
+func Unreadable(flag, path string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return missingFile(flag, path)
+	}
+	return api.FieldErrorf(flag, "%v", err)
 }
 
 // missingFile names a file that is there and has almost that name, else where it was

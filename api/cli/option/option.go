@@ -94,7 +94,7 @@ func ofAmount(key, message string) string {
 func FlagOf(field string) string {
 	whole, _, _ := strings.Cut(field, ".")
 	switch whole {
-	case "ports", "constraints", "labels", "users", "roles", "ulimits":
+	case "ports", "constraints", "labels", "users", "roles", "ulimits", "files":
 		return strings.TrimSuffix(whole, "s")
 	case "guarantee", "limit":
 		return whole

@@ -44,6 +44,7 @@ func TaskFlags(more ...cli.Flag) []cli.Flag {
 		about("Ports and environment",
 			&cli.StringSliceFlag{Name: "port", Aliases: []string{"p"}, Usage: "`NAME` of a port, or NAME=NUMBER; {NAME} in arguments; may be repeated"},
 			&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "environment `K=V`; may be repeated"},
+			&cli.StringSliceFlag{Name: "file", Usage: "`NAME=PATH` of a file that its folder has at the start; may be repeated"},
 			&cli.StringFlag{Name: "env-file", Usage: "`FILE` with a K=V on each line; quotes, comments and export are read as Docker Compose does"},
 		),
 		about("Where it runs",
@@ -127,6 +128,9 @@ func FillTask(c *cli.Context, s *api.JobSpec, command []string) error {
 	}
 	var err error
 	if s.Custom, err = custom(c); err != nil {
+		return err
+	}
+	if err := fillMap("file", c.StringSlice("file"), &s.Files); err != nil {
 		return err
 	}
 	return fillEnv(c, s)
