@@ -99,8 +99,11 @@ func (t *TaskSpec) validateFiles() error {
 	return nil
 }
 
-// CheckUploaded refuses files that a client did not upload.
+// CheckUploaded refuses what a client should have uploaded and did not.
 func (t *TaskSpec) CheckUploaded() error {
+	if t.Program != "" && !ValidDigest(t.Program) {
+		return FieldErrorf("program", "%.64q is not a digest: sha256: and 64 hex digits", t.Program)
+	}
 	for name, value := range t.Files {
 		if _, _, ok := ParseFile(value); !ok {
 			return FieldErrorf("files."+name, "%.64q is not the digest of an uploaded file: the command mesita uploads it; else PUT /v1/blobs/DIGEST, and give sha256:… here, with %s behind it if it may be executed", value, executableTag)

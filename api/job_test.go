@@ -43,12 +43,24 @@ func TestSpecValidate(t *testing.T) {
 		"constraints": func(s *JobSpec) { s.Constraints = []Constraint{{Attr: "zone", Op: "~", Value: "a"}} },
 		"env":         func(s *JobSpec) { s.Env = map[string]string{"A=B": "c"} },
 		"program":     func(s *JobSpec) { s.Program = "md5:1" },
+		"files":       func(s *JobSpec) { s.Files = map[string]string{"a/../b": "x"} },
+		"files ":      func(s *JobSpec) { s.Files = map[string]string{"/a": "x"} },
+		"files  ":     func(s *JobSpec) { s.Files, s.Dir = map[string]string{"a": "x"}, "/srv" },
+		"files   ":    func(s *JobSpec) { s.Files = map[string]string{"a": "x", "a/b/c": "x"} },
+		"files    ":   func(s *JobSpec) { s.Files = map[string]string{strings.Repeat("a", maxFileName+1): "x"} },
+		"files     ":  func(s *JobSpec) { s.Files = map[string]string{"..": "x"} },
+		"files.a":     func(s *JobSpec) { s.Files = map[string]string{"a": "./local"} },
+		"files.a ":    func(s *JobSpec) { s.Files = map[string]string{"a": ""} },
 		"partition":   func(s *JobSpec) { s.Partition = "a//b" },
 	} {
 		s := goodSpec()
 		change(s)
 		var e *Error
-		if err := s.Validate(); !errors.As(err, &e) || e.Code != CodeInvalid || e.Field != strings.TrimSpace(field) {
+		err := s.Validate()
+		if err == nil {
+			err = s.CheckUploaded()
+		}
+		if !errors.As(err, &e) || e.Code != CodeInvalid || e.Field != strings.TrimSpace(field) {
 			t.Errorf("%s: got %v", field, err)
 		}
 	}

@@ -99,9 +99,6 @@ func (t *TaskSpec) validate() error {
 	if err := t.validateText(); err != nil {
 		return err
 	}
-	if t.Program != "" && !ValidDigest(t.Program) {
-		return FieldErrorf("program", "%q is not a digest: sha256: and 64 hex digits", t.Program)
-	}
 	if err := t.validateFiles(); err != nil {
 		return err
 	}

@@ -70,8 +70,7 @@ type TaskSpec struct {
 func (TaskSpec) Keys() []Key {
 	return []Key{
 		key("command", "program and arguments, without a shell; {http} is the number of the port http", "", `[./server, --port, "{http}"]`),
-		key("program", "digest of an uploaded program that is run as the first of command: apply uploads it", "",
-			"sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),
+		key("program", "what is run as the first of command: a program to upload, or the digest of one that was", "the first of command, if it is a path of this machine", "./build/server"),
 		key("files", "files that its folder has at the start, by their names there; apply uploads them; 64, of 64 MiB together, at most", "", "{app.conf: ./app.conf}"),
 		key("env", "variables of its environment", "", "{LOG_LEVEL: debug}"),
 		key("dir", "working folder on the node", "an empty one of the task's own", "/srv/web"),

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/integration/lab"
 )
 
@@ -102,4 +103,58 @@ func said(n *lab.Node, conf string) (count int) {
 		}
 	}
 	return count
+}
+
+// What one cluster exports with its programs another one runs, though it never saw them
+// and the node that is asked holds none of them.
+func TestProgramsMoveBetweenClusters(t *testing.T) {
+	l := newLab(t, 3)
+	from, second, to := l.Nodes[0], l.Nodes[1], l.Nodes[2]
+	from.Start()
+	second.Launch("join", from.IP, "--token", from.Token(api.TokenRequest{Kind: api.TokenJoin}))
+	second.AwaitReady()
+	to.Start()
+	dir := t.TempDir()
+	script := "#!/bin/sh\necho ran with $(cat app.conf)\n"
+	for name, text := range map[string]string{"server": script, "app.conf": "port=7", "jobs.yaml": `name: once
+kind: batch
+partition: shop
+command: [./server, go]
+files: {app.conf: app.conf}
+---
+kind: partition
+path: shop
+weight: 3
+`} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must := func(n *lab.Node, args ...string) string {
+		t.Helper()
+		stdout, stderr, code := n.CLI(args...)
+		if code != 0 {
+			t.Fatalf("mesita %s: %d %s%s", strings.Join(args, " "), code, stdout, stderr)
+		}
+		return stdout
+	}
+	must(from, "apply", "--detach", filepath.Join(dir, "jobs.yaml"))
+	from.AwaitJob("once", "ended")
+	l.Await(lab.Patience, "the second node to know of the job", func() bool {
+		_, _, code := second.CLI("show", "once")
+		return code == 0
+	})
+	out := filepath.Join(dir, "out")
+	must(second, "export", "once", "--partition", "shop", "--with-programs", out)
+	must(to, "apply", "--detach", out)
+	to.AwaitJob("once", "ended")
+	if text := must(to, "logs", "once"); strings.TrimSpace(text) != "ran with port=7" {
+		t.Errorf("%q", text)
+	}
+	if text := must(to, "partition", "show", "shop"); !strings.Contains(text, "3") {
+		t.Error(text)
+	}
+	if text := must(from, "apply", "--detach", out); !strings.Contains(text, "batch once v1   unchanged") || !strings.Contains(text, "partition shop   unchanged") {
+		t.Error(text)
+	}
 }

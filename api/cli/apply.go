@@ -106,10 +106,11 @@ func (a *app) uploadAll(c *cli.Context, cl *client.Client, specs []*api.JobSpec,
 		if err := a.uploadFiles(c, cl, s, folder(i)); err != nil {
 			return api.InField(fmt.Sprintf("jobs[%d]", i), err)
 		}
-		if s.Program != "" || len(s.Command) == 0 || s.OwnCommand() != "" {
+		path, _ := local(c, s)
+		if path == "" {
 			continue
 		}
-		path := beside(folder(i), s.Command[0])
+		path = beside(folder(i), path)
 		digest, ok := known[path]
 		if !ok {
 			if err := a.upload(c, cl, s, folder(i)); err != nil {

@@ -3,9 +3,11 @@ package cli
 import (
 	"fmt"
 	"maps"
+	"path"
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/cli/specfile"
@@ -16,10 +18,12 @@ import (
 func (a *app) exportCommand() *cli.Command {
 	return &cli.Command{
 		Name: "export", Usage: "print jobs and partitions as YAML that apply takes", ArgsUsage: "[JOB…]",
-		Description: example("mesita export web > web.yaml", "mesita export --partition ml --partition ml/train", "mesita export --all"),
+		Description: example("mesita export web > web.yaml", "mesita export --partition ml --partition ml/train", "mesita export --all",
+			"mesita export --all --with-programs there/ && mesita --addr https://10.0.1.1:5050 apply there/"),
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "all partitions and all services"},
 			&cli.StringSliceFlag{Name: "partition", Usage: "this `PARTITION`; may be repeated"},
+			&cli.StringFlag{Name: "with-programs", Usage: "write to a new `FOLDER`, with uploaded programs and files: for another cluster"},
 		},
 		Action: func(c *cli.Context) error {
 			if c.Bool("all") == (c.NArg() > 0 || c.IsSet("partition")) {
@@ -33,13 +37,13 @@ func (a *app) exportCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			for i, d := range docs {
-				if i > 0 {
-					fmt.Fprintln(a.out, "---")
-				}
-				if err := specfile.Print(a.out, d); err != nil {
+			if folder := c.String("with-programs"); folder != "" {
+				if err := (exportFolder{folder, cl}).write(c.Context, docs); err != nil {
 					return err
 				}
+				a.progress("written to %s: mesita apply %[1]s makes it elsewhere", folder)
+			} else if err := a.printExport(docs); err != nil {
+				return err
 			}
 			if names := masked(docs); len(names) > 0 {
 				a.progress("! the values of the environment of %s are not shown to you: %s stands for them, and apply refuses that", strings.Join(names, ", "), api.Masked)
@@ -49,10 +53,46 @@ func (a *app) exportCommand() *cli.Command {
 	}
 }
 
+func (a *app) printExport(docs []exportDoc) error {
+	for i, d := range docs {
+		if i > 0 {
+			fmt.Fprintln(a.out, "---")
+		}
+		if err := specfile.PrintNoted(a.out, d.noun, d.head, d.notes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// exportDoc is a job or a partition that is exported, and what is said of it.
+type exportDoc struct {
+	noun  any // *api.JobSpec or *api.Partition
+	name  string
+	head  string
+	notes map[string]string // by field
+}
+
+// exportedJob says of what a job pins where it is from.
+func exportedJob(j *api.Job) exportDoc {
+	d := exportDoc{noun: j.Spec, name: j.ID, notes: map[string]string{}}
+	const pinned = ", as it was uploaded; export --with-programs writes it"
+	if j.Spec.Program != "" {
+		d.notes["program"] = printable(j.Spec.Command[0]) + pinned
+	}
+	for name := range j.Spec.Files {
+		d.notes["files."+name] = printable(path.Base(name)) + pinned
+	}
+	if len(d.notes) > 0 {
+		d.head = fmt.Sprintf("version %d of %s", j.Version, j.Updated.UTC().Format(time.RFC3339))
+	}
+	return d
+}
+
 // masked are the jobs of which not all is shown.
-func masked(docs []any) (names []string) {
+func masked(docs []exportDoc) (names []string) {
 	for _, d := range docs {
-		if s, ok := d.(*api.JobSpec); ok && slices.Contains(slices.Collect(maps.Values(s.Env)), api.Masked) {
+		if s, ok := d.noun.(*api.JobSpec); ok && slices.Contains(slices.Collect(maps.Values(s.Env)), api.Masked) {
 			names = append(names, s.Name)
 		}
 	}
@@ -60,8 +100,8 @@ func masked(docs []any) (names []string) {
 }
 
 // exported is what export prints, in an order in which apply can make it.
-func exported(c *cli.Context, cl *client.Client) ([]any, error) {
-	var docs []any
+func exported(c *cli.Context, cl *client.Client) ([]exportDoc, error) {
+	var docs []exportDoc
 	if c.Bool("all") {
 		parts, err := cl.Partitions(c.Context)
 		if err != nil {
@@ -69,7 +109,7 @@ func exported(c *cli.Context, cl *client.Client) ([]any, error) {
 		}
 		for _, p := range parts {
 			if !asMade(p.Partition) {
-				docs = append(docs, p.Partition)
+				docs = append(docs, exportDoc{noun: p.Partition})
 			}
 		}
 		jobs, err := cl.Jobs(c.Context, false)
@@ -78,7 +118,7 @@ func exported(c *cli.Context, cl *client.Client) ([]any, error) {
 		}
 		for _, j := range jobs {
 			if j.Spec.Kind == api.KindService {
-				docs = append(docs, j.Spec)
+				docs = append(docs, exportedJob(j))
 			}
 		}
 		return docs, nil
@@ -88,14 +128,14 @@ func exported(c *cli.Context, cl *client.Client) ([]any, error) {
 		if err != nil {
 			return nil, err
 		}
-		docs = append(docs, p.Partition)
+		docs = append(docs, exportDoc{noun: p.Partition})
 	}
 	for _, id := range c.Args().Slice() {
 		j, err := cl.Job(c.Context, id)
 		if err != nil {
 			return nil, err
 		}
-		docs = append(docs, j.Spec)
+		docs = append(docs, exportedJob(j))
 	}
 	return docs, nil
 }

@@ -3,7 +3,6 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -87,6 +86,7 @@ func (f *fake) routes() http.Handler {
 		})
 	}
 	f.readRoutes(handle)
+	blobRoutes(m, handle)
 	f.writeRoutes(handle)
 	f.partitionRoutes(handle)
 	f.applyRoute(handle)
@@ -479,18 +479,6 @@ func (f *fake) writeRoutes(handle func(string, func(*http.Request) (any, error))
 		return g, nil
 	})
 	handle("DELETE /v1/tokens/{id}", func(*http.Request) (any, error) { return struct{}{}, nil })
-	blobs := map[string]bool{}
-	handle("HEAD /v1/blobs/{digest}", func(r *http.Request) (any, error) {
-		if blobs[r.PathValue("digest")] {
-			return nil, nil
-		}
-		return nil, api.Errorf(api.CodeNotFound, "no such program")
-	})
-	handle("PUT /v1/blobs/{digest}", func(r *http.Request) (any, error) {
-		blobs[r.PathValue("digest")] = true
-		_, err := io.Copy(io.Discard, r.Body)
-		return struct{}{}, err
-	})
 }
 
 // level is that of a cluster in which two of three nodes were upgraded.

@@ -17,40 +17,55 @@ import (
 // systemFolders hold programs that other nodes have too.
 var systemFolders = []string{"/bin/", "/sbin/", "/usr/", "/lib", "/opt/"}
 
+// local is the program of a spec that is to be uploaded, as the spec names it, and the
+// field that does; "" if none is.
+func local(c *cli.Context, s *api.JobSpec) (path, field string) {
+	switch {
+	case api.ValidDigest(s.Program):
+		return "", ""
+	case s.Program != "":
+		return s.Program, "program"
+	case len(s.Command) == 0, c.Bool("no-upload"), !strings.Contains(s.Command[0], "/"), s.OwnCommand() != "":
+		return "", ""
+	}
+	return s.Command[0], "command"
+}
+
 // upload stores the program of a spec in the cluster if it is a file of this
 // machine that the other nodes lack. Its path is relative to the folder; "" = the
 // working folder.
 func (a *app) upload(c *cli.Context, cl *client.Client, s *api.JobSpec, folder string) error {
-	path := s.Command[0]
-	if c.Bool("no-upload") || !strings.Contains(path, "/") || s.OwnCommand() != "" {
+	path, field := local(c, s)
+	if path == "" {
 		return nil
 	}
 	abs, err := filepath.Abs(beside(folder, path))
 	if err != nil {
 		return err
 	}
+	there := filepath.IsAbs(path) && field == "command" // it may be on the nodes
 	for _, f := range systemFolders {
-		if filepath.IsAbs(path) && strings.HasPrefix(abs, f) {
+		if there && strings.HasPrefix(abs, f) {
 			return nil
 		}
 	}
 	info, err := os.Stat(abs)
 	if err != nil {
-		if filepath.IsAbs(path) {
-			return nil // it may be there on the nodes
+		if there {
+			return nil
 		}
 		if folder != "" && folder != "." {
-			return api.FieldErrorf("command", "%s is not in %s, where the file is that names it: put it there, or give its full path", path, folder)
+			return api.FieldErrorf(field, "%s is not in %s, where the file is that names it: put it there, or give its full path", path, folder)
 		}
-		return api.FieldErrorf("command", "%s is not there: name a program of this machine, or one by its full path on the nodes", path)
+		return api.FieldErrorf(field, "%s is not there: name a program of this machine, or one by its full path on the nodes", path)
 	}
 	if !info.Mode().IsRegular() {
-		return api.FieldErrorf("command", "%s is %s, and no program", path, kindOf(info.Mode()))
+		return api.FieldErrorf(field, "%s is %s, and not a program", path, kindOf(info.Mode()))
 	}
 	if info.Mode()&0o111 == 0 {
-		return api.FieldErrorf("command", "%s is not an executable file: chmod +x it, or use --no-upload", path)
+		return api.FieldErrorf(field, "%s is not an executable file: chmod +x it, or use --no-upload", path)
 	}
-	if err := a.runnable(c, cl, path, abs); err != nil {
+	if err := a.runnable(c, cl, field, path, abs); err != nil {
 		return err
 	}
 	if onlyLooks(c) {
@@ -107,7 +122,9 @@ func (a *app) uploadFiles(c *cli.Context, cl *client.Client, s *api.JobSpec, fol
 	if len(files) > 0 {
 		s.Files = files
 	}
-	return s.CheckUploaded()
+	alone := *s
+	alone.Program = "" // it is uploaded next
+	return alone.CheckUploaded()
 }
 
 // beside is a path as seen from a folder.
@@ -119,18 +136,18 @@ func beside(folder, path string) string {
 }
 
 // runnable refuses a file that no node could execute.
-func (a *app) runnable(c *cli.Context, cl *client.Client, name, path string) error {
+func (a *app) runnable(c *cli.Context, cl *client.Client, field, name, path string) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return api.InField("command", err)
+		return api.InField(field, err)
 	}
 	defer f.Close()
 	is, err := program.Look(f)
 	switch {
 	case err != nil:
-		return api.FieldErrorf("command", "%s %v", name, err)
+		return api.FieldErrorf(field, "%s %v", name, err)
 	case is.DOS():
-		return api.FieldErrorf("command", "the first line of %s ends as in DOS, with a carriage return that Linux takes for a part of the interpreter's name: convert it, with dos2unix for instance", name)
+		return api.FieldErrorf(field, "the first line of %s ends as in DOS, with a carriage return that Linux takes for a part of the interpreter's name: convert it, with dos2unix for instance", name)
 	case is.Arch == "":
 		return nil
 	}
@@ -147,7 +164,7 @@ func (a *app) runnable(c *cli.Context, cl *client.Client, name, path string) err
 	if len(has) == 0 || has[is.Arch] || has[wider[is.Arch]] {
 		return nil
 	}
-	return api.FieldErrorf("command", "%s is built for %s, and the nodes are of %s: build it for one of those (with Go: GOARCH=%s)", name, is.Arch,
+	return api.FieldErrorf(field, "%s is built for %s, and the nodes are of %s: build it for one of those (with Go: GOARCH=%s)", name, is.Arch,
 		strings.Join(slices.Sorted(maps.Keys(has)), ", "), slices.Sorted(maps.Keys(has))[0])
 }
 

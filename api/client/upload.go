@@ -51,6 +51,23 @@ func (c *Client) UploadProgram(ctx context.Context, path string) (digest string,
 	return digest, true, res.Body.Close()
 }
 
+// Download writes what was uploaded under a digest, and fails if that is damaged.
+func (c *Client) Download(ctx context.Context, digest string, w io.Writer) error {
+	res, err := c.try(ctx, request{method: http.MethodGet, path: "/v1/blobs/" + digest})
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	h := sha256.New()
+	if _, err := io.Copy(io.MultiWriter(w, h), res.Body); err != nil {
+		return fmt.Errorf("read %s: %w", digest, err)
+	}
+	if got := "sha256:" + hex.EncodeToString(h.Sum(nil)); got != digest {
+		return api.Errorf(api.CodeInternal, "what came as %s is %s: it was cut off or damaged on its way; try again", digest, got)
+	}
+	return nil
+}
+
 // ProgramDigest is what UploadProgram knows a local file by.
 func ProgramDigest(path string) (string, error) {
 	f, err := os.Open(path)

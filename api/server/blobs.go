@@ -36,6 +36,9 @@ func getBlob(c *call) (any, error) {
 		}
 	}
 	content, size, err := c.Local.OpenBlob(d)
+	if api.ErrorCode(err) == api.CodeNotFound && c.ID.Role != api.RoleNode && c.R.Method == get {
+		return c.blobElsewhere(d, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -59,6 +62,24 @@ func getBlob(c *call) (any, error) {
 			return nil, err
 		}
 	}
+}
+
+// blobElsewhere has a node answer that holds an upload; none is what this one answers
+// if there is no such node.
+func (c *call) blobElsewhere(digest string, none error) (any, error) {
+	b := c.Store.View().Blob(digest)
+	if b == nil || c.ID.Forwarded {
+		return nil, none
+	}
+	for _, id := range b.Nodes {
+		if n := c.Store.View().Node(id); n == nil || n.State == api.NodeGone || id == c.Cluster.NodeID() {
+			continue
+		}
+		if answered, err := c.RelayTo(id); answered {
+			return exchange.Done{}, err
+		}
+	}
+	return nil, none
 }
 
 // putBlob keeps an uploaded program on this node and tells the cluster.

@@ -396,7 +396,11 @@ func nodeOf(n *yaml.Node, field string) *yaml.Node {
 
 // Print writes a job or a partition as Parse reads it, with amounts as people
 // write them.
-func Print(w io.Writer, v any) error {
+func Print(w io.Writer, v any) error { return PrintNoted(w, v, "", nil) }
+
+// PrintNoted is Print with a comment before the document, and others behind the values of
+// fields.
+func PrintNoted(w io.Writer, v any, head string, notes map[string]string) error {
 	switch noun := v.(type) {
 	case *api.Partition:
 		asked := *noun.Asked()
@@ -419,7 +423,27 @@ func Print(w io.Writer, v any) error {
 	if err := readable(n, amountKeys(reflect.TypeOf(v))); err != nil {
 		return err
 	}
+	n.HeadComment = head
+	for field, note := range notes {
+		key, rest, _ := strings.Cut(field, ".")
+		if at := valueOf(valueOf(n, key), rest); at != nil {
+			at.LineComment = note
+		}
+	}
 	return write(w, n)
+}
+
+// valueOf is the value of a key of a map, nil if there is none; of no key, the map.
+func valueOf(n *yaml.Node, key string) *yaml.Node {
+	for i := 0; n != nil && key != ""; i += 2 {
+		if i+1 >= len(n.Content) {
+			return nil
+		}
+		if n.Content[i].Value == key {
+			return n.Content[i+1]
+		}
+	}
+	return n
 }
 
 // unmarked are conditions as people write them: the cluster finds out how they compare.
