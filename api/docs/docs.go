@@ -55,8 +55,8 @@ func Find(topic string) (Page, error) {
 	}
 	text := string(raw)
 	for mark, of := range marks {
-		if strings.Contains(text, mark) {
-			text = strings.Replace(text, mark, keys(of), 1)
+		if before, after, ok := strings.Cut(text, mark); ok {
+			text = before + keys(of) + after
 		}
 	}
 	title, _, _ := strings.Cut(strings.TrimPrefix(text, "# "), "\n")
