@@ -1,6 +1,9 @@
 package api
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Kind is the kind of a job.
 type Kind uint8
@@ -40,6 +43,9 @@ const (
 )
 
 var jobStates = []string{"pending", "running", "stopping", "stopped", "finished", "failed"}
+
+// JobStates are the names of all states of jobs.
+func JobStates() []string { return slices.Clone(jobStates) }
 
 func (s JobState) String() string { return enumString(jobStates, s) }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"slices"
 	"time"
 	"unicode/utf8"
 )
@@ -18,6 +19,9 @@ const (
 )
 
 var nodeStates = []string{"ready", "draining", "unreachable", "down", "gone"}
+
+// NodeStates are the names of all states of nodes.
+func NodeStates() []string { return slices.Clone(nodeStates) }
 
 func (s NodeState) String() string { return enumString(nodeStates, s) }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/budget"
 	"github.com/mesita/mesita/api/server"
+	"github.com/mesita/mesita/api/server/meter"
 	"github.com/mesita/mesita/cluster/ages"
 	"github.com/mesita/mesita/cluster/audit"
 	"github.com/mesita/mesita/cluster/calm"
@@ -90,6 +91,7 @@ type Agent struct {
 
 	turnedAway lately        // who claimed to be another node
 	floods     budget.Floods // who asks this node for too much
+	meter      *meter.Meter  // what /metrics counts
 
 	changed   signal // who is alive, or where
 	renewed   signal // this node's certificate
@@ -136,7 +138,7 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Agent{cfg: cfg, log: cfg.Log, stack: newStack(), up: make(chan struct{}), gone: make(chan struct{}), claimed: make(chan struct{}), session: newSession(), started: uint64(cfg.Now().UnixNano())}, nil
+	return &Agent{cfg: cfg, log: cfg.Log, stack: newStack(), up: make(chan struct{}), gone: make(chan struct{}), claimed: make(chan struct{}), session: newSession(), meter: meter.New(cfg.Version), started: uint64(cfg.Now().UnixNano())}, nil
 }
 
 // Run starts the node, calls ready once it can serve, and blocks until ctx

@@ -54,6 +54,7 @@ func (a *Agent) leadTerm(ctx context.Context) error {
 	alloc := allocator.New(a.store, a.cfg.Now, a.log)
 	group.Go(func() error { return alloc.Run(ctx) })
 	sched := scheduler.New(a.store, beginRound, a.cfg.Now, a.log)
+	sched.Tell(a.meter)
 	a.scheduler.Store(sched)
 	defer a.scheduler.Store(nil)
 	group.Go(func() error { return sched.Run(ctx) })

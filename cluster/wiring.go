@@ -107,7 +107,7 @@ func (a *Agent) openRaft(l net.Listener) error {
 		return api.InField("advertise", err)
 	}
 	a.raft, err = consensus.Open(consensus.Config{NodeID: a.self.NodeID, Dir: a.dir.File("raft"), Store: a.store,
-		Stream: raftStreams{l, a.peers, self, a.line.Name(tlsconf.ProtoRaft)}, AddrOf: a.addrOf, Before: a.votedBefore(), Remember: a.rememberStanding, Ask: a.askSightings, Refilled: a.refilled.notify, Multiplier: a.cfg.RaftMultiplier, Log: a.log})
+		Stream: raftStreams{l, a.peers, self, a.line.Name(tlsconf.ProtoRaft)}, AddrOf: a.addrOf, Before: a.votedBefore(), Remember: a.rememberStanding, Ask: a.askSightings, Refilled: a.refilled.notify, Committed: a.meter.Committed, Multiplier: a.cfg.RaftMultiplier, Log: a.log})
 	if err != nil {
 		return err
 	}
@@ -285,7 +285,7 @@ func (a *Agent) newServer() {
 		Now:          a.cfg.Now,
 	})
 	a.server = server.New(server.Config{Store: a.store, Cluster: members{a}, Local: local{a}, Planner: foresee.Planner{Planner: a.planner()}, Moves: foresee.Planner{Planner: a.planner()}, Queue: foresee.NewQueues(a.planner()), Shares: foresee.Shares{Planner: allocator.Planner{Now: a.cfg.Now}, Jobs: a.planner(), Tallies: a.tallies}, History: a.history, Audit: a.audit,
-		Auth: authn, Now: a.cfg.Now, Forgets: a.forgets, Log: a.log, Version: a.cfg.Version, NodeName: a.self.Name, Floods: &a.floods})
+		Auth: authn, Now: a.cfg.Now, Forgets: a.forgets, Log: a.log, Version: a.cfg.Version, NodeName: a.self.Name, Floods: &a.floods, Meter: a.meter, Machine: local{a}})
 }
 
 // serve runs an HTTP server on a listener, and gives open requests a moment at

@@ -29,14 +29,14 @@ var imports = map[string][]string{
 	"executor/sealed":    {},
 	"api/client":         {"api", "api/backoff"},
 	"api/budget":         {"api"},
-	"api/server":         {"api", "api/docs", "api/auth", "api/budget", "fsm"},
+	"api/server":         {"api", "api/docs", "api/server/meter", "api/auth", "api/budget", "fsm"},
 	"api/auth":           {"api", "api/budget"},
 	"api/cli":            {"cluster/simulate", "cluster/doctor", "cluster/localip", "api", "api/docs", "api/auth", "api/program", "api/client", "api/backoff", "cluster"},
 	"fsm":                {"api"},
 	"gossip":             {"api/backoff"},
 	"isolation":          {},
 	"executor":           {"api", "api/backoff", "api/program", "executor/clock", "executor/boltfile", "executor/sealed", "isolation"},
-	"cluster":            {"api", "api/backoff", "api/budget", "executor/clock", "api/auth", "api/server", "fsm", "gossip", "isolation", "executor", "executor/sealed", "cluster"},
+	"cluster":            {"api", "api/backoff", "api/budget", "executor/clock", "api/auth", "api/server", "api/server/meter", "fsm", "gossip", "isolation", "executor", "executor/sealed", "cluster"},
 	"cluster/consensus":  {"api", "api/backoff", "executor/boltfile", "fsm"},
 	"cluster/allocator":  {"api", "fsm", "cluster/loop"},
 	"cluster/scheduler":  {"api", "fsm", "cluster/loop", "cluster/scheduler/reserve"},
@@ -57,6 +57,8 @@ var imports = map[string][]string{
 	"scripts":            {"*"},
 
 	"cluster/scheduler/reserve": {"api"},
+
+	"api/server/meter": {"api"},
 
 	"api/server/openapi/conform": {}, // for tests alone, so nobody's to import
 }

@@ -45,7 +45,7 @@ func TestNodeWithoutStateSaysSo(t *testing.T) {
 	}
 	r := n.send(request{method: "GET", path: "/metrics", token: token})
 	r.want(t, 200)
-	for _, name := range []string{"mesita_nodes", "mesita_jobs", "mesita_tasks", "mesita_cpus_total", "mesita_incidents_open"} {
+	for _, name := range []string{"mesita_nodes", "mesita_jobs", "mesita_tasks", "mesita_capacity_cpus", "mesita_incidents_open"} {
 		if strings.Contains(string(r.body), name) {
 			t.Errorf("metrics tell %s, which this node does not know", name)
 		}

@@ -1,55 +1,108 @@
 package server
 
 import (
-	"fmt"
-	"maps"
-	"runtime"
-	"slices"
+	"bytes"
+	"context"
 	"strings"
+	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/server/exchange"
+	"github.com/mesita/mesita/api/server/meter"
 	"github.com/mesita/mesita/fsm"
 )
 
-// exposition is metrics in the text format of Prometheus.
-type exposition struct{ strings.Builder }
-
-func (e *exposition) family(name, kind, help string) {
-	fmt.Fprintf(e, "# HELP mesita_%s %s\n# TYPE mesita_%s %s\n", name, help, name, kind)
-}
-
-func (e *exposition) gauge(name, help string, v any) {
-	e.family(name, "gauge", help)
-	fmt.Fprintf(e, "mesita_%s %v\n", name, v)
-}
-
-func (e *exposition) byState(name, help string, counts map[string]int) {
-	e.family(name, "gauge", help)
-	for _, s := range slices.Sorted(maps.Keys(counts)) {
-		fmt.Fprintf(e, "mesita_%s{state=%q} %d\n", name, s, counts[s])
-	}
-}
-
+// getMetrics tells what this node does, and, if it leads, what the cluster is: so a sum
+// over all nodes counts nothing twice.
 func getMetrics(c *call) (any, error) {
-	var e exposition
-	v := c.Store.View()
-	if c.Cluster.HasReplica() { // or there would be zeros for what this node does not know
-		e.state(c, v)
+	s := &meter.Scrape{}
+	c.ofNode(s)
+	c.ofTasks(s)
+	if c.Cluster.IsLeader() {
+		c.ofCluster(s)
 	}
-	e.gauge("state_index", "Index of the last log entry applied here.", v.Index())
-	e.gauge("is_leader", "1 on the node that leads.", flagValue(c.Cluster.IsLeader()))
-	e.gauge("has_leader", "1 while this node knows a leader.", flagValue(c.Cluster.LeaderID() != ""))
-	_, full := c.Local.DiskFull()
-	e.gauge("disk_full", "1 while this node takes no new work for lack of disk.", flagValue(full))
-	e.gauge("streams", "Event, log, exec and assignment streams open here.", c.http.Streams())
-	c.processMetrics(&e)
-	return exchange.Text(e.String()), nil
+	var b bytes.Buffer
+	if err := c.Meter.Write(&b, s); err != nil {
+		return nil, err
+	}
+	return exchange.Text(b.String()), nil
 }
 
-// state is what the cluster is and does.
-func (e *exposition) state(c *call, v *fsm.View) {
-	nodes := map[string]int{}
+func flagValue(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (c *call) ofNode(s *meter.Scrape) {
+	s.Gauge("mesita_state_index", "Index of the last log entry applied here.", float64(c.Store.View().Index()))
+	s.Gauge("mesita_is_leader", "1 on the node that leads.", flagValue(c.Cluster.IsLeader()))
+	s.Gauge("mesita_has_leader", "1 while this node knows a leader.", flagValue(c.Cluster.LeaderID() != ""))
+	_, full := c.Local.DiskFull()
+	s.Gauge("mesita_disk_full", "1 while this node takes no new work for lack of disk.", flagValue(full))
+	s.Gauge("mesita_streams", "Event, log, exec and assignment streams open here.", float64(c.http.Streams()))
+	if c.Machine == nil {
+		return
+	}
+	s.Gauge("mesita_certificate_expiry_timestamp_seconds", "When the certificate of this node ends.", float64(c.Machine.CertificateEnds().Unix()))
+	if free, total, err := c.Machine.Disk(); err == nil {
+		s.Gauge("mesita_disk_free_bytes", "What is free where the data folder is.", float64(free))
+		s.Gauge("mesita_disk_size_bytes", "The size of the file system of the data folder.", float64(total))
+	}
+	r := c.Machine.Raft()
+	for _, state := range raftStates {
+		s.Gauge("mesita_raft_state", "1 for the state in which Raft is on this node.", flagValue(state == r.State), "state", state)
+	}
+	s.Gauge("mesita_raft_term", "The term of Raft.", float64(r.Term))
+	s.Gauge("mesita_raft_log_index", "Index of the last entry in the log of this node.", float64(r.Log))
+	s.Gauge("mesita_raft_commit_index", "Index of the last entry that this node knows to be agreed on.", float64(r.Commit))
+	s.Gauge("mesita_raft_lag_entries", "Entries in the log of this node that did not take effect here yet.", float64(r.Log-min(r.Log, r.Applied)))
+	s.Gauge("mesita_raft_waiting_commands", "Commands that wait for a log entry.", float64(r.Waiting))
+	s.Gauge("mesita_raft_voters", "Voters of the cluster, as this node knows it.", float64(r.Voters))
+}
+
+var raftStates = words("follower", "candidate", "leader", "shutdown")
+
+// usageWait is how long a scrape waits for the figures of tasks.
+const usageWait = 2 * time.Second
+
+// ofTasks is what the tasks of this node use.
+func (c *call) ofTasks(s *meter.Scrape) {
+	ctx, cancel := context.WithTimeout(c.R.Context(), usageWait)
+	defer cancel()
+	stats, err := c.Local.Stats(ctx)
+	if err == nil {
+		c.Meter.Use(stats, jobOf, time.Now())
+	}
+	c.Meter.Used(s)
+	type sum struct{ mem, processes float64 }
+	var few meter.Few
+	var jobs []string
+	sums := map[string]*sum{}
+	for i := range stats {
+		job := few.Of(jobOf(stats[i].Task))
+		if sums[job] == nil {
+			sums[job] = &sum{}
+			jobs = append(jobs, job)
+		}
+		sums[job].mem += float64(stats[i].Mem)
+		sums[job].processes += float64(stats[i].Processes)
+	}
+	for _, job := range jobs {
+		s.Gauge("mesita_job_memory_bytes", "Memory that the tasks of a job use on this node.", sums[job].mem, "job", job)
+		s.Gauge("mesita_job_processes", "Processes of the tasks of a job on this node.", sums[job].processes, "job", job)
+	}
+	s.Gauge("mesita_node_tasks", "Tasks that run on this node.", float64(len(stats)))
+}
+
+// jobOf is the job of a task, by their ids.
+func jobOf(task string) string { return task[:max(0, strings.LastIndexByte(task, '.'))] }
+
+// ofCluster is what the cluster is and does.
+func (c *call) ofCluster(s *meter.Scrape) {
+	v := c.Store.View()
+	nodes := map[string]float64{}
 	var has, free api.Resources
 	for n := range v.Nodes() {
 		nodes[n.State.String()]++
@@ -57,95 +110,117 @@ func (e *exposition) state(c *call, v *fsm.View) {
 			has, free = has.Add(n.Resources), free.Add(v.Free(n.ID))
 		}
 	}
-	e.byState("nodes", "Nodes by state.", nodes)
-	e.work(v)
-	e.partitions(c.Shares.Status(v))
-	e.gauge("incidents_open", "Failures that are not over.", openIncidents(v))
-	e.gauge("cpus_total", "Cores of the nodes that answer.", has.CPUs)
-	e.gauge("cpus_free", "Cores that nothing holds.", free.CPUs)
-	e.gauge("memory_total_bytes", "Memory of the nodes that answer.", int64(has.Mem))
-	e.gauge("memory_free_bytes", "Memory that nothing holds.", int64(free.Mem))
+	byState(s, "mesita_nodes", "Nodes by state.", api.NodeStates(), nodes)
+	s.Gauge("mesita_capacity_cpus", "Cores of the nodes that answer.", has.CPUs.Cores())
+	s.Gauge("mesita_cpus_free", "Cores that nothing holds.", free.CPUs.Cores())
+	s.Gauge("mesita_capacity_memory_bytes", "Memory of the nodes that answer.", float64(has.Mem))
+	s.Gauge("mesita_memory_free_bytes", "Memory that nothing holds.", float64(free.Mem))
+	ofWork(s, v)
+	ofPartitions(s, c.Shares.Status(v))
+	open, oom := 0.0, map[string]float64{}
+	for i := range v.Incidents() {
+		if i.Over.IsZero() {
+			open++
+		}
+		if i.Kind == api.IncidentTaskOOM && i.Job != "" {
+			oom[i.Job] += float64(max(1, i.Count))
+		}
+	}
+	s.Gauge("mesita_incidents_open", "Failures that are not over.", open)
+	ofJobs(s, v, oom)
 }
 
-// work counts jobs and tasks without a look at any single task.
-func (e *exposition) work(v *fsm.View) {
-	jobs, tasks := map[string]int{}, map[string]int{}
+func byState(s *meter.Scrape, name, help string, states []string, counts map[string]float64) {
+	for _, state := range states {
+		s.Gauge(name, help, counts[state], "state", state)
+	}
+}
+
+// ofWork counts jobs and tasks without a look at any single task.
+func ofWork(s *meter.Scrape, v *fsm.View) {
+	jobs, tasks := map[string]float64{}, map[string]float64{}
 	for j := range v.Jobs() {
 		jobs[j.State.String()]++
-		tasks[api.TaskFinished.String()] += j.Counts.Finished
-		tasks[api.TaskFailed.String()] += j.Counts.Failed
-		tasks[api.TaskKilled.String()] += j.Counts.Stopped
+		tasks[api.TaskFinished.String()] += float64(j.Counts.Finished)
+		tasks[api.TaskFailed.String()] += float64(j.Counts.Failed)
+		tasks[api.TaskKilled.String()] += float64(j.Counts.Stopped)
 	}
 	for p := range v.Partitions() {
 		u := v.Usage(p.Path)
-		tasks["pending"] += u.Pending
-		tasks["frozen"] += u.Frozen
-		tasks[api.TaskStarting.String()] += u.Starting
-		tasks[api.TaskRunning.String()] += u.Running - u.Frozen // which run, in place
+		tasks["pending"] += float64(u.Pending)
+		tasks["frozen"] += float64(u.Frozen)
+		tasks[api.TaskStarting.String()] += float64(u.Starting)
+		tasks[api.TaskRunning.String()] += float64(u.Running - u.Frozen) // which run, in place
 	}
-	e.byState("jobs", "Jobs by state.", jobs)
-	e.byState("tasks", "Tasks by state of their newest attempt.", tasks)
+	byState(s, "mesita_jobs", "Jobs by state.", api.JobStates(), jobs)
+	byState(s, "mesita_tasks", "Tasks by state of their newest attempt.", append(words("pending", "frozen"), api.TaskStarting.String(),
+		api.TaskRunning.String(), api.TaskFinished.String(), api.TaskFailed.String(), api.TaskKilled.String()), tasks)
 }
 
-// partitions writes what each partition holds, those below it included.
-func (e *exposition) partitions(list []api.PartitionStatus) {
-	for _, f := range []struct {
-		name, help string
-		get        func(*api.PartitionStatus) any
-	}{
-		{"cpus_allocated", "Cores that the tasks of a partition hold.", func(p *api.PartitionStatus) any { return p.Allocated.CPUs }},
-		{"memory_allocated_bytes", "Memory that the tasks of a partition hold.", func(p *api.PartitionStatus) any { return int64(p.Allocated.Mem) }},
-		{"cpus_offered", "Cores that are on offer to the frameworks of a partition.", func(p *api.PartitionStatus) any { return p.Offered.CPUs }},
-		{"memory_offered_bytes", "Memory that is on offer to the frameworks of a partition.", func(p *api.PartitionStatus) any { return int64(p.Offered.Mem) }},
-		{"pending", "Tasks of a partition that wait for a node.", func(p *api.PartitionStatus) any { return p.Pending }},
-		{"running", "Running tasks of a partition.", func(p *api.PartitionStatus) any { return p.Running }},
-		{"frozen", "Tasks of a partition that are stopped in place.", func(p *api.PartitionStatus) any { return p.Frozen }},
-		{"share", "The largest share of any one resource that a partition holds.", func(p *api.PartitionStatus) any { return p.Share }},
-		{"fair", "The share that a partition is entitled to.", func(p *api.PartitionStatus) any { return p.Fair }},
-		{"idle", "The share of the cluster that is free and kept for the first task in line of a partition, as the leader knows.", func(p *api.PartitionStatus) any {
-			if p.Sharing == nil {
-				return nil
-			}
-			return p.Sharing.Idle
-		}},
-	} {
-		e.family("partition_"+f.name, "gauge", f.help)
-		for i := range list {
-			if v := f.get(&list[i]); v != nil {
-				fmt.Fprintf(e, "mesita_partition_%s{partition=%q} %v\n", f.name, list[i].Path, v)
-			}
+// ofJobs tells of each job that has not ended.
+func ofJobs(s *meter.Scrape, v *fsm.View, oom map[string]float64) {
+	restarts := map[string]float64{}
+	for n := range v.Nodes() {
+		for t := range v.NodeTasks(n.ID) {
+			restarts[t.Job] += float64(t.Attempt - 1)
 		}
 	}
-}
-
-func openIncidents(v *fsm.View) int {
-	n := 0
-	for i := range v.Incidents() {
-		if i.Over.IsZero() {
-			n++
+	type sum struct{ running, waiting, limit, restarts, oom float64 }
+	var few meter.Few
+	var jobs []string
+	sums := map[string]*sum{}
+	for j := range v.Jobs() {
+		if j.State.Ended() {
+			continue
 		}
+		name := few.Of(j.ID)
+		if sums[name] == nil {
+			sums[name] = &sum{}
+			jobs = append(jobs, name)
+		}
+		of, running := sums[name], float64(j.Counts.Running)
+		of.running += running
+		of.waiting += float64(j.Counts.Pending)
+		of.limit += running * float64(max(j.Spec.Mem, j.Spec.MemLimit))
+		of.restarts += restarts[j.ID]
+		of.oom += oom[j.ID]
 	}
-	return n
+	for _, job := range jobs {
+		of := sums[job]
+		s.Gauge("mesita_job_tasks_running", "Tasks of a job that run.", of.running, "job", job)
+		s.Gauge("mesita_job_tasks_waiting", "Tasks of a job that wait for a node.", of.waiting, "job", job)
+		s.Gauge("mesita_job_memory_limit_bytes", "The limits of memory of the tasks of a job that run.", of.limit, "job", job)
+		s.Gauge("mesita_job_restarts", "Attempts after their first of the tasks of a job that are on nodes.", of.restarts, "job", job)
+		s.Gauge("mesita_job_oom_kills", "Tasks of a job that were killed for memory, as incidents are kept.", of.oom, "job", job)
+	}
 }
 
-func flagValue(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-func (c *call) processMetrics(e *exposition) {
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	e.gauge("goroutines", "Goroutines of this process.", runtime.NumGoroutine())
-	e.gauge("heap_bytes", "Heap in use by this process.", m.HeapInuse)
-	e.family("http_requests_total", "counter", "Answered requests by route and class of status.")
-	for i, r := range c.table {
-		for class, n := range c.http.Answers(i) {
-			if n > 0 {
-				fmt.Fprintf(e, "mesita_http_requests_total{method=%q,path=%q,code=\"%dxx\"} %d\n", r.Method, r.Path, class, n)
-			}
+// ofPartitions tells what each partition holds, those below it included.
+func ofPartitions(s *meter.Scrape, list []api.PartitionStatus) {
+	for i := range list {
+		p := &list[i]
+		say := func(name, help string, value float64) {
+			s.Gauge("mesita_partition_"+name, help, value, "partition", p.Path)
+		}
+		say("cpus_guaranteed", "Cores that a partition can always get.", p.Guarantee.CPUs.Cores())
+		say("memory_guaranteed_bytes", "Memory that a partition can always get.", float64(p.Guarantee.Mem))
+		if p.Limit.CPUs > 0 {
+			say("cpus_limit", "Cores that the tasks of a partition may hold at most; not there: no limit.", p.Limit.CPUs.Cores())
+		}
+		if p.Limit.Mem > 0 {
+			say("memory_limit_bytes", "Memory that the tasks of a partition may hold at most; not there: no limit.", float64(p.Limit.Mem))
+		}
+		say("cpus_allocated", "Cores that the tasks of a partition hold.", p.Allocated.CPUs.Cores())
+		say("memory_allocated_bytes", "Memory that the tasks of a partition hold.", float64(p.Allocated.Mem))
+		say("cpus_offered", "Cores that are on offer to the frameworks of a partition.", p.Offered.CPUs.Cores())
+		say("memory_offered_bytes", "Memory that is on offer to the frameworks of a partition.", float64(p.Offered.Mem))
+		say("pending", "Tasks of a partition that wait for a node.", float64(p.Pending))
+		say("running", "Running tasks of a partition.", float64(p.Running))
+		say("frozen", "Tasks of a partition that are stopped in place.", float64(p.Frozen))
+		say("share", "The largest share of any one resource that a partition holds.", p.Share)
+		say("fair", "The share that a partition is entitled to.", p.Fair)
+		if p.Sharing != nil {
+			say("idle", "The share of the cluster that is free and kept for the first task in line of a partition.", p.Sharing.Idle)
 		}
 	}
 }

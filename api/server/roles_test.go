@@ -15,7 +15,7 @@ var least = map[string]api.Role{
 	"GET /": api.RoleNone, "GET /v1/health": api.RoleNone, "GET /v1/openapi.json": api.RoleNone, "GET /v1/schema/job.json": api.RoleNone, "GET /docs": api.RoleNone, "GET /docs/{topic}": api.RoleNone, "POST /v1/join": api.RoleNone, "POST /v1/renew": api.RoleNone, "GET /v1/ca": api.RoleNone, "POST /v1/ca": api.RoleAdmin,
 	"POST /v1/cluster": api.RoleAdmin,
 	"GET /v1/level":    api.RoleViewer, "POST /v1/level": api.RoleAdmin, "POST /v1/internal/level": api.RoleNode, "GET /v1/internal/seen": api.RoleNode, "POST /v1/statecheck": api.RoleAdmin, "GET /v1/internal/state": api.RoleNode,
-	"GET /metrics": api.RoleViewer, "GET /v1/whoami": api.RoleViewer, "GET /v1/cluster": api.RoleViewer,
+	"GET /metrics": api.RoleViewer, "GET /v1/sd/prometheus": api.RoleViewer, "GET /v1/whoami": api.RoleViewer, "GET /v1/cluster": api.RoleViewer,
 	"POST /v1/apply": api.RoleOperator, "POST /v1/jobs": api.RoleOperator, "GET /v1/jobs": api.RoleViewer, "GET /v1/jobs/{id}": api.RoleViewer, "PUT /v1/jobs/{id}": api.RoleOperator,
 	"DELETE /v1/jobs/{id}": api.RoleOperator, "POST /v1/jobs/{id}/scale": api.RoleOperator, "POST /v1/jobs/{id}/set": api.RoleOperator, "POST /v1/jobs/{id}/hold": api.RoleOperator, "POST /v1/jobs/{id}/release": api.RoleOperator, "POST /v1/jobs/{id}/requeue": api.RoleOperator, "POST /v1/jobs/{id}/stop": api.RoleOperator, "GET /v1/jobs/{id}/why": api.RoleViewer,
 	"GET /v1/queue": api.RoleViewer, "GET /v1/tasks": api.RoleViewer, "GET /v1/tasks/{id}": api.RoleViewer, "POST /v1/tasks/{id}/stop": api.RoleOperator, "GET /v1/tasks/{id}/why": api.RoleViewer,

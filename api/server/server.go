@@ -14,6 +14,7 @@ import (
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/budget"
 	"github.com/mesita/mesita/api/server/exchange"
+	"github.com/mesita/mesita/api/server/meter"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -209,6 +210,26 @@ type Config struct {
 	// time; 0 = DefaultStreams.
 	MaxStreams int
 	Floods     *budget.Floods // is told who is refused; may be nil
+	Meter      *meter.Meter   // nil = one of its own
+	Machine    Machine        // nil = nothing is told of it
+}
+
+// Machine is what metrics tell of the node itself.
+type Machine interface {
+	Raft() RaftState
+	// CertificateEnds is when the node's own ends.
+	CertificateEnds() time.Time
+	// Disk is what is free where the data folder is.
+	Disk() (free, total int64, err error)
+}
+
+// RaftState is how Raft does on a node. One that takes no part is a follower that hears
+// of nothing.
+type RaftState struct {
+	State                      string // leader, follower, candidate, shutdown
+	Term, Log, Commit, Applied uint64 // indexes of entries
+	Waiting                    int    // commands that wait for an entry
+	Voters                     int    // of the cluster, as the node knows it
 }
 
 // DefaultStreams is how many streams a node serves at a time.
@@ -228,14 +249,24 @@ func New(cfg Config) *Server {
 	if s.MaxStreams == 0 {
 		s.MaxStreams = DefaultStreams
 	}
+	if s.Meter == nil {
+		s.Meter = meter.New(cfg.Version)
+	}
 	s.table = routeTable(s)
+	for _, r := range s.table {
+		s.Meter.Route(r.Method, r.Path, r.Lasting())
+	}
 	var audit exchange.Auditor
 	if cfg.Audit != nil {
 		audit = cfg.Audit
 	}
 	s.http = exchange.New(exchange.Config{Audit: audit, Store: cfg.Store, Cluster: cfg.Cluster, Auth: cfg.Auth, Now: cfg.Now, Log: cfg.Log,
-		NodeName: cfg.NodeName, MaxStreams: s.MaxStreams, Patience: exchange.DefaultPatience(), Floods: cfg.Floods}, s.table)
+		NodeName: cfg.NodeName, MaxStreams: s.MaxStreams, Patience: exchange.DefaultPatience(), Floods: cfg.Floods, Took: s.took}, s.table)
 	return s
+}
+
+func (s *Server) took(r *exchange.Route, status int, took time.Duration) {
+	s.Meter.Answered(r.Method, r.Path, status, r.Lasting(), took)
 }
 
 // Handler serves a listener whose callers prove themselves by cred.

@@ -63,10 +63,11 @@ func TestIndexAndMetrics(t *testing.T) {
 	r := n.send(request{method: "GET", path: "/metrics", token: token})
 	r.want(t, 200)
 	for _, s := range []string{
-		`mesita_jobs{state="running"} 1`, `mesita_tasks{state="TASK_RUNNING"} 1`, `mesita_nodes{state="ready"} 1`, "mesita_cpus_free 3.9\n", "mesita_incidents_open 0\n",
+		`mesita_jobs{state="running"} 1`, `mesita_jobs{state="failed"} 0`, `mesita_node_tasks 0`, `mesita_job_tasks_running{job="web"} 1`, `mesita_build_info{version="1.2.3"} 1`,
+		`mesita_tasks{state="TASK_RUNNING"} 1`, `mesita_nodes{state="ready"} 1`, "mesita_cpus_free 3.9\n", "mesita_incidents_open 0\n",
 		`mesita_tasks{state="pending"} 1`, `mesita_partition_cpus_allocated{partition="default"} 0.1`, `mesita_partition_running{partition="default"} 1`,
 		`mesita_partition_pending{partition="default"} 1`, `mesita_partition_frozen{partition="default"} 0`, `mesita_partition_fair{partition="default"} 0.5`, "mesita_is_leader 1\n",
-		`mesita_http_requests_total{method="POST",path="/v1/jobs",code="2xx"} 1`, "# TYPE mesita_http_requests_total counter",
+		`mesita_http_requests_total{code="2xx",method="POST",path="/v1/jobs"} 1`, `mesita_http_request_duration_seconds_count{method="GET",path="/v1/jobs"} 0`, "process_start_time_seconds", "go_goroutines", "# TYPE mesita_http_requests_total counter",
 	} {
 		if !strings.Contains(string(r.body), s) {
 			t.Errorf("the metrics lack %q:\n%s", s, r.body)

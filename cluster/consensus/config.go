@@ -64,6 +64,10 @@ type Config struct {
 	// vote. It fails if they know that Dir is an older copy. May be nil.
 	Ask func(ctx context.Context) (Standing, error)
 
+	// Committed is told how long an entry of this node took, from when it was given to
+	// raft until it had taken effect here. It must not block. May be nil.
+	Committed func(took time.Duration)
+
 	// Refilled is called when Node.Refilled changed. It must not block. May be nil.
 	Refilled func()
 

@@ -199,9 +199,13 @@ func (n *Node) write() {
 		n.release()
 		return
 	}
+	begun := time.Now()
 	future := n.raft.Apply(fsm.Pack(encodings(items)), enqueueFor)
 	finish := func() {
 		results, err := outcome(future, len(items))
+		if err == nil && n.cfg.Committed != nil {
+			n.cfg.Committed(time.Since(begun))
+		}
 		n.release()
 		n.queue.finish(items, results, err)
 	}

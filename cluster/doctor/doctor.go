@@ -107,11 +107,20 @@ func syncTime(dir string) (time.Duration, error) {
 
 // Space is what is free where a folder is.
 func Space(dir string) api.Check {
-	var fs unix.Statfs_t
-	if err := unix.Statfs(dir, &fs); err != nil {
+	free, total, err := Room(dir)
+	if err != nil {
 		return Fail("space", "give another --data", "cannot be asked for: %v", err)
 	}
-	return judgeSpace(int64(fs.Bavail)*fs.Bsize, int64(fs.Blocks)*fs.Bsize)
+	return judgeSpace(free, total)
+}
+
+// Room is how many bytes are free where a folder is, and how many there are.
+func Room(dir string) (free, total int64, err error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return 0, 0, err
+	}
+	return int64(fs.Bavail) * fs.Bsize, int64(fs.Blocks) * fs.Bsize, nil
 }
 
 func judgeSpace(free, total int64) api.Check {

@@ -57,6 +57,7 @@ const MaxPooled = 64 << 10
 
 func (c *Call) serve(cred auth.Credentials) {
 	var err error
+	begun := time.Now()
 	defer func() { c.note(err) }() // of a panic, too
 	defer c.recovered()
 	defer func() { c.bytes.Give(c.who, c.held) }()
@@ -68,6 +69,9 @@ func (c *Call) serve(cred auth.Credentials) {
 	}
 	if c.Route != nil {
 		c.counts[c.Route.Index].add(c.Status)
+		if c.Took != nil {
+			c.Took(c.Route, c.Status, time.Since(begun))
+		}
 	}
 	if c.buf != nil && c.buf.Cap() <= MaxPooled {
 		c.buf.Reset()

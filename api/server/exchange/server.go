@@ -62,6 +62,8 @@ type Config struct {
 	Patience   Patience
 	Floods     *budget.Floods // is told who is refused; may be nil
 	Audit      Auditor        // nil = none
+	// Took is told of each answer, how long it took; may be nil.
+	Took func(r *Route, status int, took time.Duration)
 }
 
 // Server answers requests by a table of routes.

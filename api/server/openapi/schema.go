@@ -78,6 +78,8 @@ func (g *generator) schema(t reflect.Type) object {
 			return object{"type": "string", "contentEncoding": "base64"}
 		}
 		return object{"type": "array", "items": g.schema(t.Elem())}
+	case reflect.Array: // one that is the whole answer
+		return object{"type": "array", "items": g.schema(t.Elem())}
 	case reflect.Map:
 		return object{"type": "object", "additionalProperties": g.schema(t.Elem())}
 	}

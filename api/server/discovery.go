@@ -1,0 +1,50 @@
+package server
+
+import (
+	"net"
+	"strconv"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/server/exchange"
+)
+
+const (
+	discoveryPath = "/v1/sd/prometheus"
+	metricsPort   = "metrics" // the name of a task's port that is asked
+	maxTargets    = 10_000    // tasks; Prometheus itself reads no more for one answer in time
+)
+
+// target is what Prometheus is to ask, and the labels that it finds there.
+type target struct {
+	Targets []string          `json:"targets"`
+	Labels  map[string]string `json:"labels"`
+}
+
+// discover lists what there is to ask of metrics, as http_sd_configs of Prometheus reads it.
+func discover(c *call) (any, error) {
+	v := c.Store.View()
+	sees := c.sight(v)
+	out := []target{}
+	tasks := 0
+	for n := range v.Nodes() {
+		if n.State == api.NodeGone || n.Addr == "" {
+			continue
+		}
+		out = append(out, target{[]string{n.Addr}, map[string]string{"__scheme__": "https", "__meta_mesita_kind": "node",
+			"__meta_mesita_node": n.Name, "__meta_mesita_state": n.State.String()}})
+		host, _, err := net.SplitHostPort(n.Addr)
+		if err != nil {
+			continue
+		}
+		for t := range v.NodeTasks(n.ID) {
+			port := t.Ports[metricsPort]
+			if port == 0 || t.State != api.TaskRunning || !sees.job(t.Job) || tasks == maxTargets {
+				continue
+			}
+			tasks++
+			out = append(out, target{[]string{net.JoinHostPort(host, strconv.Itoa(port))}, map[string]string{"__meta_mesita_kind": "task",
+				"__meta_mesita_node": n.Name, "__meta_mesita_job": t.Job, "__meta_mesita_task": t.ID, "__meta_mesita_partition": t.Partition}})
+		}
+	}
+	return exchange.With{Status: 200, Value: out}, nil
+}
