@@ -51,7 +51,7 @@ func plain(text string) string {
 		case strings.HasPrefix(s.link, "https://"):
 			b.WriteString(s.text + " (" + s.link + ")")
 		case strings.HasSuffix(s.link, ".md"):
-			b.WriteString(s.text + " (`mesita help " + strings.TrimSuffix(s.link, ".md") + "`)")
+			b.WriteString(s.text + " (`" + "mesita help " + strings.TrimSuffix(s.link, ".md") + "`)")
 		default:
 			b.WriteString(s.text)
 		}
