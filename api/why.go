@@ -23,10 +23,10 @@ type Why struct {
 	Sure     Sure      `json:"sure,omitempty"`    // how sure that is, where the queue says so
 }
 
-// Expect takes over when the queue says that it starts, if the queue knows.
+// Expect takes over what the queue says of the start: nothing, if it knows no time.
 func (w *Why) Expect(at time.Time, sure Sure) {
-	if !at.IsZero() {
-		w.Estimate, w.Sure = at, sure
+	if w.Estimate, w.Sure = at, sure; at.IsZero() {
+		w.Sure = ""
 	}
 }
 

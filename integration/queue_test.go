@@ -25,8 +25,8 @@ func (s *shared) queue() (rows []*api.Queued) {
 		rows = append(rows, row())
 	}
 	for _, row := range rows { // what `why` says is what the queue says
-		at, sure, err := queues.Start(context.Background(), s.View, row.Job)
-		if err != nil || !at.Equal(row.Estimate) || !at.IsZero() && sure != row.Sure {
+		at, sure, known, err := queues.Start(context.Background(), s.View, row.Job)
+		if err != nil || !known || !at.Equal(row.Estimate) || !at.IsZero() && sure != row.Sure {
 			s.t.Fatalf("%s starts at %s (%s, %v); the queue says %s (%s)", row.Task, at, sure, err, row.Estimate, row.Sure)
 		}
 	}

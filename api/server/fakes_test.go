@@ -270,19 +270,20 @@ func (n *testNode) List(_ context.Context, latest func() *fsm.View) (*fsm.View, 
 	}, nil
 }
 
-// Start is the fake of Queue: the place in its list, in minutes.
-func (n *testNode) Start(ctx context.Context, latest func() *fsm.View, job string) (time.Time, api.Sure, error) {
+// Start is the fake of Queue: the place in its list, in minutes. It knows nothing of more
+// than nine places.
+func (n *testNode) Start(ctx context.Context, latest func() *fsm.View, job string) (time.Time, api.Sure, bool, error) {
 	_, rows, err := n.List(ctx, latest)
 	for j, row := range rows {
-		if j.ID == job {
-			return testTime.Add(time.Duration(row().Position) * time.Minute), api.SureLimits, err
+		if place := row().Position; j.ID == job {
+			return testTime.Add(time.Duration(place) * time.Minute), api.SureLimits, true, err
 		}
 	}
-	return time.Time{}, "", err
+	return time.Time{}, "", true, err
 }
 
 func (n *testNode) Explain(_ *fsm.View, id string) (*api.Why, error) {
-	why := &api.Why{ID: id, Summary: "because"}
+	why := &api.Why{ID: id, Summary: "because", Estimate: testTime.Add(time.Hour)} // a guess
 	if n.tell != nil {
 		n.tell(why)
 	}

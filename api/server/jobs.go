@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"reflect"
 	"strconv"
+	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
@@ -336,17 +337,36 @@ func (c *call) explain() (why *api.Why, err error) {
 		if t != nil {
 			job = t.Job
 		}
-		if j := v.Job(job); j != nil && j.Counts.Pending > 0 && (t == nil || t.Pending()) {
-			at, sure, err := c.Queue.Start(ctx, c.Store.View, job)
-			if err != nil {
-				return err
-			}
-			why.Expect(at, sure)
+		if err := c.expect(ctx, v, why, v.Job(job), t); err != nil {
+			return err
 		}
 		c.sight(v).shownWhy(why, v.Job(job))
 		return nil
 	})
 	return why, err
+}
+
+// expect has what waits say when it starts as the queue does. Where the queue was not
+// asked, as too much waits, only what is promised is said. It is about the first task
+// of a job: of the others only their place is known.
+func (c *call) expect(ctx context.Context, v *fsm.View, why *api.Why, j *api.Job, t *api.Task) error {
+	if j == nil || j.Counts.Pending == 0 || t != nil && !t.Pending() {
+		return nil
+	}
+	if t != nil {
+		for first := range v.PendingTasks(j) {
+			if first.ID != t.ID {
+				why.Expect(time.Time{}, "")
+				return nil
+			}
+			break
+		}
+	}
+	at, sure, known, err := c.Queue.Start(ctx, c.Store.View, j.ID)
+	if err == nil && (known || why.Sure != api.SurePromised) {
+		why.Expect(at, sure)
+	}
+	return err
 }
 
 func progress(j *api.Job) string {

@@ -253,6 +253,11 @@ func TestJobLife(t *testing.T) {
 	if w := into[api.Why](t, send("GET", "/v1/jobs/web/why", nil, 200)); w.ID != "web" || !w.Estimate.Equal(testTime.Add(time.Minute)) || w.Sure != api.SureLimits {
 		t.Errorf("%+v: not what the queue says", w)
 	}
+	for id, at := range map[string]time.Time{"web.0": testTime.Add(time.Minute), "web.1": {}} { // only of the first is more than its place known
+		if w := into[api.Why](t, send("GET", "/v1/tasks/"+id+"/why", nil, 200)); !w.Estimate.Equal(at) {
+			t.Errorf("%s: %+v", id, w)
+		}
+	}
 	list := into[items[api.Job]](t, send("GET", "/v1/jobs?kind=service", nil, 200))
 	if len(list.Items) != 1 || list.Index != n.store.View().Index() {
 		t.Errorf("%+v", list)

@@ -153,8 +153,8 @@ type Queue interface {
 	// is asked for. It ends with ctx.
 	List(ctx context.Context, latest func() *fsm.View) (*fsm.View, iter.Seq2[*api.Job, func() *api.Queued], error)
 	// Start is when the first waiting task of a job starts by that list, zero if nobody
-	// knows or the list would be too long to look. It ends with ctx.
-	Start(ctx context.Context, latest func() *fsm.View, job string) (time.Time, api.Sure, error)
+	// knows. It is not known where the list would be too long to look. It ends with ctx.
+	Start(ctx context.Context, latest func() *fsm.View, job string) (at time.Time, sure api.Sure, known bool, err error)
 }
 
 // Shares says what the allocator gives to whom.

@@ -74,25 +74,25 @@ func (q *Queues) list(ctx context.Context, latest func() *fsm.View) (*list, erro
 const quick = 10_000
 
 // Start is when the first waiting task of a job starts, and how sure that is, as the list
-// says it: zero if nobody knows, and where so many wait that only the list itself is worth
-// a forecast, unless there is one.
-func (q *Queues) Start(ctx context.Context, latest func() *fsm.View, job string) (at time.Time, sure api.Sure, err error) {
+// says it: zero if nobody knows. It is not known where so many wait that only the list
+// itself is worth a forecast, unless there is one.
+func (q *Queues) Start(ctx context.Context, latest func() *fsm.View, job string) (at time.Time, sure api.Sure, known bool, err error) {
 	if v := latest(); v.PendingCount() > quick && q.kept(v) == nil {
-		return at, sure, nil
+		return at, sure, false, nil
 	}
 	l, err := q.list(ctx, latest)
 	if err != nil {
-		return at, sure, err
+		return at, sure, false, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if i, ok := l.f.rowOf[job]; ok && !l.f.rows[i].at.IsZero() {
-		return l.f.rows[i].at, l.f.rows[i].sure, nil
+		return l.f.rows[i].at, l.f.rows[i].sure, true, nil
 	}
 	if at, ok := l.f.kept[job]; ok && l.f.now.Before(at) {
-		return at, api.SurePromised, nil
+		return at, api.SurePromised, true, nil
 	}
-	return at, sure, nil
+	return at, sure, true, nil
 }
 
 // kept is the list that was made last, nil if it is too old.

@@ -361,19 +361,23 @@ func overlap(held, need api.Resources, resource string) (n int64, what string) {
 // estimate is when the job starts if nothing else happens.
 func (w *waiting) estimate() {
 	if q := w.e.quotas[w.t.Partition]; q != nil && q.Job == w.j.ID && q.At.After(w.now) {
-		w.why.Estimate = q.At.Truncate(time.Second)
+		w.why.Estimate, w.why.Sure = q.At.Truncate(time.Second), api.SurePromised
 	}
 	l := w.e.jobs[w.j.ID]
 	if l == nil || l.entry == nil || len(w.bars()) > 0 || len(w.watch.full) > 0 || w.watch.quota != nil {
 		return
 	}
 	h := w.e.holds[w.t.Partition]
-	if h == nil || h.Job != w.j.ID {
+	promised := h != nil && h.Job == w.j.ID
+	if !promised {
 		c := w.e.classOf(l.entry, l.queue)
 		h = w.findHold(l.entry, l.queue, c, w.candidates(l.entry, c), false, nobody)
 	}
 	if h != nil && !h.At.IsZero() && h.At.After(w.now) {
 		w.why.Estimate = h.At.Truncate(time.Second)
+		if promised {
+			w.why.Sure = api.SurePromised
+		}
 	}
 }
 
