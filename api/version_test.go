@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mesita/mesita/integration/draw"
 	"pgregory.net/rapid"
 )
 
@@ -15,7 +16,7 @@ import (
 func TestVersionsCompareAsLists(t *testing.T) {
 	part := rapid.SampledFrom([]string{"0", "00", "1", "2", "9", "10", "010", "11", "100", "18446744073709551616"})
 	list := rapid.SliceOfN(part, 2, 5)
-	rapid.Check(t, func(t *rapid.T) {
+	draw.Check(t, func(t *rapid.T) {
 		has, wants := list.Draw(t, "has"), list.Draw(t, "wants")
 		v := rapid.SampledFrom([]string{"", "v"}).Draw(t, "v") + strings.Join(has, ".") + rapid.SampledFrom([]string{"", "-13-amd64", "+b7", "~rc1"}).Draw(t, "suffix")
 		order := 0
