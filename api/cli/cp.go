@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 
 	"github.com/mesita/mesita/api"
@@ -27,6 +26,13 @@ const (
 	// whatIs says what a path in a task is: a folder, something else, nothing in a folder
 	// that there is, or nothing at all.
 	whatIs = `if [ -d "$1" ]; then echo folder; elif [ -e "$1" ] || [ -L "$1" ]; then echo file; elif [ -d "$2" ]; then echo new; else echo none; fi`
+	// unpackScript asks which tar there is: GNU's leaves folders alone if told, BusyBox's if it
+	// makes what is new by the mask.
+	unpackScript = `case $(tar --help 2>&1) in
+*--no-overwrite-dir*) exec tar -C "$1" --no-overwrite-dir -xpof - ;;
+*--no-same-permissions*) umask ${2:-$(umask)}; exec tar -C "$1" --no-same-permissions -xof - ;;
+esac
+exec tar -C "$1" -xpof -`
 )
 
 func (a *app) cpCommand() *cli.Command {
@@ -94,6 +100,15 @@ func (p *copying) fetch(ctx context.Context, from, to string) error {
 	if err != nil {
 		return err
 	}
+	if sizeless(from) {
+		dst.Refuse = p.refuseEmpty(from)
+	}
+	if dst.Stream, err = openStream(ctx, to); err != nil {
+		return err
+	}
+	if dst.Stream != nil {
+		defer dst.Stream.(io.Closer).Close()
+	}
 	outer := ctx
 	ctx, cancel := context.WithCancel(outer)
 	defer cancel()
@@ -124,32 +139,13 @@ func parted(p string) (dir, base string) {
 	return path.Dir(p), path.Base(p)
 }
 
-// localTarget is what a copy becomes here.
-func localTarget(to, base string) (string, error) {
-	info, err := os.Stat(to)
-	switch {
-	case err == nil && info.IsDir():
-		return filepath.Join(to, base), nil
-	case err == nil && base == ".":
-		return "", api.Errorf(api.CodeConflict, "%s is not a folder: what is in one needs one", to)
-	case errors.Is(err, fs.ErrNotExist) && strings.HasSuffix(to, "/") && base != ".":
-		return "", api.Errorf(api.CodeNotFound, "there is no folder %s: make it, or leave the / at its end out to copy under that name", to)
-	case errors.Is(err, fs.ErrNotExist), err == nil:
-		if _, err := os.Stat(filepath.Dir(filepath.Clean(to))); err != nil {
-			return "", api.Errorf(api.CodeNotFound, "there is no folder %s: make it first", filepath.Dir(filepath.Clean(to)))
-		}
-		return to, nil
-	}
-	return "", err
-}
-
 // send copies into the task.
 func (p *copying) send(ctx context.Context, from, to string) error {
 	if from == "-" {
 		if isTerminal(p.in) {
 			return usage("mesita cp: - is a tar on standard input, and this is a terminal: as in `tar c . | mesita cp - %s:%s`", p.task, to)
 		}
-		return p.run(ctx, p.in, io.Discard, unpackAt(to))
+		return p.run(ctx, p.in, io.Discard, unpackAt(to, ""))
 	}
 	info, err := os.Lstat(from)
 	switch {
@@ -172,7 +168,7 @@ func (p *copying) send(ctx context.Context, from, to string) error {
 		w.CloseWithError(err)
 		packed <- err
 	}()
-	err = p.run(ctx, r, io.Discard, unpackAt(dir))
+	err = p.run(ctx, r, io.Discard, unpackAt(dir, "0"))
 	r.CloseWithError(errors.New("the task's tar takes nothing any more"))
 	if failed := <-packed; failed != nil && err == nil {
 		err = failed
@@ -180,7 +176,11 @@ func (p *copying) send(ctx context.Context, from, to string) error {
 	return p.copied(ctx, done, err)
 }
 
-func unpackAt(dir string) []string { return []string{"tar", "-C", dir, "-xpof", "-"} }
+// unpackAt is a tar that leaves the modes of folders alone that are there, with a mask of
+// modes if one is given. A tar whose entries have no folders before them needs the task's.
+func unpackAt(dir, mask string) []string {
+	return []string{"sh", "-c", unpackScript, "sh", dir, mask}
+}
 
 // remoteTarget is the folder in the task that a copy goes to, and its name there.
 func (p *copying) remoteTarget(ctx context.Context, to, name string, folder bool) (string, string, error) {
@@ -205,29 +205,20 @@ func (p *copying) run(ctx context.Context, in io.Reader, out io.Writer, command 
 	if in == nil {
 		in = strings.NewReader("")
 	}
-	said := &firstWords{}
+	said := &saidByTar{}
 	code, err := p.cl.Exec(ctx, p.task, client.ExecOptions{Command: command, Stdin: in, Stdout: out, Stderr: said})
 	switch {
 	case err != nil:
 		return err
+	case code == 1 && command[0] == "tar" && said.onlyChanges():
+		p.progress("the copy is whole, but files were written to meanwhile: %s", said)
+		return nil
 	case code == 126 || code == 127:
 		return api.Errorf(api.CodeFailed, "%s finds no %s that it may run, which a copy needs: %s", p.task, command[0], said)
 	case code != 0:
 		return api.Errorf(api.CodeFailed, "%s in %s ended with code %d, the copy is not complete: %s", command[0], p.task, code, said)
 	}
 	return nil
-}
-
-// firstWords keeps the beginning of what is written to it.
-type firstWords struct{ bytes.Buffer }
-
-func (w *firstWords) Write(b []byte) (int, error) {
-	w.Buffer.Write(b[:min(len(b), max(0, 1000-w.Len()))])
-	return len(b), nil
-}
-
-func (w *firstWords) String() string {
-	return strings.Join(strings.Split(strings.TrimSpace(w.Buffer.String()), "\n"), "; ")
 }
 
 // copied says how much was copied.
