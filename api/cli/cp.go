@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/mesita/mesita/api"
@@ -205,7 +206,10 @@ func (p *copying) run(ctx context.Context, in io.Reader, out io.Writer, command 
 	if in == nil {
 		in = strings.NewReader("")
 	}
-	said := &saidByTar{}
+	said, program := &saidByTar{}, command[0]
+	if slices.Contains(command, unpackScript) {
+		program = "tar" // which the script becomes
+	}
 	code, err := p.cl.Exec(ctx, p.task, client.ExecOptions{Command: command, Stdin: in, Stdout: out, Stderr: said})
 	switch {
 	case err != nil:
@@ -214,9 +218,9 @@ func (p *copying) run(ctx context.Context, in io.Reader, out io.Writer, command 
 		p.progress("the copy is whole, but files were written to meanwhile: %s", said)
 		return nil
 	case code == 126 || code == 127:
-		return api.Errorf(api.CodeFailed, "%s finds no %s that it may run, which a copy needs: %s", p.task, command[0], said)
+		return api.Errorf(api.CodeFailed, "%s finds no %s that it may run, which a copy needs: %s", p.task, program, said)
 	case code != 0:
-		return api.Errorf(api.CodeFailed, "%s in %s ended with code %d, the copy is not complete: %s", command[0], p.task, code, said)
+		return api.Errorf(api.CodeFailed, "%s in %s ended with code %d, the copy is not complete: %s", program, p.task, code, said)
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/mesita/mesita/api/cli/tree"
 )
 
-// A link that was named is followed, one in a folder that was named is not; what is no
+// A link that was named is followed, one in a folder that was named is not; what is not a
 // file is not made one.
 func TestLocalTarget(t *testing.T) {
 	dir := t.TempDir()

@@ -64,7 +64,7 @@ type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
-// What is no file is not replaced by one: not where it was named and not in a folder.
+// What is not a file is not replaced by one: not where it was named and not in a folder.
 func TestADeviceIsNotReplaced(t *testing.T) {
 	for kind, make := range map[string]func(string) error{
 		"pipe":   func(at string) error { return syscall.Mkfifo(at, 0o600) },
