@@ -15,11 +15,11 @@ import (
 // getMetrics tells what this node does, and, if it leads, what the cluster is: so a sum
 // over all nodes counts nothing twice.
 func getMetrics(c *call) (any, error) {
-	s := &meter.Scrape{}
+	s, sees := &meter.Scrape{}, c.sight(c.Store.View())
 	c.ofNode(s)
-	c.ofTasks(s)
+	c.ofTasks(s, sees.job)
 	if c.Cluster.IsLeader() {
-		c.ofCluster(s)
+		c.ofCluster(s, sees.job)
 	}
 	var b bytes.Buffer
 	if err := c.Meter.Write(&b, s); err != nil {
@@ -68,16 +68,16 @@ var raftStates = words("follower", "candidate", "leader", "shutdown")
 const usageWait = 2 * time.Second
 
 // ofTasks is what the tasks of this node use.
-func (c *call) ofTasks(s *meter.Scrape) {
+func (c *call) ofTasks(s *meter.Scrape, shown func(job string) bool) {
 	ctx, cancel := context.WithTimeout(c.R.Context(), usageWait)
 	defer cancel()
 	stats, err := c.Local.Stats(ctx)
 	if err == nil {
 		c.Meter.Use(stats, jobOf, time.Now())
 	}
-	c.Meter.Used(s)
+	c.Meter.Used(s, shown)
 	type sum struct{ mem, processes float64 }
-	var few meter.Few
+	few := meter.Few{Shown: shown}
 	var jobs []string
 	sums := map[string]*sum{}
 	for i := range stats {
@@ -100,7 +100,7 @@ func (c *call) ofTasks(s *meter.Scrape) {
 func jobOf(task string) string { return task[:max(0, strings.LastIndexByte(task, '.'))] }
 
 // ofCluster is what the cluster is and does.
-func (c *call) ofCluster(s *meter.Scrape) {
+func (c *call) ofCluster(s *meter.Scrape, shown func(job string) bool) {
 	v := c.Store.View()
 	nodes := map[string]float64{}
 	var has, free api.Resources
@@ -127,7 +127,7 @@ func (c *call) ofCluster(s *meter.Scrape) {
 		}
 	}
 	s.Gauge("mesita_incidents_open", "Failures that are not over.", open)
-	ofJobs(s, v, oom)
+	ofJobs(s, v, oom, shown)
 }
 
 func byState(s *meter.Scrape, name, help string, states []string, counts map[string]float64) {
@@ -157,8 +157,9 @@ func ofWork(s *meter.Scrape, v *fsm.View) {
 		api.TaskRunning.String(), api.TaskFinished.String(), api.TaskFailed.String(), api.TaskKilled.String()), tasks)
 }
 
-// ofJobs tells of each job that has not ended.
-func ofJobs(s *meter.Scrape, v *fsm.View, oom map[string]float64) {
+// ofJobs tells of each job that has not ended; of what the caller does not see, and of
+// what is too much, together.
+func ofJobs(s *meter.Scrape, v *fsm.View, oom map[string]float64, shown func(job string) bool) {
 	restarts := map[string]float64{}
 	for n := range v.Nodes() {
 		for t := range v.NodeTasks(n.ID) {
@@ -166,7 +167,7 @@ func ofJobs(s *meter.Scrape, v *fsm.View, oom map[string]float64) {
 		}
 	}
 	type sum struct{ running, waiting, limit, restarts, oom float64 }
-	var few meter.Few
+	few := meter.Few{Shown: shown}
 	var jobs []string
 	sums := map[string]*sum{}
 	for j := range v.Jobs() {

@@ -83,7 +83,7 @@ func TestWhatJobsUsedOnlyGrows(t *testing.T) {
 		at = at.Add(time.Minute)
 		m.Use(stats, jobOf, at)
 		s := &meter.Scrape{}
-		m.Used(s)
+		m.Used(s, func(string) bool { return true })
 		var b bytes.Buffer
 		if err := m.Write(&b, s); err != nil {
 			t.Fatal(err)

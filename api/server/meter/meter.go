@@ -149,14 +149,24 @@ func (m *Meter) Use(stats []api.TaskStats, job func(task string) string, at time
 	maps.DeleteFunc(m.used, func(_ string, u *used) bool { return at.Sub(u.seen) > keptFor })
 }
 
-// Used tells a scrape what jobs used.
-func (m *Meter) Used(s *Scrape) {
+// Used tells a scrape what jobs used; those that are not shown are counted together.
+func (m *Meter) Used(s *Scrape, shown func(job string) bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, job := range slices.Sorted(maps.Keys(m.used)) {
-		s.Counter("mesita_job_cpu_seconds_total", "CPU time that the tasks of a job used on this node, since its daemon started.", m.used[job].cpu, "job", job)
+	sums := map[string]used{}
+	for job, of := range m.used {
+		if job != "" && !shown(job) {
+			job = ""
+		}
+		sum := sums[job]
+		sum.cpu, sum.throttled = sum.cpu+of.cpu, sum.throttled+of.throttled
+		sums[job] = sum
+	}
+	for _, job := range slices.Sorted(maps.Keys(sums)) {
+		s.Counter("mesita_job_cpu_seconds_total", "CPU time that the tasks of a job used on this node, since its daemon started.",
+			sums[job].cpu, "job", job)
 		s.Counter("mesita_job_cpu_throttled_seconds_total", "Time that a limit of CPU held up the tasks of a job on this node, since its daemon started.",
-			m.used[job].throttled, "job", job)
+			sums[job].throttled, "job", job)
 	}
 }
 
@@ -220,15 +230,19 @@ func (s *Scrape) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// Few keeps the series of jobs within MaxJobs: it tells which a job is counted as.
-type Few struct{ known map[string]bool }
+// Few keeps the series of jobs within MaxJobs, and to those that are Shown: it tells
+// which a job is counted as.
+type Few struct {
+	Shown func(job string) bool
+	known map[string]bool
+}
 
-// Of is the job, or "" beyond the bound. Jobs have to be asked for in their order.
+// Of is the job, or "" if it is counted with others.
 func (f *Few) Of(job string) string {
 	if f.known == nil {
 		f.known = map[string]bool{}
 	}
-	if f.known[job] || len(f.known) < MaxJobs {
+	if f.known[job] || len(f.known) < MaxJobs && f.Shown(job) {
 		f.known[job] = true
 		return job
 	}
