@@ -154,7 +154,7 @@ func (a *app) tokenLs() *cli.Command {
 
 func (a *app) tokenRevoke() *cli.Command {
 	return &cli.Command{
-		Name: "revoke", Usage: "revoke a token", ArgsUsage: "TOKEN", Description: example("mesita token revoke k3f9x2ab", "mesita token revoke k3f9 --dry-run"),
+		Name: "revoke", Usage: "revoke a token", ArgsUsage: "TOKEN", Description: example("mesita token revoke ci", "mesita token revoke k3f9 --dry-run"),
 		Flags: []cli.Flag{option.DryRunFlag()},
 		Action: func(c *cli.Context) error {
 			if err := args(c, 1, 1, "token revoke TOKEN"); err != nil {
@@ -185,9 +185,9 @@ func noLife() error {
 	return api.FieldErrorf("ttl", "0 is not a time to live: give one up to 90 days, or leave it out")
 }
 
-// findToken finds a token by its id, or by the unique beginning of it.
+// findToken finds a token by its id, by its name, or by the unique beginning of its id.
 func findToken(c *cli.Context, cl *client.Client, id string) (*api.Token, error) {
-	var found []*api.Token
+	var found, named []*api.Token
 	for _, kind := range []api.TokenKind{api.TokenClient, api.TokenJoin} {
 		all, err := cl.Tokens(c.Context, kind)
 		if err != nil {
@@ -200,13 +200,19 @@ func findToken(c *cli.Context, cl *client.Client, id string) (*api.Token, error)
 			if api.BeginsID(t.ID, id) {
 				found = append(found, t)
 			}
+			if id != "" && t.Name == id {
+				named = append(named, t)
+			}
 		}
 	}
+	if len(named) > 0 {
+		found = named
+	}
 	if len(found) > 1 {
-		return nil, api.Errorf(api.CodeNotFound, "the ids of %s begin with %q: give more of it; `mesita token ls` and `mesita token ls --join` list them", api.Count(len(found), "token"), id)
+		return nil, api.Errorf(api.CodeNotFound, "%s are called, or begin with, %q: give a whole id; `mesita token ls` and `mesita token ls --join` list them", api.Count(len(found), "token"), id)
 	}
 	if len(found) == 0 {
-		return nil, api.Errorf(api.CodeNotFound, "no token %q: give an id, or the first %d or more of it; `mesita token ls` and `mesita token ls --join` list them", id, api.LeastOfID)
+		return nil, api.Errorf(api.CodeNotFound, "no token %q: give an id, the first %d or more of it, or a name; `mesita token ls` and `mesita token ls --join` list them", id, api.LeastOfID)
 	}
 	return found[0], nil
 }
