@@ -1,5 +1,10 @@
 package api
 
+import "time"
+
+// MostLost is how much work a task of a batch may begin anew so that nodes are evened out.
+const MostLost = 5 * time.Minute
+
 // Move is a task that would leave its node, or would not.
 type Move struct {
 	Task    string   `json:"task"`

@@ -103,6 +103,9 @@ func (a *app) awaitEmpty(c *cli.Context, cl *client.Client, n *api.NodeStatus) e
 // wouldDrain prints where the tasks of a node would go.
 func (a *app) wouldDrain(c *cli.Context, cl *client.Client, n *api.NodeStatus, deadline time.Duration) error {
 	p, err := cl.PlanDrain(c.Context, n.Name, deadline)
+	if olderLeader(err, "dry_run") {
+		return api.Errorf(api.CodeConflict, cannotSay+": nothing is done; upgrade mesita there first", n.Name)
+	}
 	if err != nil {
 		return err
 	}
@@ -213,25 +216,22 @@ func (a *app) mayEmpty(c *cli.Context, cl *client.Client, n *api.NodeStatus, dea
 	p, err := cl.PlanDrain(c.Context, n.Name, deadline)
 	switch {
 	case olderLeader(err, "dry_run"):
-		a.progress("! the leader runs an older mesita, which cannot say where the tasks of %s go", n.Name)
+		a.progress("! "+cannotSay, n.Name)
 		return true, nil
 	case err != nil:
 		return false, err
 	}
-	if p.Nowhere == 0 {
+	if p.Nowhere == 0 && !p.Partial {
 		a.progress("%s: %s", n.Name, drainText(p))
 		return true, nil
 	}
-	first := p.Moves[0]
-	for _, m := range p.Moves {
-		if m.To == "" && !m.Stays {
-			first = m
-			break
-		}
-	}
-	text := fmt.Sprintf("%s of %d on %s would have no other node to run on, the first is %s: %s", api.Count(p.Nowhere, "task"), len(p.Moves)+p.More, n.Name, first.Task, first.Why)
+	text := nowhereText(p)
 	if !isTerminal(a.in) || !isTerminal(a.err) {
-		return false, api.Errorf(api.CodeConflict, "%s; --yes does it all the same, `mesita node drain %s --dry-run` lists all", text, n.Name)
+		by := "" // what is listed depends on it
+		if deadline > 0 {
+			by = " --deadline " + deadline.String()
+		}
+		return false, api.Errorf(api.CodeConflict, "%s; --yes does it all the same, `mesita node drain %s%s --dry-run` lists all", text, n.Name, by)
 	}
 	if !a.agreed(c.Context, "%s\n%s all the same?", text, strings.ToUpper(what[:1])+what[1:]) {
 		a.progress("nothing is done")
@@ -239,6 +239,28 @@ func (a *app) mayEmpty(c *cli.Context, cl *client.Client, n *api.NodeStatus, dea
 	}
 	return true, nil
 }
+
+// nowhereText says what of a drain has no other node, or may have none: nobody knows of
+// what was not looked at.
+func nowhereText(p *api.DrainPlan) string {
+	all := len(p.Moves) + p.More
+	if p.Nowhere == 0 {
+		return fmt.Sprintf("%s on %s may have no other node to run on: more would happen than is looked at", api.Count(all, "task"), p.Node)
+	}
+	text := fmt.Sprintf("%s of %d on %s would have no other node to run on", api.Count(p.Nowhere, "task"), all, p.Node)
+	for _, m := range p.Moves {
+		if m.To == "" && !m.Stays {
+			text += fmt.Sprintf(", the first is %s: %s", m.Task, m.Why)
+			break
+		}
+	}
+	if p.Partial {
+		text += "; others may have none either, as more would happen than is looked at"
+	}
+	return text
+}
+
+const cannotSay = "the leader runs an older mesita, which cannot say where the tasks of %s go"
 
 // olderLeader reports whether a request was refused by who does not know a parameter of it.
 func olderLeader(err error, param string) bool {

@@ -31,14 +31,17 @@ type fake struct {
 	drain   int      // tasks left on fir
 	parts   map[string]*api.PartitionStatus
 	now     time.Time
-	noLocal bool          // as cluster set has it
-	old     bool          // it changes one at a time
-	raced   int           // so often something is changed meanwhile
-	long    bool          // all names and texts of it are
-	silent  bool          // a node is, when asked what its tasks use
-	hangs   chan struct{} // if not nil, hears of each question what tasks use, none of which is answered
-	dir     string        // of its tasks
-	sick    string        // why the node that answers has no leader; "" = it has one
+	noLocal bool               // as cluster set has it
+	old     bool               // it changes one at a time
+	raced   int                // so often something is changed meanwhile
+	long    bool               // all names and texts of it are
+	silent  bool               // a node is, when asked what its tasks use
+	hangs   chan struct{}      // if not nil, hears of each question what tasks use, none of which is answered
+	dir     string             // of its tasks
+	plan    *api.RebalancePlan // if not nil, instead of its own
+	empties *api.DrainPlan     // the same of a drain
+	alter   func(*api.Task)    // changes a task that is looked at by itself
+	sick    string             // why the node that answers has no leader; "" = it has one
 }
 
 func newFake(socket string) (*fake, error) {
@@ -330,7 +333,10 @@ func (f *fake) task(id string) (*api.Task, error) {
 	for _, t := range f.tasks() {
 		if t.ID == id {
 			if f.looks["move "+id] > 0 && f.looks["moves"] > 0 {
-				t.Attempt, t.Node = 2, "elm"
+				t.Attempt, t.Node = 2, "oak"
+			}
+			if f.alter != nil {
+				f.alter(t)
 			}
 			return t, nil
 		}
@@ -441,6 +447,9 @@ func (f *fake) writeRoutes(handle func(string, func(*http.Request) (any, error))
 	}))
 	f.waitingRoutes(handle)
 	handle("POST /v1/tasks/{id}/stop", func(r *http.Request) (any, error) {
+		if f.jobs["web"].Hold {
+			return nil, api.RestartOnHold("web", r.PathValue("id"))
+		}
 		f.looks["move "+r.PathValue("id")]++
 		return f.task(r.PathValue("id"))
 	})
@@ -454,6 +463,9 @@ func (f *fake) writeRoutes(handle func(string, func(*http.Request) (any, error))
 	})
 	handle("POST /v1/nodes/{ref}/drain", func(r *http.Request) (any, error) {
 		if r.URL.Query().Get("dry_run") != "" {
+			if f.old {
+				return nil, api.FieldErrorf("dry_run", "is unknown")
+			}
 			return f.planDrain(r.PathValue("ref")), nil
 		}
 		f.looks["drain "+r.PathValue("ref")]++

@@ -106,7 +106,9 @@ func one[T any](w io.Writer, c *cli.Context, v T, name string, show func(io.Writ
 	case "yaml":
 		return printYAML(w, v)
 	case "name":
-		fmt.Fprintln(w, name)
+		if name != "" {
+			fmt.Fprintln(w, name)
+		}
 		return nil
 	}
 	return show(w)

@@ -16,8 +16,8 @@ import (
 func (a *app) rebalanceCommand() *cli.Command {
 	return &cli.Command{
 		Name: "rebalance", Usage: "move a few tasks from full nodes to empty ones, as after a join or a resume",
-		Description: "The scheduler chooses where they go. One task moves at a time: it ends, starts elsewhere and is healthy there before\n" +
-			"the next one moves, so a service has all but one of its tasks. Left alone is what is frozen, on hold, of a gang or\n" +
+		Description: "The scheduler chooses where they go. One task moves at a time: it ends, starts elsewhere, and is healthy there for\n" +
+			"--up-for before the next one moves, so a service has all but one of its tasks; one that ends there ends it all. Left alone is what is frozen, on hold, of a gang or\n" +
 			"not healthy, runs at most once, or would begin more than 5 minutes of work anew, and what has no other node.\n" +
 			"It ends when no move would leave the new node as empty as the old one. Ctrl-C stops further moves.\n\n" +
 			example("mesita rebalance --dry-run", "mesita rebalance --partition prod --max-moves 5"),
@@ -27,6 +27,7 @@ func (a *app) rebalanceCommand() *cli.Command {
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would move, and do nothing"},
 			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "also services of one task, which nobody serves while it moves"},
 			planFormatFlag(),
+			option.SpanFlag("up-for", 3*time.Second, "`TIME` for which a moved task has to run until the next one moves"),
 			option.SpanFlag("timeout", 5*time.Minute, "the most `TIME` to wait for each task"),
 		},
 		Action: func(c *cli.Context) error {
@@ -41,6 +42,9 @@ func (a *app) rebalanceCommand() *cli.Command {
 				return err
 			}
 			p, err := cl.PlanRebalance(c.Context, c.String("partition"), c.Int("max-moves"))
+			if e, ok := err.(*api.Error); ok && e.Field == "max_moves" {
+				return option.InFlag("max-moves", err)
+			}
 			if err != nil {
 				return err
 			}
@@ -111,29 +115,41 @@ func (a *app) rebalance(c *cli.Context, cl *client.Client, p *api.RebalancePlan)
 	if ok, err := a.mayBeAlone(c, p); !ok {
 		return err
 	}
-	moved := 0
-	for i, m := range p.Moves {
-		if c.Context.Err() != nil {
-			a.progress("stopped: %s moved, %d did not", api.Count(moved, "task"), len(p.Moves)-i)
-			return nil
+	v := &mover{app: a, Client: cl, upFor: option.Span(c, "up-for"), timeout: option.Span(c, "timeout")}
+	moved, stayed, failed := 0, 0, 0
+	var err error
+	for _, m := range p.Moves {
+		begin, why := time.Now(), ""
+		if why, err = v.move(c.Context, m); err != nil {
+			break
 		}
-		begin := time.Now()
-		done, err := a.moveTask(c, cl, m)
-		if err != nil {
-			return err
+		if why != "" {
+			stayed++
+			a.progress("%s stays on %s: %s", m.Task, m.From, why)
+			continue
 		}
-		if done {
-			moved++
-			fmt.Fprintf(a.out, "%s  %s → %s  %.1fs\n", m.Task, m.From, m.To, time.Since(begin).Seconds())
-		}
+		moved++
+		fmt.Fprintf(a.out, "%s  %s → %s  %.1fs\n", m.Task, m.From, m.To, time.Since(begin).Seconds())
 	}
-	if c.Context.Err() == nil {
-		a.progress("%s moved: the fullest and the emptiest node were %s apart, and are %s", api.Count(moved, "task"), percent(p.Spread), percent(p.Then))
-		if p.More {
-			a.progress(moreMoves)
-		}
+	text := api.Count(moved, "task") + " moved"
+	if stayed > 0 {
+		text += fmt.Sprintf(", %d stayed", stayed)
 	}
-	return nil
+	if v.told {
+		failed = 1
+		text += ", 1 was told to move and does not run as planned yet"
+	}
+	if rest := len(p.Moves) - moved - stayed - failed; rest > 0 {
+		text += fmt.Sprintf(", %d not begun", rest)
+	}
+	a.progress("%s", text)
+	switch {
+	case c.Context.Err() != nil:
+		return context.Cause(c.Context)
+	case err == nil && p.More:
+		a.progress(moreMoves)
+	}
+	return err
 }
 
 // mayBeAlone reports whether services may have no task while their only one moves.
@@ -154,68 +170,6 @@ func (a *app) mayBeAlone(c *cli.Context, p *api.RebalancePlan) (bool, error) {
 		return false, exitError(1)
 	}
 	return true, nil
-}
-
-// moveTask moves a task if it is as the plan has it, waits until it runs again, and
-// reports whether it did.
-func (a *app) moveTask(c *cli.Context, cl *client.Client, m api.Move) (bool, error) {
-	if why, err := unlikePlanned(c.Context, cl, m); err != nil || why != "" {
-		a.skipped(err, m, why)
-		return false, err
-	}
-	if err := cl.StopTask(c.Context, m.Task, true); err != nil {
-		return false, err
-	}
-	end := time.Now().Add(option.Span(c, "timeout"))
-	for {
-		t, err := cl.Task(c.Context, m.Task)
-		switch {
-		case c.Context.Err() != nil:
-			a.progress("%s was told to move, and starts elsewhere by itself", m.Task)
-			return false, nil
-		case api.ErrorCode(err) == api.CodeNotFound || err == nil && t.State.Final():
-			a.progress("%s has ended, and starts nowhere", m.Task)
-			return false, nil
-		case err != nil:
-			return false, err
-		case t.Attempt > m.Attempt && t.State == api.TaskRunning && (t.Healthy == nil || *t.Healthy):
-			if t.Node != m.To {
-				return false, api.Errorf(api.CodeConflict, "%s started on %s, not on %s as planned: the cluster has changed meanwhile; the moves after it are not made: run it again", m.Task, t.Node, m.To)
-			}
-			return true, nil
-		case time.Now().After(end):
-			return false, api.Errorf(api.CodeTimeout, "%s does not run again after %s; the moves after it are not made: `mesita why %s` says why", m.Task, option.Span(c, "timeout"), m.Task)
-		}
-		select {
-		case <-c.Context.Done():
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
-}
-
-func (a *app) skipped(err error, m api.Move, why string) {
-	if err == nil {
-		a.progress("%s stays on %s: %s", m.Task, m.From, why)
-	}
-}
-
-// unlikePlanned is why a task is not moved any more, as things have changed since the
-// plan was made; "" if they have not.
-func unlikePlanned(ctx context.Context, cl *client.Client, m api.Move) (string, error) {
-	t, err := cl.Task(ctx, m.Task)
-	switch {
-	case api.ErrorCode(err) == api.CodeNotFound:
-		return "it has ended", nil
-	case err != nil:
-		return "", err
-	case t.Attempt != m.Attempt || t.Node != m.From || t.State != api.TaskRunning || t.Desired != api.DesiredRun:
-		return "it is not as it was when the plan was made", nil
-	}
-	j, err := cl.Job(ctx, m.Job)
-	if err == nil && j.Spec.Kind == api.KindService && j.Counts.Running < j.Spec.Tasks() {
-		return "not all tasks of its job run now", nil
-	}
-	return "", err
 }
 
 // movedTasks are the names of what moves, a line each.

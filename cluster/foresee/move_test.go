@@ -130,7 +130,7 @@ func (w *world) move(rt *rapid.T, m api.Move) {
 	before := w.View()
 	was, j := before.Task(m.Task), before.Job(m.Job)
 	loads := loadsOf(before)
-	if was.Attempt != m.Attempt || was.Node != m.From || j.Spec.AtMostOnce || was.Partition == "pack" || was.Frozen || j.Spec.Kind == api.KindBatch && now.Sub(was.Started) > mostLost {
+	if was.Attempt != m.Attempt || was.Node != m.From || j.Spec.AtMostOnce || was.Partition == "pack" || was.Frozen || j.Spec.Kind == api.KindBatch && now.Sub(was.Started) > api.MostLost {
 		rt.Fatalf("%+v is not to move: %+v", m, was)
 	}
 	if alone := j.Spec.Kind == api.KindService && j.Spec.Tasks() == 1; alone != m.Alone {

@@ -13,11 +13,10 @@ import (
 )
 
 // Bounds of a plan that evens out nodes: how often the scheduler is asked where a task
-// would go, how many that stay it names, and how much work a task of a batch may lose.
+// would go, and how many that stay it names.
 const (
 	maxAsked = 400
 	maxLeft  = 20
-	mostLost = 5 * time.Minute
 )
 
 // slight is what rounding may make of a difference of loads.
@@ -255,7 +254,7 @@ func (b *balance) immovable(t *api.Task) string {
 		return "it is of a gang"
 	case j.Spec.Kind == api.KindService && (t.Version != j.Version || j.Counts.Running < j.Spec.Tasks()):
 		return "not all tasks of its job run as they are to"
-	case j.Spec.Kind != api.KindService && b.now.Sub(t.Started) > mostLost:
+	case j.Spec.Kind != api.KindService && b.now.Sub(t.Started) > api.MostLost:
 		return "it would begin " + api.Duration(b.now.Sub(t.Started).Round(time.Minute)).String() + " of work anew"
 	}
 	return ""

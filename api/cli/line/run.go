@@ -83,9 +83,12 @@ func Words(values []string) string { return cli.NewStringSlice(values...).Serial
 // refused is an error of the library about a value, in this program's words.
 func (g given) refused(err error) error {
 	_, isSwitch := g.flag.(*cli.BoolFlag)
+	_, isReal := g.flag.(*cli.Float64Flag)
 	switch {
 	case isSwitch:
 		return api.FieldErrorf(g.name(), "%q is neither true nor false: write it without a value for true", g.value)
+	case err.Error() == "parse error" && !isReal:
+		return api.FieldErrorf(g.name(), "%q is not a whole number", g.value)
 	case err.Error() == "parse error":
 		return api.FieldErrorf(g.name(), "%q is not a number", g.value)
 	}
