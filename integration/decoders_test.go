@@ -26,8 +26,9 @@ var decoding = map[string][]string{
 // elsewhere are the packages whose decoding a target of another package reaches,
 // and those that read but what the user who runs them wrote.
 var elsewhere = map[string]string{
-	"cluster": "api/server FuzzPeerBodies",
-	"api/cli": "", // the user's own session file, and the lines of a trace of logs
+	"cluster":                    "api/server FuzzPeerBodies",
+	"api/cli":                    "", // the user's own session file, and the lines of a trace of logs
+	"api/server/openapi/conform": "", // what the server under test answered
 }
 
 // TestEveryDecoderIsFuzzed: a package that takes bytes of a disk or a network
