@@ -14,6 +14,7 @@ const (
 	MaxFilesSize  Bytes = 64 << 20
 	maxFileName         = 255
 	executableTag       = ":executable"
+	ownNames            = ".mesita-" // begins the names of what a node puts into a task's folder, such as its notice
 )
 
 // FileValue is what a spec has of a file that was uploaded: "sha256:…", and
@@ -80,6 +81,8 @@ func (t *TaskSpec) validateFiles() error {
 		switch {
 		case name == "" || path.Clean(name) != name || path.IsAbs(name) || name == "." || name == ".." || strings.HasPrefix(name, "../") || strings.ContainsRune(name, 0):
 			return FieldErrorf("files", "%q is not a name in the task's folder: write app.conf or etc/app.conf", name)
+		case strings.HasPrefix(name, ownNames) || strings.Contains(name, "/"+ownNames):
+			return FieldErrorf("files", "%q is a name that mesita itself uses: give it another", name)
 		case len(name) > maxFileName:
 			return FieldErrorf("files", "%.32q… has a name of %d bytes, at most %d are allowed", name, len(name), maxFileName)
 		case value == "":

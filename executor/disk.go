@@ -8,6 +8,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/executor/usage"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -77,12 +78,30 @@ func (d *disk) take(l *look, log *slog.Logger) {
 	l.full, l.message = d.found(free, total, log)
 }
 
+// reserve is how much of a disk of that size stays free.
+func (d *disk) reserve(total int64) int64 {
+	if d.cfg.DiskReserve != 0 {
+		return d.cfg.DiskReserve
+	}
+	return min(diskReserve, total/20)
+}
+
+// room refuses, as a disk that is full does, to put so many bytes on the disk where less
+// than what is kept free would be left.
+func (d *disk) room(bytes int64) error {
+	free, total, err := d.cfg.DiskFree(d.cfg.DataDir)
+	if err != nil {
+		return nil // writing tells
+	}
+	if limit := d.reserve(total); free-bytes < limit {
+		return fmt.Errorf("%s more on the disk of %s, of which %s is free and %s stays so: %w", api.Bytes(bytes), d.cfg.DataDir, api.Bytes(free), api.Bytes(limit), unix.ENOSPC)
+	}
+	return nil
+}
+
 // found takes in how much is free. d.mu is held.
 func (d *disk) found(free, total int64, log *slog.Logger) (full bool, message string) {
-	limit := d.cfg.DiskReserve
-	if limit == 0 {
-		limit = min(diskReserve, total/20)
-	}
+	limit := d.reserve(total)
 	d.last = usage.Space{Free: free, Reserve: limit}
 	if d.fine = (time.Time{}); free-limit > diskSpare {
 		d.fine = d.cfg.Now().Add(diskFresh)

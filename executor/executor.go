@@ -134,6 +134,7 @@ func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
 		synced:  make(chan struct{}), wake: make(chan struct{}, 1),
 		disk: &disk{cfg: &cfg},
 	}
+	e.prepare.Room = e.disk.room
 	e.cores = cores.New(nil, nil)
 	if cfg.Cores != nil {
 		e.cores = cores.New(cfg.Cores, cores.Look("", cfg.Cores.Cores()))

@@ -46,6 +46,8 @@ func bounds() map[string][]string {
 		"partitions":                                       {n(api.MaxPartitions)},
 		"characters of a name":                             {n(api.MaxName)},
 		"a program that is uploaded":                       {api.Bytes(api.MaxBlob).String()},
+		"files of a task":                                  {n(api.MaxFiles)},
+		"files of a task, together":                        {api.MaxFilesSize.String()},
 		"a request to the API, a file for `apply`":         {api.Bytes(exchange.MaxBody).String()},
 		"rights of a token":                                {n(api.MaxRights)},
 		"rows of a list":                                   {n(api.MaxRows)},
@@ -56,11 +58,11 @@ func bounds() map[string][]string {
 		"a join token, if it does not say `--ttl`":         {hours(auth.JoinTTL)},
 		"a client token, at most":                          {hours(auth.ClientTTL)},
 		"a certificate of a node, renewed at half of that": {hours(tlsconf.DefaultLife)},
-		"`--cpus`":              {api.DefaultCPUs.String()},
-		"`--mem`":               {api.DefaultMem.String()},
-		"`--stop-grace`":        {hours(time.Duration(api.DefaultStopGrace))},
-		"`--restart-delay`":     {hours(time.Duration(api.DefaultDelay))},
-		"`--restart-max-delay`": {hours(time.Duration(api.DefaultMaxDelay))},
+		"`--cpus`":                                         {api.DefaultCPUs.String()},
+		"`--mem`":                                          {api.DefaultMem.String()},
+		"`--stop-grace`":                                   {hours(time.Duration(api.DefaultStopGrace))},
+		"`--restart-delay`":                                {hours(time.Duration(api.DefaultDelay))},
+		"`--restart-max-delay`":                            {hours(time.Duration(api.DefaultMaxDelay))},
 	}
 }
 

@@ -215,12 +215,12 @@ func (p *copying) run(ctx context.Context, in io.Reader, out io.Writer, command 
 	case err != nil:
 		return err
 	case code == 1 && command[0] == "tar" && said.onlyChanges():
-		p.progress("the copy is whole, but files were written to meanwhile: %s", said)
+		p.progress("the copy is whole, but files were written to meanwhile: %s", printable(said.String()))
 		return nil
 	case code == 126 || code == 127:
-		return api.Errorf(api.CodeFailed, "%s finds no %s that it may run, which a copy needs: %s", p.task, program, said)
+		return api.Errorf(api.CodeFailed, "%s finds no %s that it may run, which a copy needs: %s", p.task, program, printable(said.String()))
 	case code != 0:
-		return api.Errorf(api.CodeFailed, "%s in %s ended with code %d, the copy is not complete: %s", program, p.task, code, said)
+		return api.Errorf(api.CodeFailed, "%s in %s ended with code %d, the copy is not complete: %s", program, p.task, code, printable(said.String()))
 	}
 	return nil
 }

@@ -35,6 +35,9 @@ func getBlob(c *call) (any, error) {
 			return nil, err
 		}
 	}
+	if v := c.Store.View(); c.R.Method == http.MethodHead && v.Index() > 0 && v.Blob(d) == nil { // an upload of which the cluster was not told was cut off
+		return nil, api.Errorf(api.CodeNotFound, "program %s was not uploaded, or not whole", d)
+	}
 	content, size, err := c.Local.OpenBlob(d)
 	if api.ErrorCode(err) == api.CodeNotFound && c.ID.Role != api.RoleNode && c.R.Method == get {
 		return c.blobElsewhere(d, err)

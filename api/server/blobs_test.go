@@ -29,3 +29,15 @@ func TestBlobs(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+// What was kept here and of which the cluster was not told, as the upload was cut off in
+// between, is uploaded again: else it could be named by no job.
+func TestAnUploadThatTheClusterDoesNotKnow(t *testing.T) {
+	n := newLeader(t)
+	token := n.token(api.RoleOperator)
+	path := "/v1/blobs/" + helloDigest
+	n.blobs[helloDigest] = []byte("hello")
+	n.send(request{method: "HEAD", path: path, token: token}).want(t, 404)
+	n.send(request{method: "PUT", path: path, body: "hello", token: token}).want(t, 200)
+	n.send(request{method: "HEAD", path: path, token: token}).want(t, 200)
+}

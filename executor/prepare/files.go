@@ -26,6 +26,11 @@ func (p *Preparer) PutFiles(id string, s *api.TaskSpec, who isolation.Program) (
 	if len(s.Files) == 0 {
 		return nil
 	}
+	p.putting.Lock()
+	defer p.putting.Unlock()
+	if err := p.fit(s); err != nil {
+		return err
+	}
 	root, err := os.OpenRoot(p.Folders.Dir(id))
 	if err != nil {
 		return fmt.Errorf("put the task's files: %w", err)
@@ -40,6 +45,33 @@ func (p *Preparer) PutFiles(id string, s *api.TaskSpec, who isolation.Program) (
 		if err := p.putFile(root, name, s.Files[name], int(who.UID), int(who.GID)); err != nil {
 			return fmt.Errorf("put the task's file %s: %w", name, err)
 		}
+	}
+	return nil
+}
+
+// fit refuses files that are larger than any may be together, whatever the cluster was
+// told of their sizes, or than the disk has room for.
+func (p *Preparer) fit(s *api.TaskSpec) error {
+	size := int64(0)
+	for _, value := range s.Files {
+		digest, _, _ := api.ParseFile(value)
+		content, bytes, err := p.Open(digest)
+		if err != nil {
+			return err
+		}
+		size += bytes
+		if err := content.Close(); err != nil {
+			return err
+		}
+	}
+	if size > int64(api.MaxFilesSize) {
+		return &Error{text: fmt.Sprintf("its files have %s together, at most %s are allowed", api.Bytes(size), api.MaxFilesSize)}
+	}
+	if p.Room == nil {
+		return nil
+	}
+	if err := p.Room(size); err != nil {
+		return fmt.Errorf("put the task's files: %w", err)
 	}
 	return nil
 }

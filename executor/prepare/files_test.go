@@ -3,6 +3,7 @@ package prepare
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -121,6 +122,35 @@ func TestFilesThatCannotBePut(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("%v, %v are left", left, err)
+	}
+}
+
+// Files are not put where less would be left of the disk than stays free, and no more of
+// them than any task may have, whatever the cluster believes that they are.
+func TestFilesHaveToFit(t *testing.T) {
+	for name, c := range map[string]struct {
+		each int64
+		room error
+		says string
+	}{
+		"a disk without room": {5, fmt.Errorf("10B more: %w", unix.ENOSPC), "10B more"},
+		"more than may be":    {int64(api.MaxFilesSize)/2 + 1, nil, "at most 64MiB are allowed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, s, dir := withFiles(t)
+			asked := int64(0)
+			p.Room = func(bytes int64) error { asked = bytes; return c.room }
+			p.Open = func(string) (io.ReadCloser, int64, error) {
+				return io.NopCloser(strings.NewReader("12345")), c.each, nil
+			}
+			err := p.PutFiles("web.3/2", s, nobody)
+			if err == nil || !strings.Contains(err.Error(), c.says) || OfDisk(err) != (c.room != nil) || c.room != nil && asked != 2*c.each {
+				t.Errorf("%v, asked for %d bytes", err, asked)
+			}
+			if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+				t.Errorf("%v, %v are there", left, err)
+			}
+		})
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/isolation"
@@ -30,7 +31,10 @@ type Preparer struct {
 	Folders *Folders
 	Temps   *Temps
 	Program func(digest, command string) string               // path of an uploaded program, by the name that the command begins with; of all of them for none
-	Open    func(digest string) (io.ReadCloser, int64, error) // the content of an upload
+	Open    func(digest string) (io.ReadCloser, int64, error) // the content of an upload, and its bytes
+	Room    func(bytes int64) error                           // refuses to put so many bytes on the disk; nil: it is not asked
+
+	putting sync.Mutex // files, of one task at a time: each looks what the one before it has left
 }
 
 // Error is why a task cannot start here, in words for its user. Any other error
