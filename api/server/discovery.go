@@ -20,8 +20,16 @@ type target struct {
 	Labels  map[string]string `json:"labels"`
 }
 
+// targetKinds are asked apart: Prometheus sends the credentials of a scrape job to all that
+// it scrapes in it, and what answers on the port of a task may be anybody's.
+var targetKinds = words("node", "task")
+
 // discover lists what there is to ask of metrics, as http_sd_configs of Prometheus reads it.
 func discover(c *call) (any, error) {
+	kind := c.Query.OneOf("kind", targetKinds...)
+	if c.Query.Err != nil {
+		return nil, c.Query.Err
+	}
 	v := c.Store.View()
 	sees := c.sight(v)
 	out := []target{}
@@ -30,8 +38,13 @@ func discover(c *call) (any, error) {
 		if n.State == api.NodeGone || n.Addr == "" {
 			continue
 		}
-		out = append(out, target{[]string{n.Addr}, map[string]string{"__scheme__": "https", "__meta_mesita_kind": "node",
-			"__meta_mesita_node": n.Name, "__meta_mesita_state": n.State.String()}})
+		if kind != "task" {
+			out = append(out, target{[]string{n.Addr}, map[string]string{"__scheme__": "https", "__meta_mesita_kind": "node",
+				"__meta_mesita_node": n.Name, "__meta_mesita_state": n.State.String()}})
+		}
+		if kind == "node" {
+			continue
+		}
 		host, _, err := net.SplitHostPort(n.Addr)
 		if err != nil {
 			continue
@@ -42,7 +55,7 @@ func discover(c *call) (any, error) {
 				continue
 			}
 			tasks++
-			out = append(out, target{[]string{net.JoinHostPort(host, strconv.Itoa(port))}, map[string]string{"__meta_mesita_kind": "task",
+			out = append(out, target{[]string{net.JoinHostPort(host, strconv.Itoa(port))}, map[string]string{"__scheme__": "http", "__meta_mesita_kind": "task",
 				"__meta_mesita_node": n.Name, "__meta_mesita_job": t.Job, "__meta_mesita_task": t.ID, "__meta_mesita_partition": t.Partition}})
 		}
 	}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -132,16 +133,26 @@ func TestDiscovery(t *testing.T) {
 	do(t, n.store, &fsm.TaskPlace{Meta: meta, Placements: []fsm.Placement{{Job: "sums", Attempt: 1, NodeID: "oak",
 		Resources: &api.Resources{CPUs: s.CPUs, Mem: s.Mem, Ports: api.Ranges{{First: 20001, Last: 20001}}}, Ports: map[string]int{"metrics": 20001}}}})
 	do(t, n.store, &fsm.TaskReport{Meta: meta, Statuses: []api.TaskStatus{{Task: "sums.0", Attempt: 1, NodeID: "oak", State: api.TaskRunning, PID: 7, Time: testTime}}})
-	ask := func(token string) []target {
-		r := n.send(request{method: "GET", path: discoveryPath, token: token})
+	ask := func(token, query string) []target {
+		r := n.send(request{method: "GET", path: discoveryPath + query, token: token})
 		r.want(t, 200)
 		return into[[]target](t, r)
 	}
-	got := ask(n.token(api.RoleViewer))
-	if len(got) != 2 || got[0].Targets[0] != "10.0.0.1:5050" || got[0].Labels["__scheme__"] != "https" || got[1].Targets[0] != "10.0.0.1:20001" || got[1].Labels["__meta_mesita_task"] != "sums.0" {
+	viewer := n.token(api.RoleViewer)
+	got := ask(viewer, "")
+	if len(got) != 2 || got[0].Targets[0] != "10.0.0.1:5050" || got[0].Labels["__scheme__"] != "https" || got[1].Targets[0] != "10.0.0.1:20001" || got[1].Labels["__meta_mesita_task"] != "sums.0" || got[1].Labels["__scheme__"] != "http" {
 		t.Errorf("%+v", got)
 	}
-	if got := ask(n.with("", "viewer@prod")); len(got) != 1 {
+	if got := ask(n.with("", "viewer@prod"), ""); len(got) != 1 {
 		t.Errorf("who does not see the job is told of its task: %+v", got)
+	}
+	for i, kind := range targetKinds {
+		if one := ask(viewer, "?kind="+kind); !reflect.DeepEqual(one, got[i:i+1]) {
+			t.Errorf("kind=%s: %+v", kind, one)
+		}
+	}
+	r := n.send(request{method: "GET", path: discoveryPath + "?kind=tasks", token: viewer})
+	if r.want(t, 400); !strings.Contains(string(r.body), `"tasks\" is none of node, task`) {
+		t.Errorf("%s", r.body)
 	}
 }

@@ -59,6 +59,7 @@ func params() map[string]openapi.Param {
 	say("only of this kind", openapi.Param{Of: api.Kind(0)}, "kind")
 	say("only of this kind", openapi.Param{Of: api.TokenKind(0)}, "/v1/tokens?kind")
 	say("only those in this state", openapi.Param{Of: api.JobState(0)}, "/v1/jobs?state")
+	say("only nodes, or only tasks; not given: both", openapi.Param{Words: targetKinds}, discoveryPath+"?kind")
 	say("what is done", openapi.Param{Words: auth.Actions()}, "action")
 	say("a row for each of these", openapi.Param{Words: api.ReportWays}, "by")
 	say("only one of the two", openapi.Param{Words: logStreams}, "stream")
