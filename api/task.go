@@ -291,6 +291,8 @@ type TaskStats struct {
 	// Sampled is when this was so, since its node booted; 0: an older node did not say.
 	// What is between two of them is exact, however long an answer is on its way.
 	Sampled time.Duration `json:"sampledNs,omitempty"`
+	// Began is when the attempt did, by the same clock; told by the node itself alone.
+	Began time.Duration `json:"-"`
 }
 
 // Throttle is how much a limit of CPU held something up so far.

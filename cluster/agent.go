@@ -138,7 +138,7 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Agent{cfg: cfg, log: cfg.Log, stack: newStack(), up: make(chan struct{}), gone: make(chan struct{}), claimed: make(chan struct{}), session: newSession(), meter: meter.New(cfg.Version), started: uint64(cfg.Now().UnixNano())}, nil
+	return &Agent{cfg: cfg, log: cfg.Log, stack: newStack(), up: make(chan struct{}), gone: make(chan struct{}), claimed: make(chan struct{}), session: newSession(), meter: meter.New(cfg.Version, clock.Uptime()), started: uint64(cfg.Now().UnixNano())}, nil
 }
 
 // Run starts the node, calls ready once it can serve, and blocks until ctx

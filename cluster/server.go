@@ -236,7 +236,14 @@ func resizes(ctx context.Context, in <-chan server.Size) <-chan keeper.Size {
 	return sizes
 }
 
-func (l local) Stats(ctx context.Context) ([]api.TaskStats, error) { return l.exec.Stats(ctx), nil }
+// Stats leaves out what could not be asked for before ctx ended, and says so.
+func (l local) Stats(ctx context.Context) ([]api.TaskStats, error) {
+	stats := l.exec.Stats(ctx)
+	if ctx.Err() != nil {
+		return stats, api.Errorf(api.CodeUnavailable, "what its tasks use was not told in time: %v", context.Cause(ctx))
+	}
+	return stats, nil
+}
 
 func (l local) HasBlob(digest string) bool { return l.exec.HasBlob(digest) }
 

@@ -176,7 +176,7 @@ func (e *Executor) Stats(ctx context.Context) []api.TaskStats {
 	if e.ask(ctx, func() {
 		for _, a := range e.loop.tasks {
 			if a.state.hasProcess() {
-				out = append(out, api.TaskStats{Task: a.task.ID, Attempt: a.n, CPULimit: api.MilliCPU(a.spec.CPULimit), Bounds: e.boundsOf(a), OwnCPUs: cores.List(a.rec.Cores)})
+				out = append(out, api.TaskStats{Task: a.task.ID, Attempt: a.n, CPULimit: api.MilliCPU(a.spec.CPULimit), Bounds: e.boundsOf(a), OwnCPUs: cores.List(a.rec.Cores), Began: a.rec.Up})
 			}
 		}
 	}) != nil {
@@ -199,7 +199,7 @@ func (e *Executor) Stats(ctx context.Context) []api.TaskStats {
 	running := out[:0]
 	for i, is := range out {
 		if st := used[i]; st != nil {
-			st.Task, st.Attempt, st.CPULimit, st.Bounds, st.OwnCPUs = is.Task, is.Attempt, is.CPULimit, is.Bounds, is.OwnCPUs
+			st.Task, st.Attempt, st.CPULimit, st.Bounds, st.OwnCPUs, st.Began = is.Task, is.Attempt, is.CPULimit, is.Bounds, is.OwnCPUs, is.Began
 			running = append(running, *st)
 		}
 	}

@@ -219,7 +219,7 @@ func TestRealTask(t *testing.T) {
 		t.Fatal(err)
 	}
 	stats := r.Stats(t.Context())
-	if len(stats) != 1 || stats[0].Task != "web.0" || stats[0].Processes < 1 {
+	if len(stats) != 1 || stats[0].Task != "web.0" || stats[0].Processes < 1 || stats[0].Began <= 0 || stats[0].Began > stats[0].Sampled {
 		t.Fatalf("stats %+v", stats)
 	}
 	var out bytes.Buffer

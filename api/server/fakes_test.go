@@ -340,6 +340,8 @@ type fakeLocal struct {
 	logs  func(ctx context.Context, q LogQuery, emit func(*LogPiece) error) error
 	exec  func(ctx context.Context, r ExecRequest, start func() (ExecIO, error)) (int, error)
 	stats []api.TaskStats
+
+	statsErr error
 }
 
 func (f *fakeLocal) Logs(ctx context.Context, q LogQuery, emit func(*LogPiece) error) error {
@@ -350,7 +352,7 @@ func (f *fakeLocal) Exec(ctx context.Context, r ExecRequest, start func() (ExecI
 	return f.exec(ctx, r, start)
 }
 
-func (f *fakeLocal) Stats(context.Context) ([]api.TaskStats, error) { return f.stats, nil }
+func (f *fakeLocal) Stats(context.Context) ([]api.TaskStats, error) { return f.stats, f.statsErr }
 
 func (f *fakeLocal) HasBlob(d string) bool {
 	f.mu.Lock()

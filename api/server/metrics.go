@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"strings"
 	"time"
@@ -67,15 +68,17 @@ var raftStates = words("follower", "candidate", "leader", "shutdown")
 // usageWait is how long a scrape waits for the figures of tasks.
 const usageWait = 2 * time.Second
 
-// ofTasks is what the tasks of this node use.
+// ofTasks is what the tasks of this node use. What is not a sum over time is left out
+// when not all is known.
 func (c *call) ofTasks(s *meter.Scrape, shown func(job string) bool) {
 	ctx, cancel := context.WithTimeout(c.R.Context(), usageWait)
 	defer cancel()
 	stats, err := c.Local.Stats(ctx)
-	if err == nil {
-		c.Meter.Use(stats, jobOf, time.Now())
+	c.Meter.Use(stats, jobOf, time.Now())
+	c.Meter.Used(s, cmp.Or(c.ID.Token, c.ID.Actor), shown)
+	if err != nil {
+		return // of some tasks alone it would be less than they use
 	}
-	c.Meter.Used(s, shown)
 	type sum struct{ mem, processes float64 }
 	few := meter.Few{Shown: shown}
 	var jobs []string

@@ -2,7 +2,9 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +63,58 @@ func TestMetricsAreConventional(t *testing.T) {
 	}
 }
 
+// What only some tasks use is not told as what the node does, but it counts as used.
+func TestWhatIsNotKnownIsNotTold(t *testing.T) {
+	n := newLeader(t)
+	token := n.token(api.RoleOperator)
+	n.stats = []api.TaskStats{{Task: "web.0", Attempt: 1, CPUTime: 3 * time.Second, Mem: 7}}
+	for _, err := range []error{nil, context.DeadlineExceeded} {
+		n.statsErr = err
+		r := n.send(request{method: "GET", path: "/metrics", token: token})
+		r.want(t, 200)
+		for line, told := range map[string]bool{"mesita_node_tasks 1": err == nil, `mesita_job_memory_bytes{job="web"} 7`: err == nil, `mesita_job_cpu_seconds_total{job="web"} 3`: true} {
+			name, _, _ := strings.Cut(line, " ")
+			if strings.Contains(string(r.body), "\n"+line+"\n") != told || !told && strings.Contains(string(r.body), "\n"+name+" ") {
+				t.Errorf("%v: %s is told: %v", err, line, !told)
+			}
+		}
+	}
+}
+
+// To who sees only some jobs, what the others used never becomes less while they come
+// into sight and leave it.
+func TestHiddenJobsAreACounter(t *testing.T) {
+	n := newLeader(t)
+	operator, reader := n.token(api.RoleOperator), n.with("", "viewer@default")
+	want := func(step string, lines ...string) {
+		t.Helper()
+		r := n.send(request{method: "GET", path: "/metrics", token: reader})
+		r.want(t, 200)
+		var got []string
+		for line := range strings.Lines(string(r.body)) {
+			if strings.HasPrefix(line, "mesita_job_cpu_seconds_total") {
+				got = append(got, strings.TrimSpace(line))
+			}
+		}
+		if !slices.Equal(got, lines) {
+			t.Errorf("%s: %q, want %q", step, got, lines)
+		}
+	}
+	web := api.TaskStats{Task: "web.0", Attempt: 1, CPUTime: 3 * time.Second}
+	n.stats = []api.TaskStats{web}
+	want("there is no such job", `mesita_job_cpu_seconds_total{job=""} 3`)
+	n.send(request{method: "POST", path: "/v1/jobs", body: webJob, token: operator}).want(t, 201)
+	web.CPUTime = 10 * time.Second
+	n.stats = []api.TaskStats{web}
+	want("it is in sight", `mesita_job_cpu_seconds_total{job=""} 3`, `mesita_job_cpu_seconds_total{job="web"} 10`)
+	n.send(request{method: "POST", path: "/v1/jobs/web/stop", token: operator}).want(t, 200)
+	n.send(request{method: "DELETE", path: "/v1/jobs/web", token: operator}).want(t, 200)
+	want("it is removed", `mesita_job_cpu_seconds_total{job=""} 3`)
+	web.CPUTime = 11 * time.Second
+	n.stats = []api.TaskStats{web}
+	want("it is not in sight", `mesita_job_cpu_seconds_total{job=""} 4`)
+}
+
 // Sums of the cluster are told once, by who leads.
 func TestTheLeaderAloneTellsOfTheCluster(t *testing.T) {
 	_, oak, elm := twoNodes(t)
@@ -79,12 +133,12 @@ func TestTheLeaderAloneTellsOfTheCluster(t *testing.T) {
 // What a job used only grows while its tasks come and go, and no cluster has more series
 // than the bound.
 func TestWhatJobsUsedOnlyGrows(t *testing.T) {
-	m, at := meter.New("1"), testTime
+	m, at := meter.New("1", 0), testTime
 	use := func(stats ...api.TaskStats) string {
 		at = at.Add(time.Minute)
 		m.Use(stats, jobOf, at)
 		s := &meter.Scrape{}
-		m.Used(s, func(string) bool { return true })
+		m.Used(s, "", func(string) bool { return true })
 		var b bytes.Buffer
 		if err := m.Write(&b, s); err != nil {
 			t.Fatal(err)
@@ -100,8 +154,8 @@ func TestWhatJobsUsedOnlyGrows(t *testing.T) {
 	}{
 		{[]api.TaskStats{task("web.0", 1, 5), task("web.1", 1, 1)}, "6"},
 		{[]api.TaskStats{task("web.0", 1, 7)}, "8"},
-		{[]api.TaskStats{task("web.0", 2, 1), task("web.1", 1, 1)}, "10"}, // web.1 was not there for a look
-		{nil, "10"},
+		{[]api.TaskStats{task("web.0", 2, 1), task("web.1", 1, 1)}, "9"}, // web.1 was not there for a look
+		{nil, "9"},
 	} {
 		if got := use(step.stats...); !strings.Contains(got, "\nmesita_job_cpu_seconds_total{job=\"web\"} "+step.want+"\n") {
 			t.Errorf("want %s in\n%s", step.want, got)

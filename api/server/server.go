@@ -250,7 +250,7 @@ func New(cfg Config) *Server {
 		s.MaxStreams = DefaultStreams
 	}
 	if s.Meter == nil {
-		s.Meter = meter.New(cfg.Version)
+		s.Meter = meter.New(cfg.Version, 0)
 	}
 	s.table = routeTable(s)
 	for _, r := range s.table {

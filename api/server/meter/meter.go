@@ -6,12 +6,8 @@ package meter
 
 import (
 	"io"
-	"maps"
-	"slices"
-	"sync"
 	"time"
 
-	"github.com/mesita/mesita/api"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/common/expfmt"
@@ -30,24 +26,24 @@ type Meter struct {
 	waits    prometheus.Histogram
 	commits  prometheus.Histogram
 
-	mu   sync.Mutex
-	used map[string]*used // by job
-	last map[string]last  // by task
+	jobs *jobs
 }
 
-// New makes one for a version of mesita.
-func New(version string) *Meter {
+// New makes one for a version of mesita, of a daemon that started so long after its node
+// booted.
+func New(version string, begun time.Duration) *Meter {
 	histogram := func(name, help string, buckets ...float64) prometheus.Histogram {
 		return prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "mesita_build_info", Help: "1, with the version of mesita.",
 		ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
-	m := &Meter{registry: prometheus.NewRegistry(), used: map[string]*used{}, last: map[string]last{},
+	m := &Meter{registry: prometheus.NewRegistry(), jobs: newJobs(begun),
 		answers: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mesita_http_requests_total",
 			Help: "Answered requests by route and class of status."}, []string{"method", "path", "code"}),
 		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "mesita_http_request_duration_seconds",
-			Help: "How long requests took that are not held open.", Buckets: []float64{.001, .005, .025, .1, .5, 2.5, 10}}, []string{"method", "path"}),
+			Help:    "How long requests took, of routes without streams, uploads, downloads and wait=.",
+			Buckets: []float64{.001, .005, .025, .1, .5, 2.5, 10}}, []string{"method", "path"}),
 		passes: histogram("mesita_scheduler_pass_duration_seconds", "How long a pass of the scheduler took, on the node that led.",
 			.0001, .0005, .0025, .01, .05, .25, 1, 5),
 		waits: histogram("mesita_scheduler_wait_seconds", "How long tasks had waited when they were placed, by the node that led.",
@@ -102,71 +98,6 @@ func (m *Meter) Placed(waited time.Duration) {
 func (m *Meter) Committed(took time.Duration) {
 	if m != nil {
 		m.commits.Observe(took.Seconds())
-	}
-}
-
-// used is what the tasks of a job used on this node since the daemon started.
-type used struct {
-	cpu, throttled float64
-	seen           time.Time // when it last had a task
-}
-
-// keptFor is how long a job is told that has no task here any more.
-const keptFor = time.Hour
-
-// last is what an attempt had used when it was last looked at.
-type last struct {
-	attempt        int
-	cpu, throttled time.Duration
-}
-
-// Use adds up what tasks of this node used, by job. What an attempt used after the last
-// look before its end is not seen.
-func (m *Meter) Use(stats []api.TaskStats, job func(task string) string, at time.Time) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	now := make(map[string]last, len(stats))
-	for _, s := range stats {
-		name := job(s.Task)
-		if m.used[name] == nil && len(m.used) >= MaxJobs {
-			name = ""
-		}
-		u := m.used[name]
-		if u == nil {
-			u = &used{}
-			m.used[name] = u
-		}
-		was := m.last[s.Task]
-		if was.attempt != s.Attempt {
-			was = last{}
-		}
-		u.seen = at
-		u.cpu += max(0, s.CPUTime-was.cpu).Seconds()
-		u.throttled += max(0, s.Throttled-was.throttled).Seconds()
-		now[s.Task] = last{s.Attempt, s.CPUTime, s.Throttled}
-	}
-	m.last = now
-	maps.DeleteFunc(m.used, func(_ string, u *used) bool { return at.Sub(u.seen) > keptFor })
-}
-
-// Used tells a scrape what jobs used; those that are not shown are counted together.
-func (m *Meter) Used(s *Scrape, shown func(job string) bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	sums := map[string]used{}
-	for job, of := range m.used {
-		if job != "" && !shown(job) {
-			job = ""
-		}
-		sum := sums[job]
-		sum.cpu, sum.throttled = sum.cpu+of.cpu, sum.throttled+of.throttled
-		sums[job] = sum
-	}
-	for _, job := range slices.Sorted(maps.Keys(sums)) {
-		s.Counter("mesita_job_cpu_seconds_total", "CPU time that the tasks of a job used on this node, since its daemon started.",
-			sums[job].cpu, "job", job)
-		s.Counter("mesita_job_cpu_throttled_seconds_total", "Time that a limit of CPU held up the tasks of a job on this node, since its daemon started.",
-			sums[job].throttled, "job", job)
 	}
 }
 
