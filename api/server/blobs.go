@@ -74,13 +74,18 @@ func (c *call) blobElsewhere(digest string, none error) (any, error) {
 	if b == nil || c.ID.Forwarded {
 		return nil, none
 	}
+	var there, away []string
 	for _, id := range b.Nodes {
-		if n := c.Store.View().Node(id); n == nil || n.State == api.NodeGone || id == c.Cluster.NodeID() {
-			continue
+		switch n := c.Store.View().Node(id); {
+		case n == nil || n.State == api.NodeGone || id == c.Cluster.NodeID():
+		case n.State == api.NodeReady || n.State == api.NodeDraining:
+			there = append(there, id)
+		default:
+			away = append(away, id)
 		}
-		if answered, err := c.RelayTo(id); answered {
-			return exchange.Done{}, err
-		}
+	}
+	if answered, err := c.RelayToAny(append(there, away...)); answered {
+		return exchange.Done{}, err
 	}
 	return nil, none
 }
@@ -160,8 +165,12 @@ func recordBlob(c *call) (any, error) {
 	if in.Blob == nil || !api.ValidDigest(in.Blob.Digest) || len(in.Blob.Name) > maxBlobName || in.Blob.Size < 0 || in.Blob.Size > api.MaxBlob {
 		return nil, api.FieldErrorf("blob", "is not a program that was uploaded")
 	}
-	if n := c.Store.View().Node(in.NodeID); n == nil || n.State == api.NodeGone {
+	n := c.Store.View().Node(in.NodeID)
+	if n == nil || n.State == api.NodeGone {
 		return nil, api.FieldErrorf("nodeID", "is not a node of the cluster")
+	}
+	if n.Name != c.ID.Via {
+		return nil, api.Errorf(api.CodeNotAllowed, "node %s may not tell what node %s holds", c.ID.Via, n.Name)
 	}
 	b := api.Blob{Digest: in.Blob.Digest, Name: in.Blob.Name, Size: in.Blob.Size, Created: in.Blob.Created}
 	return c.Do(&fsm.BlobPut{Meta: c.Meta(), Blob: &b, NodeID: in.NodeID})

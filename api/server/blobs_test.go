@@ -1,9 +1,12 @@
 package server
 
 import (
+	"net/http"
 	"testing"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/fsm"
 )
 
 // helloDigest is of "hello".
@@ -40,4 +43,53 @@ func TestAnUploadThatTheClusterDoesNotKnow(t *testing.T) {
 	n.send(request{method: "HEAD", path: path, token: token}).want(t, 404)
 	n.send(request{method: "PUT", path: path, body: "hello", token: token}).want(t, 200)
 	n.send(request{method: "HEAD", path: path, token: token}).want(t, 200)
+}
+
+// An upload is had as long as one node holds it that answers: whoever lost it, is damaged
+// or is silent is passed over, all in the time of one read.
+func TestAnUploadIsHadFromAnyHolder(t *testing.T) {
+	w := newWorld()
+	store := newStore(t)
+	nodes := []*testNode{newTestNode(t, w, "oak", store)}
+	w.lead("oak")
+	for _, id := range []string{"elm", "fir", "ash"} {
+		addNode(t, store, id)
+		nodes = append(nodes, newTestNode(t, w, id, store))
+	}
+	for _, n := range nodes[1:] {
+		do(t, store, &fsm.BlobPut{Meta: fsm.Meta{At: testTime}, Blob: &api.Blob{Digest: helloDigest, Size: 5}, NodeID: n.id})
+	}
+	token := nodes[0].token(api.RoleOperator)
+	get := request{method: "GET", path: "/v1/blobs/" + helloDigest, token: token}
+	nodes[0].send(get).want(t, 404)
+	silent := make(chan struct{})
+	defer close(silent)
+	nodes[2].hang.Store(&silent)
+	nodes[3].blobs[helloDigest] = []byte("hello")
+	if r := nodes[0].send(get); r.StatusCode != 200 || string(r.body) != "hello" {
+		t.Errorf("%d %q", r.StatusCode, r.body)
+	}
+	if nodes[1].asked.Load() == 0 || nodes[2].asked.Load() == 0 {
+		t.Error("the test asked no node that does not have it")
+	}
+}
+
+// Which node holds an upload is told by that node alone.
+func TestWhoTellsOfUploads(t *testing.T) {
+	_, oak, elm := twoNodes(t)
+	body := blobHeld{&api.Blob{Digest: helloDigest, Size: 5}, "elm"}
+	q := request{method: "POST", path: "/v1/internal/blobs", body: body, token: oak.token(api.RoleAdmin)}
+	oak.send(q).want(t, 403)
+	elm.send(q).want(t, 403) // and is not passed on as the node's own
+	oak.send(request{method: q.method, path: q.path, body: body, cert: "elm"}).want(t, 403)
+	asked := http.Header{auth.HeaderForwarded: {"1"}}
+	q.header = asked
+	oak.send(q).want(t, 403)
+	q.cert = "oak"
+	oak.send(q).want(t, 403)
+	if b := oak.store.View().Blob(helloDigest); b != nil {
+		t.Errorf("the cluster took %+v", b)
+	}
+	q.cert = "elm"
+	oak.send(q).want(t, 200)
 }

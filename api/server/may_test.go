@@ -94,7 +94,7 @@ func TestEveryRouteForEveryRight(t *testing.T) {
 					case cluster != "":
 						may = may && scope == ""
 					}
-					r := n.send(request{method: rt.Method, path: path, body: body, token: token})
+					r := n.send(request{method: rt.Method, path: path, body: body, token: token, cert: passedBy(rt), header: passedOn(rt)})
 					// A job or task that the caller does not see is not there.
 					hidden := rt.Method != "PUT" && strings.Contains(rt.Path, "{id}") && object != "" && !slices.Contains(covered, partition)
 					refused := r.StatusCode == http.StatusForbidden

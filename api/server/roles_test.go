@@ -7,6 +7,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/server/exchange"
 )
 
 // least is the least role that may use each route. It is written out here
@@ -31,6 +32,21 @@ var least = map[string]api.Role{
 	"POST /v1/internal/blobs": api.RoleOperator,
 }
 
+// passedBy is the certificate of the node that passes a request on, where only nodes send it.
+func passedBy(rt *exchange.Route) string {
+	if rt.Between {
+		return "oak"
+	}
+	return ""
+}
+
+func passedOn(rt *exchange.Route) http.Header {
+	if rt.Between {
+		return http.Header{auth.HeaderForwarded: {"1"}}
+	}
+	return nil
+}
+
 func TestEveryRouteForEveryRole(t *testing.T) {
 	n := newLeader(t)
 	tokens := map[api.Role]string{api.RoleNone: ""}
@@ -50,7 +66,7 @@ func TestEveryRouteForEveryRole(t *testing.T) {
 		}
 		path := strings.NewReplacer("{id}", "nothing", "{ref}", "nothing", "{topic}", "nothing", "{digest}", "nothing", "{path...}", "no/thing").Replace(rt.Path)
 		for role, token := range tokens {
-			r := n.send(request{method: rt.Method, path: path, token: token})
+			r := n.send(request{method: rt.Method, path: path, token: token, cert: passedBy(rt), header: passedOn(rt)})
 			refused := r.StatusCode == http.StatusUnauthorized || r.StatusCode == http.StatusForbidden
 			if refused != (role < need) {
 				t.Errorf("%s as %s: status %d", name, role, r.StatusCode)
@@ -70,7 +86,7 @@ func TestEveryRouteRefusesUnknownParameters(t *testing.T) {
 		if rt.Action == auth.BeNode || rt.Method == http.MethodHead {
 			continue
 		}
-		if e := n.send(request{method: rt.Method, path: path + "?nonsense=1", token: token}).want(t, 400); e.Field != "nonsense" {
+		if e := n.send(request{method: rt.Method, path: path + "?nonsense=1", token: token, cert: passedBy(rt), header: passedOn(rt)}).want(t, 400); e.Field != "nonsense" {
 			t.Errorf("%s %s: %+v", rt.Method, rt.Path, e)
 		}
 	}

@@ -151,6 +151,6 @@ func peerRoutes(s *Server) []*exchange.Route {
 		{Method: get, Path: "/v1/internal/ring", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(getRing), Local: true, Answer: &api.GossipRing{}, Summary: "the keys of gossip"},
 		{Method: get, Path: "/v1/internal/feed", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(watchFeed), Query: words("after"), Local: true, Stream: true, Answer: FeedRow{}, Summary: "what a node needs to know of the state, as it changes; after is the index that it holds"},
 		{Method: get, Path: "/v1/internal/assignments", Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(watchAssignments), Query: words("node"), Stream: true, Answer: AssignmentsDelta{}, Summary: "what a node should run, as it changes"},
-		{Method: post, Path: "/v1/internal/blobs", Routine: true, Action: auth.Upload, Scope: auth.OfAny, Handle: s.on(recordBlob), Body: blobHeld{}, Answer: api.Blob{}, Summary: "that a node holds an uploaded program"},
+		{Method: post, Path: "/v1/internal/blobs", Routine: true, Between: true, Action: auth.Upload, Scope: auth.OfAny, Handle: s.on(recordBlob), Body: blobHeld{}, Answer: api.Blob{}, Summary: "that a node holds an uploaded program"},
 	}
 }

@@ -89,7 +89,11 @@ func (c *Call) prepare(cred auth.Credentials) (err error) {
 		return err
 	}
 	c.cred = cred
-	if err = c.identify(); err == nil && !c.ID.Unverified {
+	err = c.identify()
+	if err == nil && c.Route.Between && !c.ID.Forwarded {
+		err = api.Errorf(api.CodeNotAllowed, "%s is between nodes", c.Route.Path)
+	}
+	if err == nil && !c.ID.Unverified {
 		err = c.Route.check(c.ID)
 	}
 	if err != nil {

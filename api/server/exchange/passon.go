@@ -92,6 +92,7 @@ type way struct {
 	leader string        // given up when that one leads no more; "" = not a matter of the lead
 	passOn bool          // to is not the leader, and is asked to pass it on
 	within time.Duration // for the connection; 0 = as long as the transport tries
+	search bool          // another node is asked if this one does not have it
 }
 
 // connection is what is known of the connection of a request.

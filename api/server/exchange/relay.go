@@ -53,8 +53,13 @@ func (c *Call) relay(ctx context.Context, w way, path string) (answered bool, er
 		req.Header.Set(headerPassOn, "1")
 	}
 	stopGuard := c.guard(ctx, w.leader, cancel)
+	stopSearch := func() bool { return true }
+	if w.search {
+		stopSearch = context.AfterFunc(ctx, func() { cancel(errors.New("no answer in time")) })
+	}
 	res, err := rt.RoundTrip(req)
 	stopGuard()
+	stopSearch()
 	conn.stop()
 	if err != nil {
 		return false, sendError(sendCtx, nodeID, err, conn.made.Load())
@@ -65,6 +70,9 @@ func (c *Call) relay(ctx context.Context, w way, path string) (answered bool, er
 	}
 	if res.Header.Get(headerNotLeader) != "" {
 		return false, api.Errorf(api.CodeUnavailable, "node %s does not lead any more", nodeID)
+	}
+	if w.search && res.StatusCode != http.StatusOK {
+		return false, refusal(res)
 	}
 	if res.StatusCode == http.StatusUnauthorized && (c.ID.Unverified || c.Route.Action == auth.Nothing) {
 		c.Auth.Failed(c.R)
@@ -97,6 +105,30 @@ func (c *Call) RelayTo(nodeID string) (answered bool, err error) {
 		return false, err
 	}
 	return c.Relay(c.R.Context(), nodeID, c.R.URL.Path)
+}
+
+// maxSearch is how many nodes are asked for what one of them has.
+const maxSearch = 8
+
+// RelayToAny sends a request that reads what some nodes have to one after the other,
+// until one answers with it: all in the time that a read takes, which a silent one
+// cannot use up. It is false if nothing was answered to the caller.
+func (c *Call) RelayToAny(nodeIDs []string) (answered bool, err error) {
+	if err := c.keepRequest(); err != nil {
+		return false, err
+	}
+	nodeIDs = nodeIDs[:min(len(nodeIDs), maxSearch)]
+	end := time.Now().Add(c.Patience.Read)
+	for i, id := range nodeIDs {
+		share := time.Until(end) / time.Duration(len(nodeIDs)-i)
+		ctx, cancel := context.WithTimeout(c.R.Context(), share)
+		answered, err = c.relay(ctx, way{to: id, within: share, search: true}, c.R.URL.Path)
+		cancel()
+		if answered || c.R.Context().Err() != nil {
+			return answered, err
+		}
+	}
+	return false, err
 }
 
 // sendError is CodeUnknown unless the request cannot have been acted on, as no

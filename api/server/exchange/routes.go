@@ -19,6 +19,7 @@ type Route struct {
 	Action  auth.Action
 	Scope   auth.Scope
 	Nodes   bool // and a node in its own name, though the route is for users
+	Between bool // only a node sends it, for a user whose credentials it passes on
 	Summary string
 	Handle  func(*Call) (any, error)
 	Query   []string             // known parameters
