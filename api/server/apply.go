@@ -28,6 +28,7 @@ type applying struct {
 	in     api.ApplyRequest
 	is     *fsm.View // as things are
 	shall  *fsm.View // with the partitions as they shall be
+	planOn *fsm.View // as things are, but for what is to be uploaded before
 	cmd    *fsm.ApplyAll
 	ended  []string // batches that would run again, which is not asked for
 	answer api.ApplyAnswer
@@ -36,7 +37,8 @@ type applying struct {
 // applyAll makes partitions and jobs be as the body says, or refuses all of it. Rights
 // are asked for each by itself, as it is and as it shall be.
 func applyAll(c *call) (any, error) {
-	a := &applying{call: c, dry: c.Query.Flag("dry_run"), is: c.Store.View(), cmd: &fsm.ApplyAll{Meta: c.Meta()}, answer: api.ApplyAnswer{Items: []api.Applied{}}}
+	is := c.Store.View()
+	a := &applying{call: c, dry: c.Query.Flag("dry_run"), is: is, planOn: is, cmd: &fsm.ApplyAll{Meta: c.Meta()}, answer: api.ApplyAnswer{Items: []api.Applied{}}}
 	if c.Query.Err != nil {
 		return nil, c.Query.Err
 	}
@@ -252,7 +254,9 @@ func (a *applying) job(s *api.JobSpec) error {
 	}
 	same := old != nil && reflect.DeepEqual(old.Spec, s)
 	if a.dry {
-		s = uploaded(a.is, s)
+		if a.planOn, err = a.uploaded(a.planOn, s); err != nil {
+			return err
+		}
 	}
 	switch {
 	case same && !old.Stop && (old.Spec.Kind == api.KindBatch || !old.State.Ended()):
@@ -334,7 +338,7 @@ func (a *applying) planned() (any, error) {
 	}
 	var plans map[string]*api.Plan
 	err := a.Ponder(func(ctx context.Context) (err error) {
-		plans, err = a.Planner.PlanAll(ctx, a.is, a.cmd)
+		plans, err = a.Planner.PlanAll(ctx, a.planOn, a.cmd)
 		return err
 	})
 	if err != nil {

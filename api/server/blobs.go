@@ -172,6 +172,6 @@ func recordBlob(c *call) (any, error) {
 	if n.Name != c.ID.Via {
 		return nil, api.Errorf(api.CodeNotAllowed, "node %s may not tell what node %s holds", c.ID.Via, n.Name)
 	}
-	b := api.Blob{Digest: in.Blob.Digest, Name: in.Blob.Name, Size: in.Blob.Size, Created: in.Blob.Created}
+	b := api.Blob{Digest: in.Blob.Digest, Name: in.Blob.Name, Size: in.Blob.Size, Created: c.Now()} // by which it may be forgotten
 	return c.Do(&fsm.BlobPut{Meta: c.Meta(), Blob: &b, NodeID: in.NodeID})
 }

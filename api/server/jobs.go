@@ -136,7 +136,6 @@ func createJob(c *call) (any, error) {
 	}
 	cmd := &fsm.JobCreate{Meta: c.Meta(), Spec: s, Request: key, Filled: filled}
 	if c.Query.Flag("dry_run") {
-		cmd.Spec = uploaded(view, s)
 		return c.plan(view, s, cmd)
 	}
 	if c.Query.Err != nil {
@@ -157,8 +156,12 @@ func (c *call) plan(v *fsm.View, s *api.JobSpec, cmd fsm.Command) (any, error) {
 	if c.Query.Err != nil {
 		return nil, c.Query.Err
 	}
+	v, err := c.uploaded(v, s)
+	if err != nil {
+		return nil, err
+	}
 	var plan *api.Plan
-	err := c.Ponder(func(ctx context.Context) (err error) {
+	err = c.Ponder(func(ctx context.Context) (err error) {
 		plan, err = c.Planner.Plan(ctx, v, s, cmd)
 		return err
 	})
@@ -217,26 +220,23 @@ func applyJob(c *call) (any, error) {
 		cmd = &fsm.JobCreate{Meta: c.Meta(), Spec: s, Request: key, IfRevision: ifRevision, Filled: filled}
 	}
 	if dry {
-		update.Spec = uploaded(view, s)
-		if create, ok := cmd.(*fsm.JobCreate); ok {
-			create.Spec = update.Spec
-		}
 		return c.plan(view, s, cmd)
 	}
 	return c.propose(cmd, key)
 }
 
-// uploaded is a spec without what is not uploaded: a dry run is not stopped by that, as
-// it is uploaded before it is done.
-func uploaded(v *fsm.View, s *api.JobSpec) *api.JobSpec {
+// uploaded is the state as it is once a spec's program and files are there: a dry run is
+// not stopped by that, as they are uploaded before it is done.
+func (c *call) uploaded(v *fsm.View, s *api.JobSpec) (*fsm.View, error) {
+	f := v.Fork()
 	for digest := range s.Uploads() {
-		if v.Blob(digest) == nil {
-			without := *s
-			without.Program, without.Files = "", nil
-			return &without
+		if f.View().Blob(digest) == nil {
+			if _, err := f.Do(&fsm.BlobPut{Meta: c.Meta(), Blob: &api.Blob{Digest: digest}, NodeID: c.Cluster.NodeID()}); err != nil {
+				return nil, err
+			}
 		}
 	}
-	return s
+	return f.View(), nil
 }
 
 // propose proposes a command that may make a job. Keys of requests are of all
