@@ -1,6 +1,10 @@
 package fsm
 
-import "github.com/mesita/mesita/api"
+import (
+	"time"
+
+	"github.com/mesita/mesita/api"
+)
 
 // programRow is how often versions of jobs, present and kept, need an upload, as their
 // program or a file; one that none needs has no row.
@@ -69,4 +73,22 @@ func (x *tx) countProgram(digest string, n int) {
 		return
 	}
 	x.programs.ReplaceOrInsert(row)
+}
+
+// UnusedUploads are digests of uploads of before a time that no version of a job needs,
+// at most so many. There are none as long as tasks may run a version that is not kept.
+func (v *View) UnusedUploads(before time.Time, most int) []string {
+	if !v.Does(RunningVersions) {
+		return nil
+	}
+	var out []string
+	for b := range v.t.blobs.all() {
+		if len(out) == most {
+			break
+		}
+		if b.Created.Before(before) && get(v.t.programs.BTreeG, &programRow{digest: b.Digest}) == nil {
+			out = append(out, b.Digest)
+		}
+	}
+	return out
 }

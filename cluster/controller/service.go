@@ -87,21 +87,42 @@ func (d *decision) replace(j *api.Job, old []string, running, have int) {
 	}
 }
 
-// lookEvery is how often it is looked for incidents and tokens that are too old.
+// lookEvery is how often it is looked for incidents, tokens and uploads that are too old.
 const lookEvery = time.Hour
 
+// KeepUploads is how long an upload is kept that no job needs: from one that was made for
+// a job on, it takes a client minutes at most until it submits that.
+const KeepUploads = 24 * time.Hour
+
+// maxUnused is how many uploads are forgotten at a time, each with an event, and nextUnused
+// when the next are.
+const (
+	maxUnused  = 500
+	nextUnused = time.Minute
+)
+
 // forget removes what is too old, while the time is to be trusted.
-func (c *Controller) forget(v *fsm.View, now time.Time) []fsm.Command {
+func (c *Controller) forget(v *fsm.View, now time.Time) (out []fsm.Command) {
 	c.look = now.Add(lookEvery)
-	old := v.TooOld(fsm.Meta{At: now, Actor: "controller"})
+	m := fsm.Meta{At: now, Actor: "controller"}
+	old, unused := v.TooOld(m), v.UnusedUploads(now.Add(-KeepUploads), maxUnused)
 	switch {
-	case old == nil:
+	case old == nil && unused == nil:
 		return nil
 	case !c.cfg.Forgets():
 		c.look = now.Add(unsure)
 		return nil
 	}
-	return []fsm.Command{old}
+	if old != nil {
+		out = append(out, old)
+	}
+	if unused != nil {
+		out = append(out, &fsm.BlobRemove{Meta: m, Digests: unused})
+	}
+	if len(unused) == maxUnused {
+		c.look = now.Add(nextUnused)
+	}
+	return out
 }
 
 // unsure is how often it is asked whether the time is to be trusted by now.
