@@ -52,6 +52,8 @@ type Config struct {
 	// Fetch writes a program that another node holds; nil if there is none to
 	// ask.
 	Fetch func(ctx context.Context, digest string, w io.Writer) error
+	// Needed reports whether a job of the cluster may yet run a program; nil if nobody knows.
+	Needed func(digest string) bool
 
 	Now      func() time.Time                                 // default time.Now
 	Uptime   func() time.Duration                             // default clock.Uptime

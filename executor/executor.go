@@ -114,7 +114,7 @@ func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
 	if cfg.Hidden, err = hidden(&cfg); err != nil {
 		return nil, err
 	}
-	cache, err := blobs.Open(filepath.Join(cfg.DataDir, "blobs"), cfg.BlobCache)
+	cache, err := blobs.Open(filepath.Join(cfg.DataDir, "blobs"), cfg.BlobCache, cfg.Needed)
 	if err != nil {
 		return nil, err
 	}

@@ -75,6 +75,11 @@ func (x *tx) countProgram(digest string, n int) {
 	x.programs.ReplaceOrInsert(row)
 }
 
+// Uses reports whether a version of a job needs an upload.
+func (v *View) Uses(digest string) bool {
+	return get(v.t.programs.BTreeG, &programRow{digest: digest}) != nil
+}
+
 // UnusedUploads are digests of uploads of before a time that no version of a job needs,
 // at most so many. There are none as long as tasks may run a version that is not kept.
 func (v *View) UnusedUploads(before time.Time, most int) []string {
@@ -86,7 +91,7 @@ func (v *View) UnusedUploads(before time.Time, most int) []string {
 		if len(out) == most {
 			break
 		}
-		if b.Created.Before(before) && get(v.t.programs.BTreeG, &programRow{digest: b.Digest}) == nil {
+		if b.Created.Before(before) && !v.Uses(b.Digest) {
 			out = append(out, b.Digest)
 		}
 	}

@@ -99,4 +99,7 @@ func TestAProgramIsUsedWhileAVersionIsKept(t *testing.T) {
 		t.Fatal("the job is there")
 	}
 	removed(2, "again", "old")
+	if NewStore(nil).View().Uses("again") {
+		t.Error("a node that knows of no job says that one needs a program")
+	}
 }

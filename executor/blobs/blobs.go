@@ -23,8 +23,9 @@ import (
 
 // Cache is a folder of programs.
 type Cache struct {
-	dir   string
-	limit int64
+	dir    string
+	limit  int64
+	needed func(digest string) bool
 
 	naming sync.Mutex // one link to a program is made at a time
 	files  sync.Mutex // one file is put or removed at a time; taken before mu
@@ -48,8 +49,9 @@ type blob struct {
 const temp = "incoming-"
 
 // Open reads the cache in dir, which it makes if needed, of at most limit
-// bytes.
-func Open(dir string, limit int64) (*Cache, error) {
+// bytes. What needed says of a program is whether a job may yet run it, here or on a node
+// that will ask for it; nil if nobody knows.
+func Open(dir string, limit int64, needed func(digest string) bool) (*Cache, error) {
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return nil, fmt.Errorf("make the program cache: %w", err)
 	}
@@ -57,7 +59,10 @@ func Open(dir string, limit int64) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the program cache: %w", err)
 	}
-	c := &Cache{dir: dir, limit: limit, blobs: map[string]*blob{}}
+	if needed == nil {
+		needed = func(string) bool { return false }
+	}
+	c := &Cache{dir: dir, limit: limit, needed: needed, blobs: map[string]*blob{}}
 	for _, e := range names {
 		if strings.HasPrefix(e.Name(), temp) {
 			_ = os.Remove(filepath.Join(dir, e.Name())) // left by a crash; tried again at the next start
@@ -254,8 +259,8 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// evict forgets what was not used for longest until the limit is kept, but never
-// what is pinned nor the newest. c.mu is held.
+// evict forgets what was not used for longest until the limit is kept, first of what no
+// job needs, but never what is pinned nor the newest. c.mu is held.
 func (c *Cache) evict(newest string) map[string]*blob {
 	if c.size <= c.limit {
 		return nil
@@ -266,8 +271,14 @@ func (c *Cache) evict(newest string) map[string]*blob {
 			all = append(all, d)
 		}
 	}
+	last := map[string]int{}
+	for _, d := range all {
+		if c.needed(d) { // the only copy may be this one
+			last[d] = 1
+		}
+	}
 	slices.SortFunc(all, func(a, b string) int {
-		return cmp.Or(c.blobs[a].used.Compare(c.blobs[b].used), strings.Compare(a, b))
+		return cmp.Or(last[a]-last[b], c.blobs[a].used.Compare(c.blobs[b].used), strings.Compare(a, b))
 	})
 	out := map[string]*blob{}
 	for _, d := range all {

@@ -31,7 +31,7 @@ func put(c *blobs.Cache, d string, b []byte) error {
 
 func open(t *testing.T, dir string, limit int64) *blobs.Cache {
 	t.Helper()
-	c, err := blobs.Open(dir, limit)
+	c, err := blobs.Open(dir, limit, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,6 +108,33 @@ func TestEviction(t *testing.T) {
 	}
 	if c.Pin(ds[0]) || c.Has(ds[0]) {
 		t.Fatal("a file that is gone is still known")
+	}
+}
+
+// What a job of the cluster may yet run goes after all that none needs: this copy may be
+// the only one. The limit is kept all the same.
+func TestWhatJobsNeedIsEvictedLast(t *testing.T) {
+	var ds []string
+	needed := map[string]bool{}
+	c, err := blobs.Open(t.TempDir(), 250, func(d string) bool { return needed[d] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"+", "++", "+-+", "+--+", "---++"} {
+		b := bytes.Repeat([]byte{byte(i)}, 100)
+		ds = append(ds, digest(b))
+		needed[ds[i]] = i >= 3
+		needed[ds[0]] = i < 4
+		if err := put(c, ds[i], b); err != nil {
+			t.Fatal(err)
+		}
+		kept := ""
+		for _, d := range ds {
+			kept += map[bool]string{true: "+", false: "-"}[c.Has(d)]
+		}
+		if kept != want {
+			t.Errorf("after %d: %s, want %s", i+1, kept, want)
+		}
 	}
 }
 

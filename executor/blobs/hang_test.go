@@ -10,7 +10,7 @@ import (
 // While a disk hangs below a program that is put or removed, what is here is told
 // all the same: the executor asks before each start.
 func TestWhatIsHereIsToldWhileADiskHangs(t *testing.T) {
-	c, err := Open(t.TempDir(), 10)
+	c, err := Open(t.TempDir(), 10, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
