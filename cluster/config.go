@@ -64,6 +64,13 @@ type Config struct {
 	AuditBytes int64         // of the audit; 0 = audit.DefaultBytes
 	AuditAge   time.Duration // how far back it goes; 0 = audit.DefaultAge
 
+	LogKeep, FolderKeep time.Duration // 0 = as the executor has it
+	LogTotal            int64         // 0 = as the executor has it
+	ProgramCache        int64         // 0 = as the executor has it
+	MaxStreams          int           // 0 = server.DefaultStreams
+
+	Limits map[string]string // by their names, as they are written; they go before the fields above
+
 	Version string
 	Log     *slog.Logger
 	Now     func() time.Time // default: Wall without its jumps, what all waits and commands go by
@@ -105,10 +112,10 @@ func (c Config) withDefaults() (Config, error) {
 		return c, api.FieldErrorf("data", "%v", err)
 	}
 	c.DataDir = dir
-	if err := c.validate(); err != nil {
+	if err := c.limit(); err != nil {
 		return c, err
 	}
-	return c, nil
+	return c, c.validate()
 }
 
 func (c *Config) validate() error {

@@ -235,7 +235,8 @@ func (a *Agent) openExecutor(rep executor.Reporter) error {
 		around.TaskMemory = host.TaskMemory
 	}
 	a.exec, err = executor.New(executor.Config{NodeID: a.self.NodeID, Name: a.self.Name, Age: a.line.ID(), DataDir: a.dir.File("executor"), Hidden: []string{a.dir.Path}, Log: a.log,
-		CPUs: res.CPUs, Mem: res.Mem, Kernel: host, Cores: host, Outside: outside.New(around), Fetch: a.fetchBlob, Needed: a.needed, Now: a.cfg.Now, DiskReserve: int64(reserve)}, rt, rep)
+		CPUs: res.CPUs, Mem: res.Mem, Kernel: host, Cores: host, Outside: outside.New(around), Fetch: a.fetchBlob, Needed: a.needed, Now: a.cfg.Now, DiskReserve: int64(reserve),
+		BlobCache: a.cfg.ProgramCache, LogKeep: a.cfg.LogKeep, LogTotal: a.cfg.LogTotal, DirKeep: a.cfg.FolderKeep}, rt, rep)
 	return errors.Join(err)
 }
 
@@ -285,7 +286,7 @@ func (a *Agent) newServer() {
 		Now:          a.cfg.Now,
 	})
 	a.server = server.New(server.Config{Store: a.store, Cluster: members{a}, Local: local{a}, Planner: foresee.Planner{Planner: a.planner()}, Moves: foresee.Planner{Planner: a.planner()}, Queue: foresee.NewQueues(a.planner()), Shares: foresee.Shares{Planner: allocator.Planner{Now: a.cfg.Now}, Jobs: a.planner(), Tallies: a.tallies}, History: a.history, Audit: a.audit,
-		Auth: authn, Now: a.cfg.Now, Forgets: a.forgets, Log: a.log, Version: a.cfg.Version, NodeName: a.self.Name, Floods: &a.floods, Meter: a.meter, Machine: local{a}})
+		Auth: authn, Now: a.cfg.Now, Forgets: a.forgets, Log: a.log, Version: a.cfg.Version, NodeName: a.self.Name, MaxStreams: a.cfg.MaxStreams, Floods: &a.floods, Meter: a.meter, Machine: local{a}})
 }
 
 // serve runs an HTTP server on a listener, and gives open requests a moment at

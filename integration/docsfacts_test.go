@@ -15,6 +15,7 @@ import (
 	"github.com/mesita/mesita/api/docs"
 	"github.com/mesita/mesita/api/server"
 	"github.com/mesita/mesita/api/server/exchange"
+	"github.com/mesita/mesita/cluster"
 	"github.com/mesita/mesita/cluster/audit"
 	"github.com/mesita/mesita/cluster/controller"
 	"github.com/mesita/mesita/cluster/history"
@@ -31,16 +32,16 @@ func hours(d time.Duration) string {
 func bounds() map[string][]string {
 	n := strconv.Itoa
 	return map[string][]string{
-		"jobs that ended":                                        {hours(controller.DefaultKeepEnded), n(controller.DefaultKeepJobs) + " jobs"},
-		"logs of tasks that ended, on their node":                {hours(executor.DefaultLogKeep), api.Bytes(executor.DefaultLogTotal).String()},
-		"working folders of tasks that ended":                    {hours(executor.DefaultDirKeep), ""},
-		"events, on each voter":                                  {hours(history.DefaultAge), api.Bytes(history.DefaultBytes).String()},
-		"incidents":                                              {hours(api.IncidentsKept), n(api.MaxIncidents) + " incidents"},
-		"audit, on each node":                                    {hours(audit.DefaultAge), api.Bytes(audit.DefaultBytes).String()},
-		"versions of a job":                                      {"", n(api.MaxHistory) + " versions"},
-		"attempts of a task":                                     {"", n(api.MaxAttempts) + " attempts"},
-		"programs that were uploaded, on a node":                 {"", api.Bytes(executor.DefaultBlobCache).String()},
-		"programs and files that were uploaded and no job needs": {hours(controller.KeepUploads), ""},
+		"jobs that ended":                                        {hours(controller.DefaultKeepEnded), n(controller.DefaultKeepJobs) + " jobs", ""},
+		"logs of tasks that ended, on their node":                {hours(executor.DefaultLogKeep), api.Bytes(executor.DefaultLogTotal).String(), "`log-keep` `log-total`"},
+		"working folders of tasks that ended":                    {hours(executor.DefaultDirKeep), "", "`folder-keep`"},
+		"events, on each voter":                                  {hours(history.DefaultAge), api.Bytes(history.DefaultBytes).String(), "`event-keep` `event-total`"},
+		"incidents":                                              {hours(api.IncidentsKept), n(api.MaxIncidents) + " incidents", ""},
+		"audit, on each node":                                    {hours(audit.DefaultAge), api.Bytes(audit.DefaultBytes).String(), "`audit-keep` `audit-total`"},
+		"versions of a job":                                      {"", n(api.MaxHistory) + " versions", ""},
+		"attempts of a task":                                     {"", n(api.MaxAttempts) + " attempts", ""},
+		"programs that were uploaded, on a node":                 {"", api.Bytes(executor.DefaultBlobCache).String(), "`program-cache`"},
+		"programs and files that were uploaded and no job needs": {hours(controller.KeepUploads), "", ""},
 		"tasks of a service":                                     {n(api.MaxCount)},
 		"tasks of an array":                                      {n(api.MaxArray)},
 		"tasks of a gang":                                        {n(api.MaxGang)},
@@ -54,11 +55,11 @@ func bounds() map[string][]string {
 		"rows of a list":                                         {n(api.MaxRows)},
 		"rows of a sorted list":                                  {n(api.MaxSorted)},
 		"records of one look at the audit":                       {n(api.MaxAudit)},
-		"streams of a node: logs, events, commands":              {n(server.DefaultStreams)},
-		"processes of a task, if it does not say `--pids`":       {fmt.Sprint(api.DefaultPids)},
-		"a join token, if it does not say `--ttl`":               {hours(auth.JoinTTL)},
-		"a client token, at most":                                {hours(auth.ClientTTL)},
-		"a certificate of a node, renewed at half of that":       {hours(tlsconf.DefaultLife)},
+		"streams of a node: logs, events, commands (setting `max-streams`)": {n(server.DefaultStreams)},
+		"processes of a task, if it does not say `--pids`":                  {fmt.Sprint(api.DefaultPids)},
+		"a join token, if it does not say `--ttl`":                          {hours(auth.JoinTTL)},
+		"a client token, at most":                                           {hours(auth.ClientTTL)},
+		"a certificate of a node, renewed at half of that":                  {hours(tlsconf.DefaultLife)},
 		"`--cpus`":              {api.DefaultCPUs.String()},
 		"`--mem`":               {api.DefaultMem.String()},
 		"`--stop-grace`":        {hours(time.Duration(api.DefaultStopGrace))},
@@ -84,6 +85,11 @@ func TestLimitsAreThoseOfTheProgram(t *testing.T) {
 	}
 	for row := range want {
 		t.Errorf("the page has no row %q", row)
+	}
+	for _, l := range cluster.Limits() {
+		if !strings.Contains(p.Text, "`"+l.Name+"`") {
+			t.Errorf("the page does not name the setting %s", l.Name)
+		}
 	}
 	if logMax := api.DefaultLogMax.String(); !strings.Contains(p.Text, "`--log-max` bounds the log of a task ("+logMax+")") {
 		t.Errorf("the page does not say that a log has %s", logMax)

@@ -20,7 +20,7 @@ import (
 // environment.
 
 func agentFlags() []cli.Flag {
-	return []cli.Flag{
+	flags := []cli.Flag{
 		&cli.StringFlag{Name: "name", Usage: "`NAME` of the node, unique in the cluster (default: the host name)"},
 		dataFlag(),
 		listenFlag(),
@@ -39,6 +39,10 @@ func agentFlags() []cli.Flag {
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "`FORMAT` of the log on standard error: text or json"},
 		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "`LEVEL`: debug, info, warn or error"},
 	}
+	for _, l := range cluster.Limits() {
+		flags = append(flags, &cli.StringFlag{Name: l.Name, Value: l.Default, Usage: l.Usage()})
+	}
+	return flags
 }
 
 func dataFlag() cli.Flag {
@@ -61,7 +65,12 @@ func (a *app) agentConfig(c *cli.Context) (cluster.Config, error) {
 	cfg := cluster.Config{
 		Name: c.String("name"), DataDir: c.String("data"), Listen: c.String("listen"), Advertise: c.String("advertise"), HTTP: c.String("http"),
 		Socket: c.String("socket"), Resources: c.String("resources"), MemOvercommit: c.String("mem-overcommit"), DiskReserve: c.String("disk-reserve"), AllowRoot: c.Bool("allow-root"), VoterOnly: c.Bool("voter-only"), Slice: c.String("slice"),
-		CgroupRoot: c.String("cgroup-root"), RaftMultiplier: c.Float64("raft-multiplier"), Version: Version, Attrs: map[string]string{},
+		CgroupRoot: c.String("cgroup-root"), RaftMultiplier: c.Float64("raft-multiplier"), Version: Version, Attrs: map[string]string{}, Limits: map[string]string{},
+	}
+	for _, l := range cluster.Limits() {
+		if c.Value(l.Name) != nil { // dev has none
+			cfg.Limits[l.Name] = c.String(l.Name)
+		}
 	}
 	for _, kv := range c.StringSlice("attr") {
 		k, v, ok := strings.Cut(kv, "=")
