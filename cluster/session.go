@@ -240,22 +240,29 @@ func (m members) Claim(ctx context.Context, id string, c *api.SessionClaim) erro
 		}
 		return api.Errorf(api.CodeUnavailable, "no node leads the cluster now")
 	}
-	if !m.store.View().Does(fsm.Sessions) {
-		return nil
-	}
-	if err := m.raft.Barrier(ctx); err != nil { // what an earlier leader recorded counts
+	return m.record(ctx, id, c, m.raft.Barrier)
+}
+
+// record has the cluster follow a session. The barrier comes first: what an earlier leader
+// recorded counts, and one that leads since a moment ago may not know of any session yet.
+func (a *Agent) record(ctx context.Context, id string, c *api.SessionClaim, barrier func(context.Context) error) error {
+	if err := barrier(ctx); err != nil {
 		return err
 	}
-	n := m.store.View().Node(id)
+	v := a.store.View()
+	if !v.Does(fsm.Sessions) {
+		return nil
+	}
+	n := v.Node(id)
 	if n == nil {
 		return api.Errorf(api.CodeUnavailable, "node %s is not in the cluster yet", id)
 	}
-	cmd := &fsm.NodeClaim{Meta: fsm.Meta{At: m.cfg.Now(), Actor: "node:" + n.Name}, ID: id, Session: c.Session, Over: n.Session, Starts: c.Starts, Addr: c.Addr}
-	cmd.Refused = n.Session != c.Session && (c.Held || m.holderAnswers(ctx, n, c))
-	if cmd.Refused && m.turnedAway.recently(id+c.Addr) {
+	cmd := &fsm.NodeClaim{Meta: fsm.Meta{At: a.cfg.Now(), Actor: "node:" + n.Name}, ID: id, Session: c.Session, Over: n.Session, Starts: c.Starts, Addr: c.Addr}
+	cmd.Refused = n.Session != c.Session && (c.Held || a.holderAnswers(ctx, n, c))
+	if cmd.Refused && a.turnedAway.recently(id+c.Addr) {
 		return heldError(n.Name, n.Addr)
 	}
-	if _, err := m.store.Do(ctx, cmd); err != nil {
+	if _, err := a.store.Do(ctx, cmd); err != nil {
 		return err
 	}
 	if cmd.Refused {

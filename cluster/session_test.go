@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster/tlsconf"
+	"github.com/mesita/mesita/fsm"
 )
 
 // Nodes that start together do not wait for each other's answers: who asks one
@@ -47,6 +49,20 @@ func TestNodesThatStartTogetherDoNotWait(t *testing.T) {
 	defer got.Close()
 	if got.RemoteAddr().String() != c.LocalAddr().String() {
 		t.Errorf("%s was let in, %s came", got.RemoteAddr(), c.LocalAddr())
+	}
+}
+
+// A daemon that leads before it has applied its own log records its session all the same:
+// if it took the empty state for a cluster without sessions, its hello was refused, as
+// another's, and said again seconds later.
+func TestALeaderThatHasYetToApplyItsLogRecordsItsSession(t *testing.T) {
+	a := &Agent{store: fsm.NewStore(nil), cfg: Config{Now: time.Now}}
+	err := a.record(t.Context(), "oak", &api.SessionClaim{Session: "s2", Starts: 2, Addr: "127.0.0.1:5050"}, func(ctx context.Context) error {
+		_, err := a.store.Do(ctx, &fsm.ClusterInit{Level: fsm.Newest, Cluster: &api.Cluster{ID: "c", Name: "pine"}, Authority: &api.Authority{}, Node: &api.Node{ID: "oak", Name: "oak"}})
+		return err
+	})
+	if s := a.holder("oak"); err != nil || s != "s2" {
+		t.Errorf("the session is %q, %v", s, err)
 	}
 }
 
