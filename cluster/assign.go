@@ -112,7 +112,11 @@ func (a *Agent) followReplica(ctx context.Context) {
 	defer check.Stop()
 	a.sayVoter()
 	a.tellVoter(true)
-	defer a.tellVoter(false)
+	defer func() {
+		if !errors.Is(context.Cause(ctx), errStopping) { // its goodbye is next
+			a.tellVoter(false)
+		}
+	}()
 	silent := 0
 	var bounds server.Bounds
 	for {

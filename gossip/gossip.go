@@ -21,6 +21,9 @@ const (
 	resolveTime  = 5 * time.Second
 	leaveMeta    = time.Second
 	leaveTimeout = 2 * time.Second
+	hurryRounds  = 4
+	hurryPause   = 20 * time.Millisecond
+	hurryMost    = 16 // members; they tell the others
 )
 
 // A rumour of a join is resent too few times when many join at once, and the
@@ -105,11 +108,36 @@ func (g *Gossip) leave() {
 				_ = g.list.SendBestEffort(n, goodbye) // who misses it takes us for failed, and asks
 			}
 		}
-		_ = g.list.UpdateNode(leaveMeta) // only ever a timeout
+		g.hurry(func() { _ = g.list.UpdateNode(leaveMeta) }) // only ever a timeout
 	}
-	if err := g.list.Leave(leaveTimeout); err != nil {
-		g.log.Warn("gossip: nobody heard the goodbye", "error", err)
+	g.hurry(func() {
+		if err := g.list.Leave(leaveTimeout); err != nil {
+			g.log.Warn("gossip: nobody heard the goodbye", "error", err)
+		}
+	})
+}
+
+// hurry has the others hear at once what say queues for them and waits to be out: that
+// would go out some at each interval, and it takes several. A ping carries what is queued.
+func (g *Gossip) hurry(say func()) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	said := make(chan struct{})
+	go func() { defer close(said); say() }()
+	members := g.list.Members()
+	for range hurryRounds {
+		for _, n := range members[:min(len(members), hurryMost)] {
+			if addr, err := net.ResolveUDPAddr("udp", n.Address()); err == nil && n.Name != g.del.self {
+				wg.Go(func() { _, _ = g.list.Ping(n.Name, addr) }) // who does not answer is away
+			}
+		}
+		select {
+		case <-said:
+			return
+		case <-time.After(hurryPause):
+		}
 	}
+	<-said
 }
 
 // Join meets other nodes by "host:port" and returns how many were met; an
