@@ -6,6 +6,13 @@ import (
 	"unicode/utf8"
 )
 
+// What a node has unless it is told otherwise.
+const (
+	DefaultDataDir = "/var/lib/mesita"
+	DefaultSocket  = "/run/mesita.sock"
+	DefaultPort    = 5050
+)
+
 // NodeState is what the cluster thinks of a node.
 type NodeState uint8
 

@@ -182,7 +182,7 @@ func askAge(ctx context.Context, certs *tlsconf.Holder, own ages.Line, addr stri
 		return t, err
 	}
 	defer res.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	b, err := io.ReadAll(io.LimitReader(res.Body, api.MaxAnswer))
 	if err != nil {
 		return t, err
 	}

@@ -3,11 +3,7 @@ package cluster
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"errors"
-	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -25,8 +21,6 @@ const (
 	caRetry = time.Second
 	// learnPause is between two questions of a node that was off for a change.
 	learnPause = 5 * time.Second
-	// maxCARoots bounds what anybody may answer: 16 keys of before need 32 KiB.
-	maxCARoots = 256 << 10
 )
 
 // caNews is what this node heard of the CA's keys.
@@ -147,7 +141,7 @@ func (a *Agent) learnCA(ctx context.Context) bool {
 	rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
 	for _, addr := range addrs {
 		var roots []byte
-		r, err := fetchCA(ctx, addr)
+		r, err := tlsconf.AskCA(ctx, addr)
 		if err == nil {
 			roots, err = a.certs.Follow(r)
 		}
@@ -167,84 +161,6 @@ func (a *Agent) learnCA(ctx context.Context) bool {
 		return true
 	}
 	return false
-}
-
-// fetchCA asks the node at an address, whoever it is, for the keys of its CA.
-func fetchCA(ctx context.Context, addr string) (*api.CARoots, error) {
-	return fetchCAOf(ctx, addr, tlsconf.AnybodyConfig())
-}
-
-// FetchCA asks the nodes at some addresses, HOST:PORT, one after the other, for the
-// certificates of their CA, PEM: those that are of the key of that pin, or of one that
-// follows it. It fails with CodeNotAllowed if there is a node of another CA and none of
-// that one, and with CodeUnavailable if nobody answers as one of them.
-func FetchCA(ctx context.Context, addrs []string, pin string) (certs []byte, err error) {
-	for _, addr := range addrs {
-		certs, failed := fetchPinned(ctx, addr, pin)
-		if failed == nil {
-			return certs, nil
-		}
-		if err == nil || api.ErrorCode(failed) == api.CodeNotAllowed {
-			err = failed
-		}
-	}
-	return nil, err
-}
-
-// fetchPinned asks one of them. A pin of before the key of the CA was changed leads to
-// the new one, if the old one has signed it.
-func fetchPinned(ctx context.Context, addr, pin string) ([]byte, error) {
-	r, err := fetchProven(ctx, addr, pin)
-	if errors.Is(err, tlsconf.ErrPinMismatch) {
-		if told, failed := fetchCA(ctx, addr); failed == nil {
-			if next, failed := tlsconf.FollowPin(told, pin); failed == nil {
-				r, err = fetchProven(ctx, addr, next)
-			}
-		}
-	}
-	switch {
-	case errors.Is(err, tlsconf.ErrPinMismatch):
-		return nil, &api.Error{Code: api.CodeNotAllowed, Field: "token", Message: err.Error()}
-	case err != nil:
-		return nil, api.Errorf(api.CodeUnavailable, "cannot reach a node at %s: %v; is mesita running there, and port %s open?", addr, err, portOf(addr))
-	}
-	// A node has no key of the CA: it may say of others what it likes.
-	certs, err := tlsconf.FollowRoots(r, pin)
-	if err != nil {
-		return nil, &api.Error{Code: api.CodeNotAllowed, Field: "token", Message: fmt.Sprintf("the node at %s names other keys of the CA than the token's: %v", addr, err)}
-	}
-	return certs, nil
-}
-
-// fetchProven asks a node that proves to be of the CA with a pin.
-func fetchProven(ctx context.Context, addr, pin string) (*api.CARoots, error) {
-	conf := tlsconf.PinnedConfig(pin)
-	conf.NextProtos = []string{"http/1.1"}
-	return fetchCAOf(ctx, addr, conf)
-}
-
-func fetchCAOf(ctx context.Context, addr string, conf *tls.Config) (*api.CARoots, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	t := &http.Transport{TLSClientConfig: conf, DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, DisableKeepAlives: true}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+addr+"/v1/ca", nil)
-	if err != nil {
-		return nil, err
-	}
-	res, err := t.RoundTrip(req)
-	if err != nil {
-		return nil, fmt.Errorf("ask %s for the keys of its CA: %w", addr, err)
-	}
-	defer res.Body.Close()
-	res.Body = http.MaxBytesReader(nil, res.Body, maxCARoots)
-	r := new(api.CARoots)
-	if err := decodeAnswer(res, r); err != nil {
-		return nil, fmt.Errorf("ask %s for the keys of its CA: %w", addr, err)
-	}
-	if len(r.Cert) == 0 {
-		return nil, errors.New("the answer names no key")
-	}
-	return r, nil
 }
 
 // CAs is what leads from each key of the CA to the next, for anybody.

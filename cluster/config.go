@@ -18,13 +18,7 @@ import (
 	"github.com/mesita/mesita/executor/clock"
 )
 
-// Defaults of a node.
-const (
-	DefaultDataDir = "/var/lib/mesita"
-	DefaultSocket  = "/run/mesita.sock"
-	DefaultPort    = 5050
-	defaultPorts   = "20000-29999" // for tasks
-)
+const defaultPorts = "20000-29999" // for tasks
 
 // Config is what a node needs to start. Zero values get their defaults from
 // withDefaults.
@@ -86,9 +80,9 @@ func (c Config) withDefaults() (Config, error) {
 			*p = v
 		}
 	}
-	set(&c.DataDir, DefaultDataDir)
-	set(&c.Socket, DefaultSocket)
-	set(&c.Listen, fmt.Sprintf("0.0.0.0:%d", DefaultPort))
+	set(&c.DataDir, api.DefaultDataDir)
+	set(&c.Socket, api.DefaultSocket)
+	set(&c.Listen, fmt.Sprintf("0.0.0.0:%d", api.DefaultPort))
 	set(&c.Slice, "mesita.slice")
 	set(&c.Version, "dev")
 	set(&c.MemOvercommit, "2")
@@ -143,7 +137,7 @@ func (c *Config) validate() error {
 	if c.HTTP != "" {
 		host, _, err := net.SplitHostPort(c.HTTP)
 		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
-			return api.FieldErrorf("http", "%q is not on loopback: plain HTTP is only for 127.0.0.1:PORT or [::1]:PORT; the port %d speaks HTTPS", c.HTTP, DefaultPort)
+			return api.FieldErrorf("http", "%q is not on loopback: plain HTTP is only for 127.0.0.1:PORT or [::1]:PORT; the port %d speaks HTTPS", c.HTTP, api.DefaultPort)
 		}
 	}
 	for _, s := range c.Seeds {
@@ -171,7 +165,7 @@ func (c *Config) validate() error {
 func (c *Config) listenAddr() (*net.TCPAddr, error) {
 	s := c.Listen
 	if _, _, err := net.SplitHostPort(s); err != nil {
-		s = net.JoinHostPort(strings.Trim(s, "[]"), strconv.Itoa(DefaultPort))
+		s = net.JoinHostPort(strings.Trim(s, "[]"), strconv.Itoa(api.DefaultPort))
 	}
 	host, port, _ := net.SplitHostPort(s)
 	n, err := strconv.Atoi(port)
@@ -200,7 +194,7 @@ func withPort(addr string) string {
 	if _, _, err := net.SplitHostPort(addr); err == nil {
 		return addr
 	}
-	return net.JoinHostPort(strings.Trim(addr, "[]"), strconv.Itoa(DefaultPort))
+	return net.JoinHostPort(strings.Trim(addr, "[]"), strconv.Itoa(api.DefaultPort))
 }
 
 // defaultName is the machine's host name, made to fit.

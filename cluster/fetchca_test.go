@@ -86,16 +86,16 @@ func TestANodeNamesNoOtherCA(t *testing.T) {
 		_ = json.NewEncoder(w).Encode(&api.CARoots{Cert: [][]byte{ca.CertPEM()}}) // who asked may be gone
 	}))
 	defer anybody.Close()
-	if got, err := FetchCA(t.Context(), []string{anybody.Listener.Addr().String()}, ca.Pin()); err == nil || got != nil {
+	if got, err := tlsconf.FetchCA(t.Context(), []string{anybody.Listener.Addr().String()}, ca.Pin()); err == nil || got != nil {
 		t.Errorf("who only says it is of that CA is believed: %v", err)
 	}
 	both := caServer(t, ca, nil, &api.CARoots{Cert: [][]byte{evil.CertPEM(), ca.CertPEM()}})
-	if got, err := FetchCA(t.Context(), []string{both}, ca.Pin()); err != nil || !bytes.Equal(got, ca.CertPEM()) {
+	if got, err := tlsconf.FetchCA(t.Context(), []string{both}, ca.Pin()); err != nil || !bytes.Equal(got, ca.CertPEM()) {
 		t.Errorf("%v: of two it is not the one of the pin alone: %s", err, got)
 	}
 	for _, past := range [][]api.PastCA{nil, {{Cert: ca.CertPEM(), Cross: evil.CertPEM()}}} {
 		other := caServer(t, ca, nil, &api.CARoots{Cert: [][]byte{evil.CertPEM()}, Past: past})
-		if got, err := FetchCA(t.Context(), []string{other}, ca.Pin()); api.ErrorCode(err) != api.CodeNotAllowed || got != nil {
+		if got, err := tlsconf.FetchCA(t.Context(), []string{other}, ca.Pin()); api.ErrorCode(err) != api.CodeNotAllowed || got != nil {
 			t.Errorf("another in its place: %v", err)
 		}
 	}
@@ -145,14 +145,14 @@ func TestLoginWhileTheCAKeyChanges(t *testing.T) {
 		{"where the first is away", old.Pin(), []string{gone, notYet}, slices.Concat(next.CertPEM(), old.CertPEM())},
 		{"where the first is of another cluster", old.Pin(), []string{caServer(t, newTestCA(t, "fig"), nil, now), notYet}, slices.Concat(next.CertPEM(), old.CertPEM())},
 	} {
-		if got, err := FetchCA(t.Context(), c.addrs, c.pin); err != nil || !bytes.Equal(got, c.want) {
+		if got, err := tlsconf.FetchCA(t.Context(), c.addrs, c.pin); err != nil || !bytes.Equal(got, c.want) {
 			t.Errorf("%s: %v\n%s", c.name, err, got)
 		}
 	}
-	if _, err := FetchCA(t.Context(), []string{gone}, old.Pin()); api.ErrorCode(err) != api.CodeUnavailable {
+	if _, err := tlsconf.FetchCA(t.Context(), []string{gone}, old.Pin()); api.ErrorCode(err) != api.CodeUnavailable {
 		t.Errorf("where nobody is: %v", err)
 	}
-	if _, err := FetchCA(t.Context(), []string{done, gone}, strings.Repeat("a", len(old.Pin()))); api.ErrorCode(err) != api.CodeNotAllowed {
+	if _, err := tlsconf.FetchCA(t.Context(), []string{done, gone}, strings.Repeat("a", len(old.Pin()))); api.ErrorCode(err) != api.CodeNotAllowed {
 		t.Errorf("another cluster's token: %v", err)
 	}
 }

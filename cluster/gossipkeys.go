@@ -183,5 +183,5 @@ func (p *peers) callVoterAt(ctx context.Context, addr, path string, out any) err
 		return fmt.Errorf("call the node at %s: %w", addr, err)
 	}
 	defer res.Body.Close()
-	return decodeAnswer(res, out)
+	return api.ReadAnswer(res, out)
 }

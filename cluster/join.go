@@ -60,7 +60,7 @@ func joinAt(ctx context.Context, addr, pin string, req *api.JoinRequest) (*api.J
 	if !errors.As(err, &e) || e.Field != "token" || !strings.Contains(e.Message, tlsconf.ErrPinMismatch.Error()) {
 		return grant, err
 	}
-	r, fetched := fetchCA(ctx, addr)
+	r, fetched := tlsconf.AskCA(ctx, addr)
 	if fetched != nil {
 		return nil, err
 	}
@@ -98,7 +98,7 @@ func requestJoin(ctx context.Context, addr, pin string, req *api.JoinRequest) (*
 	}
 	defer res.Body.Close()
 	grant := new(api.JoinGrant)
-	if err := decodeAnswer(res, grant); err != nil {
+	if err := api.ReadAnswer(res, grant); err != nil {
 		return nil, err
 	}
 	if grant.Cluster == nil || len(grant.GossipKey) == 0 {

@@ -67,7 +67,7 @@ func TestAWorkersRootIsNobodyAtAnother(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = decodeAnswer(res, nil)
+			err = api.ReadAnswer(res, nil)
 			res.Body.Close()
 			if votes && err != nil || !votes && (api.ErrorCode(err) != api.CodeUnavailable || !strings.Contains(err.Error(), "ask a voter")) {
 				t.Errorf("votes %v: %s %s: %v", votes, q.method, q.path, err)

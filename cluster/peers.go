@@ -194,7 +194,7 @@ func (p *peers) callAt(ctx context.Context, id, addr, method, path string, out a
 		return fmt.Errorf("call node %s: %w", id, err)
 	}
 	defer res.Body.Close()
-	return decodeAnswer(res, out)
+	return api.ReadAnswer(res, out)
 }
 
 // call sends a JSON request to a node and decodes the answer into out.
@@ -226,7 +226,7 @@ func (p *peers) call(ctx context.Context, id, method, path string, in, out any) 
 // answer decodes another node's answer. That this one may not do what all
 // nodes may is a refusal of the node.
 func (p *peers) answer(res *http.Response, out any) error {
-	err := decodeAnswer(res, out)
+	err := api.ReadAnswer(res, out)
 	switch {
 	case api.ErrorCode(err) == api.CodeNotAllowed:
 		p.refused()
@@ -234,32 +234,6 @@ func (p *peers) answer(res *http.Response, out any) error {
 		p.doubt()
 	}
 	return err
-}
-
-// maxAnswer bounds what is read of a peer's answer.
-const maxAnswer = 16 << 20
-
-func decodeAnswer(res *http.Response, out any) error {
-	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	if err != nil {
-		return fmt.Errorf("read the answer: %w", err)
-	}
-	if res.StatusCode >= 300 {
-		var e struct {
-			Error *api.Error `json:"error"`
-		}
-		if json.Unmarshal(b, &e) == nil && e.Error != nil {
-			return e.Error
-		}
-		return api.Errorf(api.CodeUnavailable, "answered %s", res.Status)
-	}
-	if out == nil {
-		return nil
-	}
-	if err := api.DecodeLenient(b, out); err != nil {
-		return fmt.Errorf("read the answer: %w", err)
-	}
-	return nil
 }
 
 // alive asks a node directly whether it answers at all; a node that knows no

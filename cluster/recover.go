@@ -172,7 +172,7 @@ func openToRecover(cfg *Config, clusterName string) (dir *datadir.Dir, self *dat
 	}
 	addr, _ = cfg.advertise(context.Background(), &net.TCPAddr{IP: listen.IP, Port: listen.Port}, self.Seeds)
 	if listen.Port == 0 {
-		addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(DefaultPort)) // only a hint: nodes are found by their ids
+		addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(api.DefaultPort)) // only a hint: nodes are found by their ids
 	}
 	return opened, self, addr, nil
 }

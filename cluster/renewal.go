@@ -183,7 +183,7 @@ func (a *Agent) askRenewalAt(ctx context.Context, addr string, csr []byte) (*api
 	}
 	defer res.Body.Close()
 	got := new(api.Renewal)
-	if err := decodeAnswer(res, got); err != nil {
+	if err := api.ReadAnswer(res, got); err != nil {
 		return nil, fmt.Errorf("ask %s for a certificate: %w", addr, err)
 	}
 	if got.Removal != nil {

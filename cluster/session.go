@@ -334,7 +334,7 @@ func (p *peers) sessionAt(ctx context.Context, addr, id string) string {
 	}
 	defer res.Body.Close()
 	var h api.Health
-	if json.NewDecoder(http.MaxBytesReader(nil, res.Body, maxAnswer)).Decode(&h) != nil {
+	if json.NewDecoder(http.MaxBytesReader(nil, res.Body, api.MaxAnswer)).Decode(&h) != nil {
 		return ""
 	}
 	return h.Session
@@ -359,7 +359,7 @@ func (p *peers) claimAt(ctx context.Context, addr string, c *api.SessionClaim) e
 		return fmt.Errorf("call the node at %s: %w", addr, err)
 	}
 	defer res.Body.Close()
-	return decodeAnswer(res, nil)
+	return api.ReadAnswer(res, nil)
 }
 
 // firstError keeps the first error that is set.

@@ -425,7 +425,7 @@ func (a *Agent) healthOf(ctx context.Context, id string) (h api.Health, unwell b
 		return h, false, err
 	}
 	defer res.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	b, err := io.ReadAll(io.LimitReader(res.Body, api.MaxAnswer))
 	if err == nil {
 		err = api.DecodeLenient(b, &h)
 	}

@@ -31,7 +31,7 @@ var imports = map[string][]string{
 	"api/budget":         {"api"},
 	"api/server":         {"api", "api/docs", "api/server/meter", "api/auth", "api/budget", "fsm"},
 	"api/auth":           {"api", "api/budget"},
-	"api/cli":            {"cluster/simulate", "cluster/doctor", "cluster/localip", "api", "api/docs", "api/auth", "api/program", "api/client", "api/backoff", "cluster"},
+	"api/cli":            {"cluster/simulate", "cluster/tlsconf", "api", "api/docs", "api/auth", "api/program", "api/client", "api/backoff", "cluster"},
 	"fsm":                {"api"},
 	"gossip":             {"api/backoff"},
 	"isolation":          {},

@@ -5,7 +5,6 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"syscall"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/budget"
@@ -28,41 +27,23 @@ func UserOf(c net.Conn) (uid uint32, ok bool) {
 	if cred == nil {
 		return 0, false
 	}
-	return cred.Uid, true
+	return cred.uid, true
 }
 
 // PIDOf is the process that connected to a unix socket; false: this machine's
 // processes are not seen from here.
 func PIDOf(c net.Conn) (pid int, ok bool) {
 	cred := credOf(c)
-	if cred == nil || cred.Pid <= 0 {
+	if cred == nil || cred.pid <= 0 {
 		return 0, false
 	}
-	return int(cred.Pid), true
+	return int(cred.pid), true
 }
 
-// credOf is what the kernel says of who connected to a unix socket, nil of
-// others.
-func credOf(c net.Conn) *syscall.Ucred {
-	if held, ok := c.(interface{ NetConn() net.Conn }); ok {
-		c = held.NetConn()
-	}
-	u, ok := c.(*net.UnixConn)
-	if !ok {
-		return nil
-	}
-	raw, err := u.SyscallConn()
-	if err != nil {
-		return nil
-	}
-	var cred *syscall.Ucred
-	var credErr error
-	if err := raw.Control(func(fd uintptr) {
-		cred, credErr = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
-	}); err != nil || credErr != nil {
-		return nil
-	}
-	return cred
+// cred is who connected to a unix socket, as the kernel says.
+type cred struct {
+	pid int32
+	uid uint32
 }
 
 // CallerOf is whom a connection is charged to until somebody on it is known:

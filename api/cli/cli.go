@@ -33,6 +33,7 @@ func (e exitError) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 // Main runs the command line and returns its exit code.
 func Main(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
 	a := &app{in: in, out: out, err: errw}
+	understandColours(out, errw)
 	if len(args) > 1 && args[1] == line.CompleteCommand { // before flags are looked at: they are those of another line
 		a.complete(ctx, args[2:])
 		return 0
@@ -57,6 +58,9 @@ func Main(ctx context.Context, args []string, in io.Reader, out, errw io.Writer)
 
 // interrupted is what shells give a program that a SIGINT ended.
 const interrupted = 130
+
+// errorMark begins the line with which a program of ours says why it failed.
+const errorMark = "error: "
 
 // exit prints an error, with what to do next, and chooses the exit code.
 func (a *app) exit(err error) int {

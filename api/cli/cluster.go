@@ -7,7 +7,6 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/cli/option"
 	"github.com/mesita/mesita/api/client"
-	"github.com/mesita/mesita/cluster"
 	"github.com/urfave/cli/v2"
 )
 
@@ -121,38 +120,4 @@ func (a *app) showWithoutLeader(c *cli.Context, h *api.Health) error {
 		return err
 	}
 	return api.Errorf(api.CodeUnavailable, "%s", h.Reason)
-}
-
-func (a *app) clusterRecover() *cli.Command {
-	return &cli.Command{
-		Name: "recover", Usage: "make this node, which is stopped, the only voter after the majority was lost for good", ArgsUsage: "CLUSTER",
-		Description: "It backs the log up first. What other voters had acknowledged and this one had not received is lost.\nAsk for it by the cluster's name. Then start this node. Former nodes that come back\nare refused until they are started with node start --rejoin. The other nodes are asked first, where they\nwere last: while voters, or nodes that know of a leader, answer, it is refused without --force.\n\n" +
-			example("mesita cluster recover pine --data /var/lib/mesita"),
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "data", EnvVars: []string{"MESITA_DATA"}, Value: cluster.DefaultDataDir, Usage: "data `DIR`"},
-			&cli.StringFlag{Name: "listen", Value: fmt.Sprintf("0.0.0.0:%d", cluster.DefaultPort), Usage: "`IP:PORT` of the node's one port"},
-			&cli.BoolFlag{Name: "force", Usage: "even while others that may be the majority answer; they are not asked"},
-			option.DryRunFlag(),
-		},
-		Action: func(c *cli.Context) error {
-			if err := args(c, 1, 1, "cluster recover CLUSTER"); err != nil {
-				return err
-			}
-			cfg := cluster.Config{DataDir: c.String("data"), Listen: c.String("listen")}
-			if c.Bool("dry-run") {
-				if err := cluster.MayRecover(c.Context, cfg, c.Args().First(), c.Bool("force")); err != nil {
-					return api.InField("", err)
-				}
-				a.progress("would make the node in %s the only voter of %s, after a backup of its log; what it did not receive would be lost", cfg.DataDir, c.Args().First())
-				return nil
-			}
-			backup, err := cluster.Recover(c.Context, cfg, c.Args().First(), c.Bool("force"))
-			if err != nil {
-				return api.InField("", err)
-			}
-			fmt.Fprintf(a.out, "this node is the only voter now; the log as it was is in %s\n", backup)
-			a.progress("start it with `mesita node start`; former nodes that come back take part with `mesita node start --rejoin`, lost ones are removed with `mesita node rm --force`")
-			return nil
-		},
-	}
 }

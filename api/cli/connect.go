@@ -9,12 +9,11 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/cli/option"
 	"github.com/mesita/mesita/api/client"
 	"github.com/urfave/cli/v2"
 )
-
-const defaultSocket = "/run/mesita.sock"
 
 // savedContext is what `mesita login` keeps.
 type savedContext struct {
@@ -90,8 +89,12 @@ func (a *app) reach(addr, socket string) (*client.Client, error) {
 			}
 		}
 	}
+	if cfg.Socket == "" && len(cfg.Addrs) == 0 && !nodesRunHere {
+		return nil, api.FieldErrorf("addr", "is missing, as no node runs on %s: `mesita login ADDRESS --token TOKEN` remembers a cluster, "+
+			"--addr or MESITA_ADDR names nodes of one", systemName())
+	}
 	if cfg.Socket == "" {
-		cfg.Socket = defaultSocket
+		cfg.Socket = api.DefaultSocket
 	}
 	for i, s := range cfg.Addrs {
 		cfg.Addrs[i] = strings.TrimSpace(s)

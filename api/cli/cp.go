@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -75,7 +76,7 @@ func (a *app) cpCommand() *cli.Command {
 // splitRemote is the task, or job, and the path of an argument that names one.
 func splitRemote(s string) (task, at string, ok bool) {
 	task, at, ok = strings.Cut(s, ":")
-	if !ok || task == "" || strings.Contains(task, "/") {
+	if !ok || task == "" || strings.Contains(task, "/") || filepath.VolumeName(s) != "" {
 		return "", "", false
 	}
 	return task, at, true
@@ -155,7 +156,7 @@ func (p *copying) send(ctx context.Context, from, to string) error {
 	case err != nil:
 		return err
 	}
-	_, name := parted(from)
+	_, name := parted(filepath.ToSlash(from))
 	dir, name, err := p.remoteTarget(ctx, to, name, info.IsDir())
 	if err != nil {
 		return err

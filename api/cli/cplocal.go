@@ -9,9 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/cli/tree"
@@ -37,7 +35,7 @@ func localTarget(to, base string) (tree.Target, error) {
 		return at(to)
 	case !errors.Is(err, fs.ErrNotExist):
 		return tree.Target{}, err
-	case strings.HasSuffix(to, "/") && base != ".":
+	case to != "" && os.IsPathSeparator(to[len(to)-1]) && base != ".":
 		return tree.Target{}, api.Errorf(api.CodeNotFound,
 			"there is no folder %s: make it, or leave the / at its end out to copy under that name", to)
 	}
@@ -55,11 +53,7 @@ func localTarget(to, base string) (tree.Target, error) {
 func openStream(ctx context.Context, to string) (io.Writer, error) {
 	info, err := os.Stat(to)
 	if fd := descriptor(to); fd >= 0 && err == nil && !info.IsDir() {
-		own, err := syscall.Dup(fd)
-		if err != nil {
-			return nil, err
-		}
-		return os.NewFile(uintptr(own), to), nil
+		return duplicate(fd, to)
 	}
 	switch {
 	case err != nil || info.IsDir() || info.Mode().IsRegular(): // what else is wrong, making it says
@@ -85,29 +79,6 @@ func openStream(ctx context.Context, to string) (io.Writer, error) {
 	case <-ctx.Done():
 		return nil, api.Errorf(api.CodeFailed, "stopped: nothing read %s", to)
 	}
-}
-
-// descriptor is the open file of this process that a path is another name of, as /dev/stdout
-// is of 1, or -1. Others write to it before and after: it is neither replaced nor cut.
-func descriptor(to string) int {
-	open, err := filepath.EvalSymlinks("/proc/self/fd")
-	for left := 40; err == nil && left > 0; left-- { // as many links as the kernel follows
-		var dir, link string
-		if dir, err = filepath.EvalSymlinks(filepath.Dir(to)); err != nil {
-			break
-		}
-		if dir == open {
-			if n, err := strconv.Atoi(filepath.Base(to)); err == nil {
-				return n
-			}
-			break
-		}
-		if link, err = os.Readlink(to); err == nil && !filepath.IsAbs(link) {
-			link = filepath.Join(dir, link)
-		}
-		to = link
-	}
-	return -1
 }
 
 // sizeless says whether a path is below what the kernel writes when it is read: such files

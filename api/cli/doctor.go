@@ -4,11 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/client"
-	"github.com/mesita/mesita/cluster"
 	"github.com/urfave/cli/v2"
 )
 
@@ -56,7 +54,7 @@ func (a *app) examine(c *cli.Context) ([]api.Check, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, perr := peerOf(c.Context, or(c.String("socket"), defaultSocket)); perr == nil || cl.Remote() {
+		if cl.Remote() || nodeListens(c) {
 			return a.examineNodes(c.Context, cl, c.String("node"))
 		}
 		a.progress("no node runs here: this machine is looked at")
@@ -64,11 +62,7 @@ func (a *app) examine(c *cli.Context) ([]api.Check, error) {
 	if c.IsSet("node") {
 		return nil, usage("mesita doctor: --node is of the cluster, and no node runs here: leave it out, or give --addr")
 	}
-	cfg := cluster.Config{DataDir: c.String("data"), Listen: c.String("listen"), Token: c.String("token")}
-	if c.NArg() == 1 {
-		cfg.JoinAddrs = strings.Split(c.Args().First(), ",")
-	}
-	return cluster.Preflight(c.Context, cfg)
+	return preflight(c)
 }
 
 func (a *app) examineNodes(ctx context.Context, cl *client.Client, node string) ([]api.Check, error) {

@@ -63,8 +63,9 @@ func (a *app) exec(c *cli.Context, cl *client.Client, id string, command []strin
 	in, ok := a.in.(*os.File)
 	if ok && !c.Bool("no-tty") && term.IsTerminal(int(in.Fd())) && isTerminal(a.out) {
 		o.TTY = true
-		o.Size = terminalSize(in)
-		o.Resize = watchSize(ctx, in)
+		screen := fileOf(a.out)
+		o.Size = terminalSize(screen)
+		o.Resize = watchSize(ctx, screen)
 		old, err := term.MakeRaw(int(in.Fd()))
 		if err != nil {
 			return err
@@ -103,29 +104,6 @@ func watchSignals(ctx context.Context) <-chan syscall.Signal {
 			case s := <-got:
 				select {
 				case out <- s.(syscall.Signal):
-				case <-ctx.Done():
-					return
-				}
-			}
-		}
-	}()
-	return out
-}
-
-// watchSize passes on changes of the terminal's size until ctx ends.
-func watchSize(ctx context.Context, f *os.File) <-chan client.Size {
-	changed := make(chan os.Signal, 1)
-	signal.Notify(changed, syscall.SIGWINCH)
-	out := make(chan client.Size)
-	go func() {
-		defer signal.Stop(changed)
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-changed:
-				select {
-				case out <- terminalSize(f):
 				case <-ctx.Done():
 					return
 				}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 
@@ -57,7 +58,7 @@ func (x exportFolder) write(ctx context.Context, docs []exportDoc) error {
 func (x exportFolder) uploads(ctx context.Context, s *api.JobSpec, name string) (*api.JobSpec, error) {
 	out := *s
 	if s.Program != "" {
-		out.Program = filepath.Join(name, "program", filepath.Base("/"+s.Command[0]))
+		out.Program = path.Join(name, "program", path.Base("/"+s.Command[0]))
 		if err := x.download(ctx, s.Program, out.Program, 0o755); err != nil {
 			return nil, err
 		}
@@ -69,7 +70,7 @@ func (x exportFolder) uploads(ctx context.Context, s *api.JobSpec, name string) 
 		if executable {
 			mode = 0o755
 		}
-		out.Files[of] = filepath.Join(name, "files", of)
+		out.Files[of] = path.Join(name, "files", of)
 		if err := x.download(ctx, digest, out.Files[of], mode); err != nil {
 			return nil, err
 		}
@@ -83,11 +84,11 @@ func (x exportFolder) download(ctx context.Context, digest, path string, mode fs
 	if !filepath.IsLocal(path) {
 		return fmt.Errorf("%s is not in the folder that is written", path)
 	}
-	path = filepath.Join(x.dir, path)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	at := filepath.Join(x.dir, path)
+	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+	f, err := os.OpenFile(at, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
 	if err != nil {
 		return err
 	}

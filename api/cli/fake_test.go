@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -509,4 +510,16 @@ func (f *fake) nextCA() api.CAStatus {
 		return api.CAStatus{Step: 2, Phase: "all get certificates"}
 	}
 	return api.CAStatus{Step: 3, Pin: "abcdefghijk"}
+}
+
+// lengthened is an answer in which what people name, or say, is long.
+func lengthened(v any) any {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return v // as it would be answered
+	}
+	return json.RawMessage(regexp.MustCompile(`"(id|name|job|task|node|object|partition|path|message|reason|actor|user|action)":"([^"]*)"`).
+		ReplaceAllFunc(b, func(field []byte) []byte {
+			return append(field[:len(field)-1:len(field)-1], "-ünd-a-very-long-name-of-somebody's\""...)
+		}))
 }

@@ -22,71 +22,6 @@ func (a *app) nodeCommand() *cli.Command {
 	}
 }
 
-func (a *app) nodeStart() *cli.Command {
-	return &cli.Command{
-		Name: "start", Usage: "start this node: a new cluster, or the one it is in", Description: "A node remembers where the others are. If all have new addresses now, name one that runs with --seed; no token is needed.\n" +
-			"After `cluster recover` on another node, --rejoin makes this one continue with the recovered cluster.\nIts raft log is kept aside then, its identity and tasks stay.\n\n" +
-			example("mesita node start", "mesita node start --name oak --listen 10.0.0.11:5050 --attr disk=ssd", "mesita node start --seed 10.0.1.12", "mesita node start --rejoin"),
-		Flags: append(agentFlags(),
-			&cli.StringSliceFlag{Name: "seed", Usage: "`ADDRESS` of another node, if all have moved; may be repeated"},
-			&cli.BoolFlag{Name: "rejoin", Usage: "continue with the cluster as it was recovered on another node"},
-		),
-		Action: func(c *cli.Context) error {
-			if err := args(c, 0, 0, "node start"); err != nil {
-				return err
-			}
-			conf, err := configure(c)
-			if err != nil {
-				return err
-			}
-			cfg, err := a.agentConfig(c)
-			if err != nil {
-				return conf.located(err)
-			}
-			cfg.Seeds, cfg.Rejoin = c.StringSlice("seed"), c.Bool("rejoin")
-			return a.runAgent(c, cfg, conf)
-		},
-	}
-}
-
-func (a *app) nodeJoin() *cli.Command {
-	return &cli.Command{
-		Name: "join", Usage: "start this node and join a cluster", ArgsUsage: "ADDRESS[,ADDRESS…]", Description: example("mesita node join 10.0.0.11 --token mst1-pine-…", "mesita node join oak:5050 --token-file /root/token --voter-only"),
-		Flags: append(agentFlags(),
-			&cli.StringFlag{Name: "token", EnvVars: []string{joinTokenEnv}, Usage: "the join token, `mst1-…`"},
-			&cli.StringFlag{Name: "token-file", Usage: "`FILE` with the join token"},
-		),
-		Action: func(c *cli.Context) error {
-			if err := args(c, 1, 1, "node join ADDRESS --token TOKEN"); err != nil {
-				return err
-			}
-			conf, err := configure(c)
-			if err != nil {
-				return err
-			}
-			cfg, err := a.agentConfig(c)
-			if err != nil {
-				return conf.located(err)
-			}
-			cfg.JoinAddrs, cfg.Token = strings.Split(c.Args().First(), ","), c.String("token")
-			if path := c.String("token-file"); path != "" {
-				b, err := option.ReadFile("token-file", path, option.MaxSecret)
-				if err != nil {
-					return err
-				}
-				cfg.Token = strings.TrimSpace(string(b))
-			}
-			if cfg.Token == "" {
-				return api.FieldErrorf("token", "is missing: get one with `mesita node token` on a node of the cluster")
-			}
-			if _, err := api.ParseJoinToken(cfg.Token); err != nil {
-				return err
-			}
-			return a.runAgent(c, cfg, conf)
-		},
-	}
-}
-
 func usedOf(used, total fmt.Stringer) string { return used.String() + "/" + total.String() }
 
 // roleText is a node's role in a word: who leads votes.
@@ -95,6 +30,13 @@ func roleText(n *api.NodeStatus) string {
 		return "leader"
 	}
 	return n.Role
+}
+
+func isVoter(n *api.NodeStatus) bool { return strings.HasPrefix(n.Role, "voter") }
+
+// isUp reports whether a node's daemon answers.
+func isUp(n *api.NodeStatus) bool {
+	return (n.State == api.NodeReady || n.State == api.NodeDraining) && !n.Away
 }
 
 // nodeColumns are those of nodes at that time by the cluster's clock.

@@ -177,3 +177,24 @@ func stateText(t *api.Task) string {
 	}
 	return t.State.Word()
 }
+
+// wrapped is a line, or several of that width of which the others are indented; with 0
+// it stays whole.
+func wrapped(s string, width int) string {
+	var out strings.Builder
+	at := 0
+	for word := range strings.SplitSeq(s, " ") {
+		n := len([]rune(word))
+		switch {
+		case at > 0 && width > 0 && at+1+n > width:
+			out.WriteString("\n  ")
+			at = 2
+		case out.Len() > 0:
+			out.WriteByte(' ')
+			at++
+		}
+		out.WriteString(word)
+		at += n
+	}
+	return out.String() + "\n"
+}

@@ -4,15 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/cli/line"
 	"github.com/mesita/mesita/api/cli/nodefile"
-	"github.com/mesita/mesita/cluster"
 	"github.com/urfave/cli/v2"
 )
 
@@ -172,37 +169,4 @@ func (a *app) keepSettings(c *cli.Context, conf *configured) (undo func()) {
 			a.progress("! %v", err)
 		}
 	}
-}
-
-// wouldStart is what is wrong with the settings with which a daemon would be started.
-func (a *app) wouldStart(c *cli.Context, start *exec.Cmd) error {
-	l, err := line.Parse(c.App, start.Args[1:])
-	if err != nil {
-		return err
-	}
-	own, err := l.Context(c.Context, c.App)
-	if err != nil {
-		return err
-	}
-	dir := own.String("data")
-	for _, kv := range start.Env {
-		if value, ok := strings.CutPrefix(kv, "MESITA_DATA="); ok && !own.IsSet("data") {
-			dir = value
-		}
-	}
-	if !filepath.IsAbs(dir) {
-		dir = filepath.Join(start.Dir, dir)
-	}
-	if err := own.Set("data", dir); err != nil {
-		return err
-	}
-	conf, err := configure(own)
-	if err != nil {
-		return err
-	}
-	cfg, err := a.agentConfig(own)
-	if err == nil {
-		_, err = cluster.New(cfg)
-	}
-	return conf.located(err)
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/cli/option"
 	"github.com/mesita/mesita/api/client"
-	"github.com/mesita/mesita/cluster"
+	"github.com/mesita/mesita/cluster/tlsconf"
 	"github.com/urfave/cli/v2"
 )
 
@@ -99,6 +99,11 @@ func (a *app) aNode(ctx context.Context, cl *client.Client) string {
 		}
 	}
 	return "ADDRESS"
+}
+
+// joinAddr is how the address of a node is given to node join.
+func joinAddr(addr string) string {
+	return strings.TrimSuffix(addr, fmt.Sprintf(":%d", api.DefaultPort))
 }
 
 func (a *app) tokenLs() *cli.Command {
@@ -274,7 +279,7 @@ func fetchCA(ctx context.Context, addrs []string, pin string) ([]byte, error) {
 	if err != nil || len(at) == 0 { // a loopback without TLS
 		return nil, err
 	}
-	return cluster.FetchCA(ctx, at, pin)
+	return tlsconf.FetchCA(ctx, at, pin)
 }
 
 // login tries the credentials before it keeps them.

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -25,7 +26,7 @@ func local(c *cli.Context, s *api.JobSpec) (path, field string) {
 		return "", ""
 	case s.Program != "":
 		return s.Program, "program"
-	case len(s.Command) == 0, c.Bool("no-upload"), !strings.Contains(s.Command[0], "/"), s.OwnCommand() != "":
+	case len(s.Command) == 0, c.Bool("no-upload"), !strings.ContainsAny(s.Command[0], "/"+string(filepath.Separator)), s.OwnCommand() != "":
 		return "", ""
 	}
 	return s.Command[0], "command"
@@ -39,15 +40,15 @@ func (a *app) upload(c *cli.Context, cl *client.Client, s *api.JobSpec, folder s
 	if path == "" {
 		return nil
 	}
+	there := strings.HasPrefix(path, "/") && field == "command" // it may be on the nodes
+	for _, f := range systemFolders {
+		if there && strings.HasPrefix(filepath.ToSlash(filepath.Clean(path)), f) {
+			return nil
+		}
+	}
 	abs, err := filepath.Abs(beside(folder, path))
 	if err != nil {
 		return err
-	}
-	there := filepath.IsAbs(path) && field == "command" // it may be on the nodes
-	for _, f := range systemFolders {
-		if there && strings.HasPrefix(abs, f) {
-			return nil
-		}
 	}
 	info, err := os.Stat(abs)
 	if err != nil {
@@ -62,7 +63,7 @@ func (a *app) upload(c *cli.Context, cl *client.Client, s *api.JobSpec, folder s
 	if !info.Mode().IsRegular() {
 		return api.FieldErrorf(field, "%s is %s, and not a program", path, kindOf(info.Mode()))
 	}
-	if info.Mode()&0o111 == 0 {
+	if hasModes && info.Mode()&0o111 == 0 {
 		return api.FieldErrorf(field, "%s is not an executable file: chmod +x it, or use --no-upload", path)
 	}
 	if err := a.runnable(c, cl, field, path, abs); err != nil {
@@ -117,7 +118,7 @@ func (a *app) uploadFiles(c *cli.Context, cl *client.Client, s *api.JobSpec, fol
 		if uploaded {
 			a.progress("uploaded %s (%s)", filepath.Base(path), api.Bytes(info.Size()))
 		}
-		files[name] = api.FileValue(digest, info.Mode()&0o111 != 0)
+		files[name] = api.FileValue(digest, executable(path, info))
 	}
 	if len(files) > 0 {
 		s.Files = files
@@ -125,6 +126,27 @@ func (a *app) uploadFiles(c *cli.Context, cl *client.Client, s *api.JobSpec, fol
 	alone := *s
 	alone.Program = "" // it is uploaded next
 	return alone.CheckUploaded()
+}
+
+// hasModes is whether the mode of a file says that it is a program.
+const hasModes = runtime.GOOS != "windows"
+
+func executable(path string, info os.FileInfo) bool {
+	if hasModes {
+		return info.Mode()&0o111 != 0
+	}
+	return isProgram(path)
+}
+
+// isProgram reports whether a file begins as a program does.
+func isProgram(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	_, err = program.Look(f)
+	return err == nil
 }
 
 // beside is a path as seen from a folder.

@@ -137,7 +137,7 @@ func baseURL(addr string) (string, error) {
 		}
 	}
 	if u.Port() == "" && u.Scheme == "https" {
-		u.Host = net.JoinHostPort(u.Hostname(), "5050")
+		u.Host = net.JoinHostPort(u.Hostname(), strconv.Itoa(api.DefaultPort))
 	}
 	return u.Scheme + "://" + u.Host, nil
 }

@@ -26,6 +26,8 @@ type Program struct {
 var (
 	ErrEmpty   = errors.New("is an empty file")
 	ErrUnknown = errors.New("is neither a binary for Linux nor a script: the first line of a script names its interpreter, such as #!/bin/sh")
+	ErrMacOS   = errors.New("is a program for macOS, and nodes run Linux: build it for that (with Go: GOOS=linux)")
+	ErrWindows = errors.New("is a program for Windows, and nodes run Linux: build it for that (with Go: GOOS=linux)")
 	ErrCut     = errors.New("is cut off: its end is missing; copy it once more")
 	ErrNoShell = errors.New("names no interpreter after #! in its first line: write #!/bin/sh, or what it is written for")
 )
@@ -49,8 +51,29 @@ func Look(r io.ReaderAt) (Program, error) {
 		return script(head[2:])
 	case bytes.HasPrefix(head, []byte(elf.ELFMAG)):
 		return binaryFile(r, head)
+	case isMacho(head):
+		return Program{}, ErrMacOS
+	case bytes.HasPrefix(head, []byte("MZ")):
+		return Program{}, ErrWindows
 	}
 	return Program{}, ErrUnknown
+}
+
+// mostMachines is how many machines a Mach-O file may be for; a class of Java, which
+// begins alike, has the version 45 or more there.
+const mostMachines = 20
+
+func isMacho(head []byte) bool {
+	if len(head) < 8 {
+		return false
+	}
+	switch binary.BigEndian.Uint32(head) {
+	case 0xfeedface, 0xfeedfacf, 0xcefaedfe, 0xcffaedfe:
+		return true
+	case 0xcafebabe:
+		return binary.BigEndian.Uint32(head[4:]) <= mostMachines
+	}
+	return false
 }
 
 // script reads the first line as execve(2) does.

@@ -20,7 +20,7 @@ func TestScripts(t *testing.T) {
 			t.Errorf("%q: %+v, %v", text, p, err)
 		}
 	}
-	for text, want := range map[string]error{"": ErrEmpty, "echo hello\n": ErrUnknown, "MZ\x90": ErrUnknown, "#!\n/bin/sh": ErrNoShell, "#! \t\n": ErrNoShell, "#!\r\n": ErrNoShell, "\x7fELF": ErrUnknown} {
+	for text, want := range map[string]error{"": ErrEmpty, "echo hello\n": ErrUnknown, "MZ\x90": ErrWindows, "\xcf\xfa\xed\xfe\x07\x00\x00\x01": ErrMacOS, "\xca\xfe\xba\xbe\x00\x00\x00\x02": ErrMacOS, "\xca\xfe\xba\xbe\x00\x00\x00\x41": ErrUnknown, "#!\n/bin/sh": ErrNoShell, "#! \t\n": ErrNoShell, "#!\r\n": ErrNoShell, "\x7fELF": ErrUnknown} {
 		if p, err := Look(strings.NewReader(text)); !errors.Is(err, want) {
 			t.Errorf("%q: %+v, %v", text, p, err)
 		}

@@ -4,7 +4,8 @@
 // HTTP, Raft and gossip by ALPN.
 //
 // It does not own tokens, users or roles (api/auth), nor what is said over a
-// connection. Package cluster calls it, and nothing else does.
+// connection. Package cluster calls it, and `mesita login`, which finds the authority of a
+// token. The listener is for Linux alone, as nodes are.
 //
 // A node's identity is its key: its id is a hash of the public key, so no
 // certificate can move an id to another key, and an address is never part of

@@ -37,7 +37,7 @@ func (a *app) startUnit(c *cli.Context, in *install) error {
 			return err
 		}
 	}
-	if pid, err := peerOf(c.Context, or(c.String("socket"), defaultSocket)); err == nil && unitOf(pid) != "" {
+	if pid, err := peerOf(c.Context, or(c.String("socket"), api.DefaultSocket)); err == nil && unitOf(pid) != "" {
 		a.progress("systemd runs this node already, as %s: systemctl daemon-reload && systemctl restart mesita", unitOf(pid))
 		return nil
 	}

@@ -63,27 +63,6 @@ func (a *app) greet(w welcome) {
 	}
 }
 
-// wrapped is a line, or several of that width of which the others are indented; with 0
-// it stays whole.
-func wrapped(s string, width int) string {
-	var out strings.Builder
-	at := 0
-	for word := range strings.SplitSeq(s, " ") {
-		n := len([]rune(word))
-		switch {
-		case at > 0 && width > 0 && at+1+n > width:
-			out.WriteString("\n  ")
-			at = 2
-		case out.Len() > 0:
-			out.WriteByte(' ')
-			at++
-		}
-		out.WriteString(word)
-		at += n
-	}
-	return out.String() + "\n"
-}
-
 const (
 	seatWait = 3 * time.Second // for the leader to make a voter of a node that joined
 	seatLook = 100 * time.Millisecond
@@ -170,9 +149,4 @@ func (a *app) howToAdd(ctx context.Context, r cluster.Ready) string {
 	}
 	return fmt.Sprintf("Add a machine (token valid 24 h, for %d machines):\n  sudo mesita node join %s --token %s\n",
 		firstUses, joinAddr(strings.TrimPrefix(r.API, "https://")), g.Secret)
-}
-
-// joinAddr is how the address of a node is given to node join.
-func joinAddr(addr string) string {
-	return strings.TrimSuffix(addr, fmt.Sprintf(":%d", cluster.DefaultPort))
 }

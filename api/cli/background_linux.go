@@ -69,9 +69,6 @@ func (a *app) background(c *cli.Context, cfg cluster.Config, conf *configured) e
 	return err
 }
 
-// joinTokenEnv hands the join token over.
-const joinTokenEnv = "MESITA_JOIN_TOKEN"
-
 // daemonArgs are those of the command with --foreground, without what node.yaml says
 // as well, so that what is changed there counts at the next start, and without the join
 // token: everybody may read a process's arguments.
@@ -192,13 +189,10 @@ func (a *app) daemonEnded(err error, log daemonLog) error {
 	return fmt.Errorf("the daemon ended before it was ready (%w), and could not write why to %s: check whether its disk is full", err, log.path)
 }
 
-// errorMark begins the line with which a program of ours says why it failed.
-const errorMark = "error: "
-
 // waitsFor is why a node is not ready, as it answers itself, or the errors that
 // it logged while it answers nothing.
 func waitsFor(ctx context.Context, cfg cluster.Config, log daemonLog) string {
-	if cl, err := client.New(client.Config{Socket: cmp.Or(cfg.Socket, defaultSocket), Patience: -1}); err == nil {
+	if cl, err := client.New(client.Config{Socket: cmp.Or(cfg.Socket, api.DefaultSocket), Patience: -1}); err == nil {
 		ctx, cancel := context.WithTimeout(ctx, slowStart/2)
 		defer cancel()
 		if h, _, err := cl.Standing(ctx); err == nil && h.Reason != "" {

@@ -12,7 +12,6 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/cli/line"
 	"github.com/mesita/mesita/api/cli/nodefile"
-	"github.com/mesita/mesita/api/cli/option"
 	"github.com/mesita/mesita/cluster"
 	"github.com/urfave/cli/v2"
 )
@@ -30,31 +29,21 @@ var settingColumns = []column[setting]{
 	{"FROM", func(s setting) string { return s.From }, false},
 }
 
-func (a *app) nodeConfig() *cli.Command {
-	return &cli.Command{
-		Name: "config", Usage: "show or change the settings with which this machine's node starts", ArgsUsage: "[set|unset] [SETTING[=VALUE]…]",
-		Description: "They are in node.yaml in the data folder, which the first start writes. A flag goes before the file, and " +
-			"the\nfile before the default. A change counts from the next start on.\n\n" +
-			example("mesita node config", "mesita node config set listen=10.0.0.11:5050 resources=cpus=4,mem=8GiB",
-				"mesita node config set attr=rack=a attr=disk=ssd", "mesita node config unset http"),
-		Flags: readFlags(dataFlag(), option.DryRunFlag()),
-		Action: func(c *cli.Context) error {
-			file, err := nodefile.Read(settingsPath(c.String("data")), settingNames())
-			if err != nil {
-				return err
-			}
-			words := c.Args().Slice()
-			switch {
-			case len(words) == 0:
-				return list(a.out, c, settingsNow(c, file), func(s setting) string { return s.Key }, settingColumns)
-			case words[0] == "set" && len(words) > 1:
-				return a.changeSettings(c, file, words[1:], setOne)
-			case words[0] == "unset" && len(words) > 1:
-				return a.changeSettings(c, file, words[1:], unsetOne)
-			}
-			return usage("mesita node config: say nothing more, or set KEY=VALUE…, or unset KEY…; see --help")
-		},
+func (a *app) configureNode(c *cli.Context) error {
+	file, err := nodefile.Read(settingsPath(c.String("data")), settingNames())
+	if err != nil {
+		return err
 	}
+	words := c.Args().Slice()
+	switch {
+	case len(words) == 0:
+		return list(a.out, c, settingsNow(c, file), func(s setting) string { return s.Key }, settingColumns)
+	case words[0] == "set" && len(words) > 1:
+		return a.changeSettings(c, file, words[1:], setOne)
+	case words[0] == "unset" && len(words) > 1:
+		return a.changeSettings(c, file, words[1:], unsetOne)
+	}
+	return usage("mesita node config: say nothing more, or set KEY=VALUE…, or unset KEY…; see --help")
 }
 
 // settingsNow are all settings: as the daemon has them that runs, else as the next start will.
@@ -83,7 +72,7 @@ func settingsOfDaemon(c *cli.Context, file *nodefile.File) map[string][]string {
 	if values, _ := file.Values("socket"); socket == "" && len(values) > 0 {
 		socket = values[0]
 	}
-	pid, err := peerOf(c.Context, or(socket, defaultSocket))
+	pid, err := peerOf(c.Context, or(socket, api.DefaultSocket))
 	if err != nil {
 		return nil
 	}
@@ -92,7 +81,7 @@ func settingsOfDaemon(c *cli.Context, file *nodefile.File) map[string][]string {
 		return nil
 	}
 	env := environOf(pid)
-	found, dir := map[string][]string{}, or(env["MESITA_DATA"], cluster.DefaultDataDir)
+	found, dir := map[string][]string{}, or(env["MESITA_DATA"], api.DefaultDataDir)
 	if s := env["MESITA_SOCKET"]; s != "" {
 		found["socket"] = []string{s}
 	}

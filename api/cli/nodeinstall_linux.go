@@ -9,7 +9,6 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/cli/line"
 	"github.com/mesita/mesita/api/cli/nodefile"
-	"github.com/mesita/mesita/cluster"
 	"github.com/urfave/cli/v2"
 )
 
@@ -43,36 +42,22 @@ WantedBy=multi-user.target
 const usersText = "# made by mesita node install: the group of tasks that no user is given for\n" +
 	"u " + api.TaskUser + " - \"a task of mesita\"\n"
 
-func (a *app) nodeInstall() *cli.Command {
-	return &cli.Command{
-		Name: "install", Usage: "have systemd run this node: write its unit, node.yaml, and the user mesita-task",
-		Description: "The settings go to node.yaml in the data folder: the flags given here, then those of the node that runs, " +
-			"then what the\nfile has. A node that runs is handed over to systemd: its daemon is stopped and started by the unit, its " +
-			"tasks run on.\n\n" +
-			example("mesita node install", "mesita node install --print --listen 10.0.0.11:5050",
-				"mesita node install --root /mnt/image --resources cpus=4,mem=8GiB"),
-		Flags: append(agentFlags(),
-			&cli.BoolFlag{Name: "print", Aliases: []string{"dry-run"}, Usage: "print the unit instead"},
-			&cli.StringFlag{Name: "root", Value: "/", Usage: "write below this `DIR`, and leave what runs here alone"},
-		),
-		Action: func(c *cli.Context) error {
-			if err := args(c, 0, 0, "node install"); err != nil {
-				return err
-			}
-			in, err := a.planInstall(c)
-			if err != nil {
-				return err
-			}
-			if c.Bool("print") {
-				return a.printInstall(in)
-			}
-			if err := in.write(); err != nil {
-				return err
-			}
-			fmt.Fprintln(a.out, in.path("/etc/systemd/system/"+unitName))
-			return a.startUnit(c, in)
-		},
+func (a *app) installNode(c *cli.Context) error {
+	if err := args(c, 0, 0, "node install"); err != nil {
+		return err
 	}
+	in, err := a.planInstall(c)
+	if err != nil {
+		return err
+	}
+	if c.Bool("print") {
+		return a.printInstall(in)
+	}
+	if err := in.write(); err != nil {
+		return err
+	}
+	fmt.Fprintln(a.out, in.path("/etc/systemd/system/"+unitName))
+	return a.startUnit(c, in)
 }
 
 const unitName = "mesita.service"
@@ -127,7 +112,7 @@ func (a *app) planInstall(c *cli.Context) (*install, error) {
 // unitCommand is the start command with what is not in node.yaml.
 func unitCommand(c *cli.Context, exe, data string) []string {
 	line := []string{exe, "node", "start", "--foreground"}
-	if data != cluster.DefaultDataDir {
+	if data != api.DefaultDataDir {
 		line = append(line, unitQuote("--data="+data))
 	}
 	if c.IsSet("name") {

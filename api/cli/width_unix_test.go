@@ -1,8 +1,9 @@
+//go:build unix
+
 package cli
 
 import (
 	"bytes"
-	"encoding/json"
 	"io"
 	"os"
 	"regexp"
@@ -13,18 +14,6 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 )
-
-// lengthened is an answer in which what people name, or say, is long.
-func lengthened(v any) any {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return v // as it would be answered
-	}
-	return json.RawMessage(regexp.MustCompile(`"(id|name|job|task|node|object|partition|path|message|reason|actor|user|action)":"([^"]*)"`).
-		ReplaceAllFunc(b, func(field []byte) []byte {
-			return append(field[:len(field)-1:len(field)-1], "-ünd-a-very-long-name-of-somebody's\""...)
-		}))
-}
 
 // onTerminal is what a command prints on a terminal of so many columns.
 func onTerminal(t *testing.T, columns uint16, args ...string) string {

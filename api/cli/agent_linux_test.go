@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/cluster"
-	"golang.org/x/sys/unix"
 )
 
 func TestDaemonArgsHideTheToken(t *testing.T) {
@@ -35,28 +33,6 @@ func TestHumanPartOfADaemonsLog(t *testing.T) {
 	if got := lastError("time=1 level=ERROR\n"); got != "time=1 level=ERROR\n" {
 		t.Errorf("got %q", got)
 	}
-}
-
-// ptyOf is a terminal: what a program prints to, and where that can be read.
-func ptyOf(t *testing.T) (side, main *os.File) {
-	t.Helper()
-	main, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { main.Close() })
-	n, err := unix.IoctlGetInt(int(main.Fd()), unix.TIOCGPTN)
-	if err == nil {
-		err = unix.IoctlSetPointerInt(int(main.Fd()), unix.TIOCSPTLCK, 0)
-	}
-	if err == nil {
-		side, err = os.OpenFile(fmt.Sprint("/dev/pts/", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { side.Close() })
-	return side, main
 }
 
 // What the file says as well is left out, so that a change of the file counts at a restart.

@@ -14,76 +14,60 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/cli/line"
 	"github.com/mesita/mesita/api/cli/option"
 	"github.com/mesita/mesita/api/client"
+	"github.com/mesita/mesita/cluster"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 )
 
-// stopTime is how long the end of a daemon is waited for by default: it hands the lead
-// over, and writes what it was told.
-const stopTime = time.Minute
-
-func (a *app) nodeStop() *cli.Command {
-	return &cli.Command{
-		Name: "stop", Usage: "stop this machine's node; its tasks keep running",
-		Description: "The daemon hands the lead over and ends. Its tasks keep running under the keeper, and are reported once it is\nstarted again; services start elsewhere if it stays away.\nWith --with-tasks the node is drained first, and stays drained until mesita node resume.\n\n" +
-			example("mesita node stop", "mesita node stop --with-tasks --deadline 5m"),
-		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "with-tasks", Usage: "move its tasks elsewhere first, as mesita node drain does"},
-			option.SpanFlag("deadline", 0, "with --with-tasks: `TIME` by which the node is empty, whatever still runs (default: batch tasks may end)"),
-			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "also if too few voters would be left to lead the cluster, or with --with-tasks no other node for some tasks"},
-			option.DryRunFlag(),
-			option.SpanFlag("timeout", stopTime, "the most `TIME` to wait for its end"),
-		},
-		Action: func(c *cli.Context) error {
-			if err := args(c, 0, 0, "node stop"); err != nil {
-				return err
-			}
-			if c.IsSet("deadline") && !c.Bool("with-tasks") {
-				return usage("mesita node stop: --deadline is when --with-tasks has the node empty: give both, or none")
-			}
-			d, err := a.daemonHere(c)
-			if err != nil {
-				return err
-			}
-			defer d.close()
-			n := d.node(c.Context)
-			if err := d.mayStop(c.Context, n, c.Bool("yes")); err != nil {
-				return err
-			}
-			if c.Bool("with-tasks") && n == nil {
-				return api.Errorf(api.CodeUnavailable, "this node answers nothing, so it cannot be drained: leave --with-tasks out")
-			}
-			if c.Bool("dry-run") {
-				if c.Bool("with-tasks") {
-					err = a.wouldDrain(c, d.cl, n, option.Span(c, "deadline"))
-				}
-				a.progress("would stop %s (pid %d)", d.called(n), d.pid)
-				return err
-			}
-			if c.Bool("with-tasks") {
-				if ok, err := a.mayEmpty(c, d.cl, n, option.Span(c, "deadline"), "stop it"); !ok {
-					return err
-				}
-				if err := d.cl.Drain(c.Context, n.Name, option.Span(c, "deadline")); err != nil {
-					return err
-				}
-				if err := a.awaitEmpty(c, d.cl, n); err != nil || c.Context.Err() != nil {
-					return err
-				}
-				n.Tasks = 0
-			}
-			if err := d.stop(c.Context, option.Span(c, "timeout")); err != nil {
-				return err
-			}
-			a.progress("%s has stopped%s: `mesita node start` starts it again", d.called(n), keptRunning(n))
-			if c.Bool("with-tasks") {
-				a.progress("it is drained: `mesita node resume %s` once it is back", n.Name)
-			}
-			return nil
-		},
+func (a *app) stopNode(c *cli.Context) error {
+	if err := args(c, 0, 0, "node stop"); err != nil {
+		return err
 	}
+	if c.IsSet("deadline") && !c.Bool("with-tasks") {
+		return usage("mesita node stop: --deadline is when --with-tasks has the node empty: give both, or none")
+	}
+	d, err := a.daemonHere(c)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	n := d.node(c.Context)
+	if err := d.mayStop(c.Context, n, c.Bool("yes")); err != nil {
+		return err
+	}
+	if c.Bool("with-tasks") && n == nil {
+		return api.Errorf(api.CodeUnavailable, "this node answers nothing, so it cannot be drained: leave --with-tasks out")
+	}
+	if c.Bool("dry-run") {
+		if c.Bool("with-tasks") {
+			err = a.wouldDrain(c, d.cl, n, option.Span(c, "deadline"))
+		}
+		a.progress("would stop %s (pid %d)", d.called(n), d.pid)
+		return err
+	}
+	if c.Bool("with-tasks") {
+		if ok, err := a.mayEmpty(c, d.cl, n, option.Span(c, "deadline"), "stop it"); !ok {
+			return err
+		}
+		if err := d.cl.Drain(c.Context, n.Name, option.Span(c, "deadline")); err != nil {
+			return err
+		}
+		if err := a.awaitEmpty(c, d.cl, n); err != nil || c.Context.Err() != nil {
+			return err
+		}
+		n.Tasks = 0
+	}
+	if err := d.stop(c.Context, option.Span(c, "timeout")); err != nil {
+		return err
+	}
+	a.progress("%s has stopped%s: `mesita node start` starts it again", d.called(n), keptRunning(n))
+	if c.Bool("with-tasks") {
+		a.progress("it is drained: `mesita node resume %s` once it is back", n.Name)
+	}
+	return nil
 }
 
 func keptRunning(n *api.NodeStatus) string {
@@ -93,41 +77,34 @@ func keptRunning(n *api.NodeStatus) string {
 	return ", its " + api.Count(n.Tasks, "task") + " may run on"
 }
 
-func (a *app) nodeRestart() *cli.Command {
-	return &cli.Command{
-		Name: "restart", Usage: "stop this machine's node and start it as it was started; its tasks keep running",
-		Description: "It is started in the background by this program, with the flags, the folder and the MESITA_… variables that it had:\nso a new version of the program takes over.\n\n" + example("mesita node restart"),
-		Flags:       []cli.Flag{option.SpanFlag("timeout", stopTime, "the most `TIME` to wait for its end")},
-		Action: func(c *cli.Context) error {
-			if err := args(c, 0, 0, "node restart"); err != nil {
-				return err
-			}
-			d, err := a.daemonHere(c)
-			if err != nil {
-				return err
-			}
-			defer d.close()
-			again, err := startAgain(d.pid)
-			if err != nil {
-				return err
-			}
-			if err := a.wouldStart(c, again); err != nil {
-				a.progress("! the node keeps running: as its settings are, it could not be started again")
-				return err
-			}
-			n := d.node(c.Context)
-			if err := d.stop(c.Context, option.Span(c, "timeout")); err != nil {
-				return err
-			}
-			a.progress("%s has stopped, and starts again", d.called(n))
-			again.Stdin, again.Stdout, again.Stderr = nil, a.out, a.err
-			err = again.Run()
-			if again.ProcessState != nil && again.ProcessState.ExitCode() > 0 {
-				return exitError(again.ProcessState.ExitCode()) // it said why
-			}
-			return err
-		},
+func (a *app) restartNode(c *cli.Context) error {
+	if err := args(c, 0, 0, "node restart"); err != nil {
+		return err
 	}
+	d, err := a.daemonHere(c)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	again, err := startAgain(d.pid)
+	if err != nil {
+		return err
+	}
+	if err := a.wouldStart(c, again); err != nil {
+		a.progress("! the node keeps running: as its settings are, it could not be started again")
+		return err
+	}
+	n := d.node(c.Context)
+	if err := d.stop(c.Context, option.Span(c, "timeout")); err != nil {
+		return err
+	}
+	a.progress("%s has stopped, and starts again", d.called(n))
+	again.Stdin, again.Stdout, again.Stderr = nil, a.out, a.err
+	err = again.Run()
+	if again.ProcessState != nil && again.ProcessState.ExitCode() > 0 {
+		return exitError(again.ProcessState.ExitCode()) // it said why
+	}
+	return err
 }
 
 // localDaemon is the daemon behind the unix socket of this machine.
@@ -142,7 +119,7 @@ func (a *app) daemonHere(c *cli.Context) (*localDaemon, error) {
 	if c.IsSet("addr") {
 		return nil, usage("mesita node %s: it is about the node of this machine: leave --addr out; `mesita node drain NAME` empties another", c.Command.Name)
 	}
-	d := &localDaemon{socket: or(c.String("socket"), defaultSocket), fd: -1}
+	d := &localDaemon{socket: or(c.String("socket"), api.DefaultSocket), fd: -1}
 	var err error
 	if d.pid, err = peerOf(c.Context, d.socket); err != nil {
 		return nil, err
@@ -268,13 +245,6 @@ func (d *localDaemon) mayStop(ctx context.Context, n *api.NodeStatus, yes bool) 
 	return api.Errorf(api.CodeConflict, "without %s only %d of %s would be up, and the cluster without a leader: nothing starts anywhere until it is back; --yes stops it", n.Name, left, api.Count(voters, "voter"))
 }
 
-func isVoter(n *api.NodeStatus) bool { return strings.HasPrefix(n.Role, "voter") }
-
-// isUp reports whether a node's daemon answers.
-func isUp(n *api.NodeStatus) bool {
-	return (n.State == api.NodeReady || n.State == api.NodeDraining) && !n.Away
-}
-
 // stop ends the daemon, and waits until it has ended.
 func (d *localDaemon) stop(ctx context.Context, timeout time.Duration) error {
 	err := unix.PidfdSendSignal(d.fd, unix.SIGTERM, nil, 0)
@@ -338,4 +308,37 @@ func startAgain(pid int) (*exec.Cmd, error) {
 		cmd.Dir = dir
 	}
 	return cmd, nil
+}
+
+// wouldStart is what is wrong with the settings with which a daemon would be started.
+func (a *app) wouldStart(c *cli.Context, start *exec.Cmd) error {
+	l, err := line.Parse(c.App, start.Args[1:])
+	if err != nil {
+		return err
+	}
+	own, err := l.Context(c.Context, c.App)
+	if err != nil {
+		return err
+	}
+	dir := own.String("data")
+	for _, kv := range start.Env {
+		if value, ok := strings.CutPrefix(kv, "MESITA_DATA="); ok && !own.IsSet("data") {
+			dir = value
+		}
+	}
+	if !filepath.IsAbs(dir) {
+		dir = filepath.Join(start.Dir, dir)
+	}
+	if err := own.Set("data", dir); err != nil {
+		return err
+	}
+	conf, err := configure(own)
+	if err != nil {
+		return err
+	}
+	cfg, err := a.agentConfig(own)
+	if err == nil {
+		_, err = cluster.New(cfg)
+	}
+	return conf.located(err)
 }

@@ -1,0 +1,12 @@
+package cli
+
+import (
+	"github.com/mesita/mesita/cluster"
+	"github.com/urfave/cli/v2"
+)
+
+// keep is the life of the process that is the parent of tasks; the daemon starts it.
+func (a *app) keep(c *cli.Context) error {
+	dropIdle(dropProgram)
+	return cluster.KeeperMain(c.Context, cluster.KeeperConfig{Dir: c.String("dir"), Slice: c.String("slice"), CgroupRoot: c.String("cgroup-root"), Log: a.err})
+}
