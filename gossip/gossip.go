@@ -21,7 +21,7 @@ const (
 	resolveTime  = 5 * time.Second
 	leaveMeta    = time.Second
 	leaveTimeout = 2 * time.Second
-	hurryRounds  = 4
+	hurryRounds  = 10
 	hurryPause   = 20 * time.Millisecond
 	hurryMost    = 16 // members; they tell the others
 )
@@ -72,7 +72,7 @@ func New(cfg Config) (*Gossip, error) {
 }
 
 // Run delivers events and repeats joins until ctx is done; then it says
-// goodbye (at most 3 s), closes the transport, and returns nil.
+// goodbye (at most some 3 s), closes the transport, and returns nil.
 func (g *Gossip) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { g.queue.pump(ctx, g.events) })
@@ -307,7 +307,7 @@ func (g *Gossip) Addr(id string) (string, bool) {
 func (g *Gossip) Events() <-chan Event { return g.events }
 
 // UpdateMeta tells the others something new about this node. ID, Name and Boot
-// cannot change. It may take a moment, until the news has been passed on.
+// cannot change. It does not wait until the news is out.
 func (g *Gossip) UpdateMeta(meta Meta) error {
 	g.mu.Lock()
 	if meta.ID != g.meta.ID || meta.Name != g.meta.Name || meta.Boot != g.meta.Boot {
@@ -327,8 +327,7 @@ func (g *Gossip) UpdateMeta(meta Meta) error {
 	if err != nil {
 		return err
 	}
-	// Only ever a timeout, when the others are hard to reach; it is queued anyway.
-	_ = g.list.UpdateNode(leaveMeta)
+	_ = g.list.UpdateNode(time.Nanosecond) // it is queued; that it is out takes intervals, which nobody needs to wait for
 	return nil
 }
 

@@ -1,0 +1,41 @@
+package gossip
+
+import (
+	"testing"
+	"time"
+
+	"github.com/mesita/mesita/gossip/gossiptest"
+)
+
+// What a node says of itself it says at once, and continues; its goodbye is out in less
+// than one interval of gossip, also where one does not answer, and known to all soon.
+func TestNobodyWaitsForAnIntervalOfGossip(t *testing.T) {
+	for _, n := range []int{1, 2, 3, 7} {
+		for _, deaf := range []bool{false, true} {
+			bubble(t, func(t *testing.T, net *gossiptest.Network) {
+				nodes := startAll(t, net, n)
+				last := nodes[n-1]
+				others := nodes[:n-1]
+				begin := time.Now()
+				for range 10 {
+					check(t, last.UpdateMeta(last.self()))
+				}
+				if took := time.Since(begin); took > time.Millisecond {
+					t.Errorf("of %d: to tell took %s", n, took)
+				}
+				if deaf && n > 2 {
+					net.Isolate(others[0].addr, true)
+					others = others[1:]
+				}
+				begin = time.Now()
+				last.stop()
+				if took := time.Since(begin); took > time.Second {
+					t.Errorf("of %d, one of them deaf %v: the goodbye took %s", n, deaf, took)
+				}
+				for _, o := range others {
+					within(t, 3*time.Second, "it has left", func() bool { return o.state(idOf(n)) == Left })
+				}
+			})
+		}
+	}
+}
