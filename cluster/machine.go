@@ -20,7 +20,7 @@ func detectResources(dataDir string) api.Resources {
 	}
 	var fs unix.Statfs_t
 	if unix.Statfs(dataDir, &fs) == nil {
-		total := int64(fs.Blocks) * fs.Bsize
+		total := int64(fs.Blocks) * int64(fs.Bsize)
 		// Rounded, so that a restart does not look like a change of the machine.
 		r.Disk = api.Bytes(total*9/10) &^ (1<<30 - 1)
 	}

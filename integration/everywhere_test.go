@@ -34,6 +34,7 @@ func TestTheProgramIsForAllSystems(t *testing.T) {
 		{"windows", "amd64", []string{"."}, clients},
 		{"windows", "arm64", []string{"."}, nil},
 		{"linux", "arm64", all, all},
+		{"linux", "arm", all, nil},
 	} {
 		t.Run(c.os+"/"+c.arch, func(t *testing.T) {
 			t.Parallel()

@@ -147,7 +147,7 @@ func (d *devices) load(top string) error {
 	defer unix.Close(group)
 	attr := struct {
 		target, kind, flags, attached uint32
-		programs                      uintptr
+		programs                      uint64 // an address
 		count                         uint32
 		_                             uint32
 	}{target: uint32(group), kind: unix.BPF_CGROUP_DEVICE}
@@ -249,9 +249,9 @@ func loadProgram(code []instruction) (int, error) {
 	license := []byte("Apache-2.0\x00")
 	attr := struct { // as much of union bpf_attr as there was at first
 		kind, count   uint32
-		code, license uintptr
+		code, license uint64 // addresses, also where those have 32 bits
 		log           [24]byte
-	}{unix.BPF_PROG_TYPE_CGROUP_DEVICE, uint32(len(code)), uintptr(unsafe.Pointer(&code[0])), uintptr(unsafe.Pointer(&license[0])), [24]byte{}}
+	}{unix.BPF_PROG_TYPE_CGROUP_DEVICE, uint32(len(code)), uint64(uintptr(unsafe.Pointer(&code[0]))), uint64(uintptr(unsafe.Pointer(&license[0]))), [24]byte{}}
 	fd, err := bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
 	runtime.KeepAlive(code)
 	runtime.KeepAlive(license)

@@ -84,7 +84,7 @@ func openRegular(path string) *os.File {
 	if unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || unix.Fstatfs(fd, &on) != nil {
 		return nil
 	}
-	switch on.Type {
+	switch uint32(on.Type) { // signed, and on some processors of 32 bits
 	case unix.FUSE_SUPER_MAGIC, unix.NFS_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, unix.V9FS_MAGIC, unix.CEPH_SUPER_MAGIC:
 		return nil
 	}

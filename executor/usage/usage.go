@@ -55,7 +55,7 @@ func Of(ctx context.Context, since time.Time, dirs ...string) (Size, error) {
 		var st unix.Stat_t
 		if err := unix.Fstat(int(dir.Fd()), &st); err == nil {
 			w.dev = uint64(st.Dev) //nolint:unconvert // narrower on some processors
-			w.size.add(st.Blocks, st.Ctim.Sec, w.since)
+			w.size.add(st.Blocks, int64(st.Ctim.Sec), w.since)
 			w.folder(dir, 0)
 		}
 		dir.Close()
@@ -104,7 +104,7 @@ func (w *walk) entry(dir *os.File, name string, depth int) {
 			w.links[st.Ino] = true
 		}
 	}
-	w.size.add(st.Blocks, st.Ctim.Sec, w.since)
+	w.size.add(st.Blocks, int64(st.Ctim.Sec), w.since)
 	if !isFolder {
 		return
 	}

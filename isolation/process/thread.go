@@ -251,17 +251,17 @@ func holdNamed(c Spec, path string) (int, error) {
 	if os.Geteuid() == 0 {
 		list := make([]uint32, len(c.Groups)+1)
 		copy(list, c.Groups)
-		if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(c.Groups)), uintptr(unsafe.Pointer(&list[0])), 0); errno != 0 {
+		if _, _, errno := unix.RawSyscall(sysSetgroups, uintptr(len(c.Groups)), uintptr(unsafe.Pointer(&list[0])), 0); errno != 0 {
 			return -1, errno
 		}
-		_, _, _ = unix.RawSyscall(unix.SYS_SETFSGID, uintptr(c.GID), 0, 0)
-		_, _, _ = unix.RawSyscall(unix.SYS_SETFSUID, uintptr(c.UID), 0, 0)
+		_, _, _ = unix.RawSyscall(sysSetfsgid, uintptr(c.GID), 0, 0)
+		_, _, _ = unix.RawSyscall(sysSetfsuid, uintptr(c.UID), 0, 0)
 	}
 	how := onlyThere
 	fd, err := unix.Openat2(unix.AT_FDCWD, path, &how)
 	if os.Geteuid() == 0 {
-		_, _, _ = unix.RawSyscall(unix.SYS_SETFSUID, 0, 0, 0)
-		_, _, _ = unix.RawSyscall(unix.SYS_SETFSGID, 0, 0, 0)
+		_, _, _ = unix.RawSyscall(sysSetfsuid, 0, 0, 0)
+		_, _, _ = unix.RawSyscall(sysSetfsgid, 0, 0, 0)
 	}
 	if err != nil {
 		return -1, err
