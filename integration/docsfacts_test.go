@@ -146,19 +146,6 @@ func TestTroublesAreThoseOfTheProgram(t *testing.T) {
 	}
 }
 
-// Codes with which the command line exits are in the page for scripts.
-func TestExitCodesAreInThePage(t *testing.T) {
-	p, err := docs.Find("api")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []api.Code{api.CodeFailed, api.CodeInvalid, api.CodeNotFound, api.CodeNotAllowed, api.CodeConflict, api.CodeTimeout, api.CodeUnavailable, api.CodeDoesNotFit} {
-		if !strings.Contains(p.Text, fmt.Sprintf("\n| %d | ", c.ExitCode())) {
-			t.Errorf("the page has no exit code %d (%s)", c.ExitCode(), c)
-		}
-	}
-}
-
 // From three servers with nothing on them to a replicated service it takes five commands
 // and no file; TestDocuments runs them.
 func TestFiveCommandsToAService(t *testing.T) {

@@ -96,6 +96,9 @@ func (p *copying) fetch(ctx context.Context, from, to string) error {
 		if isTerminal(p.out) {
 			return usage("mesita cp: a tar is not for a terminal: have it go to a file or a program, as in > x.tar")
 		}
+		if sizeless(from) {
+			return api.Errorf(api.CodeFailed, "most files below /proc and /sys say that they are empty, and would be so in a tar: `mesita exec %s -- cat %s` reads one", p.task, from)
+		}
 		return p.run(ctx, nil, p.out, command)
 	}
 	dst, err := localTarget(to, base)

@@ -6,9 +6,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/docs"
 	"github.com/urfave/cli/v2"
 )
@@ -118,5 +120,29 @@ func TestHelpHasPages(t *testing.T) {
 	}
 	if r := run(t.Context(), "help", "jobs", "x"); r.code != 2 || !strings.Contains(r.err, "too much") {
 		t.Errorf("help jobs x: %+v", r)
+	}
+}
+
+// Codes with which the command line exits are in the page for scripts, and no others are.
+func TestExitCodesAreInThePage(t *testing.T) {
+	p, err := docs.Find("api")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(p.Text, "| exit code | |\n|---|---|\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	want := map[string]bool{"0": true, strconv.Itoa(interrupted): true}
+	for code := range api.Code("").Choices() {
+		want[strconv.Itoa(api.Code(code).ExitCode())] = true
+	}
+	for row := range strings.SplitSeq(table, "\n") {
+		code := strings.TrimSpace(strings.Split(row, "|")[1])
+		if !want[code] {
+			t.Errorf("the page has the exit code %q twice, or nothing exits with it", code)
+		}
+		delete(want, code)
+	}
+	for code := range want {
+		t.Errorf("the page has no exit code %s", code)
 	}
 }

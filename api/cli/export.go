@@ -37,6 +37,9 @@ func (a *app) exportCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
+			if len(docs) == 0 {
+				return api.Errorf(api.CodeNotFound, "there is nothing to export: no service, and no partition that somebody made")
+			}
 			if folder := c.String("with-programs"); folder != "" {
 				if err := (exportFolder{folder, cl}).write(c.Context, docs); err != nil {
 					return err

@@ -66,9 +66,9 @@ func (x exportFolder) uploads(ctx context.Context, s *api.JobSpec, name string) 
 	out.Files = maps.Clone(s.Files)
 	for _, of := range slices.Sorted(maps.Keys(s.Files)) {
 		digest, executable, _ := api.ParseFile(s.Files[of])
-		mode := fs.FileMode(0o644)
+		mode := fs.FileMode(0o600)
 		if executable {
-			mode = 0o755
+			mode = 0o700
 		}
 		out.Files[of] = path.Join(name, "files", of)
 		if err := x.download(ctx, digest, out.Files[of], mode); err != nil {
@@ -96,7 +96,7 @@ func (x exportFolder) download(ctx context.Context, digest, path string, mode fs
 }
 
 func (x exportFolder) document(name string, d exportDoc) error {
-	f, err := os.OpenFile(filepath.Join(x.dir, name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	f, err := os.OpenFile(filepath.Join(x.dir, name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) // its environment may hold secrets
 	if err != nil {
 		return err
 	}

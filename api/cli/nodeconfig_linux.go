@@ -81,15 +81,13 @@ func settingsOfDaemon(c *cli.Context, file *nodefile.File) map[string][]string {
 		return nil
 	}
 	env := environOf(pid)
-	found, dir := map[string][]string{}, or(env["MESITA_DATA"], api.DefaultDataDir)
+	found, words := map[string][]string{}, wordsOf(strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")[1:])
 	if s := env["MESITA_SOCKET"]; s != "" {
 		found["socket"] = []string{s}
 	}
 	names := settingNames()
-	for _, w := range wordsOf(strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")[1:]) {
+	for _, w := range words {
 		switch {
-		case w.flag == "data":
-			dir = w.value()
 		case !slices.Contains(names, w.flag):
 		case w.flag == "attr":
 			found[w.flag] = append(found[w.flag], w.value())
@@ -97,13 +95,24 @@ func settingsOfDaemon(c *cli.Context, file *nodefile.File) map[string][]string {
 			found[w.flag] = []string{or(w.value(), "true")}
 		}
 	}
-	if cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)); err == nil && !filepath.IsAbs(dir) {
-		dir = filepath.Join(cwd, dir)
-	}
-	if own, err := filepath.Abs(c.String("data")); err != nil || own != filepath.Clean(dir) {
+	if own, err := filepath.Abs(c.String("data")); err != nil || own != dataOf(pid, words, env) {
 		return nil
 	}
 	return found
+}
+
+// dataOf is the data folder of a daemon that was started with those words.
+func dataOf(pid int, words []word, env map[string]string) string {
+	dir := or(env["MESITA_DATA"], api.DefaultDataDir)
+	for _, w := range words {
+		if w.flag == "data" {
+			dir = w.value()
+		}
+	}
+	if cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)); err == nil && !filepath.IsAbs(dir) {
+		return filepath.Join(cwd, dir)
+	}
+	return filepath.Clean(dir)
 }
 
 // settingNamed is the flag of that name, if it is a setting.

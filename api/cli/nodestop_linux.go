@@ -60,14 +60,26 @@ func (a *app) stopNode(c *cli.Context) error {
 		}
 		n.Tasks = 0
 	}
+	again := d.startedBy()
 	if err := d.stop(c.Context, option.Span(c, "timeout")); err != nil {
 		return err
 	}
-	a.progress("%s has stopped%s: `mesita node start` starts it again", d.called(n), keptRunning(n))
+	a.progress("%s has stopped%s: `%s` starts it again", d.called(n), keptRunning(n), again)
 	if c.Bool("with-tasks") {
 		a.progress("it is drained: `mesita node resume %s` once it is back", n.Name)
 	}
 	return nil
+}
+
+// startedBy is what starts the node again: all that was said but the folder is in its file.
+func (d *localDaemon) startedBy() string {
+	out := "mesita node start"
+	if again, err := startAgain(d.pid); err == nil {
+		if dir := dataOf(d.pid, wordsOf(again.Args[1:]), environOf(d.pid)); dir != api.DefaultDataDir {
+			out += " --data " + shellWord(dir)
+		}
+	}
+	return out
 }
 
 func keptRunning(n *api.NodeStatus) string {
