@@ -10,13 +10,14 @@ type Kind uint8
 
 // The kinds. Append only.
 const (
-	KindService Kind = iota // keeps N running
-	KindBatch               // runs to completion
-	KindCron                // a batch on a timetable
-	KindSystem              // one on each matching node
+	KindService   Kind = iota // keeps N running
+	KindBatch                 // runs to completion
+	KindCron                  // a batch on a timetable
+	KindSystem                // one on each matching node
+	KindFramework             // what a framework runs in a partition: it says when, and with which spec
 )
 
-var kinds = []string{"service", "batch", "cron", "system"}
+var kinds = []string{"service", "batch", "cron", "system", "framework"}
 
 func (k Kind) String() string { return enumString(kinds, k) }
 
@@ -81,12 +82,13 @@ type Job struct {
 	Skipped  int          `json:"skipped,omitempty"` // batch: tasks beyond those that were stopped before their turn, and were made for that
 	Base     int          `json:"base,omitempty"`    // attempts of removed tasks: numbers are never used twice
 	// Avoid is where tasks of it failed to start, the newest first.
-	Avoid   []AvoidedNode `json:"avoid,omitempty"`
-	Request string        `json:"request,omitempty"`
-	Actor   string        `json:"actor,omitempty"`
-	Created time.Time     `json:"created,omitzero"`
-	Updated time.Time     `json:"updated,omitzero"`
-	Ended   time.Time     `json:"ended,omitzero"`
+	Avoid     []AvoidedNode `json:"avoid,omitempty"`
+	Request   string        `json:"request,omitempty"`
+	Framework string        `json:"framework,omitempty"` // whose tasks it has: its id
+	Actor     string        `json:"actor,omitempty"`
+	Created   time.Time     `json:"created,omitzero"`
+	Updated   time.Time     `json:"updated,omitzero"`
+	Ended     time.Time     `json:"ended,omitzero"`
 	// ExitCode is the first non-zero exit code of a task that failed for good;
 	// 0 when all finished; null before the job has ended.
 	ExitCode *int `json:"exitCode,omitempty"`
@@ -172,6 +174,16 @@ func (j *Job) SpecOf(version int) *JobSpec {
 		}
 	}
 	return nil
+}
+
+// SpecFor is the spec of a task of the job, nil if its version is forgotten.
+func (j *Job) SpecFor(t *Task) *JobSpec {
+	if t.Framework == nil {
+		return j.SpecFor(t)
+	}
+	s := *j.Spec
+	s.TaskSpec = *t.Framework.Spec
+	return &s
 }
 
 // Unmade is how many tasks of a batch have not been made yet and will be.

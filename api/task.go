@@ -132,6 +132,7 @@ type Task struct {
 	Leaves    *time.Time     `json:"leaves,omitempty"`    // when this attempt, which was told so, gets its stop signal
 	Accounted *time.Time     `json:"accounted,omitempty"` // what this attempt did until then is in the report already
 	Earlier   []Attempt      `json:"attempts,omitempty"`  // oldest first
+	Framework *FrameworkTask `json:"framework,omitempty"` // of a framework's alone
 }
 
 // Attempt is one ended run of a task.

@@ -81,8 +81,11 @@ func (x *tx) replaceLost(n *api.Node) {
 		state = api.TaskGoneByOperator
 	}
 	for _, t := range x.nodeTaskList(n.ID) {
-		if n.State == api.NodeGone || !x.onlyOnce(t) {
+		switch {
+		case n.State == api.NodeGone || !x.onlyOnce(t):
 			x.lose(t, state, "node "+t.Node+" was lost")
+		case t.Framework != nil:
+			x.outOfReach(t)
 		}
 	}
 	x.dropOffers(n.ID, "node lost")
@@ -92,7 +95,7 @@ func (x *tx) replaceLost(n *api.Node) {
 // on may still run it.
 func (x *tx) onlyOnce(t *api.Task) bool {
 	j := x.jobAt(t.Job)
-	return j != nil && j.Spec.AtMostOnce && !endsHere(j, t)
+	return j != nil && (t.Framework != nil || j.Spec.AtMostOnce && !endsHere(j, t))
 }
 
 // endsHere reports whether an attempt that ends is not followed by another.
@@ -106,6 +109,13 @@ func (x *tx) lose(t *api.Task, state api.TaskState, why string) {
 	lost.State, lost.Reason, lost.Message, lost.Ended = state, api.ReasonNodeLost, why, x.At
 	x.happened(api.Event{Kind: api.EventTaskState, Object: t.ID, Job: t.Job, Node: t.Node, Task: &lost, Message: lost.Message})
 	j := x.jobAt(t.Job)
+	if t.Framework != nil {
+		if !lost.State.Final() {
+			lost.State = api.TaskLost
+		}
+		x.endTask(t, &lost, nil)
+		return
+	}
 	if endsHere(j, t) {
 		lost.State = api.TaskLost
 		x.endTask(t, &lost, nil)
@@ -116,6 +126,18 @@ func (x *tx) lose(t *api.Task, state api.TaskState, why string) {
 	if j.Spec.Gang > 0 {
 		x.breakGang(j.ID, &lost)
 	}
+}
+
+// outOfReach notes that nobody knows how a framework's task is while its node does not
+// answer. It stays where it is, and tells once its node is back.
+func (x *tx) outOfReach(old *api.Task) {
+	if !old.State.CanBecome(api.TaskUnreachable) {
+		return
+	}
+	t := *old
+	t.State, t.Reason, t.Message = api.TaskUnreachable, api.ReasonNodeLost, "node "+t.Node+" does not answer"
+	x.happened(api.Event{Kind: api.EventTaskState, Object: t.ID, Job: t.Job, Node: t.Node, Task: &t, Message: t.Message})
+	x.putTask(&t)
 }
 
 func (x *tx) dropOffers(nodeID, why string) {

@@ -105,7 +105,7 @@ func (x *tx) pruneIncidents() {
 // taskIncident records that an attempt ended as it should not have. It is
 // called before it is decided what follows.
 func (x *tx) taskIncident(j *api.Job, t *api.Task) {
-	if j.Stop || t.Desired == api.DesiredStop || t.Moves() || t.State == api.TaskFinished && j.Spec.Kind == api.KindBatch {
+	if j.Stop || t.Desired == api.DesiredStop || t.Moves() || t.State == api.TaskFinished && j.Spec.Kind != api.KindService {
 		return
 	}
 	kind := api.IncidentTaskFailed
@@ -120,6 +120,9 @@ func (x *tx) taskIncident(j *api.Job, t *api.Task) {
 		message = fmt.Sprintf("exit code %d", *t.ExitCode)
 	}
 	n := api.Incident{Kind: kind, Object: t.ID, Job: t.Job, Node: t.Node, Message: message, Action: "starts again"}
+	if t.Framework != nil {
+		n.Action, n.Over = "its framework decides what follows", x.At
+	}
 	if j.Spec.Kind == api.KindBatch && kind != api.IncidentTaskLost && t.Failures >= j.Spec.Retries {
 		n.Action, n.Over = fmt.Sprintf("gave up after attempt %d", t.Attempt), x.At
 	}

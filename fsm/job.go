@@ -350,7 +350,8 @@ type JobStop struct {
 	Meta
 	ID string `json:"id"`
 
-	cause string // when it follows from another command
+	cause     string // when it follows from another command
+	framework bool   // and it is the end of the framework that the job is of
 }
 
 func (c *JobStop) apply(x *tx) (any, error) {
@@ -361,6 +362,9 @@ func (c *JobStop) apply(x *tx) (any, error) {
 	if old.Stop || old.State.Ended() {
 		x.jobUnwanted(c.ID) // of a service that gave up they are still open
 		return old, nil
+	}
+	if old.Framework != "" && !c.framework {
+		return nil, conflict("job %s is what framework %s runs: stop one of its tasks, or remove the framework with `mesita framework rm`", c.ID, old.Framework)
 	}
 	j, why := *old, cmp.Or(c.cause, "asked for")
 	j.Counts.Pending -= old.Unmade() // they never will be

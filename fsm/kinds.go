@@ -76,6 +76,12 @@ var kinds = []kind{
 	45: of[JobRequeue](5),
 	46: of[TaskLeave](7),
 	47: squeezed(of[ApplyAll](8)),
+	48: of[FrameworkPut](11),
+	49: of[FrameworkLeave](11),
+	50: of[FrameworkRemove](11),
+	51: of[FrameworkAccept](11),
+	52: of[FrameworkKill](11),
+	53: of[FrameworkAck](11),
 }
 
 // numbers are the kinds' numbers by type.

@@ -18,7 +18,7 @@ import (
 type Level int
 
 // Newest is the highest level that this program knows.
-const Newest Level = 10
+const Newest Level = 11
 
 // Feature is something that apply, or a node, does only from some level on.
 type Feature uint8
@@ -80,6 +80,7 @@ const (
 	AppliedWhole                   // partitions and jobs are changed together, all of them or none
 	Versions                       // conditions compare versions part by part
 	Files                          // files are put into a task's folder before it starts
+	Frameworks                     // programs outside the cluster take offers and start tasks
 )
 
 // Holder says who must know a feature before it is used.
@@ -155,6 +156,7 @@ var features = [...]struct {
 	AppliedWhole:    {8, Voters},
 	Versions:        {10, Voters},
 	Files:           {10, TaskNode},
+	Frameworks:      {11, Voters},
 }
 
 // Level is the cluster's from which it is done.

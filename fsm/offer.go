@@ -32,6 +32,9 @@ func (c *OfferMake) apply(x *tx) (any, error) {
 		if row == nil || !row.node.Schedulable() || !row.room().Fits(o.Resources) || x.offers.get(o) != nil || x.does(OfferLoans) && !x.mayHold(o.Partition, o.Resources) {
 			continue
 		}
+		if f := x.frameworkAt(o.Framework); x.does(Frameworks) && (f == nil || !f.Connected || !f.In(o.Partition)) {
+			continue
+		}
 		x.offers.put(x, o)
 		x.happened(api.Event{Kind: api.EventOfferMade, Object: o.ID, Node: row.node.Name, Message: o.Resources.String()})
 		n++

@@ -95,8 +95,8 @@ func (x *tx) rules(t *api.Task) *placingJob {
 	if known {
 		return r
 	}
-	if j := x.jobAt(t.Job); j != nil && j.SpecOf(t.Version) != nil {
-		r = &placingJob{spec: j.SpecOf(t.Version), part: x.eligible(t.Partition)}
+	if j := x.jobAt(t.Job); j != nil && j.SpecFor(t) != nil {
+		r = &placingJob{spec: j.SpecFor(t), part: x.eligible(t.Partition)}
 		r.near = neighbours(r.spec, x.placedAt)
 	}
 	if x.placing.jobs == nil {

@@ -12,6 +12,9 @@ import (
 // tables.
 
 func (x *tx) putTask(t *api.Task) {
+	if t.Framework != nil {
+		x.noteNews(x.taskAt(t.Job, t.Index), t)
+	}
 	x.countTask(x.tasks.put(x, t), t)
 }
 
@@ -45,6 +48,7 @@ func (x *tx) deleteTask(t *api.Task) {
 // indexTask moves the indexes and the node's sums from old to t; either may be
 // nil.
 func (x *tx) indexTask(old, t *api.Task) {
+	x.indexFrameworkTask(old, t)
 	if t != nil {
 		x.taskUnwanted(t.ID, t.Job, t)
 	} else {
@@ -273,6 +277,9 @@ func (x *tx) indexJob(old, j *api.Job) {
 	if old != nil && !old.Ended.IsZero() {
 		x.ended.Delete(old)
 	}
+	if old != nil && old.Framework != "" {
+		x.jobsOfFrameworks.Delete(old)
+	}
 	if j == nil {
 		return
 	}
@@ -281,6 +288,9 @@ func (x *tx) indexJob(old, j *api.Job) {
 	}
 	if !j.Ended.IsZero() {
 		x.ended.ReplaceOrInsert(j)
+	}
+	if j.Framework != "" {
+		x.jobsOfFrameworks.ReplaceOrInsert(j)
 	}
 }
 

@@ -123,6 +123,8 @@ func (x *tx) nextAttempt(j *api.Job, old, t *api.Task) {
 		x.taskIncident(j, t)
 	}
 	switch {
+	case j.Framework != "": // which decides by itself what follows
+		x.putTask(t)
 	case j.Stop || t.Desired == api.DesiredStop || surplus:
 		x.putTask(t)
 		if !j.Stop && (surplus || x.wantedAgain(t, old.Reason)) {

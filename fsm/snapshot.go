@@ -41,6 +41,8 @@ const (
 	recLearnedRuntime // from the level of IntegerLearning on
 	recLearnedUse
 	recAccount
+	recFramework
+	recFrameworkNews
 	recLast // is none
 )
 

@@ -52,6 +52,8 @@ type tables struct {
 	incidents  table[api.Incident]
 	runtimes   table[runtimeRow]
 	uses       table[useRow]
+	frameworks table[api.Framework]
+	news       table[newsRow]
 	accounts   accounts
 
 	// An index holds pointers to rows, which a new level may have rewritten since, where
@@ -67,13 +69,18 @@ type tables struct {
 	leaving   index[*api.Task]     // tasks that were told that they will have to end
 	newest    index[*api.Incident] // the newest incident of a kind and object
 	ages      index[*runtimeRow]   // runtimes, the longest unused first
+
+	frameworkTasks   index[*api.Task]      // by framework and its own id of the task
+	jobsOfFrameworks index[*api.Job]       // by framework
+	endedFrameworks  index[*api.Framework] // oldest end first
 }
 
 // parts are all tables and indexes, in the order in which a snapshot has them:
 // a row comes after those that its indexes look at.
-func (t *tables) parts() [23]part {
-	return [...]part{&t.partitions, &t.nodes, &t.jobs, &t.tasks, &t.offers, &t.tokens, &t.blobs, &t.bases, &t.incidents, &t.runtimes, &t.uses, &t.accounts,
-		&t.requests, &t.pending, &t.nodeTasks, &t.ended, &t.owners, &t.programs, &t.usage, &t.frozen, &t.leaving, &t.newest, &t.ages}
+func (t *tables) parts() [28]part {
+	return [...]part{&t.partitions, &t.nodes, &t.jobs, &t.tasks, &t.offers, &t.tokens, &t.blobs, &t.bases, &t.incidents, &t.runtimes, &t.uses, &t.accounts, &t.frameworks, &t.news,
+		&t.requests, &t.pending, &t.nodeTasks, &t.ended, &t.owners, &t.programs, &t.usage, &t.frozen, &t.leaving, &t.newest, &t.ages,
+		&t.frameworkTasks, &t.jobsOfFrameworks, &t.endedFrameworks}
 }
 
 func compareTaskKeys(a, b taskKey) int {
@@ -89,6 +96,7 @@ func newTables() tables {
 		partitions: newTable(&partitionNoun), nodes: newTable(&nodeNoun), jobs: newTable(&jobNoun), tasks: newTable(&taskNoun),
 		offers: newTable(&offerNoun), tokens: newTable(&tokenNoun), blobs: newTable(&blobNoun), bases: newTable(&baseNoun),
 		incidents: newTable(&incidentNoun), runtimes: newTable(&runtimeNoun), uses: newTable(&useNoun), accounts: newAccounts(),
+		frameworks: newTable(&frameworkNoun), news: newTable(&newsNoun),
 
 		requests: newIndex(func(a, b *api.Job) bool { return a.Request < b.Request }),
 		pending: newIndex(func(a, b pendingKey) bool {
@@ -107,6 +115,15 @@ func newTables() tables {
 			return cmp.Or(cmp.Compare(a.Kind, b.Kind), strings.Compare(a.Object, b.Object)) < 0
 		}),
 		ages: newIndex(func(a, b *runtimeRow) bool { return cmp.Or(a.Used.Compare(b.Used), strings.Compare(a.Key, b.Key)) < 0 }),
+		frameworkTasks: newIndex(func(a, b *api.Task) bool {
+			return cmp.Or(strings.Compare(a.Framework.Framework, b.Framework.Framework), strings.Compare(a.Framework.ID, b.Framework.ID)) < 0
+		}),
+		jobsOfFrameworks: newIndex(func(a, b *api.Job) bool {
+			return cmp.Or(strings.Compare(a.Framework, b.Framework), strings.Compare(a.ID, b.ID)) < 0
+		}),
+		endedFrameworks: newIndex(func(a, b *api.Framework) bool {
+			return cmp.Or(a.Ended.Compare(b.Ended), strings.Compare(a.ID, b.ID)) < 0
+		}),
 	}
 }
 

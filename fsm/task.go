@@ -199,7 +199,7 @@ func (x *tx) knows(n *api.Node, t *api.Task) bool {
 	if j == nil {
 		return true
 	}
-	need := SpecLevel(j.SpecOf(t.Version))
+	need := SpecLevel(j.SpecFor(t))
 	return Level(n.Level) >= need || need > x.level // which whoever took the job knew nothing of
 }
 

@@ -255,7 +255,7 @@ func (v *View) Assignments(nodeID string) []api.Assignment {
 		if job == nil || job.ID != t.Job {
 			job = v.Job(t.Job)
 		}
-		if spec := job.SpecOf(t.Version); spec != nil {
+		if spec := job.SpecFor(t); spec != nil {
 			a := api.Assigned(t, spec)
 			a.Submission = job.Seq
 			out = append(out, a)

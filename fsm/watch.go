@@ -22,6 +22,8 @@ const (
 	TableCluster
 	TableIncidents
 	TableRooms // keyed by node: what is held of it changed
+	TableFrameworks
+	TableFrameworkNews // keyed by framework: what it has not acknowledged changed
 )
 
 // maxDirty bounds what a watcher remembers; beyond it the watcher says that

@@ -64,7 +64,7 @@ func (c *call) mayEnter(v *fsm.View, t *api.Task) error {
 	if j == nil {
 		return nil
 	}
-	s := j.SpecOf(t.Version)
+	s := j.SpecFor(t)
 	if s == nil {
 		return api.Errorf(api.CodeConflict, "nobody knows any more what task %s was started with: its version %d has left the history of job %s; it is replaced in a moment", t.ID, t.Version, j.ID)
 	}

@@ -22,7 +22,7 @@ func (d *decision) drain(n *api.Node) {
 		by := stopBy(n, j, t)
 		due := t.Desired == api.DesiredFreeze || !by.IsZero() && !by.After(d.now)
 		service := j.Spec.Kind == api.KindService && !j.Hold
-		if due || service && !d.moving[t.Job] && d.mayMove(j, n.ID) {
+		if due || t.Framework != nil || service && !d.moving[t.Job] && d.mayMove(j, n.ID) {
 			ids = append(ids, t.ID)
 			d.moving[t.Job] = true
 		}
@@ -38,7 +38,7 @@ func stopBy(n *api.Node, j *api.Job, t *api.Task) time.Time {
 	if n.DrainBy.IsZero() {
 		return time.Time{}
 	}
-	spec := j.SpecOf(t.Version)
+	spec := j.SpecFor(t)
 	if spec == nil {
 		spec = j.Spec
 	}

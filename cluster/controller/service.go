@@ -64,7 +64,7 @@ func (d *decision) stays(j *api.Job, t *api.Task) bool {
 		return false
 	}
 	grace := j.Spec.StopGrace
-	if spec := j.SpecOf(t.Version); spec != nil {
+	if spec := j.SpecFor(t); spec != nil {
 		grace = max(grace, spec.StopGrace)
 	}
 	return t.Leaves.Sub(d.now) > time.Duration(grace)+startsWithin

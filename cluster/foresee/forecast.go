@@ -113,7 +113,7 @@ func (f *forecast) running() {
 // willEnd notes when an attempt will end, if that is known: by what earlier runs took,
 // or by its --time.
 func (f *forecast) willEnd(j *api.Job, t *api.Task) {
-	spec := j.SpecOf(t.Version)
+	spec := j.SpecFor(t)
 	if spec == nil {
 		return
 	}

@@ -225,7 +225,7 @@ func (p Planner) explainTask(e *Engine, v *fsm.View, t *api.Task) *api.Why {
 	why := &api.Why{ID: t.ID, State: t.State.String()}
 	j := v.Job(t.Job)
 	if j != nil {
-		if s := j.SpecOf(t.Version); s != nil {
+		if s := j.SpecFor(t); s != nil {
 			why.RunAs = s.RunsAs()
 		}
 	}

@@ -233,7 +233,7 @@ func (p *pass) releases(out []reserve.Release, slot int, path string, gives func
 			}
 		}
 		if known {
-			out = append(out, reserve.Release{At: at, Slot: slot, Held: t.Held(), Own: t.Partition == path, Grace: graceOf(j.SpecOf(t.Version)), Hoped: hoped})
+			out = append(out, reserve.Release{At: at, Slot: slot, Held: t.Held(), Own: t.Partition == path, Grace: graceOf(j.SpecFor(t)), Hoped: hoped})
 		}
 	}
 	for x := range p.e.started.on(slot) {
@@ -254,7 +254,7 @@ func (p *pass) endOf(t *api.Task, j *api.Job) (at time.Time, ends bool) {
 	if j.Spec.Kind != api.KindBatch {
 		return time.Time{}, false
 	}
-	if d := bound(j.SpecOf(t.Version)); d > 0 {
+	if d := bound(j.SpecFor(t)); d > 0 {
 		at = p.now.Add(max(d-t.Ran(p.now), time.Second)) // one that is overdue is about to end
 	}
 	return at, true

@@ -118,7 +118,7 @@ func (p *pass) leaving(job string) (o api.Obstacle, told bool) {
 			if o.Told++; o.Told == 1 {
 				o.Kind, o.Task = api.ObstacleTaking, t.ID
 			}
-			o.Until = later(o.Until, t.Leaves.Add(graceOf(j.SpecOf(t.Version))))
+			o.Until = later(o.Until, t.Leaves.Add(graceOf(j.SpecFor(t))))
 		}
 	}
 	return o, o.Told > 0

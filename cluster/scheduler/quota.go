@@ -246,7 +246,7 @@ func (p *pass) endsOf(top string) (ends []reserve.Release, all bool) {
 				return nil, false
 			}
 			if at, will := p.endOf(t, j); will && t.Holds() {
-				ends = append(ends, reserve.Release{At: at, Path: t.Partition, Held: t.Held().Times(1), Grace: graceOf(j.SpecOf(t.Version)), Hoped: leaves(t)})
+				ends = append(ends, reserve.Release{At: at, Path: t.Partition, Held: t.Held().Times(1), Grace: graceOf(j.SpecFor(t)), Hoped: leaves(t)})
 			}
 		}
 	}

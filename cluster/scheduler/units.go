@@ -39,7 +39,7 @@ func newUnits(v *fsm.View, j *api.Job, now time.Time) (u *units, again time.Time
 			if again.IsZero() || t.NotBefore.Before(again) {
 				again = t.NotBefore
 			}
-		case j.SpecOf(t.Version) == nil:
+		case j.SpecFor(t) == nil:
 		default:
 			u.made = append(u.made, unit{t.Index, t.Attempt, t.Version, t.Resources})
 		}

@@ -26,7 +26,7 @@ func (p Planner) explainWait(e *Engine, v *fsm.View, j *api.Job, t *api.Task, wh
 		why.Summary = t.ID + " is about to start"
 		return
 	}
-	spec := j.SpecOf(t.Version)
+	spec := j.SpecFor(t)
 	part := v.Eligible(t.Partition)
 	c := e.ownClass(part, j, spec)
 	if c == nil {

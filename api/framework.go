@@ -1,0 +1,68 @@
+package api
+
+import (
+	"slices"
+	"time"
+)
+
+// Framework is a program outside the cluster that takes offers of room, and decides what
+// runs there. What it runs are tasks of a job of its own in each partition that it is in.
+type Framework struct {
+	Extra
+	Revision   uint64    `json:"revision,omitempty"` // index of the log entry that changed it last
+	ID         string    `json:"id"`
+	Name       string    `json:"name"`
+	User       string    `json:"user,omitempty"`      // whom its tasks run as, if they do not say
+	Principal  string    `json:"principal,omitempty"` // the name that it gave and proved
+	Actor      string    `json:"actor,omitempty"`     // who connected it
+	Host       string    `json:"host,omitempty"`
+	URL        string    `json:"url,omitempty"` // of its pages
+	Partitions []string  `json:"partitions"`    // in which it takes offers
+	Failover   Duration  `json:"failover"`      // how long its tasks run on while it is not connected
+	Connected  bool      `json:"connected"`
+	Session    string    `json:"session,omitempty"` // that it is connected by, or was
+	Since      time.Time `json:"since,omitzero"`    // it is connected, or not
+	Created    time.Time `json:"created,omitzero"`
+	Ended      time.Time `json:"ended,omitzero"` // it was removed, and never comes back
+	Reason     string    `json:"reason,omitempty"`
+	// Info is what it said of itself, as it was sent: the border to the API by which it
+	// came reads it.
+	Info []byte `json:"info,omitempty"`
+}
+
+// The bounds of frameworks.
+const (
+	MaxFrameworks       = 10_000   // that have not ended
+	MaxEndedFrameworks  = 50       // that are remembered
+	MaxFrameworkInfo    = 64 << 10 // bytes of Framework.Info
+	MaxFrameworkTaskID  = 255      // bytes of an id that a framework chose
+	MaxFrameworkEnded   = 1000     // tasks of one job of a framework that have ended, and are remembered
+	MaxFrameworkUpdates = 16       // changes of a task that wait to be acknowledged
+)
+
+// In reports whether the framework takes offers in a partition.
+func (f *Framework) In(partition string) bool { return slices.Contains(f.Partitions, partition) }
+
+// FrameworkTask is what of a task is its framework's.
+type FrameworkTask struct {
+	Extra
+	Framework string    `json:"framework"`          // its id
+	ID        string    `json:"id"`                 // by which the framework knows the task
+	Name      string    `json:"name,omitempty"`     // likewise
+	Executor  string    `json:"executor,omitempty"` // likewise, of the program that it runs in; "": one of its own
+	Spec      *TaskSpec `json:"spec"`
+	Info      []byte    `json:"info,omitempty"` // as the framework sent it
+	// Updates are what became of it that the framework has not acknowledged, oldest first.
+	Updates []FrameworkUpdate `json:"updates,omitempty"`
+}
+
+// FrameworkUpdate is a change of a task that its framework is told of until it
+// acknowledges it.
+type FrameworkUpdate struct {
+	ID      []byte    `json:"id"` // 16 bytes
+	State   TaskState `json:"state"`
+	Reason  Reason    `json:"reason,omitempty"`
+	Message string    `json:"message,omitempty"`
+	Healthy *bool     `json:"healthy,omitempty"`
+	Time    time.Time `json:"time,omitzero"`
+}

@@ -1,0 +1,256 @@
+package fsm
+
+import (
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/mesita/mesita/api"
+)
+
+// FrameworkAccept takes offers of one node and starts tasks in their room; what they
+// leave of it is free. It is refused as a whole, and then the offers that it names and
+// that are the framework's are gone, too, or else each task is by itself. Its value is
+// the *Accepted.
+type FrameworkAccept struct {
+	Meta
+	Framework string            `json:"framework"`
+	Session   string            `json:"session"`
+	Offers    []string          `json:"offers"`
+	Tasks     []FrameworkLaunch `json:"tasks,omitempty"`
+}
+
+// FrameworkLaunch is one task that a framework starts.
+type FrameworkLaunch struct {
+	Task      *api.FrameworkTask `json:"task"`
+	Resources api.Resources      `json:"resources"`
+	Ports     map[string]int     `json:"ports,omitempty"`
+}
+
+// Accepted is what became of a FrameworkAccept.
+type Accepted struct {
+	Invalid string   // why nothing of it was done
+	Tasks   []string // their ids, "" where one was refused
+	Refused []string // why, by task
+}
+
+func (c *FrameworkAccept) apply(x *tx) (any, error) {
+	f, err := x.framework(c.Framework)
+	if err != nil {
+		return nil, err
+	}
+	if f.Session != c.Session || !f.Connected {
+		return nil, conflict("framework %s is connected by another session", f.ID)
+	}
+	offers, invalid := x.accepted(f, c.Offers)
+	var room api.Resources
+	for _, o := range offers {
+		room = room.Add(o.Resources)
+		x.endOffer(o, "taken by its framework")
+	}
+	a := &Accepted{Invalid: invalid, Tasks: make([]string, len(c.Tasks)), Refused: make([]string, len(c.Tasks))}
+	if invalid != "" || len(c.Tasks) == 0 {
+		return a, nil
+	}
+	x.placing = placing{}
+	for i := range c.Tasks {
+		l := &c.Tasks[i]
+		t, why := x.launch(f, offers[0], l, room)
+		if a.Refused[i] = why; why == "" {
+			a.Tasks[i] = t.ID
+			room = room.Minus(l.Resources)
+		}
+	}
+	return a, nil
+}
+
+// accepted are the offers of those ids that are the framework's, and why they cannot be
+// taken together, "" if they can.
+func (x *tx) accepted(f *api.Framework, ids []string) (out []*api.Offer, why string) {
+	say := func(s string) {
+		if why == "" {
+			why = s
+		}
+	}
+	if len(ids) == 0 {
+		say("No offers specified")
+	}
+	for i, id := range ids {
+		o := x.offers.get(&api.Offer{ID: id})
+		switch {
+		case slices.Contains(ids[:i], id):
+			say("Duplicate offer " + id + " in offer list")
+			continue
+		case o == nil || o.Framework != f.ID:
+			say("Offer " + id + " is no longer valid")
+			continue
+		}
+		if len(out) > 0 && o.Partition != out[0].Partition {
+			say("Aggregated offers must be allocated to the same role. Offer " + id + " uses role " + o.Partition + " but another is using role " + out[0].Partition)
+		}
+		if len(out) > 0 && o.NodeID != out[0].NodeID {
+			say("Aggregated offers must belong to one single agent. Offer " + id + " uses agent " + o.NodeID + " but another is using agent " + out[0].NodeID)
+		}
+		out = append(out, o)
+	}
+	return out, why
+}
+
+// launch starts one task in the room of an offer that was taken, or says why it does not.
+func (x *tx) launch(f *api.Framework, o *api.Offer, l *FrameworkLaunch, room api.Resources) (*api.Task, string) {
+	row := x.rowAt(o.NodeID)
+	part := x.partitions.get(&api.Partition{Path: o.Partition})
+	switch old := x.frameworkTask(f.ID, l.Task.ID); {
+	case old != nil && old.State == api.TaskUnreachable:
+		return nil, "Task reuses the ID of an unreachable task: " + l.Task.ID
+	case old != nil && !old.State.Final():
+		return nil, "Task has duplicate ID: " + l.Task.ID
+	case row == nil || !row.node.Schedulable():
+		return nil, "the node takes no work now"
+	case !room.Fits(l.Resources) || !row.room().Fits(l.Resources):
+		return nil, "it asks for more than was offered and is free still"
+	case part == nil || part.Drain:
+		return nil, "partition " + o.Partition + " is being removed, and takes no new work"
+	}
+	j := x.frameworkJob(f, o.Partition)
+	if !x.mayRun(j, 1) {
+		return nil, "as many tasks of partition " + o.Partition + " run as may at once"
+	}
+	task := *l.Task
+	task.Framework = f.ID
+	t := &api.Task{ID: api.TaskID(j.ID, j.Made), Job: j.ID, Index: j.Made, Version: j.Version, Partition: o.Partition, Attempt: 1,
+		Resources: l.Resources, Ports: l.Ports, Created: x.At, Framework: &task, Node: row.node.Name, NodeID: row.node.ID}
+	if Level(row.node.Level) < x.level && Level(row.node.Level) < SpecLevel(j.SpecFor(t)) {
+		return nil, "the node runs an older mesita that does not know what it asks for"
+	}
+	next := *j
+	next.Made++
+	x.replaceJob(&next)
+	x.placing.tally.Add(&next, 1)
+	x.happened(api.Event{Kind: api.EventTaskPlaced, Object: t.ID, Job: t.Job, Node: t.Node, Task: t})
+	x.putTask(t)
+	return t, ""
+}
+
+// frameworkJob is the job that has what a framework runs in a partition; it is made with
+// the first of that.
+func (x *tx) frameworkJob(f *api.Framework, partition string) *api.Job {
+	for _, j := range x.frameworkJobs(f.ID) {
+		if j.Spec.Partition == partition && !j.Stop {
+			return j
+		}
+	}
+	x.jobSeq++
+	spec := &api.JobSpec{Name: frameworkJobName(f.Name), Kind: api.KindFramework, Partition: partition, AtMostOnce: true}
+	j := &api.Job{ID: strconv.FormatUint(x.jobSeq, 10), Version: 1, Spec: spec, Seq: x.jobSeq, Framework: f.ID, Actor: f.Actor, Created: x.At, Updated: x.At}
+	j.Places = x.places(nil, j)
+	x.jobs.put(x, j)
+	x.happened(api.Event{Kind: api.EventJobCreated, Object: j.ID, Job: j.ID, Message: "what framework " + f.Name + " runs in partition " + partition})
+	return j
+}
+
+// frameworkJobName is what can be a job's name of what a framework calls itself.
+func frameworkJobName(s string) string {
+	var b strings.Builder
+	for _, r := range strings.ToLower(s) {
+		switch {
+		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9' && b.Len() > 0:
+			b.WriteRune(r)
+		case b.Len() > 0 && b.Len() < 60:
+			b.WriteByte('-')
+		}
+		if b.Len() >= 60 {
+			break
+		}
+	}
+	name := strings.Trim(b.String(), "-")
+	for strings.Contains(name, "--") {
+		name = strings.ReplaceAll(name, "--", "-")
+	}
+	if name == "" {
+		return "framework"
+	}
+	return name
+}
+
+// frameworkJobs are the jobs of a framework that are remembered.
+func (t *tables) frameworkJobs(framework string) (out []*api.Job) {
+	t.jobsOfFrameworks.AscendGreaterOrEqual(&api.Job{Framework: framework}, func(j *api.Job) bool {
+		if j.Framework != framework {
+			return false
+		}
+		out = append(out, t.jobs.get(j))
+		return true
+	})
+	return out
+}
+
+// FrameworkKill has tasks of a framework end, with another time to do so if it says.
+// Its value is how many were told.
+type FrameworkKill struct {
+	Meta
+	Framework string        `json:"framework"`
+	Task      string        `json:"task"` // by which the framework knows it
+	Grace     *api.Duration `json:"grace,omitempty"`
+}
+
+func (c *FrameworkKill) apply(x *tx) (any, error) {
+	old := x.frameworkTask(c.Framework, c.Task)
+	if old == nil || old.State.Final() {
+		return 0, api.NotFound("task", c.Task)
+	}
+	t := *old
+	if c.Grace != nil && *c.Grace != t.Framework.Spec.StopGrace {
+		task, spec := *t.Framework, *t.Framework.Spec
+		spec.StopGrace = *c.Grace
+		task.Spec = &spec
+		t.Framework = &task
+		x.putTask(&t)
+	}
+	if !x.stopTask(&t, api.DesiredStop, api.ReasonStopped) {
+		return 0, nil
+	}
+	return 1, nil
+}
+
+// frameworkTask is the one that a framework knows by an id: the last that it gave that.
+func (t *tables) frameworkTask(framework, id string) *api.Task {
+	row := get(t.frameworkTasks.BTreeG, &api.Task{Framework: &api.FrameworkTask{Framework: framework, ID: id}})
+	if row == nil {
+		return nil
+	}
+	return t.tasks.get(row)
+}
+
+// indexFrameworkTask keeps that in step.
+func (x *tx) indexFrameworkTask(old, t *api.Task) {
+	if t != nil && t.Framework != nil {
+		x.frameworkTasks.ReplaceOrInsert(t)
+		return
+	}
+	if t == nil && old != nil && old.Framework != nil {
+		if last := get(x.frameworkTasks.BTreeG, old); last != nil && last.ID == old.ID {
+			x.frameworkTasks.Delete(old)
+		}
+	}
+}
+
+// FrameworkTask is the task that a framework knows by an id, nil if there is none.
+func (v *View) FrameworkTask(framework, id string) *api.Task {
+	return v.t.frameworkTask(framework, id)
+}
+
+// FrameworkTasks lists what a framework runs, and what of it has ended and is remembered,
+// by the ids that it gave.
+func (v *View) FrameworkTasks(framework string) iter.Seq[*api.Task] {
+	return func(yield func(*api.Task) bool) {
+		v.t.frameworkTasks.AscendGreaterOrEqual(&api.Task{Framework: &api.FrameworkTask{Framework: framework}}, func(t *api.Task) bool {
+			return t.Framework.Framework == framework && yield(v.t.tasks.get(t))
+		})
+	}
+}
+
+// FrameworkJobs lists the jobs of a framework, of which there is one for each partition
+// in which it ran something.
+func (v *View) FrameworkJobs(framework string) []*api.Job { return v.t.frameworkJobs(framework) }
