@@ -179,7 +179,7 @@ func (j *Job) SpecOf(version int) *JobSpec {
 // SpecFor is the spec of a task of the job, nil if its version is forgotten.
 func (j *Job) SpecFor(t *Task) *JobSpec {
 	if t.Framework == nil {
-		return j.SpecFor(t)
+		return j.SpecOf(t.Version)
 	}
 	s := *j.Spec
 	s.TaskSpec = *t.Framework.Spec
