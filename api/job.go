@@ -181,9 +181,7 @@ func (j *Job) SpecFor(t *Task) *JobSpec {
 	if t.Framework == nil {
 		return j.SpecOf(t.Version)
 	}
-	s := *j.Spec
-	s.TaskSpec = *t.Framework.Spec
-	return &s
+	return t.Framework.Spec
 }
 
 // Unmade is how many tasks of a batch have not been made yet and will be.

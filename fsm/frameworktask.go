@@ -110,6 +110,8 @@ func (x *tx) launch(f *api.Framework, o *api.Offer, l *FrameworkLaunch, room api
 		return nil, "the node takes no work now"
 	case !room.Fits(l.Resources) || !row.room().Fits(l.Resources):
 		return nil, "it asks for more than was offered and is free still"
+	case l.Task.Spec == nil:
+		return nil, "it does not say what to run"
 	case part == nil || part.Drain:
 		return nil, "partition " + o.Partition + " is being removed, and takes no new work"
 	}
@@ -117,8 +119,9 @@ func (x *tx) launch(f *api.Framework, o *api.Offer, l *FrameworkLaunch, room api
 	if !x.mayRun(j, 1) {
 		return nil, "as many tasks of partition " + o.Partition + " run as may at once"
 	}
-	task := *l.Task
-	task.Framework = f.ID
+	task, spec := *l.Task, *l.Task.Spec
+	spec.Kind, spec.Partition, spec.AtMostOnce = api.KindFramework, o.Partition, true
+	task.Framework, task.Spec = f.ID, &spec
 	t := &api.Task{ID: api.TaskID(j.ID, j.Made), Job: j.ID, Index: j.Made, Version: j.Version, Partition: o.Partition, Attempt: 1,
 		Resources: l.Resources, Ports: l.Ports, Created: x.At, Framework: &task, Node: row.node.Name, NodeID: row.node.ID}
 	if Level(row.node.Level) < x.level && Level(row.node.Level) < SpecLevel(j.SpecFor(t)) {
@@ -216,23 +219,27 @@ func (c *FrameworkKill) apply(x *tx) (any, error) {
 
 // frameworkTask is the one that a framework knows by an id: the last that it gave that.
 func (t *tables) frameworkTask(framework, id string) *api.Task {
-	row := get(t.frameworkTasks.BTreeG, &api.Task{Framework: &api.FrameworkTask{Framework: framework, ID: id}})
-	if row == nil {
-		return nil
-	}
-	return t.tasks.get(row)
+	last := &api.Task{Job: newestJob, Framework: &api.FrameworkTask{Framework: framework, ID: id}}
+	var found *api.Task
+	t.frameworkTasks.DescendLessOrEqual(last, func(row *api.Task) bool {
+		if row.Framework.Framework == framework && row.Framework.ID == id {
+			found = t.tasks.get(row)
+		}
+		return false
+	})
+	return found
 }
+
+// newestJob is after the id of any job of a framework, which is a number.
+const newestJob = "999999999999999999999"
 
 // indexFrameworkTask keeps that in step.
 func (x *tx) indexFrameworkTask(old, t *api.Task) {
-	if t != nil && t.Framework != nil {
+	switch {
+	case t != nil && t.Framework != nil:
 		x.frameworkTasks.ReplaceOrInsert(t)
-		return
-	}
-	if t == nil && old != nil && old.Framework != nil {
-		if last := get(x.frameworkTasks.BTreeG, old); last != nil && last.ID == old.ID {
-			x.frameworkTasks.Delete(old)
-		}
+	case t == nil && old.Framework != nil:
+		x.frameworkTasks.Delete(old)
 	}
 }
 

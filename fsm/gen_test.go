@@ -115,6 +115,9 @@ func (g *generator) command(v *View) Command {
 	if v.Does(AppliedWhole) && g.IntN(20) == 0 {
 		return g.applyAll(v)
 	}
+	if v.Does(Frameworks) && g.IntN(4) == 0 {
+		return g.framework(v)
+	}
 	if n := v.Node(nodeID(g.IntN(4))); n != nil && n.Starts.Stopped() && g.IntN(4) == 0 {
 		return &NodeTrial{Meta: g.meta(), ID: n.ID, Since: n.Starts.Since}
 	}

@@ -87,6 +87,8 @@ func TestGoldenRecords(t *testing.T) {
 	goldenForms(t, seen, &runtimeNoun, &runtimeRow{floats: &floatMarkers{Height: [5]float64{1, 2, 3, 4, 5.5}, Pos: [5]float64{1, 2, 3, 4, 6}}})
 	goldenForms(t, seen, &useNoun, &useRow{float: 2.5})
 	goldenForms(t, seen, &accountNoun, new(accountRow))
+	goldenForms(t, seen, &frameworkNoun, new(api.Framework))
+	goldenForms(t, seen, &newsNoun, new(newsRow))
 	for record := range byte(recLast) {
 		if !seen[record] {
 			t.Errorf("records of kind %d have no golden file", record)

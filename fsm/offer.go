@@ -32,7 +32,7 @@ func (c *OfferMake) apply(x *tx) (any, error) {
 		if row == nil || !row.node.Schedulable() || !row.room().Fits(o.Resources) || x.offers.get(o) != nil || x.does(OfferLoans) && !x.mayHold(o.Partition, o.Resources) {
 			continue
 		}
-		if f := x.frameworkAt(o.Framework); x.does(Frameworks) && (f == nil || !f.Connected || !f.In(o.Partition)) {
+		if f := x.frameworkAt(o.Framework); x.does(Frameworks) && o.Framework != "" && (f == nil || !f.Connected || !f.In(o.Partition)) {
 			continue
 		}
 		x.offers.put(x, o)

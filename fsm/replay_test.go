@@ -90,6 +90,7 @@ func checkSums(t *testing.T, v *View) {
 	usage := map[string]api.PartitionUsage{}
 	pending, frozen, leaving := 0, 0, 0
 	runs(t, v)
+	frameworks(t.Fatalf, v)
 	for task := range v.Tasks() {
 		if task.Holds() {
 			if !held[task.NodeID].Ports.Minus(task.Resources.Ports).Contains(held[task.NodeID].Ports) {

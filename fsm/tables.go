@@ -70,7 +70,7 @@ type tables struct {
 	newest    index[*api.Incident] // the newest incident of a kind and object
 	ages      index[*runtimeRow]   // runtimes, the longest unused first
 
-	frameworkTasks   index[*api.Task]      // by framework and its own id of the task
+	frameworkTasks   index[*api.Task]      // by framework and its own id of the task, which it may give again to the next
 	jobsOfFrameworks index[*api.Job]       // by framework
 	endedFrameworks  index[*api.Framework] // oldest end first
 }
@@ -116,7 +116,8 @@ func newTables() tables {
 		}),
 		ages: newIndex(func(a, b *runtimeRow) bool { return cmp.Or(a.Used.Compare(b.Used), strings.Compare(a.Key, b.Key)) < 0 }),
 		frameworkTasks: newIndex(func(a, b *api.Task) bool {
-			return cmp.Or(strings.Compare(a.Framework.Framework, b.Framework.Framework), strings.Compare(a.Framework.ID, b.Framework.ID)) < 0
+			return cmp.Or(strings.Compare(a.Framework.Framework, b.Framework.Framework), strings.Compare(a.Framework.ID, b.Framework.ID),
+				cmp.Compare(len(a.Job), len(b.Job)), compareTasks(a, b)) < 0
 		}),
 		jobsOfFrameworks: newIndex(func(a, b *api.Job) bool {
 			return cmp.Or(strings.Compare(a.Framework, b.Framework), strings.Compare(a.ID, b.ID)) < 0
