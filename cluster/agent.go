@@ -20,6 +20,7 @@ import (
 	"github.com/mesita/mesita/api/server"
 	"github.com/mesita/mesita/api/server/meter"
 	"github.com/mesita/mesita/cluster/ages"
+	"github.com/mesita/mesita/cluster/allocator/offer"
 	"github.com/mesita/mesita/cluster/audit"
 	"github.com/mesita/mesita/cluster/calm"
 	"github.com/mesita/mesita/cluster/consensus"
@@ -88,6 +89,7 @@ type Agent struct {
 
 	leastRights atomic.Bool                         // see least
 	scheduler   atomic.Pointer[scheduler.Scheduler] // while this node leads
+	desk        atomic.Pointer[offer.Desk]          // likewise
 
 	turnedAway lately        // who claimed to be another node
 	floods     budget.Floods // who asks this node for too much

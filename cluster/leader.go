@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/cluster/allocator"
+	"github.com/mesita/mesita/cluster/allocator/offer"
 	"github.com/mesita/mesita/cluster/controller"
 	"github.com/mesita/mesita/cluster/scheduler"
 	"github.com/mesita/mesita/cluster/skew"
@@ -58,6 +60,11 @@ func (a *Agent) leadTerm(ctx context.Context) error {
 	a.scheduler.Store(sched)
 	defer a.scheduler.Store(nil)
 	group.Go(func() error { return sched.Run(ctx) })
+	desk := offer.NewDesk(a.cfg.Now)
+	a.desk.Store(desk)
+	defer a.desk.Store(nil)
+	maker := offer.New(offer.Config{Store: a.store, Desk: desk, Begin: beginOffers, Left: leftBy(sched), Now: a.cfg.Now, Log: a.log})
+	group.Go(func() error { return maker.Run(ctx) })
 	group.Go(func() error {
 		return controller.New(controller.Config{Store: a.store, Now: a.cfg.Now, Log: a.log, Forgets: trust.Holds}).Run(ctx)
 	})
@@ -111,6 +118,27 @@ func (a *Agent) forgets() bool {
 
 // beginRound lets the scheduler serve partitions in the allocator's order.
 func beginRound(v *fsm.View) scheduler.Round { return allocator.Begin(v) }
+
+// beginOffers lets partitions be served in the same order where room is offered.
+func beginOffers(v *fsm.View, wants func(string) int) offer.Round {
+	return allocator.Begin(v, wanting(wants))
+}
+
+// wanting is a Claimant.
+type wanting func(partition string) int
+
+func (w wanting) Wants(partition string) int { return w(partition) }
+
+// leftBy is what the passes of a scheduler leave.
+func leftBy(s *scheduler.Scheduler) offer.Left {
+	return func() (uint64, map[string]api.Resources) {
+		m := s.Memory()
+		if m == nil {
+			return 0, nil
+		}
+		return m.Index(), m.Held()
+	}
+}
 
 // finishNewCluster commits the first entry of a cluster that was just made.
 func (a *Agent) finishNewCluster(ctx context.Context) error {

@@ -1,0 +1,272 @@
+package offer
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
+)
+
+// Round says which partition is served next: see allocator.Round.
+type Round interface {
+	Next() string
+	Done(path string)
+	Charge(path string, r api.Resources)
+	Room(path string, need api.Resources) string
+}
+
+// Begin begins a round in which each partition takes part for which wants is above 0.
+type Begin func(v *fsm.View, wants func(path string) int) Round
+
+// room is what one node has for offers.
+type room struct {
+	node   *api.Node
+	left   api.Resources
+	rested bool // everybody declined it before
+}
+
+// candidate is a framework in one partition.
+type candidate struct {
+	*taker
+	partition string
+	share     float64 // dominant, of what its tasks and offers hold
+}
+
+// decision is one pass.
+type decision struct {
+	*Maker
+	view  *fsm.View
+	now   time.Time
+	round Round
+	rooms []*room
+	of    map[string][]*candidate // by partition
+	all   []*candidate
+	out   []*api.Offer
+	next  time.Time // when to look again without a change
+}
+
+// decide is what is offered to whom, and when to look again without a change.
+func (m *Maker) decide(v *fsm.View, now time.Time, held map[string]api.Resources) ([]*api.Offer, time.Time) {
+	desk := m.cfg.Desk
+	desk.mu.Lock()
+	defer desk.mu.Unlock()
+	d := &decision{Maker: m, view: v, now: now, of: map[string][]*candidate{}}
+	if d.candidates(); len(d.all) == 0 {
+		return nil, time.Time{}
+	}
+	d.lookAtRooms(held)
+	if len(d.rooms) == 0 {
+		return nil, d.next
+	}
+	d.round = m.cfg.Begin(v, func(path string) int { return len(d.of[path]) })
+	d.offerRested()
+	for len(d.out) < maxOffers && len(d.rooms) > 0 {
+		path := d.round.Next()
+		if path == "" {
+			break
+		}
+		if !d.offerIn(path) {
+			d.round.Done(path)
+		}
+	}
+	if len(d.out) == maxOffers {
+		d.later(now)
+	}
+	return d.out, d.next
+}
+
+func (d *decision) later(t time.Time) {
+	if !t.IsZero() && (d.next.IsZero() || t.Before(d.next)) {
+		d.next = t
+	}
+}
+
+// lookAtRooms lists what nodes have left, the largest first. Where everybody declined
+// what there is, it is offered again to one at a time, after pauses that grow.
+func (d *decision) lookAtRooms(held map[string]api.Resources) {
+	calms := d.cfg.Desk.calms
+	for n := range d.view.Nodes() {
+		if !n.Schedulable() {
+			if n.State == api.NodeGone {
+				delete(calms, n.ID)
+			}
+			continue
+		}
+		left := d.view.Free(n.ID).Minus(held[n.ID])
+		left.Pins = 0 // whole CPUs are asked for, not taken
+		if left = offerable(left); !worthwhile(left) {
+			continue
+		}
+		c := calms[n.ID]
+		if c != nil && !c.room.Equal(left) {
+			delete(calms, n.ID)
+			c = nil
+		}
+		rested := c != nil && c.declines >= len(d.all)
+		if rested && c.counted != c.declines {
+			c.counted, c.span = c.declines, min(max(2*c.span, shortRest), longRest)
+			c.until = d.now.Truncate(c.span).Add(c.span) // those of many nodes are over together, and one entry
+		}
+		if rested && d.now.Before(c.until) {
+			d.later(c.until)
+			continue
+		}
+		d.rooms = append(d.rooms, &room{n, left, rested})
+	}
+	slices.SortStableFunc(d.rooms, func(a, b *room) int {
+		return cmp.Or(cmp.Compare(b.left.CPUs, a.left.CPUs), cmp.Compare(b.left.Mem, a.left.Mem))
+	})
+}
+
+// offerable has nothing below zero.
+func offerable(r api.Resources) api.Resources {
+	r.CPUs, r.Mem, r.MemExtra, r.Disk, r.GPUs = max(r.CPUs, 0), max(r.Mem, 0), max(r.MemExtra, 0), max(r.Disk, 0), max(r.GPUs, 0)
+	return r
+}
+
+// worthwhile reports whether something could run in it.
+func worthwhile(r api.Resources) bool { return r.CPUs >= 10 && r.Mem >= 32<<20 }
+
+// candidates finds the frameworks that take offers, by partition, who holds least first.
+func (d *decision) candidates() {
+	for _, t := range d.cfg.Desk.takers {
+		f := d.view.Framework(t.id)
+		if f == nil || !f.Connected || f.Session != t.session {
+			continue
+		}
+		for _, p := range f.Partitions {
+			if !t.suppressed[p] {
+				c := &candidate{taker: t, partition: p}
+				d.of[p], d.all = append(d.of[p], c), append(d.all, c)
+			}
+		}
+	}
+	for _, cs := range d.of {
+		if len(cs) > 1 {
+			d.shares(cs)
+		}
+		sortCandidates(cs)
+	}
+	slices.SortFunc(d.all, func(a, b *candidate) int {
+		return cmp.Or(cmp.Compare(a.last, b.last), strings.Compare(a.id, b.id), strings.Compare(a.partition, b.partition))
+	})
+}
+
+func sortCandidates(cs []*candidate) {
+	slices.SortFunc(cs, func(a, b *candidate) int {
+		return cmp.Or(cmp.Compare(a.share, b.share), cmp.Compare(a.last, b.last), strings.Compare(a.id, b.id))
+	})
+}
+
+// shares finds out what each of a partition's frameworks holds there.
+func (d *decision) shares(cs []*candidate) {
+	offered := map[string]api.Resources{}
+	for o := range d.view.Offers() {
+		if o.Partition == cs[0].partition {
+			offered[o.Framework] = offered[o.Framework].Add(o.Resources)
+		}
+	}
+	for _, c := range cs {
+		held := offered[c.id]
+		for _, j := range d.view.FrameworkJobs(c.id) {
+			if j.Spec.Partition != c.partition || j.Counts.Live() == 0 {
+				continue
+			}
+			for t := range d.view.MadeTasks(j.ID) {
+				if t.Holds() {
+					held = held.Add(t.Held())
+				}
+			}
+		}
+		c.share = fsm.Dominant(held, d.view.Capacity())
+	}
+}
+
+// offerRested offers what everybody declined again, to who was offered something longest
+// ago: whose turn it is by shares would decline it for ever.
+func (d *decision) offerRested() {
+	var fresh, rested []*room
+	for _, r := range d.rooms {
+		if r.rested {
+			rested = append(rested, r)
+		} else {
+			fresh = append(fresh, r)
+		}
+	}
+	d.rooms = fresh
+	for _, r := range rested {
+		for i, c := range d.all {
+			if d.give(c, r) {
+				d.all = append(slices.Delete(d.all, i, i+1), c)
+				break
+			}
+		}
+	}
+}
+
+// offerIn makes the next offer of a partition, if somebody there takes what is left.
+func (d *decision) offerIn(path string) bool {
+	for _, c := range d.of[path] {
+		for i, r := range d.rooms {
+			if d.give(c, r) {
+				d.rooms = slices.Delete(d.rooms, i, i+1)
+				sortCandidates(d.of[path])
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// give offers a room to a framework, if it takes it.
+func (d *decision) give(c *candidate, r *room) bool {
+	part := d.view.Partition(c.partition)
+	if part == nil || part.Drain || r.node.Unmet(part, &api.JobSpec{}) != "" || r.node.Resources.GPUs > 0 && !c.gpus {
+		return false
+	}
+	left, ok := within(d.round, c.partition, r.left)
+	if !ok {
+		return false
+	}
+	ok, again := c.takes(spot{c.partition, r.node.ID}, left, d.now)
+	if !ok {
+		d.later(again)
+		return false
+	}
+	d.made++
+	c.last, c.share = d.made, c.share+fsm.Dominant(left, d.view.Capacity())
+	d.round.Charge(c.partition, left)
+	d.out = append(d.out, &api.Offer{ID: fmt.Sprintf("%s-O%d", d.prefix, d.made), Framework: c.id, Partition: c.partition, NodeID: r.node.ID,
+		Resources: left, Created: d.now, Expires: d.now.Add(d.cfg.Timeout)})
+	return true
+}
+
+// within is as much of a room as a partition may have by its limits, if that is worth
+// being offered.
+func within(round Round, path string, left api.Resources) (api.Resources, bool) {
+	if round.Room(path, left) == "" {
+		return left, true
+	}
+	// The most of it that limits allow, found by halves: how limits are looked at is the
+	// round's alone.
+	share := func(k int) api.Resources {
+		part := left
+		part.CPUs, part.Mem, part.MemExtra = left.CPUs*api.MilliCPU(k)/64, left.Mem*api.Bytes(k)/64, left.MemExtra*api.Bytes(k)/64
+		part.Disk, part.GPUs = left.Disk*api.Bytes(k)/64, left.GPUs*int64(k)/64
+		return part
+	}
+	lo, hi := 0, 64
+	for hi-lo > 1 {
+		if mid := (lo + hi) / 2; round.Room(path, share(mid)) == "" {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	part := share(lo)
+	return part, worthwhile(part)
+}
