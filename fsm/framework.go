@@ -68,8 +68,9 @@ func (c *FrameworkPut) apply(x *tx) (any, error) {
 		}
 	}
 	f.Created, f.Since, f.Connected, f.Ended, f.Reason = c.At, c.At, true, time.Time{}, ""
+	f.Actor = c.Actor
 	if old != nil {
-		f.Extra, f.Created, f.Actor = old.Extra, old.Created, cmp.Or(f.Actor, old.Actor)
+		f.Extra, f.Created, f.Actor = old.Extra, old.Created, old.Actor
 		if !c.Connect {
 			f.Since, f.Connected = old.Since, old.Connected
 		}

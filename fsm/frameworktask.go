@@ -153,6 +153,11 @@ func (x *tx) frameworkJob(f *api.Framework, partition string) *api.Job {
 	return j
 }
 
+// ofFramework is why nothing but what it runs changes a framework's job.
+func ofFramework(j *api.Job) error {
+	return conflict("job %s is what framework %s runs: the framework decides on it", j.ID, j.Framework)
+}
+
 // frameworkJobName is what can be a job's name of what a framework calls itself.
 func frameworkJobName(s string) string {
 	var b strings.Builder

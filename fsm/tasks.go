@@ -256,12 +256,23 @@ func (v *View) Assignments(nodeID string) []api.Assignment {
 			job = v.Job(t.Job)
 		}
 		if spec := job.SpecFor(t); spec != nil {
-			a := api.Assigned(t, spec)
+			a := api.Assigned(forNode(t), spec)
 			a.Submission = job.Seq
 			out = append(out, a)
 		}
 	}
 	return out
+}
+
+// forNode is a task as its node is told of it: with no second copy of its spec.
+func forNode(t *api.Task) *api.Task {
+	if t.Framework == nil {
+		return t
+	}
+	told, task := *t, *t.Framework
+	task.Spec, task.Info = nil, nil
+	told.Framework = &task
+	return &told
 }
 
 // Made reports whether a task of a job has a row.

@@ -35,6 +35,8 @@ func (c *JobSet) apply(x *tx) (any, error) {
 	part := x.partitions.get(&api.Partition{Path: c.Spec.Partition})
 	moves, placed := c.Spec.Partition != old.Spec.Partition, old.Counts.Starting+old.Counts.Running
 	switch {
+	case old.Framework != "":
+		return nil, ofFramework(old)
 	case c.Seq != 0 && old.Seq != c.Seq:
 		return nil, conflict("job %q was removed, and submitted anew meanwhile: look at it and try again", c.ID)
 	case c.IfVersion != 0 && old.Version != c.IfVersion:
@@ -117,6 +119,8 @@ func (c *JobHold) apply(x *tx) (any, error) {
 	switch {
 	case err != nil:
 		return nil, err
+	case old.Framework != "":
+		return nil, ofFramework(old)
 	case old.Stop || old.State.Ended():
 		return nil, conflict("job %q is %s: nothing of it will start", c.ID, old.State)
 	case old.Hold != c.Release:
