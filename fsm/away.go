@@ -140,6 +140,26 @@ func (x *tx) outOfReach(old *api.Task) {
 	x.putTask(&t)
 }
 
+// inReach has framework's tasks be as they were before their node did not answer: it says
+// hello once it follows what it has to run, and tells of each that has ended.
+func (x *tx) inReach(nodeID string) {
+	if !x.does(Frameworks) {
+		return
+	}
+	for _, old := range x.nodeTaskList(nodeID) {
+		if old.Framework == nil || old.State != api.TaskUnreachable {
+			continue
+		}
+		t := *old
+		t.State, t.Reason, t.Message = api.TaskRunning, api.ReasonNone, "node "+t.Node+" answers again"
+		if t.Started.IsZero() {
+			t.State, t.Message = api.TaskStaging, ""
+		}
+		x.happened(api.Event{Kind: api.EventTaskState, Object: t.ID, Job: t.Job, Node: t.Node, Task: &t, Message: t.Message})
+		x.putTask(&t)
+	}
+}
+
 func (x *tx) dropOffers(nodeID, why string) {
 	for _, o := range x.offersWhere(func(o *api.Offer) bool { return o.NodeID == nodeID }) {
 		x.endOffer(o, why)

@@ -73,7 +73,7 @@ func accept(t *testing.T, s *Store, offers []string, tasks ...FrameworkLaunch) *
 func report(t *testing.T, s *Store, id string, state api.TaskState) {
 	t.Helper()
 	task := s.View().FrameworkTask("f", id)
-	propose(t, s, &TaskReport{Statuses: []api.TaskStatus{{Task: task.ID, Attempt: task.Attempt, NodeID: task.NodeID, State: state, PID: 7}}})
+	propose(t, s, &TaskReport{Statuses: []api.TaskStatus{{Task: task.ID, Attempt: task.Attempt, NodeID: task.NodeID, State: state, PID: 7, Time: testInit().At}}})
 }
 
 // news is what framework f is to be told of a task, as words.
@@ -221,11 +221,15 @@ func TestAFrameworkDecidesWhatFollowsAnEnd(t *testing.T) {
 		}, api.TaskKilled, api.TaskKilled},
 		{"is killed", func(s *Store) { propose(t, s, &FrameworkKill{Framework: "f", Task: "a"}) }, api.TaskKilled, api.TaskKilled},
 		{"its node is lost", func(s *Store) {
-			propose(t, s, &NodeState{ID: nodeID(0), State: api.NodeUnreachable, Since: s.View().Node(nodeID(0)).Since})
+			propose(t, s, &NodeState{Meta: Meta{At: testInit().At}, ID: nodeID(0), State: api.NodeUnreachable, Since: s.View().Node(nodeID(0)).Since})
 		}, 0, api.TaskUnreachable},
 		{"its node comes back", func(s *Store) {
-			propose(t, s, &NodeState{ID: nodeID(0), State: api.NodeUnreachable, Since: s.View().Node(nodeID(0)).Since})
-		}, api.TaskRunning, api.TaskRunning},
+			propose(t, s, &NodeState{Meta: Meta{At: testInit().At}, ID: nodeID(0), State: api.NodeUnreachable, Since: s.View().Node(nodeID(0)).Since})
+			propose(t, s, &NodeHello{Meta: Meta{At: testInit().At}, ID: nodeID(0), Hello: testHello(4000)})
+		}, 0, api.TaskRunning},
+		{"ended while its node was lost", func(s *Store) {
+			propose(t, s, &NodeState{Meta: Meta{At: testInit().At}, ID: nodeID(0), State: api.NodeUnreachable, Since: s.View().Node(nodeID(0)).Since})
+		}, api.TaskFinished, api.TaskFinished},
 		{"its node is removed", func(s *Store) { propose(t, s, &NodeRemove{ID: nodeID(0), Force: true}) }, 0, api.TaskGoneByOperator},
 	} {
 		s := offered(t)

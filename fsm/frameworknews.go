@@ -36,7 +36,7 @@ var newsNoun = noun[newsRow]{
 // noteNews adds what becomes of a framework's task to what the framework is told. Of more
 // than it acknowledges in time the last replaces the one before.
 func (x *tx) noteNews(old, t *api.Task) {
-	if t.State == api.TaskStaging || old != nil && old.State == t.State && sameHealth(old.Healthy, t.Healthy) {
+	if old == nil && t.State == api.TaskStaging || old != nil && old.State == t.State && sameHealth(old.Healthy, t.Healthy) {
 		return
 	}
 	if f := x.frameworkAt(t.Framework.Framework); f == nil || !f.Ended.IsZero() {

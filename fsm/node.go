@@ -207,6 +207,9 @@ func (c *NodeHello) apply(x *tx) (any, error) {
 	}
 	x.happened(api.Event{Kind: kind, Object: n.ID, Node: n.Name, Message: what})
 	x.putNode(&n)
+	if n.State != old.State {
+		x.inReach(n.ID)
+	}
 	return &n, nil
 }
 
