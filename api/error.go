@@ -131,7 +131,7 @@ func FieldErrorf(field, format string, a ...any) *Error {
 }
 
 // listed is where the nouns are listed whose ids users write.
-var listed = map[string]string{"job": "ps --all", "partition": "partition ls", "node": "node ls", "token": "token ls", "incident": "incidents"}
+var listed = map[string]string{"job": "ps --all", "partition": "partition ls", "node": "node ls", "token": "token ls", "incident": "incidents", "framework": "framework ls --all", "offer": "offer ls"}
 
 // NotFound says that nothing has that id, and where those that there are are
 // listed.

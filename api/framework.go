@@ -30,12 +30,41 @@ type Framework struct {
 	Info []byte `json:"info,omitempty"`
 }
 
+// FrameworkStatus is a framework as a reader sees it, without what only the framework
+// itself may know, and in those of its partitions that the reader sees.
+type FrameworkStatus struct {
+	*Framework
+	Jobs    []string  `json:"jobs"`             // that have its tasks, one for each partition
+	Counts  JobCounts `json:"counts"`           // of these tasks
+	Offers  int       `json:"offers"`           // that it has not answered
+	Offered Resources `json:"offered,omitzero"` // what is in them
+	Held    Resources `json:"held,omitzero"`    // what its tasks hold; not in lists
+}
+
+// State is how a framework is, in a word.
+func (f *Framework) State() string {
+	switch {
+	case !f.Ended.IsZero():
+		return "removed"
+	case f.Connected:
+		return "connected"
+	}
+	return "away"
+}
+
+// OfferStatus is an offer as a reader sees it.
+type OfferStatus struct {
+	*Offer
+	Node string `json:"node"` // its name
+	Name string `json:"name"` // of the framework
+}
+
 // The bounds of frameworks.
 const (
 	MaxFrameworks       = 10_000   // that have not ended
 	MaxEndedFrameworks  = 50       // that are remembered
 	MaxFrameworkInfo    = 64 << 10 // bytes of Framework.Info
-	MaxFrameworkTaskID  = 255      // bytes of an id that a framework chose
+	MaxFrameworkTaskID  = 255      // bytes of an id that a framework chose, also of its own
 	MaxFrameworkEnded   = 1000     // tasks of one job of a framework that have ended, and are remembered
 	MaxFrameworkUpdates = 16       // changes of a task that wait to be acknowledged
 )

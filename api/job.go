@@ -138,6 +138,12 @@ func (c JobCounts) Total() int {
 	return c.Pending + c.Starting + c.Running + c.Finished + c.Failed + c.Stopped
 }
 
+// Plus adds them up.
+func (c JobCounts) Plus(d JobCounts) JobCounts {
+	return JobCounts{Pending: c.Pending + d.Pending, Starting: c.Starting + d.Starting, Running: c.Running + d.Running,
+		Finished: c.Finished + d.Finished, Failed: c.Failed + d.Failed, Stopped: c.Stopped + d.Stopped}
+}
+
 // Live is the number of tasks not ended.
 func (c JobCounts) Live() int { return c.Pending + c.Starting + c.Running }
 

@@ -239,8 +239,11 @@ func setDefault[T comparable](p *T, v T) {
 }
 
 // Indexes is the index range of a batch's tasks; a batch that is not an array has
-// the one index 0.
+// the one index 0. What a framework will run nobody knows.
 func (s *JobSpec) Indexes() (first, count int, err error) {
+	if s.Kind == KindFramework {
+		return 0, 0, nil
+	}
 	if s.Gang > 0 {
 		return 0, s.Gang, nil
 	}

@@ -174,3 +174,6 @@ func (x *tx) offersWhere(is func(*api.Offer) bool) []*api.Offer {
 
 // Offers lists all offers by id.
 func (v *View) Offers() iter.Seq[*api.Offer] { return v.t.offers.all() }
+
+// Offer is nil if there is none with that id.
+func (v *View) Offer(id string) *api.Offer { return v.t.offers.get(&api.Offer{ID: id}) }

@@ -43,6 +43,8 @@ const (
 	OfJob             // that the path names
 	OfTask            // that the path names
 	OfPartition       // that the path names
+	OfFramework       // that the path names, in all partitions that it is in
+	OfOffer           // that the path names
 	OfVouched         // of what the node that relays has asked for
 )
 

@@ -37,6 +37,11 @@ type (
 		Drain   bool          `json:"drain"`
 		DrainBy time.Time     `json:"drainBy,omitzero"`
 	}
+	auditedFramework struct {
+		Name       string    `json:"name"`
+		Partitions []string  `json:"partitions"`
+		Ended      time.Time `json:"ended,omitzero"`
+	}
 )
 
 // before notes what the path names, as it is.
@@ -104,6 +109,14 @@ func (c *call) named() (name, partition string, now any) {
 	case strings.HasPrefix(path, "/v1/partitions/"):
 		if p := v.Partition(arg); p != nil {
 			return p.Path, p.Path, p
+		}
+	case strings.HasPrefix(path, "/v1/frameworks/"):
+		if f := v.Framework(arg); f != nil {
+			return f.ID, strings.Join(f.Partitions, ","), auditedFramework{f.Name, f.Partitions, f.Ended}
+		}
+	case strings.HasPrefix(path, "/v1/offers/"):
+		if o := v.Offer(arg); o != nil {
+			return o.ID, o.Partition, o
 		}
 	case strings.HasPrefix(path, "/v1/tokens/"):
 		if t := v.Token(arg); t != nil {

@@ -86,7 +86,7 @@ func (c *call) known(id string) error {
 	if any, _, err := c.newest(1, api.EventFilter{For: id}); err != nil || len(any) > 0 {
 		return err
 	}
-	return api.Errorf(api.CodeNotFound, "no node, job, task, partition or token is called %q, and no event that is kept is about one: see `mesita node ls` and `mesita ps`", id)
+	return api.Errorf(api.CodeNotFound, "no node, job, task, partition, framework or token is called %q, and no event that is kept is about one: see `mesita node ls` and `mesita ps`", id)
 }
 
 // wantedEvents reads which events are wanted; what is wrong is in the query.

@@ -113,9 +113,27 @@ func maskedSpec(s *api.JobSpec) *api.JobSpec {
 		return s
 	}
 	out := *s
-	out.Env = maps.Clone(s.Env)
-	for k := range out.Env {
-		out.Env[k] = api.Masked
+	out.Env = maskedValues(s.Env)
+	return &out
+}
+
+func maskedValues(env map[string]string) map[string]string {
+	out := maps.Clone(env)
+	for k := range out {
+		out[k] = api.Masked
+	}
+	return out
+}
+
+// shownOwn masks what a framework's task has of its own as a spec is masked. What its
+// framework sent goes to nobody else: it has the same values once more.
+func (s *sight) shownOwn(t *api.Task) *api.Task {
+	out, own := *t, *t.Framework
+	own.Info, own.Updates, out.Framework = nil, nil, &own
+	j := s.view.Job(t.Job)
+	if spec := own.Spec; spec != nil && len(spec.Env) > 0 && (j == nil || auth.May(s.id, auth.ReadValues, object(s.view, t.Partition, cmp.Or(j.Spec.Name, j.ID))) != nil) {
+		shown := *spec
+		shown.Env, own.Spec = maskedValues(spec.Env), &shown
 	}
 	return &out
 }

@@ -24,6 +24,8 @@ func (c *call) mayAsItIs() error {
 	case auth.OfJob:
 		j := v.Job(c.Args[0])
 		switch seen := j != nil && c.sight(v).job(j.ID); {
+		case seen && j.Framework != "" && c.Route.Method != http.MethodDelete: // to forget it, once it ended, is its owner's
+			return cmp.Or(c.mayChange(v, a, j.ID), error(decided(v, "job "+j.ID, j.Framework, "stop its tasks one by one with `mesita stop TASK`, or end the framework with `mesita framework rm`")))
 		case seen:
 			return c.mayChange(v, a, j.ID)
 		case c.Route.Method != http.MethodPut: // which may make it
@@ -35,6 +37,18 @@ func (c *call) mayAsItIs() error {
 			return err
 		}
 		return c.mayChange(v, a, t.Job)
+	case auth.OfFramework:
+		f, err := c.framework()
+		if err != nil {
+			return err
+		}
+		return c.mayEnd(v, a, f)
+	case auth.OfOffer:
+		o, err := c.offer()
+		if err != nil {
+			return err
+		}
+		return auth.May(c.ID, a, object(v, o.Partition, ""))
 	case auth.OfPartition:
 		return auth.May(c.ID, a, auth.Object{Partition: c.Args[0]})
 	case auth.OfVouched:
@@ -50,6 +64,15 @@ func (c *call) mayAsItIs() error {
 		}
 	}
 	return nil
+}
+
+// decided says that nobody but its framework decides about what it runs.
+func decided(v *fsm.View, what, framework, remedy string) *api.Error {
+	name := ""
+	if f := v.Framework(framework); f != nil {
+		name = " (" + f.Name + ")"
+	}
+	return api.Errorf(api.CodeConflict, "%s is what framework %s%s runs, which alone decides about it: %s", what, framework, name, remedy)
 }
 
 // mayChange asks for a job as it is.

@@ -28,6 +28,7 @@ var ofObject = map[string]string{
 	"POST /v1/jobs": "deployer", "PUT /v1/jobs/{id}": "deployer", "DELETE /v1/jobs/{id}": "deployer", "POST /v1/jobs/{id}/scale": "deployer", "POST /v1/jobs/{id}/set": "deployer", "POST /v1/jobs/{id}/hold": "deployer", "POST /v1/jobs/{id}/release": "deployer", "POST /v1/jobs/{id}/requeue": "deployer", "POST /v1/jobs/{id}/stop": "deployer",
 	"POST /v1/tasks/{id}/stop": "deployer", "POST /v1/tasks/{id}/exec": "deployer", "GET /v1/tasks/{id}/logs": "viewer",
 	"PUT /v1/partitions/{path...}": "admin", "DELETE /v1/partitions/{path...}": "admin",
+	"DELETE /v1/frameworks/{id}": "deployer", "DELETE /v1/offers/{id}": "deployer",
 }
 
 var ofCluster = map[string]string{
@@ -70,6 +71,10 @@ func TestEveryRouteForEveryRight(t *testing.T) {
 						n.send(request{method: "POST", path: "/v1/jobs", body: spec, token: admin}).want(t, 201)
 						do(t, n.store, &fsm.TaskCreate{Meta: fsm.Meta{At: testTime}, Job: job, Count: 1})
 					}
+					ofFramework := strings.HasPrefix(rt.Path, "/v1/frameworks/") || strings.HasPrefix(rt.Path, "/v1/offers/")
+					if object != "" && ofFramework {
+						addFramework(t, n.store, job, partition)
+					}
 					if rt.Path == "/v1/jobs" || name == "PUT /v1/jobs/{id}" {
 						body = spec
 					}
@@ -77,10 +82,14 @@ func TestEveryRouteForEveryRight(t *testing.T) {
 					if strings.Contains(rt.Path, "/tasks/") {
 						id += ".0"
 					}
+					if strings.HasPrefix(rt.Path, "/v1/offers/") {
+						id = offerID(id, partition)
+					}
 					path := strings.NewReplacer("{id}", id, "{ref}", "nothing", "{digest}", "sha256:"+strings.Repeat("0", 64), "{path...}", partition+"/none").Replace(rt.Path)
 					if rt.Method == "GET" && body != "" {
 						body = ""
 					}
+					here := slices.Contains(covered, partition) && !(ofFramework && strings.HasSuffix(scope, "*")) // what is of a partition is of no job of it
 					need := "viewer"
 					for _, of := range []string{object, cluster, anywhere[name]} {
 						if of != "" {
@@ -90,13 +99,13 @@ func TestEveryRouteForEveryRight(t *testing.T) {
 					may := rank >= slices.Index(api.RightRoles, need)
 					switch {
 					case object != "":
-						may = may && slices.Contains(covered, partition)
+						may = may && here
 					case cluster != "":
 						may = may && scope == ""
 					}
 					r := n.send(request{method: rt.Method, path: path, body: body, token: token, cert: passedBy(rt), header: passedOn(rt)})
 					// A job or task that the caller does not see is not there.
-					hidden := rt.Method != "PUT" && strings.Contains(rt.Path, "{id}") && object != "" && !slices.Contains(covered, partition)
+					hidden := rt.Method != "PUT" && strings.Contains(rt.Path, "{id}") && object != "" && !here
 					refused := r.StatusCode == http.StatusForbidden
 					if hidden {
 						refused = refused || r.StatusCode == http.StatusNotFound // where it may do it nowhere, that is said

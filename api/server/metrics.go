@@ -119,6 +119,7 @@ func (c *call) ofCluster(s *meter.Scrape, shown func(job string) bool) {
 	s.Gauge("mesita_capacity_memory_bytes", "Memory of the nodes that answer.", float64(has.Mem))
 	s.Gauge("mesita_memory_free_bytes", "Memory that nothing holds.", float64(free.Mem))
 	ofWork(s, v)
+	ofFrameworks(s, v)
 	ofPartitions(s, c.Shares.Status(v))
 	open, oom := 0.0, map[string]float64{}
 	for i := range v.Incidents() {
@@ -160,13 +161,29 @@ func ofWork(s *meter.Scrape, v *fsm.View) {
 		api.TaskRunning.String(), api.TaskFinished.String(), api.TaskFailed.String(), api.TaskKilled.String()), tasks)
 }
 
+// ofFrameworks counts them, and what is on offer to them.
+func ofFrameworks(s *meter.Scrape, v *fsm.View) {
+	states, offers := map[string]float64{}, 0.0
+	for f := range v.Frameworks() {
+		states[f.State()]++
+	}
+	for range v.Offers() {
+		offers++
+	}
+	byState(s, "mesita_frameworks", "Frameworks by state; away: not connected, and not removed yet.", words("connected", "away"), states)
+	s.Gauge("mesita_offers", "Offers to frameworks that are not answered.", offers)
+}
+
 // ofJobs tells of each job that has not ended; of what the caller does not see, and of
 // what is too much, together.
 func ofJobs(s *meter.Scrape, v *fsm.View, oom map[string]float64, shown func(job string) bool) {
-	restarts := map[string]float64{}
+	restarts, limits := map[string]float64{}, map[string]float64{}
 	for n := range v.Nodes() {
 		for t := range v.NodeTasks(n.ID) {
 			restarts[t.Job] += float64(t.Attempt - 1)
+			if t.Framework != nil && t.State == api.TaskRunning { // each has its own
+				limits[t.Job] += float64(t.Resources.Mem + t.Resources.MemExtra)
+			}
 		}
 	}
 	type sum struct{ running, waiting, limit, restarts, oom float64 }
@@ -185,7 +202,7 @@ func ofJobs(s *meter.Scrape, v *fsm.View, oom map[string]float64, shown func(job
 		of, running := sums[name], float64(j.Counts.Running)
 		of.running += running
 		of.waiting += float64(j.Counts.Pending)
-		of.limit += running * float64(max(j.Spec.Mem, j.Spec.MemLimit))
+		of.limit += running*float64(max(j.Spec.Mem, j.Spec.MemLimit)) + limits[j.ID]
 		of.restarts += restarts[j.ID]
 		of.oom += oom[j.ID]
 	}

@@ -99,6 +99,9 @@ func (s *sight) tasks(j *api.Job) bool { return j == nil || s.allOf(j) }
 // shownTask leaves out of a task the attempts of where the caller does not see its
 // job, and how the last of those ended.
 func (s *sight) shownTask(t *api.Task) *api.Task {
+	if t != nil && t.Framework != nil {
+		t = s.shownOwn(t)
+	}
 	if t == nil || s.all {
 		return t
 	}
@@ -132,8 +135,8 @@ func (s *sight) ranHere(t *api.Task) bool {
 func (s *sight) shownEvent(e api.Event) api.Event {
 	if !s.all {
 		e.Hide(s.job)
-		e.Task = s.shownTask(e.Task)
 	}
+	e.Task = s.shownTask(e.Task)
 	e.Payload = s.shownPayload(e.Payload)
 	return e
 }

@@ -92,6 +92,9 @@ func (s *sight) event(e *api.Event) bool {
 		return t != nil && s.since(e, t.Job)
 	case of == "partition":
 		return s.mayRead(auth.Object{Partition: e.Object})
+	case of == "framework":
+		f := s.view.Framework(e.Object)
+		return f != nil && s.framework(f)
 	}
 	return of == "node" || of == "incident" || of == "cluster" || e.Kind == api.EventsMissed
 }
@@ -119,6 +122,8 @@ func (s *sight) names(id string) bool {
 		return s.job(id)
 	case v.Task(id) != nil:
 		return s.task(id)
+	case v.Framework(id) != nil:
+		return s.framework(v.Framework(id))
 	}
 	return s.all && (v.Token(id) != nil || v.Blob(id) != nil)
 }

@@ -23,7 +23,7 @@ func words(w ...string) []string { return w }
 // routeTable is the API: what is served, who may, and what it looks like.
 func routeTable(s *Server) []*exchange.Route {
 	var table []*exchange.Route
-	for _, part := range [][]*exchange.Route{clusterRoutes(s), jobRoutes(s), queueRoutes(s), taskRoutes(s), nodeRoutes(s), partitionRoutes(s), otherRoutes(s), peerRoutes(s)} {
+	for _, part := range [][]*exchange.Route{clusterRoutes(s), jobRoutes(s), queueRoutes(s), taskRoutes(s), frameworkRoutes(s), nodeRoutes(s), partitionRoutes(s), otherRoutes(s), peerRoutes(s)} {
 		table = append(table, part...)
 	}
 	return table
@@ -77,13 +77,23 @@ func queueRoutes(s *Server) []*exchange.Route {
 
 func taskRoutes(s *Server) []*exchange.Route {
 	return []*exchange.Route{
-		{Method: get, Path: "/v1/tasks", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listTasks), Query: words("job", "node", "state", "label", "all", "fold"), Key: taskKey, Answer: []api.Task{}, Else: []exchange.Reply{{Answer: []api.TaskRun{}, About: "with fold"}}, Summary: "tasks; label=K=V only those of such jobs, may be repeated; all=1 also ended ones; fold=1 those that wait and differ in their index alone are one row: the first, with through, the last index, and count"},
+		{Method: get, Path: "/v1/tasks", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listTasks), Query: words("job", "framework", "own", "node", "state", "label", "all", "fold"), Key: taskKey, Answer: []api.Task{}, Else: []exchange.Reply{{Answer: []api.TaskRun{}, About: "with fold"}}, Summary: "tasks; framework=ID only those of one, and own=ID with it the last to which it gave that id; label=K=V only those of such jobs, may be repeated; all=1 also ended ones; fold=1 those that wait and differ in their index alone are one row: the first, with through, the last index, and count"},
 		{Method: get, Path: "/v1/tasks/{id}", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getTask), Answer: api.Task{}, Summary: "a task"},
 		{Method: post, Path: "/v1/tasks/{id}/stop", Action: auth.Deploy, Scope: auth.OfTask, Handle: s.on(stopTask), Body: taskStop{}, Answer: api.Task{}, Summary: "stop a task, or move it to another node"},
 		{Method: get, Path: "/v1/tasks/{id}/why", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(whyTask), Answer: api.Why{}, Summary: "why a task is in its state"},
 		{Method: get, Path: "/v1/tasks/{id}/logs", Action: auth.ReadLogs, Scope: auth.OfTask, Handle: s.on(taskLogs), Query: logQuery, Stream: true, Raw: true, Answer: api.LogLine{}, Summary: "a task's log as NDJSON, or with Accept: application/octet-stream the bytes as they were written and, in the trailer X-Mesita-Missing, how many are missing; follow=1 continues; since is a time or how long ago, after=OUT,ERR where an earlier pos ended"},
 		{Method: post, Path: "/v1/tasks/{id}/exec", Action: auth.Exec, Scope: auth.OfTask, Handle: s.on(execTask), Query: execQuery, Stream: true, Status: http.StatusSwitchingProtocols, Summary: "run a command beside a task; upgrades to mesita-exec"},
 		{Method: get, Path: "/v1/stats", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(allStats), Query: words("node"), Answer: []api.TaskStats{}, Extra: missing{}, Summary: "what the running tasks use now, everywhere or on one node"},
+	}
+}
+
+func frameworkRoutes(s *Server) []*exchange.Route {
+	return []*exchange.Route{
+		{Method: get, Path: "/v1/frameworks", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listFrameworks), Query: words("all"), Key: exchange.Keyed(func(f *api.FrameworkStatus) string { return f.ID }), Answer: []api.FrameworkStatus{}, Summary: "frameworks; all=1 also removed ones that are remembered"},
+		{Method: get, Path: "/v1/frameworks/{id}", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(getFramework), Text: true, Answer: api.FrameworkStatus{}, Summary: "a framework, and what its tasks hold"},
+		{Method: del, Path: "/v1/frameworks/{id}", Action: auth.Deploy, Scope: auth.OfFramework, Handle: s.on(removeFramework), Text: true, Answer: removed{}, Summary: "end a framework for good, with all that it runs"},
+		{Method: get, Path: "/v1/offers", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(listOffers), Query: words("framework"), Key: exchange.Keyed(func(o *api.OfferStatus) string { return o.ID }), Answer: []api.OfferStatus{}, Summary: "what is on offer to frameworks; framework=ID only to that one"},
+		{Method: del, Path: "/v1/offers/{id}", Action: auth.Deploy, Scope: auth.OfOffer, Handle: s.on(removeOffer), Text: true, Answer: removed{}, Summary: "take an offer back"},
 	}
 }
 

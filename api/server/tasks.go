@@ -38,6 +38,7 @@ func taskFilter(q *exchange.Query) func(*api.Task) bool {
 func listTasks(c *call) (any, error) {
 	v := c.Store.View()
 	sees := c.sight(v)
+	framework, own := c.Query.Text("framework"), c.Query.Text("own")
 	all, fold, inState, labels := c.Query.Flag("all"), c.Query.Flag("fold"), taskFilter(&c.Query), c.Query.Labels()
 	if c.Query.Err != nil {
 		return nil, c.Query.Err
@@ -55,13 +56,13 @@ func listTasks(c *call) (any, error) {
 		return nil, err
 	}
 	switch {
-	case nodeID != "" && !all && inState == nil && !c.Query.Has("job"):
+	case nodeID != "" && !all && inState == nil && !c.Query.Has("job") && framework == "":
 		runs = onNode(v, nodeID)
 	case nodeID != "":
 		runs = keptRuns(runs, func(_ *api.Job, t *api.Task) bool { return t.NodeID == nodeID })
 	}
 	wanted := func(j *api.Job) bool {
-		return j != nil && sees.reads(j) && (len(labels) == 0 || api.MatchAll(labels, "", j.Spec.Labels))
+		return j != nil && (framework == "" || j.Framework == framework) && sees.reads(j) && (len(labels) == 0 || api.MatchAll(labels, "", j.Spec.Labels))
 	}
 	out := exchange.List{Items: taskRows(keptRuns(runs, func(j *api.Job, t *api.Task) bool {
 		switch {
@@ -70,7 +71,7 @@ func listTasks(c *call) (any, error) {
 		}
 		return wanted(j)
 	}), sees, fold)}
-	if nodeID == "" && inState == nil {
+	if nodeID == "" && inState == nil && own == "" {
 		out.Total = func() int { return c.countTasks(v, all, wanted) }
 	}
 	return out, nil
@@ -111,8 +112,13 @@ func (c *call) taskRuns(v *fsm.View) (runs, error) {
 		}
 		from++
 	}
-	id := c.Query.Text("job")
-	if id == "" {
+	id, framework, own := c.Query.Text("job"), c.Query.Text("framework"), c.Query.Text("own")
+	switch {
+	case own != "" && framework == "":
+		return nil, api.FieldErrorf("own", "is an id that a framework gave: say with framework which one")
+	case framework != "":
+		return c.frameworkRuns(v, framework, own, after, from)
+	case id == "":
 		return v.TaskRuns(after, from), nil
 	}
 	j := v.Job(id)
@@ -123,6 +129,39 @@ func (c *call) taskRuns(v *fsm.View) (runs, error) {
 		from = 0
 	}
 	return v.JobRuns(j, from), nil
+}
+
+// frameworkRuns are those of a framework, or the last that it gave an id of its own.
+func (c *call) frameworkRuns(v *fsm.View, framework, own, after string, from int) (runs, error) {
+	if f := v.Framework(framework); f == nil || !c.sight(v).framework(f) {
+		return nil, api.NotFound("framework", framework)
+	}
+	if own != "" {
+		return func(yield func(*api.Job, fsm.TaskRun) bool) {
+			if t := v.FrameworkTask(framework, own); t != nil && after == "" {
+				yield(v.Job(t.Job), fsm.TaskRun{Row: t, Index: t.Index, N: 1})
+			}
+		}, nil
+	}
+	return func(yield func(*api.Job, fsm.TaskRun) bool) {
+		more := true
+		for _, j := range v.FrameworkJobs(framework) {
+			if j.ID < after {
+				continue
+			}
+			begin := 0
+			if j.ID == after {
+				begin = from
+			}
+			v.JobRuns(j, begin)(func(j *api.Job, r fsm.TaskRun) bool {
+				more = yield(j, r)
+				return more
+			})
+			if !more {
+				return
+			}
+		}
+	}, nil
 }
 
 func onNode(v *fsm.View, nodeID string) runs {
@@ -249,10 +288,14 @@ func stopTask(c *call) (any, error) {
 	if err := c.Decode(&in); err != nil {
 		return nil, err
 	}
-	if _, err := c.task(); err != nil {
+	t, err := c.task()
+	switch {
+	case err != nil:
 		return nil, err
+	case in.Move && t.Framework != nil:
+		return nil, decided(c.Store.View(), "task "+t.ID, t.Framework.Framework, "stop it, and its framework starts another if it wants one")
 	}
-	_, err := c.Do(&fsm.TaskStop{Meta: c.Meta(), IDs: c.Args[:], Move: in.Move, Reason: api.ReasonStopped})
+	_, err = c.Do(&fsm.TaskStop{Meta: c.Meta(), IDs: c.Args[:], Move: in.Move, Reason: api.ReasonStopped})
 	if api.ErrorCode(err) == api.CodeNotFound {
 		err = c.notStopped(err, in.Move)
 	}

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
@@ -34,6 +36,7 @@ type Route struct {
 	Stream  bool                 // may last; counted
 	Routine bool                 // nodes do so all the time: what is done is not audited
 	Key     func(row any) string // of a list: its order, by which it goes out in pages; nil: whole
+	Text    bool                 // its path value is an id that others chose: any text without a slash
 	Held    string               // with this parameter it may be held for minutes before it is answered; counted then
 
 	Index int
@@ -103,6 +106,7 @@ type node struct {
 	any     *node // a path value
 	name    string
 	rest    bool // the value is all that is left of the path
+	text    bool // the value is an id that others chose
 	methods map[string]*Route
 }
 
@@ -113,6 +117,7 @@ func newRoutes(table []*Route) *routes {
 		n := &rs.root
 		for seg := range strings.SplitSeq(strings.Trim(r.Path, "/"), "/") {
 			n = n.child(seg)
+			n.text = n.text || r.Text && n.name != ""
 		}
 		if n.methods == nil {
 			n.methods = map[string]*Route{}
@@ -196,7 +201,10 @@ func noPath(r *http.Request) error {
 const maxPath = 512
 
 func (n *node) check(value string) error {
-	if !n.rest {
+	switch {
+	case n.text:
+		return checkText(n.name, value)
+	case !n.rest:
 		return checkRef(n.name, value)
 	}
 	if len(value) > maxPath {
@@ -220,6 +228,17 @@ func checkRef(name, s string) error {
 		if (b < 'a' || b > 'z') && (b < 'A' || b > 'Z') && (b < '0' || b > '9') && b != '-' && b != '.' && b != '_' && b != ':' {
 			return api.FieldErrorf(name, "%q is not a name or id: it has %q", s, b)
 		}
+	}
+	return nil
+}
+
+// checkText refuses ids that no framework may choose.
+func checkText(name, s string) error {
+	if s == "" || len(s) > api.MaxFrameworkTaskID {
+		return api.FieldErrorf(name, "has %d bytes: 1 to %d are allowed", len(s), api.MaxFrameworkTaskID)
+	}
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return r == '/' || unicode.IsControl(r) }) {
+		return api.FieldErrorf(name, "%q is not an id: it has a slash, or what is not text", s)
 	}
 	return nil
 }
