@@ -95,7 +95,7 @@ func (a *app) root() *cli.App {
 		group("See what runs, and why not", a.statusCommand(), a.psCommand(), a.showCommand(),
 			a.logsCommand(), a.topCommand(), a.whyCommand(), a.queueCommand()),
 		group("See what happened", a.eventsCommand(), a.incidentsCommand(), a.doctorCommand(), a.reportCommand(), a.auditCommand()),
-		group("The cluster", a.devCommand(), a.nodeCommand(), a.clusterCommand(), a.partitionCommand(), a.rebalanceCommand(), a.keeperCommand()),
+		group("The cluster", a.devCommand(), a.nodeCommand(), a.clusterCommand(), a.partitionCommand(), a.frameworkCommand(), a.offerCommand(), a.rebalanceCommand(), a.keeperCommand()),
 		group("Who may do what", a.tokenCommand(), a.roleCommand(), a.canCommand(), a.loginCommand(), a.logoutCommand()),
 		group("This program", a.completionCommand(), a.helpCommand(), a.versionCommand()),
 	)

@@ -105,6 +105,8 @@ type question struct {
 var questions = map[string]question{
 	"NODE":      {"/v1/nodes", "name", nil},
 	"PARTITION": {"/v1/partitions", "path", nil},
+	"FRAMEWORK": {"/v1/frameworks", "id", nil},
+	"OFFER":     {"/v1/offers", "id", nil},
 	"TOKEN":     {"/v1/tokens", "id", nil},
 	"INCIDENT":  {"/v1/incidents", "id", url.Values{"open": {"1"}}},
 }

@@ -213,10 +213,14 @@ func (a *app) printJob(c *cli.Context, j *api.Job) error {
 }
 
 func jobCounts(j *api.Job) string {
-	n := j.Counts
 	if j.Spec.Kind == api.KindService {
-		return fmt.Sprintf("%d/%d running", n.Running, j.Spec.Tasks())
+		return fmt.Sprintf("%d/%d running", j.Counts.Running, j.Spec.Tasks())
 	}
+	return countsText(j.Counts)
+}
+
+// countsText says how many of those tasks are how.
+func countsText(n api.JobCounts) string {
 	var out []string
 	for _, part := range []struct {
 		n    int

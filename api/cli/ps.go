@@ -38,6 +38,7 @@ func (a *app) psCommand() *cli.Command {
 		Flags: readFlags(
 			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "also those that ended"},
 			&cli.StringFlag{Name: "node", Usage: "only those on this `NODE`"},
+			&cli.StringFlag{Name: "framework", Usage: "only those of this `FRAMEWORK`"},
 			labelFlag("the job's label"),
 			&cli.StringFlag{Name: "sort", Usage: "by this `FIELD` of their JSON, with - before it the other way round; without, by job and index"},
 			limitFlag(),
@@ -54,6 +55,15 @@ func (a *app) psCommand() *cli.Command {
 			cl, err := a.client(c)
 			if err != nil {
 				return err
+			}
+			if c.IsSet("framework") {
+				f, err := findFramework(c.Context, cl, c.String("framework"))
+				if err != nil {
+					return err
+				}
+				if want.Framework = f.ID; want.Job != "" {
+					return usage("mesita ps JOB, or mesita ps --framework FRAMEWORK: not both, as what a framework runs are jobs of its own")
+				}
 			}
 			return a.ps(c, cl, want)
 		},

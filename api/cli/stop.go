@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -48,7 +49,7 @@ type toStop struct {
 }
 
 func findToStop(c *cli.Context, cl *client.Client, id string) (toStop, error) {
-	t, err := cl.Task(c.Context, id)
+	t, err := findTask(c.Context, cl, id)
 	switch {
 	case err == nil && t.State.Final() && t.Reason == api.ReasonStopped && !c.Bool("restart"):
 		return toStop{task: t}, nil // as a job that is stopped again
@@ -56,7 +57,7 @@ func findToStop(c *cli.Context, cl *client.Client, id string) (toStop, error) {
 		return toStop{}, api.Errorf(api.CodeConflict, "task %s has ended, and no attempt follows: submit its job again, or leave it out", t.ID)
 	case err == nil && t.State.Final(): // the cluster would refuse it when others were told already
 		return toStop{}, api.Errorf(api.CodeNotFound, "task %s has ended: leave it out", id)
-	case err == nil || api.ErrorCode(err) != api.CodeNotFound:
+	case err == nil || api.ErrorCode(err) != api.CodeNotFound || strings.Contains(id, "/"):
 		return toStop{task: t}, err
 	}
 	j, err := cl.Job(c.Context, id)

@@ -58,8 +58,9 @@ func until(at time.Time) string {
 
 func (a *app) showCommand() *cli.Command {
 	return a.watched(&cli.Command{
-		Name: "show", Usage: "show a job or a task", ArgsUsage: "JOB|TASK", Description: example("mesita show web", "mesita show web.1 -o json"),
-		Flags: readFlags(),
+		Name: "show", Usage: "show a job or a task; of a framework also by its own id of the task", ArgsUsage: "JOB|TASK",
+		Description: example("mesita show web", "mesita show web.1 -o json", "mesita show marathon/app-1"),
+		Flags:       readFlags(),
 		Action: func(c *cli.Context) error {
 			if err := args(c, 1, 1, "show JOB|TASK"); err != nil {
 				return err
@@ -69,11 +70,11 @@ func (a *app) showCommand() *cli.Command {
 				return err
 			}
 			id := c.Args().First()
-			t, err := cl.Task(c.Context, id)
+			t, err := findTask(c.Context, cl, id)
 			if err == nil {
 				return one(a.out, c, t, t.ID, func(w io.Writer) error { return showTask(w, t, liveStats(c.Context, cl, t)) })
 			}
-			if api.ErrorCode(err) != api.CodeNotFound {
+			if api.ErrorCode(err) != api.CodeNotFound || strings.Contains(id, "/") {
 				return err
 			}
 			j, err := cl.Job(c.Context, id)
@@ -89,6 +90,26 @@ func (a *app) showCommand() *cli.Command {
 	})
 }
 
+// findTask finds a task by its id, or as FRAMEWORK/ID by that which its framework gave it.
+func findTask(ctx context.Context, cl *client.Client, id string) (*api.Task, error) {
+	framework, own, of := strings.Cut(id, "/")
+	if !of {
+		return cl.Task(ctx, id)
+	}
+	f, err := findFramework(ctx, cl, framework)
+	if err != nil {
+		return nil, err
+	}
+	found, err := cl.FindTasks(ctx, client.TaskQuery{Framework: f.ID, Own: own, All: true})
+	if err == nil && len(found) == 0 {
+		err = api.Errorf(api.CodeNotFound, "framework %s has no task %q: `mesita ps --all --framework %s` lists them", f.Name, own, shellWord(f.ID))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return found[0], nil
+}
+
 func noJobOrTask(id string, err error) error {
 	if api.ErrorCode(err) == api.CodeNotFound {
 		return api.Errorf(api.CodeNotFound, "no job or task %q: `mesita ps --all` lists them", id)
@@ -102,6 +123,9 @@ const shownTasks = 50
 func showJob(w io.Writer, j *api.Job, tasks []*api.Task, cols []column[*api.Task]) error {
 	fmt.Fprintf(w, "job        %s   %s v%d, %s\n", j.ID, j.Spec.Kind, j.Version, paint(w, jobState(j)))
 	fmt.Fprintf(w, "tasks      %s\n", jobCounts(j))
+	if j.Framework != "" {
+		return showFrameworkJob(w, j, tasks, cols)
+	}
 	fmt.Fprintf(w, "command    %s\n", commandText(j.Spec.Command))
 	fmt.Fprintf(w, "each       %s\n", j.Spec.Need())
 	for _, p := range j.Spec.Ports {
@@ -117,6 +141,18 @@ func showJob(w io.Writer, j *api.Job, tasks []*api.Task, cols []column[*api.Task
 		}
 	}
 	showEnv(w, j.Spec.Env)
+	return showTasks(w, j, tasks, cols)
+}
+
+// showFrameworkJob leaves out what each task of a framework has for itself.
+func showFrameworkJob(w io.Writer, j *api.Job, tasks []*api.Task, cols []column[*api.Task]) error {
+	fmt.Fprintf(w, "framework  %s\n", printable(j.Framework))
+	fmt.Fprintf(w, "name       %s\n", j.Spec.Name)
+	fmt.Fprintf(w, "partition  %s\n", j.Spec.Partition)
+	return showTasks(w, j, tasks, cols)
+}
+
+func showTasks(w io.Writer, j *api.Job, tasks []*api.Task, cols []column[*api.Task]) error {
 	fmt.Fprintf(w, "submitted  %s ago by %s\n\n", age(j.Created), or(j.Actor, "-"))
 	if err := table(w, tasks, cols, false, true); err != nil {
 		return err
@@ -241,6 +277,7 @@ func liveStats(ctx context.Context, cl *client.Client, t *api.Task) *api.TaskSta
 
 func showTask(w io.Writer, t *api.Task, now *api.TaskStats) error {
 	fmt.Fprintf(w, "task       %s   %s\n", t.ID, paint(w, stateText(t)))
+	showOwn(w, t.Framework)
 	fmt.Fprintf(w, "node       %s   pid %s   ports %s\n", or(t.Node, "-"), or(number(t.PID), "-"), or(portsText(t), "-"))
 	fmt.Fprintf(w, "holds      %s\n", t.Resources)
 	if now != nil && now.OwnCPUs != "" {
@@ -279,6 +316,23 @@ func showTask(w io.Writer, t *api.Task, now *api.TaskStats) error {
 		{"ENDED", func(x api.Attempt) string { return age(x.Ended) }, false},
 		{"MESSAGE", func(x api.Attempt) string { return x.Message }, false},
 	}, false, true)
+}
+
+// showOwn is what a task of a framework has that others have of their job.
+func showOwn(w io.Writer, own *api.FrameworkTask) {
+	if own == nil {
+		return
+	}
+	fmt.Fprintf(w, "framework  %s\n", printable(own.Framework))
+	fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("its id     %s   %s", printable(own.ID), printable(own.Name)), " "))
+	if s := own.Spec; s != nil {
+		fmt.Fprintf(w, "command    %s\n", commandText(s.Command))
+		fmt.Fprintf(w, "runs as    %s\n", s.RunsAs())
+		if text := processText(&s.TaskSpec); text != "" {
+			fmt.Fprintf(w, "process    %s\n", text)
+		}
+		showEnv(w, s.Env)
+	}
 }
 
 func (a *app) scaleCommand() *cli.Command {

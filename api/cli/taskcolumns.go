@@ -17,8 +17,9 @@ import (
 // taskColumns are those of a table of tasks that the cluster just told.
 func taskColumns(ctx context.Context, cl *client.Client, tasks []*api.Task) []column[*api.Task] {
 	now, hosts := cl.Now(), hostsOf(ctx, cl, tasks)
-	return []column[*api.Task]{
+	cols := []column[*api.Task]{
 		{"TASK", func(t *api.Task) string { return t.ID }, false},
+		{"ITS ID", func(t *api.Task) string { return ownID(t) }, false},
 		{"STATE", stateText, false},
 		{"NODE", func(t *api.Task) string { return t.Node }, false},
 		{"UP", func(t *api.Task) string { return upText(t, now) }, false},
@@ -33,6 +34,18 @@ func taskColumns(ctx context.Context, cl *client.Client, tasks []*api.Task) []co
 		{"AGE", func(t *api.Task) string { return ageAt(t.Created, now) }, true},
 		{"REASON", reasonText, false},
 	}
+	if !slices.ContainsFunc(tasks, func(t *api.Task) bool { return t.Framework != nil }) {
+		cols = slices.Delete(cols, 1, 2)
+	}
+	return cols
+}
+
+// ownID is by which its framework knows a task, "-" if it has none.
+func ownID(t *api.Task) string {
+	if t.Framework == nil {
+		return "-"
+	}
+	return t.Framework.ID
 }
 
 // upText is for how long the attempt that runs has been up.

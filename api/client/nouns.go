@@ -215,6 +215,8 @@ func (c *Client) Queue(ctx context.Context, partition string, rows int) ([]*api.
 // ended.
 type TaskQuery struct {
 	Job, Node string // "" = of any
+	Framework string // only of the one with this id
+	Own       string // only the last to which that framework gave this id
 	All       bool   // also those that ended
 	Labels    []string
 	State     string // only those in it, such as "running"; "" = in any
@@ -227,7 +229,7 @@ func (t *TaskQuery) values() url.Values {
 	if len(t.Labels) > 0 {
 		q["label"] = t.Labels
 	}
-	for name, s := range map[string]string{"job": t.Job, "node": t.Node, "state": t.State, "sort": t.Sort} {
+	for name, s := range map[string]string{"job": t.Job, "framework": t.Framework, "own": t.Own, "node": t.Node, "state": t.State, "sort": t.Sort} {
 		if s != "" {
 			q.Set(name, s)
 		}

@@ -30,7 +30,7 @@ func launch(t testing.TB, s *fsm.Store, id, partition, task string) *api.Task {
 	t.Helper()
 	got := do(t, s, &fsm.FrameworkAccept{Meta: fsm.Meta{At: testTime}, Framework: id, Session: "s-" + id, Offers: []string{offerID(id, partition)},
 		Tasks: []fsm.FrameworkLaunch{{Resources: api.Resources{CPUs: 250, Mem: 512 << 20}, Task: &api.FrameworkTask{ID: task, Name: "named " + task, Info: []byte("private"),
-			Spec: &api.TaskSpec{Command: []string{"/bin/sh", "-c", "echo " + task}, Env: map[string]string{"KEY": "secret"}}}}}}).(*fsm.Accepted)
+			Spec: &api.JobSpec{TaskSpec: api.TaskSpec{Command: []string{"/bin/sh", "-c", "echo " + task}, Env: map[string]string{"KEY": "secret"}}}}}}}).(*fsm.Accepted)
 	if got.Invalid != "" || got.Tasks[0] == "" {
 		t.Fatalf("%s was not launched: %+v", task, got)
 	}

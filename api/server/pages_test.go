@@ -79,6 +79,10 @@ func TestPagesAreTheList(t *testing.T) {
 		do(t, n.store, &fsm.TaskPlace{Meta: fsm.Meta{At: testTime}, Placements: []fsm.Placement{{Job: s.Name, Attempt: 1, NodeID: "oak"}}})
 		do(t, n.store, &fsm.TaskReport{Meta: fsm.Meta{At: testTime}, Statuses: []api.TaskStatus{{Task: s.Name + ".0", Attempt: 1, NodeID: "oak", State: api.TaskRunning, PID: 7, Time: testTime}}})
 	}
+	for _, id := range []string{"fa", "fb", "fc"} {
+		addFramework(t, n.store, id, "default", "ml")
+		launch(t, n.store, id, "default", "t1")
+	}
 	lists := 0
 	for _, rt := range routeTable(n.server) {
 		if rt.Key == nil {

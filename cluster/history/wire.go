@@ -90,6 +90,13 @@ func (w *wire) task(t *api.Task) {
 	number(w, &t.Revision)
 	w.rare(&t.Accounted, t.Accounted == nil)
 	w.rare(&t.Leaves, t.Leaves == nil)
+	own := t.Framework
+	if own != nil && !w.reading { // what it runs and was sent is not for a history
+		own = &api.FrameworkTask{Framework: own.Framework, ID: own.ID, Name: own.Name}
+	}
+	if w.rare(&own, own == nil); w.reading {
+		t.Framework = own
+	}
 }
 
 func (w *wire) resources(r *api.Resources) {

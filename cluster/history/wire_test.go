@@ -45,6 +45,9 @@ func fillStruct(t *testing.T, v reflect.Value, n *int64) {
 	case api.Resources:
 		v.Set(reflect.ValueOf(api.Resources{CPUs: 1500, Mem: 1 << 30, Disk: 5, GPUs: 2, Ports: api.Ranges{{First: 1, Last: 9}}}))
 		return
+	case *api.FrameworkTask: // of which no more is kept
+		v.Set(reflect.ValueOf(&api.FrameworkTask{Framework: "f", ID: "t", Name: "a task"}))
+		return
 	case api.Extra, api.Payload: // what an event is about is told as it is when it is read
 		return
 	}
