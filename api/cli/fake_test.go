@@ -93,6 +93,7 @@ func (f *fake) routes() http.Handler {
 	blobRoutes(m, handle)
 	f.writeRoutes(handle)
 	f.partitionRoutes(handle)
+	f.frameworkRoutes(handle)
 	f.applyRoute(handle)
 	m.HandleFunc("GET /v1/tasks/{id}/logs", f.logs)
 	m.HandleFunc("POST /v1/tasks/{id}/exec", f.exec)
@@ -166,6 +167,9 @@ func (f *fake) readRoutes(handle func(string, func(*http.Request) (any, error)))
 	handle("GET /v1/jobs/{id}", f.getJob)
 	handle("GET /v1/tasks", func(r *http.Request) (any, error) {
 		q := r.URL.Query()
+		if q.Has("framework") {
+			return tasksPage(q, f.ofFramework(q.Get("framework"), q.Get("own")))
+		}
 		if id := q.Get("job"); id != "" && f.jobs[id] == nil {
 			return nil, noJob(id)
 		}
@@ -182,6 +186,8 @@ func (f *fake) readRoutes(handle func(string, func(*http.Request) (any, error)))
 			return len(labels) > 0 && !api.MatchAll(labels, "", f.jobs[t.Job].Spec.Labels) || q.Has("job") && t.Job != q.Get("job") || q.Has("node") && t.Node != q.Get("node") || !q.Has("all") && t.State.Final() || q.Has("state") && t.State.Word() != q.Get("state")
 		}))
 	})
+	handle("POST /v1/tasks/60.2/stop", func(*http.Request) (any, error) { return f.frameworkTask(), nil })
+	handle("GET /v1/tasks/60.2", func(*http.Request) (any, error) { return f.frameworkTask(), nil })
 	handle("GET /v1/tasks/{id}", func(r *http.Request) (any, error) { return f.task(r.PathValue("id")) })
 	handle("GET /v1/tasks/{id}/why", func(r *http.Request) (any, error) {
 		_, err := f.task(r.PathValue("id"))

@@ -54,7 +54,7 @@ func frameworkColumns(now time.Time) []column[*api.FrameworkStatus] {
 		{"PRINCIPAL", func(f *api.FrameworkStatus) string { return f.Principal }, true},
 		{"USER", func(f *api.FrameworkStatus) string { return f.User }, true},
 		{"HOST", func(f *api.FrameworkStatus) string { return f.Host }, true},
-		{"FAILOVER", func(f *api.FrameworkStatus) string { return f.Failover.String() }, true},
+		{"FAILOVER", func(f *api.FrameworkStatus) string { return spanText(time.Duration(f.Failover)) }, true},
 		{"AGE", func(f *api.FrameworkStatus) string { return ageAt(f.Created, now) }, false},
 		{"ID", func(f *api.FrameworkStatus) string { return f.ID }, false},
 	}
@@ -102,7 +102,7 @@ func showFramework(w io.Writer, f *api.FrameworkStatus, tasks []*api.Task, cols 
 	fmt.Fprintf(w, "framework   %s   %s\n", printable(f.Name), frameworkState(f, now))
 	for _, x := range []struct{ name, text string }{
 		{"id", f.ID}, {"partitions", strings.Join(f.Partitions, ", ")}, {"principal", f.Principal}, {"runs as", f.User}, {"host", f.Host}, {"pages", f.URL},
-		{"failover", f.Failover.String() + ", for which its tasks run on while it is away"},
+		{"failover", spanText(time.Duration(f.Failover)) + ", for which its tasks run on while it is away"},
 		{"tasks", countsText(f.Counts)}, {"holds", api.AmountsOf(f.Held).String()}, {"on offer", offeredText(f)},
 		{"registered", ageAt(f.Created, now) + " ago by " + or(f.Actor, "-")}, {"removed", removedText(f, now)},
 	} {
@@ -236,7 +236,7 @@ func (a *app) awaitFrameworkEnd(c *cli.Context, cl *client.Client, id string) er
 		f, err := cl.Framework(c.Context, id)
 		switch {
 		case c.Context.Err() != nil:
-			a.progress("detached; what it runs goes on ending: see `mesita framework show %s`", shellWord(id))
+			a.progress("detached; what it runs still ends: see `mesita framework show %s`", shellWord(id))
 			return nil
 		case api.ErrorCode(err) == api.CodeNotFound, err == nil && f.Counts.Live() == 0:
 			return nil

@@ -43,7 +43,7 @@ var escapes = regexp.MustCompile("\x1b\\[[0-9;?]*[A-Za-z]")
 // table begins after an empty line: what stands before it is text, to be had whole.
 var tables = map[string]string{
 	"audit ls": "", "audit verify": "", "cluster check": "", "cluster level": "", "cluster show": "text", "events": "", "incidents": "--all",
-	"job ls": "--all", "job show": "text web", "job wait": "none", "doctor": "", "node config": "", "node ls": "--all", "node show": "text fir", "partition ls": "", "partition show": "text ml",
+	"job ls": "--all", "job show": "text web", "job wait": "none", "doctor": "", "framework ls": "", "framework show": "text 3f1c0000-0001", "offer ls": "", "node config": "", "node ls": "--all", "node show": "text fir", "partition ls": "", "partition show": "text ml",
 	"ps": "--all", "queue": "", "report": "", "role ls": "", "can": "ci deploy prod/web", "show": "text web", "status": "text", "token ls": "", "top": "--once", "why": "text 58",
 }
 

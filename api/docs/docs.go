@@ -26,6 +26,7 @@ func Topics() []Topic {
 		{"concepts", "what mesita is made of, and the words for it"},
 		{"jobs", "services and batch work: what a job may ask for, all keys of files"},
 		{"sharing", "partitions: who gets how much, in which order, and how it is taken back"},
+		{"frameworks", "programs that schedule by themselves: offers, what they run, how they end"},
 		{"nodes", "servers: starting, joining, settings, ports, draining, removing"},
 		{"security", "who may do what, and what a task may do to its node"},
 		{"failure", "what happens when something breaks"},

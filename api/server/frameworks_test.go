@@ -158,7 +158,7 @@ func TestWhoEndsFrameworksAndTakesOffersBack(t *testing.T) {
 	}
 	for x := range v.FrameworkTasks("both") {
 		if x.Desired != api.DesiredStop {
-			t.Errorf("%s goes on", x.ID)
+			t.Errorf("%s was not told to end", x.ID)
 		}
 	}
 	for path, want := range map[string]string{"/v1/frameworks": "only-dev", "/v1/frameworks?all=1": "both only-dev only-prod"} {
