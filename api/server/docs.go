@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/mesita/mesita/api/docs"
-	"github.com/mesita/mesita/api/server/exchange"
+	"github.com/mesita/mesita/api/exchange"
 )
 
 // Shared header values: net/http only reads them.

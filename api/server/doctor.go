@@ -7,7 +7,7 @@ import (
 	"sort"
 
 	"github.com/mesita/mesita/api"
-	"github.com/mesita/mesita/api/server/exchange"
+	"github.com/mesita/mesita/api/exchange"
 )
 
 // checksAnswer is how checks are listed.

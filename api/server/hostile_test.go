@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
-	"github.com/mesita/mesita/api/server/exchange"
+	"github.com/mesita/mesita/api/exchange"
 )
 
 // dial opens a raw connection to the server.

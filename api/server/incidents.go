@@ -6,7 +6,7 @@ import (
 	"math"
 
 	"github.com/mesita/mesita/api"
-	"github.com/mesita/mesita/api/server/exchange"
+	"github.com/mesita/mesita/api/exchange"
 	"github.com/mesita/mesita/fsm"
 )
 

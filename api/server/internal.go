@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
-	"github.com/mesita/mesita/api/server/exchange"
+	"github.com/mesita/mesita/api/exchange"
 	"github.com/mesita/mesita/fsm"
 )
 

@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/mesita/mesita/api"
-	"github.com/mesita/mesita/api/server/exchange"
+	"github.com/mesita/mesita/api/exchange"
 )
 
 const maxAttempt = 1 << 30

@@ -2,7 +2,7 @@
 // identity, body, the relay to the leader, and the encoding of answers, errors
 // and streams, with a bound on the time and size of each.
 //
-// It does not know what is asked for: api/server hands it a table of routes
+// It does not know what is asked for: api/server and api/mesos hand it a table of routes each,
 // whose handlers return a value or an error. It owns no state, no listener and
 // no goroutines beyond a request.
 package exchange
