@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/admit"
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/exchange"
 	"github.com/mesita/mesita/fsm"
@@ -101,7 +102,7 @@ func (c *call) mayBeIn(v *fsm.View, partition, job string) error {
 	if v.Partition(partition) == nil {
 		return api.InField("partition", noPartition(partition))
 	}
-	return auth.May(c.ID, auth.Deploy, object(v, partition, job))
+	return auth.May(c.ID, auth.Deploy, admit.Object(v, partition, job))
 }
 
 // mayLift refuses what only admins of the cluster may ask for.

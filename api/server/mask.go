@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/admit"
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/exchange"
 )
@@ -87,7 +88,7 @@ func (s *sight) shownJob(j *api.Job) *api.Job {
 	}
 	name := cmp.Or(j.Spec.Name, j.ID)
 	spec := func(of *api.JobSpec) *api.JobSpec {
-		if of == nil || auth.May(s.id, auth.ReadValues, object(s.view, of.Partition, name)) == nil {
+		if of == nil || auth.May(s.id, auth.ReadValues, admit.Object(s.view, of.Partition, name)) == nil {
 			return of
 		}
 		return maskedSpec(of)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/admit"
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/exchange"
 	"github.com/mesita/mesita/fsm"
@@ -81,19 +82,7 @@ func (c *call) mayChange(v *fsm.View, a auth.Action, job string) error {
 	if j == nil {
 		return nil
 	}
-	return auth.May(c.ID, a, object(v, j.Spec.Partition, cmp.Or(j.Spec.Name, j.ID)))
-}
-
-// object is a job, or all jobs, of a partition.
-func object(v *fsm.View, partition, job string) auth.Object {
-	o := auth.Object{Partition: partition, Job: job}
-	for path := partition; path != ""; path = api.ParentPath(path) {
-		if p := v.Partition(path); p != nil && len(p.Users)+len(p.Roles) > 0 {
-			o.Lists = p
-			break
-		}
-	}
-	return o
+	return auth.May(c.ID, a, admit.Object(v, j.Spec.Partition, cmp.Or(j.Spec.Name, j.ID)))
 }
 
 // mayFetch refuses who asks for a program of which no job is the caller's. A node
@@ -105,7 +94,7 @@ func (c *call) mayFetch(digest string) error {
 	}
 	for j := range v.Jobs() {
 		may := func(s *api.JobSpec) bool { // where it was when it ran that
-			return auth.May(c.ID, auth.Fetch, object(v, s.Partition, cmp.Or(j.Spec.Name, j.ID))) == nil
+			return auth.May(c.ID, auth.Fetch, admit.Object(v, s.Partition, cmp.Or(j.Spec.Name, j.ID))) == nil
 		}
 		if !may(j.Spec) {
 			continue
@@ -210,14 +199,14 @@ func named(v *fsm.View, on string, sees *sight) (auth.Object, error) {
 		return auth.Object{}, nil
 	}
 	if v.Partition(on) != nil {
-		return object(v, on, ""), nil
+		return admit.Object(v, on, ""), nil
 	}
 	if j := v.Job(on); j != nil && sees.job(j.ID) {
-		return object(v, j.Spec.Partition, cmp.Or(j.Spec.Name, j.ID)), nil
+		return admit.Object(v, j.Spec.Partition, cmp.Or(j.Spec.Name, j.ID)), nil
 	}
 	path := api.ParentPath(on)
 	if v.Partition(path) == nil {
 		return auth.Object{}, &api.Error{Code: api.CodeNotFound, Field: "on", Message: on + " is not a partition, a job or PARTITION/JOB: `mesita partition ls` lists the partitions"}
 	}
-	return object(v, path, strings.TrimPrefix(on[len(path):], "/")), nil
+	return admit.Object(v, path, strings.TrimPrefix(on[len(path):], "/")), nil
 }

@@ -5,6 +5,7 @@ import (
 	"reflect"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/admit"
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/fsm"
 )
@@ -25,25 +26,7 @@ func (c *call) runsAs(v *fsm.View, s *api.JobSpec) error {
 		}
 		return nil
 	}
-	return c.settleUser(v, s)
-}
-
-// settleUser is runsAs of what nobody submitted before.
-func (c *call) settleUser(v *fsm.View, s *api.JobSpec) error {
-	if c.mayBeRoot() {
-		s.User = cmp.Or(s.User, c.ID.RunAs)
-		return nil
-	}
-	m := mappingOf(v, c.ID.RunAs, s.Partition)
-	s.User = cmp.Or(s.User, m.user)
-	if s.User == m.user && !api.IsRoot(s.User) {
-		return nil
-	}
-	if !m.anybody {
-		return &api.Error{Code: api.CodeNotAllowed, Field: "user", Message: m.refusal(c.ID.Actor, s.User, s.Partition)}
-	}
-	s.OnlyWhereRoot()
-	return s.Validate() // there may be one condition too many now
+	return admit.SettleUser(v, c.ID, s)
 }
 
 // goesOn reports whether a spec asks for a job that is there, with the tasks that it
@@ -81,53 +64,18 @@ func (c *call) mayEnterAs(v *fsm.View, t *api.Task, s *api.JobSpec) error {
 	if !v.Does(fsm.TaskUsers) || c.mayBeRoot() {
 		return nil
 	}
-	m := mappingOf(v, c.ID.RunAs, t.Partition)
+	m := admit.MappingOf(v, c.ID.RunAs, t.Partition)
 	user := s.RunsAs()
 	n := v.Node(t.NodeID)
 	switch {
-	case user == m.user && user != "root":
-	case m.anybody && (n == nil || n.Attrs[api.AttrAllowRoot] == "yes"):
-	case m.anybody:
+	case user == m.User && user != "root":
+	case m.Anybody && (n == nil || n.Attrs[api.AttrAllowRoot] == "yes"):
+	case m.Anybody:
 		return api.Errorf(api.CodeNotAllowed, "task %s runs as %q on node %s, which allows users no root: ask an admin to run the command, or to start the node with --allow-root", t.ID, user, n.Name)
 	default:
-		return api.Errorf(api.CodeNotAllowed, "task %s: %s", t.ID, m.refusal(c.ID.Actor, user, t.Partition))
+		return api.Errorf(api.CodeNotAllowed, "task %s: %s", t.ID, m.Refusal(c.ID.Actor, user, t.Partition))
 	}
 	return nil
-}
-
-// mapping is who the tasks of a user are on nodes.
-type mapping struct {
-	user    string // by default, and the only one unless anybody
-	anybody bool   // the partition allows root, who can become anybody
-}
-
-// mappingOf is that of who shows a token in a partition: the token's, or that of
-// the nearest partition at or above it that says.
-func mappingOf(v *fsm.View, token, partition string) mapping {
-	m := mapping{user: token}
-	for path := partition; path != ""; path = api.ParentPath(path) {
-		if p := v.Partition(path); p != nil {
-			m.user = cmp.Or(m.user, p.RunAs)
-			m.anybody = m.anybody || p.AllowRoot
-		}
-	}
-	m.user = cmp.Or(m.user, api.TaskUser)
-	if api.IsRoot(m.user) {
-		m.user = "root"
-	}
-	return m
-}
-
-// refusal is why a user's tasks may not be somebody, and what to do.
-func (m mapping) refusal(actor, user, partition string) string {
-	ask := "for a token with --run-as " + user + " or "
-	if api.IsRoot(user) {
-		ask = "" // which would take the other as well
-	}
-	if m.user == "root" {
-		return actor + " runs tasks as root, which partition " + partition + " does not allow: ask an admin " + ask + "for `mesita partition set " + partition + " --allow-root`"
-	}
-	return actor + " runs tasks as \"" + m.user + "\" in partition " + partition + ", not as \"" + user + "\": leave --user out, or ask an admin " + ask + "for `mesita partition set " + partition + " --allow-root`"
 }
 
 // mayMap refuses a change of who the tasks of a partition's users are to who is not
@@ -174,12 +122,12 @@ func runAsText(v *fsm.View, id auth.Identity, o auth.Object) string {
 	if o.Partition == "" {
 		return id.RunAs
 	}
-	m := mappingOf(v, id.RunAs, o.Partition)
+	m := admit.MappingOf(v, id.RunAs, o.Partition)
 	switch {
-	case m.anybody:
-		return m.user + ", or anybody where root is allowed"
-	case m.user == "root":
+	case m.Anybody:
+		return m.User + ", or anybody where root is allowed"
+	case m.User == "root":
 		return "nobody: root is not allowed there"
 	}
-	return m.user
+	return m.User
 }

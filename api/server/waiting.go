@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/admit"
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/fsm"
 )
@@ -59,12 +60,12 @@ func (c *call) admitChanged(v *fsm.View, old *api.Job, s *api.JobSpec) error {
 	}
 	if s.Partition != old.Spec.Partition && !c.mayBeRoot() && v.Does(fsm.TaskUsers) {
 		switch s.User {
-		case mappingOf(v, c.ID.RunAs, old.Spec.Partition).user:
+		case admit.MappingOf(v, c.ID.RunAs, old.Spec.Partition).User:
 			s.User = "" // whom its new partition says
 		case "":
 			s.User = "root" // as an admin had it: who may not be that leaves it where it is
 		}
-		if err := c.settleUser(v, s); err != nil {
+		if err := admit.SettleUser(v, c.ID, s); err != nil {
 			return err
 		}
 	}
