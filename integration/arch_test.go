@@ -33,6 +33,8 @@ var imports = map[string][]string{
 	"api/admit":          {"api", "api/auth", "fsm"},
 	"api/server":         {"api", "api/docs", "api/server/meter", "api/auth", "api/budget", "api/exchange", "api/admit", "fsm"},
 	"api/auth":           {"api", "api/budget"},
+	"api/mesos/v1":       {},
+	"api/mesos/wire":     {},
 	"api/cli":            {"cluster/simulate", "cluster/tlsconf", "api", "api/docs", "api/auth", "api/program", "api/client", "api/backoff", "cluster"},
 	"fsm":                {"api"},
 	"gossip":             {"api/backoff"},
