@@ -9,8 +9,9 @@ import (
 type decoder struct {
 	at      path
 	missing missing
-	room    int // bytes of structs that may still be made
-	scan    scanner
+	room    int       // bytes of structs that may still be made
+	scan    scanner   // of JSON
+	parts   []pending // of protobuf, of all messages that are being read
 }
 
 // enter begins a message that is part of another.

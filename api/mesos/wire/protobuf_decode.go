@@ -18,8 +18,7 @@ type pending struct {
 
 // message reads b into the struct v.
 func (d *decoder) message(p *plan, v reflect.Value, b []byte) error {
-	var few [8]pending
-	parts, seen, named := few[:0], uint64(0), len(d.missing.paths)
+	seen, named, first := uint64(0), len(d.missing.paths), len(d.parts)
 	for rest := b; len(rest) > 0; {
 		number, typ, n := protowire.ConsumeTag(rest)
 		if n < 0 {
@@ -34,7 +33,7 @@ func (d *decoder) message(p *plan, v reflect.Value, b []byte) error {
 			rest = rest[n+unknown:]
 			continue
 		}
-		used, ok, err := d.value(f, v, typ, rest[n:], &parts)
+		used, ok, err := d.value(f, v, typ, rest[n:], first)
 		if err != nil {
 			return err
 		}
@@ -46,12 +45,13 @@ func (d *decoder) message(p *plan, v reflect.Value, b []byte) error {
 		}
 		rest = rest[n+used:]
 	}
-	for i := range parts {
-		f := parts[i].field
-		if err := d.part(f, f.slot(v), step{field: f}, parts[i].data); err != nil {
+	for i := first; i < len(d.parts); i++ { // each leaves as many as it found
+		f := d.parts[i].field
+		if err := d.part(f, f.slot(v), step{field: f}, d.parts[i].data); err != nil {
 			return err
 		}
 	}
+	d.parts = d.parts[:first]
 	d.missing.add(p, seen, d.at, named)
 	if d.missing.full() {
 		return d.missing.err()
@@ -75,7 +75,7 @@ func (d *decoder) part(f *field, v reflect.Value, s step, b []byte) error {
 
 // value reads what follows a tag. It returns how many bytes that was, or a
 // negative code of protowire, and whether it was a value that is known.
-func (d *decoder) value(f *field, v reflect.Value, typ protowire.Type, b []byte, parts *[]pending) (used int, ok bool, err error) {
+func (d *decoder) value(f *field, v reflect.Value, typ protowire.Type, b []byte, first int) (used int, ok bool, err error) {
 	want := f.kind.wireType()
 	switch {
 	case typ == want && want == protowire.BytesType:
@@ -83,7 +83,7 @@ func (d *decoder) value(f *field, v reflect.Value, typ protowire.Type, b []byte,
 		if n < 0 {
 			return n, false, nil
 		}
-		return n, true, d.bytes(f, v, data, parts)
+		return n, true, d.bytes(f, v, data, first)
 	case typ == want:
 		bits, n := consumeNumber(typ, b)
 		if n < 0 {
@@ -158,7 +158,7 @@ func (d *decoder) number(f *field, v reflect.Value, bits uint64) (known bool, er
 }
 
 // bytes stores what has a length: text, bytes, and messages.
-func (d *decoder) bytes(f *field, v reflect.Value, data []byte, parts *[]pending) error {
+func (d *decoder) bytes(f *field, v reflect.Value, data []byte, first int) error {
 	switch {
 	case f.shape == mapped:
 		return d.entry(f, v, data)
@@ -167,7 +167,7 @@ func (d *decoder) bytes(f *field, v reflect.Value, data []byte, parts *[]pending
 		to.Set(reflect.New(f.sub.typ))
 		return d.part(f, to.Elem(), step{field: f, index: v.Field(f.index).Len() - 1}, data)
 	case f.kind == messageKind:
-		later(parts, f, data)
+		d.later(f, data, first)
 		return nil
 	case f.shape == repeated:
 		if err := d.take(24); err != nil {
@@ -185,9 +185,10 @@ func (d *decoder) bytes(f *field, v reflect.Value, data []byte, parts *[]pending
 	return nil
 }
 
-func later(parts *[]pending, f *field, data []byte) {
-	for i := range *parts {
-		p := &(*parts)[i]
+// later notes a part of the message whose parts begin at first.
+func (d *decoder) later(f *field, data []byte, first int) {
+	for i := range d.parts[first:] {
+		p := &d.parts[first+i]
 		if p.field != f {
 			continue
 		}
@@ -197,7 +198,7 @@ func later(parts *[]pending, f *field, data []byte) {
 		p.data = append(p.data, data...)
 		return
 	}
-	*parts = append(*parts, pending{field: f, data: data})
+	d.parts = append(d.parts, pending{field: f, data: data})
 }
 
 // entry reads a key and its value into a map.
