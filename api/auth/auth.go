@@ -1,11 +1,13 @@
 package auth
 
 import (
+	"cmp"
 	"errors"
 	"math"
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,10 +19,11 @@ type Credentials uint8
 
 // The kinds of listener.
 const (
-	TLS    Credentials = iota // a node's certificate, or a bearer token
-	Unix                      // the kernel's word for root and the daemon's user; a bearer token for others
-	Bearer                    // a bearer token: plain HTTP on loopback
-	Open                      // the kernel's word for root and the daemon's user over TCP; a bearer token for others: `mesita dev --http`
+	TLS     Credentials = iota // a node's certificate, or a bearer token
+	Unix                       // the kernel's word for root and the daemon's user; a bearer token for others
+	Bearer                     // a bearer token: plain HTTP on loopback
+	Anybody                    // nothing: who shows no token is anonymous, and may deploy
+	Open                       // the kernel's word for root and the daemon's user over TCP; a bearer token for others: `mesita dev --http`
 )
 
 // Directory looks credentials up; a view of the state is one. What it returns
@@ -94,6 +97,14 @@ func (a *Authenticator) Identify(r *http.Request, cred Credentials) (Identity, e
 		if uid, ok := peerUID(r.Context()); ok && (uid == 0 || uid == a.uid) {
 			return a.localOrShown(r, api.LocalRoot)
 		}
+	case Anybody:
+		if err := a.browser.Check(r); err != nil {
+			return Identity{}, api.Errorf(api.CodeNotAllowed, "a web page of another origin may not do this: %v", err)
+		}
+		if id, err := a.bearer(r, Source(r)); err != nil || id.Known() || id.Unverified {
+			return id, err
+		}
+		return anonymous(), nil
 	case TLS:
 		if a.cfg.NodeCert != nil {
 			if p, ok := a.cfg.NodeCert(r); ok {
@@ -211,6 +222,10 @@ func (a *Authenticator) bearer(r *http.Request, from string) (Identity, error) {
 		return Identity{}, nil
 	}
 	scheme, text, _ := strings.Cut(header, " ")
+	name, secret, basic := r.BasicAuth()
+	if basic = basic && takesBasic(r); basic {
+		scheme, text = "Bearer", secret
+	}
 	shown, err := api.ParseClientToken(text)
 	if err != nil || !strings.EqualFold(scheme, "Bearer") {
 		return Identity{}, a.wrong(from, "is not a client token: it begins with msc1-; make one with `mesita token create`")
@@ -233,6 +248,9 @@ func (a *Authenticator) bearer(r *http.Request, from string) (Identity, error) {
 	}
 	if err := expired(tok, now); err != nil {
 		return Identity{}, err
+	}
+	if basic && name != tok.Name && name != tok.ID {
+		return Identity{}, denied("is of " + cmp.Or(tok.Name, tok.ID) + ", and shown as the secret of " + strconv.Quote(name) + ": give the token's own name as the principal")
 	}
 	return OfToken(tok), withRights(tok)
 }

@@ -115,6 +115,10 @@ func (c *Call) fail(err error) {
 	if c.Answered {
 		panic(http.ErrAbortHandler)
 	}
+	if c.Route != nil && c.Route.Fails != nil {
+		c.Route.Fails(c, err)
+		return
+	}
 	e := AsError(err)
 	status := e.Code.HTTPStatus()
 	switch {

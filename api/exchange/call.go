@@ -48,6 +48,7 @@ type Call struct {
 	noted     bool // this one has recorded it
 	Subject   Subject
 	doubt     bool // an earlier try of a write may have been acted on
+	Read      any  // what the route's Lasts made of the body, for its handler
 }
 
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
@@ -124,6 +125,9 @@ func (c *Call) prepare(cred auth.Credentials) (err error) {
 // a node relays the request; a secret in the body costs like a bearer token
 // when it is wrong.
 func (c *Call) identify() (err error) {
+	if c.Route.Basic {
+		c.R = auth.WithBasic(c.R)
+	}
 	if c.Route.Action != auth.Nothing {
 		c.ID, err = c.Auth.Identify(c.R, c.cred)
 		return err

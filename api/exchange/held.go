@@ -86,6 +86,9 @@ func (c *Call) paced() error {
 	return e
 }
 
+// Charged is a reader whose bytes are charged to the caller until it is answered.
+func (c *Call) Charged(r io.Reader) io.Reader { return charged{r, c} }
+
 func (c *Call) charge(n int64) error {
 	if err := c.bytes.Take(c.who, n); err != nil {
 		return err

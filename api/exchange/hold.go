@@ -27,7 +27,7 @@ func (r *Route) Lasting() bool {
 
 func (c *Call) lasts() bool {
 	r := c.Route
-	return r.Lasting() && (r.Held == "" || c.Query.Has(r.Held))
+	return r.Lasting() && (r.Held == "" || c.Query.Has(r.Held)) && (r.Lasts == nil || r.Lasts(c))
 }
 
 // hold ends the request's context once who sent it may do so no longer: its

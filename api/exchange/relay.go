@@ -27,7 +27,10 @@ const suspect = 250 * time.Millisecond
 func newKey() string { return rand.Text() }
 
 // relayed are the request headers that travel on.
-var relayed = []string{"Accept", "Accept-Encoding", "If-None-Match", "Prefer", "Content-Type", "Idempotency-Key", "Last-Event-Id", "User-Agent", api.HeaderLevel, HeaderAttempt}
+var relayed = []string{"Accept", "Accept-Encoding", "If-None-Match", "Prefer", "Content-Type", "Idempotency-Key", "Last-Event-Id", "User-Agent", api.HeaderLevel, HeaderAttempt, "Content-Encoding", HeaderStreamID}
+
+// HeaderStreamID names the connection by which a framework of the Mesos API is subscribed.
+const HeaderStreamID = "Mesos-Stream-Id"
 
 // HeaderAttempt is which attempt of a task an exec is for: the one for which it was
 // looked whether the caller may.
@@ -167,7 +170,7 @@ func (c *Call) guard(ctx context.Context, leader string, cancel context.CancelCa
 		case ended.Load():
 		case c.Cluster.LeaderID() != leader:
 			cancel(errors.New("the leader changed"))
-		case ctx.Err() != nil && c.Route.Held == "" && !c.Route.Stream:
+		case ctx.Err() != nil && (c.Route.Held == "" && !c.Route.Stream || c.Route.Lasts != nil && !c.Route.Lasts(c)):
 			cancel(errors.New("no answer in time"))
 		default:
 			timer.Reset(suspect)
@@ -209,7 +212,7 @@ func (c *Call) outgoing(ctx context.Context, w way, addr, path string) *http.Req
 }
 
 // answerHeaders are the answer's headers that travel on.
-var answerHeaders = []string{"Content-Type", "Content-Length", "Cache-Control", "X-Content-Type-Options", "Www-Authenticate", "Allow", "Retry-After", "Content-Encoding", "Etag", "Vary", HeaderIndex, HeaderEvent, HeaderStale}
+var answerHeaders = []string{"Content-Type", "Content-Length", "Cache-Control", "X-Content-Type-Options", "Www-Authenticate", "Allow", "Retry-After", "Content-Encoding", "Etag", "Vary", HeaderStreamID, HeaderIndex, HeaderEvent, HeaderStale}
 
 // passOn copies another node's answer to the caller as it comes.
 func (c *Call) passOn(res *http.Response) error {

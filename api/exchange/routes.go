@@ -39,6 +39,13 @@ type Route struct {
 	Text    bool                 // its path value is an id that others chose: any text without a slash
 	Held    string               // with this parameter it may be held for minutes before it is answered; counted then
 
+	// Of an API of others, whose callers expect what its inventors do.
+	Any   bool               // all methods are the handler's
+	Basic bool               // credentials may be HTTP's basic ones: see auth.WithBasic
+	Lasts func(*Call) bool   // of a Stream: which requests may last, by their body; nil: all
+	Fails func(*Call, error) // writes an error; nil: as JSON
+	Most  int64              // bytes of the body; 0 = MaxBody
+
 	Index int
 }
 
@@ -89,9 +96,14 @@ func (r *Route) maxBody() int64 {
 		return api.MaxBlob
 	case r.Action == auth.Nothing:
 		return maxStranger
+	case r.Most > 0:
+		return r.Most
 	}
 	return MaxBody
 }
+
+// RawBody marks a route whose handler decodes the body by itself.
+var RawBody any = "bytes"
 
 // BlobBody marks a route whose handler reads the raw body by itself.
 var BlobBody any = "application/octet-stream"
@@ -122,7 +134,11 @@ func newRoutes(table []*Route) *routes {
 		if n.methods == nil {
 			n.methods = map[string]*Route{}
 		}
-		n.methods[r.Method] = r
+		method := r.Method
+		if r.Any {
+			method = ""
+		}
+		n.methods[method] = r
 	}
 	return rs
 }
@@ -181,6 +197,9 @@ func (rs *routes) find(r *http.Request, args *[1]string) (*Route, error) {
 		return nil, noPath(r)
 	}
 	if rt := n.methods[r.Method]; rt != nil {
+		return rt, nil
+	}
+	if rt := n.methods[""]; rt != nil {
 		return rt, nil
 	}
 	allowed := make([]string, 0, len(n.methods))

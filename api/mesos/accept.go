@@ -1,0 +1,206 @@
+package mesos
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/exchange"
+	v1 "github.com/mesita/mesita/api/mesos/v1"
+	"github.com/mesita/mesita/api/mesos/wire"
+	"github.com/mesita/mesita/fsm"
+)
+
+// maxRefusal bounds how long a framework may refuse a node.
+const maxRefusal = 365 * 24 * time.Hour
+
+// refusal is for how long what was not taken is not offered again.
+func refusal(f *v1.Filters) time.Duration {
+	s := f.GetRefuseSeconds()
+	if !(s >= 0) {
+		s = (*v1.Filters)(nil).GetRefuseSeconds()
+	}
+	return time.Duration(min(s, maxRefusal.Seconds()) * float64(time.Second))
+}
+
+// operation is one of an ACCEPT, with what it starts.
+type operation struct {
+	*v1.OfferOperation
+	kind  v1.OfferOperationType
+	tasks []*v1.TaskInfo
+}
+
+func operationsOf(a *v1.SchedulerCallAccept) (out []operation) {
+	for _, m := range a.Operations {
+		op := operation{OfferOperation: m, kind: v1.Get(m.Type)}
+		switch {
+		case op.kind == v1.OfferOperationTypeLaunch && m.Launch != nil:
+			op.tasks = m.Launch.TaskInfos
+		case op.kind == v1.OfferOperationTypeLaunchGroup && m.LaunchGroup != nil:
+			op.tasks = m.LaunchGroup.TaskGroup.Tasks
+		}
+		out = append(out, op)
+	}
+	return out
+}
+
+// accept takes offers and starts tasks in their room, all by one command.
+func (h *hub) accept(ctx context.Context, id auth.Identity, s *session, a *v1.SchedulerCallAccept) error {
+	v := h.Store.View()
+	f := v.Framework(s.framework)
+	ids := valuesOf(a.OfferIDs)
+	offers := h.own(v, s, ids)
+	ops := operationsOf(a)
+	cmd := &fsm.FrameworkAccept{Meta: fsm.Meta{At: h.Now(), Actor: id.Actor}, Framework: s.framework, Session: s.id, Offers: ids}
+	l := &launcher{view: v, id: id, framework: f, info: &v1.FrameworkInfo{}}
+	var started, refused []*v1.TaskInfo
+	var why []error
+	if f != nil && len(offers) > 0 {
+		l.offer = offers[0]
+		if err := wire.Unmarshal(wire.Protobuf, f.Info, l.info); err != nil {
+			return api.Errorf(api.CodeInternal, "what framework %s said of itself cannot be read: %v", f.ID, err)
+		}
+		for _, op := range ops {
+			for _, t := range op.tasks {
+				launch, err := l.operationTask(op, t)
+				if err != nil {
+					refused, why = append(refused, t), append(why, err)
+					continue
+				}
+				cmd.Tasks, started = append(cmd.Tasks, *launch), append(started, t)
+			}
+		}
+	}
+	h.consumed(ids)
+	out, err := h.Store.Do(ctx, cmd)
+	if err != nil {
+		h.again(map[string][]fsm.Ack{s.framework: nil}) // what it was offered is offered still
+		return err
+	}
+	done := out.(*fsm.Accepted)
+	if done.Invalid != "" || l.offer == nil {
+		h.tellInvalid(s, ops, done.Invalid)
+	} else {
+		for i, t := range refused {
+			h.tellRefused(s, t, why[i])
+		}
+		for i, t := range started {
+			if done.Refused[i] != "" {
+				h.tellRefused(s, t, taskError(done.Refused[i]))
+			}
+		}
+		h.tellDropped(s, ops, laterOperation)
+	}
+	h.refuseRest(s, offers, cmd.Tasks, done, refusal(a.Filters))
+	return nil
+}
+
+// laterOperation is why an operation is not done.
+const laterOperation = "This version of mesita launches tasks: reservations and volumes come with a later one"
+
+// operationTask is a task of an operation.
+func (l *launcher) operationTask(op operation, t *v1.TaskInfo) (*fsm.FrameworkLaunch, error) {
+	switch {
+	case op.ID != nil:
+		return nil, wrong("Operation 'id' is not supported for LAUNCH and LAUNCH_GROUP operations")
+	case op.kind == v1.OfferOperationTypeLaunchGroup:
+		return nil, group{wrong("This version of mesita runs command tasks: task groups come with a later one")}
+	}
+	return l.task(t)
+}
+
+// group is why a group of tasks is not started.
+type group struct{ error }
+
+// tellRefused tells a framework why a task is not started.
+func (h *hub) tellRefused(s *session, t *v1.TaskInfo, err error) {
+	reason := v1.TaskStatusReasonTaskInvalid
+	switch {
+	case errors.As(err, &unauthorized{}):
+		reason = v1.TaskStatusReasonTaskUnauthorized
+	case errors.As(err, &group{}):
+		reason = v1.TaskStatusReasonTaskGroupInvalid
+	}
+	s.push(updateEvent(h.ofMaster(t.TaskID.Value, t.AgentID.Value, v1.TaskStateError, reason, exchange.AsError(err).Message)))
+}
+
+// tellInvalid tells a framework of each task that none of it is started, as the offers
+// cannot be taken.
+func (h *hub) tellInvalid(s *session, ops []operation, why string) {
+	for _, op := range ops {
+		for _, t := range op.tasks {
+			s.push(updateEvent(h.ofMaster(t.TaskID.Value, t.AgentID.Value, s.caps.stateFor(v1.TaskStateDropped), v1.TaskStatusReasonInvalidOffers, "Task launched with invalid offers: "+why)))
+		}
+	}
+	h.tellDropped(s, ops, "Operation attempted with invalid offers: "+why)
+}
+
+// tellDropped tells of operations that are not done, if they have an id to tell of.
+func (h *hub) tellDropped(s *session, ops []operation, why string) {
+	for _, op := range ops {
+		if op.ID == nil || op.kind == v1.OfferOperationTypeLaunch || op.kind == v1.OfferOperationTypeLaunchGroup {
+			continue
+		}
+		e := event(v1.SchedulerEventTypeUpdateOperationStatus)
+		e.UpdateOperationStatus = &v1.SchedulerEventUpdateOperationStatus{Status: &v1.OperationStatus{OperationID: op.ID, State: v1.OperationStateError, Message: &why}}
+		s.push(e)
+	}
+}
+
+// refuseRest keeps what of the offers was not taken from being offered again at once.
+func (h *hub) refuseRest(s *session, offers []*api.Offer, tasks []fsm.FrameworkLaunch, done *fsm.Accepted, d time.Duration) {
+	if len(offers) == 0 {
+		return
+	}
+	var rest api.Resources
+	for _, o := range offers {
+		rest = rest.Add(o.Resources)
+	}
+	for i, t := range tasks {
+		if done.Invalid == "" && done.Refused[i] == "" {
+			rest = rest.Minus(t.Resources)
+		}
+	}
+	h.desk.Refuse(s.framework, offers[0].Partition, offers[0].NodeID, rest, d)
+}
+
+// decline gives offers back.
+func (h *hub) decline(ctx context.Context, id auth.Identity, s *session, d *v1.SchedulerCallDecline) error {
+	offers := h.own(h.Store.View(), s, valuesOf(d.OfferIDs))
+	if len(offers) == 0 {
+		return nil
+	}
+	ids := make([]string, len(offers))
+	for i, o := range offers {
+		ids[i] = o.ID
+		h.desk.Refuse(s.framework, o.Partition, o.NodeID, o.Resources, refusal(d.Filters))
+	}
+	h.consumed(ids)
+	if _, err := h.Store.Do(ctx, &fsm.OfferRemove{Meta: fsm.Meta{At: h.Now(), Actor: id.Actor}, IDs: ids, Reason: "declined"}); err != nil {
+		h.again(map[string][]fsm.Ack{s.framework: nil})
+		return err
+	}
+	return nil
+}
+
+// own are those of the offers of those ids that are there and the framework's.
+func (h *hub) own(v *fsm.View, s *session, ids []string) (out []*api.Offer) {
+	seen := map[string]bool{}
+	for _, id := range ids {
+		if o := v.Offer(id); o != nil && o.Framework == s.framework && !seen[id] {
+			out = append(out, o)
+		}
+		seen[id] = true
+	}
+	return out
+}
+
+func valuesOf(ids []*v1.OfferID) []string {
+	out := make([]string, len(ids))
+	for i, id := range ids {
+		out[i] = id.Value
+	}
+	return out
+}

@@ -1,0 +1,94 @@
+// Package mesos serves the Mesos v1 scheduler API: frameworks that were written for
+// Apache Mesos subscribe here, are offered room and start tasks in it.
+//
+// It owns the border: what a call has to look like, who is subscribed and what they are
+// told, and how roles, agents and TaskInfos become partitions, nodes and specs. It does
+// not own what frameworks are (package fsm does) nor who is offered what (the Desk
+// does). Package cluster gives it listeners, and has it lead while its node does.
+package mesos
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/budget"
+	"github.com/mesita/mesita/api/exchange"
+	"github.com/mesita/mesita/fsm"
+)
+
+// Desk makes offers. It is told what frameworks say of those that they want, which only
+// the leader remembers.
+type Desk interface {
+	// Connect begins a session, in which nothing was declined yet. Who does not know what
+	// GPUs are is offered no node that has some.
+	Connect(framework, session string, suppressed []string, gpus bool)
+	Leave(framework, session string)
+	// Refuse keeps a framework from being offered that much or less of a node for a while.
+	Refuse(framework, partition, nodeID string, refused api.Resources, d time.Duration)
+	// Revive forgets what was refused and suppressed in those partitions; nil: in all.
+	Revive(framework string, partitions []string)
+	// Suppress ends offers in those partitions until they are revived.
+	Suppress(framework string, partitions []string)
+}
+
+// Config is what a Server needs; all of it, except where noted.
+type Config struct {
+	Store    *fsm.Store
+	Cluster  exchange.Cluster
+	Auth     *auth.Authenticator
+	Now      func() time.Time
+	Forgets  func() bool // whether Now is to be trusted with the end of a framework
+	Log      *slog.Logger
+	NodeName string
+	Floods   *budget.Floods   // may be nil
+	Audit    exchange.Auditor // may be nil
+	Took     func(r *exchange.Route, status int, took time.Duration)
+}
+
+// maxStreams is how many subscriptions a node serves or relays at a time.
+const maxStreams = 8192
+
+// Server answers the calls of frameworks.
+type Server struct {
+	Config
+	http *exchange.Server
+	hub  atomic.Pointer[hub] // nil while this node does not lead
+}
+
+// New makes a Server.
+func New(cfg Config) *Server {
+	s := &Server{Config: cfg}
+	s.http = exchange.New(exchange.Config{Store: cfg.Store, Cluster: cfg.Cluster, Auth: cfg.Auth, Now: cfg.Now, Log: cfg.Log, NodeName: cfg.NodeName,
+		MaxStreams: maxStreams, Patience: exchange.DefaultPatience(), Floods: cfg.Floods, Audit: cfg.Audit, Took: cfg.Took}, s.routes())
+	return s
+}
+
+// Handler serves a listener whose callers prove themselves by cred. What is not of Mesos
+// goes to rest, if there is one.
+func (s *Server) Handler(cred auth.Credentials, rest http.Handler) http.Handler {
+	own := s.http.Handler(cred)
+	if rest == nil {
+		return own
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if path := strings.Trim(r.URL.Path, "/"); path == "redirect" || strings.HasPrefix(path, "api/v1") || strings.HasPrefix(path, "master/") {
+			own.ServeHTTP(w, r)
+			return
+		}
+		rest.ServeHTTP(w, r)
+	})
+}
+
+// Lead has frameworks subscribe here until ctx ends, with the lead of this node.
+func (s *Server) Lead(ctx context.Context, desk Desk) error {
+	h := newHub(s.Config, desk)
+	s.hub.Store(h)
+	defer s.hub.Store(nil)
+	return h.run(ctx)
+}

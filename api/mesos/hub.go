@@ -1,0 +1,284 @@
+package mesos
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	v1 "github.com/mesita/mesita/api/mesos/v1"
+	"github.com/mesita/mesita/fsm"
+)
+
+// hub is what a leader knows of the frameworks that are connected to it. One loop follows
+// the state and hands out what is new, so that no framework costs a watcher, and none
+// waits for another.
+type hub struct {
+	Config
+	desk   Desk
+	master string // its id: another one with each lead
+	began  time.Time
+	wake   chan struct{} // one slot: a session began, or is to be looked at
+
+	mu       sync.Mutex
+	sessions map[string]*session // by framework
+	fresh    []*session          // that have been told nothing yet
+	told     map[string]*session // offers, by their ids
+	lost     map[string]bool     // nodes
+	made     int                 // frameworks
+	acks     map[string][]fsm.Ack
+	acked    chan struct{} // one slot
+	due      time.Time     // when an update is sent again
+	over     bool
+}
+
+func newHub(cfg Config, desk Desk) *hub {
+	return &hub{Config: cfg, desk: desk, master: newUUID(), began: cfg.Now(), wake: make(chan struct{}, 1), sessions: map[string]*session{}, told: map[string]*session{},
+		lost: map[string]bool{}, acks: map[string][]fsm.Ack{}, acked: make(chan struct{}, 1)}
+}
+
+// run hands out what happens until the lead ends.
+func (h *hub) run(ctx context.Context) error {
+	acks := make(chan struct{})
+	go func() {
+		defer close(acks)
+		h.sendAcks(ctx)
+	}()
+	defer func() { <-acks }()
+	defer h.closeAll()
+	w := h.Store.Watch(fsm.TableOffers, fsm.TableFrameworkNews, fsm.TableFrameworks, fsm.TableNodes)
+	defer w.Close()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		changes, all := w.Take()
+		next := h.pass(ctx, changes, all)
+		wait := time.Hour
+		if !next.IsZero() {
+			wait = min(wait, max(next.Sub(h.Now()), time.Millisecond))
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.Ready():
+		case <-h.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+func (h *hub) closeAll() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.over = true
+	for _, s := range h.sessions {
+		s.close("")
+	}
+}
+
+// pass tells sessions what changed. It says when to come again without a change.
+func (h *hub) pass(ctx context.Context, changes map[fsm.Change]struct{}, all bool) time.Time {
+	v := h.Store.View()
+	h.mu.Lock()
+	fresh := h.fresh
+	h.fresh = nil
+	if all {
+		h.noteLost(v, nil)
+		for _, s := range h.sessions {
+			fresh = append(fresh, s)
+		}
+		for id := range h.told {
+			h.noteOffer(v, id, nil)
+		}
+	}
+	batches := map[*session][]*api.Offer{}
+	if len(fresh) > 0 {
+		in := map[string]*session{}
+		for _, s := range fresh {
+			if h.sessions[s.framework] == s {
+				in[s.framework] = s
+			}
+		}
+		for o := range v.Offers() {
+			if in[o.Framework] != nil {
+				h.noteOffer(v, o.ID, batches)
+			}
+		}
+	}
+	news := map[*session]bool{}
+	for _, s := range fresh {
+		news[s] = true
+	}
+	for c := range changes {
+		switch c.Table {
+		case fsm.TableOffers:
+			h.noteOffer(v, c.ID, batches)
+		case fsm.TableFrameworkNews:
+			if s := h.sessions[c.ID]; s != nil {
+				news[s] = true
+			}
+		case fsm.TableFrameworks:
+			h.noteFramework(v, c.ID)
+		case fsm.TableNodes:
+			h.noteLost(v, &c.ID)
+		}
+	}
+	for s, offers := range batches {
+		var out []*v1.Offer
+		for _, o := range offers {
+			if n := v.Node(o.NodeID); n != nil {
+				out = append(out, offerOf(o, n, s.caps))
+			}
+		}
+		s.push(offersEvent(out))
+	}
+	for s := range news {
+		h.tellNews(v, s)
+	}
+	next := h.resend()
+	h.mu.Unlock()
+	if at := h.expire(ctx, v); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+		next = at
+	}
+	return next
+}
+
+// noteOffer tells of an offer that is new or gone.
+func (h *hub) noteOffer(v *fsm.View, id string, batches map[*session][]*api.Offer) {
+	o, s := v.Offer(id), h.told[id]
+	switch {
+	case o == nil && s != nil:
+		delete(h.told, id)
+		e := event(v1.SchedulerEventTypeRescind)
+		e.Rescind = &v1.SchedulerEventRescind{OfferID: &v1.OfferID{Value: id}}
+		s.push(e)
+	case o != nil && batches != nil:
+		if s = h.sessions[o.Framework]; s != nil && h.told[id] != s {
+			h.told[id] = s
+			batches[s] = append(batches[s], o)
+		}
+	}
+}
+
+// consumed are offers that a framework answers: it is not told that they are gone.
+func (h *hub) consumed(ids []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, id := range ids {
+		delete(h.told, id)
+	}
+}
+
+// noteFramework ends the session of a framework that was removed, or has left.
+func (h *hub) noteFramework(v *fsm.View, id string) {
+	s, f := h.sessions[id], v.Framework(id)
+	switch {
+	case s == nil || f == nil || f.Session != s.id:
+	case !f.Ended.IsZero():
+		h.drop(s, "Framework has been removed")
+	case !f.Connected:
+		h.drop(s, "")
+	}
+}
+
+// drop ends a session; the caller holds the lock.
+func (h *hub) drop(s *session, why string) {
+	if h.sessions[s.framework] == s {
+		delete(h.sessions, s.framework)
+		h.desk.Leave(s.framework, s.id)
+	}
+	for id, of := range h.told {
+		if of == s {
+			delete(h.told, id)
+		}
+	}
+	s.close(why)
+}
+
+// noteLost tells all frameworks of a node that is lost; with nil it looks at all nodes,
+// and tells nobody.
+func (h *hub) noteLost(v *fsm.View, id *string) {
+	gone := func(n *api.Node) bool {
+		return n == nil || n.State == api.NodeUnreachable || n.State == api.NodeDown || n.State == api.NodeGone
+	}
+	if id == nil {
+		for n := range v.Nodes() {
+			h.lost[n.ID] = gone(n)
+		}
+		return
+	}
+	was, now := h.lost[*id], gone(v.Node(*id))
+	if h.lost[*id] = now; was || !now {
+		return
+	}
+	for _, s := range h.sessions {
+		e := event(v1.SchedulerEventTypeFailure)
+		e.Failure = &v1.SchedulerEventFailure{AgentID: &v1.AgentID{Value: *id}}
+		s.push(e)
+	}
+}
+
+// enter begins a session. An earlier one of the framework ends.
+func (h *hub) enter(s *session) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.over {
+		return &problem{status: 503, body: noLeader}
+	}
+	if old := h.sessions[s.framework]; old != nil {
+		h.drop(old, "Framework failed over")
+	}
+	h.sessions[s.framework] = s
+	return nil
+}
+
+// ready lets a session that was told of itself be told all else.
+func (h *hub) ready(s *session) {
+	h.mu.Lock()
+	h.fresh = append(h.fresh, s)
+	h.mu.Unlock()
+	h.kick()
+}
+
+func (h *hub) kick() {
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// leaveWithin bounds how long it is tried to note that a framework left.
+const leaveWithin = 5 * time.Second
+
+// leave notes that the connection of a session is gone.
+func (h *hub) leave(s *session) {
+	h.mu.Lock()
+	mine := h.sessions[s.framework] == s && !h.over
+	h.drop(s, "")
+	h.mu.Unlock()
+	if !mine {
+		return // the next one has taken over, or who leads now will find out
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), leaveWithin)
+	defer cancel()
+	if _, err := h.Store.Do(ctx, &fsm.FrameworkLeave{Meta: fsm.Meta{At: h.Now()}, ID: s.framework, Session: s.id}); err != nil && api.ErrorCode(err) != api.CodeConflict && api.ErrorCode(err) != api.CodeNotFound {
+		h.Log.Warn("that a framework left is not noted", "framework", s.framework, "err", err)
+	}
+}
+
+// of is the session of a framework, nil if it has none.
+func (h *hub) of(framework string) *session {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.sessions[framework]
+}
+
+// newID is one that no framework has had.
+func (h *hub) newID() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.made++
+	return fmt.Sprintf("%s-%04d", h.master, h.made-1)
+}

@@ -1,0 +1,103 @@
+package mesos
+
+import (
+	"cmp"
+	"net"
+	"net/http"
+	"strconv"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/exchange"
+)
+
+func (s *Server) routes() (table []*exchange.Route) {
+	for _, path := range []string{"/api/v1/scheduler", "/master/api/v1/scheduler"} {
+		table = append(table, &exchange.Route{Method: http.MethodPost, Any: true, Path: path, Action: auth.Deploy, Scope: auth.OfAny, Basic: true, Routine: true, Stream: true, Lasts: subscribes,
+			Body: exchange.RawBody, Most: maxBody, Fails: fails, Handle: s.scheduler, Answer: exchange.Text(""), Summary: "the scheduler API of Mesos v1"})
+	}
+	for _, path := range []string{"/redirect", "/master/redirect"} {
+		table = append(table, &exchange.Route{Method: http.MethodGet, Any: true, Path: path, Action: auth.Nothing, Scope: auth.OfAny, Local: true, Routine: true,
+			Fails: fails, Handle: s.redirect, Answer: exchange.Text(""), Summary: "where the leader is"})
+	}
+	return table
+}
+
+// problem is a refusal in the words of Mesos.
+type problem struct {
+	status int
+	body   string
+	allow  string
+}
+
+func (p *problem) Error() string { return p.body }
+
+func bad(body string) *problem { return &problem{status: http.StatusBadRequest, body: body} }
+
+// The answers of who cannot serve now.
+const (
+	noLeader     = "No leader elected"
+	notRecovered = "Master has not finished recovery"
+)
+
+var plainText = []string{"text/plain; charset=utf-8"}
+
+// fails writes an error as Mesos does: in plain text.
+func fails(c *exchange.Call, err error) {
+	if c.Answered {
+		panic(http.ErrAbortHandler)
+	}
+	p, ok := err.(*problem)
+	if !ok {
+		e := exchange.AsError(err)
+		p = &problem{status: e.Code.HTTPStatus(), body: e.Error()}
+		switch {
+		case e.Code == api.CodeNotAllowed && !c.ID.Known():
+			p.status = http.StatusUnauthorized
+			c.W.Header().Set("WWW-Authenticate", `Basic realm="mesos-master-scheduler"`)
+		case e.Code == api.CodeUnavailable, e.Code == api.CodeUnknown:
+			p = &problem{status: http.StatusServiceUnavailable, body: noLeader}
+		case e.Code == api.CodeBusy:
+			c.W.Header().Set("Retry-After", strconv.Itoa(int(max(1, e.Retry.Seconds()))))
+		case e.Code == api.CodeInternal:
+			c.Log.Error("request failed", "path", c.R.URL.Path, "err", err)
+		}
+	}
+	if p.allow != "" {
+		c.W.Header().Set("Allow", p.allow)
+	}
+	say(c, p.status, p.body)
+}
+
+func say(c *exchange.Call, status int, body string) {
+	c.W.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	if body == "" {
+		c.Head(status, nil)
+		return
+	}
+	c.Head(status, plainText)
+	if c.R.Method != http.MethodHead {
+		_, _ = c.W.Write([]byte(body)) // the caller is gone if this fails
+	}
+}
+
+// done answers a call that has no answer but that it was taken.
+func done(c *exchange.Call, status int) (any, error) {
+	say(c, status, "")
+	return exchange.Done{}, nil
+}
+
+// redirect tells where the leader is, whichever node is asked.
+func (s *Server) redirect(c *exchange.Call) (any, error) {
+	v := s.Store.View()
+	n := v.Node(s.Cluster.LeaderID())
+	if n == nil {
+		return nil, &problem{status: http.StatusServiceUnavailable, body: noLeader}
+	}
+	host, port, err := net.SplitHostPort(n.Addr)
+	if err != nil {
+		return nil, &problem{status: http.StatusServiceUnavailable, body: noLeader}
+	}
+	c.W.Header().Set("Location", "//"+net.JoinHostPort(cmp.Or(host, n.Name), port))
+	return done(c, http.StatusTemporaryRedirect)
+}

@@ -1,0 +1,160 @@
+package mesos
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/exchange"
+	v1 "github.com/mesita/mesita/api/mesos/v1"
+	"github.com/mesita/mesita/fsm"
+)
+
+// scheduler answers one call of a framework. The order of its checks is that of Mesos.
+func (s *Server) scheduler(c *exchange.Call) (any, error) {
+	h := s.hub.Load()
+	if h == nil {
+		return nil, &problem{status: http.StatusServiceUnavailable, body: notRecovered}
+	}
+	r := readOnce(c)
+	if r.err != nil {
+		return nil, r.err
+	}
+	if !h.Store.View().Does(fsm.Frameworks) {
+		return nil, &problem{status: http.StatusServiceUnavailable, body: "The cluster's level does not have frameworks yet: `mesita cluster show` says what it waits for"}
+	}
+	if r.kind == v1.SchedulerCallTypeSubscribe {
+		return s.subscribe(c, h, r)
+	}
+	if r.kind == v1.SchedulerCallTypeReconcileOperations && !r.either {
+		return nil, &problem{status: http.StatusNotAcceptable, body: "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'"}
+	}
+	se, err := h.caller(c, r)
+	if err != nil {
+		return nil, err
+	}
+	return h.act(c, se, r)
+}
+
+// caller is the session of who calls.
+func (h *hub) caller(c *exchange.Call, r *request) (*session, error) {
+	id := r.call.FrameworkID.Value
+	f := h.Store.View().Framework(id)
+	se := h.of(id)
+	switch {
+	case f == nil || !f.Ended.IsZero():
+		return nil, bad("Framework cannot be found")
+	case c.ID.Principal() != "" && c.ID.Principal() != f.Principal:
+		return nil, bad("Authenticated principal '" + c.ID.Principal() + "' does not match principal '" + f.Principal + "' set in `FrameworkInfo`")
+	case se == nil || !f.Connected:
+		return nil, &problem{status: http.StatusForbidden, body: "Framework is not subscribed"}
+	case r.stream == "":
+		return nil, bad("All non-subscribe calls should include the 'Mesos-Stream-Id' header")
+	case r.stream != se.id:
+		return nil, bad("The stream ID '" + r.stream + "' included in this request didn't match the stream ID currently associated with framework ID " + id)
+	}
+	return se, nil
+}
+
+// act does what a framework that is subscribed calls for.
+func (h *hub) act(c *exchange.Call, s *session, r *request) (any, error) {
+	ctx, m := c.R.Context(), &r.call
+	var err error
+	switch r.kind {
+	case v1.SchedulerCallTypeTeardown:
+		err = h.teardown(ctx, c.ID.Actor, s)
+	case v1.SchedulerCallTypeAccept:
+		err = h.accept(ctx, c.ID, s, m.Accept)
+	case v1.SchedulerCallTypeDecline:
+		err = h.decline(ctx, c.ID, s, m.Decline)
+	case v1.SchedulerCallTypeRevive:
+		var roles []string
+		if m.Revive != nil {
+			roles = m.Revive.Roles
+		}
+		if in, ok := h.partitions(s, roles); ok {
+			h.desk.Revive(s.framework, in)
+		}
+	case v1.SchedulerCallTypeSuppress:
+		var roles []string
+		if m.Suppress != nil {
+			roles = m.Suppress.Roles
+		}
+		if in, ok := h.partitions(s, roles); ok {
+			h.desk.Suppress(s.framework, in)
+		}
+	case v1.SchedulerCallTypeKill:
+		err = h.kill(ctx, c.ID, s, m.Kill)
+	case v1.SchedulerCallTypeAcknowledge:
+		h.acknowledge(s, m.Acknowledge)
+	case v1.SchedulerCallTypeReconcile:
+		h.reconcile(s, m.Reconcile.Tasks)
+	case v1.SchedulerCallTypeUpdateFramework:
+		return h.update(ctx, c, s, m.UpdateFramework)
+	case v1.SchedulerCallTypeShutdown, v1.SchedulerCallTypeMessage, v1.SchedulerCallTypeRequest, v1.SchedulerCallTypeAcceptInverseOffers,
+		v1.SchedulerCallTypeDeclineInverseOffers, v1.SchedulerCallTypeAcknowledgeOperationStatus, v1.SchedulerCallTypeReconcileOperations:
+		// There is no executor but the built-in one, and no maintenance or operation to hear of.
+	default:
+		return nil, &problem{status: http.StatusNotImplemented}
+	}
+	if api.ErrorCode(err) == api.CodeConflict { // it is connected anew, or was removed meanwhile
+		return nil, &problem{status: http.StatusForbidden, body: "Framework is not subscribed"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return done(c, http.StatusAccepted)
+}
+
+// partitions are those of roles that a framework is in, all of its own if it names none;
+// not if one of them is not its.
+func (h *hub) partitions(s *session, roles []string) ([]string, bool) {
+	f := h.Store.View().Framework(s.framework)
+	if f == nil {
+		return nil, false
+	}
+	if len(roles) == 0 {
+		return f.Partitions, true
+	}
+	in, err := suppressed(f, roles)
+	return in, err == nil
+}
+
+// update changes what a framework said of itself.
+func (h *hub) update(ctx context.Context, c *exchange.Call, s *session, u *v1.SchedulerCallUpdateFramework) (any, error) {
+	v := h.Store.View()
+	old := v.Framework(s.framework)
+	f, err := frameworkOf(v, c.ID, u.FrameworkInfo)
+	if err != nil {
+		return nil, bad(err.Error())
+	}
+	switch {
+	case old == nil:
+		return nil, bad("Framework cannot be found")
+	case f.User != old.User:
+		return nil, bad("Updating 'FrameworkInfo.user' is unsupported: it is '" + old.User + "'")
+	case f.Principal != old.Principal:
+		return nil, bad("Changing framework's principal is not allowed.")
+	case u.OfferConstraints != nil && len(u.OfferConstraints.RoleConstraints) > 0:
+		return nil, bad("Offer constraints are not supported by this version of mesita: leave 'offer_constraints' out")
+	}
+	off, err := suppressed(f, u.SuppressedRoles)
+	if err == nil {
+		err = keepInfo(f, old, u.FrameworkInfo)
+	}
+	if err != nil {
+		return nil, bad(err.Error())
+	}
+	f.Session = s.id
+	if _, err := h.Store.Do(ctx, &fsm.FrameworkPut{Meta: fsm.Meta{At: h.Now(), Actor: c.ID.Actor}, Framework: f}); err != nil {
+		if api.ErrorCode(err) == api.CodeConflict {
+			return nil, &problem{status: http.StatusConflict, body: exchange.AsError(err).Message}
+		}
+		return nil, err
+	}
+	h.mu.Lock()
+	s.caps = capabilitiesOf(u.FrameworkInfo)
+	h.mu.Unlock()
+	h.desk.Connect(f.ID, s.id, off, s.caps.gpus)
+	return done(c, http.StatusOK)
+}

@@ -1,0 +1,117 @@
+package mesos
+
+import (
+	"sync"
+
+	"github.com/mesita/mesita/api"
+	v1 "github.com/mesita/mesita/api/mesos/v1"
+	"github.com/mesita/mesita/api/mesos/wire"
+	"github.com/mesita/mesita/fsm"
+)
+
+// What a session holds for a framework that does not read; beyond it the session ends,
+// and the framework has to connect again.
+const (
+	maxQueued      = 16 << 20 // bytes of events
+	maxQueuedCount = 20_000   // events
+)
+
+// session is one subscription of a framework.
+type session struct {
+	framework string
+	id        string // the stream's
+	format    wire.Format
+	caps      capabilities
+	principal string
+
+	// Of the hub, by its lock.
+	heads  map[newsKey]string // the oldest news of each task, by their ids
+	flying map[string]*flight // those of them that were sent and not acknowledged
+
+	mu    sync.Mutex
+	queue []queued
+	bytes int
+	end   string        // what is told at last; "" = nothing
+	ended bool          // nothing more is queued
+	ready chan struct{} // one slot: the queue has something, or the session ended
+}
+
+// queued is an event on its way.
+type queued struct {
+	record []byte
+	acks   []fsm.Ack // are noted once it was written
+}
+
+func newSession(framework string, format wire.Format) *session {
+	return &session{framework: framework, id: newUUID(), format: format, ready: make(chan struct{}, 1), heads: map[newsKey]string{}, flying: map[string]*flight{}}
+}
+
+// push queues an event. It never waits: who does not read is let go.
+func (s *session) push(e *v1.SchedulerEvent, acks ...fsm.Ack) {
+	b, err := wire.Marshal(s.format, e)
+	if err != nil {
+		s.close("An event could not be written: " + err.Error())
+		return
+	}
+	record := wire.AppendRecord(nil, b)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return
+	}
+	if s.bytes+len(record) > maxQueued || len(s.queue) >= maxQueuedCount {
+		s.ended, s.queue, s.bytes = true, nil, 0
+	} else {
+		s.queue, s.bytes = append(s.queue, queued{record, acks}), s.bytes+len(record)
+	}
+	s.wake()
+}
+
+// close ends the session, with an ERROR at its end if there is something to say.
+func (s *session) close(why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ended {
+		s.ended, s.end = true, why
+		s.wake()
+	}
+}
+
+func (s *session) wake() {
+	select {
+	case s.ready <- struct{}{}:
+	default:
+	}
+}
+
+// take is what was queued since, and whether that was the last.
+func (s *session) take() (events []queued, end string, ended bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	events, s.queue, s.bytes = s.queue, nil, 0
+	return events, s.end, s.ended
+}
+
+// role is what a framework calls a partition.
+func role(partition string) string {
+	if partition == api.DefaultPartition {
+		return "*"
+	}
+	return partition
+}
+
+// partition is what a role is here.
+func partition(role string) string {
+	if role == "*" {
+		return api.DefaultPartition
+	}
+	return role
+}
+
+func event(t v1.SchedulerEventType) *v1.SchedulerEvent { return &v1.SchedulerEvent{Type: &t} }
+
+func errorEvent(why string) *v1.SchedulerEvent {
+	e := event(v1.SchedulerEventTypeError)
+	e.Error = &v1.SchedulerEventError{Message: why}
+	return e
+}

@@ -1,0 +1,185 @@
+package mesos
+
+import (
+	"context"
+	"encoding/binary"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/exchange"
+	v1 "github.com/mesita/mesita/api/mesos/v1"
+	"github.com/mesita/mesita/api/mesos/wire"
+	"github.com/mesita/mesita/fsm"
+)
+
+const (
+	heartbeat = 15 * time.Second
+
+	// mesosVersion is the version of Mesos whose API this is.
+	mesosVersion = "1.11.0"
+)
+
+// subscribe serves one subscription until it ends.
+func (s *Server) subscribe(c *exchange.Call, h *hub, r *request) (any, error) {
+	if !r.either {
+		return nil, &problem{status: http.StatusNotAcceptable, body: "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'"}
+	}
+	if r.stream != "" {
+		return nil, bad("Subscribe calls should not include the 'Mesos-Stream-Id' header")
+	}
+	se, err := h.subscribe(c, r)
+	c.W.Header().Set(exchange.HeaderStreamID, se.id)
+	out := exchange.NewStream(c)
+	if err != nil {
+		if p, ok := err.(*problem); ok {
+			return nil, p
+		}
+		if code := api.ErrorCode(err); code == api.CodeUnavailable || code == api.CodeUnknown || code == api.CodeBusy {
+			return nil, err
+		}
+		if out.Begin(r.accept.MediaType()) == nil {
+			_ = write(out, r.accept, errorEvent(exchange.AsError(err).Message)) // the caller is gone if this fails
+		}
+		return exchange.Done{}, nil
+	}
+	defer h.leave(se)
+	if out.Begin(r.accept.MediaType()) != nil {
+		return exchange.Done{}, nil
+	}
+	se.push(h.subscribed(se))
+	se.push(event(v1.SchedulerEventTypeHeartbeat))
+	h.ready(se)
+	h.pump(c, se, out)
+	return exchange.Done{}, nil
+}
+
+// subscribe registers a framework. The session has its id also if it does not begin.
+func (h *hub) subscribe(c *exchange.Call, r *request) (*session, error) {
+	sub := r.call.Subscribe
+	se := newSession(frameworkID(sub.FrameworkInfo.ID), r.accept)
+	v := h.Store.View()
+	f, err := frameworkOf(v, c.ID, sub.FrameworkInfo)
+	if err != nil {
+		return se, err
+	}
+	off, err := suppressed(f, sub.SuppressedRoles)
+	if err != nil {
+		return se, err
+	}
+	if sub.OfferConstraints != nil && len(sub.OfferConstraints.RoleConstraints) > 0 {
+		return se, wrong("Offer constraints are not supported by this version of mesita: subscribe without 'offer_constraints'")
+	}
+	old := v.Framework(f.ID)
+	switch {
+	case f.ID == "":
+		f.ID = h.newID()
+	case old != nil && !old.Ended.IsZero():
+		return se, wrong("Framework has been removed")
+	case old != nil && old.Principal != f.Principal:
+		return se, wrong("Changing framework's principal is not allowed.")
+	}
+	if err := keepInfo(f, old, sub.FrameworkInfo); err != nil {
+		return se, err
+	}
+	se.framework, se.caps, se.principal = f.ID, capabilitiesOf(sub.FrameworkInfo), f.Principal
+	f.Session = se.id
+	keep := old != nil && old.Connected && h.of(f.ID) == nil // it was connected to an earlier leader
+	if err := h.enter(se); err != nil {
+		return se, err
+	}
+	if _, err := h.Store.Do(c.R.Context(), &fsm.FrameworkPut{Meta: fsm.Meta{At: h.Now(), Actor: c.ID.Actor}, Framework: f, Connect: true, KeepOffers: keep}); err != nil {
+		h.leave(se)
+		return se, err
+	}
+	h.desk.Connect(f.ID, se.id, off, se.caps.gpus)
+	return se, nil
+}
+
+// pump writes what a session is told until it ends, its reader leaves, or the lead does.
+func (h *hub) pump(c *exchange.Call, s *session, out exchange.Stream) {
+	beat := time.NewTimer(heartbeat)
+	defer beat.Stop()
+	for {
+		events, end, ended := s.take()
+		for i, e := range events {
+			if out.Write(e.record, i == len(events)-1) != nil {
+				return
+			}
+			if len(e.acks) > 0 {
+				h.mu.Lock()
+				for _, a := range e.acks {
+					h.addAck(s.framework, a)
+				}
+				h.mu.Unlock()
+			}
+		}
+		if ended {
+			if end != "" {
+				_ = write(out, s.format, errorEvent(end)) // it ends either way
+			}
+			return
+		}
+		if len(events) > 0 {
+			beat.Reset(heartbeat)
+			continue
+		}
+		select {
+		case <-c.R.Context().Done():
+			return
+		case <-s.ready:
+		case <-beat.C:
+			s.push(event(v1.SchedulerEventTypeHeartbeat))
+			beat.Reset(heartbeat)
+		}
+	}
+}
+
+func write(out exchange.Stream, f wire.Format, e *v1.SchedulerEvent) error {
+	b, err := wire.Marshal(f, e)
+	if err != nil {
+		return err
+	}
+	return out.Write(wire.AppendRecord(nil, b), true)
+}
+
+// subscribed is what a framework is told of itself and of the leader.
+func (h *hub) subscribed(s *session) *v1.SchedulerEvent {
+	e := event(v1.SchedulerEventTypeSubscribed)
+	e.Subscribed = &v1.SchedulerEventSubscribed{FrameworkID: &v1.FrameworkID{Value: s.framework}, HeartbeatIntervalSeconds: new(heartbeat.Seconds()), MasterInfo: h.masterInfo()}
+	return e
+}
+
+func (h *hub) masterInfo() *v1.MasterInfo {
+	m := &v1.MasterInfo{ID: h.master, Port: 5050, Hostname: &h.NodeName, Version: new(mesosVersion)}
+	for _, c := range []v1.MasterInfoCapabilityType{v1.MasterInfoCapabilityTypeAgentUpdate, v1.MasterInfoCapabilityTypeAgentDraining, v1.MasterInfoCapabilityTypeQuotaV2} {
+		m.Capabilities = append(m.Capabilities, &v1.MasterInfoCapability{Type: &c})
+	}
+	n := h.Store.View().Node(h.Cluster.NodeID())
+	if n == nil {
+		return m
+	}
+	ip, port, ok := addressOf(n)
+	if !ok {
+		return m
+	}
+	m.Port = uint32(port)
+	if four := net.ParseIP(ip).To4(); four != nil {
+		m.IP = binary.LittleEndian.Uint32(four)
+	}
+	at := net.JoinHostPort(strings.Trim(ip, "[]"), strings.TrimPrefix(n.Addr[strings.LastIndexByte(n.Addr, ':'):], ":"))
+	m.PID = new("master@" + at)
+	m.Address = &v1.Address{Hostname: m.Hostname, IP: &ip, Port: int32(port)}
+	return m
+}
+
+// teardown ends a framework for good.
+func (h *hub) teardown(ctx context.Context, actor string, s *session) error {
+	_, err := h.Store.Do(ctx, &fsm.FrameworkRemove{Meta: fsm.Meta{At: h.Now(), Actor: actor}, ID: s.framework, Reason: "it asked for its teardown"})
+	h.mu.Lock()
+	h.drop(s, "")
+	h.mu.Unlock()
+	return err
+}

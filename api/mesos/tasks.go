@@ -1,0 +1,240 @@
+package mesos
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/admit"
+	"github.com/mesita/mesita/api/auth"
+	v1 "github.com/mesita/mesita/api/mesos/v1"
+	"github.com/mesita/mesita/api/mesos/wire"
+	"github.com/mesita/mesita/fsm"
+)
+
+const (
+	defaultGrace = 3 * time.Second // of a task that says nothing else, once it is killed
+	maxID        = 255             // bytes
+	maxTaskInfo  = 64 << 10        // bytes of a TaskInfo, which the cluster remembers
+)
+
+// launcher makes tasks of a framework what the cluster starts.
+type launcher struct {
+	view      *fsm.View
+	id        auth.Identity // of the caller
+	framework *api.Framework
+	info      *v1.FrameworkInfo
+	offer     *api.Offer // one of those that were taken
+}
+
+// taskError is why a task is not started, in the words of Mesos where it has some.
+type taskError string
+
+func (e taskError) Error() string { return string(e) }
+
+func wrong(format string, args ...any) error { return taskError(fmt.Sprintf(format, args...)) }
+
+// unauthorized is why a task may not be what it is.
+type unauthorized struct{ error }
+
+// task is what a TaskInfo is here, or why there is none. The checks are in the order of
+// Mesos.
+func (l *launcher) task(t *v1.TaskInfo) (*fsm.FrameworkLaunch, error) {
+	if err := validID(t.TaskID.Value); err != nil {
+		return nil, err
+	}
+	if t.AgentID.Value != l.offer.NodeID {
+		return nil, wrong("Task uses invalid agent %s while agent %s is expected", t.AgentID.Value, l.offer.NodeID)
+	}
+	if err := validTimes(t); err != nil {
+		return nil, err
+	}
+	request, err := toRequest(t.Resources, role(l.offer.Partition))
+	if err != nil {
+		return nil, err
+	}
+	if err := validCommand(t.Command); err != nil {
+		return nil, err
+	}
+	if err := validLimits(t.Limits, &request); err != nil {
+		return nil, err
+	}
+	if (t.Command == nil) == (t.Executor == nil) {
+		return nil, wrong("Task should have at least one (but not both) of CommandInfo or ExecutorInfo present")
+	}
+	if err := later(t); err != nil {
+		return nil, err
+	}
+	return l.launch(t, request)
+}
+
+// launch is the spec of a task that is well formed.
+func (l *launcher) launch(t *v1.TaskInfo, request api.Request) (*fsm.FrameworkLaunch, error) {
+	info, err := wire.Marshal(wire.Protobuf, t)
+	if err != nil {
+		return nil, err
+	}
+	if len(info) > maxTaskInfo {
+		return nil, wrong("TaskInfo has %d bytes, and at most %d are remembered", len(info), maxTaskInfo)
+	}
+	s := &api.JobSpec{Kind: api.KindBatch, Partition: l.offer.Partition, AtMostOnce: true, TaskSpec: api.TaskSpec{
+		Command: argsOf(t.Command), Env: l.env(t), User: userOf(t.Command, l.info), Placing: api.Placing{Request: request}, StopGrace: api.Duration(graceOf(t.KillPolicy, defaultGrace))}}
+	if c, ok := t.Limits["cpus"]; ok && !math.IsInf(c.Value, 1) {
+		s.CPULimit = api.CPULimit(milli(c.Value))
+	}
+	if t.MaxCompletionTime != nil && t.MaxCompletionTime.Nanoseconds > 0 {
+		s.Time = max(api.Duration(t.MaxCompletionTime.Nanoseconds), api.Duration(time.Millisecond))
+	}
+	s.Normalize()
+	if err := s.Validate(); err != nil {
+		return nil, err
+	}
+	if l.view.Does(fsm.TaskUsers) {
+		if err := admit.SettleUser(l.view, l.id, s); err != nil {
+			return nil, unauthorized{err}
+		}
+	}
+	if n := l.view.Node(l.offer.NodeID); n != nil && !s.Uses(n) {
+		return nil, unauthorized{wrong("node %s allows users no root: start it with --allow-root, or name another user", n.Name)}
+	}
+	ports := map[string]int{}
+	for _, p := range s.Ports {
+		ports[p.Name] = p.Port
+	}
+	return &fsm.FrameworkLaunch{Task: &api.FrameworkTask{Framework: l.framework.ID, ID: t.TaskID.Value, Name: t.Name, Spec: s, Info: info}, Resources: s.Need(), Ports: ports}, nil
+}
+
+// validID refuses what cannot be an id, as it may come to name a file.
+func validID(id string) error {
+	switch {
+	case id == "":
+		return wrong("ID must not be empty")
+	case len(id) > maxID:
+		return wrong("ID must not be greater than %d characters", maxID)
+	case id == "." || id == "..":
+		return wrong("'%s' is disallowed", id)
+	}
+	for _, r := range id {
+		if r < 0x20 || r == 0x7f || r == '/' || r == '\\' || r == 0xfffd {
+			return wrong("'%s' contains invalid characters", id)
+		}
+	}
+	return nil
+}
+
+func validTimes(t *v1.TaskInfo) error {
+	if graceOf(t.KillPolicy, 0) < 0 {
+		return wrong("Task's 'kill_policy.grace_period' must be non-negative")
+	}
+	if t.MaxCompletionTime != nil && t.MaxCompletionTime.Nanoseconds < 0 {
+		return wrong("Task's 'max_completion_time' must be non-negative")
+	}
+	return nil
+}
+
+func validCommand(c *v1.CommandInfo) error {
+	if c == nil {
+		return nil
+	}
+	if c.Environment != nil {
+		for _, v := range c.Environment.Variables {
+			switch {
+			case v.GetType() == v1.EnvironmentVariableTypeSecret || v.Secret != nil:
+				return wrong("Environment variable '%s' of type 'SECRET' is not supported", v.Name)
+			case v.Value == nil:
+				return wrong("Environment variable '%s' of type 'VALUE' must have a value set", v.Name)
+			}
+		}
+	}
+	if v1.Get(c.Value) == "" {
+		return wrong("CommandInfo has no value: it is the program, or with 'shell' the line for /bin/sh")
+	}
+	return nil
+}
+
+func validLimits(limits map[string]*v1.ValueScalar, q *api.Request) error {
+	for _, name := range slices.Sorted(maps.Keys(limits)) {
+		v := limits[name].Value
+		var least int64
+		switch name {
+		case "cpus":
+			least = int64(q.CPUs)
+		case "mem":
+			least = int64(q.Mem) / mebibyte * 1000
+		default:
+			return wrong("Only cpus and mem may be included in a task's resource limits")
+		}
+		switch {
+		case least == 0:
+			return wrong("When a task specifies a %s limit, it must also specify a %s request", name, name)
+		case math.IsNaN(v) || v*1000 < float64(least):
+			return wrong("The %s limit must be greater than or equal to the %s request", name, name)
+		case name == "mem" && !math.IsInf(v, 1) && v < 1e12:
+			q.MemLimit = bytesOf(milli(v))
+		}
+	}
+	return nil
+}
+
+// later refuses what a task needs that this version does not have: a task that ran
+// without it would not be what was asked for.
+func later(t *v1.TaskInfo) error {
+	what := ""
+	switch {
+	case t.Executor != nil:
+		what = "custom executors"
+	case len(t.Command.URIs) > 0:
+		what = "URIs to fetch ('command.uris')"
+	case t.HealthCheck != nil:
+		what = "health checks ('health_check')"
+	case t.Check != nil:
+		what = "checks ('check')"
+	case t.Container != nil:
+		what = "containers ('container')"
+	default:
+		return nil
+	}
+	return wrong("This version of mesita runs command tasks: %s come with a later one", what)
+}
+
+// argsOf is what is run. The name by which a program is told of itself is its path.
+func argsOf(c *v1.CommandInfo) []string {
+	if c.GetShell() {
+		return []string{"/bin/sh", "-c", *c.Value}
+	}
+	args := []string{*c.Value}
+	if len(c.Arguments) > 1 {
+		args = append(args, c.Arguments[1:]...)
+	}
+	return args
+}
+
+func userOf(c *v1.CommandInfo, f *v1.FrameworkInfo) string {
+	if u := v1.Get(c.User); u != "" {
+		return u
+	}
+	return f.User
+}
+
+// env is the environment of a command task: what Mesos tells it, below what it says.
+func (l *launcher) env(t *v1.TaskInfo) map[string]string {
+	env := map[string]string{"MESOS_FRAMEWORK_ID": l.framework.ID, "MESOS_EXECUTOR_ID": t.TaskID.Value, "MESOS_TASK_ID": t.TaskID.Value, "MESOS_SLAVE_ID": l.offer.NodeID,
+		"MESOS_AGENT_ID": l.offer.NodeID, "MESOS_ALLOCATION_ROLE": role(l.offer.Partition)}
+	if t.Command.Environment != nil {
+		for _, v := range t.Command.Environment.Variables {
+			env[v.Name] = v1.Get(v.Value)
+		}
+	}
+	return env
+}
+
+// graceOf is how long a task has to end, once it is killed.
+func graceOf(p *v1.KillPolicy, otherwise time.Duration) time.Duration {
+	if p == nil || p.GracePeriod == nil {
+		return otherwise
+	}
+	return time.Duration(p.GracePeriod.Nanoseconds)
+}
