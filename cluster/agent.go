@@ -17,6 +17,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/budget"
+	"github.com/mesita/mesita/api/mesos"
 	"github.com/mesita/mesita/api/server"
 	"github.com/mesita/mesita/api/server/meter"
 	"github.com/mesita/mesita/cluster/ages"
@@ -67,6 +68,7 @@ type Agent struct {
 	asker   *vouch.Asker  // of other nodes' keepers
 	vouch   *keeper.Vouch // what this node's keeper needs to answer
 	server  *server.Server
+	mesos   *mesos.Server
 	history *history.History
 	audit   *audit.Log
 
@@ -274,6 +276,9 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 		}
 		a.serve("http", conns.Listener(l.http, auth.CallerOf), cred)
 	}
+	if l.mesos != nil {
+		a.serveMesos(conns.Listener(l.mesos, auth.CallerOf))
+	}
 	a.stack.start("leader loops", a.lead)
 	a.stack.start("session", a.holdSession)
 	a.stack.start("assignments", a.followAssignments)
@@ -354,10 +359,12 @@ type listeners struct {
 	unix net.Listener
 	root net.Listener // nil = none
 	http net.Listener // nil = none
+
+	mesos net.Listener // nil = none
 }
 
 func (l *listeners) close() {
-	for _, c := range []interface{ Close() error }{l.tcp, l.udp, l.unix, l.root, l.http} {
+	for _, c := range []interface{ Close() error }{l.tcp, l.udp, l.unix, l.root, l.http, l.mesos} {
 		if c != nil {
 			_ = c.Close() // it is given up
 		}
@@ -389,6 +396,11 @@ func (a *Agent) openListeners(l *listeners) error {
 	if a.cfg.HTTP != "" {
 		if l.http, err = net.Listen("tcp", a.cfg.HTTP); err != nil {
 			return listenError("http", a.cfg.HTTP, err)
+		}
+	}
+	if a.cfg.MesosHTTP != "" {
+		if l.mesos, err = net.Listen("tcp", a.cfg.MesosHTTP); err != nil {
+			return listenError("mesos-http", a.cfg.MesosHTTP, err)
 		}
 	}
 	a.findAddress(l.tcp.Addr().(*net.TCPAddr))

@@ -29,6 +29,10 @@ type Config struct {
 	Advertise string // IP:PORT that others reach; "" = found from Listen
 	Socket    string
 	HTTP      string // plain HTTP on loopback, "" = none
+	// MesosHTTP is where frameworks are served in the clear, IP:PORT; "" = nowhere. They
+	// show a client token, unless MesosAnonymous.
+	MesosHTTP      string
+	MesosAnonymous bool
 	Attrs     map[string]string
 	Resources string // such as "cpus=4,mem=8GiB"; what is not named is found
 	// MemOvercommit is how many times the node's memory the limits of its tasks may
@@ -139,6 +143,15 @@ func (c *Config) validate() error {
 		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
 			return api.FieldErrorf("http", "%q is not on loopback: plain HTTP is only for 127.0.0.1:PORT or [::1]:PORT; the port %d speaks HTTPS", c.HTTP, api.DefaultPort)
 		}
+	}
+	if c.MesosHTTP != "" {
+		host, port, err := net.SplitHostPort(c.MesosHTTP)
+		if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 0 || n > 65535 || host != "" && net.ParseIP(host) == nil {
+			return api.FieldErrorf("mesos-http", "%q is not an address of this machine to listen on: write IP:PORT, such as 10.0.0.11:5051", c.MesosHTTP)
+		}
+	}
+	if c.MesosAnonymous && c.MesosHTTP == "" {
+		return api.FieldErrorf("mesos-anonymous", "is for the address of --mesos-http, which is not given: give one, or leave it out")
 	}
 	for _, s := range c.Seeds {
 		host, port, err := net.SplitHostPort(withPort(s))

@@ -23,6 +23,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/budget"
+	"github.com/mesita/mesita/api/mesos"
 	"github.com/mesita/mesita/api/server"
 	"github.com/mesita/mesita/cluster/allocator"
 	"github.com/mesita/mesita/cluster/consensus"
@@ -287,12 +288,27 @@ func (a *Agent) newServer() {
 	})
 	a.server = server.New(server.Config{Store: a.store, Cluster: members{a}, Local: local{a}, Planner: foresee.Planner{Planner: a.planner()}, Moves: foresee.Planner{Planner: a.planner()}, Queue: foresee.NewQueues(a.planner()), Shares: foresee.Shares{Planner: allocator.Planner{Now: a.cfg.Now}, Jobs: a.planner(), Tallies: a.tallies}, History: a.history, Audit: a.audit,
 		Auth: authn, Now: a.cfg.Now, Forgets: a.forgets, Log: a.log, Version: a.cfg.Version, NodeName: a.self.Name, MaxStreams: a.cfg.MaxStreams, Floods: &a.floods, Meter: a.meter, Machine: local{a}})
+	a.mesos = mesos.New(mesos.Config{Store: a.store, Cluster: members{a}, Auth: authn, Now: a.cfg.Now, Forgets: a.forgets, Log: a.log, NodeName: a.self.Name, Floods: &a.floods, Audit: a.audit})
 }
 
 // serve runs an HTTP server on a listener, and gives open requests a moment at
 // the end.
 func (a *Agent) serve(name string, l net.Listener, cred auth.Credentials) {
-	srv := server.NewHTTPServer(a.ages.tell(a.server.Handler(cred)), a.log)
+	a.serveBy(name, l, cred, a.mesos.Handler(cred, a.server.Handler(cred)))
+}
+
+// serveMesos serves frameworks alone, in the clear.
+func (a *Agent) serveMesos(l net.Listener) {
+	cred := auth.Bearer
+	if a.cfg.MesosAnonymous {
+		cred = auth.Anybody
+		a.log.Warn("whoever reaches this address may run programs on the cluster's nodes: frameworks need no credentials (--mesos-anonymous)", "address", l.Addr())
+	}
+	a.serveBy("mesos", l, cred, a.mesos.Handler(cred, nil))
+}
+
+func (a *Agent) serveBy(name string, l net.Listener, cred auth.Credentials, h http.Handler) {
+	srv := server.NewHTTPServer(a.ages.tell(h), a.log)
 	if cred == auth.TLS {
 		plain := srv.ConnContext
 		srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return a.certs.ConnContext(plain(ctx, c), c) }

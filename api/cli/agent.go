@@ -19,6 +19,8 @@ func agentFlags() []cli.Flag {
 		listenFlag(),
 		&cli.StringFlag{Name: "advertise", Usage: "`IP:PORT` that the others reach (default: found from --listen)"},
 		&cli.StringFlag{Name: "http", Usage: "plain HTTP on loopback, `127.0.0.1:PORT`; a token is needed"},
+		mesosHTTPFlag(),
+		mesosAnonymousFlag(),
 		&cli.StringSliceFlag{Name: "attr", Usage: "attribute `K=V` for constraints; may be repeated"},
 		&cli.StringFlag{Name: "resources", Usage: "what the node offers, `'cpus=4,mem=8GiB,…'` (default: what the machine has)"},
 		memOvercommitFlag(),
@@ -40,6 +42,14 @@ func dataFlag() cli.Flag {
 
 func listenFlag() cli.Flag {
 	return &cli.StringFlag{Name: "listen", Value: fmt.Sprintf("0.0.0.0:%d", api.DefaultPort), Usage: "`IP:PORT` of the one port, TCP and UDP"}
+}
+
+func mesosHTTPFlag() cli.Flag {
+	return &cli.StringFlag{Name: "mesos-http", Usage: "the Mesos scheduler API in the clear, at `IP:PORT`; a token is the secret"}
+}
+
+func mesosAnonymousFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "mesos-anonymous", Usage: "anybody who reaches --mesos-http may run programs on the cluster"}
 }
 
 func memOvercommitFlag() cli.Flag {
