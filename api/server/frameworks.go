@@ -5,8 +5,9 @@ import (
 	"slices"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/admit"
 	"github.com/mesita/mesita/api/auth"
-	"github.com/mesita/mesita/api/server/exchange"
+	"github.com/mesita/mesita/api/exchange"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -112,7 +113,7 @@ func getFramework(c *call) (any, error) {
 // mayEnd asks for all that a framework has.
 func (c *call) mayEnd(v *fsm.View, a auth.Action, f *api.Framework) error {
 	for _, path := range f.Partitions {
-		if err := auth.May(c.ID, a, object(v, path, "")); err != nil {
+		if err := auth.May(c.ID, a, admit.Object(v, path, "")); err != nil {
 			return err
 		}
 	}

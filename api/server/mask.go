@@ -132,7 +132,7 @@ func (s *sight) shownOwn(t *api.Task) *api.Task {
 	out, own := *t, *t.Framework
 	own.Info, own.Updates, out.Framework = nil, nil, &own
 	j := s.view.Job(t.Job)
-	if spec := own.Spec; spec != nil && len(spec.Env) > 0 && (j == nil || auth.May(s.id, auth.ReadValues, object(s.view, t.Partition, cmp.Or(j.Spec.Name, j.ID))) != nil) {
+	if spec := own.Spec; spec != nil && len(spec.Env) > 0 && (j == nil || auth.May(s.id, auth.ReadValues, admit.Object(s.view, t.Partition, cmp.Or(j.Spec.Name, j.ID))) != nil) {
 		shown := *spec
 		shown.Env, own.Spec = maskedValues(spec.Env), &shown
 	}

@@ -49,7 +49,7 @@ func (c *call) mayAsItIs() error {
 		if err != nil {
 			return err
 		}
-		return auth.May(c.ID, a, object(v, o.Partition, ""))
+		return auth.May(c.ID, a, admit.Object(v, o.Partition, ""))
 	case auth.OfPartition:
 		return auth.May(c.ID, a, auth.Object{Partition: c.Args[0]})
 	case auth.OfVouched:
