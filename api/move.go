@@ -11,8 +11,9 @@ type Move struct {
 	Job     string   `json:"job"`
 	Attempt int      `json:"attempt"` // that runs now
 	From    string   `json:"from"`
-	To      string   `json:"to,omitempty"`    // empty: it has no node to go to, or stays
+	To      string   `json:"to,omitempty"`    // empty: it has no node to go to, stays, or ends
 	Stays   bool     `json:"stays,omitempty"` // it runs on where it is
+	Ends    bool     `json:"ends,omitempty"`  // it ends there: its framework decides whether another starts
 	Why     string   `json:"why,omitempty"`
 	Loses   Duration `json:"loses,omitempty"` // work that it begins anew
 	Alone   bool     `json:"alone,omitempty"` // no other task of its job runs meanwhile

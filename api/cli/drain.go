@@ -147,6 +147,8 @@ func whereMoved(m *api.Move) string {
 		return m.To
 	case m.Stays:
 		return "stays"
+	case m.Ends:
+		return "ends"
 	}
 	return "waits"
 }
@@ -168,13 +170,15 @@ func whyMoves(m *api.Move) string {
 // drainText says in one line what becomes of the tasks of a node.
 func drainText(p *api.DrainPlan) string {
 	to := map[string]int{}
-	stay, wait := 0, 0
+	stay, end, wait := 0, 0, 0
 	for i := range p.Moves {
 		switch m := &p.Moves[i]; {
 		case m.To != "":
 			to[m.To]++
 		case m.Stays:
 			stay++
+		case m.Ends:
+			end++
 		default:
 			wait++
 		}
@@ -186,6 +190,9 @@ func drainText(p *api.DrainPlan) string {
 	}
 	if stay > 0 {
 		parts = append(parts, fmt.Sprintf("%d %s for now", stay, oneOr(stay, "stays", "stay")))
+	}
+	if end > 0 {
+		parts = append(parts, fmt.Sprintf("%d of a framework %s", end, oneOr(end, "ends", "end")))
 	}
 	if wait > 0 {
 		parts = append(parts, fmt.Sprintf("%d %s no other node", wait, oneOr(wait, "has", "have")))
@@ -249,7 +256,7 @@ func nowhereText(p *api.DrainPlan) string {
 	}
 	text := fmt.Sprintf("%s of %d on %s would have no other node to run on", api.Count(p.Nowhere, "task"), all, p.Node)
 	for _, m := range p.Moves {
-		if m.To == "" && !m.Stays {
+		if m.To == "" && !m.Stays && !m.Ends {
 			text += fmt.Sprintf(", the first is %s: %s", m.Task, m.Why)
 			break
 		}

@@ -138,6 +138,9 @@ func exported(c *cli.Context, cl *client.Client) ([]exportDoc, error) {
 		if err != nil {
 			return nil, err
 		}
+		if j.Framework != "" {
+			return nil, api.Errorf(api.CodeConflict, "job %s is what framework %s runs, which alone decides about it: apply could not make it; leave it out", j.ID, j.Framework)
+		}
 		docs = append(docs, exportedJob(j))
 	}
 	return docs, nil

@@ -17,7 +17,7 @@ func (a *app) eventsCommand() *cli.Command {
 	return &cli.Command{
 		Name: "events", Usage: "print what happened", Description: example("mesita events --for web", "mesita events --since 2h", "mesita events --since 2026-11-20T10:00:00Z --until 2026-11-20T12:00:00Z -n 1000", "mesita events -f -o json"),
 		Flags: readFlags(
-			&cli.StringFlag{Name: "for", Usage: "only about this job, task, node or partition, or by this token, `ID`"},
+			&cli.StringFlag{Name: "for", Usage: "only about this job, task, node, partition or framework, or by this token, `ID`"},
 			&cli.StringFlag{Name: "since", Usage: "only those not older than `TIME`: how long ago, or as in RFC 3339; 30 days are kept"},
 			&cli.StringFlag{Name: "until", Usage: "only those not newer than `TIME`"},
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f", "w"}, Usage: "keep watching"},
@@ -100,7 +100,7 @@ func (a *app) events(c *cli.Context, cl *client.Client) error {
 	if len(recent) == q.Limit && (q.Since != "" || q.Before != 0) && !c.Bool("quiet") {
 		fmt.Fprintf(a.err, "the newest %d: there may be more, with a higher --limit or with --before %d\n", q.Limit, recent[0].Index) // nobody reads if it fails
 	}
-	about := tokenNames(c.Context, cl)
+	about := frameworkNames(c.Context, cl, tokenNames(c.Context, cl))
 	if !c.Bool("follow") {
 		return list(a.out, c, recent, func(e api.Event) string { return fmt.Sprint(e.Index) }, []column[api.Event]{
 			{"INDEX", func(e api.Event) string { return fmt.Sprint(e.Index) }, false},
@@ -160,6 +160,26 @@ func tokenNames(ctx context.Context, cl *client.Client) func(api.Event) string {
 				for _, t := range tokens {
 					names[t.ID] = t.Name
 				}
+			}
+		}
+		return or(names[e.Object], e.Object)
+	}
+}
+
+// frameworkNames has events of frameworks that are remembered named by what those call
+// themselves, and leaves others to next. They are asked for as names of tokens are.
+func frameworkNames(ctx context.Context, cl *client.Client, next func(api.Event) string) func(api.Event) string {
+	var names map[string]string
+	var asked time.Time
+	return func(e api.Event) string {
+		if !strings.HasPrefix(string(e.Kind), "framework.") {
+			return next(e)
+		}
+		if names[e.Object] == "" && (names == nil || time.Since(asked) > time.Second) {
+			names, asked = map[string]string{}, time.Now()
+			all, _ := cl.Frameworks(ctx, true) // of a server that knows none the ids are shown
+			for _, f := range all {
+				names[f.ID] = f.Name
 			}
 		}
 		return or(names[e.Object], e.Object)

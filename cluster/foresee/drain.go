@@ -11,6 +11,7 @@ import (
 // Why a task stays on a node that is drained.
 const (
 	staysToEnd   = "it runs to its end"
+	toldOfEnd    = "its framework is told, and decides what follows"
 	staysOnHold  = "its job is on hold"
 	staysForNext = "it moves once the others of its job run"
 	staysSilent  = "its node does not answer"
@@ -68,9 +69,9 @@ func (x *future) then(ctx context.Context, cmd fsm.Command) error {
 // rank puts first what there is no node for, as a list may be cut.
 func rank(m api.Move) int {
 	switch {
-	case m.To == "" && !m.Stays:
+	case m.To == "" && !m.Stays && !m.Ends:
 		return 0
-	case m.Stays:
+	case m.Stays || m.Ends:
 		return 1
 	}
 	return 2
@@ -87,6 +88,8 @@ type drained struct {
 func (d *drained) move(v *fsm.View, was *api.Task) api.Move {
 	m := api.Move{Task: was.ID, Job: was.Job, Attempt: was.Attempt, From: was.Node}
 	switch t := d.fork.View().TaskOf(was.Job, was.Index); {
+	case was.Framework != nil && (t == nil || t.State.Final()):
+		m.Ends, m.Why = true, toldOfEnd
 	case t == nil || t.State.Final():
 		m.Why = "it was told to end"
 		m.Stays = true

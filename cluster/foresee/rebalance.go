@@ -248,6 +248,8 @@ func (b *balance) immovable(t *api.Task) string {
 		return staysOnHold
 	case t.Healthy != nil && !*t.Healthy:
 		return "it is not healthy yet"
+	case t.Framework != nil:
+		return "its framework decides where it runs"
 	case j.Spec.AtMostOnce:
 		return "it runs at most once"
 	case j.Spec.Gang > 0:

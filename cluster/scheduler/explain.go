@@ -183,6 +183,9 @@ func (p Planner) ExplainBy(e *Engine, v *fsm.View, id string) (*api.Why, error) 
 		}
 	}
 	why := &api.Why{ID: id, State: j.State.String(), RunAs: j.Spec.RunsAs(), Summary: countsText(v, j)}
+	if j.Framework != "" { // each of its tasks runs as it says itself
+		why.RunAs, why.Hints = "", []string{"framework " + j.Framework + " decides what of it starts: mesita framework show " + j.Framework}
+	}
 	if j.Spec.Kind == api.KindService && j.Spec.Tasks() == 0 && j.Counts.Live() == 0 && !j.Stop {
 		why.Summary = id + " runs nothing: it is scaled to 0"
 		why.Hints = []string{"mesita scale " + id + " 1 starts one task of it"}
@@ -238,12 +241,12 @@ func (p Planner) explainTask(e *Engine, v *fsm.View, t *api.Task) *api.Why {
 	case t.Frozen:
 		why.Summary = fmt.Sprintf("%s is frozen on %s for %s: others were entitled to its cpus; its memory stays", t.ID, t.Node, p.Now().Sub(t.FrozenAt).Round(time.Second))
 		if part := v.Partition(t.Partition); part != nil {
-			why.Summary += "; it ends and waits again if that lasts until " + t.FrozenAt.Add(part.FrozenAtMost()).Format("15:04")
+			why.Summary += "; it ends" + andAgain(t) + " if that lasts until " + t.FrozenAt.Add(part.FrozenAtMost()).Format("15:04")
 		}
 		why.Hints = []string{fmt.Sprintf("it continues where it stopped once %s has cpus=%s free; it has %s now", t.Node, t.Resources.CPUs, v.Free(t.NodeID).CPUs)}
 	case t.Leaving():
 		why.Summary = fmt.Sprintf("%s is on %s (%s), and was told to leave: others are entitled to what it holds", t.ID, t.Node, t.State.Word())
-		why.Hints = []string{"it gets its stop signal at " + t.Leaves.Format("15:04:05") + ", and starts again when there is room; one that has finished by then stays finished"}
+		why.Hints = []string{"it gets its stop signal at " + t.Leaves.Format("15:04:05") + afterNotice(t)}
 		if text := unseen(v, j, t); text != "" {
 			why.Hints = append(why.Hints, text)
 		}
@@ -270,6 +273,22 @@ func (p Planner) explainTask(e *Engine, v *fsm.View, t *api.Task) *api.Why {
 	return why
 }
 
+// andAgain is what follows the end of an attempt that has to make way.
+func andAgain(t *api.Task) string {
+	if t.Framework != nil {
+		return ", and its framework decides what follows,"
+	}
+	return " and waits again"
+}
+
+// afterNotice is that of an attempt that was told before.
+func afterNotice(t *api.Task) string {
+	if t.Framework != nil {
+		return ", and its framework decides what follows"
+	}
+	return ", and starts again when there is room; one that has finished by then stays finished"
+}
+
 // unseen says what is known of a task whose node cannot be asked, and what will
 // become of it; "" if the node can be.
 func unseen(v *fsm.View, j *api.Job, t *api.Task) string {
@@ -281,6 +300,8 @@ func unseen(v *fsm.View, j *api.Job, t *api.Task) string {
 	switch {
 	case n.Away:
 		return text
+	case t.Framework != nil:
+		return text + "; its framework was told, and decides what follows"
 	case j != nil && j.Spec.AtMostOnce:
 		return text + "; it runs at most once, so it starts elsewhere only if " + n.Name + " was rebooted, or is off for good and removed: mesita node rm --force " + n.Name
 	}
