@@ -34,6 +34,8 @@ func (f *fake) frameworkTask() *api.Task {
 }
 
 func (f *fake) frameworkRoutes(handle func(string, func(*http.Request) (any, error))) {
+	handle("POST /v1/tasks/60.2/stop", func(*http.Request) (any, error) { return f.frameworkTask(), nil })
+	handle("GET /v1/tasks/60.2", func(*http.Request) (any, error) { return f.frameworkTask(), nil })
 	handle("GET /v1/jobs/60", func(*http.Request) (any, error) {
 		return &api.Job{ID: "60", Version: 1, Framework: "3f1c0000-0001", Created: f.now, Counts: api.JobCounts{Running: 1}, Spec: &api.JobSpec{Name: "marathon", Kind: api.KindFramework, Partition: "prod"}}, nil
 	})

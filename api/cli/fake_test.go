@@ -186,8 +186,6 @@ func (f *fake) readRoutes(handle func(string, func(*http.Request) (any, error)))
 			return len(labels) > 0 && !api.MatchAll(labels, "", f.jobs[t.Job].Spec.Labels) || q.Has("job") && t.Job != q.Get("job") || q.Has("node") && t.Node != q.Get("node") || !q.Has("all") && t.State.Final() || q.Has("state") && t.State.Word() != q.Get("state")
 		}))
 	})
-	handle("POST /v1/tasks/60.2/stop", func(*http.Request) (any, error) { return f.frameworkTask(), nil })
-	handle("GET /v1/tasks/60.2", func(*http.Request) (any, error) { return f.frameworkTask(), nil })
 	handle("GET /v1/tasks/{id}", func(r *http.Request) (any, error) { return f.task(r.PathValue("id")) })
 	handle("GET /v1/tasks/{id}/why", func(r *http.Request) (any, error) {
 		_, err := f.task(r.PathValue("id"))

@@ -131,7 +131,7 @@ func removeFramework(c *call) (any, error) {
 		return nil, err
 	}
 	if !f.Ended.IsZero() {
-		return nil, api.Errorf(api.CodeConflict, "framework %q (%s) was removed before: what it ran ends, and it can register under another id", f.Name, f.ID)
+		return nil, api.Errorf(api.CodeConflict, "framework %q (%s) was removed before: it can register under another id", f.Name, f.ID)
 	}
 	_, err = c.Do(&fsm.FrameworkRemove{Meta: c.Meta(), ID: f.ID, Reason: "removed by " + c.ID.Actor})
 	return removed{1}, err
