@@ -42,7 +42,8 @@ func (h *hub) expire(ctx context.Context, v *fsm.View) (next time.Time) {
 		case !h.Forgets():
 			soonest(now.Add(lookAgain))
 		default:
-			cmds = append(cmds, &fsm.FrameworkRemove{Meta: fsm.Meta{At: now}, ID: f.ID, Session: f.Session, Reason: "it was not connected for longer than its failover_timeout of " + f.Failover.String()})
+			cmds = append(cmds, &fsm.FrameworkRemove{Meta: fsm.Meta{At: now}, ID: f.ID, Session: f.Session,
+				Reason: "it was not connected for longer than its failover_timeout of " + f.Failover.String()})
 		}
 	}
 	if len(cmds) == 0 {

@@ -263,7 +263,8 @@ func (h *hub) leave(s *session) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), leaveWithin)
 	defer cancel()
-	if _, err := h.Store.Do(ctx, &fsm.FrameworkLeave{Meta: fsm.Meta{At: h.Now()}, ID: s.framework, Session: s.id}); err != nil && api.ErrorCode(err) != api.CodeConflict && api.ErrorCode(err) != api.CodeNotFound {
+	_, err := h.Store.Do(ctx, &fsm.FrameworkLeave{Meta: fsm.Meta{At: h.Now()}, ID: s.framework, Session: s.id})
+	if code := api.ErrorCode(err); err != nil && code != api.CodeConflict && code != api.CodeNotFound {
 		h.Log.Warn("that a framework left is not noted", "framework", s.framework, "err", err)
 	}
 }
