@@ -11,9 +11,17 @@ type QuotaInfo struct {
 
 // QuotaRequest is mesos.v1.quota.QuotaRequest.
 type QuotaRequest struct {
-	Force     *bool       `wire:"1,force"`
+	Force     *bool       `wire:"1,force,default=false"`
 	Role      *string     `wire:"2,role"`
 	Guarantee []*Resource `wire:"3,guarantee"`
+}
+
+// GetForce returns force, or its default.
+func (m *QuotaRequest) GetForce() bool {
+	if m != nil && m.Force != nil {
+		return *m.Force
+	}
+	return false
 }
 
 // QuotaConfig is mesos.v1.quota.QuotaConfig.
