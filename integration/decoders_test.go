@@ -19,7 +19,8 @@ var decoding = map[string][]string{
 	"encoding/hex":       {"Decode", "DecodeString"},
 	"crypto/x509":        {"ParseCertificate", "ParseCertificateRequest", "ParsePKCS8PrivateKey"},
 	"go.yaml.in/yaml/v3": {"NewDecoder"},
-	"github.com/hashicorp/go-msgpack/v2/codec": {"NewDecoder", "NewDecoderBytes"},
+	"github.com/hashicorp/go-msgpack/v2/codec":      {"NewDecoder", "NewDecoderBytes"},
+	"google.golang.org/protobuf/encoding/protowire": {"ConsumeTag"},
 	module + "api": {"DecodeStrict", "DecodeLenient"},
 }
 

@@ -25,7 +25,7 @@ func offers(n int) *v1.SchedulerEvent {
 		o.Offers = append(o.Offers, &v1.Offer{
 			ID: &v1.OfferID{Value: fmt.Sprint("8e2c-O", i)}, FrameworkID: &v1.FrameworkID{Value: "8e2c-0000"}, AgentID: &v1.AgentID{Value: fmt.Sprint("8e2c-S", i)},
 			Hostname: "n1", Resources: resources(), AllocationInfo: &v1.ResourceAllocationInfo{Role: new("web")},
-			URL: &v1.URL{Scheme: "http", Address: &v1.Address{Hostname: new("n1"), IP: new("10.0.0.11"), Port: 5051}, Path: new("/slave(1)")},
+			URL:        &v1.URL{Scheme: "http", Address: &v1.Address{Hostname: new("n1"), IP: new("10.0.0.11"), Port: 5051}, Path: new("/slave(1)")},
 			Attributes: []*v1.Attribute{{Name: "rack", Type: v1.ValueTypeText, Text: &v1.ValueText{Value: "r1"}}},
 		})
 	}

@@ -3,6 +3,7 @@ package wire
 import (
 	"math"
 	"reflect"
+	"strings"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -60,7 +61,8 @@ func (d *decoder) message(p *plan, v reflect.Value, b []byte) error {
 }
 
 func (d *decoder) broken(b, rest []byte, code int) error {
-	return &SyntaxError{Offset: len(b) - len(rest), Path: d.at.String(), Reason: protowire.ParseError(code).Error()}
+	reason := strings.TrimSpace(strings.TrimPrefix(protowire.ParseError(code).Error(), "proto:")) // after it is one of two spaces, by chance
+	return &SyntaxError{Offset: len(b) - len(rest), Path: d.at.String(), Reason: reason}
 }
 
 // part reads a message that is a field of another.
