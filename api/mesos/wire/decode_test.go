@@ -217,12 +217,13 @@ func TestWhatIsMissing(t *testing.T) {
 			}
 		}
 	}
-	var err error = &NotInitialized{}
-	if err = Unmarshal(JSON, []byte(`{"leaves":[`+strings.Repeat(`{},`, 1000)+`{}]}`), &tree{}); !errors.As(err, new(*NotInitialized)) {
-		t.Fatal(err)
+	err := Unmarshal(JSON, []byte(`{"leaf":{"id":"a","size":1,"id":null}}`), &tree{})
+	if err == nil || err.Error() != "Not initialized: leaf.id" {
+		t.Errorf("required, and null at last: %v", err)
 	}
-	if n := strings.Count(err.Error(), ","); n != maxMissing-1 {
-		t.Errorf("%d fields are named", n+1)
+	err = Unmarshal(JSON, []byte(`{"trees":[`+strings.Repeat(`{"need":{}},`, 1000)+`{}]}`), &tree{})
+	if err == nil || strings.Count(err.Error(), ",") != maxMissing-1 {
+		t.Errorf("not %d fields are named: %v", maxMissing, err)
 	}
 	// What Go can leave out is noted when it is written, too.
 	for _, f := range []Format{JSON, Protobuf} {
@@ -253,6 +254,8 @@ func TestProtobuf(t *testing.T) {
 		{"an int32 of ten bytes", "28ffffffffffffffffff01", `{"flag":true,"short":-1,"ratio":5.0}`},
 		{"an int32 of which the upper half is lost", "2880808080808001", `{"flag":true,"short":0,"ratio":5.0}`},
 		{"a message in two pieces", "5a030a0161" + "5a0911000000000000f03f", after(`"leaf":{"id":"a","size":1.0}`)},
+		{"pieces with others between and after", "5a030a0161" + "2801" + "5a0911000000000000f03f" + "6802" + "0a0178",
+			`{"text":"x","flag":true,"short":1,"ratio":5.0,"leaf":{"id":"a","size":1.0},"numbers":[2]}`},
 		{"pieces of pieces", "8a01055a030a0161" + "8a010b5a0911000000000000f03f", after(`"inner":` + after(`"leaf":{"id":"a","size":1.0}`))},
 		{"a map in any order, and the last of two", "820111120c0a016111000000000000f03f0a0178" + "8201110a0178120c0a016211000000000000f03f",
 			after(`"named":{"x":{"id":"b","size":1.0}}`)},
@@ -267,6 +270,9 @@ func TestProtobuf(t *testing.T) {
 		if err := Unmarshal(Protobuf, raw, &m); err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue
+		}
+		if hex.EncodeToString(raw) != c.hex {
+			t.Errorf("%s: what was read is %x now", c.name, raw)
 		}
 		if got, err := Marshal(JSON, &m); err != nil || string(got) != c.want {
 			t.Errorf("%s: %v, %s, want %s", c.name, err, got, c.want)
@@ -350,6 +356,24 @@ func TestEmptyPartsAreBounded(t *testing.T) {
 		if err := Unmarshal(f, data, &tree{}); err == nil || !strings.Contains(err.Error(), "Too many empty parts") {
 			t.Errorf("%v: %v", f, err)
 		}
+	}
+}
+
+// What a message held before is gone, and what it is given stays as it is.
+func TestAMessageIsReadAnew(t *testing.T) {
+	for f, data := range map[Format]string{JSON: `{"short":1}`, Protobuf: "\x28\x01"} {
+		m := tree{Text: new("before"), Words: []string{"a"}}
+		if err := Unmarshal(f, []byte(data), &m); err != nil || !reflect.DeepEqual(m, tree{Short: new(int32(1))}) {
+			t.Errorf("%v: %+v, %v", f, m, err)
+		}
+	}
+}
+
+// Text that is not UTF-8 is none in JSON either.
+func TestTextOfOursThatIsNotUTF8(t *testing.T) {
+	b, err := Marshal(JSON, &tree{Text: new("a\xffb\xe2\x82é\xc3")})
+	if want := "{\"text\":\"a\ufffdb\ufffd\ufffdé\ufffd\",\"flag\":true,\"ratio\":5.0}"; err != nil || string(b) != want {
+		t.Errorf("%s, %v, want %s", b, err, want)
 	}
 }
 

@@ -110,6 +110,9 @@ func build(t reflect.Type) *plan {
 }
 
 func (p *plan) byNumber(n protowire.Number) *field {
+	if i := int(n) - 1; i < len(p.ordered) && p.ordered[i].number == n {
+		return p.ordered[i] // as it is where no number is left out
+	}
 	i, ok := slices.BinarySearchFunc(p.ordered, n, func(f *field, n protowire.Number) int { return cmp.Compare(f.number, n) })
 	if !ok {
 		return nil
