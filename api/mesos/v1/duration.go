@@ -11,7 +11,7 @@ import (
 func (d *Duration) UnmarshalText(text []byte) error {
 	v, err := time.ParseDuration(string(text))
 	if err != nil || len(text) == 0 || text[len(text)-1] != 's' {
-		return errors.New("Expecting seconds such as \"600s\"")
+		return errors.New("expecting seconds such as \"600s\"")
 	}
 	d.Seconds, d.Nanos = new(int64(v/time.Second)), new(int32(v%time.Second))
 	return nil
