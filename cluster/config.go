@@ -33,8 +33,8 @@ type Config struct {
 	// show a client token, unless MesosAnonymous.
 	MesosHTTP      string
 	MesosAnonymous bool
-	Attrs     map[string]string
-	Resources string // such as "cpus=4,mem=8GiB"; what is not named is found
+	Attrs          map[string]string
+	Resources      string // such as "cpus=4,mem=8GiB"; what is not named is found
 	// MemOvercommit is how many times the node's memory the limits of its tasks may
 	// add up to, from 1 to 10; "" = 2.
 	MemOvercommit string
