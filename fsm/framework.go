@@ -3,6 +3,7 @@ package fsm
 import (
 	"cmp"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -162,6 +163,29 @@ func (c *FrameworkRemove) apply(x *tx) (any, error) {
 		x.frameworks.delete(x, first)
 	}
 	return &f, nil
+}
+
+// leavePartition has no framework take offers in a partition that is removed, nor a job
+// there.
+func (x *tx) leavePartition(m Meta, path string) error {
+	for _, f := range slices.Collect(x.frameworks.all()) {
+		if !f.In(path) || !f.Ended.IsZero() {
+			continue
+		}
+		left := *f
+		left.Partitions = slices.DeleteFunc(slices.Clone(f.Partitions), func(p string) bool { return p == path })
+		x.frameworks.put(x, &left)
+		x.happened(api.Event{Kind: api.EventFrameworkUpdated, Object: f.ID, Message: "partition " + path + " was removed"})
+		for _, j := range x.frameworkJobs(f.ID) {
+			if j.Spec.Partition != path || j.Stop {
+				continue
+			}
+			if _, err := (&JobStop{Meta: m, ID: j.ID, cause: "partition " + path + " was removed", framework: true}).apply(x); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // framework is one that has not ended.

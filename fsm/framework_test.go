@@ -358,3 +358,32 @@ func TestAFrameworksJobIsNotStoppedByItself(t *testing.T) {
 		}
 	}
 }
+
+// A partition is removed beside frameworks that run nothing there; one that is drained
+// ends what they run.
+func TestPartitionsOfFrameworksAreRemoved(t *testing.T) {
+	for _, runs := range []bool{false, true} {
+		s := offered(t)
+		propose(t, s, &OfferRemove{IDs: []string{"o0", "o1"}}, &OfferMake{Offers: []*api.Offer{{ID: "m", Framework: "f", Partition: "ml", NodeID: nodeID(0), Resources: api.Resources{CPUs: 1000, Mem: 256 << 20}}}})
+		accept(t, s, []string{"m"}, launchOf("a", 100))
+		if !runs {
+			report(t, s, "a", api.TaskFinished)
+		}
+		job := s.View().FrameworkTask("f", "a").Job
+		if _, err := try(t, s, &PartitionRemove{Path: "ml"}); (err != nil) != runs {
+			t.Fatalf("with a task that runs %v it is removed: %v", runs, err)
+		}
+		if runs {
+			propose(t, s, &PartitionRemove{Path: "ml", Drain: true})
+			if s.View().FrameworkTask("f", "a").Desired != api.DesiredStop {
+				t.Fatal("what runs in a partition that is drained goes on")
+			}
+			report(t, s, "a", api.TaskKilled)
+			propose(t, s, &PartitionRemove{Path: "ml"})
+		}
+		v := s.View()
+		if f := v.Framework("f"); v.Partition("ml") != nil || f.In("ml") || !f.Connected || !v.Job(job).State.Ended() {
+			t.Errorf("after it is removed the framework is in %v, its job %s", f.Partitions, v.Job(job).State)
+		}
+	}
+}

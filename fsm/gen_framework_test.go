@@ -38,7 +38,7 @@ func (g *generator) framework(v *View) Command {
 			c.Acks = append(c.Acks, Ack{n.Job, n.Index, n.Updates[min(len(n.Updates)-1, g.IntN(2))].ID})
 		}
 		return c
-	case k == 7:
+	case k == 7 && len(f.Partitions) > 0:
 		return &OfferMake{Meta: g.meta(), Offers: []*api.Offer{{ID: fmt.Sprint("o", g.IntN(5)), Framework: id, NodeID: nodeID(g.IntN(4)),
 			Partition: f.Partitions[g.IntN(len(f.Partitions))], Resources: api.Resources{CPUs: 500, Mem: 64 << 20}}}}
 	}

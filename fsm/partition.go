@@ -212,6 +212,9 @@ func (c *PartitionRemove) apply(x *tx) (any, error) {
 	}
 	work := x.workIn(p.Path)
 	if len(work) == 0 {
+		if err := x.leavePartition(c.Meta, p.Path); err != nil {
+			return nil, err
+		}
 		x.partitions.delete(x, p)
 		if x.endOffersIn(p.Path); api.AmountsOf(x.ownUsage(p.Path).Offered).IsZero() {
 			x.usage.Delete(&usageRow{path: p.Path})
@@ -235,8 +238,8 @@ func (c *PartitionRemove) apply(x *tx) (any, error) {
 	}
 	x.happened(api.Event{Kind: api.EventPartition, Object: p.Path, Message: why})
 	for _, j := range work {
-		if j.Spec.Kind == api.KindService {
-			if _, err := (&JobStop{Meta: c.Meta, ID: j.ID, cause: "partition " + p.Path + " is being removed"}).apply(x); err != nil {
+		if j.Spec.Kind != api.KindBatch {
+			if _, err := (&JobStop{Meta: c.Meta, ID: j.ID, cause: "partition " + p.Path + " is being removed", framework: true}).apply(x); err != nil {
 				return nil, err
 			}
 		}
@@ -244,11 +247,12 @@ func (c *PartitionRemove) apply(x *tx) (any, error) {
 	return &n, nil
 }
 
-// workIn lists the jobs of a partition that have not ended.
+// workIn lists the jobs of a partition that have not ended. That of a framework does only
+// with it, and is no work while nothing of it runs.
 func (x *tx) workIn(path string) []*api.Job {
 	var out []*api.Job
 	for j := range x.jobs.all() {
-		if j.Spec.Partition == path && !j.State.Ended() {
+		if j.Spec.Partition == path && !j.State.Ended() && (j.Framework == "" || j.Counts.Live() > 0) {
 			out = append(out, j)
 		}
 	}

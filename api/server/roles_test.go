@@ -7,7 +7,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
-	"github.com/mesita/mesita/api/server/exchange"
+	"github.com/mesita/mesita/api/exchange"
 )
 
 // least is the least role that may use each route. It is written out here
