@@ -376,7 +376,7 @@ func TestPartitionsOfFrameworksAreRemoved(t *testing.T) {
 		if runs {
 			propose(t, s, &PartitionRemove{Path: "ml", Drain: true})
 			if s.View().FrameworkTask("f", "a").Desired != api.DesiredStop {
-				t.Fatal("what runs in a partition that is drained goes on")
+				t.Fatal("what runs in a partition that is drained may stay")
 			}
 			report(t, s, "a", api.TaskKilled)
 			propose(t, s, &PartitionRemove{Path: "ml"})

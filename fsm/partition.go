@@ -248,7 +248,7 @@ func (c *PartitionRemove) apply(x *tx) (any, error) {
 }
 
 // workIn lists the jobs of a partition that have not ended. That of a framework does only
-// with it, and is no work while nothing of it runs.
+// with it, and counts only while something of it runs.
 func (x *tx) workIn(path string) []*api.Job {
 	var out []*api.Job
 	for j := range x.jobs.all() {

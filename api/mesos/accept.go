@@ -131,7 +131,7 @@ func (h *hub) tellRefused(s *session, t *v1.TaskInfo, err error) {
 func (h *hub) tellInvalid(s *session, ops []operation, why string) {
 	for _, op := range ops {
 		for _, t := range op.tasks {
-			s.push(updateEvent(h.ofMaster(t.TaskID.Value, t.AgentID.Value, s.caps.stateFor(v1.TaskStateDropped),
+			s.push(updateEvent(h.ofMaster(t.TaskID.Value, t.AgentID.Value, s.caps().stateFor(v1.TaskStateDropped),
 				v1.TaskStatusReasonInvalidOffers, "Task launched with invalid offers: "+why)))
 		}
 	}

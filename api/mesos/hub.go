@@ -129,7 +129,7 @@ func (h *hub) pass(ctx context.Context, changes map[fsm.Change]struct{}, all boo
 		var out []*v1.Offer
 		for _, o := range offers {
 			if n := v.Node(o.NodeID); n != nil {
-				out = append(out, offerOf(o, n, s.caps))
+				out = append(out, offerOf(o, n, s.caps()))
 			}
 		}
 		s.push(offersEvent(out))

@@ -54,15 +54,15 @@ func (h *hub) tellTask(v *fsm.View, s *session, id, node string) {
 			state, message = v1.TaskStateGone, "Reconciliation: Task is unknown to the agent"
 		}
 	}
-	st := h.ofMaster(id, node, s.caps.stateFor(state), v1.TaskStatusReasonReconciliation, message)
+	st := h.ofMaster(id, node, s.caps().stateFor(state), v1.TaskStatusReasonReconciliation, message)
 	st.UnreachableTime = unreachable
 	s.push(updateEvent(st))
 }
 
 // tellLatest tells the newest state of a task that is known.
 func (h *hub) tellLatest(v *fsm.View, s *session, t *api.Task) {
-	st := h.ofMaster(t.Framework.ID, t.NodeID, s.caps.stateFor(states[t.State]), v1.TaskStatusReasonReconciliation, "Reconciliation: Latest task state")
-	if t.State == api.TaskKilling && !s.caps.taskKilling {
+	st := h.ofMaster(t.Framework.ID, t.NodeID, s.caps().stateFor(states[t.State]), v1.TaskStatusReasonReconciliation, "Reconciliation: Latest task state")
+	if t.State == api.TaskKilling && !s.caps().taskKilling {
 		st.State = v1.TaskStateRunning
 	}
 	st.ExecutorID, st.Healthy = &v1.ExecutorID{Value: t.Framework.ID}, t.Healthy

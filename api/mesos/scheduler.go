@@ -153,8 +153,8 @@ func (h *hub) update(ctx context.Context, c *exchange.Call, s *session, u *v1.Sc
 		return nil, err
 	}
 	h.mu.Lock()
-	s.caps = capabilitiesOf(u.FrameworkInfo)
+	s.know(capabilitiesOf(u.FrameworkInfo))
 	h.mu.Unlock()
-	h.desk.Connect(f.ID, s.id, off, s.caps.gpus)
+	h.desk.Connect(f.ID, s.id, off, s.caps().gpus)
 	return done(c, http.StatusOK)
 }

@@ -215,7 +215,7 @@ func TestRejectFrameworkWithInvalidRole(t *testing.T) {
 				t.Errorf("%q", got)
 			}
 			if _, err := s.events.Next(); err == nil {
-				t.Error("the stream goes on")
+				t.Error("the stream continues")
 			}
 		})
 	}

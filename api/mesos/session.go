@@ -21,7 +21,6 @@ type session struct {
 	framework string
 	id        string // the stream's
 	format    wire.Format
-	caps      capabilities
 	principal string
 
 	// Of the hub, by its lock.
@@ -29,6 +28,7 @@ type session struct {
 	flying map[string]*flight // those of them that were sent and not acknowledged
 
 	mu    sync.Mutex
+	can   capabilities
 	queue []queued
 	bytes int
 	end   string        // what is told at last; "" = nothing
@@ -44,6 +44,19 @@ type queued struct {
 
 func newSession(framework string, format wire.Format) *session {
 	return &session{framework: framework, id: newUUID(), format: format, ready: make(chan struct{}, 1), heads: map[newsKey]string{}, flying: map[string]*flight{}}
+}
+
+// caps is what its framework says now that it knows.
+func (s *session) caps() capabilities {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.can
+}
+
+func (s *session) know(c capabilities) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.can = c
 }
 
 // push queues an event. It never waits: who does not read is let go.

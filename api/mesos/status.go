@@ -65,14 +65,14 @@ var words = map[api.Reason]word{
 
 // statusOf is what a framework is told of a change of a task, nil if that is nothing.
 func statusOf(v *fsm.View, s *session, n *fsm.News, u *api.FrameworkUpdate) *v1.TaskStatus {
-	if u.State == api.TaskKilling && !s.caps.taskKilling {
+	if u.State == api.TaskKilling && !s.caps().taskKilling {
 		return nil
 	}
 	t := v.FrameworkTask(s.framework, n.Task)
 	if t != nil && (t.Job != n.Job || t.Index != n.Index) {
 		t = nil // another one has its id by now
 	}
-	st := &v1.TaskStatus{TaskID: &v1.TaskID{Value: n.Task}, State: s.caps.stateFor(states[u.State]), AgentID: &v1.AgentID{Value: n.NodeID}, ExecutorID: &v1.ExecutorID{Value: n.Task},
+	st := &v1.TaskStatus{TaskID: &v1.TaskID{Value: n.Task}, State: s.caps().stateFor(states[u.State]), AgentID: &v1.AgentID{Value: n.NodeID}, ExecutorID: &v1.ExecutorID{Value: n.Task},
 		UUID: u.ID, Healthy: u.Healthy, Timestamp: seconds(u.Time)}
 	w, known := words[u.Reason]
 	switch {

@@ -84,7 +84,8 @@ func (h *hub) subscribe(c *exchange.Call, r *request) (*session, error) {
 	if err := keepInfo(f, old, sub.FrameworkInfo); err != nil {
 		return se, err
 	}
-	se.framework, se.caps, se.principal = f.ID, capabilitiesOf(sub.FrameworkInfo), f.Principal
+	se.framework, se.principal = f.ID, f.Principal
+	se.know(capabilitiesOf(sub.FrameworkInfo))
 	f.Session = se.id
 	keep := old != nil && old.Connected && h.of(f.ID) == nil // it was connected to an earlier leader
 	if err := h.enter(se); err != nil {
@@ -94,7 +95,7 @@ func (h *hub) subscribe(c *exchange.Call, r *request) (*session, error) {
 		h.leave(se)
 		return se, err
 	}
-	h.desk.Connect(f.ID, se.id, off, se.caps.gpus)
+	h.desk.Connect(f.ID, se.id, off, se.caps().gpus)
 	return se, nil
 }
 
