@@ -13,7 +13,7 @@ import (
 func (f *fake) frameworks() []*api.FrameworkStatus {
 	all := []*api.FrameworkStatus{
 		{Framework: &api.Framework{ID: "3f1c0000-0001", Name: "marathon", User: "www", Principal: "ci", Actor: "token:ci", Host: "oak", Partitions: []string{"prod"}, Failover: api.Duration(7 * 24 * time.Hour), Connected: true, Since: f.now, Created: f.now},
-			Jobs: []string{"60"}, Counts: api.JobCounts{Running: 1, Finished: 2}, Offers: 1, Offered: api.Resources{CPUs: 1500, Mem: 2 << 30}, Held: api.Resources{CPUs: 250, Mem: 64 << 20}},
+			Jobs: []string{"560"}, Counts: api.JobCounts{Running: 1, Finished: 2}, Offers: 1, Offered: api.Resources{CPUs: 1500, Mem: 2 << 30}, Held: api.Resources{CPUs: 250, Mem: 64 << 20}},
 		{Framework: &api.Framework{ID: "3f1d0000-0002", Name: "chronos", Partitions: []string{"ml", "prod"}, Failover: api.Duration(time.Hour), Since: f.now, Created: f.now}, Jobs: []string{}},
 		{Framework: &api.Framework{ID: "90ab0000-0003", Name: "chronos", Partitions: []string{"ml"}, Since: f.now, Created: f.now, Ended: f.now, Reason: "asked for"}, Jobs: []string{}},
 	}
@@ -29,15 +29,15 @@ func (f *fake) frameworks() []*api.FrameworkStatus {
 func (f *fake) frameworkTask() *api.Task {
 	spec := &api.JobSpec{Kind: api.KindFramework, TaskSpec: api.TaskSpec{Command: []string{"/bin/sh", "-c", "sleep 100"}, User: "www", Env: map[string]string{"KEY": api.Masked}}}
 	spec.Normalize()
-	return &api.Task{ID: "60.2", Job: "60", Index: 2, Partition: "prod", State: api.TaskRunning, Node: "oak", NodeID: "oak", Attempt: 1, PID: 77, Resources: api.Resources{CPUs: 250, Mem: 64 << 20}, Created: f.now, Started: f.now,
+	return &api.Task{ID: "560.2", Job: "560", Index: 2, Partition: "prod", State: api.TaskRunning, Node: "oak", NodeID: "oak", Attempt: 1, PID: 77, Resources: api.Resources{CPUs: 250, Mem: 64 << 20}, Created: f.now, Started: f.now,
 		Framework: &api.FrameworkTask{Framework: "3f1c0000-0001", ID: "app.1", Name: "the app", Spec: spec}}
 }
 
 func (f *fake) frameworkRoutes(handle func(string, func(*http.Request) (any, error))) {
-	handle("POST /v1/tasks/60.2/stop", func(*http.Request) (any, error) { return f.frameworkTask(), nil })
-	handle("GET /v1/tasks/60.2", func(*http.Request) (any, error) { return f.frameworkTask(), nil })
-	handle("GET /v1/jobs/60", func(*http.Request) (any, error) {
-		return &api.Job{ID: "60", Version: 1, Framework: "3f1c0000-0001", Created: f.now, Counts: api.JobCounts{Running: 1}, Spec: &api.JobSpec{Name: "marathon", Kind: api.KindFramework, Partition: "prod"}}, nil
+	handle("POST /v1/tasks/560.2/stop", func(*http.Request) (any, error) { return f.frameworkTask(), nil })
+	handle("GET /v1/tasks/560.2", func(*http.Request) (any, error) { return f.frameworkTask(), nil })
+	handle("GET /v1/jobs/560", func(*http.Request) (any, error) {
+		return &api.Job{ID: "560", Version: 1, Framework: "3f1c0000-0001", Created: f.now, Counts: api.JobCounts{Running: 1}, Spec: &api.JobSpec{Name: "marathon", Kind: api.KindFramework, Partition: "prod"}}, nil
 	})
 	handle("GET /v1/frameworks", func(r *http.Request) (any, error) {
 		return items(slices.DeleteFunc(f.frameworks(), func(x *api.FrameworkStatus) bool { return !r.URL.Query().Has("all") && !x.Ended.IsZero() })), nil
