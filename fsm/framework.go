@@ -125,7 +125,11 @@ func (c *FrameworkLeave) apply(x *tx) (any, error) {
 	f.Connected, f.Since = false, c.At
 	x.endOffersOf(f.ID, "", "its framework is not connected")
 	x.frameworks.put(x, &f)
-	x.happened(api.Event{Kind: api.EventFrameworkAway, Object: f.ID, Message: "what it runs ends if it is not back within " + f.Failover.String()})
+	what := "what it runs ends, as it asked for no time to come back"
+	if f.Failover > 0 {
+		what = "what it runs ends if it is not back within " + f.Failover.String()
+	}
+	x.happened(api.Event{Kind: api.EventFrameworkAway, Object: f.ID, Message: what})
 	return &f, nil
 }
 

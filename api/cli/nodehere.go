@@ -151,6 +151,8 @@ func (a *app) devCommand() *cli.Command {
 			&cli.StringFlag{Name: "data", Usage: "data `DIR` (default: a temporary one, removed at the end)"},
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:0", Usage: "`IP:PORT` of the one port"},
 			&cli.StringFlag{Name: "http", Usage: "plain HTTP on loopback, without credentials for root and you, `127.0.0.1:PORT`"},
+			mesosHTTPFlag(),
+			mesosAnonymousFlag(),
 			&cli.StringFlag{Name: "name", Value: "dev", Usage: "`NAME` of the node"},
 			&cli.StringFlag{Name: "resources", Usage: "what the node offers (default: what the machine has)"},
 			memOvercommitFlag(),

@@ -93,7 +93,7 @@ func (l *launcher) launch(t *v1.TaskInfo, request api.Request) (*fsm.FrameworkLa
 		return nil, err
 	}
 	if l.view.Does(fsm.TaskUsers) {
-		if err := admit.SettleUser(l.view, l.id, s); err != nil {
+		if err := l.settleUser(s, v1.Get(t.Command.User) != ""); err != nil {
 			return nil, unauthorized{err}
 		}
 	}
@@ -210,6 +210,18 @@ func argsOf(c *v1.CommandInfo) []string {
 		args = append(args, c.Arguments[1:]...)
 	}
 	return args
+}
+
+// settleUser settles who a task runs as. A framework has to say some user of itself, often
+// root, whether or not it means it: where tasks may not be that, they are whom its token or
+// partition has them be, as a job's are that names nobody. What a task itself says holds.
+func (l *launcher) settleUser(s *api.JobSpec, says bool) error {
+	err := admit.SettleUser(l.view, l.id, s)
+	if err != nil && !says {
+		s.User = ""
+		err = admit.SettleUser(l.view, l.id, s)
+	}
+	return err
 }
 
 func userOf(c *v1.CommandInfo, f *v1.FrameworkInfo) string {

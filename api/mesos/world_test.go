@@ -227,7 +227,7 @@ func (s *scheduler) call(kind v1.SchedulerCallType, m *v1.SchedulerCall) {
 	}
 }
 
-func example() *v1.FrameworkInfo { return &v1.FrameworkInfo{User: api.TaskUser, Name: "example"} }
+func example() *v1.FrameworkInfo { return &v1.FrameworkInfo{User: "root", Name: "example"} }
 
 // offer sets half of the node aside, and takes the event that tells of it.
 func (s *scheduler) offer(id string) *v1.Offer {

@@ -1,0 +1,229 @@
+package integration
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/integration/lab"
+)
+
+const mesosPort = "15050"
+
+// mesosLab is three voters that serve frameworks of Mesos in the clear.
+func mesosLab(t *testing.T) *lab.Lab {
+	t.Helper()
+	l := newLab(t, 3)
+	flags := []string{"--mesos-http", "0.0.0.0:" + mesosPort, "--mesos-anonymous"}
+	first := l.Nodes[0]
+	first.Launch("start", flags...)
+	first.AwaitReady()
+	tok := first.Token(api.TokenRequest{Kind: api.TokenJoin})
+	for _, n := range l.Nodes[1:] {
+		n.Launch("join", append([]string{first.IP, "--token", tok}, flags...)...)
+		n.AwaitReady()
+	}
+	l.AwaitVoters(3)
+	return l
+}
+
+// Mesos' own shell, which knows nothing of mesita, runs commands by any node.
+func TestMesosShellRunsCommands(t *testing.T) {
+	l := mesosLab(t)
+	bin := t.TempDir()
+	if out, err := exec.Command(filepath.Join(lab.Root(t), "integration/mesosgo/build"), bin, "msh").CombinedOutput(); err != nil {
+		t.Fatalf("build msh: %v: %s", err, out)
+	}
+	for _, n := range l.Nodes { // one leads, two relay
+		for command, want := range map[string]int{"true": 0, "false": 3} { // 3: the task failed
+			ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
+			out, err := exec.CommandContext(ctx, "nsenter", "--net=/run/netns/"+n.NS, filepath.Join(bin, "msh"), "-master", n.IP+":"+mesosPort, "--", "/bin/"+command).CombinedOutput()
+			cancel()
+			if code := exitCode(err); code != want {
+				t.Errorf("msh -- %s by %s exits with %d, want %d: %v\n%s", command, n.Name, code, want, err, out)
+			}
+		}
+	}
+}
+
+func exitCode(err error) int {
+	if e, ok := err.(*exec.ExitError); ok {
+		return e.ExitCode()
+	}
+	if err != nil {
+		return -1
+	}
+	return 0
+}
+
+// An offer that a leader made is good after that leader was killed.
+func TestOffersOutliveTheLeader(t *testing.T) {
+	l := mesosLab(t)
+	leader := l.Leader()
+	s := subscribeMesos(t, leader, "")
+	var offer, agent string
+	s.until("OFFERS", func(e map[string]any) bool {
+		for _, o := range at(e, "offers", "offers").([]any) {
+			offer, agent = at(o, "id", "value").(string), at(o, "agent_id", "value").(string)
+			if n := nodeOf(leader, agent); n != leader.Name {
+				return true
+			}
+		}
+		return false
+	})
+	leader.Kill()
+	var next *lab.Node
+	l.Await(lab.Patience, "another leader", func() bool { next = l.LeaderNow(); return next != nil && next != leader })
+	again := subscribeMesos(t, next, s.framework)
+	again.call("ACCEPT", "accept", map[string]any{"offer_ids": []any{value(offer)}, "operations": []any{map[string]any{"type": "LAUNCH", "launch": map[string]any{"task_infos": []any{map[string]any{
+		"name": "t", "task_id": value("t1"), "agent_id": value(agent), "command": map[string]any{"value": "sleep 1000"},
+		"resources": []any{scalar("cpus", 0.1), scalar("mem", 32)}}}}}}})
+	again.until("UPDATE", func(e map[string]any) bool {
+		state := at(e, "update", "status", "state")
+		if uuid := at(e, "update", "status", "uuid"); uuid != nil {
+			again.call("ACKNOWLEDGE", "acknowledge", map[string]any{"agent_id": value(agent), "task_id": value("t1"), "uuid": uuid})
+		}
+		if state != "TASK_RUNNING" && state != "TASK_STARTING" {
+			t.Fatalf("a task in the room of an offer of the earlier leader is %v: %v", state, at(e, "update", "status", "message"))
+		}
+		return state == "TASK_RUNNING"
+	})
+}
+
+func value(s string) map[string]any { return map[string]any{"value": s} }
+
+func scalar(name string, n float64) map[string]any {
+	return map[string]any{"name": name, "type": "SCALAR", "scalar": map[string]any{"value": n}}
+}
+
+// at is what is in a document at a path, nil if nothing is.
+func at(v any, path ...string) any {
+	for _, p := range path {
+		m, _ := v.(map[string]any)
+		v = m[p]
+	}
+	return v
+}
+
+func nodeOf(n *lab.Node, id string) string {
+	for _, m := range n.Members() {
+		if m.ID == id {
+			return m.Name
+		}
+	}
+	return ""
+}
+
+// mesosStream is a subscription to the scheduler API.
+type mesosStream struct {
+	t                 *testing.T
+	node              *lab.Node
+	framework, stream string
+	in                *bufio.Reader
+}
+
+// subscribeMesos subscribes a framework by a node, by an id that it has already, or "".
+func subscribeMesos(t *testing.T, n *lab.Node, id string) *mesosStream {
+	t.Helper()
+	info := map[string]any{"user": "root", "name": "example", "failover_timeout": 600}
+	call := map[string]any{"type": "SUBSCRIBE", "subscribe": map[string]any{"framework_info": info}}
+	if id != "" {
+		info["id"], call["framework_id"] = value(id), value(id)
+	}
+	s := &mesosStream{t: t, node: n}
+	answer := s.post(call)
+	if answer.StatusCode != http.StatusOK {
+		b, _ := io.ReadAll(answer.Body) // what there is of it says enough
+		t.Fatalf("SUBSCRIBE by %s: %s: %s", n.Name, answer.Status, b)
+	}
+	t.Cleanup(func() { answer.Body.Close() })
+	s.stream, s.in = answer.Header.Get("Mesos-Stream-Id"), bufio.NewReader(answer.Body)
+	s.until("SUBSCRIBED", func(e map[string]any) bool {
+		s.framework = at(e, "subscribed", "framework_id", "value").(string)
+		return true
+	})
+	return s
+}
+
+func (s *mesosStream) post(call map[string]any) *http.Response {
+	s.t.Helper()
+	body, err := json.Marshal(call)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	q, err := http.NewRequest(http.MethodPost, "http://"+s.node.IP+":"+mesosPort+"/api/v1/scheduler", bytes.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	q.Header.Set("Content-Type", "application/json")
+	q.Header.Set("Accept", "application/json")
+	if s.stream != "" {
+		q.Header.Set("Mesos-Stream-Id", s.stream)
+	}
+	c, err := s.node.DialAddr(s.node.IP + ":" + mesosPort)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { c.Close() })
+	if err := q.Write(c); err != nil {
+		s.t.Fatal(err)
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(c), q)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return answer
+}
+
+func (s *mesosStream) call(kind, field string, what any) {
+	s.t.Helper()
+	answer := s.post(map[string]any{"type": kind, "framework_id": value(s.framework), field: what})
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusAccepted {
+		b, _ := io.ReadAll(answer.Body) // what there is of it says enough
+		s.t.Fatalf("%s: %s: %s", kind, answer.Status, b)
+	}
+}
+
+// until reads events until one of a kind is as wanted.
+func (s *mesosStream) until(kind string, wanted func(map[string]any) bool) {
+	s.t.Helper()
+	for {
+		e, err := s.event()
+		if err != nil {
+			s.t.Fatalf("waiting for %s: %v", kind, err)
+		}
+		if e["type"] == "ERROR" {
+			s.t.Fatalf("waiting for %s: %v", kind, e)
+		}
+		if e["type"] == kind && wanted(e) {
+			return
+		}
+	}
+}
+
+func (s *mesosStream) event() (e map[string]any, err error) {
+	line, err := s.in.ReadString('\n')
+	if err != nil {
+		return nil, err
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(line))
+	if err != nil {
+		return nil, fmt.Errorf("a record begins with %q", line)
+	}
+	b := make([]byte, n)
+	if _, err := io.ReadFull(s.in, b); err != nil {
+		return nil, err
+	}
+	return e, json.Unmarshal(b, &e)
+}
