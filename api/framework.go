@@ -66,6 +66,7 @@ const (
 	MaxFrameworkInfo    = 64 << 10 // bytes of Framework.Info
 	MaxFrameworkTaskID  = 255      // bytes of an id that a framework chose, also of its own
 	MaxFrameworkEnded   = 1000     // tasks of one job of a framework that have ended, and are remembered
+	MaxFrameworkUnknown = 10_000   // tasks of one job that have ended, until the framework acknowledges some
 	MaxFrameworkUpdates = 16       // changes of a task that wait to be acknowledged
 )
 

@@ -9,6 +9,9 @@ import (
 
 // This file checks a spec by itself.
 
+// MaxStopGrace is the longest that a task may have to end.
+const MaxStopGrace = Duration(24 * time.Hour)
+
 // Validate checks a normalized spec. The error names the field.
 func (s *JobSpec) Validate() error {
 	if s.Name != "" || s.Kind == KindService {
@@ -160,7 +163,7 @@ func (t *TaskSpec) validateLimits() error {
 		name string
 		d    Duration
 	}{{"stopGrace", t.StopGrace}, {"restart.delay", t.Restart.Delay}, {"restart.maxDelay", t.Restart.MaxDelay}} {
-		if f.d < 0 || f.d > Duration(24*time.Hour) {
+		if f.d < 0 || f.d > MaxStopGrace {
 			return FieldErrorf(f.name, "%s is not within 0s to 24h", f.d)
 		}
 	}

@@ -95,7 +95,7 @@ func (x *tx) replaceLost(n *api.Node) {
 // on may still run it.
 func (x *tx) onlyOnce(t *api.Task) bool {
 	j := x.jobAt(t.Job)
-	return j != nil && (t.Framework != nil || j.Spec.AtMostOnce && !endsHere(j, t))
+	return j != nil && (t.Framework != nil || j.Spec.AtMostOnce) && !endsHere(j, t)
 }
 
 // endsHere reports whether an attempt that ends is not followed by another.

@@ -56,7 +56,7 @@ func (c *FrameworkPut) apply(x *tx) (any, error) {
 		return nil, api.NotFound("framework", f.ID)
 	case old == nil && x.frameworks.len()-x.endedFrameworks.Len() >= api.MaxFrameworks:
 		return nil, conflict("there are %s already: remove one with `mesita framework rm`", api.Count(api.MaxFrameworks, "framework"))
-	case old != nil && !old.Ended.IsZero():
+	case old != nil && !old.Ended.IsZero(), old == nil && len(x.frameworkJobs(f.ID)) > 0: // of one that is forgotten
 		return nil, conflict("framework %s was removed: it can register under another id", f.ID)
 	case old != nil && old.Principal != f.Principal:
 		return nil, conflict("framework %s is of another principal", f.ID)

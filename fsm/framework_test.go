@@ -387,3 +387,72 @@ func TestPartitionsOfFrameworksAreRemoved(t *testing.T) {
 		}
 	}
 }
+
+// What holds for jobs of a partition holds for frameworks, too: its nodes, and those of the
+// partitions above, and the most that one task may have.
+func TestRulesOfPartitionsHoldForFrameworks(t *testing.T) {
+	for name, p := range map[string]*api.Partition{
+		"nodes": {Path: "ml", Weight: 1000, Nodes: []api.Constraint{{Attr: "zone", Op: "=", Value: "b"}}},
+		"cpus":  {Path: "ml", Weight: 1000, TaskRules: api.TaskRules{MaxCPUs: 50}},
+	} {
+		s := offered(t)
+		propose(t, s, &OfferRemove{IDs: []string{"o0", "o1"}}, &PartitionPut{Partition: p}, &PartitionPut{Partition: &api.Partition{Path: "ml/train", Weight: 1000}})
+		f := *s.View().Framework("f")
+		f.Partitions = append(f.Partitions, "ml/train")
+		propose(t, s, &FrameworkPut{Framework: &f}, &OfferMake{Offers: []*api.Offer{{ID: "m", Framework: "f", Partition: "ml/train", NodeID: nodeID(0), Resources: api.Resources{CPUs: 1000, Mem: 256 << 20}}}})
+		l := launchOf("a", 100)
+		l.Task.Spec.CPUs = 100
+		if a := accept(t, s, []string{"m"}, l); a.Invalid != "" || a.Refused[0] == "" {
+			t.Errorf("%s: a rule of the partition above does not hold: %+v", name, a)
+		}
+	}
+}
+
+// What was told to end is not waited for on a node that is lost.
+func TestWhatWasToEndEndsWithItsNode(t *testing.T) {
+	s := offered(t)
+	accept(t, s, []string{"o0"}, launchOf("a", 100))
+	report(t, s, "a", api.TaskRunning)
+	propose(t, s, &FrameworkKill{Framework: "f", Task: "a"})
+	propose(t, s, &NodeState{Meta: Meta{At: testInit().At}, ID: nodeID(0), State: api.NodeUnreachable, Since: s.View().Node(nodeID(0)).Since})
+	if task := s.View().FrameworkTask("f", "a"); task.State != api.TaskLost {
+		t.Errorf("it is %s", task.State)
+	}
+	checkSums(t, s.View())
+}
+
+// A task has a day to end at most, whatever its framework says, and what the framework sent
+// is not kept once it has.
+func TestAnEndComes(t *testing.T) {
+	s := offered(t)
+	l := launchOf("a", 100)
+	l.Task.Info = []byte("sent")
+	accept(t, s, []string{"o0"}, l)
+	grace := api.Duration(1<<63 - 1)
+	propose(t, s, &FrameworkKill{Framework: "f", Task: "a", Grace: &grace})
+	if task := s.View().FrameworkTask("f", "a"); task.Framework.Spec.StopGrace != api.MaxStopGrace || task.Framework.Info == nil {
+		t.Errorf("it has %s", task.Framework.Spec.StopGrace)
+	}
+	report(t, s, "a", api.TaskKilled)
+	if task := s.View().FrameworkTask("f", "a"); task.Framework.Info != nil {
+		t.Error("what its framework sent is kept")
+	}
+}
+
+// Whoever takes the id of a framework that is forgotten does not get what that still runs.
+func TestAForgottenFrameworkIsNobodys(t *testing.T) {
+	s := offered(t)
+	accept(t, s, []string{"o0"}, launchOf("a", 100))
+	at := testInit().At
+	propose(t, s, &FrameworkRemove{Meta: Meta{At: at}, ID: "f"})
+	for i := range api.MaxEndedFrameworks {
+		id := fmt.Sprint("g", i)
+		propose(t, s, &FrameworkPut{Connect: true, Framework: &api.Framework{ID: id, Name: id, Session: "s"}}, &FrameworkRemove{Meta: Meta{At: at.Add(time.Second)}, ID: id})
+	}
+	if s.View().Framework("f") != nil {
+		t.Fatal("it is remembered")
+	}
+	if _, err := try(t, s, &FrameworkPut{Connect: true, Framework: &api.Framework{ID: "f", Name: "other", Session: "s", Principal: "other"}}); err == nil {
+		t.Error("another has its tasks")
+	}
+}

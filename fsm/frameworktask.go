@@ -2,7 +2,6 @@ package fsm
 
 import (
 	"iter"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -76,10 +75,13 @@ func (x *tx) accepted(f *api.Framework, ids []string) (out []*api.Offer, why str
 	if len(ids) == 0 {
 		say("No offers specified")
 	}
-	for i, id := range ids {
+	seen := make(map[string]bool, len(ids))
+	for _, id := range ids {
 		o := x.offers.get(&api.Offer{ID: id})
+		twice := seen[id]
+		seen[id] = true
 		switch {
-		case slices.Contains(ids[:i], id):
+		case twice:
 			say("Duplicate offer " + id + " in offer list")
 			continue
 		case o == nil || o.Framework != f.ID:
@@ -100,7 +102,7 @@ func (x *tx) accepted(f *api.Framework, ids []string) (out []*api.Offer, why str
 // launch starts one task in the room of an offer that was taken, or says why it does not.
 func (x *tx) launch(f *api.Framework, o *api.Offer, l *FrameworkLaunch, room api.Resources) (*api.Task, string) {
 	row := x.rowAt(o.NodeID)
-	part := x.partitions.get(&api.Partition{Path: o.Partition})
+	part := x.eligible(o.Partition)
 	switch old := x.frameworkTask(f.ID, l.Task.ID); {
 	case old != nil && old.State == api.TaskUnreachable:
 		return nil, "Task reuses the ID of an unreachable task: " + l.Task.ID
@@ -114,8 +116,16 @@ func (x *tx) launch(f *api.Framework, o *api.Offer, l *FrameworkLaunch, room api
 		return nil, "it does not say what to run"
 	case part == nil || part.Drain:
 		return nil, "partition " + o.Partition + " is being removed, and takes no new work"
+	case row.node.Unmet(part, l.Task.Spec) != "":
+		return nil, "the node " + row.node.Unmet(part, l.Task.Spec)
+	}
+	if err := l.Task.Spec.Within(x.chain(o.Partition), nil); err != nil {
+		return nil, err.Error()
 	}
 	j := x.frameworkJob(f, o.Partition)
+	if j.Counts.Finished+j.Counts.Failed+j.Counts.Stopped >= api.MaxFrameworkUnknown {
+		return nil, "too many tasks have ended that the framework has not acknowledged"
+	}
 	if !x.mayRun(j, 1) {
 		return nil, "as many tasks of partition " + o.Partition + " run as may at once"
 	}
@@ -211,7 +221,7 @@ func (c *FrameworkKill) apply(x *tx) (any, error) {
 	t := *old
 	if c.Grace != nil && *c.Grace != t.Framework.Spec.StopGrace {
 		task, spec := *t.Framework, *t.Framework.Spec
-		spec.StopGrace = *c.Grace
+		spec.StopGrace = min(max(*c.Grace, 0), api.MaxStopGrace)
 		task.Spec = &spec
 		t.Framework = &task
 		x.putTask(&t)

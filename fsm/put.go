@@ -14,6 +14,11 @@ import (
 func (x *tx) putTask(t *api.Task) {
 	if t.Framework != nil {
 		x.noteNews(x.taskAt(t.Job, t.Index), t)
+		if t.State.Final() && t.Framework.Info != nil { // nobody runs it any more
+			task := *t.Framework
+			task.Info = nil
+			t.Framework = &task
+		}
 	}
 	x.countTask(x.tasks.put(x, t), t)
 }

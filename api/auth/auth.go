@@ -120,7 +120,7 @@ func (a *Authenticator) Identify(r *http.Request, cred Credentials) (Identity, e
 // what the token may.
 func (a *Authenticator) localOrShown(r *http.Request, who string) (Identity, error) {
 	scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
+	if !strings.EqualFold(scheme, "Bearer") && !(takesBasic(r) && strings.EqualFold(scheme, "Basic")) {
 		return a.local(who), nil
 	}
 	id, err := a.bearer(r, Source(r))

@@ -26,7 +26,12 @@ func (i Identity) Principal() string {
 	return i.Actor[len("token:"):]
 }
 
+const nobody = "anonymous"
+
+// Anonymous reports whether nothing was shown, where nothing needs to be.
+func (i Identity) Anonymous() bool { return i.Actor == nobody }
+
 // anonymous is who shows nothing where nothing needs to be shown.
 func anonymous() Identity {
-	return Identity{Actor: "anonymous", Rights: api.RightRoles[deployer]}
+	return Identity{Actor: nobody, Rights: api.RightRoles[deployer]}
 }

@@ -49,7 +49,7 @@ func mesosHTTPFlag() cli.Flag {
 }
 
 func mesosAnonymousFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "mesos-anonymous", Usage: "anybody who reaches --mesos-http may run programs on the cluster"}
+	return &cli.BoolFlag{Name: "mesos-anonymous", Usage: "anybody who reaches --mesos-http may run programs on the cluster; on a voter"}
 }
 
 func memOvercommitFlag() cli.Flag {

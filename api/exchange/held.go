@@ -97,6 +97,12 @@ func (c *Call) charge(n int64) error {
 	return nil
 }
 
+// Release gives back what a request that was read holds, before an answer that lasts.
+func (c *Call) Release() {
+	c.bytes.Give(c.who, c.held)
+	c.held, c.body, c.buf = 0, nil, nil
+}
+
 // perRequest is about what a request costs beside what was sent of it: a goroutine,
 // a stream, buffers. Users and nodes are bounded by what they send.
 const perRequest = 32 << 10

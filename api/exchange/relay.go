@@ -114,18 +114,19 @@ func (c *Call) RelayTo(nodeID string) (answered bool, err error) {
 const maxSearch = 8
 
 // RelayToAny sends a request that reads what some nodes have to one after the other,
-// until one answers with it: all in the time that a read takes, which a silent one
-// cannot use up. It is false if nothing was answered to the caller.
+// until one begins to answer with it: all in the time that a body may pause, as a holder
+// looks at all of what it has before, which a silent one cannot use up. It is false if
+// nothing was answered to the caller.
 func (c *Call) RelayToAny(nodeIDs []string) (answered bool, err error) {
 	if err := c.keepRequest(); err != nil {
 		return false, err
 	}
 	nodeIDs = nodeIDs[:min(len(nodeIDs), maxSearch)]
-	end := time.Now().Add(c.Patience.Read)
+	end := time.Now().Add(c.Patience.Body)
 	for i, id := range nodeIDs {
 		share := time.Until(end) / time.Duration(len(nodeIDs)-i)
 		ctx, cancel := context.WithTimeout(c.R.Context(), share)
-		answered, err = c.relay(ctx, way{to: id, within: share, search: true}, c.R.URL.Path)
+		answered, err = c.relay(ctx, way{to: id, within: min(share, c.Patience.Read), search: true}, c.R.URL.Path)
 		cancel()
 		if answered || c.R.Context().Err() != nil {
 			return answered, err

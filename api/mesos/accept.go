@@ -3,6 +3,7 @@ package mesos
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -12,6 +13,9 @@ import (
 	"github.com/mesita/mesita/api/mesos/wire"
 	"github.com/mesita/mesita/fsm"
 )
+
+// maxOffers bounds the offers of one call.
+const maxOffers = 10_000
 
 // maxRefusal bounds how long a framework may refuse a node.
 const maxRefusal = 365 * 24 * time.Hour
@@ -51,6 +55,9 @@ func (h *hub) accept(ctx context.Context, id auth.Identity, s *session, a *v1.Sc
 	v := h.Store.View()
 	f := v.Framework(s.framework)
 	ids := valuesOf(a.OfferIDs)
+	if len(ids) > maxOffers {
+		return bad("Too many offers: an ACCEPT takes those of one agent, and at most " + strconv.Itoa(maxOffers))
+	}
 	offers := h.own(v, s, ids)
 	ops := operationsOf(a)
 	cmd := &fsm.FrameworkAccept{Meta: fsm.Meta{At: h.Now(), Actor: id.Actor}, Framework: s.framework, Session: s.id, Offers: ids}
@@ -73,7 +80,7 @@ func (h *hub) accept(ctx context.Context, id auth.Identity, s *session, a *v1.Sc
 			}
 		}
 	}
-	h.consumed(ids)
+	h.consumed(s, ids)
 	out, err := h.Store.Do(ctx, cmd)
 	if err != nil {
 		h.again(map[string][]fsm.Ack{s.framework: nil}) // what it was offered is offered still
@@ -129,8 +136,15 @@ func (h *hub) tellRefused(s *session, t *v1.TaskInfo, err error) {
 // tellInvalid tells a framework of each task that none of it is started, as the offers
 // cannot be taken.
 func (h *hub) tellInvalid(s *session, ops []operation, why string) {
+	v := h.Store.View()
 	for _, op := range ops {
 		for _, t := range op.tasks {
+			// The call may have been passed on twice, as a link broke: what it started the first
+			// time is not lost.
+			if runs := v.FrameworkTask(s.framework, t.TaskID.Value); runs != nil && !runs.State.Final() && runs.NodeID == t.AgentID.Value {
+				h.tellLatest(v, s, runs)
+				continue
+			}
 			s.push(updateEvent(h.ofMaster(t.TaskID.Value, t.AgentID.Value, s.caps().stateFor(v1.TaskStateDropped),
 				v1.TaskStatusReasonInvalidOffers, "Task launched with invalid offers: "+why)))
 		}
@@ -156,15 +170,16 @@ func (h *hub) refuseRest(s *session, offers []*api.Offer, tasks []fsm.FrameworkL
 		return
 	}
 	var rest api.Resources
+	declined := true
 	for _, o := range offers {
 		rest = rest.Add(o.Resources)
 	}
 	for i, t := range tasks {
 		if done.Invalid == "" && done.Refused[i] == "" {
-			rest = rest.Minus(t.Resources)
+			rest, declined = rest.Minus(t.Resources), false
 		}
 	}
-	h.desk.Refuse(s.framework, offers[0].Partition, offers[0].NodeID, rest, d)
+	h.desk.Refuse(s.framework, offers[0].Partition, offers[0].NodeID, rest, d, declined)
 }
 
 // decline gives offers back.
@@ -176,9 +191,9 @@ func (h *hub) decline(ctx context.Context, id auth.Identity, s *session, d *v1.S
 	ids := make([]string, len(offers))
 	for i, o := range offers {
 		ids[i] = o.ID
-		h.desk.Refuse(s.framework, o.Partition, o.NodeID, o.Resources, refusal(d.Filters))
+		h.desk.Refuse(s.framework, o.Partition, o.NodeID, o.Resources, refusal(d.Filters), true)
 	}
-	h.consumed(ids)
+	h.consumed(s, ids)
 	if _, err := h.Store.Do(ctx, &fsm.OfferRemove{Meta: fsm.Meta{At: h.Now(), Actor: id.Actor}, IDs: ids, Reason: "declined"}); err != nil {
 		h.again(map[string][]fsm.Ack{s.framework: nil})
 		return err

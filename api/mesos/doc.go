@@ -29,8 +29,9 @@ type Desk interface {
 	// GPUs are is offered no node that has some.
 	Connect(framework, session string, suppressed []string, gpus bool)
 	Leave(framework, session string)
-	// Refuse keeps a framework from being offered that much or less of a node for a while.
-	Refuse(framework, partition, nodeID string, refused api.Resources, d time.Duration)
+	// Refuse keeps a framework from being offered that much or less of a node for a while;
+	// declined says that it wanted nothing of an offer.
+	Refuse(framework, partition, nodeID string, refused api.Resources, d time.Duration, declined bool)
 	// Revive forgets what was refused and suppressed in those partitions; nil: in all.
 	Revive(framework string, partitions []string)
 	// Suppress ends offers in those partitions until they are revived.
@@ -70,11 +71,13 @@ func New(cfg Config) *Server {
 }
 
 // Handler serves a listener whose callers prove themselves by cred. What is not of Mesos
-// goes to rest, if there is one.
+// goes to rest; with nil it is a listener in the clear, for Mesos alone.
 func (s *Server) Handler(cred auth.Credentials, rest http.Handler) http.Handler {
 	own := s.http.Handler(cred)
 	if rest == nil {
-		return own
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			own.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), inTheClear{}, true)))
+		})
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if path := strings.Trim(r.URL.Path, "/"); path == "redirect" || strings.HasPrefix(path, "api/v1") || strings.HasPrefix(path, "master/") {

@@ -16,6 +16,14 @@ const (
 	lookAgain = 10 * time.Second
 )
 
+// wasRelayed reports whether a framework that left was connected by another node: that may
+// be what stopped, and not the framework.
+func (h *hub) wasRelayed(id string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.relayed[id]
+}
+
 // expire notes which frameworks are gone, and removes those that are for longer than they
 // said. It says when the next one will be.
 func (h *hub) expire(ctx context.Context, v *fsm.View) (next time.Time) {
@@ -31,6 +39,9 @@ func (h *hub) expire(ctx context.Context, v *fsm.View) (next time.Time) {
 			continue
 		}
 		due := f.Since.Add(time.Duration(f.Failover))
+		if h.wasRelayed(f.ID) {
+			due = f.Since.Add(max(time.Duration(f.Failover), comeBack))
+		}
 		if f.Connected {
 			due = h.began.Add(max(time.Duration(f.Failover), comeBack))
 		}

@@ -58,6 +58,9 @@ func rolesOf(f *v1.FrameworkInfo, caps capabilities) ([]string, error) {
 	case !caps.multiRole:
 		roles = []string{f.GetRole()}
 	}
+	if len(roles) > api.MaxPartitions {
+		return nil, wrong("'FrameworkInfo.roles' has %d items, and there are at most %d partitions", len(roles), api.MaxPartitions)
+	}
 	for i, r := range roles {
 		if err := validRole(r); err != nil {
 			return nil, err
@@ -125,7 +128,7 @@ func frameworkOf(v *fsm.View, id auth.Identity, info *v1.FrameworkInfo) (*api.Fr
 	case principal != "":
 		info.Principal = &principal
 	}
-	if math.IsNaN(timeout) || timeout < 0 || timeout > math.MaxInt64/1e9 {
+	if math.IsNaN(timeout) || timeout < 0 || timeout >= math.MaxInt64/1e9 {
 		return nil, wrong("The framework failover_timeout (%v) is invalid: it is a number of seconds", timeout)
 	}
 	if f := frameworkID(info.ID); f != "" {
@@ -139,6 +142,9 @@ func frameworkOf(v *fsm.View, id auth.Identity, info *v1.FrameworkInfo) (*api.Fr
 	}
 	f := &api.Framework{ID: frameworkID(info.ID), Name: info.Name, User: info.User, Principal: v1.Get(info.Principal), Host: v1.Get(info.Hostname), URL: v1.Get(info.WebUIURL),
 		Partitions: paths, Failover: api.Duration(time.Duration(timeout * 1e9))}
+	if id.Anonymous() {
+		f.Principal = "" // anybody may say any name, and what has one is of who proved it
+	}
 	return f, nil
 }
 

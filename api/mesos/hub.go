@@ -3,7 +3,9 @@ package mesos
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -26,16 +28,28 @@ type hub struct {
 	fresh    []*session          // that have been told nothing yet
 	told     map[string]*session // offers, by their ids
 	lost     map[string]bool     // nodes
+	relayed  map[string]bool     // frameworks that were connected by another node, which may be what is gone
 	made     int                 // frameworks
 	acks     map[string][]fsm.Ack
 	acked    chan struct{} // one slot
 	due      time.Time     // when an update is sent again
 	over     bool
+	queued   atomic.Int64 // bytes of events that sessions have queued
+
+	entering [64]sync.Mutex // by framework: one of its connections is noted at a time
+}
+
+// entry is the lock under which a connection of a framework is noted, here, in the state
+// and at the Desk, so that all three have the same last one.
+func (h *hub) entry(framework string) *sync.Mutex {
+	f := fnv.New32a()
+	_, _ = f.Write([]byte(framework)) // it never fails
+	return &h.entering[f.Sum32()%uint32(len(h.entering))]
 }
 
 func newHub(cfg Config, desk Desk) *hub {
 	return &hub{Config: cfg, desk: desk, master: newUUID(), began: cfg.Now(), wake: make(chan struct{}, 1), sessions: map[string]*session{}, told: map[string]*session{},
-		lost: map[string]bool{}, acks: map[string][]fsm.Ack{}, acked: make(chan struct{}, 1)}
+		lost: map[string]bool{}, relayed: map[string]bool{}, acks: map[string][]fsm.Ack{}, acked: make(chan struct{}, 1)}
 }
 
 // run hands out what happens until the lead ends.
@@ -91,6 +105,9 @@ func (h *hub) pass(ctx context.Context, changes map[fsm.Change]struct{}, all boo
 		}
 		for id := range h.told {
 			h.noteOffer(v, id, nil)
+		}
+		for id := range h.sessions {
+			h.noteFramework(v, id)
 		}
 	}
 	batches := map[*session][]*api.Offer{}
@@ -163,11 +180,13 @@ func (h *hub) noteOffer(v *fsm.View, id string, batches map[*session][]*api.Offe
 }
 
 // consumed are offers that a framework answers: it is not told that they are gone.
-func (h *hub) consumed(ids []string) {
+func (h *hub) consumed(s *session, ids []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, id := range ids {
-		delete(h.told, id)
+		if h.told[id] == s {
+			delete(h.told, id)
+		}
 	}
 }
 
@@ -201,7 +220,7 @@ func (h *hub) drop(s *session, why string) {
 // and tells nobody.
 func (h *hub) noteLost(v *fsm.View, id *string) {
 	gone := func(n *api.Node) bool {
-		return n == nil || n.State == api.NodeUnreachable || n.State == api.NodeDown || n.State == api.NodeGone
+		return n == nil || n.State == api.NodeGone || !n.Away && (n.State == api.NodeUnreachable || n.State == api.NodeDown)
 	}
 	if id == nil {
 		for n := range v.Nodes() {
@@ -231,6 +250,7 @@ func (h *hub) enter(s *session) error {
 		h.drop(old, "Framework failed over")
 	}
 	h.sessions[s.framework] = s
+	delete(h.relayed, s.framework)
 	return nil
 }
 
@@ -256,6 +276,9 @@ const leaveWithin = 5 * time.Second
 func (h *hub) leave(s *session) {
 	h.mu.Lock()
 	mine := h.sessions[s.framework] == s && !h.over
+	if mine && s.relayed {
+		h.relayed[s.framework] = true
+	}
 	h.drop(s, "")
 	h.mu.Unlock()
 	if !mine {

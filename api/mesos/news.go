@@ -13,6 +13,7 @@ const (
 	firstPause = 10 * time.Second // until an update that is not acknowledged is sent again
 	longPause  = 10 * time.Minute // the longest, as each is twice the one before
 	ackPause   = 3 * time.Millisecond
+	maxTold    = 2000 // events that are queued, beyond which no more news is
 )
 
 // newsKey is a task of whose news the oldest is sent first.
@@ -35,12 +36,18 @@ func (h *hub) tellNews(v *fsm.View, s *session) {
 		return
 	}
 	now := h.Now()
+	s.behind.Store(false)
 	heads := make(map[newsKey]string, len(s.heads))
 	for n := range v.FrameworkNews(s.framework) {
 		u := &n.Updates[0]
 		key, id := newsKey{n.Job, n.Index}, string(u.ID)
 		heads[key] = id
 		if s.heads[key] == id {
+			continue
+		}
+		if s.waiting() >= maxTold { // the rest is told once these are on their way
+			delete(heads, key)
+			s.behind.Store(true)
 			continue
 		}
 		ack := fsm.Ack{Job: n.Job, Index: n.Index, Update: u.ID}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/admit"
 	"github.com/mesita/mesita/api/auth"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
 	"github.com/mesita/mesita/fsm"
@@ -87,9 +88,12 @@ func (h *hub) kill(ctx context.Context, id auth.Identity, s *session, k *v1.Sche
 	case k.AgentID != nil && k.AgentID.Value != t.NodeID:
 		return nil
 	}
+	if err := auth.May(id, auth.Deploy, admit.Object(v, t.Partition, "")); err != nil {
+		return err
+	}
 	cmd := &fsm.FrameworkKill{Meta: fsm.Meta{At: h.Now(), Actor: id.Actor}, Framework: s.framework, Task: k.TaskID.Value}
 	if grace := graceOf(k.KillPolicy, -1); grace >= 0 {
-		cmd.Grace = new(api.Duration(max(grace, time.Millisecond)))
+		cmd.Grace = new(min(api.Duration(max(grace, time.Millisecond)), api.MaxStopGrace))
 	}
 	_, err := h.Store.Do(ctx, cmd)
 	if api.ErrorCode(err) == api.CodeNotFound { // it has ended meanwhile

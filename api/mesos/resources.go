@@ -153,6 +153,7 @@ func addPorts(q *api.Request, ranges *v1.ValueRanges) error {
 
 func addCustom(q *api.Request, r *v1.Resource) error {
 	var amount api.Quantity
+	var ranges api.Ranges
 	switch {
 	case r.Type == v1.ValueTypeScalar && r.Scalar != nil && r.Scalar.Value >= 0 && r.Scalar.Value < 1e12:
 		amount.Scalar = milli(r.Scalar.Value)
@@ -163,8 +164,9 @@ func addCustom(q *api.Request, r *v1.Resource) error {
 			if x.Begin > x.End || x.End > math.MaxInt32 {
 				return wrong("Task uses invalid resources: %s of %d to %d", r.Name, x.Begin, x.End)
 			}
-			amount.Ranges = amount.Ranges.Union(api.Ranges{{First: int64(x.Begin), Last: int64(x.End)}})
+			ranges = append(ranges, api.Range{First: int64(x.Begin), Last: int64(x.End)})
 		}
+		amount.Ranges = api.Ranges{}.Union(ranges)
 	default:
 		return wrong("Task uses invalid resources: '%s' has no value of its type", r.Name)
 	}

@@ -23,6 +23,9 @@ func (s *Server) routes() (table []*exchange.Route) {
 	return table
 }
 
+// inTheClear marks requests of a listener that speaks no TLS.
+type inTheClear struct{}
+
 // problem is a refusal in the words of Mesos.
 type problem struct {
 	status int
@@ -98,6 +101,10 @@ func (s *Server) redirect(c *exchange.Call) (any, error) {
 	if err != nil {
 		return nil, &problem{status: http.StatusServiceUnavailable, body: noLeader}
 	}
-	c.W.Header().Set("Location", "//"+net.JoinHostPort(cmp.Or(host, n.Name), port))
+	at := net.JoinHostPort(cmp.Or(host, n.Name), port)
+	if c.R.Context().Value(inTheClear{}) != nil && c.R.Host != "" {
+		at = c.R.Host // the leader's port speaks TLS, and this node passes on what it is asked
+	}
+	c.W.Header().Set("Location", "//"+at)
 	return done(c, http.StatusTemporaryRedirect)
 }

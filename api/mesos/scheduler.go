@@ -3,8 +3,11 @@ package mesos
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/admit"
+	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/exchange"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
 	"github.com/mesita/mesita/fsm"
@@ -44,7 +47,7 @@ func (h *hub) caller(c *exchange.Call, r *request) (*session, error) {
 	switch {
 	case f == nil || !f.Ended.IsZero():
 		return nil, bad("Framework cannot be found")
-	case c.ID.Principal() != "" && c.ID.Principal() != f.Principal:
+	case c.ID.Principal() != f.Principal && !admit.Root(c.ID):
 		return nil, bad("Authenticated principal '" + c.ID.Principal() + "' does not match principal '" + f.Principal + "' set in `FrameworkInfo`")
 	case se == nil || !f.Connected:
 		return nil, &problem{status: http.StatusForbidden, body: "Framework is not subscribed"}
@@ -62,6 +65,9 @@ func (h *hub) act(c *exchange.Call, s *session, r *request) (any, error) {
 	var err error
 	switch r.kind {
 	case v1.SchedulerCallTypeTeardown:
+		if err := h.mayEnd(c.ID, s.framework); err != nil {
+			return nil, err
+		}
 		err = h.teardown(ctx, c.ID.Actor, s)
 	case v1.SchedulerCallTypeAccept:
 		err = h.accept(ctx, c.ID, s, m.Accept)
@@ -106,6 +112,26 @@ func (h *hub) act(c *exchange.Call, s *session, r *request) (any, error) {
 	return done(c, http.StatusAccepted)
 }
 
+// mayEnd refuses who may not deploy wherever a framework is or has something that runs.
+func (h *hub) mayEnd(id auth.Identity, framework string) error {
+	v := h.Store.View()
+	var paths []string
+	if f := v.Framework(framework); f != nil {
+		paths = f.Partitions
+	}
+	for _, j := range v.FrameworkJobs(framework) {
+		if j.Counts.Live() > 0 {
+			paths = append(slices.Clip(paths), j.Spec.Partition)
+		}
+	}
+	for _, p := range paths {
+		if err := auth.May(id, auth.Deploy, admit.Object(v, p, "")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // partitions are those of roles that a framework is in, all of its own if it names none;
 // not if one of them is not its.
 func (h *hub) partitions(s *session, roles []string) ([]string, bool) {
@@ -146,6 +172,12 @@ func (h *hub) update(ctx context.Context, c *exchange.Call, s *session, u *v1.Sc
 		return nil, bad(err.Error())
 	}
 	f.Session = s.id
+	lock := h.entry(f.ID)
+	lock.Lock()
+	defer lock.Unlock()
+	if h.of(f.ID) != s {
+		return nil, &problem{status: http.StatusForbidden, body: "Framework is not subscribed"}
+	}
 	if _, err := h.Store.Do(ctx, &fsm.FrameworkPut{Meta: fsm.Meta{At: h.Now(), Actor: c.ID.Actor}, Framework: f}); err != nil {
 		if api.ErrorCode(err) == api.CodeConflict {
 			return nil, &problem{status: http.StatusConflict, body: exchange.AsError(err).Message}

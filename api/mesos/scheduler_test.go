@@ -3,6 +3,7 @@ package mesos
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -268,7 +269,7 @@ func TestKillTask(t *testing.T) {
 
 // A framework that does not read is let go before what waits for it is too much.
 func TestSessionIsBounded(t *testing.T) {
-	s := newSession("f", wire.JSON)
+	s := newSession("f", wire.JSON, new(atomic.Int64))
 	for range maxQueuedCount + 1 {
 		s.push(event(v1.SchedulerEventTypeHeartbeat))
 	}

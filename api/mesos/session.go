@@ -2,6 +2,7 @@ package mesos
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/mesita/mesita/api"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
@@ -12,8 +13,9 @@ import (
 // What a session holds for a framework that does not read; beyond it the session ends,
 // and the framework has to connect again.
 const (
-	maxQueued      = 16 << 20 // bytes of events
-	maxQueuedCount = 20_000   // events
+	maxQueued      = 16 << 20  // bytes of events
+	maxQueuedCount = 20_000    // events
+	maxQueuedAll   = 256 << 20 // bytes of all sessions together
 )
 
 // session is one subscription of a framework.
@@ -22,10 +24,13 @@ type session struct {
 	id        string // the stream's
 	format    wire.Format
 	principal string
+	relayed   bool // another node passes it on
 
 	// Of the hub, by its lock.
 	heads  map[newsKey]string // the oldest news of each task, by their ids
 	flying map[string]*flight // those of them that were sent and not acknowledged
+	behind atomic.Bool        // there is news beside, which is told once the queue is empty
+	total  *atomic.Int64      // bytes that all sessions have queued
 
 	mu    sync.Mutex
 	can   capabilities
@@ -42,8 +47,8 @@ type queued struct {
 	acks   []fsm.Ack // are noted once it was written
 }
 
-func newSession(framework string, format wire.Format) *session {
-	return &session{framework: framework, id: newUUID(), format: format, ready: make(chan struct{}, 1), heads: map[newsKey]string{}, flying: map[string]*flight{}}
+func newSession(framework string, format wire.Format, total *atomic.Int64) *session {
+	return &session{framework: framework, total: total, id: newUUID(), format: format, ready: make(chan struct{}, 1), heads: map[newsKey]string{}, flying: map[string]*flight{}}
 }
 
 // caps is what its framework says now that it knows.
@@ -72,7 +77,9 @@ func (s *session) push(e *v1.SchedulerEvent, acks ...fsm.Ack) {
 	if s.ended {
 		return
 	}
-	if s.bytes+len(record) > maxQueued || len(s.queue) >= maxQueuedCount {
+	all := s.total.Add(int64(len(record)))
+	if s.bytes+len(record) > maxQueued || len(s.queue) >= maxQueuedCount || all > maxQueuedAll {
+		s.total.Add(-int64(s.bytes + len(record)))
 		s.ended, s.queue, s.bytes = true, nil, 0
 	} else {
 		s.queue, s.bytes = append(s.queue, queued{record, acks}), s.bytes+len(record)
@@ -97,10 +104,26 @@ func (s *session) wake() {
 	}
 }
 
+// forget lets go of what nobody will read.
+func (s *session) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.total.Add(-int64(s.bytes))
+	s.ended, s.queue, s.bytes = true, nil, 0
+}
+
+// waiting is how many events are queued.
+func (s *session) waiting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue)
+}
+
 // take is what was queued since, and whether that was the last.
 func (s *session) take() (events []queued, end string, ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.total.Add(-int64(s.bytes))
 	events, s.queue, s.bytes = s.queue, nil, 0
 	return events, s.end, s.ended
 }

@@ -46,12 +46,15 @@ func (s *Server) subscribe(c *exchange.Call, h *hub, r *request) (any, error) {
 		return exchange.Done{}, nil
 	}
 	defer h.leave(se)
+	defer se.forget()
 	if out.Begin(r.accept.MediaType()) != nil {
 		return exchange.Done{}, nil
 	}
 	se.push(h.subscribed(se))
 	se.push(event(v1.SchedulerEventTypeHeartbeat))
 	h.ready(se)
+	r.call = v1.SchedulerCall{} // it lasts, and needs nothing of it any more
+	c.Release()
 	h.pump(c, se, out)
 	return exchange.Done{}, nil
 }
@@ -59,7 +62,7 @@ func (s *Server) subscribe(c *exchange.Call, h *hub, r *request) (any, error) {
 // subscribe registers a framework. The session has its id also if it does not begin.
 func (h *hub) subscribe(c *exchange.Call, r *request) (*session, error) {
 	sub := r.call.Subscribe
-	se := newSession(frameworkID(sub.FrameworkInfo.ID), r.accept)
+	se := newSession(frameworkID(sub.FrameworkInfo.ID), r.accept, &h.queued)
 	v := h.Store.View()
 	f, err := frameworkOf(v, c.ID, sub.FrameworkInfo)
 	if err != nil {
@@ -86,7 +89,10 @@ func (h *hub) subscribe(c *exchange.Call, r *request) (*session, error) {
 	}
 	se.framework, se.principal = f.ID, f.Principal
 	se.know(capabilitiesOf(sub.FrameworkInfo))
-	f.Session = se.id
+	f.Session, se.relayed = se.id, c.ID.Forwarded
+	lock := h.entry(f.ID)
+	lock.Lock()
+	defer lock.Unlock()
 	keep := old != nil && old.Connected && h.of(f.ID) == nil // it was connected to an earlier leader
 	if err := h.enter(se); err != nil {
 		return se, err
@@ -126,6 +132,9 @@ func (h *hub) pump(c *exchange.Call, s *session, out exchange.Stream) {
 		if len(events) > 0 {
 			beat.Reset(heartbeat)
 			continue
+		}
+		if s.behind.CompareAndSwap(true, false) {
+			h.ready(s)
 		}
 		select {
 		case <-c.R.Context().Done():

@@ -49,6 +49,13 @@ func (l *launcher) task(t *v1.TaskInfo) (*fsm.FrameworkLaunch, error) {
 	if t.AgentID.Value != l.offer.NodeID {
 		return nil, wrong("Task uses invalid agent %s while agent %s is expected", t.AgentID.Value, l.offer.NodeID)
 	}
+	info, err := wire.Marshal(wire.Protobuf, t)
+	if err != nil {
+		return nil, err
+	}
+	if len(info) > maxTaskInfo {
+		return nil, wrong("TaskInfo has %d bytes, and at most %d are remembered", len(info), maxTaskInfo)
+	}
 	if err := validTimes(t); err != nil {
 		return nil, err
 	}
@@ -68,17 +75,14 @@ func (l *launcher) task(t *v1.TaskInfo) (*fsm.FrameworkLaunch, error) {
 	if err := later(t); err != nil {
 		return nil, err
 	}
-	return l.launch(t, request)
+	return l.launch(t, info, request)
 }
 
 // launch is the spec of a task that is well formed.
-func (l *launcher) launch(t *v1.TaskInfo, request api.Request) (*fsm.FrameworkLaunch, error) {
-	info, err := wire.Marshal(wire.Protobuf, t)
-	if err != nil {
-		return nil, err
-	}
-	if len(info) > maxTaskInfo {
-		return nil, wrong("TaskInfo has %d bytes, and at most %d are remembered", len(info), maxTaskInfo)
+func (l *launcher) launch(t *v1.TaskInfo, info []byte, request api.Request) (*fsm.FrameworkLaunch, error) {
+	// The rights of who calls may be others than those of when the framework came.
+	if err := auth.May(l.id, auth.Deploy, admit.Object(l.view, l.offer.Partition, "")); err != nil {
+		return nil, unauthorized{err}
 	}
 	s := &api.JobSpec{Kind: api.KindBatch, Partition: l.offer.Partition, AtMostOnce: true, TaskSpec: api.TaskSpec{
 		Command: argsOf(t.Command), Env: l.env(t), User: userOf(t.Command, l.info), Placing: api.Placing{Request: request}, StopGrace: api.Duration(graceOf(t.KillPolicy, defaultGrace))}}
@@ -88,7 +92,7 @@ func (l *launcher) launch(t *v1.TaskInfo, request api.Request) (*fsm.FrameworkLa
 	if t.MaxCompletionTime != nil && t.MaxCompletionTime.Nanoseconds > 0 {
 		s.Time = max(api.Duration(t.MaxCompletionTime.Nanoseconds), api.Duration(time.Millisecond))
 	}
-	s.Normalize()
+	s.Complete(l.view.Chain(l.offer.Partition), nil)
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}

@@ -35,7 +35,9 @@ func getBlob(c *call) (any, error) {
 			return nil, err
 		}
 	}
-	if v := c.Store.View(); c.R.Method == http.MethodHead && v.Index() > 0 && v.Blob(d) == nil { // an upload of which the cluster was not told was cut off
+	// An upload of which the cluster was not told was cut off, or is forgotten; and whoever does
+	// not know is sent it again, and tells, rather than say that it is there.
+	if c.R.Method == http.MethodHead && (!c.Cluster.HasReplica() || c.Store.View().Blob(d) == nil) {
 		return nil, api.Errorf(api.CodeNotFound, "program %s was not uploaded, or not whole", d)
 	}
 	content, size, err := c.Local.OpenBlob(d)
@@ -84,8 +86,12 @@ func (c *call) blobElsewhere(digest string, none error) (any, error) {
 			away = append(away, id)
 		}
 	}
-	if answered, err := c.RelayToAny(append(there, away...)); answered {
+	answered, err := c.RelayToAny(append(there, away...))
+	if answered {
 		return exchange.Done{}, err
+	}
+	if code := api.ErrorCode(err); err != nil && (code == api.CodeUnavailable || code == api.CodeUnknown) {
+		return nil, err // it may be there all the same
 	}
 	return nil, none
 }

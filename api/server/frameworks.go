@@ -112,6 +112,9 @@ func getFramework(c *call) (any, error) {
 
 // mayEnd asks for all that a framework has.
 func (c *call) mayEnd(v *fsm.View, a auth.Action, f *api.Framework) error {
+	if len(f.Partitions) == 0 && len(v.FrameworkJobs(f.ID)) == 0 { // it is nowhere, so nobody's but the cluster's
+		return auth.May(c.ID, auth.ManageCluster, auth.Object{})
+	}
 	for _, path := range f.Partitions {
 		if err := auth.May(c.ID, a, admit.Object(v, path, "")); err != nil {
 			return err

@@ -42,9 +42,10 @@ const (
 
 // Controller is the loop.
 type Controller struct {
-	cfg   Config
-	look  time.Time // when it is looked again for what is too old
-	retry bool      // the last decisions may not have been agreed on: look at everything again
+	cfg    Config
+	look   time.Time            // when it is looked again for what is too old
+	unused map[string]time.Time // uploads that no job needs, since when it was seen so
+	retry  bool                 // the last decisions may not have been agreed on: look at everything again
 }
 
 // New makes a controller; zero bounds get their defaults.

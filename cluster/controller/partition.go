@@ -20,7 +20,7 @@ func (d *decision) empty(p *api.Partition) bool {
 		return false
 	}
 	for j := range d.view.LiveJobs() {
-		if j.Spec.Partition == p.Path {
+		if j.Spec.Partition == p.Path && (j.Framework == "" || j.Counts.Live() > 0) {
 			return false
 		}
 	}

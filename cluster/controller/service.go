@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -90,8 +91,9 @@ func (d *decision) replace(j *api.Job, old []string, running, have int) {
 // lookEvery is how often it is looked for incidents, tokens and uploads that are too old.
 const lookEvery = time.Hour
 
-// KeepUploads is how long an upload is kept that no job needs: from one that was made for
-// a job on, it takes a client minutes at most until it submits that.
+// KeepUploads is how long an upload is kept since no job needs it, or since it was made,
+// as far as this leader has seen: a client may be about to submit a job with it, or hold a
+// file in which its digest is.
 const KeepUploads = 24 * time.Hour
 
 // maxUnused is how many uploads are forgotten at a time, each with an event, and nextUnused
@@ -105,7 +107,7 @@ const (
 func (c *Controller) forget(v *fsm.View, now time.Time) (out []fsm.Command) {
 	c.look = now.Add(lookEvery)
 	m := fsm.Meta{At: now, Actor: "controller"}
-	old, unused := v.TooOld(m), v.UnusedUploads(now.Add(-KeepUploads), maxUnused)
+	old, unused := v.TooOld(m), c.unneeded(v, now)
 	switch {
 	case old == nil && unused == nil:
 		return nil
@@ -122,6 +124,24 @@ func (c *Controller) forget(v *fsm.View, now time.Time) (out []fsm.Command) {
 	if len(unused) == maxUnused {
 		c.look = now.Add(nextUnused)
 	}
+	return out
+}
+
+// unneeded are uploads that no job has needed for KeepUploads. A new leader begins anew, and
+// keeps them longer.
+func (c *Controller) unneeded(v *fsm.View, now time.Time) (out []string) {
+	since := map[string]time.Time{}
+	for _, digest := range v.UnusedUploads(now.Add(-KeepUploads), math.MaxInt) {
+		at, seen := c.unused[digest]
+		if !seen || at.After(now) {
+			at = now
+		}
+		since[digest] = at
+		if now.Sub(at) >= KeepUploads && len(out) < maxUnused {
+			out = append(out, digest)
+		}
+	}
+	c.unused = since
 	return out
 }
 

@@ -43,9 +43,10 @@ func TestForgetsUploadsThatNoJobNeeds(t *testing.T) {
 		}
 	}
 	pass(KeepUploads, time.Hour, maxUnused+5) // none is older
+	pass(time.Hour, time.Hour, maxUnused+5)   // that no job needs them is known since now
 	upload(maxUnused + 5)
 	trusted = false
-	pass(time.Hour, unsure, maxUnused+6)
+	pass(KeepUploads, unsure, maxUnused+6)
 	trusted = true
 	pass(unsure, nextUnused, 6)
 	pass(nextUnused, time.Hour, 4)

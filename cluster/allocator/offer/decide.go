@@ -46,7 +46,8 @@ type decision struct {
 	of    map[string][]*candidate // by partition
 	all   []*candidate
 	out   []*api.Offer
-	next  time.Time // when to look again without a change
+	next  time.Time                 // when to look again without a change
+	parts map[string]*api.Partition // with all conditions on their nodes
 }
 
 // decide is what is offered to whom, and when to look again without a change.
@@ -54,7 +55,7 @@ func (m *Maker) decide(v *fsm.View, now time.Time, held map[string]api.Resources
 	desk := m.cfg.Desk
 	desk.mu.Lock()
 	defer desk.mu.Unlock()
-	d := &decision{Maker: m, view: v, now: now, of: map[string][]*candidate{}}
+	d := &decision{Maker: m, view: v, now: now, of: map[string][]*candidate{}, parts: map[string]*api.Partition{}}
 	if d.candidates(); len(d.all) == 0 {
 		return nil, time.Time{}
 	}
@@ -208,9 +209,11 @@ func (d *decision) offerRested() {
 	}
 }
 
-// offerIn makes the next offer of a partition, if somebody there takes what is left.
+// offerIn makes the next offer of a partition, if somebody there takes what is left. Who
+// takes nothing of it takes nothing for the rest of the pass: what is left becomes less.
 func (d *decision) offerIn(path string) bool {
-	for _, c := range d.of[path] {
+	for len(d.of[path]) > 0 {
+		c := d.of[path][0]
 		for i, r := range d.rooms {
 			if d.give(c, r) {
 				d.rooms = slices.Delete(d.rooms, i, i+1)
@@ -218,13 +221,18 @@ func (d *decision) offerIn(path string) bool {
 				return true
 			}
 		}
+		d.of[path] = d.of[path][1:]
 	}
 	return false
 }
 
 // give offers a room to a framework, if it takes it.
 func (d *decision) give(c *candidate, r *room) bool {
-	part := d.view.Partition(c.partition)
+	part, known := d.parts[c.partition]
+	if !known {
+		part = d.view.Eligible(c.partition)
+		d.parts[c.partition] = part
+	}
 	if part == nil || part.Drain || r.node.Unmet(part, &api.JobSpec{}) != "" || r.node.Resources.GPUs > 0 && !c.gpus {
 		return false
 	}

@@ -84,23 +84,26 @@ func (d *Desk) Leave(framework, session string) {
 	}
 }
 
-// Refuse notes that a framework declined what a node has left for so long: what is more
-// than that is offered all the same. The same again counts for longer each time.
-func (d *Desk) Refuse(framework, partition, nodeID string, room api.Resources, span time.Duration) {
+// Refuse notes that a framework is not to be offered what a node has left for so long: what
+// is more than that is offered all the same. With declined it wanted nothing of an offer;
+// that again counts for longer each time.
+func (d *Desk) Refuse(framework, partition, nodeID string, room api.Resources, span time.Duration, declined bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	t := d.takers[framework]
 	if t == nil {
 		return
 	}
-	if c := d.calms[nodeID]; c != nil && c.room.Equal(room) {
+	switch c := d.calms[nodeID]; {
+	case !declined:
+	case c != nil && c.room.Equal(room):
 		c.declines++
-	} else {
+	default:
 		d.calms[nodeID] = &calm{room: room, declines: 1}
 	}
 	at := spot{partition, nodeID}
 	r := &refusal{room: room}
-	if old := t.refused[at]; old != nil && old.room.Fits(room) {
+	if old := t.refused[at]; old != nil && declined && old.room.Fits(room) {
 		r.times = old.times + 1
 	} else if old == nil && len(t.refused) >= maxRefusals {
 		return

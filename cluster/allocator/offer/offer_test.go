@@ -94,7 +94,7 @@ func (b *bench) decline(span time.Duration, offers ...*api.Offer) {
 	b.do(c)
 	b.wrote++
 	for _, o := range offers {
-		b.desk.Refuse(o.Framework, o.Partition, o.NodeID, o.Resources, span)
+		b.desk.Refuse(o.Framework, o.Partition, o.NodeID, o.Resources, span, true)
 	}
 }
 
@@ -267,9 +267,15 @@ func TestRandomFrameworks(t *testing.T) {
 // accept starts something in a part of an offer.
 func (b *bench) accept(o *api.Offer, r *rand.Rand) {
 	b.t.Helper()
-	need := api.Resources{CPUs: min(o.Resources.CPUs, api.MilliCPU(100*(1+r.IntN(20)))), Mem: 64 << 20}
+	b.start(o, fmt.Sprint("t", r.Uint32()), min(o.Resources.CPUs, api.MilliCPU(100*(1+r.IntN(20)))))
+}
+
+// start starts a task in a part of an offer.
+func (b *bench) start(o *api.Offer, id string, cpus api.MilliCPU) {
+	b.t.Helper()
+	need := api.Resources{CPUs: cpus, Mem: 64 << 20}
 	res := b.do(&fsm.FrameworkAccept{Meta: b.meta(), Framework: o.Framework, Session: "s", Offers: []string{o.ID}, Tasks: []fsm.FrameworkLaunch{
-		{Task: &api.FrameworkTask{ID: fmt.Sprint("t", r.Uint32()), Spec: &api.JobSpec{TaskSpec: api.TaskSpec{Command: []string{"x"}}}}, Resources: need}}})
+		{Task: &api.FrameworkTask{ID: id, Spec: &api.JobSpec{TaskSpec: api.TaskSpec{Command: []string{"x"}}}}, Resources: need}}})
 	if a := res[0].Value.(*fsm.Accepted); a.Invalid != "" || a.Refused[0] != "" {
 		b.t.Fatalf("an offer that stands is refused: %+v", a)
 	}
@@ -291,5 +297,35 @@ func (b *bench) check() {
 		if !n.Resources.Fits(used) {
 			b.t.Fatalf("node %s has %s, and %s are used and on offer", n.Name, n.Resources, used)
 		}
+	}
+}
+
+// Who takes a part of each offer is offered the rest as soon as it asked for, time after
+// time: it declines nothing.
+func TestWhoTakesSomethingIsNotSlowedDown(t *testing.T) {
+	b := newBench(t, 1)
+	b.connect("a", api.DefaultPartition)
+	for i := range 10 {
+		out, _ := b.pass()
+		if len(out) != 1 {
+			t.Fatalf("after %d times it is offered nothing", i)
+		}
+		b.start(out[0], fmt.Sprint("t", i), 100)
+		b.desk.Refuse("a", api.DefaultPartition, out[0].NodeID, b.store.View().Free(out[0].NodeID), 5*time.Second, false)
+		if again, next := b.pass(); len(again) != 0 || next.Sub(b.now) != 5*time.Second {
+			t.Fatalf("after %d times the rest is offered %v, or in %s", i, again, next.Sub(b.now))
+		}
+		b.now = b.now.Add(5 * time.Second)
+	}
+}
+
+// A partition's nodes are those that the partitions above it may use, too.
+func TestOffersAreOfNodesOfThePartitionsAbove(t *testing.T) {
+	b := newBench(t, 2)
+	b.do(&fsm.PartitionPut{Meta: b.meta(), Partition: &api.Partition{Path: "ml", Weight: 1000, Nodes: []api.Constraint{{Attr: "node.name", Op: "=", Value: "n1"}}}},
+		&fsm.PartitionPut{Meta: b.meta(), Partition: &api.Partition{Path: "ml/train", Weight: 1000}})
+	b.connect("a", "ml/train")
+	if out, _ := b.pass(); len(out) != 1 || out[0].NodeID != "id1" {
+		t.Errorf("offers %v", out)
 	}
 }
