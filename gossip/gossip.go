@@ -103,10 +103,9 @@ func (g *Gossip) leave() {
 	}
 	g.mu.Unlock()
 	if err == nil {
-		for _, n := range g.list.Members() {
-			if n.Name != g.del.self {
-				_ = g.list.SendBestEffort(n, goodbye) // who misses it takes us for failed, and asks
-			}
+		for _, p := range g.peers() {
+			to := &memberlist.Node{Name: p.id, Addr: p.at.IP, Port: uint16(p.at.Port), PMax: memberlist.ProtocolVersionMax}
+			_ = g.list.SendBestEffort(to, goodbye) // who misses it takes us for failed, and asks
 		}
 		g.hurry(func() { _ = g.list.UpdateNode(leaveMeta) }) // only ever a timeout
 	}
@@ -117,6 +116,22 @@ func (g *Gossip) leave() {
 	})
 }
 
+// peer is another member that answers, and where.
+type peer struct {
+	id string
+	at *net.UDPAddr
+}
+
+// peers are those as this node keeps them: memberlist changes the rows that it hands out.
+func (g *Gossip) peers() (out []peer) {
+	for _, m := range g.members.list() {
+		if at, err := netip.ParseAddrPort(m.Addr); err == nil && m.State == Alive && m.ID != g.del.self {
+			out = append(out, peer{m.ID, net.UDPAddrFromAddrPort(at)})
+		}
+	}
+	return out
+}
+
 // hurry has the others hear at once what say queues for them and waits to be out: that
 // would go out some at each interval, and it takes several. A ping carries what is queued.
 func (g *Gossip) hurry(say func()) {
@@ -124,12 +139,10 @@ func (g *Gossip) hurry(say func()) {
 	defer wg.Wait()
 	said := make(chan struct{})
 	go func() { defer close(said); say() }()
-	members := g.list.Members()
+	peers := g.peers()
 	for range hurryRounds {
-		for _, n := range members[:min(len(members), hurryMost)] {
-			if addr, err := net.ResolveUDPAddr("udp", n.Address()); err == nil && n.Name != g.del.self {
-				wg.Go(func() { _, _ = g.list.Ping(n.Name, addr) }) // who does not answer is away
-			}
+		for _, p := range peers[:min(len(peers), hurryMost)] {
+			wg.Go(func() { _, _ = g.list.Ping(p.id, p.at) }) // who does not answer is away
 		}
 		select {
 		case <-said:
