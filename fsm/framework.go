@@ -125,7 +125,7 @@ func (c *FrameworkLeave) apply(x *tx) (any, error) {
 	f.Connected, f.Since = false, c.At
 	x.endOffersOf(f.ID, "", "its framework is not connected")
 	x.frameworks.put(x, &f)
-	what := "what it runs ends, as it asked for no time to come back"
+	what := "what it runs ends, as it asked for no time in which to be back"
 	if f.Failover > 0 {
 		what = "what it runs ends if it is not back within " + f.Failover.String()
 	}
