@@ -106,11 +106,6 @@ func (a *app) uploadFiles(c *cli.Context, cl *client.Client, s *api.JobSpec, fol
 		if size += api.Bytes(info.Size()); size > api.MaxFilesSize {
 			return api.FieldErrorf("files", "have more than %s together, the most that is allowed, as each attempt gets a copy: have the task fetch what is larger", api.MaxFilesSize)
 		}
-		if name == s.OwnCommand() {
-			if err := a.runnable(c, cl, field, name, path); err != nil {
-				return err
-			}
-		}
 		digest, uploaded := "", false
 		if onlyLooks(c) || c.Bool("dry-run") {
 			digest, err = client.ProgramDigest(path)
