@@ -31,7 +31,7 @@ var imports = map[string][]string{
 	"api/budget":         {"api"},
 	"api/exchange":       {"api", "api/auth", "api/budget", "fsm"},
 	"api/admit":          {"api", "api/auth", "fsm"},
-	"api/mesos":          {"api", "api/auth", "api/budget", "api/exchange", "api/admit", "fsm", "api/mesos/v1", "api/mesos/wire"},
+	"api/mesos":          {"api", "api/auth", "api/budget", "api/exchange", "api/admit", "fsm", "api/mesos/v1", "api/mesos/wire", "api/backoff"},
 	"api/server":         {"api", "api/docs", "api/server/meter", "api/auth", "api/budget", "api/exchange", "api/admit", "fsm"},
 	"api/auth":           {"api", "api/budget"},
 	"api/mesos/v1":       {},

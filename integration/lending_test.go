@@ -100,7 +100,7 @@ func (l *lending) offer(n int) {
 		}
 		free[node] = free[node].Minus(some)
 		r.Charge(path, some)
-		c.Offers = append(c.Offers, &api.Offer{ID: fmt.Sprint("o", l.made), Framework: "f", Partition: path, NodeID: node, Resources: some, Created: l.now, Expires: l.now.Add(time.Minute)})
+		c.Offers = append(c.Offers, &api.Offer{ID: fmt.Sprint("o", l.made), Partition: path, NodeID: node, Resources: some, Created: l.now, Expires: l.now.Add(time.Minute)})
 		l.made++
 	}
 	if beyond := rapid.Bool().Draw(l.rt, "an offer beyond the limit"); beyond {

@@ -132,7 +132,9 @@ type mesosStream struct {
 	in                *bufio.Reader
 }
 
-// subscribeMesos subscribes a framework by a node, by an id that it has already, or "".
+// subscribeMesos subscribes a framework by a node, by an id that it has already, or "". The
+// answer lasts, so its connection is closed rather than its body, which would be read to the
+// end.
 func subscribeMesos(t *testing.T, n *lab.Node, id string) *mesosStream {
 	t.Helper()
 	info := map[string]any{"user": "root", "name": "example", "failover_timeout": 600}
@@ -146,7 +148,6 @@ func subscribeMesos(t *testing.T, n *lab.Node, id string) *mesosStream {
 		b, _ := io.ReadAll(answer.Body) // what there is of it says enough
 		t.Fatalf("SUBSCRIBE by %s: %s: %s", n.Name, answer.Status, b)
 	}
-	t.Cleanup(func() { answer.Body.Close() })
 	s.stream, s.in = answer.Header.Get("Mesos-Stream-Id"), bufio.NewReader(answer.Body)
 	s.until("SUBSCRIBED", func(e map[string]any) bool {
 		s.framework = at(e, "subscribed", "framework_id", "value").(string)

@@ -5,13 +5,14 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/backoff"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
 	"github.com/mesita/mesita/fsm"
 )
 
 const (
-	firstPause = 10 * time.Second // until an update that is not acknowledged is sent again
-	longPause  = 10 * time.Minute // the longest, as each is twice the one before
+	firstPause = 10 * time.Second // at least, until an update that is not acknowledged is sent again
+	longPause  = 10 * time.Minute // likewise, once it was sent many times
 	ackPause   = 3 * time.Millisecond
 	maxTold    = 2000 // events that are queued, beyond which no more news is
 )
@@ -27,7 +28,7 @@ type flight struct {
 	event *v1.SchedulerEvent
 	ack   fsm.Ack
 	due   time.Time // when it is sent again
-	pause time.Duration
+	waits *backoff.Backoff
 }
 
 // tellNews sends the oldest news of each task that was not sent; the caller holds the lock.
@@ -58,7 +59,8 @@ func (h *hub) tellNews(v *fsm.View, s *session) {
 		case st.UUID == nil:
 			s.push(updateEvent(st), ack)
 		default:
-			f := &flight{event: updateEvent(st), ack: ack, due: now.Add(firstPause), pause: firstPause}
+			f := &flight{event: updateEvent(st), ack: ack, waits: backoff.New(2*firstPause, 2*longPause)}
+			f.due = now.Add(f.waits.Next())
 			s.flying[id] = f
 			h.soonest(f.due)
 			s.push(f.event)
@@ -89,8 +91,7 @@ func (h *hub) resend() time.Time {
 	for _, s := range h.sessions {
 		for _, f := range s.flying {
 			if !now.Before(f.due) {
-				f.pause = min(2*f.pause, longPause)
-				f.due = now.Add(f.pause)
+				f.due = now.Add(f.waits.Next())
 				s.push(f.event)
 			}
 			h.soonest(f.due)

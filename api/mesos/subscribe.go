@@ -2,7 +2,6 @@ package mesos
 
 import (
 	"context"
-	"encoding/binary"
 	"net"
 	"net/http"
 	"strings"
@@ -177,7 +176,7 @@ func (h *hub) masterInfo() *v1.MasterInfo {
 	}
 	m.Port = uint32(port)
 	if four := net.ParseIP(ip).To4(); four != nil {
-		m.IP = binary.LittleEndian.Uint32(four)
+		m.IP = uint32(four[0]) | uint32(four[1])<<8 | uint32(four[2])<<16 | uint32(four[3])<<24
 	}
 	at := net.JoinHostPort(strings.Trim(ip, "[]"), strings.TrimPrefix(n.Addr[strings.LastIndexByte(n.Addr, ':'):], ":"))
 	m.PID = new("master@" + at)
