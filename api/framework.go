@@ -76,12 +76,11 @@ func (f *Framework) In(partition string) bool { return slices.Contains(f.Partiti
 // FrameworkTask is what of a task is its framework's.
 type FrameworkTask struct {
 	Extra
-	Framework string   `json:"framework"`          // its id
-	ID        string   `json:"id"`                 // by which the framework knows the task
-	Name      string   `json:"name,omitempty"`     // likewise
-	Executor  string   `json:"executor,omitempty"` // likewise, of the program that it runs in; "": one of its own
-	Spec      *JobSpec `json:"spec"`               // its own: the other tasks of its job have others
-	Info      []byte   `json:"info,omitempty"`     // as the framework sent it
+	Framework string   `json:"framework"`      // its id
+	ID        string   `json:"id"`             // by which the framework knows the task
+	Name      string   `json:"name,omitempty"` // likewise
+	Spec      *JobSpec `json:"spec"`           // its own: the other tasks of its job have others
+	Info      []byte   `json:"info,omitempty"` // as the framework sent it
 	// Updates are what became of it that the framework has not acknowledged, oldest first.
 	Updates []FrameworkUpdate `json:"updates,omitempty"`
 }

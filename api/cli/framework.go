@@ -98,11 +98,19 @@ func (a *app) frameworkShow() *cli.Command {
 	})
 }
 
+// failoverText says for how long a framework's tasks run on without it.
+func failoverText(f *api.FrameworkStatus) string {
+	if f.Failover == 0 {
+		return "none: its tasks end as soon as it is away"
+	}
+	return spanText(time.Duration(f.Failover)) + ", for which its tasks run on while it is away"
+}
+
 func showFramework(w io.Writer, f *api.FrameworkStatus, tasks []*api.Task, cols []column[*api.Task], now time.Time) error {
 	fmt.Fprintf(w, "framework   %s   %s\n", printable(f.Name), frameworkState(f, now))
 	for _, x := range []struct{ name, text string }{
 		{"id", f.ID}, {"partitions", strings.Join(f.Partitions, ", ")}, {"principal", f.Principal}, {"runs as", f.User}, {"host", f.Host}, {"pages", f.URL},
-		{"failover", spanText(time.Duration(f.Failover)) + ", for which its tasks run on while it is away"},
+		{"failover", failoverText(f)},
 		{"tasks", countsText(f.Counts)}, {"holds", api.AmountsOf(f.Held).String()}, {"on offer", offeredText(f)},
 		{"registered", ageAt(f.Created, now) + " ago by " + or(f.Actor, "-")}, {"removed", removedText(f, now)},
 	} {

@@ -23,7 +23,6 @@ type session struct {
 	framework string
 	id        string // the stream's
 	format    wire.Format
-	principal string
 	relayed   bool // another node passes it on
 
 	// Of the hub, by its lock.

@@ -86,7 +86,7 @@ func (h *hub) subscribe(c *exchange.Call, r *request) (*session, error) {
 	if err := keepInfo(f, old, sub.FrameworkInfo); err != nil {
 		return se, err
 	}
-	se.framework, se.principal = f.ID, f.Principal
+	se.framework = f.ID
 	se.know(capabilitiesOf(sub.FrameworkInfo))
 	f.Session, se.relayed = se.id, c.ID.Forwarded
 	lock := h.entry(f.ID)
