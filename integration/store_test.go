@@ -1,6 +1,9 @@
 package integration
 
 import (
+	"crypto/tls"
+	"encoding/json"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -75,6 +78,7 @@ func TestOlderCopyOfAVoter(t *testing.T) {
 	for range 2 { // so that the copy has missed a start that the worker saw
 		b.Launch("start")
 		b.AwaitReady()
+		l.Await(lab.Patience, "the worker to hear of the start", func() bool { return startsSeen(b, worker) == starts(b) })
 		b.PowerOff()
 	}
 	b.Launch("start")
@@ -103,4 +107,43 @@ func TestOlderCopyOfAVoter(t *testing.T) {
 			return n.Kind == api.IncidentRefilled && n.Node == b.Name && !n.Over.IsZero() && strings.Contains(n.Message, "older copy")
 		})
 	})
+}
+
+// starts is how often a node's folder was started, as it counts.
+func starts(n *lab.Node) uint64 {
+	n.T.Helper()
+	var self struct{ Starts uint64 }
+	b, err := os.ReadFile(filepath.Join(n.Dir, "node.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &self)
+	}
+	if err != nil || self.Starts == 0 {
+		n.T.Fatalf("%s counts %d starts: %v", n.Name, self.Starts, err)
+	}
+	return self.Starts
+}
+
+// startsSeen is how often another node saw one start, as it tells that one.
+func startsSeen(of, by *lab.Node) uint64 {
+	cert, err := tls.LoadX509KeyPair(filepath.Join(of.Dir, "node.crt"), filepath.Join(of.Dir, "node.key"))
+	if err != nil {
+		of.T.Fatalf("%v", err)
+	}
+	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialTLS: func(string, string) (net.Conn, error) {
+		conn, err := of.DialTo(by)
+		if err != nil {
+			return nil, err
+		}
+		return tls.Client(conn, &tls.Config{Certificates: []tls.Certificate{cert}, InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}), nil
+	}}}
+	res, err := c.Get("https://" + by.IP + "/v1/internal/seen")
+	if err != nil {
+		return 0
+	}
+	defer res.Body.Close()
+	var seen struct{ Starts uint64 }
+	if json.NewDecoder(res.Body).Decode(&seen) != nil {
+		return 0
+	}
+	return seen.Starts
 }
