@@ -9,6 +9,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/mesos/call"
 	"github.com/mesita/mesita/api/mesos/wire"
 	"github.com/mesita/mesita/fsm"
 )
@@ -83,14 +84,14 @@ func TestCompressedCalls(t *testing.T) {
 		return out.Bytes()
 	}
 	h := http.Header{"Content-Type": {"application/json"}, "Content-Encoding": {"gzip"}, "Mesos-Stream-Id": {s.stream}}
-	call := []byte(`{"type":"REVIVE","framework_id":{"value":"` + s.id + `"}}`)
-	if res := w.send("POST", pack(call), h); res.StatusCode != 202 {
+	revive := []byte(`{"type":"REVIVE","framework_id":{"value":"` + s.id + `"}}`)
+	if res := w.send("POST", pack(revive), h); res.StatusCode != 202 {
 		t.Errorf("%s: %s", res.Status, text(t, res))
 	}
-	if res := w.send("POST", pack(make([]byte, 2*maxBody)), h); res.StatusCode != http.StatusRequestEntityTooLarge {
+	if res := w.send("POST", pack(make([]byte, 2*call.MaxBody)), h); res.StatusCode != http.StatusRequestEntityTooLarge {
 		t.Errorf("a bomb: %s: %s", res.Status, text(t, res))
 	}
-	if res := w.send("POST", call, h); res.StatusCode != 400 {
+	if res := w.send("POST", revive, h); res.StatusCode != 400 {
 		t.Errorf("what is not compressed: %s: %s", res.Status, text(t, res))
 	}
 	deep := []byte(strings.Repeat(`{"accept":`, 1000))

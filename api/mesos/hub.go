@@ -244,7 +244,7 @@ func (h *hub) enter(s *session) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.over {
-		return &problem{status: 503, body: noLeader}
+		return &problem{Status: 503, Body: noLeader}
 	}
 	if old := h.sessions[s.framework]; old != nil {
 		h.drop(old, "Framework failed over")

@@ -46,7 +46,7 @@ func (h *hub) tellNews(v *fsm.View, s *session) {
 		if s.heads[key] == id {
 			continue
 		}
-		if s.waiting() >= maxTold { // the rest is told once these are on their way
+		if s.Waiting() >= maxTold { // the rest is told once these are on their way
 			delete(heads, key)
 			s.behind.Store(true)
 			continue
@@ -57,7 +57,11 @@ func (h *hub) tellNews(v *fsm.View, s *session) {
 		case st == nil:
 			h.addAck(s.framework, ack)
 		case st.UUID == nil:
-			s.push(updateEvent(st), ack)
+			s.Push(updateEvent(st), func() {
+				h.mu.Lock()
+				defer h.mu.Unlock()
+				h.addAck(s.framework, ack)
+			})
 		default:
 			f := &flight{event: updateEvent(st), ack: ack, waits: backoff.New(2*firstPause, 2*longPause)}
 			f.due = now.Add(f.waits.Next())

@@ -9,12 +9,13 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/exchange"
+	"github.com/mesita/mesita/api/mesos/call"
 )
 
 func (s *Server) routes() (table []*exchange.Route) {
 	for _, path := range []string{"/api/v1/scheduler", "/master/api/v1/scheduler"} {
 		table = append(table, &exchange.Route{Method: http.MethodPost, Any: true, Path: path, Action: auth.Deploy, Scope: auth.OfAny, Basic: true, Routine: true, Stream: true, Lasts: subscribes,
-			Body: exchange.RawBody, Most: maxBody, Fails: fails, Handle: s.scheduler, Answer: exchange.Text(""), Summary: "the scheduler API of Mesos v1"})
+			Body: exchange.RawBody, Most: call.MaxBody, Fails: fails, Handle: s.scheduler, Answer: exchange.Text(""), Summary: "the scheduler API of Mesos v1"})
 	}
 	for _, path := range []string{"/redirect", "/master/redirect"} {
 		table = append(table, &exchange.Route{Method: http.MethodGet, Any: true, Path: path, Action: auth.Nothing, Scope: auth.OfAny, Local: true, Routine: true,
@@ -26,16 +27,9 @@ func (s *Server) routes() (table []*exchange.Route) {
 // inTheClear marks requests of a listener that speaks no TLS.
 type inTheClear struct{}
 
-// problem is a refusal in the words of Mesos.
-type problem struct {
-	status int
-	body   string
-	allow  string
-}
+type problem = call.Problem
 
-func (p *problem) Error() string { return p.body }
-
-func bad(body string) *problem { return &problem{status: http.StatusBadRequest, body: body} }
+func bad(body string) *problem { return call.Bad(body) }
 
 // The answers of who cannot serve now.
 const (
@@ -53,23 +47,23 @@ func fails(c *exchange.Call, err error) {
 	p, ok := err.(*problem)
 	if !ok {
 		e := exchange.AsError(err)
-		p = &problem{status: e.Code.HTTPStatus(), body: e.Error()}
+		p = &problem{Status: e.Code.HTTPStatus(), Body: e.Error()}
 		switch {
 		case e.Code == api.CodeNotAllowed && !c.ID.Known():
-			p.status = http.StatusUnauthorized
+			p.Status = http.StatusUnauthorized
 			c.W.Header().Set("WWW-Authenticate", `Basic realm="mesos-master-scheduler"`)
 		case e.Code == api.CodeUnavailable, e.Code == api.CodeUnknown:
-			p = &problem{status: http.StatusServiceUnavailable, body: noLeader}
+			p = &problem{Status: http.StatusServiceUnavailable, Body: noLeader}
 		case e.Code == api.CodeBusy:
 			c.W.Header().Set("Retry-After", strconv.Itoa(int(max(1, e.Retry.Seconds()))))
 		case e.Code == api.CodeInternal:
 			c.Log.Error("request failed", "path", c.R.URL.Path, "err", err)
 		}
 	}
-	if p.allow != "" {
-		c.W.Header().Set("Allow", p.allow)
+	if p.Allow != "" {
+		c.W.Header().Set("Allow", p.Allow)
 	}
-	say(c, p.status, p.body)
+	say(c, p.Status, p.Body)
 }
 
 func say(c *exchange.Call, status int, body string) {
@@ -95,11 +89,11 @@ func (s *Server) redirect(c *exchange.Call) (any, error) {
 	v := s.Store.View()
 	n := v.Node(s.Cluster.LeaderID())
 	if n == nil {
-		return nil, &problem{status: http.StatusServiceUnavailable, body: noLeader}
+		return nil, &problem{Status: http.StatusServiceUnavailable, Body: noLeader}
 	}
 	host, port, err := net.SplitHostPort(n.Addr)
 	if err != nil {
-		return nil, &problem{status: http.StatusServiceUnavailable, body: noLeader}
+		return nil, &problem{Status: http.StatusServiceUnavailable, Body: noLeader}
 	}
 	at := net.JoinHostPort(cmp.Or(host, n.Name), port)
 	if c.R.Context().Value(inTheClear{}) != nil && c.R.Host != "" {

@@ -9,6 +9,7 @@ import (
 	"github.com/mesita/mesita/api/admit"
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/exchange"
+	"github.com/mesita/mesita/api/mesos/call"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
 	"github.com/mesita/mesita/fsm"
 )
@@ -17,20 +18,20 @@ import (
 func (s *Server) scheduler(c *exchange.Call) (any, error) {
 	h := s.hub.Load()
 	if h == nil {
-		return nil, &problem{status: http.StatusServiceUnavailable, body: notRecovered}
+		return nil, &problem{Status: http.StatusServiceUnavailable, Body: notRecovered}
 	}
 	r := readOnce(c)
 	if r.err != nil {
 		return nil, r.err
 	}
 	if !h.Store.View().Does(fsm.Frameworks) {
-		return nil, &problem{status: http.StatusServiceUnavailable, body: "The cluster's level does not have frameworks yet: `mesita cluster show` says what it waits for"}
+		return nil, &problem{Status: http.StatusServiceUnavailable, Body: "The cluster's level does not have frameworks yet: `mesita cluster show` says what it waits for"}
 	}
 	if r.kind == v1.SchedulerCallTypeSubscribe {
 		return s.subscribe(c, h, r)
 	}
 	if r.kind == v1.SchedulerCallTypeReconcileOperations && !r.either {
-		return nil, &problem{status: http.StatusNotAcceptable, body: "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'"}
+		return nil, call.NotAcceptable()
 	}
 	se, err := h.caller(c, r)
 	if err != nil {
@@ -50,7 +51,7 @@ func (h *hub) caller(c *exchange.Call, r *request) (*session, error) {
 	case c.ID.Principal() != f.Principal && !admit.Root(c.ID):
 		return nil, bad("Authenticated principal '" + c.ID.Principal() + "' does not match principal '" + f.Principal + "' set in `FrameworkInfo`")
 	case se == nil || !f.Connected:
-		return nil, &problem{status: http.StatusForbidden, body: "Framework is not subscribed"}
+		return nil, &problem{Status: http.StatusForbidden, Body: "Framework is not subscribed"}
 	case r.stream == "":
 		return nil, bad("All non-subscribe calls should include the 'Mesos-Stream-Id' header")
 	case r.stream != se.id:
@@ -101,10 +102,10 @@ func (h *hub) act(c *exchange.Call, s *session, r *request) (any, error) {
 		v1.SchedulerCallTypeDeclineInverseOffers, v1.SchedulerCallTypeAcknowledgeOperationStatus, v1.SchedulerCallTypeReconcileOperations:
 		// There is no executor but the built-in one, and no maintenance or operation to hear of.
 	default:
-		return nil, &problem{status: http.StatusNotImplemented}
+		return nil, &problem{Status: http.StatusNotImplemented}
 	}
 	if api.ErrorCode(err) == api.CodeConflict { // it is connected anew, or was removed meanwhile
-		return nil, &problem{status: http.StatusForbidden, body: "Framework is not subscribed"}
+		return nil, &problem{Status: http.StatusForbidden, Body: "Framework is not subscribed"}
 	}
 	if err != nil {
 		return nil, err
@@ -176,11 +177,11 @@ func (h *hub) update(ctx context.Context, c *exchange.Call, s *session, u *v1.Sc
 	lock.Lock()
 	defer lock.Unlock()
 	if h.of(f.ID) != s {
-		return nil, &problem{status: http.StatusForbidden, body: "Framework is not subscribed"}
+		return nil, &problem{Status: http.StatusForbidden, Body: "Framework is not subscribed"}
 	}
 	if _, err := h.Store.Do(ctx, &fsm.FrameworkPut{Meta: fsm.Meta{At: h.Now(), Actor: c.ID.Actor}, Framework: f}); err != nil {
 		if api.ErrorCode(err) == api.CodeConflict {
-			return nil, &problem{status: http.StatusConflict, body: exchange.AsError(err).Message}
+			return nil, &problem{Status: http.StatusConflict, Body: exchange.AsError(err).Message}
 		}
 		return nil, err
 	}

@@ -270,10 +270,10 @@ func TestKillTask(t *testing.T) {
 // A framework that does not read is let go before what waits for it is too much.
 func TestSessionIsBounded(t *testing.T) {
 	s := newSession("f", wire.JSON, new(atomic.Int64))
-	for range maxQueuedCount + 1 {
+	for range held.Count + 1 {
 		s.push(event(v1.SchedulerEventTypeHeartbeat))
 	}
-	if events, _, ended := s.take(); !ended || len(events) > 0 {
+	if events, _, ended := s.Take(); !ended || len(events) > 0 {
 		t.Errorf("%d events wait for it", len(events))
 	}
 }

@@ -3,12 +3,12 @@ package mesos
 import (
 	"context"
 	"net"
-	"net/http"
 	"strings"
 	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/exchange"
+	"github.com/mesita/mesita/api/mesos/call"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
 	"github.com/mesita/mesita/api/mesos/wire"
 	"github.com/mesita/mesita/fsm"
@@ -24,7 +24,7 @@ const (
 // subscribe serves one subscription until it ends.
 func (s *Server) subscribe(c *exchange.Call, h *hub, r *request) (any, error) {
 	if !r.either {
-		return nil, &problem{status: http.StatusNotAcceptable, body: "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'"}
+		return nil, call.NotAcceptable()
 	}
 	if r.stream != "" {
 		return nil, bad("Subscribe calls should not include the 'Mesos-Stream-Id' header")
@@ -45,7 +45,7 @@ func (s *Server) subscribe(c *exchange.Call, h *hub, r *request) (any, error) {
 		return exchange.Done{}, nil
 	}
 	defer h.leave(se)
-	defer se.forget()
+	defer se.Forget()
 	if out.Begin(r.accept.MediaType()) != nil {
 		return exchange.Done{}, nil
 	}
@@ -109,22 +109,18 @@ func (h *hub) pump(c *exchange.Call, s *session, out exchange.Stream) {
 	beat := time.NewTimer(heartbeat)
 	defer beat.Stop()
 	for {
-		events, end, ended := s.take()
+		events, last, ended := s.Take()
 		for i, e := range events {
-			if out.Write(e.record, i == len(events)-1) != nil {
+			if out.Write(e.Bytes, i == len(events)-1) != nil {
 				return
 			}
-			if len(e.acks) > 0 {
-				h.mu.Lock()
-				for _, a := range e.acks {
-					h.addAck(s.framework, a)
-				}
-				h.mu.Unlock()
+			if e.Written != nil {
+				e.Written()
 			}
 		}
 		if ended {
-			if end != "" {
-				_ = write(out, s.format, errorEvent(end)) // it ends either way
+			if last != nil {
+				_ = out.Write(last, true) // it ends either way
 			}
 			return
 		}
@@ -138,7 +134,7 @@ func (h *hub) pump(c *exchange.Call, s *session, out exchange.Stream) {
 		select {
 		case <-c.R.Context().Done():
 			return
-		case <-s.ready:
+		case <-s.Ready():
 		case <-beat.C:
 			s.push(event(v1.SchedulerEventTypeHeartbeat))
 			beat.Reset(heartbeat)
