@@ -68,6 +68,8 @@ const (
 	MaxFrameworkEnded   = 1000     // tasks of one job of a framework that have ended, and are remembered
 	MaxFrameworkUnknown = 10_000   // tasks of one job that have ended, until the framework acknowledges some
 	MaxFrameworkUpdates = 16       // changes of a task that wait to be acknowledged
+	MaxExecutorUpdate   = 64 << 10 // bytes of ExecutorUpdate.Status
+	MaxExecutorTasks    = 1000     // that one executor has at a time, also such as it was not handed yet
 )
 
 // In reports whether the framework takes offers in a partition.
@@ -80,7 +82,17 @@ type FrameworkTask struct {
 	ID        string   `json:"id"`             // by which the framework knows the task
 	Name      string   `json:"name,omitempty"` // likewise
 	Spec      *JobSpec `json:"spec"`           // its own: the other tasks of its job have others
-	Info      []byte   `json:"info,omitempty"` // as the framework sent it
+	Info      []byte   `json:"info,omitempty"` // as the framework sent it; of an executor what it is told of itself
+	// Executor is the id by which the framework knows the executor that runs the task, or
+	// that the task is.
+	Executor   string `json:"executor,omitempty"`
+	IsExecutor bool   `json:"isExecutor,omitempty"`
+	// Group is what tasks have in common that are started together, and end together if
+	// one of them does not finish; GroupExecutor is the executor that the framework knows
+	// them to be of, and which does not exist here.
+	Group         string `json:"group,omitempty"`
+	GroupExecutor string `json:"groupExecutor,omitempty"`
+	Last          []byte `json:"last,omitempty"` // id of the last update of its executor that was taken
 	// Updates are what became of it that the framework has not acknowledged, oldest first.
 	Updates []FrameworkUpdate `json:"updates,omitempty"`
 }
@@ -95,4 +107,30 @@ type FrameworkUpdate struct {
 	Message string    `json:"message,omitempty"`
 	Healthy *bool     `json:"healthy,omitempty"`
 	Time    time.Time `json:"time,omitzero"`
+	Status  []byte    `json:"status,omitempty"` // as the executor said it: see ExecutorUpdate
+}
+
+// Hosted reports whether the task has no process of its own: it is handed to the executor
+// of its framework on its node.
+func (t *Task) Hosted() bool {
+	return t.Framework != nil && t.Framework.Executor != "" && !t.Framework.IsExecutor
+}
+
+// ExecutorUpdate is what the executor of a framework says of a task that it runs.
+type ExecutorUpdate struct {
+	ID     []byte `json:"id"`     // 16 bytes that the executor chose, and by which the framework acknowledges it
+	Status []byte `json:"status"` // as it was sent, and completed by the node: the border to the API reads it
+}
+
+// Validate checks what is bounded of an update.
+func (u *ExecutorUpdate) Validate() error {
+	switch {
+	case len(u.ID) != 16:
+		return FieldErrorf("update.id", "has %d bytes, not 16", len(u.ID))
+	case len(u.Status) == 0:
+		return FieldErrorf("update.status", "is empty")
+	case len(u.Status) > MaxExecutorUpdate:
+		return FieldErrorf("update.status", "has %d bytes, at most %d are allowed", len(u.Status), MaxExecutorUpdate)
+	}
+	return nil
 }

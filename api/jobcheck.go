@@ -14,6 +14,22 @@ const MaxStopGrace = Duration(24 * time.Hour)
 
 // Validate checks a normalized spec. The error names the field.
 func (s *JobSpec) Validate() error {
+	if len(s.Command) == 0 || s.Command[0] == "" {
+		return s.validateWith(FieldErrorf("command", "is empty: give the program and its arguments"))
+	}
+	return s.validateWith(nil)
+}
+
+// ValidateHosted checks that of a task which its framework's executor runs: it has no
+// program of its own.
+func (s *JobSpec) ValidateHosted() error {
+	if len(s.Command) > 0 || s.Program != "" || len(s.Files) > 0 {
+		return s.validateWith(FieldErrorf("command", "is the executor's to say: leave command, program and files out"))
+	}
+	return s.validateWith(nil)
+}
+
+func (s *JobSpec) validateWith(command error) error {
 	if s.Name != "" || s.Kind == KindService {
 		if err := ValidateName("name", s.Name); err != nil {
 			return err
@@ -33,6 +49,9 @@ func (s *JobSpec) Validate() error {
 	}
 	if err := s.validateKind(); err != nil {
 		return err
+	}
+	if command != nil {
+		return command
 	}
 	if err := s.TaskSpec.validate(); err != nil {
 		return err
@@ -93,9 +112,6 @@ func (s *JobSpec) validateKind() error {
 }
 
 func (t *TaskSpec) validate() error {
-	if len(t.Command) == 0 || t.Command[0] == "" {
-		return FieldErrorf("command", "is empty: give the program and its arguments")
-	}
 	if len(t.Command) > maxArgs {
 		return FieldErrorf("command", "has %d words, at most %d are allowed", len(t.Command), maxArgs)
 	}

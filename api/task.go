@@ -179,6 +179,11 @@ const (
 	ReasonPartition   Reason = "partition"    // its partition is being removed
 	ReasonRequeued    Reason = "requeued"     // its job was put back
 	ReasonPortTaken   Reason = "port_taken"   // another program has one of its ports
+
+	ReasonExecutorEnded  Reason = "executor_ended"  // the executor of its framework that ran it did
+	ReasonExecutorSilent Reason = "executor_silent" // which never told its node that it is there
+	ReasonNeverDelivered Reason = "never_delivered" // it was stopped before its executor was told of it
+	ReasonTaskGroup      Reason = "task_group"      // another task of its group did not finish
 )
 
 // TaskID is the id of the task of that job and index.
@@ -272,6 +277,9 @@ type TaskStatus struct {
 	// Started is of an end: when the process was, as that it ran may never have been
 	// told; told only to a cluster of level 4 and above.
 	Started *time.Time `json:"started,omitempty"`
+	// Update is of a hosted task alone: what its executor said. Without one its node speaks
+	// for itself.
+	Update *ExecutorUpdate `json:"update,omitempty"`
 }
 
 // TaskStats is what a running task uses now.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -23,5 +24,41 @@ func TestHeldUp(t *testing.T) {
 		if got := c.s.HeldUp(); got != c.want {
 			t.Errorf("%q, want %q", got, c.want)
 		}
+	}
+}
+
+func TestExecutorUpdatesAreBounded(t *testing.T) {
+	for _, c := range []struct {
+		u    ExecutorUpdate
+		want string
+	}{
+		{ExecutorUpdate{ID: make([]byte, 16), Status: []byte("s")}, ""},
+		{ExecutorUpdate{ID: make([]byte, 15), Status: []byte("s")}, "update.id"},
+		{ExecutorUpdate{ID: make([]byte, 16)}, "update.status"},
+		{ExecutorUpdate{ID: make([]byte, 16), Status: make([]byte, MaxExecutorUpdate+1)}, "update.status"},
+	} {
+		if err := c.u.Validate(); (err == nil) != (c.want == "") || err != nil && !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%d and %d bytes: %v, want %q", len(c.u.ID), len(c.u.Status), err, c.want)
+		}
+	}
+}
+
+// A task that an executor runs has no program of its own; all else is checked as before.
+func TestHostedSpecsHaveNoCommand(t *testing.T) {
+	spec := func(command ...string) *JobSpec {
+		s := &JobSpec{Kind: KindBatch, TaskSpec: TaskSpec{Command: command}}
+		s.Normalize()
+		return s
+	}
+	if err := spec().ValidateHosted(); err != nil {
+		t.Error(err)
+	}
+	if spec().Validate() == nil || spec("sleep").ValidateHosted() == nil {
+		t.Error("only what an executor runs has no command, and it has none")
+	}
+	s := spec()
+	s.CPUs = -1
+	if s.ValidateHosted() == nil {
+		t.Error("the rest of a spec is not checked")
 	}
 }
