@@ -108,6 +108,7 @@ type FrameworkUpdate struct {
 	Healthy *bool     `json:"healthy,omitempty"`
 	Time    time.Time `json:"time,omitzero"`
 	Status  []byte    `json:"status,omitempty"` // as the executor said it: see ExecutorUpdate
+	Back    bool      `json:"back,omitempty"`   // its node answers again, and nothing else is new
 }
 
 // Hosted reports whether the task has no process of its own: it is handed to the executor

@@ -95,7 +95,10 @@ func (x *tx) replaceLost(n *api.Node) {
 // on may still run it.
 func (x *tx) onlyOnce(t *api.Task) bool {
 	j := x.jobAt(t.Job)
-	return j != nil && (t.Framework != nil || j.Spec.AtMostOnce) && !endsHere(j, t)
+	if t.Framework != nil { // also what was told to end: its framework is told whether it has
+		return j != nil && !j.Stop
+	}
+	return j != nil && j.Spec.AtMostOnce && !endsHere(j, t)
 }
 
 // endsHere reports whether an attempt that ends is not followed by another.
@@ -152,8 +155,11 @@ func (x *tx) inReach(nodeID string) {
 		}
 		t := *old
 		t.State, t.Reason, t.Message = api.TaskRunning, api.ReasonNone, "node "+t.Node+" answers again"
-		if t.Started.IsZero() {
+		switch {
+		case t.Started.IsZero():
 			t.State, t.Message = api.TaskStaging, ""
+		case t.Desired == api.DesiredStop:
+			t.State, t.Reason = api.TaskKilling, api.ReasonStopped
 		}
 		x.happened(api.Event{Kind: api.EventTaskState, Object: t.ID, Job: t.Job, Node: t.Node, Task: &t, Message: t.Message})
 		x.putTask(&t)

@@ -408,17 +408,39 @@ func TestRulesOfPartitionsHoldForFrameworks(t *testing.T) {
 	}
 }
 
-// What was told to end is not waited for on a node that is lost.
-func TestWhatWasToEndEndsWithItsNode(t *testing.T) {
+// What was told to end is out of reach with its node, as it may run still, and goes on to
+// end once that answers. Of a framework that is gone nothing is waited for.
+func TestWhatWasToEndOnALostNode(t *testing.T) {
 	s := offered(t)
-	accept(t, s, []string{"o0"}, launchOf("a", 100))
+	accept(t, s, []string{"o0"}, launchOf("a", 100), launchOf("b", 100))
 	report(t, s, "a", api.TaskRunning)
+	report(t, s, "b", api.TaskRunning)
 	propose(t, s, &FrameworkKill{Framework: "f", Task: "a"})
-	propose(t, s, &NodeState{Meta: Meta{At: testInit().At}, ID: nodeID(0), State: api.NodeUnreachable, Since: s.View().Node(nodeID(0)).Since})
-	if task := s.View().FrameworkTask("f", "a"); task.State != api.TaskLost {
-		t.Errorf("it is %s", task.State)
+	report(t, s, "a", api.TaskKilling)
+	now := testInit().At
+	lose := func() {
+		now = now.Add(time.Minute)
+		propose(t, s, &NodeState{Meta: Meta{At: now}, ID: nodeID(0), State: api.NodeUnreachable, Since: s.View().Node(nodeID(0)).Since})
 	}
-	checkSums(t, s.View())
+	is := func(task string, want api.TaskState) {
+		t.Helper()
+		if row := s.View().FrameworkTask("f", task); row.State != want {
+			t.Errorf("%s is %s, not %s", task, row.State, want)
+		}
+		checkSums(t, s.View())
+	}
+	lose()
+	is("a", api.TaskUnreachable)
+	is("b", api.TaskUnreachable)
+	propose(t, s, &FrameworkKill{Framework: "f", Task: "b"})
+	now = now.Add(time.Hour)
+	propose(t, s, &NodeHello{Meta: Meta{At: now}, ID: nodeID(0), Hello: api.NodeHello{Addr: "x:1", Level: int(Newest), Resources: s.View().Node(nodeID(0)).Resources}})
+	is("a", api.TaskKilling)
+	is("b", api.TaskKilling)
+	propose(t, s, &FrameworkRemove{ID: "f"})
+	lose()
+	is("a", api.TaskLost)
+	is("b", api.TaskLost)
 }
 
 // A task has a day to end at most, whatever its framework says, and what the framework sent

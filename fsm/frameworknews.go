@@ -44,7 +44,8 @@ func (x *tx) noteNews(old, t *api.Task) {
 	}
 	row := newsRow{Framework: t.Framework.Framework, Job: t.Job, Index: t.Index, Task: t.Framework.ID, NodeID: t.NodeID}
 	was := x.news.get(&row)
-	u := api.FrameworkUpdate{State: t.State, Reason: t.Reason, Message: t.Message, Healthy: t.Healthy, Time: x.At}
+	u := api.FrameworkUpdate{State: t.State, Reason: t.Reason, Message: t.Message, Healthy: t.Healthy, Time: x.At,
+		Back: old != nil && old.State == api.TaskUnreachable && !t.State.Final()}
 	if was != nil {
 		row.Extra, row.Updates = was.Extra, slices.Clone(was.Updates)
 	}

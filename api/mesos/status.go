@@ -65,14 +65,18 @@ var words = map[api.Reason]word{
 
 // statusOf is what a framework is told of a change of a task, nil if that is nothing.
 func statusOf(v *fsm.View, s *session, n *fsm.News, u *api.FrameworkUpdate) *v1.TaskStatus {
-	if u.State == api.TaskKilling && !s.caps().taskKilling {
-		return nil
+	state := u.State
+	if state == api.TaskKilling && !s.caps().taskKilling {
+		if !u.Back {
+			return nil
+		}
+		state = api.TaskRunning
 	}
 	t := v.FrameworkTask(s.framework, n.Task)
 	if t != nil && (t.Job != n.Job || t.Index != n.Index) {
 		t = nil // another one has its id by now
 	}
-	st := &v1.TaskStatus{TaskID: &v1.TaskID{Value: n.Task}, State: s.caps().stateFor(states[u.State]), AgentID: &v1.AgentID{Value: n.NodeID}, ExecutorID: &v1.ExecutorID{Value: n.Task},
+	st := &v1.TaskStatus{TaskID: &v1.TaskID{Value: n.Task}, State: s.caps().stateFor(states[state]), AgentID: &v1.AgentID{Value: n.NodeID}, ExecutorID: &v1.ExecutorID{Value: n.Task},
 		UUID: u.ID, Healthy: u.Healthy, Timestamp: seconds(u.Time)}
 	w, known := words[u.Reason]
 	switch {
@@ -91,13 +95,16 @@ func statusOf(v *fsm.View, s *session, n *fsm.News, u *api.FrameworkUpdate) *v1.
 			st.UnreachableTime = &v1.TimeInfo{Nanoseconds: u.Time.UnixNano()}
 		}
 	}
-	if *st.Source == master {
-		st.UUID = nil // which is not acknowledged
-	}
 	if m := messageOf(t, u); m != "" {
 		st.Message = &m
 	}
-	if t != nil && u.State == api.TaskRunning {
+	if u.Back {
+		st.Source, st.Reason, st.Message = new(master), new(v1.TaskStatusReasonAgentReregistered), new("Unreachable agent re-reregistered")
+	}
+	if *st.Source == master {
+		st.UUID = nil // which is not acknowledged
+	}
+	if t != nil && (u.State == api.TaskRunning || u.State == api.TaskKilling) {
 		st.ContainerStatus = containerOf(v, t)
 	}
 	return st
