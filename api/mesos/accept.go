@@ -81,6 +81,7 @@ func (h *hub) accept(ctx context.Context, id auth.Identity, s *session, a *v1.Sc
 		}
 	}
 	h.consumed(s, ids)
+	h.refuse(s, offers, refusal(a.Filters), len(cmd.Tasks) == 0)
 	out, err := h.Store.Do(ctx, cmd)
 	if err != nil {
 		h.again(map[string][]fsm.Ack{s.framework: nil}) // what it was offered is offered still
@@ -103,6 +104,9 @@ func (h *hub) accept(ctx context.Context, id auth.Identity, s *session, a *v1.Sc
 	h.refuseRest(s, offers, cmd.Tasks, done, refusal(a.Filters))
 	return nil
 }
+
+// invalidPause is how long what could not be taken as it was is not offered again.
+const invalidPause = time.Second
 
 // laterOperation is why an operation is not done.
 const laterOperation = "This version of mesita launches tasks: reservations and volumes come with a later one"
@@ -164,22 +168,46 @@ func (h *hub) tellDropped(s *session, ops []operation, why string) {
 	}
 }
 
-// refuseRest keeps what of the offers was not taken from being offered again at once.
+// refuse keeps all of some offers from being offered again. It is called before they are
+// gone, as their room may be on offer again a moment later.
+func (h *hub) refuse(s *session, offers []*api.Offer, d time.Duration, declined bool) {
+	for at, room := range rooms(offers) {
+		h.desk.Refuse(s.framework, at.partition, at.node, room, d, declined)
+	}
+}
+
+// place is where offers are.
+type place struct{ partition, node string }
+
+// rooms are what offers have together, by where they are.
+func rooms(offers []*api.Offer) map[place]api.Resources {
+	out := make(map[place]api.Resources, 1)
+	for _, o := range offers {
+		at := place{o.Partition, o.NodeID}
+		out[at] = out[at].Add(o.Resources)
+	}
+	return out
+}
+
+// refuseRest keeps what tasks left of the offers from being offered again, and no more
+// than that.
 func (h *hub) refuseRest(s *session, offers []*api.Offer, tasks []fsm.FrameworkLaunch, done *fsm.Accepted, d time.Duration) {
-	if len(offers) == 0 {
+	switch {
+	case done.Invalid != "":
+		h.refuse(s, offers, invalidPause, true)
+		return
+	case len(offers) == 0 || len(tasks) == 0:
 		return
 	}
-	var rest api.Resources
+	at := place{offers[0].Partition, offers[0].NodeID} // and so are the others, or they could not be taken
+	rest := rooms(offers)[at]
 	declined := true
-	for _, o := range offers {
-		rest = rest.Add(o.Resources)
-	}
 	for i, t := range tasks {
-		if done.Invalid == "" && done.Refused[i] == "" {
+		if done.Refused[i] == "" {
 			rest, declined = rest.Minus(t.Resources), false
 		}
 	}
-	h.desk.Refuse(s.framework, offers[0].Partition, offers[0].NodeID, rest, d, declined)
+	h.desk.Refuse(s.framework, at.partition, at.node, rest, d, declined)
 }
 
 // decline gives offers back.
@@ -191,8 +219,8 @@ func (h *hub) decline(ctx context.Context, id auth.Identity, s *session, d *v1.S
 	ids := make([]string, len(offers))
 	for i, o := range offers {
 		ids[i] = o.ID
-		h.desk.Refuse(s.framework, o.Partition, o.NodeID, o.Resources, refusal(d.Filters), true)
 	}
+	h.refuse(s, offers, refusal(d.Filters), true)
 	h.consumed(s, ids)
 	if _, err := h.Store.Do(ctx, &fsm.OfferRemove{Meta: fsm.Meta{At: h.Now(), Actor: id.Actor}, IDs: ids, Reason: "declined"}); err != nil {
 		h.again(map[string][]fsm.Ack{s.framework: nil})

@@ -142,6 +142,9 @@ func (h *hub) pass(ctx context.Context, changes map[fsm.Change]struct{}, all boo
 			h.noteLost(v, &c.ID)
 		}
 	}
+	for s := range news { // before the offers of the room that it freed
+		h.tellNews(v, s)
+	}
 	for s, offers := range batches {
 		var out []*v1.Offer
 		for _, o := range offers {
@@ -150,9 +153,6 @@ func (h *hub) pass(ctx context.Context, changes map[fsm.Change]struct{}, all boo
 			}
 		}
 		s.push(offersEvent(out))
-	}
-	for s := range news {
-		h.tellNews(v, s)
 	}
 	next := h.resend()
 	h.mu.Unlock()
@@ -172,7 +172,7 @@ func (h *hub) noteOffer(v *fsm.View, id string, batches map[*session][]*api.Offe
 		e.Rescind = &v1.SchedulerEventRescind{OfferID: &v1.OfferID{Value: id}}
 		s.push(e)
 	case o != nil && batches != nil:
-		if s = h.sessions[o.Framework]; s != nil && h.told[id] != s {
+		if s = h.sessions[o.Framework]; s != nil && s.begun && h.told[id] != s {
 			h.told[id] = s
 			batches[s] = append(batches[s], o)
 		}
@@ -233,6 +233,9 @@ func (h *hub) noteLost(v *fsm.View, id *string) {
 		return
 	}
 	for _, s := range h.sessions {
+		if !s.begun {
+			continue
+		}
 		e := event(v1.SchedulerEventTypeFailure)
 		e.Failure = &v1.SchedulerEventFailure{AgentID: &v1.AgentID{Value: *id}}
 		s.push(e)
@@ -254,7 +257,18 @@ func (h *hub) enter(s *session) error {
 	return nil
 }
 
-// ready lets a session that was told of itself be told all else.
+// begin tells a session of itself, and then all else.
+func (h *hub) begin(s *session) {
+	subscribed := h.subscribed(s)
+	h.mu.Lock()
+	s.push(subscribed)
+	s.push(event(v1.SchedulerEventTypeHeartbeat))
+	s.begun = true
+	h.mu.Unlock()
+	h.ready(s)
+}
+
+// ready lets a session be told all that it was not told.
 func (h *hub) ready(s *session) {
 	h.mu.Lock()
 	h.fresh = append(h.fresh, s)

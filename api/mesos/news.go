@@ -33,7 +33,7 @@ type flight struct {
 
 // tellNews sends the oldest news of each task that was not sent; the caller holds the lock.
 func (h *hub) tellNews(v *fsm.View, s *session) {
-	if h.sessions[s.framework] != s {
+	if h.sessions[s.framework] != s || !s.begun {
 		return
 	}
 	now := h.Now()

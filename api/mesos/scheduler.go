@@ -11,6 +11,7 @@ import (
 	"github.com/mesita/mesita/api/exchange"
 	"github.com/mesita/mesita/api/mesos/call"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
+	"github.com/mesita/mesita/api/mesos/wire"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -160,6 +161,8 @@ func (h *hub) update(ctx context.Context, c *exchange.Call, s *session, u *v1.Sc
 		return nil, bad("Framework cannot be found")
 	case f.User != old.User:
 		return nil, bad("Updating 'FrameworkInfo.user' is unsupported: it is '" + old.User + "'")
+	case !sameCheckpoint(old, u.FrameworkInfo):
+		return nil, bad("Updating 'FrameworkInfo.checkpoint' is unsupported")
 	case f.Principal != old.Principal:
 		return nil, bad("Changing framework's principal is not allowed.")
 	case u.OfferConstraints != nil && len(u.OfferConstraints.RoleConstraints) > 0:
@@ -190,4 +193,11 @@ func (h *hub) update(ctx context.Context, c *exchange.Call, s *session, u *v1.Sc
 	h.mu.Unlock()
 	h.desk.Connect(f.ID, s.id, off, s.caps().gpus)
 	return done(c, http.StatusOK)
+}
+
+// sameCheckpoint reports whether a framework says of its checkpoints what it did before.
+func sameCheckpoint(old *api.Framework, info *v1.FrameworkInfo) bool {
+	var before v1.FrameworkInfo
+	err := wire.Unmarshal(wire.Protobuf, old.Info, &before)
+	return err != nil || before.GetCheckpoint() == info.GetCheckpoint()
 }

@@ -21,6 +21,7 @@ type session struct {
 	relayed   bool   // another node passes it on
 
 	// Of the hub, by its lock.
+	begun  bool               // it was told of itself, before which it is told nothing
 	heads  map[newsKey]string // the oldest news of each task, by their ids
 	flying map[string]*flight // those of them that were sent and not acknowledged
 	behind atomic.Bool        // there is news beside, which is told once the queue is empty

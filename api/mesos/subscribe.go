@@ -49,9 +49,7 @@ func (s *Server) subscribe(c *exchange.Call, h *hub, r *request) (any, error) {
 	if out.Begin(r.accept.MediaType()) != nil {
 		return exchange.Done{}, nil
 	}
-	se.push(h.subscribed(se))
-	se.push(event(v1.SchedulerEventTypeHeartbeat))
-	h.ready(se)
+	h.begin(se)
 	r.call = v1.SchedulerCall{} // it lasts, and needs nothing of it any more
 	c.Release()
 	h.pump(c, se, out)

@@ -18,7 +18,7 @@ const (
 	maxOffers = 2000 // of one command, which stays below a MiB
 	settle    = 2 * time.Millisecond
 	maxSettle = 100 * time.Millisecond // that a pass waits for the scheduler's
-	shortRest = 5 * time.Second        // of a node that nobody wants, which nothing happens to
+	shortRest = time.Second            // of a node that nobody wants, which nothing happens to
 	longRest  = time.Minute
 )
 
