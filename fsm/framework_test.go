@@ -408,7 +408,7 @@ func TestRulesOfPartitionsHoldForFrameworks(t *testing.T) {
 	}
 }
 
-// What was told to end is out of reach with its node, as it may run still, and goes on to
+// What was told to end is out of reach with its node, as it may run still, and continues to
 // end once that answers. Of a framework that is gone nothing is waited for.
 func TestWhatWasToEndOnALostNode(t *testing.T) {
 	s := offered(t)

@@ -132,7 +132,7 @@ func TestSubscribedOnRetry(t *testing.T) {
 	})
 }
 
-// Who sends SUBSCRIBE and is gone is no framework for long.
+// Who sends SUBSCRIBE and is gone does not stay registered.
 func TestSubscribeDrop(t *testing.T) {
 	conformed(t, 1, func(t *testing.T, c *cluster) {
 		body := `{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"root","name":"n"}}}`
@@ -211,7 +211,7 @@ func TestFailoverTimeout(t *testing.T) {
 	}
 }
 
-// Who was connected to a leader that is gone has its time to come back from then on, and
+// Who was connected to a leader that is gone may come back for as long as it said from then on, and
 // its offers stand.
 func TestMasterFailover(t *testing.T) {
 	conformed(t, 2, func(t *testing.T, c *cluster) {
