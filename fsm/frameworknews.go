@@ -29,7 +29,7 @@ var newsNoun = noun[newsRow]{
 		return cmp.Or(strings.Compare(a.Framework, b.Framework), strings.Compare(a.Job, b.Job), cmp.Compare(a.Index, b.Index)) < 0
 	},
 	watch: TableFrameworkNews,
-	id:    func(r *newsRow) string { return r.Framework },
+	id:    func(r *newsRow) string { return r.Framework + "\x00" + api.TaskID(r.Job, r.Index) },
 	forms: []form[newsRow]{{record: recFrameworkNews}},
 }
 
@@ -164,6 +164,22 @@ type News struct {
 	Task    string // by which the framework knows it
 	NodeID  string
 	Updates []api.FrameworkUpdate
+}
+
+// SplitNewsID is whose news a change of TableFrameworkNews is, and of which task.
+func SplitNewsID(id string) (framework, job string, index int) {
+	framework, task, _ := strings.Cut(id, "\x00")
+	job, index, _ = splitTaskID(task)
+	return framework, job, index
+}
+
+// FrameworkNewsOf is what a framework has not acknowledged of one task, if that is something.
+func (v *View) FrameworkNewsOf(framework, job string, index int) (News, bool) {
+	r := v.t.news.get(&newsRow{Framework: framework, Job: job, Index: index})
+	if r == nil {
+		return News{}, false
+	}
+	return News{r.Job, r.Index, r.Task, r.NodeID, r.Updates}, true
 }
 
 // FrameworkNews lists what a framework has not acknowledged, by task.

@@ -23,7 +23,7 @@ const (
 	TableIncidents
 	TableRooms // keyed by node: what is held of it changed
 	TableFrameworks
-	TableFrameworkNews // keyed by framework: what it has not acknowledged changed
+	TableFrameworkNews // keyed as SplitNewsID says: what a framework has not acknowledged of a task changed
 )
 
 // maxDirty bounds what a watcher remembers; beyond it the watcher says that

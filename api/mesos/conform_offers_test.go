@@ -396,3 +396,12 @@ func TestFailure(t *testing.T) {
 		c.hello("oak")
 	})
 }
+
+// A framework may say what it waits for.
+func TestRequest(t *testing.T) {
+	conformed(t, 1, func(t *testing.T, c *cluster) {
+		f := c.nodes["oak"].subscribe(obj{"framework_info": info(nil), "suppressed_roles": []any{"*"}})
+		f.call("REQUEST", obj{"request": obj{"requests": []any{obj{"resources": []any{scalar("cpus", 2)}}}}})
+		f.quiet(time.Minute)
+	})
+}

@@ -199,6 +199,7 @@ func (c *cluster) listen(h http.Handler) (dial func() (net.Conn, error)) {
 		close(p.over)
 		_ = s.Close()
 		<-over
+		time.Sleep(time.Second) // for which it waits for who was refused and writes on
 	})
 	return func() (net.Conn, error) {
 		here, there := net.Pipe()

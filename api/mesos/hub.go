@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,7 +26,8 @@ type hub struct {
 
 	mu       sync.Mutex
 	sessions map[string]*session // by framework
-	fresh    []*session          // that have been told nothing yet
+	fresh    []*session          // that have been told nothing yet, or are to be told all again
+	behind   []*session          // whose queue is empty, and whose backlog is not
 	told     map[string]*session // offers, by their ids
 	lost     map[string]bool     // nodes
 	relayed  map[string]bool     // frameworks that were connected by another node, which may be what is gone
@@ -35,6 +37,8 @@ type hub struct {
 	due      time.Time     // when an update is sent again
 	over     bool
 	queued   atomic.Int64 // bytes of events that sessions have queued
+	left     atomic.Bool  // a session ended
+	expiry   time.Time    // of the loop: when a framework is gone for long enough; zero = none
 
 	entering [64]sync.Mutex // by framework: one of its connections is noted at a time
 }
@@ -126,41 +130,58 @@ func (h *hub) pass(ctx context.Context, changes map[fsm.Change]struct{}, all boo
 	}
 	news := map[*session]bool{}
 	for _, s := range fresh {
+		h.look(v, s)
 		news[s] = true
 	}
+	changedFrameworks := false
 	for c := range changes {
 		switch c.Table {
 		case fsm.TableOffers:
 			h.noteOffer(v, c.ID, batches)
 		case fsm.TableFrameworkNews:
-			if s := h.sessions[c.ID]; s != nil {
+			framework, job, index := fsm.SplitNewsID(c.ID)
+			if s := h.sessions[framework]; s != nil && s.begun {
+				s.backlog.add(newsOf(job, index))
 				news[s] = true
 			}
 		case fsm.TableFrameworks:
+			changedFrameworks = true
 			h.noteFramework(v, c.ID)
 		case fsm.TableNodes:
 			h.noteLost(v, &c.ID)
 		}
 	}
+	for _, s := range h.behind {
+		news[s] = true
+	}
+	h.behind = nil
 	for s := range news { // before the offers of the room that it freed
-		h.tellNews(v, s)
+		h.tell(v, s)
 	}
 	for s, offers := range batches {
-		var out []*v1.Offer
-		for _, o := range offers {
-			if n := v.Node(o.NodeID); n != nil {
-				out = append(out, offerOf(o, n, s.caps()))
+		for some := range slices.Chunk(offers, maxOffersTold) {
+			var out []*v1.Offer
+			for _, o := range some {
+				if n := v.Node(o.NodeID); n != nil {
+					out = append(out, offerOf(o, n, s.caps()))
+				}
 			}
+			s.push(offersEvent(out))
 		}
-		s.push(offersEvent(out))
 	}
 	next := h.resend()
 	h.mu.Unlock()
-	if at := h.expire(ctx, v); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+	if h.left.Swap(false) || all || changedFrameworks || !h.expiry.IsZero() && !h.Now().Before(h.expiry) {
+		h.expiry = h.expire(ctx, v)
+	}
+	if at := h.expiry; !at.IsZero() && (next.IsZero() || at.Before(next)) {
 		next = at
 	}
 	return next
 }
+
+// maxOffersTold bounds the offers of one event.
+const maxOffersTold = 1000
 
 // noteOffer tells of an offer that is new or gone.
 func (h *hub) noteOffer(v *fsm.View, id string, batches map[*session][]*api.Offer) {
@@ -207,6 +228,8 @@ func (h *hub) drop(s *session, why string) {
 	if h.sessions[s.framework] == s {
 		delete(h.sessions, s.framework)
 		h.desk.Leave(s.framework, s.id)
+		h.left.Store(true)
+		h.kick()
 	}
 	for id, of := range h.told {
 		if of == s {
@@ -266,6 +289,14 @@ func (h *hub) begin(s *session) {
 	s.begun = true
 	h.mu.Unlock()
 	h.ready(s)
+}
+
+// next lets a session be told the next of its backlog.
+func (h *hub) next(s *session) {
+	h.mu.Lock()
+	h.behind = append(h.behind, s)
+	h.mu.Unlock()
+	h.kick()
 }
 
 // ready lets a session be told all that it was not told.

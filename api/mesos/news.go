@@ -14,14 +14,9 @@ const (
 	firstPause = 10 * time.Second // at least, until an update that is not acknowledged is sent again
 	longPause  = 10 * time.Minute // likewise, once it was sent many times
 	ackPause   = 3 * time.Millisecond
-	maxTold    = 2000 // events that are queued, beyond which no more news is
+	dueStep    = time.Second
+	maxTold    = 500 // events that are queued, beyond which nothing is that can wait
 )
-
-// newsKey is a task of whose news the oldest is sent first.
-type newsKey struct {
-	job   string
-	index int
-}
 
 // flight is an update that was sent, and waits to be acknowledged.
 type flight struct {
@@ -31,51 +26,79 @@ type flight struct {
 	waits *backoff.Backoff
 }
 
-// tellNews sends the oldest news of each task that was not sent; the caller holds the lock.
-func (h *hub) tellNews(v *fsm.View, s *session) {
+// look has a session told of all news again that it was not told; the caller holds the lock.
+func (h *hub) look(v *fsm.View, s *session) {
+	for n := range v.FrameworkNews(s.framework) {
+		if s.heads[newsOf(n.Job, n.Index)] != string(n.Updates[0].ID) {
+			s.backlog.add(newsOf(n.Job, n.Index))
+		}
+	}
+	for key := range s.heads {
+		if _, ok := v.FrameworkNewsOf(s.framework, key.job, key.index); !ok {
+			s.backlog.add(key)
+		}
+	}
+}
+
+// tell tells a session what it is to be told, as much as its stream takes; the rest once
+// that is on its way. The caller holds the lock.
+func (h *hub) tell(v *fsm.View, s *session) {
 	if h.sessions[s.framework] != s || !s.begun {
 		return
 	}
-	now := h.Now()
 	s.behind.Store(false)
-	heads := make(map[newsKey]string, len(s.heads))
-	for n := range v.FrameworkNews(s.framework) {
-		u := &n.Updates[0]
-		key, id := newsKey{n.Job, n.Index}, string(u.ID)
-		heads[key] = id
-		if s.heads[key] == id {
-			continue
-		}
-		if s.Waiting() >= maxTold { // the rest is told once these are on their way
-			delete(heads, key)
-			s.behind.Store(true)
-			continue
-		}
-		ack := fsm.Ack{Job: n.Job, Index: n.Index, Update: u.ID}
-		st := statusOf(v, s, &n, u)
+	for s.Waiting() < maxTold {
+		t, ok := s.backlog.take()
 		switch {
-		case st == nil:
-			h.addAck(s.framework, ack)
-		case st.UUID == nil:
-			s.Push(updateEvent(st), func() {
-				h.mu.Lock()
-				defer h.mu.Unlock()
-				h.addAck(s.framework, ack)
-			})
+		case !ok:
+			return
+		case t.job != "":
+			h.tellNews(v, s, t)
 		default:
-			f := &flight{event: updateEvent(st), ack: ack, waits: backoff.New(2*firstPause, 2*longPause)}
-			f.due = now.Add(f.waits.Next())
-			s.flying[id] = f
-			h.soonest(f.due)
-			s.push(f.event)
+			h.tellTask(v, s, t.task, t.node)
 		}
 	}
-	for key, id := range s.heads {
-		if heads[key] != id {
-			delete(s.flying, id)
-		}
+	s.behind.Store(true)
+}
+
+// tellNews sends the oldest news of a task if that was not sent; the caller holds the lock.
+func (h *hub) tellNews(v *fsm.View, s *session, key topic) {
+	n, ok := v.FrameworkNewsOf(s.framework, key.job, key.index)
+	if !ok {
+		delete(s.flying, s.heads[key])
+		delete(s.heads, key)
+		return
 	}
-	s.heads = heads
+	u := &n.Updates[0]
+	id := string(u.ID)
+	if s.heads[key] == id {
+		return
+	}
+	delete(s.flying, s.heads[key])
+	s.heads[key] = id
+	ack := fsm.Ack{Job: n.Job, Index: n.Index, Update: u.ID}
+	st := statusOf(v, s, &n, u)
+	switch {
+	case st == nil:
+		h.addAck(s.framework, ack)
+	case st.UUID == nil:
+		s.Push(updateEvent(st), func() {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.addAck(s.framework, ack)
+		})
+	default:
+		f := &flight{event: updateEvent(st), ack: ack, waits: backoff.New(2*firstPause, 2*longPause)}
+		s.flying[id] = f
+		h.sendAgain(f, h.Now())
+		s.push(f.event)
+	}
+}
+
+// sendAgain notes when an update is sent again. Many are in one look at all.
+func (h *hub) sendAgain(f *flight, now time.Time) {
+	f.due = now.Add(f.waits.Next()).Truncate(dueStep).Add(dueStep)
+	h.soonest(f.due)
 }
 
 func (h *hub) soonest(at time.Time) {
@@ -95,8 +118,9 @@ func (h *hub) resend() time.Time {
 	for _, s := range h.sessions {
 		for _, f := range s.flying {
 			if !now.Before(f.due) {
-				f.due = now.Add(f.waits.Next())
-				s.push(f.event)
+				if h.sendAgain(f, now); s.Waiting() < maxTold { // who does not read has it in its queue
+					s.push(f.event)
+				}
 			}
 			h.soonest(f.due)
 		}
@@ -169,7 +193,7 @@ func (h *hub) again(acks map[string][]fsm.Ack) {
 			continue
 		}
 		for _, a := range of {
-			delete(s.heads, newsKey{a.Job, a.Index})
+			delete(s.heads, newsOf(a.Job, a.Index))
 		}
 		h.fresh = append(h.fresh, s)
 	}

@@ -15,25 +15,26 @@ import (
 // may still change.
 func (h *hub) reconcile(s *session, tasks []*v1.SchedulerCallReconcileTask) {
 	v := h.Store.View()
-	if len(tasks) > 0 {
-		for _, t := range tasks {
-			node := ""
-			if t.AgentID != nil {
-				node = t.AgentID.Value
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, t := range tasks {
+		node := ""
+		if t.AgentID != nil {
+			node = t.AgentID.Value
+		}
+		if !s.backlog.add(topic{task: t.TaskID.Value, node: node}) {
+			h.drop(s, "Too many tasks are asked about before it was answered of others")
+			return
+		}
+	}
+	if len(tasks) == 0 {
+		for t := range v.FrameworkTasks(s.framework) {
+			if _, news := v.FrameworkNewsOf(s.framework, t.Job, t.Index); news || !t.State.Final() {
+				s.backlog.add(stateOf(t))
 			}
-			h.tellTask(v, s, t.TaskID.Value, node)
-		}
-		return
-	}
-	waiting := map[newsKey]bool{}
-	for n := range v.FrameworkNews(s.framework) {
-		waiting[newsKey{n.Job, n.Index}] = true
-	}
-	for t := range v.FrameworkTasks(s.framework) {
-		if t != nil && (!t.State.Final() || waiting[newsKey{t.Job, t.Index}]) {
-			h.tellLatest(v, s, t)
 		}
 	}
+	h.tell(v, s)
 }
 
 // tellTask tells how one task is.

@@ -21,10 +21,11 @@ type session struct {
 	relayed   bool   // another node passes it on
 
 	// Of the hub, by its lock.
-	begun  bool               // it was told of itself, before which it is told nothing
-	heads  map[newsKey]string // the oldest news of each task, by their ids
-	flying map[string]*flight // those of them that were sent and not acknowledged
-	behind atomic.Bool        // there is news beside, which is told once the queue is empty
+	begun   bool               // it was told of itself, before which it is told nothing
+	heads   map[topic]string   // the oldest news of each task that it was told, by their ids
+	flying  map[string]*flight // those of them that were sent and not acknowledged
+	backlog backlog            // what it is told once the queue is empty
+	behind  atomic.Bool        // that is something
 
 	*outbox.Outbox
 
@@ -33,7 +34,7 @@ type session struct {
 }
 
 func newSession(framework string, format wire.Format, total *atomic.Int64) *session {
-	return &session{framework: framework, id: newUUID(), Outbox: outbox.New(format, held, total), heads: map[newsKey]string{}, flying: map[string]*flight{}}
+	return &session{framework: framework, id: newUUID(), Outbox: outbox.New(format, held, total), heads: map[topic]string{}, flying: map[string]*flight{}}
 }
 
 // caps is what its framework says now that it knows.

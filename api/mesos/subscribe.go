@@ -104,7 +104,7 @@ func (h *hub) subscribe(c *exchange.Call, r *request) (*session, error) {
 
 // pump writes what a session is told until it ends, its reader leaves, or the lead does.
 func (h *hub) pump(c *exchange.Call, s *session, out exchange.Stream) {
-	beat := time.NewTimer(heartbeat)
+	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	for {
 		events, last, ended := s.Take()
@@ -123,11 +123,15 @@ func (h *hub) pump(c *exchange.Call, s *session, out exchange.Stream) {
 			return
 		}
 		if len(events) > 0 {
-			beat.Reset(heartbeat)
+			select {
+			case <-beat.C: // also of a stream that is never silent: some clients count on it
+				s.push(event(v1.SchedulerEventTypeHeartbeat))
+			default:
+			}
 			continue
 		}
 		if s.behind.CompareAndSwap(true, false) {
-			h.ready(s)
+			h.next(s)
 		}
 		select {
 		case <-c.R.Context().Done():
@@ -135,7 +139,6 @@ func (h *hub) pump(c *exchange.Call, s *session, out exchange.Stream) {
 		case <-s.Ready():
 		case <-beat.C:
 			s.push(event(v1.SchedulerEventTypeHeartbeat))
-			beat.Reset(heartbeat)
 		}
 	}
 }
