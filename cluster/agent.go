@@ -18,6 +18,7 @@ import (
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/budget"
 	"github.com/mesita/mesita/api/mesos"
+	"github.com/mesita/mesita/api/mesos/agent"
 	"github.com/mesita/mesita/api/server"
 	"github.com/mesita/mesita/api/server/meter"
 	"github.com/mesita/mesita/cluster/ages"
@@ -57,20 +58,22 @@ type Agent struct {
 	pending *datadir.Pending
 	makes   bool // this start has to make the cluster, or did not note that it was made
 
-	certs   *tlsconf.Holder
-	peers   *peers
-	ages    *ageGuard
-	store   *fsm.Store
-	raft    *consensus.Node
-	gossip  atomic.Pointer[gossip.Gossip] // nil until it is open: peers are let in before
-	host    *isolation.Host
-	exec    *executor.Executor
-	asker   *vouch.Asker  // of other nodes' keepers
-	vouch   *keeper.Vouch // what this node's keeper needs to answer
-	server  *server.Server
-	mesos   *mesos.Server
-	history *history.History
-	audit   *audit.Log
+	certs     *tlsconf.Holder
+	peers     *peers
+	ages      *ageGuard
+	store     *fsm.Store
+	raft      *consensus.Node
+	gossip    atomic.Pointer[gossip.Gossip] // nil until it is open: peers are let in before
+	host      *isolation.Host
+	exec      *executor.Executor
+	asker     *vouch.Asker  // of other nodes' keepers
+	vouch     *keeper.Vouch // what this node's keeper needs to answer
+	server    *server.Server
+	mesos     *mesos.Server
+	hosts     datadir.Executors // where executors of frameworks find this node
+	executors *agent.Desk       // hands them their tasks
+	history   *history.History
+	audit     *audit.Log
 
 	auditWas  string    // what was wrong with it at the start
 	auditTold time.Time // when the cluster was told of it
@@ -259,9 +262,11 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	a.stack.start("history", a.history.Run)
 	a.audit = audit.New(audit.Config{Dir: a.dir.File("audit"), Node: a.self.Name, MaxBytes: a.cfg.AuditBytes, MaxAge: a.cfg.AuditAge, Now: a.cfg.Now, Log: a.log})
 	a.stack.start("audit", a.audit.Run)
-	if err := a.openExecutor(reporter{a}); err != nil {
+	a.openDesk(reporter{a})
+	if err := a.openExecutor(lastWords{reporter{a}, a.executors}); err != nil {
 		return err
 	}
+	a.stack.start("frameworks' tasks", a.executors.Run)
 	a.stack.start("executor", a.exec.Run)
 	a.newServer()
 	a.serve("https", https, auth.TLS)
@@ -278,6 +283,11 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	}
 	if l.mesos != nil {
 		a.serveMesos(conns.Listener(l.mesos, auth.CallerOf))
+	}
+	for _, port := range []net.Listener{l.executors, l.agent} {
+		if port != nil {
+			a.serveExecutors(conns.Listener(port, auth.CallerOf))
+		}
 	}
 	a.stack.start("leader loops", a.lead)
 	a.stack.start("session", a.holdSession)
@@ -361,10 +371,13 @@ type listeners struct {
 	http net.Listener // nil = none
 
 	mesos net.Listener // nil = none
+
+	executors net.Listener // of frameworks; nil on a node that runs nothing
+	agent     net.Listener // likewise, at the port that was asked for; nil = none
 }
 
 func (l *listeners) close() {
-	for _, c := range []interface{ Close() error }{l.tcp, l.udp, l.unix, l.root, l.http, l.mesos} {
+	for _, c := range []interface{ Close() error }{l.tcp, l.udp, l.unix, l.root, l.http, l.mesos, l.executors, l.agent} {
 		if c != nil {
 			_ = c.Close() // it is given up
 		}
@@ -402,6 +415,9 @@ func (a *Agent) openListeners(l *listeners) error {
 		if l.mesos, err = net.Listen("tcp", a.cfg.MesosHTTP); err != nil {
 			return listenError("mesos-http", a.cfg.MesosHTTP, err)
 		}
+	}
+	if err := a.openForExecutors(l); err != nil {
+		return err
 	}
 	a.findAddress(l.tcp.Addr().(*net.TCPAddr))
 	a.cfg.Listen = l.tcp.Addr().String() // a port that was found stays the node's, whatever age it is in

@@ -39,7 +39,7 @@ func (a *Agent) followAssignments(ctx context.Context) error {
 	a.followCluster(member)
 	<-stop
 	if ctx.Err() == nil {
-		a.exec.Assign(nil) // it was removed
+		a.assign(nil, nil) // it was removed
 		<-ctx.Done()
 	}
 	return nil
@@ -78,11 +78,13 @@ func (a *Agent) followCluster(ctx context.Context) {
 // While the cluster thinks it away an attempt that it did not start yet may be
 // given up at any moment; once it has said hello that cannot be any more.
 func (a *Agent) assign(as []api.Assignment, self *api.Node) {
-	if self != nil && awayIn(self.State) {
-		a.exec.AssignAway(as)
+	away := self != nil && awayIn(self.State)
+	a.executors.Assign(as, !away) // first: an executor that starts is told of itself there
+	if away {
+		a.exec.AssignAway(withProcess(as))
 		return
 	}
-	a.exec.Assign(as)
+	a.exec.Assign(withProcess(as))
 }
 
 // bound hands the executor what limits bound what it runs, if that is news.

@@ -33,8 +33,12 @@ type Config struct {
 	// show a client token, unless MesosAnonymous.
 	MesosHTTP      string
 	MesosAnonymous bool
-	Attrs          map[string]string
-	Resources      string // such as "cpus=4,mem=8GiB"; what is not named is found
+	// MesosAgentPort is where executors of frameworks are served on loopback beside the port
+	// that they are told; 0 = nowhere. MesosExecutorAuth has them prove who they are.
+	MesosAgentPort    int
+	MesosExecutorAuth bool
+	Attrs             map[string]string
+	Resources         string // such as "cpus=4,mem=8GiB"; what is not named is found
 	// MemOvercommit is how many times the node's memory the limits of its tasks may
 	// add up to, from 1 to 10; "" = 2.
 	MemOvercommit string
@@ -152,6 +156,9 @@ func (c *Config) validate() error {
 	}
 	if c.MesosAnonymous && c.MesosHTTP == "" {
 		return api.FieldErrorf("mesos-anonymous", "is for the address of --mesos-http, which is not given: give one, or leave it out")
+	}
+	if c.MesosAgentPort < 0 || c.MesosAgentPort > 65535 {
+		return api.FieldErrorf("mesos-agent-port", "%d is not a port: write one from 1 to 65535, such as 5051", c.MesosAgentPort)
 	}
 	for _, s := range c.Seeds {
 		host, port, err := net.SplitHostPort(withPort(s))

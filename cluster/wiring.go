@@ -236,7 +236,7 @@ func (a *Agent) openExecutor(rep executor.Reporter) error {
 		around.TaskMemory = host.TaskMemory
 	}
 	a.exec, err = executor.New(executor.Config{NodeID: a.self.NodeID, Name: a.self.Name, Age: a.line.ID(), DataDir: a.dir.File("executor"), Hidden: []string{a.dir.Path}, Log: a.log,
-		CPUs: res.CPUs, Mem: res.Mem, Kernel: host, Cores: host, Outside: outside.New(around), Fetch: a.fetchBlob, Needed: a.needed, Now: a.cfg.Now, DiskReserve: int64(reserve),
+		CPUs: res.CPUs, Mem: res.Mem, Kernel: host, Cores: host, Outside: outside.New(around), Fetch: a.fetchBlob, Needed: a.needed, Now: a.cfg.Now, Env: a.executorEnv, Ask: a.executors.Ask, DiskReserve: int64(reserve),
 		BlobCache: a.cfg.ProgramCache, LogKeep: a.cfg.LogKeep, LogTotal: a.cfg.LogTotal, DirKeep: a.cfg.FolderKeep}, rt, rep)
 	return errors.Join(err)
 }
@@ -288,7 +288,8 @@ func (a *Agent) newServer() {
 	})
 	a.server = server.New(server.Config{Store: a.store, Cluster: members{a}, Local: local{a}, Planner: foresee.Planner{Planner: a.planner()}, Moves: foresee.Planner{Planner: a.planner()}, Queue: foresee.NewQueues(a.planner()), Shares: foresee.Shares{Planner: allocator.Planner{Now: a.cfg.Now}, Jobs: a.planner(), Tallies: a.tallies}, History: a.history, Audit: a.audit,
 		Auth: authn, Now: a.cfg.Now, Forgets: a.forgets, Log: a.log, Version: a.cfg.Version, NodeName: a.self.Name, MaxStreams: a.cfg.MaxStreams, Floods: &a.floods, Meter: a.meter, Machine: local{a}})
-	a.mesos = mesos.New(mesos.Config{Store: a.store, Cluster: members{a}, Auth: authn, Now: a.cfg.Now, Forgets: a.forgets, Log: a.log, NodeName: a.self.Name, Floods: &a.floods, Audit: a.audit})
+	a.mesos = mesos.New(mesos.Config{Store: a.store, Cluster: members{a}, Auth: authn, Now: a.cfg.Now, Forgets: a.forgets, Log: a.log, NodeName: a.self.Name, Floods: &a.floods, Audit: a.audit,
+		Send: a.tellExecutor, Receive: a.hearFramework})
 }
 
 // serve runs an HTTP server on a listener, and gives open requests a moment at
@@ -316,6 +317,10 @@ func (a *Agent) serveBy(name string, l net.Listener, cred auth.Credentials, h ht
 		plain := srv.ConnContext
 		srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return a.certs.ConnContext(plain(ctx, c), c) }
 	}
+	a.serveHTTP(name, srv, l)
+}
+
+func (a *Agent) serveHTTP(name string, srv *http.Server, l net.Listener) {
 	a.stack.start(name, func(ctx context.Context) error {
 		stop := context.AfterFunc(ctx, func() {
 			sctx, cancel := context.WithTimeout(context.Background(), time.Second)

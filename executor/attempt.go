@@ -284,6 +284,9 @@ func (e *Executor) running(a *attempt, pid int, started time.Time, up time.Durat
 	e.journal.PutSoon(a.task.ID, nil, a.rec, nil)
 	e.limit(a)
 	e.reports.add(e.status(a, api.TaskRunning, started))
+	if f := a.task.Framework; f != nil && f.IsExecutor {
+		e.raiseMemory(a) // its tasks may have come while it started
+	}
 	e.setFreezer(a)
 	e.giveNotice(a)
 }

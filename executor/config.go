@@ -25,6 +25,7 @@ import (
 	"github.com/mesita/mesita/executor/cores"
 	"github.com/mesita/mesita/executor/keeper"
 	"github.com/mesita/mesita/executor/outside"
+	"github.com/mesita/mesita/executor/prepare"
 	"github.com/mesita/mesita/executor/weights"
 	"github.com/mesita/mesita/isolation"
 )
@@ -54,6 +55,11 @@ type Config struct {
 	Fetch func(ctx context.Context, digest string, w io.Writer) error
 	// Needed reports whether a job of the cluster may yet run a program; nil if nobody knows.
 	Needed func(digest string) bool
+
+	Env prepare.Environment // what tasks find in their environment that this node alone knows; nil: nothing
+	// Ask asks a task's process to end in a way of its own, and reports whether it could: then
+	// it is sent no signal, and has its time as after one. nil: nobody can.
+	Ask func(t *api.Task) bool
 
 	Now      func() time.Time                                 // default time.Now
 	Uptime   func() time.Duration                             // default clock.Uptime
@@ -126,6 +132,7 @@ type Reporter interface {
 type Kernel interface {
 	weights.Kernel
 	Throttling(group string) (isolation.Throttling, error)
+	RaiseMemory(slice string, memory int64) error // that a task may have
 }
 
 // Runtime runs attempts: keeper.Client, or a fake. See there for what each

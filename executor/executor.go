@@ -129,7 +129,7 @@ func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
 	}
 	e := &Executor{
 		cfg: cfg, log: cfg.Log, rt: rt, journal: j, blobs: cache, past: past,
-		prepare: &prepare.Preparer{Node: cfg.Name, CPUs: cfg.CPUs, Mem: cfg.Mem, Hidden: cfg.Hidden, Folders: dirs, Temps: temps, Program: cache.Named, Open: cache.OpenBlob},
+		prepare: &prepare.Preparer{Node: cfg.Name, CPUs: cfg.CPUs, Mem: cfg.Mem, Hidden: cfg.Hidden, Folders: dirs, Temps: temps, Program: cache.Named, Open: cache.OpenBlob, Env: cfg.Env},
 		reboot:  boot != "" && boot != cfg.BootID,
 		synced:  make(chan struct{}), wake: make(chan struct{}, 1),
 		disk: &disk{cfg: &cfg},

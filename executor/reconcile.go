@@ -335,10 +335,14 @@ func (e *Executor) update(a *attempt, as api.Assignment) {
 	if a.task == as.Task && a.spec == as.Spec {
 		return
 	}
-	was, limit := a.task.Desired, a.spec.CPULimit
+	was, limit, holds := a.task.Desired, a.spec.CPULimit, a.task.Resources
 	a.task, a.spec, a.restarts, a.job = as.Task, as.Spec, as.Restarts, as.Submission
 	if a.state.ended() || a.why != nil {
 		return
+	}
+	if !a.task.Resources.Equal(holds) {
+		e.weigh(a)
+		e.raiseMemory(a)
 	}
 	moved := a.spec.CPULimit != limit
 	if moved {

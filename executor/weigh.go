@@ -2,6 +2,8 @@ package executor
 
 import (
 	"context"
+	"errors"
+	"os"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -40,6 +42,21 @@ func (e *Executor) weigh(a *attempt) {
 	if e.weights.Set(a.slice, share, limit) {
 		e.weighSoon()
 	}
+}
+
+// raiseMemory lets an attempt that runs have the memory that it holds by now: that of an
+// executor of a framework is its tasks', too. What it was given it keeps, as it may be in use.
+func (e *Executor) raiseMemory(a *attempt) {
+	most, slice := int64(a.task.Resources.MemLimit()), a.slice
+	if e.cfg.Kernel == nil || !a.state.hasProcess() || most == 0 || slice == "" {
+		return
+	}
+	id := a.id
+	e.loop.ops.add(func(context.Context) {
+		if err := e.cfg.Kernel.RaiseMemory(slice, most); err != nil && !errors.Is(err, os.ErrNotExist) {
+			e.log.Warn("a task was not given the memory that it holds by now", "attempt", id, "memory", api.Bytes(most), "error", err)
+		}
+	})
 }
 
 // placed says in which slice the keeper has the attempt: an earlier version may

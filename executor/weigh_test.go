@@ -25,6 +25,8 @@ type scales struct {
 	all map[string]uint64
 
 	most map[string]int64 // thousandths of a CPU
+
+	raised map[string]int64 // bytes that a slice may have
 }
 
 func (s *scales) Weigh(group string, weight uint64) error {
@@ -44,6 +46,16 @@ func (s *scales) LimitCPU(group string, milli int64) error {
 		s.most = map[string]int64{}
 	}
 	s.most[group] = milli
+	return nil
+}
+
+func (s *scales) RaiseMemory(slice string, memory int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.raised == nil {
+		s.raised = map[string]int64{}
+	}
+	s.raised[slice] = memory
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/mesita/mesita/isolation/process"
 )
@@ -81,4 +82,34 @@ func OOMScore(guaranteed, whole int64) int {
 	}
 	used := min(guaranteed, whole) * process.MaxOOMScore / whole // rounded in favour of those that borrow nothing
 	return int(max(process.MaxOOMScore-used, 1))
+}
+
+// RaiseMemory lets a slice that exists have so many bytes of memory, if it may have less. It
+// is never taken less: what is in use by then would be killed for it.
+func (h *Host) RaiseMemory(slice string, memory int64) error {
+	if err := checkName(slice); err != nil {
+		return err
+	}
+	for _, s := range h.limiter.settings(slice, Limits{Memory: memory}) {
+		if !strings.HasPrefix(s.file, "memory.") || s.file == "memory.high" || s.file == "memory.oom.group" || s.file == "memory.swap.max" {
+			continue
+		}
+		if err := s.raise(memory); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// raise writes the bytes unless there are as many or more.
+func (s setting) raise(memory int64) error {
+	now, err := readFile(s.dir, s.file)
+	if err != nil {
+		return err
+	}
+	text := string(bytes.TrimSpace(now))
+	if n, err := strconv.ParseInt(text, 10, 64); text == "max" || err == nil && n >= wholePages(memory) {
+		return nil
+	}
+	return writeFile(s.dir, s.file, s.value)
 }

@@ -132,6 +132,26 @@ func TestProtectAndLimitMemory(t *testing.T) {
 	}
 }
 
+// A slice is let have more memory, and never less.
+func TestRaiseMemory(t *testing.T) {
+	h := newHost(t)
+	s := create(t, h, "part/job/1", Limits{Memory: 8 << 20, PIDs: 7})
+	for _, step := range []struct{ raise, want int64 }{{16 << 20, 16 << 20}, {8 << 20, 16 << 20}, {32<<20 + 5, 32 << 20}} {
+		if err := h.RaiseMemory(s.name, step.raise); err != nil {
+			t.Fatal(err)
+		}
+		if err := readBack(h.limiter.settings(s.name, Limits{Memory: step.want, PIDs: 7})); err != nil {
+			t.Errorf("raised to %d: %v", step.raise, err)
+		}
+	}
+	if err := h.RaiseMemory("part/job/2", 1<<20); h.limiter.enforces("memory") && !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a slice that is not there: %v", err)
+	}
+	if err := h.RaiseMemory("../x", 5); err == nil || errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a group beside the top slice: %v", err)
+	}
+}
+
 // When all that there is for tasks is used, all of the slice dies that uses more
 // than it was guaranteed, and nothing of the one that does not, though that one's
 // process is the largest.

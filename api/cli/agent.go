@@ -21,6 +21,8 @@ func agentFlags() []cli.Flag {
 		&cli.StringFlag{Name: "http", Usage: "plain HTTP on loopback, `127.0.0.1:PORT`; a token is needed"},
 		mesosHTTPFlag(),
 		mesosAnonymousFlag(),
+		mesosAgentPortFlag(),
+		mesosExecutorAuthFlag(),
 		&cli.StringSliceFlag{Name: "attr", Usage: "attribute `K=V` for constraints; may be repeated"},
 		&cli.StringFlag{Name: "resources", Usage: "what the node offers, `'cpus=4,mem=8GiB,…'` (default: what the machine has)"},
 		memOvercommitFlag(),
@@ -50,6 +52,14 @@ func mesosHTTPFlag() cli.Flag {
 
 func mesosAnonymousFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "mesos-anonymous", Usage: "anybody who reaches --mesos-http may run programs on the cluster; on a voter"}
+}
+
+func mesosAgentPortFlag() cli.Flag {
+	return &cli.IntFlag{Name: "mesos-agent-port", Usage: "the executor API of Mesos on loopback at this `PORT`, too, such as 5051"}
+}
+
+func mesosExecutorAuthFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "mesos-executor-auth", Usage: "executors of frameworks must show the token that they are given"}
 }
 
 func memOvercommitFlag() cli.Flag {

@@ -72,6 +72,7 @@ func limitFlags() (flags []cli.Flag) {
 func (a *app) agentConfig(c *cli.Context) (cluster.Config, error) {
 	cfg := cluster.Config{
 		Name: c.String("name"), DataDir: c.String("data"), Listen: c.String("listen"), Advertise: c.String("advertise"), HTTP: c.String("http"), MesosHTTP: c.String("mesos-http"), MesosAnonymous: c.Bool("mesos-anonymous"),
+		MesosAgentPort: c.Int("mesos-agent-port"), MesosExecutorAuth: c.Bool("mesos-executor-auth"),
 		Socket: c.String("socket"), Resources: c.String("resources"), MemOvercommit: c.String("mem-overcommit"), DiskReserve: c.String("disk-reserve"), AllowRoot: c.Bool("allow-root"), VoterOnly: c.Bool("voter-only"), Slice: c.String("slice"),
 		CgroupRoot: c.String("cgroup-root"), RaftMultiplier: c.Float64("raft-multiplier"), Version: Version, Attrs: map[string]string{}, Limits: map[string]string{},
 	}

@@ -153,6 +153,8 @@ func (a *app) devCommand() *cli.Command {
 			&cli.StringFlag{Name: "http", Usage: "plain HTTP on loopback, without credentials for root and you, `127.0.0.1:PORT`"},
 			mesosHTTPFlag(),
 			mesosAnonymousFlag(),
+			mesosAgentPortFlag(),
+			mesosExecutorAuthFlag(),
 			&cli.StringFlag{Name: "name", Value: "dev", Usage: "`NAME` of the node"},
 			&cli.StringFlag{Name: "resources", Usage: "what the node offers (default: what the machine has)"},
 			memOvercommitFlag(),

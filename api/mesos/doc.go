@@ -47,8 +47,10 @@ type Config struct {
 	Forgets  func() bool // whether Now is to be trusted with the end of a framework
 	Log      *slog.Logger
 	NodeName string
-	Floods   *budget.Floods   // may be nil
-	Audit    exchange.Auditor // may be nil
+	Send     func(ctx context.Context, m *Message) error // to the node where the executor runs
+	Receive  func(m *Message) error                      // hands it to the executor, which runs here
+	Floods   *budget.Floods                              // may be nil
+	Audit    exchange.Auditor                            // may be nil
 	Took     func(r *exchange.Route, status int, took time.Duration)
 }
 

@@ -17,6 +17,7 @@ func (s *Server) routes() (table []*exchange.Route) {
 		table = append(table, &exchange.Route{Method: http.MethodPost, Any: true, Path: path, Action: auth.Deploy, Scope: auth.OfAny, Basic: true, Routine: true, Stream: true, Lasts: subscribes,
 			Body: exchange.RawBody, Most: call.MaxBody, Fails: fails, Handle: s.scheduler, Answer: exchange.Text(""), Summary: "the scheduler API of Mesos v1"})
 	}
+	table = append(table, s.messageRoutes()...)
 	for _, path := range []string{"/redirect", "/master/redirect"} {
 		table = append(table, &exchange.Route{Method: http.MethodGet, Any: true, Path: path, Action: auth.Nothing, Scope: auth.OfAny, Local: true, Routine: true,
 			Fails: fails, Handle: s.redirect, Answer: exchange.Text(""), Summary: "where the leader is"})

@@ -99,7 +99,9 @@ func (h *hub) act(c *exchange.Call, s *session, r *request) (any, error) {
 		h.reconcile(s, m.Reconcile.Tasks)
 	case v1.SchedulerCallTypeUpdateFramework:
 		return h.update(ctx, c, s, m.UpdateFramework)
-	case v1.SchedulerCallTypeShutdown, v1.SchedulerCallTypeMessage, v1.SchedulerCallTypeRequest, v1.SchedulerCallTypeAcceptInverseOffers,
+	case v1.SchedulerCallTypeMessage:
+		h.message(ctx, s, m.Message)
+	case v1.SchedulerCallTypeShutdown, v1.SchedulerCallTypeRequest, v1.SchedulerCallTypeAcceptInverseOffers,
 		v1.SchedulerCallTypeDeclineInverseOffers, v1.SchedulerCallTypeAcknowledgeOperationStatus, v1.SchedulerCallTypeReconcileOperations:
 		// There is no executor but the built-in one, and no maintenance or operation to hear of.
 	default:

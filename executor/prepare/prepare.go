@@ -32,10 +32,15 @@ type Preparer struct {
 	Temps   *Temps
 	Program func(digest, command string) string               // path of an uploaded program, by the name that the command begins with; of all of them for none
 	Open    func(digest string) (io.ReadCloser, int64, error) // the content of an upload, and its bytes
+	Env     Environment                                       // beside the task's own; nil: none
 	Room    func(bytes int64) error                           // refuses to put so many bytes on the disk; nil: it is not asked
 
 	putting sync.Mutex // files, of one task at a time: each looks what the one before it has left
 }
+
+// Environment is what is in a task's environment that only its node knows, below what its
+// spec has there. dir is its working folder.
+type Environment func(t *api.Task, s *api.TaskSpec, dir string) map[string]string
 
 // Error is why a task cannot start here, in words for its user. Any other error
 // is the machine's.
@@ -77,7 +82,7 @@ func (p *Preparer) Task(id string, t *api.Task, s *api.TaskSpec, submission uint
 		return none, err
 	}
 	dir := p.dir(id, s)
-	env := environ(p.Node, p.noticePath(id, s), t, s, who)
+	env := p.environ(p.noticePath(id, s), dir, t, s, who)
 	args := expand(s.Command, t)
 	path := ""
 	if own := s.OwnCommand(); own != "" {
@@ -134,7 +139,7 @@ func (p *Preparer) Beside(id string, t *api.Task, s *api.TaskSpec, c Command) (i
 		return none, err
 	}
 	dir := cmp.Or(c.Dir, p.dir(id, s))
-	env := environ(p.Node, p.noticePath(id, s), t, s, who)
+	env := p.environ(p.noticePath(id, s), dir, t, s, who)
 	if c.TTY && variable(env, "TERM") == "" {
 		env = append(env, "TERM=xterm-256color")
 	}

@@ -166,3 +166,19 @@ func TestUlimitsAreKnown(t *testing.T) {
 		}
 	}
 }
+
+// What a node adds to the environment is below what the task's spec says, and tells where
+// the task works.
+func TestNodesPartOfTheEnvironment(t *testing.T) {
+	p := &Preparer{Node: "oak", Env: func(*api.Task, *api.TaskSpec, string) map[string]string {
+		return map[string]string{"A": "node", "B": "node"}
+	}}
+	env := p.environ("", "/d", testTask, &api.TaskSpec{Env: map[string]string{"A": "spec"}}, account{})
+	if variable(env, "A") != "spec" || variable(env, "B") != "node" || slices.Contains(env, "A=node") {
+		t.Errorf("%v", env)
+	}
+	p.Env = func(_ *api.Task, _ *api.TaskSpec, dir string) map[string]string { return map[string]string{"DIR": dir} }
+	if env := p.environ("", "/d", testTask, &api.TaskSpec{}, account{}); variable(env, "DIR") != "/d" {
+		t.Errorf("%v", env)
+	}
+}

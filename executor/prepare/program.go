@@ -16,11 +16,18 @@ import (
 
 // environ is the environment of a task, without double names: what the user
 // gave wins over the defaults, but not over the facts.
-func environ(node, notice string, t *api.Task, s *api.TaskSpec, who account) []string {
+func (p *Preparer) environ(notice, dir string, t *api.Task, s *api.TaskSpec, who account) []string {
 	out := make([]string, 0, 16+len(s.Env)+len(t.Ports))
 	for k, v := range map[string]string{"PATH": defaultPath, "HOME": who.home, "USER": who.name, "LOGNAME": who.name} {
 		if _, given := s.Env[k]; !given {
 			out = append(out, k+"="+v)
+		}
+	}
+	if p.Env != nil {
+		for k, v := range p.Env(t, s, dir) {
+			if _, given := s.Env[k]; !given {
+				out = append(out, k+"="+v)
+			}
 		}
 	}
 	for k, v := range s.Env {
@@ -29,7 +36,7 @@ func environ(node, notice string, t *api.Task, s *api.TaskSpec, who account) []s
 		}
 	}
 	out = append(out, "MESITA_TASK_ID="+t.ID, "MESITA_JOB="+t.Job, "MESITA_INDEX="+strconv.Itoa(t.Index),
-		"MESITA_ATTEMPT="+strconv.Itoa(t.Attempt), "MESITA_NODE="+node, "MESITA_PARTITION="+t.Partition, "MESITA_CPUS="+t.Resources.CPUs.String())
+		"MESITA_ATTEMPT="+strconv.Itoa(t.Attempt), "MESITA_NODE="+p.Node, "MESITA_PARTITION="+t.Partition, "MESITA_CPUS="+t.Resources.CPUs.String())
 	if notice != "" {
 		out = append(out, "MESITA_NOTICE="+notice)
 	}

@@ -59,7 +59,7 @@ func TestWhatIsScarceHereIsNoFaultOfTheTask(t *testing.T) {
 func TestTheEnvironmentHasAnOrder(t *testing.T) {
 	s := &api.TaskSpec{Env: map[string]string{"B": "1", "A": "2", "Z": "3", "MESITA_X": "4"}}
 	for range 20 {
-		if env := environ("oak", "/x", testTask, s, account{name: "ann"}); !slices.IsSorted(env) {
+		if env := (&Preparer{Node: "oak"}).environ("/x", "/d", testTask, s, account{name: "ann"}); !slices.IsSorted(env) {
 			t.Fatal(env)
 		}
 	}

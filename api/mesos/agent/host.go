@@ -1,0 +1,303 @@
+package agent
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/mesita/mesita/api"
+	v1 "github.com/mesita/mesita/api/mesos/v1"
+	"github.com/mesita/mesita/api/mesos/wire"
+)
+
+// host is an executor that is to run here, with its tasks.
+type host struct {
+	row   *api.Task
+	spec  *api.TaskSpec
+	info  about
+	wrong error // why info cannot be read
+
+	seen       time.Time // when its process was first known to run, by this daemon
+	subscribed bool      // it has been, since this daemon began
+	handed     bool      // it was handed a task
+	idle       time.Time // since when it has had none
+	ended      bool      // its end was asked for here
+	ending     bool      // it was told to end
+	out        *stream   // nil while it is not subscribed
+	tasks      map[string]*task
+	noted      map[string]bool // the ids of tasks that may have been handed out; nil: not read yet
+}
+
+// about is what the cluster has of an executor.
+type about struct {
+	Executor  *v1.ExecutorInfo  `wire:"1,executor_info,required"`
+	Framework *v1.FrameworkInfo `wire:"2,framework_info,required"`
+}
+
+// task is one that an executor runs, or is to.
+type task struct {
+	row     *api.Task
+	grace   time.Duration
+	handed  bool      // its LAUNCH is on its way, or the executor said that it has it
+	spoke   bool      // its executor has said something of it
+	killed  time.Time // when its KILL was sent; zero: it was not
+	over    bool      // it ended: there is nothing to be done with it any more
+	gone    bool      // the cluster has it here no more
+	waiting []update  // what its executor said and the cluster has not taken, oldest first
+	last    string    // id of the last that it took
+}
+
+func newHost(as *api.Assignment) *host {
+	h := &host{row: as.Task, spec: as.Spec, tasks: map[string]*task{}}
+	h.wrong = wire.Unmarshal(wire.Protobuf, as.Task.Framework.Info, &h.info)
+	if h.wrong != nil {
+		h.info = about{&v1.ExecutorInfo{ExecutorID: &v1.ExecutorID{Value: as.Task.Framework.Executor}}, &v1.FrameworkInfo{}}
+	}
+	return h
+}
+
+func (h *host) is(framework, executor string) bool {
+	f := h.row.Framework
+	return f.Framework == framework && f.Executor == executor
+}
+
+// container is how Mesos calls where an executor's process runs.
+func container(t *api.Task) string { return t.ID + "-" + strconv.Itoa(t.Attempt) }
+
+// task is the one that the framework knows by an id.
+func (h *host) task(id string) *task {
+	var found *task
+	for _, t := range h.tasks {
+		if t.row.Framework.ID == id && (found == nil || found.over || found.gone) {
+			found = t
+		}
+	}
+	return found
+}
+
+// leave ends the subscription, if there is one.
+func (h *host) leave() {
+	if h.out != nil {
+		h.out.Close(nil)
+		h.out = nil
+	}
+}
+
+// Assign takes the full set of what this node is to run. What has a process is started and
+// stopped by others; this is who is told of which task. Without fresh nothing that was not
+// handed out yet is: the cluster may be about to have it run elsewhere.
+func (d *Desk) Assign(as []api.Assignment, fresh bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	defer poke(d.wake)
+	now := d.cfg.Now()
+	d.fresh = fresh
+	found := map[*host]bool{}
+	for i := range as {
+		if t := as[i].Task; t.Framework != nil && t.Framework.IsExecutor && !t.State.Final() {
+			found[d.take(&as[i], now)] = true
+		}
+	}
+	for id, h := range d.hosts {
+		if !found[h] {
+			h.leave()
+			d.notes.forget(h)
+			delete(d.hosts, id)
+		}
+	}
+	listed := map[*task]bool{}
+	for i := range as {
+		t := as[i].Task
+		if !t.Hosted() || t.State.Final() {
+			continue
+		}
+		if h := d.find(t.Framework.Framework, t.Framework.Executor); h != nil {
+			listed[h.takeTask(&as[i])] = true
+		}
+	}
+	for _, h := range d.hosts {
+		for id, t := range h.tasks {
+			if t.gone = !listed[t]; t.gone && len(t.waiting) == 0 {
+				delete(h.tasks, id) // else its executor waits to hear that what it said was taken
+			}
+		}
+		d.serve(h, fresh, now)
+	}
+	if !d.ready {
+		d.ready = true
+		d.notes.tidy(d.hosts)
+	}
+}
+
+// take takes in how an executor is to be.
+func (d *Desk) take(as *api.Assignment, now time.Time) *host {
+	h := d.hosts[as.Task.ID]
+	if h == nil || h.row.Attempt != as.Task.Attempt {
+		h = newHost(as)
+		h.idle = now
+		d.hosts[as.Task.ID] = h
+		if h.wrong != nil {
+			d.cfg.Log.Error("what a framework said of its executor cannot be read", "task", as.Task.ID, "error", h.wrong)
+		}
+	}
+	h.row, h.spec = as.Task, as.Spec
+	if h.seen.IsZero() && h.row.State == api.TaskRunning {
+		h.seen = now
+	}
+	return h
+}
+
+func (h *host) takeTask(as *api.Assignment) *task {
+	t := h.tasks[as.Task.ID]
+	if t == nil || t.row.Attempt != as.Task.Attempt {
+		t = &task{}
+		h.tasks[as.Task.ID] = t
+	}
+	t.row, t.grace = as.Task, time.Duration(as.Spec.StopGrace)
+	t.spoke = t.spoke || t.row.State != api.TaskStaging
+	return t
+}
+
+// find is the executor of a framework, nil if none is to run here.
+func (d *Desk) find(framework, executor string) *host {
+	for _, h := range d.hosts {
+		if h.is(framework, executor) {
+			return h
+		}
+	}
+	return nil
+}
+
+// stops reports whether the cluster wants a task to end here.
+func stops(t *api.Task) bool { return t.Desired == api.DesiredStop || t.Desired == api.DesiredMove }
+
+// serve tells an executor what there is to tell it; the caller holds the lock.
+func (d *Desk) serve(h *host, fresh bool, now time.Time) {
+	h.read(&d.notes)
+	for _, t := range h.tasks {
+		switch known := t.handed || t.spoke || h.noted[t.row.ID]; {
+		case t.over || t.gone:
+		case stops(t.row) && !known:
+			d.never(h, t)
+		case stops(t.row) && h.out != nil && t.killed.IsZero():
+			t.killed = now
+			h.out.kill(t)
+		case stops(t.row), known, h.out == nil, !fresh, h.ended, h.ending, stops(h.row):
+		default:
+			d.hand(h, t)
+		}
+	}
+	if len(h.tasks) > 0 {
+		h.idle = now
+	}
+}
+
+// hand gives a task to its executor. That it may have it is noted first: whoever reads the
+// note after the daemon was killed cannot know, and hands it out no second time.
+func (d *Desk) hand(h *host, t *task) {
+	info := &v1.TaskInfo{}
+	if err := wire.Unmarshal(wire.Protobuf, t.row.Framework.Info, info); err != nil {
+		d.end(h, t, api.TaskError, api.ReasonInternal, "what the framework said of the task cannot be read: "+err.Error())
+		return
+	}
+	if err := d.notes.add(h, t.row.ID); err != nil {
+		d.end(h, t, api.TaskFailed, api.ReasonDiskFull, "that the task is handed to its executor cannot be noted: "+err.Error())
+		return
+	}
+	t.handed, h.handed = true, true
+	e := event(v1.ExecutorEventTypeLaunch)
+	e.Launch = &v1.ExecutorEventLaunch{Task: info}
+	h.out.Push(e, nil)
+}
+
+// never ends a task that its executor was never told of.
+func (d *Desk) never(h *host, t *task) {
+	d.end(h, t, api.TaskKilled, api.ReasonNeverDelivered, "it was stopped before its executor was told of it")
+}
+
+// end says of a task, in the node's own name, that it has ended.
+func (d *Desk) end(_ *host, t *task, state api.TaskState, reason api.Reason, message string) {
+	t.over = true
+	t.waiting = append(t.waiting, update{status: api.TaskStatus{Task: t.row.ID, Attempt: t.row.Attempt, NodeID: d.cfg.NodeID, State: state, Reason: reason, Message: message, Time: d.cfg.Now()}})
+	poke(d.reports)
+}
+
+// overdue ends what has had its time, and says when to look again.
+func (d *Desk) overdue() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := d.cfg.Now()
+	next := time.Hour
+	due := func(at time.Time) bool {
+		if left := at.Sub(now); left > 0 {
+			next = min(next, left)
+			return false
+		}
+		return true
+	}
+	for _, h := range d.hosts {
+		if h.ended || h.ending || h.seen.IsZero() {
+			continue
+		}
+		switch {
+		case !h.subscribed && due(h.seen.Add(registerWithin)):
+			d.endHost(h, api.TaskFailed, api.ReasonExecutorSilent, "it did not subscribe within "+api.Duration(registerWithin).String()+" of its start: the executor API is at "+d.cfg.Endpoint)
+		case h.out != nil && !h.handed && len(h.tasks) == 0 && due(h.idle.Add(idleFor)):
+			d.endHost(h, api.TaskKilled, api.ReasonStopped, "it has had no task for "+api.Duration(idleFor).String())
+		default:
+			if t := h.stuck(due); t != nil {
+				d.endHost(h, api.TaskKilled, t.row.Reason, "task "+t.row.Framework.ID+" did not end within its time to stop")
+			}
+		}
+	}
+	return next
+}
+
+// stuck is a task that has had its time to stop, and is not its framework's to wait for.
+func (h *host) stuck(due func(time.Time) bool) *task {
+	for _, t := range h.tasks {
+		if !t.killed.IsZero() && !t.over && !t.gone && t.row.Reason != api.ReasonStopped && due(t.killed.Add(t.grace+killMore)) {
+			return t
+		}
+	}
+	return nil
+}
+
+// endHost ends an executor, which is asked first if it can be.
+func (d *Desk) endHost(h *host, state api.TaskState, reason api.Reason, message string) {
+	h.ended = true
+	d.cfg.Log.Info("an executor is ended", "task", h.row.ID, "why", message)
+	d.cfg.Processes.End(h.row.ID, h.row.Attempt, state, reason, message)
+}
+
+// Ask tells an executor that is to end so, in its own way. Not if it cannot be told, and
+// has to be sent its stop signal.
+func (d *Desk) Ask(t *api.Task) bool {
+	if t.Framework == nil || !t.Framework.IsExecutor {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h := d.hosts[t.ID]
+	if h == nil || h.row.Attempt != t.Attempt || h.out == nil {
+		return false
+	}
+	if !h.ending {
+		h.ending = true
+		h.out.shutdown()
+	}
+	return true
+}
+
+// Send takes what a framework sends its executor to it, if that is subscribed.
+func (d *Desk) Send(framework, executor string, data []byte) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h := d.find(framework, executor)
+	if h == nil || h.out == nil {
+		return api.NotFound("executor", executor)
+	}
+	e := event(v1.ExecutorEventTypeMessage)
+	e.Message = &v1.ExecutorEventMessage{Data: data}
+	h.out.Push(e, nil)
+	return nil
+}
