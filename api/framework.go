@@ -61,15 +61,16 @@ type OfferStatus struct {
 
 // The bounds of frameworks.
 const (
-	MaxFrameworks       = 10_000   // that have not ended
-	MaxEndedFrameworks  = 50       // that are remembered
-	MaxFrameworkInfo    = 64 << 10 // bytes of Framework.Info
-	MaxFrameworkTaskID  = 255      // bytes of an id that a framework chose, also of its own
-	MaxFrameworkEnded   = 1000     // tasks of one job of a framework that have ended, and are remembered
-	MaxFrameworkUnknown = 10_000   // tasks of one job that have ended, until the framework acknowledges some
-	MaxFrameworkUpdates = 16       // changes of a task that wait to be acknowledged
-	MaxExecutorUpdate   = 64 << 10 // bytes of ExecutorUpdate.Status
-	MaxExecutorTasks    = 1000     // that one executor has at a time, also such as it was not handed yet
+	MaxFrameworks       = 10_000    // that have not ended
+	MaxEndedFrameworks  = 50        // that are remembered
+	MaxFrameworkInfo    = 64 << 10  // bytes of Framework.Info
+	MaxFrameworkTaskID  = 255       // bytes of an id that a framework chose, also of its own
+	MaxFrameworkEnded   = 1000      // tasks of one job of a framework that have ended, and are remembered
+	MaxFrameworkUnknown = 10_000    // tasks of one job that have ended, until the framework acknowledges some
+	MaxFrameworkUpdates = 16        // changes of a task that wait to be acknowledged
+	MaxExecutorUpdate   = 64 << 10  // bytes of ExecutorUpdate.Status
+	MaxTaskUpdates      = 128 << 10 // bytes of the updates of a task that wait to be acknowledged, beyond the newest
+	MaxExecutorTasks    = 1000      // that one executor has at a time, also such as it was not handed yet
 )
 
 // In reports whether the framework takes offers in a partition.
@@ -87,6 +88,9 @@ type FrameworkTask struct {
 	// that the task is.
 	Executor   string `json:"executor,omitempty"`
 	IsExecutor bool   `json:"isExecutor,omitempty"`
+	// Digest is, of an executor, of what its framework says of it: all that it runs has to
+	// say the same.
+	Digest []byte `json:"digest,omitempty"`
 	// Group is what tasks have in common that are started together, and end together if
 	// one of them does not finish; GroupExecutor is the executor that the framework knows
 	// them to be of, and which does not exist here.

@@ -81,6 +81,11 @@ func (x *tx) replaceLost(n *api.Node) {
 		state = api.TaskGoneByOperator
 	}
 	for _, t := range x.nodeTaskList(n.ID) {
+		if t.Framework != nil { // it may have ended with its executor, or its group
+			if t = x.taskAt(t.Job, t.Index); t.State.Final() {
+				continue
+			}
+		}
 		switch {
 		case n.State == api.NodeGone || !x.onlyOnce(t):
 			x.lose(t, state, "node "+t.Node+" was lost")

@@ -36,21 +36,36 @@ var newsNoun = noun[newsRow]{
 // noteNews adds what becomes of a framework's task to what the framework is told. Of more
 // than it acknowledges in time the last replaces the one before.
 func (x *tx) noteNews(old, t *api.Task) {
-	if old == nil && t.State == api.TaskStaging || old != nil && old.State == t.State && sameHealth(old.Healthy, t.Healthy) {
+	switch {
+	case t.Framework.IsExecutor: // whose end is told otherwise
+		return
+	case old == nil && t.State == api.TaskStaging, old != nil && old.State == t.State && sameHealth(old.Healthy, t.Healthy):
+		return
+	case old != nil && !bytes.Equal(old.Framework.Last, t.Framework.Last): // told as its executor said it
 		return
 	}
+	x.addNews(t, api.FrameworkUpdate{State: t.State, Reason: t.Reason, Message: t.Message, Healthy: t.Healthy, Time: x.At,
+		Back: old != nil && old.State == api.TaskUnreachable && !t.State.Final()})
+}
+
+// addNews adds one update, by an id of its own if it has none.
+func (x *tx) addNews(t *api.Task, u api.FrameworkUpdate) {
 	if f := x.frameworkAt(t.Framework.Framework); f == nil || !f.Ended.IsZero() {
 		return
 	}
 	row := newsRow{Framework: t.Framework.Framework, Job: t.Job, Index: t.Index, Task: t.Framework.ID, NodeID: t.NodeID}
 	was := x.news.get(&row)
-	u := api.FrameworkUpdate{State: t.State, Reason: t.Reason, Message: t.Message, Healthy: t.Healthy, Time: x.At,
-		Back: old != nil && old.State == api.TaskUnreachable && !t.State.Final()}
+	size := 0
 	if was != nil {
 		row.Extra, row.Updates = was.Extra, slices.Clone(was.Updates)
+		for i := range row.Updates {
+			size += len(row.Updates[i].Status)
+		}
 	}
-	u.ID = x.newsID(t, len(row.Updates))
-	if len(row.Updates) >= api.MaxFrameworkUpdates {
+	if u.ID == nil {
+		u.ID = x.newsID(t, len(row.Updates))
+	}
+	if len(row.Updates) >= api.MaxFrameworkUpdates || len(row.Updates) > 0 && size+len(u.Status) > api.MaxTaskUpdates {
 		row.Updates[len(row.Updates)-1] = u
 	} else {
 		row.Updates = append(row.Updates, u)

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"cmp"
 	"iter"
 	"strconv"
 	"strings"
@@ -20,11 +21,14 @@ type FrameworkAccept struct {
 	Tasks     []FrameworkLaunch `json:"tasks,omitempty"`
 }
 
-// FrameworkLaunch is one task that a framework starts.
+// FrameworkLaunch is one task that a framework starts. Those that follow each other and
+// have one group, which here is any name, start together or not at all.
 type FrameworkLaunch struct {
 	Task      *api.FrameworkTask `json:"task"`
 	Resources api.Resources      `json:"resources"`
 	Ports     map[string]int     `json:"ports,omitempty"`
+	// Executor is what runs it; it is started, too, if it is not on the node.
+	Executor *FrameworkExecutor `json:"executor,omitempty"`
 }
 
 // Accepted is what became of a FrameworkAccept.
@@ -32,6 +36,7 @@ type Accepted struct {
 	Invalid string   // why nothing of it was done
 	Tasks   []string // their ids, "" where one was refused
 	Refused []string // why, by task
+	Ending  []bool   // by task: it was refused as its executor is about to end
 }
 
 func (c *FrameworkAccept) apply(x *tx) (any, error) {
@@ -43,23 +48,24 @@ func (c *FrameworkAccept) apply(x *tx) (any, error) {
 		return nil, conflict("framework %s is connected by another session", f.ID)
 	}
 	offers, invalid := x.accepted(f, c.Offers)
+	a := &Accepted{Invalid: invalid, Tasks: make([]string, len(c.Tasks)), Refused: make([]string, len(c.Tasks)), Ending: make([]bool, len(c.Tasks))}
 	var room api.Resources
 	for _, o := range offers {
 		room = room.Add(o.Resources)
 		x.endOffer(o, "taken by its framework")
 	}
-	a := &Accepted{Invalid: invalid, Tasks: make([]string, len(c.Tasks)), Refused: make([]string, len(c.Tasks))}
 	if invalid != "" || len(c.Tasks) == 0 {
 		return a, nil
 	}
 	x.placing = placing{}
-	for i := range c.Tasks {
-		l := &c.Tasks[i]
-		t, why := x.launch(f, offers[0], l, room)
-		if a.Refused[i] = why; why == "" {
-			a.Tasks[i] = t.ID
-			room = room.Minus(l.Resources)
+	l := &launcher{tx: x, framework: f, offer: offers[0], room: room}
+	for i := 0; i < len(c.Tasks); {
+		n := 1
+		for i+n < len(c.Tasks) && c.Tasks[i].group() != "" && c.Tasks[i+n].group() == c.Tasks[i].group() {
+			n++
 		}
+		l.together(c.Tasks[i:i+n], a.Tasks[i:i+n], a.Refused[i:i+n], a.Ending[i:i+n])
+		i += n
 	}
 	return a, nil
 }
@@ -97,53 +103,6 @@ func (x *tx) accepted(f *api.Framework, ids []string) (out []*api.Offer, why str
 		out = append(out, o)
 	}
 	return out, why
-}
-
-// launch starts one task in the room of an offer that was taken, or says why it does not.
-func (x *tx) launch(f *api.Framework, o *api.Offer, l *FrameworkLaunch, room api.Resources) (*api.Task, string) {
-	row := x.rowAt(o.NodeID)
-	part := x.eligible(o.Partition)
-	switch old := x.frameworkTask(f.ID, l.Task.ID); {
-	case old != nil && old.State == api.TaskUnreachable:
-		return nil, "Task reuses the ID of an unreachable task: " + l.Task.ID
-	case old != nil && !old.State.Final():
-		return nil, "Task has duplicate ID: " + l.Task.ID
-	case row == nil || !row.node.Schedulable():
-		return nil, "the node takes no work now"
-	case !room.Fits(l.Resources) || !row.room().Fits(l.Resources):
-		return nil, "it asks for more than was offered and is free still"
-	case l.Task.Spec == nil:
-		return nil, "it does not say what to run"
-	case part == nil || part.Drain:
-		return nil, "partition " + o.Partition + " is being removed, and takes no new work"
-	case row.node.Unmet(part, l.Task.Spec) != "":
-		return nil, "the node " + row.node.Unmet(part, l.Task.Spec)
-	}
-	if err := l.Task.Spec.Within(x.chain(o.Partition), nil); err != nil {
-		return nil, err.Error()
-	}
-	j := x.frameworkJob(f, o.Partition)
-	if j.Counts.Finished+j.Counts.Failed+j.Counts.Stopped >= api.MaxFrameworkUnknown {
-		return nil, "too many tasks have ended that the framework has not acknowledged"
-	}
-	if !x.mayRun(j, 1) {
-		return nil, "as many tasks of partition " + o.Partition + " run as may at once"
-	}
-	task, spec := *l.Task, *l.Task.Spec
-	spec.Kind, spec.Partition, spec.AtMostOnce = api.KindFramework, o.Partition, true
-	task.Framework, task.Spec = f.ID, &spec
-	t := &api.Task{ID: api.TaskID(j.ID, j.Made), Job: j.ID, Index: j.Made, Version: j.Version, Partition: o.Partition, Attempt: 1,
-		Resources: l.Resources, Ports: l.Ports, Created: x.At, Framework: &task, Node: row.node.Name, NodeID: row.node.ID}
-	if Level(row.node.Level) < x.level && Level(row.node.Level) < SpecLevel(j.SpecFor(t)) {
-		return nil, "the node runs an older mesita that does not know what it asks for"
-	}
-	next := *j
-	next.Made++
-	x.replaceJob(&next)
-	x.placing.tally.Add(&next, 1)
-	x.happened(api.Event{Kind: api.EventTaskPlaced, Object: t.ID, Job: t.Job, Node: t.Node, Task: t})
-	x.putTask(t)
-	return t, ""
 }
 
 // frameworkJob is the job that has what a framework runs in a partition; it is made with
@@ -248,12 +207,17 @@ func (t *tables) frameworkTask(framework, id string) *api.Task {
 // newestJob is after the id of any job of a framework, which is a number.
 const newestJob = "999999999999999999999"
 
-// indexFrameworkTask keeps that in step.
+// indexFrameworkTask keeps that in step, and which executors there are.
 func (x *tx) indexFrameworkTask(old, t *api.Task) {
+	if of := cmp.Or(t, old); of.Framework == nil {
+		return
+	} else if of.Framework.Executor != "" {
+		x.indexExecutor(old, t)
+	}
 	switch {
-	case t != nil && t.Framework != nil:
+	case t != nil && !t.Framework.IsExecutor:
 		x.frameworkTasks.ReplaceOrInsert(t)
-	case t == nil && old.Framework != nil:
+	case t == nil && !old.Framework.IsExecutor:
 		x.frameworkTasks.Delete(old)
 	}
 }

@@ -14,11 +14,12 @@ import (
 // collide often.
 type generator struct {
 	*rand.Rand
-	now time.Time
+	now        time.Time
+	frameworks bool // mostly about them, at the newest level
 }
 
 func newGenerator(seed uint64) *generator {
-	return &generator{Rand: rand.New(rand.NewPCG(seed, 7)), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+	return &generator{Rand: rand.New(rand.NewPCG(seed, 7)), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), frameworks: seed%3 == 2}
 }
 
 func (g *generator) meta() Meta {
@@ -115,7 +116,7 @@ func (g *generator) command(v *View) Command {
 	if v.Does(AppliedWhole) && g.IntN(20) == 0 {
 		return g.applyAll(v)
 	}
-	if v.Does(Frameworks) && g.IntN(4) == 0 {
+	if v.Does(Frameworks) && (g.IntN(4) == 0 || g.frameworks && g.IntN(3) > 0) {
 		return g.framework(v)
 	}
 	if n := v.Node(nodeID(g.IntN(4))); n != nil && n.Starts.Stopped() && g.IntN(4) == 0 {
@@ -136,7 +137,7 @@ func (g *generator) command(v *View) Command {
 		if v.Does(LogFaults) && g.IntN(8) == 0 {
 			h.LogFault = "disk full"
 		}
-		if v.Does(Notices) && g.IntN(2) == 0 {
+		if v.Does(Notices) && (g.frameworks || g.IntN(2) == 0) {
 			h.Level = int(Newest)
 		}
 		h.KeeperSilent = v.Does(SilentKeepers) && g.IntN(4) == 0

@@ -108,6 +108,9 @@ func (x *tx) taskIncident(j *api.Job, t *api.Task) {
 	if j.Stop || t.Desired == api.DesiredStop || t.Moves() || t.State == api.TaskFinished && j.Spec.Kind != api.KindService {
 		return
 	}
+	if t.Hosted() && x.executor(t.Framework.Framework, t.NodeID, t.Framework.Executor) == nil {
+		return // that of its executor tells of it
+	}
 	kind := api.IncidentTaskFailed
 	switch t.Reason {
 	case api.ReasonOOM:

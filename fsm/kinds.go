@@ -82,6 +82,7 @@ var kinds = []kind{
 	51: of[FrameworkAccept](11),
 	52: of[FrameworkKill](11),
 	53: of[FrameworkAck](11),
+	54: of[FrameworkShutdown](11),
 }
 
 // numbers are the kinds' numbers by type.

@@ -34,14 +34,15 @@ func (c *TaskPreempt) apply(x *tx) (any, error) {
 		}
 		u := *t
 		u.Preempted = c.At
-		if by := x.notice(t); !c.Freeze && !by.IsZero() {
+		freeze := c.Freeze && (t.Framework == nil || t.Framework.Executor == "") // an executor has to answer, and what it runs has no process
+		if by := x.notice(t); !freeze && !by.IsZero() {
 			x.giveNotice(&u, by, api.ReasonPreempted, "ends and waits again "+leavesText(by)+c.Cause)
 			x.noticeGang(&u)
 			n++
 			continue
 		}
 		desired, how := api.DesiredMove, "ends and waits again, "
-		if c.Freeze {
+		if freeze {
 			desired, how = api.DesiredFreeze, "stops in place, "
 		}
 		x.happened(api.Event{Kind: api.EventTaskPreempted, Object: t.ID, Job: t.Job, Node: t.Node, Task: &u, Message: how + c.Cause})

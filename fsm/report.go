@@ -33,6 +33,9 @@ func (c *TaskReport) apply(x *tx) (any, error) {
 // report applies one status, if it belongs to the current attempt and moves it
 // forward.
 func (x *tx) report(old *api.Task, s *api.TaskStatus) bool {
+	if s.Update != nil && old.Hosted() {
+		return x.executorSays(old, s)
+	}
 	restarted := old.State == api.TaskRunning && s.State == api.TaskRunning && s.PID != 0 && s.PID != old.PID
 	froze := s.Frozen && !old.Frozen && old.Desired == api.DesiredFreeze && old.State == api.TaskRunning && s.State == api.TaskRunning
 	if old.Attempt != s.Attempt || old.NodeID != s.NodeID || !restarted && !froze && !old.State.CanBecome(s.State) {
@@ -125,6 +128,12 @@ func (x *tx) nextAttempt(j *api.Job, old, t *api.Task) {
 	switch {
 	case j.Framework != "": // which decides by itself what follows
 		x.putTask(t)
+		if t.Framework.IsExecutor {
+			x.endHosted(t)
+		}
+		if t.Framework.Group != "" && t.State != api.TaskFinished {
+			x.breakGroup(t)
+		}
 	case j.Stop || t.Desired == api.DesiredStop || surplus:
 		x.putTask(t)
 		if !j.Stop && (surplus || x.wantedAgain(t, old.Reason)) {

@@ -42,7 +42,7 @@ func ofMachine(r api.Reason) bool {
 // whether the task goes elsewhere, and not before when; otherwise its job's
 // policy says what follows, as for any other failure.
 func (x *tx) startFailed(j *api.Job, t *api.Task) (notBefore time.Time, elsewhere bool) {
-	if !x.does(FailedStarts) || !neverRan(t.State, t.Reason, t.PID, t.Started) {
+	if !x.does(FailedStarts) || t.Hosted() || !neverRan(t.State, t.Reason, t.PID, t.Started) {
 		return time.Time{}, false
 	}
 	if t.Reason == api.ReasonPortTaken {

@@ -89,7 +89,7 @@ func TestRevisions(t *testing.T) {
 			}
 			last = now
 		})
-		if seed%2 == 1 && changed < 100 {
+		if seed%2 == 1 && changed < 50 {
 			t.Errorf("seed %d: only %d changes", seed, changed)
 		}
 	}

@@ -71,16 +71,17 @@ type tables struct {
 	ages      index[*runtimeRow]   // runtimes, the longest unused first
 
 	frameworkTasks   index[*api.Task]      // by framework and its own id of the task, which it may give again to the next
+	executors        index[*api.Task]      // that have not ended, with what they run
 	jobsOfFrameworks index[*api.Job]       // by framework
 	endedFrameworks  index[*api.Framework] // oldest end first
 }
 
 // parts are all tables and indexes, in the order in which a snapshot has them:
 // a row comes after those that its indexes look at.
-func (t *tables) parts() [28]part {
+func (t *tables) parts() [29]part {
 	return [...]part{&t.partitions, &t.nodes, &t.jobs, &t.tasks, &t.offers, &t.tokens, &t.blobs, &t.bases, &t.incidents, &t.runtimes, &t.uses, &t.accounts, &t.frameworks, &t.news,
 		&t.requests, &t.pending, &t.nodeTasks, &t.ended, &t.owners, &t.programs, &t.usage, &t.frozen, &t.leaving, &t.newest, &t.ages,
-		&t.frameworkTasks, &t.jobsOfFrameworks, &t.endedFrameworks}
+		&t.frameworkTasks, &t.executors, &t.jobsOfFrameworks, &t.endedFrameworks}
 }
 
 func compareTaskKeys(a, b taskKey) int {
@@ -119,6 +120,7 @@ func newTables() tables {
 			return cmp.Or(strings.Compare(a.Framework.Framework, b.Framework.Framework), strings.Compare(a.Framework.ID, b.Framework.ID),
 				cmp.Compare(len(a.Job), len(b.Job)), compareTasks(a, b)) < 0
 		}),
+		executors: newIndex(func(a, b *api.Task) bool { return compareExecutors(a, b) < 0 }),
 		jobsOfFrameworks: newIndex(func(a, b *api.Job) bool {
 			return cmp.Or(strings.Compare(a.Framework, b.Framework), strings.Compare(a.ID, b.ID)) < 0
 		}),

@@ -36,8 +36,8 @@ func (c *TaskCreate) apply(x *tx) (any, error) {
 	if j.Stop || j.State.Ended() {
 		return nil, conflict("job %q is %s", c.Job, j.State)
 	}
-	if j.Spec.Kind == api.KindBatch {
-		return 0, nil // made one by one as they are placed
+	if j.Spec.Kind != api.KindService {
+		return 0, nil // made one by one as they are placed, or as their framework launches them
 	}
 	return x.makeTasks(c.Job, c.First, c.Count), nil
 }

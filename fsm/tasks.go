@@ -264,13 +264,17 @@ func (v *View) Assignments(nodeID string) []api.Assignment {
 	return out
 }
 
-// forNode is a task as its node is told of it: with no second copy of its spec.
+// forNode is a task as its node is told of it: with no second copy of its spec, and of what
+// its framework sent with what an executor is handed.
 func forNode(t *api.Task) *api.Task {
 	if t.Framework == nil {
 		return t
 	}
 	told, task := *t, *t.Framework
-	task.Spec, task.Info = nil, nil
+	task.Spec, task.Last, task.Digest = nil, nil, nil
+	if task.Executor == "" {
+		task.Info = nil
+	}
 	told.Framework = &task
 	return &told
 }

@@ -24,6 +24,7 @@ const (
 	TableRooms // keyed by node: what is held of it changed
 	TableFrameworks
 	TableFrameworkNews // keyed as SplitNewsID says: what a framework has not acknowledged of a task changed
+	TableExecutors     // keyed by the task that one is: it ended
 )
 
 // maxDirty bounds what a watcher remembers; beyond it the watcher says that

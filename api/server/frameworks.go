@@ -102,9 +102,14 @@ func getFramework(c *call) (any, error) {
 	v := c.Store.View()
 	sees := c.sight(v)
 	out := sees.shownFramework(f, sees.offers())
-	for t := range v.FrameworkTasks(f.ID) {
-		if t.Holds() && sees.job(t.Job) {
-			out.Held = out.Held.Add(t.Held())
+	for _, j := range v.FrameworkJobs(f.ID) {
+		if !sees.job(j.ID) {
+			continue
+		}
+		for t := range v.MadeTasks(j.ID) {
+			if t.Holds() {
+				out.Held = out.Held.Add(t.Held())
+			}
 		}
 	}
 	return out, nil

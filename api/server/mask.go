@@ -130,7 +130,7 @@ func maskedValues(env map[string]string) map[string]string {
 // framework sent goes to nobody else: it has the same values once more.
 func (s *sight) shownOwn(t *api.Task) *api.Task {
 	out, own := *t, *t.Framework
-	own.Info, own.Updates, out.Framework = nil, nil, &own
+	own.Info, own.Updates, own.Last, own.Digest, out.Framework = nil, nil, nil, nil, &own
 	j := s.view.Job(t.Job)
 	if spec := own.Spec; spec != nil && len(spec.Env) > 0 && (j == nil || auth.May(s.id, auth.ReadValues, admit.Object(s.view, t.Partition, cmp.Or(j.Spec.Name, j.ID))) != nil) {
 		shown := *spec

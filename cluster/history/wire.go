@@ -92,7 +92,7 @@ func (w *wire) task(t *api.Task) {
 	w.rare(&t.Leaves, t.Leaves == nil)
 	own := t.Framework
 	if own != nil && !w.reading { // what it runs and was sent is not for a history
-		own = &api.FrameworkTask{Framework: own.Framework, ID: own.ID, Name: own.Name}
+		own = &api.FrameworkTask{Framework: own.Framework, ID: own.ID, Name: own.Name, Executor: own.Executor, IsExecutor: own.IsExecutor}
 	}
 	if w.rare(&own, own == nil); w.reading {
 		t.Framework = own

@@ -1,0 +1,162 @@
+package fsm
+
+import "github.com/mesita/mesita/api"
+
+// launcher starts tasks of a framework in the room of offers of one node that it took.
+type launcher struct {
+	*tx
+	framework *api.Framework
+	offer     *api.Offer    // one of them
+	room      api.Resources // that is left
+}
+
+func (l *FrameworkLaunch) group() string {
+	if l.Task == nil {
+		return ""
+	}
+	return l.Task.Group
+}
+
+// refusal is why a task is not started.
+type refusal struct {
+	why    string
+	ending bool // its executor is about to end
+}
+
+// wanted is what is to be started, as far as it was looked at.
+type wanted struct {
+	ids       map[string]bool
+	need      api.Resources
+	rows      int                           // tasks, and executors
+	executors map[string]*FrameworkExecutor // that are not there yet
+}
+
+// together starts tasks, all of them or none.
+func (l *launcher) together(tasks []FrameworkLaunch, ids, refused []string, ending []bool) {
+	w := &wanted{ids: map[string]bool{}, executors: map[string]*FrameworkExecutor{}}
+	for i := range tasks {
+		no := l.look(&tasks[i], w)
+		if no.why == "" && i == len(tasks)-1 {
+			no = l.lookAtJob(w)
+		}
+		if no.why == "" {
+			continue
+		}
+		if len(tasks) > 1 && tasks[i].Task != nil {
+			no.why = "Task '" + tasks[i].Task.ID + "' is invalid: " + no.why
+		}
+		for k := range tasks {
+			refused[k], ending[k] = no.why, no.ending
+		}
+		return
+	}
+	l.room = l.room.Minus(w.need)
+	group := ""
+	for i := range tasks {
+		t := &tasks[i]
+		if e := t.Executor; e != nil && w.executors[e.Task.Executor] != nil {
+			delete(w.executors, e.Task.Executor)
+			l.start(e.Task, e.Resources, e.Ports, "")
+		}
+		made := l.start(t.Task, t.Resources, t.Ports, group)
+		if group == "" {
+			group = made.ID
+		}
+		ids[i] = made.ID
+	}
+}
+
+// look says why a task cannot start beside those that were looked at, and adds it to them
+// if it can.
+func (l *launcher) look(t *FrameworkLaunch, w *wanted) refusal {
+	if t.Task == nil || t.Task.Spec == nil {
+		return refusal{why: "it does not say what to run"}
+	}
+	switch old := l.frameworkTask(l.framework.ID, t.Task.ID); {
+	case old != nil && old.State == api.TaskUnreachable:
+		return refusal{why: "Task reuses the ID of an unreachable task: " + t.Task.ID}
+	case old != nil && !old.State.Final(), w.ids[t.Task.ID]:
+		return refusal{why: "Task has duplicate ID: " + t.Task.ID}
+	}
+	w.ids[t.Task.ID] = true
+	row := l.rowAt(l.offer.NodeID)
+	if row == nil || !row.node.Schedulable() {
+		return refusal{why: "the node takes no work now"}
+	}
+	need := w.need.Add(t.Resources)
+	w.rows++
+	if no := l.lookAtExecutor(t, w); no.why != "" {
+		return no
+	}
+	if e := t.Executor; e != nil && w.executors[e.Task.Executor] == e {
+		need = need.Add(e.Resources)
+		w.rows++
+	}
+	switch fits := l.room.Fits(need) && row.room().Fits(need); {
+	case !fits && t.Executor != nil:
+		return refusal{why: "Total resources required by task and its executor is more than available"}
+	case !fits:
+		return refusal{why: "it asks for more than was offered and is free still"}
+	}
+	w.need = need
+	if no := l.follows(row.node, t.Task.Spec); no != "" {
+		return refusal{why: no}
+	}
+	if t.Executor != nil {
+		return refusal{why: l.follows(row.node, t.Executor.Task.Spec)}
+	}
+	return refusal{}
+}
+
+// follows says which rule of the node or the partition a spec breaks, "" if none.
+func (l *launcher) follows(n *api.Node, spec *api.JobSpec) string {
+	part := l.eligible(l.offer.Partition)
+	if part == nil || part.Drain {
+		return "partition " + l.offer.Partition + " is being removed, and takes no new work"
+	}
+	if unmet := n.Unmet(part, spec); unmet != "" {
+		return "the node " + unmet
+	}
+	if err := spec.Within(l.chain(l.offer.Partition), nil); err != nil {
+		return err.Error()
+	}
+	if Level(n.Level) < l.level && Level(n.Level) < SpecLevel(spec) {
+		return "the node runs an older mesita that does not know what it asks for"
+	}
+	return ""
+}
+
+// lookAtJob says why the partition takes none of what is to be started.
+func (l *launcher) lookAtJob(w *wanted) refusal {
+	j := l.frameworkJob(l.framework, l.offer.Partition)
+	if j.Counts.Finished+j.Counts.Failed+j.Counts.Stopped >= api.MaxFrameworkUnknown {
+		return refusal{why: "too many tasks have ended that the framework has not acknowledged"}
+	}
+	if !l.mayRun(j, w.rows) {
+		return refusal{why: "as many tasks of partition " + l.offer.Partition + " run as may at once"}
+	}
+	return refusal{}
+}
+
+// start makes the row of a task or an executor that was looked at.
+func (l *launcher) start(of *api.FrameworkTask, r api.Resources, ports map[string]int, group string) *api.Task {
+	n := l.rowAt(l.offer.NodeID).node
+	j := l.frameworkJob(l.framework, l.offer.Partition)
+	task, spec := *of, *of.Spec
+	spec.Kind, spec.Partition, spec.AtMostOnce = api.KindFramework, l.offer.Partition, true
+	task.Framework, task.Spec = l.framework.ID, &spec
+	t := &api.Task{ID: api.TaskID(j.ID, j.Made), Job: j.ID, Index: j.Made, Version: j.Version, Partition: l.offer.Partition, Attempt: 1,
+		Resources: r, Ports: ports, Created: l.At, Framework: &task, Node: n.Name, NodeID: n.ID}
+	if task.Group != "" {
+		if task.Group = group; group == "" {
+			task.Group = t.ID
+		}
+	}
+	next := *j
+	next.Made++
+	l.replaceJob(&next)
+	l.placing.tally.Add(&next, 1)
+	l.happened(api.Event{Kind: api.EventTaskPlaced, Object: t.ID, Job: t.Job, Node: t.Node, Task: t})
+	l.putTask(t)
+	return t
+}
