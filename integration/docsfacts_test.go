@@ -14,8 +14,10 @@ import (
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/docs"
 	"github.com/mesita/mesita/api/exchange"
+	"github.com/mesita/mesita/api/mesos/call"
 	"github.com/mesita/mesita/api/server"
 	"github.com/mesita/mesita/cluster"
+	"github.com/mesita/mesita/cluster/allocator/offer"
 	"github.com/mesita/mesita/cluster/audit"
 	"github.com/mesita/mesita/cluster/controller"
 	"github.com/mesita/mesita/cluster/history"
@@ -55,6 +57,17 @@ func bounds() map[string][]string {
 		"rows of a list":                                         {n(api.MaxRows)},
 		"rows of a sorted list":                                  {n(api.MaxSorted)},
 		"records of one look at the audit":                       {n(api.MaxAudit)},
+		"frameworks that have not ended":                         {n(api.MaxFrameworks)},
+		"frameworks that ended, and are remembered":              {n(api.MaxEndedFrameworks)},
+		"a call to the APIs of Mesos":                            {api.Bytes(call.MaxBody).String()},
+		"what a framework says of itself (`FrameworkInfo`)":      {api.Bytes(api.MaxFrameworkInfo).String()},
+		"what an executor says of a task (`TaskStatus`)":         {api.Bytes(api.MaxExecutorUpdate).String()},
+		"characters of an id that a framework chose":             {n(api.MaxFrameworkTaskID)},
+		"tasks that ended, of a framework in one partition, and are remembered": {n(api.MaxFrameworkEnded)},
+		"likewise, while the framework has acknowledged none":                   {n(api.MaxFrameworkUnknown)},
+		"changes of a task that wait to be acknowledged":                        {n(api.MaxFrameworkUpdates)},
+		"tasks of an executor":                                              {n(api.MaxExecutorTasks)},
+		"how long an offer waits for its framework":                         {hours(offer.DefaultTimeout)},
 		"streams of a node: logs, events, commands (setting `max-streams`)": {n(server.DefaultStreams)},
 		"processes of a task, if it does not say `--pids`":                  {fmt.Sprint(api.DefaultPids)},
 		"a join token, if it does not say `--ttl`":                          {hours(auth.JoinTTL)},
