@@ -14,19 +14,35 @@ const MaxStopGrace = Duration(24 * time.Hour)
 
 // Validate checks a normalized spec. The error names the field.
 func (s *JobSpec) Validate() error {
-	if len(s.Command) == 0 || s.Command[0] == "" {
-		return s.validateWith(FieldErrorf("command", "is empty: give the program and its arguments"))
+	if len(s.Fetch) > 0 {
+		return FieldErrorf("fetch", "is for tasks of frameworks: use files, or fetch in the command")
 	}
-	return s.validateWith(nil)
+	return s.validateWith(s.noCommand())
+}
+
+// ValidateOfFramework checks that of a framework's task with a command, which may have
+// more than that of a job.
+func (s *JobSpec) ValidateOfFramework() error {
+	if err := s.validateFetches(); err != nil {
+		return err
+	}
+	return s.validateWith(s.noCommand())
 }
 
 // ValidateHosted checks that of a task which its framework's executor runs: it has no
 // program of its own.
 func (s *JobSpec) ValidateHosted() error {
-	if len(s.Command) > 0 || s.Program != "" || len(s.Files) > 0 {
-		return s.validateWith(FieldErrorf("command", "is the executor's to say: leave command, program and files out"))
+	if len(s.Command) > 0 || s.Program != "" || len(s.Files) > 0 || len(s.Fetch) > 0 {
+		return s.validateWith(FieldErrorf("command", "is the executor's to say: leave command, program, files and fetch out"))
 	}
 	return s.validateWith(nil)
+}
+
+func (s *JobSpec) noCommand() error {
+	if len(s.Command) == 0 || s.Command[0] == "" {
+		return FieldErrorf("command", "is empty: give the program and its arguments")
+	}
+	return nil
 }
 
 func (s *JobSpec) validateWith(command error) error {

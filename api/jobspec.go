@@ -64,6 +64,8 @@ type TaskSpec struct {
 	Unconfined []string      `json:"unconfined,omitempty"` // see Parts
 	// A program that does not expect the signal may end by it, so there is no default.
 	NoticeSignal string `json:"noticeSignal,omitempty"`
+	// What follows is of frameworks' tasks alone.
+	Fetch []Fetch `json:"fetch,omitempty"`
 }
 
 // Keys says what the fields are, in their order.

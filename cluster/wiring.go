@@ -30,6 +30,7 @@ import (
 	"github.com/mesita/mesita/cluster/foresee"
 	"github.com/mesita/mesita/cluster/tlsconf"
 	"github.com/mesita/mesita/executor"
+	"github.com/mesita/mesita/executor/fetch"
 	"github.com/mesita/mesita/executor/keeper"
 	"github.com/mesita/mesita/executor/outside"
 	"github.com/mesita/mesita/executor/vouch"
@@ -236,7 +237,7 @@ func (a *Agent) openExecutor(rep executor.Reporter) error {
 		around.TaskMemory = host.TaskMemory
 	}
 	a.exec, err = executor.New(executor.Config{NodeID: a.self.NodeID, Name: a.self.Name, Age: a.line.ID(), DataDir: a.dir.File("executor"), Hidden: []string{a.dir.Path}, Log: a.log,
-		CPUs: res.CPUs, Mem: res.Mem, Kernel: host, Cores: host, Outside: outside.New(around), Fetch: a.fetchBlob, Needed: a.needed, Now: a.cfg.Now, Env: a.executorEnv, Ask: a.executors.Ask, DiskReserve: int64(reserve),
+		CPUs: res.CPUs, Mem: res.Mem, Kernel: host, Cores: host, Outside: outside.New(around), Fetch: a.fetchBlob, Fetcher: []string{"mesita", FetchCommand}, Needed: a.needed, Now: a.cfg.Now, Env: a.executorEnv, Ask: a.executors.Ask, DiskReserve: int64(reserve),
 		BlobCache: a.cfg.ProgramCache, LogKeep: a.cfg.LogKeep, LogTotal: a.cfg.LogTotal, DirKeep: a.cfg.FolderKeep}, rt, rep)
 	return errors.Join(err)
 }
@@ -246,6 +247,13 @@ func (a *Agent) openExecutor(rep executor.Reporter) error {
 func (a *Agent) oneKeeper() bool {
 	return !a.store.View().Does(fsm.ProcessSpecs) && !fsm.Level(a.selfLevel()).Has(fsm.ProcessSpecs)
 }
+
+// FetchCommand is the word by which this program is a fetcher: see FetchMain.
+const FetchCommand = "fetch-files"
+
+// FetchMain is the life of the process that brings what a task has fetched, in the task's
+// place. It returns its exit code.
+func FetchMain(ctx context.Context, out, why io.Writer) int { return fetch.Main(ctx, out, why) }
 
 // KeeperConfig is what the process needs that is the parent of a node's tasks.
 type KeeperConfig struct {

@@ -23,7 +23,7 @@ const maxAhead = 4
 // others are off them, or who shares what was given back just before may share
 // them with it.
 func (e *Executor) prepareAhead(a *attempt) {
-	if a.spec.Program != "" || len(a.spec.Files) > 0 || a.task.Resources.Pins > 0 || e.loop.aheads >= maxAhead || a.state != noting {
+	if a.spec.Program != "" || len(a.spec.Files) > 0 || len(a.spec.Fetch) > 0 || a.task.Resources.Pins > 0 || e.loop.aheads >= maxAhead || a.state != noting {
 		return
 	}
 	h := &ahead{done: make(chan struct{})}

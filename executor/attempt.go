@@ -39,6 +39,8 @@ type attempt struct {
 	taken     []api.PortHolder // who has its ports, for which it did not start
 	why       *verdict         // why it is to end, if it is: the first cause stays so
 	ahead     *ahead           // its start, prepared while the journal is written
+	bringing  *bringing        // what it asks for is being fetched
+	brought   bool             // that is done
 	cancel    func()           // ends its start, unless the keeper was asked already
 
 	limit, grace *time.Timer
@@ -218,6 +220,10 @@ func (e *Executor) supply(a *attempt) {
 			return
 		}
 		a.pins = append(a.pins, digest)
+	}
+	if len(a.spec.Fetch) > 0 && !a.brought {
+		e.bring(a)
+		return
 	}
 	e.happen(a, supplied, news{})
 }

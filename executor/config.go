@@ -53,6 +53,9 @@ type Config struct {
 	// Fetch writes a program that another node holds; nil if there is none to
 	// ask.
 	Fetch func(ctx context.Context, digest string, w io.Writer) error
+	// Fetcher is this program's arguments, its name first, with which it brings the files
+	// of a task (package fetch); none: nothing is fetched.
+	Fetcher []string
 	// Needed reports whether a job of the cluster may yet run a program; nil if nobody knows.
 	Needed func(digest string) bool
 

@@ -3,6 +3,7 @@ package executor
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -97,6 +98,17 @@ func (d *disk) room(bytes int64) error {
 		return fmt.Errorf("%s more on the disk of %s, of which %s is free and %s stays so: %w", api.Bytes(bytes), d.cfg.DataDir, api.Bytes(free), api.Bytes(limit), unix.ENOSPC)
 	}
 	return nil
+}
+
+// spare is how many bytes may be put on the disk, and how many have to stay free. Of a
+// disk that does not say writing tells.
+func (d *disk) spare() (bytes, reserve int64) {
+	free, total, err := d.cfg.DiskFree(d.cfg.DataDir)
+	if err != nil {
+		return math.MaxInt64, 0
+	}
+	reserve = d.reserve(total)
+	return max(free-reserve, 0), reserve
 }
 
 // found takes in how much is free. d.mu is held.

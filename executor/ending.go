@@ -179,6 +179,7 @@ func (e *Executor) conclude(a *attempt, f api.TaskStatus) {
 	}
 	e.giveCores(a)
 	e.takeAhead(a)
+	e.stopBringing(a)
 	e.loop.active--
 	e.unpin(a)
 	a.rec.Phase, a.rec.Final, a.rec.Touched = journal.Ended, &f, e.cfg.Now()

@@ -39,6 +39,8 @@ type Executor struct {
 	reboot  bool
 	synced  chan struct{}
 
+	copying sync.Mutex // this program
+
 	mu       sync.Mutex // of what others hand to the loop
 	assigned []api.Assignment
 	fresh    bool     // assigned is not reconciled yet
@@ -73,6 +75,7 @@ type loop struct {
 	refused   *backoff.Backoff
 	dirty     bool // there is garbage since tidying began
 	fetching  map[string][]*attempt
+	bringing  map[string]*bringing
 	revive    *time.Timer
 	gc        *time.Timer
 	trim      *time.Timer // kept folders are removed when it fires; nil: none is
@@ -95,7 +98,7 @@ func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range []string{"", "logs"} {
+	for _, d := range []string{"", "logs", "fetch"} {
 		if err := os.MkdirAll(filepath.Join(cfg.DataDir, d), 0o711); err != nil {
 			return nil, fmt.Errorf("make the executor's folder: %w", err)
 		}
@@ -190,7 +193,7 @@ func (e *Executor) Run(ctx context.Context) (err error) {
 	var jerr error
 	jwork.Go(func() { jerr = e.journal.Run(jctx) })
 	l := &e.loop
-	*l = loop{ctx: inner, tasks: map[string]*attempt{}, fetching: map[string][]*attempt{}}
+	*l = loop{ctx: inner, tasks: map[string]*attempt{}, fetching: map[string][]*attempt{}, bringing: map[string]*bringing{}}
 	l.starts, l.ops, l.fetches = newPool(inner, &l.work, e.cfg.Starts), newPool(inner, &l.work, 8), newPool(inner, &l.work, 4)
 	l.starts.patience = startPatience
 	l.temps = newPool(inner, &l.work, 2)

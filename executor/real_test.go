@@ -19,6 +19,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/executor"
 	own "github.com/mesita/mesita/executor/cores"
+	"github.com/mesita/mesita/executor/fetch"
 	"github.com/mesita/mesita/executor/keeper"
 	"github.com/mesita/mesita/executor/logs"
 	"github.com/mesita/mesita/isolation"
@@ -31,6 +32,9 @@ const envDir, envSlice = "MESITA_TEST_KEEPER_DIR", "MESITA_TEST_KEEPER_SLICE"
 
 // TestMain is the keeper process when the tests start themselves as one.
 func TestMain(m *testing.M) {
+	if os.Getenv(fetch.Variable) != "" {
+		os.Exit(fetch.Main(context.Background(), os.Stdout, os.Stderr))
+	}
 	dir := os.Getenv(envDir)
 	if dir == "" {
 		os.Exit(m.Run())
@@ -81,7 +85,7 @@ func (r *real) start() {
 	sh := fmt.Sprintf("exec env %s=$1 %s=%s %s", envDir, envSlice, r.slice, os.Args[0]) // --dir DIR is added
 	r.rt = keeper.NewClient(keeper.ClientConfig{Dir: kdir, Argv: []string{"/bin/sh", "-c", sh}, Log: slog.New(slog.DiscardHandler)})
 	e, err := executor.New(executor.Config{
-		Log: slog.New(strict{r.TB}), NodeID: "n1", Name: "oak", DataDir: filepath.Join(r.dir, "executor"), CPUs: 4000, Kernel: r.kernel, Cores: r.cores, Fetch: r.fetch,
+		Log: slog.New(strict{r.TB}), NodeID: "n1", Name: "oak", DataDir: filepath.Join(r.dir, "executor"), CPUs: 4000, Kernel: r.kernel, Cores: r.cores, Fetch: r.fetch, Fetcher: []string{"mesita", "fetch"},
 		Hidden:   []string{kdir, filepath.Join(r.dir, "executor")},
 		DiskFree: func(string) (int64, int64, error) { return 100 << 30, 200 << 30, nil },
 	}, r.rt, r.sink)

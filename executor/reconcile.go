@@ -139,6 +139,10 @@ func (e *Executor) takeIn(list []keeper.Status, seq uint64) {
 	seen := make(map[string]bool, len(list))
 	for _, st := range list {
 		seen[st.ID] = true
+		if isBringing(st.ID) {
+			e.takeBringing(st)
+			continue
+		}
 		if a := byID[st.ID]; a != nil || l.first {
 			e.take(a, st)
 		} else {
@@ -146,6 +150,7 @@ func (e *Executor) takeIn(list []keeper.Status, seq uint64) {
 			e.holdUnclaimed(st)
 		}
 	}
+	e.missBringing(seen, seq)
 	for _, a := range l.tasks {
 		if !seen[a.id] && a.since <= seq {
 			e.happen(a, missing, news{})
@@ -209,6 +214,10 @@ func (e *Executor) event(st keeper.Status) {
 	case keeper.Reset:
 		e.resync()
 	case keeper.Ended, keeper.Lost:
+		if isBringing(st.ID) {
+			e.takeBringing(st)
+			return
+		}
 		if a := e.find(st.ID); a != nil || e.loop.first {
 			e.take(a, st)
 		} else {

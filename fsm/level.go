@@ -268,6 +268,9 @@ func ofLevel3(r api.Resources) bool { return r.MemExtra != 0 || r.Pins != 0 }
 // SpecLevel is the level that the program of a node must know to run a task as
 // its spec says.
 func SpecLevel(s *api.JobSpec) Level {
+	if s != nil && len(s.Fetch) > 0 {
+		return features[Frameworks].level
+	}
 	if s != nil && len(s.Files) > 0 {
 		return features[Files].level
 	}

@@ -33,6 +33,11 @@ func (e exitError) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 // Main runs the command line and returns its exit code.
 func Main(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
 	a := &app{in: in, out: out, err: errw}
+	if fetch := a.here().fetch; fetch != nil && len(args) > 1 {
+		if code, ok := fetch(ctx, args[1]); ok {
+			return code
+		}
+	}
 	understandColours(out, errw)
 	if len(args) > 1 && args[1] == line.CompleteCommand { // before flags are looked at: they are those of another line
 		a.complete(ctx, args[2:])

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"time"
@@ -15,6 +16,10 @@ import (
 
 // here is what they do. What is nil cannot be done on this system.
 type here struct {
+	// fetch is this program in the place of a task, whose environment it has: before
+	// anything is read of that. It returns the exit code, if the word asks for it.
+	fetch func(ctx context.Context, word string) (code int, ok bool)
+
 	dev, start, join, stop, restart, config, install, recover, keeper cli.ActionFunc
 }
 

@@ -131,7 +131,12 @@ func TestInvalidTasks(t *testing.T) {
 		"Only cpus and mem may be included in a task's resource limits":                       func(t *v1.TaskInfo) { t.Limits = map[string]*v1.ValueScalar{"disk": {Value: 1}} },
 		"The cpus limit must be greater than or equal to the cpus request":                    func(t *v1.TaskInfo) { t.Limits = map[string]*v1.ValueScalar{"cpus": {Value: 0.01}} },
 		"Task should have at least one (but not both) of CommandInfo or ExecutorInfo present": func(t *v1.TaskInfo) { t.Command = nil },
-		"URIs to fetch": func(t *v1.TaskInfo) { t.Command.URIs = []*v1.CommandInfoURI{{Value: "http://x"}} },
+		"http://x ends in no file name":                                                       func(t *v1.TaskInfo) { t.Command.URIs = []*v1.CommandInfoURI{{Value: "http://who:secret@x"}} },
+		"hdfs://x/a cannot be fetched":                                                        func(t *v1.TaskInfo) { t.Command.URIs = []*v1.CommandInfoURI{{Value: "hdfs://x/a"}} },
+		"http://x/a.txz is packed with xz":                                                    func(t *v1.TaskInfo) { t.Command.URIs = []*v1.CommandInfoURI{{Value: "http://x/a.txz"}} },
+		"\"../a\" is not a name in the task's": func(t *v1.TaskInfo) {
+			t.Command.URIs = []*v1.CommandInfoURI{{Value: "http://x/a", OutputFile: new("../a")}}
+		},
 		"custom executors come with a later one": func(t *v1.TaskInfo) {
 			t.Command, t.Executor = nil, &v1.ExecutorInfo{ExecutorID: &v1.ExecutorID{Value: "e"}}
 		},

@@ -85,7 +85,7 @@ func (l *launcher) launch(t *v1.TaskInfo, info []byte, request api.Request) (*fs
 		return nil, unauthorized{err}
 	}
 	s := &api.JobSpec{Kind: api.KindBatch, Partition: l.offer.Partition, AtMostOnce: true, TaskSpec: api.TaskSpec{
-		Command: argsOf(t.Command), Env: l.env(t), User: userOf(t.Command, l.info), Placing: api.Placing{Request: request}, StopGrace: api.Duration(graceOf(t.KillPolicy, defaultGrace))}}
+		Command: argsOf(t.Command), Env: l.env(t), User: userOf(t.Command, l.info), Placing: api.Placing{Request: request}, Fetch: fetchesOf(t.Command), StopGrace: api.Duration(graceOf(t.KillPolicy, defaultGrace))}}
 	if c, ok := t.Limits["cpus"]; ok && !math.IsInf(c.Value, 1) {
 		s.CPULimit = api.CPULimit(milli(c.Value))
 	}
@@ -93,7 +93,7 @@ func (l *launcher) launch(t *v1.TaskInfo, info []byte, request api.Request) (*fs
 		s.Time = max(api.Duration(t.MaxCompletionTime.Nanoseconds), api.Duration(time.Millisecond))
 	}
 	s.Complete(l.view.Chain(l.offer.Partition), nil)
-	if err := s.Validate(); err != nil {
+	if err := s.ValidateOfFramework(); err != nil {
 		return nil, err
 	}
 	if l.view.Does(fsm.TaskUsers) {
@@ -190,8 +190,6 @@ func later(t *v1.TaskInfo) error {
 	switch {
 	case t.Executor != nil:
 		what = "custom executors"
-	case len(t.Command.URIs) > 0:
-		what = "URIs to fetch ('command.uris')"
 	case t.HealthCheck != nil:
 		what = "health checks ('health_check')"
 	case t.Check != nil:
@@ -214,6 +212,15 @@ func argsOf(c *v1.CommandInfo) []string {
 		args = append(args, c.Arguments[1:]...)
 	}
 	return args
+}
+
+// fetchesOf are the files that a command needs in its folder.
+func fetchesOf(c *v1.CommandInfo) []api.Fetch {
+	out := make([]api.Fetch, 0, len(c.URIs))
+	for _, u := range c.URIs {
+		out = append(out, api.Fetch{URI: u.Value, Executable: v1.Get(u.Executable), Extract: u.GetExtract(), Cache: v1.Get(u.Cache), Output: v1.Get(u.OutputFile)})
+	}
+	return out
 }
 
 // settleUser settles who a task runs as. A framework has to say some user of itself, often

@@ -91,10 +91,13 @@ func (p *Preparer) Task(id string, t *api.Task, s *api.TaskSpec, submission uint
 		path = p.Program(s.Program, args[0])
 	} else if path, err = p.root().program(args[0], dir, variable(env, "PATH")); err != nil {
 		return none, err
-	} else if err := p.seen("program", path, s); err != nil {
-		return none, err
-	} else if inTemp(path, s) {
-		around.Named = append(around.Named, filepath.Clean(path))
+	} else if fetched := s.Dir == "" && within(filepath.Clean(path), dir); !fetched {
+		if err := p.seen("program", path, s); err != nil {
+			return none, err
+		}
+		if inTemp(path, s) {
+			around.Named = append(around.Named, filepath.Clean(path))
+		}
 	}
 	after := heirOf(t, s, submission, who)
 	if err := p.makeDir(id, s, &who, after); err != nil { // the last, as it lasts

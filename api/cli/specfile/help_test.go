@@ -12,6 +12,9 @@ import (
 // ofCluster are the fields of a partition that its users do not write.
 var ofCluster = []string{"revision", "current", "drain", "created", "version"}
 
+// ofFrameworks are the fields of a spec that no file has: see JobSpec.Validate.
+var ofFrameworks = []string{"fetch"}
+
 // Whatever may be written is explained, once, with an example that is taken.
 func TestEachKeyIsExplained(t *testing.T) {
 	for _, n := range nouns {
@@ -46,7 +49,8 @@ func TestEachKeyIsExplained(t *testing.T) {
 func fieldsOf(of reflect.Type, below string) (out []string) {
 	for _, f := range reflect.VisibleFields(of) {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if name == "" || name == "-" || !f.IsExported() || of == reflect.TypeFor[api.Partition]() && slices.Contains(ofCluster, name) {
+		if name == "" || name == "-" || !f.IsExported() || of == reflect.TypeFor[api.Partition]() && slices.Contains(ofCluster, name) ||
+			of == reflect.TypeFor[api.JobSpec]() && slices.Contains(ofFrameworks, name) {
 			continue
 		}
 		out = append(out, below+name)

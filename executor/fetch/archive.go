@@ -1,0 +1,115 @@
+package fetch
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bufio"
+	"compress/bzip2"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// unpackAs unpacks what ends so in its name.
+func (d *folder) unpackAs(end, name string, f until) error {
+	in := bufio.NewReaderSize(f, 64<<10)
+	switch end {
+	case ".zip":
+		return d.unzip(f)
+	case ".gz":
+		z, err := gzip.NewReader(in)
+		if err != nil {
+			return err
+		}
+		return d.put(extracted{name: strings.TrimSuffix(name, end), mode: 0o644}, z)
+	case ".tgz", ".tar.gz":
+		z, err := gzip.NewReader(in)
+		if err != nil {
+			return err
+		}
+		return d.untar(z)
+	case ".tbz2", ".tar.bz2":
+		return d.untar(bzip2.NewReader(in))
+	default:
+		return d.untar(in)
+	}
+}
+
+// maxPadding is more than what tar writes after the end of an archive.
+const maxPadding = 16 << 20
+
+func (d *folder) untar(in io.Reader) error {
+	t := tar.NewReader(in)
+	for {
+		h, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			_, err = io.CopyN(io.Discard, in, maxPadding) // so that a checksum at the end is looked at
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		e := extracted{name: h.Name, mode: h.FileInfo().Mode(), time: h.ModTime, link: h.Linkname}
+		switch h.Typeflag {
+		case tar.TypeLink:
+			e.hard, e.mode = true, e.mode.Perm()
+		case tar.TypeReg, tar.TypeDir, tar.TypeSymlink, tar.TypeGNUSparse:
+		case tar.TypeXGlobalHeader:
+			continue
+		default:
+			e.mode |= os.ModeIrregular
+		}
+		if err := d.put(e, t); err != nil {
+			return err
+		}
+	}
+}
+
+// maxTarget is the longest that a symbolic link can be.
+const maxTarget = 4095
+
+func (d *folder) unzip(f until) error {
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	z, err := zip.NewReader(f, fi.Size())
+	if err != nil {
+		return err
+	}
+	for _, h := range z.File {
+		if err := d.unzipOne(h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *folder) unzipOne(h *zip.File) error {
+	e := extracted{name: h.Name, mode: h.Mode(), time: h.Modified}
+	if h.Flags&1 != 0 {
+		return fmt.Errorf("its entry %.100q is encrypted", h.Name)
+	}
+	if e.mode.IsDir() {
+		return d.put(e, nil)
+	}
+	in, err := h.Open()
+	if err != nil {
+		return fmt.Errorf("its entry %.100q: %w", h.Name, err)
+	}
+	defer in.Close()
+	if e.mode.Type() == os.ModeSymlink {
+		target, err := io.ReadAll(io.LimitReader(in, maxTarget+1))
+		if err != nil || len(target) > maxTarget {
+			return fmt.Errorf("its entry %.100q is no symbolic link that can be made", h.Name)
+		}
+		e.link = string(target)
+	}
+	return d.put(e, in)
+}
