@@ -71,10 +71,8 @@ func (f *Fetch) Shown() string {
 	if !strings.HasPrefix(s, "/") {
 		s, _, _ = strings.Cut(s, "?")
 		if scheme, rest, ok := strings.Cut(s, "://"); ok {
-			host, file, _ := strings.Cut(rest, "/")
-			if at := strings.LastIndexByte(host, '@'); at >= 0 {
-				s = scheme + "://" + host[at+1:] + "/" + file
-			}
+			host, _, _ := strings.Cut(rest, "/")
+			s = scheme + "://" + rest[strings.LastIndexByte(host, '@')+1:]
 		}
 	}
 	if len(s) > 200 {
