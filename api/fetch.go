@@ -54,7 +54,7 @@ func (f *Fetch) Parse() (*url.URL, error) {
 	case u.Scheme == "file" && u.Host != "" && u.Host != "localhost":
 		return nil, FieldErrorf("fetch", "%s names a host: files are those of the task's node, so write file:///PATH", f.Shown())
 	case u.Scheme == "file" && (!strings.HasPrefix(u.Path, "/") || u.RawQuery != ""):
-		return nil, FieldErrorf("fetch", "%s is no absolute path: write file:///PATH", f.Shown())
+		return nil, FieldErrorf("fetch", "%s is not an absolute path: write file:///PATH", f.Shown())
 	case u.Scheme == "file":
 		return u, nil
 	case u.Scheme != "http" && u.Scheme != "https":

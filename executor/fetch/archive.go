@@ -107,7 +107,7 @@ func (d *folder) unzipOne(h *zip.File) error {
 	if e.mode.Type() == os.ModeSymlink {
 		target, err := io.ReadAll(io.LimitReader(in, maxTarget+1))
 		if err != nil || len(target) > maxTarget {
-			return fmt.Errorf("its entry %.100q is no symbolic link that can be made", h.Name)
+			return fmt.Errorf("its entry %.100q is not a symbolic link that can be made", h.Name)
 		}
 		e.link = string(target)
 	}

@@ -226,14 +226,14 @@ func TestHostileArchives(t *testing.T) {
 		{"p.tar", func() []byte { return tarOf(t, entry("/tmp/mesita-escaped", "x")) }, "is not within the folder"},
 		{"p.tar", func() []byte {
 			return tarOf(t, &tar.Header{Name: "out", Typeflag: tar.TypeSymlink, Linkname: ".."}, entry("out/beside", "x"))
-		}, "is no folder within the task's, and something is to be in it"},
+		}, "is not a folder within the task's, and something is to be in it"},
 		{"p.tar", func() []byte {
 			return tarOf(t, &tar.Header{Name: "a", Typeflag: tar.TypeDir, Mode: 0o755}, &tar.Header{Name: "a/b", Typeflag: tar.TypeSymlink, Linkname: "../.."}, entry("a/b/beside", "x"))
-		}, "is no folder within the task's, and something is to be in it"},
+		}, "is not a folder within the task's, and something is to be in it"},
 		{"p.tar", func() []byte { return tarOf(t, &tar.Header{Name: "h", Typeflag: tar.TypeLink, Linkname: beside}) }, "is not within the folder"},
 		{"p.tar", func() []byte {
 			return tarOf(t, &tar.Header{Name: "s", Typeflag: tar.TypeSymlink, Linkname: beside}, &tar.Header{Name: "h", Typeflag: tar.TypeLink, Linkname: "s"}, entry("h", "x"))
-		}, "is no file of it"},
+		}, "is not a file of it"},
 		{"p.tar", func() []byte {
 			return tarOf(t, &tar.Header{Name: "null", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 3, Mode: 0o666})
 		}, "is neither a file, nor a folder, nor a link"},
@@ -251,7 +251,7 @@ func TestHostileArchives(t *testing.T) {
 		{"p.tbz2", func() []byte { return []byte("BZno") }, "bzip2"},
 		{"p.tar", func() []byte {
 			return tarOf(t, entry("d", "x"), entry("d/f", "x"))
-		}, "d is no folder within the task's, and something is to be in it"},
+		}, "d is not a folder within the task's, and something is to be in it"},
 	} {
 		t.Run(c.says, func(t *testing.T) {
 			url := server(t, map[string][]byte{"/" + c.name: c.archive()}, nil)
@@ -286,7 +286,7 @@ func TestLinkFromBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.Files[0].Output = "d/out"
-	if err := o.run(t.Context(), dir, io.Discard); err == nil || !strings.Contains(err.Error(), "d is no folder within") {
+	if err := o.run(t.Context(), dir, io.Discard); err == nil || !strings.Contains(err.Error(), "d is not a folder within") {
 		t.Errorf("error %v", err)
 	}
 	if b, _ := os.ReadFile(out); string(b) != "old" {

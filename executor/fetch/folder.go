@@ -126,7 +126,7 @@ func (d *folder) makeDir(dir string, mode os.FileMode) error {
 		if fi, serr := d.root.Stat(dir); serr == nil && fi.IsDir() {
 			return nil
 		}
-		return fmt.Errorf("%s is no folder within the task's, and something is to be in it", dir)
+		return fmt.Errorf("%s is not a folder within the task's, and something is to be in it", dir)
 	}
 	return err
 }
@@ -178,7 +178,7 @@ func (d *folder) put(e extracted, content io.Reader) error {
 			return err
 		}
 		if fi, err := d.root.Lstat(to); err != nil || !fi.Mode().IsRegular() {
-			return fmt.Errorf("its entry %.100q is a link to %.100q, which is no file of it", e.name, e.link)
+			return fmt.Errorf("its entry %.100q is a link to %.100q, which is not a file of it", e.name, e.link)
 		}
 		return d.root.Link(to, name)
 	case e.mode.Type() == os.ModeSymlink:
