@@ -160,7 +160,7 @@ func (h *hub) subscribed(s *session) *v1.SchedulerEvent {
 
 func (h *hub) masterInfo() *v1.MasterInfo {
 	m := &v1.MasterInfo{ID: h.master, Port: 5050, Hostname: &h.NodeName, Version: new(mesosVersion)}
-	for _, c := range []v1.MasterInfoCapabilityType{v1.MasterInfoCapabilityTypeAgentUpdate, v1.MasterInfoCapabilityTypeAgentDraining, v1.MasterInfoCapabilityTypeQuotaV2} {
+	for _, c := range []v1.MasterInfoCapabilityType{v1.MasterInfoCapabilityTypeAgentUpdate, v1.MasterInfoCapabilityTypeAgentDraining} {
 		m.Capabilities = append(m.Capabilities, &v1.MasterInfoCapability{Type: &c})
 	}
 	n := h.Store.View().Node(h.Cluster.NodeID())

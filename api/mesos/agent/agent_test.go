@@ -221,6 +221,12 @@ func TestDaemonIsKilled(t *testing.T) {
 	c.wantLaunch("new")
 	c.wantAck(said)
 	w.await(func() bool { return w.said(has.ID) == "running" && w.said(lost.ID) == "dropped never_delivered" })
+	for i := range w.reports {
+		var st v1.TaskStatus
+		if w.reports[i].Task == lost.ID && (wire.Unmarshal(wire.Protobuf, w.reports[i].Update.Status, &st) != nil || *st.Source != v1.TaskStatusSourceAgent || *st.Reason != v1.TaskStatusReasonAgentRestarted || st.State != v1.TaskStateDropped) {
+			t.Errorf("its framework hears of the task that was on its way: %+v", st)
+		}
+	}
 	if got := w.said(spoke.ID); got != "starting" {
 		t.Errorf("a task that its executor spoke of is %s", got)
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"crypto/rand"
 	"strconv"
 	"time"
 
@@ -177,7 +178,7 @@ func (d *Desk) serve(h *host, fresh bool, now time.Time) {
 		switch known := t.handed || t.spoke || h.noted[t.row.ID]; {
 		case t.over || t.gone:
 		case stops(t.row) && !known:
-			d.never(h, t)
+			d.never(t)
 		case stops(t.row) && h.out != nil && t.killed.IsZero():
 			t.killed = now
 			h.out.kill(t)
@@ -196,11 +197,11 @@ func (d *Desk) serve(h *host, fresh bool, now time.Time) {
 func (d *Desk) hand(h *host, t *task) {
 	info := &v1.TaskInfo{}
 	if err := wire.Unmarshal(wire.Protobuf, t.row.Framework.Info, info); err != nil {
-		d.end(h, t, api.TaskError, api.ReasonInternal, "what the framework said of the task cannot be read: "+err.Error())
+		d.end(t, api.TaskError, api.ReasonInternal, v1.TaskStatusReasonTaskInvalid, "what the framework said of the task cannot be read: "+err.Error())
 		return
 	}
 	if err := d.notes.add(h, t.row.ID); err != nil {
-		d.end(h, t, api.TaskFailed, api.ReasonDiskFull, "that the task is handed to its executor cannot be noted: "+err.Error())
+		d.end(t, api.TaskFailed, api.ReasonDiskFull, v1.TaskStatusReasonContainerLaunchFailed, "that the task is handed to its executor cannot be noted: "+err.Error())
 		return
 	}
 	t.handed, h.handed = true, true
@@ -210,15 +211,31 @@ func (d *Desk) hand(h *host, t *task) {
 }
 
 // never ends a task that its executor was never told of.
-func (d *Desk) never(h *host, t *task) {
-	d.end(h, t, api.TaskKilled, api.ReasonNeverDelivered, "it was stopped before its executor was told of it")
+func (d *Desk) never(t *task) {
+	d.end(t, api.TaskKilled, api.ReasonNeverDelivered, v1.TaskStatusReasonTaskKilledDuringLaunch, "it was stopped before its executor was told of it")
 }
 
-// end says of a task, in the node's own name, that it has ended.
-func (d *Desk) end(_ *host, t *task, state api.TaskState, reason api.Reason, message string) {
+// end says of a task, in the node's own name, that it has ended: to the cluster, and in the
+// words of Mesos to its framework.
+func (d *Desk) end(t *task, state api.TaskState, reason api.Reason, word v1.TaskStatusReason, message string) {
+	now := d.cfg.Now()
+	id := make([]byte, 16)
+	_, _ = rand.Read(id) // it never fails
+	f := t.row.Framework
+	said, err := wire.Marshal(wire.Protobuf, &v1.TaskStatus{TaskID: &v1.TaskID{Value: f.ID}, State: stateNamed[state], Source: new(v1.TaskStatusSourceAgent), Reason: &word, Message: &message,
+		AgentID: &v1.AgentID{Value: d.cfg.NodeID}, ExecutorID: &v1.ExecutorID{Value: f.Executor}, UUID: id, Timestamp: new(float64(now.UnixMicro()) / 1e6)})
+	st := api.TaskStatus{Task: t.row.ID, Attempt: t.row.Attempt, NodeID: d.cfg.NodeID, State: state, Reason: reason, Message: message, Time: now}
+	if err == nil {
+		st.Update = &api.ExecutorUpdate{ID: id, Status: said}
+	}
 	t.over = true
-	t.waiting = append(t.waiting, update{status: api.TaskStatus{Task: t.row.ID, Attempt: t.row.Attempt, NodeID: d.cfg.NodeID, State: state, Reason: reason, Message: message, Time: d.cfg.Now()}})
+	t.waiting = append(t.waiting, update{status: st})
 	poke(d.reports)
+}
+
+// stateNamed are the states that this node itself says that a task has.
+var stateNamed = map[api.TaskState]v1.TaskState{
+	api.TaskKilled: v1.TaskStateKilled, api.TaskError: v1.TaskStateError, api.TaskFailed: v1.TaskStateFailed, api.TaskDropped: v1.TaskStateDropped,
 }
 
 // overdue ends what has had its time, and says when to look again.

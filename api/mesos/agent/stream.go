@@ -90,7 +90,7 @@ func (d *Desk) reconcile(h *host, has []*v1.TaskInfo) {
 		case listed:
 			t.handed, h.handed = true, true
 		case !t.over && !t.spoke && (t.handed || h.noted[t.row.ID]):
-			d.end(h, t, api.TaskDropped, api.ReasonNeverDelivered, "Task launched during agent restart")
+			d.end(t, api.TaskDropped, api.ReasonNeverDelivered, v1.TaskStatusReasonAgentRestarted, "Task launched during agent restart")
 		}
 	}
 }

@@ -162,7 +162,7 @@ func (d *Desk) taken(statuses []api.TaskStatus) {
 			if t.gone && t.waiting == nil {
 				delete(h.tasks, id)
 			}
-			if t.last = u.id(); t.last != "" && h.out != nil {
+			if t.last = u.id(); u.task != "" && h.out != nil {
 				h.out.acknowledge(u.task, u.status.Update.ID)
 			}
 		}
