@@ -221,3 +221,21 @@ func (v *View) Frameworks() iter.Seq[*api.Framework] { return v.t.frameworks.all
 
 // FrameworkCount is how many have not ended.
 func (v *View) FrameworkCount() int { return v.t.frameworks.len() - v.t.endedFrameworks.Len() }
+
+// useOfFramework keeps the sums of what a framework has in a partition in step.
+func (x *tx) useOfFramework(framework, partition string, change func(*api.PartitionUsage)) {
+	row := x.ownUse(&x.frameworkUsage, useKey(framework, partition))
+	if change(&row.PartitionUsage); api.AmountsOf(row.Allocated).IsZero() && api.AmountsOf(row.Offered).IsZero() {
+		x.frameworkUsage.Delete(row)
+	}
+}
+
+func useKey(framework, partition string) string { return framework + "\x00" + partition }
+
+// FrameworkUsage is what a framework's tasks hold in a partition, and its offers.
+func (v *View) FrameworkUsage(framework, partition string) (u api.PartitionUsage) {
+	if r := get(v.t.frameworkUsage.BTreeG, &usageRow{path: useKey(framework, partition)}); r != nil {
+		return r.PartitionUsage
+	}
+	return u
+}

@@ -119,9 +119,35 @@ func frameworks(fatal func(string, ...any), v *View) {
 	}
 	active := map[string]string{}
 	executors(fatal, v)
+	use := map[string]api.PartitionUsage{}
+	for o := range v.Offers() {
+		if o.Framework != "" {
+			u := use[useKey(o.Framework, o.Partition)]
+			u.Offered = u.Offered.Add(charged(o.Resources))
+			use[useKey(o.Framework, o.Partition)] = u
+		}
+	}
+	defer func() {
+		rows := 0
+		v.t.frameworkUsage.Ascend(func(r *usageRow) bool {
+			rows++
+			if want := use[r.path]; !r.Allocated.Equal(want.Allocated) || !r.Offered.Equal(want.Offered) {
+				fatal("index %d: %q holds %s and is offered %s, not %s and %s", v.Index(), r.path, r.Allocated, r.Offered, want.Allocated, want.Offered)
+			}
+			return true
+		})
+		if rows != len(use) {
+			fatal("index %d: %d sums of frameworks, and %d hold something", v.Index(), rows, len(use))
+		}
+	}()
 	for t := range v.Tasks() {
 		if t.Framework == nil {
 			continue
+		}
+		if t.Holds() {
+			u := use[useKey(t.Framework.Framework, t.Partition)]
+			u.Allocated = u.Allocated.Add(charged(t.Held()))
+			use[useKey(t.Framework.Framework, t.Partition)] = u
 		}
 		j, f := v.Job(t.Job), v.Framework(t.Framework.Framework)
 		if j.Framework != t.Framework.Framework || j.Spec.Kind != api.KindFramework || t.Pending() || t.Attempt != 1 {

@@ -73,6 +73,9 @@ func (x *tx) holdOffer(old, o *api.Offer) {
 			return
 		}
 		x.changeUsage(o.Partition, func(u *api.PartitionUsage) { u.Offered = op(u.Offered, charged(o.Resources)) })
+		if o.Framework != "" {
+			x.useOfFramework(o.Framework, o.Partition, func(u *api.PartitionUsage) { u.Offered = op(u.Offered, charged(o.Resources)) })
+		}
 		if row := x.ownRow(o.NodeID); row != nil {
 			row.offered = op(row.offered, o.Resources)
 			x.touch(TableRooms, o.NodeID)

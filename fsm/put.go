@@ -130,6 +130,9 @@ func (x *tx) holdUsage(t *api.Task, sign int, op func(a, b api.Resources) api.Re
 			u.Frozen += sign
 		}
 	})
+	if t.Framework != nil {
+		x.useOfFramework(t.Framework.Framework, t.Partition, func(u *api.PartitionUsage) { u.Allocated = op(u.Allocated, held) })
+	}
 	if t.Frozen || t.Desired == api.DesiredFreeze {
 		setRow(&x.frozen, t, sign)
 	}

@@ -198,9 +198,11 @@ func (x *tx) ownRow(node string) *nodeRow {
 }
 
 // ownUsage is a partition's row that may be changed in place.
-func (x *tx) ownUsage(path string) *usageRow {
+func (x *tx) ownUsage(path string) *usageRow { return x.ownUse(&x.usage, path) }
+
+func (x *tx) ownUse(of *index[*usageRow], path string) *usageRow {
 	x.probe.use.path = path
-	old, _ := x.usage.Get(&x.probe.use)
+	old, _ := of.Get(&x.probe.use)
 	if old != nil && old.edition == x.edition {
 		return old
 	}
@@ -209,7 +211,7 @@ func (x *tx) ownUsage(path string) *usageRow {
 		row = *old
 	}
 	row.edition = x.edition
-	x.usage.ReplaceOrInsert(&row)
+	of.ReplaceOrInsert(&row)
 	return &row
 }
 

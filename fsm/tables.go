@@ -74,14 +74,15 @@ type tables struct {
 	executors        index[*api.Task]      // that have not ended, with what they run
 	jobsOfFrameworks index[*api.Job]       // by framework
 	endedFrameworks  index[*api.Framework] // oldest end first
+	frameworkUsage   index[*usageRow]      // of each framework in each partition
 }
 
 // parts are all tables and indexes, in the order in which a snapshot has them:
 // a row comes after those that its indexes look at.
-func (t *tables) parts() [29]part {
+func (t *tables) parts() [30]part {
 	return [...]part{&t.partitions, &t.nodes, &t.jobs, &t.tasks, &t.offers, &t.tokens, &t.blobs, &t.bases, &t.incidents, &t.runtimes, &t.uses, &t.accounts, &t.frameworks, &t.news,
 		&t.requests, &t.pending, &t.nodeTasks, &t.ended, &t.owners, &t.programs, &t.usage, &t.frozen, &t.leaving, &t.newest, &t.ages,
-		&t.frameworkTasks, &t.executors, &t.jobsOfFrameworks, &t.endedFrameworks}
+		&t.frameworkTasks, &t.executors, &t.jobsOfFrameworks, &t.endedFrameworks, &t.frameworkUsage}
 }
 
 func compareTaskKeys(a, b taskKey) int {
@@ -127,6 +128,7 @@ func newTables() tables {
 		endedFrameworks: newIndex(func(a, b *api.Framework) bool {
 			return cmp.Or(a.Ended.Compare(b.Ended), strings.Compare(a.ID, b.ID)) < 0
 		}),
+		frameworkUsage: newIndex(func(a, b *usageRow) bool { return a.path < b.path }),
 	}
 }
 

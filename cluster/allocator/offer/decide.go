@@ -165,25 +165,10 @@ func sortCandidates(cs []*candidate) {
 
 // shares finds out what each of a partition's frameworks holds there.
 func (d *decision) shares(cs []*candidate) {
-	offered := map[string]api.Resources{}
-	for o := range d.view.Offers() {
-		if o.Partition == cs[0].partition {
-			offered[o.Framework] = offered[o.Framework].Add(o.Resources)
-		}
-	}
+	capacity := d.view.Capacity()
 	for _, c := range cs {
-		held := offered[c.id]
-		for _, j := range d.view.FrameworkJobs(c.id) {
-			if j.Spec.Partition != c.partition || j.Counts.Live() == 0 {
-				continue
-			}
-			for t := range d.view.MadeTasks(j.ID) {
-				if t.Holds() {
-					held = held.Add(t.Held())
-				}
-			}
-		}
-		c.share = fsm.Dominant(held, d.view.Capacity())
+		u := d.view.FrameworkUsage(c.id, c.partition)
+		c.share = fsm.Dominant(u.Allocated.Add(u.Offered), capacity)
 	}
 }
 
