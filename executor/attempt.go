@@ -44,8 +44,9 @@ type attempt struct {
 	cancel    func()           // ends its start, unless the keeper was asked already
 
 	limit, grace *time.Timer
-	coresSeen    uint64 // the change of what is tasks' own that its start knew of
-	slice        string // whose weight counts; "": never did
+	killed       time.Time // when grace is over
+	coresSeen    uint64    // the change of what is tasks' own that its start knew of
+	slice        string    // whose weight counts; "": never did
 	freezer      freezer
 	notice       notice
 }

@@ -80,7 +80,16 @@ const killAgain = 2 * time.Second
 // wait gives the attempt its time to stop.
 func (e *Executor) wait(a *attempt) {
 	a.stopGrace()
+	a.killed = e.cfg.Now().Add(time.Duration(a.spec.StopGrace))
 	a.grace = e.after(time.Duration(a.spec.StopGrace), func() { e.happen(a, overdue, news{}) })
+}
+
+// hurry gives the attempt less time to stop, if it was asked once more and has less from
+// now on.
+func (e *Executor) hurry(a *attempt) {
+	if a.grace != nil && e.cfg.Now().Add(time.Duration(a.spec.StopGrace)).Before(a.killed) {
+		e.wait(a)
+	}
 }
 
 // slay ends the attempt by force, and sees whether that has an effect.

@@ -73,6 +73,29 @@ func TestStopGrace(t *testing.T) {
 	})
 }
 
+// Who asks once more may leave less time, never more.
+func TestStopGraceGetsShorter(t *testing.T) {
+	bubble(t, func(t *testing.T, n *node) {
+		n.rt.Plan = func(keeper.StartRequest) runtimetest.Plan { return runtimetest.Plan{Ignore: true} }
+		grace := func(d time.Duration) func(*api.Task, *api.JobSpec) {
+			return func(_ *api.Task, s *api.JobSpec) { s.StopGrace = api.Duration(d) }
+		}
+		n.Assign(set(assignment("a", 0, 1)))
+		settle()
+		n.Assign(set(assignment("a", 0, 1, stopped, grace(time.Minute))))
+		time.Sleep(5 * time.Second)
+		n.Assign(set(assignment("a", 0, 1, stopped, grace(10*time.Second))))
+		time.Sleep(8 * time.Second)
+		n.Assign(set(assignment("a", 0, 1, stopped, grace(time.Hour))))
+		time.Sleep(time.Second)
+		n.Assign(set(assignment("a", 0, 1, stopped, grace(10*time.Second))))
+		equal(t, "alive within the shorter time", n.rt.Alive(), []string{"a.0/1"})
+		time.Sleep(2 * time.Second)
+		settle()
+		equal(t, "after it", n.sink.states("a.0"), []string{"1 TASK_RUNNING", "1 TASK_KILLED stopped"})
+	})
+}
+
 func TestTimeLimit(t *testing.T) {
 	bubble(t, func(t *testing.T, n *node) {
 		limited := func(_ *api.Task, s *api.JobSpec) { s.Time = api.Duration(time.Hour) }

@@ -346,6 +346,9 @@ func (e *Executor) update(a *attempt, as api.Assignment) {
 	}
 	was, limit, holds := a.task.Desired, a.spec.CPULimit, a.task.Resources
 	a.task, a.spec, a.restarts, a.job = as.Task, as.Spec, as.Restarts, as.Submission
+	if a.state == stopping {
+		e.hurry(a)
+	}
 	if a.state.ended() || a.why != nil {
 		return
 	}

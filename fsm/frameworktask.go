@@ -163,7 +163,8 @@ func (t *tables) frameworkJobs(framework string) (out []*api.Job) {
 	return out
 }
 
-// FrameworkKill has tasks of a framework end, with another time to do so if it says.
+// FrameworkKill has a task of a framework end, with another time to do so if it says: a
+// shorter one, once the task was told.
 // Its value is how many were told.
 type FrameworkKill struct {
 	Meta
@@ -178,7 +179,7 @@ func (c *FrameworkKill) apply(x *tx) (any, error) {
 		return 0, api.NotFound("task", c.Task)
 	}
 	t := *old
-	if c.Grace != nil && *c.Grace != t.Framework.Spec.StopGrace {
+	if c.Grace != nil && (*c.Grace < t.Framework.Spec.StopGrace || *c.Grace > t.Framework.Spec.StopGrace && t.Desired != api.DesiredStop) {
 		task, spec := *t.Framework, *t.Framework.Spec
 		spec.StopGrace = min(max(*c.Grace, 0), api.MaxStopGrace)
 		task.Spec = &spec

@@ -248,6 +248,7 @@ func TestKillTask(t *testing.T) {
 				kill("plain", nil, "", 3*time.Second)
 				kill("own", nil, "", 8*time.Second)
 				kill("own", grace(1e9), "oak", time.Second)
+				kill("own", grace(60e9), "", time.Second)
 				time.Sleep(time.Second)
 				for _, id := range []string{"plain", "own"} {
 					c.becomes(f.id, id, api.TaskKilling)
