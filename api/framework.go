@@ -59,6 +59,13 @@ type OfferStatus struct {
 	Name string `json:"name"` // of the framework
 }
 
+// OfferRequest is room on one node that a framework waits for.
+type OfferRequest struct {
+	Partition string
+	NodeID    string // "" = any node
+	Need      Resources
+}
+
 // The bounds of frameworks.
 const (
 	MaxFrameworks       = 10_000    // that have not ended

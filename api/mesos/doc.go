@@ -25,15 +25,17 @@ import (
 // Desk makes offers. It is told what frameworks say of those that they want, which only
 // the leader remembers.
 type Desk interface {
-	// Connect begins a session, in which nothing was declined yet. Who does not know what
-	// GPUs are is offered no node that has some.
-	Connect(framework, session string, suppressed []string, gpus bool)
+	// Connect begins a session, in which nothing was declined yet; accepts says which nodes
+	// may be offered at all.
+	Connect(framework, session string, suppressed []string, accepts func(partition string, n *api.Node) bool)
 	Leave(framework, session string)
 	// Refuse keeps a framework from being offered that much or less of a node for a while;
 	// declined says that it wanted nothing of an offer.
 	Refuse(framework, partition, nodeID string, refused api.Resources, d time.Duration, declined bool)
 	// Revive forgets what was refused and suppressed in those partitions; nil: in all.
 	Revive(framework string, partitions []string)
+	// Request notes what a framework waits for, in place of what it said before.
+	Request(framework string, wants []api.OfferRequest)
 	// Suppress ends offers in those partitions until they are revived.
 	Suppress(framework string, partitions []string)
 }

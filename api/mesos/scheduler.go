@@ -101,7 +101,9 @@ func (h *hub) act(c *exchange.Call, s *session, r *request) (any, error) {
 		return h.update(ctx, c, s, m.UpdateFramework)
 	case v1.SchedulerCallTypeMessage:
 		h.message(ctx, s, m.Message)
-	case v1.SchedulerCallTypeShutdown, v1.SchedulerCallTypeRequest, v1.SchedulerCallTypeAcceptInverseOffers,
+	case v1.SchedulerCallTypeRequest:
+		h.request(s, m.Request.Requests)
+	case v1.SchedulerCallTypeShutdown, v1.SchedulerCallTypeAcceptInverseOffers,
 		v1.SchedulerCallTypeDeclineInverseOffers, v1.SchedulerCallTypeAcknowledgeOperationStatus, v1.SchedulerCallTypeReconcileOperations:
 		// There is no executor but the built-in one, and no maintenance or operation to hear of.
 	default:
@@ -167,12 +169,14 @@ func (h *hub) update(ctx context.Context, c *exchange.Call, s *session, u *v1.Sc
 		return nil, bad("Updating 'FrameworkInfo.checkpoint' is unsupported")
 	case f.Principal != old.Principal:
 		return nil, bad("Changing framework's principal is not allowed.")
-	case u.OfferConstraints != nil && len(u.OfferConstraints.RoleConstraints) > 0:
-		return nil, bad("Offer constraints are not supported by this version of mesita: leave 'offer_constraints' out")
 	}
 	off, err := suppressed(f, u.SuppressedRoles)
 	if err == nil {
 		err = keepInfo(f, old, u.FrameworkInfo)
+	}
+	var accepts func(string, *api.Node) bool
+	if err == nil {
+		accepts, err = wanted(f, u.OfferConstraints, capabilitiesOf(u.FrameworkInfo))
 	}
 	if err != nil {
 		return nil, bad(err.Error())
@@ -193,7 +197,7 @@ func (h *hub) update(ctx context.Context, c *exchange.Call, s *session, u *v1.Sc
 	h.mu.Lock()
 	s.know(capabilitiesOf(u.FrameworkInfo))
 	h.mu.Unlock()
-	h.desk.Connect(f.ID, s.id, off, s.caps().gpus)
+	h.desk.Connect(f.ID, s.id, off, accepts)
 	return done(c, http.StatusOK)
 }
 
@@ -202,4 +206,36 @@ func sameCheckpoint(old *api.Framework, info *v1.FrameworkInfo) bool {
 	var before v1.FrameworkInfo
 	err := wire.Unmarshal(wire.Protobuf, old.Info, &before)
 	return err != nil || before.GetCheckpoint() == info.GetCheckpoint()
+}
+
+// maxRequests bounds what one REQUEST is heard of.
+const maxRequests = 100
+
+// request notes what a framework waits for. What says nothing that can be had is left out:
+// a REQUEST has no answer.
+func (h *hub) request(s *session, requests []*v1.Request) {
+	f := h.Store.View().Framework(s.framework)
+	if f == nil || len(f.Partitions) == 0 {
+		return
+	}
+	var wants []api.OfferRequest
+	for _, r := range requests[:min(len(requests), maxRequests)] {
+		in := role(f.Partitions[0])
+		for _, x := range r.Resources {
+			if x.AllocationInfo != nil && x.AllocationInfo.Role != nil {
+				in = *x.AllocationInfo.Role
+			}
+		}
+		q, err := toRequest(r.Resources, in)
+		if err != nil || !f.In(partition(in)) {
+			continue
+		}
+		spec := &api.JobSpec{TaskSpec: api.TaskSpec{Placing: api.Placing{Request: q}}}
+		w := api.OfferRequest{Partition: partition(in), Need: spec.Need()}
+		if r.AgentID != nil {
+			w.NodeID = r.AgentID.Value
+		}
+		wants = append(wants, w)
+	}
+	h.desk.Request(s.framework, wants)
 }

@@ -69,8 +69,9 @@ func (h *hub) subscribe(c *exchange.Call, r *request) (*session, error) {
 	if err != nil {
 		return se, err
 	}
-	if sub.OfferConstraints != nil && len(sub.OfferConstraints.RoleConstraints) > 0 {
-		return se, wrong("Offer constraints are not supported by this version of mesita: subscribe without 'offer_constraints'")
+	accepts, err := wanted(f, sub.OfferConstraints, capabilitiesOf(sub.FrameworkInfo))
+	if err != nil {
+		return se, err
 	}
 	old := v.Framework(f.ID)
 	switch {
@@ -98,7 +99,7 @@ func (h *hub) subscribe(c *exchange.Call, r *request) (*session, error) {
 		h.leave(se)
 		return se, err
 	}
-	h.desk.Connect(f.ID, se.id, off, se.caps().gpus)
+	h.desk.Connect(f.ID, se.id, off, accepts)
 	return se, nil
 }
 

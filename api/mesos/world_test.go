@@ -54,10 +54,11 @@ func (d *desk) say(s string) {
 	d.said = append(d.said, s)
 }
 
-func (d *desk) Connect(string, string, []string, bool) { d.say("connect") }
-func (d *desk) Leave(string, string)                   { d.say("leave") }
-func (d *desk) Revive(string, []string)                { d.say("revive") }
-func (d *desk) Suppress(string, []string)              { d.say("suppress") }
+func (d *desk) Connect(string, string, []string, func(string, *api.Node) bool) { d.say("connect") }
+func (d *desk) Request(string, []api.OfferRequest)                             { d.say("request") }
+func (d *desk) Leave(string, string)                                           { d.say("leave") }
+func (d *desk) Revive(string, []string)                                        { d.say("revive") }
+func (d *desk) Suppress(string, []string)                                      { d.say("suppress") }
 func (d *desk) Refuse(_, _, node string, room api.Resources, span time.Duration, _ bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -48,6 +48,8 @@ type decision struct {
 	out   []*api.Offer
 	next  time.Time                 // when to look again without a change
 	parts map[string]*api.Partition // with all conditions on their nodes
+	nodes int                       // that take work
+	kept  map[string]bool           // nodes of which nothing is offered, as somebody waits for more
 }
 
 // decide is what is offered to whom, and when to look again without a change.
@@ -55,7 +57,7 @@ func (m *Maker) decide(v *fsm.View, now time.Time, held map[string]api.Resources
 	desk := m.cfg.Desk
 	desk.mu.Lock()
 	defer desk.mu.Unlock()
-	d := &decision{Maker: m, view: v, now: now, of: map[string][]*candidate{}, parts: map[string]*api.Partition{}}
+	d := &decision{Maker: m, view: v, now: now, of: map[string][]*candidate{}, parts: map[string]*api.Partition{}, kept: map[string]bool{}}
 	if d.candidates(); len(d.all) == 0 {
 		return nil, time.Time{}
 	}
@@ -64,6 +66,7 @@ func (m *Maker) decide(v *fsm.View, now time.Time, held map[string]api.Resources
 		return nil, d.next
 	}
 	d.round = m.cfg.Begin(v, func(path string) int { return len(d.of[path]) })
+	d.grant()
 	d.offerRested()
 	for len(d.out) < maxOffers && len(d.rooms) > 0 {
 		path := d.round.Next()
@@ -97,6 +100,7 @@ func (d *decision) lookAtRooms(held map[string]api.Resources) {
 			}
 			continue
 		}
+		d.nodes++
 		left := d.view.Free(n.ID).Minus(held[n.ID])
 		left.Pins = 0 // whole CPUs are asked for, not taken
 		if left = offerable(left); !worthwhile(left) {
@@ -202,7 +206,6 @@ func (d *decision) offerIn(path string) bool {
 		for i, r := range d.rooms {
 			if d.give(c, r) {
 				d.rooms = slices.Delete(d.rooms, i, i+1)
-				sortCandidates(d.of[path])
 				return true
 			}
 		}
@@ -213,12 +216,7 @@ func (d *decision) offerIn(path string) bool {
 
 // give offers a room to a framework, if it takes it.
 func (d *decision) give(c *candidate, r *room) bool {
-	part, known := d.parts[c.partition]
-	if !known {
-		part = d.view.Eligible(c.partition)
-		d.parts[c.partition] = part
-	}
-	if part == nil || part.Drain || r.node.Unmet(part, &api.JobSpec{}) != "" || r.node.Resources.GPUs > 0 && !c.gpus {
+	if !d.eligible(c, r.node) {
 		return false
 	}
 	left, ok := within(d.round, c.partition, r.left)
@@ -230,12 +228,27 @@ func (d *decision) give(c *candidate, r *room) bool {
 		d.later(again)
 		return false
 	}
+	d.make(c, r, left)
+	return true
+}
+
+// eligible reports whether a framework may have something of a node at all.
+func (d *decision) eligible(c *candidate, n *api.Node) bool {
+	part, known := d.parts[c.partition]
+	if !known {
+		part = d.view.Eligible(c.partition)
+		d.parts[c.partition] = part
+	}
+	return part != nil && !part.Drain && n.Unmet(part, &api.JobSpec{}) == "" && c.accepts(c.partition, n)
+}
+
+func (d *decision) make(c *candidate, r *room, left api.Resources) {
 	d.made++
 	c.last, c.share = d.made, c.share+fsm.Dominant(left, d.view.Capacity())
 	d.round.Charge(c.partition, left)
 	d.out = append(d.out, &api.Offer{ID: fmt.Sprintf("%s-O%d", d.prefix, d.made), Framework: c.id, Partition: c.partition, NodeID: r.node.ID,
 		Resources: left, Created: d.now, Expires: d.now.Add(d.cfg.Timeout)})
-	return true
+	sortCandidates(d.of[c.partition])
 }
 
 // within is as much of a room as a partition may have by its limits, if that is worth

@@ -40,7 +40,8 @@ type calm struct {
 // taker is a framework that is connected to this leader.
 type taker struct {
 	id, session string
-	gpus        bool
+	accepts     func(partition string, n *api.Node) bool
+	wishes      []*wish
 	suppressed  map[string]bool // partitions
 	refused     map[spot]*refusal
 	last        uint64 // when it was offered something: the others' number then
@@ -61,12 +62,12 @@ func NewDesk(now func() time.Time) *Desk {
 	return &Desk{now: now, takers: map[string]*taker{}, calms: map[string]*calm{}, wake: make(chan struct{})}
 }
 
-// Connect begins a session, in which nothing is declined yet. Who does not know what GPUs
-// are is offered no node that has some.
-func (d *Desk) Connect(framework, session string, suppressed []string, gpus bool) {
+// Connect begins a session, in which nothing is declined yet; accepts says which nodes may
+// be offered at all.
+func (d *Desk) Connect(framework, session string, suppressed []string, accepts func(partition string, n *api.Node) bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	t := &taker{id: framework, session: session, gpus: gpus, suppressed: map[string]bool{}, refused: map[spot]*refusal{}}
+	t := &taker{id: framework, session: session, accepts: accepts, suppressed: map[string]bool{}, refused: map[spot]*refusal{}}
 	for _, p := range suppressed {
 		t.suppressed[p] = true
 	}

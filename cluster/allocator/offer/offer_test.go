@@ -68,7 +68,7 @@ func (b *bench) do(cmds ...fsm.Command) []fsm.Result {
 func (b *bench) connect(id string, partitions ...string) {
 	b.t.Helper()
 	b.do(&fsm.FrameworkPut{Meta: b.meta(), Connect: true, Framework: &api.Framework{ID: id, Name: id, Session: "s", Partitions: partitions}})
-	b.desk.Connect(id, "s", nil, true)
+	b.desk.Connect(id, "s", nil, func(string, *api.Node) bool { return true })
 }
 
 // pass makes offers, and returns those that are new.
@@ -279,6 +279,19 @@ func (b *bench) start(o *api.Offer, id string, cpus api.MilliCPU) {
 	if a := res[0].Value.(*fsm.Accepted); a.Invalid != "" || a.Refused[0] != "" {
 		b.t.Fatalf("an offer that stands is refused: %+v", a)
 	}
+}
+
+// end has a task end.
+func (b *bench) end(id string) {
+	b.t.Helper()
+	v := b.store.View()
+	for f := range v.Frameworks() {
+		if task := v.FrameworkTask(f.ID, id); task != nil {
+			b.do(&fsm.TaskReport{Meta: b.meta(), Statuses: []api.TaskStatus{{Task: task.ID, Attempt: task.Attempt, NodeID: task.NodeID, State: api.TaskFinished, Reason: api.ReasonExited, Time: b.now}}})
+			return
+		}
+	}
+	b.t.Fatalf("there is no task %s", id)
 }
 
 func (b *bench) check() {
