@@ -69,14 +69,14 @@ func (h *hub) accept(ctx context.Context, id auth.Identity, s *session, a *v1.Sc
 		if err := wire.Unmarshal(wire.Protobuf, f.Info, l.info); err != nil {
 			return api.Errorf(api.CodeInternal, "what framework %s said of itself cannot be read: %v", f.ID, err)
 		}
-		for _, op := range ops {
-			for _, t := range op.tasks {
-				launch, err := l.operationTask(op, t)
-				if err != nil {
-					refused, why = append(refused, t), append(why, err)
+		for i, op := range ops {
+			launches, errs := l.operation("group "+strconv.Itoa(i), op)
+			for i, t := range op.tasks {
+				if errs[i] != nil {
+					refused, why = append(refused, t), append(why, errs[i])
 					continue
 				}
-				cmd.Tasks, started = append(cmd.Tasks, *launch), append(started, t)
+				cmd.Tasks, started = append(cmd.Tasks, *launches[i]), append(started, t)
 			}
 		}
 	}
@@ -95,9 +95,17 @@ func (h *hub) accept(ctx context.Context, id auth.Identity, s *session, a *v1.Sc
 			h.tellRefused(s, t, why[i])
 		}
 		for i, t := range started {
-			if done.Refused[i] != "" {
-				h.tellRefused(s, t, taskError(done.Refused[i]))
+			if done.Refused[i] == "" {
+				continue
 			}
+			var err error = taskError(done.Refused[i])
+			switch {
+			case done.Ending[i]:
+				err = ending{err}
+			case cmd.Tasks[i].Task.Group != "":
+				err = groupError{err}
+			}
+			h.tellRefused(s, t, err)
 		}
 		h.tellDropped(s, ops, laterOperation)
 	}
@@ -111,30 +119,53 @@ const invalidPause = time.Second
 // laterOperation is why an operation is not done.
 const laterOperation = "This version of mesita launches tasks: reservations and volumes come with a later one"
 
-// operationTask is a task of an operation.
-func (l *launcher) operationTask(op operation, t *v1.TaskInfo) (*fsm.FrameworkLaunch, error) {
+// operation is what the tasks of an operation are here, or why each is not.
+func (l *launcher) operation(label string, op operation) (out []*fsm.FrameworkLaunch, errs []error) {
+	out, errs = make([]*fsm.FrameworkLaunch, len(op.tasks)), make([]error, len(op.tasks))
+	var all error // why none of them is
 	switch {
 	case op.ID != nil:
-		return nil, wrong("Operation 'id' is not supported for LAUNCH and LAUNCH_GROUP operations")
-	case op.kind == v1.OfferOperationTypeLaunchGroup:
-		return nil, group{wrong("This version of mesita runs command tasks: task groups come with a later one")}
+		all = wrong("Operation 'id' is not supported for LAUNCH and LAUNCH_GROUP operations")
+	case op.kind == v1.OfferOperationTypeLaunchGroup && op.LaunchGroup != nil:
+		var group []*fsm.FrameworkLaunch
+		group, all = l.group(label, op.LaunchGroup)
+		copy(out, group)
 	}
-	return l.task(t)
+	for i, t := range op.tasks {
+		if errs[i] = all; all == nil && out[i] == nil {
+			out[i], errs[i] = l.task(t)
+		}
+	}
+	return out, errs
 }
 
-// group is why a group of tasks is not started.
-type group struct{ error }
+// groupError is why a group of tasks is not started.
+type groupError struct{ error }
+
+func (e groupError) Unwrap() error { return e.error }
+
+// ending is why a task is not started whose executor is about to end.
+type ending struct{ error }
 
 // tellRefused tells a framework why a task is not started.
 func (h *hub) tellRefused(s *session, t *v1.TaskInfo, err error) {
-	reason := v1.TaskStatusReasonTaskInvalid
+	state, reason := v1.TaskStateError, v1.TaskStatusReasonTaskInvalid
 	switch {
+	case errors.As(err, &ending{}):
+		state, reason = s.caps().stateFor(v1.TaskStateDropped), v1.TaskStatusReasonExecutorTerminated
+	case errors.As(err, &groupError{}):
+		reason = v1.TaskStatusReasonTaskGroupInvalid
+		if errors.As(err, &unauthorized{}) {
+			reason = v1.TaskStatusReasonTaskGroupUnauthorized
+		}
 	case errors.As(err, &unauthorized{}):
 		reason = v1.TaskStatusReasonTaskUnauthorized
-	case errors.As(err, &group{}):
-		reason = v1.TaskStatusReasonTaskGroupInvalid
 	}
-	s.push(updateEvent(h.ofMaster(t.TaskID.Value, t.AgentID.Value, v1.TaskStateError, reason, exchange.AsError(err).Message)))
+	st := h.ofMaster(t.TaskID.Value, t.AgentID.Value, state, reason, exchange.AsError(err).Message)
+	if t.Executor != nil {
+		st.ExecutorID = t.Executor.ExecutorID
+	}
+	s.push(updateEvent(st))
 }
 
 // tellInvalid tells a framework of each task that none of it is started, as the offers

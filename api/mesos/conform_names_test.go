@@ -21,8 +21,8 @@ var golden = map[string]string{
 	"UpdatePidToHttpScheduler": driver, "UpdateHttpToPidScheduler": driver, "UpdateHttpToPidSchedulerAndBack": driver,
 	"OperationFeedbackValidationWithResourceProviderCapability": providers, "OperationFeedbackValidationNoResourceProviderCapability": providers,
 	// scheduler_tests.cpp
-	"SubscribeDrop": "", "SchedulerFailover": "", "MasterFailover": "", "MetricsEndpoint": "the metrics are of the operator API", "TaskRunning": "", "TaskGroupRunning": groups,
-	"ReconcileTask": "", "KillTask": "", "ShutdownExecutor": executors, "Decline": "", "Revive": "", "Suppress": "", "NoOffersWithAllRolesSuppressed": "",
+	"SubscribeDrop": "", "SchedulerFailover": "", "MasterFailover": "", "MetricsEndpoint": "the metrics are of the operator API", "TaskRunning": "", "TaskGroupRunning": "",
+	"ReconcileTask": "", "KillTask": "", "ShutdownExecutor": "", "Decline": "", "Revive": "", "Suppress": "", "NoOffersWithAllRolesSuppressed": "",
 	"NoOffersOnReregistrationWithAllRolesSuppressed": "", "Message": executors, "Request": "", "SchedulerReconnect": "",
 	// executor_http_api_tests.cpp, beyond the names that both have
 	"ValidProtobufInvalidCall": executors, "MessageFromUnknownFramework": executors, "StatusUpdateCallFailedValidation": executors,
@@ -32,7 +32,7 @@ var golden = map[string]string{
 	"PartitionedSlaveOrphanedTask":                  "is FailoverTimeout, as no task outlives its framework",
 	"SpuriousSlaveReregistration":                   "a node says hello as often as it wants: see package fsm",
 	"PartitionedSlaveStatusUpdates":                 "a node tells of its tasks once the leader knows it again",
-	"PartitionedSlaveExitedExecutor":                executors,
+	"PartitionedSlaveExitedExecutor":                "an executor ends with its node: see package fsm",
 	"TaskCompletedOnPartitionedAgent":               "",
 	"AgentWithTerminalTaskPartitioned":              "",
 	"PartitionAwareTaskCompletedOnPartitionedAgent": "is TaskCompletedOnPartitionedAgent",
@@ -57,7 +57,6 @@ const (
 	driver    = "there is no v0 driver"
 	providers = "there are no resource providers"
 	executors = "is of custom executors"
-	groups    = "is of task groups"
 	registry  = "nodes that are gone are forgotten by `mesita node rm` alone"
 	recovered = "a leader knows all nodes and tasks from its first moment"
 )

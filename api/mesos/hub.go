@@ -65,7 +65,7 @@ func (h *hub) run(ctx context.Context) error {
 	}()
 	defer func() { <-acks }()
 	defer h.closeAll()
-	w := h.Store.Watch(fsm.TableOffers, fsm.TableFrameworkNews, fsm.TableFrameworks, fsm.TableNodes)
+	w := h.Store.Watch(fsm.TableOffers, fsm.TableFrameworkNews, fsm.TableFrameworks, fsm.TableNodes, fsm.TableExecutors)
 	defer w.Close()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -158,12 +158,19 @@ func (h *hub) pass(ctx context.Context, changes map[fsm.Change]struct{}, all boo
 	for s := range news { // before the offers of the room that it freed
 		h.tell(v, s)
 	}
+	for c := range changes { // after what it ran
+		if c.Table == fsm.TableExecutors {
+			h.noteExecutor(v, c.ID)
+		}
+	}
 	for s, offers := range batches {
 		for some := range slices.Chunk(offers, maxOffersTold) {
 			var out []*v1.Offer
 			for _, o := range some {
 				if n := v.Node(o.NodeID); n != nil {
-					out = append(out, offerOf(o, n, s.caps()))
+					m := offerOf(o, n, s.caps())
+					m.ExecutorIDs = executorIDs(v, o.Framework, o.NodeID)
+					out = append(out, m)
 				}
 			}
 			s.push(offersEvent(out))

@@ -82,12 +82,7 @@ func (s *Server) ToFramework(m *Message) error {
 
 // runs reports whether the executor that sends runs where that is said of it.
 func (h *hub) runs(m *Message) bool {
-	for t := range h.Store.View().NodeTasks(m.Node) {
-		if f := t.Framework; f != nil && f.IsExecutor && f.Framework == m.Framework && f.Executor == m.Executor {
-			return true
-		}
-	}
-	return false
+	return h.Store.View().Executor(m.Framework, m.Node, m.Executor) != nil
 }
 
 // message takes what a framework sends to its executor. Nobody is told if it does not arrive.

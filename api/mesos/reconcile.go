@@ -67,8 +67,8 @@ func (h *hub) tellLatest(v *fsm.View, s *session, t *api.Task) {
 	if t.State == api.TaskKilling && !s.caps().taskKilling {
 		st.State = v1.TaskStateRunning
 	}
-	st.ExecutorID, st.Healthy = &v1.ExecutorID{Value: t.Framework.ID}, t.Healthy
-	if t.State == api.TaskRunning || t.State == api.TaskKilling {
+	st.ExecutorID, st.Healthy = executorID(t, t.Framework.ID), t.Healthy
+	if !t.Hosted() && (t.State == api.TaskRunning || t.State == api.TaskKilling) {
 		st.ContainerStatus = containerOf(v, t)
 	}
 	s.push(updateEvent(st))

@@ -103,9 +103,11 @@ func (h *hub) act(c *exchange.Call, s *session, r *request) (any, error) {
 		h.message(ctx, s, m.Message)
 	case v1.SchedulerCallTypeRequest:
 		h.request(s, m.Request.Requests)
-	case v1.SchedulerCallTypeShutdown, v1.SchedulerCallTypeAcceptInverseOffers,
+	case v1.SchedulerCallTypeShutdown:
+		err = h.shutdown(ctx, c.ID, s, m.Shutdown)
+	case v1.SchedulerCallTypeAcceptInverseOffers,
 		v1.SchedulerCallTypeDeclineInverseOffers, v1.SchedulerCallTypeAcknowledgeOperationStatus, v1.SchedulerCallTypeReconcileOperations:
-		// There is no executor but the built-in one, and no maintenance or operation to hear of.
+		// There is no maintenance or operation to hear of.
 	default:
 		return nil, &problem{Status: http.StatusNotImplemented}
 	}

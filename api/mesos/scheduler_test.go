@@ -137,9 +137,6 @@ func TestInvalidTasks(t *testing.T) {
 		"\"../a\" is not a name in the task's": func(t *v1.TaskInfo) {
 			t.Command.URIs = []*v1.CommandInfoURI{{Value: "http://x/a", OutputFile: new("../a")}}
 		},
-		"custom executors come with a later one": func(t *v1.TaskInfo) {
-			t.Command, t.Executor = nil, &v1.ExecutorInfo{ExecutorID: &v1.ExecutorID{Value: "e"}}
-		},
 		"it asks for more than was offered":                   func(t *v1.TaskInfo) { t.Resources[0].Scalar.Value = 1.001 },
 		"anonymous runs tasks as \"" + api.TaskUser + "\" in": func(t *v1.TaskInfo) { t.Command.User = new("root") },
 	} {

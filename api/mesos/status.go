@@ -47,24 +47,30 @@ const (
 
 // words are those of what became of a task that did not go as its command meant.
 var words = map[api.Reason]word{
-	api.ReasonOOM:         {agent, v1.TaskStatusReasonContainerLimitationMemory},
-	api.ReasonDiskFull:    {agent, v1.TaskStatusReasonContainerLimitationDisk},
-	api.ReasonTimeLimit:   {executor, v1.TaskStatusReasonMaxCompletionTimeReached},
-	api.ReasonStartFailed: {agent, v1.TaskStatusReasonContainerLaunchFailed},
-	api.ReasonFetchFailed: {agent, v1.TaskStatusReasonContainerLaunchFailed},
-	api.ReasonPortTaken:   {agent, v1.TaskStatusReasonContainerLaunchFailed},
-	api.ReasonUnsupported: {agent, v1.TaskStatusReasonContainerLaunchFailed},
-	api.ReasonInternal:    {agent, v1.TaskStatusReasonContainerLaunchFailed},
-	api.ReasonNodeLost:    {master, v1.TaskStatusReasonAgentRemoved},
-	api.ReasonKeeperLost:  {agent, v1.TaskStatusReasonExecutorTerminated},
-	api.ReasonReboot:      {agent, v1.TaskStatusReasonAgentRestarted},
-	api.ReasonPreempted:   {agent, v1.TaskStatusReasonContainerPreempted},
-	api.ReasonDrained:     {agent, v1.TaskStatusReasonAgentDraining},
-	api.ReasonSignaled:    {executor, v1.TaskStatusReasonCommandExecutorFailed},
+	api.ReasonOOM:            {agent, v1.TaskStatusReasonContainerLimitationMemory},
+	api.ReasonDiskFull:       {agent, v1.TaskStatusReasonContainerLimitationDisk},
+	api.ReasonTimeLimit:      {executor, v1.TaskStatusReasonMaxCompletionTimeReached},
+	api.ReasonStartFailed:    {agent, v1.TaskStatusReasonContainerLaunchFailed},
+	api.ReasonFetchFailed:    {agent, v1.TaskStatusReasonContainerLaunchFailed},
+	api.ReasonPortTaken:      {agent, v1.TaskStatusReasonContainerLaunchFailed},
+	api.ReasonUnsupported:    {agent, v1.TaskStatusReasonContainerLaunchFailed},
+	api.ReasonInternal:       {agent, v1.TaskStatusReasonContainerLaunchFailed},
+	api.ReasonNodeLost:       {master, v1.TaskStatusReasonAgentRemoved},
+	api.ReasonKeeperLost:     {agent, v1.TaskStatusReasonExecutorTerminated},
+	api.ReasonReboot:         {agent, v1.TaskStatusReasonAgentRestarted},
+	api.ReasonPreempted:      {agent, v1.TaskStatusReasonContainerPreempted},
+	api.ReasonDrained:        {agent, v1.TaskStatusReasonAgentDraining},
+	api.ReasonExecutorEnded:  {agent, v1.TaskStatusReasonExecutorTerminated},
+	api.ReasonExecutorSilent: {agent, v1.TaskStatusReasonExecutorRegistrationTimeout},
+	api.ReasonNeverDelivered: {agent, v1.TaskStatusReasonTaskKilledDuringLaunch},
+	api.ReasonSignaled:       {executor, v1.TaskStatusReasonCommandExecutorFailed},
 }
 
 // statusOf is what a framework is told of a change of a task, nil if that is nothing.
 func statusOf(v *fsm.View, s *session, n *fsm.News, u *api.FrameworkUpdate) *v1.TaskStatus {
+	if u.Status != nil {
+		return saidStatus(s, u)
+	}
 	state := u.State
 	if state == api.TaskKilling && !s.caps().taskKilling {
 		if !u.Back {
@@ -72,11 +78,8 @@ func statusOf(v *fsm.View, s *session, n *fsm.News, u *api.FrameworkUpdate) *v1.
 		}
 		state = api.TaskRunning
 	}
-	t := v.FrameworkTask(s.framework, n.Task)
-	if t != nil && (t.Job != n.Job || t.Index != n.Index) {
-		t = nil // another one has its id by now
-	}
-	st := &v1.TaskStatus{TaskID: &v1.TaskID{Value: n.Task}, State: s.caps().stateFor(states[state]), AgentID: &v1.AgentID{Value: n.NodeID}, ExecutorID: &v1.ExecutorID{Value: n.Task},
+	t := v.TaskOf(n.Job, n.Index) // another one may have its id by now
+	st := &v1.TaskStatus{TaskID: &v1.TaskID{Value: n.Task}, State: s.caps().stateFor(states[state]), AgentID: &v1.AgentID{Value: n.NodeID}, ExecutorID: executorID(t, n.Task),
 		UUID: u.ID, Healthy: u.Healthy, Timestamp: seconds(u.Time)}
 	w, known := words[u.Reason]
 	switch {
@@ -104,7 +107,7 @@ func statusOf(v *fsm.View, s *session, n *fsm.News, u *api.FrameworkUpdate) *v1.
 	if *st.Source == master {
 		st.UUID = nil // which is not acknowledged
 	}
-	if t != nil && (u.State == api.TaskRunning || u.State == api.TaskKilling) {
+	if t != nil && !t.Hosted() && (u.State == api.TaskRunning || u.State == api.TaskKilling) {
 		st.ContainerStatus = containerOf(v, t)
 	}
 	return st

@@ -72,6 +72,9 @@ func (l *launcher) task(t *v1.TaskInfo) (*fsm.FrameworkLaunch, error) {
 	if (t.Command == nil) == (t.Executor == nil) {
 		return nil, wrong("Task should have at least one (but not both) of CommandInfo or ExecutorInfo present")
 	}
+	if t.Executor != nil {
+		return l.hosted(t, info, request)
+	}
 	if err := later(t); err != nil {
 		return nil, err
 	}
@@ -80,9 +83,8 @@ func (l *launcher) task(t *v1.TaskInfo) (*fsm.FrameworkLaunch, error) {
 
 // launch is the spec of a task that is well formed.
 func (l *launcher) launch(t *v1.TaskInfo, info []byte, request api.Request) (*fsm.FrameworkLaunch, error) {
-	// The rights of who calls may be others than those of when the framework came.
-	if err := auth.May(l.id, auth.Deploy, admit.Object(l.view, l.offer.Partition, "")); err != nil {
-		return nil, unauthorized{err}
+	if err := l.allowed(); err != nil {
+		return nil, err
 	}
 	s := &api.JobSpec{Kind: api.KindBatch, Partition: l.offer.Partition, AtMostOnce: true, TaskSpec: api.TaskSpec{
 		Command: argsOf(t.Command), Env: l.env(t), User: userOf(t.Command, l.info), Placing: api.Placing{Request: request}, Fetch: fetchesOf(t.Command), StopGrace: api.Duration(graceOf(t.KillPolicy, defaultGrace))}}
@@ -92,23 +94,37 @@ func (l *launcher) launch(t *v1.TaskInfo, info []byte, request api.Request) (*fs
 	if t.MaxCompletionTime != nil && t.MaxCompletionTime.Nanoseconds > 0 {
 		s.Time = max(api.Duration(t.MaxCompletionTime.Nanoseconds), api.Duration(time.Millisecond))
 	}
-	s.Complete(l.view.Chain(l.offer.Partition), nil)
-	if err := s.ValidateOfFramework(); err != nil {
+	if err := l.settle(s, t.Command); err != nil {
 		return nil, err
 	}
+	own := &api.FrameworkTask{Framework: l.framework.ID, ID: t.TaskID.Value, Name: t.Name, Spec: s, Info: info}
+	return &fsm.FrameworkLaunch{Task: own, Resources: s.Need(), Ports: portsOf(s)}, nil
+}
+
+// allowed refuses who may not start anything there: the rights of who calls may be others
+// than those of when the framework came.
+func (l *launcher) allowed() error {
+	if err := auth.May(l.id, auth.Deploy, admit.Object(l.view, l.offer.Partition, "")); err != nil {
+		return unauthorized{err}
+	}
+	return nil
+}
+
+// settle completes and checks the spec of a process, and says who that runs as.
+func (l *launcher) settle(s *api.JobSpec, c *v1.CommandInfo) error {
+	s.Complete(l.view.Chain(l.offer.Partition), nil)
+	if err := s.ValidateOfFramework(); err != nil {
+		return err
+	}
 	if l.view.Does(fsm.TaskUsers) {
-		if err := l.settleUser(s, v1.Get(t.Command.User) != ""); err != nil {
-			return nil, unauthorized{err}
+		if err := l.settleUser(s, v1.Get(c.User) != ""); err != nil {
+			return unauthorized{err}
 		}
 	}
 	if n := l.view.Node(l.offer.NodeID); n != nil && !s.Uses(n) {
-		return nil, unauthorized{wrong("node %s allows users no root: start it with --allow-root, or name another user", n.Name)}
+		return unauthorized{wrong("node %s allows users no root: start it with --allow-root, or name another user", n.Name)}
 	}
-	ports := map[string]int{}
-	for _, p := range s.Ports {
-		ports[p.Name] = p.Port
-	}
-	return &fsm.FrameworkLaunch{Task: &api.FrameworkTask{Framework: l.framework.ID, ID: t.TaskID.Value, Name: t.Name, Spec: s, Info: info}, Resources: s.Need(), Ports: ports}, nil
+	return nil
 }
 
 // validID refuses what cannot be an id, as it may come to name a file.
@@ -188,8 +204,6 @@ func validLimits(limits map[string]*v1.ValueScalar, q *api.Request) error {
 func later(t *v1.TaskInfo) error {
 	what := ""
 	switch {
-	case t.Executor != nil:
-		what = "custom executors"
 	case t.HealthCheck != nil:
 		what = "health checks ('health_check')"
 	case t.Check != nil:
