@@ -145,7 +145,7 @@ func (l *launcher) group(label string, g *v1.OfferOperationLaunchGroup) ([]*fsm.
 		return nil, groupError{err}
 	}
 	if len(g.TaskGroup.Tasks) > maxGroup {
-		return nil, groupError{wrong("Task group has %d tasks, and at most %d start together", len(g.TaskGroup.Tasks), maxGroup)}
+		return nil, groupError{wrong("Task group has %s, and at most %d start together", api.Count(len(g.TaskGroup.Tasks), "task"), maxGroup)}
 	}
 	var out []*fsm.FrameworkLaunch
 	for _, t := range g.TaskGroup.Tasks {
