@@ -67,6 +67,7 @@ func (m *Maker) decide(v *fsm.View, now time.Time, held map[string]api.Resources
 	}
 	d.round = m.cfg.Begin(v, func(path string) int { return len(d.of[path]) })
 	d.grant()
+	d.dropUnwanted()
 	d.offerRested()
 	for len(d.out) < maxOffers && len(d.rooms) > 0 {
 		path := d.round.Next()
@@ -97,6 +98,7 @@ func (d *decision) lookAtRooms(held map[string]api.Resources) {
 		if !n.Schedulable() {
 			if n.State == api.NodeGone {
 				delete(calms, n.ID)
+				delete(d.cfg.Desk.nobody, n.ID)
 			}
 			continue
 		}
@@ -122,7 +124,11 @@ func (d *decision) lookAtRooms(held map[string]api.Resources) {
 		}
 		d.rooms = append(d.rooms, &room{n, left, rested})
 	}
-	slices.SortStableFunc(d.rooms, func(a, b *room) int {
+	sortRooms(d.rooms)
+}
+
+func sortRooms(rooms []*room) {
+	slices.SortStableFunc(rooms, func(a, b *room) int {
 		return cmp.Or(cmp.Compare(b.left.CPUs, a.left.CPUs), cmp.Compare(b.left.Mem, a.left.Mem))
 	})
 }
@@ -234,12 +240,17 @@ func (d *decision) give(c *candidate, r *room) bool {
 
 // eligible reports whether a framework may have something of a node at all.
 func (d *decision) eligible(c *candidate, n *api.Node) bool {
-	part, known := d.parts[c.partition]
+	return d.open(c.partition, n) && c.accepts(c.partition, n)
+}
+
+// open reports whether a partition may use a node.
+func (d *decision) open(path string, n *api.Node) bool {
+	part, known := d.parts[path]
 	if !known {
-		part = d.view.Eligible(c.partition)
-		d.parts[c.partition] = part
+		part = d.view.Eligible(path)
+		d.parts[path] = part
 	}
-	return part != nil && !part.Drain && n.Unmet(part, &api.JobSpec{}) == "" && c.accepts(c.partition, n)
+	return part != nil && !part.Drain && n.Unmet(part, &api.JobSpec{}) == ""
 }
 
 func (d *decision) make(c *candidate, r *room, left api.Resources) {

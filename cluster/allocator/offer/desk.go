@@ -25,6 +25,7 @@ type Desk struct {
 	mu     sync.Mutex
 	takers map[string]*taker
 	calms  map[string]*calm // by node
+	nobody map[string]*full // by node: what nobody takes
 	wake   chan struct{}    // closed when somebody may take more
 }
 
@@ -59,7 +60,7 @@ type refusal struct {
 
 // NewDesk makes a Desk.
 func NewDesk(now func() time.Time) *Desk {
-	return &Desk{now: now, takers: map[string]*taker{}, calms: map[string]*calm{}, wake: make(chan struct{})}
+	return &Desk{now: now, takers: map[string]*taker{}, calms: map[string]*calm{}, nobody: map[string]*full{}, wake: make(chan struct{})}
 }
 
 // Connect begins a session, in which nothing is declined yet; accepts says which nodes may
@@ -73,6 +74,7 @@ func (d *Desk) Connect(framework, session string, suppressed []string, accepts f
 	}
 	d.takers[framework] = t
 	clear(d.calms) // it has seen none of it
+	clear(d.nobody)
 	d.awake()
 }
 
@@ -95,6 +97,7 @@ func (d *Desk) Refuse(framework, partition, nodeID string, room api.Resources, s
 	if t == nil {
 		return
 	}
+	delete(d.nobody, nodeID)
 	switch c := d.calms[nodeID]; {
 	case !declined:
 	case c != nil && c.room.Equal(room):
@@ -144,6 +147,7 @@ func (d *Desk) Revive(framework string, partitions []string) {
 		}
 	}
 	clear(d.calms)
+	clear(d.nobody)
 	d.awake()
 }
 

@@ -46,6 +46,7 @@ type Maker struct {
 	prefix string // of ids of offers: no two makers have the same
 	made   uint64
 	waits  time.Time // since when the scheduler is waited for
+	turn   int       // which room the next pass looks at first
 }
 
 // New makes a Maker.
