@@ -17,10 +17,8 @@ func TestWhatNobodyTakesIsOfferedOnceSomebodyMay(t *testing.T) {
 		"refused for less": func(b *bench, o *api.Offer) {
 			b.desk.Refuse("b", o.Partition, o.NodeID, api.Resources{CPUs: 1}, time.Hour, false)
 		},
-		"refused no more": func(b *bench, o *api.Offer) { b.desk.Refuse("b", o.Partition, o.NodeID, o.Resources, 0, false) },
-		"there is more": func(b *bench, _ *api.Offer) { b.held = nil },
-			b.hello(api.NodeHello{Resources: api.Resources{CPUs: 5000, Mem: 8 << 30}})
-		},
+		"refused no more":         func(b *bench, o *api.Offer) { b.desk.Refuse("b", o.Partition, o.NodeID, o.Resources, 0, false) },
+		"there is more":           func(b *bench, _ *api.Offer) { b.held = nil },
 		"the node has become fit": func(b *bench, _ *api.Offer) { b.hello(api.NodeHello{Attrs: map[string]string{"zone": "x"}}) },
 		"the partition has become": func(b *bench, _ *api.Offer) {
 			b.do(&fsm.PartitionPut{Meta: b.meta(), Partition: &api.Partition{Path: "ml", Weight: 1000}})
