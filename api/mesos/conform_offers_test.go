@@ -193,10 +193,10 @@ func TestLaunchCombinedOfferTest(t *testing.T) {
 		}
 		big := task("big", "oak", obj{"resources": []any{scalar("cpus", 3.75), scalar("mem", 8000)}})
 		f.accept(ids(o...), 0, []any{big}, []any{task("small", "oak", obj{"resources": []any{scalar("cpus", 0.25), scalar("mem", 64)}})})
-		c.becomes(f.id, "big", taskRunning)
-		c.becomes(f.id, "small", taskRunning)
-		f.update("big", "TASK_RUNNING")
-		f.update("small", "TASK_RUNNING")
+		for _, id := range []string{"big", "small"} {
+			c.becomes(f.id, id, taskRunning)
+			f.update(id, "TASK_RUNNING")
+		}
 	})
 }
 

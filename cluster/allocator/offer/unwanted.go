@@ -8,7 +8,7 @@ import (
 
 // maxLooks bounds how often a pass asks whether a framework takes something, so that
 // nobody waits long for the Desk: the next pass continues with the other nodes.
-const maxLooks = 200_000
+const maxLooks = 50_000
 
 // full is what a node has left and nobody takes before some time, as long as the node and
 // the partitions are as they were.
