@@ -46,11 +46,13 @@ func TestMesosShellRunsCommands(t *testing.T) {
 	}
 	for _, n := range l.Nodes { // one leads, two relay
 		for command, want := range map[string]int{"true": 0, "false": 3} { // 3: the task failed
-			ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
-			out, err := exec.CommandContext(ctx, "nsenter", "--net=/run/netns/"+n.NS, filepath.Join(bin, "msh"), "-master", n.IP+":"+mesosPort, "--", "/bin/"+command).CombinedOutput()
-			cancel()
-			if code := exitCode(err); code != want {
-				t.Errorf("msh -- %s by %s exits with %d, want %d: %v\n%s", command, n.Name, code, want, err, out)
+			for _, pod := range []string{"-pod=false", "-pod"} { // as a group of one task
+				ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
+				out, err := exec.CommandContext(ctx, "nsenter", "--net=/run/netns/"+n.NS, filepath.Join(bin, "msh"), pod, "-master", n.IP+":"+mesosPort, "--", "/bin/"+command).CombinedOutput()
+				cancel()
+				if code := exitCode(err); code != want {
+					t.Errorf("msh %s -- %s by %s exits with %d, want %d: %v\n%s", pod, command, n.Name, code, want, err, out)
+				}
 			}
 		}
 	}

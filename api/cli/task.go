@@ -324,8 +324,17 @@ func showOwn(w io.Writer, own *api.FrameworkTask) {
 		return
 	}
 	fmt.Fprintf(w, "framework  %s\n", printable(own.Framework))
-	fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("its id     %s   %s", printable(own.ID), printable(own.Name)), " "))
-	if s := own.Spec; s != nil {
+	hosted := own.Executor != "" && !own.IsExecutor
+	switch id := fmt.Sprintf("its id     %s   %s", printable(own.ID), printable(own.Name)); {
+	case own.IsExecutor:
+		fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("executor   %s   %s", printable(own.Executor), printable(own.Name)), " "))
+	case hosted:
+		fmt.Fprintln(w, strings.TrimRight(id, " "))
+		fmt.Fprintf(w, "runs in    executor %s, whose logs and processes are its\n", printable(own.Executor))
+	default:
+		fmt.Fprintln(w, strings.TrimRight(id, " "))
+	}
+	if s := own.Spec; s != nil && !hosted {
 		fmt.Fprintf(w, "command    %s\n", commandText(s.Command))
 		fmt.Fprintf(w, "runs as    %s\n", s.RunsAs())
 		if text := processText(&s.TaskSpec); text != "" {

@@ -45,6 +45,9 @@ func ownID(t *api.Task) string {
 	if t.Framework == nil {
 		return "-"
 	}
+	if t.Framework.IsExecutor {
+		return "executor " + t.Framework.Executor
+	}
 	return t.Framework.ID
 }
 

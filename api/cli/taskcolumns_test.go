@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -50,5 +51,21 @@ func TestAddresses(t *testing.T) {
 	task.State = api.TaskFailed
 	if got := addressText(&task, "10.0.0.11"); got != "" {
 		t.Errorf("of one that ended: %s", got)
+	}
+}
+
+// An executor is named by the id that its framework gave it, and what it runs says so: that
+// has no command of its own.
+func TestExecutorsAreShownByTheirIDs(t *testing.T) {
+	e := &api.FrameworkTask{Framework: "f", Executor: "default", IsExecutor: true, Spec: &api.JobSpec{TaskSpec: api.TaskSpec{Command: []string{"./run"}}}}
+	task := &api.FrameworkTask{Framework: "f", ID: "app-1", Executor: "default", Spec: &api.JobSpec{}}
+	if got := ownID(&api.Task{Framework: e}); got != "executor default" {
+		t.Errorf("%q", got)
+	}
+	for own, want := range map[*api.FrameworkTask]string{e: "executor   default\ncommand    ./run\n", task: "its id     app-1\nruns in    executor default, whose logs and processes are its\n"} {
+		var b strings.Builder
+		if showOwn(&b, own); !strings.HasPrefix(b.String(), "framework  f\n"+want) || own == task && strings.Contains(b.String(), "command") {
+			t.Errorf("%q, want %q", b.String(), want)
+		}
 	}
 }
