@@ -112,14 +112,15 @@ type FrameworkTask struct {
 // acknowledges it.
 type FrameworkUpdate struct {
 	Extra
-	ID      []byte    `json:"id"` // 16 bytes
-	State   TaskState `json:"state"`
-	Reason  Reason    `json:"reason,omitempty"`
-	Message string    `json:"message,omitempty"`
-	Healthy *bool     `json:"healthy,omitempty"`
-	Time    time.Time `json:"time,omitzero"`
-	Status  []byte    `json:"status,omitempty"` // as the executor said it: see ExecutorUpdate
-	Back    bool      `json:"back,omitempty"`   // its node answers again, and nothing else is new
+	ID      []byte       `json:"id"` // 16 bytes
+	State   TaskState    `json:"state"`
+	Reason  Reason       `json:"reason,omitempty"`
+	Message string       `json:"message,omitempty"`
+	Healthy *bool        `json:"healthy,omitempty"`
+	Check   *ProbeStatus `json:"check,omitempty"`
+	Time    time.Time    `json:"time,omitzero"`
+	Status  []byte       `json:"status,omitempty"` // as the executor said it: see ExecutorUpdate
+	Back    bool         `json:"back,omitempty"`   // its node answers again, and nothing else is new
 }
 
 // Hosted reports whether the task has no process of its own: it is handed to the executor

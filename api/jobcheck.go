@@ -14,8 +14,13 @@ const MaxStopGrace = Duration(24 * time.Hour)
 
 // Validate checks a normalized spec. The error names the field.
 func (s *JobSpec) Validate() error {
-	if len(s.Fetch) > 0 {
+	switch {
+	case len(s.Fetch) > 0:
 		return FieldErrorf("fetch", "is for tasks of frameworks: use files, or fetch in the command")
+	case s.Check != nil:
+		return FieldErrorf("check", "is for tasks of frameworks")
+	case s.Health != nil:
+		return FieldErrorf("health", "is for tasks of frameworks")
 	}
 	return s.validateWith(s.noCommand())
 }
@@ -26,14 +31,17 @@ func (s *JobSpec) ValidateOfFramework() error {
 	if err := s.validateFetches(); err != nil {
 		return err
 	}
+	if err := s.validateChecks(); err != nil {
+		return err
+	}
 	return s.validateWith(s.noCommand())
 }
 
 // ValidateHosted checks that of a task which its framework's executor runs: it has no
 // program of its own.
 func (s *JobSpec) ValidateHosted() error {
-	if len(s.Command) > 0 || s.Program != "" || len(s.Files) > 0 || len(s.Fetch) > 0 {
-		return s.validateWith(FieldErrorf("command", "is the executor's to say: leave command, program, files and fetch out"))
+	if len(s.Command) > 0 || s.Program != "" || len(s.Files) > 0 || len(s.Fetch) > 0 || s.Check != nil || s.Health != nil {
+		return s.validateWith(FieldErrorf("command", "is the executor's to say: leave command, program, files, fetch and checks out"))
 	}
 	return s.validateWith(nil)
 }

@@ -65,7 +65,9 @@ type TaskSpec struct {
 	// A program that does not expect the signal may end by it, so there is no default.
 	NoticeSignal string `json:"noticeSignal,omitempty"`
 	// What follows is of frameworks' tasks alone.
-	Fetch []Fetch `json:"fetch,omitempty"`
+	Fetch  []Fetch      `json:"fetch,omitempty"`
+	Check  *Probe       `json:"check,omitempty"`
+	Health *HealthCheck `json:"health,omitempty"`
 }
 
 // Keys says what the fields are, in their order.

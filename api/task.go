@@ -123,7 +123,8 @@ type Task struct {
 	Signal    string         `json:"signal,omitempty"` // that ended it, such as SIGKILL
 	Reason    Reason         `json:"reason"`
 	Message   string         `json:"message,omitempty"`
-	Healthy   *bool          `json:"healthy"` // null without a health check
+	Healthy   *bool          `json:"healthy"`         // null without a health check
+	Check     *ProbeStatus   `json:"check,omitempty"` // what its check found last
 	Failures  int            `json:"failures,omitempty"`
 	Frozen    bool           `json:"frozen,omitempty"`    // its processes are stopped in place: it holds no cpus
 	FrozenAt  time.Time      `json:"frozenAt,omitzero"`   // since when
@@ -181,6 +182,8 @@ const (
 	ReasonPortTaken   Reason = "port_taken"   // another program has one of its ports
 
 	ReasonExecutorEnded  Reason = "executor_ended"  // the executor of its framework that ran it did
+	ReasonHealth         Reason = "health"          // its health check failed
+	ReasonCheck          Reason = "check"           // of news alone: its check found something else
 	ReasonExecutorSilent Reason = "executor_silent" // which never told its node that it is there
 	ReasonNeverDelivered Reason = "never_delivered" // it was stopped before its executor was told of it
 	ReasonTaskGroup      Reason = "task_group"      // another task of its group did not finish
@@ -280,6 +283,9 @@ type TaskStatus struct {
 	// Update is of a hosted task alone: what its executor said. Without one its node speaks
 	// for itself.
 	Update *ExecutorUpdate `json:"update,omitempty"`
+	// What its checks found; told only to a cluster of level 11 and above.
+	Healthy *bool        `json:"healthy,omitempty"`
+	Check   *ProbeStatus `json:"check,omitempty"`
 }
 
 // TaskStats is what a running task uses now.

@@ -48,6 +48,7 @@ type attempt struct {
 	coresSeen    uint64    // the change of what is tasks' own that its start knew of
 	slice        string    // whose weight counts; "": never did
 	freezer      freezer
+	found        findings
 	notice       notice
 }
 
@@ -81,6 +82,9 @@ func (e *Executor) happen(a *attempt, ev event, n news) {
 		e.effect(a, do, n)
 	}
 	if moved {
+		if a.state != running {
+			a.endLooks()
+		}
 		e.weigh(a)
 	}
 }
@@ -152,6 +156,7 @@ func (a *attempt) stopTimers() {
 	a.stopGrace()
 	a.freezer.stop()
 	a.notice.stop()
+	a.endLooks()
 }
 
 func (a *attempt) stopGrace() {
@@ -290,6 +295,7 @@ func (e *Executor) running(a *attempt, pid int, started time.Time, up time.Durat
 	}
 	e.journal.PutSoon(a.task.ID, nil, a.rec, nil)
 	e.limit(a)
+	e.beginLooks(a)
 	e.reports.add(e.status(a, api.TaskRunning, started))
 	if f := a.task.Framework; f != nil && f.IsExecutor {
 		e.raiseMemory(a) // its tasks may have come while it started
@@ -316,5 +322,5 @@ func (e *Executor) limit(a *attempt) {
 }
 
 func (e *Executor) status(a *attempt, s api.TaskState, at time.Time) api.TaskStatus {
-	return api.TaskStatus{Task: a.task.ID, Attempt: a.n, NodeID: e.cfg.NodeID, State: s, PID: a.rec.PID, Time: at}
+	return api.TaskStatus{Task: a.task.ID, Attempt: a.n, NodeID: e.cfg.NodeID, State: s, PID: a.rec.PID, Time: at, Healthy: a.found.healthy, Check: a.found.check}
 }

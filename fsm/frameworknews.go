@@ -39,12 +39,18 @@ func (x *tx) noteNews(old, t *api.Task) {
 	switch {
 	case t.Framework.IsExecutor: // whose end is told otherwise
 		return
-	case old == nil && t.State == api.TaskStaging, old != nil && old.State == t.State && sameHealth(old.Healthy, t.Healthy):
+	case old == nil && t.State == api.TaskStaging, old != nil && old.State == t.State && sameHealth(old.Healthy, t.Healthy) && t.Check.Equal(old.Check):
 		return
 	case old != nil && !bytes.Equal(old.Framework.Last, t.Framework.Last): // told as its executor said it
 		return
 	}
-	x.addNews(t, api.FrameworkUpdate{State: t.State, Reason: t.Reason, Message: t.Message, Healthy: t.Healthy, Time: x.At,
+	reason := t.Reason
+	if old != nil && old.State == t.State {
+		if reason = api.ReasonCheck; !sameHealth(old.Healthy, t.Healthy) {
+			reason = api.ReasonHealth
+		}
+	}
+	x.addNews(t, api.FrameworkUpdate{State: t.State, Reason: reason, Message: t.Message, Healthy: t.Healthy, Check: t.Check, Time: x.At,
 		Back: old != nil && old.State == api.TaskUnreachable && !t.State.Final()})
 }
 

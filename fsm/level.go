@@ -229,6 +229,9 @@ var fields = []field{
 	fieldOf("statuses.used or started", 4, func(c *TaskReport) bool {
 		return slices.ContainsFunc(c.Statuses, func(s api.TaskStatus) bool { return s.Used != nil || s.Started != nil })
 	}),
+	fieldOf("statuses.healthy or check", 11, func(c *TaskReport) bool {
+		return slices.ContainsFunc(c.Statuses, func(s api.TaskStatus) bool { return s.Healthy != nil || s.Check != nil })
+	}),
 	fieldOf("day", 4, func(c *Forget) bool { return c.Day != 0 }),
 	fieldOf("partition.limitHard", 3, func(c *PartitionPut) bool { return c.Partition != nil && c.Partition.LimitHard }),
 	fieldOf("partition.adjust.hours until 24:00", 4, func(c *PartitionPut) bool {
@@ -268,7 +271,7 @@ func ofLevel3(r api.Resources) bool { return r.MemExtra != 0 || r.Pins != 0 }
 // SpecLevel is the level that the program of a node must know to run a task as
 // its spec says.
 func SpecLevel(s *api.JobSpec) Level {
-	if s != nil && len(s.Fetch) > 0 {
+	if s != nil && (len(s.Fetch) > 0 || s.Check != nil || s.Health != nil) {
 		return features[Frameworks].level
 	}
 	if s != nil && len(s.Files) > 0 {

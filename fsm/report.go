@@ -38,7 +38,9 @@ func (x *tx) report(old *api.Task, s *api.TaskStatus) bool {
 	}
 	restarted := old.State == api.TaskRunning && s.State == api.TaskRunning && s.PID != 0 && s.PID != old.PID
 	froze := s.Frozen && !old.Frozen && old.Desired == api.DesiredFreeze && old.State == api.TaskRunning && s.State == api.TaskRunning
-	if old.Attempt != s.Attempt || old.NodeID != s.NodeID || !restarted && !froze && !old.State.CanBecome(s.State) {
+	found := x.does(Frameworks) && old.State == api.TaskRunning && s.State == api.TaskRunning &&
+		(s.Healthy != nil && !sameHealth(s.Healthy, old.Healthy) || s.Check != nil && !s.Check.Equal(old.Check))
+	if old.Attempt != s.Attempt || old.NodeID != s.NodeID || !restarted && !froze && !found && !old.State.CanBecome(s.State) {
 		return false
 	}
 	t := *old
@@ -48,6 +50,12 @@ func (x *tx) report(old *api.Task, s *api.TaskStatus) bool {
 	t.State, t.Reason, t.Message = s.State, s.Reason, s.Message
 	if old.Leaving() && !s.State.Final() {
 		t.Reason, t.Message = old.Reason, old.Message // why it leaves
+	}
+	if s.Healthy != nil {
+		t.Healthy = s.Healthy
+	}
+	if s.Check != nil {
+		t.Check = s.Check
 	}
 	if s.PID != 0 {
 		t.PID = s.PID
@@ -65,8 +73,12 @@ func (x *tx) report(old *api.Task, s *api.TaskStatus) bool {
 		}
 	}
 	what := t.Message
-	if froze && what == "" {
+	switch {
+	case what != "":
+	case froze:
 		what = "its cpus are free"
+	case found && t.Healthy != nil && *t.Healthy && !sameHealth(old.Healthy, t.Healthy):
+		what = "it is healthy"
 	}
 	x.happened(api.Event{Kind: api.EventTaskState, Object: t.ID, Job: t.Job, Node: t.Node, Task: &t, Message: what})
 	if s.State.Final() {

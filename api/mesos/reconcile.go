@@ -68,6 +68,7 @@ func (h *hub) tellLatest(v *fsm.View, s *session, t *api.Task) {
 		st.State = v1.TaskStateRunning
 	}
 	st.ExecutorID, st.Healthy = executorID(t, t.Framework.ID), t.Healthy
+	st.CheckStatus = checkStatusOf(t.Check)
 	if !t.Hosted() && (t.State == api.TaskRunning || t.State == api.TaskKilling) {
 		st.ContainerStatus = containerOf(v, t)
 	}

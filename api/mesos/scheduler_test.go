@@ -131,9 +131,23 @@ func TestInvalidTasks(t *testing.T) {
 		"Only cpus and mem may be included in a task's resource limits":                       func(t *v1.TaskInfo) { t.Limits = map[string]*v1.ValueScalar{"disk": {Value: 1}} },
 		"The cpus limit must be greater than or equal to the cpus request":                    func(t *v1.TaskInfo) { t.Limits = map[string]*v1.ValueScalar{"cpus": {Value: 0.01}} },
 		"Task should have at least one (but not both) of CommandInfo or ExecutorInfo present": func(t *v1.TaskInfo) { t.Command = nil },
-		"http://x ends in no file name":                                                       func(t *v1.TaskInfo) { t.Command.URIs = []*v1.CommandInfoURI{{Value: "http://who:secret@x"}} },
-		"hdfs://x/a cannot be fetched":                                                        func(t *v1.TaskInfo) { t.Command.URIs = []*v1.CommandInfoURI{{Value: "hdfs://x/a"}} },
-		"http://x/a.txz is packed with xz":                                                    func(t *v1.TaskInfo) { t.Command.URIs = []*v1.CommandInfoURI{{Value: "http://x/a.txz"}} },
+		"Task uses invalid check: CheckInfo must specify 'type'":                              func(t *v1.TaskInfo) { t.Check = &v1.CheckInfo{} },
+		"Task uses invalid check: Expecting 'interval_seconds' to be non-negative": func(t *v1.TaskInfo) {
+			t.Check = &v1.CheckInfo{Type: new(v1.CheckInfoTypeTCP), TCP: &v1.CheckInfoTcp{Port: 1}, IntervalSeconds: new(-1.0)}
+		},
+		"Task uses invalid health check: HealthCheck must specify 'type'": func(t *v1.TaskInfo) { t.HealthCheck = &v1.HealthCheck{} },
+		"Task uses invalid health check: Expecting 'http' to be set for HTTP health check": func(t *v1.TaskInfo) {
+			t.HealthCheck = &v1.HealthCheck{Type: new(v1.HealthCheckTypeHTTP)}
+		},
+		"Task uses invalid health check: Command health check must contain 'value'": func(t *v1.TaskInfo) {
+			t.HealthCheck = &v1.HealthCheck{Type: new(v1.HealthCheckTypeCommand), Command: &v1.CommandInfo{}}
+		},
+		"70000 is not a port": func(t *v1.TaskInfo) {
+			t.HealthCheck = &v1.HealthCheck{Type: new(v1.HealthCheckTypeTCP), TCP: &v1.HealthCheckTCPCheckInfo{Port: 70000}}
+		},
+		"http://x ends in no file name":    func(t *v1.TaskInfo) { t.Command.URIs = []*v1.CommandInfoURI{{Value: "http://who:secret@x"}} },
+		"hdfs://x/a cannot be fetched":     func(t *v1.TaskInfo) { t.Command.URIs = []*v1.CommandInfoURI{{Value: "hdfs://x/a"}} },
+		"http://x/a.txz is packed with xz": func(t *v1.TaskInfo) { t.Command.URIs = []*v1.CommandInfoURI{{Value: "http://x/a.txz"}} },
 		"\"../a\" is not a name in the task's": func(t *v1.TaskInfo) {
 			t.Command.URIs = []*v1.CommandInfoURI{{Value: "http://x/a", OutputFile: new("../a")}}
 		},
@@ -277,5 +291,59 @@ func TestSessionIsBounded(t *testing.T) {
 	}
 	if events, _, ended := s.Take(); !ended || len(events) > 0 {
 		t.Errorf("%d events wait for it", len(events))
+	}
+}
+
+// A check that a task has is its own with Mesos' times, and what it finds is told, with the
+// reason; the last of it is what is told again.
+func TestChecksOfATask(t *testing.T) {
+	w := newWorld(t, auth.Anybody)
+	s := w.subscribe(wire.JSON, example())
+	s.offer("o1")
+	info := sleeper("web")
+	info.HealthCheck = &v1.HealthCheck{Type: new(v1.HealthCheckTypeHTTP), HTTP: &v1.HealthCheckHTTPCheckInfo{Port: 8080}}
+	info.Check = &v1.CheckInfo{Type: new(v1.CheckInfoTypeTCP), TCP: &v1.CheckInfoTcp{Port: 8080}}
+	s.launch("o1", info)
+	task := w.store.View().FrameworkTask(s.id, "web")
+	spec := task.Framework.Spec
+	if h := spec.Health; h == nil || h.Port != 8080 || h.Path != "/" || h.Scheme != "http" || h.Delay != api.Duration(15*time.Second) || h.Interval != api.Duration(10*time.Second) ||
+		h.Timeout != api.Duration(20*time.Second) || h.Grace != api.Duration(10*time.Second) || h.Failures != 3 {
+		t.Errorf("its health check is %+v", h)
+	}
+	if c := spec.Check; c == nil || c.Kind != api.ProbeTCP || c.Port != 8080 || c.Delay != api.Duration(15*time.Second) {
+		t.Errorf("its check is %+v", c)
+	}
+	say := func(st api.TaskStatus) *v1.TaskStatus {
+		t.Helper()
+		st.Task, st.Attempt, st.NodeID, st.Time = task.ID, 1, "oak", testTime
+		w.do(&fsm.TaskReport{Meta: fsm.Meta{At: testTime}, Statuses: []api.TaskStatus{st}})
+		return s.wantStatus("web", states[st.State])
+	}
+	acknowledge := func(st *v1.TaskStatus) {
+		s.call(v1.SchedulerCallTypeAcknowledge, &v1.SchedulerCall{Acknowledge: &v1.SchedulerCallAcknowledge{AgentID: st.AgentID, TaskID: st.TaskID, UUID: st.UUID}})
+	}
+	closed := &api.ProbeStatus{Kind: api.ProbeTCP}
+	if st := say(api.TaskStatus{State: api.TaskRunning, PID: 7, Check: closed}); st.Healthy != nil || st.CheckStatus == nil || st.CheckStatus.TCP == nil || st.CheckStatus.TCP.Succeeded != nil {
+		t.Errorf("at first: %+v", st)
+	} else {
+		acknowledge(st)
+	}
+	if st := say(api.TaskStatus{State: api.TaskRunning, PID: 7, Check: closed, Healthy: new(true)}); v1.Get(st.Reason) != v1.TaskStatusReasonTaskHealthCheckStatusUpdated || !v1.Get(st.Healthy) || st.UUID == nil {
+		t.Errorf("healthy: %+v", st)
+	} else {
+		acknowledge(st)
+	}
+	if st := say(api.TaskStatus{State: api.TaskRunning, PID: 7, Check: &api.ProbeStatus{Kind: api.ProbeTCP, Open: new(true)}, Healthy: new(true)}); v1.Get(st.Reason) != v1.TaskStatusReasonTaskCheckStatusUpdated ||
+		!v1.Get(st.CheckStatus.TCP.Succeeded) {
+		t.Errorf("open: %+v", st)
+	} else {
+		acknowledge(st)
+	}
+	if got := w.store.View().FrameworkTask(s.id, "web"); got.Reason != api.ReasonNone || !*got.Healthy {
+		t.Errorf("the task is %+v", got)
+	}
+	if st := say(api.TaskStatus{State: api.TaskKilled, PID: 7, Healthy: new(false), Reason: api.ReasonHealth, Message: "its health check failed"}); v1.Get(st.Reason) != v1.TaskStatusReasonTaskHealthCheckStatusUpdated ||
+		st.Healthy == nil || *st.Healthy || v1.Get(st.Message) != "its health check failed" {
+		t.Errorf("killed: %+v", st)
 	}
 }

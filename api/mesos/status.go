@@ -63,6 +63,8 @@ var words = map[api.Reason]word{
 	api.ReasonExecutorEnded:  {agent, v1.TaskStatusReasonExecutorTerminated},
 	api.ReasonExecutorSilent: {agent, v1.TaskStatusReasonExecutorRegistrationTimeout},
 	api.ReasonNeverDelivered: {agent, v1.TaskStatusReasonTaskKilledDuringLaunch},
+	api.ReasonHealth:         {executor, v1.TaskStatusReasonTaskHealthCheckStatusUpdated},
+	api.ReasonCheck:          {executor, v1.TaskStatusReasonTaskCheckStatusUpdated},
 	api.ReasonSignaled:       {executor, v1.TaskStatusReasonCommandExecutorFailed},
 }
 
@@ -80,7 +82,7 @@ func statusOf(v *fsm.View, s *session, n *fsm.News, u *api.FrameworkUpdate) *v1.
 	}
 	t := v.TaskOf(n.Job, n.Index) // another one may have its id by now
 	st := &v1.TaskStatus{TaskID: &v1.TaskID{Value: n.Task}, State: s.caps().stateFor(states[state]), AgentID: &v1.AgentID{Value: n.NodeID}, ExecutorID: executorID(t, n.Task),
-		UUID: u.ID, Healthy: u.Healthy, Timestamp: seconds(u.Time)}
+		UUID: u.ID, Healthy: u.Healthy, CheckStatus: checkStatusOf(u.Check), Timestamp: seconds(u.Time)}
 	w, known := words[u.Reason]
 	switch {
 	case known:

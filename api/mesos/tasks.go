@@ -94,6 +94,7 @@ func (l *launcher) launch(t *v1.TaskInfo, info []byte, request api.Request) (*fs
 	if t.MaxCompletionTime != nil && t.MaxCompletionTime.Nanoseconds > 0 {
 		s.Time = max(api.Duration(t.MaxCompletionTime.Nanoseconds), api.Duration(time.Millisecond))
 	}
+	s.Check, s.Health = l.checkOf(t.Check), l.healthOf(t.HealthCheck)
 	if err := l.settle(s, t.Command); err != nil {
 		return nil, err
 	}
@@ -152,6 +153,12 @@ func validTimes(t *v1.TaskInfo) error {
 	if t.MaxCompletionTime != nil && t.MaxCompletionTime.Nanoseconds < 0 {
 		return wrong("Task's 'max_completion_time' must be non-negative")
 	}
+	if err := validCheck(t.Check); err != nil {
+		return wrong("Task uses invalid check: %v", err)
+	}
+	if err := validHealthCheck(t.HealthCheck); err != nil {
+		return wrong("Task uses invalid health check: %v", err)
+	}
 	return nil
 }
 
@@ -204,10 +211,6 @@ func validLimits(limits map[string]*v1.ValueScalar, q *api.Request) error {
 func later(t *v1.TaskInfo) error {
 	what := ""
 	switch {
-	case t.HealthCheck != nil:
-		what = "health checks ('health_check')"
-	case t.Check != nil:
-		what = "checks ('check')"
 	case t.Container != nil:
 		what = "containers ('container')"
 	default:
