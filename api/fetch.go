@@ -15,7 +15,6 @@ type Fetch struct {
 	URI        string `json:"uri"`                  // http, https, file, or an absolute path; #sha256=HEX at its end says what it has to be
 	Executable bool   `json:"executable,omitempty"` // it may be executed, and is not unpacked
 	Extract    bool   `json:"extract,omitempty"`    // it is unpacked, if its name says that it is an archive
-	Cache      bool   `json:"cache,omitempty"`      // the node may keep it for later tasks of the same job and user
 	Output     string `json:"output,omitempty"`     // its name in the task's folder; "" = the last part of the URI
 }
 

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"net"
@@ -129,7 +130,7 @@ func startsSeen(of, by *lab.Node) uint64 {
 	if err != nil {
 		of.T.Fatalf("%v", err)
 	}
-	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialTLS: func(string, string) (net.Conn, error) {
+	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialTLSContext: func(context.Context, string, string) (net.Conn, error) {
 		conn, err := of.DialTo(by)
 		if err != nil {
 			return nil, err

@@ -94,7 +94,6 @@ func (n *node) ask(header http.Header, body string) answer {
 type framework struct {
 	*node
 	id, stream string
-	header     http.Header
 	conn       net.Conn
 	events     chan obj // closed when the stream ends
 	deaf       bool     // offers are of no interest

@@ -28,7 +28,6 @@ type cluster struct {
 	nodes map[string]*node
 	lead  string
 	stop  func() // the lead
-	serve int    // subscriptions that are open
 }
 
 // node is one that serves the API.

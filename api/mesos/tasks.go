@@ -235,7 +235,7 @@ func argsOf(c *v1.CommandInfo) []string {
 func fetchesOf(c *v1.CommandInfo) []api.Fetch {
 	out := make([]api.Fetch, 0, len(c.URIs))
 	for _, u := range c.URIs {
-		out = append(out, api.Fetch{URI: u.Value, Executable: v1.Get(u.Executable), Extract: u.GetExtract(), Cache: v1.Get(u.Cache), Output: v1.Get(u.OutputFile)})
+		out = append(out, api.Fetch{URI: u.Value, Executable: v1.Get(u.Executable), Extract: u.GetExtract(), Output: v1.Get(u.OutputFile)})
 	}
 	return out
 }

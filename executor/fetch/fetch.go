@@ -31,25 +31,8 @@ type Order struct {
 	Files   []api.Fetch  `json:"files"`
 	Max     int64        `json:"max"`             // bytes that may be written
 	Reserve int64        `json:"reserve"`         // bytes of the disk that stay free
-	Kept    []Kept       `json:"kept,omitempty"`  // what the node has of them in its cache, and put into the folder
 	Stall   api.Duration `json:"stall,omitempty"` // without progress; 0: a minute
 	Total   api.Duration `json:"total,omitempty"` // of all together; 0: two hours
-}
-
-// Kept is a file as the web had it at some time.
-type Kept struct {
-	File     int    `json:"file"` // index in Order.Files
-	Here     string `json:"here"` // its name in the folder
-	ETag     string `json:"etag,omitempty"`
-	Modified string `json:"modified,omitempty"` // in the words of its server
-}
-
-// Fetched is what the process says of a file that the node may keep.
-type Fetched struct {
-	File     int    `json:"file"`
-	ETag     string `json:"etag,omitempty"`
-	Modified string `json:"modified,omitempty"`
-	Same     bool   `json:"same,omitempty"` // as Kept
 }
 
 const (
@@ -60,14 +43,13 @@ const (
 )
 
 // Main is the process: it does what its environment asks for, in its working folder, and
-// returns its exit code. What can be kept goes to out, a line for each; why it failed, in
-// one line for the user of the task, to why.
-func Main(ctx context.Context, out, why io.Writer) int {
+// returns its exit code. Why it failed goes to why, in one line for the user of the task.
+func Main(ctx context.Context, why io.Writer) int {
 	var o Order
 	err := json.Unmarshal([]byte(os.Getenv(Variable)), &o)
 	_ = os.Unsetenv(Variable) // fails for names alone that cannot be
 	if err == nil {
-		err = o.run(ctx, ".", out)
+		err = o.run(ctx, ".")
 	}
 	if err != nil {
 		fmt.Fprintln(why, strings.Join(strings.Fields(err.Error()), " "))
@@ -77,7 +59,7 @@ func Main(ctx context.Context, out, why io.Writer) int {
 }
 
 // run does it in a folder.
-func (o *Order) run(ctx context.Context, dir string, out io.Writer) error {
+func (o *Order) run(ctx context.Context, dir string) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
@@ -89,28 +71,15 @@ func (o *Order) run(ctx context.Context, dir string, out io.Writer) error {
 	into := &folder{root: root, disk: dir, left: o.Max, reserve: o.Reserve}
 	w := newWeb(cmp.Or(time.Duration(o.Stall), usualStall))
 	for i := range o.Files {
-		f := &o.Files[i]
-		got := Fetched{File: i}
-		if err := o.bring(ctx, w, into, &got); err != nil {
-			return fmt.Errorf("fetch %s: %w", f.Shown(), err)
-		}
-		if !f.Cache {
-			continue
-		}
-		line, err := json.Marshal(got)
-		if err != nil {
-			return err
-		}
-		if _, err := fmt.Fprintf(out, "%s\n", line); err != nil {
-			return err
+		if err := bring(ctx, w, into, &o.Files[i]); err != nil {
+			return fmt.Errorf("fetch %s: %w", o.Files[i].Shown(), err)
 		}
 	}
 	return nil
 }
 
 // bring has one file be in the folder as it is asked for.
-func (o *Order) bring(ctx context.Context, w *web, into *folder, got *Fetched) error {
-	f := &o.Files[got.File]
+func bring(ctx context.Context, w *web, into *folder, f *api.Fetch) error {
 	u, err := f.Parse()
 	if err != nil {
 		return err
@@ -123,7 +92,7 @@ func (o *Order) bring(ctx context.Context, w *web, into *folder, got *Fetched) e
 	if f.Executable {
 		mode = 0o755
 	}
-	if err := o.load(ctx, w, into, u, mode, got); err != nil {
+	if err := load(ctx, w, into, u, mode, f); err != nil {
 		_ = into.root.Remove(incoming) // what is left of it
 		return err
 	}
@@ -137,34 +106,19 @@ func (o *Order) bring(ctx context.Context, w *web, into *folder, got *Fetched) e
 }
 
 // load has the content be in the folder, under the name of what is not complete yet.
-func (o *Order) load(ctx context.Context, w *web, into *folder, u *url.URL, mode os.FileMode, got *Fetched) error {
-	f := &o.Files[got.File]
+func load(ctx context.Context, w *web, into *folder, u *url.URL, mode os.FileMode, f *api.Fetch) error {
 	if err := into.clear(incoming); err != nil {
 		return err
 	}
-	var kept *Kept
-	for i := range o.Kept {
-		if o.Kept[i].File == got.File {
-			kept = &o.Kept[i]
-		}
-	}
 	var content io.ReadCloser
 	var err error
-	switch sum := f.Checksum(); {
-	case u.Scheme == "file":
+	if u.Scheme == "file" {
 		content, err = openFile(u.Path, into.left)
-	case kept != nil && sum != nil: // nobody need be asked whether it is what it has to be
-		got.Same = true
-	default:
-		content, err = w.open(ctx, u, kept, into.left, got)
+	} else {
+		content, err = w.open(ctx, u, into.left)
 	}
 	if err != nil {
 		return err
-	}
-	if got.Same {
-		if content, err = into.root.Open(kept.Here); err != nil {
-			return err
-		}
 	}
 	defer content.Close()
 	sum := sha256.New()

@@ -7,7 +7,6 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -40,7 +39,7 @@ func server(t *testing.T, files map[string][]byte, special http.HandlerFunc) str
 }
 
 // fetch has the files be in a folder, which it returns.
-func fetch(t *testing.T, o Order) (dir, out string, err error) {
+func fetch(t *testing.T, o Order) (dir string, err error) {
 	dir = filepath.Join(t.TempDir(), "task")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -48,9 +47,7 @@ func fetch(t *testing.T, o Order) (dir, out string, err error) {
 	if o.Max == 0 {
 		o.Max = 8 << 20
 	}
-	var b strings.Builder
-	err = o.run(t.Context(), dir, &b)
-	return dir, b.String(), err
+	return dir, o.run(t.Context(), dir)
 }
 
 // content is all that is below a folder: its files' contents, links' targets, modes.
@@ -195,7 +192,7 @@ func TestFetch(t *testing.T) {
 		{"zip", api.Fetch{URI: url + "/z.zip", Extract: true}, "\nz/\nz/f -rw------- \"z/f\""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			dir, _, err := fetch(t, Order{Files: []api.Fetch{c.fetch}})
+			dir, err := fetch(t, Order{Files: []api.Fetch{c.fetch}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -255,7 +252,7 @@ func TestHostileArchives(t *testing.T) {
 	} {
 		t.Run(c.says, func(t *testing.T) {
 			url := server(t, map[string][]byte{"/" + c.name: c.archive()}, nil)
-			dir, _, err := fetch(t, Order{Files: []api.Fetch{{URI: url + "/" + c.name, Extract: true}}})
+			dir, err := fetch(t, Order{Files: []api.Fetch{{URI: url + "/" + c.name, Extract: true}}})
 			if err == nil || !strings.Contains(err.Error(), c.says) || !strings.HasPrefix(err.Error(), "fetch "+url+"/"+c.name+": unpack it: ") {
 				t.Errorf("error %v, not %q", err, c.says)
 			}
@@ -282,11 +279,11 @@ func TestLinkFromBefore(t *testing.T) {
 		}
 	}
 	o := Order{Max: 1 << 20, Files: []api.Fetch{{URI: url + "/a"}}}
-	if err := o.run(t.Context(), dir, io.Discard); err != nil {
+	if err := o.run(t.Context(), dir); err != nil {
 		t.Fatal(err)
 	}
 	o.Files[0].Output = "d/out"
-	if err := o.run(t.Context(), dir, io.Discard); err == nil || !strings.Contains(err.Error(), "d is not a folder within") {
+	if err := o.run(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "d is not a folder within") {
 		t.Errorf("error %v", err)
 	}
 	if b, _ := os.ReadFile(out); string(b) != "old" {
@@ -347,7 +344,7 @@ func TestBadServers(t *testing.T) {
 		if strings.Contains(says, "nothing came") {
 			o.Stall = api.Duration(100 * time.Millisecond) // no other is to be slow enough
 		}
-		dir, _, err := fetch(t, o)
+		dir, err := fetch(t, o)
 		if err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: error %v, not %q", uri, err, says)
 		}
@@ -356,50 +353,13 @@ func TestBadServers(t *testing.T) {
 		}
 	}
 	plain := server(t, map[string][]byte{"/a": []byte("plain")}, nil)
-	if _, _, err := fetch(t, Order{Files: []api.Fetch{{URI: plain + "/a#sha256=" + strings.Repeat("0", 64)}}}); err == nil || !strings.Contains(err.Error(), "and the URI says 0000") {
+	if _, err := fetch(t, Order{Files: []api.Fetch{{URI: plain + "/a#sha256=" + strings.Repeat("0", 64)}}}); err == nil || !strings.Contains(err.Error(), "and the URI says 0000") {
 		t.Errorf("a wrong checksum: %v", err)
 	}
-	if _, _, err := fetch(t, Order{Files: []api.Fetch{{URI: url + "/stall"}}, Total: api.Duration(100 * time.Millisecond)}); err == nil || !strings.Contains(err.Error(), "it was not done within 100ms, and was given up") {
+	if _, err := fetch(t, Order{Files: []api.Fetch{{URI: url + "/stall"}}, Total: api.Duration(100 * time.Millisecond)}); err == nil || !strings.Contains(err.Error(), "it was not done within 100ms, and was given up") {
 		t.Errorf("too long: %v", err)
 	}
-	if _, _, err := fetch(t, Order{Files: []api.Fetch{{URI: server(t, map[string][]byte{"/a": make([]byte, 32<<20)}, nil) + "/a"}}, Max: 1 << 40, Reserve: 1 << 60}); err == nil || !strings.Contains(err.Error(), "the node's disk has no more room for it") {
+	if _, err := fetch(t, Order{Files: []api.Fetch{{URI: server(t, map[string][]byte{"/a": make([]byte, 32<<20)}, nil) + "/a"}}, Max: 1 << 40, Reserve: 1 << 60}); err == nil || !strings.Contains(err.Error(), "the node's disk has no more room for it") {
 		t.Errorf("a full disk: %v", err)
-	}
-}
-
-// What is kept is used if it is the same still, and what can be kept is told.
-func TestKept(t *testing.T) {
-	version := `"1"`
-	url := server(t, nil, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("ETag", version)
-		http.ServeContent(w, r, "", time.Time{}, strings.NewReader("of the web "+version))
-	})
-	run := func(kept ...Kept) (string, Fetched) {
-		t.Helper()
-		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, "kept"), []byte("kept"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		var out strings.Builder
-		o := Order{Files: []api.Fetch{{URI: url + "/a", Cache: true}}, Max: 1 << 20, Kept: kept}
-		if err := o.run(t.Context(), dir, &out); err != nil {
-			t.Fatal(err)
-		}
-		b, _ := os.ReadFile(filepath.Join(dir, "a"))
-		var f Fetched
-		if err := json.Unmarshal([]byte(out.String()), &f); err != nil {
-			t.Fatal(err)
-		}
-		return string(b), f
-	}
-	if got, f := run(); got != `of the web "1"` || f != (Fetched{ETag: `"1"`}) {
-		t.Errorf("%q, %+v", got, f)
-	}
-	if got, f := run(Kept{Here: "kept", ETag: `"1"`}); got != "kept" || f != (Fetched{ETag: `"1"`, Same: true}) {
-		t.Errorf("%q, %+v", got, f)
-	}
-	version = `"2"`
-	if got, f := run(Kept{Here: "kept", ETag: `"1"`}); got != `of the web "2"` || f != (Fetched{ETag: `"2"`}) {
-		t.Errorf("%q, %+v", got, f)
 	}
 }

@@ -40,9 +40,8 @@ func (e stalledError) Error() string {
 	return fmt.Sprintf("nothing came for %s, and it was given up", time.Duration(e))
 }
 
-// open asks for a file, of at most so many bytes. What is kept of it is not sent again if
-// it is the same still.
-func (w *web) open(ctx context.Context, u *url.URL, kept *Kept, most int64, got *Fetched) (io.ReadCloser, error) {
+// open asks for a file, of at most so many bytes.
+func (w *web) open(ctx context.Context, u *url.URL, most int64) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	watch := time.AfterFunc(w.stall, func() { cancel(stalledError(w.stall)) })
 	body := &body{ctx: ctx, watch: watch, stall: w.stall, end: func() { watch.Stop(); cancel(nil) }}
@@ -52,12 +51,6 @@ func (w *web) open(ctx context.Context, u *url.URL, kept *Kept, most int64, got 
 		return nil, errors.New("it is not a URI")
 	}
 	r.Header.Set("User-Agent", "mesita")
-	if kept != nil && kept.ETag != "" {
-		r.Header.Set("If-None-Match", kept.ETag)
-	}
-	if kept != nil && kept.Modified != "" {
-		r.Header.Set("If-Modified-Since", kept.Modified)
-	}
 	res, err := w.client.Do(r)
 	if err != nil {
 		err = w.because(ctx, err)
@@ -65,11 +58,7 @@ func (w *web) open(ctx context.Context, u *url.URL, kept *Kept, most int64, got 
 		return nil, err
 	}
 	body.ReadCloser = res.Body
-	got.ETag, got.Modified = res.Header.Get("ETag"), res.Header.Get("Last-Modified")
 	switch {
-	case res.StatusCode == http.StatusNotModified && kept != nil:
-		got.Same, got.ETag, got.Modified = true, kept.ETag, kept.Modified
-		return nil, body.Close()
 	case res.StatusCode != http.StatusOK:
 		err = fmt.Errorf("the server answered %d %s", res.StatusCode, http.StatusText(res.StatusCode))
 	case res.ContentLength > most:
