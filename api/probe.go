@@ -21,8 +21,7 @@ type Probe struct {
 	Extra
 	Kind     ProbeKind         `json:"kind"`
 	Command  []string          `json:"command,omitempty"`
-	Env      map[string]string `json:"env,omitempty"`  // of the command, on top of the task's
-	User     string            `json:"user,omitempty"` // of the command; "" = the task's
+	Env      map[string]string `json:"env,omitempty"` // of the command, on top of the task's
 	Port     int               `json:"port,omitempty"`
 	IPv6     bool              `json:"ipv6,omitempty"` // the port is asked at ::1
 	Scheme   string            `json:"scheme,omitempty"`

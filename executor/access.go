@@ -94,7 +94,6 @@ type ExecRequest struct {
 	Attempt int // 0: the one that runs
 	Command []string
 	Env     map[string]string // on top of the task's
-	User    string            // "" = the task's
 	Dir     string            // "" = the task's
 	TTY     bool
 
@@ -137,7 +136,7 @@ func (e *Executor) Exec(ctx context.Context, r ExecRequest) (code int, err error
 	if frozen {
 		return 0, errFrozen(r.Task)
 	}
-	proc, err := e.prepare.Beside(id, task, spec, prepare.Command{Args: r.Command, Env: r.Env, User: r.User, Dir: r.Dir, TTY: r.TTY})
+	proc, err := e.prepare.Beside(id, task, spec, prepare.Command{Args: r.Command, Env: r.Env, Dir: r.Dir, TTY: r.TTY})
 	if err != nil {
 		return 0, notRun(err)
 	}

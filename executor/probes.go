@@ -75,7 +75,7 @@ func (e *Executor) look(a *attempt, l *probing) {
 	task, n := a.task.ID, a.n
 	e.loop.work.Go(func() {
 		f := health.Look(ctx, l.probe, func(ctx context.Context, c *api.Probe) (int, error) {
-			return e.Exec(ctx, ExecRequest{Task: task, Attempt: n, Command: c.Command, Env: c.Env, User: c.User})
+			return e.Exec(ctx, ExecRequest{Task: task, Attempt: n, Command: c.Command, Env: c.Env})
 		})
 		e.post(func() {
 			cancel()

@@ -1,6 +1,7 @@
 package mesos
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -221,5 +222,28 @@ func TestInvalidTaskGroups(t *testing.T) {
 				t.Error("a part of the group is started")
 			}
 		})
+	}
+}
+
+// The name of whoever runs anything on a node is in the one field of a spec that is settled
+// when a task is launched: another one would be looked at by nobody.
+func TestSpecsNameOneUser(t *testing.T) {
+	var find func(at string, of reflect.Type) []string
+	find = func(at string, of reflect.Type) (out []string) {
+		switch of.Kind() {
+		case reflect.Pointer, reflect.Slice, reflect.Map:
+			return find(at, of.Elem())
+		case reflect.Struct:
+			for f := range of.Fields() {
+				if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); strings.Contains(strings.ToLower(f.Name+name), "user") || name == "runAs" {
+					out = append(out, at+"."+f.Name)
+				}
+				out = append(out, find(at+"."+f.Name, f.Type)...)
+			}
+		}
+		return out
+	}
+	if got := find("FrameworkLaunch", reflect.TypeFor[fsm.FrameworkLaunch]()); !slices.Equal(got, []string{"FrameworkLaunch.Task.Spec.TaskSpec.User", "FrameworkLaunch.Executor.Task.Spec.TaskSpec.User"}) {
+		t.Errorf("users are named in %v: settle each when a task is launched", got)
 	}
 }

@@ -86,6 +86,24 @@ func validProbeCommand(c *v1.CommandInfo, what string) error {
 	return validCommand(c)
 }
 
+// asItself refuses commands of checks that are to be another user than the task is: whether
+// its framework may be that was asked of the task's alone.
+func asItself(t *v1.TaskInfo, s *api.JobSpec) error {
+	commands := map[string]*v1.CommandInfo{}
+	if t.HealthCheck != nil {
+		commands["health_check.command"] = t.HealthCheck.Command
+	}
+	if t.Check != nil && t.Check.Command != nil {
+		commands["check.command.command"] = t.Check.Command.Command
+	}
+	for field, c := range commands {
+		if c != nil && v1.Get(c.User) != "" && *c.User != s.User {
+			return wrong("'%s.user' is '%s', and the task runs as '%s': leave it out, as checks run as the task does", field, *c.User, s.RunsAs())
+		}
+	}
+	return nil
+}
+
 // The least that a check may ask for, as a look costs its node a process, and the longest.
 const (
 	leastPause = 100 * time.Millisecond
@@ -103,7 +121,7 @@ func probe(kind api.ProbeKind, delay, interval, timeout float64) api.Probe {
 
 // command has a check run that command.
 func (l *launcher) command(p *api.Probe, c *v1.CommandInfo) {
-	p.Command, p.User = argsOf(c), v1.Get(c.User)
+	p.Command = argsOf(c)
 	if c.Environment != nil {
 		p.Env = map[string]string{}
 		for _, v := range c.Environment.Variables {

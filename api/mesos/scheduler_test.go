@@ -153,6 +153,12 @@ func TestInvalidTasks(t *testing.T) {
 		},
 		"it asks for more than was offered":                   func(t *v1.TaskInfo) { t.Resources[0].Scalar.Value = 1.001 },
 		"anonymous runs tasks as \"" + api.TaskUser + "\" in": func(t *v1.TaskInfo) { t.Command.User = new("root") },
+		"'health_check.command.user' is 'root', and the task runs as '" + api.TaskUser: func(t *v1.TaskInfo) {
+			t.HealthCheck = &v1.HealthCheck{Type: new(v1.HealthCheckTypeCommand), Command: &v1.CommandInfo{Value: new("id"), User: new("root")}}
+		},
+		"'check.command.command.user' is '0', and the task runs as '" + api.TaskUser: func(t *v1.TaskInfo) {
+			t.Check = &v1.CheckInfo{Type: new(v1.CheckInfoTypeCommand), Command: &v1.CheckInfoCommand{Command: &v1.CommandInfo{Value: new("id"), User: new("0")}}}
+		},
 	} {
 		t.Run(says, func(t *testing.T) {
 			if w.store.View().FrameworkTask(s.id, "good-9") == nil {
@@ -166,7 +172,7 @@ func TestInvalidTasks(t *testing.T) {
 			s.launch("o1", bad, good)
 			st := s.wantStatus(bad.TaskID.Value, v1.TaskStateError)
 			reason := v1.TaskStatusReasonTaskInvalid
-			if bad.Command != nil && bad.Command.User != nil {
+			if bad.Command != nil && bad.Command.User != nil || strings.Contains(says, "the task runs as") {
 				reason = v1.TaskStatusReasonTaskUnauthorized
 			}
 			if !strings.Contains(v1.Get(st.Message), says) || v1.Get(st.Reason) != reason || st.UUID != nil || v1.Get(st.Source) != master {

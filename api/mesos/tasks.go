@@ -98,6 +98,9 @@ func (l *launcher) launch(t *v1.TaskInfo, info []byte, request api.Request) (*fs
 	if err := l.settle(s, t.Command); err != nil {
 		return nil, err
 	}
+	if err := asItself(t, s); err != nil {
+		return nil, unauthorized{err}
+	}
 	own := &api.FrameworkTask{Framework: l.framework.ID, ID: t.TaskID.Value, Name: t.Name, Spec: s, Info: info}
 	return &fsm.FrameworkLaunch{Task: own, Resources: s.Need(), Ports: portsOf(s)}, nil
 }

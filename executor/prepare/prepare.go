@@ -118,16 +118,15 @@ func (p *Preparer) Task(id string, t *api.Task, s *api.TaskSpec, submission uint
 type Command struct {
 	Args []string
 	Env  map[string]string // on top of the task's
-	User string            // "" = the task's
 	Dir  string            // "" = the task's
 	TTY  bool
 }
 
 // Beside is the process of a command beside an attempt: the attempt's own, with
-// another program.
+// another program. Its user is the task's, as nobody has said who else it may be.
 func (p *Preparer) Beside(id string, t *api.Task, s *api.TaskSpec, c Command) (isolation.Spec, error) {
 	var none isolation.Spec
-	who, err := p.account(id, cmp.Or(c.User, s.User))
+	who, err := p.account(id, s.User)
 	if err != nil {
 		return none, err
 	}
