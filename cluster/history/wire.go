@@ -97,6 +97,7 @@ func (w *wire) task(t *api.Task) {
 	if w.rare(&own, own == nil); w.reading {
 		t.Framework = own
 	}
+	w.rare(&t.Check, t.Check == nil)
 }
 
 func (w *wire) resources(r *api.Resources) {
