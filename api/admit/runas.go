@@ -45,8 +45,9 @@ func (m Mapping) Refusal(actor, user, partition string) string {
 
 // SettleUser fills in who the tasks of a spec run as that the caller submits, or refuses
 // whom it names: the state has no word for who the caller is on a node. Admins of the
-// cluster choose anybody, and are root by default.
-func SettleUser(v *fsm.View, id auth.Identity, s *api.JobSpec) error {
+// cluster choose anybody, and are root by default. The spec is looked at anew by valid if
+// it was changed.
+func SettleUser(v *fsm.View, id auth.Identity, s *api.JobSpec, valid func() error) error {
 	if Root(id) {
 		s.User = cmp.Or(s.User, id.RunAs)
 		return nil
@@ -60,5 +61,5 @@ func SettleUser(v *fsm.View, id auth.Identity, s *api.JobSpec) error {
 		return &api.Error{Code: api.CodeNotAllowed, Field: "user", Message: m.Refusal(id.Actor, s.User, s.Partition)}
 	}
 	s.OnlyWhereRoot()
-	return s.Validate() // there may be one condition too many now
+	return valid() // there may be one condition too many now
 }

@@ -247,10 +247,11 @@ func fetchesOf(c *v1.CommandInfo) []api.Fetch {
 // root, whether or not it means it: where tasks may not be that, they are whom its token or
 // partition has them be, as a job's are that names nobody. What a task itself says holds.
 func (l *launcher) settleUser(s *api.JobSpec, says bool) error {
-	err := admit.SettleUser(l.view, l.id, s)
+	was := s.Constraints
+	err := admit.SettleUser(l.view, l.id, s, s.ValidateOfFramework)
 	if err != nil && !says {
-		s.User = ""
-		err = admit.SettleUser(l.view, l.id, s)
+		s.User, s.Constraints = "", was
+		err = admit.SettleUser(l.view, l.id, s, s.ValidateOfFramework)
 	}
 	return err
 }

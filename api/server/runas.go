@@ -26,7 +26,7 @@ func (c *call) runsAs(v *fsm.View, s *api.JobSpec) error {
 		}
 		return nil
 	}
-	return admit.SettleUser(v, c.ID, s)
+	return admit.SettleUser(v, c.ID, s, s.Validate)
 }
 
 // goesOn reports whether a spec asks for a job that is there, with the tasks that it

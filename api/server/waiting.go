@@ -65,7 +65,7 @@ func (c *call) admitChanged(v *fsm.View, old *api.Job, s *api.JobSpec) error {
 		case "":
 			s.User = "root" // as an admin had it: who may not be that leaves it where it is
 		}
-		if err := admit.SettleUser(v, c.ID, s); err != nil {
+		if err := admit.SettleUser(v, c.ID, s, s.Validate); err != nil {
 			return err
 		}
 	}
