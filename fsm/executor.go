@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/mesita/mesita/api"
@@ -17,6 +18,41 @@ type FrameworkExecutor struct {
 	Task      *api.FrameworkTask `json:"task"`
 	Resources api.Resources      `json:"resources"`
 	Ports     map[string]int     `json:"ports,omitempty"`
+}
+
+// Reference is how the other tasks of a command say that the same executor runs them.
+func (e *FrameworkExecutor) Reference() *FrameworkExecutor {
+	return &FrameworkExecutor{Task: &api.FrameworkTask{Executor: e.Task.Executor, IsExecutor: true, Digest: e.Task.Digest}}
+}
+
+// withExecutors are the tasks of a command, each with all of its executor.
+func withExecutors(tasks []FrameworkLaunch) []FrameworkLaunch {
+	type key struct{ id, digest string }
+	whole := map[key]*FrameworkExecutor{}
+	out := slices.Clone(tasks)
+	for i := range out {
+		e := out[i].Executor
+		if e == nil || e.Task == nil {
+			continue
+		}
+		k := key{e.Task.Executor, string(e.Task.Digest)}
+		if w := whole[k]; e.Task.Spec == nil && w != nil {
+			out[i].Executor = w
+		} else if e.Task.Spec != nil {
+			whole[k] = e
+		}
+	}
+	return out
+}
+
+// charged is what an executor takes that is started with a task. Where neither says how much
+// memory there is, that is what is usual: no limit is told by none.
+func (e *FrameworkExecutor) charged(t *FrameworkLaunch) api.Resources {
+	r := e.Resources
+	if r.Mem+t.Resources.Mem == 0 {
+		r.Mem = e.Task.Spec.Mem
+	}
+	return r
 }
 
 // compareExecutors has an executor before what it runs.
@@ -126,6 +162,8 @@ func (l *launcher) lookAtExecutor(t *FrameworkLaunch, w *wanted) refusal {
 		switch {
 		case runs.Desired != api.DesiredRun:
 			return refusal{why: "Executor terminating", ending: true}
+		case t.Resources.GPUs > 0 && !runs.Framework.GPUs && !l.begun[id]:
+			return refusal{why: "executor " + id + " began without GPUs, and no program is given some later: give it some of its own, or another executor"}
 		case l.hostedCount(runs) >= api.MaxExecutorTasks:
 			return refusal{why: "executor " + id + " has " + api.Count(api.MaxExecutorTasks, "task") + ", and gets no more at a time"}
 		case runs.Partition == l.offer.Partition:
@@ -138,6 +176,27 @@ func (l *launcher) lookAtExecutor(t *FrameworkLaunch, w *wanted) refusal {
 		return refusal{why: "ExecutorInfo is not compatible with existing ExecutorInfo with same ExecutorID"}
 	}
 	return refusal{}
+}
+
+// begin starts an executor for a task, if it is not there.
+func (l *launcher) begin(t *FrameworkLaunch, w *wanted) {
+	e := t.Executor
+	if e == nil {
+		return
+	}
+	id := e.Task.Executor
+	if w.executors[id] != nil {
+		delete(w.executors, id)
+		r := e.charged(t)
+		l.start(e.Task, r, e.Ports, "")
+		l.begun[id], l.hosts = true, l.hosts.Add(r)
+	}
+	if row := l.executor(l.framework.ID, l.offer.NodeID, id); t.Resources.GPUs+row.Resources.GPUs > 0 && !row.Framework.GPUs {
+		with, own := *row, *row.Framework
+		own.GPUs = true
+		with.Framework = &own
+		l.putTask(&with)
+	}
 }
 
 // FrameworkShutdown has an executor of a framework end, with all that it runs. Its value is

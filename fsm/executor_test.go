@@ -95,6 +95,84 @@ func TestTasksAndExecutorsAreRefusedTogether(t *testing.T) {
 	}
 }
 
+// The tasks of a command that share an executor are said to with its id alone, which counts
+// for the same executor only.
+func TestAnExecutorIsWrittenOnce(t *testing.T) {
+	s := offered(t)
+	first, second, other := hostedOf(launchOf("a", 100), "e"), hostedOf(launchOf("b", 100), "e"), hostedOf(launchOf("c", 100), "e")
+	second.Executor = first.Executor.Reference()
+	other.Executor.Task.Digest = []byte("other")
+	other.Executor = other.Executor.Reference()
+	refused := first
+	refused.Resources.CPUs = 5000
+	a := accept(t, s, []string{"o0"}, refused, second, other)
+	if a.Refused[0] == "" || a.Refused[1] != "" || !strings.Contains(a.Refused[2], "which executor") {
+		t.Fatalf("accepted %+v", a)
+	}
+	if e := executorOf(t, s); string(e.Framework.Info) != "info" || a.Executors.CPUs != e.Resources.CPUs {
+		t.Errorf("the executor is %+v, and takes %s", e.Framework, a.Executors)
+	}
+}
+
+// An executor whose framework says nothing of memory has what is usual, unless a task that
+// it begins with says something.
+func TestAnExecutorBeginsWithMemory(t *testing.T) {
+	for name, c := range map[string]struct{ executor, task, charged api.Bytes }{
+		"neither says":   {0, 0, api.DefaultMem},
+		"the task says":  {0, 64 << 20, 0},
+		"the other says": {32 << 20, 0, 32 << 20},
+	} {
+		s := offered(t)
+		l := hostedOf(launchOf("a", 100), "e")
+		l.Executor.Task.Spec.Mem = api.DefaultMem
+		l.Resources.Mem, l.Executor.Resources.Mem = c.task, c.executor
+		accept(t, s, []string{"o0"}, l)
+		if got := executorOf(t, s).Resources.Mem; got != c.charged {
+			t.Errorf("%s: it is charged %s", name, got)
+		}
+		checkSums(t, s.View())
+	}
+}
+
+// A program sees GPUs if it began with some: its own, or those of what it begins with.
+func TestAnExecutorIsGivenNoGPUsLater(t *testing.T) {
+	for name, c := range map[string]struct {
+		own, first, second int64 // of the executor, and of tasks started with it
+		later              string
+	}{
+		"none":             {0, 0, 0, "began without GPUs"},
+		"its own":          {1, 0, 0, ""},
+		"its first task's": {0, 1, 0, ""},
+		"its second's":     {0, 0, 1, ""},
+	} {
+		s := NewStore(nil)
+		h := testHello(4000)
+		h.Level, h.Resources.GPUs = int(Newest), 4
+		propose(t, s, testInit(), &NodeHello{ID: nodeID(0), Hello: h}, &PartitionPut{Partition: &api.Partition{Path: "ml", Weight: 1000}})
+		connect(t, s, "f", "s1")
+		offer := func() {
+			propose(t, s, &OfferMake{Offers: []*api.Offer{{ID: "o0", Framework: "f", Partition: api.DefaultPartition, NodeID: nodeID(0), Resources: s.View().Free(nodeID(0))}}})
+		}
+		with := func(id string, gpus int64) FrameworkLaunch {
+			l := hostedOf(launchOf(id, 100), "e")
+			l.Resources.GPUs, l.Executor.Resources.GPUs = gpus, c.own
+			return l
+		}
+		offer()
+		if a := accept(t, s, []string{"o0"}, with("a", c.first), with("b", c.second)); a.Refused[0] != "" || a.Refused[1] != "" {
+			t.Fatalf("%s: %+v", name, a)
+		}
+		for _, id := range []string{"a", "b"} {
+			says(t, s, id, 1, api.TaskFinished)
+		}
+		offer()
+		a := accept(t, s, []string{"o0"}, with("c", 1), with("d", 0))
+		if (a.Refused[0] == "") != (c.later == "") || !strings.Contains(a.Refused[0], c.later) || a.Refused[1] != "" {
+			t.Errorf("%s: later %+v", name, a)
+		}
+	}
+}
+
 // A program that does not know executors is not told of any.
 func TestExecutorsNeedALevelOfTheNode(t *testing.T) {
 	s := offered(t)
@@ -320,6 +398,17 @@ func TestExecutorsAreNotFrozen(t *testing.T) {
 		propose(t, s, &TaskPreempt{Meta: Meta{At: testInit().At}, Freeze: true, Victims: []Victim{{row.Job, row.Index, 1}}})
 		if got := s.View().Task(row.ID); got.Desired != api.DesiredMove {
 			t.Errorf("%s is wanted as %s", row.ID, got.Desired)
+		}
+	}
+}
+
+// What nodes say of the tasks of frameworks is in no log that an older voter reads.
+func TestWhatExecutorsSayNeedsALevel(t *testing.T) {
+	for _, level := range []Level{Frameworks.Level() - 1, Frameworks.Level()} {
+		for name, st := range map[string]api.TaskStatus{"update": {Update: &api.ExecutorUpdate{}}, "healthy": {Healthy: new(true)}, "check": {Check: &api.ProbeStatus{}}} {
+			if err := storeAt(t, level).View().Allows(&TaskReport{Statuses: []api.TaskStatus{st}}); (err == nil) != (level >= Frameworks.Level()) {
+				t.Errorf("%s at level %d: %v", name, level, err)
+			}
 		}
 	}
 }

@@ -27,7 +27,8 @@ type FrameworkLaunch struct {
 	Task      *api.FrameworkTask `json:"task"`
 	Resources api.Resources      `json:"resources"`
 	Ports     map[string]int     `json:"ports,omitempty"`
-	// Executor is what runs it; it is started, too, if it is not on the node.
+	// Executor is what runs it; it is started, too, if it is not on the node. After the first
+	// that it runs it may be a Reference.
 	Executor *FrameworkExecutor `json:"executor,omitempty"`
 }
 
@@ -37,6 +38,8 @@ type Accepted struct {
 	Tasks   []string // their ids, "" where one was refused
 	Refused []string // why, by task
 	Ending  []bool   // by task: it was refused as its executor is about to end
+	// Executors is what those take that were started.
+	Executors api.Resources
 }
 
 func (c *FrameworkAccept) apply(x *tx) (any, error) {
@@ -58,15 +61,17 @@ func (c *FrameworkAccept) apply(x *tx) (any, error) {
 		return a, nil
 	}
 	x.placing = placing{}
-	l := &launcher{tx: x, framework: f, offer: offers[0], room: room}
-	for i := 0; i < len(c.Tasks); {
+	l := &launcher{tx: x, framework: f, offer: offers[0], room: room, begun: map[string]bool{}}
+	tasks := withExecutors(c.Tasks)
+	for i := 0; i < len(tasks); {
 		n := 1
-		for i+n < len(c.Tasks) && c.Tasks[i].group() != "" && c.Tasks[i+n].group() == c.Tasks[i].group() {
+		for i+n < len(tasks) && tasks[i].group() != "" && tasks[i+n].group() == tasks[i].group() {
 			n++
 		}
-		l.together(c.Tasks[i:i+n], a.Tasks[i:i+n], a.Refused[i:i+n], a.Ending[i:i+n])
+		l.together(tasks[i:i+n], a.Tasks[i:i+n], a.Refused[i:i+n], a.Ending[i:i+n])
 		i += n
 	}
+	a.Executors = l.hosts
 	return a, nil
 }
 

@@ -6,8 +6,10 @@ import "github.com/mesita/mesita/api"
 type launcher struct {
 	*tx
 	framework *api.Framework
-	offer     *api.Offer    // one of them
-	room      api.Resources // that is left
+	offer     *api.Offer      // one of them
+	room      api.Resources   // that is left
+	begun     map[string]bool // executors, by their ids
+	hosts     api.Resources   // that those take
 }
 
 func (l *FrameworkLaunch) group() string {
@@ -54,10 +56,7 @@ func (l *launcher) together(tasks []FrameworkLaunch, ids, refused []string, endi
 	group := ""
 	for i := range tasks {
 		t := &tasks[i]
-		if e := t.Executor; e != nil && w.executors[e.Task.Executor] != nil {
-			delete(w.executors, e.Task.Executor)
-			l.start(e.Task, e.Resources, e.Ports, "")
-		}
+		l.begin(t, w)
 		made := l.start(t.Task, t.Resources, t.Ports, group)
 		if group == "" {
 			group = made.ID
@@ -85,11 +84,12 @@ func (l *launcher) look(t *FrameworkLaunch, w *wanted) refusal {
 	}
 	need := w.need.Add(t.Resources)
 	w.rows++
+	begin := len(w.executors)
 	if no := l.lookAtExecutor(t, w); no.why != "" {
 		return no
 	}
-	if e := t.Executor; e != nil && w.executors[e.Task.Executor] == e {
-		need = need.Add(e.Resources)
+	if len(w.executors) > begin {
+		need = need.Add(t.Executor.charged(t))
 		w.rows++
 	}
 	switch fits := l.room.Fits(need) && row.room().Fits(need); {

@@ -61,7 +61,7 @@ func (h *hub) accept(ctx context.Context, id auth.Identity, s *session, a *v1.Sc
 	offers := h.own(v, s, ids)
 	ops := operationsOf(a)
 	cmd := &fsm.FrameworkAccept{Meta: fsm.Meta{At: h.Now(), Actor: id.Actor}, Framework: s.framework, Session: s.id, Offers: ids}
-	l := &launcher{view: v, id: id, framework: f, info: &v1.FrameworkInfo{}}
+	l := newLauncher(v, id, f, nil)
 	var started, refused []*v1.TaskInfo
 	var why []error
 	if f != nil && len(offers) > 0 {
@@ -76,7 +76,7 @@ func (h *hub) accept(ctx context.Context, id auth.Identity, s *session, a *v1.Sc
 					refused, why = append(refused, t), append(why, errs[i])
 					continue
 				}
-				cmd.Tasks, started = append(cmd.Tasks, *launches[i]), append(started, t)
+				cmd.Tasks, started = append(cmd.Tasks, l.launched(launches[i])), append(started, t)
 			}
 		}
 	}
@@ -238,6 +238,7 @@ func (h *hub) refuseRest(s *session, offers []*api.Offer, tasks []fsm.FrameworkL
 			rest, declined = rest.Minus(t.Resources), false
 		}
 	}
+	rest = rest.Minus(done.Executors)
 	h.desk.Refuse(s.framework, at.partition, at.node, rest, d, declined)
 }
 

@@ -28,7 +28,7 @@ type about struct {
 
 // hosted is what a task of a custom executor is here.
 func (l *launcher) hosted(t *v1.TaskInfo, info []byte, request api.Request) (*fsm.FrameworkLaunch, error) {
-	e, err := l.executor(t.Executor)
+	e, size, err := l.executorOnce(t.Executor)
 	if err == nil {
 		err = l.allowed()
 	}
@@ -42,8 +42,43 @@ func (l *launcher) hosted(t *v1.TaskInfo, info []byte, request api.Request) (*fs
 	if err := s.ValidateHosted(); err != nil {
 		return nil, err
 	}
+	if err := l.takes(s, 2*len(info)-size); err != nil {
+		return nil, err
+	}
 	own := &api.FrameworkTask{Framework: l.framework.ID, ID: t.TaskID.Value, Name: t.Name, Spec: s, Info: info, Executor: e.Task.Executor}
 	return &fsm.FrameworkLaunch{Task: own, Resources: need, Ports: portsOf(s), Executor: e}, nil
+}
+
+// executorOnce is the same for all tasks that say the same of it, in so many bytes: it may
+// be much.
+func (l *launcher) executorOnce(given *v1.ExecutorInfo) (e *fsm.FrameworkExecutor, size int, err error) {
+	said, err := wire.Marshal(wire.Protobuf, given)
+	if err != nil {
+		return nil, 0, err
+	}
+	if e := l.executors[string(said)]; e != nil {
+		return e, len(said), nil
+	}
+	if e, err = l.executor(given); err != nil {
+		return nil, 0, err
+	}
+	if err := l.takes(e.Task.Spec, 2*len(e.Task.Info)); err != nil {
+		return nil, 0, err
+	}
+	l.executors[string(said)] = e
+	return e, len(said), nil
+}
+
+// launched is a task as it is in the command: its executor is there with the first that it
+// runs.
+func (l *launcher) launched(t *fsm.FrameworkLaunch) fsm.FrameworkLaunch {
+	out := *t
+	if e := t.Executor; e != nil && l.written[e] {
+		out.Executor = e.Reference()
+	} else if e != nil {
+		l.written[e] = true
+	}
+	return out
 }
 
 // executor is what an ExecutorInfo is here, or why there is none. The checks are in the
@@ -99,17 +134,15 @@ func (l *launcher) remember(own *api.FrameworkTask, e *v1.ExecutorInfo) error {
 	if err != nil {
 		return err
 	}
+	if len(said) > maxTaskInfo {
+		return wrong("ExecutorInfo has %d bytes, and at most %d are remembered", len(said), maxTaskInfo)
+	}
 	digest := sha256.Sum256(said)
 	framework := *l.info
 	framework.ID = &v1.FrameworkID{Value: l.framework.ID}
 	own.Digest = digest[:]
-	if own.Info, err = wire.Marshal(wire.Protobuf, &about{e, &framework}); err != nil {
-		return err
-	}
-	if len(said) > maxTaskInfo {
-		return wrong("ExecutorInfo has %d bytes, and at most %d are remembered", len(said), maxTaskInfo)
-	}
-	return nil
+	own.Info, err = wire.Marshal(wire.Protobuf, &about{e, &framework})
+	return err
 }
 
 func envOf(c *v1.CommandInfo) map[string]string {

@@ -66,6 +66,9 @@ func TestTaskRunningInACustomExecutor(t *testing.T) {
 		if free := v.Free("oak").CPUs; free != 4000-100-100-10 {
 			t.Errorf("%s are free", free)
 		}
+		if last := w.desk.refused[len(w.desk.refused)-1]; last.room.CPUs != 1000-100-100-10 {
+			t.Errorf("it refuses %s, and that is not what it left", last.room)
+		}
 		const one, two = "0123456789abcdef", "fedcba9876543210"
 		s.said("t1", one, v1.TaskStateRunning)
 		st := s.wantStatus("t1", v1.TaskStateRunning)

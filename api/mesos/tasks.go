@@ -19,6 +19,12 @@ const (
 	defaultGrace = 3 * time.Second // of a task that says nothing else, once it is killed
 	maxID        = 255             // bytes
 	maxTaskInfo  = 64 << 10        // bytes of a TaskInfo, which the cluster remembers
+
+	// What an ACCEPT starts is one command, of 8 MiB at most. What a framework says of a task
+	// is in it as it was said, and as what is started.
+	maxAccept = 5 << 20
+	leastOne  = 512 // bytes of a task of which nothing is said
+	ofEach    = 40  // of each of its ports and files, of which little is said
 )
 
 // launcher makes tasks of a framework what the cluster starts.
@@ -28,7 +34,28 @@ type launcher struct {
 	framework *api.Framework
 	info      *v1.FrameworkInfo
 	offer     *api.Offer // one of those that were taken
+
+	bytes     int                               // of all that starts, about
+	executors map[string]*fsm.FrameworkExecutor // by their ExecutorInfo
+	written   map[*fsm.FrameworkExecutor]bool   // in the command
 }
+
+func newLauncher(v *fsm.View, id auth.Identity, f *api.Framework, o *api.Offer) *launcher {
+	return &launcher{view: v, id: id, framework: f, info: &v1.FrameworkInfo{}, offer: o,
+		executors: map[string]*fsm.FrameworkExecutor{}, written: map[*fsm.FrameworkExecutor]bool{}}
+}
+
+// takes counts the bytes of one more to start, unless those are too many.
+func (l *launcher) takes(s *api.JobSpec, n int) error {
+	if l.bytes += leastOne + ofEach*(len(s.Ports)+len(s.Fetch)) + n; l.full() {
+		return tooMuch
+	}
+	return nil
+}
+
+func (l *launcher) full() bool { return l.bytes > maxAccept }
+
+const tooMuch = taskError("ACCEPT starts too much in one call: start the task in another one, with less beside it")
 
 // taskError is why a task is not started, in the words of Mesos where it has some.
 type taskError string
@@ -48,6 +75,9 @@ func (l *launcher) task(t *v1.TaskInfo) (*fsm.FrameworkLaunch, error) {
 	}
 	if t.AgentID.Value != l.offer.NodeID {
 		return nil, wrong("Task uses invalid agent %s while agent %s is expected", t.AgentID.Value, l.offer.NodeID)
+	}
+	if l.full() {
+		return nil, tooMuch
 	}
 	info, err := wire.Marshal(wire.Protobuf, t)
 	if err != nil {
@@ -100,6 +130,9 @@ func (l *launcher) launch(t *v1.TaskInfo, info []byte, request api.Request) (*fs
 	}
 	if err := asItself(t, s); err != nil {
 		return nil, unauthorized{err}
+	}
+	if err := l.takes(s, 2*len(info)); err != nil {
+		return nil, err
 	}
 	own := &api.FrameworkTask{Framework: l.framework.ID, ID: t.TaskID.Value, Name: t.Name, Spec: s, Info: info}
 	return &fsm.FrameworkLaunch{Task: own, Resources: s.Need(), Ports: portsOf(s)}, nil
