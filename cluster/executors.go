@@ -136,20 +136,23 @@ func (a *Agent) executorEnv(t *api.Task, s *api.TaskSpec, dir string) map[string
 }
 
 // withProcess are the tasks that have a process here. An executor has room for what it runs:
-// that is in its process.
+// that is in its process. While nothing of that says how much memory there is, it has what is
+// usual: no limit would be none.
 func withProcess(as []api.Assignment) []api.Assignment {
 	type key struct{ framework, executor string }
 	var room map[key]api.Resources
+	executors := false
 	for i := range as {
+		executors = executors || as[i].Task.Framework != nil && as[i].Task.Framework.IsExecutor
 		if t := as[i].Task; t.Hosted() && !t.State.Final() {
 			if room == nil {
 				room = map[key]api.Resources{}
 			}
 			k := key{t.Framework.Framework, t.Framework.Executor}
-			room[k] = room[k].Add(api.Resources{CPUs: t.Resources.CPUs, Mem: t.Resources.Mem, MemExtra: t.Resources.MemExtra})
+			room[k] = room[k].Add(api.Resources{CPUs: t.Resources.CPUs, Mem: t.Resources.Mem, MemExtra: t.Resources.MemExtra, GPUs: t.Resources.GPUs})
 		}
 	}
-	if room == nil {
+	if room == nil && !executors {
 		return as
 	}
 	out := make([]api.Assignment, 0, len(as))
@@ -160,7 +163,9 @@ func withProcess(as []api.Assignment) []api.Assignment {
 		}
 		if f := t.Framework; f != nil && f.IsExecutor {
 			with := *t
-			with.Resources = t.Resources.Add(room[key{f.Framework, f.Executor}])
+			if with.Resources = t.Resources.Add(room[key{f.Framework, f.Executor}]); with.Resources.MemLimit() == 0 {
+				with.Resources.Mem = a.Spec.Mem
+			}
 			a.Task = &with
 		}
 		out = append(out, a)
