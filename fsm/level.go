@@ -229,8 +229,8 @@ var fields = []field{
 	fieldOf("statuses.used or started", 4, func(c *TaskReport) bool {
 		return slices.ContainsFunc(c.Statuses, func(s api.TaskStatus) bool { return s.Used != nil || s.Started != nil })
 	}),
-	fieldOf("statuses.healthy or check", 11, func(c *TaskReport) bool {
-		return slices.ContainsFunc(c.Statuses, func(s api.TaskStatus) bool { return s.Healthy != nil || s.Check != nil })
+	fieldOf("statuses.healthy, check or update", 11, func(c *TaskReport) bool {
+		return slices.ContainsFunc(c.Statuses, func(s api.TaskStatus) bool { return s.Healthy != nil || s.Check != nil || s.Update != nil })
 	}),
 	fieldOf("day", 4, func(c *Forget) bool { return c.Day != 0 }),
 	fieldOf("partition.limitHard", 3, func(c *PartitionPut) bool { return c.Partition != nil && c.Partition.LimitHard }),
