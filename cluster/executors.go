@@ -8,11 +8,14 @@ import (
 	mrand "math/rand/v2"
 	"net"
 	"net/http"
+	"os"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/api/mesos"
 	"github.com/mesita/mesita/api/mesos/agent"
@@ -23,12 +26,19 @@ import (
 
 // Where executors of frameworks find their node. The port is none that the kernel gives to
 // connections of programs, which may have it when the daemon starts again, nor one of tasks.
+// Root takes one that root alone may listen at: while its daemon is away, any other would be
+// shown the tokens of executors there, and believed.
 const (
+	rootPortFirst     = 600
+	rootPortLast      = 1023
 	executorPortFirst = 10_000
 	executorPortLast  = 19_999
 	executorTries     = 50
 	executorPatience  = 3 * time.Second // for the port of before, which a dying daemon may still have
 )
+
+// othersPorts are those of root's that services are known to have.
+var othersPorts = []int{623, 631, 636, 646, 647, 664, 749, 750, 783, 847, 853, 860, 873, 902, 989, 990, 992, 993, 995}
 
 // openForExecutors opens the ports of the executor API, on a node that runs something.
 func (a *Agent) openForExecutors(l *listeners) (err error) {
@@ -58,16 +68,14 @@ func (a *Agent) listenExecutors() (net.Listener, error) {
 			return l, nil
 		}
 		a.log.Warn("the executors of frameworks that run here will not find this node again: its port for them is taken, and it takes another", "address", e.Addr, "err", err)
-		a.hosts.Key = e.Key
 	}
 	l, err := listenAnywhere(a.executorIP())
 	if err != nil {
 		return nil, fmt.Errorf("find a port for the executors of frameworks: %w", err)
 	}
-	if a.hosts.Addr = l.Addr().String(); a.hosts.Key == nil {
-		a.hosts.Key = make([]byte, 32)
-		_, _ = rand.Read(a.hosts.Key) // it never fails
-	}
+	// Whoever has the port of before by now is shown tokens that were made with the key of then.
+	a.hosts.Addr, a.hosts.Key = l.Addr().String(), make([]byte, 32)
+	_, _ = rand.Read(a.hosts.Key) // it never fails
 	return l, a.dir.SaveExecutors(&datadir.Executors{Addr: a.hosts.Addr, Key: a.hosts.Key})
 }
 
@@ -93,8 +101,15 @@ func listenAgain(addr string) (net.Listener, error) {
 }
 
 func listenAnywhere(ip string) (l net.Listener, err error) {
+	first, last := executorPortFirst, executorPortLast
+	if os.Geteuid() == 0 {
+		first, last = rootPortFirst, rootPortLast
+	}
 	for range executorTries {
-		port := executorPortFirst + mrand.IntN(executorPortLast-executorPortFirst+1)
+		port := first + mrand.IntN(last-first+1)
+		if slices.Contains(othersPorts, port) {
+			continue
+		}
 		if l, err = net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(port))); err == nil {
 			return l, nil
 		}
@@ -105,7 +120,12 @@ func listenAnywhere(ip string) (l net.Listener, err error) {
 // openDesk makes who hands frameworks' tasks to their executors.
 func (a *Agent) openDesk(rep executor.Reporter) {
 	a.executors = agent.New(agent.Config{NodeID: a.self.NodeID, NodeName: a.self.Name, Endpoint: a.hosts.Addr, Key: a.hosts.Key, MustProve: a.cfg.MesosExecutorAuth, Dir: a.dir.File("handed"),
-		Reporter: rep, Processes: processes{a}, Message: a.tellFramework, Now: a.cfg.Now, Log: a.log})
+		Reporter: rep, Processes: processes{a}, Peer: auth.PeerUID, User: a.userOf, Message: a.tellFramework, Now: a.cfg.Now, Log: a.log})
+}
+
+// userOf is who a task runs as here.
+func (a *Agent) userOf(t *api.Task, s *api.TaskSpec) (uid uint32, known bool) {
+	return a.exec.User(t, s)
 }
 
 // serveExecutors serves the executor API, in the clear on loopback.
@@ -120,14 +140,20 @@ func (p processes) End(task string, attempt int, state api.TaskState, reason api
 	p.exec.End(task, attempt, state, reason, message)
 }
 
-// lastWords has what executors said of their tasks come before the end of the executors.
+// lastWords has what executors said of their tasks come before the end of the executors, and
+// that wait until the cluster has it.
 type lastWords struct {
 	executor.Reporter
 	desk *agent.Desk
 }
 
 func (w lastWords) Report(ctx context.Context, statuses []api.TaskStatus) error {
-	return w.Reporter.Report(ctx, w.desk.WithEnds(statuses))
+	for _, part := range w.desk.Before(statuses) {
+		if err := w.Reporter.Report(ctx, part); err != nil {
+			return err
+		}
+	}
+	return w.Reporter.Report(ctx, statuses)
 }
 
 // executorEnv is what a task of a framework finds in its environment.

@@ -87,6 +87,11 @@ func (e *Executor) logged(task string) ([]int, error) {
 	return out, nil
 }
 
+// User is who an attempt runs as here; false if that is not known, or not yet.
+func (e *Executor) User(t *api.Task, s *api.TaskSpec) (uid uint32, known bool) {
+	return e.prepare.User(attemptID(t.ID, t.Attempt), s)
+}
+
 // ExecRequest is a command to run beside a running task, in its namespaces and
 // slice and with its environment.
 type ExecRequest struct {

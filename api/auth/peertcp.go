@@ -45,6 +45,10 @@ func withTCP(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, tcpKey{}, &tcpPeer{theirs: theirs.AddrPort(), ours: ours.AddrPort()})
 }
 
+// PeerUID is the user of this machine whose process is at the other end of a connection over
+// TCP; false if that is not certain.
+func PeerUID(ctx context.Context) (uint32, bool) { return tcpUID(ctx) }
+
 // tcpUID is the user of this machine whose socket is at the other end of a
 // connection; false if that is not certain.
 func tcpUID(ctx context.Context) (uint32, bool) {

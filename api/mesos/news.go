@@ -47,7 +47,7 @@ func (h *hub) tell(v *fsm.View, s *session) {
 		return
 	}
 	s.behind.Store(false)
-	for s.Waiting() < maxTold {
+	for s.waiting() < maxTold {
 		t, ok := s.backlog.take()
 		switch {
 		case !ok:
@@ -118,7 +118,7 @@ func (h *hub) resend() time.Time {
 	for _, s := range h.sessions {
 		for _, f := range s.flying {
 			if !now.Before(f.due) {
-				if h.sendAgain(f, now); s.Waiting() < maxTold { // who does not read has it in its queue
+				if h.sendAgain(f, now); s.waiting() < maxTold { // who does not read has it in its queue
 					s.push(f.event)
 				}
 			}

@@ -50,6 +50,12 @@ func (s *session) know(c capabilities) {
 	s.can = c
 }
 
+// waiting is how many events are on their way.
+func (s *session) waiting() int {
+	n, _ := s.Waiting()
+	return n
+}
+
 // push queues an event. It never waits: who does not read is let go.
 func (s *session) push(e *v1.SchedulerEvent) { s.Push(e, nil) }
 

@@ -199,6 +199,15 @@ func (p *Preparer) account(id, user string) (account, error) {
 	return p.root().taskUser(p.Folders.Dir(id))
 }
 
+// User is who an attempt runs as; false if nobody knows, as with one that has not begun.
+func (p *Preparer) User(id string, s *api.TaskSpec) (uid uint32, known bool) {
+	who, err := p.account(id, s.User)
+	if err == nil && who.own {
+		who.uid = owner(p.Folders.Dir(id))
+	}
+	return who.uid, err == nil && (!who.own || who.uid != 0)
+}
+
 // dir is the task's working folder.
 func (p *Preparer) dir(id string, s *api.TaskSpec) string { return cmp.Or(s.Dir, p.Folders.Dir(id)) }
 

@@ -38,6 +38,10 @@ type Config struct {
 	Dir              string // remembers what was handed out, across starts of the daemon
 	Reporter         Reporter
 	Processes        Processes
+	// Peer is the user of the process at the other end of a call's connection, and User who a
+	// task runs as here; false is that nobody knows.
+	Peer func(ctx context.Context) (uid uint32, known bool)
+	User func(t *api.Task, s *api.TaskSpec) (uid uint32, known bool)
 	// Message takes what an executor sends its framework to it, as far as that goes.
 	Message func(ctx context.Context, framework, executor string, data []byte) error
 	Now     func() time.Time
@@ -45,17 +49,19 @@ type Config struct {
 }
 
 const (
-	registerWithin = time.Minute     // from the start of an executor's process
-	idleFor        = time.Minute     // of an executor that was never handed a task, and waits for none
-	killMore       = 5 * time.Second // beyond its grace, until its executor ends with a task that does not
+	registerWithin = time.Minute      // from the start of an executor's process
+	idleFor        = time.Minute      // of an executor that was never handed a task, and waits for none
+	killMore       = 5 * time.Second  // beyond its grace, until its executor ends with a task that does not
+	killOwn        = 15 * time.Minute // likewise, if the framework itself had it killed
 )
 
 // Desk hands tasks to executors.
 type Desk struct {
 	cfg     Config
 	notes   notes
-	held    atomic.Int64 // bytes of calls that are being read
-	queued  atomic.Int64 // bytes of events that wait for executors
+	held    atomic.Int64  // bytes of calls that are being read
+	queued  atomic.Int64  // bytes of events that wait for executors
+	large   chan struct{} // one slot: a large call is what it says, in memory
 	wake    chan struct{}
 	reports chan struct{} // one slot: an update waits
 
@@ -63,12 +69,15 @@ type Desk struct {
 	ready bool             // what this node is to run is known
 	fresh bool             // what is not handed out yet may be
 	hosts map[string]*host // by the ids of the executors' own tasks
+	named map[names]*host  // the same by what frameworks call them
+	waits int              // bytes of updates that wait
 	moved chan struct{}    // is closed, and made anew, when updates were taken
 }
 
 // New makes a Desk.
 func New(cfg Config) *Desk {
-	return &Desk{cfg: cfg, notes: notes{dir: cfg.Dir}, wake: make(chan struct{}, 1), reports: make(chan struct{}, 1), hosts: map[string]*host{}, moved: make(chan struct{})}
+	return &Desk{cfg: cfg, notes: notes{dir: cfg.Dir}, wake: make(chan struct{}, 1), reports: make(chan struct{}, 1), large: make(chan struct{}, 1),
+		hosts: map[string]*host{}, moved: make(chan struct{})}
 }
 
 // Run sees to times that run out and takes updates to the cluster until ctx ends.

@@ -2,7 +2,9 @@ package agent
 
 import (
 	"bytes"
+	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,12 +83,36 @@ func TestLastWordsComeBeforeTheEnd(t *testing.T) {
 	w.mu.Lock()
 	w.down = true
 	w.mu.Unlock()
-	c.update(status("e", "1", v1.TaskStateFinished, 1))
-	end := []api.TaskStatus{{Task: "another"}, {Task: e.ID, Attempt: 1, State: api.TaskFinished}}
-	if got := w.WithEnds(end); len(got) != 3 || got[0].Task != "j.t1" || got[0].State != api.TaskFinished || got[2].Task != e.ID {
-		t.Errorf("%+v", got)
+	w.hosted("2", "e", nil)
+	c.wantLaunch("2")
+	var sent []*v1.TaskStatus
+	for i := range byte(40) { // more than one report takes
+		s := status("e", "2", v1.TaskStateRunning, i)
+		s.Data, s.Message = make([]byte, 60<<10), new(strings.Repeat("\x01", 2000))
+		sent = append(sent, s)
 	}
-	if got := w.WithEnds(end[:1]); len(got) != 1 {
+	sent = append(sent, status("e", "2", v1.TaskStateFinished, 100), status("e", "1", v1.TaskStateFinished, 1))
+	for _, s := range sent {
+		c.update(s)
+	}
+	end := []api.TaskStatus{{Task: "another"}, {Task: e.ID, Attempt: 1, State: api.TaskFinished}}
+	parts := w.Before(end)
+	told := map[string][]byte{}
+	for _, p := range parts {
+		b, err := json.Marshal(p)
+		if err != nil || len(b) > maxBytes {
+			t.Errorf("a report has %d bytes: %v", len(b), err)
+		}
+		for _, st := range p {
+			if i := st.Update.ID[15]; st.State == api.TaskFinished || int(i) == len(told[st.Task]) {
+				told[st.Task] = append(told[st.Task], i)
+			}
+		}
+	}
+	if len(told["j.t1"]) != 1 || len(told["j.t2"]) != 41 || len(parts) < 2 {
+		t.Errorf("in %d reports: %v", len(parts), told)
+	}
+	if got := w.Before(end[:1]); len(got) != 0 {
 		t.Errorf("%+v", got)
 	}
 }
@@ -240,6 +266,11 @@ func TestExecutorLies(t *testing.T) {
 	w.hosted("1", "x", nil)
 	c := w.subscribe(wire.JSON, "e", []string{"1", "none"}, status("e", "none", v1.TaskStateRunning, 1))
 	c.wantAck(status("e", "none", v1.TaskStateRunning, 1))
+	c.wantKill("none")
+	stray := []string{c.want(v1.ExecutorEventTypeKill).Kill.TaskID.Value, c.want(v1.ExecutorEventTypeKill).Kill.TaskID.Value}
+	if slices.Sort(stray); !slices.Equal(stray, []string{"1", "none"}) {
+		t.Errorf("it is to kill %v", stray)
+	}
 	s := status("e", "1", v1.TaskStateFinished, 2)
 	c.update(s)
 	c.wantAck(s)

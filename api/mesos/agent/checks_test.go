@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mesita/mesita/api/mesos/call"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
 	"github.com/mesita/mesita/api/mesos/wire"
 )
@@ -70,7 +69,7 @@ func TestExecutorCallChecks(t *testing.T) {
 		{"unknown executor", "POST", strings.Replace(of(`"type":"MESSAGE","message":{"data":"aGk="}`), `"e"`, `"x"`, 1), jsonHeader, 400, "Executor cannot be found"},
 		{"not subscribed", "POST", strings.Replace(of(`"type":"MESSAGE","message":{"data":"aGk="}`), `"e"`, `"off"`, 1), jsonHeader, 403, notSubscribed},
 		{"unknown type", "POST", of(`"type":"UNKNOWN"`), jsonHeader, 501, ""},
-		{"too large", "POST", strings.Repeat(" ", call.MaxBody+1), jsonHeader, 413, "The body is over 15 MiB, the most that is accepted: send it in parts"},
+		{"too large", "POST", strings.Repeat(" ", maxBody+1), jsonHeader, 413, "The body is over 4 MiB, the most that is accepted of an executor: send it in parts"},
 	} {
 		res := w.send(c.method, c.body, c.header)
 		b, err := io.ReadAll(res.Body)

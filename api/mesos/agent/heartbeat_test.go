@@ -23,7 +23,7 @@ func TestHeartbeatEvents(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d := New(Config{NodeID: "n1", Dir: t.TempDir(), Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+		d := New(Config{NodeID: "n1", Dir: t.TempDir(), Peer: func(context.Context) (uint32, bool) { return 0, false }, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 		row := &api.Task{ID: "j.e", Attempt: 1, State: api.TaskRunning, Framework: &api.FrameworkTask{Framework: "f", Executor: "e", IsExecutor: true, Info: info}}
 		d.Assign([]api.Assignment{{Task: row, Spec: &api.TaskSpec{}}}, true)
 		for lasts, want := range map[time.Duration]int{heartbeat - time.Second: 0, heartbeat + time.Second: 1} {

@@ -17,6 +17,10 @@ type host struct {
 	info  about
 	wrong error // why info cannot be read
 
+	uid    uint32 // who it runs as
+	hasUID bool   // that is known
+	proven bool   // it showed its token, and has to from then on
+
 	seen       time.Time // when its process was first known to run, by this daemon
 	subscribed bool      // it has been, since this daemon began
 	handed     bool      // it was handed a task
@@ -26,7 +30,12 @@ type host struct {
 	out        *stream   // nil while it is not subscribed
 	tasks      map[string]*task
 	noted      map[string]bool // the ids of tasks that may have been handed out; nil: not read yet
+	lines      int             // of the file that has these
+	waits      int             // bytes of updates that wait
 }
+
+// names are by what a framework knows an executor.
+type names struct{ framework, executor string }
 
 // about is what the cluster has of an executor.
 type about struct {
@@ -40,7 +49,8 @@ type task struct {
 	grace   time.Duration
 	handed  bool      // its LAUNCH is on its way, or the executor said that it has it
 	spoke   bool      // its executor has said something of it
-	killed  time.Time // when its KILL was sent; zero: it was not
+	killed  time.Time // since when it is to end; zero: it is not
+	told    bool      // its executor was sent that, as far as it is subscribed
 	over    bool      // it ended: there is nothing to be done with it any more
 	gone    bool      // the cluster has it here no more
 	waiting []update  // what its executor said and the cluster has not taken, oldest first
@@ -54,11 +64,6 @@ func newHost(as *api.Assignment) *host {
 		h.info = about{&v1.ExecutorInfo{ExecutorID: &v1.ExecutorID{Value: as.Task.Framework.Executor}}, &v1.FrameworkInfo{}}
 	}
 	return h
-}
-
-func (h *host) is(framework, executor string) bool {
-	f := h.row.Framework
-	return f.Framework == framework && f.Executor == executor
 }
 
 // container is how Mesos calls where an executor's process runs.
@@ -105,6 +110,10 @@ func (d *Desk) Assign(as []api.Assignment, fresh bool) {
 			delete(d.hosts, id)
 		}
 	}
+	d.named = make(map[names]*host, len(d.hosts))
+	for _, h := range d.hosts {
+		d.named[names{h.row.Framework.Framework, h.row.Framework.Executor}] = h
+	}
 	listed := map[*task]bool{}
 	for i := range as {
 		t := as[i].Task
@@ -115,12 +124,18 @@ func (d *Desk) Assign(as []api.Assignment, fresh bool) {
 			listed[h.takeTask(&as[i])] = true
 		}
 	}
+	d.waits = 0
 	for _, h := range d.hosts {
+		h.waits = 0
 		for id, t := range h.tasks {
+			for i := range t.waiting {
+				h.waits += t.waiting[i].size()
+			}
 			if t.gone = !listed[t]; t.gone && len(t.waiting) == 0 {
 				delete(h.tasks, id) // else its executor waits to hear that what it said was taken
 			}
 		}
+		d.waits += h.waits
 		d.serve(h, fresh, now)
 	}
 	if !d.ready {
@@ -150,23 +165,20 @@ func (d *Desk) take(as *api.Assignment, now time.Time) *host {
 func (h *host) takeTask(as *api.Assignment) *task {
 	t := h.tasks[as.Task.ID]
 	if t == nil || t.row.Attempt != as.Task.Attempt {
-		t = &task{}
+		t = &task{last: string(as.Task.Framework.Last)}
 		h.tasks[as.Task.ID] = t
 	}
-	t.row, t.grace = as.Task, time.Duration(as.Spec.StopGrace)
+	grace := time.Duration(as.Spec.StopGrace)
+	if grace < t.grace {
+		t.told = false // it has less time than its executor heard of
+	}
+	t.row, t.grace = as.Task, grace
 	t.spoke = t.spoke || t.row.State != api.TaskStaging
 	return t
 }
 
 // find is the executor of a framework, nil if none is to run here.
-func (d *Desk) find(framework, executor string) *host {
-	for _, h := range d.hosts {
-		if h.is(framework, executor) {
-			return h
-		}
-	}
-	return nil
-}
+func (d *Desk) find(framework, executor string) *host { return d.named[names{framework, executor}] }
 
 // stops reports whether the cluster wants a task to end here.
 func stops(t *api.Task) bool { return t.Desired == api.DesiredStop || t.Desired == api.DesiredMove }
@@ -178,10 +190,15 @@ func (d *Desk) serve(h *host, fresh bool, now time.Time) {
 		switch known := t.handed || t.spoke || h.noted[t.row.ID]; {
 		case t.over || t.gone:
 		case stops(t.row) && !known:
-			d.never(t)
-		case stops(t.row) && h.out != nil && t.killed.IsZero():
-			t.killed = now
-			h.out.kill(t)
+			d.never(h, t)
+		case stops(t.row) && (t.killed.IsZero() || !t.told && h.out != nil):
+			if t.killed.IsZero() {
+				t.killed = now // also without its executor, which may never come back
+			}
+			if h.out != nil {
+				t.told = true
+				h.out.kill(t.row.Framework.ID, t.grace)
+			}
 		case stops(t.row), known, h.out == nil, !fresh, h.ended, h.ending, stops(h.row):
 		default:
 			d.hand(h, t)
@@ -197,27 +214,30 @@ func (d *Desk) serve(h *host, fresh bool, now time.Time) {
 func (d *Desk) hand(h *host, t *task) {
 	info := &v1.TaskInfo{}
 	if err := wire.Unmarshal(wire.Protobuf, t.row.Framework.Info, info); err != nil {
-		d.end(t, api.TaskError, api.ReasonInternal, v1.TaskStatusReasonTaskInvalid, "what the framework said of the task cannot be read: "+err.Error())
+		d.end(h, t, api.TaskError, api.ReasonInternal, v1.TaskStatusReasonTaskInvalid, "what the framework said of the task cannot be read: "+err.Error())
 		return
 	}
 	if err := d.notes.add(h, t.row.ID); err != nil {
-		d.end(t, api.TaskFailed, api.ReasonDiskFull, v1.TaskStatusReasonContainerLaunchFailed, "that the task is handed to its executor cannot be noted: "+err.Error())
+		d.end(h, t, api.TaskFailed, api.ReasonDiskFull, v1.TaskStatusReasonContainerLaunchFailed, "that the task is handed to its executor cannot be noted: "+err.Error())
 		return
 	}
 	t.handed, h.handed = true, true
+	if err := d.notes.shorten(h); err != nil {
+		d.cfg.Log.Debug("the note of what an executor was handed stays long", "executor", h.row.ID, "error", err)
+	}
 	e := event(v1.ExecutorEventTypeLaunch)
 	e.Launch = &v1.ExecutorEventLaunch{Task: info}
 	h.out.Push(e, nil)
 }
 
 // never ends a task that its executor was never told of.
-func (d *Desk) never(t *task) {
-	d.end(t, api.TaskKilled, api.ReasonNeverDelivered, v1.TaskStatusReasonTaskKilledDuringLaunch, "it was stopped before its executor was told of it")
+func (d *Desk) never(h *host, t *task) {
+	d.end(h, t, api.TaskKilled, api.ReasonNeverDelivered, v1.TaskStatusReasonTaskKilledDuringLaunch, "it was stopped before its executor was told of it")
 }
 
 // end says of a task, in the node's own name, that it has ended: to the cluster, and in the
 // words of Mesos to its framework.
-func (d *Desk) end(t *task, state api.TaskState, reason api.Reason, word v1.TaskStatusReason, message string) {
+func (d *Desk) end(h *host, t *task, state api.TaskState, reason api.Reason, word v1.TaskStatusReason, message string) {
 	now := d.cfg.Now()
 	id := make([]byte, 16)
 	_, _ = rand.Read(id) // it never fails
@@ -229,8 +249,7 @@ func (d *Desk) end(t *task, state api.TaskState, reason api.Reason, word v1.Task
 		st.Update = &api.ExecutorUpdate{ID: id, Status: said}
 	}
 	t.over = true
-	t.waiting = append(t.waiting, update{status: st})
-	poke(d.reports)
+	d.await(h, t, update{status: st})
 }
 
 // stateNamed are the states that this node itself says that a task has.
@@ -269,10 +288,15 @@ func (d *Desk) overdue() time.Duration {
 	return next
 }
 
-// stuck is a task that has had its time to stop, and is not its framework's to wait for.
+// stuck is a task that has had its time to stop. Its framework knows best how long it takes
+// what it had killed itself, but what that holds is not its for ever.
 func (h *host) stuck(due func(time.Time) bool) *task {
 	for _, t := range h.tasks {
-		if !t.killed.IsZero() && !t.over && !t.gone && t.row.Reason != api.ReasonStopped && due(t.killed.Add(t.grace+killMore)) {
+		more := killMore
+		if t.row.Reason == api.ReasonStopped {
+			more = killOwn
+		}
+		if !t.killed.IsZero() && !t.over && !t.gone && due(t.killed.Add(t.grace+more)) {
 			return t
 		}
 	}
@@ -305,13 +329,24 @@ func (d *Desk) Ask(t *api.Task) bool {
 	return true
 }
 
-// Send takes what a framework sends its executor to it, if that is subscribed.
+// What waits of messages for one executor, and for all: they may be lost, and all else that
+// executors are told may not, which needs its room.
+const (
+	maxMessages     = 1000
+	maxMessageBytes = 8 << 20
+	allMessageBytes = 64 << 20
+)
+
+// Send takes what a framework sends its executor to it, if that is subscribed and reads.
 func (d *Desk) Send(framework, executor string, data []byte) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	h := d.find(framework, executor)
 	if h == nil || h.out == nil {
 		return api.NotFound("executor", executor)
+	}
+	if count, bytes := h.out.Waiting(); count > maxMessages || bytes > 0 && bytes+len(data) > maxMessageBytes || d.queued.Load()+int64(len(data)) > allMessageBytes {
+		return api.Errorf(api.CodeUnavailable, "executor %s does not read what it is sent", executor)
 	}
 	e := event(v1.ExecutorEventTypeMessage)
 	e.Message = &v1.ExecutorEventMessage{Data: data}

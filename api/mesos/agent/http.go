@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -18,7 +19,9 @@ import (
 
 const (
 	bodyWithin  = 30 * time.Second // to send a call
+	maxBody     = 4 << 20          // bytes of a call: more than what an executor has to say
 	maxHeld     = 64 << 20         // bytes of calls that are read at a time
+	largeBody   = 256 << 10        // bytes of a call that may need a hundred times that, so that one at a time is looked at
 	messageTime = 5 * time.Second  // to take what an executor sends to its framework
 )
 
@@ -93,12 +96,18 @@ func (d *Desk) call(w http.ResponseWriter, r *http.Request) (done bool, err erro
 		return false, err
 	}
 	var m v1.ExecutorCall
-	release, err := d.read(w, r, &m)
+	release, looked, err := d.read(w, r, &m)
 	defer release()
+	defer looked()
 	if err != nil {
 		return false, err
 	}
-	if why := invalid(&m); why != "" {
+	why := invalid(&m)
+	if m.Type == nil || *m.Type != v1.ExecutorCallTypeSubscribe {
+		m.Subscribe = nil // whatever else is in it goes by its type
+		looked()
+	}
+	if why != "" {
 		return false, call.Bad("Failed to validate Executor::Call: " + why)
 	}
 	format, takes := call.Accepted(r.Header)
@@ -108,7 +117,7 @@ func (d *Desk) call(w http.ResponseWriter, r *http.Request) (done bool, err erro
 	if *m.Type == v1.ExecutorCallTypeHeartbeat {
 		return false, nil
 	}
-	h, err := d.caller(&m, claims)
+	h, err := d.caller(r.Context(), &m, claims)
 	if err != nil {
 		return false, err
 	}
@@ -120,6 +129,7 @@ func (d *Desk) call(w http.ResponseWriter, r *http.Request) (done bool, err erro
 			return false, err
 		}
 		m = v1.ExecutorCall{} // it lasts, and needs nothing of it any more
+		looked()
 		release()
 		s.serve(w, r)
 		return true, nil
@@ -138,9 +148,17 @@ func (d *Desk) isReady() bool {
 	return d.ready
 }
 
-// read reads a call. What it holds counts until release, which may be called again.
-func (d *Desk) read(w http.ResponseWriter, r *http.Request, m *v1.ExecutorCall) (release func(), err error) {
+// read reads a call. What it holds counts until release, and until looked no other large one
+// is looked at; both may be called again.
+func (d *Desk) read(w http.ResponseWriter, r *http.Request, m *v1.ExecutorCall) (release, looked func(), err error) {
 	var n int64
+	alone := false
+	looked = func() {
+		if alone {
+			alone = false
+			<-d.large
+		}
+	}
 	release = func() {
 		d.held.Add(-n)
 		n = 0
@@ -155,26 +173,38 @@ func (d *Desk) read(w http.ResponseWriter, r *http.Request, m *v1.ExecutorCall) 
 			return k, err
 		})
 	}
-	if r.ContentLength > call.MaxBody {
+	if r.ContentLength > maxBody {
 		w.Header().Set("Connection", "close") // rather than read it to its end
-		return release, call.TooLarge()
+		return release, looked, tooLarge()
 	}
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(bodyWithin)) // an in-memory writer has none
 	var body bytes.Buffer
-	if _, err := body.ReadFrom(charge(http.MaxBytesReader(w, r.Body, call.MaxBody))); err != nil {
+	if _, err := body.ReadFrom(charge(http.MaxBytesReader(w, r.Body, maxBody))); err != nil {
 		w.Header().Set("Connection", "close")
 		var p *call.Problem
 		switch {
 		case errors.As(err, new(*http.MaxBytesError)):
-			return release, call.TooLarge()
+			return release, looked, tooLarge()
 		case errors.As(err, &p):
-			return release, p
+			return release, looked, p
 		}
-		return release, call.Bad("Failed to read the body: " + err.Error())
+		return release, looked, call.Bad("Failed to read the body: " + err.Error())
 	}
 	_ = control.SetReadDeadline(time.Time{})
-	return release, call.Read(r, body.Bytes(), charge, m)
+	if body.Len() > largeBody || r.Header.Get("Content-Encoding") != "" {
+		select {
+		case d.large <- struct{}{}:
+			alone = true
+		case <-r.Context().Done():
+			return release, looked, context.Cause(r.Context())
+		}
+	}
+	return release, looked, call.Read(r, body.Bytes(), charge, m)
+}
+
+func tooLarge() error {
+	return &call.Problem{Status: http.StatusRequestEntityTooLarge, Body: "The body is over 4 MiB, the most that is accepted of an executor: send it in parts"}
 }
 
 type readerFunc func([]byte) (int, error)
@@ -182,7 +212,7 @@ type readerFunc func([]byte) (int, error)
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // caller is the executor that calls.
-func (d *Desk) caller(m *v1.ExecutorCall, proven *claims) (*host, error) {
+func (d *Desk) caller(ctx context.Context, m *v1.ExecutorCall, proven *claims) (*host, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	h := d.find(m.FrameworkID.Value, m.ExecutorID.Value)
@@ -197,10 +227,36 @@ func (d *Desk) caller(m *v1.ExecutorCall, proven *claims) (*host, error) {
 	switch {
 	case proven != nil && *proven != d.claimsOf(h.row):
 		return nil, &call.Problem{Status: http.StatusForbidden, Body: "The token is another executor's"}
-	case *m.Type != v1.ExecutorCallTypeSubscribe && h.out == nil:
+	case proven != nil:
+		h.proven = true
+	case h.proven:
+		return nil, &call.Problem{Status: http.StatusUnauthorized, Body: "The executor showed its token, and has to with each call: it is in MESOS_EXECUTOR_AUTHENTICATION_TOKEN"}
+	default:
+		if err := d.stranger(ctx, h); err != nil {
+			return nil, err
+		}
+	}
+	if *m.Type != v1.ExecutorCallTypeSubscribe && h.out == nil {
 		return nil, &call.Problem{Status: http.StatusForbidden, Body: notSubscribed}
 	}
 	return h, nil
+}
+
+// stranger refuses the calls of other users than who an executor runs as, as far as it is
+// known who these are; the caller holds the lock.
+func (d *Desk) stranger(ctx context.Context, h *host) error {
+	uid, known := d.cfg.Peer(ctx)
+	if !known || uid == 0 {
+		return nil
+	}
+	if !h.hasUID {
+		h.uid, h.hasUID = d.cfg.User(h.row, h.spec)
+	}
+	if !h.hasUID || h.uid == uid {
+		return nil
+	}
+	return &call.Problem{Status: http.StatusUnauthorized, Body: "User " + strconv.Itoa(int(uid)) + " calls, and the executor runs as user " + strconv.Itoa(int(h.uid)) +
+		": show its token, which is in MESOS_EXECUTOR_AUTHENTICATION_TOKEN"}
 }
 
 // pass takes what an executor sends to its framework there, which may fail.

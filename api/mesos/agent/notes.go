@@ -13,6 +13,9 @@ type notes struct{ dir string }
 
 func (n *notes) path(h *host) string { return filepath.Join(n.dir, container(h.row)) }
 
+// slackLines are those of tasks that are gone which a note may have at any rate.
+const slackLines = 1000
+
 // add notes that an executor may have a task.
 func (n *notes) add(h *host, task string) error {
 	if err := os.MkdirAll(n.dir, 0o700); err != nil {
@@ -23,7 +26,34 @@ func (n *notes) add(h *host, task string) error {
 		return err
 	}
 	_, err = f.WriteString(task + "\n")
+	h.lines++
 	return errors.Join(err, f.Close())
+}
+
+// shorten has the note of an executor be of the tasks that it has, once most of what it says
+// is of tasks that are gone: an executor may be handed a million in its life.
+func (n *notes) shorten(h *host) error {
+	if h.lines <= 2*len(h.tasks)+slackLines {
+		return nil
+	}
+	var b strings.Builder
+	noted, lines := map[string]bool{}, 0
+	for id, t := range h.tasks {
+		if t.handed || t.spoke || h.noted[id] {
+			noted[id] = true
+			b.WriteString(id + "\n")
+			lines++
+		}
+	}
+	path := n.path(h)
+	if err := os.WriteFile(path+".new", []byte(b.String()), 0o600); err != nil {
+		return err
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return err
+	}
+	h.noted, h.lines = noted, lines
+	return nil
 }
 
 // read takes in, once, what an earlier daemon noted of an executor.
@@ -38,6 +68,7 @@ func (h *host) read(n *notes) {
 	}
 	for id := range strings.Lines(string(b)) {
 		h.noted[strings.TrimSpace(id)] = true
+		h.lines++
 	}
 	h.handed = len(h.noted) > 0
 }

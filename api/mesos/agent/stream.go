@@ -4,12 +4,10 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
 
-	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/mesos/outbox"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
 	"github.com/mesita/mesita/api/mesos/wire"
@@ -37,9 +35,9 @@ func newStream(d *Desk, h *host, format wire.Format, total *atomic.Int64) *strea
 
 func event(t v1.ExecutorEventType) *v1.ExecutorEvent { return &v1.ExecutorEvent{Type: &t} }
 
-func (s *stream) kill(t *task) {
+func (s *stream) kill(task string, grace time.Duration) {
 	e := event(v1.ExecutorEventTypeKill)
-	e.Kill = &v1.ExecutorEventKill{TaskID: &v1.TaskID{Value: t.row.Framework.ID}, KillPolicy: &v1.KillPolicy{GracePeriod: &v1.DurationInfo{Nanoseconds: int64(t.grace)}}}
+	e.Kill = &v1.ExecutorEventKill{TaskID: &v1.TaskID{Value: task}, KillPolicy: &v1.KillPolicy{GracePeriod: &v1.DurationInfo{Nanoseconds: int64(grace)}}}
 	s.Push(e, nil)
 }
 
@@ -49,50 +47,6 @@ func (s *stream) acknowledge(task string, id []byte) {
 	e := event(v1.ExecutorEventTypeAcknowledged)
 	e.Acknowledged = &v1.ExecutorEventAcknowledged{TaskID: &v1.TaskID{Value: task}, UUID: id}
 	s.Push(e, nil)
-}
-
-// subscribe begins a subscription. An earlier one of the executor ends.
-func (d *Desk) subscribe(h *host, sub *v1.ExecutorCallSubscribe, format wire.Format) (*stream, error) {
-	updates := make([]update, 0, len(sub.UnacknowledgedUpdates))
-	for _, u := range sub.UnacknowledgedUpdates {
-		up, err := d.updateOf(h, u.Status)
-		if err != nil {
-			return nil, err
-		}
-		updates = append(updates, up)
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	h.leave()
-	h.out, h.subscribed = newStream(d, h, format, &d.queued), true
-	h.out.Push(d.subscribed(h), nil)
-	if h.ending || stops(h.row) {
-		h.ending = true
-		h.out.shutdown()
-	}
-	h.read(&d.notes)
-	for _, u := range updates { // what it kept is taken, however much that is: it was bounded in the call
-		d.takeUpdate(h, u)
-	}
-	d.reconcile(h, sub.UnacknowledgedTasks)
-	d.serve(h, d.fresh, d.cfg.Now())
-	poke(d.wake) // there are times that run from now on
-	return h.out, nil
-}
-
-// reconcile compares what an executor has with what it was handed. What it says nothing of
-// may never have reached it, or it may run: it is handed out no second time.
-func (d *Desk) reconcile(h *host, has []*v1.TaskInfo) {
-	for _, t := range h.tasks {
-		listed := slices.ContainsFunc(has, func(m *v1.TaskInfo) bool { return m.TaskID.Value == t.row.Framework.ID })
-		t.killed = time.Time{} // it is told again
-		switch {
-		case listed:
-			t.handed, h.handed = true, true
-		case !t.over && !t.spoke && (t.handed || h.noted[t.row.ID]):
-			d.end(t, api.TaskDropped, api.ReasonNeverDelivered, v1.TaskStatusReasonAgentRestarted, "Task launched during agent restart")
-		}
-	}
 }
 
 // subscribed is what an executor is told of itself and of this node.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -18,6 +19,15 @@ const (
 	maxReport  = 512             // updates in one
 	maxBytes   = 1 << 20         // of them, likewise
 	reportGap  = 2 * time.Millisecond
+	maxSaid    = 1 << 10 // bytes of a message: all of it is in the status that is passed on
+)
+
+// Bytes of updates that wait: of one executor, of all, and of all with those of how tasks
+// ended.
+const (
+	maxWaits    = 16 << 20
+	allWaits    = 64 << 20
+	allWithEnds = 2 * allWaits
 )
 
 // update is what became of a task, on its way to the cluster.
@@ -33,13 +43,29 @@ func (u *update) id() string {
 	return string(u.status.Update.ID)
 }
 
-// size is about how much of a report it is.
+// size is how much of a report it is at most: a byte of a text may be six in JSON.
 func (u *update) size() int {
-	n := 512 + len(u.status.Message)
+	n := 1024 + 6*len(u.status.Message)
 	if u.status.Update != nil {
-		n += len(u.status.Update.Status)
+		n += len(u.status.Update.Status)/3*4 + 4
 	}
 	return n
+}
+
+// room reports whether an update of a task may wait; the caller holds the lock.
+func (d *Desk) room(h *host, t *task, u *update) bool {
+	if u.status.State.Final() {
+		return d.waits+u.size() <= allWithEnds
+	}
+	return len(t.waiting) < maxWaiting && h.waits+u.size() <= maxWaits && d.waits+u.size() <= allWaits
+}
+
+// await has an update wait for the cluster to take it; the caller holds the lock.
+func (d *Desk) await(h *host, t *task, u update) {
+	t.waiting = append(t.waiting, u)
+	h.waits += u.size()
+	d.waits += u.size()
+	poke(d.reports)
 }
 
 // updateOf is what an executor says of a task, completed by what this node knows. Which of
@@ -63,11 +89,19 @@ func (d *Desk) updateOf(h *host, s *v1.TaskStatus) (update, error) {
 	if err != nil {
 		return update{}, err
 	}
-	st := api.TaskStatus{NodeID: d.cfg.NodeID, State: stateOf[s.State], Message: v1.Get(s.Message), Time: now, Update: &api.ExecutorUpdate{ID: s.UUID, Status: b}}
+	st := api.TaskStatus{NodeID: d.cfg.NodeID, State: stateOf[s.State], Message: shortened(v1.Get(s.Message)), Time: now, Update: &api.ExecutorUpdate{ID: s.UUID, Status: b}}
 	if st.State == api.TaskFinished || st.State == api.TaskFailed {
 		st.Reason = api.ReasonExited
 	}
 	return update{status: st, task: s.TaskID.Value}, nil
+}
+
+// shortened is the beginning of a text that may be of any length.
+func shortened(s string) string {
+	if len(s) <= maxSaid {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxSaid], "") + "…"
 }
 
 // update takes what an executor says of a task. While too much of one task waits for the
@@ -82,8 +116,8 @@ func (d *Desk) update(ctx context.Context, h *host, s *v1.TaskStatus) error {
 	for {
 		d.mu.Lock()
 		moved := d.moved
-		if t := h.task(u.task); t == nil || len(t.waiting) < maxWaiting {
-			d.takeUpdate(h, u)
+		if t := h.task(u.task); t == nil || t.over || t.gone || d.room(h, t, &u) {
+			d.takeUpdate(h, u, false)
 			d.mu.Unlock()
 			return nil
 		}
@@ -100,8 +134,8 @@ func (d *Desk) update(ctx context.Context, h *host, s *v1.TaskStatus) error {
 
 // takeUpdate queues an update; the caller holds the lock. Of what the cluster has, or does
 // not ask for any more, its executor is told at once that it is taken: it would send it for
-// ever.
-func (d *Desk) takeUpdate(h *host, u update) {
+// ever. What of that still runs it is to kill; ends is that it says below that it ended.
+func (d *Desk) takeUpdate(h *host, u update, ends bool) {
 	t := h.task(u.task)
 	if t == nil || t.over || t.gone || t.last == u.id() {
 		if t == nil {
@@ -110,6 +144,9 @@ func (d *Desk) takeUpdate(h *host, u update) {
 		if h.out != nil {
 			h.out.acknowledge(u.task, u.status.Update.ID)
 		}
+		if (t == nil || t.last != u.id()) && !ends && !u.status.State.Final() {
+			d.killStray(h, u.task)
+		}
 		return
 	}
 	if slices.ContainsFunc(t.waiting, func(w update) bool { return w.id() == u.id() }) {
@@ -117,8 +154,7 @@ func (d *Desk) takeUpdate(h *host, u update) {
 	}
 	u.status.Task, u.status.Attempt = t.row.ID, t.row.Attempt
 	t.spoke, t.handed, h.handed = true, true, true
-	t.waiting = append(t.waiting, u)
-	poke(d.reports)
+	d.await(h, t, u)
 }
 
 // batch is the oldest that waits of each task, as much as goes into one report.
@@ -155,6 +191,8 @@ func (d *Desk) taken(statuses []api.TaskStatus) {
 				continue
 			}
 			u := t.waiting[0]
+			h.waits -= u.size()
+			d.waits -= u.size()
 			if t.waiting = t.waiting[1:]; len(t.waiting) == 0 {
 				t.waiting = nil
 			}
@@ -204,13 +242,12 @@ func (d *Desk) report(ctx context.Context) {
 	}
 }
 
-// WithEnds is a report with what executors that end by it said before: their tasks end with
-// them, and this would come too late.
-func (d *Desk) WithEnds(statuses []api.TaskStatus) []api.TaskStatus {
+// Before is what executors that end by a report said before, to be reported first, in parts:
+// their tasks end with them, and this would come too late.
+func (d *Desk) Before(statuses []api.TaskStatus) (parts [][]api.TaskStatus) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var before []api.TaskStatus
-	bytes := 0
+	bytes := maxBytes + 1
 	for i := range statuses {
 		h := d.hosts[statuses[i].Task]
 		if h == nil || !statuses[i].State.Final() || h.row.Attempt != statuses[i].Attempt {
@@ -218,14 +255,13 @@ func (d *Desk) WithEnds(statuses []api.TaskStatus) []api.TaskStatus {
 		}
 		for _, t := range h.tasks {
 			for _, u := range t.waiting {
-				if bytes += u.size(); bytes <= maxBytes {
-					before = append(before, u.status)
+				if bytes += u.size(); bytes > maxBytes {
+					parts, bytes = append(parts, nil), u.size()
 				}
+				last := len(parts) - 1
+				parts[last] = append(parts[last], u.status)
 			}
 		}
 	}
-	if len(before) == 0 {
-		return statuses
-	}
-	return append(before, statuses...)
+	return parts
 }

@@ -32,13 +32,56 @@ type world struct {
 	told     chan struct{} // is closed, and made anew, with each of these
 	ended    []string
 	messages []string
+	peer     *uint32 // who calls; nil: nobody knows
+}
+
+const executorUID = 1001
+
+func (w *world) who(context.Context) (uid uint32, known bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.peer == nil {
+		return 0, false
+	}
+	return *w.peer, true
+}
+
+// calls has a user make the calls from now on.
+func (w *world) calls(uid uint32) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.peer = &uid
+}
+
+// locked does something with the desk.
+func (w *world) locked(do func()) {
+	w.Desk.mu.Lock()
+	defer w.Desk.mu.Unlock()
+	do()
+}
+
+// deaf has an executor be subscribed that does not read.
+func (w *world) deaf(id string) *host {
+	w.Desk.mu.Lock()
+	defer w.Desk.mu.Unlock()
+	h := w.hosts["j."+id]
+	h.leave()
+	h.out = newStream(w.Desk, h, wire.Protobuf, &w.queued)
+	return h
+}
+
+// takes has the cluster take what it is told, or not.
+func (w *world) takes(yes bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.down = !yes
 }
 
 // newWorld is a node of which no executor is known yet.
 func newWorld(t *testing.T, change func(*Config)) *world {
 	t.Helper()
 	w := &world{T: t, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), told: make(chan struct{})}
-	cfg := Config{NodeID: "n1", NodeName: "elm", Endpoint: "127.0.0.1:5051", Key: []byte("a key of the node"), Dir: t.TempDir(), Reporter: w, Processes: w, Message: w.message,
+	cfg := Config{NodeID: "n1", NodeName: "elm", Endpoint: "127.0.0.1:5051", Key: []byte("a key of the node"), Dir: t.TempDir(), Reporter: w, Processes: w, Message: w.message, Peer: w.who, User: func(*api.Task, *api.TaskSpec) (uint32, bool) { return executorUID, true },
 		Now: w.time, Log: slog.New(slog.DiscardHandler)}
 	if change != nil {
 		change(&cfg)
@@ -258,6 +301,13 @@ func (c *client) wantLaunch(id string) {
 	c.Helper()
 	if e := c.want(v1.ExecutorEventTypeLaunch); e.Launch.Task.TaskID.Value != id {
 		c.Fatalf("task %s is launched, not %s", e.Launch.Task.TaskID.Value, id)
+	}
+}
+
+func (c *client) wantKill(id string) {
+	c.Helper()
+	if e := c.want(v1.ExecutorEventTypeKill); e.Kill.TaskID.Value != id {
+		c.Fatalf("task %s is killed, not %s", e.Kill.TaskID.Value, id)
 	}
 }
 

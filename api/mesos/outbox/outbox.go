@@ -13,7 +13,9 @@ import (
 // Bounds are what is held for a reader that does not read.
 type Bounds struct {
 	Bytes, Count int
-	All          int64 // bytes of all that share the total
+	// All is bytes of all that share the total. Beyond it those end that hold something
+	// already when they are told more: who reads need not end for those who do not.
+	All int64
 }
 
 // Outbox is the events that are on their way to a reader.
@@ -55,7 +57,7 @@ func (o *Outbox) Push(event any, written func()) {
 		return
 	}
 	all := o.total.Add(int64(len(record)))
-	if o.bytes+len(record) > o.most.Bytes || len(o.queue) >= o.most.Count || all > o.most.All {
+	if o.bytes+len(record) > o.most.Bytes || len(o.queue) >= o.most.Count || o.bytes > 0 && all > o.most.All {
 		o.total.Add(-int64(o.bytes + len(record)))
 		o.ended, o.queue, o.bytes = true, nil, 0
 	} else {
@@ -98,11 +100,11 @@ func (o *Outbox) Forget() {
 	o.ended, o.queue, o.bytes = true, nil, 0
 }
 
-// Waiting is how many events are queued.
-func (o *Outbox) Waiting() int {
+// Waiting is how many events are queued, and their bytes.
+func (o *Outbox) Waiting() (count, bytes int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return len(o.queue)
+	return len(o.queue), o.bytes
 }
 
 // Take is what was queued since, and whether that was the last; then last is to be
