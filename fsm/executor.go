@@ -239,7 +239,9 @@ func (x *tx) executorSays(old *api.Task, s *api.TaskStatus) bool {
 	if s.State == api.TaskRunning && t.Started.IsZero() {
 		t.Started = s.Time
 	}
-	x.happened(api.Event{Kind: api.EventTaskState, Object: t.ID, Job: t.Job, Node: t.Node, Task: &t, Message: t.Message})
+	if old.State != t.State { // what it says beside is for its framework
+		x.happened(api.Event{Kind: api.EventTaskState, Object: t.ID, Job: t.Job, Node: t.Node, Task: &t, Message: t.Message})
+	}
 	x.addNews(&t, api.FrameworkUpdate{ID: u.ID, State: t.State, Reason: t.Reason, Message: t.Message, Healthy: t.Healthy, Time: x.At, Status: u.Status})
 	if !s.State.Final() {
 		x.putTask(&t)

@@ -412,3 +412,45 @@ func TestWhatExecutorsSayNeedsALevel(t *testing.T) {
 		}
 	}
 }
+
+// What an executor says of a task whose state stays as it is, is for its framework: everybody
+// else is told of the states that it comes to have.
+func TestWhatChangesNoStateIsNoEvent(t *testing.T) {
+	s := hosted(t)
+	for n, state := range []api.TaskState{api.TaskStarting, api.TaskRunning, api.TaskRunning, api.TaskRunning, api.TaskFinished} {
+		if says(t, s, "a", n, state) != 1 {
+			t.Errorf("update %d changes nothing", n)
+		}
+	}
+	var states []string
+	for _, e := range s.RecentEvents(ringSize) {
+		if e.Kind == api.EventTaskState && e.Object == s.View().FrameworkTask("f", "a").ID {
+			states = append(states, e.Task.State.Word())
+		}
+	}
+	if !slices.Equal(states, []string{"starting", "running", "finished"}) {
+		t.Errorf("everybody is told %v", states)
+	}
+	if got := news(s, "a"); len(got) != 5 {
+		t.Errorf("its framework is told %v", got)
+	}
+}
+
+// Why a task is to end is not forgotten as its check finds something meanwhile.
+func TestChecksOfATaskThatIsToEnd(t *testing.T) {
+	s := offered(t)
+	accept(t, s, []string{"o0"}, launchOf("a", 100))
+	report(t, s, "a", api.TaskRunning)
+	propose(t, s, &FrameworkKill{Framework: "f", Task: "a"})
+	row := s.View().FrameworkTask("f", "a")
+	st := api.TaskStatus{Task: row.ID, Attempt: 1, NodeID: row.NodeID, State: api.TaskRunning, PID: 7, Healthy: new(true), Message: "it answers"}
+	if row.State != api.TaskRunning {
+		t.Fatalf("it is %s", row.State)
+	}
+	if propose(t, s, &TaskReport{Statuses: []api.TaskStatus{st}}).(int) != 1 {
+		t.Fatal("what was found is not taken")
+	}
+	if got := s.View().FrameworkTask("f", "a"); got.Reason != api.ReasonStopped || got.Healthy == nil {
+		t.Errorf("it ends for %q", got.Reason)
+	}
+}

@@ -48,7 +48,7 @@ func (x *tx) report(old *api.Task, s *api.TaskStatus) bool {
 		t.Frozen, t.FrozenAt = true, s.Time
 	}
 	t.State, t.Reason, t.Message = s.State, s.Reason, s.Message
-	if old.Leaving() && !s.State.Final() {
+	if old.Leaving() && !s.State.Final() || found && old.Desired != api.DesiredRun {
 		t.Reason, t.Message = old.Reason, old.Message // why it leaves
 	}
 	if s.Healthy != nil {

@@ -237,7 +237,8 @@ func TestMessagesAreLostFirst(t *testing.T) {
 		t.Error("messages take the room of all")
 	}
 	w.queued.Add(held.All)
-	if w.hosted("2", "e", nil); !w.Ask(h.row) {
+	w.hosted("2", "e", nil)
+	if count, _ := h.out.Waiting(); count != 1 {
 		t.Error("who holds nothing is ended for what others hold")
 	}
 }
@@ -278,4 +279,30 @@ func TestNotesAreShortened(t *testing.T) {
 	if n := strings.Count(string(b), "\n"); err != nil || n > slackLines+10 || !strings.Contains(string(b), kept.ID+"\n") {
 		t.Errorf("%d lines: %v", n, err)
 	}
+}
+
+// What an executor says of a task that changes nothing costs the cluster no more than a
+// write a second; what changes something waits for nothing.
+func TestUpdatesArePaced(t *testing.T) {
+	w := newWorld(t, nil)
+	w.executor("e", false)
+	w.hosted("1", "e", nil)
+	w.hosted("2", "e", nil)
+	c := w.subscribe(wire.JSON, "e", nil)
+	c.want(v1.ExecutorEventTypeLaunch)
+	c.want(v1.ExecutorEventTypeLaunch)
+	all := many("1", tellBurst+2)
+	for _, s := range all[:tellBurst] {
+		c.update(s)
+		c.wantAck(s)
+	}
+	c.update(all[tellBurst])
+	c.update(all[tellBurst+1])
+	other := status("e", "2", v1.TaskStateRunning, 1)
+	c.update(other)
+	c.wantAck(other)
+	w.pass(tellEvery)
+	c.wantAck(all[tellBurst])
+	w.pass(tellEvery)
+	c.wantAck(all[tellBurst+1])
 }

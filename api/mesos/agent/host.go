@@ -55,6 +55,7 @@ type task struct {
 	gone    bool      // the cluster has it here no more
 	waiting []update  // what its executor said and the cluster has not taken, oldest first
 	last    string    // id of the last that it took
+	pace    pace
 }
 
 func newHost(as *api.Assignment) *host {
@@ -270,6 +271,7 @@ func (d *Desk) overdue() time.Duration {
 		}
 		return true
 	}
+	d.unhurried(now, due)
 	for _, h := range d.hosts {
 		if h.ended || h.ending || h.seen.IsZero() {
 			continue

@@ -161,10 +161,14 @@ func (d *Desk) takeUpdate(h *host, u update, ends bool) {
 func (d *Desk) batch() (statuses []api.TaskStatus) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	bytes := 0
+	bytes, now := 0, d.cfg.Now()
 	for _, h := range d.hosts {
 		for _, t := range h.tasks {
 			if len(t.waiting) == 0 {
+				continue
+			}
+			if t.pace.next(t.waiting[0].status.State, now).After(now) {
+				poke(d.wake) // which has it told in its time
 				continue
 			}
 			if bytes += t.waiting[0].size(); len(statuses) > 0 && (len(statuses) >= maxReport || bytes > maxBytes) {
@@ -180,6 +184,7 @@ func (d *Desk) batch() (statuses []api.TaskStatus) {
 func (d *Desk) taken(statuses []api.TaskStatus) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	now := d.cfg.Now()
 	of := map[string]*api.TaskStatus{}
 	for i := range statuses {
 		of[statuses[i].Task] = &statuses[i]
@@ -197,6 +202,7 @@ func (d *Desk) taken(statuses []api.TaskStatus) {
 				t.waiting = nil
 			}
 			t.over = t.over || st.State.Final()
+			t.pace.told(st.State, now)
 			if t.gone && t.waiting == nil {
 				delete(h.tasks, id)
 			}
