@@ -239,6 +239,9 @@ func TestHostileArchives(t *testing.T) {
 			return gz(t, tarOf(t, &tar.Header{Name: "big", Typeflag: tar.TypeReg, Mode: 0o600, Size: 64 << 20}))
 		}, "it is larger than what may be fetched here"},
 		{"p.gz", func() []byte { return gz(t, make([]byte, 64<<20)) }, "it is larger than what may be fetched here"},
+		{"p.tar", func() []byte { return tarOf(t, entry(strings.Repeat("a/", maxDepth)+"b", "x")) }, "folders deep"},
+		{"p.tgz", func() []byte { return gz(t, tarOf(t, inFolders(3000)...)) }, "it is larger than what may be fetched here"},
+		{"p.tgz", func() []byte { return gz(t, tarOf(t, links(3000)...)) }, "it is larger than what may be fetched here"},
 		{"p.zip", func() []byte { return zipOf(t, map[string]os.FileMode{beside: 0o600}) }, "is not within the folder"},
 		{"p.zip", func() []byte { return zipOf(t, map[string]os.FileMode{"dev": os.ModeDevice | 0o600}) }, "is neither a file, nor a folder, nor a link"},
 		{"p.zip", func() []byte { return []byte("no zip") }, "not a valid zip file"},
@@ -263,6 +266,21 @@ func TestHostileArchives(t *testing.T) {
 			}
 		})
 	}
+}
+
+// inFolders are files with so many folders, nearly as deep as they may be.
+func inFolders(n int) (out []*tar.Header) {
+	for i := range n / 90 {
+		out = append(out, entry(fmt.Sprintf("%d/%sb", i, strings.Repeat("a/", 90)), "x"))
+	}
+	return out
+}
+
+func links(n int) (out []*tar.Header) {
+	for i := range n {
+		out = append(out, &tar.Header{Name: fmt.Sprint(i), Typeflag: tar.TypeSymlink, Linkname: "x"})
+	}
+	return out
 }
 
 // A link of the task's own, from before, does not lead a file out of the folder either.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +28,8 @@ type folder struct {
 
 const (
 	maxEntries = 1_000_000
+	maxDepth   = 100      // folders in each other
+	nodeSize   = 4096     // bytes that a folder or a link takes
 	lookEvery  = 16 << 20 // bytes
 )
 
@@ -128,7 +131,13 @@ func (d *folder) makeDir(dir string, mode os.FileMode) error {
 		}
 		return fmt.Errorf("%s is not a folder within the task's, and something is to be in it", dir)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	if err := d.entry(); err != nil {
+		return err
+	}
+	return d.take(nodeSize)
 }
 
 // extracted is what an archive has, in the words that all kinds of them have.
@@ -146,6 +155,8 @@ func inside(name string) (string, error) {
 	switch {
 	case name == "" || path.IsAbs(name) || clean == ".." || len(clean) > 2 && clean[:3] == "../":
 		return "", fmt.Errorf("its entry %.100q is not within the folder that it is unpacked into", name)
+	case strings.Count(clean, "/") >= maxDepth:
+		return "", fmt.Errorf("its entry %.100q… is more than %d folders deep", name, maxDepth)
 	case len(name) > 4095:
 		return "", fmt.Errorf("its entry %.100q… has a name of %d bytes", name, len(name))
 	}
@@ -170,6 +181,11 @@ func (d *folder) put(e extracted, content io.Reader) error {
 	}
 	if err := d.clear(name); err != nil {
 		return err
+	}
+	if e.hard || e.mode.Type() == os.ModeSymlink {
+		if err := d.take(nodeSize); err != nil {
+			return err
+		}
 	}
 	switch {
 	case e.hard:
