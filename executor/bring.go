@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,19 +34,59 @@ const (
 // bringing is one such process. The loop owns it.
 type bringing struct {
 	a     *attempt
-	id    string // with the keeper
+	id    string // with the keeper; "" = it waits for its turn
 	slice string
 	since uint64 // loop.seq when it came to run
 }
 
 func isBringing(id string) bool { return strings.Contains(id, bringMark) }
 
-// bring has the files of an attempt be fetched into its folder, then supplied or why not.
+// How many such processes there are at a time, as nobody is charged for what they use: of
+// all frameworks, and of one.
+const (
+	maxBringing   = 8
+	maxBringingOf = 4
+)
+
+// bring has the files of an attempt be fetched into its folder when it is its turn, then
+// supplied or why not.
 func (e *Executor) bring(a *attempt) {
+	a.bringing = &bringing{a: a, since: math.MaxUint64}
+	e.loop.toBring = append(e.loop.toBring, a.bringing)
+	e.bringNext()
+}
+
+// bringNext begins with those whose turn it is.
+func (e *Executor) bringNext() {
+	of := map[string]int{}
+	for _, b := range e.loop.bringing {
+		of[b.framework()]++
+	}
+	e.loop.toBring = slices.DeleteFunc(e.loop.toBring, func(b *bringing) bool {
+		switch {
+		case b.a.bringing != b: // it was stopped meanwhile
+			return true
+		case len(e.loop.bringing) >= maxBringing || of[b.framework()] >= maxBringingOf:
+			return false
+		}
+		of[b.framework()]++
+		e.beginBringing(b)
+		return true
+	})
+}
+
+func (b *bringing) framework() string {
+	if f := b.a.task.Framework; f != nil {
+		return f.Framework
+	}
+	return ""
+}
+
+func (e *Executor) beginBringing(b *bringing) {
+	a := b.a
 	// No other daemon gave this id.
 	unique := bringMark + strconv.FormatInt(int64(e.cfg.Uptime()), 36)
-	b := &bringing{a: a, id: attemptID(a.task.ID+unique, a.n), slice: prepare.Slice(a.task) + unique, since: math.MaxUint64}
-	a.bringing = b
+	b.id, b.slice = attemptID(a.task.ID+unique, a.n), prepare.Slice(a.task)+unique
 	e.loop.bringing[b.id] = b
 	id, task, spec := a.id, a.task, a.spec
 	e.loop.starts.add(func(ctx context.Context) {
@@ -90,7 +131,7 @@ func (e *Executor) bringLog(id string) string {
 func (e *Executor) bringBegan(b *bringing, err error, why api.Reason) {
 	switch {
 	case err != nil:
-		delete(e.loop.bringing, b.id)
+		e.endBringing(b.id)
 		e.broughtNothing(b, verdict{api.TaskFailed, why, "fetch its files: " + err.Error()})
 	case b.a.bringing != b: // it was stopped meanwhile
 		e.killProcess(b.id)
@@ -99,6 +140,12 @@ func (e *Executor) bringBegan(b *bringing, err error, why api.Reason) {
 		e.loop.seq++
 		b.since = e.loop.seq
 	}
+}
+
+// endBringing takes note that one has ended.
+func (e *Executor) endBringing(id string) {
+	delete(e.loop.bringing, id)
+	e.bringNext()
 }
 
 func (e *Executor) broughtNothing(b *bringing, why verdict) {
@@ -112,7 +159,9 @@ func (e *Executor) broughtNothing(b *bringing, why verdict) {
 func (e *Executor) stopBringing(a *attempt) {
 	if b := a.bringing; b != nil {
 		a.bringing = nil
-		e.killProcess(b.id) // if it is not there yet, once it is
+		if b.id != "" {
+			e.killProcess(b.id) // if it is not there yet, once it is
+		}
 	}
 }
 
@@ -125,7 +174,7 @@ func (e *Executor) takeBringing(st keeper.Status) {
 	case b == nil:
 		e.dropBringing(st.ID)
 	case !runs(st):
-		delete(e.loop.bringing, st.ID)
+		e.endBringing(st.ID)
 		e.brought(b, st)
 	}
 }
@@ -135,7 +184,7 @@ func (e *Executor) takeBringing(st keeper.Status) {
 func (e *Executor) missBringing(seen map[string]bool, seq uint64) {
 	for id, b := range e.loop.bringing {
 		if !seen[id] && b.since <= seq {
-			delete(e.loop.bringing, id)
+			e.endBringing(id)
 			e.brought(b, keeper.Status{ID: id, State: keeper.Lost})
 		}
 	}
@@ -213,12 +262,18 @@ func (e *Executor) ownProgram() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if fi, err := os.Stat(path); err == nil && fi.Size() == is.Size() && fi.ModTime().Equal(is.ModTime()) {
-		return path, nil
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if e.copied { // by this daemon: another version may look the same
+		if fi, err := os.Stat(path); err == nil && fi.Size() == is.Size() && fi.ModTime().Equal(is.ModTime()) {
+			return path, nil
+		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+	}
+	if err := copyProgram(own, path, is); err != nil {
 		return "", err
 	}
-	return path, copyProgram(own, path, is)
+	e.copied = true
+	return path, nil
 }
 
 func copyProgram(from, to string, like fs.FileInfo) (err error) {

@@ -4,12 +4,14 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -156,4 +158,64 @@ func TestRealFetchInterrupted(t *testing.T) {
 	if err != nil || len(left) > 0 {
 		t.Errorf("left are %v, %v", left, err)
 	}
+}
+
+// Fetchers are few at a time, and those of one framework leave room for another's.
+func TestRealFetchersAreFew(t *testing.T) {
+	r := newReal(t)
+	var now, most, asked atomic.Int32
+	gate := make(chan struct{})
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		n := now.Add(1)
+		defer now.Add(-1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		asked.Add(1)
+		w.(http.Flusher).Flush()
+		if q.URL.Path == "/slow" {
+			<-gate
+		}
+		fmt.Fprint(w, "it is here")
+	}))
+	defer web.Close()
+	of := func(framework, path string) func(*api.Task, *api.JobSpec) {
+		return func(k *api.Task, s *api.JobSpec) {
+			k.Framework = &api.FrameworkTask{Framework: framework}
+			s.Fetch = []api.Fetch{{URI: web.URL + path}}
+		}
+	}
+	var all [][]api.Assignment
+	for i := range 6 {
+		all = append(all, set(assignment("f", i, 1, batch, as("nobody"), command("true"), of("one", "/slow"))))
+	}
+	all = append(all, set(assignment("g", 0, 1, batch, as("nobody"), command("true"), of("other", "/file"))))
+	r.Assign(slices.Concat(all...))
+	r.state("g.0", api.TaskFinished)
+	if n := most.Load(); n > 5 || asked.Load() > 5 {
+		t.Errorf("%d fetched at a time", n)
+	}
+	close(gate)
+	for i := range 6 {
+		r.state(api.TaskID("f", i), api.TaskFinished)
+	}
+}
+
+// What fetches is the program of the daemon, whatever is at its place.
+func TestRealFetcherIsOurs(t *testing.T) {
+	r := newReal(t)
+	own, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(r.dir, "executor", "fetch", "mesita")
+	if err := os.WriteFile(path, nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Truncate(path, own.Size()), os.Chtimes(path, own.ModTime(), own.ModTime())); err != nil {
+		t.Fatal(err)
+	}
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ours") }))
+	defer web.Close()
+	r.Assign(set(assignment("f", 0, 1, batch, as("nobody"), command("cat", "file"), fetching(api.Fetch{URI: web.URL + "/file"}))))
+	r.state("f.0", api.TaskFinished)
 }

@@ -40,6 +40,7 @@ type Executor struct {
 	synced  chan struct{}
 
 	copying sync.Mutex // this program
+	copied  bool       // it was
 
 	mu       sync.Mutex // of what others hand to the loop
 	assigned []api.Assignment
@@ -76,6 +77,7 @@ type loop struct {
 	dirty     bool // there is garbage since tidying began
 	fetching  map[string][]*attempt
 	bringing  map[string]*bringing
+	toBring   []*bringing // wait for their turn
 	revive    *time.Timer
 	gc        *time.Timer
 	trim      *time.Timer // kept folders are removed when it fires; nil: none is

@@ -26,6 +26,9 @@ func (p *Preparer) Fetch(id string, t *api.Task, s *api.TaskSpec, program string
 	}
 	proc.Args = args
 	proc.Env = append(proc.Env, order)
+	if fetchMem > proc.Limits.Memory { // which is set aside for nobody
+		proc.OOMScore = isolation.OOMScore(int64(t.Resources.Mem), int64(p.Mem))
+	}
 	proc.Limits.Memory, proc.Limits.PIDs = max(proc.Limits.Memory, fetchMem), max(proc.Limits.PIDs, fetchPids)
 	return proc, nil
 }

@@ -182,3 +182,17 @@ func TestNodesPartOfTheEnvironment(t *testing.T) {
 		t.Errorf("%v", env)
 	}
 }
+
+// What fetches the files of a task may need more memory than that holds: when the node has no
+// more, it is killed before those who use their own.
+func TestFetchersGoFirst(t *testing.T) {
+	p := testRoot(t)
+	for mem, first := range map[api.Bytes]bool{32 << 20: true, 1 << 30: false} {
+		task := *testTask
+		task.Resources.Mem = mem
+		proc, err := p.Fetch("web.3/2", &task, &api.TaskSpec{Command: []string{"x"}}, "/bin/true", []string{"fetch"}, "A=b")
+		if err != nil || (proc.OOMScore > 0) != first || proc.Limits.Memory != max(int64(mem), fetchMem) {
+			t.Errorf("%s: %d, %d, %v", mem, proc.OOMScore, proc.Limits.Memory, err)
+		}
+	}
+}
