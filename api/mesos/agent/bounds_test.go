@@ -16,10 +16,10 @@ import (
 )
 
 // many are updates of a task that an executor kept, each another.
-func many(task string, n int) (out []*v1.TaskStatus) {
+func many(task string, from, n int) (out []*v1.TaskStatus) {
 	for i := range n {
 		s := status("e", task, v1.TaskStateRunning, 0)
-		binary.BigEndian.PutUint32(s.UUID, uint32(i))
+		binary.BigEndian.PutUint32(s.UUID, uint32(from+i))
 		out = append(out, s)
 	}
 	return out
@@ -34,8 +34,8 @@ func TestFloodOfKeptUpdates(t *testing.T) {
 	w.takes(false)
 	end := status("e", "1", v1.TaskStateFinished, 1)
 	var c *client
-	for range 3 {
-		c = w.subscribe(wire.Protobuf, "e", []string{"1"}, append(many("1", 20_000), end)...)
+	for i := range 3 {
+		c = w.subscribe(wire.Protobuf, "e", []string{"1"}, append(many("1", i*20_000, 20_000), end)...)
 	}
 	w.Desk.mu.Lock()
 	kept, bytes := w.hosts["j.e"].tasks["j.t1"].waiting, w.waits
@@ -291,7 +291,7 @@ func TestUpdatesArePaced(t *testing.T) {
 	c := w.subscribe(wire.JSON, "e", nil)
 	c.want(v1.ExecutorEventTypeLaunch)
 	c.want(v1.ExecutorEventTypeLaunch)
-	all := many("1", tellBurst+2)
+	all := many("1", 0, tellBurst+2)
 	for _, s := range all[:tellBurst] {
 		c.update(s)
 		c.wantAck(s)
@@ -301,6 +301,9 @@ func TestUpdatesArePaced(t *testing.T) {
 	other := status("e", "2", v1.TaskStateRunning, 1)
 	c.update(other)
 	c.wantAck(other)
+	if soon := w.overdue(); soon > tellEvery {
+		t.Errorf("what waits is looked at in %s", soon)
+	}
 	w.pass(tellEvery)
 	c.wantAck(all[tellBurst])
 	w.pass(tellEvery)
