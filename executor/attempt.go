@@ -39,6 +39,7 @@ type attempt struct {
 	taken     []api.PortHolder // who has its ports, for which it did not start
 	why       *verdict         // why it is to end, if it is: the first cause stays so
 	ahead     *ahead           // its start, prepared while the journal is written
+	fitting   bool             // its memory is looked at again
 	bringing  *bringing        // what it asks for is being fetched
 	brought   bool             // that is done
 	cancel    func()           // ends its start, unless the keeper was asked already
@@ -298,7 +299,7 @@ func (e *Executor) running(a *attempt, pid int, started time.Time, up time.Durat
 	e.beginLooks(a)
 	e.reports.add(e.status(a, api.TaskRunning, started))
 	if f := a.task.Framework; f != nil && f.IsExecutor {
-		e.raiseMemory(a) // its tasks may have come while it started
+		e.fitMemory(a) // its tasks may have come while it started
 	}
 	e.setFreezer(a)
 	e.giveNotice(a)

@@ -101,11 +101,13 @@ type watched struct {
 	err error
 }
 
-func (w *watched) LimitCPU(group string, milli int64) error  { return w.Host.LimitCPU(group, milli) }
-func (w *watched) Limited() ([]string, error)                { return w.Host.Limited() }
-func (w *watched) Protect(group string, mem int64) error     { return w.Host.Protect(group, mem) }
-func (w *watched) LimitMemory(mem int64) error               { return w.Host.LimitMemory(mem) }
-func (w *watched) RaiseMemory(slice string, mem int64) error { return w.Host.RaiseMemory(slice, mem) }
+func (w *watched) LimitCPU(group string, milli int64) error { return w.Host.LimitCPU(group, milli) }
+func (w *watched) Limited() ([]string, error)               { return w.Host.Limited() }
+func (w *watched) Protect(group string, mem int64) error    { return w.Host.Protect(group, mem) }
+func (w *watched) LimitMemory(mem int64) error              { return w.Host.LimitMemory(mem) }
+func (w *watched) SetMemory(slice string, mem int64) (bool, error) {
+	return w.Host.SetMemory(slice, mem)
+}
 func (w *watched) Throttling(group string) (isolation.Throttling, error) {
 	return w.Host.Throttling(group)
 }

@@ -135,7 +135,7 @@ type Reporter interface {
 type Kernel interface {
 	weights.Kernel
 	Throttling(group string) (isolation.Throttling, error)
-	RaiseMemory(slice string, memory int64) error // that a task may have
+	SetMemory(slice string, memory int64) (fits bool, err error) // that a task may have, from now on
 }
 
 // Runtime runs attempts: keeper.Client, or a fake. See there for what each

@@ -59,10 +59,29 @@ func TestExecutorHasRoomForItsTasks(t *testing.T) {
 		settle()
 		slice := n.rt.Started()[0].Slice
 		pass(100 * time.Millisecond)
-		kernel.mu.Lock()
-		defer kernel.mu.Unlock()
-		if kernel.raised[slice] != 65<<20 || kernel.all[slice] != isolation.Weight(2100, 4000) {
-			t.Errorf("memory %v, weights %v", kernel.raised, kernel.all)
+		wants := func(memory int64) {
+			t.Helper()
+			kernel.mu.Lock()
+			defer kernel.mu.Unlock()
+			if kernel.memory[slice] != memory {
+				t.Errorf("memory %v, want %d", kernel.memory, memory)
+			}
 		}
+		wants(65 << 20)
+		kernel.want(t, "with its tasks", map[string]uint64{slice: isolation.Weight(2100, 4000)})
+		kernel.mu.Lock()
+		kernel.needs = 40 << 20
+		kernel.mu.Unlock()
+		less := *as.Task
+		less.Resources.Mem = 1 << 20
+		as.Task = &less
+		n.Assign(set(as))
+		pass(2 * time.Minute)
+		wants(65 << 20) // it is in use still
+		kernel.mu.Lock()
+		kernel.needs = 0
+		kernel.mu.Unlock()
+		pass(time.Minute)
+		wants(1 << 20)
 	})
 }

@@ -354,7 +354,7 @@ func (e *Executor) update(a *attempt, as api.Assignment) {
 	}
 	if !a.task.Resources.Equal(holds) {
 		e.weigh(a)
-		e.raiseMemory(a)
+		e.fitMemory(a)
 	}
 	moved := a.spec.CPULimit != limit
 	if moved {

@@ -16,6 +16,10 @@ import (
 // short tasks is not weighed a thousand times.
 const weighAfter = 50 * time.Millisecond
 
+// fitAgain is how long a task has to give memory back that it does not hold any more, until
+// it is looked at again.
+const fitAgain = 30 * time.Second
+
 // weigh has the groups that the attempt is in get what the tasks in them were
 // guaranteed, and use no more than they may. It is called when the attempt may
 // have begun to count, or may have ceased to. A frozen one counts with its memory.
@@ -44,18 +48,34 @@ func (e *Executor) weigh(a *attempt) {
 	}
 }
 
-// raiseMemory lets an attempt that runs have the memory that it holds by now: that of an
-// executor of a framework is its tasks', too. What it was given it keeps, as it may be in use.
-func (e *Executor) raiseMemory(a *attempt) {
+// fitMemory lets an attempt that runs have the memory that it holds by now: that of an
+// executor of a framework is its tasks', too. What it needs still it keeps until it does not.
+func (e *Executor) fitMemory(a *attempt) {
 	most, slice := int64(a.task.Resources.MemLimit()), a.slice
 	if e.cfg.Kernel == nil || !a.state.hasProcess() || most == 0 || slice == "" {
 		return
 	}
 	id := a.id
 	e.loop.ops.add(func(context.Context) {
-		if err := e.cfg.Kernel.RaiseMemory(slice, most); err != nil && !errors.Is(err, os.ErrNotExist) {
+		fits, err := e.cfg.Kernel.SetMemory(slice, most)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			e.log.Warn("a task was not given the memory that it holds by now", "attempt", id, "memory", api.Bytes(most), "error", err)
 		}
+		if err == nil && !fits {
+			e.post(func() { e.fitSoon(a) })
+		}
+	})
+}
+
+// fitSoon tries again.
+func (e *Executor) fitSoon(a *attempt) {
+	if a.fitting {
+		return
+	}
+	a.fitting = true
+	e.after(fitAgain, func() {
+		a.fitting = false
+		e.fitMemory(a)
 	})
 }
 

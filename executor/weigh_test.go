@@ -26,7 +26,8 @@ type scales struct {
 
 	most map[string]int64 // thousandths of a CPU
 
-	raised map[string]int64 // bytes that a slice may have
+	memory map[string]int64 // bytes that a slice may have
+	needs  int64            // bytes that each slice uses
 }
 
 func (s *scales) Weigh(group string, weight uint64) error {
@@ -49,14 +50,17 @@ func (s *scales) LimitCPU(group string, milli int64) error {
 	return nil
 }
 
-func (s *scales) RaiseMemory(slice string, memory int64) error {
+func (s *scales) SetMemory(slice string, memory int64) (fits bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.raised == nil {
-		s.raised = map[string]int64{}
+	if memory < s.needs {
+		return false, nil
 	}
-	s.raised[slice] = memory
-	return nil
+	if s.memory == nil {
+		s.memory = map[string]int64{}
+	}
+	s.memory[slice] = memory
+	return true, nil
 }
 
 func (*scales) Protect(string, int64) error { return nil }

@@ -3,6 +3,7 @@ package isolation
 import (
 	"bytes"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -84,32 +85,48 @@ func OOMScore(guaranteed, whole int64) int {
 	return int(max(process.MaxOOMScore-used, 1))
 }
 
-// RaiseMemory lets a slice that exists have so many bytes of memory, if it may have less. It
-// is never taken less: what is in use by then would be killed for it.
-func (h *Host) RaiseMemory(slice string, memory int64) error {
+// SetMemory lets a slice that exists have so many bytes of memory. It is taken less only when
+// what it needs is well below that, or it would be killed for what it was given: if not, fits
+// is false, and it is to be tried again.
+func (h *Host) SetMemory(slice string, memory int64) (fits bool, err error) {
 	if err := checkName(slice); err != nil {
-		return err
+		return false, err
 	}
+	var limits []setting
+	lower := false
 	for _, s := range h.limiter.settings(slice, Limits{Memory: memory}) {
-		if !strings.HasPrefix(s.file, "memory.") || s.file == "memory.high" || s.file == "memory.oom.group" || s.file == "memory.swap.max" {
+		if s.file != "memory.max" && s.file != "memory.limit_in_bytes" && s.file != "memory.memsw.limit_in_bytes" {
 			continue
 		}
-		if err := s.raise(memory); err != nil {
-			return err
+		limits = append(limits, s)
+		below, err := s.below(wholePages(memory))
+		if err != nil {
+			return false, err
+		}
+		lower = lower || below
+	}
+	if lower {
+		used, err := h.needed(slice)
+		if err != nil || used > memory-memory/8 {
+			return false, err
+		}
+		slices.Reverse(limits) // that of both kinds of memory must never be below that of one
+	}
+	for _, s := range limits {
+		if err := s.ensure(); err != nil {
+			return false, err
 		}
 	}
-	return nil
+	return true, nil
 }
 
-// raise writes the bytes unless there are as many or more.
-func (s setting) raise(memory int64) error {
-	now, err := readFile(s.dir, s.file)
+// below reports whether so many bytes are less than there are.
+func (s setting) below(bytes int64) (bool, error) {
+	text, err := readFile(s.dir, s.file)
 	if err != nil {
-		return err
+		return false, err
 	}
-	text := string(bytes.TrimSpace(now))
-	if n, err := strconv.ParseInt(text, 10, 64); text == "max" || err == nil && n >= wholePages(memory) {
-		return nil
-	}
-	return writeFile(s.dir, s.file, s.value)
+	now := strings.TrimSpace(string(text))
+	n, err := strconv.ParseInt(now, 10, 64)
+	return now == "max" || err == nil && n > bytes, nil
 }

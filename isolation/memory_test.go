@@ -132,22 +132,36 @@ func TestProtectAndLimitMemory(t *testing.T) {
 	}
 }
 
-// A slice is let have more memory, and never less.
-func TestRaiseMemory(t *testing.T) {
+// A slice is let have more memory, and less unless it needs what it was given.
+func TestSetMemory(t *testing.T) {
 	h := newHost(t)
 	s := create(t, h, "part/job/1", Limits{Memory: 8 << 20, PIDs: 7})
-	for _, step := range []struct{ raise, want int64 }{{16 << 20, 16 << 20}, {8 << 20, 16 << 20}, {32<<20 + 5, 32 << 20}} {
-		if err := h.RaiseMemory(s.name, step.raise); err != nil {
-			t.Fatal(err)
+	set := func(memory, want int64, fits bool) {
+		t.Helper()
+		got, err := h.SetMemory(s.name, memory)
+		if err != nil || got != fits {
+			t.Fatalf("%d: %v, %v", memory, got, err)
 		}
-		if err := readBack(h.limiter.settings(s.name, Limits{Memory: step.want, PIDs: 7})); err != nil {
-			t.Errorf("raised to %d: %v", step.raise, err)
+		if err := readBack(h.limiter.settings(s.name, Limits{Memory: want, PIDs: 7})); err != nil {
+			t.Errorf("%d: %v", memory, err)
 		}
 	}
-	if err := h.RaiseMemory("part/job/2", 1<<20); h.limiter.enforces("memory") && !errors.Is(err, os.ErrNotExist) {
+	set(16<<20, 16<<20, true)
+	set(128<<20+5, 128<<20, true)
+	set(96<<20, 96<<20, true)
+	if h.limiter.enforces("memory") {
+		p := ready(t, s, eats(t, 1, 48))
+		set(32<<20, 96<<20, false)
+		set(50<<20, 96<<20, false) // nearly all of it is needed
+		set(80<<20, 80<<20, true)
+		if !alive(p.Pid) {
+			t.Error("it was killed for what it was given")
+		}
+	}
+	if _, err := h.SetMemory("part/job/2", 1<<20); h.limiter.enforces("memory") && !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a slice that is not there: %v", err)
 	}
-	if err := h.RaiseMemory("../x", 5); err == nil || errors.Is(err, os.ErrNotExist) {
+	if _, err := h.SetMemory("../x", 5); err == nil || errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a group beside the top slice: %v", err)
 	}
 }

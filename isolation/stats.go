@@ -131,8 +131,11 @@ func pressure(dir, name string) float64 {
 
 // TaskMemory is what all slices have of the memory that nobody else could be
 // given, in bytes: without files that are only kept because there was room.
-func (h *Host) TaskMemory() (int64, error) {
-	dir, current := h.limiter.memoryOf("")
+func (h *Host) TaskMemory() (int64, error) { return h.needed("") }
+
+// needed is that of a group.
+func (h *Host) needed(group string) (int64, error) {
+	dir, current := h.limiter.memoryOf(group)
 	if dir == "" {
 		return 0, errors.New("this machine has no memory controller")
 	}
