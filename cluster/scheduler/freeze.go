@@ -49,8 +49,12 @@ func (x *preemption) stuck() {
 
 // freezable reports whether a task can be frozen without harm. It gives its CPUs
 // back, and those that are its own would be another's when it thaws; and clients of
-// a service would find its ports open, and hang.
+// a service would find its ports open, and hang. An executor has to answer, and what it runs
+// has no process of its own.
 func (x *preemption) freezable(v *api.Task) bool {
+	if v.Framework != nil && v.Framework.Executor != "" {
+		return false
+	}
 	j := x.view.Job(v.Job)
 	return v.Resources.Pins == 0 && (len(v.Ports) == 0 || j != nil && j.Spec.Kind != api.KindService)
 }

@@ -362,7 +362,7 @@ func (x *preemption) victim(v *api.Task, node *api.Node, force bool) (victim, bo
 		x.again(v.Preempted.Add(time.Duration(part.MinRuntime)))
 		return victim{}, false
 	}
-	d := victim{task: v, gives: v.Held(), waste: 1e-6 + v.Ran(x.now).Seconds()*fsm.Dominant(v.Resources, x.view.Capacity())}
+	d := victim{task: v, gives: v.Held(), waste: 1e-6 + x.lost(v)}
 	if part.Preempt == api.PreemptFreeze && !force && node.Attrs[freezeAttr] != "no" && x.freezable(v) {
 		if v.Frozen || v.State != api.TaskRunning {
 			return victim{}, false
