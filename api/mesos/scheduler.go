@@ -102,7 +102,7 @@ func (h *hub) act(c *exchange.Call, s *session, r *request) (any, error) {
 	case v1.SchedulerCallTypeMessage:
 		h.message(ctx, s, m.Message)
 	case v1.SchedulerCallTypeRequest:
-		h.request(s, m.Request.Requests)
+		h.request(c.ID, s, m.Request.Requests)
 	case v1.SchedulerCallTypeShutdown:
 		err = h.shutdown(ctx, c.ID, s, m.Shutdown)
 	case v1.SchedulerCallTypeAcceptInverseOffers,
@@ -215,8 +215,9 @@ const maxRequests = 100
 
 // request notes what a framework waits for. What says nothing that can be had is left out:
 // a REQUEST has no answer.
-func (h *hub) request(s *session, requests []*v1.Request) {
-	f := h.Store.View().Framework(s.framework)
+func (h *hub) request(id auth.Identity, s *session, requests []*v1.Request) {
+	v := h.Store.View()
+	f := v.Framework(s.framework)
 	if f == nil || len(f.Partitions) == 0 {
 		return
 	}
@@ -229,7 +230,7 @@ func (h *hub) request(s *session, requests []*v1.Request) {
 			}
 		}
 		q, err := toRequest(r.Resources, in)
-		if err != nil || !f.In(partition(in)) {
+		if err != nil || !f.In(partition(in)) || auth.May(id, auth.Deploy, admit.Object(v, partition(in), "")) != nil {
 			continue
 		}
 		spec := &api.JobSpec{TaskSpec: api.TaskSpec{Placing: api.Placing{Request: q}}}

@@ -17,6 +17,7 @@ type Round interface {
 	Done(path string)
 	Charge(path string, r api.Resources)
 	Room(path string, need api.Resources) string
+	Entitled(path string, need api.Resources) bool
 }
 
 // Begin begins a round in which each partition takes part for which wants is above 0.
@@ -34,6 +35,8 @@ type candidate struct {
 	*taker
 	partition string
 	share     float64 // dominant, of what its tasks and offers hold
+	wish      *wish   // that its partition may have, nil if there is none
+	own       *room   // that was kept for it
 }
 
 // decision is one pass.
@@ -50,6 +53,8 @@ type decision struct {
 	parts map[string]*api.Partition // with all conditions on their nodes
 	nodes int                       // that take work
 	kept  map[string]bool           // nodes of which nothing is offered, as somebody waits for more
+	asked map[*room]bool            // which somebody waits for
+	owned int                       // rooms that are candidates' own
 }
 
 // decide is what is offered to whom, and when to look again without a change.
@@ -57,7 +62,7 @@ func (m *Maker) decide(v *fsm.View, now time.Time, held map[string]api.Resources
 	desk := m.cfg.Desk
 	desk.mu.Lock()
 	defer desk.mu.Unlock()
-	d := &decision{Maker: m, view: v, now: now, of: map[string][]*candidate{}, parts: map[string]*api.Partition{}, kept: map[string]bool{}}
+	d := &decision{Maker: m, view: v, now: now, of: map[string][]*candidate{}, parts: map[string]*api.Partition{}, kept: map[string]bool{}, asked: map[*room]bool{}}
 	if d.candidates(); len(d.all) == 0 {
 		return nil, time.Time{}
 	}
@@ -66,10 +71,10 @@ func (m *Maker) decide(v *fsm.View, now time.Time, held map[string]api.Resources
 		return nil, d.next
 	}
 	d.round = m.cfg.Begin(v, func(path string) int { return len(d.of[path]) })
-	d.grant()
+	d.lookAtWishes()
 	d.dropUnwanted()
 	d.offerRested()
-	for len(d.out) < maxOffers && len(d.rooms) > 0 {
+	for len(d.out) < maxOffers && len(d.rooms)+d.owned > 0 {
 		path := d.round.Next()
 		if path == "" {
 			break
@@ -187,7 +192,7 @@ func (d *decision) shares(cs []*candidate) {
 func (d *decision) offerRested() {
 	var fresh, rested []*room
 	for _, r := range d.rooms {
-		if r.rested {
+		if r.rested && !d.asked[r] {
 			rested = append(rested, r)
 		} else {
 			fresh = append(fresh, r)
@@ -209,6 +214,9 @@ func (d *decision) offerRested() {
 func (d *decision) offerIn(path string) bool {
 	for len(d.of[path]) > 0 {
 		c := d.of[path][0]
+		if d.grant(c) {
+			return true
+		}
 		for i, r := range d.rooms {
 			if d.give(c, r) {
 				d.rooms = slices.Delete(d.rooms, i, i+1)

@@ -36,6 +36,10 @@ func (d *decision) dropUnwanted() {
 	wanted := make([]*room, 0, len(d.rooms))
 	for i := range d.rooms {
 		r := d.rooms[(i+d.turn)%len(d.rooms)]
+		if d.asked[r] {
+			wanted = append(wanted, r)
+			continue
+		}
 		if f := nobody[r.node.ID]; f != nil {
 			if f.revision == r.node.Revision && f.parts == parts && f.room.Equal(r.left) && (f.until.IsZero() || d.now.Before(f.until)) {
 				d.later(f.until)

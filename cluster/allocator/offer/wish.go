@@ -1,6 +1,7 @@
 package offer
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -20,8 +21,8 @@ type wish struct {
 	keeps string // the node of which what becomes free is kept for it, "" if there is none
 }
 
-// Request notes what a framework waits for, in place of what it said before: it is offered
-// that first, and where no node has as much, what becomes free of one is kept for it.
+// Request notes what a framework waits for, in place of what it said before: when its turn
+// comes it is offered that, and where no node has as much, what becomes free of one is kept for it.
 func (d *Desk) Request(framework string, wants []api.OfferRequest) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -36,56 +37,101 @@ func (d *Desk) Request(framework string, wants []api.OfferRequest) {
 	d.awake()
 }
 
-// grant offers what frameworks wait for, one to each at a time, and keeps room together for
-// those for which there is none yet: of half of the nodes at most.
-func (d *decision) grant() {
-	keeping := 0
-	for _, c := range d.all {
-		c.wishes = slices.DeleteFunc(c.wishes, func(w *wish) bool { return !d.now.Before(w.until) })
-		i := slices.IndexFunc(c.wishes, func(w *wish) bool { return w.Partition == c.partition })
-		if i < 0 || len(d.out) >= maxOffers {
-			continue
-		}
-		w := c.wishes[i]
-		if d.round.Room(c.partition, w.Need) != "" {
-			continue // its partition may not have it
-		}
-		if r := d.smallest(c, w); r >= 0 {
-			if left, ok := within(d.round, c.partition, d.rooms[r].left); ok && left.Fits(w.Need) {
-				d.make(c, d.rooms[r], left)
-				d.rooms = slices.Delete(d.rooms, r, r+1)
-				c.wishes = slices.Delete(c.wishes, i, i+1)
+// lookAtWishes has rooms stay that frameworks wait for, and keeps room together for those for
+// which there is none yet: of half of the nodes at most, and only for whose turn it is or whom
+// a guarantee covers, as it would have come to them.
+func (d *decision) lookAtWishes() {
+	keeping, next := 0, d.round.Next()
+	for _, path := range slices.Sorted(maps.Keys(d.of)) {
+		for _, c := range d.of[path] {
+			w := c.wishIn(path, d.now)
+			if w == nil || d.round.Room(path, w.Need) != "" {
+				continue // its partition may not have it
+			}
+			c.wish = w
+			due := path == next || d.round.Entitled(path, w.Need)
+			if due && d.takeKept(c, w) {
 				continue
 			}
+			if r := d.smallest(c, w, d.asked); r >= 0 {
+				d.asked[d.rooms[r]] = true
+			} else if due && 2*(keeping+1) <= d.nodes && d.keep(c, w) {
+				keeping++
+			}
 		}
-		if keeping++; 2*keeping > d.nodes {
-			continue
-		}
-		d.keep(c, w)
 	}
 }
 
-// smallest is which of the rooms has what is waited for and the least beside, -1 if none has.
-func (d *decision) smallest(c *candidate, w *wish) int {
+// wishIn is the first of what a framework waits for in a partition, nil if that is nothing.
+func (t *taker) wishIn(partition string, now time.Time) *wish {
+	t.wishes = slices.DeleteFunc(t.wishes, func(w *wish) bool { return !now.Before(w.until) })
+	if i := slices.IndexFunc(t.wishes, func(w *wish) bool { return w.Partition == partition }); i >= 0 {
+		return t.wishes[i]
+	}
+	return nil
+}
+
+// takeKept sets aside for a framework what was kept for it, if that is enough by now.
+func (d *decision) takeKept(c *candidate, w *wish) bool {
+	i := slices.IndexFunc(d.rooms, func(r *room) bool { return r.node.ID == w.keeps && !d.asked[r] })
+	if i < 0 || !d.could(c, w, d.rooms[i].node) || !d.rooms[i].left.Fits(w.Need) {
+		return false
+	}
+	c.own, d.kept[w.keeps] = d.rooms[i], true
+	d.rooms = slices.Delete(d.rooms, i, i+1)
+	d.owned++
+	return true
+}
+
+// grant offers a framework whose turn it is what it waits for, if there is such.
+func (d *decision) grant(c *candidate) bool {
+	if c.wish == nil {
+		return false
+	}
+	w, r := c.wish, c.own
+	c.wish = nil // one at a time
+	if i := d.smallest(c, w, nil); r != nil {
+		c.own = nil
+		d.owned--
+	} else if i >= 0 {
+		r = d.rooms[i]
+	} else {
+		return false
+	}
+	left, ok := within(d.round, c.partition, r.left)
+	if !ok || !left.Fits(w.Need) {
+		return false
+	}
+	d.make(c, r, left)
+	d.rooms = slices.DeleteFunc(d.rooms, func(o *room) bool { return o == r })
+	c.wishes = slices.DeleteFunc(c.wishes, func(o *wish) bool { return o == w })
+	return true
+}
+
+// smallest is which of the rooms has what is waited for and the least beside, -1 if none
+// but those has.
+func (d *decision) smallest(c *candidate, w *wish, but map[*room]bool) int {
 	for i, r := range slices.Backward(d.rooms) { // the largest is first
-		if r.left.Fits(w.Need) && (w.NodeID == "" || w.NodeID == r.node.ID) && d.eligible(c, r.node) {
+		if r.left.Fits(w.Need) && !but[r] && d.could(c, w, r.node) {
 			return i
 		}
 	}
 	return -1
 }
 
+// could reports whether what is waited for could be on a node.
+func (d *decision) could(c *candidate, w *wish, n *api.Node) bool {
+	return n.Schedulable() && n.Resources.Fits(w.Need) && (w.NodeID == "" || w.NodeID == n.ID) && d.eligible(c, n)
+}
+
 // keep has what is left of one node not be offered to others: of the one that it is kept
-// of already, or else that lacks least.
-func (d *decision) keep(c *candidate, w *wish) {
-	could := func(n *api.Node) bool {
-		return n.Schedulable() && n.Resources.Fits(w.Need) && (w.NodeID == "" || w.NodeID == n.ID) && d.eligible(c, n)
-	}
-	if n := d.view.Node(w.keeps); n == nil || !could(n) {
+// of already, or else that lacks least. It is false if there is none.
+func (d *decision) keep(c *candidate, w *wish) bool {
+	if n := d.view.Node(w.keeps); n == nil || d.kept[n.ID] || !d.could(c, w, n) {
 		w.keeps = ""
 		most := -1.0
 		for n := range d.view.Nodes() {
-			if !could(n) || d.kept[n.ID] {
+			if d.kept[n.ID] || !d.could(c, w, n) {
 				continue
 			}
 			if has := part(d.view.Free(n.ID), w.Need); has > most {
@@ -94,11 +140,12 @@ func (d *decision) keep(c *candidate, w *wish) {
 		}
 	}
 	if w.keeps == "" {
-		return
+		return false
 	}
 	d.kept[w.keeps] = true
 	d.rooms = slices.DeleteFunc(d.rooms, func(r *room) bool { return r.node.ID == w.keeps })
 	d.later(w.until)
+	return true
 }
 
 // part is how much of what is needed there is, of what there is least of: at most 1.

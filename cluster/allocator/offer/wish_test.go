@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/fsm"
 )
 
 // waiting is two nodes, of each of which a task of "a" has half, and "big", which waits for
@@ -103,5 +104,53 @@ func TestWhatIsWaitedForIsOfferedFirst(t *testing.T) {
 	}
 	if len(out) != 2 {
 		t.Errorf("%d offers", len(out))
+	}
+}
+
+// shared is a cluster of two nodes in which partition "rich" has much of both, framework "r"
+// there waits for something, and "p", which has nothing in another partition, for nothing.
+func shared(t *testing.T, guarantee api.MilliCPU) *bench {
+	b := newBench(t, 2)
+	b.do(&fsm.PartitionPut{Meta: b.meta(), Partition: &api.Partition{Path: "rich", Weight: 1000, Guarantee: api.Amounts{CPUs: guarantee}}})
+	b.connect("r", "rich")
+	out, _ := b.pass()
+	for _, o := range out {
+		b.start(o, "t"+o.NodeID, 2000)
+	}
+	b.connect("p", api.DefaultPartition)
+	return b
+}
+
+// Who waits for something has it when the turn of its partition comes, and not before.
+func TestAWishDoesNotJumpTheOrder(t *testing.T) {
+	for guarantee, want := range map[api.MilliCPU]string{0: "p", 8000: "r"} {
+		b := shared(t, guarantee)
+		b.held = map[string]api.Resources{"id1": {CPUs: 4000}} // one room is free
+		b.desk.Request("r", []api.OfferRequest{{Partition: "rich", Need: api.Resources{CPUs: 1000}}})
+		out, _ := b.pass()
+		if len(out) != 1 || out[0].Framework != want {
+			t.Errorf("with a guarantee of %s the room is offered to %v", guarantee, owners(out))
+		}
+	}
+}
+
+// Nothing is kept from who would be served before, unless a guarantee covers it.
+func TestNothingIsKeptOutOfTurn(t *testing.T) {
+	for guarantee, kept := range map[api.MilliCPU]int{0: 0, 8000: 1} {
+		b := shared(t, guarantee)
+		b.desk.Request("r", []api.OfferRequest{{Partition: "rich", Need: api.Resources{CPUs: 3000}}})
+		if out, _ := b.pass(); len(out) != 2-kept {
+			t.Errorf("with a guarantee of %s there are offers to %v", guarantee, owners(out))
+		}
+	}
+}
+
+// What no node can have takes no node from others that wait.
+func TestAWishForNoNodeKeepsNone(t *testing.T) {
+	b := waiting(t)
+	b.connect("a2", api.DefaultPartition)
+	b.desk.Request("a2", []api.OfferRequest{{Partition: api.DefaultPartition, NodeID: "gone", Need: api.Resources{CPUs: 1000}}})
+	if out, _ := b.pass(); len(out) != 1 {
+		t.Errorf("%d of two nodes are kept", 2-len(out))
 	}
 }
