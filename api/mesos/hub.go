@@ -351,6 +351,16 @@ func (h *hub) of(framework string) *session {
 	return h.sessions[framework]
 }
 
+// begun is it once it was told of itself: until then it is told nothing else.
+func (h *hub) begun(framework string) *session {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s := h.sessions[framework]; s != nil && s.begun {
+		return s
+	}
+	return nil
+}
+
 // newID is one that no framework has had.
 func (h *hub) newID() string {
 	h.mu.Lock()

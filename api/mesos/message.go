@@ -70,7 +70,7 @@ func (s *Server) ToFramework(m *Message) error {
 	if h == nil {
 		return api.Errorf(api.CodeUnavailable, "this node does not lead the cluster")
 	}
-	se := h.of(m.Framework)
+	se := h.begun(m.Framework)
 	if se == nil || !h.runs(m) {
 		return api.NotFound("framework", m.Framework)
 	}

@@ -13,10 +13,13 @@ import (
 // Bounds are what is held for a reader that does not read.
 type Bounds struct {
 	Bytes, Count int
-	// All is bytes of all that share the total. Beyond it those end that hold something
-	// already when they are told more: who reads need not end for those who do not.
+	// All is bytes of all that share the total. Beyond it those end that hold more than
+	// little already when they are told more: who reads need not end for those who do not.
 	All int64
 }
+
+// few is which part of its own bound is little.
+const few = 64
 
 // Outbox is the events that are on their way to a reader.
 type Outbox struct {
@@ -57,7 +60,8 @@ func (o *Outbox) Push(event any, written func()) {
 		return
 	}
 	all := o.total.Add(int64(len(record)))
-	if o.bytes+len(record) > o.most.Bytes || len(o.queue) >= o.most.Count || o.bytes > 0 && all > o.most.All {
+	much := all > o.most.All && o.bytes > 0 && o.bytes+len(record) > o.most.Bytes/few
+	if o.bytes+len(record) > o.most.Bytes || len(o.queue) >= o.most.Count || much {
 		o.total.Add(-int64(o.bytes + len(record)))
 		o.ended, o.queue, o.bytes = true, nil, 0
 	} else {
