@@ -68,16 +68,17 @@ type OfferRequest struct {
 
 // The bounds of frameworks.
 const (
-	MaxFrameworks       = 10_000    // that have not ended
-	MaxEndedFrameworks  = 50        // that are remembered
-	MaxFrameworkInfo    = 64 << 10  // bytes of Framework.Info
-	MaxFrameworkTaskID  = 255       // bytes of an id that a framework chose, also of its own
-	MaxFrameworkEnded   = 1000      // tasks of one job of a framework that have ended, and are remembered
-	MaxFrameworkUnknown = 10_000    // tasks of one job that have ended, until the framework acknowledges some
-	MaxFrameworkUpdates = 16        // changes of a task that wait to be acknowledged
-	MaxExecutorUpdate   = 64 << 10  // bytes of ExecutorUpdate.Status
-	MaxTaskUpdates      = 128 << 10 // bytes of the updates of a task that wait to be acknowledged, beyond the newest
-	MaxExecutorTasks    = 1000      // that one executor has at a time, also such as it was not handed yet
+	MaxFrameworks       = 10_000          // that have not ended
+	MaxEndedFrameworks  = 50              // that are remembered
+	MaxFrameworkInfo    = 64 << 10        // bytes of Framework.Info
+	MaxFrameworkTaskID  = 255             // bytes of an id that a framework chose, also of its own
+	MaxFrameworkEnded   = 1000            // tasks of one job of a framework that have ended, and are remembered
+	MaxFrameworkUnknown = 10_000          // tasks of one job that have ended, until the framework acknowledges some
+	MaxFrameworkUpdates = 16              // changes of a task that wait to be acknowledged
+	MaxExecutorUpdate   = 64 << 10        // bytes of ExecutorUpdate.Status
+	MaxTaskUpdates      = 128 << 10       // bytes of the updates of a task that wait to be acknowledged, beyond the newest
+	MaxFrameworkNews    = Bytes(64 << 20) // of all that a framework has not acknowledged, beyond which it starts nothing
+	MaxExecutorTasks    = 1000            // that one executor has at a time, also such as it was not handed yet
 )
 
 // In reports whether the framework takes offers in a partition.

@@ -163,7 +163,7 @@ func (l *launcher) lookAtExecutor(t *FrameworkLaunch, w *wanted) refusal {
 		case runs.Desired != api.DesiredRun:
 			return refusal{why: "Executor terminating", ending: true}
 		case t.Resources.GPUs > 0 && !runs.Framework.GPUs && !l.begun[id]:
-			return refusal{why: "executor " + id + " began without GPUs, and no program is given some later: give it some of its own, or another executor"}
+			return refusal{why: "executor " + id + " began without GPUs, and a program is given none later: give it some of its own, or take another one"}
 		case l.hostedCount(runs) >= api.MaxExecutorTasks:
 			return refusal{why: "executor " + id + " has " + api.Count(api.MaxExecutorTasks, "task") + ", and gets no more at a time"}
 		case runs.Partition == l.offer.Partition:
@@ -219,6 +219,9 @@ func (c *FrameworkShutdown) apply(x *tx) (any, error) {
 	return 1, nil
 }
 
+// maxSaid bounds what is shown of the message of an executor.
+const maxSaid = 1 << 10
+
 // executorSays applies what an executor says of a task that it runs. The same again changes
 // nothing; the state that the task has is news, too, as there may be more in it.
 func (x *tx) executorSays(old *api.Task, s *api.TaskStatus) bool {
@@ -232,7 +235,8 @@ func (x *tx) executorSays(old *api.Task, s *api.TaskStatus) bool {
 	}
 	t, own := *old, *old.Framework
 	own.Last = u.ID
-	t.Framework, t.State, t.Message = &own, s.State, s.Message
+	t.Framework, t.State = &own, s.State
+	t.Message = strings.ToValidUTF8(s.Message[:min(len(s.Message), maxSaid)], "") // all of it is in the update
 	if t.Reason = s.Reason; old.Leaving() && !s.State.Final() || s.Reason == "" && old.Desired != api.DesiredRun {
 		t.Reason = old.Reason // why it is to end
 	}

@@ -21,16 +21,46 @@ type newsRow struct {
 	Index     int                   `json:"index"`
 	Task      string                `json:"task"` // by which the framework knows it
 	NodeID    string                `json:"nodeID"`
-	Updates   []api.FrameworkUpdate `json:"updates"` // oldest first
+	Info      int                   `json:"info,omitempty"` // bytes of what the framework said of the task, which is kept as long
+	Updates   []api.FrameworkUpdate `json:"updates"`        // oldest first
 }
 
 var newsNoun = noun[newsRow]{
 	less: func(a, b *newsRow) bool {
 		return cmp.Or(strings.Compare(a.Framework, b.Framework), strings.Compare(a.Job, b.Job), cmp.Compare(a.Index, b.Index)) < 0
 	},
-	watch: TableFrameworkNews,
-	id:    func(r *newsRow) string { return r.Framework + "\x00" + api.TaskID(r.Job, r.Index) },
-	forms: []form[newsRow]{{record: recFrameworkNews}},
+	watch:  TableFrameworkNews,
+	id:     func(r *newsRow) string { return r.Framework + "\x00" + api.TaskID(r.Job, r.Index) },
+	follow: (*tx).indexNews,
+	forms:  []form[newsRow]{{record: recFrameworkNews}},
+}
+
+// indexNews keeps the sum of what a framework has not acknowledged in step.
+func (x *tx) indexNews(old, r *newsRow) {
+	row := x.ownUse(&x.newsUse, cmp.Or(r, old).Framework)
+	if row.news += r.size() - old.size(); row.news == 0 {
+		x.newsUse.Delete(row)
+	}
+}
+
+// size is about how many bytes are kept as long as the row is there.
+func (r *newsRow) size() int {
+	if r == nil {
+		return 0
+	}
+	n := 512 + r.Info
+	for i := range r.Updates {
+		n += 128 + len(r.Updates[i].Message) + len(r.Updates[i].Status)
+	}
+	return n
+}
+
+// newsBytes is how much a framework has not acknowledged.
+func (t *tables) newsBytes(framework string) int {
+	if r := get(t.newsUse.BTreeG, &usageRow{path: framework}); r != nil {
+		return r.news
+	}
+	return 0
 }
 
 // noteNews adds what becomes of a framework's task to what the framework is told. Of more
@@ -59,7 +89,7 @@ func (x *tx) addNews(t *api.Task, u api.FrameworkUpdate) {
 	if f := x.frameworkAt(t.Framework.Framework); f == nil || !f.Ended.IsZero() {
 		return
 	}
-	row := newsRow{Framework: t.Framework.Framework, Job: t.Job, Index: t.Index, Task: t.Framework.ID, NodeID: t.NodeID}
+	row := newsRow{Framework: t.Framework.Framework, Job: t.Job, Index: t.Index, Task: t.Framework.ID, NodeID: t.NodeID, Info: len(t.Framework.Info)}
 	was := x.news.get(&row)
 	size := 0
 	if was != nil {

@@ -169,6 +169,20 @@ func frameworks(fatal func(string, ...any), v *View) {
 			active[key] = t.ID
 		}
 	}
+	sums := map[string]int{}
+	for r := range v.t.news.all() {
+		sums[r.Framework] += r.size()
+	}
+	v.t.newsUse.Ascend(func(r *usageRow) bool {
+		if r.news != sums[r.path] {
+			fatal("index %d: %d bytes wait to be acknowledged by framework %s, the sum says %d", v.Index(), sums[r.path], r.path, r.news)
+		}
+		delete(sums, r.path)
+		return true
+	})
+	if len(sums) > 0 {
+		fatal("index %d: what waits to be acknowledged has no sum: %v", v.Index(), sums)
+	}
 	all := 0
 	for f := range v.Frameworks() {
 		if f.Ended.IsZero() {

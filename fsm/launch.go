@@ -132,6 +132,9 @@ func (l *launcher) lookAtJob(w *wanted) refusal {
 	if j.Counts.Finished+j.Counts.Failed+j.Counts.Stopped >= api.MaxFrameworkUnknown {
 		return refusal{why: "too many tasks have ended that the framework has not acknowledged"}
 	}
+	if api.Bytes(l.newsBytes(l.framework.ID)) > api.MaxFrameworkNews {
+		return refusal{why: "more than " + api.MaxFrameworkNews.String() + " of what became of tasks wait to be acknowledged by the framework, and until it does no more start"}
+	}
 	if !l.mayRun(j, w.rows) {
 		return refusal{why: "as many tasks of partition " + l.offer.Partition + " run as may at once"}
 	}

@@ -23,6 +23,7 @@ type pendingKey struct {
 type usageRow struct {
 	path string
 	api.PartitionUsage
+	news    int    // bytes of what a framework has not acknowledged
 	edition uint64 // of the tables, when it was made
 }
 
@@ -75,14 +76,15 @@ type tables struct {
 	jobsOfFrameworks index[*api.Job]       // by framework
 	endedFrameworks  index[*api.Framework] // oldest end first
 	frameworkUsage   index[*usageRow]      // of each framework in each partition
+	newsUse          index[*usageRow]      // of each framework, by its id
 }
 
 // parts are all tables and indexes, in the order in which a snapshot has them:
 // a row comes after those that its indexes look at.
-func (t *tables) parts() [30]part {
+func (t *tables) parts() [31]part {
 	return [...]part{&t.partitions, &t.nodes, &t.jobs, &t.tasks, &t.offers, &t.tokens, &t.blobs, &t.bases, &t.incidents, &t.runtimes, &t.uses, &t.accounts, &t.frameworks, &t.news,
 		&t.requests, &t.pending, &t.nodeTasks, &t.ended, &t.owners, &t.programs, &t.usage, &t.frozen, &t.leaving, &t.newest, &t.ages,
-		&t.frameworkTasks, &t.executors, &t.jobsOfFrameworks, &t.endedFrameworks, &t.frameworkUsage}
+		&t.frameworkTasks, &t.executors, &t.jobsOfFrameworks, &t.endedFrameworks, &t.frameworkUsage, &t.newsUse}
 }
 
 func compareTaskKeys(a, b taskKey) int {
@@ -129,6 +131,7 @@ func newTables() tables {
 			return cmp.Or(a.Ended.Compare(b.Ended), strings.Compare(a.ID, b.ID)) < 0
 		}),
 		frameworkUsage: newIndex(func(a, b *usageRow) bool { return a.path < b.path }),
+		newsUse:        newIndex(func(a, b *usageRow) bool { return a.path < b.path }),
 	}
 }
 
