@@ -90,7 +90,7 @@ func (e *Executor) beginBringing(b *bringing) {
 	e.loop.bringing[b.id] = b
 	id, task, spec := a.id, a.task, a.spec
 	e.loop.starts.add(func(ctx context.Context) {
-		req, err := e.bringRequest(id, task, spec)
+		req, err := e.bringRequest(id, unique, task, spec)
 		req.ID, req.Slice, req.LogDir, req.LogMax = b.id, b.slice, e.bringLog(b.id), bringLogs
 		why := prepareReason(err)
 		if err == nil {
@@ -104,7 +104,7 @@ func (e *Executor) beginBringing(b *bringing) {
 	})
 }
 
-func (e *Executor) bringRequest(id string, t *api.Task, s *api.TaskSpec) (keeper.StartRequest, error) {
+func (e *Executor) bringRequest(id, unique string, t *api.Task, s *api.TaskSpec) (keeper.StartRequest, error) {
 	var none keeper.StartRequest
 	if len(e.cfg.Fetcher) == 0 {
 		return none, errors.New("nothing is fetched on this node")
@@ -113,7 +113,7 @@ func (e *Executor) bringRequest(id string, t *api.Task, s *api.TaskSpec) (keeper
 	if err != nil {
 		return none, fmt.Errorf("fetch the task's files: %w", err)
 	}
-	order := fetch.Order{Files: s.Fetch}
+	order := fetch.Order{Files: s.Fetch, Name: unique}
 	order.Max, order.Reserve = e.disk.spare()
 	b, err := json.Marshal(order)
 	if err != nil {

@@ -31,6 +31,7 @@ type Order struct {
 	Files   []api.Fetch  `json:"files"`
 	Max     int64        `json:"max"`             // bytes that may be written
 	Reserve int64        `json:"reserve"`         // bytes of the disk that stay free
+	Name    string       `json:"name"`            // of this process, as another one may still be in the folder
 	Stall   api.Duration `json:"stall,omitempty"` // without progress; 0: a minute
 	Total   api.Duration `json:"total,omitempty"` // of all together; 0: two hours
 }
@@ -39,7 +40,7 @@ const (
 	usualStall   = time.Minute
 	usualTotal   = 2 * time.Hour
 	maxRedirects = 10
-	incoming     = ".mesita-fetched" // what a file is called until all of it is there
+	incoming     = ".mesita-fetched" // what a file is called until all of it is there begins so
 )
 
 // Main is the process: it does what its environment asks for, in its working folder, and
@@ -68,7 +69,10 @@ func (o *Order) run(ctx context.Context, dir string) error {
 	total := cmp.Or(time.Duration(o.Total), usualTotal)
 	ctx, cancel := context.WithTimeoutCause(ctx, total, fmt.Errorf("it was not done within %s, and was given up", api.Duration(total)))
 	defer cancel()
-	into := &folder{root: root, disk: dir, left: o.Max, reserve: o.Reserve}
+	into := &folder{root: root, disk: dir, left: o.Max, reserve: o.Reserve, incoming: incoming + o.Name}
+	if err := into.discard(); err != nil {
+		return err
+	}
 	w := newWeb(cmp.Or(time.Duration(o.Stall), usualStall))
 	for i := range o.Files {
 		if err := bring(ctx, w, into, &o.Files[i]); err != nil {
@@ -93,10 +97,10 @@ func bring(ctx context.Context, w *web, into *folder, f *api.Fetch) error {
 		mode = 0o755
 	}
 	if err := load(ctx, w, into, u, mode, f); err != nil {
-		_ = into.root.Remove(incoming) // what is left of it
+		_ = into.root.Remove(into.incoming) // what is left of it
 		return err
 	}
-	if err := into.place(incoming, name); err != nil {
+	if err := into.place(into.incoming, name); err != nil {
 		return err
 	}
 	if f.Executable || !f.Extract || api.Archive(name) == "" {
@@ -107,7 +111,7 @@ func bring(ctx context.Context, w *web, into *folder, f *api.Fetch) error {
 
 // load has the content be in the folder, under the name of what is not complete yet.
 func load(ctx context.Context, w *web, into *folder, u *url.URL, mode os.FileMode, f *api.Fetch) error {
-	if err := into.clear(incoming); err != nil {
+	if err := into.clear(into.incoming); err != nil {
 		return err
 	}
 	var content io.ReadCloser
@@ -126,7 +130,7 @@ func load(ctx context.Context, w *web, into *folder, u *url.URL, mode os.FileMod
 	if f.Checksum() != nil {
 		from = io.TeeReader(content, sum)
 	}
-	if err := into.write(incoming, from, mode); err != nil {
+	if err := into.write(into.incoming, from, mode); err != nil {
 		return w.because(ctx, err)
 	}
 	if want := f.Checksum(); want != nil && !bytes.Equal(sum.Sum(nil), want) {

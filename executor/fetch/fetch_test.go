@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -281,6 +282,39 @@ func links(n int) (out []*tar.Header) {
 		out = append(out, &tar.Header{Name: fmt.Sprint(i), Typeflag: tar.TypeSymlink, Linkname: "x"})
 	}
 	return out
+}
+
+// A process that was begun after another one, which may still be in the folder, has its files
+// be whole there.
+func TestTwoInAFolder(t *testing.T) {
+	begun, gates := make(chan int), []chan struct{}{make(chan struct{}), make(chan struct{})}
+	var asked atomic.Int32
+	url := server(t, nil, func(w http.ResponseWriter, _ *http.Request) {
+		n := int(asked.Add(1)) - 1
+		fmt.Fprint(w, "begins, ")
+		w.(http.Flusher).Flush()
+		begun <- n
+		<-gates[n]
+		fmt.Fprint(w, "ends")
+	})
+	dir := t.TempDir()
+	run := func(name string) chan error {
+		done := make(chan error, 1)
+		o := Order{Max: 1 << 20, Name: name, Files: []api.Fetch{{URI: url + "/a"}}}
+		go func() { done <- o.run(t.Context(), dir) }()
+		<-begun
+		return done
+	}
+	first, second := run("one"), run("two")
+	close(gates[0])
+	<-first // it is nobody's by now
+	close(gates[1])
+	if err := <-second; err != nil {
+		t.Error(err)
+	}
+	if got := content(t, dir); !strings.Contains(got, "begins, ends") || strings.Contains(got, incoming) {
+		t.Errorf("in it is %s", got)
+	}
 }
 
 // A link of the task's own, from before, does not lead a file out of the folder either.

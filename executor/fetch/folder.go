@@ -24,6 +24,8 @@ type folder struct {
 	reserve int64  // bytes of the disk that stay free
 	since   int64  // bytes written since the disk was looked at
 	entries int    // of archives
+
+	incoming string // what a file is called until all of it is there
 }
 
 const (
@@ -34,6 +36,22 @@ const (
 )
 
 var errDisk = errors.New("the node's disk has no more room for it")
+
+// discard removes what a process before this one left that was not done.
+func (d *folder) discard() error {
+	left, err := os.ReadDir(d.disk)
+	if err != nil {
+		return err
+	}
+	for _, f := range left {
+		if strings.HasPrefix(f.Name(), incoming) && !f.IsDir() {
+			if err := d.root.Remove(f.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
 
 // take counts bytes that are about to be written.
 func (d *folder) take(n int) error {
