@@ -377,7 +377,7 @@ func (f *framework) runs(id string, o offered, refuse float64) {
 	f.accept(ids(o), refuse, []any{task(id, o.agent, nil)})
 	f.of.becomes(f.id, id, taskRunning)
 	f.acknowledge(f.update(id, "TASK_RUNNING"))
-	time.Sleep(10 * time.Millisecond) // until that is noted
+	pause(10 * time.Millisecond) // until that is noted
 }
 
 func (f *framework) reconcile(tasks ...[2]string) {

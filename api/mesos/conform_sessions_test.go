@@ -150,7 +150,7 @@ func TestSubscribeDrop(t *testing.T) {
 		}
 		conn.Close()
 		f := c.nodes["oak"].subscribe(obj{"framework_info": info(nil)})
-		time.Sleep(time.Minute)
+		pause(time.Minute)
 		if n := c.store.View().FrameworkCount(); n != 1 {
 			t.Errorf("%d frameworks", n)
 		}
@@ -164,12 +164,12 @@ func TestSchedulerReconnect(t *testing.T) {
 		f := c.nodes["oak"].subscribe(obj{"framework_info": info(obj{"failover_timeout": 60})})
 		f.runs("t1", f.offers()[0], 3600)
 		f.leaves()
-		time.Sleep(time.Second)
+		pause(time.Second)
 		if a := f.raw(obj{"type": "REVIVE"}); a.status != 403 || a.body != "Framework is not subscribed" {
 			t.Errorf("%+v", a)
 		}
 		c.becomes(f.id, "t1", api.TaskFinished)
-		time.Sleep(55 * time.Second)
+		pause(55 * time.Second)
 		again := f.again(c.nodes["oak"], obj{"failover_timeout": 60})
 		again.update("t1", "TASK_FINISHED")
 		if again.offers()[0].cpus != 4 {
@@ -192,15 +192,15 @@ func TestFailoverTimeout(t *testing.T) {
 				if c.store.View().Offer(o[len(o)-1].id) != nil {
 					t.Error("it keeps offers while it is away")
 				}
-				time.Sleep(30 * time.Second)
+				pause(30 * time.Second)
 				if change {
 					c.leads("elm")
 				}
-				time.Sleep(29 * time.Second)
+				pause(29 * time.Second)
 				if !c.store.View().Framework(f.id).Ended.IsZero() {
 					t.Error("it is removed too early")
 				}
-				time.Sleep(2 * time.Second)
+				pause(2 * time.Second)
 				row := c.store.View().FrameworkTask(f.id, "t1")
 				if c.store.View().Framework(f.id).Ended.IsZero() || row != nil && row.Desired != api.DesiredStop && !row.State.Final() {
 					t.Errorf("it is there still: %+v", row)
@@ -222,7 +222,7 @@ func TestMasterFailover(t *testing.T) {
 		}
 		c.leads("elm")
 		f.ends("")
-		time.Sleep(30 * time.Second)
+		pause(30 * time.Second)
 		again := f.again(c.nodes["elm"], obj{"failover_timeout": 60})
 		if again.id != f.id {
 			t.Errorf("%s, not %s", again.id, f.id)

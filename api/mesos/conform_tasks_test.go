@@ -58,7 +58,7 @@ func TestTaskRunning(t *testing.T) {
 			t.Errorf("%v", s)
 		}
 		f.acknowledge(s)
-		time.Sleep(time.Second)
+		pause(time.Second)
 		c.becomes(f.id, "t1", api.TaskFinished)
 		f.acknowledge(f.update("t1", "TASK_FINISHED"))
 		f.offers()
@@ -118,7 +118,7 @@ func TestUnacknowledgedTerminalTask(t *testing.T) {
 		last := c.nodes["elm"].subscribe(obj{"framework_info": info(obj{"id": value(f.id), "failover_timeout": 60}), "suppressed_roles": []any{"*"}})
 		s = last.update("t1", "TASK_FINISHED")
 		last.acknowledge(s)
-		time.Sleep(time.Second)
+		pause(time.Second)
 		last.reconcile()
 		last.quiet(time.Minute)
 	})
@@ -211,7 +211,7 @@ func TestImplicitTerminalTask(t *testing.T) {
 			t.Errorf("%v", s)
 		}
 		f.acknowledge(s)
-		time.Sleep(time.Second)
+		pause(time.Second)
 		f.reconcile()
 		f.quiet(time.Second)
 	})
@@ -249,7 +249,7 @@ func TestKillTask(t *testing.T) {
 				kill("own", nil, "", 8*time.Second)
 				kill("own", grace(1e9), "oak", time.Second)
 				kill("own", grace(60e9), "", time.Second)
-				time.Sleep(time.Second)
+				pause(time.Second)
 				for _, id := range []string{"plain", "own"} {
 					c.becomes(f.id, id, api.TaskKilling)
 					if name != "without" {
@@ -262,7 +262,7 @@ func TestKillTask(t *testing.T) {
 						f.update(id, "TASK_RUNNING")
 					}
 				}
-				time.Sleep(time.Second)
+				pause(time.Second)
 				c.becomes(f.id, "own", api.TaskKilled)
 				f.acknowledge(f.update("own", "TASK_KILLED"))
 			})
@@ -313,7 +313,7 @@ func TestReregisterSlave(t *testing.T) {
 	both(t, func(t *testing.T, c *cluster, f *framework, special obj) {
 		c.lose("elm")
 		f.unreachable(special)
-		time.Sleep(time.Minute)
+		pause(time.Minute)
 		f.reconcile()
 		f.ofMaster(f.update("t1", as(special, "TASK_UNREACHABLE")), "REASON_RECONCILIATION", "Reconciliation: Latest task state")
 		c.hello("elm")
@@ -331,11 +331,11 @@ func TestKilledTaskOnPartitionedAgent(t *testing.T) {
 	both(t, func(t *testing.T, c *cluster, f *framework, special obj) {
 		f.call("KILL", obj{"kill": obj{"task_id": value("t1")}})
 		c.becomes(f.id, "t1", api.TaskKilling)
-		time.Sleep(time.Second) // it does not hear of that, as it does not know the state
+		pause(time.Second) // it does not hear of that, as it does not know the state
 		c.lose("elm")
 		f.unreachable(special)
 		c.hello("elm")
-		time.Sleep(time.Second)
+		pause(time.Second)
 		if row := c.store.View().FrameworkTask(f.id, "t1"); row.State != api.TaskKilling {
 			t.Errorf("%s", row.State)
 		}
@@ -373,7 +373,7 @@ func TestAgentWithTerminalTaskPartitioned(t *testing.T) {
 func TestDisconnectedFramework(t *testing.T) {
 	both(t, func(t *testing.T, c *cluster, f *framework, special obj) {
 		f.leaves()
-		time.Sleep(time.Second)
+		pause(time.Second)
 		c.lose("elm")
 		special = map[string]any{"capabilities": special["capabilities"], "failover_timeout": 600, "id": value(f.id)}
 		again := c.nodes["oak"].subscribe(obj{"framework_info": info(special), "suppressed_roles": []any{"*"}})
@@ -386,7 +386,7 @@ func TestPartitionedAgentThenMasterFailover(t *testing.T) {
 	both(t, func(t *testing.T, c *cluster, f *framework, special obj) {
 		c.lose("elm")
 		f.unreachable(special)
-		time.Sleep(time.Second)
+		pause(time.Second)
 		c.leads("oak")
 		special = map[string]any{"capabilities": special["capabilities"], "failover_timeout": 600, "id": value(f.id)}
 		again := c.nodes["oak"].subscribe(obj{"framework_info": info(special), "suppressed_roles": []any{"*"}})

@@ -41,7 +41,7 @@ func TestRequest(t *testing.T) {
 					}
 				}
 			}
-			time.Sleep(time.Second)
+			pause(time.Second)
 		}
 		if len(seen) != 1 {
 			t.Fatalf("offers of %v, of which one was to be kept", seen)
@@ -96,7 +96,7 @@ func TestOfferConstraints(t *testing.T) {
 			"of another group": {all([]any{by(rack, "text_equals", obj{"value": "none"})}), ""},
 		} {
 			f := c.nodes["oak"].subscribe(obj{"framework_info": info(nil), "offer_constraints": try.constraints})
-			time.Sleep(100 * time.Millisecond)
+			pause(100 * time.Millisecond)
 			var got []string
 			for len(f.events) > 0 {
 				for _, o := range offersIn(<-f.events) {

@@ -63,6 +63,9 @@ func newCluster(t *testing.T, nodes int) *cluster {
 	return c
 }
 
+// pause lets the time of the bubble pass that the test is in.
+func pause(d time.Duration) { time.Sleep(d) }
+
 func (c *cluster) meta() fsm.Meta { return fsm.Meta{At: time.Now()} }
 
 func (c *cluster) do(cmd fsm.Command) any {

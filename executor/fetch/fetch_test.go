@@ -87,7 +87,7 @@ func entry(name string, body string) *tar.Header {
 }
 
 // tarOf packs headers; each file has its own name as its content.
-func tarOf(t *testing.T, headers ...*tar.Header) []byte {
+func tarOf(t testing.TB, headers ...*tar.Header) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, h := range headers {
@@ -118,7 +118,7 @@ func (e endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func gz(t *testing.T, b []byte) []byte {
+func gz(t testing.TB, b []byte) []byte {
 	var out bytes.Buffer
 	z := gzip.NewWriter(&out)
 	if _, err := z.Write(b); err != nil {
@@ -130,7 +130,7 @@ func gz(t *testing.T, b []byte) []byte {
 	return out.Bytes()
 }
 
-func zipOf(t *testing.T, names map[string]os.FileMode) []byte {
+func zipOf(t testing.TB, names map[string]os.FileMode) []byte {
 	var b bytes.Buffer
 	w := zip.NewWriter(&b)
 	for name, mode := range names {
