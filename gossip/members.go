@@ -160,11 +160,18 @@ func (t *members) moved(meta Meta) bool {
 	return true
 }
 
-// suspect marks a member whose probe by this node failed.
+// suspect marks a member whose probe by this node failed. One that has said goodbye has
+// left, also where what memberlist says of that never comes.
 func (t *members) suspect(id string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if m := t.all[id]; m != nil && m.State == Alive && id != t.self {
+	m := t.all[id]
+	switch {
+	case m == nil || m.State != Alive || id == t.self:
+	case m.Meta.Leaving:
+		t.set(m, Left)
+		t.notify(EventLeave, *m)
+	default:
 		t.set(m, Suspect)
 		t.notify(EventSuspect, *m)
 	}
@@ -187,9 +194,10 @@ func (t *members) set(m *Member, s State) {
 }
 
 // describe keeps the latest word: that of an earlier start must not bring an
-// old address back.
+// old address back, nor what was on its way take back a goodbye.
 func (t *members) describe(m *Member, meta Meta) {
 	if meta.Boot >= m.Meta.Boot {
+		meta.Leaving = meta.Leaving || m.Meta.Leaving && m.Meta.Boot == meta.Boot
 		m.Name, m.Addr, m.Meta = meta.Name, meta.Addr, meta
 	}
 }
