@@ -61,7 +61,7 @@ func (d *folder) take(n int) error {
 	if d.since += int64(n); d.since >= lookEvery {
 		d.since = 0
 		var st unix.Statfs_t
-		if err := unix.Statfs(d.disk, &st); err == nil && int64(st.Bavail)*st.Bsize < d.reserve {
+		if err := unix.Statfs(d.disk, &st); err == nil && int64(st.Bavail)*int64(st.Bsize) < d.reserve {
 			return errDisk
 		}
 	}
