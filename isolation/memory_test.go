@@ -17,10 +17,7 @@ const eatVariable = "MESITA_TEST_EAT"
 // more, which no shell can.
 func TestMain(m *testing.M) {
 	if n, err := strconv.Atoi(os.Getenv(eatVariable)); err == nil {
-		b := make([]byte, n<<20)
-		for i := 0; i < len(b); i += 4096 {
-			b[i] = 1
-		}
+		fault(make([]byte, n<<20))
 		fmt.Println("ready")
 		for {
 			_ = unix.Pause() // until it is killed
@@ -31,6 +28,15 @@ func TestMain(m *testing.M) {
 		return
 	}
 	os.Exit(m.Run())
+}
+
+// fault has each page of b in memory, and no shadow of it where races are looked for.
+//
+//go:norace
+func fault(b []byte) {
+	for i := 0; i < len(b); i += 4096 {
+		b[i] = 1
+	}
 }
 
 // eats is some processes that need so many MiB each.
@@ -135,14 +141,14 @@ func TestProtectAndLimitMemory(t *testing.T) {
 // A slice is let have more memory, and less unless it needs what it was given.
 func TestSetMemory(t *testing.T) {
 	h := newHost(t)
-	s := create(t, h, "part/job/1", Limits{Memory: 8 << 20, PIDs: 7})
+	s := create(t, h, "part/job/1", Limits{Memory: 8 << 20, PIDs: 77})
 	set := func(memory, want int64, fits bool) {
 		t.Helper()
 		got, err := h.SetMemory(s.name, memory)
 		if err != nil || got != fits {
 			t.Fatalf("%d: %v, %v", memory, got, err)
 		}
-		if err := readBack(h.limiter.settings(s.name, Limits{Memory: want, PIDs: 7})); err != nil {
+		if err := readBack(h.limiter.settings(s.name, Limits{Memory: want, PIDs: 77})); err != nil {
 			t.Errorf("%d: %v", memory, err)
 		}
 	}
