@@ -102,11 +102,26 @@ func stepsOf(t *testing.T, p docs.Page) (steps []step, skipped int) {
 					t.Errorf("%s: %q is a command in a block of text, which no test runs", p.Topic, l)
 				}
 			}
+		case "go":
+			inExample(t, p.Topic, b.Lines)
 		default:
-			t.Errorf("%s: a block is of %q: sh, console, yaml and text are known", p.Topic, b.Info)
+			t.Errorf("%s: a block is of %q: sh, console, yaml, go and text are known", p.Topic, b.Info)
 		}
 	}
 	return steps, skipped
+}
+
+// inExample holds a block of Go to be of the program that a test runs.
+func inExample(t *testing.T, topic string, lines []string) {
+	t.Helper()
+	source, err := os.ReadFile(filepath.Join(lab.Root(t), exampleOfAFramework, "main.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lined := strings.ReplaceAll(strings.ReplaceAll(string(source), "\n\t", "\n"), "\t", "    ")
+	if !strings.Contains(lined, "\n"+strings.Join(lines, "\n")+"\n") {
+		t.Errorf("%s has Go that is not in %s, less one tab, with the others as four blanks", topic, exampleOfAFramework)
+	}
 }
 
 func typedIn(t *testing.T, topic string, lines []string) (steps []step) {

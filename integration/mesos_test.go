@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -55,6 +56,41 @@ func TestMesosShellRunsCommands(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+const exampleOfAFramework = "api/client/framework/example"
+
+// A framework of one's own is a few lines, and runs beside any node.
+func TestTheExampleOfAFramework(t *testing.T) {
+	source, err := os.ReadFile(filepath.Join(lab.Root(t), exampleOfAFramework, "main.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, main, _ := strings.Cut(string(source), "func main() {\n")
+	if n := strings.Count(main, "\n"); n > 30 || n == 0 {
+		t.Errorf("the example has %d lines, which are to be 30 at most", n)
+	}
+	program := filepath.Join(t.TempDir(), "example")
+	build := exec.Command("go", "build", "-o", program, "./"+exampleOfAFramework)
+	build.Dir = lab.Root(t)
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	l := newLab(t, 1)
+	n := l.Nodes[0]
+	n.Launch("start")
+	n.AwaitReady()
+	ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
+	defer cancel()
+	c := exec.CommandContext(ctx, program)
+	c.Env = append(os.Environ(), "MESITA_SOCKET="+n.Socket)
+	out, err := c.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if ended := strings.Count(string(out), "TASK_FINISHED"); ended != 5 {
+		t.Errorf("%d of 5 finished: %s", ended, out)
 	}
 }
 

@@ -26,6 +26,7 @@ type request struct {
 	body         func() (io.Reader, int64) // a new reader for each try; nil = none
 	once         bool                      // do not send it again when it may have been acted on
 	unwell       bool                      // 503 is an answer, too
+	text         bool                      // errors come as plain text
 }
 
 // call sends a JSON request and decodes the answer into out. Writes carry a
@@ -189,7 +190,7 @@ func (c *Client) once(ctx context.Context, base string, r request) (*http.Respon
 		return res, nil
 	}
 	defer res.Body.Close()
-	return nil, readError(res)
+	return nil, readError(res, r.text)
 }
 
 // failure tells a node that is not there from one that must not be trusted.
@@ -233,7 +234,8 @@ var statusCodes = map[int]api.Code{
 	http.StatusInternalServerError: api.CodeInternal,
 }
 
-func readError(res *http.Response) error {
+// readError is what an answer says went wrong; with text it may say so in plain text.
+func readError(res *http.Response, text bool) error {
 	b, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
 	if err != nil {
 		return api.Errorf(api.CodeUnavailable, "the answer broke off: %v", err)
@@ -254,6 +256,9 @@ func readError(res *http.Response) error {
 	code, known := statusCodes[res.StatusCode]
 	if !known {
 		code = api.CodeFailed
+	}
+	if said := strings.TrimSpace(string(b)); text && said != "" && strings.HasPrefix(res.Header.Get("Content-Type"), "text/plain") {
+		return api.Errorf(code, "%s", said)
 	}
 	return api.Errorf(code, "the server answered %s: is it a mesita node?", res.Status)
 }
