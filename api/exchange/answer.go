@@ -105,6 +105,14 @@ func (c *Call) Head(status int, contentType []string) {
 	c.W.WriteHeader(status)
 }
 
+// WritePart writes a part of an answer that is made while it is sent; each may take as long
+// as a whole one.
+func (c *Call) WritePart(b []byte) error {
+	http.NewResponseController(c.W).SetWriteDeadline(time.Now().Add(writeTimeout)) // an in-memory writer has none
+	_, err := c.W.Write(b)
+	return err
+}
+
 // ErrorBody is how an error travels.
 type ErrorBody struct {
 	Error *api.Error `json:"error"`

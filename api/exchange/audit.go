@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"cmp"
 	"net/http"
 
 	"github.com/mesita/mesita/api"
@@ -19,6 +20,7 @@ type Subject struct {
 	Object, Partition string
 	Before, After     any    // of a value that does not change any more
 	Asked             string // what else is to be recorded of the request; no secrets
+	Action            string // what was done, if its route is for more than one thing
 	// Each is what it did by parts: if there are some and it was done, each is a
 	// record instead of the whole.
 	Each []Subject
@@ -57,7 +59,7 @@ func (c *Call) note(err error) {
 	switch {
 	case r.Code == api.CodeNotAllowed || r.Code == api.CodeBusy:
 		r.Outcome = api.AuditRefused
-	case !c.Route.Recorded() || c.Query.Flag("dry_run") || c.ID.Role == api.RoleNode && c.Route.Nodes:
+	case !c.Route.Recorded() || c.Route.Changes != nil && !c.Route.Changes(c) || c.Query.Flag("dry_run") || c.ID.Role == api.RoleNode && c.Route.Nodes:
 		return
 	case r.Code != "":
 		r.Outcome = api.AuditFailed
@@ -68,7 +70,7 @@ func (c *Call) note(err error) {
 		s.Object = c.Args[0]
 	}
 	r.Actor, r.Token, r.From, r.Via = c.ID.Actor, c.ID.Token, c.ID.From(c.R), c.ID.Via
-	r.Action, r.Route = c.Route.Action.String(), c.Route.Method+" "+c.Route.Path
+	r.Action, r.Route = cmp.Or(s.Action, c.Route.Action.String()), c.Route.Method+" "+c.Route.Path
 	r.Object, r.Partition, r.Reason = s.Object, s.Partition, r.Reason[:min(len(r.Reason), maxReason)]
 	if r.Request = c.R.Header.Get("Idempotency-Key"); r.Request == "" || len(r.Request) > maxKey {
 		r.Request = newKey()

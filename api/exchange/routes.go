@@ -44,7 +44,10 @@ type Route struct {
 	Basic bool               // credentials may be HTTP's basic ones: see auth.WithBasic
 	Lasts func(*Call) bool   // of a Stream: which requests may last, by their body; nil: all
 	Fails func(*Call, error) // writes an error; nil: as JSON
-	Most  int64              // bytes of the body; 0 = MaxBody
+	// Changes says which requests are recorded, by their body; nil: all that the method
+	// says.
+	Changes func(*Call) bool
+	Most    int64 // bytes of the body; 0 = MaxBody
 
 	Index int
 }

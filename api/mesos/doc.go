@@ -19,6 +19,7 @@ import (
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/budget"
 	"github.com/mesita/mesita/api/exchange"
+	v1 "github.com/mesita/mesita/api/mesos/v1"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -54,6 +55,7 @@ type Config struct {
 	Floods   *budget.Floods                              // may be nil
 	Audit    exchange.Auditor                            // may be nil
 	Took     func(r *exchange.Route, status int, took time.Duration)
+	Others   []*exchange.Route // of other APIs of Mesos that are served at the same addresses
 }
 
 // maxStreams is how many subscriptions a node serves or relays at a time.
@@ -70,7 +72,7 @@ type Server struct {
 func New(cfg Config) *Server {
 	s := &Server{Config: cfg}
 	s.http = exchange.New(exchange.Config{Store: cfg.Store, Cluster: cfg.Cluster, Auth: cfg.Auth, Now: cfg.Now, Log: cfg.Log, NodeName: cfg.NodeName,
-		MaxStreams: maxStreams, Patience: exchange.DefaultPatience(), Floods: cfg.Floods, Audit: cfg.Audit, Took: cfg.Took}, s.routes())
+		MaxStreams: maxStreams, Patience: exchange.DefaultPatience(), Floods: cfg.Floods, Audit: cfg.Audit, Took: cfg.Took}, append(s.routes(), cfg.Others...))
 	return s
 }
 
@@ -90,6 +92,15 @@ func (s *Server) Handler(cred auth.Credentials, rest http.Handler) http.Handler 
 		}
 		rest.ServeHTTP(w, r)
 	})
+}
+
+// Master is this node as the leader, and since when it is; not if it is none.
+func (s *Server) Master() (m *v1.MasterInfo, since time.Time, ok bool) {
+	h := s.hub.Load()
+	if h == nil {
+		return nil, time.Time{}, false
+	}
+	return h.masterInfo(), h.began, true
 }
 
 // Lead has frameworks subscribe here until ctx ends, with the lead of this node.

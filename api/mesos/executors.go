@@ -1,6 +1,7 @@
 package mesos
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"syscall"
@@ -9,6 +10,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/admit"
 	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/mesos/rows"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
 	"github.com/mesita/mesita/api/mesos/wire"
 	"github.com/mesita/mesita/fsm"
@@ -18,13 +20,6 @@ import (
 // executorGrace is how long an executor has to end, once it is told to, if its framework
 // says nothing else.
 const executorGrace = 5 * time.Second
-
-// about is what the cluster remembers of an executor, as its node reads it: the beginning
-// of the event by which the executor is told of itself.
-type about struct {
-	Executor  *v1.ExecutorInfo  `wire:"1,executor_info,required"`
-	Framework *v1.FrameworkInfo `wire:"2,framework_info,required"`
-}
 
 // hosted is what a task of a custom executor is here.
 func (l *launcher) hosted(t *v1.TaskInfo, info []byte, request api.Request) (*fsm.FrameworkLaunch, error) {
@@ -141,7 +136,7 @@ func (l *launcher) remember(own *api.FrameworkTask, e *v1.ExecutorInfo) error {
 	framework := *l.info
 	framework.ID = &v1.FrameworkID{Value: l.framework.ID}
 	own.Digest = digest[:]
-	own.Info, err = wire.Marshal(wire.Protobuf, &about{e, &framework})
+	own.Info, err = wire.Marshal(wire.Protobuf, &rows.About{Executor: e, Framework: &framework})
 	return err
 }
 
@@ -305,15 +300,7 @@ func waitStatus(t *api.Task) int32 {
 // executorID is the executor that a framework knows a task to be of; of a command task it
 // has the task's own id.
 func executorID(t *api.Task, id string) *v1.ExecutorID {
-	if t != nil && t.Framework != nil {
-		switch {
-		case t.Framework.Executor != "":
-			id = t.Framework.Executor
-		case t.Framework.GroupExecutor != "":
-			id = t.Framework.GroupExecutor
-		}
-	}
-	return &v1.ExecutorID{Value: id}
+	return &v1.ExecutorID{Value: cmp.Or(rows.ExecutorID(t), id)}
 }
 
 // executorIDs are the executors of a framework on a node.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/mesos/rows"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
 	"github.com/mesita/mesita/api/mesos/wire"
 	"github.com/mesita/mesita/fsm"
@@ -35,8 +36,8 @@ func (s *scheduler) said(task, uuid string, state v1.TaskState) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	for ours, theirs := range states {
-		if theirs == state {
+	for ours := api.TaskStaging; ours <= api.TaskUnknown; ours++ {
+		if rows.State(ours) == state {
 			s.do(&fsm.TaskReport{Meta: fsm.Meta{At: testTime}, Statuses: []api.TaskStatus{{Task: t.ID, Attempt: 1, NodeID: "oak", State: ours, Time: testTime, Update: &api.ExecutorUpdate{ID: []byte(uuid), Status: b}}}})
 		}
 	}
@@ -59,7 +60,7 @@ func TestTaskRunningInACustomExecutor(t *testing.T) {
 		if e == nil || e.Resources.CPUs != 10 || e.Framework.Name != "Example" || !slices.Equal(e.Framework.Spec.Command, []string{"/bin/sh", "-c", "./executor"}) || e.Framework.Spec.StopGrace != api.Duration(executorGrace) || len(e.Framework.Spec.Fetch) != 1 {
 			t.Fatalf("%+v", e)
 		}
-		var told about
+		var told rows.About
 		if err := wire.Unmarshal(wire.Protobuf, e.Framework.Info, &told); err != nil || told.Executor.FrameworkID.Value != s.id || told.Framework.ID.Value != s.id || told.Framework.Name != "example" {
 			t.Errorf("%v, %+v", err, told)
 		}
@@ -112,7 +113,7 @@ func TestShutdownExecutor(t *testing.T) {
 			t.Errorf("%+v", st)
 		}
 		s.ends(e, api.TaskFailed, 3)
-		if st := s.wantStatus("t1", v1.TaskStateFailed); v1.Get(st.Reason) != v1.TaskStatusReasonExecutorTerminated || v1.Get(st.Source) != agent || st.UUID == nil {
+		if st := s.wantStatus("t1", v1.TaskStateFailed); v1.Get(st.Reason) != v1.TaskStatusReasonExecutorTerminated || v1.Get(st.Source) != v1.TaskStatusSourceAgent || st.UUID == nil {
 			t.Errorf("%+v", st)
 		}
 		if f := s.want(v1.SchedulerEventTypeFailure).Failure; f.AgentID.Value != "oak" || f.ExecutorID.Value != "default" || v1.Get(f.Status) != 3<<8 {

@@ -11,6 +11,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/admit"
 	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/mesos/rows"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
 	"github.com/mesita/mesita/api/mesos/wire"
 	"github.com/mesita/mesita/fsm"
@@ -134,6 +135,9 @@ func frameworkOf(v *fsm.View, id auth.Identity, info *v1.FrameworkInfo) (*api.Fr
 	if f := frameworkID(info.ID); f != "" {
 		if err := validID(f); err != nil {
 			return nil, wrong("Framework ID is invalid: %v", err)
+		}
+		if f == rows.Own {
+			return nil, wrong("Framework ID is invalid: '%s' is that of the cluster's own jobs", f)
 		}
 	}
 	paths, err := admitted(v, id, roles)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/mesos/reply"
+	"github.com/mesita/mesita/api/mesos/rows"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
 	"github.com/mesita/mesita/fsm"
 )
@@ -249,9 +251,7 @@ func (h *hub) drop(s *session, why string) {
 // noteLost tells all frameworks of a node that is lost; with nil it looks at all nodes,
 // and tells nobody.
 func (h *hub) noteLost(v *fsm.View, id *string) {
-	gone := func(n *api.Node) bool {
-		return n == nil || n.State == api.NodeGone || !n.Away && (n.State == api.NodeUnreachable || n.State == api.NodeDown)
-	}
+	gone := func(n *api.Node) bool { return !rows.Registered(n) }
 	if id == nil {
 		for n := range v.Nodes() {
 			h.lost[n.ID] = gone(n)
@@ -277,7 +277,7 @@ func (h *hub) enter(s *session) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.over {
-		return &problem{Status: 503, Body: noLeader}
+		return reply.Unavailable(reply.NoLeader)
 	}
 	if old := h.sessions[s.framework]; old != nil {
 		h.drop(old, "Framework failed over")

@@ -167,26 +167,3 @@ func (l *launcher) healthOf(h *v1.HealthCheck) *api.HealthCheck {
 	}
 	return &api.HealthCheck{Probe: p, Grace: api.Duration(span(h.GetGracePeriodSeconds())), Failures: int(min(max(h.GetConsecutiveFailures(), 1), 1_000_000))}
 }
-
-// checkStatusOf is what a check found, in the words of Mesos.
-func checkStatusOf(s *api.ProbeStatus) *v1.CheckStatusInfo {
-	if s == nil {
-		return nil
-	}
-	out := &v1.CheckStatusInfo{}
-	switch s.Kind {
-	case api.ProbeCommand:
-		out.Type, out.Command = new(v1.CheckInfoTypeCommand), &v1.CheckStatusInfoCommand{}
-		if s.Code != nil {
-			out.Command.ExitCode = new(int32(*s.Code))
-		}
-	case api.ProbeHTTP:
-		out.Type, out.HTTP = new(v1.CheckInfoTypeHTTP), &v1.CheckStatusInfoHttp{}
-		if s.Code != nil {
-			out.HTTP.StatusCode = new(uint32(*s.Code))
-		}
-	default:
-		out.Type, out.TCP = new(v1.CheckInfoTypeTCP), &v1.CheckStatusInfoTcp{Succeeded: s.Open}
-	}
-	return out
-}

@@ -7,6 +7,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/admit"
 	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/mesos/rows"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
 	"github.com/mesita/mesita/fsm"
 )
@@ -63,14 +64,14 @@ func (h *hub) tellTask(v *fsm.View, s *session, id, node string) {
 
 // tellLatest tells the newest state of a task that is known.
 func (h *hub) tellLatest(v *fsm.View, s *session, t *api.Task) {
-	st := h.ofMaster(t.Framework.ID, t.NodeID, s.caps().stateFor(states[t.State]), v1.TaskStatusReasonReconciliation, "Reconciliation: Latest task state")
+	st := h.ofMaster(t.Framework.ID, t.NodeID, s.caps().stateFor(rows.State(t.State)), v1.TaskStatusReasonReconciliation, "Reconciliation: Latest task state")
 	if t.State == api.TaskKilling && !s.caps().taskKilling {
 		st.State = v1.TaskStateRunning
 	}
 	st.ExecutorID, st.Healthy = executorID(t, t.Framework.ID), t.Healthy
-	st.CheckStatus = checkStatusOf(t.Check)
+	st.CheckStatus = rows.Check(t.Check)
 	if !t.Hosted() && (t.State == api.TaskRunning || t.State == api.TaskKilling) {
-		st.ContainerStatus = containerOf(v, t)
+		st.ContainerStatus = rows.Container(v, t)
 	}
 	s.push(updateEvent(st))
 }

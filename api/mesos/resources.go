@@ -1,72 +1,25 @@
 package mesos
 
 import (
-	"cmp"
 	"math"
 	"slices"
 	"strconv"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/mesos/rows"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
 )
 
 // mebibyte is the unit of mem and disk.
 const mebibyte = 1 << 20
 
-// milli is an amount in thousandths, which is as exactly as Mesos counts.
-func milli(v float64) int64 { return int64(math.Round(v * 1000)) }
-
-func fromMilli(n int64) *v1.ValueScalar { return &v1.ValueScalar{Value: float64(n) / 1000} }
-
 // resourcesOf are the resources of an offer as a framework knows them.
-func resourcesOf(r api.Resources, role string, caps capabilities) (out []*v1.Resource) {
-	add := func(m *v1.Resource) {
-		if caps.multiRole {
-			m.AllocationInfo = &v1.ResourceAllocationInfo{Role: &role}
-		}
-		if !caps.refinement {
-			m.Role = new("*")
-		}
-		out = append(out, m)
+func resourcesOf(r api.Resources, role string, caps capabilities) []*v1.Resource {
+	in := rows.Form{Refined: caps.refinement, NoGPUs: !caps.gpus}
+	if caps.multiRole {
+		in.Role = role
 	}
-	scalar := func(name string, n int64) {
-		if n > 0 {
-			add(&v1.Resource{Name: name, Type: v1.ValueTypeScalar, Scalar: fromMilli(n)})
-		}
-	}
-	scalar("cpus", int64(r.CPUs))
-	scalar("mem", int64(r.Mem)/mebibyte*1000)
-	scalar("disk", int64(r.Disk)/mebibyte*1000)
-	if caps.gpus {
-		scalar("gpus", r.GPUs*1000)
-	}
-	if len(r.Ports) > 0 {
-		add(&v1.Resource{Name: "ports", Type: v1.ValueTypeRanges, Ranges: rangesOf(r.Ports)})
-	}
-	names := make([]string, 0, len(r.Custom))
-	for name := range r.Custom {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		switch q := r.Custom[name]; {
-		case len(q.Ranges) > 0:
-			add(&v1.Resource{Name: name, Type: v1.ValueTypeRanges, Ranges: rangesOf(q.Ranges)})
-		case len(q.Set) > 0:
-			add(&v1.Resource{Name: name, Type: v1.ValueTypeSet, Set: &v1.ValueSet{Item: q.Set}})
-		default:
-			scalar(name, q.Scalar)
-		}
-	}
-	return out
-}
-
-func rangesOf(r api.Ranges) *v1.ValueRanges {
-	m := &v1.ValueRanges{}
-	for _, x := range r {
-		m.Range = append(m.Range, &v1.ValueRange{Begin: uint64(x.First), End: uint64(x.Last)})
-	}
-	return m
+	return rows.Resources(r, in)
 }
 
 // toRequest is what a task asks for, or why it cannot be.
@@ -88,7 +41,7 @@ func toRequest(resources []*v1.Resource, role string) (q api.Request, err error)
 			if !(v >= 0) || v > 1e12 {
 				return q, wrong("Task uses invalid resources: %s of %v", r.Name, v)
 			}
-			sum[slices.Index([]string{"cpus", "mem", "disk", "gpus"}, r.Name)] += milli(v)
+			sum[slices.Index([]string{"cpus", "mem", "disk", "gpus"}, r.Name)] += rows.Milli(v)
 		case "ports":
 			if err := addPorts(&q, r.Ranges); err != nil {
 				return q, err
@@ -156,7 +109,7 @@ func addCustom(q *api.Request, r *v1.Resource) error {
 	var ranges api.Ranges
 	switch {
 	case r.Type == v1.ValueTypeScalar && r.Scalar != nil && r.Scalar.Value >= 0 && r.Scalar.Value < 1e12:
-		amount.Scalar = milli(r.Scalar.Value)
+		amount.Scalar = rows.Milli(r.Scalar.Value)
 	case r.Type == v1.ValueTypeSet && r.Set != nil:
 		amount.Set = slices.Compact(slices.Sorted(slices.Values(r.Set.Item)))
 	case r.Type == v1.ValueTypeRanges && r.Ranges != nil:
@@ -194,17 +147,9 @@ func offerOf(o *api.Offer, n *api.Node, caps capabilities) *v1.Offer {
 	if caps.multiRole {
 		m.AllocationInfo = &v1.ResourceAllocationInfo{Role: &role}
 	}
-	if ip, port, ok := addressOf(n); ok {
-		m.Hostname = cmp.Or(n.Name, ip)
-		m.URL = &v1.URL{Scheme: "http", Address: &v1.Address{Hostname: &m.Hostname, IP: &ip, Port: int32(port)}, Path: new("/slave(1)")}
+	if m.URL = rows.AgentURL(n); m.URL != nil {
+		m.Hostname = *m.URL.Address.Hostname
 	}
-	names := make([]string, 0, len(n.Attrs))
-	for name := range n.Attrs {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		m.Attributes = append(m.Attributes, &v1.Attribute{Name: name, Type: v1.ValueTypeText, Text: &v1.ValueText{Value: n.Attrs[name]}})
-	}
+	m.Attributes = rows.Attributes(n)
 	return m
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/exchange"
 	"github.com/mesita/mesita/api/mesos/call"
+	"github.com/mesita/mesita/api/mesos/reply"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
 	"github.com/mesita/mesita/api/mesos/wire"
 	"github.com/mesita/mesita/fsm"
@@ -19,7 +20,7 @@ import (
 func (s *Server) scheduler(c *exchange.Call) (any, error) {
 	h := s.hub.Load()
 	if h == nil {
-		return nil, &problem{Status: http.StatusServiceUnavailable, Body: notRecovered}
+		return nil, reply.Unavailable(reply.NotRecovered)
 	}
 	r := readOnce(c)
 	if r.err != nil {
@@ -117,7 +118,7 @@ func (h *hub) act(c *exchange.Call, s *session, r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return done(c, http.StatusAccepted)
+	return reply.Done(c, http.StatusAccepted)
 }
 
 // mayEnd refuses who may not deploy wherever a framework is or has something that runs.
@@ -200,7 +201,7 @@ func (h *hub) update(ctx context.Context, c *exchange.Call, s *session, u *v1.Sc
 	s.know(capabilitiesOf(u.FrameworkInfo))
 	h.mu.Unlock()
 	h.desk.Connect(f.ID, s.id, off, accepts)
-	return done(c, http.StatusOK)
+	return reply.Done(c, http.StatusOK)
 }
 
 // sameCheckpoint reports whether a framework says of its checkpoints what it did before.

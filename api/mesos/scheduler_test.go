@@ -9,6 +9,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/mesos/rows"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
 	"github.com/mesita/mesita/api/mesos/wire"
 	"github.com/mesita/mesita/fsm"
@@ -223,13 +224,14 @@ func TestRejectFrameworkWithInvalidRole(t *testing.T) {
 	w := newWorld(t, auth.Anybody)
 	multi := []*v1.FrameworkInfoCapability{{Type: new(v1.FrameworkInfoCapabilityTypeMultiRole)}}
 	for says, info := range map[string]*v1.FrameworkInfo{
-		"Role '/a' cannot start with a slash":        {Role: new("/a")},
-		"there is no partition of that name":         {Role: new("nowhere")},
-		"'FrameworkInfo.role' must not be set":       {Role: new("*"), Capabilities: multi},
-		"'FrameworkInfo.roles' must not be set":      {Roles: []string{"*"}},
-		"contains duplicate items: *":                {Roles: []string{"*", "*"}, Capabilities: multi},
-		"failover_timeout (-1) is invalid":           {FailoverTimeout: new(-1.0)},
-		"Framework ID is invalid: 'a/b' contains in": {ID: &v1.FrameworkID{Value: "a/b"}},
+		"Role '/a' cannot start with a slash":          {Role: new("/a")},
+		"there is no partition of that name":           {Role: new("nowhere")},
+		"'FrameworkInfo.role' must not be set":         {Role: new("*"), Capabilities: multi},
+		"'FrameworkInfo.roles' must not be set":        {Roles: []string{"*"}},
+		"contains duplicate items: *":                  {Roles: []string{"*", "*"}, Capabilities: multi},
+		"failover_timeout (-1) is invalid":             {FailoverTimeout: new(-1.0)},
+		"Framework ID is invalid: 'a/b' contains in":   {ID: &v1.FrameworkID{Value: "a/b"}},
+		"Framework ID is invalid: 'mesita' is that of": {ID: &v1.FrameworkID{Value: "mesita"}},
 	} {
 		t.Run(says, func(t *testing.T) {
 			info.User, info.Name = "u", "n"
@@ -323,7 +325,7 @@ func TestChecksOfATask(t *testing.T) {
 		t.Helper()
 		st.Task, st.Attempt, st.NodeID, st.Time = task.ID, 1, "oak", testTime
 		w.do(&fsm.TaskReport{Meta: fsm.Meta{At: testTime}, Statuses: []api.TaskStatus{st}})
-		return s.wantStatus("web", states[st.State])
+		return s.wantStatus("web", rows.State(st.State))
 	}
 	acknowledge := func(st *v1.TaskStatus) {
 		s.call(v1.SchedulerCallTypeAcknowledge, &v1.SchedulerCall{Acknowledge: &v1.SchedulerCallAcknowledge{AgentID: st.AgentID, TaskID: st.TaskID, UUID: st.UUID}})

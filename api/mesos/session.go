@@ -4,8 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/mesos/outbox"
+	"github.com/mesita/mesita/api/mesos/rows"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
 	"github.com/mesita/mesita/api/mesos/wire"
 )
@@ -69,20 +69,10 @@ func (s *session) close(why string) {
 }
 
 // role is what a framework calls a partition.
-func role(partition string) string {
-	if partition == api.DefaultPartition {
-		return "*"
-	}
-	return partition
-}
+func role(partition string) string { return rows.Role(partition) }
 
 // partition is what a role is here.
-func partition(role string) string {
-	if role == "*" {
-		return api.DefaultPartition
-	}
-	return role
-}
+func partition(role string) string { return rows.Partition(role) }
 
 func event(t v1.SchedulerEventType) *v1.SchedulerEvent { return &v1.SchedulerEvent{Type: &t} }
 

@@ -2,24 +2,18 @@ package mesos
 
 import (
 	"context"
-	"net"
-	"strings"
 	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/exchange"
 	"github.com/mesita/mesita/api/mesos/call"
+	"github.com/mesita/mesita/api/mesos/rows"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
 	"github.com/mesita/mesita/api/mesos/wire"
 	"github.com/mesita/mesita/fsm"
 )
 
-const (
-	heartbeat = 15 * time.Second
-
-	// mesosVersion is the version of Mesos whose API this is.
-	mesosVersion = "1.11.0"
-)
+const heartbeat = 15 * time.Second
 
 // subscribe serves one subscription until it ends.
 func (s *Server) subscribe(c *exchange.Call, h *hub, r *request) (any, error) {
@@ -160,26 +154,7 @@ func (h *hub) subscribed(s *session) *v1.SchedulerEvent {
 }
 
 func (h *hub) masterInfo() *v1.MasterInfo {
-	m := &v1.MasterInfo{ID: h.master, Port: 5050, Hostname: &h.NodeName, Version: new(mesosVersion)}
-	for _, c := range []v1.MasterInfoCapabilityType{v1.MasterInfoCapabilityTypeAgentUpdate, v1.MasterInfoCapabilityTypeAgentDraining} {
-		m.Capabilities = append(m.Capabilities, &v1.MasterInfoCapability{Type: &c})
-	}
-	n := h.Store.View().Node(h.Cluster.NodeID())
-	if n == nil {
-		return m
-	}
-	ip, port, ok := addressOf(n)
-	if !ok {
-		return m
-	}
-	m.Port = uint32(port)
-	if four := net.ParseIP(ip).To4(); four != nil {
-		m.IP = uint32(four[0]) | uint32(four[1])<<8 | uint32(four[2])<<16 | uint32(four[3])<<24
-	}
-	at := net.JoinHostPort(strings.Trim(ip, "[]"), strings.TrimPrefix(n.Addr[strings.LastIndexByte(n.Addr, ':'):], ":"))
-	m.PID = new("master@" + at)
-	m.Address = &v1.Address{Hostname: m.Hostname, IP: &ip, Port: int32(port)}
-	return m
+	return rows.Master(h.master, h.NodeName, h.Store.View().Node(h.Cluster.NodeID()))
 }
 
 // teardown ends a framework for good.

@@ -10,6 +10,7 @@ import (
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/admit"
 	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/mesos/rows"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
 	"github.com/mesita/mesita/api/mesos/wire"
 	"github.com/mesita/mesita/fsm"
@@ -119,7 +120,7 @@ func (l *launcher) launch(t *v1.TaskInfo, info []byte, request api.Request) (*fs
 	s := &api.JobSpec{Kind: api.KindBatch, Partition: l.offer.Partition, AtMostOnce: true, TaskSpec: api.TaskSpec{
 		Command: argsOf(t.Command), Env: l.env(t), User: userOf(t.Command, l.info), Placing: api.Placing{Request: request}, Fetch: fetchesOf(t.Command), StopGrace: api.Duration(graceOf(t.KillPolicy, defaultGrace))}}
 	if c, ok := t.Limits["cpus"]; ok && !math.IsInf(c.Value, 1) {
-		s.CPULimit = api.CPULimit(milli(c.Value))
+		s.CPULimit = api.CPULimit(rows.Milli(c.Value))
 	}
 	if t.MaxCompletionTime != nil && t.MaxCompletionTime.Nanoseconds > 0 {
 		s.Time = max(api.Duration(t.MaxCompletionTime.Nanoseconds), api.Duration(time.Millisecond))
@@ -236,7 +237,7 @@ func validLimits(limits map[string]*v1.ValueScalar, q *api.Request) error {
 		case math.IsNaN(v) || v*1000 < float64(least):
 			return wrong("The %s limit must be greater than or equal to the %s request", name, name)
 		case name == "mem" && !math.IsInf(v, 1) && v < 1e12:
-			q.MemLimit = bytesOf(milli(v))
+			q.MemLimit = bytesOf(rows.Milli(v))
 		}
 	}
 	return nil
