@@ -225,9 +225,9 @@ func (h *hub) noteFramework(v *fsm.View, id string) {
 	s, f := h.sessions[id], v.Framework(id)
 	switch {
 	case s == nil || f == nil || f.Session != s.id:
-	case !f.Ended.IsZero():
+	case !f.Ended.IsZero() && !s.ends:
 		h.drop(s, "Framework has been removed")
-	case !f.Connected:
+	case !f.Connected, !f.Ended.IsZero():
 		h.drop(s, "")
 	}
 }

@@ -21,6 +21,7 @@ type session struct {
 	relayed   bool   // another node passes it on
 
 	// Of the hub, by its lock.
+	ends    bool               // its framework has itself removed
 	begun   bool               // it was told of itself, before which it is told nothing
 	heads   map[topic]string   // the oldest news of each task that it was told, by their ids
 	flying  map[string]*flight // those of them that were sent and not acknowledged

@@ -159,6 +159,9 @@ func (h *hub) masterInfo() *v1.MasterInfo {
 
 // teardown ends a framework for good.
 func (h *hub) teardown(ctx context.Context, actor string, s *session) error {
+	h.mu.Lock()
+	s.ends = true // who asks for it is not told why its session ends, whoever sees it first
+	h.mu.Unlock()
 	_, err := h.Store.Do(ctx, &fsm.FrameworkRemove{Meta: fsm.Meta{At: h.Now(), Actor: actor}, ID: s.framework, Reason: "it asked for its teardown"})
 	h.mu.Lock()
 	h.drop(s, "")
