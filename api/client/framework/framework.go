@@ -76,7 +76,7 @@ func (u Update) Ended() bool {
 
 const (
 	maxEvent = 64 << 20 // bytes of one event
-	retry    = 100 * time.Millisecond
+	retry    = 50 * time.Millisecond
 	maxRetry = 2 * time.Second
 	silence  = 60 * time.Second // four heartbeats
 )
