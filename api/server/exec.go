@@ -48,6 +48,9 @@ func execTask(c *call) (any, error) {
 	if !c.sight(v).ranHere(t) {
 		return nil, api.Errorf(api.CodeNotAllowed, "task %s runs since before its job came to a partition that you may enter tasks of: its next attempt is open to you", t.ID)
 	}
+	if err := ownProcess(v, t, "exec"); err != nil {
+		return nil, err
+	}
 	if t.Pending() {
 		return nil, api.Errorf(api.CodeConflict, "task %s does not run, it waits to be started: see `mesita why %s`", t.ID, t.ID)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/exchange"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -129,6 +130,39 @@ func TestValuesOfFrameworksTasksAreMasked(t *testing.T) {
 			if strings.Contains(said, "secret") != sees || strings.Contains(said, `"KEY":"***"`) == sees && !sees || strings.Contains(said, "cHJpdmF0ZQ") || !strings.Contains(said, "named t1") {
 				t.Errorf("%s: %s: %s", who, path, said)
 			}
+		}
+	}
+}
+
+// Who wants the log of a task that an executor runs, or to enter it, is told whose it is.
+func TestHostedTasksNameTheirExecutor(t *testing.T) {
+	n, admin := twoPartitions(t)
+	addFramework(t, n.store, "f", "prod")
+	spec := &api.JobSpec{Kind: api.KindBatch}
+	spec.Normalize()
+	got := do(t, n.store, &fsm.FrameworkAccept{Meta: fsm.Meta{At: testTime}, Framework: "f", Session: "s-f", Offers: []string{offerID("f", "prod")}, Tasks: []fsm.FrameworkLaunch{{
+		Resources: api.Resources{CPUs: 100, Mem: 1 << 20}, Task: &api.FrameworkTask{ID: "t", Name: "t", Executor: "e", Spec: spec, Info: []byte("info")},
+		Executor: &fsm.FrameworkExecutor{Resources: api.Resources{CPUs: 100, Mem: 1 << 20}, Task: &api.FrameworkTask{Name: "e", Executor: "e", IsExecutor: true, Info: []byte("info"), Digest: []byte("d"),
+			Spec: &api.JobSpec{TaskSpec: api.TaskSpec{Command: []string{"/bin/sh"}}}}}}}}).(*fsm.Accepted)
+	if got.Invalid != "" || got.Tasks[0] == "" {
+		t.Fatalf("%+v", got)
+	}
+	id, e := got.Tasks[0], n.store.View().Executor("f", "oak", "e")
+	ask := func() map[string]string {
+		return map[string]string{
+			"logs": n.send(request{method: "GET", path: "/v1/tasks/" + id + "/logs", token: admin}).want(t, 409).Message,
+			"exec": n.send(request{method: "POST", path: "/v1/tasks/" + id + "/exec?cmd=id", header: http.Header{"Upgrade": {exchange.ExecProtocol}, "Connection": {"Upgrade"}}, token: admin}).want(t, 409).Message,
+		}
+	}
+	for word, said := range ask() {
+		if !strings.Contains(said, "`mesita "+word+" "+e.ID+"`") {
+			t.Errorf("%s: %s", word, said)
+		}
+	}
+	do(t, n.store, &fsm.TaskReport{Meta: fsm.Meta{At: testTime}, Statuses: []api.TaskStatus{{Task: e.ID, Attempt: e.Attempt, NodeID: "oak", State: api.TaskFailed, Reason: api.ReasonExited, Time: testTime}}})
+	for word, said := range ask() {
+		if !strings.Contains(said, `its executor "e" has ended`) {
+			t.Errorf("%s: %s", word, said)
 		}
 	}
 }

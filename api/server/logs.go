@@ -34,6 +34,9 @@ func taskLogs(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := ownProcess(c.Store.View(), t, "logs"); err != nil {
+		return nil, err
+	}
 	nodeID, number, err := place(t, attempt)
 	if err != nil {
 		return nil, err

@@ -279,6 +279,17 @@ func noTask(id string) error {
 
 func getTask(c *call) (any, error) { return c.task() }
 
+// ownProcess refuses a task that has none to enter or to hear of: its executor has.
+func ownProcess(v *fsm.View, t *api.Task, word string) error {
+	if !t.Hosted() {
+		return nil
+	}
+	if e := v.Executor(t.Framework.Framework, t.NodeID, t.Framework.Executor); e != nil {
+		return api.Errorf(api.CodeConflict, "task %s has no process of its own, it runs in executor %s: `mesita %s %s`", t.ID, e.ID, word, e.ID)
+	}
+	return api.Errorf(api.CodeConflict, "task %s has no process of its own, and its executor %q has ended: see `mesita ps --all`", t.ID, t.Framework.Executor)
+}
+
 type taskStop struct {
 	Move bool `json:"move"`
 }

@@ -243,6 +243,68 @@ func TestMessagesAreLostFirst(t *testing.T) {
 	}
 }
 
+// An executor is handed as much as it reads, and all of it in the end; what it was not
+// handed yet can be taken back.
+func TestTasksWaitForTheirReader(t *testing.T) {
+	const tasks = 3 * maxHanded
+	w := newWorld(t, nil)
+	w.executor("e", false)
+	h := w.deaf("e")
+	large := make([]byte, 512<<10)
+	for i := range tasks {
+		info, err := wire.Marshal(wire.Protobuf, &v1.TaskInfo{Name: "n", TaskID: &v1.TaskID{Value: fmt.Sprint(i)}, AgentID: &v1.AgentID{Value: "n1"}, Data: large})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.hosted(fmt.Sprint(i), "e", func(r *api.Task) { r.Framework.Info = info })
+	}
+	count, bytes := h.out.Waiting()
+	if count == 0 || count > maxHanded || bytes > maxHandedBytes+len(large)+1024 {
+		t.Fatalf("%d events of %d bytes wait", count, bytes)
+	}
+	back := w.hosted("last", "e", nil)
+	w.stop(back, api.ReasonStopped)
+	if w.await(func() bool { return w.said(back.ID) != "" }); w.said(back.ID) != "killed never_delivered" {
+		t.Errorf("a task that nobody was handed is %q", w.said(back.ID))
+	}
+	h.out.Take()
+	c := w.subscribe(wire.Protobuf, "e", nil)
+	for range tasks - count {
+		c.want(v1.ExecutorEventTypeLaunch)
+	}
+	w.await(func() bool {
+		w.Desk.mu.Lock()
+		defer w.Desk.mu.Unlock()
+		return !h.behind
+	})
+}
+
+// A note that a full disk cut short costs no other its meaning.
+func TestNotesThatWereCut(t *testing.T) {
+	w := newWorld(t, nil)
+	w.executor("e", false)
+	h := w.deaf("e")
+	w.Desk.mu.Lock()
+	defer w.Desk.mu.Unlock()
+	if err := w.notes.add(h, "j.one"); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(w.notes.path(h), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString("\nj.tw"); err != nil || f.Close() != nil {
+		t.Fatal(err)
+	}
+	if err := w.notes.add(h, "j.three"); err != nil {
+		t.Fatal(err)
+	}
+	h.noted, h.lines = nil, 0
+	if h.read(&w.notes); !h.noted["j.one"] || !h.noted["j.three"] || h.noted["j.two"] {
+		t.Errorf("noted are %v", h.noted)
+	}
+}
+
 // What an executor says at length is told in short, and passed on whole.
 func TestLongMessage(t *testing.T) {
 	w := newWorld(t, nil)
@@ -276,7 +338,7 @@ func TestNotesAreShortened(t *testing.T) {
 		w.deaf("e")
 	}
 	b, err := os.ReadFile(w.notes.path(h))
-	if n := strings.Count(string(b), "\n"); err != nil || n > slackLines+10 || !strings.Contains(string(b), kept.ID+"\n") {
+	if n := len(strings.Fields(string(b))); err != nil || n > slackLines+10 || !strings.Contains(string(b), kept.ID+"\n") {
 		t.Errorf("%d lines: %v", n, err)
 	}
 }

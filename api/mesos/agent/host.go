@@ -25,6 +25,7 @@ type host struct {
 	subscribed bool      // it has been, since this daemon began
 	handed     bool      // it was handed a task
 	idle       time.Time // since when it has had none
+	behind     bool      // tasks wait until it has read of others
 	ended      bool      // its end was asked for here
 	ending     bool      // it was told to end
 	out        *stream   // nil while it is not subscribed
@@ -187,6 +188,7 @@ func stops(t *api.Task) bool { return t.Desired == api.DesiredStop || t.Desired 
 // serve tells an executor what there is to tell it; the caller holds the lock.
 func (d *Desk) serve(h *host, fresh bool, now time.Time) {
 	h.read(&d.notes)
+	h.behind = false
 	for _, t := range h.tasks {
 		switch known := t.handed || t.spoke || h.noted[t.row.ID]; {
 		case t.over || t.gone:
@@ -201,6 +203,8 @@ func (d *Desk) serve(h *host, fresh bool, now time.Time) {
 				h.out.kill(t.row.Framework.ID, t.grace)
 			}
 		case stops(t.row), known, h.out == nil, !fresh, h.ended, h.ending, stops(h.row):
+		case h.out.full():
+			h.behind = true
 		default:
 			d.hand(h, t)
 		}

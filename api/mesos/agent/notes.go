@@ -25,7 +25,7 @@ func (n *notes) add(h *host, task string) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(task + "\n")
+	_, err = f.WriteString("\n" + task + "\n") // what stands before it may have been cut short by a full disk
 	h.lines++
 	return errors.Join(err, f.Close())
 }
@@ -66,8 +66,8 @@ func (h *host) read(n *notes) {
 	if err != nil {
 		return // it was handed nothing
 	}
-	for id := range strings.Lines(string(b)) {
-		h.noted[strings.TrimSpace(id)] = true
+	for id := range strings.FieldsSeq(string(b)) {
+		h.noted[id] = true
 		h.lines++
 	}
 	h.handed = len(h.noted) > 0

@@ -21,6 +21,13 @@ const (
 // held is what waits for an executor that does not read.
 var held = outbox.Bounds{Bytes: 32 << 20, Count: 10_000, All: 256 << 20}
 
+// An executor is handed tasks for as long as less than this waits for it: what it is told
+// besides has room then, and tasks that it was not handed can be taken back.
+const (
+	maxHanded      = 100
+	maxHandedBytes = 16 << 20
+)
+
 // stream is a subscription of an executor.
 type stream struct {
 	*outbox.Outbox
@@ -31,6 +38,11 @@ type stream struct {
 
 func newStream(d *Desk, h *host, format wire.Format, total *atomic.Int64) *stream {
 	return &stream{Outbox: outbox.New(format, held, total), desk: d, host: h, format: format}
+}
+
+func (s *stream) full() bool {
+	count, bytes := s.Waiting()
+	return count >= maxHanded || bytes >= maxHandedBytes
 }
 
 func event(t v1.ExecutorEventType) *v1.ExecutorEvent { return &v1.ExecutorEvent{Type: &t} }
@@ -92,6 +104,7 @@ func (s *stream) serve(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if len(events) > 0 {
+			s.more()
 			continue
 		}
 		select {
@@ -101,6 +114,17 @@ func (s *stream) serve(w http.ResponseWriter, r *http.Request) {
 		case <-beat.C:
 			s.Push(event(v1.ExecutorEventTypeHeartbeat), nil)
 		}
+	}
+}
+
+// more hands out the tasks for which there was no room.
+func (s *stream) more() {
+	d := s.desk
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if h := s.host; h.out == s && h.behind {
+		d.serve(h, d.fresh, d.cfg.Now())
+		poke(d.wake)
 	}
 }
 
