@@ -19,6 +19,7 @@ import (
 	"github.com/mesita/mesita/api/budget"
 	"github.com/mesita/mesita/api/mesos"
 	"github.com/mesita/mesita/api/mesos/agent"
+	"github.com/mesita/mesita/api/mesos/operator"
 	"github.com/mesita/mesita/api/server"
 	"github.com/mesita/mesita/api/server/meter"
 	"github.com/mesita/mesita/cluster/ages"
@@ -70,6 +71,7 @@ type Agent struct {
 	vouch     *keeper.Vouch // what this node's keeper needs to answer
 	server    *server.Server
 	mesos     *mesos.Server
+	operator  *operator.Server
 	hosts     datadir.Executors // where executors of frameworks find this node
 	executors *agent.Desk       // hands them their tasks
 	history   *history.History

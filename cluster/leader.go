@@ -66,6 +66,7 @@ func (a *Agent) leadTerm(ctx context.Context) error {
 	maker := offer.New(offer.Config{Store: a.store, Desk: desk, Begin: beginOffers, Left: leftBy(sched), Now: a.cfg.Now, Log: a.log})
 	group.Go(func() error { return maker.Run(ctx) })
 	group.Go(func() error { return a.mesos.Lead(ctx, desk) })
+	group.Go(func() error { return a.operator.Lead(ctx) })
 	group.Go(func() error {
 		return controller.New(controller.Config{Store: a.store, Now: a.cfg.Now, Log: a.log, Forgets: trust.Holds}).Run(ctx)
 	})

@@ -91,6 +91,9 @@ func (s *Server) serve(c *exchange.Call) (any, error) {
 	if !c.Store.View().Does(fsm.Frameworks) {
 		return nil, reply.Unavailable("The cluster's level does not have the APIs of Mesos yet: `mesita cluster show` says what it waits for")
 	}
+	if r.kind == v1.MasterCallTypeSubscribe {
+		return s.subscribe(c, r)
+	}
 	switch do := calls[r.kind]; {
 	case do.read != nil:
 		return s.answer(c, r, do.read)

@@ -8,27 +8,39 @@ package operator
 
 import (
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/exchange"
 	"github.com/mesita/mesita/api/mesos/reply"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
+	"github.com/mesita/mesita/fsm"
 )
 
 // Config is what a Server needs; all of it.
 type Config struct {
 	// Master is this node as the leader, and since when it is; not if it is none.
 	Master  func() (m *v1.MasterInfo, since time.Time, ok bool)
-	Started time.Time // of the daemon
-	Version string    // of mesita
+	Store   *fsm.Store
+	Version string // of mesita
 }
 
+// maxSnapshots is how many subscribers are told at a time what there is, which takes long
+// on a large cluster.
+const maxSnapshots = 4
+
 // Server answers operators.
-type Server struct{ Config }
+type Server struct {
+	Config
+	feed      atomic.Pointer[feed] // nil while this node does not lead
+	snapshots chan struct{}
+}
 
 // New makes a Server.
-func New(cfg Config) *Server { return &Server{Config: cfg} }
+func New(cfg Config) *Server {
+	return &Server{Config: cfg, snapshots: make(chan struct{}, maxSnapshots)}
+}
 
 // Routes are where it is served.
 func (s *Server) Routes() (table []*exchange.Route) {

@@ -75,7 +75,7 @@ func newWorld(t testing.TB, cred auth.Credentials) *world {
 	w.launch("t1", "elm")
 	w.do(&fsm.OfferMake{Meta: meta, Offers: []*api.Offer{{ID: "o2", Framework: "f1", Partition: "web", NodeID: "elm", Resources: api.Resources{CPUs: 500, Mem: 64 << 20}}}})
 	w.job("sleep", "oak")
-	w.server = New(Config{Version: "9.9", Master: func() (*v1.MasterInfo, time.Time, bool) {
+	w.server = New(Config{Store: w.store, Version: "9.9", Master: func() (*v1.MasterInfo, time.Time, bool) {
 		return rows.Master("m1", "oak", w.store.View().Node("oak")), testTime, w.leads
 	}})
 	a := auth.New(auth.Config{Directory: func() auth.Directory { return w.store.View() }, Final: func() bool { return true }, Now: func() time.Time { return testTime }})

@@ -53,7 +53,11 @@ func (o *Outbox) Push(event any, written func()) {
 		o.Close(nil) // it is nothing that can be said: subscribed anew the reader hears what is
 		return
 	}
-	record := wire.AppendRecord(nil, b)
+	o.Queue(wire.AppendRecord(nil, b), written)
+}
+
+// Queue is Push of an event that is a record already, and may be queued elsewhere, too.
+func (o *Outbox) Queue(record []byte, written func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.ended {

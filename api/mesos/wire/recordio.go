@@ -64,9 +64,12 @@ func (r *RecordReader) length() (n int, err error) {
 // AppendRecord appends a record to b. Its readers, some of which expect one
 // record in one piece, are best served if it is written at once.
 func AppendRecord(b, record []byte) []byte {
-	b = strconv.AppendInt(b, int64(len(record)), 10)
-	b = append(b, '\n')
-	return append(b, record...)
+	return append(AppendLength(b, len(record)), record...)
+}
+
+// AppendLength appends what is before a record of n bytes.
+func AppendLength(b []byte, n int) []byte {
+	return append(strconv.AppendInt(b, int64(n), 10), '\n')
 }
 
 // A RecordWriter writes messages as records, each in one Write.
