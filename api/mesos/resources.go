@@ -55,13 +55,8 @@ func toRequest(resources []*v1.Resource, role string) (q api.Request, err error)
 	if sum[3]%1000 != 0 {
 		return q, wrong("Task uses invalid resources: gpus of %v, and only whole ones are given", float64(sum[3])/1000)
 	}
-	q.CPUs, q.Mem, q.Disk, q.GPUs = api.MilliCPU(sum[0]), bytesOf(sum[1]), bytesOf(sum[2]), sum[3]/1000
+	q.CPUs, q.Mem, q.Disk, q.GPUs = api.MilliCPU(sum[0]), rows.Bytes(sum[1]), rows.Bytes(sum[2]), sum[3]/1000
 	return q, nil
-}
-
-// bytesOf is a thousandth of so many mebibytes.
-func bytesOf(thousandths int64) api.Bytes {
-	return api.Bytes(thousandths/1000*mebibyte + thousandths%1000*mebibyte/1000)
 }
 
 // plain refuses resources that are more than an amount.

@@ -237,7 +237,7 @@ func validLimits(limits map[string]*v1.ValueScalar, q *api.Request) error {
 		case math.IsNaN(v) || v*1000 < float64(least):
 			return wrong("The %s limit must be greater than or equal to the %s request", name, name)
 		case name == "mem" && !math.IsInf(v, 1) && v < 1e12:
-			q.MemLimit = bytesOf(rows.Milli(v))
+			q.MemLimit = rows.Bytes(rows.Milli(v))
 		}
 	}
 	return nil

@@ -30,13 +30,33 @@ type does struct {
 
 // calls are those that have an answer here; SUBSCRIBE is apart, as it lasts.
 var calls = map[v1.MasterCallType]does{
-	v1.MasterCallTypeGetHealth:     {read: (*Server).health},
-	v1.MasterCallTypeGetVersion:    {read: (*Server).version},
-	v1.MasterCallTypeGetState:      {read: (*Server).state},
-	v1.MasterCallTypeGetAgents:     {read: (*Server).agents},
-	v1.MasterCallTypeGetFrameworks: {read: (*Server).frameworks},
-	v1.MasterCallTypeGetTasks:      {read: (*Server).tasks},
-	v1.MasterCallTypeGetExecutors:  {read: (*Server).executors},
+	v1.MasterCallTypeGetHealth:              {read: (*Server).health},
+	v1.MasterCallTypeGetFlags:               {read: (*Server).flags},
+	v1.MasterCallTypeGetVersion:             {read: (*Server).version},
+	v1.MasterCallTypeGetLoggingLevel:        {read: (*Server).loggingLevel},
+	v1.MasterCallTypeGetState:               {read: (*Server).state},
+	v1.MasterCallTypeGetAgents:              {read: (*Server).agents},
+	v1.MasterCallTypeGetFrameworks:          {read: (*Server).frameworks},
+	v1.MasterCallTypeGetExecutors:           {read: (*Server).executors},
+	v1.MasterCallTypeGetOperations:          {read: (*Server).operations},
+	v1.MasterCallTypeGetTasks:               {read: (*Server).tasks},
+	v1.MasterCallTypeGetRoles:               {read: (*Server).roles},
+	v1.MasterCallTypeGetWeights:             {read: (*Server).weights},
+	v1.MasterCallTypeGetMaster:              {read: (*Server).master},
+	v1.MasterCallTypeGetQuota:               {read: (*Server).quota},
+	v1.MasterCallTypeGetMaintenanceStatus:   {read: (*Server).maintenanceStatus},
+	v1.MasterCallTypeGetMaintenanceSchedule: {read: (*Server).maintenanceSchedule},
+	v1.MasterCallTypeUpdateWeights:          {has: func(m *v1.MasterCall) bool { return m.UpdateWeights != nil }, change: (*Server).updateWeights},
+	v1.MasterCallTypeUpdateQuota:            {has: func(m *v1.MasterCall) bool { return m.UpdateQuota != nil }, change: (*Server).updateQuota},
+	v1.MasterCallTypeSetQuota:               {has: func(m *v1.MasterCall) bool { return m.SetQuota != nil }, change: (*Server).setQuota},
+	v1.MasterCallTypeRemoveQuota:            {has: func(m *v1.MasterCall) bool { return m.RemoveQuota != nil }, change: (*Server).removeQuota},
+	v1.MasterCallTypeTeardown:               {has: func(m *v1.MasterCall) bool { return m.Teardown != nil }, change: (*Server).teardown},
+	v1.MasterCallTypeDrainAgent:             {has: func(m *v1.MasterCall) bool { return m.DrainAgent != nil }, change: (*Server).drain},
+	v1.MasterCallTypeDeactivateAgent:        {has: func(m *v1.MasterCall) bool { return m.DeactivateAgent != nil }, change: (*Server).deactivate},
+	v1.MasterCallTypeReactivateAgent:        {has: func(m *v1.MasterCall) bool { return m.ReactivateAgent != nil }, change: (*Server).reactivate},
+	v1.MasterCallTypeMarkAgentGone:          {has: func(m *v1.MasterCall) bool { return m.MarkAgentGone != nil }, change: (*Server).gone},
+	v1.MasterCallTypeStartMaintenance:       {has: func(m *v1.MasterCall) bool { return m.StartMaintenance != nil }, change: (*Server).startMaintenance},
+	v1.MasterCallTypeStopMaintenance:        {has: func(m *v1.MasterCall) bool { return m.StopMaintenance != nil }, change: (*Server).stopMaintenance},
 }
 
 // subscribes reports whether a call may last.
@@ -103,5 +123,17 @@ func (s *Server) serve(c *exchange.Call) (any, error) {
 		}
 		return reply.Done(c, max(do.answers, http.StatusOK))
 	}
-	return nil, &call.Problem{Status: http.StatusNotImplemented, Body: "mesita does not have the call " + r.kind.String()}
+	why := "mesita does not have the call " + r.kind.String()
+	if instead := missing[r.kind]; instead != "" {
+		why += ": " + instead
+	}
+	return nil, &call.Problem{Status: http.StatusNotImplemented, Body: why}
+}
+
+// missing says of calls that have no counterpart what there is instead.
+var missing = map[v1.MasterCallType]string{
+	v1.MasterCallTypeSetLoggingLevel:           "the log of a node has one level",
+	v1.MasterCallTypeUpdateMaintenanceSchedule: "it keeps no schedule, and drains nodes once START_MAINTENANCE or DRAIN_AGENT says so",
+	v1.MasterCallTypeListFiles:                 "files of tasks are asked of the agent where they are",
+	v1.MasterCallTypeReadFile:                  "files of tasks are asked of the agent where they are",
 }

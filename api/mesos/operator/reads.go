@@ -3,8 +3,10 @@ package operator
 import (
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/mesita/mesita/api/mesos/reply"
 	"github.com/mesita/mesita/api/mesos/rows"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
 	"github.com/mesita/mesita/api/mesos/wire"
@@ -27,6 +29,47 @@ func (s *Server) health(a *answer) error { return a.put(&v1.MasterResponseGetHea
 
 func (s *Server) version(a *answer) error {
 	return a.put(&v1.MasterResponseGetVersion{VersionInfo: &v1.VersionInfo{Version: rows.Version, BuildUser: new("mesita " + s.Version)}})
+}
+
+// flags are those of a master of Mesos that have a meaning here.
+func (s *Server) flags(a *answer) error {
+	out := &v1.MasterResponseGetFlags{}
+	add := func(name, value string) { out.Flags = append(out.Flags, &v1.Flag{Name: name, Value: &value}) }
+	if c := a.rows.View.Cluster(); c != nil {
+		add("cluster", c.Name)
+	}
+	if m, _, ok := s.Master(); ok && m.Address != nil {
+		add("hostname", v1.Get(m.Hostname))
+		add("ip", v1.Get(m.Address.IP))
+		add("port", strconv.Itoa(int(m.Port)))
+	}
+	return a.put(out)
+}
+
+// loggingLevel is the usual one: a node's log has no others.
+func (s *Server) loggingLevel(a *answer) error { return a.put(&v1.MasterResponseGetLoggingLevel{}) }
+
+// operations are what only agents with resource providers have to tell of.
+func (s *Server) operations(a *answer) error { return a.put(&v1.MasterResponseGetOperations{}) }
+
+func (s *Server) roles(a *answer) error {
+	return a.put(&v1.MasterResponseGetRoles{Roles: a.rows.Roles()})
+}
+
+func (s *Server) weights(a *answer) error {
+	return a.put(&v1.MasterResponseGetWeights{WeightInfos: a.rows.Weights()})
+}
+
+func (s *Server) quota(a *answer) error {
+	return a.put(&v1.MasterResponseGetQuota{Status: a.rows.Quota()})
+}
+
+func (s *Server) master(a *answer) error {
+	m, since, ok := s.Master()
+	if !ok {
+		return reply.Unavailable(reply.NoLeader)
+	}
+	return a.put(&v1.MasterResponseGetMaster{MasterInfo: m, ElectedTime: rows.Seconds(since)})
 }
 
 func (s *Server) state(a *answer) error { return putState(a.Writer, a.rows, a.kind) }

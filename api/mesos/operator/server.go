@@ -23,6 +23,7 @@ type Config struct {
 	// Master is this node as the leader, and since when it is; not if it is none.
 	Master  func() (m *v1.MasterInfo, since time.Time, ok bool)
 	Store   *fsm.Store
+	Nodes   Nodes
 	Version string // of mesita
 }
 

@@ -25,6 +25,11 @@ func megabytes(b api.Bytes) int64 {
 	return n/mebibyte*1000 + n%mebibyte*1000/mebibyte
 }
 
+// Bytes is a thousandth of so many megabytes.
+func Bytes(thousandths int64) api.Bytes {
+	return api.Bytes(thousandths/1000*mebibyte + thousandths%1000*mebibyte/1000)
+}
+
 // Form is in which of the ways of Mesos resources are said.
 type Form struct {
 	Role string // to which they are allocated; "" = that is not said
