@@ -42,9 +42,10 @@ func mesosLab(t *testing.T) *lab.Lab {
 func TestMesosShellRunsCommands(t *testing.T) {
 	l := mesosLab(t)
 	bin := t.TempDir()
-	if out, err := exec.Command(filepath.Join(lab.Root(t), "integration/mesosgo/build"), bin, "msh").CombinedOutput(); err != nil {
-		t.Fatalf("build msh: %v: %s", err, out)
+	if out, err := exec.Command(filepath.Join(lab.Root(t), "integration/mesosgo/build"), bin, "msh", "mwatch").CombinedOutput(); err != nil {
+		t.Fatalf("build msh and mwatch: %v: %s", err, out)
 	}
+	seen := watchMesos(t, l.Nodes[len(l.Nodes)-1], bin)
 	for _, n := range l.Nodes { // one leads, two relay
 		for command, want := range map[string]int{"true": 0, "false": 3} { // 3: the task failed
 			for _, pod := range []string{"-pod=false", "-pod"} { // as a group of one task
@@ -57,6 +58,44 @@ func TestMesosShellRunsCommands(t *testing.T) {
 			}
 		}
 	}
+	if told := seen(); !strings.HasPrefix(told, "FRAMEWORK_ADDED TASK_ADDED TASK_UPDATED") {
+		t.Errorf("mwatch was told %s", told)
+	}
+}
+
+// watchMesos has Mesos' own watcher print what it is told by a node, and returns what that
+// is of the first framework of which it is told all.
+func watchMesos(t *testing.T, n *lab.Node, bin string) (seen func() string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
+	t.Cleanup(cancel)
+	c := exec.CommandContext(ctx, "nsenter", "--net=/run/netns/"+n.NS, filepath.Join(bin, "mwatch"), "-master", n.IP, "-port", mesosPort)
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		_ = c.Wait() // it was killed
+	})
+	kinds := make(chan string, 1)
+	go func() {
+		var told []string
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			kind, _, _ := strings.Cut(lines.Text(), " ")
+			if kind == "FRAMEWORK_ADDED" {
+				told = nil // what was before began before it subscribed
+			}
+			if told = append(told, kind); told[0] == "FRAMEWORK_ADDED" && strings.Contains(lines.Text(), "TASK_FINISHED") {
+				break
+			}
+		}
+		kinds <- strings.Join(told, " ")
+	}()
+	return func() string { return <-kinds }
 }
 
 const exampleOfAFramework = "api/client/framework/example"
