@@ -40,6 +40,7 @@ type Identity struct {
 	Forwarded  bool     // another node relayed the request
 	Via        string   // the name of that node
 	Unverified bool     // shows a token that only the leader can check
+	Checked    bool     // shows a token that the leader has checked for this node
 }
 
 // OnlyOwn refuses who may see its own node alone.
@@ -117,7 +118,7 @@ func (i Identity) Forward(h http.Header) {
 // request to the leader, so that it checks them itself; an identity without a
 // token is told as Forward does.
 func (i Identity) PassOn(h, header http.Header) {
-	if i.Token == "" && !i.Unverified {
+	if i.Token == "" && !i.Unverified && !i.Checked {
 		i.Forward(h)
 		return
 	}

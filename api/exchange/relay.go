@@ -55,6 +55,9 @@ func (c *Call) relay(ctx context.Context, w way, path string) (answered bool, er
 	if w.passOn {
 		req.Header.Set(headerPassOn, "1")
 	}
+	if w.search {
+		req.Header.Set(headerSearch, "1")
+	}
 	stopGuard := c.guard(ctx, w.leader, cancel)
 	stopSearch := func() bool { return true }
 	if w.search {
@@ -109,6 +112,17 @@ func (c *Call) RelayTo(nodeID string) (answered bool, err error) {
 	}
 	return c.Relay(c.R.Context(), nodeID, c.R.URL.Path)
 }
+
+// AtLeader has the leader answer a request of a route that nodes answer themselves.
+func (c *Call) AtLeader() error { return c.runElsewhere(nil) }
+
+// headerSearch says that the node that relays a request knows what it asks for, and asks
+// one after the other: the one that it asks is to answer by itself. It counts between
+// nodes only, and does not travel on.
+const headerSearch = "X-Mesita-Search"
+
+// Searched reports whether another node looks for what one of them has, and asks this one.
+func (c *Call) Searched() bool { return c.ID.Forwarded && c.R.Header.Get(headerSearch) != "" }
 
 // maxSearch is how many nodes are asked for what one of them has.
 const maxSearch = 8
@@ -266,6 +280,7 @@ func (c *Call) verifyElsewhere() error {
 		return err
 	}
 	c.ID, c.elsewhere = who.identity(), true
+	c.ID.Checked = true
 	if err := c.Route.check(c.ID); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/exchange"
 	"github.com/mesita/mesita/fsm"
 )
@@ -31,6 +32,10 @@ func getBlob(c *call) (any, error) {
 			return nil, err
 		}
 	} else if c.R.Method == get {
+		// Whose jobs need it, and who else holds it, is not known here.
+		if !c.Cluster.HasReplica() && !c.ID.Forwarded && (auth.May(c.ID, auth.Fetch, auth.Object{}) != nil || !c.Local.HasBlob(d)) {
+			return exchange.Done{}, c.AtLeader()
+		}
 		if err := c.mayFetch(d); err != nil {
 			return nil, err
 		}
@@ -73,7 +78,7 @@ func getBlob(c *call) (any, error) {
 // if there is no such node.
 func (c *call) blobElsewhere(digest string, none error) (any, error) {
 	b := c.Store.View().Blob(digest)
-	if b == nil || c.ID.Forwarded {
+	if b == nil || c.Searched() {
 		return nil, none
 	}
 	var there, away []string

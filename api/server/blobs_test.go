@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/mesita/mesita/api"
@@ -92,4 +93,38 @@ func TestWhoTellsOfUploads(t *testing.T) {
 	}
 	q.cert = "elm"
 	oak.send(q).want(t, 200)
+}
+
+// Whose jobs need an upload decides, whichever node is asked and whichever holds it: also
+// where neither knows the state.
+func TestAnUploadIsHadThroughAnyNode(t *testing.T) {
+	for _, holder := range []string{"oak", "elm", "fir", "ash"} {
+		w, oak, elm := twoNodes(t)
+		nodes := map[string]*testNode{"oak": oak, "elm": elm}
+		for _, id := range []string{"fir", "ash"} { // they do not vote
+			addNode(t, oak.store, id)
+			nodes[id] = newTestNode(t, w, id, fsm.NewStore(nil))
+			nodes[id].replica = false
+		}
+		w.workers = map[string]bool{"fir": true, "ash": true}
+		nodes[holder].blobs[helloDigest] = []byte("hello")
+		do(t, oak.store, &fsm.BlobPut{Meta: fsm.Meta{At: testTime}, Blob: &api.Blob{Digest: helloDigest, Size: 5}, NodeID: holder})
+		spec := &api.JobSpec{Name: "web", Kind: api.KindService}
+		spec.Partition, spec.Program, spec.Command = api.DefaultPartition, helloDigest, []string{"./web"}
+		do(t, oak.store, &fsm.JobCreate{Meta: fsm.Meta{At: testTime}, Spec: spec})
+		mine, other, all := oak.with("ci", "deployer@default/web*"), oak.with("qa", "deployer@default/shop*"), oak.token(api.RoleAdmin)
+		for id, n := range nodes {
+			get := request{method: "GET", path: "/v1/blobs/" + helloDigest}
+			for _, get.token = range []string{mine, all} {
+				if r := n.send(get); r.StatusCode != 200 || string(r.body) != "hello" {
+					t.Errorf("held by %s, asked of %s: %d %s", holder, id, r.StatusCode, r.body)
+				}
+			}
+			get.token = other
+			n.send(get).want(t, 403)
+			get.path = "/v1/blobs/sha256:" + strings.Repeat("0", 64)
+			get.token = all
+			n.send(get).want(t, 404)
+		}
+	}
 }
