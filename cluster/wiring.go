@@ -239,7 +239,7 @@ func (a *Agent) openExecutor(rep executor.Reporter) error {
 		around.TaskMemory = host.TaskMemory
 	}
 	a.exec, err = executor.New(executor.Config{NodeID: a.self.NodeID, Name: a.self.Name, Age: a.line.ID(), DataDir: a.dir.File("executor"), Hidden: []string{a.dir.Path}, Log: a.log,
-		CPUs: res.CPUs, Mem: res.Mem, Kernel: host, Cores: host, Outside: outside.New(around), Fetch: a.fetchBlob, Fetcher: []string{"mesita", FetchCommand}, Needed: a.needed, Now: a.cfg.Now, Env: a.executorEnv, Ask: a.executors.Ask, DiskReserve: int64(reserve),
+		CPUs: res.CPUs, Mem: res.Mem, Kernel: host, Cores: host, Outside: outside.New(around), Fetch: a.fetchBlob, Fetcher: []string{"mesita", FetchCommand}, Needed: a.neededUploads, Now: a.cfg.Now, Env: a.executorEnv, Ask: a.executors.Ask, DiskReserve: int64(reserve),
 		BlobCache: a.cfg.ProgramCache, LogKeep: a.cfg.LogKeep, LogTotal: a.cfg.LogTotal, DirKeep: a.cfg.FolderKeep}, rt, rep)
 	return errors.Join(err)
 }
@@ -378,10 +378,6 @@ func (a *Agent) fetchBlob(ctx context.Context, digest string, w io.Writer) error
 	}
 	return last
 }
-
-// needed reports whether a version of a job has an upload. A node that does not vote does
-// not know, and says no.
-func (a *Agent) needed(digest string) bool { return a.store.View().Uses(digest) }
 
 // fetchFrom copies a program from one node; found reports whether any of it was
 // written.

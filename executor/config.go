@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/executor/blobs"
 	"github.com/mesita/mesita/executor/clock"
 	"github.com/mesita/mesita/executor/cores"
 	"github.com/mesita/mesita/executor/keeper"
@@ -56,8 +57,8 @@ type Config struct {
 	// Fetcher is this program's arguments, its name first, with which it brings the files
 	// of a task (package fetch); none: nothing is fetched.
 	Fetcher []string
-	// Needed reports whether a job of the cluster may yet run a program; nil if nobody knows.
-	Needed func(digest string) bool
+	// Needed says which programs have to stay on this node though nothing here runs them; nil = none.
+	Needed blobs.Needed
 
 	Env prepare.Environment // what tasks find in their environment that this node alone knows; nil: nothing
 	// Ask asks a task's process to end in a way of its own, and reports whether it could: then

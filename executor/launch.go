@@ -146,7 +146,7 @@ func (e *Executor) fetchBlob(ctx context.Context, digest string) (err error) {
 		if e.blobs.Has(digest) {
 			return nil
 		}
-		err = e.blobs.Put(digest, func(w io.Writer) error { return e.cfg.Fetch(ctx, digest, w) })
+		err = e.blobs.Fetch(digest, func(w io.Writer) error { return e.cfg.Fetch(ctx, digest, w) })
 		if err == nil {
 			return nil
 		}

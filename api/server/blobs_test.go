@@ -1,7 +1,9 @@
 package server
 
 import (
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -127,4 +129,29 @@ func TestAnUploadIsHadThroughAnyNode(t *testing.T) {
 			n.send(get).want(t, 404)
 		}
 	}
+}
+
+// A node is told which of its uploads have to stay: those that a version of a job has, and
+// that the others ask it for.
+func TestWhichUploadsHaveToStay(t *testing.T) {
+	_, oak, elm := twoNodes(t)
+	digest := func(x string) string { return "sha256:" + strings.Repeat(x, 64) }
+	for i, holder := range []string{"elm", "oak", "elm"} {
+		do(t, oak.store, &fsm.BlobPut{Meta: fsm.Meta{At: testTime}, Blob: &api.Blob{Digest: digest(string(rune('a' + i))), Size: 5}, NodeID: holder})
+	}
+	for i, of := range []string{"a", "b"} {
+		spec := &api.JobSpec{Name: fmt.Sprint("web", i), Kind: api.KindService}
+		spec.Partition, spec.Program, spec.Command = api.DefaultPartition, digest(of), []string{"./web"}
+		do(t, oak.store, &fsm.JobCreate{Meta: fsm.Meta{At: testTime}, Spec: spec})
+	}
+	all := NeededUploads{Digests: []string{digest("a"), digest("b"), digest("c"), digest("d")}}
+	for _, n := range []*testNode{oak, elm} { // who does not lead passes it on
+		r := n.send(request{method: "POST", path: NeededPath, body: all, cert: "elm"})
+		r.want(t, 200)
+		if got := into[NeededUploads](t, r); !slices.Equal(got.Digests, []string{digest("a")}) {
+			t.Errorf("%s: %v", n.id, got.Digests)
+		}
+	}
+	oak.send(request{method: "POST", path: NeededPath, body: all, token: oak.token(api.RoleAdmin)}).want(t, 403)
+	oak.send(request{method: "POST", path: NeededPath, body: NeededUploads{Digests: make([]string, maxNeeded+1)}, cert: "elm"}).want(t, 400)
 }

@@ -29,7 +29,7 @@ var least = map[string]api.Role{
 	"GET /v1/frameworks": api.RoleViewer, "GET /v1/frameworks/{id}": api.RoleViewer, "DELETE /v1/frameworks/{id}": api.RoleOperator, "GET /v1/offers": api.RoleViewer, "DELETE /v1/offers/{id}": api.RoleOperator,
 	"GET /v1/blobs/{digest}": api.RoleOperator, "HEAD /v1/blobs/{digest}": api.RoleOperator, "PUT /v1/blobs/{digest}": api.RoleOperator,
 	"GET /v1/local/stats": api.RoleViewer, "GET /v1/local/tasks/{id}/logs": api.RoleViewer, "POST /v1/local/tasks/{id}/exec": api.RoleAdmin,
-	"POST /v1/internal/hello": api.RoleNode, "POST /v1/internal/claim": api.RoleNode, "POST /v1/internal/status": api.RoleNode, "POST /v1/internal/renew": api.RoleNode, "GET /v1/internal/assignments": api.RoleNode, "GET /v1/internal/feed": api.RoleNode, "GET /v1/internal/member": api.RoleNode, "GET /v1/internal/ring": api.RoleNode,
+	"POST /v1/internal/hello": api.RoleNode, "POST /v1/internal/claim": api.RoleNode, "POST /v1/internal/status": api.RoleNode, "POST /v1/internal/renew": api.RoleNode, "GET /v1/internal/assignments": api.RoleNode, "GET /v1/internal/feed": api.RoleNode, "GET /v1/internal/member": api.RoleNode, "POST /v1/internal/needed": api.RoleNode, "GET /v1/internal/ring": api.RoleNode,
 	"POST /v1/internal/blobs": api.RoleOperator,
 }
 

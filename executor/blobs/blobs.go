@@ -1,7 +1,7 @@
 // Package blobs owns a node's cache of uploaded programs: files named by the
 // SHA-256 of their content, checked as they are written and again when they are
-// used, executable by every user, and bounded: the least recently used go first. It does not own where a
-// program comes from, nor how long the cluster keeps it; the executor calls it.
+// used, executable by every user, and bounded: the least recently used go first, and never what others count
+// on to be here. It does not own where a program comes from, nor how long the cluster keeps it; the executor calls it.
 package blobs
 
 import (
@@ -25,7 +25,7 @@ import (
 type Cache struct {
 	dir    string
 	limit  int64
-	needed func(digest string) bool
+	needed Needed
 
 	naming sync.Mutex // one link to a program is made at a time
 	files  sync.Mutex // one file is put or removed at a time; taken before mu
@@ -48,10 +48,14 @@ type blob struct {
 
 const temp = "incoming-"
 
-// Open reads the cache in dir, which it makes if needed, of at most limit
-// bytes. What needed says of a program is whether a job may yet run it, here or on a node
-// that will ask for it; nil if nobody knows.
-func Open(dir string, limit int64, needed func(digest string) bool) (*Cache, error) {
+// Needed says which of some programs have to stay here: a job may yet run them, and it is
+// this node that others ask for them. It may wait for another node; what it does not know
+// stays.
+type Needed func(digests []string) (map[string]bool, error)
+
+// Open reads the cache in dir, which it makes if needed, of at most limit bytes. Without
+// needed nothing has to stay but what runs.
+func Open(dir string, limit int64, needed Needed) (*Cache, error) {
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return nil, fmt.Errorf("make the program cache: %w", err)
 	}
@@ -60,7 +64,7 @@ func Open(dir string, limit int64, needed func(digest string) bool) (*Cache, err
 		return nil, fmt.Errorf("read the program cache: %w", err)
 	}
 	if needed == nil {
-		needed = func(string) bool { return false }
+		needed = func([]string) (map[string]bool, error) { return nil, nil }
 	}
 	c := &Cache{dir: dir, limit: limit, needed: needed, blobs: map[string]*blob{}}
 	for _, e := range names {
@@ -182,9 +186,25 @@ func (w *writer) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Put stores what fill writes, if its digest is the one given; otherwise the
-// cache stays as it was.
-func (c *Cache) Put(digest string, fill func(io.Writer) error) (err error) {
+// Put stores what fill writes, if its digest is the one given and there is room beside
+// what has to stay; otherwise the cache stays as it was.
+func (c *Cache) Put(digest string, fill func(io.Writer) error) error {
+	return c.put(digest, fill, func(over int64) error {
+		if over <= 0 {
+			return nil
+		}
+		return api.Errorf(api.CodeUnavailable, "the %s for programs on this node are %s too few, and what is here is run or may be yet: upload to another node, remove jobs that nobody needs, or have an admin raise `program-cache` here",
+			api.Bytes(c.limit), api.Bytes(over))
+	})
+}
+
+// Fetch stores a copy of what another node has, for a task that is to run here. What has
+// to stay may then be more than the limit.
+func (c *Cache) Fetch(digest string, fill func(io.Writer) error) error {
+	return c.put(digest, fill, func(int64) error { return nil })
+}
+
+func (c *Cache) put(digest string, fill func(io.Writer) error, may func(over int64) error) (err error) {
 	if !api.ValidDigest(digest) {
 		return api.FieldErrorf("program", "%q is not a digest: sha256: and 64 hex digits", digest)
 	}
@@ -208,6 +228,10 @@ func (c *Cache) Put(digest string, fill func(io.Writer) error) (err error) {
 	if err := errors.Join(f.Chmod(0o555), f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("store program: %w", err)
 	}
+	spare, over := c.spare(digest, w.size)
+	if err := may(over); err != nil {
+		return err
+	}
 	c.files.Lock()
 	defer c.files.Unlock()
 	if err := os.Rename(f.Name(), c.Path(digest)); err != nil {
@@ -216,7 +240,7 @@ func (c *Cache) Put(digest string, fill func(io.Writer) error) (err error) {
 	if err := syncDir(c.dir); err != nil {
 		return err
 	}
-	for d, b := range c.add(digest, w.size) {
+	for d, b := range c.add(digest, w.size, spare) {
 		if err := os.Remove(c.Path(d)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			c.keep(d, b)
 			continue
@@ -226,9 +250,58 @@ func (c *Cache) Put(digest string, fill func(io.Writer) error) (err error) {
 	return nil
 }
 
+// askedAtOnce is of how many programs it is asked at a time whether they have to stay.
+const askedAtOnce = 256
+
+// spare are those that may go for one that comes, the longest unused first, and by how
+// much the limit is missed all the same.
+func (c *Cache) spare(digest string, size int64) (out []string, over int64) {
+	all, sizes, over := c.idle(digest, size)
+	for some := range slices.Chunk(all, askedAtOnce) {
+		if over <= 0 {
+			break
+		}
+		stay, err := c.needed(some)
+		if err != nil {
+			break // whoever knows is asked again for the next one
+		}
+		for _, d := range some {
+			if over > 0 && !stay[d] {
+				out = append(out, d)
+				over -= sizes[d]
+			}
+		}
+	}
+	return out, over
+}
+
+// idle are those that no task runs, the longest unused first, if the limit is missed with
+// one that comes, and by how much it is.
+func (c *Cache) idle(digest string, size int64) (all []string, sizes map[string]int64, over int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	over = c.size + size - c.limit
+	if c.here(digest) != nil {
+		over -= size
+	}
+	if over <= 0 {
+		return nil, nil, over
+	}
+	sizes = map[string]int64{}
+	for d, b := range c.blobs {
+		if b.pins == 0 && !b.gone && d != digest {
+			all, sizes[d] = append(all, d), b.size
+		}
+	}
+	slices.SortFunc(all, func(a, b string) int {
+		return cmp.Or(c.blobs[a].used.Compare(c.blobs[b].used), strings.Compare(a, b))
+	})
+	return all, sizes, over
+}
+
 // add takes note of a program that is here now, and returns those that are to be
 // removed for it and are not here any more.
-func (c *Cache) add(digest string, size int64) map[string]*blob {
+func (c *Cache) add(digest string, size int64, spare []string) map[string]*blob {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b := c.blobs[digest]
@@ -240,7 +313,15 @@ func (c *Cache) add(digest string, size int64) map[string]*blob {
 		c.blobs[digest] = b
 	}
 	b.size, b.used, b.gone = size, time.Now(), false // the next use looks at what is on disk
-	return c.evict(digest)
+	out := map[string]*blob{}
+	for _, d := range spare {
+		if b := c.here(d); b != nil && b.pins == 0 && c.size > c.limit {
+			out[d] = b
+			c.size -= b.size
+			delete(c.blobs, d)
+		}
+	}
+	return out
 }
 
 // keep takes note again of a program that could not be removed. c.files is held.
@@ -257,39 +338,6 @@ func syncDir(dir string) error {
 		return fmt.Errorf("store program: %w", err)
 	}
 	return errors.Join(d.Sync(), d.Close())
-}
-
-// evict forgets what was not used for longest until the limit is kept, first of what no
-// job needs, but never what is pinned nor the newest. c.mu is held.
-func (c *Cache) evict(newest string) map[string]*blob {
-	if c.size <= c.limit {
-		return nil
-	}
-	var all []string
-	for d, b := range c.blobs {
-		if b.pins == 0 && !b.gone && d != newest {
-			all = append(all, d)
-		}
-	}
-	last := map[string]int{}
-	for _, d := range all {
-		if c.needed(d) { // the only copy may be this one
-			last[d] = 1
-		}
-	}
-	slices.SortFunc(all, func(a, b string) int {
-		return cmp.Or(last[a]-last[b], c.blobs[a].used.Compare(c.blobs[b].used), strings.Compare(a, b))
-	})
-	out := map[string]*blob{}
-	for _, d := range all {
-		if c.size <= c.limit {
-			break
-		}
-		out[d] = c.blobs[d]
-		c.size -= c.blobs[d].size
-		delete(c.blobs, d)
-	}
-	return out
 }
 
 // forget drops the entry of a file that is gone. c.mu is held.

@@ -22,6 +22,13 @@ func digest(b []byte) string {
 	return "sha256:" + hex.EncodeToString(s[:])
 }
 
+func fetch(c *blobs.Cache, d string, b []byte) error {
+	return c.Fetch(d, func(w io.Writer) error {
+		_, err := w.Write(b)
+		return err
+	})
+}
+
 func put(c *blobs.Cache, d string, b []byte) error {
 	return c.Put(d, func(w io.Writer) error {
 		_, err := w.Write(b)
@@ -111,30 +118,57 @@ func TestEviction(t *testing.T) {
 	}
 }
 
-// What a job of the cluster may yet run goes after all that none needs: this copy may be
-// the only one. The limit is kept all the same.
-func TestWhatJobsNeedIsEvictedLast(t *testing.T) {
-	var ds []string
-	needed := map[string]bool{}
-	c, err := blobs.Open(t.TempDir(), 250, func(d string) bool { return needed[d] })
+// What others count on to be here, as a job may yet run it, never goes, nor does what
+// nobody can tell of; an upload for which there is no room beside is refused, and a copy
+// for a task that is to run here is not.
+func TestWhatJobsNeedStays(t *testing.T) {
+	needed, unknown := map[string]bool{}, false
+	c, err := blobs.Open(t.TempDir(), 250, func([]string) (map[string]bool, error) {
+		if unknown {
+			return nil, errors.New("no leader")
+		}
+		return needed, nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, want := range []string{"+", "++", "+-+", "+--+", "---++"} {
-		b := bytes.Repeat([]byte{byte(i)}, 100)
-		ds = append(ds, digest(b))
-		needed[ds[i]] = i >= 3
-		needed[ds[0]] = i < 4
-		if err := put(c, ds[i], b); err != nil {
-			t.Fatal(err)
+	var ds []string
+	content := func(i int) []byte { return bytes.Repeat([]byte{byte(i)}, 100) }
+	for i := range 8 {
+		ds = append(ds, digest(content(i)))
+	}
+	needed[ds[0]], needed[ds[3]] = true, true
+	for i, x := range []struct {
+		here    string
+		by      func(c *blobs.Cache, d string, b []byte) error
+		unknown bool
+		refused bool
+	}{
+		{here: "+"}, {here: "++"}, {here: "+-+"}, {here: "+--+"}, // the longest unused that may go
+		{here: "+--+-", refused: true},
+		{here: "+--+-+", by: fetch},
+		{here: "+--+-+-", unknown: true, refused: true},
+		{here: "+--+-+-+", by: fetch, unknown: true},
+	} {
+		store := put
+		if x.by != nil {
+			store = x.by
 		}
-		kept := ""
-		for _, d := range ds {
-			kept += map[bool]string{true: "+", false: "-"}[c.Has(d)]
+		unknown = x.unknown
+		if err := store(c, ds[i], content(i)); (api.ErrorCode(err) == api.CodeUnavailable) != x.refused || err != nil && !x.refused {
+			t.Errorf("%d: %v", i, err)
 		}
-		if kept != want {
-			t.Errorf("after %d: %s, want %s", i+1, kept, want)
+		here := ""
+		for _, d := range ds[:i+1] {
+			here += map[bool]string{true: "+", false: "-"}[c.Has(d)]
 		}
+		if here != x.here {
+			t.Errorf("after %d: %s, want %s", i, here, x.here)
+		}
+	}
+	unknown, needed = false, nil
+	if err := put(c, ds[1], content(1)); err != nil || c.Has(ds[0]) || c.Has(ds[3]) || c.Has(ds[5]) == c.Has(ds[7]) {
+		t.Errorf("once nothing is needed: %v", err)
 	}
 }
 
@@ -178,7 +212,7 @@ func TestFlippedBits(t *testing.T) {
 		t.Fatal(err)
 	}
 	big := bytes.Repeat([]byte{1}, 1<<20)
-	if err := put(c, digest(big), big); err != nil || !c.Has(d) {
+	if err := fetch(c, digest(big), big); err != nil || !c.Has(d) {
 		t.Fatal("a program that runs was evicted: its pin was lost", err)
 	}
 	c.Unpin(d)

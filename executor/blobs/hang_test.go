@@ -10,7 +10,11 @@ import (
 // While a disk hangs below a program that is put or removed, what is here is told
 // all the same: the executor asks before each start.
 func TestWhatIsHereIsToldWhileADiskHangs(t *testing.T) {
-	c, err := Open(t.TempDir(), 10, nil)
+	asked := make(chan struct{}, 1)
+	c, err := Open(t.TempDir(), 10, func([]string) (map[string]bool, error) {
+		asked <- struct{}{}
+		return nil, nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,6 +36,7 @@ func TestWhatIsHereIsToldWhileADiskHangs(t *testing.T) {
 		_, err := put("the next") // for which the first is removed, unless it is pinned
 		done <- err
 	}()
+	<-asked
 	if !c.Has(first) || !c.Pin(first) {
 		t.Error("the first is not here any more")
 	}
