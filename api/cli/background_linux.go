@@ -198,7 +198,7 @@ func waitsFor(ctx context.Context, cfg cluster.Config, log daemonLog) string {
 		if h, _, err := cl.Standing(ctx); err == nil && h.Reason != "" {
 			why := "! " + h.Reason + "\n"
 			if strings.HasPrefix(h.Reason, api.NoLeader) && len(cfg.Seeds) == 0 {
-				why += "! if the other nodes have other addresses now: stop it, and `mesita node start --seed ADDRESS` of one that runs\n"
+				why += "! if the other nodes have other addresses now: stop it, and `" + ofFolder("node start", cfg.DataDir) + " --seed ADDRESS` of one that runs\n"
 			}
 			return why
 		}

@@ -25,15 +25,44 @@ type exportFolder struct {
 	cl  *client.Client
 }
 
-// write writes each job into a file of its own, and what it had uploaded into a folder
-// beside it of the same name. Partitions are in a file that apply reads before.
-func (x exportFolder) write(ctx context.Context, docs []exportDoc) error {
-	if all, err := os.ReadDir(x.dir); err == nil && len(all) > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
+// write makes the folder with all that is to be in it, or leaves what was there.
+func (x exportFolder) write(ctx context.Context, docs []exportDoc) (err error) {
+	all, err := os.ReadDir(x.dir)
+	if err == nil && len(all) > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return api.FieldErrorf("with-programs", "%s is there and not an empty folder: name one that is not there yet", x.dir)
 	}
-	if err := os.MkdirAll(x.dir, 0o755); err != nil {
+	above := filepath.Dir(filepath.Clean(x.dir))
+	if err := os.MkdirAll(above, 0o755); err != nil {
 		return api.FieldErrorf("with-programs", "%v", err)
 	}
+	// Beside it, so that it gets its name once it is whole: a kill leaves none of that name.
+	whole := x
+	if whole.dir, err = os.MkdirTemp(above, "."+filepath.Base(x.dir)+"-"); err != nil {
+		return api.FieldErrorf("with-programs", "%v", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(whole.dir))
+		}
+	}()
+	if err := whole.fill(ctx, docs); err != nil {
+		return err
+	}
+	if err := os.Chmod(whole.dir, 0o755); err != nil {
+		return err
+	}
+	if err := os.Remove(x.dir); err != nil && !errors.Is(err, fs.ErrNotExist) { // an empty one; not all systems rename over that
+		return api.FieldErrorf("with-programs", "%v", err)
+	}
+	if err := os.Rename(whole.dir, x.dir); err != nil {
+		return api.FieldErrorf("with-programs", "%v", err)
+	}
+	return nil
+}
+
+// fill writes each job into a file of its own, and what it had uploaded into a folder
+// beside it of the same name. Partitions are in a file that apply reads before.
+func (x exportFolder) fill(ctx context.Context, docs []exportDoc) error {
 	for _, d := range docs {
 		s, ok := d.noun.(*api.JobSpec)
 		if !ok {

@@ -65,14 +65,19 @@ func settingsNow(c *cli.Context, file *nodefile.File) (out []setting) {
 	return out
 }
 
-// settingsOfDaemon are those on the command line of the daemon that runs with the data
-// folder; nil if none does.
-func settingsOfDaemon(c *cli.Context, file *nodefile.File) map[string][]string {
+// socketOf is where the node listens that has the file, "" by default.
+func socketOf(c *cli.Context, file *nodefile.File) string {
 	socket := c.String("socket")
 	if values, _ := file.Values("socket"); socket == "" && len(values) > 0 {
 		socket = values[0]
 	}
-	pid, err := peerOf(c.Context, or(socket, api.DefaultSocket))
+	return socket
+}
+
+// settingsOfDaemon are those on the command line of the daemon that runs with the data
+// folder; nil if none does.
+func settingsOfDaemon(c *cli.Context, file *nodefile.File) map[string][]string {
+	pid, err := peerOf(c.Context, or(socketOf(c, file), api.DefaultSocket))
 	if err != nil {
 		return nil
 	}
@@ -187,13 +192,13 @@ func (a *app) changeSettings(c *cli.Context, file *nodefile.File, words []string
 	if err := file.Write(); err != nil {
 		return err
 	}
-	running := settingsOfDaemon(c, file)
+	running, socket := settingsOfDaemon(c, file), socketOf(c, file)
 	for _, k := range keys {
 		if running[k] != nil {
-			a.progress("! the node runs with --%s, which goes before the file: `mesita node stop`, and `mesita node start` without it", k)
+			a.progress("! the node runs with --%s, which goes before the file: `%s`, and `%s` without it", k, atSocket("node stop", socket), ofFolder("node start", c.String("data")))
 		}
 	}
-	a.progress("%s is written; it counts from the next start on: `mesita node restart`, or systemctl restart mesita", file.Path)
+	a.progress("%s is written; it counts from the next start on: `%s`, or systemctl restart mesita", file.Path, atSocket("node restart", socket))
 	return nil
 }
 

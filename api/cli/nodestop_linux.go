@@ -15,6 +15,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/cli/line"
+	"github.com/mesita/mesita/api/cli/nodefile"
 	"github.com/mesita/mesita/api/cli/option"
 	"github.com/mesita/mesita/api/client"
 	"github.com/mesita/mesita/cluster"
@@ -71,15 +72,38 @@ func (a *app) stopNode(c *cli.Context) error {
 	return nil
 }
 
-// startedBy is what starts the node again: all that was said but the folder is in its file.
+// startedBy is what starts the node again: all that was said is in its file, but for the
+// folder, and a socket that was said later.
 func (d *localDaemon) startedBy() string {
-	out := "mesita node start"
+	dir := api.DefaultDataDir
 	if again, err := startAgain(d.pid); err == nil {
-		if dir := dataOf(d.pid, wordsOf(again.Args[1:]), environOf(d.pid)); dir != api.DefaultDataDir {
-			out += " --data " + shellWord(dir)
-		}
+		dir = dataOf(d.pid, wordsOf(again.Args[1:]), environOf(d.pid))
+	}
+	out, socket := ofFolder("node start", dir), api.DefaultSocket
+	file, err := nodefile.Read(settingsPath(dir), settingNames())
+	if values, _ := file.Values("socket"); err == nil && len(values) > 0 {
+		socket = values[0]
+	}
+	if d.socket != socket {
+		out += " --socket " + shellWord(d.socket)
 	}
 	return out
+}
+
+// ofFolder is a command about the node that has its data there.
+func ofFolder(verb, dir string) string {
+	if dir == "" || dir == api.DefaultDataDir {
+		return "mesita " + verb
+	}
+	return "mesita " + verb + " --data " + shellWord(dir)
+}
+
+// atSocket is a command about the node that listens there.
+func atSocket(verb, socket string) string {
+	if socket == "" || socket == api.DefaultSocket {
+		return "mesita " + verb
+	}
+	return "mesita --socket " + shellWord(socket) + " " + verb
 }
 
 func keptRunning(n *api.NodeStatus) string {
@@ -261,7 +285,7 @@ func (d *localDaemon) mayStop(ctx context.Context, n *api.NodeStatus, yes bool) 
 func (d *localDaemon) stop(ctx context.Context, timeout time.Duration) error {
 	err := unix.PidfdSendSignal(d.fd, unix.SIGTERM, nil, 0)
 	if errors.Is(err, unix.EPERM) {
-		return api.Errorf(api.CodeNotAllowed, "the daemon (pid %d) is not yours to stop: sudo mesita node stop", d.pid)
+		return api.Errorf(api.CodeNotAllowed, "the daemon (pid %d) is not yours to stop: sudo %s", d.pid, atSocket("node stop", d.socket))
 	}
 	if err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("stop the daemon (pid %d): %w", d.pid, err)

@@ -25,6 +25,6 @@ func (a *app) recoverCluster(c *cli.Context) error {
 		return api.InField("", err)
 	}
 	fmt.Fprintf(a.out, "this node is the only voter now; the log as it was is in %s\n", backup)
-	a.progress("start it with `mesita node start`; former nodes that come back take part with `mesita node start --rejoin`, lost ones are removed with `mesita node rm --force`")
+	a.progress("start it with `%s`; former nodes that come back take part with `mesita node start --rejoin`, lost ones are removed with `mesita node rm --force`", ofFolder("node start", c.String("data")))
 	return nil
 }

@@ -24,12 +24,8 @@ func (a *app) startUnit(c *cli.Context, in *install) error {
 		a.progress("start it with: %ssystemctl enable --now mesita", begin)
 		return nil
 	case !systemdRuns(c.Context):
-		stop := "mesita node stop"
-		if s := c.String("socket"); s != "" {
-			stop = "mesita --socket " + s + " node stop"
-		}
 		a.progress("systemd does not run here, so the node runs on as it is; where it does:\n  %s%s && systemctl enable --now mesita",
-			begin, stop)
+			begin, atSocket("node stop", c.String("socket")))
 		return nil
 	}
 	if values, _ := in.file.Values("socket"); len(values) > 0 && c.String("socket") == "" {
