@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"cmp"
+	"fmt"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -288,13 +289,19 @@ func (x *tx) removeTask(t *api.Task) {
 	x.happened(api.Event{Kind: api.EventTaskRemoved, Object: t.ID, Job: t.Job, Message: why})
 }
 
-// TaskStop tells tasks to end: for good, or with Move to start again elsewhere.
-// Its value is how many were told.
+// TaskStop tells tasks to end: for good, or with Move to start again elsewhere; with
+// Attempt, which is for one task, only that attempt. Its value is how many were told.
 type TaskStop struct {
 	Meta
-	IDs    []string   `json:"ids"`
-	Move   bool       `json:"move,omitempty"`
-	Reason api.Reason `json:"reason,omitempty"`
+	IDs     []string   `json:"ids"`
+	Move    bool       `json:"move,omitempty"`
+	Reason  api.Reason `json:"reason,omitempty"`
+	Attempt int        `json:"attempt,omitempty"`
+}
+
+// OtherAttempt is why a task is not stopped of which another attempt was meant.
+func OtherAttempt(t *api.Task, meant int) error {
+	return &api.Error{Code: api.CodeConflict, Field: "attempt", Message: fmt.Sprintf("task %s is at attempt %d, and not at %d any more: look at it, and stop that one", t.ID, t.Attempt, meant)}
 }
 
 func (c *TaskStop) apply(x *tx) (any, error) {
@@ -308,6 +315,9 @@ func (c *TaskStop) apply(x *tx) (any, error) {
 			continue
 		}
 		t := x.taskAt(job, index)
+		if c.Attempt != 0 && t != nil && t.Attempt != c.Attempt {
+			return 0, OtherAttempt(t, c.Attempt)
+		}
 		if t == nil && x.stopUnmade(job, index, c) {
 			n++
 		}

@@ -26,6 +26,7 @@ type fake struct {
 	http    *httptest.Server
 	jobs    map[string]*api.Job
 	looks   map[string]int
+	older   bool     // it knows no attempt in what it is told to stop
 	calls   []string // that change something
 	next    int      // number of the last unnamed job, above 58
 	version int      // of the tasks of web

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -85,6 +86,14 @@ func (f *fake) writeRoutes(handle func(string, func(*http.Request) (any, error))
 	handle("POST /v1/tasks/{id}/stop", func(r *http.Request) (any, error) {
 		if f.jobs["web"].Hold {
 			return nil, api.RestartOnHold("web", r.PathValue("id"))
+		}
+		var in struct{ Attempt int }
+		_ = json.NewDecoder(r.Body).Decode(&in) // a wrong one names no attempt
+		switch {
+		case in.Attempt != 0 && f.older:
+			return nil, api.FieldErrorf("attempt", "unknown field")
+		case in.Attempt != 0:
+			f.looks[fmt.Sprint("attempt ", in.Attempt, " of ", r.PathValue("id"))]++
 		}
 		f.looks["move "+r.PathValue("id")]++
 		return f.task(r.PathValue("id"))

@@ -119,7 +119,7 @@ func showFramework(w io.Writer, f *api.FrameworkStatus, tasks []*api.Task, cols 
 		}
 	}
 	fmt.Fprintln(w)
-	if err := table(w, tasks, cols, false, true); err != nil {
+	if err := tasksOf(w, tasks, cols, "it runs nothing"); err != nil {
 		return err
 	}
 	if more := f.Counts.Live() - len(tasks); len(tasks) == shownTasks && more > 0 {

@@ -28,7 +28,11 @@ func (v *mover) move(ctx context.Context, m api.Move) (stays string, err error) 
 		return stays, err
 	}
 	v.told = true
-	if err := v.StopTask(ctx, m.Task, true); err != nil {
+	err = v.MoveTask(ctx, m.Task, m.Attempt)
+	if olderLeader(err, "attempt") {
+		err = v.StopTask(ctx, m.Task, true)
+	}
+	if err != nil {
 		switch code := api.ErrorCode(err); {
 		case ctx.Err() != nil:
 			v.progress("%s may have been told to move, and would start elsewhere by itself", m.Task)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -92,6 +93,23 @@ func TestWhatChangedSinceThePlanStays(t *testing.T) {
 				t.Errorf("%+v, %v", r, f.calls)
 			}
 		})
+	}
+}
+
+// What is told to move is the attempt that the plan is of, and no newer one; where the
+// leader knows no such question, the task.
+func TestAMoveIsOfTheAttemptThatWasPlanned(t *testing.T) {
+	for _, older := range []bool{false, true} {
+		f := withFake(t)
+		f.plan, f.older = twoMoves(), older
+		if r := run(t.Context(), "rebalance", "--max-moves", "2"); r.code != 0 || !strings.Contains(r.err, "2 tasks moved") {
+			t.Errorf("older %v: %+v", older, r)
+		}
+		for _, m := range f.plan.Moves {
+			if got := f.looks[fmt.Sprint("attempt ", m.Attempt, " of ", m.Task)]; f.looks["move "+m.Task] != 1 || (got == 1) == older {
+				t.Errorf("older %v: %v", older, f.looks)
+			}
+		}
 	}
 }
 

@@ -130,7 +130,11 @@ func (a *app) nodeShow() *cli.Command {
 			if err != nil {
 				return err
 			}
+			none := "nothing runs there"
 			tasks, err := cl.Tasks(c.Context, "", n.Name, false)
+			if api.ErrorCode(err) == api.CodeNotAllowed {
+				none = "what runs there is not shown to you"
+			}
 			if err != nil && api.ErrorCode(err) != api.CodeNotAllowed { // root of a worker may see no more than its node
 				return err
 			}
@@ -149,7 +153,7 @@ func (a *app) nodeShow() *cli.Command {
 					fmt.Fprintf(w, "others     programs that are not mesita's have %s\n", n.Outside)
 				}
 				fmt.Fprintf(w, "has        %s\nfree       %s\nattrs      %s\n\n", n.Resources, n.Ledger.Free, attrsText(n))
-				return table(w, tasks, taskColumns(c.Context, cl, tasks), false, true)
+				return tasksOf(w, tasks, taskColumns(c.Context, cl, tasks), none)
 			})
 		},
 	})

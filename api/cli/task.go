@@ -152,9 +152,18 @@ func showFrameworkJob(w io.Writer, j *api.Job, tasks []*api.Task, cols []column[
 	return showTasks(w, j, tasks, cols)
 }
 
+// tasksOf are the tasks of something that is shown, or that there are none.
+func tasksOf(w io.Writer, tasks []*api.Task, cols []column[*api.Task], none string) error {
+	if len(tasks) == 0 {
+		_, err := fmt.Fprintln(w, none)
+		return err
+	}
+	return table(w, tasks, cols, false, true)
+}
+
 func showTasks(w io.Writer, j *api.Job, tasks []*api.Task, cols []column[*api.Task]) error {
 	fmt.Fprintf(w, "submitted  %s ago by %s\n\n", age(j.Created), or(j.Actor, "-"))
-	if err := table(w, tasks, cols, false, true); err != nil {
+	if err := tasksOf(w, tasks, cols, "it has no tasks"); err != nil {
 		return err
 	}
 	if more := j.Counts.Total() - len(tasks); len(tasks) == shownTasks && more > 0 {

@@ -293,6 +293,12 @@ func (c *Client) StopTask(ctx context.Context, id string, move bool) error {
 	return c.call(ctx, http.MethodPost, "/v1/tasks/"+url.PathEscape(id)+"/stop", map[string]bool{"move": move}, nil)
 }
 
+// MoveTask tells one attempt of a task to end, and the task to start again elsewhere; it
+// fails with CodeConflict once there is a newer attempt.
+func (c *Client) MoveTask(ctx context.Context, id string, attempt int) error {
+	return c.call(ctx, http.MethodPost, "/v1/tasks/"+url.PathEscape(id)+"/stop", map[string]any{"move": true, "attempt": attempt}, nil)
+}
+
 // Nodes lists the nodes; with all also those that were removed.
 func (c *Client) Nodes(ctx context.Context, all bool) ([]*api.NodeStatus, error) {
 	return getList[*api.NodeStatus](ctx, c, "/v1/nodes", flag("all", all))

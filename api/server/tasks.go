@@ -291,7 +291,8 @@ func ownProcess(v *fsm.View, t *api.Task, word string) error {
 }
 
 type taskStop struct {
-	Move bool `json:"move"`
+	Move    bool `json:"move"`
+	Attempt int  `json:"attempt,omitempty"`
 }
 
 func stopTask(c *call) (any, error) {
@@ -306,7 +307,16 @@ func stopTask(c *call) (any, error) {
 	case in.Move && t.Framework != nil:
 		return nil, decided(c.Store.View(), "task "+t.ID, t.Framework.Framework, "stop it, and its framework starts another if it wants one")
 	}
-	_, err = c.Do(&fsm.TaskStop{Meta: c.Meta(), IDs: c.Args[:], Move: in.Move, Reason: api.ReasonStopped})
+	stop := &fsm.TaskStop{Meta: c.Meta(), IDs: c.Args[:], Move: in.Move, Reason: api.ReasonStopped}
+	switch {
+	case in.Attempt < 0:
+		return nil, api.FieldErrorf("attempt", "%d is not the number of an attempt: they are counted from 1", in.Attempt)
+	case in.Attempt != 0 && in.Attempt != t.Attempt:
+		return nil, fsm.OtherAttempt(t, in.Attempt)
+	case c.Store.View().Does(fsm.Frameworks):
+		stop.Attempt = in.Attempt // else one that began meanwhile may be meant
+	}
+	_, err = c.Do(stop)
 	if api.ErrorCode(err) == api.CodeNotFound {
 		err = c.notStopped(err, in.Move)
 	}

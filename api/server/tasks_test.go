@@ -60,7 +60,13 @@ func TestTasks(t *testing.T) {
 			t.Errorf("the restart of a task of a job on hold is refused with %+v", e)
 		}
 	}
-	r = n.send(request{method: "POST", path: "/v1/tasks/sums.0/stop", body: `{"move":true}`, token: token})
+	for body, status := range map[string]int{`{"move":true,"attempt":2}`: 409, `{"attempt":2}`: 409, `{"attempt":-1}`: 400} {
+		e := n.send(request{method: "POST", path: "/v1/tasks/sums.0/stop", body: body, token: token}).want(t, status)
+		if e == nil || e.Field != "attempt" || n.store.View().Task("sums.0").Desired != api.DesiredRun {
+			t.Errorf("%s: %+v", body, e)
+		}
+	}
+	r = n.send(request{method: "POST", path: "/v1/tasks/sums.0/stop", body: `{"move":true,"attempt":1}`, token: token})
 	r.want(t, 200)
 	if got := into[api.Task](t, r); got.Desired != api.DesiredMove {
 		t.Errorf("%+v", got)
