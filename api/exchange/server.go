@@ -101,6 +101,13 @@ func (s *Server) Handler(cred auth.Credentials) http.Handler {
 	})
 }
 
+// Serves reports whether the table has the path of a request.
+func (s *Server) Serves(r *http.Request) bool {
+	var args [1]string
+	_, err := s.routes.find(r, &args)
+	return api.ErrorCode(err) != api.CodeNotFound
+}
+
 // Streams is how many streams are open.
 func (s *Server) Streams() int64 { return s.streams.Held() }
 

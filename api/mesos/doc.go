@@ -64,13 +64,15 @@ const maxStreams = 8192
 // Server answers the calls of frameworks.
 type Server struct {
 	Config
-	http *exchange.Server
-	hub  atomic.Pointer[hub] // nil while this node does not lead
+	http    *exchange.Server
+	hub     atomic.Pointer[hub] // nil while this node does not lead
+	started time.Time
+	calls   callCounts
 }
 
 // New makes a Server.
 func New(cfg Config) *Server {
-	s := &Server{Config: cfg}
+	s := &Server{Config: cfg, started: cfg.Now()}
 	s.http = exchange.New(exchange.Config{Store: cfg.Store, Cluster: cfg.Cluster, Auth: cfg.Auth, Now: cfg.Now, Log: cfg.Log, NodeName: cfg.NodeName,
 		MaxStreams: maxStreams, Patience: exchange.DefaultPatience(), Floods: cfg.Floods, Audit: cfg.Audit, Took: cfg.Took}, append(s.routes(), cfg.Others...))
 	return s
@@ -86,7 +88,7 @@ func (s *Server) Handler(cred auth.Credentials, rest http.Handler) http.Handler 
 		})
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if path := strings.Trim(r.URL.Path, "/"); path == "redirect" || strings.HasPrefix(path, "api/v1") || strings.HasPrefix(path, "master/") {
+		if path := strings.Trim(r.URL.Path, "/"); strings.HasPrefix(path, "api/v1") || strings.HasPrefix(path, "master/") || s.http.Serves(r) {
 			own.ServeHTTP(w, r)
 			return
 		}

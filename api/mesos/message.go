@@ -74,6 +74,7 @@ func (s *Server) ToFramework(m *Message) error {
 	if se == nil || !h.runs(m) {
 		return api.NotFound("framework", m.Framework)
 	}
+	s.calls[countToFramework].Add(1)
 	e := event(v1.SchedulerEventTypeMessage)
 	e.Message = &v1.SchedulerEventMessage{AgentID: &v1.AgentID{Value: m.Node}, ExecutorID: &v1.ExecutorID{Value: m.Executor}, Data: m.Data}
 	se.push(e)

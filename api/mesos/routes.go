@@ -8,6 +8,7 @@ import (
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/exchange"
 	"github.com/mesita/mesita/api/mesos/call"
+	"github.com/mesita/mesita/api/mesos/legacy"
 	"github.com/mesita/mesita/api/mesos/reply"
 )
 
@@ -17,6 +18,7 @@ func (s *Server) routes() (table []*exchange.Route) {
 			Body: exchange.RawBody, Most: call.MaxBody, Fails: reply.Fails(reply.Scheduler), Handle: s.scheduler, Answer: exchange.Text(""), Summary: "the scheduler API of Mesos v1"})
 	}
 	table = append(table, s.messageRoutes()...)
+	table = append(table, legacy.Routes(legacy.Config{Master: s})...)
 	for _, path := range []string{"/redirect", "/master/redirect"} {
 		table = append(table, &exchange.Route{Method: http.MethodGet, Any: true, Path: path, Action: auth.Nothing, Scope: auth.OfAny, Local: true, Routine: true,
 			Fails: reply.Fails(reply.Scheduler), Handle: s.redirect, Answer: exchange.Text(""), Summary: "where the leader is"})

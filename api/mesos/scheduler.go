@@ -30,6 +30,7 @@ func (s *Server) scheduler(c *exchange.Call) (any, error) {
 		return nil, &problem{Status: http.StatusServiceUnavailable, Body: "The cluster's level does not have frameworks yet: `mesita cluster show` says what it waits for"}
 	}
 	if r.kind == v1.SchedulerCallTypeSubscribe {
+		s.calls.add(&r.call)
 		return s.subscribe(c, h, r)
 	}
 	if r.kind == v1.SchedulerCallTypeReconcileOperations && !r.either {
@@ -39,6 +40,7 @@ func (s *Server) scheduler(c *exchange.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.calls.add(&r.call)
 	return h.act(c, se, r)
 }
 

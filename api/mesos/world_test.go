@@ -67,11 +67,12 @@ func (d *desk) Refuse(_, _, node string, room api.Resources, span time.Duration,
 
 // world is one node that serves frameworks.
 type world struct {
-	t     testing.TB
-	store *fsm.Store
-	hub   *hub
-	desk  *desk
-	http  *httptest.Server
+	t      testing.TB
+	store  *fsm.Store
+	hub    *hub
+	desk   *desk
+	server *Server
+	http   *httptest.Server
 }
 
 func newWorld(t testing.TB, cred auth.Credentials) *world {
@@ -82,6 +83,7 @@ func newWorld(t testing.TB, cred auth.Credentials) *world {
 	cfg := Config{Store: w.store, Cluster: solo{}, Now: func() time.Time { return testTime }, Forgets: func() bool { return true }, Log: slog.New(slog.DiscardHandler), NodeName: "oak",
 		Auth: auth.New(auth.Config{Directory: func() auth.Directory { return w.store.View() }, Final: func() bool { return true }, Now: func() time.Time { return testTime }})}
 	s := New(cfg)
+	w.server = s
 	w.hub = newHub(cfg, w.desk)
 	s.hub.Store(w.hub)
 	ctx, cancel := context.WithCancel(context.Background())
