@@ -27,6 +27,11 @@ func TestAStopOfOneAttemptIsOfNoOther(t *testing.T) {
 				t.Errorf("attempt %d: %v, %+v", attempt, err, w.View().Task("web.0"))
 			}
 		}
+		for code, ids := range map[api.Code][]string{api.CodeInvalid: {"web.0", "web.1"}, api.CodeNotFound: {"web.1"}} {
+			if _, err := w.Do(t.Context(), &TaskStop{Meta: w.at(), IDs: ids, Move: move, Attempt: 2}); api.ErrorCode(err) != code || w.View().Task("web.0") != before {
+				t.Errorf("%v: %v, %+v", ids, err, w.View().Task("web.0"))
+			}
+		}
 		w.do(&TaskStop{Meta: w.at(), IDs: []string{"web.0"}, Move: move, Attempt: 2})
 		if w.View().Task("web.0").Desired == api.DesiredRun {
 			t.Error("the attempt that was named is to run")

@@ -308,6 +308,9 @@ func (c *TaskStop) apply(x *tx) (any, error) {
 	if err := c.startsAgain(x); err != nil {
 		return 0, err
 	}
+	if c.Attempt != 0 && len(c.IDs) != 1 {
+		return 0, api.FieldErrorf("attempt", "is of one task, and %d are named", len(c.IDs))
+	}
 	n := 0
 	for _, id := range c.IDs {
 		job, index, ok := splitTaskID(id)
@@ -315,7 +318,11 @@ func (c *TaskStop) apply(x *tx) (any, error) {
 			continue
 		}
 		t := x.taskAt(job, index)
-		if c.Attempt != 0 && t != nil && t.Attempt != c.Attempt {
+		switch {
+		case c.Attempt == 0:
+		case t == nil: // one of an array that was not made yet has had no attempt
+			return 0, api.NotFound("running task", id)
+		case t.Attempt != c.Attempt:
 			return 0, OtherAttempt(t, c.Attempt)
 		}
 		if t == nil && x.stopUnmade(job, index, c) {
