@@ -112,8 +112,14 @@ func (f *feed) tell(v *fsm.View, all []news) {
 	for _, s := range subs {
 		r := rows.Of(v, s.id)
 		for i := range all {
-			if n := &all[i]; n.revision > s.from && n.seen(r) {
-				s.Queue(n.record(s.format, r), nil)
+			n := &all[i]
+			if n.revision <= s.from || !n.seen(r) {
+				continue
+			}
+			if b := n.record(s.format, r); b != nil {
+				s.Queue(b, nil)
+			} else {
+				s.Close(nil) // it is nothing that can be said: subscribed anew it hears what is
 			}
 		}
 	}
