@@ -234,3 +234,18 @@ func TestSubscribersAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// What the view had that a subscriber was told first is not told again.
+func TestWhatWasToldFirstIsNotToldAgain(t *testing.T) {
+	w := newWorld(t, auth.Anybody)
+	f, v := newFeed(w.store), w.store.View()
+	s := &subscriber{format: wire.JSON, from: v.Index(), Outbox: newOutbox(f, wire.JSON)}
+	f.subs = []*subscriber{s}
+	told := news{revision: v.Index(), event: func(*rows.Rows) *v1.MasterEvent { return event(v1.MasterEventTypeHeartbeat) }}
+	later := told
+	later.revision++
+	f.tell(v, []news{told, later})
+	if n, _ := s.Waiting(); n != 1 {
+		t.Errorf("%d events of what was told and one that was not", n)
+	}
+}
