@@ -16,11 +16,12 @@ func main() {
 	started, ended := 0, 0
 	f := &framework.Framework{Name: "example"}
 	f.Offer = func(o *framework.Offer) {
-		t := framework.Task{CPUs: 0.1, Mem: 32 << 20, Command: []string{"/bin/echo", "hello"}}
+		hello := []string{"/bin/echo", "hello"}
+		t := framework.Task{CPUs: 0.1, Mem: 32 << 20, Command: hello}
 		for ; started < 5; started++ {
 			t.ID = fmt.Sprint("hello-", started)
 			if !o.Launch(t) {
-				return // there is no more room in this offer; others will come
+				return // there is no more room in this offer
 			}
 		}
 	}
