@@ -197,6 +197,13 @@ func (c *FrameworkKill) apply(x *tx) (any, error) {
 	return 1, nil
 }
 
+// compareFrameworkTasks has those of one id together: one that has not ended is the last,
+// whichever partition's job is the newer one.
+func compareFrameworkTasks(a, b *api.Task) int {
+	return cmp.Or(strings.Compare(a.Framework.Framework, b.Framework.Framework), strings.Compare(a.Framework.ID, b.Framework.ID),
+		compareBools(b.State.Final(), a.State.Final()), cmp.Compare(len(a.Job), len(b.Job)), compareTasks(a, b))
+}
+
 // frameworkTask is the one that a framework knows by an id: the last that it gave that.
 func (t *tables) frameworkTask(framework, id string) *api.Task {
 	last := &api.Task{Job: newestJob, Framework: &api.FrameworkTask{Framework: framework, ID: id}}
@@ -222,6 +229,9 @@ func (x *tx) indexFrameworkTask(old, t *api.Task) {
 	}
 	switch {
 	case t != nil && !t.Framework.IsExecutor:
+		if old != nil && old.State.Final() != t.State.Final() {
+			x.frameworkTasks.Delete(old)
+		}
 		x.frameworkTasks.ReplaceOrInsert(t)
 	case t == nil && !old.Framework.IsExecutor:
 		x.frameworkTasks.Delete(old)

@@ -118,12 +118,9 @@ func newTables() tables {
 		newest: newIndex(func(a, b *api.Incident) bool {
 			return cmp.Or(cmp.Compare(a.Kind, b.Kind), strings.Compare(a.Object, b.Object)) < 0
 		}),
-		ages: newIndex(func(a, b *runtimeRow) bool { return cmp.Or(a.Used.Compare(b.Used), strings.Compare(a.Key, b.Key)) < 0 }),
-		frameworkTasks: newIndex(func(a, b *api.Task) bool {
-			return cmp.Or(strings.Compare(a.Framework.Framework, b.Framework.Framework), strings.Compare(a.Framework.ID, b.Framework.ID),
-				cmp.Compare(len(a.Job), len(b.Job)), compareTasks(a, b)) < 0
-		}),
-		executors: newIndex(func(a, b *api.Task) bool { return compareExecutors(a, b) < 0 }),
+		ages:           newIndex(func(a, b *runtimeRow) bool { return cmp.Or(a.Used.Compare(b.Used), strings.Compare(a.Key, b.Key)) < 0 }),
+		frameworkTasks: newIndex(func(a, b *api.Task) bool { return compareFrameworkTasks(a, b) < 0 }),
+		executors:      newIndex(func(a, b *api.Task) bool { return compareExecutors(a, b) < 0 }),
 		jobsOfFrameworks: newIndex(func(a, b *api.Job) bool {
 			return cmp.Or(strings.Compare(a.Framework, b.Framework), strings.Compare(a.ID, b.ID)) < 0
 		}),
