@@ -98,8 +98,8 @@ func (a *Authenticator) Identify(r *http.Request, cred Credentials) (Identity, e
 			return a.localOrShown(r, api.LocalRoot)
 		}
 	case Anybody:
-		if err := a.browser.Check(r); err != nil {
-			return Identity{}, api.Errorf(api.CodeNotAllowed, "a web page of another origin may not do this: %v", err)
+		if err := a.refuseForeign(r); err != nil {
+			return Identity{}, err
 		}
 		if id, err := a.bearer(r, Source(r)); err != nil || id.Known() || id.Unverified {
 			return id, err
@@ -224,6 +224,9 @@ func (a *Authenticator) bearer(r *http.Request, from string) (Identity, error) {
 	scheme, text, _ := strings.Cut(header, " ")
 	name, secret, basic := r.BasicAuth()
 	if basic = basic && takesBasic(r); basic {
+		if err := a.refuseForeign(r); err != nil { // a browser shows what it was given once for whatever page it has
+			return Identity{}, err
+		}
 		scheme, text = "Bearer", secret
 	}
 	shown, err := api.ParseClientToken(text)
@@ -369,8 +372,18 @@ func (a *Authenticator) refuseBrowser(r *http.Request) error {
 	if host != "localhost" && net.ParseIP(strings.Trim(host, "[]")) == nil {
 		return api.Errorf(api.CodeNotAllowed, "the host %q is not this machine: call it by its address or as localhost", host)
 	}
+	return a.refuseForeign(r)
+}
+
+// FieldOrigin is the field of the refusal of a page of another origin, whose user has
+// nothing to show that would help.
+const FieldOrigin = "Origin"
+
+// refuseForeign refuses what a browser asks for a page of another origin, but to read,
+// whose answer the browser does not let it see. Programs do not say where they come from.
+func (a *Authenticator) refuseForeign(r *http.Request) error {
 	if err := a.browser.Check(r); err != nil {
-		return api.Errorf(api.CodeNotAllowed, "a web page of another origin may not do this: %v", err)
+		return &api.Error{Code: api.CodeNotAllowed, Field: FieldOrigin, Message: "a web page of another origin may not do this: " + err.Error()}
 	}
 	return nil
 }

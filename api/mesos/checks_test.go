@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"compress/gzip"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/mesos/call"
+	"github.com/mesita/mesita/api/mesos/operator"
 	"github.com/mesita/mesita/api/mesos/wire"
 	"github.com/mesita/mesita/fsm"
 )
@@ -140,5 +142,43 @@ func TestAuthenticationRequired(t *testing.T) {
 			}
 		}
 		_ = res.Body.Close()
+	}
+}
+
+// A browser that was given a token as Basic credentials shows it for the pages of all sites:
+// none of another may change anything by that, and programs, which do not say of which site
+// they are, may.
+func TestPagesOfOtherSitesUseNobodysCredentials(t *testing.T) {
+	w := newWorld(t, auth.Bearer)
+	tok, secret := auth.NewToken(&api.TokenRequest{Kind: api.TokenClient, Name: "ci", Role: api.RoleAdmin}, testTime)
+	w.do(&fsm.TokenCreate{Meta: fsm.Meta{At: testTime}, Token: tok})
+	cfg := w.server.Config
+	cfg.Others = operator.New(operator.Config{Store: w.store, Master: w.server.Master}).Routes()
+	handler, n := New(cfg).Handler(auth.Bearer, nil), 0
+	for _, route := range append(w.server.routes(), cfg.Others...) {
+		if !route.Basic {
+			continue
+		}
+		n++
+		for _, c := range []struct {
+			header, value string
+			refused       bool
+		}{
+			{"", "", false}, {"Sec-Fetch-Site", "same-origin", false}, {"Sec-Fetch-Site", "cross-site", true}, {"Sec-Fetch-Site", "same-site", true}, {"Origin", "http://evil.example", true}, {"Origin", "null", true},
+		} {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, strings.ReplaceAll(route.Path, "{id}", "x"), strings.NewReader("frameworkId=x"))
+			r.SetBasicAuth("ci", api.ClientToken{ID: tok.ID, Secret: secret}.String())
+			if c.header != "" {
+				r.Header.Set(c.header, c.value)
+			}
+			rec := httptest.NewRecorder()
+			handler.ServeHTTP(rec, r)
+			if refused := rec.Code == http.StatusForbidden && strings.Contains(rec.Body.String(), "another origin"); refused != c.refused || rec.Code == http.StatusUnauthorized {
+				t.Errorf("%s with %s %q: %d %s", route.Path, c.header, c.value, rec.Code, rec.Body)
+			}
+		}
+	}
+	if n < 20 {
+		t.Errorf("only %d routes", n)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/exchange"
 	"github.com/mesita/mesita/api/mesos/call"
 )
@@ -54,7 +55,7 @@ func Fails(realm string) func(*exchange.Call, error) {
 func translated(c *exchange.Call, realm string, e *api.Error, err error) *call.Problem {
 	p := &call.Problem{Status: e.Code.HTTPStatus(), Body: e.Error()}
 	switch {
-	case e.Code == api.CodeNotAllowed && !c.ID.Known():
+	case e.Code == api.CodeNotAllowed && !c.ID.Known() && e.Field != auth.FieldOrigin:
 		p.Status = http.StatusUnauthorized
 		c.W.Header().Set("WWW-Authenticate", `Basic realm="`+realm+`"`)
 	case e.Code == api.CodeUnavailable, e.Code == api.CodeUnknown:
