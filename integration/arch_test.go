@@ -39,7 +39,7 @@ var imports = map[string][]string{
 	"api/mesos/legacy":     {"api", "api/auth", "api/exchange", "api/mesos/call", "api/mesos/reply", "api/mesos/rows", "api/mesos/v1", "api/mesos/wire", "fsm"},
 	"api/mesos/outbox":     {"api/mesos/wire"},
 	"api/mesos/reply":      {"api", "api/auth", "api/exchange", "api/mesos/call"},
-	"api/mesos/rows":       {"api", "api/auth", "fsm", "api/mesos/v1", "api/mesos/wire"},
+	"api/mesos/rows":       {"api", "api/admit", "api/auth", "fsm", "api/mesos/v1", "api/mesos/wire"},
 	"api/mesos/operator":   {"api", "api/admit", "api/auth", "api/exchange", "fsm", "api/mesos/call", "api/mesos/outbox", "api/mesos/reply", "api/mesos/rows", "api/mesos/v1", "api/mesos/wire"},
 	"api/server":           {"api", "api/docs", "api/server/meter", "api/auth", "api/budget", "api/exchange", "api/admit", "fsm"},
 	"api/auth":             {"api", "api/budget"},

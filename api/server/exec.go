@@ -45,7 +45,7 @@ func execTask(c *call) (any, error) {
 	if err := c.mayEnter(v, t); err != nil {
 		return nil, err
 	}
-	if !c.sight(v).ranHere(t) {
+	if !c.sight(v).RanHere(t) {
 		return nil, api.Errorf(api.CodeNotAllowed, "task %s runs since before its job came to a partition that you may enter tasks of: its next attempt is open to you", t.ID)
 	}
 	if err := ownProcess(v, t, "exec"); err != nil {

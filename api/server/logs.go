@@ -41,7 +41,7 @@ func taskLogs(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if v := c.Store.View(); number == t.Attempt && !c.sight(v).ranHere(t) {
+	if v := c.Store.View(); number == t.Attempt && !c.sight(v).RanHere(t) {
 		return nil, api.Errorf(api.CodeNotAllowed, "attempt %d of task %s is of before its job came to a partition whose logs you may read: its next attempt is shown", number, t.ID)
 	}
 	q := c.R.URL.Query()

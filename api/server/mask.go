@@ -96,15 +96,15 @@ func (s *sight) shownJob(j *api.Job) *api.Job {
 	out := *j
 	out.Spec, out.History = spec(j.Spec), nil
 	for _, h := range j.History {
-		if h.Spec != nil && !s.readsIn(j, h.Spec.Partition) {
+		if h.Spec != nil && !s.ReadsIn(j, h.Spec.Partition) {
 			continue
 		}
 		h.Spec = spec(h.Spec)
 		out.History = append(out.History, h)
 	}
-	if !s.allOf(j) { // who made it may have, there
+	if !s.AllOf(j) { // who made it may have, there
 		out.Actor, out.Request = "", ""
-		out.Places = slices.DeleteFunc(slices.Clone(j.Places), func(p api.JobPlace) bool { return !s.readsIn(j, p.Partition) })
+		out.Places = slices.DeleteFunc(slices.Clone(j.Places), func(p api.JobPlace) bool { return !s.ReadsIn(j, p.Partition) })
 	}
 	return &out
 }

@@ -100,7 +100,7 @@ func (s *sight) moved(e *api.Event) (did, saw, sees bool) {
 	}
 	is := j.Places[len(j.Places)-1]
 	was, known := cameFrom(j, is)
-	return known && is.Event == e.Index, known && s.readsIn(j, was), s.readsIn(j, is.Partition)
+	return known && is.Event == e.Index, known && s.ReadsIn(j, was), s.ReadsIn(j, is.Partition)
 }
 
 // cameFrom is where a job was before it came where it is. Of one that was made before

@@ -47,7 +47,7 @@ func listQueue(c *call) (any, error) {
 				if !sees.all {
 					q.Hide(sees.job)
 				}
-				if !sees.allOf(j) {
+				if !sees.AllOf(j) {
 					q.User = "" // who made it elsewhere
 				}
 				return q

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/admit"
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/fsm"
 )
@@ -19,9 +20,9 @@ type sight struct {
 	id    auth.Identity
 	view  *fsm.View
 	all   bool
-	brief bool              // it does not ask what events are about
-	jobs  map[string]bool   // that were asked for
-	past  map[*api.Job]bool // and whether it sees all of their past
+	brief bool            // it does not ask what events are about
+	jobs  map[string]bool // that were asked for
+	admit.Past
 }
 
 func (c *call) sight(v *fsm.View) *sight {
@@ -34,8 +35,9 @@ func (c *call) sight(v *fsm.View) *sight {
 	}
 	s := &sight{id: id, view: v, all: id.Role == api.RoleNode || auth.May(id, auth.ReadLogs, auth.Object{}) == nil, brief: !c.Shows("payload")}
 	if !s.all {
-		s.jobs, s.past = map[string]bool{}, map[*api.Job]bool{}
+		s.jobs = map[string]bool{}
 	}
+	s.Past = admit.PastOf(v, id, s.all)
 	return s
 }
 

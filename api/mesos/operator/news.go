@@ -17,34 +17,39 @@ import (
 type news struct {
 	revision uint64 // of the row
 	task     *api.Task
+	earlier  *api.Task      // as the task was in an attempt before, of which this is
 	of       *api.Framework // nil, as the task: it is of a node, which everybody sees
 	event    func(r *rows.Rows) *v1.MasterEvent
-	records  [2][]byte // by format, of who sees the same as all others
+	records  [2][rows.Grades][]byte // by format, of who sees the same as all others
 }
 
 // seen reports whether a subscriber is told.
 func (n *news) seen(r *rows.Rows) bool {
 	switch {
 	case n.task != nil:
-		return r.SeesTask(n.task)
+		return r.SeesTask(n.task) && (n.earlier == nil || r.SeesAttempt(n.earlier))
 	case n.of != nil:
 		return r.SeesFramework(n.of)
 	}
 	return true
 }
 
-// record is what a subscriber is sent. Of a framework each sees what is of its partitions;
-// all else is the same for all, and is written once.
+// record is what a subscriber is sent. Of a framework each sees what is of its partitions,
+// of a task all of a grade the same; all else is the same for all. That is written once.
 func (n *news) record(f wire.Format, r *rows.Rows) []byte {
-	if n.of == nil && n.records[f] != nil {
-		return n.records[f]
+	var g rows.Grade
+	if n.task != nil {
+		g = r.Grade(n.task)
+	}
+	if n.of == nil && n.records[f][g] != nil {
+		return n.records[f][g]
 	}
 	b, err := wire.Marshal(f, n.event(r))
 	if err != nil {
 		return nil
 	}
-	n.records[f] = wire.AppendRecord(nil, b)
-	return n.records[f]
+	n.records[f][g] = wire.AppendRecord(nil, b)
+	return n.records[f][g]
 }
 
 // taskSeen is what subscribers were told of a task.
@@ -188,7 +193,10 @@ func (k *known) task(v *fsm.View, id string, out []news) []news {
 	old, was := k.tasks[key]
 	if was && old.attempt != t.Attempt {
 		if n := len(t.Earlier); n > 0 && !old.state.Final() {
-			out = append(out, updated(t, ended(t, &t.Earlier[n-1])))
+			earlier := ended(t, &t.Earlier[n-1])
+			last := updated(t, earlier)
+			last.earlier = earlier
+			out = append(out, last)
 		}
 		delete(k.tasks, key)
 		was = false
@@ -225,7 +233,8 @@ func updated(t, as *api.Task) news {
 // ended is a task as it was when an attempt had ended.
 func ended(t *api.Task, a *api.Attempt) *api.Task {
 	e := *t
-	e.Attempt, e.NodeID, e.State, e.Started, e.Ended, e.ExitCode, e.Signal, e.Reason, e.Message = a.Attempt, a.NodeID, a.State, a.Started, a.Ended, a.ExitCode, a.Signal, a.Reason, a.Message
+	e.Attempt, e.Version, e.NodeID, e.State, e.Started, e.Ended = a.Attempt, a.Version, a.NodeID, a.State, a.Started, a.Ended
+	e.ExitCode, e.Signal, e.Reason, e.Message = a.ExitCode, a.Signal, a.Reason, a.Message
 	e.Healthy, e.Check = nil, nil
 	return &e
 }

@@ -48,6 +48,7 @@ type world struct {
 	server *Server
 	http   *httptest.Server
 	audit  *audit
+	x      *exchange.Server
 	token  string // shown by calls; "" = none
 	leads  bool
 }
@@ -81,6 +82,7 @@ func newWorld(t testing.TB, cred auth.Credentials) *world {
 	a := auth.New(auth.Config{Directory: func() auth.Directory { return w.store.View() }, Final: func() bool { return true }, Now: func() time.Time { return testTime }})
 	x := exchange.New(exchange.Config{Store: w.store, Cluster: solo{}, Auth: a, Now: func() time.Time { return testTime }, Log: slog.New(slog.DiscardHandler), NodeName: "oak",
 		MaxStreams: 100, Patience: exchange.DefaultPatience(), Audit: w.audit}, w.server.Routes())
+	w.x = x
 	w.http = httptest.NewServer(x.Handler(cred))
 	t.Cleanup(func() {
 		w.http.CloseClientConnections()
@@ -105,7 +107,8 @@ func (w *world) launch(id, node string) {
 	w.do(&fsm.OfferMake{Meta: meta, Offers: []*api.Offer{{ID: "o-" + id, Framework: "f1", Partition: "web", NodeID: node, Resources: api.Resources{CPUs: 500, Mem: 64 << 20}}}})
 	spec := &api.JobSpec{Kind: api.KindBatch, Partition: "web", AtMostOnce: true, TaskSpec: api.TaskSpec{Command: []string{"sleep", "100"}, User: "bob", Placing: api.Placing{Request: api.Request{CPUs: 250, Mem: 32 << 20}}}}
 	spec.Complete(w.store.View().Chain("web"), nil)
-	said, err := wire.Marshal(wire.Protobuf, &v1.TaskInfo{Name: "shop task", TaskID: &v1.TaskID{Value: id}, AgentID: &v1.AgentID{Value: node}, Labels: &v1.Labels{Labels: []*v1.Label{{Key: "k", Value: new("v")}}}})
+	said, err := wire.Marshal(wire.Protobuf, &v1.TaskInfo{Name: "shop task", TaskID: &v1.TaskID{Value: id}, AgentID: &v1.AgentID{Value: node}, Labels: &v1.Labels{Labels: []*v1.Label{{Key: "k", Value: new("v")}}},
+		HealthCheck: &v1.HealthCheck{Command: &v1.CommandInfo{Value: new("check"), Environment: &v1.Environment{Variables: []*v1.EnvironmentVariable{{Name: "KEY", Value: new("secret")}}}}}})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"slices"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/admit"
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/fsm"
 )
@@ -47,6 +48,9 @@ type Rows struct {
 	id   auth.Identity
 	all  bool
 	jobs map[string]bool // that were asked for
+	past admit.Past
+
+	values map[placed]bool
 }
 
 // Of is what a caller sees. What its token may is as of the view.
@@ -57,7 +61,8 @@ func Of(v *fsm.View, id auth.Identity) *Rows {
 			id.Role, id.Rights = now.Role, now.Rights
 		}
 	}
-	return &Rows{View: v, id: id, all: auth.May(id, auth.ReadLogs, auth.Object{}) == nil, jobs: map[string]bool{}}
+	all := auth.May(id, auth.ReadLogs, auth.Object{}) == nil
+	return &Rows{View: v, id: id, all: all, jobs: map[string]bool{}, past: admit.PastOf(v, id, all), values: map[placed]bool{}}
 }
 
 // SeesPartition reports whether the caller sees all of a partition.

@@ -97,6 +97,9 @@ func (r *Rows) task(j *api.Job, t *api.Task) *v1.Task {
 	}
 	if t.Framework != nil {
 		r.said(m, t.Framework)
+		if !r.SeesValues(t) {
+			maskTask(m)
+		}
 		return m
 	}
 	if j != nil {
@@ -142,7 +145,10 @@ func (r *Rows) Status(t *api.Task) *v1.TaskStatus {
 	if t.State.Final() && !t.Hosted() {
 		message = EndText(t, t.Reason, t.Message)
 	}
-	if message != "" {
+	switch {
+	case r.untold(t):
+		st.Source, st.Reason = new(master), nil
+	case message != "":
 		st.Message = &message
 	}
 	if !t.Hosted() && (t.State == api.TaskRunning || t.State == api.TaskKilling) {
@@ -173,7 +179,7 @@ func (r *Rows) Executors() iter.Seq[*v1.MasterResponseGetExecutorsExecutor] {
 			if t.Framework == nil || !t.Framework.IsExecutor || t.State.Final() || !r.SeesTask(t) {
 				continue
 			}
-			if !yield(&v1.MasterResponseGetExecutorsExecutor{ExecutorInfo: executorInfo(t), AgentID: &v1.AgentID{Value: t.NodeID}}) {
+			if !yield(&v1.MasterResponseGetExecutorsExecutor{ExecutorInfo: r.executorInfo(t), AgentID: &v1.AgentID{Value: t.NodeID}}) {
 				return
 			}
 		}
@@ -187,10 +193,13 @@ type About struct {
 	Framework *v1.FrameworkInfo `wire:"2,framework_info,required"`
 }
 
-func executorInfo(t *api.Task) *v1.ExecutorInfo {
+func (r *Rows) executorInfo(t *api.Task) *v1.ExecutorInfo {
 	var about About
 	if wire.Unmarshal(wire.Protobuf, t.Framework.Info, &about) != nil || about.Executor == nil {
 		return &v1.ExecutorInfo{ExecutorID: &v1.ExecutorID{Value: t.Framework.Executor}, FrameworkID: &v1.FrameworkID{Value: t.Framework.Framework}, Resources: Resources(t.Resources, Form{Role: Role(t.Partition)})}
+	}
+	if !r.SeesValues(t) {
+		MaskExecutor(about.Executor)
 	}
 	return about.Executor
 }
