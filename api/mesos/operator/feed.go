@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -14,8 +15,8 @@ import (
 	"github.com/mesita/mesita/fsm"
 )
 
-// maxSubscribers bounds those that one leader tells; beyond it the first one ends, as with
-// Mesos.
+// maxSubscribers bounds those that one leader tells; beyond it the first one ends of whoever
+// has the most of them, so that nobody ends those of others.
 const maxSubscribers = 1000
 
 // held is what is held for a subscriber that does not read; beyond it its stream ends.
@@ -95,11 +96,25 @@ func (f *feed) begin(v *fsm.View) bool {
 	f.subs = append(f.subs, f.fresh...)
 	f.fresh = nil
 	for len(f.subs) > maxSubscribers {
-		f.subs[0].Close(nil)
-		f.subs = f.subs[1:]
+		i := f.excess()
+		f.subs[i].Close(nil)
+		f.subs = slices.Delete(f.subs, i, i+1)
 	}
 	return len(f.subs) > 0
 }
+
+// excess is the first subscriber of whoever has the most.
+func (f *feed) excess() int {
+	n, most := map[string]int{}, 0
+	for _, s := range f.subs {
+		n[s.of()]++
+		most = max(most, n[s.of()])
+	}
+	return slices.IndexFunc(f.subs, func(s *subscriber) bool { return n[s.of()] == most })
+}
+
+// of is whose a subscriber is.
+func (s *subscriber) of() string { return cmp.Or(s.id.Token, s.id.Actor) }
 
 // tell queues news for those who see them, but what was in the view that they began with.
 func (f *feed) tell(v *fsm.View, all []news) {

@@ -83,7 +83,12 @@ func (s *Server) maintain(c *exchange.Call, machines []*v1.MachineID, what strin
 			by = c.Now()
 		}
 		c.Subject.Each = append(c.Subject.Each, exchange.Subject{Object: n.ID, Asked: what})
-		cmds = append(cmds, &fsm.NodeDrain{Meta: c.Meta(), ID: n.ID, Drain: drain, By: by})
+		cmd := &fsm.NodeDrain{Meta: c.Meta(), ID: n.ID, Drain: drain, By: by}
+		t := v.Trial(cmd)
+		if t.Err != nil {
+			return t.Err
+		}
+		cmds, v = append(cmds, cmd), t.View
 	}
 	res, err := s.Store.Propose(c.R.Context(), cmds...)
 	if err != nil {

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/mesita/mesita/api"
@@ -25,8 +26,9 @@ func (s *Server) partitions(c *exchange.Call, what string, changes []change) err
 	if len(changes) > maxChanges {
 		return api.Errorf(api.CodeInvalid, "%d roles are named, and there are at most %d", len(changes), maxChanges)
 	}
-	v := s.Store.View()
-	var cmds []fsm.Command
+	is := s.Store.View()
+	v := is
+	all, at := &fsm.ApplyAll{Meta: c.Meta()}, map[string]int{}
 	var names []string
 	for _, ch := range changes {
 		path := rows.Partition(ch.role)
@@ -43,30 +45,38 @@ func (s *Server) partitions(c *exchange.Call, what string, changes []change) err
 		if err := ch.to(&p); err != nil {
 			return err
 		}
-		cmd := &fsm.PartitionPut{Meta: c.Meta(), Partition: &p, IfRevision: old.Revision}
-		if len(cmds) > 0 { // it may be one that was named before
-			cmd.IfRevision = 0
+		put := &fsm.PartitionPut{Meta: all.Meta, Partition: &p}
+		t := v.Trial(put)
+		if err := unfit(t.Err); err != nil {
+			return err
 		}
-		t := v.Trial(cmd)
-		if api.ErrorCode(t.Err) == api.CodeDoesNotFit {
-			return api.Errorf(api.CodeConflict, "Not enough available cluster capacity to reasonably satisfy quota request: %v; 'force' does not change that here, as each guarantee holds", t.Err)
-		}
-		if t.Err != nil {
-			return t.Err
+		if i, again := at[path]; again {
+			all.Partitions[i] = put
+		} else {
+			at[path] = len(all.Partitions)
+			all.Partitions = append(all.Partitions, put)
+			all.Seen = append(all.Seen, fsm.Seen{Partition: path, Revision: is.Partition(path).Revision})
 		}
 		c.Subject.Each = append(c.Subject.Each, exchange.Subject{Object: path, Partition: path, Asked: what, Before: old, After: t.View.Partition(path)})
-		cmds, v = append(cmds, cmd), t.View
+		v = t.View
 	}
-	res, err := s.Store.Propose(c.R.Context(), cmds...)
-	if err != nil {
-		return err
+	if len(all.Partitions) == 0 {
+		return nil
 	}
-	for _, r := range res {
-		if r.Err != nil {
-			return r.Err
-		}
+	_, err := c.Do(all)
+	if part := (*fsm.PartError)(nil); errors.As(err, &part) {
+		err = part.Err
 	}
-	return nil
+	return unfit(err)
+}
+
+// unfit is why a change of partitions was refused, in the words of Mesos if what is
+// guaranteed would be more than there is.
+func unfit(err error) error {
+	if api.ErrorCode(err) == api.CodeDoesNotFit {
+		return api.Errorf(api.CodeConflict, "Not enough available cluster capacity to reasonably satisfy quota request: %v; 'force' does not change that here, as each guarantee holds", err)
+	}
+	return err
 }
 
 func (s *Server) updateWeights(c *exchange.Call, m *v1.MasterCall) error {

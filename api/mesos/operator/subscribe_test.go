@@ -249,3 +249,24 @@ func TestWhatWasToldFirstIsNotToldAgain(t *testing.T) {
 		t.Errorf("%d events of what was told and one that was not", n)
 	}
 }
+
+// Whoever has the most subscribers loses one if there are too many, not who was there first.
+func TestOneCallerDoesNotEndTheSubscriptionsOfOthers(t *testing.T) {
+	w := newWorld(t, auth.Anybody)
+	f := newFeed(w.store)
+	var subs []*subscriber
+	for i := range maxSubscribers + 1 {
+		s := &subscriber{id: auth.Identity{Actor: "token:many", Token: "many"}, format: wire.JSON, began: make(chan struct{}), Outbox: newOutbox(f, wire.JSON)}
+		if i == 0 {
+			s.id = auth.Identity{Actor: "token:one", Token: "one"}
+		}
+		subs = append(subs, s)
+	}
+	f.fresh = slices.Clone(subs)
+	f.begin(w.store.View())
+	for i, s := range subs {
+		if _, _, ended := s.Take(); ended != (i == 1) {
+			t.Errorf("subscriber %d: ended is %v", i, ended)
+		}
+	}
+}
