@@ -36,7 +36,7 @@ var imports = map[string][]string{
 	"api/mesos":            {"api", "api/auth", "api/budget", "api/exchange", "api/admit", "fsm", "api/mesos/call", "api/mesos/legacy", "api/mesos/outbox", "api/mesos/reply", "api/mesos/rows", "api/mesos/v1", "api/mesos/wire", "api/backoff"},
 	"api/mesos/agent":      {"api", "api/backoff", "api/budget", "api/mesos/call", "api/mesos/outbox", "api/mesos/v1", "api/mesos/wire"},
 	"api/mesos/call":       {"api/mesos/wire"},
-	"api/mesos/legacy":     {"api", "api/auth", "api/exchange", "api/mesos/call", "api/mesos/reply", "api/mesos/rows", "api/mesos/v1", "api/mesos/wire", "fsm"},
+	"api/mesos/legacy":     {"api", "api/admit", "api/auth", "api/exchange", "api/mesos/call", "api/mesos/reply", "api/mesos/rows", "api/mesos/v1", "api/mesos/wire", "fsm"},
 	"api/mesos/outbox":     {"api/mesos/wire"},
 	"api/mesos/reply":      {"api", "api/auth", "api/exchange", "api/mesos/call"},
 	"api/mesos/rows":       {"api", "api/admit", "api/auth", "fsm", "api/mesos/v1", "api/mesos/wire"},

@@ -182,3 +182,33 @@ func TestPagesOfOtherSitesUseNobodysCredentials(t *testing.T) {
 		t.Errorf("only %d routes", n)
 	}
 }
+
+// What is asked in both of Mesos' ways has one answer.
+func TestOldAndNewCallsAnswerAlike(t *testing.T) {
+	w := newWorld(t, auth.Anybody)
+	cfg := w.server.Config
+	cfg.Others = operator.New(operator.Config{Store: w.store, Master: w.server.Master}).Routes()
+	s := New(cfg)
+	s.hub.Store(w.hub)
+	ask := func(method, path, body string) (int, string) {
+		r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
+		if r.Header.Set("Content-Type", "application/json"); path == "/teardown" {
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		}
+		rec := httptest.NewRecorder()
+		s.Handler(auth.Anybody, nil).ServeHTTP(rec, r)
+		return rec.Code, rec.Body.String()
+	}
+	w.do(&fsm.NodeDrain{Meta: fsm.Meta{At: testTime}, ID: "oak", Drain: true})
+	_, old := ask("GET", "/maintenance/status", "")
+	_, now := ask("POST", "/api/v1", `{"type":"GET_MAINTENANCE_STATUS"}`)
+	if !strings.Contains(old, `"down_machines":[{"hostname":"oak"`) || !strings.Contains(now, `"down_machines":[{"hostname":"oak"`) {
+		t.Errorf("%s\n%s", old, now)
+	}
+	w.do(&fsm.FrameworkPut{Meta: fsm.Meta{At: testTime}, Connect: true, Framework: &api.Framework{ID: "f9", Name: "n", Session: "s9"}})
+	a, old := ask("POST", "/teardown", "frameworkId=f9")
+	b, now := ask("POST", "/api/v1", `{"type":"TEARDOWN","teardown":{"framework_id":{"value":"f9"}}}`)
+	if a != b || old != now || a == http.StatusOK {
+		t.Errorf("%d %s\n%d %s", a, old, b, now)
+	}
+}

@@ -3,7 +3,6 @@ package mesos
 import (
 	"time"
 
-	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/mesos/legacy"
 )
 
@@ -11,11 +10,6 @@ var _ legacy.Master = (*Server)(nil)
 
 // Started is when this node did.
 func (s *Server) Started() time.Time { return s.started }
-
-// MayEnd refuses who may not deploy wherever a framework is or has something that runs.
-func (s *Server) MayEnd(id auth.Identity, framework string) error {
-	return (&hub{Config: s.Config}).mayEnd(id, framework)
-}
 
 // Calls counts what frameworks called for.
 func (s *Server) Calls(yield func(name string, n uint64) bool) {

@@ -14,7 +14,6 @@ package legacy
 import (
 	"time"
 
-	"github.com/mesita/mesita/api/auth"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
 )
 
@@ -26,8 +25,6 @@ type Master interface {
 	// Calls counts what frameworks called for since this node started, by the names that
 	// Mesos has for it.
 	Calls(yield func(name string, n uint64) bool)
-	// MayEnd refuses who may not end a framework.
-	MayEnd(id auth.Identity, framework string) error
 }
 
 // Config is what the routes need; all of it.

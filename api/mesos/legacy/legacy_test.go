@@ -201,7 +201,7 @@ func TestTeardown(t *testing.T) {
 		says         string
 	}{
 		{"deployer@prod", "", 400, "Missing 'frameworkId'"}, {"deployer@prod", "frameworkId=nobody", 400, "No framework found with specified ID"}, {"deployer@prod", "frameworkId=%zz", 400, "decode"},
-		{"viewer", "frameworkId=f1", 403, ""}, {"deployer@dev", "frameworkId=f1", 403, ""}, {"deployer@prod", "frameworkId=mesita", 400, "No framework"},
+		{"viewer", "frameworkId=f1", 403, ""}, {"deployer@dev", "frameworkId=f1", 400, "No framework found with specified ID"}, {"deployer@prod", "frameworkId=mesita", 400, "No framework"},
 		{"deployer@prod", "frameworkId=" + strings.Repeat("x", maxForm), 413, ""}, {"deployer@prod", "frameworkId=f1", 200, ""}, {"deployer@prod", "frameworkId=f1", 400, "No framework found"},
 	} {
 		token := w.token(c.rights)
@@ -303,6 +303,11 @@ func TestASlowReaderHoldsUpNobody(t *testing.T) {
 	w.partition(&api.Partition{Path: "later"})
 	if status, _, body := w.get("/roles", other); status != 200 || !strings.Contains(body, "later") {
 		t.Errorf("%d %s", status, body)
+	}
+	for _, small := range []string{"/metrics/snapshot", "/flags", "/system/stats.json", "/quota", "/weights", "/maintenance/status", "/version"} {
+		if status, _, body := w.get(small, slow); status != 200 {
+			t.Errorf("%s waits behind a large answer: %d %s", small, status, body)
+		}
 	}
 	gone, leave := context.WithCancel(ctx)
 	leave()

@@ -119,12 +119,12 @@ func (p *page) schedule() {
 	p.close('}')
 }
 
-// maintenance writes the nodes that are drained, and those that were stopped.
+// maintenance writes the nodes that are drained, apart those on which nothing runs any more.
 func (p *page) maintenance() {
 	p.open("", '{')
 	p.open("draining_machines", '[')
-	for n := range p.View.Nodes() {
-		if n.Drain && rows.Registered(n) {
+	for n, empty := range p.Drained() {
+		if !empty {
 			p.open("", '{')
 			p.open("id", '{')
 			p.machine(n)
@@ -134,8 +134,8 @@ func (p *page) maintenance() {
 	}
 	p.close(']')
 	p.open("down_machines", '[')
-	for n := range p.View.Nodes() {
-		if n.State == api.NodeDown && !n.Away {
+	for n, empty := range p.Drained() {
+		if empty {
 			p.open("", '{')
 			p.machine(n)
 			p.close('}')

@@ -26,6 +26,7 @@ var pages = []struct {
 	query   []string
 	local   bool // this node answers by itself, leader or not
 	open    bool // for anybody
+	small   bool // on any cluster, so nobody waits for a turn to have it
 	strict  bool // there are other methods, which are not here
 	summary string
 }{
@@ -35,14 +36,14 @@ var pages = []struct {
 	{paths: []string{"/frameworks", "/frameworks/{id}"}, fill: (*page).frameworks, query: []string{"framework_id"}, summary: "frameworks with their tasks"},
 	{paths: []string{"/tasks", "/tasks/{id}", "/tasks.json"}, fill: (*page).allTasks, query: []string{"limit", "offset", "order", "task_id", "framework_id"}, summary: "tasks, the newest first"},
 	{paths: []string{"/roles", "/roles.json"}, fill: (*page).roles, summary: "partitions"},
-	{paths: []string{"/quota"}, fill: (*page).quota, strict: true, summary: "guarantees of partitions"},
-	{paths: []string{"/weights"}, fill: (*page).weights, strict: true, summary: "weights of partitions that are not 1"},
-	{paths: []string{"/maintenance/schedule"}, fill: (*page).schedule, strict: true, summary: "nothing: nodes are drained when it is asked for"},
-	{paths: []string{"/maintenance/status"}, fill: (*page).maintenance, summary: "nodes that are drained or stopped"},
-	{paths: []string{"/flags"}, fill: (*page).flags, local: true, summary: "settings"},
-	{paths: []string{"/version"}, fill: (*page).version, local: true, open: true, summary: "the version of Mesos whose APIs these are"},
-	{paths: []string{"/metrics/snapshot"}, fill: (*page).metrics, query: []string{"timeout"}, local: true, summary: "metrics by the names of Mesos"},
-	{paths: []string{"/system/stats.json"}, fill: (*page).stats, local: true, summary: "load and memory of the machine"},
+	{paths: []string{"/quota"}, fill: (*page).quota, small: true, strict: true, summary: "guarantees of partitions"},
+	{paths: []string{"/weights"}, fill: (*page).weights, small: true, strict: true, summary: "weights of partitions that are not 1"},
+	{paths: []string{"/maintenance/schedule"}, fill: (*page).schedule, small: true, strict: true, summary: "nothing: nodes are drained when it is asked for"},
+	{paths: []string{"/maintenance/status"}, fill: (*page).maintenance, small: true, summary: "nodes that are drained or stopped"},
+	{paths: []string{"/flags"}, fill: (*page).flags, small: true, local: true, summary: "settings"},
+	{paths: []string{"/version"}, fill: (*page).version, small: true, local: true, open: true, summary: "the version of Mesos whose APIs these are"},
+	{paths: []string{"/metrics/snapshot"}, fill: (*page).metrics, small: true, query: []string{"timeout"}, local: true, summary: "metrics by the names of Mesos"},
+	{paths: []string{"/system/stats.json"}, fill: (*page).stats, small: true, local: true, summary: "load and memory of the machine"},
 }
 
 // Routes are those of this package, for the table of the server of frameworks.
@@ -70,7 +71,7 @@ func (l *legacy) routes() (table []*exchange.Route) {
 			if p.strict && c.R.Method != http.MethodGet && c.R.Method != http.MethodHead {
 				return nil, &call.Problem{Status: http.StatusNotImplemented, Body: "This is read here, and changed by `mesita partition set`, `mesita node drain`, or the operator API"}
 			}
-			return l.answer(c, p.local, p.open, p.fill)
+			return l.answer(c, p.local, p.small, p.fill)
 		}
 		for _, path := range p.paths {
 			add(path, exchange.Route{Method: http.MethodGet, Action: action, Local: p.local, Routine: true, Query: append([]string{"jsonp", "_"}, p.query...), Text: true, Handle: handle, Summary: p.summary + ", as a master of Mesos tells it"})

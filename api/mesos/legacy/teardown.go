@@ -5,9 +5,11 @@ import (
 	"net/url"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/admit"
 	"github.com/mesita/mesita/api/exchange"
 	"github.com/mesita/mesita/api/mesos/call"
 	"github.com/mesita/mesita/api/mesos/reply"
+	"github.com/mesita/mesita/api/mesos/rows"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -27,10 +29,10 @@ func (l *legacy) teardown(c *exchange.Call) (any, error) {
 	c.Subject = exchange.Subject{Object: id}
 	v := c.Store.View()
 	f := v.Framework(id)
-	if f == nil || !f.Ended.IsZero() {
+	if f == nil || !f.Ended.IsZero() || !rows.Of(v, c.ID).SeesFramework(f) {
 		return nil, call.Bad("No framework found with specified ID")
 	}
-	if err := l.Master.MayEnd(c.ID, id); err != nil {
+	if err := admit.MayEnd(v, c.ID, f); err != nil {
 		return nil, err
 	}
 	if _, err := c.Do(&fsm.FrameworkRemove{Meta: c.Meta(), ID: id, Reason: "removed by " + c.ID.Actor}); err != nil {

@@ -44,9 +44,6 @@ func (master) Started() time.Time { return testTime.Add(-time.Hour) }
 func (master) Calls(yield func(string, uint64) bool) {
 	yield("messages_decline_offers", 7)
 }
-func (master) MayEnd(id auth.Identity, _ string) error {
-	return auth.May(id, auth.Deploy, auth.Object{Partition: "prod"})
-}
 
 // world is a node that answers.
 type world struct {

@@ -1,7 +1,6 @@
 package operator
 
 import (
-	"cmp"
 	"context"
 	"time"
 
@@ -33,32 +32,11 @@ func (s *Server) teardown(c *exchange.Call, m *v1.MasterCall) error {
 	if f == nil || !f.Ended.IsZero() || !rows.Of(v, c.ID).SeesFramework(f) {
 		return api.Errorf(api.CodeInvalid, "No framework found with specified ID")
 	}
-	if err := mayEnd(v, c.ID, f); err != nil {
+	if err := admit.MayEnd(v, c.ID, f); err != nil {
 		return err
 	}
 	_, err := c.Do(&fsm.FrameworkRemove{Meta: c.Meta(), ID: id, Reason: "removed by " + c.ID.Actor})
 	return err
-}
-
-// mayEnd refuses who may not deploy wherever a framework is, or has something that runs.
-func mayEnd(v *fsm.View, id auth.Identity, f *api.Framework) error {
-	if len(f.Partitions) == 0 && len(v.FrameworkJobs(f.ID)) == 0 { // it is nowhere, so nobody's but the cluster's
-		return auth.May(id, auth.ManageCluster, auth.Object{})
-	}
-	for _, path := range f.Partitions {
-		if err := auth.May(id, auth.Deploy, admit.Object(v, path, "")); err != nil {
-			return err
-		}
-	}
-	for _, j := range v.FrameworkJobs(f.ID) {
-		if j.Counts.Live() == 0 || f.In(j.Spec.Partition) {
-			continue
-		}
-		if err := auth.May(id, auth.Deploy, admit.Object(v, j.Spec.Partition, cmp.Or(j.Spec.Name, j.ID))); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // maxDrain bounds the grace of a drain, as of any.

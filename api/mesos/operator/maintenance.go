@@ -15,17 +15,6 @@ import (
 // A node is in maintenance while it is drained. It is down, as Mesos says it, once nothing
 // runs there. There is no schedule of what will be.
 
-// drainedNodes lists the nodes that are, and whether nothing runs there.
-func drainedNodes(v *fsm.View) func(yield func(*api.Node, bool) bool) {
-	return func(yield func(*api.Node, bool) bool) {
-		for n := range v.Nodes() {
-			if _, tasks := v.Ledger(n.ID); n.Drain && n.State != api.NodeGone && !yield(n, tasks == 0) {
-				return
-			}
-		}
-	}
-}
-
 func machineOf(n *api.Node) *v1.MachineID {
 	m := &v1.MachineID{Hostname: &n.Name}
 	if ip, _, ok := rows.Address(n); ok {
@@ -36,7 +25,7 @@ func machineOf(n *api.Node) *v1.MachineID {
 
 func (s *Server) maintenanceStatus(a *answer) error {
 	st := &v1.ClusterStatus{}
-	for n, empty := range drainedNodes(a.rows.View) {
+	for n, empty := range a.rows.Drained() {
 		if empty {
 			st.DownMachines = append(st.DownMachines, machineOf(n))
 		} else {
@@ -48,7 +37,7 @@ func (s *Server) maintenanceStatus(a *answer) error {
 
 func (s *Server) maintenanceSchedule(a *answer) error {
 	sched := &v1.Schedule{}
-	for n := range drainedNodes(a.rows.View) {
+	for n := range a.rows.Drained() {
 		sched.Windows = append(sched.Windows, &v1.Window{MachineIDs: []*v1.MachineID{machineOf(n)}, Unavailability: &v1.Unavailability{Start: &v1.TimeInfo{Nanoseconds: n.Since.UnixNano()}}})
 	}
 	return a.put(&v1.MasterResponseGetMaintenanceSchedule{Schedule: sched})

@@ -158,3 +158,15 @@ func Seconds(t time.Time) *float64 {
 	}
 	return new(float64(t.UnixMicro()) / 1e6)
 }
+
+// Drained lists the nodes that are drained, and whether nothing runs there any more: then
+// they are down, as Mesos says it.
+func (r *Rows) Drained() iter.Seq2[*api.Node, bool] {
+	return func(yield func(*api.Node, bool) bool) {
+		for n := range r.View.Nodes() {
+			if _, tasks := r.View.Ledger(n.ID); n.Drain && n.State != api.NodeGone && !yield(n, tasks == 0) {
+				return
+			}
+		}
+	}
+}
