@@ -119,6 +119,11 @@ func (k *known) news(v *fsm.View, changes map[fsm.Change]struct{}) []news {
 		case fsm.TableNodes:
 			came, went = k.node(v, c.ID, came, went)
 		case fsm.TableFrameworks:
+			if f := v.Framework(c.ID); f != nil && !f.Ended.IsZero() && k.frameworks[c.ID] != 0 { // the view may be newer than the changes, which then lack its last tasks
+				for t := range v.FrameworkTasks(f.ID) {
+					tasks = k.task(v, t.ID, tasks)
+				}
+			}
 			came, went = k.framework(v, c.ID, came, went)
 		}
 	}

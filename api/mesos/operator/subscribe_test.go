@@ -182,6 +182,27 @@ func TestNewsAreOfWhatSubscribersKnow(t *testing.T) {
 	}
 }
 
+// The tasks of a framework are told before its end, also when what is looked at has both and
+// the change of a task is not known of yet.
+func TestTasksAreToldBeforeTheirFrameworksEnd(t *testing.T) {
+	w := newWorld(t, auth.Anybody)
+	k := newKnown()
+	k.learn(w.store.View())
+	w.launch("late", "oak")
+	id := w.store.View().FrameworkTask("f1", "late").ID
+	w.do(&fsm.FrameworkRemove{Meta: fsm.Meta{At: testTime}, ID: "f1"})
+	var kinds []string
+	for _, n := range k.news(w.store.View(), map[fsm.Change]struct{}{{Table: fsm.TableFrameworks, ID: "f1"}: {}}) {
+		kinds = append(kinds, n.event(rows.Of(w.store.View(), auth.Identity{})).Type.String())
+	}
+	if last := len(kinds) - 1; !slices.Contains(kinds, "TASK_ADDED") || kinds[last] != "FRAMEWORK_REMOVED" {
+		t.Errorf("%v", kinds)
+	}
+	if n := k.news(w.store.View(), map[fsm.Change]struct{}{{Table: fsm.TableTasks, ID: id}: {}}); len(n) != 0 {
+		t.Errorf("%d news are told twice", len(n))
+	}
+}
+
 // rowsOf are the ids of the tasks of jobs.
 func rowsOf(w *world) (ids []string) {
 	for j := range w.store.View().Jobs() {

@@ -10,8 +10,9 @@ import (
 // Master is a leader as clients are told of it: an id for each time that it leads, and the
 // node; nil if that is not known.
 func Master(id, name string, n *api.Node) *v1.MasterInfo {
+	// Nothing newer than clients know: mesos-go ends at an enumeration that is new to it.
 	m := &v1.MasterInfo{ID: id, Port: api.DefaultPort, Hostname: &name, Version: new(Version)}
-	for _, c := range []v1.MasterInfoCapabilityType{v1.MasterInfoCapabilityTypeAgentUpdate, v1.MasterInfoCapabilityTypeAgentDraining, v1.MasterInfoCapabilityTypeQuotaV2} {
+	for _, c := range []v1.MasterInfoCapabilityType{v1.MasterInfoCapabilityTypeAgentUpdate, v1.MasterInfoCapabilityTypeAgentDraining} {
 		m.Capabilities = append(m.Capabilities, &v1.MasterInfoCapability{Type: &c})
 	}
 	if n == nil {
