@@ -209,9 +209,10 @@ type mesosStream struct {
 	in                *bufio.Reader
 }
 
-// subscribeMesos subscribes a framework by a node, by an id that it has already, or "". The
-// answer lasts, so its connection is closed rather than its body, which would be read to the
-// end.
+// subscribeMesos subscribes a framework by a node, by an id that it has already, or "". A
+// node that does not know its leader yet, or that began to lead and has not applied what it
+// has, says 503, after which a framework asks again. The answer lasts, so its connection is
+// closed rather than its body, which would be read to the end.
 func subscribeMesos(t *testing.T, n *lab.Node, id string) *mesosStream {
 	t.Helper()
 	info := map[string]any{"user": "root", "name": "example", "failover_timeout": 600}
@@ -220,7 +221,11 @@ func subscribeMesos(t *testing.T, n *lab.Node, id string) *mesosStream {
 		info["id"], call["framework_id"] = value(id), value(id)
 	}
 	s := &mesosStream{t: t, node: n}
-	answer := s.post(call)
+	var answer *http.Response
+	lab.Until(lab.Patience, func() bool {
+		answer = s.post(call)
+		return answer.StatusCode != http.StatusServiceUnavailable
+	})
 	if answer.StatusCode != http.StatusOK {
 		b, _ := io.ReadAll(answer.Body) // what there is of it says enough
 		t.Fatalf("SUBSCRIBE by %s: %s: %s", n.Name, answer.Status, b)
