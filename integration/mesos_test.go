@@ -148,23 +148,12 @@ func TestOffersOutliveTheLeader(t *testing.T) {
 	l := mesosLab(t)
 	leader := l.Leader()
 	s := subscribeMesos(t, leader, "")
-	var offer, agent string
-	s.until("OFFERS", func(e map[string]any) bool {
-		for _, o := range at(e, "offers", "offers").([]any) {
-			offer, agent = at(o, "id", "value").(string), at(o, "agent_id", "value").(string)
-			if n := nodeOf(leader, agent); n != leader.Name {
-				return true
-			}
-		}
-		return false
-	})
+	offer, agent := s.offerOf(leader, l.Other(leader))
 	leader.Kill()
 	var next *lab.Node
 	l.Await(lab.Patience, "another leader", func() bool { next = l.LeaderNow(); return next != nil && next != leader })
 	again := subscribeMesos(t, next, s.framework)
-	again.call("ACCEPT", "accept", map[string]any{"offer_ids": []any{value(offer)}, "operations": []any{map[string]any{"type": "LAUNCH", "launch": map[string]any{"task_infos": []any{map[string]any{
-		"name": "t", "task_id": value("t1"), "agent_id": value(agent), "command": map[string]any{"value": "sleep 1000"},
-		"resources": []any{scalar("cpus", 0.1), scalar("mem", 32)}}}}}}})
+	again.launch(offer, agent, "t1")
 	again.until("UPDATE", func(e map[string]any) bool {
 		state := at(e, "update", "status", "state")
 		if uuid := at(e, "update", "status", "uuid"); uuid != nil {
@@ -215,7 +204,7 @@ type mesosStream struct {
 // closed rather than its body, which would be read to the end.
 func subscribeMesos(t *testing.T, n *lab.Node, id string) *mesosStream {
 	t.Helper()
-	info := map[string]any{"user": "root", "name": "example", "failover_timeout": 600}
+	info := map[string]any{"user": "root", "name": "example", "failover_timeout": 600, "capabilities": []any{map[string]any{"type": "PARTITION_AWARE"}}}
 	call := map[string]any{"type": "SUBSCRIBE", "subscribe": map[string]any{"framework_info": info}}
 	if id != "" {
 		info["id"], call["framework_id"] = value(id), value(id)

@@ -119,16 +119,5 @@ func TestMesosExampleOutlivesTheLeader(t *testing.T) {
 	leader.Launch("start", "--mesos-http", "0.0.0.0:"+mesosPort, "--mesos-anonymous")
 	leader.AwaitReady()
 	e.await()
-	seen := map[string]int{}
-	for line := range strings.Lines(e.said()) {
-		if i := strings.Index(line, " launching task "); i >= 0 {
-			id, _, _ := strings.Cut(line[i+len(" launching task "):], " ")
-			if seen[id]++; seen[id] > 1 {
-				t.Errorf("task %s was launched twice: %s", id, line)
-			}
-		}
-	}
-	if len(seen) != tasks {
-		t.Errorf("%d tasks were launched, not %d", len(seen), tasks)
-	}
+	e.onceEach(tasks)
 }
