@@ -191,6 +191,9 @@ func (a *Agent) live(ctx context.Context, ready func(Ready)) error {
 		if a.awaitReady(rctx) == nil {
 			a.namer().await(rctx)
 			ready(a.readiness(l))
+			if a.cfg.MesosAnonymous && !a.hasState() {
+				a.log.Info("until this node votes, which a worker never does, it passes on no call without credentials (--mesos-anonymous)")
+			}
 		}
 		<-rctx.Done()
 		return nil

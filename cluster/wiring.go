@@ -315,9 +315,6 @@ func (a *Agent) serveMesos(l net.Listener) {
 	if a.cfg.MesosAnonymous {
 		cred = auth.Anybody
 		a.log.Warn("whoever reaches this address may run programs on the cluster's nodes: frameworks need no credentials (--mesos-anonymous)", "address", l.Addr())
-		if !a.hasState() {
-			a.log.Warn("this node does not vote, and may not speak for callers without credentials: give --mesos-anonymous to a voter")
-		}
 	}
 	a.serveBy("mesos", l, cred, a.mesos.Handler(cred, nil))
 }
