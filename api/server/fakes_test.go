@@ -133,7 +133,7 @@ func (c certified) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func (n *testNode) Join(_ context.Context, r api.JoinRequest) (*api.JoinGrant, error) {
 	n.joined = append(n.joined, r)
-	return &api.JoinGrant{NodeID: "new", Name: r.Name}, n.joinErr
+	return &api.JoinGrant{NodeID: "new", Name: r.Name, Cluster: &api.Cluster{}}, n.joinErr
 }
 
 func (w *world) votes(id string) bool {

@@ -194,7 +194,7 @@ func (g *generator) properties(t reflect.Type) (out object, required []string) {
 			out[name] = s
 			continue
 		}
-		if required = append(required, name); nillable(f.Type) {
+		if required = append(required, name); g.nullable(f.Type) {
 			s = orNull(s)
 		}
 		out[name] = s
@@ -202,10 +202,15 @@ func (g *generator) properties(t reflect.Type) (out object, required []string) {
 	return out, required
 }
 
-func nillable(t reflect.Type) bool {
+// nullable reports whether a field that is always there may be null. What is answered is
+// whole: a number or a time in it may be unknown, and a list empty, but an object that may be
+// missing is left out.
+func (g *generator) nullable(t reflect.Type) bool {
 	switch t.Kind() {
-	case reflect.Pointer, reflect.Slice, reflect.Map:
+	case reflect.Slice, reflect.Map:
 		return true
+	case reflect.Pointer:
+		return g.written || t.Elem().Kind() != reflect.Struct || t.Elem() == timeType
 	}
 	return false
 }
