@@ -53,6 +53,7 @@ type Plan struct {
 	GiveWay   []GaveWay     `json:"giveWay,omitempty"`   // in their order
 	Nodes     []PlanNode    `json:"nodes"`               // where tasks would start
 	RunAs     string        `json:"runAs"`               // who they would run as
+	Lacks     []string      `json:"lacks,omitempty"`     // digests of what it needs and the cluster does not have: it is refused until they are uploaded
 	Warnings  []string      `json:"warnings,omitempty"`
 }
 

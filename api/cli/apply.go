@@ -70,7 +70,8 @@ func (a *app) apply(c *cli.Context, cl *client.Client, docs *specfile.Docs) erro
 			specs = append(specs, &one)
 		}
 	}
-	if err := a.uploadAll(c, cl, specs, docs.Folder); err != nil {
+	would, err := a.uploadAll(c, cl, specs, docs.Folder)
+	if err != nil {
 		return docs.Located(err)
 	}
 	answer, err := a.together(c, docs, specs).do(c.Context, cl)
@@ -81,6 +82,9 @@ func (a *app) apply(c *cli.Context, cl *client.Client, docs *specfile.Docs) erro
 		return a.applyEach(c, cl, docs)
 	}
 	if err != nil || answer == nil {
+		return docs.Located(err)
+	}
+	if err := would.keepAll(specs, answer); err != nil {
 		return docs.Located(err)
 	}
 	if err := a.printApplied(c, answer); err != nil || onlyLooks(c) {
@@ -99,28 +103,38 @@ func (a *app) apply(c *cli.Context, cl *client.Client, docs *specfile.Docs) erro
 func onlyLooks(c *cli.Context) bool { return c.Bool("dry-run") || c.Command.Name == "diff" }
 
 // uploadAll stores each program once. What is only looked at is not uploaded, but
-// known by its digest.
-func (a *app) uploadAll(c *cli.Context, cl *client.Client, specs []*api.JobSpec, folder func(int) string) error {
-	known := map[string]string{}
+// known by its digest: those it returns.
+func (a *app) uploadAll(c *cli.Context, cl *client.Client, specs []*api.JobSpec, folder func(int) string) (promised, error) {
+	known, would := map[string]string{}, promised{}
 	for i, s := range specs {
-		if err := a.uploadFiles(c, cl, s, folder(i)); err != nil {
-			return api.InField(fmt.Sprintf("jobs[%d]", i), err)
+		before := named(s)
+		if err := a.uploadOne(c, cl, s, folder(i), known); err != nil {
+			return nil, api.InField(fmt.Sprintf("jobs[%d]", i), err)
 		}
-		path, _ := local(c, s)
-		if path == "" {
-			continue
-		}
-		path = beside(folder(i), path)
-		digest, ok := known[path]
-		if !ok {
-			if err := a.upload(c, cl, s, folder(i)); err != nil {
-				return api.InField(fmt.Sprintf("jobs[%d]", i), err)
-			}
-			digest = s.Program
-			known[path] = digest
-		}
-		s.Program = digest
+		would.add(s, before)
 	}
+	return would, nil
+}
+
+// uploadOne stores the files and the program of a spec, if that is not among the known.
+func (a *app) uploadOne(c *cli.Context, cl *client.Client, s *api.JobSpec, folder string, known map[string]string) error {
+	if err := a.uploadFiles(c, cl, s, folder); err != nil {
+		return err
+	}
+	path, _ := local(c, s)
+	if path == "" {
+		return nil
+	}
+	path = beside(folder, path)
+	digest, ok := known[path]
+	if !ok {
+		if err := a.upload(c, cl, s, folder); err != nil {
+			return err
+		}
+		digest = s.Program
+		known[path] = digest
+	}
+	s.Program = digest
 	return nil
 }
 

@@ -95,7 +95,7 @@ func (a *app) planDocs(c *cli.Context, cl *client.Client, docs *specfile.Docs) e
 			a.progress("job %s would be made in partition %s, which this file makes: where it goes is not known before", s.Name, s.Partition)
 			continue
 		}
-		if err := a.plan(c, cl, s); err != nil {
+		if err := a.plan(c, cl, s, nil); err != nil {
 			return api.InField(s.Name, err)
 		}
 	}

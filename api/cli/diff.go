@@ -60,7 +60,8 @@ func (a *app) diff(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.uploadAll(c, cl, docs.Jobs, docs.Folder); err != nil {
+	would, err := a.uploadAll(c, cl, docs.Jobs, docs.Folder)
+	if err != nil {
 		return docs.Located(err)
 	}
 	answer, err := a.together(c, docs, docs.Jobs).do(c.Context, cl)
@@ -68,6 +69,9 @@ func (a *app) diff(c *cli.Context) error {
 	case errors.Is(err, client.ErrOneByOne):
 		return api.Errorf(api.CodeConflict, "this cluster cannot say what several documents come to together: raise its level first, see `mesita cluster level`; or use `mesita apply --dry-run`")
 	case err != nil:
+		return docs.Located(err)
+	}
+	if err := would.keepAll(docs.Jobs, answer); err != nil {
 		return docs.Located(err)
 	}
 	changed := []api.Applied{}

@@ -103,7 +103,7 @@ func (f *fake) applyTogether(in *api.ApplyRequest, q url.Values) (any, error) {
 			f.looks[s.Name] = 0
 		}
 		if q.Has("dry_run") && did.Action != api.ApplyNothing {
-			did.Plan = &api.Plan{Job: s.Name, Action: did.Action, Tasks: full.Tasks(), Fits: 1, Starts: 1, Changes: did.Changes, Nodes: []api.PlanNode{{Node: "oak", Tasks: 1}}}
+			did.Plan = &api.Plan{Job: s.Name, Action: did.Action, Tasks: full.Tasks(), Fits: 1, Starts: 1, Changes: did.Changes, Nodes: []api.PlanNode{{Node: "oak", Tasks: 1}}, Lacks: f.lacks(&full)}
 		}
 		answer.Items = append(answer.Items, did)
 	}

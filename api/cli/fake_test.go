@@ -25,6 +25,7 @@ type fake struct {
 	mu      sync.Mutex
 	http    *httptest.Server
 	jobs    map[string]*api.Job
+	blobs   map[string][]byte
 	looks   map[string]int
 	older   bool     // it knows no attempt in what it is told to stop
 	calls   []string // that change something
@@ -51,7 +52,7 @@ func newFake(socket string) (*fake, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &fake{version: 2, jobs: map[string]*api.Job{}, looks: map[string]int{}, now: time.Now().Add(-9*time.Minute - time.Second), drain: 2}
+	f := &fake{version: 2, jobs: map[string]*api.Job{}, blobs: map[string][]byte{}, looks: map[string]int{}, now: time.Now().Add(-9*time.Minute - time.Second), drain: 2}
 	f.jobs["web"] = &api.Job{ID: "web", Version: 2, State: api.JobRunning, Counts: api.JobCounts{Running: 3}, Actor: "root", Created: f.now,
 		Spec: &api.JobSpec{Name: "web", Kind: api.KindService, Count: new(3), Labels: map[string]string{"team": "web", "tier": "2"}, TaskSpec: api.TaskSpec{Command: []string{"/srv/server", "--listen", ":{http}"},
 			Placing: api.Placing{Request: api.Request{CPUs: 250, Mem: 128 << 20, Ports: []api.PortRequest{{Name: "http"}}}}}}}
@@ -91,7 +92,7 @@ func (f *fake) routes() http.Handler {
 		})
 	}
 	f.readRoutes(handle)
-	blobRoutes(m, handle)
+	f.blobRoutes(m, handle)
 	f.writeRoutes(handle)
 	f.partitionRoutes(handle)
 	f.frameworkRoutes(handle)

@@ -24,7 +24,7 @@ func (f *fake) writeRoutes(handle func(string, func(*http.Request) (any, error))
 			return nil, &api.Error{Code: api.CodeDoesNotFit, Field: "cpus", Message: "no node has 100 cpus, the most is 64 (oak): ask for less"}
 		}
 		if r.URL.Query().Has("dry_run") {
-			return api.Plan{Job: s.Name, Action: "create", Tasks: s.Tasks(), Fits: 1, Starts: 1, Waiting: s.Tasks() - 1, Nodes: []api.PlanNode{{Node: "oak", Tasks: 1}}, Warnings: []string{"2 tasks would wait"}}, nil
+			return api.Plan{Job: s.Name, Action: "create", Tasks: s.Tasks(), Fits: 1, Starts: 1, Waiting: s.Tasks() - 1, Nodes: []api.PlanNode{{Node: "oak", Tasks: 1}}, Warnings: []string{"2 tasks would wait"}, Lacks: f.lacks(s)}, nil
 		}
 		id := s.Name
 		if id == "" {

@@ -77,6 +77,7 @@ func (a *app) submit(c *cli.Context, s *api.JobSpec, command []string, after fun
 	if err != nil {
 		return err
 	}
+	would, before := promised{}, named(s)
 	if err := a.uploadFiles(c, cl, s, ""); err != nil {
 		return option.InFlag("", err)
 	}
@@ -84,7 +85,8 @@ func (a *app) submit(c *cli.Context, s *api.JobSpec, command []string, after fun
 		if err := differs(c, cl, s); err != nil {
 			return err
 		}
-		return a.plan(c, cl, s)
+		would.add(s, before)
+		return a.plan(c, cl, s, would)
 	}
 	a.warnAffinity(c, cl, &check)
 	if err := a.upload(c, cl, s, ""); err != nil {
@@ -142,10 +144,13 @@ func differs(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
 	return api.Errorf(api.CodeConflict, "job %q exists and differs: change it with `mesita apply`, stop it, or choose another name", s.Name)
 }
 
-func (a *app) plan(c *cli.Context, cl *client.Client, s *api.JobSpec) error {
+func (a *app) plan(c *cli.Context, cl *client.Client, s *api.JobSpec, would promised) error {
 	p, err := cl.Plan(c.Context, s)
 	if err != nil {
 		return err
+	}
+	if err := would.keeps(s, p); err != nil {
+		return option.InFlag("", err)
 	}
 	return one(a.out, c, p, p.Job, func(w io.Writer) error { return printPlan(w, p) })
 }

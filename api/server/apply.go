@@ -30,7 +30,8 @@ type applying struct {
 	shall  *fsm.View // with the partitions as they shall be
 	planOn *fsm.View // as things are, but for what is to be uploaded before
 	cmd    *fsm.ApplyAll
-	ended  []string // batches that would run again, which is not asked for
+	lacks  map[string][]string // of which job, digests that are not there yet
+	ended  []string            // batches that would run again, which is not asked for
 	answer api.ApplyAnswer
 }
 
@@ -38,7 +39,7 @@ type applying struct {
 // are asked for each by itself, as it is and as it shall be.
 func applyAll(c *call) (any, error) {
 	is := c.Store.View()
-	a := &applying{call: c, dry: c.Query.Flag("dry_run"), is: is, planOn: is, cmd: &fsm.ApplyAll{Meta: c.Meta()}, answer: api.ApplyAnswer{Items: []api.Applied{}}}
+	a := &applying{call: c, dry: c.Query.Flag("dry_run"), is: is, planOn: is, cmd: &fsm.ApplyAll{Meta: c.Meta()}, lacks: map[string][]string{}, answer: api.ApplyAnswer{Items: []api.Applied{}}}
 	if c.Query.Err != nil {
 		return nil, c.Query.Err
 	}
@@ -254,9 +255,14 @@ func (a *applying) job(s *api.JobSpec) error {
 	}
 	same := old != nil && reflect.DeepEqual(old.Spec, s)
 	if a.dry {
-		if a.planOn, err = a.uploaded(a.planOn, s); err != nil {
+		var lacks []string
+		if _, lacks, err = a.uploaded(a.is, s); err != nil {
 			return err
 		}
+		if a.planOn, _, err = a.uploaded(a.planOn, s); err != nil {
+			return err
+		}
+		a.lacks[s.Name] = lacks
 	}
 	switch {
 	case same && !old.Stop && (old.Spec.Kind == api.KindBatch || !old.State.Ended()):
@@ -353,7 +359,10 @@ func (a *applying) planned() (any, error) {
 		if did.Kind != kindPartition {
 			did.Plan = plans[did.Name]
 		}
-		if did.Plan != nil && !sees.all {
+		if did.Plan == nil {
+			continue
+		}
+		if did.Plan.Lacks = a.lacks[did.Name]; !sees.all {
 			did.Plan.Hide(near[did.Name], sees.job)
 		}
 	}

@@ -43,3 +43,27 @@ func TestADryRunIsOfWhatIsNotUploadedYet(t *testing.T) {
 		}
 	}
 }
+
+// It says what is not there, of each job that needs it, until it is uploaded.
+func TestADryRunSaysWhatIsNotUploaded(t *testing.T) {
+	n := newLeader(t)
+	admin := n.token(api.RoleAdmin)
+	job := func(name string) string {
+		return fmt.Sprintf(`{"name":%q,"kind":"service","command":["x"],"files":{"a":%q}}`, name, helloDigest)
+	}
+	for _, want := range []string{"[" + helloDigest + "]", "[]"} {
+		got := []*api.Plan{new(into[api.Plan](t, n.send(request{method: "PUT", path: "/v1/jobs/a?dry_run=1", body: job("a"), token: admin})))}
+		for _, did := range into[api.ApplyAnswer](t, n.apply(admin, "?dry_run=1", `{"jobs":[`+job("a")+`,`+job("b")+`]}`)).Items {
+			got = append(got, did.Plan)
+		}
+		if len(got) != 3 {
+			t.Fatalf("%d plans", len(got))
+		}
+		for _, p := range got {
+			if fmt.Sprint(p.Lacks) != want {
+				t.Errorf("%s lacks %v, want %s", p.Job, p.Lacks, want)
+			}
+		}
+		do(t, n.store, &fsm.BlobPut{Meta: fsm.Meta{At: testTime}, Blob: &api.Blob{Digest: helloDigest}, NodeID: "oak"})
+	}
+}

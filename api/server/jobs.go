@@ -157,7 +157,7 @@ func (c *call) plan(v *fsm.View, s *api.JobSpec, cmd fsm.Command) (any, error) {
 	if c.Query.Err != nil {
 		return nil, c.Query.Err
 	}
-	v, err := c.uploaded(v, s)
+	v, lacks, err := c.uploaded(v, s)
 	if err != nil {
 		return nil, err
 	}
@@ -166,10 +166,14 @@ func (c *call) plan(v *fsm.View, s *api.JobSpec, cmd fsm.Command) (any, error) {
 		plan, err = c.Planner.Plan(ctx, v, s, cmd)
 		return err
 	})
-	if sees := c.sight(v); err == nil && !sees.all {
+	if err != nil {
+		return nil, err
+	}
+	if sees := c.sight(v); !sees.all {
 		plan.Hide(s.Affinity, sees.job)
 	}
-	return plan, err
+	plan.Lacks = lacks
+	return plan, nil
 }
 
 // jobID is the answer to who wants to know no more of a new job.
@@ -226,18 +230,19 @@ func applyJob(c *call) (any, error) {
 	return c.propose(cmd, key)
 }
 
-// uploaded is the state as it is once a spec's program and files are there: a dry run is
-// not stopped by that, as they are uploaded before it is done.
-func (c *call) uploaded(v *fsm.View, s *api.JobSpec) (*fsm.View, error) {
+// uploaded is the state as it is once a spec's program and files are there, and those that
+// are not yet: a dry run is not stopped by that, as they may be uploaded before it is done.
+func (c *call) uploaded(v *fsm.View, s *api.JobSpec) (is *fsm.View, lacks []string, err error) {
 	f := v.Fork()
 	for digest := range s.Uploads() {
 		if f.View().Blob(digest) == nil {
+			lacks = append(lacks, digest)
 			if _, err := f.Do(&fsm.BlobPut{Meta: c.Meta(), Blob: &api.Blob{Digest: digest}, NodeID: c.Cluster.NodeID()}); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		}
 	}
-	return f.View(), nil
+	return f.View(), lacks, nil
 }
 
 // propose proposes a command that may make a job. Keys of requests are of all
