@@ -94,6 +94,12 @@ func build(t reflect.Type) *plan {
 	}
 	p := &plan{typ: t, names: map[string]*field{}, fields: make([]field, t.NumField())}
 	plans.of[t] = p
+	whole := false
+	defer func() {
+		if !whole {
+			delete(plans.of, t) // the next one is to find out, too
+		}
+	}()
 	p.text = reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
 	for i := range p.fields {
 		f := &p.fields[i]
@@ -106,6 +112,7 @@ func build(t reflect.Type) *plan {
 		p.ordered = append(p.ordered, f)
 	}
 	slices.SortFunc(p.ordered, func(a, b *field) int { return cmp.Compare(a.number, b.number) })
+	whole = true
 	return p
 }
 
