@@ -21,21 +21,42 @@ import (
 
 const mesosPort = "15050"
 
-// mesosLab is three voters that serve frameworks of Mesos in the clear.
+// forMesos has a node serve frameworks of Mesos in the clear.
+var forMesos = []string{"--mesos-http", "0.0.0.0:" + mesosPort, "--mesos-anonymous"}
+
+// mesosLab is three voters that serve frameworks, and run tasks.
 func mesosLab(t *testing.T) *lab.Lab {
 	t.Helper()
 	l := newLab(t, 3)
-	flags := []string{"--mesos-http", "0.0.0.0:" + mesosPort, "--mesos-anonymous"}
-	first := l.Nodes[0]
+	formMesos(l, forMesos, l.Nodes)
+	return l
+}
+
+// apartLab is three voters that serve frameworks, and two workers, which alone run tasks. An
+// executor of mesos-go calls a task failed if the daemon of its node was killed before it took
+// what it said of it, so those who want each to finish kill the daemons of voters.
+func apartLab(t *testing.T) (l *lab.Lab, workers []*lab.Node) {
+	t.Helper()
+	l = newLab(t, 5)
+	formMesos(l, append([]string{"--voter-only"}, forMesos...), l.Nodes[:3])
+	for _, n := range l.Nodes[3:] {
+		n.Launch("join", l.Nodes[0].IP, "--token", l.Nodes[0].Token(api.TokenRequest{Kind: api.TokenJoin}))
+		n.AwaitReady()
+	}
+	return l, l.Nodes[3:]
+}
+
+func formMesos(l *lab.Lab, flags []string, voters []*lab.Node) {
+	l.T.Helper()
+	first := voters[0]
 	first.Launch("start", flags...)
 	first.AwaitReady()
 	tok := first.Token(api.TokenRequest{Kind: api.TokenJoin})
-	for _, n := range l.Nodes[1:] {
+	for _, n := range voters[1:] {
 		n.Launch("join", append([]string{first.IP, "--token", tok}, flags...)...)
 		n.AwaitReady()
 	}
-	l.AwaitVoters(3)
-	return l
+	l.AwaitVoters(len(voters))
 }
 
 // Mesos' own shell, which knows nothing of mesita, runs commands by any node.

@@ -102,10 +102,9 @@ func TestMesosExample(t *testing.T) {
 	}
 }
 
-// The daemon of the node that leads, and runs tasks as all do, is killed while they do: no
-// task is lost, and none runs twice.
+// The node that leads is killed while tasks run: none is lost, and none runs twice.
 func TestMesosExampleOutlivesTheLeader(t *testing.T) {
-	l := mesosLab(t)
+	l, _ := apartLab(t)
 	bin := buildExample(t)
 	leader := l.Leader()
 	follower := l.Nodes[0]
@@ -116,7 +115,7 @@ func TestMesosExampleOutlivesTheLeader(t *testing.T) {
 	e := startExample(t, follower, bin, "protobuf", tasks)
 	l.Await(lab.Patience, "some tasks to have finished", func() bool { return e.finished() > tasks/10 })
 	leader.Kill()
-	leader.Launch("start", "--mesos-http", "0.0.0.0:"+mesosPort, "--mesos-anonymous")
+	leader.Launch("start", append([]string{"--voter-only"}, forMesos...)...)
 	leader.AwaitReady()
 	e.await()
 	e.onceEach(tasks)

@@ -8,13 +8,13 @@ import (
 )
 
 // Executors that a framework brought run its tasks while the links of their nodes are cut and
-// lose packets, and while their daemons are killed: each task runs once and finishes.
+// lose packets, and while voters are killed: each task runs once and finishes.
 func TestMesosExampleInTrouble(t *testing.T) {
-	l := mesosLab(t)
+	l, workers := apartLab(t)
 	bin := buildExample(t)
 	leader := l.Leader()
-	one := l.Other(leader)
-	two := l.Other(leader, one)
+	one := workers[0]
+	two := l.Other(append(workers, leader)...)
 	const tasks = 500
 	e := startExample(t, two, bin, "protobuf", tasks)
 	some := 0
@@ -27,17 +27,18 @@ func TestMesosExampleInTrouble(t *testing.T) {
 	l.Wire.Between(leader, one, lab.Trouble{Cut: true})
 	more()
 	l.Wire.Between(leader, one, lab.Trouble{})
-	for _, n := range []*lab.Node{one, two} {
+	for _, n := range append(workers, two) {
 		l.Wire.Between(leader, n, lab.Trouble{Loss: 0.2})
 	}
 	more()
-	for _, n := range []*lab.Node{one, two} {
+	for _, n := range append(workers, two) {
 		l.Wire.Between(leader, n, lab.Trouble{})
 	}
 	for range 2 { // the second while what the first left is still told
-		one.Kill()
-		one.Launch("start", "--mesos-http", "0.0.0.0:"+mesosPort, "--mesos-anonymous")
-		one.AwaitReady()
+		leads := l.Leader()
+		leads.Kill()
+		leads.Launch("start", append([]string{"--voter-only"}, forMesos...)...)
+		leads.AwaitReady()
 	}
 	more()
 	e.await()
