@@ -21,6 +21,8 @@ func (s *JobSpec) Validate() error {
 		return FieldErrorf("check", "is for tasks of frameworks")
 	case s.Health != nil:
 		return FieldErrorf("health", "is for tasks of frameworks")
+	case s.TTY != nil:
+		return FieldErrorf("tty", "is for tasks of frameworks")
 	}
 	return s.validateWith(s.noCommand())
 }
@@ -40,8 +42,8 @@ func (s *JobSpec) ValidateOfFramework() error {
 // ValidateHosted checks that of a task which its framework's executor runs: it has no
 // program of its own.
 func (s *JobSpec) ValidateHosted() error {
-	if len(s.Command) > 0 || s.Program != "" || len(s.Files) > 0 || len(s.Fetch) > 0 || s.Check != nil || s.Health != nil {
-		return s.validateWith(FieldErrorf("command", "is the executor's to say: leave command, program, files, fetch and checks out"))
+	if len(s.Command) > 0 || s.Program != "" || len(s.Files) > 0 || len(s.Fetch) > 0 || s.Check != nil || s.Health != nil || s.TTY != nil {
+		return s.validateWith(FieldErrorf("command", "is the executor's to say: leave command, program, files, fetch, checks and tty out"))
 	}
 	return s.validateWith(nil)
 }

@@ -68,6 +68,15 @@ type TaskSpec struct {
 	Fetch  []Fetch      `json:"fetch,omitempty"`
 	Check  *Probe       `json:"check,omitempty"`
 	Health *HealthCheck `json:"health,omitempty"`
+	TTY    *Terminal    `json:"tty,omitempty"`
+}
+
+// Terminal is that of a task which has one for its input and output, as large as it is at
+// first; zero: as is usual.
+type Terminal struct {
+	Extra
+	Rows int `json:"rows,omitempty"`
+	Cols int `json:"cols,omitempty"`
 }
 
 // Keys says what the fields are, in their order.

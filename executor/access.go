@@ -172,6 +172,20 @@ func (e *Executor) Exec(ctx context.Context, r ExecRequest) (code int, err error
 	return res.Code, nil
 }
 
+// Terminal opens the terminal of a running attempt, by which it is typed to.
+func (e *Executor) Terminal(ctx context.Context, task string, attempt int) (*keeper.Terminal, error) {
+	t, err := e.rt.Terminal(ctx, attemptID(task, attempt))
+	switch {
+	case err == nil:
+		return t, nil
+	case gone(err):
+		return nil, api.Errorf(api.CodeConflict, "attempt %d of task %s does not run on this node any more", attempt, task)
+	case errors.Is(err, keeper.ErrNoTerminal):
+		return nil, api.Errorf(api.CodeConflict, "task %s has no terminal, and reads nothing: it was started without 'tty_info'", task)
+	}
+	return nil, err
+}
+
 // Stats tells what each running task uses now, in the order of their ids. What
 // ended meanwhile is left out.
 func (e *Executor) Stats(ctx context.Context) []api.TaskStats {

@@ -152,6 +152,7 @@ type Runtime interface {
 	Events(ctx context.Context) (<-chan keeper.Status, error)
 	Forget(ctx context.Context, ids ...string) error
 	Exec(ctx context.Context, r keeper.ExecRequest) (keeper.ExecResult, error)
+	Terminal(ctx context.Context, id string) (*keeper.Terminal, error)
 	AllStats(ctx context.Context, ids []string) []*api.TaskStats
 	Check(ctx context.Context) error
 }

@@ -107,7 +107,7 @@ func (e *Executor) request(id string, t *api.Task, s *api.TaskSpec, job uint64, 
 	}
 	e.stock()
 	e.onCores(&proc, own)
-	return keeper.StartRequest{ID: id, Slice: prepare.Slice(t), Spec: proc, LogDir: e.logDir(id), LogMax: int64(s.LogMax)}, err
+	return keeper.StartRequest{ID: id, Slice: prepare.Slice(t), Spec: proc, LogDir: e.logDir(id), LogMax: int64(s.LogMax), Terminal: s.TTY}, err
 }
 
 func (e *Executor) logDir(id string) string { return filepath.Join(e.cfg.DataDir, "logs", id) }

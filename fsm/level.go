@@ -272,7 +272,7 @@ func ofLevel3(r api.Resources) bool { return r.MemExtra != 0 || r.Pins != 0 }
 // SpecLevel is the level that the program of a node must know to run a task as
 // its spec says.
 func SpecLevel(s *api.JobSpec) Level {
-	if s != nil && (len(s.Fetch) > 0 || s.Check != nil || s.Health != nil) {
+	if s != nil && (len(s.Fetch) > 0 || s.Check != nil || s.Health != nil || s.TTY != nil) {
 		return features[Frameworks].level
 	}
 	if s != nil && len(s.Files) > 0 {

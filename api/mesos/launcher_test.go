@@ -34,6 +34,9 @@ func TestTasksAreRootWhereThatIsAllowed(t *testing.T) {
 		"health": func(t *v1.TaskInfo) {
 			t.HealthCheck = &v1.HealthCheck{Type: new(v1.HealthCheckTypeTCP), TCP: &v1.HealthCheckTCPCheckInfo{Port: 1}}
 		},
+		"terminal": func(t *v1.TaskInfo) {
+			t.Container = &v1.ContainerInfo{Type: v1.ContainerInfoTypeMesos, TTYInfo: &v1.TTYInfo{}}
+		},
 		"executor": func(t *v1.TaskInfo) { t.Command, t.Executor = nil, custom("e") },
 	} {
 		for _, says := range []bool{false, true} {
@@ -59,6 +62,35 @@ func TestTasksAreRootWhereThatIsAllowed(t *testing.T) {
 			if spec := row.Framework.Spec; spec.User != "root" || !spec.NeedsRootNode() {
 				t.Errorf("%s, user said by itself %v: it runs as %q where %v", name, says, spec.User, spec.Constraints)
 			}
+		}
+	}
+}
+
+// A task has a terminal if its container says so, as large as that says.
+func TestTerminalsOfTasks(t *testing.T) {
+	w := newWorld(t, auth.Anybody)
+	s := w.subscribe(wire.JSON, example())
+	for name, c := range map[string]struct {
+		container *v1.ContainerInfo
+		want      *api.Terminal
+	}{
+		"no-container": {nil, nil},
+		"no-terminal":  {&v1.ContainerInfo{Type: v1.ContainerInfoTypeMesos, Mesos: &v1.ContainerInfoMesosInfo{}}, nil},
+		"usual":        {&v1.ContainerInfo{Type: v1.ContainerInfoTypeMesos, TTYInfo: &v1.TTYInfo{}}, &api.Terminal{}},
+		"sized": {&v1.ContainerInfo{Type: v1.ContainerInfoTypeMesos, TTYInfo: &v1.TTYInfo{WindowSize: &v1.TTYInfoWindowSize{Rows: 33, Columns: 99}}},
+			&api.Terminal{Rows: 33, Cols: 99}},
+	} {
+		task := sleeper(name)
+		task.Container = c.container
+		s.offer("o1")
+		s.launch("o1", task)
+		row := w.store.View().FrameworkTask(s.id, name)
+		if row == nil {
+			t.Fatalf("%s: %s", name, v1.Get(s.next().Update.Status.Message))
+		}
+		got := row.Framework.Spec.TTY
+		if (got == nil) != (c.want == nil) || got != nil && *got != *c.want {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
 	}
 }

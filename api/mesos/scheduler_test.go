@@ -154,6 +154,13 @@ func TestInvalidTasks(t *testing.T) {
 		},
 		"it asks for more than was offered":                   func(t *v1.TaskInfo) { t.Resources[0].Scalar.Value = 1.001 },
 		"anonymous runs tasks as \"" + api.TaskUser + "\" in": func(t *v1.TaskInfo) { t.Command.User = new("root") },
+		"'container.type' comes with a later one":             func(t *v1.TaskInfo) { t.Container = &v1.ContainerInfo{Type: v1.ContainerInfoTypeDocker} },
+		"'container.volumes' comes with a later one": func(t *v1.TaskInfo) {
+			t.Container = &v1.ContainerInfo{Type: v1.ContainerInfoTypeMesos, Volumes: []*v1.Volume{{ContainerPath: "/x", Mode: v1.VolumeModeRw}}}
+		},
+		"'container.tty_info.window_size' has 70000 rows and 1 columns": func(t *v1.TaskInfo) {
+			t.Container = &v1.ContainerInfo{Type: v1.ContainerInfoTypeMesos, TTYInfo: &v1.TTYInfo{WindowSize: &v1.TTYInfoWindowSize{Rows: 70000, Columns: 1}}}
+		},
 		"'health_check.command.user' is 'root', and the task runs as '" + api.TaskUser: func(t *v1.TaskInfo) {
 			t.HealthCheck = &v1.HealthCheck{Type: new(v1.HealthCheckTypeCommand), Command: &v1.CommandInfo{Value: new("id"), User: new("root")}}
 		},

@@ -283,6 +283,8 @@ func (s *server) converse(c *conn) error {
 			_ = c.send(&message{Op: opAnswer, Seq: m.Seq, Error: toWire(err)}) // as in handle
 		case m.Op == opExec:
 			return s.exec(c, m)
+		case m.Op == opTerminal:
+			return s.terminal(c, m)
 		default:
 			s.handle(c, m)
 		}

@@ -18,19 +18,20 @@ import (
 	"github.com/mesita/mesita/isolation"
 )
 
-// task is one attempt. status and over are guarded by server.mu; slice, proc and
-// around are set before ready is closed and stay.
+// task is one attempt. status and over are guarded by server.mu; slice, proc, around
+// and terminal are set before ready is closed and stay.
 type task struct {
-	status Status
-	over   bool          // its process is, and soon its slice
-	ready  chan struct{} // closed once it started or failed to
-	err    error         // why it did not start
-	slice  *isolation.Slice
-	proc   *isolation.Process
-	around isolation.Confinement // its own, and that of what is started beside it
-	birth  *isolation.Birth      // while it starts; guarded by server.mu
-	doomed bool                  // it was to be killed as it started; guarded by server.mu
-	end    *Status               // how it ended, while that is written; guarded by server.mu
+	status   Status
+	over     bool          // its process is, and soon its slice
+	ready    chan struct{} // closed once it started or failed to
+	err      error         // why it did not start
+	slice    *isolation.Slice
+	proc     *isolation.Process
+	around   isolation.Confinement // its own, and that of what is started beside it
+	terminal *os.File              // our end of it; nil: it has none
+	birth    *isolation.Birth      // while it starts; guarded by server.mu
+	doomed   bool                  // it was to be killed as it started; guarded by server.mu
+	end      *Status               // how it ended, while that is written; guarded by server.mu
 
 	freezer freezer
 }
@@ -168,12 +169,14 @@ func (s *server) note(e *entry) {
 // output is where what the task writes goes.
 type output struct {
 	log      *logs.Writer
-	out, err *os.File
+	out, err *os.File // the latter is nil if it has a terminal
 }
 
 func (o *output) closePipes() {
 	o.out.Close()
-	o.err.Close()
+	if o.err != nil {
+		o.err.Close()
+	}
 }
 
 func (s *server) spawn(t *task, r *StartRequest, e *earlyStart, begun func()) (o *output, err error) {
@@ -210,6 +213,9 @@ func (s *server) become(t *task, r *StartRequest, e *earlyStart, o *output, begu
 		return err
 	}
 	begun()
+	if r.Terminal != nil {
+		t.terminal = o.out
+	}
 	s.born(t, birth)
 	if t.proc, err = birth.Wait(); err == nil {
 		err = s.limitCPU(t, r)
@@ -222,6 +228,9 @@ func (s *server) become(t *task, r *StartRequest, e *earlyStart, o *output, begu
 
 // bear begins the process in its slice.
 func (s *server) bear(sl *isolation.Slice, r *StartRequest, o *output) (_ *isolation.Birth, err error) {
+	if r.Terminal != nil {
+		return bearAtTerminal(sl, r, o)
+	}
 	var outW, errW *os.File
 	if o.out, outW, err = pipe(); err != nil {
 		return nil, err
@@ -234,6 +243,25 @@ func (s *server) bear(sl *isolation.Slice, r *StartRequest, o *output) (_ *isola
 	defer errW.Close()
 	give(r.UID, outW, errW)
 	birth, err := sl.Begin(r.Spec, isolation.Files{Stdin: s.null, Stdout: outW, Stderr: errW})
+	if err != nil {
+		o.closePipes()
+	}
+	return birth, err
+}
+
+// bearAtTerminal begins the process with a terminal that it has to itself.
+func bearAtTerminal(sl *isolation.Slice, r *StartRequest, o *output) (*isolation.Birth, error) {
+	st, err := openTerminal(sizeOf(r.Terminal))
+	if err != nil {
+		return nil, err
+	}
+	theirs := st.theirs[0]
+	defer theirs.Close()
+	o.out = st.in
+	give(r.UID, theirs)
+	spec := r.Spec
+	spec.TTY = true
+	birth, err := sl.Begin(spec, isolation.Files{Stdin: theirs, Stdout: theirs, Stderr: theirs})
 	if err != nil {
 		o.closePipes()
 	}
@@ -289,12 +317,11 @@ const drainTime = time.Second
 
 // follow copies the output, waits for the end, cleans up, and tells.
 func (s *server) follow(t *task, o *output) {
-	copied := make(chan struct{}, 2)
+	var copied sync.WaitGroup
 	for stream, f := range map[logs.Stream]*os.File{logs.Stdout: o.out, logs.Stderr: o.err} {
-		s.tasks.Go(func() {
-			s.copyOutput(t, o.log, stream, f)
-			copied <- struct{}{}
-		})
+		if f != nil {
+			copied.Go(func() { s.copyOutput(t, o.log, stream, f) })
+		}
 	}
 	exit, err := t.proc.Wait()
 	st := Status{Ended: time.Now(), Code: exit.Code, Signal: exit.Signal}
@@ -316,9 +343,10 @@ func (s *server) follow(t *task, o *output) {
 	st.Gone = empty && err == nil || s.remove(t.slice)
 	deadline := time.Now().Add(drainTime)
 	_ = o.out.SetReadDeadline(deadline) // not supported: then there is no deadline
-	_ = o.err.SetReadDeadline(deadline)
-	<-copied
-	<-copied
+	if o.err != nil {
+		_ = o.err.SetReadDeadline(deadline)
+	}
+	copied.Wait()
 	if err := s.onDisk(o.log.Close); err != nil {
 		s.log.Warn("the log of a task was not ended", "task", t.status.ID, "error", err)
 	}

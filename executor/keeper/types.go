@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/isolation"
 )
 
@@ -27,6 +28,9 @@ type StartRequest struct {
 
 	LogDir string `json:"logDir"`
 	LogMax int64  `json:"logMax"` // bytes on disk
+	// Terminal is one that the keeper makes and holds, which is its input and output; nil: it
+	// has none, and nothing to read.
+	Terminal *api.Terminal `json:"terminal,omitempty"`
 	// By is the clock.Uptime after which it is not begun any more; 0: whenever.
 	By time.Duration `json:"by,omitempty"`
 

@@ -76,26 +76,27 @@ type hello struct {
 
 // The ops.
 const (
-	opHello   = "hello"
-	opStart   = "start"
-	opPrepare = "prepare" // a start that may come; not answered
-	opPing    = "ping"    // whether it answers
-	opSignal  = "signal"
-	opKill    = "kill"
-	opList    = "list"
-	opForget  = "forget"
-	opStats   = "stats"
-	opExec    = "exec"
-	opFreeze  = "freeze"
-	opThaw    = "thaw"
-	opQuit    = "quit"
-	opVouch   = "vouch"
-	opDeny    = "deny"   // from a keeper beside: answered with those of the names that are not denied, as they are here
-	opDenied  = "denied" // likewise: answered with all that is denied here
-	opAnswer  = "answer"
-	opStatus  = "status" // an event
-	opBegun   = "begun"  // the command of an exec has
-	opBye     = "bye"    // the keeper ends because nothing is left to do
+	opHello    = "hello"
+	opStart    = "start"
+	opPrepare  = "prepare" // a start that may come; not answered
+	opPing     = "ping"    // whether it answers
+	opSignal   = "signal"
+	opKill     = "kill"
+	opList     = "list"
+	opForget   = "forget"
+	opStats    = "stats"
+	opExec     = "exec"
+	opTerminal = "terminal" // of an attempt: answered with it
+	opFreeze   = "freeze"
+	opThaw     = "thaw"
+	opQuit     = "quit"
+	opVouch    = "vouch"
+	opDeny     = "deny"   // from a keeper beside: answered with those of the names that are not denied, as they are here
+	opDenied   = "denied" // likewise: answered with all that is denied here
+	opAnswer   = "answer"
+	opStatus   = "status" // an event
+	opBegun    = "begun"  // the command of an exec has
+	opBye      = "bye"    // the keeper ends because nothing is left to do
 )
 
 // wireError carries an error across the socket.
@@ -106,7 +107,7 @@ type wireError struct {
 
 var kinds = map[string]error{
 	"unknown": ErrUnknown, "notRunning": ErrNotRunning, "lost": ErrLost, "notExist": os.ErrNotExist, "permission": os.ErrPermission,
-	"program": ErrProgram, "diskFull": ErrDiskFull, "frozen": ErrFrozen, "lacks": errLacks, "late": errLate, "unfreezable": ErrUnfreezable,
+	"program": ErrProgram, "diskFull": ErrDiskFull, "frozen": ErrFrozen, "lacks": errLacks, "late": errLate, "unfreezable": ErrUnfreezable, "noTerminal": ErrNoTerminal,
 }
 
 func toWire(err error) *wireError {

@@ -83,6 +83,9 @@ func (p *Preparer) Task(id string, t *api.Task, s *api.TaskSpec, submission uint
 	}
 	dir := p.dir(id, s)
 	env := p.environ(p.noticePath(id, s), dir, t, s, who)
+	if s.TTY != nil {
+		env = withTerminal(env)
+	}
 	args := expand(s.Command, t)
 	path := ""
 	if own := s.OwnCommand(); own != "" {
@@ -142,8 +145,8 @@ func (p *Preparer) Beside(id string, t *api.Task, s *api.TaskSpec, c Command) (i
 	}
 	dir := cmp.Or(c.Dir, p.dir(id, s))
 	env := p.environ(p.noticePath(id, s), dir, t, s, who)
-	if c.TTY && variable(env, "TERM") == "" {
-		env = append(env, "TERM=xterm-256color")
+	if c.TTY {
+		env = withTerminal(env)
 	}
 	for k, v := range c.Env {
 		env = slices.DeleteFunc(env, func(old string) bool { return strings.HasPrefix(old, k+"=") })
@@ -163,6 +166,14 @@ func (p *Preparer) Beside(id string, t *api.Task, s *api.TaskSpec, c Command) (i
 		Program:     isolation.Program{Path: path, Args: args, Env: env, Dir: dir, UID: who.uid, GID: who.gid, Groups: who.groups, TTY: c.TTY},
 		Confinement: around,
 	}, nil
+}
+
+// withTerminal says what terminal a program has, unless it is said.
+func withTerminal(env []string) []string {
+	if variable(env, "TERM") == "" {
+		env = append(env, "TERM=xterm-256color")
+	}
+	return env
 }
 
 // confinement is the same for a task and for what runs beside it.

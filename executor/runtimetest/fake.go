@@ -351,6 +351,16 @@ func (f *Fake) Exec(_ context.Context, r keeper.ExecRequest) (keeper.ExecResult,
 	return keeper.ExecResult{Code: p.plan.ExecCode}, nil
 }
 
+// Terminal says that no attempt has one.
+func (f *Fake) Terminal(_ context.Context, id string) (*keeper.Terminal, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, err := f.running(id); err != nil {
+		return nil, err
+	}
+	return nil, keeper.ErrNoTerminal
+}
+
 // AllStats says that each attempt that runs has one process.
 func (f *Fake) AllStats(_ context.Context, ids []string) []*api.TaskStats {
 	f.mu.Lock()
