@@ -19,6 +19,7 @@ import (
 	"github.com/mesita/mesita/api/budget"
 	"github.com/mesita/mesita/api/mesos"
 	"github.com/mesita/mesita/api/mesos/agent"
+	"github.com/mesita/mesita/api/mesos/node"
 	"github.com/mesita/mesita/api/mesos/operator"
 	"github.com/mesita/mesita/api/server"
 	"github.com/mesita/mesita/api/server/meter"
@@ -74,6 +75,7 @@ type Agent struct {
 	operator  *operator.Server
 	hosts     datadir.Executors // where executors of frameworks find this node
 	executors *agent.Desk       // hands them their tasks
+	nodeAPI   *node.Server      // answers operators of this node in the words of Mesos
 	history   *history.History
 	audit     *audit.Log
 
@@ -274,6 +276,7 @@ func (a *Agent) start(ctx context.Context, l *listeners) error {
 	a.stack.start("frameworks' tasks", a.executors.Run)
 	a.stack.start("executor", a.exec.Run)
 	a.newServer()
+	a.stack.start("commands beside tasks", a.nodeAPI.Run)
 	a.serve("https", https, auth.TLS)
 	a.serve("socket", conns.Listener(insiders{l.unix, a.host}, auth.CallerOf), auth.Unix)
 	if l.root != nil {

@@ -80,6 +80,7 @@ func (a *Agent) followCluster(ctx context.Context) {
 func (a *Agent) assign(as []api.Assignment, self *api.Node) {
 	away := self != nil && awayIn(self.State)
 	a.executors.Assign(as, !away) // first: an executor that starts is told of itself there
+	a.nodeAPI.Assign(as)
 	if away {
 		a.exec.AssignAway(withProcess(as))
 		return

@@ -130,7 +130,7 @@ func (a *Agent) userOf(t *api.Task, s *api.TaskSpec) (uid uint32, known bool) {
 
 // serveExecutors serves the executor API, in the clear on loopback.
 func (a *Agent) serveExecutors(l net.Listener) {
-	a.serveHTTP("executors", server.NewHTTPServer(a.executors, a.log), l)
+	a.serveHTTP("executors", server.NewHTTPServer(a.onLoopback(), a.log), l)
 }
 
 // processes are those of executors.

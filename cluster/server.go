@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/mesos/node"
 	"github.com/mesita/mesita/api/server"
 	"github.com/mesita/mesita/executor"
 	"github.com/mesita/mesita/executor/keeper"
@@ -213,7 +214,7 @@ func (l local) Exec(ctx context.Context, r server.ExecRequest, start func() (ser
 }
 
 // resizes passes the sizes on until ctx ends.
-func resizes(ctx context.Context, in <-chan server.Size) <-chan keeper.Size {
+func resizes[S server.Size | node.Size](ctx context.Context, in <-chan S) <-chan keeper.Size {
 	sizes := make(chan keeper.Size)
 	go func() {
 		defer close(sizes)

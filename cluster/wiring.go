@@ -301,12 +301,13 @@ func (a *Agent) newServer() {
 	a.operator = operator.New(operator.Config{Store: a.store, Nodes: members{a}, Version: a.cfg.Version, Master: func() (*v1.MasterInfo, time.Time, bool) { return a.mesos.Master() }})
 	a.mesos = mesos.New(mesos.Config{Store: a.store, Cluster: members{a}, Auth: authn, Now: a.cfg.Now, Forgets: a.forgets, Log: a.log, NodeName: a.self.Name, Floods: &a.floods, Audit: a.audit,
 		Send: a.tellExecutor, Receive: a.hearFramework, Others: a.operator.Routes()})
+	a.newNodeAPI(authn)
 }
 
 // serve runs an HTTP server on a listener, and gives open requests a moment at
 // the end.
 func (a *Agent) serve(name string, l net.Listener, cred auth.Credentials) {
-	a.serveBy(name, l, cred, a.mesos.Handler(cred, a.server.Handler(cred)))
+	a.serveBy(name, l, cred, a.withNode(cred, a.mesos.Handler(cred, a.server.Handler(cred))))
 }
 
 // serveMesos serves frameworks alone, in the clear.
@@ -316,7 +317,7 @@ func (a *Agent) serveMesos(l net.Listener) {
 		cred = auth.Anybody
 		a.log.Warn("whoever reaches this address may run programs on the cluster's nodes: frameworks need no credentials (--mesos-anonymous)", "address", l.Addr())
 	}
-	a.serveBy("mesos", l, cred, a.mesos.Handler(cred, nil))
+	a.serveBy("mesos", l, cred, a.withNode(cred, a.mesos.Handler(cred, nil)))
 }
 
 func (a *Agent) serveBy(name string, l net.Listener, cred auth.Credentials, h http.Handler) {

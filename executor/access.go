@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/executor/cores"
@@ -71,6 +72,27 @@ func noLog(task string, attempt int) error {
 	return api.Errorf(api.CodeNotFound, "task %s has no log on this node: it wrote nothing, did not run here, or its log was removed for its age", task)
 }
 
+// Written is how many bytes an attempt has written to its standard output and error, and
+// when last.
+func (e *Executor) Written(task string, attempt int) (bytes [2]int64, at time.Time, err error) {
+	if !filepath.IsLocal(task) || strings.Contains(task, "/") {
+		return bytes, at, api.FieldErrorf("task", "%q is not a task id", task)
+	}
+	p, at, err := logs.End(e.logDir(attemptID(task, attempt)))
+	if errors.Is(err, os.ErrNotExist) {
+		err = noLog(task, attempt)
+	}
+	return p, at, err
+}
+
+// Folder is the working folder of an attempt that is its own, "" if it works in another.
+func (e *Executor) Folder(task string, attempt int, s *api.TaskSpec) string {
+	if id := attemptID(task, attempt); s.Dir == "" && filepath.IsLocal(id) {
+		return e.prepare.Folders.Dir(id)
+	}
+	return ""
+}
+
 // logged lists the attempts with a log.
 func (e *Executor) logged(task string) ([]int, error) {
 	names, err := os.ReadDir(filepath.Join(e.cfg.DataDir, "logs", task))
@@ -118,8 +140,17 @@ type ExecRequest struct {
 // if it stays. It returns
 // the exit code, 128 and the signal's number for a signal.
 func (e *Executor) Exec(ctx context.Context, r ExecRequest) (code int, err error) {
+	res, err := e.Beside(ctx, r)
+	if res.Signal != 0 {
+		return 128 + int(res.Signal), err
+	}
+	return res.Code, err
+}
+
+// Beside is Exec, and tells the signal that ended the command apart.
+func (e *Executor) Beside(ctx context.Context, r ExecRequest) (res keeper.ExecResult, err error) {
 	if len(r.Command) == 0 || r.Command[0] == "" {
-		return 0, api.FieldErrorf("command", "is empty: give the program and its arguments")
+		return res, api.FieldErrorf("command", "is empty: give the program and its arguments")
 	}
 	var task *api.Task
 	var spec *api.TaskSpec
@@ -130,20 +161,20 @@ func (e *Executor) Exec(ctx context.Context, r ExecRequest) (code int, err error
 			task, spec, id, frozen = a.task, a.spec, a.id, a.freezer.on
 		}
 	}); err != nil {
-		return 0, err
+		return res, err
 	}
 	if task == nil && r.Attempt != 0 {
-		return 0, api.Errorf(api.CodeConflict, "attempt %d of task %s does not run on this node any more: if the task started again, try again", r.Attempt, r.Task)
+		return res, api.Errorf(api.CodeConflict, "attempt %d of task %s does not run on this node any more: if the task started again, try again", r.Attempt, r.Task)
 	}
 	if task == nil {
-		return 0, api.Errorf(api.CodeConflict, "task %s does not run on this node now", r.Task)
+		return res, api.Errorf(api.CodeConflict, "task %s does not run on this node now", r.Task)
 	}
 	if frozen {
-		return 0, errFrozen(r.Task)
+		return res, errFrozen(r.Task)
 	}
 	proc, err := e.prepare.Beside(id, task, spec, prepare.Command{Args: r.Command, Env: r.Env, Dir: r.Dir, TTY: r.TTY})
 	if err != nil {
-		return 0, notRun(err)
+		return res, notRun(err)
 	}
 	begin := func(k *keeper.ExecRequest) error {
 		if r.Begin != nil {
@@ -154,22 +185,19 @@ func (e *Executor) Exec(ctx context.Context, r ExecRequest) (code int, err error
 		k.Stdin, k.Stdout, k.Stderr, k.Resize, k.Signals = r.Stdin, r.Stdout, r.Stderr, r.Resize, r.Signals
 		return nil
 	}
-	res, err := e.rt.Exec(ctx, keeper.ExecRequest{ID: id, Spec: proc, Size: r.Size, Begin: begin})
+	res, err = e.rt.Exec(ctx, keeper.ExecRequest{ID: id, Spec: proc, Size: r.Size, Begin: begin})
 	switch {
 	case err == nil:
 	case gone(err):
-		return 0, api.Errorf(api.CodeConflict, "task %s ended", r.Task)
+		return res, api.Errorf(api.CodeConflict, "task %s ended", r.Task)
 	case errors.Is(err, keeper.ErrFrozen):
-		return 0, errFrozen(r.Task)
+		return res, errFrozen(r.Task)
 	case ofProgram(err):
-		return 0, notRun(e.prepare.NotRun(&proc, err))
+		return res, notRun(e.prepare.NotRun(&proc, err))
 	default:
-		return 0, err
+		return res, err
 	}
-	if res.Signal != 0 {
-		return 128 + int(res.Signal), nil
-	}
-	return res.Code, nil
+	return res, nil
 }
 
 // Terminal opens the terminal of a running attempt, by which it is typed to.

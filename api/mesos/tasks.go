@@ -106,9 +106,9 @@ func (l *launcher) task(t *v1.TaskInfo) (*fsm.FrameworkLaunch, error) {
 	if t.Executor != nil {
 		return l.hosted(t, info, request)
 	}
-	terminal, err := terminalOf(t.Container)
+	terminal, err := rows.Terminal(t.Container)
 	if err != nil {
-		return nil, err
+		return nil, wrong("%v", err)
 	}
 	return l.launch(t, info, request, terminal)
 }
@@ -242,42 +242,6 @@ func validLimits(limits map[string]*v1.ValueScalar, q *api.Request) error {
 		}
 	}
 	return nil
-}
-
-// terminalOf is the terminal that a container has. All else that one may be, this version
-// does not have: a task that ran without it would not be what was asked for.
-func terminalOf(c *v1.ContainerInfo) (*api.Terminal, error) {
-	if c == nil {
-		return nil, nil
-	}
-	for _, more := range []struct {
-		name string
-		has  bool
-	}{
-		{"type", c.Type != v1.ContainerInfoTypeMesos},
-		{"volumes", len(c.Volumes) > 0},
-		{"hostname", v1.Get(c.Hostname) != ""},
-		{"docker", c.Docker != nil},
-		{"mesos.image", c.Mesos != nil && c.Mesos.Image != nil},
-		{"network_infos", len(c.NetworkInfos) > 0},
-		{"linux_info", c.LinuxInfo != nil},
-		{"rlimit_info", c.RLimitInfo != nil},
-	} {
-		if more.has {
-			return nil, wrong("This version of mesita runs tasks in containers of type MESOS with no more than 'tty_info': 'container.%s' comes with a later one", more.name)
-		}
-	}
-	if c.TTYInfo == nil {
-		return nil, nil
-	}
-	t := &api.Terminal{}
-	if w := c.TTYInfo.WindowSize; w != nil {
-		if w.Rows > math.MaxUint16 || w.Columns > math.MaxUint16 {
-			return nil, wrong("'container.tty_info.window_size' has %d rows and %d columns: at most %d are possible of each", w.Rows, w.Columns, math.MaxUint16)
-		}
-		t.Rows, t.Cols = int(w.Rows), int(w.Columns)
-	}
-	return t, nil
 }
 
 // argsOf is what is run. The name by which a program is told of itself is its path.

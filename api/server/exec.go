@@ -72,10 +72,7 @@ func (c *call) mayEnter(v *fsm.View, t *api.Task) error {
 	if s == nil {
 		return api.Errorf(api.CodeConflict, "nobody knows any more what task %s was started with: its version %d has left the history of job %s; it is replaced in a moment", t.ID, t.Version, j.ID)
 	}
-	if s.Lifts() != "" && !c.mayBeRoot() {
-		return api.Errorf(api.CodeNotAllowed, "task %s has %s, so only an admin of the cluster may run commands beside it, and you are %s (%s)", t.ID, s.Lifts(), c.ID.Actor, c.ID.Has())
-	}
-	return c.mayEnterAs(v, t, s)
+	return admit.Enter(v, c.ID, t, &s.TaskSpec)
 }
 
 // mayBeRoot reports whether the caller may have all of a node, and so of the

@@ -58,26 +58,6 @@ func (c *call) goesOnAsItIs(v *fsm.View, s *api.JobSpec) bool {
 	return j != nil && v.Does(fsm.TaskUsers) && !c.mayBeRoot() && c.goesOn(j, s)
 }
 
-// mayEnterAs refuses a command beside a task of somebody who the caller's own
-// tasks may not be: it would have all that is theirs.
-func (c *call) mayEnterAs(v *fsm.View, t *api.Task, s *api.JobSpec) error {
-	if !v.Does(fsm.TaskUsers) || c.mayBeRoot() {
-		return nil
-	}
-	m := admit.MappingOf(v, c.ID.RunAs, t.Partition)
-	user := s.RunsAs()
-	n := v.Node(t.NodeID)
-	switch {
-	case user == m.User && user != "root":
-	case m.Anybody && (n == nil || n.Attrs[api.AttrAllowRoot] == "yes"):
-	case m.Anybody:
-		return api.Errorf(api.CodeNotAllowed, "task %s runs as %q on node %s, which allows users no root: ask an admin to run the command, or to start the node with --allow-root", t.ID, user, n.Name)
-	default:
-		return api.Errorf(api.CodeNotAllowed, "task %s: %s", t.ID, m.Refusal(c.ID.Actor, user, t.Partition))
-	}
-	return nil
-}
-
 // mayMap refuses a change of who the tasks of a partition's users are to who is not
 // an admin of the cluster: whoever may be root on a node has all of it.
 func (c *call) mayMap(old, p *api.Partition) error {

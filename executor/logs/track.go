@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
+	"time"
 )
 
 // maxSkip is how many bytes are looked at for a line's start after some were
@@ -92,6 +94,25 @@ func (t *track) fromLine(p []byte) []byte {
 func (t *track) fresh(p []byte) []byte {
 	old := t.told - (t.bytes - int64(len(p)))
 	return p[max(0, min(old, int64(len(p)))):]
+}
+
+// End is how many bytes of each stream the log in dir has had, and when the last came.
+func End(dir string) (Position, time.Time, error) {
+	at, err := lastPlace(dir)
+	if err != nil {
+		return Position{}, time.Time{}, err
+	}
+	seqs, err := segments(dir)
+	if err != nil {
+		return Position{}, time.Time{}, err
+	}
+	var last time.Time
+	if len(seqs) > 0 {
+		if fi, err := os.Stat(segmentPath(dir, seqs[len(seqs)-1])); err == nil {
+			last = fi.ModTime()
+		}
+	}
+	return Position{at[Stdout].bytes, at[Stderr].bytes}, last, nil
 }
 
 // lastPlace is where the log in dir ends.

@@ -42,6 +42,25 @@ func (d *Desk) sign(said string) string {
 	return base64.RawURLEncoding.EncodeToString(m.Sum(nil))
 }
 
+// Holder is the executor that shows its token in a request, nil if none does that is to run
+// here.
+func (d *Desk) Holder(r *http.Request) *api.Task {
+	if !strings.HasPrefix(call.Last(r.Header, "Authorization"), "Bearer "+tokenHeader+".") {
+		return nil
+	}
+	c, err := d.prove(r)
+	if err != nil || c == nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h := d.find(c.Framework, c.Executor)
+	if h == nil || *c != d.claimsOf(h.row) {
+		return nil
+	}
+	return h.row
+}
+
 // prove reads the token of a call, nil if it has none and needs none.
 func (d *Desk) prove(r *http.Request) (*claims, error) {
 	token, bearer := strings.CutPrefix(call.Last(r.Header, "Authorization"), "Bearer ")

@@ -90,30 +90,36 @@ func formatOf(contentType string) (wire.Format, error) {
 
 // Accepted is the form in which an answer is wanted: JSON if it may be that. Not if the
 // caller takes neither.
-func Accepted(h http.Header) (wire.Format, bool) {
-	header := Last(h, "Accept")
-	if strings.TrimSpace(header) == "" {
-		return wire.JSON, true
-	}
-	takes := func(f wire.Format) bool {
-		for part := range strings.SplitSeq(header, ",") {
-			kind, params, err := mime.ParseMediaType(part)
-			if err != nil || kind != f.MediaType() && kind != "*/*" && kind != "application/*" {
-				continue
-			}
-			if q, err := strconv.ParseFloat(params["q"], 64); err == nil && q <= 0 {
-				continue
-			}
-			return true
-		}
-		return false
-	}
+func Accepted(h http.Header) (wire.Format, bool) { return AcceptedAs(h, "Accept") }
+
+// AcceptedAs is Accepted by another header, such as that of the messages in a stream.
+func AcceptedAs(h http.Header, name string) (wire.Format, bool) {
 	for _, f := range []wire.Format{wire.JSON, wire.Protobuf} {
-		if takes(f) {
+		if Takes(h, name, f.MediaType()) {
 			return f, true
 		}
 	}
 	return wire.JSON, false
+}
+
+// Takes reports whether a header that says what is taken allows a media type; one that is
+// not there allows all.
+func Takes(h http.Header, name, media string) bool {
+	header := Last(h, name)
+	if strings.TrimSpace(header) == "" {
+		return true
+	}
+	for part := range strings.SplitSeq(header, ",") {
+		kind, params, err := mime.ParseMediaType(part)
+		if err != nil || kind != media && kind != "*/*" && kind != "application/*" {
+			continue
+		}
+		if q, err := strconv.ParseFloat(params["q"], 64); err == nil && q <= 0 {
+			continue
+		}
+		return true
+	}
+	return false
 }
 
 // TooLarge refuses a body that is over the bound.

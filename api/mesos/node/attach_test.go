@@ -1,0 +1,208 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/mesita/mesita/api/auth"
+	v1 "github.com/mesita/mesita/api/mesos/v1"
+	"github.com/mesita/mesita/api/mesos/wire"
+)
+
+// echo prints what it reads, until its end.
+func echo(_ context.Context, _ Command, stdio IO) Exit {
+	b, _ := io.ReadAll(stdio.Stdin)                // what came says enough
+	_, _ = stdio.Stdout.Write(b)                   // the test reads it
+	_, _ = stdio.Stderr.Write([]byte("that is e")) // likewise
+	return Exit{Code: 3}
+}
+
+// What is typed to a session comes to its command however the records are cut into pieces,
+// what that prints is its answer, and how it ended is told until it is removed.
+func TestASession(t *testing.T) {
+	for _, f := range []wire.Format{wire.JSON, wire.Protobuf} {
+		t.Run(f.MediaType(), func(t *testing.T) {
+			w := newWorld(t, auth.Anybody)
+			w.token = w.newToken("admin")
+			w.host.run = echo
+			res := w.session(t.Context(), "s1", f, false)
+			body := typing(t, f, beside("s1"), types("hello "), types("world"), types(""))
+			if res := w.attach(f, iotest.OneByteReader(bytes.NewReader(body))); res.StatusCode != http.StatusOK || res.Header.Get("Content-Type") != "" {
+				t.Fatalf("%s: %s", res.Status, w.text(res))
+			}
+			if got := w.printed(res, f); got != [2]string{"hello world", "that is e"} {
+				t.Errorf("%q", got)
+			}
+			wait := &v1.AgentCall{Type: new(v1.AgentCallTypeWaitNestedContainer), WaitNestedContainer: &v1.AgentCallWaitNestedContainer{ContainerID: beside("s1")}}
+			if got := w.call(wait, http.StatusOK); got != `{"type":"WAIT_NESTED_CONTAINER","wait_nested_container":{"exit_status":768}}` {
+				t.Error(got)
+			}
+			w.call(&v1.AgentCall{Type: new(v1.AgentCallTypeRemoveNestedContainer), RemoveNestedContainer: &v1.AgentCallRemoveNestedContainer{ContainerID: beside("s1")}}, http.StatusOK)
+			w.call(wait, http.StatusNotFound)
+		})
+	}
+}
+
+// A caller that vanishes takes its command with it.
+func TestASessionEndsWithItsCaller(t *testing.T) {
+	w := newWorld(t, auth.Anybody)
+	w.token = w.newToken("admin")
+	why := make(chan error, 1)
+	w.host.run = func(ctx context.Context, _ Command, _ IO) Exit {
+		<-ctx.Done()
+		why <- context.Cause(ctx)
+		return Exit{}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	res := w.session(ctx, "s1", wire.JSON, false)
+	cancel()
+	defer res.Body.Close()
+	if err := <-why; !errors.Is(err, errKilled) {
+		t.Error(err)
+	}
+}
+
+// To a task's own terminal is typed, and its size said; whoever has none is told so.
+func TestATasksTerminal(t *testing.T) {
+	w := newWorld(t, auth.Anybody)
+	w.token = w.newToken("admin")
+	id := &v1.ContainerID{Value: "mine.0-1"}
+	res := w.attach(wire.Protobuf, bytes.NewReader(typing(t, wire.Protobuf, id, resizes(33, 99), types("ls\n"), types(""))))
+	if b := w.text(res); res.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s", res.Status, b)
+	}
+	if got := w.host.typed.String(); got != "ls\n\x04" || len(w.host.sizes) != 1 || w.host.sizes[0] != (Size{33, 99}) {
+		t.Errorf("%q %v", got, w.host.sizes)
+	}
+	res = w.attach(wire.Protobuf, bytes.NewReader(typing(t, wire.Protobuf, &v1.ContainerID{Value: "other.0-1"})))
+	if b := w.text(res); res.StatusCode != http.StatusBadRequest || !strings.Contains(b, "no terminal") {
+		t.Errorf("%s: %s", res.Status, b)
+	}
+	w.host.wrote["mine.0-1"] = [2]string{strings.Repeat("x", replayed) + "the end\r\n", ""}
+	close(w.host.ends)
+	body, err := wire.Marshal(wire.JSON, &v1.AgentCall{Type: new(v1.AgentCallTypeAttachContainerOutput), AttachContainerOutput: &v1.AgentCallAttachContainerOutput{ContainerID: id}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res = w.send(t.Context(), http.MethodPost, "/api/v1", bytes.NewReader(body), http.Header{"Content-Type": {"application/json"}})
+	if got := w.printed(res, wire.JSON); len(got[0]) != replayed || !strings.HasSuffix(got[0], "the end\r\n") {
+		t.Errorf("%d bytes", len(got[0]))
+	}
+}
+
+// Input that is none is refused, and does not end the command.
+func TestBadInput(t *testing.T) {
+	w := newWorld(t, auth.Anybody)
+	w.token = w.newToken("admin")
+	w.host.run = echo
+	res := w.session(t.Context(), "s1", wire.JSON, false)
+	whole := typing(t, wire.JSON, beside("s1"), types("x"))
+	for name, body := range map[string][]byte{
+		"a record breaks off":      whole[:len(whole)-3],
+		"a record is no message":   append(bytes.Clone(whole), "3\n{x}"...),
+		"a record is no length":    append(bytes.Clone(whole), "x\n"...),
+		"a record is too large":    append(bytes.Clone(whole), "999999999\n"...),
+		"it is attached again":     append(bytes.Clone(whole), typing(t, wire.JSON, beside("s1"))...),
+		"no such stream":           typing(t, wire.JSON, beside("s1"), &v1.ProcessIO{Type: new(v1.ProcessIOTypeData), Data: &v1.ProcessIOData{Type: new(v1.ProcessIODataTypeStdout)}}),
+		"it has no terminal":       typing(t, wire.JSON, beside("s1"), resizes(1, 1)),
+		"a terminal of no size":    typing(t, wire.JSON, beside("s1"), resizes(0, 1)),
+		"neither data nor control": typing(t, wire.JSON, beside("s1"), &v1.ProcessIO{}),
+		"nothing at all":           nil,
+	} {
+		if res := w.attach(wire.JSON, bytes.NewReader(body)); res.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: %s: %s", name, res.Status, w.text(res))
+		} else if text := w.text(res); text == "" {
+			t.Errorf("%s: nothing is said of it", name)
+		}
+	}
+	n := w.server.nested[keyOf(beside("s1"))]
+	w.server.mu.Lock()
+	n.typing = true
+	w.server.mu.Unlock()
+	if res := w.attach(wire.JSON, bytes.NewReader(whole)); res.StatusCode != http.StatusConflict {
+		t.Errorf("two that type: %s", res.Status)
+	}
+	if n.over() {
+		t.Error("the command has ended")
+	}
+	_ = n.End() // a pipe has no error
+	w.printed(res, wire.JSON)
+}
+
+// As many are attached, and run beside tasks, as may be.
+func TestAttachesAreBounded(t *testing.T) {
+	w := newWorld(t, auth.Anybody)
+	w.token = w.newToken("admin")
+	w.server.attached = maxAttached
+	if res := w.session(t.Context(), "s1", wire.JSON, false); res.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("a session: %s", res.Status)
+	}
+	if res := w.attach(wire.JSON, bytes.NewReader(typing(t, wire.JSON, &v1.ContainerID{Value: "mine.0-1"}))); res.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("input: %s", res.Status)
+	}
+	w.server.attached = 0
+	w.host.run = func(ctx context.Context, _ Command, _ IO) Exit {
+		<-ctx.Done()
+		return Exit{}
+	}
+	launch := func(id string) *v1.AgentCall {
+		return &v1.AgentCall{Type: new(v1.AgentCallTypeLaunchNestedContainer), LaunchNestedContainer: &v1.AgentCallLaunchNestedContainer{ContainerID: beside(id), Command: shell("x")}}
+	}
+	for i := range maxOfTask {
+		w.call(launch(string(rune('A'+i))), http.StatusOK)
+	}
+	w.call(launch("A"), http.StatusAccepted) // it is there already
+	w.call(launch("more"), http.StatusServiceUnavailable)
+	kill := &v1.AgentCall{Type: new(v1.AgentCallTypeKillNestedContainer), KillNestedContainer: &v1.AgentCallKillNestedContainer{ContainerID: beside("A")}}
+	w.call(&v1.AgentCall{Type: new(v1.AgentCallTypeRemoveNestedContainer), RemoveNestedContainer: &v1.AgentCallRemoveNestedContainer{ContainerID: beside("A")}}, http.StatusConflict)
+	w.call(kill, http.StatusOK)
+	got := w.call(&v1.AgentCall{Type: new(v1.AgentCallTypeWaitContainer), WaitContainer: &v1.AgentCallWaitContainer{ContainerID: beside("A")}}, http.StatusOK)
+	if got != `{"type":"WAIT_CONTAINER","wait_container":{"exit_status":9}}` {
+		t.Error(got)
+	}
+	kill.KillNestedContainer.Signal, kill.KillNestedContainer.ContainerID = new(int32(19)), beside("B")
+	w.call(kill, http.StatusBadRequest)
+	w.call(launch("more"), http.StatusOK)
+}
+
+// Who does not read is left behind; a command waits for whose session it is alone.
+func TestWhoDoesNotReadIsLeftBehind(t *testing.T) {
+	s := newSpread()
+	slow := s.listen(false)
+	w := s.writer(false)
+	for range maxBehind/maxPiece + 1 {
+		if _, err := w.Write(make([]byte, maxPiece)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all, more := slow.take(t.Context()); len(all) != 0 || more {
+		t.Errorf("%d pieces, more: %v", len(all), more)
+	}
+	owner := s.listen(true)
+	if all, _ := owner.take(t.Context()); len(all) == 0 || len(all)*maxPiece > maxTail {
+		t.Errorf("%d pieces of what was printed before", len(all))
+	}
+	wrote := make(chan struct{})
+	go func() {
+		defer close(wrote)
+		_, _ = w.Write(make([]byte, 2*maxBehind)) // it has no error
+	}()
+	for read := 0; read < 2*maxBehind; {
+		all, _ := owner.take(t.Context())
+		for _, c := range all {
+			read += len(c.data)
+		}
+	}
+	<-wrote
+	go func() { _, _ = w.Write(make([]byte, 3*maxBehind)); s.end() }() // it has no error
+	owner.leave()                                                      // or it would wait for ever
+	for more := true; more; {
+		_, more = slow.take(t.Context())
+	}
+}
