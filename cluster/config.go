@@ -33,8 +33,8 @@ type Config struct {
 	// show a client token, unless MesosAnonymous.
 	MesosHTTP      string
 	MesosAnonymous bool
-	// MesosAgentPort is where executors of frameworks are served on loopback beside the port
-	// that they are told; 0 = nowhere. MesosExecutorAuth has them prove who they are.
+	// MesosAgentPort is where executors of frameworks, and operators of this node in the words
+	// of Mesos, are served on loopback beside the port that executors are told; 0 = nowhere. MesosExecutorAuth has them prove who they are.
 	MesosAgentPort    int
 	MesosExecutorAuth bool
 	Attrs             map[string]string

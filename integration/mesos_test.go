@@ -154,6 +154,47 @@ func TestTheExampleOfAFramework(t *testing.T) {
 	}
 }
 
+// Mesos' own shell attaches to the terminal of its task: what is typed comes there, and how
+// the task ends is how the shell does. It looks for the agent by the name of the node, at
+// the port that Mesos has for it.
+func TestMesosShellAttaches(t *testing.T) {
+	l := newLab(t, 1)
+	n := l.Nodes[0]
+	n.Launch("start", "--mesos-http", "0.0.0.0:"+mesosPort, "--mesos-anonymous", "--mesos-agent-port", "5051")
+	n.AwaitReady()
+	bin := t.TempDir()
+	if out, err := exec.Command(filepath.Join(lab.Root(t), "integration/mesosgo/build"), bin, "msh").CombinedOutput(); err != nil {
+		t.Fatalf("build msh: %v: %s", err, out)
+	}
+	hosts := filepath.Join(bin, "hosts")
+	if err := os.WriteFile(hosts, []byte("127.0.0.1 localhost "+n.Name+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for typed, want := range map[string]int{"exit 0": 0, "exit 7": 3} { // 3: the task failed
+		for _, pod := range []string{"-pod=false", "-pod"} {
+			in, keyboard, err := os.Pipe() // which stays open until it has ended: it leaves once its input ends
+			if err == nil {
+				_, err = io.WriteString(keyboard, "echo n-$((40+2)); "+typed+"\n")
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
+			cmd := exec.CommandContext(ctx, "nsenter", "--net=/run/netns/"+n.NS, "unshare", "--mount", "/bin/sh", "-c", `mount --bind "$1" /etc/hosts && shift && exec "$@"`, "sh", hosts,
+				filepath.Join(bin, "msh"), "-interactive", pod, "-master", n.IP+":"+mesosPort, "--", "/bin/sh")
+			var out, logged bytes.Buffer
+			cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &out, &logged
+			err = cmd.Run()
+			cancel()
+			keyboard.Close()
+			in.Close()
+			if code := exitCode(err); code != want || !strings.Contains(out.String(), "n-42") {
+				t.Errorf("msh -interactive %s, and %q is typed: exits with %d, want %d: %v\n%s\n%s", pod, typed, code, want, err, out.String(), logged.String())
+			}
+		}
+	}
+}
+
 func exitCode(err error) int {
 	if e, ok := err.(*exec.ExitError); ok {
 		return e.ExitCode()

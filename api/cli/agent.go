@@ -55,7 +55,7 @@ func mesosAnonymousFlag() cli.Flag {
 }
 
 func mesosAgentPortFlag() cli.Flag {
-	return &cli.IntFlag{Name: "mesos-agent-port", Usage: "the executor API of Mesos on loopback at this `PORT`, too, such as 5051"}
+	return &cli.IntFlag{Name: "mesos-agent-port", Usage: "the Mesos API of an agent on loopback at this `PORT`, too, such as 5051"}
 }
 
 func mesosExecutorAuthFlag() cli.Flag {

@@ -252,10 +252,10 @@ func (s *Server) attachInput(c *exchange.Call, r *request) (any, error) {
 	err = r.typeAll(in)
 	if errors.Is(context.Cause(ctx), errEnded) || errors.Is(err, io.ErrClosedPipe) {
 		err = nil // there is nobody to type to any more
-		c.W.Header().Set("Connection", "close")
+		c.RefuseBody()
 	}
 	if err != nil {
-		c.W.Header().Set("Connection", "close")
+		c.RefuseBody()
 		return nil, err
 	}
 	return reply.Done(c, http.StatusOK)

@@ -104,16 +104,16 @@ func TestBadInput(t *testing.T) {
 	res := w.session(t.Context(), "s1", wire.JSON, false)
 	whole := typing(t, wire.JSON, beside("s1"), types("x"))
 	for name, body := range map[string][]byte{
-		"a record breaks off":      whole[:len(whole)-3],
-		"a record is no message":   append(bytes.Clone(whole), "3\n{x}"...),
-		"a record is no length":    append(bytes.Clone(whole), "x\n"...),
-		"a record is too large":    append(bytes.Clone(whole), "999999999\n"...),
-		"it is attached again":     append(bytes.Clone(whole), typing(t, wire.JSON, beside("s1"))...),
-		"no such stream":           typing(t, wire.JSON, beside("s1"), &v1.ProcessIO{Type: new(v1.ProcessIOTypeData), Data: &v1.ProcessIOData{Type: new(v1.ProcessIODataTypeStdout)}}),
-		"it has no terminal":       typing(t, wire.JSON, beside("s1"), resizes(1, 1)),
-		"a terminal of no size":    typing(t, wire.JSON, beside("s1"), resizes(0, 1)),
-		"neither data nor control": typing(t, wire.JSON, beside("s1"), &v1.ProcessIO{}),
-		"nothing at all":           nil,
+		"a record breaks off":            whole[:len(whole)-3],
+		"a record that is not a message": append(bytes.Clone(whole), "3\n{x}"...),
+		"a record without a length":      append(bytes.Clone(whole), "x\n"...),
+		"a record is too large":          append(bytes.Clone(whole), "999999999\n"...),
+		"it is attached again":           append(bytes.Clone(whole), typing(t, wire.JSON, beside("s1"))...),
+		"no such stream":                 typing(t, wire.JSON, beside("s1"), &v1.ProcessIO{Type: new(v1.ProcessIOTypeData), Data: &v1.ProcessIOData{Type: new(v1.ProcessIODataTypeStdout)}}),
+		"it has no terminal":             typing(t, wire.JSON, beside("s1"), resizes(1, 1)),
+		"a terminal of no size":          typing(t, wire.JSON, beside("s1"), resizes(0, 1)),
+		"neither data nor control":       typing(t, wire.JSON, beside("s1"), &v1.ProcessIO{}),
+		"nothing at all":                 nil,
 	} {
 		if res := w.attach(wire.JSON, bytes.NewReader(body)); res.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: %s: %s", name, res.Status, w.text(res))
@@ -155,18 +155,18 @@ func TestAttachesAreBounded(t *testing.T) {
 		return &v1.AgentCall{Type: new(v1.AgentCallTypeLaunchNestedContainer), LaunchNestedContainer: &v1.AgentCallLaunchNestedContainer{ContainerID: beside(id), Command: shell("x")}}
 	}
 	for i := range maxOfTask {
-		w.call(launch(string(rune('A'+i))), http.StatusOK)
+		w.call(launch(string(rune('A'+i/26))+string(rune('A'+i%26))), http.StatusOK)
 	}
-	w.call(launch("A"), http.StatusAccepted) // it is there already
+	w.call(launch("AA"), http.StatusAccepted) // it is there already
 	w.call(launch("more"), http.StatusServiceUnavailable)
-	kill := &v1.AgentCall{Type: new(v1.AgentCallTypeKillNestedContainer), KillNestedContainer: &v1.AgentCallKillNestedContainer{ContainerID: beside("A")}}
-	w.call(&v1.AgentCall{Type: new(v1.AgentCallTypeRemoveNestedContainer), RemoveNestedContainer: &v1.AgentCallRemoveNestedContainer{ContainerID: beside("A")}}, http.StatusConflict)
+	kill := &v1.AgentCall{Type: new(v1.AgentCallTypeKillNestedContainer), KillNestedContainer: &v1.AgentCallKillNestedContainer{ContainerID: beside("AA")}}
+	w.call(&v1.AgentCall{Type: new(v1.AgentCallTypeRemoveNestedContainer), RemoveNestedContainer: &v1.AgentCallRemoveNestedContainer{ContainerID: beside("AA")}}, http.StatusConflict)
 	w.call(kill, http.StatusOK)
-	got := w.call(&v1.AgentCall{Type: new(v1.AgentCallTypeWaitContainer), WaitContainer: &v1.AgentCallWaitContainer{ContainerID: beside("A")}}, http.StatusOK)
+	got := w.call(&v1.AgentCall{Type: new(v1.AgentCallTypeWaitContainer), WaitContainer: &v1.AgentCallWaitContainer{ContainerID: beside("AA")}}, http.StatusOK)
 	if got != `{"type":"WAIT_CONTAINER","wait_container":{"exit_status":9}}` {
 		t.Error(got)
 	}
-	kill.KillNestedContainer.Signal, kill.KillNestedContainer.ContainerID = new(int32(19)), beside("B")
+	kill.KillNestedContainer.Signal, kill.KillNestedContainer.ContainerID = new(int32(19)), beside("AB")
 	w.call(kill, http.StatusBadRequest)
 	w.call(launch("more"), http.StatusOK)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/exchange"
 	"github.com/mesita/mesita/api/mesos/call"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
@@ -20,7 +21,8 @@ const (
 
 const recordIO = "application/recordio"
 
-func forbidden(why string) error { return &call.Problem{Status: http.StatusForbidden, Body: why} }
+// forbidden is a refusal that is recorded as one.
+func forbidden(why string) error { return api.Errorf(api.CodeNotAllowed, "%s", why) }
 
 func unavailable(why string) error {
 	return &call.Problem{Status: http.StatusServiceUnavailable, Body: why}
@@ -89,7 +91,7 @@ func (r *request) answered(h http.Header) error {
 		}
 		return nil
 	case h.Get("Message-Accept") != "" && r.records == nil:
-		return &call.Problem{Status: http.StatusNotAcceptable, Body: "Expecting 'Message-Accept' to be not set for a call whose answer is no stream"}
+		return &call.Problem{Status: http.StatusNotAcceptable, Body: "Expecting 'Message-Accept' to be not set for a call that is not answered with a stream"}
 	}
 	var either bool
 	if r.accept, either = call.Accepted(h); !either && r.records == nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/mesita/mesita/api/mesos/wire"
 )
 
-// What is no call is refused in the order of Mesos, in its words where it has some.
-func TestWhatIsNoCall(t *testing.T) {
+// What is not a call is refused in the order of Mesos, in its words where it has some.
+func TestWhatIsNotACall(t *testing.T) {
 	w := newWorld(t, auth.Anybody)
 	w.token = w.newToken("admin")
 	const health = `{"type":"GET_HEALTH"}`

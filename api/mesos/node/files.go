@@ -26,7 +26,7 @@ const (
 	maxList = 2000     // files of a folder in one answer
 )
 
-// Files of tasks that are no files here: their output is kept as a log.
+// What tasks write is kept as a log here, and shown as files by these names.
 var streams = []string{"stdout", "stderr"}
 
 // place is a file or folder of a task: in its folder, or what it wrote.

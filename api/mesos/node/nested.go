@@ -102,7 +102,7 @@ func problemOf(err error) error {
 	case api.CodeInvalid, api.CodeConflict, api.CodeFailed, api.CodeNotFound:
 		status = http.StatusBadRequest
 	case api.CodeNotAllowed:
-		status = http.StatusForbidden
+		return e
 	case api.CodeBusy, api.CodeUnavailable:
 		status = http.StatusServiceUnavailable
 	}
