@@ -154,6 +154,9 @@ func (s *Server) follow(c *exchange.Call, f wire.Format, e *ear) {
 // comes.
 func (s *Server) attachOutput(c *exchange.Call, r *request) (any, error) {
 	a, n, err := s.wanted(c, r.call.AttachContainerOutput.ContainerID)
+	if err == nil && n != nil { // it shows what somebody did there, which is in no log
+		err = s.mayEnter(c, a)
+	}
 	if err != nil {
 		return nil, err
 	}

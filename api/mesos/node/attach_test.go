@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
+	"time"
 
 	"github.com/mesita/mesita/api/auth"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
@@ -94,6 +96,41 @@ func TestATasksTerminal(t *testing.T) {
 	if got := w.printed(res, wire.JSON); len(got[0]) != replayed || !strings.HasSuffix(got[0], "the end\r\n") {
 		t.Errorf("%d bytes", len(got[0]))
 	}
+}
+
+// What a command printed is for who may run such commands, and for a minute after its end.
+func TestOutputOfACommand(t *testing.T) {
+	w := newWorld(t, auth.Bearer)
+	w.token = w.newToken("admin")
+	w.host.run = echo
+	res := w.session(t.Context(), "s1", wire.JSON, false)
+	w.attach(wire.JSON, bytes.NewReader(typing(t, wire.JSON, beside("s1"), types("secret"), types("")))).Body.Close()
+	w.printed(res, wire.JSON)
+	if status, got := w.output(beside("s1")); status != http.StatusOK || !strings.Contains(got, "c2VjcmV0") {
+		t.Error(status, got)
+	}
+	for rights, want := range map[string]int{"viewer@web": http.StatusForbidden, "deployer@ops": http.StatusNotFound, "deployer@web": http.StatusOK} {
+		w.token = w.newToken(rights)
+		if status, got := w.output(beside("s1")); status != want {
+			t.Errorf("%s: %d %s", rights, status, got)
+		}
+	}
+}
+
+func TestATailIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpread()
+		_, _ = s.writer(false).Write([]byte("secret")) // it has no error
+		s.end()
+		if all, more := s.listen(false).take(t.Context()); len(all) != 1 || more {
+			t.Errorf("%d pieces at its end", len(all))
+		}
+		time.Sleep(tailKept + 1)
+		synctest.Wait()
+		if all, more := s.listen(false).take(t.Context()); len(all) != 0 || more {
+			t.Errorf("%d pieces later", len(all))
+		}
+	})
 }
 
 // Input that is none is refused, and does not end the command.

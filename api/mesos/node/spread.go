@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"sync"
+	"time"
 )
 
 const (
@@ -59,6 +60,13 @@ func (e *ear) leave() {
 		delete(e.of.ears, e)
 		close(e.gone)
 	}
+}
+
+// forget drops what was printed.
+func (s *spread) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tail, s.bytes = nil, 0
 }
 
 // take is what is there for it, and whether more may come. It waits for something.
@@ -149,11 +157,15 @@ func (e *ear) await() {
 	}
 }
 
+// tailKept is how long after a command's end what it printed last is.
+const tailKept = time.Minute
+
 // end is that nothing more is printed.
 func (s *spread) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.over = true
+	time.AfterFunc(tailKept, s.forget)
 	for e := range s.ears {
 		poke(e.more)
 		poke(e.less)

@@ -358,3 +358,14 @@ func (w *world) attach(f wire.Format, body io.Reader) *http.Response {
 	w.t.Helper()
 	return w.send(w.t.Context(), http.MethodPost, "/api/v1", body, http.Header{"Content-Type": {recordIO}, "Message-Content-Type": {f.MediaType()}})
 }
+
+// output attaches to what a container prints until its end.
+func (w *world) output(id *v1.ContainerID) (status int, body string) {
+	w.t.Helper()
+	m, err := wire.Marshal(wire.JSON, &v1.AgentCall{Type: new(v1.AgentCallTypeAttachContainerOutput), AttachContainerOutput: &v1.AgentCallAttachContainerOutput{ContainerID: id}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	res := w.send(w.t.Context(), http.MethodPost, "/api/v1", bytes.NewReader(m), http.Header{"Content-Type": {"application/json"}})
+	return res.StatusCode, w.text(res)
+}
