@@ -38,7 +38,7 @@ func (a *Agent) ownRow() *api.Node {
 
 // withNode serves the paths of an agent of Mesos beside those of a master.
 func (a *Agent) withNode(cred auth.Credentials, rest http.Handler) http.Handler {
-	own := a.nodeAPI.Handler(cred)
+	own := a.operators(cred)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, node.Prefix+"/") && !agent.Serves(r.URL.Path) {
 			own.ServeHTTP(w, r)
@@ -48,14 +48,30 @@ func (a *Agent) withNode(cred auth.Credentials, rest http.Handler) http.Handler 
 	})
 }
 
-// onLoopback serves executors, and operators beside them: any process of this machine
-// reaches it, so who is none of the former proves who it is, as at --mesos-http.
+// operators serves them. A node that does not vote speaks for nobody who shows nothing.
+func (a *Agent) operators(cred auth.Credentials) http.Handler {
+	own := a.nodeAPI.Handler(cred)
+	if cred != auth.Anybody && cred != auth.Outsiders {
+		return own
+	}
+	shown := a.nodeAPI.Handler(auth.Bearer)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if a.hasState() {
+			own.ServeHTTP(w, r)
+			return
+		}
+		shown.ServeHTTP(w, r)
+	})
+}
+
+// onLoopback serves executors, and operators beside them. Any process of this machine
+// reaches it, those of tasks too, which --mesos-anonymous is not for.
 func (a *Agent) onLoopback() http.Handler {
 	cred := auth.Bearer
 	if a.cfg.MesosAnonymous {
-		cred = auth.Anybody
+		cred = auth.Outsiders
 	}
-	operators := a.nodeAPI.Handler(cred)
+	operators := a.operators(cred)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if agent.Serves(r.URL.Path) {
 			a.executors.ServeHTTP(w, r)

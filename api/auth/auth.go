@@ -19,11 +19,12 @@ type Credentials uint8
 
 // The kinds of listener.
 const (
-	TLS     Credentials = iota // a node's certificate, or a bearer token
-	Unix                       // the kernel's word for root and the daemon's user; a bearer token for others
-	Bearer                     // a bearer token: plain HTTP on loopback
-	Anybody                    // nothing: who shows no token is anonymous, and may deploy
-	Open                       // the kernel's word for root and the daemon's user over TCP; a bearer token for others: `mesita dev --http`
+	TLS       Credentials = iota // a node's certificate, or a bearer token
+	Unix                         // the kernel's word for root and the daemon's user; a bearer token for others
+	Bearer                       // a bearer token: plain HTTP on loopback
+	Anybody                      // nothing: who shows no token is anonymous, and may deploy
+	Open                         // the kernel's word for root and the daemon's user over TCP; a bearer token for others: `mesita dev --http`
+	Outsiders                    // nothing on loopback: as Anybody, but a task shows a token
 )
 
 // Directory looks credentials up; a view of the state is one. What it returns
@@ -100,12 +101,15 @@ func (a *Authenticator) Identify(r *http.Request, cred Credentials) (Identity, e
 		if uid, ok := peerUID(r.Context()); ok && (uid == 0 || uid == a.uid) {
 			return a.localOrShown(r, api.LocalRoot)
 		}
-	case Anybody:
+	case Anybody, Outsiders:
 		if err := a.refuseForeign(r); err != nil {
 			return Identity{}, err
 		}
 		if id, err := a.bearer(r, Source(r)); err != nil || id.Known() || id.Unverified {
 			return id, err
+		}
+		if cred == Outsiders && !a.outside(r) {
+			return Identity{}, nil
 		}
 		return anonymous(), nil
 	case TLS:
@@ -155,6 +159,12 @@ func (a *Authenticator) open(r *http.Request) (Identity, error) {
 		return Identity{}, api.Errorf(api.CodeNotAllowed, "a task has no rights by the user that it runs as: show a client token, as of `mesita token create`")
 	}
 	return Identity{}, api.Errorf(api.CodeNotAllowed, "without a token `mesita dev` serves root and the user that it runs as alone, and you are user %d: call it as that user, or show a client token, as of `mesita token create`", uid)
+}
+
+// outside reports whether it is certain that no task's process calls, whoever runs it.
+func (a *Authenticator) outside(r *http.Request) bool {
+	_, known := tcpUID(r.Context())
+	return known && a.cfg.Confines != nil && !tcpInside(r.Context(), a.cfg.Confines)
 }
 
 // node is the identity of a peer, or the one that the peer vouches for.

@@ -109,6 +109,62 @@ func TestOpenIsNotForTasks(t *testing.T) {
 	}
 }
 
+// Who shows nothing is anybody unless it is a task, whoever runs it, or nobody knows that.
+func TestOutsidersAreNoTasks(t *testing.T) {
+	b, a := newAuth()
+	_, secret := b.add(api.TokenRequest{Kind: api.TokenClient, Role: api.RoleViewer})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := identifies(t, a, Outsiders, l)
+	mine := func(pid int) bool { return pid == os.Getpid() }
+	for _, c := range []struct {
+		name     string
+		confines func(pid int) bool
+		secret   string
+		actor    string
+	}{
+		{"no task", func(int) bool { return false }, "", nobody},
+		{"a task", mine, "", ""},
+		{"a task with a token", mine, secret, "token:"},
+		{"where nobody knows", nil, "", ""},
+	} {
+		a.cfg.Confines = c.confines
+		r, err := http.NewRequest("POST", "http://"+l.Addr().String()+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.secret != "" {
+			r.Header.Set("Authorization", "Bearer "+c.secret)
+		}
+		res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if is := <-got; is.err != nil || is.id.Known() != (c.actor != "") || !strings.HasPrefix(is.id.Actor, c.actor) {
+			t.Errorf("%s is %+v, %v", c.name, is.id, is.err)
+		}
+	}
+	if os.Getuid() != 0 {
+		t.Skip("only root can be another user")
+	}
+	for i, c := range dialAs(t, "tcp", l.Addr().String(), 65534, 2) {
+		task := i == 1
+		a.cfg.Confines = func(int) bool { return task }
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) { return c, nil }}}
+		res, err := client.Get("http://" + l.Addr().String() + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if is := <-got; is.id.Known() == task {
+			t.Errorf("of another user, a task: %v, is %+v, %v", task, is.id, is.err)
+		}
+	}
+}
+
 func TestOwnerIn(t *testing.T) {
 	const head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 	row := func(local, remote, uid, inode string) string {

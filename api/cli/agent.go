@@ -51,7 +51,7 @@ func mesosHTTPFlag() cli.Flag {
 }
 
 func mesosAnonymousFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "mesos-anonymous", Usage: "anybody who reaches --mesos-http may run programs on the cluster; on a voter"}
+	return &cli.BoolFlag{Name: "mesos-anonymous", Usage: "anybody who reaches --mesos-http may run programs on the cluster, and beside all tasks of this node, and read these; on a voter"}
 }
 
 func mesosAgentPortFlag() cli.Flag {
