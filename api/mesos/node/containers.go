@@ -7,8 +7,6 @@ import (
 	"strings"
 
 	"github.com/mesita/mesita/api"
-	"github.com/mesita/mesita/api/admit"
-	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/exchange"
 	"github.com/mesita/mesita/api/mesos/rows"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
@@ -72,45 +70,6 @@ func (s *Server) all(c *exchange.Call) []*api.Assignment {
 	return out
 }
 
-// object is what rights to a task are about.
-func (s *Server) object(t *api.Task) auth.Object {
-	v := s.Store.View()
-	name := t.Job
-	if j := v.Job(t.Job); j != nil {
-		name = cmp.Or(j.Spec.Name, j.ID)
-	}
-	return admit.Object(v, t.Partition, name)
-}
-
-// sees reports whether the caller may read what is of a task.
-func (s *Server) sees(c *exchange.Call, t *api.Task) bool {
-	if own, is := executorOf(c); is {
-		return own == container(t)
-	}
-	return auth.May(c.ID, auth.ReadLogs, s.object(t)) == nil
-}
-
-// mayEnter refuses who may run no commands beside a task. An executor may beside itself.
-func (s *Server) mayEnter(c *exchange.Call, a *api.Assignment) error {
-	if own, is := executorOf(c); is {
-		if own == container(a.Task) {
-			return nil
-		}
-		return forbidden("The token is another executor's")
-	}
-	if !admit.Root(c.ID) && !s.Cluster.HasReplica() {
-		return unavailable("Node " + s.NodeName + " has no copy of the cluster's state, by which it is known who may enter a task: use `mesita exec`, or ask as an admin")
-	}
-	err := auth.May(c.ID, auth.Exec, s.object(a.Task))
-	if err == nil {
-		err = admit.Enter(s.Store.View(), c.ID, a.Task, a.Spec)
-	}
-	if err != nil {
-		return forbidden(exchange.AsError(err).Message)
-	}
-	return nil
-}
-
 // parts are the values of a container and of those around it, the outermost first.
 func parts(id *v1.ContainerID) []string {
 	var out []string
@@ -140,9 +99,12 @@ func (s *Server) wanted(c *exchange.Call, id *v1.ContainerID) (*api.Assignment, 
 	}
 	a := s.find(p[0])
 	if a == nil || !s.sees(c, a.Task) {
-		return nil, nil, missing(id)
+		return nil, nil, s.hidden(c, missing(id))
 	}
 	c.Subject = exchange.Subject{Object: a.Task.ID, Partition: a.Task.Partition, Asked: named(id)}
+	if !s.reads(c, a.Task) {
+		return nil, nil, forbidden(ofBefore(a.Task))
+	}
 	if len(p) == 1 {
 		return a, nil, nil
 	}

@@ -54,7 +54,7 @@ func (s *Server) place(c *exchange.Call, name string) (*place, error) {
 		p = s.absolute(c, clean)
 	}
 	if p == nil {
-		return nil, notFound("Nothing is at " + strconv.Quote(name) + " that you may read: the files of a task are at /frameworks/FRAMEWORK/executors/EXECUTOR/runs/latest")
+		return nil, s.hidden(c, notFound("Nothing is at "+strconv.Quote(name)+" that you may read: the files of a task are at /frameworks/FRAMEWORK/executors/EXECUTOR/runs/latest"))
 	}
 	p.path = clean
 	c.Subject = exchange.Subject{Object: p.of.Task.ID, Partition: p.of.Task.Partition, Asked: clean}
@@ -118,13 +118,13 @@ func (s *Server) in(a *api.Assignment, rel string) *place {
 	return &place{of: a, in: s.Host.Folder(a.Task.ID, a.Task.Attempt, a.Spec), rel: cmp.Or(rel, ".")}
 }
 
-// kept are the attempts that run here or did not long ago and the caller sees.
+// kept are the attempts that run here or did not long ago and the caller reads.
 func (s *Server) kept(c *exchange.Call) []*api.Assignment {
 	s.mu.Lock()
 	out := slices.Clone(s.recent)
 	s.mu.Unlock()
-	out = slices.DeleteFunc(out, func(a *api.Assignment) bool { return !s.sees(c, a.Task) })
-	return append(out, s.all(c)...)
+	out = append(out, s.all(c)...)
+	return slices.DeleteFunc(out, func(a *api.Assignment) bool { return !s.sees(c, a.Task) || !s.reads(c, a.Task) })
 }
 
 // info is what is told of a file.

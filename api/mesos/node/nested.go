@@ -120,10 +120,13 @@ func (s *Server) launch(c *exchange.Call, o *order, kind v1.AgentCallType) (n *n
 	}
 	a := s.find(p[0])
 	if a == nil || !s.sees(c, a.Task) {
-		return nil, false, call.Bad("Unable to locate executor for parent container " + p[0])
+		return nil, false, s.hidden(c, call.Bad("Unable to locate executor for parent container "+p[0]))
 	}
 	c.Subject = exchange.Subject{Object: a.Task.ID, Partition: a.Task.Partition, Asked: named(o.id)}
 	if err := s.mayEnter(c, a); err != nil {
+		return nil, false, err
+	}
+	if err := s.runs(a.Task); err != nil {
 		return nil, false, err
 	}
 	cmd, err := commandOf(a, o)

@@ -161,6 +161,8 @@ func newWorld(t *testing.T, cred auth.Credentials) *world {
 	a := auth.New(auth.Config{Directory: func() auth.Directory { return w.store.View() }, Final: func() bool { return true }, Now: func() time.Time { return testTime }})
 	w.server = New(Config{Store: w.store, Cluster: solo{}, Auth: a, Host: w.host, Self: func() *api.Node { return w.store.View().Node("oak") }, Now: func() time.Time { return testTime }, Started: testTime,
 		Log: slog.New(slog.DiscardHandler), NodeName: "oak", Version: "9.9", Audit: w.audit})
+	w.begin("mine", "web")
+	w.begin("other", "ops")
 	w.assign("mine.0", "other.0")
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -196,10 +198,40 @@ func (w *world) assign(ids ...string) {
 			w.t.Fatal(err)
 		}
 		job, _, _ := strings.Cut(id, ".")
-		all = append(all, api.Assignment{Spec: &api.TaskSpec{User: api.TaskUser}, Task: &api.Task{ID: id, Job: job, Attempt: 1, NodeID: "oak", Partition: partition, State: api.TaskRunning, Created: testTime,
+		all = append(all, api.Assignment{Spec: &api.TaskSpec{User: api.TaskUser}, Task: &api.Task{ID: id, Job: job, Attempt: 1, Version: 1, NodeID: "oak", Partition: partition, State: api.TaskRunning, Created: testTime,
 			Resources: api.Resources{CPUs: 500, Mem: 64 << 20}, Framework: &api.FrameworkTask{Framework: "f1", ID: job, Name: "a " + job}}})
 	}
 	w.server.Assign(all)
+}
+
+// begin has a job's task run.
+func (w *world) begin(job, partition string) {
+	w.t.Helper()
+	w.do(&fsm.JobCreate{Meta: fsm.Meta{At: testTime}, Spec: jobIn(job, partition)})
+	w.run(job)
+}
+
+func jobIn(job, partition string) *api.JobSpec {
+	s := &api.JobSpec{Name: job, Kind: api.KindService, Partition: partition, TaskSpec: api.TaskSpec{Command: []string{partition}}}
+	s.Normalize()
+	return s
+}
+
+// run has the next attempt of a job's task run.
+func (w *world) run(job string) *api.Task {
+	w.t.Helper()
+	meta := fsm.Meta{At: testTime}
+	w.do(&fsm.TaskCreate{Meta: meta, Job: job, First: 0, Count: 1})
+	t := w.store.View().TaskOf(job, 0)
+	w.do(&fsm.TaskPlace{Meta: meta, Placements: []fsm.Placement{{Job: job, Attempt: t.Attempt, NodeID: "oak"}}})
+	w.report(job, api.TaskRunning)
+	return w.store.View().TaskOf(job, 0)
+}
+
+func (w *world) report(job string, state api.TaskState) {
+	w.t.Helper()
+	t := w.store.View().TaskOf(job, 0)
+	w.do(&fsm.TaskReport{Meta: fsm.Meta{At: testTime}, Statuses: []api.TaskStatus{{Task: t.ID, Attempt: t.Attempt, NodeID: "oak", State: state, PID: 7, Time: testTime}}})
 }
 
 func (w *world) do(c fsm.Command) {
@@ -368,4 +400,16 @@ func (w *world) output(id *v1.ContainerID) (status int, body string) {
 	}
 	res := w.send(w.t.Context(), http.MethodPost, "/api/v1", bytes.NewReader(m), http.Header{"Content-Type": {"application/json"}})
 	return res.StatusCode, w.text(res)
+}
+
+// status is what a call is answered with.
+func (w *world) status(m *v1.AgentCall) int {
+	w.t.Helper()
+	body, err := wire.Marshal(wire.JSON, m)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	res := w.send(w.t.Context(), http.MethodPost, "/api/v1", bytes.NewReader(body), headers(wire.JSON))
+	w.text(res)
+	return res.StatusCode
 }
