@@ -131,7 +131,8 @@ func (s *Server) session(c *exchange.Call, r *request) (any, error) {
 	return exchange.Done{}, nil
 }
 
-// follow prints what comes to an ear until its end.
+// follow prints what comes to an ear until its end. A stream that breaks off before is cut,
+// or it would look like one that has ended.
 func (s *Server) follow(c *exchange.Call, f wire.Format, e *ear) {
 	p := s.printer(c, f)
 	if p.begin() != nil {
@@ -144,9 +145,12 @@ func (s *Server) follow(c *exchange.Call, f wire.Format, e *ear) {
 		all, more = e.take(c.R.Context())
 		for _, k := range all {
 			if p.print(k.stderr, k.data) != nil {
-				return // the reader left, or is too slow
+				panic(http.ErrAbortHandler) // the reader left, or is too slow
 			}
 		}
+	}
+	if !e.whole() {
+		panic(http.ErrAbortHandler)
 	}
 }
 
@@ -190,8 +194,11 @@ func (s *Server) attachOutput(c *exchange.Call, r *request) (any, error) {
 		}
 		return p.print(o.Stderr, o.Data)
 	})
-	if err != nil && c.R.Context().Err() == nil {
-		s.Log.Debug("what a task prints is not told any more", "task", a.Task.ID, "error", err)
+	if err != nil {
+		if c.R.Context().Err() == nil {
+			s.Log.Debug("what a task prints is not told any more", "task", a.Task.ID, "error", err)
+		}
+		panic(http.ErrAbortHandler) // as in follow
 	}
 	return exchange.Done{}, nil
 }

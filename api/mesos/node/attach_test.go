@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
@@ -241,5 +242,104 @@ func TestWhoDoesNotReadIsLeftBehind(t *testing.T) {
 	owner.leave()                                                      // or it would wait for ever
 	for more := true; more; {
 		_, more = slow.take(t.Context())
+	}
+}
+
+// What waits is bounded by what it takes in memory, however small the pieces are.
+func TestSmallPieces(t *testing.T) {
+	s := newSpread()
+	e := s.listen(false)
+	for range 20_000 {
+		_, _ = s.writer(false).Write([]byte("x")) // it has no error
+	}
+	all, _ := e.take(t.Context())
+	if len(all) == 0 || len(all) > 20_000/maxJoined+1 {
+		t.Errorf("%d chunks", len(all))
+	}
+	for i := 0; !e.lost; i++ { // pieces that cannot be put together
+		if i > maxBehind/perChunk {
+			t.Fatal("it is never left behind")
+		}
+		_, _ = s.writer(i%2 == 0).Write([]byte("y")) // likewise
+	}
+	if n := len(s.tail.all); n > maxTail/perChunk {
+		t.Errorf("%d chunks are kept", n)
+	}
+}
+
+// What one reader is handed is not changed by what is printed later, nor is another's.
+func TestPiecesAreNotShared(t *testing.T) {
+	s := newSpread()
+	w := s.writer(false)
+	a := s.listen(false)
+	_, _ = w.Write([]byte("one,")) // it has no error
+	b := s.listen(false)
+	first, _ := a.take(t.Context())
+	_, _ = w.Write([]byte("two,"))
+	c := s.listen(false)
+	_, _ = w.Write([]byte("three"))
+	for name, want := range map[string]string{"a": "two,three", "b": "one,two,three", "c": "one,two,three"} {
+		all, _ := map[string]*ear{"a": a, "b": b, "c": c}[name].take(t.Context())
+		var got string
+		for _, k := range all {
+			got += string(k.data)
+		}
+		if got != want {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	if len(first) != 1 || string(first[0].data) != "one," {
+		t.Errorf("%d chunks: %q", len(first), first[0].data)
+	}
+}
+
+// Both streams of a command that waits for its reader continue once that has read.
+func TestBothStreamsContinue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpread()
+		e := s.listen(true)
+		var both sync.WaitGroup
+		both.Go(func() { _, _ = s.writer(false).Write(make([]byte, maxBehind+maxPiece)) }) // it has no error
+		synctest.Wait()
+		both.Go(func() { _, _ = s.writer(true).Write([]byte("x")) }) // likewise
+		synctest.Wait()
+		_, _ = e.take(t.Context()) // that there is more says the end
+		both.Wait()
+	})
+}
+
+// A stream that breaks off does not look like one that has ended.
+func TestACutStream(t *testing.T) {
+	w := newWorld(t, auth.Bearer)
+	w.token = w.newToken("admin")
+	begun, end := make(chan struct{}), make(chan struct{})
+	w.host.run = func(_ context.Context, _ Command, stdio IO) Exit {
+		close(begun)
+		<-end
+		return Exit{}
+	}
+	res := w.session(t.Context(), "s1", wire.JSON, false)
+	defer res.Body.Close()
+	<-begun
+	n := w.server.nested[keyOf(beside("s1"))]
+	n.out.mu.Lock()
+	for e := range n.out.ears {
+		e.lost = true
+		poke(e.more)
+	}
+	n.out.mu.Unlock()
+	if b, err := io.ReadAll(res.Body); err == nil {
+		t.Errorf("it ends as if all was well: %q", b)
+	}
+	close(end)
+	w.host.failing = errors.New("the disk is broken")
+	m, err := wire.Marshal(wire.JSON, &v1.AgentCall{Type: new(v1.AgentCallTypeAttachContainerOutput), AttachContainerOutput: &v1.AgentCallAttachContainerOutput{ContainerID: &v1.ContainerID{Value: "mine.0-1"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res = w.send(t.Context(), http.MethodPost, "/api/v1", bytes.NewReader(m), http.Header{"Content-Type": {"application/json"}})
+	defer res.Body.Close()
+	if b, err := io.ReadAll(res.Body); err == nil {
+		t.Errorf("it ends as if all was well: %q", b)
 	}
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"io"
+	"slices"
 	"sync"
 	"time"
 )
@@ -11,6 +12,8 @@ const (
 	maxTail   = 64 << 10 // bytes of what was printed that who attaches later is shown
 	maxBehind = 1 << 20  // bytes that wait for who is attached
 	maxPiece  = 32 << 10 // bytes of a record
+	maxJoined = 4 << 10  // bytes of a chunk that pieces come together in
+	perChunk  = 64       // bytes that a chunk takes beside its data
 )
 
 // chunk is a piece of what a command printed.
@@ -19,14 +22,42 @@ type chunk struct {
 	data   []byte
 }
 
+func (c *chunk) size() int { return len(c.data) + perChunk }
+
+// chunks are some in a row.
+type chunks struct {
+	all   []chunk
+	bytes int
+}
+
+// add adds a piece, to the last chunk if that is small.
+func (l *chunks) add(c chunk) {
+	if n := len(l.all); n > 0 {
+		if last := &l.all[n-1]; last.stderr == c.stderr && len(last.data)+len(c.data) <= maxJoined {
+			last.data, l.bytes = append(last.data, c.data...), l.bytes+len(c.data)
+			return
+		}
+	}
+	c.data = slices.Clip(c.data) // it is in other rows, too
+	l.all, l.bytes = append(l.all, c), l.bytes+c.size()
+}
+
+// copied is a row of its own of the same.
+func (l *chunks) copied() chunks {
+	out := chunks{slices.Clone(l.all), l.bytes}
+	for i := range out.all {
+		out.all[i].data = slices.Clip(out.all[i].data)
+	}
+	return out
+}
+
 // spread hands what a command prints to all that are attached to it. The command waits for
 // whose session it is; others that do not read are left behind.
 type spread struct {
-	mu    sync.Mutex
-	tail  []chunk
-	bytes int // of tail
-	ears  map[*ear]bool
-	over  bool
+	mu   sync.Mutex
+	tail chunks
+	ears map[*ear]bool
+	over bool
 }
 
 func newSpread() *spread { return &spread{ears: map[*ear]bool{}} }
@@ -35,11 +66,10 @@ func newSpread() *spread { return &spread{ears: map[*ear]bool{}} }
 type ear struct {
 	of      *spread
 	waited  bool // the command waits for it
-	waiting []chunk
-	bytes   int
+	waiting chunks
 	lost    bool          // it did not read in time
 	more    chan struct{} // one slot: there is something new
-	less    chan struct{} // one slot: it took something
+	less    chan struct{} // is closed, and made anew, when it took something
 	gone    chan struct{} // closed when it leaves
 }
 
@@ -47,7 +77,7 @@ type ear struct {
 func (s *spread) listen(waited bool) *ear {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := &ear{of: s, waited: waited, waiting: append([]chunk(nil), s.tail...), bytes: s.bytes, more: make(chan struct{}, 1), less: make(chan struct{}, 1), gone: make(chan struct{})}
+	e := &ear{of: s, waited: waited, waiting: s.tail.copied(), more: make(chan struct{}, 1), less: make(chan struct{}), gone: make(chan struct{})}
 	s.ears[e] = true
 	poke(e.more)
 	return e
@@ -66,17 +96,17 @@ func (e *ear) leave() {
 func (s *spread) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tail, s.bytes = nil, 0
+	s.tail = chunks{}
 }
 
 // take is what is there for it, and whether more may come. It waits for something.
 func (e *ear) take(ctx context.Context) (all []chunk, more bool) {
 	for {
 		e.of.mu.Lock()
-		all, e.waiting, e.bytes = e.waiting, nil, 0
+		all, e.waiting = e.waiting.all, chunks{}
 		more = !e.of.over && !e.lost
+		e.freed()
 		e.of.mu.Unlock()
-		poke(e.less)
 		if len(all) > 0 || !more {
 			return all, more
 		}
@@ -86,6 +116,19 @@ func (e *ear) take(ctx context.Context) (all []chunk, more bool) {
 		case <-e.more:
 		}
 	}
+}
+
+// freed wakes all that wait for it.
+func (e *ear) freed() {
+	close(e.less)
+	e.less = make(chan struct{})
+}
+
+// whole reports whether it was handed all that was printed until the end.
+func (e *ear) whole() bool {
+	e.of.mu.Lock()
+	defer e.of.mu.Unlock()
+	return e.of.over && !e.lost && len(e.waiting.all) == 0
 }
 
 func poke(c chan struct{}) {
@@ -118,22 +161,22 @@ func (w spreadWriter) Write(p []byte) (n int, err error) {
 func (s *spread) put(c chunk) (slow []*ear) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tail, s.bytes = append(s.tail, c), s.bytes+len(c.data)
-	for s.bytes > maxTail {
-		s.bytes -= len(s.tail[0].data)
-		s.tail = s.tail[1:]
+	s.tail.add(c)
+	for s.tail.bytes > maxTail {
+		s.tail.bytes -= s.tail.all[0].size()
+		s.tail.all = s.tail.all[1:]
 	}
 	for e := range s.ears {
 		if e.lost {
 			continue
 		}
-		e.waiting, e.bytes = append(e.waiting, c), e.bytes+len(c.data)
+		e.waiting.add(c)
 		switch {
-		case e.bytes <= maxBehind:
+		case e.waiting.bytes <= maxBehind:
 		case e.waited:
 			slow = append(slow, e)
 		default:
-			e.lost, e.waiting, e.bytes = true, nil, 0
+			e.lost, e.waiting = true, chunks{}
 		}
 		poke(e.more)
 	}
@@ -144,13 +187,13 @@ func (s *spread) put(c chunk) (slow []*ear) {
 func (e *ear) await() {
 	for {
 		e.of.mu.Lock()
-		room := e.bytes <= maxBehind || e.of.over
+		room, less := e.waiting.bytes <= maxBehind || e.of.over, e.less
 		e.of.mu.Unlock()
 		if room {
 			return
 		}
 		select {
-		case <-e.less:
+		case <-less:
 		case <-e.gone:
 			return
 		}
@@ -168,6 +211,6 @@ func (s *spread) end() {
 	time.AfterFunc(tailKept, s.forget)
 	for e := range s.ears {
 		poke(e.more)
-		poke(e.less)
+		e.freed()
 	}
 }

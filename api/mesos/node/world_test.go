@@ -41,13 +41,14 @@ func (solo) Peer(string) (string, http.RoundTripper, error) {
 type fakeHost struct {
 	dir string // has a folder for each attempt
 
-	mu    sync.Mutex
-	run   func(ctx context.Context, c Command, stdio IO) Exit
-	typed bytes.Buffer
-	sizes []Size
-	wrote map[string][2]string // by containers
-	cut   int64                // so many bytes of each stream are not kept any more
-	ends  chan struct{}        // closed: the tasks have ended
+	mu      sync.Mutex
+	run     func(ctx context.Context, c Command, stdio IO) Exit
+	typed   bytes.Buffer
+	sizes   []Size
+	wrote   map[string][2]string // by containers
+	cut     int64                // so many bytes of each stream are not kept any more
+	ends    chan struct{}        // closed: the tasks have ended
+	failing error                // what reads fail with
 }
 
 func (h *fakeHost) Run(ctx context.Context, c Command, begin func() (IO, error)) (Exit, error) {
@@ -86,6 +87,9 @@ func (h *fakeHost) Open(_ context.Context, task string, _ int) (Terminal, error)
 }
 
 func (h *fakeHost) Read(ctx context.Context, task string, attempt int, after [2]int64, follow bool, take func(Output) error) error {
+	if h.failing != nil {
+		return h.failing
+	}
 	h.mu.Lock()
 	said := h.wrote[task+"-"+string(rune('0'+attempt))]
 	h.mu.Unlock()
