@@ -306,8 +306,18 @@ func (s *Server) untilEnd(ctx context.Context, a *api.Assignment, f func()) (sto
 	return func() { cancel(); <-done }
 }
 
+// typed is of a call what a record of input may say, so that no more is made of it.
+type typed struct {
+	Type                 *v1.AgentCallType `wire:"1,type"`
+	AttachContainerInput *struct {
+		Type      *v1.AgentCallAttachContainerInputType `wire:"1,type"`
+		ProcessIO *v1.ProcessIO                         `wire:"3,process_io"`
+	} `wire:"10,attach_container_input"`
+}
+
 // typeAll passes on what comes until its end.
 func (r *request) typeAll(in input) error {
+	r.records.SetMax(maxRecord)
 	for {
 		b, err := r.records.Next()
 		if errors.Is(err, io.EOF) {
@@ -316,7 +326,7 @@ func (r *request) typeAll(in input) error {
 		if err != nil {
 			return call.Bad("Failed to read a record: " + err.Error())
 		}
-		var m v1.AgentCall
+		var m typed
 		if err := decode(r.format, b, &m); err != nil {
 			return err
 		}
@@ -326,7 +336,7 @@ func (r *request) typeAll(in input) error {
 	}
 }
 
-func typeOne(in input, m *v1.AgentCall) error {
+func typeOne(in input, m *typed) error {
 	if m.Type == nil || *m.Type != v1.AgentCallTypeAttachContainerInput || m.AttachContainerInput == nil || v1.Get(m.AttachContainerInput.Type) != v1.AgentCallAttachContainerInputTypeProcessIO || m.AttachContainerInput.ProcessIO == nil {
 		return call.Bad("Expecting each record after the first to be an ATTACH_CONTAINER_INPUT of type PROCESS_IO")
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -141,6 +142,8 @@ func TestBadInput(t *testing.T) {
 	w.host.run = echo
 	res := w.session(t.Context(), "s1", wire.JSON, false)
 	whole := typing(t, wire.JSON, beside("s1"), types("x"))
+	_, large, _ := bytes.Cut(typing(t, wire.JSON, beside("s1")), []byte("\n"))
+	large = append(large, bytes.Repeat([]byte(" "), 300-len(large))...) // a message all the same
 	for name, body := range map[string][]byte{
 		"a record breaks off":            whole[:len(whole)-3],
 		"a record that is not a message": append(bytes.Clone(whole), "3\n{x}"...),
@@ -152,6 +155,7 @@ func TestBadInput(t *testing.T) {
 		"a terminal of no size":          typing(t, wire.JSON, beside("s1"), resizes(0, 1)),
 		"neither data nor control":       typing(t, wire.JSON, beside("s1"), &v1.ProcessIO{}),
 		"nothing at all":                 nil,
+		"a first record is too large":    append([]byte(strconv.Itoa(maxFirst+300)+"\n"+strings.Repeat(" ", maxFirst)), large...),
 	} {
 		if res := w.attach(wire.JSON, bytes.NewReader(body)); res.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: %s: %s", name, res.Status, w.text(res))
@@ -341,5 +345,29 @@ func TestACutStream(t *testing.T) {
 	defer res.Body.Close()
 	if b, err := io.ReadAll(res.Body); err == nil {
 		t.Errorf("it ends as if all was well: %q", b)
+	}
+}
+
+// A later record may be large, and what of it is no input is not looked at.
+func TestLaterRecords(t *testing.T) {
+	w := newWorld(t, auth.Bearer)
+	w.token = w.newToken("admin")
+	w.host.run = echo
+	for _, f := range []wire.Format{wire.JSON, wire.Protobuf} {
+		id := "large" + strconv.Itoa(len(f.MediaType()))
+		res := w.session(t.Context(), id, f, false)
+		text := strings.Repeat("x", 4*maxFirst)
+		w.attach(f, bytes.NewReader(typing(t, f, beside(id), types(text), types("")))).Body.Close()
+		if got := w.printed(res, f); got[0] != text {
+			t.Errorf("%d bytes", len(got[0]))
+		}
+	}
+	var m typed
+	b, err := wire.Marshal(wire.Protobuf, &v1.AgentCall{Type: new(v1.AgentCallTypeAttachContainerInput), AttachContainerInput: &v1.AgentCallAttachContainerInput{Type: new(v1.AgentCallAttachContainerInputTypeProcessIO), ProcessIO: types("x")}})
+	if err == nil {
+		err = decode(wire.Protobuf, b, &m)
+	}
+	if err != nil || string(m.AttachContainerInput.ProcessIO.Data.Data) != "x" {
+		t.Errorf("%+v %v", m, err)
 	}
 }

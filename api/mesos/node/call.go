@@ -16,6 +16,7 @@ import (
 
 const (
 	maxCall   = 1 << 20   // bytes of a call
+	maxFirst  = 16 << 10  // bytes of a call that is the first of records: nobody knows yet what its sender may do
 	maxRecord = 512 << 10 // bytes of a record of input
 )
 
@@ -141,7 +142,7 @@ func (r *request) readRecord(c *exchange.Call) error {
 	default:
 		return &call.Problem{Status: http.StatusUnsupportedMediaType, Body: "Expecting 'Message-Content-Type' of application/json or application/x-protobuf"}
 	}
-	r.records = wire.NewRecordReader(c.R.Body, maxRecord)
+	r.records = wire.NewRecordReader(c.R.Body, maxFirst)
 	control := http.NewResponseController(c.W)
 	_ = control.SetReadDeadline(time.Now().Add(c.Patience.Body)) // an in-memory writer has none
 	err := r.next(&r.call)
@@ -154,7 +155,7 @@ func (r *request) readRecord(c *exchange.Call) error {
 }
 
 // next reads a record.
-func (r *request) next(m *v1.AgentCall) error {
+func (r *request) next(m any) error {
 	b, err := r.records.Next()
 	if err != nil {
 		return call.Bad("Failed to read a record: " + err.Error())
@@ -162,7 +163,7 @@ func (r *request) next(m *v1.AgentCall) error {
 	return decode(r.format, b, m)
 }
 
-func decode(f wire.Format, b []byte, m *v1.AgentCall) error {
+func decode(f wire.Format, b []byte, m any) error {
 	if err := wire.Unmarshal(f, b, m); err != nil {
 		return call.Bad("Failed to parse a record into Call: " + err.Error())
 	}

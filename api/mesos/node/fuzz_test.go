@@ -32,7 +32,7 @@ func FuzzCalls(f *testing.F) {
 	f.Add([]byte("28\n\b\x12R\x18\b\x01\x12\x14\n\x12c-20261121T021317Z"), false)
 	f.Add([]byte(`92`+"\n"+`{"type":"ATTACH_CONTAINER_INPUT","attach_container_input":{"type":"PROCESS_IO","process_io":{}}}`), true)
 	f.Fuzz(func(t *testing.T, b []byte, text bool) {
-		r := request{format: wire.Protobuf, records: wire.NewRecordReader(bytes.NewReader(b), maxRecord)}
+		r := request{format: wire.Protobuf, records: wire.NewRecordReader(bytes.NewReader(b), maxFirst)}
 		if text {
 			r.format = wire.JSON
 		}

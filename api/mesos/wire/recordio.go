@@ -22,6 +22,9 @@ func NewRecordReader(r io.Reader, max int) *RecordReader {
 	return &RecordReader{r: bufio.NewReader(r), max: max}
 }
 
+// SetMax has the records that follow be of at most max bytes.
+func (r *RecordReader) SetMax(max int) { r.max = max }
+
 // Next returns the next record, which is valid until the next call. It returns
 // io.EOF if the stream ends between records, and io.ErrUnexpectedEOF within one.
 // After an error the stream cannot be read on.
