@@ -47,6 +47,9 @@ func (c *Call) holder() budget.Who {
 	}
 }
 
+// Who is whom what the request holds is charged to.
+func (c *Call) Who() budget.Who { return c.who }
+
 // A stranger asks no faster than that: how a node is, or to join. An answer costs
 // little, but much more than to ask.
 var (

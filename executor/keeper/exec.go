@@ -102,7 +102,7 @@ func (h *hangup) process() *isolation.Process {
 
 // heeded reports whether whoever runs a command may send it that signal.
 func heeded(sig syscall.Signal) bool {
-	return sig == unix.SIGHUP || sig == unix.SIGINT || sig == unix.SIGQUIT || sig == unix.SIGTERM
+	return sig == unix.SIGHUP || sig == unix.SIGINT || sig == unix.SIGQUIT || sig == unix.SIGTERM || sig == unix.SIGKILL
 }
 
 func (s *server) execute(r *ExecRequest, files []*os.File) (*isolation.Birth, error) {

@@ -72,13 +72,28 @@ type Reader struct {
 func Open(dir string, opts Options) (*Reader, error) {
 	r := &Reader{dir: dir, opts: opts}
 	r.rewind()
-	if opts.Tail != 0 {
-		if err := r.seekTail(); err != nil {
-			r.Close()
-			return nil, err
-		}
+	var err error
+	switch {
+	case opts.Tail != 0:
+		err = r.seekTail()
+	case opts.Since.IsZero() && opts.After != Position{}:
+		err = r.jump(r.beforeWanted)
+	}
+	if err != nil {
+		r.Close()
+		return nil, err
 	}
 	return r, nil
+}
+
+// beforeWanted reports whether all that is wanted comes after a place.
+func (r *Reader) beforeWanted(at [Stderr + 1]place) bool {
+	for s := Stdout; s <= Stderr; s++ {
+		if r.opts.wants(s) && at[s].bytes > r.opts.after(s) {
+			return false
+		}
+	}
+	return true
 }
 
 // rewind places the reader at the start.

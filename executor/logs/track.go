@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -115,10 +116,56 @@ func End(dir string) (Position, time.Time, error) {
 	return Position{at[Stdout].bytes, at[Stderr].bytes}, last, nil
 }
 
+// jump places the reader at the newest segment whose marks say that it begins where it
+// may; without one it stays at the oldest.
+func (r *Reader) jump(may func(at [Stderr + 1]place) bool) error {
+	seqs, err := segments(r.dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for _, seq := range slices.Backward(seqs) {
+		s, err := openSegment(r.dir, seq)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // rotated away
+		}
+		if err != nil {
+			return err
+		}
+		at, marked := s.begins()
+		if !marked || !may(at) || s.seek(0) != nil {
+			s.close()
+			continue
+		}
+		r.leave()
+		r.cur = s
+		for i := range at {
+			r.at[i].place = at[i]
+		}
+		return nil
+	}
+	return nil
+}
+
+// begins is where both streams are at the start of a segment, if its marks say so.
+func (s *segment) begins() (at [Stderr + 1]place, marked bool) {
+	for want := Stdout; want <= Stderr; want++ {
+		f, err := s.next()
+		if err != nil || !f.isMark() || f.stream != want {
+			return at, false
+		}
+		n := f.Time.UnixNano()
+		at[want] = place{n >> 1, n&1 != 0}
+	}
+	return at, true
+}
+
 // lastPlace is where the log in dir ends.
 func lastPlace(dir string) (at [Stderr + 1]place, err error) {
 	r := &Reader{dir: dir}
 	defer r.leave()
+	if err := r.jump(func([Stderr + 1]place) bool { return true }); err != nil {
+		return at, err
+	}
 	for {
 		if _, err := r.step(); errors.Is(err, io.EOF) {
 			break

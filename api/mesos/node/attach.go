@@ -21,21 +21,6 @@ const (
 	replayed  = 64 << 10 // bytes of each stream of a task that who attaches is shown first
 )
 
-// enter counts somebody in who carries input or output.
-func (s *Server) enter() (leave func(), err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.attached >= maxAttached {
-		return nil, unavailable("As many are attached to containers here as may be, 256: try again later")
-	}
-	s.attached++
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.attached--
-	}, nil
-}
-
 // printer sends what is printed as records, one at a time.
 type printer struct {
 	mu      sync.Mutex
@@ -111,7 +96,7 @@ func (p *printer) beat(ctx context.Context) (stop func()) {
 
 // session runs a command whose output is the answer. It is hung up when its caller leaves.
 func (s *Server) session(c *exchange.Call, r *request) (any, error) {
-	leave, err := s.enter()
+	leave, err := hold(s.attached, c)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +108,7 @@ func (s *Server) session(c *exchange.Call, r *request) (any, error) {
 	}
 	e := n.out.listen(true)
 	defer e.leave()
-	defer n.cancel(errKilled)
+	defer n.cancel(errLeft)
 	if err := n.awaitBegin(c.R.Context()); err != nil {
 		return nil, err
 	}
@@ -164,7 +149,7 @@ func (s *Server) attachOutput(c *exchange.Call, r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	leave, err := s.enter()
+	leave, err := hold(s.attached, c)
 	if err != nil {
 		return nil, err
 	}
@@ -221,7 +206,7 @@ func (s *Server) attachInput(c *exchange.Call, r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	leave, err := s.enter()
+	leave, err := hold(s.attached, c)
 	if err != nil {
 		return nil, err
 	}
@@ -235,7 +220,7 @@ func (s *Server) attachInput(c *exchange.Call, r *request) (any, error) {
 			return nil, err
 		}
 		defer release()
-		in = n
+		in = keyboard{n, ctx}
 		go func() {
 			select {
 			case <-n.done:
@@ -259,7 +244,11 @@ func (s *Server) attachInput(c *exchange.Call, r *request) (any, error) {
 	control := http.NewResponseController(c.W)
 	unread := context.AfterFunc(ctx, func() { _ = control.SetReadDeadline(time.Now()) }) // an in-memory writer has none
 	defer unread()
-	err = r.typeAll(in)
+	err = r.typeAll(patient{in, func() { cancel(errUnread) }})
+	if errors.Is(context.Cause(ctx), errUnread) {
+		c.RefuseBody()
+		return nil, unavailable("Container " + named(containerOf(&r.call)) + " has read nothing of what was typed for ten minutes: attach to it again")
+	}
 	if errors.Is(context.Cause(ctx), errEnded) || errors.Is(err, io.ErrClosedPipe) {
 		err = nil // there is nobody to type to any more
 		c.RefuseBody()
@@ -271,7 +260,26 @@ func (s *Server) attachInput(c *exchange.Call, r *request) (any, error) {
 	return reply.Done(c, http.StatusOK)
 }
 
-var errEnded = errors.New("it has ended")
+var (
+	errEnded  = errors.New("it has ended")
+	errUnread = errors.New("nothing is read of what is typed")
+)
+
+// inputPatience is how long nothing may be read of what is typed. Until then nobody knows
+// whether who types is still there.
+const inputPatience = 10 * time.Minute
+
+// patient gives up on an input that takes nothing.
+type patient struct {
+	input
+	giveUp func()
+}
+
+func (p patient) Write(b []byte) (int, error) {
+	timer := time.AfterFunc(inputPatience, p.giveUp)
+	defer timer.Stop()
+	return p.input.Write(b)
+}
 
 // typesTo has the caller be the only one that types to a command.
 func (s *Server) typesTo(n *nested) (release func(), err error) {
@@ -397,15 +405,20 @@ func (t terminal) Resize(s Size) bool {
 	return true
 }
 
-var _ input = (*nested)(nil)
+// keyboard is the input of a command, as long as somebody is there who types.
+type keyboard struct {
+	*nested
+	ctx context.Context
+}
 
-func (n *nested) Write(p []byte) (int, error) { return n.stdin.Write(p) }
+func (k keyboard) Write(p []byte) (int, error) { return k.stdin.write(k.ctx, p) }
 
-func (n *nested) End() error {
-	if !n.tty {
-		return n.stdin.Close()
+func (k keyboard) End() error {
+	if !k.tty {
+		k.stdin.end()
+		return nil
 	}
-	_, err := n.Write([]byte{endOfTyping})
+	_, err := k.Write([]byte{endOfTyping})
 	return err
 }
 

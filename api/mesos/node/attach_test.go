@@ -9,12 +9,14 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
 	"time"
 
 	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/budget"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
 	"github.com/mesita/mesita/api/mesos/wire"
 )
@@ -67,7 +69,7 @@ func TestASessionEndsWithItsCaller(t *testing.T) {
 	res := w.session(ctx, "s1", wire.JSON, false)
 	cancel()
 	defer res.Body.Close()
-	if err := <-why; !errors.Is(err, errKilled) {
+	if err := <-why; !errors.Is(err, errLeft) {
 		t.Error(err)
 	}
 }
@@ -173,7 +175,7 @@ func TestBadInput(t *testing.T) {
 	if n.over() {
 		t.Error("the command has ended")
 	}
-	_ = n.End() // a pipe has no error
+	n.stdin.end()
 	w.printed(res, wire.JSON)
 }
 
@@ -181,17 +183,43 @@ func TestBadInput(t *testing.T) {
 func TestAttachesAreBounded(t *testing.T) {
 	w := newWorld(t, auth.Anybody)
 	w.token = w.newToken("admin")
-	w.server.attached = maxAttached
-	if res := w.session(t.Context(), "s1", wire.JSON, false); res.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("a session: %s", res.Status)
+	refused := func(when string) {
+		t.Helper()
+		if res := w.session(t.Context(), "s1", wire.JSON, false); res.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("%s: a session: %s", when, res.Status)
+		}
+		if res := w.attach(wire.JSON, bytes.NewReader(typing(t, wire.JSON, &v1.ContainerID{Value: "mine.0-1"}))); res.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("%s: input: %s", when, res.Status)
+		}
 	}
-	if res := w.attach(wire.JSON, bytes.NewReader(typing(t, wire.JSON, &v1.ContainerID{Value: "mine.0-1"}))); res.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("input: %s", res.Status)
+	w.server.attached = w.server.shared("attachments", 2, 1)
+	one := budget.Who{Class: budget.User, Name: "another"}
+	if err := w.server.attached.Take(one, 1); err != nil {
+		t.Fatal(err)
 	}
-	w.server.attached = 0
-	w.host.run = func(ctx context.Context, _ Command, _ IO) Exit {
-		<-ctx.Done()
-		return Exit{}
+	if res := w.attach(wire.JSON, bytes.NewReader(typing(t, wire.JSON, &v1.ContainerID{Value: "mine.0-1"}))); res.StatusCode != http.StatusOK {
+		t.Errorf("while another holds its part: %s", res.Status)
+	}
+	if err := w.server.attached.Take(budget.Who{Class: budget.User, Name: "a third"}, 1); err != nil {
+		t.Fatal(err)
+	}
+	refused("there are too many")
+	w.server.attached = w.server.shared("attachments", 2, 0)
+	refused("it has its part")
+	w.server.attached = w.server.shared("attachments", maxAttached, maxEach)
+	w.server.reading = w.server.shared("reads", 0, 0)
+	w.get("/files/read?offset=0&path="+latest+"/stdout", http.StatusServiceUnavailable)
+	w.get("/files/download?path="+latest+"/stdout", http.StatusServiceUnavailable)
+	w.server.commands = w.server.shared("commands", maxNested, 0)
+	w.call(&v1.AgentCall{Type: new(v1.AgentCallTypeLaunchNestedContainer), LaunchNestedContainer: &v1.AgentCallLaunchNestedContainer{ContainerID: beside("x"), Command: shell("x")}}, http.StatusServiceUnavailable)
+	w.server.commands = w.server.shared("commands", maxNested, maxEach)
+	w.host.run = func(ctx context.Context, _ Command, stdio IO) Exit {
+		select {
+		case sig := <-stdio.Signals:
+			return Exit{Signal: sig}
+		case <-ctx.Done():
+			return Exit{}
+		}
 	}
 	launch := func(id string) *v1.AgentCall {
 		return &v1.AgentCall{Type: new(v1.AgentCallTypeLaunchNestedContainer), LaunchNestedContainer: &v1.AgentCallLaunchNestedContainer{ContainerID: beside(id), Command: shell("x")}}
@@ -370,4 +398,50 @@ func TestLaterRecords(t *testing.T) {
 	if err != nil || string(m.AttachContainerInput.ProcessIO.Data.Data) != "x" {
 		t.Errorf("%+v %v", m, err)
 	}
+}
+
+// Who types to a command that reads nothing waits ten minutes, or until it leaves.
+func TestNobodyReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &nested{stdin: newFeed()}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		begun := time.Now()
+		if _, err := (patient{keyboard{n, ctx}, func() { cancel(errUnread) }}).Write([]byte("x")); !errors.Is(err, errUnread) || time.Since(begun) != inputPatience {
+			t.Errorf("%v after %v", err, time.Since(begun))
+		}
+		left, leave := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, leave)
+		if _, err := (keyboard{n, left}).Write([]byte("x")); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		time.AfterFunc(time.Second, func() { _ = n.stdin.Close() }) // it has no error
+		if _, err := (keyboard{n, t.Context()}).Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
+			t.Error(err)
+		}
+	})
+}
+
+// How a command ends that is killed is how it ended; of one that does not tell, nobody says
+// that it was killed.
+func TestKilledMeansEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		n := &nested{signals: make(chan syscall.Signal, 4), cancel: cancel}
+		for range cap(n.signals) {
+			n.signals <- syscall.SIGHUP
+		}
+		n.kill()
+		last := syscall.Signal(0)
+		for len(n.signals) > 0 {
+			last = <-n.signals
+		}
+		if last != syscall.SIGKILL || ctx.Err() != nil {
+			t.Errorf("%v %v", last, ctx.Err())
+		}
+		time.Sleep(killPatience + 1)
+		synctest.Wait()
+		if !errors.Is(context.Cause(ctx), errSurvived) {
+			t.Error(context.Cause(ctx))
+		}
+	})
 }

@@ -1,8 +1,7 @@
 package node
 
 import (
-	"cmp"
-	"net/url"
+	"maps"
 	"strings"
 
 	"github.com/mesita/mesita/api"
@@ -61,7 +60,8 @@ func (s *Server) stateDocument(c *exchange.Call) (any, error) {
 	out := stateDocument{Version: rows.Version, BuildUser: "mesita " + s.Version, StartTime: seconds(s.Started), ID: s.Cluster.NodeID(), Hostname: s.NodeName,
 		Resources: map[string]any{}, Attributes: map[string]string{}, Flags: s.flagMap(), Frameworks: []frameworkDocument{}, Completed: []frameworkDocument{}}
 	if n := s.Self(); n != nil {
-		out.Resources, out.Attributes, out.PID = amounts(n.Resources), n.Attrs, rows.PID(strings.Trim(Prefix, "/"), n)
+		out.Resources, out.PID = amounts(n.Resources), rows.PID(strings.Trim(Prefix, "/"), n)
+		maps.Copy(out.Attributes, n.Attrs)
 	}
 	hosted := map[[2]string][]*api.Task{}
 	for _, t := range s.running(c) {
@@ -126,5 +126,11 @@ func rangesText(r api.Ranges) string { return "[" + strings.ReplaceAll(r.String(
 
 // virtualPath is where the files of a task are in the words of Mesos.
 func virtualPath(t *api.Task) string {
-	return "/frameworks/" + url.PathEscape(rows.FrameworkOf(t)) + "/executors/" + url.PathEscape(cmp.Or(rows.TaskID(t), executorName(t))) + "/runs/" + container(t)
+	executor := t.ID
+	if f := t.Framework; f != nil && f.IsExecutor {
+		executor = f.Executor
+	} else if f != nil {
+		executor = rows.TaskID(t)
+	}
+	return "/frameworks/" + rows.FrameworkOf(t) + "/executors/" + executor + "/runs/" + container(t)
 }

@@ -152,6 +152,11 @@ func (s *Server) download(c *exchange.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	release, err := hold(s.reading, c)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	c.W.Header().Set("Content-Disposition", "attachment; filename="+strconv.Quote(path.Base(p.path)))
 	out := exchange.NewStream(c)
 	if out.Begin("application/octet-stream") != nil {

@@ -277,6 +277,11 @@ func fileError(p *place, err error) error {
 
 // read is a part of a file, and how large that is. What is below nothing: nothing of it.
 func (s *Server) read(c *exchange.Call, p *place, offset, length int64) (data []byte, size int64, err error) {
+	release, err := hold(s.reading, c)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer release()
 	if n := p.stream(); n >= 0 {
 		return s.readStream(c, p, n, offset, length)
 	}

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
 	"github.com/mesita/mesita/api/mesos/wire"
@@ -160,5 +161,29 @@ func TestFilesOfTasksThatEnded(t *testing.T) {
 	w.get("/files/read?offset=0&path="+url.QueryEscape(latest+"/sub/a"), http.StatusNotFound)
 	if n := len(w.server.recent); n > maxRecent {
 		t.Errorf("%d are remembered", n)
+	}
+}
+
+// Each path that is said to be there is.
+func TestPathsThatAreSaid(t *testing.T) {
+	w := newWorld(t, auth.Bearer)
+	w.token = w.newToken("admin")
+	var all []api.Assignment
+	for id, f := range map[string]*api.FrameworkTask{"shop.0": nil, "a.0": {Framework: "f1", ID: "50% off"}, "b.0": {Framework: "f1", Executor: "an executor", IsExecutor: true}, "c.0": {Framework: "f1", ID: "c", GroupExecutor: "g"}} {
+		if err := os.MkdirAll(w.host.Folder(id, 1, nil), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, api.Assignment{Spec: &api.TaskSpec{}, Task: &api.Task{ID: id, Job: "j", Attempt: 1, NodeID: "oak", Partition: "web", State: api.TaskRunning, Framework: f}})
+	}
+	w.server.Assign(all)
+	var said map[string]string
+	if err := json.Unmarshal([]byte(w.get("/files/debug", http.StatusOK)), &said); err != nil || len(said) != len(all) {
+		t.Fatalf("%v %v", said, err)
+	}
+	for path := range said {
+		w.get("/files/browse?path="+url.QueryEscape(path), http.StatusOK)
+	}
+	if got := w.get("/state", http.StatusOK); !strings.Contains(got, `"attributes":{`) {
+		t.Error(got)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/mesita/mesita/api/exchange"
 	"github.com/mesita/mesita/api/mesos/call"
@@ -31,7 +32,7 @@ func (s *Server) killNested(c *exchange.Call, r *request) (any, error) {
 	}
 	switch {
 	case sig == syscall.SIGKILL:
-		n.cancel(errKilled)
+		n.kill()
 	case !slices.Contains(passable, sig):
 		return nil, call.Bad("A nested container is sent SIGHUP (1), SIGINT (2), SIGQUIT (3), SIGKILL (9) or SIGTERM (15) here, and no other signal")
 	default:
@@ -41,6 +42,25 @@ func (s *Server) killNested(c *exchange.Call, r *request) (any, error) {
 		}
 	}
 	return reply.Done(c, http.StatusOK)
+}
+
+// killPatience is how long a killed command may take to be told of as ended. A keeper from
+// before it passed that signal on never does.
+const killPatience = 10 * time.Second
+
+func (n *nested) kill() {
+	for sent := false; !sent; { // it counts more than those that wait
+		select {
+		case n.signals <- syscall.SIGKILL:
+			sent = true
+		default:
+			select {
+			case <-n.signals:
+			default:
+			}
+		}
+	}
+	time.AfterFunc(killPatience, func() { n.cancel(errSurvived) })
 }
 
 // mayTouch refuses who may not run commands beside the task of one.

@@ -102,7 +102,11 @@ func (s *Server) metrics() []metric {
 		}
 		states[strings.ToLower(strings.TrimPrefix(rows.State(t.State).String(), "TASK_"))]++
 	}
-	out := []metric{{"slave/registered", 1}, {"slave/uptime_secs", s.Now().Sub(s.Started).Seconds()}, {"slave/frameworks_active", float64(len(frameworks))}, {"slave/recovery_errors", 0}}
+	registered := 0.0
+	if s.Cluster.LeaderID() != "" {
+		registered = 1
+	}
+	out := []metric{{"slave/registered", registered}, {"slave/uptime_secs", s.Now().Sub(s.Started).Seconds()}, {"slave/frameworks_active", float64(len(frameworks))}, {"slave/recovery_errors", 0}}
 	for _, name := range []string{"registering", "running", "terminating", "terminated"} {
 		out = append(out, metric{"slave/executors_" + name, float64(executors[name])})
 	}

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"strings"
 	"syscall"
@@ -25,7 +24,7 @@ type nested struct {
 	cancel context.CancelCauseFunc
 	out    *spread
 
-	stdin   *io.PipeWriter // nil: it reads nothing
+	stdin   *feed // nil: it reads nothing
 	resize  chan Size
 	signals chan syscall.Signal
 	typing  bool // somebody is attached to its input; guarded by Server.mu
@@ -36,7 +35,11 @@ type nested struct {
 	err   error         // likewise: why it did not run
 }
 
-var errKilled = errors.New("it was killed")
+// Why a command is hung up whose end nobody waits for: how it ends is not known then.
+var (
+	errLeft     = errors.New("its caller left")
+	errSurvived = errors.New("it was killed, and nobody told of its end")
+)
 
 // order is what is to run beside a task.
 type order struct {
@@ -135,24 +138,30 @@ func (s *Server) launch(c *exchange.Call, o *order, kind v1.AgentCallType) (n *n
 	}
 	n = &nested{key: keyOf(o.id), id: o.id, of: p[0], tty: cmd.TTY, out: newSpread(), resize: make(chan Size, 1), signals: make(chan syscall.Signal, 4),
 		begun: make(chan struct{}), done: make(chan struct{})}
-	var stdin *io.PipeReader
 	if o.session || n.tty {
-		stdin, n.stdin = io.Pipe()
+		n.stdin = newFeed()
+	}
+	give, err := hold(s.commands, c)
+	if err != nil {
+		return nil, false, err
 	}
 	own, cancel := context.WithCancelCause(context.Background())
 	n.cancel = cancel
 	if again, err := s.enlist(n, o.session); again || err != nil {
+		give()
 		cancel(nil)
 		return n, again, err
 	}
 	select {
 	case s.starts <- func(ctx context.Context) {
+		defer give()
 		stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
 		defer stop()
-		s.run(own, n, cmd, stdin)
+		s.run(own, n, cmd)
 	}:
 		return n, false, nil
 	case <-c.R.Context().Done():
+		give()
 		cancel(nil)
 		s.strike(n)
 		return nil, false, context.Cause(c.R.Context())
@@ -169,16 +178,14 @@ func (s *Server) enlist(n *nested, session bool) (again bool, err error) {
 		}
 		return true, nil
 	}
-	all, ofTask := 0, 0
+	ofTask := 0
 	for _, o := range s.nested {
-		if !o.over() {
-			if all++; o.of == n.of {
-				ofTask++
-			}
+		if o.of == n.of && !o.over() {
+			ofTask++
 		}
 	}
-	if all >= maxNested || ofTask >= maxOfTask {
-		return false, unavailable("There are as many containers beside tasks here as may be: 256, and 32 of one task. Remove some")
+	if ofTask >= maxOfTask {
+		return false, unavailable("There are as many containers beside this task as may be, 32: kill some")
 	}
 	s.nested[n.key] = n
 	return false, nil
@@ -203,23 +210,20 @@ func (s *Server) strike(n *nested) {
 }
 
 // run runs a command until it has ended, and remembers how.
-func (s *Server) run(ctx context.Context, n *nested, cmd Command, stdin *io.PipeReader) {
+func (s *Server) run(ctx context.Context, n *nested, cmd Command) {
 	defer n.cancel(nil)
 	began := false
 	n.exit, n.err = s.Host.Run(ctx, cmd, func() (IO, error) {
 		began = true
 		close(n.begun)
 		all := IO{Stdout: n.out.writer(false), Stderr: n.out.writer(true), Resize: n.resize, Signals: n.signals}
-		if stdin != nil { // or it were an interface that is not nil
-			all.Stdin = stdin
+		if n.stdin != nil { // or it were an interface that is not nil
+			all.Stdin = n.stdin
 		}
 		return all, nil
 	})
-	if errors.Is(n.err, errKilled) {
-		n.exit, n.err = Exit{Signal: syscall.SIGKILL}, nil
-	}
-	if stdin != nil {
-		_ = stdin.Close() // frees who types
+	if n.stdin != nil {
+		_ = n.stdin.Close() // frees who types
 	}
 	n.out.end()
 	close(n.done)

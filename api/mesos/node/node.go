@@ -104,6 +104,9 @@ const (
 	maxAttached = 256  // that carry input or output
 	maxNested   = 256  // commands beside tasks
 	maxOfTask   = 32   // of one task
+	maxEach     = 64   // of either of one caller
+	maxReading  = 16   // reads of files and logs
+	maxReads    = 4    // of these of one caller
 	maxEnded    = 1000 // that have ended, and are remembered
 	maxRecent   = 1000 // attempts that have ended, whose folders and output may still be there
 )
@@ -114,18 +117,37 @@ type Server struct {
 	http   *exchange.Server
 	starts chan func(ctx context.Context)
 
+	attached *budget.Budget // who carries input or output
+	commands *budget.Budget // beside tasks
+	reading  *budget.Budget // of files and logs
+
 	mu        sync.Mutex
 	assigned  map[string]*api.Assignment // by their containers
 	tasksHere []*api.Task                // all that this node is to run, those of executors too
 	recent    []*api.Assignment          // oldest first
 	nested    map[string]*nested         // by their containers, those that ended too
 	ended     []*nested                  // oldest first
-	attached  int
+}
+
+// shared has callers hold so many of something together, each a part of that.
+func (s *Server) shared(of string, all, each int64) *budget.Budget {
+	l := budget.Limits{Total: all, Each: each}
+	return budget.New(budget.Config{Of: of, Limits: [3]budget.Limits{l, l, l}, Log: s.Log, Floods: s.Floods})
+}
+
+// hold counts what a caller holds, until it is released.
+func hold(b *budget.Budget, c *exchange.Call) (release func(), err error) {
+	who := c.Who()
+	if err := b.Take(who, 1); err != nil {
+		return nil, problemOf(err)
+	}
+	return func() { b.Give(who, 1) }, nil
 }
 
 // New makes a Server.
 func New(cfg Config) *Server {
 	s := &Server{Config: cfg, starts: make(chan func(ctx context.Context)), assigned: map[string]*api.Assignment{}, nested: map[string]*nested{}}
+	s.attached, s.commands, s.reading = s.shared("attachments to containers", maxAttached, maxEach), s.shared("commands beside tasks", maxNested, maxEach), s.shared("reads of files", maxReading, maxReads)
 	s.http = exchange.New(exchange.Config{Store: cfg.Store, Cluster: cfg.Cluster, Auth: cfg.Auth, Now: cfg.Now, Log: cfg.Log, NodeName: cfg.NodeName,
 		MaxStreams: maxStreams, Patience: exchange.DefaultPatience(), Floods: cfg.Floods, Audit: cfg.Audit}, s.routes())
 	return s
