@@ -120,6 +120,12 @@ func TestACommandIsSentItsCallersSignals(t *testing.T) {
 			t.Errorf("%v is caught: %+v, %v", sig, res, err)
 		}
 	}
+	signals := make(chan syscall.Signal, 1)
+	res, err := c.Exec(t.Context(), keeper.ExecRequest{ID: "a.0/1", Signals: signals, Spec: isolation.Spec{Program: program("/bin/sh", "-c", "trap '' INT TERM QUIT HUP; echo ready; while :; do sleep 0.01; done")},
+		Stdout: lines(func(string) { signals <- syscall.SIGKILL })})
+	if err != nil || res.Signal != syscall.SIGKILL {
+		t.Errorf("killed: %+v, %v", res, err)
+	}
 }
 
 // How other tasks end is nothing to a command, nor to whoever runs it, also
