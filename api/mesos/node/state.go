@@ -99,7 +99,7 @@ func (s *Server) getFrameworks(c *exchange.Call, r *request) (any, error) {
 
 func (s *Server) tasks(c *exchange.Call) *v1.AgentResponseGetTasks {
 	m := &v1.AgentResponseGetTasks{}
-	translate := rows.Of(s.Store.View(), c.ID)
+	translate := s.seen(c)
 	for _, t := range s.running(c) {
 		if t.Framework != nil && t.Framework.IsExecutor {
 			continue
@@ -126,24 +126,19 @@ func (s *Server) running(c *exchange.Call) []*api.Task {
 
 func (s *Server) executors(c *exchange.Call) *v1.AgentResponseGetExecutors {
 	m := &v1.AgentResponseGetExecutors{}
+	translate := s.seen(c)
 	for _, a := range s.all(c) {
-		if e := executorOfTask(a.Task); e != nil {
-			m.Executors = append(m.Executors, &v1.AgentResponseGetExecutorsExecutor{ExecutorInfo: e})
+		e := commandExecutor(a.Task)
+		if f := a.Task.Framework; f != nil && f.IsExecutor {
+			e = translate.Executor(a.Task)
 		}
+		m.Executors = append(m.Executors, &v1.AgentResponseGetExecutorsExecutor{ExecutorInfo: e})
 	}
 	return m
 }
 
-// executorOfTask is what runs a task with a process: an executor of its framework's, or
-// what Mesos has for a command.
-func executorOfTask(t *api.Task) *v1.ExecutorInfo {
-	if t.Framework != nil && t.Framework.IsExecutor {
-		var said rows.About
-		if wire.Unmarshal(wire.Protobuf, t.Framework.Info, &said) != nil {
-			return nil
-		}
-		return said.Executor
-	}
+// commandExecutor is what Mesos has to run a command.
+func commandExecutor(t *api.Task) *v1.ExecutorInfo {
 	return &v1.ExecutorInfo{ExecutorID: &v1.ExecutorID{Value: executorName(t)}, FrameworkID: &v1.FrameworkID{Value: rows.FrameworkOf(t)}, Name: new("Command Executor (Task: " + rows.TaskID(t) + ")"),
 		Source: new(rows.TaskID(t)), Resources: rows.Resources(t.Resources, rows.Form{Role: rows.Role(t.Partition)})}
 }

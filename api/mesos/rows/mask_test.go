@@ -33,7 +33,7 @@ func TestSecretsAreLeftOut(t *testing.T) {
 	}
 	task := &v1.Task{Name: "t", TaskID: &v1.TaskID{}, FrameworkID: &v1.FrameworkID{}, AgentID: &v1.AgentID{}, State: v1.TaskStateRunning, Container: container(), HealthCheck: &v1.HealthCheck{Command: command()}}
 	maskTask(task)
-	executor := Of(fsm.NewStore(nil).View(), auth.Identity{Rights: "viewer"}).executorInfo(&api.Task{Job: "j", Framework: &api.FrameworkTask{IsExecutor: true, Info: b}})
+	executor := Of(fsm.NewStore(nil).View(), auth.Identity{Rights: "viewer"}).Executor(&api.Task{Job: "j", Framework: &api.FrameworkTask{IsExecutor: true, Info: b}})
 	for name, m := range map[string]any{"task": task, "executor": executor} {
 		b, err := wire.Marshal(wire.JSON, m)
 		if err != nil {

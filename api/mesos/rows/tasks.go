@@ -179,7 +179,7 @@ func (r *Rows) Executors() iter.Seq[*v1.MasterResponseGetExecutorsExecutor] {
 			if t.Framework == nil || !t.Framework.IsExecutor || t.State.Final() || !r.SeesTask(t) {
 				continue
 			}
-			if !yield(&v1.MasterResponseGetExecutorsExecutor{ExecutorInfo: r.executorInfo(t), AgentID: &v1.AgentID{Value: t.NodeID}}) {
+			if !yield(&v1.MasterResponseGetExecutorsExecutor{ExecutorInfo: r.Executor(t), AgentID: &v1.AgentID{Value: t.NodeID}}) {
 				return
 			}
 		}
@@ -193,7 +193,8 @@ type About struct {
 	Framework *v1.FrameworkInfo `wire:"2,framework_info,required"`
 }
 
-func (r *Rows) executorInfo(t *api.Task) *v1.ExecutorInfo {
+// Executor is an executor as an operator is told of it.
+func (r *Rows) Executor(t *api.Task) *v1.ExecutorInfo {
 	var about About
 	if wire.Unmarshal(wire.Protobuf, t.Framework.Info, &about) != nil || about.Executor == nil {
 		return &v1.ExecutorInfo{ExecutorID: &v1.ExecutorID{Value: t.Framework.Executor}, FrameworkID: &v1.FrameworkID{Value: t.Framework.Framework}, Resources: Resources(t.Resources, Form{Role: Role(t.Partition)})}
