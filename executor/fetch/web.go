@@ -21,7 +21,7 @@ type web struct {
 }
 
 func newWeb(stall time.Duration) *web {
-	t := &http.Transport{Proxy: http.ProxyFromEnvironment, DisableCompression: true, TLSHandshakeTimeout: stall, ResponseHeaderTimeout: stall, MaxResponseHeaderBytes: 256 << 10}
+	t := &http.Transport{Proxy: http.ProxyFromEnvironment, DisableCompression: true, MaxResponseHeaderBytes: 256 << 10}
 	return &web{stall: stall, client: http.Client{Transport: t, CheckRedirect: func(r *http.Request, via []*http.Request) error {
 		if len(via) > maxRedirects {
 			return fmt.Errorf("it was sent on more than %d times", maxRedirects)
