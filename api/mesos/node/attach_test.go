@@ -376,7 +376,7 @@ func TestACutStream(t *testing.T) {
 	}
 }
 
-// A later record may be large, and what of it is no input is not looked at.
+// A later record may be large, and what of it is not typed is not looked at.
 func TestLaterRecords(t *testing.T) {
 	w := newWorld(t, auth.Bearer)
 	w.token = w.newToken("admin")
