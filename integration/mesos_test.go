@@ -173,23 +173,52 @@ func TestMesosShellAttaches(t *testing.T) {
 	for typed, want := range map[string]int{"exit 0": 0, "exit 7": 3} { // 3: the task failed
 		for _, pod := range []string{"-pod=false", "-pod"} {
 			in, keyboard, err := os.Pipe() // which stays open until it has ended: it leaves once its input ends
-			if err == nil {
-				_, err = io.WriteString(keyboard, "echo n-$((40+2)); "+typed+"\n")
+			if err != nil {
+				t.Fatal(err)
 			}
+			screen, out, err := os.Pipe()
 			if err != nil {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
 			cmd := exec.CommandContext(ctx, "nsenter", "--net=/run/netns/"+n.NS, "unshare", "--mount", "/bin/sh", "-c", `mount --bind "$1" /etc/hosts && shift && exec "$@"`, "sh", hosts,
 				filepath.Join(bin, "msh"), "-interactive", pod, "-master", n.IP+":"+mesosPort, "--", "/bin/sh")
-			var out, logged bytes.Buffer
-			cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &out, &logged
-			err = cmd.Run()
+			var logged bytes.Buffer
+			cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, &logged
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			out.Close()
+			shown := typeInto(t, keyboard, screen, "echo n-$((40+2))\n", "n-42", typed+"\n")
+			err = cmd.Wait()
 			cancel()
-			keyboard.Close()
-			in.Close()
-			if code := exitCode(err); code != want || !strings.Contains(out.String(), "n-42") {
-				t.Errorf("msh -interactive %s, and %q is typed: exits with %d, want %d: %v\n%s\n%s", pod, typed, code, want, err, out.String(), logged.String())
+			for _, f := range []*os.File{keyboard, in, screen} {
+				f.Close()
+			}
+			if code := exitCode(err); code != want || !strings.Contains(shown, "n-42") {
+				t.Errorf("msh -interactive %s, and %q is typed: exits with %d, want %d: %v\n%s\n%s", pod, typed, code, want, err, shown, logged.String())
+			}
+		}
+	}
+}
+
+// typeInto types something, and the rest once that has been answered: msh leaves as soon as
+// it hears that its task failed, with what it has not shown yet. It returns all that is shown.
+func typeInto(t *testing.T, keyboard io.Writer, screen io.Reader, first, answer, rest string) string {
+	t.Helper()
+	var shown strings.Builder
+	for next, buf := first, make([]byte, 1024); ; {
+		if _, err := io.WriteString(keyboard, next); err != nil {
+			t.Error(err)
+		}
+		for next = ""; next == ""; {
+			n, err := screen.Read(buf)
+			shown.Write(buf[:n])
+			if err != nil {
+				return shown.String()
+			}
+			if rest != "" && strings.Contains(shown.String(), answer) {
+				next, rest = rest, ""
 			}
 		}
 	}
