@@ -250,14 +250,14 @@ func (l local) HasBlob(digest string) bool { return l.exec.HasBlob(digest) }
 
 func (l local) OpenBlob(digest string) (io.ReadCloser, int64, error) { return l.exec.OpenBlob(digest) }
 
-func (l local) PutBlob(digest string, fill func(io.Writer) error) error {
+func (l local) PutBlob(digest string, size int64, fill func(io.Writer) error) error {
 	r, w := io.Pipe()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		_ = w.CloseWithError(fill(w)) // always nil
 	}()
-	err := l.exec.PutBlob(digest, r)
+	err := l.exec.PutBlob(digest, size, r)
 	_ = r.CloseWithError(errStopping) // lets fill end if it has not
 	<-done
 	return err

@@ -9,10 +9,11 @@ import (
 )
 
 // neededUploads are those of some uploads that a version of a job has and that the others
-// would ask this node for. A node that does not follow the log asks the leader.
+// would ask this node for. The leader tells all others: what they know of the log may be of
+// before the job that needs one.
 func (a *Agent) neededUploads(digests []string) (map[string]bool, error) {
 	needed := server.NeededUploads{Digests: digests}
-	if a.hasState() {
+	if a.raft.Leads() {
 		needed = needed.Of(a.store.View(), a.self.NodeID)
 	} else if err := a.needAtLeader(&needed); err != nil {
 		return nil, err

@@ -252,9 +252,10 @@ func (e *Executor) Stats(ctx context.Context) []api.TaskStats {
 	return running
 }
 
-// PutBlob stores a program whose content has that digest.
-func (e *Executor) PutBlob(digest string, r io.Reader) error {
-	return e.blobs.Put(digest, func(w io.Writer) error {
+// PutBlob stores a program whose content has that digest, and as many bytes as it is said to
+// have, -1 if nobody knows.
+func (e *Executor) PutBlob(digest string, size int64, r io.Reader) error {
+	return e.blobs.Put(digest, size, func(w io.Writer) error {
 		_, err := io.Copy(w, r)
 		return err
 	})

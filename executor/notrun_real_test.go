@@ -77,7 +77,7 @@ func TestWhatCannotBeExecutedSaysWhy(t *testing.T) {
 		}
 		sum := sha256.Sum256(f.content)
 		digest := "sha256:" + hex.EncodeToString(sum[:])
-		if err := r.PutBlob(digest, bytes.NewReader(f.content)); err != nil {
+		if err := r.PutBlob(digest, -1, bytes.NewReader(f.content)); err != nil {
 			t.Fatal(err)
 		}
 		as = append(as, assignment(name+"-up", 0, 1, batch, command("./"+name), func(_ *api.Task, s *api.JobSpec) { s.Program = digest }))

@@ -59,7 +59,7 @@ func TestATaskReachesOnlyItsOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.PutBlob("sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881", strings.NewReader("x")); err != nil {
+	if err := r.PutBlob("sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881", -1, strings.NewReader("x")); err != nil {
 		t.Fatal(err)
 	}
 	tries := func(job, user string, seesAll, privileged bool) map[string]bool {

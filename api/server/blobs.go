@@ -118,7 +118,7 @@ func putBlob(c *call) (any, error) {
 	size := c.R.ContentLength
 	if c.Local.HasBlob(d) {
 		c.RefuseBody()
-	} else if err := c.Local.PutBlob(d, func(w io.Writer) (err error) { size, err = c.receiveBlob(w); return err }); err != nil {
+	} else if err := c.Local.PutBlob(d, size, func(w io.Writer) (err error) { size, err = c.receiveBlob(w); return err }); err != nil {
 		c.RefuseBody() // what is left of it may never come
 		return nil, err
 	}

@@ -370,7 +370,7 @@ func (f *fakeLocal) OpenBlob(d string) (io.ReadCloser, int64, error) {
 	return io.NopCloser(bytes.NewReader(b)), int64(len(b)), nil
 }
 
-func (f *fakeLocal) PutBlob(d string, fill func(io.Writer) error) error {
+func (f *fakeLocal) PutBlob(d string, _ int64, fill func(io.Writer) error) error {
 	if f.keepsNone != nil {
 		return f.keepsNone
 	}

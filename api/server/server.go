@@ -122,7 +122,7 @@ type Local interface {
 	Stats(ctx context.Context) ([]api.TaskStats, error)
 	HasBlob(digest string) bool
 	OpenBlob(digest string) (content io.ReadCloser, size int64, err error)
-	PutBlob(digest string, fill func(io.Writer) error) error
+	PutBlob(digest string, size int64, fill func(io.Writer) error) error
 	// Examine looks at what the node needs, in bounded time.
 	Examine(ctx context.Context) []api.Check
 	// DiskFull reports whether the data folder takes no more, and which it is.

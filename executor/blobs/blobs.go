@@ -187,24 +187,27 @@ func (w *writer) Write(p []byte) (int, error) {
 }
 
 // Put stores what fill writes, if its digest is the one given and there is room beside
-// what has to stay; otherwise the cache stays as it was.
-func (c *Cache) Put(digest string, fill func(io.Writer) error) error {
-	return c.put(digest, fill, func(over int64) error {
-		if over <= 0 {
-			return nil
-		}
-		return api.Errorf(api.CodeUnavailable, "the %s for programs on this node are %s too few, and what is here is run or may be yet: upload to another node, remove jobs that nobody needs, or have an admin raise `program-cache` here",
-			api.Bytes(c.limit), api.Bytes(over))
-	})
+// what has to stay; otherwise the cache stays as it was. Nothing is written if the size that
+// it is said to have, or a negative one, tells already that there is none.
+func (c *Cache) Put(digest string, size int64, fill func(io.Writer) error) error {
+	if _, over := c.spare(digest, max(size, 0)); over > 0 {
+		return c.noRoom(over)
+	}
+	return c.put(digest, fill, true)
+}
+
+func (c *Cache) noRoom(over int64) error {
+	return api.Errorf(api.CodeUnavailable, "the %s for programs on this node are %s too few, and what is here is run or may be yet: upload to another node, remove jobs that nobody needs, or have an admin raise `program-cache` here",
+		api.Bytes(c.limit), api.Bytes(over))
 }
 
 // Fetch stores a copy of what another node has, for a task that is to run here. What has
 // to stay may then be more than the limit.
 func (c *Cache) Fetch(digest string, fill func(io.Writer) error) error {
-	return c.put(digest, fill, func(int64) error { return nil })
+	return c.put(digest, fill, false)
 }
 
-func (c *Cache) put(digest string, fill func(io.Writer) error, may func(over int64) error) (err error) {
+func (c *Cache) put(digest string, fill func(io.Writer) error, bounded bool) (err error) {
 	if !api.ValidDigest(digest) {
 		return api.FieldErrorf("program", "%q is not a digest: sha256: and 64 hex digits", digest)
 	}
@@ -228,11 +231,10 @@ func (c *Cache) put(digest string, fill func(io.Writer) error, may func(over int
 	if err := errors.Join(f.Chmod(0o555), f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("store program: %w", err)
 	}
-	spare, over := c.spare(digest, w.size)
-	if err := may(over); err != nil {
+	spare, err := c.room(digest, w.size, bounded)
+	if err != nil {
 		return err
 	}
-	c.files.Lock()
 	defer c.files.Unlock()
 	if err := os.Rename(f.Name(), c.Path(digest)); err != nil {
 		return fmt.Errorf("store program: %w", err)
@@ -248,6 +250,32 @@ func (c *Cache) put(digest string, fill func(io.Writer) error, may func(over int
 		c.unname(d)
 	}
 	return nil
+}
+
+// room chooses what goes for a program that comes, and leaves c.files locked unless it
+// fails. Who is asked what has to stay may take long, and another program may come
+// meanwhile, for which the same goes: then it is chosen anew.
+func (c *Cache) room(digest string, size int64, bounded bool) (spare []string, err error) {
+	for {
+		spare, over := c.spare(digest, size)
+		if over > 0 && bounded {
+			return nil, c.noRoom(over)
+		}
+		c.files.Lock()
+		if !bounded || c.enough(digest, size, spare) {
+			return spare, nil
+		}
+		c.files.Unlock()
+	}
+}
+
+// enough reports whether there is room for a program once these have gone.
+func (c *Cache) enough(digest string, size int64, spare []string) bool {
+	_, sizes, over := c.idle(digest, size)
+	for _, d := range spare {
+		over -= sizes[d]
+	}
+	return over <= 0
 }
 
 // askedAtOnce is of how many programs it is asked at a time whether they have to stay.

@@ -30,7 +30,7 @@ func fetch(c *blobs.Cache, d string, b []byte) error {
 }
 
 func put(c *blobs.Cache, d string, b []byte) error {
-	return c.Put(d, func(w io.Writer) error {
+	return c.Put(d, -1, func(w io.Writer) error {
 		_, err := w.Write(b)
 		return err
 	})
@@ -82,7 +82,7 @@ func TestWrongContentIsRefused(t *testing.T) {
 		t.Fatalf("error %v", err)
 	}
 	broken := errors.New("connection reset")
-	if err := c.Put(d, func(io.Writer) error { return broken }); !errors.Is(err, broken) {
+	if err := c.Put(d, 1, func(io.Writer) error { return broken }); !errors.Is(err, broken) {
 		t.Fatalf("error %v", err)
 	}
 	if err := put(c, "sha256:../../etc/passwd", nil); api.ErrorCode(err) != api.CodeInvalid {
@@ -169,6 +169,58 @@ func TestWhatJobsNeedStays(t *testing.T) {
 	unknown, needed = false, nil
 	if err := put(c, ds[1], content(1)); err != nil || c.Has(ds[0]) || c.Has(ds[3]) || c.Has(ds[5]) == c.Has(ds[7]) {
 		t.Errorf("once nothing is needed: %v", err)
+	}
+}
+
+// What cannot have room by the size that it is said to have is refused before it is read.
+func TestWhatHasNoRoomIsNotRead(t *testing.T) {
+	c := open(t, t.TempDir(), 250)
+	b := bytes.Repeat([]byte{1}, 100)
+	d := digest(b)
+	if err := put(c, d, b); err != nil || !c.Pin(d) {
+		t.Fatal(err)
+	}
+	for size, want := range map[int64]bool{151: false, 150: true, -1: true} {
+		read := false
+		err := c.Put(digest([]byte("next")), size, func(io.Writer) error {
+			read = true
+			return io.ErrUnexpectedEOF
+		})
+		if read != want || (api.ErrorCode(err) == api.CodeUnavailable) == want {
+			t.Errorf("of %d bytes: read %v, %v", size, read, err)
+		}
+	}
+}
+
+// Two that come at once do not both count on what one of them removes.
+func TestRoomIsGivenOnce(t *testing.T) {
+	content := func(i int) []byte { return bytes.Repeat([]byte{byte(i)}, 100) }
+	var c *blobs.Cache
+	meanwhile := func() {}
+	c, err := blobs.Open(t.TempDir(), 250, func([]string) (map[string]bool, error) {
+		f := meanwhile
+		meanwhile = func() {}
+		f()
+		return nil, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := func(i int) {
+		if err := put(c, digest(content(i)), content(i)); err != nil {
+			t.Error(err)
+		}
+	}
+	store(0)
+	store(1)
+	meanwhile = func() { store(2) }
+	store(3)
+	here := ""
+	for i := range 4 {
+		here += map[bool]string{true: "+", false: "-"}[c.Has(digest(content(i)))]
+	}
+	if here != "--++" {
+		t.Errorf("%s is here, of 100 bytes each, and 250 are allowed", here)
 	}
 }
 

@@ -21,7 +21,7 @@ func TestWhatIsHereIsToldWhileADiskHangs(t *testing.T) {
 	put := func(b string) (string, error) {
 		sum := sha256.Sum256([]byte(b))
 		digest := "sha256:" + hex.EncodeToString(sum[:])
-		return digest, c.Put(digest, func(w io.Writer) error {
+		return digest, c.Put(digest, -1, func(w io.Writer) error {
 			_, err := io.WriteString(w, b)
 			return err
 		})
