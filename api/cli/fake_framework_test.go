@@ -11,6 +11,9 @@ import (
 
 // frameworks are three: one is connected and runs a task, one is away, and one was removed.
 func (f *fake) frameworks() []*api.FrameworkStatus {
+	if f.bare {
+		return nil
+	}
 	all := []*api.FrameworkStatus{
 		{Framework: &api.Framework{ID: "3f1c0000-0001", Name: "marathon", User: "www", Principal: "ci", Actor: "token:ci", Host: "oak", Partitions: []string{"prod"}, Failover: api.Duration(7 * 24 * time.Hour), Connected: true, Since: f.now, Created: f.now},
 			Jobs: []string{"560"}, Counts: api.JobCounts{Running: 1, Finished: 2}, Offers: 1, Offered: api.Resources{CPUs: 1500, Mem: 2 << 30}, Held: api.Resources{CPUs: 250, Mem: 64 << 20}},

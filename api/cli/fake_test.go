@@ -36,6 +36,7 @@ type fake struct {
 	now     time.Time
 	noLocal bool               // as cluster set has it
 	old     bool               // it changes one at a time
+	bare    bool               // it has no frameworks
 	raced   int                // so often something is changed meanwhile
 	long    bool               // all names and texts of it are
 	silent  bool               // a node is, when asked what its tasks use

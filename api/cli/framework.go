@@ -37,6 +37,9 @@ func (a *app) frameworkLs() *cli.Command {
 			if err != nil {
 				return err
 			}
+			if f, err := format(c); len(all) == 0 && err == nil && (f == "table" || f == "wide") && !c.Bool("watch") {
+				a.progress("no framework is registered that you may see: `mesita help frameworks` says how one is")
+			}
 			return list(a.out, c, all, func(f *api.FrameworkStatus) string { return f.ID }, frameworkColumns(cl.Now()))
 		},
 	})

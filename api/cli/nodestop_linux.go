@@ -61,11 +61,14 @@ func (a *app) stopNode(c *cli.Context) error {
 		}
 		n.Tasks = 0
 	}
-	again := d.startedBy()
+	again := "`" + d.startedBy() + "` starts it again"
+	if dev := devLine(d.pid); dev != "" {
+		again = "it was started by `" + dev + "`"
+	}
 	if err := d.stop(c.Context, option.Span(c, "timeout")); err != nil {
 		return err
 	}
-	a.progress("%s has stopped%s: `%s` starts it again", d.called(n), keptRunning(n), again)
+	a.progress("%s has stopped%s: %s", d.called(n), keptRunning(n), again)
 	if c.Bool("with-tasks") {
 		a.progress("it is drained: `mesita node resume %s` once it is back", n.Name)
 	}
@@ -88,6 +91,38 @@ func (d *localDaemon) startedBy() string {
 		out += " --socket " + shellWord(d.socket)
 	}
 	return out
+}
+
+// devLine is the command of a daemon that is for development, "" of another. Its folder may
+// go with it, so nothing starts it again.
+func devLine(pid int) string {
+	line, err := lineOf(pid)
+	if err != nil {
+		return ""
+	}
+	for _, w := range wordsOf(line[1:]) {
+		if w.flag != "" {
+			continue
+		}
+		if w.text[0] != "dev" {
+			return ""
+		}
+		out := "mesita"
+		for _, arg := range line[1:] {
+			out += " " + shellWord(arg)
+		}
+		return out
+	}
+	return ""
+}
+
+// lineOf is the command line of a daemon.
+func lineOf(pid int) ([]string, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil {
+		return nil, fmt.Errorf("read how the daemon (pid %d) was started: %w", pid, err)
+	}
+	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00"), nil
 }
 
 // ofFolder is a command about the node that has its data there.
@@ -321,11 +356,10 @@ func startArgs(args []string) []string {
 
 // startAgain is the command that starts a daemon as it was started, by this program.
 func startAgain(pid int) (*exec.Cmd, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	line, err := lineOf(pid)
 	if err != nil {
-		return nil, fmt.Errorf("read how the daemon (pid %d) was started: %w", pid, err)
+		return nil, err
 	}
-	line := strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
 	if len(line) < 3 || !strings.Contains(strings.Join(line[1:], " "), "node ") {
 		return nil, api.Errorf(api.CodeConflict, "the daemon (pid %d) was started as %q, in somebody's foreground: stop it there", pid, strings.Join(line, " "))
 	}

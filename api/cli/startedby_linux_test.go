@@ -2,6 +2,7 @@ package cli
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -44,5 +45,40 @@ func TestCommandsAboutTheNodeOfThisMachine(t *testing.T) {
 		if c.got != c.want {
 			t.Errorf("%s, want %s", c.got, c.want)
 		}
+	}
+}
+
+// Of a node for development is said how it was started, and of no other.
+func TestHowANodeForDevelopmentWasStarted(t *testing.T) {
+	dir := t.TempDir()
+	for _, x := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"mesita", "dev", "--data", "a b"}, "mesita dev --data 'a b'"},
+		{[]string{"/usr/bin/mesita", "dev"}, "mesita dev"},
+		{[]string{"mesita", "node", "start", "--foreground", "--name", "dev"}, ""},
+	} {
+		c := &exec.Cmd{Path: "/bin/sh", Args: x.args, Dir: dir}
+		if err := os.WriteFile(filepath.Join(dir, x.args[1]), []byte("echo up; read -r end\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		in, err := c.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := c.StdoutPipe()
+		if err == nil {
+			err = c.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = out.Read(make([]byte, 3)) // it is the shell by now
+		if got := devLine(c.Process.Pid); err != nil || got != x.want {
+			t.Errorf("%q: %v: %q, want %q", x.args, err, got, x.want)
+		}
+		_ = in.Close() // ends it
+		_ = c.Wait()   // read fails at the end
 	}
 }
