@@ -170,6 +170,14 @@ func ParseDuration(s string) (Duration, error) {
 	return Duration(v), nil
 }
 
+// ParseSpan is ParseDuration of what a person types: 10 may be meant to be minutes.
+func ParseSpan(s string) (Duration, error) {
+	if n, err := strconv.ParseFloat(s, 64); err == nil && n != 0 {
+		return 0, Errorf(CodeInvalid, "%[1]q needs a unit: write %[1]ss, %[1]sm, %[1]sh or %[1]sd", s)
+	}
+	return ParseDuration(s)
+}
+
 // ParseWhen reads a point in time: one as in RFC 3339, the day that begins then in
 // UTC, or how long ago it was, such as 2h or 7d.
 func ParseWhen(s string, now time.Time) (time.Time, error) {

@@ -47,8 +47,8 @@ func (a *app) runCommand() *cli.Command {
 			}
 			s := &api.JobSpec{Name: name, Kind: api.KindService, Count: &count}
 			p := option.Parser{C: c}
-			s.Restart.Delay = option.Parse(&p, "restart-delay", api.ParseDuration)
-			s.Restart.MaxDelay = option.Parse(&p, "restart-max-delay", api.ParseDuration)
+			s.Restart.Delay = option.Parse(&p, "restart-delay", api.ParseSpan)
+			s.Restart.MaxDelay = option.Parse(&p, "restart-max-delay", api.ParseSpan)
 			s.Restart.Attempts = c.Int("restart-attempts")
 			if p.Err != nil {
 				return p.Err
@@ -301,7 +301,7 @@ func (a *app) jobSubmit() *cli.Command {
 				return api.FieldErrorf("gang", "0 is not within 1 to %d: leave it out for a job that is not a gang", api.MaxGang)
 			}
 			p := option.Parser{C: c}
-			s.Time = option.Parse(&p, "time", api.ParseDuration)
+			s.Time = option.Parse(&p, "time", api.ParseSpan)
 			if p.Err != nil {
 				return p.Err
 			}

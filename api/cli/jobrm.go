@@ -60,7 +60,7 @@ func endedJobs(c *cli.Context, cl *client.Client) ([]string, error) {
 	var older api.Duration
 	var err error
 	if c.IsSet("older") {
-		if older, err = api.ParseDuration(c.String("older")); err != nil {
+		if older, err = api.ParseSpan(c.String("older")); err != nil {
 			return nil, api.FieldErrorf("older", "%v", err)
 		}
 		if older < 0 {

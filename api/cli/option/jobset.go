@@ -13,7 +13,7 @@ func JobChange(c *cli.Context) (change api.JobChange, err error) {
 	if c.IsSet("time") {
 		change.Time = new(api.Duration)
 		if c.String("time") != none {
-			*change.Time = Parse(&p, "time", api.ParseDuration)
+			*change.Time = Parse(&p, "time", api.ParseSpan)
 		}
 	}
 	if c.IsSet("priority") {

@@ -21,7 +21,7 @@ type spanValue time.Duration
 
 // Set reads a span that is not negative.
 func (v *spanValue) Set(text string) error {
-	d, err := api.ParseDuration(text)
+	d, err := api.ParseSpan(text)
 	if err == nil && d < 0 {
 		err = api.Errorf(api.CodeInvalid, "it is negative")
 	}

@@ -50,10 +50,10 @@ func partitionFields() []partitionField {
 		wordField("placement", "how nodes are chosen, `NAME`: "+api.Words(api.Names(api.Placements()))+" (default spread)", func(p *api.Partition) *api.Placement { return &p.Placement }),
 		wordField("preempt", "how its tasks are preempted, `NAME`: "+api.Words(api.Names(api.Preempts()))+" (default kill)", func(p *api.Partition) *api.Preempt { return &p.Preempt }),
 	}, taskRuleFields(), []partitionField{
-		numberField("min-runtime", "`TIME` for which a task that was preempted is left alone (default 1m)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.MinRuntime }),
-		reading(numberField("max-frozen", "`TIME` that a task stays frozen at most: then it ends, and waits to start again (default 1h)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.MaxFrozen }),
+		numberField("min-runtime", "`TIME` for which a task that was preempted is left alone (default 1m)", api.ParseSpan, func(p *api.Partition) *api.Duration { return &p.MinRuntime }),
+		reading(numberField("max-frozen", "`TIME` that a task stays frozen at most: then it ends, and waits to start again (default 1h)", api.ParseSpan, func(p *api.Partition) *api.Duration { return &p.MaxFrozen }),
 			func(p *api.Partition) string { return api.Duration(p.FrozenAtMost()).String() }),
-		boundField("notice", "`TIME` before its stop signal at which a task is told that it will be preempted; none", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.Notice }),
+		boundField("notice", "`TIME` before its stop signal at which a task is told that it will be preempted; none", api.ParseSpan, func(p *api.Partition) *api.Duration { return &p.Notice }),
 		wordsField("user", "`NAME` of a token that may submit; may be repeated; none: everybody", func(p *api.Partition) *[]string { return &p.Users }),
 		wordsField("role", "`ROLE` that may submit: operator or admin; may be repeated; none: everybody", func(p *api.Partition) *[]string { return &p.Roles }),
 		{"run-as", &cli.StringFlag{Name: "run-as", Usage: "`USER` that users' tasks run as, here and below; none: as above, or mesita-task"},
@@ -71,8 +71,8 @@ func partitionFields() []partitionField {
 				}
 				return ""
 			}},
-		numberField("half-life", "fair: the `TIME` after which past use counts half (default 24h)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.HalfLife }),
-		numberField("aging", "the wait that is worth a step of priority, or half the run time, `TIME` (default 10m)", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.Aging }),
+		numberField("half-life", "fair: the `TIME` after which past use counts half (default 24h)", api.ParseSpan, func(p *api.Partition) *api.Duration { return &p.HalfLife }),
+		numberField("aging", "the wait that is worth a step of priority, or half the run time, `TIME` (default 10m)", api.ParseSpan, func(p *api.Partition) *api.Duration { return &p.Aging }),
 		numberField("alpha", "weighted: `EXPONENT` of a node's weight (default 1)", api.ParseWeight, func(p *api.Partition) *api.Weight { return &p.Alpha }),
 		numberField("beta", "weighted: `EXPONENT` of a node's free share (default 1)", api.ParseWeight, func(p *api.Partition) *api.Weight { return &p.Beta }),
 		amountsField("adjust-min", "lets the guarantee follow demand or --hours, not below `AMOUNTS`; none", func(p *api.Partition) *api.Amounts { return &adjustOf(p).Min }),
@@ -85,10 +85,10 @@ func partitionFields() []partitionField {
 // taskRuleFields are what a partition says of one task, and of how many wait.
 func taskRuleFields() []partitionField {
 	return []partitionField{
-		boundField("default-time", "`TIME` of one attempt of a job that names none (default: --max-time, if that is given); none", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.DefaultTime }),
+		boundField("default-time", "`TIME` of one attempt of a job that names none (default: --max-time, if that is given); none", api.ParseSpan, func(p *api.Partition) *api.Duration { return &p.DefaultTime }),
 		boundField("default-cpus", "`CORES` of one task of a job that names none (default 0.1); none", api.ParseCPU, func(p *api.Partition) *api.MilliCPU { return &p.DefaultCPUs }),
 		boundField("default-mem", "`BYTES` of one task of a job that names none (default 64MiB); none", api.ParseBytes, func(p *api.Partition) *api.Bytes { return &p.DefaultMem }),
-		boundField("max-time", "the longest `TIME` a job may ask for, also below where nothing else is said; no services; none", api.ParseDuration, func(p *api.Partition) *api.Duration { return &p.MaxTime }),
+		boundField("max-time", "the longest `TIME` a job may ask for, also below where nothing else is said; no services; none", api.ParseSpan, func(p *api.Partition) *api.Duration { return &p.MaxTime }),
 		boundField("max-cpus", "the most `CORES` that one task may ask for, also below where nothing else is said; none", api.ParseCPU, func(p *api.Partition) *api.MilliCPU { return &p.MaxCPUs }),
 		boundField("max-mem", "the most `BYTES` that one task may ask for, --mem-limit included, also below likewise; none", api.ParseBytes, func(p *api.Partition) *api.Bytes { return &p.MaxMem }),
 		boundField("max-waiting", "the most tasks that may wait, here and below, `NUMBER`: more are refused; none", parseCount, func(p *api.Partition) *int { return &p.MaxWaiting }),

@@ -102,7 +102,7 @@ func FillTask(c *cli.Context, s *api.JobSpec, command []string) error {
 	s.MemLimit = Parse(&p, "mem-limit", api.ParseBytes)
 	s.Disk = Parse(&p, "disk", api.ParseBytes)
 	s.LogMax = Parse(&p, "log-max", api.ParseBytes)
-	s.StopGrace = Parse(&p, "stop-grace", api.ParseDuration)
+	s.StopGrace = Parse(&p, "stop-grace", api.ParseSpan)
 	if p.Err != nil {
 		return p.Err
 	}
