@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net/http"
 	"os/exec"
 	"time"
 )
@@ -18,7 +17,7 @@ func benchLists(b *bench) error {
 		return err
 	}
 	defer n.end()
-	if err := n.call(http.MethodPost, "/v1/nodes/"+n.name+"/drain", struct{}{}, nil); err != nil { // what waits is looked at, and not run
+	if err := n.drain(); err != nil {
 		return err
 	}
 	array := batch("/bin/true")

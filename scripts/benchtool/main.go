@@ -70,7 +70,7 @@ func (b *bench) figure(name, unit string, goal float64) *figure {
 var benchmarks = []benchmark{
 	{"binary", benchBinary}, {"start", benchStart}, {"warm", benchWarm}, {"array", benchArray}, {"shares", benchShares}, {"jobs", benchJobs},
 	{"failover", benchFailover}, {"nodeloss", benchNodeLoss}, {"accept", benchAccept}, {"idle", benchIdle}, {"idle-4", benchIdle4}, {"idle-cluster", benchIdleCluster}, {"memory", benchMemory},
-	{"held", benchHeld}, {"lists", benchLists}, {"framework", benchFramework}, {"framework-failover", benchFrameworkFailover}, {"framework-idle", benchFrameworkIdle},
+	{"held", benchHeld}, {"lists", benchLists}, {"hands", benchHands}, {"top", benchTop}, {"apply", benchApply}, {"framework", benchFramework}, {"framework-failover", benchFrameworkFailover}, {"framework-idle", benchFrameworkIdle},
 }
 
 // figures is what each change of how tasks run is measured by, in one run of
