@@ -196,19 +196,17 @@ func TestTreeOfFiles(t *testing.T) {
 	if len(h.Warnings()) != warnings {
 		t.Errorf("warnings: %q", h.Warnings())
 	}
-	wrote := map[string]string{"cpu.max": "1000 100000", "memory.max": "4096", "memory.oom.group": "1", "pids.max": "", "memory.high": "", "cpu.weight": ""}
-	for file := range wrote {
-		put("top/limited", file, "")
-	}
-	if err := h.limiter.create("limited", Limits{MilliCPU: 1, Memory: 4096}); err != nil {
-		t.Fatal(err)
-	}
-	for file, want := range wrote {
-		if b, err := readFile(filepath.Join(root, "top/limited"), file); err != nil || string(b) != want {
-			t.Errorf("%s is %q, not %q: %v", file, b, want, err)
+	s := create(t, h, "task", Limits{MilliCPU: 1, Memory: 4096})
+	for file, want := range map[string]string{"cpu.max": "1000 100000", "memory.max": "4096", "memory.oom.group": "1"} {
+		if b, err := readFile(s.dir, file); err != nil || string(b) != want {
+			t.Errorf("%s is %q, %v", file, b, err)
 		}
 	}
-	s := create(t, h, "task", Limits{})
+	for _, file := range []string{"pids.max", "memory.high", "memory.swap.max", "cpu.weight"} {
+		if _, err := readFile(s.dir, file); err == nil {
+			t.Errorf("%s was written, though there is no such limit", file)
+		}
+	}
 	put("top/task", "cpu.stat", "usage_usec 1500\nthrottled_usec 20\n")
 	put("top/task", "memory.current", "4000\n")
 	put("top/task", "memory.peak", "4096\n")

@@ -95,7 +95,7 @@ func Detect(cfg Config) (*Host, error) {
 	} else {
 		h.warn("cgroup v2 is not mounted, so processes are tracked by session and can escape", nil)
 	}
-	h.chooseLimiter(m)
+	h.chooseLimiter(cfg.Root, m)
 	if err := h.reservePIDs(); err != nil {
 		h.cfg.Log.Warn("tasks may take all processes that the machine can have", "err", err)
 	}
@@ -157,14 +157,14 @@ func enableControllers(dir string, names []string) []string {
 	return got
 }
 
-func (h *Host) chooseLimiter(m mounts) {
+func (h *Host) chooseLimiter(root string, m mounts) {
 	if h.top == "" {
 		return
 	}
 	limiting := slices.ContainsFunc(h.controllers, func(c string) bool { return c == "cpu" || c == "memory" || c == "pids" })
 	if limiting {
 		h.mode = Unified
-		h.limiter = newUnified(h.top, h.controllers)
+		h.limiter = newUnified(root, h.top, h.controllers)
 		return
 	}
 	if l := newV1(m.v1, h.cfg.Slice, h.top); l != nil {
