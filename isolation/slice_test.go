@@ -162,10 +162,10 @@ func TestFreezeStopsAndKillEndsTheFrozen(t *testing.T) {
 		t.Fatal(err)
 	}
 	var before time.Duration
-	eventually(t, "a frozen slice uses nothing", func() bool { // what it used before may be counted later
+	eventually(t, "a frozen slice uses no more than a millisecond of 50", func() bool { // what it used before may be counted later
 		before = stats(t, s).CPU
 		<-time.After(50 * time.Millisecond)
-		return stats(t, s).CPU == before
+		return stats(t, s).CPU-before <= time.Millisecond
 	})
 	if err := s.Thaw(t.Context()); err != nil {
 		t.Fatal(err)
