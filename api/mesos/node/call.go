@@ -46,13 +46,7 @@ type request struct {
 }
 
 func readOnce(c *exchange.Call) *request {
-	r, _ := c.Read.(*request)
-	if r == nil {
-		r = &request{}
-		r.err = r.read(c)
-		c.Read = r
-	}
-	return r
+	return exchange.Once(c, func(r *request) { r.err = r.read(c) })
 }
 
 // read reads a call. The order of its checks is that of Mesos.

@@ -72,13 +72,7 @@ func changes(c *exchange.Call) bool {
 }
 
 func readOnce(c *exchange.Call) *request {
-	r, _ := c.Read.(*request)
-	if r == nil {
-		r = &request{}
-		r.err = r.read(c)
-		c.Read = r
-	}
-	return r
+	return exchange.Once(c, func(r *request) { r.err = r.read(c) })
 }
 
 func (r *request) read(c *exchange.Call) error {
