@@ -279,6 +279,11 @@ func TestAFrameworkThatIsAwayKeepsWhatRuns(t *testing.T) {
 		t.Error("who is away is offered something")
 	}
 	connect(t, s, "f", "s2")
+	for session, want := range map[string]int{"s1": 0, "s2": 1} {
+		if n := propose(t, s, &OfferMake{Sessions: map[string]string{"f": session}, Offers: []*api.Offer{{ID: "x", Framework: "f", Partition: api.DefaultPartition, NodeID: nodeID(1), Resources: api.Resources{CPUs: 1}}}}).(int); n != want {
+			t.Errorf("%d of what was decided for session %s is offered to session s2", n, session)
+		}
+	}
 	if _, err := try(t, s, &FrameworkRemove{ID: "f", Session: "s1"}); err == nil {
 		t.Error("who came back is removed for having been away")
 	}

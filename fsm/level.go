@@ -232,6 +232,7 @@ var fields = []field{
 	fieldOf("statuses.healthy, check or update", 11, func(c *TaskReport) bool {
 		return slices.ContainsFunc(c.Statuses, func(s api.TaskStatus) bool { return s.Healthy != nil || s.Check != nil || s.Update != nil })
 	}),
+	fieldOf("sessions", 11, func(c *OfferMake) bool { return len(c.Sessions) > 0 }),
 	fieldOf("attempt", 11, func(c *TaskStop) bool { return c.Attempt != 0 }),
 	fieldOf("day", 4, func(c *Forget) bool { return c.Day != 0 }),
 	fieldOf("partition.limitHard", 3, func(c *PartitionPut) bool { return c.Partition != nil && c.Partition.LimitHard }),

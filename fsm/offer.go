@@ -23,6 +23,9 @@ var offerNoun = noun[api.Offer]{
 type OfferMake struct {
 	Meta
 	Offers []*api.Offer `json:"offers"`
+	// Sessions are those of the frameworks for which it was decided. What one wanted is not
+	// what it says that it wants as it connects anew.
+	Sessions map[string]string `json:"sessions,omitempty"`
 }
 
 func (c *OfferMake) apply(x *tx) (any, error) {
@@ -33,6 +36,8 @@ func (c *OfferMake) apply(x *tx) (any, error) {
 			continue
 		}
 		if f := x.frameworkAt(o.Framework); x.does(Frameworks) && o.Framework != "" && (f == nil || !f.Connected || !f.In(o.Partition)) {
+			continue
+		} else if s, ok := c.Sessions[o.Framework]; ok && f.Session != s {
 			continue
 		}
 		x.offers.put(x, o)

@@ -80,11 +80,11 @@ func (h *hub) accept(ctx context.Context, id auth.Identity, s *session, a *v1.Sc
 			}
 		}
 	}
-	h.consumed(s, ids)
+	h.answers(s, ids)
 	h.refuse(s, offers, refusal(a.Filters), len(cmd.Tasks) == 0)
 	out, err := h.Store.Do(ctx, cmd)
 	if err != nil {
-		h.again(map[string][]fsm.Ack{s.framework: nil}) // what it was offered is offered still
+		h.unanswered(s, ids)
 		return err
 	}
 	done := out.(*fsm.Accepted)
@@ -253,9 +253,9 @@ func (h *hub) decline(ctx context.Context, id auth.Identity, s *session, d *v1.S
 		ids[i] = o.ID
 	}
 	h.refuse(s, offers, refusal(d.Filters), true)
-	h.consumed(s, ids)
+	h.answers(s, ids)
 	if _, err := h.Store.Do(ctx, &fsm.OfferRemove{Meta: fsm.Meta{At: h.Now(), Actor: id.Actor}, IDs: ids, Reason: "declined"}); err != nil {
-		h.again(map[string][]fsm.Ack{s.framework: nil})
+		h.unanswered(s, ids)
 		return err
 	}
 	return nil

@@ -140,10 +140,9 @@ func TestInvalidExecutors(t *testing.T) {
 		"CommandInfo has no value":                     func(e *v1.ExecutorInfo) { e.Command.Value = nil },
 	} {
 		t.Run(says, func(t *testing.T) {
-			s.offer("o1")
 			bad := inExecutor("bad")
 			change(bad.Executor)
-			s.launch("o1", bad)
+			s.launch(s.anew(), bad)
 			if st := s.wantStatus("bad", v1.TaskStateError); !strings.Contains(v1.Get(st.Message), says) || v1.Get(st.Reason) != v1.TaskStatusReasonTaskInvalid {
 				t.Errorf("%q %v", v1.Get(st.Message), st.Reason)
 			}
@@ -209,10 +208,9 @@ func TestInvalidTaskGroups(t *testing.T) {
 		"Task 't2' is invalid: user: anonymous runs ta": func(_ *v1.ExecutorInfo, t *v1.TaskInfo) { t.Command.User = new("root") },
 	} {
 		t.Run(says, func(t *testing.T) {
-			s.offer("o1")
 			e, bad := defaultExecutor(), sleeper("t2")
 			change(e, bad)
-			s.launchGroup("o1", e, sleeper("t1"), bad)
+			s.launchGroup(s.anew(), e, sleeper("t1"), bad)
 			reason := v1.TaskStatusReasonTaskGroupInvalid
 			if bad.Command.User != nil {
 				reason = v1.TaskStatusReasonTaskGroupUnauthorized

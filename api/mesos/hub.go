@@ -30,7 +30,7 @@ type hub struct {
 	sessions map[string]*session // by framework
 	fresh    []*session          // that have been told nothing yet, or are to be told all again
 	behind   []*session          // whose queue is empty, and whose backlog is not
-	told     map[string]*session // offers, by their ids
+	told     map[string]telling  // offers, by their ids
 	lost     map[string]bool     // nodes
 	relayed  map[string]bool     // frameworks that were connected by another node, which may be what is gone
 	made     int                 // frameworks
@@ -54,7 +54,7 @@ func (h *hub) entry(framework string) *sync.Mutex {
 }
 
 func newHub(cfg Config, desk Desk) *hub {
-	return &hub{Config: cfg, desk: desk, master: newUUID(), began: cfg.Now(), wake: make(chan struct{}, 1), sessions: map[string]*session{}, told: map[string]*session{},
+	return &hub{Config: cfg, desk: desk, master: newUUID(), began: cfg.Now(), wake: make(chan struct{}, 1), sessions: map[string]*session{}, told: map[string]telling{},
 		lost: map[string]bool{}, relayed: map[string]bool{}, acks: map[string][]fsm.Ack{}, acked: make(chan struct{}, 1)}
 }
 
@@ -100,8 +100,8 @@ func (h *hub) closeAll() {
 
 // pass tells sessions what changed. It says when to come again without a change.
 func (h *hub) pass(ctx context.Context, changes map[fsm.Change]struct{}, all bool) time.Time {
-	v := h.Store.View()
 	h.mu.Lock()
+	v := h.Store.View() // not before: who is told of it may have answered, or ended, what it shows
 	fresh := h.fresh
 	h.fresh = nil
 	if all {
@@ -192,32 +192,54 @@ func (h *hub) pass(ctx context.Context, changes map[fsm.Change]struct{}, all boo
 // maxOffersTold bounds the offers of one event.
 const maxOffersTold = 1000
 
+// telling is who was told of an offer.
+type telling struct {
+	to       *session
+	answered bool // it ends by that, of which nobody is told
+}
+
 // noteOffer tells of an offer that is new or gone.
 func (h *hub) noteOffer(v *fsm.View, id string, batches map[*session][]*api.Offer) {
-	o, s := v.Offer(id), h.told[id]
+	o, told := v.Offer(id), h.told[id]
 	switch {
-	case o == nil && s != nil:
+	case o == nil && told.to != nil:
 		delete(h.told, id)
+		if told.answered {
+			return
+		}
 		e := event(v1.SchedulerEventTypeRescind)
 		e.Rescind = &v1.SchedulerEventRescind{OfferID: &v1.OfferID{Value: id}}
-		s.push(e)
+		told.to.push(e)
 	case o != nil && batches != nil:
-		if s = h.sessions[o.Framework]; s != nil && s.begun && h.told[id] != s {
-			h.told[id] = s
+		if s := h.sessions[o.Framework]; s != nil && s.begun && told.to != s {
+			h.told[id] = telling{to: s}
 			batches[s] = append(batches[s], o)
 		}
 	}
 }
 
-// consumed are offers that a framework answers: it is not told that they are gone.
-func (h *hub) consumed(s *session, ids []string) {
+// answers notes offers that a framework answers: it is not told that they are gone, nor,
+// while they are there still, of them again.
+func (h *hub) answers(s *session, ids []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, id := range ids {
-		if h.told[id] == s {
+		if h.told[id].to == s {
+			h.told[id] = telling{to: s, answered: true}
+		}
+	}
+}
+
+// unanswered are offers of which an answer was not noted: what is there of them is told again.
+func (h *hub) unanswered(s *session, ids []string) {
+	h.mu.Lock()
+	for _, id := range ids {
+		if h.told[id].to == s {
 			delete(h.told, id)
 		}
 	}
+	h.mu.Unlock()
+	h.again(map[string][]fsm.Ack{s.framework: nil})
 }
 
 // noteFramework ends the session of a framework that was removed, or has left.
@@ -241,7 +263,7 @@ func (h *hub) drop(s *session, why string) {
 		h.kick()
 	}
 	for id, of := range h.told {
-		if of == s {
+		if of.to == s {
 			delete(h.told, id)
 		}
 	}

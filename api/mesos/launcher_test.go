@@ -49,8 +49,7 @@ func TestTasksAreRootWhereThatIsAllowed(t *testing.T) {
 				}
 				command.User = new("root")
 			}
-			s.offer("o1")
-			s.launch("o1", task)
+			s.launch(s.anew(), task)
 			row := s.store.View().FrameworkTask(s.id, task.TaskID.Value)
 			if row == nil {
 				t.Errorf("%s, user said by itself %v: %s", name, says, v1.Get(s.next().Update.Status.Message))
@@ -82,8 +81,7 @@ func TestTerminalsOfTasks(t *testing.T) {
 	} {
 		task := sleeper(name)
 		task.Container = c.container
-		s.offer("o1")
-		s.launch("o1", task)
+		s.launch(s.anew(), task)
 		row := w.store.View().FrameworkTask(s.id, name)
 		if row == nil {
 			t.Fatalf("%s: %s", name, v1.Get(s.next().Update.Status.Message))

@@ -75,9 +75,9 @@ func TestDecline(t *testing.T) {
 		seconds *float64
 		d       time.Duration
 	}{{nil, 5 * time.Second}, {new(0.0), 0}, {new(-1.0), 5 * time.Second}, {new(1.5), 1500 * time.Millisecond}, {new(1e18), 365 * 24 * time.Hour}} {
-		s.offer("o1")
-		s.call(v1.SchedulerCallTypeDecline, &v1.SchedulerCall{Decline: &v1.SchedulerCallDecline{OfferIDs: []*v1.OfferID{{Value: "o1"}, {Value: "unknown"}}, Filters: &v1.Filters{RefuseSeconds: c.seconds}}})
-		if w.store.View().Offer("o1") != nil || len(w.desk.refused) != i+1 || w.desk.refused[i].d != c.d || w.desk.refused[i].room.CPUs != 1000 {
+		id := s.anew()
+		s.call(v1.SchedulerCallTypeDecline, &v1.SchedulerCall{Decline: &v1.SchedulerCallDecline{OfferIDs: []*v1.OfferID{{Value: id}, {Value: "unknown"}}, Filters: &v1.Filters{RefuseSeconds: c.seconds}}})
+		if w.store.View().Offer(id) != nil || len(w.desk.refused) != i+1 || w.desk.refused[i].d != c.d || w.desk.refused[i].room.CPUs != 1000 {
 			t.Fatalf("%d: %+v", i, w.desk.refused)
 		}
 	}
@@ -170,14 +170,12 @@ func TestInvalidTasks(t *testing.T) {
 	} {
 		t.Run(says, func(t *testing.T) {
 			if w.store.View().FrameworkTask(s.id, "good-9") == nil {
-				s.offer("o0")
-				s.launch("o0", sleeper("good-9"))
+				s.launch(s.anew(), sleeper("good-9"))
 			}
-			s.offer("o1")
 			bad, good := sleeper("bad"), sleeper("good "+says)
 			good.TaskID.Value = strings.Map(func(r rune) rune { return map[bool]rune{true: r, false: '-'}[r != '/' && r != '\\'] }, good.TaskID.Value)
 			change(bad)
-			s.launch("o1", bad, good)
+			s.launch(s.anew(), bad, good)
 			st := s.wantStatus(bad.TaskID.Value, v1.TaskStateError)
 			reason := v1.TaskStatusReasonTaskInvalid
 			if bad.Command != nil && bad.Command.User != nil || strings.Contains(says, "the task runs as") {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -144,6 +145,7 @@ type scheduler struct {
 	events *wire.RecordReader
 	id     string
 	stream string
+	made   int // offers, by anew
 }
 
 // subscribe begins a subscription, and takes the two events that each begins with.
@@ -231,6 +233,13 @@ func (s *scheduler) call(kind v1.SchedulerCallType, m *v1.SchedulerCall) {
 }
 
 func example() *v1.FrameworkInfo { return &v1.FrameworkInfo{User: "root", Name: "example"} }
+
+// anew offers as much once more. No two offers have one id.
+func (s *scheduler) anew() string {
+	s.t.Helper()
+	s.made++
+	return s.offer(fmt.Sprint("anew", s.made)).ID.Value
+}
 
 // offer sets half of the node aside, and takes the event that tells of it.
 func (s *scheduler) offer(id string) *v1.Offer {

@@ -85,7 +85,11 @@ func (m *Maker) pass(ctx context.Context, _ loop.Changes) time.Time {
 	if len(offers) == 0 {
 		return next
 	}
-	_, err := m.cfg.Store.Propose(ctx, &fsm.OfferMake{Meta: fsm.Meta{At: now, Actor: "allocator"}, Offers: offers})
+	sessions := map[string]string{}
+	for _, o := range offers {
+		sessions[o.Framework] = v.Framework(o.Framework).Session
+	}
+	_, err := m.cfg.Store.Propose(ctx, &fsm.OfferMake{Meta: fsm.Meta{At: now, Actor: "allocator"}, Offers: offers, Sessions: sessions})
 	if err != nil {
 		if ctx.Err() == nil {
 			m.cfg.Log.Warn("making offers failed; trying again", "err", fmt.Errorf("propose offers: %w", err))
