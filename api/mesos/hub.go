@@ -316,22 +316,15 @@ func (h *hub) begin(s *session) {
 	s.push(subscribed)
 	s.push(event(v1.SchedulerEventTypeHeartbeat))
 	s.begun = true
+	h.fresh = append(h.fresh, s) // in one with it, as else offers could come before the news of what ran in their room
 	h.mu.Unlock()
-	h.ready(s)
+	h.kick()
 }
 
 // next lets a session be told the next of its backlog.
 func (h *hub) next(s *session) {
 	h.mu.Lock()
 	h.behind = append(h.behind, s)
-	h.mu.Unlock()
-	h.kick()
-}
-
-// ready lets a session be told all that it was not told.
-func (h *hub) ready(s *session) {
-	h.mu.Lock()
-	h.fresh = append(h.fresh, s)
 	h.mu.Unlock()
 	h.kick()
 }

@@ -55,7 +55,7 @@ func manyTasks(b *testing.B, n int) (*hub, *session) {
 		b.Fatal(err)
 	}
 	s.begun = true
-	h.ready(s)
+	h.fresh = append(h.fresh, s)
 	h.pass(context.Background(), nil, true)
 	for len(s.heads) < n {
 		s.Take()
