@@ -15,9 +15,9 @@ import (
 // reconcile tells a framework how tasks are, those that it asks about or else all that
 // may still change.
 func (h *hub) reconcile(s *session, tasks []*v1.SchedulerCallReconcileTask) {
-	v := h.Store.View()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	v := h.Store.View() // not before: what it was told since would be told as it was
 	for _, t := range tasks {
 		node := ""
 		if t.AgentID != nil {
