@@ -16,15 +16,8 @@ import (
 // between nodes only, and does not travel on, so there is one such hop at most.
 const headerPassOn = "X-Mesita-Pass-On"
 
-const (
-	// connectWithin is how long the leader may take to accept a connection while
-	// there is another way to it.
-	connectWithin = 700 * time.Millisecond
-
-	// cutFor is how long the other way is taken first after the direct one
-	// failed.
-	cutFor = 5 * time.Second
-)
+// cutFor is how long the other way is taken first after the direct one failed.
+const cutFor = 5 * time.Second
 
 // cutLink is a leader that this node could not reach.
 type cutLink struct {
@@ -46,7 +39,7 @@ func (c *Call) relayToLeader(ctx context.Context, leader string) (answered bool,
 	}
 	way := way{to: leader, leader: leader}
 	if len(others) > 0 {
-		way.within = connectWithin
+		way.within = c.Patience.Connect
 	}
 	answered, err = c.relay(ctx, way, c.R.URL.Path)
 	// Who refuses a connection is there, and its daemon is not.
@@ -63,7 +56,7 @@ func (c *Call) relayToLeader(ctx context.Context, leader string) (answered bool,
 
 func (c *Call) relayThrough(ctx context.Context, leader string, others []string) (answered bool, err error) {
 	for _, id := range others {
-		if answered, err = c.relay(ctx, way{to: id, leader: leader, passOn: true, within: connectWithin}, c.R.URL.Path); answered {
+		if answered, err = c.relay(ctx, way{to: id, leader: leader, passOn: true, within: c.Patience.Connect}, c.R.URL.Path); answered {
 			return true, err
 		}
 		c.doubts(err)
@@ -83,7 +76,7 @@ func (c *Call) passedOn() (answered bool, err error) {
 	}
 	ctx, cancel := context.WithTimeout(c.R.Context(), c.Patience.Write)
 	defer cancel()
-	return c.relay(ctx, way{to: leader, leader: leader, within: connectWithin}, c.R.URL.Path)
+	return c.relay(ctx, way{to: leader, leader: leader, within: c.Patience.Connect}, c.R.URL.Path)
 }
 
 // way is how a request gets to the node that is to answer it.

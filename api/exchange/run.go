@@ -13,6 +13,8 @@ const (
 	writeWait   = 5 * time.Second // for a leader, until a write is refused
 	readWait    = 2 * time.Second // for a leader, until an old answer is given
 	leaderCheck = 20 * time.Millisecond
+
+	connectWithin = 700 * time.Millisecond
 )
 
 // headerNotLeader tells a relaying node that its idea of the leader is old.

@@ -39,6 +39,7 @@ type Cluster interface {
 // Patience is how long the server waits for whom.
 type Patience struct {
 	Write, Read time.Duration // for a leader, until a request is refused or answered from old state
+	Connect     time.Duration // for a node to accept a connection while there is another way to it
 	Reader      time.Duration // to take a part of a stream
 	Exec        time.Duration // to take a part of what a command prints, which waits for it
 	Body        time.Duration // to send a request's body, or a part of an upload
@@ -47,7 +48,7 @@ type Patience struct {
 
 // DefaultPatience is what users of a cluster get.
 func DefaultPatience() Patience {
-	return Patience{Write: writeWait, Read: readWait, Reader: streamTimeout, Exec: execTimeout, Body: bodyTimeout, Look: lookAgain}
+	return Patience{Write: writeWait, Read: readWait, Connect: connectWithin, Reader: streamTimeout, Exec: execTimeout, Body: bodyTimeout, Look: lookAgain}
 }
 
 // Config is what a Server needs.

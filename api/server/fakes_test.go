@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/exchange"
 	"github.com/mesita/mesita/fsm"
 )
 
@@ -117,6 +118,9 @@ func (w *world) cut(a, b string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cuts[[2]string{a, b}], w.cuts[[2]string{b, a}] = true, true
+	for _, id := range []string{a, b} {
+		w.nodes[id].server.http.Patience.Connect = exchange.DefaultPatience().Connect
+	}
 }
 
 // certified shows the node's certificate with each request.

@@ -109,6 +109,7 @@ func quietNode(t testing.TB, w *world, id string, store *fsm.Store, change ...fu
 	}
 	n.server = New(cfg)
 	n.server.http.Patience.Read, n.server.http.Patience.Write = 100*time.Millisecond, 5*time.Second
+	n.server.http.Patience.Connect = time.Minute // on a busy machine
 	w.mu.Lock()
 	w.nodes[id] = n
 	w.mu.Unlock()

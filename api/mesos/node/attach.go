@@ -242,9 +242,16 @@ func (s *Server) attachInput(c *exchange.Call, r *request) (any, error) {
 	}
 	c.Release()
 	control := http.NewResponseController(c.W)
-	unread := context.AfterFunc(ctx, func() { _ = control.SetReadDeadline(time.Now()) }) // an in-memory writer has none
-	defer unread()
+	cut := make(chan struct{})
+	uncut := context.AfterFunc(ctx, func() {
+		defer close(cut)
+		_ = control.SetReadDeadline(time.Now()) // an in-memory writer has none
+	})
 	err = r.typeAll(patient{in, func() { cancel(errUnread) }})
+	if !uncut() { // later it would cut off what comes next by this connection
+		<-cut
+		c.RefuseBody()
+	}
 	if errors.Is(context.Cause(ctx), errUnread) {
 		c.RefuseBody()
 		return nil, unavailable("Container " + named(containerOf(&r.call)) + " has read nothing of what was typed for ten minutes: attach to it again")
