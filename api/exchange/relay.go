@@ -140,7 +140,11 @@ func (c *Call) RelayToAny(nodeIDs []string) (answered bool, err error) {
 	for i, id := range nodeIDs {
 		share := time.Until(end) / time.Duration(len(nodeIDs)-i)
 		ctx, cancel := context.WithTimeout(c.R.Context(), share)
-		answered, err = c.relay(ctx, way{to: id, within: min(share, c.Patience.Read), search: true}, c.R.URL.Path)
+		way := way{to: id, within: share, search: true}
+		if i < len(nodeIDs)-1 {
+			way.within = min(share, c.Patience.Connect)
+		}
+		answered, err = c.relay(ctx, way, c.R.URL.Path)
 		cancel()
 		if answered || c.R.Context().Err() != nil {
 			return answered, err

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
@@ -68,6 +69,7 @@ func TestAnUploadIsHadFromAnyHolder(t *testing.T) {
 	silent := make(chan struct{})
 	defer close(silent)
 	nodes[2].hang.Store(&silent)
+	nodes[0].server.http.Patience.Body = 4 * time.Second
 	nodes[3].blobs[helloDigest] = []byte("hello")
 	if r := nodes[0].send(get); r.StatusCode != 200 || string(r.body) != "hello" {
 		t.Errorf("%d %q", r.StatusCode, r.body)
