@@ -16,7 +16,7 @@ var (
 	metaBucket  = []byte("meta")
 	taskBucket  = []byte("tasks")   // id → api.Task
 	stateBucket = []byte("records") // id → Record
-	specBucket  = []byte("specs")   // job@version → api.NodeSpec
+	specBucket  = []byte("specs")   // job@version, or task@version of a framework's → api.NodeSpec
 
 	formatKey = []byte("format")
 	bootKey   = []byte("boot")

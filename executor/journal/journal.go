@@ -192,7 +192,15 @@ func (c *change) enter(age string, past []Entry) error {
 	return c.putText(ageKey, age)
 }
 
-func specKey(t *api.Task) string { return t.Job + "@" + strconv.Itoa(t.Version) }
+// specKey names the spec of a task: that of its job, which its tasks have alike, or its
+// own, if a framework said what it is.
+func specKey(t *api.Task) string {
+	of := t.Job
+	if t.Framework != nil {
+		of = t.ID
+	}
+	return of + "@" + strconv.Itoa(t.Version)
+}
 
 // Put stores a record, and the assignment unless it is nil. done, unless nil,
 // is called once both are on disk or cannot be.

@@ -148,3 +148,34 @@ func BenchmarkGroupCommit(b *testing.B) {
 		}
 	}
 }
+
+// Tasks of a framework are of one job and have no spec in common: each keeps its own, while
+// those of other jobs share one, and a spec goes with the last task that has it.
+func TestEachTaskOfAFrameworkKeepsItsSpec(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	j, _ := open(t, path)
+	const tasks = 3
+	for i := range tasks {
+		a := assignment(i, 1)
+		a.Task.Framework = &api.FrameworkTask{ID: fmt.Sprint("task ", i)}
+		a.Spec = &api.TaskSpec{Command: []string{"sleep", fmt.Sprint(i)}}
+		j.Put(a.Task.ID, a, journal.Record{Attempt: 1}, nil)
+	}
+	j.close()
+	j, past := open(t, path)
+	for _, e := range past {
+		if got, want := e.Assignment.Spec.Command[1], fmt.Sprint(e.Assignment.Task.Index); got != want {
+			t.Errorf("%s has the spec of task %s", e.ID, got)
+		}
+	}
+	if len(past) != tasks {
+		t.Errorf("%d entries, want %d", len(past), tasks)
+	}
+	j.Remove(api.TaskID("web", 0))
+	j.close()
+	j, past = open(t, path)
+	defer j.close()
+	if len(past) != tasks-1 {
+		t.Errorf("%d entries, want %d", len(past), tasks-1)
+	}
+}
