@@ -234,6 +234,34 @@ func TestMasterFailover(t *testing.T) {
 	})
 }
 
+// Who never comes back to a new leader is soon told of as away, however long its tasks run on
+// without it, and is removed after that time, not twice that.
+func TestWhoMissesAMasterFailoverIsAway(t *testing.T) {
+	conformed(t, 2, func(t *testing.T, c *cluster) {
+		f := c.nodes["oak"].subscribe(obj{"framework_info": info(obj{"failover_timeout": 3600})})
+		f.runs("t1", f.offers()[0], 7200)
+		c.leads("elm")
+		f.ends("")
+		row := func() *api.Framework { synctest.Wait(); return c.store.View().Framework(f.id) }
+		pause(14 * time.Second)
+		if !row().Connected {
+			t.Error("it counts as away at once")
+		}
+		pause(47 * time.Second)
+		if row().Connected {
+			t.Error("it counts as connected without a connection")
+		}
+		pause(59 * time.Minute)
+		if !row().Ended.IsZero() {
+			t.Error("it is removed too early")
+		}
+		pause(2 * time.Minute)
+		if row().Ended.IsZero() {
+			t.Error("it is there still")
+		}
+	})
+}
+
 // Any node serves; the leader decides, and a call may go by another node than its stream.
 func TestRelay(t *testing.T) {
 	conformed(t, 3, func(t *testing.T, c *cluster) {

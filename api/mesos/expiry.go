@@ -12,6 +12,10 @@ const (
 	// comeBack is how long at least a framework that was connected to an earlier leader
 	// has to connect again before it counts as gone.
 	comeBack = 15 * time.Second
+	// awayAfter is when at most one that did not connect again is noted as away: what it was
+	// offered has ended by then, so that it has nothing more to lose, and its failover time
+	// is counted from there.
+	awayAfter = time.Minute
 	// lookAgain is when a clock that is not to be trusted is asked again.
 	lookAgain = 10 * time.Second
 )
@@ -43,7 +47,7 @@ func (h *hub) expire(ctx context.Context, v *fsm.View) (next time.Time) {
 			due = f.Since.Add(max(time.Duration(f.Failover), comeBack))
 		}
 		if f.Connected {
-			due = h.began.Add(max(time.Duration(f.Failover), comeBack))
+			due = h.began.Add(max(min(time.Duration(f.Failover), awayAfter), comeBack))
 		}
 		switch {
 		case now.Before(due):
