@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"hash/crc32"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -167,10 +168,31 @@ func (a *app) dev(c *cli.Context) error {
 		cfg.DataDir = dir
 	}
 	if cfg.Slice == "" {
-		cfg.Slice = fmt.Sprintf("mesita-dev-%d.slice", os.Getpid())
+		cfg.Slice = devSlice(cfg.DataDir)
 	}
 	if cfg.Socket == "" {
 		cfg.Socket = filepath.Join(cfg.DataDir, "mesita.sock")
 	}
 	return a.foreground(c.Context, cfg, func() {})
+}
+
+// devSlice names the slice of a node in the foreground by its data folder: one that starts
+// there again finds what an earlier keeper left running, and ends it.
+func devSlice(dataDir string) string {
+	dir, err := filepath.Abs(dataDir)
+	if err != nil {
+		dir = dataDir
+	}
+	return fmt.Sprintf("mesita-dev-%08x.slice", crc32.ChecksumIEEE([]byte(withoutLinks(dir))))
+}
+
+// withoutLinks is a path without links, of what is made later, too.
+func withoutLinks(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	if parent := filepath.Dir(path); parent != path {
+		return filepath.Join(withoutLinks(parent), filepath.Base(path))
+	}
+	return path
 }
