@@ -52,6 +52,18 @@ func TestFindRoute(t *testing.T) {
 	}
 }
 
+// Who asks for what is not there is told where to look, at an address that has no list, too.
+func TestWhatIsNotThereSaysWhatIs(t *testing.T) {
+	for want, table := range map[string][]*Route{"/ lists what there is": {{Method: "GET", Path: "/"}, {Method: "GET", Path: "/x"}}, "`mesita help frameworks`": {{Method: "GET", Path: "/x"}}} {
+		rs := newRoutes(table)
+		for _, path := range []string{"/y", "/x/y", "/y/x/z"} {
+			if _, err := rs.find(httptest.NewRequest("GET", path, nil), new([1]string)); api.ErrorCode(err) != api.CodeNotFound || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, without %q", path, err, want)
+			}
+		}
+	}
+}
+
 func TestQuery(t *testing.T) {
 	known := []string{"n", "f", "d", "w", "i", "k", "cmd"}
 	parse := func(raw string) (Query, error) {

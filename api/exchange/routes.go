@@ -190,14 +190,14 @@ func (rs *routes) find(r *http.Request, args *[1]string) (*Route, error) {
 			args[0] = seg
 		}
 		if next == nil {
-			return nil, noPath(r)
+			return nil, rs.noPath(r)
 		}
 		if n, rest = next, after; !more {
 			break
 		}
 	}
 	if len(n.methods) == 0 {
-		return nil, noPath(r)
+		return nil, rs.noPath(r)
 	}
 	if rt := n.methods[r.Method]; rt != nil {
 		return rt, nil
@@ -215,7 +215,10 @@ func (rs *routes) find(r *http.Request, args *[1]string) (*Route, error) {
 	return nil, e
 }
 
-func noPath(r *http.Request) error {
+func (rs *routes) noPath(r *http.Request) error {
+	if list := rs.root.fixed[""]; list == nil || len(list.methods) == 0 {
+		return api.Errorf(api.CodeNotFound, "nothing is at %s of this address: `mesita help frameworks` says what is", r.URL.Path)
+	}
 	return api.Errorf(api.CodeNotFound, "nothing is at %s: / lists what there is", r.URL.Path)
 }
 

@@ -28,7 +28,7 @@ func readOnce(c *exchange.Call) *request {
 }
 
 func (r *request) read(c *exchange.Call) error {
-	if err := call.Read(c.R, c.Body(), c.Charged, &r.call); err != nil {
+	if err := call.Read(c.R, c.Body(), call.MaxBody, c.Charged, &r.call); err != nil {
 		return err
 	}
 	if why := invalid(&r.call); why != "" {

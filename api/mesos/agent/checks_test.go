@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"compress/gzip"
 	"io"
 	"net/http"
 	"strings"
@@ -70,6 +71,7 @@ func TestExecutorCallChecks(t *testing.T) {
 		{"not subscribed", "POST", strings.Replace(of(`"type":"MESSAGE","message":{"data":"aGk="}`), `"e"`, `"off"`, 1), jsonHeader, 403, notSubscribed},
 		{"unknown type", "POST", of(`"type":"UNKNOWN"`), jsonHeader, 501, ""},
 		{"too large", "POST", strings.Repeat(" ", maxBody+1), jsonHeader, 413, "The body is over 4 MiB, the most that is accepted of an executor: send it in parts"},
+		{"too large when unpacked", "POST", zipped(strings.Repeat(" ", maxBody+1)), with(jsonHeader, "Content-Encoding", "gzip"), 413, "The body is over 4 MiB, the most that is accepted: send it in parts"},
 	} {
 		res := w.send(c.method, c.body, c.header)
 		b, err := io.ReadAll(res.Body)
@@ -159,4 +161,12 @@ func TestStatusIsBounded(t *testing.T) {
 	if res := w.call(wire.Protobuf, "e", &v1.ExecutorCall{Type: new(v1.ExecutorCallTypeUpdate), Update: &v1.ExecutorCallUpdate{Status: s}}); res.StatusCode != 400 {
 		t.Error(res.Status)
 	}
+}
+
+func zipped(body string) string {
+	var b strings.Builder
+	z := gzip.NewWriter(&b)
+	_, _ = z.Write([]byte(body)) // a Builder takes all
+	_ = z.Close()
+	return b.String()
 }

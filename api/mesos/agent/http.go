@@ -200,7 +200,7 @@ func (d *Desk) read(w http.ResponseWriter, r *http.Request, m *v1.ExecutorCall) 
 			return release, looked, context.Cause(r.Context())
 		}
 	}
-	return release, looked, call.Read(r, body.Bytes(), charge, m)
+	return release, looked, call.Read(r, body.Bytes(), maxBody, charge, m)
 }
 
 func tooLarge() error {

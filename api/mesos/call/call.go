@@ -18,8 +18,8 @@ import (
 	"github.com/mesita/mesita/api/mesos/wire"
 )
 
-// MaxBody bounds a call, in bytes as sent and as unpacked; it is what one token may have
-// in memory less the call's header.
+// MaxBody bounds a call of a scheduler, in bytes; it is what one token may have in memory
+// less the call's header.
 const MaxBody = 15 << 20
 
 // Problem is a refusal in the words of Mesos.
@@ -40,8 +40,9 @@ func NotAcceptable() *Problem {
 }
 
 // Read reads the body of a request, as it came, into the message that into points to.
-// What is unpacked of it is read through charge.
-func Read(r *http.Request, body []byte, charge func(io.Reader) io.Reader, into any) error {
+// What is unpacked of it is read through charge, and has at most as many bytes as one that
+// is sent as it is.
+func Read(r *http.Request, body []byte, most int, charge func(io.Reader) io.Reader, into any) error {
 	if r.Method != http.MethodPost {
 		return &Problem{Status: http.StatusMethodNotAllowed, Allow: http.MethodPost,
 			Body: "405 Method Not Allowed. Expecting one of { 'POST' }, but received '" + r.Method + "'."}
@@ -50,7 +51,7 @@ func Read(r *http.Request, body []byte, charge func(io.Reader) io.Reader, into a
 	if err != nil {
 		return err
 	}
-	if body, err = unpacked(r.Header, body, charge); err != nil {
+	if body, err = unpacked(r.Header, body, most, charge); err != nil {
 		return err
 	}
 	if err := wire.Unmarshal(format, body, into); err != nil {
@@ -123,12 +124,12 @@ func Takes(h http.Header, name, media string) bool {
 }
 
 // TooLarge refuses a body that is over the bound.
-func TooLarge() *Problem {
-	return &Problem{Status: http.StatusRequestEntityTooLarge, Body: "The body is over " + strconv.Itoa(MaxBody>>20) + " MiB, the most that is accepted: send it in parts"}
+func TooLarge(most int) *Problem {
+	return &Problem{Status: http.StatusRequestEntityTooLarge, Body: "The body is over " + strconv.Itoa(most>>20) + " MiB, the most that is accepted: send it in parts"}
 }
 
 // unpacked is the body of a call, which may have come compressed.
-func unpacked(h http.Header, body []byte, charge func(io.Reader) io.Reader) ([]byte, error) {
+func unpacked(h http.Header, body []byte, most int, charge func(io.Reader) io.Reader) ([]byte, error) {
 	switch enc := strings.ToLower(strings.TrimSpace(Last(h, "Content-Encoding"))); enc {
 	case "", "identity":
 		return body, nil
@@ -141,11 +142,11 @@ func unpacked(h http.Header, body []byte, charge func(io.Reader) io.Reader) ([]b
 		return nil, Bad("Failed to decompress request body: " + err.Error())
 	}
 	var out bytes.Buffer
-	if _, err := out.ReadFrom(charge(io.LimitReader(z, MaxBody+1))); err != nil {
+	if _, err := out.ReadFrom(charge(io.LimitReader(z, int64(most)+1))); err != nil {
 		return nil, Bad("Failed to decompress request body: " + err.Error())
 	}
-	if out.Len() > MaxBody {
-		return nil, TooLarge()
+	if out.Len() > most {
+		return nil, TooLarge(most)
 	}
 	return out.Bytes(), nil
 }

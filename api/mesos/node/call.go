@@ -116,7 +116,7 @@ func (r *request) readWhole(c *exchange.Call) error {
 		return call.Bad("Failed to read the body: " + err.Error())
 	}
 	_ = control.SetReadDeadline(time.Time{})
-	return call.Read(c.R, body.Bytes(), c.Charged, &r.call)
+	return call.Read(c.R, body.Bytes(), maxCall, c.Charged, &r.call)
 }
 
 func tooLarge() error {

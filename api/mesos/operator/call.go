@@ -76,7 +76,7 @@ func readOnce(c *exchange.Call) *request {
 }
 
 func (r *request) read(c *exchange.Call) error {
-	if err := call.Read(c.R, c.Body(), c.Charged, &r.call); err != nil {
+	if err := call.Read(c.R, c.Body(), exchange.MaxBody, c.Charged, &r.call); err != nil {
 		return err
 	}
 	if r.call.Type == nil {
