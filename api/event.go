@@ -82,6 +82,7 @@ const (
 	EventFrameworkUpdated   EventKind = "framework.updated"
 	EventFrameworkAway      EventKind = "framework.away"
 	EventFrameworkRemoved   EventKind = "framework.removed"
+	EventReservation        EventKind = "reservation.changed"
 	EventBlobAdded          EventKind = "program.added"
 	EventBlobRemoved        EventKind = "program.removed"
 	EventClusterCreated     EventKind = "cluster.created"

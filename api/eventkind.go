@@ -44,6 +44,7 @@ func EventKinds() []Choice[EventKind] {
 		{EventFrameworkUpdated, "it said something else of itself"},
 		{EventFrameworkAway, "it is not connected any more"},
 		{EventFrameworkRemoved, "it ended, with all that it ran"},
+		{EventReservation, "room of a node was reserved, or given back"},
 		{EventBlobAdded, "a program was uploaded"},
 		{EventBlobRemoved, "it was removed"},
 		{EventClusterCreated, "the cluster was made"},

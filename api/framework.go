@@ -99,7 +99,10 @@ type FrameworkTask struct {
 	// Digest is, of an executor, of what its framework says of it: all that it runs has to
 	// say the same.
 	Digest []byte `json:"digest,omitempty"`
-	GPUs   bool   `json:"gpus,omitempty"` // likewise: it began with access to them, its own or those of what it runs
+	// Reserved is what of the task's resources is of reservations of its partition, which are
+	// charged to that whether they are used or not.
+	Reserved []Reserved `json:"reserved,omitempty"`
+	GPUs     bool       `json:"gpus,omitempty"` // likewise: it began with access to them, its own or those of what it runs
 	// Group is what tasks have in common that are started together, and end together if
 	// one of them does not finish; GroupExecutor is the executor that the framework knows
 	// them to be of, and which does not exist here.

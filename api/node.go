@@ -169,6 +169,8 @@ type NodeStatus struct {
 	Ledger Ledger `json:"ledger"`
 	Tasks  int    `json:"tasks"`
 	Remark string `json:"remark,omitempty"` // what the operator should look at
+	// Reservations are those of its room that the reader sees; not in lists.
+	Reservations []ReservationStatus `json:"reservations,omitempty"`
 }
 
 // Troubles lists what is wrong with the node besides its state, and what waits

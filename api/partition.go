@@ -350,12 +350,17 @@ func (p *Partition) Uses(n *Node) bool {
 type PartitionUsage struct {
 	Allocated Resources `json:"allocated"`        // by tasks, without port numbers
 	Offered   Resources `json:"offered,omitzero"` // likewise by offers
-	Starting  int       `json:"starting"`
-	Running   int       `json:"running"`
-	Frozen    int       `json:"frozen"`
-	Pending   int       `json:"pending"`
-	Held      int       `json:"held,omitempty"`  // of those, tasks of jobs that are on hold
-	Wanted    Amounts   `json:"wanted,omitzero"` // by the others that wait
+	// Reserved is what of Allocated is reserved, used or not; of a framework, what it uses
+	// of that.
+	Reserved     Resources `json:"reserved,omitzero"`
+	Reservations int       `json:"reservations,omitempty"`
+
+	Starting int     `json:"starting"`
+	Running  int     `json:"running"`
+	Frozen   int     `json:"frozen"`
+	Pending  int     `json:"pending"`
+	Held     int     `json:"held,omitempty"`  // of those, tasks of jobs that are on hold
+	Wanted   Amounts `json:"wanted,omitzero"` // by the others that wait
 }
 
 // CPUBound is a partition whose limit bounds what its tasks use, on all nodes
@@ -363,7 +368,7 @@ type PartitionUsage struct {
 type CPUBound struct {
 	Partition string   `json:"partition"`
 	Limit     MilliCPU `json:"limit"`
-	Requested MilliCPU `json:"requested"` // by what it holds on all nodes, those below it included
+	Requested MilliCPU `json:"requested"` // by what its tasks hold on all nodes, those below it included
 }
 
 // Charged is what counts to the partition's share, guarantee and limit.
@@ -418,6 +423,8 @@ type Offer struct {
 	Partition string    `json:"partition"`
 	NodeID    string    `json:"nodeID"`
 	Resources Resources `json:"resources"`
-	Created   time.Time `json:"created,omitzero"`
-	Expires   time.Time `json:"expires,omitzero"`
+	// Reserved is what it has beside them of the partition's reservations.
+	Reserved []Reserved `json:"reserved,omitempty"`
+	Created  time.Time  `json:"created,omitzero"`
+	Expires  time.Time  `json:"expires,omitzero"`
 }

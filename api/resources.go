@@ -223,6 +223,24 @@ func (r Resources) Least(o Resources) Resources {
 	return r
 }
 
+// Lacking is as much of r as there is too little of in has for need: a whole quantity where
+// it is not an amount.
+func (r Resources) Lacking(need, has Resources) (out Resources) {
+	out.CPUs = min(r.CPUs, max(need.CPUs-has.CPUs, 0))
+	out.Mem, out.Disk = min(r.Mem, max(need.MemLimit()-has.MemLimit(), 0)), min(r.Disk, max(need.Disk-has.Disk, 0))
+	out.GPUs, out.Ports = min(r.GPUs, max(need.GPUs-has.GPUs, 0)), r.Ports.Minus(has.Ports)
+	for name, q := range r.Custom {
+		switch want, is := need.Custom[name], has.Custom[name]; {
+		case is.contains(want):
+			continue
+		case q.kind() == is.kind() && q.Scalar > 0:
+			q.Scalar = min(q.Scalar, want.Scalar-is.Scalar)
+		}
+		out = out.Add(Resources{Custom: map[string]Quantity{name: q}})
+	}
+	return out
+}
+
 // Short is one resource of which there is too little.
 type Short struct {
 	Resource string `json:"resource"`

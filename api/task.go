@@ -216,14 +216,32 @@ func (t *Task) Moves() bool {
 	return false
 }
 
-// Held is what the task holds of its node now. A frozen task keeps its memory
-// and gives its cpus back.
+// Held is what the task holds of its node now, and others get when it ends: what it has
+// of reservations is not in it. A frozen task keeps its memory and gives its cpus back.
 func (t *Task) Held() Resources {
 	r := t.Resources
+	if t.Framework != nil && len(t.Framework.Reserved) > 0 {
+		r = r.Minus(ReservedSum(t.Framework.Reserved))
+	}
 	if t.Frozen {
 		r.CPUs = 0
 	}
 	return r
+}
+
+// Whole is all that it has of its node now: what is of reservations, too.
+func (t *Task) Whole() Resources {
+	if t.Framework == nil {
+		return t.Held()
+	}
+	return t.Held().Add(ReservedSum(t.Framework.Reserved))
+}
+
+// Thawed is what it holds, or will once it is not frozen any more.
+func (t *Task) Thawed() Resources {
+	u := *t
+	u.Frozen = false
+	return u.Held()
 }
 
 // Ran is how long the current attempt has run, the time in which it was frozen

@@ -94,6 +94,9 @@ func (x *tx) replaceLost(n *api.Node) {
 		}
 	}
 	x.dropOffers(n.ID, "node lost")
+	if n.State == api.NodeGone {
+		x.dropReservations(n)
+	}
 }
 
 // onlyOnce reports whether a task must not start elsewhere while the node it is

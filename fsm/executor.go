@@ -189,7 +189,7 @@ func (l *launcher) begin(t *FrameworkLaunch, w *wanted) {
 		delete(w.executors, id)
 		r := e.charged(t)
 		l.start(e.Task, r, e.Ports, "")
-		l.begun[id], l.hosts = true, l.hosts.Add(r)
+		l.begun[id] = true
 	}
 	if row := l.executor(l.framework.ID, l.offer.NodeID, id); t.Resources.GPUs+row.Resources.GPUs > 0 && !row.Framework.GPUs {
 		with, own := *row, *row.Framework

@@ -109,8 +109,8 @@ func TestAnExecutorIsWrittenOnce(t *testing.T) {
 	if a.Refused[0] == "" || a.Refused[1] != "" || !strings.Contains(a.Refused[2], "which executor") {
 		t.Fatalf("accepted %+v", a)
 	}
-	if e := executorOf(t, s); string(e.Framework.Info) != "info" || a.Executors.CPUs != e.Resources.CPUs {
-		t.Errorf("the executor is %+v, and takes %s", e.Framework, a.Executors)
+	if e := executorOf(t, s); string(e.Framework.Info) != "info" || a.Left.CPUs != 4000-100-e.Resources.CPUs {
+		t.Errorf("the executor is %+v, takes %s, and leaves %s", e.Framework, e.Resources, a.Left)
 	}
 }
 

@@ -19,6 +19,9 @@ type FrameworkAccept struct {
 	Session   string            `json:"session"`
 	Offers    []string          `json:"offers"`
 	Tasks     []FrameworkLaunch `json:"tasks,omitempty"`
+	// Conversions are changes of what is reserved of that room, in the order in which they are
+	// done.
+	Conversions []Conversion `json:"conversions,omitempty"`
 }
 
 // FrameworkLaunch is one task that a framework starts. Those that follow each other and
@@ -34,12 +37,13 @@ type FrameworkLaunch struct {
 
 // Accepted is what became of a FrameworkAccept.
 type Accepted struct {
-	Invalid string   // why nothing of it was done
-	Tasks   []string // their ids, "" where one was refused
-	Refused []string // why, by task
-	Ending  []bool   // by task: it was refused as its executor is about to end
-	// Executors is what those take that were started.
-	Executors api.Resources
+	Invalid   string   // why nothing of it was done
+	Tasks     []string // their ids, "" where one was refused
+	Refused   []string // why, by task
+	Ending    []bool   // by task: it was refused as its executor is about to end
+	Converted []string // by conversion: why it was not done, "" if it was
+	// Left is what nothing took of what is not reserved, and LeftReserved of what is.
+	Left, LeftReserved api.Resources
 }
 
 func (c *FrameworkAccept) apply(x *tx) (any, error) {
@@ -51,19 +55,23 @@ func (c *FrameworkAccept) apply(x *tx) (any, error) {
 		return nil, conflict("framework %s is connected by another session", f.ID)
 	}
 	offers, invalid := x.accepted(f, c.Offers)
-	a := &Accepted{Invalid: invalid, Tasks: make([]string, len(c.Tasks)), Refused: make([]string, len(c.Tasks)), Ending: make([]bool, len(c.Tasks))}
-	var room api.Resources
+	a := &Accepted{Invalid: invalid, Tasks: make([]string, len(c.Tasks)), Refused: make([]string, len(c.Tasks)), Ending: make([]bool, len(c.Tasks)), Converted: make([]string, len(c.Conversions))}
+	g := &ground{tx: x, free: map[string]api.Resources{}, rows: -1, within: true}
 	for _, o := range offers {
-		room = room.Add(o.Resources)
+		g.room = g.room.Add(o.Resources)
+		for _, p := range o.Reserved {
+			g.free[p.Reservation] = g.free[p.Reservation].Add(p.Resources)
+		}
 		x.endOffer(o, "taken by its framework")
 	}
-	if invalid != "" || len(c.Tasks) == 0 {
+	if invalid != "" || len(c.Tasks)+len(c.Conversions) == 0 {
 		return a, nil
 	}
 	x.placing = placing{}
-	l := &launcher{tx: x, framework: f, offer: offers[0], room: room, begun: map[string]bool{}}
-	tasks := withExecutors(c.Tasks)
+	l := &launcher{tx: x, framework: f, offer: offers[0], ground: g, begun: map[string]bool{}}
+	tasks, conversions := withExecutors(c.Tasks), 0
 	for i := 0; i < len(tasks); {
+		conversions = l.convert(c.Conversions, conversions, i, a.Converted)
 		n := 1
 		for i+n < len(tasks) && tasks[i].group() != "" && tasks[i+n].group() == tasks[i].group() {
 			n++
@@ -71,7 +79,11 @@ func (c *FrameworkAccept) apply(x *tx) (any, error) {
 		l.together(tasks[i:i+n], a.Tasks[i:i+n], a.Refused[i:i+n], a.Ending[i:i+n])
 		i += n
 	}
-	a.Executors = l.hosts
+	l.convert(c.Conversions, conversions, len(tasks), a.Converted)
+	a.Left = l.ground.room
+	for _, r := range l.ground.free {
+		a.LeftReserved = a.LeftReserved.Add(r)
+	}
 	return a, nil
 }
 

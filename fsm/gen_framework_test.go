@@ -42,6 +42,8 @@ func (g *generator) framework(v *View) Command {
 			c.Acks = append(c.Acks, Ack{n.Job, n.Index, n.Updates[min(len(n.Updates)-1, g.IntN(2))].ID})
 		}
 		return c
+	case k < 10 && len(f.Partitions) > 0 && k == 7:
+		return g.offerReserved(v, f)
 	case k < 10 && len(f.Partitions) > 0:
 		return &OfferMake{Meta: g.meta(), Offers: []*api.Offer{{ID: fmt.Sprint("o", g.IntN(5)), Framework: id, NodeID: nodeID(g.IntN(4)),
 			Partition: f.Partitions[g.IntN(len(f.Partitions))], Resources: api.Resources{CPUs: 900, Mem: 96 << 20}}}}
@@ -68,6 +70,7 @@ func (g *generator) framework(v *View) Command {
 		}
 		c.Tasks = append(c.Tasks, l)
 	}
+	g.convert(v, c)
 	return c
 }
 
@@ -123,7 +126,7 @@ func frameworks(fatal func(string, ...any), v *View) {
 	for o := range v.Offers() {
 		if o.Framework != "" {
 			u := use[useKey(o.Framework, o.Partition)]
-			u.Offered = u.Offered.Add(charged(o.Resources))
+			u.Offered = u.Offered.Add(charged(o.Whole()))
 			use[useKey(o.Framework, o.Partition)] = u
 		}
 	}
@@ -146,7 +149,7 @@ func frameworks(fatal func(string, ...any), v *View) {
 		}
 		if t.Holds() {
 			u := use[useKey(t.Framework.Framework, t.Partition)]
-			u.Allocated = u.Allocated.Add(charged(t.Held()))
+			u.Allocated = u.Allocated.Add(charged(t.Held())).Add(charged(api.ReservedSum(t.Framework.Reserved)))
 			use[useKey(t.Framework.Framework, t.Partition)] = u
 		}
 		j, f := v.Job(t.Job), v.Framework(t.Framework.Framework)

@@ -58,7 +58,7 @@ func testSpec(kind api.Kind, name string, n int) *api.JobSpec {
 
 func testHello(cpus api.MilliCPU) api.NodeHello {
 	return api.NodeHello{Addr: "10.0.0.1:5050", Version: "1", Boot: "b", Attrs: map[string]string{"zone": "a"},
-		Resources: api.Resources{CPUs: cpus, Mem: 1 << 30, Ports: api.Ranges{{First: 20000, Last: 20099}}}}
+		Resources: api.Resources{CPUs: cpus, Mem: 1 << 30, Disk: 64 << 20, Ports: api.Ranges{{First: 20000, Last: 20099}}}}
 }
 
 func (g *generator) jobName() string { return fmt.Sprintf("job-%d", g.IntN(4)) }
@@ -115,6 +115,9 @@ func (g *generator) command(v *View) Command {
 	}
 	if v.Does(AppliedWhole) && g.IntN(20) == 0 {
 		return g.applyAll(v)
+	}
+	if v.Does(Frameworks) && g.frameworks && g.IntN(6) == 0 {
+		return g.reservationChange(v)
 	}
 	if v.Does(Frameworks) && (g.IntN(4) == 0 || g.frameworks && g.IntN(3) > 0) {
 		return g.framework(v)

@@ -89,6 +89,9 @@ func TestGoldenRecords(t *testing.T) {
 	goldenForms(t, seen, &accountNoun, new(accountRow))
 	goldenForms(t, seen, &frameworkNoun, new(api.Framework))
 	goldenForms(t, seen, &newsNoun, new(newsRow))
+	reserved := &reservationRow{res: new(api.Reservation)}
+	fill(reflect.ValueOf(reserved.res).Elem(), new(int))
+	goldenForms(t, seen, &reservationNoun, reserved)
 	for record := range byte(recLast) {
 		if !seen[record] {
 			t.Errorf("records of kind %d have no golden file", record)

@@ -83,6 +83,7 @@ var kinds = []kind{
 	52: of[FrameworkKill](11),
 	53: of[FrameworkAck](11),
 	54: of[FrameworkShutdown](11),
+	55: of[ReservationChange](11),
 }
 
 // numbers are the kinds' numbers by type.

@@ -1,15 +1,49 @@
 package fsm
 
-import "github.com/mesita/mesita/api"
+import (
+	"fmt"
+	"slices"
+
+	"github.com/mesita/mesita/api"
+)
 
 // launcher starts tasks of a framework in the room of offers of one node that it took.
 type launcher struct {
 	*tx
 	framework *api.Framework
 	offer     *api.Offer      // one of them
-	room      api.Resources   // that is left
+	ground    *ground         // what is left of the offers
 	begun     map[string]bool // executors, by their ids
-	hosts     api.Resources   // that those take
+}
+
+// convert does the conversions from one on that are to be done before a task, and returns
+// which is the next.
+func (l *launcher) convert(all []Conversion, from, before int, refused []string) int {
+	for ; from < len(all) && all[from].Before <= before; from++ {
+		row := l.rowAt(l.offer.NodeID)
+		if row == nil || !row.node.Schedulable() {
+			refused[from] = "the node takes no work now"
+			continue
+		}
+		if from >= api.MaxConversions {
+			refused[from] = fmt.Sprintf("a call changes what is reserved %d times at most: do the rest in another one", api.MaxConversions)
+			continue
+		}
+		l.ground.node = row.node
+		most := l.ground.room
+		next, err := l.ground.try(all[from].Steps)
+		switch {
+		case err != nil:
+			refused[from] = cutWords(err)
+		case !row.room().Fits(most.Minus(next.room)):
+			refused[from] = "it asks for more than was offered and is free still"
+		case slices.ContainsFunc(all[from].Steps, func(s ReservationStep) bool { return s.Partition != l.offer.Partition }):
+			refused[from] = "it is of another role than the offers, which is " + l.offer.Partition
+		default:
+			next.commit()
+		}
+	}
+	return from
 }
 
 func (l *FrameworkLaunch) group() string {
@@ -28,14 +62,15 @@ type refusal struct {
 // wanted is what is to be started, as far as it was looked at.
 type wanted struct {
 	ids       map[string]bool
-	need      api.Resources
+	need      api.Resources                 // that is not reserved
+	reserved  map[string]api.Resources      // that is, by reservation
 	rows      int                           // tasks, and executors
 	executors map[string]*FrameworkExecutor // that are not there yet
 }
 
 // together starts tasks, all of them or none.
 func (l *launcher) together(tasks []FrameworkLaunch, ids, refused []string, ending []bool) {
-	w := &wanted{ids: map[string]bool{}, executors: map[string]*FrameworkExecutor{}}
+	w := &wanted{ids: map[string]bool{}, reserved: map[string]api.Resources{}, executors: map[string]*FrameworkExecutor{}}
 	for i := range tasks {
 		no := l.look(&tasks[i], w)
 		if no.why == "" && i == len(tasks)-1 {
@@ -52,7 +87,10 @@ func (l *launcher) together(tasks []FrameworkLaunch, ids, refused []string, endi
 		}
 		return
 	}
-	l.room = l.room.Minus(w.need)
+	l.ground.room = l.ground.room.Minus(w.need)
+	for id, r := range w.reserved {
+		l.ground.free[id] = l.ground.free[id].Minus(r)
+	}
 	group := ""
 	for i := range tasks {
 		t := &tasks[i]
@@ -82,23 +120,23 @@ func (l *launcher) look(t *FrameworkLaunch, w *wanted) refusal {
 	if row == nil || !row.node.Schedulable() {
 		return refusal{why: "the node takes no work now"}
 	}
-	need := w.need.Add(t.Resources)
+	fits := l.needs(w, t.Resources, t.Task.Reserved)
 	w.rows++
 	begin := len(w.executors)
 	if no := l.lookAtExecutor(t, w); no.why != "" {
 		return no
 	}
 	if len(w.executors) > begin {
-		need = need.Add(t.Executor.charged(t))
+		fits = l.needs(w, t.Executor.charged(t), t.Executor.Task.Reserved) && fits
 		w.rows++
 	}
-	switch fits := l.room.Fits(need) && row.room().Fits(need); {
+	fits = fits && l.ground.room.Fits(w.need) && (len(w.reserved) > 0 && w.need.Equal(api.Resources{}) || row.room().Fits(w.need))
+	switch {
 	case !fits && t.Executor != nil:
 		return refusal{why: "Total resources required by task and its executor is more than available"}
 	case !fits:
 		return refusal{why: "it asks for more than was offered and is free still"}
 	}
-	w.need = need
 	if no := l.follows(row.node, t.Task.Spec); no != "" {
 		return refusal{why: no}
 	}
@@ -106,6 +144,22 @@ func (l *launcher) look(t *FrameworkLaunch, w *wanted) refusal {
 		return refusal{why: l.follows(row.node, t.Executor.Task.Spec)}
 	}
 	return refusal{}
+}
+
+// needs adds what a task or an executor needs, and reports whether that is left of the
+// reservations that it names.
+func (l *launcher) needs(w *wanted, r api.Resources, parts []api.Reserved) bool {
+	plain, fits := r, true
+	for i := range parts {
+		p := &parts[i]
+		row := l.reservation(l.offer.NodeID, p.Reservation)
+		fits = fits && row != nil && p.Resources.Validate() == nil && plain.Fits(p.Resources)
+		plain = plain.Minus(p.Resources)
+		w.reserved[p.Reservation] = w.reserved[p.Reservation].Add(p.Resources)
+		fits = fits && l.ground.free[p.Reservation].Fits(w.reserved[p.Reservation])
+	}
+	w.need = w.need.Add(plain)
+	return fits
 }
 
 // follows says which rule of the node or the partition a spec breaks, "" if none.

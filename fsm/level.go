@@ -211,6 +211,9 @@ var fields = []field{
 	fieldOf("resources.memExtra or pins", 3, func(c *OfferMake) bool {
 		return slices.ContainsFunc(c.Offers, func(o *api.Offer) bool { return ofLevel3(o.Resources) })
 	}),
+	fieldOf("offers.reserved", 11, func(c *OfferMake) bool {
+		return slices.ContainsFunc(c.Offers, func(o *api.Offer) bool { return len(o.Reserved) > 0 })
+	}),
 	fieldOf("resources.memExtra or pins", 3, func(c *TaskPlace) bool {
 		return slices.ContainsFunc(c.Placements, func(p Placement) bool { return p.Resources != nil && ofLevel3(*p.Resources) })
 	}),

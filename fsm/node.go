@@ -181,6 +181,8 @@ func (c *NodeHello) apply(x *tx) (any, error) {
 	if h.Session == "" { // it did not know yet that the cluster knows sessions
 		h.Session = old.Session
 	}
+	x.giveUp(row, h.Resources)
+	row = x.rowAt(c.ID)
 	h.Resources = atLeast(h.Resources, row.allocated.Add(row.reclaiming).Add(row.offered))
 	var changed []string
 	for _, f := range said {

@@ -32,7 +32,7 @@ func (c *OfferMake) apply(x *tx) (any, error) {
 	n := 0
 	for _, o := range c.Offers {
 		row := x.rowAt(o.NodeID)
-		if row == nil || !row.node.Schedulable() || !row.room().Fits(o.Resources) || x.offers.get(o) != nil || x.does(OfferLoans) && !x.mayHold(o.Partition, o.Resources) {
+		if row == nil || !row.node.Schedulable() || !onlyReserved(o) && !row.room().Fits(o.Resources) || x.offers.get(o) != nil || x.does(OfferLoans) && !x.mayHold(o.Partition, o.Resources) {
 			continue
 		}
 		if f := x.frameworkAt(o.Framework); x.does(Frameworks) && o.Framework != "" && (f == nil || !f.Connected || !f.In(o.Partition)) {
@@ -40,11 +40,19 @@ func (c *OfferMake) apply(x *tx) (any, error) {
 		} else if s, ok := c.Sessions[o.Framework]; ok && f.Session != s {
 			continue
 		}
+		if len(o.Reserved) > 0 && !x.leavesReserved(o) {
+			continue
+		}
 		x.offers.put(x, o)
-		x.happened(api.Event{Kind: api.EventOfferMade, Object: o.ID, Node: row.node.Name, Message: o.Resources.String()})
+		x.happened(api.Event{Kind: api.EventOfferMade, Object: o.ID, Node: row.node.Name, Message: o.Whole().String()})
 		n++
 	}
 	return n, nil
+}
+
+// onlyReserved reports whether an offer has nothing but what is reserved, which is charged.
+func onlyReserved(o *api.Offer) bool {
+	return len(o.Reserved) > 0 && o.Resources.Equal(api.Resources{})
 }
 
 // OfferRemove gives offered resources back. Its value is how many offers.
@@ -79,8 +87,9 @@ func (x *tx) holdOffer(old, o *api.Offer) {
 		}
 		x.changeUsage(o.Partition, func(u *api.PartitionUsage) { u.Offered = op(u.Offered, charged(o.Resources)) })
 		if o.Framework != "" {
-			x.useOfFramework(o.Framework, o.Partition, func(u *api.PartitionUsage) { u.Offered = op(u.Offered, charged(o.Resources)) })
+			x.useOfFramework(o.Framework, o.Partition, func(u *api.PartitionUsage) { u.Offered = op(u.Offered, charged(o.Whole())) })
 		}
+		x.offerReserved(o.NodeID, o.Reserved, op)
 		if row := x.ownRow(o.NodeID); row != nil {
 			row.offered = op(row.offered, o.Resources)
 			x.touch(TableRooms, o.NodeID)
@@ -99,25 +108,23 @@ func (x *tx) mayHold(path string, more api.Resources) bool {
 // belowLimits is it of limits alone, once those offers are gone. A limit of what is not
 // asked for is not in the way, as it is not where it is decided.
 func (x *tx) belowLimits(path string, more api.Resources, gone []*api.Offer) bool {
-	need := api.AmountsOf(charged(more))
 	for _, p := range x.chain(path) {
-		if p.Limit.IsZero() {
-			continue
-		}
-		held := x.chargedIn(p.Path)
-		for _, o := range gone {
-			if api.PathWithin(o.Partition, p.Path) {
-				held = held.Minus(charged(o.Resources))
-			}
-		}
-		has := api.AmountsOf(held)
-		for name, most := range p.Limit.Each {
-			if n := need.Of(name); n > 0 && has.Of(name)+n > most {
-				return false
-			}
+		if !p.Limit.IsZero() && over(p.Limit, x.chargedWithout(p.Path, gone), charged(more)) != "" {
+			return false
 		}
 	}
 	return true
+}
+
+// chargedWithout is what a partition holds, with all below it, once those offers are gone.
+func (x *tx) chargedWithout(path string, gone []*api.Offer) api.Resources {
+	held := x.chargedIn(path)
+	for _, o := range gone {
+		if api.PathWithin(o.Partition, path) {
+			held = held.Minus(charged(o.Resources))
+		}
+	}
+	return held
 }
 
 // leavesOffers reports whether limits allow a task beside the offers that its placement
@@ -160,13 +167,13 @@ func (r *nodeRow) roomWithout(offers []*api.Offer) api.Resources {
 	return without.room()
 }
 
-// endOffersIn takes back what is on offer in a partition that is removed.
-func (x *tx) endOffersIn(path string) {
+// endOffersIn takes back what is on offer in a partition.
+func (x *tx) endOffersIn(path, why string) {
 	if !x.does(OfferLoans) {
 		return
 	}
 	for _, o := range x.offersWhere(func(o *api.Offer) bool { return o.Partition == path }) {
-		x.endOffer(o, "partition "+path+" was removed")
+		x.endOffer(o, "partition "+path+why)
 	}
 }
 

@@ -210,13 +210,16 @@ func (c *PartitionRemove) apply(x *tx) (any, error) {
 	if kids := x.children(p.Path, ""); len(kids) > 0 {
 		return nil, conflict("partition %q has %s below it: remove that first", p.Path, kids[0].Path)
 	}
+	if n := x.reservedIn(p.Path); n > 0 {
+		return nil, conflict("partition %q has %s on nodes, which are kept for what is to run there: give them back first, see `mesita node show`", p.Path, api.Count(n, "reservation"))
+	}
 	work := x.workIn(p.Path)
 	if len(work) == 0 {
 		if err := x.leavePartition(c.Meta, p.Path); err != nil {
 			return nil, err
 		}
 		x.partitions.delete(x, p)
-		if x.endOffersIn(p.Path); api.AmountsOf(x.ownUsage(p.Path).Offered).IsZero() {
+		if x.endOffersIn(p.Path, " was removed"); api.AmountsOf(x.ownUsage(p.Path).Offered).IsZero() {
 			x.usage.Delete(&usageRow{path: p.Path})
 		}
 		why := "it held no work"
@@ -237,6 +240,9 @@ func (c *PartitionRemove) apply(x *tx) (any, error) {
 		why = "is being removed: it takes no new work, and waits for " + x.count(len(work), "job") + " to end"
 	}
 	x.happened(api.Event{Kind: api.EventPartition, Object: p.Path, Message: why})
+	if x.does(Frameworks) {
+		x.endOffersIn(p.Path, " is being removed")
+	}
 	for _, j := range work {
 		if j.Spec.Kind != api.KindBatch {
 			if _, err := (&JobStop{Meta: c.Meta, ID: j.ID, cause: "partition " + p.Path + " is being removed", framework: true}).apply(x); err != nil {
@@ -301,7 +307,7 @@ func (v *View) CPUBound(path string) (b api.CPUBound, ok bool) {
 	}
 	b = api.CPUBound{Partition: path, Limit: p.Limit.CPUs}
 	for r := range v.t.usageIn(path) {
-		b.Requested += r.Allocated.CPUs
+		b.Requested += r.Allocated.CPUs - r.Reserved.CPUs + r.taken // no node has anything to run for the rest
 	}
 	return b, true
 }

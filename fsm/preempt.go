@@ -135,8 +135,8 @@ func (c *TaskThaw) apply(x *tx) (any, error) {
 		u := *t
 		u.Desired, u.Reason = api.DesiredRun, api.ReasonNone
 		if t.Frozen {
-			row := x.rowAt(t.NodeID)
-			if row == nil || row.free().CPUs < t.Resources.CPUs {
+			row, need := x.rowAt(t.NodeID), t.Thawed().CPUs
+			if row == nil || need > 0 && row.free().CPUs < need || need == 0 && !x.does(Frameworks) && row.free().CPUs < 0 {
 				continue
 			}
 			u.Frozen, u.FrozenFor, u.FrozenAt = false, u.FrozenFor+api.Duration(c.At.Sub(t.FrozenAt)), time.Time{}

@@ -111,10 +111,11 @@ func (x *tx) hold(t *api.Task, sign int) {
 	case t.Desired == api.DesiredRun || t.Frozen && t.Desired == api.DesiredFreeze:
 		row.allocated = op(row.allocated, t.Held())
 	case t.Desired == api.DesiredFreeze: // only the cpus come back
-		kept := t.Resources
+		kept := t.Held()
+		cpus := kept.CPUs
 		kept.CPUs = 0
 		row.allocated = op(row.allocated, kept)
-		row.reclaiming = op(row.reclaiming, api.Resources{CPUs: t.Resources.CPUs})
+		row.reclaiming = op(row.reclaiming, api.Resources{CPUs: cpus})
 	default:
 		row.reclaiming = op(row.reclaiming, t.Held())
 	}
@@ -131,7 +132,11 @@ func (x *tx) holdUsage(t *api.Task, sign int, op func(a, b api.Resources) api.Re
 		}
 	})
 	if t.Framework != nil {
-		x.useOfFramework(t.Framework.Framework, t.Partition, func(u *api.PartitionUsage) { u.Allocated = op(u.Allocated, held) })
+		x.useReserved(t, op)
+		part := charged(api.ReservedSum(t.Framework.Reserved))
+		x.useOfFramework(t.Framework.Framework, t.Partition, func(u *api.PartitionUsage) {
+			u.Allocated, u.Reserved = op(u.Allocated, held.Add(part)), op(u.Reserved, part)
+		})
 	}
 	if t.Frozen || t.Desired == api.DesiredFreeze {
 		setRow(&x.frozen, t, sign)

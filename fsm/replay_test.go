@@ -93,6 +93,7 @@ func checkSums(t *testing.T, v *View) {
 	pending, frozen, leaving := 0, 0, 0
 	runs(t, v)
 	frameworks(t.Fatalf, v)
+	reservations(t.Fatalf, v, held, usage)
 	for task := range v.Tasks() {
 		if task.Holds() {
 			if !held[task.NodeID].Ports.Minus(task.Resources.Ports).Contains(held[task.NodeID].Ports) {
@@ -139,7 +140,7 @@ func checkSums(t *testing.T, v *View) {
 		}
 	}
 	for path, want := range usage {
-		if got := v.Usage(path); !got.Allocated.Equal(want.Allocated) || !got.Offered.Equal(want.Offered) || got.Frozen != want.Frozen {
+		if got := v.Usage(path); !got.Allocated.Equal(want.Allocated) || !got.Offered.Equal(want.Offered) || !got.Reserved.Equal(want.Reserved) || got.Reservations != want.Reservations || got.Frozen != want.Frozen {
 			t.Fatalf("index %d: partition %s holds %+v, recount %+v", v.Index(), path, got, want)
 		}
 	}

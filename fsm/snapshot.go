@@ -43,6 +43,7 @@ const (
 	recAccount
 	recFramework
 	recFrameworkNews
+	recReservation
 	recLast // is none
 )
 

@@ -25,7 +25,7 @@ func logged() map[reflect.Type]string {
 func kept() map[reflect.Type]string {
 	return reached(reflect.TypeFor[snapshotHeader](), reflect.TypeFor[api.Partition](), reflect.TypeFor[api.Node](), reflect.TypeFor[api.Job](), reflect.TypeFor[api.Task](),
 		reflect.TypeFor[api.Offer](), reflect.TypeFor[api.Token](), reflect.TypeFor[api.Blob](), reflect.TypeFor[baseRow](), reflect.TypeFor[api.Incident](), reflect.TypeFor[runtimeRow](), reflect.TypeFor[useRow](), reflect.TypeFor[accountRow](), reflect.TypeFor[api.Event](),
-		reflect.TypeFor[api.Framework](), reflect.TypeFor[newsRow]())
+		reflect.TypeFor[api.Framework](), reflect.TypeFor[newsRow](), reflect.TypeFor[api.Reservation]())
 }
 
 func reached(roots ...reflect.Type) map[reflect.Type]string {

@@ -23,8 +23,9 @@ type pendingKey struct {
 type usageRow struct {
 	path string
 	api.PartitionUsage
-	news    int    // bytes of what a framework has not acknowledged
-	edition uint64 // of the tables, when it was made
+	news    int          // bytes of what a framework has not acknowledged
+	taken   api.MilliCPU // of what is reserved, on which tasks run
+	edition uint64       // of the tables, when it was made
 }
 
 // tables is the whole state. Copying the struct after forking its parts makes
@@ -47,6 +48,7 @@ type tables struct {
 	jobs       table[api.Job]
 	tasks      table[api.Task]
 	offers     table[api.Offer]
+	reserved   table[reservationRow]
 	tokens     table[api.Token]
 	blobs      table[api.Blob]
 	bases      table[baseRow]
@@ -81,8 +83,8 @@ type tables struct {
 
 // parts are all tables and indexes, in the order in which a snapshot has them:
 // a row comes after those that its indexes look at.
-func (t *tables) parts() [31]part {
-	return [...]part{&t.partitions, &t.nodes, &t.jobs, &t.tasks, &t.offers, &t.tokens, &t.blobs, &t.bases, &t.incidents, &t.runtimes, &t.uses, &t.accounts, &t.frameworks, &t.news,
+func (t *tables) parts() [32]part {
+	return [...]part{&t.partitions, &t.nodes, &t.reserved, &t.jobs, &t.tasks, &t.offers, &t.tokens, &t.blobs, &t.bases, &t.incidents, &t.runtimes, &t.uses, &t.accounts, &t.frameworks, &t.news,
 		&t.requests, &t.pending, &t.nodeTasks, &t.ended, &t.owners, &t.programs, &t.usage, &t.frozen, &t.leaving, &t.newest, &t.ages,
 		&t.frameworkTasks, &t.executors, &t.jobsOfFrameworks, &t.endedFrameworks, &t.frameworkUsage, &t.newsUse}
 }
@@ -100,7 +102,7 @@ func newTables() tables {
 		partitions: newTable(&partitionNoun), nodes: newTable(&nodeNoun), jobs: newTable(&jobNoun), tasks: newTable(&taskNoun),
 		offers: newTable(&offerNoun), tokens: newTable(&tokenNoun), blobs: newTable(&blobNoun), bases: newTable(&baseNoun),
 		incidents: newTable(&incidentNoun), runtimes: newTable(&runtimeNoun), uses: newTable(&useNoun), accounts: newAccounts(),
-		frameworks: newTable(&frameworkNoun), news: newTable(&newsNoun),
+		frameworks: newTable(&frameworkNoun), news: newTable(&newsNoun), reserved: newTable(&reservationNoun),
 
 		requests: newIndex(func(a, b *api.Job) bool { return a.Request < b.Request }),
 		pending: newIndex(func(a, b pendingKey) bool {

@@ -25,6 +25,7 @@ const (
 	TableFrameworks
 	TableFrameworkNews // keyed as SplitNewsID says: what a framework has not acknowledged of a task changed
 	TableExecutors     // keyed by the task that one is: it ended
+	TableReservations  // keyed by node: what is reserved there, or used or offered of that, changed
 )
 
 // maxDirty bounds what a watcher remembers; beyond it the watcher says that

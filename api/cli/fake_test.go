@@ -22,30 +22,31 @@ import (
 // array of which one task failed, and a job that waits. New services run at
 // the second look; new batches have ended at the second.
 type fake struct {
-	mu      sync.Mutex
-	http    *httptest.Server
-	jobs    map[string]*api.Job
-	blobs   map[string][]byte
-	looks   map[string]int
-	older   bool     // it knows no attempt in what it is told to stop
-	calls   []string // that change something
-	next    int      // number of the last unnamed job, above 58
-	version int      // of the tasks of web
-	drain   int      // tasks left on fir
-	parts   map[string]*api.PartitionStatus
-	now     time.Time
-	noLocal bool               // as cluster set has it
-	old     bool               // it changes one at a time
-	bare    bool               // it has no frameworks
-	raced   int                // so often something is changed meanwhile
-	long    bool               // all names and texts of it are
-	silent  bool               // a node is, when asked what its tasks use
-	hangs   chan struct{}      // if not nil, hears of each question what tasks use, none of which is answered
-	dir     string             // of its tasks
-	plan    *api.RebalancePlan // if not nil, instead of its own
-	empties *api.DrainPlan     // the same of a drain
-	alter   func(*api.Task)    // changes a task that is looked at by itself
-	sick    string             // why the node that answers has no leader; "" = it has one
+	mu           sync.Mutex
+	http         *httptest.Server
+	jobs         map[string]*api.Job
+	blobs        map[string][]byte
+	looks        map[string]int
+	older        bool     // it knows no attempt in what it is told to stop
+	calls        []string // that change something
+	next         int      // number of the last unnamed job, above 58
+	version      int      // of the tasks of web
+	drain        int      // tasks left on fir
+	parts        map[string]*api.PartitionStatus
+	now          time.Time
+	noLocal      bool                    // as cluster set has it
+	old          bool                    // it changes one at a time
+	bare         bool                    // it has no frameworks
+	raced        int                     // so often something is changed meanwhile
+	long         bool                    // all names and texts of it are
+	silent       bool                    // a node is, when asked what its tasks use
+	hangs        chan struct{}           // if not nil, hears of each question what tasks use, none of which is answered
+	dir          string                  // of its tasks
+	plan         *api.RebalancePlan      // if not nil, instead of its own
+	empties      *api.DrainPlan          // the same of a drain
+	alter        func(*api.Task)         // changes a task that is looked at by itself
+	sick         string                  // why the node that answers has no leader; "" = it has one
+	reservations []api.ReservationStatus // of elm
 }
 
 func newFake(socket string) (*fake, error) {
@@ -57,6 +58,10 @@ func newFake(socket string) (*fake, error) {
 	f.jobs["web"] = &api.Job{ID: "web", Version: 2, State: api.JobRunning, Counts: api.JobCounts{Running: 3}, Actor: "root", Created: f.now,
 		Spec: &api.JobSpec{Name: "web", Kind: api.KindService, Count: new(3), Labels: map[string]string{"team": "web", "tier": "2"}, TaskSpec: api.TaskSpec{Command: []string{"/srv/server", "--listen", ":{http}"},
 			Placing: api.Placing{Request: api.Request{CPUs: 250, Mem: 128 << 20, Ports: []api.PortRequest{{Name: "http"}}}}}}}
+	reserved := func(partition, by string, cpus, used api.MilliCPU) api.ReservationStatus {
+		return api.ReservationStatus{Reservation: &api.Reservation{ID: partition + by, Partition: partition, Principal: by, Resources: api.Resources{CPUs: cpus}}, Used: api.Resources{CPUs: used}}
+	}
+	f.reservations = []api.ReservationStatus{reserved("ml", "ci", 2000, 500), reserved("ml", "", 1000, 0)}
 	code := 7
 	f.jobs["57"] = &api.Job{ID: "57", Version: 1, State: api.JobFailed, Counts: api.JobCounts{Finished: 9, Failed: 1}, Actor: "ci", Created: f.now, Ended: f.now, ExitCode: &code,
 		Spec: &api.JobSpec{Kind: api.KindBatch, Array: "0-9", TaskSpec: api.TaskSpec{Command: []string{"/bin/train"}, Placing: api.Placing{Request: api.Request{CPUs: 1000, Mem: 2 << 30}}}}}
@@ -153,6 +158,12 @@ func (f *fake) readRoutes(handle func(string, func(*http.Request) (any, error)))
 			}
 		}
 		return nil, api.Errorf(api.CodeNotFound, "no node %q: `mesita node ls` lists them", r.PathValue("ref"))
+	})
+	handle("POST /v1/nodes/{ref}/unreserve", func(r *http.Request) (any, error) {
+		kept := &f.reservations[0]
+		kept.Reservation = &api.Reservation{ID: kept.ID, Partition: kept.Partition, Principal: kept.Principal, Resources: kept.Used}
+		f.reservations = f.reservations[:1]
+		return &api.NodeStatus{Node: &api.Node{Name: r.PathValue("ref")}, Reservations: f.reservations}, nil
 	})
 	handle("GET /v1/jobs", func(r *http.Request) (any, error) {
 		var out []*api.Job
@@ -296,6 +307,7 @@ func (f *fake) nodes() []*api.NodeStatus {
 	}
 	elm := make("e1e2", "elm", "voter", api.NodeUnreachable, f.looks["drain elm"], map[string]string{"arch": "amd64", "disk": "hdd"})
 	elm.Drain, elm.Since = elm.Tasks > 0, f.now
+	elm.Reservations = f.reservations
 	return []*api.NodeStatus{make("a1a2", "oak", "voter, leader", api.NodeReady, 1, map[string]string{"disk": "ssd", "zone": "a"}), fir, elm}
 }
 

@@ -18,7 +18,7 @@ import (
 func (a *app) nodeCommand() *cli.Command {
 	return &cli.Command{
 		Name: "node", Usage: "the servers of the cluster", Description: example("mesita node start", "mesita node ls"),
-		Subcommands: []*cli.Command{a.nodeStart(), a.nodeJoin(), a.nodeStop(), a.nodeRestart(), a.nodeLs(), a.nodeShow(), a.nodeDrain(), a.nodeResume(), a.nodePromote(), a.nodeDemote(), a.nodeRm(), a.nodeToken(), a.nodeConfig(), a.nodeInstall()},
+		Subcommands: []*cli.Command{a.nodeStart(), a.nodeJoin(), a.nodeStop(), a.nodeRestart(), a.nodeLs(), a.nodeShow(), a.nodeDrain(), a.nodeResume(), a.nodePromote(), a.nodeDemote(), a.nodeUnreserve(), a.nodeRm(), a.nodeToken(), a.nodeConfig(), a.nodeInstall()},
 	}
 }
 
@@ -152,11 +152,81 @@ func (a *app) nodeShow() *cli.Command {
 				if !n.Outside.Equal(nil) {
 					fmt.Fprintf(w, "others     programs that are not mesita's have %s\n", n.Outside)
 				}
-				fmt.Fprintf(w, "has        %s\nfree       %s\nattrs      %s\n\n", n.Resources, n.Ledger.Free, attrsText(n))
+				fmt.Fprintf(w, "has        %s\nfree       %s\nattrs      %s\n", n.Resources, n.Ledger.Free, attrsText(n))
+				for i := range n.Reservations {
+					fmt.Fprintf(w, "reserved   %s\n", reservedText(&n.Reservations[i]))
+				}
+				fmt.Fprintln(w)
 				return tasksOf(w, tasks, taskColumns(c.Context, cl, tasks), none)
 			})
 		},
 	})
+}
+
+// reservedText is a reservation in a line.
+func reservedText(r *api.ReservationStatus) string {
+	s := r.Partition + ": " + amountsText(r.Resources)
+	if r.Principal != "" {
+		s += ", by " + r.Principal
+	}
+	for _, k := range slices.Sorted(maps.Keys(r.Labels)) {
+		s += ", " + k + "=" + r.Labels[k]
+	}
+	if !r.Used.Equal(api.Resources{}) {
+		s += ", in use " + amountsText(r.Used)
+	}
+	return s
+}
+
+// amountsText is resources without those of which there is nothing.
+func amountsText(r api.Resources) string {
+	s := api.AmountsOf(r).String()
+	if len(r.Ports) > 0 {
+		s = strings.TrimPrefix(s+",ports="+r.Ports.String(), ",")
+	}
+	return s
+}
+
+func (a *app) nodeUnreserve() *cli.Command {
+	flags := []cli.Flag{&cli.StringFlag{Name: "partition", Usage: "only what is reserved for this `PARTITION`"}, option.DryRunFlag()}
+	return a.onNode("unreserve", "give back what is reserved of a node, and no task uses", "mesita node unreserve fir --partition ml", flags, func(c *cli.Context, cl *client.Client, n *api.NodeStatus) error {
+		if c.Bool("dry-run") {
+			if !a.sayGivenBack("would give back", n, &api.NodeStatus{}, c.String("partition")) {
+				a.progress("nothing would be given back of %s", n.Name)
+			}
+			return nil
+		}
+		now, err := cl.Unreserve(c.Context, n.Name, c.String("partition"))
+		if err != nil {
+			return err
+		}
+		a.sayGivenBack("gave back", n, now, c.String("partition"))
+		for i := range now.Reservations {
+			if r := &now.Reservations[i]; c.String("partition") == "" || c.String("partition") == r.Partition {
+				a.progress("tasks use the rest: %s", reservedText(r))
+			}
+		}
+		return nil
+	})
+}
+
+// sayGivenBack says what is free of reservations of a node, and not any more there then.
+func (a *app) sayGivenBack(what string, n, then *api.NodeStatus, partition string) (some bool) {
+	for i := range n.Reservations {
+		r := n.Reservations[i]
+		left := r.Resources.Minus(r.Used)
+		for j := range then.Reservations {
+			if then.Reservations[j].ID == r.ID {
+				left = r.Resources.Minus(then.Reservations[j].Resources)
+			}
+		}
+		if partition != "" && r.Partition != partition || left.Equal(api.Resources{}) {
+			continue
+		}
+		a.progress("%s %s of %s, reserved for partition %s", what, amountsText(left), n.Name, r.Partition)
+		some = true
+	}
+	return some
 }
 
 // belowOldKeeper counts the tasks of a node that an earlier version started, as
@@ -254,6 +324,7 @@ func (a *app) nodeRm() *cli.Command {
 				return err
 			}
 			a.progress("would remove %s (%s, %s)", n.Name, n.Role, api.Count(n.Tasks, "task"))
+			a.sayDropped("would be", n)
 			return nil
 		}
 		if c.Bool("force") {
@@ -265,6 +336,7 @@ func (a *app) nodeRm() *cli.Command {
 			return err
 		}
 		a.progress("%s is removed for good", n.Name)
+		a.sayDropped("are", n)
 		if strings.HasPrefix(n.Role, "voter") {
 			if c.Bool("force") {
 				a.progress("it voted, and so knew the key of the cluster's CA, which is changed: `mesita cluster show` says how far it is")
@@ -274,6 +346,13 @@ func (a *app) nodeRm() *cli.Command {
 		}
 		return nil
 	})
+}
+
+// sayDropped says which reservations go with a node.
+func (a *app) sayDropped(are string, n *api.NodeStatus) {
+	for i := range n.Reservations {
+		a.progress("its reservations %s gone, too: %s", are, reservedText(&n.Reservations[i]))
+	}
 }
 
 func (a *app) nodeToken() *cli.Command {

@@ -388,6 +388,7 @@ func TestNounsUseTheContract(t *testing.T) {
 		{`POST /v1/cluster {"noLocalAdmin":false}`, func() error { return c.SetCluster(ctx, api.ClusterChange{NoLocalAdmin: new(false)}) }},
 		{"POST /v1/ca {}", func() error { _, err := c.RotateCA(ctx); return err }},
 		{"POST /v1/nodes/fir/promote {}", func() error { return c.Promote(ctx, "fir") }},
+		{`POST /v1/nodes/fir/unreserve {"partition":"ml"}`, func() error { _, err := c.Unreserve(ctx, "fir", "ml"); return err }},
 		{"POST /v1/nodes/fir/demote {}", func() error { return c.Demote(ctx, "fir") }},
 		{"POST /v1/nodes/fir/resume {}", func() error { return c.Resume(ctx, "fir") }},
 		{"DELETE /v1/nodes/fir?force=1 ", func() error { return c.RemoveNode(ctx, "fir", true) }},

@@ -344,6 +344,17 @@ func (c *Client) Resume(ctx context.Context, ref string) error {
 	return c.call(ctx, http.MethodPost, "/v1/nodes/"+url.PathEscape(ref)+"/resume", struct{}{}, nil)
 }
 
+// Unreserve gives back what is reserved of a node and not in use, of all partitions or of
+// one. It answers what the node is then.
+func (c *Client) Unreserve(ctx context.Context, ref, partition string) (*api.NodeStatus, error) {
+	n := new(api.NodeStatus)
+	body := map[string]string{}
+	if partition != "" {
+		body["partition"] = partition
+	}
+	return n, c.call(ctx, http.MethodPost, "/v1/nodes/"+url.PathEscape(ref)+"/unreserve", body, n)
+}
+
 // CA is the certificates of the cluster's CA.
 func (c *Client) CA(ctx context.Context) (*api.CARoots, error) {
 	r := new(api.CARoots)

@@ -3,6 +3,7 @@ package mesos
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -63,6 +64,7 @@ func (h *hub) accept(ctx context.Context, id auth.Identity, s *session, a *v1.Sc
 	cmd := &fsm.FrameworkAccept{Meta: fsm.Meta{At: h.Now(), Actor: id.Actor}, Framework: s.framework, Session: s.id, Offers: ids}
 	l := newLauncher(v, id, f, nil)
 	var started, refused []*v1.TaskInfo
+	var conversions []operation
 	var why []error
 	if f != nil && len(offers) > 0 {
 		l.offer = offers[0]
@@ -70,6 +72,18 @@ func (h *hub) accept(ctx context.Context, id auth.Identity, s *session, a *v1.Sc
 			return api.Errorf(api.CodeInternal, "what framework %s said of itself cannot be read: %v", f.ID, err)
 		}
 		for i, op := range ops {
+			if op.converts() {
+				steps, err := l.steps(op)
+				if err == nil && len(cmd.Conversions) >= api.MaxConversions {
+					err = wrong("ACCEPT changes what is reserved %d times at most: do the rest in another one", api.MaxConversions)
+				}
+				if err != nil {
+					h.tellOperation(s, op, l.offer, err.Error())
+					continue
+				}
+				cmd.Conversions, conversions = append(cmd.Conversions, fsm.Conversion{Before: len(cmd.Tasks), Steps: steps}), append(conversions, op)
+				continue
+			}
 			launches, errs := l.operation("group "+strconv.Itoa(i), op)
 			for i, t := range op.tasks {
 				if errs[i] != nil {
@@ -81,7 +95,7 @@ func (h *hub) accept(ctx context.Context, id auth.Identity, s *session, a *v1.Sc
 		}
 	}
 	h.answers(s, ids)
-	h.refuse(s, offers, refusal(a.Filters), len(cmd.Tasks) == 0)
+	h.refuse(s, offers, refusal(a.Filters), len(cmd.Tasks)+len(cmd.Conversions) == 0)
 	out, err := h.Store.Do(ctx, cmd)
 	if err != nil {
 		h.unanswered(s, ids)
@@ -107,17 +121,16 @@ func (h *hub) accept(ctx context.Context, id auth.Identity, s *session, a *v1.Sc
 			}
 			h.tellRefused(s, t, err)
 		}
-		h.tellDropped(s, ops, laterOperation)
+		for i, op := range conversions {
+			h.tellOperation(s, op, l.offer, done.Converted[i])
+		}
 	}
-	h.refuseRest(s, offers, cmd.Tasks, done, refusal(a.Filters))
+	h.refuseRest(s, offers, cmd, done, refusal(a.Filters))
 	return nil
 }
 
 // invalidPause is how long what could not be taken as it was is not offered again.
 const invalidPause = time.Second
-
-// laterOperation is why an operation is not done.
-const laterOperation = "This version of mesita launches tasks: reservations and volumes come with a later one"
 
 // operation is what the tasks of an operation are here, or why each is not.
 func (l *launcher) operation(label string, op operation) (out []*fsm.FrameworkLaunch, errs []error) {
@@ -184,18 +197,10 @@ func (h *hub) tellInvalid(s *session, ops []operation, why string) {
 				v1.TaskStatusReasonInvalidOffers, "Task launched with invalid offers: "+why)))
 		}
 	}
-	h.tellDropped(s, ops, "Operation attempted with invalid offers: "+why)
-}
-
-// tellDropped tells of operations that are not done, if they have an id to tell of.
-func (h *hub) tellDropped(s *session, ops []operation, why string) {
 	for _, op := range ops {
-		if op.ID == nil || op.kind == v1.OfferOperationTypeLaunch || op.kind == v1.OfferOperationTypeLaunchGroup {
-			continue
+		if len(op.tasks) == 0 {
+			h.tellOperation(s, op, nil, "Operation attempted with invalid offers: "+why)
 		}
-		e := event(v1.SchedulerEventTypeUpdateOperationStatus)
-		e.UpdateOperationStatus = &v1.SchedulerEventUpdateOperationStatus{Status: &v1.OperationStatus{OperationID: op.ID, State: v1.OperationStateError, Message: &why}}
-		s.push(e)
 	}
 }
 
@@ -203,43 +208,38 @@ func (h *hub) tellDropped(s *session, ops []operation, why string) {
 // gone, as their room may be on offer again a moment later.
 func (h *hub) refuse(s *session, offers []*api.Offer, d time.Duration, declined bool) {
 	for at, room := range rooms(offers) {
-		h.desk.Refuse(s.framework, at.partition, at.node, room, d, declined)
+		h.desk.Refuse(s.framework, at.partition, at.node, room.plain, room.reserved, d, declined)
 	}
 }
 
 // place is where offers are.
 type place struct{ partition, node string }
 
+// offered is what is on offer at a place.
+type offered struct{ plain, reserved api.Resources }
+
 // rooms are what offers have together, by where they are.
-func rooms(offers []*api.Offer) map[place]api.Resources {
-	out := make(map[place]api.Resources, 1)
+func rooms(offers []*api.Offer) map[place]offered {
+	out := make(map[place]offered, 1)
 	for _, o := range offers {
 		at := place{o.Partition, o.NodeID}
-		out[at] = out[at].Add(o.Resources)
+		out[at] = offered{out[at].plain.Add(o.Resources), out[at].reserved.Add(api.ReservedSum(o.Reserved))}
 	}
 	return out
 }
 
-// refuseRest keeps what tasks left of the offers from being offered again, and no more
+// refuseRest keeps what was not taken of the offers from being offered again, and no more
 // than that.
-func (h *hub) refuseRest(s *session, offers []*api.Offer, tasks []fsm.FrameworkLaunch, done *fsm.Accepted, d time.Duration) {
+func (h *hub) refuseRest(s *session, offers []*api.Offer, c *fsm.FrameworkAccept, done *fsm.Accepted, d time.Duration) {
 	switch {
 	case done.Invalid != "":
 		h.refuse(s, offers, invalidPause, true)
 		return
-	case len(offers) == 0 || len(tasks) == 0:
+	case len(offers) == 0 || len(c.Tasks)+len(c.Conversions) == 0:
 		return
 	}
-	at := place{offers[0].Partition, offers[0].NodeID} // and so are the others, or they could not be taken
-	rest := rooms(offers)[at]
-	declined := true
-	for i, t := range tasks {
-		if done.Refused[i] == "" {
-			rest, declined = rest.Minus(t.Resources), false
-		}
-	}
-	rest = rest.Minus(done.Executors)
-	h.desk.Refuse(s.framework, at.partition, at.node, rest, d, declined)
+	declined := !slices.Contains(done.Refused, "") && !slices.Contains(done.Converted, "")
+	h.desk.Refuse(s.framework, offers[0].Partition, offers[0].NodeID, done.Left, done.LeftReserved, d, declined)
 }
 
 // decline gives offers back.

@@ -32,7 +32,7 @@ type Desk interface {
 	Leave(framework, session string)
 	// Refuse keeps a framework from being offered that much or less of a node for a while;
 	// declined says that it wanted nothing of an offer.
-	Refuse(framework, partition, nodeID string, refused api.Resources, d time.Duration, declined bool)
+	Refuse(framework, partition, nodeID string, refused, reserved api.Resources, d time.Duration, declined bool)
 	// Revive forgets what was refused and suppressed in those partitions; nil: in all.
 	Revive(framework string, partitions []string)
 	// Request notes what a framework waits for, in place of what it said before.

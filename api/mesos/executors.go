@@ -99,9 +99,10 @@ func (l *launcher) executor(given *v1.ExecutorInfo) (*fsm.FrameworkExecutor, err
 		return nil, err
 	}
 	var request api.Request
+	var reserved []api.Reserved
 	if len(e.Resources) > 0 {
 		var err error
-		if request, err = toRequest(e.Resources, role(l.offer.Partition)); err != nil {
+		if request, reserved, err = toRequest(e.Resources, role(l.offer.Partition)); err != nil {
 			return nil, err
 		}
 	}
@@ -116,7 +117,7 @@ func (l *launcher) executor(given *v1.ExecutorInfo) (*fsm.FrameworkExecutor, err
 	if err := l.settle(s, e.Command); err != nil {
 		return nil, err
 	}
-	own := &api.FrameworkTask{Framework: l.framework.ID, Name: v1.Get(e.Name), Spec: s, Executor: e.ExecutorID.Value, IsExecutor: true}
+	own := &api.FrameworkTask{Framework: l.framework.ID, Name: v1.Get(e.Name), Spec: s, Executor: e.ExecutorID.Value, IsExecutor: true, Reserved: reserved}
 	if err := l.remember(own, &e); err != nil {
 		return nil, err
 	}
@@ -235,7 +236,7 @@ func (l *launcher) defaultExecutor(e *v1.ExecutorInfo) error {
 	case e.Container != nil:
 		return wrong("This version of mesita runs task groups without containers: 'executor.container' comes with a later one")
 	}
-	q, err := toRequest(e.Resources, role(l.offer.Partition))
+	q, _, err := toRequest(e.Resources, role(l.offer.Partition))
 	switch {
 	case err != nil:
 		return err

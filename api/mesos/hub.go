@@ -170,7 +170,7 @@ func (h *hub) pass(ctx context.Context, changes map[fsm.Change]struct{}, all boo
 			var out []*v1.Offer
 			for _, o := range some {
 				if n := v.Node(o.NodeID); n != nil {
-					m := offerOf(o, n, s.caps())
+					m := offerOf(v, o, n, s.caps())
 					m.ExecutorIDs = executorIDs(v, o.Framework, o.NodeID)
 					out = append(out, m)
 				}

@@ -1,130 +1,94 @@
 package mesos
 
 import (
-	"math"
 	"slices"
 	"strconv"
 
 	"github.com/mesita/mesita/api"
+	"github.com/mesita/mesita/api/mesos/reserve"
 	"github.com/mesita/mesita/api/mesos/rows"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
+	"github.com/mesita/mesita/fsm"
 )
 
 // mebibyte is the unit of mem and disk.
 const mebibyte = 1 << 20
 
-// resourcesOf are the resources of an offer as a framework knows them.
-func resourcesOf(r api.Resources, role string, caps capabilities) []*v1.Resource {
+// formOf is how a framework is told of resources.
+func formOf(partition string, caps capabilities) rows.Form {
 	in := rows.Form{Refined: caps.refinement, NoGPUs: !caps.gpus}
 	if caps.multiRole {
-		in.Role = role
+		in.Role = role(partition)
 	}
-	return rows.Resources(r, in)
+	return in
 }
 
-// toRequest is what a task asks for, or why it cannot be.
-func toRequest(resources []*v1.Resource, role string) (q api.Request, err error) {
+// toRequest is what a task asks for and what of that is reserved, or why it cannot be.
+func toRequest(resources []*v1.Resource, role string) (q api.Request, reserved []api.Reserved, err error) {
 	if len(resources) == 0 {
-		return q, wrong("Task uses no resources")
+		return q, nil, wrong("Task uses no resources")
 	}
-	var sum [4]int64 // in thousandths
+	var sum api.Resources
 	for _, r := range resources {
-		if err := plain(r, role); err != nil {
-			return q, err
+		id, err := reservedAs(r, role)
+		if err != nil {
+			return q, nil, err
 		}
-		switch r.Name {
-		case "cpus", "mem", "disk", "gpus":
-			if r.Type != v1.ValueTypeScalar || r.Scalar == nil {
-				return q, wrong("Task uses invalid resources: '%s' is not a scalar", r.Name)
-			}
-			v := r.Scalar.Value
-			if !(v >= 0) || v > 1e12 {
-				return q, wrong("Task uses invalid resources: %s of %v", r.Name, v)
-			}
-			sum[slices.Index([]string{"cpus", "mem", "disk", "gpus"}, r.Name)] += rows.Milli(v)
-		case "ports":
-			if err := addPorts(&q, r.Ranges); err != nil {
-				return q, err
-			}
-		default:
-			if err := addCustom(&q, r); err != nil {
-				return q, err
-			}
+		amount, err := reserve.Amount(r)
+		if err != nil {
+			return q, nil, wrong("Task uses invalid resources: %v", err)
+		}
+		if err := addPorts(&q, amount.Ports); err != nil {
+			return q, nil, err
+		}
+		if _, twice := sum.Custom[r.Name]; twice && id == "" {
+			return q, nil, wrong("Task uses invalid resources: '%s' is given twice", r.Name)
+		}
+		sum = sum.Add(amount)
+		if id == "" {
+			continue
+		}
+		i := slices.IndexFunc(reserved, func(p api.Reserved) bool { return p.Reservation == id })
+		if i < 0 {
+			reserved = append(reserved, api.Reserved{Reservation: id, Resources: amount})
+		} else {
+			reserved[i].Resources = reserved[i].Resources.Add(amount)
 		}
 	}
-	if sum[3]%1000 != 0 {
-		return q, wrong("Task uses invalid resources: gpus of %v, and only whole ones are given", float64(sum[3])/1000)
-	}
-	q.CPUs, q.Mem, q.Disk, q.GPUs = api.MilliCPU(sum[0]), rows.Bytes(sum[1]), rows.Bytes(sum[2]), sum[3]/1000
-	return q, nil
+	q.CPUs, q.Mem, q.Disk, q.GPUs, q.Custom = sum.CPUs, sum.Mem, sum.Disk, sum.GPUs, sum.Custom
+	return q, reserved, nil
 }
 
-// plain refuses resources that are more than an amount.
-func plain(r *v1.Resource, role string) error {
-	switch {
-	case r.Name == "":
-		return wrong("Task uses invalid resources: Empty resource name")
-	case r.Disk != nil:
-		return wrong("Task uses invalid resources: persistent volumes come with a later version of mesita")
-	case r.Reservation != nil || len(r.Reservations) > 0 || r.GetRole() != "*":
-		return wrong("Task uses invalid resources: reservations come with a later version of mesita")
-	case r.Revocable != nil:
-		return wrong("Task uses invalid resources: no offer has revocable resources")
-	case r.Shared != nil:
-		return wrong("Task uses invalid resources: no offer has shared resources")
-	case r.AllocationInfo != nil && r.AllocationInfo.Role != nil && *r.AllocationInfo.Role != role:
-		return wrong("The resources of the task are allocated to role '%s', and the offer is to '%s'", *r.AllocationInfo.Role, role)
+// reservedAs is of which reservation a resource is, "" if of none, or why it cannot
+// be used.
+func reservedAs(r *v1.Resource, role string) (id string, err error) {
+	m, err := reserve.MarkOf(r)
+	if err != nil {
+		return "", wrong("Task uses invalid resources: %v", err)
 	}
-	return nil
+	switch {
+	case r.AllocationInfo != nil && r.AllocationInfo.Role != nil && *r.AllocationInfo.Role != role:
+		return "", wrong("The resources of the task are allocated to role '%s', and the offer is to '%s'", *r.AllocationInfo.Role, role)
+	case m.Is() && m.Partition != rows.Partition(role):
+		return "", wrong("Task uses invalid resources: '%s' is reserved for role '%s', and the offer is to '%s'", r.Name, rows.Role(m.Partition), role)
+	case m.Is():
+		return m.ID(), nil
+	}
+	return "", nil
 }
 
 // maxTaskPorts bounds the ports of a task, as of one of any job.
 const maxTaskPorts = 64
 
-func addPorts(q *api.Request, ranges *v1.ValueRanges) error {
-	if ranges == nil {
-		return wrong("Task uses invalid resources: 'ports' has no ranges")
-	}
-	for _, x := range ranges.Range {
-		if x.Begin > x.End || x.Begin == 0 || x.End > 65535 {
-			return wrong("Task uses invalid resources: ports %d to %d", x.Begin, x.End)
-		}
-		for port := x.Begin; port <= x.End; port++ {
+func addPorts(q *api.Request, ranges api.Ranges) error {
+	for _, x := range ranges {
+		for port := x.First; port <= x.Last; port++ {
 			if len(q.Ports) >= maxTaskPorts {
 				return wrong("Task uses more than %d ports, the most that a task may have", maxTaskPorts)
 			}
 			q.Ports = append(q.Ports, api.PortRequest{Name: "p" + strconv.Itoa(len(q.Ports)), Port: int(port)})
 		}
 	}
-	return nil
-}
-
-func addCustom(q *api.Request, r *v1.Resource) error {
-	var amount api.Quantity
-	var ranges api.Ranges
-	switch {
-	case r.Type == v1.ValueTypeScalar && r.Scalar != nil && r.Scalar.Value >= 0 && r.Scalar.Value < 1e12:
-		amount.Scalar = rows.Milli(r.Scalar.Value)
-	case r.Type == v1.ValueTypeSet && r.Set != nil:
-		amount.Set = slices.Compact(slices.Sorted(slices.Values(r.Set.Item)))
-	case r.Type == v1.ValueTypeRanges && r.Ranges != nil:
-		for _, x := range r.Ranges.Range {
-			if x.Begin > x.End || x.End > math.MaxInt32 {
-				return wrong("Task uses invalid resources: %s of %d to %d", r.Name, x.Begin, x.End)
-			}
-			ranges = append(ranges, api.Range{First: int64(x.Begin), Last: int64(x.End)})
-		}
-		amount.Ranges = api.Ranges{}.Union(ranges)
-	default:
-		return wrong("Task uses invalid resources: '%s' has no value of its type", r.Name)
-	}
-	if q.Custom == nil {
-		q.Custom = map[string]api.Quantity{}
-	}
-	if _, twice := q.Custom[r.Name]; twice {
-		return wrong("Task uses invalid resources: '%s' is given twice", r.Name)
-	}
-	q.Custom[r.Name] = amount
 	return nil
 }
 
@@ -135,10 +99,21 @@ func offersEvent(offers []*v1.Offer) *v1.SchedulerEvent {
 	return e
 }
 
+// reservedOf are those of it that are reserved.
+func reservedOf(v *fsm.View, o *api.Offer, caps capabilities) (out []*v1.Resource) {
+	in := formOf(o.Partition, caps)
+	for i := range o.Reserved {
+		if r := v.Reservation(o.NodeID, o.Reserved[i].Reservation); r != nil {
+			out = append(out, rows.Reserved(r, o.Reserved[i].Resources, in)...)
+		}
+	}
+	return out
+}
+
 // offerOf is an offer as a framework knows it.
-func offerOf(o *api.Offer, n *api.Node, caps capabilities) *v1.Offer {
+func offerOf(v *fsm.View, o *api.Offer, n *api.Node, caps capabilities) *v1.Offer {
 	role := role(o.Partition)
-	m := &v1.Offer{ID: &v1.OfferID{Value: o.ID}, FrameworkID: &v1.FrameworkID{Value: o.Framework}, AgentID: &v1.AgentID{Value: o.NodeID}, Hostname: n.Name, Resources: resourcesOf(o.Resources, role, caps)}
+	m := &v1.Offer{ID: &v1.OfferID{Value: o.ID}, FrameworkID: &v1.FrameworkID{Value: o.Framework}, AgentID: &v1.AgentID{Value: o.NodeID}, Hostname: n.Name, Resources: append(rows.Resources(o.Resources, formOf(o.Partition, caps)), reservedOf(v, o, caps)...)}
 	if caps.multiRole {
 		m.AllocationInfo = &v1.ResourceAllocationInfo{Role: &role}
 	}

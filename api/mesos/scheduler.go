@@ -100,6 +100,8 @@ func (h *hub) act(c *exchange.Call, s *session, r *request) (any, error) {
 		h.acknowledge(s, m.Acknowledge)
 	case v1.SchedulerCallTypeReconcile:
 		h.reconcile(s, m.Reconcile.Tasks)
+	case v1.SchedulerCallTypeReconcileOperations:
+		s.reconcileOperations(m.ReconcileOperations.Operations)
 	case v1.SchedulerCallTypeUpdateFramework:
 		return h.update(ctx, c, s, m.UpdateFramework)
 	case v1.SchedulerCallTypeMessage:
@@ -109,8 +111,8 @@ func (h *hub) act(c *exchange.Call, s *session, r *request) (any, error) {
 	case v1.SchedulerCallTypeShutdown:
 		err = h.shutdown(ctx, c.ID, s, m.Shutdown)
 	case v1.SchedulerCallTypeAcceptInverseOffers,
-		v1.SchedulerCallTypeDeclineInverseOffers, v1.SchedulerCallTypeAcknowledgeOperationStatus, v1.SchedulerCallTypeReconcileOperations:
-		// There is no maintenance or operation to hear of.
+		v1.SchedulerCallTypeDeclineInverseOffers, v1.SchedulerCallTypeAcknowledgeOperationStatus:
+		// There is no maintenance to hear of, and what is told of an operation is told once.
 	default:
 		return nil, &problem{Status: http.StatusNotImplemented}
 	}
@@ -232,8 +234,8 @@ func (h *hub) request(id auth.Identity, s *session, requests []*v1.Request) {
 				in = *x.AllocationInfo.Role
 			}
 		}
-		q, err := toRequest(r.Resources, in)
-		if err != nil || !f.In(partition(in)) || auth.May(id, auth.Deploy, admit.Object(v, partition(in), "")) != nil {
+		q, reserved, err := toRequest(r.Resources, in)
+		if err != nil || len(reserved) > 0 || !f.In(partition(in)) || auth.May(id, auth.Deploy, admit.Object(v, partition(in), "")) != nil {
 			continue
 		}
 		spec := &api.JobSpec{TaskSpec: api.TaskSpec{Placing: api.Placing{Request: q}}}

@@ -90,7 +90,7 @@ func (l *launcher) task(t *v1.TaskInfo) (*fsm.FrameworkLaunch, error) {
 	if err := validTimes(t); err != nil {
 		return nil, err
 	}
-	request, err := toRequest(t.Resources, role(l.offer.Partition))
+	request, reserved, err := toRequest(t.Resources, role(l.offer.Partition))
 	if err != nil {
 		return nil, err
 	}
@@ -103,9 +103,21 @@ func (l *launcher) task(t *v1.TaskInfo) (*fsm.FrameworkLaunch, error) {
 	if (t.Command == nil) == (t.Executor == nil) {
 		return nil, wrong("Task should have at least one (but not both) of CommandInfo or ExecutorInfo present")
 	}
+	var out *fsm.FrameworkLaunch
 	if t.Executor != nil {
-		return l.hosted(t, info, request)
+		out, err = l.hosted(t, info, request)
+	} else {
+		out, err = l.alone(t, info, request)
 	}
+	if err != nil {
+		return nil, err
+	}
+	out.Task.Reserved = reserved
+	return out, nil
+}
+
+// alone is a task that runs a command of its own.
+func (l *launcher) alone(t *v1.TaskInfo, info []byte, request api.Request) (*fsm.FrameworkLaunch, error) {
 	terminal, err := rows.Terminal(t.Container)
 	if err != nil {
 		return nil, wrong("%v", err)

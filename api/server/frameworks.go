@@ -108,7 +108,7 @@ func getFramework(c *call) (any, error) {
 		}
 		for t := range v.MadeTasks(j.ID) {
 			if t.Holds() {
-				out.Held = out.Held.Add(t.Held())
+				out.Held = out.Held.Add(t.Whole())
 			}
 		}
 	}

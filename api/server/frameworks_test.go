@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -266,5 +267,28 @@ func TestJobsOfFrameworksAreTheirs(t *testing.T) {
 	n.send(request{method: "POST", path: "/v1/tasks/" + x.ID + "/stop", body: `{}`, token: admin}).want(t, 200)
 	if now := n.store.View().Task(x.ID); now.Desired != api.DesiredStop {
 		t.Errorf("%+v", now)
+	}
+}
+
+// What is reserved on a node is shown of it, to who sees its partition.
+func TestReservationsOfANode(t *testing.T) {
+	n, _ := twoPartitions(t)
+	for _, path := range []string{"prod", "dev"} {
+		do(t, n.store, &fsm.ReservationChange{Meta: fsm.Meta{At: testTime}, NodeID: "oak", Steps: []fsm.ReservationStep{{Kind: fsm.StepReserve, Partition: path, Principal: "ci", Resources: api.Resources{CPUs: 100}}}})
+	}
+	for who, want := range map[string]string{"viewer": "dev prod", "viewer@prod": "prod", "deployer@dev": "dev"} {
+		r := n.send(request{method: "GET", path: "/v1/nodes/oak", token: n.with("", who)})
+		r.want(t, 200)
+		var sees []string
+		for _, s := range into[api.NodeStatus](t, r).Reservations {
+			sees = append(sees, s.Partition)
+			if s.Node != "oak-name" || s.Resources.CPUs != 100 || s.Principal != "ci" {
+				t.Errorf("%s sees %+v", who, s)
+			}
+		}
+		slices.Sort(sees)
+		if got := strings.Join(sees, " "); got != want {
+			t.Errorf("%s sees what %q has reserved, not %q", who, got, want)
+		}
 	}
 }

@@ -32,7 +32,7 @@ var ofObject = map[string]string{
 }
 
 var ofCluster = map[string]string{
-	"POST /v1/level": "admin", "POST /v1/cluster": "admin", "POST /v1/statecheck": "admin", "POST /v1/ca": "admin", "POST /v1/nodes/{ref}/drain": "admin", "GET /v1/rebalance": "admin", "POST /v1/nodes/{ref}/resume": "admin", "POST /v1/nodes/{ref}/promote": "admin", "POST /v1/nodes/{ref}/demote": "admin", "DELETE /v1/nodes/{ref}": "admin",
+	"POST /v1/level": "admin", "POST /v1/cluster": "admin", "POST /v1/statecheck": "admin", "POST /v1/ca": "admin", "POST /v1/nodes/{ref}/drain": "admin", "GET /v1/rebalance": "admin", "POST /v1/nodes/{ref}/resume": "admin", "POST /v1/nodes/{ref}/promote": "admin", "POST /v1/nodes/{ref}/demote": "admin", "POST /v1/nodes/{ref}/unreserve": "admin", "DELETE /v1/nodes/{ref}": "admin",
 	"GET /v1/doctor": "admin", "GET /v1/local/doctor": "admin", "GET /v1/audit": "admin", "GET /v1/audit/check": "admin", "GET /v1/local/audit": "admin", "GET /v1/local/audit/check": "admin",
 	"GET /v1/tokens": "admin", "POST /v1/tokens": "admin", "DELETE /v1/tokens/{id}": "admin", "POST /v1/tokens/{id}/rights": "admin", "POST /v1/incidents/close": "operator",
 	"GET /v1/blobs/{digest}": "deployer", "GET /v1/local/tasks/{id}/logs": "viewer", "POST /v1/local/tasks/{id}/exec": "admin",

@@ -70,7 +70,64 @@ func getNode(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.nodeStatus(v, n), nil
+	return c.withReservations(v, n), nil
+}
+
+// withReservations is a node with those that the caller sees.
+func (c *call) withReservations(v *fsm.View, n *api.Node) *api.NodeStatus {
+	out, sees := c.nodeStatus(v, n), c.sight(v)
+	for r := range v.Reservations(n.ID) {
+		if sees.all || sees.partition(r.Partition) {
+			out.Reservations = append(out.Reservations, r)
+		}
+	}
+	return out
+}
+
+type unreserveRequest struct {
+	Partition string `json:"partition,omitempty"` // "": all
+}
+
+// unreserve gives back what is reserved and not in use. What is on offer of it is taken back.
+func unreserve(c *call) (any, error) {
+	var in unreserveRequest
+	if err := c.Decode(&in); err != nil {
+		return nil, err
+	}
+	v := c.Store.View()
+	n, err := findNode(v, c.Args[0])
+	if err != nil {
+		return nil, err
+	}
+	cmd, there := &fsm.ReservationChange{Meta: c.Meta(), NodeID: n.ID}, false
+	for r := range v.Reservations(n.ID) {
+		if in.Partition != "" && r.Partition != in.Partition {
+			continue
+		}
+		there = true
+		if left := r.Resources.Minus(r.Used); !left.Equal(api.Resources{}) {
+			cmd.Steps = append(cmd.Steps, fsm.ReservationStep{Kind: fsm.StepUnreserve, Partition: r.Partition, Principal: r.Principal, Labels: r.Labels, Resources: left})
+		}
+	}
+	switch {
+	case in.Partition != "" && v.Partition(in.Partition) == nil:
+		return nil, noPartition(in.Partition)
+	case !there:
+		return nil, api.Errorf(api.CodeNotFound, "nothing is reserved of node %s%s: see `mesita node show %s`", n.Name, forPartition(in.Partition), n.Name)
+	case len(cmd.Steps) == 0:
+		return nil, api.Errorf(api.CodeConflict, "tasks use all that is reserved of node %s%s: it can be given back once they have ended", n.Name, forPartition(in.Partition))
+	}
+	if _, err := c.Do(cmd); err != nil {
+		return nil, err
+	}
+	return c.withReservations(c.Store.View(), n), nil
+}
+
+func forPartition(path string) string {
+	if path == "" {
+		return ""
+	}
+	return " for partition " + path
 }
 
 type drainRequest struct {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -215,4 +216,57 @@ func TestWhyThereIsNoSuchNode(t *testing.T) {
 		}
 	}
 	n.send(request{method: "GET", path: "/v1/nodes/c0ffe", token: token}).want(t, 200)
+}
+
+// What is reserved of a node and not in use is given back, of one partition or of all, also
+// where it is on offer; what is in use stays.
+func TestUnreserve(t *testing.T) {
+	n, _ := twoPartitions(t)
+	admin := n.token(api.RoleAdmin)
+	reserve := func(path, by string, cpus api.MilliCPU) string {
+		do(t, n.store, &fsm.ReservationChange{Meta: fsm.Meta{At: testTime}, NodeID: "oak", Steps: []fsm.ReservationStep{{Kind: fsm.StepReserve, Partition: path, Principal: by, Resources: api.Resources{CPUs: cpus}}}})
+		return api.ReservationID(path, by, nil)
+	}
+	give := func(body string) reply {
+		return n.send(request{method: "POST", path: "/v1/nodes/oak-name/unreserve", body: body, token: admin})
+	}
+	give(`{}`).want(t, 404)
+	give(`{"partition":"nix"}`).want(t, 404)
+	id := reserve("prod", "ci", 300)
+	reserve("prod", "", 100)
+	reserve("dev", "", 100)
+	do(t, n.store, &fsm.FrameworkPut{Meta: fsm.Meta{At: testTime}, Connect: true, Framework: &api.Framework{ID: "fr", Name: "fr", Session: "s", Partitions: []string{"prod"}}})
+	part := []api.Reserved{{Reservation: id, Resources: api.Resources{CPUs: 300}}}
+	offer := func() {
+		do(t, n.store, &fsm.OfferMake{Meta: fsm.Meta{At: testTime}, Offers: []*api.Offer{{ID: "or", Framework: "fr", Partition: "prod", NodeID: "oak", Reserved: part}}})
+	}
+	offer()
+	part[0].Resources.CPUs = 200
+	spec := batchSpec("x")
+	do(t, n.store, &fsm.FrameworkAccept{Meta: fsm.Meta{At: testTime}, Framework: "fr", Session: "s", Offers: []string{"or"},
+		Tasks: []fsm.FrameworkLaunch{{Task: &api.FrameworkTask{ID: "t", Spec: spec, Reserved: part}, Resources: part[0].Resources}}})
+	part = []api.Reserved{{Reservation: id, Resources: api.Resources{CPUs: 100}}}
+	offer()
+	for _, c := range []struct {
+		body   string
+		status int
+		left   string
+	}{{`{"partition":"dev"}`, 200, "prod:100 prod:300"}, {`{"partition":"dev"}`, 404, "prod:100 prod:300"}, {`{}`, 200, "prod:200"}, {`{}`, 409, "prod:200"}, {`{"partition":"prod"}`, 409, "prod:200"}} {
+		r := give(c.body)
+		r.want(t, c.status)
+		var left []string
+		for x := range n.store.View().Reservations("oak") {
+			left = append(left, fmt.Sprintf("%s:%d", x.Partition, x.Resources.CPUs))
+		}
+		slices.Sort(left)
+		if got := strings.Join(left, " "); got != c.left {
+			t.Errorf("%s leaves %s, not %s", c.body, got, c.left)
+		}
+		if c.status == 200 && len(into[api.NodeStatus](t, r).Reservations) != len(left) {
+			t.Errorf("%s: %s", c.body, r.body)
+		}
+	}
+	if n.store.View().Offer("or") != nil {
+		t.Error("what was given back is on offer still")
+	}
 }

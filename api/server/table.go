@@ -106,6 +106,7 @@ func nodeRoutes(s *Server) []*exchange.Route {
 		{Method: post, Path: "/v1/nodes/{ref}/resume", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(resumeNode), Answer: api.NodeStatus{}, Summary: "let a drained node take work again"},
 		{Method: post, Path: "/v1/nodes/{ref}/promote", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(promoteNode), Answer: api.NodeStatus{}, Summary: "let a node become a voter that joined as a worker"},
 		{Method: post, Path: "/v1/nodes/{ref}/demote", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(demoteNode), Answer: api.NodeStatus{}, Summary: "take a node's right to vote; the key of the CA is changed then"},
+		{Method: post, Path: "/v1/nodes/{ref}/unreserve", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(unreserve), Body: unreserveRequest{}, Answer: api.NodeStatus{}, Summary: "give back what is reserved of a node and no task uses, of all partitions or of one"},
 		{Method: get, Path: "/v1/doctor", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(doctor), Query: words("node"), Answer: []api.Check{}, Extra: missing{}, Summary: "have each node, or one, look at what it needs: kernel, address, disk, certificate, clock, and the ways to the others, TCP and UDP"},
 		{Method: del, Path: "/v1/nodes/{ref}", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(removeNode), Query: words("force", "dry_run"), Answer: removed{}, Summary: "remove a node for good; dry_run=1 only says whether it may be"},
 	}

@@ -16,7 +16,7 @@ func (d *decision) drainedPartitions() {
 }
 
 func (d *decision) empty(p *api.Partition) bool {
-	if u := d.view.Usage(p.Path); u.Pending+u.Starting+u.Running > 0 {
+	if u := d.view.Usage(p.Path); u.Pending+u.Starting+u.Running+u.Reservations > 0 {
 		return false
 	}
 	for j := range d.view.LiveJobs() {

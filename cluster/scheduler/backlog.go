@@ -153,18 +153,18 @@ func (b *Backlog) unable(p *pass, t *turn) api.Obstacle {
 	key := fmt.Sprint(order.Key(t.q.part, spec), "|", spec.Gang)
 	o, known := b.never[key]
 	if !known && len(b.never) < maxKinds {
-		o = neverOn(p.e.slots.Node, t.q.part, spec)
+		o = neverOn(&p.e.slots, t.q.part, spec)
 		b.never[key] = o
 	}
 	return o
 }
 
-func neverOn(nodes []*api.Node, part *api.Partition, spec *api.JobSpec) api.Obstacle {
+func neverOn(slots *order.Slots, part *api.Partition, spec *api.JobSpec) api.Obstacle {
 	need, ports := spec.Need(), spec.AnyPorts()
 	r := reserve.Request{Need: need, Want: max(1, spec.Gang), AtMostOne: ports > 0, Fits: func(left api.Resources) bool { return order.Lacks(left, need, ports) == "" }}
 	out, room := api.Obstacle{Kind: api.ObstacleOut}, 0
-	for _, n := range nodes {
-		if fsm.Unfit(n, part, spec) != "" || !r.Fits(n.Resources) {
+	for i, n := range slots.Node {
+		if fsm.Unfit(n, part, spec) != "" || !r.Fits(slots.Whole[i]) {
 			continue
 		}
 		if text := unavailable(n); text != "" {
@@ -172,12 +172,12 @@ func neverOn(nodes []*api.Node, part *api.Partition, spec *api.JobSpec) api.Obst
 			out.Nodes = append(out.Nodes, n.Name)[:min(3, len(out.Nodes)+1)]
 			continue
 		}
-		if room += r.Count(n.Resources); room >= r.Want {
+		if room += r.Count(slots.Whole[i]); room >= r.Want {
 			return api.Obstacle{}
 		}
 	}
 	switch {
-	case len(nodes) == 0:
+	case len(slots.Node) == 0:
 		return api.Obstacle{Kind: api.ObstacleNoNodes}
 	case len(out.Nodes) > 0:
 		return out

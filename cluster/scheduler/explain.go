@@ -56,9 +56,10 @@ func (p Planner) CheckFits(v *fsm.View, s *api.JobSpec) error {
 			not = append(not, n.Name+" "+why)
 			continue
 		}
-		over := excess(n.Resources, need)
+		whole := v.Unreserved(n)
+		over := cmp.Or(besideReserved(n, whole, whole, need), excess(whole, need))
 		if over == "" {
-			if room += countMost(n.Resources, need, max(1, s.Gang)-room); room >= max(1, s.Gang) {
+			if room += countMost(whole, need, max(1, s.Gang)-room); room >= max(1, s.Gang) {
 				return nil
 			}
 			continue
@@ -243,7 +244,7 @@ func (p Planner) explainTask(e *Engine, v *fsm.View, t *api.Task) *api.Why {
 		if part := v.Partition(t.Partition); part != nil {
 			why.Summary += "; it ends" + andAgain(t) + " if that lasts until " + t.FrozenAt.Add(part.FrozenAtMost()).Format("15:04")
 		}
-		why.Hints = []string{fmt.Sprintf("it continues where it stopped once %s has cpus=%s free; it has %s now", t.Node, t.Resources.CPUs, v.Free(t.NodeID).CPUs)}
+		why.Hints = []string{fmt.Sprintf("it continues where it stopped once %s has cpus=%s free; it has %s now", t.Node, t.Thawed().CPUs, v.Free(t.NodeID).CPUs)}
 	case t.Leaving():
 		why.Summary = fmt.Sprintf("%s is on %s (%s), and was told to leave: others are entitled to what it holds", t.ID, t.Node, t.State.Word())
 		why.Hints = []string{"it gets its stop signal at " + t.Leaves.Format("15:04:05") + afterNotice(t)}

@@ -74,9 +74,9 @@ func (p *pass) thaw(t *turn) bool {
 	for len(t.frozen) > 0 {
 		v := t.frozen[0]
 		t.frozen = t.frozen[1:]
-		need := api.Resources{CPUs: v.Resources.CPUs}
+		need := api.Resources{CPUs: v.Thawed().CPUs}
 		i, ok := p.e.slots.Of(v.NodeID)
-		if !ok || p.e.slots.Node[i].Drain || !p.e.slots.Free[i].Fits(need) || !p.leavesClaims(t, nil, v.Job, i, need) || p.round.Room(v.Partition, need) != "" || !p.frozenMayUse(t, v, i, need) {
+		if !ok || p.e.slots.Node[i].Drain || need.CPUs > 0 && !p.e.slots.Free[i].Fits(need) || !p.leavesClaims(t, nil, v.Job, i, need) || p.round.Room(v.Partition, need) != "" || !p.frozenMayUse(t, v, i, need) {
 			continue
 		}
 		p.e.slots.Take(i, need)

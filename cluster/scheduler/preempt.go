@@ -367,11 +367,11 @@ func (x *preemption) victim(v *api.Task, node *api.Node, force bool) (victim, bo
 		if v.Frozen || v.State != api.TaskRunning {
 			return victim{}, false
 		}
-		d.freeze, d.gives, d.waste = true, api.Resources{CPUs: v.Resources.CPUs}, 1e-6
+		d.freeze, d.gives, d.waste = true, api.Resources{CPUs: v.Held().CPUs}, 1e-6
 	} else if v.State == api.TaskRunning && !v.Frozen {
 		d.notice = time.Duration(part.Notice)
 	}
-	return d, true
+	return d, !d.gives.Equal(api.Resources{}) // all that it has may be reserved
 }
 
 // again asks for another pass at a time.

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/mesita/mesita/api"
@@ -29,6 +30,16 @@ func unavailable(n *api.Node) string {
 		return api.CannotStart + n.Starts.Message
 	}
 	return ""
+}
+
+// besideReserved says that a node would have room if nothing of it was reserved, "" if it
+// would lack it all the same.
+func besideReserved(n *api.Node, whole, free, need api.Resources) string {
+	kept := n.Resources.Minus(whole)
+	if free.Fits(need) || !free.Add(kept).Fits(need) {
+		return ""
+	}
+	return fmt.Sprintf("has too little beside what is reserved, which is %s (mesita node show %s)", cmp.Or(api.AmountsOf(kept).String(), kept.String()), n.Name)
 }
 
 // outside says what of a need other programs on a node have, "" if it would lack

@@ -136,7 +136,7 @@ func (w *waiting) nodes(v *fsm.View) {
 		}
 		switch o.Kind {
 		case api.ObstacleUnavailable:
-			if !n.VoterOnly && fsm.Unfit(n, w.part, w.spec) == "" && n.Resources.Fits(w.c.Need) {
+			if !n.VoterOnly && fsm.Unfit(n, w.part, w.spec) == "" && v.Unreserved(n).Fits(w.c.Need) {
 				w.out = append(w.out, n)
 			}
 		case api.ObstacleNear, api.ObstacleAway:
@@ -173,7 +173,7 @@ func (w *waiting) look(n *api.Node) api.Obstacle {
 		return detail(api.ObstacleTooSmall, notItsPorts(n.Resources, w.c.Need))
 	}
 	short := w.short(n, i)
-	if !n.Resources.Fits(w.c.Need) {
+	if !w.e.slots.Whole[i].Fits(w.c.Need) {
 		short.Kind = api.ObstacleTooSmall
 		return short
 	}
@@ -196,7 +196,7 @@ func (w *waiting) short(n *api.Node, i int) api.Obstacle {
 	free, o := w.e.slots.Free[i], api.Obstacle{Kind: api.ObstacleShort}
 	if short, ok := free.Missing(w.c.Need); !ok {
 		o.Resource, o.Need, o.Have = short.Resource, short.Need, short.Have
-		o.Detail = outside(n, free, w.c.Need)
+		o.Detail = cmp.Or(outside(n, free, w.c.Need), besideReserved(n, w.e.slots.Whole[i], free, w.c.Need))
 		if short.Kind != "" {
 			o.Detail = short.String()
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/mesos/rows"
+	"github.com/mesita/mesita/fsm"
 )
 
 // abilities are what agents of Mesos say that they can, and nodes do.
@@ -22,10 +23,28 @@ func seconds(t time.Time) float64 {
 
 func active(n *api.Node) bool { return n.State == api.NodeReady && !n.Drain }
 
+// holdings are where the resources of a node are, as Mesos tells it: what is reserved and
+// nobody uses is not used.
+type holdings struct {
+	used, offered, plain api.Resources
+	reserved             map[string]api.Resources // by partition
+}
+
+func holdingsOf(v *fsm.View, n *api.Node) (h *holdings, tasks int) {
+	l, tasks := v.Ledger(n.ID)
+	h = &holdings{used: l.Allocated.Add(l.Reclaiming), offered: l.Offered, plain: n.Resources, reserved: map[string]api.Resources{}}
+	for r := range v.Reservations(n.ID) {
+		h.used = h.used.Minus(r.Resources).Add(r.Used)
+		h.offered, h.plain = h.offered.Add(r.Offered), h.plain.Minus(r.Resources)
+		h.reserved[r.Partition] = h.reserved[r.Partition].Add(r.Resources)
+	}
+	return h, tasks
+}
+
 // agent writes what /state, /slaves and /state-summary have of a node alike; the caller
 // closes it.
-func (w *writer) agent(n *api.Node, l *api.Ledger, tasks int) {
-	used := l.Allocated.Add(l.Reclaiming)
+func (w *writer) agent(n *api.Node, has *holdings, tasks int) {
+	used := has.used
 	w.open("", '{')
 	w.text("id", n.ID)
 	w.text("hostname", n.Name)
@@ -39,10 +58,14 @@ func (w *writer) agent(n *api.Node, l *api.Ledger, tasks int) {
 	}
 	w.resources("resources", &n.Resources)
 	w.resources("used_resources", &used)
-	w.resources("offered_resources", &l.Offered)
+	w.resources("offered_resources", &has.offered)
 	w.open("reserved_resources", '{')
+	for _, path := range slices.Sorted(maps.Keys(has.reserved)) {
+		r := has.reserved[path]
+		w.resources(rows.Role(path), &r)
+	}
 	w.close('}')
-	w.resources("unreserved_resources", &n.Resources)
+	w.resources("unreserved_resources", &has.plain)
 	w.open("attributes", '{')
 	for _, k := range slices.Sorted(maps.Keys(n.Attrs)) {
 		w.text(k, n.Attrs[k])
@@ -82,15 +105,18 @@ func (p *page) agents(full bool, only string) {
 		if !rows.Registered(n) || only != "" && n.ID != only {
 			continue
 		}
-		l, tasks := p.View.Ledger(n.ID)
-		p.agent(n, &l, tasks)
+		has, tasks := holdingsOf(p.View, n)
+		p.agent(n, has, tasks)
 		if full {
-			used := l.Allocated.Add(l.Reclaiming)
-			p.full("used_resources_full", &used)
-			p.full("offered_resources_full", &l.Offered)
+			p.full("used_resources_full", "*", &has.used)
+			p.full("offered_resources_full", "*", &has.offered)
 			p.open("reserved_resources_full", '{')
+			for _, path := range slices.Sorted(maps.Keys(has.reserved)) {
+				r := has.reserved[path]
+				p.full(rows.Role(path), rows.Role(path), &r)
+			}
 			p.close('}')
-			p.full("unreserved_resources_full", &n.Resources)
+			p.full("unreserved_resources_full", "*", &has.plain)
 		}
 		p.close('}')
 	}

@@ -73,7 +73,7 @@ func (g *program) id() string {
 // add sorts a task in.
 func (g *program) add(t *api.Task) {
 	if t.Holds() {
-		g.held = sum(g.held, t.Held())
+		g.held = sum(g.held, t.Whole())
 	}
 	switch {
 	case t.Framework != nil && t.Framework.IsExecutor:

@@ -319,3 +319,41 @@ func TestASlowReaderHoldsUpNobody(t *testing.T) {
 	cancel()
 	<-done
 }
+
+// What is reserved of a node is told by role, is in use as far as tasks have it, and on
+// offer as far as that: a node has each amount once.
+func TestPagesTellWhatIsReserved(t *testing.T) {
+	w := known(t, auth.Anybody)
+	w.do(&fsm.ReservationChange{Meta: meta, NodeID: "elm", Steps: []fsm.ReservationStep{{Kind: fsm.StepReserve, Partition: "dev", Resources: api.Resources{CPUs: 500}}}})
+	for r := range w.store.View().Reservations("elm") {
+		w.do(&fsm.OfferMake{Meta: meta, Offers: []*api.Offer{{ID: "o9", Framework: "f2", Partition: "dev", NodeID: "elm", Reserved: []api.Reserved{{Reservation: r.ID, Resources: api.Resources{CPUs: 200}}}}}})
+	}
+	for _, path := range []string{"/state", "/slaves", "/state-summary"} {
+		var s struct {
+			Slaves []struct {
+				ID         string
+				Resources  resources
+				Used       resources                                `json:"used_resources"`
+				Offered    resources                                `json:"offered_resources"`
+				Reserved   map[string]resources                     `json:"reserved_resources"`
+				Unreserved resources                                `json:"unreserved_resources"`
+				Full       map[string][]struct{ Name, Role string } `json:"reserved_resources_full"`
+			}
+		}
+		w.read(path, "", &s)
+		for _, n := range s.Slaves {
+			if n.ID != "elm" {
+				if len(n.Reserved) > 0 {
+					t.Errorf("%s: %+v", path, n)
+				}
+				continue
+			}
+			if n.Resources.CPUs != 2 || n.Used.CPUs != 0.25 || n.Offered.CPUs != 1.2 || n.Unreserved.CPUs != 1.5 || len(n.Reserved) != 1 || n.Reserved["dev"].CPUs != 0.5 {
+				t.Errorf("%s: %+v", path, n)
+			}
+			if path == "/slaves" && (len(n.Full["dev"]) != 1 || n.Full["dev"][0].Role != "dev" || n.Full["dev"][0].Name != "cpus") {
+				t.Errorf("%s: %+v", path, n.Full)
+			}
+		}
+	}
+}

@@ -51,8 +51,8 @@ func (p *page) nodeMetrics() {
 		if active(n) {
 			on++
 		}
-		l, _ := p.View.Ledger(n.ID)
-		has, used, offered = sum(has, n.Resources), sum(sum(used, l.Allocated), l.Reclaiming), sum(offered, l.Offered)
+		h, _ := holdingsOf(p.View, n)
+		has, used, offered = sum(has, n.Resources), sum(used, h.used), sum(offered, h.offered)
 	}
 	p.number("master/slaves_active", on)
 	p.number("master/slaves_inactive", connected+off-on)

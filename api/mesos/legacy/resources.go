@@ -52,14 +52,14 @@ func ranges(r api.Ranges) string {
 	return string(append(b, ']'))
 }
 
-// full writes resources as Mesos' messages have them.
-func (w *writer) full(name string, r *api.Resources) {
+// full writes resources of a role as Mesos' messages have them.
+func (w *writer) full(name, role string, r *api.Resources) {
 	w.open(name, '[')
 	scalar := func(name string, v float64) {
 		if v == 0 {
 			return
 		}
-		w.resource(name, "SCALAR")
+		w.resource(name, role, "SCALAR")
 		w.open("scalar", '{')
 		w.number("value", v)
 		w.close('}')
@@ -70,14 +70,14 @@ func (w *writer) full(name string, r *api.Resources) {
 	scalar("mem", mebibytes(r.Mem))
 	scalar("disk", mebibytes(r.Disk))
 	if len(r.Ports) > 0 {
-		w.ranges("ports", r.Ports)
+		w.ranges("ports", role, r.Ports)
 	}
 	for _, k := range slices.Sorted(maps.Keys(r.Custom)) {
 		switch q := r.Custom[k]; {
 		case len(q.Ranges) > 0:
-			w.ranges(k, q.Ranges)
+			w.ranges(k, role, q.Ranges)
 		case len(q.Set) > 0:
-			w.resource(k, "SET")
+			w.resource(k, role, "SET")
 			w.open("set", '{')
 			w.texts("item", q.Set)
 			w.close('}')
@@ -90,15 +90,15 @@ func (w *writer) full(name string, r *api.Resources) {
 }
 
 // resource begins one of a list.
-func (w *writer) resource(name, kind string) {
+func (w *writer) resource(name, role, kind string) {
 	w.open("", '{')
 	w.text("name", name)
 	w.text("type", kind)
-	w.text("role", "*")
+	w.text("role", role)
 }
 
-func (w *writer) ranges(name string, r api.Ranges) {
-	w.resource(name, "RANGES")
+func (w *writer) ranges(name, role string, r api.Ranges) {
+	w.resource(name, role, "RANGES")
 	w.open("ranges", '{')
 	w.open("range", '[')
 	for _, x := range r {

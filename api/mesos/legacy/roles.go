@@ -84,7 +84,7 @@ func (p *page) quota() {
 		p.text("role", rows.Role(part.Path))
 		p.open("guarantee", '[')
 		a.Each(func(resource string, n int64) bool {
-			p.resource(resource, "SCALAR")
+			p.resource(resource, "*", "SCALAR")
 			p.open("scalar", '{')
 			p.number("value", amount(resource, n))
 			p.close('}')

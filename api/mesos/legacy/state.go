@@ -122,7 +122,7 @@ func (d *digest) add(t *api.Task, other string) {
 		d.list = append(d.list, other)
 	}
 	if t.Holds() {
-		d.held = sum(d.held, t.Held())
+		d.held = sum(d.held, t.Whole())
 	}
 }
 
@@ -146,7 +146,7 @@ func (p *page) summary() {
 		if t.Framework != nil && t.Framework.IsExecutor {
 			d := at(ofFramework, t.Framework.Framework)
 			if t.Holds() {
-				d.held = sum(d.held, t.Held())
+				d.held = sum(d.held, t.Whole())
 			}
 			continue
 		}
@@ -165,9 +165,9 @@ func (p *page) summary() {
 		if !rows.Registered(n) {
 			continue
 		}
-		l, tasks := p.View.Ledger(n.ID)
+		has, tasks := holdingsOf(p.View, n)
 		d := at(ofNode, n.ID)
-		p.agent(n, &l, tasks)
+		p.agent(n, has, tasks)
 		p.tasksBy(d)
 		p.texts("framework_ids", d.list)
 		p.close('}')

@@ -56,6 +56,8 @@ var calls = map[v1.MasterCallType]does{
 	v1.MasterCallTypeReactivateAgent:        {has: func(m *v1.MasterCall) bool { return m.ReactivateAgent != nil }, change: (*Server).reactivate},
 	v1.MasterCallTypeMarkAgentGone:          {has: func(m *v1.MasterCall) bool { return m.MarkAgentGone != nil }, change: (*Server).gone},
 	v1.MasterCallTypeStartMaintenance:       {has: func(m *v1.MasterCall) bool { return m.StartMaintenance != nil }, change: (*Server).startMaintenance},
+	v1.MasterCallTypeReserveResources:       {has: func(m *v1.MasterCall) bool { return m.ReserveResources != nil }, change: (*Server).reserveResources, answers: http.StatusAccepted},
+	v1.MasterCallTypeUnreserveResources:     {has: func(m *v1.MasterCall) bool { return m.UnreserveResources != nil }, change: (*Server).unreserveResources, answers: http.StatusAccepted},
 	v1.MasterCallTypeStopMaintenance:        {has: func(m *v1.MasterCall) bool { return m.StopMaintenance != nil }, change: (*Server).stopMaintenance},
 }
 
@@ -93,6 +95,14 @@ func (r *request) read(c *exchange.Call) error {
 	return nil
 }
 
+// knownTo refuses what not all voters know.
+func knownTo(v *fsm.View) error {
+	if v.Does(fsm.Frameworks) {
+		return nil
+	}
+	return reply.Unavailable("The cluster's level does not have the APIs of Mesos yet: `mesita cluster show` says what it waits for")
+}
+
 // serve answers one call. The order of its checks is that of Mesos.
 func (s *Server) serve(c *exchange.Call) (any, error) {
 	if _, _, leads := s.Master(); !leads {
@@ -102,8 +112,8 @@ func (s *Server) serve(c *exchange.Call) (any, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	if !c.Store.View().Does(fsm.Frameworks) {
-		return nil, reply.Unavailable("The cluster's level does not have the APIs of Mesos yet: `mesita cluster show` says what it waits for")
+	if err := knownTo(c.Store.View()); err != nil {
+		return nil, err
 	}
 	if r.kind == v1.MasterCallTypeSubscribe {
 		return s.subscribe(c, r)

@@ -49,5 +49,5 @@ func (s *Server) Routes() (table []*exchange.Route) {
 		table = append(table, &exchange.Route{Method: http.MethodPost, Any: true, Path: path, Action: auth.Look, Scope: auth.OfAny, Basic: true, Stream: true, Lasts: subscribes, Changes: changes,
 			Body: exchange.RawBody, Fails: reply.Fails(reply.Operator), Handle: s.serve, Answer: exchange.Text(""), Summary: "the operator API of Mesos v1"})
 	}
-	return table
+	return append(table, s.forms()...)
 }

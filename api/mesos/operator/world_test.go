@@ -53,14 +53,17 @@ type world struct {
 	leads  bool
 }
 
-func newWorld(t testing.TB, cred auth.Credentials) *world {
+func newWorld(t testing.TB, cred auth.Credentials) *world { return newWorldAt(t, cred, fsm.Newest) }
+
+// newWorldAt is one at a level; below that of frameworks it has none.
+func newWorldAt(t testing.TB, cred auth.Credentials, level fsm.Level) *world {
 	w := &world{t: t, store: fsm.NewStore(nil), audit: &audit{}, leads: true}
 	meta := fsm.Meta{At: testTime}
 	node := func(id string) *api.Node {
 		return &api.Node{ID: id, Name: id, Addr: "10.0.0.11:5050", Level: int(fsm.Newest), Joined: testTime, Attrs: map[string]string{"rack": "r1"},
 			Resources: api.Resources{CPUs: 4000, Mem: 8 << 30, Ports: api.Ranges{{First: 31000, Last: 31009}}}}
 	}
-	w.do(&fsm.ClusterInit{Level: fsm.Newest, Meta: meta, Cluster: &api.Cluster{ID: "c1", Name: "pine", Created: testTime}, Authority: &api.Authority{}, Node: node("oak")})
+	w.do(&fsm.ClusterInit{Level: level, Meta: meta, Cluster: &api.Cluster{ID: "c1", Name: "pine", Created: testTime}, Authority: &api.Authority{}, Node: node("oak")})
 	w.do(&fsm.TokenCreate{Meta: meta, Token: &api.Token{ID: "t", Hash: "h"}})
 	w.do(&fsm.NodeJoin{Meta: meta, Token: "t", Hash: "h", NodeID: "elm", Name: "elm"})
 	elm := node("elm")
@@ -72,9 +75,11 @@ func newWorld(t testing.TB, cred auth.Credentials) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.do(&fsm.FrameworkPut{Meta: meta, Connect: true, Framework: &api.Framework{ID: "f1", Name: "shop", User: "ann", Session: "s1", Partitions: []string{"web"}, Failover: api.Duration(time.Hour), Info: info}})
-	w.launch("t1", "elm")
-	w.do(&fsm.OfferMake{Meta: meta, Offers: []*api.Offer{{ID: "o2", Framework: "f1", Partition: "web", NodeID: "elm", Resources: api.Resources{CPUs: 500, Mem: 64 << 20}}}})
+	if level >= fsm.Frameworks.Level() {
+		w.do(&fsm.FrameworkPut{Meta: meta, Connect: true, Framework: &api.Framework{ID: "f1", Name: "shop", User: "ann", Session: "s1", Partitions: []string{"web"}, Failover: api.Duration(time.Hour), Info: info}})
+		w.launch("t1", "elm")
+		w.do(&fsm.OfferMake{Meta: meta, Offers: []*api.Offer{{ID: "o2", Framework: "f1", Partition: "web", NodeID: "elm", Resources: api.Resources{CPUs: 500, Mem: 64 << 20}}}})
+	}
 	w.job("sleep", "oak")
 	w.server = New(Config{Store: w.store, Version: "9.9", Master: func() (*v1.MasterInfo, time.Time, bool) {
 		return rows.Master("m1", "oak", w.store.View().Node("oak")), testTime, w.leads

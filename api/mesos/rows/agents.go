@@ -58,7 +58,8 @@ func AgentURL(n *api.Node) *v1.URL {
 // Attributes are those of a node.
 func Attributes(n *api.Node) []*v1.Attribute { return attributes(n.Attrs) }
 
-// AgentInfo is what a node says of itself.
+// AgentInfo is what a node says of itself, which knows of no reservations: those are in its
+// total.
 func AgentInfo(n *api.Node) *v1.AgentInfo {
 	m := &v1.AgentInfo{ID: &v1.AgentID{Value: n.ID}, Hostname: n.Name, Resources: Resources(n.Resources, Form{}), Attributes: Attributes(n)}
 	if ip, port, ok := Address(n); ok {
@@ -110,20 +111,20 @@ func (r *Rows) Agent(n *api.Node) *v1.MasterResponseGetAgentsAgent {
 
 func (r *Rows) agent(n *api.Node, offers []*api.Offer) *v1.MasterResponseGetAgentsAgent {
 	m := &v1.MasterResponseGetAgentsAgent{AgentInfo: AgentInfo(n), Active: n.State == api.NodeReady && !n.Drain, Deactivated: &n.Drain, Version: Version,
-		RegisteredTime: timeOf(n.Joined), TotalResources: Resources(n.Resources, Form{}), Capabilities: agentCapabilities()}
+		RegisteredTime: timeOf(n.Joined), TotalResources: r.total(n), Capabilities: agentCapabilities()}
 	if !n.Since.Equal(n.Joined) {
 		m.ReregisteredTime = timeOf(n.Since)
 	}
 	if pid := PID(agentPath, n); pid != "" {
 		m.PID = &pid
 	}
-	held, open, tasks := byRole{}, byRole{}, 0
+	held, open, tasks := r.sums(), r.sums(), 0
 	for t := range r.View.NodeTasks(n.ID) {
-		held.add(t.Partition, t.Held())
+		held.add(n.ID, t.Partition, t.Held(), reservedOf(t))
 		tasks++
 	}
 	for _, o := range offers {
-		open.add(o.Partition, o.Resources)
+		open.add(n.ID, o.Partition, o.Resources, o.Reserved)
 	}
 	m.AllocatedResources, m.OfferedResources = held.resources(), open.resources()
 	if n.Drain {

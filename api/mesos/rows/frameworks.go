@@ -47,15 +47,23 @@ func (r *Rows) framework(f *api.Framework, offers []*api.Offer) *v1.MasterRespon
 	case !f.Connected:
 		m.UnregisteredTime = timeOf(f.Since)
 	}
-	held, open := byRole{}, byRole{}
+	held, open := r.sums(), r.sums()
 	for _, j := range r.View.FrameworkJobs(f.ID) {
 		if p := j.Spec.Partition; r.SeesPartition(p) {
-			held[p] = r.View.FrameworkUsage(f.ID, p).Allocated
+			u := r.View.FrameworkUsage(f.ID, p)
+			if held.plain[p] = u.Allocated.Minus(u.Reserved); u.Reserved.Equal(api.Resources{}) {
+				continue
+			}
+			for t := range r.View.MadeTasks(j.ID) {
+				if t.Holds() {
+					held.add(t.NodeID, p, api.Resources{}, reservedOf(t))
+				}
+			}
 		}
 	}
 	for _, o := range offers {
 		if r.SeesPartition(o.Partition) {
-			open.add(o.Partition, o.Resources)
+			open.add(o.NodeID, o.Partition, o.Resources, o.Reserved)
 			m.Offers = append(m.Offers, r.Offer(o))
 		}
 	}
@@ -67,7 +75,7 @@ func (r *Rows) framework(f *api.Framework, offers []*api.Offer) *v1.MasterRespon
 func (r *Rows) Offer(o *api.Offer) *v1.Offer {
 	role := Role(o.Partition)
 	m := &v1.Offer{ID: &v1.OfferID{Value: o.ID}, FrameworkID: &v1.FrameworkID{Value: o.Framework}, AgentID: &v1.AgentID{Value: o.NodeID},
-		AllocationInfo: &v1.ResourceAllocationInfo{Role: &role}, Resources: Resources(o.Resources, Form{Role: role})}
+		AllocationInfo: &v1.ResourceAllocationInfo{Role: &role}, Resources: r.parted(o.NodeID, o.Resources, o.Reserved, Form{Role: role})}
 	if n := r.View.Node(o.NodeID); n != nil {
 		m.Hostname, m.URL, m.Attributes = n.Name, AgentURL(n), Attributes(n)
 	}
@@ -96,12 +104,14 @@ func (r *Rows) OwnFramework() *v1.MasterResponseGetFrameworksFramework {
 	held := byRole{}
 	for _, p := range r.partitions() {
 		info.Roles = append(info.Roles, Role(p.Path))
-		held[p.Path] = r.View.Usage(p.Path).Allocated
+		u := r.View.Usage(p.Path)
+		held[p.Path] = u.Allocated.Minus(u.Reserved) // that is nobody's until a task has it
 	}
 	for f := range r.View.Frameworks() {
 		for _, j := range r.View.FrameworkJobs(f.ID) {
 			if have, ok := held[j.Spec.Partition]; ok {
-				held[j.Spec.Partition] = have.Minus(r.View.FrameworkUsage(f.ID, j.Spec.Partition).Allocated)
+				u := r.View.FrameworkUsage(f.ID, j.Spec.Partition)
+				held[j.Spec.Partition] = have.Minus(u.Allocated.Minus(u.Reserved))
 			}
 		}
 	}

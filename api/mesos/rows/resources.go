@@ -25,9 +25,10 @@ func megabytes(b api.Bytes) int64 {
 	return n/mebibyte*1000 + n%mebibyte*1000/mebibyte
 }
 
-// Bytes is a thousandth of so many megabytes.
+// Bytes is a thousandth of so many megabytes, rounded up: who is told it again is told the
+// same.
 func Bytes(thousandths int64) api.Bytes {
-	return api.Bytes(thousandths/1000*mebibyte + thousandths%1000*mebibyte/1000)
+	return api.Bytes(thousandths/1000*mebibyte + (thousandths%1000*mebibyte+999)/1000)
 }
 
 // Form is in which of the ways of Mesos resources are said.

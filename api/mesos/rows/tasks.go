@@ -91,7 +91,7 @@ func (r *Rows) Task(t *api.Task) *v1.Task { return r.task(r.View.Job(t.Job), t) 
 func (r *Rows) task(j *api.Job, t *api.Task) *v1.Task {
 	st := r.Status(t)
 	m := &v1.Task{Name: TaskID(t), TaskID: st.TaskID, FrameworkID: &v1.FrameworkID{Value: FrameworkOf(t)}, AgentID: st.AgentID, State: st.State,
-		Resources: Resources(t.Resources, Form{Role: Role(t.Partition)}), Statuses: []*v1.TaskStatus{st}, StatusUpdateState: &st.State}
+		Resources: r.ofTask(t), Statuses: []*v1.TaskStatus{st}, StatusUpdateState: &st.State}
 	if id := ExecutorID(t); id != "" {
 		m.ExecutorID = &v1.ExecutorID{Value: id}
 	}
@@ -197,7 +197,7 @@ type About struct {
 func (r *Rows) Executor(t *api.Task) *v1.ExecutorInfo {
 	var about About
 	if wire.Unmarshal(wire.Protobuf, t.Framework.Info, &about) != nil || about.Executor == nil {
-		return &v1.ExecutorInfo{ExecutorID: &v1.ExecutorID{Value: t.Framework.Executor}, FrameworkID: &v1.FrameworkID{Value: t.Framework.Framework}, Resources: Resources(t.Resources, Form{Role: Role(t.Partition)})}
+		return &v1.ExecutorInfo{ExecutorID: &v1.ExecutorID{Value: t.Framework.Executor}, FrameworkID: &v1.FrameworkID{Value: t.Framework.Framework}, Resources: r.ofTask(t)}
 	}
 	if !r.SeesValues(t) {
 		MaskExecutor(about.Executor)

@@ -20,7 +20,7 @@ func BenchmarkDeclining(b *testing.B) {
 	decline := func() {
 		for i := range frameworks {
 			for n := range v.Nodes() {
-				w.desk.Refuse(fmt.Sprint("f", i), api.DefaultPartition, n.ID, v.Free(n.ID), time.Hour, false)
+				w.desk.Refuse(fmt.Sprint("f", i), api.DefaultPartition, n.ID, v.Free(n.ID), api.Resources{}, time.Hour, false)
 			}
 		}
 	}

@@ -55,6 +55,9 @@ type decision struct {
 	kept  map[string]bool           // nodes of which nothing is offered, as somebody waits for more
 	asked map[*room]bool            // which somebody waits for
 	owned int                       // rooms that are candidates' own
+
+	reserved map[spot][]api.Reserved // that is free, and not on offer yet
+	bytes    int                     // of all offers, about, as they are made and told
 }
 
 // decide is what is offered to whom, and when to look again without a change.
@@ -62,19 +65,19 @@ func (m *Maker) decide(v *fsm.View, now time.Time, held map[string]api.Resources
 	desk := m.cfg.Desk
 	desk.mu.Lock()
 	defer desk.mu.Unlock()
-	d := &decision{Maker: m, view: v, now: now, of: map[string][]*candidate{}, parts: map[string]*api.Partition{}, kept: map[string]bool{}, asked: map[*room]bool{}}
+	d := &decision{Maker: m, view: v, now: now, of: map[string][]*candidate{}, parts: map[string]*api.Partition{}, kept: map[string]bool{}, asked: map[*room]bool{}, reserved: map[spot][]api.Reserved{}}
 	if d.candidates(); len(d.all) == 0 {
 		return nil, time.Time{}
 	}
 	d.lookAtRooms(held)
-	if len(d.rooms) == 0 {
+	if len(d.rooms)+len(d.reserved) == 0 {
 		return nil, d.next
 	}
 	d.round = m.cfg.Begin(v, func(path string) int { return len(d.of[path]) })
 	d.lookAtWishes()
 	d.dropUnwanted()
 	d.offerRested()
-	for len(d.out) < maxOffers && len(d.rooms)+d.owned > 0 {
+	for !d.full() && len(d.rooms)+d.owned > 0 {
 		path := d.round.Next()
 		if path == "" {
 			break
@@ -83,10 +86,28 @@ func (m *Maker) decide(v *fsm.View, now time.Time, held map[string]api.Resources
 			d.round.Done(path)
 		}
 	}
-	if len(d.out) == maxOffers {
+	d.offerReserved()
+	if d.full() {
 		d.later(now)
 	}
 	return d.out, d.next
+}
+
+// full reports whether a pass makes no more offers: the rest is for the next one.
+func (d *decision) full() bool { return len(d.out) >= maxOffers || d.bytes >= maxBytes }
+
+// sizeOf is how much an offer is as it is made, and as its framework is told of it: there each
+// amount has all words of its reservation.
+func (d *decision) sizeOf(o *api.Offer) int {
+	n := ofOffer
+	for i := range o.Reserved {
+		p := &o.Reserved[i]
+		n += ofPart
+		if r := d.view.Reservation(o.NodeID, p.Reservation); r != nil {
+			n += (4 + len(p.Resources.Custom)) * api.ReserverBytes(r.Principal, r.Labels)
+		}
+	}
+	return n
 }
 
 func (d *decision) later(t time.Time) {
@@ -108,6 +129,9 @@ func (d *decision) lookAtRooms(held map[string]api.Resources) {
 			continue
 		}
 		d.nodes++
+		for path, parts := range d.view.FreeReserved(n.ID) {
+			d.reserved[spot{path, n.ID}] = parts
+		}
 		left := d.view.Free(n.ID).Minus(held[n.ID])
 		left.Pins = 0 // whole CPUs are asked for, not taken
 		if left = offerable(left); !worthwhile(left) {
@@ -237,7 +261,8 @@ func (d *decision) give(c *candidate, r *room) bool {
 	if !ok {
 		return false
 	}
-	ok, again := c.takes(spot{c.partition, r.node.ID}, left, d.now)
+	at := spot{c.partition, r.node.ID}
+	ok, again := c.takes(at, left, api.ReservedSum(d.reserved[at]), d.now)
 	if !ok {
 		d.later(again)
 		return false
@@ -262,11 +287,14 @@ func (d *decision) open(path string, n *api.Node) bool {
 }
 
 func (d *decision) make(c *candidate, r *room, left api.Resources) {
+	at := spot{c.partition, r.node.ID}
+	o := &api.Offer{ID: fmt.Sprintf("%s-O%d", d.prefix, d.made+1), Framework: c.id, Partition: c.partition, NodeID: r.node.ID,
+		Resources: left, Reserved: d.reserved[at], Created: d.now, Expires: d.now.Add(d.cfg.Timeout)}
+	delete(d.reserved, at)
 	d.made++
-	c.last, c.share = d.made, c.share+fsm.Dominant(left, d.view.Capacity())
+	c.last, c.share = d.made, c.share+fsm.Dominant(o.Whole(), d.view.Capacity())
 	d.round.Charge(c.partition, left)
-	d.out = append(d.out, &api.Offer{ID: fmt.Sprintf("%s-O%d", d.prefix, d.made), Framework: c.id, Partition: c.partition, NodeID: r.node.ID,
-		Resources: left, Created: d.now, Expires: d.now.Add(d.cfg.Timeout)})
+	d.out, d.bytes = append(d.out, o), d.bytes+d.sizeOf(o)
 	sortCandidates(d.of[c.partition])
 }
 

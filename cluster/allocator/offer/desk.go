@@ -53,9 +53,10 @@ type spot struct{ partition, node string }
 
 // refusal is what was declined at a spot. It keeps away what is no more than that.
 type refusal struct {
-	room  api.Resources
-	until time.Time
-	times int // that it was, with no more room than before
+	room     api.Resources
+	reserved api.Resources // of the partition, beside it
+	until    time.Time
+	times    int // that it was, with no more room than before
 }
 
 // NewDesk makes a Desk.
@@ -87,10 +88,10 @@ func (d *Desk) Leave(framework, session string) {
 	}
 }
 
-// Refuse notes that a framework is not to be offered what a node has left for so long: what
-// is more than that is offered all the same. With declined it wanted nothing of an offer;
+// Refuse notes that a framework is not to be offered what a node has left for so long, nor
+// what is reserved there beside: what is more than that is offered all the same. With declined it wanted nothing of an offer;
 // that again counts for longer each time.
-func (d *Desk) Refuse(framework, partition, nodeID string, room api.Resources, span time.Duration, declined bool) {
+func (d *Desk) Refuse(framework, partition, nodeID string, room, reserved api.Resources, span time.Duration, declined bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	t := d.takers[framework]
@@ -99,15 +100,15 @@ func (d *Desk) Refuse(framework, partition, nodeID string, room api.Resources, s
 	}
 	delete(d.nobody, nodeID)
 	switch c := d.calms[nodeID]; {
-	case !declined:
+	case !declined, room.Equal(api.Resources{}):
 	case c != nil && c.room.Equal(room):
 		c.declines++
 	default:
 		d.calms[nodeID] = &calm{room: room, declines: 1}
 	}
 	at := spot{partition, nodeID}
-	r := &refusal{room: room}
-	if old := t.refused[at]; old != nil && declined && old.room.Fits(room) {
+	r := &refusal{room: room, reserved: reserved}
+	if old := t.refused[at]; old != nil && declined && old.covers(room, reserved) {
 		r.times = old.times + 1
 	} else if old == nil && len(t.refused) >= maxRefusals {
 		return
@@ -177,13 +178,18 @@ func (d *Desk) woken() <-chan struct{} {
 
 // takes reports whether a taker may be offered that much at a spot; else when it may
 // again, if it is a matter of time.
-func (t *taker) takes(at spot, room api.Resources, now time.Time) (ok bool, again time.Time) {
+func (t *taker) takes(at spot, room, reserved api.Resources, now time.Time) (ok bool, again time.Time) {
 	r := t.refused[at]
 	switch {
 	case t.suppressed[at.partition]:
 		return false, time.Time{}
-	case r == nil || !r.room.Fits(room) || !now.Before(r.until):
+	case r == nil || !r.covers(room, reserved) || !now.Before(r.until):
 		return true, time.Time{}
 	}
 	return false, r.until
+}
+
+// covers reports whether that is no more than what was refused.
+func (r *refusal) covers(room, reserved api.Resources) bool {
+	return r.room.Fits(room) && r.reserved.Fits(reserved)
 }

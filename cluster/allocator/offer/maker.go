@@ -15,11 +15,15 @@ import (
 
 // The bounds of a pass.
 const (
-	maxOffers = 2000 // of one command, which stays below a MiB
-	settle    = 2 * time.Millisecond
-	maxSettle = 100 * time.Millisecond // that a pass waits for the scheduler's
-	shortRest = time.Second            // of a node that nobody wants, which nothing happens to
-	longRest  = time.Minute
+	maxOffers        = 2000 // of one command, which stays below a MiB
+	maxBytes         = 4 << 20
+	ofOffer          = 400    // bytes of one with nothing reserved, about
+	ofPart           = 300    // of each part of a reservation, but for its words
+	maxReservedLooks = 20_000 // at who takes what is reserved
+	settle           = 2 * time.Millisecond
+	maxSettle        = 100 * time.Millisecond // that a pass waits for the scheduler's
+	shortRest        = time.Second            // of a node that nobody wants, which nothing happens to
+	longRest         = time.Minute
 )
 
 // DefaultTimeout is how long an offer stands that nobody answers.
@@ -46,6 +50,7 @@ type Maker struct {
 	prefix string // of ids of offers: no two makers have the same
 	made   uint64
 	waits  time.Time // since when the scheduler is waited for
+	from   string    // the spot at which the next pass looks first of what is reserved
 	turn   int       // which room the next pass looks at first
 }
 

@@ -94,7 +94,7 @@ func (b *bench) decline(span time.Duration, offers ...*api.Offer) {
 	b.do(c)
 	b.wrote++
 	for _, o := range offers {
-		b.desk.Refuse(o.Framework, o.Partition, o.NodeID, o.Resources, span, true)
+		b.desk.Refuse(o.Framework, o.Partition, o.NodeID, o.Resources, api.ReservedSum(o.Reserved), span, true)
 	}
 }
 
@@ -324,7 +324,7 @@ func TestWhoTakesSomethingIsNotSlowedDown(t *testing.T) {
 			t.Fatalf("after %d times it is offered nothing", i)
 		}
 		b.start(out[0], fmt.Sprint("t", i), 100)
-		b.desk.Refuse("a", api.DefaultPartition, out[0].NodeID, b.store.View().Free(out[0].NodeID), 5*time.Second, false)
+		b.desk.Refuse("a", api.DefaultPartition, out[0].NodeID, b.store.View().Free(out[0].NodeID), api.Resources{}, 5*time.Second, false)
 		if again, next := b.pass(); len(again) != 0 || next.Sub(b.now) != 5*time.Second {
 			t.Fatalf("after %d times the rest is offered %v, or in %s", i, again, next.Sub(b.now))
 		}

@@ -15,9 +15,11 @@ func TestWhatNobodyTakesIsOfferedOnceSomebodyMay(t *testing.T) {
 		"asked to see it again": func(b *bench, _ *api.Offer) { b.desk.Revive("a", nil) },
 		"another one comes":     func(b *bench, _ *api.Offer) { b.connect("c", api.DefaultPartition) },
 		"refused for less": func(b *bench, o *api.Offer) {
-			b.desk.Refuse("b", o.Partition, o.NodeID, api.Resources{CPUs: 1}, time.Hour, false)
+			b.desk.Refuse("b", o.Partition, o.NodeID, api.Resources{CPUs: 1}, api.Resources{}, time.Hour, false)
 		},
-		"refused no more":         func(b *bench, o *api.Offer) { b.desk.Refuse("b", o.Partition, o.NodeID, o.Resources, 0, false) },
+		"refused no more": func(b *bench, o *api.Offer) {
+			b.desk.Refuse("b", o.Partition, o.NodeID, o.Resources, api.Resources{}, 0, false)
+		},
 		"there is more":           func(b *bench, _ *api.Offer) { b.held = nil },
 		"the node has become fit": func(b *bench, _ *api.Offer) { b.hello(api.NodeHello{Attrs: map[string]string{"zone": "x"}}) },
 		"the partition has become": func(b *bench, _ *api.Offer) {

@@ -121,7 +121,7 @@ func (d *decision) smallest(c *candidate, w *wish, but map[*room]bool) int {
 
 // could reports whether what is waited for could be on a node.
 func (d *decision) could(c *candidate, w *wish, n *api.Node) bool {
-	return n.Schedulable() && n.Resources.Fits(w.Need) && (w.NodeID == "" || w.NodeID == n.ID) && d.eligible(c, n)
+	return n.Schedulable() && d.view.Unreserved(n).Fits(w.Need) && (w.NodeID == "" || w.NodeID == n.ID) && d.eligible(c, n)
 }
 
 // keep has what is left of one node not be offered to others: of the one that it is kept

@@ -278,7 +278,7 @@ func (c *Class) CouldTake(i int) bool {
 	if b := &c.s.brief[i]; b.totalCPUs < int64(c.Need.CPUs) || b.totalMem < int64(c.Need.Mem) {
 		return false
 	}
-	return c.s.Node[i].Resources.Fits(c.Need)
+	return c.s.Whole[i].Fits(c.Need)
 }
 
 // Lack is how much a slot has too little of for a task, in units of the largest

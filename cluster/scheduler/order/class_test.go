@@ -104,7 +104,7 @@ func some(tb testing.TB, n int) *Slots {
 	for i := range n {
 		node := &api.Node{ID: fmt.Sprintf("id%05d", i), Name: fmt.Sprint("n", i), State: api.NodeReady, Attrs: map[string]string{"zone": fmt.Sprint("z", i%4)},
 			Resources: api.Resources{CPUs: 32_000, Mem: 128 << 30, Ports: api.Ranges{{First: 20000, Last: 29999}}}}
-		s.add(node, node.Resources, api.Resources{})
+		s.add(node, node.Resources, api.Resources{}, node.Resources)
 	}
 	return s
 }

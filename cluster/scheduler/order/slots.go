@@ -13,6 +13,7 @@ type Slots struct {
 	Node   []*api.Node
 	Free   []api.Resources
 	Coming []api.Resources // what tasks that were told to end give back
+	Whole  []api.Resources // that the node has, less what is reserved
 	Most   api.Resources   // the largest amount of each resource that one node has
 
 	ids     map[string]int
@@ -44,24 +45,24 @@ func briefOf(n *api.Node, free *api.Resources) brief {
 
 // Load reads all nodes of a view anew.
 func (s *Slots) Load(v *fsm.View) {
-	s.ids, s.Node, s.Free, s.brief, s.Coming, s.isTaken = map[string]int{}, nil, nil, nil, nil, nil
+	s.ids, s.Node, s.Free, s.Whole, s.brief, s.Coming, s.isTaken = map[string]int{}, nil, nil, nil, nil, nil, nil
 	s.Most = api.Resources{}
 	for n := range v.Nodes() {
 		if n.State == api.NodeGone || n.VoterOnly {
 			continue
 		}
 		_, free, coming := v.Room(n.ID)
-		s.add(n, free, coming)
+		s.add(n, free, coming, v.Unreserved(n))
 	}
 	s.taken = nil
 	s.changed, s.dropped = nil, 0
 	s.epoch++
 }
 
-func (s *Slots) add(n *api.Node, free, coming api.Resources) {
+func (s *Slots) add(n *api.Node, free, coming, whole api.Resources) {
 	s.ids[n.ID] = len(s.Node)
 	s.Node, s.Free, s.Coming = append(s.Node, n), append(s.Free, free), append(s.Coming, coming)
-	s.brief, s.isTaken = append(s.brief, briefOf(n, &free)), append(s.isTaken, false)
+	s.Whole, s.brief, s.isTaken = append(s.Whole, whole), append(s.brief, briefOf(n, &free)), append(s.isTaken, false)
 	s.grow(n)
 }
 
@@ -86,7 +87,7 @@ func (s *Slots) Refresh(v *fsm.View, id string) bool {
 	if old != n && (n.Resources.CPUs > s.Most.CPUs || n.Resources.Mem > s.Most.Mem || n.Resources.GPUs > s.Most.GPUs || n.Resources.Disk > s.Most.Disk) {
 		return false // scores are relative to the largest node
 	}
-	s.Node[i], s.Coming[i], s.isTaken[i] = n, coming, false
+	s.Node[i], s.Coming[i], s.Whole[i], s.isTaken[i] = n, coming, v.Unreserved(n), false
 	s.Put(i, free)
 	return true
 }

@@ -1,0 +1,67 @@
+package operator
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+
+	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/exchange"
+	"github.com/mesita/mesita/api/mesos/call"
+	"github.com/mesita/mesita/api/mesos/reply"
+	v1 "github.com/mesita/mesita/api/mesos/v1"
+	"github.com/mesita/mesita/api/mesos/wire"
+	"github.com/mesita/mesita/fsm"
+)
+
+// This file has reservations as tools make them that know Mesos from before its v1 API.
+
+// maxForm bounds the body of a form, in bytes.
+const maxForm = 64 << 10
+
+// forms are the routes of those: slaveId=ID&resources=LIST, a list in JSON.
+func (s *Server) forms() (table []*exchange.Route) {
+	for path, kind := range map[string]fsm.StepKind{"/reserve": fsm.StepReserve, "/unreserve": fsm.StepUnreserve} {
+		for _, before := range []string{"", "/master"} {
+			table = append(table, &exchange.Route{Method: http.MethodPost, Any: true, Path: before + path, Action: auth.ManageNodes, Scope: auth.OfAny, Basic: true, Body: exchange.RawBody, Most: maxForm,
+				Fails: reply.Fails(reply.Operator), Answer: exchange.Text(""), Handle: func(c *exchange.Call) (any, error) { return s.form(c, kind) },
+				Summary: string(kind) + " room of a node for roles, slaveId=ID&resources=LIST as a form, as a master of Mesos does"})
+		}
+	}
+	return table
+}
+
+func (s *Server) form(c *exchange.Call, kind fsm.StepKind) (any, error) {
+	if c.R.Method != http.MethodPost {
+		return nil, &call.Problem{Status: http.StatusMethodNotAllowed, Allow: http.MethodPost,
+			Body: "405 Method Not Allowed. Expecting one of { 'POST' }, but received '" + c.R.Method + "'."}
+	}
+	if err := knownTo(c.Store.View()); err != nil {
+		return nil, err
+	}
+	form, err := url.ParseQuery(string(c.Body()))
+	if err != nil {
+		return nil, call.Bad("Unable to decode query string: " + err.Error())
+	}
+	for _, field := range []string{"slaveId", "resources"} {
+		if form.Get(field) == "" {
+			return nil, call.Bad("Missing '" + field + "' query parameter in the request body")
+		}
+	}
+	c.Subject = exchange.Subject{Object: form.Get("slaveId")}
+	if !json.Valid([]byte(form.Get("resources"))) {
+		return nil, call.Bad("Error in parsing 'resources' query parameter in the request body: it is not JSON")
+	}
+	var m v1.MasterCallReserveResources
+	said, err := json.Marshal(map[string]json.RawMessage{"agent_id": json.RawMessage(`{"value":""}`), "resources": json.RawMessage(form.Get("resources"))})
+	if err == nil {
+		err = wire.Unmarshal(wire.JSON, said, &m)
+	}
+	if err != nil {
+		return nil, call.Bad("Error in parsing 'resources' query parameter in the request body: " + err.Error())
+	}
+	if err := s.convert(c, kind, &v1.AgentID{Value: form.Get("slaveId")}, m.Resources); err != nil {
+		return nil, err
+	}
+	return reply.Done(c, http.StatusAccepted)
+}
