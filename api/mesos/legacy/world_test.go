@@ -175,6 +175,11 @@ func (w *world) send(method, path, token string, sent io.Reader, header ...strin
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
+	if r.ContentLength > maxForm { // without a connection, which is closed before all of it is sent
+		res := httptest.NewRecorder()
+		w.http.Config.Handler.ServeHTTP(res, r)
+		return res.Code, res.Header(), res.Body.String()
+	}
 	res, err := w.http.Client().Do(r)
 	if err != nil {
 		w.t.Fatal(err)

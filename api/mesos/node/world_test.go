@@ -266,6 +266,11 @@ func (w *world) send(ctx context.Context, method, path string, body io.Reader, h
 	if w.token != "" {
 		r.SetBasicAuth("ci", w.token)
 	}
+	if r.ContentLength > maxCall { // without a connection, which is closed before all of it is sent
+		res := httptest.NewRecorder()
+		w.http.Config.Handler.ServeHTTP(res, r)
+		return res.Result()
+	}
 	res, err := w.http.Client().Do(r)
 	if err != nil {
 		w.t.Fatal(err)
