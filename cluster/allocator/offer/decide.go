@@ -104,7 +104,7 @@ func (d *decision) sizeOf(o *api.Offer) int {
 		p := &o.Reserved[i]
 		n += ofPart
 		if r := d.view.Reservation(o.NodeID, p.Reservation); r != nil {
-			n += (4 + len(p.Resources.Custom)) * api.ReserverBytes(r.Principal, r.Labels)
+			n += (4 + len(p.Resources.Custom)) * (api.ReserverBytes(r.Principal, r.Labels) + ofLabel*len(r.Labels))
 		}
 	}
 	return n

@@ -15,11 +15,12 @@ import (
 
 // The bounds of a pass.
 const (
-	maxOffers        = 2000 // of one command, which stays below a MiB
-	maxBytes         = 4 << 20
-	ofOffer          = 400    // bytes of one with nothing reserved, about
-	ofPart           = 300    // of each part of a reservation, but for its words
-	maxReservedLooks = 20_000 // at who takes what is reserved
+	maxOffers        = 2000    // of one command
+	maxBytes         = 4 << 20 // of what is told of one
+	ofOffer          = 400     // bytes of one with nothing reserved, about
+	ofPart           = 300     // of each part of a reservation, but for its words
+	ofLabel          = 32      // of each label, but for its words
+	maxReservedLooks = 20_000  // at who takes what is reserved
 	settle           = 2 * time.Millisecond
 	maxSettle        = 100 * time.Millisecond // that a pass waits for the scheduler's
 	shortRest        = time.Second            // of a node that nobody wants, which nothing happens to

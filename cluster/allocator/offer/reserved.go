@@ -23,13 +23,17 @@ func (d *decision) offerReserved() {
 	for _, c := range d.all {
 		in[c.partition] = append(in[c.partition], c)
 	}
-	looks := 0
+	looks, made := 0, len(d.out)
 	for _, key := range at {
 		path, node, _ := strings.Cut(key, " ")
 		s := spot{path, node}
 		if looks += len(in[s.partition]); d.full() || looks > maxReservedLooks {
 			d.from = key
-			d.later(d.now)
+			if len(d.out) > made || d.full() {
+				d.later(d.now)
+			} else {
+				d.later(d.now.Add(shortRest)) // nobody takes it, and nothing remembers that
+			}
 			return
 		}
 		r := &room{node: d.view.Node(s.node)}

@@ -62,6 +62,30 @@ func TestReservedRoomThatIsDeclined(t *testing.T) {
 	}
 }
 
+// What nobody takes is not asked about again and again, as many as are asked.
+func TestReservedRoomThatNobodyTakesIsLeft(t *testing.T) {
+	b := newBench(t, 101)
+	all := api.Resources{CPUs: 4000, Mem: 8 << 30}
+	b.do(&fsm.PartitionPut{Meta: b.meta(), Partition: &api.Partition{Path: "web"}})
+	for n := range 101 {
+		b.do(&fsm.ReservationChange{Meta: b.meta(), NodeID: fmt.Sprint("id", n), Steps: []fsm.ReservationStep{{Kind: fsm.StepReserve, Partition: "web", Resources: all}}})
+	}
+	for i := range maxReservedLooks/101 + 1 {
+		id := fmt.Sprint("f", i)
+		b.connect(id, "web")
+		for n := range 101 {
+			b.desk.Refuse(id, "web", fmt.Sprint("id", n), api.Resources{}, all, time.Hour, true)
+		}
+	}
+	for range 3 {
+		out, next := b.pass()
+		if len(out) != 0 || !next.After(b.now) {
+			t.Fatalf("%d offers, and the next pass %s from now", len(out), next.Sub(b.now))
+		}
+		b.now = next
+	}
+}
+
 // A pass makes as much as fits a command and what is told of it; the next ones make the rest.
 func TestReservedRoomIsOfferedByAndBy(t *testing.T) {
 	b := newBench(t, 30)
