@@ -37,7 +37,7 @@ func (c *OfferMake) apply(x *tx) (any, error) {
 		}
 		if f := x.frameworkAt(o.Framework); x.does(Frameworks) && o.Framework != "" && (f == nil || !f.Connected || !f.In(o.Partition)) {
 			continue
-		} else if s, ok := c.Sessions[o.Framework]; ok && f.Session != s {
+		} else if s, ok := c.Sessions[o.Framework]; ok && (f == nil || f.Session != s) {
 			continue
 		}
 		if len(o.Reserved) > 0 && !x.leavesReserved(o) {

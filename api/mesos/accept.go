@@ -184,6 +184,8 @@ func (h *hub) tellRefused(s *session, t *v1.TaskInfo, err error) {
 // tellInvalid tells a framework of each task that none of it is started, as the offers
 // cannot be taken.
 func (h *hub) tellInvalid(s *session, ops []operation, why string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	v := h.Store.View()
 	for _, op := range ops {
 		for _, t := range op.tasks {
@@ -238,8 +240,13 @@ func (h *hub) refuseRest(s *session, offers []*api.Offer, c *fsm.FrameworkAccept
 	case len(offers) == 0 || len(c.Tasks)+len(c.Conversions) == 0:
 		return
 	}
-	declined := !slices.Contains(done.Refused, "") && !slices.Contains(done.Converted, "")
-	h.desk.Refuse(s.framework, offers[0].Partition, offers[0].NodeID, done.Left, done.LeftReserved, d, declined)
+	left := offered{done.Left, done.LeftReserved}
+	converted := slices.Contains(done.Converted, "")
+	if converted { // what it is now was not offered
+		was := rooms(offers)[place{offers[0].Partition, offers[0].NodeID}]
+		left = offered{left.plain.Least(was.plain), left.reserved.Least(was.reserved)}
+	}
+	h.desk.Refuse(s.framework, offers[0].Partition, offers[0].NodeID, left.plain, left.reserved, d, !converted && !slices.Contains(done.Refused, ""))
 }
 
 // decline gives offers back.

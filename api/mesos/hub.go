@@ -223,8 +223,11 @@ func (h *hub) noteOffer(v *fsm.View, id string, batches map[*session][]*api.Offe
 func (h *hub) answers(s *session, ids []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	v := h.Store.View()
 	for _, id := range ids {
-		if h.told[id].to == s {
+		o, to := v.Offer(id), h.told[id].to
+		// One that an earlier leader told it of may be answered before it is told here.
+		if to == s || to == nil && o != nil && o.Framework == s.framework && h.sessions[s.framework] == s {
 			h.told[id] = telling{to: s, answered: true}
 		}
 	}

@@ -38,7 +38,7 @@ func (h *hub) reconcile(s *session, tasks []*v1.SchedulerCallReconcileTask) {
 	h.tell(v, s)
 }
 
-// tellTask tells how one task is.
+// tellTask tells how one task is; the caller holds the lock, and took the view under it.
 func (h *hub) tellTask(v *fsm.View, s *session, id, node string) {
 	if t := v.FrameworkTask(s.framework, id); t != nil {
 		h.tellLatest(v, s, t)
@@ -86,7 +86,7 @@ func (h *hub) kill(ctx context.Context, id auth.Identity, s *session, k *v1.Sche
 		if k.AgentID != nil {
 			node = k.AgentID.Value
 		}
-		h.tellTask(v, s, k.TaskID.Value, node)
+		h.tellNow(s, k.TaskID.Value, node)
 		return nil
 	case k.AgentID != nil && k.AgentID.Value != t.NodeID:
 		return nil
@@ -100,8 +100,15 @@ func (h *hub) kill(ctx context.Context, id auth.Identity, s *session, k *v1.Sche
 	}
 	_, err := h.Store.Do(ctx, cmd)
 	if api.ErrorCode(err) == api.CodeNotFound { // it has ended meanwhile
-		h.tellTask(h.Store.View(), s, k.TaskID.Value, "")
+		h.tellNow(s, k.TaskID.Value, "")
 		return nil
 	}
 	return err
+}
+
+// tellNow tells how one task is, in turn with what is told of it else.
+func (h *hub) tellNow(s *session, id, node string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tellTask(h.Store.View(), s, id, node)
 }
