@@ -97,6 +97,7 @@ func TestChanges(t *testing.T) {
 		"of one that is none": {`{"type":"START_MAINTENANCE","start_maintenance":{"machines":[{"hostname":"elm"},{"hostname":"x"}]}}`, 400, "Machine 'x'", nil},
 		"a schedule":          {`{"type":"UPDATE_MAINTENANCE_SCHEDULE","update_maintenance_schedule":{"schedule":{}}}`, 501, "keeps no schedule", nil},
 		"a level of the log":  {`{"type":"SET_LOGGING_LEVEL","set_logging_level":{"level":3,"duration":{"nanoseconds":1}}}`, 501, "has one level", nil},
+		"figures":             {`{"type":"GET_METRICS","get_metrics":{}}`, 501, "at /metrics/snapshot", nil},
 		"files":               {`{"type":"LIST_FILES","list_files":{"path":"/"}}`, 501, "asked of the agent", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
