@@ -375,6 +375,7 @@ func TestDisconnectedFramework(t *testing.T) {
 		f.leaves()
 		pause(time.Second)
 		c.lose("elm")
+		pause(time.Second) // of which who connects meanwhile is told, too
 		special = map[string]any{"capabilities": special["capabilities"], "failover_timeout": 600, "id": value(f.id)}
 		again := c.nodes["oak"].subscribe(obj{"framework_info": info(special), "suppressed_roles": []any{"*"}})
 		again.update("t1", as(special, "TASK_UNREACHABLE"))
