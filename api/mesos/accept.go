@@ -240,13 +240,8 @@ func (h *hub) refuseRest(s *session, offers []*api.Offer, c *fsm.FrameworkAccept
 	case len(offers) == 0 || len(c.Tasks)+len(c.Conversions) == 0:
 		return
 	}
-	left := offered{done.Left, done.LeftReserved}
-	converted := slices.Contains(done.Converted, "")
-	if converted { // what it is now was not offered
-		was := rooms(offers)[place{offers[0].Partition, offers[0].NodeID}]
-		left = offered{left.plain.Least(was.plain), left.reserved.Least(was.reserved)}
-	}
-	h.desk.Refuse(s.framework, offers[0].Partition, offers[0].NodeID, left.plain, left.reserved, d, !converted && !slices.Contains(done.Refused, ""))
+	declined := !slices.Contains(done.Refused, "") && !slices.Contains(done.Converted, "")
+	h.desk.Refuse(s.framework, offers[0].Partition, offers[0].NodeID, done.Left, done.LeftReserved, d, declined)
 }
 
 // decline gives offers back.
