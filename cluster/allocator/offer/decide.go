@@ -60,11 +60,9 @@ type decision struct {
 	bytes    int                     // of all offers, about, as they are made and told
 }
 
-// decide is what is offered to whom, and when to look again without a change.
+// decide is what is offered to whom, and when to look again without a change; the caller
+// holds the Desk's lock.
 func (m *Maker) decide(v *fsm.View, now time.Time, held map[string]api.Resources) ([]*api.Offer, time.Time) {
-	desk := m.cfg.Desk
-	desk.mu.Lock()
-	defer desk.mu.Unlock()
 	d := &decision{Maker: m, view: v, now: now, of: map[string][]*candidate{}, parts: map[string]*api.Partition{}, kept: map[string]bool{}, asked: map[*room]bool{}, reserved: map[spot][]api.Reserved{}}
 	if d.candidates(); len(d.all) == 0 {
 		return nil, time.Time{}

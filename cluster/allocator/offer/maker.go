@@ -73,21 +73,8 @@ func (m *Maker) Run(ctx context.Context) error {
 }
 
 func (m *Maker) pass(ctx context.Context, _ loop.Changes) time.Time {
-	v, now := m.cfg.Store.View(), m.cfg.Now()
-	if !v.Does(fsm.Frameworks) || v.FrameworkCount() == 0 {
-		return time.Time{}
-	}
-	index, held := m.cfg.Left()
-	if v.PendingCount() > 0 && index < v.Index() {
-		if m.waits.IsZero() {
-			m.waits = now
-		}
-		if now.Sub(m.waits) < maxSettle {
-			return now.Add(settle)
-		}
-	}
-	m.waits = time.Time{}
-	offers, next := m.decide(v, now, held)
+	now := m.cfg.Now()
+	v, offers, next := m.look(now)
 	if len(offers) == 0 {
 		return next
 	}
@@ -103,4 +90,28 @@ func (m *Maker) pass(ctx context.Context, _ loop.Changes) time.Time {
 		return now.Add(100 * time.Millisecond)
 	}
 	return next
+}
+
+// look is what is offered to whom, as of which view, and when to look again without a change.
+func (m *Maker) look(now time.Time) (v *fsm.View, offers []*api.Offer, next time.Time) {
+	index, held := m.cfg.Left()
+	m.cfg.Desk.mu.Lock()
+	defer m.cfg.Desk.mu.Unlock()
+	// Not before: a framework that connects is in the state first. In an older view who spoke
+	// to the Desk just now is not there, and what is remembered of nobody's taking is wrong.
+	v = m.cfg.Store.View()
+	if !v.Does(fsm.Frameworks) || v.FrameworkCount() == 0 {
+		return v, nil, time.Time{}
+	}
+	if v.PendingCount() > 0 && index < v.Index() {
+		if m.waits.IsZero() {
+			m.waits = now
+		}
+		if now.Sub(m.waits) < maxSettle {
+			return v, nil, now.Add(settle)
+		}
+	}
+	m.waits = time.Time{}
+	offers, next = m.decide(v, now, held)
+	return v, offers, next
 }

@@ -23,7 +23,8 @@ type bench struct {
 	maker *Maker
 	now   time.Time
 	held  map[string]api.Resources
-	wrote int // log entries of offers, made or ended
+	left  func() // is called as a pass begins
+	wrote int    // log entries of offers, made or ended
 }
 
 type claims func(string) int
@@ -32,9 +33,10 @@ func (c claims) Wants(p string) int { return c(p) }
 
 func newBench(t testing.TB, nodes int) *bench {
 	t.Helper()
-	b := &bench{t: t, store: fsm.NewStore(nil), now: t0}
+	b := &bench{t: t, store: fsm.NewStore(nil), now: t0, left: func() {}}
 	b.desk = NewDesk(func() time.Time { return b.now })
 	b.maker = New(Config{Store: b.store, Desk: b.desk, Now: func() time.Time { return b.now }, Log: slog.New(slog.DiscardHandler),
+		Left:  func() (uint64, map[string]api.Resources) { b.left(); return b.store.View().Index(), b.held },
 		Begin: func(v *fsm.View, wants func(string) int) Round { return allocator.Begin(v, claims(wants)) }})
 	b.do(&fsm.ClusterInit{Level: fsm.Newest, Meta: b.meta(), Cluster: &api.Cluster{ID: "c", Name: "pine"}, Authority: &api.Authority{}, Node: &api.Node{ID: "id0", Name: "n0"}},
 		&fsm.TokenCreate{Meta: b.meta(), Token: &api.Token{ID: "t", Hash: "h"}})
@@ -74,7 +76,7 @@ func (b *bench) connect(id string, partitions ...string) {
 // pass makes offers, and returns those that are new.
 func (b *bench) pass() (out []*api.Offer, next time.Time) {
 	b.t.Helper()
-	out, next = b.maker.decide(b.store.View(), b.now, b.held)
+	_, out, next = b.maker.look(b.now)
 	if len(out) > 0 {
 		if n := b.do(&fsm.OfferMake{Meta: b.meta(), Offers: out})[0].Value.(int); n != len(out) {
 			b.t.Fatalf("%d of %d offers that were decided stand", n, len(out))

@@ -52,6 +52,24 @@ func TestWhatNobodyTakesIsOfferedOnceSomebodyMay(t *testing.T) {
 	}
 }
 
+// Who connects while a pass begins is asked in it, and not remembered as one of those who
+// took nothing.
+func TestWhoConnectsDuringAPassIsOfferedWhatNobodyTook(t *testing.T) {
+	b := newBench(t, 1)
+	b.connect("a", api.DefaultPartition)
+	out, _ := b.pass()
+	b.decline(time.Hour, out...)
+	b.left = func() {
+		b.left = func() {}
+		b.connect("b", api.DefaultPartition)
+	}
+	first, _ := b.pass()
+	second, _ := b.pass()
+	if owners(append(first, second...))["b"] != 1 {
+		t.Errorf("it is offered %v, and then %v", owners(first), owners(second))
+	}
+}
+
 // hello has the first node say something else of itself.
 func (b *bench) hello(h api.NodeHello) {
 	b.t.Helper()
