@@ -64,8 +64,8 @@ func (h *hub) accept(ctx context.Context, id auth.Identity, s *session, a *v1.Sc
 	cmd := &fsm.FrameworkAccept{Meta: fsm.Meta{At: h.Now(), Actor: id.Actor}, Framework: s.framework, Session: s.id, Offers: ids}
 	l := newLauncher(v, id, f, nil)
 	var started, refused []*v1.TaskInfo
-	var conversions []operation
-	var why []error
+	var conversions, wrongs []operation
+	var why, wrongWhy []error
 	if f != nil && len(offers) > 0 {
 		l.offer = offers[0]
 		if err := wire.Unmarshal(wire.Protobuf, f.Info, l.info); err != nil {
@@ -78,7 +78,7 @@ func (h *hub) accept(ctx context.Context, id auth.Identity, s *session, a *v1.Sc
 					err = wrong("ACCEPT changes what is reserved %d times at most: do the rest in another one", api.MaxConversions)
 				}
 				if err != nil {
-					h.tellOperation(s, op, l.offer, err.Error())
+					wrongs, wrongWhy = append(wrongs, op), append(wrongWhy, err)
 					continue
 				}
 				cmd.Conversions, conversions = append(cmd.Conversions, fsm.Conversion{Before: len(cmd.Tasks), Steps: steps}), append(conversions, op)
@@ -95,7 +95,7 @@ func (h *hub) accept(ctx context.Context, id auth.Identity, s *session, a *v1.Sc
 		}
 	}
 	h.answers(s, ids)
-	h.refuse(s, offers, refusal(a.Filters), len(cmd.Tasks)+len(cmd.Conversions) == 0)
+	takeBack := h.refuse(s, offers, refusal(a.Filters), len(cmd.Tasks)+len(cmd.Conversions) == 0)
 	out, err := h.Store.Do(ctx, cmd)
 	if err != nil {
 		h.unanswered(s, ids)
@@ -105,6 +105,9 @@ func (h *hub) accept(ctx context.Context, id auth.Identity, s *session, a *v1.Sc
 	if done.Invalid != "" || l.offer == nil {
 		h.tellInvalid(s, ops, done.Invalid)
 	} else {
+		for i, op := range wrongs { // not before the others are done: what it says of is as it is then
+			h.tellOperation(s, op, l.offer, wrongWhy[i].Error())
+		}
 		for i, t := range refused {
 			h.tellRefused(s, t, why[i])
 		}
@@ -125,7 +128,7 @@ func (h *hub) accept(ctx context.Context, id auth.Identity, s *session, a *v1.Sc
 			h.tellOperation(s, op, l.offer, done.Converted[i])
 		}
 	}
-	h.refuseRest(s, offers, cmd, done, refusal(a.Filters))
+	h.refuseRest(s, offers, cmd, done, refusal(a.Filters), takeBack)
 	return nil
 }
 
@@ -206,11 +209,17 @@ func (h *hub) tellInvalid(s *session, ops []operation, why string) {
 	}
 }
 
-// refuse keeps all of some offers from being offered again. It is called before they are
-// gone, as their room may be on offer again a moment later.
-func (h *hub) refuse(s *session, offers []*api.Offer, d time.Duration, declined bool) {
+// refuse keeps all of some offers from being offered again, until that is taken back. It is
+// called before they are gone, as their room may be on offer again a moment later.
+func (h *hub) refuse(s *session, offers []*api.Offer, d time.Duration, declined bool) (takeBack func()) {
+	var all []func()
 	for at, room := range rooms(offers) {
-		h.desk.Refuse(s.framework, at.partition, at.node, room.plain, room.reserved, d, declined)
+		all = append(all, h.desk.Refuse(s.framework, at.partition, at.node, room.plain, room.reserved, d, declined))
+	}
+	return func() {
+		for _, one := range all {
+			one()
+		}
 	}
 }
 
@@ -231,17 +240,39 @@ func rooms(offers []*api.Offer) map[place]offered {
 }
 
 // refuseRest keeps what was not taken of the offers from being offered again, and no more
-// than that.
-func (h *hub) refuseRest(s *session, offers []*api.Offer, c *fsm.FrameworkAccept, done *fsm.Accepted, d time.Duration) {
+// than that: not what is reserved only now, or no longer, which was not offered as that.
+func (h *hub) refuseRest(s *session, offers []*api.Offer, c *fsm.FrameworkAccept, done *fsm.Accepted, d time.Duration, takeBack func()) {
 	switch {
 	case done.Invalid != "":
+		takeBack()
 		h.refuse(s, offers, invalidPause, true)
 		return
 	case len(offers) == 0 || len(c.Tasks)+len(c.Conversions) == 0:
 		return
 	}
-	declined := !slices.Contains(done.Refused, "") && !slices.Contains(done.Converted, "")
-	h.desk.Refuse(s.framework, offers[0].Partition, offers[0].NodeID, done.Left, done.LeftReserved, d, declined)
+	var now offered
+	for i, conversion := range c.Conversions {
+		for _, step := range conversion.Steps {
+			switch {
+			case done.Converted[i] != "":
+			case step.Kind == fsm.StepReserve:
+				now.reserved = now.reserved.Add(step.Resources)
+			default:
+				now.plain = now.plain.Add(step.Resources)
+			}
+		}
+	}
+	if d > 0 { // else nothing was refused to begin with, and what was meanwhile stands
+		declined := !slices.Contains(done.Refused, "") && !slices.Contains(done.Converted, "")
+		h.desk.Refuse(s.framework, offers[0].Partition, offers[0].NodeID, without(done.Left, now.plain), without(done.LeftReserved, now.reserved), d, declined)
+	}
+	takeBack()
+}
+
+// without is as much of something as there would be without a part of it, at least nothing.
+func without(r, part api.Resources) api.Resources {
+	amounts := r.Least(part)
+	return r.Minus(amounts).Minus(part.Minus(part.Least(part))) // numbers and names are not amounts
 }
 
 // decline gives offers back.

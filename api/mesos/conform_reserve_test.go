@@ -89,6 +89,43 @@ func reservedIn(o offered) (cpus float64, role string) {
 	return cpus, role
 }
 
+// What was reserved was not offered as that: the filter of the call that did it does not keep
+// it from being offered, while it does keep the rest, which has ports.
+func TestWhatIsReservedIsOfferedAtOnce(t *testing.T) {
+	conformed(t, 1, func(t *testing.T, c *cluster) {
+		c.do(&fsm.PartitionPut{Meta: c.meta(), Partition: &api.Partition{Path: "db", Weight: 1000, Guarantee: api.AmountsOf(api.Resources{CPUs: 4000, Mem: 4 << 30})}})
+		f := &reserver{framework: c.nodes["oak"].subscribe(obj{"framework_info": info(obj{"roles": []any{"db"}, "capabilities": capable("MULTI_ROLE")})})}
+		o, began := f.offers(), time.Now()
+		two := reservedFor("db", false, scalar("cpus", 2))
+		f.call("ACCEPT", obj{"accept": obj{"offer_ids": ids(o...), "operations": []any{operationOf("reserve", "r", obj{"resources": []any{two}})},
+			"filters": obj{"refuse_seconds": 3600}}})
+		f.operation("r", "OPERATION_FINISHED", "")
+		again := f.offers()
+		if cpus, _ := reservedIn(again[0]); cpus != 2 || again[0].cpus != 2 || time.Since(began) > time.Second {
+			t.Fatalf("%v is offered after %s", again[0].obj, time.Since(began))
+		}
+		f.quiet(time.Minute / 2)
+		f.call("ACCEPT", obj{"accept": obj{"offer_ids": ids(again...), "operations": []any{operationOf("unreserve", "u", obj{"resources": []any{two}})},
+			"filters": obj{"refuse_seconds": 3600}}})
+		f.operation("u", "OPERATION_FINISHED", "")
+		if all := f.offers(); all[0].cpus != 4 {
+			t.Errorf("%v is offered once it is given back", all[0].obj)
+		}
+	})
+}
+
+// An operation of a call whose offers cannot be taken is told of once, with that, also where
+// something else is wrong with it.
+func TestOperationOfInvalidOffersIsToldOnce(t *testing.T) {
+	conformed(t, 1, func(t *testing.T, c *cluster) {
+		f := &reserver{framework: c.nodes["oak"].subscribe(obj{"framework_info": info(nil)})}
+		f.takes(append(ids(f.offers()...), value("unknown")), operationOf("unreserve", "u", obj{"resources": []any{scalar("cpus", 1)}}))
+		f.operation("u", "OPERATION_ERROR", "invalid offers")
+		f.call("RECONCILE_OPERATIONS", obj{"reconcile_operations": obj{"operations": []any{obj{"operation_id": value("next")}}}})
+		f.operation("next", "OPERATION_UNKNOWN", "")
+	})
+}
+
 // What a framework reserves is a task's in the same call, is offered to its role alone, in
 // the form that each knows, and is everybody's once it is given back. What cannot be done is
 // said of the operation, and the others are done.

@@ -31,8 +31,8 @@ type Desk interface {
 	Connect(framework, session string, suppressed []string, accepts func(partition string, n *api.Node) bool)
 	Leave(framework, session string)
 	// Refuse keeps a framework from being offered that much or less of a node for a while;
-	// declined says that it wanted nothing of an offer.
-	Refuse(framework, partition, nodeID string, refused, reserved api.Resources, d time.Duration, declined bool)
+	// declined says that it wanted nothing of an offer. What it returns takes that back.
+	Refuse(framework, partition, nodeID string, refused, reserved api.Resources, d time.Duration, declined bool) (takeBack func())
 	// Revive forgets what was refused and suppressed in those partitions; nil: in all.
 	Revive(framework string, partitions []string)
 	// Request notes what a framework waits for, in place of what it said before.

@@ -60,10 +60,11 @@ func (d *desk) Request(string, []api.OfferRequest)                             {
 func (d *desk) Leave(string, string)                                           { d.say("leave") }
 func (d *desk) Revive(string, []string)                                        { d.say("revive") }
 func (d *desk) Suppress(string, []string)                                      { d.say("suppress") }
-func (d *desk) Refuse(_, _, node string, room, _ api.Resources, span time.Duration, _ bool) {
+func (d *desk) Refuse(_, _, node string, room, _ api.Resources, span time.Duration, _ bool) func() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.refused = append(d.refused, refused{node, room, span})
+	return func() {}
 }
 
 // world is one node that serves frameworks.

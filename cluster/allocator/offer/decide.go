@@ -57,7 +57,7 @@ type decision struct {
 	owned int                       // rooms that are candidates' own
 
 	reserved map[spot][]api.Reserved // that is free, and not on offer yet
-	bytes    int                     // of all offers, about, as they are made and told
+	bytes    int                     // of all offers, about
 }
 
 // decide is what is offered to whom, and when to look again without a change; the caller
@@ -94,15 +94,22 @@ func (m *Maker) decide(v *fsm.View, now time.Time, held map[string]api.Resources
 // full reports whether a pass makes no more offers: the rest is for the next one.
 func (d *decision) full() bool { return len(d.out) >= maxOffers || d.bytes >= maxBytes }
 
-// sizeOf is how much an offer is as it is made, and as its framework is told of it: there each
-// amount has all words of its reservation.
-func (d *decision) sizeOf(o *api.Offer) int {
-	n := ofOffer
+// sizeOf is how much an offer is in the log entry, about.
+func sizeOf(o *api.Offer) int {
+	n := ofOffer + ofAmounts(o.Resources)
 	for i := range o.Reserved {
-		p := &o.Reserved[i]
-		n += ofPart
-		if r := d.view.Reservation(o.NodeID, p.Reservation); r != nil {
-			n += (4 + len(p.Resources.Custom)) * (api.ReserverBytes(r.Principal, r.Labels) + ofLabel*len(r.Labels))
+		n += ofPart + ofAmounts(o.Reserved[i].Resources)
+	}
+	return n
+}
+
+// ofAmounts is how much numbers and names are there; other amounts are counted with what has them.
+func ofAmounts(r api.Resources) int {
+	n := ofRange * len(r.Ports)
+	for name, q := range r.Custom {
+		n += len(name) + ofRange*(1+len(q.Ranges))
+		for _, word := range q.Set {
+			n += len(word) + ofRange
 		}
 	}
 	return n
@@ -135,23 +142,36 @@ func (d *decision) lookAtRooms(held map[string]api.Resources) {
 		if left = offerable(left); !worthwhile(left) {
 			continue
 		}
-		c := calms[n.ID]
-		if c != nil && !c.room.Equal(left) {
-			delete(calms, n.ID)
-			c = nil
-		}
-		rested := c != nil && c.declines >= len(d.all)
-		if rested && c.counted != c.declines {
-			c.counted, c.span = c.declines, min(max(2*c.span, shortRest), longRest)
-			c.until = d.now.Truncate(c.span).Add(c.span) // those of many nodes are over together, and one entry
-		}
-		if rested && d.now.Before(c.until) {
-			d.later(c.until)
+		rested, rests := d.rests(n.ID, "", left, len(d.all))
+		if rests {
 			continue
 		}
 		d.rooms = append(d.rooms, &room{n, left, rested})
 	}
 	sortRooms(d.rooms)
+}
+
+// rests reports whether so many declined what a node has left, or reserved for a partition, so
+// that it rests, and whether it does so still.
+func (d *decision) rests(node, partition string, room api.Resources, all int) (rested, still bool) {
+	c := d.cfg.Desk.calms[node][partition]
+	switch {
+	case c == nil:
+		return false, false
+	case !c.room.Equal(room):
+		delete(d.cfg.Desk.calms[node], partition)
+		return false, false
+	case c.declines < all:
+		return false, false
+	}
+	if c.counted != c.declines {
+		c.counted, c.span = c.declines, min(max(2*c.span, shortRest), longRest)
+		c.until = d.now.Truncate(c.span).Add(c.span) // those of many nodes are over together, and one entry
+	}
+	if still = d.now.Before(c.until); still {
+		d.later(c.until)
+	}
+	return true, still
 }
 
 func sortRooms(rooms []*room) {
@@ -260,7 +280,7 @@ func (d *decision) give(c *candidate, r *room) bool {
 		return false
 	}
 	at := spot{c.partition, r.node.ID}
-	ok, again := c.takes(at, left, api.ReservedSum(d.reserved[at]), d.now)
+	ok, again := c.takes(c.refused, at, left, d.now)
 	if !ok {
 		d.later(again)
 		return false
@@ -292,7 +312,7 @@ func (d *decision) make(c *candidate, r *room, left api.Resources) {
 	d.made++
 	c.last, c.share = d.made, c.share+fsm.Dominant(o.Whole(), d.view.Capacity())
 	d.round.Charge(c.partition, left)
-	d.out, d.bytes = append(d.out, o), d.bytes+d.sizeOf(o)
+	d.out, d.bytes = append(d.out, o), d.bytes+sizeOf(o)
 	sortCandidates(d.of[c.partition])
 }
 

@@ -1,6 +1,7 @@
 package offer
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -11,6 +12,7 @@ import (
 // The bounds of what is remembered of a framework.
 const (
 	maxRefusals = 100_000                // nodes and partitions, of one framework
+	maxAtSpot   = 4                      // refusals of one node in one partition
 	maxRefusal  = 365 * 24 * time.Hour   // how long one counts
 	firstPause  = time.Second            // until what was declined without a time is offered again
 	longPause   = 10 * time.Minute       // the longest that is added to what was asked for
@@ -24,12 +26,15 @@ type Desk struct {
 
 	mu     sync.Mutex
 	takers map[string]*taker
-	calms  map[string]*calm // by node
+	calms  map[string]calms // by node
 	nobody map[string]*full // by node: what nobody takes
 	wake   chan struct{}    // closed when somebody may take more
 }
 
-// calm is what a node has left, and that nobody wants.
+// calms are those of a node, by the partition that it is reserved for; "" is for all.
+type calms map[string]*calm
+
+// calm is what a node has left, or reserved, and that nobody wants.
 type calm struct {
 	room     api.Resources
 	declines int // of that, one after the other
@@ -44,24 +49,17 @@ type taker struct {
 	accepts     func(partition string, n *api.Node) bool
 	wishes      []*wish
 	suppressed  map[string]bool // partitions
-	refused     map[spot]*refusal
-	last        uint64 // when it was offered something: the others' number then
+	refused     refusals
+	reserved    refusals // of what is reserved
+	last        uint64   // when it was offered something: the others' number then
 }
 
 // spot is where something is offered.
 type spot struct{ partition, node string }
 
-// refusal is what was declined at a spot. It keeps away what is no more than that.
-type refusal struct {
-	room     api.Resources
-	reserved api.Resources // of the partition, beside it
-	until    time.Time
-	times    int // that it was, with no more room than before
-}
-
 // NewDesk makes a Desk.
 func NewDesk(now func() time.Time) *Desk {
-	return &Desk{now: now, takers: map[string]*taker{}, calms: map[string]*calm{}, nobody: map[string]*full{}, wake: make(chan struct{})}
+	return &Desk{now: now, takers: map[string]*taker{}, calms: map[string]calms{}, nobody: map[string]*full{}, wake: make(chan struct{})}
 }
 
 // Connect begins a session, in which nothing is declined yet; accepts says which nodes may
@@ -69,7 +67,7 @@ func NewDesk(now func() time.Time) *Desk {
 func (d *Desk) Connect(framework, session string, suppressed []string, accepts func(partition string, n *api.Node) bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	t := &taker{id: framework, session: session, accepts: accepts, suppressed: map[string]bool{}, refused: map[spot]*refusal{}}
+	t := &taker{id: framework, session: session, accepts: accepts, suppressed: map[string]bool{}, refused: refusals{}, reserved: refusals{}}
 	for _, p := range suppressed {
 		t.suppressed[p] = true
 	}
@@ -89,42 +87,49 @@ func (d *Desk) Leave(framework, session string) {
 }
 
 // Refuse notes that a framework is not to be offered what a node has left for so long, nor
-// what is reserved there beside: what is more than that is offered all the same. With declined it wanted nothing of an offer;
-// that again counts for longer each time.
-func (d *Desk) Refuse(framework, partition, nodeID string, room, reserved api.Resources, span time.Duration, declined bool) {
+// what is reserved there: each by itself, and what is more than that is offered all the same.
+// With declined it wanted nothing of an offer; that again counts for longer each time. What it
+// returns takes the refusal back.
+func (d *Desk) Refuse(framework, partition, nodeID string, room, reserved api.Resources, span time.Duration, declined bool) (takeBack func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	t := d.takers[framework]
 	if t == nil {
-		return
+		return func() {}
 	}
 	delete(d.nobody, nodeID)
-	switch c := d.calms[nodeID]; {
-	case !declined, room.Equal(api.Resources{}):
-	case c != nil && c.room.Equal(room):
-		c.declines++
-	default:
-		d.calms[nodeID] = &calm{room: room, declines: 1}
+	if declined {
+		d.count(nodeID, "", room)
+		d.count(nodeID, partition, reserved)
 	}
-	at := spot{partition, nodeID}
-	r := &refusal{room: room, reserved: reserved}
-	if old := t.refused[at]; old != nil && declined && old.covers(room, reserved) {
-		r.times = old.times + 1
-	} else if old == nil && len(t.refused) >= maxRefusals {
-		return
-	}
-	span = min(max(span, 0), maxRefusal)
-	if span < least {
-		delete(t.refused, at)
-		d.awake()
-		return
-	}
-	if r.times >= pauseAfter {
-		span = max(span, min(longPause, max(span, firstPause)<<min(r.times-pauseAfter+1, 20)))
-	}
-	r.until = d.now().Add(span)
-	t.refused[at] = r
+	at, span := spot{partition, nodeID}, min(max(span, 0), maxRefusal)
+	full := len(t.refused)+len(t.reserved) >= maxRefusals
+	of := t.refused.add(at, room, span, d.now(), declined, full)
+	ofReserved := t.reserved.add(at, reserved, span, d.now(), declined, full)
 	d.awake()
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		t.refused.remove(at, of)
+		t.reserved.remove(at, ofReserved)
+		delete(d.nobody, nodeID)
+		d.awake()
+	}
+}
+
+// count notes that somebody declined what a node has left, or reserved for a partition.
+func (d *Desk) count(nodeID, partition string, room api.Resources) {
+	if room.Equal(api.Resources{}) {
+		return
+	}
+	if d.calms[nodeID] == nil {
+		d.calms[nodeID] = calms{}
+	}
+	if c := d.calms[nodeID][partition]; c != nil && c.room.Equal(room) {
+		c.declines++
+	} else {
+		d.calms[nodeID][partition] = &calm{room: room, declines: 1}
+	}
 }
 
 // Revive forgets what a framework declined and that it wanted no more, in those partitions
@@ -142,10 +147,8 @@ func (d *Desk) Revive(framework string, partitions []string) {
 			delete(t.suppressed, p)
 		}
 	}
-	for at := range t.refused {
-		if in(at.partition) {
-			delete(t.refused, at)
-		}
+	for _, r := range []refusals{t.refused, t.reserved} {
+		maps.DeleteFunc(r, func(at spot, _ []*refusal) bool { return in(at.partition) })
 	}
 	clear(d.calms)
 	clear(d.nobody)
@@ -176,20 +179,12 @@ func (d *Desk) woken() <-chan struct{} {
 	return d.wake
 }
 
-// takes reports whether a taker may be offered that much at a spot; else when it may
-// again, if it is a matter of time.
-func (t *taker) takes(at spot, room, reserved api.Resources, now time.Time) (ok bool, again time.Time) {
-	r := t.refused[at]
-	switch {
-	case t.suppressed[at.partition]:
+// takes reports whether a taker may be offered that much at a spot, of what is left or of what
+// is reserved; else when it may again, if it is a matter of time.
+func (t *taker) takes(of refusals, at spot, room api.Resources, now time.Time) (ok bool, again time.Time) {
+	if t.suppressed[at.partition] {
 		return false, time.Time{}
-	case r == nil || !r.covers(room, reserved) || !now.Before(r.until):
-		return true, time.Time{}
 	}
-	return false, r.until
-}
-
-// covers reports whether that is no more than what was refused.
-func (r *refusal) covers(room, reserved api.Resources) bool {
-	return r.room.Fits(room) && r.reserved.Fits(reserved)
+	again = of.until(at, room, now)
+	return again.IsZero(), again
 }

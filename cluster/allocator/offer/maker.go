@@ -16,10 +16,10 @@ import (
 // The bounds of a pass.
 const (
 	maxOffers        = 2000    // of one command
-	maxBytes         = 4 << 20 // of what is told of one
+	maxBytes         = 1 << 20 // of one command, but for one offer more
 	ofOffer          = 400     // bytes of one with nothing reserved, about
-	ofPart           = 300     // of each part of a reservation, but for its words
-	ofLabel          = 32      // of each label, but for its words
+	ofPart           = 300     // of each part of a reservation
+	ofRange          = 32      // of each range of numbers and each name
 	maxReservedLooks = 20_000  // at who takes what is reserved
 	settle           = 2 * time.Millisecond
 	maxSettle        = 100 * time.Millisecond // that a pass waits for the scheduler's

@@ -17,14 +17,15 @@ var t0 = time.Date(2026, 3, 2, 6, 0, 0, 0, time.UTC)
 
 // bench is a cluster of nodes of four CPUs and 8 GiB, with a clock that is set.
 type bench struct {
-	t     testing.TB
-	store *fsm.Store
-	desk  *Desk
-	maker *Maker
-	now   time.Time
-	held  map[string]api.Resources
-	left  func() // is called as a pass begins
-	wrote int    // log entries of offers, made or ended
+	t        testing.TB
+	store    *fsm.Store
+	desk     *Desk
+	maker    *Maker
+	now      time.Time
+	held     map[string]api.Resources
+	left     func() // is called as a pass begins
+	takeBack func() // what was declined last
+	wrote    int    // log entries of offers, made or ended
 }
 
 type claims func(string) int
@@ -96,7 +97,7 @@ func (b *bench) decline(span time.Duration, offers ...*api.Offer) {
 	b.do(c)
 	b.wrote++
 	for _, o := range offers {
-		b.desk.Refuse(o.Framework, o.Partition, o.NodeID, o.Resources, api.ReservedSum(o.Reserved), span, true)
+		b.takeBack = b.desk.Refuse(o.Framework, o.Partition, o.NodeID, o.Resources, api.ReservedSum(o.Reserved), span, true)
 	}
 }
 

@@ -1,6 +1,7 @@
 package offer
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -36,13 +37,21 @@ func (d *decision) offerReserved() {
 			}
 			return
 		}
-		r := &room{node: d.view.Node(s.node)}
-		sortCandidates(in[s.partition])
+		r, has := &room{node: d.view.Node(s.node)}, api.ReservedSum(d.reserved[s])
+		rested, rests := d.rests(s.node, s.partition, has, len(in[s.partition]))
+		if rests {
+			continue
+		}
+		if rested { // to who was offered something longest ago, as who holds least declined it
+			slices.SortFunc(in[s.partition], func(a, b *candidate) int { return cmp.Or(cmp.Compare(a.last, b.last), strings.Compare(a.id, b.id)) })
+		} else {
+			sortCandidates(in[s.partition])
+		}
 		for _, c := range in[s.partition] {
 			if !d.eligible(c, r.node) {
 				continue
 			}
-			ok, again := c.takes(s, r.left, api.ReservedSum(d.reserved[s]), d.now)
+			ok, again := c.takes(c.reserved, s, has, d.now)
 			if ok {
 				d.make(c, r, r.left)
 				break

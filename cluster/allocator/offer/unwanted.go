@@ -84,7 +84,7 @@ func (d *decision) asks(r *room, f *full) (taken, limited bool) {
 			if !c.accepts(path, r.node) {
 				continue
 			}
-			ok, again := c.takes(spot{path, r.node.ID}, room, api.Resources{}, d.now)
+			ok, again := c.takes(c.refused, spot{path, r.node.ID}, room, d.now)
 			if ok {
 				return true, limited
 			}

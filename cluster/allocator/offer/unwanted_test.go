@@ -14,9 +14,7 @@ func TestWhatNobodyTakesIsOfferedOnceSomebodyMay(t *testing.T) {
 		"in time":               func(b *bench, _ *api.Offer) { b.now = b.now.Add(time.Hour) },
 		"asked to see it again": func(b *bench, _ *api.Offer) { b.desk.Revive("a", nil) },
 		"another one comes":     func(b *bench, _ *api.Offer) { b.connect("c", api.DefaultPartition) },
-		"refused for less": func(b *bench, o *api.Offer) {
-			b.desk.Refuse("b", o.Partition, o.NodeID, api.Resources{CPUs: 1}, api.Resources{}, time.Hour, false)
-		},
+		"taken back":            func(b *bench, _ *api.Offer) { b.takeBack() },
 		"refused no more": func(b *bench, o *api.Offer) {
 			b.desk.Refuse("b", o.Partition, o.NodeID, o.Resources, api.Resources{}, 0, false)
 		},
