@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -116,7 +115,7 @@ func (h *hub) pass(ctx context.Context, changes map[fsm.Change]struct{}, all boo
 			h.noteFramework(v, id)
 		}
 	}
-	batches := map[*session][]*api.Offer{}
+	batches := map[*session][]string{}
 	if len(fresh) > 0 {
 		in := map[string]*session{}
 		for _, s := range fresh {
@@ -166,17 +165,11 @@ func (h *hub) pass(ctx context.Context, changes map[fsm.Change]struct{}, all boo
 		}
 	}
 	for s, offers := range batches {
-		for some := range slices.Chunk(offers, maxOffersTold) {
-			var out []*v1.Offer
-			for _, o := range some {
-				if n := v.Node(o.NodeID); n != nil {
-					m := offerOf(v, o, n, s.caps())
-					m.ExecutorIDs = executorIDs(v, o.Framework, o.NodeID)
-					out = append(out, m)
-				}
-			}
-			s.push(offersEvent(out))
-		}
+		s.untold = append(s.untold, offers...)
+		news[s] = true
+	}
+	for s := range news {
+		h.tellOffers(v, s)
 	}
 	next := h.resend()
 	h.mu.Unlock()
@@ -189,22 +182,20 @@ func (h *hub) pass(ctx context.Context, changes map[fsm.Change]struct{}, all boo
 	return next
 }
 
-// maxOffersTold bounds the offers of one event.
-const maxOffersTold = 1000
-
 // telling is who was told of an offer.
 type telling struct {
 	to       *session
 	answered bool // it ends by that, of which nobody is told
+	waits    bool // for what is told before it: it was not told yet
 }
 
 // noteOffer tells of an offer that is new or gone.
-func (h *hub) noteOffer(v *fsm.View, id string, batches map[*session][]*api.Offer) {
+func (h *hub) noteOffer(v *fsm.View, id string, batches map[*session][]string) {
 	o, told := v.Offer(id), h.told[id]
 	switch {
 	case o == nil && told.to != nil:
 		delete(h.told, id)
-		if told.answered {
+		if told.answered || told.waits {
 			return
 		}
 		e := event(v1.SchedulerEventTypeRescind)
@@ -212,8 +203,8 @@ func (h *hub) noteOffer(v *fsm.View, id string, batches map[*session][]*api.Offe
 		told.to.push(e)
 	case o != nil && batches != nil:
 		if s := h.sessions[o.Framework]; s != nil && s.begun && told.to != s {
-			h.told[id] = telling{to: s}
-			batches[s] = append(batches[s], o)
+			h.told[id] = telling{to: s, waits: true}
+			batches[s] = append(batches[s], id)
 		}
 	}
 }

@@ -46,7 +46,7 @@ func (h *hub) tell(v *fsm.View, s *session) {
 	if h.sessions[s.framework] != s || !s.begun {
 		return
 	}
-	s.behind.Store(false)
+	s.behind.Store(len(s.untold) > 0)
 	for s.waiting() < maxTold {
 		t, ok := s.backlog.take()
 		switch {

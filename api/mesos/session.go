@@ -19,6 +19,7 @@ type session struct {
 	framework string
 	id        string // the stream's
 	relayed   bool   // another node passes it on
+	format    wire.Format
 
 	// Of the hub, by its lock.
 	ends    bool               // its framework has itself removed
@@ -26,6 +27,7 @@ type session struct {
 	heads   map[topic]string   // the oldest news of each task that it was told, by their ids
 	flying  map[string]*flight // those of them that were sent and not acknowledged
 	backlog backlog            // what it is told once the queue is empty
+	untold  []string           // ids of offers, likewise
 	behind  atomic.Bool        // that is something
 
 	*outbox.Outbox
@@ -35,7 +37,7 @@ type session struct {
 }
 
 func newSession(framework string, format wire.Format, total *atomic.Int64) *session {
-	return &session{framework: framework, id: newUUID(), Outbox: outbox.New(format, held, total), heads: map[topic]string{}, flying: map[string]*flight{}}
+	return &session{framework: framework, id: newUUID(), format: format, Outbox: outbox.New(format, held, total), heads: map[topic]string{}, flying: map[string]*flight{}}
 }
 
 // caps is what its framework says now that it knows.
