@@ -29,6 +29,7 @@ func toRequest(resources []*v1.Resource, role string) (q api.Request, reserved [
 		return q, nil, wrong("Task uses no resources")
 	}
 	var sum api.Resources
+	plain := map[string]bool{} // sets and ranges and the like: not of what is reserved beside
 	for _, r := range resources {
 		id, err := reservedAs(r, role)
 		if err != nil {
@@ -41,8 +42,11 @@ func toRequest(resources []*v1.Resource, role string) (q api.Request, reserved [
 		if err := addPorts(&q, amount.Ports); err != nil {
 			return q, nil, err
 		}
-		if _, twice := sum.Custom[r.Name]; twice && id == "" {
-			return q, nil, wrong("Task uses invalid resources: '%s' is given twice", r.Name)
+		if len(amount.Custom) > 0 && id == "" {
+			if plain[r.Name] {
+				return q, nil, wrong("Task uses invalid resources: '%s' is given twice", r.Name)
+			}
+			plain[r.Name] = true
 		}
 		sum = sum.Add(amount)
 		if id == "" {
