@@ -362,7 +362,11 @@ func restore[V comparable](m map[string]V, k string, v V) {
 func (j *Journal) refer(c *change, id, key string, spec api.NodeSpec) error {
 	old := j.refs[id]
 	if old == key {
-		return nil
+		if key == "" {
+			return nil
+		}
+		// The same one may have another limit or time to stop by now.
+		return c.seal(specBucket, []byte(key), spec)
 	}
 	nOld, nNew := j.specs[old], j.specs[key]
 	j.undo = append(j.undo, func() { // the counts follow the file, whatever becomes of the transaction

@@ -149,6 +149,27 @@ func BenchmarkGroupCommit(b *testing.B) {
 	}
 }
 
+// A spec that changed under the same version, as a limit and the time to stop may, is as it
+// was written last.
+func TestSpecThatChangedIsKept(t *testing.T) {
+	for name, of := range map[string]*api.FrameworkTask{"of a job": nil, "of a framework": {ID: "task"}} {
+		path := filepath.Join(t.TempDir(), "journal.db")
+		j, _ := open(t, path)
+		for _, grace := range []time.Duration{time.Minute, time.Second} {
+			a := assignment(0, 1)
+			a.Task.Framework = of
+			a.Spec = &api.TaskSpec{Command: []string{"sleep"}, StopGrace: api.Duration(grace)}
+			j.Put(a.Task.ID, a, journal.Record{Attempt: 1}, nil)
+		}
+		j.close()
+		j, past := open(t, path)
+		if len(past) != 1 || past[0].Assignment.Spec.StopGrace != api.Duration(time.Second) {
+			t.Errorf("%s: %+v", name, past[0].Assignment.Spec)
+		}
+		j.close()
+	}
+}
+
 // Tasks of a framework are of one job and have no spec in common: each keeps its own, while
 // those of other jobs share one, and a spec goes with the last task that has it.
 func TestEachTaskOfAFrameworkKeepsItsSpec(t *testing.T) {
