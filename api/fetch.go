@@ -16,6 +16,7 @@ type Fetch struct {
 	Executable bool   `json:"executable,omitempty"` // it may be executed, and is not unpacked
 	Extract    bool   `json:"extract,omitempty"`    // it is unpacked, if its name says that it is an archive
 	Output     string `json:"output,omitempty"`     // its name in the task's folder; "" = the last part of the URI
+	Cache      bool   `json:"cache,omitempty"`      // its node keeps a copy for other tasks of the user, from level 12 on
 }
 
 // The bounds of what a task has fetched.
@@ -107,6 +108,13 @@ func (f *Fetch) Checksum() []byte {
 		return sum
 	}
 	return nil
+}
+
+// Keeps reports whether the node keeps a copy of it: a file of the node itself is there
+// anyway.
+func (f *Fetch) Keeps() bool {
+	u, err := f.Parse()
+	return f.Cache && err == nil && u.Scheme != "file"
 }
 
 func (t *TaskSpec) validateFetches() error {

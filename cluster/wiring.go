@@ -255,7 +255,7 @@ const FetchCommand = "fetch-files"
 
 // FetchMain is the life of the process that brings what a task has fetched, in the task's
 // place. It returns its exit code.
-func FetchMain(ctx context.Context, why io.Writer) int { return fetch.Main(ctx, why) }
+func FetchMain(ctx context.Context, came, why io.Writer) int { return fetch.Main(ctx, came, why) }
 
 // KeeperConfig is what the process needs that is the parent of a node's tasks.
 type KeeperConfig struct {

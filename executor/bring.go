@@ -37,6 +37,11 @@ type bringing struct {
 	id    string // with the keeper; "" = it waits for its turn
 	slice string
 	since uint64 // loop.seq when it came to run
+
+	holds  []string // keys of the cache for which it fetches, and others wait
+	direct bool     // it waits for nobody, as who fetched the same failed
+	dir    string   // of the task
+	uid    uint32   // of the task
 }
 
 func isBringing(id string) bool { return strings.Contains(id, bringMark) }
@@ -66,7 +71,7 @@ func (e *Executor) bringNext() {
 		switch {
 		case b.a.bringing != b: // it was stopped meanwhile
 			return true
-		case len(e.loop.bringing) >= maxBringing || of[b.framework()] >= maxBringingOf:
+		case len(e.loop.bringing) >= maxBringing || of[b.framework()] >= maxBringingOf || !e.hold(b):
 			return false
 		}
 		of[b.framework()]++
@@ -91,6 +96,7 @@ func (e *Executor) beginBringing(b *bringing) {
 	id, task, spec := a.id, a.task, a.spec
 	e.loop.starts.add(func(ctx context.Context) {
 		req, err := e.bringRequest(id, unique, task, spec)
+		b.dir, b.uid = req.Spec.Dir, req.Spec.UID
 		req.ID, req.Slice, req.LogDir, req.LogMax = b.id, b.slice, e.bringLog(b.id), bringLogs
 		why := prepareReason(err)
 		if err == nil {
@@ -113,13 +119,14 @@ func (e *Executor) bringRequest(id, unique string, t *api.Task, s *api.TaskSpec)
 	if err != nil {
 		return none, fmt.Errorf("fetch the task's files: %w", err)
 	}
-	order := fetch.Order{Files: s.Fetch, Name: unique}
-	order.Max, order.Reserve = e.disk.spare()
-	b, err := json.Marshal(order)
+	proc, err := e.prepare.Fetch(id, t, s, program, e.cfg.Fetcher)
 	if err != nil {
 		return none, err
 	}
-	proc, err := e.prepare.Fetch(id, t, s, program, e.cfg.Fetcher, fetch.Variable+"="+string(b))
+	order := fetch.Order{Files: s.Fetch, Name: unique, Kept: e.putKept(unique, t, s, &proc)}
+	order.Max, order.Reserve = e.disk.spare()
+	b, err := json.Marshal(order)
+	proc.Env = append(proc.Env, fetch.Variable+"="+string(b))
 	return keeper.StartRequest{Spec: proc}, err
 }
 
@@ -131,6 +138,7 @@ func (e *Executor) bringLog(id string) string {
 func (e *Executor) bringBegan(b *bringing, err error, why api.Reason) {
 	switch {
 	case err != nil:
+		e.release(b, b.a.bringing == b)
 		e.endBringing(b.id)
 		e.broughtNothing(b, verdict{api.TaskFailed, why, "fetch its files: " + err.Error()})
 	case b.a.bringing != b: // it was stopped meanwhile
@@ -174,8 +182,8 @@ func (e *Executor) takeBringing(st keeper.Status) {
 	case b == nil:
 		e.dropBringing(st.ID)
 	case !runs(st):
-		e.endBringing(st.ID)
 		e.brought(b, st)
+		e.endBringing(st.ID)
 	}
 }
 
@@ -184,8 +192,8 @@ func (e *Executor) takeBringing(st keeper.Status) {
 func (e *Executor) missBringing(seen map[string]bool, seq uint64) {
 	for id, b := range e.loop.bringing {
 		if !seen[id] && b.since <= seq {
-			e.endBringing(id)
 			e.brought(b, keeper.Status{ID: id, State: keeper.Lost})
+			e.endBringing(id)
 		}
 	}
 }
@@ -198,17 +206,17 @@ func (e *Executor) dropBringing(id string) {
 // brought takes in how the process ended.
 func (e *Executor) brought(b *bringing, st keeper.Status) {
 	if b.a.bringing != b {
+		e.release(b, false)
 		e.dropBringing(b.id)
 		return
 	}
 	if st.State == keeper.Ended && st.Code == 0 && st.Signal == 0 {
-		e.dropBringing(b.id)
-		b.a.bringing, b.a.brought = nil, true
-		e.supply(b.a)
+		e.keepBrought(b)
 		return
 	}
+	e.release(b, true)
 	e.loop.ops.add(func(context.Context) {
-		said, err := lastSaid(e.bringLog(b.id))
+		said, err := lastSaid(e.bringLog(b.id), logs.Stderr, maxTold)
 		why := verdict{api.TaskFailed, api.ReasonFetchFailed, said}
 		switch {
 		case st.State == keeper.Lost:
@@ -227,8 +235,8 @@ func (e *Executor) brought(b *bringing, st keeper.Status) {
 	})
 }
 
-// lastSaid is what a process wrote of what went wrong.
-func lastSaid(dir string) (string, error) {
+// lastSaid is what a process wrote, of what went wrong or of what came.
+func lastSaid(dir string, to logs.Stream, most int) (string, error) {
 	r, err := logs.Open(dir, logs.Options{})
 	if err != nil {
 		return "", err
@@ -243,9 +251,9 @@ func lastSaid(dir string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if entry.Stream == logs.Stderr {
-			if said = append(said, entry.Data...); len(said) > maxTold {
-				said = said[:maxTold]
+		if entry.Stream == to {
+			if said = append(said, entry.Data...); len(said) > most {
+				said = said[:most]
 			}
 		}
 	}

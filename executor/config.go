@@ -34,6 +34,7 @@ import (
 // How much of the past a node keeps, and for how long.
 const (
 	DefaultBlobCache = 2 << 30
+	DefaultKept      = 2 << 30
 	DefaultLogKeep   = 24 * time.Hour
 	DefaultLogTotal  = 5 << 30
 	DefaultDirKeep   = 10 * time.Minute
@@ -72,6 +73,7 @@ type Config struct {
 	DiskFree func(path string) (free, total int64, err error) // default statfs
 
 	BlobCache    int64         // bytes of programs kept; default DefaultBlobCache
+	Kept         int64         // bytes of fetched files kept; default DefaultKept
 	LogKeep      time.Duration // of ended attempts; default DefaultLogKeep
 	LogTotal     int64         // bytes of ended attempts' logs; default DefaultLogTotal
 	DirKeep      time.Duration // of ended attempts' own working folders; default DefaultDirKeep
@@ -82,6 +84,7 @@ type Config struct {
 
 func (c Config) withDefaults() (Config, error) {
 	def(&c.BlobCache, DefaultBlobCache)
+	def(&c.Kept, DefaultKept)
 	def(&c.LogKeep, DefaultLogKeep)
 	def(&c.LogTotal, DefaultLogTotal)
 	def(&c.ProcRoot, "/proc")

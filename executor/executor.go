@@ -16,6 +16,7 @@ import (
 	"github.com/mesita/mesita/api/backoff"
 	"github.com/mesita/mesita/executor/blobs"
 	"github.com/mesita/mesita/executor/cores"
+	"github.com/mesita/mesita/executor/fetch/cache"
 	"github.com/mesita/mesita/executor/journal"
 	"github.com/mesita/mesita/executor/keeper"
 	"github.com/mesita/mesita/executor/prepare"
@@ -29,6 +30,7 @@ type Executor struct {
 	rt      Runtime
 	journal *journal.Journal
 	blobs   *blobs.Cache
+	kept    *cache.Cache // of what tasks fetched
 	prepare *prepare.Preparer
 	reports *reports
 	weights *weights.Weights
@@ -77,7 +79,8 @@ type loop struct {
 	dirty     bool // there is garbage since tidying began
 	fetching  map[string][]*attempt
 	bringing  map[string]*bringing
-	toBring   []*bringing // wait for their turn
+	toBring   []*bringing          // wait for their turn
+	keeping   map[string]*bringing // by keys of the cache: what is being fetched for it
 	revive    *time.Timer
 	gc        *time.Timer
 	trim      *time.Timer // kept folders are removed when it fires; nil: none is
@@ -119,7 +122,7 @@ func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
 	if cfg.Hidden, err = hidden(&cfg); err != nil {
 		return nil, err
 	}
-	cache, err := blobs.Open(filepath.Join(cfg.DataDir, "blobs"), cfg.BlobCache, cfg.Needed)
+	programs, err := blobs.Open(filepath.Join(cfg.DataDir, "blobs"), cfg.BlobCache, cfg.Needed)
 	if err != nil {
 		return nil, err
 	}
@@ -133,13 +136,16 @@ func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
 		return nil, errors.Join(err, j.Close())
 	}
 	e := &Executor{
-		cfg: cfg, log: cfg.Log, rt: rt, journal: j, blobs: cache, past: past,
-		prepare: &prepare.Preparer{Node: cfg.Name, CPUs: cfg.CPUs, Mem: cfg.Mem, Hidden: cfg.Hidden, Folders: dirs, Temps: temps, Program: cache.Named, Open: cache.OpenBlob, Env: cfg.Env},
+		cfg: cfg, log: cfg.Log, rt: rt, journal: j, blobs: programs, past: past,
+		prepare: &prepare.Preparer{Node: cfg.Name, CPUs: cfg.CPUs, Mem: cfg.Mem, Hidden: cfg.Hidden, Folders: dirs, Temps: temps, Program: programs.Named, Open: programs.OpenBlob, Env: cfg.Env},
 		reboot:  boot != "" && boot != cfg.BootID,
 		synced:  make(chan struct{}), wake: make(chan struct{}, 1),
 		disk: &disk{cfg: &cfg},
 	}
 	e.prepare.Room = e.disk.room
+	if e.kept, err = cache.Open(filepath.Join(cfg.DataDir, "kept"), cfg.Kept, e.disk.room); err != nil {
+		return nil, errors.Join(err, j.Close())
+	}
 	e.cores = cores.New(nil, nil)
 	if cfg.Cores != nil {
 		e.cores = cores.New(cfg.Cores, cores.Look("", cfg.Cores.Cores()))
@@ -195,7 +201,7 @@ func (e *Executor) Run(ctx context.Context) (err error) {
 	var jerr error
 	jwork.Go(func() { jerr = e.journal.Run(jctx) })
 	l := &e.loop
-	*l = loop{ctx: inner, tasks: map[string]*attempt{}, fetching: map[string][]*attempt{}, bringing: map[string]*bringing{}}
+	*l = loop{ctx: inner, tasks: map[string]*attempt{}, fetching: map[string][]*attempt{}, bringing: map[string]*bringing{}, keeping: map[string]*bringing{}}
 	l.starts, l.ops, l.fetches = newPool(inner, &l.work, e.cfg.Starts), newPool(inner, &l.work, 8), newPool(inner, &l.work, 4)
 	l.starts.patience = startPatience
 	l.temps = newPool(inner, &l.work, 2)

@@ -33,7 +33,7 @@ const envDir, envSlice = "MESITA_TEST_KEEPER_DIR", "MESITA_TEST_KEEPER_SLICE"
 // TestMain is the keeper process when the tests start themselves as one.
 func TestMain(m *testing.M) {
 	if os.Getenv(fetch.Variable) != "" {
-		os.Exit(fetch.Main(context.Background(), os.Stderr))
+		os.Exit(fetch.Main(context.Background(), os.Stdout, os.Stderr))
 	}
 	dir := os.Getenv(envDir)
 	if dir == "" {

@@ -34,6 +34,7 @@ func (e *Executor) guardSpace() {
 	}
 	if l.tidied = l.tidied && s.Short(); s.Gone() && !l.tidied {
 		l.tidied = true
+		e.loop.ops.add(func(context.Context) { e.kept.Clear() })
 		e.tidyAfter(0)
 	}
 	now := time.Now() // as of files

@@ -18,7 +18,7 @@ import (
 type Level int
 
 // Newest is the highest level that this program knows.
-const Newest Level = 11
+const Newest Level = 12
 
 // Feature is something that apply, or a node, does only from some level on.
 type Feature uint8
@@ -81,6 +81,7 @@ const (
 	Versions                       // conditions compare versions part by part
 	Files                          // files are put into a task's folder before it starts
 	Frameworks                     // programs outside the cluster take offers and start tasks
+	KeptFetches                    // a node keeps what a task had fetched for others, if that asks for it
 )
 
 // Holder says who must know a feature before it is used.
@@ -157,6 +158,7 @@ var features = [...]struct {
 	Versions:        {10, Voters},
 	Files:           {10, TaskNode},
 	Frameworks:      {11, Voters},
+	KeptFetches:     {12, Voters}, // a node that does not know it fetches anew
 }
 
 // Level is the cluster's from which it is done.
@@ -235,6 +237,11 @@ var fields = []field{
 	fieldOf("statuses.healthy, check or update", 11, func(c *TaskReport) bool {
 		return slices.ContainsFunc(c.Statuses, func(s api.TaskStatus) bool { return s.Healthy != nil || s.Check != nil || s.Update != nil })
 	}),
+	fieldOf("tasks.spec.fetch.cache", 12, func(c *FrameworkAccept) bool {
+		return slices.ContainsFunc(c.Tasks, func(l FrameworkLaunch) bool {
+			return keepsFetches(l.Task) || l.Executor != nil && keepsFetches(l.Executor.Task)
+		})
+	}),
 	fieldOf("sessions", 11, func(c *OfferMake) bool { return len(c.Sessions) > 0 }),
 	fieldOf("attempt", 11, func(c *TaskStop) bool { return c.Attempt != 0 }),
 	fieldOf("day", 4, func(c *Forget) bool { return c.Day != 0 }),
@@ -260,6 +267,10 @@ var fields = []field{
 	}),
 	fieldOf("token.runAs", 4, func(c *TokenCreate) bool { return c.Token != nil && c.Token.RunAs != "" }),
 	fieldOf("hello.level", 1, func(c *NodeHello) bool { return c.Hello.Level != 0 }),
+}
+
+func keepsFetches(t *api.FrameworkTask) bool {
+	return t != nil && t.Spec != nil && slices.ContainsFunc(t.Spec.Fetch, func(f api.Fetch) bool { return f.Cache })
 }
 
 func specByVersion(s *api.JobSpec) bool {

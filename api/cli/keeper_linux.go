@@ -18,5 +18,5 @@ func (a *app) fetch(ctx context.Context, word string) (code int, ok bool) {
 	if word != cluster.FetchCommand {
 		return 0, false
 	}
-	return cluster.FetchMain(ctx, a.err), true
+	return cluster.FetchMain(ctx, a.out, a.err), true
 }

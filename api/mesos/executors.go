@@ -112,7 +112,7 @@ func (l *launcher) executor(given *v1.ExecutorInfo) (*fsm.FrameworkExecutor, err
 		grace = time.Duration(e.ShutdownGracePeriod.Nanoseconds)
 	}
 	s := &api.JobSpec{Kind: api.KindBatch, Partition: l.offer.Partition, AtMostOnce: true, TaskSpec: api.TaskSpec{
-		Command: argsOf(e.Command), Env: envOf(e.Command), User: userOf(e.Command, l.info), Placing: api.Placing{Request: request}, Fetch: fetchesOf(e.Command), StopGrace: api.Duration(grace)}}
+		Command: argsOf(e.Command), Env: envOf(e.Command), User: userOf(e.Command, l.info), Placing: api.Placing{Request: request}, Fetch: l.fetches(e.Command), StopGrace: api.Duration(grace)}}
 	need := s.Need() // nothing is charged that the framework does not know of
 	if err := l.settle(s, e.Command); err != nil {
 		return nil, err

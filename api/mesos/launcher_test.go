@@ -159,3 +159,22 @@ func TestAnAcceptIsBounded(t *testing.T) {
 		})
 	}
 }
+
+// Files with cache are kept by their node where all voters know that word.
+func TestKeptURIs(t *testing.T) {
+	for level, want := range map[fsm.Level]bool{fsm.KeptFetches.Level() - 1: false, fsm.KeptFetches.Level(): true} {
+		s := fsm.NewStore(nil)
+		if _, err := s.Do(t.Context(), &fsm.ClusterInit{Level: level, Meta: fsm.Meta{At: testTime}, Cluster: &api.Cluster{ID: "c1", Name: "pine"}, Authority: &api.Authority{}, Node: &api.Node{ID: "oak", Name: "oak"}}); err != nil {
+			t.Fatal(err)
+		}
+		l := &launcher{view: s.View()}
+		got := l.fetches(&v1.CommandInfo{URIs: []*v1.CommandInfoURI{{Value: "http://a/x", Cache: new(true)}, {Value: "http://a/y"}}})
+		if got[0].Cache != want || got[1].Cache {
+			t.Errorf("level %d: %+v", level, got)
+		}
+		c := &fsm.FrameworkAccept{Tasks: []fsm.FrameworkLaunch{{Task: &api.FrameworkTask{Spec: &api.JobSpec{TaskSpec: api.TaskSpec{Fetch: []api.Fetch{{URI: "http://a/x", Cache: true}}}}}}}}
+		if err := s.View().Allows(c); (err == nil) != want {
+			t.Errorf("level %d: %v", level, err)
+		}
+	}
+}

@@ -131,7 +131,7 @@ func (l *launcher) launch(t *v1.TaskInfo, info []byte, request api.Request, term
 		return nil, err
 	}
 	s := &api.JobSpec{Kind: api.KindBatch, Partition: l.offer.Partition, AtMostOnce: true, TaskSpec: api.TaskSpec{
-		Command: argsOf(t.Command), Env: l.env(t), User: userOf(t.Command, l.info), Placing: api.Placing{Request: request}, Fetch: fetchesOf(t.Command), StopGrace: api.Duration(graceOf(t.KillPolicy, defaultGrace)), TTY: terminal}}
+		Command: argsOf(t.Command), Env: l.env(t), User: userOf(t.Command, l.info), Placing: api.Placing{Request: request}, Fetch: l.fetches(t.Command), StopGrace: api.Duration(graceOf(t.KillPolicy, defaultGrace)), TTY: terminal}}
 	if c, ok := t.Limits["cpus"]; ok && !math.IsInf(c.Value, 1) {
 		s.CPULimit = api.CPULimit(rows.Milli(c.Value))
 	}
@@ -268,11 +268,14 @@ func argsOf(c *v1.CommandInfo) []string {
 	return args
 }
 
-// fetchesOf are the files that a command needs in its folder.
-func fetchesOf(c *v1.CommandInfo) []api.Fetch {
+// fetches are the files that a command needs in its folder.
+func (l *launcher) fetches(c *v1.CommandInfo) []api.Fetch {
+	keeps := l.view.Does(fsm.KeptFetches)
 	out := make([]api.Fetch, 0, len(c.URIs))
 	for _, u := range c.URIs {
-		out = append(out, api.Fetch{URI: u.Value, Executable: v1.Get(u.Executable), Extract: u.GetExtract(), Output: v1.Get(u.OutputFile)})
+		f := api.Fetch{URI: u.Value, Executable: v1.Get(u.Executable), Extract: u.GetExtract(), Output: v1.Get(u.OutputFile)}
+		f.Cache = keeps && v1.Get(u.Cache)
+		out = append(out, f)
 	}
 	return out
 }

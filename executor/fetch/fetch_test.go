@@ -48,7 +48,8 @@ func fetch(t *testing.T, o Order) (dir string, err error) {
 	if o.Max == 0 {
 		o.Max = 8 << 20
 	}
-	return dir, o.run(t.Context(), dir)
+	_, err = o.run(t.Context(), dir)
+	return dir, err
 }
 
 // content is all that is below a folder: its files' contents, links' targets, modes.
@@ -301,7 +302,10 @@ func TestTwoInAFolder(t *testing.T) {
 	run := func(name string) chan error {
 		done := make(chan error, 1)
 		o := Order{Max: 1 << 20, Name: name, Files: []api.Fetch{{URI: url + "/a"}}}
-		go func() { done <- o.run(t.Context(), dir) }()
+		go func() {
+			_, err := o.run(t.Context(), dir)
+			done <- err
+		}()
 		<-begun
 		return done
 	}
@@ -331,11 +335,11 @@ func TestLinkFromBefore(t *testing.T) {
 		}
 	}
 	o := Order{Max: 1 << 20, Files: []api.Fetch{{URI: url + "/a"}}}
-	if err := o.run(t.Context(), dir); err != nil {
+	if _, err := o.run(t.Context(), dir); err != nil {
 		t.Fatal(err)
 	}
 	o.Files[0].Output = "d/out"
-	if err := o.run(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "d is not a folder within") {
+	if _, err := o.run(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "d is not a folder within") {
 		t.Errorf("error %v", err)
 	}
 	if b, _ := os.ReadFile(out); string(b) != "old" {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,16 +36,20 @@ const (
 	lookEvery  = 16 << 20 // bytes
 )
 
-var errDisk = errors.New("the node's disk has no more room for it")
+var (
+	errDisk    = errors.New("the node's disk has no more room for it")
+	errTooMuch = errors.New("it is larger than what may be fetched here")
+)
 
-// discard removes what a process before this one left that was not done.
-func (d *folder) discard() error {
+// discard removes what a process before this one left that was not done, but what the node
+// put there for this one.
+func (d *folder) discard(but map[string]bool) error {
 	left, err := os.ReadDir(d.disk)
 	if err != nil {
 		return err
 	}
 	for _, f := range left {
-		if strings.HasPrefix(f.Name(), incoming) && !f.IsDir() {
+		if strings.HasPrefix(f.Name(), incoming) && !f.IsDir() && !but[f.Name()] {
 			if err := d.root.Remove(f.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
@@ -56,7 +61,7 @@ func (d *folder) discard() error {
 // take counts bytes that are about to be written.
 func (d *folder) take(n int) error {
 	if d.left -= int64(n); d.left < 0 {
-		return errors.New("it is larger than what may be fetched here")
+		return errTooMuch
 	}
 	if d.since += int64(n); d.since >= lookEvery {
 		d.since = 0
@@ -100,6 +105,21 @@ func (d *folder) write(name string, from io.Reader, mode os.FileMode) error {
 		err = errDisk
 	}
 	return err
+}
+
+// adopt has a file that the node put there be the one that came.
+func (d *folder) adopt(name string, size int64, mode os.FileMode) error {
+	if d.left -= size; d.left < 0 {
+		return errTooMuch
+	}
+	f, err := d.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Chmod(mode), f.Close()); err != nil {
+		return err
+	}
+	return d.root.Rename(name, d.incoming)
 }
 
 // plain has nothing but Read, so that a copy uses the buffer that it is given.

@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/mesita/mesita/api"
 )
 
 // Whatever an archive has in it, nothing is written beside the folder, nor more into it
@@ -45,6 +47,20 @@ func FuzzArchives(f *testing.F) {
 		})
 		if err != nil || size > most+int64(len(data)) {
 			t.Errorf("there are %d bytes: %v", size, err)
+		}
+	})
+}
+
+// Whatever a process says that came, no more is believed than that files of its order did.
+func FuzzCame(f *testing.F) {
+	files := []api.Fetch{{URI: "http://a/x"}, {URI: "http://a/y", Cache: true}, {URI: "/z", Cache: true}}
+	f.Add([]byte(`{"1":{"size":3,"sum":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="},"0":{},"2":{},"-1":{},"9":{}}`))
+	f.Fuzz(func(t *testing.T, said []byte) {
+		came, err := Came(said, files)
+		for i, is := range came {
+			if i != 1 || is.Size < 0 || len(is.Sum) != 32 || err != nil {
+				t.Errorf("%d is %v, %v", i, is, err)
+			}
 		}
 	})
 }

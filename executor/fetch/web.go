@@ -40,22 +40,23 @@ func (e stalledError) Error() string {
 	return fmt.Sprintf("nothing came for %s, and it was given up", time.Duration(e))
 }
 
-// open asks for a file, of at most so many bytes.
-func (w *web) open(ctx context.Context, u *url.URL, most int64) (io.ReadCloser, error) {
+// open asks for a file, of at most so many bytes, and what its server says of which it is.
+func (w *web) open(ctx context.Context, u *url.URL, most int64) (io.ReadCloser, Origin, error) {
+	var none Origin
 	ctx, cancel := context.WithCancelCause(ctx)
 	watch := time.AfterFunc(w.stall, func() { cancel(stalledError(w.stall)) })
 	body := &body{ctx: ctx, watch: watch, stall: w.stall, end: func() { watch.Stop(); cancel(nil) }}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
 	if err != nil {
 		body.end()
-		return nil, errors.New("it is not a URI")
+		return nil, none, errors.New("it is not a URI")
 	}
 	r.Header.Set("User-Agent", "mesita")
 	res, err := w.client.Do(r)
 	if err != nil {
 		err = w.because(ctx, err)
 		body.end()
-		return nil, err
+		return nil, none, err
 	}
 	body.ReadCloser = res.Body
 	switch {
@@ -64,11 +65,49 @@ func (w *web) open(ctx context.Context, u *url.URL, most int64) (io.ReadCloser, 
 	case res.ContentLength > most:
 		err = tooLarge(res.ContentLength, most)
 	default:
-		return body, nil
+		return body, originOf(res), nil
 	}
 	_ = body.Close() // there is a worse error
-	return nil, err
+	return nil, none, err
 }
+
+// maxWord is the longest word of what a server says of a file that is kept in mind.
+const maxWord = 100
+
+func originOf(res *http.Response) Origin {
+	o := Origin{Size: res.ContentLength, ETag: res.Header.Get("ETag"), Modified: res.Header.Get("Last-Modified")}
+	if len(o.ETag) > maxWord {
+		o.ETag = ""
+	}
+	if len(o.Modified) > maxWord {
+		o.Modified = ""
+	}
+	return o
+}
+
+// unchanged reports whether a server does not say that it has another file by now than
+// the one that came from there. One that does not answer, or not that, says nothing: a
+// task that has its file here starts without its server.
+func (w *web) unchanged(ctx context.Context, u *url.URL, is Origin) bool {
+	ctx, cancel := context.WithTimeout(ctx, min(w.stall, askPatience))
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodHead, u.String(), http.NoBody)
+	if err != nil {
+		return true
+	}
+	r.Header.Set("User-Agent", "mesita")
+	res, err := w.client.Do(r)
+	if err != nil {
+		return true
+	}
+	_ = res.Body.Close() // it is empty
+	now := originOf(res)
+	return res.StatusCode != http.StatusOK || same(is.ETag, now.ETag) && same(is.Modified, now.Modified) && (now.Size < 0 || now.Size == is.Size)
+}
+
+const askPatience = 5 * time.Second
+
+func same(a, b string) bool { return a == b || a == "" || b == "" }
 
 // because is an error of the web in words, and without its URI, which may have secrets
 // and is named once anyway.

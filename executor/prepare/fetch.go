@@ -14,8 +14,8 @@ const (
 
 // Fetch is the process that brings the files of an attempt into its folder: a program of
 // ours, with the task's user, folder and confinement, and no bounds that only its own
-// program is to have. Its order goes in one variable of its environment.
-func (p *Preparer) Fetch(id string, t *api.Task, s *api.TaskSpec, program string, args []string, order string) (isolation.Spec, error) {
+// program is to have.
+func (p *Preparer) Fetch(id string, t *api.Task, s *api.TaskSpec, program string, args []string) (isolation.Spec, error) {
 	ours := &Preparer{Node: p.Node, CPUs: p.CPUs, Mem: p.Mem, Root: p.Root, Hidden: p.Hidden, Folders: p.Folders, Temps: p.Temps, Open: p.Open, Room: p.Room,
 		Program: func(string, string) string { return program }}
 	of := *s
@@ -25,7 +25,6 @@ func (p *Preparer) Fetch(id string, t *api.Task, s *api.TaskSpec, program string
 		return proc, err
 	}
 	proc.Args = args
-	proc.Env = append(proc.Env, order)
 	if fetchMem > proc.Limits.Memory { // which is set aside for nobody
 		proc.OOMScore = isolation.OOMScore(int64(t.Resources.Mem), int64(p.Mem))
 	}

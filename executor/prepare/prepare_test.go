@@ -190,7 +190,7 @@ func TestFetchersGoFirst(t *testing.T) {
 	for mem, first := range map[api.Bytes]bool{32 << 20: true, 1 << 30: false} {
 		task := *testTask
 		task.Resources.Mem = mem
-		proc, err := p.Fetch("web.3/2", &task, &api.TaskSpec{Command: []string{"x"}}, "/bin/true", []string{"fetch"}, "A=b")
+		proc, err := p.Fetch("web.3/2", &task, &api.TaskSpec{Command: []string{"x"}}, "/bin/true", []string{"fetch"})
 		if err != nil || (proc.OOMScore > 0) != first || proc.Limits.Memory != max(int64(mem), fetchMem) {
 			t.Errorf("%s: %d, %d, %v", mem, proc.OOMScore, proc.Limits.Memory, err)
 		}

@@ -14,8 +14,8 @@ import (
 
 // pins are the commits from which upgrades have to work, and back to which until
 // the level of the cluster was raised: the last before there were levels, and the
-// last of levels 1, 3, 4, 5, 6, 7, 8, 9 and 10.
-var pins = []string{"64a1907", "1abf776", "a0d3447", "219a8da", "bc89408", "4c64f63", "4c5b681", "9f35063", "7a1eab3", "c7e22ca"}
+// last of levels 1, 3, 4, 5, 6, 7, 8, 9, 10 and 11.
+var pins = []string{"64a1907", "1abf776", "a0d3447", "219a8da", "bc89408", "4c64f63", "4c5b681", "9f35063", "7a1eab3", "c7e22ca", "7b30b2f9"}
 
 // upgrade takes a cluster of the old program, node by node, to the new one, back,
 // and to the new one again, while clients work. A node of each program joins a
