@@ -306,6 +306,23 @@ type TaskStatus struct {
 	Check   *ProbeStatus `json:"check,omitempty"`
 }
 
+// StatsDetail is how much is asked about what tasks use: each counter is a file that the
+// kernel makes up when it is read, and thousands of tasks have tens of thousands. An older
+// node reads all of them, whatever is asked for.
+type StatsDetail string
+
+const (
+	StatsAll StatsDetail = ""
+	StatsUse StatsDetail = "use" // without the time that processes waited
+	StatsCPU StatsDetail = "cpu" // the CPU time alone
+)
+
+// StatsDetails are those that a caller may prefer to all.
+var StatsDetails = []StatsDetail{StatsUse, StatsCPU}
+
+// Preference is how the API is asked for it, in the header Prefer.
+func (d StatsDetail) Preference() string { return "detail=" + string(d) }
+
 // TaskStats is what a running task uses now.
 type TaskStats struct {
 	Task      string        `json:"task"`

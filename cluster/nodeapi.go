@@ -153,4 +153,6 @@ func (h host) Folder(task string, attempt int, s *api.TaskSpec) string {
 	return h.exec.Folder(task, attempt, s)
 }
 
-func (h host) Stats(ctx context.Context) ([]api.TaskStats, error) { return local(h).Stats(ctx) }
+func (h host) Stats(ctx context.Context) ([]api.TaskStats, error) {
+	return local(h).Stats(ctx, api.StatsAll)
+}

@@ -238,8 +238,8 @@ func resizes[S server.Size | node.Size](ctx context.Context, in <-chan S) <-chan
 }
 
 // Stats leaves out what could not be asked for before ctx ended, and says so.
-func (l local) Stats(ctx context.Context) ([]api.TaskStats, error) {
-	stats := l.exec.Stats(ctx)
+func (l local) Stats(ctx context.Context, detail api.StatsDetail) ([]api.TaskStats, error) {
+	stats := l.exec.Stats(ctx, detail)
 	if ctx.Err() != nil {
 		return stats, api.Errorf(api.CodeUnavailable, "what its tasks use was not told in time: %v", context.Cause(ctx))
 	}

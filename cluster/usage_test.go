@@ -13,7 +13,7 @@ func TestWhatTasksUseIsNotToldInTime(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	hangs := &executor.Executor{} // it does not run
-	if stats, err := (local{&Agent{exec: hangs}}).Stats(ctx); api.ErrorCode(err) != api.CodeUnavailable {
+	if stats, err := (local{&Agent{exec: hangs}}).Stats(ctx, api.StatsAll); api.ErrorCode(err) != api.CodeUnavailable {
 		t.Errorf("%v, %v", stats, err)
 	}
 }

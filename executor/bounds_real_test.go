@@ -58,13 +58,13 @@ func TestRealBounds(t *testing.T) {
 		t.Errorf("within %s a tenth of a CPU was %s", span, sum)
 	}
 	for _, r := range nodes {
-		for _, s := range r.Stats(t.Context()) {
+		for _, s := range r.Stats(t.Context(), api.StatsAll) {
 			if s.Task == "c.0" && s.HeldUp() != "" {
 				t.Errorf("one that is not bounded was held up: %s", s.HeldUp())
 			}
 		}
 		r.until("it is said what holds the others up", func() bool {
-			all := r.Stats(t.Context())
+			all := r.Stats(t.Context(), api.StatsAll)
 			return !slices.ContainsFunc(all, func(s api.TaskStats) bool {
 				return s.Task != "c.0" && !strings.Contains(s.HeldUp(), "with all of partition ml on this node, by its hard limit of 0.1 CPUs, 0.0")
 			})

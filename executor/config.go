@@ -156,7 +156,7 @@ type Runtime interface {
 	Forget(ctx context.Context, ids ...string) error
 	Exec(ctx context.Context, r keeper.ExecRequest) (keeper.ExecResult, error)
 	Terminal(ctx context.Context, id string) (*keeper.Terminal, error)
-	AllStats(ctx context.Context, ids []string) []*api.TaskStats
+	AllStats(ctx context.Context, ids []string, detail api.StatsDetail) []*api.TaskStats
 	Check(ctx context.Context) error
 }
 

@@ -35,7 +35,7 @@ func newFreezable(t *testing.T) *real {
 // cpu is what the task has used of its processors' time.
 func (r *real) cpu(task string) time.Duration {
 	r.Helper()
-	for _, s := range r.Stats(r.Context()) {
+	for _, s := range r.Stats(r.Context(), api.StatsAll) {
 		if s.Task == task {
 			return s.CPUTime
 		}

@@ -56,7 +56,7 @@ func TestFreezeAndThaw(t *testing.T) {
 		if _, err := n.Exec(t.Context(), executor.ExecRequest{Task: "b.0", Command: []string{"true"}}); api.ErrorCode(err) != api.CodeConflict || !strings.Contains(err.Error(), "is frozen") {
 			t.Fatalf("exec: %v", err)
 		}
-		if got := n.Stats(t.Context()); len(got) != 1 || got[0].Began <= 0 {
+		if got := n.Stats(t.Context(), api.StatsAll); len(got) != 1 || got[0].Began <= 0 {
 			t.Fatalf("stats %+v", got)
 		}
 		n.Assign(set(assignment("b", 0, 1, batch, frozen, known)))

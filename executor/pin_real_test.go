@@ -73,7 +73,7 @@ func TestRealOwnCPUs(t *testing.T) {
 	if got := r.allowed("own.0"); got != own {
 		t.Errorf("it may run on %s, and not on its own %s", got, own)
 	}
-	for _, s := range r.Stats(t.Context()) {
+	for _, s := range r.Stats(t.Context(), api.StatsAll) {
 		if want := map[string]string{"own.0": own}[s.Task]; s.OwnCPUs != want {
 			t.Errorf("%s is said to have %q, and not %q", s.Task, s.OwnCPUs, want)
 		}

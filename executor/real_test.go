@@ -222,7 +222,7 @@ func TestRealTask(t *testing.T) {
 	if err := syscall.Kill(web.PID, 0); err != nil {
 		t.Fatal(err)
 	}
-	stats := r.Stats(t.Context())
+	stats := r.Stats(t.Context(), api.StatsAll)
 	if len(stats) != 1 || stats[0].Task != "web.0" || stats[0].Processes < 1 || stats[0].Began <= 0 || stats[0].Began > stats[0].Sampled {
 		t.Fatalf("stats %+v", stats)
 	}

@@ -143,7 +143,7 @@ func TestAJobIsNoPartition(t *testing.T) {
 		n.Assign(run)
 		settle()
 		kernel.want(t, "of this version", map[string]uint64{"ml": 1750, "ml/job.x": 1500, "ml/x": 250, "ml/x/job.y": 250})
-		for _, task := range n.Stats(t.Context()) {
+		for _, task := range n.Stats(t.Context(), api.StatsAll) {
 			if (len(task.Bounds) > 0) != (task.Task == "y.0") {
 				t.Errorf("%s is bounded by %+v", task.Task, task.Bounds)
 			}
@@ -368,7 +368,7 @@ func TestRealWeights(t *testing.T) {
 	}
 	// A thousandth of a CPU is what it gets of a full node; this one is idle.
 	r.until("a task of next to no CPU uses what nobody else does", func() bool { return r.cpu("b.0") > 300*time.Millisecond })
-	for _, s := range r.Stats(t.Context()) {
+	for _, s := range r.Stats(t.Context(), api.StatsAll) {
 		if s.Throttled != 0 {
 			t.Errorf("%s was held up for %s", s.Task, s.Throttled)
 		}
@@ -393,19 +393,19 @@ func TestRealCPULimit(t *testing.T) {
 	r.Assign(set(assignment("a", 0, 1, command("sh", "-c", "while :; do :; done"), cores(20), limited)))
 	r.state("a.0", api.TaskRunning)
 	r.until("its limit holds it up, and is named", func() bool {
-		all := r.Stats(t.Context())
+		all := r.Stats(t.Context(), api.StatsAll)
 		return len(all) == 1 && all[0].Throttled > 500*time.Millisecond && all[0].CPULimit == 20
 	})
-	if used, held := r.cpu("a.0"), r.Stats(t.Context())[0].Throttled; used > held/4 {
+	if used, held := r.cpu("a.0"), r.Stats(t.Context(), api.StatsAll)[0].Throttled; used > held/4 {
 		t.Errorf("below 2 %% of a CPU it used %s, and was held up for %s", used, held)
 	}
 	// It moves while the program runs.
 	pid := r.sink.last("a.0").PID
 	r.Assign(set(assignment("a", 0, 1, command("sh", "-c", "while :; do :; done"), cores(20))))
 	r.until("it is held up no more", func() bool {
-		was := r.Stats(t.Context())[0]
+		was := r.Stats(t.Context(), api.StatsAll)[0]
 		<-time.After(300 * time.Millisecond)
-		now := r.Stats(t.Context())[0]
+		now := r.Stats(t.Context(), api.StatsAll)[0]
 		return now.Throttled == was.Throttled && now.CPUTime > was.CPUTime && now.CPULimit == 0
 	})
 	if st := r.sink.last("a.0"); st.PID != pid || st.State != api.TaskRunning {

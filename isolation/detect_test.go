@@ -217,6 +217,13 @@ func TestTreeOfFiles(t *testing.T) {
 	if got := stats(t, s); got != want {
 		t.Errorf("%+v, not %+v", got, want)
 	}
+	want.MemPressure, want.OOMKills = -1, 0
+	if got, err := s.Stats(Use); err != nil || got != want {
+		t.Errorf("use: %+v, %v, not %+v", got, err, want)
+	}
+	if got, err := s.Stats(Time); err != nil || got != (Stats{CPU: want.CPU, CPUPressure: -1, MemPressure: -1, IOPressure: -1}) {
+		t.Errorf("time: %+v, %v", got, err)
+	}
 }
 
 // killIfFailed ends what a failed test leaves: without a group nothing finds it

@@ -200,7 +200,7 @@ func status(t testing.TB, pid int, field string) string {
 
 func stats(t testing.TB, s *Slice) Stats {
 	t.Helper()
-	st, err := s.Stats()
+	st, err := s.Stats(All)
 	if err != nil {
 		t.Fatal(err)
 	}

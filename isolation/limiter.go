@@ -13,7 +13,8 @@ type limiter interface {
 	throttling(group string) (Throttling, error)                // of any group
 	protection(group string, memory int64) (s setting, ok bool) // likewise
 	memoryLimit(memory int64) (s setting, ok bool)              // of the top slice
-	stats(name string, s *Stats) error
+	// stats fills in what is asked for; cpuStat is that file of the v2 tree.
+	stats(name string, detail Detail, cpuStat map[string]uint64, s *Stats) error
 	cpus() []int                                                               // those that can be given to slices; nil: none can
 	share(pool []int, own map[string]bool, all func() ([]string, error)) error // keeps all slices but some to a pool; nil: to none
 	cpusOf(name string) ([]int, error)                                         // a slice's own; nil: none
@@ -25,12 +26,12 @@ type limiter interface {
 // noLimiter is for a machine without controllers.
 type noLimiter struct{}
 
-func (noLimiter) enforces(string) bool        { return false }
-func (noLimiter) create(string, Limits) error { return nil }
-func (noLimiter) update(string, Limits) error { return nil }
-func (noLimiter) stats(string, *Stats) error  { return nil }
-func (noLimiter) entries(string) []string     { return nil }
-func (noLimiter) remove(string) error         { return nil }
+func (noLimiter) enforces(string) bool                                  { return false }
+func (noLimiter) create(string, Limits) error                           { return nil }
+func (noLimiter) update(string, Limits) error                           { return nil }
+func (noLimiter) stats(string, Detail, map[string]uint64, *Stats) error { return nil }
+func (noLimiter) entries(string) []string                               { return nil }
+func (noLimiter) remove(string) error                                   { return nil }
 
 const (
 	cpuPeriod = 100_000 // microseconds, the kernel's default

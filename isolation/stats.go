@@ -9,6 +9,15 @@ import (
 	"time"
 )
 
+// Detail is which counters are read: each is a file.
+type Detail int
+
+const (
+	All  Detail = iota
+	Use         // without pressures, and without how often memory ran out
+	Time        // the CPU time alone
+)
+
 // Stats is what the processes of a slice have used so far.
 type Stats struct {
 	CPU                                  time.Duration
@@ -42,7 +51,11 @@ func (u *unified) throttling(group string) (t Throttling, err error) {
 	if err != nil {
 		return t, err
 	}
-	return Throttling{micros(kv["throttled_usec"]), int64(kv["nr_periods"]), int64(kv["nr_throttled"])}, nil
+	return throttlingOf(kv), nil
+}
+
+func throttlingOf(cpuStat map[string]uint64) Throttling {
+	return Throttling{micros(cpuStat["throttled_usec"]), int64(cpuStat["nr_periods"]), int64(cpuStat["nr_throttled"])}
 }
 
 func (l *v1) throttling(group string) (t Throttling, err error) {
@@ -57,9 +70,10 @@ func (l *v1) throttling(group string) (t Throttling, err error) {
 	return Throttling{nanos(kv["throttled_time"]), int64(kv["nr_periods"]), int64(kv["nr_throttled"])}, nil
 }
 
-// Stats reads the counters of the slice. They are read directly: the library's
-// Stat reads four times as many files, at up to half a millisecond.
-func (s *Slice) Stats() (Stats, error) {
+// Stats reads the counters of the slice; what is not read is 0, and pressures are -1.
+// They are read directly: the library's Stat reads four times as many files, at up to
+// half a millisecond.
+func (s *Slice) Stats(detail Detail) (Stats, error) {
 	st := Stats{CPUPressure: -1, MemPressure: -1, IOPressure: -1}
 	if s.session != nil {
 		pids, err := s.session.procs()
@@ -71,7 +85,10 @@ func (s *Slice) Stats() (Stats, error) {
 		return st, fmt.Errorf("read the counters of %s: %w", s.name, err)
 	}
 	st.CPU = micros(kv["usage_usec"])
-	if err := s.h.limiter.stats(s.name, &st); err != nil {
+	if detail == Time {
+		return st, nil
+	}
+	if err := s.h.limiter.stats(s.name, detail, kv, &st); err != nil {
 		return st, fmt.Errorf("read the counters of %s: %w", s.name, err)
 	}
 	if !s.h.limiter.enforces("pids") {
@@ -80,6 +97,9 @@ func (s *Slice) Stats() (Stats, error) {
 			return st, err
 		}
 		st.PIDs = len(pids)
+	}
+	if detail == Use {
+		return st, nil
 	}
 	st.CPUPressure = pressure(s.dir, "cpu.pressure")
 	st.MemPressure = pressure(s.dir, "memory.pressure")

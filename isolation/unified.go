@@ -110,9 +110,9 @@ func (u *unified) memory(l Limits, reset bool) *cgroup2.Memory {
 	return m
 }
 
-func (u *unified) stats(name string, s *Stats) error {
+func (u *unified) stats(name string, detail Detail, cpuStat map[string]uint64, s *Stats) error {
 	dir := filepath.Join(u.top, name)
-	s.Throttling, _ = u.throttling(name)
+	s.Throttling = throttlingOf(cpuStat)
 	if u.enforces("memory") {
 		var err error
 		if s.Memory, err = readInt(dir, "memory.current"); err != nil {
@@ -122,12 +122,14 @@ func (u *unified) stats(name string, s *Stats) error {
 		if s.MemoryPeak, err = readInt(dir, "memory.peak"); err != nil {
 			s.MemoryPeak = s.Memory
 		}
-		events, err := readKeys(dir, "memory.events")
-		if err != nil {
-			return err
+		if detail == All {
+			events, err := readKeys(dir, "memory.events")
+			if err != nil {
+				return err
+			}
+			s.OOMKills = events["oom_kill"]
+			s.OOMOutside = s.OOMKills > 0 && events["oom"] == 0
 		}
-		s.OOMKills = events["oom_kill"]
-		s.OOMOutside = s.OOMKills > 0 && events["oom"] == 0
 	}
 	if u.enforces("pids") {
 		n, err := readInt(dir, "pids.current")

@@ -180,7 +180,7 @@ func (l *v1) resources(lim Limits) *specs.LinuxResources {
 // would tell, but Linux 6.18 does not count there.
 const nearLimit = 256 << 10
 
-func (l *v1) stats(name string, s *Stats) error {
+func (l *v1) stats(name string, detail Detail, _ map[string]uint64, s *Stats) error {
 	var err error
 	if s.Throttling, err = l.throttling(name); err != nil {
 		return err
@@ -193,23 +193,10 @@ func (l *v1) stats(name string, s *Stats) error {
 		if s.MemoryPeak, err = readInt(dir, "memory.max_usage_in_bytes"); err != nil {
 			return err
 		}
-		kv, err := readKeys(dir, "memory.oom_control")
-		if err != nil {
-			return err
-		}
-		s.OOMKills = kv["oom_kill"]
-		if s.OOMKills > 0 {
-			limit, err := readInt(dir, "memory.limit_in_bytes")
-			if err != nil {
+		if detail == All {
+			if err := l.outOfMemory(dir, s); err != nil {
 				return err
 			}
-			peak := s.MemoryPeak
-			if l.memsw { // what was swapped out meanwhile counts, too
-				if peak, err = readInt(dir, "memory.memsw.max_usage_in_bytes"); err != nil {
-					return err
-				}
-			}
-			s.OOMOutside = peak < limit-nearLimit
 		}
 	}
 	if c := l.controllers["pids"]; c != nil {
@@ -219,6 +206,29 @@ func (l *v1) stats(name string, s *Stats) error {
 		}
 		s.PIDs = int(n)
 	}
+	return nil
+}
+
+// outOfMemory fills in how often that was the end of something, and whose limit it was.
+func (l *v1) outOfMemory(dir string, s *Stats) error {
+	kv, err := readKeys(dir, "memory.oom_control")
+	if err != nil {
+		return err
+	}
+	if s.OOMKills = kv["oom_kill"]; s.OOMKills == 0 {
+		return nil
+	}
+	limit, err := readInt(dir, "memory.limit_in_bytes")
+	if err != nil {
+		return err
+	}
+	peak := s.MemoryPeak
+	if l.memsw { // what was swapped out meanwhile counts, too
+		if peak, err = readInt(dir, "memory.memsw.max_usage_in_bytes"); err != nil {
+			return err
+		}
+	}
+	s.OOMOutside = peak < limit-nearLimit
 	return nil
 }
 

@@ -232,7 +232,7 @@ func (a *app) sayGivenBack(what string, n, then *api.NodeStatus, partition strin
 // belowOldKeeper counts the tasks of a node that an earlier version started, as
 // far as the node says.
 func belowOldKeeper(ctx context.Context, cl *client.Client, node string) (n int) {
-	stats, _, _ := cl.Stats(ctx, node) // one that does not answer is shown all the same
+	stats, _, _ := cl.Stats(ctx, node, api.StatsCPU) // one that does not answer is shown all the same
 	for _, s := range stats {
 		if s.OldKeeper {
 			n++

@@ -275,7 +275,7 @@ func liveStats(ctx context.Context, cl *client.Client, t *api.Task) *api.TaskSta
 	if t.State != api.TaskRunning {
 		return nil
 	}
-	stats, _, _ := cl.Stats(ctx, t.Node) // one that does not answer is shown all the same
+	stats, _, _ := cl.Stats(ctx, t.Node, api.StatsAll) // one that does not answer is shown all the same
 	for i := range stats {
 		if stats[i].Task == t.ID {
 			return &stats[i]

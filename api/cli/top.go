@@ -15,8 +15,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// firstSpan is between the first two looks: what a task uses is counted to the
-// microsecond, so that this is enough.
+// firstSpan is from the begin of the first look to that of the second: what a task uses is
+// counted to the microsecond, and by when its counter was read, so that this is enough.
 const firstSpan = 200 * time.Millisecond
 
 const topHelp = `On a terminal it continues; keys are q to leave, arrows and Page Up and Down to move,
@@ -110,6 +110,7 @@ type usageLooks struct {
 	silent []client.SilentNode
 	nodes  []*api.NodeStatus // of a table, where one may see them
 	table  bool
+	detail api.StatsDetail
 }
 
 // sample is what a task had used at a time.
@@ -140,14 +141,21 @@ type look struct {
 	err    error
 }
 
-// ask changes nothing, so that keys may be heeded meanwhile.
-func (u *usageLooks) ask(ctx context.Context) look {
-	l := look{asked: time.Now()}
-	if l.stats, l.silent, l.err = u.cl.Stats(ctx, u.node); l.err == nil && u.table {
+// ask changes nothing, so that keys may be heeded meanwhile. Of the first look only the
+// CPU time is of use, as that of the second is what more there is.
+func (u *usageLooks) ask(ctx context.Context, first bool) look {
+	l, detail := look{asked: time.Now()}, u.detail
+	if first {
+		detail = api.StatsCPU
+	}
+	if l.stats, l.silent, l.err = u.cl.Stats(ctx, u.node, detail); l.err == nil && u.table && !first {
 		l.nodes, _ = u.cl.Nodes(ctx, false)
 	}
 	return l
 }
+
+// wait is until the second look.
+func (l look) wait() time.Duration { return max(0, firstSpan-time.Since(l.asked)) }
 
 func (u *usageLooks) take(l look) {
 	old := u.old
@@ -168,12 +176,12 @@ func (u *usageLooks) take(l look) {
 	u.sort()
 }
 
-func (u *usageLooks) look(ctx context.Context) error {
-	l := u.ask(ctx)
+func (u *usageLooks) look(ctx context.Context, first bool) (look, error) {
+	l := u.ask(ctx, first)
 	if l.err == nil {
 		u.take(l)
 	}
-	return l.err
+	return l, l.err
 }
 
 func (u *usageLooks) sort() { slices.SortFunc(u.rows, u.order.compare) }
@@ -184,21 +192,24 @@ func (a *app) top(c *cli.Context, u *usageLooks) error {
 	if err != nil {
 		return err
 	}
-	u.table = f == "table" || f == "wide"
+	if u.table = f == "table" || f == "wide"; f == "table" {
+		u.detail = api.StatsUse // pressures are in the wide one
+	}
 	if isTerminal(a.out) && !c.Bool("once") && u.table {
 		return a.topLive(c, u)
 	}
 	again := c.Bool("watch") && !c.Bool("once")
-	if err := u.look(c.Context); err != nil {
+	l, err := u.look(c.Context, true)
+	if err != nil {
 		return err
 	}
-	for wait := firstSpan; ; wait = topInterval(c) {
+	for wait := l.wait(); ; wait = topInterval(c) {
 		select {
 		case <-c.Context.Done():
 			return nil
 		case <-time.After(wait):
 		}
-		if err := u.look(c.Context); err != nil {
+		if _, err := u.look(c.Context, false); err != nil {
 			return err
 		}
 		a.tellSilent(u.silent)

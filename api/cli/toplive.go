@@ -43,8 +43,8 @@ func (a *app) topLive(c *cli.Context, u *usageLooks) error {
 	defer fmt.Fprint(screen, "\x1b[?25h\x1b[?1049l")                                  // nobody looks if it fails
 	v := topView{u: u, wide: c.String("output") == "wide", heads: !c.Bool("no-headers"), colours: coloured(a.out)}
 	answers := make(chan look, 1) // one is asked for at a time
-	ask := func() { asking.Go(func() { answers <- u.ask(ctx) }) }
-	ask()
+	ask := func(first bool) { asking.Go(func() { answers <- u.ask(ctx, first) }) }
+	ask(true)
 	var next <-chan time.Time
 	for looks := 0; ; {
 		select {
@@ -55,7 +55,7 @@ func (a *app) topLive(c *cli.Context, u *usageLooks) error {
 				return nil
 			}
 		case <-next:
-			ask()
+			ask(false)
 			continue
 		case l := <-answers:
 			if l.err != nil {
@@ -64,7 +64,7 @@ func (a *app) topLive(c *cli.Context, u *usageLooks) error {
 			u.take(l)
 			looks++
 			if next = time.After(topInterval(c)); looks == 1 {
-				next = time.After(firstSpan)
+				next = time.After(l.wait())
 			}
 		}
 		if looks < 2 {

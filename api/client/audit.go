@@ -39,7 +39,7 @@ func (c *Client) Audit(ctx context.Context, q AuditQuery) ([]*api.AuditRecord, [
 	if q.Limit > 0 {
 		v.Set("limit", strconv.Itoa(q.Limit))
 	}
-	return ofNodes[*api.AuditRecord](ctx, c, "/v1/audit?"+v.Encode())
+	return ofNodes[*api.AuditRecord](ctx, c, "/v1/audit?"+v.Encode(), http.Header{})
 }
 
 // CheckAudit has each node, or the one of a name or id, look whether its audit is as
@@ -49,7 +49,7 @@ func (c *Client) CheckAudit(ctx context.Context, node string) ([]*api.AuditCheck
 	if node != "" {
 		path += "?" + url.Values{"node": {node}}.Encode()
 	}
-	return ofNodes[*api.AuditCheck](ctx, c, path)
+	return ofNodes[*api.AuditCheck](ctx, c, path, http.Header{})
 }
 
 // Examine has each node, or the one of a name or id, look at what it needs.
@@ -58,14 +58,14 @@ func (c *Client) Examine(ctx context.Context, node string) ([]api.Check, []Silen
 	if node != "" {
 		path += "?" + url.Values{"node": {node}}.Encode()
 	}
-	return ofNodes[api.Check](ctx, c, path)
+	return ofNodes[api.Check](ctx, c, path, http.Header{})
 }
 
-func ofNodes[T any](ctx context.Context, c *Client, path string) ([]T, []SilentNode, error) {
+func ofNodes[T any](ctx context.Context, c *Client, path string, header http.Header) ([]T, []SilentNode, error) {
 	var a struct {
 		Items   []T          `json:"items"`
 		Missing []SilentNode `json:"missing"`
 	}
-	err := c.call(ctx, http.MethodGet, path, nil, &a)
+	err := c.do(ctx, request{method: http.MethodGet, path: path, header: header}, &a)
 	return a.Items, a.Missing, err
 }

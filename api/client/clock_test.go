@@ -29,7 +29,7 @@ func TestNowIsThatOfWhoAnswers(t *testing.T) {
 		}
 		for _, s := range []struct{ off, want time.Duration }{{0, 0}, {3 * time.Hour, 3 * time.Hour}, {-time.Second, 0}, {-40 * time.Minute, -40 * time.Minute}, {time.Second, 0}} {
 			d = dated{s.off, 20 * time.Second}
-			if _, _, err := c.Stats(t.Context(), ""); err != nil {
+			if _, _, err := c.Stats(t.Context(), "", ""); err != nil {
 				t.Fatal(err)
 			}
 			if got := time.Until(c.Now()); got != s.want {

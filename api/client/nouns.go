@@ -399,13 +399,17 @@ func (c *Client) removeNode(ctx context.Context, ref string, force bool, query u
 }
 
 // Stats tells what the running tasks use now, or those of one node, and which nodes did
-// not say.
-func (c *Client) Stats(ctx context.Context, node string) ([]api.TaskStats, []SilentNode, error) {
+// not say. A cluster from before reads all, whatever the detail.
+func (c *Client) Stats(ctx context.Context, node string, detail api.StatsDetail) ([]api.TaskStats, []SilentNode, error) {
 	path := "/v1/stats"
 	if node != "" {
 		path += "?" + url.Values{"node": {node}}.Encode()
 	}
-	return ofNodes[api.TaskStats](ctx, c, path)
+	header := http.Header{}
+	if detail != api.StatsAll {
+		header.Set("Prefer", detail.Preference())
+	}
+	return ofNodes[api.TaskStats](ctx, c, path, header)
 }
 
 // Tokens lists tokens of a kind.

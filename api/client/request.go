@@ -47,6 +47,11 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	if method != http.MethodGet {
 		r.header.Set("Idempotency-Key", rand.Text())
 	}
+	return c.do(ctx, r, out)
+}
+
+// do sends a request and decodes its answer into out.
+func (c *Client) do(ctx context.Context, r request, out any) error {
 	res, err := c.try(ctx, r)
 	if err != nil || res == nil {
 		return err

@@ -338,12 +338,13 @@ func (f *fakeShares) PlanRemove(v *fsm.View, path string, _ bool) (api.Partition
 type fakeLocal struct {
 	keepsNone error // why programs cannot be kept
 
-	mu    sync.Mutex
-	blobs map[string][]byte
-	full  bool
-	logs  func(ctx context.Context, q LogQuery, emit func(*LogPiece) error) error
-	exec  func(ctx context.Context, r ExecRequest, start func() (ExecIO, error)) (int, error)
-	stats []api.TaskStats
+	mu          sync.Mutex
+	blobs       map[string][]byte
+	full        bool
+	logs        func(ctx context.Context, q LogQuery, emit func(*LogPiece) error) error
+	exec        func(ctx context.Context, r ExecRequest, start func() (ExecIO, error)) (int, error)
+	stats       []api.TaskStats
+	statsDetail api.StatsDetail
 
 	statsErr error
 }
@@ -356,7 +357,10 @@ func (f *fakeLocal) Exec(ctx context.Context, r ExecRequest, start func() (ExecI
 	return f.exec(ctx, r, start)
 }
 
-func (f *fakeLocal) Stats(context.Context) ([]api.TaskStats, error) { return f.stats, f.statsErr }
+func (f *fakeLocal) Stats(_ context.Context, detail api.StatsDetail) ([]api.TaskStats, error) {
+	f.statsDetail = detail
+	return f.stats, f.statsErr
+}
 
 func (f *fakeLocal) HasBlob(d string) bool {
 	f.mu.Lock()

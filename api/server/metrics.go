@@ -73,7 +73,7 @@ const usageWait = 2 * time.Second
 func (c *call) ofTasks(s *meter.Scrape, shown func(job string) bool) {
 	ctx, cancel := context.WithTimeout(c.R.Context(), usageWait)
 	defer cancel()
-	stats, err := c.Local.Stats(ctx)
+	stats, err := c.Local.Stats(ctx, api.StatsUse)
 	c.Meter.Use(stats, jobOf, time.Now())
 	c.Meter.Used(s, cmp.Or(c.ID.Token, c.ID.Actor), shown)
 	if err != nil {

@@ -119,7 +119,7 @@ type Local interface {
 	// it knows that the task runs; an error before that reaches the caller as
 	// an HTTP error.
 	Exec(ctx context.Context, r ExecRequest, start func() (ExecIO, error)) (exitCode int, err error)
-	Stats(ctx context.Context) ([]api.TaskStats, error)
+	Stats(ctx context.Context, detail api.StatsDetail) ([]api.TaskStats, error)
 	HasBlob(digest string) bool
 	OpenBlob(digest string) (content io.ReadCloser, size int64, err error)
 	PutBlob(digest string, size int64, fill func(io.Writer) error) error

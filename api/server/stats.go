@@ -33,8 +33,21 @@ type statsAnswer struct {
 	Index uint64          `json:"index"`
 }
 
+var statsAsks = map[string]string{"Prefer": "detail=use: without the time that processes waited; detail=cpu: the CPU time alone. Less is read faster"}
+
+// statsDetail is a preference (RFC 7240), and not a parameter, for servers from before
+// refuse a parameter that they do not know.
+func statsDetail(c *call) api.StatsDetail {
+	for _, d := range api.StatsDetails {
+		if c.R.Header.Get("Prefer") == d.Preference() {
+			return d
+		}
+	}
+	return api.StatsAll
+}
+
 func localStats(c *call) (any, error) {
-	stats, err := c.Local.Stats(c.R.Context())
+	stats, err := c.Local.Stats(c.R.Context(), statsDetail(c))
 	if err != nil {
 		return nil, err
 	}
@@ -95,12 +108,16 @@ func (c *call) statsOf(n *api.Node) ([]api.TaskStats, error) {
 	ctx, cancel := context.WithTimeout(c.R.Context(), statsTimeout)
 	defer cancel()
 	if n.ID == c.Cluster.NodeID() {
-		return c.Local.Stats(ctx)
+		return c.Local.Stats(ctx, statsDetail(c))
 	}
 	if n.State != api.NodeReady && n.State != api.NodeDraining {
 		return nil, api.Errorf(api.CodeUnavailable, "is %s", n.State)
 	}
 	var a statsAnswer
-	_, err := c.AskNode(ctx, n.ID, http.MethodGet, "/v1/local/stats", http.Header{}, nil, &a)
+	header := http.Header{}
+	if d := statsDetail(c); d != api.StatsAll {
+		header.Set("Prefer", d.Preference())
+	}
+	_, err := c.AskNode(ctx, n.ID, http.MethodGet, "/v1/local/stats", header, nil, &a)
 	return a.Items, err
 }

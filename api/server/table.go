@@ -83,7 +83,7 @@ func taskRoutes(s *Server) []*exchange.Route {
 		{Method: get, Path: "/v1/tasks/{id}/why", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(whyTask), Answer: api.Why{}, Summary: "why a task is in its state"},
 		{Method: get, Path: "/v1/tasks/{id}/logs", Action: auth.ReadLogs, Scope: auth.OfTask, Handle: s.on(taskLogs), Query: logQuery, Stream: true, Raw: true, Answer: api.LogLine{}, Summary: "a task's log as NDJSON, or with Accept: application/octet-stream the bytes as they were written and, in the trailer X-Mesita-Missing, how many are missing; follow=1 continues; since is a time or how long ago, after=OUT,ERR where an earlier pos ended"},
 		{Method: post, Path: "/v1/tasks/{id}/exec", Action: auth.Exec, Scope: auth.OfTask, Handle: s.on(execTask), Query: execQuery, Stream: true, Status: http.StatusSwitchingProtocols, Summary: "run a command beside a task; upgrades to mesita-exec"},
-		{Method: get, Path: "/v1/stats", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(allStats), Query: words("node"), Answer: []api.TaskStats{}, Extra: missing{}, Summary: "what the running tasks use now, everywhere or on one node"},
+		{Method: get, Path: "/v1/stats", Action: auth.Look, Scope: auth.OfAny, Handle: s.on(allStats), Query: words("node"), Asks: statsAsks, Answer: []api.TaskStats{}, Extra: missing{}, Summary: "what the running tasks use now, everywhere or on one node"},
 	}
 }
 
@@ -148,7 +148,7 @@ func peerRoutes(s *Server) []*exchange.Route {
 		{Method: get, Path: "/v1/local/audit", Action: auth.ManageCluster, Scope: auth.OfCluster, Handle: s.on(localAudit), Query: auditQuery, Local: true, Answer: []api.AuditRecord{}, Summary: "what this node has recorded"},
 		{Method: get, Path: "/v1/local/audit/check", Action: auth.ManageCluster, Scope: auth.OfCluster, Handle: s.on(localAuditCheck), Query: words("number"), Local: true, Answer: api.AuditCheck{}, Summary: "whether the audit of this node is as it was written"},
 		{Method: get, Path: "/v1/local/doctor", Action: auth.ManageNodes, Scope: auth.OfCluster, Handle: s.on(localDoctor), Local: true, Answer: []api.Check{}, Summary: "what this node finds of what it needs"},
-		{Method: get, Path: "/v1/local/stats", Action: auth.Look, Scope: auth.OfAny, Nodes: true, Handle: s.on(localStats), Local: true, Answer: []api.TaskStats{}, Summary: "what this node's tasks use now"},
+		{Method: get, Path: "/v1/local/stats", Action: auth.Look, Scope: auth.OfAny, Nodes: true, Handle: s.on(localStats), Local: true, Asks: statsAsks, Answer: []api.TaskStats{}, Summary: "what this node's tasks use now"},
 		{Method: get, Path: "/v1/local/tasks/{id}/logs", Action: auth.ReadLogs, Scope: auth.OfVouched, Handle: s.on(localLogs), Query: logQuery, Local: true, Stream: true, Raw: true, Answer: api.LogLine{}, Summary: "a log that this node has"},
 		{Method: post, Path: "/v1/local/tasks/{id}/exec", Action: auth.Exec, Scope: auth.OfVouched, Handle: s.on(localExec), Query: execQuery, Local: true, Stream: true, Status: http.StatusSwitchingProtocols, Summary: "run a command beside a task of this node"},
 		{Method: post, Path: "/v1/internal/hello", Routine: true, Action: auth.BeNode, Scope: auth.OfCluster, Handle: s.on(helloNode), Body: api.NodeHello{}, Answer: api.Node{}, Summary: "what a node says of itself"},

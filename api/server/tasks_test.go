@@ -412,4 +412,10 @@ func TestStats(t *testing.T) {
 		t.Errorf("%s, %v", r.body, err)
 	}
 	elm.send(request{method: "GET", path: "/v1/stats?node=none", token: oak.token(api.RoleViewer)}).want(t, 404)
+	for preference, want := range map[string]api.StatsDetail{"detail=cpu": api.StatsCPU, "detail=use": api.StatsUse, "detail=later": api.StatsAll, "": api.StatsAll} {
+		elm.send(request{method: "GET", path: "/v1/stats", token: oak.token(api.RoleViewer), header: http.Header{"Prefer": {preference}}}).want(t, 200)
+		if oak.statsDetail != want || elm.statsDetail != want {
+			t.Errorf("Prefer: %s: the nodes read %q and %q, want %q", preference, oak.statsDetail, elm.statsDetail, want)
+		}
+	}
 }

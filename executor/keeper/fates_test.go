@@ -32,7 +32,7 @@ func TestAKeeperWithAStuckLedgerAnswers(t *testing.T) {
 	if err := full.SetWriteDeadline(time.Time{}); err != nil {
 		t.Fatal(err)
 	}
-	s := &server{cfg: Config{Dir: filepath.Join(t.TempDir(), "keeper"), Orphaned: time.Hour}, known: map[string]*task{}, log: slog.New(slog.DiscardHandler), slots: make(chan struct{}, 1),
+	s := &server{cfg: Config{Dir: filepath.Join(t.TempDir(), "keeper"), Orphaned: time.Hour}, known: map[string]*task{}, log: slog.New(slog.DiscardHandler), slots: make(chan struct{}, 1), readers: make(chan struct{}, 1),
 		ledger: &ledger{file: full, live: map[string]struct{}{}}}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "socket"), Net: "unix"})
 	if err != nil {

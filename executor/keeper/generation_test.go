@@ -90,7 +90,7 @@ func TestWhatIsMendedStartsBelowANewKeeper(t *testing.T) {
 				if st, err := c.Stats(t.Context(), id); err != nil || st.OldKeeper != old {
 					t.Errorf("%s: %+v, %v", id, st, err)
 				}
-				if all := c.AllStats(t.Context(), []string{"c.0/1", id}); all[0] != nil || all[1] == nil || all[1].OldKeeper != old {
+				if all := c.AllStats(t.Context(), []string{"c.0/1", id}, ""); all[0] != nil || all[1] == nil || all[1].OldKeeper != old {
 					t.Errorf("%s and what has ended, asked for together: %+v", id, all)
 				}
 			}

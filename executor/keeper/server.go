@@ -20,14 +20,15 @@ import (
 
 // server holds the tasks and serves the daemon.
 type server struct {
-	cfg   Config
-	host  *isolation.Host
-	log   *slog.Logger
-	null  *os.File
-	slots chan struct{} // starts under way
-	disk  chan struct{} // writes of logs under way
-	tasks sync.WaitGroup
-	conns sync.WaitGroup
+	cfg     Config
+	host    *isolation.Host
+	log     *slog.Logger
+	null    *os.File
+	slots   chan struct{} // starts under way
+	disk    chan struct{} // writes of logs under way
+	readers chan struct{} // questions about use that are being answered
+	tasks   sync.WaitGroup
+	conns   sync.WaitGroup
 
 	fates  fates // set with known
 	beside neighbours
@@ -58,7 +59,7 @@ func newServer(cfg Config, host *isolation.Host) (*server, error) {
 	}
 	s := &server{
 		cfg: cfg, host: host, log: cfg.Log, null: null, ledger: l,
-		slots: make(chan struct{}, 2*runtime.NumCPU()), disk: make(chan struct{}, diskWrites),
+		slots: make(chan struct{}, 2*runtime.NumCPU()), disk: make(chan struct{}, diskWrites), readers: make(chan struct{}, statsReaders),
 		known: map[string]*task{}, early: map[string]*earlyStart{}, open: map[*conn]chan struct{}{}, end: make(chan struct{}),
 		spent: leftovers{free: debug.FreeOSMemory},
 	}
@@ -356,11 +357,8 @@ func (s *server) handle(c *conn, m *message) {
 		s.forget(c, m)
 		return
 	case opStats:
-		if len(m.IDs) > 0 {
-			reply.AllStats = s.allStats(m.IDs)
-		} else {
-			reply.Stats, err = s.stats(m.ID)
-		}
+		s.tellStats(c, m)
+		return
 	case opVouch:
 		err = s.vouch(m.Vouch)
 	case opDeny:

@@ -330,7 +330,7 @@ func (s *server) follow(t *task, o *output) {
 	}
 	// A clean exit was not for want of memory: spare the reading.
 	if exit.Code != 0 || exit.Signal != 0 {
-		if stats, err := t.slice.Stats(); err == nil {
+		if stats, err := t.slice.Stats(isolation.All); err == nil {
 			st.OOMKills, st.OOMOutside = stats.OOMKills, stats.OOMOutside
 		}
 	}
@@ -443,12 +443,14 @@ func (s *server) signal(id string, sig syscall.Signal) error {
 	return nil
 }
 
-func (s *server) stats(id string) (*api.TaskStats, error) {
+var details = map[api.StatsDetail]isolation.Detail{api.StatsUse: isolation.Use, api.StatsCPU: isolation.Time}
+
+func (s *server) stats(id string, detail api.StatsDetail) (*api.TaskStats, error) {
 	t, err := s.find(id)
 	if err != nil {
 		return nil, err
 	}
-	st, err := t.slice.Stats()
+	st, err := t.slice.Stats(details[detail]) // all, if it is one of later
 	if err != nil {
 		return nil, err
 	}
@@ -460,11 +462,23 @@ func (s *server) stats(id string) (*api.TaskStats, error) {
 	return ts, nil
 }
 
-// allStats has nil for what does not run.
-func (s *server) allStats(ids []string) []*api.TaskStats {
-	out := make([]*api.TaskStats, len(ids))
-	for i, id := range ids {
-		out[i], _ = s.stats(id)
-	}
-	return out
+// tellStats answers when it has read what is asked for, which takes its time: a start
+// that comes meanwhile does not wait for it. No more than readers questions are read for at
+// a time; the next one waits, with what comes after it.
+func (s *server) tellStats(c *conn, m *message) {
+	s.readers <- struct{}{}
+	s.tasks.Go(func() {
+		defer func() { <-s.readers }()
+		reply := &message{Op: opAnswer, Seq: m.Seq}
+		var err error
+		if len(m.IDs) == 0 {
+			reply.Stats, err = s.stats(m.ID, m.Detail)
+		}
+		for _, id := range m.IDs {
+			st, _ := s.stats(id, m.Detail) // null for what does not run
+			reply.AllStats = append(reply.AllStats, st)
+		}
+		reply.Error = toWire(err)
+		_ = c.send(reply) // as in handle
+	})
 }

@@ -142,7 +142,7 @@ func TestManyAttemptsAreAskedForTogether(t *testing.T) {
 				ids = append(ids, fmt.Sprintf("a.%d/1", i))
 				client.hold(ids[i], client.peers[0])
 			}
-			for i, got := range client.AllStats(t.Context(), ids) {
+			for i, got := range client.AllStats(t.Context(), ids, api.StatsAll) {
 				if want := stats(ids[i]); (got == nil) != (want == nil) || got != nil && got.Processes != want.Processes {
 					t.Errorf("%s: %+v", ids[i], got)
 				}

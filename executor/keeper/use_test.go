@@ -71,7 +71,7 @@ func TestWhatManyAttemptsUse(t *testing.T) {
 	}
 	ids = append(ids, "never.0/1")
 	since := clock.Uptime()
-	for i, st := range c.AllStats(t.Context(), ids) {
+	for i, st := range c.AllStats(t.Context(), ids, "") {
 		if none := ended(i) || i == 70; none != (st == nil) || st != nil && (st.Processes != 2+i%3 || st.Sampled < since || st.Sampled > clock.Uptime()) {
 			t.Errorf("%s: %+v", ids[i], st)
 		}
@@ -79,7 +79,7 @@ func TestWhatManyAttemptsUse(t *testing.T) {
 	if st, err := c.Stats(t.Context(), ids[0]); err != nil || st.Sampled < since || st.Sampled > clock.Uptime() {
 		t.Errorf("of one: %+v, %v", st, err)
 	}
-	if got := c.AllStats(t.Context(), nil); len(got) != 0 {
+	if got := c.AllStats(t.Context(), nil, ""); len(got) != 0 {
 		t.Errorf("of none: %v", got)
 	}
 }

@@ -34,14 +34,15 @@ type message struct {
 	Op  string `json:"op"`
 	Seq uint64 `json:"seq,omitempty"` // joins an answer to its request
 
-	Hello  *hello        `json:"hello,omitempty"`
-	Start  *StartRequest `json:"start,omitempty"`
-	Exec   *ExecRequest  `json:"exec,omitempty"`
-	ID     string        `json:"id,omitempty"`
-	IDs    []string      `json:"ids,omitempty"`
-	Signal int           `json:"signal,omitempty"`
-	Vouch  *Vouch        `json:"vouch,omitempty"`
-	Names  []uint64      `json:"names,omitempty"` // vouch.Name of attempts
+	Hello  *hello          `json:"hello,omitempty"`
+	Start  *StartRequest   `json:"start,omitempty"`
+	Exec   *ExecRequest    `json:"exec,omitempty"`
+	ID     string          `json:"id,omitempty"`
+	IDs    []string        `json:"ids,omitempty"`
+	Detail api.StatsDetail `json:"detail,omitempty"` // of stats; a keeper from before reads all
+	Signal int             `json:"signal,omitempty"`
+	Vouch  *Vouch          `json:"vouch,omitempty"`
+	Names  []uint64        `json:"names,omitempty"` // vouch.Name of attempts
 
 	Started  *StartResult   `json:"started,omitempty"`
 	Executed *ExecResult    `json:"executed,omitempty"`

@@ -362,7 +362,7 @@ func (f *Fake) Terminal(_ context.Context, id string) (*keeper.Terminal, error) 
 }
 
 // AllStats says that each attempt that runs has one process.
-func (f *Fake) AllStats(_ context.Context, ids []string) []*api.TaskStats {
+func (f *Fake) AllStats(_ context.Context, ids []string, _ api.StatsDetail) []*api.TaskStats {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	out := make([]*api.TaskStats, len(ids))
