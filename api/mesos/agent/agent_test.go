@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -70,6 +71,41 @@ func TestUpdatesAreInOrder(t *testing.T) {
 	w.await(func() bool { return w.said(row.ID) == "starting, running, running, finished exited" })
 	c.update(sent[3]) // it is known by now
 	c.wantAck(sent[3])
+}
+
+// What an executor says of a task and is too large is taken without what is large in it: else
+// neither it nor the framework would be rid of the task.
+func TestLargeUpdatesAreCut(t *testing.T) {
+	w := newWorld(t, nil)
+	w.executor("e", false)
+	for i, change := range []func(*v1.TaskStatus){
+		func(s *v1.TaskStatus) { s.Data = make([]byte, 100_000) },
+		func(s *v1.TaskStatus) { s.Message = new(strings.Repeat("x", 100_000)) },
+		func(s *v1.TaskStatus) {
+			s.Labels = &v1.Labels{Labels: []*v1.Label{{Key: "k", Value: new(strings.Repeat("x", 100_000))}}}
+		},
+	} {
+		id := fmt.Sprint(i)
+		row := w.hosted(id, "e", nil)
+		s := status("e", id, v1.TaskStateFinished, byte(i+1))
+		change(s)
+		c := w.subscribe(wire.JSON, "e", nil, s) // it is large there, too
+		c.update(s)
+		var last api.TaskStatus
+		w.await(func() bool {
+			if len(w.reports) > 0 {
+				last = w.reports[len(w.reports)-1]
+			}
+			return w.said(row.ID) == "finished exited"
+		})
+		var told v1.TaskStatus
+		if err := wire.Unmarshal(wire.Protobuf, last.Update.Status, &told); err != nil || len(last.Update.Status) > api.MaxExecutorUpdate {
+			t.Errorf("%d bytes were passed on: %v", len(last.Update.Status), err)
+		}
+		if why := v1.Get(told.Message); told.State != v1.TaskStateFinished || !strings.Contains(why, "at most 65536 are passed on") || !strings.Contains(last.Message, "are passed on") {
+			t.Errorf("it was passed on as %v: %s", told.State, why)
+		}
+	}
 }
 
 // What an executor says just before it ends is told before its end, with which all of its

@@ -320,11 +320,25 @@ var stateOf = map[v1.TaskState]api.TaskState{
 	v1.TaskStateDropped: api.TaskDropped, v1.TaskStateGone: api.TaskGone,
 }
 
-// message is the one for the wire of a status that was completed here.
+// message is the one for the wire of a status that was completed here. Of one that is too large
+// what is large is left out, and said so: refused its executor would never be rid of it, and its
+// framework never hear of the end of the task.
 func message(s *v1.TaskStatus) ([]byte, error) {
 	b, err := wire.Marshal(wire.Protobuf, s)
+	cut := "Cut, as the status has " + strconv.Itoa(len(b)) + " bytes, and at most " + strconv.Itoa(api.MaxExecutorUpdate) + " are passed on: send what is in 'data' as a MESSAGE. "
+	said := cut + shortened(v1.Get(s.Message))
+	for _, less := range []func(){
+		func() { s.Data, s.Message = nil, &said },
+		func() { s.Labels, s.CheckStatus, s.Limitation, s.ContainerStatus = nil, nil, nil, nil },
+	} {
+		if err != nil || len(b) <= api.MaxExecutorUpdate {
+			return b, err
+		}
+		less()
+		b, err = wire.Marshal(wire.Protobuf, s)
+	}
 	if err == nil && len(b) > api.MaxExecutorUpdate {
-		return nil, call.Bad("Failed to validate Executor::Call: the status has " + strconv.Itoa(len(b)) + " bytes, and at most " + strconv.Itoa(api.MaxExecutorUpdate) + " are passed on: send what is in 'data' as a MESSAGE")
+		return nil, call.Bad("Failed to validate Executor::Call: the ids in the status have " + strconv.Itoa(len(b)) + " bytes, and at most " + strconv.Itoa(api.MaxExecutorUpdate) + " are passed on")
 	}
 	return b, err
 }

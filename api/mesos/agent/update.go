@@ -89,7 +89,7 @@ func (d *Desk) updateOf(h *host, s *v1.TaskStatus) (update, error) {
 	if err != nil {
 		return update{}, err
 	}
-	st := api.TaskStatus{NodeID: d.cfg.NodeID, State: stateOf[s.State], Message: shortened(v1.Get(s.Message)), Time: now, Update: &api.ExecutorUpdate{ID: s.UUID, Status: b}}
+	st := api.TaskStatus{NodeID: d.cfg.NodeID, State: stateOf[s.State], Message: shortened(v1.Get(said.Message)), Time: now, Update: &api.ExecutorUpdate{ID: s.UUID, Status: b}}
 	if st.State == api.TaskFinished || st.State == api.TaskFailed {
 		st.Reason = api.ReasonExited
 	}
