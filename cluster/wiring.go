@@ -298,7 +298,8 @@ func (a *Agent) newServer() {
 	})
 	a.server = server.New(server.Config{Store: a.store, Cluster: members{a}, Local: local{a}, Planner: foresee.Planner{Planner: a.planner()}, Moves: foresee.Planner{Planner: a.planner()}, Queue: foresee.NewQueues(a.planner()), Shares: foresee.Shares{Planner: allocator.Planner{Now: a.cfg.Now}, Jobs: a.planner(), Tallies: a.tallies}, History: a.history, Audit: a.audit,
 		Auth: authn, Now: a.cfg.Now, Forgets: a.forgets, Log: a.log, Version: a.cfg.Version, NodeName: a.self.Name, MaxStreams: a.cfg.MaxStreams, Floods: &a.floods, Meter: a.meter, Machine: local{a}})
-	a.operator = operator.New(operator.Config{Store: a.store, Nodes: members{a}, Version: a.cfg.Version, Master: func() (*v1.MasterInfo, time.Time, bool) { return a.mesos.Master() }})
+	a.operator = operator.New(operator.Config{Store: a.store, Nodes: members{a}, Version: a.cfg.Version, Master: func() (*v1.MasterInfo, time.Time, bool) { return a.mesos.Master() },
+		Figures: func() operator.Figures { return a.mesos.Figures }})
 	a.mesos = mesos.New(mesos.Config{Store: a.store, Cluster: members{a}, Auth: authn, Now: a.cfg.Now, Forgets: a.forgets, Log: a.log, NodeName: a.self.Name, Floods: &a.floods, Audit: a.audit,
 		Send: a.tellExecutor, Receive: a.hearFramework, Others: a.operator.Routes()})
 	a.newNodeAPI(authn)

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/mesita/mesita/api/mesos/legacy"
+	"github.com/mesita/mesita/api/mesos/rows"
 )
 
 var _ legacy.Master = (*Server)(nil)
@@ -18,4 +19,9 @@ func (s *Server) Calls(yield func(name string, n uint64) bool) {
 			return
 		}
 	}
+}
+
+// Figures are metrics by the names of Mesos, of what a reader sees.
+func (s *Server) Figures(r *rows.Rows, put func(name string, value float64)) {
+	legacy.Figures(s, r, s.Now(), put)
 }

@@ -1,12 +1,15 @@
 package legacy
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/mesita/mesita/api"
 	"github.com/mesita/mesita/api/auth"
+	"github.com/mesita/mesita/api/mesos/rows"
 )
 
 // dnsState is what a name server of Mesos reads.
@@ -158,6 +161,23 @@ func TestExportersReadMetrics(t *testing.T) {
 				t.Errorf("%s is told, and nobody counts it", name)
 			}
 		}
+	}
+}
+
+// Who asks by a call of the operator API is told the same.
+func TestFiguresAreThoseOfTheSnapshot(t *testing.T) {
+	w := known(t, auth.Anybody)
+	page, got := map[string]float64{}, map[string]float64{}
+	w.read("/metrics/snapshot", "", &page)
+	Figures(master{}, rows.Of(w.store.View(), auth.Identity{Role: api.RoleAdmin}), testTime, func(name string, value float64) { got[name] = value })
+	for name := range page {
+		if strings.HasPrefix(name, "system/") {
+			delete(page, name) // of the machine, another moment later
+			delete(got, name)
+		}
+	}
+	if len(page) < 40 || !maps.Equal(page, got) {
+		t.Errorf("%v, not %v", got, page)
 	}
 }
 

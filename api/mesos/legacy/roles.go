@@ -8,7 +8,9 @@ import (
 )
 
 // partitions are those that the caller sees.
-func (p *page) partitions(yield func(*api.Partition) bool) {
+func (p *page) partitions(yield func(*api.Partition) bool) { partitionsOf(p.Rows, yield) }
+
+func partitionsOf(p *rows.Rows, yield func(*api.Partition) bool) {
 	for part := range p.View.Partitions() {
 		if p.SeesPartition(part.Path) && !yield(part) {
 			return

@@ -46,9 +46,11 @@ var pages = []struct {
 	{paths: []string{"/system/stats.json"}, fill: (*page).stats, small: true, local: true, summary: "load and memory of the machine"},
 }
 
+const procDir = "/proc"
+
 // Routes are those of this package, for the table of the server of frameworks.
 func Routes(cfg Config) []*exchange.Route {
-	return (&legacy{Config: cfg, proc: "/proc"}).routes()
+	return (&legacy{Config: cfg, proc: procDir}).routes()
 }
 
 func (l *legacy) routes() (table []*exchange.Route) {

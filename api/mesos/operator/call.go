@@ -33,6 +33,7 @@ var calls = map[v1.MasterCallType]does{
 	v1.MasterCallTypeGetHealth:              {read: (*Server).health},
 	v1.MasterCallTypeGetFlags:               {read: (*Server).flags},
 	v1.MasterCallTypeGetVersion:             {read: (*Server).version},
+	v1.MasterCallTypeGetMetrics:             {read: (*Server).metrics},
 	v1.MasterCallTypeGetLoggingLevel:        {read: (*Server).loggingLevel},
 	v1.MasterCallTypeGetState:               {read: (*Server).state},
 	v1.MasterCallTypeGetAgents:              {read: (*Server).agents},
@@ -136,7 +137,6 @@ func (s *Server) serve(c *exchange.Call) (any, error) {
 
 // missing says of calls that have no counterpart what there is instead.
 var missing = map[v1.MasterCallType]string{
-	v1.MasterCallTypeGetMetrics:                "the figures of a master are at /metrics/snapshot",
 	v1.MasterCallTypeSetLoggingLevel:           "the log of a node has one level",
 	v1.MasterCallTypeUpdateMaintenanceSchedule: "it keeps no schedule, and drains nodes once START_MAINTENANCE or DRAIN_AGENT says so",
 	v1.MasterCallTypeListFiles:                 "files of tasks are asked of the agent where they are",

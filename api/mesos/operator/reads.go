@@ -46,6 +46,14 @@ func (s *Server) flags(a *answer) error {
 	return a.put(out)
 }
 
+func (s *Server) metrics(a *answer) error {
+	out := &v1.MasterResponseGetMetrics{}
+	s.Figures()(a.rows, func(name string, value float64) {
+		out.Metrics = append(out.Metrics, &v1.Metric{Name: name, Value: &value})
+	})
+	return a.put(out)
+}
+
 // loggingLevel is the usual one: a node's log has no others.
 func (s *Server) loggingLevel(a *answer) error { return a.put(&v1.MasterResponseGetLoggingLevel{}) }
 

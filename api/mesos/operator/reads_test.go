@@ -61,6 +61,17 @@ func TestCallsAreChecked(t *testing.T) {
 	}
 }
 
+// Metrics are those that the node has for whoever asks, each with its name.
+func TestGetMetrics(t *testing.T) {
+	each(t, func(t *testing.T, w *world, format wire.Format) {
+		roles := float64(len(w.get(format, v1.MasterCallTypeGetRoles).GetRoles.Roles))
+		m := w.get(format, v1.MasterCallTypeGetMetrics).GetMetrics.Metrics
+		if len(m) != 2 || m[0].Name != "master/elected" || *m[0].Value != 1 || m[1].Name != "master/roles" || *m[1].Value != roles {
+			t.Errorf("%+v", m)
+		}
+	})
+}
+
 // Agents are the nodes that are registered, with what each has, holds and offers.
 func TestGetAgents(t *testing.T) {
 	each(t, func(t *testing.T, w *world, format wire.Format) {

@@ -14,6 +14,7 @@ import (
 	"github.com/mesita/mesita/api/auth"
 	"github.com/mesita/mesita/api/exchange"
 	"github.com/mesita/mesita/api/mesos/reply"
+	"github.com/mesita/mesita/api/mesos/rows"
 	v1 "github.com/mesita/mesita/api/mesos/v1"
 	"github.com/mesita/mesita/fsm"
 )
@@ -25,7 +26,11 @@ type Config struct {
 	Store   *fsm.Store
 	Nodes   Nodes
 	Version string // of mesita
+	Figures func() Figures
 }
+
+// Figures tells metrics by the names of Mesos, of what a reader sees.
+type Figures func(r *rows.Rows, put func(name string, value float64))
 
 // maxSnapshots is how many subscribers are told at a time what there is, which takes long
 // on a large cluster.

@@ -83,6 +83,11 @@ func newWorldAt(t testing.TB, cred auth.Credentials, level fsm.Level) *world {
 	w.job("sleep", "oak")
 	w.server = New(Config{Store: w.store, Version: "9.9", Master: func() (*v1.MasterInfo, time.Time, bool) {
 		return rows.Master("m1", "oak", w.store.View().Node("oak")), testTime, w.leads
+	}, Figures: func() Figures {
+		return func(r *rows.Rows, put func(string, float64)) {
+			put("master/elected", 1)
+			put("master/roles", float64(len(r.Roles())))
+		}
 	}})
 	a := auth.New(auth.Config{Directory: func() auth.Directory { return w.store.View() }, Final: func() bool { return true }, Now: func() time.Time { return testTime }})
 	x := exchange.New(exchange.Config{Store: w.store, Cluster: solo{}, Auth: a, Now: func() time.Time { return testTime }, Log: slog.New(slog.DiscardHandler), NodeName: "oak",
