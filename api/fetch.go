@@ -30,7 +30,7 @@ const (
 const ChecksumTag = "sha256="
 
 // Archives are the ends of names of what is unpacked, the longest first.
-var archives = []string{".tar.bz2", ".tar.gz", ".tbz2", ".tar", ".tgz", ".zip", ".gz"}
+var archives = []string{".tar.bz2", ".tar.gz", ".tar.xz", ".tbz2", ".txz", ".tar", ".tgz", ".zip", ".gz"}
 
 // Archive is the end of a name that says how it is unpacked; "" = not at all.
 func Archive(name string) string {
@@ -160,8 +160,6 @@ func (f *Fetch) validate() error {
 		return FieldErrorf("fetch", "%.32q… has a name of %d bytes, at most %d are allowed", name, len(name), maxFileName)
 	case strings.HasPrefix(name, ownNames) || strings.Contains(name, "/"+ownNames):
 		return FieldErrorf("fetch", "%q is a name that mesita itself uses: give it another", name)
-	case f.Extract && !f.Executable && (strings.HasSuffix(name, ".txz") || strings.HasSuffix(name, ".tar.xz")):
-		return FieldErrorf("fetch", "%s is packed with xz, which mesita does not unpack: pack it with gzip, or set extract to false and have the command unpack it", f.Shown())
 	}
 	return nil
 }

@@ -172,6 +172,11 @@ func TestKeptURIs(t *testing.T) {
 		if got[0].Cache != want || got[1].Cache {
 			t.Errorf("level %d: %+v", level, got)
 		}
+		packed := &api.JobSpec{Kind: api.KindBatch, TaskSpec: api.TaskSpec{Command: []string{"true"}, Fetch: []api.Fetch{{URI: "http://a/x.tar.xz", Extract: true}}}}
+		l.offer, l.id = &api.Offer{Partition: api.DefaultPartition, NodeID: "oak"}, auth.Identity{Actor: "ci", Rights: "deployer"}
+		if err := l.settle(packed, &v1.CommandInfo{}); (err == nil) != want || !want && !strings.Contains(err.Error(), "http://a/x.tar.xz is packed with xz, which needs level 12") {
+			t.Errorf("level %d: %v", level, err)
+		}
 		c := &fsm.FrameworkAccept{Tasks: []fsm.FrameworkLaunch{{Task: &api.FrameworkTask{Spec: &api.JobSpec{TaskSpec: api.TaskSpec{Fetch: []api.Fetch{{URI: "http://a/x", Cache: true}}}}}}}}
 		if err := s.View().Allows(c); (err == nil) != want {
 			t.Errorf("level %d: %v", level, err)

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -166,6 +167,13 @@ func (l *launcher) settle(s *api.JobSpec, c *v1.CommandInfo) error {
 	s.Complete(l.view.Chain(l.offer.Partition), nil)
 	if err := s.ValidateOfFramework(); err != nil {
 		return err
+	}
+	if xz := func(f api.Fetch) bool {
+		return f.Extract && !f.Executable && strings.HasSuffix(api.Archive(f.Name()), "xz")
+	}; !l.view.Does(fsm.KeptFetches) {
+		if i := slices.IndexFunc(s.Fetch, xz); i >= 0 { // a node may not know it, and would not unpack it
+			return wrong("%s is packed with xz, which needs level %d of the cluster: raise it, or pack it with gzip", s.Fetch[i].Shown(), fsm.KeptFetches.Level())
+		}
 	}
 	if l.view.Does(fsm.TaskUsers) {
 		if err := l.settleUser(s, v1.Get(c.User) != ""); err != nil {

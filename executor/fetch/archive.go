@@ -11,6 +11,10 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"github.com/xi2/xz"
+
+	"github.com/mesita/mesita/api"
 )
 
 // unpackAs unpacks what ends so in its name.
@@ -33,9 +37,25 @@ func (d *folder) unpackAs(end, name string, f until) error {
 		return d.untar(z)
 	case ".tbz2", ".tar.bz2":
 		return d.untar(bzip2.NewReader(in))
+	case ".txz", ".tar.xz":
+		z, err := xz.NewReader(in, maxWindow)
+		if err != nil {
+			return unxz(err)
+		}
+		return unxz(d.untar(z))
 	default:
 		return d.untar(in)
 	}
+}
+
+// maxWindow is what unpacking xz may hold in memory, which is what xz -9 asks for.
+const maxWindow = 64 << 20
+
+func unxz(err error) error {
+	if errors.Is(err, xz.ErrMemlimit) {
+		return fmt.Errorf("it takes more than %s of memory: pack it with xz -9 at most", api.Bytes(maxWindow))
+	}
+	return err
 }
 
 // maxPadding is more than what tar writes after the end of an archive.

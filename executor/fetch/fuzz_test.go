@@ -11,12 +11,13 @@ import (
 // Whatever an archive has in it, nothing is written beside the folder, nor more into it
 // than may be.
 func FuzzArchives(f *testing.F) {
-	names := []string{"a.tar", "a.tgz", "a.tbz2", "a.zip", "a.gz"}
+	names := []string{"a.tar", "a.tgz", "a.tbz2", "a.zip", "a.gz", "a.txz"}
 	f.Add(uint8(0), tarOf(f, entry("d/a", "x"), entry("../a", "x")))
 	f.Add(uint8(1), gz(f, tarOf(f, entry("a", "x"))))
 	f.Add(uint8(3), zipOf(f, map[string]os.FileMode{"a": 0o644}))
 	f.Add(uint8(4), gz(f, []byte("x")))
 	f.Add(uint8(2), []byte("BZh9"))
+	f.Add(uint8(5), unbase64(f, packedXZ))
 	f.Fuzz(func(t *testing.T, kind uint8, data []byte) {
 		const most = 1 << 20
 		all := t.TempDir()
