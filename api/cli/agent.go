@@ -55,7 +55,7 @@ func mesosAnonymousFlag() cli.Flag {
 }
 
 func mesosAgentPortFlag() cli.Flag {
-	return &cli.IntFlag{Name: "mesos-agent-port", Usage: "the Mesos API of an agent on loopback at this `PORT`, too, such as 5051"}
+	return &cli.IntFlag{Name: "mesos-agent-port", Usage: "the Mesos API of an agent at this `PORT`, too, such as 5051: on 127.0.0.1, or where --listen is if that is on loopback"}
 }
 
 func mesosExecutorAuthFlag() cli.Flag {

@@ -153,9 +153,24 @@ func args(c *cli.Context, least, most int, form string) error {
 	case most == 0 && n > 0 && slices.ContainsFunc(c.Command.Flags, func(f cli.Flag) bool { return f.Names()[0] == "name" }):
 		return usage("mesita %s: %q is too much: a name is given as --name %[2]s; see --help", form, c.Args().First())
 	case most >= 0 && n > most:
-		return usage("mesita %s: %q is too much; see --help", form, c.Args().Get(most))
+		return usage("mesita %s: %q is too much%s; see --help", form, c.Args().Get(most), perhapsBy(c.Command.Flags))
 	}
 	return nil
+}
+
+// perhapsBy names the flags that take a value, where they are few: what is too much may
+// be meant as that of one.
+func perhapsBy(flags []cli.Flag) string {
+	var names []string
+	for _, f := range flags {
+		if doc, ok := f.(cli.DocGenerationFlag); ok && doc.TakesValue() && f.Names()[0] != "output" {
+			names = append(names, "--"+f.Names()[0])
+		}
+	}
+	if len(names) == 0 || len(names) > 2 {
+		return ""
+	}
+	return ", unless it is meant for " + strings.Join(names, " or ")
 }
 
 func isTerminal(w any) bool {
