@@ -35,8 +35,11 @@ func (a *app) execCommand() *cli.Command {
 
 // runningTask is the task that id names, or the first running one of that job.
 func (a *app) runningTask(c *cli.Context, cl *client.Client, id string) (string, error) {
-	_, err := cl.Task(c.Context, id)
-	if err == nil {
+	id, err := idHere(c.Context, cl, id)
+	if err != nil {
+		return "", err
+	}
+	if _, err = cl.Task(c.Context, id); err == nil {
 		return id, nil
 	}
 	if api.ErrorCode(err) != api.CodeNotFound {

@@ -38,7 +38,6 @@ func (f *fake) frameworkTask() *api.Task {
 
 func (f *fake) frameworkRoutes(handle func(string, func(*http.Request) (any, error))) {
 	handle("POST /v1/tasks/560.2/stop", func(*http.Request) (any, error) { return f.frameworkTask(), nil })
-	handle("GET /v1/tasks/560.2", func(*http.Request) (any, error) { return f.frameworkTask(), nil })
 	handle("GET /v1/jobs/560", func(*http.Request) (any, error) {
 		return &api.Job{ID: "560", Version: 1, Framework: "3f1c0000-0001", Created: f.now, Counts: api.JobCounts{Running: 1}, Spec: &api.JobSpec{Name: "marathon", Kind: api.KindFramework, Partition: "prod"}}, nil
 	})
@@ -70,6 +69,9 @@ func (f *fake) frameworkRoutes(handle func(string, func(*http.Request) (any, err
 
 // ofFramework are its tasks; own narrows them to one.
 func (f *fake) ofFramework(id, own string) []*api.Task {
+	if own == "twice" {
+		return []*api.Task{f.frameworkTask(), f.frameworkTask()}
+	}
 	if t := f.frameworkTask(); id == t.Framework.Framework && (own == "" || own == t.Framework.ID) {
 		return []*api.Task{t}
 	}

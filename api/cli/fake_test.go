@@ -350,7 +350,7 @@ func (f *fake) tasks() []*api.Task {
 }
 
 func (f *fake) task(id string) (*api.Task, error) {
-	for _, t := range f.tasks() {
+	for _, t := range append(f.tasks(), f.frameworkTask()) {
 		if t.ID == id {
 			if f.looks["move "+id] > 0 && f.looks["moves"] > 0 {
 				t.Attempt, t.Node = 2, "oak"

@@ -55,7 +55,10 @@ func (a *app) logs(c *cli.Context, cl *client.Client) error {
 		return err
 	}
 	defer w.end()
-	id := c.Args().First()
+	id, err := idHere(c.Context, cl, c.Args().First())
+	if err != nil {
+		return err
+	}
 	t, err := cl.Task(c.Context, id)
 	switch {
 	case err == nil:

@@ -90,7 +90,8 @@ func (a *app) showCommand() *cli.Command {
 	})
 }
 
-// findTask finds a task by its id, or as FRAMEWORK/ID by that which its framework gave it.
+// findTask finds a task or an executor by its id, or as FRAMEWORK/ID by that which its
+// framework gave it.
 func findTask(ctx context.Context, cl *client.Client, id string) (*api.Task, error) {
 	framework, own, of := strings.Cut(id, "/")
 	if !of {
@@ -107,7 +108,22 @@ func findTask(ctx context.Context, cl *client.Client, id string) (*api.Task, err
 	if err != nil {
 		return nil, err
 	}
+	if len(found) > 1 {
+		return nil, api.Errorf(api.CodeConflict, "framework %s has %d executors %q: name one by its id here, as in %s on %s", f.Name, len(found), own, found[0].ID, found[0].Node)
+	}
 	return found[0], nil
+}
+
+// idHere is the id of the task that is named FRAMEWORK/ID; what is named otherwise is as it is.
+func idHere(ctx context.Context, cl *client.Client, id string) (string, error) {
+	if !strings.Contains(id, "/") {
+		return id, nil
+	}
+	t, err := findTask(ctx, cl, id)
+	if err != nil {
+		return "", err
+	}
+	return t.ID, nil
 }
 
 func noJobOrTask(id string, err error) error {

@@ -211,9 +211,13 @@ func (a *app) whyCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			why, err := cl.Why(c.Context, c.Args().First())
+			id, err := idHere(c.Context, cl, c.Args().First())
 			if err != nil {
-				return noJobOrTask(c.Args().First(), err)
+				return err
+			}
+			why, err := cl.Why(c.Context, id)
+			if err != nil {
+				return noJobOrTask(id, err)
 			}
 			return one(a.out, c, why, why.ID, func(w io.Writer) error { return printWhy(w, why) })
 		},

@@ -135,7 +135,8 @@ func TestValuesOfFrameworksTasksAreMasked(t *testing.T) {
 	}
 }
 
-// Who wants the log of a task that an executor runs, or to enter it, is told whose it is.
+// Who wants the log of a task that an executor runs, or to enter it, is told whose it is; both
+// are found by the ids that their framework gave them.
 func TestHostedTasksNameTheirExecutor(t *testing.T) {
 	n, admin := twoPartitions(t)
 	addFramework(t, n.store, "f", "prod")
@@ -149,6 +150,15 @@ func TestHostedTasksNameTheirExecutor(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	id, e := got.Tasks[0], n.store.View().Executor("f", "oak", "e")
+	for own, want := range map[string]string{"t": id, "e": e.ID, "x": ""} {
+		found := ""
+		for _, one := range into[items[api.Task]](t, n.send(request{method: "GET", path: "/v1/tasks?framework=f&all=1&own=" + own, token: admin})).Items {
+			found += one.ID
+		}
+		if found != want {
+			t.Errorf("by the id %s that its framework gave it, %q is found, not %q", own, found, want)
+		}
+	}
 	ask := func() map[string]string {
 		return map[string]string{
 			"logs": n.send(request{method: "GET", path: "/v1/tasks/" + id + "/logs", token: admin}).want(t, 409).Message,

@@ -27,7 +27,7 @@ func params() map[string]openapi.Param {
 	say("also what has ended, or was removed", flag, "all")
 	say("tell those that wait and differ in their index alone as one row", flag, "fold")
 	say("only of the framework with this id", text, "framework")
-	say("the last task to which its framework gave this id", text, "own")
+	say("the last task to which its framework gave this id, or the executors that have it", text, "own")
 	say("only failures that are not over", flag, "open")
 	say("although work is lost by it", flag, "force")
 	say("only make it: a conflict if it is there", flag, "create")

@@ -131,15 +131,26 @@ func (c *call) taskRuns(v *fsm.View) (runs, error) {
 	return v.JobRuns(j, from), nil
 }
 
-// frameworkRuns are those of a framework, or the last that it gave an id of its own.
+// frameworkRuns are those of a framework, or the last that it gave an id of its own; else
+// its executors of that id.
 func (c *call) frameworkRuns(v *fsm.View, framework, own, after string, from int) (runs, error) {
 	if f := v.Framework(framework); f == nil || !c.sight(v).framework(f) {
 		return nil, api.NotFound("framework", framework)
 	}
 	if own != "" {
 		return func(yield func(*api.Job, fsm.TaskRun) bool) {
-			if t := v.FrameworkTask(framework, own); t != nil && after == "" {
-				yield(v.Job(t.Job), fsm.TaskRun{Row: t, Index: t.Index, N: 1})
+			run := func(t *api.Task) bool { return yield(v.Job(t.Job), fsm.TaskRun{Row: t, Index: t.Index, N: 1}) }
+			if after != "" {
+				return
+			}
+			if t := v.FrameworkTask(framework, own); t != nil {
+				run(t)
+				return
+			}
+			for n := range v.Nodes() { // an executor may be on each
+				if t := v.Executor(framework, n.ID, own); t != nil && !run(t) {
+					return
+				}
 			}
 		}, nil
 	}
