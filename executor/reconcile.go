@@ -344,13 +344,10 @@ func (e *Executor) update(a *attempt, as api.Assignment) {
 	if a.task == as.Task && a.spec == as.Spec {
 		return
 	}
-	was, limit, holds, grace := a.task.Desired, a.spec.CPULimit, a.task.Resources, a.spec.StopGrace
+	was, limit, holds := a.task.Desired, a.spec.CPULimit, a.task.Resources
 	a.task, a.spec, a.restarts, a.job = as.Task, as.Spec, as.Restarts, as.Submission
 	if a.state == stopping {
 		e.hurry(a)
-		if a.spec.StopGrace != grace { // the next daemon leaves it no more
-			e.journal.PutSoon(a.task.ID, &as, a.rec, nil)
-		}
 	}
 	if a.state.ended() || a.why != nil {
 		return
