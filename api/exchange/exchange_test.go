@@ -100,3 +100,20 @@ func TestQuery(t *testing.T) {
 		}
 	}
 }
+
+// What a browser says of the page that has it ask is told to the node that is asked
+// instead, in words that hold there: it is asked by another host's name.
+func TestSiteTravels(t *testing.T) {
+	for _, c := range []struct{ says, referer, want string }{
+		{"", "", ""}, {"", "http://oak:5050/page", "same-origin"}, {"", "http://evil.example/", "cross-site"}, {"", "http://oak:80/", "cross-site"}, {"", "%zz", ""},
+		{"cross-site", "http://oak:5050/page", "cross-site"}, {"same-origin", "", "same-origin"}, {"none", "", "none"},
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://oak:5050/state?jsonp=f", nil)
+		r.Header.Set("Sec-Fetch-Site", c.says)
+		r.Header.Set("Referer", c.referer)
+		got := (&Call{R: r, Route: &Route{}}).outgoing(t.Context(), way{}, "elm:5050", "/state").Header
+		if got.Get("Sec-Fetch-Site") != c.want || got.Get("Referer") != "" {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}

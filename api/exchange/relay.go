@@ -216,6 +216,9 @@ func (c *Call) outgoing(ctx context.Context, w way, addr, path string) *http.Req
 		c.ID.Forward(h)
 	}
 	h.Set(auth.HeaderFrom, c.ID.From(c.R))
+	if from := site(c.R); from != "" {
+		h.Set(headerSite, from)
+	}
 	if h["Accept-Encoding"] == nil {
 		h.Set("Accept-Encoding", "identity") // or the transport asks for gzip, and takes the lengths away
 	}
@@ -228,6 +231,27 @@ func (c *Call) outgoing(ctx context.Context, w way, addr, path string) *http.Req
 		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(c.body)), int64(len(c.body))
 	}
 	return req
+}
+
+// headerSite is by which a browser says whether a page of the site that it asks had it ask.
+const headerSite = "Sec-Fetch-Site"
+
+// site is what a browser says of the page that had it ask. One that does not say it, as
+// over a connection in the clear, names the page: whether that is of the host that was
+// asked the next node cannot tell, which is asked by another name. It is for reads alone:
+// what changes something goes by what the browser itself says.
+func site(r *http.Request) string {
+	if says := r.Header.Get(headerSite); says != "" || r.Method != http.MethodGet {
+		return says
+	}
+	switch from, err := url.Parse(r.Header.Get("Referer")); {
+	case err != nil || from.Host == "":
+		return ""
+	case from.Host == r.Host:
+		return "same-origin"
+	default:
+		return "cross-site"
+	}
 }
 
 // answerHeaders are the answer's headers that travel on.
