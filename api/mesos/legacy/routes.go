@@ -71,7 +71,7 @@ func (l *legacy) routes() (table []*exchange.Route) {
 		}
 		handle := func(c *exchange.Call) (any, error) {
 			if p.strict && c.R.Method != http.MethodGet && c.R.Method != http.MethodHead {
-				return nil, &call.Problem{Status: http.StatusNotImplemented, Body: "This is read here, and changed by `mesita partition set`, `mesita node drain`, or the operator API"}
+				return nil, &call.Problem{Status: http.StatusNotImplemented, Body: "This is not how it is changed: `mesita partition set`, `mesita node drain` and the operator API do that"}
 			}
 			return l.answer(c, p.local, p.small, p.fill)
 		}

@@ -147,10 +147,51 @@ func TestReserveForms(t *testing.T) {
 	}
 }
 
+// Quota and weights are set as by the calls of today, for who may, and are recorded.
+func TestQuotaAndWeightsOfOld(t *testing.T) {
+	w := newAdmins(t)
+	admin := w.token
+	const quota = `{"role":"web","guarantee":[{"name":"cpus","type":"SCALAR","scalar":{"value":1.5}}]}`
+	for _, c := range []struct {
+		method, path, token, body string
+		status                    int
+		says                      string
+		cpus                      api.MilliCPU // guaranteed to web afterwards
+		weight                    api.Weight
+	}{
+		{"POST", "/quota", admin, "{", 400, "it is not JSON", 0, 2500},
+		{"POST", "/quota", admin, "[]", 400, "Failed to convert", 0, 2500},
+		{"POST", "/quota", admin, strings.ReplaceAll(quota, "web", "nope"), 400, "Unknown role 'nope'", 0, 2500},
+		{"POST", "/quota", admin, strings.ReplaceAll(quota, "1.5", "1e6"), 409, "Not enough available cluster capacity", 0, 2500},
+		{"POST", "/quota", w.newToken("operator"), quota, 403, "", 0, 2500},
+		{"POST", "/quota", admin, quota, 200, "", 1500, 2500},
+		{"PUT", "/weights", w.newToken("viewer"), `[{"role":"web","weight":2}]`, 403, "", 1500, 2500},
+		{"PUT", "/weights", admin, `[{"role":"web","weight":0}]`, 400, "Invalid weight '0'", 1500, 2500},
+		{"PUT", "/master/weights", admin, `[{"role":"web","weight":2}]`, 200, "", 1500, 2000},
+		{"DELETE", "/quota/nope", admin, "", 400, "Unknown role 'nope'", 1500, 2000},
+		{"DELETE", "/master/quota/web", w.newToken("deployer"), "", 403, "", 1500, 2000},
+		{"DELETE", "/master/quota/web", admin, "", 200, "", 0, 2000},
+	} {
+		before := len(*w.audit)
+		status, body := w.request(c.method, c.path, c.token, c.body)
+		p := w.store.View().Partition("web")
+		if status != c.status || !strings.Contains(body, c.says) || status == 200 && body != "" || p.Guarantee.CPUs != c.cpus || status == 200 && p.Limit.CPUs != c.cpus || p.Weight != c.weight {
+			t.Errorf("%s %s %s: %d %q, %+v", c.method, c.path, c.body, status, body, p)
+		}
+		if n := len(*w.audit); (status == 200 || status == 403) && n == before || status == 200 && (*w.audit)[n-1].Object != "web" {
+			t.Errorf("%s %s %s: recorded %+v", c.method, c.path, c.body, (*w.audit)[before:])
+		}
+	}
+}
+
 // post sends a form, without a connection: that of one that is too large is closed before
 // all of it is sent.
 func (w *world) post(path, token, body string) (int, string) {
-	req := httptest.NewRequestWithContext(w.t.Context(), http.MethodPost, path, strings.NewReader(body))
+	return w.request(http.MethodPost, path, token, body)
+}
+
+func (w *world) request(method, path, token, body string) (int, string) {
+	req := httptest.NewRequestWithContext(w.t.Context(), method, path, strings.NewReader(body))
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Authorization", "Bearer "+token)
 	res := httptest.NewRecorder()
