@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -145,6 +146,9 @@ func TestAuthenticationRequired(t *testing.T) {
 	}
 }
 
+// parameters are those of the path of a route.
+var parameters = regexp.MustCompile(`\{[^}]*\}`)
+
 // A browser that was given a token as Basic credentials shows it for the pages of all sites:
 // none of another may change anything by that, and programs, which do not say of which site
 // they are, may.
@@ -166,7 +170,11 @@ func TestPagesOfOtherSitesUseNobodysCredentials(t *testing.T) {
 		}{
 			{"", "", false}, {"Sec-Fetch-Site", "same-origin", false}, {"Sec-Fetch-Site", "cross-site", true}, {"Sec-Fetch-Site", "same-site", true}, {"Origin", "http://evil.example", true}, {"Origin", "null", true},
 		} {
-			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, strings.ReplaceAll(route.Path, "{id}", "x"), strings.NewReader("frameworkId=x"))
+			method := http.MethodPost
+			if route.Method == http.MethodDelete {
+				method = route.Method
+			}
+			r := httptest.NewRequestWithContext(t.Context(), method, parameters.ReplaceAllString(route.Path, "x"), strings.NewReader("frameworkId=x"))
 			r.SetBasicAuth("ci", api.ClientToken{ID: tok.ID, Secret: secret}.String())
 			if c.header != "" {
 				r.Header.Set(c.header, c.value)
