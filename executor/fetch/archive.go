@@ -4,15 +4,18 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"bufio"
+	"bytes"
 	"compress/bzip2"
 	"compress/gzip"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 
-	"github.com/xi2/xz"
+	"github.com/ulikunitz/xz"
+	"github.com/ulikunitz/xz/lzma"
 
 	"github.com/mesita/mesita/api"
 )
@@ -38,11 +41,14 @@ func (d *folder) unpackAs(end, name string, f until) error {
 	case ".tbz2", ".tar.bz2":
 		return d.untar(bzip2.NewReader(in))
 	case ".txz", ".tar.xz":
-		z, err := xz.NewReader(in, maxWindow)
-		if err != nil {
-			return unxz(err)
+		if w := window(in); w > maxWindow {
+			return fmt.Errorf("it takes more than %s of memory: pack it with xz -9 at most", api.Bytes(maxWindow))
 		}
-		return unxz(d.untar(z))
+		z, err := xz.NewReader(in)
+		if err != nil {
+			return err
+		}
+		return d.untar(z)
 	default:
 		return d.untar(in)
 	}
@@ -51,11 +57,42 @@ func (d *folder) unpackAs(end, name string, f until) error {
 // maxWindow is what unpacking xz may hold in memory, which is what xz -9 asks for.
 const maxWindow = 64 << 20
 
-func unxz(err error) error {
-	if errors.Is(err, xz.ErrMemlimit) {
-		return fmt.Errorf("it takes more than %s of memory: pack it with xz -9 at most", api.Bytes(maxWindow))
+// window is what the first block of an xz file says of the memory that it takes, in
+// bytes; 0: it is none, or broken. A later block may say more, as no program writes it:
+// what that takes is bounded by the group of the process that unpacks. The format is that
+// of The .xz File Format 1.2.1, sections 2.1.1 and 3.1.
+func window(in *bufio.Reader) int64 {
+	const header, lzma2 = 12, 0x21
+	b, _ := in.Peek(header + 1024) // a block's header is no longer
+	if len(b) < header+2 {
+		return 0
 	}
-	return err
+	flags, fields := b[header+1], bytes.NewReader(b[header+2:])
+	number := func() uint64 {
+		n, err := binary.ReadUvarint(fields)
+		if err != nil {
+			return 0
+		}
+		return n
+	}
+	for _, size := range []byte{0x40, 0x80} { // packed and not, where it says so
+		if flags&size != 0 {
+			number()
+		}
+	}
+	for range flags&3 + 1 {
+		id, size := number(), number()
+		if id == lzma2 {
+			bits, _ := fields.ReadByte()
+			n, err := lzma.DecodeDictCap(bits)
+			if err != nil {
+				return 0
+			}
+			return n
+		}
+		_, _ = fields.Seek(int64(min(size, 1024)), io.SeekCurrent) // a place after the end has no filter
+	}
+	return 0
 }
 
 // maxPadding is more than what tar writes after the end of an archive.

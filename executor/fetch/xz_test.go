@@ -31,9 +31,9 @@ func TestUnpackXZ(t *testing.T) {
 	for name, want := range map[string]string{
 		"a.tar.xz":   "",
 		"a.txz":      "",
-		"short.txz":  "unpack it: xz: data is truncated or corrupt",
-		"broken.txz": "unpack it: xz: data is corrupt",
-		"not.txz":    "unpack it: xz: ",
+		"short.txz":  "unpack it: unexpected EOF",
+		"broken.txz": "unpack it: ",
+		"not.txz":    "unpack it: ",
 		"wide.txz":   "unpack it: it takes more than 64MiB of memory: pack it with xz -9 at most",
 	} {
 		dir, err := fetch(t, Order{Files: []api.Fetch{{URI: url + "/" + name, Extract: true}}})
