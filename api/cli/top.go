@@ -16,8 +16,10 @@ import (
 )
 
 // firstSpan is from the begin of the first look to that of the second: what a task uses is
-// counted to the microsecond, and by when its counter was read, so that this is enough.
-const firstSpan = 200 * time.Millisecond
+// counted to the microsecond, and by when its counter was read. It is the kernel's period,
+// in which a task that is held to a quota runs once: less or half as much more would see
+// it once or not at all.
+const firstSpan = 100 * time.Millisecond
 
 const topHelp = `On a terminal it continues; keys are q to leave, arrows and Page Up and Down to move,
 and c, m, p, t, n to sort by cpu, mem, processes, throttled and name.

@@ -81,7 +81,7 @@ func benchTop(b *bench) error {
 	}); err != nil {
 		return err
 	}
-	f, cpu := b.figure("top of 3,000 tasks, of which 0.2 s are between its two looks", "ms", 300), b.figure("processor time for it of command, daemon and keeper", "ms", 300)
+	f, cpu := b.figure("top of 3,000 tasks, with the 0.1 s of its two looks", "ms", 300), b.figure("processor time for it of command, daemon and keeper", "ms", 300)
 	for range b.times(9) {
 		before, _ := n.cpu()
 		took, own, err := n.command("top", "--once")
