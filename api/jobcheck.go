@@ -23,6 +23,8 @@ func (s *JobSpec) Validate() error {
 		return FieldErrorf("health", "is for tasks of frameworks")
 	case s.TTY != nil:
 		return FieldErrorf("tty", "is for tasks of frameworks")
+	case len(s.Volumes) > 0:
+		return FieldErrorf("volumes", "are for tasks of frameworks")
 	}
 	return s.validateWith(s.noCommand())
 }
@@ -36,14 +38,17 @@ func (s *JobSpec) ValidateOfFramework() error {
 	if err := s.validateChecks(); err != nil {
 		return err
 	}
+	if err := s.validateVolumes(); err != nil {
+		return err
+	}
 	return s.validateWith(s.noCommand())
 }
 
 // ValidateHosted checks that of a task which its framework's executor runs: it has no
 // program of its own.
 func (s *JobSpec) ValidateHosted() error {
-	if len(s.Command) > 0 || s.Program != "" || len(s.Files) > 0 || len(s.Fetch) > 0 || s.Check != nil || s.Health != nil || s.TTY != nil {
-		return s.validateWith(FieldErrorf("command", "is the executor's to say: leave command, program, files, fetch, checks and tty out"))
+	if len(s.Command) > 0 || s.Program != "" || len(s.Files) > 0 || len(s.Fetch) > 0 || s.Check != nil || s.Health != nil || s.TTY != nil || len(s.Volumes) > 0 {
+		return s.validateWith(FieldErrorf("command", "is the executor's to say: leave command, program, files, fetch, checks, tty and volumes out"))
 	}
 	return s.validateWith(nil)
 }

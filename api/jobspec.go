@@ -65,10 +65,11 @@ type TaskSpec struct {
 	// A program that does not expect the signal may end by it, so there is no default.
 	NoticeSignal string `json:"noticeSignal,omitempty"`
 	// What follows is of frameworks' tasks alone.
-	Fetch  []Fetch      `json:"fetch,omitempty"`
-	Check  *Probe       `json:"check,omitempty"`
-	Health *HealthCheck `json:"health,omitempty"`
-	TTY    *Terminal    `json:"tty,omitempty"`
+	Fetch   []Fetch       `json:"fetch,omitempty"`
+	Check   *Probe        `json:"check,omitempty"`
+	Health  *HealthCheck  `json:"health,omitempty"`
+	TTY     *Terminal     `json:"tty,omitempty"`
+	Volumes []VolumeMount `json:"volumes,omitempty"`
 }
 
 // Terminal is that of a task which has one for its input and output, as large as it is at

@@ -21,6 +21,7 @@ type Reservation struct {
 	Labels    map[string]string `json:"labels,omitempty"`    // what sets it apart from others of the partition
 	Resources Resources         `json:"resources"`
 	Created   time.Time         `json:"created,omitzero"`
+	Volume    *Volume           `json:"volume,omitempty"` // it is disk with files that last; nil: any room
 }
 
 // Reserved is part of a Reservation: what of it is on offer, or what a task has of it.

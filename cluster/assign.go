@@ -95,6 +95,13 @@ func (a *Agent) bound(all *[]api.CPUBound) {
 	}
 }
 
+// keep hands the executor which volumes there are, if that is news, before what uses them.
+func (a *Agent) keep(folders *[]string) {
+	if folders != nil {
+		a.exec.KeepVolumes(*folders)
+	}
+}
+
 func awayIn(s api.NodeState) bool { return s == api.NodeUnreachable || s == api.NodeDown }
 
 // votes reports whether this node's replica follows the log. One on a disk that
@@ -109,7 +116,7 @@ func (a *Agent) followReplica(ctx context.Context) {
 	if !a.awaitCaughtUp(ctx) {
 		return
 	}
-	w := a.store.WatchKey(a.self.NodeID, fsm.TableNodeTasks, fsm.TableNodes)
+	w := a.store.WatchKey(a.self.NodeID, fsm.TableNodeTasks, fsm.TableNodes, fsm.TableReservations)
 	defer w.Close()
 	check := time.NewTicker(5 * time.Second)
 	defer check.Stop()
@@ -131,6 +138,7 @@ func (a *Agent) followReplica(ctx context.Context) {
 			v := a.store.View()
 			all := v.Assignments(a.self.NodeID)
 			a.bound(bounds.Of(v, all))
+			a.keep(new(v.VolumeFolders(a.self.NodeID)))
 			a.assign(all, v.Node(a.self.NodeID))
 		case <-a.raft.Unwell():
 			if a.leaderID() != "" && !a.raft.IsLeader() {
@@ -236,6 +244,7 @@ func (a *Agent) followFeed(ctx context.Context, known *feed, try int) error {
 		a.fed.Store(true)
 		a.heardOfSelf(r.Node)
 		a.bound(r.Bounds)
+		a.keep(r.Volumes)
 		if r.Begin || len(r.Put) > 0 || len(r.Over) > 0 || r.Node != nil {
 			a.told.Store(r.Index)
 			a.assign(known.list(), a.ownNode.Load())

@@ -42,7 +42,14 @@ func randomChange(t *rapid.T, v *fsm.View) fsm.Command {
 		attempt = task.Attempt
 	}
 	node := rapid.SampledFrom([]string{"a", "b", "b"}).Draw(t, "node")
-	switch rapid.IntRange(0, 7).Draw(t, "change") {
+	switch rapid.IntRange(0, 9).Draw(t, "change") {
+	case 8:
+		return &fsm.ReservationChange{Meta: meta, NodeID: node, Steps: []fsm.ReservationStep{
+			{Kind: fsm.StepReserve, Partition: api.DefaultPartition, Resources: api.Resources{Disk: 1}},
+			{Kind: fsm.StepCreate, Partition: api.DefaultPartition, Resources: api.Resources{Disk: 1}, Volume: &api.Volume{ID: name, Path: "data"}}}}
+	case 9:
+		return &fsm.ReservationChange{Meta: meta, NodeID: node, Steps: []fsm.ReservationStep{
+			{Kind: fsm.StepDestroy, Partition: api.DefaultPartition, Resources: api.Resources{Disk: 1}, Volume: &api.Volume{ID: name, Path: "data"}}}}
 	case 0:
 		return &fsm.JobCreate{Meta: meta, Spec: spec}
 	case 1:
@@ -91,6 +98,7 @@ func TestFeedGoesOnAtAnyVoter(t *testing.T) {
 		}
 		var known feed
 		var from *server.Feed
+		var volumes []string
 		at := 0
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			v.apply(t, 0, len(v.log)) // the leader
@@ -113,7 +121,16 @@ func TestFeedGoesOnAtAnyVoter(t *testing.T) {
 				from = server.NewFeed("b", known.index)
 			}
 			row, news := from.Row(view)
+			if row.Volumes != nil {
+				volumes = *row.Volumes
+			}
+			if want := view.VolumeFolders("b"); !slices.Equal(volumes, want) {
+				t.Fatalf("at %d the worker keeps the volumes %v, the voter %v", view.Index(), volumes, want)
+			}
 			if !news {
+				if row.Volumes != nil {
+					t.Fatalf("at %d the worker is not told of volumes", view.Index())
+				}
 				continue
 			}
 			if err := known.take(&row); err != nil {

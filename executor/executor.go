@@ -83,6 +83,7 @@ type loop struct {
 	keeping   map[string]*bringing // by keys of the cache: what is being fetched for it
 	revive    *time.Timer
 	gc        *time.Timer
+	prune     *time.Timer // what is left of volumes is removed when it fires; nil: nothing is
 	trim      *time.Timer // kept folders are removed when it fires; nil: none is
 
 	space                    space
@@ -116,6 +117,10 @@ func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the tasks' temporary folders: %w", err)
 	}
+	volumes, err := prepare.OpenVolumes(filepath.Join(cfg.DataDir, "volumes"))
+	if err != nil {
+		return nil, fmt.Errorf("open the volumes: %w", err)
+	}
 	if _, total, err := cfg.DiskFree(cfg.DataDir); err == nil && cfg.DiskReserve > total/2 {
 		return nil, api.FieldErrorf("disk-reserve", "%s is more than half of the disk of %s, which has %s: keep less of it free, or give the node another disk", api.Bytes(cfg.DiskReserve), cfg.DataDir, api.Bytes(total))
 	}
@@ -137,7 +142,7 @@ func New(cfg Config, rt Runtime, rep Reporter) (*Executor, error) {
 	}
 	e := &Executor{
 		cfg: cfg, log: cfg.Log, rt: rt, journal: j, blobs: programs, past: past,
-		prepare: &prepare.Preparer{Node: cfg.Name, CPUs: cfg.CPUs, Mem: cfg.Mem, Hidden: cfg.Hidden, Folders: dirs, Temps: temps, Program: programs.Named, Open: programs.OpenBlob, Env: cfg.Env},
+		prepare: &prepare.Preparer{Node: cfg.Name, CPUs: cfg.CPUs, Mem: cfg.Mem, Hidden: cfg.Hidden, Folders: dirs, Temps: temps, Volumes: volumes, Program: programs.Named, Open: programs.OpenBlob, Env: cfg.Env},
 		reboot:  boot != "" && boot != cfg.BootID,
 		synced:  make(chan struct{}), wake: make(chan struct{}, 1),
 		disk: &disk{cfg: &cfg},
@@ -315,7 +320,7 @@ func (e *Executor) stopTimers() {
 	for _, a := range e.loop.tasks {
 		a.stopTimers()
 	}
-	for _, t := range []*time.Timer{e.loop.revive, e.loop.gc, e.loop.trim, e.loop.weighing, e.loop.reweigh} {
+	for _, t := range []*time.Timer{e.loop.revive, e.loop.gc, e.loop.trim, e.loop.prune, e.loop.weighing, e.loop.reweigh} {
 		if t != nil {
 			t.Stop()
 		}

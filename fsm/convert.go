@@ -17,6 +17,8 @@ type StepKind string
 const (
 	StepReserve   StepKind = "reserve"
 	StepUnreserve StepKind = "unreserve"
+	StepCreate    StepKind = "create"  // a volume, of what is reserved
+	StepDestroy   StepKind = "destroy" // a volume, whose disk is reserved as before
 )
 
 // ReservationStep is one change of what is reserved on a node.
@@ -26,6 +28,7 @@ type ReservationStep struct {
 	Principal string            `json:"principal,omitempty"`
 	Labels    map[string]string `json:"labels,omitempty"`
 	Resources api.Resources     `json:"resources"`
+	Volume    *api.Volume       `json:"volume,omitempty"` // that is made or destroyed
 }
 
 // Conversion is steps of an operation of a framework: all of them are done, or none.
@@ -121,7 +124,12 @@ func (a *attempt) step(s *ReservationStep) error {
 		return api.NotFound("partition", s.Partition)
 	}
 	id := api.ReservationID(s.Partition, s.Principal, s.Labels)
-	if s.Kind == StepUnreserve {
+	switch s.Kind {
+	case StepCreate:
+		return a.create(s, id)
+	case StepDestroy:
+		return a.destroy(s, id)
+	case StepUnreserve:
 		if err := a.take(id, s.Resources); err != nil {
 			return err
 		}
@@ -152,7 +160,16 @@ func (s *ReservationStep) validate() error {
 	case r.Pins != 0 || r.MemExtra != 0:
 		return api.FieldErrorf("resources", "has what cannot be reserved")
 	}
-	if s.Kind != StepReserve && s.Kind != StepUnreserve {
+	switch s.Kind {
+	case StepReserve, StepUnreserve:
+		if s.Volume != nil {
+			return api.FieldErrorf("volume", "is neither made nor destroyed by %s", s.Kind)
+		}
+	case StepCreate, StepDestroy:
+		if err := s.validateVolume(); err != nil {
+			return err
+		}
+	default:
 		return api.FieldErrorf("kind", "%q does not change a reservation", s.Kind)
 	}
 	return api.ValidateReserver(s.Principal, s.Labels)
@@ -204,11 +221,17 @@ func (a *attempt) add(s *ReservationStep, id string) error {
 		if err := a.oneMore(s.Partition); err != nil {
 			return err
 		}
+	}
+	a.put(s, id)
+	return nil
+}
+
+func (a *attempt) put(s *ReservationStep, id string) {
+	if a.row(id) == nil {
 		a.rows[id] = &api.Reservation{ID: id, NodeID: a.node.ID, Partition: s.Partition, Principal: s.Principal, Labels: s.Labels, Created: a.At}
 	}
 	row := a.own(id)
 	row.Resources, a.free[id] = row.Resources.Add(s.Resources), a.left(id).Add(s.Resources)
-	return nil
 }
 
 // oneMore counts a reservation that is made, unless there are too many.
@@ -348,6 +371,9 @@ func (x *tx) giveUp(row *nodeRow, has api.Resources) {
 		held := row.allocated.Add(row.reclaiming).Add(row.offered)
 		if has.Fits(held) {
 			return
+		}
+		if r.res.Volume != nil { // there are files in it, whatever the node says that it has
+			continue
 		}
 		cut := r.free().Lacking(held, has)
 		if cut.Equal(api.Resources{}) {

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/mesita/mesita/api"
 )
@@ -25,10 +26,31 @@ func (g *generator) step(v *View, node, partition string) ReservationStep {
 			s.Resources = r.Resources
 		}
 	}
+	g.ofVolume(v, node, &s)
 	if s.Partition == "" {
 		s.Partition = []string{api.DefaultPartition, api.DefaultPartition, "ml", "ml/train"}[g.IntN(4)]
 	}
 	return s
+}
+
+// ofVolume has a step be about a volume now and then: one that is there, or two ids that meet.
+func (g *generator) ofVolume(v *View, node string, s *ReservationStep) {
+	if g.IntN(6) > 0 {
+		return
+	}
+	for r := range v.Reservations(node) {
+		if s.Partition != "" && s.Partition != r.Partition || g.IntN(2) == 0 {
+			continue
+		}
+		*s = ReservationStep{Kind: StepCreate, Partition: r.Partition, Principal: r.Principal, Labels: r.Labels, Resources: api.Resources{Disk: api.Bytes(1+g.IntN(2)) << 20},
+			Volume: &api.Volume{ID: fmt.Sprint("v", g.IntN(3)), Path: "data"}}
+		if r.Volume != nil && g.IntN(4) > 0 {
+			volume := *r.Volume
+			volume.Made = 0
+			s.Kind, s.Resources, s.Volume = StepDestroy, r.Resources, &volume
+		}
+		return
+	}
 }
 
 // reservationChange is one by an operator.
@@ -142,6 +164,10 @@ func (g *generator) convert(v *View, c *FrameworkAccept) {
 		for range 1 + g.IntN(2) {
 			s := g.step(v, node, path)
 			n.Steps = append(n.Steps, s)
+			if s.Kind == StepCreate {
+				has = append(has, api.Reserved{Reservation: api.VolumeID(path, s.Volume.ID), Resources: s.Resources})
+				continue
+			}
 			has = append(has, api.Reserved{Reservation: api.ReservationID(path, s.Principal, s.Labels), Resources: api.Resources{CPUs: 50, Disk: 1 << 20}})
 		}
 		c.Conversions = append(c.Conversions, n)
@@ -156,7 +182,22 @@ func (g *generator) convert(v *View, c *FrameworkAccept) {
 			part.Resources = part.Resources.Least(api.Resources{CPUs: 50, Mem: 1 << 20, Disk: 1 << 20})
 		}
 		task.Reserved = []api.Reserved{part}
+		if task.Spec != nil && g.IntN(2) == 0 && (t.Executor == nil || g.IntN(8) == 0) { // it may be no volume
+			spec := *task.Spec
+			spec.Volumes = []api.VolumeMount{{Reservation: part.Reservation, Path: "data"}}
+			task.Spec = &spec
+		}
 		t.Task, t.Resources = &task, t.Resources.Add(part.Resources)
+	}
+}
+
+// mounted holds of a task: each volume that it finds in its folder is all its own.
+func mounted(fatal func(string, ...any), v *View, t *api.Task) {
+	for _, m := range t.Framework.Spec.Volumes {
+		r := v.Reservation(t.NodeID, m.Reservation)
+		if r == nil || r.Volume == nil || r.Folder() != m.Folder || !slices.ContainsFunc(t.Framework.Reserved, func(p api.Reserved) bool { return p.Reservation == r.ID }) {
+			fatal("index %d: task %s has %+v of %+v", v.Index(), t.ID, m, r)
+		}
 	}
 }
 
@@ -182,6 +223,7 @@ func reservations(fatal func(string, ...any), v *View, held map[string]api.Resou
 			run[t.Partition] += t.Held().CPUs
 		}
 		if t.Framework != nil && t.Holds() {
+			mounted(fatal, v, t)
 			count(used, t.NodeID, t.Partition, t.Framework.Reserved)
 			if !t.Frozen {
 				run[t.Partition] += api.ReservedSum(t.Framework.Reserved).CPUs
@@ -207,6 +249,9 @@ func reservations(fatal func(string, ...any), v *View, held map[string]api.Resou
 			k := key{n.ID, r.ID}
 			if !r.Used.Equal(used[k]) || !r.Offered.Equal(offered[k]) || !r.Resources.Fits(used[k].Add(offered[k])) {
 				fatal("index %d: of %s %s is used and %s offered, it says %s and %s", v.Index(), r.Resources, used[k], offered[k], r.Used, r.Offered)
+			}
+			if r.Volume != nil && (!r.Resources.Equal(api.Resources{Disk: r.Resources.Disk}) || !r.Used.Equal(api.Resources{}) && !r.Used.Equal(r.Resources)) {
+				fatal("index %d: of a volume of %s %s is used", v.Index(), r.Resources, r.Used)
 			}
 			if n.State == api.NodeGone || r.Resources.Equal(api.Resources{}) || v.Partition(r.Partition) == nil {
 				fatal("index %d: node %s, which is %s, has %+v", v.Index(), n.Name, n.State, r.Reservation)

@@ -137,6 +137,9 @@ func (l *launcher) look(t *FrameworkLaunch, w *wanted) refusal {
 	case !fits:
 		return refusal{why: "it asks for more than was offered and is free still"}
 	}
+	if !l.hasVolumes(t.Task.Spec, t.Task.Reserved) || len(w.executors) > begin && !l.hasVolumes(t.Executor.Task.Spec, t.Executor.Task.Reserved) {
+		return refusal{why: "it uses a part of a volume, or one that it does not take: volumes are used as they were offered"}
+	}
 	if no := l.follows(row.node, t.Task.Spec); no != "" {
 		return refusal{why: no}
 	}
@@ -201,6 +204,7 @@ func (l *launcher) start(of *api.FrameworkTask, r api.Resources, ports map[strin
 	j := l.frameworkJob(l.framework, l.offer.Partition)
 	task, spec := *of, *of.Spec
 	spec.Kind, spec.Partition, spec.AtMostOnce = api.KindFramework, l.offer.Partition, true
+	spec.Volumes = l.folders(spec.Volumes)
 	task.Framework, task.Spec = l.framework.ID, &spec
 	t := &api.Task{ID: api.TaskID(j.ID, j.Made), Job: j.ID, Index: j.Made, Version: j.Version, Partition: l.offer.Partition, Attempt: 1,
 		Resources: r, Ports: ports, Created: l.At, Framework: &task, Node: n.Name, NodeID: n.ID}

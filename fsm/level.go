@@ -82,6 +82,7 @@ const (
 	Files                          // files are put into a task's folder before it starts
 	Frameworks                     // programs outside the cluster take offers and start tasks
 	KeptFetches                    // a node keeps what a task had fetched for others, if that asks for it
+	Volumes                        // folders of nodes last from one task to the next
 )
 
 // Holder says who must know a feature before it is used.
@@ -159,6 +160,7 @@ var features = [...]struct {
 	Files:           {10, TaskNode},
 	Frameworks:      {11, Voters},
 	KeptFetches:     {12, Voters}, // a node that does not know it fetches anew
+	Volumes:         {12, TaskNode},
 }
 
 // Level is the cluster's from which it is done.
@@ -242,6 +244,11 @@ var fields = []field{
 			return keepsFetches(l.Task) || l.Executor != nil && keepsFetches(l.Executor.Task)
 		})
 	}),
+	fieldOf("steps of volumes", 12, func(c *ReservationChange) bool { return slices.ContainsFunc(c.Steps, ofVolume) }),
+	fieldOf("conversions of volumes", 12, func(c *FrameworkAccept) bool {
+		return slices.ContainsFunc(c.Conversions, func(n Conversion) bool { return slices.ContainsFunc(n.Steps, ofVolume) })
+	}),
+	fieldOf("tasks with volumes", 12, func(c *FrameworkAccept) bool { return slices.ContainsFunc(c.Tasks, withVolumes) }),
 	fieldOf("sessions", 11, func(c *OfferMake) bool { return len(c.Sessions) > 0 }),
 	fieldOf("attempt", 11, func(c *TaskStop) bool { return c.Attempt != 0 }),
 	fieldOf("day", 4, func(c *Forget) bool { return c.Day != 0 }),
@@ -287,6 +294,9 @@ func ofLevel3(r api.Resources) bool { return r.MemExtra != 0 || r.Pins != 0 }
 // SpecLevel is the level that the program of a node must know to run a task as
 // its spec says.
 func SpecLevel(s *api.JobSpec) Level {
+	if s != nil && len(s.Volumes) > 0 {
+		return features[Volumes].level
+	}
 	if s != nil && (len(s.Fetch) > 0 || s.Check != nil || s.Health != nil || s.TTY != nil) {
 		return features[Frameworks].level
 	}

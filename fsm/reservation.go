@@ -149,6 +149,9 @@ func (x *tx) dropReservations(n *api.Node) {
 // tellReservation tells of what became of a reservation.
 func (x *tx) tellReservation(n *api.Node, r *api.Reservation, was, is api.Resources, why string) {
 	e := api.Event{Kind: api.EventReservation, Object: r.ID, Node: n.Name, Message: "partition " + r.Partition + ": "}
+	if r.Volume != nil {
+		e.Message += "volume " + r.Volume.ID + ", "
+	}
 	switch wasNone, isNone := was.Equal(api.Resources{}), is.Equal(api.Resources{}); {
 	case wasNone:
 		e.Message += is.String()

@@ -96,7 +96,7 @@ func TestReservationsAddUp(t *testing.T) {
 		}
 		checkSums(t, back.View())
 	}
-	for _, what := range []string{"reservation", "reservation offered", "reservation used", "limit", "limit reached", "not guaranteed", "drained partition", "removed partition", "frozen", "thawed", "shrunk"} {
+	for _, what := range []string{"reservation", "reservation offered", "reservation used", "volume", "volume offered", "volume used", "volume destroyed", "volume in use", "two volumes", "limit", "limit reached", "not guaranteed", "drained partition", "removed partition", "frozen", "thawed", "shrunk"} {
 		if seen[what] == 0 {
 			t.Errorf("no %s was there: %v", what, seen)
 		}
@@ -114,6 +114,12 @@ func noteDone(seen map[string]int, c Command, before, after *View) {
 		for _, v := range c.Victims {
 			if t := after.TaskOf(v.Job, v.Index); t != nil && t.Framework != nil && len(t.Framework.Reserved) > 0 && before.TaskOf(v.Job, v.Index).Frozen && !t.Frozen {
 				seen["thawed"]++
+			}
+		}
+	case *ReservationChange:
+		for r := range before.Reservations(c.NodeID) {
+			if r.Volume != nil && after.Reservation(c.NodeID, r.ID) == nil {
+				seen["volume destroyed"]++
 			}
 		}
 	case *NodeHello:
@@ -140,7 +146,7 @@ func noteDone(seen map[string]int, c Command, before, after *View) {
 
 // noteRefused notes why a step was not done.
 func noteRefused(seen map[string]int, why string) {
-	for word, what := range map[string]string{"by its limit": "limit reached", "is guaranteed": "not guaranteed"} {
+	for word, what := range map[string]string{"by its limit": "limit reached", "is guaranteed": "not guaranteed", "is in use": "volume in use", "already": "two volumes"} {
 		if strings.Contains(why, word) {
 			seen[what]++
 		}
@@ -151,6 +157,9 @@ func noteSeen(seen map[string]int, v *View) {
 	for n := range v.Nodes() {
 		for r := range v.Reservations(n.ID) {
 			what := "reservation"
+			if r.Volume != nil {
+				what = "volume"
+			}
 			seen[what]++
 			if !r.Offered.Equal(api.Resources{}) {
 				seen[what+" offered"]++

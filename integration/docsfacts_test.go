@@ -65,7 +65,7 @@ func bounds() map[string][]string {
 		"characters of an id that a framework chose":             {n(api.MaxFrameworkTaskID)},
 		"tasks that ended, of a framework in one partition, and are remembered": {n(api.MaxFrameworkEnded)},
 		"likewise, while the framework has acknowledged none":                   {n(api.MaxFrameworkUnknown)},
-		"reservations of a node":                                            {n(api.MaxNodeReservations)},
+		"reservations and volumes of a node":                                {n(api.MaxNodeReservations)},
 		"reservations of a partition":                                       {n(api.MaxPartitionReservations)},
 		"reservations of the cluster":                                       {n(api.MaxReservations)},
 		"changes of reservations in a call":                                 {n(api.MaxConversions)},

@@ -298,7 +298,7 @@ func TestFlagOfField(t *testing.T) {
 		switch field {
 		case "kind", "command", "program", "custom", "restart": // no flags
 			continue
-		case "fetch", "check", "health", "tty": // of frameworks' tasks alone
+		case "fetch", "check", "health", "tty", "volumes": // of frameworks' tasks alone
 			continue
 		}
 		if !known[option.FlagOf(field)] {

@@ -172,6 +172,9 @@ func reservedText(r *api.ReservationStatus) string {
 	for _, k := range slices.Sorted(maps.Keys(r.Labels)) {
 		s += ", " + k + "=" + r.Labels[k]
 	}
+	if r.Volume != nil {
+		s += ", volume " + r.Volume.ID
+	}
 	if !r.Used.Equal(api.Resources{}) {
 		s += ", in use " + amountsText(r.Used)
 	}
@@ -202,7 +205,11 @@ func (a *app) nodeUnreserve() *cli.Command {
 		}
 		a.sayGivenBack("gave back", n, now, c.String("partition"))
 		for i := range now.Reservations {
-			if r := &now.Reservations[i]; c.String("partition") == "" || c.String("partition") == r.Partition {
+			switch r := &now.Reservations[i]; {
+			case c.String("partition") != "" && c.String("partition") != r.Partition:
+			case r.Volume != nil:
+				a.progress("a volume stays: %s", reservedText(r))
+			default:
 				a.progress("tasks use the rest: %s", reservedText(r))
 			}
 		}
@@ -220,7 +227,7 @@ func (a *app) sayGivenBack(what string, n, then *api.NodeStatus, partition strin
 				left = r.Resources.Minus(then.Reservations[j].Resources)
 			}
 		}
-		if partition != "" && r.Partition != partition || left.Equal(api.Resources{}) {
+		if partition != "" && r.Partition != partition || r.Volume != nil || left.Equal(api.Resources{}) {
 			continue
 		}
 		a.progress("%s %s of %s, reserved for partition %s", what, amountsText(left), n.Name, r.Partition)

@@ -34,13 +34,31 @@ func (l *launcher) steps(op operation) (steps []fsm.ReservationStep, err error) 
 			return nil, missing
 		}
 		steps, err = reserve.Steps(fsm.StepUnreserve, op.Unreserve.Resources)
+	case v1.OfferOperationTypeCreate:
+		if op.Create == nil {
+			return nil, missing
+		}
+		steps, err = reserve.Steps(fsm.StepCreate, op.Create.Volumes)
+	case v1.OfferOperationTypeDestroy:
+		if op.Destroy == nil {
+			return nil, missing
+		}
+		steps, err = reserve.Steps(fsm.StepDestroy, op.Destroy.Volumes)
+	case v1.OfferOperationTypeGrowVolume, v1.OfferOperationTypeShrinkVolume:
+		return nil, wrong("A volume stays as large as it was made: %s is not supported", op.kind)
 	default:
-		return nil, wrong("This version of mesita reserves room: operations of type %s come with a later one", op.kind)
+		return nil, wrong("This version of mesita does not have operations of type %s", op.kind)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := l.allowed(); err != nil {
+	if op.kind == v1.OfferOperationTypeCreate || op.kind == v1.OfferOperationTypeDestroy {
+		err = l.knowsVolumes()
+	}
+	if err == nil {
+		err = l.allowed()
+	}
+	if err != nil {
 		return nil, err
 	}
 	for i := range steps {
@@ -71,8 +89,25 @@ func (l *launcher) mayConvert(s *fsm.ReservationStep) error {
 	}
 	if mine := l.framework.Principal; s.Kind == fsm.StepReserve && s.Principal != mine {
 		return wrong("A reserve operation was attempted by principal '%s', but the reservation has the principal '%s'", mine, s.Principal)
+	} else if s.Kind == fsm.StepCreate && s.Volume.Principal != mine {
+		return wrong("A create volume operation was attempted by principal '%s', but the volume has the principal '%s'", mine, s.Volume.Principal)
 	}
 	return nil
+}
+
+// knowsVolumes refuses what not all voters know.
+func (l *launcher) knowsVolumes() error {
+	if l.view.Does(fsm.Volumes) {
+		return nil
+	}
+	return wrong("The cluster's level does not have persistent volumes yet: `mesita cluster show` says what it waits for")
+}
+
+func (l *launcher) knowVolumes(volumes []api.VolumeMount) error {
+	if len(volumes) == 0 {
+		return nil
+	}
+	return l.knowsVolumes()
 }
 
 // tellOperation tells of an operation that is done, or why it is not, if it has an id to

@@ -99,12 +99,15 @@ func (l *launcher) executor(given *v1.ExecutorInfo) (*fsm.FrameworkExecutor, err
 		return nil, err
 	}
 	var request api.Request
-	var reserved []api.Reserved
+	var of share
 	if len(e.Resources) > 0 {
 		var err error
-		if request, reserved, err = toRequest(e.Resources, role(l.offer.Partition)); err != nil {
+		if request, of, err = toRequest(e.Resources, role(l.offer.Partition)); err != nil {
 			return nil, err
 		}
+	}
+	if err := l.knowVolumes(of.volumes); err != nil {
+		return nil, err
 	}
 	e.Type, e.FrameworkID = new(v1.ExecutorInfoTypeCustom), &v1.FrameworkID{Value: l.framework.ID}
 	grace := executorGrace
@@ -112,12 +115,12 @@ func (l *launcher) executor(given *v1.ExecutorInfo) (*fsm.FrameworkExecutor, err
 		grace = time.Duration(e.ShutdownGracePeriod.Nanoseconds)
 	}
 	s := &api.JobSpec{Kind: api.KindBatch, Partition: l.offer.Partition, AtMostOnce: true, TaskSpec: api.TaskSpec{
-		Command: argsOf(e.Command), Env: envOf(e.Command), User: userOf(e.Command, l.info), Placing: api.Placing{Request: request}, Fetch: l.fetches(e.Command), StopGrace: api.Duration(grace)}}
+		Command: argsOf(e.Command), Env: envOf(e.Command), User: userOf(e.Command, l.info), Placing: api.Placing{Request: request}, Fetch: l.fetches(e.Command), StopGrace: api.Duration(grace), Volumes: of.volumes}}
 	need := s.Need() // nothing is charged that the framework does not know of
 	if err := l.settle(s, e.Command); err != nil {
 		return nil, err
 	}
-	own := &api.FrameworkTask{Framework: l.framework.ID, Name: v1.Get(e.Name), Spec: s, Executor: e.ExecutorID.Value, IsExecutor: true, Reserved: reserved}
+	own := &api.FrameworkTask{Framework: l.framework.ID, Name: v1.Get(e.Name), Spec: s, Executor: e.ExecutorID.Value, IsExecutor: true, Reserved: of.reserved}
 	if err := l.remember(own, &e); err != nil {
 		return nil, err
 	}
@@ -236,7 +239,10 @@ func (l *launcher) defaultExecutor(e *v1.ExecutorInfo) error {
 	case e.Container != nil:
 		return wrong("This version of mesita runs task groups without containers: 'executor.container' comes with a later one")
 	}
-	q, _, err := toRequest(e.Resources, role(l.offer.Partition))
+	q, of, err := toRequest(e.Resources, role(l.offer.Partition))
+	if err == nil {
+		err = of.noVolumes("give it to a task of the group")
+	}
 	switch {
 	case err != nil:
 		return err

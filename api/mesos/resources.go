@@ -23,28 +23,39 @@ func formOf(partition string, caps capabilities) rows.Form {
 	return in
 }
 
+// share is what of a task's resources is of reservations: all of it, and which are volumes.
+type share struct {
+	reserved []api.Reserved
+	volumes  []api.VolumeMount
+}
+
 // toRequest is what a task asks for and what of that is reserved, or why it cannot be.
-func toRequest(resources []*v1.Resource, role string) (q api.Request, reserved []api.Reserved, err error) {
+func toRequest(resources []*v1.Resource, role string) (q api.Request, of share, err error) {
 	if len(resources) == 0 {
-		return q, nil, wrong("Task uses no resources")
+		return q, of, wrong("Task uses no resources")
 	}
 	var sum api.Resources
 	plain := map[string]bool{} // sets and ranges and the like: not of what is reserved beside
 	for _, r := range resources {
 		id, err := reservedAs(r, role)
 		if err != nil {
-			return q, nil, err
+			return q, of, err
 		}
 		amount, err := reserve.Amount(r)
 		if err != nil {
-			return q, nil, wrong("Task uses invalid resources: %v", err)
+			return q, of, wrong("Task uses invalid resources: %v", err)
+		}
+		if r.Disk != nil {
+			if id, err = of.mount(r, role, id); err != nil {
+				return q, of, err
+			}
 		}
 		if err := addPorts(&q, amount.Ports); err != nil {
-			return q, nil, err
+			return q, of, err
 		}
 		if len(amount.Custom) > 0 && id == "" {
 			if plain[r.Name] {
-				return q, nil, wrong("Task uses invalid resources: '%s' is given twice", r.Name)
+				return q, of, wrong("Task uses invalid resources: '%s' is given twice", r.Name)
 			}
 			plain[r.Name] = true
 		}
@@ -52,15 +63,41 @@ func toRequest(resources []*v1.Resource, role string) (q api.Request, reserved [
 		if id == "" {
 			continue
 		}
-		i := slices.IndexFunc(reserved, func(p api.Reserved) bool { return p.Reservation == id })
+		i := slices.IndexFunc(of.reserved, func(p api.Reserved) bool { return p.Reservation == id })
 		if i < 0 {
-			reserved = append(reserved, api.Reserved{Reservation: id, Resources: amount})
+			of.reserved = append(of.reserved, api.Reserved{Reservation: id, Resources: amount})
 		} else {
-			reserved[i].Resources = reserved[i].Resources.Add(amount)
+			of.reserved[i].Resources = of.reserved[i].Resources.Add(amount)
 		}
 	}
 	q.CPUs, q.Mem, q.Disk, q.GPUs, q.Custom = sum.CPUs, sum.Mem, sum.Disk, sum.GPUs, sum.Custom
-	return q, reserved, nil
+	return q, of, nil
+}
+
+// mount adds a volume, and returns the id of the reservation that it is; from is that of
+// the disk that it was made of.
+func (of *share) mount(r *v1.Resource, role, from string) (id string, err error) {
+	v, err := reserve.VolumeOf(r)
+	switch {
+	case err != nil:
+		return "", wrong("Task uses invalid resources: %v", err)
+	case from == "":
+		return "", wrong("Task uses invalid resources: Persistent volumes cannot be created from unreserved resources")
+	}
+	id = api.VolumeID(rows.Partition(role), v.ID)
+	if slices.ContainsFunc(of.volumes, func(m api.VolumeMount) bool { return m.Reservation == id }) {
+		return "", wrong("Task uses duplicate persistence ID %s", v.ID)
+	}
+	of.volumes = append(of.volumes, api.VolumeMount{Reservation: id, Path: v.Path})
+	return id, nil
+}
+
+// noVolumes refuses volumes of who has no folder to find them in.
+func (of *share) noVolumes(instead string) error {
+	if len(of.volumes) == 0 {
+		return nil
+	}
+	return wrong("Task uses invalid resources: a persistent volume is put into the folder of a process: %s", instead)
 }
 
 // reservedAs is of which reservation a resource is, "" if of none, or why it cannot

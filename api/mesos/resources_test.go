@@ -20,14 +20,14 @@ func TestSetsAreGivenOnceInAnyOrder(t *testing.T) {
 		all := append(slices.Clone(plain), reserved)
 		for range all {
 			all = append(all[1:], all[0])
-			q, parts, err := toRequest(all, "web")
+			q, of, err := toRequest(all, "web")
 			switch {
 			case len(plain) > 1:
 				if err == nil || !strings.Contains(err.Error(), "'zone' is given twice") {
 					t.Errorf("%d that are not reserved: %v", len(plain), err)
 				}
-			case err != nil || len(parts) != 1 || !slices.Equal(q.Custom["zone"].Set, []string{"a", "b"}):
-				t.Errorf("%+v, reserved %+v: %v", q, parts, err)
+			case err != nil || len(of.reserved) != 1 || !slices.Equal(q.Custom["zone"].Set, []string{"a", "b"}):
+				t.Errorf("%+v, reserved %+v: %v", q, of.reserved, err)
 			}
 		}
 	}

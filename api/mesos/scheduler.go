@@ -234,8 +234,8 @@ func (h *hub) request(id auth.Identity, s *session, requests []*v1.Request) {
 				in = *x.AllocationInfo.Role
 			}
 		}
-		q, reserved, err := toRequest(r.Resources, in)
-		if err != nil || len(reserved) > 0 || !f.In(partition(in)) || auth.May(id, auth.Deploy, admit.Object(v, partition(in), "")) != nil {
+		q, of, err := toRequest(r.Resources, in)
+		if err != nil || len(of.reserved) > 0 || !f.In(partition(in)) || auth.May(id, auth.Deploy, admit.Object(v, partition(in), "")) != nil {
 			continue
 		}
 		spec := &api.JobSpec{TaskSpec: api.TaskSpec{Placing: api.Placing{Request: q}}}

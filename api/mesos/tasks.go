@@ -91,7 +91,7 @@ func (l *launcher) task(t *v1.TaskInfo) (*fsm.FrameworkLaunch, error) {
 	if err := validTimes(t); err != nil {
 		return nil, err
 	}
-	request, reserved, err := toRequest(t.Resources, role(l.offer.Partition))
+	request, of, err := toRequest(t.Resources, role(l.offer.Partition))
 	if err != nil {
 		return nil, err
 	}
@@ -106,33 +106,35 @@ func (l *launcher) task(t *v1.TaskInfo) (*fsm.FrameworkLaunch, error) {
 	}
 	var out *fsm.FrameworkLaunch
 	if t.Executor != nil {
-		out, err = l.hosted(t, info, request)
+		if err = of.noVolumes("give it to the executor, whose tasks are in its folder"); err == nil {
+			out, err = l.hosted(t, info, request)
+		}
 	} else {
-		out, err = l.alone(t, info, request)
+		out, err = l.alone(t, info, request, of.volumes)
 	}
 	if err != nil {
 		return nil, err
 	}
-	out.Task.Reserved = reserved
+	out.Task.Reserved = of.reserved
 	return out, nil
 }
 
 // alone is a task that runs a command of its own.
-func (l *launcher) alone(t *v1.TaskInfo, info []byte, request api.Request) (*fsm.FrameworkLaunch, error) {
+func (l *launcher) alone(t *v1.TaskInfo, info []byte, request api.Request, volumes []api.VolumeMount) (*fsm.FrameworkLaunch, error) {
 	terminal, err := rows.Terminal(t.Container)
 	if err != nil {
 		return nil, wrong("%v", err)
 	}
-	return l.launch(t, info, request, terminal)
+	return l.launch(t, info, request, terminal, volumes)
 }
 
 // launch is the spec of a task that is well formed.
-func (l *launcher) launch(t *v1.TaskInfo, info []byte, request api.Request, terminal *api.Terminal) (*fsm.FrameworkLaunch, error) {
+func (l *launcher) launch(t *v1.TaskInfo, info []byte, request api.Request, terminal *api.Terminal, volumes []api.VolumeMount) (*fsm.FrameworkLaunch, error) {
 	if err := l.allowed(); err != nil {
 		return nil, err
 	}
 	s := &api.JobSpec{Kind: api.KindBatch, Partition: l.offer.Partition, AtMostOnce: true, TaskSpec: api.TaskSpec{
-		Command: argsOf(t.Command), Env: l.env(t), User: userOf(t.Command, l.info), Placing: api.Placing{Request: request}, Fetch: l.fetches(t.Command), StopGrace: api.Duration(graceOf(t.KillPolicy, defaultGrace)), TTY: terminal}}
+		Command: argsOf(t.Command), Env: l.env(t), User: userOf(t.Command, l.info), Placing: api.Placing{Request: request}, Fetch: l.fetches(t.Command), StopGrace: api.Duration(graceOf(t.KillPolicy, defaultGrace)), TTY: terminal, Volumes: volumes}}
 	if c, ok := t.Limits["cpus"]; ok && !math.IsInf(c.Value, 1) {
 		s.CPULimit = api.CPULimit(rows.Milli(c.Value))
 	}
@@ -140,6 +142,9 @@ func (l *launcher) launch(t *v1.TaskInfo, info []byte, request api.Request, term
 		s.Time = max(api.Duration(t.MaxCompletionTime.Nanoseconds), api.Duration(time.Millisecond))
 	}
 	s.Check, s.Health = l.checkOf(t.Check), l.healthOf(t.HealthCheck)
+	if err := l.knowVolumes(volumes); err != nil {
+		return nil, err
+	}
 	if err := l.settle(s, t.Command); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"slices"
 	"time"
 
 	"github.com/mesita/mesita/api"
@@ -25,6 +26,10 @@ type FeedRow struct {
 	// first and when one moved by a tenth; nil: as before.
 	Bounds *[]api.CPUBound `json:"bounds,omitempty"`
 
+	// Volumes are the folders of all volumes that the node has to keep, at first and when one
+	// was made or destroyed; nil: as before.
+	Volumes *[]string `json:"volumes,omitempty"`
+
 	Gone  []string `json:"gone,omitempty"`  // ids of nodes that were removed; with Begin all of them
 	Told  bool     `json:"told,omitempty"`  // with Begin: Gone is told, which a program of before does not
 	Level int      `json:"level,omitempty"` // of the cluster, with Begin and when it rose
@@ -43,7 +48,8 @@ type Feed struct {
 	sent  map[string]api.Assignment
 	self  *api.Node
 
-	bounds Bounds
+	volumes *[]string
+	bounds  Bounds
 }
 
 // NewFeed continues after an index, 0 = from the start.
@@ -81,8 +87,11 @@ func (f *Feed) Row(v *fsm.View) (r FeedRow, news bool) {
 		r.Node, f.self = n, n
 	}
 	f.begun = true
+	if folders := v.VolumeFolders(f.node); f.volumes == nil || !slices.Equal(*f.volumes, folders) {
+		r.Volumes, f.volumes = &folders, &folders
+	}
 	r.Bounds = f.bounds.Of(v, all)
-	return r, r.Begin || len(r.Put) > 0 || len(r.Over) > 0 || r.Node != nil || r.Bounds != nil
+	return r, r.Begin || len(r.Put) > 0 || len(r.Over) > 0 || r.Node != nil || r.Volumes != nil || r.Bounds != nil
 }
 
 // Look is a row with what may have changed though nothing of the node's own did,
@@ -107,7 +116,7 @@ func watchFeed(c *call) (any, error) {
 	if err := c.mayFeed(after); err != nil {
 		return nil, err
 	}
-	w := c.Store.WatchKey(c.ID.NodeID, fsm.TableNodeTasks, fsm.TableNodes)
+	w := c.Store.WatchKey(c.ID.NodeID, fsm.TableNodeTasks, fsm.TableNodes, fsm.TableReservations)
 	defer w.Close()
 	out := exchange.NewStream(c.Call)
 	if out.Begin(exchange.NDJSON) != nil {

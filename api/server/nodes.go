@@ -99,12 +99,16 @@ func unreserve(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd, there := &fsm.ReservationChange{Meta: c.Meta(), NodeID: n.ID}, false
+	cmd, there, volumes := &fsm.ReservationChange{Meta: c.Meta(), NodeID: n.ID}, false, 0
 	for r := range v.Reservations(n.ID) {
 		if in.Partition != "" && r.Partition != in.Partition {
 			continue
 		}
 		there = true
+		if r.Volume != nil { // it has files: who made it destroys it
+			volumes++
+			continue
+		}
 		if left := r.Resources.Minus(r.Used); !left.Equal(api.Resources{}) {
 			cmd.Steps = append(cmd.Steps, fsm.ReservationStep{Kind: fsm.StepUnreserve, Partition: r.Partition, Principal: r.Principal, Labels: r.Labels, Resources: left})
 		}
@@ -114,6 +118,9 @@ func unreserve(c *call) (any, error) {
 		return nil, noPartition(in.Partition)
 	case !there:
 		return nil, api.Errorf(api.CodeNotFound, "nothing is reserved of node %s%s: see `mesita node show %s`", n.Name, forPartition(in.Partition), n.Name)
+	case len(cmd.Steps) == 0 && volumes > 0:
+		return nil, api.Errorf(api.CodeConflict, "%s of node %s%s: its framework, or an operator with DESTROY_VOLUMES, destroys it with all that is in it, and then its disk can be given back",
+			api.Count(volumes, "volume"), n.Name, forPartition(in.Partition))
 	case len(cmd.Steps) == 0:
 		return nil, api.Errorf(api.CodeConflict, "tasks use all that is reserved of node %s%s: it can be given back once they have ended", n.Name, forPartition(in.Partition))
 	}

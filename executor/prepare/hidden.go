@@ -83,6 +83,11 @@ func (p *Preparer) hide(id string, t *api.Task, s *api.TaskSpec, c *isolation.Co
 	if s.Dir == "" || s.User == api.TaskUser {
 		reach(p.Folders.Dir(id))
 	}
+	for i := range s.Volumes {
+		if p.Volumes != nil {
+			reach(p.Volumes.Dir(s.Volumes[i].Folder))
+		}
+	}
 	if s.Program != "" {
 		reach(p.Program(s.Program, expand(s.Command, t)[0]))
 	}

@@ -30,6 +30,7 @@ type Preparer struct {
 	Hidden  []string     // the node's own folders, which are not for tasks
 	Folders *Folders
 	Temps   *Temps
+	Volumes *Volumes                                          // nil: there are none
 	Program func(digest, command string) string               // path of an uploaded program, by the name that the command begins with; of all of them for none
 	Open    func(digest string) (io.ReadCloser, int64, error) // the content of an upload, and its bytes
 	Env     Environment                                       // beside the task's own; nil: none
@@ -104,6 +105,9 @@ func (p *Preparer) Task(id string, t *api.Task, s *api.TaskSpec, submission uint
 	}
 	after := heirOf(t, s, submission, who)
 	if err := p.makeDir(id, s, &who, after); err != nil { // the last, as it lasts
+		return none, err
+	}
+	if err := p.putVolumes(id, s, who); err != nil {
 		return none, err
 	}
 	if s.Confined(api.PartTmp) && isolation.MayReplace(tempPath) {

@@ -59,6 +59,8 @@ var calls = map[v1.MasterCallType]does{
 	v1.MasterCallTypeStartMaintenance:       {has: func(m *v1.MasterCall) bool { return m.StartMaintenance != nil }, change: (*Server).startMaintenance},
 	v1.MasterCallTypeReserveResources:       {has: func(m *v1.MasterCall) bool { return m.ReserveResources != nil }, change: (*Server).reserveResources, answers: http.StatusAccepted},
 	v1.MasterCallTypeUnreserveResources:     {has: func(m *v1.MasterCall) bool { return m.UnreserveResources != nil }, change: (*Server).unreserveResources, answers: http.StatusAccepted},
+	v1.MasterCallTypeCreateVolumes:          {has: func(m *v1.MasterCall) bool { return m.CreateVolumes != nil }, change: (*Server).createVolumes, answers: http.StatusAccepted},
+	v1.MasterCallTypeDestroyVolumes:         {has: func(m *v1.MasterCall) bool { return m.DestroyVolumes != nil }, change: (*Server).destroyVolumes, answers: http.StatusAccepted},
 	v1.MasterCallTypeStopMaintenance:        {has: func(m *v1.MasterCall) bool { return m.StopMaintenance != nil }, change: (*Server).stopMaintenance},
 }
 
@@ -139,6 +141,8 @@ func (s *Server) serve(c *exchange.Call) (any, error) {
 var missing = map[v1.MasterCallType]string{
 	v1.MasterCallTypeSetLoggingLevel:           "the log of a node has one level",
 	v1.MasterCallTypeUpdateMaintenanceSchedule: "it keeps no schedule, and drains nodes once START_MAINTENANCE or DRAIN_AGENT says so",
+	v1.MasterCallTypeGrowVolume:                "a volume stays as large as it was made",
+	v1.MasterCallTypeShrinkVolume:              "a volume stays as large as it was made",
 	v1.MasterCallTypeListFiles:                 "files of tasks are asked of the agent where they are",
 	v1.MasterCallTypeReadFile:                  "files of tasks are asked of the agent where they are",
 }

@@ -20,13 +20,22 @@ import (
 // maxForm bounds the body of a form, in bytes.
 const maxForm = 64 << 10
 
-// forms are the routes of those: slaveId=ID&resources=LIST, a list in JSON.
+// forms are the routes of those: slaveId=ID and a list in JSON, of resources or volumes.
 func (s *Server) forms() (table []*exchange.Route) {
-	for path, kind := range map[string]fsm.StepKind{"/reserve": fsm.StepReserve, "/unreserve": fsm.StepUnreserve} {
+	for path, of := range map[string]struct {
+		kind    fsm.StepKind
+		field   string
+		summary string
+	}{
+		"/reserve":         {fsm.StepReserve, "resources", "reserve room of a node for roles"},
+		"/unreserve":       {fsm.StepUnreserve, "resources", "unreserve room of a node for roles"},
+		"/create-volumes":  {fsm.StepCreate, "volumes", "create persistent volumes of what is reserved"},
+		"/destroy-volumes": {fsm.StepDestroy, "volumes", "destroy persistent volumes that no task uses"},
+	} {
 		for _, before := range []string{"", "/master"} {
 			table = append(table, &exchange.Route{Method: http.MethodPost, Any: true, Path: before + path, Action: auth.ManageNodes, Scope: auth.OfAny, Basic: true, Body: exchange.RawBody, Most: maxForm,
-				Fails: reply.Fails(reply.Operator), Answer: exchange.Text(""), Handle: func(c *exchange.Call) (any, error) { return s.form(c, kind) },
-				Summary: string(kind) + " room of a node for roles, slaveId=ID&resources=LIST as a form, as a master of Mesos does"})
+				Fails: reply.Fails(reply.Operator), Answer: exchange.Text(""), Handle: func(c *exchange.Call) (any, error) { return s.form(c, of.kind, of.field) },
+				Summary: of.summary + ", slaveId=ID&" + of.field + "=LIST as a form, as a master of Mesos does"})
 		}
 	}
 	for _, o := range []struct {
@@ -91,7 +100,7 @@ func (s *Server) noQuota(c *exchange.Call, _ []byte) error {
 	return s.removeQuota(c, &v1.MasterCall{RemoveQuota: &v1.MasterCallRemoveQuota{Role: c.Args[0]}})
 }
 
-func (s *Server) form(c *exchange.Call, kind fsm.StepKind) (any, error) {
+func (s *Server) form(c *exchange.Call, kind fsm.StepKind, list string) (any, error) {
 	if c.R.Method != http.MethodPost {
 		return nil, &call.Problem{Status: http.StatusMethodNotAllowed, Allow: http.MethodPost,
 			Body: "405 Method Not Allowed. Expecting one of { 'POST' }, but received '" + c.R.Method + "'."}
@@ -103,22 +112,22 @@ func (s *Server) form(c *exchange.Call, kind fsm.StepKind) (any, error) {
 	if err != nil {
 		return nil, call.Bad("Unable to decode query string: " + err.Error())
 	}
-	for _, field := range []string{"slaveId", "resources"} {
+	for _, field := range []string{"slaveId", list} {
 		if form.Get(field) == "" {
 			return nil, call.Bad("Missing '" + field + "' query parameter in the request body")
 		}
 	}
 	c.Subject = exchange.Subject{Object: form.Get("slaveId")}
-	if !json.Valid([]byte(form.Get("resources"))) {
-		return nil, call.Bad("Error in parsing 'resources' query parameter in the request body: it is not JSON")
+	if !json.Valid([]byte(form.Get(list))) {
+		return nil, call.Bad("Error in parsing '" + list + "' query parameter in the request body: it is not JSON")
 	}
 	var m v1.MasterCallReserveResources
-	said, err := json.Marshal(map[string]json.RawMessage{"agent_id": json.RawMessage(`{"value":""}`), "resources": json.RawMessage(form.Get("resources"))})
+	said, err := json.Marshal(map[string]json.RawMessage{"agent_id": json.RawMessage(`{"value":""}`), "resources": json.RawMessage(form.Get(list))})
 	if err == nil {
 		err = wire.Unmarshal(wire.JSON, said, &m)
 	}
 	if err != nil {
-		return nil, call.Bad("Error in parsing 'resources' query parameter in the request body: " + err.Error())
+		return nil, call.Bad("Error in parsing '" + list + "' query parameter in the request body: " + err.Error())
 	}
 	if err := s.convert(c, kind, &v1.AgentID{Value: form.Get("slaveId")}, m.Resources); err != nil {
 		return nil, err

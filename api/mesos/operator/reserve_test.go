@@ -215,3 +215,104 @@ func TestNothingIsReservedBelowTheLevel(t *testing.T) {
 		t.Errorf("the state took it: %v", err)
 	}
 }
+
+// volumeCall is a call about a volume of elm.
+func volumeCall(kind, id, mb string) string {
+	return `{"type":"` + kind + `","` + strings.ToLower(kind) + `":{"agent_id":{"value":"elm"},"volumes":[` + volumeOf(id, mb) + `]}}`
+}
+
+func volumeOf(id, mb string) string {
+	return `{"type":"SCALAR","name":"disk","reservations":[{"type":"DYNAMIC","principal":"op","role":"web"}],"scalar":{"value":` + mb + `},` +
+		`"disk":{"persistence":{"id":"` + id + `","principal":"op"},"volume":{"container_path":"data","mode":"RW"}}}`
+}
+
+// newVolumeAdmins has 100 MB of elm's disk reserved.
+func newVolumeAdmins(t *testing.T) *world {
+	w := newAdmins(t)
+	if _, err := w.store.Do(t.Context(), &fsm.NodeHello{Meta: fsm.Meta{At: testTime}, ID: "elm", Hello: api.NodeHello{Addr: "10.0.0.2:5050", Level: int(fsm.Newest), Resources: api.Resources{CPUs: 4000, Mem: 4 << 30, Disk: 1 << 30}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.store.Do(t.Context(), &fsm.ReservationChange{Meta: fsm.Meta{At: testTime}, NodeID: "elm", Steps: []fsm.ReservationStep{
+		{Kind: fsm.StepReserve, Partition: "web", Principal: "op", Resources: api.Resources{Disk: 100 << 20}}}}); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// An operator makes volumes of what is reserved and destroys them; agents tell of them, and all
+// else changes nothing.
+func TestCreateAndDestroyVolumes(t *testing.T) {
+	const create, destroy = "CREATE_VOLUMES", "DESTROY_VOLUMES"
+	w := newVolumeAdmins(t)
+	for _, c := range []struct {
+		body    string
+		status  int
+		says    string
+		volumes int // afterwards
+	}{
+		{volumeCall(create, "v1", "60"), 202, "", 1},
+		{volumeCall(create, "v1", "10"), 409, "has a volume v1 on node elm already", 1},
+		{volumeCall(create, "v2", "60"), 409, "not as much is reserved so", 1},
+		{volumeCall(create, "..", "10"), 400, "is not a name of a volume", 1},
+		{strings.ReplaceAll(volumeCall(create, "v2", "10"), "elm", "x"), 400, "No agent found", 1},
+		{strings.ReplaceAll(volumeCall(create, "v2", "10"), "RW", "RO"), 400, "give them the mode RW", 1},
+		{`{"type":"CREATE_VOLUMES"}`, 400, "Expecting 'create_volumes' to be present", 1},
+		{volumeCall(create, "v2", "40"), 202, "", 2},
+		{volumeCall(destroy, "v3", "40"), 409, "has no volume v3 on node elm", 2},
+		{volumeCall(destroy, "v1", "40"), 409, "it is destroyed as a whole", 2},
+		{`{"type":"GROW_VOLUME"}`, 501, "stays as large as it was made", 2},
+		{volumeCall(destroy, "v1", "60"), 202, "", 1},
+		{volumeCall(destroy, "v2", "40"), 202, "", 0},
+	} {
+		status, body := w.ask(c.body)
+		_, agents := w.ask(`{"type":"GET_AGENTS"}`)
+		if n := len(w.store.View().VolumeFolders("elm")); status != c.status || !strings.Contains(body, c.says) || n != c.volumes || strings.Contains(agents, `"container_path":"data"`) != (n > 0) {
+			t.Errorf("%s: %d %q, %d volumes in %s", c.body, status, body, n, agents)
+		}
+	}
+	if u := w.store.View().Usage("web"); u.Allocated.Disk != 100<<20 || u.Reservations != 1 {
+		t.Errorf("the partition holds %s by %d", u.Allocated, u.Reservations)
+	}
+	w.token = w.newToken("admin@web")
+	if status, _ := w.ask(volumeCall(create, "v1", "60")); status != 403 {
+		t.Errorf("an admin of a partition: %d", status)
+	}
+}
+
+// The forms of old do the same.
+func TestVolumeForms(t *testing.T) {
+	w := newVolumeAdmins(t)
+	form := func(list string) string { return url.Values{"slaveId": {"elm"}, "volumes": {list}}.Encode() }
+	of := strings.Replace(volumeOf("v1", "60"), `"reservations":[{"type":"DYNAMIC","principal":"op","role":"web"}]`, `"role":"web","reservation":{"principal":"op"}`, 1)
+	for _, c := range []struct {
+		path, body string
+		status     int
+		says       string
+		volumes    int // afterwards
+	}{
+		{"/create-volumes", "slaveId=elm", 400, "Missing 'volumes'", 0},
+		{"/create-volumes", form("["), 400, "Error in parsing 'volumes'", 0},
+		{"/create-volumes", form("[" + of + "]"), 202, "", 1},
+		{"/unreserve", url.Values{"slaveId": {"elm"}, "resources": {"[" + of + "]"}}.Encode(), 400, "DESTROY it", 1},
+		{"/master/destroy-volumes", form("[" + of + "]"), 202, "", 0},
+	} {
+		status, body := w.post(c.path, w.token, c.body)
+		if n := len(w.store.View().VolumeFolders("elm")); status != c.status || !strings.Contains(body, c.says) || n != c.volumes {
+			t.Errorf("%s %.60s: %d %q, %d volumes", c.path, c.body, status, body, n)
+		}
+	}
+}
+
+// Below the level that has volumes none is made.
+func TestNoVolumesBelowTheLevel(t *testing.T) {
+	w := newWorldAt(t, auth.Bearer, fsm.Volumes.Level()-1)
+	w.token = w.newToken("admin")
+	if status, body := w.ask(volumeCall("CREATE_VOLUMES", "v1", "1")); status != 503 || !strings.Contains(body, "does not have persistent volumes yet") {
+		t.Errorf("%d %q", status, body)
+	}
+	_, err := w.store.Do(t.Context(), &fsm.ReservationChange{Meta: fsm.Meta{At: testTime}, NodeID: "elm",
+		Steps: []fsm.ReservationStep{{Kind: fsm.StepCreate, Partition: "web", Resources: api.Resources{Disk: 100}, Volume: &api.Volume{ID: "v1", Path: "data"}}}})
+	if err == nil || !strings.Contains(err.Error(), "needs level 12") {
+		t.Errorf("the state took it: %v", err)
+	}
+}

@@ -90,8 +90,8 @@ func Amount(r *v1.Resource) (out api.Resources, err error) {
 		return out, wrong("no offer has revocable resources")
 	case r.Shared != nil:
 		return out, wrong("no offer has shared resources")
-	case r.Disk != nil:
-		return out, wrong("persistent volumes and disks of their own come with a later version of mesita")
+	case r.Disk != nil && r.Name != "disk":
+		return out, wrong("'%s' has 'disk', which only the resource 'disk' may have", r.Name)
 	case r.ProviderID != nil:
 		return out, wrong("mesita has no resource providers")
 	}
@@ -193,6 +193,10 @@ func Steps(kind fsm.StepKind, resources []*v1.Resource) (out []fsm.ReservationSt
 		if err != nil {
 			return nil, err
 		}
+		if s.Volume != nil {
+			out = append(out, s)
+			continue
+		}
 		id := api.ReservationID(s.Partition, s.Principal, s.Labels)
 		if i, has := seen[id]; has {
 			out[i].Resources = out[i].Resources.Add(s.Resources)
@@ -209,12 +213,24 @@ func step(kind fsm.StepKind, r *v1.Resource) (s fsm.ReservationStep, err error) 
 	if err != nil {
 		return s, err
 	}
-	if !m.Is() {
+	ofVolume := kind == fsm.StepCreate || kind == fsm.StepDestroy
+	switch {
+	case !m.Is() && ofVolume:
+		return s, wrong("Persistent volumes cannot be created from unreserved resources")
+	case !m.Is():
 		return s, wrong("Resource %s is not dynamically reserved", r.Name)
+	case ofVolume && r.Disk == nil:
+		return s, wrong("Resource %s does not have DiskInfo", r.Name)
+	case !ofVolume && r.Disk != nil:
+		return s, wrong("A persistent volume cannot be reserved or unreserved: DESTROY it, and unreserve its disk")
+	}
+	volume, err := VolumeOf(r)
+	if err != nil {
+		return s, err
 	}
 	amount, err := Amount(r)
 	if err != nil {
 		return s, err
 	}
-	return fsm.ReservationStep{Kind: kind, Partition: m.Partition, Principal: m.Principal, Labels: m.Labels, Resources: amount}, nil
+	return fsm.ReservationStep{Kind: kind, Partition: m.Partition, Principal: m.Principal, Labels: m.Labels, Resources: amount, Volume: volume}, nil
 }

@@ -31,8 +31,20 @@ func Reserved(r *api.Reservation, part api.Resources, in Form) []*v1.Resource {
 		} else {
 			m.Role, m.Reservation = &role, &own
 		}
+		if r.Volume != nil {
+			m.Disk = diskOf(r.Volume)
+		}
 	}
 	return out
+}
+
+// diskOf is how Mesos tells a volume from other disk.
+func diskOf(v *api.Volume) *v1.ResourceDiskInfo {
+	p := &v1.ResourceDiskInfoPersistence{ID: v.ID}
+	if v.Principal != "" {
+		p.Principal = &v.Principal
+	}
+	return &v1.ResourceDiskInfo{Persistence: p, Volume: &v1.Volume{Mode: v1.VolumeModeRw, ContainerPath: v.Path}}
 }
 
 // parted is what somebody has of a node as Mesos says it: what nobody has reserved, and each
