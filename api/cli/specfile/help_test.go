@@ -13,7 +13,7 @@ import (
 var ofCluster = []string{"revision", "current", "drain", "created", "version"}
 
 // ofFrameworks are the fields of a spec that no file has: see JobSpec.Validate.
-var ofFrameworks = []string{"fetch", "check", "health", "tty"}
+var ofFrameworks = []string{"fetch", "check", "health", "tty", "volumes"}
 
 // Whatever may be written is explained, once, with an example that is taken.
 func TestEachKeyIsExplained(t *testing.T) {
