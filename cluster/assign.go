@@ -95,10 +95,11 @@ func (a *Agent) bound(all *[]api.CPUBound) {
 	}
 }
 
-// keep hands the executor which volumes there are, if that is news, before what uses them.
-func (a *Agent) keep(folders *[]string) {
+// keep hands the executor which volumes there are at an index, if that is news, before
+// what uses them.
+func (a *Agent) keep(folders *[]string, index uint64) {
 	if folders != nil {
-		a.exec.KeepVolumes(*folders)
+		a.exec.KeepVolumes(*folders, index)
 	}
 }
 
@@ -138,7 +139,9 @@ func (a *Agent) followReplica(ctx context.Context) {
 			v := a.store.View()
 			all := v.Assignments(a.self.NodeID)
 			a.bound(bounds.Of(v, all))
-			a.keep(new(v.VolumeFolders(a.self.NodeID)))
+			if v.Node(a.self.NodeID) != nil { // else the state is from before this node, and knows none of its volumes
+				a.keep(new(v.VolumeFolders(a.self.NodeID)), v.Index())
+			}
 			a.assign(all, v.Node(a.self.NodeID))
 		case <-a.raft.Unwell():
 			if a.leaderID() != "" && !a.raft.IsLeader() {
@@ -244,7 +247,7 @@ func (a *Agent) followFeed(ctx context.Context, known *feed, try int) error {
 		a.fed.Store(true)
 		a.heardOfSelf(r.Node)
 		a.bound(r.Bounds)
-		a.keep(r.Volumes)
+		a.keep(r.Volumes, r.Index)
 		if r.Begin || len(r.Put) > 0 || len(r.Over) > 0 || r.Node != nil {
 			a.told.Store(r.Index)
 			a.assign(known.list(), a.ownNode.Load())

@@ -84,18 +84,20 @@ type loop struct {
 	revive    *time.Timer
 	gc        *time.Timer
 	prune     *time.Timer // what is left of volumes is removed when it fires; nil: nothing is
+	pruning   bool        // volumes are being removed
+	pruneMore bool        // and there was news since that began
 	trim      *time.Timer // kept folders are removed when it fires; nil: none is
 
-	space                    space
-	pace                     pace // of starts
-	starts, fetches, freezes *pool
-	looks                    *pool        // at what tasks have on disk
-	notices                  *pool        // are written where a task may have put anything
-	temps                    *pool        // what removes what was put into them may take as long as a task likes
-	ops                      *pool        // what may wait for a disk
-	asks                     *pool        // what the keeper is asked and waits for none: the stop of a task is not to be late
-	underWay                 atomic.Int64 // attempts that are to start and have not yet
-	work                     sync.WaitGroup
+	space                            space
+	pace                             pace // of starts
+	starts, fetches, copies, freezes *pool
+	looks                            *pool        // at what tasks have on disk
+	notices                          *pool        // are written where a task may have put anything
+	temps                            *pool        // what removes what was put into them may take as long as a task likes
+	ops                              *pool        // what may wait for a disk
+	asks                             *pool        // what the keeper is asked and waits for none: the stop of a task is not to be late
+	underWay                         atomic.Int64 // attempts that are to start and have not yet
+	work                             sync.WaitGroup
 }
 
 // New opens the node's journal and program cache.
@@ -208,6 +210,7 @@ func (e *Executor) Run(ctx context.Context) (err error) {
 	l := &e.loop
 	*l = loop{ctx: inner, tasks: map[string]*attempt{}, fetching: map[string][]*attempt{}, bringing: map[string]*bringing{}, keeping: map[string]*bringing{}}
 	l.starts, l.ops, l.fetches = newPool(inner, &l.work, e.cfg.Starts), newPool(inner, &l.work, 8), newPool(inner, &l.work, 4)
+	l.copies = newPool(inner, &l.work, 2) // of files of gigabytes, for which nothing else waits
 	l.starts.patience = startPatience
 	l.temps = newPool(inner, &l.work, 2)
 	l.looks, l.notices = newPool(inner, &l.work, 1), newPool(inner, &l.work, 4)

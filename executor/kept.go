@@ -18,7 +18,11 @@ import (
 
 // keyOf is what the cache knows a file by.
 func keyOf(t *api.Task, s *api.TaskSpec, f *api.Fetch) string {
-	return cache.Key(t.Partition, s.User, f.URI)
+	framework := ""
+	if t.Framework != nil {
+		framework = t.Framework.Framework
+	}
+	return cache.Key(framework, t.Partition, s.User, f.URI)
 }
 
 // hold reports whether it is the turn of one that is to fetch, as nobody else fetches for
@@ -97,7 +101,7 @@ func (e *Executor) keepBrought(b *bringing) {
 		return
 	}
 	task, spec := b.a.task, b.a.spec
-	e.loop.ops.add(func(context.Context) {
+	e.loop.copies.add(func(context.Context) {
 		if err := e.keep(b, task, spec); err != nil {
 			e.log.Info("what a task fetched is not kept for others", "task", task.ID, "error", err)
 		}

@@ -2,6 +2,9 @@ package executor_test
 
 import (
 	"bytes"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -23,7 +26,7 @@ func TestRealVolumes(t *testing.T) {
 	const mine, other = "0123456789abcdef-7", "fedcba9876543210-8"
 	at := api.VolumeMount{Reservation: "0123456789abcdef", Path: "var/data", Folder: mine}
 	folder := func(name string) string { return filepath.Join(r.dir, "executor", "volumes", name) }
-	r.KeepVolumes([]string{mine, other})
+	r.KeepVolumes([]string{mine, other}, 8)
 	run := func(name, user, line string, mounts ...api.VolumeMount) string {
 		t.Helper()
 		r.Assign(set(assignment(name, 0, 1, batch, command("sh", "-c", line), volumesAt(user, mounts...))))
@@ -40,9 +43,16 @@ func TestRealVolumes(t *testing.T) {
 	if got := run("stranger", api.TaskUser, "cat "+folder(mine)+"/deep/file 2>/dev/null || echo no"); got != "no\n" {
 		t.Errorf("one without it finds %q", got)
 	}
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "brought") }))
+	defer web.Close()
+	r.Assign(set(assignment("both", 0, 1, batch, command("sh", "-c", "cat fetched var/data/deep/file"), volumesAt(api.TaskUser, at), fetching(api.Fetch{URI: web.URL + "/fetched"}))))
+	r.state("both.0", api.TaskFinished)
+	if got := r.log("both.0", executor.LogOptions{Follow: true}); got != "brought\none\ntwo\n" {
+		t.Errorf("one that fetches, too, finds %q", got)
+	}
 	r.stop()
 	r.start()
-	r.KeepVolumes([]string{mine, other})
+	r.KeepVolumes([]string{mine, other}, 8)
 	lasts := assignment("third", 0, 1, command("sh", "-c", "cat var/data/deep/file; exec sleep 1000"),
 		volumesAt("nobody", at, api.VolumeMount{Reservation: "fedcba9876543210", Path: "more", Folder: other}))
 	r.Assign(set(lasts))
@@ -55,7 +65,7 @@ func TestRealVolumes(t *testing.T) {
 	}
 	r.Assign(nil)
 	r.until("it ends", func() bool { return r.sink.last("third.0").State.Final() })
-	r.KeepVolumes([]string{mine})
+	r.KeepVolumes([]string{mine}, 9)
 	gone := func(name string) {
 		t.Helper()
 		r.until("the volume is removed", func() bool {
@@ -76,6 +86,6 @@ func TestRealVolumes(t *testing.T) {
 	if _, err := os.Stat(folder(mine)); err != nil {
 		t.Errorf("nothing goes before the cluster said what there is: %v", err)
 	}
-	r.KeepVolumes([]string{})
+	r.KeepVolumes([]string{}, 10)
 	gone(mine)
 }

@@ -87,7 +87,8 @@ func (f *Feed) Row(v *fsm.View) (r FeedRow, news bool) {
 		r.Node, f.self = n, n
 	}
 	f.begun = true
-	if folders := v.VolumeFolders(f.node); f.volumes == nil || !slices.Equal(*f.volumes, folders) {
+	// A state that does not know the node is from before it, and knows none of its volumes.
+	if folders := v.VolumeFolders(f.node); f.self != nil && (f.volumes == nil || !slices.Equal(*f.volumes, folders)) {
 		r.Volumes, f.volumes = &folders, &folders
 	}
 	r.Bounds = f.bounds.Of(v, all)

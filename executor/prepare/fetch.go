@@ -19,7 +19,7 @@ func (p *Preparer) Fetch(id string, t *api.Task, s *api.TaskSpec, program string
 	ours := &Preparer{Node: p.Node, CPUs: p.CPUs, Mem: p.Mem, Root: p.Root, Hidden: p.Hidden, Folders: p.Folders, Temps: p.Temps, Open: p.Open, Room: p.Room,
 		Program: func(string, string) string { return program }}
 	of := *s
-	of.Program, of.Command, of.Files, of.Ulimits = "fetch", args, nil, nil
+	of.Program, of.Command, of.Files, of.Ulimits, of.Volumes = "fetch", args, nil, nil, nil
 	proc, err := ours.Task(id, t, &of, 0)
 	if err != nil {
 		return proc, err

@@ -53,10 +53,11 @@ func Open(dir string, limit int64, room func(bytes int64) error) (*Cache, error)
 	return &Cache{dir: dir, limit: limit, room: room, files: map[string]*file{}}, nil
 }
 
-// Key names what a user had fetched from a URI for a partition: what one may have, which
-// another's credentials may have been needed for, is not the other's.
-func Key(partition, user, uri string) string {
-	b, _ := json.Marshal([]string{partition, user, uri}) // of strings it does not fail
+// Key names what a user had fetched from a URI for a framework in a partition: what one
+// may have, which another's credentials may have been needed for, is not the other's, nor
+// is what one says that it fetched, by a proxy or an authority of its own.
+func Key(framework, partition, user, uri string) string {
+	b, _ := json.Marshal([]string{framework, partition, user, uri}) // of strings it does not fail
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
 }

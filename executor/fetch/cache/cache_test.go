@@ -191,10 +191,10 @@ func TestDamaged(t *testing.T) {
 
 func TestKeys(t *testing.T) {
 	seen := map[string]bool{}
-	for _, k := range [][3]string{{"p", "u", "x"}, {"p", "u", "y"}, {"p", "v", "x"}, {"q", "u", "x"}, {"pu", "", "x"}, {"", "pu", "x"}} {
-		seen[Key(k[0], k[1], k[2])] = true
+	for _, k := range [][4]string{{"f", "p", "u", "x"}, {"f", "p", "u", "y"}, {"f", "p", "v", "x"}, {"f", "q", "u", "x"}, {"f", "pu", "", "x"}, {"f", "", "pu", "x"}, {"g", "p", "u", "x"}} {
+		seen[Key(k[0], k[1], k[2], k[3])] = true
 	}
-	if len(seen) != 6 {
+	if len(seen) != 7 {
 		t.Errorf("%d keys", len(seen))
 	}
 }
