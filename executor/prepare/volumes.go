@@ -84,7 +84,7 @@ func (v *Volumes) Prune(ctx context.Context) error {
 // was, or of a cluster that was recovered from an older one.
 func madeAt(folder string) uint64 {
 	_, at, _ := strings.Cut(folder, "-")
-	n, _ := strconv.ParseUint(at, 10, 64) // 0 of what is no volume's
+	n, _ := strconv.ParseUint(at, 10, 64) // 0 of what is not a volume's
 	return n
 }
 
