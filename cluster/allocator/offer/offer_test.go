@@ -205,29 +205,13 @@ func TestDecliningFrameworksRest(t *testing.T) {
 		b.connect(fmt.Sprint("f", i), api.DefaultPartition)
 	}
 	seen := map[string]int{}
-	run := func(until time.Time) {
-		for b.now.Before(until) {
-			out, next := b.pass()
-			for who, n := range owners(out) {
-				seen[who] += n
-			}
-			switch {
-			case len(out) > 0:
-				b.decline(5*time.Second, out...)
-			case next.After(b.now):
-				b.now = next
-			default:
-				b.now = until
-			}
-		}
-	}
-	run(t0.Add(15 * time.Minute))
+	b.declineAll(seen, t0.Add(15*time.Minute))
 	if len(seen) != 50 {
 		t.Fatalf("%d of 50 frameworks were offered something in the first minutes", len(seen))
 	}
 	b.wrote = 0
 	clear(seen)
-	run(b.now.Add(time.Hour))
+	b.declineAll(seen, b.now.Add(time.Hour))
 	if perMinute := float64(b.wrote) / 60; perMinute > 2.1 {
 		t.Errorf("%.1f log entries a minute", perMinute)
 	}
@@ -343,5 +327,24 @@ func TestOffersAreOfNodesOfThePartitionsAbove(t *testing.T) {
 	b.connect("a", "ml/train")
 	if out, _ := b.pass(); len(out) != 1 || out[0].NodeID != "id1" {
 		t.Errorf("offers %v", out)
+	}
+}
+
+// declineAll has all offers declined for the usual time until then, and counts in seen
+// how many each framework had.
+func (b *bench) declineAll(seen map[string]int, until time.Time) {
+	for b.now.Before(until) {
+		out, next := b.pass()
+		for who, n := range owners(out) {
+			seen[who] += n
+		}
+		switch {
+		case len(out) > 0:
+			b.decline(5*time.Second, out...)
+		case next.After(b.now):
+			b.now = next
+		default:
+			b.now = until
+		}
 	}
 }

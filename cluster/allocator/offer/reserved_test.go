@@ -123,26 +123,10 @@ func TestReservedRoomThatAllDeclinedRests(t *testing.T) {
 		b.connect(fmt.Sprint("f", i), "web")
 	}
 	seen := map[string]int{}
-	run := func(until time.Time) {
-		for b.now.Before(until) {
-			out, next := b.pass()
-			for who, n := range owners(out) {
-				seen[who] += n
-			}
-			switch {
-			case len(out) > 0:
-				b.decline(5*time.Second, out...)
-			case next.After(b.now):
-				b.now = next
-			default:
-				b.now = until
-			}
-		}
-	}
-	run(t0.Add(15 * time.Minute))
+	b.declineAll(seen, t0.Add(15*time.Minute))
 	b.wrote = 0
 	clear(seen)
-	if run(b.now.Add(time.Hour)); b.wrote > 2*60+10 {
+	if b.declineAll(seen, b.now.Add(time.Hour)); b.wrote > 2*60+10 {
 		t.Errorf("%d log entries in an hour", b.wrote)
 	}
 	if len(seen) != 20 {
